@@ -1,0 +1,2 @@
+"""Phalanx: thousands of robots learning in parallel, on MuJoCo and PyTorch."""
+

@@ -1,0 +1,20 @@
+"""Errors a user can cause, and the sentence that helps.
+
+Everything a user can get wrong (a key, a file, a range) raises `PhalanxError` with one sentence
+that names the thing, what was seen, what is accepted and what to do. The command line prints that
+sentence alone and exits with 2; from Python it is an ordinary exception.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PhalanxError(ValueError):
+    """Bad input; `str(error)` is one complete sentence for the user."""
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """`"; did you mean 'x'?"` for the accepted name nearest to `name`, or an empty string."""
+    lower = {n.lower(): n for n in names}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    return f"; did you mean {lower[close[0]]!r}?" if close else ""
