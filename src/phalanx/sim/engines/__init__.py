@@ -1,0 +1,83 @@
+"""Physics engines: what `Sim` needs from one, and the choice between them.
+
+An engine runs `num_envs` copies of one `mujoco.MjModel` and shows MuJoCo's fields, under MuJoCo's
+names, as float32 torch tensors `(num_envs, ...)` on its device. The interface is small on purpose:
+a third engine is to fit behind it one day.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import mujoco
+import torch
+from torch import Tensor
+
+STATE_FIELDS = ("time", "qpos", "qvel", "act", "mocap_pos", "mocap_quat", "eq_active")
+INPUT_FIELDS = ("ctrl", "qfrc_applied", "xfrc_applied")
+
+
+class CompilesScene(Protocol):
+    """What an engine needs of a scene: its model, with a given size of physics memory."""
+
+    def compile(self, memory: int = -1) -> mujoco.MjModel:
+        """The model; memory [bytes] for contacts and constraints, -1 for MuJoCo's choice."""
+
+
+class Engine(Protocol):
+    """`num_envs` copies of `model`. Tensors it returns keep their address for its whole life."""
+
+    name: str
+    model: mujoco.MjModel
+    num_envs: int
+    device: torch.device
+    failed: Tensor
+    """(N,) bool: environments in which the last step raised an error and did not advance."""
+
+    def field(self, name: str) -> Tensor:
+        """MjData field `name` of every environment, (N, ...). State and inputs may be written.
+        Raises KeyError for a name that the engine does not have."""
+
+    def model_field(self, name: str) -> Tensor:
+        """MjModel field `name` (or `opt.<name>`) with a value per environment, (N, ...), writable.
+        Raises KeyError for a name that the engine does not have."""
+
+    def set_const(self) -> None:
+        """Recompute the model constants that follow from written model fields."""
+
+    def step(self, substeps: int) -> None:
+        """Advance every environment, then make the derived fields that were asked for current."""
+
+    def forward(self, mask: Tensor) -> None:
+        """Make the derived fields current in environments `mask` (N,) bool after a state write;
+        acceleration-stage sensors read zero there until the next step."""
+
+    def reset(self, mask: Tensor) -> None:
+        """Put environments `mask` (N,) bool into the model's initial state, inputs zero."""
+
+    def capture(self) -> AbstractContextManager[None]:
+        """Inside, calls are recorded into the CUDA graph that torch is capturing."""
+
+    def grow(self) -> str | None:
+        """Enlarge contact or constraint buffers that have overflowed since the last call and say
+        so in one sentence; None when nothing had. Captured graphs are stale after a sentence."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the next steps, exact to the bit."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+
+
+def make_engine(
+    name: str, scene: CompilesScene, num_envs: int, device: torch.device, threads: int
+) -> Engine:
+    """Engine `name`: "mujoco" (CPU, C), "warp" (GPU, or a few environments on the CPU) or "auto"."""
+    if name == "auto":
+        name = "warp" if device.type == "cuda" else "mujoco"
+    if name == "mujoco":
+        from phalanx.sim.engines.cpu import CpuEngine
+
+        return CpuEngine(scene, num_envs, threads)
+    from phalanx.sim.engines.warp import WarpEngine
+
+    return WarpEngine(scene, num_envs, device)

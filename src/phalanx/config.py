@@ -1,0 +1,150 @@
+"""YAML mappings into frozen, typed dataclasses, once, at the edge.
+
+    @dataclass(frozen=True)
+    class Config:
+        horizon_length: int = ranged(16, at_least=1)
+
+    config = read(Config, {"horizon_length": "32"}, where="params.config")
+
+A field's default, type and range stand together in the dataclass. Numbers written as strings, as
+PyYAML reads `5e-5`, become numbers; the string "None" is None where a field may be None. A value
+of the wrong type or range, a missing key and an unknown one raise `PhalanxError` with a sentence
+that names the key, and for an unknown one the nearest name.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, TypeVar
+
+from phalanx.errors import PhalanxError, did_you_mean
+
+T = TypeVar("T")
+
+
+def ranged(
+    default: Any = dataclasses.MISSING,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """A dataclass field whose number must lie in a range."""
+    bounds = {"above": above, "at_least": at_least, "at_most": at_most}
+    return dataclasses.field(
+        default=default, metadata={k: v for k, v in bounds.items() if v is not None}
+    )
+
+
+def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ()) -> T:
+    """`values` as a `cls`; `where` is the path that messages name, as in "params.config".
+
+    Keys in `no_effect` are accepted and left out. Raises PhalanxError for anything else.
+    """
+    if not isinstance(values, Mapping):
+        raise PhalanxError(f"{where} is {_show(values)}, it must be a mapping of keys to values")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    taken: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in no_effect:
+            continue
+        if key not in fields:
+            raise PhalanxError(
+                f"unknown key {where}.{key}{did_you_mean(str(key), fields)};"
+                f" accepted keys: {', '.join(sorted(fields))}"
+            )
+        taken[key] = _value(hints[key], value, f"{where}.{key}")
+        _check_range(taken[key], fields[key].metadata, f"{where}.{key}")
+    for name, field in fields.items():
+        no_default = field.default is field.default_factory is dataclasses.MISSING
+        if name not in taken and no_default:
+            raise PhalanxError(f"the key {where}.{name} is missing and has no default")
+    return cls(**taken)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type `hint`."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        return _one_of(args, value, where)
+    if origin is Literal:
+        if value not in args or type(value) not in {type(a) for a in args}:
+            raise _wrong(where, value, " or ".join(_show(a) for a in args))
+        return value
+    if dataclasses.is_dataclass(hint):
+        return read(typing.cast(type, hint), value, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise _wrong(where, value, "a list")
+        return tuple(_value(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is dict or hint is dict:
+        if not isinstance(value, Mapping):
+            raise _wrong(where, value, "a mapping")
+        return dict(value)
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+        raise _wrong(where, value, "true or false")
+    if hint in (int, float):
+        return _number(hint, value, where)
+    if hint is str and not isinstance(value, str):
+        raise _wrong(where, value, "a text")
+    return value
+
+
+def _one_of(args: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value is None or value == "None":
+        if type(None) in args:
+            return None
+        raise _wrong(where, value, "a value")
+    errors = []
+    for arg in args:
+        if arg is not type(None):
+            try:
+                return _value(arg, value, where)
+            except PhalanxError as error:
+                errors.append(error)
+    raise errors[-1]
+
+
+def _number(hint: type, value: Any, where: str) -> Any:
+    kind = "a whole number" if hint is int else "a number"
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise _wrong(where, value, kind)
+    try:
+        number = float(value)
+    except ValueError:
+        raise _wrong(where, value, kind) from None
+    if hint is int:
+        if number != int(number) if abs(number) != float("inf") else True:
+            raise _wrong(where, value, kind)
+        return int(number)
+    return number
+
+
+def _check_range(value: Any, bounds: Mapping[str, float], where: str) -> None:
+    if value is None or not bounds:
+        return
+    tests = {
+        "above": lambda limit: value > limit,
+        "at_least": lambda limit: value >= limit,
+        "at_most": lambda limit: value <= limit,
+    }
+    if not all(tests[name](limit) for name, limit in bounds.items()):
+        words = " and ".join(f"{n.replace('_', ' ')} {limit:g}" for n, limit in bounds.items())
+        raise PhalanxError(f"{where} is {_show(value)}, it must be {words}")
+
+
+def _wrong(where: str, value: Any, wanted: str) -> PhalanxError:
+    return PhalanxError(f"{where} is {_show(value)}, it must be {wanted}")
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

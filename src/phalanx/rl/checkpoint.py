@@ -1,0 +1,109 @@
+"""Checkpoints that are never half-written and never execute what is in them."""
+
+import contextlib
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phalanx.errors import PhalanxError, did_you_mean
+
+# RL Games writes its best reward as a NumPy scalar; these names rebuild a number and run nothing.
+_NUMPY_SCALARS: list[Any] = [
+    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+    np.dtype,
+    type(np.dtype(np.float32)),
+    type(np.dtype(np.float64)),
+]
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` under a temporary name, flush it to disk, rename it to `path`.
+
+    Raises PhalanxError if that fails; whatever was under `path` is then still there, whole.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace the file at `path` by `content`, all of it or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        reason = (error.strerror or str(error)).lower()
+        raise PhalanxError(
+            f"cannot write {path}: {reason}; free some space or choose another folder"
+            " (train_dir=), what was written before is intact"
+        ) from error
+
+
+def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU. Raises PhalanxError for what is not one."""
+    path = Path(path)
+    if not path.is_file():
+        raise PhalanxError(f"no checkpoint at {path}{_nearby(path)}")
+    try:
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        text = str(error)
+        if "Unsupported global" in text or "GLOBAL" in text or "Unsupported class" in text:
+            raise PhalanxError(
+                f"{path} contains code or objects besides tensors and numbers; it was not loaded,"
+                " since loading it could run anything"
+            ) from error
+        raise PhalanxError(f"{path} is damaged or not a checkpoint") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise PhalanxError(
+            f"{path} is damaged or not a checkpoint: it is truncated or of another kind"
+        ) from error
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        keys = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        raise PhalanxError(
+            f"{path} is not a Phalanx or RL Games checkpoint: it has no `model` (it holds {keys})"
+        )
+    state["model"] = {k.replace("_orig_mod.", ""): v for k, v in state["model"].items()}
+    return state
+
+
+def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: object) -> None:
+    """`weights` into `module`. Raises PhalanxError that names what does not fit."""
+    own = module.state_dict()
+    problems = [f"{k} is missing" for k in own if k not in weights]
+    problems += [f"{k} is unknown here" for k in weights if k not in own]
+    problems += [
+        f"{k} is {tuple(weights[k].shape)} there and {tuple(v.shape)} here"
+        for k, v in own.items()
+        if k in weights and weights[k].shape != v.shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise PhalanxError(
+            f"{path} does not fit this task and network: {problems[0]}{more};"
+            " use the task and train config it was made with"
+        )
+    module.load_state_dict(weights)
+
+
+def _nearby(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f": there is no folder {folder}"
+    names = sorted(p.name for p in folder.glob("*.pth"))
+    if not names:
+        return f": the folder {folder} holds no .pth file"
+    return f"{did_you_mean(path.name, names)}; it holds: {', '.join(names[:8])}"

@@ -1,0 +1,163 @@
+"""RL Games' YAML as typed dataclasses: every key of PPO, its default, unit and meaning.
+
+Keys and formulas are RL Games' 1.6.5. Where Phalanx has more to offer, the default is RL Games'
+own name with a new value (`value_bootstrap: reached`), and the field says so.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from phalanx.config import ranged
+from phalanx.errors import PhalanxError
+
+NO_EFFECT = frozenset(
+    "adv_rms_momentum asymmetric_obs bptt_length defer_summaries_sec device_name"
+    " force_interval_writer ignore_dead_batches is_train learn_sigma log_path network_path"
+    " num_seed_steps pbt_idx population_based_training ppo print_stats rnd_config self_play"
+    " seq_len seq_length summaries_interval_sec_max summaries_interval_sec_min torch_compile"
+    " use_diagnostics use_experimental_cv value_shape zero_rnn_on_done".split()
+)
+"""Keys of published RL Games files that change nothing here; they are listed when a run starts."""
+
+
+@dataclass(frozen=True)
+class RewardShaper:
+    """(reward + shift_value) * scale_value, clamped, then its logarithm if asked for."""
+
+    scale_value: float = 1.0
+    shift_value: float = 0.0
+    min_val: float = -float("inf")
+    max_val: float = float("inf")
+    log_val: bool = False
+    is_torch: bool = True
+
+
+@dataclass(frozen=True)
+class PlayerConfig:
+    """`params.config.player`."""
+
+    games_num: int = ranged(256, at_least=1)
+    """Episodes to play."""
+    deterministic: bool = True
+    """Play the mean or most likely action; False samples."""
+    render: bool = False
+    render_sleep: float = 0.0
+    print_stats: bool = True
+    n_game_life: int = 1
+    use_vecenv: bool = True
+    env_config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """`params.config` of the agents a2c_continuous and a2c_discrete."""
+
+    name: str
+    """Stem of the run folder and of checkpoints."""
+    env_name: str = "rlgpu"
+    """Name under which the environment is registered (`phalanx.rl.vecenv.register`)."""
+    env_config: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments for the environment."""
+    num_actors: int | None = ranged(None, at_least=1)
+    """Environments N; None takes the environment's own number."""
+    device: str = "auto"
+    """Device of the network and its training."""
+    multi_gpu: bool = False
+
+    # rollout
+    horizon_length: int = ranged(16, at_least=1)
+    """Steps T an iteration collects in every environment."""
+    reward_shaper: RewardShaper = RewardShaper()
+    gamma: float = ranged(0.99, at_least=0, at_most=1)
+    """Discount."""
+    tau: float = ranged(0.95, at_least=0, at_most=1)
+    """Lambda of GAE."""
+    value_bootstrap: Literal["reached"] | bool = "reached"
+    """What a time-out bootstraps from. "reached": the value of the state that was reached, before
+    the reset, which is right. true: RL Games' rule, the value of the state before the step.
+    false: nothing, a time-out counts as a termination."""
+    clip_actions: bool = True
+    """Clamp samples to +-1 and rescale to the action space's bounds; false passes them as are."""
+
+    # normalisation
+    normalize_input: bool = True
+    normalize_value: bool = False
+    normalize_advantage: bool = True
+
+    # update
+    minibatch_size: int | None = ranged(None, at_least=1)
+    """Samples of a minibatch; must divide N * T. None needs minibatch_size_per_env."""
+    minibatch_size_per_env: int = ranged(0, at_least=0)
+    """Minibatch = this * N, when minibatch_size is not given."""
+    mini_epochs: int = ranged(4, at_least=1)
+    """Passes over the batch."""
+    learning_rate: float = ranged(3e-4, above=0)
+    lr_schedule: str | None = None
+    """adaptive (by KL), linear (to max_epochs or max_frames); None, constant, fixed and identity
+    keep it."""
+    schedule_type: Literal["legacy", "per_minibatch", "standard", "standard_epoch"] = "legacy"
+    """When adaptive acts: after every minibatch (legacy) or every pass over the batch."""
+    kl_threshold: float = ranged(0.008, above=0)
+    min_lr: float = ranged(1e-6, above=0)
+    max_lr: float = ranged(1e-2, above=0)
+    e_clip: float = ranged(0.2, above=0)
+    """Clip range of the ratio and of the value, the latter in normalised units."""
+    clip_value: bool = True
+    critic_coef: float = ranged(2.0, at_least=0)
+    """Weight of half the value loss."""
+    entropy_coef: float = 0.0
+    schedule_entropy: bool = False
+    """With linear: the entropy weight decays too, to 1e-4."""
+    bounds_loss_coef: float | None = None
+    """Weight of the penalty on mean actions beyond +-1.1; None is 0."""
+    bound_loss_type: Literal["bound", "regularisation", "regularization"] = "bound"
+    use_smooth_clamp: bool = False
+    truncate_grads: bool = False
+    grad_norm: float = ranged(1.0, above=0)
+    """Largest gradient norm, if truncate_grads."""
+    weight_decay: float = ranged(0.0, at_least=0)
+    mixed_precision: bool = False
+    """bfloat16 autocast in the training pass; the rollout stays in float32."""
+
+    # run
+    max_epochs: int = -1
+    """Iterations, -1 for no limit."""
+    max_frames: int = -1
+    """Environment steps, -1 for no limit."""
+    score_to_win: float = float("inf")
+    """Stop at a new best mean return above this."""
+    save_best_after: int = ranged(100, at_least=0)
+    """First iteration at which <name>.pth may be written."""
+    save_frequency: int = ranged(0, at_least=0)
+    """Also keep a checkpoint every so many iterations; 0 for none."""
+    games_to_track: int = ranged(100, at_least=1)
+    """Finished episodes that mean returns and lengths are taken over."""
+    train_dir: str = "runs"
+    full_experiment_name: str | None = None
+    """Name of the run folder; None takes the name with a time stamp."""
+    player: PlayerConfig = PlayerConfig()
+    features: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = (None, "adaptive", "linear", "constant", "fixed", "identity", "none")
+        if self.lr_schedule not in known:
+            raise PhalanxError(
+                f"params.config.lr_schedule is {self.lr_schedule!r}, it must be adaptive, linear,"
+                " constant or None"
+            )
+        if self.multi_gpu:
+            raise PhalanxError("params.config.multi_gpu is true, but one device is used; set false")
+
+    def minibatch(self, num_envs: int) -> int:
+        """Samples of a minibatch for `num_envs` environments. Raises PhalanxError if it does not
+        divide the batch."""
+        batch = num_envs * self.horizon_length
+        size = self.minibatch_size or self.minibatch_size_per_env * num_envs or batch
+        if batch % size:
+            near = max(d for d in range(1, min(size, batch) + 1) if batch % d == 0)
+            raise PhalanxError(
+                f"params.config.minibatch_size {size} does not divide the batch of {batch} samples"
+                f" ({num_envs} environments x horizon_length {self.horizon_length});"
+                f" take {near}, or set minibatch_size_per_env"
+            )
+        return size

@@ -1,0 +1,47 @@
+"""Hooks into a training run, with RL Games' names."""
+
+from typing import Any
+
+from torch import Tensor
+
+
+class AlgoObserver:
+    """Override what you need; pass an instance to `Runner(observer)`."""
+
+    def before_init(self, base_name: str, config: dict[str, Any], experiment_name: str) -> None:
+        """Before the agent builds anything; `config` is `params.config` as loaded."""
+
+    def after_init(self, algo: Any) -> None:
+        """The agent is complete; `algo` is it."""
+
+    def process_infos(self, infos: dict[str, Any], done_indices: Tensor) -> None:
+        """After every environment step. Overriding it costs CUDA graphs: the step then runs
+        eagerly, since indices of finished environments have no fixed shape."""
+
+    def after_steps(self) -> None:
+        """After every rollout."""
+
+    def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
+        """After statistics were read and logged."""
+
+    def after_save(self, path: Any) -> None:
+        """After a checkpoint was written to `path`."""
+
+
+class Observers(AlgoObserver):
+    """Several observers as one."""
+
+    def __init__(self, observers: list[AlgoObserver]) -> None:
+        self.observers = observers
+
+    def before_init(self, base_name: str, config: dict[str, Any], experiment_name: str) -> None:
+        for o in self.observers:
+            o.before_init(base_name, config, experiment_name)
+
+    def after_init(self, algo: Any) -> None:
+        for o in self.observers:
+            o.after_init(algo)
+
+    def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
+        for o in self.observers:
+            o.after_print_stats(frame, epoch_num, total_time)

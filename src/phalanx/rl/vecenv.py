@@ -1,0 +1,83 @@
+"""Environments that an agent can train in, and where they are found by name.
+
+An agent knows this protocol and nothing of physics. Register your own under the name that
+`params.config.env_name` gives:
+
+    vecenv.register("my_env", lambda num_envs, device, **env_config: MyEnv(...))
+"""
+
+import importlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.spaces import ActionSpace, Box
+
+
+class VecEnv(Protocol):
+    """`num_envs` environments that reset themselves within the step in which they end."""
+
+    num_envs: int
+    device: torch.device
+    observation_space: Box
+    action_space: ActionSpace
+
+    @property
+    def observations(self) -> dict[str, Tensor]:
+        """What `reset` or `step` returned last."""
+
+    def reset(self) -> dict[str, Tensor]:
+        """Start everywhere; {"obs": (N, *observation_space.shape)}."""
+
+    def step(
+        self, actions: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+        """Observations to act on next, reward (N,), terminated (N,), truncated (N,), infos.
+        infos["terminal"] holds the observations that were reached, before any reset."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a run needs to continue bit for bit."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+
+
+class CapturableVecEnv(VecEnv, Protocol):
+    """One whose steps may be captured in a CUDA graph."""
+
+    def capture(self) -> AbstractContextManager[None]:
+        """Steps inside are recorded into the graph that torch is capturing."""
+
+    def grow(self) -> str | None:
+        """Asked between iterations; a sentence means that captured graphs are stale."""
+
+
+_creators: dict[str, Callable[..., VecEnv] | str] = {}
+
+
+def register(name: str, creator: Callable[..., VecEnv] | str) -> None:
+    """`creator(name=config.name, num_envs=, device=, **env_config)`, or "module:function", which
+    is imported when it is first needed."""
+    _creators[name] = creator
+
+
+def create(env_name: str, **kwargs: Any) -> VecEnv:
+    """The environment of that name. Raises PhalanxError for an unknown one."""
+    if env_name not in _creators:
+        raise PhalanxError(
+            f"unknown environment {env_name!r} in params.config.env_name"
+            f"{did_you_mean(env_name, _creators)}; registered: {', '.join(sorted(_creators))}"
+        )
+    creator = _creators[env_name]
+    if isinstance(creator, str):
+        module, function = creator.split(":")
+        creator = getattr(importlib.import_module(module), function)
+    return creator(**kwargs)  # type: ignore[no-any-return,operator]
+
+
+# The name that IsaacGymEnvs' files give: a Phalanx task called like the run.
+register("rlgpu", "phalanx.tasks:make_from_config")

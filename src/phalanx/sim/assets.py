@@ -1,0 +1,366 @@
+"""Loads a robot from an MJCF or URDF file, ready to be attached into a scene.
+
+    robot = load_asset("ant.xml")                         # mujoco.MjSpec with one root body
+    scene = mujoco.MjSpec()
+    frame = scene.worldbody.add_frame(pos=[0, 0, 1])
+    frame.attach_body(robot.worldbody.first_body(), "ant/", "")
+
+Files are read as Isaac Gym's users expect: an MJCF keeps its robot, defaults, assets, actuators,
+sensors and contact rules and loses its floor, lights, cameras, keyframes, custom fields and physics
+options, since the scene brings its own; `phalanx.sim.urdf` has the URDF rules. References to
+materials, textures and classes that a file never defines are dropped. All of this is logged once
+per file as a warning. What might surprise:
+
+- The root body keeps the position that the file gives it.
+- Bodies joined to a fixed root do not collide with it. MuJoCo excludes contacts between parent
+  and child except where the parent is welded to the world; here the contact is excluded as well.
+- A body without a name gets one, `body<i>`.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from xml.parsers import expat
+from xml.sax.saxutils import quoteattr
+
+import mujoco
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim.urdf import Element, UrdfReader
+
+log = logging.getLogger(__name__)
+
+EXTENSIONS = (".xml", ".mjcf", ".urdf")
+MAX_DEPTH = 400  # of nested elements; MuJoCo's own reader stops at 500
+SCENE_SECTIONS = ("option", "size", "visual", "statistic", "custom", "keyframe")
+SCENERY = ("geom", "light", "camera", "site")
+MESH_LIKE = ("mesh", "hfield", "skin", "flexcomp")  # their files are relative to meshdir
+
+
+def load_asset(
+    path: str | os.PathLike[str],
+    *,
+    fixed_base: bool | None = None,
+    density: float = 1000.0,
+    collapse_fixed_joints: bool = False,
+) -> mujoco.MjSpec:
+    """The robot of a file: a spec with exactly one body below the world.
+
+    fixed_base: True removes a free joint from the root, False adds one, None keeps what the file
+    says (a URDF says free). For URDF only: `density` [kg/m^3] of links without mass, and whether
+    links on fixed joints merge into their parents.
+    The spec has been compiled once, so attaching it can only fail for reasons of the scene.
+    Raises PhalanxError, naming file, line and element, for whatever cannot be read.
+    """
+    file = Path(path)
+    if density <= 0:
+        raise PhalanxError(f"density {density:g} is not positive; give it in kg/m^3")
+    root = _read_xml(_checked(file))
+    if root.tag == "robot":
+        where = {e.line: e.where for e in reversed(list(root.iter()))}
+        spec, notes = UrdfReader(root, file.resolve(), density, collapse_fixed_joints).read()
+        fixed_base = bool(fixed_base)
+    elif root.tag == "mujoco":
+        spec, notes, where = _read_mjcf(root, file)
+    else:
+        root.fail("the root element is neither <mujoco> nor <robot>; give an MJCF or URDF file")
+
+    bodies = spec.worldbody.bodies
+    if len(bodies) != 1:
+        names = ", ".join(repr(b.name) for b in bodies) or "none"
+        raise PhalanxError(
+            f"{file}: an asset has one body directly below the world, this file has {len(bodies)}"
+            f" ({names}); put one robot in a file, below one root body"
+        )
+    for i, body in enumerate(spec.bodies):
+        body.name = body.name or f"body{i}"
+    _set_base(spec, bodies[0], fixed_base, file)
+    _exclude_contacts_with_fixed_root(spec, bodies[0])
+    try:
+        model = spec.copy().compile()
+    except ValueError as error:
+        raise mujoco_error(file, error, where) from None
+    if bodies[0].frame:
+        _take_root_out_of_frames(spec, bodies[0], model)
+    if notes:
+        log.warning("%s: %s", file, "; ".join(notes))
+    return spec
+
+
+def mujoco_error(
+    file: Path, error: Exception, where: Mapping[int, str] | None = None
+) -> PhalanxError:
+    """What MuJoCo says about a file, on one line that starts with file, line and element.
+
+    where: line that MuJoCo reports -> "file, line, <element>"; the file alone if it is not there.
+    """
+    text = " ".join(str(error).split())
+    text = re.sub(r"^((XML )?Error: |Schema violation: )+", "", text)
+    line = re.search(r",? line (\d+)$", text)
+    place = (where or {}).get(int(line[1])) if line else None
+    if line and place:
+        text = re.sub(r" Element .*$", "", text)
+    return PhalanxError(f"{place or file}: MuJoCo cannot use this: {text}; correct it there")
+
+
+def _checked(file: Path) -> Path:
+    """`file`, which exists and has a name that we read."""
+    if file.is_dir():
+        inside = sorted(f.name for f in file.iterdir() if f.suffix.lower() in EXTENSIONS)
+        raise PhalanxError(
+            f"{file} is a folder; name a robot file in it: {', '.join(inside) or 'it has none'}"
+        )
+    if not file.exists():
+        if not file.parent.is_dir():
+            raise PhalanxError(f"no file {file}: its folder does not exist; check the path")
+        near = did_you_mean(file.name, (f.name for f in file.parent.iterdir()))
+        raise PhalanxError(f"no file {file}{near or '; check the path'}")
+    if file.suffix.lower() not in EXTENSIONS:
+        hint = "; run xacro on it and load the output" if file.suffix == ".xacro" else ""
+        raise PhalanxError(
+            f"{file} has the extension {file.suffix!r}; accepted: {', '.join(EXTENSIONS)}{hint}"
+        )
+    return file
+
+
+def _read_xml(file: Path) -> Element:
+    """The root element of an XML file. DOCTYPE is refused, so no entity can expand."""
+    stack: list[Element] = []
+    roots: list[Element] = []
+    parser = expat.ParserCreate()
+
+    def start(tag: str, attrib: dict[str, str]) -> None:
+        element = Element(tag, attrib, str(file), parser.CurrentLineNumber)
+        if len(stack) == MAX_DEPTH:
+            element.fail(f"elements are nested more than {MAX_DEPTH} deep; flatten the file")
+        (stack[-1].children if stack else roots).append(element)
+        stack.append(element)
+
+    def end(tag: str) -> None:
+        stack.pop()
+
+    def doctype(*_: object) -> None:
+        raise PhalanxError(
+            f"{file}, line {parser.CurrentLineNumber}: a DOCTYPE is not accepted, because entities"
+            " can be made to fill the memory; remove it"
+        )
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.StartDoctypeDeclHandler = doctype
+    try:
+        parser.Parse(file.read_bytes(), True)
+    except expat.ExpatError as error:
+        reason = expat.ErrorString(error.code)
+        raise PhalanxError(
+            f"{file}, line {error.lineno}: not well-formed XML ({reason}); correct that line"
+        ) from None
+    except OSError as error:
+        raise PhalanxError(f"{file} cannot be read: {error.strerror}") from None
+    except PhalanxError:
+        raise
+    except (LookupError, ValueError):  # expat's words for an encoding it lacks
+        raise PhalanxError(f"{file} has an encoding that is not known; save it as UTF-8") from None
+    return roots[0]
+
+
+# MJCF -----------------------------------------------------------------------------------------
+
+
+def _read_mjcf(root: Element, file: Path) -> tuple[mujoco.MjSpec, list[str], dict[int, str]]:
+    """The spec, what was dropped (a phrase each), and MuJoCo's line number -> place in a file."""
+    _expand_includes(root, file, {file.resolve()})
+    root.children = [e for e in root.children if e.tag not in SCENE_SECTIONS]
+    removed = [e for world in root.findall("worldbody") for e in _strip_scenery(world)]
+    names = {e.attrib.get("name") for e in removed if e.tag == "geom"}
+    for contact in root.findall("contact"):  # pairs with the floor
+        contact.children = [
+            e
+            for e in contact.children
+            if not names & {e.attrib.get("geom1", ""), e.attrib.get("geom2", "")}
+        ]
+    notes = _resolve_files(root, file)
+    notes += _drop_undefined(root)
+    xml, where = _to_xml(root)
+    try:
+        return mujoco.MjSpec.from_string(xml), notes, where
+    except ValueError as error:
+        raise mujoco_error(file, error, where) from None
+
+
+def _expand_includes(element: Element, main: Path, seen: set[Path]) -> None:
+    """Put the children of an included file where the <include> was, as MuJoCo does. Paths are
+    relative to the main file or, failing that, to the including one."""
+    children: list[Element] = []
+    for child in element.children:
+        if child.tag != "include":
+            _expand_includes(child, main, seen)
+            children.append(child)
+            continue
+        name = child.attrib.get("file", "")
+        candidates = [main.parent / name, Path(child.file).parent / name]
+        found = next((c for c in candidates if c.is_file()), None)
+        if found is None:
+            child.fail(f"no file {candidates[0]}; correct the path")
+        if found.resolve() in seen:
+            child.fail("this file is included already; a file can be included once")
+        seen.add(found.resolve())
+        included = _read_xml(found)
+        _expand_includes(included, main, seen)
+        children += included.children
+    element.children = children
+
+
+def _strip_scenery(element: Element) -> list[Element]:
+    """Remove geoms, lights, cameras and sites outside of bodies; returns what was removed."""
+    removed = [e for e in element.children if e.tag in SCENERY]
+    element.children = [e for e in element.children if e.tag not in SCENERY]
+    for frame in element.children:
+        if frame.tag in ("frame", "replicate"):
+            removed += _strip_scenery(frame)
+    return removed
+
+
+def _resolve_files(root: Element, file: Path) -> list[str]:
+    """Make every file name absolute. A missing texture is dropped, anything else must exist."""
+    settings: dict[str, str] = {}
+    notes = []
+    for compiler in root.findall("compiler"):
+        settings |= compiler.attrib
+        for key in ("meshdir", "texturedir", "assetdir", "strippath"):
+            compiler.attrib.pop(key, None)
+        if compiler.attrib.pop("settotalmass", None):  # MuJoCo loses it on attaching
+            notes.append(f"ignored settotalmass (line {compiler.line})")
+    asset_dir = settings.get("assetdir", "")
+    mesh_dir = settings.get("meshdir", asset_dir)
+    texture_dir = settings.get("texturedir", asset_dir)
+    for element in root.iter():
+        if element.tag == "texture":
+            folder, keys = texture_dir, [k for k in element.attrib if k.startswith("file")]
+        else:
+            folder, keys = (mesh_dir if element.tag in MESH_LIKE else ""), ["file"]
+        for key in [k for k in keys if k in element.attrib]:
+            name = element.attrib[key]
+            if settings.get("strippath") == "true":
+                name = Path(name).name
+            target = file.resolve().parent / folder / name
+            if target.is_file():
+                element.attrib[key] = str(target)
+            elif element.tag == "texture":
+                notes.append(f"dropped texture {name!r}, no such file (line {element.line})")
+                element.tag = "missing"
+            else:
+                near = ""
+                if target.parent.is_dir():
+                    near = did_you_mean(target.name, (f.name for f in target.parent.iterdir()))
+                element.fail(f"no file {target}{near or '; supply it or correct meshdir'}")
+    for assets in root.findall("asset"):
+        assets.children = [e for e in assets.children if e.tag != "missing"]
+    return notes
+
+
+def _drop_undefined(root: Element) -> list[str]:
+    """Drop references to materials, textures and classes that are nowhere defined."""
+    materials, textures, classes = set(), set(), {"main"}
+    for element in root.iter():
+        name = element.attrib.get("name", Path(element.attrib.get("file", "")).stem)
+        if element.tag == "default":
+            classes.add(element.attrib.get("class", "main"))
+        elif element.tag == "material":
+            materials.add(name)
+        elif element.tag == "texture":
+            textures.add(name)
+    dropped: dict[str, int] = {}  # what -> first line
+    for element in root.iter():
+        for key, defined in (
+            ("material", materials),
+            ("texture", textures),
+            ("class", classes),
+            ("childclass", classes),
+        ):
+            if element.attrib.get(key) not in {None, *defined}:
+                what = f"{'class' if key == 'childclass' else key} {element.attrib.pop(key)!r}"
+                dropped.setdefault(what, element.line)
+        element.children = [e for e in element.children if not _empty_layer(e, textures)]
+    if not dropped:
+        return []
+    listed = ", ".join(f"{what} (line {line})" for what, line in dropped.items())
+    return [f"dropped references to what the file never defines: {listed}"]
+
+
+def _empty_layer(element: Element, textures: set[str]) -> bool:
+    """Whether this is the <layer> of a material whose texture does not exist."""
+    return element.tag == "layer" and element.attrib.get("texture") not in textures
+
+
+def _to_xml(root: Element) -> tuple[str, dict[int, str]]:
+    """XML with one element a line, and line -> where that element came from."""
+    lines: list[str] = []
+    where: dict[int, str] = {}
+
+    def write(element: Element) -> None:
+        attributes = "".join(f" {k}={quoteattr(v)}" for k, v in element.attrib.items())
+        lines.append(f"<{element.tag}{attributes}>")
+        where[len(lines)] = element.where
+        for child in element.children:
+            write(child)
+        lines[-1] += f"</{element.tag}>"
+
+    write(root)
+    return "\n".join(lines), where
+
+
+# The base -------------------------------------------------------------------------------------
+
+
+def _set_base(
+    spec: mujoco.MjSpec, root: mujoco.MjsBody, fixed_base: bool | None, file: Path
+) -> None:
+    free = [j for j in root.joints if j.type == mujoco.mjtJoint.mjJNT_FREE]
+    if fixed_base is True:
+        for joint in free:
+            spec.delete(joint)
+    elif fixed_base is False and not free:
+        if root.joints:
+            raise PhalanxError(
+                f"{file}: root body {root.name!r} moves on joint {root.joints[0].name!r}, so it"
+                " cannot have a free joint as well; load it with fixed_base=True or None"
+            )
+        root.add_freejoint()
+
+
+def _take_root_out_of_frames(
+    spec: mujoco.MjSpec, root: mujoco.MjsBody, model: mujoco.MjModel
+) -> None:
+    """Give the root its pose in the world: attach_body would forget the <frame> around it."""
+    root.set_frame(spec.worldbody.add_frame())
+    root.pos, root.quat = model.body_pos[1], model.body_quat[1]
+    root.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
+
+
+def _exclude_contacts_with_fixed_root(spec: mujoco.MjSpec, root: mujoco.MjsBody) -> None:
+    """Exclude contacts between a fixed root (and what is welded to it) and the next links."""
+    if root.joints:
+        return
+    welded, moving = _weld_group(root)
+    for joint_child in moving:
+        for body in _weld_group(joint_child)[0]:
+            for other in welded:
+                if _collides(body) and _collides(other):
+                    spec.add_exclude(bodyname1=other.name, bodyname2=body.name)
+
+
+def _weld_group(body: mujoco.MjsBody) -> tuple[list[mujoco.MjsBody], list[mujoco.MjsBody]]:
+    """The bodies rigidly joined to `body` from below, and the first moving bodies below those."""
+    welded: list[mujoco.MjsBody] = [body]
+    moving: list[mujoco.MjsBody] = []
+    for member in welded:  # grows while it is walked
+        for child in member.bodies:
+            (moving if child.joints else welded).append(child)
+    return welded, moving
+
+
+def _collides(body: mujoco.MjsBody) -> bool:
+    return any(g.contype or g.conaffinity for g in body.geoms)

@@ -1,0 +1,188 @@
+"""MuJoCo's C engine on all CPU cores (`mujoco.batch`), bit-identical to a loop over `MjData`.
+
+The batch keeps each environment's state as a float64 row. Tensors shown to the outside are float32
+mirrors: refreshed after every call, and written back before the next one where they were written,
+element by element, so that what nobody wrote keeps its float64 value.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from mujoco.batch import DATA_FIELDS, MODEL_FIELDS, Batch, SimulationError
+from torch import Tensor
+
+from phalanx.sim.engines import INPUT_FIELDS, STATE_FIELDS, CompilesScene
+
+NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE)
+VEL_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
+_FULL = (int(mujoco.mjtWarning.mjWARN_CONTACTFULL), int(mujoco.mjtWarning.mjWARN_CNSTRFULL))
+
+
+class _Mirror:
+    """A float32 tensor beside a batch array of another type."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.values = array.astype(np.float32)
+        self.tensor = torch.from_numpy(self.values)
+        self._seen = self.tensor._version
+
+    def pull(self) -> None:
+        """Array to tensor."""
+        np.copyto(self.values, self.array, casting="same_kind")
+        self._seen = self.tensor._version
+
+    def push(self) -> None:
+        """What was written to the tensor, and only that, to the array."""
+        if self.tensor._version != self._seen:
+            self._seen = self.tensor._version
+            written = self.values != self.array.astype(np.float32)
+            np.copyto(self.array, self.values, where=written)
+
+
+class CpuEngine:
+    """See `phalanx.sim.engines.Engine`."""
+
+    name = "mujoco"
+    device = torch.device("cpu")
+
+    def __init__(self, scene: CompilesScene, num_envs: int, threads: int = 0) -> None:
+        self._scene = scene
+        self.model = model = scene.compile()
+        self.num_envs = num_envs
+        self.failed = torch.zeros(num_envs, dtype=torch.bool)
+        self._threads = threads
+        self._batch = Batch(model, num_envs, threads)
+        self.threads = self._batch.nthread
+        self._initial = self._batch.state[:1].copy()
+        self._before = self._batch.state.copy()
+        self._warnings = self._batch.warning[:, _FULL, 1].copy()
+        self._data: dict[str, _Mirror] = {}  # state and inputs, written back
+        self._derived: dict[str, _Mirror] = {}
+        self._model_fields: dict[str, _Mirror] = {}
+        self._grown: str | None = None
+        self._stage = NO_STAGE
+        acc = model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
+        self._acc_sensors = np.repeat(acc, model.sensor_dim)
+
+    def field(self, name: str) -> Tensor:
+        if name not in DATA_FIELDS:
+            raise KeyError(name)
+        if name in STATE_FIELDS or name in INPUT_FIELDS:
+            if name not in self._data:
+                self._data[name] = _Mirror(self._batch.bind(name))
+            return self._data[name].tensor
+        if name not in self._derived:
+            self._derived[name] = _Mirror(self._batch.bind(name))
+            self._stage = VEL_STAGE
+            self._push()
+            self._batch.forward()
+            self._derived[name].pull()
+        return self._derived[name].tensor
+
+    def model_field(self, name: str) -> Tensor:
+        if name not in MODEL_FIELDS:
+            raise KeyError(name)
+        if name not in self._model_fields:
+            self._model_fields[name] = _Mirror(self._batch.expand(name))
+        return self._model_fields[name].tensor
+
+    def set_const(self) -> None:
+        self._push()
+        self._batch.set_const()
+        for mirror in self._model_fields.values():
+            mirror.pull()
+
+    def step(self, substeps: int) -> None:
+        self._push()
+        np.copyto(self._before, self._batch.state)
+        self._call(lambda: self._batch.step(nstep=substeps, stage=self._stage))
+        while self._contacts_were_dropped():
+            self._enlarge()
+            self._call(lambda: self._batch.step(nstep=substeps, stage=self._stage))
+        self._pull()
+
+    def forward(self, mask: Tensor) -> None:
+        if self._stage == NO_STAGE or not mask.any():
+            return
+        self._push()
+        self._call(lambda: self._batch.forward(ids=mask.numpy(), stage=self._stage))
+        for mirror in self._derived.values():
+            mirror.pull()
+        if "sensordata" in self._derived:
+            # The batch leaves another environment's values where this stage computes none.
+            rows = np.ix_(mask.numpy(), self._acc_sensors)
+            self._derived["sensordata"].values[rows] = 0.0
+
+    def reset(self, mask: Tensor) -> None:
+        if mask.any():
+            self._push()
+            self._batch.state[mask.numpy()] = self._initial
+            for mirror in self._data.values():
+                mirror.pull()
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[None]:
+        raise NotImplementedError("the CPU engine has no CUDA graphs")
+        yield
+
+    def grow(self) -> str | None:
+        grown, self._grown = self._grown, None
+        return grown
+
+    def state_dict(self) -> dict[str, Any]:
+        self._push()
+        fields = {k: torch.from_numpy(m.array.copy()) for k, m in self._model_fields.items()}
+        return {"state": torch.from_numpy(self._batch.state.copy()), "model": fields}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._batch.state[:] = state["state"].numpy()
+        for name, value in state["model"].items():
+            self.model_field(name)
+            self._model_fields[name].array[...] = value.numpy()
+        for mirror in (*self._data.values(), *self._model_fields.values()):
+            mirror.pull()
+
+    def _push(self) -> None:
+        for mirror in (*self._data.values(), *self._model_fields.values()):
+            mirror.push()
+
+    def _pull(self) -> None:
+        for mirror in (*self._data.values(), *self._derived.values()):
+            mirror.pull()
+
+    def _call(self, call: Callable[[], None]) -> None:
+        self.failed.zero_()
+        try:
+            call()
+        except SimulationError as error:
+            self.failed[torch.from_numpy(error.ids.astype(np.int64))] = True
+
+    def _contacts_were_dropped(self) -> bool:
+        now = self._batch.warning[:, _FULL, 1]
+        dropped = bool((now != self._warnings).any())
+        self._warnings = now.copy()
+        return dropped
+
+    def _enlarge(self) -> None:
+        """Twice the memory for contacts and constraints, then the state from before the step."""
+        memory = 2 * self.model.narena
+        self.model = self._scene.compile(memory)
+        fields = {k: m.array.copy() for k, m in self._model_fields.items()}
+        self._batch = Batch(self.model, self.num_envs, self._threads)
+        self._batch.state[:] = self._before
+        for name, mirror in (*self._data.items(), *self._derived.items()):
+            mirror.array = self._batch.bind(name)
+        for name, mirror in self._model_fields.items():
+            mirror.array = self._batch.expand(name)
+            mirror.array[...] = fields[name]
+        self._warnings = self._batch.warning[:, _FULL, 1].copy()
+        self._grown = (
+            f"contacts filled the physics memory; it was enlarged to {memory >> 20} MiB a thread"
+            " and the step repeated, no contact was dropped"
+        )
+

@@ -1,0 +1,223 @@
+"""MuJoCo Warp: every environment on one GPU; also runs on the CPU, for tests with a few of them.
+
+Tensors are zero-copy views of Warp's arrays, so a write is the state at the next step. Called
+eagerly, a step checks for overflowing contact buffers and repeats itself in larger ones; inside a
+captured CUDA graph nothing may wait for the host, so overflow is remembered until `grow` is asked.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import mujoco
+import mujoco_warp as mjw
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from phalanx.sim.engines import INPUT_FIELDS, STATE_FIELDS, CompilesScene
+
+_SOLVER = int(mjw.OverflowType.ITERATIONS | mjw.OverflowType.LS_ITERATIONS)
+_SAVED = (*STATE_FIELDS, *INPUT_FIELDS, "qacc_warmstart")
+
+# Most contacts two geoms can make: a plane, mesh or box with another solid at most 8 in MuJoCo.
+_MOST_CONTACTS = 8
+_AFFORDABLE_ROWS = 512
+
+
+class WarpEngine:
+    """See `phalanx.sim.engines.Engine`."""
+
+    name = "warp"
+
+    def __init__(self, scene: CompilesScene, num_envs: int, device: torch.device) -> None:
+        wp.config.quiet = True
+        wp.init()
+        self.model = scene.compile()
+        self.num_envs = num_envs
+        self.device = device
+        self.failed = torch.zeros(num_envs, dtype=torch.bool, device=device)
+        self._contacts, self._rows = _buffer_sizes(self.model)
+        self._wp_device = wp.device_from_torch(device)
+        with wp.ScopedDevice(self._wp_device):
+            self._m = mjw.put_model(self.model)
+            self._m.opt.warn_overflow = 0
+            self._d = self._make_data()
+        self._views: dict[str, Tensor] = {}
+        self._model_views: dict[str, Tensor] = {}
+        self._derived_needed = False
+        self._overflow = wp.to_torch(self._d.overflow)
+        self._capture_stream: Any = None
+        self._initial = {k: self._view(k)[:1].clone() for k in _SAVED if hasattr(self._d, k)}
+        acc = self.model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
+        self._acc_sensors = torch.from_numpy(np.repeat(acc, self.model.sensor_dim)).to(device)
+        self._step(1)  # loads every kernel; on a first start Warp compiles them, a minute or more
+        self.reset(torch.ones_like(self.failed))
+
+    def field(self, name: str) -> Tensor:
+        if not isinstance(getattr(self._d, name, None), wp.array):
+            raise KeyError(name)
+        view = self._view(name)
+        if name not in STATE_FIELDS and name not in INPUT_FIELDS and not self._derived_needed:
+            self._derived_needed = True
+            with self._stream():
+                mjw.forward(self._m, self._d)
+        return view
+
+    def model_field(self, name: str) -> Tensor:
+        if name not in self._model_views:
+            owner, key = (self._m.opt, name[4:]) if name.startswith("opt.") else (self._m, name)
+            shared = getattr(owner, key, None)
+            if not isinstance(shared, wp.array) or not getattr(shared, "_is_batched", False):
+                raise KeyError(name)
+            values = np.repeat(shared.numpy()[:1], self.num_envs, axis=0)
+            with wp.ScopedDevice(self._wp_device):
+                own = wp.array(values, dtype=shared.dtype)
+            own._is_batched = True
+            setattr(owner, key, own)
+            self._model_views[name] = wp.to_torch(own)
+        return self._model_views[name]
+
+    def set_const(self) -> None:
+        with self._stream():
+            mjw.set_const(self._m, self._d)
+
+    def step(self, substeps: int) -> None:
+        if self._capture_stream is not None:
+            self._step(substeps)
+            return
+        before = {k: self._view(k).clone() for k in self._initial}
+        self._step(substeps)
+        while self.grow():
+            for key, value in before.items():
+                self._view(key).copy_(value)
+            self._step(substeps)
+
+    def forward(self, mask: Tensor) -> None:
+        if self._derived_needed:
+            self._refresh()
+            if self._acc_sensors.numel():
+                sensordata = self._view("sensordata")
+                stale = mask[:, None] & self._acc_sensors
+                sensordata.copy_(torch.where(stale, 0.0, sensordata))
+
+    def reset(self, mask: Tensor) -> None:
+        for name, initial in self._initial.items():
+            view = self._view(name)
+            at = mask.view(-1, *(1,) * (view.dim() - 1))
+            view.copy_(torch.where(at, initial, view))
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[None]:
+        # One wrapper of the stream for the whole capture: Warp does not recognise a second one.
+        self._capture_stream = wp.stream_from_torch(torch.cuda.current_stream())
+        wp.capture_begin(stream=self._capture_stream, external=True)
+        try:
+            yield
+        finally:
+            wp.capture_end(stream=self._capture_stream)
+            self._capture_stream = None
+
+    def grow(self) -> str | None:
+        overflow = int(torch.bitwise_and(self._overflow, ~_SOLVER).max())
+        if not overflow:
+            return None
+        self._overflow.zero_()
+        self._contacts *= 2
+        self._rows *= 2
+        with wp.ScopedDevice(self._wp_device):
+            larger = self._make_data()
+        # Only arrays whose size changed are new: every view handed out stays valid.
+        for f in dataclasses.fields(larger):
+            old = getattr(self._d, f.name)
+            new = getattr(larger, f.name)
+            if isinstance(old, wp.array) and old.shape == new.shape and old.dtype == new.dtype:
+                setattr(larger, f.name, old)
+        self._d = larger
+        return (
+            f"contact buffers overflowed and were enlarged to {self._contacts} contacts and"
+            f" {self._rows} constraint rows an environment"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "state": {k: self._view(k).clone() for k in self._initial},
+            "model": {k: v.clone() for k, v in self._model_views.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state["state"].items():
+            self._view(name).copy_(value)
+        for name, value in state["model"].items():
+            self.model_field(name).copy_(value)
+
+    def _view(self, name: str) -> Tensor:
+        if name not in self._views:
+            self._views[name] = wp.to_torch(getattr(self._d, name))
+        return self._views[name]
+
+    def _step(self, substeps: int) -> None:
+        with self._stream():
+            for _ in range(substeps):
+                mjw.step(self._m, self._d)
+        if self._derived_needed:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        """Poses, velocities and the sensors that follow from them, at the present state."""
+        with self._stream():
+            mjw.kinematics(self._m, self._d)
+            mjw.com_pos(self._m, self._d)
+            mjw.com_vel(self._m, self._d)
+            mjw.sensor_pos(self._m, self._d)
+            mjw.sensor_vel(self._m, self._d)
+
+    @contextlib.contextmanager
+    def _stream(self) -> Iterator[None]:
+        if self.device.type != "cuda":
+            with wp.ScopedDevice(self._wp_device):
+                yield
+            return
+        stream = self._capture_stream or wp.stream_from_torch(torch.cuda.current_stream())
+        with wp.ScopedStream(stream, sync_enter=False, sync_exit=False):
+            yield
+
+    def _make_data(self) -> Any:
+        return mjw.make_data(
+            self.model, nworld=self.num_envs, nconmax=self._contacts, njmax=self._rows
+        )
+
+
+def _buffer_sizes(model: mujoco.MjModel) -> tuple[int, int]:
+    """Contacts and constraint rows an environment to start with.
+
+    The most the model can ever produce where that is affordable, so that nothing can overflow;
+    otherwise a start that `grow` doubles as needed.
+    """
+    pairs = _candidate_pairs(model)
+    contacts = max(1, _MOST_CONTACTS * pairs)
+    condim = max([1, *model.geom_condim, *model.pair_dim])
+    pyramidal = model.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL
+    rows_per_contact = max(1, 2 * (condim - 1) if pyramidal else condim)
+    limits = int(model.jnt_limited.sum()) * 2 + int(model.tendon_limited.sum()) * 2
+    friction = int((model.dof_frictionloss > 0).sum() + (model.tendon_frictionloss > 0).sum())
+    other = limits + friction + 6 * model.neq
+    contacts = min(contacts, _AFFORDABLE_ROWS // rows_per_contact)
+    return contacts, max(1, other + contacts * rows_per_contact)
+
+
+def _candidate_pairs(model: mujoco.MjModel) -> int:
+    """Number of geom pairs that the collision masks let touch."""
+    con, aff = model.geom_contype, model.geom_conaffinity
+    touch = ((con[:, None] & aff[None, :]) | (aff[:, None] & con[None, :])) != 0
+    body = model.geom_bodyid
+    weld = model.body_weldid[body]
+    touch &= weld[:, None] != weld[None, :]
+    excluded = set(int(s) for s in model.exclude_signature)
+    low, high = np.minimum.outer(body, body), np.maximum.outer(body, body)
+    signature = (low << 16) + high
+    touch &= ~np.isin(signature, list(excluded))
+    return int(np.triu(touch, 1).sum()) + model.npair
+

@@ -1,0 +1,225 @@
+"""What one environment holds: ground, actors from MJCF or URDF files, motors, sensors.
+
+    scene = Scene(timestep=1 / 120)
+    scene.add_ground()
+    scene.add_actor("cartpole", "cartpole.xml", pos=(0, 0, 2), fixed_base=True)
+    scene.add_motor("cartpole", "slider_to_cart", effort=400.0)
+    sim = Sim(scene, num_envs=4096, device="cuda:0", substeps=2)
+
+A scene is built once and compiles to one `mujoco.MjModel`, which every environment shares. Names
+inside an actor get its name as a prefix: joint `hinge` of actor `cartpole` is `cartpole/hinge`.
+Units are SI, angles radians, quaternions (w, x, y, z), z is up.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim.assets import load_asset
+
+CONTACT_FORCE = "contact_force"
+INTEGRATORS = {
+    "euler": mujoco.mjtIntegrator.mjINT_EULER,
+    "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
+    "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
+}
+
+
+@dataclass(frozen=True)
+class ActorSpec:
+    """One actor of a scene and what was asked of it; `Sim` turns it into views."""
+
+    name: str
+    path: str
+    fixed_base: bool
+
+
+class Scene:
+    """The content of one environment, compiled on demand.
+
+    timestep: physics step [s]. gravity: [m/s^2], world frame.
+    """
+
+    def __init__(
+        self,
+        timestep: float = 1 / 120,
+        gravity: Sequence[float] = (0.0, 0.0, -9.81),
+        integrator: str = "implicitfast",
+    ) -> None:
+        if not timestep > 0:
+            raise PhalanxError(f"timestep is {timestep}, it must be a positive number of seconds")
+        if integrator not in INTEGRATORS:
+            raise PhalanxError(
+                f"unknown integrator {integrator!r}{did_you_mean(integrator, INTEGRATORS)};"
+                f" accepted: {', '.join(INTEGRATORS)}"
+            )
+        self.spec = mujoco.MjSpec()
+        self.spec.modelname = "scene"
+        self.spec.option.timestep = timestep
+        self.spec.option.gravity = list(gravity)
+        self.spec.option.integrator = INTEGRATORS[integrator]
+        # Sim detects and resets divergence itself, so that it is counted and named.
+        self.spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        self.actors: dict[str, ActorSpec] = {}
+        self._add_scenery()
+
+    def add_ground(
+        self, friction: float = 1.0, size: float = 0.0, height: float = 0.0
+    ) -> None:
+        """A plane z = height [m] over the whole world; `size` [m] limits only what is drawn."""
+        self.spec.worldbody.add_geom(
+            name="ground",
+            type=mujoco.mjtGeom.mjGEOM_PLANE,
+            size=[size, size, 1.0],
+            pos=[0.0, 0.0, height],
+            friction=[friction, 0.005, 0.0001],
+            material="ground",
+        )
+
+    def add_actor(
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        pos: Sequence[float] = (0.0, 0.0, 0.0),
+        quat: Sequence[float] = (1.0, 0.0, 0.0, 0.0),
+        fixed_base: bool | None = None,
+        self_collisions: bool = True,
+    ) -> None:
+        """Place the robot of an MJCF or URDF file at `pos` [m], `quat` (w, x, y, z), world frame.
+
+        fixed_base: True welds the root body to the world, False gives it a free joint, None keeps
+        what the file says. Bodies joined directly never collide; `self_collisions=False` turns
+        off all contacts between bodies of this actor.
+        Raises PhalanxError, naming file and element, for a file that cannot be read.
+        """
+        if name in self.actors or not name or "/" in name:
+            raise PhalanxError(f"actor name {name!r} is empty, holds a '/' or is taken")
+        robot = load_asset(path, fixed_base=fixed_base)
+        root = robot.worldbody.first_body()
+        fixed = not any(j.type == mujoco.mjtJoint.mjJNT_FREE for j in root.joints)
+        frame = self.spec.worldbody.add_frame(pos=list(pos), quat=list(quat))
+        frame.attach_body(root, f"{name}/", "")
+        self.actors[name] = ActorSpec(name, os.fspath(path), fixed)
+        self._exclude_collisions(name, fixed, self_collisions)
+
+    def add_motor(
+        self, actor: str, joint: str, effort: float, control_range: tuple[float, float] = (-1, 1)
+    ) -> None:
+        """A motor on `joint`: force or torque = effort [N or N m] x control, control clamped."""
+        name = self._joint(actor, joint)
+        motor = self.spec.add_actuator(name=name, target=name)
+        motor.trntype = mujoco.mjtTrn.mjTRN_JOINT
+        motor.set_to_motor()
+        motor.gear = [effort, 0, 0, 0, 0, 0]
+        motor.ctrlrange = list(control_range)
+        motor.ctrllimited = True
+
+    def add_contact_force_sensors(self, actor: str, bodies: Iterable[str] | None = None) -> None:
+        """Measure the net contact force on each body of an actor (all of them by default).
+
+        `Sim.actor(name).contact_force` then has them, (N, bodies, 3) [N], world frame.
+        """
+        prefix = f"{self._actor(actor).name}/"
+        own = [b.name for b in self.spec.bodies if b.name.startswith(prefix)]
+        for body in own if bodies is None else [prefix + b for b in bodies]:
+            if body not in own:
+                raise PhalanxError(self._unknown("body", actor, body, own))
+            # dataspec 1 << 1 is the force, reduction 3 sums all contacts in the world frame
+            self.spec.add_sensor(
+                name=f"{body}:{CONTACT_FORCE}",
+                type=mujoco.mjtSensor.mjSENS_CONTACT,
+                objtype=mujoco.mjtObj.mjOBJ_BODY,
+                objname=body,
+                intprm=[2, 3, 1],
+            )
+
+    def compile(self, memory: int = -1) -> mujoco.MjModel:
+        """The model of one environment. memory [bytes] for contacts, -1 for MuJoCo's choice.
+        Raises PhalanxError with the compiler's reason."""
+        self.spec.memory = memory
+        try:
+            return self.spec.compile()
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            files = ", ".join(a.path for a in self.actors.values()) or "no actors"
+            raise PhalanxError(f"the scene ({files}) does not compile: {reason}") from error
+
+    def _actor(self, name: str) -> ActorSpec:
+        if name not in self.actors:
+            raise PhalanxError(
+                f"no actor {name!r} in the scene{did_you_mean(name, self.actors)};"
+                f" actors: {', '.join(self.actors) or 'none'}"
+            )
+        return self.actors[name]
+
+    def _joint(self, actor: str, joint: str) -> str:
+        prefix = f"{self._actor(actor).name}/"
+        names = [j.name for j in self.spec.joints if j.name.startswith(prefix)]
+        if prefix + joint not in names:
+            raise PhalanxError(self._unknown("joint", actor, prefix + joint, names))
+        return prefix + joint
+
+    def _unknown(self, kind: str, actor: str, name: str, names: list[str]) -> str:
+        own = [n.split("/", 1)[1] for n in names]
+        asked = name.split("/", 1)[1]
+        return (
+            f"no {kind} {asked!r} in {self.actors[actor].path}{did_you_mean(asked, own)};"
+            f" it has: {', '.join(own) or 'none'}"
+        )
+
+    def _exclude_collisions(self, actor: str, fixed: bool, self_collisions: bool) -> None:
+        bodies = [b for b in self.spec.bodies if b.name.startswith(f"{actor}/")]
+        if self_collisions:
+            # MuJoCo skips parent and child except where the parent is welded to the world;
+            # a joint's two sides must not collide there either.
+            root = bodies[0]
+            pairs = [(root, b) for b in bodies if fixed and b.parent.name == root.name]
+        else:
+            pairs = [(a, b) for i, a in enumerate(bodies) for b in bodies[i + 1 :]]
+        for a, b in pairs:
+            self.spec.add_exclude(bodyname1=a.name, bodyname2=b.name)
+
+    def _add_scenery(self) -> None:
+        """Sky, light and floor texture, seen only by renderers."""
+        self.spec.visual.headlight.ambient = [0.35, 0.35, 0.35]
+        self.spec.visual.headlight.diffuse = [0.35, 0.35, 0.35]
+        self.spec.visual.global_.offwidth, self.spec.visual.global_.offheight = 1920, 1080
+        self.spec.visual.quality.shadowsize = 4096
+        self.spec.add_texture(
+            name="sky",
+            type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+            builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+            rgb1=[0.62, 0.74, 0.86],
+            rgb2=[0.95, 0.97, 1.0],
+            width=256,
+            height=256,
+        )
+        self.spec.add_texture(
+            name="ground",
+            type=mujoco.mjtTexture.mjTEXTURE_2D,
+            builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+            rgb1=[0.80, 0.82, 0.84],
+            rgb2=[0.72, 0.74, 0.77],
+            width=256,
+            height=256,
+        )
+        textures = [""] * mujoco.mjtTextureRole.mjNTEXROLE
+        textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "ground"
+        self.spec.add_material(
+            name="ground",
+            textures=textures,
+            texrepeat=np.array([1.0, 1.0]),
+            texuniform=True,
+        )
+        self.spec.worldbody.add_light(
+            name="sun",
+            type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+            pos=[0.0, 0.0, 10.0],
+            dir=[0.35, 0.45, -0.82],
+            diffuse=[0.6, 0.6, 0.6],
+            castshadow=True,
+        )

@@ -1,0 +1,317 @@
+"""N copies of a `Scene` on one device, as torch tensors.
+
+    sim = Sim(scene, num_envs=4096, device="cuda:0", substeps=2)
+    sim.ctrl.copy_(actions)
+    sim.step()
+    robot = sim.actor("ant")
+    height = robot.root_pos[:, 2]
+
+Every MjData field is an attribute under MuJoCo's name: `sim.qpos` is (N, nq), `sim.xpos`
+(N, nbody, 3), float32, on the simulation's device. The tensor is the same object for the life of
+the simulation: write into it, never rebind it.
+
+What is current when
+- State (`time qpos qvel act mocap_pos mocap_quat`) and inputs (`ctrl qfrc_applied xfrc_applied`):
+  always. A write counts from the next `step`, `forward` or `reset` on. Inputs stay until changed.
+- Derived fields (`xpos xquat cvel sensordata ...`): the first read registers a field, from then on
+  it is current after every `step`. After a state write they are stale until `forward(mask)`.
+- Forces and accelerations (`actuator_force`, `contact_force`, sensors of those kinds): those of
+  the last substep of the last `step`; such sensors read zero after `reset` and `forward`.
+- `reset(mask)` restores the model's initial state in those environments; then write what differs
+  and call `forward(mask)`.
+
+Surprises: a free joint's `qvel` has its linear part in the world frame and its angular part in the
+body frame, as in MuJoCo. On the CPU engine state is float64 inside; the tensors round what you
+read, and what you do not write keeps its full value.
+"""
+
+from typing import Any
+
+import mujoco
+import torch
+from torch import Tensor
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim.engines import STATE_FIELDS, make_engine
+from phalanx.sim.scene import CONTACT_FORCE, Scene
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that exists. Raises PhalanxError."""
+    if device == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        resolved = torch.device("meta")
+    if resolved.type not in ("cpu", "cuda"):
+        raise PhalanxError(f"unknown device {device!r}; accepted: auto, cpu, cuda, cuda:<index>")
+    if resolved.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = resolved.index or 0
+        if index >= count:
+            seen = f"only {count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device"
+            raise PhalanxError(
+                f"device {device} was asked for, but PyTorch sees {seen} here;"
+                " use sim_device=cpu or sim_device=auto"
+            )
+        resolved = torch.device("cuda", index)
+    return resolved
+
+
+class Sim:
+    """`num_envs` copies of `scene`, `substeps` physics steps of `scene`'s timestep a `step`.
+
+    device: "cpu", "cuda:N" or "auto". threads: CPU threads, 0 for all cores. engine: "auto",
+    "mujoco" (C, CPU) or "warp" (CUDA; on the CPU for tests).
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        num_envs: int,
+        device: str | torch.device = "auto",
+        substeps: int = 1,
+        threads: int = 0,
+        engine: str = "auto",
+    ) -> None:
+        if num_envs < 1 or substeps < 1:
+            raise PhalanxError(
+                f"num_envs is {num_envs} and substeps {substeps}; both must be 1 or more"
+            )
+        self.device = resolve_device(str(device))
+        self.engine = make_engine(engine, scene, num_envs, self.device, threads)
+        self.model: mujoco.MjModel = self.engine.model
+        self.num_envs = num_envs
+        self.substeps = substeps
+        self.dt = self.model.opt.timestep * substeps
+        """Time one `step` advances [s]."""
+        self.diverged = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
+        """(N,) environments whose state stopped being finite in the last `step`."""
+        self.divergences = torch.zeros(len(_WATCHED) + 1, dtype=torch.long, device=self.device)
+        """Environments lost so far, by first bad quantity: qpos, qvel, act, engine error."""
+        self._watched = [self.engine.field(f) for f in _WATCHED]
+        self._all = torch.ones_like(self.diverged)
+        self._actors = {a.name: Actor(self, a.name, a.fixed_base) for a in scene.actors.values()}
+
+    def __getattr__(self, name: str) -> Tensor:
+        # Consulted only for names that are not set yet: MjData fields, kept once read.
+        if name.startswith("_") or name == "engine":
+            raise AttributeError(name)
+        try:
+            tensor = self.engine.field(name)
+        except KeyError:
+            raise AttributeError(
+                f"Sim has no field {name!r} on the {self.engine.name} engine"
+                f"{did_you_mean(name, dir(mujoco.MjData))}"
+            ) from None
+        object.__setattr__(self, name, tensor)
+        return tensor
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__ and isinstance(value, Tensor):
+            raise AttributeError(
+                f"sim.{name} is a buffer that others hold; write into it: sim.{name}.copy_(...)"
+            )
+        object.__setattr__(self, name, value)
+
+    def actor(self, name: str) -> "Actor":
+        """Views of one actor. Raises PhalanxError for a name that the scene does not have."""
+        if name not in self._actors:
+            raise PhalanxError(
+                f"no actor {name!r} in the simulation{did_you_mean(name, self._actors)}"
+            )
+        return self._actors[name]
+
+    def model_field(self, name: str) -> Tensor:
+        """MjModel field with a value per environment, (N, ...), writable: masses, frictions, ...
+
+        The first call, which must come before any CUDA graph is captured, gives every environment
+        its own copy. Call `set_const` after writing what mj_setConst reads (masses, inertias).
+        """
+        try:
+            return self.engine.model_field(name)
+        except KeyError:
+            raise PhalanxError(
+                f"no per-environment model field {name!r} on the {self.engine.name} engine"
+                f"{did_you_mean(name, dir(mujoco.MjModel))}"
+            ) from None
+
+    def set_const(self) -> None:
+        """Let constants that follow from written model fields follow."""
+        self.engine.set_const()
+
+    def step(self) -> None:
+        """Advance every environment by `dt` and mark those that diverged."""
+        self.engine.step(self.substeps)
+        bad = [~torch.isfinite(v).flatten(1).all(1) for v in self._watched]
+        bad.append(self.engine.failed)
+        first = torch.zeros_like(self.diverged)
+        for k, this in enumerate(bad):
+            self.divergences[k] += (this & ~first).sum()
+            first |= this
+        self.diverged.copy_(first)
+
+    def forward(self, mask: Tensor | None = None) -> None:
+        """Make derived fields current after a state write; mask (N,) bool, None for all."""
+        self.engine.forward(self._all if mask is None else mask)
+
+    def reset(self, mask: Tensor | None = None) -> None:
+        """Initial state and zero inputs in environments `mask` (N,) bool, None for all."""
+        self.engine.reset(self._all if mask is None else mask)
+
+    def divergence_report(self) -> str:
+        """One sentence on environments that diverged so far, empty when none did. Reads the GPU."""
+        counts = dict(zip((*_WATCHED, "engine error"), self.divergences.tolist(), strict=True))
+        lost = [f"{n} by {name}" for name, n in counts.items() if n]
+        if not lost:
+            return ""
+        return (
+            f"{sum(counts.values())} environments diverged and were reset"
+            f" (first bad quantity: {', '.join(lost)})"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the next steps, exact to the bit."""
+        return {"engine": self.engine.name, "divergences": self.divergences.clone()} | (
+            self.engine.state_dict()
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave, on the same engine with the same `num_envs`."""
+        self.divergences.copy_(state["divergences"])
+        self.engine.load_state_dict(state)
+
+
+_WATCHED = ("qpos", "qvel", "act")
+
+
+class Actor:
+    """Views of one actor's part of the simulation; J joints with one degree of freedom or more,
+    B bodies, both in the order of the file. Slices are live and writable, gathered ones copies."""
+
+    def __init__(self, sim: Sim, name: str, fixed_base: bool) -> None:
+        model = sim.model
+        self.sim = sim
+        self.name = name
+        self.fixed_base = fixed_base
+        self.body_ids = [i for i in range(model.nbody) if _owner(model.body(i).name) == name]
+        joints = [i for i in range(model.njnt) if _owner(model.jnt(i).name) == name]
+        self.root_id = self.body_ids[0]
+        self.body_names = [model.body(i).name.split("/", 1)[1] for i in self.body_ids]
+        free = [i for i in joints if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_FREE]
+        jointed = [i for i in joints if i not in free]
+        self.joint_names = [model.jnt(i).name.split("/", 1)[1] for i in jointed]
+        self._root_q = int(model.jnt_qposadr[free[0]]) if free else None
+        self._root_v = int(model.jnt_dofadr[free[0]]) if free else None
+        self._q = _span(model.jnt_qposadr[jointed], model, jointed, _QPOS_WIDTH)
+        self._v = _span(model.jnt_dofadr[jointed], model, jointed, _DOF_WIDTH)
+        device = sim.device
+        self._bodies = slice(self.body_ids[0], self.body_ids[-1] + 1)
+        self._tree_roots = torch.tensor(model.body_rootid[self.body_ids], device=device).long()
+        limits = torch.tensor(model.jnt_range[jointed], dtype=torch.float32)
+        limited = torch.tensor(model.jnt_limited[jointed], dtype=torch.bool)
+        limits[~limited] = torch.tensor([-torch.inf, torch.inf])
+        self.joint_limits = limits.to(device)
+        """(J, 2) lower and upper [m or rad]; infinite where a joint has none."""
+        sensors = [
+            (i, self.body_names.index(model.sensor(i).name.split("/", 1)[1].split(":")[0]))
+            for i in range(model.nsensor)
+            if _owner(model.sensor(i).name) == name
+            and model.sensor(i).name.endswith(f":{CONTACT_FORCE}")
+        ]
+        self.contact_body_names = [self.body_names[b] for _, b in sensors]
+        self._contact = [int(model.sensor_adr[i]) for i, _ in sensors]
+
+    @property
+    def joint_pos(self) -> Tensor:
+        """(N, J) [m or rad], live."""
+        return self.sim.qpos[:, self._q]
+
+    @property
+    def joint_vel(self) -> Tensor:
+        """(N, J) [m/s or rad/s], live."""
+        return self.sim.qvel[:, self._v]
+
+    @property
+    def root_pos(self) -> Tensor:
+        """(N, 3) [m], world frame; live for a free base."""
+        if self._root_q is None:
+            return self.sim.xpos[:, self.root_id]
+        return self.sim.qpos[:, self._root_q : self._root_q + 3]
+
+    @property
+    def root_quat(self) -> Tensor:
+        """(N, 4) as (w, x, y, z), body to world; live for a free base."""
+        if self._root_q is None:
+            return self.sim.xquat[:, self.root_id]
+        return self.sim.qpos[:, self._root_q + 3 : self._root_q + 7]
+
+    @property
+    def root_lin_vel_w(self) -> Tensor:
+        """(N, 3) [m/s], world frame, of the root body's origin; live. Free bases only."""
+        return self.sim.qvel[:, self._free() : self._free() + 3]
+
+    @property
+    def root_ang_vel_b(self) -> Tensor:
+        """(N, 3) [rad/s], root body frame; live. Free bases only."""
+        return self.sim.qvel[:, self._free() + 3 : self._free() + 6]
+
+    @property
+    def body_pos(self) -> Tensor:
+        """(N, B, 3) [m], world frame, of the bodies' origins."""
+        return self.sim.xpos[:, self._bodies]
+
+    @property
+    def body_quat(self) -> Tensor:
+        """(N, B, 4) as (w, x, y, z), body to world."""
+        return self.sim.xquat[:, self._bodies]
+
+    @property
+    def body_ang_vel_w(self) -> Tensor:
+        """(N, B, 3) [rad/s], world frame."""
+        return self.sim.cvel[:, self._bodies, :3]
+
+    @property
+    def body_lin_vel_w(self) -> Tensor:
+        """(N, B, 3) [m/s], world frame, of the bodies' origins, a copy.
+
+        MuJoCo's cvel is taken at the centre of mass of the kinematic tree; v moves with
+        v_origin = v_com + omega x (origin - com).
+        """
+        cvel = self.sim.cvel[:, self._bodies]
+        arm = self.body_pos - self.sim.subtree_com[:, self._tree_roots]
+        return cvel[..., 3:] + torch.linalg.cross(cvel[..., :3], arm)
+
+    @property
+    def contact_force(self) -> Tensor:
+        """(N, C, 3) [N], world frame, net force on each of `contact_body_names`, a copy.
+        Asked for with `Scene.add_contact_force_sensors`."""
+        if not self._contact:
+            raise PhalanxError(
+                f"actor {self.name!r} has no contact force sensors;"
+                f" ask for them with scene.add_contact_force_sensors({self.name!r})"
+            )
+        # MuJoCo's sensor gives the force that the body exerts.
+        return -torch.stack([self.sim.sensordata[:, a : a + 3] for a in self._contact], 1)
+
+    def _free(self) -> int:
+        if self._root_v is None:
+            raise PhalanxError(f"actor {self.name!r} has a fixed base, which has no velocity")
+        return self._root_v
+
+
+_QPOS_WIDTH = {mujoco.mjtJoint.mjJNT_BALL: 4}
+_DOF_WIDTH = {mujoco.mjtJoint.mjJNT_BALL: 3}
+
+
+def _owner(name: str) -> str:
+    return name.split("/", 1)[0] if "/" in name else ""
+
+
+def _span(addresses: Any, model: Any, joints: list[int], width: dict[Any, int]) -> slice:
+    """The joints' part of qpos or qvel, one slice, since an actor's joints lie together."""
+    if not joints:
+        return slice(0, 0)
+    last = width.get(mujoco.mjtJoint(int(model.jnt_type[joints[-1]])), 1)
+    return slice(int(addresses[0]), int(addresses[-1]) + last)

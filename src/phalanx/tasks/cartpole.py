@@ -1,0 +1,97 @@
+"""Cartpole: balance a pole on a cart that a force pushes along a rail.
+
+    reward = 1 - angle^2 - 0.01 |cart velocity| - 0.005 |pole velocity|
+             -2 instead, where the cart is out of reach or the pole below the horizontal
+
+An episode ends there, or after 500 steps. The rail is 8 m long, the pole 1 m; the action in
+[-1, 1] is scaled to a force of +-400 N, at 60 Hz. `discrete_actions=n` offers n evenly spaced
+forces instead. Constants and reward are those of IsaacGymEnvs' Cartpole, which minimal-isaac-gym
+uses too.
+
+| observation   | unit  |
+|---------------|-------|
+| cart position | m     |
+| cart velocity | m/s   |
+| pole angle    | rad   |
+| pole velocity | rad/s |
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from phalanx.errors import PhalanxError
+from phalanx.sim import Scene
+from phalanx.spaces import ActionSpace, Box, Discrete
+from phalanx.tasks.task import Task, TaskConfig
+
+
+@dataclass(frozen=True)
+class CartpoleConfig(TaskConfig):
+    episode_length: int = 500
+    max_force: float = 400.0
+    """Force on the cart at action 1 [N]."""
+    reach: float = 3.0
+    """Cart position at which an episode ends [m]."""
+    discrete_actions: int = 0
+    """Number of evenly spaced forces to choose from; 0 for a continuous force."""
+    asset: str = str(Path(__file__).parent / "assets" / "cartpole.xml")
+    """MJCF or URDF file with joints slider_to_cart and cart_to_pole."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.discrete_actions < 0 or self.discrete_actions == 1:
+            raise PhalanxError(
+                f"task.env.discrete_actions is {self.discrete_actions}; it must be 2 or more,"
+                " or 0 for a continuous force"
+            )
+
+
+class Cartpole(Task):
+    """Balance a pole on a cart pushed along a rail."""
+
+    Config = CartpoleConfig
+    config: CartpoleConfig
+    num_obs = 4
+    num_actions = 1
+
+    def create_scene(self) -> Scene:
+        scene = Scene(timestep=self.config.dt / self.config.substeps)
+        scene.add_ground()
+        scene.add_actor(
+            "cartpole", self.config.asset, pos=(0, 0, 2), fixed_base=True, self_collisions=False
+        )
+        scene.add_motor("cartpole", "slider_to_cart", effort=self.config.max_force)
+        return scene
+
+    def init_buffers(self) -> None:
+        self.cartpole = self.sim.actor("cartpole")
+
+    @property
+    def action_space(self) -> ActionSpace:
+        n = self.config.discrete_actions
+        return Discrete(n) if n else Box((1,), -1.0, 1.0)
+
+    def pre_physics_step(self, actions: Tensor) -> None:
+        if self.config.discrete_actions:
+            actions = 2 * actions[:, None] / (self.config.discrete_actions - 1) - 1
+        self.sim.ctrl.copy_(actions)
+
+    def compute_observations(self) -> Tensor:
+        pos, vel = self.cartpole.joint_pos, self.cartpole.joint_vel
+        return torch.stack([pos[:, 0], vel[:, 0], pos[:, 1], vel[:, 1]], dim=1)
+
+    def compute_reward(self) -> tuple[Tensor, Tensor]:
+        pos, vel = self.cartpole.joint_pos, self.cartpole.joint_vel
+        fallen = (pos[:, 0].abs() > self.config.reach) | (pos[:, 1].abs() > math.pi / 2)
+        reward = 1 - pos[:, 1] ** 2 - 0.01 * vel[:, 0].abs() - 0.005 * vel[:, 1].abs()
+        return torch.where(fallen, -2.0, reward), fallen
+
+    def reset_envs(self, mask: Tensor) -> None:
+        """Positions uniform in +-0.1 m and rad, velocities in +-0.25 m/s and rad/s."""
+        pos, vel = self.cartpole.joint_pos, self.cartpole.joint_vel
+        pos.copy_(torch.where(mask[:, None], 0.2 * torch.rand_like(pos) - 0.1, pos))
+        vel.copy_(torch.where(mask[:, None], 0.5 * torch.rand_like(vel) - 0.25, vel))

@@ -1,0 +1,201 @@
+"""`Task`: one Markov decision process on a `Sim`, for all environments at once.
+
+A task file subclasses `Task`, gives a `Config` and the hooks below, and reads like its
+description. Who comes from IsaacGymEnvs finds the same hooks, with two differences: a reset takes
+a boolean mask instead of indices, and observations and rewards are returned instead of stored.
+
+One `step(actions)`, for all N environments
+ 1. actions are clamped to +-`clip_actions`; `pre_physics_step(actions)` turns them into controls.
+ 2. Physics advances by `sim.dt`, in `substeps` steps.
+ 3. `post_physics_step()`:
+    a. `progress_buf` counts the step;
+    b. `compute_observations()` gives the observation of the state that was reached;
+    c. `compute_reward()` gives the reward for reaching it and whether the episode `terminated`;
+    d. an episode that did not terminate and has lasted `episode_length` steps is `truncated`;
+    e. environments that are done are reset: `sim.reset(mask)`, then `reset_envs(mask)`;
+    f. `compute_observations()` gives the observation to act on next.
+So the observation returned belongs to the new episode where one has ended; the one of (b), which a
+time-out's value bootstraps from, is `infos["terminal"]`. An environment that diverged (NaN) has
+terminated with reward 0; its last observation is zero.
+
+The step has fixed shapes and never waits for the device: masks and `torch.where` instead of
+`nonzero()`, `.item()` or an `if` on a tensor. Buffers keep their address (write into them), so
+that the whole step can be captured in a CUDA graph.
+"""
+
+import dataclasses
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from phalanx.errors import PhalanxError
+from phalanx.sim import Scene, Sim, resolve_device
+from phalanx.spaces import ActionSpace, Box
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What every task has; a task adds its own fields. Overridden by `task.env.<field>=`."""
+
+    num_envs: int | None = None
+    """Environments; None takes the number that suits the device (`Task.default_num_envs`)."""
+    episode_length: int = 1000
+    """Steps after which an episode is truncated."""
+    clip_observations: float = 5.0
+    """Observations are clamped to +- this."""
+    clip_actions: float = 1.0
+    """Actions are clamped to +- this."""
+    dt: float = 1 / 60
+    """Time between two actions [s]."""
+    substeps: int = 2
+    """Physics steps between two actions."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "episode_length", "clip_observations", "dt", "substeps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise PhalanxError(f"task.env.{name} is {value}, it must be greater than 0")
+
+
+class Task:
+    """Base of all tasks; see the module's docstring for the order of a step."""
+
+    Config: ClassVar[type[TaskConfig]] = TaskConfig
+    default_num_envs: ClassVar[dict[str, int]] = {"cpu": 512, "cuda": 4096}
+    num_obs: int
+    num_actions: int
+
+    def __init__(
+        self, config: TaskConfig | None = None, device: str = "auto", engine: str = "auto"
+    ) -> None:
+        self.config = self.Config() if config is None else config
+        self.device = resolve_device(device)
+        self.num_envs = self.config.num_envs or self.default_num_envs[self.device.type]
+        self.config = dataclasses.replace(self.config, num_envs=self.num_envs)
+        self.sim = Sim(
+            self.create_scene(), self.num_envs, self.device, self.config.substeps, engine=engine
+        )
+        n, device_ = self.num_envs, self.device
+        self.obs_buf = torch.zeros(n, self.num_obs, device=device_)
+        self.terminal_obs_buf = torch.zeros_like(self.obs_buf)
+        self.rew_buf = torch.zeros(n, device=device_)
+        self.terminated = torch.zeros(n, dtype=torch.bool, device=device_)
+        self.truncated = torch.zeros_like(self.terminated)
+        self.progress_buf = torch.zeros(n, dtype=torch.long, device=device_)
+        self.infos = {"terminal": {"obs": self.terminal_obs_buf}}
+        self.init_buffers()
+
+    # -- hooks -----------------------------------------------------------------------------------
+
+    def create_scene(self) -> Scene:
+        """The content of one environment."""
+        raise NotImplementedError
+
+    def init_buffers(self) -> None:
+        """Tensors of the task's own, made once: they are saved in and restored from checkpoints."""
+
+    def pre_physics_step(self, actions: Tensor) -> None:
+        """Turn actions, (N, num_actions) or (N,) integers if discrete, into controls."""
+        raise NotImplementedError
+
+    def compute_observations(self) -> Tensor:
+        """(N, num_obs) of the present state."""
+        raise NotImplementedError
+
+    def compute_reward(self) -> tuple[Tensor, Tensor]:
+        """Reward (N,) for the state reached and whether the episode terminated there, (N,) bool."""
+        raise NotImplementedError
+
+    def reset_envs(self, mask: Tensor) -> None:
+        """Write the initial state of a new episode into environments `mask`, (N,) bool. The
+        simulation has already been put into the model's initial state there."""
+
+    # -- what an agent calls ---------------------------------------------------------------------
+
+    @property
+    def observation_space(self) -> Box:
+        """Of `obs_buf`, without the environment dimension."""
+        limit = self.config.clip_observations
+        return Box((self.num_obs,), -limit, limit)
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What `step` takes, without the environment dimension."""
+        return Box((self.num_actions,), -1.0, 1.0)
+
+    @property
+    def observations(self) -> dict[str, Tensor]:
+        """{"obs": (N, num_obs)}, the live buffer of what to act on next."""
+        return {"obs": self.obs_buf}
+
+    def reset(self) -> dict[str, Tensor]:
+        """Start a new episode everywhere; returns `observations`."""
+        self._reset(torch.ones_like(self.terminated))
+        self.obs_buf.copy_(self._observe())
+        return self.observations
+
+    def step(
+        self, actions: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+        """One step of every environment, in the order above.
+
+        Returns {"obs": (N, num_obs)}, reward (N,), terminated (N,), truncated (N,) and infos, all
+        live buffers that the next step overwrites.
+        """
+        if isinstance(self.action_space, Box):
+            actions = actions.clamp(-self.config.clip_actions, self.config.clip_actions)
+        self.pre_physics_step(actions)
+        self.sim.step()
+        self.post_physics_step()
+        return self.observations, self.rew_buf, self.terminated, self.truncated, self.infos
+
+    def post_physics_step(self) -> None:
+        """Count, observe, reward, reset, observe again: (a) to (f) above."""
+        self.progress_buf += 1
+        ok = ~self.sim.diverged
+        self.terminal_obs_buf.copy_(torch.where(ok[:, None], self._observe(), 0.0))
+        reward, terminated = self.compute_reward()
+        self.rew_buf.copy_(torch.where(ok, reward, 0.0))
+        self.terminated.copy_(terminated | ~ok)
+        too_long = self.progress_buf >= self.config.episode_length
+        self.truncated.copy_(too_long & ~self.terminated)
+        self._reset(self.terminated | self.truncated)
+        self.obs_buf.copy_(self._observe())
+
+    def capture(self) -> AbstractContextManager[None]:
+        """Inside, steps are recorded into the CUDA graph that torch is capturing."""
+        return self.sim.engine.capture()
+
+    def grow(self) -> str | None:
+        """See `Engine.grow`: asked between iterations; a sentence means graphs are stale."""
+        return self.sim.engine.grow()
+
+    def report(self) -> str:
+        """One sentence on what went wrong so far, for the log; empty when nothing did."""
+        return self.sim.divergence_report()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Simulation and every tensor of the task: a run continues from it bit for bit."""
+        tensors = {k: v.clone() for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return {"num_envs": self.num_envs, "sim": self.sim.state_dict(), "task": tensors}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave, on the same engine with the same `num_envs`."""
+        self.sim.load_state_dict(state["sim"])
+        for name, value in state["task"].items():
+            getattr(self, name).copy_(value)
+        self.sim.forward()
+
+    def _observe(self) -> Tensor:
+        limit = self.config.clip_observations
+        return self.compute_observations().clamp(-limit, limit)
+
+    def _reset(self, mask: Tensor) -> None:
+        self.progress_buf.masked_fill_(mask, 0)
+        self.sim.reset(mask)
+        self.reset_envs(mask)
+        self.sim.forward(mask)
+

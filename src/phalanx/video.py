@@ -1,0 +1,471 @@
+"""An mp4 of recorded poses, rendered without a display, in a process of its own.
+
+    qpos = np.stack(recorded)                       # (T, K, nq), K environments of one model
+    render_video(model, qpos, "run.mp4", fps=60)
+
+`render_video` starts `python -m phalanx.video JOB`, which draws and writes raw RGB frames to its
+stdout; they are counted here and handed on to ffmpeg. So OpenGL never meets CUDA in one process,
+and a crash in a graphics driver is a sentence rather than the end of a training run.
+
+What may surprise: environments of one model stand side by side in one picture, with only the
+ground shared; where the ground is not flat they stay where they are. A picture shows what `model`
+says, not what was randomised per environment. Skins and flexes are drawn for the first only.
+"""
+
+import contextlib
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from phalanx.errors import PhalanxError, did_you_mean
+
+BACKENDS = ("egl", "osmesa")  # what MUJOCO_GL is tried with where the user did not set it
+GL_OFF = (
+    "",
+    "disable",
+    "disabled",
+    "off",
+    "false",
+    "0",
+)  # MuJoCo's words for "not in this process"
+MAX_ENVS = 16
+MAX_GEOMS = 50_000
+GROUND_TYPES = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
+
+AZIMUTH, ELEVATION = 125.0, -16.0  # [deg] a robot facing +x is seen from its front right
+GRID_ELEVATION = -28.0  # [deg] several environments, so that those behind are seen too
+MARGIN = 1.2  # picture size over the size that just holds every robot
+SMOOTHING_S = 0.4  # standard deviation of the camera's low-pass [s]
+
+Array = NDArray[np.float64]
+
+
+def render_video(
+    model: mujoco.MjModel,
+    qpos: NDArray[Any],
+    path: str | os.PathLike[str],
+    *,
+    fps: int,
+    mocap_pos: NDArray[Any] | None = None,
+    mocap_quat: NDArray[Any] | None = None,
+    width: int = 640,
+    height: int = 480,
+    camera: str | None = None,
+    caption: str = "",
+    on_frame: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write T frames of K environments (1 to 16) to `path`, an h264 mp4; returns `path`.
+
+    qpos: (T, K, nq) [m or rad]. mocap_pos: (T, K, nmocap, 3) [m] and mocap_quat:
+    (T, K, nmocap, 4), w, x, y, z; without them mocap bodies stay where the model has them.
+    fps [1/s]; width, height [pixels], even. camera: one of the model's, seen from the first
+    environment; None is a free camera that frames the robots, and follows if they travel.
+    caption: text in the upper left corner. on_frame(done, T) is called after each frame.
+
+    Missing folders are made; a file at `path` is replaced, and only by a complete video. MUJOCO_GL
+    chooses the renderer where it is set; otherwise egl, then osmesa.
+    Raises PhalanxError: bad arguments, no OpenGL, a folder that cannot be written, a full disk, a
+    renderer or ffmpeg that fails.
+    """
+    path = Path(path)
+    arrays = _checked_arrays(model, qpos, mocap_pos, mocap_quat)
+    total = arrays["qpos"].shape[0]
+    if width < 16 or height < 16 or width % 2 or height % 2 or fps < 1:
+        raise PhalanxError(
+            f"the video's width {width} and height {height} must be even numbers from 16 up and"
+            f" its fps {fps} at least 1"
+        )
+    cameras = [model.camera(i).name for i in range(model.ncam)]
+    if camera is not None and camera not in cameras:
+        raise PhalanxError(
+            f"no camera {camera!r} in the model{did_you_mean(camera, cameras)};"
+            f" cameras: {', '.join(cameras) or 'none'}"
+        )
+
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    if path.is_dir():
+        raise PhalanxError(f"cannot write the video {path}: it is a folder, name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+    except OSError as error:
+        raise PhalanxError(f"cannot write the video {path}: {error}") from error
+    try:
+        with tempfile.TemporaryDirectory(prefix="phalanx-video-") as folder:
+            job = Path(folder, "job.npz")
+            arrays |= {"fps": fps, "width": width, "height": height}
+            arrays |= {"camera": camera or "", "caption": caption}
+            np.savez(job, **arrays)
+            model_bytes = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+            mujoco.mj_saveModel(model, None, model_bytes)
+            model_bytes.tofile(job.with_name("model.mjb"))
+
+            chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
+            backends = BACKENDS if chosen in GL_OFF else (chosen,)
+            reasons = []
+            encode = _ffmpeg_command(partial, fps, width, height)
+            for backend in backends:
+                reason = _render_with(backend, job, encode, total, 3 * width * height, on_frame)
+                if reason is None:
+                    partial.replace(path)
+                    return path
+                reasons.append(f"{backend}: {reason}")
+    except OSError as error:
+        raise PhalanxError(f"cannot write the video {path}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    raise PhalanxError(
+        "no OpenGL to render the video with; install one, on Debian or Ubuntu with"
+        " `apt-get install libegl1 libgl1` or `apt-get install libosmesa6`"
+        f" ({'; '.join(reasons)})"
+    )
+
+
+def _checked_arrays(
+    model: mujoco.MjModel,
+    qpos: NDArray[Any],
+    mocap_pos: NDArray[Any] | None,
+    mocap_quat: NDArray[Any] | None,
+) -> dict[str, Any]:
+    """The recorded poses by name, float64; PhalanxError on a wrong shape or a number not finite."""
+    leading = np.shape(qpos)[:2]
+    if len(leading) < 2 or leading[0] < 1 or not 1 <= leading[1] <= MAX_ENVS:
+        raise PhalanxError(
+            f"qpos has shape {np.shape(qpos)}, a video needs (frames, environments, {model.nq})"
+            f" with at least 1 frame and 1 to {MAX_ENVS} environments"
+        )
+    given = {
+        "qpos": (qpos, (model.nq,)),
+        "mocap_pos": (mocap_pos, (model.nmocap, 3)),
+        "mocap_quat": (mocap_quat, (model.nmocap, 4)),
+    }
+    arrays = {}
+    for name, (values, trailing) in given.items():
+        if values is None:
+            continue
+        array = np.asarray(values, np.float64)
+        if array.shape != leading + trailing:
+            raise PhalanxError(f"{name} has shape {array.shape}, expected {leading + trailing}")
+        if not np.isfinite(array).all():
+            frame, env = np.argwhere(~np.isfinite(array))[0][:2]
+            raise PhalanxError(f"{name} is not finite in frame {frame} of environment {env}")
+        arrays[name] = array
+    return arrays
+
+
+def _ffmpeg_command(partial: Path, fps: int, width: int, height: int) -> list[str]:
+    """Raw RGB frames on stdin to an mp4 at `partial`."""
+    return [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        *("-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
+        *("-s", f"{width}x{height}", "-r", str(fps), "-i", "-", "-an"),
+        # yuv420p and the index in front are what browsers want; bt709 keeps the colours true
+        *("-c:v", "libx264", "-crf", "18", "-vf", "scale=out_color_matrix=bt709"),
+        *("-pix_fmt", "yuv420p", "-colorspace", "bt709", "-color_primaries", "bt709"),
+        *("-color_trc", "bt709", "-movflags", "+faststart", "-f", "mp4", str(partial)),
+    ]
+
+
+def _render_with(
+    backend: str,
+    job: Path,
+    encode: list[str],
+    total: int,
+    frame_bytes: int,
+    on_frame: Callable[[int, int], None] | None,
+) -> str | None:
+    """Pipe the renderer with this MUJOCO_GL into `encode`; None, or why its OpenGL does not work.
+
+    A renderer that ends before its first frame has no working OpenGL: everything else was checked
+    before. One that ends later, or ffmpeg failing, raises PhalanxError.
+    """
+    ffmpeg_log, renderer_log = job.with_name("ffmpeg.log"), job.with_name("renderer.log")
+    render = [sys.executable, "-m", "phalanx.video", str(job)]
+    environment = {**os.environ, "MUJOCO_GL": backend}
+    with (
+        _process(encode, ffmpeg_log, stdin=subprocess.PIPE) as ffmpeg,
+        _process(render, renderer_log, stdout=subprocess.PIPE, env=environment) as renderer,
+    ):
+        assert ffmpeg.stdin is not None
+        assert renderer.stdout is not None
+        for done in range(total):
+            frame = renderer.stdout.read(frame_bytes)
+            if len(frame) < frame_bytes:
+                reason = _last_line(renderer_log, renderer.wait())
+                if done == 0:
+                    return reason
+                raise PhalanxError(
+                    f"the renderer (MUJOCO_GL={backend}) stopped after {done} of {total} frames:"
+                    f" {reason}"
+                )
+            try:
+                ffmpeg.stdin.write(frame)
+            except BrokenPipeError:
+                break  # ffmpeg has ended; its log says why
+            if on_frame is not None:
+                on_frame(done + 1, total)
+        with contextlib.suppress(BrokenPipeError):
+            ffmpeg.stdin.close()
+        if ffmpeg.wait() != 0:
+            reason = _last_line(ffmpeg_log, ffmpeg.returncode)
+            raise PhalanxError(f"ffmpeg could not write the video: {reason}")
+    return None
+
+
+@contextlib.contextmanager
+def _process(command: list[str], log: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that never outlives the block; its stderr goes to `log`, Ctrl-C comes to us."""
+    with log.open("wb") as stderr:
+        options = {"stdin": subprocess.DEVNULL, "start_new_session": True, **options}
+        process = subprocess.Popen(command, stderr=stderr, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def _last_line(log: Path, returncode: int) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    if returncode < 0:
+        return f"killed by signal {-returncode}" + (f" after {lines[-1]!r}" if lines else "")
+    return lines[-1] if lines else f"exit status {returncode}"
+
+
+# ---- The renderer: everything below runs in the child process ----
+
+
+def _render_job(job_file: Path, write: Callable[[bytes], object]) -> None:
+    """Draw the job's frames and `write` each, (height, width, 3) uint8 RGB, top row first."""
+    with np.load(job_file, allow_pickle=False) as archive:
+        job = dict(archive)
+    model = mujoco.MjModel.from_binary_path(str(job_file.with_name("model.mjb")))
+    width, height = int(job["width"]), int(job["height"])
+    gl_context = mujoco.GLContext(width, height)
+    gl_context.make_current()
+
+    num_frames, num_envs = job["qpos"].shape[:2]
+    data = mujoco.MjData(model)
+    low, high = _robot_boxes(model, data, job)
+    size = np.median(high - low, axis=(0, 1))  # (3,) [m] of one robot
+    world = _shared_world(model, size)
+    flat = bool((model.geom_type[world] == mujoco.mjtGeom.mjGEOM_PLANE).all())
+    offset = _grid(model, data, low, high, world) if flat else np.zeros((num_envs, 3))
+    low, high = low + offset, high + offset
+    # The world's geoms go to group 4, shown with environment 0 only; groups 0 to 2 are visible.
+    model.geom_group[model.geom_group > 2] = 3
+    model.geom_group[world & (model.geom_group <= 2)] = 4
+
+    cam = mujoco.MjvCamera()
+    cam.azimuth, cam.elevation = AZIMUTH, ELEVATION if num_envs == 1 else GRID_ELEVATION
+    lookat = _lookat(low, high, offset, float(np.linalg.norm(size)), int(job["fps"]))
+    cam.distance, lookat = _framed(cam, model.vis.global_.fovy, width / height, lookat, low, high)
+    if job["camera"]:
+        cam.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        cam.fixedcamid = model.camera(str(job["camera"])).id
+
+    # The shadow map covers what the camera sees around the robots, and moves with it below.
+    shadow_radius = 1.5 * cam.distance * math.tan(math.radians(model.vis.global_.fovy / 2))
+    model.vis.map.shadowclip = shadow_radius / model.stat.extent
+    model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+    font_scale = mujoco.mjtFontScale(100 if height < 720 else 150)  # percent
+    context = mujoco.MjrContext(model, font_scale)
+    mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
+    viewport = mujoco.MjrRect(0, 0, width, height)
+    scene = mujoco.MjvScene(model, MAX_GEOMS)
+    everything, own = mujoco.MjvOption(), mujoco.MjvOption()
+    everything.geomgroup[:] = (1, 1, 1, 0, 1, 0)
+    own.geomgroup[:] = (1, 1, 1, 0, 0, 0)
+    drawn = mujoco.mjtCatBit.mjCAT_STATIC | mujoco.mjtCatBit.mjCAT_DYNAMIC
+    pixels = np.empty((height, width, 3), np.uint8)
+
+    for frame in range(num_frames):
+        cam.lookat = lookat[frame]
+        for env in range(num_envs):
+            _set_pose(model, data, job, frame, env)
+            if env == 0:
+                mujoco.mjv_updateScene(model, data, everything, None, cam, drawn, scene)
+                continue
+            first = scene.ngeom
+            mujoco.mjv_addGeoms(model, data, own, mujoco.MjvPerturb(), drawn, scene)
+            for geom in scene.geoms[first : scene.ngeom]:
+                geom.pos += offset[env]
+        for geom in scene.geoms[: scene.ngeom]:
+            if geom.type in GROUND_TYPES:
+                geom.castshadow = 0  # there is nothing below to shade, and it would speckle itself
+        for light in scene.lights[: scene.nlight]:
+            if light.type == mujoco.mjtLightType.mjLIGHT_DIRECTIONAL and not light.headlight:
+                light.pos = lookat[frame] - 2 * shadow_radius * light.dir
+        mujoco.mjr_render(viewport, scene, context)
+        if job["caption"]:
+            font, corner = mujoco.mjtFont.mjFONT_NORMAL, mujoco.mjtGridPos.mjGRID_TOPLEFT
+            mujoco.mjr_overlay(font, corner, viewport, str(job["caption"]), "", context)
+        mujoco.mjr_readPixels(pixels, None, viewport, context)
+        write(pixels[::-1].tobytes())
+
+
+def _set_pose(
+    model: mujoco.MjModel, data: mujoco.MjData, job: dict[str, Any], frame: int, env: int
+) -> None:
+    """Everything of `data` that is drawn, from one recorded pose."""
+    data.qpos[:] = job["qpos"][frame, env]
+    if "mocap_pos" in job:
+        data.mocap_pos[:] = job["mocap_pos"][frame, env]
+    if "mocap_quat" in job:
+        data.mocap_quat[:] = job["mocap_quat"][frame, env]
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)
+    mujoco.mj_camlight(model, data)
+    mujoco.mj_flex(model, data)
+    mujoco.mj_tendon(model, data)
+
+
+def _robot_boxes(
+    model: mujoco.MjModel, data: mujoco.MjData, job: dict[str, Any]
+) -> tuple[Array, Array]:
+    """Corners of the box around each environment's robot, (T, K, 3) [m] each, world frame.
+
+    The robot is the kinematic tree with most moving geoms, so that a ball it lost or a far target
+    does not pull the camera away; where nothing moves, it is all that is not ground.
+    """
+    tree = model.body_rootid[model.geom_bodyid]  # (ngeom,)
+    robot = model.body_weldid[model.geom_bodyid] != 0
+    if robot.any():
+        robot &= tree == np.bincount(tree[robot]).argmax()
+    else:
+        robot = ~np.isin(model.geom_type, GROUND_TYPES)
+    num_frames, num_envs = job["qpos"].shape[:2]
+    low, high = np.empty((2, num_frames, num_envs, 3))
+    if not robot.any():
+        low[:] = model.stat.center - model.stat.extent / 2
+        high[:] = model.stat.center + model.stat.extent / 2
+        return low, high
+    for frame in range(num_frames):
+        for env in range(num_envs):
+            _set_pose(model, data, job, frame, env)
+            low[frame, env], high[frame, env] = _box(model, data, robot)
+    return low, high
+
+
+def _box(
+    model: mujoco.MjModel, data: mujoco.MjData, geoms: NDArray[np.bool_]
+) -> tuple[Array, Array]:
+    """Corners of the box around these geoms at the present pose, (3,) [m] each, world frame."""
+    mat = data.geom_xmat[geoms].reshape(-1, 3, 3)
+    center, half = model.geom_aabb[geoms, :3, None], model.geom_aabb[geoms, 3:, None]
+    middle = data.geom_xpos[geoms] + (mat @ center)[..., 0]
+    reach = (np.abs(mat) @ half)[..., 0]
+    return (middle - reach).min(axis=0), (middle + reach).max(axis=0)
+
+
+def _shared_world(model: mujoco.MjModel, size: Array) -> NDArray[np.bool_]:
+    """Geoms drawn once for all environments, (ngeom,): ground, and world geoms far over `size`."""
+    static = model.body_weldid[model.geom_bodyid] == 0
+    large = (model.geom_bodyid == 0) & (model.geom_rbound > 2 * np.linalg.norm(size))
+    return static & (np.isin(model.geom_type, GROUND_TYPES) | large)
+
+
+def _grid(
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    low: Array,
+    high: Array,
+    world: NDArray[np.bool_],
+) -> Array:
+    """Where each environment is drawn, (K, 3) [m] from its own origin; the first stays at 0.
+
+    A cell holds the ground its robot covers, up to 1.5 times its size, and its own static geoms.
+    """
+    num_envs = low.shape[1]
+    covered = (high.max(axis=0) - low.min(axis=0)).max(axis=0)
+    robot = np.median(high - low, axis=(0, 1))
+    cell = np.minimum(covered, 1.5 * robot)
+    mocap = model.body_mocapid[model.body_rootid[model.geom_bodyid]] >= 0
+    static = (model.body_weldid[model.geom_bodyid] == 0) & ~world & ~mocap
+    if static.any():
+        static_low, static_high = _box(model, data, static)
+        cell = np.maximum(cell, static_high - static_low)
+    x, y = cell[:2] + 0.25 * robot.max()
+    rows = int(np.clip(round(math.sqrt(num_envs * y / x)), 1, num_envs))  # a square, in metres
+    columns = math.ceil(num_envs / rows)
+    env = np.arange(num_envs)
+    return np.stack([env // columns * x, env % columns * y, 0.0 * env], axis=-1)
+
+
+def _lookat(low: Array, high: Array, offset: Array, size: float, fps: int) -> Array:
+    """The point the camera looks at, (T, 3) [m]: still if the robots stay, else following them.
+
+    low, high: (T, K, 3) [m]; offset: (K, 3) [m] of the grid; size [m] of one robot.
+    """
+    target = np.median((low + high) / 2 - offset, axis=1)  # (T, 3): a few resets do not move it
+    target += (offset.min(axis=0) + offset.max(axis=0)) / 2
+    if np.ptp(target, axis=0).max() < 1.5 * size:
+        return np.tile((target.min(axis=0) + target.max(axis=0)) / 2, (len(target), 1))
+    reach = math.ceil(3 * SMOOTHING_S * fps)
+    weight = np.exp(-0.5 * (np.arange(-reach, reach + 1) / (SMOOTHING_S * fps)) ** 2)
+    weight /= weight.sum()
+    # A reset is a cut: the camera jumps with the robots instead of sweeping after them.
+    cuts = np.flatnonzero(np.linalg.norm(np.diff(target, axis=0), axis=-1) > size) + 1
+    for shot in np.split(target, cuts):  # views into target
+        # odd reflection continues a steady run, so that the camera does not lag at either end
+        padded = np.pad(shot, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
+        shot[:] = np.stack([np.convolve(axis, weight, mode="valid") for axis in padded.T], axis=-1)
+    return target
+
+
+def _framed(
+    cam: mujoco.MjvCamera, fovy: float, aspect: float, lookat: Array, low: Array, high: Array
+) -> tuple[float, Array]:
+    """The camera's distance [m] that fits every robot's box into the picture, and `lookat`, (T, 3)
+    [m], moved so that they fill it evenly.
+
+    The few frames that would need most are left out of the count: they may be a fall or a reset.
+    fovy [deg], aspect width / height; lookat (T, 3), low, high (T, K, 3) [m].
+    """
+    azimuth, elevation = math.radians(cam.azimuth), math.radians(cam.elevation)
+    forward = np.array([math.cos(azimuth), math.sin(azimuth), 0.0]) * math.cos(elevation)
+    forward[2] = math.sin(elevation)
+    right = np.array([math.sin(azimuth), -math.cos(azimuth), 0.0])
+    up = np.cross(right, forward)
+    tan_v = math.tan(math.radians(fovy / 2))
+    upper = np.indices((2, 2, 2)).reshape(3, 8).T == 1  # (8, 3): which corner of a box
+    corners = np.where(upper, high[:, :, None], low[:, :, None])  # (T, K, 8, 3)
+    for _ in range(4):  # each moves the middle of the picture closer to the robots' middle
+        ray = corners - lookat[:, None, None]
+        needed = np.maximum(np.abs(ray @ up), np.abs(ray @ right) / aspect) / tan_v - ray @ forward
+        distance = MARGIN * float(np.percentile(needed.max(axis=(1, 2)), 95))
+        for axis in (right, up):
+            seen = ray @ axis / (distance + ray @ forward)  # (T, K, 8)
+            middle = (seen.min(axis=(1, 2)) + seen.max(axis=(1, 2))) / 2
+            lookat = lookat + distance * np.median(middle) * axis
+    return distance, lookat
+
+
+if __name__ == "__main__":
+    # stdout is for frames alone: what a graphics library prints there goes to stderr.
+    frames = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    status = 0
+    try:
+        _render_job(Path(sys.argv[1]), frames.write)
+        frames.flush()
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    sys.stderr.flush()
+    os._exit(status)  # GL's destructors would print after the line that says what went wrong
