@@ -112,7 +112,7 @@ def test_environments_stand_side_by_side(model, tmp_path):
     )
     frame = decoded(path)[0]
     columns = np.flatnonzero(red(frame).any(axis=0))
-    assert (np.diff(columns) > 1).sum() == 1  # two red things with a gap between them
+    assert (np.diff(columns) > 3).sum() == 1  # two red things with a gap between them
     blue = (frame[..., 2] > 100) & (frame[..., 2] > 2 * frame[..., 0])
     assert not blue.any()
 

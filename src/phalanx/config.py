@@ -38,7 +38,7 @@ def ranged(
 
 
 def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ()) -> T:
-    """`values` as a `cls`; `where` is the path that messages name, as in "params.config".
+    """`values` as a `cls`; `where` is the path that messages name, as in "params.config" or "".
 
     Keys in `no_effect` are accepted and left out. Raises PhalanxError for anything else.
     """
@@ -46,21 +46,21 @@ def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ())
         raise PhalanxError(f"{where} is {_show(values)}, it must be a mapping of keys to values")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    prefix = f"{where}." if where else ""
     taken: dict[str, Any] = {}
     for key, value in values.items():
         if key in no_effect:
             continue
         if key not in fields:
-            raise PhalanxError(
-                f"unknown key {where}.{key}{did_you_mean(str(key), fields)};"
-                f" accepted keys: {', '.join(sorted(fields))}"
-            )
-        taken[key] = _value(hints[key], value, f"{where}.{key}")
-        _check_range(taken[key], fields[key].metadata, f"{where}.{key}")
+            near = did_you_mean(str(key), fields)
+            accepted = near or f"; accepted: {', '.join(sorted(fields))}"
+            raise PhalanxError(f"unknown key {prefix}{key}{accepted}")
+        taken[key] = _value(hints[key], value, prefix + key)
+        _check_range(taken[key], fields[key].metadata, prefix + key)
     for name, field in fields.items():
         no_default = field.default is field.default_factory is dataclasses.MISSING
         if name not in taken and no_default:
-            raise PhalanxError(f"the key {where}.{name} is missing and has no default")
+            raise PhalanxError(f"the key {prefix}{name} is missing and has no default")
     return cls(**taken)
 
 

@@ -44,7 +44,7 @@ MAX_GEOMS = 50_000
 GROUND_TYPES = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
 
 AZIMUTH, ELEVATION = 125.0, -16.0  # [deg] a robot facing +x is seen from its front right
-GRID_ELEVATION = -28.0  # [deg] several environments, so that those behind are seen too
+GRID_ELEVATION = -23.0  # [deg] several environments, so that those behind are seen too
 MARGIN = 1.2  # picture size over the size that just holds every robot
 SMOOTHING_S = 0.4  # standard deviation of the camera's low-pass [s]
 
@@ -460,6 +460,7 @@ if __name__ == "__main__":
     # stdout is for frames alone: what a graphics library prints there goes to stderr.
     frames = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    os.chdir(Path(sys.argv[1]).parent)  # MuJoCo writes MUJOCO_LOG.TXT where it stands
     status = 0
     try:
         _render_job(Path(sys.argv[1]), frames.write)

@@ -11,11 +11,7 @@ from phalanx.config import ranged
 from phalanx.errors import PhalanxError
 
 NO_EFFECT = frozenset(
-    "adv_rms_momentum asymmetric_obs bptt_length defer_summaries_sec device_name"
-    " force_interval_writer ignore_dead_batches is_train learn_sigma log_path network_path"
-    " num_seed_steps pbt_idx population_based_training ppo print_stats rnd_config self_play"
-    " seq_len seq_length summaries_interval_sec_max summaries_interval_sec_min torch_compile"
-    " use_diagnostics use_experimental_cv value_shape zero_rnn_on_done".split()
+    ["adv_rms_momentum", "asymmetric_obs", "bptt_length", "defer_summaries_sec", "device_name", "force_interval_writer", "ignore_dead_batches", "is_train", "learn_sigma", "log_path", "network_path", "num_seed_steps", "pbt_idx", "population_based_training", "ppo", "print_stats", "rnd_config", "self_play", "seq_len", "seq_length", "summaries_interval_sec_max", "summaries_interval_sec_min", "torch_compile", "use_diagnostics", "use_experimental_cv", "value_shape", "zero_rnn_on_done"]
 )
 """Keys of published RL Games files that change nothing here; they are listed when a run starts."""
 

@@ -36,7 +36,6 @@ INITIALIZERS: dict[str, Any] = {
 }
 
 
-
 @dataclass(frozen=True)
 class MLPConfig:
     """`network.mlp`."""

@@ -11,6 +11,7 @@ inside an actor get its name as a prefix: joint `hinge` of actor `cartpole` is `
 Units are SI, angles radians, quaternions (w, x, y, z), z is up.
 """
 
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -67,9 +68,7 @@ class Scene:
         self.actors: dict[str, ActorSpec] = {}
         self._add_scenery()
 
-    def add_ground(
-        self, friction: float = 1.0, size: float = 0.0, height: float = 0.0
-    ) -> None:
+    def add_ground(self, friction: float = 1.0, size: float = 0.0, height: float = 0.0) -> None:
         """A plane z = height [m] over the whole world; `size` [m] limits only what is drawn."""
         self.spec.worldbody.add_geom(
             name="ground",
@@ -104,7 +103,10 @@ class Scene:
         frame = self.spec.worldbody.add_frame(pos=list(pos), quat=list(quat))
         frame.attach_body(root, f"{name}/", "")
         self.actors[name] = ActorSpec(name, os.fspath(path), fixed)
-        self._exclude_collisions(name, fixed, self_collisions)
+        if not self_collisions:
+            bodies = [b.name for b in self.spec.bodies if b.name.startswith(f"{name}/")]
+            for a, b in itertools.combinations(bodies, 2):
+                self.spec.add_exclude(bodyname1=a, bodyname2=b)
 
     def add_motor(
         self, actor: str, joint: str, effort: float, control_range: tuple[float, float] = (-1, 1)
@@ -170,18 +172,6 @@ class Scene:
             f"no {kind} {asked!r} in {self.actors[actor].path}{did_you_mean(asked, own)};"
             f" it has: {', '.join(own) or 'none'}"
         )
-
-    def _exclude_collisions(self, actor: str, fixed: bool, self_collisions: bool) -> None:
-        bodies = [b for b in self.spec.bodies if b.name.startswith(f"{actor}/")]
-        if self_collisions:
-            # MuJoCo skips parent and child except where the parent is welded to the world;
-            # a joint's two sides must not collide there either.
-            root = bodies[0]
-            pairs = [(root, b) for b in bodies if fixed and b.parent.name == root.name]
-        else:
-            pairs = [(a, b) for i, a in enumerate(bodies) for b in bodies[i + 1 :]]
-        for a, b in pairs:
-            self.spec.add_exclude(bodyname1=a.name, bodyname2=b.name)
 
     def _add_scenery(self) -> None:
         """Sky, light and floor texture, seen only by renderers."""

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.sim.engines import STATE_FIELDS, make_engine
+from phalanx.sim.engines import make_engine
 from phalanx.sim.scene import CONTACT_FORCE, Scene
 
 

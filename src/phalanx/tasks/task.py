@@ -198,4 +198,3 @@ class Task:
         self.sim.reset(mask)
         self.reset_envs(mask)
         self.sim.forward(mask)
-

@@ -185,4 +185,3 @@ class CpuEngine:
             f"contacts filled the physics memory; it was enlarged to {memory >> 20} MiB a thread"
             " and the step repeated, no contact was dropped"
         )
-

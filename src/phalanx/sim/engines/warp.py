@@ -220,4 +220,3 @@ def _candidate_pairs(model: mujoco.MjModel) -> int:
     signature = (low << 16) + high
     touch &= ~np.isin(signature, list(excluded))
     return int(np.triu(touch, 1).sum()) + model.npair
-

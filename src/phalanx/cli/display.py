@@ -1,0 +1,104 @@
+"""What a user sees while training: a live panel in a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from phalanx.rl import AlgoObserver
+
+SECONDS_BETWEEN_LINES = 3.0
+
+
+class TrainingDisplay(AlgoObserver):
+    """Follows an agent; a context manager around the run."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=False, highlight=False)
+        self.agent: Any = None
+        self._live: Live | None = None
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"), BarColumn(None), TaskProgressColumn()
+        )
+        self._shown_warnings = 0
+        self._line_at = 0.0
+
+    def __enter__(self) -> "TrainingDisplay":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def after_init(self, algo: Any) -> None:
+        self.agent = algo
+        self._first_frame, self._started = algo.frame, time.perf_counter()
+        self._bar = self._progress.add_task("training", total=self._total() or None)
+        if self.console.is_terminal:
+            self._live = Live(self._panel(), console=self.console, refresh_per_second=4)
+            self._live.start()
+
+    def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
+        for sentence in self.agent.warnings[self._shown_warnings :]:
+            self.console.print(f"warning: {sentence}", style="yellow")
+        self._shown_warnings = len(self.agent.warnings)
+        if self._live is not None:
+            self._progress.update(self._bar, completed=frame)
+            self._live.update(self._panel())
+        elif time.perf_counter() - self._line_at > SECONDS_BETWEEN_LINES or self.agent.stop_reason:
+            self._line_at = time.perf_counter()
+            cells = "  ".join(f"{name} {value}" for name, value in self._figures())
+            self.console.print(cells, soft_wrap=True)
+            sys.stdout.flush()
+
+    def _panel(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        figures = self._figures()
+        for i in range(0, len(figures), 4):
+            table.add_row(*[f"[dim]{n}[/dim] [bold]{v}[/bold]" for n, v in figures[i : i + 4]])
+        return Group(self._progress, table, Text("Ctrl-C saves and stops", style="dim"))
+
+    def _figures(self) -> list[tuple[str, str]]:
+        a = self.agent
+        elapsed = time.perf_counter() - self._started
+        total, done = self._total(), a.frame - self._first_frame
+        left = elapsed / done * (total - a.frame) if total and done else float("nan")
+        return [
+            ("iteration", str(a.epoch_num)),
+            ("frames", _short(a.frame) + (f"/{_short(total)}" if total else "")),
+            ("steps/s", _short(a.fps["total"])),
+            ("rollout steps/s", _short(a.fps["rollout"])),
+            ("return", f"{a.mean_rewards.mean:.2f}" if a.mean_rewards.size else "-"),
+            ("length", f"{a.mean_lengths.mean:.1f}" if a.mean_lengths.size else "-"),
+            ("kl", f"{a.last_stats.get('info/kl', 0.0):.4f}"),
+            ("lr", f"{a.last_lr:.1e}"),
+            ("elapsed", _clock(elapsed)),
+            ("left", _clock(left)),
+        ]
+
+    def _total(self) -> int:
+        """Frames at which the run will end, 0 if it has no end."""
+        c = self.agent.config
+        ends = [c.max_epochs * self.agent.batch_size] if c.max_epochs != -1 else []
+        ends += [c.max_frames] if c.max_frames != -1 else []
+        return min(ends, default=0)
+
+
+def _short(number: float) -> str:
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.2f} {unit}"
+    return f"{number:.0f}"
+
+
+def _clock(seconds: float) -> str:
+    if seconds != seconds:  # not a number: no end is known
+        return "-"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,62 @@
+"""`phalanx play`: how good a policy is, and what it looks like."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from phalanx.cli.config import RunConfig, train_params
+from phalanx.cli.train import resolve_checkpoint
+from phalanx.errors import PhalanxError
+from phalanx.rl import Runner
+
+VIDEO_SECONDS = 10.0
+
+
+def play(config: RunConfig) -> None:
+    """Print mean return and length over `games` episodes; with `video` write an mp4."""
+    console = Console(highlight=False)
+    if not config.checkpoint:
+        raise PhalanxError(
+            f"play needs a checkpoint=, as in checkpoint=runs/{config.task.name}/nn/"
+            f"{config.task.name}.pth"
+        )
+    path = resolve_checkpoint(config.checkpoint)
+    if config.num_envs is None:
+        config = dataclasses.replace(config, num_envs=min(config.games, 256))
+    runner = Runner()
+    runner.load({"params": train_params(config)})
+    player = runner.create_player()
+    player.restore(path)
+    result = player.run()
+    console.print(
+        f"{config.task.name}: return [bold]{result.mean_return:.2f}[/bold]"
+        f" +- {result.std_return:.2f}, episode length {result.mean_length:.1f},"
+        f" over {result.games} episodes",
+        soft_wrap=True,
+    )
+    if config.video:
+        video = record(player, _video_path(path))
+        console.print(f"video: {video}", soft_wrap=True)
+
+
+def record(player: Any, path: Path) -> Path:
+    """Play from a fresh start and render the first environments to `path`."""
+    from phalanx.video import render_video
+
+    env = player.env
+    shown = min(env.num_envs, 1)
+    fps = round(1 / env.sim.dt)
+    obs = env.reset()["obs"]
+    frames = [env.sim.qpos[:shown].cpu().clone()]
+    for _ in range(round(VIDEO_SECONDS * fps)):
+        obs = env.step(player.get_action(obs))[0]["obs"]
+        frames.append(env.sim.qpos[:shown].cpu().clone())
+    return render_video(env.sim.model, torch.stack(frames).numpy(), path, fps=fps)
+
+
+def _video_path(checkpoint: Path) -> Path:
+    run = checkpoint.parent.parent if checkpoint.parent.name == "nn" else checkpoint.parent
+    return run / "videos" / f"{checkpoint.stem}.mp4"

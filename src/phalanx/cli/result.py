@@ -1,0 +1,90 @@
+"""`config.yaml` and `result.json` of a run: what was asked for and what came out."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import phalanx
+from phalanx.rl import AlgoObserver
+from phalanx.rl.checkpoint import write_atomically
+
+SECONDS_BETWEEN_WRITES = 5.0
+
+
+class ResultFile(AlgoObserver):
+    """Writes both files when the run starts and `result.json` again as it goes."""
+
+    def __init__(self, config: dict[str, Any], seed: int) -> None:
+        self.config = config
+        self.seed = seed
+        self._written_at = 0.0
+
+    def after_init(self, algo: Any) -> None:
+        self.agent = algo
+        self.path: Path = algo.experiment_dir / "result.json"
+        text = yaml.safe_dump(self.config, sort_keys=False)
+        write_atomically(algo.experiment_dir / "config.yaml", text.encode())
+        self.write()
+
+    def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
+        if time.perf_counter() - self._written_at > SECONDS_BETWEEN_WRITES:
+            self.write()
+
+    def write(self) -> None:
+        """Replace `result.json` by the present figures."""
+        a = self.agent
+        trained = a.total_time > 0
+        seen = a.mean_rewards.size > 0
+        best = a.last_mean_rewards
+        result = {
+            "task": a.name,
+            "seed": self.seed,
+            "device": device_name(a.device),
+            "num_envs": a.num_actors,
+            "iterations": a.epoch_num,
+            "frames": a.frame,
+            "wall_seconds": round(a.total_time, 3),
+            "train_fps": round(a.frame / a.total_time) if trained else 0,
+            "mean_return": a.mean_rewards.mean if seen else None,
+            "mean_episode_length": a.mean_lengths.mean if seen else None,
+            "best_return": best if best > -1e9 else None,
+            "stopped": a.stop_reason or "running",
+            "versions": versions(),
+            "git_commit": git_commit(),
+        }
+        write_atomically(self.path, (json.dumps(result, indent=2) + "\n").encode())
+        self._written_at = time.perf_counter()
+
+
+def versions() -> dict[str, str]:
+    """Of everything that decides a result."""
+    packages = ("torch", "mujoco", "mujoco-warp", "warp-lang")
+    return {
+        "phalanx": phalanx.__version__,
+        "python": platform.python_version(),
+        **{p: importlib.metadata.version(p) for p in packages},
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """As a person would call it."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def git_commit() -> str | None:
+    """Of the working folder, None outside a repository."""
+    command = ["git", "rev-parse", "--short=12", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
