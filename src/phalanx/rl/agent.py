@@ -34,7 +34,7 @@ class Agent:
 
     Config: ClassVar[type[PPOConfig]] = PPOConfig
 
-    model: torch.nn.Module
+    model: Any  # a ModelNetwork, or what a registered model builds
     optimizer: torch.optim.Optimizer
 
     def __init__(self, base_name: str, params: dict[str, Any]) -> None:
@@ -340,7 +340,7 @@ def make_env(config: PPOConfig) -> Any:
     )
 
 
-def build_model(params: dict[str, Any], config: PPOConfig, env: Any) -> torch.nn.Module:
+def build_model(params: dict[str, Any], config: PPOConfig, env: Any) -> Any:
     """The model that `params` names, for the spaces of `env`."""
     space = env.action_space
     if isinstance(space, Box):
@@ -355,7 +355,7 @@ def build_model(params: dict[str, Any], config: PPOConfig, env: Any) -> torch.nn
     builder = registry.networks.create(network["name"])
     builder.load(network)
     model = registry.models.create(params.get("model", {}).get("name", default), network=builder)
-    return model.build(  # type: ignore[no-any-return]
+    return model.build(
         {
             "actions_num": actions,
             "input_shape": env.observation_space.shape,

@@ -11,7 +11,35 @@ from phalanx.config import ranged
 from phalanx.errors import PhalanxError
 
 NO_EFFECT = frozenset(
-    ["adv_rms_momentum", "asymmetric_obs", "bptt_length", "defer_summaries_sec", "device_name", "force_interval_writer", "ignore_dead_batches", "is_train", "learn_sigma", "log_path", "network_path", "num_seed_steps", "pbt_idx", "population_based_training", "ppo", "print_stats", "rnd_config", "self_play", "seq_len", "seq_length", "summaries_interval_sec_max", "summaries_interval_sec_min", "torch_compile", "use_diagnostics", "use_experimental_cv", "value_shape", "zero_rnn_on_done"]
+    {
+        "adv_rms_momentum",
+        "asymmetric_obs",
+        "bptt_length",
+        "defer_summaries_sec",
+        "device_name",
+        "force_interval_writer",
+        "ignore_dead_batches",
+        "is_train",
+        "learn_sigma",
+        "log_path",
+        "network_path",
+        "num_seed_steps",
+        "pbt_idx",
+        "population_based_training",
+        "ppo",
+        "print_stats",
+        "rnd_config",
+        "self_play",
+        "seq_len",
+        "seq_length",
+        "summaries_interval_sec_max",
+        "summaries_interval_sec_min",
+        "torch_compile",
+        "use_diagnostics",
+        "use_experimental_cv",
+        "value_shape",
+        "zero_rnn_on_done",
+    }
 )
 """Keys of published RL Games files that change nothing here; they are listed when a run starts."""
 
@@ -150,7 +178,9 @@ class PPOConfig:
         batch = num_envs * self.horizon_length
         size = self.minibatch_size or self.minibatch_size_per_env * num_envs or batch
         if batch % size:
-            near = max(d for d in range(1, min(size, batch) + 1) if batch % d == 0)
+            near = min(
+                (d for d in range(1, batch + 1) if batch % d == 0), key=lambda d: abs(d - size)
+            )
             raise PhalanxError(
                 f"params.config.minibatch_size {size} does not divide the batch of {batch} samples"
                 f" ({num_envs} environments x horizon_length {self.horizon_length});"

@@ -35,7 +35,7 @@ class ModelNetwork(nn.Module):
         self.value_mean_std = RunningMeanStd((value_size,)) if config["normalize_value"] else None
         shape = config["input_shape"]
         self.running_mean_std = RunningMeanStd(shape) if config["normalize_input"] else None
-        self.a2c_network = network
+        self.a2c_network: Any = network
 
     @torch.no_grad()
     def norm_obs(self, obs: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class ModelNetwork(nn.Module):
 
     def is_rnn(self) -> bool:
         """Whether the network keeps a recurrent state."""
-        return self.a2c_network.is_rnn()  # type: ignore[operator,no-any-return]
+        return self.a2c_network.is_rnn()
 
     def get_values(self, obs: Tensor) -> Tensor:
         """(B, V) in reward units, normalisers untouched."""

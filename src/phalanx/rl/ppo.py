@@ -42,6 +42,7 @@ class A2CAgent(Agent):
             capturable=self.device.type == "cuda",
         )
         self.rollout: Rollout | None = None
+        self.obs: dict[str, Tensor] = {}
         eager = type(self.observer).process_infos is not AlgoObserver.process_infos
         self._captures = self.device.type == "cuda" and hasattr(self.vec_env, "capture")
         self._captures &= not eager
@@ -219,11 +220,11 @@ class A2CAgent(Agent):
 
     def get_action_values(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The policy's actions and values for (N, ...) observations."""
-        return self.model({"is_train": False, "obs": obs["obs"]})  # type: ignore[no-any-return]
+        return self.model({"is_train": False, "obs": obs["obs"]})
 
     def get_values(self, obs: Tensor) -> Tensor:
         """(B, V) in reward units."""
-        return self.model.get_values(obs)  # type: ignore[operator,no-any-return]
+        return self.model.get_values(obs)
 
     def env_reset(self) -> None:
         self.obs = self.vec_env.reset()

@@ -81,7 +81,7 @@ class Runner:
         """Build the agent, restore, train; returns best mean return and iterations."""
         agent = self.algo_factory.create(self.algo_name, base_name="run", params=self.params)
         self._prepare(agent, args)
-        return agent.train()  # type: ignore[no-any-return]
+        return agent.train()
 
     def run_play(self, args: Mapping[str, Any]) -> Any:
         """Build the player, restore, play."""

@@ -76,7 +76,7 @@ def create(env_name: str, **kwargs: Any) -> VecEnv:
     if isinstance(creator, str):
         module, function = creator.split(":")
         creator = getattr(importlib.import_module(module), function)
-    return creator(**kwargs)  # type: ignore[no-any-return,operator]
+    return creator(**kwargs)
 
 
 # The name that IsaacGymEnvs' files give: a Phalanx task called like the run.

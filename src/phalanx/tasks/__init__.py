@@ -26,7 +26,7 @@ def find(name: str) -> type[Task]:
             f"unknown task {name!r}{did_you_mean(str(name), TASKS)};"
             f" tasks: {', '.join(sorted(TASKS))} (`phalanx list` describes them)"
         )
-    return getattr(importlib.import_module(TASKS[name]), name)  # type: ignore[no-any-return]
+    return getattr(importlib.import_module(TASKS[name]), name)
 
 
 def make(

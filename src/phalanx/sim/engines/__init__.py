@@ -71,7 +71,7 @@ class Engine(Protocol):
 def make_engine(
     name: str, scene: CompilesScene, num_envs: int, device: torch.device, threads: int
 ) -> Engine:
-    """Engine `name`: "mujoco" (CPU, C), "warp" (GPU, or a few environments on the CPU) or "auto"."""
+    """Engine `name`: "mujoco" (C, CPU), "warp" (GPU; also on the CPU, for tests) or "auto"."""
     if name == "auto":
         name = "warp" if device.type == "cuda" else "mujoco"
     if name == "mujoco":

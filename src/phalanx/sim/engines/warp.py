@@ -215,8 +215,7 @@ def _candidate_pairs(model: mujoco.MjModel) -> int:
     body = model.geom_bodyid
     weld = model.body_weldid[body]
     touch &= weld[:, None] != weld[None, :]
-    excluded = set(int(s) for s in model.exclude_signature)
     low, high = np.minimum.outer(body, body), np.maximum.outer(body, body)
     signature = (low << 16) + high
-    touch &= ~np.isin(signature, list(excluded))
+    touch &= ~np.isin(signature, model.exclude_signature)
     return int(np.triu(touch, 1).sum()) + model.npair
