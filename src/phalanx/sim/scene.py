@@ -63,8 +63,6 @@ class Scene:
         self.spec.option.timestep = timestep
         self.spec.option.gravity = list(gravity)
         self.spec.option.integrator = INTEGRATORS[integrator]
-        # Sim detects and resets divergence itself, so that it is counted and named.
-        self.spec.option.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         self.actors: dict[str, ActorSpec] = {}
         self._add_scenery()
 

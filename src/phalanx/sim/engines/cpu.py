@@ -52,7 +52,7 @@ class CpuEngine:
 
     def __init__(self, scene: CompilesScene, num_envs: int, threads: int = 0) -> None:
         self._scene = scene
-        self.model = model = scene.compile()
+        self.model = model = _without_autoreset(scene.compile())
         self.num_envs = num_envs
         self.failed = torch.zeros(num_envs, dtype=torch.bool)
         self._threads = threads
@@ -171,7 +171,7 @@ class CpuEngine:
     def _enlarge(self) -> None:
         """Twice the memory for contacts and constraints, then the state from before the step."""
         memory = 2 * self.model.narena
-        self.model = self._scene.compile(memory)
+        self.model = _without_autoreset(self._scene.compile(memory))
         fields = {k: m.array.copy() for k, m in self._model_fields.items()}
         self._batch = Batch(self.model, self.num_envs, self._threads)
         self._batch.state[:] = self._before
@@ -185,3 +185,9 @@ class CpuEngine:
             f"contacts filled the physics memory; it was enlarged to {memory >> 20} MiB a thread"
             " and the step repeated, no contact was dropped"
         )
+
+
+def _without_autoreset(model: mujoco.MjModel) -> mujoco.MjModel:
+    """MuJoCo resets what diverges silently; `Sim` counts, names and resets it instead."""
+    model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+    return model

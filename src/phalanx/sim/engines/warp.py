@@ -198,12 +198,12 @@ def _buffer_sizes(model: mujoco.MjModel) -> tuple[int, int]:
     """
     pairs = _candidate_pairs(model)
     contacts = max(1, _MOST_CONTACTS * pairs)
-    condim = max([1, *model.geom_condim, *model.pair_dim])
+    condim = int(max([1, *model.geom_condim, *model.pair_dim]))
     pyramidal = model.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL
     rows_per_contact = max(1, 2 * (condim - 1) if pyramidal else condim)
     limits = int(model.jnt_limited.sum()) * 2 + int(model.tendon_limited.sum()) * 2
     friction = int((model.dof_frictionloss > 0).sum() + (model.tendon_frictionloss > 0).sum())
-    other = limits + friction + 6 * model.neq
+    other = limits + friction + 6 * int(model.neq)
     contacts = min(contacts, _AFFORDABLE_ROWS // rows_per_contact)
     return contacts, max(1, other + contacts * rows_per_contact)
 

@@ -1,0 +1,99 @@
+"""How long until a task is solved: seconds of wall clock from the first iteration on.
+
+    uv run python benchmarks/time_to_solve.py task=Cartpole length=490 seeds=0,1,2,3,4
+
+Trains each seed with the task's own config, in this one process, and writes one JSON file: time
+and frames until the mean episode length (last `games_to_track` episodes) reaches `length`,
+training steps/s over the whole run and in its steady second half, peak memory, hardware,
+versions. Start-up (imports, kernels, first iterations of the warm process) is reported apart.
+"""
+
+import json
+import resource
+import sys
+import tempfile
+import time
+
+STARTED = time.perf_counter()
+
+import torch  # noqa: E402
+
+from phalanx.cli.config import compose_config, train_params  # noqa: E402
+from phalanx.cli.result import device_name, git_commit, versions  # noqa: E402
+from phalanx.rl import AlgoObserver, Runner  # noqa: E402
+
+
+class Timer(AlgoObserver):
+    """Notes when the episode length was first reached, and the speed of each iteration."""
+
+    def __init__(self, length: float) -> None:
+        self.length = length
+        self.solved: tuple[float, int] | None = None
+        self.marks: list[tuple[float, int]] = []
+
+    def after_init(self, algo) -> None:
+        self.algo = algo
+        self.start = time.perf_counter()
+
+    def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
+        now = time.perf_counter() - self.start
+        self.marks.append((now, frame))
+        if self.solved is None and self.algo.mean_lengths.mean >= self.length:
+            self.solved = (now, frame)
+
+
+def main() -> None:
+    options = dict(a.split("=", 1) for a in sys.argv[1:])
+    length = float(options.pop("length", 490))
+    seeds = [int(s) for s in options.pop("seeds", "0,1,2,3,4").split(",")]
+    out = options.pop("out", "")
+    arguments = [f"{k}={v}" for k, v in options.items()]
+    runs = []
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            config = compose_config([*arguments, f"seed={seed}", f"train_dir={folder}"])
+            timer = Timer(length)
+            runner = Runner(timer)
+            runner.load({"params": train_params(config)})
+            made = time.perf_counter()
+            runner.run({})
+        a, marks = timer.algo, timer.marks
+        half = len(marks) // 2
+        steady = (marks[-1][1] - marks[half][1]) / (marks[-1][0] - marks[half][0])
+        runs.append(
+            {
+                "seed": seed,
+                "start_up_s": round(timer.start - (STARTED if not runs else made), 2),
+                "solved_s": round(timer.solved[0], 2) if timer.solved else None,
+                "solved_frames": timer.solved[1] if timer.solved else None,
+                "final_length": round(a.mean_lengths.mean, 1),
+                "final_return": round(a.mean_rewards.mean, 2),
+                "wall_s": round(marks[-1][0], 2),
+                "train_fps": round(marks[-1][1] / marks[-1][0]),
+                "steady_train_fps": round(steady),
+            }
+        )
+        print(runs[-1], flush=True)
+    result = {
+        "command": "benchmarks/time_to_solve.py " + " ".join(sys.argv[1:]),
+        "device": device_name(a.device),
+        "num_envs": a.num_actors,
+        "solved_at_length": length,
+        "peak_rss_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        "peak_gpu_gb": round(torch.cuda.max_memory_allocated() / 2**30, 2)
+        if a.device.type == "cuda"
+        else None,
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "runs": runs,
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if out:
+        with open(out, "w") as file:
+            file.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
