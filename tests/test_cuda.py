@@ -10,7 +10,9 @@ import torch
 
 from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
-from phalanx.rl import Runner
+from phalanx.rl import Runner, vecenv
+from phalanx.sim import Scene
+from phalanx.tasks import Task, TaskConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -113,3 +115,58 @@ def test_both_engines_agree_on_a_rollout():
         on_cpu = cpu.step(actions)[0]["obs"]
         # float32 against float64; angles grow exponentially, 20 steps stay well below this
         torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-3, atol=1e-3)
+
+
+class Drop(Task):
+    """A ball that falls on the ground and is pushed: contacts come and go."""
+
+    num_obs = 3
+    num_actions = 1
+
+    def create_scene(self):
+        scene = Scene(timestep=1 / 120)
+        scene.add_ground()
+        ball = scene.spec.worldbody.add_body(name="ball", pos=[0, 0, 0.15])
+        ball.add_freejoint()
+        ball.add_geom(size=[0.1, 0, 0], mass=1)
+        return scene
+
+    def pre_physics_step(self, actions):
+        self.sim.xfrc_applied[:, 1, 0] = actions[:, 0]
+
+    def compute_observations(self):
+        return self.sim.qpos[:, :3]
+
+    def compute_reward(self):
+        return self.sim.qpos[:, 0], self.sim.qpos[:, 2] < 0.05
+
+
+def test_overflowing_contact_buffers_grow_and_repeat_what_they_spoilt(tmp_path, monkeypatch):
+    from phalanx.sim.engines import warp
+
+    def train(sizes):
+        if sizes:
+            monkeypatch.setattr(warp, "_buffer_sizes", lambda model: sizes)
+        else:
+            monkeypatch.undo()
+        env = Drop(TaskConfig(num_envs=64, episode_length=100), device="cuda:0")
+        vecenv.register("drop", lambda **kwargs: env)
+        config = compose_config([f"train_dir={tmp_path}", f"experiment=drop{sizes}"])
+        params = train_params(config)
+        params["config"] |= {"env_name": "drop", "env_config": {}, "max_epochs": 24}
+        runner = Runner()
+        runner.load({"params": params})
+        agent = runner.algo_factory.create(runner.algo_name, base_name="run", params=runner.params)
+        agent.train()
+        return agent, env
+
+    small, env = train((1, 1))
+    assert any("enlarged" in warning for warning in small.warnings)
+    assert small.epoch_num == 24
+    # With contacts dropped the balls would have sunk into the ground and ended their episodes.
+    assert float(env.sim.qpos[:, 2].min()) > 0.08
+    large, _ = train(None)
+    assert not large.warnings
+    torch.testing.assert_close(
+        small.mean_lengths.mean, large.mean_lengths.mean, rtol=1e-6, atol=0.0
+    )

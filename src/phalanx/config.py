@@ -30,7 +30,7 @@ def ranged(
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> Any:
-    """A dataclass field whose number must lie in a range."""
+    """A dataclass field whose number, or every number of whose tuple, must lie in a range."""
     bounds = {"above": above, "at_least": at_least, "at_most": at_most}
     return dataclasses.field(
         default=default, metadata={k: v for k, v in bounds.items() if v is not None}
@@ -56,7 +56,9 @@ def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ())
             accepted = near or f"; accepted: {', '.join(sorted(fields))}"
             raise PhalanxError(f"unknown key {prefix}{key}{accepted}")
         taken[key] = _value(hints[key], value, prefix + key)
-        _check_range(taken[key], fields[key].metadata, prefix + key)
+        numbers = taken[key] if isinstance(taken[key], tuple) else (taken[key],)
+        for number in numbers:
+            _check_range(number, fields[key].metadata, prefix + key)
     for name, field in fields.items():
         no_default = field.default is field.default_factory is dataclasses.MISSING
         if name not in taken and no_default:
@@ -103,14 +105,14 @@ def _one_of(args: tuple[Any, ...], value: Any, where: str) -> Any:
         if type(None) in args:
             return None
         raise _wrong(where, value, "a value")
-    errors = []
+    wanted = []
     for arg in args:
         if arg is not type(None):
             try:
                 return _value(arg, value, where)
-            except PhalanxError as error:
-                errors.append(error)
-    raise errors[-1]
+            except _WrongType as error:
+                wanted.append(error.wanted)
+    raise _wrong(where, value, " or ".join(wanted))
 
 
 def _number(hint: type, value: Any, where: str) -> Any:
@@ -118,14 +120,17 @@ def _number(hint: type, value: Any, where: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise _wrong(where, value, kind)
     try:
+        if hint is int and not isinstance(value, float):
+            try:
+                return int(value)  # not through float, which has 53 bits
+            except ValueError:  # "1e3" is a whole number too
+                value = float(value)
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise _wrong(where, value, kind) from None
-    if hint is int:
-        if number != int(number) if abs(number) != float("inf") else True:
-            raise _wrong(where, value, kind)
-        return int(number)
-    return number
+    if hint is int and not number.is_integer():
+        raise _wrong(where, value, kind)
+    return hint(number)
 
 
 def _check_range(value: Any, bounds: Mapping[str, float], where: str) -> None:
@@ -137,12 +142,19 @@ def _check_range(value: Any, bounds: Mapping[str, float], where: str) -> None:
         "at_most": lambda limit: value <= limit,
     }
     if not all(tests[name](limit) for name, limit in bounds.items()):
-        words = " and ".join(f"{n.replace('_', ' ')} {limit:g}" for n, limit in bounds.items())
+        words = " and ".join(f"{n.replace('_', ' ')} {limit}" for n, limit in bounds.items())
         raise PhalanxError(f"{where} is {_show(value)}, it must be {words}")
 
 
-def _wrong(where: str, value: Any, wanted: str) -> PhalanxError:
-    return PhalanxError(f"{where} is {_show(value)}, it must be {wanted}")
+class _WrongType(PhalanxError):
+    """`wanted` is what the value must be, in words."""
+
+    def __init__(self, where: str, value: Any, wanted: str) -> None:
+        super().__init__(f"{where} is {_show(value)}, it must be {wanted}")
+        self.wanted = wanted
+
+
+_wrong = _WrongType
 
 
 def _show(value: Any) -> str:

@@ -64,7 +64,8 @@ def compose_config(arguments: list[str]) -> RunConfig:
     except (HydraException, OmegaConfBaseException) as error:
         raise PhalanxError(" ".join(str(error).split())) from error
     config = read(RunConfig, values, "")
-    resolve_device(config.sim_device)
+    for device in (config.sim_device, config.rl_device):
+        resolve_device(device)
     return config
 
 
@@ -80,7 +81,7 @@ def train_params(config: RunConfig) -> dict[str, Any]:
     inner["env_name"] = "rlgpu"
     inner["env_config"] = env
     inner["num_actors"] = config.num_envs or task_envs or inner.get("num_actors")
-    inner["device"] = config.sim_device
+    inner["device"], inner["sim_device"] = config.rl_device, config.sim_device
     inner["train_dir"] = config.train_dir
     inner["full_experiment_name"] = config.experiment
     if config.max_iterations is not None:

@@ -4,6 +4,7 @@ Read `Agent.train` first; then, for PPO, `A2CAgent.play_steps` and `A2CAgent.upd
 on the buffers of `rollout.py`. Those three files are one whole iteration.
 """
 
+import copy
 import time
 from datetime import datetime
 from pathlib import Path
@@ -72,6 +73,8 @@ class Agent:
         self.fps = {"total": 0.0, "rollout": 0.0}
         self.warnings: list[str] = []
         self.stop_reason = ""
+        self._stop_request = ""
+        self._restart_point: dict[str, Any] | None = None
         self.writer: Any = None
         self._unread: list[tuple[int, int, Tensor]] = []
         self._clock = _Clock(self.device)
@@ -90,15 +93,20 @@ class Agent:
         self.observer.after_init(self)
         self._read_at = time.perf_counter()
         self.save(self.nn_dir / f"last_{self.name}")
+        self._keep_restart_point()
         while not self.stop_reason:
             self.update_epoch()
             self.train_epoch()
             self.frame += self.batch_size
             self._unread.append((self.epoch_num, self.frame, self.statistics().clone()))
-            self.stop_reason = self.stop_reason or self._limit_reached()
-            if self.stop_reason or self.epoch_num % self._reads == 0:
+            ends = self._stop_request or self._limit_reached()
+            if ends or self.epoch_num % self._reads == 0:
+                if self._repeat_after_overflow():
+                    continue
+                self.stop_reason = ends
                 self._read_statistics()
                 self._save_what_is_due()
+                self._keep_restart_point()
         self.save(self.nn_dir / f"last_{self.name}")
         if not (self.nn_dir / f"{self.name}.pth").exists():
             self.save(self.nn_dir / self.name)
@@ -132,7 +140,7 @@ class Agent:
 
     def request_stop(self, reason: str) -> None:
         """Let the loop end after the running iteration, with everything saved."""
-        self.stop_reason = self.stop_reason or reason
+        self._stop_request = reason
 
     def _limit_reached(self) -> str:
         c = self.config
@@ -189,14 +197,32 @@ class Agent:
         self.writer.add_scalar("ep_len_mean", self.mean_lengths.mean, frame)
         self.writer.add_scalar("approxkl", scalars.get("info/kl", 0.0), frame)
 
-    def _check_environments(self) -> None:
+    def _keep_restart_point(self) -> None:
+        """Where captured steps cannot look for overflow, keep what it takes to repeat them."""
+        if self.captures:
+            self._restart_point = copy.deepcopy(self.get_full_state_weights())
+
+    def _repeat_after_overflow(self) -> bool:
+        """If contacts overflowed their buffers since the restart point, enlarge them and go back
+        there, so that no contact is dropped."""
         grown = self.vec_env.grow() if hasattr(self.vec_env, "grow") else None
-        if grown:
-            self.warn(grown)
-            self.forget_graphs()
+        if not grown:
+            return False
+        self.warn(grown)
+        if self._restart_point is None:  # eager steps have repeated themselves already
+            return False
+        self.forget_graphs()
+        self._unread.clear()
+        self.set_full_state_weights(self._restart_point)
+        return True
+
+    def _check_environments(self) -> None:
         report = self.vec_env.report() if hasattr(self.vec_env, "report") else ""
         if report:
             self.warn(report)
+
+    captures = False
+    """Whether iterations run as captured CUDA graphs."""
 
     def forget_graphs(self) -> None:
         """Captured graphs are stale: capture them again."""
@@ -242,8 +268,8 @@ class Agent:
             {**g, "lr": float(g["lr"]), "capturable": False} for g in optimizer["param_groups"]
         ]
         generators = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            generators["cuda"] = torch.cuda.get_rng_state(self.device)
+        if torch.cuda.is_initialized():
+            generators["cuda"] = torch.cuda.get_rng_state()
         return {
             "model": self.model.state_dict(),
             "epoch": self.epoch_num,
@@ -295,8 +321,8 @@ class Agent:
         self.load_extra_state(own)
         self._restored_env = True
         torch.set_rng_state(own["generators"]["cpu"])
-        if self.device.type == "cuda" and "cuda" in own["generators"]:
-            torch.cuda.set_rng_state(own["generators"]["cuda"], self.device)
+        if torch.cuda.is_initialized() and "cuda" in own["generators"]:
+            torch.cuda.set_rng_state(own["generators"]["cuda"])
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Take back the optimiser's state, keeping this run's own flags."""
@@ -330,14 +356,16 @@ class Agent:
 
 
 def make_env(config: PPOConfig) -> Any:
-    """The environment that a config names."""
-    return vecenv.create(
+    """The environment that a config names, on the device where the network is."""
+    env = vecenv.create(
         config.env_name,
         name=config.name,
         num_envs=config.num_actors,
-        device=config.device,
+        device=config.sim_device or config.device,
         **config.env_config,
     )
+    device = torch.device(env.device if config.device == "auto" else config.device)
+    return env if device == env.device else vecenv.OnDevice(env, device)
 
 
 def build_model(params: dict[str, Any], config: PPOConfig, env: Any) -> Any:

@@ -34,7 +34,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace the file at `path` by `content`, all of it or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    # Named after the process: two that write the same file must not write into each other's.
+    temporary = path.with_name(f".{os.getpid()}.{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
@@ -57,25 +58,32 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.is_file():
         raise PhalanxError(f"no checkpoint at {path}{_nearby(path)}")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if damaged := archive.testzip():  # PyTorch does not look at the checksums
+                    raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
         with torch.serialization.safe_globals(_NUMPY_SCALARS):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        text = str(error)
-        if "Unsupported global" in text or "GLOBAL" in text or "Unsupported class" in text:
+        if "Unsupported" in str(error):
             raise PhalanxError(
                 f"{path} contains code or objects besides tensors and numbers; it was not loaded,"
                 " since loading it could run anything"
             ) from error
-        raise PhalanxError(f"{path} is damaged or not a checkpoint") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise PhalanxError(
-            f"{path} is damaged or not a checkpoint: it is truncated or of another kind"
-        ) from error
-    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        raise PhalanxError(f"{path} is not a checkpoint, or a damaged one") from error
+    except OSError as error:
+        raise PhalanxError(f"{path} cannot be read: {(error.strerror or '').lower()}") from error
+    except Exception as error:  # whatever a damaged archive makes PyTorch stumble over
+        raise PhalanxError(f"{path} is damaged: it is truncated or was overwritten") from error
+    model = state.get("model") if isinstance(state, dict) else None
+    if not isinstance(model, dict) or not all(isinstance(v, torch.Tensor) for v in model.values()):
         keys = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
         raise PhalanxError(
-            f"{path} is not a Phalanx or RL Games checkpoint: it has no `model` (it holds {keys})"
+            f"{path} is not a Phalanx or RL Games checkpoint: it has no `model`"
+            f" with tensors by name (it holds {keys or 'nothing'})"
         )
+    state.setdefault("epoch", 0)  # weights alone are a start, too
+    state.setdefault("frame", 0)
     state["model"] = {k.replace("_orig_mod.", ""): v for k, v in state["model"].items()}
     return state
 

@@ -85,7 +85,9 @@ class PPOConfig:
     num_actors: int | None = ranged(None, at_least=1)
     """Environments N; None takes the environment's own number."""
     device: str = "auto"
-    """Device of the network and its training."""
+    """Device of the network and its training; auto is where the environment is."""
+    sim_device: str | None = None
+    """Device of the environment; None is the same."""
     multi_gpu: bool = False
 
     # rollout

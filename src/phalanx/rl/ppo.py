@@ -9,6 +9,7 @@ as in RL Games 1.6.5, which differ from the paper where the comments say.
 """
 
 import contextlib
+import copy
 from typing import Any
 
 import torch
@@ -44,8 +45,8 @@ class A2CAgent(Agent):
         self.rollout: Rollout | None = None
         self.obs: dict[str, Tensor] = {}
         eager = type(self.observer).process_infos is not AlgoObserver.process_infos
-        self._captures = self.device.type == "cuda" and hasattr(self.vec_env, "capture")
-        self._captures &= not eager
+        on_cuda = self.device.type == "cuda" and hasattr(self.vec_env, "capture")
+        self.captures = on_cuda and not eager
         capture = getattr(self.vec_env, "capture", contextlib.nullcontext)
         self._play_graph = Graph(self._collect, capture)
         self._update_graph = Graph(self.update)
@@ -57,12 +58,12 @@ class A2CAgent(Agent):
         self._schedule_by_epoch()
         self.model.eval()
         self._clock.start()
-        (self._play_graph if self._captures else self._collect)()
+        (self._play_graph if self.captures else self._collect)()
         self._clock.stop("rollout")
         self.observer.after_steps()
         self.model.train()
         self._clock.start()
-        (self._update_graph if self._captures else self.update)()
+        (self._update_graph if self.captures else self.update)()
         self._clock.stop("update")
 
     def _collect(self) -> None:
@@ -313,11 +314,12 @@ class A2CAgent(Agent):
 
     def forget_graphs(self) -> None:
         self._play_graph.reset()
+        self._update_graph.reset()
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         flags = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
         self.lr.fill_(float(state["param_groups"][0]["lr"]))
-        self.optimizer.load_state_dict(state)
+        self.optimizer.load_state_dict(copy.deepcopy(state))  # it would keep these tensors
         for group, own in zip(self.optimizer.param_groups, flags, strict=True):
             group.update(own)
 

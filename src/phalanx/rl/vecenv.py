@@ -81,3 +81,36 @@ def create(env_name: str, **kwargs: Any) -> VecEnv:
 
 # The name that IsaacGymEnvs' files give: a Phalanx task called like the run.
 register("rlgpu", "phalanx.tasks:make_from_config")
+
+
+class OnDevice:
+    """An environment whose observations, rewards and flags are wanted on another device."""
+
+    def __init__(self, env: VecEnv, device: torch.device) -> None:
+        self.env = env
+        self.device = device
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "capture":  # copying between devices cannot be part of a graph
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
+    @property
+    def observations(self) -> dict[str, Tensor]:
+        """What `reset` or `step` returned last."""
+        return self._moved(self.env.observations)
+
+    def reset(self) -> dict[str, Tensor]:
+        """See `VecEnv.reset`."""
+        return self._moved(self.env.reset())
+
+    def step(
+        self, actions: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+        """See `VecEnv.step`."""
+        obs, reward, terminated, truncated, infos = self.env.step(actions.to(self.env.device))
+        flags = (x.to(self.device) for x in (reward, terminated, truncated))
+        return self._moved(obs), *flags, {"terminal": self._moved(infos["terminal"])}  # type: ignore[return-value]
+
+    def _moved(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {k: v.to(self.device) for k, v in obs.items()}

@@ -46,6 +46,8 @@ def resolve_device(device: str) -> torch.device:
         resolved = torch.device("meta")
     if resolved.type not in ("cpu", "cuda"):
         raise PhalanxError(f"unknown device {device!r}; accepted: auto, cpu, cuda, cuda:<index>")
+    if resolved.type == "cpu":
+        return torch.device("cpu")
     if resolved.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         index = resolved.index or 0
@@ -89,7 +91,7 @@ class Sim:
         self.diverged = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
         """(N,) environments whose state stopped being finite in the last `step`."""
         self.divergences = torch.zeros(len(_WATCHED) + 1, dtype=torch.long, device=self.device)
-        """Environments lost so far, by first bad quantity: qpos, qvel, act, engine error."""
+        """Environments lost so far, by first bad quantity: ctrl, qpos, qvel, act, engine error."""
         self._watched = [self.engine.field(f) for f in _WATCHED]
         self._all = torch.ones_like(self.diverged)
         self._actors = {a.name: Actor(self, a.name, a.fixed_base) for a in scene.actors.values()}
@@ -109,7 +111,9 @@ class Sim:
         return tensor
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.__dict__ and isinstance(value, Tensor):
+        held = self.__dict__.get(name)
+        field = isinstance(held, Tensor) or hasattr(mujoco.MjData, name)
+        if field and value is not held and "_actors" in self.__dict__:
             raise AttributeError(
                 f"sim.{name} is a buffer that others hold; write into it: sim.{name}.copy_(...)"
             )
@@ -128,6 +132,7 @@ class Sim:
 
         The first call, which must come before any CUDA graph is captured, gives every environment
         its own copy. Call `set_const` after writing what mj_setConst reads (masses, inertias).
+        Floats are float32, other types MuJoCo's.
         """
         try:
             return self.engine.model_field(name)
@@ -138,7 +143,8 @@ class Sim:
             ) from None
 
     def set_const(self) -> None:
-        """Let constants that follow from written model fields follow."""
+        """Let constants that follow from written model fields follow. As for `model_field`, the
+        first call must come before any CUDA graph is captured."""
         self.engine.set_const()
 
     def step(self) -> None:
@@ -173,17 +179,27 @@ class Sim:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the next steps, exact to the bit."""
-        return {"engine": self.engine.name, "divergences": self.divergences.clone()} | (
-            self.engine.state_dict()
-        )
+        return {
+            "engine": self.engine.name,
+            "num_envs": self.num_envs,
+            "divergences": self.divergences.clone(),
+        } | self.engine.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, on the same engine with the same `num_envs`."""
+        """Take back what `state_dict` gave, on the same engine with the same `num_envs`.
+        Derived fields are stale until `forward`. Raises PhalanxError for another engine or size."""
+        for name, here in (("engine", self.engine.name), ("num_envs", self.num_envs)):
+            if state[name] != here:
+                raise PhalanxError(
+                    f"the saved simulation has {name} {state[name]}, this one has {here};"
+                    f" start it with {name}={state[name]}"
+                )
         self.divergences.copy_(state["divergences"])
         self.engine.load_state_dict(state)
 
 
-_WATCHED = ("qpos", "qvel", "act")
+# Controls come first: what a policy's NaN makes of the state is the engine's choice.
+_WATCHED = ("ctrl", "qpos", "qvel", "act")
 
 
 class Actor:

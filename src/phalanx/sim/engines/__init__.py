@@ -12,6 +12,9 @@ import mujoco
 import torch
 from torch import Tensor
 
+from phalanx.errors import PhalanxError, did_you_mean
+
+ENGINES = ("mujoco", "warp")
 STATE_FIELDS = ("time", "qpos", "qvel", "act", "mocap_pos", "mocap_quat", "eq_active")
 INPUT_FIELDS = ("ctrl", "qfrc_applied", "xfrc_applied")
 
@@ -42,7 +45,7 @@ class Engine(Protocol):
         Raises KeyError for a name that the engine does not have."""
 
     def set_const(self) -> None:
-        """Recompute the model constants that follow from written model fields."""
+        """Recompute, per environment, the constants that follow from written model fields."""
 
     def step(self, substeps: int) -> None:
         """Advance every environment, then make the derived fields that were asked for current."""
@@ -71,9 +74,19 @@ class Engine(Protocol):
 def make_engine(
     name: str, scene: CompilesScene, num_envs: int, device: torch.device, threads: int
 ) -> Engine:
-    """Engine `name`: "mujoco" (C, CPU), "warp" (GPU; also on the CPU, for tests) or "auto"."""
+    """Engine `name`: "mujoco" (C, CPU), "warp" (GPU; also on the CPU, for tests) or "auto".
+    Raises PhalanxError for another name, or a device that the engine does not run on."""
     if name == "auto":
         name = "warp" if device.type == "cuda" else "mujoco"
+    if name not in ENGINES:
+        raise PhalanxError(
+            f"unknown engine {name!r}{did_you_mean(name, ENGINES)};"
+            f" accepted: auto, {', '.join(ENGINES)}"
+        )
+    if name == "mujoco" and device.type != "cpu":
+        raise PhalanxError(
+            f"engine mujoco runs on the CPU, not on {device}; use engine=warp or sim_device=cpu"
+        )
     if name == "mujoco":
         from phalanx.sim.engines.cpu import CpuEngine
 

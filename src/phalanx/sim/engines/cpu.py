@@ -20,28 +20,39 @@ from phalanx.sim.engines import INPUT_FIELDS, STATE_FIELDS, CompilesScene
 NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE)
 VEL_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
 _FULL = (int(mujoco.mjtWarning.mjWARN_CONTACTFULL), int(mujoco.mjtWarning.mjWARN_CNSTRFULL))
+# What the velocity stage does not compute: another environment's values after a masked forward.
+_ACCELERATION_FIELDS = {
+    "act_dot", "actuator_force", "cacc", "cfrc_ext", "cfrc_int", "qDeriv", "qH", "qHDiagInv", "qLU",
+    "qacc", "qacc_smooth", "qfrc_actuator", "qfrc_adhesion", "qfrc_constraint", "qfrc_inverse",
+    "qfrc_smooth", "solver_fwdinv", "solver_niter", "solver_nnz",
+}  # fmt: skip
 
 
 class _Mirror:
-    """A float32 tensor beside a batch array of another type."""
+    """A tensor beside a batch array: float32 where that is float64, else of the same type."""
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
-        self.values = array.astype(np.float32)
+        self.values = self._rounded()
         self.tensor = torch.from_numpy(self.values)
-        self._seen = self.tensor._version
 
-    def pull(self) -> None:
-        """Array to tensor."""
-        np.copyto(self.values, self.array, casting="same_kind")
-        self._seen = self.tensor._version
+    def pull(self, rows: Any = slice(None)) -> None:
+        """Array to tensor, in environments `rows`."""
+        with np.errstate(over="ignore"):  # beyond float32 is inf, which Sim calls diverged
+            self.values[rows] = self.array[rows]
 
     def push(self) -> None:
-        """What was written to the tensor, and only that, to the array."""
-        if self.tensor._version != self._seen:
-            self._seen = self.tensor._version
-            written = self.values != self.array.astype(np.float32)
+        """What was written to the tensor, and only that, to the array.
+
+        Found by comparing: the tensor's version counter misses writes through `.data` and numpy.
+        """
+        written = self.values != self._rounded()
+        if written.any():
             np.copyto(self.array, self.values, where=written)
+
+    def _rounded(self) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            return self.array.astype(np.float32 if self.array.dtype.kind == "f" else None)
 
 
 class CpuEngine:
@@ -80,7 +91,7 @@ class CpuEngine:
             self._derived[name] = _Mirror(self._batch.bind(name))
             self._stage = VEL_STAGE
             self._push()
-            self._batch.forward()
+            self._run(lambda: self._batch.forward())
             self._derived[name].pull()
         return self._derived[name].tensor
 
@@ -99,24 +110,21 @@ class CpuEngine:
 
     def step(self, substeps: int) -> None:
         self._push()
-        np.copyto(self._before, self._batch.state)
-        self._call(lambda: self._batch.step(nstep=substeps, stage=self._stage))
-        while self._contacts_were_dropped():
-            self._enlarge()
-            self._call(lambda: self._batch.step(nstep=substeps, stage=self._stage))
-        self._pull()
+        self._run(lambda: self._batch.step(nstep=substeps, stage=self._stage))
+        for mirror in (*self._data.values(), *self._derived.values()):
+            mirror.pull()
 
     def forward(self, mask: Tensor) -> None:
         if self._stage == NO_STAGE or not mask.any():
             return
         self._push()
-        self._call(lambda: self._batch.forward(ids=mask.numpy(), stage=self._stage))
-        for mirror in self._derived.values():
-            mirror.pull()
+        rows = mask.numpy()
+        self._run(lambda: self._batch.forward(ids=rows, stage=self._stage))
+        for name, mirror in self._derived.items():
+            if name not in _ACCELERATION_FIELDS:
+                mirror.pull(rows)
         if "sensordata" in self._derived:
-            # The batch leaves another environment's values where this stage computes none.
-            rows = np.ix_(mask.numpy(), self._acc_sensors)
-            self._derived["sensordata"].values[rows] = 0.0
+            self._derived["sensordata"].values[np.ix_(rows, self._acc_sensors)] = 0.0
 
     def reset(self, mask: Tensor) -> None:
         if mask.any():
@@ -136,14 +144,12 @@ class CpuEngine:
 
     def state_dict(self) -> dict[str, Any]:
         self._push()
-        fields = {k: torch.from_numpy(m.array.copy()) for k, m in self._model_fields.items()}
+        fields = {k: torch.from_numpy(v) for k, v in self._expanded().items()}
         return {"state": torch.from_numpy(self._batch.state.copy()), "model": fields}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._batch.state[:] = state["state"].numpy()
-        for name, value in state["model"].items():
-            self.model_field(name)
-            self._model_fields[name].array[...] = value.numpy()
+        fields = {k: v.numpy() for k, v in state["model"].items()}
+        self._rebuild(state["state"].numpy(), fields)
         for mirror in (*self._data.values(), *self._model_fields.values()):
             mirror.pull()
 
@@ -151,9 +157,13 @@ class CpuEngine:
         for mirror in (*self._data.values(), *self._model_fields.values()):
             mirror.push()
 
-    def _pull(self) -> None:
-        for mirror in (*self._data.values(), *self._derived.values()):
-            mirror.pull()
+    def _run(self, call: Callable[[], None]) -> None:
+        """`call` the batch, and again in larger memory for as long as contacts do not fit."""
+        np.copyto(self._before, self._batch.state)
+        self._call(call)
+        while self._memory_was_full():
+            self._enlarge()
+            self._call(call)
 
     def _call(self, call: Callable[[], None]) -> None:
         self.failed.zero_()
@@ -162,29 +172,40 @@ class CpuEngine:
         except SimulationError as error:
             self.failed[torch.from_numpy(error.ids.astype(np.int64))] = True
 
-    def _contacts_were_dropped(self) -> bool:
+    def _memory_was_full(self) -> bool:
+        """Whether the last call dropped contacts, with a warning, or gave up, with an error."""
         now = self._batch.warning[:, _FULL, 1]
-        dropped = bool((now != self._warnings).any())
+        full = bool((now != self._warnings).any())
         self._warnings = now.copy()
-        return dropped
+        failed = self.failed.nonzero()[:, 0].tolist()
+        return full or any("out of memory" in self._batch.error(i) for i in failed)
 
     def _enlarge(self) -> None:
-        """Twice the memory for contacts and constraints, then the state from before the step."""
+        """Twice the memory for contacts and constraints, then the state from before the call."""
         memory = 2 * self.model.narena
         self.model = _without_autoreset(self._scene.compile(memory))
-        fields = {k: m.array.copy() for k, m in self._model_fields.items()}
+        self._rebuild(self._before, self._expanded())
+        self._grown = (
+            f"contacts filled the physics memory; it was enlarged to {memory / 2**20:.3g} MiB a"
+            " thread and the step repeated, no contact was dropped"
+        )
+
+    def _expanded(self) -> dict[str, np.ndarray]:
+        """Model fields that differ between environments, and what set_const derived from them."""
+        fields = {name: self._batch.expanded(name) for name in sorted(MODEL_FIELDS)}
+        return {name: values.copy() for name, values in fields.items() if values is not None}
+
+    def _rebuild(self, state: np.ndarray, model_fields: dict[str, np.ndarray]) -> None:
+        """A new batch; every tensor handed out belongs to it from now on."""
         self._batch = Batch(self.model, self.num_envs, self._threads)
-        self._batch.state[:] = self._before
+        self._batch.state[:] = state
+        for name, values in model_fields.items():
+            self._batch.expand(name)[...] = values
         for name, mirror in (*self._data.items(), *self._derived.items()):
             mirror.array = self._batch.bind(name)
         for name, mirror in self._model_fields.items():
             mirror.array = self._batch.expand(name)
-            mirror.array[...] = fields[name]
         self._warnings = self._batch.warning[:, _FULL, 1].copy()
-        self._grown = (
-            f"contacts filled the physics memory; it was enlarged to {memory >> 20} MiB a thread"
-            " and the step repeated, no contact was dropped"
-        )
 
 
 def _without_autoreset(model: mujoco.MjModel) -> mujoco.MjModel:

@@ -7,6 +7,7 @@ captured CUDA graph nothing may wait for the host, so overflow is remembered unt
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,10 +18,37 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from phalanx.errors import PhalanxError
 from phalanx.sim.engines import INPUT_FIELDS, STATE_FIELDS, CompilesScene
 
-_SOLVER = int(mjw.OverflowType.ITERATIONS | mjw.OverflowType.LS_ITERATIONS)
+# Overflows that larger buffers cure. MuJoCo Warp's others (contacts of one height field pair, the
+# horizon of its convex collider) come from fixed sizes in its kernels.
+_CURABLE = int(
+    mjw.OverflowType.NEFC
+    | mjw.OverflowType.NJMAX_NNZ
+    | mjw.OverflowType.BROADPHASE
+    | mjw.OverflowType.NARROWPHASE
+    | mjw.OverflowType.CCD
+    | mjw.OverflowType.CONTACT_MATCH
+)
+_SENSOR_FULL = int(mjw.OverflowType.CONTACT_MATCH)
 _SAVED = (*STATE_FIELDS, *INPUT_FIELDS, "qacc_warmstart")
+# What set_const writes: it needs room for a value per environment.
+_CONSTANTS = (
+    "body_subtreemass", "geom_size", "geom_aabb", "geom_rbound", "tendon_length0", "eq_data",
+    "cam_pos0", "cam_poscom0", "cam_mat0", "light_pos0", "light_poscom0", "light_dir0",
+    "dof_invweight0", "body_invweight0", "tendon_invweight0", "actuator_acc0",
+)  # fmt: skip
+# What only transmission and the whole velocity stage make current, and the sensors that read it.
+_TRANSMISSION = {
+    "actuator_length", "actuator_moment", "actuator_velocity", "ten_velocity", "qfrc_bias",
+    "qfrc_passive", "qfrc_spring", "qfrc_damper", "qfrc_gravcomp", "qfrc_fluid",
+}  # fmt: skip
+_TRANSMISSION_SENSORS = (
+    mujoco.mjtSensor.mjSENS_ACTUATORPOS,
+    mujoco.mjtSensor.mjSENS_ACTUATORVEL,
+    mujoco.mjtSensor.mjSENS_TENDONVEL,
+)
 
 # Most contacts two geoms can make: a plane, mesh or box with another solid at most 8 in MuJoCo.
 _MOST_CONTACTS = 8
@@ -33,7 +61,7 @@ class WarpEngine:
     name = "warp"
 
     def __init__(self, scene: CompilesScene, num_envs: int, device: torch.device) -> None:
-        wp.config.quiet = True
+        wp.config.log_level = wp.LOG_WARNING
         wp.init()
         self.model = scene.compile()
         self.num_envs = num_envs
@@ -42,12 +70,16 @@ class WarpEngine:
         self._contacts, self._rows = _buffer_sizes(self.model)
         self._wp_device = wp.device_from_torch(device)
         with wp.ScopedDevice(self._wp_device):
-            self._m = mjw.put_model(self.model)
+            self._m = _put_model(self.model)
             self._m.opt.warn_overflow = 0
             self._d = self._make_data()
         self._views: dict[str, Tensor] = {}
         self._model_views: dict[str, Tensor] = {}
+        self._shared: dict[str, Tensor] = {}
         self._derived_needed = False
+        self._transmission_needed = bool(
+            np.isin(self.model.sensor_type, _TRANSMISSION_SENSORS).any()
+        )
         self._overflow = wp.to_torch(self._d.overflow)
         self._capture_stream: Any = None
         self._initial = {k: self._view(k)[:1].clone() for k in _SAVED if hasattr(self._d, k)}
@@ -57,8 +89,9 @@ class WarpEngine:
         self.reset(torch.ones_like(self.failed))
 
     def field(self, name: str) -> Tensor:
-        if not isinstance(getattr(self._d, name, None), wp.array):
+        if not getattr(getattr(self._d, name, None), "_is_batched", False):
             raise KeyError(name)
+        self._transmission_needed |= name in _TRANSMISSION
         view = self._view(name)
         if name not in STATE_FIELDS and name not in INPUT_FIELDS and not self._derived_needed:
             self._derived_needed = True
@@ -78,9 +111,13 @@ class WarpEngine:
             own._is_batched = True
             setattr(owner, key, own)
             self._model_views[name] = wp.to_torch(own)
+            self._shared[name] = self._model_views[name][:1].clone()
         return self._model_views[name]
 
     def set_const(self) -> None:
+        for name in _CONSTANTS:
+            if getattr(self._m, name).size:
+                self.model_field(name)
         with self._stream():
             mjw.set_const(self._m, self._d)
 
@@ -121,9 +158,10 @@ class WarpEngine:
             self._capture_stream = None
 
     def grow(self) -> str | None:
-        overflow = int(torch.bitwise_and(self._overflow, ~_SOLVER).max())
-        if not overflow:
+        if not int(torch.bitwise_and(self._overflow, _CURABLE).max()):
             return None
+        if int(torch.bitwise_and(self._overflow, _SENSOR_FULL).max()):
+            self._m.opt.contact_sensor_maxmatch *= 2
         self._overflow.zero_()
         self._contacts *= 2
         self._rows *= 2
@@ -150,12 +188,18 @@ class WarpEngine:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, value in state["state"].items():
             self._view(name).copy_(value)
-        for name, value in state["model"].items():
-            self.model_field(name).copy_(value)
+        for name in {*self._model_views, *state["model"]}:
+            field = self.model_field(name)
+            field.copy_(state["model"].get(name, self._shared[name]))
 
     def _view(self, name: str) -> Tensor:
         if name not in self._views:
-            self._views[name] = wp.to_torch(getattr(self._d, name))
+            view = wp.to_torch(getattr(self._d, name))
+            # MuJoCo's shape: a rotation matrix is 9 numbers there and 3 x 3 in Warp.
+            template = getattr(mujoco.MjData(self.model), name, ())
+            shape = (self.num_envs, *np.shape(template))
+            same = view.numel() == math.prod(shape)
+            self._views[name] = view.view(shape) if same else view
         return self._views[name]
 
     def _step(self, substeps: int) -> None:
@@ -168,9 +212,12 @@ class WarpEngine:
     def _refresh(self) -> None:
         """Poses, velocities and the sensors that follow from them, at the present state."""
         with self._stream():
-            mjw.kinematics(self._m, self._d)
-            mjw.com_pos(self._m, self._d)
-            mjw.com_vel(self._m, self._d)
+            mjw.fwd_kinematics(self._m, self._d)
+            if self._transmission_needed:
+                mjw.transmission(self._m, self._d)
+                mjw.fwd_velocity(self._m, self._d)
+            else:
+                mjw.com_vel(self._m, self._d)
             mjw.sensor_pos(self._m, self._d)
             mjw.sensor_vel(self._m, self._d)
 
@@ -188,6 +235,16 @@ class WarpEngine:
         return mjw.make_data(
             self.model, nworld=self.num_envs, nconmax=self._contacts, njmax=self._rows
         )
+
+
+def _put_model(model: mujoco.MjModel) -> Any:
+    try:
+        return mjw.put_model(model)
+    except NotImplementedError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise PhalanxError(
+            f"MuJoCo Warp cannot simulate this scene: {reason}; change it or use engine=mujoco"
+        ) from error
 
 
 def _buffer_sizes(model: mujoco.MjModel) -> tuple[int, int]:

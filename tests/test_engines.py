@@ -1,0 +1,489 @@
+"""Both engines against MuJoCo C, on one small robot: a box that falls on the ground with an arm.
+
+Warp runs on the CPU here, with few environments; its kernels are compiled once for this file's
+scene, which takes about a minute with an empty cache.
+"""
+
+import copy
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from phalanx.sim import Scene, Sim
+from phalanx.sim.engines import warp as warp_engine
+
+ENGINES = ("mujoco", "warp")
+N = 4
+SUBSTEPS = 2
+VELOCITY = int(mujoco.mjtStage.mjSTAGE_VEL)
+
+# A base of 1.5 kg and an arm of 0.5 kg; the motor is strong enough to drive the arm to its limits.
+ROBOT = """<mujoco><worldbody>
+  <body name="base" pos="0 0 0.25"><freejoint/><site name="imu"/>
+    <geom type="box" size="0.15 0.15 0.05" mass="1.5"/>
+    <body name="arm" pos="0.05 0 0.05">
+      <joint name="hinge" type="hinge" axis="0 1 0" limited="true" range="-1 1" damping="0.05"/>
+      <geom type="capsule" size="0.02" fromto="0 0 0.05 0 0 0.25" mass="0.5"/>
+    </body></body></worldbody>
+  <tendon><fixed name="cable"><joint joint="hinge" coef="2"/></fixed></tendon>
+  <actuator><motor name="motor" joint="hinge" gear="3" ctrlrange="-1 1"/></actuator>
+  <sensor><jointpos joint="hinge"/><jointvel joint="hinge"/><actuatorpos actuator="motor"/>
+    <framelinvel objtype="body" objname="arm"/><accelerometer site="imu"/></sensor></mujoco>"""
+
+
+def make_scene(tmp_path, text=ROBOT, timestep=1 / 120):
+    path = tmp_path / "robot.xml"
+    path.write_text(text)
+    scene = Scene(timestep=timestep)
+    scene.add_ground()
+    scene.add_actor("robot", path)
+    scene.add_contact_force_sensors("robot", ["base"])
+    return scene
+
+
+def make_sim(tmp_path, engine, **kwargs):
+    kwargs = {"num_envs": N, "substeps": SUBSTEPS, "device": "cpu", "threads": 1} | kwargs
+    return Sim(make_scene(tmp_path), engine=engine, **kwargs)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def sim(request, tmp_path_factory):
+    """One simulation per engine for the tests that leave its model alone; they reset it first."""
+    sim = make_sim(tmp_path_factory.mktemp("robot"), request.param)
+    # Registered here, so that a test which poisons them does not depend on the others' order.
+    for name in ("sensordata", "xpos", "cvel", "qacc_warmstart"):
+        getattr(sim, name)
+    return sim
+
+
+def controls(generator, n=N):
+    """(n, 1), mostly at full force in one direction for a while."""
+    return (2 * torch.rand(n, 1, generator=generator) - 1).float()
+
+
+def roll(sim, steps, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        sim.ctrl.copy_(controls(generator))
+        sim.step()
+
+
+def reference(sim, env, forward=True):
+    """MuJoCo's own data at the state of environment `env`."""
+    data = mujoco.MjData(sim.model)
+    data.qpos[:], data.qvel[:] = sim.qpos[env].numpy(), sim.qvel[env].numpy()
+    data.ctrl[:] = sim.ctrl[env].numpy()
+    if forward:
+        mujoco.mj_forward(sim.model, data)
+    return data
+
+
+def integration_state(model, datas):
+    spec = mujoco.mjtState.mjSTATE_INTEGRATION
+    rows = np.empty((len(datas), mujoco.mj_stateSize(model, spec)))
+    for row, data in zip(rows, datas, strict=True):
+        mujoco.mj_getState(model, data, row, spec)
+    return rows
+
+
+# -- the CPU engine is MuJoCo, bit for bit -------------------------------------------------------
+
+
+@pytest.mark.parametrize("derived", [False, True], ids=["state only", "derived fields"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_cpu_engine_equals_a_loop_over_mjdata_bit_for_bit(tmp_path, derived, threads):
+    sim = make_sim(tmp_path, "mujoco", threads=threads)
+    datas = [mujoco.MjData(sim.model) for _ in range(N)]
+    generator = torch.Generator().manual_seed(1)
+    touched = limited = False
+    for t in range(200):
+        u = controls(generator) if t % 5 == 0 else sim.ctrl.clone()
+        push = torch.zeros(N, sim.model.nbody, 6)
+        if t % 40 == 0:
+            push[:, 1] = 20 * torch.randn(N, 6, generator=generator)
+        sim.ctrl.copy_(u)
+        sim.xfrc_applied.copy_(push)
+        if derived and t == 50:
+            assert sim.xpos.isfinite().all()  # registers it
+            assert sim.sensordata.isfinite().all()
+        if t == 100:  # a write in some environments, of float32 values
+            sim.qpos[torch.tensor([1, 3]), 7] = 0.3
+            sim.qvel[1:2, :3] += 0.25
+            for env in (1, 3):
+                datas[env].qpos[7] = np.float32(0.3)
+            datas[1].qvel[:3] = datas[1].qvel[:3].astype(np.float32) + np.float32(0.25)
+            if derived:
+                sim.forward(torch.tensor([False, True, False, True]))
+        sim.step()
+        for env, data in enumerate(datas):
+            data.ctrl[:], data.xfrc_applied[:] = u[env].numpy(), push[env].numpy()
+            for _ in range(SUBSTEPS):
+                mujoco.mj_step(sim.model, data)
+            touched |= data.ncon > 0
+            limited |= data.nl > 0
+        state = sim.state_dict()["state"].numpy()
+        assert np.array_equal(state, integration_state(sim.model, datas)), f"step {t}"
+    assert touched
+    assert limited
+    assert np.abs(state - state.astype(np.float32)).max() > 0  # float32 would not have done
+
+
+@pytest.mark.parametrize("how", ["indexing", "inference mode", "data", "numpy"])
+def test_every_way_of_writing_a_tensor_reaches_the_cpu_engine(tmp_path, how):
+    sim = make_sim(tmp_path, "mujoco")
+    sim.ctrl.fill_(0.125)
+    if how == "indexing":
+        sim.qvel[:, 2:3][1] = 0.5
+    elif how == "inference mode":
+        with torch.inference_mode():
+            sim.qvel[1, 2] = 0.5
+    elif how == "data":
+        sim.qvel.data[1, 2] = 0.5
+    else:
+        sim.qvel.numpy()[1, 2] = 0.5
+    sim.step()
+    # free fall: v = v0 - g t with g = 9.81 and t = 2 / 120
+    assert sim.qvel[1, 2].item() == pytest.approx(0.5 - 9.81 / 60, abs=1e-3)
+    assert sim.qvel[0, 2].item() == pytest.approx(-9.81 / 60, abs=1e-3)
+
+
+# -- Warp is MuJoCo in float32 -------------------------------------------------------------------
+
+# Measured over 100 steps (200 physics steps, impact and joint limits included): qpos 1.8e-6 [m],
+# qvel 5.4e-5 [m/s or rad/s], contact force 3e-3 [N] of 50; the tolerances are about 20 times that.
+QPOS_TOLERANCE = 5e-5
+QVEL_TOLERANCE = 2e-3
+FORCE_TOLERANCE = 0.1
+
+
+def test_warp_follows_mujoco_c_through_impact_and_joint_limits(tmp_path):
+    warp, cpu = (make_sim(tmp_path, e) for e in ("warp", "mujoco"))
+    generator = torch.Generator().manual_seed(2)
+    tilt = 0.05 * torch.randn(N, 4, generator=generator)
+    worst = dict.fromkeys(("qpos", "qvel", "sensordata"), 0.0)
+    limited = impact = 0.0
+    for sim in (warp, cpu):
+        sim.qpos[:, 3:7] += tilt
+        sim.qpos[:, 3:7] /= sim.qpos[:, 3:7].norm(dim=1, keepdim=True)
+    for t in range(100):
+        u = controls(generator) if t % 10 == 0 else cpu.ctrl.clone()
+        for sim in (warp, cpu):
+            sim.ctrl.copy_(u)
+            sim.step()
+        for name in worst:
+            error = (getattr(warp, name) - getattr(cpu, name)).abs().max().item()
+            worst[name] = max(worst[name], error)
+        limited = max(limited, cpu.actor("robot").joint_pos.abs().max().item())
+        impact = max(impact, cpu.actor("robot").contact_force.abs().max().item())
+    print(worst, limited, impact)
+    assert limited > 0.99
+    assert impact > 50
+    assert worst["qpos"] < QPOS_TOLERANCE
+    assert worst["qvel"] < QVEL_TOLERANCE
+
+
+# -- derived fields ------------------------------------------------------------------------------
+
+
+def assert_current(sim, envs=range(N)):
+    """Derived fields are those of MuJoCo at the present state; accelerations are not looked at."""
+    robot = sim.actor("robot")
+    tolerance = {"rtol": 1e-4, "atol": 1e-5}
+    for env in envs:
+        data = reference(sim, env)
+        for name in ("xpos", "xquat", "xmat", "site_xpos", "cvel", "subtree_com"):
+            expected = getattr(data, name)
+            np.testing.assert_allclose(getattr(sim, name)[env], expected, err_msg=name, **tolerance)
+        for name in ("actuator_length", "actuator_velocity", "ten_length", "qfrc_bias"):
+            expected = getattr(data, name)
+            np.testing.assert_allclose(getattr(sim, name)[env], expected, err_msg=name, **tolerance)
+        np.testing.assert_allclose(sim.sensordata[env, :6], data.sensordata[:6], **tolerance)
+        for k, body in enumerate(robot.body_ids):
+            velocity = np.empty(6)
+            mujoco.mj_objectVelocity(
+                sim.model, data, mujoco.mjtObj.mjOBJ_XBODY, body, velocity, 0
+            )
+            np.testing.assert_allclose(robot.body_ang_vel_w[env, k], velocity[:3], **tolerance)
+            np.testing.assert_allclose(robot.body_lin_vel_w[env, k], velocity[3:], **tolerance)
+        np.testing.assert_allclose(robot.root_lin_vel_w[env], velocity_of_root(data), **tolerance)
+
+
+def velocity_of_root(data):
+    return data.qvel[:3]
+
+
+def test_derived_fields_are_current_after_step_and_forward(sim):
+    sim.reset()
+    assert_current(sim)  # registers what is not yet
+    sim.xpos.fill_(torch.inf)
+    sim.cvel.fill_(torch.inf)
+    sim.sensordata.fill_(torch.inf)
+    roll(sim, 25)
+    assert_current(sim)
+    assert sim.sensordata.isfinite().all()
+    mask = torch.tensor([True, False, True, False])
+    sim.reset(mask)
+    sim.qpos[mask, 2] = 0.7
+    sim.qvel[mask, 3:6] = torch.tensor([1.0, -2.0, 3.0])
+    sim.forward(mask)
+    assert_current(sim)
+    assert (sim.xpos[mask, 1, 2] == 0.7).all()
+
+
+def test_acceleration_sensors_read_zero_after_forward_there_and_only_there(sim):
+    sim.reset()
+    roll(sim, 60)  # at rest on the ground
+    before = sim.sensordata.clone()
+    accelerations = torch.from_numpy(
+        np.repeat(sim.model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC, sim.model.sensor_dim)
+    )
+    assert accelerations.sum() == 6  # contact force and accelerometer
+    assert (before[:, accelerations].abs().sum(1) > 1).all()
+    for env in (2, 0):  # a second masked call does not bring the first one's values back
+        mask = torch.arange(N) == env
+        sim.reset(mask)
+        sim.forward(mask)
+    for env in (0, 2):
+        assert (sim.sensordata[env, accelerations] == 0).all()
+    for env in (1, 3):
+        assert torch.equal(sim.sensordata[env, accelerations], before[env, accelerations])
+
+
+def test_forces_are_those_of_the_last_step_after_a_masked_forward(sim):
+    sim.reset()
+    sim.actuator_force.fill_(torch.inf)
+    sim.ctrl.copy_(torch.tensor([[0.1], [0.2], [0.3], [0.4]]))
+    sim.step()
+    expected = 3 * sim.ctrl  # force before the gear of 3 is the control; see below
+    sim.forward(torch.tensor([True, False, False, True]))
+    torch.testing.assert_close(3 * sim.actuator_force, expected)
+
+
+def test_resting_body_is_carried_by_the_contact_force(sim):
+    sim.reset()
+    for _ in range(120):
+        sim.step()
+    force = sim.actor("robot").contact_force  # (N, 1, 3)
+    assert sim.actor("robot").contact_body_names == ["base"]
+    # 2 kg at rest: 2 x 9.81 = 19.62 N, upward
+    torch.testing.assert_close(
+        force, torch.tensor([0.0, 0.0, 19.62]).expand(N, 1, 3), rtol=0, atol=0.05
+    )
+
+
+# -- reset ---------------------------------------------------------------------------------------
+
+
+def test_masked_reset_touches_only_masked_environments(sim):
+    sim.reset()
+    initial = {k: getattr(sim, k).clone() for k in ("qpos", "qvel", "time", "ctrl")}
+    roll(sim, 30)
+    for name in ("xfrc_applied", "qfrc_applied"):
+        getattr(sim, name).fill_(1.0)
+    sim.step()
+    before = sim.state_dict()["state"]
+    mask = torch.tensor([False, True, True, False])
+    # Poison: what a reset must overwrite. float("nan") in a state that is stepped nowhere.
+    for name in ("qpos", "qvel", "ctrl", "xfrc_applied", "qfrc_applied"):
+        getattr(sim, name)[mask] = torch.nan
+    sim.reset(mask)
+    for name, value in initial.items():
+        assert torch.equal(getattr(sim, name)[mask], value[mask]), name
+    for name in ("xfrc_applied", "qfrc_applied"):
+        assert (getattr(sim, name)[mask] == 0).all()
+    after = sim.state_dict()["state"]
+    fresh = make_initial_rows(sim)
+    if sim.engine.name == "mujoco":
+        assert torch.equal(after[~mask], before[~mask])
+        assert torch.equal(after[mask], fresh["state"][:1].expand(2, -1))  # warm start included
+    else:
+        for name, value in after.items():
+            assert torch.equal(value[~mask], before[name][~mask]), name
+        assert (after["qacc_warmstart"][mask] == 0).all()
+        assert (before["qacc_warmstart"][mask] != 0).any()
+
+
+def make_initial_rows(sim):
+    """What a simulation that was never stepped holds."""
+    data = mujoco.MjData(sim.model)
+    return {"state": torch.from_numpy(integration_state(sim.model, [data]))}
+
+
+# -- model fields per environment ----------------------------------------------------------------
+
+
+def varied(sim):
+    """Another mass, friction, damping and gravity in environments 1 to 3 and 0 as it was."""
+    sim.model_field("body_mass")[1, 1] = 6.0
+    sim.model_field("body_inertia")[1, 1] *= 4.0
+    sim.model_field("geom_friction")[2, :, 0] = 0.05
+    sim.model_field("dof_damping")[3, 6] = 1.5
+    sim.model_field("opt.gravity")[3] = torch.tensor([0.5, 0.0, -3.0])
+    sim.set_const()
+
+
+def varied_models(model):
+    models = [copy.copy(model) for _ in range(N)]
+    models[1].body_mass[1] = 6.0
+    models[1].body_inertia[1] = (models[1].body_inertia[1].astype(np.float32) * 4).astype(float)
+    models[2].geom_friction[:, 0] = np.float32(0.05)
+    models[3].dof_damping[6] = 1.5
+    models[3].opt.gravity[:] = [0.5, 0.0, -3.0]
+    for model in models:
+        mujoco.mj_setConst(model, mujoco.MjData(model))
+    return models
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_model_fields_change_their_environment_and_no_other(tmp_path, engine):
+    sim = make_sim(tmp_path, engine)
+    assert sim.subtree_com.isfinite().all()  # depends on what set_const derives
+    varied(sim)
+    models = varied_models(sim.model)
+    datas = [mujoco.MjData(m) for m in models]
+    generator = torch.Generator().manual_seed(3)
+    sim.qvel[:, 0] = 1.0
+    for data in datas:
+        data.qvel[0] = 1.0
+    for _ in range(40):
+        u = controls(generator)
+        sim.ctrl.copy_(u)
+        sim.step()
+        for model, data, value in zip(models, datas, u, strict=True):
+            data.ctrl[:] = value.numpy()
+            for _ in range(SUBSTEPS):
+                mujoco.mj_step(model, data)
+    qpos = np.stack([d.qpos for d in datas])
+    for model, data in zip(models, datas, strict=True):
+        mujoco.mj_forward(model, data)
+    com = np.stack([d.subtree_com for d in datas])
+    for k in range(N):
+        for other in range(k):
+            assert np.abs(qpos[k] - qpos[other]).max() > 0.01  # each variation matters
+    if engine == "mujoco":
+        state = sim.state_dict()["state"].numpy()
+        assert np.array_equal(state[:, 1 : 1 + sim.model.nq], qpos)
+    np.testing.assert_allclose(sim.qpos, qpos, atol=QPOS_TOLERANCE)
+    np.testing.assert_allclose(sim.subtree_com, com, atol=QPOS_TOLERANCE)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_state_dict_continues_exactly_with_model_fields(tmp_path, engine):
+    first, second = (make_sim(tmp_path, engine) for _ in range(2))
+    varied(first)
+    roll(first, 30)
+    # What the second one had of its own goes: another mass, and a field the first never touched.
+    second.model_field("body_mass")[:, 1] = 9.0
+    second.model_field("dof_armature")[:] = 0.5
+    second.set_const()
+    roll(second, 7)
+    saved = copy.deepcopy(first.state_dict())
+    roll(first, 30, seed=5)
+    second.load_state_dict(saved)
+    roll(second, 30, seed=5)
+    a, b = first.state_dict()["state"], second.state_dict()["state"]
+    if engine == "mujoco":
+        assert torch.equal(a, b)
+    else:
+        # On the CPU Warp runs the environments' threads in order, so nothing differs here either.
+        for name in a:
+            assert torch.equal(a[name], b[name]), name
+
+
+@pytest.mark.parametrize("dtype_of", [("geom_contype", 0), ("jnt_limited", False)])
+def test_model_fields_that_are_not_floats_can_be_written(tmp_path, dtype_of):
+    name, value = dtype_of
+    sim = make_sim(tmp_path, "mujoco")
+    sim.model_field(name)[1] = value
+    if name == "geom_contype":
+        sim.model_field("geom_conaffinity")[1] = 0
+    sim.ctrl.fill_(1.0)
+    for _ in range(60):
+        sim.step()
+    if name == "geom_contype":
+        assert sim.qpos[1, 2] < -1  # fell through the ground
+        assert sim.qpos[0, 2] > 0
+    else:
+        assert sim.qpos[1, 7] > 1.2  # the arm went past its limit of 1 rad
+        assert sim.qpos[0, 7] < 1.1
+
+
+# -- buffers grow --------------------------------------------------------------------------------
+
+
+def test_small_warp_buffers_grow_and_give_the_result_of_large_ones(tmp_path, monkeypatch):
+    large = make_sim(tmp_path, "warp")
+    monkeypatch.setattr(warp_engine, "_buffer_sizes", lambda model: (1, 3))
+    small = make_sim(tmp_path, "warp")
+    qpos, xpos, force = small.qpos, small.xpos, small.sensordata
+    addresses = [t.data_ptr() for t in (qpos, xpos, force)]
+    large.sensordata  # noqa: B018 registered, as in the other one
+    sentences = []
+    grow = small.engine.grow
+    monkeypatch.setattr(
+        small.engine, "grow", lambda: sentences.append(grow()) or sentences[-1]
+    )
+    roll(large, 40)
+    roll(small, 40)
+    grown = [s for s in sentences if s]
+    assert grown
+    assert all(s.startswith("contact buffers overflowed") and "\n" not in s for s in grown)
+    assert small.engine.grow() is None
+    for name in ("qpos", "qvel", "xpos", "sensordata"):
+        assert torch.equal(getattr(small, name), getattr(large, name)), name
+    assert [t.data_ptr() for t in (small.qpos, small.xpos, small.sensordata)] == addresses
+    before = qpos.clone()
+    qpos[:, 2] += 1.0
+    small.step()
+    assert (qpos[:, 2] > before[:, 2] + 0.9).all()  # the tensor from before is the state
+    torch.testing.assert_close(xpos[:, 1], qpos[:, :3])  # and the derived one is current
+
+
+BOXES = "".join(
+    f'<geom type="box" size="0.05 0.05 0.05" pos="{0.2 * i} 0 0" mass="0.5"/>' for i in range(12)
+)
+
+
+# 16 kB holds no contact, at 60 kB constraints are dropped, at 70 kB MuJoCo gives up with an error.
+@pytest.mark.parametrize("memory", [16_000, 60_000, 70_000])
+def test_small_physics_memory_is_enlarged_and_the_step_repeated(tmp_path, monkeypatch, memory):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings into MUJOCO_LOG.TXT
+    text = f'<mujoco><worldbody><body pos="0 0 0.06"><freejoint/>{BOXES}</body></worldbody></mujoco>'
+    sims = []
+    for first in (-1, memory):
+        path = tmp_path / "boxes.xml"
+        path.write_text(text)
+        scene = Scene(timestep=1 / 120)
+        scene.add_ground()
+        scene.add_actor("boxes", path)
+        sizes = [first]
+        compile_ = scene.compile
+        monkeypatch.setattr(
+            scene,
+            "compile",
+            lambda memory=-1, sizes=sizes, compile_=compile_: compile_(
+                sizes.pop() if sizes else memory
+            ),
+        )
+        sim = Sim(scene, N, "cpu", substeps=SUBSTEPS, threads=1)
+        # Mass and what set_const derives from it move along into the larger batch.
+        sim.model_field("body_mass")[1:, 1] *= 2
+        sim.model_field("body_inertia")[1:, 1] *= 2
+        sim.set_const()
+        sim.qvel[:, 0] = torch.linspace(0, 1, N)
+        for _ in range(20):
+            sim.step()
+        assert not sim.diverged.any()
+        assert sim.divergence_report() == ""
+        sims.append(sim)
+    large, small = sims
+    assert large.engine.grow() is None
+    sentence = small.engine.grow()
+    assert sentence is not None
+    assert "enlarged" in sentence
+    assert "\n" not in sentence
+    assert small.engine.grow() is None
+    assert torch.equal(small.state_dict()["state"], large.state_dict()["state"])
+    assert torch.equal(small.qpos, large.qpos)
