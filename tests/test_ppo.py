@@ -54,7 +54,7 @@ class TwoSteps:
         return self.observations, torch.ones(2), torch.zeros(2, dtype=torch.bool), ends, infos
 
     def state_dict(self):
-        return {"num_envs": 2, "sim": {"engine": "none"}}
+        return {}
 
 
 @pytest.mark.parametrize(

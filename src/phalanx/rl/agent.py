@@ -16,7 +16,7 @@ from torch import Tensor
 from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint, registry, vecenv
-from phalanx.rl.config import NO_EFFECT, PPOConfig
+from phalanx.rl.config import NO_EFFECT, AgentConfig
 from phalanx.rl.observer import AlgoObserver
 from phalanx.rl.rollout import Meter
 from phalanx.spaces import Box, Discrete
@@ -27,13 +27,14 @@ ITERATIONS_BETWEEN_READS = {"cpu": 1, "cuda": 8}
 
 
 class Agent:
-    """Base of the algorithms. A subclass gives `init_tensors`, `train_epoch` and `statistics`.
+    """Base of the algorithms. A subclass gives the methods that raise NotImplementedError here.
 
     params: the YAML's `params` mapping. Attributes that others read have RL Games' names: model,
     optimizer, vec_env, writer, frame, epoch_num, last_lr, mean_rewards, experiment_dir, ...
     """
 
-    Config: ClassVar[type[PPOConfig]] = PPOConfig
+    Config: ClassVar[type[AgentConfig]] = AgentConfig
+    config: Any  # a `Config`
 
     model: Any  # a ModelNetwork, or what a registered model builds
     optimizer: torch.optim.Optimizer
@@ -55,9 +56,7 @@ class Agent:
         self.vec_env: Any = make_env(self.config)
         self.num_actors = self.vec_env.num_envs
         self.device = torch.device(self.vec_env.device)
-        self.horizon_length = self.config.horizon_length
-        self.batch_size = self.num_actors * self.horizon_length
-        self.minibatch_size = self.config.minibatch(self.num_actors)
+        self.batch_size = self.frames_per_iteration()
         self.model = build_model(params, self.config, self.vec_env).to(self.device)
 
         self.epoch_num = 0
@@ -112,6 +111,10 @@ class Agent:
             self.save(self.nn_dir / self.name)
         self.writer.close()
         return self.last_mean_rewards, self.epoch_num
+
+    def frames_per_iteration(self) -> int:
+        """Environment steps that one iteration takes, all environments together."""
+        raise NotImplementedError
 
     def init_tensors(self) -> None:
         """Allocate buffers; called once, before the loop."""
@@ -291,7 +294,7 @@ class Agent:
         self, weights: dict[str, Any], set_epoch: bool = True, source: object = "the checkpoint"
     ) -> None:
         """Take back what `get_full_state_weights` gave, or the weights and optimiser of an RL
-        Games file; environments continue only if their number and engine are the same."""
+        Games file; episodes continue where the environments can take their state back."""
         own = weights.get("phalanx", {})
         if own and own["name"] != self.name:
             raise PhalanxError(
@@ -309,15 +312,12 @@ class Agent:
         self.total_time = own["total_time"]
         for meter, (mean, size) in zip(self._meters(), own["meters"], strict=True):
             meter.mean, meter.size = mean, size
-        env, here = own["env"], self.vec_env.state_dict()
-        if env["num_envs"] != here["num_envs"] or env["sim"]["engine"] != here["sim"]["engine"]:
-            self.warn(
-                f"{source} was made with {env['num_envs']} environments on the"
-                f" {env['sim']['engine']} engine; the network continues, the episodes start afresh"
-            )
-            return
         self.init_tensors()
-        self.vec_env.load_state_dict(env)
+        try:
+            self.vec_env.load_state_dict(own["env"])
+        except PhalanxError as error:
+            self.warn(f"{source}: {error}; the network continues, the episodes start afresh")
+            return
         self.load_extra_state(own)
         self._restored_env = True
         torch.set_rng_state(own["generators"]["cpu"])
@@ -355,7 +355,7 @@ class Agent:
             ) from error
 
 
-def make_env(config: PPOConfig) -> Any:
+def make_env(config: AgentConfig) -> Any:
     """The environment that a config names, on the device where the network is."""
     env = vecenv.create(
         config.env_name,
@@ -368,7 +368,7 @@ def make_env(config: PPOConfig) -> Any:
     return env if device == env.device else vecenv.OnDevice(env, device)
 
 
-def build_model(params: dict[str, Any], config: PPOConfig, env: Any) -> Any:
+def build_model(params: dict[str, Any], config: AgentConfig, env: Any) -> Any:
     """The model that `params` names, for the spaces of `env`."""
     space = env.action_space
     if isinstance(space, Box):

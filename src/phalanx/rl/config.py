@@ -73,8 +73,8 @@ class PlayerConfig:
 
 
 @dataclass(frozen=True)
-class PPOConfig:
-    """`params.config` of the agents a2c_continuous and a2c_discrete."""
+class AgentConfig:
+    """`params.config`, as far as every agent reads it."""
 
     name: str
     """Stem of the run folder and of checkpoints."""
@@ -90,24 +90,52 @@ class PPOConfig:
     """Device of the environment; None is the same."""
     multi_gpu: bool = False
 
-    # rollout
-    horizon_length: int = ranged(16, at_least=1)
-    """Steps T an iteration collects in every environment."""
     reward_shaper: RewardShaper = RewardShaper()
     gamma: float = ranged(0.99, at_least=0, at_most=1)
     """Discount."""
+    normalize_input: bool = True
+    normalize_value: bool = False
+    clip_actions: bool = True
+    """Clamp samples to +-1 and rescale to the action space's bounds; false passes them as are."""
+    mixed_precision: bool = False
+    """bfloat16 autocast in the training pass; the rollout stays in float32."""
+
+    max_epochs: int = -1
+    """Iterations, -1 for no limit."""
+    max_frames: int = -1
+    """Environment steps, -1 for no limit."""
+    score_to_win: float = float("inf")
+    """Stop at a new best mean return above this."""
+    save_best_after: int = ranged(100, at_least=0)
+    """First iteration at which <name>.pth may be written."""
+    save_frequency: int = ranged(0, at_least=0)
+    """Also keep a checkpoint every so many iterations; 0 for none."""
+    games_to_track: int = ranged(100, at_least=1)
+    """Finished episodes that mean returns and lengths are taken over."""
+    train_dir: str = "runs"
+    full_experiment_name: str | None = None
+    """Name of the run folder; None takes the name with a time stamp."""
+    player: PlayerConfig = PlayerConfig()
+    features: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.multi_gpu:
+            raise PhalanxError("params.config.multi_gpu is true, but one device is used; set false")
+
+
+@dataclass(frozen=True)
+class PPOConfig(AgentConfig):
+    """`params.config` of the agents a2c_continuous and a2c_discrete."""
+
+    # rollout
+    horizon_length: int = ranged(16, at_least=1)
+    """Steps T an iteration collects in every environment."""
     tau: float = ranged(0.95, at_least=0, at_most=1)
     """Lambda of GAE."""
     value_bootstrap: Literal["reached"] | bool = "reached"
     """What a time-out bootstraps from. "reached": the value of the state that was reached, before
     the reset, which is right. true: RL Games' rule, the value of the state before the step.
     false: nothing, a time-out counts as a termination."""
-    clip_actions: bool = True
-    """Clamp samples to +-1 and rescale to the action space's bounds; false passes them as are."""
-
-    # normalisation
-    normalize_input: bool = True
-    normalize_value: bool = False
     normalize_advantage: bool = True
 
     # update
@@ -142,37 +170,15 @@ class PPOConfig:
     grad_norm: float = ranged(1.0, above=0)
     """Largest gradient norm, if truncate_grads."""
     weight_decay: float = ranged(0.0, at_least=0)
-    mixed_precision: bool = False
-    """bfloat16 autocast in the training pass; the rollout stays in float32."""
-
-    # run
-    max_epochs: int = -1
-    """Iterations, -1 for no limit."""
-    max_frames: int = -1
-    """Environment steps, -1 for no limit."""
-    score_to_win: float = float("inf")
-    """Stop at a new best mean return above this."""
-    save_best_after: int = ranged(100, at_least=0)
-    """First iteration at which <name>.pth may be written."""
-    save_frequency: int = ranged(0, at_least=0)
-    """Also keep a checkpoint every so many iterations; 0 for none."""
-    games_to_track: int = ranged(100, at_least=1)
-    """Finished episodes that mean returns and lengths are taken over."""
-    train_dir: str = "runs"
-    full_experiment_name: str | None = None
-    """Name of the run folder; None takes the name with a time stamp."""
-    player: PlayerConfig = PlayerConfig()
-    features: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         known = (None, "adaptive", "linear", "constant", "fixed", "identity", "none")
         if self.lr_schedule not in known:
             raise PhalanxError(
                 f"params.config.lr_schedule is {self.lr_schedule!r}, it must be adaptive, linear,"
                 " constant or None"
             )
-        if self.multi_gpu:
-            raise PhalanxError("params.config.multi_gpu is true, but one device is used; set false")
 
     def minibatch(self, num_envs: int) -> int:
         """Samples of a minibatch for `num_envs` environments. Raises PhalanxError if it does not

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
 from phalanx.rl.agent import build_model, make_env
-from phalanx.rl.config import NO_EFFECT, PPOConfig
+from phalanx.rl.config import NO_EFFECT, AgentConfig, PPOConfig
 from phalanx.spaces import Box
 
 
@@ -28,9 +28,11 @@ class PlayResult:
 class PpoPlayerContinuous:
     """Plays a policy with continuous actions; what `a2c_continuous` names among players."""
 
+    Config: ClassVar[type[AgentConfig]] = PPOConfig
+
     def __init__(self, params: dict[str, Any]) -> None:
         self.params = params
-        self.config: PPOConfig = read(PPOConfig, params["config"], "params.config", NO_EFFECT)
+        self.config = read(self.Config, params["config"], "params.config", NO_EFFECT)
         self.env: Any = make_env(self.config)
         self.device = torch.device(self.env.device)
         self.model = build_model(params, self.config, self.env).to(self.device).eval()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from phalanx.rl.agent import Agent
 from phalanx.rl.capture import Graph
-from phalanx.rl.config import RewardShaper
+from phalanx.rl.config import PPOConfig, RewardShaper
 from phalanx.rl.observer import AlgoObserver
 from phalanx.rl.rollout import EpisodeSums, Rollout, gae
 from phalanx.spaces import Box
@@ -28,9 +28,13 @@ LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
 class A2CAgent(Agent):
     """PPO with continuous actions; what `a2c_continuous` names."""
 
+    Config = PPOConfig
+
     def __init__(self, base_name: str, params: dict[str, Any]) -> None:
         super().__init__(base_name, params)
         c = self.config
+        self.horizon_length = c.horizon_length
+        self.minibatch_size = c.minibatch(self.num_actors)
         # A tensor, so that the adaptive schedule can change it without the host.
         self.lr = torch.tensor(c.learning_rate, device=self.device)
         self.entropy_coef = torch.tensor(c.entropy_coef, device=self.device)
@@ -216,6 +220,9 @@ class A2CAgent(Agent):
         if self.config.bound_loss_type == "bound":
             return (mu.abs() - 1.1).clamp(min=0.0).square().sum(-1).mean()
         return mu.square().sum(-1).mean()
+
+    def frames_per_iteration(self) -> int:
+        return self.num_actors * self.config.horizon_length
 
     # -- parts -----------------------------------------------------------------------------------
 

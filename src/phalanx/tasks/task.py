@@ -183,7 +183,15 @@ class Task:
         return {"num_envs": self.num_envs, "sim": self.sim.state_dict(), "task": tensors}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, on the same engine with the same `num_envs`."""
+        """Take back what `state_dict` gave. Raises PhalanxError if it is of another engine or
+        number of environments."""
+        there = (state["num_envs"], state["sim"]["engine"])
+        here = (self.num_envs, self.sim.engine.name)
+        if there != here:
+            raise PhalanxError(
+                f"made with {there[0]} environments on engine {there[1]}, here are {here[0]} on"
+                f" {here[1]}"
+            )
         self.sim.load_state_dict(state["sim"])
         for name, value in state["task"].items():
             getattr(self, name).copy_(value)
