@@ -7,6 +7,7 @@ scene, which takes about a minute with an empty cache.
 import copy
 
 import mujoco
+import mujoco_warp
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,7 @@ SUBSTEPS = 2
 VELOCITY = int(mujoco.mjtStage.mjSTAGE_VEL)
 
 # A base of 1.5 kg and an arm of 0.5 kg; the motor is strong enough to drive the arm to its limits.
-ROBOT = """<mujoco><worldbody>
+ROBOT = """<mujoco><compiler angle="radian"/><worldbody>
   <body name="base" pos="0 0 0.25"><freejoint/><site name="imu"/>
     <geom type="box" size="0.15 0.15 0.05" mass="1.5"/>
     <body name="arm" pos="0.05 0 0.05">
@@ -28,7 +29,7 @@ ROBOT = """<mujoco><worldbody>
       <geom type="capsule" size="0.02" fromto="0 0 0.05 0 0 0.25" mass="0.5"/>
     </body></body></worldbody>
   <tendon><fixed name="cable"><joint joint="hinge" coef="2"/></fixed></tendon>
-  <actuator><motor name="motor" joint="hinge" gear="3" ctrlrange="-1 1"/></actuator>
+  <actuator><motor name="motor" joint="hinge" gear="0.3" ctrlrange="-1 1"/></actuator>
   <sensor><jointpos joint="hinge"/><jointvel joint="hinge"/><actuatorpos actuator="motor"/>
     <framelinvel objtype="body" objname="arm"/><accelerometer site="imu"/></sensor></mujoco>"""
 
@@ -133,7 +134,6 @@ def test_cpu_engine_equals_a_loop_over_mjdata_bit_for_bit(tmp_path, derived, thr
 @pytest.mark.parametrize("how", ["indexing", "inference mode", "data", "numpy"])
 def test_every_way_of_writing_a_tensor_reaches_the_cpu_engine(tmp_path, how):
     sim = make_sim(tmp_path, "mujoco")
-    sim.ctrl.fill_(0.125)
     if how == "indexing":
         sim.qvel[:, 2:3][1] = 0.5
     elif how == "inference mode":
@@ -151,11 +151,12 @@ def test_every_way_of_writing_a_tensor_reaches_the_cpu_engine(tmp_path, how):
 
 # -- Warp is MuJoCo in float32 -------------------------------------------------------------------
 
-# Measured over 100 steps (200 physics steps, impact and joint limits included): qpos 1.8e-6 [m],
-# qvel 5.4e-5 [m/s or rad/s], contact force 3e-3 [N] of 50; the tolerances are about 20 times that.
+# Measured over 100 steps (200 physics steps, impact and joint limits included) and 12 seeds, worst
+# environment: qpos 1.2e-5 [m, rad], qvel 2.2e-4 [m/s, rad/s], sensors 6e-3 (contact forces up to
+# 400 N); typically a tenth of that. The tolerances leave a factor of 4 or more.
 QPOS_TOLERANCE = 5e-5
-QVEL_TOLERANCE = 2e-3
-FORCE_TOLERANCE = 0.1
+QVEL_TOLERANCE = 1e-3
+FORCE_TOLERANCE = 0.05
 
 
 def test_warp_follows_mujoco_c_through_impact_and_joint_limits(tmp_path):
@@ -177,11 +178,11 @@ def test_warp_follows_mujoco_c_through_impact_and_joint_limits(tmp_path):
             worst[name] = max(worst[name], error)
         limited = max(limited, cpu.actor("robot").joint_pos.abs().max().item())
         impact = max(impact, cpu.actor("robot").contact_force.abs().max().item())
-    print(worst, limited, impact)
-    assert limited > 0.99
+    assert limited > 1.0
     assert impact > 50
     assert worst["qpos"] < QPOS_TOLERANCE
     assert worst["qvel"] < QVEL_TOLERANCE
+    assert worst["sensordata"] < FORCE_TOLERANCE
 
 
 # -- derived fields ------------------------------------------------------------------------------
@@ -202,23 +203,23 @@ def assert_current(sim, envs=range(N)):
         np.testing.assert_allclose(sim.sensordata[env, :6], data.sensordata[:6], **tolerance)
         for k, body in enumerate(robot.body_ids):
             velocity = np.empty(6)
-            mujoco.mj_objectVelocity(
-                sim.model, data, mujoco.mjtObj.mjOBJ_XBODY, body, velocity, 0
-            )
+            mujoco.mj_objectVelocity(sim.model, data, mujoco.mjtObj.mjOBJ_XBODY, body, velocity, 0)
             np.testing.assert_allclose(robot.body_ang_vel_w[env, k], velocity[:3], **tolerance)
             np.testing.assert_allclose(robot.body_lin_vel_w[env, k], velocity[3:], **tolerance)
-        np.testing.assert_allclose(robot.root_lin_vel_w[env], velocity_of_root(data), **tolerance)
-
-
-def velocity_of_root(data):
-    return data.qvel[:3]
+        # A free joint's velocity: linear in the world frame, angular in the body frame.
+        assert torch.equal(robot.root_lin_vel_w[env], sim.qvel[env, :3])
+        spin_w = np.empty(3)
+        mujoco.mju_rotVecQuat(
+            spin_w, robot.root_ang_vel_b[env].double().numpy(), data.xquat[robot.root_id]
+        )
+        np.testing.assert_allclose(spin_w, robot.body_ang_vel_w[env, 0], **tolerance)
 
 
 def test_derived_fields_are_current_after_step_and_forward(sim):
     sim.reset()
     assert_current(sim)  # registers what is not yet
-    sim.xpos.fill_(torch.inf)
-    sim.cvel.fill_(torch.inf)
+    sim.xpos[:, 1:].fill_(torch.inf)  # the world body's row is constant
+    sim.cvel[:, 1:].fill_(torch.inf)
     sim.sensordata.fill_(torch.inf)
     roll(sim, 25)
     assert_current(sim)
@@ -256,20 +257,20 @@ def test_forces_are_those_of_the_last_step_after_a_masked_forward(sim):
     sim.actuator_force.fill_(torch.inf)
     sim.ctrl.copy_(torch.tensor([[0.1], [0.2], [0.3], [0.4]]))
     sim.step()
-    expected = 3 * sim.ctrl  # force before the gear of 3 is the control; see below
     sim.forward(torch.tensor([True, False, False, True]))
-    torch.testing.assert_close(3 * sim.actuator_force, expected)
+    assert torch.equal(sim.actuator_force, sim.ctrl)  # a motor's force, before its gear
 
 
 def test_resting_body_is_carried_by_the_contact_force(sim):
     sim.reset()
-    for _ in range(120):
+    sim.qpos[:, 7] = 1.0  # the arm leans on its limit
+    for _ in range(150):
         sim.step()
     force = sim.actor("robot").contact_force  # (N, 1, 3)
     assert sim.actor("robot").contact_body_names == ["base"]
     # 2 kg at rest: 2 x 9.81 = 19.62 N, upward
     torch.testing.assert_close(
-        force, torch.tensor([0.0, 0.0, 19.62]).expand(N, 1, 3), rtol=0, atol=0.05
+        force, torch.tensor([0.0, 0.0, 19.62]).expand(N, 1, 3), rtol=0, atol=0.02
     )
 
 
@@ -315,10 +316,14 @@ def make_initial_rows(sim):
 
 
 def varied(sim):
-    """Another mass, friction, damping and gravity in environments 1 to 3 and 0 as it was."""
+    """Another mass, friction, damping and gravity in environments 1 to 3 and 0 as it was.
+
+    Friction stays above 0.2: below, a sliding box differs by 5e-4 m after 40 steps of Warp's
+    float32 solver, whether the friction comes from the field or from the file.
+    """
     sim.model_field("body_mass")[1, 1] = 6.0
     sim.model_field("body_inertia")[1, 1] *= 4.0
-    sim.model_field("geom_friction")[2, :, 0] = 0.05
+    sim.model_field("geom_friction")[2, :, 0] = 0.4
     sim.model_field("dof_damping")[3, 6] = 1.5
     sim.model_field("opt.gravity")[3] = torch.tensor([0.5, 0.0, -3.0])
     sim.set_const()
@@ -328,7 +333,7 @@ def varied_models(model):
     models = [copy.copy(model) for _ in range(N)]
     models[1].body_mass[1] = 6.0
     models[1].body_inertia[1] = (models[1].body_inertia[1].astype(np.float32) * 4).astype(float)
-    models[2].geom_friction[:, 0] = np.float32(0.05)
+    models[2].geom_friction[:, 0] = np.float32(0.4)
     models[3].dof_damping[6] = 1.5
     models[3].opt.gravity[:] = [0.5, 0.0, -3.0]
     for model in models:
@@ -361,7 +366,7 @@ def test_model_fields_change_their_environment_and_no_other(tmp_path, engine):
     com = np.stack([d.subtree_com for d in datas])
     for k in range(N):
         for other in range(k):
-            assert np.abs(qpos[k] - qpos[other]).max() > 0.01  # each variation matters
+            assert np.abs(qpos[k] - qpos[other]).max() > 0.005  # each variation matters
     if engine == "mujoco":
         state = sim.state_dict()["state"].numpy()
         assert np.array_equal(state[:, 1 : 1 + sim.model.nq], qpos)
@@ -410,6 +415,32 @@ def test_model_fields_that_are_not_floats_can_be_written(tmp_path, dtype_of):
         assert sim.qpos[0, 7] < 1.1
 
 
+# -- divergence ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nan_in_one_environment_leaves_the_others_as_they_were(tmp_path, monkeypatch, engine):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings into MUJOCO_LOG.TXT
+    sim, untouched = (make_sim(tmp_path, engine) for _ in range(2))
+    for each in (sim, untouched):
+        assert each.sensordata.isfinite().all()
+        roll(each, 20)
+    sim.qvel[2, 3] = torch.nan
+    for each in (sim, untouched):
+        roll(each, 3, seed=1)
+    assert sim.diverged.tolist() == [False, False, True, False]
+    assert sim.divergences.sum() == 3
+    sim.reset(sim.diverged)
+    sim.forward(sim.diverged)
+    others = torch.tensor([0, 1, 3])
+    for each in (sim, untouched):
+        roll(each, 20, seed=2)
+    for name in ("qpos", "qvel", "xpos", "sensordata"):
+        assert torch.equal(getattr(sim, name)[others], getattr(untouched, name)[others]), name
+        assert getattr(sim, name).isfinite().all(), name
+    assert not sim.diverged.any()
+
+
 # -- buffers grow --------------------------------------------------------------------------------
 
 
@@ -422,9 +453,7 @@ def test_small_warp_buffers_grow_and_give_the_result_of_large_ones(tmp_path, mon
     large.sensordata  # noqa: B018 registered, as in the other one
     sentences = []
     grow = small.engine.grow
-    monkeypatch.setattr(
-        small.engine, "grow", lambda: sentences.append(grow()) or sentences[-1]
-    )
+    monkeypatch.setattr(small.engine, "grow", lambda: sentences.append(grow()) or sentences[-1])
     roll(large, 40)
     roll(small, 40)
     grown = [s for s in sentences if s]
@@ -441,8 +470,26 @@ def test_small_warp_buffers_grow_and_give_the_result_of_large_ones(tmp_path, mon
     torch.testing.assert_close(xpos[:, 1], qpos[:, :3])  # and the derived one is current
 
 
-BOXES = "".join(
-    f'<geom type="box" size="0.05 0.05 0.05" pos="{0.2 * i} 0 0" mass="0.5"/>' for i in range(12)
+def test_full_contact_sensors_grow_and_incurable_overflow_does_not(tmp_path):
+    sim, reference = (make_sim(tmp_path, "warp") for _ in range(2))
+    sim.engine._m.opt.contact_sensor_maxmatch = 2  # the box stands on four corners
+    for each in (sim, reference):
+        assert each.sensordata.isfinite().all()
+        roll(each, 40)
+    assert sim.engine._m.opt.contact_sensor_maxmatch == 4
+    assert torch.equal(sim.sensordata, reference.sensordata)
+    # A fixed size in a kernel: doubling buffers until it fits would never end.
+    sim.engine._overflow.fill_(int(mujoco_warp.OverflowType.EPA_HORIZON))
+    assert sim.engine.grow() is None
+
+
+BOXES = (
+    '<mujoco><worldbody><body pos="0 0 0.06"><freejoint/>'
+    + "".join(
+        f'<geom type="box" size="0.05 0.05 0.05" pos="{0.2 * i} 0 0" mass="0.5"/>'
+        for i in range(12)
+    )
+    + "</body></worldbody></mujoco>"
 )
 
 
@@ -450,11 +497,10 @@ BOXES = "".join(
 @pytest.mark.parametrize("memory", [16_000, 60_000, 70_000])
 def test_small_physics_memory_is_enlarged_and_the_step_repeated(tmp_path, monkeypatch, memory):
     monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings into MUJOCO_LOG.TXT
-    text = f'<mujoco><worldbody><body pos="0 0 0.06"><freejoint/>{BOXES}</body></worldbody></mujoco>'
     sims = []
     for first in (-1, memory):
         path = tmp_path / "boxes.xml"
-        path.write_text(text)
+        path.write_text(BOXES)
         scene = Scene(timestep=1 / 120)
         scene.add_ground()
         scene.add_actor("boxes", path)

@@ -51,7 +51,7 @@ class Scene:
         gravity: Sequence[float] = (0.0, 0.0, -9.81),
         integrator: str = "implicitfast",
     ) -> None:
-        if not timestep > 0:
+        if not 0 < timestep < float("inf"):
             raise PhalanxError(f"timestep is {timestep}, it must be a positive number of seconds")
         if integrator not in INTEGRATORS:
             raise PhalanxError(
@@ -61,7 +61,7 @@ class Scene:
         self.spec = mujoco.MjSpec()
         self.spec.modelname = "scene"
         self.spec.option.timestep = timestep
-        self.spec.option.gravity = list(gravity)
+        self.spec.option.gravity = _vector("gravity", gravity, 3)
         self.spec.option.integrator = INTEGRATORS[integrator]
         self.actors: dict[str, ActorSpec] = {}
         self._add_scenery()
@@ -95,10 +95,12 @@ class Scene:
         """
         if name in self.actors or not name or "/" in name:
             raise PhalanxError(f"actor name {name!r} is empty, holds a '/' or is taken")
+        pos, quat = _vector("pos", pos, 3), _vector("quat", quat, 4)
         robot = load_asset(path, fixed_base=fixed_base)
+        _name_joints(robot)
         root = robot.worldbody.first_body()
         fixed = not any(j.type == mujoco.mjtJoint.mjJNT_FREE for j in root.joints)
-        frame = self.spec.worldbody.add_frame(pos=list(pos), quat=list(quat))
+        frame = self.spec.worldbody.add_frame(pos=pos, quat=quat)
         frame.attach_body(root, f"{name}/", "")
         self.actors[name] = ActorSpec(name, os.fspath(path), fixed)
         if not self_collisions:
@@ -211,3 +213,20 @@ class Scene:
             diffuse=[0.6, 0.6, 0.6],
             castshadow=True,
         )
+
+
+def _vector(name: str, values: Sequence[float], size: int) -> list[float]:
+    vector = [float(v) for v in values]
+    if len(vector) != size or not np.isfinite(vector).all():
+        raise PhalanxError(f"{name} is {tuple(vector)}, it must be {size} finite numbers")
+    return vector
+
+
+def _name_joints(robot: mujoco.MjSpec) -> None:
+    """Give joints without a name one, `joint<i>`, as bodies have: `<freejoint/>` is common."""
+    taken = {j.name for j in robot.joints}
+    for i, joint in enumerate(robot.joints):
+        if not joint.name:
+            joint.name = next(
+                n for n in (f"joint{i}{'_' * k}" for k in range(99)) if n not in taken
+            )

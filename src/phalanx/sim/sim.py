@@ -25,6 +25,7 @@ body frame, as in MuJoCo. On the CPU engine state is float64 inside; the tensors
 read, and what you do not write keeps its full value.
 """
 
+import re
 from typing import Any
 
 import mujoco
@@ -40,25 +41,21 @@ def resolve_device(device: str) -> torch.device:
     """`auto`, `cpu`, `cuda` or `cuda:N` as a device that exists. Raises PhalanxError."""
     if device == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError:
-        resolved = torch.device("meta")
-    if resolved.type not in ("cpu", "cuda"):
-        raise PhalanxError(f"unknown device {device!r}; accepted: auto, cpu, cuda, cuda:<index>")
-    if resolved.type == "cpu":
+    if re.fullmatch(r"cpu(:0)?", device):
         return torch.device("cpu")
-    if resolved.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        index = resolved.index or 0
-        if index >= count:
-            seen = f"only {count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device"
-            raise PhalanxError(
-                f"device {device} was asked for, but PyTorch sees {seen} here;"
-                " use sim_device=cpu or sim_device=auto"
-            )
-        resolved = torch.device("cuda", index)
-    return resolved
+    # torch.device keeps an index in 8 bits, where cuda:256 is cuda:0.
+    cuda = re.fullmatch(r"cuda(:(\d+))?", device)
+    if cuda is None:
+        raise PhalanxError(f"unknown device {device!r}; accepted: auto, cpu, cuda, cuda:<index>")
+    index = int(cuda[2] or 0)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if index >= count:
+        seen = f"only {count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device"
+        raise PhalanxError(
+            f"device {device} was asked for, but PyTorch sees {seen} here;"
+            " use sim_device=cpu or sim_device=auto"
+        )
+    return torch.device("cuda", index)
 
 
 class Sim:
@@ -89,7 +86,8 @@ class Sim:
         self.dt = self.model.opt.timestep * substeps
         """Time one `step` advances [s]."""
         self.diverged = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
-        """(N,) environments whose state stopped being finite in the last `step`."""
+        """(N,) environments whose state became NaN, infinite or larger than MuJoCo bears, 1e10
+        in any unit, in the last `step`."""
         self.divergences = torch.zeros(len(_WATCHED) + 1, dtype=torch.long, device=self.device)
         """Environments lost so far, by first bad quantity: ctrl, qpos, qvel, act, engine error."""
         self._watched = [self.engine.field(f) for f in _WATCHED]
@@ -150,7 +148,7 @@ class Sim:
     def step(self) -> None:
         """Advance every environment by `dt` and mark those that diverged."""
         self.engine.step(self.substeps)
-        bad = [~torch.isfinite(v).flatten(1).all(1) for v in self._watched]
+        bad = [~(v.abs() <= mujoco.mjMAXVAL).flatten(1).all(1) for v in self._watched]
         bad.append(self.engine.failed)
         first = torch.zeros_like(self.diverged)
         for k, this in enumerate(bad):
@@ -212,7 +210,7 @@ class Actor:
         self.name = name
         self.fixed_base = fixed_base
         self.body_ids = [i for i in range(model.nbody) if _owner(model.body(i).name) == name]
-        joints = [i for i in range(model.njnt) if _owner(model.jnt(i).name) == name]
+        joints = [i for i in range(model.njnt) if model.jnt_bodyid[i] in self.body_ids]
         self.root_id = self.body_ids[0]
         self.body_names = [model.body(i).name.split("/", 1)[1] for i in self.body_ids]
         free = [i for i in joints if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_FREE]

@@ -52,7 +52,8 @@ class _Mirror:
 
     def _rounded(self) -> np.ndarray:
         with np.errstate(over="ignore"):
-            return self.array.astype(np.float32 if self.array.dtype.kind == "f" else None)
+            kind = np.float32 if self.array.dtype.kind == "f" else self.array.dtype
+            return self.array.astype(kind)
 
 
 class CpuEngine:

@@ -53,6 +53,7 @@ _TRANSMISSION_SENSORS = (
 # Most contacts two geoms can make: a plane, mesh or box with another solid at most 8 in MuJoCo.
 _MOST_CONTACTS = 8
 _AFFORDABLE_ROWS = 512
+_MOST_DOUBLINGS = 10  # in one step: growth that cures nothing ends before memory does
 
 
 class WarpEngine:
@@ -127,7 +128,14 @@ class WarpEngine:
             return
         before = {k: self._view(k).clone() for k in self._initial}
         self._step(substeps)
+        doublings = 0
         while self.grow():
+            doublings += 1
+            if doublings > _MOST_DOUBLINGS:
+                raise PhalanxError(
+                    f"one step overflowed {self._contacts} contacts an environment; look for bodies"
+                    " that start inside each other"
+                )
             for key, value in before.items():
                 self._view(key).copy_(value)
             self._step(substeps)

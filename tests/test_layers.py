@@ -1,0 +1,71 @@
+"""Imports point one way, down the layers; only the engines import the libraries they wrap."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+# Modules below a path -> what they may not import, themselves or a part of it.
+FORBIDDEN = {
+    "phalanx/rl": ("mujoco", "mujoco_warp", "warp", "phalanx.sim", "phalanx.tasks", "phalanx.cli"),
+    "phalanx/sim": ("phalanx.rl", "phalanx.tasks", "phalanx.cli"),
+    "phalanx/tasks": ("phalanx.rl", "phalanx.cli"),
+    "phalanx": ("isaacgym",),
+}
+ENGINE_LIBRARIES = ("mujoco.batch", "mujoco_warp", "warp")
+
+
+def imports(path, root=SOURCE):
+    """Absolute names of everything a file imports, wherever in it: `from a import b` gives a.b."""
+    package = path.relative_to(root).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def violations(folder, names, root=SOURCE):
+    return [
+        f"{path.relative_to(root)} imports {name}"
+        for path in sorted((root / folder).rglob("*.py"))
+        for name in imports(path, root)
+        for bad in names
+        if name == bad or name.startswith(f"{bad}.")
+    ]
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_no_layer_imports_one_above_it(folder):
+    assert list((SOURCE / folder).rglob("*.py"))
+    assert violations(folder, FORBIDDEN[folder]) == []
+
+
+def test_only_the_engines_import_the_libraries_they_wrap():
+    found = violations("phalanx", ENGINE_LIBRARIES)
+    assert [v for v in found if not v.startswith("phalanx/sim/engines/")] == []
+    assert found  # the engines themselves are seen
+
+
+def test_every_way_to_write_an_import_is_seen(tmp_path):
+    (tmp_path / "phalanx" / "rl").mkdir(parents=True)
+    (tmp_path / "phalanx" / "rl" / "bad.py").write_text(
+        "import phalanx.sim.scene\n"
+        "from phalanx import sim\n"
+        "def f():\n    from ..sim import Sim\n    from .. import sim as s\n"
+        "from phalanx.simulated import x\n"
+    )
+    assert len(violations("phalanx/rl", ("phalanx.sim",), tmp_path)) == 4
+
+
+def test_importing_phalanx_alone_is_light():
+    heavy = ("torch", "mujoco", "warp", "numpy")
+    code = f"import sys, phalanx; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
