@@ -193,9 +193,9 @@ def test_twelve_iterations_of_ppo_are_those_of_rl_games(tmp_path, discrete, chan
     # RL Games also samples actions where it only needs the last value; draw the same numbers.
     values = ours.get_values
 
-    def values_after_sampling(obs):
-        torch.randn(obs.shape[0], 2)
-        return values(obs)
+    def values_after_sampling(obs, rnn_states):
+        torch.randn(N, 2)
+        return values(obs, rnn_states)
 
     ours.get_values = values_after_sampling
     torch.manual_seed(3)

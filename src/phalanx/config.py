@@ -40,8 +40,10 @@ def ranged(
 def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ()) -> T:
     """`values` as a `cls`; `where` is the path that messages name, as in "params.config" or "".
 
-    Keys in `no_effect` are accepted and left out. Raises PhalanxError for anything else.
+    Keys in `no_effect`, or in the class's own NO_EFFECT, are accepted and left out. Raises
+    PhalanxError for anything else.
     """
+    no_effect = {*no_effect, *getattr(cls, "NO_EFFECT", ())}
     if not isinstance(values, Mapping):
         raise PhalanxError(f"{where} is {_show(values)}, it must be a mapping of keys to values")
     hints = typing.get_type_hints(cls)

@@ -3,7 +3,10 @@
 Exit codes: 0 success, 1 a fault of ours, 2 bad input (one sentence on stderr), 130 interrupted.
 """
 
+import errno
+import os
 import sys
+import threading
 
 USAGE = """\
 phalanx train task=Cartpole                      learn a task
@@ -26,14 +29,49 @@ def main(arguments: list[str] | None = None) -> None:
     # Imported here, so that the usage above appears at once.
     from phalanx.errors import PhalanxError
 
+    threading.excepthook = _on_thread_error
     try:
-        _run(arguments[0], arguments[1:])
+        try:
+            _run(arguments[0], arguments[1:])
+        except OSError as error:
+            raise PhalanxError(_disk_full(error)) from error
+        except (MemoryError, RuntimeError) as error:
+            raise PhalanxError(_out_of_memory(error)) from error
     except PhalanxError as error:
         print(f"phalanx: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("phalanx: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        words = ["phalanx: interrupted", *map(str, interrupt.args)]
+        print("; ".join(words), file=sys.stderr)
         sys.exit(130)
+
+
+def _disk_full(error: OSError) -> str:
+    """What to say of an error in writing that nobody nearer could put into words, such as
+    TensorBoard's. Raises `error` itself if it is another."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
+        raise error
+    place = f" {error.filename}" if error.filename else " to the run folder"
+    return (
+        f"cannot write{place}: {os.strerror(error.errno).lower()}; free some space or choose"
+        " another folder (train_dir=), the last checkpoint is intact"
+    )
+
+
+def _out_of_memory(error: Exception) -> str:
+    """What to say where memory ran out. Raises `error` itself if it is another."""
+    text = str(error)
+    if not isinstance(error, MemoryError) and not any(
+        words in text for words in ("can't allocate memory", "out of memory")
+    ):
+        raise error
+    return "not enough memory for so many environments; take fewer with num_envs="
+
+
+def _on_thread_error(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread keeps an error in writing and raises it again at the next write."""
+    if not isinstance(failed.exc_value, OSError):
+        threading.__excepthook__(failed)
 
 
 def _run(command: str, arguments: list[str]) -> None:
@@ -46,13 +84,15 @@ def _run(command: str, arguments: list[str]) -> None:
             f" commands: {', '.join(commands)}"
         )
     if command == "list":
+        if arguments:
+            raise PhalanxError(f"list takes no options, but {' '.join(arguments)!r} was given")
         from phalanx.cli.list import list_tasks
 
         list_tasks()
         return
     from phalanx.cli.config import compose_config
 
-    config = compose_config(arguments)
+    config = compose_config(arguments, command)
     if command == "train":
         from phalanx.cli.train import train
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from phalanx.cli.config import RunConfig, train_params
+from phalanx.cli.config import RunConfig, resolved, train_params
 from phalanx.cli.train import resolve_checkpoint
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
@@ -26,6 +26,7 @@ def play(config: RunConfig) -> None:
     path = resolve_checkpoint(config.checkpoint)
     if config.num_envs is None:
         config = dataclasses.replace(config, num_envs=min(config.games, 256))
+    config = resolved(config)
     runner = Runner()
     runner.load({"params": train_params(config)})
     player = runner.create_player()

@@ -22,6 +22,8 @@ from phalanx.rl.rollout import Meter
 from phalanx.spaces import Box, Discrete
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
+FORMAT = 1
+"""Of the `phalanx` section of a checkpoint; raised when what it holds changes."""
 ITERATIONS_BETWEEN_READS = {"cpu": 1, "cuda": 8}
 """Iterations between two reads of the device's statistics: each read waits for the device."""
 
@@ -54,6 +56,7 @@ class Agent:
         self.observer.before_init(base_name, raw, self.experiment_name)
 
         self.vec_env: Any = make_env(self.config)
+        self.check_spaces()
         self.num_actors = self.vec_env.num_envs
         self.device = torch.device(self.vec_env.device)
         self.batch_size = self.frames_per_iteration()
@@ -93,6 +96,7 @@ class Agent:
         self._read_at = time.perf_counter()
         self.save(self.nn_dir / f"last_{self.name}")
         self._keep_restart_point()
+        self.stop_reason = self._limit_reached()  # a finished run that is resumed trains no further
         while not self.stop_reason:
             self.update_epoch()
             self.train_epoch()
@@ -111,6 +115,9 @@ class Agent:
             self.save(self.nn_dir / self.name)
         self.writer.close()
         return self.last_mean_rewards, self.epoch_num
+
+    def check_spaces(self) -> None:
+        """Raise PhalanxError if the algorithm does not fit the environment's actions."""
 
     def frames_per_iteration(self) -> int:
         """Environment steps that one iteration takes, all environments together."""
@@ -266,10 +273,6 @@ class Agent:
 
     def get_full_state_weights(self) -> dict[str, Any]:
         """RL Games' checkpoint layout, plus under `phalanx` what continuing bit for bit takes."""
-        optimizer = self.optimizer.state_dict()
-        groups = [
-            {**g, "lr": float(g["lr"]), "capturable": False} for g in optimizer["param_groups"]
-        ]
         generators = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_initialized():
             generators["cuda"] = torch.cuda.get_rng_state()
@@ -277,10 +280,11 @@ class Agent:
             "model": self.model.state_dict(),
             "epoch": self.epoch_num,
             "frame": self.frame,
-            "optimizer": {**optimizer, "param_groups": groups},
+            "optimizer": optimizer_state(self.optimizer),
             "last_mean_rewards": float(self.last_mean_rewards),
             "env_state": None,
             "phalanx": {
+                "format": FORMAT,
                 "name": self.name,
                 "total_time": self.total_time,
                 "generators": generators,
@@ -296,6 +300,11 @@ class Agent:
         """Take back what `get_full_state_weights` gave, or the weights and optimiser of an RL
         Games file; episodes continue where the environments can take their state back."""
         own = weights.get("phalanx", {})
+        if own and own.get("format") != FORMAT:
+            raise PhalanxError(
+                f"{source} was written by another version of Phalanx (format {own.get('format')},"
+                f" this one reads {FORMAT}); play it there, or train anew"
+            )
         if own and own["name"] != self.name:
             raise PhalanxError(
                 f"{source} is a checkpoint of {own['name']!r}, not of {self.name!r};"
@@ -371,12 +380,13 @@ def make_env(config: AgentConfig) -> Any:
 def build_model(params: dict[str, Any], config: AgentConfig, env: Any) -> Any:
     """The model that `params` names, for the spaces of `env`."""
     space = env.action_space
+    actions: Any
     if isinstance(space, Box):
         default, actions = "continuous_a2c_logstd", space.shape[0]
     elif isinstance(space, Discrete):
         default, actions = "discrete_a2c", space.n
     else:
-        raise PhalanxError(f"no model for the action space {space}")
+        default, actions = "multi_discrete_a2c", space.nvec
     network = params.get("network")
     if not isinstance(network, dict) or "name" not in network:
         raise PhalanxError("params.network is missing or has no `name`, as in `name: actor_critic`")
@@ -393,6 +403,22 @@ def build_model(params: dict[str, Any], config: AgentConfig, env: Any) -> Any:
             "normalize_input": config.normalize_input,
         }
     )
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Its state with plain numbers and no flag that only fits one device, as RL Games' files."""
+    state = optimizer.state_dict()
+    groups = [{**g, "lr": float(g["lr"]), "capturable": False} for g in state["param_groups"]]
+    return {**state, "param_groups": groups}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take back `state`, keeping the optimiser's own flags and the address of its learning rate."""
+    flags = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    optimizer.load_state_dict(copy.deepcopy(state))  # it would keep these tensors
+    for group, own in zip(optimizer.param_groups, flags, strict=True):
+        own["lr"].fill_(float(group["lr"]))
+        group.update(own)
 
 
 class _Clock:

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import os
-import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -58,23 +58,26 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not path.is_file():
         raise PhalanxError(f"no checkpoint at {path}{_nearby(path)}")
     try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise PhalanxError(f"{path} cannot be read: {str(error.strerror).lower()}") from error
+    try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():  # PyTorch does not look at the checksums
                     raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
-        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+        with torch.serialization.safe_globals(_NUMPY_SCALARS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error):
+    except Exception as error:  # a damaged file makes PyTorch stumble in many ways
+        text = str(error)
+        if "GLOBAL" in text or "Unsupported global" in text or "Unsupported class" in text:
             raise PhalanxError(
                 f"{path} contains code or objects besides tensors and numbers; it was not loaded,"
                 " since loading it could run anything"
             ) from error
-        raise PhalanxError(f"{path} is not a checkpoint, or a damaged one") from error
-    except OSError as error:
-        raise PhalanxError(f"{path} cannot be read: {(error.strerror or '').lower()}") from error
-    except Exception as error:  # whatever a damaged archive makes PyTorch stumble over
-        raise PhalanxError(f"{path} is damaged: it is truncated or was overwritten") from error
+        raise PhalanxError(f"{path} is damaged, or not a checkpoint at all") from error
     model = state.get("model") if isinstance(state, dict) else None
     if not isinstance(model, dict) or not all(isinstance(v, torch.Tensor) for v in model.values()):
         keys = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__

@@ -5,7 +5,7 @@ own name with a new value (`value_bootstrap: reached`), and the field says so.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from phalanx.config import ranged
 from phalanx.errors import PhalanxError
@@ -31,14 +31,11 @@ NO_EFFECT = frozenset(
         "rnd_config",
         "self_play",
         "seq_len",
-        "seq_length",
         "summaries_interval_sec_max",
         "summaries_interval_sec_min",
         "torch_compile",
         "use_diagnostics",
-        "use_experimental_cv",
         "value_shape",
-        "zero_rnn_on_done",
     }
 )
 """Keys of published RL Games files that change nothing here; they are listed when a run starts."""
@@ -100,9 +97,9 @@ class AgentConfig:
     mixed_precision: bool = False
     """bfloat16 autocast in the training pass; the rollout stays in float32."""
 
-    max_epochs: int = -1
+    max_epochs: int = ranged(-1, at_least=-1)
     """Iterations, -1 for no limit."""
-    max_frames: int = -1
+    max_frames: int = ranged(-1, at_least=-1)
     """Environment steps, -1 for no limit."""
     score_to_win: float = float("inf")
     """Stop at a new best mean return above this."""
@@ -119,8 +116,39 @@ class AgentConfig:
     features: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for key in ("max_epochs", "max_frames"):
+            if getattr(self, key) == 0:
+                raise PhalanxError(f"params.config.{key} is 0; give 1 or more, or -1 for no limit")
         if self.multi_gpu:
             raise PhalanxError("params.config.multi_gpu is true, but one device is used; set false")
+
+
+@dataclass(frozen=True)
+class CentralValueConfig:
+    """`params.config.central_value_config`: a critic that sees what the policy does not."""
+
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset(
+        {"kl_threshold", "schedule_type", "gamma", "tau", "use_smooth_clamp", "critic_coef"}
+        | {"normalize_value", "lr_multiplier", "entropy_coef", "mixed_precision"}
+    )
+
+    network: dict[str, Any]
+    """Like params.network, with central_value: true and without a space."""
+    model: dict[str, Any] = field(default_factory=lambda: {"name": "central_value"})
+    normalize_input: bool = True
+    minibatch_size: int | None = ranged(None, at_least=1)
+    minibatch_size_per_env: int = ranged(0, at_least=0)
+    mini_epochs: int = ranged(4, at_least=1)
+    learning_rate: float = ranged(3e-4, above=0)
+    lr_schedule: str | None = None
+    """linear decays it to max_epochs; anything else keeps it."""
+    clip_value: bool = True
+    e_clip: float = ranged(0.2, above=0)
+    truncate_grads: bool = False
+    grad_norm: float = ranged(1.0, above=0)
+    weight_decay: float = ranged(0.0, at_least=0)
+    freeze_critic: bool = False
+    """Do not train it."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +165,17 @@ class PPOConfig(AgentConfig):
     the reset, which is right. true: RL Games' rule, the value of the state before the step.
     false: nothing, a time-out counts as a termination."""
     normalize_advantage: bool = True
+    use_action_masks: bool = False
+    """Ask the environment for get_action_masks() before every step; discrete actions only."""
+    seq_length: int = ranged(4, at_least=1)
+    """Steps that a recurrent network is trained on at once; must divide horizon_length."""
+    zero_rnn_on_done: bool = True
+    """A recurrent state starts every episode at zero."""
+    central_value_config: CentralValueConfig | None = None
+    """Another network on the environment's `states` estimates the value."""
+    use_experimental_cv: bool | None = None
+    """With a central value: train the policy network's own value too; None is RL Games' choice,
+    yes for continuous actions and no for discrete ones."""
 
     # update
     minibatch_size: int | None = ranged(None, at_least=1)
@@ -183,15 +222,20 @@ class PPOConfig(AgentConfig):
     def minibatch(self, num_envs: int) -> int:
         """Samples of a minibatch for `num_envs` environments. Raises PhalanxError if it does not
         divide the batch."""
-        batch = num_envs * self.horizon_length
-        size = self.minibatch_size or self.minibatch_size_per_env * num_envs or batch
-        if batch % size:
-            near = min(
-                (d for d in range(1, batch + 1) if batch % d == 0), key=lambda d: abs(d - size)
-            )
-            raise PhalanxError(
-                f"params.config.minibatch_size {size} does not divide the batch of {batch} samples"
-                f" ({num_envs} environments x horizon_length {self.horizon_length});"
-                f" take {near}, or set minibatch_size_per_env"
-            )
-        return size
+        return minibatch_size(self, num_envs, self.horizon_length, "params.config")
+
+
+def minibatch_size(
+    config: PPOConfig | CentralValueConfig, num_envs: int, horizon: int, where: str
+) -> int:
+    """Samples of a minibatch of `num_envs` x `horizon`; PhalanxError if it does not divide."""
+    batch = num_envs * horizon
+    size = config.minibatch_size or config.minibatch_size_per_env * num_envs or batch
+    if batch % size:
+        near = min((d for d in range(1, batch + 1) if batch % d == 0), key=lambda d: abs(d - size))
+        raise PhalanxError(
+            f"{where}.minibatch_size {size} does not divide the batch of {batch} samples"
+            f" ({num_envs} environments x horizon_length {horizon});"
+            f" take {near}, or set minibatch_size_per_env"
+        )
+    return size

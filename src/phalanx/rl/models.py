@@ -8,6 +8,8 @@ clamped), and mus, sigmas (B, A) or logits (B, n).
 is_train True: {"obs", "prev_actions"} -> prev_neglogp (B,), values (B, V) in normalised units,
 entropy (B,), and mus, sigmas or logits. Observations update the normaliser on the way, before they
 are used, as in RL Games.
+Either way "action_masks" (B, n) bool rules out discrete actions, and a recurrent network takes and
+returns "rnn_states"; see `ActorCritic`.
 """
 
 import math
@@ -20,6 +22,7 @@ from phalanx.rl.normalize import RunningMeanStd
 from phalanx.rl.registry import register_model
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+RULED_OUT = -1e8
 
 
 class ModelNetwork(nn.Module):
@@ -36,6 +39,7 @@ class ModelNetwork(nn.Module):
         shape = config["input_shape"]
         self.running_mean_std = RunningMeanStd(shape) if config["normalize_input"] else None
         self.a2c_network: Any = network
+        self.actions_num = config.get("actions_num")
 
     @torch.no_grad()
     def norm_obs(self, obs: Tensor) -> Tensor:
@@ -47,67 +51,113 @@ class ModelNetwork(nn.Module):
         """Value in reward units from the network's."""
         return value if self.value_mean_std is None else self.value_mean_std(value, denorm=True)
 
+    def run(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        """The network's outputs for observations that are not yet normalised."""
+        return self.a2c_network({**inputs, "obs": self.norm_obs(inputs["obs"])})
+
     def is_rnn(self) -> bool:
         """Whether the network keeps a recurrent state."""
         return self.a2c_network.is_rnn()
 
-    def get_values(self, obs: Tensor) -> Tensor:
-        """(B, V) in reward units, normalisers untouched."""
-        outputs = self.a2c_network({"obs": self.norm_obs(obs)})
-        return self.denorm_value(outputs[-2].float())
+    def get_values(self, inputs: dict[str, Any]) -> Tensor:
+        """(B, V) in reward units; nothing is sampled."""
+        return self.denorm_value(self.run(inputs)[-2].float())
 
 
 class ContinuousLogStdNetwork(ModelNetwork):
-    """Gaussian with a mean and a log standard deviation per action."""
+    """Gaussian with a mean and a log standard deviation an action."""
 
-    def forward(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
-        obs = {**inputs, "obs": self.norm_obs(inputs["obs"])}
-        mu, log_std, value, _ = self.a2c_network(obs)
-        mu, log_std, value = mu.float(), log_std.float(), value.float()
+    def forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        mu, log_std, value, states = self.run(inputs)
+        mu, log_std, value = mu.float(), self.log_std(log_std.float()), value.float()
         sigma = log_std.exp()
+        result = {"mus": mu, "sigmas": sigma, "rnn_states": states}
         if inputs["is_train"]:
-            return {
+            return result | {
                 "prev_neglogp": _gaussian_neglogp(inputs["prev_actions"], mu, sigma, log_std),
                 "values": value,
                 "entropy": (0.5 + HALF_LOG_2PI + log_std).sum(-1),
-                "mus": mu,
-                "sigmas": sigma,
             }
         actions = mu + sigma * torch.randn_like(mu)
-        return {
+        return result | {
             "neglogpacs": _gaussian_neglogp(actions, mu, sigma, log_std),
             "values": self.denorm_value(value),
             "actions": actions,
-            "mus": mu,
-            "sigmas": sigma,
         }
+
+    def log_std(self, sigma: Tensor) -> Tensor:
+        """Log standard deviation from the network's output."""
+        return sigma
+
+
+class ContinuousNetwork(ContinuousLogStdNetwork):
+    """Gaussian whose network gives the standard deviation itself, which must be positive: give
+    `sigma_activation: softplus` or a positive constant."""
+
+    def log_std(self, sigma: Tensor) -> Tensor:
+        return sigma.clamp(min=1e-6).log()
 
 
 class DiscreteNetwork(ModelNetwork):
     """Categorical over one set of actions."""
 
-    def forward(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
-        obs = {**inputs, "obs": self.norm_obs(inputs["obs"])}
-        logits, value, _ = self.a2c_network(obs)
-        log_prob, value = logits.float().log_softmax(-1), value.float()
+    def forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        logits, value, states = self.run(inputs)
+        log_prob = _log_prob(logits, inputs.get("action_masks"))
+        value = value.float()
+        result = {"logits": log_prob, "rnn_states": states}
         if inputs["is_train"]:
-            chosen = log_prob.gather(-1, inputs["prev_actions"][:, None]).squeeze(-1)
-            entropy = -(log_prob.exp() * log_prob).sum(-1)
-            return {
-                "prev_neglogp": -chosen,
+            return result | {
+                "prev_neglogp": -_chosen(log_prob, inputs["prev_actions"]),
                 "values": value,
-                "entropy": entropy,
-                "logits": log_prob,
+                "entropy": _entropy(log_prob),
             }
-        # Gumbel's trick samples without the host check of torch.multinomial.
-        noise = -torch.empty_like(log_prob).exponential_().log()
-        actions = (log_prob + noise).argmax(-1)
-        return {
-            "neglogpacs": -log_prob.gather(-1, actions[:, None]).squeeze(-1),
+        actions = _sample(log_prob)
+        return result | {
+            "neglogpacs": -_chosen(log_prob, actions),
             "values": self.denorm_value(value),
             "actions": actions,
-            "logits": log_prob,
         }
+
+
+class MultiDiscreteNetwork(ModelNetwork):
+    """Independent categoricals; "logits" and "action_masks" have all of them side by side."""
+
+    def forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        heads, value, states = self.run(inputs)
+        masks = inputs.get("action_masks")
+        sizes = [h.shape[-1] for h in heads]
+        parts = [None] * len(heads) if masks is None else masks.split(sizes, -1)
+        log_probs = [_log_prob(h, m) for h, m in zip(heads, parts, strict=True)]
+        value = value.float()
+        result = {"logits": torch.cat(log_probs, -1), "rnn_states": states}
+        if inputs["is_train"]:
+            return result | {
+                "prev_neglogp": -self._sum(log_probs, inputs["prev_actions"]),
+                "values": value,
+                "entropy": torch.stack([_entropy(p) for p in log_probs]).sum(0),
+            }
+        actions = torch.stack([_sample(p) for p in log_probs], -1)
+        return result | {
+            "neglogpacs": -self._sum(log_probs, actions),
+            "values": self.denorm_value(value),
+            "actions": actions,
+        }
+
+    @staticmethod
+    def _sum(log_probs: list[Tensor], actions: Tensor) -> Tensor:
+        chosen = [_chosen(p, actions[:, k]) for k, p in enumerate(log_probs)]
+        return torch.stack(chosen).sum(0)
+
+
+class CentralValueNetwork(ModelNetwork):
+    """A critic alone, on what only training may see."""
+
+    def forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        value, states = self.run(inputs)
+        value = value.float()
+        values = value if inputs["is_train"] else self.denorm_value(value)
+        return {"values": values, "rnn_states": states}
 
 
 class Model:
@@ -131,7 +181,33 @@ def _gaussian_neglogp(x: Tensor, mu: Tensor, sigma: Tensor, log_std: Tensor) -> 
     return (0.5 * ((x - mu) / sigma) ** 2 + HALF_LOG_2PI + log_std).sum(-1)
 
 
+def _log_prob(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Log probabilities (B, n); actions whose mask is False get none worth the name."""
+    logits = logits.float()
+    if mask is not None:
+        logits = torch.where(mask, logits, RULED_OUT)
+    return logits.log_softmax(-1)
+
+
+def _chosen(log_prob: Tensor, actions: Tensor) -> Tensor:
+    """(B,) log probability of the actions (B,)."""
+    return log_prob.gather(-1, actions[:, None]).squeeze(-1)
+
+
+def _entropy(log_prob: Tensor) -> Tensor:
+    """(B,); ruled out actions contribute exactly zero."""
+    return -(log_prob.exp() * log_prob).sum(-1)
+
+
+def _sample(log_prob: Tensor) -> Tensor:
+    """(B,) by Gumbel's trick, which spares the host check of torch.multinomial."""
+    return (log_prob - torch.empty_like(log_prob).exponential_().log()).argmax(-1)
+
+
 register_model(
     "continuous_a2c_logstd", lambda network, **kwargs: Model(network, ContinuousLogStdNetwork)
 )
+register_model("continuous_a2c", lambda network, **kwargs: Model(network, ContinuousNetwork))
 register_model("discrete_a2c", lambda network, **kwargs: Model(network, DiscreteNetwork))
+register_model("multi_discrete_a2c", lambda network, **kwargs: Model(network, MultiDiscreteNetwork))
+register_model("central_value", lambda network, **kwargs: Model(network, CentralValueNetwork))

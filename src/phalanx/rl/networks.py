@@ -1,50 +1,31 @@
-"""Networks: the trunk and heads that a model wraps, built from RL Games' `network` section.
+"""Networks: trunks and heads that a model wraps, built from RL Games' `network` section.
 
 A network builder is `load(params)`, then `build(name, actions_num, input_shape, value_size, ...)`.
 Parameter names and their order are RL Games', so that checkpoints of either load in the other.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from phalanx.config import read
-from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.errors import PhalanxError
+from phalanx.rl.layers import (
+    CNNConfig,
+    MLPConfig,
+    Normalization,
+    Recurrent,
+    RNNConfig,
+    activation,
+    cnn,
+    initialize,
+    mlp,
+)
 from phalanx.rl.registry import register_network
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "swish": nn.SiLU,
-    "gelu": nn.GELU,
-    "softplus": nn.Softplus,
-    "None": nn.Identity,
-}
-INITIALIZERS: dict[str, Any] = {
-    "default": lambda w: None,
-    "const_initializer": lambda w, val=0.0: nn.init.constant_(w, val),
-    "orthogonal_initializer": nn.init.orthogonal_,
-    "glorot_normal_initializer": nn.init.xavier_normal_,
-    "glorot_uniform_initializer": nn.init.xavier_uniform_,
-    "random_uniform_initializer": nn.init.uniform_,
-    "kaiming_normal": nn.init.kaiming_normal_,
-}
-
-
-@dataclass(frozen=True)
-class MLPConfig:
-    """`network.mlp`."""
-
-    units: tuple[int, ...]
-    """Widths of the hidden layers."""
-    activation: str = "elu"
-    initializer: dict[str, Any] = field(default_factory=lambda: {"name": "default"})
-    d2rl: Literal[False] = False
+NO_EFFECT = frozenset({"joint_obs_actions", "inputs", "norm_only_first_layer", "regularizer"})
 
 
 @dataclass(frozen=True)
@@ -61,22 +42,45 @@ class ContinuousConfig:
 
 @dataclass(frozen=True)
 class SpaceConfig:
-    """`network.space`: exactly one of the two."""
+    """`network.space`: exactly one of them; a central value has none."""
 
     continuous: ContinuousConfig | None = None
     discrete: dict[str, Any] | None = None
+    multi_discrete: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class ActorCriticConfig:
-    """The `network` section of `actor_critic`."""
+    """The `network` section of `actor_critic` and `resnet_actor_critic`."""
 
     name: str
     mlp: MLPConfig
-    space: SpaceConfig
+    space: SpaceConfig = SpaceConfig()
+    cnn: CNNConfig | None = None
+    rnn: RNNConfig | None = None
     separate: bool = False
     """The critic has a trunk of its own."""
+    normalization: Normalization = None
+    """After every activation of MLP and CNN. RL Games 1.6 leaves plain MLPs without."""
     value_activation: str = "None"
+    central_value: bool = False
+    """A critic alone: it has no actions."""
+
+
+def read_config(params: dict[str, Any]) -> ActorCriticConfig:
+    """The YAML's `network` section. Raises PhalanxError for a wrong one."""
+    params = {**params, "space": dict(params.get("space") or {})}
+    for kind in ("discrete", "multi_discrete"):
+        if kind in params["space"]:  # published files write `discrete:` with nothing below
+            params["space"][kind] = params["space"][kind] or {}
+    config = read(ActorCriticConfig, params, "params.network", NO_EFFECT)
+    spaces = [config.space.continuous, config.space.discrete, config.space.multi_discrete]
+    if sum(s is not None for s in spaces) != (0 if config.central_value else 1):
+        raise PhalanxError(
+            "params.network.space must have exactly one of continuous, discrete and"
+            " multi_discrete, and none if central_value is true"
+        )
+    return config
 
 
 class ActorCriticBuilder:
@@ -84,11 +88,7 @@ class ActorCriticBuilder:
 
     def load(self, params: dict[str, Any]) -> None:
         """Read the YAML's `network` section. Raises PhalanxError for a wrong one."""
-        params = dict(params)
-        params.setdefault("space", {})
-        if "discrete" in params["space"]:  # published files write `discrete:` with nothing below
-            params["space"] = {**params["space"], "discrete": params["space"]["discrete"] or {}}
-        self.config = read(ActorCriticConfig, params, "params.network", _NO_EFFECT)
+        self.config = read_config(params)
 
     def build(self, name: str, **kwargs: Any) -> "ActorCritic":
         """A network; kwargs: actions_num, input_shape, value_size."""
@@ -96,113 +96,267 @@ class ActorCriticBuilder:
 
 
 class ActorCritic(nn.Module):
-    """Actor and critic on one trunk, or on two if `separate`.
+    """Actor and critic on one trunk (CNN, then MLP and RNN in either order), or on two if separate.
 
-    forward({"obs": (B, D), already normalised}) returns (mu, log std, value, None) for continuous
-    actions and (logits, value, None) for discrete ones; value is (B, V) in normalised units.
+    forward takes {"obs": (B, ...) already normalised} and, if recurrent, "rnn_states" (a tuple of
+    (L, S, U)), "seq_length" (B = S * seq_length, sequence by sequence; 1 if absent) and
+    "episode_begins" (B,) or nothing. It returns
+    (mu, log std, value, states), (logits, value, states), (list of logits, value, states) or, for
+    a central value, (value, states); value is (B, V) in normalised units, states are None if not
+    recurrent.
     """
+
+    cnn_name, mlp_name = "actor_cnn", "actor_mlp"
 
     def __init__(
         self,
         config: ActorCriticConfig,
-        actions_num: int,
         input_shape: tuple[int, ...],
+        actions_num: Any = 0,
         value_size: int = 1,
         **_: Any,
     ) -> None:
         super().__init__()
+        self.config = config
         self.separate = config.separate
-        if len(input_shape) != 1:
-            raise PhalanxError(
-                f"observations of shape {tuple(input_shape)} need params.network.cnn,"
-                " which actor_critic does not have yet; give it vectors"
-            )
-        continuous = config.space.continuous
-        self.is_continuous = continuous is not None
-        if self.is_continuous == (config.space.discrete is not None):
-            raise PhalanxError(
-                "params.network.space must have exactly one of `continuous` and `discrete`"
-            )
-        self.fixed_sigma = bool(continuous and continuous.fixed_sigma)
-        if continuous and continuous.fixed_sigma:
+        space = config.space
+        self.fixed_sigma = bool(space.continuous and space.continuous.fixed_sigma)
+        if self.fixed_sigma:
             # Registered first: it is parameter 0 of RL Games' optimiser state.
             self.sigma: Any = nn.Parameter(torch.zeros(actions_num))
-        self.actor_mlp = _mlp(input_shape[0], config.mlp)
-        self.critic_mlp = _mlp(input_shape[0], config.mlp) if self.separate else nn.Sequential()
-        width = config.mlp.units[-1] if config.mlp.units else input_shape[0]
-        self.value = nn.Linear(width, value_size)
-        self.value_act = _activation(config.value_activation)
-        if continuous:
-            self.mu = nn.Linear(width, actions_num)
-            self.mu_act = _activation(continuous.mu_activation)
-            self.sigma_act = _activation(continuous.sigma_activation)
-            if not continuous.fixed_sigma:
-                self.sigma = nn.Linear(width, actions_num)
-        else:
-            self.logits = nn.Linear(width, actions_num)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                _initialize(module.weight, config.mlp.initializer)
-                nn.init.zeros_(module.bias)
-        if continuous:
-            _initialize(self.mu.weight, continuous.mu_init)
-            # A constant is meant for the log std itself: the bias of a head, not its weights.
-            head = isinstance(self.sigma, nn.Linear)
-            constant = continuous.sigma_init.get("name") == "const_initializer"
-            if head and constant:
-                nn.init.zeros_(self.sigma.weight)
-                _initialize(self.sigma.bias, continuous.sigma_init)
-            else:
-                _initialize(self.sigma.weight if head else self.sigma, continuous.sigma_init)
+        width = self._build_cnn(input_shape)
+        rnn = config.rnn
+        into_mlp = width
+        if rnn and rnn.before_mlp:
+            into_mlp = rnn.units + (width if rnn.concat_output else 0)
+        self.add_module(self.mlp_name, mlp(into_mlp, config.mlp, config.normalization))
+        self.critic_mlp: nn.Module = nn.Sequential()
+        if self.separate:
+            self.critic_mlp = mlp(into_mlp, config.mlp, config.normalization)
+        out = config.mlp.units[-1] if config.mlp.units else into_mlp
+        if rnn:
+            into_rnn = width
+            if not rnn.before_mlp:
+                into_rnn = out + (width if rnn.concat_input else 0)
+                out = rnn.units + (width if rnn.concat_output else 0)
+            self._build_rnn(into_rnn, rnn)
+        self.value = nn.Linear(out, value_size)
+        self.value_act = activation(config.value_activation)
+        if space.continuous:
+            self.mu = nn.Linear(out, actions_num)
+            self.mu_act = activation(space.continuous.mu_activation)
+            self.sigma_act = activation(space.continuous.sigma_activation)
+            if not self.fixed_sigma:
+                self.sigma = nn.Linear(out, actions_num)
+        elif space.multi_discrete is not None:
+            self.logits: Any = nn.ModuleList([nn.Linear(out, n) for n in actions_num])
+        elif space.discrete is not None:
+            self.logits = nn.Linear(out, actions_num)
+        self._initialize()
 
-    def forward(self, inputs: dict[str, Tensor]) -> tuple[Any, ...]:
+    # -- forward ---------------------------------------------------------------------------------
+
+    def forward(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
         obs = inputs["obs"]
-        hidden = self.actor_mlp(obs)
-        value = self.value_act(self.value(self.critic_mlp(obs) if self.separate else hidden))
-        if not self.is_continuous:
-            return self.logits(hidden), value, None
-        mu = self.mu_act(self.mu(hidden))
-        sigma = self.sigma_act(self.sigma if self.fixed_sigma else self.sigma(hidden))
-        return mu, sigma.expand_as(mu), value, None
+        states = inputs.get("rnn_states")
+        rnn = self.config.rnn
+        if self.separate:
+            half = len(states) // 2 if states else 0
+            own = (states[:half], states[half:]) if states else (None, None)
+            hidden, after = self._trunk(obs, inputs, "actor", own[0])
+            critic, critic_after = self._trunk(obs, inputs, "critic", own[1])
+            after = (*after, *critic_after) if rnn else None
+        else:
+            hidden, after = self._trunk(obs, inputs, "actor", states)
+            critic = hidden
+        value = self.value_act(self.value(critic))
+        space = self.config.space
+        if space.continuous:
+            mu = self.mu_act(self.mu(hidden))
+            sigma = self.sigma_act(self.sigma if self.fixed_sigma else self.sigma(hidden))
+            return mu, sigma.expand_as(mu), value, after
+        if space.multi_discrete is not None:
+            return [head(hidden) for head in self.logits], value, after
+        if space.discrete is not None:
+            return self.logits(hidden), value, after
+        return value, after
+
+    def _trunk(
+        self, obs: Tensor, inputs: dict[str, Any], side: str, states: Any
+    ) -> tuple[Tensor, Any]:
+        """Hidden features of one side, (B, width), and its recurrent state after the step."""
+        features = self._features(obs, side)
+        perceptron = getattr(self, self.mlp_name if side == "actor" else "critic_mlp")
+        rnn = self.config.rnn
+        if rnn is None:
+            return perceptron(features), None
+        name = {"actor": "a_", "critic": "c_"}[side] if self.separate else ""
+        x = features
+        if not rnn.before_mlp:
+            x = perceptron(x)
+            x = torch.cat([x, features], 1) if rnn.concat_input else x
+        layer: Recurrent = getattr(self, f"{name}rnn")
+        begins = inputs.get("episode_begins")
+        x, after = layer(x, states, inputs.get("seq_length", 1), begins)
+        if rnn.layer_norm:
+            x = getattr(self, f"{name}layer_norm")(x)
+        x = torch.cat([x, features], 1) if rnn.concat_output else x
+        return (perceptron(x) if rnn.before_mlp else x), after
+
+    def _features(self, obs: Tensor, side: str) -> Tensor:
+        """(B, width) from vectors as they are and from images through the side's CNN."""
+        if self.config.cnn is None:
+            return obs
+        if self.config.cnn.permute_input and obs.dim() == 4:
+            obs = obs.permute(0, 3, 1, 2)
+        convolve = getattr(self, self.cnn_name if side == "actor" else "critic_cnn")
+        return convolve(obs).flatten(1)
+
+    # -- recurrent state -------------------------------------------------------------------------
 
     def is_rnn(self) -> bool:
         """Whether it keeps a recurrent state."""
-        return False
+        return self.config.rnn is not None
 
+    def get_default_rnn_state(self, num_seqs: int, device: torch.device) -> tuple[Tensor, ...]:
+        """Zeros, a tuple of (L, num_seqs, U): (h, c) or (h,), twice if separate."""
+        rnn = self.config.rnn
+        assert rnn is not None
+        count = (2 if rnn.name == "lstm" else 1) * (2 if self.separate else 1)
+        shape = (rnn.layers, num_seqs, rnn.units)
+        return tuple(torch.zeros(shape, device=device) for _ in range(count))
 
-_NO_EFFECT = frozenset({"normalization", "joint_obs_actions", "inputs", "regularizer"})
+    # -- building --------------------------------------------------------------------------------
 
-
-def _mlp(width: int, config: MLPConfig) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for units in config.units:
-        layers += [nn.Linear(width, units), _activation(config.activation)]
-        width = units
-    return nn.Sequential(*layers)
-
-
-def _activation(name: str) -> nn.Module:
-    if name not in ACTIVATIONS:
-        raise PhalanxError(
-            f"unknown activation {name!r} in params.network{did_you_mean(str(name), ACTIVATIONS)};"
-            f" accepted: {', '.join(ACTIVATIONS)}"
-        )
-    return ACTIVATIONS[name]()
-
-
-def _initialize(weight: Tensor, config: dict[str, Any]) -> None:
-    options = dict(config)
-    name = options.pop("name", "default")
-    if name not in INITIALIZERS:
-        raise PhalanxError(
-            f"unknown initializer {name!r} in params.network{did_you_mean(name, INITIALIZERS)};"
-            f" accepted: {', '.join(INITIALIZERS)}"
-        )
-    try:
+    def _build_cnn(self, input_shape: tuple[int, ...]) -> int:
+        """Convolutions, if any; returns the width of what they give."""
+        config = self.config.cnn
+        if config is None:
+            if len(input_shape) != 1:
+                raise PhalanxError(
+                    f"observations of shape {tuple(input_shape)} need a `cnn` in params.network"
+                )
+            return input_shape[0]
+        shape = tuple(input_shape)
+        if config.permute_input and len(shape) == 3:
+            shape = (shape[2], shape[0], shape[1])
+        own = self._convolutions(shape)
+        self.add_module(self.cnn_name, own)
+        if self.separate:
+            self.critic_cnn = self._convolutions(shape)
         with torch.no_grad():
-            INITIALIZERS[name](weight, **options)
-    except TypeError as error:
-        raise PhalanxError(f"initializer {name!r} in params.network: {error}") from error
+            own.eval()
+            width = own(torch.zeros(1, *shape)).flatten(1).shape[1]
+            own.train()
+        return width
+
+    def _convolutions(self, shape: tuple[int, ...]) -> nn.Module:
+        assert self.config.cnn is not None
+        return cnn(shape[0], self.config.cnn, self.config.normalization)
+
+    def _build_rnn(self, width: int, rnn: RNNConfig) -> None:
+        names = ("a_", "c_") if self.separate else ("",)
+        for name in names:
+            setattr(self, f"{name}rnn", Recurrent(width, rnn))
+        for name in names:
+            if rnn.layer_norm:
+                setattr(self, f"{name}layer_norm", nn.LayerNorm(rnn.units))
+
+    def _initialize(self) -> None:
+        for module in self.modules():
+            if isinstance(module, (nn.Conv1d, nn.Conv2d)) and self.config.cnn:
+                initialize(module.weight, self.config.cnn.initializer)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Linear):
+                initialize(module.weight, self.config.mlp.initializer)
+                nn.init.zeros_(module.bias)
+        continuous = self.config.space.continuous
+        if not continuous:
+            return
+        initialize(self.mu.weight, continuous.mu_init)
+        if self.fixed_sigma:
+            initialize(self.sigma, continuous.sigma_init)
+        elif continuous.sigma_init.get("name") == "const_initializer":
+            # A constant is meant for the log std itself: the head's bias, not its weights.
+            nn.init.zeros_(self.sigma.weight)
+            initialize(self.sigma.bias, continuous.sigma_init)
+        else:
+            initialize(self.sigma.weight, continuous.sigma_init)
+
+
+class ResnetActorCriticBuilder(ActorCriticBuilder):
+    """Builds `ResnetActorCritic`; what `resnet_actor_critic` is registered to."""
+
+    def build(self, name: str, **kwargs: Any) -> "ActorCritic":
+        return ResnetActorCritic(self.config, **kwargs)
+
+
+class ResnetActorCritic(ActorCritic):
+    """Images through the residual network of IMPALA, one block per `cnn.conv_depths`; its
+    parameters are `cnn.*` and `mlp.*`. Source: arXiv:1802.01561, figure 3."""
+
+    cnn_name, mlp_name = "cnn", "mlp"
+
+    def __init__(self, config: ActorCriticConfig, **kwargs: Any) -> None:
+        if config.separate or config.cnn is None or not config.cnn.conv_depths:
+            raise PhalanxError(
+                "resnet_actor_critic needs params.network.cnn.conv_depths, as in [16, 32, 32], and"
+                " separate: false"
+            )
+        super().__init__(config, **kwargs)
+
+    def _convolutions(self, shape: tuple[int, ...]) -> nn.Module:
+        assert self.config.cnn is not None
+        blocks, channels = [], shape[0]
+        for depth in self.config.cnn.conv_depths:
+            blocks.append(ImpalaBlock(channels, depth))
+            channels = depth
+        return nn.Sequential(*blocks, nn.Flatten(), activation(self.config.cnn.activation))
+
+    def _initialize(self) -> None:
+        super()._initialize()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class Conv3x3(nn.Module):
+    """Convolution of 3 x 3 that keeps height and width."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Residual(nn.Module):
+    """x + conv(relu(conv(relu(x))))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = Conv3x3(channels, channels)
+        self.conv2 = Conv3x3(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(self.conv1(x.relu()).relu())
+
+
+class ImpalaBlock(nn.Module):
+    """Convolution, pooling to half the size, two residual blocks."""
+
+    def __init__(self, channels: int, depth: int) -> None:
+        super().__init__()
+        self.conv = Conv3x3(channels, depth)
+        self.max_pool = nn.MaxPool2d(3, 2, 1)
+        self.res_block1 = Residual(depth)
+        self.res_block2 = Residual(depth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.res_block2(self.res_block1(self.max_pool(self.conv(x))))
 
 
 register_network("actor_critic", lambda **kwargs: ActorCriticBuilder())
+register_network("resnet_actor_critic", lambda **kwargs: ResnetActorCriticBuilder())

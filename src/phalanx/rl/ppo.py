@@ -9,18 +9,20 @@ as in RL Games 1.6.5, which differ from the paper where the comments say.
 """
 
 import contextlib
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from phalanx.rl.agent import Agent
+from phalanx.errors import PhalanxError
+from phalanx.rl import checkpoint
+from phalanx.rl.agent import Agent, load_optimizer, optimizer_state
 from phalanx.rl.capture import Graph
+from phalanx.rl.central_value import CentralValue, value_loss
 from phalanx.rl.config import PPOConfig, RewardShaper
-from phalanx.rl.observer import AlgoObserver
+from phalanx.rl.observer import watches_steps
 from phalanx.rl.rollout import EpisodeSums, Rollout, gae
-from phalanx.spaces import Box
+from phalanx.spaces import Box, MultiDiscrete
 
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
 
@@ -48,9 +50,19 @@ class A2CAgent(Agent):
         )
         self.rollout: Rollout | None = None
         self.obs: dict[str, Tensor] = {}
-        eager = type(self.observer).process_infos is not AlgoObserver.process_infos
+        self.is_rnn: bool = self.model.is_rnn()
+        self.rnn_states: tuple[Tensor, ...] = ()
+        if self.is_rnn:
+            self._check_sequences()
+        self.central_value: CentralValue | None = None
+        if c.central_value_config is not None:
+            self.central_value = CentralValue(c, self.vec_env, self.device)
+        own = c.use_experimental_cv
+        own = self.trains_own_value if own is None else own
+        self.critic_weight = 0.5 * c.critic_coef * (self.central_value is None or own)
+        self._watched = watches_steps(self.observer)
         on_cuda = self.device.type == "cuda" and hasattr(self.vec_env, "capture")
-        self.captures = on_cuda and not eager
+        self.captures = on_cuda and not self._watched
         capture = getattr(self.vec_env, "capture", contextlib.nullcontext)
         self._play_graph = Graph(self._collect, capture)
         self._update_graph = Graph(self.update)
@@ -79,8 +91,8 @@ class A2CAgent(Agent):
         """T steps of the policy in every environment, into `rollout`."""
         r, c = self.buffers, self.config
         for t in range(self.horizon_length):
+            self._store_inputs(t)
             result = self.get_action_values(self.obs)
-            r.obs[:, t] = self.obs["obs"]
             r.actions[:, t] = result["actions"]
             r.values[:, t] = result["values"]
             for name, buffer in r.policy.items():
@@ -89,20 +101,21 @@ class A2CAgent(Agent):
             self.obs, reward, terminated, truncated, infos = self.env_step(result["actions"])
 
             shaped = shape_reward(reward, c.reward_shaper)
-            if c.value_bootstrap is True:  # RL Games' rule: the value before the step
-                shaped = shaped + c.gamma * result["values"][:, 0] * truncated
-            if r.terminal_obs is not None:
-                r.terminal_obs[:, t] = infos["terminal"]["obs"]
             done = (terminated | truncated).float()
             r.rewards[:, t, 0] = shaped
             r.dones[:, t] = done
             r.truncated[:, t] = truncated.float()
-            self.episodes.add(t, reward, shaped, done)
-        r.last_values.copy_(self.get_values(self.obs["obs"]))
+            self._bootstrap_time_outs(t, result, infos)
+            self.episodes.add(t, reward, r.rewards[:, t, 0], done)
+            self._end_episodes(result, done)
+        r.last_values.copy_(self.get_values(self.obs, self.rnn_states))
         if r.terminal_obs is not None:
             # One pass over all states reached is cheaper than T small ones.
-            reached = self.get_values(r.terminal_obs.flatten(0, 1)).view_as(r.rewards)
-            r.rewards.add_(c.gamma * reached * r.truncated[..., None])
+            reached = {"obs": r.terminal_obs.flatten(0, 1)}
+            if r.terminal_states is not None:
+                reached["states"] = r.terminal_states.flatten(0, 1)
+            values = self.get_values(reached, ()).view_as(r.rewards)
+            r.rewards.add_(c.gamma * values * r.truncated[..., None])
 
     def prepare_dataset(self) -> None:
         """Advantages and normalised values and returns into `dataset`, (N * T, ...) each."""
@@ -110,9 +123,10 @@ class A2CAgent(Agent):
         gae(r.rewards, r.values, r.last_values, r.dones, c.gamma, c.tau, out=r.advantages)
         values, returns = r.values.flatten(0, 1), (r.advantages + r.values).flatten(0, 1)
         advantages = r.advantages.flatten(0, 1).sum(-1)
-        if self.model.value_mean_std is not None:
+        critic: Any = self.central_value or self
+        normalizer: Any = critic.model.value_mean_std
+        if normalizer is not None:
             # The statistics see the old values, then the returns, as in RL Games.
-            normalizer: Any = self.model.value_mean_std
             normalizer.train()
             values, returns = normalizer(values), normalizer(returns)
             normalizer.eval()
@@ -127,12 +141,14 @@ class A2CAgent(Agent):
         c = self.config
         self.losses.zero_()
         self.kl.zero_()
+        if self.central_value is not None:
+            d = self.dataset
+            self.central_value.train(d["states"], d["old_values"], d["returns"])
         minibatches = self.batch_size // self.minibatch_size
         for _ in range(c.mini_epochs):
             pass_kl = torch.zeros_like(self.kl)
             for i in range(minibatches):
-                rows = slice(i * self.minibatch_size, (i + 1) * self.minibatch_size)
-                kl = self.train_actor_critic({k: v[rows] for k, v in self.dataset.items()})
+                kl = self.train_actor_critic(self.minibatch(i))
                 pass_kl += kl / minibatches
                 if c.schedule_type in ("legacy", "per_minibatch") and self.adapts_per_minibatch:
                     self.adapt_lr(kl)
@@ -141,12 +157,22 @@ class A2CAgent(Agent):
             self.kl += pass_kl / c.mini_epochs
         self.losses.div_(c.mini_epochs * minibatches)
 
-    def train_actor_critic(self, batch: dict[str, Tensor]) -> Tensor:
+    def minibatch(self, i: int) -> dict[str, Any]:
+        """Rows i * M to (i + 1) * M of the dataset; whole sequences if the network is recurrent."""
+        m = self.minibatch_size
+        batch: dict[str, Any] = {k: v[i * m : (i + 1) * m] for k, v in self.dataset.items()}
+        if self.is_rnn:
+            length = self.config.seq_length
+            sequences = slice(i * m // length, (i + 1) * m // length)
+            states = self.buffers.rnn_states
+            batch["rnn_states"] = tuple(s.flatten(1, 2)[:, sequences] for s in states)
+            batch["seq_length"] = length
+        return batch
+
+    def train_actor_critic(self, batch: dict[str, Any]) -> Tensor:
         """One gradient step on a minibatch; returns its KL from the old policy, a scalar."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
-            result = self.model(
-                {"is_train": True, "obs": batch["obs"], "prev_actions": batch["actions"]}
-            )
+            result = self.model({**batch, "is_train": True, "prev_actions": batch["actions"]})
         loss = self.calc_losses(batch, result)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -165,20 +191,15 @@ class A2CAgent(Agent):
         bounded = clipped(ratio, 1 - c.e_clip, 1 + c.e_clip)
         a_loss = torch.max(-advantage * ratio, -advantage * bounded).mean()
 
-        value, old, target = result["values"], batch["old_values"], batch["returns"]
-        c_loss = (value - target) ** 2
-        if c.clip_value:
-            near = old + (value - old).clamp(-c.e_clip, c.e_clip)
-            c_loss = torch.max(c_loss, (near - target) ** 2)
-        c_loss = c_loss.mean()
-
+        clip = c.e_clip if c.clip_value else None
+        c_loss = value_loss(result["values"], batch["old_values"], batch["returns"], clip)
         entropy = result["entropy"].mean()
         b_loss = self.bounds_loss(result)
         with torch.no_grad():
             self.losses.add_(torch.stack([a_loss, c_loss, entropy, b_loss]))
         return (
             a_loss
-            + 0.5 * c.critic_coef * c_loss
+            + self.critic_weight * c_loss
             - self.entropy_coef * entropy
             + (c.bounds_loss_coef or 0.0) * b_loss
         )
@@ -188,6 +209,9 @@ class A2CAgent(Agent):
     adapts_per_minibatch = True
     """With schedule_type legacy, the learning rate adapts after every minibatch."""
 
+    trains_own_value = True
+    """With a central value, the policy network's own value is trained too, unless configured."""
+
     def policy_fields(self) -> dict[str, tuple[int, ...]]:
         """What the rollout keeps of the policy's output, and its shape."""
         actions = self.vec_env.action_space.shape
@@ -195,13 +219,9 @@ class A2CAgent(Agent):
 
     def preprocess_actions(self, actions: Tensor) -> Tensor:
         """Samples, (N, A), as the environment takes them."""
-        space = self.vec_env.action_space
         if not self.config.clip_actions:
             return actions
-        actions = actions.clamp(-1.0, 1.0)
-        if (space.low, space.high) == (-1.0, 1.0):
-            return actions
-        return actions * (space.high - space.low) / 2 + (space.high + space.low) / 2
+        return self.vec_env.action_space.rescale(actions.clamp(-1.0, 1.0))
 
     def policy_kl(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
         """Mean KL(new || old) of the minibatch, RL Games' formula with its epsilons; then the
@@ -221,18 +241,89 @@ class A2CAgent(Agent):
             return (mu.abs() - 1.1).clamp(min=0.0).square().sum(-1).mean()
         return mu.square().sum(-1).mean()
 
+    def check_spaces(self) -> None:
+        discrete = not isinstance(self.vec_env.action_space, Box)
+        if discrete != isinstance(self, DiscreteA2CAgent):
+            own, other = (
+                ("discrete", "a2c_discrete") if discrete else ("continuous", "a2c_continuous")
+            )
+            raise PhalanxError(
+                f"the actions of {self.name} are {own} here, which needs the algorithm {other};"
+                f" choose another train= config or set params.algo.name to {other}"
+            )
+
     def frames_per_iteration(self) -> int:
         return self.num_actors * self.config.horizon_length
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def get_action_values(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The policy's actions and values for (N, ...) observations."""
-        return self.model({"is_train": False, "obs": obs["obs"]})
+    def get_action_values(self, obs: dict[str, Tensor]) -> dict[str, Any]:
+        """The policy's actions and the values for (N, ...) observations."""
+        inputs: dict[str, Any] = {"is_train": False, "obs": obs["obs"]}
+        if self.is_rnn:
+            inputs["rnn_states"] = self.rnn_states
+        if self.config.use_action_masks:
+            inputs["action_masks"] = self.vec_env.get_action_masks()
+        result: dict[str, Any] = self.model(inputs)
+        if self.central_value is not None:
+            result["values"] = self.central_value.values(obs["states"])
+        return result
 
-    def get_values(self, obs: Tensor) -> Tensor:
-        """(B, V) in reward units."""
-        return self.model.get_values(obs)
+    def get_values(self, obs: dict[str, Tensor], rnn_states: tuple[Tensor, ...]) -> Tensor:
+        """(B, V) in reward units for (B, ...) observations; recurrent states are only read."""
+        if self.central_value is not None:
+            return self.central_value.values(obs["states"])
+        values: Tensor = self.model.get_values({"obs": obs["obs"], "rnn_states": rnn_states})
+        return values
+
+    def _store_inputs(self, t: int) -> None:
+        """What the policy acts on in step t."""
+        r = self.buffers
+        r.obs[:, t] = self.obs["obs"]
+        if r.states is not None:
+            r.states[:, t] = self.obs["states"]
+        if r.action_masks is not None:
+            r.action_masks[:, t] = self.vec_env.get_action_masks()
+        if self.is_rnn:
+            r.begins[:, t] = self.begins
+            if t % self.config.seq_length == 0:
+                for stored, state in zip(r.rnn_states, self.rnn_states, strict=True):
+                    stored[:, :, t // self.config.seq_length] = state
+
+    def _bootstrap_time_outs(self, t: int, result: dict[str, Any], infos: dict[str, Any]) -> None:
+        """Add to the reward of step t what a time-out is worth, or keep what it takes to do so."""
+        r, c = self.buffers, self.config
+        if c.value_bootstrap is True:  # RL Games' rule: the value before the step
+            r.rewards[:, t] += c.gamma * result["values"] * r.truncated[:, t, None]
+        elif r.terminal_obs is not None:
+            r.terminal_obs[:, t] = infos["terminal"]["obs"]
+            if r.terminal_states is not None:
+                r.terminal_states[:, t] = infos["terminal"]["states"]
+        elif c.value_bootstrap == "reached":  # a recurrent value needs the state of this step
+            values = self.get_values(infos["terminal"], result["rnn_states"])
+            r.rewards[:, t] += c.gamma * values * r.truncated[:, t, None]
+
+    def _end_episodes(self, result: dict[str, Any], done: Tensor) -> None:
+        """Carry the recurrent state on, zero where a new episode begins."""
+        if not self.is_rnn:
+            return
+        forget = self.config.zero_rnn_on_done
+        alive = 1.0 - done[None, :, None] if forget else torch.ones_like(done)[None, :, None]
+        for own, after in zip(self.rnn_states, result["rnn_states"], strict=True):
+            own.copy_(after * alive)
+        self.begins.copy_(done)
+
+    def _check_sequences(self) -> None:
+        c = self.config
+        for name, size in (
+            ("horizon_length", c.horizon_length),
+            ("minibatch", self.minibatch_size),
+        ):
+            if size % c.seq_length:
+                raise PhalanxError(
+                    f"params.config.seq_length {c.seq_length} does not divide the {name} of {size},"
+                    " which a recurrent network needs"
+                )
 
     def env_reset(self) -> None:
         self.obs = self.vec_env.reset()
@@ -240,7 +331,7 @@ class A2CAgent(Agent):
     def env_step(self, actions: Tensor) -> Any:
         """Step the environments; see `VecEnv.step`."""
         step = self.vec_env.step(self.preprocess_actions(actions))
-        if type(self.observer).process_infos is not AlgoObserver.process_infos:
+        if self._watched:
             done_indices = (step[2] | step[3]).nonzero()
             self.observer.process_infos(step[4], done_indices)
         return step
@@ -256,6 +347,8 @@ class A2CAgent(Agent):
 
     def _schedule_by_epoch(self) -> None:
         c = self.config
+        if self.central_value is not None:
+            self.central_value.schedule(self.epoch_num / c.max_epochs if c.max_epochs > 0 else 0.0)
         if c.lr_schedule != "linear":
             return
         total, done = c.max_epochs, self.epoch_num
@@ -270,19 +363,30 @@ class A2CAgent(Agent):
         if self.rollout is not None:
             return
         n, t, device = self.num_actors, self.horizon_length, self.device
-        space = self.vec_env.action_space
-        continuous = isinstance(space, Box)
-        r = self.rollout = Rollout(
-            n,
-            t,
-            self.vec_env.observation_space.shape,
-            space.shape if continuous else (),
-            torch.float32 if continuous else torch.long,
-            self.policy_fields(),
-            self.config.value_bootstrap == "reached",
-            getattr(self.vec_env, "value_size", 1),
-            device,
-        )
+        c, env, space = self.config, self.vec_env, self.vec_env.action_space
+        r = self.rollout = Rollout(n, t, getattr(env, "value_size", 1), device)
+        r.obs = r.zeros(*env.observation_space.shape)
+        if isinstance(space, Box):
+            r.actions = r.zeros(*space.shape)
+        else:
+            width = (len(space.nvec),) if isinstance(space, MultiDiscrete) else ()
+            r.actions = r.zeros(*width, dtype=torch.long)
+        r.policy = {name: r.zeros(*shape) for name, shape in self.policy_fields().items()}
+        reached = c.value_bootstrap == "reached"
+        if reached and (not self.is_rnn or self.central_value is not None):
+            r.terminal_obs = torch.zeros_like(r.obs)
+        if self.central_value is not None:
+            r.states = r.zeros(*env.state_space.shape)
+            r.terminal_states = torch.zeros_like(r.states) if reached else None
+        if c.use_action_masks:
+            r.action_masks = r.zeros(env.get_action_masks().shape[1], dtype=torch.bool)
+        if self.is_rnn:
+            self.rnn_states = self.model.a2c_network.get_default_rnn_state(n, device)
+            self.begins = torch.ones(n, device=device)
+            r.rnn_states = tuple(
+                torch.zeros(s.shape[0], n, t // c.seq_length, s.shape[2], device=device)
+                for s in self.rnn_states
+            )
         self.episodes = EpisodeSums(n, t, device)
         self.losses = torch.zeros(len(LOSSES), device=device)
         self.kl = torch.zeros((), device=device)
@@ -295,6 +399,12 @@ class A2CAgent(Agent):
             "advantages": torch.zeros(n * t, device=device),
             **flat,
         }
+        for name in ("states", "action_masks"):
+            buffer = getattr(r, name)
+            if buffer is not None:
+                self.dataset[name] = buffer.flatten(0, 1)
+        if self.is_rnn and c.zero_rnn_on_done:
+            self.dataset["episode_begins"] = r.begins.flatten(0, 1)
 
     @property
     def buffers(self) -> Rollout:
@@ -303,7 +413,8 @@ class A2CAgent(Agent):
         return self.rollout
 
     def statistics(self) -> Tensor:
-        head = torch.stack([*self.losses, self.kl, self.lr])
+        central = self.central_value.loss if self.central_value else torch.zeros_like(self.kl)
+        head = torch.stack([*self.losses, self.kl, self.lr, central])
         return torch.cat([head, self.episodes.finished.flatten()])
 
     def log_statistics(self, values: list[float]) -> dict[str, float]:
@@ -311,8 +422,10 @@ class A2CAgent(Agent):
         scalars = {f"losses/{name}": values[k] for k, name in enumerate(LOSSES)}
         self.last_lr = values[n + 1]
         scalars |= {"info/kl": values[n], "info/last_lr": self.last_lr}
+        if self.central_value is not None:
+            scalars["losses/cval_loss"] = values[n + 2]
         scalars |= {"info/e_clip": self.config.e_clip, "info/lr_mul": 1.0}
-        finished = values[n + 2 :]
+        finished = values[n + 3 :]
         for t in range(self.horizon_length):
             *sums, count = finished[4 * t : 4 * t + 4]
             for meter, total in zip(self._meters(), sums, strict=True):
@@ -324,25 +437,48 @@ class A2CAgent(Agent):
         self._update_graph.reset()
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
-        flags = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
-        self.lr.fill_(float(state["param_groups"][0]["lr"]))
-        self.optimizer.load_state_dict(copy.deepcopy(state))  # it would keep these tensors
-        for group, own in zip(self.optimizer.param_groups, flags, strict=True):
-            group.update(own)
+        load_optimizer(self.optimizer, state)
 
     def extra_state(self) -> dict[str, Any]:
-        return {"lr": self.lr.clone(), "running": self.episodes.running.clone()}
+        state: dict[str, Any] = {"lr": self.lr, "running": self.episodes.running}
+        if self.is_rnn:
+            state |= {"rnn_states": list(self.rnn_states), "begins": self.begins}
+        return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.lr.copy_(state["lr"])
         self.episodes.running.copy_(state["running"])
+        if self.is_rnn:
+            self.begins.copy_(state["begins"])
+            for own, saved in zip(self.rnn_states, state["rnn_states"], strict=True):
+                own.copy_(saved)
         self.obs = self.vec_env.observations
+
+    def get_full_state_weights(self) -> dict[str, Any]:
+        state = super().get_full_state_weights()
+        if self.central_value is not None:  # spelt as RL Games spells it
+            model = self.central_value.model.state_dict()
+            state["assymetric_vf_nets"] = {f"model.{k}": v for k, v in model.items()}
+            state["assymetric_vf_optimizer"] = optimizer_state(self.central_value.optimizer)
+        return state
+
+    def set_full_state_weights(
+        self, weights: dict[str, Any], set_epoch: bool = True, source: object = "the checkpoint"
+    ) -> None:
+        super().set_full_state_weights(weights, set_epoch, source)
+        if self.central_value is not None and "assymetric_vf_nets" in weights:
+            own = weights["assymetric_vf_nets"].items()
+            model = {k.replace("_orig_mod.", "").removeprefix("model."): v for k, v in own}
+            checkpoint.load_weights(self.central_value.model, model, source)
+            if "assymetric_vf_optimizer" in weights:
+                load_optimizer(self.central_value.optimizer, weights["assymetric_vf_optimizer"])
 
 
 class DiscreteA2CAgent(A2CAgent):
-    """PPO with one discrete action; what `a2c_discrete` names."""
+    """PPO with one or several discrete actions; what `a2c_discrete` names."""
 
     adapts_per_minibatch = False
+    trains_own_value = False
 
     def policy_fields(self) -> dict[str, tuple[int, ...]]:
         return {"neglogpacs": ()}

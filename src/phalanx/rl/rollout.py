@@ -9,38 +9,38 @@ from torch import Tensor
 
 
 class Rollout:
-    """Buffers of T steps of N environments, allocated once.
+    """Buffers of T steps of N environments, allocated once; those not needed are None or empty.
 
-    obs, terminal_obs (N, T, *shape): what was acted on, and what each step reached before a reset.
-    rewards (N, T, V): shaped. dones (N, T): 1 where the episode ended with the step.
-    values (N, T, V): in reward units. `policy`: what else the model said of each action, by name.
+    obs (N, T, *shape): what was acted on; states: what a central value saw with it; terminal_*:
+    what each step reached before a reset, where time-outs bootstrap from there.
+    actions, rewards (N, T, V) shaped, values (N, T, V) in reward units, last_values (N, V).
+    dones, truncated (N, T): 1.0 where the episode ended, or timed out, with the step; begins
+    (N, T): where it began with the step. action_masks (N, T, n) bool.
+    policy: what else the model said of each action, by name, (N, T, ...).
+    rnn_states: the recurrent state at the start of every sequence, each (L, N, T / seq_length, U).
     """
 
-    def __init__(
-        self,
-        num_envs: int,
-        horizon: int,
-        obs_shape: tuple[int, ...],
-        action_shape: tuple[int, ...],
-        action_dtype: torch.dtype,
-        policy_fields: dict[str, tuple[int, ...]],
-        keep_terminal_obs: bool,
-        value_size: int,
-        device: torch.device,
-    ) -> None:
-        n = (num_envs, horizon)
-        self.obs = torch.zeros(*n, *obs_shape, device=device)
-        self.terminal_obs = torch.zeros_like(self.obs) if keep_terminal_obs else None
-        self.actions = torch.zeros(*n, *action_shape, dtype=action_dtype, device=device)
-        self.rewards = torch.zeros(*n, value_size, device=device)
-        self.values = torch.zeros(*n, value_size, device=device)
+    def __init__(self, num_envs: int, horizon: int, value_size: int, device: torch.device) -> None:
+        self._sizes = (num_envs, horizon)
+        self._device = device
+        self.obs = self.actions = torch.empty(0)
+        self.terminal_obs: Tensor | None = None
+        self.states: Tensor | None = None
+        self.terminal_states: Tensor | None = None
+        self.action_masks: Tensor | None = None
+        self.policy: dict[str, Tensor] = {}
+        self.rnn_states: tuple[Tensor, ...] = ()
+        self.rewards = self.zeros(value_size)
+        self.values = self.zeros(value_size)
+        self.advantages = self.zeros(value_size)
         self.last_values = torch.zeros(num_envs, value_size, device=device)
-        self.dones = torch.zeros(*n, device=device)
-        self.truncated = torch.zeros(*n, device=device)
-        self.advantages = torch.zeros(*n, value_size, device=device)
-        self.policy = {
-            name: torch.zeros(*n, *shape, device=device) for name, shape in policy_fields.items()
-        }
+        self.dones = self.zeros()
+        self.truncated = self.zeros()
+        self.begins = self.zeros()
+
+    def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A buffer (N, T, *shape)."""
+        return torch.zeros(*self._sizes, *shape, dtype=dtype, device=self._device)
 
 
 def gae(

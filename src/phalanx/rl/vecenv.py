@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.spaces import ActionSpace, Box
+from phalanx.spaces import ActionSpace, ObservationSpace
 
 
 class VecEnv(Protocol):
@@ -23,7 +23,7 @@ class VecEnv(Protocol):
 
     num_envs: int
     device: torch.device
-    observation_space: Box
+    observation_space: ObservationSpace
     action_space: ActionSpace
 
     @property
@@ -81,6 +81,7 @@ def create(env_name: str, **kwargs: Any) -> VecEnv:
 
 # The name that IsaacGymEnvs' files give: a Phalanx task called like the run.
 register("rlgpu", "phalanx.tasks:make_from_config")
+register("gymnasium", "phalanx.rl.gymnasium_env:make")
 
 
 class OnDevice:

@@ -54,7 +54,10 @@ class TaskConfig:
     """Physics steps between two actions."""
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "episode_length", "clip_observations", "dt", "substeps"):
+        for name in (
+            *("num_envs", "episode_length", "dt", "substeps"),
+            *("clip_observations", "clip_actions"),
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise PhalanxError(f"task.env.{name} is {value}, it must be greater than 0")

@@ -1,0 +1,96 @@
+"""A central value: a critic on privileged states, beside a policy that does not see them.
+
+Its value replaces the policy network's in the rollout; it learns from the same returns, before the
+policy does, with an optimiser of its own. Source: arXiv:1710.06542; formulas as in RL Games 1.6.5.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phalanx.errors import PhalanxError
+from phalanx.rl import registry
+from phalanx.rl.config import CentralValueConfig, PPOConfig, minibatch_size
+
+
+class CentralValue:
+    """The network, its optimiser and its training; `loss` is the mean of the last iteration."""
+
+    def __init__(self, config: PPOConfig, env: Any, device: torch.device) -> None:
+        own = config.central_value_config
+        space = getattr(env, "state_space", None)
+        if own is None or space is None:
+            raise PhalanxError(
+                "params.config.central_value_config is given, but the environment has no states"
+            )
+        self.config: CentralValueConfig = own
+        self.batch = env.num_envs * config.horizon_length
+        self.minibatch = minibatch_size(
+            own, env.num_envs, config.horizon_length, "params.config.central_value_config"
+        )
+        builder = registry.networks.create(own.network.get("name", "actor_critic"))
+        builder.load({"name": "actor_critic", **own.network, "central_value": True})
+        model = registry.models.create(own.model.get("name", "central_value"), network=builder)
+        self.model = model.build(
+            {
+                "input_shape": space.shape,
+                "value_size": getattr(env, "value_size", 1),
+                "normalize_value": config.normalize_value,
+                "normalize_input": own.normalize_input,
+            }
+        ).to(device)
+        if self.model.is_rnn():
+            raise PhalanxError("central_value_config.network.rnn is not supported; leave it out")
+        self.lr = torch.tensor(own.learning_rate, device=device)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(),
+            lr=self.lr,
+            eps=1e-8,
+            weight_decay=own.weight_decay,
+            fused=True,
+            capturable=device.type == "cuda",
+        )
+        self.loss = torch.zeros((), device=device)
+
+    def values(self, states: Tensor) -> Tensor:
+        """(B, V) in reward units for states (B, ...)."""
+        return self.model.get_values({"obs": states})
+
+    def train(self, states: Tensor, old_values: Tensor, returns: Tensor) -> None:
+        """mini_epochs passes over the batch, all (N * T, ...), values in normalised units."""
+        c = self.config
+        self.loss.zero_()
+        if c.freeze_critic:
+            return
+        self.model.train()
+        for _ in range(c.mini_epochs):
+            for start in range(0, self.batch, self.minibatch):
+                rows = slice(start, start + self.minibatch)
+                value = self.model({"is_train": True, "obs": states[rows]})["values"]
+                loss = value_loss(
+                    value, old_values[rows], returns[rows], c.e_clip if c.clip_value else None
+                )
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                if c.truncate_grads:
+                    nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_norm)
+                self.optimizer.step()
+                self.loss += loss.detach()
+        self.model.eval()
+        self.loss /= c.mini_epochs * (self.batch // self.minibatch)
+
+    def schedule(self, done: float) -> None:
+        """Linear decay: `done` is the share of max_epochs that has passed."""
+        if self.config.lr_schedule == "linear":
+            floor = 1e-6
+            self.lr.fill_(floor + (self.config.learning_rate - floor) * max(0.0, 1.0 - done))
+
+
+def value_loss(value: Tensor, old: Tensor, target: Tensor, clip: float | None) -> Tensor:
+    """Mean squared error, or the larger of it and that of the value kept within `clip` of old."""
+    loss = (value - target) ** 2
+    if clip is not None:
+        near = old + (value - old).clamp(-clip, clip)
+        loss = torch.max(loss, (near - target) ** 2)
+    return loss.mean()

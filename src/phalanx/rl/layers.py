@@ -1,0 +1,294 @@
+"""Pieces of networks: perceptrons, convolutions, recurrent layers, from RL Games' YAML.
+
+Names of parameters inside a piece are RL Games', which its checkpoints need.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from phalanx.config import ranged
+from phalanx.errors import PhalanxError, did_you_mean
+
+Normalization = Literal["layer_norm", "batch_norm"] | None
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "swish": nn.SiLU,
+    "gelu": nn.GELU,
+    "softplus": nn.Softplus,
+    "None": nn.Identity,
+}
+
+
+def _variance_scaling(weight: Tensor, mode: str = "fan_in", scale: float = 2.0) -> None:
+    """Truncated normal of standard deviation sqrt(scale / fan), cut at +-2."""
+    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(weight)
+    fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
+    if mode not in fans:
+        raise TypeError(f"mode is {mode!r}, it must be fan_in, fan_out or fan_avg")
+    nn.init.trunc_normal_(weight, 0.0, (scale / fans[mode]) ** 0.5)
+
+
+INITIALIZERS: dict[str, Callable[..., Any]] = {
+    "default": lambda weight: None,
+    "const_initializer": lambda weight, val=0.0: nn.init.constant_(weight, val),
+    "orthogonal_initializer": nn.init.orthogonal_,
+    "orthogonal": nn.init.orthogonal_,
+    "glorot_normal_initializer": nn.init.xavier_normal_,
+    "glorot_uniform_initializer": nn.init.xavier_uniform_,
+    "variance_scaling_initializer": _variance_scaling,
+    "random_uniform_initializer": nn.init.uniform_,
+    "kaiming_normal": nn.init.kaiming_normal_,
+}
+
+
+def _default_initializer() -> dict[str, Any]:
+    return {"name": "default"}
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """`network.mlp`."""
+
+    units: tuple[int, ...] = ranged(at_least=1)
+    """Widths of the hidden layers; none passes the input on."""
+    activation: str = "elu"
+    initializer: dict[str, Any] = field(default_factory=_default_initializer)
+    """Of every linear layer's weights, the heads' included; biases start at zero."""
+    d2rl: bool = False
+    """Every layer after the first also sees the input. Source: arXiv:2010.09163."""
+    regularizer: Any = None
+    """Has no effect, as in RL Games."""
+
+
+@dataclass(frozen=True)
+class ConvConfig:
+    """One entry of `network.cnn.convs`."""
+
+    filters: int = ranged(at_least=1)
+    kernel_size: int | tuple[int, ...] = 3
+    strides: int | tuple[int, ...] = 1
+    padding: int | tuple[int, ...] = 0
+
+
+@dataclass(frozen=True)
+class CNNConfig:
+    """`network.cnn`; `conv_depths` is the resnet's, `convs` everybody else's."""
+
+    convs: tuple[ConvConfig, ...] = ()
+    type: Literal[
+        "conv2d", "conv2d_spatial_softargmax", "conv2d_flatten", "coord_conv2d", "conv1d"
+    ] = "conv2d"
+    activation: str = "relu"
+    initializer: dict[str, Any] = field(default_factory=_default_initializer)
+    regularizer: Any = None
+    """Has no effect, as in RL Games."""
+    permute_input: bool = True
+    """Images come as (height, width, channels), not as (channels, height, width)."""
+    conv_depths: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class RNNConfig:
+    """`network.rnn`."""
+
+    name: Literal["lstm", "gru"]
+    units: int = ranged(at_least=1)
+    layers: int = ranged(1, at_least=1)
+    before_mlp: bool = False
+    """Input, RNN, MLP, heads; otherwise input, MLP, RNN, heads."""
+    layer_norm: bool = False
+    concat_input: bool = False
+    """The RNN after the MLP also sees the input."""
+    concat_output: bool = False
+    """What follows the RNN also sees the input."""
+
+
+def activation(name: str) -> nn.Module:
+    """The module of that name. Raises PhalanxError for an unknown one."""
+    if name not in ACTIVATIONS:
+        raise PhalanxError(
+            f"unknown activation {name!r} in params.network{did_you_mean(str(name), ACTIVATIONS)};"
+            f" accepted: {', '.join(ACTIVATIONS)}"
+        )
+    return ACTIVATIONS[name]()
+
+
+def initialize(weight: Tensor, config: dict[str, Any]) -> None:
+    """Fill `weight` as `{"name": ..., **options}` says. Raises PhalanxError for a wrong one."""
+    options = dict(config)
+    name = options.pop("name", "default")
+    if name not in INITIALIZERS:
+        raise PhalanxError(
+            f"unknown initializer {name!r} in params.network{did_you_mean(name, INITIALIZERS)};"
+            f" accepted: {', '.join(INITIALIZERS)}"
+        )
+    try:
+        with torch.no_grad():
+            INITIALIZERS[name](weight, **options)
+    except TypeError as error:
+        raise PhalanxError(f"initializer {name!r} in params.network: {error}") from error
+
+
+def mlp(width: int, config: MLPConfig, normalization: Normalization = None) -> nn.Module:
+    """A perceptron on `width` inputs: linear, activation, normalisation, layer by layer."""
+    if config.d2rl:
+        return D2RL(width, config, normalization)
+    layers: list[nn.Module] = []
+    for units in config.units:
+        layers += [nn.Linear(width, units), activation(config.activation)]
+        layers += _norm(normalization, units, nn.BatchNorm1d)
+        width = units
+    return nn.Sequential(*layers)
+
+
+class D2RL(nn.Module):
+    """Perceptron with the input at every layer. Source: arXiv:2010.09163."""
+
+    def __init__(self, width: int, config: MLPConfig, normalization: Normalization) -> None:
+        super().__init__()
+        self.activations = nn.ModuleList([activation(config.activation) for _ in config.units])
+        self.linears = nn.ModuleList()
+        self.norm_layers = nn.ModuleList()
+        before = 0
+        for units in config.units:
+            self.linears.append(nn.Linear(before + width, units))
+            self.norm_layers.append(
+                (_norm(normalization, units, nn.BatchNorm1d) or [nn.Identity()])[0]
+            )
+            before = units
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        x = inputs
+        for i, (linear, norm, act) in enumerate(
+            zip(self.linears, self.norm_layers, self.activations, strict=True)
+        ):
+            # RL Games normalises after the first activation and before the later ones.
+            x = norm(act(linear(x))) if i == 0 else act(norm(linear(torch.cat([x, inputs], 1))))
+        return x
+
+
+def cnn(channels: int, config: CNNConfig, normalization: Normalization = None) -> nn.Sequential:
+    """Convolutions on (B, channels, height, width), or (B, channels, length) for conv1d."""
+    layers: list[nn.Module] = []
+    flat = config.type == "conv1d"
+    for i, c in enumerate(config.convs):
+        kind: Any = nn.Conv1d if flat else nn.Conv2d
+        if config.type == "coord_conv2d" and i == 0:
+            kind = CoordConv2d
+        layers += [
+            kind(channels, c.filters, c.kernel_size, c.strides, c.padding),
+            activation(config.activation),
+        ]
+        if flat:
+            layers += _norm(normalization, c.filters, nn.BatchNorm1d)
+        elif normalization == "layer_norm":
+            layers.append(LayerNorm2d(c.filters))
+        elif normalization == "batch_norm":
+            layers.append(nn.BatchNorm2d(c.filters))
+        channels = c.filters
+    if config.type == "conv2d_spatial_softargmax":
+        layers.append(SpatialSoftArgmax())
+    if config.type == "conv2d_flatten":
+        layers.append(nn.Flatten())
+    return nn.Sequential(*layers)
+
+
+class CoordConv2d(nn.Conv2d):
+    """Convolution that also sees each pixel's place in (-1, 1). Source: arXiv:1807.03247."""
+
+    def __init__(self, in_channels: int, *args: Any) -> None:
+        super().__init__(in_channels + 2, *args)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, _, h, w = x.shape
+        columns = (2 * torch.arange(w, device=x.device) + 1) / w - 1
+        rows = (2 * torch.arange(h, device=x.device) + 1) / h - 1
+        places = torch.stack([columns.expand(h, w), rows[:, None].expand(h, w)])
+        return super().forward(torch.cat([x, places.expand(b, 2, h, w)], 1))
+
+
+class SpatialSoftArgmax(nn.Module):
+    """(B, C, H, W) to the expected pixel place of each channel, (B, 2C) in [-1, 1].
+    Source: arXiv:1504.00702."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        weight = x.flatten(2).softmax(-1).view(b, c, h, w)
+        columns = (weight.sum(2) * torch.linspace(-1, 1, w, device=x.device)).sum(-1)
+        rows = (weight.sum(3) * torch.linspace(-1, 1, h, device=x.device)).sum(-1)
+        return torch.stack([columns, rows], -1).flatten(1)
+
+
+class LayerNorm2d(nn.Module):
+    """Over channels, height and width of each sample. The buffers, which are not trained, have RL
+    Games' names; its statistics run over the whole batch instead, so that a sample's output there
+    depends on the others."""
+
+    gamma: Tensor
+    beta: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("gamma", torch.ones(channels, 1, 1))
+        self.register_buffer("beta", torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        std, mean = torch.std_mean(x, (1, 2, 3), keepdim=True)
+        return self.gamma * (x - mean) / (std + self.eps) + self.beta
+
+
+class Recurrent(nn.Module):
+    """LSTM or GRU over sequences whose state is zeroed where an episode begins.
+
+    forward(x (S * T, D) sequence by sequence, states of (L, S, U) each, T, begins (S * T,) or None)
+    returns (S * T, U) and the states after the last step. `begins` is 1 where the step is the first
+    of an episode. Fixed shapes: the steps run one by one, so nothing depends on where they are.
+    """
+
+    def __init__(self, width: int, config: RNNConfig) -> None:
+        super().__init__()
+        kind = nn.LSTM if config.name == "lstm" else nn.GRU
+        self.rnn = kind(width, config.units, config.layers)
+
+    @property
+    def states(self) -> int:
+        """Number of tensors that make up the state: hidden and cell for an LSTM."""
+        return 2 if isinstance(self.rnn, nn.LSTM) else 1
+
+    def forward(
+        self, x: Tensor, states: tuple[Tensor, ...], length: int, begins: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x = x.view(-1, length, x.shape[-1]).transpose(0, 1)  # (T, S, D)
+        if begins is None:
+            out, state = self.rnn(x, self._packed(states))
+            return out.transpose(0, 1).flatten(0, 1), self._unpacked(state)
+        keep = 1.0 - begins.view(-1, length).t()  # (T, S)
+        outputs = []
+        for t in range(length):
+            states = tuple(s * keep[t].view(1, -1, 1) for s in states)
+            out, state = self.rnn(x[t : t + 1], self._packed(states))
+            states = self._unpacked(state)
+            outputs.append(out)
+        return torch.cat(outputs).transpose(0, 1).flatten(0, 1), states
+
+    def _packed(self, states: tuple[Tensor, ...]) -> Any:
+        return tuple(s.contiguous() for s in states) if self.states == 2 else states[0].contiguous()
+
+    def _unpacked(self, state: Any) -> tuple[Tensor, ...]:
+        return tuple(state) if self.states == 2 else (state,)
+
+
+def _norm(normalization: Normalization, width: int, batch: Any) -> list[nn.Module]:
+    if normalization == "layer_norm":
+        return [nn.LayerNorm(width)]
+    return [batch(width)] if normalization == "batch_norm" else []

@@ -1,0 +1,428 @@
+"""The command line: one sentence for every mistake, and what a run shows and leaves behind."""
+
+import json
+import os
+import pickle
+import pty
+import re
+import shlex
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from forked import server
+from phalanx.cli.main import main
+from phalanx.tasks.cartpole import CartpoleConfig
+
+SMALL = ["num_envs=64", "sim_device=cpu"]
+QUICK = ["train.params.config.horizon_length=8", "train.params.config.mini_epochs=2"]
+QUICK += ["train.params.config.minibatch_size_per_env=8"]
+PARAMS = "train.params"
+CONFIG = "train.params.config"
+
+
+@pytest.fixture(autouse=True)
+def restore_hooks(monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+
+
+@pytest.fixture
+def cwd(tmp_path, monkeypatch):
+    """An empty working folder."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a short run."""
+    root = tmp_path_factory.mktemp("runs")
+    main(["train", *SMALL, *QUICK, "max_iterations=8", "seed=7", f"train_dir={root}"])
+    return root / "Cartpole"
+
+
+# bad input ----------------------------------------------------------------------------------------
+
+
+def sentence(capsys, arguments, cwd):
+    """What `phalanx` says of bad arguments: one line, exit code 2, nothing on disk."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    printed = capsys.readouterr()
+    assert stop.value.code == 2, printed
+    assert re.fullmatch(r"phalanx: [^\n]+\n", printed.err), printed.err
+    assert "Traceback" not in printed.err
+    assert os.listdir(cwd) == []
+    return printed.err
+
+
+MISTAKES = [
+    ("trian", "unknown command 'trian'; did you mean 'train'?"),
+    ("list all", "list takes no options", "'all'"),
+    ("play", "play needs a checkpoint="),
+    ("train fast", "'fast' is not of the form key=value"),
+    ("train --headless", "'--headless' is not of the form key=value"),
+    ("train ~seed=3", "'~seed=3' is not of the form key=value"),
+    ("train task=Cartpol", "unknown task 'Cartpol'; did you mean 'Cartpole'?"),
+    ("train task=null", "unknown task"),
+    ("train train=CartpolPPO", "unknown train config 'CartpolPPO'; did you mean 'CartpolePPO'?"),
+    # keys
+    ("train num_env=3", "unknown key 'num_env'; did you mean 'num_envs'?"),
+    ("train hydra.run.dir=x", "unknown key 'hydra.run.dir'; accepted: task, train, num_envs"),
+    ("train train.parms.config.gamma=1", "unknown key train.parms; did you mean 'params'?"),
+    ("train task.evn.reach=1", "unknown key task.evn; did you mean 'env'?"),
+    ("train task.env.epsiode_length=3", "task.env.epsiode_length; did you mean 'episode_length'?"),
+    (f"train {PARAMS}.netwrk.name=x", "train.params.netwrk; did you mean 'network'?"),
+    (f"train {PARAMS}.network.mlp.activaton=elu", "mlp.activaton; did you mean 'activation'?"),
+    (f"train {CONFIG}.gama=1", "unknown key params.config.gama; did you mean 'gamma'?"),
+    (f"train {CONFIG}.player.games=3", "params.config.player.games; did you mean 'games_num'?"),
+    (f"train {CONFIG}.env_config.raech=1", "task.env.raech; did you mean 'reach'?"),
+    (f"train {CONFIG}.train_dir=x", f"{CONFIG}.train_dir is decided by train_dir="),
+    # types
+    ("train num_envs=many", "num_envs is 'many', it must be a whole number"),
+    ("train num_envs=1.5", "num_envs is 1.5, it must be a whole number"),
+    ("train num_envs=nan", "num_envs is nan, it must be a whole number"),
+    ("train num_envs=[1]", "num_envs is [1], it must be a whole number"),
+    ("train video=2", "video is 2, it must be true or false"),
+    ("train task.env=3", "task.env is 3, it must be a mapping"),
+    (f"train {PARAMS}=3", "train.params is 3, it must be a mapping"),
+    (f"train {PARAMS}.model=3", "train.params.model is 3, it must be a mapping"),
+    (f"train {CONFIG}.player=3", "params.config.player is 3, it must be a mapping"),
+    (f"train {CONFIG}.env_config=3", "env_config is 3, it must be a mapping"),
+    (f"train {CONFIG}.value_bootstrap=maybe", "'maybe', it must be 'reached' or true or false"),
+    (f"train {PARAMS}.network.mlp.units=3", "params.network.mlp.units is 3, it must be a list"),
+    # ranges
+    ("train num_envs=0", "num_envs is 0, it must be at least 1"),
+    ("train num_envs=-3", "num_envs is -3, it must be at least 1"),
+    ("train num_envs=1e12", "not enough memory", "num_envs="),
+    ("train max_iterations=0", "max_iterations is 0, it must be at least 1"),
+    ("train seed=-2", "seed is -2, it must be at least -1"),
+    ("train seed=99999999999999999999", "seed is 99999999999999999999, it must be", "at most"),
+    ("train task.env.num_envs=0", "task.env.num_envs is 0, it must be greater than 0"),
+    ("train task.env.dt=0", "task.env.dt is 0.0, it must be greater than 0"),
+    ("train task.env.discrete_actions=1", "task.env.discrete_actions is 1; it must be 2 or more"),
+    (f"train {CONFIG}.horizon_length=-1", "params.config.horizon_length is -1", "at least 1"),
+    (f"train {CONFIG}.learning_rate=-1", "learning_rate is -1.0, it must be above 0"),
+    (f"train {CONFIG}.gamma=2", "params.config.gamma is 2.0", "at most 1"),
+    (f"train {CONFIG}.gamma=nan", "params.config.gamma is nan", "at most 1"),
+    (f"train {CONFIG}.minibatch_size=100 num_envs=64", "minibatch_size 100 does not divide",
+     "1024 samples", "take 128"),
+    # names
+    (f"train {PARAMS}.algo.name=a2c_continous", "unknown algorithm", "mean 'a2c_continuous'?"),
+    (f"train {PARAMS}.model.name=discrete_a2", "unknown model", "did you mean 'discrete_a2c'?"),
+    (f"train {PARAMS}.network.name=actor_critc", "unknown network", "did you mean 'actor_critic'?"),
+    (f"train {PARAMS}.network.mlp.activation=relo", "activation 'relo'", "did you mean 'relu'?"),
+    # devices
+    ("train sim_device=gpu", "unknown device 'gpu'; accepted: auto, cpu, cuda, cuda:<index>"),
+    ("train rl_device=banana", "unknown device 'banana'"),
+    # Hydra's grammar
+    ("train num_envs=[1", "cannot read 'num_envs=[1'", "quote"),
+    ("train seed=1,2", "'seed=1,2' is a sweep over several values, give one"),
+    ("train seed=range(1,3)", "is a sweep over several values, give one"),
+    ("train num_envs=${there}", "Interpolation key 'there' not found"),
+    # places
+    ("train checkpoint=none.pth", "no checkpoint at none.pth"),
+    ("train checkpoint=/nowhere/x.pth", "no checkpoint at /nowhere/x.pth", "no folder /nowhere"),
+    ("train train_dir=/proc/x", "cannot make the run folder /proc/x/Cartpole"),
+    ("train train_dir=/dev/null", "run folder /dev/null/Cartpole: /dev/null is not a folder"),
+    ("train task.env.asset=/nowhere/robot (2).xml", "no file /nowhere/robot (2).xml"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MISTAKES, ids=lambda c: c[0])
+def test_mistake_gives_one_sentence_and_leaves_nothing(case, capsys, cwd):
+    line, *words = case
+    arguments = (
+        re.split(r" (?=[\w.]+=)| (?=\S+$)", line) if "(2)" not in line else line.split(" ", 1)
+    )
+    if not any("num_envs" in a for a in arguments):
+        arguments += ["num_envs=16"] if arguments[0] == "train" else []
+    said = sentence(capsys, arguments, cwd)
+    for word in words:
+        assert word in said
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("key", ["sim_device", "rl_device"])
+def test_cuda_without_a_gpu_is_refused(key, capsys, cwd):
+    said = sentence(capsys, ["train", f"{key}=cuda:0"], cwd)
+    assert "device cuda:0 was asked for, but PyTorch sees no CUDA device here" in said
+
+
+XML = '<mujoco><worldbody><body name="cart">\n<joint name="slider_to_cart" type="slide"/>'
+LINK = '<link name="{}"><inertial><mass value="1"/></inertial></link>\n'
+ASSETS = {
+    "broken.xml": ("<mujoco>\n<worldbody>\n</mujoco>", "broken.xml, line 3"),
+    "unknown.xml": ('<mujoco><worldbody>\n<body><goem size="1"/></body></worldbody></mujoco>',
+                    "unknown.xml, line 2"),
+    "value.xml": (f'{XML}\n<geom size="big"/></body></worldbody></mujoco>', "value.xml, line 3"),
+    "mesh.xml": ('<mujoco><asset>\n<mesh name="m" file="gone.stl"/></asset><worldbody><body>'
+                 '<geom type="mesh" mesh="m"/></body></worldbody></mujoco>', "gone.stl"),
+    "broken.urdf": ('<robot name="r">\n<link name="a">\n</robot>', "broken.urdf, line 3"),
+    "parent.urdf": (f'<robot name="r">\n{LINK.format("a")}<joint name="j" type="revolute">'
+                    '<parent link="b"/><child link="a"/></joint></robot>', "parent.urdf, line 3"),
+    "mesh.urdf": ('<robot name="r"><link name="a">\n<collision><geometry>'
+                  '<mesh filename="gone.stl"/></geometry></collision></link></robot>', "gone.stl"),
+    "joints.urdf": (f'<robot name="r">{LINK.format("a")}{LINK.format("b")}'
+                    '<joint name="slider" type="prismatic"><parent link="a"/><child link="b"/>'
+                    '<limit lower="-1" upper="1" effort="1" velocity="1"/></joint></robot>',
+                    "no joint 'slider_to_cart' in"),
+    "binary.xml": ("\0\1\2", "binary.xml"),
+    "empty.urdf": ("", "empty.urdf"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_robot_file_that_cannot_be_used_is_named(name, capsys, cwd, tmp_path):
+    file = tmp_path / name
+    content, words = ASSETS[name]
+    file.write_text(content)
+    said = sentence(capsys, ["train", "num_envs=16", f"task.env.asset={file}"], cwd)
+    assert words in said
+    assert name in said
+
+
+class Code:
+    """What it pickles to calls os.system."""
+
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("command", ["train", "play"])
+@pytest.mark.parametrize("kind", ["truncated", "flipped", "text", "empty", "no model", "task",
+                                  "shape", "pickle", "zip", "typo"])  # fmt: skip
+def test_foreign_checkpoint_is_refused(kind, command, capsys, cwd, tmp_path, run):
+    good = run / "nn" / "last_Cartpole.pth"
+    file, ran, more = tmp_path / "policy.pth", tmp_path / "ran", []
+    content, words = good.read_bytes(), "policy.pth is damaged, or not a checkpoint"
+    if kind == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    elif kind == "flipped":
+        at = content.index(torch.load(good)["model"]["a2c_network.mu.weight"].numpy().tobytes())
+        file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    elif kind == "text":
+        file.write_text("these are not weights\n" * 100)
+    elif kind == "empty":
+        file.touch()
+    elif kind == "no model":
+        torch.save({"epoch": 3, "weights": {}}, file)
+        words = "it has no `model` with tensors by name (it holds epoch, weights)"
+    elif kind == "task":
+        state = torch.load(good)
+        state["phalanx"]["name"] = "Ant"
+        torch.save(state, file)
+        words = "is a checkpoint of 'Ant', not of 'Cartpole'; use task=Ant"
+    elif kind == "shape":
+        file.write_bytes(content)
+        more = ["train.params.network.mlp.units=[8]"]
+        words = "does not fit this task and network: a2c_network."
+    elif kind == "typo":
+        (tmp_path / "polcy.pth").write_bytes(content)
+        words = "did you mean 'polcy.pth'?"
+    else:
+        state = {"model": {"w": Code(f"touch {ran}")}}
+        file.write_bytes(pickle.dumps(state, 2)) if kind == "pickle" else torch.save(state, file)
+        words = "policy.pth contains code or objects besides tensors"
+    said = sentence(capsys, [command, "num_envs=16", f"checkpoint={file}", *more], cwd)
+    assert words in said
+    assert str(file) in said
+    assert not ran.exists()
+
+
+def test_code_of_the_checkpoint_test_would_run(tmp_path):
+    """The control of the test above: loaded without care, that file does run its code."""
+    torch.save({"model": Code(f"touch {tmp_path / 'ran'}")}, tmp_path / "policy.pth")
+    torch.load(tmp_path / "policy.pth", weights_only=False)
+    assert (tmp_path / "ran").exists()
+
+
+def test_folder_without_a_checkpoint_is_named(capsys, cwd, tmp_path):
+    said = sentence(capsys, ["train", f"checkpoint={tmp_path}"], cwd)
+    assert f"the folder {tmp_path} holds no checkpoint nn/last_<task>.pth to continue from" in said
+
+
+def test_name_of_another_run_is_refused(capsys, cwd, run):
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    options = [f"train_dir={run.parent}", f"experiment={run.name}"]
+    assert f"{run} is taken" in sentence(capsys, ["train", *SMALL, *options], cwd)
+    assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_somebody_elses_folder_is_neither_used_nor_removed(capsys, cwd, tmp_path):
+    theirs = tmp_path / "thesis" / "thesis.tex"
+    theirs.parent.mkdir()
+    theirs.write_text("work of years")
+    options = [f"train_dir={tmp_path}", "experiment=thesis"]
+    assert "thesis is taken" in sentence(capsys, ["train", *SMALL, *options], cwd)
+    assert theirs.read_text() == "work of years"
+
+
+def test_a_new_process_exits_with_2_and_one_line(cwd):
+    command = [Path(sys.executable).with_name("phalanx"), "train", "num_envs=0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr == "phalanx: num_envs is 0, it must be at least 1\n"
+    assert done.stdout == ""
+    assert os.listdir(cwd) == []
+
+
+# what a run leaves and shows ----------------------------------------------------------------------
+
+
+def test_run_folder_holds_the_resolved_settings(run):
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    assert settings["num_envs"] == 64
+    assert settings["seed"] == 7
+    assert settings["task"]["env"]["episode_length"] == CartpoleConfig.episode_length
+    assert settings["train"]["params"]["config"]["horizon_length"] == 8
+    assert settings["max_iterations"] == 8
+
+
+def test_settings_chosen_by_the_program_are_written_out(cwd):
+    main(["train", *QUICK, "sim_device=cpu", "seed=-1", "max_iterations=1"])
+    settings = yaml.safe_load(Path("runs/Cartpole/config.yaml").read_text())
+    assert settings["num_envs"] == 512
+    assert settings["seed"] >= 0
+    assert json.loads(Path("runs/Cartpole/result.json").read_text())["seed"] == settings["seed"]
+
+
+def test_result_file_has_what_a_table_needs(run):
+    result = json.loads((run / "result.json").read_text())
+    assert result["task"] == "Cartpole"
+    assert (result["seed"], result["num_envs"]) == (7, 64)
+    assert result["frames"] == 8 * 8 * 64
+    assert result["device"].startswith("cpu")
+    assert result["train_fps"] == pytest.approx(result["frames"] / result["wall_seconds"], rel=0.05)
+    assert 0 < result["mean_episode_length"] <= 64
+    assert -2 <= result["mean_return"] <= result["mean_episode_length"]
+    assert "best_return" in result
+    assert {"phalanx", "torch", "mujoco", "mujoco-warp", "python"} <= result["versions"].keys()
+    assert "git_commit" in result
+    assert result["stopped"] == "max_epochs 8 reached"
+
+
+def test_summaries_have_rl_games_tags_and_the_common_ones(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "summaries"))
+    events.Reload()
+    tags = {"losses/a_loss", "losses/c_loss", "losses/entropy", "losses/bounds_loss"}
+    tags |= {"info/kl", "info/last_lr", "info/epochs", "info/e_clip", "info/lr_mul"}
+    tags |= {"performance/step_inference_rl_update_fps", "performance/step_inference_fps"}
+    tags |= {f"{x}/{y}" for x in ("rewards", "shaped_rewards", "episode_lengths")
+             for y in ("step", "iter", "time")}  # fmt: skip
+    tags |= {"ep_rew_mean", "ep_len_mean", "approxkl"}
+    assert tags <= set(events.Tags()["scalars"])
+    assert [e.step for e in events.Scalars("info/kl")] == [512 * k for k in range(1, 9)]
+    assert [e.value for e in events.Scalars("info/epochs")] == list(range(1, 9))
+    result = json.loads((run / "result.json").read_text())
+    last = events.Scalars("ep_len_mean")[-1].value
+    assert last == pytest.approx(result["mean_episode_length"], rel=1e-6)
+
+
+def test_output_is_plain_lines_and_a_second_run_takes_another_folder(cwd, capsys, run):
+    for _ in range(2):
+        main(["train", *SMALL, *QUICK, "max_iterations=2"])
+        out = capsys.readouterr().out
+    assert "\x1b" not in out
+    first, *lines = out.splitlines()
+    assert re.fullmatch(
+        r"phalanx Cartpole: 64 environments, physics mujoco on \d+ threads?, learning on cpu"
+        r" \(\d+ threads\), run folder runs/Cartpole_2",
+        first,
+    )
+    for word in ("frames", "steps/s", "return", "length", "kl", "lr", "elapsed", "left"):
+        assert f"{word} " in lines[0]
+    assert any(x.startswith("done: max_epochs 2 reached; final return ") for x in lines)
+    assert "checkpoint:  runs/Cartpole_2/nn/Cartpole.pth" in lines
+    names = {"config.yaml", "result.json", "nn", "summaries"}
+    for folder in ("runs/Cartpole", "runs/Cartpole_2"):
+        assert set(os.listdir(folder)) == names
+        assert set(os.listdir(f"{folder}/nn")) == {"Cartpole.pth", "last_Cartpole.pth"}
+
+
+def test_printed_play_command_works(cwd, capsys):
+    # A run whose settings differ from the defaults: play must take them from its folder.
+    main(["train", *SMALL, *QUICK, "train=CartpoleDiscretePPO", "max_iterations=1",
+          "task.env.discrete_actions=5", "train_dir=my runs (a=b)"])  # fmt: skip
+    printed = re.search(r"watch it: +phalanx (.*)", capsys.readouterr().out)[1]
+    main([*shlex.split(printed), "video=false", "games=20"])
+    out = capsys.readouterr().out
+    assert re.fullmatch(
+        r"Cartpole: return -?\d+\.\d\d \+- \d+\.\d\d, episode length \d+\.\d, over 20 episodes\n",
+        out,
+    )
+
+
+def test_list_shows_each_task_in_one_line(capsys):
+    main(["list"])
+    assert re.search(r"^Cartpole +Balance a pole .* 4 +1", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_usage_names_the_commands(capsys):
+    main([])
+    out = capsys.readouterr().out
+    assert all(f"phalanx {command}" in out for command in ("train", "play", "list"))
+
+
+def test_terminal_shows_a_live_panel(cwd):
+    ours, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 30, 120, 0, 0))
+    seen = []
+
+    def read():
+        try:
+            while data := os.read(ours, 4096):
+                seen.append(data)
+        except OSError:  # the other end is closed
+            pass
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    run = server().start(
+        ["train", *SMALL, *QUICK, "max_iterations=20"],
+        cwd,
+        terminal=os.ttyname(theirs),
+        env={"TERM": "xterm-256color"},
+    )
+    code = run.server.ask({"wait": run.pid, "seconds": 60})
+    os.close(theirs)
+    reader.join(5)
+    os.close(ours)
+    raw = b"".join(seen).decode()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", raw)
+    assert code == 0, text
+    assert "\x1b[" in raw
+    for word in ("training", "frames", "steps/s", "rollout steps/s", "return", "length", "kl", "lr",
+                 "elapsed", "left", "100%", "Ctrl-C saves and stops"):  # fmt: skip
+        assert word in text, word
+    assert "done: max_epochs 20 reached" in text
+
+
+def test_play_writes_a_video(run, capsys, cwd, monkeypatch):
+    from phalanx.cli import play
+
+    monkeypatch.setattr(play, "VIDEO_SECONDS", 0.2)
+    try:
+        main(["play", "games=4", f"checkpoint={run}/nn/Cartpole.pth", "video=true"])
+    except SystemExit:
+        said = capsys.readouterr().err
+        assert "no OpenGL to render the video with; install one" in said
+        pytest.skip(said)
+    file = Path(re.search(r"video: (.*)", capsys.readouterr().out)[1])
+    assert file == run / "videos" / "Cartpole.mp4"
+    assert b"ftyp" in file.read_bytes()[:12]

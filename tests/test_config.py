@@ -1,0 +1,215 @@
+"""Mappings into typed dataclasses, and the command line's key=value arguments."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+import yaml
+
+from phalanx.cli.config import compose_config, train_params
+from phalanx.config import ranged, read
+from phalanx.errors import PhalanxError
+
+
+@dataclass(frozen=True)
+class Inner:
+    scale: float = ranged(1.0, above=0)
+    offset: float | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str
+    steps: int = ranged(16, at_least=1, at_most=100)
+    rate: float = ranged(3e-4, above=0)
+    weight: float | None = None
+    clip: bool = True
+    mode: Literal["fast", "exact"] = "fast"
+    bootstrap: Literal["reached"] | bool = "reached"
+    units: tuple[int, ...] = ranged((8,), at_least=1)
+    inner: Inner = Inner()
+    maybe: Inner | None = None
+    free: dict[str, Any] = field(default_factory=dict)
+
+
+def given(**values: Any) -> Config:
+    return read(Config, {"name": "x", **values}, "params")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "taken"),
+    [
+        ("steps", 7, 7),
+        ("steps", "7", 7),
+        ("steps", 7.0, 7),
+        ("steps", "1e2", 100),
+        ("rate", "5e-5", 5e-5),  # what PyYAML makes of 5e-5, without a dot, is a string
+        ("rate", yaml.safe_load("5e-5"), 5e-5),
+        ("rate", 1, 1.0),
+        ("weight", None, None),
+        ("weight", "None", None),
+        ("weight", "0.5", 0.5),
+        ("clip", "True", True),
+        ("clip", "false", False),
+        ("mode", "exact", "exact"),
+        ("bootstrap", "reached", "reached"),
+        ("bootstrap", True, True),
+        ("bootstrap", "false", False),
+        ("units", [32, "16"], (32, 16)),
+        ("units", [], ()),
+        ("inner", {"scale": "2"}, Inner(2.0)),
+        ("maybe", None, None),
+        ("maybe", {"offset": 3}, Inner(1.0, 3.0)),
+        ("free", {"a": [1]}, {"a": [1]}),
+    ],
+)
+def test_value_takes_the_type_of_its_field(key, value, taken):
+    result = getattr(given(**{key: value}), key)
+    assert result == taken
+    assert type(result) is type(taken)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("name", 3, "params.name is 3, it must be a text"),
+        ("name", None, "params.name is None, it must be a text"),
+        ("steps", "many", "params.steps is 'many', it must be a whole number"),
+        ("steps", 1.5, "params.steps is 1.5, it must be a whole number"),
+        ("steps", True, "params.steps is True, it must be a whole number"),
+        ("steps", float("nan"), "params.steps is nan, it must be a whole number"),
+        ("steps", "inf", "params.steps is inf, it must be a whole number"),
+        ("steps", None, "params.steps is None, it must be a whole number"),
+        ("steps", 0, "params.steps is 0, it must be at least 1 and at most 100"),
+        ("steps", 101, "params.steps is 101, it must be at least 1 and at most 100"),
+        ("rate", 0, "params.rate is 0.0, it must be above 0"),
+        ("rate", float("nan"), "params.rate is nan, it must be above 0"),
+        ("rate", [1], "params.rate is [1], it must be a number"),
+        ("weight", "heavy", "params.weight is 'heavy', it must be a number"),
+        ("clip", 1, "params.clip is 1, it must be true or false"),
+        ("mode", "slow", "params.mode is 'slow', it must be 'fast' or 'exact'"),
+        ("bootstrap", "maybe", "is 'maybe', it must be 'reached' or true or false"),
+        ("bootstrap", 1, "params.bootstrap is 1, it must be 'reached' or true or false"),
+        ("units", 3, "params.units is 3, it must be a list"),
+        ("units", "32", "params.units is '32', it must be a list"),
+        ("units", [8, "x"], "params.units[1] is 'x', it must be a whole number"),
+        ("units", [8, 0], "params.units is 0, it must be at least 1"),
+        ("inner", 3, "params.inner is 3, it must be a mapping of keys to values"),
+        ("inner", {"scale": -1}, "params.inner.scale is -1.0, it must be above 0"),
+        ("inner", {"scal": 1}, "unknown key params.inner.scal; did you mean 'scale'?"),
+        ("maybe", {"scal": 1}, "unknown key params.maybe.scal; did you mean 'scale'?"),
+        ("free", 3, "params.free is 3, it must be a mapping"),
+        ("stepps", 3, "unknown key params.stepps; did you mean 'steps'?"),
+        ("qqqq", 3, "unknown key params.qqqq; accepted: bootstrap, clip, free, inner, maybe, mode"),
+        (7, 3, "unknown key params.7; accepted: "),
+    ],
+)
+def test_wrong_value_is_named_with_what_is_accepted(key, value, words):
+    with pytest.raises(PhalanxError) as caught:
+        read(Config, {"name": "x", key: value}, "params")
+    assert words in str(caught.value)
+
+
+def test_missing_key_is_named():
+    with pytest.raises(PhalanxError, match=r"the key params\.name is missing and has no default"):
+        read(Config, {}, "params")
+
+
+def test_keys_without_effect_are_left_out():
+    assert read(Config, {"name": "x", "print_stats": 1}, "params", {"print_stats"}) == given()
+
+
+def test_whole_numbers_keep_all_their_digits():
+    @dataclass(frozen=True)
+    class Seed:
+        seed: int
+
+    assert read(Seed, {"seed": str(2**60 + 1)}, "").seed == 2**60 + 1
+
+
+def test_long_values_are_shortened():
+    with pytest.raises(PhalanxError) as caught:
+        given(steps="9" * 1000 + "x")
+    assert len(str(caught.value)) < 150
+
+
+# the command line ---------------------------------------------------------------------------------
+
+
+def test_defaults_are_cartpole_with_its_train_config():
+    config = compose_config([])
+    assert (config.task.name, config.seed, config.num_envs) == ("Cartpole", 42, None)
+    assert train_params(config)["algo"] == {"name": "a2c_continuous"}
+
+
+def test_overrides_reach_task_and_trainer():
+    arguments = ["task.env.reach=2.5", "num_envs=8", "max_iterations=9", "games=5"]
+    arguments += ["train.params.config.e_clip=0.1", "train.params.network.mlp.units=[4,4]"]
+    params = train_params(compose_config(arguments))
+    inner = params["config"]
+    assert (inner["env_config"]["reach"], inner["e_clip"]) == (2.5, 0.1)
+    assert (inner["num_actors"], inner["max_epochs"]) == (8, 9)
+    assert inner["player"]["games_num"] == 5
+    assert params["network"]["mlp"]["units"] == [4, 4]
+
+
+def test_last_of_repeated_keys_counts():
+    assert compose_config(["seed=1", "seed=2"]).seed == 2
+
+
+def test_task_given_on_the_command_line_outweighs_the_train_config():
+    discrete = compose_config(["train=CartpoleDiscretePPO"])
+    assert discrete.task.env["discrete_actions"] == 10
+    fewer = compose_config(["train=CartpoleDiscretePPO", "task.env.discrete_actions=5"])
+    assert train_params(fewer)["config"]["env_config"]["discrete_actions"] == 5
+
+
+@pytest.mark.parametrize("text", ["runs/a (b)=c, d.pth", "it's.pth", "007", "1e5", "[x].pth"])
+def test_paths_are_taken_as_they_are_typed(text):
+    config = compose_config([f"checkpoint={text}", f"train_dir={text}", f"experiment={text}"])
+    assert (config.checkpoint, config.train_dir, config.experiment) == (text, text, text)
+
+
+@pytest.mark.parametrize("text", ["", "null", "None"])
+def test_no_checkpoint_can_be_said(text):
+    assert not compose_config([f"checkpoint={text}"]).checkpoint
+
+
+def run_folder(tmp_path, **settings):
+    (tmp_path / "nn").mkdir()
+    (tmp_path / "nn" / "last_Cartpole.pth").touch()
+    saved = {"task": {"name": "Cartpole", "env": {"reach": 1.5}}, "seed": 7, "num_envs": 24}
+    saved["train"] = {"params": {"algo": {"name": "a2c_discrete"}, "network": {}, "config": {}}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(saved | settings))
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", ["", "nn/last_Cartpole.pth"])
+def test_checkpoint_brings_the_settings_of_its_run(tmp_path, place):
+    checkpoint = run_folder(tmp_path, train_dir="elsewhere", games=3) / place
+    arguments = [f"checkpoint={checkpoint}", "task=Cartpole", "task.env.max_force=9"]
+    config = compose_config(arguments)
+    assert (config.seed, config.num_envs, config.train_dir, config.games) == (7, 24, "runs", 256)
+    assert config.train.params.algo == {"name": "a2c_discrete"}
+    assert (config.task.env["reach"], config.task.env["max_force"]) == (1.5, 9)
+    given = ["seed=1", "task.env.reach=2", "train=CartpolePPO"]
+    config = compose_config([*given, *arguments])
+    assert (config.seed, config.num_envs, config.task.env["reach"]) == (1, 24, 2)
+    assert config.train.params.algo == {"name": "a2c_continuous"}
+    config = compose_config(arguments, "play")
+    assert (config.seed, config.num_envs) == (42, None)
+    assert config.train.params.algo == {"name": "a2c_discrete"}
+
+
+def test_settings_of_other_programs_are_left_alone(tmp_path):
+    # IsaacGymEnvs writes a config.yaml with `task` and `train`, too.
+    checkpoint = run_folder(tmp_path, physics_engine="physx")
+    assert compose_config([f"checkpoint={checkpoint}"]).num_envs is None
+
+
+def test_unreadable_settings_are_named(tmp_path):
+    folder = run_folder(tmp_path)
+    (folder / "config.yaml").write_text("task: [")
+    with pytest.raises(PhalanxError, match=r"settings of the run in .*config\.yaml") as caught:
+        compose_config([f"checkpoint={folder}"])
+    assert "\n" not in str(caught.value)

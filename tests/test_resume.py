@@ -1,0 +1,314 @@
+"""A run that is stopped, by whatever means, continues as if it had not been."""
+
+import dataclasses
+import errno
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+import yaml
+
+from forked import server
+from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.rl import AlgoObserver, Runner, checkpoint
+
+SMALL = ["num_envs=64", "sim_device=cpu"]
+QUICK = ["train.params.config.horizon_length=8", "train.params.config.mini_epochs=2"]
+QUICK += ["train.params.config.minibatch_size_per_env=8"]
+SAVE_ALWAYS = {"SECONDS_BETWEEN_CHECKPOINTS": 0.0}
+
+
+@pytest.fixture
+def cwd(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+def wait_until(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.002)
+
+
+def assert_same(a, b, at="state"):
+    """Equal to the bit, tensors within mappings and lists included."""
+    assert type(a) is type(b), at
+    if isinstance(a, torch.Tensor):
+        assert a.dtype == b.dtype, at
+        assert a.shape == b.shape, at
+        bits = a.contiguous().numpy().tobytes() == b.contiguous().numpy().tobytes()
+        assert bits, f"{at}: {a} is not {b}"
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), at
+        for k in a:
+            assert_same(a[k], b[k], f"{at}.{k}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), at
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{at}[{i}]")
+    else:
+        assert a == b, at
+
+
+def without_times(state):
+    return {**state, "phalanx": {k: v for k, v in state["phalanx"].items() if k != "total_time"}}
+
+
+# in one process -----------------------------------------------------------------------------------
+
+
+class Recorder(AlgoObserver):
+    """The losses, KL and learning rate of every iteration."""
+
+    def __init__(self):
+        self.rows = []
+
+    def after_init(self, algo):
+        self.agent = algo
+
+    def after_print_stats(self, frame, epoch_num, total_time):
+        timed = ("performance/",)
+        row = {k: v for k, v in self.agent.last_stats.items() if not k.startswith(timed)}
+        self.rows.append((epoch_num, frame, row, self.agent.mean_rewards.mean))
+
+
+def train(tmp_path, name, iterations, *more, continue_from=None):
+    arguments = [*SMALL, f"max_iterations={iterations}", f"train_dir={tmp_path}", *more]
+    arguments[1:1] = QUICK
+    config = dataclasses.replace(resolved(compose_config(arguments)), experiment=name)
+    recorder = Recorder()
+    runner = Runner(recorder)
+    runner.load({"params": train_params(config)})
+    runner.run({"train": True, "checkpoint": continue_from})
+    return recorder
+
+
+@pytest.fixture
+def threads(request):
+    """Threads for the network; the default costs seconds where other programs hold the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param or before)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("more", "threads"),
+    [(["seed=0"], None), (["train=CartpoleDiscretePPO"], 1)],
+    indirect=["threads"],
+    ids=["continuous, seed 0", "discrete"],
+)
+@pytest.mark.usefixtures("threads")
+def test_resumed_run_equals_uninterrupted_one_bit_for_bit(tmp_path, more):
+    whole = train(tmp_path, "whole", 20, *more)
+    again = train(tmp_path, "again", 20, *more)
+    assert whole.rows == again.rows, "the same seed gave another run"
+    first = train(tmp_path, "parts", 10, *more)
+    torch.manual_seed(99)  # the random state must come from the checkpoint
+    last = tmp_path / "parts" / "nn" / "last_Cartpole.pth"
+    second = train(tmp_path, "parts", 20, *more, continue_from=last)
+    assert [row[0] for row in second.rows] == list(range(11, 21))
+    assert first.rows + second.rows == whole.rows
+    states = [r.agent.get_full_state_weights() for r in (whole, again, second)]
+    assert states[0]["epoch"] == 20
+    assert states[0]["frame"] == 20 * 64 * 8
+    assert not torch.equal(
+        states[0]["model"]["a2c_network.value.weight"],
+        first.agent.model.state_dict()["a2c_network.value.weight"],
+    )
+    for state in states[1:]:
+        assert_same(without_times(state), without_times(states[0]))
+    assert_same(second.agent.obs, whole.agent.obs, "observations")
+
+
+def test_another_seed_gives_another_run(tmp_path):
+    a, b = (train(tmp_path, f"seed{s}", 1, f"seed={s}") for s in (0, 1))
+    assert a.rows != b.rows
+
+
+def test_resuming_a_finished_run_trains_no_further(tmp_path):
+    whole = train(tmp_path, "run", 3)
+    last = tmp_path / "run" / "nn" / "last_Cartpole.pth"
+    again = train(tmp_path, "run", 3, continue_from=last)
+    assert again.agent.epoch_num == whole.agent.epoch_num == 3
+    assert again.agent.stop_reason
+
+
+def test_other_number_of_environments_continues_the_network_and_says_so(tmp_path):
+    first = train(tmp_path, "run", 3)
+    last = tmp_path / "run" / "nn" / "last_Cartpole.pth"
+    second = train(tmp_path, "run", 5, "num_envs=32", continue_from=last)
+    assert [row[0] for row in second.rows] == [4, 5]
+    assert "made with 64 environments" in second.agent.warnings[0]
+    assert second.rows[-1][1] == first.agent.frame + 2 * 32 * 8
+
+
+# Ctrl-C -------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_saves_and_the_printed_command_continues(cwd):
+    last = cwd / "runs" / "my run" / "nn" / "last_Cartpole.pth"
+    options = [*SMALL, *QUICK, "seed=0", "train=CartpoleDiscretePPO", "experiment=my run"]
+    run = server().start(["train", *options, "max_iterations=100000"], cwd)
+    wait_until(run.says("iteration "))
+    os.kill(run.pid, signal.SIGINT)
+    assert run.wait() == 130
+    assert run.err == ""
+    stopped = int(re.search(r"stopped at iteration (\d+)", run.out)[1])
+    assert "runs/my run/nn/last_Cartpole.pth" in run.out
+    assert checkpoint.load(last)["epoch"] == stopped
+    assert json.loads((cwd / "runs/my run/result.json").read_text())["stopped"] == "interrupted"
+
+    command = shlex.split(re.search(r"continue: +phalanx (.*)", run.out)[1])
+    resumed = server().start([*command, f"max_iterations={stopped + 3}"], cwd)
+    assert resumed.wait() == 0, resumed.err
+    assert f"continuing at iteration {stopped}," in resumed.out
+    state = checkpoint.load(last)
+    assert state["epoch"] == stopped + 3
+    settings = yaml.safe_load((cwd / "runs/my run/config.yaml").read_text())
+    assert (settings["seed"], settings["num_envs"]) == (0, 64)
+    assert state["phalanx"]["env"]["num_envs"] == 64
+    assert os.listdir(cwd / "runs") == ["my run"]
+
+
+def test_second_ctrl_c_ends_at_once(cwd):
+    # An iteration of many thousand updates: the first Ctrl-C alone would take minutes.
+    slow = ["train.params.config.minibatch_size=1", "train.params.config.mini_epochs=100"]
+    run = server().start(["train", *SMALL, *slow], cwd)
+    wait_until(lambda: (cwd / "runs/Cartpole/nn/last_Cartpole.pth").exists())
+    os.kill(run.pid, signal.SIGINT)
+    time.sleep(0.3)
+    os.kill(run.pid, signal.SIGINT)
+    assert run.wait(10) == 130
+    assert run.err == "phalanx: interrupted; continue:  phalanx train checkpoint=runs/Cartpole\n"
+    assert checkpoint.load(cwd / "runs/Cartpole/nn/last_Cartpole.pth")["epoch"] == 0
+
+
+# full disk ----------------------------------------------------------------------------------------
+
+
+def assert_ended_for_want_of_space(run, reason):
+    assert run.wait() == 2
+    assert re.fullmatch(rf"phalanx: cannot write [^\n]*{reason}[^\n]*\n", run.err), run.err
+
+
+def test_disk_full_at_the_start_leaves_nothing(cwd):
+    run = server().start(["train", *SMALL], cwd, file_size=2000)
+    assert_ended_for_want_of_space(run, os.strerror(errno.EFBIG).lower())
+    assert os.listdir(cwd) == []
+
+
+@pytest.mark.parametrize("what_fills_up", ["checkpoints", "curves"])
+def test_disk_full_while_training_keeps_the_last_checkpoint(cwd, what_fills_up):
+    if what_fills_up == "curves":  # they outgrow the limit; checkpoints keep their size
+        run = server().start(["train", *SMALL, *QUICK, "max_iterations=5000"], cwd, file_size=60000)
+        assert_ended_for_want_of_space(run, "file too large")
+    else:
+        try:
+            mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(cwd)]
+            subprocess.run(mount, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("mounting a small file system takes root")
+        try:
+            run = server().start(
+                ["train", *SMALL, *QUICK, "train.params.config.save_frequency=1"],
+                cwd,
+                agent=SAVE_ALWAYS,
+            )
+            assert_ended_for_want_of_space(run, "no space left on device")
+            assert_nothing_half_written(cwd / "runs/Cartpole", temporaries=0)
+        finally:
+            subprocess.run(["umount", str(cwd)], check=True)
+        return
+    assert_nothing_half_written(cwd / "runs/Cartpole", temporaries=0)
+    resumed = server().start(["train", "checkpoint=runs/Cartpole", "max_iterations=1"], cwd)
+    assert resumed.wait() == 0, resumed.err
+
+
+def assert_nothing_half_written(folder, temporaries):
+    """Every file under a final name is whole; returns the iteration of the last checkpoint."""
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    left = [p for p in files if p.name.endswith(".tmp")]
+    assert len(left) <= temporaries, left
+    epoch = None
+    for file in files:
+        if file.suffix == ".pth":
+            state = checkpoint.load(file)
+            if file.name == "last_Cartpole.pth":
+                epoch = state["epoch"]
+        elif file.name == "result.json":
+            json.loads(file.read_text())
+        elif file.name == "config.yaml":
+            assert yaml.safe_load(file.read_text())["task"]["name"] == "Cartpole"
+    return epoch
+
+
+def wait_for_another_save(file):
+    before = file.stat().st_mtime_ns
+    wait_until(lambda: file.stat().st_mtime_ns != before)
+
+
+# SIGKILL ------------------------------------------------------------------------------------------
+
+KILLS = int(os.environ.get("PHALANX_TEST_KILLS", "20"))
+
+
+def test_killed_again_and_again_it_ends_where_an_uninterrupted_run_does(cwd):
+    iterations, rng = 300, random.Random(0)
+    folder, end = cwd / "runs" / "killed", time.monotonic() + 60
+    options = ["train", *SMALL, *QUICK, f"max_iterations={iterations}"]
+    saved, kills, mid_write = None, 0, 0
+    for k in range(KILLS):
+        if time.monotonic() > end:
+            break
+        start = (
+            [*options, "experiment=killed"] if saved is None else ["train", f"checkpoint={folder}"]
+        )
+        run = server().start(start, cwd, agent=SAVE_ALWAYS)
+        if k % 4 == 0:  # start-up: building the model, reading the checkpoint
+            time.sleep(rng.uniform(0.0, 0.4))
+        elif k % 4 == 1:  # the first moments of training
+            wait_until(run.says("run folder"))
+            time.sleep(rng.uniform(0.0, 0.05))
+        elif k % 4 == 2:  # while a checkpoint is written
+            wait_until(run.says("run folder"))
+            wait_until(lambda: any(p.endswith(".tmp") for p in os.listdir(folder / "nn")))
+        else:
+            wait_until(run.says("run folder"))
+            for _ in range(rng.randint(2, 12)):
+                wait_for_another_save(folder / "nn/last_Cartpole.pth")
+        os.kill(run.pid, signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL, f"kill {k}: it had ended: {run.out} {run.err}"
+        kills += 1
+        before, continued = saved, re.search(r"continuing at iteration (\d+)", run.out)
+        if folder.exists():
+            mid_write += bool(list(folder.rglob(".*.tmp")))
+            saved = assert_nothing_half_written(folder, temporaries=1)
+        if before is not None:
+            assert saved >= before
+            assert not continued or int(continued[1]) == before
+        if saved is None:
+            refused = server().start(["train", f"checkpoint={folder}"], cwd)
+            assert refused.wait() == 2
+            assert re.fullmatch(r"phalanx: [^\n]*no checkpoint[^\n]*\n", refused.err)
+    print(f"\n{kills} kills, {mid_write} of them while writing; saved iteration {saved}")
+    last = server().start(["train", f"checkpoint={folder}"], cwd, agent=SAVE_ALWAYS)
+    assert last.wait(120) == 0, last.err
+    assert assert_nothing_half_written(folder, temporaries=0) == iterations
+    assert kills >= min(KILLS, 5)
+
+    whole = server().start([*options, "experiment=whole"], cwd)
+    assert whole.wait(120) == 0
+    a, b = (checkpoint.load(f / "nn/last_Cartpole.pth") for f in (folder, cwd / "runs/whole"))
+    assert_same(without_times(a), without_times(b))
+    best = (checkpoint.load(f / "nn/Cartpole.pth") for f in (folder, cwd / "runs/whole"))
+    assert_same(*(without_times(s) for s in best))
