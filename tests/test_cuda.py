@@ -101,6 +101,23 @@ def test_cartpole_is_solved_and_resumes_on_the_gpu(tmp_path):
     assert again.mean_lengths.mean >= 490
 
 
+@pytest.mark.parametrize("train", ["CartpoleDiscretePPO", "CartpoleLSTM"])
+def test_other_policies_are_captured_and_learn(tmp_path, train):
+    agent = make_agent(tmp_path, f"train={train}", "num_envs=2048", "max_iterations=150")
+    agent.train()
+    assert agent._play_graph._graph is not None
+    assert agent._update_graph._graph is not None
+    assert agent.mean_lengths.mean >= 450
+
+
+def test_simulation_on_the_gpu_and_network_on_the_cpu(tmp_path):
+    agent = make_agent(tmp_path, "rl_device=cpu", "num_envs=512", "max_iterations=20")
+    agent.train()
+    assert agent.device.type == "cpu"
+    assert agent.vec_env.sim.device.type == "cuda"
+    assert agent.mean_lengths.mean > 60
+
+
 def test_both_engines_agree_on_a_rollout():
     torch.manual_seed(0)
     gpu = tasks.make("Cartpole", num_envs=32, device="cuda:0")
@@ -126,7 +143,8 @@ class Drop(Task):
     def create_scene(self):
         scene = Scene(timestep=1 / 120)
         scene.add_ground()
-        ball = scene.spec.worldbody.add_body(name="ball", pos=[0, 0, 0.15])
+        # It lands in the second iteration, in steps that are replayed from a graph.
+        ball = scene.spec.worldbody.add_body(name="ball", pos=[0, 0, 1.0])
         ball.add_freejoint()
         ball.add_geom(size=[0.1, 0, 0], mass=1)
         return scene

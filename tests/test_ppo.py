@@ -12,6 +12,8 @@ from phalanx.rl.ppo import shape_reward, smooth_clamp
 from phalanx.rl.rollout import EpisodeSums, Meter, gae
 from phalanx.spaces import Box
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def test_gae_by_hand():
     # gamma 0.5, lambda 0.5; the first environment ends after step 1, the second never.

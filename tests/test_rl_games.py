@@ -18,6 +18,8 @@ from rl_games.torch_runner import Runner as TheirRunner
 from phalanx.rl import Runner, vecenv
 from phalanx.spaces import Box, Discrete
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 N = 16
 
 
@@ -136,6 +138,7 @@ def configuration(folder, discrete, **changes):
     return {
         "params": {
             "seed": 7,
+            "torch_threads": 1,
             "algo": {"name": "a2c_discrete" if discrete else "a2c_continuous"},
             "model": {"name": "discrete_a2c" if discrete else "continuous_a2c_logstd"},
             "network": {

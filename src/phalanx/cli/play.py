@@ -50,10 +50,13 @@ def record(player: Any, path: Path) -> Path:
     env = player.env
     shown = min(env.num_envs, 1)
     fps = round(1 / env.sim.dt)
+    player.reset()
     obs = env.reset()["obs"]
     frames = [env.sim.qpos[:shown].cpu().clone()]
     for _ in range(round(VIDEO_SECONDS * fps)):
-        obs = env.step(player.get_action(obs))[0]["obs"]
+        stepped = env.step(player.get_action(obs))
+        obs = stepped[0]["obs"]
+        player.forget(stepped[2] | stepped[3])
         frames.append(env.sim.qpos[:shown].cpu().clone())
     return render_video(env.sim.model, torch.stack(frames).numpy(), path, fps=fps)
 

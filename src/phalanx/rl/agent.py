@@ -16,7 +16,7 @@ from torch import Tensor
 from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint, registry, vecenv
-from phalanx.rl.config import NO_EFFECT, AgentConfig
+from phalanx.rl.config import AgentConfig
 from phalanx.rl.observer import AlgoObserver
 from phalanx.rl.rollout import Meter
 from phalanx.spaces import Box, Discrete
@@ -44,8 +44,8 @@ class Agent:
     def __init__(self, base_name: str, params: dict[str, Any]) -> None:
         self.params = params
         raw = params.get("config", {})
-        self.config = read(self.Config, raw, "params.config", NO_EFFECT)
-        self.no_effect = sorted(NO_EFFECT & set(raw))
+        self.config = read(self.Config, raw, "params.config", self.Config.NO_EFFECT)
+        self.no_effect = sorted(self.Config.NO_EFFECT & set(raw))
         self.name = self.config.name
         stamp = datetime.now().strftime("%d-%H-%M-%S")
         self.experiment_name = self.config.full_experiment_name or f"{self.name}_{stamp}"
@@ -426,20 +426,21 @@ class _Clock:
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self._marks: dict[str, tuple[Any, Any]] = {}
+        self._marks: dict[str, tuple[Any, Any, int]] = {}
         self._start: Any = None
 
     def start(self) -> None:
         self._start = self._now()
 
-    def stop(self, name: str) -> None:
-        self._marks[name] = (self._start, self._now())
+    def stop(self, name: str, repeats: int = 1) -> None:
+        """What ran since `start` was one of `repeats` that an iteration takes."""
+        self._marks[name] = (self._start, self._now(), repeats)
 
     def read(self) -> dict[str, float]:
         """Seconds by name; on CUDA after the device has been waited for."""
         if self._cuda:
-            return {n: a.elapsed_time(b) / 1e3 for n, (a, b) in self._marks.items()}
-        return {n: b - a for n, (a, b) in self._marks.items()}
+            return {n: k * a.elapsed_time(b) / 1e3 for n, (a, b, k) in self._marks.items()}
+        return {n: k * (b - a) for n, (a, b, k) in self._marks.items()}
 
     def _now(self) -> Any:
         if not self._cuda:

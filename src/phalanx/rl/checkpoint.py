@@ -78,6 +78,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
                 " since loading it could run anything"
             ) from error
         raise PhalanxError(f"{path} is damaged, or not a checkpoint at all") from error
+    if isinstance(state, dict) and "actor" in state and "model" not in state:
+        state["model"] = joined(state)
     model = state.get("model") if isinstance(state, dict) else None
     if not isinstance(model, dict) or not all(isinstance(v, torch.Tensor) for v in model.values()):
         keys = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
@@ -89,6 +91,33 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     state.setdefault("frame", 0)
     state["model"] = {k.replace("_orig_mod.", ""): v for k, v in state["model"].items()}
     return state
+
+
+SAC_PARTS = {
+    "actor": "sac_network.actor.",
+    "critic": "sac_network.critic.",
+    "critic_target": "sac_network.critic_target.",
+    "running_mean_std": "running_mean_std.",
+}
+"""Keys under which RL Games' SAC saves the parts of its model, and their prefixes within it."""
+
+
+def joined(state: dict[str, Any]) -> dict[str, Any]:
+    """The weights of the whole model from a file of SAC, which has them part by part."""
+    return {
+        prefix + name: value
+        for part, prefix in SAC_PARTS.items()
+        for name, value in state.get(part, {}).items()
+    }
+
+
+def apart(model: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The reverse of `joined`."""
+    parts = {
+        part: {k.removeprefix(prefix): v for k, v in model.items() if k.startswith(prefix)}
+        for part, prefix in SAC_PARTS.items()
+    }
+    return {part: weights for part, weights in parts.items() if weights}
 
 
 def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: object) -> None:

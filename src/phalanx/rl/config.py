@@ -1,9 +1,10 @@
-"""RL Games' YAML as typed dataclasses: every key of PPO, its default, unit and meaning.
+"""RL Games' YAML as typed dataclasses: every key of every agent, its default, unit and meaning.
 
 Keys and formulas are RL Games' 1.6.5. Where Phalanx has more to offer, the default is RL Games'
 own name with a new value (`value_bootstrap: reached`), and the field says so.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -28,7 +29,6 @@ NO_EFFECT = frozenset(
         "population_based_training",
         "ppo",
         "print_stats",
-        "rnd_config",
         "self_play",
         "seq_len",
         "summaries_interval_sec_max",
@@ -39,6 +39,8 @@ NO_EFFECT = frozenset(
     }
 )
 """Keys of published RL Games files that change nothing here; they are listed when a run starts."""
+
+OFF_POLICY_NO_EFFECT = NO_EFFECT | {"clip_actions", "max_env_steps", "normalize_value"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class PlayerConfig:
 @dataclass(frozen=True)
 class AgentConfig:
     """`params.config`, as far as every agent reads it."""
+
+    NO_EFFECT: ClassVar[frozenset[str]] = NO_EFFECT
+    """Keys that are accepted and change nothing."""
 
     name: str
     """Stem of the run folder and of checkpoints."""
@@ -177,6 +182,9 @@ class PPOConfig(AgentConfig):
     """With a central value: train the policy network's own value too; None is RL Games' choice,
     yes for continuous actions and no for discrete ones."""
 
+    rnd_config: dict[str, Any] | None = None
+    """Add a reward for what is new; see `phalanx.rl.curiosity.RNDConfig`."""
+
     # update
     minibatch_size: int | None = ranged(None, at_least=1)
     """Samples of a minibatch; must divide N * T. None needs minibatch_size_per_env."""
@@ -239,3 +247,112 @@ def minibatch_size(
             f" take {near}, or set minibatch_size_per_env"
         )
     return size
+
+
+@dataclass(frozen=True)
+class OffPolicyConfig(AgentConfig):
+    """`params.config`, as far as both sac and dqn read it."""
+
+    NO_EFFECT: ClassVar[frozenset[str]] = OFF_POLICY_NO_EFFECT
+
+    normalize_input: bool = False
+    save_best_after: int = ranged(500, at_least=0)
+    """First iteration at which <name>.pth may be written."""
+
+    # rollout and replay
+    num_steps_per_episode: int = ranged(1, at_least=1)
+    """Steps that an iteration takes in every environment, each followed by its updates."""
+    num_warmup_steps: int = ranged(1000, at_least=0)
+    """Iterations until learning starts; before, actions are random."""
+    num_warmup_frames: int | None = ranged(None, at_least=0)
+    """The same in environment steps, all environments together; it comes first."""
+    replay_buffer_size: int = ranged(1_000_000, at_least=1)
+    """Transitions to remember, all environments together."""
+    save_replay_buffer: bool = False
+    """Checkpoints hold what is remembered, so that a run continues bit for bit."""
+    value_bootstrap: bool = True
+    """A time-out bootstraps from the value of the state that was reached; false: it counts as a
+    termination."""
+    n_step: int = ranged(1, at_least=1)
+    """Rewards in a return before the value takes over."""
+
+    # update
+    batch_size: int = ranged(256, at_least=1)
+    """Transitions of an update, drawn with replacement."""
+    num_updates_per_step: int = ranged(1, at_least=1)
+    """Updates after every step of all environments."""
+    utd_ratio: float | None = ranged(None, above=0)
+    """Updates per environment step instead: max(1, round(utd_ratio * N)) after every step of all N
+    environments."""
+
+    def updates_per_step(self, num_envs: int) -> int:
+        """Updates after every step of `num_envs` environments."""
+        if self.utd_ratio is None:
+            return self.num_updates_per_step
+        return max(1, round(self.utd_ratio * num_envs))
+
+    def warmup_epochs(self, num_envs: int) -> int:
+        """The first iteration that learns, as RL Games 1.6.5 counts them from 1."""
+        if self.num_warmup_frames is None:
+            return self.num_warmup_steps
+        return math.ceil(self.num_warmup_frames / (num_envs * self.num_steps_per_episode))
+
+
+@dataclass(frozen=True)
+class SACConfig(OffPolicyConfig):
+    """`params.config` of the agent sac."""
+
+    NO_EFFECT: ClassVar[frozenset[str]] = OFF_POLICY_NO_EFFECT | {"weight_decay"}
+
+    actor_lr: float = ranged(3e-4, above=0)
+    critic_lr: float = ranged(3e-4, above=0)
+    alpha_lr: float = ranged(3e-4, above=0)
+    actor_betas: tuple[float, ...] = ranged((0.9, 0.999), at_least=0, at_most=1)
+    critic_betas: tuple[float, ...] = ranged((0.9, 0.999), at_least=0, at_most=1)
+    alphas_betas: tuple[float, ...] = ranged((0.9, 0.999), at_least=0, at_most=1)
+    critic_tau: float = ranged(0.005, above=0, at_most=1)
+    """Share of the critic that goes into its target with every update."""
+    critic_grad_clip: float = ranged(5.0, at_least=0)
+    """Largest norm of the critics' gradient; 0 for any."""
+    policy_frequency: int = ranged(2, at_least=1)
+    """The actor and alpha learn with every so many-th update."""
+    clipped_double_q: bool = True
+    """Of two values the smaller counts; false: their mean, as FastSAC."""
+    init_alpha: float = ranged(1.0, above=0)
+    """Weight of the entropy at the start."""
+    learnable_temperature: bool = True
+    """It steers the entropy towards target_entropy_coef * -(number of actions)."""
+    target_entropy_coef: float = 1.0
+    min_alpha: float = ranged(0.01, at_least=0)
+    """The actor's loss weighs entropy at least so much; RL Games' constant."""
+
+    @property
+    def learning_rate(self) -> float:
+        """What is shown of the three."""
+        return self.actor_lr
+
+
+@dataclass(frozen=True)
+class DQNConfig(OffPolicyConfig):
+    """`params.config` of the agent dqn."""
+
+    learning_rate: float = ranged(1e-3, above=0)
+    grad_norm: float = ranged(10.0, at_least=0)
+    """Largest gradient norm; 0 for any."""
+    target_tau: float = ranged(0.005, above=0, at_most=1)
+    """Share of the network that goes into its target with every update."""
+    is_double: bool = True
+    """The network chooses the next action, the target only judges it."""
+    epsilon: float = ranged(1.0, at_least=0, at_most=1)
+    """Share of random actions at the start."""
+    min_epsilon: float = ranged(0.05, at_least=0, at_most=1)
+    """Share of random actions from epsilon_decay_frames on."""
+    epsilon_decay_frames: int = ranged(100_000, at_least=1)
+    """Environment steps, all environments together, in which epsilon falls, linearly."""
+    replay_buffer_type: Literal["normal", "prioritized"] = "normal"
+    priority_alpha: float = ranged(0.6, at_least=0, at_most=1)
+    """Exponent of the TD error in a priority; 0 draws uniformly."""
+    priority_beta: float = ranged(0.4, at_least=0, at_most=1)
+    """Exponent of the importance weights at the start; it rises to 1."""
+    beta_decay_frames: int = ranged(100_000, at_least=1)
+    """Environment steps, all environments together, in which it does."""

@@ -11,8 +11,9 @@ from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
 from phalanx.rl.agent import build_model, make_env
-from phalanx.rl.config import NO_EFFECT, AgentConfig, PPOConfig
-from phalanx.spaces import Box
+from phalanx.rl.config import AgentConfig, DQNConfig, PPOConfig, SACConfig
+from phalanx.rl.off_policy import with_default_model
+from phalanx.spaces import Box, MultiDiscrete
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,13 @@ class PpoPlayerContinuous:
 
     def __init__(self, params: dict[str, Any]) -> None:
         self.params = params
-        self.config = read(self.Config, params["config"], "params.config", NO_EFFECT)
+        self.config = read(self.Config, params["config"], "params.config", self.Config.NO_EFFECT)
         self.env: Any = make_env(self.config)
         self.device = torch.device(self.env.device)
         self.model = build_model(params, self.config, self.env).to(self.device).eval()
+        self.is_rnn = getattr(self.model, "is_rnn", lambda: False)()
+        self.states: tuple[Tensor, ...] | None = None
+        self.uses_masks = getattr(self.config, "use_action_masks", False)
         self.is_deterministic = self.config.player.deterministic
         self.games_num = self.config.player.games_num
 
@@ -49,10 +53,37 @@ class PpoPlayerContinuous:
             )
         checkpoint.load_weights(self.model, state["model"], fn)
 
+    def reset(self) -> None:
+        """Forget the recurrent state, of all environments."""
+        self.states = None
+
+    def forget(self, done: Tensor) -> None:
+        """Forget the recurrent state of environments `done`, (N,) bool."""
+        if self.states is not None:
+            alive = 1.0 - done.float()[None, :, None]
+            self.states = tuple(s * alive for s in self.states)
+
     def get_action(self, obs: Tensor, is_deterministic: bool = True) -> Tensor:
-        """Actions for (N, ...) observations, as the environment takes them."""
+        """Actions for (N, ...) observations, as the environment takes them; a recurrent network's
+        state moves on."""
+        return self.get_masked_action(obs, None, is_deterministic)
+
+    def get_masked_action(
+        self, obs: Tensor, action_masks: Tensor | None, is_deterministic: bool = True
+    ) -> Tensor:
+        """The same among the actions whose mask, (N, n) bool, is True."""
+        inputs: dict[str, Any] = {"is_train": False, "obs": obs}
+        if action_masks is not None:
+            inputs["action_masks"] = action_masks
+        if self.is_rnn:
+            if self.states is None:
+                network = self.model.a2c_network
+                self.states = network.get_default_rnn_state(obs.shape[0], obs.device)
+            inputs["rnn_states"] = self.states
         with torch.no_grad():
-            result = self.model({"is_train": False, "obs": obs})
+            result = self.model(inputs)
+        if self.is_rnn:
+            self.states = result["rnn_states"]
         return self.to_env(self.choose(result, is_deterministic))
 
     def choose(self, result: dict[str, Tensor], is_deterministic: bool) -> Tensor:
@@ -64,8 +95,7 @@ class PpoPlayerContinuous:
         space = self.env.action_space
         if not self.config.clip_actions or not isinstance(space, Box):
             return actions
-        actions = actions.clamp(-1.0, 1.0)
-        return actions * (space.high - space.low) / 2 + (space.high + space.low) / 2
+        return space.rescale(actions.clamp(-1.0, 1.0))
 
     def run(self) -> PlayResult:
         """Play `games_num` episodes, the same number in every environment.
@@ -76,17 +106,20 @@ class PpoPlayerContinuous:
         env, n = self.env, self.env.num_envs
         per_env = -(-self.games_num // n)
         obs = env.reset()
+        self.reset()
         total = torch.zeros(n, device=self.device)
         length = torch.zeros(n, device=self.device)
         played = torch.zeros(n, dtype=torch.long, device=self.device)
         returns: list[Tensor] = []
         lengths: list[Tensor] = []
         while int(played.min()) < per_env:
-            actions = self.get_action(obs["obs"], self.is_deterministic)
+            masks = env.get_action_masks() if self.uses_masks else None
+            actions = self.get_masked_action(obs["obs"], masks, self.is_deterministic)
             obs, reward, terminated, truncated, _ = env.step(actions)
             total += reward
             length += 1
             done = terminated | truncated
+            self.forget(done)
             counted = done & (played < per_env)
             returns.append(total[counted])
             lengths.append(length[counted])
@@ -103,10 +136,43 @@ class PpoPlayerContinuous:
 
 
 class PpoPlayerDiscrete(PpoPlayerContinuous):
-    """Plays a policy with discrete actions; what `a2c_discrete` names among players."""
+    """Plays a policy with discrete actions, one or several; what `a2c_discrete` names."""
 
     def choose(self, result: dict[str, Tensor], is_deterministic: bool) -> Tensor:
-        return result["logits"].argmax(-1) if is_deterministic else result["actions"]
+        if not is_deterministic:
+            return result["actions"]
+        space = self.env.action_space
+        if isinstance(space, MultiDiscrete):
+            heads = result["logits"].split(list(space.nvec), -1)
+            return torch.stack([head.argmax(-1) for head in heads], -1)
+        return result["logits"].argmax(-1)
 
     def to_env(self, actions: Tensor) -> Tensor:
         return actions
+
+
+class SACPlayer(PpoPlayerContinuous):
+    """Plays SAC's policy; what `sac` names among players."""
+
+    Config = SACConfig
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        super().__init__(with_default_model(params, "soft_actor_critic"))
+
+
+class DQNPlayer(PpoPlayerDiscrete):
+    """Plays the best action; what `dqn` names among players. Without `player.deterministic`, a
+    share min_epsilon of the actions is random, as at the end of training."""
+
+    Config = DQNConfig
+    config: DQNConfig
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        super().__init__(with_default_model(params, "dqn"))
+
+    def choose(self, result: dict[str, Tensor], is_deterministic: bool) -> Tensor:
+        best, n = result["actions"], result["q_values"].shape[-1]
+        if is_deterministic:
+            return best
+        random = torch.rand(best.shape, device=best.device) < self.config.min_epsilon
+        return torch.where(random, torch.randint(n, best.shape, device=best.device), best)

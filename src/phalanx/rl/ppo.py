@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
 from phalanx.rl.agent import Agent, load_optimizer, optimizer_state
 from phalanx.rl.capture import Graph
 from phalanx.rl.central_value import CentralValue, value_loss
 from phalanx.rl.config import PPOConfig, RewardShaper
+from phalanx.rl.curiosity import Curiosity, RNDConfig
 from phalanx.rl.observer import watches_steps
 from phalanx.rl.rollout import EpisodeSums, Rollout, gae
 from phalanx.spaces import Box, MultiDiscrete
@@ -57,6 +59,10 @@ class A2CAgent(Agent):
         self.central_value: CentralValue | None = None
         if c.central_value_config is not None:
             self.central_value = CentralValue(c, self.vec_env, self.device)
+        self.curiosity: Curiosity | None = None
+        if c.rnd_config is not None:
+            rnd = read(RNDConfig, c.rnd_config, "params.config.rnd_config")
+            self.curiosity = Curiosity(rnd, self.vec_env.observation_space.shape, self.device)
         own = c.use_experimental_cv
         own = self.trains_own_value if own is None else own
         self.critic_weight = 0.5 * c.critic_coef * (self.central_value is None or own)
@@ -101,6 +107,8 @@ class A2CAgent(Agent):
             self.obs, reward, terminated, truncated, infos = self.env_step(result["actions"])
 
             shaped = shape_reward(reward, c.reward_shaper)
+            if self.curiosity is not None:
+                shaped = shaped + self.curiosity.reward(infos["terminal"]["obs"])
             done = (terminated | truncated).float()
             r.rewards[:, t, 0] = shaped
             r.dones[:, t] = done
@@ -144,6 +152,8 @@ class A2CAgent(Agent):
         if self.central_value is not None:
             d = self.dataset
             self.central_value.train(d["states"], d["old_values"], d["returns"])
+        if self.curiosity is not None:
+            self.curiosity.fit(self.dataset["obs"])
         minibatches = self.batch_size // self.minibatch_size
         for _ in range(c.mini_epochs):
             pass_kl = torch.zeros_like(self.kl)
@@ -413,8 +423,10 @@ class A2CAgent(Agent):
         return self.rollout
 
     def statistics(self) -> Tensor:
-        central = self.central_value.loss if self.central_value else torch.zeros_like(self.kl)
-        head = torch.stack([*self.losses, self.kl, self.lr, central])
+        none = torch.zeros_like(self.kl)
+        central = self.central_value.loss if self.central_value is not None else none
+        curious = self.curiosity.loss if self.curiosity is not None else none
+        head = torch.stack([*self.losses, self.kl, self.lr, central, curious])
         return torch.cat([head, self.episodes.finished.flatten()])
 
     def log_statistics(self, values: list[float]) -> dict[str, float]:
@@ -424,8 +436,10 @@ class A2CAgent(Agent):
         scalars |= {"info/kl": values[n], "info/last_lr": self.last_lr}
         if self.central_value is not None:
             scalars["losses/cval_loss"] = values[n + 2]
+        if self.curiosity is not None:
+            scalars["losses/rnd_loss"] = values[n + 3]
         scalars |= {"info/e_clip": self.config.e_clip, "info/lr_mul": 1.0}
-        finished = values[n + 3 :]
+        finished = values[n + 4 :]
         for t in range(self.horizon_length):
             *sums, count = finished[4 * t : 4 * t + 4]
             for meter, total in zip(self._meters(), sums, strict=True):
@@ -460,6 +474,9 @@ class A2CAgent(Agent):
             model = self.central_value.model.state_dict()
             state["assymetric_vf_nets"] = {f"model.{k}": v for k, v in model.items()}
             state["assymetric_vf_optimizer"] = optimizer_state(self.central_value.optimizer)
+        if self.curiosity is not None:
+            state["rnd_nets"] = self.curiosity.state_dict()
+            state["rnd_optimizer"] = optimizer_state(self.curiosity.optimizer)
         return state
 
     def set_full_state_weights(
@@ -472,6 +489,9 @@ class A2CAgent(Agent):
             checkpoint.load_weights(self.central_value.model, model, source)
             if "assymetric_vf_optimizer" in weights:
                 load_optimizer(self.central_value.optimizer, weights["assymetric_vf_optimizer"])
+        if self.curiosity is not None and "rnd_nets" in weights:
+            checkpoint.load_weights(self.curiosity, weights["rnd_nets"], source)
+            load_optimizer(self.curiosity.optimizer, weights["rnd_optimizer"])
 
 
 class DiscreteA2CAgent(A2CAgent):

@@ -18,10 +18,12 @@ from typing import Any
 import torch
 
 from phalanx.errors import PhalanxError
+from phalanx.rl.dqn import DQNAgent
 from phalanx.rl.observer import AlgoObserver
-from phalanx.rl.players import PpoPlayerContinuous, PpoPlayerDiscrete
+from phalanx.rl.players import DQNPlayer, PpoPlayerContinuous, PpoPlayerDiscrete, SACPlayer
 from phalanx.rl.ppo import A2CAgent, DiscreteA2CAgent
 from phalanx.rl.registry import ObjectFactory
+from phalanx.rl.sac import SACAgent
 
 
 class Runner:
@@ -33,7 +35,11 @@ class Runner:
         self.algo_factory.register_builder(
             "a2c_discrete", lambda **kwargs: DiscreteA2CAgent(**kwargs)
         )
+        self.algo_factory.register_builder("sac", lambda **kwargs: SACAgent(**kwargs))
+        self.algo_factory.register_builder("dqn", lambda **kwargs: DQNAgent(**kwargs))
         self.player_factory = ObjectFactory("player")
+        self.player_factory.register_builder("sac", lambda **kwargs: SACPlayer(**kwargs))
+        self.player_factory.register_builder("dqn", lambda **kwargs: DQNPlayer(**kwargs))
         self.player_factory.register_builder(
             "a2c_continuous", lambda **kwargs: PpoPlayerContinuous(**kwargs)
         )
@@ -60,6 +66,9 @@ class Runner:
         seed = params.get("seed")
         self.seed = int(time.time()) if seed is None else int(seed)
         torch.manual_seed(self.seed)
+        threads = params.get("torch_threads")
+        if isinstance(threads, int) and threads > 0:  # "auto" and 0 leave them alone
+            torch.set_num_threads(threads)
         params["config"] = dict(params["config"])
         params["config"]["features"] = {
             **(params["config"].get("features") or {}),
@@ -97,7 +106,7 @@ class Runner:
         if args.get("checkpoint"):
             algo.restore(args["checkpoint"])
         if args.get("sigma") is not None:
-            network = algo.model.a2c_network
+            network: Any = getattr(algo.model, "a2c_network", None)
             if not getattr(network, "fixed_sigma", False):
                 raise PhalanxError("sigma can be set only for a network with fixed_sigma: true")
             with torch.no_grad():

@@ -83,6 +83,7 @@ class WarpEngine:
         )
         self._overflow = wp.to_torch(self._d.overflow)
         self._capture_stream: Any = None
+        self._grown: str | None = None
         self._initial = {k: self._view(k)[:1].clone() for k in _SAVED if hasattr(self._d, k)}
         acc = self.model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
         self._acc_sensors = torch.from_numpy(np.repeat(acc, self.model.sensor_dim)).to(device)
@@ -129,7 +130,8 @@ class WarpEngine:
         before = {k: self._view(k).clone() for k in self._initial}
         self._step(substeps)
         doublings = 0
-        while self.grow():
+        while grown := self._enlarge():
+            self._grown = grown
             doublings += 1
             if doublings > _MOST_DOUBLINGS:
                 raise PhalanxError(
@@ -166,6 +168,12 @@ class WarpEngine:
             self._capture_stream = None
 
     def grow(self) -> str | None:
+        grown = self._enlarge() or self._grown
+        self._grown = None
+        return grown
+
+    def _enlarge(self) -> str | None:
+        """Twice the buffers if any has overflowed, with a sentence on it."""
         if not int(torch.bitwise_and(self._overflow, _CURABLE).max()):
             return None
         if int(torch.bitwise_and(self._overflow, _SENSOR_FULL).max()):

@@ -1,0 +1,118 @@
+"""Random network distillation: a reward for states that a network has not learnt to predict.
+
+A fixed random network maps observations to features and a predictor learns to do the same on what
+was visited; where it still fails, the state is new. Source: arXiv:1810.12894. Like there,
+observations are normalised and clamped to +-5 and the error is divided by its running standard
+deviation; unlike there, one value estimates both rewards together.
+
+RL Games has the name `rnd_curiosity` among its networks, without a class behind it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phalanx.config import ranged, read
+from phalanx.rl import registry
+from phalanx.rl.layers import MLPConfig, initialize, mlp
+from phalanx.rl.normalize import RunningMeanStd
+from phalanx.rl.registry import register_network
+
+
+@dataclass(frozen=True)
+class RNDConfig:
+    """`params.config.rnd_config`."""
+
+    network: dict[str, Any] = field(
+        default_factory=lambda: {"name": "rnd_curiosity", "mlp": {"units": [128, 128]}}
+    )
+    scale_value: float = 1.0
+    """Weight of the curiosity reward beside the shaped reward."""
+    learning_rate: float = ranged(1e-4, above=0)
+    mini_epochs: int = ranged(1, at_least=1)
+    """Passes over each rollout."""
+
+
+@dataclass(frozen=True)
+class RNDNetworkConfig:
+    """The `network` section of `rnd_curiosity`."""
+
+    mlp: MLPConfig
+    name: str = "rnd_curiosity"
+    features: int = ranged(64, at_least=1)
+    """Width of what is predicted."""
+
+
+class RNDCuriosityBuilder:
+    """Builds `RNDCuriosity`; what `rnd_curiosity` is registered to."""
+
+    def load(self, params: dict[str, Any]) -> None:
+        """Read the `network` section. Raises PhalanxError for a wrong one."""
+        self.config = read(RNDNetworkConfig, params, "params.config.rnd_config.network")
+
+    def build(self, name: str, input_shape: tuple[int, ...], **_: Any) -> "RNDCuriosity":
+        """A network for observations of `input_shape`."""
+        return RNDCuriosity(self.config, input_shape[0])
+
+
+class RNDCuriosity(nn.Module):
+    """forward (B, D) normalised -> (B,) mean squared error of the predictor; target is fixed."""
+
+    def __init__(self, config: RNDNetworkConfig, width: int) -> None:
+        super().__init__()
+        out = config.mlp.units[-1] if config.mlp.units else width
+        self.target = nn.Sequential(mlp(width, config.mlp), nn.Linear(out, config.features))
+        self.predictor = nn.Sequential(mlp(width, config.mlp), nn.Linear(out, config.features))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                initialize(module.weight, config.mlp.initializer)
+        self.target.requires_grad_(False)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return (self.predictor(obs) - self.target(obs)).square().mean(-1)
+
+
+class Curiosity(nn.Module):
+    """The network between its normalisers, with its optimiser."""
+
+    def __init__(self, config: RNDConfig, obs_shape: tuple[int, ...], device: torch.device) -> None:
+        super().__init__()
+        self.config = config
+        builder = registry.networks.create(config.network.get("name", "rnd_curiosity"))
+        builder.load(config.network)
+        self.network = builder.build("rnd", input_shape=obs_shape)
+        self.obs_mean_std = RunningMeanStd(obs_shape)
+        self.error_mean_std = RunningMeanStd((1,))
+        self.to(device).eval()
+        self.lr = torch.tensor(config.learning_rate, device=device)
+        self.optimizer = torch.optim.Adam(
+            self.network.predictor.parameters(),
+            lr=self.lr,
+            fused=True,
+            capturable=device.type == "cuda",
+        )
+        self.loss = torch.zeros((), device=device)
+
+    @torch.no_grad()
+    def reward(self, obs: Tensor) -> Tensor:
+        """(N,) for the observations (N, D) that a step reached."""
+        error = self.network(self.obs_mean_std(obs))
+        scale = torch.sqrt(self.error_mean_std.running_var.float() + 1e-8)
+        return self.config.scale_value * error / scale
+
+    def fit(self, obs: Tensor) -> None:
+        """Learn to predict what was visited, (B, D)."""
+        self.obs_mean_std.update(obs)
+        normal = self.obs_mean_std(obs)
+        for _ in range(self.config.mini_epochs):
+            error = self.network(normal)
+            self.optimizer.zero_grad(set_to_none=True)
+            error.mean().backward()
+            self.optimizer.step()
+        self.error_mean_std.update(error.detach()[:, None])
+        self.loss.copy_(error.detach().mean())
+
+
+register_network("rnd_curiosity", lambda **kwargs: RNDCuriosityBuilder())

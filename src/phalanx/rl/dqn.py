@@ -1,0 +1,131 @@
+"""Deep Q-learning; what `dqn` names.
+
+    y = r + gamma^n Q'(s', argmax_a Q(s', a))      double: the network chooses, its target judges
+    loss = mean of weight * huber(Q(s, a) - y)
+
+Source: Mnih et al. 2015 (Nature 518), with the options double (arXiv:1509.06461), dueling (of the
+network, arXiv:1511.06581), prioritised replay (arXiv:1511.05952) and n-step returns; the target
+network follows by Polyak averages instead of copies now and then. Names of keys are those of the
+DQN that RL Games once had. Exploration: a share epsilon of all actions is random.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from phalanx.errors import PhalanxError
+from phalanx.rl.config import DQNConfig
+from phalanx.rl.off_policy import OffPolicyAgent, load_keeping_flags, soft_update
+from phalanx.rl.q_network import DQNModel
+from phalanx.rl.replay import PrioritizedReplay, Replay
+from phalanx.spaces import Discrete
+
+
+class DQNAgent(OffPolicyAgent):
+    """DQN with one discrete action."""
+
+    Config = DQNConfig
+    model: DQNModel
+    default_model = "dqn"
+    LOGGED = ("losses/q_loss", "info/q_value", "info/epsilon")
+
+    def __init__(self, base_name: str, params: dict[str, Any]) -> None:
+        super().__init__(base_name, params)
+        c = self.config
+        # A tensor, so that the schedule can change it between graphs.
+        self.epsilon = torch.tensor(c.epsilon, device=self.device)
+        self.optimizer = torch.optim.Adam(
+            self.model.q_network.parameters(),
+            lr=torch.tensor(c.learning_rate, device=self.device),
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
+
+    # -- the update ------------------------------------------------------------------------------
+
+    def update(self, phase: int) -> None:
+        c = self.config
+        for _ in range(self.updates_per_step):
+            batch = self.replay.sample(c.batch_size)
+            td_error = self.update_network(batch)
+            if isinstance(self.replay, PrioritizedReplay):
+                self.replay.update_priorities(batch["rows"], td_error)
+            soft_update(self.model.target_network, self.model.q_network, c.target_tau)
+
+    def update_network(self, batch: dict[str, Tensor]) -> Tensor:
+        """One gradient step on a batch; returns its TD errors, (B,)."""
+        c, m = self.config, self.model
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=c.mixed_precision)
+        with torch.no_grad(), autocast:
+            next_obs = m.norm_obs(batch["next_obs"])
+            judge = m.target_network(next_obs).float()
+            chooser = m.q_network(next_obs).float() if c.is_double else judge
+            target = batch["rewards"] + batch["discounts"] * chosen(judge, chooser.argmax(-1))
+        with autocast:
+            q_values = m.q_network(m.norm_obs(batch["obs"])).float()
+        q = chosen(q_values, batch["actions"])
+        loss = F.smooth_l1_loss(q, target, reduction="none")
+        loss = (loss * batch["weights"]).mean() if "weights" in batch else loss.mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if c.grad_norm > 0:
+            nn.utils.clip_grad_norm_(m.q_network.parameters(), c.grad_norm)
+        self.optimizer.step()
+        self.record("losses/q_loss", loss, q.mean(), self.epsilon)
+        return (q - target).detach()
+
+    # -- acting ----------------------------------------------------------------------------------
+
+    def explore(self, obs: Tensor) -> Tensor:
+        random = torch.rand(self.num_actors, device=self.device) < self.epsilon
+        return torch.where(random, self.random_actions(), self.model({"obs": obs})["actions"])
+
+    def random_actions(self) -> Tensor:
+        return torch.randint(self.vec_env.action_space.n, (self.num_actors,), device=self.device)
+
+    def schedule(self) -> None:
+        c = self.config
+        done = min(self.frame / c.epsilon_decay_frames, 1.0)
+        self.epsilon.fill_(c.epsilon + (c.min_epsilon - c.epsilon) * done)
+        if isinstance(self.replay, PrioritizedReplay):
+            done = min(self.frame / c.beta_decay_frames, 1.0)
+            self.replay.beta.fill_(c.priority_beta + (1.0 - c.priority_beta) * done)
+
+    def check_spaces(self) -> None:
+        space = self.vec_env.action_space
+        if not isinstance(space, Discrete):
+            raise PhalanxError(
+                f"dqn needs one discrete action, this environment has {space};"
+                " some tasks have task.env.discrete_actions, else take sac"
+            )
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def make_replay(self) -> Replay:
+        c = self.config
+        kind: Any = Replay
+        options = {}
+        if c.replay_buffer_type == "prioritized":
+            kind, options = PrioritizedReplay, {"alpha": c.priority_alpha}
+        made: Replay = kind(
+            c.replay_buffer_size,
+            self.num_actors,
+            self.vec_env.observation_space.shape,
+            (),
+            torch.long,
+            self.device,
+            c.n_step,
+            c.gamma,
+            **options,
+        )
+        return made
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        load_keeping_flags(self.optimizer, state)
+
+
+def chosen(q_values: Tensor, actions: Tensor) -> Tensor:
+    """(B,) of (B, n): the value of each row's action."""
+    return q_values.gather(-1, actions[:, None]).squeeze(-1)

@@ -1,0 +1,118 @@
+"""The network of DQN, `q_network`, and its model, `dqn`.
+
+`params.network`:
+
+    name: q_network
+    mlp: {units: [128, 128], activation: relu}
+    dueling: true               # value and advantages apart, arXiv:1511.06581
+    normalization: layer_norm   # after every hidden layer
+
+Neither has a counterpart in RL Games 1.6.5, which has no DQN.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from phalanx.config import read
+from phalanx.errors import PhalanxError
+from phalanx.rl.layers import MLPConfig, initialize, mlp
+from phalanx.rl.normalize import RunningMeanStd
+from phalanx.rl.registry import register_model, register_network
+
+
+@dataclass(frozen=True)
+class QNetworkConfig:
+    """The `network` section of `q_network`."""
+
+    name: str
+    mlp: MLPConfig
+    dueling: bool = False
+    """Q = V + A - mean of A, so that a state's value is learned from all its actions."""
+    normalization: Literal["layer_norm"] | None = None
+
+
+class QNetworkBuilder:
+    """Builds `QNetwork`."""
+
+    def load(self, params: dict[str, Any]) -> None:
+        """Read the YAML's `network` section. Raises PhalanxError for a wrong one."""
+        self.config = read(QNetworkConfig, params, "params.network", {"space"})
+
+    def build(self, name: str, **kwargs: Any) -> "QNetwork":
+        """A network; kwargs: actions_num, input_shape."""
+        return QNetwork(self.config, kwargs["actions_num"], kwargs["input_shape"])
+
+
+class QNetwork(nn.Module):
+    """forward((B, D), already normalised) -> (B, n) value of every action."""
+
+    def __init__(
+        self, config: QNetworkConfig, actions_num: int, input_shape: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        if not isinstance(input_shape, tuple) or len(input_shape) != 1:
+            raise PhalanxError(
+                f"observations of shape {input_shape} do not fit q_network; give it vectors"
+            )
+        self.mlp = mlp(input_shape[0], config.mlp, config.normalization)
+        width = config.mlp.units[-1] if config.mlp.units else input_shape[0]
+        self.advantage = nn.Linear(width, actions_num)
+        self.value = nn.Linear(width, 1) if config.dueling else None
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                initialize(module.weight, config.mlp.initializer)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        hidden = self.mlp(obs)
+        advantage: Tensor = self.advantage(hidden)
+        if self.value is None:
+            return advantage
+        value: Tensor = self.value(hidden)
+        return value + advantage - advantage.mean(-1, keepdim=True)
+
+
+class DQNModel(nn.Module):
+    """Observation normaliser, network and target network, which start equal.
+    forward({"obs"}) -> q_values (B, n) and the best actions (B,)."""
+
+    running_mean_std: RunningMeanStd | None
+
+    def __init__(self, network: QNetwork, config: dict[str, Any]) -> None:
+        super().__init__()
+        shape = config["input_shape"]
+        self.running_mean_std = RunningMeanStd(shape) if config["normalize_input"] else None
+        self.q_network = network
+        self.target_network = copy.deepcopy(network).requires_grad_(False)
+
+    @torch.no_grad()
+    def norm_obs(self, obs: Tensor) -> Tensor:
+        """Observations as the network wants them."""
+        return obs if self.running_mean_std is None else self.running_mean_std(obs)
+
+    def forward(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
+        q_values = self.q_network(self.norm_obs(inputs["obs"])).float()
+        return {"q_values": q_values, "actions": q_values.argmax(-1)}
+
+    def is_rnn(self) -> bool:
+        """Whether it keeps a recurrent state."""
+        return False
+
+
+class DQNModelBuilder:
+    """What `dqn` is registered to among models."""
+
+    def __init__(self, network: Any) -> None:
+        self.network_builder = network
+
+    def build(self, config: dict[str, Any]) -> DQNModel:
+        """config: actions_num, input_shape, normalize_input."""
+        return DQNModel(self.network_builder.build("dqn", **config), config)
+
+
+register_network("q_network", lambda **kwargs: QNetworkBuilder())
+register_model("dqn", lambda network, **kwargs: DQNModelBuilder(network))

@@ -1,0 +1,215 @@
+"""Soft actor-critic; what `sac` names.
+
+    critic   y = r + gamma^n (min(Q1', Q2')(s', a') - alpha log pi(a'|s')),  a' ~ pi(s')
+             loss = (mean (Q1 - y)^2 + mean (Q2 - y)^2) / 2, clipped gradient
+    actor    mean(max(alpha, min_alpha) log pi(a|s) - min(Q1, Q2)(s, a)),  every policy_frequency
+             updates
+    alpha    mean(-alpha (log pi(a|s) + target entropy)), with the actor
+
+Source: arXiv:1812.05905, in the form of RL Games 1.6.5, whose constants, order of operations and
+checkpoints these are. Departures from it: a time-out bootstraps from the state that was reached
+(RL Games: from the one before the step); alpha is saved; the target critic starts equal to the
+critic; the normaliser sees each observation once. For thousands of environments see `n_step`,
+`utd_ratio`, `clipped_double_q`, the network's `normalization`, and `cfg/train/CartpoleFastSAC.yaml`
+(arXiv:2505.22642, arXiv:2512.01996).
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phalanx.errors import PhalanxError
+from phalanx.rl import checkpoint
+from phalanx.rl.agent import optimizer_state
+from phalanx.rl.config import SACConfig
+from phalanx.rl.off_policy import OffPolicyAgent, load_keeping_flags, soft_update
+from phalanx.rl.replay import Replay
+from phalanx.rl.sac_network import SACNetwork
+from phalanx.spaces import Box
+
+
+class SACAgent(OffPolicyAgent):
+    """SAC with continuous, bounded actions."""
+
+    Config = SACConfig
+    default_model = "soft_actor_critic"
+    LOGGED = (
+        "losses/c1_loss",
+        "losses/c2_loss",
+        "losses/a_loss",
+        "losses/entropy",
+        "losses/alpha_loss",
+        "info/alpha",
+    )
+
+    def __init__(self, base_name: str, params: dict[str, Any]) -> None:
+        super().__init__(base_name, params)
+        c = self.config
+        self.period = c.policy_frequency
+        self.target_entropy = -c.target_entropy_coef * self.vec_env.action_space.shape[0]
+        self.network: SACNetwork = self.model.sac_network
+        self.log_alpha = torch.tensor(math.log(c.init_alpha), device=self.device)
+        self.log_alpha.requires_grad_()
+        self.actor_optimizer = self._adam(self.network.actor.parameters(), c.actor_lr, "actor")
+        self.critic_optimizer = self._adam(self.network.critic.parameters(), c.critic_lr, "critic")
+        self.log_alpha_optimizer = self._adam([self.log_alpha], c.alpha_lr, "alphas")
+        self.optimizer = self.actor_optimizer
+
+    # -- the update ------------------------------------------------------------------------------
+
+    def update(self, phase: int) -> None:
+        c = self.config
+        for k in range(phase + 1, phase + 1 + self.updates_per_step):
+            batch = self.replay.sample(c.batch_size)
+            batch["obs"] = self.model.norm_obs(batch["obs"])
+            batch["next_obs"] = self.model.norm_obs(batch["next_obs"])
+            self.update_critic(batch)
+            if k % c.policy_frequency == 0:
+                self.update_actor_and_alpha(batch["obs"])
+            soft_update(self.network.critic_target, self.network.critic, c.critic_tau)
+
+    def update_critic(self, batch: dict[str, Tensor]) -> None:
+        """One gradient step of both critics on a batch of normalised observations."""
+        with torch.no_grad(), self._autocast():
+            actions, log_prob = self.network.actor.sample(batch["next_obs"])
+            q1, q2 = self.network.critic_target(batch["next_obs"], self.rescale(actions))
+            target = soft_target(
+                batch["rewards"], batch["discounts"], self.pessimist(q1, q2), log_prob, self.alpha
+            )
+        with self._autocast():
+            q1, q2 = self.network.critic(batch["obs"], batch["actions"])
+        c1_loss, c2_loss = (q1 - target).square().mean(), (q2 - target).square().mean()
+        self.critic_optimizer.zero_grad(set_to_none=True)
+        (0.5 * (c1_loss + c2_loss)).backward()
+        if self.config.critic_grad_clip > 0:
+            nn.utils.clip_grad_norm_(self.network.critic.parameters(), self.config.critic_grad_clip)
+        self.critic_optimizer.step()
+        self.record("losses/c1_loss", c1_loss, c2_loss)
+
+    def update_actor_and_alpha(self, obs: Tensor) -> None:
+        """One gradient step of the actor, and of alpha towards the target entropy."""
+        c = self.config
+        with self._autocast():
+            actions, log_prob = self.network.actor.sample(obs)
+            q1, q2 = self.network.critic(obs, self.rescale(actions))
+        weight = self.alpha.detach().clamp(min=c.min_alpha)
+        a_loss = (weight * log_prob - self.pessimist(q1, q2)).mean()
+        alpha_loss = -(self.alpha * (log_prob.detach() + self.target_entropy)).mean()
+        self.actor_optimizer.zero_grad(set_to_none=True)
+        self.log_alpha_optimizer.zero_grad(set_to_none=True)
+        learned = [*self.network.actor.parameters(), self.log_alpha]
+        (a_loss + alpha_loss).backward(inputs=learned)  # the critic's gradients stay as they are
+        self.actor_optimizer.step()
+        if c.learnable_temperature:
+            self.log_alpha_optimizer.step()
+        self.record("losses/a_loss", a_loss, -log_prob.mean(), alpha_loss, self.alpha)
+
+    @property
+    def alpha(self) -> Tensor:
+        """Weight of the entropy, a scalar."""
+        return self.log_alpha.exp()
+
+    def pessimist(self, q1: Tensor, q2: Tensor) -> Tensor:
+        """The smaller of two values; their mean without clipped_double_q."""
+        return torch.minimum(q1, q2) if self.config.clipped_double_q else 0.5 * (q1 + q2)
+
+    # -- acting ----------------------------------------------------------------------------------
+
+    def explore(self, obs: Tensor) -> Tensor:
+        return self.rescale(self.model({"obs": obs})["actions"])
+
+    def random_actions(self) -> Tensor:
+        space = self.vec_env.action_space
+        actions = torch.rand(self.num_actors, *space.shape, device=self.device)
+        return self.rescale(2 * actions - 1)
+
+    def rescale(self, actions: Tensor) -> Tensor:
+        """From (-1, 1) to the bounds of the environment."""
+        rescaled: Tensor = self.vec_env.action_space.rescale(actions)
+        return rescaled
+
+    def check_spaces(self) -> None:
+        space = self.vec_env.action_space
+        bounds = (space.low, space.high) if isinstance(space, Box) else (math.inf,)
+        if not all(torch.tensor(bound).isfinite().all() for bound in bounds):
+            raise PhalanxError(
+                f"sac needs actions within bounds, this environment has {space};"
+                " for discrete actions take dqn"
+            )
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def make_replay(self) -> Replay:
+        env, c = self.vec_env, self.config
+        return Replay(
+            c.replay_buffer_size,
+            self.num_actors,
+            env.observation_space.shape,
+            env.action_space.shape,
+            torch.float32,
+            self.device,
+            c.n_step,
+            c.gamma,
+        )
+
+    def _adam(self, parameters: Any, lr: float, name: str) -> torch.optim.Adam:
+        return torch.optim.Adam(
+            parameters,
+            lr=torch.tensor(lr, device=self.device),
+            betas=getattr(self.config, f"{name}_betas"),
+            fused=True,
+            capturable=self.device.type == "cuda",
+        )
+
+    def _autocast(self) -> Any:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision)
+
+    # -- checkpoints -----------------------------------------------------------------------------
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """By their names in a checkpoint."""
+        return {
+            "actor_optimizer": self.actor_optimizer,
+            "critic_optimizer": self.critic_optimizer,
+            "log_alpha_optimizer": self.log_alpha_optimizer,
+        }
+
+    def get_full_state_weights(self) -> dict[str, Any]:
+        """RL Games' layout for SAC, and `log_alpha`, which 1.6.5 forgets and 2.0 has."""
+        state = super().get_full_state_weights()
+        del state["optimizer"]
+        return {
+            **checkpoint.apart(state.pop("model")),
+            **state,
+            **{name: optimizer_state(optimizer) for name, optimizer in self.optimizers.items()},
+            "log_alpha": self.log_alpha.detach().clone(),
+        }
+
+    def set_full_state_weights(
+        self, weights: dict[str, Any], set_epoch: bool = True, source: object = "the checkpoint"
+    ) -> None:
+        super().set_full_state_weights(
+            {"model": checkpoint.joined(weights), **weights}, set_epoch, source
+        )
+        for name, optimizer in self.optimizers.items():
+            if name in weights:
+                load_keeping_flags(optimizer, weights[name])
+        if "log_alpha" in weights:
+            with torch.no_grad():
+                self.log_alpha.copy_(weights["log_alpha"])
+        else:
+            self.warn(f"{source} has no log_alpha; it starts from init_alpha again")
+
+
+def soft_target(
+    rewards: Tensor, discounts: Tensor, value: Tensor, log_prob: Tensor, alpha: Tensor
+) -> Tensor:
+    """What the critics are to learn, (B,): rewards, then the soft value of what was reached.
+
+    discounts: gamma^n, 0 where the episode terminated. With n > 1 the entropies of the steps in
+    between are left out, as FastSAC does. Source: arXiv:1812.05905, equation 6.
+    """
+    return rewards + discounts * (value - alpha * log_prob)
