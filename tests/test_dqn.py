@@ -120,6 +120,28 @@ def test_what_was_surprising_is_drawn_more_often(tmp_path):
     torch.testing.assert_close(priorities, (td_errors.abs() + 1e-6) ** 0.5, rtol=1e-4, atol=1e-5)
 
 
+def test_the_target_network_follows_every_update(tmp_path):
+    _, agent = make_agent(parameters(tmp_path, num_updates_per_step=2, target_tau=0.25))
+    agent.init_tensors()
+    agent.env_reset()
+    agent.play_step(random=True)
+    before = agent.model.target_network.advantage.weight.clone()
+    after = []
+    update_network = agent.update_network
+
+    def remember(batch):
+        result = update_network(batch)
+        after.append(agent.model.q_network.advantage.weight.clone())
+        return result
+
+    agent.update_network = remember
+    agent.update(0)
+    once = 0.75 * before + 0.25 * after[0]
+    expected = 0.75 * once + 0.25 * after[1]
+    torch.testing.assert_close(agent.model.target_network.advantage.weight, expected)
+    assert not torch.equal(after[0], after[1])
+
+
 def test_a_dueling_network_splits_value_and_advantages(tmp_path):
     _, agent = make_agent(parameters(tmp_path, network={"mlp": {"units": []}, "dueling": True}))
     with torch.no_grad():

@@ -8,8 +8,8 @@ import torch
 from phalanx.rl import Runner, vecenv
 from phalanx.rl.config import PPOConfig, RewardShaper
 from phalanx.rl.normalize import RunningMeanStd
-from phalanx.rl.ppo import shape_reward, smooth_clamp
-from phalanx.rl.rollout import EpisodeSums, Meter, gae
+from phalanx.rl.ppo import smooth_clamp
+from phalanx.rl.rollout import EpisodeSums, Meter, gae, shape_reward
 from phalanx.spaces import Box
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -203,8 +203,9 @@ def test_discrete_actions_are_refused_with_a_sentence(tmp_path):
         (1.0, {}),
         (2.0, {"num_updates_per_step": 4, "policy_frequency": 2, "critic_grad_clip": 0.0}),
         (1.0, {"num_steps_per_episode": 2, "learnable_temperature": False, "policy_frequency": 1}),
+        (1.0, {"init_alpha": 0.002}),  # below what the actor's loss takes
     ],
-    ids=["defaults", "bounds and updates", "steps"],
+    ids=["defaults", "bounds and updates", "steps", "small alpha"],
 )
 def test_thirty_iterations_of_sac_are_those_of_rl_games(tmp_path, high, changes):
     params = parameters(tmp_path, high=high, **changes)

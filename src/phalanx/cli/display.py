@@ -75,7 +75,7 @@ class TrainingDisplay(AlgoObserver):
             ("rollout steps/s", _short(a.fps["rollout"])),
             ("return", f"{a.mean_rewards.mean:.2f}" if a.mean_rewards.size else "-"),
             ("length", f"{a.mean_lengths.mean:.1f}" if a.mean_lengths.size else "-"),
-            ("kl", f"{a.last_stats.get('info/kl', 0.0):.4f}"),
+            *([("kl", f"{a.last_stats['info/kl']:.4f}")] if "info/kl" in a.last_stats else []),
             ("lr", f"{a.last_lr:.1e}"),
             ("elapsed", _clock(elapsed)),
             ("left", _clock(left)),

@@ -17,7 +17,7 @@ from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint, registry, vecenv
 from phalanx.rl.config import AgentConfig
-from phalanx.rl.observer import AlgoObserver
+from phalanx.rl.observer import AlgoObserver, watches_steps
 from phalanx.rl.rollout import Meter
 from phalanx.spaces import Box, Discrete
 
@@ -61,6 +61,11 @@ class Agent:
         self.device = torch.device(self.vec_env.device)
         self.batch_size = self.frames_per_iteration()
         self.model = build_model(params, self.config, self.vec_env).to(self.device)
+
+        self._watched = watches_steps(self.observer)
+        self.captures = self.device.type == "cuda" and hasattr(self.vec_env, "capture")
+        """Whether iterations run as captured CUDA graphs."""
+        self.captures &= not self._watched
 
         self.epoch_num = 0
         self.frame = 0
@@ -130,6 +135,13 @@ class Agent:
     def env_reset(self) -> None:
         """Start episodes everywhere."""
         raise NotImplementedError
+
+    def env_step(self, actions: Tensor) -> Any:
+        """Step the environments; see `VecEnv.step`."""
+        step = self.vec_env.step(actions)
+        if self._watched:
+            self.observer.process_infos(step[4], (step[2] | step[3]).nonzero())
+        return step
 
     def train_epoch(self) -> None:
         """One iteration, rollout and update, without waiting for the device."""
@@ -230,9 +242,6 @@ class Agent:
         report = self.vec_env.report() if hasattr(self.vec_env, "report") else ""
         if report:
             self.warn(report)
-
-    captures = False
-    """Whether iterations run as captured CUDA graphs."""
 
     def forget_graphs(self) -> None:
         """Captured graphs are stale: capture them again."""

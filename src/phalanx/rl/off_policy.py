@@ -19,10 +19,8 @@ from torch import Tensor, nn
 from phalanx.rl.agent import Agent
 from phalanx.rl.capture import Graph
 from phalanx.rl.config import OffPolicyConfig
-from phalanx.rl.observer import watches_steps
-from phalanx.rl.ppo import shape_reward
 from phalanx.rl.replay import Replay
-from phalanx.rl.rollout import EpisodeSums
+from phalanx.rl.rollout import EpisodeSums, shape_reward
 
 
 class OffPolicyAgent(Agent):
@@ -46,9 +44,6 @@ class OffPolicyAgent(Agent):
         """Updates since the beginning of training."""
         self.obs: dict[str, Tensor] = {}
         self._replay: Replay | None = None
-        self._watched = watches_steps(self.observer)
-        on_cuda = self.device.type == "cuda" and hasattr(self.vec_env, "capture")
-        self.captures = on_cuda and not self._watched
         capture = getattr(self.vec_env, "capture", contextlib.nullcontext)
         self._step_graph = Graph(self.play_step, capture)
         self._update_graphs: dict[int, Graph] = {}
@@ -157,13 +152,6 @@ class OffPolicyAgent(Agent):
 
     def env_reset(self) -> None:
         self.obs = self.vec_env.reset()
-
-    def env_step(self, actions: Tensor) -> Any:
-        """Step the environments; see `VecEnv.step`."""
-        step = self.vec_env.step(actions)
-        if self._watched:
-            self.observer.process_infos(step[4], (step[2] | step[3]).nonzero())
-        return step
 
     def record(self, first: str, *values: Tensor) -> None:
         """Scalars to log, for the tags from `first` on; each is averaged over its own updates."""

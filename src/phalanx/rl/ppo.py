@@ -20,10 +20,9 @@ from phalanx.rl import checkpoint
 from phalanx.rl.agent import Agent, load_optimizer, optimizer_state
 from phalanx.rl.capture import Graph
 from phalanx.rl.central_value import CentralValue, value_loss
-from phalanx.rl.config import PPOConfig, RewardShaper
+from phalanx.rl.config import PPOConfig
 from phalanx.rl.curiosity import Curiosity, RNDConfig
-from phalanx.rl.observer import watches_steps
-from phalanx.rl.rollout import EpisodeSums, Rollout, gae
+from phalanx.rl.rollout import EpisodeSums, Rollout, gae, shape_reward
 from phalanx.spaces import Box, MultiDiscrete
 
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
@@ -66,9 +65,6 @@ class A2CAgent(Agent):
         own = c.use_experimental_cv
         own = self.trains_own_value if own is None else own
         self.critic_weight = 0.5 * c.critic_coef * (self.central_value is None or own)
-        self._watched = watches_steps(self.observer)
-        on_cuda = self.device.type == "cuda" and hasattr(self.vec_env, "capture")
-        self.captures = on_cuda and not self._watched
         capture = getattr(self.vec_env, "capture", contextlib.nullcontext)
         self._play_graph = Graph(self._collect, capture)
         self._update_graph = Graph(self.update)
@@ -339,12 +335,7 @@ class A2CAgent(Agent):
         self.obs = self.vec_env.reset()
 
     def env_step(self, actions: Tensor) -> Any:
-        """Step the environments; see `VecEnv.step`."""
-        step = self.vec_env.step(self.preprocess_actions(actions))
-        if self._watched:
-            done_indices = (step[2] | step[3]).nonzero()
-            self.observer.process_infos(step[4], done_indices)
-        return step
+        return super().env_step(self.preprocess_actions(actions))
 
     def adapt_lr(self, kl: Tensor) -> None:
         """RL Games' adaptive schedule, on the device: steer the KL towards kl_threshold."""
@@ -512,13 +503,6 @@ class DiscreteA2CAgent(A2CAgent):
 
     def bounds_loss(self, result: dict[str, Tensor]) -> Tensor:
         return torch.zeros((), device=self.device)
-
-
-def shape_reward(reward: Tensor, shaper: RewardShaper) -> Tensor:
-    """RL Games' reward_shaper: shift, scale, clamp, logarithm."""
-    shaped = (reward + shaper.shift_value) * shaper.scale_value
-    shaped = shaped.clamp(shaper.min_val, shaper.max_val)
-    return shaped.log() if shaper.log_val else shaped
 
 
 def smooth_clamp(x: Tensor, low: float, high: float) -> Tensor:

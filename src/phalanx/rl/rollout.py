@@ -7,6 +7,8 @@ RL Games' order: a minibatch holds whole trajectories of neighbouring environmen
 import torch
 from torch import Tensor
 
+from phalanx.rl.config import RewardShaper
+
 
 class Rollout:
     """Buffers of T steps of N environments, allocated once; those not needed are None or empty.
@@ -66,6 +68,13 @@ def gae(
         running = delta + gamma * lam * alive * running
         out[:, t] = running
         next_values = values[:, t]
+
+
+def shape_reward(reward: Tensor, shaper: RewardShaper) -> Tensor:
+    """RL Games' reward_shaper: shift, scale, clamp, logarithm."""
+    shaped = (reward + shaper.shift_value) * shaper.scale_value
+    shaped = shaped.clamp(shaper.min_val, shaper.max_val)
+    return shaped.log() if shaper.log_val else shaped
 
 
 class EpisodeSums:
