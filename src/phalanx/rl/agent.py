@@ -18,6 +18,7 @@ from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint, registry, vecenv
 from phalanx.rl.config import AgentConfig
 from phalanx.rl.observer import AlgoObserver, watches_steps
+from phalanx.rl.optimizer import optimizer_state
 from phalanx.rl.rollout import Meter
 from phalanx.spaces import Box, Discrete
 
@@ -62,6 +63,7 @@ class Agent:
         self.batch_size = self.frames_per_iteration()
         self.model = build_model(params, self.config, self.vec_env).to(self.device)
 
+        self.obs: dict[str, Tensor] = {}
         self._watched = watches_steps(self.observer)
         self.captures = self.device.type == "cuda" and hasattr(self.vec_env, "capture")
         """Whether iterations run as captured CUDA graphs."""
@@ -134,7 +136,7 @@ class Agent:
 
     def env_reset(self) -> None:
         """Start episodes everywhere."""
-        raise NotImplementedError
+        self.obs = self.vec_env.reset()
 
     def env_step(self, actions: Tensor) -> Any:
         """Step the environments; see `VecEnv.step`."""
@@ -412,22 +414,6 @@ def build_model(params: dict[str, Any], config: AgentConfig, env: Any) -> Any:
             "normalize_input": config.normalize_input,
         }
     )
-
-
-def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Its state with plain numbers and no flag that only fits one device, as RL Games' files."""
-    state = optimizer.state_dict()
-    groups = [{**g, "lr": float(g["lr"]), "capturable": False} for g in state["param_groups"]]
-    return {**state, "param_groups": groups}
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take back `state`, keeping the optimiser's own flags and the address of its learning rate."""
-    flags = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    optimizer.load_state_dict(copy.deepcopy(state))  # it would keep these tensors
-    for group, own in zip(optimizer.param_groups, flags, strict=True):
-        own["lr"].fill_(float(group["lr"]))
-        group.update(own)
 
 
 class _Clock:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from phalanx.errors import PhalanxError
 from phalanx.rl import registry
 from phalanx.rl.config import CentralValueConfig, PPOConfig, minibatch_size
+from phalanx.rl.optimizer import adam
 
 
 class CentralValue:
@@ -42,15 +43,10 @@ class CentralValue:
         ).to(device)
         if self.model.is_rnn():
             raise PhalanxError("central_value_config.network.rnn is not supported; leave it out")
-        self.lr = torch.tensor(own.learning_rate, device=device)
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(),
-            lr=self.lr,
-            eps=1e-8,
-            weight_decay=own.weight_decay,
-            fused=True,
-            capturable=device.type == "cuda",
+        self.optimizer = adam(
+            self.model.parameters(), own.learning_rate, device, weight_decay=own.weight_decay
         )
+        self.lr: Tensor = self.optimizer.param_groups[0]["lr"]
         self.loss = torch.zeros((), device=device)
 
     def values(self, states: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from phalanx.config import ranged, read
 from phalanx.rl import registry
 from phalanx.rl.layers import MLPConfig, initialize, mlp
 from phalanx.rl.normalize import RunningMeanStd
+from phalanx.rl.optimizer import adam
 from phalanx.rl.registry import register_network
 
 
@@ -86,13 +87,7 @@ class Curiosity(nn.Module):
         self.obs_mean_std = RunningMeanStd(obs_shape)
         self.error_mean_std = RunningMeanStd((1,))
         self.to(device).eval()
-        self.lr = torch.tensor(config.learning_rate, device=device)
-        self.optimizer = torch.optim.Adam(
-            self.network.predictor.parameters(),
-            lr=self.lr,
-            fused=True,
-            capturable=device.type == "cuda",
-        )
+        self.optimizer = adam(self.network.predictor.parameters(), config.learning_rate, device)
         self.loss = torch.zeros((), device=device)
 
     @torch.no_grad()

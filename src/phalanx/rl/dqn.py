@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from phalanx.errors import PhalanxError
 from phalanx.rl.config import DQNConfig
 from phalanx.rl.off_policy import OffPolicyAgent, load_keeping_flags, soft_update
+from phalanx.rl.optimizer import adam
 from phalanx.rl.q_network import DQNModel
 from phalanx.rl.replay import PrioritizedReplay, Replay
 from phalanx.spaces import Discrete
@@ -36,12 +37,7 @@ class DQNAgent(OffPolicyAgent):
         c = self.config
         # A tensor, so that the schedule can change it between graphs.
         self.epsilon = torch.tensor(c.epsilon, device=self.device)
-        self.optimizer = torch.optim.Adam(
-            self.model.q_network.parameters(),
-            lr=torch.tensor(c.learning_rate, device=self.device),
-            fused=True,
-            capturable=self.device.type == "cuda",
-        )
+        self.optimizer = adam(self.model.q_network.parameters(), c.learning_rate, self.device)
 
     # -- the update ------------------------------------------------------------------------------
 

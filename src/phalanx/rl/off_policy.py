@@ -42,7 +42,6 @@ class OffPolicyAgent(Agent):
         self.warmup_epochs = c.warmup_epochs(self.num_actors)
         self.updates = 0
         """Updates since the beginning of training."""
-        self.obs: dict[str, Tensor] = {}
         self._replay: Replay | None = None
         capture = getattr(self.vec_env, "capture", contextlib.nullcontext)
         self._step_graph = Graph(self.play_step, capture)
@@ -149,9 +148,6 @@ class OffPolicyAgent(Agent):
         self.finished = torch.zeros(c.num_steps_per_episode, 4, device=self.device)
         self.sums = torch.zeros(len(self.LOGGED), device=self.device)
         self.counts = torch.zeros_like(self.sums)
-
-    def env_reset(self) -> None:
-        self.obs = self.vec_env.reset()
 
     def record(self, first: str, *values: Tensor) -> None:
         """Scalars to log, for the tags from `first` on; each is averaged over its own updates."""

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
-from phalanx.rl.agent import Agent, load_optimizer, optimizer_state
+from phalanx.rl.agent import Agent
 from phalanx.rl.capture import Graph
 from phalanx.rl.central_value import CentralValue, value_loss
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.curiosity import Curiosity, RNDConfig
+from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
 from phalanx.rl.rollout import EpisodeSums, Rollout, gae, shape_reward
 from phalanx.spaces import Box, MultiDiscrete
 
@@ -38,19 +39,13 @@ class A2CAgent(Agent):
         c = self.config
         self.horizon_length = c.horizon_length
         self.minibatch_size = c.minibatch(self.num_actors)
-        # A tensor, so that the adaptive schedule can change it without the host.
-        self.lr = torch.tensor(c.learning_rate, device=self.device)
         self.entropy_coef = torch.tensor(c.entropy_coef, device=self.device)
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(),
-            lr=self.lr,
-            eps=1e-8,
-            weight_decay=c.weight_decay,
-            fused=True,
-            capturable=self.device.type == "cuda",
+        self.optimizer = adam(
+            self.model.parameters(), c.learning_rate, self.device, weight_decay=c.weight_decay
         )
+        # A tensor, so that the adaptive schedule can change it without the host.
+        self.lr: Tensor = self.optimizer.param_groups[0]["lr"]
         self.rollout: Rollout | None = None
-        self.obs: dict[str, Tensor] = {}
         self.is_rnn: bool = self.model.is_rnn()
         self.rnn_states: tuple[Tensor, ...] = ()
         if self.is_rnn:
@@ -330,9 +325,6 @@ class A2CAgent(Agent):
                     f"params.config.seq_length {c.seq_length} does not divide the {name} of {size},"
                     " which a recurrent network needs"
                 )
-
-    def env_reset(self) -> None:
-        self.obs = self.vec_env.reset()
 
     def env_step(self, actions: Tensor) -> Any:
         return super().env_step(self.preprocess_actions(actions))

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
-from phalanx.rl.agent import optimizer_state
 from phalanx.rl.config import SACConfig
 from phalanx.rl.off_policy import OffPolicyAgent, load_keeping_flags, soft_update
+from phalanx.rl.optimizer import adam, optimizer_state
 from phalanx.rl.replay import Replay
 from phalanx.rl.sac_network import SACNetwork
 from phalanx.spaces import Box
@@ -155,13 +155,7 @@ class SACAgent(OffPolicyAgent):
         )
 
     def _adam(self, parameters: Any, lr: float, name: str) -> torch.optim.Adam:
-        return torch.optim.Adam(
-            parameters,
-            lr=torch.tensor(lr, device=self.device),
-            betas=getattr(self.config, f"{name}_betas"),
-            fused=True,
-            capturable=self.device.type == "cuda",
-        )
+        return adam(parameters, lr, self.device, betas=getattr(self.config, f"{name}_betas"))
 
     def _autocast(self) -> Any:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision)

@@ -6,7 +6,6 @@
 A task is known by its class's name and lives in the module given here, imported on first use.
 """
 
-import dataclasses
 import importlib
 from typing import Any
 
@@ -48,10 +47,3 @@ def make_from_config(
 ) -> Task:
     """What an agent asks for: the task that its run is named after, with `env_config`'s fields."""
     return make(name, num_envs, device, **env)
-
-
-def describe(name: str) -> tuple[str, dict[str, Any]]:
-    """First line of the task's docstring and the defaults of its config."""
-    cls = find(name)
-    defaults = {f.name: f.default for f in dataclasses.fields(cls.Config)}
-    return (cls.__doc__ or "").strip().splitlines()[0], defaults

@@ -1,0 +1,34 @@
+"""Adam as all agents use it, and its state in checkpoints."""
+
+import copy
+from typing import Any
+
+import torch
+
+
+def adam(parameters: Any, lr: float, device: torch.device, **options: Any) -> torch.optim.Adam:
+    """Adam that a CUDA graph can hold: its learning rate, `param_groups[0]["lr"]`, is a tensor that
+    is written and never replaced. `options` are torch's."""
+    return torch.optim.Adam(
+        parameters,
+        lr=torch.tensor(lr, device=device),
+        fused=True,
+        capturable=device.type == "cuda",
+        **options,
+    )
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Its state with plain numbers and no flag that only fits one device, as RL Games' files."""
+    state = optimizer.state_dict()
+    groups = [{**g, "lr": float(g["lr"]), "capturable": False} for g in state["param_groups"]]
+    return {**state, "param_groups": groups}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take back `state`, keeping the optimiser's own flags and the address of its learning rate."""
+    flags = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    optimizer.load_state_dict(copy.deepcopy(state))  # it would keep these tensors
+    for group, own in zip(optimizer.param_groups, flags, strict=True):
+        own["lr"].fill_(float(group["lr"]))
+        group.update(own)
