@@ -196,9 +196,9 @@ def test_twelve_iterations_of_ppo_are_those_of_rl_games(tmp_path, discrete, chan
     # RL Games also samples actions where it only needs the last value; draw the same numbers.
     values = ours.get_values
 
-    def values_after_sampling(obs, rnn_states):
+    def values_after_sampling(*args):
         torch.randn(N, 2)
-        return values(obs, rnn_states)
+        return values(*args)
 
     ours.get_values = values_after_sampling
     torch.manual_seed(3)
@@ -222,10 +222,10 @@ def test_a_discrete_update_is_that_of_rl_games(tmp_path):
     ours.model.load_state_dict(copy.deepcopy(theirs.model.state_dict()))
     given = torch.randint(0, 4, (8, N), generator=torch.Generator().manual_seed(0))
 
-    def play_given(agent, model):
-        step = iter(given)
+    def play_given(agent, method):
+        step, model = iter(given), agent.model
 
-        def get_action_values(obs):
+        def play(obs):
             with torch.no_grad():
                 result = model({"is_train": False, "obs": obs["obs"], "prev_actions": None})
                 actions = next(step)
@@ -234,10 +234,10 @@ def test_a_discrete_update_is_that_of_rl_games(tmp_path):
                 result["neglogpacs"] = -log_prob.gather(-1, actions[:, None]).squeeze(-1)
             return result
 
-        agent.get_action_values = get_action_values
+        setattr(agent, method, play)
 
-    play_given(theirs, theirs.model)
-    play_given(ours, ours.model)
+    play_given(theirs, "get_action_values")
+    play_given(ours, "act")
     theirs.train()
     ours.train()
     expected = theirs.model.state_dict()

@@ -62,6 +62,13 @@ ActionSpace = Box | Discrete | MultiDiscrete
 ObservationSpace = Box | Dict
 
 
+def boxes(space: ObservationSpace) -> object:
+    """The Box, or dictionaries of them that are nested like the space."""
+    if isinstance(space, Dict):
+        return {name: boxes(s) for name, s in space.spaces.items()}
+    return space
+
+
 @functools.lru_cache(maxsize=64)
 def _scale_and_middle(space: Box, device: torch.device) -> tuple[Tensor, Tensor]:
     """Half the range and its middle, scalars or `space.shape`; made once, so that nothing is

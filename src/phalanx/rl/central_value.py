@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from phalanx.errors import PhalanxError
 from phalanx.rl import registry
 from phalanx.rl.config import CentralValueConfig, PPOConfig, minibatch_size
+from phalanx.rl.nested import nested
 from phalanx.rl.optimizer import adam
+from phalanx.rl.rollout import Memory
 
 
 class CentralValue:
@@ -41,20 +43,33 @@ class CentralValue:
                 "normalize_input": own.normalize_input,
             }
         ).to(device)
+        self.memory: Memory | None = None
         if self.model.is_rnn():
-            raise PhalanxError("central_value_config.network.rnn is not supported; leave it out")
+            config.check_sequences(self.minibatch, "params.config.central_value_config")
+            self.memory = Memory(self.model.a2c_network, env.num_envs, config, device)
         self.optimizer = adam(
             self.model.parameters(), own.learning_rate, device, weight_decay=own.weight_decay
         )
         self.lr: Tensor = self.optimizer.param_groups[0]["lr"]
         self.loss = torch.zeros((), device=device)
 
-    def values(self, states: Tensor) -> Tensor:
-        """(B, V) in reward units for states (B, ...)."""
-        return self.model.get_values({"obs": states})
+    def step(self, states: Any) -> tuple[Tensor, ...]:
+        """A recurrent one's memory after it has seen `states`, (N, ...)."""
+        assert self.memory is not None
+        inputs = {"is_train": False, "obs": states, "rnn_states": self.memory.states}
+        after: tuple[Tensor, ...] = self.model(inputs)["rnn_states"]
+        return after
 
-    def train(self, states: Tensor, old_values: Tensor, returns: Tensor) -> None:
-        """mini_epochs passes over the batch, all (N * T, ...), values in normalised units."""
+    def sample_values(self, states: Any, rows: slice) -> Tensor:
+        """(B, V) in reward units for samples `rows` of the rollout, whose states are given."""
+        return self.model.get_values({"obs": states, **self._sequences(rows)})
+
+    def _sequences(self, rows: slice) -> dict[str, Any]:
+        return {} if self.memory is None else self.memory.inputs(rows)
+
+    def train(self, dataset: dict[str, Any]) -> None:
+        """mini_epochs passes over "states", "old_values" and "returns", all (N * T, ...), values in
+        normalised units."""
         c = self.config
         self.loss.zero_()
         if c.freeze_critic:
@@ -63,10 +78,11 @@ class CentralValue:
         for _ in range(c.mini_epochs):
             for start in range(0, self.batch, self.minibatch):
                 rows = slice(start, start + self.minibatch)
-                value = self.model({"is_train": True, "obs": states[rows]})["values"]
-                loss = value_loss(
-                    value, old_values[rows], returns[rows], c.e_clip if c.clip_value else None
-                )
+                states = nested(lambda x, rows=rows: x[rows], dataset["states"])
+                inputs = {"is_train": True, "obs": states, **self._sequences(rows)}
+                value = self.model(inputs)["values"]
+                old, target = dataset["old_values"][rows], dataset["returns"][rows]
+                loss = value_loss(value, old, target, c.e_clip if c.clip_value else None)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 if c.truncate_grads:

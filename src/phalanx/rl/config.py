@@ -13,7 +13,6 @@ from phalanx.errors import PhalanxError
 
 NO_EFFECT = frozenset(
     {
-        "adv_rms_momentum",
         "asymmetric_obs",
         "bptt_length",
         "defer_summaries_sec",
@@ -170,6 +169,12 @@ class PPOConfig(AgentConfig):
     the reset, which is right. true: RL Games' rule, the value of the state before the step.
     false: nothing, a time-out counts as a termination."""
     normalize_advantage: bool = True
+    normalize_rms_advantage: bool = False
+    """Normalise by moving statistics over iterations instead of the batch's own."""
+    adv_rms_momentum: float = ranged(0.5, at_least=0, at_most=0.9999)
+    """Share of the moving statistics that an iteration leaves in place."""
+    epochs_between_resets: int = ranged(0, at_least=0)
+    """Start all episodes anew every so many iterations; 0 for never."""
     use_action_masks: bool = False
     """Ask the environment for get_action_masks() before every step; discrete actions only."""
     seq_length: int = ranged(4, at_least=1)
@@ -226,6 +231,19 @@ class PPOConfig(AgentConfig):
                 f"params.config.lr_schedule is {self.lr_schedule!r}, it must be adaptive, linear,"
                 " constant or None"
             )
+
+    def check_sequences(self, minibatch: int, where: str) -> None:
+        """PhalanxError unless a recurrent network's sequences divide horizon and minibatch."""
+        sizes = {
+            "params.config.horizon_length": self.horizon_length,
+            f"{where}.minibatch_size": minibatch,
+        }
+        for name, size in sizes.items():
+            if size % self.seq_length:
+                raise PhalanxError(
+                    f"params.config.seq_length {self.seq_length} does not divide {name} of {size},"
+                    " which a recurrent network needs"
+                )
 
     def minibatch(self, num_envs: int) -> int:
         """Samples of a minibatch for `num_envs` environments. Raises PhalanxError if it does not

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
+from phalanx.rl.nested import nested
 from phalanx.spaces import ActionSpace, Box, Dict, Discrete, MultiDiscrete, ObservationSpace
 
 try:
@@ -167,13 +168,13 @@ class GymnasiumEnv:
                 f"{self._name} says that it resets itself in the same step, but its infos have no"
                 " final_obs"
             )
-        reached, final = _clone(obs), infos["final_obs"]
+        reached, final = nested(torch.clone, obs), infos["final_obs"]
         if isinstance(final, np.ndarray) and final.dtype == object:  # one observation a row
             for row in ended.nonzero()[0]:
                 _put(reached, row, final[row])
         else:  # batched like the observations
             rows = torch.as_tensor(ended, device=self.device).nonzero()[:, 0]
-            _put(reached, rows, _take(_tensors(final, self.device), rows))
+            _put(reached, rows, nested(lambda x: x[rows], _tensors(final, self.device)))
         return reached
 
     def _reset_ended(self, reached: Any, ended: np.ndarray) -> Any:
@@ -181,7 +182,7 @@ class GymnasiumEnv:
         raw, _ = self.env.reset(options={"reset_mask": ended.copy()})
         obs = _tensors(raw, self.device)
         kept = torch.as_tensor(~ended, device=self.device).nonzero()[:, 0]
-        if not _equal(_take(obs, kept), _take(reached, kept)):
+        if not _equal(_rows(obs, kept), _rows(reached, kept)):
             raise PhalanxError(
                 f"{self._name} resets itself only in the step after an episode's end and ignores"
                 " reset(options={'reset_mask': ...}), so a step without meaning would be learnt"
@@ -245,9 +246,6 @@ def _bound(values: np.ndarray) -> float | tuple[float, ...]:
     return flat[0] if len(set(flat)) == 1 else tuple(flat)
 
 
-# Observations are tensors (N, ...) or dictionaries of them, to any depth.
-
-
 def _tensor(x: Any, device: torch.device) -> Tensor:
     """A float32 copy on `device` of what may be numpy's, torch's or another library's."""
     if isinstance(x, Tensor):
@@ -256,28 +254,18 @@ def _tensor(x: Any, device: torch.device) -> Tensor:
 
 
 def _tensors(x: Any, device: torch.device) -> Any:
-    if isinstance(x, dict):
-        return {k: _tensors(v, device) for k, v in x.items()}
-    return _tensor(x, device)
-
-
-def _clone(x: Any) -> Any:
-    return {k: _clone(v) for k, v in x.items()} if isinstance(x, dict) else x.clone()
-
-
-def _take(x: Any, rows: Tensor) -> Any:
-    return {k: _take(v, rows) for k, v in x.items()} if isinstance(x, dict) else x[rows]
+    return nested(lambda leaf: _tensor(leaf, device), x)
 
 
 def _put(x: Any, rows: Any, values: Any) -> None:
-    if isinstance(x, dict):
-        for k, v in x.items():
-            _put(v, rows, values[k])
-    else:
-        x[rows] = _tensor(values, x.device)
+    nested(lambda own, new: own.__setitem__(rows, _tensor(new, own.device)), x, values)
+
+
+def _rows(x: Any, rows: Tensor) -> Any:
+    return nested(lambda leaf: leaf[rows].nan_to_num(), x)
 
 
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return all(_equal(a[k], b[k]) for k in a)
-    return torch.equal(a.nan_to_num(), b.nan_to_num())
+    return torch.equal(a, b)

@@ -4,7 +4,7 @@ A model object is `build(config) -> nn.Module`. The module's `forward(inputs)` t
 dictionaries with RL Games' names:
 
 is_train False: {"obs"} -> neglogpacs (B,), values (B, V) in reward units, actions sampled (not
-clamped), and mus, sigmas (B, A) or logits (B, n).
+clamped), and mus, sigmas (B, A) or logits (B, n). With "policy_only" the first two may be missing.
 is_train True: {"obs", "prev_actions"} -> prev_neglogp (B,), values (B, V) in normalised units,
 entropy (B,), and mus, sigmas or logits. Observations update the normaliser on the way, before they
 are used, as in RL Games.
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from phalanx.rl.normalize import RunningMeanStd
+from phalanx.rl.normalize import RunningMeanStd, RunningMeanStdObs, running_mean_std
 from phalanx.rl.registry import register_model
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -29,7 +29,7 @@ class ModelNetwork(nn.Module):
     """What all models share: the two normalisers around `a2c_network`."""
 
     value_mean_std: RunningMeanStd | None
-    running_mean_std: RunningMeanStd | None
+    running_mean_std: RunningMeanStd | RunningMeanStdObs | None
 
     def __init__(self, network: nn.Module, config: dict[str, Any]) -> None:
         super().__init__()
@@ -37,12 +37,12 @@ class ModelNetwork(nn.Module):
         value_size = config.get("value_size", 1)
         self.value_mean_std = RunningMeanStd((value_size,)) if config["normalize_value"] else None
         shape = config["input_shape"]
-        self.running_mean_std = RunningMeanStd(shape) if config["normalize_input"] else None
+        self.running_mean_std = running_mean_std(shape) if config["normalize_input"] else None
         self.a2c_network: Any = network
         self.actions_num = config.get("actions_num")
 
     @torch.no_grad()
-    def norm_obs(self, obs: Tensor) -> Tensor:
+    def norm_obs(self, obs: Any) -> Any:
         """Observations as the network wants them."""
         return obs if self.running_mean_std is None else self.running_mean_std(obs)
 
@@ -69,20 +69,22 @@ class ContinuousLogStdNetwork(ModelNetwork):
 
     def forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
         mu, log_std, value, states = self.run(inputs)
-        mu, log_std, value = mu.float(), self.log_std(log_std.float()), value.float()
+        mu, log_std = mu.float(), self.log_std(log_std.float())
         sigma = log_std.exp()
         result = {"mus": mu, "sigmas": sigma, "rnn_states": states}
         if inputs["is_train"]:
             return result | {
                 "prev_neglogp": _gaussian_neglogp(inputs["prev_actions"], mu, sigma, log_std),
-                "values": value,
+                "values": value.float(),
                 "entropy": (0.5 + HALF_LOG_2PI + log_std).sum(-1),
             }
         actions = mu + sigma * torch.randn_like(mu)
+        result["actions"] = actions
+        if inputs.get("policy_only"):
+            return result
         return result | {
             "neglogpacs": _gaussian_neglogp(actions, mu, sigma, log_std),
-            "values": self.denorm_value(value),
-            "actions": actions,
+            "values": self.denorm_value(value.float()),
         }
 
     def log_std(self, sigma: Tensor) -> Tensor:
@@ -104,19 +106,20 @@ class DiscreteNetwork(ModelNetwork):
     def forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
         logits, value, states = self.run(inputs)
         log_prob = _log_prob(logits, inputs.get("action_masks"))
-        value = value.float()
         result = {"logits": log_prob, "rnn_states": states}
         if inputs["is_train"]:
             return result | {
                 "prev_neglogp": -_chosen(log_prob, inputs["prev_actions"]),
-                "values": value,
+                "values": value.float(),
                 "entropy": _entropy(log_prob),
             }
         actions = _sample(log_prob)
+        result["actions"] = actions
+        if inputs.get("policy_only"):
+            return result
         return result | {
             "neglogpacs": -_chosen(log_prob, actions),
-            "values": self.denorm_value(value),
-            "actions": actions,
+            "values": self.denorm_value(value.float()),
         }
 
 
@@ -129,19 +132,20 @@ class MultiDiscreteNetwork(ModelNetwork):
         sizes = [h.shape[-1] for h in heads]
         parts = [None] * len(heads) if masks is None else masks.split(sizes, -1)
         log_probs = [_log_prob(h, m) for h, m in zip(heads, parts, strict=True)]
-        value = value.float()
         result = {"logits": torch.cat(log_probs, -1), "rnn_states": states}
         if inputs["is_train"]:
             return result | {
                 "prev_neglogp": -self._sum(log_probs, inputs["prev_actions"]),
-                "values": value,
+                "values": value.float(),
                 "entropy": torch.stack([_entropy(p) for p in log_probs]).sum(0),
             }
         actions = torch.stack([_sample(p) for p in log_probs], -1)
+        result["actions"] = actions
+        if inputs.get("policy_only"):
+            return result
         return result | {
             "neglogpacs": -self._sum(log_probs, actions),
-            "values": self.denorm_value(value),
-            "actions": actions,
+            "values": self.denorm_value(value.float()),
         }
 
     @staticmethod

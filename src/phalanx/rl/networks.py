@@ -98,12 +98,13 @@ class ActorCriticBuilder:
 class ActorCritic(nn.Module):
     """Actor and critic on one trunk (CNN, then MLP and RNN in either order), or on two if separate.
 
-    forward takes {"obs": (B, ...) already normalised} and, if recurrent, "rnn_states" (a tuple of
+    forward takes {"obs": (B, ...) already normalised, or vectors (B, D) and at most one image by
+    name} and, if recurrent, "rnn_states" (a tuple of
     (L, S, U)), "seq_length" (B = S * seq_length, sequence by sequence; 1 if absent) and
     "episode_begins" (B,) or nothing. It returns
     (mu, log std, value, states), (logits, value, states), (list of logits, value, states) or, for
-    a central value, (value, states); value is (B, V) in normalised units, states are None if not
-    recurrent.
+    a central value, (value, states); value is (B, V) in normalised units, or None where inputs say
+    "policy_only"; states are None if not recurrent.
     """
 
     cnn_name, mlp_name = "actor_cnn", "actor_mlp"
@@ -111,7 +112,7 @@ class ActorCritic(nn.Module):
     def __init__(
         self,
         config: ActorCriticConfig,
-        input_shape: tuple[int, ...],
+        input_shape: Any,
         actions_num: Any = 0,
         value_size: int = 1,
         **_: Any,
@@ -124,7 +125,7 @@ class ActorCritic(nn.Module):
         if self.fixed_sigma:
             # Registered first: it is parameter 0 of RL Games' optimiser state.
             self.sigma: Any = nn.Parameter(torch.zeros(actions_num))
-        width = self._build_cnn(input_shape)
+        width = self._build_features(input_shape)
         rnn = config.rnn
         into_mlp = width
         if rnn and rnn.before_mlp:
@@ -164,12 +165,13 @@ class ActorCritic(nn.Module):
             half = len(states) // 2 if states else 0
             own = (states[:half], states[half:]) if states else (None, None)
             hidden, after = self._trunk(obs, inputs, "actor", own[0])
-            critic, critic_after = self._trunk(obs, inputs, "critic", own[1])
-            after = (*after, *critic_after) if rnn else None
+            if rnn or not inputs.get("policy_only"):
+                critic, critic_after = self._trunk(obs, inputs, "critic", own[1])
+                after = (*after, *critic_after) if rnn else None
         else:
             hidden, after = self._trunk(obs, inputs, "actor", states)
             critic = hidden
-        value = self.value_act(self.value(critic))
+        value = None if inputs.get("policy_only") else self.value_act(self.value(critic))
         space = self.config.space
         if space.continuous:
             mu = self.mu_act(self.mu(hidden))
@@ -182,7 +184,7 @@ class ActorCritic(nn.Module):
         return value, after
 
     def _trunk(
-        self, obs: Tensor, inputs: dict[str, Any], side: str, states: Any
+        self, obs: Any, inputs: dict[str, Any], side: str, states: Any
     ) -> tuple[Tensor, Any]:
         """Hidden features of one side, (B, width), and its recurrent state after the step."""
         features = self._features(obs, side)
@@ -203,14 +205,18 @@ class ActorCritic(nn.Module):
         x = torch.cat([x, features], 1) if rnn.concat_output else x
         return (perceptron(x) if rnn.before_mlp else x), after
 
-    def _features(self, obs: Tensor, side: str) -> Tensor:
-        """(B, width) from vectors as they are and from images through the side's CNN."""
-        if self.config.cnn is None:
-            return obs
-        if self.config.cnn.permute_input and obs.dim() == 4:
-            obs = obs.permute(0, 3, 1, 2)
-        convolve = getattr(self, self.cnn_name if side == "actor" else "critic_cnn")
-        return convolve(obs).flatten(1)
+    def _features(self, obs: Any, side: str) -> Tensor:
+        """(B, width): an image through the side's CNN, then vectors as they are."""
+        named = obs if isinstance(obs, dict) else {"": obs}
+        parts = [named[name] for name in self._vectors]
+        if self._image is not None:
+            assert self.config.cnn is not None
+            image = named[self._image]
+            if self.config.cnn.permute_input and image.dim() == 4:
+                image = image.permute(0, 3, 1, 2)
+            convolve = getattr(self, self.cnn_name if side == "actor" else "critic_cnn")
+            parts.insert(0, convolve(image).flatten(1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     # -- recurrent state -------------------------------------------------------------------------
 
@@ -228,16 +234,36 @@ class ActorCritic(nn.Module):
 
     # -- building --------------------------------------------------------------------------------
 
-    def _build_cnn(self, input_shape: tuple[int, ...]) -> int:
-        """Convolutions, if any; returns the width of what they give."""
+    def _build_features(self, input_shape: Any) -> int:
+        """Convolutions, if any; returns the width of what the MLP or RNN sees."""
         config = self.config.cnn
-        if config is None:
-            if len(input_shape) != 1:
+        shapes = input_shape if isinstance(input_shape, dict) else {"": tuple(input_shape)}
+        for name, shape in shapes.items():
+            if isinstance(shape, dict):
                 raise PhalanxError(
-                    f"observations of shape {tuple(input_shape)} need a `cnn` in params.network"
+                    f"observations {name!r} are a dictionary again; give the network one level"
                 )
-            return input_shape[0]
-        shape = tuple(input_shape)
+        self._vectors = [name for name, shape in shapes.items() if len(shape) == 1]
+        images = [name for name in shapes if name not in self._vectors]
+        self._image = images[0] if images else None
+        if config is None and images:
+            raise PhalanxError(
+                f"observations{_named(images)} of shape {shapes[images[0]]} need a `cnn` in"
+                " params.network"
+            )
+        if len(images) > 1:
+            raise PhalanxError(
+                f"params.network.cnn takes one image, but the observations have {len(images)}:"
+                f" {', '.join(images)}"
+            )
+        width = sum(shapes[name][0] for name in self._vectors)
+        if config is None:
+            return width
+        if not images:
+            raise PhalanxError(
+                "params.network.cnn is given, but the observations hold no image; leave it out"
+            )
+        shape = shapes[images[0]]
         if config.permute_input and len(shape) == 3:
             shape = (shape[2], shape[0], shape[1])
         own = self._convolutions(shape)
@@ -246,7 +272,7 @@ class ActorCritic(nn.Module):
             self.critic_cnn = self._convolutions(shape)
         with torch.no_grad():
             own.eval()
-            width = own(torch.zeros(1, *shape)).flatten(1).shape[1]
+            width += own(torch.zeros(1, *shape)).flatten(1).shape[1]
             own.train()
         return width
 
@@ -283,6 +309,10 @@ class ActorCritic(nn.Module):
             initialize(self.sigma.bias, continuous.sigma_init)
         else:
             initialize(self.sigma.weight, continuous.sigma_init)
+
+
+def _named(images: list[str]) -> str:
+    return f" {images[0]}" if images[0] else ""
 
 
 class ResnetActorCriticBuilder(ActorCriticBuilder):

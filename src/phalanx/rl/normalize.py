@@ -1,5 +1,7 @@
 """Running mean and variance, as RL Games 1.6.5 keeps them."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -44,3 +46,46 @@ class RunningMeanStd(nn.Module):
         if denorm:
             return x.clamp(-5.0, 5.0) * std + mean
         return ((x - mean) / std).clamp(-5.0, 5.0)
+
+
+class RunningMeanStdObs(nn.Module):
+    """A `RunningMeanStd` for each of several observations, (B, *shape) by name."""
+
+    def __init__(self, shapes: dict[str, Any]) -> None:
+        super().__init__()
+        self.running_mean_std = nn.ModuleDict({k: running_mean_std(v) for k, v in shapes.items()})
+
+    def forward(self, obs: dict[str, Any]) -> dict[str, Any]:
+        """Normalised observations."""
+        return {k: self.running_mean_std[k](v) for k, v in obs.items()}
+
+
+def running_mean_std(shape: Any) -> "RunningMeanStd | RunningMeanStdObs":
+    """For observations of that shape, or of those shapes by name."""
+    return RunningMeanStdObs(shape) if isinstance(shape, dict) else RunningMeanStd(shape)
+
+
+class MovingMeanStd(nn.Module):
+    """Normalises (B, *shape) by exponentially moving statistics, which every batch first enters
+    with weight 1 - momentum; the first one alone. Clamped to +-5. What RL Games' option
+    normalize_rms_advantage means; 1.6.5 itself fails on it."""
+
+    mean: Tensor
+    var: Tensor
+    weight: Tensor
+
+    def __init__(self, shape: tuple[int, ...], momentum: float, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum, self.epsilon = momentum, epsilon
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("var", torch.zeros(shape))
+        self.register_buffer("weight", torch.zeros(()))
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised x, (B, *shape)."""
+        var, mean = torch.var_mean(x, dim=0, correction=0)
+        for own, new in ((self.mean, mean), (self.var, var), (self.weight, 1.0)):
+            own.mul_(self.momentum).add_((1.0 - self.momentum) * new)
+        std = torch.sqrt(self.var / self.weight + self.epsilon)
+        return ((x - self.mean / self.weight) / std).clamp(-5.0, 5.0)

@@ -63,13 +63,13 @@ class PpoPlayerContinuous:
             alive = 1.0 - done.float()[None, :, None]
             self.states = tuple(s * alive for s in self.states)
 
-    def get_action(self, obs: Tensor, is_deterministic: bool = True) -> Tensor:
+    def get_action(self, obs: Any, is_deterministic: bool = True) -> Tensor:
         """Actions for (N, ...) observations, as the environment takes them; a recurrent network's
         state moves on."""
         return self.get_masked_action(obs, None, is_deterministic)
 
     def get_masked_action(
-        self, obs: Tensor, action_masks: Tensor | None, is_deterministic: bool = True
+        self, obs: Any, action_masks: Tensor | None, is_deterministic: bool = True
     ) -> Tensor:
         """The same among the actions whose mask, (N, n) bool, is True."""
         inputs: dict[str, Any] = {"is_train": False, "obs": obs}
@@ -77,8 +77,8 @@ class PpoPlayerContinuous:
             inputs["action_masks"] = action_masks
         if self.is_rnn:
             if self.states is None:
-                network = self.model.a2c_network
-                self.states = network.get_default_rnn_state(obs.shape[0], obs.device)
+                network, n = self.model.a2c_network, self.env.num_envs
+                self.states = network.get_default_rnn_state(n, self.device)
             inputs["rnn_states"] = self.states
         with torch.no_grad():
             result = self.model(inputs)

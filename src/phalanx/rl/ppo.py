@@ -2,13 +2,14 @@
 
     loss = actor + critic_coef * value / 2 - entropy_coef * entropy + bounds_loss_coef * bounds
 
-`play_steps` collects a batch, `prepare_dataset` turns it into what the losses need, `update`
-passes over it. None of them waits for the device or allocates what outlives it, so on CUDA
-`train_epoch` replays each as a graph. Source: arXiv:1707.06347; constants and order of operations
-as in RL Games 1.6.5, which differ from the paper where the comments say.
+`play_steps` collects a batch, `evaluate` and `prepare_dataset` turn it into what the losses need,
+`update` passes over it. None of them waits for the device or allocates what outlives it, so on
+CUDA `train_epoch` replays them as two graphs. Source: arXiv:1707.06347; constants and order of
+operations as in RL Games 1.6.5, which differ from the paper where the comments say.
 """
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,11 +23,17 @@ from phalanx.rl.capture import Graph
 from phalanx.rl.central_value import CentralValue, value_loss
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.curiosity import Curiosity, RNDConfig
+from phalanx.rl.nested import nested
+from phalanx.rl.normalize import MovingMeanStd
 from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
-from phalanx.rl.rollout import EpisodeSums, Rollout, gae, shape_reward
+from phalanx.rl.rollout import EpisodeSums, Memory, Rollout, gae, shape_reward
 from phalanx.spaces import Box, MultiDiscrete
 
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
+EVALUATED_AT_ONCE = 65536
+"""Samples, or one minibatch if that is larger."""
+PRODUCTS_WORTH_A_THREAD = 8_000_000
+"""Multiplications in a step's policy, all environments together; measured on two cores."""
 
 
 class A2CAgent(Agent):
@@ -46,10 +53,13 @@ class A2CAgent(Agent):
         # A tensor, so that the adaptive schedule can change it without the host.
         self.lr: Tensor = self.optimizer.param_groups[0]["lr"]
         self.rollout: Rollout | None = None
-        self.is_rnn: bool = self.model.is_rnn()
-        self.rnn_states: tuple[Tensor, ...] = ()
-        if self.is_rnn:
-            self._check_sequences()
+        self.memory: Memory | None = None
+        if self.model.is_rnn():
+            c.check_sequences(self.minibatch_size, "params.config")
+            self.memory = Memory(self.model.a2c_network, self.num_actors, c, self.device)
+        self.advantage_mean_std: MovingMeanStd | None = None
+        if c.normalize_rms_advantage:
+            self.advantage_mean_std = MovingMeanStd((), c.adv_rms_momentum).to(self.device)
         self.central_value: CentralValue | None = None
         if c.central_value_config is not None:
             self.central_value = CentralValue(c, self.vec_env, self.device)
@@ -69,6 +79,10 @@ class A2CAgent(Agent):
     def train_epoch(self) -> None:
         """Collect a batch, learn from it."""
         self._schedule_by_epoch()
+        period = self.config.epochs_between_resets
+        if period and self.epoch_num % period == 0:
+            self.env_reset()
+            self.episodes.restart()
         self.model.eval()
         self._clock.start()
         (self._play_graph if self.captures else self._collect)()
@@ -81,7 +95,9 @@ class A2CAgent(Agent):
 
     def _collect(self) -> None:
         with torch.no_grad():
-            self.play_steps()
+            with self._threads_of_rollout():
+                self.play_steps()
+            self.evaluate()
             self.prepare_dataset()
 
     def play_steps(self) -> None:
@@ -89,11 +105,9 @@ class A2CAgent(Agent):
         r, c = self.buffers, self.config
         for t in range(self.horizon_length):
             self._store_inputs(t)
-            result = self.get_action_values(self.obs)
+            result = self.act(self.obs)
+            memories = self._next_memories(result)
             r.actions[:, t] = result["actions"]
-            r.values[:, t] = result["values"]
-            for name, buffer in r.policy.items():
-                buffer[:, t] = result[name]
 
             self.obs, reward, terminated, truncated, infos = self.env_step(result["actions"])
 
@@ -104,17 +118,35 @@ class A2CAgent(Agent):
             r.rewards[:, t, 0] = shaped
             r.dones[:, t] = done
             r.truncated[:, t] = truncated.float()
-            self._bootstrap_time_outs(t, result, infos)
-            self.episodes.add(t, reward, r.rewards[:, t, 0], done)
-            self._end_episodes(result, done)
-        r.last_values.copy_(self.get_values(self.obs, self.rnn_states))
-        if r.terminal_obs is not None:
-            # One pass over all states reached is cheaper than T small ones.
-            reached = {"obs": r.terminal_obs.flatten(0, 1)}
-            if r.terminal_states is not None:
-                reached["states"] = r.terminal_states.flatten(0, 1)
-            values = self.get_values(reached, ()).view_as(r.rewards)
-            r.rewards.add_(c.gamma * values * r.truncated[..., None])
+            self._store_reached(t, infos["terminal"], memories)
+            self.episodes.add(t, reward, shaped, done)
+            for memory, states in memories:
+                memory.advance(states, done)
+        r.last_values.copy_(self.get_values(self.obs, self._critic_states()))
+
+    def evaluate(self) -> None:
+        """Values of every step and of what it reached, and what the losses need of the policy that
+        acted; large passes over the batch, because a value with every small step costs more."""
+        r, c, m = self.buffers, self.config, self.minibatch_size
+        values = r.values.flatten(0, 1)
+        at_once = m * max(1, EVALUATED_AT_ONCE // m)
+        for start in range(0, self.batch_size, at_once):
+            rows = slice(start, min(start + at_once, self.batch_size))
+            batch = self.samples(rows)
+            result = self.model({**batch, "is_train": True, "prev_actions": batch["actions"]})
+            result["neglogpacs"] = result["prev_neglogp"]
+            for name in r.policy:
+                batch[name].copy_(result[name])
+            if self.central_value is None:
+                values[rows] = self.model.denorm_value(result["values"])
+            else:
+                values[rows] = self.central_value.sample_values(batch["states"], rows)
+            if r.reached is not None and r.reached_values is not None:
+                reached = nested(lambda x, rows=rows: x.flatten(0, 1)[rows], r.reached)
+                r.reached_values.flatten(0, 1)[rows] = self._values(reached, ())
+        worth = r.values if c.value_bootstrap is True else r.reached_values
+        if worth is not None:
+            r.rewards.add_(c.gamma * worth * r.truncated[..., None])
 
     def prepare_dataset(self) -> None:
         """Advantages and normalised values and returns into `dataset`, (N * T, ...) each."""
@@ -129,7 +161,9 @@ class A2CAgent(Agent):
             normalizer.train()
             values, returns = normalizer(values), normalizer(returns)
             normalizer.eval()
-        if c.normalize_advantage:
+        if self.advantage_mean_std is not None:
+            advantages = self.advantage_mean_std(advantages)
+        elif c.normalize_advantage:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         d["old_values"].copy_(values)
         d["returns"].copy_(returns)
@@ -141,8 +175,7 @@ class A2CAgent(Agent):
         self.losses.zero_()
         self.kl.zero_()
         if self.central_value is not None:
-            d = self.dataset
-            self.central_value.train(d["states"], d["old_values"], d["returns"])
+            self.central_value.train(self.dataset)
         if self.curiosity is not None:
             self.curiosity.fit(self.dataset["obs"])
         minibatches = self.batch_size // self.minibatch_size
@@ -160,15 +193,12 @@ class A2CAgent(Agent):
 
     def minibatch(self, i: int) -> dict[str, Any]:
         """Rows i * M to (i + 1) * M of the dataset; whole sequences if the network is recurrent."""
-        m = self.minibatch_size
-        batch: dict[str, Any] = {k: v[i * m : (i + 1) * m] for k, v in self.dataset.items()}
-        if self.is_rnn:
-            length = self.config.seq_length
-            sequences = slice(i * m // length, (i + 1) * m // length)
-            states = self.buffers.rnn_states
-            batch["rnn_states"] = tuple(s.flatten(1, 2)[:, sequences] for s in states)
-            batch["seq_length"] = length
-        return batch
+        return self.samples(slice(i * self.minibatch_size, (i + 1) * self.minibatch_size))
+
+    def samples(self, rows: slice) -> dict[str, Any]:
+        """Those of the dataset, (N * T, ...) in the order of the rollout, as views."""
+        batch: dict[str, Any] = nested(lambda x: x[rows], self.dataset)
+        return batch if self.memory is None else batch | self.memory.inputs(rows)
 
     def train_actor_critic(self, batch: dict[str, Any]) -> Tensor:
         """One gradient step on a minibatch; returns its KL from the old policy, a scalar."""
@@ -258,73 +288,68 @@ class A2CAgent(Agent):
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def get_action_values(self, obs: dict[str, Tensor]) -> dict[str, Any]:
-        """The policy's actions and the values for (N, ...) observations."""
-        inputs: dict[str, Any] = {"is_train": False, "obs": obs["obs"]}
-        if self.is_rnn:
-            inputs["rnn_states"] = self.rnn_states
+    def act(self, obs: dict[str, Any]) -> dict[str, Any]:
+        """Sampled "actions" for (N, ...) observations, and "rnn_states" after them."""
+        inputs: dict[str, Any] = {"is_train": False, "policy_only": True, "obs": obs["obs"]}
+        if self.memory is not None:
+            inputs["rnn_states"] = self.memory.states
         if self.config.use_action_masks:
             inputs["action_masks"] = self.vec_env.get_action_masks()
         result: dict[str, Any] = self.model(inputs)
-        if self.central_value is not None:
-            result["values"] = self.central_value.values(obs["states"])
         return result
 
-    def get_values(self, obs: dict[str, Tensor], rnn_states: tuple[Tensor, ...]) -> Tensor:
-        """(B, V) in reward units for (B, ...) observations; recurrent states are only read."""
-        if self.central_value is not None:
-            return self.central_value.values(obs["states"])
-        values: Tensor = self.model.get_values({"obs": obs["obs"], "rnn_states": rnn_states})
+    def get_values(self, obs: dict[str, Any], states: tuple[Tensor, ...] = ()) -> Tensor:
+        """(B, V) in reward units for (B, ...) observations; a recurrent critic's `states` are only
+        read."""
+        return self._values(self._seen_by_critic(obs), states)
+
+    def _values(self, seen: Any, states: tuple[Tensor, ...]) -> Tensor:
+        critic: Any = self.model if self.central_value is None else self.central_value.model
+        values: Tensor = critic.get_values({"obs": seen, "rnn_states": states})
         return values
 
+    def _seen_by_critic(self, obs: dict[str, Any]) -> Any:
+        return obs["obs"] if self.central_value is None else obs["states"]
+
+    def _critic_memory(self) -> Memory | None:
+        return self.memory if self.central_value is None else self.central_value.memory
+
+    def _critic_states(self) -> tuple[Tensor, ...]:
+        memory = self._critic_memory()
+        return () if memory is None else memory.states
+
+    def _next_memories(self, result: dict[str, Any]) -> list[tuple[Memory, tuple[Tensor, ...]]]:
+        """Each memory and its states after the step, the critic's last."""
+        memories = [] if self.memory is None else [(self.memory, result["rnn_states"])]
+        if self.central_value is not None and self.central_value.memory is not None:
+            after = self.central_value.step(self.obs["states"])
+            memories.append((self.central_value.memory, after))
+        return memories
+
     def _store_inputs(self, t: int) -> None:
-        """What the policy acts on in step t."""
+        """What the policy and a central value act on in step t."""
         r = self.buffers
-        r.obs[:, t] = self.obs["obs"]
+        nested(lambda buffer, x: buffer[:, t].copy_(x), r.obs, self.obs["obs"])
         if r.states is not None:
-            r.states[:, t] = self.obs["states"]
+            nested(lambda buffer, x: buffer[:, t].copy_(x), r.states, self.obs["states"])
         if r.action_masks is not None:
             r.action_masks[:, t] = self.vec_env.get_action_masks()
-        if self.is_rnn:
-            r.begins[:, t] = self.begins
-            if t % self.config.seq_length == 0:
-                for stored, state in zip(r.rnn_states, self.rnn_states, strict=True):
-                    stored[:, :, t // self.config.seq_length] = state
+        if self.memory is not None:
+            self.memory.store(t)
+        if self.central_value is not None and self.central_value.memory is not None:
+            self.central_value.memory.store(t)
 
-    def _bootstrap_time_outs(self, t: int, result: dict[str, Any], infos: dict[str, Any]) -> None:
-        """Add to the reward of step t what a time-out is worth, or keep what it takes to do so."""
-        r, c = self.buffers, self.config
-        if c.value_bootstrap is True:  # RL Games' rule: the value before the step
-            r.rewards[:, t] += c.gamma * result["values"] * r.truncated[:, t, None]
-        elif r.terminal_obs is not None:
-            r.terminal_obs[:, t] = infos["terminal"]["obs"]
-            if r.terminal_states is not None:
-                r.terminal_states[:, t] = infos["terminal"]["states"]
-        elif c.value_bootstrap == "reached":  # a recurrent value needs the state of this step
-            values = self.get_values(infos["terminal"], result["rnn_states"])
-            r.rewards[:, t] += c.gamma * values * r.truncated[:, t, None]
-
-    def _end_episodes(self, result: dict[str, Any], done: Tensor) -> None:
-        """Carry the recurrent state on, zero where a new episode begins."""
-        if not self.is_rnn:
-            return
-        forget = self.config.zero_rnn_on_done
-        alive = 1.0 - done[None, :, None] if forget else torch.ones_like(done)[None, :, None]
-        for own, after in zip(self.rnn_states, result["rnn_states"], strict=True):
-            own.copy_(after * alive)
-        self.begins.copy_(done)
-
-    def _check_sequences(self) -> None:
-        c = self.config
-        for name, size in (
-            ("horizon_length", c.horizon_length),
-            ("minibatch", self.minibatch_size),
-        ):
-            if size % c.seq_length:
-                raise PhalanxError(
-                    f"params.config.seq_length {c.seq_length} does not divide the {name} of {size},"
-                    " which a recurrent network needs"
-                )
+    def _store_reached(
+        self, t: int, reached: dict[str, Any], memories: list[tuple[Memory, tuple[Tensor, ...]]]
+    ) -> None:
+        """What time-outs bootstrap from; `evaluate` values it, unless that takes the recurrent
+        state of this step."""
+        r = self.buffers
+        if r.reached is not None:
+            seen = self._seen_by_critic(reached)
+            nested(lambda buffer, x: buffer[:, t].copy_(x), r.reached, seen)
+        elif r.reached_values is not None:
+            r.reached_values[:, t] = self.get_values(reached, memories[-1][1])
 
     def env_step(self, actions: Tensor) -> Any:
         return super().env_step(self.preprocess_actions(actions))
@@ -337,6 +362,17 @@ class A2CAgent(Agent):
             faster = (self.lr * 1.5).clamp(max=c.max_lr)
             lr = torch.where(kl > 2.0 * c.kl_threshold, slower, self.lr)
             self.lr.copy_(torch.where(kl < 0.5 * c.kl_threshold, faster, lr))
+
+    @contextlib.contextmanager
+    def _threads_of_rollout(self) -> Iterator[None]:
+        """On a CPU, one thread for small networks: waking another costs more than it saves."""
+        threads, weights = torch.get_num_threads(), sum(p.numel() for p in self.model.parameters())
+        small = self.device.type == "cpu" and self.num_actors * weights < PRODUCTS_WORTH_A_THREAD
+        torch.set_num_threads(1 if small else threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     def _schedule_by_epoch(self) -> None:
         c = self.config
@@ -358,46 +394,34 @@ class A2CAgent(Agent):
         n, t, device = self.num_actors, self.horizon_length, self.device
         c, env, space = self.config, self.vec_env, self.vec_env.action_space
         r = self.rollout = Rollout(n, t, getattr(env, "value_size", 1), device)
-        r.obs = r.zeros(*env.observation_space.shape)
+        r.obs = r.observations(env.observation_space)
         if isinstance(space, Box):
             r.actions = r.zeros(*space.shape)
         else:
             width = (len(space.nvec),) if isinstance(space, MultiDiscrete) else ()
             r.actions = r.zeros(*width, dtype=torch.long)
         r.policy = {name: r.zeros(*shape) for name, shape in self.policy_fields().items()}
-        reached = c.value_bootstrap == "reached"
-        if reached and (not self.is_rnn or self.central_value is not None):
-            r.terminal_obs = torch.zeros_like(r.obs)
         if self.central_value is not None:
-            r.states = r.zeros(*env.state_space.shape)
-            r.terminal_states = torch.zeros_like(r.states) if reached else None
+            r.states = r.observations(env.state_space)
+        if c.value_bootstrap == "reached":
+            r.reached_values = torch.zeros_like(r.values)
+            if self._critic_memory() is None:
+                seen = env.observation_space if self.central_value is None else env.state_space
+                r.reached = r.observations(seen)
         if c.use_action_masks:
             r.action_masks = r.zeros(env.get_action_masks().shape[1], dtype=torch.bool)
-        if self.is_rnn:
-            self.rnn_states = self.model.a2c_network.get_default_rnn_state(n, device)
-            self.begins = torch.ones(n, device=device)
-            r.rnn_states = tuple(
-                torch.zeros(s.shape[0], n, t // c.seq_length, s.shape[2], device=device)
-                for s in self.rnn_states
-            )
         self.episodes = EpisodeSums(n, t, device)
         self.losses = torch.zeros(len(LOSSES), device=device)
         self.kl = torch.zeros((), device=device)
-        flat = {k: v.flatten(0, 1) for k, v in r.policy.items()}
-        self.dataset = {
-            "obs": r.obs.flatten(0, 1),
-            "actions": r.actions.flatten(0, 1),
+        batch: dict[str, Any] = {"obs": r.obs, "actions": r.actions, **r.policy}
+        batch |= {"states": r.states, "action_masks": r.action_masks}
+        batch = {k: v for k, v in batch.items() if v is not None}
+        self.dataset: dict[str, Any] = {
+            **nested(lambda x: x.flatten(0, 1), batch),
             "old_values": torch.zeros_like(r.values).flatten(0, 1),
             "returns": torch.zeros_like(r.values).flatten(0, 1),
             "advantages": torch.zeros(n * t, device=device),
-            **flat,
         }
-        for name in ("states", "action_masks"):
-            buffer = getattr(r, name)
-            if buffer is not None:
-                self.dataset[name] = buffer.flatten(0, 1)
-        if self.is_rnn and c.zero_rnn_on_done:
-            self.dataset["episode_begins"] = r.begins.flatten(0, 1)
 
     @property
     def buffers(self) -> Rollout:
@@ -438,18 +462,25 @@ class A2CAgent(Agent):
 
     def extra_state(self) -> dict[str, Any]:
         state: dict[str, Any] = {"lr": self.lr, "running": self.episodes.running}
-        if self.is_rnn:
-            state |= {"rnn_states": list(self.rnn_states), "begins": self.begins}
+        state |= {name: part.state_dict() for name, part in self._extra_parts().items()}
         return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.lr.copy_(state["lr"])
         self.episodes.running.copy_(state["running"])
-        if self.is_rnn:
-            self.begins.copy_(state["begins"])
-            for own, saved in zip(self.rnn_states, state["rnn_states"], strict=True):
-                own.copy_(saved)
+        for name, part in self._extra_parts().items():
+            part.load_state_dict(state[name])
         self.obs = self.vec_env.observations
+
+    def _extra_parts(self) -> dict[str, Any]:
+        """What only continuing a run needs, apart from the weights."""
+        central = None if self.central_value is None else self.central_value.memory
+        parts = {
+            "memory": self.memory,
+            "central_memory": central,
+            "advantage_mean_std": self.advantage_mean_std,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
 
     def get_full_state_weights(self) -> dict[str, Any]:
         state = super().get_full_state_weights()

@@ -4,45 +4,109 @@ Buffers are (N, T, ...), environment first, so that flattening them to (N * T, .
 RL Games' order: a minibatch holds whole trajectories of neighbouring environments.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from phalanx.rl.config import RewardShaper
+from phalanx.rl.config import PPOConfig, RewardShaper
+from phalanx.rl.nested import nested
+from phalanx.spaces import ObservationSpace, boxes
 
 
 class Rollout:
     """Buffers of T steps of N environments, allocated once; those not needed are None or empty.
 
-    obs (N, T, *shape): what was acted on; states: what a central value saw with it; terminal_*:
-    what each step reached before a reset, where time-outs bootstrap from there.
+    obs: what was acted on, (N, T, *shape) or a dictionary of such; states: what a central value
+    saw with it. reached: what each step reached before a reset, as the critic sees it, and
+    reached_values (N, T, V) what that is worth, where time-outs bootstrap from there.
     actions, rewards (N, T, V) shaped, values (N, T, V) in reward units, last_values (N, V).
-    dones, truncated (N, T): 1.0 where the episode ended, or timed out, with the step; begins
-    (N, T): where it began with the step. action_masks (N, T, n) bool.
-    policy: what else the model said of each action, by name, (N, T, ...).
-    rnn_states: the recurrent state at the start of every sequence, each (L, N, T / seq_length, U).
+    dones, truncated (N, T): 1.0 where the episode ended, or timed out, with the step.
+    action_masks (N, T, n) bool. policy: what else the losses need of the policy that acted, by
+    name, (N, T, ...).
     """
 
     def __init__(self, num_envs: int, horizon: int, value_size: int, device: torch.device) -> None:
         self._sizes = (num_envs, horizon)
         self._device = device
-        self.obs = self.actions = torch.empty(0)
-        self.terminal_obs: Tensor | None = None
-        self.states: Tensor | None = None
-        self.terminal_states: Tensor | None = None
+        self.obs: Any = torch.empty(0)
+        self.states: Any = None
+        self.reached: Any = None
+        self.reached_values: Tensor | None = None
+        self.actions = torch.empty(0)
         self.action_masks: Tensor | None = None
         self.policy: dict[str, Tensor] = {}
-        self.rnn_states: tuple[Tensor, ...] = ()
         self.rewards = self.zeros(value_size)
         self.values = self.zeros(value_size)
         self.advantages = self.zeros(value_size)
         self.last_values = torch.zeros(num_envs, value_size, device=device)
         self.dones = self.zeros()
         self.truncated = self.zeros()
-        self.begins = self.zeros()
 
     def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """A buffer (N, T, *shape)."""
         return torch.zeros(*self._sizes, *shape, dtype=dtype, device=self._device)
+
+    def observations(self, space: ObservationSpace) -> Any:
+        """A buffer for observations of that space."""
+        return nested(lambda box: self.zeros(*box.shape), boxes(space))
+
+
+class Memory:
+    """The state of a recurrent network: as the rollout goes on, and where its sequences start.
+
+    states: a tuple of (L, N, U); begins (N,): 1.0 where the next step is the first of an episode.
+    Sequences are `seq_length` steps of one environment, in the order of the flattened batch.
+    """
+
+    def __init__(
+        self, network: Any, num_envs: int, config: PPOConfig, device: torch.device
+    ) -> None:
+        self.seq_length = config.seq_length
+        self.forgets = config.zero_rnn_on_done
+        self.states: tuple[Tensor, ...] = network.get_default_rnn_state(num_envs, device)
+        self.begins = torch.ones(num_envs, device=device)
+        self._begins = torch.ones(num_envs, config.horizon_length, device=device)
+        sequences = config.horizon_length // config.seq_length
+        self._starts = tuple(
+            torch.zeros(s.shape[0], num_envs, sequences, s.shape[2], device=device)
+            for s in self.states
+        )
+
+    def store(self, t: int) -> None:
+        """What step t starts from."""
+        self._begins[:, t] = self.begins
+        if t % self.seq_length == 0:
+            for start, state in zip(self._starts, self.states, strict=True):
+                start[:, :, t // self.seq_length] = state
+
+    def advance(self, states: tuple[Tensor, ...], done: Tensor) -> None:
+        """Take over the states after a step, zero where the episode ended, done (N,) 1.0 or 0.0."""
+        alive = 1.0 - done[None, :, None] if self.forgets else torch.ones_like(done)[None, :, None]
+        for own, after in zip(self.states, states, strict=True):
+            own.copy_(after * alive)
+        self.begins.copy_(done)
+
+    def inputs(self, rows: slice) -> dict[str, Any]:
+        """What a network needs beside samples `rows` of the flattened batch, whole sequences."""
+        sequences = slice(rows.start // self.seq_length, rows.stop // self.seq_length)
+        inputs: dict[str, Any] = {
+            "rnn_states": tuple(s.flatten(1, 2)[:, sequences] for s in self._starts),
+            "seq_length": self.seq_length,
+        }
+        if self.forgets:
+            inputs["episode_begins"] = self._begins.flatten()[rows]
+        return inputs
+
+    def state_dict(self) -> dict[str, Any]:
+        """What continuing takes."""
+        return {"rnn_states": list(self.states), "begins": self.begins}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.begins.copy_(state["begins"])
+        for own, saved in zip(self.states, state["rnn_states"], strict=True):
+            own.copy_(saved)
 
 
 def gae(
@@ -86,9 +150,14 @@ class EpisodeSums:
 
     def __init__(self, num_envs: int, horizon: int, device: torch.device) -> None:
         self.running = torch.zeros(num_envs, 4, device=device)
-        self.running[:, 3] = 1.0
+        self.restart()
         self.finished = torch.zeros(horizon, 4, device=device)
         self._keep_count = torch.tensor([0.0, 0.0, 0.0, 1.0], device=device)
+
+    def restart(self) -> None:
+        """New episodes everywhere."""
+        self.running.zero_()
+        self.running[:, 3] = 1.0
 
     def add(self, t: int, reward: Tensor, shaped: Tensor, done: Tensor) -> None:
         """Step t of the rollout; all (N,), done 1.0 or 0.0."""

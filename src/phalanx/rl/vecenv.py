@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.rl.nested import nested
 from phalanx.spaces import ActionSpace, ObservationSpace
 
 
@@ -27,15 +28,15 @@ class VecEnv(Protocol):
     action_space: ActionSpace
 
     @property
-    def observations(self) -> dict[str, Tensor]:
+    def observations(self) -> dict[str, Any]:
         """What `reset` or `step` returned last."""
 
-    def reset(self) -> dict[str, Tensor]:
-        """Start everywhere; {"obs": (N, *observation_space.shape)}."""
+    def reset(self) -> dict[str, Any]:
+        """Start everywhere; {"obs": (N, *observation_space.shape)}, or a dictionary of such."""
 
     def step(
         self, actions: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+    ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor, dict[str, Any]]:
         """Observations to act on next, reward (N,), terminated (N,), truncated (N,), infos.
         infos["terminal"] holds the observations that were reached, before any reset."""
 
@@ -97,21 +98,22 @@ class OnDevice:
         return getattr(self.env, name)
 
     @property
-    def observations(self) -> dict[str, Tensor]:
+    def observations(self) -> dict[str, Any]:
         """What `reset` or `step` returned last."""
         return self._moved(self.env.observations)
 
-    def reset(self) -> dict[str, Tensor]:
+    def reset(self) -> dict[str, Any]:
         """See `VecEnv.reset`."""
         return self._moved(self.env.reset())
 
     def step(
         self, actions: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+    ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor, dict[str, Any]]:
         """See `VecEnv.step`."""
         obs, reward, terminated, truncated, infos = self.env.step(actions.to(self.env.device))
         flags = (x.to(self.device) for x in (reward, terminated, truncated))
         return self._moved(obs), *flags, {"terminal": self._moved(infos["terminal"])}  # type: ignore[return-value]
 
-    def _moved(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {k: v.to(self.device) for k, v in obs.items()}
+    def _moved(self, obs: dict[str, Any]) -> dict[str, Any]:
+        moved: dict[str, Any] = nested(lambda x: x.to(self.device), obs)
+        return moved
