@@ -180,7 +180,7 @@ def train(run: str, trainer: str, seed: int, out: Path, frames: int | None) -> N
     torch.set_num_threads(1)
     env_id, recipe, _ = RUNS[run]
     params = json.loads(json.dumps(recipe))
-    params["seed"] = seed
+    params |= {"seed": seed, "torch_threads": 1}
     c = params["config"]
     per_epoch = c["num_actors"] * c.get("horizon_length", c.get("num_steps_per_episode"))
     if frames:

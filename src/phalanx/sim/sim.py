@@ -91,6 +91,9 @@ class Sim:
         self.divergences = torch.zeros(len(_WATCHED) + 1, dtype=torch.long, device=self.device)
         """Environments lost so far, by first bad quantity: ctrl, qpos, qvel, act, engine error."""
         self._watched = [self.engine.field(f) for f in _WATCHED]
+        widths = [v.flatten(1).shape[1] for v in self._watched]
+        owner = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
+        self._quantities = torch.nn.functional.one_hot(owner, len(widths)).float().to(self.device)
         self._all = torch.ones_like(self.diverged)
         self._actors = {a.name: Actor(self, a.name, a.fixed_base) for a in scene.actors.values()}
 
@@ -148,13 +151,14 @@ class Sim:
     def step(self) -> None:
         """Advance every environment by `dt` and mark those that diverged."""
         self.engine.step(self.substeps)
-        bad = [~(v.abs() <= mujoco.mjMAXVAL).flatten(1).all(1) for v in self._watched]
-        bad.append(self.engine.failed)
-        first = torch.zeros_like(self.diverged)
-        for k, this in enumerate(bad):
-            self.divergences[k] += (this & ~first).sum()
-            first |= this
-        self.diverged.copy_(first)
+        state = torch.cat([v.flatten(1) for v in self._watched], 1)
+        bad = ~(state.abs() <= mujoco.mjMAXVAL)
+        torch.logical_or(bad.any(1), self.engine.failed, out=self.diverged)
+        if self.device.type == "cpu" and not self.diverged.any():
+            return  # on a GPU it would take a wait to know
+        named = torch.cat([bad.float() @ self._quantities > 0, self.engine.failed[:, None]], 1)
+        first = named & (named.cumsum(1) == 1)
+        self.divergences += first.sum(0)
 
     def forward(self, mask: Tensor | None = None) -> None:
         """Make derived fields current after a state write; mask (N,) bool, None for all."""
