@@ -1,5 +1,7 @@
 """An environment without chance, behind Phalanx' interface and behind RL Games'."""
 
+import math
+
 import gymnasium
 import numpy as np
 import torch
@@ -8,26 +10,54 @@ from rl_games.common import vecenv as their_vecenv
 from rl_games.common.ivecenv import IVecEnv
 
 from phalanx.rl import Runner, vecenv
-from phalanx.spaces import Box, Discrete
+from phalanx.spaces import Box, Discrete, MultiDiscrete
 
 N = 16
+IMAGE = (6, 8, 2)  # not square, so that a height taken for a width shows
+SEVERAL = (3, 2)
 
 
 class Clockwork:
-    """x' = x + 0.1 a, reward -|x'|^2; terminations and time-outs come by the clock."""
+    """x' = x + 0.1 a, reward -|x'|^2; terminations and time-outs come by the clock.
+
+    `actions` is continuous (to +-high), discrete or several. With `image` it is seen as one; with
+    `states` a critic may see the clock. `played` keeps the actions.
+    """
 
     num_envs = N
     device = torch.device("cpu")
-    observation_space = Box((3,))
 
-    def __init__(self, high: float = 1.0, discrete: bool = False) -> None:
-        self.action_space = Discrete(3) if discrete else Box((2,), -high, high)
+    def __init__(
+        self,
+        high: float = 1.0,
+        actions: str = "continuous",
+        image: bool = False,
+        states: bool = False,
+    ) -> None:
+        spaces = {
+            "continuous": Box((2,), -high, high),
+            "discrete": Discrete(3),
+            "several": MultiDiscrete(SEVERAL),
+        }
+        self.action_space = spaces[actions]
+        self.observation_space = Box(IMAGE if image else (3,))
+        self.state_space = Box((4,)) if states else None
         self.start = torch.linspace(-1, 1, N * 3).reshape(N, 3)
+        self.played = []
         self.reset()
 
     @property
     def observations(self):
-        return {"obs": self.x}
+        return self.see(self.x)
+
+    def see(self, x):
+        seen = x
+        if len(self.observation_space.shape) == 3:
+            pixels = torch.arange(3 * math.prod(IMAGE)).reshape(3, -1).sin()
+            seen = torch.sin(x @ pixels).reshape(N, *IMAGE)
+        if self.state_space is None:
+            return {"obs": seen}
+        return {"obs": seen, "states": torch.cat([x, torch.full((N, 1), self.t % 5.0)], 1)}
 
     def reset(self):
         self.t = 0
@@ -35,8 +65,11 @@ class Clockwork:
         return self.observations
 
     def step(self, actions):
+        self.played.append(actions.clone())
         if isinstance(self.action_space, Discrete):
             actions = torch.stack([actions - 1.0, 1.0 - actions], 1)
+        elif isinstance(self.action_space, MultiDiscrete):
+            actions = actions - 0.5
         self.t += 1
         x = self.x.clone()
         x[:, :2] += 0.1 * actions
@@ -46,7 +79,7 @@ class Clockwork:
         truncated = (clock % 7 == 0) & ~terminated
         self.x = torch.where((terminated | truncated)[:, None], self.start, x)
         reward = -x.square().sum(-1)
-        return self.observations, reward, terminated, truncated, {"terminal": {"obs": x}}
+        return self.observations, reward, terminated, truncated, {"terminal": self.see(x)}
 
     def state_dict(self):
         return {"t": self.t, "x": self.x.clone()}
@@ -58,25 +91,35 @@ class Clockwork:
 class Theirs(IVecEnv):
     """The same behind RL Games' interface."""
 
-    def __init__(self, high: float = 1.0) -> None:
-        self.env = Clockwork(high)
+    def __init__(self, **options) -> None:
+        self.env = Clockwork(**options)
 
     def reset(self):
-        return self.env.reset()["obs"]
+        return self.env.reset()
 
     def step(self, actions):
         obs, reward, terminated, truncated, _ = self.env.step(actions)
-        return obs["obs"], reward, terminated | truncated, {"time_outs": truncated}
+        return obs, reward, terminated | truncated, {"time_outs": truncated}
 
     def get_number_of_agents(self):
         return 1
 
     def get_env_info(self):
-        high = self.env.action_space.high
-        return {
-            "observation_space": gymnasium.spaces.Box(-np.inf, np.inf, (3,)),
-            "action_space": gymnasium.spaces.Box(-high, high, (2,)),
+        env, spaces = self.env, gymnasium.spaces
+        actions = env.action_space
+        if isinstance(actions, Box):
+            actions = spaces.Box(actions.low, actions.high, actions.shape)
+        elif isinstance(actions, Discrete):
+            actions = spaces.Discrete(actions.n)
+        else:
+            actions = spaces.Tuple([spaces.Discrete(n) for n in actions.nvec])
+        info = {
+            "observation_space": spaces.Box(-np.inf, np.inf, env.observation_space.shape),
+            "action_space": actions,
         }
+        if env.state_space is not None:
+            info["state_space"] = spaces.Box(-np.inf, np.inf, env.state_space.shape)
+        return info
 
 
 vecenv.register("clockwork", lambda name, num_envs, device, **options: Clockwork(**options))

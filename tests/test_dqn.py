@@ -25,7 +25,7 @@ def parameters(folder, name="ours", network=(), **changes):
     config = {
         "name": "t",
         "env_name": "clockwork",
-        "env_config": {"discrete": True},
+        "env_config": {"actions": "discrete"},
         "gamma": 0.5,
         "batch_size": 32,
         "replay_buffer_size": 20 * N,

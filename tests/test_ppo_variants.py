@@ -287,7 +287,7 @@ def test_residual_network_sees(tmp_path):
     "mlp",
     [
         {"mlp": {"units": [32, 32], "d2rl": True}, "normalization": "layer_norm"},
-        {"mlp": {"units": [32, 32]}, "normalization": "batch_norm"},
+        {"mlp": {"units": [32, 32], "normalization": "batch_norm"}},
         {"mlp": {"units": [32], "initializer": {"name": "orthogonal_initializer", "gain": 1.4}}},
         {"mlp": {"units": [32], "initializer": {"name": "variance_scaling_initializer"}}},
     ],

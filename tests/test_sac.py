@@ -189,7 +189,7 @@ def test_the_temperature_steers_towards_the_target_entropy(tmp_path):
 
 def test_discrete_actions_are_refused_with_a_sentence(tmp_path):
     params = parameters(tmp_path)
-    params["config"]["env_config"] = {"discrete": True}
+    params["config"]["env_config"] = {"actions": "discrete"}
     with pytest.raises(PhalanxError, match="for discrete actions take dqn"):
         make_agent(params)
 

@@ -65,6 +65,8 @@ class MLPConfig:
     """Of every linear layer's weights, the heads' included; biases start at zero."""
     d2rl: bool = False
     """Every layer after the first also sees the input. Source: arXiv:2010.09163."""
+    normalization: Normalization = None
+    """After every activation; RL Games' `network.normalization` leaves plain MLPs without."""
     regularizer: Any = None
     """Has no effect, as in RL Games."""
 
@@ -139,7 +141,9 @@ def initialize(weight: Tensor, config: dict[str, Any]) -> None:
 
 
 def mlp(width: int, config: MLPConfig, normalization: Normalization = None) -> nn.Module:
-    """A perceptron on `width` inputs: linear, activation, normalisation, layer by layer."""
+    """A perceptron on `width` inputs: linear, activation, normalisation, layer by layer; the
+    normalisation is its config's own, or else `normalization`."""
+    normalization = config.normalization or normalization
     if config.d2rl:
         return D2RL(width, config, normalization)
     layers: list[nn.Module] = []
@@ -217,15 +221,19 @@ class CoordConv2d(nn.Conv2d):
 
 
 class SpatialSoftArgmax(nn.Module):
-    """(B, C, H, W) to the expected pixel place of each channel, (B, 2C) in [-1, 1].
-    Source: arXiv:1504.00702."""
+    """(B, C, H, W) to the expected pixel place of each channel, (row, column) in [-1, 1], (B, 2C).
+
+    RL Games reads the H by W weights as if they were W by H, which moves pixels about unless the
+    image is square; its checkpoints have learnt to live with it.
+    Source: arXiv:1504.00702.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        weight = x.flatten(2).softmax(-1).view(b, c, h, w)
-        columns = (weight.sum(2) * torch.linspace(-1, 1, w, device=x.device)).sum(-1)
-        rows = (weight.sum(3) * torch.linspace(-1, 1, h, device=x.device)).sum(-1)
-        return torch.stack([columns, rows], -1).flatten(1)
+        weight = x.flatten(2).softmax(-1).view(b, c, w, h)
+        rows = (weight.sum(3) * torch.linspace(-1, 1, w, device=x.device)).sum(-1)
+        columns = (weight.sum(2) * torch.linspace(-1, 1, h, device=x.device)).sum(-1)
+        return torch.stack([rows, columns], -1).flatten(1)
 
 
 class LayerNorm2d(nn.Module):

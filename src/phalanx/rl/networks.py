@@ -61,7 +61,7 @@ class ActorCriticConfig:
     separate: bool = False
     """The critic has a trunk of its own."""
     normalization: Normalization = None
-    """After every activation of MLP and CNN. RL Games 1.6 leaves plain MLPs without."""
+    """In the CNN and in a d2rl MLP; a plain MLP has its own `mlp.normalization`."""
     value_activation: str = "None"
     central_value: bool = False
     """A critic alone: it has no actions."""
@@ -130,17 +130,12 @@ class ActorCritic(nn.Module):
         into_mlp = width
         if rnn and rnn.before_mlp:
             into_mlp = rnn.units + (width if rnn.concat_output else 0)
-        self.add_module(self.mlp_name, mlp(into_mlp, config.mlp, config.normalization))
-        self.critic_mlp: nn.Module = nn.Sequential()
-        if self.separate:
-            self.critic_mlp = mlp(into_mlp, config.mlp, config.normalization)
         out = config.mlp.units[-1] if config.mlp.units else into_mlp
-        if rnn:
-            into_rnn = width
-            if not rnn.before_mlp:
-                into_rnn = out + (width if rnn.concat_input else 0)
-                out = rnn.units + (width if rnn.concat_output else 0)
-            self._build_rnn(into_rnn, rnn)
+        into_rnn = width
+        if rnn and not rnn.before_mlp:
+            into_rnn = out + (width if rnn.concat_input else 0)
+            out = rnn.units + (width if rnn.concat_output else 0)
+        self._build_trunk(into_mlp, into_rnn)
         self.value = nn.Linear(out, value_size)
         self.value_act = activation(config.value_activation)
         if space.continuous:
@@ -280,7 +275,23 @@ class ActorCritic(nn.Module):
         assert self.config.cnn is not None
         return cnn(shape[0], self.config.cnn, self.config.normalization)
 
-    def _build_rnn(self, width: int, rnn: RNNConfig) -> None:
+    def _build_trunk(self, into_mlp: int, into_rnn: int) -> None:
+        """The MLP before the RNN, whichever comes first in a forward pass: RL Games' order."""
+        self._build_mlp(into_mlp)
+        self._build_rnn(into_rnn)
+
+    def _build_mlp(self, width: int) -> None:
+        config = self.config
+        normalization = config.normalization if config.mlp.d2rl else None
+        self.add_module(self.mlp_name, mlp(width, config.mlp, normalization))
+        self.critic_mlp: nn.Module = nn.Sequential()
+        if self.separate:
+            self.critic_mlp = mlp(width, config.mlp, normalization)
+
+    def _build_rnn(self, width: int) -> None:
+        rnn = self.config.rnn
+        if rnn is None:
+            return
         names = ("a_", "c_") if self.separate else ("",)
         for name in names:
             setattr(self, f"{name}rnn", Recurrent(width, rnn))
@@ -342,7 +353,12 @@ class ResnetActorCritic(ActorCritic):
         for depth in self.config.cnn.conv_depths:
             blocks.append(ImpalaBlock(channels, depth))
             channels = depth
-        return nn.Sequential(*blocks, nn.Flatten(), activation(self.config.cnn.activation))
+        # RL Games applies the MLP's activation to what the last block gives, not the CNN's.
+        return nn.Sequential(*blocks, nn.Flatten(), activation(self.config.mlp.activation))
+
+    def _build_trunk(self, into_mlp: int, into_rnn: int) -> None:
+        self._build_rnn(into_rnn)
+        self._build_mlp(into_mlp)
 
     def _initialize(self) -> None:
         super()._initialize()

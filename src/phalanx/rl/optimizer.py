@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from phalanx.errors import PhalanxError
+
 
 def adam(parameters: Any, lr: float, device: torch.device, **options: Any) -> torch.optim.Adam:
     """Adam that a CUDA graph can hold: its learning rate, `param_groups[0]["lr"]`, is a tensor that
@@ -26,7 +28,16 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take back `state`, keeping the optimiser's own flags and the address of its learning rate."""
+    """Take back `state`, keeping the optimiser's own flags and the address of its learning rate.
+    Raises PhalanxError for moments of other parameters: fused Adam would write past their end."""
+    own_shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
+    listed = sum(len(group["params"]) for group in state["param_groups"])
+    moments = state["state"].items()
+    if listed != len(own_shapes) or any(m["exp_avg"].shape != own_shapes[k] for k, m in moments):
+        raise PhalanxError(
+            "the checkpoint's optimiser state is of other parameters, or of these in another order;"
+            " use the task and train config it was made with, or remove `optimizer` from the file"
+        )
     flags = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     optimizer.load_state_dict(copy.deepcopy(state))  # it would keep these tensors
     for group, own in zip(optimizer.param_groups, flags, strict=True):
