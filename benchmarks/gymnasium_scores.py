@@ -1,12 +1,14 @@
 """Scores on Gymnasium's MuJoCo tasks, ours and RL Games' with the same configuration.
 
     uv run python benchmarks/gymnasium_scores.py run=hopper_ppo trainer=phalanx seed=0 out=FOLDER
-    uv run python benchmarks/gymnasium_scores.py summary=FOLDER out=FILE.json
+    uv run python benchmarks/gymnasium_scores.py summary=FOLDER out=FILE.json plot=FILE.png
 
-The first trains and writes one file with the return of every finished episode, counted by a
-wrapper around the environment that is the same for both trainers, so neither reports on itself.
-The second brings a folder of them together: the mean return of the last 100 training episodes
-(actions sampled, as CleanRL reports), and a curve.
+Further options of a run change its configuration (num_actors=4 horizon_length=512), frames=N ends
+it sooner, and shuffle=true lets Phalanx draw minibatches of shuffled samples, as CleanRL does and
+RL Games does not. The first trains and writes one file with the return of every finished episode,
+counted by a wrapper around the environment that is the same for both trainers, so neither reports
+on itself. The second brings a folder of them together: the mean return of the last 100 training
+episodes (actions sampled, as CleanRL reports), and a curve; the picture needs matplotlib.
 """
 
 import importlib.metadata
@@ -20,8 +22,8 @@ import gymnasium
 import numpy as np
 import torch
 
-from phalanx.cli.result import git_commit, versions
-from phalanx.rl import Runner, vecenv
+from phalanx.cli.result import device_name, git_commit, versions
+from phalanx.rl import A2CAgent, Runner, vecenv
 from phalanx.rl.gymnasium_env import GymnasiumEnv
 from phalanx.rl.gymnasium_env import make as make_gymnasium
 
@@ -130,9 +132,20 @@ class Returns(gymnasium.Wrapper):
         return obs, reward, terminated, truncated, info
 
 
+class ShuffledAgent(A2CAgent):
+    """Minibatches of samples drawn from all environments and steps."""
+
+    def minibatch(self, i: int) -> dict:
+        if i == 0:
+            self.order = torch.randperm(self.batch_size)
+        rows = self.order[i * self.minibatch_size : (i + 1) * self.minibatch_size]
+        return {k: v[rows] for k, v in self.dataset.items()}
+
+
 def train_phalanx(params: dict, make) -> None:
     vecenv.register("logged", lambda num_envs=None, **kwargs: make(num_envs))
     runner = Runner()
+    runner.algo_factory.register_builder("shuffled", lambda **kwargs: ShuffledAgent(**kwargs))
     runner.load({"params": params})
     runner.run({"train": True})
 
@@ -176,12 +189,21 @@ def train_rl_games(params: dict, make) -> None:
     runner.run({"train": True, "play": False})
 
 
-def train(run: str, trainer: str, seed: int, out: Path, frames: int | None) -> None:
+def train(
+    run: str, trainer: str, seed: int, out: Path, frames: int | None, shuffle: bool, changes: dict
+) -> None:
     torch.set_num_threads(1)
     env_id, recipe, _ = RUNS[run]
     params = json.loads(json.dumps(recipe))
     params |= {"seed": seed, "torch_threads": 1}
     c = params["config"]
+    unknown = set(changes) - set(c)
+    if unknown:
+        sys.exit(f"{run} has no option {', '.join(unknown)}; it has {', '.join(c)}")
+    c |= changes
+    if shuffle:
+        params["algo"] = {"name": "shuffled"}
+        changes = {"shuffle": True, **changes}
     per_epoch = c["num_actors"] * c.get("horizon_length", c.get("num_steps_per_episode"))
     if frames:
         c["max_epochs"] = -(-frames // per_epoch)
@@ -208,20 +230,23 @@ def train(run: str, trainer: str, seed: int, out: Path, frames: int | None) -> N
     del c["train_dir"], c["full_experiment_name"]
     result = {
         "command": "benchmarks/gymnasium_scores.py " + " ".join(sys.argv[1:]),
-        "run": run,
+        "run": " ".join([run, *(f"{k}={json.dumps(v)}" for k, v in changes.items())]),
         "env": env_id,
         "trainer": trainer,
         "seed": seed,
         "frames": c["max_epochs"] * per_epoch,
         "wall_s": round(wall, 1),
         "date": time.strftime("%Y-%m-%d"),
+        "device": device_name(torch.device("cpu")),
         "git_commit": git_commit(),
+        "versions": versions()
+        | {p: importlib.metadata.version(p) for p in ("gymnasium", "rl-games")},
         "params": params,
         # environments advance together: frames of all of them
         "episodes": [(frame * n, ret, length) for frame, ret, length in log],
     }
     out.mkdir(parents=True, exist_ok=True)
-    file = out / f"{run}-{trainer}-{seed}.json"
+    file = out / f"{result['run'].replace(' ', '_')}-{trainer}-{seed}.json"
     file.write_text(json.dumps(result) + "\n")
     print(f"{file}: {score(result):.0f} after {result['frames']} frames in {wall:.0f} s")
 
@@ -232,8 +257,29 @@ def score(result: dict, frame: float = float("inf")) -> float:
     return float(np.mean(returns[-100:])) if returns else float("nan")
 
 
-def summarize(folder: Path, out: Path) -> None:
-    """One file with the scores and a curve of 25 points for every run."""
+def draw(runs: dict, file: Path) -> None:
+    """Every seed's curve, one picture for each configuration that both trainers ran."""
+    from matplotlib import pyplot
+
+    shared = {name: run for name, run in runs.items() if len(run["trainers"]) > 1}
+    figure, axes = pyplot.subplots(1, len(shared), figsize=(4.5 * len(shared), 3.5))
+    for axis, (name, run) in zip(np.atleast_1d(axes), shared.items(), strict=True):
+        for trainer, colour in (("phalanx", "tab:blue"), ("rl_games", "tab:orange")):
+            for k, seed in enumerate(run["trainers"].get(trainer, [])):
+                label = None if k else {"rl_games": "RL Games 1.6.5"}.get(trainer, "Phalanx")
+                axis.plot(*zip(*seed["curve"], strict=True), color=colour, alpha=0.8, label=label)
+        for source, published in run["published"].items():
+            axis.axhline(published, color="grey", linestyle=":", label=source.split()[0])
+        axis.set_title(f"{run['env']}, {name.split('_')[1].upper()}")
+        axis.set_xlabel("frames")
+        axis.set_ylabel("return of the last 100 episodes")
+        axis.legend()
+    figure.tight_layout()
+    figure.savefig(file, dpi=90)
+
+
+def summarize(folder: Path, out: Path, plot: str | None) -> None:
+    """One file with the scores and a curve of 20 points for every run."""
     results = [json.loads(f.read_text()) for f in sorted(folder.glob("*-*-*.json"))]
     runs: dict = {}
     for r in results:
@@ -242,18 +288,18 @@ def summarize(folder: Path, out: Path) -> None:
             {
                 "env": r["env"],
                 "frames": r["frames"],
-                "published": RUNS[r["run"]][2],
+                "published": RUNS[r["run"].split()[0]][2],
                 "params": {k: v for k, v in r["params"].items() if k != "seed"},
                 "trainers": {},
             },
         )
-        marks = np.linspace(0, r["frames"], 26)[1:]
+        marks = np.linspace(0, r["frames"], 21)[1:]
         run["trainers"].setdefault(r["trainer"], []).append(
             {
                 "seed": r["seed"],
                 "score": round(score(r), 1),
                 "wall_s": r["wall_s"],
-                "curve": [[round(m), round(score(r, m), 1)] for m in marks],
+                "curve": [[round(m), round(score(r, m))] for m in marks],
             }
         )
     for name, run in runs.items():
@@ -263,23 +309,26 @@ def summarize(folder: Path, out: Path) -> None:
     summary = {
         "command": "benchmarks/gymnasium_scores.py " + " ".join(sys.argv[1:]),
         "score": "mean return of the last 100 training episodes, actions sampled",
-        "device": "one CPU core a run",
-        "date": time.strftime("%Y-%m-%d"),
-        "git_commit": git_commit(),
-        "versions": versions()
-        | {p: importlib.metadata.version(p) for p in ("gymnasium", "rl-games")},
+        "device": results[0]["device"],
+        "date": results[0]["date"],
+        "versions": results[0]["versions"],
         "runs": runs,
     }
     out.write_text(json.dumps(summary, indent=1) + "\n")
+    if plot:
+        draw(runs, Path(plot))
 
 
 def main() -> None:
     options = dict(a.split("=", 1) for a in sys.argv[1:])
     if "summary" in options:
-        summarize(Path(options["summary"]), Path(options["out"]))
+        summarize(Path(options["summary"]), Path(options["out"]), options.get("plot"))
         return
-    frames = int(options["frames"]) if "frames" in options else None
-    train(options["run"], options["trainer"], int(options["seed"]), Path(options["out"]), frames)
+    run, trainer, seed, out = (options.pop(k) for k in ("run", "trainer", "seed", "out"))
+    frames = int(options.pop("frames", 0)) or None
+    shuffle = json.loads(options.pop("shuffle", "false"))
+    changes = {k: json.loads(v) for k, v in options.items()}
+    train(run, trainer, int(seed), Path(out), frames, shuffle, changes)
 
 
 if __name__ == "__main__":

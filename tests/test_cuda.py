@@ -75,7 +75,16 @@ def test_captured_rollout_leaves_no_stale_buffer(tmp_path):
         agent.update_epoch()
         agent.train_epoch()
     r = agent.buffers
-    poisoned = [r.obs, r.reached, r.reached_values, r.actions, r.rewards, r.values, r.dones, r.truncated]
+    poisoned = [
+        r.obs,
+        r.reached,
+        r.reached_values,
+        r.actions,
+        r.rewards,
+        r.values,
+        r.dones,
+        r.truncated,
+    ]
     poisoned += [*r.policy.values(), *agent.dataset.values(), r.advantages, r.last_values]
     for tensor in poisoned:
         tensor.fill_(float("inf"))

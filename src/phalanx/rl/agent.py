@@ -284,6 +284,7 @@ class Agent:
 
     def get_full_state_weights(self) -> dict[str, Any]:
         """RL Games' checkpoint layout, plus under `phalanx` what continuing bit for bit takes."""
+        self.init_tensors()
         generators = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_initialized():
             generators["cuda"] = torch.cuda.get_rng_state()

@@ -228,12 +228,9 @@ class A2CAgent(Agent):
         b_loss = self.bounds_loss(result)
         with torch.no_grad():
             self.losses.add_(torch.stack([a_loss, c_loss, entropy, b_loss]))
-        return (
-            a_loss
-            + self.critic_weight * c_loss
-            - self.entropy_coef * entropy
-            + (c.bounds_loss_coef or 0.0) * b_loss
-        )
+        loss = a_loss - self.entropy_coef * entropy + (c.bounds_loss_coef or 0.0) * b_loss
+        # A weight of zero would still let weight decay move the critic.
+        return loss + self.critic_weight * c_loss if self.critic_weight else loss
 
     # -- what distinguishes continuous actions ---------------------------------------------------
 
