@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from phalanx.errors import PhalanxError
-from phalanx.rl import Runner, vecenv
+from phalanx.rl import Runner, checkpoint, vecenv
 from phalanx.rl.layers import Recurrent, RNNConfig
 from phalanx.rl.networks import ActorCritic, read_config
 from phalanx.rl.normalize import MovingMeanStd
@@ -479,3 +479,35 @@ def test_sequences_that_do_not_divide_the_horizon_are_refused(tmp_path):
     config = configuration(tmp_path, {"rnn": rnn}, seq_length=5)
     with pytest.raises(PhalanxError, match=r"seq_length 5 does not divide .*horizon_length of 12"):
         train(Remember, config)
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("reward", "the rewards of 1 of 64 environments, first of environment 3, are not finite"),
+        ("obs", "the observations of 1 of 64 environments, first of environment 3,"),
+        ("nowhere", "rewards and observations are finite: try a lower learning rate"),
+    ],
+)
+def test_numbers_that_are_not_finite_end_it_with_a_sentence(tmp_path, where, expected):
+    class Broken(Quarters):
+        count = 0
+
+        def step(self, actions):
+            self.count += 1
+            obs, reward, *rest = super().step(actions)
+            if self.count == 20:
+                reward[3] += float("nan") if where == "reward" else 0.0
+                self.obs[3] += float("nan") if where == "obs" else 0.0
+            return obs, reward, *rest
+
+    wild = {"learning_rate": 1e30} if where == "nowhere" else {}
+    with pytest.raises(PhalanxError, match=expected):
+        train(Broken, configuration(tmp_path, {}, **wild))
+    weights = checkpoint.load(tmp_path / "x" / "nn" / "last_guess.pth")["model"]
+    assert all(v.isfinite().all() for v in weights.values())
+
+
+def test_without_ppo_the_plain_policy_gradient_learns(tmp_path):
+    _, played = train(Quarters, configuration(tmp_path, {}, ppo=False, mini_epochs=1))
+    assert played.mean_return > 0.9

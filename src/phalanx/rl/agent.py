@@ -5,6 +5,7 @@ on the buffers of `rollout.py`. Those three files are one whole iteration.
 """
 
 import copy
+import math
 import time
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +18,14 @@ from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint, registry, vecenv
 from phalanx.rl.config import AgentConfig
+from phalanx.rl.nested import nested
 from phalanx.rl.observer import AlgoObserver, watches_steps
 from phalanx.rl.optimizer import optimizer_state
 from phalanx.rl.rollout import Meter
 from phalanx.spaces import Box, Discrete
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
-FORMAT = 1
+FORMAT = 2
 """Of the `phalanx` section of a checkpoint; raised when what it holds changes."""
 ITERATIONS_BETWEEN_READS = {"cpu": 1, "cuda": 8}
 """Iterations between two reads of the device's statistics: each read waits for the device."""
@@ -188,6 +190,8 @@ class Agent:
             "rollout": self.batch_size / max(times["rollout"], 1e-9),
         }
         for (epoch, frame, _), row in zip(self._unread, rows, strict=True):
+            if not all(map(math.isfinite, row)):
+                raise PhalanxError(self._why_not_finite(epoch))
             self.total_time += seconds
             scalars = self.log_statistics(row)
             scalars["performance/step_inference_rl_update_fps"] = self.fps["total"]
@@ -202,6 +206,25 @@ class Agent:
         self._unread.clear()
         self._check_environments()
         self.observer.after_print_stats(self.frame, self.epoch_num, self.total_time)
+
+    def remembered(self) -> dict[str, Any]:
+        """What the environments gave and learning used, by name, the environment first."""
+        return {}
+
+    def _why_not_finite(self, epoch: int) -> str:
+        """A sentence on where numbers stopped being finite; nothing has been saved since."""
+        found = f"in iteration {epoch} the losses became NaN or infinite"
+        saved = f"; the checkpoint before that is {self.nn_dir / f'last_{self.name}.pth'}"
+        for name, values in self.remembered().items():
+            bad: list[Tensor] = []
+            nested(lambda x, bad=bad: bad.append(~x.isfinite().flatten(1).all(1)), values)
+            envs = torch.stack(bad).any(0).nonzero()[:, 0].tolist()
+            if envs:
+                return (
+                    f"{found}: the {name} of {len(envs)} of {self.num_actors} environments, first"
+                    f" of environment {envs[0]}, are not finite; correct the environment{saved}"
+                )
+        return f"{found}, rewards and observations are finite: try a lower learning rate{saved}"
 
     def _write(self, scalars: dict[str, float], epoch: int, frame: int) -> None:
         for tag, value in scalars.items():
@@ -378,13 +401,9 @@ class Agent:
 
 def make_env(config: AgentConfig) -> Any:
     """The environment that a config names, on the device where the network is."""
-    env = vecenv.create(
-        config.env_name,
-        name=config.name,
-        num_envs=config.num_actors,
-        device=config.sim_device or config.device,
-        **config.env_config,
-    )
+    own = {"name": config.name, "num_envs": config.num_actors}
+    own["device"] = config.sim_device or config.device
+    env = vecenv.create(config.env_name, **{**own, **config.env_config})
     device = torch.device(env.device if config.device == "auto" else config.device)
     return env if device == env.device else vecenv.OnDevice(env, device)
 

@@ -26,7 +26,6 @@ NO_EFFECT = frozenset(
         "num_seed_steps",
         "pbt_idx",
         "population_based_training",
-        "ppo",
         "print_stats",
         "self_play",
         "seq_len",
@@ -206,6 +205,8 @@ class PPOConfig(AgentConfig):
     kl_threshold: float = ranged(0.008, above=0)
     min_lr: float = ranged(1e-6, above=0)
     max_lr: float = ranged(1e-2, above=0)
+    ppo: bool = True
+    """false: the plain policy gradient, without ratio and clipping (A2C)."""
     e_clip: float = ranged(0.2, above=0)
     """Clip range of the ratio and of the value, the latter in normalised units."""
     clip_value: bool = True

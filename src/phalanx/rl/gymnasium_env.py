@@ -197,6 +197,8 @@ class GymnasiumEnv:
 
     def _observation_space(self, space: gymnasium.Space) -> ObservationSpace:
         if isinstance(space, gymnasium.spaces.Box):
+            if space.dtype == np.uint8:
+                return Box(space.shape, 0.0, 1.0)
             return Box(space.shape, _bound(space.low), _bound(space.high))
         if isinstance(space, gymnasium.spaces.Dict):
             return Dict({name: self._observation_space(s) for name, s in space.items()})
@@ -247,10 +249,12 @@ def _bound(values: np.ndarray) -> float | tuple[float, ...]:
 
 
 def _tensor(x: Any, device: torch.device) -> Tensor:
-    """A float32 copy on `device` of what may be numpy's, torch's or another library's."""
-    if isinstance(x, Tensor):
-        return x.to(device, torch.float32, copy=True)
-    return torch.from_numpy(np.array(x, dtype=np.float32)).to(device)
+    """A float32 copy on `device` of what may be numpy's, torch's or another library's; bytes, as
+    images have them, become 0 .. 1."""
+    if not isinstance(x, Tensor):
+        x = torch.from_numpy(np.array(x))
+    copy = x.to(device, torch.float32, copy=True)
+    return copy / 255.0 if x.dtype == torch.uint8 else copy
 
 
 def _tensors(x: Any, device: torch.device) -> Any:

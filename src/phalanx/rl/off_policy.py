@@ -156,6 +156,10 @@ class OffPolicyAgent(Agent):
         self.sums[part] += torch.stack(values).detach()
         self.counts[part] += 1
 
+    def remembered(self) -> dict[str, Any]:
+        rows = self.replay.rows
+        return {name: rows[name].transpose(0, 1) for name in ("rewards", "obs")}
+
     def statistics(self) -> Tensor:
         return torch.cat([self.sums, self.counts, self.finished.flatten()])
 

@@ -217,10 +217,13 @@ class A2CAgent(Agent):
         """The loss, a scalar; its parts are summed into `losses`."""
         c = self.config
         advantage = batch["advantages"]
-        ratio = torch.exp(batch["neglogpacs"] - result["prev_neglogp"])
-        clipped = smooth_clamp if c.use_smooth_clamp else torch.clamp
-        bounded = clipped(ratio, 1 - c.e_clip, 1 + c.e_clip)
-        a_loss = torch.max(-advantage * ratio, -advantage * bounded).mean()
+        if c.ppo:
+            ratio = torch.exp(batch["neglogpacs"] - result["prev_neglogp"])
+            clipped = smooth_clamp if c.use_smooth_clamp else torch.clamp
+            bounded = clipped(ratio, 1 - c.e_clip, 1 + c.e_clip)
+            a_loss = torch.max(-advantage * ratio, -advantage * bounded).mean()
+        else:
+            a_loss = (result["prev_neglogp"] * advantage).mean()
 
         clip = c.e_clip if c.clip_value else None
         c_loss = value_loss(result["values"], batch["old_values"], batch["returns"], clip)
@@ -419,6 +422,11 @@ class A2CAgent(Agent):
             "returns": torch.zeros_like(r.values).flatten(0, 1),
             "advantages": torch.zeros(n * t, device=device),
         }
+
+    def remembered(self) -> dict[str, Any]:
+        r = self.buffers
+        seen = {"rewards": r.rewards, "observations": r.obs, "states": r.states}
+        return {name: x for name, x in seen.items() if x is not None}
 
     @property
     def buffers(self) -> Rollout:
