@@ -310,6 +310,7 @@ def test_observations_by_name_are_passed_on():
     assert isinstance(env.observation_space, Dict)
     assert env.observation_space.shape == {"a": (3,), "b": (4, 4)}
     assert {k: v.shape for k, v in env.reset()["obs"].items()} == {"a": (2, 3), "b": (2, 4, 4)}
+    assert 0.5 < env.observations["obs"]["b"].max() <= 1.0  # bytes
     obs, _, terminated, truncated, infos = env.step(torch.zeros(2, 2))
     assert (terminated.tolist(), truncated.tolist()) == ([True, False], [False, False])
     for name in "ab":

@@ -7,9 +7,11 @@ import torch
 
 from phalanx.rl import Runner, vecenv
 from phalanx.rl.config import PPOConfig, RewardShaper
+from phalanx.rl.losses import smooth_clamp
 from phalanx.rl.normalize import RunningMeanStd
-from phalanx.rl.ppo import smooth_clamp
-from phalanx.rl.rollout import EpisodeSums, Meter, gae, shape_reward
+from phalanx.rl.rollout import gae, shape_reward
+from phalanx.rl.schedules import adapt_lr
+from phalanx.rl.statistics import EpisodeSums, Meter
 from phalanx.spaces import Box
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -113,16 +115,16 @@ def test_adaptive_learning_rate_steers_and_stays_in_bounds(tmp_path):
     network = {"name": "actor_critic", "mlp": {"units": []}, "space": {"continuous": {}}}
     runner.load({"algo": {"name": "a2c_continuous"}, "network": network, "config": config})
     agent = runner.algo_factory.create("a2c_continuous", base_name="run", params=runner.params)
-    agent.adapt_lr(torch.tensor(0.021))
+    adapt_lr(agent.lr, torch.tensor(0.021), agent.config)
     assert float(agent.lr) == pytest.approx(6e-3)
-    agent.adapt_lr(torch.tensor(0.01))
+    adapt_lr(agent.lr, torch.tensor(0.01), agent.config)
     assert float(agent.lr) == pytest.approx(6e-3)
-    agent.adapt_lr(torch.tensor(0.004))
+    adapt_lr(agent.lr, torch.tensor(0.004), agent.config)
     assert float(agent.lr) == pytest.approx(9e-3)
-    agent.adapt_lr(torch.tensor(0.004))
+    adapt_lr(agent.lr, torch.tensor(0.004), agent.config)
     assert float(agent.lr) == pytest.approx(1e-2)
     agent.lr.fill_(1.2e-6)
-    agent.adapt_lr(torch.tensor(1.0))
+    adapt_lr(agent.lr, torch.tensor(1.0), agent.config)
     assert float(agent.lr) == pytest.approx(1e-6)
 
 

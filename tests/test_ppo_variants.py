@@ -486,7 +486,7 @@ def test_sequences_that_do_not_divide_the_horizon_are_refused(tmp_path):
     [
         ("reward", "the rewards of 1 of 64 environments, first of environment 3, are not finite"),
         ("obs", "the observations of 1 of 64 environments, first of environment 3,"),
-        ("nowhere", "rewards and observations are finite: try a lower learning rate"),
+        ("nowhere", "rewards and observations are finite; try a lower learning rate"),
     ],
 )
 def test_numbers_that_are_not_finite_end_it_with_a_sentence(tmp_path, where, expected):

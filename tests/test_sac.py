@@ -56,6 +56,7 @@ def parameters(folder, name="ours", high=1.0, initializer="default", **changes):
     }
     return {
         "seed": 7,
+        "torch_threads": 1,
         "algo": {"name": "sac"},
         "model": {"name": "soft_actor_critic"},
         "network": {

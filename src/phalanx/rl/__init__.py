@@ -3,7 +3,8 @@
 from phalanx.rl import models, networks  # noqa: F401  (they register what they define)
 from phalanx.rl.agent import Agent
 from phalanx.rl.observer import AlgoObserver
-from phalanx.rl.ppo import A2CAgent, DiscreteA2CAgent
+from phalanx.rl.ppo import A2CAgent
+from phalanx.rl.ppo_discrete import DiscreteA2CAgent
 from phalanx.rl.registry import register_model, register_network
 from phalanx.rl.runner import Runner
 

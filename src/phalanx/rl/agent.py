@@ -16,17 +16,14 @@ from torch import Tensor
 
 from phalanx.config import read
 from phalanx.errors import PhalanxError
-from phalanx.rl import checkpoint, registry, vecenv
+from phalanx.rl import checkpoint
+from phalanx.rl.build import build_model, make_env
 from phalanx.rl.config import AgentConfig
-from phalanx.rl.nested import nested
 from phalanx.rl.observer import AlgoObserver, watches_steps
 from phalanx.rl.optimizer import optimizer_state
-from phalanx.rl.rollout import Meter
-from phalanx.spaces import Box, Discrete
+from phalanx.rl.statistics import Clock, Meter, performance, why_not_finite, write_scalars
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
-FORMAT = 2
-"""Of the `phalanx` section of a checkpoint; raised when what it holds changes."""
 ITERATIONS_BETWEEN_READS = {"cpu": 1, "cuda": 8}
 """Iterations between two reads of the device's statistics: each read waits for the device."""
 
@@ -67,9 +64,9 @@ class Agent:
 
         self.obs: dict[str, Tensor] = {}
         self._watched = watches_steps(self.observer)
-        self.captures = self.device.type == "cuda" and hasattr(self.vec_env, "capture")
+        can = self.device.type == "cuda" and hasattr(self.vec_env, "capture")
+        self.captures = can and not self._watched
         """Whether iterations run as captured CUDA graphs."""
-        self.captures &= not self._watched
 
         self.epoch_num = 0
         self.frame = 0
@@ -88,7 +85,7 @@ class Agent:
         self._restart_point: dict[str, Any] | None = None
         self.writer: Any = None
         self._unread: list[tuple[int, int, Tensor]] = []
-        self._clock = _Clock(self.device)
+        self._clock = Clock(self.device)
         self._read_at = self._saved_at = 0.0
         self._restored_env = False
         self._reads = ITERATIONS_BETWEEN_READS[self.device.type]
@@ -184,65 +181,32 @@ class Agent:
         now = time.perf_counter()
         seconds = (now - self._read_at) / len(rows)
         self._read_at = now
-        times = self._clock.read()
+        speed = performance(self.batch_size, seconds, self._clock.read())
         self.fps = {
-            "total": self.batch_size / max(seconds, 1e-9),
-            "rollout": self.batch_size / max(times["rollout"], 1e-9),
+            "total": speed["performance/step_inference_rl_update_fps"],
+            "rollout": speed["performance/step_inference_fps"],
         }
         for (epoch, frame, _), row in zip(self._unread, rows, strict=True):
             if not all(map(math.isfinite, row)):
-                raise PhalanxError(self._why_not_finite(epoch))
+                why = why_not_finite(self.remembered())
+                saved = self.nn_dir / f"last_{self.name}.pth"
+                raise PhalanxError(
+                    f"in iteration {epoch} the losses became NaN or infinite: {why};"
+                    f" the checkpoint before that is {saved}"
+                )
             self.total_time += seconds
-            scalars = self.log_statistics(row)
-            scalars["performance/step_inference_rl_update_fps"] = self.fps["total"]
-            scalars["performance/step_inference_fps"] = self.fps["rollout"]
-            scalars["performance/rl_update_time"] = times["update"]
-            scalars["performance/step_inference_time"] = times["rollout"]
-            if "step" in times:
-                scalars["performance/step_fps"] = self.batch_size / max(times["step"], 1e-9)
-                scalars["performance/step_time"] = times["step"]
-            self._write(scalars, epoch, frame)
+            scalars = self.log_statistics(row) | speed
+            at = {"step": frame, "iter": epoch, "time": self.total_time}
+            write_scalars(self.writer, scalars, self._meters(), at)
             self.last_stats = scalars
         self._unread.clear()
-        self._check_environments()
+        if hasattr(self.vec_env, "report"):
+            self.warn(self.vec_env.report())
         self.observer.after_print_stats(self.frame, self.epoch_num, self.total_time)
 
     def remembered(self) -> dict[str, Any]:
         """What the environments gave and learning used, by name, the environment first."""
         return {}
-
-    def _why_not_finite(self, epoch: int) -> str:
-        """A sentence on where numbers stopped being finite; nothing has been saved since."""
-        found = f"in iteration {epoch} the losses became NaN or infinite"
-        saved = f"; the checkpoint before that is {self.nn_dir / f'last_{self.name}.pth'}"
-        for name, values in self.remembered().items():
-            bad: list[Tensor] = []
-            nested(lambda x, bad=bad: bad.append(~x.isfinite().flatten(1).all(1)), values)
-            envs = torch.stack(bad).any(0).nonzero()[:, 0].tolist()
-            if envs:
-                return (
-                    f"{found}: the {name} of {len(envs)} of {self.num_actors} environments, first"
-                    f" of environment {envs[0]}, are not finite; correct the environment{saved}"
-                )
-        return f"{found}, rewards and observations are finite: try a lower learning rate{saved}"
-
-    def _write(self, scalars: dict[str, float], epoch: int, frame: int) -> None:
-        for tag, value in scalars.items():
-            self.writer.add_scalar(tag, value, frame)
-        self.writer.add_scalar("info/epochs", epoch, frame)
-        if not self.mean_rewards.size:
-            return
-        for tag, meter in (
-            ("rewards", self.mean_rewards),
-            ("shaped_rewards", self.mean_shaped_rewards),
-            ("episode_lengths", self.mean_lengths),
-        ):
-            for axis, x in (("step", frame), ("iter", epoch), ("time", self.total_time)):
-                self.writer.add_scalar(f"{tag}/{axis}", meter.mean, x)
-        # Names that other trainers' tools look for.
-        self.writer.add_scalar("ep_rew_mean", self.mean_rewards.mean, frame)
-        self.writer.add_scalar("ep_len_mean", self.mean_lengths.mean, frame)
-        self.writer.add_scalar("approxkl", scalars.get("info/kl", 0.0), frame)
 
     def _keep_restart_point(self) -> None:
         """Where captured steps cannot look for overflow, keep what it takes to repeat them."""
@@ -263,17 +227,12 @@ class Agent:
         self.set_full_state_weights(self._restart_point)
         return True
 
-    def _check_environments(self) -> None:
-        report = self.vec_env.report() if hasattr(self.vec_env, "report") else ""
-        if report:
-            self.warn(report)
-
     def forget_graphs(self) -> None:
         """Captured graphs are stale: capture them again."""
 
     def warn(self, sentence: str) -> None:
         """Something the user should know; observers show `warnings`, each sentence once."""
-        if sentence not in self.warnings:
+        if sentence and sentence not in self.warnings:
             self.warnings.append(sentence)
 
     # -- checkpoints -----------------------------------------------------------------------------
@@ -319,7 +278,7 @@ class Agent:
             "last_mean_rewards": float(self.last_mean_rewards),
             "env_state": None,
             "phalanx": {
-                "format": FORMAT,
+                "format": checkpoint.FORMAT,
                 "name": self.name,
                 "total_time": self.total_time,
                 "generators": generators,
@@ -335,16 +294,8 @@ class Agent:
         """Take back what `get_full_state_weights` gave, or the weights and optimiser of an RL
         Games file; episodes continue where the environments can take their state back."""
         own = weights.get("phalanx", {})
-        if own and own.get("format") != FORMAT:
-            raise PhalanxError(
-                f"{source} was written by another version of Phalanx (format {own.get('format')},"
-                f" this one reads {FORMAT}); play it there, or train anew"
-            )
-        if own and own["name"] != self.name:
-            raise PhalanxError(
-                f"{source} is a checkpoint of {own['name']!r}, not of {self.name!r};"
-                f" use task={own['name']}"
-            )
+        if own:
+            checkpoint.check_origin(own, self.name, source)
         checkpoint.load_weights(self.model, weights["model"], source)
         if "optimizer" in weights:
             self.load_optimizer(weights["optimizer"])
@@ -397,69 +348,3 @@ class Agent:
                 f"cannot write to the run folder {self.experiment_dir}: {reason};"
                 " choose another with train_dir="
             ) from error
-
-
-def make_env(config: AgentConfig) -> Any:
-    """The environment that a config names, on the device where the network is."""
-    own = {"name": config.name, "num_envs": config.num_actors}
-    own["device"] = config.sim_device or config.device
-    env = vecenv.create(config.env_name, **{**own, **config.env_config})
-    device = torch.device(env.device if config.device == "auto" else config.device)
-    return env if device == env.device else vecenv.OnDevice(env, device)
-
-
-def build_model(params: dict[str, Any], config: AgentConfig, env: Any) -> Any:
-    """The model that `params` names, for the spaces of `env`."""
-    space = env.action_space
-    actions: Any
-    if isinstance(space, Box):
-        default, actions = "continuous_a2c_logstd", space.shape[0]
-    elif isinstance(space, Discrete):
-        default, actions = "discrete_a2c", space.n
-    else:
-        default, actions = "multi_discrete_a2c", space.nvec
-    network = params.get("network")
-    if not isinstance(network, dict) or "name" not in network:
-        raise PhalanxError("params.network is missing or has no `name`, as in `name: actor_critic`")
-    builder = registry.networks.create(network["name"])
-    builder.load(network)
-    model = registry.models.create(params.get("model", {}).get("name", default), network=builder)
-    return model.build(
-        {
-            "actions_num": actions,
-            "input_shape": env.observation_space.shape,
-            "num_seqs": env.num_envs,
-            "value_size": getattr(env, "value_size", 1),
-            "normalize_value": config.normalize_value,
-            "normalize_input": config.normalize_input,
-        }
-    )
-
-
-class _Clock:
-    """Seconds of the last rollout and update, on the device where they run."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
-        self._marks: dict[str, tuple[Any, Any, int]] = {}
-        self._start: Any = None
-
-    def start(self) -> None:
-        self._start = self._now()
-
-    def stop(self, name: str, repeats: int = 1) -> None:
-        """What ran since `start` was one of `repeats` that an iteration takes."""
-        self._marks[name] = (self._start, self._now(), repeats)
-
-    def read(self) -> dict[str, float]:
-        """Seconds by name; on CUDA after the device has been waited for."""
-        if self._cuda:
-            return {n: k * a.elapsed_time(b) / 1e3 for n, (a, b, k) in self._marks.items()}
-        return {n: k * (b - a) for n, (a, b, k) in self._marks.items()}
-
-    def _now(self) -> Any:
-        if not self._cuda:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event

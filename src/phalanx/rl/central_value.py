@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from phalanx.errors import PhalanxError
-from phalanx.rl import registry
+from phalanx.rl import checkpoint, registry
 from phalanx.rl.config import CentralValueConfig, PPOConfig, minibatch_size
+from phalanx.rl.losses import value_loss
+from phalanx.rl.memory import Memory
 from phalanx.rl.nested import nested
-from phalanx.rl.optimizer import adam
-from phalanx.rl.rollout import Memory
+from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
+from phalanx.rl.schedules import linear
 
 
 class CentralValue:
@@ -92,17 +94,22 @@ class CentralValue:
         self.model.eval()
         self.loss /= c.mini_epochs * (self.batch // self.minibatch)
 
-    def schedule(self, done: float) -> None:
-        """Linear decay: `done` is the share of max_epochs that has passed."""
+    def schedule(self, epoch: int, max_epochs: int) -> None:
+        """Linear decay, if configured."""
         if self.config.lr_schedule == "linear":
-            floor = 1e-6
-            self.lr.fill_(floor + (self.config.learning_rate - floor) * max(0.0, 1.0 - done))
+            self.lr.fill_(linear(self.config.learning_rate, 1e-6, epoch, max_epochs))
 
+    def checkpoint(self) -> dict[str, Any]:
+        """Its part of a checkpoint, spelt as RL Games spells it."""
+        model = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        state = optimizer_state(self.optimizer)
+        return {"assymetric_vf_nets": model, "assymetric_vf_optimizer": state}
 
-def value_loss(value: Tensor, old: Tensor, target: Tensor, clip: float | None) -> Tensor:
-    """Mean squared error, or the larger of it and that of the value kept within `clip` of old."""
-    loss = (value - target) ** 2
-    if clip is not None:
-        near = old + (value - old).clamp(-clip, clip)
-        loss = torch.max(loss, (near - target) ** 2)
-    return loss.mean()
+    def restore(self, weights: dict[str, Any], source: object) -> None:
+        """Take back what a checkpoint has of it. Raises PhalanxError for what does not fit."""
+        own = weights.get("assymetric_vf_nets", {})
+        model = {k.replace("_orig_mod.", "").removeprefix("model."): v for k, v in own.items()}
+        if model:
+            checkpoint.load_weights(self.model, model, source)
+        if "assymetric_vf_optimizer" in weights:
+            load_optimizer(self.optimizer, weights["assymetric_vf_optimizer"])

@@ -21,6 +21,9 @@ _NUMPY_SCALARS: list[Any] = [
     type(np.dtype(np.float64)),
 ]
 
+FORMAT = 2
+"""Of the `phalanx` section of a checkpoint; raised when what it holds changes."""
+
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write `state` under a temporary name, flush it to disk, rename it to `path`.
@@ -147,3 +150,16 @@ def _nearby(path: Path) -> str:
     if not names:
         return f": the folder {folder} holds no .pth file"
     return f"{did_you_mean(path.name, names)}; it holds: {', '.join(names[:8])}"
+
+
+def check_origin(own: dict[str, Any], name: str, source: object) -> None:
+    """Raise PhalanxError if the `phalanx` section is of another format or of another task."""
+    if own.get("format") != FORMAT:
+        raise PhalanxError(
+            f"{source} was written by another version of Phalanx (format {own.get('format')},"
+            f" this one reads {FORMAT}); play it there, or train anew"
+        )
+    if own["name"] != name:
+        raise PhalanxError(
+            f"{source} is a checkpoint of {own['name']!r}, not of {name!r}; use task={own['name']}"
+        )

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from phalanx.config import ranged, read
-from phalanx.rl import registry
+from phalanx.rl import checkpoint, registry
 from phalanx.rl.layers import MLPConfig, initialize, mlp
 from phalanx.rl.normalize import RunningMeanStd
-from phalanx.rl.optimizer import adam
+from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
 from phalanx.rl.registry import register_network
 
 
@@ -108,6 +108,16 @@ class Curiosity(nn.Module):
             self.optimizer.step()
         self.error_mean_std.update(error.detach()[:, None])
         self.loss.copy_(error.detach().mean())
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Its part of a checkpoint."""
+        return {"rnd_nets": self.state_dict(), "rnd_optimizer": optimizer_state(self.optimizer)}
+
+    def restore(self, weights: dict[str, Any], source: object) -> None:
+        """Take back what a checkpoint has of it. Raises PhalanxError for what does not fit."""
+        if "rnd_nets" in weights:
+            checkpoint.load_weights(self, weights["rnd_nets"], source)
+            load_optimizer(self.optimizer, weights["rnd_optimizer"])
 
 
 register_network("rnd_curiosity", lambda **kwargs: RNDCuriosityBuilder())

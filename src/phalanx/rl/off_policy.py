@@ -20,7 +20,8 @@ from phalanx.rl.agent import Agent
 from phalanx.rl.capture import Graph
 from phalanx.rl.config import OffPolicyConfig
 from phalanx.rl.replay import Replay
-from phalanx.rl.rollout import EpisodeSums, shape_reward
+from phalanx.rl.rollout import shape_reward
+from phalanx.rl.statistics import EpisodeSums
 
 
 class OffPolicyAgent(Agent):

@@ -9,31 +9,31 @@ operations as in RL Games 1.6.5, which differ from the paper where the comments 
 """
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from phalanx.config import read
-from phalanx.errors import PhalanxError
-from phalanx.rl import checkpoint
 from phalanx.rl.agent import Agent
-from phalanx.rl.capture import Graph
-from phalanx.rl.central_value import CentralValue, value_loss
+from phalanx.rl.build import check_actions
+from phalanx.rl.capture import Graph, threads_for
+from phalanx.rl.central_value import CentralValue
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.curiosity import Curiosity, RNDConfig
+from phalanx.rl.losses import actor_loss, gaussian_kl, value_loss
+from phalanx.rl.memory import Memory
 from phalanx.rl.nested import nested
 from phalanx.rl.normalize import MovingMeanStd
-from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
-from phalanx.rl.rollout import EpisodeSums, Memory, Rollout, gae, shape_reward
+from phalanx.rl.optimizer import adam, load_optimizer
+from phalanx.rl.rollout import Rollout, gae, shape_reward
+from phalanx.rl.schedules import adapt_lr, linear
+from phalanx.rl.statistics import EpisodeSums
 from phalanx.spaces import Box, MultiDiscrete
 
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
 EVALUATED_AT_ONCE = 65536
 """Samples, or one minibatch if that is larger."""
-PRODUCTS_WORTH_A_THREAD = 8_000_000
-"""Multiplications in a step's policy, all environments together; measured on two cores."""
 
 
 class A2CAgent(Agent):
@@ -70,6 +70,7 @@ class A2CAgent(Agent):
         own = c.use_experimental_cv
         own = self.trains_own_value if own is None else own
         self.critic_weight = 0.5 * c.critic_coef * (self.central_value is None or own)
+        self._weights = sum(p.numel() for p in self.model.parameters())
         capture = getattr(self.vec_env, "capture", contextlib.nullcontext)
         self._play_graph = Graph(self._collect, capture)
         self._update_graph = Graph(self.update)
@@ -81,8 +82,7 @@ class A2CAgent(Agent):
         self._schedule_by_epoch()
         period = self.config.epochs_between_resets
         if period and self.epoch_num % period == 0:
-            self.env_reset()
-            self.episodes.restart()
+            self._begin_anew()
         self.model.eval()
         self._clock.start()
         (self._play_graph if self.captures else self._collect)()
@@ -93,9 +93,16 @@ class A2CAgent(Agent):
         (self._update_graph if self.captures else self.update)()
         self._clock.stop("update")
 
+    def _begin_anew(self) -> None:
+        self.env_reset()
+        self.episodes.restart()
+        for memory in (self.memory, self._critic_memory()):
+            if memory is not None:
+                memory.restart()
+
     def _collect(self) -> None:
         with torch.no_grad():
-            with self._threads_of_rollout():
+            with threads_for(self.num_actors * self._weights, self.device):
                 self.play_steps()
             self.evaluate()
             self.prepare_dataset()
@@ -122,7 +129,8 @@ class A2CAgent(Agent):
             self.episodes.add(t, reward, shaped, done)
             for memory, states in memories:
                 memory.advance(states, done)
-        r.last_values.copy_(self.get_values(self.obs, self._critic_states()))
+        critic = self._critic_memory()
+        r.last_values.copy_(self.get_values(self.obs, critic.states if critic else ()))
 
     def evaluate(self) -> None:
         """Values of every step and of what it reached, and what the losses need of the policy that
@@ -185,9 +193,9 @@ class A2CAgent(Agent):
                 kl = self.train_actor_critic(self.minibatch(i))
                 pass_kl += kl / minibatches
                 if c.schedule_type in ("legacy", "per_minibatch") and self.adapts_per_minibatch:
-                    self.adapt_lr(kl)
+                    adapt_lr(self.lr, kl, c)
             if c.schedule_type == "standard" or not self.adapts_per_minibatch:
-                self.adapt_lr(pass_kl)
+                adapt_lr(self.lr, pass_kl, c)
             self.kl += pass_kl / c.mini_epochs
         self.losses.div_(c.mini_epochs * minibatches)
 
@@ -216,15 +224,8 @@ class A2CAgent(Agent):
     def calc_losses(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
         """The loss, a scalar; its parts are summed into `losses`."""
         c = self.config
-        advantage = batch["advantages"]
-        if c.ppo:
-            ratio = torch.exp(batch["neglogpacs"] - result["prev_neglogp"])
-            clipped = smooth_clamp if c.use_smooth_clamp else torch.clamp
-            bounded = clipped(ratio, 1 - c.e_clip, 1 + c.e_clip)
-            a_loss = torch.max(-advantage * ratio, -advantage * bounded).mean()
-        else:
-            a_loss = (result["prev_neglogp"] * advantage).mean()
-
+        old, new = batch["neglogpacs"], result["prev_neglogp"]
+        a_loss = actor_loss(old, new, batch["advantages"], c)
         clip = c.e_clip if c.clip_value else None
         c_loss = value_loss(result["values"], batch["old_values"], batch["returns"], clip)
         entropy = result["entropy"].mean()
@@ -237,6 +238,7 @@ class A2CAgent(Agent):
 
     # -- what distinguishes continuous actions ---------------------------------------------------
 
+    is_discrete = False
     adapts_per_minibatch = True
     """With schedule_type legacy, the learning rate adapts after every minibatch."""
 
@@ -255,14 +257,11 @@ class A2CAgent(Agent):
         return self.vec_env.action_space.rescale(actions.clamp(-1.0, 1.0))
 
     def policy_kl(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
-        """Mean KL(new || old) of the minibatch, RL Games' formula with its epsilons; then the
-        new policy becomes the old one, so that the next pass measures from here."""
-        mu0, sigma0, mu1, sigma1 = result["mus"], result["sigmas"], batch["mus"], batch["sigmas"]
-        kl = torch.log(sigma1 / sigma0 + 1e-5) - 0.5
-        kl = kl + (sigma0**2 + (mu1 - mu0) ** 2) / (2 * (sigma1**2 + 1e-5))
-        kl = kl.sum(-1).mean()
-        mu1.copy_(mu0)
-        sigma1.copy_(sigma0)
+        """Mean KL(new || old) of the minibatch; then the new policy becomes the old one, so that
+        the next pass measures from here."""
+        kl = gaussian_kl(result["mus"], result["sigmas"], batch["mus"], batch["sigmas"])
+        batch["mus"].copy_(result["mus"])
+        batch["sigmas"].copy_(result["sigmas"])
         return kl
 
     def bounds_loss(self, result: dict[str, Tensor]) -> Tensor:
@@ -273,15 +272,7 @@ class A2CAgent(Agent):
         return mu.square().sum(-1).mean()
 
     def check_spaces(self) -> None:
-        discrete = not isinstance(self.vec_env.action_space, Box)
-        if discrete != isinstance(self, DiscreteA2CAgent):
-            own, other = (
-                ("discrete", "a2c_discrete") if discrete else ("continuous", "a2c_continuous")
-            )
-            raise PhalanxError(
-                f"the actions of {self.name} are {own} here, which needs the algorithm {other};"
-                f" choose another train= config or set params.algo.name to {other}"
-            )
+        check_actions(self.vec_env.action_space, self.is_discrete, self.name)
 
     def frames_per_iteration(self) -> int:
         return self.num_actors * self.config.horizon_length
@@ -313,10 +304,6 @@ class A2CAgent(Agent):
 
     def _critic_memory(self) -> Memory | None:
         return self.memory if self.central_value is None else self.central_value.memory
-
-    def _critic_states(self) -> tuple[Tensor, ...]:
-        memory = self._critic_memory()
-        return () if memory is None else memory.states
 
     def _next_memories(self, result: dict[str, Any]) -> list[tuple[Memory, tuple[Tensor, ...]]]:
         """Each memory and its states after the step, the critic's last."""
@@ -354,39 +341,16 @@ class A2CAgent(Agent):
     def env_step(self, actions: Tensor) -> Any:
         return super().env_step(self.preprocess_actions(actions))
 
-    def adapt_lr(self, kl: Tensor) -> None:
-        """RL Games' adaptive schedule, on the device: steer the KL towards kl_threshold."""
-        c = self.config
-        if c.lr_schedule == "adaptive":
-            slower = (self.lr / 1.5).clamp(min=c.min_lr)
-            faster = (self.lr * 1.5).clamp(max=c.max_lr)
-            lr = torch.where(kl > 2.0 * c.kl_threshold, slower, self.lr)
-            self.lr.copy_(torch.where(kl < 0.5 * c.kl_threshold, faster, lr))
-
-    @contextlib.contextmanager
-    def _threads_of_rollout(self) -> Iterator[None]:
-        """On a CPU, one thread for small networks: waking another costs more than it saves."""
-        threads, weights = torch.get_num_threads(), sum(p.numel() for p in self.model.parameters())
-        small = self.device.type == "cpu" and self.num_actors * weights < PRODUCTS_WORTH_A_THREAD
-        torch.set_num_threads(1 if small else threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
-
     def _schedule_by_epoch(self) -> None:
         c = self.config
         if self.central_value is not None:
-            self.central_value.schedule(self.epoch_num / c.max_epochs if c.max_epochs > 0 else 0.0)
-        if c.lr_schedule != "linear":
-            return
-        total, done = c.max_epochs, self.epoch_num
-        if total == -1:
-            total, done = c.max_frames, self.frame
-        left = max(0.0, (total - done) / total) if total > 0 else 1.0
-        self.lr.fill_(c.min_lr + (c.learning_rate - c.min_lr) * left)
-        if c.schedule_entropy:
-            self.entropy_coef.fill_(1e-4 + (c.entropy_coef - 1e-4) * left)
+            self.central_value.schedule(self.epoch_num, c.max_epochs)
+        if c.lr_schedule == "linear":
+            by_epochs = self.epoch_num, c.max_epochs
+            past = by_epochs if c.max_epochs != -1 else (self.frame, c.max_frames)
+            self.lr.fill_(linear(c.learning_rate, c.min_lr, *past))
+            if c.schedule_entropy:
+                self.entropy_coef.fill_(linear(c.entropy_coef, 1e-4, *past))
 
     def init_tensors(self) -> None:
         if self.rollout is not None:
@@ -489,50 +453,14 @@ class A2CAgent(Agent):
 
     def get_full_state_weights(self) -> dict[str, Any]:
         state = super().get_full_state_weights()
-        if self.central_value is not None:  # spelt as RL Games spells it
-            model = self.central_value.model.state_dict()
-            state["assymetric_vf_nets"] = {f"model.{k}": v for k, v in model.items()}
-            state["assymetric_vf_optimizer"] = optimizer_state(self.central_value.optimizer)
-        if self.curiosity is not None:
-            state["rnd_nets"] = self.curiosity.state_dict()
-            state["rnd_optimizer"] = optimizer_state(self.curiosity.optimizer)
+        for part in (self.central_value, self.curiosity):
+            state |= {} if part is None else part.checkpoint()
         return state
 
     def set_full_state_weights(
         self, weights: dict[str, Any], set_epoch: bool = True, source: object = "the checkpoint"
     ) -> None:
         super().set_full_state_weights(weights, set_epoch, source)
-        if self.central_value is not None and "assymetric_vf_nets" in weights:
-            own = weights["assymetric_vf_nets"].items()
-            model = {k.replace("_orig_mod.", "").removeprefix("model."): v for k, v in own}
-            checkpoint.load_weights(self.central_value.model, model, source)
-            if "assymetric_vf_optimizer" in weights:
-                load_optimizer(self.central_value.optimizer, weights["assymetric_vf_optimizer"])
-        if self.curiosity is not None and "rnd_nets" in weights:
-            checkpoint.load_weights(self.curiosity, weights["rnd_nets"], source)
-            load_optimizer(self.curiosity.optimizer, weights["rnd_optimizer"])
-
-
-class DiscreteA2CAgent(A2CAgent):
-    """PPO with one or several discrete actions; what `a2c_discrete` names."""
-
-    adapts_per_minibatch = False
-    trains_own_value = False
-
-    def policy_fields(self) -> dict[str, tuple[int, ...]]:
-        return {"neglogpacs": ()}
-
-    def preprocess_actions(self, actions: Tensor) -> Tensor:
-        return actions
-
-    def policy_kl(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
-        """RL Games' estimate: half the mean squared change of the log probabilities."""
-        return 0.5 * (batch["neglogpacs"] - result["prev_neglogp"]).square().mean()
-
-    def bounds_loss(self, result: dict[str, Tensor]) -> Tensor:
-        return torch.zeros((), device=self.device)
-
-
-def smooth_clamp(x: Tensor, low: float, high: float) -> Tensor:
-    """RL Games' logistic stand-in for clamp, smooth at both ends."""
-    return low + (high - low) / (1 + torch.exp(4 * (0.5 - (x - low) / (high - low))))
+        for part in (self.central_value, self.curiosity):
+            if part is not None:
+                part.restore(weights, source)

@@ -21,7 +21,8 @@ from phalanx.errors import PhalanxError
 from phalanx.rl.dqn import DQNAgent
 from phalanx.rl.observer import AlgoObserver
 from phalanx.rl.players import DQNPlayer, PpoPlayerContinuous, PpoPlayerDiscrete, SACPlayer
-from phalanx.rl.ppo import A2CAgent, DiscreteA2CAgent
+from phalanx.rl.ppo import A2CAgent
+from phalanx.rl.ppo_discrete import DiscreteA2CAgent
 from phalanx.rl.registry import ObjectFactory
 from phalanx.rl.sac import SACAgent
 

@@ -1,0 +1,59 @@
+"""From a config to the environment and the model that it names."""
+
+from typing import Any
+
+import torch
+
+from phalanx.errors import PhalanxError
+from phalanx.rl import registry, vecenv
+from phalanx.rl.config import AgentConfig
+from phalanx.spaces import ActionSpace, Box, Discrete
+
+
+def make_env(config: AgentConfig) -> Any:
+    """The environment that a config names, on the device where the network is."""
+    own = {"name": config.name, "num_envs": config.num_actors}
+    own["device"] = config.sim_device or config.device
+    env = vecenv.create(config.env_name, **{**own, **config.env_config})
+    device = torch.device(env.device if config.device == "auto" else config.device)
+    return env if device == env.device else vecenv.OnDevice(env, device)
+
+
+def build_model(params: dict[str, Any], config: AgentConfig, env: Any) -> Any:
+    """The model that `params` names, for the spaces of `env`."""
+    space = env.action_space
+    actions: Any
+    if isinstance(space, Box):
+        default, actions = "continuous_a2c_logstd", space.shape[0]
+    elif isinstance(space, Discrete):
+        default, actions = "discrete_a2c", space.n
+    else:
+        default, actions = "multi_discrete_a2c", space.nvec
+    network = params.get("network")
+    if not isinstance(network, dict) or "name" not in network:
+        raise PhalanxError("params.network is missing or has no `name`, as in `name: actor_critic`")
+    builder = registry.networks.create(network["name"])
+    builder.load(network)
+    model = registry.models.create(params.get("model", {}).get("name", default), network=builder)
+    return model.build(
+        {
+            "actions_num": actions,
+            "input_shape": env.observation_space.shape,
+            "num_seqs": env.num_envs,
+            "value_size": getattr(env, "value_size", 1),
+            "normalize_value": config.normalize_value,
+            "normalize_input": config.normalize_input,
+        }
+    )
+
+
+def check_actions(space: ActionSpace, is_discrete: bool, name: str) -> None:
+    """Raise PhalanxError unless PPO for such actions was chosen."""
+    if is_discrete != (not isinstance(space, Box)):
+        own, other = (
+            ("continuous", "a2c_continuous") if is_discrete else ("discrete", "a2c_discrete")
+        )
+        raise PhalanxError(
+            f"the actions of {name} are {own} here, which needs the algorithm {other};"
+            f" choose another train= config or set params.algo.name to {other}"
+        )
