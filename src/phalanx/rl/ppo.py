@@ -32,8 +32,7 @@ from phalanx.rl.statistics import EpisodeSums
 from phalanx.spaces import Box, MultiDiscrete
 
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
-EVALUATED_AT_ONCE = 65536
-"""Samples, or one minibatch if that is larger."""
+EVALUATED_AT_ONCE = 65536  # samples, or one minibatch if that is larger
 
 
 class A2CAgent(Agent):
