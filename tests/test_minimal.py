@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # puts back what trainer.py sets
+
 MINIMAL = Path(__file__).parent.parent / "examples" / "minimal"
 
 

@@ -44,6 +44,8 @@ class Episodes:
 
 def train(method: str, sim_device: str, num_envs: int | None, seed: int, max_steps: int) -> None:
     """Learn until solved, at most `max_steps` steps of every environment."""
+    # For networks this small more threads only wait for each other; physics has its own.
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     policy = METHODS[method](sim_device, num_envs)
     env = policy.env
