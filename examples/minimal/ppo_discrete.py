@@ -1,0 +1,116 @@
+"""PPO with discrete actions: https://arxiv.org/abs/1707.06347, in one file.
+
+Every environment takes ROLLOUT steps with the same policy; then the network learns from these
+transitions for a few epochs and they are thrown away. `ppo.py` is the same file with another
+distribution: `diff` them. Shapes: N environments, T steps of a rollout, B rows of a minibatch.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical
+
+from phalanx import tasks
+
+NUM_ACTIONS = 10  # evenly spaced forces to choose from, full left to full right
+ROLLOUT = 16  # steps of every environment between two updates
+EPOCHS = 5
+MINIBATCHES = 4
+LEARNING_RATE = 1e-3
+GAMMA = 0.99
+LAMBDA = 0.95
+CLIP = 0.2
+REWARD_SCALE = 0.1  # brings values to a size that a fresh network soon reaches
+
+
+class Net(nn.Module):
+    """Actor and critic, each a network of its own."""
+
+    def __init__(self, num_obs: int, num_actions: int) -> None:
+        super().__init__()
+        self.logits = mlp(num_obs, num_actions)
+        self.critic = mlp(num_obs, 1)
+
+    def policy(self, obs: Tensor) -> Categorical:
+        # validate_args would look at the numbers, and so wait for the device.
+        return Categorical(logits=self.logits(obs), validate_args=False)
+
+    def value(self, obs: Tensor) -> Tensor:
+        return self.critic(obs).squeeze(-1)
+
+
+def mlp(inputs: int, outputs: int) -> nn.Sequential:
+    hidden = [nn.Linear(inputs, 64), nn.ELU(), nn.Linear(64, 64), nn.ELU()]
+    return nn.Sequential(*hidden, nn.Linear(64, outputs))
+
+
+class DiscretePPO:
+    def __init__(self, sim_device: str, num_envs: int | None) -> None:
+        self.env = tasks.make("Cartpole", num_envs, sim_device, discrete_actions=NUM_ACTIONS)
+        self.env.reset()
+        self.net = Net(self.env.num_obs, NUM_ACTIONS).to(self.env.device)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), LEARNING_RATE)
+        self.rollout: list[tuple[Tensor, ...]] = []
+
+    def run(self) -> None:
+        """One step of every environment; an update when the rollout is complete."""
+        obs = self.env.obs_buf.clone()  # the environment writes the next one into the same buffer
+        action, log_prob = self.act(obs)
+        _, reward, terminated, truncated, infos = self.env.step(action)
+        reached = infos["terminal"]["obs"].clone()  # by the step, before any reset
+        ends = terminated.clone(), terminated | truncated
+        self.rollout.append((obs, action, log_prob, REWARD_SCALE * reward, reached, *ends))
+        if len(self.rollout) == ROLLOUT:
+            self.update()
+            self.rollout.clear()
+
+    @torch.no_grad()
+    def act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions drawn from the policy and their log probabilities, (N, ...) and (N,)."""
+        policy = self.net.policy(obs)
+        # Gumbel's trick: Categorical.sample() would do, but checks its input on the host.
+        gumbel = -torch.empty_like(policy.logits).exponential_().log()
+        action = (policy.logits + gumbel).argmax(-1)
+        return action, policy.log_prob(action)
+
+    def update(self) -> None:
+        """Learn from the rollout: GAE, then epochs of minibatches."""
+        columns = zip(*self.rollout, strict=True)
+        obs, action, log_prob, reward, reached, terminated, done = map(torch.stack, columns)
+        with torch.no_grad():
+            value = self.net.value(obs)
+            # A termination is worth nothing more; a time-out as much as the state it reached.
+            target = reward + GAMMA * self.net.value(reached) * ~terminated
+        advantage = gae(target - value, done)
+        returns = advantage + value
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+
+        data = [x.flatten(0, 1) for x in (obs, action, log_prob, advantage, returns)]  # (T N, ...)
+        for _ in range(EPOCHS):
+            for rows in torch.randperm(len(data[0]), device=obs.device).chunk(MINIBATCHES):
+                self.learn(*(x[rows] for x in data))
+
+    def learn(
+        self, obs: Tensor, action: Tensor, old_log_prob: Tensor, advantage: Tensor, returns: Tensor
+    ) -> None:
+        """One gradient step on a minibatch, (B, ...) each."""
+        log_prob = self.net.policy(obs).log_prob(action)
+        ratio = (log_prob - old_log_prob).exp()
+        # The smaller of both: no gain from moving further than CLIP, but always from moving back.
+        gain = torch.min(ratio * advantage, ratio.clamp(1 - CLIP, 1 + CLIP) * advantage)
+        value_loss = (self.net.value(obs) - returns).square()
+        loss = (value_loss - gain).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+
+
+def gae(delta: Tensor, done: Tensor) -> Tensor:
+    """Generalised advantages, (T, N): TD errors summed to the end of the episode, each
+    GAMMA LAMBDA times less than the one before. Source: https://arxiv.org/abs/1506.02438."""
+    advantage = torch.zeros_like(delta)
+    following = torch.zeros_like(delta[0])
+    for t in reversed(range(len(delta))):
+        following = delta[t] + GAMMA * LAMBDA * following * ~done[t]
+        advantage[t] = following
+    return advantage
