@@ -209,15 +209,17 @@ class A2CAgent(Agent):
 
     def train_actor_critic(self, batch: dict[str, Any]) -> Tensor:
         """One gradient step on a minibatch; returns its KL from the old policy, a scalar."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
-            result = self.model({**batch, "is_train": True, "prev_actions": batch["actions"]})
-        loss = self.calc_losses(batch, result)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.config.truncate_grads:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm)
-        self.optimizer.step()
-        with torch.no_grad():
+        with threads_for(self.minibatch_size * self._weights, self.device):
+            half = self.config.mixed_precision
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                result = self.model({**batch, "is_train": True, "prev_actions": batch["actions"]})
+            loss = self.calc_losses(batch, result)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        with torch.no_grad(), threads_for(100 * self._weights, self.device):
+            if self.config.truncate_grads:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm)
+            self.optimizer.step()
             return self.policy_kl(batch, result)
 
     def calc_losses(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
