@@ -32,6 +32,7 @@ from phalanx.rl.statistics import EpisodeSums
 from phalanx.spaces import Box, MultiDiscrete
 
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
+Memories = list[tuple[Memory, tuple[Tensor, ...]]]  # each with its states after a step
 EVALUATED_AT_ONCE = 65536  # samples, or one minibatch if that is larger
 
 
@@ -95,9 +96,8 @@ class A2CAgent(Agent):
     def _begin_anew(self) -> None:
         self.env_reset()
         self.episodes.restart()
-        for memory in (self.memory, self._critic_memory()):
-            if memory is not None:
-                memory.restart()
+        for memory in filter(None, (self.memory, self._critic_memory())):
+            memory.restart()
 
     def _collect(self) -> None:
         with torch.no_grad():
@@ -306,7 +306,7 @@ class A2CAgent(Agent):
     def _critic_memory(self) -> Memory | None:
         return self.memory if self.central_value is None else self.central_value.memory
 
-    def _next_memories(self, result: dict[str, Any]) -> list[tuple[Memory, tuple[Tensor, ...]]]:
+    def _next_memories(self, result: dict[str, Any]) -> Memories:
         """Each memory and its states after the step, the critic's last."""
         memories = [] if self.memory is None else [(self.memory, result["rnn_states"])]
         if self.central_value is not None and self.central_value.memory is not None:
@@ -327,9 +327,7 @@ class A2CAgent(Agent):
         if self.central_value is not None and self.central_value.memory is not None:
             self.central_value.memory.store(t)
 
-    def _store_reached(
-        self, t: int, reached: dict[str, Any], memories: list[tuple[Memory, tuple[Tensor, ...]]]
-    ) -> None:
+    def _store_reached(self, t: int, reached: dict[str, Any], memories: Memories) -> None:
         """What time-outs bootstrap from; `evaluate` values it, unless that takes the recurrent
         state of this step."""
         r = self.buffers
