@@ -42,7 +42,10 @@ class ActorSpec:
 class Scene:
     """The content of one environment, compiled on demand.
 
-    timestep: physics step [s]. gravity: [m/s^2], world frame.
+    timestep: physics step [s]. gravity: [m/s^2], world frame. iterations, ls_iterations: at most
+    so many steps of the constraint solver (Newton), and of the line search in each; the defaults
+    are MuJoCo's and leave no error, fewer bound the time of the slowest environment, for which all
+    others wait on a GPU.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class Scene:
         timestep: float = 1 / 120,
         gravity: Sequence[float] = (0.0, 0.0, -9.81),
         integrator: str = "implicitfast",
+        iterations: int = 100,
+        ls_iterations: int = 50,
     ) -> None:
         if not 0 < timestep < float("inf"):
             raise PhalanxError(f"timestep is {timestep}, it must be a positive number of seconds")
@@ -58,11 +63,18 @@ class Scene:
                 f"unknown integrator {integrator!r}{did_you_mean(integrator, INTEGRATORS)};"
                 f" accepted: {', '.join(INTEGRATORS)}"
             )
+        if iterations < 1 or ls_iterations < 1:
+            raise PhalanxError(
+                f"iterations is {iterations} and ls_iterations {ls_iterations}; both must be 1 or"
+                " more"
+            )
         self.spec = mujoco.MjSpec()
         self.spec.modelname = "scene"
         self.spec.option.timestep = timestep
         self.spec.option.gravity = _vector("gravity", gravity, 3)
         self.spec.option.integrator = INTEGRATORS[integrator]
+        self.spec.option.iterations = iterations
+        self.spec.option.ls_iterations = ls_iterations
         self.actors: dict[str, ActorSpec] = {}
         self._add_scenery()
 

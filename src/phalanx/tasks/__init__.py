@@ -13,7 +13,10 @@ from phalanx.config import read
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.tasks.task import Task, TaskConfig
 
-TASKS: dict[str, str] = {"Cartpole": "phalanx.tasks.cartpole"}
+TASKS: dict[str, str] = {
+    "Ant": "phalanx.tasks.ant",
+    "Cartpole": "phalanx.tasks.cartpole",
+}
 
 __all__ = ["TASKS", "Task", "TaskConfig", "find", "make", "make_from_config"]
 

@@ -90,7 +90,8 @@ class CpuEngine:
             return self._data[name].tensor
         if name not in self._derived:
             self._derived[name] = _Mirror(self._batch.bind(name))
-            self._stage = VEL_STAGE
+            if not self._of_last_substep(name):
+                self._stage = VEL_STAGE
             self._push()
             self._run(lambda: self._batch.forward())
             self._derived[name].pull()
@@ -116,14 +117,15 @@ class CpuEngine:
             mirror.pull()
 
     def forward(self, mask: Tensor) -> None:
-        if self._stage == NO_STAGE or not mask.any():
+        if not self._derived or not mask.any():
             return
-        self._push()
         rows = mask.numpy()
-        self._run(lambda: self._batch.forward(ids=rows, stage=self._stage))
-        for name, mirror in self._derived.items():
-            if name not in _ACCELERATION_FIELDS:
-                mirror.pull(rows)
+        if self._stage != NO_STAGE:
+            self._push()
+            self._run(lambda: self._batch.forward(ids=rows, stage=self._stage))
+            for name, mirror in self._derived.items():
+                if name not in _ACCELERATION_FIELDS:
+                    mirror.pull(rows)
         if "sensordata" in self._derived:
             self._derived["sensordata"].values[np.ix_(rows, self._acc_sensors)] = 0.0
 
@@ -153,6 +155,12 @@ class CpuEngine:
         self._rebuild(state["state"].numpy(), fields)
         for mirror in (*self._data.values(), *self._model_fields.values()):
             mirror.pull()
+
+    def _of_last_substep(self, name: str) -> bool:
+        """Whether a derived field is left by the step itself. All others need a pass over the new
+        state after every step, a third of the step's time."""
+        all_acc = name == "sensordata" and bool(self._acc_sensors.all())
+        return all_acc or name in _ACCELERATION_FIELDS
 
     def _push(self) -> None:
         for mirror in (*self._data.values(), *self._model_fields.values()):

@@ -1,0 +1,129 @@
+"""Ant: a four-legged robot runs towards a target 1000 m away along x, at 60 Hz.
+
+    reward =  1     * progress       speed towards the target [m/s]
+            + 0.5   * alive          1
+            + 0.1   * upright        1 while the torso tilts less than 21 degrees
+            + 0.5   * facing         1 within 37 degrees of the target, then falling to -1.25
+            - 0.005 * effort         sum of squared actions
+            - 0.05  * power          sum of |action * 0.2 joint velocity|
+            - 0.1   * at_limit       joints in the last half percent before their upper limit
+            -2 instead, where the torso is below 0.31 m
+
+An episode ends there, or after 1000 steps. The action in [-1, 1] is a torque of +-15 N m at each
+joint. Observations, reward and robot are those of IsaacGymEnvs' Ant, with these differences: all
+angles are in [-pi, pi] (there yaw and roll jump from 0 to 2 pi); the direction of the target is
+the horizontal one (there z takes the place of y); and the feet's forces are MuJoCo's.
+
+| observation           | width | unit       | scale | frame                                    |
+|-----------------------|-------|------------|-------|------------------------------------------|
+| torso height          | 1     | m          | 1     | world                                    |
+| torso velocity        | 3     | m/s        | 1     | torso                                    |
+| torso angular velocity| 3     | rad/s      | 1     | torso                                    |
+| yaw, roll             | 2     | rad        | 1     | world                                    |
+| angle to target       | 1     | rad        | 1     | horizontal, from the yaw                 |
+| up, heading           | 2     | cosine     | 1     | torso's z and vertical, x and target     |
+| joint positions       | 8     | -          | -     | -1 at the lower limit, 1 at the upper    |
+| joint velocities      | 8     | rad/s      | 0.2   | joint                                    |
+| foot forces, torques  | 4 x 6 | N, N m     | 0.1   | foot; what it passes on to its leg       |
+| actions               | 8     | -          | 1     | those of the step before, 0 after a reset|
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from phalanx.sim import Scene
+from phalanx.tasks import locomotion
+from phalanx.tasks.task import Task, TaskConfig
+
+
+@dataclass(frozen=True)
+class AntConfig(TaskConfig):
+    clip_observations: float = 100.0
+    alive_weight: float = 0.5
+    up_weight: float = 0.1
+    heading_weight: float = 0.5
+    actions_cost: float = 0.005
+    energy_cost: float = 0.05
+    joints_at_limit_cost: float = 0.1
+    death_cost: float = -2.0
+    """Reward of the step in which the ant falls."""
+    termination_height: float = 0.31
+    """Torso height below which it has fallen [m]."""
+    dof_velocity_scale: float = 0.2
+    """Of joint velocities [rad/s] in observations and in the power."""
+    contact_force_scale: float = 0.1
+    """Of forces [N] and torques [N m] in observations."""
+    asset: str = str(Path(__file__).parent / "assets" / "ant.xml")
+    """MJCF file with 8 motors in the order of the joints and 4 force and torque sensors."""
+
+
+class Ant(Task):
+    """Run on four legs towards a far target."""
+
+    Config = AntConfig
+    config: AntConfig
+    num_obs = 60
+    num_actions = 8
+
+    def create_scene(self) -> Scene:
+        scene = Scene(self.config.dt / self.config.substeps, iterations=6, ls_iterations=10)
+        scene.add_ground()
+        scene.add_actor("ant", self.config.asset, pos=(0, 0, 0.44), self_collisions=False)
+        return scene
+
+    def init_buffers(self) -> None:
+        self.ant = self.sim.actor("ant")
+        self.actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
+        self.distance = torch.zeros(self.num_envs, device=self.device)
+
+    def pre_physics_step(self, actions: Tensor) -> None:
+        self.actions.copy_(actions)
+        self.sim.ctrl.copy_(actions)
+
+    def compute_observations(self) -> Tensor:
+        torso = locomotion.observe_torso(self.ant)
+        angles = [torso.yaw, torso.roll, torso.angle_to_target, torso.up, torso.heading]
+        return torch.cat(
+            [
+                torso.height[:, None],
+                torso.lin_vel_b,
+                torso.ang_vel_b,
+                torch.stack(angles, 1),
+                locomotion.scaled_to_limits(self.ant.joint_pos, self.ant.joint_limits),
+                self.ant.joint_vel * self.config.dof_velocity_scale,
+                self.sim.sensordata * self.config.contact_force_scale,
+                self.actions,
+            ],
+            dim=1,
+        )
+
+    def compute_reward(self) -> tuple[Tensor, Tensor]:
+        torso = locomotion.observe_torso(self.ant)
+        fallen = torso.height < self.config.termination_height
+        reward = torch.stack(list(self.reward_terms(torso).values())).sum(0)
+        self.distance.copy_(torso.distance)
+        return torch.where(fallen, self.config.death_cost, reward), fallen
+
+    def reward_terms(self, torso: locomotion.Torso) -> dict[str, Tensor]:
+        """Each (N,), weighted; their sum is the reward while the ant stands."""
+        config, actions = self.config, self.actions
+        joint_pos = locomotion.scaled_to_limits(self.ant.joint_pos, self.ant.joint_limits)
+        power = (actions * self.ant.joint_vel * config.dof_velocity_scale).abs().sum(1)
+        return {
+            "progress": (self.distance - torso.distance) / self.config.dt,
+            "alive": torch.full_like(torso.up, config.alive_weight),
+            "upright": config.up_weight * locomotion.upright(torso.up),
+            "facing": config.heading_weight * locomotion.facing(torso.heading),
+            "effort": -config.actions_cost * (actions**2).sum(1),
+            "power": -config.energy_cost * power,
+            "at_limit": -config.joints_at_limit_cost * (joint_pos > 0.99).sum(1),
+        }
+
+    def reset_envs(self, mask: Tensor) -> None:
+        """Joints within 0.2 rad of zero or of the limit nearest to it, slow, at rest otherwise."""
+        locomotion.reset_joints_uniform(self.ant, mask, pos=0.2, vel=0.1)
+        self.actions.masked_fill_(mask[:, None], 0.0)
+        self.distance.masked_fill_(mask, locomotion.TARGET_DISTANCE)

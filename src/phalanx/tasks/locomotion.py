@@ -1,0 +1,102 @@
+"""What robots that run towards a far target share: their torso in numbers, reward terms, resets.
+
+Pure functions on tensors, N environments first; Ant and Humanoid are put together from them.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from phalanx.sim import Actor
+
+TARGET_DISTANCE = 1000.0
+"""The target lies so far along x from where an episode starts [m]."""
+
+
+@dataclass(frozen=True)
+class Torso:
+    """The root body as seen from itself and from the target; angles in [-pi, pi] [rad]."""
+
+    height: Tensor
+    """(N,) [m]."""
+    lin_vel_b: Tensor
+    """(N, 3) [m/s], torso frame."""
+    ang_vel_b: Tensor
+    """(N, 3) [rad/s], torso frame."""
+    yaw: Tensor
+    """(N,) about z."""
+    roll: Tensor
+    """(N,) about x; with pitch and yaw the angles of a rotation z, y', x''."""
+    angle_to_target: Tensor
+    """(N,) horizontal direction of the target, counted from the yaw."""
+    up: Tensor
+    """(N,) cosine between the torso's z axis and the vertical: 1 upright, -1 upside down."""
+    heading: Tensor
+    """(N,) cosine between the torso's x axis and the horizontal direction of the target."""
+    distance: Tensor
+    """(N,) horizontal distance of the target [m]."""
+
+
+def observe_torso(robot: Actor) -> Torso:
+    """The torso of a robot with a free base and the target at (`TARGET_DISTANCE`, 0)."""
+    pos, rotation = robot.root_pos, rotation_matrix(robot.root_quat)
+    to_x, to_y = TARGET_DISTANCE - pos[:, 0], -pos[:, 1]
+    distance = torch.sqrt(to_x**2 + to_y**2)
+    yaw = torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0])
+    return Torso(
+        height=pos[:, 2],
+        lin_vel_b=(robot.root_lin_vel_w[:, None] @ rotation)[:, 0],  # v^T R = (R^T v)^T
+        ang_vel_b=robot.root_ang_vel_b,
+        yaw=yaw,
+        roll=torch.atan2(rotation[:, 2, 1], rotation[:, 2, 2]),
+        angle_to_target=wrapped(torch.atan2(to_y, to_x) - yaw),
+        up=rotation[:, 2, 2],
+        heading=(rotation[:, 0, 0] * to_x + rotation[:, 1, 0] * to_y) / distance,
+        distance=distance,
+    )
+
+
+def rotation_matrix(quat: Tensor) -> Tensor:
+    """(N, 3, 3), body to world, of unit quaternions (w, x, y, z), (N, 4)."""
+    w, x, y, z = quat.unbind(1)
+    rows = [
+        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    ]
+    return torch.stack(rows, 1).view(-1, 3, 3)
+
+
+def wrapped(angle: Tensor) -> Tensor:
+    """The same angle in [-pi, pi) [rad]."""
+    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
+
+
+def scaled_to_limits(pos: Tensor, limits: Tensor) -> Tensor:
+    """Joint positions (N, J) as -1 at the lower limit, 1 at the upper; limits (J, 2)."""
+    lower, upper = limits.unbind(1)
+    return (2 * pos - upper - lower) / (upper - lower)
+
+
+def facing(heading: Tensor) -> Tensor:
+    """(N,) 1 within 37 degrees of the target (cosine 0.8), falling linearly to -1.25 behind."""
+    return (heading / 0.8).clamp(max=1.0)
+
+
+def upright(up: Tensor) -> Tensor:
+    """(N,) 1 where the torso tilts less than 21 degrees (cosine 0.93), else 0."""
+    return (up > 0.93).float()
+
+
+def reset_joints_uniform(robot: Actor, mask: Tensor, pos: float, vel: float) -> None:
+    """Joints of environments `mask` (N,) anew: positions uniform within `pos` [rad] of zero, or of
+    the limit nearest to it, inside their limits; velocities uniform within `vel` [rad/s]."""
+    lower, upper = robot.joint_limits.unbind(1)
+    joint_pos, joint_vel = robot.joint_pos, robot.joint_vel
+    middle = torch.zeros_like(lower).clamp(lower, upper)
+    new_pos = (middle + pos * (2 * torch.rand_like(joint_pos) - 1)).clamp(lower, upper)
+    new_vel = vel * (2 * torch.rand_like(joint_vel) - 1)
+    joint_pos.copy_(torch.where(mask[:, None], new_pos, joint_pos))
+    joint_vel.copy_(torch.where(mask[:, None], new_vel, joint_vel))
