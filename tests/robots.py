@@ -1,9 +1,12 @@
-"""Compares our robot files with those that define the well-known robots, where they are there."""
+"""Compares robots: our files with those that define the well-known ones, where they are there, and
+a task on MuJoCo's C engine with the same on MuJoCo Warp."""
 
 from pathlib import Path
 
 import pytest
+import torch
 
+from phalanx import tasks
 from phalanx.sim.assets import load_asset
 
 ISAAC_MJCF = Path(__file__).parents[2] / "shared" / "assets" / "isaacgymenvs" / "mjcf"
@@ -54,3 +57,26 @@ def assert_same_robot(ours, theirs):
             for a, b in zip(mine[kind][name], values, strict=True):
                 assert a == pytest.approx(b, rel=1e-6, abs=1e-9), (kind, name)
     assert list(mine["motors"]) == [j for j in mine["joints"] if j != "root"]
+
+
+def engines_apart(name, steps=60, num_envs=4):
+    """How far one step of both engines from the same state leads apart: observations reached,
+    (steps, num_envs, num_obs), relative to 1 + their size, and rewards, (steps, num_envs)."""
+    cpu, warp = (tasks.make(name, num_envs, device="cpu", engine=e) for e in ("mujoco", "warp"))
+    for task in (cpu, warp):
+        torch.manual_seed(0)
+        task.reset()
+    obs, rewards = [], []
+    for t in range(steps):
+        for field in ("qpos", "qvel"):
+            getattr(warp.sim, field).copy_(getattr(cpu.sim, field))
+        for buffer in ("distance", "actions", "progress_buf"):
+            getattr(warp, buffer).copy_(getattr(cpu, buffer))
+        for task in (cpu, warp):
+            torch.manual_seed(t)  # the same actions, and the same new episodes
+            task.step(2 * torch.rand(num_envs, task.num_actions) - 1)
+        assert torch.equal(cpu.terminated, warp.terminated)
+        reached = cpu.terminal_obs_buf
+        obs.append((reached - warp.terminal_obs_buf).abs() / (1 + reached.abs()))
+        rewards.append((cpu.rew_buf - warp.rew_buf).abs())
+    return torch.stack(obs), torch.stack(rewards)
