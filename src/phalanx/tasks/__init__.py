@@ -16,6 +16,7 @@ from phalanx.tasks.task import Task, TaskConfig
 TASKS: dict[str, str] = {
     "Ant": "phalanx.tasks.ant",
     "Cartpole": "phalanx.tasks.cartpole",
+    "Humanoid": "phalanx.tasks.humanoid",
 }
 
 __all__ = ["TASKS", "Task", "TaskConfig", "find", "make", "make_from_config"]
