@@ -17,6 +17,13 @@ from phalanx.errors import PhalanxError, did_you_mean
 ENGINES = ("mujoco", "warp")
 STATE_FIELDS = ("time", "qpos", "qvel", "act", "mocap_pos", "mocap_quat", "eq_active")
 INPUT_FIELDS = ("ctrl", "qfrc_applied", "xfrc_applied")
+# Forces and accelerations: what a step leaves behind, of its last substep; a pass over positions
+# and velocities does not compute.
+ACCELERATION_FIELDS = {
+    "act_dot", "actuator_force", "cacc", "cfrc_ext", "cfrc_int", "qDeriv", "qH", "qHDiagInv", "qLU",
+    "qacc", "qacc_smooth", "qfrc_actuator", "qfrc_adhesion", "qfrc_constraint", "qfrc_inverse",
+    "qfrc_smooth", "solver_fwdinv", "solver_niter", "solver_nnz",
+}  # fmt: skip
 
 
 class CompilesScene(Protocol):

@@ -15,17 +15,11 @@ import torch
 from mujoco.batch import DATA_FIELDS, MODEL_FIELDS, Batch, SimulationError
 from torch import Tensor
 
-from phalanx.sim.engines import INPUT_FIELDS, STATE_FIELDS, CompilesScene
+from phalanx.sim.engines import ACCELERATION_FIELDS, INPUT_FIELDS, STATE_FIELDS, CompilesScene
 
 NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE)
 VEL_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
 _FULL = (int(mujoco.mjtWarning.mjWARN_CONTACTFULL), int(mujoco.mjtWarning.mjWARN_CNSTRFULL))
-# What the velocity stage does not compute: another environment's values after a masked forward.
-_ACCELERATION_FIELDS = {
-    "act_dot", "actuator_force", "cacc", "cfrc_ext", "cfrc_int", "qDeriv", "qH", "qHDiagInv", "qLU",
-    "qacc", "qacc_smooth", "qfrc_actuator", "qfrc_adhesion", "qfrc_constraint", "qfrc_inverse",
-    "qfrc_smooth", "solver_fwdinv", "solver_niter", "solver_nnz",
-}  # fmt: skip
 
 
 class _Mirror:
@@ -124,7 +118,7 @@ class CpuEngine:
             self._push()
             self._run(lambda: self._batch.forward(ids=rows, stage=self._stage))
             for name, mirror in self._derived.items():
-                if name not in _ACCELERATION_FIELDS:
+                if name not in ACCELERATION_FIELDS:
                     mirror.pull(rows)
         if "sensordata" in self._derived:
             self._derived["sensordata"].values[np.ix_(rows, self._acc_sensors)] = 0.0
@@ -160,7 +154,7 @@ class CpuEngine:
         """Whether a derived field is left by the step itself. All others need a pass over the new
         state after every step, a third of the step's time."""
         all_acc = name == "sensordata" and bool(self._acc_sensors.all())
-        return all_acc or name in _ACCELERATION_FIELDS
+        return all_acc or name in ACCELERATION_FIELDS
 
     def _push(self) -> None:
         for mirror in (*self._data.values(), *self._model_fields.values()):

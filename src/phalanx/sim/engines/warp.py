@@ -19,7 +19,8 @@ import warp as wp
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines import INPUT_FIELDS, STATE_FIELDS, CompilesScene
+from phalanx.sim.engines import ACCELERATION_FIELDS, INPUT_FIELDS, STATE_FIELDS, CompilesScene
+from phalanx.sim.engines.warp_step import Stepper
 
 # Overflows that larger buffers cure. MuJoCo Warp's others (contacts of one height field pair, the
 # horizon of its convex collider) come from fixed sizes in its kernels.
@@ -39,6 +40,8 @@ _CONSTANTS = (
     "cam_pos0", "cam_poscom0", "cam_mat0", "light_pos0", "light_poscom0", "light_dir0",
     "dof_invweight0", "body_invweight0", "tendon_invweight0", "actuator_acc0",
 )  # fmt: skip
+_AFTER_CONSTRAINTS = {"cacc", "cfrc_int", "cfrc_ext"}
+_UNCONSTRAINED = {"qacc_smooth", "qLD", "qLDiagInv"}
 # What only transmission and the whole velocity stage make current, and the sensors that read it.
 _TRANSMISSION = {
     "actuator_length", "actuator_moment", "actuator_velocity", "ten_velocity", "qfrc_bias",
@@ -50,9 +53,16 @@ _TRANSMISSION_SENSORS = (
     mujoco.mjtSensor.mjSENS_TENDONVEL,
 )
 
-# Most contacts two geoms can make: a plane, mesh or box with another solid at most 8 in MuJoCo.
+# Most contacts that two kinds of geoms make in MuJoCo; any others make at most 8.
 _MOST_CONTACTS = 8
-_AFFORDABLE_ROWS = 512
+_FEWER_CONTACTS = {
+    ("PLANE", "SPHERE"): 1, ("PLANE", "ELLIPSOID"): 1, ("PLANE", "CAPSULE"): 2,
+    ("PLANE", "CYLINDER"): 4, ("PLANE", "BOX"): 4, ("SPHERE", "SPHERE"): 1,
+    ("SPHERE", "CAPSULE"): 1, ("SPHERE", "ELLIPSOID"): 1, ("SPHERE", "CYLINDER"): 1,
+    ("SPHERE", "BOX"): 1, ("SPHERE", "MESH"): 1, ("CAPSULE", "CAPSULE"): 2, ("CAPSULE", "BOX"): 2,
+}  # fmt: skip
+_USUAL_CONTACTS = 2  # of one geom at a time, with whatever it touches
+_LOOPS_PAY_FROM = 7  # solver iterations; a loop that ends early costs more than a few in vain
 _MOST_DOUBLINGS = 10  # in one step: growth that cures nothing ends before memory does
 
 
@@ -73,10 +83,13 @@ class WarpEngine:
         with wp.ScopedDevice(self._wp_device):
             self._m = _put_model(self.model)
             self._m.opt.warn_overflow = 0
+            self._m.opt.graph_conditional = self._m.opt.iterations >= _LOOPS_PAY_FROM
             self._d = self._make_data()
+        self._stepper = Stepper(self._m, device)
         self._views: dict[str, Tensor] = {}
         self._model_views: dict[str, Tensor] = {}
         self._shared: dict[str, Tensor] = {}
+        self._read: set[str] = set()
         self._derived_needed = False
         self._transmission_needed = bool(
             np.isin(self.model.sensor_type, _TRANSMISSION_SENSORS).any()
@@ -93,12 +106,22 @@ class WarpEngine:
     def field(self, name: str) -> Tensor:
         if not getattr(getattr(self._d, name, None), "_is_batched", False):
             raise KeyError(name)
-        self._transmission_needed |= name in _TRANSMISSION
         view = self._view(name)
-        if name not in STATE_FIELDS and name not in INPUT_FIELDS and not self._derived_needed:
-            self._derived_needed = True
+        if name in STATE_FIELDS or name in INPUT_FIELDS or name in self._read:
+            return view
+        first = not self._read
+        self._read.add(name)
+        self._m.opt.run_rne_postconstraint |= name in _AFTER_CONSTRAINTS
+        if name in _UNCONSTRAINED:
+            self._stepper.keep_everything()
+        self._transmission_needed |= name in _TRANSMISSION
+        all_acc = name == "sensordata" and bool(self._acc_sensors.all())
+        self._derived_needed |= not all_acc and name not in ACCELERATION_FIELDS
+        if first:
             with self._stream():
                 mjw.forward(self._m, self._d)
+        else:
+            self._refresh()  # and leave the forces of the last step as they are
         return view
 
     def model_field(self, name: str) -> Tensor:
@@ -145,10 +168,10 @@ class WarpEngine:
     def forward(self, mask: Tensor) -> None:
         if self._derived_needed:
             self._refresh()
-            if self._acc_sensors.numel():
-                sensordata = self._view("sensordata")
-                stale = mask[:, None] & self._acc_sensors
-                sensordata.copy_(torch.where(stale, 0.0, sensordata))
+        if "sensordata" in self._read and self._acc_sensors.any():
+            sensordata = self._view("sensordata")
+            stale = mask[:, None] & self._acc_sensors
+            sensordata.copy_(torch.where(stale, 0.0, sensordata))
 
     def reset(self, mask: Tensor) -> None:
         for name, initial in self._initial.items():
@@ -219,9 +242,10 @@ class WarpEngine:
         return self._views[name]
 
     def _step(self, substeps: int) -> None:
+        sensors = bool(self._read & {"sensordata", *_AFTER_CONSTRAINTS})
         with self._stream():
-            for _ in range(substeps):
-                mjw.step(self._m, self._d)
+            for k in range(substeps):
+                self._stepper.step(self._d, sensors=sensors and k == substeps - 1)
         if self._derived_needed:
             self._refresh()
 
@@ -264,25 +288,22 @@ def _put_model(model: mujoco.MjModel) -> Any:
 
 
 def _buffer_sizes(model: mujoco.MjModel) -> tuple[int, int]:
-    """Contacts and constraint rows an environment to start with.
-
-    The most the model can ever produce where that is affordable, so that nothing can overflow;
-    otherwise a start that `grow` doubles as needed.
-    """
-    pairs = _candidate_pairs(model)
-    contacts = max(1, _MOST_CONTACTS * pairs)
+    """Contacts and constraint rows an environment to start with: the most the model can ever
+    produce, or if that is more, what is usual; then `grow` doubles it as needed. Every row costs
+    time, whether it is used or not."""
+    moving = int((model.body_weldid[model.geom_bodyid] != 0).sum())
+    contacts = max(1, min(_most_contacts(model), _USUAL_CONTACTS * max(moving, 4)))
     condim = int(max([1, *model.geom_condim, *model.pair_dim]))
     pyramidal = model.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL
     rows_per_contact = max(1, 2 * (condim - 1) if pyramidal else condim)
     limits = int(model.jnt_limited.sum()) * 2 + int(model.tendon_limited.sum()) * 2
     friction = int((model.dof_frictionloss > 0).sum() + (model.tendon_frictionloss > 0).sum())
     other = limits + friction + 6 * int(model.neq)
-    contacts = min(contacts, _AFFORDABLE_ROWS // rows_per_contact)
     return contacts, max(1, other + contacts * rows_per_contact)
 
 
-def _candidate_pairs(model: mujoco.MjModel) -> int:
-    """Number of geom pairs that the collision masks let touch."""
+def _most_contacts(model: mujoco.MjModel) -> int:
+    """Of all pairs of geoms that the collision masks let touch, and of explicit pairs."""
     con, aff = model.geom_contype, model.geom_conaffinity
     touch = ((con[:, None] & aff[None, :]) | (aff[:, None] & con[None, :])) != 0
     body = model.geom_bodyid
@@ -291,4 +312,9 @@ def _candidate_pairs(model: mujoco.MjModel) -> int:
     low, high = np.minimum.outer(body, body), np.maximum.outer(body, body)
     signature = (low << 16) + high
     touch &= ~np.isin(signature, model.exclude_signature)
-    return int(np.triu(touch, 1).sum()) + model.npair
+    kind = [mujoco.mjtGeom(k).name.removeprefix("mjGEOM_") for k in model.geom_type]
+    pairs = [(kind[i], kind[j]) for i, j in np.argwhere(np.triu(touch, 1))]
+    contacts = (
+        _FEWER_CONTACTS.get((a, b)) or _FEWER_CONTACTS.get((b, a), _MOST_CONTACTS) for a, b in pairs
+    )
+    return sum(contacts) + _MOST_CONTACTS * int(model.npair)
