@@ -11,6 +11,8 @@ import torch
 from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
 from phalanx.rl import Runner, vecenv
+from phalanx.rl.capture import fused
+from phalanx.rl.ppo import A2CAgent
 from phalanx.sim import Scene
 from phalanx.tasks import Task, TaskConfig
 
@@ -197,3 +199,96 @@ def test_overflowing_contact_buffers_grow_and_repeat_what_they_spoilt(tmp_path, 
     torch.testing.assert_close(
         small.mean_lengths.mean, large.mean_lengths.mean, rtol=1e-6, atol=0.0
     )
+
+
+@pytest.mark.parametrize("name", ["Ant", "Humanoid"])
+def test_step_in_two_branches_equals_mujoco_warps_own(name):
+    forked, serial = (tasks.make(name, num_envs=512, device="cuda:0").sim for _ in range(2))
+    serial.engine._stepper.keep_everything()
+    forked.sensordata, serial.sensordata  # noqa: B018 registered
+    torch.manual_seed(0)
+    for _ in range(60):
+        for field in ("qpos", "qvel"):
+            getattr(serial, field).copy_(getattr(forked, field))
+        serial.engine._view("qacc_warmstart").copy_(forked.engine._view("qacc_warmstart"))
+        forked.ctrl.uniform_(-1, 1)
+        serial.ctrl.copy_(forked.ctrl)
+        forked.step()
+        serial.step()
+        # Contacts are listed in the order in which threads find them, which rounds differently.
+        torch.testing.assert_close(forked.qvel, serial.qvel, rtol=1e-3, atol=2e-2)
+        near = (forked.sensordata - serial.sensordata).abs() < 1 + 0.01 * serial.sensordata.abs()
+        assert near.float().mean() > 0.999
+
+
+def test_fused_step_equals_eager(tmp_path):
+    warnings = []
+    plain, merged = (tasks.make("Ant", num_envs=512, device="cuda:0") for _ in range(2))
+    merged.fuse(lambda function: fused(function, warnings.append))
+    for env in (plain, merged):
+        torch.manual_seed(0)
+        env.reset()
+    for _ in range(40):
+        for field in ("qpos", "qvel"):
+            getattr(merged.sim, field).copy_(getattr(plain.sim, field))
+        for name in ("distance", "actions", "progress_buf"):
+            getattr(merged, name).copy_(getattr(plain, name))
+        merged.sim.engine._view("qacc_warmstart").copy_(plain.sim.engine._view("qacc_warmstart"))
+        for buffer in (merged.obs_buf, merged.terminal_obs_buf, merged.rew_buf):
+            buffer.fill_(torch.inf)
+        actions = 2 * torch.rand(512, 8, device="cuda:0") - 1
+        plain.step(actions)
+        merged.step(actions)
+        assert torch.equal(plain.terminated, merged.terminated)
+        going = ~plain.terminated  # the others start anew at random
+        same = plain.obs_buf[going][:, :28], merged.obs_buf[going][:, :28]
+        torch.testing.assert_close(*same, rtol=1e-3, atol=2e-2)
+        torch.testing.assert_close(plain.rew_buf, merged.rew_buf, rtol=1e-3, atol=2e-2)
+        assert (merged.obs_buf[~going][:, 0] == 0.44).all()
+    assert not warnings
+
+
+def test_fused_losses_equal_eager(tmp_path):
+    agent = make_agent(tmp_path, "task=Ant")
+    agent.init_tensors()
+    agent.env_reset()
+    agent.update_epoch()
+    agent.train_epoch()
+    before = snapshot(agent)
+    results = []
+    for loss_of in (agent.loss_of, lambda b: A2CAgent.loss_of(agent, b)):
+        for tensor, value in before:
+            tensor.copy_(value)
+        agent.losses.zero_()
+        agent.optimizer.zero_grad()
+        loss, result = loss_of(agent.minibatch(0))
+        loss.backward()
+        grads = [p.grad.clone() for p in agent.model.parameters()]
+        results.append([loss.detach(), agent.losses.clone(), result["mus"].detach(), *grads])
+    for merged, plain in zip(*results, strict=True):
+        torch.testing.assert_close(merged, plain, rtol=1e-2, atol=1e-4)  # products in TF32
+    assert not agent.warnings
+
+
+class Waits(Drop):
+    def compute_reward(self):
+        if self.sim.qpos[0, 2] > 1e6:  # waits
+            raise AssertionError
+        return super().compute_reward()
+
+
+def test_task_that_waits_for_the_gpu_runs_eagerly_and_names_the_line(tmp_path):
+    env = Waits(TaskConfig(num_envs=64, episode_length=100), device="cuda:0")
+    vecenv.register("waits", lambda **kwargs: env)
+    params = train_params(compose_config([f"train_dir={tmp_path}", "experiment=waits"]))
+    params["config"] |= {"env_name": "waits", "env_config": {}, "max_epochs": 5}
+    runner = Runner()
+    runner.load({"params": params})
+    agent = runner.algo_factory.create(runner.algo_name, base_name="run", params=runner.params)
+    agent.train()
+    assert agent.epoch_num == 5
+    assert agent._play_graph._graph is None
+    assert agent._update_graph._graph is not None
+    [warning] = [w for w in agent.warnings if "without CUDA graphs" in w]
+    assert "test_cuda.py:" in warning
+    assert "if self.sim.qpos[0, 2] > 1e6" in warning

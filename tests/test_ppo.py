@@ -172,7 +172,8 @@ def test_episode_sums_count_each_episode_once():
     sums = EpisodeSums(2, 3, torch.device("cpu"))
     ends = [[0, 0], [1, 0], [0, 1]]
     for t, done in enumerate(ends):
-        sums.add(t, torch.tensor([1.0, 10.0]), torch.tensor([0.5, 5.0]), torch.tensor(done).float())
+        now = torch.tensor([1.0, 10.0]), torch.tensor([0.5, 5.0]), torch.tensor(done).float()
+        sums.finished[t] = sums.add(*now)
     expected = torch.tensor([[0, 0, 0, 0], [2, 1, 2, 1], [30, 15, 3, 1]]).float()
     torch.testing.assert_close(sums.finished, expected)
     torch.testing.assert_close(sums.running[0], torch.tensor([1.0, 0.5, 1.0, 1.0]))

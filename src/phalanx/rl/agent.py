@@ -59,6 +59,8 @@ class Agent:
         self.check_spaces()
         self.num_actors = self.vec_env.num_envs
         self.device = torch.device(self.vec_env.device)
+        # 10 bits of mantissa in a product, as RL Games under Isaac Gym's PyTorch had it.
+        torch.backends.cuda.matmul.allow_tf32 = True
         self.batch_size = self.frames_per_iteration()
         self.model = build_model(params, self.config, self.vec_env).to(self.device)
 

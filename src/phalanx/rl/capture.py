@@ -5,14 +5,22 @@
 
 The eager function is what people read and test; this file only wraps it. A function can be
 captured if it has fixed shapes, does not wait for the device, and rebinds no tensor that it reads
-again: everything that survives a call lives in a buffer that is written in place.
+again: everything that survives a call lives in a buffer that is written in place. One that waits
+is found out in its first call, and then runs eagerly.
 """
 
 import contextlib
+import linecache
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
 
 import torch
+
+HERE = Path(__file__).parents[1]
 
 
 class Graph:
@@ -27,13 +35,19 @@ class Graph:
         self._context = context
         self._graph: torch.cuda.CUDAGraph | None = None
         self._warm = False
+        self.obstacle = ""
+        """The line that waits for the device, which rules out a graph; empty if none does."""
 
     def __call__(self) -> None:
         if self._graph is not None:
             self._graph.replay()
         elif not self._warm:
             self._warm = True
-            self._run_on_side_stream()
+            with _waits() as lines:
+                self._run_on_side_stream()
+            self.obstacle = lines[0] if lines else ""
+        elif self.obstacle:
+            self._function()
         else:
             self._graph = self._capture()
             self._graph.replay()
@@ -56,6 +70,63 @@ class Graph:
         with torch.cuda.graph(graph), self._context():
             self._function()
         return graph
+
+
+@contextlib.contextmanager
+def _waits() -> Iterator[list[str]]:
+    """Collects the lines, of tasks and of code outside this package, that wait for the device."""
+    lines: list[str] = []
+
+    def note(message: object, *args: Any, **kwargs: Any) -> None:
+        if "synchronizing CUDA operation" in str(message):
+            lines.extend(filter(None, [_line_of_a_user()]))
+
+    before, mode = warnings.showwarning, torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield lines
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+            warnings.showwarning = before
+
+
+def _line_of_a_user() -> str:
+    """Where the running call comes from, as `file:line: code`; empty if nobody but this package
+    and libraries is to blame: they wait at the first call only."""
+    for frame in reversed(traceback.extract_stack()):
+        path = Path(frame.filename)
+        if "site-packages" in path.parts or not path.exists():
+            continue
+        if path.is_relative_to(HERE) and not path.is_relative_to(HERE / "tasks"):
+            return ""
+        code = linecache.getline(frame.filename, frame.lineno or 0).strip()
+        return f"{frame.filename}:{frame.lineno}: {code}"
+    return ""
+
+
+def fused(function: Callable[..., Any], warn: Callable[[str], None]) -> Callable[..., Any]:
+    """`function` with its many small GPU kernels merged by torch.compile; itself if that fails,
+    which `warn` is told."""
+    compiled = torch.compile(function, dynamic=False)
+    chosen: list[Callable[..., Any]] = []
+
+    def call(*args: Any) -> Any:
+        if chosen:
+            return chosen[0](*args)
+        try:
+            result = compiled(*args)
+            chosen.append(compiled)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
+            warn(f"torch.compile cannot merge the kernels of {function.__name__}: {reason}")
+            chosen.append(function)
+            result = function(*args)
+        return result
+
+    return call
 
 
 @contextlib.contextmanager

@@ -31,14 +31,15 @@ NO_EFFECT = frozenset(
         "seq_len",
         "summaries_interval_sec_max",
         "summaries_interval_sec_min",
-        "torch_compile",
         "use_diagnostics",
         "value_shape",
     }
 )
 """Keys of published RL Games files that change nothing here; they are listed when a run starts."""
 
-OFF_POLICY_NO_EFFECT = NO_EFFECT | {"clip_actions", "max_env_steps", "normalize_value"}
+OFF_POLICY_NO_EFFECT = NO_EFFECT | {
+    *("clip_actions", "max_env_steps", "normalize_value", "torch_compile"),
+}
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,10 @@ class PPOConfig(AgentConfig):
 
     rnd_config: dict[str, Any] | None = None
     """Add a reward for what is new; see `phalanx.rl.curiosity.RNDConfig`."""
+
+    torch_compile: bool | str | dict[str, Any] = True
+    """On CUDA, merge the many small kernels of task, policy and losses with torch.compile; false
+    starts faster and runs slower. RL Games' compile modes all mean true."""
 
     # update
     minibatch_size: int | None = ranged(None, at_least=1)

@@ -93,7 +93,7 @@ class OffPolicyAgent(Agent):
             ended=ended,
         )
         replay.advance()
-        self.episodes.add(0, reward, shaped, ended.float())
+        self.episodes.finished[0] = self.episodes.add(reward, shaped, ended.float())
 
     def _learn(self) -> None:
         phase = self.updates % self.period

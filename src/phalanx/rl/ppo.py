@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from phalanx.config import read
 from phalanx.rl.agent import Agent
 from phalanx.rl.build import check_actions
-from phalanx.rl.capture import Graph, threads_for
+from phalanx.rl.capture import Graph, fused, threads_for
 from phalanx.rl.central_value import CentralValue
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.curiosity import Curiosity, RNDConfig
@@ -34,6 +34,7 @@ from phalanx.spaces import Box, MultiDiscrete
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
 Memories = list[tuple[Memory, tuple[Tensor, ...]]]  # each with its states after a step
 EVALUATED_AT_ONCE = 65536  # samples, or one minibatch if that is larger
+LONGEST_FUSED = 64  # steps
 
 
 class A2CAgent(Agent):
@@ -74,6 +75,8 @@ class A2CAgent(Agent):
         capture = getattr(self.vec_env, "capture", contextlib.nullcontext)
         self._play_graph = Graph(self._collect, capture)
         self._update_graph = Graph(self.update)
+        if self.captures and c.torch_compile and self.memory is None:
+            self._fuse()
 
     # -- one iteration ---------------------------------------------------------------------------
 
@@ -92,6 +95,18 @@ class A2CAgent(Agent):
         self._clock.start()
         (self._update_graph if self.captures else self.update)()
         self._clock.stop("update")
+        if line := self._play_graph.obstacle or self._update_graph.obstacle:
+            self.warn(f"runs without CUDA graphs, much slower: {line} waits for the GPU; use masks")
+
+    def _fuse(self) -> None:
+        """Let torch.compile merge what lies between physics and matrix products."""
+        names = ["act", "count", "assess", "loss_of", "policy_kl"]
+        if self.horizon_length <= LONGEST_FUSED:
+            names.append("prepare_dataset")  # whose loop over time is unrolled
+        for name in names:
+            setattr(self, name, fused(getattr(self, name), self.warn))
+        if hasattr(self.vec_env, "fuse"):
+            self.vec_env.fuse(lambda function: fused(function, self.warn))
 
     def _begin_anew(self) -> None:
         self.env_reset()
@@ -108,7 +123,7 @@ class A2CAgent(Agent):
 
     def play_steps(self) -> None:
         """T steps of the policy in every environment, into `rollout`."""
-        r, c = self.buffers, self.config
+        r = self.buffers
         for t in range(self.horizon_length):
             self._store_inputs(t)
             result = self.act(self.obs)
@@ -117,15 +132,13 @@ class A2CAgent(Agent):
 
             self.obs, reward, terminated, truncated, infos = self.env_step(result["actions"])
 
-            shaped = shape_reward(reward, c.reward_shaper)
-            if self.curiosity is not None:
-                shaped = shaped + self.curiosity.reward(infos["terminal"]["obs"])
-            done = (terminated | truncated).float()
+            shaped, done, self.episodes.finished[t] = self.count(
+                reward, terminated, truncated, infos["terminal"]
+            )
             r.rewards[:, t, 0] = shaped
             r.dones[:, t] = done
-            r.truncated[:, t] = truncated.float()
+            r.truncated[:, t] = truncated
             self._store_reached(t, infos["terminal"], memories)
-            self.episodes.add(t, reward, shaped, done)
             for memory, states in memories:
                 memory.advance(states, done)
         critic = self._critic_memory()
@@ -140,12 +153,11 @@ class A2CAgent(Agent):
         for start in range(0, self.batch_size, at_once):
             rows = slice(start, min(start + at_once, self.batch_size))
             batch = self.samples(rows)
-            result = self.model({**batch, "is_train": True, "prev_actions": batch["actions"]})
-            result["neglogpacs"] = result["prev_neglogp"]
+            result = self.assess(batch)
             for name in r.policy:
                 batch[name].copy_(result[name])
             if self.central_value is None:
-                values[rows] = self.model.denorm_value(result["values"])
+                values[rows] = result["values"]
             else:
                 values[rows] = self.central_value.sample_values(batch["states"], rows)
             if r.reached is not None and r.reached_values is not None:
@@ -154,6 +166,12 @@ class A2CAgent(Agent):
         worth = r.values if c.value_bootstrap is True else r.reached_values
         if worth is not None:
             r.rewards.add_(c.gamma * worth * r.truncated[..., None])
+
+    def assess(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What the policy says of (B, ...) observations and actions, values in reward units."""
+        result = self.model({**batch, "is_train": True, "prev_actions": batch["actions"]})
+        values = self.model.denorm_value(result["values"])
+        return {**result, "neglogpacs": result["prev_neglogp"], "values": values}
 
     def prepare_dataset(self) -> None:
         """Advantages and normalised values and returns into `dataset`, (N * T, ...) each."""
@@ -210,10 +228,7 @@ class A2CAgent(Agent):
     def train_actor_critic(self, batch: dict[str, Any]) -> Tensor:
         """One gradient step on a minibatch; returns its KL from the old policy, a scalar."""
         with threads_for(self.minibatch_size * self._weights, self.device):
-            half = self.config.mixed_precision
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                result = self.model({**batch, "is_train": True, "prev_actions": batch["actions"]})
-            loss = self.calc_losses(batch, result)
+            loss, result = self.loss_of(batch)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
         with torch.no_grad(), threads_for(100 * self._weights, self.device):
@@ -221,6 +236,13 @@ class A2CAgent(Agent):
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm)
             self.optimizer.step()
             return self.policy_kl(batch, result)
+
+    def loss_of(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a minibatch, a scalar, and what the model gave for it."""
+        half = self.config.mixed_precision
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            result = self.model({**batch, "is_train": True, "prev_actions": batch["actions"]})
+        return self.calc_losses(batch, result), result
 
     def calc_losses(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
         """The loss, a scalar; its parts are summed into `losses`."""
@@ -289,6 +311,17 @@ class A2CAgent(Agent):
             inputs["action_masks"] = self.vec_env.get_action_masks()
         result: dict[str, Any] = self.model(inputs)
         return result
+
+    def count(
+        self, reward: Tensor, terminated: Tensor, truncated: Tensor, reached: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A step's shaped reward and 1.0 where it ended an episode, (N,) each, and what
+        `EpisodeSums.add` says of those."""
+        shaped = shape_reward(reward, self.config.reward_shaper)
+        if self.curiosity is not None:
+            shaped = shaped + self.curiosity.reward(reached["obs"])
+        done = (terminated | truncated).float()
+        return shaped, done, self.episodes.add(reward, shaped, done)
 
     def get_values(self, obs: dict[str, Any], states: tuple[Tensor, ...] = ()) -> Tensor:
         """(B, V) in reward units for (B, ...) observations; a recurrent critic's `states` are only

@@ -27,13 +27,14 @@ class EpisodeSums:
         self.running.zero_()
         self.running[:, 3] = 1.0
 
-    def add(self, t: int, reward: Tensor, shaped: Tensor, done: Tensor) -> None:
-        """Step t of the rollout; all (N,), done 1.0 or 0.0."""
+    def add(self, reward: Tensor, shaped: Tensor, done: Tensor) -> Tensor:
+        """One step; all (N,), done 1.0 or 0.0. Returns its row of `finished`, (4,)."""
         self.running[:, 0] += reward
         self.running[:, 1] += shaped
         self.running[:, 2] += 1.0
-        torch.mv(self.running.t(), done, out=self.finished[t])
+        finished = torch.mv(self.running.t(), done)
         self.running.copy_(torch.where(done[:, None] > 0, self._keep_count, self.running))
+        return finished
 
 
 class Meter:

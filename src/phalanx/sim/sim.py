@@ -150,7 +150,15 @@ class Sim:
 
     def step(self) -> None:
         """Advance every environment by `dt` and mark those that diverged."""
+        self.advance()
+        self.mark_diverged()
+
+    def advance(self) -> None:
+        """The physics of a `step` alone."""
         self.engine.step(self.substeps)
+
+    def mark_diverged(self) -> None:
+        """The rest of a `step`: set `diverged`, count in `divergences`."""
         state = torch.cat([v.flatten(1) for v in self._watched], 1)
         bad = ~(state.abs() <= mujoco.mjMAXVAL)
         torch.logical_or(bad.any(1), self.engine.failed, out=self.diverged)

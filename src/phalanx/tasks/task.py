@@ -24,6 +24,7 @@ that the whole step can be captured in a CUDA graph.
 """
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -148,12 +149,24 @@ class Task:
         Returns {"obs": (N, num_obs)}, reward (N,), terminated (N,), truncated (N,) and infos, all
         live buffers that the next step overwrites.
         """
+        self._before_physics(actions)
+        self.sim.advance()
+        self._after_physics()
+        return self.observations, self.rew_buf, self.terminated, self.truncated, self.infos
+
+    def fuse(self, compiled: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
+        """Have what surrounds the physics replaced by what `compiled` makes of it."""
+        self._before_physics = compiled(self._before_physics)  # type: ignore[method-assign]
+        self._after_physics = compiled(self._after_physics)  # type: ignore[method-assign]
+
+    def _before_physics(self, actions: Tensor) -> None:
         if isinstance(self.action_space, Box):
             actions = actions.clamp(-self.config.clip_actions, self.config.clip_actions)
         self.pre_physics_step(actions)
-        self.sim.step()
+
+    def _after_physics(self) -> None:
+        self.sim.mark_diverged()
         self.post_physics_step()
-        return self.observations, self.rew_buf, self.terminated, self.truncated, self.infos
 
     def post_physics_step(self) -> None:
         """Count, observe, reward, reset, observe again: (a) to (f) above."""

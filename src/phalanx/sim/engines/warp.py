@@ -99,6 +99,7 @@ class WarpEngine:
         self._grown: str | None = None
         self._initial = {k: self._view(k)[:1].clone() for k in _SAVED if hasattr(self._d, k)}
         acc = self.model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
+        self._has_acc_sensors = bool(acc.any())
         self._acc_sensors = torch.from_numpy(np.repeat(acc, self.model.sensor_dim)).to(device)
         self._step(1)  # loads every kernel; on a first start Warp compiles them, a minute or more
         self.reset(torch.ones_like(self.failed))
@@ -168,7 +169,7 @@ class WarpEngine:
     def forward(self, mask: Tensor) -> None:
         if self._derived_needed:
             self._refresh()
-        if "sensordata" in self._read and self._acc_sensors.any():
+        if "sensordata" in self._read and self._has_acc_sensors:
             sensordata = self._view("sensordata")
             stale = mask[:, None] & self._acc_sensors
             sensordata.copy_(torch.where(stale, 0.0, sensordata))

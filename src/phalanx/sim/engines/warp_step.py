@@ -73,7 +73,8 @@ class Stepper:
                 mjw.sensor_acc(model, before, skip_rne_postconstraint=True)
         integrate = mjw.euler if opt.integrator == mjw.IntegratorType.EULER else mjw.implicit
         integrate(model, data)
-        self._join()
+        if sensors:
+            self._join()
 
     @contextlib.contextmanager
     def _beside(self) -> Iterator[None]:
