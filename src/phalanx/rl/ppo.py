@@ -150,6 +150,7 @@ class A2CAgent(Agent):
         r, c, m = self.buffers, self.config, self.minibatch_size
         values = r.values.flatten(0, 1)
         at_once = m * max(1, EVALUATED_AT_ONCE // m)
+        timed_out = self.device.type != "cpu" or bool(r.truncated.any())  # a GPU would wait to know
         for start in range(0, self.batch_size, at_once):
             rows = slice(start, min(start + at_once, self.batch_size))
             batch = self.samples(rows)
@@ -160,7 +161,7 @@ class A2CAgent(Agent):
                 values[rows] = result["values"]
             else:
                 values[rows] = self.central_value.sample_values(batch["states"], rows)
-            if r.reached is not None and r.reached_values is not None:
+            if r.reached is not None and r.reached_values is not None and timed_out:
                 reached = nested(lambda x, rows=rows: x.flatten(0, 1)[rows], r.reached)
                 r.reached_values.flatten(0, 1)[rows] = self._values(reached, ())
         worth = r.values if c.value_bootstrap is True else r.reached_values

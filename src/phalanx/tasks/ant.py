@@ -87,7 +87,7 @@ class Ant(Task):
         self.sim.ctrl.copy_(actions)
 
     def compute_observations(self) -> Tensor:
-        torso = locomotion.observe_torso(self.ant)
+        torso = self.torso = locomotion.observe_torso(self.ant)
         angles = [torso.yaw, torso.roll, torso.angle_to_target, torso.up, torso.heading]
         return torch.cat(
             [
@@ -104,7 +104,7 @@ class Ant(Task):
         )
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
-        torso = locomotion.observe_torso(self.ant)
+        torso = self.torso  # of the state that was just observed
         fallen = torso.height < self.config.termination_height
         reward = torch.stack(list(self.reward_terms(torso).values())).sum(0)
         self.distance.copy_(torso.distance)

@@ -96,7 +96,7 @@ class Humanoid(Task):
 
     def compute_observations(self) -> Tensor:
         config, robot = self.config, self.humanoid
-        torso = locomotion.observe_torso(robot)
+        torso = self.torso = locomotion.observe_torso(robot)
         angles = [torso.yaw, torso.roll, torso.angle_to_target, torso.up, torso.heading]
         torque = self.actions * self.max_torque + self.sim.qfrc_constraint[:, 6:]
         stepped = self.progress_buf[:, None] > 0  # before, constraint forces are of another episode
@@ -116,7 +116,7 @@ class Humanoid(Task):
         )
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
-        torso = locomotion.observe_torso(self.humanoid)
+        torso = self.torso  # of the state that was just observed
         fallen = torso.height < self.config.termination_height
         reward = torch.stack(list(self.reward_terms(torso).values())).sum(0)
         self.distance.copy_(torso.distance)

@@ -110,7 +110,8 @@ class Task:
         raise NotImplementedError
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
-        """Reward (N,) for the state reached and whether the episode terminated there, (N,) bool."""
+        """Reward (N,) for the state reached and whether the episode terminated there, (N,) bool.
+        The state is the one that `compute_observations` has just seen."""
         raise NotImplementedError
 
     def reset_envs(self, mask: Tensor) -> None:
