@@ -70,7 +70,7 @@ def engines_apart(name, steps=60, num_envs=4):
     for t in range(steps):
         for field in ("qpos", "qvel"):
             getattr(warp.sim, field).copy_(getattr(cpu.sim, field))
-        for buffer in ("distance", "actions", "progress_buf"):
+        for buffer in vars(cpu).keys() & {"distance", "actions", "progress_buf"}:
             getattr(warp, buffer).copy_(getattr(cpu, buffer))
         for task in (cpu, warp):
             torch.manual_seed(t)  # the same actions, and the same new episodes

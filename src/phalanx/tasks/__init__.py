@@ -17,6 +17,7 @@ TASKS: dict[str, str] = {
     "Ant": "phalanx.tasks.ant",
     "Cartpole": "phalanx.tasks.cartpole",
     "Humanoid": "phalanx.tasks.humanoid",
+    "HumanoidWalk": "phalanx.tasks.humanoid_walk",
 }
 
 __all__ = ["TASKS", "Task", "TaskConfig", "find", "make", "make_from_config"]

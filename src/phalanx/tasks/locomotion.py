@@ -1,6 +1,6 @@
 """What robots that run towards a far target share: their torso in numbers, reward terms, resets.
 
-Pure functions on tensors, N environments first; Ant and Humanoid are put together from them.
+Pure functions on tensors, N environments first; tasks are put together from them.
 """
 
 import math
@@ -25,6 +25,8 @@ class Torso:
     """(N, 3) [m/s], torso frame."""
     ang_vel_b: Tensor
     """(N, 3) [rad/s], torso frame."""
+    gravity_b: Tensor
+    """(N, 3) its direction, of length 1, torso frame: (0, 0, -1) upright."""
     yaw: Tensor
     """(N,) about z."""
     roll: Tensor
@@ -49,6 +51,7 @@ def observe_torso(robot: Actor) -> Torso:
         height=pos[:, 2],
         lin_vel_b=(robot.root_lin_vel_w[:, None] @ rotation)[:, 0],  # v^T R = (R^T v)^T
         ang_vel_b=robot.root_ang_vel_b,
+        gravity_b=-rotation[:, 2],
         yaw=yaw,
         roll=torch.atan2(rotation[:, 2, 1], rotation[:, 2, 2]),
         angle_to_target=wrapped(torch.atan2(to_y, to_x) - yaw),
