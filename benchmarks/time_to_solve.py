@@ -1,11 +1,13 @@
 """How long until a task is solved: seconds of wall clock from the first iteration on.
 
     uv run python benchmarks/time_to_solve.py task=Cartpole length=490 seeds=0,1,2,3,4
+    uv run python benchmarks/time_to_solve.py task=Ant returns=3000,7000 seeds=0,1,2,3,4
 
 Trains each seed with the task's own config, in this one process, and writes one JSON file: time
-and frames until the mean episode length (last `games_to_track` episodes) reaches `length`,
-training steps/s over the whole run and in its steady second half, peak memory, hardware,
-versions. Start-up (imports, kernels, first iterations of the warm process) is reported apart.
+and frames until the mean length of the last `games_to_track` episodes reaches `length`, or their
+mean return each of `returns`; the curve of returns; training steps/s over the whole run and in its
+steady second half, peak memory, hardware, versions. Start-up (imports, kernels, first iterations
+of the warm process) is reported apart.
 """
 
 import json
@@ -24,10 +26,13 @@ from phalanx.rl import AlgoObserver, Runner  # noqa: E402
 
 
 class Timer(AlgoObserver):
-    """Notes when the episode length was first reached, and the speed of each iteration."""
+    """Notes when the episode length and the returns were first reached, and the curve."""
 
-    def __init__(self, length: float) -> None:
+    def __init__(self, length: float, returns: list[float]) -> None:
         self.length = length
+        self.returns = returns
+        self.reached: dict[float, float] = {}
+        self.curve: list[tuple[float, int, float]] = []
         self.solved: tuple[float, int] | None = None
         self.marks: list[tuple[float, int]] = []
 
@@ -38,6 +43,12 @@ class Timer(AlgoObserver):
     def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
         now = time.perf_counter() - self.start
         self.marks.append((now, frame))
+        mean = self.algo.mean_rewards.mean
+        if not self.curve or now > self.curve[-1][0] * 1.03 + 0.02:
+            self.curve.append((round(now, 2), frame, round(mean, 2)))
+        for level in self.returns:
+            if mean >= level:
+                self.reached.setdefault(level, round(now, 2))
         if self.solved is None and self.algo.mean_lengths.mean >= self.length:
             self.solved = (now, frame)
 
@@ -45,6 +56,7 @@ class Timer(AlgoObserver):
 def main() -> None:
     options = dict(a.split("=", 1) for a in sys.argv[1:])
     length = float(options.pop("length", 490))
+    returns = [float(r) for r in options.pop("returns", "").split(",") if r]
     seeds = [int(s) for s in options.pop("seeds", "0,1,2,3,4").split(",")]
     out = options.pop("out", "")
     arguments = [f"{k}={v}" for k, v in options.items()]
@@ -52,7 +64,7 @@ def main() -> None:
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             config = compose_config([*arguments, f"seed={seed}", f"train_dir={folder}"])
-            timer = Timer(length)
+            timer = Timer(length, returns)
             runner = Runner(timer)
             runner.load({"params": train_params(config)})
             made = time.perf_counter()
@@ -64,6 +76,7 @@ def main() -> None:
             {
                 "seed": seed,
                 "start_up_s": round(timer.start - (STARTED if not runs else made), 2),
+                "seconds_to_return": {f"{r:g}": timer.reached.get(r) for r in returns},
                 "solved_s": round(timer.solved[0], 2) if timer.solved else None,
                 "solved_frames": timer.solved[1] if timer.solved else None,
                 "final_length": round(a.mean_lengths.mean, 1),
@@ -74,6 +87,7 @@ def main() -> None:
             }
         )
         print(runs[-1], flush=True)
+        runs[-1]["curve_s_frames_return"] = timer.curve
     result = {
         "command": "benchmarks/time_to_solve.py " + " ".join(sys.argv[1:]),
         "device": device_name(a.device),
@@ -88,8 +102,7 @@ def main() -> None:
         "git_commit": git_commit(),
         "runs": runs,
     }
-    text = json.dumps(result, indent=2)
-    print(text)
+    text = json.dumps(result)
     if out:
         with open(out, "w") as file:
             file.write(text + "\n")

@@ -132,6 +132,7 @@ def test_reward_terms_worked_out_by_hand():
         torch.testing.assert_close(
             terms[name].float(), torch.tensor(values), rtol=0, atol=atol, msg=name
         )
+    task.compute_observations()
     reward, terminated = task.compute_reward()
     sums = [sum(v[i] for v in expected.values()) for i in range(3)]
     torch.testing.assert_close(reward, torch.tensor([*sums, -1.0]), rtol=0, atol=5e-3)
