@@ -1,5 +1,6 @@
 """A run that is stopped, by whatever means, continues as if it had not been."""
 
+import copy
 import dataclasses
 import errno
 import json
@@ -128,6 +129,28 @@ def test_resumed_run_equals_uninterrupted_one_bit_for_bit(tmp_path, more):
     for state in states[1:]:
         assert_same(without_times(state), without_times(states[0]))
     assert_same(second.agent.obs, whole.agent.obs, "observations")
+
+
+def test_rehearsal_leaves_no_trace(tmp_path):
+    def iterate(rehearses):
+        params = train_params(compose_config([*SMALL, f"train_dir={tmp_path}"]))
+        runner = Runner()
+        runner.load({"params": params})
+        agent = runner.algo_factory.create("a2c_continuous", base_name="run", params=runner.params)
+        agent.init_tensors()
+        agent.env_reset()
+        if rehearses:
+            before = copy.deepcopy(agent.get_full_state_weights())
+            agent.rehearse()
+            moment = next(iter(agent.optimizer.state.values()))["exp_avg"]
+            assert moment.abs().sum() > 0
+            agent.set_full_state_weights(before)
+            assert next(iter(agent.optimizer.state.values()))["exp_avg"] is moment
+        for _ in range(3):
+            agent.train_epoch()
+        return agent.get_full_state_weights()
+
+    assert_same(iterate(True), iterate(False))
 
 
 def test_another_seed_gives_another_run(tmp_path):

@@ -99,6 +99,10 @@ class Agent:
         self.init_tensors()
         if not self._restored_env:
             self.env_reset()
+        if self.captures:
+            before = copy.deepcopy(self.get_full_state_weights())
+            self.rehearse()
+            self.set_full_state_weights(before)
         self._open_run_folder()
         self.observer.after_init(self)
         self._read_at = time.perf_counter()
@@ -149,6 +153,10 @@ class Agent:
     def train_epoch(self) -> None:
         """One iteration, rollout and update, without waiting for the device."""
         raise NotImplementedError
+
+    def rehearse(self) -> None:
+        """Iterate on trial until kernels are compiled and graphs captured; `train` then puts
+        everything back, and its clock starts."""
 
     def statistics(self) -> Tensor:
         """What the iteration left to log, one vector on the device."""

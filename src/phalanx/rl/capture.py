@@ -11,6 +11,7 @@ is found out in its first call, and then runs eagerly.
 
 import contextlib
 import linecache
+import sysconfig
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 
 HERE = Path(__file__).parents[1]
+STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
 
 
 class Graph:
@@ -98,7 +100,8 @@ def _line_of_a_user() -> str:
     and libraries is to blame: they wait at the first call only."""
     for frame in reversed(traceback.extract_stack()):
         path = Path(frame.filename)
-        if "site-packages" in path.parts or not path.exists():
+        library = path.is_relative_to(STANDARD_LIBRARY) or "site-packages" in path.parts
+        if library or path == Path(__file__) or not path.exists():
             continue
         if path.is_relative_to(HERE) and not path.is_relative_to(HERE / "tasks"):
             return ""
@@ -108,14 +111,18 @@ def _line_of_a_user() -> str:
 
 
 def fused(function: Callable[..., Any], warn: Callable[[str], None]) -> Callable[..., Any]:
-    """`function` with its many small GPU kernels merged by torch.compile; itself if that fails,
-    which `warn` is told."""
+    """`function` with its many small GPU kernels merged by torch.compile, from the second call on,
+    when all that is made lazily exists; itself if that fails, which `warn` is told."""
     compiled = torch.compile(function, dynamic=False)
+    trials = iter((function, compiled))
     chosen: list[Callable[..., Any]] = []
 
     def call(*args: Any) -> Any:
         if chosen:
             return chosen[0](*args)
+        trial = next(trials)
+        if trial is function:
+            return function(*args)
         try:
             result = compiled(*args)
             chosen.append(compiled)

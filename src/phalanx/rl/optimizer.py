@@ -28,7 +28,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take back `state`, keeping the optimiser's own flags and the address of its learning rate.
+    """Take back `state`, keeping the optimiser's own flags and every address that a graph holds.
     Raises PhalanxError for moments of other parameters: fused Adam would write past their end."""
     own_shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
     listed = sum(len(group["params"]) for group in state["param_groups"])
@@ -38,6 +38,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
             "the checkpoint's optimiser state is of other parameters, or of these in another order;"
             " use the task and train config it was made with, or remove `optimizer` from the file"
         )
+    if optimizer.state:
+        for k, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+            for name, own in optimizer.state[p].items():
+                own.copy_(state["state"][k][name]) if k in state["state"] else own.zero_()
+        for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
+            group["lr"].fill_(float(saved["lr"]))
+        return
     flags = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     optimizer.load_state_dict(copy.deepcopy(state))  # it would keep these tensors
     for group, own in zip(optimizer.param_groups, flags, strict=True):

@@ -9,6 +9,7 @@ operations as in RL Games 1.6.5, which differ from the paper where the comments 
 """
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -86,11 +87,18 @@ class A2CAgent(Agent):
         period = self.config.epochs_between_resets
         if period and self.epoch_num % period == 0:
             self._begin_anew()
+        self._iterate(self.observer.after_steps)
+
+    def rehearse(self) -> None:
+        for _ in range(2):  # eagerly, then captured
+            self._iterate(lambda: None)
+
+    def _iterate(self, after_steps: Callable[[], None]) -> None:
         self.model.eval()
         self._clock.start()
         (self._play_graph if self.captures else self._collect)()
         self._clock.stop("rollout")
-        self.observer.after_steps()
+        after_steps()
         self.model.train()
         self._clock.start()
         (self._update_graph if self.captures else self.update)()
