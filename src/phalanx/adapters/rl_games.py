@@ -34,9 +34,11 @@ VECENV_TYPE = "PHALANX"
 
 
 class PhalanxIVecEnv(IVecEnv):
-    """Task `config_name` with `num_actors` environments; kwargs are `tasks.make`'s."""
+    """Task `config_name` with `num_actors` environments; kwargs are `tasks.make`'s. RL Games adds
+    the seed, with which it has seeded torch, where tasks draw from, already."""
 
     def __init__(self, config_name: str, num_actors: int | None = None, **kwargs: Any) -> None:
+        kwargs.pop("seed", None)
         self.task = tasks.make(config_name, num_actors, **kwargs)
         self.observation_space = to_gymnasium(self.task.observation_space)
         self.action_space = _action_space(self.task.action_space)

@@ -12,11 +12,15 @@ USAGE = """\
 phalanx train task=Cartpole                      learn a task
 phalanx train checkpoint=runs/Cartpole           continue a run where it stopped
 phalanx play task=Cartpole checkpoint=<file>     measure a policy; video=true writes an mp4
+phalanx bench task=Ant num_envs=256,1024         measure speed and memory here
 phalanx list                                     the tasks
 
 Options are key=value, anywhere:
   num_envs=  seed=  max_iterations=  sim_device=auto|cpu|cuda:0  checkpoint=  experiment=
   train=<config>  task.env.<field>=  train.params.config.<key>=  games=  video=true
+bench also takes lists, task=Ant,Humanoid num_envs=256,4096, and
+  seconds=5  out=<file>.json  returns=3000,7000 seeds=0,1,2 (time to a mean return)  eager=true
+  against=rl_games,rsl_rl,mjlab  results=<file>.json  plot=<file>.png
 """
 
 
@@ -77,7 +81,7 @@ def _on_thread_error(failed: threading.ExceptHookArgs) -> None:
 def _run(command: str, arguments: list[str]) -> None:
     from phalanx.errors import PhalanxError, did_you_mean
 
-    commands = ("train", "play", "list")
+    commands = ("train", "play", "bench", "list")
     if command not in commands:
         raise PhalanxError(
             f"unknown command {command!r}{did_you_mean(command, commands)};"
@@ -89,6 +93,11 @@ def _run(command: str, arguments: list[str]) -> None:
         from phalanx.cli.list import list_tasks
 
         list_tasks()
+        return
+    if command == "bench":
+        from phalanx.cli.bench import bench
+
+        bench(arguments)
         return
     from phalanx.cli.config import compose_config
 

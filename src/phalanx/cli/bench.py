@@ -1,0 +1,290 @@
+"""`phalanx bench`: how fast everything runs here, by task and number of environments.
+
+    phalanx bench task=Ant,Humanoid num_envs=256,1024,4096 seconds=5 out=bench.json
+
+Every pair of a task and a number of environments, every seed of a time to a return and every other
+trainer is measured in a process of its own (`measure.py`, which says what the rows mean), one
+after the other; where one fails, its row says why and the others go on.
+"""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+import math
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from phalanx.cli.bench_table import Row, cells, growth, load, print_table
+from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.cli.measure import Job
+from phalanx.cli.peers import MJLAB_TASKS, PEERS
+from phalanx.cli.result import device_name, git_commit, versions
+from phalanx.config import ranged, read
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.rl.checkpoint import write_atomically
+from phalanx.sim import resolve_device
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Keys of its own; lists are written with commas."""
+
+    task: tuple[str, ...] = ("Cartpole",)
+    num_envs: tuple[int, ...] = ranged((), at_least=1)
+    """None given takes the number that suits task and device."""
+    seconds: float = ranged(5.0, above=0)
+    """For each speed, all its windows together."""
+    eager: bool = False
+    """Measure without CUDA graphs as well."""
+    returns: tuple[float | None, ...] = ()
+    """For each task the mean return to time; None leaves a task out."""
+    seeds: tuple[int, ...] = ranged((0,), at_least=0)
+    """Of the runs to that return."""
+    against: tuple[str, ...] = ()
+    """Other trainers."""
+    out: str | None = None
+    """JSON file to write."""
+    results: tuple[str, ...] = ()
+    """JSON files of earlier calls, to show instead of measuring."""
+    plot: str | None = None
+    """Picture of speed and memory over the number of environments."""
+
+    def __post_init__(self) -> None:
+        if self.returns and len(self.returns) != len(self.task):
+            raise PhalanxError(
+                f"returns has {len(self.returns)} values for {len(self.task)} tasks; give one for"
+                " each task, None for a task without"
+            )
+
+
+CHILD = "from phalanx.cli.measure import main; main()"
+PASSED_ON = ("sim_device", "rl_device", "train", "max_iterations")
+"""Keys of `phalanx train` that hold for every measurement, with everything below train and task."""
+
+
+def bench(arguments: list[str]) -> None:
+    """Measure, print a table, write the file. Raises PhalanxError before measuring anything."""
+    config, passed_on = _read(arguments)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a file has no edge
+    if config.results:
+        rows = [row for file in config.results for row in load(file)]
+    else:
+        rows = _measure_all(console, config, passed_on, ["phalanx", "bench", *arguments])
+    print_table(console, rows)
+    if all("failed" in row for row in rows):
+        raise PhalanxError(f"nothing could be measured: {rows[0]['failed']}")
+    if config.plot:
+        growth(rows, Path(config.plot))
+    for file in filter(None, (config.out, config.plot)):
+        console.print(f"written: {file}", soft_wrap=True)
+
+
+def _measure_all(
+    console: Console, config: BenchConfig, passed_on: list[str], command: list[str]
+) -> list[Row]:
+    plan = list(_plan(config, passed_on))
+    _check_places(config)
+    first = plan[0][1][0]
+    device = resolve_device(compose_config(first.arguments).sim_device)
+    rows: list[Row] = []
+    result = {
+        "command": shlex.join(command),
+        "date": time.strftime("%Y-%m-%d"),
+        "hardware": _hardware(device_name(device)),
+        "versions": versions()
+        | {PEERS[x].package: importlib.metadata.version(PEERS[x].package) for x in config.against},
+        "git_commit": git_commit(),
+        "rows": rows,
+    }
+    for about, jobs in plan:
+        what = f"{about['task']}, {about['num_envs']} environments, {about['trainer']}"
+        with console.status(f"measuring {what} ..."):
+            for row in _run(jobs[0]) if jobs[0].target is None else _run_seeds(jobs):
+                rows.append(_summed_up({**about, **row}))
+                if not console.is_terminal:
+                    console.print("  ".join(cells(rows[-1])), soft_wrap=True, markup=False)
+        _derive(rows)
+        if config.out:
+            text = json.dumps(result, indent=1) + "\n"
+            write_atomically(Path(config.out), text.encode())
+    return rows
+
+
+# -- what to measure ------------------------------------------------------------------------------
+
+
+def _read(arguments: list[str]) -> tuple[BenchConfig, list[str]]:
+    """Our own keys, and what is passed on to every measurement."""
+    fields = {f.name: f for f in dataclasses.fields(BenchConfig)}
+    own: dict[str, Any] = {}
+    passed_on = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--against":
+            word = f"against={next(words, '')}"
+        key, equals, text = word.removeprefix("--against=").partition("=")
+        if word.startswith("--against="):
+            key, equals, text = "against", "=", key
+        if not equals or key.startswith("-"):
+            raise PhalanxError(f"{word!r} is not of the form key=value, as in num_envs=64,256")
+        if key in fields:
+            many = isinstance(fields[key].default, tuple)
+            own[key] = [x for x in text.split(",") if x] if many else text
+        elif key in PASSED_ON or key.startswith(("task.env.", "train.")):
+            passed_on.append(word)
+        else:
+            known = [*fields, *PASSED_ON]
+            accepted = f"; accepted: {', '.join(known)}, task.env.<field>, train.<key>"
+            raise PhalanxError(f"unknown key {key!r}{did_you_mean(key, known) or accepted}")
+    return read(BenchConfig, own, ""), passed_on
+
+
+def _plan(config: BenchConfig, passed_on: list[str]) -> Iterator[tuple[Row, list[Job]]]:
+    """What to measure, with what all its rows say; several jobs are one row's seeds. Checked as far
+    as that goes without building anything."""
+    speed_only = [a for a in passed_on if not a.startswith("max_iterations=")]
+    for k, task in enumerate(config.task):
+        for num_envs in config.num_envs or (None,):
+            size = [f"task={task}", *([f"num_envs={num_envs}"] if num_envs else [])]
+            run = resolved(compose_config([*size, *passed_on]))
+            train_params(run)
+            if config.eager and resolve_device(run.sim_device).type == "cpu":
+                raise PhalanxError(
+                    "eager=true compares with CUDA graphs; on the CPU every step is eager"
+                )
+            about = {"task": task, "num_envs": run.num_envs, "trainer": "phalanx"}
+            job = Job("phalanx", [*size, *speed_only], config.seconds)
+            yield about, [job]
+            if config.eager:
+                yield about, [dataclasses.replace(job, eager=True)]
+            for name in config.against:
+                _check_peer(name, task)
+                note = {"note": PEERS[name].note} if PEERS[name].note else {}
+                yield about | {"trainer": name} | note, [dataclasses.replace(job, trainer=name)]
+            target = config.returns[k] if config.returns else None
+            if target is not None:
+                seeds = [
+                    Job("phalanx", [*size, *passed_on, f"seed={seed}"], target=target)
+                    for seed in config.seeds
+                ]
+                yield about | {"seeds": list(config.seeds)}, seeds
+
+
+def _check_peer(name: str, task: str) -> None:
+    if name not in PEERS:
+        near = did_you_mean(name, PEERS) or f"; there are: {', '.join(PEERS)}"
+        raise PhalanxError(f"unknown trainer {name!r} in against={near}")
+    if importlib.util.find_spec(PEERS[name].module) is None:
+        raise PhalanxError(
+            f"against={name} needs the package {PEERS[name].package};"
+            f" install it with `pip install {PEERS[name].package}`"
+        )
+    if name == "mjlab" and task not in MJLAB_TASKS:
+        raise PhalanxError(f"mjlab is compared on {', '.join(MJLAB_TASKS)} only, not on {task}")
+
+
+def _check_places(config: BenchConfig) -> None:
+    for file in filter(None, (config.out, config.plot)):
+        folder = Path(file).parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise PhalanxError(f"cannot write {file}: {folder} is no folder that can be written to")
+    if config.plot and importlib.util.find_spec("matplotlib") is None:
+        raise PhalanxError("plot= needs matplotlib; install it with `pip install matplotlib`")
+
+
+# -- measuring ------------------------------------------------------------------------------------
+
+
+def _run(job: Job) -> Iterator[Row]:
+    """The rows of a job, as they are ready; the last says why if it failed."""
+    command = [sys.executable, "-c", CHILD]
+    pipe = subprocess.PIPE
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, text=True)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            job = dataclasses.replace(job, started=time.time())
+            process.stdin.write(json.dumps(dataclasses.asdict(job)))
+            process.stdin.close()
+            row: Row = {}
+            for line in process.stdout:
+                row = json.loads(line)
+                yield {"measures": _goal(job), **row}
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        if code and "failed" not in row:
+            said.seek(0)
+            last = (said.read().strip().splitlines() or ["it said nothing"])[-1]
+            why = f"killed by signal {-code}, as when memory runs out" if code < 0 else last
+            yield {"measures": _goal(job), "failed": why}
+
+
+def _run_seeds(jobs: list[Job]) -> list[Row]:
+    """One row with a value of every seed."""
+    each = [list(_run(job))[-1] for job in jobs]
+    failed = [row["failed"] for row in each if "failed" in row]
+    if failed:
+        return [{"measures": _goal(jobs[0]), "failed": failed[0]}]
+    lists = {k: [x for row in each for x in row[k]] for k, v in each[0].items() if type(v) is list}
+    return [each[0] | lists]
+
+
+def _goal(job: Job) -> str:
+    return "speed" if job.target is None else f"time to return {job.target:g}"
+
+
+def _summed_up(row: Row) -> Row:
+    """With median and spread, (largest - smallest) / median, of its values."""
+    if "failed" in row:
+        return row
+    values = [math.inf if v is None else v for v in row["values"]]
+    median, most = statistics.median(values), max(values)
+    return row | {
+        "median": None if median == math.inf else median,
+        "spread": None if most == math.inf else (most - min(values)) / median,
+    }
+
+
+def _derive(rows: list[Row]) -> None:
+    """Shares and ratios that follow from several rows of one task and number of environments."""
+    speed = {
+        (r["task"], r["num_envs"], r["trainer"], r.get("captured"), r["measures"]): r["median"]
+        for r in rows
+        if r.get("unit") == "steps/s"
+    }
+    for row in (r for r in rows if r.get("unit") == "steps/s"):
+        pair, measures = (row["task"], row["num_envs"]), row["measures"]
+        physics = speed.get((*pair, row["trainer"], row.get("captured"), "physics"))
+        if measures == "training" and physics:
+            row["outside_physics"] = 1 - row["median"] / physics
+        ours = speed.get((*pair, "phalanx", True, measures))
+        if ours is None and row["trainer"] != "phalanx":
+            ours = speed.get((*pair, "phalanx", False, measures))
+        if ours is not None and not (row["trainer"] == "phalanx" and row["captured"]):
+            row["phalanx_over_this"] = ours / row["median"]
+
+
+def _hardware(device: str) -> Row:
+    cpu = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), cpu)
+    return {"device": device, "cpu": cpu, "cores": os.cpu_count(), "system": platform.platform()}

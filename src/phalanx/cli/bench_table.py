@@ -1,0 +1,94 @@
+"""What `phalanx bench` shows: its rows as a table, and as curves over environments."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from phalanx.errors import PhalanxError
+
+Row = dict[str, Any]
+"""Task, num_envs, trainer and what it `measures`; then `unit`, `values`, `median` and `spread`, or
+why it `failed`."""
+
+
+def load(file: str) -> list[Row]:
+    """The rows of a file that an earlier call wrote. Raises PhalanxError for another file."""
+    try:
+        rows: list[Row] = json.loads(Path(file).read_text())["rows"]
+    except OSError as error:
+        raise PhalanxError(f"cannot read {file}: {str(error.strerror).lower()}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise PhalanxError(f"{file} is no file that phalanx bench wrote with out=") from error
+    return rows
+
+
+def cells(row: Row) -> list[str]:
+    """What a person reads of a row."""
+    who = row["trainer"] + (" eager" if row.get("device") != "cpu" and "captured" in row
+                            and not row["captured"] else "")  # fmt: skip
+    head = [row["task"], str(row["num_envs"]), who, row["measures"]]
+    if "failed" in row:
+        return [*head, "failed", "", "", row["failed"]]
+    median, notes = row["median"], [row["note"]] if "note" in row else []
+    if row["unit"] == "s":
+        value = "not reached" if median is None else f"{median:.1f} s"
+        several = len(row["values"]) > 1
+        if several:
+            notes.append(", ".join("-" if v is None else f"{v:.1f}" for v in row["values"]))
+    else:
+        value, several = f"{median:,.0f} /s", True
+    if "outside_physics" in row:
+        notes.append(f"{row['outside_physics']:.0%} of the time outside physics")
+    if "phalanx_over_this" in row:
+        notes.append(f"Phalanx {row['phalanx_over_this']:.2f} x")
+    spread = "" if row["spread"] is None or not several else f"{row['spread']:.0%}"
+    memory = f"{row['memory_gb']:.2f} GB" if "memory_gb" in row else ""
+    return [*head, value, spread, memory, "; ".join(notes)]
+
+
+def print_table(console: Console, rows: list[Row]) -> None:
+    """All rows; task and number of environments where they change."""
+    table = Table(box=None, pad_edge=False)
+    headings = ("task", "environments", "trainer", "measures", "median", "spread", "memory", "")
+    for heading in headings:
+        right = heading in ("environments", "median", "spread", "memory")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=heading != "")
+    for k, row in enumerate(rows):
+        pair = (row["task"], row["num_envs"])
+        new = k == 0 or pair != (rows[k - 1]["task"], rows[k - 1]["num_envs"])
+        words = cells(row)
+        table.add_row(*(words if new else ["", "", *words[2:]]))
+    console.print(table)
+
+
+def growth(rows: list[Row], file: Path) -> None:
+    """Draw speed and memory over the number of environments."""
+    from matplotlib import pyplot
+
+    figure, (speed, memory) = pyplot.subplots(1, 2, figsize=(9, 3.6))
+    ours = [r for r in rows if r["trainer"] == "phalanx" and r.get("unit") == "steps/s"]
+    best = [r for r in ours if r["captured"] or r["device"] == "cpu"]
+    for k, task in enumerate(dict.fromkeys(r["task"] for r in best)):
+        for measures, line in (("physics", ":"), ("environment", "--"), ("training", "-")):
+            chosen = [r for r in best if (r["task"], r["measures"]) == (task, measures)]
+            chosen.sort(key=lambda r: r["num_envs"])
+            counts = [r["num_envs"] for r in chosen]
+            style = {
+                "color": f"C{k}",
+                "linestyle": line,
+                "marker": ".",
+                "label": f"{task}, {measures}",
+            }
+            speed.plot(counts, [r["median"] for r in chosen], label=f"{task}, {measures}", **style)
+            if measures == "training":
+                memory.plot(counts, [r["memory_gb"] for r in chosen], label=task, **style)
+    for axis, title in ((speed, "environment steps/s"), (memory, "memory while training [GB]")):
+        axis.set(xscale="log", yscale="log", xlabel="environments", title=title)
+        axis.set_xscale("log", base=2)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)

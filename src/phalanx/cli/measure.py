@@ -1,0 +1,322 @@
+"""One measurement of `phalanx bench`, in a process of its own: memory and failures are its alone.
+
+Reads a `Job` from stdin and writes rows to stdout, one JSON object a line, as they are ready; what
+libraries print goes to stderr. A row says what it `measures`:
+
+- `start-up`: from the start of the process until the agent stands and physics has stepped [s].
+- `physics`: `sim.step` alone, with controls that stay what one random action made of them.
+- `environment`: `task.step` with new random actions: physics, observations, rewards, resets.
+- `rollout`: what the agent collects with: policy, environment, storage, advantages.
+- `training`: `agent.train()` as `phalanx train` runs it: rollouts, learning, logs, checkpoints.
+- `time to return R`: from the first iteration until the mean return of the last `games_to_track`
+  episodes is R [s]; None if training ended first.
+
+Speeds are environment steps/s, all environments together, in each of `WINDOWS` windows of time. On
+CUDA physics and environment are captured as one graph of as many steps as a rollout has, rollout
+and training as the agent itself captures them, and windows begin and end with a synchronisation.
+Memory is the most that the process has taken up to that row: physical memory on the CPU; on CUDA
+what is no longer free on the device, graphs, caches and Warp's buffers included.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.errors import PhalanxError
+from phalanx.rl import AlgoObserver, Runner
+from phalanx.rl.capture import Graph
+from phalanx.rl.off_policy import OffPolicyAgent
+from phalanx.sim import resolve_device
+from phalanx.spaces import Box, Discrete
+
+WINDOWS = 5
+WARM_UP = 3  # calls, or iterations whose end a trainer tells, before the first window
+ENDLESS = ("max_iterations=1000000000", "train.params.config.score_to_win=1e30")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure."""
+
+    trainer: str
+    """`phalanx`, or one of `peers.PEERS`."""
+    arguments: list[str]
+    """As for `phalanx train`, one task and one number of environments."""
+    seconds: float = 5.0
+    """All windows of one row together."""
+    started: float = 0.0
+    """`time.time()` when the process was asked for."""
+    eager: bool = False
+    """Without CUDA graphs."""
+    target: float | None = None
+    """Measure the time to this return instead of speeds."""
+
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+class Enough(Exception):
+    """Ends a trainer that knows no other end."""
+
+
+class Windows:
+    """Steps/s between the marks that a trainer makes after its iterations."""
+
+    def __init__(self, seconds: float, device: torch.device) -> None:
+        self.speeds: list[float] = []
+        self._each = seconds / WINDOWS
+        self._device = device
+        self._marks = 0
+        self._begin = (0.0, 0)
+
+    def mark(self, frames: int) -> bool:
+        """`frames` steps were taken so far; True once all windows are measured."""
+        if len(self.speeds) == WINDOWS:
+            return True
+        synchronize(self._device)
+        now = time.perf_counter()
+        self._marks += 1
+        then, frames_then = self._begin
+        if self._marks <= WARM_UP:
+            self._begin = (now, frames)
+        elif now - then >= self._each:
+            self.speeds.append((frames - frames_then) / (now - then))
+            self._begin = (now, frames)
+        return len(self.speeds) == WINDOWS
+
+
+class Memory:
+    """The most memory that this process was seen to take [GB]."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._most = 0.0
+        self._free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
+
+    def read(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+            taken = float(self._free - torch.cuda.mem_get_info(self._device)[0])
+        else:
+            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            taken *= 1 if sys.platform == "darwin" else 2**10
+        self._most = max(self._most, taken / 1e9)
+        return round(self._most, 3)
+
+
+class _Trained(AlgoObserver):
+    """Ends training after the last window."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
+
+    def after_init(self, algo: Any) -> None:
+        self.agent = algo
+
+    def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
+        if self.windows.mark(frame):
+            self.agent.request_stop("measured")
+
+
+class _Reached(AlgoObserver):
+    """Ends training when the mean return is reached."""
+
+    def __init__(self, target: float) -> None:
+        self.target = target
+        self.seconds: float | None = None
+
+    def after_init(self, algo: Any) -> None:
+        self.agent = algo
+        self._start = time.perf_counter()
+
+    def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
+        returns = self.agent.mean_rewards
+        full = returns.size >= returns.window
+        if self.seconds is None and full and returns.mean >= self.target:
+            self.seconds = time.perf_counter() - self._start
+            self.agent.request_stop("return reached")
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for what was launched."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def speeds(call: Callable[[], None], steps: int, seconds: float, device: torch.device) -> list:
+    """Steps/s in each window, of a `call` that takes `steps`."""
+
+    def seconds_of(calls: int) -> float:
+        synchronize(device)
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        synchronize(device)
+        return time.perf_counter() - start
+
+    for _ in range(WARM_UP if device.type == "cuda" else 1):
+        call()
+    calls, each = 1, seconds / WINDOWS
+    while (taken := seconds_of(calls)) < each / 4:
+        calls *= 2
+    calls = max(1, round(calls * each / taken))
+    return [steps * calls / seconds_of(calls) for _ in range(WINDOWS)]
+
+
+def random_actions(space: Any, num_envs: int, device: torch.device) -> Tensor:
+    """Uniform ones, as `task.step` takes them."""
+    if isinstance(space, Box):
+        return torch.rand(num_envs, *space.shape, device=device) * 2 - 1
+    if isinstance(space, Discrete):
+        return torch.randint(space.n, (num_envs,), device=device)
+    return torch.stack([torch.randint(n, (num_envs,), device=device) for n in space.nvec], 1)
+
+
+def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
+    """Rows of one agent and its environments, in the order of what adds to what."""
+    device = resolve_device(params["config"]["sim_device"])
+    memory = Memory(device)
+    windows = Windows(job.seconds, device)
+    agent = _agent(params, _Trained(windows))
+    agent.captures &= not job.eager
+    task = getattr(agent.vec_env, "env", agent.vec_env)  # without what moves it to rl_device
+    n = task.num_envs
+    about = {
+        "device": str(device),
+        "engine": task.sim.engine.name,
+        "captured": agent.captures,
+        "physics_steps_per_step": task.sim.substeps,
+    }
+
+    def row(measures: str, values: list[float], unit: str = "steps/s") -> None:
+        emit({"measures": measures, "unit": unit, "values": values, "memory_gb": memory.read()}
+             | about)  # fmt: skip
+
+    def measure(measures: str, step: Callable[[], Any]) -> None:
+        task.reset()
+        in_a_call = agent.batch_size // n if agent.captures else 1
+
+        def call() -> None:
+            for _ in range(in_a_call):
+                step()
+
+        captured = Graph(call, task.capture) if agent.captures else call
+        row(measures, _without_overflow(task, captured, in_a_call * n, job.seconds, device))
+
+    row("start-up", [time.time() - job.started], "s")
+    with torch.no_grad():
+        task.reset()
+        task.pre_physics_step(random_actions(task.action_space, n, device))
+        measure("physics", task.sim.step)
+        measure("environment", lambda: task.step(random_actions(task.action_space, n, device)))
+    agent.init_tensors()
+    agent.env_reset()
+    agent.model.eval()
+    collect, steps = _rollout(agent)
+    row("rollout", _without_overflow(task, collect, steps, job.seconds, device))
+    agent.train()
+    row("training", windows.speeds)
+
+
+def measure_time(job: Job, params: dict[str, Any], emit: Emit) -> None:
+    """One row: seconds until the mean return is reached."""
+    assert job.target is not None
+    reached = _Reached(job.target)
+    agent = _agent(params, reached)
+    agent.train()
+    emit(
+        {
+            "measures": f"time to return {job.target:g}",
+            "unit": "s",
+            "values": [reached.seconds],
+            "frames": [agent.frame],
+            "final_return": [agent.mean_rewards.mean if agent.mean_rewards.size else None],
+            "device": str(agent.device),
+            "captured": agent.captures,
+        }
+    )
+
+
+def measure_peer(job: Job, params: dict[str, Any], folder: str, emit: Emit) -> None:
+    """One row: training of another trainer."""
+    from phalanx.cli.peers import PEERS
+
+    device = resolve_device(params["config"]["sim_device"])
+    memory, windows = Memory(device), Windows(job.seconds, device)
+    with contextlib.suppress(Enough):
+        PEERS[job.trainer].train(params, device, folder, windows)
+    emit(
+        {
+            "measures": "training",
+            "unit": "steps/s",
+            "values": windows.speeds,
+            "memory_gb": memory.read(),
+            "device": str(device),
+        }
+    )
+
+
+def _agent(params: dict[str, Any], observer: AlgoObserver) -> Any:
+    runner = Runner(observer)
+    runner.load({"params": params})
+    return runner.algo_factory.create(runner.algo_name, base_name="bench", params=runner.params)
+
+
+def _rollout(agent: Any) -> tuple[Callable[[], None], int]:
+    """What the agent collects with, and the steps that one call takes."""
+    if isinstance(agent, OffPolicyAgent):
+        return (agent._step_graph if agent.captures else agent.play_step), agent.num_actors
+    return (agent._play_graph if agent.captures else agent._collect), agent.batch_size
+
+
+def _without_overflow(task: Any, call: Any, steps: int, seconds: float, device: Any) -> list:
+    """`speeds`, measured again if contacts outgrew their buffers in captured steps."""
+    while True:
+        values = speeds(call, steps, seconds, device)
+        if not task.grow() or not isinstance(call, Graph):
+            return values
+        call.reset()
+
+
+def run(job: Job, emit: Emit) -> None:
+    """Measure; `emit` gets each row when it is ready. Raises PhalanxError for bad input."""
+    with tempfile.TemporaryDirectory() as folder:
+        changes = ENDLESS if job.target is None else ENDLESS[1:]
+        arguments = [*job.arguments, *changes, f"train_dir={folder}", "experiment=bench"]
+        config = resolved(compose_config(arguments))
+        params = train_params(config)
+        if job.trainer != "phalanx":
+            measure_peer(job, params, folder, emit)
+        elif job.target is not None:
+            measure_time(job, params, emit)
+        else:
+            measure_speeds(job, params, emit)
+
+
+def main() -> None:
+    """Run the job on stdin; exit code 1 after a row that says why it `failed`."""
+    # Rows keep stdout for themselves: what else is printed there goes to stderr.
+    rows = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    emit: Emit = lambda row: print(json.dumps(row), file=rows)  # noqa: E731
+    try:
+        run(Job(**json.load(sys.stdin)), emit)
+    except PhalanxError as error:
+        emit({"failed": str(error)})
+        sys.exit(1)
+    except Exception as error:
+        traceback.print_exc()
+        emit({"failed": " ".join(f"{type(error).__name__}: {error}".split())})
+        sys.exit(1)
