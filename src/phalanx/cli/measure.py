@@ -4,7 +4,7 @@ Reads a `Job` from stdin and writes rows to stdout, one JSON object a line, as t
 libraries print goes to stderr. A row says what it `measures`:
 
 - `start-up`: from the start of the process until the agent stands and physics has stepped [s].
-- `physics`: `sim.step` alone, with controls that stay what one random action made of them.
+- `physics`: `sim.advance` alone, with controls that stay what one random action made of them.
 - `environment`: `task.step` with new random actions: physics, observations, rewards, resets.
 - `rollout`: what the agent collects with: policy, environment, storage, advantages.
 - `training`: `agent.train()` as `phalanx train` runs it: rollouts, learning, logs, checkpoints.
@@ -59,7 +59,7 @@ class Job:
     started: float = 0.0
     """`time.time()` when the process was asked for."""
     eager: bool = False
-    """Without CUDA graphs."""
+    """Without CUDA graphs and merged kernels."""
     target: float | None = None
     """Measure the time to this return instead of speeds."""
 
@@ -219,7 +219,7 @@ def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
     with torch.no_grad():
         task.reset()
         task.pre_physics_step(random_actions(task.action_space, n, device))
-        measure("physics", task.sim.step)
+        measure("physics", task.sim.advance)
         measure("environment", lambda: task.step(random_actions(task.action_space, n, device)))
     agent.init_tensors()
     agent.env_reset()
@@ -297,6 +297,8 @@ def run(job: Job, emit: Emit) -> None:
         arguments = [*job.arguments, *changes, f"train_dir={folder}", "experiment=bench"]
         config = resolved(compose_config(arguments))
         params = train_params(config)
+        if job.eager:
+            params["config"]["torch_compile"] = False
         if job.trainer != "phalanx":
             measure_peer(job, params, folder, emit)
         elif job.target is not None:
