@@ -12,8 +12,9 @@ Nothing asks for a direction or a speed: forward is where the base faces.
 
 Reward, observation and number of actions are those of an exercise for Isaac Gym and RL Games that
 leaves the robot and the torques' unit open. With torques in N m the formula would reward a quick
-fall (standing takes 1000 to 2000 N^2 m^2); with torques as parts of their limits, 30 to 120 N m,
-effort costs next to nothing and the humanoid shuffles in circles, six steps a second.
+fall (standing takes 1000 to 2000 N^2 m^2). With torques as parts of their limits, 30 to 120 N m,
+effort costs next to nothing: after 3 M steps such a humanoid shuffled in circles, at six steps a
+second. Torques are those of the last physics step before the observation.
 
 | observation           | width | unit       | scale | frame                                    |
 |-----------------------|-------|------------|-------|------------------------------------------|
