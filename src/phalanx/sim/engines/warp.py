@@ -19,7 +19,7 @@ import warp as wp
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines import INPUT_FIELDS, STATE_FIELDS, CompilesScene
+from phalanx.sim.engines import INPUT_FIELDS, STATE_FIELDS, CompilesScene, kernels
 
 # Overflows that larger buffers cure. MuJoCo Warp's others (contacts of one height field pair, the
 # horizon of its convex collider) come from fixed sizes in its kernels.
@@ -87,7 +87,8 @@ class WarpEngine:
         self._initial = {k: self._view(k)[:1].clone() for k in _SAVED if hasattr(self._d, k)}
         acc = self.model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
         self._acc_sensors = torch.from_numpy(np.repeat(acc, self.model.sensor_dim)).to(device)
-        self._step(1)  # loads every kernel; on a first start Warp compiles them, a minute or more
+        kernels.load_together(lambda: self._step(1), self._m.opt)  # a first start compiles them
+        self._step(1)
         self.reset(torch.ones_like(self.failed))
 
     def field(self, name: str) -> Tensor:
