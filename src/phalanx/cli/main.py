@@ -13,6 +13,7 @@ phalanx train task=Cartpole                      learn a task
 phalanx train checkpoint=runs/Cartpole           continue a run where it stopped
 phalanx play task=Cartpole checkpoint=<file>     measure a policy; video=true writes an mp4
 phalanx bench task=Ant num_envs=256,1024         measure speed and memory here
+phalanx warmup task=all                          compile GPU kernels ahead of the first run
 phalanx list                                     the tasks
 
 Options are key=value, anywhere:
@@ -81,7 +82,7 @@ def _on_thread_error(failed: threading.ExceptHookArgs) -> None:
 def _run(command: str, arguments: list[str]) -> None:
     from phalanx.errors import PhalanxError, did_you_mean
 
-    commands = ("train", "play", "bench", "list")
+    commands = ("train", "play", "bench", "warmup", "list")
     if command not in commands:
         raise PhalanxError(
             f"unknown command {command!r}{did_you_mean(command, commands)};"
@@ -98,6 +99,11 @@ def _run(command: str, arguments: list[str]) -> None:
         from phalanx.cli.bench import bench
 
         bench(arguments)
+        return
+    if command == "warmup":
+        from phalanx.cli.warmup import warmup
+
+        warmup(arguments)
         return
     from phalanx.cli.config import compose_config
 

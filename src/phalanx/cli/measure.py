@@ -292,7 +292,8 @@ def _without_overflow(task: Any, call: Any, steps: int, seconds: float, device: 
 
 def run(job: Job, emit: Emit) -> None:
     """Measure; `emit` gets each row when it is ready. Raises PhalanxError for bad input."""
-    with tempfile.TemporaryDirectory() as folder:
+    # A trainer that was broken off may still be writing its summaries.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         changes = ENDLESS if job.target is None else ENDLESS[1:]
         arguments = [*job.arguments, *changes, f"train_dir={folder}", "experiment=bench"]
         config = resolved(compose_config(arguments))

@@ -17,10 +17,10 @@ from rich.console import Console
 from phalanx.cli.config import RunConfig, resolved, run_folder_of, train_params
 from phalanx.cli.display import TrainingDisplay
 from phalanx.cli.result import ResultFile, device_name
+from phalanx.cli.warmup import loading_shown
 from phalanx.errors import PhalanxError
 from phalanx.rl import AlgoObserver, Runner
 from phalanx.rl.observer import Observers
-from phalanx.sim import resolve_device
 
 INTERRUPTED = "interrupted"
 
@@ -33,12 +33,9 @@ def train(config: RunConfig) -> None:
     with run_folder(config, checkpoint) as folder:
         config = dataclasses.replace(config, train_dir=str(folder.parent), experiment=folder.name)
         params = train_params(config)
-        if resolve_device(config.sim_device).type == "cuda":
-            console.print(
-                "loading GPU kernels (the first start compiles them, a minute or two) ..."
-            )
         result = ResultFile(dataclasses.asdict(config), params["seed"])
-        with TrainingDisplay(console) as display, _stop_on_signals(display):
+        showing = TrainingDisplay(console)
+        with showing as display, _stop_on_signals(display), loading_shown(console):
             runner = Runner(Observers([_Header(console), result, display]))
             runner.load({"params": params})
             runner.run({"train": True, "checkpoint": checkpoint})

@@ -19,7 +19,13 @@ import warp as wp
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines import ACCELERATION_FIELDS, INPUT_FIELDS, STATE_FIELDS, CompilesScene
+from phalanx.sim.engines import (
+    ACCELERATION_FIELDS,
+    INPUT_FIELDS,
+    STATE_FIELDS,
+    CompilesScene,
+    kernels,
+)
 from phalanx.sim.engines.warp_step import Stepper
 
 # Overflows that larger buffers cure. MuJoCo Warp's others (contacts of one height field pair, the
@@ -101,7 +107,8 @@ class WarpEngine:
         acc = self.model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
         self._has_acc_sensors = bool(acc.any())
         self._acc_sensors = torch.from_numpy(np.repeat(acc, self.model.sensor_dim)).to(device)
-        self._step(1)  # loads every kernel; on a first start Warp compiles them, a minute or more
+        kernels.load_together(self._launch_all, self._m.opt)  # a first start compiles them
+        self._step(1)
         self.reset(torch.ones_like(self.failed))
 
     def field(self, name: str) -> Tensor:
@@ -249,6 +256,11 @@ class WarpEngine:
                 self._stepper.step(self._d, sensors=sensors and k == substeps - 1)
         if self._derived_needed:
             self._refresh()
+
+    def _launch_all(self) -> None:
+        with self._stream():
+            self._stepper.step(self._d, sensors=True)
+        self._refresh()
 
     def _refresh(self) -> None:
         """Poses, velocities and the sensors that follow from them, at the present state."""

@@ -1,0 +1,75 @@
+"""`phalanx warmup`: compile what a first start on a GPU has to; and what a user sees meanwhile."""
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from phalanx import tasks
+from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.rl import Runner
+from phalanx.sim import resolve_device
+from phalanx.sim.engines import kernels
+
+ITERATIONS = 3
+"""One runs eagerly, one is captured, one replayed: together they load everything."""
+QUICK_S = 1.0
+"""Loading compiled kernels is quicker, compiling them is not."""
+
+
+def warmup(arguments: list[str]) -> None:
+    """Train each task for a moment; say how long that took and what was compiled."""
+    console = Console(highlight=False)
+    every = "task=all" in arguments
+    given = [a for a in arguments if a != "task=all"]
+    runs = [[f"task={name}", *given] for name in sorted(tasks.TASKS)] if every else [given]
+    configs = [resolved(compose_config(run)) for run in runs]
+    for config in configs:
+        if resolve_device(config.sim_device).type != "cuda":
+            console.print("there is nothing to warm up: only physics on a GPU compiles kernels")
+            return
+        start, before = time.perf_counter(), kernels.compiled()
+        with tempfile.TemporaryDirectory() as folder, loading_shown(console):
+            params = train_params(config)
+            params["config"] |= {"train_dir": folder, "max_epochs": ITERATIONS}
+            runner = Runner()
+            runner.load({"params": params})
+            runner.run({"train": True})
+        new, seconds = kernels.compiled() - before, time.perf_counter() - start
+        what = f"{new} modules of kernels compiled" if new else "all kernels were compiled already"
+        console.print(
+            f"{config.task.name}: {what}, ready after {seconds:.1f} s with {config.num_envs}"
+            " environments",
+            soft_wrap=True,
+        )
+
+
+@contextlib.contextmanager
+def loading_shown(console: Console) -> Iterator[None]:
+    """Inside, kernels that take time to load, because they are compiled, are counted on one line:
+    live in a terminal, at the beginning and the end elsewhere."""
+    status = console.status("")
+    start = shown_at = 0.0
+
+    def show(loaded: int, modules: int) -> None:
+        nonlocal start, shown_at
+        now = time.perf_counter()
+        if not loaded:
+            start, shown_at = now, 0.0
+        elif now - start > QUICK_S and not shown_at:
+            shown_at = now
+            console.print("compiling GPU kernels; Warp keeps them for the next start")
+            status.start()
+        status.update(f"{loaded} of {modules} modules of kernels")
+        if loaded == modules:
+            status.stop()
+            if shown_at:
+                console.print(f"{modules} modules of kernels loaded in {now - start:.0f} s")
+
+    try:
+        with kernels.progress(show):
+            yield
+    finally:
+        status.stop()

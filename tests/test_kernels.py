@@ -1,0 +1,96 @@
+"""Kernels loaded side by side, and what a user sees of it."""
+
+import io
+import time
+from types import SimpleNamespace
+
+import pytest
+import warp as wp
+from rich.console import Console
+
+from phalanx.cli import warmup
+from phalanx.cli.main import main
+from phalanx.sim.engines import kernels
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty kernel cache."""
+    wp.init()
+    monkeypatch.setattr(wp.config, "kernel_cache_dir", str(tmp_path))
+    return tmp_path
+
+
+def add_builder(constant):
+    """A kernel in a module of its own, which no other test has compiled."""
+
+    @wp.kernel(module="unique", enable_backward=False)
+    def add(x: wp.array(dtype=float)):
+        x[wp.tid()] = x[wp.tid()] + wp.static(float(constant))
+
+    return add
+
+
+def test_a_step_is_compiled_without_being_run(cache):
+    x = wp.zeros(3, dtype=float, device="cpu")
+    opt = SimpleNamespace(graph_conditional=True, iterations=5)
+    adds, during, told = [add_builder(0.25), add_builder(0.5)], [], []
+
+    def step():
+        during.append((opt.graph_conditional, opt.iterations))
+        for add in adds:
+            wp.launch(add, dim=3, inputs=[x], device="cpu")
+
+    with kernels.progress(lambda *counts: told.append(counts)):
+        kernels.load_together(step, opt)
+    already = len(told)
+    kernels.load_together(lambda: None, opt)  # nothing to load, nobody listens any more
+    assert len(told) == already
+    assert x.numpy().tolist() == [0.0, 0.0, 0.0]
+    assert during == [(False, 1)]
+    assert (opt.graph_conditional, opt.iterations) == (True, 5)
+    assert (told[0], told[-1]) == ((0, 2), (2, 2))
+    assert told == sorted(told)
+    assert kernels.compiled() == 2
+    for add in adds:  # nothing is left to compile
+        add.module._compile = lambda *args, **kwargs: pytest.fail("compiled again")
+    step()
+    assert x.numpy().tolist() == [0.75, 0.75, 0.75]
+
+
+def test_an_error_while_noting_leaves_warp_as_it_was(cache):
+    opt = SimpleNamespace(graph_conditional=True, iterations=0)
+    with pytest.raises(ZeroDivisionError):
+        kernels.load_together(lambda: 1 / 0, opt)
+    x = wp.zeros(1, dtype=float, device="cpu")
+    wp.launch(add_builder(0.125), dim=1, inputs=[x], device="cpu")
+    assert x.numpy().tolist() == [0.125]
+    assert (opt.graph_conditional, opt.iterations) == (True, 0)
+
+
+def shown(seconds_each, monkeypatch):
+    console = Console(file=io.StringIO(), width=100)
+    clock = iter(range(100))
+    monkeypatch.setattr(time, "perf_counter", lambda: seconds_each * next(clock))
+    with warmup.loading_shown(console):
+        for loaded in range(4):
+            kernels._tell(loaded, 3)
+    return console.file.getvalue()
+
+
+def test_only_compiling_is_shown(monkeypatch):
+    assert shown(0.01, monkeypatch) == ""
+    said = shown(10.0, monkeypatch)
+    assert "compiling GPU kernels" in said
+    assert "3 modules of kernels loaded in 30 s" in said
+
+
+def test_without_a_gpu_there_is_nothing_to_warm_up(capsys):
+    main(["warmup", "task=all", "sim_device=cpu"])
+    assert capsys.readouterr().out.startswith("there is nothing to warm up: only physics on a GPU")
+
+
+def test_warmup_checks_its_options(capsys):
+    with pytest.raises(SystemExit):
+        main(["warmup", "task=Atn"])
+    assert "unknown task 'Atn'; did you mean 'Ant'?" in capsys.readouterr().err
