@@ -101,13 +101,13 @@ def _measure_all(
     _check_places(config)
     first = plan[0][1][0]
     device = resolve_device(compose_config(first.arguments).sim_device)
+    packages = [p for x in config.against for p in (PEERS[x].package, *PEERS[x].brings)]
     rows: list[Row] = []
     result = {
         "command": shlex.join(command),
         "date": time.strftime("%Y-%m-%d"),
         "hardware": _hardware(device_name(device)),
-        "versions": versions()
-        | {PEERS[x].package: importlib.metadata.version(PEERS[x].package) for x in config.against},
+        "versions": versions() | {p: importlib.metadata.version(p) for p in packages},
         "git_commit": git_commit(),
         "rows": rows,
     }

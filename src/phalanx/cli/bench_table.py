@@ -71,23 +71,20 @@ def growth(rows: list[Row], file: Path) -> None:
     figure, (speed, memory) = pyplot.subplots(1, 2, figsize=(9, 3.6))
     ours = [r for r in rows if r["trainer"] == "phalanx" and r.get("unit") == "steps/s"]
     best = [r for r in ours if r["captured"] or r["device"] == "cpu"]
+    sizes = sorted({r["num_envs"] for r in best})
     for k, task in enumerate(dict.fromkeys(r["task"] for r in best)):
         for measures, line in (("physics", ":"), ("environment", "--"), ("training", "-")):
             chosen = [r for r in best if (r["task"], r["measures"]) == (task, measures)]
             chosen.sort(key=lambda r: r["num_envs"])
             counts = [r["num_envs"] for r in chosen]
-            style = {
-                "color": f"C{k}",
-                "linestyle": line,
-                "marker": ".",
-                "label": f"{task}, {measures}",
-            }
+            style = {"color": f"C{k}", "linestyle": line, "marker": "."}
             speed.plot(counts, [r["median"] for r in chosen], label=f"{task}, {measures}", **style)
             if measures == "training":
                 memory.plot(counts, [r["memory_gb"] for r in chosen], label=task, **style)
     for axis, title in ((speed, "environment steps/s"), (memory, "memory while training [GB]")):
         axis.set(xscale="log", yscale="log", xlabel="environments", title=title)
-        axis.set_xscale("log", base=2)
+        axis.set_xticks(sizes, [str(n) for n in sizes], minor=False)
+        axis.set_xticks([], minor=True)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
     figure.tight_layout()

@@ -30,6 +30,8 @@ class Peer:
     package: str
     """Its name for pip."""
     note: str = ""
+    brings: tuple[str, ...] = ()
+    """Packages that decide its speed too."""
 
 
 def rl_games(
@@ -145,5 +147,11 @@ PEERS = {
     "rl_games": Peer(partial(rl_games, compiled=True), "rl_games", "rl-games"),
     "rl_games_eager": Peer(partial(rl_games, compiled=False), "rl_games", "rl-games"),
     "rsl_rl": Peer(rsl_rl, "rsl_rl", "rsl-rl-lib"),
-    "mjlab": Peer(mjlab, "mjlab", "mjlab", "its own task, 5 physics steps an environment step"),
+    "mjlab": Peer(
+        mjlab,
+        "mjlab",
+        "mjlab",
+        note="made for GPUs; its own task, 5 physics steps an environment step",
+        brings=("rsl-rl-lib",),
+    ),
 }
