@@ -14,7 +14,7 @@ from phalanx.sim import resolve_device
 from phalanx.sim.engines import kernels
 
 ITERATIONS = 3
-"""One runs eagerly, one is captured, one replayed: together they load everything."""
+"""With the rehearsal that PPO has before the first, they load everything."""
 QUICK_S = 1.0
 """Loading compiled kernels is quicker, compiling them is not."""
 

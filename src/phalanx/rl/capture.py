@@ -1,12 +1,12 @@
 """CUDA graphs around functions that read and write fixed buffers.
 
     rollout = Graph(agent.play_steps, env)
-    rollout()        # first call runs eagerly and loads kernels, the second captures, later replay
+    rollout()        # two calls run eagerly and load kernels, the third captures, later ones replay
 
 The eager function is what people read and test; this file only wraps it. A function can be
 captured if it has fixed shapes, does not wait for the device, and rebinds no tensor that it reads
 again: everything that survives a call lives in a buffer that is written in place. One that waits
-is found out in its first call, and then runs eagerly.
+is found out in its second call, and then runs eagerly.
 """
 
 import contextlib
@@ -22,6 +22,8 @@ from typing import Any
 import torch
 
 HERE = Path(__file__).parents[1]
+EAGER_CALLS = 2
+COMPILING = "first_compiled_call"
 STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
 
 
@@ -36,18 +38,19 @@ class Graph:
         self._function = function
         self._context = context
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._warm = False
+        self._eager_calls = 0
         self.obstacle = ""
         """The line that waits for the device, which rules out a graph; empty if none does."""
 
     def __call__(self) -> None:
         if self._graph is not None:
             self._graph.replay()
-        elif not self._warm:
-            self._warm = True
+        elif self._eager_calls < EAGER_CALLS:
+            self._eager_calls += 1
             with _waits() as lines:
                 self._run_on_side_stream()
-            self.obstacle = lines[0] if lines else ""
+            # What the first call waits for, it has made for the others.
+            self.obstacle = lines[0] if lines and self._eager_calls > 1 else ""
         elif self.obstacle:
             self._function()
         else:
@@ -96,12 +99,15 @@ def _waits() -> Iterator[list[str]]:
 
 
 def _line_of_a_user() -> str:
-    """Where the running call comes from, as `file:line: code`; empty if nobody but this package
-    and libraries is to blame: they wait at the first call only."""
+    """Where the running call comes from, as `file:line: code`; empty if nobody but this package,
+    libraries and compilers are to blame: they wait at the first call only."""
     for frame in reversed(traceback.extract_stack()):
         path = Path(frame.filename)
         library = path.is_relative_to(STANDARD_LIBRARY) or "site-packages" in path.parts
-        if library or path == Path(__file__) or not path.exists():
+        generated = not path.exists() or "torchinductor" in frame.filename
+        if path == Path(__file__) and frame.name == COMPILING:
+            return ""
+        if library or generated or path == Path(__file__):
             continue
         if path.is_relative_to(HERE) and not path.is_relative_to(HERE / "tasks"):
             return ""
@@ -114,15 +120,8 @@ def fused(function: Callable[..., Any], warn: Callable[[str], None]) -> Callable
     """`function` with its many small GPU kernels merged by torch.compile, from the second call on,
     when all that is made lazily exists; itself if that fails, which `warn` is told."""
     compiled = torch.compile(function, dynamic=False)
-    trials = iter((function, compiled))
-    chosen: list[Callable[..., Any]] = []
 
-    def call(*args: Any) -> Any:
-        if chosen:
-            return chosen[0](*args)
-        trial = next(trials)
-        if trial is function:
-            return function(*args)
+    def first_compiled_call(*args: Any) -> Any:
         try:
             result = compiled(*args)
             chosen.append(compiled)
@@ -132,6 +131,12 @@ def fused(function: Callable[..., Any], warn: Callable[[str], None]) -> Callable
             chosen.append(function)
             result = function(*args)
         return result
+
+    chosen: list[Callable[..., Any]] = []
+    trials = iter((function, first_compiled_call))
+
+    def call(*args: Any) -> Any:
+        return (chosen[0] if chosen else next(trials))(*args)
 
     return call
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from phalanx.config import read
 from phalanx.rl.agent import Agent
 from phalanx.rl.build import check_actions
-from phalanx.rl.capture import Graph, fused, threads_for
+from phalanx.rl.capture import EAGER_CALLS, Graph, fused, threads_for
 from phalanx.rl.central_value import CentralValue
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.curiosity import Curiosity, RNDConfig
@@ -90,7 +90,7 @@ class A2CAgent(Agent):
         self._iterate(self.observer.after_steps)
 
     def rehearse(self) -> None:
-        for _ in range(2):  # eagerly, then captured
+        for _ in range(EAGER_CALLS + 1):  # eagerly, then captured
             self._iterate(lambda: None)
 
     def _iterate(self, after_steps: Callable[[], None]) -> None:

@@ -65,9 +65,12 @@ def _launched_by(step: Callable[[], None], opt: Any) -> list[tuple[Any, Any, Any
 
     noted: dict[tuple[Any, str, Any], tuple[Any, Any, Any]] = {}
 
-    def note(module: Any, device: Any, block_dim: Any = None, *rest: Any, **more: Any) -> None:
+    def note(module: Any, device: Any, block_dim: Any = None, *rest: Any, **more: Any) -> Any:
+        if device.is_cuda and block_dim is None:  # asked for its occupancy, not for a launch
+            return load(module, device, block_dim, *rest, **more)
         # Returns nothing, whereupon Warp launches nothing.
         noted[module, str(device), block_dim] = (module, device, block_dim)
+        return None
 
     load, loop, iterations = Module.load, opt.graph_conditional, opt.iterations
     # The solver's loop ends when its kernels say so; here one pass is all.
