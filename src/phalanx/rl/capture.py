@@ -23,6 +23,7 @@ import torch
 
 HERE = Path(__file__).parents[1]
 EAGER_CALLS = 2
+WAITING = "synchronizing CUDA operation"
 COMPILING = "first_compiled_call"
 STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
 
@@ -82,13 +83,15 @@ def _waits() -> Iterator[list[str]]:
     """Collects the lines, of tasks and of code outside this package, that wait for the device."""
     lines: list[str] = []
 
-    def note(message: object, *args: Any, **kwargs: Any) -> None:
-        if "synchronizing CUDA operation" in str(message):
+    def note(message: Any, *args: Any, **kwargs: Any) -> None:
+        if WAITING in str(message):
             lines.extend(filter(None, [_line_of_a_user()]))
+        else:
+            before(message, *args, **kwargs)
 
     before, mode = warnings.showwarning, torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
-        warnings.simplefilter("always")
+        warnings.filterwarnings("always", message=f".*{WAITING}")
         warnings.showwarning = note
         torch.cuda.set_sync_debug_mode("warn")
         try:
