@@ -1,5 +1,5 @@
-"""Compares robots: our files with those that define the well-known ones, where they are there, and
-a task on MuJoCo's C engine with the same on MuJoCo Warp."""
+"""Compares robots: our files with those that define the well-known ones, where they are there; a
+task on MuJoCo's C engine with the same on MuJoCo Warp, and with the exact solution."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from phalanx import tasks
+from phalanx.sim import Sim
 from phalanx.sim.assets import load_asset
 
 ISAAC_MJCF = Path(__file__).parents[2] / "shared" / "assets" / "isaacgymenvs" / "mjcf"
@@ -80,3 +81,21 @@ def engines_apart(name, steps=60, num_envs=4):
         obs.append((reached - warp.terminal_obs_buf).abs() / (1 + reached.abs()))
         rewards.append((cpu.rew_buf - warp.rew_buf).abs())
     return torch.stack(obs), torch.stack(rewards)
+
+
+def assert_solved_exactly(name, steps=30, num_envs=64):
+    """Every step under random actions gives the velocities of 100 solver iterations."""
+    torch.manual_seed(0)
+    task = tasks.make(name, num_envs, device="cpu")
+    task.reset()
+    scene = task.create_scene()
+    scene.spec.option.iterations, scene.spec.option.ls_iterations = 100, 50
+    exact = Sim(scene, num_envs, device="cpu", substeps=task.config.substeps)
+    for _ in range(steps):
+        exact.qpos.copy_(task.sim.qpos)
+        exact.qvel.copy_(task.sim.qvel)
+        task.pre_physics_step(2 * torch.rand(num_envs, task.num_actions) - 1)
+        exact.ctrl.copy_(task.sim.ctrl)
+        task.sim.step()
+        exact.step()
+        torch.testing.assert_close(task.sim.qvel, exact.qvel, rtol=1e-4, atol=1e-2)

@@ -6,9 +6,14 @@ import pytest
 import torch
 
 from phalanx import tasks
-from phalanx.sim import Sim
 from phalanx.tasks.locomotion import observe_torso
-from robots import ISAAC_MJCF, assert_same_robot, engines_apart, needs_isaac_gyms_files
+from robots import (
+    ISAAC_MJCF,
+    assert_same_robot,
+    assert_solved_exactly,
+    engines_apart,
+    needs_isaac_gyms_files,
+)
 
 
 def make(num_envs=4, **env):
@@ -198,17 +203,4 @@ def test_both_engines_give_the_same_observations_and_rewards():
 
 
 def test_solver_iterations_suffice_for_the_exact_solution():
-    torch.manual_seed(0)
-    config = tasks.find("Ant").Config()
-    scene = make(num_envs=1).create_scene()
-    scene.spec.option.iterations, scene.spec.option.ls_iterations = 100, 50
-    exact = Sim(scene, num_envs=64, device="cpu", substeps=config.substeps)
-    task = make(num_envs=64)
-    for _ in range(30):
-        exact.qpos.copy_(task.sim.qpos)
-        exact.qvel.copy_(task.sim.qvel)
-        task.sim.ctrl.copy_(2 * torch.rand(64, 8) - 1)
-        exact.ctrl.copy_(task.sim.ctrl)
-        task.sim.step()
-        exact.step()
-        torch.testing.assert_close(task.sim.qvel, exact.qvel, rtol=1e-4, atol=1e-2)
+    assert_solved_exactly("Ant")

@@ -30,7 +30,8 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Take back `state`, keeping the optimiser's own flags and every address that a graph holds.
     Raises PhalanxError for moments of other parameters: fused Adam would write past their end."""
-    own_shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    own_shapes = [p.shape for p in parameters]
     listed = sum(len(group["params"]) for group in state["param_groups"])
     moments = state["state"].items()
     if listed != len(own_shapes) or any(m["exp_avg"].shape != own_shapes[k] for k, m in moments):
@@ -39,7 +40,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
             " use the task and train config it was made with, or remove `optimizer` from the file"
         )
     if optimizer.state:
-        for k, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+        for k, p in enumerate(parameters):
             for name, own in optimizer.state[p].items():
                 own.copy_(state["state"][k][name]) if k in state["state"] else own.zero_()
         for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):

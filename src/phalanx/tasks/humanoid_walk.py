@@ -97,7 +97,8 @@ class HumanoidWalk(Task):
         self.sim.ctrl.copy_(self.default_pos + self.config.action_scale * actions)
 
     def compute_observations(self) -> Tensor:
-        robot, base = self.humanoid, locomotion.observe_torso(self.humanoid)
+        robot = self.humanoid
+        base = self.base = locomotion.observe_torso(robot)
         return torch.cat(
             [
                 base.lin_vel_b,
@@ -110,7 +111,7 @@ class HumanoidWalk(Task):
         )
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
-        base = locomotion.observe_torso(self.humanoid)
+        base = self.base  # of the state that was just observed
         reward = torch.stack(list(self.reward_terms(base).values())).sum(0)
         low = base.height < self.config.termination_height
         tilted = base.up < math.cos(math.radians(self.config.termination_tilt))

@@ -26,6 +26,13 @@ ACCELERATION_FIELDS = {
 }  # fmt: skip
 
 
+def left_by_step(name: str, model: mujoco.MjModel) -> bool:
+    """Whether a derived field is what a step itself leaves behind. All others need a pass over
+    the new state after every step, a third of its time."""
+    acc = model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
+    return name in ACCELERATION_FIELDS or (name == "sensordata" and bool(acc.all()))
+
+
 class CompilesScene(Protocol):
     """What an engine needs of a scene: its model, with a given size of physics memory."""
 

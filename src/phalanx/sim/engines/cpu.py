@@ -15,7 +15,13 @@ import torch
 from mujoco.batch import DATA_FIELDS, MODEL_FIELDS, Batch, SimulationError
 from torch import Tensor
 
-from phalanx.sim.engines import ACCELERATION_FIELDS, INPUT_FIELDS, STATE_FIELDS, CompilesScene
+from phalanx.sim.engines import (
+    ACCELERATION_FIELDS,
+    INPUT_FIELDS,
+    STATE_FIELDS,
+    CompilesScene,
+    left_by_step,
+)
 
 NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE)
 VEL_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
@@ -84,7 +90,7 @@ class CpuEngine:
             return self._data[name].tensor
         if name not in self._derived:
             self._derived[name] = _Mirror(self._batch.bind(name))
-            if not self._of_last_substep(name):
+            if not left_by_step(name, self.model):
                 self._stage = VEL_STAGE
             self._push()
             self._run(lambda: self._batch.forward())
@@ -149,12 +155,6 @@ class CpuEngine:
         self._rebuild(state["state"].numpy(), fields)
         for mirror in (*self._data.values(), *self._model_fields.values()):
             mirror.pull()
-
-    def _of_last_substep(self, name: str) -> bool:
-        """Whether a derived field is left by the step itself. All others need a pass over the new
-        state after every step, a third of the step's time."""
-        all_acc = name == "sensordata" and bool(self._acc_sensors.all())
-        return all_acc or name in ACCELERATION_FIELDS
 
     def _push(self) -> None:
         for mirror in (*self._data.values(), *self._model_fields.values()):

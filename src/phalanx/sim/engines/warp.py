@@ -20,11 +20,11 @@ from torch import Tensor
 
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines import (
-    ACCELERATION_FIELDS,
     INPUT_FIELDS,
     STATE_FIELDS,
     CompilesScene,
     kernels,
+    left_by_step,
 )
 from phalanx.sim.engines.warp_step import Stepper
 
@@ -123,8 +123,7 @@ class WarpEngine:
         if name in _UNCONSTRAINED:
             self._stepper.keep_everything()
         self._transmission_needed |= name in _TRANSMISSION
-        all_acc = name == "sensordata" and bool(self._acc_sensors.all())
-        self._derived_needed |= not all_acc and name not in ACCELERATION_FIELDS
+        self._derived_needed |= not left_by_step(name, self.model)
         if first:
             with self._stream():
                 mjw.forward(self._m, self._d)
