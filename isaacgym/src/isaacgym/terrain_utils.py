@@ -127,10 +127,10 @@ def wave_terrain(terrain: SubTerrain, num_waves: int = 1, amplitude: float = 1.0
     """Adds `num_waves` waves along x and along y; each swings by amplitude/2 [m]."""
     if num_waves > 0:
         swing = int(0.5 * amplitude / terrain.vertical_scale)
-        samples_per_rad = terrain.length / (num_waves * 2 * np.pi)
-        x = np.sin(np.arange(terrain.width) / samples_per_rad)
-        y = np.cos(np.arange(terrain.length) / samples_per_rad)
-        terrain.height_field_raw += (swing * (x[:, None] + y)).astype(np.int16)
+        samples_per_rad = terrain.length / (num_waves * np.pi * 2)
+        x = swing * np.sin(np.arange(terrain.width) / samples_per_rad)
+        y = swing * np.cos(np.arange(terrain.length) / samples_per_rad)
+        terrain.height_field_raw += (x[:, None] + y).astype(np.int16)
     return terrain
 
 

@@ -37,7 +37,7 @@ def quat_mul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def normalize(x: torch.Tensor, eps: float = 1e-9) -> torch.Tensor:
     """x / max(|x|, eps) along the last dimension, (..., n)."""
-    return x / x.norm(dim=-1, keepdim=True).clamp(min=eps)
+    return x / x.norm(p=2, dim=-1, keepdim=True).clamp(min=eps)
 
 
 def quat_unit(a: torch.Tensor) -> torch.Tensor:
