@@ -44,8 +44,8 @@ SHAPE_PROPERTIES = np.dtype(
 )
 NO_FILTER = -1  # in the filter word of a shape: the file's own collision masks hold
 JOINT_TYPES = {
-    mujoco.mjtJoint.mjJNT_HINGE: JointType.JOINT_REVOLUTE,
-    mujoco.mjtJoint.mjJNT_SLIDE: JointType.JOINT_PRISMATIC,
+    int(mujoco.mjtJoint.mjJNT_HINGE): JointType.JOINT_REVOLUTE,
+    int(mujoco.mjtJoint.mjJNT_SLIDE): JointType.JOINT_PRISMATIC,
 }
 UNUSED_OPTIONS = ("override_com", "override_inertia", "vhacd_enabled")
 
@@ -81,7 +81,7 @@ class Asset:
         self.body_names = [model.body(i).name for i in range(1, model.nbody)]
         joints = [i for i in range(model.njnt) if model.jnt_type[i] != mujoco.mjtJoint.mjJNT_FREE]
         for i in joints:
-            if model.jnt_type[i] not in JOINT_TYPES:
+            if int(model.jnt_type[i]) not in JOINT_TYPES:
                 raise PhalanxError(
                     f"{name}: joint {model.jnt(i).name!r} is a ball joint, which has no degree of"
                     " freedom in Isaac Gym; replace it by three hinges"
@@ -186,7 +186,7 @@ class Asset:
             first = int(model.body_jntadr[b])
             own = range(first, first + int(model.body_jntnum[b]))
             name = model.body(b).name
-            joints += [(model.jnt(j).name, JOINT_TYPES[model.jnt_type[j]]) for j in own] or [
+            joints += [(model.jnt(j).name, JOINT_TYPES[int(model.jnt_type[j])]) for j in own] or [
                 (fixed.get(name, name), JointType.JOINT_FIXED)
             ]
         return joints

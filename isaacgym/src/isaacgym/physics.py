@@ -662,7 +662,7 @@ class Physics:
             )
 
     def _tensor(self, values: Any) -> Tensor:
-        return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=self.device)
+        return torch.tensor(np.array(values, np.float32), device=self.device)
 
     def _index(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(np.asarray(values, np.int64), device=self.device)

@@ -17,6 +17,8 @@ so the last factor is added to the joint's inertia and the rest is the actuator.
 solved for the same acceleration as the drives, whatever the gains.
 """
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -423,7 +425,7 @@ def collision_masks(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
         )
     contype = [bits.get(i, 0) for i in of_shape]
     conaffinity = [
-        1 | int(np.bitwise_or.reduce([bits[int(j)] for j in np.flatnonzero(touch[i])], initial=0))
+        functools.reduce(operator.or_, (bits[int(j)] for j in np.flatnonzero(touch[i])), 1)
         for i in of_shape
     ]
     return np.array(contype, np.int32), np.array(conaffinity, np.int32)

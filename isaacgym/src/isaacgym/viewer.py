@@ -166,9 +166,7 @@ def _floats(values: Any) -> np.ndarray:
     return array.view("f4") if array.dtype.names else array.astype(float)
 
 
-_KEY_NAMES = {
-    int(key): name.removeprefix("KEY_") for name, key in KeyboardInput.__members__.items()
-}
+_KEY_NAMES = [key.name.removeprefix("KEY_") for key in KeyboardInput]  # type: ignore[attr-defined]
 _SPECIAL_KEYS = {
     "SPACE": 32, "APOSTROPHE": 39, "COMMA": 44, "MINUS": 45, "PERIOD": 46, "SLASH": 47,
     "SEMICOLON": 59, "EQUAL": 61, "LEFT_BRACKET": 91, "BACKSLASH": 92, "RIGHT_BRACKET": 93,
