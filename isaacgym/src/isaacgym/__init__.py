@@ -1,0 +1,6 @@
+"""Isaac Gym's Python API on Phalanx: programs written for Isaac Gym run as they are.
+
+    from isaacgym import gymapi, gymtorch, gymutil
+
+Unlike the original, this package may be imported before or after `torch`.
+"""
