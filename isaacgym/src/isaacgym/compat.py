@@ -13,7 +13,6 @@ Without the variable nothing here runs. Nothing that is there is replaced:
 """
 
 import importlib.util
-import os
 import sys
 import types
 from typing import Any
@@ -40,14 +39,10 @@ STAND_INS = ("pysdf", "urdfpy")
 can be installed with pip alone."""
 
 
-def wanted() -> bool:
-    """Whether the user set ISAACGYM_COMPAT to anything but 0 or nothing."""
-    return os.environ.get("ISAACGYM_COMPAT", "0") not in ("", "0")
-
-
 def activate() -> None:
     """Add what is missing and say so in one line. A second call finds nothing missing."""
-    names = [n for n, value in NUMPY.items() if value is not None and not hasattr(np, n)]
+    # vars, not hasattr: NumPy 1.26 warns when it is asked for some of them
+    names = [n for n, value in NUMPY.items() if value is not None and n not in vars(np)]
     for name in names:
         setattr(np, name, NUMPY[name])
     done = [f"{len(names)} names back in NumPy"] if names else []

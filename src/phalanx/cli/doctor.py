@@ -3,8 +3,8 @@
     phalanx doctor ~/legged_gym
     phalanx doctor ~/legged_gym json=report.json
 
-It reads and parses; nothing of the repository is imported or run. What it cannot see: names that
-are put together at run time, and what a name means that one file takes from another with `import *`.
+It reads and parses; nothing of the repository is imported or run. It does not see names that are
+put together at run time, or what one file of the repository takes from another with `import *`.
 """
 
 import json
@@ -71,14 +71,14 @@ def examine(
     used = calls(sources, support or {})
     states = {n: "unknown" if support is None else support.get(n, "no such name") for n in used}
     found = problems(sources, local)
-    asked = {file: refused(lines) for file, lines in requirements(root).items()}
-    asked = {file: lines for file, lines in asked.items() if lines}
-    needs = missing(sources, local)
+    asked = requirements(root)
+    unmet = {file: bad for file, lines in asked.items() if (bad := refused(lines))}
+    needs = missing(sources, local, [line for lines in asked.values() for line in lines])
     if support is None and used and "isaacgym" not in needs:
         needs.insert(0, "isaacgym")  # another one is installed
     by_hand = {n: BY_HAND[n] for n in needs if n in BY_HAND}
     shimmed = [p for p in found if SHIM in p.fix] or set(by_hand) & set(SHIMMED)
-    install = commands(root, needs, pinned=bool(asked))
+    install = commands(root, needs, pinned=bool(unmet))
     return {
         "path": str(root),
         "files": len(sources),
@@ -97,13 +97,13 @@ def examine(
             }
             for p, uses in found.items()
         ],
-        "unmet_requirements": asked,
+        "unmet_requirements": unmet,
         "missing_packages": needs,
         "by_hand": by_hand,
         "install": install + ([f"export {SHIM}"] if shimmed else []),
         "will_run": not any(p.breaks for p in found)
         and not needs
-        and not asked
+        and not unmet
         and all(state == SUPPORTED for state in states.values()),
     }
 
@@ -158,7 +158,9 @@ def _verdict(report: Report) -> str:
             words[-1] = f"{len(used)} Isaac Gym names; with the drop-in installed, their state"
     broken = sum(p["breaks"] for p in report["problems"])
     words.append(f"{broken} other things break" if broken != 1 else "1 other thing breaks")
-    verdict = "[green]should run[/green]" if report["will_run"] else "[yellow]needs attention[/yellow]"
+    verdict = (
+        "[green]should run[/green]" if report["will_run"] else "[yellow]needs attention[/yellow]"
+    )
     return f"[bold]{verdict}[/bold]: {', '.join(words)}"
 
 

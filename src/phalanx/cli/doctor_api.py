@@ -21,7 +21,9 @@ def installed_support() -> Support | None:
         file = Path(folder) / "support.py"
         if file.exists():
             for node in ast.parse(file.read_text()).body:
-                if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(node.value, ast.Dict):
+                if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(
+                    node.value, ast.Dict
+                ):
                     table: Support = ast.literal_eval(node.value)
                     return table
     return None

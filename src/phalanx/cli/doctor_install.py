@@ -25,9 +25,15 @@ DISTRIBUTIONS = {
     "skimage": "scikit-image", "hydra": "hydra-core", "git": "GitPython", "gym": "gymnasium",
     "mujoco_viewer": "mujoco-python-viewer", "params_proto": "params-proto",
     "pyvirtualdisplay": "pyvirtualdisplay", "rl_games": "rl-games==1.6.5", "attr": "attrs",
-    "rsl_rl": "git+https://github.com/leggedrobotics/rsl_rl@v1.0.2", "dateutil": "python-dateutil",
+    "dateutil": "python-dateutil", "mpl_toolkits": "matplotlib",
 }  # fmt: skip
 """What to give pip for a module of another name, or in the version that was tested."""
+
+REPOSITORIES = {
+    "rsl_rl": "git+https://github.com/leggedrobotics/rsl_rl@v1.0.2",
+    "isaacgymenvs": "git+https://github.com/isaac-sim/IsaacGymEnvs",
+}
+"""To be installed from there, without what they ask for."""
 
 BY_HAND = {
     "pysdf": "has no wheel for today's Python",
@@ -49,7 +55,10 @@ def requirements(root: Path) -> dict[str, list[str]]:
         if file.name in readers:
             found[file.name] = list(readers[file.name](file))
         elif file.name.startswith("requirements") and file.suffix == ".txt":
-            lines = (line.split("#")[0].strip() for line in file.read_text("utf8", "replace").splitlines())
+            lines = (
+                line.split("#")[0].strip()
+                for line in file.read_text("utf8", "replace").splitlines()
+            )
             found[file.name] = [line for line in lines if line and not line.startswith("-")]
     return {file: lines for file, lines in found.items() if lines}
 
@@ -78,7 +87,9 @@ def _setup_cfg(file: Path) -> Iterator[str]:
         config.read(file)
     except configparser.Error:
         return
-    options = config["options"] if "options" in config else {}
+    if not config.has_section("options"):
+        return
+    options = config["options"]
     if "python_requires" in options:
         yield f"python{options['python_requires']}"
     yield from filter(None, options.get("install_requires", "").splitlines())
@@ -121,10 +132,15 @@ def _version(name: str) -> str | None:
         return None
 
 
-def missing(sources: list[Source], local: set[str]) -> list[str]:
-    """Modules imported at once, from outside, that are not installed here."""
+def missing(sources: list[Source], local: set[str], asked: list[str]) -> list[str]:
+    """Modules imported at once, from outside, that are not installed here; `asked` are the
+    repository's own requirements."""
     tops = {name.split(".")[0] for s in sources for name, _, at_once in imported(s) if at_once}
-    return sorted(t for t in tops - local - sys.stdlib_module_names if not _found(t))
+    tops -= local | sys.stdlib_module_names
+    absent = {t for t in tops if not _found(t)}
+    if "rsl_rl" in tops and {"rsl-rl", "rsl_rl"} & set(asked) and _version("rsl-rl") is None:
+        absent.add("rsl_rl")  # its later releases are called rsl-rl-lib and are another program
+    return sorted(absent)
 
 
 def _found(module: str) -> bool:
@@ -143,10 +159,12 @@ def commands(root: Path, needs: list[str], pinned: bool) -> list[str]:
     """What to type; `pinned` where the repository asks for versions that cannot be met."""
     lines = []
     if "isaacgym" in needs:
-        lines.append("pip install PHALANX/isaacgym        # PHALANX: the folder of its repository")
-    packages = [DISTRIBUTIONS.get(n, n) for n in needs if n != "isaacgym" and n not in BY_HAND]
-    if packages:
+        lines.append("pip install PHALANX/isaacgym  # PHALANX: where its repository is")
+    others = [n for n in needs if n != "isaacgym" and n not in BY_HAND and n not in REPOSITORIES]
+    if others:
+        packages = dict.fromkeys(DISTRIBUTIONS.get(n, n) for n in others)
         lines.append(f"pip install {shlex.join(packages)}")
+    lines += [f"pip install --no-deps {REPOSITORIES[n]}" for n in needs if n in REPOSITORIES]
     if root.is_dir() and any((root / f).exists() for f in ("setup.py", "pyproject.toml")):
         deps = "--no-deps " if pinned else ""
         lines.append(f"pip install {deps}-e {shlex.quote(os.path.relpath(root))}")

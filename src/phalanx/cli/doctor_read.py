@@ -3,7 +3,6 @@
 import ast
 import os
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,9 +110,9 @@ def parse(file: str, text: bytes) -> Source:
 
 
 def imported(source: Source) -> Iterator[tuple[str, int, bool]]:
-    """Every module that is imported, its line, and whether at once: not in a function, not in a
-    `try`. `from a import b` gives a and a.b."""
-    later = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.Try)
+    """Every module that is imported, its line, and whether at once: not in a function, a `try` or
+    an `if`. `from a import b` gives a and a.b."""
+    later = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Try, ast.If)
 
     def walk(node: ast.AST, at_once: bool) -> Iterator[tuple[str, int, bool]]:
         for child in ast.iter_child_nodes(node):
@@ -131,5 +130,5 @@ def imported(source: Source) -> Iterator[tuple[str, int, bool]]:
 
 def local_names(root: Path, sources: list[Source]) -> set[str]:
     """Names of the repository's own modules and packages, wherever they lie in it."""
-    parts = [part for s in sources for part in Path(s.file).with_suffix("").parts]
-    return {*Counter(parts), root.resolve().name}
+    parts = {part for s in sources for part in Path(s.file).with_suffix("").parts}
+    return parts | {root.resolve().name}

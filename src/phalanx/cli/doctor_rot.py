@@ -44,7 +44,6 @@ def _gone(since: str, instead: dict[str, str]) -> dict[str, Problem]:
 INF = dict.fromkeys(("Inf", "Infinity", "infty", "PINF"), "np.inf")
 NAMES = {
     **_numpy("1.24", {n: n for n in ("float", "int", "object", "str", "complex")}, True),
-    **_numpy("1.24, back since 2.0 as np.bool_", {"bool": "bool"}, False),
     **_numpy("2.0", {**INF, "NINF": "-np.inf", "NaN": "np.nan", "NAN": "np.nan"}, True),
     **_numpy(
         "2.0",
@@ -53,10 +52,10 @@ NAMES = {
             "string_": "np.bytes_", "unicode_": "np.str_", "unicode": "str", "product": "np.prod",
             "cumproduct": "np.cumprod", "alltrue": "np.all", "sometrue": "np.any",
             "round_": "np.round", "mat": "np.asmatrix", "PZERO": "0.0", "NZERO": "-0.0",
-            "in1d": "np.isin", "trapz": "np.trapezoid",
         },
         True,
     ),
+    **_numpy("2.4", {"in1d": "np.isin", "trapz": "np.trapezoid"}, True),
     **_numpy(
         "2.0",
         {
@@ -105,7 +104,8 @@ NAMES = {
             "scipy.integrate.cumtrapz": "scipy.integrate.cumulative_trapezoid",
             "scipy.integrate.simps": "scipy.integrate.simpson",
             "scipy.misc.imread": "imageio.imread", "scipy.misc.imresize": "PIL.Image.resize",
-            "scipy.misc.imsave": "imageio.imwrite", "scipy.signal.hann": "scipy.signal.windows.hann",
+            "scipy.misc.imsave": "imageio.imwrite",
+            "scipy.signal.hann": "scipy.signal.windows.hann",
         },
     ),
     **_gone(
@@ -194,14 +194,17 @@ def problems(sources: list[Source], local: set[str]) -> dict[Problem, Uses]:
     """Everything found; `local` are the repository's own modules. Breaking things come first, then
     the frequent ones."""
     found: dict[Problem, Uses] = {}
-    dataclasses = {n.name for s in sources for n in s.nodes if _is_mutable_dataclass(n)}
+    classes = (n for s in sources for n in s.nodes if isinstance(n, ast.ClassDef))
+    dataclasses = {c.name for c in classes if _is_mutable_dataclass(c)}
     for source in sources:
         for problem, line in _in_file(source, dataclasses, local):
             found.setdefault(problem, Uses()).add(source.file, line)
     return dict(sorted(found.items(), key=lambda item: (not item[0].breaks, -item[1].count)))
 
 
-def _in_file(source: Source, dataclasses: set[str], local: set[str]) -> Iterator[tuple[Problem, int]]:
+def _in_file(
+    source: Source, dataclasses: set[str], local: set[str]
+) -> Iterator[tuple[Problem, int]]:
     setup = source.file.rpartition("/")[2] == "setup.py"  # pip gives it setuptools
     lines = set()
     for name, line, _ in imported(source):
@@ -224,7 +227,7 @@ def _in_file(source: Source, dataclasses: set[str], local: set[str]) -> Iterator
                 yield NAMES[name], node.lineno
         elif isinstance(node, ast.Call):
             yield from ((problem, node.lineno) for problem in _in_call(source, node))
-        elif _is_mutable_dataclass(node):
+        elif isinstance(node, ast.ClassDef) and _is_mutable_dataclass(node):
             yield from ((MUTABLE, line) for line in _mutable_defaults(node, dataclasses))
     yield from ((ESCAPE, line) for line in source.escapes)
 
@@ -242,10 +245,8 @@ def _in_call(source: Source, call: ast.Call) -> Iterator[Problem]:
         yield ONNX
 
 
-def _is_mutable_dataclass(node: ast.AST) -> bool:
-    """Whether instances of this class, if it is one, have no hash."""
-    if not isinstance(node, ast.ClassDef):
-        return False
+def _is_mutable_dataclass(node: ast.ClassDef) -> bool:
+    """Whether it is a dataclass whose instances have no hash."""
     for mark in node.decorator_list:
         call = mark if isinstance(mark, ast.Call) else None
         target = call.func if call else mark
@@ -256,8 +257,8 @@ def _is_mutable_dataclass(node: ast.AST) -> bool:
     return False
 
 
-def _mutable_defaults(node: ast.AST, dataclasses: set[str]) -> Iterator[int]:
-    for field in getattr(node, "body", ()):
+def _mutable_defaults(node: ast.ClassDef, dataclasses: set[str]) -> Iterator[int]:
+    for field in node.body:
         value = field.value if isinstance(field, ast.AnnAssign) else None
         if isinstance(value, ast.Call) and getattr(value.func, "id", "") in dataclasses:
             yield value.lineno

@@ -1,6 +1,7 @@
 """The `phalanx` command.
 
-Exit codes: 0 success, 1 a fault of ours or something the doctor found, 2 bad input (one sentence on stderr), 130 interrupted.
+Exit codes: 0 success, 1 a fault of ours or something that the doctor found, 2 bad input (one
+sentence on stderr), 130 interrupted.
 """
 
 import errno
