@@ -34,9 +34,9 @@ NUMPY: dict[str, Any] = {
     "row_stack": np.vstack, "trapz": getattr(np, "trapezoid", None),
 }  # fmt: skip
 
-STAND_INS = ("pysdf", "urdfpy")
-"""IsaacGymEnvs imports them for every task, its IndustReal tasks alone call them; today neither
-can be installed with pip alone."""
+STAND_INS = {"pysdf": "SDF", "urdfpy": "URDF"}
+"""Package -> the name that is imported from it. IsaacGymEnvs imports them for every task and calls
+them in its IndustReal tasks alone; today neither can be installed with pip alone."""
 
 
 def activate() -> None:
@@ -51,7 +51,10 @@ def activate() -> None:
         done.append("gym is Gymnasium")
     missing = [name for name in STAND_INS if not _installed(name)]
     for name in missing:
-        sys.modules[name] = _StandIn(name)
+        sys.modules[name] = module = types.ModuleType(
+            name, "Stands in for a package not installed."
+        )
+        setattr(module, STAND_INS[name], _Absent(name, STAND_INS[name]))
     if missing:
         done.append(f"stand-ins for {' and '.join(missing)}")
     if done:
@@ -69,23 +72,18 @@ def _alias(name: str, alias: str) -> None:
     sys.modules.update({alias + k.removeprefix(name): m for k, m in modules.items()})
 
 
-class _StandIn(types.ModuleType):
-    """A module that is not there: any name can be imported from it, none can be used."""
+class _Absent:
+    """Can be imported and not used."""
+
+    def __init__(self, package: str, name: str) -> None:
+        self._why = (
+            f"{package}.{name} is used, but {package} is not installed; ISAACGYM_COMPAT only made"
+            " it importable"
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _Absent(f"{self.__name__}.{name}", self.__name__)
-
-
-class _Absent:
-    def __init__(self, name: str, package: str) -> None:
-        self._why = (
-            f"{name} is used, but {package} is not installed; ISAACGYM_COMPAT only made it"
-            f" importable"
-        )
-
-    def __getattr__(self, name: str) -> Any:
         raise ImportError(self._why)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
