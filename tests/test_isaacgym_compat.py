@@ -13,9 +13,12 @@ from gym import spaces
 import gym.wrappers
 from pysdf import SDF
 from urdfpy import URDF
+from rl_games.common.a2c_common import A2CBase
+agent = A2CBase.__new__(A2CBase)
+agent.seq_length = 7
 low = -np.Inf * np.ones(2)
 print(spaces.Box(low, -low).shape, np.float is float, isinstance(np.float64(1), np.float_))
-print(np.product([2, 3]), np.in1d([[1, 2]], [2]).tolist(), gym.Space.__module__)
+print(np.product([2, 3]), np.in1d([[1, 2]], [2]).tolist(), gym.Space.__module__, agent.seq_len)
 for use in (lambda: SDF(1), lambda: URDF.load("a.urdf")):
     try:
         use()
@@ -44,7 +47,7 @@ def test_shims_are_named_in_one_line_and_mean_what_they_meant():
     assert first.startswith("isaacgym.compat: ")
     for words in ("names back in NumPy", "gym is Gymnasium", "stand-ins for pysdf and urdfpy"):
         assert words in first
-    assert lines[:2] == ["(2,) True True", "6 [False, True] gymnasium.spaces.space"]
+    assert lines[:2] == ["(2,) True True", "6 [False, True] gymnasium.spaces.space 7"]
     # a stand-in can be imported, and says what it is when it is used
     assert lines[2].startswith("pysdf.SDF is used, but pysdf is not installed;")
     assert lines[3].startswith("urdfpy.URDF is used, but urdfpy is not installed;")

@@ -9,7 +9,9 @@ Without the variable nothing here runs. Nothing that is there is replaced:
 - `import gym` gives Gymnasium if no gym is installed. That serves clients that take spaces and
   base classes from it; `gym.make`, `step` and `reset` have Gymnasium's returns, not gym's;
 - packages that some client imports and no task here needs get a stand-in that can be imported
-  and raises when it is called.
+  and raises when it is called;
+- the agents of rl_games, if it is installed, have `seq_len` as before 1.6, which IsaacGymEnvs' AMP
+  reads (`seq_length` today).
 """
 
 import importlib.util
@@ -57,6 +59,12 @@ def activate() -> None:
         setattr(module, STAND_INS[name], _Absent(name, STAND_INS[name]))
     if missing:
         done.append(f"stand-ins for {' and '.join(missing)}")
+    if _installed("rl_games"):
+        from rl_games.common.a2c_common import A2CBase
+
+        if not hasattr(A2CBase, "seq_len"):
+            A2CBase.seq_len = property(lambda agent: agent.seq_length)
+            done.append("seq_len in rl_games")
     if done:
         print(f"isaacgym.compat: {', '.join(done)}")
 
