@@ -4,3 +4,10 @@
 
 Unlike the original, this package may be imported before or after `torch`.
 """
+
+import os
+
+if os.environ.get("ISAACGYM_COMPAT", "0") not in ("", "0"):
+    from isaacgym import compat
+
+    compat.activate()
