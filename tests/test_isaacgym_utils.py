@@ -169,10 +169,12 @@ def test_regular_terrains_have_the_heights_they_say():
     np.testing.assert_array_equal(slope.height_field_raw[:, 3], 5 * np.arange(40))
 
     hill = terrain_utils.pyramid_sloped_terrain(terrain(), slope=0.5, platform_size=1.0)
-    heights = hill.height_field_raw
+    heights = hill.height_field_raw.copy()
     assert heights[0].max() == heights[:, 0].max() == 0
     assert heights[10, 20] == 50  # half way up in x, in the middle in y
     assert (heights[17:24, 17:24] == heights.max()).all()
+    terrain_utils.pyramid_sloped_terrain(hill, slope=0.5, platform_size=1.0)  # adds
+    np.testing.assert_array_equal(hill.height_field_raw, 2 * heights)
     pit = terrain_utils.pyramid_sloped_terrain(terrain(), slope=-0.5, platform_size=1.0)
     np.testing.assert_array_equal(pit.height_field_raw, -heights)
 

@@ -199,6 +199,7 @@ def assign(struct, name, value):
         (assign(params.SimParams(), "dt", None), TypeError, "SimParams.dt takes a number"),
         (assign(params.SimParams(), "gravity", (0, 0, 1)), TypeError, "takes a Vec3"),
         (assign(params.SimParams(), "substeps", 1.5), TypeError, "a whole number"),
+        (assign(params.SimParams(), "use_gpu_pipeline", "False"), TypeError, "True or False"),
         (assign(params.SimParams(), "up_axis", 7), TypeError, "UP_AXIS_Y, UP_AXIS_Z"),
         (assign(params.SimParams(), "dt", torch.zeros(2)), TypeError, "takes a number"),
         (assign(params.TendonProperties(), "type", 1), AttributeError, "read only"),
