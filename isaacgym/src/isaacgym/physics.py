@@ -93,6 +93,10 @@ class Physics:
         self._damper: Tensor
         self._implicit: Tensor
         self._armature: Tensor
+        self._kp: Tensor
+        self._kd: Tensor
+        self._limit: Tensor
+        self._limited = False
 
     # The engine -------------------------------------------------------------------------------
 
@@ -200,6 +204,8 @@ class Physics:
             + self._spring * self.dof_target_pos
             + self._damper * self.dof_target_vel
         )
+        if self._limited:
+            self._saturate(engine)
         engine.step()
         if self._forces_used:
             engine.xfrc_applied.zero_()
@@ -212,6 +218,23 @@ class Physics:
                     at = lost.view(-1, *(1,) * (held.dim() - 1))
                     held.copy_(torch.where(at, value, held))
         self._damp(engine)
+
+    def _saturate(self, engine: EngineSim) -> None:
+        """Bound drives whose implicit force, with the acceleration of a free joint or that of the
+        last step, would be above their limit; see scene.py."""
+        h = self.sim.params.dt / self.sim.params.substeps
+        q, v = engine.qpos[:, self._dof_q], engine.qvel[:, self._dof_v]
+        force = engine.ctrl - self._kp * q - (self._kd + h * self._kp) * v
+        free = force * self._inertia0 / (self._inertia0 + self._implicit)
+        last = force - self._implicit * self._field("qacc")[:, self._dof_v]
+        beyond = torch.maximum(free.abs(), last.abs()) > self._limit
+        beyond &= force.abs() > self._limit
+        self._implicit_now.copy_(torch.where(beyond, 0.0, self._implicit))
+        engine.model_field("dof_armature").index_copy_(
+            1, self._dof_v, self._armature + self._implicit_now
+        )
+        bound = torch.where(beyond, self._limit, scenes.UNLIMITED)
+        engine.model_field("actuator_forcerange").copy_(torch.stack([-bound, bound], -1))
 
     def _damp(self, engine: EngineSim) -> None:
         """Linear and angular damping of single free bodies, as PhysX: v *= 1 - c dt."""
@@ -273,7 +296,15 @@ class Physics:
             "_damper": np.where(pos | vel, props["damping"], 0.0),
             "_implicit": scenes.implicit_inertia(props, h),
             "_armature": props["armature"],
+            "_kp": props["stiffness"],
+            "_kd": props["damping"],
+            "_limit": scenes.drive_limits(props),
         }
+        limited = bool((coefficients["_limit"] < scenes.UNLIMITED).any())
+        if limited != self._limited:
+            self._limited = limited
+            self._expanded |= {"dof_armature", "actuator_forcerange"}
+            self._forget_graph()
         for name, value in coefficients.items():
             held, new = getattr(self, name, None), self._tensor(value)
             if held is not None and held.shape == new.shape:
@@ -281,6 +312,10 @@ class Physics:
             else:
                 setattr(self, name, new)
                 self._forget_graph()
+        self._implicit_now = self._implicit.expand(self.num_envs, -1).clone()
+        base = self._implicit[0].cpu().numpy()
+        inertia = 1.0 / np.maximum(self.model.dof_invweight0[self.layout.dof_v], 1e-9) - base
+        self._inertia0 = self._tensor(np.maximum(inertia, 1e-6))
         self._slowing = None if (slowing == 1).all() else self._tensor(slowing)
 
     def set_gravity(self, gravity: list[float]) -> None:
@@ -401,7 +436,7 @@ class Physics:
 
     def _fill_dof_force(self, _: str, buffer: Tensor) -> None:
         drive = self._field("qfrc_actuator")[:, self._dof_v]
-        drive = drive - self._implicit * self._field("qacc")[:, self._dof_v]
+        drive = drive - self._implicit_now * self._field("qacc")[:, self._dof_v]
         buffer.copy_(drive.view_as(buffer))
 
     def _fill_force_sensor(self, _: str, buffer: Tensor) -> None:

@@ -14,7 +14,8 @@ with q' and v' at the end of the step. With q' = q + h v' and v' = v + h a that 
     kp (target - q) + kd target velocity + effort - (kd + h kp) v - (h kd + h^2 kp) a
 
 so the last factor is added to the joint's inertia and the rest is the actuator. Contacts are then
-solved for the same acceleration as the drives, whatever the gains.
+solved for the same acceleration as the drives, whatever the gains. Where the force would exceed
+the limit of the drive, `physics.py` takes the inertia away and bounds the actuator instead.
 """
 
 import functools
@@ -197,6 +198,13 @@ def implicit_inertia(props: np.ndarray, h: float) -> np.ndarray:
     return h * props["damping"].astype(float) + h * h * props["stiffness"].astype(float)
 
 
+def drive_limits(props: np.ndarray) -> np.ndarray:
+    """Most force of each drive; a commanded effort is not limited."""
+    driven = np.isin(props["driveMode"], (DofDriveMode.DOF_MODE_POS, DofDriveMode.DOF_MODE_VEL))
+    finite = driven & (props["effort"] > 0) & (props["effort"] < 0.5 * FLT_MAX)
+    return np.where(finite, props["effort"], UNLIMITED)
+
+
 def _own(properties: np.ndarray | None, default: np.ndarray) -> np.ndarray:
     return default if properties is None else properties
 
@@ -212,9 +220,6 @@ def _drive_fields(sim: Sim, layout: Layout, model: mujoco.MjModel) -> dict[str, 
     # A URDF's friction is a coefficient of PhysX's; only what a program sets itself counts here.
     of_file = np.concatenate([a.asset.dof_props["friction"] for a in layout.actors])
     friction[:, v] = np.where(props["friction"] == of_file, 0.0, props["friction"])
-    driven = np.isin(props["driveMode"], (DofDriveMode.DOF_MODE_POS, DofDriveMode.DOF_MODE_VEL))
-    finite = driven & (props["effort"] > 0) & (props["effort"] < 0.5 * FLT_MAX)
-    effort = np.where(finite, props["effort"], UNLIMITED)
     bias = np.zeros((n, model.nu, model.actuator_biasprm.shape[1]))
     bias[..., 1], bias[..., 2] = -kp, -(kd + h * kp)
     joint = model.dof_jntid[v]
@@ -234,15 +239,14 @@ def _drive_fields(sim: Sim, layout: Layout, model: mujoco.MjModel) -> dict[str, 
         "jnt_limited": limited,
         "jnt_margin": np.zeros((1, model.njnt)),
         "actuator_biasprm": bias,
-        "actuator_forcerange": np.stack([-effort, effort], -1),
-        "actuator_forcelimited": np.any(finite, axis=0)[None],
+        "actuator_forcerange": np.tile([-UNLIMITED, UNLIMITED], (1, model.nu, 1)),
+        "actuator_forcelimited": np.any(drive_limits(props) < UNLIMITED, axis=0, keepdims=True),
     }
 
 
 def _body_fields(sim: Sim, layout: Layout, model: mujoco.MjModel) -> dict[str, np.ndarray]:
     rows = body_properties(sim)
     scales = _scales(sim)[:, layout.actor_of_body]  # (environments or 1, bodies)
-    n = max(len(rows), len(scales))
     base = {
         name: np.concatenate([getattr(a.asset.model, name)[1:] for a in layout.actors])
         for name in ("body_mass", "body_ipos", "body_iquat", "body_inertia", "body_pos")
@@ -274,14 +278,15 @@ def _body_fields(sim: Sim, layout: Layout, model: mujoco.MjModel) -> dict[str, n
     for name, values in fields.items():
         world = np.broadcast_to(getattr(model, name)[:1], (len(values), 1, *values.shape[2:]))
         full[name] = np.concatenate([world, values], 1)
-    # MuJoCo takes short cuts for centred and aligned inertias, which hold for all environments.
+    # MuJoCo takes short cuts for centred and aligned inertias, which hold for all environments,
+    # and for joints that move nothing but their own body, whose inertia it computes only once.
     moved = (ipos != base["body_ipos"]).any((0, 2)) | (iquat != base["body_iquat"]).any((0, 2))
-    if n and moved.any():
-        simple, sameframe = model.body_simple.copy(), model.body_sameframe.copy()
-        simple[1:][moved] = 0
-        sameframe[1:][moved] = 0
-        full["body_simple"], full["body_sameframe"] = simple[None], sameframe[None]
-        full["dof_simplenum"] = np.zeros_like(model.dof_simplenum)[None]
+    sameframe, simple = model.body_sameframe.copy(), model.body_simple.copy()
+    sameframe[1:][moved] = simple[1:][moved] = 0
+    simple[model.jnt_bodyid[model.dof_jntid[layout.dof_v]]] = 0
+    full["body_simple"], full["body_sameframe"] = simple[None], sameframe[None]
+    simple_dofs = np.where(simple[model.dof_bodyid] == 0, 0, model.dof_simplenum)
+    full["dof_simplenum"] = simple_dofs[None]
     flags = (rows["flags"] & RIGID_BODY_DISABLE_GRAVITY) != 0
     full["body_gravcomp"] = np.pad(flags.astype(float), ((0, 0), (1, 0)))
     of_actor = _scales(sim)[:, :, None, None]
@@ -413,9 +418,10 @@ def collision_masks(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
             if kind not in kinds:
                 kinds.append(kind)
             of_shape.append(kinds.index(kind))
-    touch = np.array([[_touch(i, j) for j in kinds] for i in kinds], bool).reshape(len(kinds), -1)
+    touch = np.array([[_touch(i, j) for j in kinds] for i in kinds], bool)
+    touch = touch.reshape(len(kinds), len(kinds))
     bits: dict[int, int] = {}  # of kinds that touch another or themselves
-    for i in np.flatnonzero(touch.any(1)) if len(kinds) else []:
+    for i in np.flatnonzero(touch.any(1)):
         twin = next((j for j in bits if (touch[i] == touch[j]).all()), None)
         bits[int(i)] = bits[twin] if twin is not None else 2 << len(set(bits.values()))
     if len(set(bits.values())) > MOST_CLASSES:
