@@ -12,9 +12,7 @@ are kept in single precision; a field takes a Python number, a NumPy scalar, or 
 of one element on any device. A field that does not exist can be neither read nor assigned.
 """
 
-import copy
 import ctypes
-import enum
 import inspect
 import operator
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
@@ -43,7 +41,7 @@ class Struct:
         def __init__(self, *args, **kwargs):
             cls = type(self)
             for name in cls._fields:
-                self.__dict__[name] = copy.copy(getattr(cls, name))  # its default
+                self.__dict__[name] = _own(getattr(cls, name))  # its default
             if len(args) > len(cls._fields):
                 raise TypeError(
                     f"{cls.__name__} takes {', '.join(cls._fields)}; got {len(args)} values"
@@ -97,7 +95,7 @@ class Struct:
     def __copy__(self) -> Self:
         other = object.__new__(type(self))
         for name, value in self.__dict__.items():
-            other.__dict__[name] = copy.copy(value)
+            other.__dict__[name] = _own(value)
         return other
 
     def __deepcopy__(self, memo: dict) -> Self:
@@ -127,6 +125,11 @@ def single(value: Any) -> float:
     return ctypes.c_float(value.item() if hasattr(value, "item") else value).value
 
 
+def _own(value: Any) -> Any:
+    """`value` itself if it cannot change, else a copy."""
+    return value.__copy__() if isinstance(value, Struct) else value
+
+
 def _convert(value: Any, kind: type) -> Any:
     if hasattr(value, "item"):  # NumPy and torch; raises if there is not one element
         value = value.item()
@@ -136,14 +139,9 @@ def _convert(value: Any, kind: type) -> Any:
         if not isinstance(value, str):
             raise TypeError
         return value
-    if isinstance(value, str | None):
-        raise TypeError
-    if kind is bool:
-        return bool(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    value = operator.index(value)
-    return kind(value) if issubclass(kind, enum.Enum) else value
+    return kind(operator.index(value))  # int, bool or an enum
 
 
 _TAKES = {float: "a number", int: "a whole number", bool: "True or False", str: "a text"}
