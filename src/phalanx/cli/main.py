@@ -1,6 +1,7 @@
 """The `phalanx` command.
 
-Exit codes: 0 success, 1 a fault of ours, 2 bad input (one sentence on stderr), 130 interrupted.
+Exit codes: 0 success, 1 a fault of ours or something that the doctor found, 2 bad input (one
+sentence on stderr), 130 interrupted.
 """
 
 import errno
@@ -15,6 +16,7 @@ phalanx play task=Cartpole checkpoint=<file>     measure a policy; video=true wr
 phalanx bench task=Ant num_envs=256,1024         measure speed and memory here
 phalanx warmup task=all                          compile GPU kernels ahead of the first run
 phalanx list                                     the tasks
+phalanx doctor <folder>                          what a repository for Isaac Gym needs to run
 
 Options are key=value, anywhere:
   num_envs=  seed=  max_iterations=  sim_device=auto|cpu|cuda:0  checkpoint=  experiment=
@@ -82,7 +84,7 @@ def _on_thread_error(failed: threading.ExceptHookArgs) -> None:
 def _run(command: str, arguments: list[str]) -> None:
     from phalanx.errors import PhalanxError, did_you_mean
 
-    commands = ("train", "play", "bench", "warmup", "list")
+    commands = ("train", "play", "bench", "warmup", "list", "doctor")
     if command not in commands:
         raise PhalanxError(
             f"unknown command {command!r}{did_you_mean(command, commands)};"
@@ -95,6 +97,10 @@ def _run(command: str, arguments: list[str]) -> None:
 
         list_tasks()
         return
+    if command == "doctor":
+        from phalanx.cli.doctor import doctor
+
+        sys.exit(doctor(arguments))
     if command == "bench":
         from phalanx.cli.bench import bench
 

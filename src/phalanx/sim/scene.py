@@ -105,20 +105,31 @@ class Scene:
         off all contacts between bodies of this actor.
         Raises PhalanxError, naming file and element, for a file that cannot be read.
         """
+        self.attach(name, load_asset(path, fixed_base=fixed_base), pos, quat, path)
+        if not self_collisions:
+            bodies = [b.name for b in self.spec.bodies if b.name.startswith(f"{name}/")]
+            for a, b in itertools.combinations(bodies, 2):
+                self.spec.add_exclude(bodyname1=a, bodyname2=b)
+
+    def attach(
+        self,
+        name: str,
+        robot: mujoco.MjSpec,
+        pos: Sequence[float] = (0.0, 0.0, 0.0),
+        quat: Sequence[float] = (1.0, 0.0, 0.0, 0.0),
+        path: str | os.PathLike[str] = "",
+    ) -> None:
+        """Place a robot that is a spec already, as `load_asset` gives it; the scene owns it then.
+        path: the file that error messages name."""
         if name in self.actors or not name or "/" in name:
             raise PhalanxError(f"actor name {name!r} is empty, holds a '/' or is taken")
         pos, quat = _vector("pos", pos, 3), _vector("quat", quat, 4)
-        robot = load_asset(path, fixed_base=fixed_base)
-        _name_joints(robot)
+        name_joints(robot)
         root = robot.worldbody.first_body()
         fixed = not any(j.type == mujoco.mjtJoint.mjJNT_FREE for j in root.joints)
         frame = self.spec.worldbody.add_frame(pos=pos, quat=quat)
         frame.attach_body(root, f"{name}/", "")
         self.actors[name] = ActorSpec(name, os.fspath(path), fixed)
-        if not self_collisions:
-            bodies = [b.name for b in self.spec.bodies if b.name.startswith(f"{name}/")]
-            for a, b in itertools.combinations(bodies, 2):
-                self.spec.add_exclude(bodyname1=a, bodyname2=b)
 
     def add_motor(
         self, actor: str, joint: str, effort: float, control_range: tuple[float, float] = (-1, 1)
@@ -237,7 +248,7 @@ def _vector(name: str, values: Sequence[float], size: int) -> list[float]:
     return vector
 
 
-def _name_joints(robot: mujoco.MjSpec) -> None:
+def name_joints(robot: mujoco.MjSpec) -> None:
     """Give joints without a name one, `joint<i>`, as bodies have: `<freejoint/>` is common."""
     taken = {j.name for j in robot.joints}
     for i, joint in enumerate(robot.joints):

@@ -120,6 +120,12 @@ class Sim:
             )
         object.__setattr__(self, name, value)
 
+    def as_left(self, name: str) -> Tensor:
+        """Derived MjData field (N, ...) as the last substep left it. It costs nothing, where
+        `sim.<name>` has the field computed anew after each step, but is from before the substep's
+        integration unless somebody reads `sim.<name>` too. Raises KeyError for an unknown name."""
+        return self.engine.field(name, as_left=True)
+
     def actor(self, name: str) -> "Actor":
         """Views of one actor. Raises PhalanxError for a name that the scene does not have."""
         if name not in self._actors:

@@ -50,8 +50,10 @@ class Engine(Protocol):
     failed: Tensor
     """(N,) bool: environments in which the last step raised an error and did not advance."""
 
-    def field(self, name: str) -> Tensor:
+    def field(self, name: str, as_left: bool = False) -> Tensor:
         """MjData field `name` of every environment, (N, ...). State and inputs may be written.
+        as_left: a derived field as the last substep left it, for free; if nobody asks for it
+        otherwise, that is from before the substep's integration.
         Raises KeyError for a name that the engine does not have."""
 
     def model_field(self, name: str) -> Tensor:

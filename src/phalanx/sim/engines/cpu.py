@@ -75,23 +75,27 @@ class CpuEngine:
         self._warnings = self._batch.warning[:, _FULL, 1].copy()
         self._data: dict[str, _Mirror] = {}  # state and inputs, written back
         self._derived: dict[str, _Mirror] = {}
+        self._fresh: set[str] = set()  # of those, the ones to compute anew after a step
         self._model_fields: dict[str, _Mirror] = {}
         self._grown: str | None = None
         self._stage = NO_STAGE
         acc = model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
         self._acc_sensors = np.repeat(acc, model.sensor_dim)
 
-    def field(self, name: str) -> Tensor:
+    def field(self, name: str, as_left: bool = False) -> Tensor:
         if name not in DATA_FIELDS:
             raise KeyError(name)
         if name in STATE_FIELDS or name in INPUT_FIELDS:
             if name not in self._data:
                 self._data[name] = _Mirror(self._batch.bind(name))
             return self._data[name].tensor
-        if name not in self._derived:
-            self._derived[name] = _Mirror(self._batch.bind(name))
-            if not left_by_step(name, self.model):
+        fresh = not as_left and not left_by_step(name, self.model)
+        if name not in self._derived or (fresh and name not in self._fresh):
+            if name not in self._derived:
+                self._derived[name] = _Mirror(self._batch.bind(name))
+            if fresh:
                 self._stage = VEL_STAGE
+                self._fresh.add(name)
             self._push()
             self._run(lambda: self._batch.forward())
             self._derived[name].pull()

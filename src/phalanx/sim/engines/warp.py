@@ -111,11 +111,11 @@ class WarpEngine:
         self._step(1)
         self.reset(torch.ones_like(self.failed))
 
-    def field(self, name: str) -> Tensor:
+    def field(self, name: str, as_left: bool = False) -> Tensor:
         if not getattr(getattr(self._d, name, None), "_is_batched", False):
             raise KeyError(name)
         view = self._view(name)
-        if name in STATE_FIELDS or name in INPUT_FIELDS or name in self._read:
+        if as_left or name in STATE_FIELDS or name in INPUT_FIELDS or name in self._read:
             return view
         first = not self._read
         self._read.add(name)

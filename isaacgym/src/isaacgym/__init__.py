@@ -1,0 +1,13 @@
+"""Isaac Gym's Python API on Phalanx: programs written for Isaac Gym run as they are.
+
+    from isaacgym import gymapi, gymtorch, gymutil
+
+Unlike the original, this package may be imported before or after `torch`.
+"""
+
+import os
+
+if os.environ.get("ISAACGYM_COMPAT", "0") not in ("", "0"):
+    from isaacgym import compat
+
+    compat.activate()

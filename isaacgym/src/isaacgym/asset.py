@@ -1,0 +1,346 @@
+"""What an Isaac Gym asset is: one robot or prop, read once and placed any number of times.
+
+    ant = load_file("assets/mjcf", "nv_ant.xml", AssetOptions())
+    ant.body_names, ant.dof_names, ant.dof_props["driveMode"]
+
+Files are read by `phalanx.sim.assets`; here they get Isaac Gym's meaning. Joint stiffness and
+damping, actuators and limits of a file become properties of the degrees of freedom, and the
+compiled model keeps bodies, joints and shapes only: `scene.py` puts the drives back. Bodies, joints
+and shapes have the order of the compiled model, which is depth first; children are sorted by joint
+name in a URDF and as in the file in an MJCF.
+"""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import mujoco
+import numpy as np
+
+from isaacgym.enums import RIGID_BODY_DISABLE_GRAVITY, DofDriveMode, DofType, JointType
+from isaacgym.params import (
+    FLT_MAX,
+    ActuatorProperties,
+    AssetOptions,
+    ForceSensorProperties,
+    RigidBodyProperties,
+    RigidShapeProperties,
+)
+from isaacgym.structs import single
+from isaacgym.values import DOF_PROPERTIES, Mat33, Transform, Vec3
+from phalanx.errors import PhalanxError
+from phalanx.sim.assets import load_asset
+from phalanx.sim.scene import name_joints
+
+log = logging.getLogger(__name__)
+
+BODY_PROPERTIES = np.dtype(
+    [("mass", "f4"), ("com", "f4", 3), ("inertia", "f4", (3, 3)), ("flags", "i4")]
+)
+SHAPE_PROPERTIES = np.dtype(
+    [(name, "i4" if kind is int else "f4") for name, kind in RigidShapeProperties._fields.items()]
+)
+NO_FILTER = -1  # in the filter word of a shape: the file's own collision masks hold
+JOINT_TYPES = {
+    int(mujoco.mjtJoint.mjJNT_HINGE): JointType.JOINT_REVOLUTE,
+    int(mujoco.mjtJoint.mjJNT_SLIDE): JointType.JOINT_PRISMATIC,
+}
+UNUSED_OPTIONS = ("override_com", "override_inertia", "vhacd_enabled")
+
+
+class Asset:
+    """One root body and what hangs on it.
+
+    spec: not compiled into a scene yet; attach copies of it. name: for messages. key: equal for
+    assets that are the same thing. model: the spec compiled alone. fixed: welded to the world.
+    """
+
+    def __init__(
+        self, spec: mujoco.MjSpec, options: AssetOptions, name: str, key: tuple[Any, ...]
+    ) -> None:
+        self.spec = spec
+        self.name = name
+        self.key = key
+        self.options = options
+        root = spec.worldbody.first_body()
+        self.fixed = not any(j.type == mujoco.mjtJoint.mjJNT_FREE for j in root.joints)
+        if self.fixed and root.joints:
+            raise PhalanxError(
+                f"{name}: root body {root.name!r} moves on joint {root.joints[0].name!r}; Isaac"
+                " Gym's roots are free or welded, so put a body without joints above it"
+            )
+        name_joints(spec)
+        if options.replace_cylinder_with_capsule:
+            _round_off_cylinders(spec)
+        self.actuators = _take_actuators(spec)
+        limited = {j.name for j in spec.joints if j.limited == mujoco.mjtLimited.mjLIMITED_TRUE}
+        _strip(spec)
+        self.model = model = spec.compile()
+        self.body_names = [model.body(i).name for i in range(1, model.nbody)]
+        joints = [i for i in range(model.njnt) if model.jnt_type[i] != mujoco.mjtJoint.mjJNT_FREE]
+        for i in joints:
+            if int(model.jnt_type[i]) not in JOINT_TYPES:
+                raise PhalanxError(
+                    f"{name}: joint {model.jnt(i).name!r} is a ball joint, which has no degree of"
+                    " freedom in Isaac Gym; replace it by three hinges"
+                )
+        self.dof_names = [model.jnt(i).name for i in joints]
+        self.dof_joints = np.array(joints, int)
+        self.dof_types = [
+            DofType.DOF_ROTATION
+            if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_HINGE
+            else DofType.DOF_TRANSLATION
+            for i in joints
+        ]
+        self.dof_props = self._dof_properties(joints, limited)
+        self.bodies = self._body_properties()
+        collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
+        collides &= model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE
+        self.shape_geoms = np.flatnonzero(collides)
+        self.shape_body = model.geom_bodyid[self.shape_geoms] - 1
+        self.shapes = np.zeros(len(self.shape_geoms), SHAPE_PROPERTIES)
+        self.shapes["friction"] = model.geom_friction[self.shape_geoms, 0]
+        self.shapes["contact_offset"], self.shapes["rest_offset"] = 0.02, 0.001
+        self.joints: list[tuple[str, JointType]] = self._joints({})
+        self.sensors: list[tuple[int, Transform, ForceSensorProperties]] = []
+        self.placed = False
+
+    @property
+    def num_bodies(self) -> int:
+        """Rigid bodies, the root included."""
+        return len(self.body_names)
+
+    @property
+    def num_dofs(self) -> int:
+        """Hinges and slides."""
+        return len(self.dof_names)
+
+    def shape_range(self, body: int) -> tuple[int, int]:
+        """First shape and number of shapes of a body."""
+        own = np.flatnonzero(self.shape_body == body)
+        return (int(own[0]) if len(own) else 0, len(own))
+
+    def rest_poses(self) -> tuple[np.ndarray, np.ndarray]:
+        """Position (bodies, 3) and quaternion (bodies, 4), w x y z, of every body in the root's
+        frame, all degrees of freedom at zero."""
+        data = mujoco.MjData(self.model)
+        data.qpos[self.model.jnt_qposadr[self.dof_joints]] = 0.0
+        mujoco.mj_kinematics(self.model, data)
+        inverse = np.zeros(4)
+        mujoco.mju_negQuat(inverse, data.xquat[1])
+        pos, quat = np.zeros((self.num_bodies, 3)), np.zeros((self.num_bodies, 4))
+        for b in range(self.num_bodies):
+            mujoco.mju_rotVecQuat(pos[b], data.xpos[b + 1] - data.xpos[1], inverse)
+            mujoco.mju_mulQuat(quat[b], inverse, data.xquat[b + 1])
+        return pos, quat
+
+    def _dof_properties(self, joints: list[int], limited: set[str]) -> np.ndarray:
+        model, options = self.model, self.options
+        props = np.zeros(len(joints), DOF_PROPERTIES)
+        for k, i in enumerate(joints):
+            dof, name = int(model.jnt_dofadr[i]), model.jnt(i).name
+            row = props[k]
+            row["hasLimits"] = name in limited
+            row["lower"], row["upper"] = (
+                model.jnt_range[i] if name in limited else (-FLT_MAX, FLT_MAX)
+            )
+            row["driveMode"] = int(options.default_dof_drive_mode)
+            row["effort"] = model.jnt_actfrcrange[i, 1] if model.jnt_actfrclimited[i] else FLT_MAX
+            speed = model.jnt_user[i, 0] if model.nuser_jnt else 0.0
+            row["velocity"] = speed if speed > 0 else FLT_MAX
+            row["stiffness"] = model.jnt_stiffness[i]
+            row["damping"] = model.dof_damping[dof]
+            row["armature"] = model.dof_armature[dof] + options.armature
+            if self.name.endswith(".urdf"):
+                row["friction"] = model.dof_frictionloss[dof]
+        for _, joint, mode, actuator in self.actuators:
+            if joint in self.dof_names:
+                row = props[self.dof_names.index(joint)]
+                row["driveMode"] = int(mode)
+                if mode == DofDriveMode.DOF_MODE_POS:
+                    row["stiffness"] = actuator.kp
+                elif mode == DofDriveMode.DOF_MODE_VEL:
+                    row["damping"] = actuator.kv
+                if mode != DofDriveMode.DOF_MODE_EFFORT and actuator.force_limited:
+                    row["effort"] = actuator.upper_force_limit
+        return props
+
+    def _body_properties(self) -> np.ndarray:
+        model = self.model
+        bodies = np.zeros(model.nbody - 1, BODY_PROPERTIES)
+        bodies["mass"] = model.body_mass[1:]
+        bodies["com"] = model.body_ipos[1:]
+        for b in range(1, model.nbody):
+            axes = rotation(model.body_iquat[b])
+            bodies["inertia"][b - 1] = axes @ np.diag(model.body_inertia[b]) @ axes.T
+        bodies["flags"] = RIGID_BODY_DISABLE_GRAVITY if self.options.disable_gravity else 0
+        return bodies
+
+    def _joints(self, fixed: dict[str, str]) -> list[tuple[str, JointType]]:
+        """Joints in body order, a fixed one for each body without; fixed: names by body."""
+        model = self.model
+        joints: list[tuple[str, JointType]] = []
+        for b in range(2, model.nbody):
+            first = int(model.body_jntadr[b])
+            own = range(first, first + int(model.body_jntnum[b]))
+            name = model.body(b).name
+            joints += [(model.jnt(j).name, JOINT_TYPES[int(model.jnt_type[j])]) for j in own] or [
+                (fixed.get(name, name), JointType.JOINT_FIXED)
+            ]
+        return joints
+
+
+def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
+    """The asset in an MJCF or URDF file. Raises PhalanxError, naming file and element."""
+    path = Path(root or ".") / filename
+    options = options or AssetOptions()
+    if ignored := [name for name in UNUSED_OPTIONS if getattr(options, name)]:
+        log.warning("%s: AssetOptions.%s has no effect here", path, ", ".join(ignored))
+    spec = load_asset(
+        path,
+        fixed_base=options.fix_base_link,
+        density=options.density,
+        collapse_fixed_joints=options.collapse_fixed_joints,
+    )
+    asset = Asset(spec, options, str(path), (str(path.resolve()), repr(options)))
+    if path.suffix.lower() == ".urdf":
+        asset.joints = asset._joints(_fixed_joints(path))
+    return asset
+
+
+def make_primitive(kind: str, size: Iterable[float], options: AssetOptions | None) -> Asset:
+    """A body of one shape: a "box" (edges along x, y, z), "sphere" (radius) or "capsule" (radius,
+    length of the cylinder along x), in metres. Raises PhalanxError for sizes that are none."""
+    options = options or AssetOptions()
+    lengths = [single(length) for length in size]
+    if not all(0 < length < FLT_MAX for length in lengths):
+        raise PhalanxError(
+            f"gym.create_{kind} was given size {lengths}; every one must be positive"
+        )
+    if options.density <= 0:
+        raise PhalanxError(f"AssetOptions.density is {options.density:g}, it must be positive")
+    spec = mujoco.MjSpec()
+    body = spec.worldbody.add_body(name=kind)
+    geom = body.add_geom(density=options.density)
+    if kind == "box":
+        geom.type, geom.size = mujoco.mjtGeom.mjGEOM_BOX, [length / 2 for length in lengths]
+    elif kind == "sphere":
+        geom.type, geom.size = mujoco.mjtGeom.mjGEOM_SPHERE, [*lengths, 0, 0]
+    else:
+        geom.type, geom.size = mujoco.mjtGeom.mjGEOM_CAPSULE, [lengths[0], lengths[1] / 2, 0]
+        geom.quat = [np.sqrt(0.5), 0, np.sqrt(0.5), 0]
+    if not options.fix_base_link:
+        body.add_freejoint()
+    return Asset(spec, options, kind, (kind, *lengths, repr(options)))
+
+
+def body_properties(bodies: np.ndarray) -> list[RigidBodyProperties]:
+    """Rows of BODY_PROPERTIES as the API's structs, copies."""
+    result = []
+    for row in bodies:
+        mass, inertia = float(row["mass"]), row["inertia"].astype(float)
+        inverse = np.linalg.inv(inertia) if np.linalg.det(inertia) > 0 else np.zeros((3, 3))
+        result.append(
+            RigidBodyProperties(
+                mass,
+                1 / mass if mass > 0 else 0.0,
+                Vec3(*row["com"]),
+                Mat33(*(Vec3(*line) for line in inertia)),
+                Mat33(*(Vec3(*line) for line in inverse)),
+                int(row["flags"]),
+            )
+        )
+    return result
+
+
+def body_rows(structs: list[RigidBodyProperties]) -> np.ndarray:
+    """The inverse of `body_properties`."""
+    rows = np.zeros(len(structs), BODY_PROPERTIES)
+    for row, p in zip(rows, structs, strict=True):
+        row["mass"], row["com"], row["flags"] = p.mass, (p.com.x, p.com.y, p.com.z), p.flags
+        row["inertia"] = [(v.x, v.y, v.z) for v in (p.inertia.x, p.inertia.y, p.inertia.z)]
+    return rows
+
+
+def shape_properties(shapes: np.ndarray) -> list[RigidShapeProperties]:
+    """Rows of SHAPE_PROPERTIES as the API's structs, copies."""
+    return [RigidShapeProperties(*row) for row in shapes.tolist()]
+
+
+def shape_rows(structs: list[RigidShapeProperties]) -> np.ndarray:
+    """The inverse of `shape_properties`."""
+    names = SHAPE_PROPERTIES.names or ()
+    return np.array([tuple(getattr(s, n) for n in names) for s in structs], SHAPE_PROPERTIES)
+
+
+def rotation(quat: np.ndarray) -> np.ndarray:
+    """Matrix (3, 3) of a quaternion (4,), w x y z."""
+    flat = np.zeros(9)
+    mujoco.mju_quat2Mat(flat, quat)
+    return flat.reshape(3, 3)
+
+
+def _fixed_joints(path: Path) -> dict[str, str]:
+    """Child link -> joint, of the fixed joints of a URDF, whose names MuJoCo's model loses."""
+    fixed = {}
+    for joint in ElementTree.parse(path).getroot().findall("joint"):
+        child = joint.find("child")
+        if joint.get("type") == "fixed" and child is not None:
+            fixed[child.get("link", "")] = joint.get("name", "")
+    return fixed
+
+
+def _round_off_cylinders(spec: mujoco.MjSpec) -> None:
+    for body in spec.bodies:
+        for geom in body.geoms:
+            if geom.type == mujoco.mjtGeom.mjGEOM_CYLINDER and geom.contype | geom.conaffinity:
+                geom.type = mujoco.mjtGeom.mjGEOM_CAPSULE
+
+
+def _take_actuators(
+    spec: mujoco.MjSpec,
+) -> list[tuple[str, str, DofDriveMode, ActuatorProperties]]:
+    """(name, joint, drive mode, properties) of every joint actuator, in file order."""
+    taken = []
+    for actuator in spec.actuators:
+        if actuator.trntype != mujoco.mjtTrn.mjTRN_JOINT:
+            log.warning("%s: actuator %r acts on no joint; ignored", spec.modelname, actuator.name)
+            continue
+        gain, bias = float(actuator.gainprm[0]), np.asarray(actuator.biasprm)
+        affine = actuator.biastype == mujoco.mjtBias.mjBIAS_AFFINE
+        props = ActuatorProperties()
+        if affine and bias[1] != 0:
+            mode, props.kp, props.kv = DofDriveMode.DOF_MODE_POS, gain, -bias[2]
+        elif affine and bias[2] != 0:
+            mode, props.kv = DofDriveMode.DOF_MODE_VEL, gain
+        else:
+            mode, props.motor_effort = DofDriveMode.DOF_MODE_EFFORT, gain * actuator.gear[0]
+        props.control_limited = _limited(actuator.ctrllimited, actuator.ctrlrange)
+        props.force_limited = _limited(actuator.forcelimited, actuator.forcerange)
+        if props.control_limited:
+            props.lower_control_limit, props.upper_control_limit = actuator.ctrlrange
+        if props.force_limited:
+            props.lower_force_limit, props.upper_force_limit = actuator.forcerange
+        taken.append((actuator.name, actuator.target, mode, props))
+    return taken
+
+
+def _limited(flag: int, limits: np.ndarray) -> bool:
+    if flag == mujoco.mjtLimited.mjLIMITED_AUTO:
+        return bool(limits[0] < limits[1])
+    return flag == mujoco.mjtLimited.mjLIMITED_TRUE
+
+
+def _strip(spec: mujoco.MjSpec) -> None:
+    """Remove what Isaac Gym does not take from a file, and what the scene brings itself."""
+    if spec.tendons:
+        log.warning(
+            "%s: tendons are not simulated yet; %s ignored",
+            spec.modelname,
+            ", ".join(t.name for t in spec.tendons),
+        )
+    for group in (spec.sensors, spec.actuators, spec.equalities, spec.tendons, spec.keys):
+        for element in group:
+            spec.delete(element)

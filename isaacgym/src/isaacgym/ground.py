@@ -1,0 +1,163 @@
+"""Static ground, shared by all environments: planes, height fields and triangle meshes.
+
+MuJoCo takes the convex hull of a mesh for contacts, so a triangle mesh becomes a height field: the
+highest point of the mesh over each sample of a grid. A grid mesh, such as
+`terrain_utils.convert_heightfield_to_trimesh` makes, keeps its samples exactly; its vertical walls
+become slopes over one cell. What is below an overhang is lost.
+"""
+
+import logging
+
+import mujoco
+import numpy as np
+
+from isaacgym.params import HeightFieldParams, PlaneParams, TriangleMeshParams
+from isaacgym.world import Ground
+from phalanx.errors import PhalanxError
+
+log = logging.getLogger(__name__)
+
+FINEST_GRID = 4096  # samples along one side of a mesh that is not a grid itself
+MARGIN = 1.0  # [m] of solid ground below the lowest sample
+
+
+def plane(params: PlaneParams) -> Ground:
+    """The points x with normal . x + distance = 0."""
+    if params.normal.length() == 0:
+        raise PhalanxError("gym.add_ground was given a normal of length 0")
+    return Ground("plane", params)
+
+
+def heightfield(samples: np.ndarray, params: HeightFieldParams) -> Ground:
+    """From integer samples, `nbColumns` along x times `nbRows` along y in memory."""
+    samples = np.asarray(samples)
+    if not samples.flags.c_contiguous and samples.T.flags.c_contiguous:
+        samples = samples.T  # the original reads memory, whatever the view
+    rows, columns = params.nbRows, params.nbColumns
+    if samples.size != rows * columns or min(rows, columns) < 2:
+        raise PhalanxError(
+            f"gym.add_heightfield was given {samples.size} samples for nbRows {rows} times"
+            f" nbColumns {columns}; they must agree, with at least 2 each"
+        )
+    heights = samples.reshape(columns, rows).astype(float) * params.vertical_scale
+    return Ground("heightfield", params, heights, (params.column_scale, params.row_scale))
+
+
+def triangle_mesh(
+    vertices: np.ndarray, triangles: np.ndarray, params: TriangleMeshParams
+) -> Ground:
+    """From vertices (x, y, z, x, ...) and triangles (corner numbers)."""
+    points = np.asarray(vertices, float).reshape(-1)
+    corners = np.asarray(triangles).reshape(-1).astype(np.int64)
+    if points.size != 3 * params.nb_vertices or corners.size != 3 * params.nb_triangles:
+        raise PhalanxError(
+            f"gym.add_triangle_mesh was given {points.size} coordinates and {corners.size} corners"
+            f" for nb_vertices {params.nb_vertices} and nb_triangles {params.nb_triangles}; there"
+            " must be three for each"
+        )
+    if not corners.size or corners.min() < 0 or corners.max() >= params.nb_vertices:
+        raise PhalanxError(
+            "gym.add_triangle_mesh was given no triangles, or corners beyond the last vertex"
+        )
+    heights, cell, corner = _rasterise(points.reshape(-1, 3), corners.reshape(-1, 3))
+    return Ground("mesh", params, heights, cell, corner)
+
+
+def friction(grounds: list[Ground]) -> float:
+    """The ground's coefficient; the last one's if they differ."""
+    coefficients = {g.params.dynamic_friction for g in grounds}
+    if len(coefficients) > 1:
+        log.warning("grounds have different frictions %s; the last holds for all", coefficients)
+    return float(grounds[-1].params.dynamic_friction)
+
+
+def add(spec: mujoco.MjSpec, piece: Ground) -> None:
+    """Add the geom of `piece` to the world."""
+    if piece.kind == "plane":
+        normal = np.array(list(piece.params.normal))
+        normal /= np.linalg.norm(normal)
+        quat = np.zeros(4)
+        mujoco.mju_quatZ2Vec(quat, normal)
+        spec.worldbody.add_geom(
+            type=mujoco.mjtGeom.mjGEOM_PLANE,
+            size=[0, 0, 1],
+            pos=-piece.params.distance * normal,
+            quat=quat,
+            material="ground",
+        )
+        return
+    assert piece.heights is not None
+    heights = piece.heights
+    low, high = float(heights.min()), float(heights.max())
+    span = max(high - low, 1e-3)
+    nx, ny = heights.shape
+    half = (nx - 1) * piece.cell[0] / 2, (ny - 1) * piece.cell[1] / 2
+    name = f"terrain{len(spec.hfields)}"
+    spec.add_hfield(
+        name=name,
+        nrow=ny,
+        ncol=nx,
+        size=[*half, span, MARGIN],
+        userdata=((heights.T - low) / span).flatten(),
+    )
+    transform = piece.params.transform
+    r = transform.r
+    quat = np.array([r.w, r.x, r.y, r.z])
+    centre = np.array([piece.corner[0] + half[0], piece.corner[1] + half[1], low])
+    shifted = np.zeros(3)
+    mujoco.mju_rotVecQuat(shifted, centre, quat)
+    spec.worldbody.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_HFIELD,
+        hfieldname=name,
+        pos=shifted + list(transform.p),
+        quat=quat,
+        material="ground",
+    )
+
+
+def _rasterise(
+    points: np.ndarray, corners: np.ndarray
+) -> tuple[np.ndarray, tuple[float, float], tuple[float, float, float]]:
+    """Highest z of the mesh over each point of a grid: heights, spacing, lower corner."""
+    xs, ys = _grid_lines(points[:, 0]), _grid_lines(points[:, 1])
+    dx, dy = (xs[-1] - xs[0]) / (len(xs) - 1), (ys[-1] - ys[0]) / (len(ys) - 1)
+    heights = np.full((len(xs), len(ys)), -np.inf)
+    corner = points[corners]  # (triangles, 3, 3)
+    u, v = (corner[..., 0] - xs[0]) / dx, (corner[..., 1] - ys[0]) / dy  # in cells
+    z = corner[..., 2]
+    tiny = 1e-4
+    i0, j0 = np.ceil(u.min(1) - tiny).astype(int), np.ceil(v.min(1) - tiny).astype(int)
+    i1, j1 = np.floor(u.max(1) + tiny).astype(int), np.floor(v.max(1) + tiny).astype(int)
+    area = (u[:, 1] - u[:, 0]) * (v[:, 2] - v[:, 0]) - (u[:, 2] - u[:, 0]) * (v[:, 1] - v[:, 0])
+    flat = np.abs(area) < 1e-9  # vertical walls: their edges belong to other triangles too
+    for di in range(int((i1 - i0).max()) + 1):
+        for dj in range(int((j1 - j0).max()) + 1):
+            chosen = np.flatnonzero((i0 + di <= i1) & (j0 + dj <= j1) & ~flat)
+            if not len(chosen):
+                continue
+            i, j, s = i0[chosen] + di, j0[chosen] + dj, area[chosen]
+            uc, vc, zc = u[chosen], v[chosen], z[chosen]
+            a = (uc[:, 1] - i) * (vc[:, 2] - j) - (uc[:, 2] - i) * (vc[:, 1] - j)
+            b = (uc[:, 2] - i) * (vc[:, 0] - j) - (uc[:, 0] - i) * (vc[:, 2] - j)
+            wa, wb = a / s, b / s
+            wc = 1 - wa - wb
+            inside = (wa > -tiny) & (wb > -tiny) & (wc > -tiny)
+            height = wa * zc[:, 0] + wb * zc[:, 1] + wc * zc[:, 2]
+            np.maximum.at(heights, (i[inside], j[inside]), height[inside])
+    lowest = float(z.min())
+    heights[~np.isfinite(heights)] = lowest
+    return heights, (dx, dy), (float(xs[0]), float(ys[0]), 0.0)
+
+
+def _grid_lines(values: np.ndarray) -> np.ndarray:
+    """Coordinates of a regular grid that has all vertices on it, or is fine enough."""
+    lines = np.unique(np.round(values, 5))
+    if len(lines) < 2:
+        raise PhalanxError("gym.add_triangle_mesh was given a mesh without extent along x or y")
+    gaps = np.diff(lines)
+    step = gaps[gaps > 1e-4].min()
+    count = round((lines[-1] - lines[0]) / step) + 1
+    regular = np.abs((lines - lines[0]) / step - np.round((lines - lines[0]) / step)).max() < 0.02
+    if not regular or count > FINEST_GRID:
+        count = min(max(2 * len(lines), 64), FINEST_GRID)
+    return np.linspace(lines[0], lines[-1], count)

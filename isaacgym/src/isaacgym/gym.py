@@ -1,0 +1,187 @@
+"""The Gym object and the handles it gives out.
+
+`Gym` is put together from files by area: `gym_assets.py`, `gym_actors.py`, `gym_tensors.py`,
+`gym_states.py`, `gym_viewer.py`. `world.py` holds what a program has built, `scene.py` makes it one
+MuJoCo model and `physics.py` runs it.
+"""
+
+import copy
+import functools
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from isaacgym import ground
+from isaacgym.asset import Asset
+from isaacgym.enums import SimType
+from isaacgym.gym_actors import ActorCalls
+from isaacgym.gym_assets import AssetCalls
+from isaacgym.gym_states import StateCalls
+from isaacgym.gym_tensors import TensorCalls
+from isaacgym.gym_viewer import ViewerCalls
+from isaacgym.handles import checked, physics_of
+from isaacgym.params import HeightFieldParams, PlaneParams, SimParams, TriangleMeshParams
+from isaacgym.support import REFUSED
+from isaacgym.values import Version
+from isaacgym.viewer import Viewer
+from isaacgym.world import Env, Sim
+from phalanx.errors import PhalanxError, did_you_mean
+
+__all__ = ["Asset", "Env", "Gym", "Sim", "Viewer", "acquire_gym"]
+
+log = logging.getLogger(__name__)
+
+
+class Gym(AssetCalls, ActorCalls, TensorCalls, StateCalls, ViewerCalls):
+    """Isaac Gym's calls. Bad input raises an error whose one sentence names the call."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name not in REFUSED:
+            raise AttributeError(f"Gym has no call {name!r}{did_you_mean(name, dir(self))}")
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise NotImplementedError(f"gym.{name} is not supported: {REFUSED[name]}")
+
+        return refuse
+
+    def initialize(self) -> bool:
+        """Nothing to do."""
+        return True
+
+    def get_version(self) -> Version:
+        """Of the API."""
+        return Version(1, 0)
+
+    def create_sim(
+        self,
+        compute_device: int = 0,
+        graphics_device: int = 0,
+        type: SimType = SimType.SIM_FLEX,
+        params: SimParams | None = None,
+    ) -> Sim:
+        """A new, empty simulation, on the GPU if `params.use_gpu_pipeline` and there is one.
+        Raises PhalanxError for the Flex engine and parameters that cannot be."""
+        if type != SimType.SIM_PHYSX:
+            raise PhalanxError("gym.create_sim: only gymapi.SIM_PHYSX is simulated, not Flex")
+        held = copy.copy(checked(params, SimParams, "create_sim"))
+        if not (held.dt > 0 and math.isfinite(held.dt) and held.substeps >= 1):
+            raise PhalanxError(
+                f"gym.create_sim was given dt {held.dt:g} and substeps {held.substeps}; dt must be"
+                " positive and substeps at least 1"
+            )
+        device = torch.device("cpu")
+        if held.use_gpu_pipeline:
+            count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            if count == 0:
+                log.warning(
+                    "use_gpu_pipeline is set, but PyTorch sees no CUDA device; the CPU simulates"
+                )
+            elif not 0 <= int(compute_device) < count:
+                raise PhalanxError(
+                    f"gym.create_sim was given compute device {compute_device}; PyTorch sees"
+                    f" {count}, counted from 0"
+                )
+            else:
+                device = torch.device("cuda", int(compute_device))
+        return Sim(held, device, int(graphics_device))
+
+    def destroy_sim(self, sim: Sim) -> None:
+        """Free it; every later call with it is refused."""
+        sim = checked(sim, Sim, "destroy_sim")
+        sim.destroyed = True
+        sim.physics = None
+        sim.envs.clear()
+
+    def prepare_sim(self, sim: Sim) -> bool:
+        """Fix the content of the simulation. Raises PhalanxError if it cannot be simulated."""
+        sim = checked(sim, Sim, "prepare_sim")
+        sim.freeze()
+        if not sim.prepared:
+            sim.physics.check_model()
+        sim.prepared = True
+        return True
+
+    def simulate(self, sim: Sim) -> None:
+        """Advance all environments by `dt`."""
+        physics_of(sim, "simulate").simulate()
+
+    def fetch_results(self, sim: Sim, wait: bool = True) -> None:
+        """Nothing to fetch: results are there after `simulate`, in order on the device."""
+        checked(sim, Sim, "fetch_results")
+
+    def get_sim_params(self, sim: Sim) -> SimParams:
+        """A copy."""
+        return copy.copy(checked(sim, Sim, "get_sim_params").params)
+
+    def set_sim_params(self, sim: Sim, params: SimParams) -> None:
+        """Gravity changes from the next `simulate` on; dt, substeps, axes and pipeline cannot."""
+        sim = checked(sim, Sim, "set_sim_params")
+        params = checked(params, SimParams, "set_sim_params")
+        for name in ("dt", "substeps", "up_axis", "use_gpu_pipeline"):
+            if sim.frozen and getattr(params, name) != getattr(sim.params, name):
+                raise PhalanxError(
+                    f"gym.set_sim_params cannot change {name} from {getattr(sim.params, name)} to"
+                    f" {getattr(params, name)} once the simulation is prepared"
+                )
+        moved = list(params.gravity) != list(sim.params.gravity)
+        sim.params = copy.copy(params)
+        if moved and sim.physics is not None:
+            sim.physics.set_gravity(list(params.gravity))
+
+    def set_sim_device(self, sim: Sim) -> None:
+        """Make the simulation's CUDA device the current one."""
+        device = checked(sim, Sim, "set_sim_device").device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+
+    def get_frame_count(self, sim: Sim) -> int:
+        """Calls of `simulate` so far."""
+        return checked(sim, Sim, "get_frame_count").frame_count
+
+    def get_sim_time(self, sim: Sim) -> float:
+        """Simulated time [s]."""
+        sim = checked(sim, Sim, "get_sim_time")
+        return sim.frame_count * sim.params.dt
+
+    def get_elapsed_time(self, sim: Sim) -> float:
+        """Time since the simulation was created [s]."""
+        return time.monotonic() - checked(sim, Sim, "get_elapsed_time").started
+
+    # Ground -----------------------------------------------------------------------------------
+
+    def add_ground(self, sim: Sim, params: PlaneParams) -> None:
+        """An infinite plane that everything collides with."""
+        sim = checked(sim, Sim, "add_ground")
+        sim.check_open("add_ground")
+        sim.grounds.append(ground.plane(copy.copy(checked(params, PlaneParams, "add_ground"))))
+
+    def add_heightfield(
+        self, sim: Sim, heightsamples: np.ndarray, params: HeightFieldParams
+    ) -> None:
+        """A height field that everything collides with."""
+        sim = checked(sim, Sim, "add_heightfield")
+        sim.check_open("add_heightfield")
+        params = copy.copy(checked(params, HeightFieldParams, "add_heightfield"))
+        sim.grounds.append(ground.heightfield(heightsamples, params))
+
+    def add_triangle_mesh(
+        self, sim: Sim, vertices: np.ndarray, triangles: np.ndarray, params: TriangleMeshParams
+    ) -> None:
+        """The upper surface of a mesh, which everything collides with."""
+        sim = checked(sim, Sim, "add_triangle_mesh")
+        sim.check_open("add_triangle_mesh")
+        params = copy.copy(checked(params, TriangleMeshParams, "add_triangle_mesh"))
+        sim.grounds.append(ground.triangle_mesh(vertices, triangles, params))
+
+
+@functools.cache
+def acquire_gym() -> Gym:
+    """The one `Gym` of this process."""
+    return Gym()

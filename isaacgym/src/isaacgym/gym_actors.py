@@ -1,0 +1,499 @@
+"""Gym's calls on environments and actors: creating them, finding their parts, their properties."""
+
+from typing import Any
+
+import numpy as np
+
+from isaacgym import asset as assets
+from isaacgym.asset import NO_FILTER, Asset
+from isaacgym.enums import AXIS_TRANSLATION, IndexDomain, JointType
+from isaacgym.gym_assets import checked_shapes
+from isaacgym.handles import checked, env_physics, place, within
+from isaacgym.params import (
+    ActuatorProperties,
+    AttractorProperties,
+    RigidBodyProperties,
+    RigidShapeProperties,
+)
+from isaacgym.structs import single
+from isaacgym.values import DOF_PROPERTIES, IndexRange, Transform, Vec3
+from isaacgym.world import NO_GROUP, Actor, Env, Sim
+from phalanx.errors import PhalanxError
+
+
+def actor_of(env: Any, handle: Any, call: str) -> Actor:
+    """The actor with this handle. Raises TypeError or PhalanxError naming the call."""
+    return checked(env, Env, call).actor(int(handle), call)
+
+
+class ActorCalls:
+    """Handles of actors, bodies and degrees of freedom count within the environment."""
+
+    # Environments -----------------------------------------------------------------------------
+
+    def create_env(self, sim: Sim, lower: Vec3, upper: Vec3, num_per_row: int) -> Env:
+        """The next environment of a grid with cells `upper - lower`."""
+        return checked(sim, Sim, "create_env").create_env(lower, upper, int(num_per_row))
+
+    def get_env(self, sim: Sim, index: int) -> Env:
+        """An environment by number."""
+        envs = checked(sim, Sim, "get_env").envs
+        return envs[within(index, len(envs), "environment", "get_env")]
+
+    def get_env_count(self, sim: Sim) -> int:
+        """Number of environments."""
+        return len(checked(sim, Sim, "get_env_count").envs)
+
+    def get_env_origin(self, env: Env) -> Vec3:
+        """Where the environment's frame is in the world [m]."""
+        return Vec3(*checked(env, Env, "get_env_origin").origin)
+
+    def get_env_rigid_body_count(self, env: Env) -> int:
+        """Bodies of all actors so far."""
+        return checked(env, Env, "get_env_rigid_body_count").num_bodies
+
+    def get_env_dof_count(self, env: Env) -> int:
+        """Degrees of freedom of all actors so far."""
+        return checked(env, Env, "get_env_dof_count").num_dofs
+
+    def get_env_joint_count(self, env: Env) -> int:
+        """Joints of all actors so far."""
+        env = checked(env, Env, "get_env_joint_count")
+        return sum(len(a.asset.joints) for a in env.actors)
+
+    def get_sim_actor_count(self, sim: Sim) -> int:
+        """Actors of all environments so far."""
+        return checked(sim, Sim, "get_sim_actor_count").num_actors
+
+    def get_sim_rigid_body_count(self, sim: Sim) -> int:
+        """Bodies of all environments so far."""
+        return checked(sim, Sim, "get_sim_rigid_body_count").num_bodies
+
+    def get_sim_dof_count(self, sim: Sim) -> int:
+        """Degrees of freedom of all environments so far."""
+        return checked(sim, Sim, "get_sim_dof_count").num_dofs
+
+    def get_sim_joint_count(self, sim: Sim) -> int:
+        """Joints of all environments so far."""
+        sim = checked(sim, Sim, "get_sim_joint_count")
+        return sum(self.get_env_joint_count(env) for env in sim.envs)
+
+    def get_sim_force_sensor_count(self, sim: Sim) -> int:
+        """Force sensors of all environments so far."""
+        sim = checked(sim, Sim, "get_sim_force_sensor_count")
+        return sum(len(actor.asset.sensors) for _, actor in sim.actors())
+
+    def begin_aggregate(
+        self, env: Env, max_bodies: int, max_shapes: int, self_collisions: bool
+    ) -> bool:
+        """A hint to PhysX's broad phase; nothing to do here."""
+        checked(env, Env, "begin_aggregate")
+        return True
+
+    def end_aggregate(self, env: Env) -> bool:
+        """As `begin_aggregate`."""
+        checked(env, Env, "end_aggregate")
+        return True
+
+    def create_aggregate(self, env: Env, actors: Any) -> bool:
+        """As `begin_aggregate`."""
+        checked(env, Env, "create_aggregate")
+        return True
+
+    # Actors -----------------------------------------------------------------------------------
+
+    def create_actor(
+        self,
+        env: Env,
+        asset: Asset,
+        pose: Transform,
+        name: str | None = None,
+        group: int = NO_GROUP,
+        filter: int = NO_FILTER,
+        segmentationId: int = 0,
+    ) -> int:
+        """Place an asset at a pose in the environment's frame; returns its handle there.
+
+        group: actors of different groups never touch, except that -1 is in all. filter: shapes with
+        a bit in common never touch; -1 keeps the masks of an MJCF file.
+        """
+        env = checked(env, Env, "create_actor")
+        asset = checked(asset, Asset, "create_actor")
+        pose = checked(pose, Transform, "create_actor")
+        actor = env.sim.create_actor(env, asset, pose, name or "", int(group), int(filter))
+        actor.segmentation_id = int(segmentationId)
+        return actor.handle
+
+    def get_actor_count(self, env: Env) -> int:
+        """Actors of the environment."""
+        return len(checked(env, Env, "get_actor_count").actors)
+
+    def get_actor_handle(self, env: Env, index: int) -> int:
+        """The handle, which is the index."""
+        return actor_of(env, index, "get_actor_handle").handle
+
+    def find_actor_handle(self, env: Env, name: str) -> int:
+        """-1 if there is none."""
+        return place([a.name for a in checked(env, Env, "find_actor_handle").actors], name)
+
+    def get_actor_index(self, env: Env, handle: int, domain: IndexDomain) -> int:
+        """Of an actor in a domain; in DOMAIN_SIM the row of the root states."""
+        actor_of(env, handle, "get_actor_index")
+        if domain == IndexDomain.DOMAIN_ACTOR:
+            return 0
+        return int(handle) + (_before(env, "actors") if domain == IndexDomain.DOMAIN_SIM else 0)
+
+    def find_actor_index(self, env: Env, name: str, domain: IndexDomain) -> int:
+        """-1 if there is none."""
+        handle = self.find_actor_handle(env, name)
+        return handle if handle < 0 else self.get_actor_index(env, handle, domain)
+
+    def get_actor_name(self, env: Env, handle: int) -> str:
+        """The name given to `create_actor`."""
+        return actor_of(env, handle, "get_actor_name").name
+
+    def get_actor_asset(self, env: Env, handle: int) -> Asset:
+        """What the actor is made from."""
+        return actor_of(env, handle, "get_actor_asset").asset
+
+    def get_actor_scale(self, env: Env, handle: int) -> float:
+        """Factor on all lengths."""
+        return actor_of(env, handle, "get_actor_scale").scale
+
+    def set_actor_scale(self, env: Env, handle: int, scale: float) -> bool:
+        """Multiply lengths by `scale`, masses by its cube; before `prepare_sim`, or between
+        environments of primitive shapes at any time."""
+        actor = actor_of(env, handle, "set_actor_scale")
+        scale = single(scale)
+        if not 0 < scale < 1e6:
+            raise PhalanxError(f"gym.set_actor_scale was given {scale}; it must be positive")
+        actor.scale = scale
+        _note_change(env)
+        return True
+
+    # Bodies -----------------------------------------------------------------------------------
+
+    def get_actor_rigid_body_count(self, env: Env, handle: int) -> int:
+        """Number of bodies."""
+        return actor_of(env, handle, "get_actor_rigid_body_count").asset.num_bodies
+
+    def get_actor_rigid_body_names(self, env: Env, handle: int) -> list[str]:
+        """Names in order; 0 is the root."""
+        return list(actor_of(env, handle, "get_actor_rigid_body_names").asset.body_names)
+
+    def get_actor_rigid_body_dict(self, env: Env, handle: int) -> dict[str, int]:
+        """Index in the actor by name."""
+        names = self.get_actor_rigid_body_names(env, handle)
+        return {name: i for i, name in enumerate(names)}
+
+    def get_actor_rigid_body_handle(self, env: Env, handle: int, index: int) -> int:
+        """Handle in the environment of a body of the actor."""
+        return self.get_actor_rigid_body_index(env, handle, index, IndexDomain.DOMAIN_ENV)
+
+    def get_actor_rigid_body_index(
+        self, env: Env, handle: int, index: int, domain: IndexDomain
+    ) -> int:
+        """Of a body of the actor in a domain; in DOMAIN_SIM the row of the body states."""
+        actor = actor_of(env, handle, "get_actor_rigid_body_index")
+        within(index, actor.asset.num_bodies, "body", "get_actor_rigid_body_index")
+        return _in_domain(env, int(index), actor.first_body, "num_bodies", domain)
+
+    def find_actor_rigid_body_handle(self, env: Env, handle: int, name: str) -> int:
+        """Handle in the environment; -1 if there is none."""
+        return self.find_actor_rigid_body_index(env, handle, name, IndexDomain.DOMAIN_ENV)
+
+    def find_actor_rigid_body_index(
+        self, env: Env, handle: int, name: str, domain: IndexDomain
+    ) -> int:
+        """-1 if there is none."""
+        actor = actor_of(env, handle, "find_actor_rigid_body_index")
+        index = place(actor.asset.body_names, name)
+        return index if index < 0 else self.get_actor_rigid_body_index(env, handle, index, domain)
+
+    def get_actor_root_rigid_body_handle(self, env: Env, handle: int) -> int:
+        """Handle in the environment of the root."""
+        return actor_of(env, handle, "get_actor_root_rigid_body_handle").first_body
+
+    def get_rigid_handle(self, env: Env, actor_name: str, body_name: str) -> int:
+        """Handle in the environment; -1 if there is none."""
+        handle = self.find_actor_handle(env, actor_name)
+        return handle if handle < 0 else self.find_actor_rigid_body_handle(env, handle, body_name)
+
+    def get_rigid_name(self, env: Env, body: int) -> str:
+        """Name of a body by its handle in the environment."""
+        names = [n for a in checked(env, Env, "get_rigid_name").actors for n in a.asset.body_names]
+        return names[within(body, len(names), "body", "get_rigid_name")]
+
+    def get_actor_rigid_body_properties(self, env: Env, handle: int) -> list[RigidBodyProperties]:
+        """Copies, one for each body."""
+        actor = actor_of(env, handle, "get_actor_rigid_body_properties")
+        return assets.body_properties(actor.asset.bodies if actor.bodies is None else actor.bodies)
+
+    def set_actor_rigid_body_properties(
+        self,
+        env: Env,
+        handle: int,
+        properties: list[RigidBodyProperties],
+        recomputeInertia: bool = False,
+    ) -> bool:
+        """Masses, centres of mass, inertias and gravity flags, from the next `simulate` on.
+        recomputeInertia: inertias in proportion to the masses instead of those given."""
+        call = "set_actor_rigid_body_properties"
+        actor = actor_of(env, handle, call)
+        old = actor.asset.bodies if actor.bodies is None else actor.bodies
+        if len(properties) != len(old):
+            raise PhalanxError(
+                f"gym.{call} was given {len(properties)} properties for {len(old)} bodies"
+            )
+        new = assets.body_rows(properties)
+        if not (np.isfinite(new["mass"]) & (new["mass"] > 0)).all():
+            raise PhalanxError(
+                f"gym.{call} was given masses {new['mass'].tolist()}; they are in kg"
+            )
+        if recomputeInertia:
+            ratio = new["mass"] / old["mass"]
+            new["inertia"] = old["inertia"] * ratio[:, None, None]
+        actor.bodies = new
+        _note_change(env)
+        return True
+
+    # Shapes -----------------------------------------------------------------------------------
+
+    def get_actor_rigid_shape_count(self, env: Env, handle: int) -> int:
+        """Number of shapes that collide."""
+        return len(actor_of(env, handle, "get_actor_rigid_shape_count").shapes)
+
+    def get_actor_rigid_body_shape_indices(self, env: Env, handle: int) -> list[IndexRange]:
+        """First shape and number of shapes of each body."""
+        asset = actor_of(env, handle, "get_actor_rigid_body_shape_indices").asset
+        return [IndexRange(*asset.shape_range(b)) for b in range(asset.num_bodies)]
+
+    def get_actor_rigid_shape_properties(self, env: Env, handle: int) -> list[RigidShapeProperties]:
+        """Copies, one for each shape."""
+        actor = actor_of(env, handle, "get_actor_rigid_shape_properties")
+        return assets.shape_properties(actor.shapes)
+
+    def set_actor_rigid_shape_properties(
+        self, env: Env, handle: int, properties: list[RigidShapeProperties]
+    ) -> bool:
+        """Frictions and filters, from the next `simulate` on."""
+        call = "set_actor_rigid_shape_properties"
+        actor = actor_of(env, handle, call)
+        actor.shapes = checked_shapes(properties, len(actor.shapes), call)
+        _note_change(env)
+        return True
+
+    # Degrees of freedom and joints ------------------------------------------------------------
+
+    def get_actor_dof_count(self, env: Env, handle: int) -> int:
+        """Number of degrees of freedom."""
+        return actor_of(env, handle, "get_actor_dof_count").asset.num_dofs
+
+    def get_actor_dof_names(self, env: Env, handle: int) -> list[str]:
+        """Names in order."""
+        return list(actor_of(env, handle, "get_actor_dof_names").asset.dof_names)
+
+    def get_actor_dof_dict(self, env: Env, handle: int) -> dict[str, int]:
+        """Index in the actor by name."""
+        return {name: i for i, name in enumerate(self.get_actor_dof_names(env, handle))}
+
+    def get_actor_dof_handle(self, env: Env, handle: int, index: int) -> int:
+        """Handle in the environment."""
+        return self.get_actor_dof_index(env, handle, index, IndexDomain.DOMAIN_ENV)
+
+    def get_actor_dof_index(self, env: Env, handle: int, index: int, domain: IndexDomain) -> int:
+        """Of a degree of freedom of the actor in a domain."""
+        actor = actor_of(env, handle, "get_actor_dof_index")
+        within(index, actor.asset.num_dofs, "DOF", "get_actor_dof_index")
+        return _in_domain(env, int(index), actor.first_dof, "num_dofs", domain)
+
+    def find_actor_dof_handle(self, env: Env, handle: int, name: str) -> int:
+        """Handle in the environment; -1 if there is none."""
+        return self.find_actor_dof_index(env, handle, name, IndexDomain.DOMAIN_ENV)
+
+    def find_actor_dof_index(self, env: Env, handle: int, name: str, domain: IndexDomain) -> int:
+        """-1 if there is none."""
+        actor = actor_of(env, handle, "find_actor_dof_index")
+        index = place(actor.asset.dof_names, name)
+        return index if index < 0 else self.get_actor_dof_index(env, handle, index, domain)
+
+    def get_actor_dof_properties(self, env: Env, handle: int) -> np.ndarray:
+        """A copy, (dofs,)."""
+        actor = actor_of(env, handle, "get_actor_dof_properties")
+        return (actor.asset.dof_props if actor.dof_props is None else actor.dof_props).copy()
+
+    def set_actor_dof_properties(self, env: Env, handle: int, properties: np.ndarray) -> bool:
+        """Drive modes, gains, limits, ..., from the next `simulate` on."""
+        call = "set_actor_dof_properties"
+        actor = actor_of(env, handle, call)
+        given = np.asarray(properties)
+        if given.dtype.names != DOF_PROPERTIES.names or given.shape != actor.asset.dof_props.shape:
+            raise PhalanxError(
+                f"gym.{call} takes an array like gym.get_actor_dof_properties gives, with"
+                f" {actor.asset.num_dofs} rows; got {given.shape} of {given.dtype}"
+            )
+        for name in ("stiffness", "damping", "armature", "friction"):
+            if not (given[name] >= 0).all():
+                raise PhalanxError(
+                    f"gym.{call} was given {name} {given[name].tolist()}, none may be"
+                    " negative or NaN"
+                )
+        actor.dof_props = given.astype(DOF_PROPERTIES)
+        _note_change(env)
+        return True
+
+    def get_actor_joint_count(self, env: Env, handle: int) -> int:
+        """Number of joints, fixed ones included."""
+        return len(actor_of(env, handle, "get_actor_joint_count").asset.joints)
+
+    def get_actor_joint_names(self, env: Env, handle: int) -> list[str]:
+        """Names in body order."""
+        joints: list[tuple[str, JointType]] = actor_of(
+            env, handle, "get_actor_joint_names"
+        ).asset.joints
+        return [name for name, _ in joints]
+
+    def get_actor_joint_dict(self, env: Env, handle: int) -> dict[str, int]:
+        """Index in the actor by name; with a fixed base the row of the Jacobian."""
+        names = self.get_actor_joint_names(env, handle)
+        return {name: i for i, name in enumerate(names)}
+
+    def get_actor_joint_index(self, env: Env, handle: int, index: int, domain: IndexDomain) -> int:
+        """Of a joint of the actor in a domain."""
+        actor = actor_of(env, handle, "get_actor_joint_index")
+        within(index, len(actor.asset.joints), "joint", "get_actor_joint_index")
+        if domain == IndexDomain.DOMAIN_ACTOR:
+            return int(index)
+        first = sum(len(a.asset.joints) for a in env.actors[: int(handle)])
+        if domain == IndexDomain.DOMAIN_SIM:
+            first += sum(self.get_env_joint_count(e) for e in env.sim.envs[: env.index])
+        return first + int(index)
+
+    def get_actor_joint_handle(self, env: Env, handle: int, index: int) -> int:
+        """Handle in the environment."""
+        return self.get_actor_joint_index(env, handle, index, IndexDomain.DOMAIN_ENV)
+
+    def find_actor_joint_index(self, env: Env, handle: int, name: str, domain: IndexDomain) -> int:
+        """-1 if there is none."""
+        index = place(self.get_actor_joint_names(env, handle), name)
+        return index if index < 0 else self.get_actor_joint_index(env, handle, index, domain)
+
+    def find_actor_joint_handle(self, env: Env, handle: int, name: str) -> int:
+        """Handle in the environment; -1 if there is none."""
+        return self.find_actor_joint_index(env, handle, name, IndexDomain.DOMAIN_ENV)
+
+    def get_joint_handle(self, env: Env, actor_name: str, joint_name: str) -> int:
+        """Handle in the environment; -1 if there is none."""
+        handle = self.find_actor_handle(env, actor_name)
+        return handle if handle < 0 else self.find_actor_joint_handle(env, handle, joint_name)
+
+    def get_joint_name(self, env: Env, joint: int) -> str:
+        """Name of a joint by its handle in the environment."""
+        names = [n for a in checked(env, Env, "get_joint_name").actors for n, _ in a.asset.joints]
+        return names[within(joint, len(names), "joint", "get_joint_name")]
+
+    def get_actor_actuator_count(self, env: Env, handle: int) -> int:
+        """Number of actuators that the MJCF file declares."""
+        return len(actor_of(env, handle, "get_actor_actuator_count").asset.actuators)
+
+    def get_actor_actuator_name(self, env: Env, handle: int, index: int) -> str:
+        """Name of an actuator, in file order."""
+        actuators = actor_of(env, handle, "get_actor_actuator_name").asset.actuators
+        return actuators[within(index, len(actuators), "actuator", "get_actor_actuator_name")][0]
+
+    def get_actor_actuator_joint_name(self, env: Env, handle: int, index: int) -> str:
+        """The joint that an actuator drives."""
+        call = "get_actor_actuator_joint_name"
+        actuators = actor_of(env, handle, call).asset.actuators
+        return actuators[within(index, len(actuators), "actuator", call)][1]
+
+    def get_actor_actuator_properties(self, env: Env, handle: int) -> list[ActuatorProperties]:
+        """In file order."""
+        return [
+            a[3] for a in actor_of(env, handle, "get_actor_actuator_properties").asset.actuators
+        ]
+
+    def find_actor_actuator_index(self, env: Env, handle: int, name: str) -> int:
+        """-1 if there is none."""
+        actuators = actor_of(env, handle, "find_actor_actuator_index").asset.actuators
+        return place([a[0] for a in actuators], name)
+
+    def get_actor_tendon_count(self, env: Env, handle: int) -> int:
+        """Number of tendons: none, since files lose them here, with a warning."""
+        actor_of(env, handle, "get_actor_tendon_count")
+        return 0
+
+    def get_actor_tendon_properties(self, env: Env, handle: int) -> list[Any]:
+        """Of no tendons: an empty list."""
+        actor_of(env, handle, "get_actor_tendon_properties")
+        return []
+
+    def set_actor_tendon_properties(self, env: Env, handle: int, properties: list[Any]) -> bool:
+        """Of no tendons. Raises PhalanxError for more."""
+        actor_of(env, handle, "set_actor_tendon_properties")
+        if properties:
+            raise PhalanxError("gym.set_actor_tendon_properties: tendons are not simulated yet")
+        return True
+
+    def get_actor_soft_body_count(self, env: Env, handle: int) -> int:
+        """Number of soft bodies: none."""
+        actor_of(env, handle, "get_actor_soft_body_count")
+        return 0
+
+    # Sensors and attractors -------------------------------------------------------------------
+
+    def enable_actor_dof_force_sensors(self, env: Env, handle: int) -> bool:
+        """Nothing to enable: the forces are there for all actors."""
+        actor_of(env, handle, "enable_actor_dof_force_sensors")
+        return True
+
+    def get_actor_force_sensor_count(self, env: Env, handle: int) -> int:
+        """Number of sensors."""
+        return len(actor_of(env, handle, "get_actor_force_sensor_count").asset.sensors)
+
+    def create_rigid_body_attractor(self, env: Env, properties: AttractorProperties) -> int:
+        """Hold a point of a body at a place of the environment. Only AXIS_TRANSLATION with a
+        stiffness above zero, and as stiff as the solver can be, whatever the stiffness."""
+        call = "create_rigid_body_attractor"
+        env = checked(env, Env, call)
+        env.sim.check_open(call)
+        within(properties.rigid_handle, env.num_bodies, "body", call)
+        if properties.axes != AXIS_TRANSLATION or properties.stiffness <= 0:
+            raise PhalanxError(
+                f"gym.{call} supports axes AXIS_TRANSLATION with a positive stiffness only; got"
+                f" axes {properties.axes} and stiffness {properties.stiffness:g}"
+            )
+        copy = AttractorProperties(
+            properties.stiffness,
+            properties.damping,
+            properties.axes,
+            properties.rigid_handle,
+            properties.target,
+            properties.offset,
+        )
+        env.attractors.append(copy)
+        return len(env.attractors) - 1
+
+    def get_attractor_properties(self, env: Env, attractor: int) -> AttractorProperties:
+        """What `create_rigid_body_attractor` was given."""
+        held = checked(env, Env, "get_attractor_properties").attractors
+        return held[within(attractor, len(held), "attractor", "get_attractor_properties")]
+
+
+def _before(env: Env, what: str) -> int:
+    """Actors, bodies or DOFs in the environments before this one, which are all like the first."""
+    first = env.sim.envs[0]
+    return env.index * (len(first.actors) if what == "actors" else getattr(first, what))
+
+
+def _in_domain(env: Env, index: int, first: int, count: str, domain: IndexDomain) -> int:
+    if domain == IndexDomain.DOMAIN_ACTOR:
+        return index
+    if domain == IndexDomain.DOMAIN_SIM:
+        first += _before(env, count)
+    return first + index
+
+
+def _note_change(env: Env) -> None:
+    if env.sim.physics is not None:
+        env_physics(env, "set_actor_properties").dirty = True

@@ -1,0 +1,270 @@
+"""Gym's calls on assets: loading files, making primitives, asking what is in them."""
+
+from typing import Any
+
+import numpy as np
+
+from isaacgym import asset as assets
+from isaacgym.asset import Asset
+from isaacgym.enums import DofType, JointType
+from isaacgym.handles import checked, place, within
+from isaacgym.params import (
+    ActuatorProperties,
+    AssetOptions,
+    ForceSensorProperties,
+    RigidShapeProperties,
+)
+from isaacgym.values import IndexRange, Transform
+from isaacgym.world import Sim
+from phalanx.errors import PhalanxError
+
+
+class AssetCalls:
+    """Loading and queries; indices are those of the asset."""
+
+    def load_asset(
+        self, sim: Any, rootpath: str, filename: str, options: AssetOptions | None = None
+    ) -> Asset:
+        """The robot or object of a URDF or MJCF file. Raises PhalanxError, naming the file."""
+        checked(sim, Sim, "load_asset")
+        return assets.load_file(rootpath, filename, options)
+
+    def load_urdf(
+        self, sim: Any, rootpath: str, filename: str, options: AssetOptions | None = None
+    ) -> Asset:
+        """As `load_asset`."""
+        return self.load_asset(sim, rootpath, filename, options)
+
+    def load_mjcf(
+        self, sim: Any, rootpath: str, filename: str, options: AssetOptions | None = None
+    ) -> Asset:
+        """As `load_asset`."""
+        return self.load_asset(sim, rootpath, filename, options)
+
+    def create_box(
+        self,
+        sim: Any,
+        width: float,
+        height: float,
+        depth: float,
+        options: AssetOptions | None = None,
+    ) -> Asset:
+        """A box with edges along x, y and z [m]."""
+        checked(sim, Sim, "create_box")
+        return assets.make_primitive("box", (width, height, depth), options)
+
+    def create_sphere(self, sim: Any, radius: float, options: AssetOptions | None = None) -> Asset:
+        """A sphere [m]."""
+        checked(sim, Sim, "create_sphere")
+        return assets.make_primitive("sphere", (radius,), options)
+
+    def create_capsule(
+        self, sim: Any, radius: float, width: float, options: AssetOptions | None = None
+    ) -> Asset:
+        """A capsule along x; width is the length of its cylinder [m]."""
+        checked(sim, Sim, "create_capsule")
+        return assets.make_primitive("capsule", (radius, width), options)
+
+    def debug_print_asset(self, asset: Asset, outpath: str | None = None) -> None:
+        """Print bodies and degrees of freedom, or write them to a file."""
+        asset = checked(asset, Asset, "debug_print_asset")
+        lines = [f"{asset.name}: {asset.num_bodies} bodies, {asset.num_dofs} DOFs"]
+        lines += [f"  body {i} {name}" for i, name in enumerate(asset.body_names)]
+        lines += [f"  dof {i} {name}" for i, name in enumerate(asset.dof_names)]
+        if outpath is None:
+            print("\n".join(lines))
+        else:
+            with open(outpath, "w") as file:
+                file.write("\n".join(lines) + "\n")
+
+    # Degrees of freedom -----------------------------------------------------------------------
+
+    def get_asset_dof_count(self, asset: Asset) -> int:
+        """Number of degrees of freedom."""
+        return checked(asset, Asset, "get_asset_dof_count").num_dofs
+
+    def get_asset_dof_names(self, asset: Asset) -> list[str]:
+        """Names in order."""
+        return list(checked(asset, Asset, "get_asset_dof_names").dof_names)
+
+    def get_asset_dof_name(self, asset: Asset, index: int) -> str:
+        """One name."""
+        names = self.get_asset_dof_names(asset)
+        return names[within(index, len(names), "DOF", "get_asset_dof_name")]
+
+    def get_asset_dof_dict(self, asset: Asset) -> dict[str, int]:
+        """Index by name."""
+        return {name: i for i, name in enumerate(self.get_asset_dof_names(asset))}
+
+    def get_asset_dof_type(self, asset: Asset, index: int) -> DofType:
+        """Rotation or translation."""
+        types = checked(asset, Asset, "get_asset_dof_type").dof_types
+        return types[within(index, len(types), "DOF", "get_asset_dof_type")]
+
+    def get_asset_dof_properties(self, asset: Asset) -> np.ndarray:
+        """A copy of what the file says, (dofs,) of DOF properties."""
+        return checked(asset, Asset, "get_asset_dof_properties").dof_props.copy()
+
+    def find_asset_dof_index(self, asset: Asset, name: str) -> int:
+        """-1 if there is none."""
+        return place(self.get_asset_dof_names(asset), name)
+
+    def get_dof_type_string(self, dof_type: DofType) -> str:
+        """A word for a type."""
+        return {1: "Rotation", 2: "Translation"}.get(int(dof_type), "Invalid")
+
+    # Bodies and shapes ------------------------------------------------------------------------
+
+    def get_asset_rigid_body_count(self, asset: Asset) -> int:
+        """Number of bodies."""
+        return checked(asset, Asset, "get_asset_rigid_body_count").num_bodies
+
+    def get_asset_rigid_body_names(self, asset: Asset) -> list[str]:
+        """Names in order; 0 is the root."""
+        return list(checked(asset, Asset, "get_asset_rigid_body_names").body_names)
+
+    def get_asset_rigid_body_name(self, asset: Asset, index: int) -> str:
+        """One name."""
+        names = self.get_asset_rigid_body_names(asset)
+        return names[within(index, len(names), "body", "get_asset_rigid_body_name")]
+
+    def get_asset_rigid_body_dict(self, asset: Asset) -> dict[str, int]:
+        """Index by name."""
+        return {name: i for i, name in enumerate(self.get_asset_rigid_body_names(asset))}
+
+    def find_asset_rigid_body_index(self, asset: Asset, name: str) -> int:
+        """-1 if there is none."""
+        return place(self.get_asset_rigid_body_names(asset), name)
+
+    def get_asset_rigid_body_shape_indices(self, asset: Asset) -> list[IndexRange]:
+        """First shape and number of shapes of each body."""
+        asset = checked(asset, Asset, "get_asset_rigid_body_shape_indices")
+        return [IndexRange(*asset.shape_range(b)) for b in range(asset.num_bodies)]
+
+    def get_asset_rigid_shape_count(self, asset: Asset) -> int:
+        """Number of shapes that collide."""
+        return len(checked(asset, Asset, "get_asset_rigid_shape_count").shapes)
+
+    def get_asset_rigid_shape_properties(self, asset: Asset) -> list[RigidShapeProperties]:
+        """Copies, one for each shape."""
+        asset = checked(asset, Asset, "get_asset_rigid_shape_properties")
+        return assets.shape_properties(asset.shapes)
+
+    def set_asset_rigid_shape_properties(
+        self, asset: Asset, properties: list[RigidShapeProperties]
+    ) -> bool:
+        """For actors that are created later."""
+        asset = checked(asset, Asset, "set_asset_rigid_shape_properties")
+        asset.shapes = checked_shapes(
+            properties, len(asset.shapes), "set_asset_rigid_shape_properties"
+        )
+        return True
+
+    # Joints and actuators ---------------------------------------------------------------------
+
+    def get_asset_joint_count(self, asset: Asset) -> int:
+        """Number of joints, fixed ones included."""
+        return len(checked(asset, Asset, "get_asset_joint_count").joints)
+
+    def get_asset_joint_names(self, asset: Asset) -> list[str]:
+        """Names in body order."""
+        return [name for name, _ in checked(asset, Asset, "get_asset_joint_names").joints]
+
+    def get_asset_joint_name(self, asset: Asset, index: int) -> str:
+        """One name."""
+        names = self.get_asset_joint_names(asset)
+        return names[within(index, len(names), "joint", "get_asset_joint_name")]
+
+    def get_asset_joint_dict(self, asset: Asset) -> dict[str, int]:
+        """Index by name."""
+        return {name: i for i, name in enumerate(self.get_asset_joint_names(asset))}
+
+    def get_asset_joint_type(self, asset: Asset, index: int) -> JointType:
+        """Kind of a joint."""
+        joints = checked(asset, Asset, "get_asset_joint_type").joints
+        return joints[within(index, len(joints), "joint", "get_asset_joint_type")][1]
+
+    def find_asset_joint_index(self, asset: Asset, name: str) -> int:
+        """-1 if there is none."""
+        return place(self.get_asset_joint_names(asset), name)
+
+    def get_joint_type_string(self, joint_type: JointType) -> str:
+        """A word for a type."""
+        return JointType(joint_type).name.removeprefix("JOINT_").capitalize()
+
+    def get_asset_actuator_count(self, asset: Asset) -> int:
+        """Number of actuators that the MJCF file declares."""
+        return len(checked(asset, Asset, "get_asset_actuator_count").actuators)
+
+    def get_asset_actuator_name(self, asset: Asset, index: int) -> str:
+        """Name of an actuator, in file order."""
+        actuators = checked(asset, Asset, "get_asset_actuator_name").actuators
+        return actuators[within(index, len(actuators), "actuator", "get_asset_actuator_name")][0]
+
+    def get_asset_actuator_joint_name(self, asset: Asset, index: int) -> str:
+        """The joint that an actuator drives."""
+        actuators = checked(asset, Asset, "get_asset_actuator_joint_name").actuators
+        call = "get_asset_actuator_joint_name"
+        return actuators[within(index, len(actuators), "actuator", call)][1]
+
+    def get_asset_actuator_properties(self, asset: Asset) -> list[ActuatorProperties]:
+        """In file order."""
+        return [a[3] for a in checked(asset, Asset, "get_asset_actuator_properties").actuators]
+
+    def find_asset_actuator_index(self, asset: Asset, name: str) -> int:
+        """-1 if there is none."""
+        actuators = checked(asset, Asset, "find_asset_actuator_index").actuators
+        return place([a[0] for a in actuators], name)
+
+    def get_asset_tendon_count(self, asset: Asset) -> int:
+        """Number of tendons: none, since files lose them here, with a warning."""
+        checked(asset, Asset, "get_asset_tendon_count")
+        return 0
+
+    def find_asset_tendon_index(self, asset: Asset, name: str) -> int:
+        """-1: assets have no tendons here."""
+        checked(asset, Asset, "find_asset_tendon_index")
+        return -1
+
+    def get_asset_soft_body_count(self, asset: Asset) -> int:
+        """Number of soft bodies: none."""
+        checked(asset, Asset, "get_asset_soft_body_count")
+        return 0
+
+    # Sensors ----------------------------------------------------------------------------------
+
+    def create_asset_force_sensor(
+        self,
+        asset: Asset,
+        body_idx: int,
+        local_pose: Transform,
+        props: ForceSensorProperties | None = None,
+    ) -> int:
+        """A sensor on a body, at a pose in its frame; returns its index in the asset.
+
+        It reads the net force on the body, which is zero at rest. Raises PhalanxError for a sensor
+        that is to read a part of the forces, or once the asset has been placed.
+        """
+        call = "create_asset_force_sensor"
+        asset = checked(asset, Asset, call)
+        if asset.placed:
+            raise PhalanxError(
+                f"gym.{call} came after gym.create_actor for {asset.name}; create sensors first"
+            )
+        within(body_idx, asset.num_bodies, "body", call)
+        props = props or ForceSensorProperties()
+        if not (props.enable_forward_dynamics_forces and props.enable_constraint_solver_forces):
+            raise PhalanxError(
+                f"gym.{call}: a sensor that reads only forward dynamics or only constraint forces"
+                " is not supported; leave both enabled, or read the net contact forces"
+            )
+        pose = Transform() * (local_pose or Transform())
+        asset.sensors.append((int(body_idx), pose, props))
+        return len(asset.sensors) - 1
+
+
+def checked_shapes(properties: Any, count: int, call: str) -> np.ndarray:
+    """Rows of shape properties. Raises PhalanxError unless there is one for each shape."""
+    if len(properties) != count:
+        raise PhalanxError(f"gym.{call} was given {len(properties)} properties for {count} shapes")
+    return assets.shape_rows(properties)

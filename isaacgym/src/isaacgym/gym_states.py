@@ -1,0 +1,263 @@
+"""Gym's calls on the state of single actors and bodies: one environment at a time, through the
+host. Slow for many environments; the tensor calls are there for those."""
+
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+
+from isaacgym.enums import STATE_POS, STATE_VEL, CoordinateSpace
+from isaacgym.gym_actors import actor_of
+from isaacgym.handles import checked, env_physics, physics_of, within
+from isaacgym.values import DofState, Quat, RigidBodyState, Transform, Vec3
+from isaacgym.world import Env
+from phalanx.errors import PhalanxError
+
+
+class StateCalls:
+    """States and commands of one actor; (dofs,) or (bodies,) arrays, environment frame."""
+
+    def get_actor_dof_states(self, env: Env, handle: int, flags: int) -> np.ndarray:
+        """Positions and velocities, (dofs,) of DofState."""
+        call = "get_actor_dof_states"
+        actor, physics = actor_of(env, handle, call), env_physics(env, call)
+        rows = _rows(physics, "dof_state", env)[_dofs(actor)]
+        states = np.zeros(len(rows), DofState.dtype)
+        if flags & STATE_POS:
+            states["pos"] = rows[:, 0]
+        if flags & STATE_VEL:
+            states["vel"] = rows[:, 1]
+        return states
+
+    def set_actor_dof_states(self, env: Env, handle: int, states: Any, flags: int) -> bool:
+        """Positions, velocities or both, by the flags STATE_POS and STATE_VEL."""
+        call = "set_actor_dof_states"
+        actor, physics = actor_of(env, handle, call), env_physics(env, call)
+        states = np.asarray(states, DofState.dtype).reshape(-1)
+        if len(states) != actor.asset.num_dofs:
+            raise PhalanxError(
+                f"gym.{call} was given {len(states)} states for"
+                f" {actor.asset.num_dofs} degrees of freedom"
+            )
+        engine = physics.ready()
+        layout = physics.layout
+        for flag, field, index in (
+            (STATE_POS, engine.qpos, layout.dof_q), (STATE_VEL, engine.qvel, layout.dof_v)
+        ):  # fmt: skip
+            if flags & flag:
+                column = states["pos" if flag == STATE_POS else "vel"].copy()
+                field[env.index, index[_dofs(actor)]] = torch.from_numpy(column).to(field)
+        physics._note_change(None)
+        return True
+
+    def get_actor_rigid_body_states(self, env: Env, handle: int, flags: int) -> np.ndarray:
+        """(bodies,) of RigidBodyState; the parts that the flags leave out are zero."""
+        call = "get_actor_rigid_body_states"
+        actor = actor_of(env, handle, call)
+        first = actor.first_body
+        states = self.get_env_rigid_body_states(env, flags)
+        return states[first : first + actor.asset.num_bodies]
+
+    def get_env_rigid_body_states(self, env: Env, flags: int) -> np.ndarray:
+        """(bodies,) of RigidBodyState, of all actors."""
+        physics = env_physics(env, "get_env_rigid_body_states")
+        return _as_states(_rows(physics, "rigid_body_state", env), flags)
+
+    def get_sim_rigid_body_states(self, sim: Any, flags: int) -> np.ndarray:
+        """(bodies,) of RigidBodyState, of all environments, world frame."""
+        physics = physics_of(sim, "get_sim_rigid_body_states")
+        rows = []
+        for env in sim.envs:
+            own = _rows(physics, "rigid_body_state", env).copy()
+            own[:, :3] += env.origin
+            rows.append(own)
+        return _as_states(np.concatenate(rows), flags)
+
+    def get_rigid_transform(self, env: Env, body: int) -> Transform:
+        """Pose of a body by its handle in the environment; before `prepare_sim`, with all joints
+        at zero."""
+        call = "get_rigid_transform"
+        env = checked(env, Env, call)
+        within(body, env.num_bodies, "body", call)
+        if env.sim.physics is not None:
+            row = _rows(env.sim.physics, "rigid_body_state", env)[int(body)]
+            return Transform(Vec3(*row[:3]), Quat(*row[3:7]))
+        actor = next(a for a in reversed(env.actors) if a.first_body <= body)
+        pos, quat = actor.asset.rest_poses()
+        b = int(body) - actor.first_body
+        moved, turned = np.zeros(3), np.zeros(4)
+        mujoco.mju_rotVecQuat(moved, pos[b] * actor.scale, actor.quat)
+        mujoco.mju_mulQuat(turned, actor.quat, quat[b])
+        return Transform(Vec3(*(actor.pos + moved)), Quat(*turned[[1, 2, 3, 0]]))
+
+    def get_rigid_linear_velocity(self, env: Env, body: int) -> Vec3:
+        """Of the centre of mass [m/s], world axes."""
+        call = "get_rigid_linear_velocity"
+        within(body, checked(env, Env, call).num_bodies, "body", call)
+        return Vec3(*_rows(env_physics(env, call), "rigid_body_state", env)[int(body), 7:10])
+
+    def get_rigid_angular_velocity(self, env: Env, body: int) -> Vec3:
+        """[rad/s], world axes."""
+        call = "get_rigid_angular_velocity"
+        within(body, checked(env, Env, call).num_bodies, "body", call)
+        return Vec3(*_rows(env_physics(env, call), "rigid_body_state", env)[int(body), 10:13])
+
+    def get_dof_position(self, env: Env, dof: int) -> float:
+        """By the handle in the environment."""
+        call = "get_dof_position"
+        within(dof, checked(env, Env, call).num_dofs, "DOF", call)
+        return float(_rows(env_physics(env, call), "dof_state", env)[int(dof), 0])
+
+    def get_dof_velocity(self, env: Env, dof: int) -> float:
+        """By the handle in the environment."""
+        call = "get_dof_velocity"
+        within(dof, checked(env, Env, call).num_dofs, "DOF", call)
+        return float(_rows(env_physics(env, call), "dof_state", env)[int(dof), 1])
+
+    def get_actor_dof_forces(self, env: Env, handle: int) -> np.ndarray:
+        """Forces of the drives in the last substep, (dofs,)."""
+        call = "get_actor_dof_forces"
+        actor, physics = actor_of(env, handle, call), env_physics(env, call)
+        return _rows(physics, "dof_force", env)[_dofs(actor)].flatten()
+
+    # Commands ---------------------------------------------------------------------------------
+
+    def get_actor_dof_position_targets(self, env: Env, handle: int) -> np.ndarray:
+        """(dofs,)"""
+        return _get_command(env, handle, "dof_target_pos", "get_actor_dof_position_targets")
+
+    def set_actor_dof_position_targets(self, env: Env, handle: int, targets: Any) -> bool:
+        """(dofs,), kept until set again."""
+        call = "set_actor_dof_position_targets"
+        return _set_command(env, handle, "dof_target_pos", targets, call)
+
+    def get_actor_dof_velocity_targets(self, env: Env, handle: int) -> np.ndarray:
+        """(dofs,)"""
+        return _get_command(env, handle, "dof_target_vel", "get_actor_dof_velocity_targets")
+
+    def set_actor_dof_velocity_targets(self, env: Env, handle: int, targets: Any) -> bool:
+        """(dofs,), kept until set again."""
+        call = "set_actor_dof_velocity_targets"
+        return _set_command(env, handle, "dof_target_vel", targets, call)
+
+    def apply_actor_dof_efforts(self, env: Env, handle: int, efforts: Any) -> bool:
+        """(dofs,), kept until set again."""
+        return _set_command(env, handle, "dof_effort", efforts, "apply_actor_dof_efforts")
+
+    def get_dof_target_position(self, env: Env, dof: int) -> float:
+        """By the handle in the environment."""
+        return _command_of_dof(env, dof, "dof_target_pos", "get_dof_target_position")
+
+    def get_dof_target_velocity(self, env: Env, dof: int) -> float:
+        """By the handle in the environment."""
+        return _command_of_dof(env, dof, "dof_target_vel", "get_dof_target_velocity")
+
+    def set_dof_target_position(self, env: Env, dof: int, target: float) -> bool:
+        """By the handle in the environment."""
+        return _command_dof(env, dof, "dof_target_pos", target, "set_dof_target_position")
+
+    def set_dof_target_velocity(self, env: Env, dof: int, target: float) -> bool:
+        """By the handle in the environment."""
+        return _command_dof(env, dof, "dof_target_vel", target, "set_dof_target_velocity")
+
+    def apply_dof_effort(self, env: Env, dof: int, effort: float) -> bool:
+        """By the handle in the environment."""
+        return _command_dof(env, dof, "dof_effort", effort, "apply_dof_effort")
+
+    def apply_body_forces(
+        self,
+        env: Env,
+        body: int,
+        force: Vec3 | None = None,
+        torque: Vec3 | None = None,
+        space: CoordinateSpace = CoordinateSpace.ENV_SPACE,
+    ) -> bool:
+        """On one body, for the next `simulate`."""
+        call = "apply_body_forces"
+        physics = env_physics(env, call)
+        row = env.index * env.num_bodies + within(body, env.num_bodies, "body", call)
+        tensors = [_one_row(physics, row, v) for v in (force, torque)]
+        physics.apply_forces(*tensors, int(space), call)
+        return True
+
+    def apply_body_force_at_pos(
+        self,
+        env: Env,
+        body: int,
+        force: Vec3,
+        pos: Vec3 | None = None,
+        space: CoordinateSpace = CoordinateSpace.ENV_SPACE,
+    ) -> bool:
+        """On one body, for the next `simulate`."""
+        call = "apply_body_force_at_pos"
+        physics = env_physics(env, call)
+        row = env.index * env.num_bodies + within(body, env.num_bodies, "body", call)
+        tensors = [_one_row(physics, row, v) for v in (force, pos)]
+        physics.apply_forces_at(*tensors, int(space), call)
+        return True
+
+
+def _dofs(actor: Any) -> slice:
+    return slice(actor.first_dof, actor.first_dof + actor.asset.num_dofs)
+
+
+def _rows(physics: Any, kind: str, env: Env) -> np.ndarray:
+    """The environment's rows of a tensor at the present state. The program's own tensor of that
+    kind keeps what it holds."""
+    shown = physics.acquire(kind).torch
+    held = shown.clone()
+    physics.refresh(kind)
+    count = shown.shape[0] // physics.num_envs
+    rows = shown[env.index * count : (env.index + 1) * count].cpu().numpy().copy()
+    shown.copy_(held)
+    return rows
+
+
+def _as_states(rows: np.ndarray, flags: int) -> np.ndarray:
+    states = np.zeros(len(rows), RigidBodyState.dtype)
+    flat = states.view("f4").reshape(-1, 13)
+    if flags & STATE_POS:
+        flat[:, :7] = rows[:, :7]
+    if flags & STATE_VEL:
+        flat[:, 7:] = rows[:, 7:]
+    return states
+
+
+def _get_command(env: Env, handle: int, what: str, call: str) -> np.ndarray:
+    actor, physics = actor_of(env, handle, call), env_physics(env, call)
+    return getattr(physics, what)[env.index, _dofs(actor)].cpu().numpy().copy()
+
+
+def _set_command(env: Env, handle: int, what: str, values: Any, call: str) -> bool:
+    actor, physics = actor_of(env, handle, call), env_physics(env, call)
+    values = np.asarray(values, np.float32).reshape(-1)
+    if len(values) != actor.asset.num_dofs:
+        raise PhalanxError(
+            f"gym.{call} was given {len(values)} values for {actor.asset.num_dofs} degrees of"
+            " freedom"
+        )
+    getattr(physics, what)[env.index, _dofs(actor)] = torch.from_numpy(values).to(physics.device)
+    return True
+
+
+def _command_of_dof(env: Env, dof: int, what: str, call: str) -> float:
+    physics = env_physics(env, call)
+    return float(getattr(physics, what)[env.index, within(dof, env.num_dofs, "DOF", call)])
+
+
+def _command_dof(env: Env, dof: int, what: str, value: float, call: str) -> bool:
+    physics = env_physics(env, call)
+    getattr(physics, what)[env.index, within(dof, env.num_dofs, "DOF", call)] = float(value)
+    return True
+
+
+def _one_row(physics: Any, row: int, vector: Vec3 | None) -> Any:
+    """A tensor for all bodies with one row set; None for no vector."""
+    from isaacgym.params import Tensor
+
+    if vector is None:
+        return None
+    tensor = torch.zeros(physics.sim.num_bodies, 3, device=physics.device)
+    tensor[row] = torch.tensor(list(vector))
+    return Tensor(tensor)

@@ -1,0 +1,388 @@
+"""Parameters and properties that programs fill in, and the descriptor of a tensor.
+
+Every class here is a `Struct` (see `structs.py`): a value with fixed fields. Units are SI.
+"""
+
+import torch
+
+from isaacgym.enums import (
+    AXIS_ALL,
+    INVALID_HANDLE,
+    RIGID_BODY_NONE,
+    ContactCollection,
+    DofDriveMode,
+    MeshNormalMode,
+    TendonType,
+    TensorDataType,
+    UpAxis,
+    UsdMaterialMode,
+)
+from isaacgym.structs import Struct
+from isaacgym.values import Mat33, Transform, Vec3
+
+FLT_MAX = 3.4028234663852886e38  # "no limit" in single precision
+
+
+class PhysXParams(Struct):
+    """PhysX's solver, contacts and buffers. `docs/isaacgym.md` says what each means here."""
+
+    solver_type: int = 1
+    """0 is PGS, 1 is TGS."""
+    num_position_iterations: int = 4
+    num_velocity_iterations: int = 1
+    contact_offset: float = 0.02
+    """[m] Contacts are made where the gap is below the sum of both shapes' offsets."""
+    rest_offset: float = 0.001
+    """[m] Bodies come to rest at a gap of the sum of both shapes' offsets."""
+    bounce_threshold_velocity: float = 0.01
+    """[m/s] Slower impacts do not bounce."""
+    max_depenetration_velocity: float = 100.0
+    """[m/s] Bound on the velocity that separates penetrating shapes."""
+    friction_offset_threshold: float = 0.04
+    friction_correlation_distance: float = 0.025
+    max_gpu_contact_pairs: int = 1024 * 1024
+    default_buffer_size_multiplier: float = 2.0
+    num_threads: int = 4
+    num_subscenes: int = 0
+    use_gpu: bool = False
+    always_use_articulations: bool = False
+    contact_collection: ContactCollection = ContactCollection.CC_ALL_SUBSTEPS
+
+
+class FlexParams(Struct):
+    """Parameters of the Flex engine, which is not simulated: programs may set them."""
+
+    solver_type: int = 5
+    num_outer_iterations: int = 4
+    num_inner_iterations: int = 15
+    relaxation: float = 0.75
+    warm_start: float = 0.8
+    geometric_stiffness: float = 0.0
+    contact_regularization: float = 1e-6
+    deterministic_mode: bool = False
+    dynamic_friction: float = 0.5
+    static_friction: float = 0.5
+    friction_mode: int = 2
+    particle_friction: float = 0.0
+    max_rigid_contacts: int = 512 * 1024
+    max_soft_contacts: int = 512 * 1024
+    return_contacts: bool = False
+    shape_collision_distance: float = 0.0
+    shape_collision_margin: float = 0.0
+
+
+class SimParams(Struct):
+    """What `create_sim` takes and `set_sim_params` changes."""
+
+    dt: float = 1 / 60
+    """[s] Time that one `simulate` advances."""
+    substeps: int = 2
+    """Equal physics steps in one `simulate`."""
+    up_axis: UpAxis = UpAxis.UP_AXIS_Y
+    gravity: Vec3 = Vec3(0.0, -9.8, 0.0)
+    """[m/s^2]"""
+    use_gpu_pipeline: bool = False
+    """Whether tensors live on the GPU."""
+    num_client_threads: int = 0
+    physx: PhysXParams = PhysXParams()
+    flex: FlexParams = FlexParams()
+    stress_visualization: bool = False
+    stress_visualization_min: float = 0.0
+    stress_visualization_max: float = 1e5
+    enable_actor_creation_warning: bool = True
+
+
+class PlaneParams(Struct):
+    """An infinite ground: the points x with normal . x + distance = 0."""
+
+    normal: Vec3 = Vec3(0.0, 1.0, 0.0)
+    distance: float = 0.0
+    """[m] Positive lowers the ground along its normal."""
+    static_friction: float = 1.0
+    dynamic_friction: float = 1.0
+    restitution: float = 0.0
+    segmentation_id: int = 0
+
+
+class TriangleMeshParams(Struct):
+    """A static triangle mesh, shared by all environments."""
+
+    nb_vertices: int = 0
+    nb_triangles: int = 0
+    transform: Transform = Transform()
+    static_friction: float = 1.0
+    dynamic_friction: float = 1.0
+    restitution: float = 0.0
+    segmentation_id: int = 0
+
+
+class HeightFieldParams(Struct):
+    """A static height field, shared by all environments."""
+
+    nbRows: int = 0
+    nbColumns: int = 0
+    row_scale: float = 1.0
+    """[m] between two rows"""
+    column_scale: float = 1.0
+    """[m] between two columns"""
+    vertical_scale: float = 1.0
+    """[m] for a sample of 1"""
+    transform: Transform = Transform()
+    static_friction: float = 1.0
+    dynamic_friction: float = 1.0
+    restitution: float = 0.0
+    segmentation_id: int = 0
+
+
+class VhacdParams(Struct):
+    """Convex decomposition of collision meshes."""
+
+    resolution: int = 100000
+    concavity: float = 0.0
+    plane_downsampling: int = 4
+    convex_hull_downsampling: int = 4
+    alpha: float = 0.05
+    beta: float = 0.05
+    pca: int = 0
+    mode: int = 0
+    max_num_vertices_per_ch: int = 64
+    min_volume_per_ch: float = 1e-4
+    max_convex_hulls: int = 64
+    convex_hull_approximation: bool = True
+    ocl_acceleration: bool = True
+    project_hull_vertices: bool = True
+
+
+class AssetOptions(Struct):
+    """How a file becomes an asset."""
+
+    fix_base_link: bool = False
+    """Weld the root to the world."""
+    collapse_fixed_joints: bool = False
+    """Merge links joined by fixed joints."""
+    default_dof_drive_mode: DofDriveMode = DofDriveMode.DOF_MODE_NONE
+    disable_gravity: bool = False
+    density: float = 1000.0
+    """[kg/m^3] For bodies whose file gives no mass."""
+    armature: float = 0.0
+    """[kg m^2 or kg] Added to the inertia of every degree of freedom."""
+    use_physx_armature: bool = True
+    thickness: float = 0.02
+    """[m]"""
+    linear_damping: float = 0.0
+    """[1/s]"""
+    angular_damping: float = 0.5
+    """[1/s]"""
+    max_linear_velocity: float = 1000.0
+    """[m/s]"""
+    max_angular_velocity: float = 64.0
+    """[rad/s]"""
+    enable_gyroscopic_forces: bool = True
+    flip_visual_attachments: bool = False
+    use_mesh_materials: bool = False
+    mesh_normal_mode: MeshNormalMode = MeshNormalMode.FROM_ASSET
+    replace_cylinder_with_capsule: bool = False
+    slices_per_cylinder: int = 20
+    vhacd_enabled: bool = False
+    vhacd_params: VhacdParams = VhacdParams()
+    convex_decomposition_from_submeshes: bool = False
+    override_com: bool = False
+    """Take centres of mass from the geometry instead of the file."""
+    override_inertia: bool = False
+    """Take masses and inertias from the geometry instead of the file."""
+    tendon_limit_stiffness: float = 1.0
+    min_particle_mass: float = 1e-12
+
+
+class RigidBodyProperties(Struct):
+    """Mass properties of one body of an actor."""
+
+    mass: float = 0.0
+    """[kg]"""
+    invMass: float = 0.0
+    """[1/kg]"""
+    com: Vec3 = Vec3()
+    """[m] Centre of mass in the link frame."""
+    inertia: Mat33 = Mat33()
+    """[kg m^2] About the centre of mass, in the axes of the link frame."""
+    invInertia: Mat33 = Mat33()
+    """[1/(kg m^2)]"""
+    flags: int = RIGID_BODY_NONE
+    """RIGID_BODY_* bits."""
+
+
+class RigidShapeProperties(Struct):
+    """Contact properties of one shape."""
+
+    friction: float = 1.0
+    """Static and dynamic."""
+    rolling_friction: float = 0.0
+    torsion_friction: float = 0.0
+    restitution: float = 0.0
+    compliance: float = 0.0
+    thickness: float = 0.0
+    contact_offset: float = 0.02
+    """[m]"""
+    rest_offset: float = 0.001
+    """[m]"""
+    filter: int = 0
+    """Shapes with a bit in common do not collide."""
+
+
+class TendonProperties(Struct):
+    """A tendon: a spring, with a limit, on a combination of joint positions."""
+
+    _read_only = ("type", "num_joints", "num_attachments")
+
+    type: TendonType = TendonType.TENDON_FIXED
+    num_joints: int = 0
+    num_attachments: int = 0
+    is_fixed_limited: bool = False
+    fixed_lower_limit: float = 0.0
+    fixed_upper_limit: float = 0.0
+    fixed_spring_rest_length: float = 0.0
+    stiffness: float = 0.0
+    damping: float = 0.0
+    limit_stiffness: float = 1.0
+
+
+class ActuatorProperties(Struct):
+    """An actuator that a MJCF file declares."""
+
+    _read_only = ("type",)
+
+    type: int = 0
+    kp: float = 0.0
+    kv: float = 0.0
+    motor_effort: float = 0.0
+    """[Nm or N] The gear of a motor."""
+    control_limited: bool = False
+    lower_control_limit: float = -FLT_MAX
+    upper_control_limit: float = FLT_MAX
+    force_limited: bool = False
+    lower_force_limit: float = -FLT_MAX
+    upper_force_limit: float = FLT_MAX
+
+
+class ForceSensorProperties(Struct):
+    """Which forces a sensor adds up, and in which frame."""
+
+    enable_forward_dynamics_forces: bool = True
+    """Gravity, drives, applied forces."""
+    enable_constraint_solver_forces: bool = True
+    """Contacts and joints."""
+    use_world_frame: bool = False
+    """World axes instead of the sensor's."""
+
+
+class AttractorProperties(Struct):
+    """A spring and damper that pull a body's frame, moved by `offset`, towards `target`."""
+
+    stiffness: float = 0.0
+    damping: float = 0.0
+    axes: int = AXIS_ALL
+    """AXIS_* bits that the spring acts along and about."""
+    rigid_handle: int = INVALID_HANDLE
+    """The body, by its handle in the environment."""
+    target: Transform = Transform()
+    """In the environment's frame."""
+    offset: Transform = Transform()
+    """In the body's frame."""
+
+
+class CameraProperties(Struct):
+    """Image size and lens of a camera or viewer."""
+
+    width: int = 1600
+    height: int = 900
+    horizontal_fov: float = 90.0
+    """[deg]"""
+    near_plane: float = 0.01
+    """[m]"""
+    far_plane: float = 2e6
+    """[m]"""
+    supersampling_horizontal: int = 1
+    supersampling_vertical: int = 1
+    use_collision_geometry: bool = False
+    enable_tensors: bool = False
+    """Whether images can be read as GPU tensors."""
+
+
+class UsdExportOptions(Struct):
+    """Options of the USD exporter, which is not provided: programs may set them."""
+
+    export_physics: bool = True
+    material_mode: UsdMaterialMode = UsdMaterialMode.USD_MATERIAL_DISPLAY_COLOR
+    scale: float = 1.0
+    single_file: bool = False
+    use_geom_subsets: bool = False
+    use_physics_visuals: bool = False
+
+
+_DATA_TYPES = {
+    torch.float32: TensorDataType.DTYPE_FLOAT32,
+    torch.int32: TensorDataType.DTYPE_UINT32,
+    torch.int64: TensorDataType.DTYPE_UINT64,
+    torch.uint8: TensorDataType.DTYPE_UINT8,
+    torch.int16: TensorDataType.DTYPE_INT16,
+}
+
+
+class Tensor:
+    """Describes the memory of a PyTorch tensor to Isaac Gym's calls.
+
+    It keeps the tensor alive: what is behind a descriptor does not vanish with a temporary.
+    """
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        """Raises TypeError for a thing, element type or layout that no call can take."""
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"expected a torch.Tensor, got {type(tensor).__name__}")
+        if tensor.dtype not in _DATA_TYPES:
+            accepted = ", ".join(str(dtype) for dtype in _DATA_TYPES)
+            raise TypeError(
+                f"a tensor of {tensor.dtype} cannot be handed to Isaac Gym, only {accepted};"
+                " convert it first, as .float() or .to(torch.int32) does"
+            )
+        if not tensor.is_contiguous():
+            raise TypeError(
+                f"a tensor of shape {tuple(tensor.shape)} that is not contiguous cannot be handed"
+                " to Isaac Gym; pass its .contiguous()"
+            )
+        self.torch = tensor.detach()
+
+    @property
+    def device(self) -> int:
+        """Number of the CUDA device; -1 is the CPU."""
+        device = self.torch.device
+        return -1 if device.type == "cpu" else device.index
+
+    @property
+    def dtype(self) -> TensorDataType:
+        """Type of the elements; int32 and int64 are reported as the unsigned kinds."""
+        return _DATA_TYPES[self.torch.dtype]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes."""
+        return tuple(self.torch.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of sizes."""
+        return self.torch.ndim
+
+    @property
+    def data_address(self) -> int:
+        """Address of the first element."""
+        return self.torch.data_ptr()
+
+    data_ptr = data_address
+
+    @property
+    def own_data(self) -> bool:
+        """False: the memory belongs to the PyTorch tensor."""
+        return False
+
+    def __repr__(self) -> str:
+        return f"Tensor(shape={self.shape}, dtype={self.dtype}, device={self.device})"

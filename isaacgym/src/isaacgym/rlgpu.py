@@ -1,0 +1,20 @@
+"""The C++ reinforcement learning tasks of early Isaac Gym releases, which are not provided.
+
+Programs import this module beside their Python tasks; only its functions refuse.
+"""
+
+from typing import NoReturn
+
+
+def create_task_cpu(*args: object, **kwargs: object) -> NoReturn:
+    """Raises NotImplementedError."""
+    raise NotImplementedError(
+        "rlgpu.create_task_cpu: tasks in C++ are not provided; use Python tasks"
+    )
+
+
+def create_task_gpu(*args: object, **kwargs: object) -> NoReturn:
+    """Raises NotImplementedError."""
+    raise NotImplementedError(
+        "rlgpu.create_task_gpu: tasks in C++ are not provided; use Python tasks"
+    )

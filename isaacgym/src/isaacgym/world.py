@@ -1,0 +1,215 @@
+"""What a program builds before it simulates: environments and the actors in them.
+
+Creating an environment or actor only writes down what was asked, so that thousands of them take
+seconds. `Sim.freeze` then checks that all environments have the same structure as the first, which
+`scene.py` compiles to one model; properties may differ between environments.
+"""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from isaacgym.asset import NO_FILTER, Asset
+from isaacgym.params import AttractorProperties, SimParams
+from isaacgym.values import Transform, Vec3
+from phalanx.errors import PhalanxError
+
+log = logging.getLogger(__name__)
+
+NO_GROUP = -1  # collides with all groups
+
+
+class Actor:
+    """One asset in one environment; `None` properties are the asset's."""
+
+    __slots__ = (
+        "asset", "bodies", "colors", "dof_props", "filter", "first_body", "first_dof", "group",
+        "handle", "name", "pos", "quat", "scale", "segmentation_id", "shapes",
+    )  # fmt: skip
+
+    def __init__(
+        self, asset: Asset, pose: Transform, name: str, group: int, filter: int, env: "Env"
+    ) -> None:
+        self.asset = asset
+        self.name = name
+        self.group = group
+        self.filter = filter
+        self.pos = np.array([pose.p.x, pose.p.y, pose.p.z])
+        quat = np.array([pose.r.w, pose.r.x, pose.r.y, pose.r.z])
+        length = np.linalg.norm(quat)
+        self.quat = quat / length if length > 0 else np.array([1.0, 0.0, 0.0, 0.0])
+        self.handle = len(env.actors)
+        self.first_body = env.num_bodies
+        self.first_dof = env.num_dofs
+        self.scale = 1.0
+        self.segmentation_id = 0
+        self.dof_props: np.ndarray | None = None
+        self.bodies: np.ndarray | None = None
+        self.shapes = asset.shapes
+        if filter != NO_FILTER:
+            self.shapes = asset.shapes.copy()
+            self.shapes["filter"] = filter
+        self.colors: dict[Any, Vec3] = {}
+
+
+class Env:
+    """One environment: its place and its actors in order."""
+
+    __slots__ = ("actors", "attractors", "index", "num_bodies", "num_dofs", "origin", "sim")
+
+    def __init__(self, sim: "Sim", index: int, origin: np.ndarray) -> None:
+        self.sim = sim
+        self.index = index
+        self.origin = origin
+        self.actors: list[Actor] = []
+        self.attractors: list[AttractorProperties] = []
+        self.num_bodies = 0
+        self.num_dofs = 0
+
+    def actor(self, handle: int, call: str) -> Actor:
+        """The actor with this handle. Raises PhalanxError naming the call."""
+        if not 0 <= handle < len(self.actors):
+            raise PhalanxError(
+                f"gym.{call} was given actor handle {handle}; environment {self.index} has"
+                f" {len(self.actors)} actors, counted from 0"
+            )
+        return self.actors[handle]
+
+
+@dataclasses.dataclass
+class Ground:
+    """A static thing shared by all environments: `kind` plane, heightfield or mesh."""
+
+    kind: str
+    params: Any
+    heights: np.ndarray | None = None
+    """(samples along x, along y) [m], from the lower corner on."""
+    cell: tuple[float, float] = (1.0, 1.0)
+    """Spacing of the samples along x and y [m]."""
+    corner: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Where the first sample is, height 0 [m], in the frame of the transform."""
+
+
+class Sim:
+    """One simulation as the program describes it. `physics` runs it, once it is frozen."""
+
+    def __init__(self, params: SimParams, device: torch.device, graphics: int) -> None:
+        self.params = params
+        self.device = device
+        self.graphics = graphics
+        self.envs: list[Env] = []
+        self.grounds: list[Ground] = []
+        self.frozen = False
+        self.prepared = False
+        self.destroyed = False
+        self.num_actors = 0
+        self.num_bodies = 0
+        self.num_dofs = 0
+        self.frame_count = 0
+        self.started = time.monotonic()
+        self.last_frame: float | None = None
+        self.physics: Any = None  # isaacgym.physics.Physics, set by freeze
+
+    def create_env(self, lower: Vec3, upper: Vec3, per_row: int) -> Env:
+        """The next environment of a grid of cells `upper - lower`, `per_row` of them in a row."""
+        if per_row < 1:
+            raise PhalanxError(
+                f"gym.create_env was given num_per_row {per_row}, it must be 1 or more"
+            )
+        self.check_open("create_env")
+        index = len(self.envs)
+        origin = np.zeros(3)
+        first, second = (0, 2) if self.params.up_axis == 0 else (0, 1)
+        cell = np.array([upper.x - lower.x, upper.y - lower.y, upper.z - lower.z])
+        origin[first] = cell[first] * (index % per_row)
+        origin[second] = cell[second] * (index // per_row)
+        env = Env(self, index, origin)
+        self.envs.append(env)
+        return env
+
+    def create_actor(
+        self, env: Env, asset: Asset, pose: Transform, name: str, group: int, filter: int
+    ) -> Actor:
+        """The next actor of `env`, which must be the last environment created."""
+        self.check_open("create_actor")
+        if env.index != len(self.envs) - 1:
+            raise PhalanxError(
+                f"gym.create_actor was called for environment {env.index} after environment"
+                f" {len(self.envs) - 1} had been created; create all actors of one first"
+            )
+        actor = Actor(asset, pose, name, group, filter, env)
+        env.actors.append(actor)
+        env.num_bodies += asset.num_bodies
+        env.num_dofs += asset.num_dofs
+        self.num_actors += 1
+        self.num_bodies += asset.num_bodies
+        self.num_dofs += asset.num_dofs
+        asset.placed = True
+        return actor
+
+    def check_open(self, call: str) -> None:
+        """Raises PhalanxError once the structure is fixed."""
+        if self.frozen:
+            raise PhalanxError(
+                f"gym.{call} came after gym.prepare_sim or the first gym.acquire_*_tensor, when the"
+                " content of the simulation is fixed; call it before"
+            )
+
+    def freeze(self) -> None:
+        """Fix the structure; from here on tensors have a size. Raises PhalanxError if environments
+        differ in structure or hold nothing."""
+        if self.frozen:
+            return
+        if not self.num_actors:
+            raise PhalanxError(
+                "the simulation has no actors; call gym.create_env and gym.create_actor before"
+                " gym.prepare_sim or gym.acquire_*_tensor"
+            )
+        for env in self.envs[1:]:
+            if difference := _difference(self.envs[0], env):
+                raise PhalanxError(
+                    f"environment {env.index} differs from environment 0: {difference}; all"
+                    " environments of a simulation must have the same structure here"
+                )
+        from isaacgym.physics import Physics
+
+        self.frozen = True
+        self.physics = Physics(self)
+
+    def actors(self) -> Iterator[tuple[Env, Actor]]:
+        """All actors in the order of tensor rows."""
+        for env in self.envs:
+            for actor in env.actors:
+                yield env, actor
+
+
+def _difference(first: Env, other: Env) -> str:
+    """The first structural difference between two environments, empty if there is none."""
+    if len(first.actors) != len(other.actors):
+        return f"it has {len(other.actors)} actors instead of {len(first.actors)}"
+    groups: dict[int, int] = {}
+    for a, b in zip(first.actors, other.actors, strict=True):
+        where = f"actor {b.handle} ({b.name!r})"
+        if a.asset is not b.asset and a.asset.key != b.asset.key:
+            return f"{where} is made from {b.asset.name} instead of {a.asset.name}, or its options"
+        if a.filter != b.filter:
+            return f"{where} has collision filter {b.filter} instead of {a.filter}"
+        if (a.group == NO_GROUP) != (b.group == NO_GROUP):
+            return f"{where} has collision group {b.group} where the first has {a.group}"
+        if groups.setdefault(a.group, b.group) != b.group:
+            return f"{where} shares its collision group with other actors than in environment 0"
+        if a.shapes is not b.shapes and not np.array_equal(a.shapes["filter"], b.shapes["filter"]):
+            return f"{where} has other collision filters on its shapes"
+    if len(set(groups.values())) != len(groups):
+        return "actors share a collision group that are in different ones in environment 0"
+    if len(first.attractors) != len(other.attractors):
+        return f"it has {len(other.attractors)} attractors instead of {len(first.attractors)}"
+    for k, (p, q) in enumerate(zip(first.attractors, other.attractors, strict=True)):
+        if repr(p) != repr(q):
+            return f"attractor {k} has other properties"
+    return ""

@@ -1,0 +1,180 @@
+"""`phalanx doctor`: how a repository written for Isaac Gym stands today.
+
+    phalanx doctor ~/legged_gym
+    phalanx doctor ~/legged_gym json=report.json
+
+It reads and parses; nothing of the repository is imported or run. It does not see names that are
+put together at run time, or what one file of the repository takes from another with `import *`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from phalanx.cli.doctor_api import SUPPORTED, Support, calls, installed_support
+from phalanx.cli.doctor_install import BY_HAND, SHIMMED, commands, missing, refused, requirements
+from phalanx.cli.doctor_read import Source, local_names, read
+from phalanx.cli.doctor_rot import SHIM, problems
+from phalanx.errors import PhalanxError
+
+PLACES = 3
+"""Of each problem that many are shown; json= has one for every file."""
+
+Report = dict[str, Any]
+
+
+def doctor(arguments: list[str]) -> int:
+    """Print the report; 0 if the repository should run, 1 if something needs attention. Raises
+    PhalanxError for a path that is none or holds no Python."""
+    root, file = _read(arguments)
+    sources, unreadable = read(root)
+    if not sources and not unreadable:
+        raise PhalanxError(f"there is no Python file in {root}")
+    report = examine(root, sources, unreadable, installed_support())
+    if file == "-":
+        print(json.dumps(report, indent=1))
+    else:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = 160  # a file has no edge
+        show(console, report)
+        if file:
+            Path(file).write_text(json.dumps(report, indent=1) + "\n")
+            console.print(f"written: {file}", soft_wrap=True)
+    return 0 if report["will_run"] else 1
+
+
+def _read(arguments: list[str]) -> tuple[Path, str | None]:
+    paths = [a for a in arguments if "=" not in a and not a.startswith("-")]
+    files = [a.removeprefix("json=") for a in arguments if a.startswith("json=")]
+    others = set(arguments) - set(paths) - {f"json={f}" for f in files}
+    if others:
+        raise PhalanxError(f"doctor takes a path and json=<file>, but {others.pop()!r} was given")
+    if len(paths) != 1:
+        raise PhalanxError("doctor needs one path, as in phalanx doctor ~/legged_gym")
+    root = Path(paths[0]).expanduser()
+    if not root.exists():
+        raise PhalanxError(f"there is no file or folder {root}")
+    if files and files[-1] != "-" and not Path(files[-1]).parent.is_dir():
+        raise PhalanxError(f"cannot write {files[-1]}: there is no folder {Path(files[-1]).parent}")
+    return root, files[-1] if files else None
+
+
+def examine(
+    root: Path, sources: list[Source], unreadable: dict[str, str], support: Support | None
+) -> Report:
+    """Everything the doctor has to say, ready for JSON. `support` is None without a drop-in."""
+    local = local_names(root, sources)
+    used = calls(sources, support or {})
+    states = {n: "unknown" if support is None else support.get(n, "no such name") for n in used}
+    found = problems(sources, local)
+    asked = requirements(root)
+    unmet = {file: bad for file, lines in asked.items() if (bad := refused(lines))}
+    needs = missing(sources, local, [line for lines in asked.values() for line in lines])
+    if support is None and used and "isaacgym" not in needs:
+        needs.insert(0, "isaacgym")  # another one is installed
+    by_hand = {n: BY_HAND[n] for n in needs if n in BY_HAND}
+    shimmed = [p for p in found if SHIM in p.fix] or set(by_hand) & set(SHIMMED)
+    install = commands(root, needs, pinned=bool(unmet))
+    return {
+        "path": str(root),
+        "files": len(sources),
+        "unreadable": unreadable,
+        "calls": {
+            n: {"state": states[n], "count": uses.count, "places": uses.places}
+            for n, uses in used.items()
+        },
+        "problems": [
+            {
+                "what": p.what,
+                "fix": p.fix,
+                "breaks": p.breaks,
+                "count": uses.count,
+                "places": uses.places,
+            }
+            for p, uses in found.items()
+        ],
+        "unmet_requirements": unmet,
+        "missing_packages": needs,
+        "by_hand": by_hand,
+        "install": install + ([f"export {SHIM}"] if shimmed else []),
+        "will_run": not any(p.breaks for p in found)
+        and not needs
+        and not unmet
+        and all(state == SUPPORTED for state in states.values()),
+    }
+
+
+def show(console: Console, report: Report) -> None:
+    """The report for a person, the verdict last."""
+    used = report["calls"]
+    _show_calls(console, used)
+    for file, why in report["unreadable"].items():
+        console.print(f"not Python 3, left out: {file}, {why}", soft_wrap=True, markup=False)
+    if report["problems"]:
+        console.print("\n[bold]What today's Python and packages no longer take[/bold]")
+        table = _table("uses", "what", "way out", "where")
+        for p in report["problems"]:
+            mark = "" if p["breaks"] else " (may run all the same)"
+            table.add_row(str(p["count"]), p["what"] + mark, p["fix"], _places(p["places"]))
+        console.print(table)
+    if report["unmet_requirements"]:
+        console.print("\n[bold]Versions asked for that cannot be had here[/bold]")
+        for file, lines in report["unmet_requirements"].items():
+            console.print(f"{file}: {', '.join(lines)}", markup=False)
+    for name, why in report["by_hand"].items():
+        shim = f"; {SHIM} makes it importable" if name in SHIMMED else ""
+        console.print(f"{name} {why}{shim}", markup=False)
+    if report["install"]:
+        console.print("\n[bold]To install[/bold]")
+        for line in report["install"]:
+            console.print(f"  {line}", soft_wrap=True, markup=False)
+    console.print(f"\n{_verdict(report)}", soft_wrap=True)
+
+
+def _show_calls(console: Console, used: Report) -> None:
+    if not used:
+        console.print("It makes no Isaac Gym calls.")
+        return
+    table = _table("Isaac Gym name", "uses", "first", "state")
+    for name, use in sorted(used.items(), key=lambda item: item[1]["state"] == SUPPORTED):
+        table.add_row(name, str(use["count"]), use["places"][0], use["state"])
+    console.print(table)
+
+
+def _verdict(report: Report) -> str:
+    used = report["calls"].values()
+    states = [use["state"] for use in used]
+    words = [f"{report['files']} files"]
+    if used:
+        supported = states.count(SUPPORTED)
+        words.append(f"{len(used)} Isaac Gym names, {supported} supported")
+        refused = sum(state not in (SUPPORTED, "unknown") for state in states)
+        words += [f"{refused} refused"] if refused else []
+        if "unknown" in states:
+            words[-1] = f"{len(used)} Isaac Gym names; with the drop-in installed, their state"
+    broken = sum(p["breaks"] for p in report["problems"])
+    words.append(f"{broken} other things break" if broken != 1 else "1 other thing breaks")
+    verdict = (
+        "[green]should run[/green]" if report["will_run"] else "[yellow]needs attention[/yellow]"
+    )
+    return f"[bold]{verdict}[/bold]: {', '.join(words)}"
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        right = heading == "uses"
+        whole = heading in ("uses", "Isaac Gym name")
+        table.add_column(
+            heading, justify="right" if right else "left", no_wrap=whole, overflow="fold"
+        )
+    return table
+
+
+def _places(places: list[str]) -> str:
+    more = len(places) - PLACES
+    return ", ".join(places[:PLACES]) + (f" and in {more} more files" if more > 0 else "")

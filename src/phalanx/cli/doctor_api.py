@@ -1,0 +1,99 @@
+"""Which of Isaac Gym's names a repository uses, and whether the installed drop-in has them."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+from phalanx.cli.doctor_read import Source, Uses
+
+MODULES = ("gymapi", "gymtorch", "gymutil", "torch_utils", "terrain_utils", "rlgpu")
+OPENAI_GYM = {"gym", "gymnasium"}
+SUPPORTED = "supported"
+
+Support = dict[str, str]
+"""`Gym.simulate`, `gymapi.Vec3`, ... -> SUPPORTED or why not."""
+
+
+def installed_support() -> Support | None:
+    """The table of the installed drop-in, read without importing it; None without a drop-in."""
+    found = importlib.util.find_spec("isaacgym")
+    for folder in found.submodule_search_locations or () if found else ():
+        file = Path(folder) / "support.py"
+        if file.exists():
+            for node in ast.parse(file.read_text()).body:
+                if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(
+                    node.value, ast.Dict
+                ):
+                    table: Support = ast.literal_eval(node.value)
+                    return table
+    return None
+
+
+def calls(sources: list[Source], support: Support) -> dict[str, Uses]:
+    """`Gym.simulate`, `gymapi.Vec3`, `torch_utils.quat_mul`, ... and their uses. Names that come
+    with `import *` are told from others by `support`. Empty where nothing imports isaacgym."""
+    found: dict[str, Uses] = {}
+    if not any(uses_isaacgym(source) for source in sources):
+        return found
+    for source in sources:
+        names = {**star_names(source, support), **source.names}
+        objects = gym_objects(source)
+        for node in source.nodes:
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                name = names.get(node.id, "")
+            elif isinstance(node, ast.Attribute):
+                name = source.dotted(node)
+                if last_name(node.value) in objects and not is_openai(source, node, support):
+                    name = f"isaacgym.Gym.{node.attr}"
+            else:
+                continue
+            package, _, rest = name.partition(".")
+            if package == "isaacgym" and rest.split(".")[0] in (*MODULES, "Gym") and "." in rest:
+                key = ".".join(rest.split(".")[:2])
+                if rest == key:  # not again for the whole of gymapi.Vec3.dtype
+                    found.setdefault(key, Uses()).add(source.file, node.lineno)
+    return dict(sorted(found.items()))
+
+
+def uses_isaacgym(source: Source) -> bool:
+    return any(f"{n}.".startswith("isaacgym.") for n in (*source.names.values(), *source.stars))
+
+
+def star_names(source: Source, support: Support) -> dict[str, str]:
+    """What `from isaacgym.torch_utils import *` binds, less what the file defines itself."""
+    defined = {n.name for n in source.tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    names = {}
+    for star in source.stars:
+        if star.startswith("isaacgym."):
+            module = star.removeprefix("isaacgym.")
+            for key in support:
+                head, _, name = key.partition(".")
+                if head == module and name not in defined:
+                    names[name] = f"isaacgym.{key}"
+    return names
+
+
+def gym_objects(source: Source) -> set[str]:
+    """Names of variables and attributes that hold the Gym object."""
+    names = {"gym", "_gym"}
+    for node in source.nodes:
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Call)
+            and last_name(node.value.func) == "acquire_gym"
+        ):
+            names |= {last_name(target) for target in node.targets}
+    return names - {""}
+
+
+def last_name(node: ast.AST) -> str:
+    """`gym` of `self.env.gym`."""
+    if isinstance(node, ast.Name):
+        return node.id
+    return node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def is_openai(source: Source, node: ast.Attribute, support: Support) -> bool:
+    """Whether `gym.x` is meant to be OpenAI's module rather than the Gym object: where the file
+    imports that module under this name, unless only Isaac Gym knows x."""
+    return source.dotted(node.value) in OPENAI_GYM and f"Gym.{node.attr}" not in support

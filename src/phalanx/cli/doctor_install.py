@@ -1,0 +1,171 @@
+"""What a repository asks to be installed, what of it cannot be today, and what to install instead.
+
+Requirements are read from setup.py (not run), setup.cfg, pyproject.toml and requirements*.txt.
+"""
+
+import ast
+import configparser
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from phalanx.cli.doctor_read import Source, imported
+
+DISTRIBUTIONS = {
+    "cv2": "opencv-python", "yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn",
+    "skimage": "scikit-image", "hydra": "hydra-core", "git": "GitPython", "gym": "gymnasium",
+    "mujoco_viewer": "mujoco-python-viewer", "params_proto": "params-proto",
+    "pyvirtualdisplay": "pyvirtualdisplay", "rl_games": "rl-games==1.6.5", "attr": "attrs",
+    "dateutil": "python-dateutil", "mpl_toolkits": "matplotlib",
+}  # fmt: skip
+"""What to give pip for a module of another name, or in the version that was tested."""
+
+REPOSITORIES = {
+    "rsl_rl": "git+https://github.com/leggedrobotics/rsl_rl@v1.0.2",
+    "isaacgymenvs": "git+https://github.com/isaac-sim/IsaacGymEnvs",
+}
+"""To be installed from there, without what they ask for."""
+
+BY_HAND = {
+    "pysdf": "has no wheel for today's Python",
+    "urdfpy": "asks for networkx 2.2, which today's Python cannot run",
+    "fbx": "comes with Autodesk's FBX SDK", "FbxCommon": "comes with Autodesk's FBX SDK",
+    "pytorch3d": "is built from its sources", "horovod": "is built from its sources",
+    "mujoco_py": "is given up; mujoco replaces it",
+}  # fmt: skip
+SHIMMED = ("pysdf", "urdfpy")
+"""`isaacgym.compat` stands in for them."""
+
+
+def requirements(root: Path) -> dict[str, list[str]]:
+    """File -> requirements as they are written, `python>=3.6` for the interpreter."""
+    folder = root if root.is_dir() else root.parent
+    readers = {"setup.py": _setup_py, "setup.cfg": _setup_cfg, "pyproject.toml": _pyproject}
+    found = {}
+    for file in sorted(folder.iterdir()):
+        if file.name in readers:
+            found[file.name] = list(readers[file.name](file))
+        elif file.name.startswith("requirements") and file.suffix == ".txt":
+            lines = (
+                line.split("#")[0].strip()
+                for line in file.read_text("utf8", "replace").splitlines()
+            )
+            found[file.name] = [line for line in lines if line and not line.startswith("-")]
+    return {file: lines for file, lines in found.items() if lines}
+
+
+def _setup_py(file: Path) -> Iterator[str]:
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError:
+        return
+    lists = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            lists[node.targets[0].id] = node.value
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg in ("install_requires", "python_requires"):
+            value = lists.get(node.value.id) if isinstance(node.value, ast.Name) else node.value
+            head = "python" if node.arg == "python_requires" else ""
+            for text in value.elts if isinstance(value, ast.List | ast.Tuple) else [value]:
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    yield head + text.value
+
+
+def _setup_cfg(file: Path) -> Iterator[str]:
+    config = configparser.ConfigParser(interpolation=None)
+    try:
+        config.read(file)
+    except configparser.Error:
+        return
+    if not config.has_section("options"):
+        return
+    options = config["options"]
+    if "python_requires" in options:
+        yield f"python{options['python_requires']}"
+    yield from filter(None, options.get("install_requires", "").splitlines())
+
+
+def _pyproject(file: Path) -> Iterator[str]:
+    try:
+        project = tomllib.loads(file.read_text()).get("project", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return
+    if "requires-python" in project:
+        yield f"python{project['requires-python']}"
+    yield from project.get("dependencies", ())
+
+
+def refused(lines: list[str]) -> list[str]:
+    """Those that what runs here does not meet: `numpy==1.20 (here 2.4.6)`. Packages that are not
+    installed are not judged, but those that cannot be are."""
+    found = []
+    for line in lines:
+        try:
+            requirement = Requirement(line)
+        except (InvalidRequirement, InvalidSpecifier):
+            continue
+        name, specifier = requirement.name, requirement.specifier
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        here = platform.python_version() if name == "python" else _version(name)
+        if name.lower() in BY_HAND and here is None:
+            found.append(f"{line} ({BY_HAND[name.lower()]})")
+        elif here is not None and not SpecifierSet(str(specifier)).contains(here, prereleases=True):
+            found.append(f"{line} (here {here})")
+    return found
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def missing(sources: list[Source], local: set[str], asked: list[str]) -> list[str]:
+    """Modules imported at once, from outside, that are not installed here; `asked` are the
+    repository's own requirements."""
+    tops = {name.split(".")[0] for s in sources for name, _, at_once in imported(s) if at_once}
+    tops -= local | sys.stdlib_module_names
+    absent = {t for t in tops if not _found(t)}
+    if "rsl_rl" in tops and {"rsl-rl", "rsl_rl"} & set(asked) and _version("rsl-rl") is None:
+        absent.add("rsl_rl")  # its later releases are called rsl-rl-lib and are another program
+    return sorted(absent)
+
+
+def _found(module: str) -> bool:
+    """Looked for among what is installed only: not in the folder that one happens to be in."""
+    here = sys.path[:]
+    sys.path[:] = [p for p in here if p and Path(p).resolve() != Path.cwd().resolve()]
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+    finally:
+        sys.path[:] = here
+
+
+def commands(root: Path, needs: list[str], pinned: bool) -> list[str]:
+    """What to type; `pinned` where the repository asks for versions that cannot be met."""
+    lines = []
+    if "isaacgym" in needs:
+        lines.append("pip install PHALANX/isaacgym  # PHALANX: where its repository is")
+    others = [n for n in needs if n != "isaacgym" and n not in BY_HAND and n not in REPOSITORIES]
+    if others:
+        packages = dict.fromkeys(DISTRIBUTIONS.get(n, n) for n in others)
+        lines.append(f"pip install {shlex.join(packages)}")
+    lines += [f"pip install --no-deps {REPOSITORIES[n]}" for n in needs if n in REPOSITORIES]
+    if root.is_dir() and any((root / f).exists() for f in ("setup.py", "pyproject.toml")):
+        deps = "--no-deps " if pinned else ""
+        lines.append(f"pip install {deps}-e {shlex.quote(os.path.relpath(root))}")
+    return lines

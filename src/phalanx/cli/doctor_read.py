@@ -1,0 +1,134 @@
+"""Python files of a repository, parsed and never run, and what the names in them stand for."""
+
+import ast
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from phalanx.errors import PhalanxError
+
+SKIPPED = {"node_modules", "site-packages", "__pycache__", "build", "dist"}
+
+
+@dataclass
+class Uses:
+    """How often something occurs and where first."""
+
+    count: int = 0
+    places: list[str] = field(default_factory=list)
+    """`file:line` of the first in each file."""
+
+    def add(self, file: str, line: int) -> None:
+        self.count += 1
+        if not self.places or self.places[-1].rpartition(":")[0] != file:
+            self.places.append(f"{file}:{line}")
+
+
+@dataclass
+class Source:
+    """One parsed file."""
+
+    file: str
+    """Path inside the repository."""
+    tree: ast.Module
+    nodes: list[ast.AST]
+    """All of the tree, in the order of their lines."""
+    names: dict[str, str]
+    """What imported names stand for, anywhere in the file: `np` -> `numpy`."""
+    stars: list[str]
+    """Modules of which everything is imported."""
+    escapes: list[int]
+    """Lines with an escape sequence such as `"\\d"`, which Python will refuse one day."""
+
+    def dotted(self, node: ast.AST) -> str:
+        """`numpy.random.rand` for the node of `np.random.rand`; "" if it is no imported name."""
+        if isinstance(node, ast.Name):
+            return self.names.get(node.id, "")
+        if isinstance(node, ast.Attribute):
+            base = self.dotted(node.value)
+            return f"{base}.{node.attr}" if base else ""
+        return ""
+
+
+def python_files(root: Path) -> list[Path]:
+    """Those below a folder, or the file itself. Hidden folders, virtual environments and copies of
+    the original isaacgym are left out."""
+    if root.is_file():
+        return [root]
+    files = []
+    for folder, inner, names in os.walk(root):
+        here = Path(folder)
+        inner[:] = sorted(n for n in inner if not n.startswith(".") and n not in SKIPPED)
+        original = here.name == "isaacgym" and "gymapi.py" in names
+        if original or "pyvenv.cfg" in names:
+            inner.clear()
+            continue
+        files += [here / n for n in sorted(names) if n.endswith(".py")]
+    return files
+
+
+def read(root: Path) -> tuple[list[Source], dict[str, str]]:
+    """All files that are Python 3, and for each other one the reason."""
+    sources, unreadable = [], {}
+    for path in python_files(root):
+        file = path.name if path == root else path.relative_to(root).as_posix()
+        try:
+            sources.append(parse(file, path.read_bytes()))
+        except SyntaxError as error:
+            unreadable[file] = f"line {error.lineno}: {error.msg}"
+        except (ValueError, RecursionError) as error:  # a null byte, an encoding, deep nesting
+            unreadable[file] = str(error)
+        except OSError as error:
+            raise PhalanxError(f"cannot read {path}: {str(error.strerror).lower()}") from error
+    return sources, unreadable
+
+
+def parse(file: str, text: bytes) -> Source:
+    """Raises SyntaxError where it is not today's Python."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tree = ast.parse(text, file)
+    escapes = sorted({w.lineno for w in caught if "invalid escape" in str(w.message)})
+    nodes = sorted(ast.walk(tree), key=lambda n: getattr(n, "lineno", 0))
+    names, stars = {}, []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.split(".")[0]
+                names[alias.asname or top] = alias.name if alias.asname else top
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                if alias.name == "*":
+                    stars.append(node.module)
+                else:
+                    names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    if "isaacgym.torch_utils" in stars:  # clients count on these two
+        names = {"np": "numpy", "torch": "torch"} | names
+    return Source(file, tree, nodes, names, stars, escapes)
+
+
+def imported(source: Source) -> Iterator[tuple[str, int, bool]]:
+    """Every module that is imported, its line, and whether at once: not in a function, a `try` or
+    an `if`. `from a import b` gives a and a.b."""
+    later = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Try, ast.If)
+
+    def walk(node: ast.AST, at_once: bool) -> Iterator[tuple[str, int, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((a.name, child.lineno, at_once) for a in child.names)
+            elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
+                yield child.module, child.lineno, at_once
+                for alias in child.names:
+                    yield f"{child.module}.{alias.name}", child.lineno, at_once
+            else:
+                yield from walk(child, at_once and not isinstance(child, later))
+
+    yield from walk(source.tree, True)
+
+
+def local_names(root: Path, sources: list[Source]) -> set[str]:
+    """Names of the repository's own modules and packages, wherever they lie in it."""
+    parts = {part for s in sources for part in Path(s.file).with_suffix("").parts}
+    return parts | {root.resolve().name}

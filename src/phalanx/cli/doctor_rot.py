@@ -1,0 +1,264 @@
+"""What in a repository today's Python, NumPy, PyTorch and their like no longer take.
+
+Each table says what is used and what to write instead. A repository whose files are to stay as they
+are has another way for some of it: the drop-in's shims, switched on with ISAACGYM_COMPAT=1.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from phalanx.cli.doctor_read import Source, Uses, imported
+
+SHIM = "ISAACGYM_COMPAT=1"
+"""What switches on `isaacgym.compat`, which brings back what is marked with it here."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is used and the way out."""
+
+    what: str
+    fix: str
+    breaks: bool
+    """Otherwise it may run all the same."""
+
+
+def _numpy(version: str, instead: dict[str, str], shim: bool) -> dict[str, Problem]:
+    way_out = f", or set {SHIM}" if shim else ""
+    return {
+        f"numpy.{old}": Problem(
+            f"np.{old}, gone since NumPy {version}", f"write {new}{way_out}", True
+        )
+        for old, new in instead.items()
+    }
+
+
+def _gone(since: str, instead: dict[str, str]) -> dict[str, Problem]:
+    return {
+        old: Problem(f"{old}, gone since {since}", f"write {new}", True)
+        for old, new in instead.items()
+    }
+
+
+INF = dict.fromkeys(("Inf", "Infinity", "infty", "PINF"), "np.inf")
+NAMES = {
+    **_numpy("1.24", {n: n for n in ("float", "int", "object", "str", "complex")}, True),
+    **_numpy("2.0", {**INF, "NINF": "-np.inf", "NaN": "np.nan", "NAN": "np.nan"}, True),
+    **_numpy(
+        "2.0",
+        {
+            "float_": "np.float64", "complex_": "np.complex128", "bool8": "np.bool_",
+            "string_": "np.bytes_", "unicode_": "np.str_", "unicode": "str", "product": "np.prod",
+            "cumproduct": "np.cumprod", "alltrue": "np.all", "sometrue": "np.any",
+            "round_": "np.round", "mat": "np.asmatrix", "PZERO": "0.0", "NZERO": "-0.0",
+        },
+        True,
+    ),
+    **_numpy("2.4", {"in1d": "np.isin", "trapz": "np.trapezoid"}, True),
+    **_numpy(
+        "2.0",
+        {
+            "msort": "np.sort(x, axis=0)", "asfarray": "np.asarray(x, dtype=float)",
+            "asscalar": "x.item()", "cast": "np.asarray(x, dtype=...)",
+            "find_common_type": "np.result_type", "sctypes": "the types themselves",
+            "issubclass_": "issubclass", "disp": "print", "lookfor": "nothing",
+            "longfloat": "np.longdouble", "rank": "np.ndim", "alen": "len",
+        },
+        False,
+    ),
+    **_gone(
+        "PyTorch 1.13 or before",
+        {
+            "torch.symeig": "torch.linalg.eigh", "torch.eig": "torch.linalg.eig",
+            "torch.lstsq": "torch.linalg.lstsq", "torch.gels": "torch.linalg.lstsq",
+            "torch.solve": "torch.linalg.solve", "torch.gesv": "torch.linalg.solve",
+            "torch.matrix_rank": "torch.linalg.matrix_rank",
+            "torch.potrf": "torch.linalg.cholesky", "torch.btrifact": "torch.linalg.lu_factor",
+            "torch.rfft": "torch.fft.rfft", "torch.irfft": "torch.fft.irfft",
+        },
+    ),
+    **_gone(
+        "Python 3.8 to 3.12",
+        {
+            "time.clock": "time.perf_counter", "fractions.gcd": "math.gcd",
+            "inspect.getargspec": "inspect.getfullargspec", "asyncio.coroutine": "async def",
+            "platform.linux_distribution": "platform.platform",
+            "xml.etree.cElementTree": "xml.etree.ElementTree",
+            "configparser.SafeConfigParser": "configparser.ConfigParser",
+        },
+    ),
+    **_gone(
+        "Python 3.10",
+        {
+            f"collections.{n}": f"collections.abc.{n}"
+            for n in "Mapping MutableMapping Sequence MutableSequence Iterable Iterator Callable"
+            " Hashable Sized Container Set MutableSet".split()
+        },
+    ),
+    **_gone(
+        "SciPy 1.14 or before",
+        {
+            "scipy.interpolate.interp2d": "scipy.interpolate.RectBivariateSpline",
+            "scipy.integrate.trapz": "scipy.integrate.trapezoid",
+            "scipy.integrate.cumtrapz": "scipy.integrate.cumulative_trapezoid",
+            "scipy.integrate.simps": "scipy.integrate.simpson",
+            "scipy.misc.imread": "imageio.imread", "scipy.misc.imresize": "PIL.Image.resize",
+            "scipy.misc.imsave": "imageio.imwrite",
+            "scipy.signal.hann": "scipy.signal.windows.hann",
+        },
+    ),
+    **_gone(
+        "their last releases",
+        {
+            "PIL.Image.ANTIALIAS": "PIL.Image.LANCZOS",
+            "matplotlib.cm.get_cmap": "matplotlib.colormaps[...]",
+            "matplotlib.pyplot.cm.get_cmap": "matplotlib.colormaps[...]",
+            "omegaconf.OmegaConf.is_none": "cfg.key is None",
+        },
+    ),
+}  # fmt: skip
+"""Used as an attribute or imported by name."""
+
+MODULES = {
+    "torch._six": Problem(
+        "torch._six, gone since PyTorch 1.13", "write math.inf, collections.abc and str", True
+    ),
+    "torch.utils.ffi": Problem(
+        "torch.utils.ffi, gone since PyTorch 1.0", "build a C++ extension", True
+    ),
+    "tensorflow.contrib": Problem(
+        "tensorflow.contrib, gone since TensorFlow 2", "port it to TensorFlow 2", True
+    ),
+    "imp": Problem("imp, gone since Python 3.12", "write importlib", True),
+    "distutils": Problem(
+        "distutils, gone since Python 3.12", "`pip install setuptools`, which brings it", True
+    ),
+    "pkg_resources": Problem(
+        "pkg_resources, gone since setuptools 82",
+        "write importlib.metadata, or `pip install 'setuptools<82'`",
+        True,
+    ),
+    "mujoco_py": Problem("mujoco_py, given up in 2022", "write mujoco", True),
+    **{
+        name: Problem(f"{name}, gone since Python 3.13", "find another package", True)
+        for name in "aifc audioop cgi cgitb chunk crypt imghdr mailcap nntplib pipes sndhdr sunau"
+        " telnetlib uu xdrlib lib2to3".split()
+    },
+    **{
+        name: Problem(f"{name}, gone since Python 3.12", "find another package", True)
+        for name in ("asynchat", "asyncore", "smtpd")
+    },
+}
+"""Imported, themselves or a part of them."""
+
+METHODS = {
+    "as_dcm": Problem(".as_dcm(), gone since SciPy 1.6", "write .as_matrix()", True),
+    "from_dcm": Problem(".from_dcm(), gone since SciPy 1.6", "write .from_matrix()", True),
+    "isAlive": Problem(".isAlive(), gone since Python 3.9", "write .is_alive()", True),
+    "getchildren": Problem(".getchildren(), gone since Python 3.9", "write list(element)", True),
+    "set_window_title": Problem(
+        "canvas.set_window_title(), gone since Matplotlib 3.6",
+        "write canvas.manager.set_window_title()",
+        True,
+    ),
+}
+"""Called on anything: names rare enough to be nothing else."""
+
+GYM = Problem(
+    "gym, given up in 2022",
+    f"set {SHIM}, which gives Gymnasium's in its place, or `pip install gym==0.26.2`",
+    True,
+)
+YAML = Problem("yaml.load without a loader, an error since PyYAML 6", "write yaml.safe_load", True)
+ONNX = Problem(
+    "torch.onnx.export, another exporter since PyTorch 2.9", "`pip install onnx onnxscript`", False
+)
+LOAD = Problem(
+    "torch.load reads weights only since PyTorch 2.6",
+    "for a file with other objects that you trust: weights_only=False, or set"
+    " TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1",
+    False,
+)
+MUTABLE = Problem(
+    "a dataclass as a dataclass's default, refused since Python 3.11",
+    "write field(default_factory=Class)",
+    True,
+)
+ESCAPE = Problem(
+    'escape sequences such as "\\d", warned of since Python 3.12', 'write r"..."', False
+)
+
+
+def problems(sources: list[Source], local: set[str]) -> dict[Problem, Uses]:
+    """Everything found; `local` are the repository's own modules. Breaking things come first, then
+    the frequent ones."""
+    found: dict[Problem, Uses] = {}
+    classes = (n for s in sources for n in s.nodes if isinstance(n, ast.ClassDef))
+    dataclasses = {c.name for c in classes if _is_mutable_dataclass(c)}
+    for source in sources:
+        for problem, line in _in_file(source, dataclasses, local):
+            found.setdefault(problem, Uses()).add(source.file, line)
+    return dict(sorted(found.items(), key=lambda item: (not item[0].breaks, -item[1].count)))
+
+
+def _in_file(
+    source: Source, dataclasses: set[str], local: set[str]
+) -> Iterator[tuple[Problem, int]]:
+    setup = source.file.rpartition("/")[2] == "setup.py"  # pip gives it setuptools
+    lines = set()
+    for name, line, _ in imported(source):
+        top = name.split(".")[0]
+        if top in local:
+            continue
+        if name in NAMES:
+            yield NAMES[name], line
+        for module, problem in MODULES.items():
+            inside = f"{name}.".startswith(f"{module}.") and not (setup and module == "distutils")
+            if inside and (problem, line) not in lines:
+                lines.add((problem, line))
+                yield problem, line
+        if top == "gym" and (GYM, line) not in lines:
+            lines.add((GYM, line))
+            yield GYM, line
+    for node in source.nodes:
+        if isinstance(node, ast.Attribute):
+            if (name := source.dotted(node)) in NAMES:
+                yield NAMES[name], node.lineno
+        elif isinstance(node, ast.Call):
+            yield from ((problem, node.lineno) for problem in _in_call(source, node))
+        elif isinstance(node, ast.ClassDef) and _is_mutable_dataclass(node):
+            yield from ((MUTABLE, line) for line in _mutable_defaults(node, dataclasses))
+    yield from ((ESCAPE, line) for line in source.escapes)
+
+
+def _in_call(source: Source, call: ast.Call) -> Iterator[Problem]:
+    name = source.dotted(call.func)
+    keys = {k.arg for k in call.keywords}  # None stands for **options
+    if isinstance(call.func, ast.Attribute) and call.func.attr in METHODS:
+        yield METHODS[call.func.attr]
+    if name == "yaml.load" and len(call.args) < 2 and not keys & {"Loader", None}:
+        yield YAML
+    if name == "torch.load" and not keys & {"weights_only", None}:
+        yield LOAD
+    if name == "torch.onnx.export" and not keys & {"dynamo", None}:
+        yield ONNX
+
+
+def _is_mutable_dataclass(node: ast.ClassDef) -> bool:
+    """Whether it is a dataclass whose instances have no hash."""
+    for mark in node.decorator_list:
+        call = mark if isinstance(mark, ast.Call) else None
+        target = call.func if call else mark
+        name = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+        hashed = {"frozen", "eq", "unsafe_hash"} & {k.arg for k in call.keywords} if call else False
+        if name == "dataclass" and not hashed:
+            return True
+    return False
+
+
+def _mutable_defaults(node: ast.ClassDef, dataclasses: set[str]) -> Iterator[int]:
+    for field in node.body:
+        value = field.value if isinstance(field, ast.AnnAssign) else None
+        if isinstance(value, ast.Call) and getattr(value.func, "id", "") in dataclasses:
+            yield value.lineno

@@ -1,0 +1,270 @@
+"""The doctor on small repositories: what it finds, where, and that it runs nothing of them."""
+
+import json
+import sys
+
+import pytest
+
+from phalanx.cli import doctor as command
+from phalanx.cli.doctor_api import calls, installed_support
+from phalanx.cli.doctor_read import parse
+from phalanx.cli.doctor_rot import NAMES, SHIM
+from phalanx.cli.main import main
+
+SUPPORT = {
+    "Gym.create_sim": "supported",
+    "Gym.simulate": "supported",
+    "Gym.create_camera_sensor": "cameras are not there yet",
+    "gymapi.Vec3": "supported",
+    "gymapi.acquire_gym": "supported",
+    "torch_utils.quat_mul": "supported",
+    "torch_utils.normalize": "supported",
+}
+
+
+@pytest.fixture
+def examine(tmp_path, capsys, monkeypatch):
+    """Write a repository, run the doctor on it with the table above; its report and exit code."""
+
+    def run(files, support=SUPPORT):
+        monkeypatch.setattr(command, "installed_support", lambda: support)
+        for name, text in files.items():
+            path = tmp_path / "repo" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        with pytest.raises(SystemExit) as stop:
+            main(["doctor", str(tmp_path / "repo"), "json=-"])
+        return json.loads(capsys.readouterr().out), stop.value.code
+
+    return run
+
+
+def found(report):
+    """What breaks, by its first words."""
+    return {p["what"].split(",")[0]: p["places"] for p in report["problems"] if p["breaks"]}
+
+
+GOOD = """\
+from isaacgym import gymapi
+gym = gymapi.acquire_gym()
+sim = gym.create_sim(0, 0)
+"""
+
+
+def test_a_repository_that_only_makes_supported_calls_should_run(examine):
+    report, code = examine({"a.py": GOOD + "gym.simulate(sim)\ngym.simulate(sim)\n"})
+    assert code == 0
+    assert report["calls"]["Gym.simulate"] == {
+        "state": "supported",
+        "count": 2,
+        "places": ["a.py:4"],
+    }
+    assert report["install"] == report["problems"] == []
+
+
+def test_a_refused_and_an_unknown_call_need_attention(examine):
+    more = "gym.create_camera_sensor(1)\ngym.make_coffee()\ngymapi.Vec3(0, 0, gymapi.Vec5)\n"
+    report, code = examine({"a.py": GOOD + more})
+    assert code == 1
+    states = {name: use["state"] for name, use in report["calls"].items()}
+    assert states["Gym.create_camera_sensor"] == "cameras are not there yet"
+    assert states["Gym.make_coffee"] == states["gymapi.Vec5"] == "no such name"
+    assert states["gymapi.Vec3"] == "supported"
+
+
+def test_without_the_drop_in_states_are_unknown_and_it_is_to_be_installed(examine):
+    report, code = examine({"a.py": GOOD}, support=None)
+    assert code == 1
+    assert {use["state"] for use in report["calls"].values()} == {"unknown"}
+    assert "isaacgym" in report["install"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "count"),
+    [
+        ("from isaacgym import gymapi as api\nx = api.Vec3.dtype\n", "gymapi.Vec3", 1),
+        ("import isaacgym.gymapi\nx = isaacgym.gymapi.Vec3()\n", "gymapi.Vec3", 1),
+        ("from isaacgym.gymapi import Vec3 as V\nV()\nV()\n", "gymapi.Vec3", 2),
+        ("from isaacgym.torch_utils import *\nquat_mul(a, b)\n", "torch_utils.quat_mul", 1),
+        ("import isaacgym\nself.env.gym.simulate(1)\n", "Gym.simulate", 1),
+        ("import isaacgym\ndef f(gym):\n    setter = gym.simulate\n", "Gym.simulate", 1),
+        ("import isaacgym as i\ng = i.acquire_gym()\ng.simulate()\n", "Gym.simulate", 1),
+        ("import isaacgym, gym\ndef f(gym):\n    gym.simulate()\n", "Gym.simulate", 1),
+    ],
+)  # fmt: skip
+def test_every_way_to_name_a_call_is_seen(text, name, count):
+    assert calls([parse("a.py", text.encode())], SUPPORT)[name].count == count
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import gym\ngym.make('CartPole-v1')\n",  # no Isaac Gym
+        "import isaacgym, gym\ngym.make('CartPole-v1')\nx = gym.spaces.Box\n",
+        "from isaacgym.torch_utils import *\ndef normalize(x):\n    return x\nnormalize(1)\n",
+    ],
+)
+def test_what_only_looks_like_a_call_is_not_one(text):
+    assert calls([parse("a.py", text.encode())], SUPPORT) == {}
+
+
+def test_each_kind_of_rot_is_one_line_with_its_places(examine):
+    report, code = examine(
+        {
+            "a.py": "import numpy as np\nx = np.float(1)\ny = np.Inf\nz = [np.float, np.float32]\n",
+            "b.py": "from isaacgym.torch_utils import *\nx = np.float(1)\n",
+            "c.py": "from collections import Mapping\nimport yaml\nyaml.load(x)\nyaml.load(x, y)\n",
+            "d.py": "from torch._six import inf\nimport torch\ntorch.symeig(a)\nx.as_dcm()\n",
+            "e.py": "import imp\nimport distutils.core\nimport importlib\nimport gym.spaces\n",
+        }
+    )
+    assert code == 1
+    assert found(report) == {
+        "np.float": ["a.py:2", "b.py:2"],
+        "np.Inf": ["a.py:3"],
+        "collections.Mapping": ["c.py:1"],
+        "yaml.load without a loader": ["c.py:3"],
+        "torch._six": ["d.py:1"],
+        "torch.symeig": ["d.py:3"],
+        ".as_dcm()": ["d.py:4"],
+        "imp": ["e.py:1"],
+        "distutils": ["e.py:2"],
+        "gym": ["e.py:4"],
+    }
+    assert next(p["count"] for p in report["problems"] if p["what"].startswith("np.float")) == 3
+    assert report["install"][-1] == f"export {SHIM}"
+
+
+def test_a_dataclass_as_default_breaks_unless_it_has_a_hash(examine):
+    head = "from dataclasses import dataclass\n@dataclass\nclass A:\n    x: int = 0\n"
+    frozen = "@dataclass(frozen=True)\nclass B:\n    x: int = 0\n"
+    user = "@dataclass\nclass C:\n    a: A = A()\n    b: B = B()\n    n: int = int()\n"
+    report, _ = examine({"a.py": head + frozen + user})
+    assert [*found(report).values()] == [["a.py:10"]]
+
+
+def test_what_may_run_is_said_and_does_not_count(examine):
+    text = 'import torch\ntorch.load("x")\ntorch.load("x", weights_only=True)\nx = "\\d"\n'
+    report, code = examine({"a.py": text})
+    assert code == 0
+    assert [p["places"] for p in report["problems"]] == [["a.py:2"], ["a.py:4"]]
+
+
+def test_versions_that_cannot_be_had_are_named_and_left_out_of_the_install(examine):
+    setup = (
+        "from distutils.core import setup\nNEEDS = ['numpy==1.20', 'torch', 'pysdf==0.1.9']\n"
+        "setup(install_requires=NEEDS, python_requires='>=3.6')\n"
+    )
+    files = {
+        "setup.py": setup,
+        "requirements.txt": "torch==1.8.1  # old\nnumpy>=1.16\n-r other.txt\n",
+        "pyproject.toml": '[project]\nrequires-python = "<3.9"\ndependencies = ["numpy<1.24"]\n',
+        "a.py": "import numpy\n",
+    }
+    report, code = examine(files)
+    assert code == 1
+    assert found(report) == {}  # pip gives a setup.py its distutils
+    unmet = {f: [x.split(" (")[0] for x in v] for f, v in report["unmet_requirements"].items()}
+    assert unmet == {
+        "setup.py": ["numpy==1.20", "pysdf==0.1.9"],
+        "requirements.txt": ["torch==1.8.1"],
+        "pyproject.toml": ["python<3.9", "numpy<1.24"],
+    }
+    assert any(line.startswith("pip install --no-deps -e") for line in report["install"])
+
+
+def test_packages_that_are_missing_are_listed_once_by_their_own_name(examine):
+    text = (
+        "import cv3, os, mine.part, rl_games_x\n"
+        "import cv3.sub\n"
+        "try:\n    import horovod_x\nexcept ImportError:\n    pass\n"
+        "def f():\n    import pandas_x\n"
+    )
+    report, code = examine({"a.py": text, "lib/mine/part.py": ""})
+    assert code == 1
+    assert report["missing_packages"] == ["cv3", "rl_games_x"]
+    assert report["install"] == ["pip install cv3 rl_games_x"]
+
+
+def test_python_2_is_listed_and_copies_of_others_are_not_read(examine):
+    rotten = "import numpy as np\nnp.float\n"
+    report, code = examine(
+        {
+            "old.py": "print 'hello'\n",
+            "null.py": "\0",
+            "good.py": "x = 1\n",
+            "venv/pyvenv.cfg": "",
+            "venv/lib/a.py": rotten,
+            ".hidden/a.py": rotten,
+            "python/isaacgym/gymapi.py": rotten,
+            "python/isaacgym/deep/a.py": rotten,
+        }
+    )
+    assert code == 0
+    assert report["files"] == 1
+    assert set(report["unreadable"]) == {"old.py", "null.py"}
+
+
+def test_nothing_of_the_repository_runs(examine, tmp_path):
+    bomb = f"open({str(tmp_path / 'ran')!r}, 'w')\n"
+    examine({"setup.py": bomb, "conftest.py": bomb, "a.py": "import isaacgym\n" + bomb})
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_alone_is_read_too_and_the_tables_are_for_people(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "installed_support", lambda: SUPPORT)
+    file = tmp_path / "one.py"
+    file.write_text(GOOD + "gym.create_camera_sensor(1)\nimport numpy as np\nnp.float\n")
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", str(file), f"json={tmp_path / 'report.json'}"])
+    assert stop.value.code == 1
+    said = capsys.readouterr().out
+    for words in (
+        "cameras are not there yet",
+        "one.py:4",
+        "np.float",
+        "one.py:6",
+        "needs attention",
+    ):
+        assert words in said
+    assert json.loads((tmp_path / "report.json").read_text())["files"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "doctor needs one path"),
+        (["a", "b"], "doctor needs one path"),
+        (["/nowhere"], "there is no file or folder /nowhere"),
+        ([".", "jsn=x"], "'jsn=x' was given"),
+        (["."], "there is no Python file in ."),
+        ([".", "json=/nowhere/x.json"], "there is no folder /nowhere"),
+    ],
+)
+def test_mistake_gives_one_sentence(arguments, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["doctor", *arguments])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_the_table_is_read_without_importing_the_drop_in(tmp_path, monkeypatch):
+    package = tmp_path / "isaacgym"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for name in [m for m in sys.modules if m.split(".")[0] == "isaacgym"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert installed_support() is None
+    (package / "support.py").write_text('"""Doc."""\nSUPPORT = {"Gym.simulate": "supported"}\n')
+    assert installed_support() == {"Gym.simulate": "supported"}
+
+
+def test_the_doctor_promises_the_shim_for_what_it_brings_back():
+    from isaacgym.compat import NUMPY
+
+    promised = {n.removeprefix("numpy.") for n, p in NAMES.items() if SHIM in p.fix}
+    assert promised <= set(NUMPY)

@@ -1,0 +1,286 @@
+"""isaacgym against closed forms: free bodies, drives, contacts, forces and their tensors."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import isaacgym.physics
+from isaac import GYM, PENDULUM, SLIDER, TWO_LINKS, World, indices, options, pose
+from isaacgym import gymapi, gymtorch
+
+G, H = 9.81, 0.01
+
+
+@pytest.fixture(params=["mujoco", "warp"])
+def engine(request, monkeypatch):
+    """Both engines, on the CPU."""
+    monkeypatch.setattr(isaacgym.physics, "ENGINE", request.param)
+
+
+def test_a_box_falls_as_semi_implicit_euler_says_then_rests_on_the_ground(engine):
+    world = World(substeps=2)
+    world.ground()
+    box = GYM.create_box(world.sim, 0.2, 0.4, 0.6, options(density=500))
+    for z in (2.0, 3.0):
+        GYM.create_actor(world.env(), box, pose(z=z), "box", len(world.envs), 0, 0)
+    GYM.prepare_sim(world.sim)
+    roots, contact = world.tensor("actor_root_state"), world.tensor("net_contact_force")
+    world.step(20)
+    h, n = H / 2, 40
+    fallen = G * h * h * n * (n + 1) / 2
+    roots = world.tensor("actor_root_state")
+    torch.testing.assert_close(roots[:, 2], torch.tensor([2.0, 3.0]) - fallen, atol=1e-5, rtol=0)
+    torch.testing.assert_close(roots[:, 9], torch.full((2,), -G * h * n), atol=1e-4, rtol=0)
+    assert (world.tensor("net_contact_force") == 0).all()
+    world.step(150)
+    world.tensor("actor_root_state")
+    assert roots[:, 2] == pytest.approx(0.3, abs=3e-3)
+    weight = 500 * 0.2 * 0.4 * 0.6 * G
+    world.tensor("net_contact_force")
+    assert contact[:, 2] == pytest.approx(weight, rel=1e-3)
+    assert GYM.get_frame_count(world.sim) == 170
+    assert GYM.get_sim_time(world.sim) == pytest.approx(1.7)
+
+
+def test_a_pendulum_has_the_period_of_its_inertia(tmp_path):
+    world = World(dt=0.002)
+    asset = world.load(tmp_path, "pendulum.urdf", PENDULUM, fix_base_link=True)
+    GYM.create_actor(world.env(), asset, pose(z=2), "p", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    dofs = world.tensor("dof_state")
+    dofs[0, 0] = 0.05
+    GYM.set_dof_state_tensor(world.sim, gymtorch.unwrap_tensor(dofs))
+    crossings, last = [], 0.05
+    for k in range(2500):
+        world.step()
+        now = world.tensor("dof_state")[0, 0].item()
+        if last > 0 >= now:
+            crossings.append(0.002 * (k + last / (last - now)))
+        last = now
+    inertia = 0.1 + 1 * 0.5**2
+    period = 2 * math.pi * math.sqrt(inertia / (1 * G * 0.5))
+    assert np.diff(crossings).mean() == pytest.approx(period, rel=1e-3)
+
+
+@pytest.mark.parametrize(("kp", "kd"), [(50.0, 4.0), (1e6, 1e3)])
+def test_position_drive_is_an_implicit_pd(tmp_path, engine, kp, kd):
+    world = World(gravity=0.0)
+    asset = world.load(tmp_path, "slider.urdf", SLIDER.format(effort=0), fix_base_link=True)
+    env = world.env()
+    GYM.create_actor(env, asset, pose(), "slider", 0, 0, 0)
+    props = GYM.get_actor_dof_properties(env, 0)
+    props["driveMode"] = gymapi.DOF_MODE_POS
+    props["stiffness"], props["damping"] = kp, kd
+    GYM.set_actor_dof_properties(env, 0, props)
+    GYM.prepare_sim(world.sim)
+    target = torch.tensor([0.7])
+    GYM.set_dof_position_target_tensor(world.sim, gymtorch.unwrap_tensor(target))
+    q = v = 0.0
+    for _ in range(30):
+        world.step()
+        # v' = v + h/m (kp (target - q - h v') - kd v')
+        v = (v + H / 2 * kp * (0.7 - q)) / (1 + H / 2 * (kd + H * kp))
+        q += H * v
+        dof = world.tensor("dof_state")[0]
+        assert dof.tolist() == pytest.approx([q, v], abs=2e-4 * (1 + abs(v)))
+    # The force of the drive is what accelerates the cart.
+    before = world.tensor("dof_state")[0, 1].item()
+    world.tensor("dof_force")
+    world.step()
+    gained = world.tensor("dof_state")[0, 1].item() - before
+    force = 2 * gained / H
+    assert world.tensor("dof_force").item() == pytest.approx(force, abs=1e-2 + 1e-3 * abs(force))
+
+
+def test_drive_modes_take_their_own_commands_and_keep_stiffness_and_damping(tmp_path):
+    world = World(gravity=0.0)
+    asset = world.load(tmp_path, "slider.urdf", SLIDER.format(effort=0), fix_base_link=True)
+    modes = [gymapi.DOF_MODE_NONE, gymapi.DOF_MODE_POS, gymapi.DOF_MODE_VEL, gymapi.DOF_MODE_EFFORT]
+    for mode in modes:
+        env = world.env()
+        GYM.create_actor(env, asset, pose(), "slider", 0, 0, 0)
+        props = GYM.get_actor_dof_properties(env, 0)
+        props["driveMode"].fill(mode)
+        props["damping"] = 40.0
+        props["stiffness"] = 400.0 if mode == gymapi.DOF_MODE_POS else 0.0
+        GYM.set_actor_dof_properties(env, 0, props)
+    GYM.prepare_sim(world.sim)
+    for call, value in (
+        (GYM.set_dof_position_target_tensor, 1.0),
+        (GYM.set_dof_actuation_force_tensor, 20.0),
+    ):
+        call(world.sim, gymtorch.unwrap_tensor(torch.full((4,), value)))
+    velocity = torch.tensor([3.0, 0.0, 3.0, 3.0])
+    GYM.set_dof_velocity_target_tensor(world.sim, gymtorch.unwrap_tensor(velocity))
+    world.step(300)
+    q, v = world.tensor("dof_state").T
+    assert q[0] == 0
+    assert v[0] == 0
+    assert q[1] == pytest.approx(1.0, abs=1e-3)
+    assert v[2] == pytest.approx(3.0, abs=1e-3)
+    assert v[3] == pytest.approx(20.0 / 40.0, abs=1e-3)  # against the passive damper
+
+
+def test_effort_limit_bounds_the_drive(tmp_path, engine):
+    world = World(gravity=0.0)
+    asset = world.load(
+        tmp_path, "slider.urdf", SLIDER.format(effort=10),
+        fix_base_link=True, default_dof_drive_mode=gymapi.DOF_MODE_POS,
+    )  # fmt: skip
+    env = world.env()
+    GYM.create_actor(env, asset, pose(), "slider", 0, 0, 0)
+    props = GYM.get_actor_dof_properties(env, 0)
+    assert props["effort"][0] == 10
+    props["stiffness"], props["damping"] = 200.0, 5.0
+    GYM.set_actor_dof_properties(env, 0, props)
+    GYM.prepare_sim(world.sim)
+    target = torch.tensor([100.0])  # far beyond reach
+    GYM.set_dof_position_target_tensor(world.sim, gymtorch.unwrap_tensor(target))
+    world.step(10)
+    assert world.tensor("dof_state")[0, 1].item() == pytest.approx(10 / 2 * 0.1, rel=1e-3)
+
+
+@pytest.mark.parametrize(("friction", "ground"), [(0.2, 0.4), (1.0, 0.6)])
+def test_a_box_on_a_slope_slides_by_the_average_friction_or_stays(engine, friction, ground):
+    angle = math.radians(25)
+    world = World(dt=0.005)
+    world.ground((math.sin(angle), 0, math.cos(angle)), ground)
+    box = GYM.create_box(world.sim, 0.4, 0.4, 0.2, options())
+    shape = GYM.get_asset_rigid_shape_properties(box)
+    shape[0].friction = friction
+    GYM.set_asset_rigid_shape_properties(box, shape)
+    env = world.env()
+    tilt = gymapi.Quat.from_axis_angle(gymapi.Vec3(0, 1, 0), angle)
+    start = tilt.rotate(gymapi.Vec3(0, 0, 0.1))
+    GYM.create_actor(env, box, gymapi.Transform(start, tilt), "box", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    world.step(100)
+    early = world.tensor("actor_root_state")[0, 7:10].norm().item()
+    world.step(100)
+    late = world.tensor("actor_root_state")[0, 7:10].norm().item()
+    mu = (friction + ground) / 2
+    acceleration = max(0.0, G * (math.sin(angle) - mu * math.cos(angle)))
+    # The friction of MuJoCo's pyramidal cone is 3 % too small.
+    assert (late - early) / 0.5 == pytest.approx(acceleration, abs=0.03 * G * mu)
+    if acceleration == 0:
+        assert late < 0.06  # MuJoCo's friction is soft: it creeps
+
+
+def test_a_scale_reads_the_weight_and_a_force_sensor_reads_the_net_force():
+    world = World(dt=0.005)
+    table = GYM.create_box(world.sim, 1, 1, 0.2, options(fix_base_link=True))
+    box = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options(density=1000))
+    frame = pose(0.1, 0.0, 0.0, gymapi.Quat.from_axis_angle(gymapi.Vec3(0, 0, 1), math.pi / 2))
+    assert GYM.create_asset_force_sensor(box, 0, frame) == 0
+    env = world.env()
+    GYM.create_actor(env, table, pose(z=0.5), "table", 0, 0, 0)
+    GYM.create_actor(env, box, pose(z=1.2), "box", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    contact, sensor = world.tensor("net_contact_force"), world.tensor("force_sensor")
+    world.step()  # in free fall
+    weight = 8.0 * G
+    sensor = world.tensor("force_sensor")
+    # Gravity alone, about a point 0.1 m along the box's x, in axes turned by a quarter about z.
+    assert sensor[0].tolist() == pytest.approx([0, 0, -weight, -0.1 * weight, 0, 0], abs=1e-3)
+    world.step(400)
+    contact, sensor = world.tensor("net_contact_force"), world.tensor("force_sensor")
+    assert contact[1].tolist() == pytest.approx([0, 0, weight], abs=0.1)
+    assert contact[0].tolist() == pytest.approx([0, 0, -weight], abs=0.1)
+    assert sensor[0].tolist() == pytest.approx([0] * 6, abs=0.1)
+
+
+def test_jacobian_and_mass_matrix_of_two_links_by_hand(tmp_path, engine):
+    world = World()
+    asset = world.load(tmp_path, "arm.urdf", TWO_LINKS, fix_base_link=True, armature=0.3)
+    for x in (0.0, 2.0):
+        GYM.create_actor(world.env(), asset, pose(x=x), "arm", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    dofs = world.tensor("dof_state")
+    jacobian, mass = world.tensor("jacobian", "arm"), world.tensor("mass_matrix", "arm")
+    assert jacobian.shape == (2, 2, 6, 2)
+    assert mass.shape == (2, 2, 2)
+    a, b = 0.3, -0.9
+    dofs.view(2, 2, 2)[1, :, 0] = torch.tensor([a, b])
+    GYM.set_dof_state_tensor_indexed(world.sim, gymtorch.unwrap_tensor(dofs), indices(1), 1)
+    jacobian = world.tensor("jacobian", "arm")[1]
+    # Centres of mass: 0.5 along the first link; 1 along the first and 0.25 along the second.
+    s1, c1, s12, c12 = math.sin(a), math.cos(a), math.sin(a + b), math.cos(a + b)
+    upper = [[-0.5 * s1, 0], [0.5 * c1, 0], [0, 0], [0, 0], [0, 0], [1, 0]]
+    x, y = -s1 - 0.25 * s12, c1 + 0.25 * c12
+    lower = [[x, -0.25 * s12], [y, 0.25 * c12], [0, 0], [0, 0], [0, 0], [1, 1]]
+    torch.testing.assert_close(jacobian, torch.tensor([upper, lower]), atol=1e-5, rtol=0)
+    mass = world.tensor("mass_matrix", "arm")[1]
+    m22 = 0.02 + 0.5 * 0.25**2
+    m12 = m22 + 0.5 * 0.25 * math.cos(b)
+    m11 = 0.1 + 0.25 + m22 + 0.5 * (1 + 2 * 0.25 * math.cos(b))
+    expected = torch.tensor([[m11 + 0.3, m12], [m12, m22 + 0.3]])
+    torch.testing.assert_close(mass, expected, atol=1e-5, rtol=0)
+
+
+def test_forces_on_bodies_act_once_in_the_frame_that_was_named(engine):
+    world = World(gravity=0.0)
+    box = GYM.create_box(world.sim, 0.3, 0.2, 0.1, options(density=1000))
+    turned = gymapi.Quat.from_axis_angle(gymapi.Vec3(0, 0, 1), math.pi / 2)
+    for _ in range(2):
+        GYM.create_actor(world.env(5.0), box, pose(0, 0, 1, turned), "box", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    mass = 6.0
+    force = torch.zeros(2, 3)
+    force[1, 0] = 60.0
+
+    def velocity() -> list[float]:
+        world.step()
+        return world.tensor("actor_root_state")[1, 7:].tolist()
+
+    push = gymtorch.unwrap_tensor(force)
+    GYM.apply_rigid_body_force_tensors(world.sim, push, None, gymapi.ENV_SPACE)
+    assert velocity() == pytest.approx([60 / mass * H, 0, 0, 0, 0, 0], abs=1e-5)
+    assert velocity() == pytest.approx([60 / mass * H, 0, 0, 0, 0, 0], abs=1e-5)
+    GYM.apply_rigid_body_force_tensors(world.sim, push, None, gymapi.LOCAL_SPACE)
+    assert velocity() == pytest.approx([0.1, 0.1, 0, 0, 0, 0], abs=1e-5)
+    place = torch.zeros(2, 3)
+    place[1] = torch.tensor([0.001, 0.002 + 0.5, 1.0])  # half a metre beside it, where it is now
+    GYM.apply_rigid_body_force_at_pos_tensors(
+        world.sim, push, gymtorch.unwrap_tensor(place), gymapi.ENV_SPACE
+    )
+    spin = -60 * 0.5 / (mass / 12 * (0.3**2 + 0.2**2)) * H
+    assert velocity()[5] == pytest.approx(spin, rel=1e-2)
+    assert world.tensor("actor_root_state")[0, 7:].abs().max() == 0
+
+
+def test_gravity_changes_at_run_time_and_bodies_can_be_without_it(engine):
+    world = World()
+    box = GYM.create_box(world.sim, 0.1, 0.1, 0.1, options())
+    light = GYM.create_box(world.sim, 0.1, 0.1, 0.1, options(disable_gravity=True))
+    env = world.env()
+    GYM.create_actor(env, box, pose(z=5), "box", 0, 0, 0)
+    GYM.create_actor(env, light, pose(x=2, z=5), "light", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    world.step(5)
+    held = GYM.get_sim_params(world.sim)
+    held.gravity.z = 4.0
+    assert GYM.get_sim_params(world.sim).gravity.z == pytest.approx(-9.81)
+    GYM.set_sim_params(world.sim, held)
+    world.step(5)
+    roots = world.tensor("actor_root_state")
+    assert roots[0, 9].item() == pytest.approx(0.05 * (-9.81 + 4.0), abs=1e-4)
+    assert roots[1, 9].item() == pytest.approx(0.0, abs=1e-5)
+
+
+def test_an_attractor_holds_a_point_of_a_body():
+    world = World(dt=0.005)
+    box = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options())
+    env = world.env()
+    GYM.create_actor(env, box, pose(z=1), "box", 0, 0, 0)
+    held = gymapi.AttractorProperties()
+    held.stiffness, held.damping = 5e7, 5e3
+    held.axes = gymapi.AXIS_TRANSLATION
+    held.rigid_handle = 0
+    held.offset.p.z = 0.1
+    held.target.p = gymapi.Vec3(0, 0, 1.1)
+    GYM.create_rigid_body_attractor(env, held)
+    GYM.prepare_sim(world.sim)
+    world.step(200)
+    assert world.tensor("actor_root_state")[0, :3].tolist() == pytest.approx([0, 0, 1], abs=2e-3)

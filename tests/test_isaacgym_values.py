@@ -1,0 +1,220 @@
+"""isaacgym's value types: what they keep, share, accept and refuse."""
+
+import copy
+import math
+import pickle
+import subprocess
+import sys
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from isaacgym import gymapi, gymtorch, params, rlgpu
+from isaacgym.structs import Struct
+from isaacgym.values import DOF_PROPERTIES
+from phalanx.errors import PhalanxError
+
+SINGLE = 1e-6  # rounding of single precision
+
+AXIS, ANGLE = (0.3, -1.2, 2.0), 0.7
+ROLL, PITCH, YAW = 0.3, -0.8, 2.1
+
+
+def wxyz(q):
+    """MuJoCo's order."""
+    return np.array([q.w, q.x, q.y, q.z])
+
+
+def mujoco_rotation(axis, angle):
+    q = np.zeros(4)
+    axis = np.array(axis) / np.linalg.norm(axis)
+    mujoco.mju_axisAngle2Quat(q, axis, angle)
+    return q
+
+
+def test_importing_the_package_alone_loads_no_torch():
+    code = "import isaacgym, sys; print('torch' in sys.modules, 'mujoco' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["False", "False"]
+
+
+def test_reading_a_struct_is_live_and_assigning_one_copies():
+    p = gymapi.SimParams()
+    gravity = p.gravity
+    given = gymapi.Vec3(1, 2, 3)
+    p.gravity = given
+    given.x = 9
+    assert tuple(gravity) == (1, 2, 3)  # the earlier reference sees it, the source is apart
+    gravity.z = -9.81
+    p.physx.use_gpu = True
+    assert p.gravity.z == np.float32(-9.81)
+    assert p.physx.use_gpu is True
+    assert gymapi.SimParams().physx.use_gpu is False  # defaults are not shared
+
+    pose = gymapi.Transform()
+    pose.p += gymapi.Vec3(1, 0, 0)
+    mesh = gymapi.TriangleMeshParams()
+    mesh.transform = pose
+    mesh.transform.p.x = -20
+    assert pose.p.x == 1
+    assert mesh.transform.p.x == -20
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2, 2.0, np.float64(2), np.array([2.0]), torch.tensor(2.0), torch.tensor([[2]]), True + 1],
+)
+def test_numbers_come_in_every_shape(value):
+    body = gymapi.RigidBodyProperties()
+    body.mass = value
+    body.com.x = value
+    body.flags = value
+    assert (body.mass, body.com.x, body.flags) == (2, 2, 2)
+    assert tuple(gymapi.Vec3(*torch.tensor([1.0, 2.0, 3.0]))) == (1, 2, 3)
+
+
+def test_enums_are_integers_that_print_their_names():
+    assert str(gymapi.SIM_PHYSX) == f"{gymapi.SIM_PHYSX}" == "SimType.SIM_PHYSX"
+    assert str(gymapi.SIM_PHYSX).split("_")[-1] == "PHYSX"
+    assert gymapi.DOF_MODE_POS is gymapi.DofDriveMode.DOF_MODE_POS
+    assert gymapi.UpAxis(1) == gymapi.UP_AXIS_Z == 1
+    assert gymapi.ContactCollection.__members__["CC_LAST_SUBSTEP"] == 1
+    assert gymapi.AXIS_X | gymapi.AXIS_Y | gymapi.AXIS_Z == gymapi.AXIS_TRANSLATION
+    assert pickle.loads(pickle.dumps(gymapi.KEY_ESCAPE)) is gymapi.KeyboardInput.KEY_ESCAPE
+    options = gymapi.AssetOptions()
+    options.default_dof_drive_mode = 3
+    assert options.default_dof_drive_mode is gymapi.DOF_MODE_EFFORT
+
+
+def test_dof_properties_are_reached_by_name_row_and_number():
+    props = np.zeros(3, DOF_PROPERTIES)
+    props["driveMode"] = gymapi.DOF_MODE_EFFORT
+    props["stiffness"] = torch.tensor([1.0, 2.0, 3.0])
+    props["driveMode"][0] = gymapi.DOF_MODE_NONE
+    props[1]["upper"] = 0.5
+    props[2][4] = 7  # velocity, effort, stiffness, damping are numbers 4 to 7
+    assert props["driveMode"].tolist() == [0, 3, 3]
+    assert (props["upper"][1], props["velocity"][2], props[2][6]) == (0.5, 7, 3)
+    assert DOF_PROPERTIES.itemsize == 40
+
+
+def test_structured_arrays_have_the_sizes_of_the_original():
+    sizes = [
+        getattr(gymapi, name).dtype.itemsize
+        for name in "Vec3 Quat Transform Velocity RigidBodyState DofState".split()
+    ]
+    assert sizes == [12, 16, 28, 24, 52, 8]
+    pose = gymapi.Transform.from_buffer(np.arange(7, dtype=np.float32))
+    assert (*pose.p, *pose.r) == (0, 1, 2, 3, 4, 5, 6)
+
+
+STRUCTS = [
+    kind
+    for kind in vars(gymapi).values()
+    if isinstance(kind, type) and issubclass(kind, Struct) and kind is not Struct
+]
+
+
+@pytest.mark.parametrize("kind", STRUCTS, ids=lambda kind: kind.__name__)
+def test_every_struct_can_be_listed_copied_and_pickled(kind):
+    struct = kind()
+    listed = {name: getattr(struct, name) for name in dir(struct)}
+    assert listed.keys() >= kind._fields.keys()
+    for other in (pickle.loads(pickle.dumps(struct)), copy.copy(struct), copy.deepcopy(struct)):
+        assert repr(other) == repr(struct)
+        for name, field in kind._fields.items():
+            if issubclass(field, Struct):
+                assert getattr(other, name) is not getattr(struct, name)
+
+
+def test_rotations_agree_with_mujoco():
+    q = gymapi.Quat.from_axis_angle(gymapi.Vec3(*AXIS), ANGLE)
+    truth = mujoco_rotation(AXIS, ANGLE)
+    np.testing.assert_allclose(wxyz(q), truth, atol=SINGLE)
+
+    e = gymapi.Quat().from_euler_zyx(ROLL, PITCH, YAW)
+    expected = np.zeros(4)
+    mujoco.mju_euler2Quat(expected, [ROLL, PITCH, YAW], "XYZ")  # about fixed axes: x, then y, z
+    np.testing.assert_allclose(wxyz(e), expected, atol=SINGLE)
+    np.testing.assert_allclose(e.to_euler_zyx(), (ROLL, PITCH, YAW), atol=SINGLE)
+
+    product, turned, v = np.zeros(4), np.zeros(3), [0.5, -2.0, 1.0]
+    mujoco.mju_mulQuat(product, truth, expected)
+    np.testing.assert_allclose(wxyz(q * e), product, atol=SINGLE)
+    mujoco.mju_rotVecQuat(turned, v, truth)
+    np.testing.assert_allclose(tuple(q.rotate(gymapi.Vec3(*v))), turned, atol=SINGLE)
+
+
+def test_poses_compose_and_invert():
+    a = gymapi.Transform(gymapi.Vec3(1, 2, 3), gymapi.Quat.from_euler_zyx(ROLL, PITCH, YAW))
+    b = gymapi.Transform(p=gymapi.Vec3(-1, 0, 4), r=gymapi.Quat.from_euler_zyx(YAW, ROLL, PITCH))
+    v = gymapi.Vec3(0.5, -2.0, 1.0)
+    one_by_one = tuple(a.transform_point(b.transform_point(v)))
+    np.testing.assert_allclose(tuple((a * b).transform_point(v)), one_by_one, atol=1e-5)
+    back = (a * a.inverse()).transform_point(v)
+    np.testing.assert_allclose(tuple(back), tuple(v), atol=1e-5)
+
+    many = np.array([[tuple(v)] * 3] * 2, gymapi.Vec3.dtype)
+    moved = a.transform_points(many)
+    assert moved.shape == (2, 3)
+    np.testing.assert_allclose(moved[1, 2].tolist(), tuple(a.transform_point(v)), atol=1e-5)
+    assert tuple(gymapi.Transform(gymapi.Vec3(1, 0, 0), None).r) == (0, 0, 0, 1)
+
+
+def test_vectors_calculate():
+    a, b = gymapi.Vec3(1, 2, 3), gymapi.Vec3(-2, 0, 5)
+    assert tuple(a + b) == (-1, 2, 8)
+    assert tuple(a - b) == (3, 2, -2)
+    assert tuple(-a * 2 / 4) == (-0.5, -1, -1.5)
+    assert a.dot(b) == 13
+    assert tuple(a.cross(b)) == (10, -11, 4)
+    assert a.length() == math.sqrt(14)
+    assert b.normalize().length() == pytest.approx(1)
+
+
+def test_a_descriptor_shares_the_memory_of_its_tensor():
+    states = torch.zeros(4, 13)
+    descriptor = gymtorch.unwrap_tensor(states)
+    gymtorch.wrap_tensor(descriptor)[2, 5] = 7.0
+    assert states[2, 5] == 7.0
+    assert (descriptor.shape, descriptor.ndim, descriptor.device) == ((4, 13), 2, -1)
+    assert descriptor.dtype == gymapi.TensorDataType.DTYPE_FLOAT32
+    assert descriptor.data_address == states.data_ptr()
+    assert gymtorch.wrap_tensor(gymtorch.unwrap_tensor(torch.zeros(0, 13))).shape == (0, 13)
+
+
+def assign(struct, name, value):
+    return lambda: setattr(struct, name, value)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (assign(params.PhysXParams(), "use_gpus", 1), AttributeError, "did you mean 'use_gpu'"),
+        (lambda: gymapi.SimParams().gravty, AttributeError, "did you mean 'gravity'"),
+        (lambda: gymapi.SimParms, AttributeError, "did you mean 'SimParams'"),
+        (assign(params.SimParams(), "dt", "1/60"), TypeError, "SimParams.dt takes a number"),
+        (assign(params.SimParams(), "dt", None), TypeError, "SimParams.dt takes a number"),
+        (assign(params.SimParams(), "gravity", (0, 0, 1)), TypeError, "takes a Vec3"),
+        (assign(params.SimParams(), "substeps", 1.5), TypeError, "a whole number"),
+        (assign(params.SimParams(), "use_gpu_pipeline", "False"), TypeError, "True or False"),
+        (assign(params.SimParams(), "up_axis", 7), TypeError, "UP_AXIS_Y, UP_AXIS_Z"),
+        (assign(params.SimParams(), "dt", torch.zeros(2)), TypeError, "takes a number"),
+        (assign(params.TendonProperties(), "type", 1), AttributeError, "read only"),
+        (lambda: gymapi.Vec3(1, 2, 3, 4), TypeError, "x, y, z; got 4"),
+        (lambda: gymapi.Vec3(1, x=2), TypeError, "x twice"),
+        (lambda: gymapi.SoftMaterial, NotImplementedError, "soft bodies are not provided"),
+        (rlgpu.create_task_gpu, NotImplementedError, "rlgpu.create_task_gpu"),
+        (lambda: gymtorch.unwrap_tensor(torch.zeros(2, 3).T), TypeError, ".contiguous()"),
+        (lambda: gymtorch.unwrap_tensor(torch.zeros(2).double()), TypeError, "torch.float64"),
+        (lambda: gymtorch.unwrap_tensor(np.zeros(2)), TypeError, "got ndarray"),
+        (lambda: gymtorch.wrap_tensor(torch.zeros(2)), TypeError, "acquire_"),
+    ],
+)
+def test_mistakes_are_named(call, error, message):
+    with pytest.raises(error) as caught:
+        call()
+    assert message in str(caught.value)
+    assert not isinstance(caught.value, PhalanxError)  # what programs catch is the builtin one
