@@ -1,10 +1,11 @@
 """Which of Isaac Gym's names a repository uses, and whether the installed drop-in has them."""
 
 import ast
+import enum
 import importlib.util
 import runpy
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from phalanx.cli.doctor_read import Source, Uses
 
@@ -27,37 +28,37 @@ def installed_support() -> Support | None:
     for folder in map(Path, found.submodule_search_locations or () if found else ()):
         if (folder / "support.py").exists():
             offered = {f"{m}.{n}": "supported" for m in MODULES for n in offers(folder, m)}
-            # a module of data that imports nothing; the package around it would import PyTorch
-            table = runpy.run_path(str(folder / "support.py"))["SUPPORT"]
+            table = run(folder, "support")["SUPPORT"]
             return offered | {f"Gym.{name}": state for name, state in table.items()}
     return None
 
 
+def run(folder: Path, module: str) -> dict[str, Any]:
+    """A module of the drop-in that is only data, without the package, which takes PyTorch."""
+    return runpy.run_path(str(folder / f"{module}.py"))
+
+
 def offers(folder: Path, module: str) -> set[str]:
     """Names that a module of the drop-in defines or takes from others of it."""
+    if module == "enums":
+        values = run(folder, module)
+        enums = [v for v in values.values() if isinstance(v, enum.EnumMeta)]
+        return {*values, *(name for e in enums for name in e.__members__)}
     file = folder / f"{module}.py"
     names: set[str] = set()
     for node in ast.parse(file.read_text()).body if file.exists() else ():
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
-            if module == "enums" and isinstance(node, ast.ClassDef):  # their members too
-                names |= {t.id for t in assigned(node.body)}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("isaacgym."):
             source = str(node.module).removeprefix("isaacgym.")
             if node.names[0].name == "*":
                 names |= {n for n in offers(folder, source) if not n.startswith("_")}
             else:
                 names |= {alias.asname or alias.name for alias in node.names}
-        else:
-            names |= {t.id for t in assigned([node])}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {t.id for t in targets if isinstance(t, ast.Name)}
     return names
-
-
-def assigned(nodes: list[ast.stmt]) -> Iterator[ast.Name]:
-    for node in nodes:
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
-        yield from (t for t in targets if isinstance(t, ast.Name))
 
 
 def calls(sources: list[Source], support: Support) -> dict[str, Uses]:
