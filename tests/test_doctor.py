@@ -14,7 +14,7 @@ from phalanx.cli.main import main
 SUPPORT = {
     "Gym.create_sim": "supported",
     "Gym.simulate": "supported",
-    "Gym.create_camera_sensor": "cameras are not there yet",
+    "Gym.create_camera_sensor": "refused: cameras are not there yet",
     "gymapi.Vec3": "supported",
     "gymapi.acquire_gym": "supported",
     "torch_utils.quat_mul": "supported",
@@ -67,7 +67,7 @@ def test_a_refused_and_an_unknown_call_need_attention(examine):
     report, code = examine({"a.py": GOOD + more})
     assert code == 1
     states = {name: use["state"] for name, use in report["calls"].items()}
-    assert states["Gym.create_camera_sensor"] == "cameras are not there yet"
+    assert states["Gym.create_camera_sensor"] == "refused: cameras are not there yet"
     assert states["Gym.make_coffee"] == states["gymapi.Vec5"] == "no such name"
     assert states["gymapi.Vec3"] == "supported"
 
@@ -259,8 +259,35 @@ def test_the_table_is_read_without_importing_the_drop_in(tmp_path, monkeypatch):
     for name in [m for m in sys.modules if m.split(".")[0] == "isaacgym"]:
         monkeypatch.delitem(sys.modules, name)
     assert installed_support() is None
-    (package / "support.py").write_text('"""Doc."""\nSUPPORT = {"Gym.simulate": "supported"}\n')
-    assert installed_support() == {"Gym.simulate": "supported"}
+    (package / "support.py").write_text('SUPPORT = {"simulate": "supported"}\n')
+    (package / "gymapi.py").write_text(
+        "from isaacgym.enums import *\nfrom isaacgym.gym import Sim\n"
+    )
+    (package / "enums.py").write_text("import enum\nKeys = enum.Enum('Keys', 'KEY_A KEY_B')\n")
+    (package / "torch_utils.py").write_text("import torch\ndef quat_mul(a, b):\n    ...\n")
+    found = {key for key in installed_support() if not key.endswith("enum")}
+    assert found == {
+        *("Gym.simulate", "gymapi.Sim", "gymapi.Keys", "gymapi.KEY_A", "gymapi.KEY_B"),
+        "torch_utils.quat_mul",
+    }
+
+
+def test_the_drop_ins_own_table_says_what_it_has():
+    from isaacgym import gymapi, gymtorch, gymutil, terrain_utils, torch_utils
+
+    modules = {m.__name__.split(".")[1]: m for m in (gymapi, gymtorch, gymutil, terrain_utils)}
+    modules["torch_utils"] = torch_utils
+    table = installed_support()
+    assert table["Gym.simulate"] == "supported"
+    assert table["Gym.create_camera_sensor"].startswith("refused")
+    for key in table:
+        module, _, name = key.partition(".")
+        assert module in ("Gym", "rlgpu") or hasattr(modules[module], name), key
+    for name in ("gymapi.Vec3", "gymapi.KEY_ESCAPE", "gymtorch.wrap_tensor", "gymutil.draw_lines"):
+        assert table[name] == "supported"
+    typing = {"NoReturn", "Iterator"}
+    public = {n for n in vars(gymapi) if n[0].isupper()} - typing
+    assert {n for n in public if f"gymapi.{n}" not in table} == set()
 
 
 def test_the_doctor_promises_the_shim_for_what_it_brings_back():

@@ -14,10 +14,25 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from phalanx.cli.doctor_api import SUPPORTED, Support, calls, installed_support
-from phalanx.cli.doctor_install import BY_HAND, SHIMMED, commands, missing, refused, requirements
+from phalanx.cli.doctor_api import (
+    NO_SUCH_NAME,
+    UNKNOWN,
+    Support,
+    calls,
+    installed_support,
+    works,
+)
+from phalanx.cli.doctor_install import (
+    BY_HAND,
+    SHIMMED,
+    commands,
+    installed,
+    missing,
+    refused,
+    requirements,
+)
 from phalanx.cli.doctor_read import Source, local_names, read
-from phalanx.cli.doctor_rot import SHIM, problems
+from phalanx.cli.doctor_rot import ONNX, SHIM, problems
 from phalanx.errors import PhalanxError
 
 PLACES = 3
@@ -69,7 +84,7 @@ def examine(
     """Everything the doctor has to say, ready for JSON. `support` is None without a drop-in."""
     local = local_names(root, sources)
     used = calls(sources, support or {})
-    states = {n: "unknown" if support is None else support.get(n, "no such name") for n in used}
+    states = {n: UNKNOWN if support is None else support.get(n, NO_SUCH_NAME) for n in used}
     found = problems(sources, local)
     asked = requirements(root)
     unmet = {file: bad for file, lines in asked.items() if (bad := refused(lines))}
@@ -78,6 +93,8 @@ def examine(
         needs.insert(0, "isaacgym")  # another one is installed
     by_hand = {n: BY_HAND[n] for n in needs if n in BY_HAND}
     shimmed = [p for p in found if SHIM in p.fix] or set(by_hand) & set(SHIMMED)
+    if ONNX in found and not installed("onnxscript"):
+        needs += ["onnx", "onnxscript"]
     install = commands(root, needs, pinned=bool(unmet))
     return {
         "path": str(root),
@@ -104,7 +121,7 @@ def examine(
         "will_run": not any(p.breaks for p in found)
         and not needs
         and not unmet
-        and all(state == SUPPORTED for state in states.values()),
+        and all(map(works, states.values())),
     }
 
 
@@ -140,7 +157,7 @@ def _show_calls(console: Console, used: Report) -> None:
         console.print("It makes no Isaac Gym calls.")
         return
     table = _table("Isaac Gym name", "uses", "first", "state")
-    for name, use in sorted(used.items(), key=lambda item: item[1]["state"] == SUPPORTED):
+    for name, use in sorted(used.items(), key=lambda item: works(item[1]["state"])):
         table.add_row(name, str(use["count"]), use["places"][0], use["state"])
     console.print(table)
 
@@ -150,14 +167,14 @@ def _verdict(report: Report) -> str:
     states = [use["state"] for use in used]
     words = [f"{report['files']} files"]
     if used:
-        supported = states.count(SUPPORTED)
-        words.append(f"{len(used)} Isaac Gym names, {supported} supported")
-        refused = sum(state not in (SUPPORTED, "unknown") for state in states)
-        words += [f"{refused} refused"] if refused else []
-        if "unknown" in states:
-            words[-1] = f"{len(used)} Isaac Gym names; with the drop-in installed, their state"
+        words.append(f"{len(used)} Isaac Gym names")
+        refused = sum(not works(state) for state in states)
+        words += [f"{refused} of them refused where they are reached"] if refused else []
+        if UNKNOWN in states:
+            words[-1] = "their state is known once the drop-in is installed"
     broken = sum(p["breaks"] for p in report["problems"])
-    words.append(f"{broken} other things break" if broken != 1 else "1 other thing breaks")
+    if broken:
+        words.append(f"{broken} other things break" if broken > 1 else "1 other thing breaks")
     verdict = (
         "[green]should run[/green]" if report["will_run"] else "[yellow]needs attention[/yellow]"
     )

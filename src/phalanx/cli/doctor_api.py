@@ -1,32 +1,64 @@
 """Which of Isaac Gym's names a repository uses, and whether the installed drop-in has them."""
 
 import ast
+import enum
 import importlib.util
+import runpy
 from pathlib import Path
+from typing import Any
 
 from phalanx.cli.doctor_read import Source, Uses
 
 MODULES = ("gymapi", "gymtorch", "gymutil", "torch_utils", "terrain_utils", "rlgpu")
 OPENAI_GYM = {"gym", "gymnasium"}
-SUPPORTED = "supported"
+UNKNOWN, NO_SUCH_NAME = "unknown", "no such name"
 
 Support = dict[str, str]
-"""`Gym.simulate`, `gymapi.Vec3`, ... -> SUPPORTED or why not."""
+"""`Gym.simulate`, `gymapi.Vec3`, ... -> "supported", another line for people, or "refused: why"."""
+
+
+def works(state: str) -> bool:
+    """Whether a name with this state may be used."""
+    return state not in (UNKNOWN, NO_SUCH_NAME) and not state.startswith("refused")
 
 
 def installed_support() -> Support | None:
-    """The table of the installed drop-in, read without importing it; None without a drop-in."""
+    """What the installed drop-in offers, found without importing it; None without a drop-in."""
     found = importlib.util.find_spec("isaacgym")
-    for folder in found.submodule_search_locations or () if found else ():
-        file = Path(folder) / "support.py"
-        if file.exists():
-            for node in ast.parse(file.read_text()).body:
-                if isinstance(node, ast.AnnAssign | ast.Assign) and isinstance(
-                    node.value, ast.Dict
-                ):
-                    table: Support = ast.literal_eval(node.value)
-                    return table
+    for folder in map(Path, found.submodule_search_locations or () if found else ()):
+        if (folder / "support.py").exists():
+            offered = {f"{m}.{n}": "supported" for m in MODULES for n in offers(folder, m)}
+            table = run(folder, "support")["SUPPORT"]
+            return offered | {f"Gym.{name}": state for name, state in table.items()}
     return None
+
+
+def run(folder: Path, module: str) -> dict[str, Any]:
+    """A module of the drop-in that is only data, without the package, which takes PyTorch."""
+    return runpy.run_path(str(folder / f"{module}.py"))
+
+
+def offers(folder: Path, module: str) -> set[str]:
+    """Names that a module of the drop-in defines or takes from others of it."""
+    if module == "enums":
+        values = run(folder, module)
+        enums = [v for v in values.values() if isinstance(v, enum.EnumMeta)]
+        return {*values, *(name for e in enums for name in e.__members__)}
+    file = folder / f"{module}.py"
+    names: set[str] = set()
+    for node in ast.parse(file.read_text()).body if file.exists() else ():
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("isaacgym."):
+            source = str(node.module).removeprefix("isaacgym.")
+            if node.names[0].name == "*":
+                names |= {n for n in offers(folder, source) if not n.startswith("_")}
+            else:
+                names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {t.id for t in targets if isinstance(t, ast.Name)}
+    return names
 
 
 def calls(sources: list[Source], support: Support) -> dict[str, Uses]:

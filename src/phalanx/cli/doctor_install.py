@@ -137,13 +137,13 @@ def missing(sources: list[Source], local: set[str], asked: list[str]) -> list[st
     repository's own requirements."""
     tops = {name.split(".")[0] for s in sources for name, _, at_once in imported(s) if at_once}
     tops -= local | sys.stdlib_module_names
-    absent = {t for t in tops if not _found(t)}
+    absent = {t for t in tops if not installed(t)}
     if "rsl_rl" in tops and {"rsl-rl", "rsl_rl"} & set(asked) and _version("rsl-rl") is None:
         absent.add("rsl_rl")  # its later releases are called rsl-rl-lib and are another program
     return sorted(absent)
 
 
-def _found(module: str) -> bool:
+def installed(module: str) -> bool:
     """Looked for among what is installed only: not in the folder that one happens to be in."""
     here = sys.path[:]
     sys.path[:] = [p for p in here if p and Path(p).resolve() != Path.cwd().resolve()]
