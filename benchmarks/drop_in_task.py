@@ -25,7 +25,7 @@ SPEED = "performance/step_inference_rl_update_fps"
 
 def train_here(path: str, task: str, num_envs: int, device: str, iterations: int) -> None:
     """Our Runner with the repository's own configuration."""
-    import isaacgym  # noqa: F401  first, as the repository's own scripts do
+    import isaacgym  # noqa: F401, I001  first, as the repository's own scripts do
     import isaacgymenvs  # noqa: F401  registers resolvers
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf

@@ -7,6 +7,8 @@ Unlike the original, this package may be imported before or after `torch`.
 
 import os
 
+import phalanx  # noqa: F401  which tells OpenMP, before torch is imported, not to spin for long
+
 if os.environ.get("ISAACGYM_COMPAT", "0") not in ("", "0"):
     from isaacgym import compat
 
