@@ -1,0 +1,93 @@
+"""IsaacGymEnvs' tasks for our agents, by a stand-in with the contract of its `VecTask`."""
+
+import sys
+import types
+
+import pytest
+import torch
+
+from phalanx.adapters.isaacgymenvs import IsaacGymEnvsEnv
+from phalanx.errors import PhalanxError
+from phalanx.rl import Runner
+
+
+class Guess:
+    """Say what is shown. An episode of 8 steps, or less where the guess is far off; like VecTask
+    it shows the end of an episode and starts anew within the next step, in its own buffers."""
+
+    num_obs, num_acts, num_states, rl_device = 1, 1, 0, "cpu"
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs = num_envs
+        self.obs = torch.zeros(num_envs, 1)
+        self.age = torch.zeros(num_envs)
+        self.ended = torch.ones(num_envs)
+
+    def reset(self):
+        return {"obs": self.obs}
+
+    def step(self, actions):
+        error = (actions - self.obs)[:, 0].abs()
+        self.age = torch.where(self.ended > 0, 0.0, self.age) + 1
+        self.obs.uniform_(-1, 1)
+        time_outs = self.age >= 8
+        self.ended = (time_outs | (error > 1.9)).long()
+        return {"obs": self.obs}, 1 - error, self.ended, {"time_outs": time_outs}
+
+
+@pytest.fixture
+def isaacgymenvs(monkeypatch):
+    module = types.ModuleType("isaacgymenvs")
+    module.asked = []
+    module.make = lambda num_envs, **k: module.asked.append(k) or Guess(num_envs)
+    monkeypatch.setitem(sys.modules, "isaacgymenvs", module)
+    return module
+
+
+def test_both_ends_of_an_episode_are_told_apart_and_observations_are_kept():
+    env = IsaacGymEnvsEnv(Guess(3))
+    before = env.reset()["obs"]
+    for _ in range(7):
+        obs, _, terminated, truncated, _ = env.step(before[:1].expand(3, 1) * 0)
+        assert not truncated.any()
+    obs, _, terminated, truncated, infos = env.step(torch.tensor([[0.0], [9.0], [0.0]]))
+    assert truncated.tolist() == [True, True, True]
+    assert not terminated.any()
+    assert infos["terminal"]["obs"] is obs["obs"]
+    kept = obs["obs"].clone()
+    _, _, terminated, _, _ = env.step(torch.tensor([[0.0], [9.0], [0.0]]))
+    assert terminated.tolist() == [False, True, False]
+    assert torch.equal(obs["obs"], kept)
+
+
+def test_our_runner_trains_one_by_name(tmp_path, isaacgymenvs):
+    params = {
+        "seed": 1,
+        "algo": {"name": "a2c_continuous"},
+        "model": {"name": "continuous_a2c_logstd"},
+        "network": {
+            "name": "actor_critic",
+            "space": {"continuous": {"fixed_sigma": True}},
+            "mlp": {"units": [32], "activation": "elu"},
+        },
+        "config": {
+            "name": "Guess", "env_name": "isaacgymenvs", "device": "cpu", "num_actors": 64,
+            "env_config": {"task": "Guess", "graphics_device_id": -1}, "train_dir": str(tmp_path),
+            "learning_rate": 3e-3, "e_clip": 0.2, "horizon_length": 8, "mini_epochs": 4,
+            "minibatch_size": 256, "gamma": 0.5, "max_epochs": 60, "save_best_after": 0,
+        },
+    }  # fmt: skip
+    runner = Runner()
+    runner.load({"params": params})
+    best, _ = runner.run({"train": True})
+    assert best > 6.5  # of 8; guessing without looking gives 4
+    [asked] = isaacgymenvs.asked
+    assert asked.items() >= {"task": "Guess", "sim_device": "cpu", "headless": True}.items()
+
+
+def test_without_the_package_one_sentence_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "isaacgymenvs", None)
+    from phalanx.rl import vecenv
+
+    with pytest.raises(PhalanxError, match="clone of the repository IsaacGymEnvs"):
+        vecenv.create("isaacgymenvs", task="Ant", num_envs=2, device="cpu")
