@@ -66,11 +66,6 @@ class Asset:
         self.options = options
         root = spec.worldbody.first_body()
         self.fixed = not any(j.type == mujoco.mjtJoint.mjJNT_FREE for j in root.joints)
-        if self.fixed and root.joints:
-            raise PhalanxError(
-                f"{name}: root body {root.name!r} moves on joint {root.joints[0].name!r}; Isaac"
-                " Gym's roots are free or welded, so put a body without joints above it"
-            )
         name_joints(spec)
         if options.replace_cylinder_with_capsule:
             _round_off_cylinders(spec)
@@ -203,6 +198,7 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
         fixed_base=options.fix_base_link,
         density=options.density,
         collapse_fixed_joints=options.collapse_fixed_joints,
+        drop_root_joints=True,
     )
     asset = Asset(spec, options, str(path), (str(path.resolve()), repr(options)))
     if path.suffix.lower() == ".urdf":

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 ENGINE = "auto"  # tests run the GPU engine on the CPU with "warp"
 CHECK_EVERY = 64  # `simulate` calls between looks at what the device noted; each look waits for it
+MAX_DOF_SPEED = 100.0  # [rad/s or m/s] where a file says nothing, as PhysX
 STRUCTURAL = (
     "dof_damping", "jnt_stiffness", "jnt_actfrclimited", "jnt_limited", "jnt_margin",
     "actuator_forcelimited", "body_simple", "body_sameframe", "dof_simplenum",
@@ -96,6 +97,7 @@ class Physics:
         self._kp: Tensor
         self._kd: Tensor
         self._limit: Tensor
+        self._speed_limit: Tensor
         self._limited = False
 
     # The engine -------------------------------------------------------------------------------
@@ -217,7 +219,9 @@ class Physics:
                     held = getattr(engine, name)
                     at = lost.view(-1, *(1,) * (held.dim() - 1))
                     held.copy_(torch.where(at, value, held))
-        self._damp(engine)
+        if self._slowing is not None:  # as PhysX: v *= 1 - c dt
+            engine.qvel.mul_(self._slowing)
+        torch.clamp(engine.qvel, -self._speed_limit, self._speed_limit, out=engine.qvel)
 
     def _saturate(self, engine: EngineSim) -> None:
         """Bound drives whose implicit force, with the acceleration of a free joint or that of the
@@ -235,11 +239,6 @@ class Physics:
         )
         bound = torch.where(beyond, self._limit, scenes.UNLIMITED)
         engine.model_field("actuator_forcerange").copy_(torch.stack([-bound, bound], -1))
-
-    def _damp(self, engine: EngineSim) -> None:
-        """Linear and angular damping of single free bodies, as PhysX: v *= 1 - c dt."""
-        if self._slowing is not None:
-            engine.qvel.mul_(self._slowing)
 
     def _flush(self) -> None:
         """Give the engine the properties of all actors."""
@@ -285,9 +284,18 @@ class Physics:
         pos, vel = mode == DofDriveMode.DOF_MODE_POS, mode == DofDriveMode.DOF_MODE_VEL
         h = self.sim.params.dt / self.sim.params.substeps
         slowing = np.ones(self.layout.nv)
+        fastest = np.full((len(props), self.layout.nv), MAX_DOF_SPEED)
+        speeds = props["velocity"]
+        fastest[:, self.layout.dof_v] = np.where(
+            (speeds > 0) & (speeds < 0.5 * api.FLT_MAX), speeds, MAX_DOF_SPEED
+        )
         for actor, v in zip(self.layout.actors, self.layout.root_v, strict=True):
-            if actor.asset.num_bodies == 1 and v >= 0:
-                options, dt = actor.asset.options, self.sim.params.dt
+            options, dt = actor.asset.options, self.sim.params.dt
+            if v < 0:
+                continue
+            fastest[:, v : v + 3] = options.max_linear_velocity
+            fastest[:, v + 3 : v + 6] = options.max_angular_velocity
+            if actor.asset.num_bodies == 1:
                 slowing[v : v + 3] = max(0.0, 1 - options.linear_damping * dt)
                 slowing[v + 3 : v + 6] = max(0.0, 1 - options.angular_damping * dt)
         coefficients = {
@@ -299,6 +307,7 @@ class Physics:
             "_kp": props["stiffness"],
             "_kd": props["damping"],
             "_limit": scenes.drive_limits(props),
+            "_speed_limit": fastest,
         }
         limited = bool((coefficients["_limit"] < scenes.UNLIMITED).any())
         if limited != self._limited:

@@ -272,9 +272,8 @@ def _derive(rows: list[Row]) -> None:
     }
     for row in (r for r in rows if r.get("unit") == "steps/s"):
         pair, measures = (row["task"], row["num_envs"]), row["measures"]
-        physics = speed.get((*pair, row["trainer"], row.get("captured"), "physics"))
-        if measures == "training" and physics:
-            row["outside_physics"] = 1 - row["median"] / physics
+        if "physics_alone" in row:
+            row["outside_physics"] = 1 - row["median"] / statistics.median(row["physics_alone"])
         ours = speed.get((*pair, "phalanx", True, measures))
         if ours is None and row["trainer"] != "phalanx":
             ours = speed.get((*pair, "phalanx", False, measures))

@@ -67,6 +67,7 @@ def print_table(console: Console, rows: list[Row]) -> None:
 def growth(rows: list[Row], file: Path) -> None:
     """Draw speed and memory over the number of environments."""
     from matplotlib import pyplot
+    from matplotlib.ticker import EngFormatter, LogLocator
 
     figure, (speed, memory) = pyplot.subplots(1, 2, figsize=(9, 3.6))
     ours = [r for r in rows if r["trainer"] == "phalanx" and r.get("unit") == "steps/s"]
@@ -85,6 +86,9 @@ def growth(rows: list[Row], file: Path) -> None:
         axis.set(xscale="log", yscale="log", xlabel="environments", title=title)
         axis.set_xticks(sizes, [str(n) for n in sizes], minor=False)
         axis.set_xticks([], minor=True)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(EngFormatter())
+        axis.yaxis.set_minor_locator(LogLocator(subs=()))
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
     figure.tight_layout()

@@ -7,7 +7,8 @@ libraries print goes to stderr. A row says what it `measures`:
 - `physics`: `sim.advance` alone, with controls that stay what one random action made of them.
 - `environment`: `task.step` with new random actions: physics, observations, rewards, resets.
 - `rollout`: what the agent collects with: policy, environment, storage, advantages.
-- `training`: `agent.train()` as `phalanx train` runs it: rollouts, learning, logs, checkpoints.
+- `training`: `agent.train()` as `phalanx train` runs it: rollouts, learning, logs, checkpoints;
+  `physics_alone` is what the physics of its last states would run at.
 - `time to return R`: from the first iteration until the mean return of the last `games_to_track`
   episodes is R [s]; None if training ended first.
 
@@ -19,6 +20,7 @@ what is no longer free on the device, graphs, caches and Warp's buffers included
 """
 
 import contextlib
+import copy
 import json
 import os
 import resource
@@ -200,9 +202,9 @@ def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
         "physics_steps_per_step": task.sim.substeps,
     }
 
-    def row(measures: str, values: list[float], unit: str = "steps/s") -> None:
+    def row(measures: str, values: list[float], unit: str = "steps/s", **more: Any) -> None:
         emit({"measures": measures, "unit": unit, "values": values, "memory_gb": memory.read()}
-             | about)  # fmt: skip
+             | about | more)  # fmt: skip
 
     def measure(measures: str, step: Callable[[], Any]) -> None:
         task.reset()
@@ -227,7 +229,7 @@ def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
     collect, steps = _rollout(agent)
     row("rollout", _without_overflow(task, collect, steps, job.seconds, device))
     agent.train()
-    row("training", windows.speeds)
+    row("training", windows.speeds, physics_alone=_physics_alone(agent, task, device))
 
 
 def measure_time(job: Job, params: dict[str, Any], emit: Emit) -> None:
@@ -279,6 +281,28 @@ def _rollout(agent: Any) -> tuple[Callable[[], None], int]:
     if isinstance(agent, OffPolicyAgent):
         return (agent._step_graph if agent.captures else agent.play_step), agent.num_actors
     return (agent._play_graph if agent.captures else agent._collect), agent.batch_size
+
+
+def _physics_alone(agent: Any, task: Any, device: torch.device) -> list[float]:
+    """Steps/s of a rollout's physics steps, each time from where training left the environments:
+    robots that have learnt to move take longer than those that lie about."""
+    steps = agent.batch_size // task.num_envs
+    state = copy.deepcopy(task.sim.state_dict())
+
+    def call() -> None:
+        for _ in range(steps):
+            task.sim.advance()
+
+    physics = Graph(call, task.capture) if agent.captures else call
+    values = []
+    for _ in range(WARM_UP + WINDOWS):
+        task.sim.load_state_dict(state)
+        synchronize(device)
+        start = time.perf_counter()
+        physics()
+        synchronize(device)
+        values.append(agent.batch_size / (time.perf_counter() - start))
+    return values[WARM_UP:]
 
 
 def _without_overflow(task: Any, call: Any, steps: int, seconds: float, device: Any) -> list:

@@ -21,7 +21,8 @@ from phalanx.rl.build import build_model, make_env
 from phalanx.rl.config import AgentConfig
 from phalanx.rl.observer import AlgoObserver, watches_steps
 from phalanx.rl.optimizer import optimizer_state
-from phalanx.rl.statistics import Clock, Meter, performance, why_not_finite, write_scalars
+from phalanx.rl.run_folder import RunFolder
+from phalanx.rl.statistics import Clock, Meter, named, performance, why_not_finite
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 ITERATIONS_BETWEEN_READS = {"cpu": 1, "cuda": 8}
@@ -50,8 +51,6 @@ class Agent:
         stamp = datetime.now().strftime("%d-%H-%M-%S")
         self.experiment_name = self.config.full_experiment_name or f"{self.name}_{stamp}"
         self.experiment_dir = Path(self.config.train_dir) / self.experiment_name
-        self.nn_dir = self.experiment_dir / "nn"
-        self.summaries_dir = self.experiment_dir / "summaries"
         self.observer: AlgoObserver = self.config.features.get("observer") or AlgoObserver()
         self.observer.before_init(base_name, raw, self.experiment_name)
 
@@ -59,6 +58,8 @@ class Agent:
         self.check_spaces()
         self.num_actors = self.vec_env.num_envs
         self.device = torch.device(self.vec_env.device)
+        self.folder = RunFolder(self.experiment_dir, self.device)
+        self.nn_dir, self.summaries_dir = self.folder.nn_dir, self.folder.summaries_dir
         # 10 bits of mantissa in a product, as RL Games under Isaac Gym's PyTorch had it.
         torch.backends.cuda.matmul.allow_tf32 = True
         self.batch_size = self.frames_per_iteration()
@@ -85,7 +86,6 @@ class Agent:
         self.stop_reason = ""
         self._stop_request = ""
         self._restart_point: dict[str, Any] | None = None
-        self.writer: Any = None
         self._unread: list[tuple[int, int, Tensor]] = []
         self._clock = Clock(self.device)
         self._read_at = self._saved_at = 0.0
@@ -103,11 +103,12 @@ class Agent:
             before = copy.deepcopy(self.get_full_state_weights())
             self.rehearse()
             self.set_full_state_weights(before)
-        self._open_run_folder()
+        self.folder.open(self.frame)
+        self.writer = self.folder.writer
         self.observer.after_init(self)
-        self._read_at = time.perf_counter()
+        self._read_at = self._saved_at = time.perf_counter()
         self.save(self.nn_dir / f"last_{self.name}")
-        self._keep_restart_point()
+        self._keep_restart_point([])
         self.stop_reason = self._limit_reached()  # a finished run that is resumed trains no further
         while not self.stop_reason:
             self.update_epoch()
@@ -116,12 +117,13 @@ class Agent:
             self._unread.append((self.epoch_num, self.frame, self.statistics().clone()))
             ends = self._stop_request or self._limit_reached()
             if ends or self.epoch_num % self._reads == 0:
+                self._write_up()  # the last reading's, while the device works
                 if self._repeat_after_overflow():
                     continue
                 self.stop_reason = ends
                 self._read_statistics()
-                self._save_what_is_due()
-                self._keep_restart_point()
+                self._keep_restart_point(self._due_checkpoints())
+        self._write_up()
         self.save(self.nn_dir / f"last_{self.name}")
         if not (self.nn_dir / f"{self.name}.pth").exists():
             self.save(self.nn_dir / self.name)
@@ -207,7 +209,8 @@ class Agent:
             self.total_time += seconds
             scalars = self.log_statistics(row) | speed
             at = {"step": frame, "iter": epoch, "time": self.total_time}
-            write_scalars(self.writer, scalars, self._meters(), at)
+            for axis, values in named(scalars, self._meters(), at).items():
+                self.folder.log(values, at[axis])
             self.last_stats = scalars
         self._unread.clear()
         if hasattr(self.vec_env, "report"):
@@ -218,10 +221,20 @@ class Agent:
         """What the environments gave and learning used, by name, the environment first."""
         return {}
 
-    def _keep_restart_point(self) -> None:
-        """Where captured steps cannot look for overflow, keep what it takes to repeat them."""
+    def _keep_restart_point(self, due: list[str]) -> None:
+        """Copy what it takes to repeat captured steps, which cannot look for overflow themselves;
+        the checkpoints `due` are of this moment, too."""
         if self.captures:
             self._restart_point = copy.deepcopy(self.get_full_state_weights())
+        state = self._restart_point or (self.get_full_state_weights() if due else {})
+        for stem in due:
+            self.folder.keep(stem, state)
+        if not self.captures:  # the state goes on changing
+            self._write_up()
+
+    def _write_up(self) -> None:
+        for path in self.folder.write_up():
+            self.observer.after_save(path)
 
     def _repeat_after_overflow(self) -> bool:
         """If contacts overflowed their buffers since the restart point, enlarge them and go back
@@ -247,26 +260,26 @@ class Agent:
 
     # -- checkpoints -----------------------------------------------------------------------------
 
-    def _save_what_is_due(self) -> None:
-        c, mean = self.config, self.mean_rewards
-        stem = f"last_{self.name}_ep_{self.epoch_num}_rew_{mean.mean:.4f}"
+    def _due_checkpoints(self) -> list[str]:
+        """Names of those to write now."""
+        c, mean, due = self.config, self.mean_rewards, []
         period = c.save_frequency
         if period and self.epoch_num // period > (self.epoch_num - self._reads) // period:
-            self.save(self.nn_dir / stem)
+            due.append(f"last_{self.name}_ep_{self.epoch_num}_rew_{mean.mean:.4f}")
         if mean.size and mean.mean > self.last_mean_rewards and self.epoch_num >= c.save_best_after:
             self.last_mean_rewards = mean.mean
-            self.save(self.nn_dir / self.name)
+            due.append(self.name)
             if self.last_mean_rewards > c.score_to_win:
                 self.stop_reason = self.stop_reason or f"score_to_win {c.score_to_win:g} exceeded"
-        if time.perf_counter() - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS:
-            self.save(self.nn_dir / f"last_{self.name}")
+        now = time.perf_counter()
+        if now - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+            self._saved_at = now
+            due.append(f"last_{self.name}")
+        return due
 
     def save(self, fn: str | Path) -> Path:
         """Write a checkpoint to `fn` + ".pth", whole or not at all."""
-        path = Path(f"{fn}.pth")
-        checkpoint.save(path, self.get_full_state_weights())
-        if path.name.startswith("last_"):
-            self._saved_at = time.perf_counter()
+        path = self.folder.save(Path(fn), self.get_full_state_weights())
         self.observer.after_save(path)
         return path
 
@@ -342,19 +355,3 @@ class Agent:
 
     def _meters(self) -> tuple[Meter, Meter, Meter]:
         return self.mean_rewards, self.mean_shaped_rewards, self.mean_lengths
-
-    def _open_run_folder(self) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        try:
-            self.nn_dir.mkdir(parents=True, exist_ok=True)
-            for leftover in self.nn_dir.glob(".*.pth.tmp"):  # of a run that was killed
-                leftover.unlink()
-            # Points after the checkpoint, of a run that was killed later, are replaced.
-            self.writer = SummaryWriter(str(self.summaries_dir), purge_step=self.frame or None)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise PhalanxError(
-                f"cannot write to the run folder {self.experiment_dir}: {reason};"
-                " choose another with train_dir="
-            ) from error

@@ -87,26 +87,23 @@ class Clock:
         return event
 
 
-def write_scalars(
-    writer: Any, scalars: dict[str, float], meters: tuple[Meter, Meter, Meter], at: dict[str, float]
-) -> None:
-    """One iteration under RL Games' tags; meters are of return, shaped return and length, `at` is
-    {"step": frames, "iter": iterations, "time": seconds}."""
-    frame = at["step"]
-    for tag, value in scalars.items():
-        writer.add_scalar(tag, value, frame)
-    writer.add_scalar("info/epochs", at["iter"], frame)
+def named(
+    scalars: dict[str, float], meters: tuple[Meter, Meter, Meter], at: dict[str, float]
+) -> dict[str, dict[str, float]]:
+    """One iteration's values by RL Games' tags, for each horizontal axis of `at`, {"step": frames,
+    "iter": iterations, "time": seconds}; meters are of return, shaped return and length."""
+    points: dict[str, dict[str, float]] = {axis: {} for axis in at}
+    points["step"] = {**scalars, "info/epochs": at["iter"]}
     rewards, _, lengths = meters
-    if not rewards.size:
-        return
-    for tag, meter in zip(("rewards", "shaped_rewards", "episode_lengths"), meters, strict=True):
-        for axis, x in at.items():
-            writer.add_scalar(f"{tag}/{axis}", meter.mean, x)
-    # Names that other trainers' tools look for.
-    writer.add_scalar("ep_rew_mean", rewards.mean, frame)
-    writer.add_scalar("ep_len_mean", lengths.mean, frame)
-    if "info/kl" in scalars:
-        writer.add_scalar("approxkl", scalars["info/kl"], frame)
+    if rewards.size:
+        tags = ("rewards", "shaped_rewards", "episode_lengths")
+        for axis, values in points.items():
+            values |= {f"{t}/{axis}": m.mean for t, m in zip(tags, meters, strict=True)}
+        # Names that other trainers' tools look for.
+        points["step"] |= {"ep_rew_mean": rewards.mean, "ep_len_mean": lengths.mean}
+        if "info/kl" in scalars:
+            points["step"]["approxkl"] = scalars["info/kl"]
+    return points
 
 
 def why_not_finite(remembered: dict[str, Any]) -> str:

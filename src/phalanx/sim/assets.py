@@ -26,14 +26,16 @@ from xml.parsers import expat
 from xml.sax.saxutils import quoteattr
 
 import mujoco
+import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.sim.urdf import Element, UrdfReader
+from phalanx.sim.urdf import EMPTY_LINK_MASS, Element, UrdfReader, mesh_problem
 
 log = logging.getLogger(__name__)
 
 EXTENSIONS = (".xml", ".mjcf", ".urdf")
 MAX_DEPTH = 400  # of nested elements; MuJoCo's own reader stops at 500
+EMPTY_RANGE = 1e-5  # between limits that a file has equal, in its units
 SCENE_SECTIONS = ("option", "size", "visual", "statistic", "custom", "keyframe")
 SCENERY = ("geom", "light", "camera", "site")
 MESH_LIKE = ("mesh", "hfield", "skin", "flexcomp")  # their files are relative to meshdir
@@ -45,12 +47,14 @@ def load_asset(
     fixed_base: bool | None = None,
     density: float = 1000.0,
     collapse_fixed_joints: bool = False,
+    drop_root_joints: bool = False,
 ) -> mujoco.MjSpec:
     """The robot of a file: a spec with exactly one body below the world.
 
     fixed_base: True removes a free joint from the root, False adds one, None keeps what the file
     says (a URDF says free). For URDF only: `density` [kg/m^3] of links without mass, and whether
-    links on fixed joints merge into their parents.
+    links on fixed joints merge into their parents. drop_root_joints: the root loses its hinges and
+    slides before that, so that any root can be fixed or free.
     The spec has been compiled once, so attaching it can only fail for reasons of the scene.
     Raises PhalanxError, naming file, line and element, for whatever cannot be read.
     """
@@ -76,6 +80,10 @@ def load_asset(
         )
     for i, body in enumerate(spec.bodies):
         body.name = body.name or f"body{i}"
+    for joint in bodies[0].joints if drop_root_joints else []:
+        if joint.type != mujoco.mjtJoint.mjJNT_FREE:
+            notes.append(f"dropped joint {joint.name!r} of the root")
+            spec.delete(joint)
     _set_base(spec, bodies[0], fixed_base, file)
     _exclude_contacts_with_fixed_root(spec, bodies[0])
     try:
@@ -181,8 +189,11 @@ def _read_mjcf(root: Element, file: Path) -> tuple[mujoco.MjSpec, list[str], dic
             for e in contact.children
             if not names & {e.attrib.get("geom1", ""), e.attrib.get("geom2", "")}
         ]
-    notes = _resolve_files(root, file)
+    notes = _drop_unreadable_visuals(root, file)
+    notes += _resolve_files(root, file)
     notes += _drop_undefined(root)
+    notes += _make_names_unique(root)
+    notes += _mend_ranges(root)
     xml, where = _to_xml(root)
     try:
         return mujoco.MjSpec.from_string(xml), notes, where
@@ -221,6 +232,77 @@ def _strip_scenery(element: Element) -> list[Element]:
         if frame.tag in ("frame", "replicate"):
             removed += _strip_scenery(frame)
     return removed
+
+
+def _drop_unreadable_visuals(root: Element, file: Path) -> list[str]:
+    """Drop meshes that only visual geoms use and that are missing or of a kind that MuJoCo cannot
+    read, with those geoms. A body that loses its last geom gets a tiny mass."""
+    folder = Path()
+    for compiler in root.findall("compiler"):
+        folder = Path(compiler.attrib.get("meshdir", compiler.attrib.get("assetdir", folder)))
+    used = [e for e in root.iter() if e.tag == "geom" and "mesh" in e.attrib]
+    colliding = {e.attrib["mesh"] for e in used if not _is_visual(e)}
+    dropped = {}
+    for assets in root.findall("asset"):
+        for mesh in assets.findall("mesh"):
+            path = Path(mesh.attrib.get("file", ""))
+            name = mesh.attrib.get("name", path.stem)
+            target = file.resolve().parent / folder / path
+            if name in colliding or "file" not in mesh.attrib:
+                continue
+            if mesh_problem(target, np.ones(3), collides=False) is not None:
+                dropped[name] = f"{mesh.attrib['file']} (line {mesh.line})"
+                assets.children.remove(mesh)
+    for body in [e for e in root.iter() if e.tag in ("body", "worldbody")] if dropped else []:
+        lost = [e for e in body.findall("geom") if e.attrib.get("mesh") in dropped]
+        body.children = [e for e in body.children if e not in lost]
+        if lost and not body.find("geom") and not body.find("inertial"):
+            size = {"pos": "0 0 0", "mass": f"{EMPTY_LINK_MASS:g}", "diaginertia": "1e-6 1e-6 1e-6"}
+            body.children.append(Element("inertial", size, body.file, body.line))
+    if not dropped:
+        return []
+    return [f"skipped visual meshes that MuJoCo cannot read: {', '.join(dropped.values())}"]
+
+
+def _is_visual(geom: Element) -> bool:
+    return geom.attrib.get("contype") == "0" and geom.attrib.get("conaffinity") == "0"
+
+
+def _make_names_unique(root: Element) -> list[str]:
+    """Rename what has a name that is taken; references mean the first that has it."""
+    notes = []
+    kinds = {"body": "body", "joint": "joint", "freejoint": "joint", "geom": "geom", "site": "site"}
+    elements = [e for world in root.findall("worldbody") for e in world.iter()]
+    taken = {
+        (kinds[e.tag], e.attrib["name"]) for e in elements if e.tag in kinds and "name" in e.attrib
+    }
+    seen: set[tuple[str, str]] = set()
+    for element in elements:
+        if element.tag not in kinds or "name" not in element.attrib:
+            continue
+        kind, name = kinds[element.tag], element.attrib["name"]
+        if (kind, name) in seen:
+            free = (f"{name}_{i}" for i in range(1, len(elements) + 1))
+            element.attrib["name"] = next(n for n in free if (kind, n) not in taken)
+            taken.add((kind, element.attrib["name"]))
+            notes.append(f"renamed a second {kind} {name!r} (line {element.line})")
+        seen.add((kind, element.attrib["name"]))
+    return notes
+
+
+def _mend_ranges(root: Element) -> list[str]:
+    """Swap limits that are the wrong way round; part those that are equal by a hair."""
+    notes = []
+    for joint in (e for e in root.iter() if e.tag == "joint" and "range" in e.attrib):
+        try:
+            low, high = (float(word) for word in joint.attrib["range"].split())
+        except ValueError:
+            continue  # MuJoCo says what is wrong
+        if low >= high and joint.attrib.get("limited") != "false":
+            low, high = (high, low) if low > high else (low, low + EMPTY_RANGE)
+            joint.attrib["range"] = f"{low:.9g} {high:.9g}"
+            notes.append(f"mended the range of a joint (line {joint.line})")
+    return notes
 
 
 def _resolve_files(root: Element, file: Path) -> list[str]:

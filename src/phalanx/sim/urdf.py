@@ -416,7 +416,7 @@ class UrdfReader:
         else:
             key = (f"{file} {scale}", collides)
             if key not in self.mesh_problems:
-                self.mesh_problems[key] = _mesh_problem(file, scale, collides)
+                self.mesh_problems[key] = mesh_problem(file, scale, collides)
             problem = self.mesh_problems[key]
         if file is None or problem is not None:
             if collides:
@@ -454,7 +454,7 @@ class UrdfReader:
         return next((c.resolve() for c in candidates if c.is_file()), None)
 
 
-def _mesh_problem(file: Path, scale: Array, collides: bool) -> str | None:
+def mesh_problem(file: Path, scale: Array, collides: bool) -> str | None:
     """Why MuJoCo cannot use a mesh file, in its words, or None."""
     spec = mujoco.MjSpec()
     inertia = mujoco.mjtMeshInertia

@@ -1,0 +1,74 @@
+"""A run's folder: checkpoints in `nn/`, TensorBoard's events in `summaries/`.
+
+Writing files takes longer than a GPU takes to learn from a batch. So what is handed to `log` and
+`keep` waits until `write_up`, which the agent calls when the device has been given its next work.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phalanx.errors import PhalanxError
+from phalanx.rl import checkpoint
+
+Scalars = dict[str, float]
+
+
+class RunFolder:
+    """The folder `path`, made by `open`. `writer` is TensorBoard's, for whoever has more to say."""
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        self.path = path
+        self.nn_dir = path / "nn"
+        self.summaries_dir = path / "summaries"
+        self.writer: Any = None
+        self._scalars: list[tuple[Scalars, float]] = []
+        self._checkpoints: list[tuple[str, dict[str, Any]]] = []
+        # Reads what was kept while the device works on: not in line behind that work.
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def open(self, frame: int) -> None:
+        """Make the folder; `frame` is where the run (re)starts. Raises PhalanxError."""
+        from torch.utils.tensorboard import SummaryWriter  # takes a second
+
+        try:
+            self.nn_dir.mkdir(parents=True, exist_ok=True)
+            for leftover in self.nn_dir.glob(".*.pth.tmp"):  # of a run that was killed
+                leftover.unlink()
+            # Points after the checkpoint, of a run that was killed later, are replaced.
+            self.writer = SummaryWriter(str(self.summaries_dir), purge_step=frame or None)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise PhalanxError(
+                f"cannot write to the run folder {self.path}: {reason};"
+                " choose another with train_dir="
+            ) from error
+
+    def log(self, scalars: Scalars, step: float) -> None:
+        """Values by tag at one point of the horizontal axis."""
+        self._scalars.append((scalars, step))
+
+    def keep(self, stem: str, state: dict[str, Any]) -> None:
+        """A checkpoint `nn/<stem>.pth` of a `state` that nobody changes until it is written."""
+        self._checkpoints.append((stem, state))
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+
+    def write_up(self) -> list[Path]:
+        """Write what was handed over; returns the paths of the checkpoints."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        for scalars, step in self._scalars:
+            values = [Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items()]
+            self.writer.file_writer.add_summary(Summary(value=values), step)
+        self._scalars.clear()
+        kept, self._checkpoints = self._checkpoints, []
+        with torch.cuda.stream(self._stream):
+            return [self.save(self.nn_dir / stem, state) for stem, state in kept]
+
+    def save(self, stem: Path, state: dict[str, Any]) -> Path:
+        """Write a checkpoint now, whole or not at all; `stem` without ".pth"."""
+        path = Path(f"{stem}.pth")
+        checkpoint.save(path, state)
+        return path
