@@ -83,6 +83,7 @@ def create(env_name: str, **kwargs: Any) -> VecEnv:
 # The name that IsaacGymEnvs' files give: a Phalanx task called like the run.
 register("rlgpu", "phalanx.tasks:make_from_config")
 register("gymnasium", "phalanx.rl.gymnasium_env:make")
+register("isaacgymenvs", "phalanx.adapters.isaacgymenvs:make")
 
 
 class OnDevice:

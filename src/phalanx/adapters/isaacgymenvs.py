@@ -1,0 +1,80 @@
+"""IsaacGymEnvs' tasks, and any that derive from its `VecTask`, trained by our agents.
+
+    import isaacgym                          # first, as in IsaacGymEnvs' own scripts
+    params["config"] |= {"env_name": "isaacgymenvs", "env_config": {"task": "Ant"}}
+
+Such a task says with a step's observation that the episode has ended, and starts the next one
+within the following step. So the observation of an ended episode is at once what was reached and
+what is acted on next, as RL Games has it.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phalanx.errors import PhalanxError
+from phalanx.sim import resolve_device
+from phalanx.spaces import Box
+
+
+def make(
+    task: str, num_envs: int, device: str = "auto", name: str = "", seed: int = 0, **options: Any
+) -> "IsaacGymEnvsEnv":
+    """`isaacgymenvs.make` of a task; `options` are its other arguments."""
+    try:
+        import isaacgymenvs
+    except ImportError as error:
+        raise PhalanxError(
+            "env_name isaacgymenvs needs the package isaacgymenvs, a clone of the repository"
+            f" IsaacGymEnvs on PYTHONPATH, and what that needs ({error}); see docs/isaacgym.md"
+        ) from error
+    where = str(resolve_device(device))
+    defaults = {"headless": True, "force_render": False, "sim_device": where, "rl_device": where}
+    env = isaacgymenvs.make(seed=seed, task=task, num_envs=num_envs, **{**defaults, **options})
+    return IsaacGymEnvsEnv(env)
+
+
+class IsaacGymEnvsEnv:
+    """A `VecTask` as a `VecEnv`."""
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+        self.num_envs: int = env.num_envs
+        self.device = torch.device(env.rl_device)
+        self.observation_space = Box((env.num_obs,))
+        self.state_space = Box((env.num_states,)) if env.num_states else None
+        self.action_space = Box((env.num_acts,), -1.0, 1.0)
+        self._obs: dict[str, Tensor] = {}
+
+    @property
+    def observations(self) -> dict[str, Tensor]:
+        """What `reset` or `step` returned last."""
+        return self._obs
+
+    def reset(self) -> dict[str, Tensor]:
+        """Start everywhere; {"obs": (N, num_obs)}, with "states" if the task has any."""
+        self._obs = self._seen(self.env.reset())
+        return self._obs
+
+    def step(
+        self, actions: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+        """See `VecEnv.step`."""
+        obs, reward, done, infos = self.env.step(actions)
+        self._obs = self._seen(obs)
+        done = done.bool()
+        truncated = done & infos.get("time_outs", torch.zeros_like(done)).bool()
+        return self._obs, reward, done & ~truncated, truncated, {"terminal": self._obs}
+
+    def _seen(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
+        names = ("obs",) if self.state_space is None else ("obs", "states")
+        return {name: obs[name].clone() for name in names}  # the task writes into its own
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: such a task cannot be taken back to a state."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises PhalanxError: a continued run starts its episodes afresh."""
+        raise PhalanxError("tasks of IsaacGymEnvs do not save their state")
