@@ -186,6 +186,13 @@ def test_packages_that_are_missing_are_listed_once_by_their_own_name(examine):
     assert report["install"] == ["pip install cv3 rl_games_x"]
 
 
+def test_rsl_rl_is_wanted_as_it_was_if_the_repository_asks_for_its_old_name(examine):
+    files = {"requirements.txt": "rsl-rl\n", "a.py": "from rsl_rl.runners import OnPolicyRunner\n"}
+    report, code = examine(files)  # rsl-rl-lib is installed here
+    assert code == 1
+    assert report["install"][0].endswith("rsl_rl@v1.0.2")
+
+
 def test_python_2_is_listed_and_copies_of_others_are_not_read(examine):
     rotten = "import numpy as np\nnp.float\n"
     report, code = examine(

@@ -18,11 +18,22 @@ agent = A2CBase()
 low = -np.Inf * np.ones(2)
 print(spaces.Box(low, -low).shape, np.float is float, isinstance(np.float64(1), np.float_))
 print(np.product([2, 3]), np.in1d([[1, 2]], [2]).tolist(), gym.Space.__module__, agent.seq_len)
+from rl_games.torch_runner import Runner
+Runner().run({"play": True})
+Runner().run({"checkpoint": "b.pth"})
 for use in (lambda: SDF(1), lambda: URDF.load("a.urdf")):
     try:
         use()
     except ImportError as error:
         print(error)
+"""
+
+
+RUNNER = """
+class Runner:
+    params = {"load_checkpoint": True, "load_path": "a.pth"}
+    def run(self, args):
+        print(args)
 """
 
 
@@ -33,6 +44,7 @@ def rl_games(folder, body):
     for package in (common.parent, common):
         (package / "__init__.py").touch()
     (common / "a2c_common.py").write_text(f"class A2CBase:\n    {body}\n")
+    (common.parent / "torch_runner.py").write_text(RUNNER)
 
 
 def client(code, **environment):
@@ -58,8 +70,9 @@ def test_shims_are_named_in_one_line_and_mean_what_they_meant(tmp_path):
         assert words in first
     assert lines[:2] == ["(2,) True True", "6 [False, True] gymnasium.spaces.space 7"]
     # a stand-in can be imported, and says what it is when it is used
-    assert lines[2].startswith("pysdf.SDF is used, but pysdf is not installed;")
-    assert lines[3].startswith("urdfpy.URDF is used, but urdfpy is not installed;")
+    assert lines[2:4] == ["{'checkpoint': 'a.pth', 'play': True}", "{'checkpoint': 'b.pth'}"]
+    assert lines[4].startswith("pysdf.SDF is used, but pysdf is not installed;")
+    assert lines[5].startswith("urdfpy.URDF is used, but urdfpy is not installed;")
 
 
 def test_what_is_there_is_not_replaced(tmp_path):

@@ -10,8 +10,8 @@ Without the variable nothing here runs. Nothing that is there is replaced:
   base classes from it; `gym.make`, `step` and `reset` have Gymnasium's returns, not gym's;
 - packages that some client imports and no task here needs get a stand-in that can be imported
   and raises when it is called;
-- the agents of rl_games, if it is installed, have `seq_len` as before 1.6, which IsaacGymEnvs' AMP
-  reads (`seq_length` today).
+- rl_games, if it is installed, again has what programs for its older versions read: an agent's
+  `seq_len` (IsaacGymEnvs' AMP), a runner's `load_path` and a run that loads it (gym2real).
 """
 
 import importlib.util
@@ -59,14 +59,31 @@ def activate() -> None:
         setattr(module, STAND_INS[name], _Absent(name, STAND_INS[name]))
     if missing:
         done.append(f"stand-ins for {' and '.join(missing)}")
-    if _installed("rl_games"):
-        from rl_games.common.a2c_common import A2CBase
-
-        if not hasattr(A2CBase, "seq_len"):
-            A2CBase.seq_len = property(lambda agent: agent.seq_length)
-            done.append("seq_len in rl_games")
+    if _installed("rl_games") and _old_rl_games():
+        done.append("seq_len and load_path in rl_games")
     if done:
         print(f"isaacgym.compat: {', '.join(done)}")
+
+
+def _old_rl_games() -> bool:
+    """Give rl_games 1.6 what its agents had before 1.6 and its runner in 1.1, unless it has."""
+    try:
+        from rl_games.common.a2c_common import A2CBase
+        from rl_games.torch_runner import Runner
+    except ImportError:  # a version that does not run here; whoever needs it will be told
+        return False
+    if hasattr(A2CBase, "seq_len"):
+        return False
+    A2CBase.seq_len = property(lambda agent: agent.seq_length)
+    Runner.load_path = property(lambda runner: runner.params.get("load_path"))
+    run = Runner.run
+
+    def run_from_load_path(self: Any, args: dict[str, Any]) -> None:
+        loads = self.params.get("load_checkpoint") and self.load_path
+        run(self, {"checkpoint": self.load_path, **args} if loads else args)
+
+    Runner.run = run_from_load_path
+    return True
 
 
 def _installed(name: str) -> bool:

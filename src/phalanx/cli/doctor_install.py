@@ -30,10 +30,11 @@ DISTRIBUTIONS = {
 """What to give pip for a module of another name, or in the version that was tested."""
 
 REPOSITORIES = {
-    "rsl_rl": "git+https://github.com/leggedrobotics/rsl_rl@v1.0.2",
-    "isaacgymenvs": "git+https://github.com/isaac-sim/IsaacGymEnvs",
+    "rsl_rl": "pip install --no-deps git+https://github.com/leggedrobotics/rsl_rl@v1.0.2",
+    "isaacgymenvs": "git clone https://github.com/isaac-sim/IsaacGymEnvs"
+    " && pip install --no-deps -e IsaacGymEnvs",
 }
-"""To be installed from there, without what they ask for."""
+"""How to install what is in no registry, without what it asks for."""
 
 BY_HAND = {
     "pysdf": "has no wheel for today's Python",
@@ -164,7 +165,7 @@ def commands(root: Path, needs: list[str], pinned: bool) -> list[str]:
     if others:
         packages = dict.fromkeys(DISTRIBUTIONS.get(n, n) for n in others)
         lines.append(f"pip install {shlex.join(packages)}")
-    lines += [f"pip install --no-deps {REPOSITORIES[n]}" for n in needs if n in REPOSITORIES]
+    lines += [REPOSITORIES[n] for n in needs if n in REPOSITORIES]
     if root.is_dir() and any((root / f).exists() for f in ("setup.py", "pyproject.toml")):
         deps = "--no-deps " if pinned else ""
         lines.append(f"pip install {deps}-e {shlex.quote(os.path.relpath(root))}")
