@@ -268,7 +268,7 @@ def test_gravity_changes_at_run_time_and_bodies_can_be_without_it(engine):
     assert roots[1, 9].item() == pytest.approx(0.0, abs=1e-5)
 
 
-def test_an_attractor_holds_a_point_of_a_body():
+def test_an_attractor_holds_a_point_of_a_body(engine):
     world = World(dt=0.005)
     box = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options())
     env = world.env()
