@@ -158,12 +158,11 @@ def test_a_box_on_a_slope_slides_by_the_average_friction_or_stays(engine, fricti
     GYM.prepare_sim(world.sim)
     world.step(100)
     early = world.tensor("actor_root_state")[0, 7:10].norm().item()
-    world.step(100)
+    world.step(600)
     late = world.tensor("actor_root_state")[0, 7:10].norm().item()
     mu = (friction + ground) / 2
     acceleration = max(0.0, G * (math.sin(angle) - mu * math.cos(angle)))
-    # The friction of MuJoCo's pyramidal cone is 3 % too small.
-    assert (late - early) / 0.5 == pytest.approx(acceleration, abs=0.03 * G * mu)
+    assert (late - early) / 3.0 == pytest.approx(acceleration, abs=0.03)
     if acceleration == 0:
         assert late < 0.06  # MuJoCo's friction is soft: it creeps
 
@@ -269,7 +268,7 @@ def test_gravity_changes_at_run_time_and_bodies_can_be_without_it(engine):
     assert roots[1, 9].item() == pytest.approx(0.0, abs=1e-5)
 
 
-def test_an_attractor_holds_a_point_of_a_body():
+def test_an_attractor_holds_a_point_of_a_body(engine):
     world = World(dt=0.005)
     box = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options())
     env = world.env()

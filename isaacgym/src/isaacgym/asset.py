@@ -91,6 +91,8 @@ class Asset:
         ]
         self.dof_props = self._dof_properties(joints, limited)
         self.bodies = self._body_properties()
+        self.body_structs = body_properties(self.bodies)
+        """The same as structs: copying them is quicker than making them."""
         collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
         collides &= model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE
         self.shape_geoms = np.flatnonzero(collides)

@@ -1,5 +1,6 @@
 """Gym's calls on environments and actors: creating them, finding their parts, their properties."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -227,7 +228,9 @@ class ActorCalls:
     def get_actor_rigid_body_properties(self, env: Env, handle: int) -> list[RigidBodyProperties]:
         """Copies, one for each body."""
         actor = actor_of(env, handle, "get_actor_rigid_body_properties")
-        return assets.body_properties(actor.asset.bodies if actor.bodies is None else actor.bodies)
+        if actor.bodies is not None:
+            return assets.body_properties(actor.bodies)
+        return [copy.copy(p) for p in actor.asset.body_structs]
 
     def set_actor_rigid_body_properties(
         self,

@@ -80,6 +80,9 @@ class Physics:
         self._root_v = self._index((root_v[:, None] + np.arange(6)).flatten())
         self._roots = self._index(layout.root_body[free] + 1)
         self._actor_of_dof = self._index(layout.actor_of_dof)
+        self._conjugate = self._tensor([1, -1, -1, -1])
+        self._gravity = self._tensor([*sim.params.gravity])
+        self._moves: dict[int, Tensor] = {}
         self._stale = torch.zeros(n, dtype=torch.bool, device=device)
         self._any_stale = False
         self._bad_index = torch.zeros((), dtype=torch.bool, device=device)
@@ -169,6 +172,7 @@ class Physics:
                 continue
             getattr(engine, name).copy_(value)
         self._trees = self._index(self.model.body_rootid[1:])
+        self._prepare_sensors()
         self._flush()
         for name in self.buffers:
             self._watch(name)
@@ -312,8 +316,13 @@ class Physics:
         limited = bool((coefficients["_limit"] < scenes.UNLIMITED).any())
         if limited != self._limited:
             self._limited = limited
-            self._expanded |= {"dof_armature", "actuator_forcerange"}
             self._forget_graph()
+        assert self.engine is not None
+        if limited:  # before a graph is captured that writes them
+            self._field("qacc")
+            for name in ("dof_armature", "actuator_forcerange"):
+                self._expanded.add(name)
+                self.engine.model_field(name)
         for name, value in coefficients.items():
             held, new = getattr(self, name, None), self._tensor(value)
             if held is not None and held.shape == new.shape:
@@ -333,7 +342,8 @@ class Physics:
         if "opt.gravity" not in self._expanded:
             self._expanded.add("opt.gravity")
             self._forget_graph()
-        engine.model_field("opt.gravity").copy_(self._tensor(gravity).expand(self.num_envs, 3))
+        self._gravity.copy_(self._tensor(gravity))
+        engine.model_field("opt.gravity").copy_(self._gravity.expand(self.num_envs, 3))
 
     def _forget_graph(self) -> None:
         if self._graph is not None:
@@ -441,7 +451,7 @@ class Physics:
         count = len(self.scene.contact_bodies)
         forces = self._field("sensordata")[:, : 3 * count].view(self.num_envs, count, 3)
         # MuJoCo's sensor gives the force that the body exerts.
-        rows[:, self._index(np.array(self.scene.contact_bodies, int))] = -forces
+        rows[:, self._contact_rows] = -forces
 
     def _fill_dof_force(self, _: str, buffer: Tensor) -> None:
         drive = self._field("qfrc_actuator")[:, self._dof_v]
@@ -451,29 +461,38 @@ class Physics:
     def _fill_force_sensor(self, _: str, buffer: Tensor) -> None:
         """The net force on a sensor's body, mass times acceleration, and the torque about the
         sensor: gravity, drives, contacts and all else add up in it, so it is zero at rest."""
-        scene, layout = self.scene, self.layout
-        first = 3 * len(scene.contact_bodies)
-        places = [scene.accelerated_bodies.index(b) for b, _, _ in layout.sensors]
-        data = self._field("sensordata")[:, first:].view(self.num_envs, -1, 6)[:, places]
-        bodies = self._index(np.array([b for b, _, _ in layout.sensors]))
+        first = 3 * len(self.scene.contact_bodies)
+        data = self._field("sensordata")[:, first:].view(self.num_envs, -1, 6)[:, self._measured]
+        bodies = self._sensor_bodies
         quat = self._field("xquat", as_left=True)[:, bodies + 1]
-        back = quat * quat.new_tensor([1, -1, -1, -1])
+        back = quat * self._conjugate
         omega = rotate(back, self._field("cvel", as_left=True)[:, bodies + 1, :3])
-        gravity = self._tensor(list(self.sim.params.gravity))
-        force = self._mass[:, bodies + 1, None] * rotate(back, data[..., :3] + gravity)
+        force = self._mass[:, bodies + 1, None] * rotate(back, data[..., :3] + self._gravity)
         inertia = self._inertia[:, bodies]
         spin = _apply(inertia, omega)
         torque = _apply(inertia, rotate(back, data[..., 3:])) + torch.linalg.cross(omega, spin)
-        place = self._tensor([[*p.p] for _, p, _ in layout.sensors])
-        turn = self._tensor([[p.r.w, -p.r.x, -p.r.y, -p.r.z] for _, p, _ in layout.sensors])
-        arm = self._com[:, bodies + 1] - place
+        arm = self._com[:, bodies + 1] - self._sensor_place
         torque = torque + torch.linalg.cross(arm.expand_as(force), force)
-        world = self._tensor([float(p.use_world_frame) for _, _, p in layout.sensors])[:, None]
+        turn = self._sensor_turn.expand_as(quat)
         parts = [
-            torch.where(world > 0, rotate(quat, x), rotate(turn.expand_as(quat), x))
+            torch.where(self._sensor_in_world, rotate(quat, x), rotate(turn, x))
             for x in (force, torque)
         ]
         buffer.copy_(torch.cat(parts, -1).view_as(buffer))
+
+    def _prepare_sensors(self) -> None:
+        """What refreshing force tensors needs, on the device."""
+        scene, sensors = self.scene, self.layout.sensors
+        self._contact_rows = self._index(np.array(scene.contact_bodies, int))
+        self._sensor_bodies = self._index(np.array([b for b, _, _ in sensors], int))
+        measured = scene.accelerated_bodies
+        places = [measured.index(b) for b, _, _ in sensors if b in measured]
+        self._measured = self._index(np.array(places, int))
+        self._sensor_place = self._tensor([[*p.p] for _, p, _ in sensors])
+        turns = [[p.r.w, -p.r.x, -p.r.y, -p.r.z] for _, p, _ in sensors]
+        self._sensor_turn = self._tensor(turns)
+        in_world = self._tensor([float(p.use_world_frame) for _, _, p in sensors])
+        self._sensor_in_world = in_world[:, None] > 0
 
     # Jacobians --------------------------------------------------------------------------------
 
@@ -507,7 +526,9 @@ class Physics:
         angular = cdof[:, None, :, :3].expand(-1, com.shape[1], -1, -1)
         arm = (com - centre[:, None])[:, :, None]
         linear = cdof[:, None, :, 3:] + torch.linalg.cross(angular, arm.expand_as(angular))
-        moves = self._tensor(_moved_by(actor.asset))  # (B, D)
+        if slot not in self._moves:
+            self._moves[slot] = self._tensor(_moved_by(actor.asset))
+        moves = self._moves[slot]  # (B, D)
         columns = torch.cat([linear, angular], -1) * moves[None, :, :, None]
         if not actor.asset.fixed:
             eye = torch.eye(3, device=self.device).expand(*com.shape[:2], 3, 3)
@@ -551,7 +572,7 @@ class Physics:
         new = self._given(states, (self.sim.num_actors, 13), call).view(self.num_envs, -1, 13)
         mask = self._listed(indices, count, call)
         engine = self.ready()
-        quat = new[..., [6, 3, 4, 5]]
+        quat = new[..., 3:7].roll(1, -1)  # w first
         quat = quat / torch.linalg.vector_norm(quat, dim=-1, keepdim=True).clamp_min(1e-9)
         pos = new[..., :3] + self.offset
         if len(self._free):
@@ -559,7 +580,7 @@ class Physics:
             omega = new[:, f, 10:]
             arm = rotate(quat[:, f], self._com[:, self._roots])
             speed = new[:, f, 7:10] - torch.linalg.cross(omega, arm)
-            back = quat[:, f] * quat.new_tensor([1, -1, -1, -1])
+            back = quat[:, f] * self._conjugate
             q = torch.cat([pos[:, f], quat[:, f]], -1)
             v = torch.cat([speed, rotate(back, omega)], -1)
             self._write(engine.qpos, self._root_q, q, mask, f)

@@ -192,7 +192,7 @@ def _read_mjcf(root: Element, file: Path) -> tuple[mujoco.MjSpec, list[str], dic
     notes = _drop_unreadable_visuals(root, file)
     notes += _resolve_files(root, file)
     notes += _drop_undefined(root)
-    notes += _make_names_unique(root)
+    notes += _make_joint_names_unique(root)
     notes += _mend_ranges(root)
     xml, where = _to_xml(root)
     try:
@@ -235,8 +235,8 @@ def _strip_scenery(element: Element) -> list[Element]:
 
 
 def _drop_unreadable_visuals(root: Element, file: Path) -> list[str]:
-    """Drop meshes that only visual geoms use and that are missing or of a kind that MuJoCo cannot
-    read, with those geoms. A body that loses its last geom gets a tiny mass."""
+    """Drop meshes that only visual geoms use and that MuJoCo cannot read, with those geoms. A body
+    that loses its last geom gets a tiny mass."""
     folder = Path()
     for compiler in root.findall("compiler"):
         folder = Path(compiler.attrib.get("meshdir", compiler.attrib.get("assetdir", folder)))
@@ -248,7 +248,7 @@ def _drop_unreadable_visuals(root: Element, file: Path) -> list[str]:
             path = Path(mesh.attrib.get("file", ""))
             name = mesh.attrib.get("name", path.stem)
             target = file.resolve().parent / folder / path
-            if name in colliding or "file" not in mesh.attrib:
+            if name in colliding or not target.is_file():
                 continue
             if mesh_problem(target, np.ones(3), collides=False) is not None:
                 dropped[name] = f"{mesh.attrib['file']} (line {mesh.line})"
@@ -268,25 +268,25 @@ def _is_visual(geom: Element) -> bool:
     return geom.attrib.get("contype") == "0" and geom.attrib.get("conaffinity") == "0"
 
 
-def _make_names_unique(root: Element) -> list[str]:
-    """Rename what has a name that is taken; references mean the first that has it."""
+def _make_joint_names_unique(root: Element) -> list[str]:
+    """Rename joints whose name is taken; references mean the first that has it."""
+    joints = [
+        e
+        for world in root.findall("worldbody")
+        for e in world.iter()
+        if e.tag in ("joint", "freejoint") and "name" in e.attrib
+    ]
+    taken = {joint.attrib["name"] for joint in joints}
+    seen: set[str] = set()
     notes = []
-    kinds = {"body": "body", "joint": "joint", "freejoint": "joint", "geom": "geom", "site": "site"}
-    elements = [e for world in root.findall("worldbody") for e in world.iter()]
-    taken = {
-        (kinds[e.tag], e.attrib["name"]) for e in elements if e.tag in kinds and "name" in e.attrib
-    }
-    seen: set[tuple[str, str]] = set()
-    for element in elements:
-        if element.tag not in kinds or "name" not in element.attrib:
-            continue
-        kind, name = kinds[element.tag], element.attrib["name"]
-        if (kind, name) in seen:
-            free = (f"{name}_{i}" for i in range(1, len(elements) + 1))
-            element.attrib["name"] = next(n for n in free if (kind, n) not in taken)
-            taken.add((kind, element.attrib["name"]))
-            notes.append(f"renamed a second {kind} {name!r} (line {element.line})")
-        seen.add((kind, element.attrib["name"]))
+    for joint in joints:
+        name = joint.attrib["name"]
+        if name in seen:
+            free = (f"{name}_{i}" for i in range(1, len(joints) + 1))
+            joint.attrib["name"] = next(n for n in free if n not in taken)
+            taken.add(joint.attrib["name"])
+            notes.append(f"renamed a second joint {name!r} (line {joint.line})")
+        seen.add(name)
     return notes
 
 

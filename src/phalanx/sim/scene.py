@@ -105,6 +105,7 @@ class Scene:
         off all contacts between bodies of this actor.
         Raises PhalanxError, naming file and element, for a file that cannot be read.
         """
+        self._check_new(name)
         self.attach(name, load_asset(path, fixed_base=fixed_base), pos, quat, path)
         if not self_collisions:
             bodies = [b.name for b in self.spec.bodies if b.name.startswith(f"{name}/")]
@@ -121,8 +122,7 @@ class Scene:
     ) -> None:
         """Place a robot that is a spec already, as `load_asset` gives it; the scene owns it then.
         path: the file that error messages name."""
-        if name in self.actors or not name or "/" in name:
-            raise PhalanxError(f"actor name {name!r} is empty, holds a '/' or is taken")
+        self._check_new(name)
         pos, quat = _vector("pos", pos, 3), _vector("quat", quat, 4)
         name_joints(robot)
         root = robot.worldbody.first_body()
@@ -175,6 +175,10 @@ class Scene:
         if model.ntree < 2:  # one robot is one island; looking for more takes 7 % of a step
             model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
         return model
+
+    def _check_new(self, name: str) -> None:
+        if name in self.actors or not name or "/" in name:
+            raise PhalanxError(f"actor name {name!r} is empty, holds a '/' or is taken")
 
     def _actor(self, name: str) -> ActorSpec:
         if name not in self.actors:
