@@ -1,7 +1,9 @@
 """The doctor on small repositories: what it finds, where, and that it runs nothing of them."""
 
+import importlib
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -302,3 +304,8 @@ def test_the_doctor_promises_the_shim_for_what_it_brings_back():
 
     promised = {n.removeprefix("numpy.") for n, p in NAMES.items() if SHIM in p.fix}
     assert promised <= set(NUMPY)
+
+
+def test_the_documented_table_of_calls_is_the_drop_ins():
+    table = importlib.import_module("isaacgym.support").table()
+    assert table in (Path(__file__).parents[1] / "docs" / "isaacgym.md").read_text()

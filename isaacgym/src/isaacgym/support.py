@@ -187,3 +187,19 @@ SUPPORT: dict[str, str] = {
     **{name: _NOTED.get(name, "supported") for name in _SUPPORTED},
     **{name: f"refused: {why}" for name, why in REFUSED.items()},
 }
+
+
+def table() -> str:
+    """All calls and their states as rows of Markdown, those that are simply supported in one."""
+    plain = [name for name, state in SUPPORT.items() if state == "supported"]
+    by_state: dict[str, list[str]] = {}
+    for name, state in SUPPORT.items():
+        if state != "supported":
+            by_state.setdefault(state, []).append(name)
+    rows = [("supported", plain), *by_state.items()]
+    lines = [f"| {', '.join(f'`{n}`' for n in sorted(names))} | {state} |" for state, names in rows]
+    return "\n".join(["| calls of `gym` | state |", "| --- | --- |", *lines])
+
+
+if __name__ == "__main__":
+    print(table())

@@ -168,5 +168,7 @@ def commands(root: Path, needs: list[str], pinned: bool) -> list[str]:
     lines += [REPOSITORIES[n] for n in needs if n in REPOSITORIES]
     if root.is_dir() and any((root / f).exists() for f in ("setup.py", "pyproject.toml")):
         deps = "--no-deps " if pinned else ""
-        lines.append(f"pip install {deps}-e {shlex.quote(os.path.relpath(root))}")
+        near = os.path.relpath(root)
+        place = str(root.resolve()) if near.startswith("..") else near
+        lines.append(f"pip install {deps}-e {shlex.quote(place)}")
     return lines
