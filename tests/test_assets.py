@@ -555,3 +555,29 @@ def test_anymal_has_isaac_gyms_joint_order():
     model = load_asset(file, fixed_base=True, collapse_fixed_joints=True).compile()
     legs = [f"{leg}_{j}" for leg in ("LF", "LH", "RF", "RH") for j in ("HAA", "HFE", "KFE")]
     assert names(model, "joint") == legs
+
+
+def test_isaac_gyms_untidy_mjcf_is_mended_with_a_note(tmp_path, caplog):
+    """What IsaacGymEnvs' Ingenuity has: joints of one name, limits without room, visual meshes of
+    a kind that MuJoCo cannot read, a body of such a mesh alone, a hinge at the root."""
+    (tmp_path / "prop.glb").write_bytes(b"glTF\x02")
+    path = tmp_path / "r.xml"
+    path.write_text("""<mujoco><asset><mesh name="prop" file="prop.glb"/></asset><worldbody>
+      <body name="hull"><joint name="root" limited="true" range="0 0"/><geom size="0.1"/>
+        <body name="a"><joint name="roll" limited="true" range="2 -1"/><geom size="0.1"/></body>
+        <body name="b"><joint name="roll"/>
+          <geom type="mesh" mesh="prop" contype="0" conaffinity="0"/></body>
+      </body></worldbody></mujoco>""")
+    model = load_asset(path, fixed_base=False, drop_root_joints=True).compile()
+    assert names(model, "body")[1:] == ["hull", "a", "b"]
+    assert names(model, "joint")[1:] == ["roll", "roll_1"]
+    assert model.jnt_type[0] == mujoco.mjtJoint.mjJNT_FREE
+    np.testing.assert_allclose(np.degrees(model.jnt_range[1]), [-1, 2])
+    assert 0 < model.body_mass[3] < 0.01
+    note = caplog.text
+    for part in ("prop.glb", "second joint 'roll'", "dropped joint 'root'", "mended the range"):
+        assert part in note
+    # Where the mesh collides, nothing can stand in for it.
+    path.write_text(path.read_text().replace('contype="0" conaffinity="0"', ""))
+    with pytest.raises(PhalanxError, match=r"prop\.glb"):
+        load_asset(path)

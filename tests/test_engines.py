@@ -233,6 +233,20 @@ def test_derived_fields_are_current_after_step_and_forward(sim):
     assert (sim.xpos[mask, 1, 2] == 0.7).all()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_field_as_left_is_from_before_the_last_integration(tmp_path, engine):
+    sim = make_sim(tmp_path, engine, substeps=1)
+    left = sim.as_left("xpos")
+    for _ in range(3):
+        before = sim.qpos[:, :3].clone()
+        sim.step()
+    torch.testing.assert_close(left[:, 1], before, atol=1e-6, rtol=0)
+    fresh = sim.xpos  # somebody needs it current: from now on it is
+    torch.testing.assert_close(fresh[:, 1], sim.qpos[:, :3], atol=1e-6, rtol=0)
+    sim.step()
+    torch.testing.assert_close(left[:, 1], sim.qpos[:, :3], atol=1e-6, rtol=0)
+
+
 def test_acceleration_sensors_read_zero_after_forward_there_and_only_there(sim):
     sim.reset()
     roll(sim, 60)  # at rest on the ground

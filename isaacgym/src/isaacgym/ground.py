@@ -18,6 +18,7 @@ from phalanx.errors import PhalanxError
 log = logging.getLogger(__name__)
 
 FINEST_GRID = 4096  # samples along one side of a mesh that is not a grid itself
+TINY = 1e-4  # cells
 MARGIN = 1.0  # [m] of solid ground below the lowest sample
 
 
@@ -121,31 +122,32 @@ def _rasterise(
     """Highest z of the mesh over each point of a grid: heights, spacing, lower corner."""
     xs, ys = _grid_lines(points[:, 0]), _grid_lines(points[:, 1])
     dx, dy = (xs[-1] - xs[0]) / (len(xs) - 1), (ys[-1] - ys[0]) / (len(ys) - 1)
-    heights = np.full((len(xs), len(ys)), -np.inf)
-    corner = points[corners]  # (triangles, 3, 3)
-    u, v = (corner[..., 0] - xs[0]) / dx, (corner[..., 1] - ys[0]) / dy  # in cells
-    z = corner[..., 2]
-    tiny = 1e-4
-    i0, j0 = np.ceil(u.min(1) - tiny).astype(int), np.ceil(v.min(1) - tiny).astype(int)
-    i1, j1 = np.floor(u.max(1) + tiny).astype(int), np.floor(v.max(1) + tiny).astype(int)
+    u, v = (points[:, 0] - xs[0]) / dx, (points[:, 1] - ys[0]) / dy  # in cells
+    flat = np.full(len(xs) * len(ys), -np.inf)
+    i, j = np.rint(u).astype(np.int64), np.rint(v).astype(np.int64)
+    on_grid = (np.abs(u - i) < TINY) & (np.abs(v - j) < TINY)
+    np.maximum.at(flat, i[on_grid] * len(ys) + j[on_grid], points[on_grid, 2])
+    # Points of the grid under a triangle but not at one of its corners.
+    u, v, z = u[corners], v[corners], points[:, 2][corners]
+    i0, j0 = np.ceil(u.min(1) - TINY).astype(int), np.ceil(v.min(1) - TINY).astype(int)
+    i1, j1 = np.floor(u.max(1) + TINY).astype(int), np.floor(v.max(1) + TINY).astype(int)
     area = (u[:, 1] - u[:, 0]) * (v[:, 2] - v[:, 0]) - (u[:, 2] - u[:, 0]) * (v[:, 1] - v[:, 0])
-    flat = np.abs(area) < 1e-9  # vertical walls: their edges belong to other triangles too
-    for di in range(int((i1 - i0).max()) + 1):
-        for dj in range(int((j1 - j0).max()) + 1):
-            chosen = np.flatnonzero((i0 + di <= i1) & (j0 + dj <= j1) & ~flat)
-            if not len(chosen):
-                continue
-            i, j, s = i0[chosen] + di, j0[chosen] + dj, area[chosen]
-            uc, vc, zc = u[chosen], v[chosen], z[chosen]
-            a = (uc[:, 1] - i) * (vc[:, 2] - j) - (uc[:, 2] - i) * (vc[:, 1] - j)
-            b = (uc[:, 2] - i) * (vc[:, 0] - j) - (uc[:, 0] - i) * (vc[:, 2] - j)
-            wa, wb = a / s, b / s
-            wc = 1 - wa - wb
-            inside = (wa > -tiny) & (wb > -tiny) & (wc > -tiny)
-            height = wa * zc[:, 0] + wb * zc[:, 1] + wc * zc[:, 2]
-            np.maximum.at(heights, (i[inside], j[inside]), height[inside])
-    lowest = float(z.min())
-    heights[~np.isfinite(heights)] = lowest
+    # A triangle that covers half a cell has all its points at corners; walls have no area.
+    half_cell = on_grid[corners].all(1) & (np.abs(area) < 1 + TINY) & (i1 - i0 < 2) & (j1 - j0 < 2)
+    left = np.flatnonzero(~half_cell & (np.abs(area) > 1e-9))
+    i0, j0, i1, j1, u, v, z, area = (x[left] for x in (i0, j0, i1, j1, u, v, z, area))
+    for di in range(int((i1 - i0).max(initial=-1)) + 1):
+        for dj in range(int((j1 - j0).max(initial=-1)) + 1):
+            some = np.flatnonzero((i0 + di <= i1) & (j0 + dj <= j1))
+            i, j, s = i0[some] + di, j0[some] + dj, area[some]
+            us, vs, zs = u[some], v[some], z[some]
+            a = ((us[:, 1] - i) * (vs[:, 2] - j) - (us[:, 2] - i) * (vs[:, 1] - j)) / s
+            b = ((us[:, 2] - i) * (vs[:, 0] - j) - (us[:, 0] - i) * (vs[:, 2] - j)) / s
+            inside = (a > -TINY) & (b > -TINY) & (a + b < 1 + TINY)
+            height = a * zs[:, 0] + b * zs[:, 1] + (1 - a - b) * zs[:, 2]
+            np.maximum.at(flat, (i * len(ys) + j)[inside], height[inside])
+    heights = flat.reshape(len(xs), len(ys))
+    heights[~np.isfinite(heights)] = points[:, 2].min()  # where the mesh has holes
     return heights, (dx, dy), (float(xs[0]), float(ys[0]), 0.0)
 
 

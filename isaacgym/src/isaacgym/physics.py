@@ -101,7 +101,10 @@ class Physics:
         self._kd: Tensor
         self._limit: Tensor
         self._speed_limit: Tensor
-        self._limited = False
+        self._implicit_now: Tensor  # of drives within their limits
+        self._inertia0: Tensor
+        self._slowing: Tensor
+        self._slows = self._limited = False
 
     # The engine -------------------------------------------------------------------------------
 
@@ -223,7 +226,7 @@ class Physics:
                     held = getattr(engine, name)
                     at = lost.view(-1, *(1,) * (held.dim() - 1))
                     held.copy_(torch.where(at, value, held))
-        if self._slowing is not None:  # as PhysX: v *= 1 - c dt
+        if self._slows:  # as PhysX: v *= 1 - c dt
             engine.qvel.mul_(self._slowing)
         torch.clamp(engine.qvel, -self._speed_limit, self._speed_limit, out=engine.qvel)
 
@@ -293,20 +296,28 @@ class Physics:
         fastest[:, self.layout.dof_v] = np.where(
             (speeds > 0) & (speeds < 0.5 * api.FLT_MAX), speeds, MAX_DOF_SPEED
         )
-        for actor, v in zip(self.layout.actors, self.layout.root_v, strict=True):
+        for actor, k in zip(self.layout.actors, self.layout.root_v, strict=True):
             options, dt = actor.asset.options, self.sim.params.dt
-            if v < 0:
+            if k < 0:
                 continue
-            fastest[:, v : v + 3] = options.max_linear_velocity
-            fastest[:, v + 3 : v + 6] = options.max_angular_velocity
+            fastest[:, k : k + 3] = options.max_linear_velocity
+            fastest[:, k + 3 : k + 6] = options.max_angular_velocity
             if actor.asset.num_bodies == 1:
-                slowing[v : v + 3] = max(0.0, 1 - options.linear_damping * dt)
-                slowing[v + 3 : v + 6] = max(0.0, 1 - options.angular_damping * dt)
+                slowing[k : k + 3] = max(0.0, 1 - options.linear_damping * dt)
+                slowing[k + 3 : k + 6] = max(0.0, 1 - options.angular_damping * dt)
+        self._slows = bool((slowing < 1).any())
+        # What moves with each joint when the others are free, without what its drive adds.
+        v, model, implicit = self.layout.dof_v, self.model, scenes.implicit_inertia(props, h)
+        moved = 1.0 / np.maximum(model.dof_invweight0[v], 1e-9)
+        moved -= model.dof_armature[v] - props["armature"][0]
         coefficients = {
             "_push": mode == DofDriveMode.DOF_MODE_EFFORT,
             "_spring": np.where(pos, props["stiffness"], 0.0),
             "_damper": np.where(pos | vel, props["damping"], 0.0),
-            "_implicit": scenes.implicit_inertia(props, h),
+            "_implicit": implicit,
+            "_implicit_now": np.broadcast_to(implicit, (self.num_envs, implicit.shape[1])),
+            "_inertia0": np.maximum(moved, 1e-6),
+            "_slowing": slowing,
             "_armature": props["armature"],
             "_kp": props["stiffness"],
             "_kd": props["damping"],
@@ -330,11 +341,6 @@ class Physics:
             else:
                 setattr(self, name, new)
                 self._forget_graph()
-        self._implicit_now = self._implicit.expand(self.num_envs, -1).clone()
-        base = self._implicit[0].cpu().numpy()
-        inertia = 1.0 / np.maximum(self.model.dof_invweight0[self.layout.dof_v], 1e-9) - base
-        self._inertia0 = self._tensor(np.maximum(inertia, 1e-6))
-        self._slowing = None if (slowing == 1).all() else self._tensor(slowing)
 
     def set_gravity(self, gravity: list[float]) -> None:
         """For all environments, from the next `simulate` on [m/s^2]."""
