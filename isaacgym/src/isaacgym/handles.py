@@ -12,7 +12,7 @@ def checked(value: Any, kind: type[T], call: str) -> T:
     """`value`, which is a `kind`. Raises TypeError naming the call."""
     if not isinstance(value, kind):
         shown = "None, as a call that failed returns" if value is None else type(value).__name__
-        raise TypeError(f"gym.{call} takes a {kind.__name__}, not {shown}")
+        raise TypeError(f"gym.{call} takes what is of type {kind.__name__}, not {shown}")
     if isinstance(value, Sim) and value.destroyed:
         raise PhalanxError(f"gym.{call} came after gym.destroy_sim; create a new simulation")
     return value

@@ -44,14 +44,6 @@ STRUCTURAL = (
     "actuator_forcelimited", "body_simple", "body_sameframe", "dof_simplenum",
 )  # fmt: skip
 INERTIAL = ("body_mass", "body_ipos", "body_iquat", "body_inertia")
-WHAT = {
-    "root_state": "actor_root_state_tensor",
-    "dof_state": "dof_state_tensor",
-    "rigid_body_state": "rigid_body_state_tensor",
-    "net_contact_force": "net_contact_force_tensor",
-    "dof_force": "dof_force_tensor",
-    "force_sensor": "force_sensor_tensor",
-}
 
 
 class Physics:
