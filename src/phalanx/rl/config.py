@@ -99,7 +99,7 @@ class AgentConfig:
     clip_actions: bool = True
     """Clamp samples to +-1 and rescale to the action space's bounds; false passes them as are."""
     mixed_precision: bool = False
-    """bfloat16 autocast in the training pass; the rollout stays in float32."""
+    """On CUDA, bfloat16 autocast in the training pass; the rollout stays in float32."""
 
     max_epochs: int = ranged(-1, at_least=-1)
     """Iterations, -1 for no limit."""

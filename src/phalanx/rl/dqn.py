@@ -53,7 +53,7 @@ class DQNAgent(OffPolicyAgent):
     def update_network(self, batch: dict[str, Tensor]) -> Tensor:
         """One gradient step on a batch; returns its TD errors, (B,)."""
         c, m = self.config, self.model
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=c.mixed_precision)
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision)
         with torch.no_grad(), autocast:
             next_obs = m.norm_obs(batch["next_obs"])
             judge = m.target_network(next_obs).float()

@@ -248,8 +248,7 @@ class A2CAgent(Agent):
 
     def loss_of(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a minibatch, a scalar, and what the model gave for it."""
-        half = self.config.mixed_precision
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
             result = self.model({**batch, "is_train": True, "prev_actions": batch["actions"]})
         return self.calc_losses(batch, result), result
 

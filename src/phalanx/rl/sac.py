@@ -158,7 +158,7 @@ class SACAgent(OffPolicyAgent):
         return adam(parameters, lr, self.device, betas=getattr(self.config, f"{name}_betas"))
 
     def _autocast(self) -> Any:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision)
 
     # -- checkpoints -----------------------------------------------------------------------------
 
