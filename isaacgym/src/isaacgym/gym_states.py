@@ -175,9 +175,7 @@ class StateCalls:
     ) -> bool:
         """On one body, for the next `simulate`."""
         call = "apply_body_forces"
-        physics = env_physics(env, call)
-        row = env.index * env.num_bodies + within(body, env.num_bodies, "body", call)
-        tensors = [_one_row(physics, row, v) for v in (force, torque)]
+        physics, tensors = _for_body(env, body, call, force, torque)
         physics.apply_forces(*tensors, int(space), call)
         return True
 
@@ -191,9 +189,7 @@ class StateCalls:
     ) -> bool:
         """On one body, for the next `simulate`."""
         call = "apply_body_force_at_pos"
-        physics = env_physics(env, call)
-        row = env.index * env.num_bodies + within(body, env.num_bodies, "body", call)
-        tensors = [_one_row(physics, row, v) for v in (force, pos)]
+        physics, tensors = _for_body(env, body, call, force, pos)
         physics.apply_forces_at(*tensors, int(space), call)
         return True
 
@@ -250,6 +246,13 @@ def _command_dof(env: Env, dof: int, what: str, value: float, call: str) -> bool
     physics = env_physics(env, call)
     getattr(physics, what)[env.index, within(dof, env.num_dofs, "DOF", call)] = float(value)
     return True
+
+
+def _for_body(env: Env, body: int, call: str, *vectors: Vec3 | None) -> tuple[Any, list[Any]]:
+    """The physics, and each vector as a tensor for all bodies."""
+    physics = env_physics(env, call)
+    row = env.index * env.num_bodies + within(body, env.num_bodies, "body", call)
+    return physics, [_one_row(physics, row, v) for v in vectors]
 
 
 def _one_row(physics: Any, row: int, vector: Vec3 | None) -> Any:

@@ -59,7 +59,9 @@ class Physics:
         self._descriptors: dict[str, api.Tensor] = {}
         self.dirty = False  # properties have changed since the engine got them
         origins = np.array([env.origin for env in sim.envs])
-        self.offset = self._tensor(_offsets(sim, origins))[:, None]  # (N, 1, 3)
+        offsets = _offsets(sim, origins)
+        self.offset = self._tensor(offsets)[:, None]  # (N, 1, 3)
+        self._beyond_offset = self._tensor(origins - offsets)[:, None]
         self._poses = self._tensor(_poses(sim)) + torch.nn.functional.pad(self.offset, (0, 4))
         self.dof_target_pos = torch.zeros((n, layout.num_dofs), device=device)
         self.dof_target_vel = torch.zeros_like(self.dof_target_pos)
@@ -225,7 +227,7 @@ class Physics:
     def _saturate(self, engine: EngineSim) -> None:
         """Bound drives whose implicit force, with the acceleration of a free joint or that of the
         last step, would be above their limit; see scene.py."""
-        h = self.sim.params.dt / self.sim.params.substeps
+        h = self.sim.timestep
         q, v = engine.qpos[:, self._dof_q], engine.qvel[:, self._dof_v]
         force = engine.ctrl - self._kp * q - (self._kd + h * self._kp) * v
         free = force * self._inertia0 / (self._inertia0 + self._implicit)
@@ -281,7 +283,7 @@ class Physics:
         props = scenes.dof_properties(self.sim)
         mode = props["driveMode"]
         pos, vel = mode == DofDriveMode.DOF_MODE_POS, mode == DofDriveMode.DOF_MODE_VEL
-        h = self.sim.params.dt / self.sim.params.substeps
+        h = self.sim.timestep
         slowing = np.ones(self.layout.nv)
         fastest = np.full((len(props), self.layout.nv), MAX_DOF_SPEED)
         speeds = props["velocity"]
@@ -655,8 +657,8 @@ class Physics:
             place = rotate(quat, place) + self._field("xpos")[:, 1:]
         elif space == CoordinateSpace.ENV_SPACE:
             place = place + self.offset
-        elif not self.offset.any():  # the simulation is in environments' frames
-            place = place - self._tensor([env.origin for env in self.sim.envs])[:, None]
+        else:
+            place = place - self._beyond_offset
         torque = torch.linalg.cross(place - self._field("xipos")[:, 1:], force)
         self._add_wrench(force, torque)
 

@@ -82,7 +82,7 @@ class ActorScene(Scene):
         params = sim.params
         few = layout.nv <= FEW_DOFS
         super().__init__(
-            params.dt / params.substeps,
+            sim.timestep,
             tuple(params.gravity),
             "euler",
             iterations=6 if few else 10,
@@ -214,7 +214,7 @@ def _own(properties: np.ndarray | None, default: np.ndarray) -> np.ndarray:
 
 
 def _drive_fields(sim: Sim, layout: Layout, model: mujoco.MjModel) -> dict[str, np.ndarray]:
-    h = sim.params.dt / sim.params.substeps
+    h = sim.timestep
     props = dof_properties(sim)
     n, v = len(props), layout.dof_v
     kp, kd = props["stiffness"].astype(float), props["damping"].astype(float)

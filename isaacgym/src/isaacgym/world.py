@@ -115,6 +115,11 @@ class Sim:
         self.last_frame: float | None = None
         self.physics: Any = None  # isaacgym.physics.Physics, set by freeze
 
+    @property
+    def timestep(self) -> float:
+        """Of the physics; `substeps` of them make a `simulate` [s]."""
+        return self.params.dt / self.params.substeps
+
     def create_env(self, lower: Vec3, upper: Vec3, per_row: int) -> Env:
         """The next environment of a grid of cells `upper - lower`, `per_row` of them in a row."""
         if per_row < 1:
