@@ -10,8 +10,11 @@ from isaacgym import gymapi, gymtorch
 GYM = gymapi.acquire_gym()
 
 
-def params(dt: float = 0.01, substeps: int = 1, gravity: float = -9.81) -> gymapi.SimParams:
+def params(
+    dt: float = 0.01, substeps: int = 1, gravity: float = -9.81, gpu: bool = False
+) -> gymapi.SimParams:
     held = gymapi.SimParams()
+    held.use_gpu_pipeline = gpu
     held.dt, held.substeps = dt, substeps
     held.up_axis = gymapi.UP_AXIS_Z
     held.gravity = gymapi.Vec3(0.0, 0.0, gravity)

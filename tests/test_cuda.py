@@ -69,6 +69,27 @@ def test_captured_update_equals_eager_update(tmp_path):
     torch.testing.assert_close(agent.losses, losses, rtol=1e-3, atol=1e-5)
 
 
+def test_learning_is_captured_where_steps_cannot_be(tmp_path):
+    # Without statistics of values, which would have moved on when the values are looked at.
+    agent = make_agent(tmp_path, "train.params.config.normalize_value=false")
+    agent.captures = False
+    agent.init_tensors()
+    agent.env_reset()
+    for _ in range(4):
+        agent.update_epoch()
+        agent.train_epoch()
+    assert agent._digest_graph._graph is not None
+    assert agent._update_graph._graph is not None
+    agent._collect()
+    names = ("old_values", "returns", "advantages")
+    captured = {name: agent.dataset[name].clone() for name in names}
+    for name in names:
+        agent.dataset[name].fill_(torch.nan)
+    agent._digest()
+    for name in names:
+        torch.testing.assert_close(agent.dataset[name], captured[name], rtol=1e-4, atol=1e-5)
+
+
 def test_captured_rollout_leaves_no_stale_buffer(tmp_path):
     agent = make_agent(tmp_path)
     agent.init_tensors()

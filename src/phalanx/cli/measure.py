@@ -192,7 +192,8 @@ def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
     memory = Memory(device)
     windows = Windows(job.seconds, device)
     agent = _agent(params, _Trained(windows))
-    agent.captures &= not job.eager
+    if job.eager:
+        agent.captures = agent.captures_update = False
     task = getattr(agent.vec_env, "env", agent.vec_env)  # without what moves it to rl_device
     n = task.num_envs
     about = {

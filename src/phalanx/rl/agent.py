@@ -69,9 +69,11 @@ class Agent:
 
         self.obs: dict[str, Tensor] = {}
         self._watched = watches_steps(self.observer)
-        can = self.device.type == "cuda" and hasattr(self.vec_env, "capture")
+        self.captures_update = self.device.type == "cuda"
+        """Whether learning runs as captured CUDA graphs."""
+        can = self.captures_update and hasattr(self.vec_env, "capture")
         self.captures = can and not self._watched
-        """Whether iterations run as captured CUDA graphs."""
+        """Whether steps of the environment do, too."""
 
         self.epoch_num = 0
         self.frame = 0

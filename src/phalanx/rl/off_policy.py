@@ -97,7 +97,7 @@ class OffPolicyAgent(Agent):
 
     def _learn(self) -> None:
         phase = self.updates % self.period
-        if self.captures:
+        if self.captures_update:
             if phase not in self._update_graphs:
                 self._update_graphs[phase] = Graph(lambda: self.update(phase))
             self._update_graphs[phase]()

@@ -75,8 +75,9 @@ class A2CAgent(Agent):
         self._weights = sum(p.numel() for p in self.model.parameters())
         capture = getattr(self.vec_env, "capture", contextlib.nullcontext)
         self._play_graph = Graph(self._collect, capture)
+        self._digest_graph = Graph(self._digest)  # where steps cannot be captured
         self._update_graph = Graph(self.update)
-        if self.captures and c.torch_compile and self.memory is None:
+        if self.captures_update and c.torch_compile and self.memory is None:
             self._fuse()
 
     # -- one iteration ---------------------------------------------------------------------------
@@ -101,7 +102,7 @@ class A2CAgent(Agent):
         after_steps()
         self.model.train()
         self._clock.start()
-        (self._update_graph if self.captures else self.update)()
+        (self._update_graph if self.captures_update else self.update)()
         self._clock.stop("update")
         if line := self._play_graph.obstacle or self._update_graph.obstacle:
             self.warn(f"runs without CUDA graphs, much slower: {line} waits for the GPU; use masks")
@@ -126,8 +127,13 @@ class A2CAgent(Agent):
         with torch.no_grad():
             with threads_for(self.num_actors * self._weights, self.device):
                 self.play_steps()
-            self.evaluate()
-            self.prepare_dataset()
+            apart = self.captures_update and not self.captures
+            (self._digest_graph if apart else self._digest)()
+
+    @torch.no_grad()
+    def _digest(self) -> None:
+        self.evaluate()
+        self.prepare_dataset()
 
     def play_steps(self) -> None:
         """T steps of the policy in every environment, into `rollout`."""
@@ -463,8 +469,8 @@ class A2CAgent(Agent):
         return scalars
 
     def forget_graphs(self) -> None:
-        self._play_graph.reset()
-        self._update_graph.reset()
+        for graph in (self._play_graph, self._digest_graph, self._update_graph):
+            graph.reset()
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         load_optimizer(self.optimizer, state)

@@ -1,0 +1,99 @@
+"""What only a GPU can show of the drop-in: calls that never wait, one graph for `simulate`.
+
+CI has no GPU and says that these skip; they run on one with `pytest tests/test_isaacgym_cuda.py`.
+"""
+
+import pytest
+import torch
+
+from isaac import GYM, PENDULUM, World, indices, pose
+from isaacgym import gymapi, gymtorch
+from phalanx.errors import PhalanxError
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+STATES = ("actor_root_state", "dof_state", "rigid_body_state", "net_contact_force", "dof_force")
+
+
+def boxes_and_pendulums(folder, gpu: bool, num_envs: int = 8) -> World:
+    """A pendulum and a box on the ground in each environment; all tensors acquired."""
+    world = World(dt=0.01, substeps=2, gpu=gpu)
+    world.ground()
+    box = GYM.create_box(world.sim, 0.2, 0.2, 0.2)
+    pendulum = world.load(folder, "pendulum.urdf", PENDULUM, fix_base_link=True)
+    for n in range(num_envs):
+        env = world.env()
+        GYM.create_actor(env, pendulum, pose(z=2), "p", n, 1, 0)
+        GYM.create_actor(env, box, pose(x=1, z=0.2 + 0.05 * n), "box", n, 1, 0)
+    GYM.prepare_sim(world.sim)
+    for name in STATES:
+        world.tensor(name)
+    for name in ("jacobian", "mass_matrix"):
+        world.tensor(name, "p")
+    return world
+
+
+def one_loop(world: World, chosen) -> None:
+    """What a task calls in a step: every kind of setter, `simulate`, every refresh."""
+    sim, held = world.sim, world.tensors
+    dofs, roots = (gymtorch.unwrap_tensor(held[n]) for n in ("dof_state", "actor_root_state"))
+    GYM.set_dof_state_tensor_indexed(sim, dofs, chosen, 2)
+    GYM.set_actor_root_state_tensor_indexed(sim, roots, chosen, 2)
+    effort = gymtorch.unwrap_tensor(torch.zeros_like(held["dof_force"]))
+    GYM.set_dof_actuation_force_tensor(sim, effort)
+    GYM.set_dof_position_target_tensor_indexed(sim, effort, chosen, 2)
+    force = gymtorch.unwrap_tensor(torch.zeros_like(held["net_contact_force"]))
+    GYM.apply_rigid_body_force_tensors(sim, force, force, gymapi.LOCAL_SPACE)
+    GYM.apply_rigid_body_force_at_pos_tensors(sim, force, force, gymapi.ENV_SPACE)
+    world.step()
+    for name in STATES:
+        world.tensor(name)
+    world.tensor("jacobian", "p")
+    world.tensor("mass_matrix", "p")
+
+
+def test_the_loop_of_a_task_never_waits_for_the_device(tmp_path):
+    world = boxes_and_pendulums(tmp_path, gpu=True)
+    chosen = gymtorch.unwrap_tensor(torch.tensor([0, 3], dtype=torch.int32, device="cuda"))
+    for _ in range(3):
+        one_loop(world, chosen)
+    torch.cuda.synchronize()
+    busy = torch.cuda.Event()
+    torch.cuda._sleep(4_000_000_000)  # cycles: seconds of work that the host must not wait for
+    busy.record()
+    for _ in range(10):
+        one_loop(world, chosen)
+    assert not busy.query()
+
+
+def test_the_gpu_moves_things_as_the_cpu_does(tmp_path):
+    worlds = [boxes_and_pendulums(tmp_path, gpu) for gpu in (True, False)]
+    for world in worlds:
+        dofs = world.tensor("dof_state")
+        dofs[:, 0] = 1.0
+        GYM.set_dof_state_tensor(world.sim, gymtorch.unwrap_tensor(dofs))
+        world.step(60)
+    for name in STATES[:3]:
+        gpu, cpu = (world.tensor(name).cpu() for world in worlds)
+        torch.testing.assert_close(gpu, cpu, atol=2e-3, rtol=0, msg=name)
+    gpu, cpu = (world.tensor("mass_matrix", "p").cpu() for world in worlds)
+    torch.testing.assert_close(gpu, cpu, atol=1e-4, rtol=0)
+
+
+def test_an_actor_index_out_of_range_is_ignored_and_reported_soon(tmp_path):
+    world = boxes_and_pendulums(tmp_path, gpu=True)
+    before = world.tensor("dof_state").clone()
+    changed = gymtorch.unwrap_tensor(before + 1)
+    chosen = gymtorch.unwrap_tensor(torch.tensor([0, 99], dtype=torch.int32, device="cuda"))
+    GYM.set_dof_state_tensor_indexed(world.sim, changed, chosen, 2)
+    after = world.tensor("dof_state")
+    torch.testing.assert_close(after[0], before[0] + 1)
+    torch.testing.assert_close(after[1:], before[1:])
+    with pytest.raises(PhalanxError, match="outside 0 to 15"):
+        world.step(64)
+
+
+def test_indices_on_the_wrong_device_are_refused(tmp_path):
+    world = boxes_and_pendulums(tmp_path, gpu=True)
+    roots = gymtorch.unwrap_tensor(world.tensor("actor_root_state"))
+    with pytest.raises(PhalanxError, match="was given a tensor on cpu"):
+        GYM.set_actor_root_state_tensor_indexed(world.sim, roots, indices(0), 1)
