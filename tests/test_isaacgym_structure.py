@@ -1,5 +1,6 @@
 """isaacgym: who is who, who touches whom, what differs between environments, and bad input."""
 
+import contextlib
 import math
 
 import mujoco
@@ -501,4 +502,57 @@ def test_without_a_display_there_is_no_viewer(tmp_path, monkeypatch):
     assert GYM.query_viewer_action_events(viewer) == []
     GYM.add_lines(viewer, None, 1, [0, 0, 0, 1, 1, 1], [1, 0, 0])
     GYM.clear_lines(viewer)
+    GYM.destroy_viewer(viewer)
+
+
+def test_the_window_shows_every_environment_at_its_origin(tmp_path, monkeypatch):
+    """With a window that keeps what is drawn; a real one was looked at by hand."""
+    import mujoco.viewer
+
+    class Window:
+        def __init__(self, model, data, **kwargs):
+            self.user_scn = mujoco.MjvScene(model, 1000)
+            self.cam = mujoco.MjvCamera()
+
+        lock = contextlib.nullcontext
+
+        def is_running(self):
+            return True
+
+        def sync(self):
+            pass
+
+        def close(self):
+            pass
+
+    opened = []
+
+    def launch(model, data, **kwargs):
+        opened.append(Window(model, data, **kwargs))
+        return opened[-1]
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(mujoco.viewer, "launch_passive", launch)
+    world = World()
+    world.ground()
+    box = GYM.create_box(world.sim, 0.2, 0.2, 0.2)
+    for n in range(3):
+        env = world.env(spacing=2.0)
+        GYM.create_actor(env, box, pose(x=0.5, z=1 + n), "box", n, 0, 0)
+        GYM.set_rigid_body_color(env, 0, 0, gymapi.MESH_VISUAL, gymapi.Vec3(0.1 * n, 0, 1))
+    viewer = GYM.create_viewer(world.sim, gymapi.CameraProperties())
+    GYM.viewer_camera_look_at(viewer, world.envs[2], gymapi.Vec3(3, 0, 1), gymapi.Vec3(0, 0, 1))
+    GYM.prepare_sim(world.sim)
+    GYM.add_lines(viewer, world.envs[1], 1, [0, 0, 0, 0, 0, 2], [1, 0, 0])
+    GYM.draw_viewer(viewer, world.sim, True)
+    scene = opened[0].user_scn
+    drawn = {tuple(np.round(g.pos, 3)): g for g in scene.geoms[: scene.ngeom]}
+    origins = [np.array([*GYM.get_env_origin(env)]) for env in world.envs]
+    for n, origin in enumerate(origins):
+        geom = drawn[tuple(np.round(origin + np.array([0.5, 0, 1 + n]), 3))]
+        assert geom.rgba[:3] == pytest.approx([0.1 * n, 0, 1])
+    assert len(drawn) == 4
+    assert any(np.allclose(at, origins[1] + np.array([0, 0, 1]), atol=1.01) for at in drawn)
+    assert opened[0].cam.lookat == pytest.approx(origins[2] + np.array([0, 0, 1]))
+    assert opened[0].cam.azimuth % 360 == pytest.approx(180)
     GYM.destroy_viewer(viewer)

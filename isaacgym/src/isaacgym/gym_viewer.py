@@ -16,7 +16,7 @@ from isaacgym.world import Env, Sim
 
 
 class ViewerCalls:
-    """One window shows one environment: that of `viewer_camera_look_at`, or the first."""
+    """One window shows all environments, or the nearest, at their origins."""
 
     def create_viewer(self, sim: Sim, properties: CameraProperties) -> Viewer | None:
         """A window, or None without a display."""
@@ -68,8 +68,7 @@ class ViewerCalls:
     def viewer_camera_look_at(
         self, viewer: Viewer | None, env: Env | None, position: Vec3, target: Vec3
     ) -> None:
-        """Place the camera, in the frame of `env`, whose actors are shown from now on; None is the
-        world."""
+        """Place the camera, in the frame of `env`; None is the world."""
         if viewer is not None:
             viewer.look_at(env, position, target)
 

@@ -103,7 +103,7 @@ _NOTED: dict[str, str] = {
     "create_asset_force_sensor": "supported for the default properties and the world frame",
     "create_rigid_body_attractor": "supported for AXIS_TRANSLATION, rigidly",
     "create_sim": "supported for SIM_PHYSX; without a GPU on the CPU",
-    "create_viewer": "supported; one environment in MuJoCo's viewer, None without a display",
+    "create_viewer": "supported; MuJoCo's viewer with all environments, None without a display",
     "enable_actor_dof_force_sensors": "supported; always enabled",
     "fetch_results": "accepted; results are there after simulate",
     "find_asset_tendon_index": "always -1: tendons are not simulated yet",

@@ -1,9 +1,16 @@
-"""A window on one environment: MuJoCo's viewer."""
+"""A window on the environments: MuJoCo's viewer.
 
+The window's own model shows the ground. Robots are drawn over it, each environment at its origin
+as in Isaac Gym; those nearest to the camera if there are more than the window can hold.
+"""
+
+import atexit
 import contextlib
+import copy
 import logging
 import os
 import sys
+import threading
 from typing import Any
 
 import mujoco
@@ -16,6 +23,10 @@ from isaacgym.world import Env, Sim
 
 log = logging.getLogger(__name__)
 
+MOST_GEOMS = 8000  # of robots; the window holds 10 000, lines included
+AIMED_DRAWINGS = 10  # the first ones, since the window places its own camera while it loads
+HIDDEN = 5  # the group of geoms that the window's own model does not show
+
 
 class Viewer:
     """Opened lazily, at the first drawing, because the model is complete only then."""
@@ -25,12 +36,17 @@ class Viewer:
         self.size = (properties.width, properties.height)
         self.closed = False
         self.lines: list[tuple[np.ndarray, np.ndarray]] = []
-        self._env = 0
         self._position, self._target = Vec3(3.0, 3.0, 2.0), Vec3()
         self._actions: dict[int, str] = {}
         self._events: list[ActionEvent] = []
         self._window: Any = None
+        self._threads: list[threading.Thread] = []
+        self._drawings = 0
+        self._model: Any = None  # as physics has it, robots in a group of their own
         self._data: Any = None
+        self._origins = np.zeros((0, 3))
+        self._robots = mujoco.MjvOption()
+        self._robots.geomgroup[:] = [g == HIDDEN for g in range(mujoco.mjNGROUP)]
 
     @classmethod
     def open(cls, sim: Sim, properties: CameraProperties) -> "Viewer | None":
@@ -48,26 +64,36 @@ class Viewer:
         self.closed = True
         if self._window is not None:
             self._window.close()
+        for thread in self._threads:  # which draws, and must not when the display is given up
+            thread.join(timeout=5.0)
 
     def draw(self) -> None:
-        """Show the present poses of the environment."""
+        """Show the present poses."""
         if self.closed or self.sim.physics is None:
             return
         physics = self.sim.physics
         engine = physics.ready()
         if self._window is None:
             self._open(physics.model)
+        # Of all at once: every look at the device waits for it.
+        fields = {"qpos": engine.qpos}
+        if self._data.mocap_pos.size:
+            fields |= {"mocap_pos": engine.mocap_pos, "mocap_quat": engine.mocap_quat}
+        poses = {name: field.cpu().numpy() for name, field in fields.items()}
+        shifts = self._origins - physics.offset[:, 0].cpu().numpy()
         if not self._window.is_running():
             self.closed = True
             return
-        data, e = self._data, self._env
         with self._window.lock():
-            data.qpos[:] = engine.qpos[e].cpu().numpy()
-            if data.mocap_pos.size:
-                data.mocap_pos[:] = engine.mocap_pos[e].cpu().numpy()
-                data.mocap_quat[:] = engine.mocap_quat[e].cpu().numpy()
-            mujoco.mj_forward(physics.model, data)
+            self._window.user_scn.ngeom = 0
+            for e in self._nearest():
+                for name, values in poses.items():
+                    getattr(self._data, name)[:] = values[e]
+                self._draw_robots(e, shifts[e])
             self._draw_lines()
+            if self._drawings < AIMED_DRAWINGS:
+                self._drawings += 1
+                self._aim()
         self._window.sync()
 
     def subscribe(self, key: int, action: str) -> None:
@@ -82,12 +108,12 @@ class Viewer:
         return events
 
     def look_at(self, env: Env | None, position: Vec3, target: Vec3) -> None:
-        """Place the camera; positions of another environment are moved to the one shown."""
-        if env is not None:
-            self._env = env.index
-        shift = self._shift(env)
-        self._position, self._target = position + shift, target + shift
-        self._aim()
+        """Place the camera, in the frame of `env`; None is the world."""
+        origin = _origin(env)
+        self._position, self._target = position + origin, target + origin
+        if self._window is not None:
+            with self._window.lock():
+                self._aim()
 
     def camera_transform(self, env: Env | None) -> Transform:
         """Pose of the camera, which looks along its z axis, in the frame of `env`."""
@@ -99,40 +125,64 @@ class Viewer:
             if cosine > -0.9999
             else Quat(1.0, 0, 0, 0)
         )
-        return Transform(self._position - self._shift(env), turn)
+        return Transform(self._position - _origin(env), turn)
 
     def add_lines(self, env: Env | None, count: int, vertices: Any, colors: Any) -> None:
         """Lines until cleared, given in the frame of `env`."""
-        ends = _floats(vertices).reshape(-1, 2, 3)[:count] + np.array([*self._shift(env)])
+        ends = _floats(vertices).reshape(-1, 2, 3)[:count] + np.array([*_origin(env)])
         self.lines.append((ends, _floats(colors).reshape(-1, 3)[:count]))
-
-    def _shift(self, env: Env | None) -> Vec3:
-        """From the frame of `env`, or the world, to the coordinates of the window."""
-        physics = self.sim.physics
-        offset = np.zeros(3)
-        if physics is not None:
-            offset = physics.offset[self._env, 0].cpu().numpy().astype(float)
-        if env is None:
-            offset = offset - self.sim.envs[self._env].origin if self.sim.envs else offset
-        return Vec3(*offset)
 
     def _open(self, model: Any) -> None:
         import mujoco.viewer
 
-        for actor in self.sim.envs[self._env].actors:
-            for body, color in actor.colors.items():
-                geoms = model.geom_bodyid == actor.first_body + body + 1
-                model.geom_rgba[geoms, :3] = [*color]
-                model.geom_matid[geoms] = -1
+        self._model = model = copy.copy(model)
+        shown = model.geom_group < 3  # as the window has it at first
+        model.geom_group[(model.geom_bodyid > 0) & shown] = HIDDEN
         self._data = mujoco.MjData(model)
+        self._origins = np.array([env.origin for env in self.sim.envs])
+        # See as far as there are environments, and no less of what is near.
+        extent = model.stat.extent + np.ptp(self._origins, axis=0).max()
+        model.vis.map.znear *= model.stat.extent / extent
+        model.vis.map.shadowclip *= model.stat.extent / extent
+        model.stat.extent = extent
+        others = threading.enumerate()
         self._window = mujoco.viewer.launch_passive(
-            model, self._data, key_callback=self._pressed, show_left_ui=False, show_right_ui=False
+            model,
+            mujoco.MjData(model),
+            key_callback=self._pressed,
+            show_left_ui=False,
+            show_right_ui=False,
         )
-        self._aim()
+        self._threads = [t for t in threading.enumerate() if t not in others]
+        atexit.register(self.close)
+
+    def _nearest(self) -> np.ndarray:
+        """The environments to draw."""
+        distances = np.linalg.norm(self._origins - [*self._target], axis=1)
+        each = max(1, int((self._model.geom_group == HIDDEN).sum()))
+        return np.argsort(distances, kind="stable")[: max(1, MOST_GEOMS // each)]
+
+    def _draw_robots(self, e: int, shift: np.ndarray) -> None:
+        """Those of environment `e`, whose poses the data hold, moved by `shift`."""
+        data, scene = self._data, self._window.user_scn
+        first = scene.ngeom
+        mujoco.mj_kinematics(self._model, data)
+        everything = mujoco.mjtCatBit.mjCAT_ALL
+        nothing = mujoco.MjvPerturb()
+        mujoco.mjv_addGeoms(self._model, data, self._robots, nothing, everything, scene)
+        colors = {
+            actor.first_body + body + 1: color
+            for actor in self.sim.envs[e].actors
+            for body, color in actor.colors.items()
+        }
+        for geom in scene.geoms[first : scene.ngeom]:
+            geom.pos += shift
+            color = colors.get(int(self._model.geom_bodyid[geom.objid]))
+            if color is not None:
+                geom.rgba[:3] = [*color]
+                geom.matid = -1
 
     def _aim(self) -> None:
-        if self._window is None:
-            return
         away = np.array([*(self._position - self._target)])
         distance = float(np.linalg.norm(away)) or 1.0
         camera = self._window.cam
@@ -148,7 +198,6 @@ class Viewer:
 
     def _draw_lines(self) -> None:
         drawn = self._window.user_scn
-        drawn.ngeom = 0
         for ends, colors in self.lines:
             for (start, end), color in zip(ends, colors, strict=False):
                 if drawn.ngeom == drawn.maxgeom:
@@ -159,6 +208,10 @@ class Viewer:
                 mujoco.mjv_initGeom(geom, kind, np.zeros(3), np.zeros(3), np.zeros(9), rgba)
                 mujoco.mjv_connector(geom, kind, 2.0, start.astype(float), end.astype(float))
                 drawn.ngeom += 1
+
+
+def _origin(env: Env | None) -> Vec3:
+    return Vec3() if env is None else Vec3(*env.origin)
 
 
 def _floats(values: Any) -> np.ndarray:
