@@ -56,12 +56,18 @@ def test_the_loop_of_a_task_never_waits_for_the_device(tmp_path):
     chosen = gymtorch.unwrap_tensor(torch.tensor([0, 3], dtype=torch.int32, device="cuda"))
     for _ in range(3):
         one_loop(world, chosen)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(10):
+            one_loop(world, chosen)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    # Warp's waits are not torch's: see whether the host comes through before the device does.
     torch.cuda.synchronize()
     busy = torch.cuda.Event()
-    torch.cuda._sleep(4_000_000_000)  # cycles: seconds of work that the host must not wait for
+    torch.cuda._sleep(4_000_000_000)  # cycles, some two seconds
     busy.record()
-    for _ in range(10):
-        one_loop(world, chosen)
+    one_loop(world, chosen)
     assert not busy.query()
 
 
