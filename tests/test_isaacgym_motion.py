@@ -249,6 +249,28 @@ def test_forces_on_bodies_act_once_in_the_frame_that_was_named(engine):
     assert world.tensor("actor_root_state")[0, 7:].abs().max() == 0
 
 
+@pytest.mark.parametrize("space", [gymapi.ENV_SPACE, gymapi.GLOBAL_SPACE])
+def test_a_force_at_a_place_turns_a_body_by_its_lever(space):
+    world = World(gravity=0.0)
+    cube = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options(density=1000))
+    for _ in range(2):
+        GYM.create_actor(world.env(5.0), cube, pose(z=1), "cube", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    origin = torch.tensor([*GYM.get_env_origin(world.envs[1])])
+    assert origin.norm() > 1
+    force, place = torch.zeros(2, 3), torch.zeros(2, 3)
+    force[1, 0] = 8.0
+    place[1] = torch.tensor([0.0, 0.1, 1.0])
+    if space == gymapi.GLOBAL_SPACE:
+        place[1] += origin
+    held = gymtorch.unwrap_tensor(force), gymtorch.unwrap_tensor(place)
+    GYM.apply_rigid_body_force_at_pos_tensors(world.sim, *held, space)
+    world.step()
+    spin = -8.0 * 0.1 / (8.0 / 6 * 0.2**2) * H
+    expected = [8.0 / 8.0 * H, 0, 0, 0, 0, spin]
+    assert world.tensor("actor_root_state")[1, 7:].tolist() == pytest.approx(expected, abs=1e-5)
+
+
 def test_gravity_changes_at_run_time_and_bodies_can_be_without_it(engine):
     world = World()
     box = GYM.create_box(world.sim, 0.1, 0.1, 0.1, options())
