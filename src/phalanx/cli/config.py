@@ -78,8 +78,7 @@ RESUMED = {
 }
 """Keys that a command takes from the run folder of its checkpoint, where none are given."""
 
-TEXTS = ("checkpoint", "experiment", "train_dir", "sim_device", "rl_device")
-TEXTS += ("task.env.asset", "task.env.motion_file")
+TEXTS = ("checkpoint", "experiment", "train_dir", "sim_device", "rl_device", "task.env.asset")
 """Keys whose value is taken as it is typed, without Hydra's grammar: paths, mostly."""
 
 DECIDED = {

@@ -237,8 +237,8 @@ class AMPAgent(A2CAgent):
                 buffer.stored.copy_(state[name]["stored"])
             elif name == "replay":
                 self.warn(
-                    "the checkpoint has no replay buffer (save_replay_buffer: true keeps it), so the"
-                    " discriminator forgets what the policy looked like before"
+                    "the checkpoint has no replay buffer (save_replay_buffer: true keeps it), so"
+                    " the discriminator forgets what the policy looked like before"
                 )
 
     def get_full_state_weights(self) -> dict[str, Any]:

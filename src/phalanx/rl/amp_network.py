@@ -1,8 +1,8 @@
 """AMP's network: actor and critic on trunks of their own, and a discriminator beside them.
 
 What IsaacGymEnvs registers as network `amp` and model `continuous_amp`. The discriminator maps
-what a few steps look like, (B, D), to a logit (B, 1) of their being a demonstration. Parameter names
-and order are IsaacGymEnvs'; it does not share anything with actor and critic.
+what a few steps look like, (B, D), to a logit (B, 1) of their being a demonstration. Parameter
+names and order are IsaacGymEnvs'; it does not share anything with actor and critic.
 """
 
 from dataclasses import dataclass, field

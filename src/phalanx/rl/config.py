@@ -308,7 +308,7 @@ class AMPConfig(PPOConfig):
     """The player prints the discriminator's logit and reward for environment 0 in every step."""
 
     def amp_minibatch(self, num_envs: int) -> int:
-        """Rows of a minibatch for the discriminator. Raises PhalanxError for more than there are."""
+        """Rows of a minibatch for the discriminator. Raises PhalanxError for too many."""
         minibatch = self.minibatch(num_envs)
         size = self.amp_minibatch_size or self.amp_minibatch_size_per_env * num_envs or minibatch
         if size > minibatch:

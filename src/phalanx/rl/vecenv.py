@@ -124,11 +124,13 @@ class OnDevice:
         obs, reward, terminated, truncated, infos = self.env.step(actions.to(self.env.device))
         flags = (x.to(self.device) for x in (reward, terminated, truncated))
         seen = {k: self._moved(v) for k, v in infos.items() if k in ("terminal", "amp_obs")}
-        return self._moved(obs), *flags, seen  # type: ignore[return-value]
+        return self._moved(obs), *flags, seen
 
     def fetch_amp_obs_demo(self, num_samples: int) -> Tensor:
         """See `ImitationVecEnv.fetch_amp_obs_demo`."""
-        return self.env.fetch_amp_obs_demo(num_samples).to(self.device)  # type: ignore[attr-defined]
+        env: Any = self.env
+        demo: Tensor = env.fetch_amp_obs_demo(num_samples)
+        return demo.to(self.device)
 
     def _moved(self, obs: Any) -> Any:
         return nested(lambda x: x.to(self.device), obs)
