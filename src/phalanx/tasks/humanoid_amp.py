@@ -284,7 +284,9 @@ class Shapes:
                     f"{did_you_mean(name, actor.body_names)}; it has:"
                     f" {', '.join(actor.body_names)}"
                 )
-        model, self.sim = sim.model, sim
+        model = sim.model
+        self.centres = sim.geom_xpos
+        self.axes = sim.geom_xmat.view(sim.num_envs, -1, 3, 3)
         bodies = dict(zip(actor.body_ids, actor.body_names, strict=True))
         owner = model.geom_bodyid.tolist()
         ids = [g for g, b in enumerate(owner) if b in bodies and bodies[b] not in without]
@@ -305,6 +307,6 @@ class Shapes:
 
     def touch_ground(self) -> Tensor:
         """(N,) bool: the lowest point of one of them is below z = 0."""
-        vertical = self.sim.geom_xmat.view(self.sim.num_envs, -1, 3, 3)[:, self.ids, 2]
+        vertical = self.axes[:, self.ids, 2]
         reach = (vertical.abs() * self.extents).sum(2) + self.radii
-        return (self.sim.geom_xpos[:, self.ids, 2] < reach).any(1)
+        return (self.centres[:, self.ids, 2] < reach).any(1)
