@@ -35,7 +35,8 @@ def play(config: RunConfig) -> None:
     console.print(
         f"{config.task.name}: return [bold]{result.mean_return:.2f}[/bold]"
         f" +- {result.std_return:.2f}, episode length {result.mean_length:.1f},"
-        f" over {result.games} episodes",
+        f" over {result.games} episodes"
+        + "".join(f", {name} {value:.3f}" for name, value in result.measures.items()),
         soft_wrap=True,
     )
     if config.video:

@@ -211,13 +211,19 @@ class Agent:
             self.total_time += seconds
             scalars = self.log_statistics(row) | speed
             at = {"step": frame, "iter": epoch, "time": self.total_time}
-            for axis, values in named(scalars, self._meters(), at).items():
+            for axis, values in self.points(scalars, at).items():
                 self.folder.log(values, at[axis])
             self.last_stats = scalars
         self._unread.clear()
         if hasattr(self.vec_env, "report"):
             self.warn(self.vec_env.report())
         self.observer.after_print_stats(self.frame, self.epoch_num, self.total_time)
+
+    def points(
+        self, scalars: dict[str, float], at: dict[str, float]
+    ) -> dict[str, dict[str, float]]:
+        """One iteration's values by tag, for each horizontal axis of `at`; see `named`."""
+        return named(scalars, self._meters(), at)
 
     def remembered(self) -> dict[str, Any]:
         """What the environments gave and learning used, by name, the environment first."""

@@ -35,16 +35,17 @@ def build_model(params: dict[str, Any], config: AgentConfig, env: Any) -> Any:
     builder = registry.networks.create(network["name"])
     builder.load(network)
     model = registry.models.create(params.get("model", {}).get("name", default), network=builder)
-    return model.build(
-        {
-            "actions_num": actions,
-            "input_shape": env.observation_space.shape,
-            "num_seqs": env.num_envs,
-            "value_size": getattr(env, "value_size", 1),
-            "normalize_value": config.normalize_value,
-            "normalize_input": config.normalize_input,
-        }
-    )
+    settings = {
+        "actions_num": actions,
+        "input_shape": env.observation_space.shape,
+        "num_seqs": env.num_envs,
+        "value_size": getattr(env, "value_size", 1),
+        "normalize_value": config.normalize_value,
+        "normalize_input": config.normalize_input,
+    }
+    if hasattr(env, "amp_observation_space"):
+        settings["amp_input_shape"] = env.amp_observation_space.shape
+    return model.build(settings)
 
 
 def check_actions(space: ActionSpace, is_discrete: bool, name: str) -> None:

@@ -257,6 +257,68 @@ class PPOConfig(AgentConfig):
         return minibatch_size(self, num_envs, self.horizon_length, "params.config")
 
 
+@dataclass(frozen=True)
+class AMPConfig(PPOConfig):
+    """`params.config` of the agent amp_continuous; defaults are IsaacGymEnvs' HumanoidAMP's.
+
+    Time-outs always bootstrap from the value of the state that was reached, whatever
+    `value_bootstrap` says, as there.
+    """
+
+    NO_EFFECT: ClassVar[frozenset[str]] = NO_EFFECT | {"value_bootstrap", "amp_input_shape"}
+
+    critic_coef: float = ranged(5.0, at_least=0)
+    """Weight of the value loss, the whole of it."""
+    bounds_loss_coef: float | None = 10.0
+    """Weight of the penalty on mean actions beyond +-1; None is 0."""
+
+    task_reward_w: float = 0.0
+    """Weight of the environment's reward."""
+    disc_reward_w: float = 1.0
+    """Weight of the discriminator's reward."""
+    disc_reward_scale: float = ranged(2.0, at_least=0)
+    """Of the discriminator's reward, -log(1 - probability of being a demonstration)."""
+    disc_coef: float = ranged(5.0, at_least=0)
+    """Weight of the discriminator's loss."""
+    disc_logit_reg: float = ranged(0.05, at_least=0)
+    """Weight, in that, of the squared weights of the last layer."""
+    disc_grad_penalty: float = ranged(5.0, at_least=0)
+    """Weight, in that, of the squared gradient by the demonstrations, normalised."""
+    disc_weight_decay: float = ranged(1e-4, at_least=0)
+    """Weight, in that, of the squared weights of all layers."""
+    normalize_amp_input: bool = True
+    """Normalise what the discriminator sees by running statistics."""
+    amp_obs_demo_buffer_size: int = ranged(200_000, at_least=1)
+    """Demonstrations to draw from; filled before the first iteration."""
+    amp_batch_size: int = ranged(512, at_least=1)
+    """Demonstrations that an iteration adds."""
+    amp_replay_buffer_size: int = ranged(1_000_000, at_least=1)
+    """Observations of the policy's past to draw from."""
+    amp_replay_keep_prob: float = ranged(0.01, at_least=0, at_most=1)
+    """Share of an iteration's observations that are kept once that many have been."""
+    amp_minibatch_size: int | None = ranged(None, at_least=1)
+    """Rows of a minibatch that the discriminator sees, as many of the replay, and as many
+    demonstrations; None needs amp_minibatch_size_per_env."""
+    amp_minibatch_size_per_env: int = ranged(0, at_least=0)
+    """The same = this * N, when amp_minibatch_size is not given; 0 for whole minibatches."""
+    save_replay_buffer: bool = False
+    """Checkpoints hold both buffers, a gigabyte in IsaacGymEnvs' sizes, so that a run continues bit
+    for bit; without them it continues with new demonstrations and an empty replay."""
+    print_disc_prediction: bool = False
+    """The player prints the discriminator's logit and reward for environment 0 in every step."""
+
+    def amp_minibatch(self, num_envs: int) -> int:
+        """Rows of a minibatch for the discriminator. Raises PhalanxError for too many."""
+        minibatch = self.minibatch(num_envs)
+        size = self.amp_minibatch_size or self.amp_minibatch_size_per_env * num_envs or minibatch
+        if size > minibatch:
+            raise PhalanxError(
+                f"params.config.amp_minibatch_size {size} is larger than the minibatch of"
+                f" {minibatch} samples; give at most that, or set amp_minibatch_size_per_env"
+            )
+        return size
+
+
 def minibatch_size(
     config: PPOConfig | CentralValueConfig, num_envs: int, horizon: int, where: str
 ) -> int:

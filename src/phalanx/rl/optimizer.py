@@ -41,7 +41,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
         )
     if optimizer.state:
         for k, p in enumerate(parameters):
-            for name, own in optimizer.state[p].items():
+            for name, own in optimizer.state.get(p, {}).items():  # a frozen one has no moments
                 own.copy_(state["state"][k][name]) if k in state["state"] else own.zero_()
         for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
             group["lr"].fill_(float(saved["lr"]))

@@ -1,6 +1,6 @@
 """Players: a trained policy in its environments, measured over whole episodes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,6 +24,8 @@ class PlayResult:
     std_return: float
     mean_length: float
     games: int
+    measures: dict[str, float] = field(default_factory=dict)
+    """What else the player measured, by name in words."""
 
 
 class PpoPlayerContinuous:
@@ -115,7 +117,8 @@ class PpoPlayerContinuous:
         while int(played.min()) < per_env:
             masks = env.get_action_masks() if self.uses_masks else None
             actions = self.get_masked_action(obs["obs"], masks, self.is_deterministic)
-            obs, reward, terminated, truncated, _ = env.step(actions)
+            obs, reward, terminated, truncated, infos = env.step(actions)
+            self.post_step(infos)
             total += reward
             length += 1
             done = terminated | truncated
@@ -132,7 +135,15 @@ class PpoPlayerContinuous:
             float(all_returns.std(correction=0)),
             float(torch.cat(lengths).mean()),
             int(all_returns.numel()),
+            self.measures(),
         )
+
+    def post_step(self, infos: dict[str, Any]) -> None:
+        """Called by `run` after every step of the environments."""
+
+    def measures(self) -> dict[str, float]:
+        """What `run` adds to its result."""
+        return {}
 
 
 class PpoPlayerDiscrete(PpoPlayerContinuous):

@@ -10,7 +10,7 @@ operations as in RL Games 1.6.5, which differ from the paper where the comments 
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,8 @@ class A2CAgent(Agent):
     """PPO with continuous actions; what `a2c_continuous` names."""
 
     Config = PPOConfig
+    FUSED: ClassVar[tuple[str, ...]] = ("act", "count", "assess", "loss_of", "policy_kl")
+    """Methods whose kernels torch.compile merges."""
 
     def __init__(self, base_name: str, params: dict[str, Any]) -> None:
         super().__init__(base_name, params)
@@ -108,7 +110,7 @@ class A2CAgent(Agent):
 
     def _fuse(self) -> None:
         """Let torch.compile merge what lies between physics and matrix products."""
-        names = ["act", "count", "assess", "loss_of", "policy_kl"]
+        names = list(self.FUSED)
         if self.horizon_length <= LONGEST_FUSED:
             names.append("prepare_dataset")  # whose loop over time is unrolled
         for name in names:
@@ -146,7 +148,7 @@ class A2CAgent(Agent):
             r.rewards[:, t, 0] = shaped
             r.dones[:, t] = done
             r.truncated[:, t] = truncated
-            self._store_reached(t, infos["terminal"], memories)
+            self._store_reached(t, infos, memories)
             for memory, states in memories:
                 memory.advance(states, done)
         critic = self._critic_memory()
@@ -273,6 +275,9 @@ class A2CAgent(Agent):
     adapts_per_minibatch = True
     """With schedule_type legacy, the learning rate adapts after every minibatch."""
 
+    soft_bound = 1.1
+    """Mean actions may be so large without a penalty."""
+
     trains_own_value = True
     """With a central value, the policy network's own value is trained too, unless configured."""
 
@@ -296,10 +301,10 @@ class A2CAgent(Agent):
         return kl
 
     def bounds_loss(self, result: dict[str, Tensor]) -> Tensor:
-        """Penalty on means beyond +-1.1, or on all of them, summed over actions."""
+        """Penalty on means beyond +-`soft_bound`, or on all of them, summed over actions."""
         mu = result["mus"]
         if self.config.bound_loss_type == "bound":
-            return (mu.abs() - 1.1).clamp(min=0.0).square().sum(-1).mean()
+            return (mu.abs() - self.soft_bound).clamp(min=0.0).square().sum(-1).mean()
         return mu.square().sum(-1).mean()
 
     def check_spaces(self) -> None:
@@ -368,10 +373,10 @@ class A2CAgent(Agent):
         if self.central_value is not None and self.central_value.memory is not None:
             self.central_value.memory.store(t)
 
-    def _store_reached(self, t: int, reached: dict[str, Any], memories: Memories) -> None:
+    def _store_reached(self, t: int, infos: dict[str, Any], memories: Memories) -> None:
         """What time-outs bootstrap from; `evaluate` values it, unless that takes the recurrent
         state of this step."""
-        r = self.buffers
+        r, reached = self.buffers, infos["terminal"]
         if r.reached is not None:
             seen = self._seen_by_critic(reached)
             nested(lambda buffer, x: buffer[:, t].copy_(x), r.reached, seen)

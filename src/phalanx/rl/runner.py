@@ -18,6 +18,8 @@ from typing import Any
 import torch
 
 from phalanx.errors import PhalanxError
+from phalanx.rl.amp import AMPAgent
+from phalanx.rl.amp_player import AMPPlayerContinuous
 from phalanx.rl.dqn import DQNAgent
 from phalanx.rl.observer import AlgoObserver
 from phalanx.rl.players import DQNPlayer, PpoPlayerContinuous, PpoPlayerDiscrete, SACPlayer
@@ -38,6 +40,7 @@ class Runner:
         )
         self.algo_factory.register_builder("sac", lambda **kwargs: SACAgent(**kwargs))
         self.algo_factory.register_builder("dqn", lambda **kwargs: DQNAgent(**kwargs))
+        self.algo_factory.register_builder("amp_continuous", lambda **kwargs: AMPAgent(**kwargs))
         self.player_factory = ObjectFactory("player")
         self.player_factory.register_builder("sac", lambda **kwargs: SACPlayer(**kwargs))
         self.player_factory.register_builder("dqn", lambda **kwargs: DQNPlayer(**kwargs))
@@ -46,6 +49,9 @@ class Runner:
         )
         self.player_factory.register_builder(
             "a2c_discrete", lambda **kwargs: PpoPlayerDiscrete(**kwargs)
+        )
+        self.player_factory.register_builder(
+            "amp_continuous", lambda **kwargs: AMPPlayerContinuous(**kwargs)
         )
         self.algo_observer = algo_observer or AlgoObserver()
         self.params: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.rl.nested import nested
-from phalanx.spaces import ActionSpace, ObservationSpace
+from phalanx.spaces import ActionSpace, Box, ObservationSpace
 
 
 class VecEnv(Protocol):
@@ -45,6 +45,16 @@ class VecEnv(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave. Raises PhalanxError, unchanged, if it cannot."""
+
+
+class ImitationVecEnv(VecEnv, Protocol):
+    """One that a discriminator judges. The infos of its steps hold "amp_obs" (N, D): what was
+    reached, before any reset, with what came before it."""
+
+    amp_observation_space: Box
+
+    def fetch_amp_obs_demo(self, num_samples: int) -> Tensor:
+        """The same of random demonstrations, (num_samples, D)."""
 
 
 class CapturableVecEnv(VecEnv, Protocol):
@@ -113,8 +123,14 @@ class OnDevice:
         """See `VecEnv.step`."""
         obs, reward, terminated, truncated, infos = self.env.step(actions.to(self.env.device))
         flags = (x.to(self.device) for x in (reward, terminated, truncated))
-        return self._moved(obs), *flags, {"terminal": self._moved(infos["terminal"])}  # type: ignore[return-value]
+        seen = {k: self._moved(v) for k, v in infos.items() if k in ("terminal", "amp_obs")}
+        return self._moved(obs), *flags, seen
 
-    def _moved(self, obs: dict[str, Any]) -> dict[str, Any]:
-        moved: dict[str, Any] = nested(lambda x: x.to(self.device), obs)
-        return moved
+    def fetch_amp_obs_demo(self, num_samples: int) -> Tensor:
+        """See `ImitationVecEnv.fetch_amp_obs_demo`."""
+        env: Any = self.env
+        demo: Tensor = env.fetch_amp_obs_demo(num_samples)
+        return demo.to(self.device)
+
+    def _moved(self, obs: Any) -> Any:
+        return nested(lambda x: x.to(self.device), obs)

@@ -17,6 +17,7 @@ TASKS: dict[str, str] = {
     "Ant": "phalanx.tasks.ant",
     "Cartpole": "phalanx.tasks.cartpole",
     "Humanoid": "phalanx.tasks.humanoid",
+    "HumanoidAMP": "phalanx.tasks.humanoid_amp",
     "HumanoidWalk": "phalanx.tasks.humanoid_walk",
 }
 

@@ -89,7 +89,7 @@ class Task:
         self.terminated = torch.zeros(n, dtype=torch.bool, device=device_)
         self.truncated = torch.zeros_like(self.terminated)
         self.progress_buf = torch.zeros(n, dtype=torch.long, device=device_)
-        self.infos = {"terminal": {"obs": self.terminal_obs_buf}}
+        self.infos: dict[str, Any] = {"terminal": {"obs": self.terminal_obs_buf}}
         self.init_buffers()
 
     # -- hooks -----------------------------------------------------------------------------------

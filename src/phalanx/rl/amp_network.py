@@ -1,0 +1,124 @@
+"""AMP's network: actor and critic on trunks of their own, and a discriminator beside them.
+
+What IsaacGymEnvs registers as network `amp` and model `continuous_amp`. The discriminator maps
+what a few steps look like, (B, D), to a logit (B, 1) of their being a demonstration. Parameter
+names and order are IsaacGymEnvs'; it does not share anything with actor and critic.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from phalanx.config import ranged, read
+from phalanx.errors import PhalanxError
+from phalanx.rl.layers import MLPConfig, initialize, mlp
+from phalanx.rl.models import ContinuousLogStdNetwork, Model
+from phalanx.rl.networks import (
+    NO_EFFECT,
+    ActorCritic,
+    ActorCriticBuilder,
+    ActorCriticConfig,
+    ContinuousConfig,
+    SpaceConfig,
+)
+from phalanx.rl.registry import register_model, register_network
+
+LARGEST_LOGIT_WEIGHT = 1.0
+"""The last layer's weights start uniform within this of zero."""
+
+
+@dataclass(frozen=True)
+class AMPContinuousConfig(ContinuousConfig):
+    """`network.space.continuous` of `amp`."""
+
+    learn_sigma: bool = False
+    """False: the standard deviation stays as `sigma_init` says."""
+
+
+@dataclass(frozen=True)
+class AMPSpaceConfig(SpaceConfig):
+    """`network.space` of `amp`: continuous actions."""
+
+    continuous: AMPContinuousConfig | None = None
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """`network.disc`."""
+
+    units: tuple[int, ...] = ranged(at_least=1)
+    """Widths of the hidden layers."""
+    activation: str = "relu"
+    initializer: dict[str, Any] = field(default_factory=lambda: {"name": "default"})
+    """Of the hidden layers' weights; biases start at zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AMPNetworkConfig(ActorCriticConfig):
+    """The `network` section of `amp`."""
+
+    disc: DiscriminatorConfig
+    space: AMPSpaceConfig = AMPSpaceConfig()
+    separate: bool = True
+
+
+class AMPBuilder(ActorCriticBuilder):
+    """Builds `AMPNetwork`; what the name `amp` is registered to."""
+
+    def load(self, params: dict[str, Any]) -> None:
+        config = read(AMPNetworkConfig, params, "params.network", NO_EFFECT)
+        if config.space.continuous is None:
+            raise PhalanxError("params.network.space.continuous is missing, which `amp` needs")
+        if not config.separate or config.rnn is not None:
+            raise PhalanxError("params.network: `amp` needs separate: true and no rnn")
+        self.config = config
+
+    def build(self, name: str, **kwargs: Any) -> "AMPNetwork":
+        """A network; kwargs: actions_num, input_shape, value_size, amp_input_shape."""
+        if "amp_input_shape" not in kwargs:
+            raise PhalanxError(
+                "the network `amp` needs an environment with an `amp_observation_space`, as"
+                " HumanoidAMP has"
+            )
+        return AMPNetwork(self.config, **kwargs)
+
+
+class AMPNetwork(ActorCritic):
+    """An `ActorCritic` with a discriminator."""
+
+    def __init__(self, config: Any, amp_input_shape: tuple[int, ...], **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        if self.fixed_sigma and not config.space.continuous.learn_sigma:
+            self.sigma.requires_grad_(False)
+        disc = config.disc
+        (width,) = amp_input_shape
+        self._disc_mlp = mlp(width, MLPConfig(units=disc.units, activation=disc.activation), None)
+        self._disc_logits = nn.Linear(disc.units[-1] if disc.units else width, 1)
+        for module in self._disc_mlp.modules():
+            if isinstance(module, nn.Linear):
+                initialize(module.weight, disc.initializer)
+                nn.init.zeros_(module.bias)
+        limit = LARGEST_LOGIT_WEIGHT
+        nn.init.uniform_(self._disc_logits.weight, -limit, limit)
+        nn.init.zeros_(self._disc_logits.bias)
+
+    def eval_disc(self, amp_obs: Tensor) -> Tensor:
+        """Logits (B, 1) of being a demonstration, for normalised (B, D)."""
+        logits: Tensor = self._disc_logits(self._disc_mlp(amp_obs))
+        return logits
+
+    def get_disc_logit_weights(self) -> Tensor:
+        """The last layer's weights, flat."""
+        return self._disc_logits.weight.flatten()
+
+    def get_disc_weights(self) -> list[Tensor]:
+        """The weights of every layer, flat, without biases."""
+        layers = [m for m in self._disc_mlp.modules() if isinstance(m, nn.Linear)]
+        return [layer.weight.flatten() for layer in (*layers, self._disc_logits)]
+
+
+register_network("amp", lambda **kwargs: AMPBuilder())
+register_model(
+    "continuous_amp", lambda network, **kwargs: Model(network, ContinuousLogStdNetwork, tag="amp")
+)
