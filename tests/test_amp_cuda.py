@@ -87,7 +87,7 @@ def test_captured_training_equals_eager_training(tmp_path):
     for captures in (True, False):
         agent = orbiting(tmp_path, max_epochs=12)
         assert agent.captures
-        agent.captures = captures
+        agent.captures = agent.captures_update = captures
         agent.train()
         assert (agent._update_graph._graph is not None) == captures
         weights.append({k: v.clone() for k, v in agent.model.state_dict().items()})

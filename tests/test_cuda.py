@@ -80,6 +80,7 @@ def test_learning_is_captured_where_steps_cannot_be(tmp_path):
         agent.train_epoch()
     assert agent._digest_graph._graph is not None
     assert agent._update_graph._graph is not None
+    agent.model.eval()  # or the statistics of observations would move on
     agent._collect()
     names = ("old_values", "returns", "advantages")
     captured = {name: agent.dataset[name].clone() for name in names}
