@@ -1,9 +1,9 @@
 """Static ground, shared by all environments: planes, height fields and triangle meshes.
 
-MuJoCo takes the convex hull of a mesh for contacts, so a triangle mesh becomes a height field: the
-highest point of the mesh over each sample of a grid. A grid mesh, such as
-`terrain_utils.convert_heightfield_to_trimesh` makes, keeps its samples exactly; its vertical walls
-become slopes over one cell. What is below an overhang is lost.
+A plane is one of MuJoCo's. A triangle mesh becomes a height field: the highest point of the mesh
+over each sample of a grid. A grid mesh, such as `terrain_utils.convert_heightfield_to_trimesh`
+makes, keeps its samples exactly; its vertical walls become slopes over one cell. What is below an
+overhang is lost. MuJoCo's model has height fields only to be seen; `terrain.py` makes contacts.
 """
 
 import logging
@@ -110,6 +110,8 @@ def add(spec: mujoco.MjSpec, piece: Ground) -> None:
     spec.worldbody.add_geom(
         type=mujoco.mjtGeom.mjGEOM_HFIELD,
         hfieldname=name,
+        contype=0,
+        conaffinity=0,
         pos=shifted + list(transform.p),
         quat=quat,
         material="ground",

@@ -30,6 +30,7 @@ from isaacgym import params as api
 from isaacgym import scene as scenes
 from isaacgym.enums import CoordinateSpace, DofDriveMode
 from isaacgym.scene import ActorScene, Layout
+from isaacgym.terrain import Terrain
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.rl.capture import Graph
 from phalanx.sim import Sim as EngineSim
@@ -51,7 +52,7 @@ class Physics:
 
     def __init__(self, sim: Any) -> None:
         self.sim = sim
-        self.layout = layout = Layout(sim.envs[0])
+        self.layout = layout = Layout(sim.envs[0], sim.grounds)
         self.num_envs = n = len(sim.envs)
         self.device = device = sim.device
         self.engine: EngineSim | None = None
@@ -84,6 +85,7 @@ class Physics:
         self._fields: dict[str, Tensor] = {}
         self._expanded: set[str] = set()
         self._graph: Graph | None = None
+        self._terrain: Terrain | None = None
         self._warned_of_divergence = False
         # What the drives make of commands, (N or 1, dofs); see scene.py
         self._push: Tensor
@@ -118,6 +120,8 @@ class Physics:
     def simulate(self) -> None:
         """Advance all environments by dt."""
         self.ready()
+        if self._terrain is not None:
+            self._current()
         if self._graph is not None:
             self._graph()
         else:
@@ -170,6 +174,8 @@ class Physics:
             getattr(engine, name).copy_(value)
         self._trees = self._index(self.model.body_rootid[1:])
         self._prepare_sensors()
+        if len(layout.points):
+            self._terrain = Terrain(sim.grounds, layout, engine, scenes.point_sizes(sim, layout))
         self._flush()
         for name in self.buffers:
             self._watch(name)
@@ -209,6 +215,8 @@ class Physics:
         )
         if self._limited:
             self._saturate(engine)
+        if self._terrain is not None:
+            self._terrain.lay()
         engine.step()
         if self._forces_used:
             engine.xfrc_applied.zero_()
@@ -249,7 +257,7 @@ class Physics:
         sim, layout = self.sim, self.layout
         fields = scenes.model_fields(sim, layout, self.model)
         masks = scenes.collision_masks(layout)
-        geoms = scenes.shape_geoms(layout, len(sim.grounds))
+        geoms = layout.shape_geoms
         changed = [n for n in STRUCTURAL if not _same(fields.pop(n, None), getattr(self.model, n))]
         if (
             changed
@@ -270,6 +278,8 @@ class Physics:
                 constants |= name in INERTIAL
         if constants:
             engine.set_const()
+        if self._terrain is not None:
+            self._terrain.radius.copy_(self._tensor(scenes.point_sizes(sim, layout)))
         self._set_drives()
         rows = scenes.body_properties(sim)
         self._com = self._tensor(fields["body_ipos"])  # (N or 1, bodies + 1, 3), link axes

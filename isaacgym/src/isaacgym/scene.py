@@ -28,10 +28,11 @@ import numpy as np
 
 from isaacgym import ground
 from isaacgym.asset import BODY_PROPERTIES, NO_FILTER, SHAPE_PROPERTIES
+from isaacgym.contact_points import contact_points
 from isaacgym.enums import AXIS_TRANSLATION, RIGID_BODY_DISABLE_GRAVITY, DofDriveMode
 from isaacgym.params import FLT_MAX
 from isaacgym.values import DOF_PROPERTIES
-from isaacgym.world import NO_GROUP, Actor, Env, Sim
+from isaacgym.world import NO_GROUP, Actor, Env, Ground, Sim
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene
 
@@ -39,12 +40,13 @@ UNLIMITED = 1e30  # [N or N m] bound of a drive that has none
 FEW_DOFS = 14  # up to here 6 iterations of the solver are exact, beyond that 10 are
 MOST_CLASSES = 30  # of shapes with the same collision rules: bits of a mask, one is the ground's
 SLIDING = (0.005, 0.0001)  # MuJoCo's torsional and rolling friction, without effect here
+HIDDEN = 5  # group of geoms that no viewer shows unless asked to
 
 
 class Layout:
     """Where the parts of one environment are in tensors (rows) and in MuJoCo's arrays."""
 
-    def __init__(self, env: Env) -> None:
+    def __init__(self, env: Env, grounds: list[Ground]) -> None:
         self.actors: list[Actor] = env.actors
         self.num_bodies, self.num_dofs = env.num_bodies, env.num_dofs
         self.free = np.array([not a.asset.fixed for a in self.actors])
@@ -73,6 +75,35 @@ class Layout:
             for actor in self.actors
             for body, pose, props in actor.asset.sensors
         ]
+        has_terrain = any(piece.kind != "plane" for piece in grounds)
+        self.points = contact_points(self.actors if has_terrain else [])
+        self._number_geoms(len(grounds))
+
+    def _number_geoms(self, grounds: int) -> None:
+        """The world's geoms are the grounds and a plane for each contact point; a body's are those
+        of its asset, then its points."""
+        points = self.points
+        self.ground_geoms = slice(0, grounds)
+        first = grounds + len(points)
+        self.plane_geoms = slice(grounds, first)
+        self.point_geoms = np.zeros(len(points), int)
+        self.actor_geoms: list[np.ndarray] = []  # of each actor, for each geom of its asset
+        for a, actor in enumerate(self.actors):
+            own = actor.asset.model.geom_bodyid
+            at = np.flatnonzero(points.actor == a)
+            body = points.body[at] - actor.first_body + 1
+            self.actor_geoms.append(
+                first + np.arange(len(own)) + np.searchsorted(body, own, side="left")
+            )
+            self.point_geoms[at] = (
+                first + np.arange(len(at)) + np.searchsorted(own, body, side="right")
+            )
+            first += len(own) + len(at)
+        shapes = [
+            g[a.asset.shape_geoms] for g, a in zip(self.actor_geoms, self.actors, strict=True)
+        ]
+        self.shape_geoms = np.concatenate(shapes).astype(int)
+        """The geom of each shape."""
 
 
 class ActorScene(Scene):
@@ -98,10 +129,10 @@ class ActorScene(Scene):
         self._layout = layout
         for piece in sim.grounds:
             ground.add(self.spec, piece)
-        self._num_ground_geoms = len(sim.grounds)
         self.weightless = weightless_bodies(sim)
         for actor in layout.actors:
             self._add(actor)
+        self._add_contact_points()
         self.measures_contacts, self.measures_accelerations = contact_forces, force_sensors
         shaped = sorted({a.first_body + int(b) for a in layout.actors for b in a.asset.shape_body})
         self.contact_bodies = shaped if contact_forces else []
@@ -124,7 +155,7 @@ class ActorScene(Scene):
         model = super().compile(memory)
         layout = self._layout
         assert (model.nbody - 1, model.nq, model.nv) == (layout.num_bodies, layout.nq, layout.nv)
-        _set_collisions(model, self._num_ground_geoms, layout)
+        _set_collisions(model, self._sim.grounds, layout)
         for name, values in model_fields(self._sim, layout, model).items():
             getattr(model, name)[...] = values[0]
         mujoco.mj_setConst(model, mujoco.MjData(model))
@@ -150,6 +181,33 @@ class ActorScene(Scene):
             drive.biastype = mujoco.mjtBias.mjBIAS_AFFINE
             drive.gainprm[0] = 1.0
             drive.ctrllimited = drive.forcelimited = mujoco.mjtLimited.mjLIMITED_FALSE
+
+    def _add_contact_points(self) -> None:
+        """Spheres and their planes, which `terrain.py` lays."""
+        points = self._layout.points
+        names = [b.name for b in self.spec.bodies[1:]]
+        for k in range(len(points)):
+            sphere = self.spec.body(names[points.body[k]]).add_geom(
+                self.spec.default,
+                name=f"point {k}",
+                type=mujoco.mjtGeom.mjGEOM_SPHERE,
+                size=[points.radius[k], 0, 0],
+                pos=points.pos[k],
+            )
+            plane = self.spec.worldbody.add_geom(
+                name=f"plane {k}",
+                type=mujoco.mjtGeom.mjGEOM_PLANE,
+                size=[1, 1, 1],
+                pos=[0, 0, -1],  # a pose of its own, which MuJoCo does not take for the world's
+                quat=[1, 0.1, 0, 0],
+            )
+            for geom in (sphere, plane):
+                geom.contype = geom.conaffinity = 0
+                geom.mass = 0.0
+                geom.group, geom.rgba = HIDDEN, [0, 0, 0, 0]
+            self.spec.add_pair(
+                name=f"point {k}", geomname1=plane.name, geomname2=sphere.name, condim=3
+            )
 
     def _add_attractors(self, names: list[str]) -> None:
         """A stiff attractor is a weld of a point of the body to its target."""
@@ -302,42 +360,43 @@ def _body_fields(sim: Sim, layout: Layout, model: mujoco.MjModel) -> dict[str, n
 
 def _shape_fields(sim: Sim, layout: Layout, model: mujoco.MjModel) -> dict[str, np.ndarray]:
     shapes = _stack(sim, SHAPE_PROPERTIES, lambda a: a.shapes)
-    geoms = shape_geoms(layout, len(sim.grounds))
+    points = layout.points
     friction = shapes["friction"].astype(float)
     if sim.grounds:  # PhysX averages the two materials
         friction = (friction + ground.friction(sim.grounds)) / 2
-    values = np.broadcast_to(model.geom_friction, (len(shapes), model.ngeom, 3)).copy()
-    values[:, geoms, 0] = np.maximum(friction, 1e-5)
-    values[:, geoms, 1:] = SLIDING
+    friction = np.maximum(friction, 1e-5)
+    fields = {
+        name: np.broadcast_to(getattr(model, name), (n, *getattr(model, name).shape)).copy()
+        for name, n in (("geom_friction", len(shapes)), ("pair_friction", len(shapes)))
+    }
+    fields["geom_friction"][:, layout.shape_geoms, 0] = friction
+    fields["geom_friction"][:, layout.shape_geoms, 1:] = SLIDING
+    pairs = [model.pair(f"point {k}").id for k in range(len(points))]
+    fields["pair_friction"][:, pairs, :2] = friction[:, points.shape, None]
+    fields["pair_friction"][:, pairs, 2:] = (SLIDING[0], SLIDING[1], SLIDING[1])
     scales = _scales(sim)
-    size, pos, bound, box = [], [], [], []
+    for name in ("geom_size", "geom_pos", "geom_rbound", "geom_aabb"):
+        values = getattr(model, name)
+        fields[name] = np.broadcast_to(values, (len(scales), *values.shape)).copy()
     for a, actor in enumerate(layout.actors):
-        own, s = actor.asset.model, scales[:, a, None, None]
-        first = len(sim.grounds) + sum(x.asset.model.ngeom for x in layout.actors[:a])
+        own, geoms, s = actor.asset.model, layout.actor_geoms[a], scales[:, a, None, None]
         mesh = own.geom_type == mujoco.mjtGeom.mjGEOM_MESH
-        compiled = model.geom_size[first : first + own.ngeom]
-        size.append(np.where(mesh[:, None], compiled, s * own.geom_size))
-        pos.append(s * own.geom_pos)
-        bound.append(s[..., 0] * own.geom_rbound)
-        box.append(s * own.geom_aabb)
-    fields = {"geom_friction": values}
-    ground_geoms = len(sim.grounds)
-    for name, parts in (
-        ("geom_size", size), ("geom_pos", pos), ("geom_rbound", bound), ("geom_aabb", box),
-    ):  # fmt: skip
-        own = getattr(model, name)
-        world = np.broadcast_to(own[:ground_geoms], (len(scales), *own[:ground_geoms].shape))
-        fields[name] = np.concatenate([world, *parts], 1)
+        compiled = model.geom_size[geoms]
+        fields["geom_size"][:, geoms] = np.where(mesh[:, None], compiled, s * own.geom_size)
+        fields["geom_pos"][:, geoms] = s * own.geom_pos
+        fields["geom_rbound"][:, geoms] = s[..., 0] * own.geom_rbound
+        fields["geom_aabb"][:, geoms] = s * own.geom_aabb.reshape(len(geoms), 6)
+    radius = point_sizes(sim, layout)
+    fields["geom_size"][:, layout.point_geoms, 0] = radius
+    fields["geom_rbound"][:, layout.point_geoms] = radius
+    fields["geom_aabb"][:, layout.point_geoms, 3:] = radius[..., None]
+    fields["geom_pos"][:, layout.point_geoms] = scales[:, points.actor, None] * points.pos
     return fields
 
 
-def shape_geoms(layout: Layout, num_ground_geoms: int) -> np.ndarray:
-    """The geom of each shape row."""
-    geoms, first = [], num_ground_geoms
-    for actor in layout.actors:
-        geoms.append(first + actor.asset.shape_geoms)
-        first += actor.asset.model.ngeom
-    return np.concatenate(geoms).astype(int)
+def point_sizes(sim: Sim, layout: Layout) -> np.ndarray:
+    """Radii (environments or 1, points) of the contact points [m]."""
+    return _scales(sim)[:, layout.points.actor] * layout.points.radius
 
 
 def _scales(sim: Sim) -> np.ndarray:
@@ -382,9 +441,9 @@ def _stack(sim: Sim, dtype: np.dtype, of: Any) -> np.ndarray:
     return np.concatenate([np.broadcast_to(p, (n, p.shape[1])) for p in parts], 1)
 
 
-def _set_collisions(model: mujoco.MjModel, num_ground_geoms: int, layout: Layout) -> None:
+def _set_collisions(model: mujoco.MjModel, grounds: list[Ground], layout: Layout) -> None:
     """Softness of contacts and limits, and masks that say who touches whom."""
-    geoms = shape_geoms(layout, num_ground_geoms)
+    geoms = layout.shape_geoms
     model.geom_condim[:] = 3
     model.geom_margin[:] = model.geom_gap[:] = 0.0
     plain = mujoco.MjModel.from_xml_string(_PLAIN)  # for MuJoCo's own softness
@@ -395,7 +454,7 @@ def _set_collisions(model: mujoco.MjModel, num_ground_geoms: int, layout: Layout
     model.geom_priority[:] = 0
     model.geom_priority[geoms] = 1  # their friction is the average with the ground's already
     model.geom_contype[:] = model.geom_conaffinity[:] = 0
-    model.geom_contype[:num_ground_geoms] = 1
+    model.geom_contype[layout.ground_geoms] = [piece.kind == "plane" for piece in grounds]
     contype, conaffinity = collision_masks(layout)
     model.geom_contype[geoms], model.geom_conaffinity[geoms] = contype, conaffinity
     for b in range(model.nbody):

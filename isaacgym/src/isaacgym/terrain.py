@@ -1,0 +1,149 @@
+"""Height fields and meshes of the ground, as the contact points of the actors meet them.
+
+MuJoCo takes a height field for thousands of prisms. That is slow, and what is two centimetres deep
+in one is pushed aside by the sides of prisms as well as up. Here the ground has one plane for each
+contact point (`contact_points.py`), and a point touches its own plane only. Before a `simulate`
+each plane is laid along the triangle of the ground that is below its point, or above it if it is
+deep.
+
+The ground has no gaps and no jumps, so neither has the depth of a point that moves over it. On
+slopes of up to 26 degrees a sphere meets the ground as spheres do, on steeper ones, which are
+walls, with its lowest point. Spheres larger than a cell also look for walls around them.
+
+All shapes are fixed and nothing waits for the device, so that it can be part of a captured graph.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isaacgym.scene import Layout
+from isaacgym.world import Ground
+from phalanx.sim import Sim as EngineSim
+
+FAR = 1e3  # [m] below: a plane out of reach
+DEEPEST = 0.05  # [m] that a point may be below its plane; it comes out at 1.3 m/s then
+ROUND_UNTIL = 0.9  # cosine of the steepest slope on which spheres are round
+AROUND = math.radians(50)  # from a sphere's lowest point to those that look for walls
+
+
+class Terrain:
+    """Lays the planes of all environments. radius: of the contact points, (N, P) [m]."""
+
+    def __init__(
+        self, grounds: list[Ground], layout: Layout, engine: EngineSim, radius: np.ndarray
+    ) -> None:
+        self._engine = engine
+        device = engine.device
+        size = (engine.num_envs, radius.shape[1])
+        self.radius = torch.tensor(radius, dtype=torch.float32, device=device).expand(size).clone()
+        self._points = torch.as_tensor(layout.point_geoms, device=device)
+        self._pieces = [Piece(g, device, radius.max(0)) for g in grounds if g.kind != "plane"]
+        self._xpos = engine.geom_xpos
+        planes = layout.plane_geoms
+        # MuJoCo Warp computes where geoms of the world are once, MuJoCo in every step.
+        self._in_data = engine.engine.name == "warp"
+        if self._in_data:
+            self._pos, self._turn = self._xpos[:, planes], engine.as_left("geom_xmat")[:, planes]
+        else:
+            self._pos = engine.model_field("geom_pos")[:, planes]
+            self._turn = engine.model_field("geom_quat")[:, planes]
+
+    def lay(self) -> None:
+        """Put every plane where its point, as derived fields have it, needs it next. Environments
+        that diverged in the last step, so that these say nothing, do without for one step."""
+        lost = self._engine.diverged[:, None]
+        centre = torch.where(lost[..., None], 0.0, self._xpos[:, self._points])
+        gap, normal = self._pieces[0].below(centre, self.radius)
+        for piece in self._pieces[1:]:
+            gap, normal = _nearer(gap, normal, *piece.below(centre, self.radius))
+        gap = torch.where(lost, FAR, gap.clamp_min(-DEEPEST)) + self.radius
+        self._pos.copy_(centre - gap[..., None] * normal)
+        self._turn.copy_(_matrix(normal) if self._in_data else _quaternion(normal))
+
+
+class Piece:
+    """One height field on the device. radius: most of each contact point, (P,) [m]."""
+
+    def __init__(self, ground: Ground, device: torch.device, radius: np.ndarray) -> None:
+        assert ground.heights is not None
+
+        def tensor(values: object) -> Tensor:
+            return torch.tensor(np.array(values), dtype=torch.float32, device=device)
+
+        p, r = ground.params.transform.p, ground.params.transform.r
+        self._nx, self._ny = ground.heights.shape
+        self._dx, self._dy = ground.cell
+        self._heights = tensor(ground.heights.flatten())
+        self._origin, self._corner = tensor([*p]), tensor(ground.corner)
+        axes = np.array([[*r.rotate(type(p)(*axis))] for axis in np.eye(3).tolist()])
+        self._axes = tensor(axes)  # a row each
+        self._turned = bool((axes != np.eye(3)).any())
+        large = np.flatnonzero(radius > min(ground.cell))
+        self._large = torch.as_tensor(large, device=device)
+        angles = np.arange(8) * np.pi / 4
+        out, down = np.sin(AROUND), np.full(8, -np.cos(AROUND))
+        self._around = tensor(np.stack([out * np.cos(angles), out * np.sin(angles), down], 1))
+
+    def below(self, centre: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+        """Distance (N, P) of spheres with centres (N, P, 3) and radii (N, P) to their planes,
+        negative below, `FAR` where no ground is, and the planes' normals (N, P, 3)."""
+        place = centre - self._origin
+        if self._turned:  # not a matrix product, which a GPU may round to three digits
+            place = (place[..., None, :] * self._axes).sum(-1)
+        place = place - self._corner
+        gap, normal = self._triangle(place)
+        gap = gap - radius * (normal[..., 2] / ROUND_UNTIL).clamp_max(1)
+        if len(self._large):
+            around = place[:, self._large, None] + radius[:, self._large, None, None] * self._around
+            gaps, normals = self._triangle(around)  # (N, large, 8)
+            least, k = gaps.min(-1)
+            chosen = normals.gather(2, k[..., None, None].expand(-1, -1, 1, 3))[:, :, 0]
+            new = _nearer(gap[:, self._large], normal[:, self._large], least, chosen)
+            gap = gap.index_copy(1, self._large, new[0])
+            normal = normal.index_copy(1, self._large, new[1])
+        if self._turned:
+            normal = (normal[..., None] * self._axes).sum(-2)
+        return gap, normal
+
+    def _triangle(self, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Distance (...) of places (..., 3) from the plane of the triangle below or above them,
+        and its normal. Cells are cut from the first corner to that across, as
+        `terrain_utils.convert_heightfield_to_trimesh` cuts them."""
+        u, v = place[..., 0] / self._dx, place[..., 1] / self._dy
+        i, j = u.floor().clamp(0, self._nx - 2), v.floor().clamp(0, self._ny - 2)
+        u, v = u - i, v - j
+        at = i.long() * self._ny + j.long()
+        h00, h10 = self._heights[at], self._heights[at + self._ny]
+        h01, h11 = self._heights[at + 1], self._heights[at + self._ny + 1]
+        first = u >= v
+        along_x = torch.where(first, h10 - h00, h11 - h01)
+        along_y = torch.where(first, h11 - h10, h01 - h00)
+        normal = torch.stack([-along_x / self._dx, -along_y / self._dy, torch.ones_like(u)], -1)
+        normal = normal / torch.linalg.vector_norm(normal, dim=-1, keepdim=True)
+        gap = (place[..., 2] - (h00 + u * along_x + v * along_y)) * normal[..., 2]
+        inside = (u >= 0) & (u <= 1) & (v >= 0) & (v <= 1)
+        return torch.where(inside, gap, FAR), normal
+
+
+def _nearer(
+    gap: Tensor, normal: Tensor, other_gap: Tensor, other_normal: Tensor
+) -> tuple[Tensor, Tensor]:
+    other = other_gap < gap
+    return torch.where(other, other_gap, gap), torch.where(other[..., None], other_normal, normal)
+
+
+def _quaternion(normal: Tensor) -> Tensor:
+    """(..., 4), w x y z, that turns z into the normal (..., 3)."""
+    x, y, z = normal.unbind(-1)
+    w = ((1 + z) / 2).clamp_min(1e-6).sqrt()
+    return torch.stack([w, -y / (2 * w), x / (2 * w), torch.zeros_like(w)], -1)
+
+
+def _matrix(normal: Tensor) -> Tensor:
+    """(..., 9) the same as a matrix, row by row."""
+    x, y, z = normal.unbind(-1)
+    s = 1 / (1 + z).clamp_min(1e-6)
+    return torch.stack([1 - x * x * s, -x * y * s, x, -x * y * s, 1 - y * y * s, y, -x, -y, z], -1)
