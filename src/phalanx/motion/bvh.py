@@ -1,0 +1,326 @@
+"""Reads BVH, the text format of motion capture: a skeleton, then channels for each frame.
+
+    clip = read_bvh("07_01.bvh", robot)                  # names of joints as in CMU's files
+    clip = read_bvh("walk.bvh", robot, names={"pelvis": "Root", ...})
+
+A skeleton of other proportions and another pose at rest is fitted to the robot so:
+
+- Axes: up is y (or z) in the file; forward is found by comparing where the joints are at rest
+  with where the robot's bodies are.
+- Turns: a limb that has one next joint is aligned by its direction, so that arms spread in the
+  file's pose at rest match arms that hang in the robot's. Elsewhere both poses at rest are taken
+  for the same; hands and feet turn with the limb they are on, as they are at rest.
+- Knees and elbows, which have one hinge: the limb above turns about itself until the hinge can bend
+  the limb below into its direction.
+- Size: distances are scaled by the length of the robot's legs over that of the file's, so metres,
+  inches or centimetres do not matter; `scale` [m per unit] replaces that.
+- Height: the robot's lowest point is on the ground in a tenth of all frames, higher in the others.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.motion.clip import Clip, check_finite, check_fps, check_frames, checked
+from phalanx.motion.robot import Robot
+from phalanx.motion.rotation import Array, about, conjugate, multiply, rotate, shortest_arc
+
+CMU_NAMES = {
+    "pelvis": "Hips",
+    "torso": "Spine1",
+    "head": "Head",
+    "right_upper_arm": "RightArm",
+    "right_lower_arm": "RightForeArm",
+    "right_hand": "RightHand",
+    "left_upper_arm": "LeftArm",
+    "left_lower_arm": "LeftForeArm",
+    "left_hand": "LeftHand",
+    "right_thigh": "RightUpLeg",
+    "right_shin": "RightLeg",
+    "right_foot": "RightFoot",
+    "left_thigh": "LeftUpLeg",
+    "left_shin": "LeftLeg",
+    "left_foot": "LeftFoot",
+}
+"""The robot's bodies and the joints of CMU's skeleton that begin them; Mixamo's names are the same
+after their prefix `mixamorig:`, which is ignored."""
+UP = {"y": np.array([0.5, 0.5, 0.5, 0.5]), "z": np.array([1.0, 0.0, 0.0, 0.0])}
+"""Turns of the file's axes such that up is z: for y up, x, y, z become y, z, x."""
+STRAIGHT, BENT = np.radians(8.0), np.radians(25.0)
+"""Below the one a limb's direction says nothing of the limb above, from the other on all."""
+ON_GROUND = 10.0  # percent of the frames
+
+
+@dataclass
+class Skeleton:
+    """Joints in the file's order, parents first, and their motion."""
+
+    names: list[str] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
+    offsets: list[Array] = field(default_factory=list)
+    channels: list[list[str]] = field(default_factory=list)
+    fps: float = 0.0
+    values: Array = field(default_factory=lambda: np.empty((0, 0)))
+    """(T, C): all channels of all joints, in the file's order [units or degrees]."""
+
+    def rest(self) -> Array:
+        """(B, 3), positions of the joints with nothing turned, root at its offset."""
+        pos = np.array(self.offsets)
+        for i, p in enumerate(self.parents):
+            if p >= 0:
+                pos[i] += pos[p]
+        return pos
+
+    def pose(self) -> tuple[Array, Array]:
+        """The root's position (T, 3) [units], and how all joints are turned in the world,
+        (T, B, 4)."""
+        turned = np.zeros((len(self.values), len(self.names), 4))
+        root_pos = np.tile(self.offsets[0], (len(self.values), 1))
+        column = 0
+        for i, parent in enumerate(self.parents):
+            quat = np.tile([1.0, 0, 0, 0], (len(self.values), 1))
+            for channel in self.channels[i]:
+                axis, value = "XYZ".index(channel[0]), self.values[:, column]
+                column += 1
+                if channel.endswith("rotation"):  # the first is the outermost
+                    quat = multiply(quat, about(np.eye(3)[axis], np.radians(value)))
+                elif i == 0:
+                    root_pos[:, axis] = value
+            turned[:, i] = quat if parent < 0 else multiply(turned[:, parent], quat)
+        return root_pos, turned
+
+
+def read_bvh(
+    path: str | os.PathLike[str],
+    robot: Robot,
+    names: Mapping[str, str] | None = None,
+    up: str = "y",
+    scale: float | None = None,
+) -> Clip:
+    """The clip of a BVH file, fitted to a robot.
+
+    names: for each body of the robot that moves, the file's joint. up: the file's axis that points
+    up. scale [m per unit of the file]; None means by the length of the legs.
+    Raises PhalanxError, naming file and line, for a file that is damaged or does not fit.
+    """
+    where = str(path)
+    if up not in UP:
+        raise PhalanxError(f"up is {up!r}, it must be 'y' or 'z'")
+    skeleton = parse_bvh(Path(path))
+    joint = _joints_of_bodies(where, skeleton, robot, CMU_NAMES if names is None else names)
+    root_pos, turned = skeleton.pose()
+    rest, robot_rest = skeleton.rest(), robot.rest()
+    known = [b for b, i in enumerate(joint) if i is not None]
+
+    axes = UP[up]
+    rest = rotate(axes, rest - rest[joint[0] or 0])
+    there = np.array([rest[joint[b] or 0] for b in known])[:, :2]
+    here = (robot_rest.pos[0, known] - robot_rest.pos[0, 0])[:, :2]
+    cross = there[:, 0] @ here[:, 1] - there[:, 1] @ here[:, 0]
+    axes = multiply(about(np.array([0.0, 0, 1]), np.arctan2(cross, np.sum(there * here))), axes)
+    rest = rotate(axes, rotate(conjugate(UP[up]), rest))
+
+    if scale is None:
+        scale = _leg_length(robot, robot_rest.pos[0], known) / _leg_length(
+            robot, np.array([rest[i] if i is not None else [np.nan] * 3 for i in joint]), known
+        )
+    turned = multiply(multiply(axes, turned), conjugate(axes))
+    quat = np.tile(robot_rest.quat, (len(turned), 1, 1))  # of the robot's bodies, world frame
+    align: dict[int, Array] = {}
+    for b in known:
+        next_ones = [c for c in known if robot.parents[c] == b]
+        if len(next_ones) == 1 and b:
+            there = rest[joint[next_ones[0]]] - rest[joint[b]]
+            here = robot_rest.pos[0, next_ones[0]] - robot_rest.pos[0, b]
+            align[b] = shortest_arc(here, there)
+        elif not next_ones and len(robot.hinges[robot.parents[b]]) == 1:  # a hand or a foot
+            align[b] = align.get(robot.parents[b], np.array([1.0, 0, 0, 0]))
+        else:
+            align[b] = np.array([1.0, 0, 0, 0])
+        quat[:, b] = multiply(multiply(turned[:, joint[b]], align[b]), robot_rest.quat[0, b])
+    _turn_limbs_for_hinges(robot, quat)
+    local = quat.copy()
+    for b, parent in enumerate(robot.parents):
+        if parent >= 0:
+            local[:, b] = multiply(conjugate(quat[:, parent]), quat[:, b])
+    joint_pos = robot.joint_angles(local)
+    root = rotate(axes, root_pos) * scale
+    root[:, :2] -= root[0, :2]
+    lowest = robot.kinematics(root, quat[:, 0], joint_pos).lowest
+    root[:, 2] -= np.percentile(lowest, ON_GROUND)
+    return checked(
+        Clip(
+            name=Path(path).stem,
+            fps=skeleton.fps,
+            loop=False,
+            root_pos=root,
+            root_quat=quat[:, 0],
+            joints=tuple(robot.joints),
+            joint_pos=joint_pos,
+            source=Path(path).name,
+        ),
+        where,
+    )
+
+
+def _joints_of_bodies(
+    where: str, skeleton: Skeleton, robot: Robot, names: Mapping[str, str]
+) -> list[int | None]:
+    """For each body of the robot the file's joint; None for a body without hinges that has none."""
+    plain = [name.rsplit(":", 1)[-1] for name in skeleton.names]
+    joints: list[int | None] = []
+    for b, body in enumerate(robot.bodies):
+        wanted = names.get(body)
+        if wanted in plain:
+            joints.append(plain.index(wanted))
+        elif b == 0 or len(robot.hinges[b]):
+            what = f"joint {wanted!r} for" if wanted else "a name for"
+            raise PhalanxError(
+                f"{where} has no {what} the robot's body {body!r}"
+                f"{did_you_mean(wanted or body, plain)}; map the robot's bodies to its joints:"
+                f" {', '.join(plain)}"
+            )
+        else:
+            joints.append(None)
+    return joints
+
+
+def _leg_length(robot: Robot, pos: Array, known: list[int]) -> float:
+    """From the hip to the end of the limb that is lowest at rest; pos (B, 3)."""
+    end = min(known, key=lambda b: float(pos[b, 2]))
+    length = 0.0
+    while robot.parents[end] > 0:
+        length += float(np.linalg.norm(pos[end] - pos[robot.parents[end]]))
+        end = robot.parents[end]
+    return length
+
+
+def _turn_limbs_for_hinges(robot: Robot, quat: Array) -> None:
+    """Turn limbs with several hinges about themselves, in `quat`, (T, B, 4), until the next limb,
+    of one hinge, can bend into its direction; where it is nearly straight, no turn."""
+    rest = robot.rest()
+    for b, hinges in enumerate(robot.hinges):
+        above = robot.parents[b]
+        ends = [c for c, parent in enumerate(robot.parents) if parent == b]
+        if len(hinges) != 1 or above <= 0 or len(robot.hinges[above]) < 3 or len(ends) != 1:
+            continue
+        along = rotate(conjugate(rest.quat[0, above]), rest.pos[0, b] - rest.pos[0, above])
+        along = along / np.linalg.norm(along)
+        lower = rotate(conjugate(rest.quat[0, b]), rest.pos[0, ends[0]] - rest.pos[0, b])
+        lower = lower / np.linalg.norm(lower)
+        local = multiply(conjugate(quat[:, above]), quat[:, b])
+        direction = rotate(local, np.tile(lower, (len(local), 1)))
+        axis = robot.axis(b)
+        sense = np.sign(robot.limits[hinges[0]].sum()) or 1.0
+        bend = np.cross(axis * sense, along)  # where the limb below goes as the hinge bends
+        side = np.cross(along, bend)
+        turn = np.arctan2(direction @ side, direction @ bend)
+        angle = np.arccos(np.clip(direction @ along, -1, 1))
+        turn = turn * np.clip((angle - STRAIGHT) / (BENT - STRAIGHT), 0, 1)
+        quat[:, above] = multiply(quat[:, above], about(along, turn))
+
+
+# The file ---------------------------------------------------------------------------------------
+
+
+def parse_bvh(path: Path) -> Skeleton:
+    """What the file says. Raises PhalanxError, naming the line, where it is no BVH or damaged."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise PhalanxError(f"{path} is not a motion: a BVH file is text") from error
+    words = [(n, line.split()) for n, line in enumerate(lines, 1) if line.strip()]
+    if not words or words[0][1][0] != "HIERARCHY":
+        raise PhalanxError(f"{path} is not a motion: a BVH file begins with HIERARCHY")
+    skeleton, open_joints, ended = Skeleton(), [-1], False
+    at = 1
+    while at < len(words) and words[at][1][0] != "MOTION":
+        number, parts = words[at]
+        at += 1
+        match parts:
+            case ["ROOT" | "JOINT", *name] if name:
+                if parts[0] == "ROOT" and skeleton.names:
+                    raise PhalanxError(
+                        f"{path}: line {number}: a second ROOT; keep one figure in the file"
+                    )
+                if parts[0] == "JOINT" and len(open_joints) < 2:
+                    raise PhalanxError(f"{path}: line {number}: a JOINT outside of the ROOT")
+                skeleton.names.append(" ".join(name))
+                skeleton.parents.append(open_joints[-1])
+                skeleton.channels.append([])
+                skeleton.offsets.append(np.zeros(3))
+                pending = len(skeleton.names) - 1
+            case ["End", *_]:
+                ended = True
+            case ["{"]:
+                open_joints.append(-2 if ended else pending)
+            case ["}"] if len(open_joints) > 1:
+                open_joints.pop()
+                ended = False
+            case ["OFFSET", *values] if len(open_joints) > 1:
+                if not ended:
+                    skeleton.offsets[open_joints[-1]] = _numbers(path, number, values, 3)
+            case ["CHANNELS", count, *names] if len(open_joints) > 1 and not ended:
+                skeleton.channels[open_joints[-1]] = _channels(path, number, count, names)
+            case _:
+                raise PhalanxError(
+                    f"{path}: line {number}: {' '.join(parts)[:60]!r} is not expected in the"
+                    " HIERARCHY of a BVH file"
+                )
+    if at >= len(words) or not skeleton.names:
+        raise PhalanxError(f"{path} has no MOTION after its HIERARCHY; it is cut short")
+    return _read_motion(path, skeleton, words[at + 1 :])
+
+
+def _channels(path: Path, number: int, count: str, names: list[str]) -> list[str]:
+    known = [f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ"]
+    for name in names:
+        if name not in known:
+            raise PhalanxError(
+                f"{path}: line {number}: unknown channel {name!r}{did_you_mean(name, known)};"
+                f" channels: {', '.join(known)}"
+            )
+    if count != str(len(names)):
+        raise PhalanxError(f"{path}: line {number}: {count} CHANNELS announced, {len(names)} named")
+    return names
+
+
+def _read_motion(path: Path, skeleton: Skeleton, words: list[tuple[int, list[str]]]) -> Skeleton:
+    if len(words) < 2 or words[0][1][0] != "Frames:" or words[1][1][:2] != ["Frame", "Time:"]:
+        raise PhalanxError(f"{path}: after MOTION there must be 'Frames:' and 'Frame Time:'")
+    announced = int(_numbers(path, words[0][0], words[0][1][1:], 1)[0])
+    seconds = float(_numbers(path, words[1][0], words[1][1][2:], 1)[0])
+    if not seconds > 0:
+        raise PhalanxError(
+            f"{path}: line {words[1][0]}: the frame time is {seconds:g} s, it must be above 0"
+        )
+    skeleton.fps = check_fps(1 / seconds, str(path))
+    count = sum(map(len, skeleton.channels))
+    rows = [_numbers(path, number, parts, count) for number, parts in words[2:]]
+    if len(rows) != announced:
+        raise PhalanxError(
+            f"{path} announces {announced} frames and holds {len(rows)}; it is cut short or its"
+            " 'Frames:' is wrong"
+        )
+    check_frames(str(path), len(rows))
+    skeleton.values = np.array(rows)
+    labels = [
+        f"{name} {c}"
+        for name, names in zip(skeleton.names, skeleton.channels, strict=True)
+        for c in names
+    ]
+    check_finite(str(path), "channel", skeleton.values, labels)
+    return skeleton
+
+
+def _numbers(path: Path, number: int, words: list[str], count: int) -> Array:
+    if len(words) != count:
+        raise PhalanxError(f"{path}: line {number} has {len(words)} numbers, it must have {count}")
+    try:
+        return np.array([float(word) for word in words])
+    except ValueError as error:
+        raise PhalanxError(f"{path}: line {number}: {error}") from error

@@ -1,0 +1,271 @@
+"""A motion of one robot in memory, and the file it is kept in: a small JSON (docs/motion.md).
+
+clip = read_json("walk.json", robot)
+write_json(clip, "copy.json")
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.motion.robot import Robot
+from phalanx.motion.rotation import Array, conjugate, multiply, rotation_vector
+
+FORMAT, VERSION = "phalanx-motion", 1
+LOOP_GAP = 0.02
+"""How far a loop's last frame may be from its first [rad, and m of the root's height]."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """T frames of a robot with J hinges, evenly spaced in time from 0 on, world frame, z up.
+
+    A loop's last frame is its first one again, moved on over the ground: the cycle takes
+    (T - 1) / fps seconds and repeats from where it arrived.
+    """
+
+    name: str
+    fps: float
+    """Frames per second."""
+    loop: bool
+    root_pos: Array
+    """(T, 3) [m]."""
+    root_quat: Array
+    """(T, 4), w, x, y, z."""
+    joints: tuple[str, ...]
+    """J names of hinges."""
+    joint_pos: Array
+    """(T, J) [rad], without jumps of whole turns."""
+    source: str = ""
+    """Where the motion is from, in words."""
+    measured: Array | None = None
+    """(T, B, 3) [m], where the file itself has the robot's bodies, in the robot's order, NaN where
+    it does not say. Not kept in our files."""
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.root_pos)
+
+    @property
+    def length(self) -> float:
+        """[s]"""
+        return (self.num_frames - 1) / self.fps
+
+    @property
+    def advance(self) -> Array:
+        """(3,) [m], how far a loop gets over the ground in one cycle."""
+        return (self.root_pos[-1] - self.root_pos[0]) * [1.0, 1.0, 0.0]
+
+    def raised(self, height: float) -> "Clip":
+        """The same, higher by `height` [m]."""
+        return replace(self, root_pos=self.root_pos + height * np.eye(3)[2])
+
+    def cut(self, start: float, end: float) -> "Clip":
+        """The frames from `start` to `end` [s]. Raises PhalanxError where less than two remain."""
+        first, last = int(np.ceil(start * self.fps - 1e-6)), int(end * self.fps + 1e-6)
+        part = slice(max(first, 0), min(last, self.num_frames - 1) + 1)
+        if len(range(self.num_frames)[part]) < 2:
+            raise PhalanxError(
+                f"{self.name}: between start={start:g} and end={end:g} s are less than two frames;"
+                f" the motion is {self.length:.2f} s long"
+            )
+        measured = None if self.measured is None else self.measured[part]
+        return replace(
+            self,
+            loop=False,
+            root_pos=self.root_pos[part],
+            root_quat=self.root_quat[part],
+            joint_pos=self.joint_pos[part],
+            measured=measured,
+        )
+
+
+def checked(clip: Clip, where: str) -> Clip:
+    """The clip with quaternions of exactly unit length. Raises PhalanxError for what no robot can
+    play: too few frames, numbers that are not finite, a loop that does not close."""
+    check_fps(clip.fps, where)
+    check_frames(where, clip.num_frames)
+    check_finite(where, "root position", clip.root_pos)
+    check_finite(where, "joint", clip.joint_pos, clip.joints)
+    quat = unit_quaternions(where, "root", clip.root_quat)
+    turned = np.sum(quat[1:] * quat[:-1], axis=-1) < 0
+    quat = quat * np.where(np.cumsum([False, *turned]) % 2, -1.0, 1.0)[:, None]
+    if clip.loop:
+        _check_loop(where, clip)
+    return replace(clip, root_quat=quat)
+
+
+def check_fps(fps: object, where: str) -> float:
+    ok = isinstance(fps, (int, float)) and not isinstance(fps, bool) and 0 < fps < np.inf
+    if not ok:
+        raise PhalanxError(
+            f"{where}: fps is {_show(fps)}, it must be a number of frames per second above 0"
+        )
+    return float(fps)  # type: ignore[arg-type]
+
+
+def check_frames(where: str, count: int) -> None:
+    if count < 2:
+        raise PhalanxError(
+            f"{where} holds {count or 'no'} frame{'s' * (count != 1)}, a motion needs two or more"
+        )
+
+
+def check_finite(where: str, what: str, values: Array, names: Sequence[str] = "xyz") -> None:
+    """Raises PhalanxError naming the first of `values`, (T, len(names)), that is not finite."""
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        frame, column = bad[0]
+        raise PhalanxError(
+            f"{where}: frame {frame}: {what} {names[column]} is {values[frame, column]}, all"
+            " numbers must be finite; cut the frame out or repair it"
+        )
+
+
+def unit_quaternions(where: str, what: str, quat: Array) -> Array:
+    """`quat`, (T, 4), scaled to length 1. Raises PhalanxError for one that is far from it."""
+    norm = np.linalg.norm(quat, axis=-1)
+    bad = np.flatnonzero(~(np.abs(norm - 1) < 0.01))
+    if len(bad):
+        raise PhalanxError(
+            f"{where}: frame {bad[0]}: the quaternion of {what} has length {norm[bad[0]]:.4g}, it"
+            " must be 1"
+        )
+    return quat / norm[:, None]
+
+
+def _check_loop(where: str, clip: Clip) -> None:
+    gap = np.abs(clip.joint_pos[-1] - clip.joint_pos[0])
+    turn = rotation_vector(multiply(clip.root_quat[-1], conjugate(clip.root_quat[0])))
+    sink = abs(clip.root_pos[-1, 2] - clip.root_pos[0, 2])
+    worst = int(np.argmax(gap))
+    if gap[worst] > LOOP_GAP:
+        what = f"joint {clip.joints[worst]} is {gap[worst]:.3f} rad away"
+    elif np.linalg.norm(turn) > LOOP_GAP:
+        what = f"the root is turned by {np.linalg.norm(turn):.3f} rad"
+    elif sink > LOOP_GAP:
+        what = f"the root is {sink:.3f} m higher or lower"
+    else:
+        return
+    raise PhalanxError(
+        f"{where} is marked as a loop, but in the last frame {what} from the first; the last frame"
+        " of a loop repeats the first, only moved on over the ground: repair it or set loop to"
+        " false"
+    )
+
+
+def write_json(clip: Clip, path: str | os.PathLike[str]) -> None:
+    """Write our own format, one line per frame. Raises PhalanxError where that fails."""
+    head = {"format": FORMAT, "version": VERSION, "name": clip.name, "fps": clip.fps}
+    head |= {"loop": clip.loop, "source": clip.source, "joints": list(clip.joints)}
+    lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
+    for key in ("root_pos", "root_quat", "joint_pos"):
+        rows = [
+            "    " + json.dumps([round(x, 6) for x in row.tolist()]) for row in clip.__dict__[key]
+        ]
+        lines.append(f'  "{key}": [\n' + ",\n".join(rows) + "\n  ]")
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    except OSError as error:
+        raise PhalanxError(f"cannot write the motion {path}: {error.strerror}") from error
+
+
+def read_json(path: str | os.PathLike[str], robot: Robot) -> Clip:
+    """A clip in our own format, its joints in the robot's order.
+    Raises PhalanxError, naming file and key, for whatever is wrong with it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        content = json.loads(text, parse_constant=lambda word: float(word))
+    except json.JSONDecodeError as error:
+        raise PhalanxError(
+            f"{path}: line {error.lineno}: {error.msg.lower()}; the file is damaged, cut short or"
+            " not a motion"
+        ) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise PhalanxError(f"{path} is not a motion: it is not text in JSON") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise PhalanxError(f'{path} is not a motion of ours: "format" must be "{FORMAT}"')
+    if content.get("version") != VERSION:
+        raise PhalanxError(
+            f"{path}: version is {_show(content.get('version'))}, this Phalanx reads version"
+            f" {VERSION}"
+        )
+    joints = _field(path, content, "joints", list)
+    if not all(isinstance(j, str) for j in joints):
+        raise PhalanxError(f"{path}: joints must be a list of names")
+    clip = Clip(
+        name=_field(path, content, "name", str, Path(path).stem),
+        fps=check_fps(_field(path, content, "fps", (int, float)), str(path)),
+        loop=_field(path, content, "loop", bool, False),
+        source=_field(path, content, "source", str, ""),
+        joints=tuple(joints),
+        root_pos=_table(path, content, "root_pos", 3),
+        root_quat=_table(path, content, "root_quat", 4),
+        joint_pos=_table(path, content, "joint_pos", len(joints)),
+    )
+    counts = {k: len(getattr(clip, k)) for k in ("root_pos", "root_quat", "joint_pos")}
+    if len(set(counts.values())) > 1:
+        words = ", ".join(f"{k} {n}" for k, n in counts.items())
+        raise PhalanxError(f"{path}: the numbers of frames differ: {words}")
+    return for_robot(checked(clip, str(path)), robot, str(path))
+
+
+def for_robot(clip: Clip, robot: Robot, where: str) -> Clip:
+    """The clip with its joints in the robot's order. Raises PhalanxError where names differ."""
+    missing = [j for j in robot.joints if j not in clip.joints]
+    extra = [j for j in clip.joints if j not in robot.joints]
+    if len(set(clip.joints)) < len(clip.joints):
+        raise PhalanxError(f"{where}: joints names a joint twice")
+    if missing:
+        raise PhalanxError(
+            f"{where} has no angles for joint {missing[0]!r} of the robot"
+            f"{did_you_mean(missing[0], extra)}; give it a robot that has its joints, or add them"
+        )
+    if extra:
+        raise PhalanxError(
+            f"{where}: the robot has no joint {extra[0]!r}{did_you_mean(extra[0], robot.joints)};"
+            f" joints: {', '.join(robot.joints)}"
+        )
+    order = [clip.joints.index(j) for j in robot.joints]
+    return replace(clip, joints=tuple(robot.joints), joint_pos=clip.joint_pos[:, order])
+
+
+def _field(path: object, content: dict[str, Any], key: str, kind: Any, default: Any = None) -> Any:
+    if key not in content and default is not None:
+        return default
+    if key not in content:
+        raise PhalanxError(
+            f"{path} has no {key!r}, which a motion needs{did_you_mean(key, content)}"
+        )
+    value = content[key]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise PhalanxError(
+            f"{path}: {key} is {_show(value)}, which is not what docs/motion.md says"
+        )
+    return value
+
+
+def _table(path: object, content: dict[str, Any], key: str, width: int) -> Array:
+    rows = _field(path, content, key, list)
+    check_frames(f"{path}: {key}", len(rows))
+    for frame, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != width:
+            count = len(row) if isinstance(row, list) else "no"
+            raise PhalanxError(
+                f"{path}: frame {frame}: {key} has {count} numbers, it must have {width}"
+            )
+        if not all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in row):
+            raise PhalanxError(f"{path}: frame {frame}: {key} holds something that is no number")
+    return np.array(rows, float)
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,251 @@
+"""Reads IsaacGymEnvs' motion clips: .npy files of poselib's SkeletonMotion, without running them.
+
+Such a file is a NumPy array of one object, a dictionary, kept as a pickle; and a pickle can hold
+any program. Here it is read by an unpickler that knows four names and calls nothing else: arrays
+are rebuilt from their bytes by this file, not by NumPy's own unpickling. Whatever else a file asks
+for is refused before it is looked up.
+
+What the dictionary holds (found by looking into IsaacGymEnvs' own six clips):
+
+    rotation              {arr: (T, B, 4)}  x, y, z, w; relative to the parent if is_local
+    root_translation      {arr: (T, 3)} [m]
+    global_velocity, global_angular_velocity     not read: they follow from the rest
+    skeleton_tree         node_names, parent_indices {arr: (B,)}, local_translation {arr: (B, 3)}
+    is_local  fps  __name__ = "SkeletonMotion"
+"""
+
+import io
+import math
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.motion.clip import (
+    Clip,
+    check_finite,
+    check_fps,
+    check_frames,
+    checked,
+    unit_quaternions,
+)
+from phalanx.motion.robot import Robot
+from phalanx.motion.rotation import Array, conjugate, multiply, rotate
+
+
+def read_isaacgymenvs(path: str | os.PathLike[str], robot: Robot) -> Clip:
+    """The clip of a file, for a robot whose bodies have the names of the file's nodes.
+
+    IsaacGymEnvs takes the rotation vector of a joint for the angles of its three hinges, which is
+    right for one of them or for small angles only. Here the angles are those that MuJoCo's hinges
+    need to make the very rotation. Heights stay as they are in the file.
+    Raises PhalanxError for a file that is something else, is damaged or does not fit the robot.
+    """
+    content = _load(Path(path))
+    where = str(path)
+    if not isinstance(content, dict) or content.get("__name__", "SkeletonMotion") != (
+        "SkeletonMotion"
+    ):
+        raise PhalanxError(
+            f"{where} is not a motion: it must hold the dictionary of a poselib SkeletonMotion"
+        )
+    tree = _item(where, content, "skeleton_tree")
+    names = _item(where, tree, "node_names", "skeleton_tree")
+    parents = _array(where, tree, "parent_indices", 1).astype(int)
+    offsets = _array(where, tree, "local_translation", 2)
+    quat = _array(where, content, "rotation", 3)
+    root_pos = _array(where, content, "root_translation", 2)
+    count = len(names)
+    shapes = {
+        "rotation": (quat.shape, (len(quat), count, 4)),
+        "root_translation": (root_pos.shape, (len(quat), 3)),
+        "parent_indices": (parents.shape, (count,)),
+        "local_translation": (offsets.shape, (count, 3)),
+    }
+    for key, (shape, expected) in shapes.items():
+        if shape != expected:
+            raise PhalanxError(
+                f"{where}: {key} has shape {shape}, for {len(quat)} frames of {count} nodes it must"
+                f" be {expected}"
+            )
+    check_frames(where, len(quat))
+    if any(not -1 <= p < i for i, p in enumerate(parents)) or list(parents).count(-1) != 1:
+        raise PhalanxError(f"{where}: parent_indices do not make a tree with its root first")
+    fps = content.get("fps")
+    fps = check_fps(fps.item() if isinstance(fps, np.ndarray) and fps.ndim == 0 else fps, where)
+    check_finite(where, "root_translation", root_pos)
+    quat = quat[..., [3, 0, 1, 2]]
+    for i, node in enumerate(names):
+        quat[:, i] = unit_quaternions(where, f"node {node}", quat[:, i])
+    local, pos = _global_to_local(
+        quat, root_pos, parents, offsets, _item(where, content, "is_local")
+    )
+    node = _nodes_of_bodies(where, names, robot)
+    body_quat = np.tile(robot.offset_quat, (len(quat), 1, 1))
+    measured = np.full((len(quat), len(robot.bodies), 3), np.nan)
+    for b, found in enumerate(node):
+        if found is not None:
+            body_quat[:, b], measured[:, b] = local[:, found], pos[:, found]
+    return checked(
+        Clip(
+            name=Path(path).stem,
+            fps=fps,
+            loop=False,
+            root_pos=root_pos,
+            root_quat=local[:, 0],
+            joints=tuple(robot.joints),
+            joint_pos=robot.joint_angles(body_quat),
+            source=f"{Path(path).name}, a SkeletonMotion",
+            measured=measured,
+        ),
+        where,
+    )
+
+
+def _global_to_local(
+    quat: Array, root_pos: Array, parents: Array, offsets: Array, is_local: bool
+) -> tuple[Array, Array]:
+    """Rotations in the parent (T, B, 4) and positions in the world (T, B, 3) [m] of all nodes."""
+    turn, local, pos = quat.copy(), quat.copy(), np.zeros((*quat.shape[:2], 3))
+    pos[:, 0] = root_pos
+    for i, p in list(enumerate(parents))[1:]:
+        if is_local:
+            turn[:, i] = multiply(turn[:, p], quat[:, i])
+        else:
+            local[:, i] = multiply(conjugate(turn[:, p]), quat[:, i])
+        pos[:, i] = pos[:, p] + rotate(turn[:, p], np.broadcast_to(offsets[i], (len(pos), 3)))
+    return local, pos
+
+
+def _nodes_of_bodies(where: str, names: list[str], robot: Robot) -> list[int | None]:
+    """For each body the node of its name; None for a body without hinges that has none."""
+    nodes: list[int | None] = []
+    for b, body in enumerate(robot.bodies):
+        if body not in names and (b == 0 or len(robot.hinges[b])):
+            raise PhalanxError(
+                f"{where} has no node {body!r}, a body of the robot that moves"
+                f"{did_you_mean(body, names)}; nodes: {', '.join(names)}"
+            )
+        nodes.append(names.index(body) if body in names else None)
+    if nodes[0] != 0:
+        raise PhalanxError(
+            f"{where}: the root node is {names[0]!r}, but the robot's root body is"
+            f" {robot.bodies[0]!r}"
+        )
+    return nodes
+
+
+def _item(where: str, content: Any, key: str, inside: str = "the motion") -> Any:
+    if not isinstance(content, dict) or key not in content:
+        raise PhalanxError(f"{where} is not a motion that can be read: {inside} has no {key!r}")
+    return content[key]
+
+
+def _array(where: str, content: Any, key: str, dimensions: int) -> Array:
+    value = _item(where, _item(where, content, key), "arr", key)
+    if not isinstance(value, np.ndarray) or value.dtype == object or value.ndim != dimensions:
+        raise PhalanxError(f"{where}: {key} must be an array of {dimensions} dimensions")
+    return value.astype(float)
+
+
+# The file ---------------------------------------------------------------------------------------
+
+
+def _load(path: Path) -> Any:
+    """The one object in a .npy file."""
+    file = io.BytesIO(path.read_bytes())
+    try:
+        if np.lib.format.read_magic(file) == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    except (ValueError, EOFError) as error:
+        raise PhalanxError(f"{path} is not a motion: it is no .npy file") from error
+    if not dtype.hasobject or math.prod(shape) != 1:
+        raise PhalanxError(
+            f"{path} is not a motion: it is an array of {dtype} with shape {shape}, it must hold"
+            " the dictionary of a poselib SkeletonMotion"
+        )
+    try:
+        content = _plain(_ArraysOnly(file).load())
+    except _Refused as refused:
+        raise PhalanxError(
+            f"{path} was not loaded: beside arrays it holds {refused}, which is a program that"
+            " loading would run; get the motion from a source you trust"
+        ) from refused
+    except EOFError as error:
+        raise PhalanxError(f"{path} is cut short; copy or download it again") from error
+    except Exception as error:  # a damaged pickle may raise anything
+        words = " ".join(str(error).split())
+        raise PhalanxError(f"{path} is damaged or cut short: {words}") from error
+    return content
+
+
+class _Refused(Exception):
+    """A name in a pickle that is none of those that motions are made of."""
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Loads dictionaries, lists, numbers, texts and arrays of numbers; runs nothing."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            if name == "_reconstruct":
+                return _Array
+            if name == "scalar":
+                return _scalar
+        if (module, name) == ("numpy", "ndarray"):
+            return _Array  # an argument of _reconstruct, unused
+        if (module, name) == ("numpy", "dtype"):
+            return _DType
+        raise _Refused(f"{module}.{name}")
+
+
+class _DType:
+    """What a pickle says of an array's type; only plain numbers, booleans and objects."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        if code != "O8" and not (code[:1] in "biuf" and code[1:] in ("1", "2", "4", "8")):
+            raise ValueError(f"an array of type {code!r}")
+        self.code = code
+        self.order = "<"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+    def values(self, data: Any) -> Array:
+        if self.code == "O8":
+            items = np.empty(len(data), object)
+            items[:] = list(data)
+            return items
+        return np.frombuffer(bytes(data), self.order + self.code)
+
+
+class _Array:
+    """An array while it is being loaded."""
+
+    def __init__(self, *_: object) -> None:
+        self.value = np.empty(0)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, column_major, data = state
+        self.value = dtype.values(data).reshape(shape, order="F" if column_major else "C")
+
+
+def _scalar(dtype: _DType, data: bytes) -> Any:
+    return dtype.values(data)[0].item()
+
+
+def _plain(value: Any) -> Any:
+    """The same with NumPy's arrays for ours."""
+    if isinstance(value, _Array):
+        return _plain(value.value.item()) if value.value.dtype == object else value.value
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,229 @@
+"""Motions as tensors on the device: sampled by weight and time, blended between frames.
+
+    library = MotionLibrary(["walk", "run.npy"], model, key_bodies=("left_foot", "right_foot"))
+    ids = library.sample_motions(4096)
+    state = library.state(ids, library.sample_times(ids))
+
+Nothing in `sample_motions`, `sample_times` and `state` waits for the device or changes shape, so
+they run inside a captured CUDA graph. What might surprise:
+
+- Times may be any. A one-shot clip stays at its first or last frame, with the velocities of that
+  frame; a loop goes on, and its root travels on over the ground.
+- Key bodies are where MuJoCo's forward kinematics puts them for the clip's joint angles, so what a
+  policy is shown is what the robot can do; the file's own positions are not used.
+- Clips whose feet are in the ground are raised, each as a whole: IsaacGymEnvs' walk by 25 mm.
+- Velocities are differences over 1/60 s to either side (one frame at least), for root and joints
+  alike: long enough that the noise of motion capture stays small, and just what a policy sees that
+  acts at 30 Hz. They are blended linearly between frames, as positions and angles are.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.motion.bvh import read_bvh
+from phalanx.motion.clip import Clip, read_json
+from phalanx.motion.gait import GAITS, synthesize
+from phalanx.motion.isaacgymenvs import read_isaacgymenvs
+from phalanx.motion.robot import Robot
+from phalanx.motion.rotation import Array, conjugate, multiply, rotation_vector
+
+READERS = {".npy": read_isaacgymenvs, ".bvh": read_bvh, ".json": read_json}
+VELOCITY_SPAN = 1 / 60
+"""Velocities are differences between this long before and after a frame [s]."""
+NEAR_GROUND = 0.02  # [m]
+
+
+class MotionState(NamedTuple):
+    """States of a robot with J hinges and K key bodies at n times, world frame, z up."""
+
+    root_pos: Tensor
+    """(n, 3) [m]."""
+    root_quat: Tensor
+    """(n, 4), w, x, y, z."""
+    root_lin_vel: Tensor
+    """(n, 3) [m/s]."""
+    root_ang_vel: Tensor
+    """(n, 3) [rad/s], world frame; MuJoCo's qvel has it in the root's own frame."""
+    joint_pos: Tensor
+    """(n, J) [rad], in the order of the robot's hinges."""
+    joint_vel: Tensor
+    """(n, J) [rad/s]."""
+    key_pos: Tensor
+    """(n, K, 3) [m], origins of the key bodies."""
+    lowest: Tensor
+    """(n,) [m], height of the robot's lowest point: if below 0, raise a robot that starts here."""
+
+
+def load_clip(file: str | os.PathLike[str], robot: Robot) -> Clip:
+    """A clip from a file (.npy, .bvh, .json) or a built-in gait by its name.
+    Raises PhalanxError, naming file, line or frame, for what cannot be read or does not fit."""
+    if file in GAITS:
+        return synthesize(GAITS[str(file)], robot)
+    path = Path(file)
+    if path.suffix.lower() not in READERS:
+        raise PhalanxError(
+            f"{os.fspath(file)!r} is no motion{did_you_mean(os.fspath(file), GAITS)}: give a file"
+            f" that ends in {', '.join(READERS)} or one of {', '.join(GAITS)}"
+        )
+    try:
+        return READERS[path.suffix.lower()](path, robot)
+    except OSError as error:
+        raise PhalanxError(f"cannot read the motion {path}: {error.strerror}") from error
+
+
+class MotionLibrary:
+    """M clips of one robot.
+
+    files: paths, or names of built-in gaits. model: holds the robot, see `Robot`. key_bodies: K
+    names of bodies. weights: how often each clip is sampled, relative to the others; None means
+    equally. fit_height: raise each clip by `sinks`, so that its feet stand on the ground. Raises
+    PhalanxError for what cannot be read or does not fit.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[str | os.PathLike[str]],
+        model: mujoco.MjModel,
+        key_bodies: Sequence[str],
+        device: str | torch.device = "cpu",
+        weights: Sequence[float] | None = None,
+        fit_height: bool = True,
+    ) -> None:
+        if isinstance(files, (str, os.PathLike)) or not files:
+            raise PhalanxError("files must be a list of motions, with one in it at least")
+        self.robot = Robot(model)
+        self.device = torch.device(device)
+        self.joint_names = tuple(self.robot.joints)
+        self.key_bodies = tuple(key_bodies)
+        self.clips = [load_clip(file, self.robot) for file in files]
+        if fit_height:
+            self.clips = [clip.raised(sinks(clip, self.robot)) for clip in self.clips]
+        keys = [self.robot.body(name) for name in key_bodies]
+
+        def column(values: list[float], dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.tensor(np.array(values), dtype=dtype, device=self.device)
+
+        self.num_motions = len(self.clips)
+        self.lengths = column([clip.length for clip in self.clips])
+        """(M,) [s]; of a loop, one cycle."""
+        self.cdf = column(list(np.cumsum(self._shares(weights))), torch.float64).float()
+        self._fps = column([clip.fps for clip in self.clips])
+        self._last = column([clip.num_frames - 1 for clip in self.clips], torch.int64)
+        starts = np.cumsum([0, *(clip.num_frames for clip in self.clips[:-1])])
+        self._start = column(list(starts), torch.int64)
+        self._loop = column([clip.loop for clip in self.clips], torch.bool)
+        self._advance = column([clip.advance * clip.loop for clip in self.clips])  # type: ignore[misc]
+        frames = [_frames(clip, self.robot, keys) for clip in self.clips]
+        self._frames = column(list(np.concatenate(frames)))  # (F, 14 + 2 J + 3 K)
+
+    def sample_motions(self, n: int) -> Tensor:
+        """Ids of n clips, (n,) int64, drawn by weight."""
+        drawn = torch.searchsorted(self.cdf, torch.rand(n, device=self.device), right=True)
+        return drawn.clamp(max=self.num_motions - 1)
+
+    def sample_times(self, ids: Tensor) -> Tensor:
+        """A time in each clip, (n,) [s], uniform from 0 to its length."""
+        return torch.rand(ids.shape, device=self.device) * self.lengths[ids]
+
+    def state(self, ids: Tensor, times: Tensor) -> MotionState:
+        """The states of clips `ids`, (n,), at `times`, (n,) [s]."""
+        length = self.lengths[ids]
+        cycle = torch.where(self._loop[ids], torch.floor(times / length), 0.0)
+        within = torch.minimum((times - cycle * length).clamp(min=0.0), length)
+        last = self._last[ids]
+        position = within * self._fps[ids]
+        before = torch.minimum(position.long(), last - 1)
+        blend = (position - before).clamp(0.0, 1.0)[:, None]
+        row = self._start[ids] + before
+        a, b = self._frames[row], self._frames[row + 1]
+        mixed = a + blend * (b - a)
+        joints = len(self.joint_names)
+        parts = mixed.split([3, 4, 3, 3, joints, joints, 3 * len(self.key_bodies), 1], dim=1)
+        root_pos, _, lin_vel, ang_vel, joint_pos, joint_vel, key_pos, lowest = parts
+        moved = cycle[:, None] * self._advance[ids]
+        return MotionState(
+            root_pos=root_pos + moved,
+            root_quat=slerp(a[:, 3:7], b[:, 3:7], blend),
+            root_lin_vel=lin_vel,
+            root_ang_vel=ang_vel,
+            joint_pos=joint_pos,
+            joint_vel=joint_vel,
+            key_pos=key_pos.unflatten(1, (-1, 3)) + moved[:, None],
+            lowest=lowest[:, 0],
+        )
+
+    def _shares(self, weights: Sequence[float] | None) -> Array:
+        given = np.ones(self.num_motions) if weights is None else np.asarray(weights, float)
+        if given.shape != (self.num_motions,):
+            raise PhalanxError(
+                f"weights has {given.size} numbers for {self.num_motions} motions; give one each"
+            )
+        if not np.isfinite(given).all() or (given < 0).any() or given.sum() <= 0:
+            raise PhalanxError(f"weights is {list(given)}, all must be 0 or more and one above 0")
+        return given / given.sum()
+
+
+def slerp(a: Tensor, b: Tensor, blend: Tensor) -> Tensor:
+    """From quaternion a to b, (n, 4) unit, at constant angular velocity; blend (n, 1), 0 to 1."""
+    dot = (a * b).sum(-1, keepdim=True)
+    b = torch.where(dot < 0, -b, b)
+    angle = torch.acos(dot.abs().clamp(max=1.0))
+    sine = torch.sin(angle)
+    close = sine < 1e-4  # straight between them, which is the same there
+    safe = torch.where(close, 1.0, sine)
+    of_a = torch.where(close, 1 - blend, torch.sin((1 - blend) * angle) / safe)
+    of_b = torch.where(close, blend, torch.sin(blend * angle) / safe)
+    return torch.nn.functional.normalize(of_a * a + of_b * b, dim=-1)
+
+
+def _frames(clip: Clip, robot: Robot, keys: list[int]) -> Array:
+    """All that `state` blends, a row for each frame, (T, 14 + 2 J + 3 K)."""
+    pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
+    lin_vel, ang_vel, joint_vel = velocities(clip)
+    parts = [clip.root_pos, clip.root_quat, lin_vel, ang_vel, clip.joint_pos, joint_vel]
+    parts += [pose.pos[:, keys].reshape(clip.num_frames, -1), pose.lowest[:, None]]
+    return np.concatenate(parts, axis=1)
+
+
+def sinks(clip: Clip, robot: Robot) -> float:
+    """How far a clip's feet are in the ground [m], 0 or more: the median over all frames in which
+    the lowest point is less than `NEAR_GROUND` above it.
+
+    The feet of a robot that toes off on a stiff sole dip deeper for a moment. Raising the clip by
+    that would let it float while it stands; see `MotionState.lowest`.
+    """
+    pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
+    near = pose.lowest[pose.lowest < NEAR_GROUND]
+    return max(0.0, -float(np.median(near))) if len(near) else 0.0
+
+
+def velocities(clip: Clip) -> tuple[Array, Array, Array]:
+    """Of the root (T, 3) [m/s], its rotation (T, 3) [rad/s], world frame, and the joints (T, J)
+    [rad/s], at each frame; at the ends of a clip that is no loop, to one side only."""
+    frame = np.arange(clip.num_frames)
+    span = max(1, round(VELOCITY_SPAN * clip.fps))
+    before, after = frame - span, frame + span
+    last = clip.num_frames - 1
+    if not clip.loop:
+        before, after = np.maximum(before, 0), np.minimum(after, last)
+    seconds = ((after - before) / clip.fps)[:, None]
+
+    def position(frame: Array) -> Array:
+        return clip.root_pos[frame % last] + (frame // last)[:, None] * clip.advance
+
+    if clip.loop:
+        moved = position(after) - position(before)
+        before, after = before % last, after % last
+    else:
+        moved = clip.root_pos[after] - clip.root_pos[before]
+    turn = multiply(clip.root_quat[after], conjugate(clip.root_quat[before]))
+    turned = clip.joint_pos[after] - clip.joint_pos[before]
+    return moved / seconds, rotation_vector(turn) / seconds, turned / seconds

@@ -1,0 +1,202 @@
+"""What a motion needs to know of a robot: bodies and hinges by name, and where a pose puts them.
+
+    robot = Robot(model)                       # any mujoco.MjModel with a free root and hinges
+    pose = robot.kinematics(root_pos, root_quat, joint_pos)
+    pose.lowest.min()                          # how far the lowest point ever sinks
+
+Names are those of the robot's file, without a scene's prefix: body `humanoid/pelvis` is `pelvis`.
+Joint angles are in the order of the robot's hinges, as `sim.actor(...).joint_pos` has them.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.motion.rotation import Array, conjugate, hinge_angles, multiply, rotate
+
+GROUND_TYPES = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
+
+
+@dataclass(frozen=True)
+class Kinematics:
+    """Where MuJoCo puts the B bodies in T frames, world frame."""
+
+    pos: Array
+    """(T, B, 3) [m], origins of the bodies."""
+    quat: Array
+    """(T, B, 4), w, x, y, z."""
+    lowest: Array
+    """(T,) [m], height of the lowest point of any geom."""
+
+
+class Robot:
+    """Bodies and hinges of the robot in a model: of the first free body that carries hinges.
+
+    bodies: names, root first. joints: names of the hinges. limits: (J, 2) [rad], infinite where a
+    hinge has none. Raises PhalanxError for a model without such a robot, or one with other joints.
+    """
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        self.model = model
+        self._data = mujoco.MjData(model)
+        root, joint_ids = self._find(model)
+        self.body_ids = np.flatnonzero(model.body_rootid == root)
+        self.bodies = [_short(model.body(i).name) for i in self.body_ids]
+        self.joints = [_short(model.joint(i).name) for i in joint_ids]
+        limited = model.jnt_limited[joint_ids].astype(bool)[:, None]
+        self.limits = np.where(limited, model.jnt_range[joint_ids], [-np.inf, np.inf])
+        self._root_adr = model.jnt_qposadr[model.body_jntadr[root]]
+        self._joint_adr = model.jnt_qposadr[joint_ids]
+        self.dofs = model.jnt_dofadr[joint_ids]
+        """(J,), the hinges' places in qvel."""
+        self._rest = model.qpos0[self._joint_adr]
+        index = {b: i for i, b in enumerate(self.body_ids)}
+        self.parents = [-1] + [index[model.body_parentid[b]] for b in self.body_ids[1:]]
+        self.hinges = [np.flatnonzero(model.jnt_bodyid[joint_ids] == b) for b in self.body_ids]
+        """For each body, which of `joints` are its own, the one nearest to the parent first."""
+        self._axes = model.jnt_axis[joint_ids]
+        self.offset_quat = model.body_quat[self.body_ids]
+        """(B, 4): how the file turns each body in its parent before its hinges do."""
+        for body, hinges in zip(self.bodies, self.hinges, strict=True):
+            across = self._axes[hinges] @ self._axes[hinges].T
+            if len(hinges) > 3 or not np.allclose(across, np.eye(len(hinges)), atol=1e-4):
+                raise PhalanxError(
+                    f"body {body!r} has {len(hinges)} hinges whose axes are not at right angles;"
+                    " motions are for robots with at most three, orthogonal, in each body"
+                )
+
+    @staticmethod
+    def _find(model: mujoco.MjModel) -> tuple[int, list[int]]:
+        free, hinge = mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_HINGE
+        for j in np.flatnonzero(model.jnt_type == free):
+            root = int(model.jnt_bodyid[j])
+            own = np.flatnonzero(model.body_rootid[model.jnt_bodyid] == root)
+            others = [int(i) for i in own if i != j]
+            if others and all(model.jnt_type[i] == hinge for i in others):
+                return root, others
+        raise PhalanxError(
+            "the model has no robot that a motion could move: a body with a free joint that carries"
+            " hinges, and only hinges"
+        )
+
+    def body(self, name: str) -> int:
+        """The index of a body in `bodies`; raises PhalanxError for a name that is not there."""
+        short = _short(name)
+        if short not in self.bodies:
+            raise PhalanxError(
+                f"no body {name!r} in the robot{did_you_mean(short, self.bodies)};"
+                f" bodies: {', '.join(self.bodies)}"
+            )
+        return self.bodies.index(short)
+
+    def axis(self, body: int) -> Array:
+        """(3,), of the only hinge of a body, in the body's frame."""
+        return self._axes[self.hinges[body][0]]
+
+    def qpos(self, root_pos: Array, root_quat: Array, joint_pos: Array) -> Array:
+        """(T, nq) for MuJoCo; whatever else the model holds stays where it starts."""
+        qpos = np.tile(self.model.qpos0, (len(root_pos), 1))
+        qpos[:, self._root_adr : self._root_adr + 3] = root_pos
+        qpos[:, self._root_adr + 3 : self._root_adr + 7] = root_quat
+        qpos[:, self._joint_adr] = joint_pos
+        return qpos
+
+    def kinematics(self, root_pos: Array, root_quat: Array, joint_pos: Array) -> Kinematics:
+        """MuJoCo's forward kinematics. root_pos (T, 3) [m], root_quat (T, 4), joint_pos (T, J)
+        [rad]."""
+        data, ids = self._data, self.body_ids
+        pos, quat, lowest = [], [], []
+        for qpos in self.qpos(root_pos, root_quat, joint_pos):
+            data.qpos[:] = qpos
+            mujoco.mj_kinematics(self.model, data)
+            pos.append(data.xpos[ids])
+            quat.append(data.xquat[ids])
+            lowest.append(self._lowest())
+        return Kinematics(np.array(pos), np.array(quat), np.array(lowest))
+
+    def centre_of_mass(self, root_pos: Array, root_quat: Array, joint_pos: Array) -> Array:
+        """(T, 3) [m]."""
+        data, centre = self._data, []
+        for qpos in self.qpos(root_pos, root_quat, joint_pos):
+            data.qpos[:] = qpos
+            mujoco.mj_kinematics(self.model, data)
+            mujoco.mj_comPos(self.model, data)
+            centre.append(data.subtree_com[self.body_ids[0]].copy())
+        return np.array(centre)
+
+    def joint_angles(self, local_quat: Array) -> Array:
+        """Angles (T, J) [rad] that turn each body in its parent as `local_quat`, (T, B, 4), says;
+        see `hinge_angles` for bodies with less than three hinges."""
+        turn = multiply(conjugate(self.offset_quat), local_quat)
+        angles = np.zeros((len(local_quat), len(self.joints)))
+        for b, hinges in enumerate(self.hinges):
+            if len(hinges):
+                limits = self.limits[hinges] - self._rest[hinges, None]
+                angles[:, hinges] = hinge_angles(turn[:, b], self._axes[hinges], limits)
+        return angles + self._rest
+
+    def rest(self) -> Kinematics:
+        """One frame, T = 1: root at the origin, unturned, all joints as the file has them."""
+        return self.kinematics(np.zeros((1, 3)), np.array([[1.0, 0, 0, 0]]), self._rest[None])
+
+    def _lowest(self) -> float:
+        return min((self._geom_points(g)[:, 2].min() for g in self.geoms), default=0.0)
+
+    @property
+    def geoms(self) -> list[int]:
+        """Ids of the robot's geoms that collide, or of all if none does."""
+        model = self.model
+        own = [g for g in range(model.ngeom) if model.geom_bodyid[g] in self.body_ids]
+        own = [g for g in own if model.geom_type[g] not in GROUND_TYPES]
+        return [g for g in own if model.geom_contype[g] or model.geom_conaffinity[g]] or own
+
+    def _geom_points(self, geom: int) -> Array:
+        """Points in the world, (P, 3) [m], among which is the geom's lowest."""
+        local, radius = geom_points(self.model, geom)
+        points = self._data.geom_xpos[geom] + local @ self._data.geom_xmat[geom].reshape(3, 3).T
+        return points - [0.0, 0.0, radius]
+
+    def sole(self, body: str) -> Array:
+        """The lowest points of a body at rest, (P, 3) [m] in the frame of the body: for a box its
+        four lower corners."""
+        b = self.body_ids[self.body(body)]
+        self.rest()
+        points = np.concatenate(
+            [self._geom_points(g) for g in self.geoms if self.model.geom_bodyid[g] == b]
+        )
+        points = points[points[:, 2] < points[:, 2].min() + 0.002]
+        away = np.broadcast_to(self._data.xquat[b] * [1.0, -1, -1, -1], (len(points), 4))
+        return rotate(away, points - self._data.xpos[b])
+
+
+def geom_points(model: mujoco.MjModel, geom: int) -> tuple[Array, float]:
+    """A geom as balls of one radius [m] around points, (P, 3) [m] in the geom's frame, whose hull
+    it is; cylinders and ellipsoids to within a millimetre."""
+    kind, size = model.geom_type[geom], model.geom_size[geom]
+    if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
+        return np.zeros((1, 3)), size[0]
+    if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
+        return np.array([[0, 0, size[1]], [0, 0, -size[1]]]), size[0]
+    if kind == mujoco.mjtGeom.mjGEOM_MESH:
+        mesh = model.geom_dataid[geom]
+        start = model.mesh_vertadr[mesh]
+        return model.mesh_vert[start : start + model.mesh_vertnum[mesh]].astype(float), 0.0
+    if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
+        angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+        rim = np.stack([size[0] * np.cos(angle), size[0] * np.sin(angle), 0 * angle], -1)
+        return np.concatenate([rim + size[1] * np.eye(3)[2], rim - size[1] * np.eye(3)[2]]), 0.0
+    if kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
+        i = np.arange(500) + 0.5
+        height, angle = 1 - i / 250, np.pi * (1 + 5**0.5) * i
+        ring = np.sqrt(1 - height**2)
+        ball = np.stack([ring * np.cos(angle), ring * np.sin(angle), height], -1)
+        return ball * size, 0.0
+    corners = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
+    return corners * size, 0.0
+
+
+def _short(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
