@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-import isaacgym.physics
 from isaac import GYM, PENDULUM, SLIDER, TWO_LINKS, World, indices, options, params, pose
-from isaacgym import gymapi, gymtorch, terrain_utils
+from isaacgym import gymapi, gymtorch
 from isaacgym.support import REFUSED, SUPPORT
 from phalanx.errors import PhalanxError
 
@@ -215,44 +214,6 @@ def test_filter_on_a_robot_switches_off_contacts_among_its_bodies(tmp_path):
         assert bool(force[3].abs().max() > 1) == contacts
         # The links overlap, but they are neighbours.
         assert force[1].abs().max() == 0
-
-
-@pytest.mark.parametrize("engine", ["mujoco", "warp"])
-def test_a_height_field_and_the_mesh_made_from_it_carry_a_ball(engine, monkeypatch):
-    monkeypatch.setattr(isaacgym.physics, "ENGINE", engine)
-    heights = np.zeros((40, 30), np.int16)  # x, y
-    heights[20:, :] = 100  # a step of half a metre at x = 2 - 1
-    heights[:, 20:] += 40
-    for kind in ("heightfield", "mesh") if engine == "mujoco" else ("heightfield",):
-        world = World(dt=0.005)
-        if kind == "heightfield":
-            held = gymapi.HeightFieldParams()
-            held.nbRows, held.nbColumns = 30, 40
-            held.row_scale = held.column_scale = 0.1
-            held.vertical_scale = 0.005
-            held.transform.p = gymapi.Vec3(-1, -1, 0)
-            GYM.add_heightfield(world.sim, heights, held)
-        else:
-            vertices, triangles = terrain_utils.convert_heightfield_to_trimesh(
-                heights, 0.1, 0.005, slope_threshold=0.75
-            )
-            mesh = gymapi.TriangleMeshParams()
-            mesh.nb_vertices, mesh.nb_triangles = len(vertices), len(triangles)
-            mesh.transform.p = gymapi.Vec3(-1, -1, 0)
-            GYM.add_triangle_mesh(world.sim, vertices.flatten(), triangles.flatten(), mesh)
-        ball = GYM.create_sphere(world.sim, 0.1, options(angular_damping=10))
-        places = [(0.0, 0.0), (2.0, 0.0), (0.0, 1.5), (2.0, 1.5)]
-        for k, (x, y) in enumerate(places):
-            # Environments at places of their own; the ground is in the world's frame.
-            env = world.env(0.05, 2)
-            origin = GYM.get_env_origin(env)
-            at = pose(x - origin.x, y - origin.y, 1.5)
-            GYM.create_actor(env, ball, at, "ball", k, 0, 0)
-        GYM.prepare_sim(world.sim)
-        world.step(250)
-        z = world.tensor("actor_root_state")[:, 2].tolist()
-        ground = [0.0, 0.5, 0.2, 0.7]
-        assert z == pytest.approx([g + 0.1 for g in ground], abs=0.01), kind
 
 
 def test_scale_mass_friction_and_gains_may_differ_between_environments(tmp_path):

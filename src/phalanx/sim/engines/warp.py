@@ -303,7 +303,8 @@ def _buffer_sizes(model: mujoco.MjModel) -> tuple[int, int]:
     """Contacts and constraint rows an environment to start with: the most the model can ever
     produce, or if that is more, what is usual; then `grow` doubles it as needed. Every row costs
     time, whether it is used or not."""
-    moving = int((model.body_weldid[model.geom_bodyid] != 0).sum())
+    collides = (model.geom_contype | model.geom_conaffinity) != 0
+    moving = int((collides & (model.body_weldid[model.geom_bodyid] != 0)).sum())
     contacts = max(1, min(_most_contacts(model), _USUAL_CONTACTS * max(moving, 4)))
     condim = int(max([1, *model.geom_condim, *model.pair_dim]))
     pyramidal = model.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL
@@ -326,7 +327,8 @@ def _most_contacts(model: mujoco.MjModel) -> int:
     touch &= ~np.isin(signature, model.exclude_signature)
     kind = [mujoco.mjtGeom(k).name.removeprefix("mjGEOM_") for k in model.geom_type]
     pairs = [(kind[i], kind[j]) for i, j in np.argwhere(np.triu(touch, 1))]
+    pairs += [(kind[i], kind[j]) for i, j in zip(model.pair_geom1, model.pair_geom2, strict=True)]
     contacts = (
         _FEWER_CONTACTS.get((a, b)) or _FEWER_CONTACTS.get((b, a), _MOST_CONTACTS) for a, b in pairs
     )
-    return sum(contacts) + _MOST_CONTACTS * int(model.npair)
+    return sum(contacts)
