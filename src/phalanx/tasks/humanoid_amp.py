@@ -12,7 +12,8 @@ gives the same of random moments of the clips.
 
 An episode starts (`state_init`) Default: upright, arms stretched out to the sides; Start: at the
 clip's first pose; Random: at any moment of a clip; Hybrid: Random with `hybrid_init_prob`, else
-Default. From a clip come pose, velocities and what was observed before.
+Default. From a clip come pose, velocities and what was observed before; a pose whose feet dip into
+the ground is raised.
 
 Robot, observation, servos, times and starts are those of IsaacGymEnvs' HumanoidAMP, with these
 differences: three hinges in one point are angles about x, then y, then z, not an exponential map;
@@ -199,7 +200,8 @@ class HumanoidAMP(Task):
             self.config.local_root_obs,
         ).clamp(-self.config.clip_observations, self.config.clip_observations)
         ang_vel_b = (rotation.mT @ s.root_ang_vel[..., None])[..., 0]
-        qpos = torch.cat([s.root_pos, s.root_quat, s.joint_pos], 1)
+        height = s.root_pos[:, 2:] - s.lowest[:, None].clamp(max=0)  # not in the ground
+        qpos = torch.cat([s.root_pos[:, :2], height, s.root_quat, s.joint_pos], 1)
         qvel = torch.cat([s.root_lin_vel, ang_vel_b, s.joint_vel], 1)
         return frames.view(-1, k, self.num_obs), qpos[::k], qvel[::k]
 
