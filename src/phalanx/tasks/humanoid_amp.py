@@ -21,15 +21,15 @@ the root's rotation is observed from its heading (`local_root_obs: false` as the
 touch of the ground (there also of another body, while any body is below 0.5 m); and the default
 pose has its arms out (there the angles have the other sign, beyond the joints' limits).
 
-| observation           | width | unit       | frame                                            |
-|-----------------------|-------|------------|--------------------------------------------------|
-| root height           | 1     | m          | world                                            |
-| root's x and z axis   | 6     | -          | heading                                          |
-| root velocity         | 3     | m/s        | heading                                          |
-| root angular velocity | 3     | rad/s      | heading                                          |
-| joint positions       | 52    | - or rad   | of three hinges the turned x and z axis, else angle |
-| joint velocities      | 28    | rad/s      | joint                                            |
-| hands, feet           | 12    | m          | heading, from the root; right before left        |
+| observation           | width | unit       | frame                                               |
+|-----------------------|-------|------------|-----------------------------------------------------|
+| root height           | 1     | m          | world                                               |
+| root's x and z axis   | 6     | -          | heading                                             |
+| root velocity         | 3     | m/s        | heading                                             |
+| root angular velocity | 3     | rad/s      | heading                                             |
+| joint positions       | 52    | - or rad   | joint; of three hinges the turned x and z axis      |
+| joint velocities      | 28    | rad/s      | joint                                               |
+| hands, feet           | 12    | m          | heading, relative to the root; right before left    |
 
 The heading frame is the world's, turned about z to where the root's x axis points.
 """
