@@ -90,6 +90,8 @@ class HumanoidAMP(Task):
     num_actions = 28
 
     def create_scene(self) -> Scene:
+        # Enough for the exact solution: in 960 steps of random actions velocities were those of 100
+        # iterations; with 8 allowed one step in 1000 is wrong, with 6 one in 90, with 5 one in 23.
         scene = Scene(self.config.dt / self.config.substeps, iterations=10, ls_iterations=20)
         scene.add_ground()
         scene.add_actor("humanoid", self.config.asset, pos=(0, 0, 0.89))
