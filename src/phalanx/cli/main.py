@@ -16,6 +16,7 @@ phalanx play task=Cartpole checkpoint=<file>     measure a policy; video=true wr
 phalanx bench task=Ant num_envs=256,1024         measure speed and memory here
 phalanx warmup task=all                          compile GPU kernels ahead of the first run
 phalanx list                                     the tasks
+phalanx motion show walk                         what a motion clip holds; out= writes an mp4
 phalanx doctor <folder>                          what a repository for Isaac Gym needs to run
 
 Options are key=value, anywhere:
@@ -84,7 +85,7 @@ def _on_thread_error(failed: threading.ExceptHookArgs) -> None:
 def _run(command: str, arguments: list[str]) -> None:
     from phalanx.errors import PhalanxError, did_you_mean
 
-    commands = ("train", "play", "bench", "warmup", "list", "doctor")
+    commands = ("train", "play", "bench", "warmup", "list", "doctor", "motion")
     if command not in commands:
         raise PhalanxError(
             f"unknown command {command!r}{did_you_mean(command, commands)};"
@@ -101,6 +102,11 @@ def _run(command: str, arguments: list[str]) -> None:
         from phalanx.cli.doctor import doctor
 
         sys.exit(doctor(arguments))
+    if command == "motion":
+        from phalanx.cli.motion import motion
+
+        motion(arguments)
+        return
     if command == "bench":
         from phalanx.cli.bench import bench
 

@@ -137,7 +137,7 @@ RUN = Gait(
     ankle=_curve("6 8 16 22 24 20.5 11 -4 -18 -22  -16 -9.5 -5 -2 0 1.5 3 5 7 7"),
     toe_off=0.38,
     flat=(0.07, 0.18),
-    step_width=0.09,
+    step_width=0.12,
     toe_out=4.0,
     sway=0.008,
     obliquity=3.0,
@@ -169,6 +169,11 @@ def waves(phase: Array, orders: Array) -> Array:
     angle = 2 * np.pi * phase[:, None] * orders
     pairs = np.stack([np.cos(angle), np.sin(angle)], -1).reshape(len(phase), -1)
     return np.concatenate([np.ones((len(phase), 1)), pairs], axis=1)
+
+
+def periodic_angles(values: tuple[float, ...], phase: Array) -> Array:
+    """The smooth curve through evenly spaced `values` [degrees], at `phase`, (T,) [rad]."""
+    return np.radians(waves(phase, ANGLE) @ series(values))
 
 
 GRID = np.arange(100) / 100
@@ -235,18 +240,21 @@ class _Synthesis:
         cycle = fit.stride / gait.speed  # [s]
         if self.running:
             for _ in range(2):  # the centre of mass depends on the legs, and they on it
-                fit = self.fit(self.bounce(GRID, fit, cycle))
+                fit = self.fit(self.bounce(GRID, self.pose(GRID, fit.angles), cycle))
                 cycle = fit.stride / gait.speed
         count = 2 * round(cycle * FPS / 2)  # even: each leg has the other's frames
         phase = np.arange(count) / count
         root_quat, joint_pos = self.pelvis_quat(phase), self.pose(phase, fit.angles)
-        root_pos = self.pelvis_path(phase, fit, cycle)
-        feet = {side: self.foot_target(side, phase, fit, root_pos) for side in SIDES}
-        root_pos[:, 2] -= max(
-            self.out_of_reach(side, root_pos, root_quat, pos) for side, (pos, _) in feet.items()
-        )
-        for side, (pos, quat) in feet.items():
-            place_foot(robot, side, root_pos, root_quat, joint_pos, pos, quat)
+        for _ in range(3 if self.running else 1):  # as above
+            root_pos = self.pelvis_path(phase, fit)
+            if self.running:
+                root_pos += self.bounce(phase, joint_pos, cycle)
+            feet = {side: self.foot_target(side, phase, fit, root_pos) for side in SIDES}
+            root_pos[:, 2] -= max(
+                self.out_of_reach(side, root_pos, root_quat, pos) for side, (pos, _) in feet.items()
+            )
+            for side, (pos, quat) in feet.items():
+                place_foot(robot, side, root_pos, root_quat, joint_pos, pos, quat)
         return checked(
             Clip(
                 name=gait.name,
@@ -313,17 +321,16 @@ class _Synthesis:
         z = self.thigh_length * np.cos(thigh) + self.shin_length * np.cos(shin)
         return x, -z, shin + ankle
 
-    def pelvis_path(self, phase: Array, fit: Fit, cycle: float) -> Array:
-        """(T, 3) [m], where the right foot stands on the ground at x = 0."""
+    def pelvis_path(self, phase: Array, fit: Fit) -> Array:
+        """(T, 3) [m], where the right foot stands on the ground at x = 0; a runner's before it
+        bounces."""
         path = np.zeros((len(phase), 3))
         path[:, [0, 2]] = waves(phase, PELVIS) @ fit.path
         path[:, 0] += fit.stride * phase
         path[:, 1] = -self.gait.sway * np.cos(2 * np.pi * (phase - self.gait.toe_off / 2))
-        if self.running:
-            path += self.bounce(phase, fit, cycle)
         return path
 
-    def bounce(self, phase: Array, fit: Fit, cycle: float) -> Array:
+    def bounce(self, phase: Array, joint_pos: Array, cycle: float) -> Array:
         """How the pelvis of a runner moves, (T, 3) [m] from a steady path: the centre of mass goes
         forward steadily, falls freely in flight and is pushed up by a half sine of force on the
         ground."""
@@ -335,7 +342,7 @@ class _Synthesis:
         fall = GRAVITY * (air - (t - contact)) * (t - contact) / 2
         height = np.where(t < contact, free + pushed, fall)
         centre = self.robot.centre_of_mass(
-            np.zeros((len(t), 3)), self.pelvis_quat(phase), self.pose(phase, fit.angles)
+            np.zeros((len(t), 3)), self.pelvis_quat(phase), joint_pos
         )
         moved = np.stack([-centre[:, 0], 0 * t, height - centre[:, 2]], axis=-1)
         return moved - moved.mean(axis=0)

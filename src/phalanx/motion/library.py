@@ -18,7 +18,7 @@ they run inside a captured CUDA graph. What might surprise:
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ from phalanx.motion.isaacgymenvs import read_isaacgymenvs
 from phalanx.motion.robot import Robot
 from phalanx.motion.rotation import Array, conjugate, multiply, rotation_vector
 
-READERS = {".npy": read_isaacgymenvs, ".bvh": read_bvh, ".json": read_json}
+SUFFIXES = (".npy", ".bvh", ".json")
 VELOCITY_SPAN = 1 / 60
 """Velocities are differences between this long before and after a frame [s]."""
 NEAR_GROUND = 0.02  # [m]
@@ -62,19 +62,34 @@ class MotionState(NamedTuple):
     """(n,) [m], height of the robot's lowest point: if below 0, raise a robot that starts here."""
 
 
-def load_clip(file: str | os.PathLike[str], robot: Robot) -> Clip:
+def load_clip(
+    file: str | os.PathLike[str],
+    robot: Robot,
+    *,
+    names: Mapping[str, str] | None = None,
+    up: str = "y",
+    scale: float | None = None,
+) -> Clip:
     """A clip from a file (.npy, .bvh, .json) or a built-in gait by its name.
+
+    names, up and scale are for BVH, see `read_bvh`.
     Raises PhalanxError, naming file, line or frame, for what cannot be read or does not fit."""
     if file in GAITS:
         return synthesize(GAITS[str(file)], robot)
     path = Path(file)
-    if path.suffix.lower() not in READERS:
+    if path.suffix.lower() not in SUFFIXES:
         raise PhalanxError(
             f"{os.fspath(file)!r} is no motion{did_you_mean(os.fspath(file), GAITS)}: give a file"
-            f" that ends in {', '.join(READERS)} or one of {', '.join(GAITS)}"
+            f" that ends in {', '.join(SUFFIXES)} or one of {', '.join(GAITS)}"
         )
     try:
-        return READERS[path.suffix.lower()](path, robot)
+        match path.suffix.lower():
+            case ".npy":
+                return read_isaacgymenvs(path, robot)
+            case ".bvh":
+                return read_bvh(path, robot, names, up, scale)
+            case _:
+                return read_json(path, robot)
     except OSError as error:
         raise PhalanxError(f"cannot read the motion {path}: {error.strerror}") from error
 

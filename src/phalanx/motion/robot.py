@@ -186,14 +186,14 @@ def geom_points(model: mujoco.MjModel, geom: int) -> tuple[Array, float]:
         return model.mesh_vert[start : start + model.mesh_vertnum[mesh]].astype(float), 0.0
     if kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
         angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-        rim = np.stack([size[0] * np.cos(angle), size[0] * np.sin(angle), 0 * angle], -1)
+        rim: Array = np.stack([size[0] * np.cos(angle), size[0] * np.sin(angle), 0 * angle], -1)
         return np.concatenate([rim + size[1] * np.eye(3)[2], rim - size[1] * np.eye(3)[2]]), 0.0
     if kind == mujoco.mjtGeom.mjGEOM_ELLIPSOID:
         i = np.arange(500) + 0.5
-        height, angle = 1 - i / 250, np.pi * (1 + 5**0.5) * i
+        height, turn = 1 - i / 250, np.pi * (1 + 5**0.5) * i
         ring = np.sqrt(1 - height**2)
-        ball = np.stack([ring * np.cos(angle), ring * np.sin(angle), height], -1)
-        return ball * size, 0.0
+        ball = np.stack([ring * np.cos(turn), ring * np.sin(turn), height], -1)
+        return np.asarray(ball * size), 0.0
     corners = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
     return corners * size, 0.0
 

@@ -1,0 +1,201 @@
+"""`phalanx motion`: what a motion clip holds, what is wrong with it, and what it looks like.
+
+phalanx motion show run.npy out=run.mp4       a table, and a video of the robot following it
+phalanx motion check run.npy                  only what is wrong; exit code 1 if anything is
+phalanx motion convert 07_01.bvh walk.json start=0.5 end=3
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from phalanx import tasks
+from phalanx.config import ranged, read
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.motion import Clip, Robot, load_clip, write_json
+from phalanx.motion.library import sinks, velocities
+from phalanx.sim import Scene
+
+ROBOT = Path(tasks.__file__).parent / "assets" / "humanoid_amp.xml"
+ACTIONS = ("show", "check", "convert")
+SECONDS, FPS = 10.0, 30  # of the video
+BEYOND = 0.5  # of a limit that is worth a word [degrees]
+DEEP, FLOATING = 0.01, 0.05  # feet in the ground, or never near it [m]
+FAST = 40.0  # for a joint [rad/s]; the fastest of a runner's turn at 15
+APART = 0.01  # where the file has a body and where the robot's is [m]
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """Keys of `phalanx motion`."""
+
+    robot: str = str(ROBOT)
+    """MJCF or URDF file of the robot that follows the clip."""
+    out: str | None = None
+    """Video to write, with show."""
+    names: str | None = None
+    """BVH: YAML or JSON file that gives for each body of the robot the file's joint."""
+    up: str = "y"
+    """BVH: axis that points up."""
+    scale: float | None = ranged(None, above=0)
+    """BVH: metres per unit of the file; None takes the length of the legs."""
+    start: float = ranged(0.0, at_least=0)
+    """First moment of the clip to take [s]."""
+    end: float | None = ranged(None, above=0)
+    """Last moment [s]."""
+
+
+def motion(arguments: list[str]) -> None:
+    """Show, check or convert a clip. Raises PhalanxError for what cannot be read or written."""
+    words = [a for a in arguments if "=" not in a]
+    action, files = (words[0], words[1:]) if words else ("", [])
+    if action not in ACTIONS:
+        raise PhalanxError(
+            f"motion {action or 'what'}?{did_you_mean(action, ACTIONS)[1:]} Say `phalanx motion"
+            " show FILE`, `check FILE` or `convert FILE OUT.json`"
+        )
+    if len(files) != 1 + (action == "convert"):
+        wanted = "two files, from and to" if action == "convert" else "one file, or walk or run"
+        raise PhalanxError(f"motion {action} takes {wanted}, but {len(files)} were given")
+    config = read(MotionConfig, dict(a.split("=", 1) for a in arguments if "=" in a), "")
+    model = _model(config.robot)
+    robot = Robot(model)
+    clip = load_clip(files[0], robot, names=_names(config.names), up=config.up, scale=config.scale)
+    if config.start or config.end is not None:
+        clip = clip.cut(config.start, clip.length if config.end is None else config.end)
+    console = Console(highlight=False)
+    faults = find_faults(clip, robot)
+    if action == "convert":
+        if Path(files[1]).suffix != ".json":
+            raise PhalanxError(f"motion convert writes our own format; name {files[1]} *.json")
+        write_json(clip, files[1])
+        console.print(f"{files[1]}: {clip.num_frames} frames, {clip.length:.2f} s", soft_wrap=True)
+        return
+    if action == "show":
+        console.print(_table(clip, robot))
+    for fault in faults:
+        console.print(f"- {fault}", soft_wrap=True)
+    if not faults:
+        console.print(f"{clip.name}: nothing is wrong")
+    if action == "show" and config.out:
+        console.print(f"video: {_video(clip, robot, Path(config.out))}", soft_wrap=True)
+    if action == "check" and faults:
+        sys.exit(1)
+
+
+def find_faults(clip: Clip, robot: Robot) -> list[str]:
+    """A sentence for each thing in a clip that the robot cannot follow, or not well."""
+    faults = []
+    degrees = np.degrees(clip.joint_pos)
+    for j, name in enumerate(clip.joints):
+        low, high = np.degrees(robot.limits[j])
+        over = np.maximum(low - degrees[:, j], degrees[:, j] - high)
+        if over.max() > BEYOND:
+            faults.append(
+                f"joint {name} goes {over.max():.1f} degrees beyond its limits ({low:.0f} to"
+                f" {high:.0f}), worst in frame {over.argmax()}, in {np.mean(over > BEYOND):.0%} of"
+                " all frames"
+            )
+    speed = np.abs(np.diff(clip.joint_pos, axis=0)) * clip.fps
+    for j in np.flatnonzero(speed.max(axis=0) > FAST).tolist():
+        frame = int(speed[:, j].argmax())
+        turned = degrees[frame + 1, j] - degrees[frame, j]
+        faults.append(
+            f"joint {clip.joints[j]} jumps by {turned:.0f} degrees after frame {frame}, at"
+            f" {speed[frame, j]:.0f} rad/s; near 90 degrees of the middle hinge of three the other"
+            " two may have to"
+        )
+    pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
+    depth = sinks(clip, robot)
+    if depth > DEEP:
+        faults.append(
+            f"the feet are {1000 * depth:.0f} mm in the ground, at worst"
+            f" {-1000 * pose.lowest.min():.0f} mm in frame {pose.lowest.argmin()}; a motion library"
+            f" raises the clip by {1000 * depth:.0f} mm"
+        )
+    if pose.lowest.min() > FLOATING:
+        faults.append(f"the robot never touches the ground, it floats {pose.lowest.min():.2f} m up")
+    apart = _apart(clip, robot)
+    if apart is not None and apart > APART:
+        faults.append(
+            f"the robot's bodies are up to {1000 * apart:.0f} mm from where the file has them: its"
+            " hinges or sizes are not those of the clip's figure"
+        )
+    return faults
+
+
+def _apart(clip: Clip, robot: Robot) -> float | None:
+    """Largest distance of a body from where the file has it [m]; None if it does not say."""
+    if clip.measured is None:
+        return None
+    pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
+    return float(np.nanmax(np.linalg.norm(pose.pos - clip.measured, axis=-1)))
+
+
+def _table(clip: Clip, robot: Robot) -> Table:
+    pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
+    way = np.linalg.norm((clip.root_pos[-1] - clip.root_pos[0])[:2])
+    over = np.degrees(
+        np.maximum(robot.limits[:, 0] - clip.joint_pos, clip.joint_pos - robot.limits[:, 1])
+    )
+    beyond = int(np.sum(over.max(axis=0) > BEYOND))
+    fastest = np.abs(velocities(clip)[2]).max()
+    table = Table(box=None, show_header=False, pad_edge=False)
+    rows = {
+        "motion": clip.name + (", a loop" if clip.loop else ""),
+        "source": clip.source or "unknown",
+        "frames": f"{clip.num_frames} at {clip.fps:g} a second",
+        "length": f"{clip.length:.3f} s",
+        "speed": f"{way / clip.length:.2f} m/s over {way:.2f} m",
+        "root height": f"{clip.root_pos[:, 2].min():.3f} to {clip.root_pos[:, 2].max():.3f} m",
+        "lowest point": f"{1000 * pose.lowest.min():.0f} mm, in half of all frames below"
+        f" {1000 * np.median(pose.lowest):.0f} mm",
+        "joints": f"{len(clip.joints)}, fastest {fastest:.1f} rad/s, {beyond} beyond limits",
+    }
+    if clip.loop:
+        gap = np.abs(clip.joint_pos[-1] - clip.joint_pos[0]).max()
+        rows["loop closes to"] = f"{np.degrees(gap):.3f} degrees"
+    if (apart := _apart(clip, robot)) is not None:
+        rows["bodies"] = f"within {1000 * apart:.3f} mm of where the file has them"
+    for key, value in rows.items():
+        table.add_row(key, value)
+    return table
+
+
+def _video(clip: Clip, robot: Robot, path: Path) -> Path:
+    """The robot at every moment of the clip; a loop goes on for ten seconds."""
+    from phalanx.video import render_video
+
+    seconds = SECONDS if clip.loop else min(clip.length, SECONDS)
+    position = np.arange(0, seconds, 1 / FPS) * clip.fps
+    last = clip.num_frames - 1
+    cycle = position // last if clip.loop else 0 * position
+    frame = np.rint(position - cycle * last).astype(int)
+    root_pos = clip.root_pos[frame] + cycle[:, None] * clip.advance
+    qpos = robot.qpos(root_pos, clip.root_quat[frame], clip.joint_pos[frame])
+    return render_video(robot.model, qpos[:, None], path, fps=FPS, caption=clip.name)
+
+
+def _model(path: str) -> mujoco.MjModel:
+    scene = Scene()
+    scene.add_ground()
+    scene.add_actor("robot", path)
+    return scene.compile()
+
+
+def _names(path: str | None) -> dict[str, str] | None:
+    if path is None:
+        return None
+    try:
+        names = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PhalanxError(f"cannot read names={path}: {' '.join(str(error).split())}") from error
+    if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
+        raise PhalanxError(f"names={path} must give for each body of the robot a joint's name")
+    return names
