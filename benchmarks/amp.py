@@ -11,9 +11,9 @@ The judge plays 64 episodes of 10 s side by side, deterministically, from random
 clip. Every half second of them is compared with the clip, played at its own speed from the
 moment that fits best: the clip's phase may drift over 10 s, which AMP does not follow, but a figure
 that stands, or moves at another pace, fits no half second. The error is the mean distance of the
-14 bodies' origins from the clip's, relative to the root and in its heading frame. Beside it stands
-the error of a figure that holds the clip's mean pose. A fall is a body other than the feet on the
-ground; what comes after it is not judged.
+14 bodies' origins from the clip's, relative to the root and in its heading frame. Beside it stand
+the same of hands and feet alone, and both of a figure that holds the clip's mean pose. A fall is a
+body other than the feet on the ground; what comes after it is not judged.
 """
 
 import dataclasses
@@ -34,6 +34,7 @@ from phalanx.cli.result import device_name, git_commit, versions  # noqa: E402
 from phalanx.motion import MotionLibrary  # noqa: E402
 from phalanx.rl import AlgoObserver, Runner  # noqa: E402
 from phalanx.sim.assets import load_asset  # noqa: E402
+from phalanx.tasks.humanoid_amp import KEY_BODIES  # noqa: E402
 from phalanx.tasks.locomotion import rotation_matrix  # noqa: E402
 
 EPISODES, SECONDS = 64, 10.0
@@ -72,10 +73,11 @@ def in_heading_frame(points: Tensor, root_pos: Tensor, root_quat: Tensor) -> Ten
 
 
 def window_errors(played: Tensor, clip: Tensor) -> Tensor:
-    """Mean distance [m], (W,), of played windows (W, K, B, 3) from whichever of the clip's windows
-    (S, K, B, 3) each is nearest to."""
-    each = [(played - window).norm(dim=3).mean((1, 2)) for window in clip]
-    return torch.stack(each).amin(0)
+    """Each body's mean distance [m], (W, B), of played windows (W, K, B, 3) from whichever of the
+    clip's windows (S, K, B, 3) each is nearest to in the mean over bodies."""
+    each = torch.stack([(played - window).norm(dim=3).mean(1) for window in clip])  # (S, W, B)
+    nearest = each.mean(2).argmin(0)
+    return each[nearest, torch.arange(len(played), device=played.device)]
 
 
 def clip_windows(env) -> tuple[Tensor, Tensor, float]:
@@ -88,8 +90,8 @@ def clip_windows(env) -> tuple[Tensor, Tensor, float]:
     dt, windows, speeds = env.config.dt, [], []
     steps = dt * torch.arange(round(WINDOW / dt), device=env.device)
     for clip in range(library.num_motions):
-        last = float(library.lengths[clip]) - WINDOW
-        starts = torch.arange(0.0, max(last, dt), dt / 2, device=env.device)
+        last = float(library.lengths[clip]) - WINDOW * (not library.clips[clip].loop)
+        starts = torch.arange(0.0, max(last, dt), dt / 4, device=env.device)
         times = (starts[:, None] + steps).flatten()
         ids = torch.full_like(times, clip, dtype=torch.long)
         state = library.state(ids, times)
@@ -123,13 +125,20 @@ def judge(player) -> dict[str, float]:
     whole = len(poses) // size * size
     played = torch.stack(poses[:whole], 1).unflatten(1, (-1, size)).flatten(0, 1)
     judged = torch.stack(living[:whole], 1).unflatten(1, (-1, size)).all(2).flatten()
-    errors = window_errors(played[judged], clip) if judged.any() else torch.tensor([torch.nan])
+    errors = (
+        window_errors(played[judged], clip)
+        if judged.any()
+        else torch.full((1, clip.shape[2]), torch.nan)
+    )
     still = window_errors(mean_pose.expand(1, *clip.shape[1:]).contiguous(), clip)
     lengths = torch.stack(living).sum(0).float() * env.config.dt
+    ends = [env.humanoid.body_names.index(name) - 1 for name in KEY_BODIES]
     return {
         "pose_error_m": round(float(errors.mean()), 4),
-        "pose_error_worst_percent_m": round(float(errors.quantile(0.99)), 4),
+        "pose_error_worst_percent_m": round(float(errors.mean(1).quantile(0.99)), 4),
         "pose_error_of_the_mean_pose_m": round(float(still.mean()), 4),
+        "hands_feet_error_m": round(float(errors[:, ends].mean()), 4),
+        "hands_feet_error_of_the_mean_pose_m": round(float(still[:, ends].mean()), 4),
         "windows": int(judged.sum()),
         "episodes": env.num_envs,
         "falls": int(fell.sum()),

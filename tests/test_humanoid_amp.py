@@ -1,6 +1,8 @@
 """HumanoidAMP: robot, observation by hand, starts from clips, what the discriminator is given."""
 
+import importlib.util
 import math
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -173,7 +175,9 @@ def test_start_in_a_clip(state_init):
         assert (task.motion_times >= 2 / 30 - 1e-6).all()  # with a whole history
         assert (task.motion_times <= task.clips.lengths[task.motion_ids] + 1e-5).all()
     moment = task.clips.state(task.motion_ids, task.motion_times)
-    torch.testing.assert_close(task.humanoid.root_pos, moment.root_pos)
+    raised = moment.root_pos[:, 2] + (-moment.lowest).clamp(min=0)
+    torch.testing.assert_close(task.humanoid.root_pos[:, 2], raised)
+    torch.testing.assert_close(task.humanoid.root_pos[:, :2], moment.root_pos[:, :2])
     torch.testing.assert_close(task.humanoid.joint_pos, moment.joint_pos)
     torch.testing.assert_close(task.humanoid.joint_vel, moment.joint_vel)
     turning = task.humanoid.body_ang_vel_w[:, 0]
@@ -306,3 +310,34 @@ def test_both_engines_give_the_same_observations():
 
 def test_solver_iterations_suffice_for_the_exact_solution():
     assert_solved_exactly("HumanoidAMP", steps=20)
+
+
+def test_judge_knows_the_clip_from_a_figure_that_stands():
+    file = Path(__file__).parents[1] / "benchmarks" / "amp.py"
+    spec = importlib.util.spec_from_file_location("amp_benchmark", file)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    task = make(num_envs=8)
+    clip, mean_pose, speed = benchmark.clip_windows(task)
+    size = clip.shape[1]
+    assert size == 15  # half a second
+    assert 0.8 < speed < 2.0  # people walk at 1.3 m/s
+    # The clip itself, as states of the robot, from moments between those that are tried.
+    times = torch.rand(8, 1) + torch.arange(size) / 30
+    ids = torch.zeros(8 * size, dtype=torch.long)
+    _, qpos, _ = task._observe_clips(ids, times.flatten())
+    played = []
+    for step in qpos.view(8, size, -1).unbind(1):
+        task.sim.qpos.copy_(step)
+        turned(task, 1.0, (2.0, 3.0))
+        robot = task.humanoid
+        local = benchmark.in_heading_frame(robot.body_pos[:, 1:], robot.root_pos, robot.root_quat)
+        played.append(local)
+    played = torch.stack(played, 1)
+    assert benchmark.window_errors(played, clip).mean(1).max() < 0.01
+    still = benchmark.window_errors(mean_pose.expand(1, size, -1, -1), clip)
+    backwards = benchmark.window_errors(played.flip(1), clip)
+    feet = slice(-1, None)  # the last body is the left foot
+    for errors in (still, backwards):
+        assert errors.mean() > 0.03
+        assert errors[:, feet].mean() > 0.08
