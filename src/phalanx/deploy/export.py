@@ -79,15 +79,14 @@ def export(player: Any, checkpoint: str | Path, format: str = "onnx") -> tuple[P
     about = describe(player, Path(checkpoint))
     module = ExportedPolicy(player, about).eval()
     with torch.no_grad(), _quiet():
-        program = _program(module)
         if format == "onnx":
-            content = _onnx(program, about)
+            content = _onnx(_program(module), about)
             run = _onnx_runner(content)
         elif format == "torchscript":
-            content = _torchscript(program, module.example(), about)
+            content = _torchscript(module, about)
             run = _torch_runner(torch.jit.load(io.BytesIO(content)))
         else:
-            content = _pt2(program, about)
+            content = _pt2(_program(module), about)
             run = _torch_runner(torch.export.load(io.BytesIO(content)).module())
         with torch.random.fork_rng(devices=[]):
             difference = _difference(module, run)
@@ -263,7 +262,7 @@ def find_joint(model: mujoco.MjModel, name: str) -> int:
 
 def _joints(model: mujoco.MjModel, layout: ActionLayout) -> tuple[Joint, ...]:
     """All joints of the robot whose joints the layout names, or of the scene's first robot."""
-    single = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
+    single = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
     moved = {find_joint(model, name): k for k, name in enumerate(layout.joints)}
     ids = [i for i in range(model.njnt) if model.jnt_type[i] in single]
     if not ids:
@@ -356,9 +355,9 @@ def _onnx(program: Any, about: Metadata) -> bytes:
     return model.SerializeToString()
 
 
-def _torchscript(program: Any, example: tuple[Tensor, ...], about: Metadata) -> bytes:
+def _torchscript(module: ExportedPolicy, about: Metadata) -> bytes:
     buffer = io.BytesIO()
-    traced = torch.jit.trace(program.module(), example, check_trace=False)
+    traced = torch.jit.trace(module, module.example(), check_trace=False)
     torch.jit.save(traced, buffer, _extra_files={f"{KEY}.json": about.to_json()})
     return buffer.getvalue()
 

@@ -73,7 +73,7 @@ def _computed(term: Term, joints: list[str]) -> Callable[[RobotState], Array]:
             if quantity in state:
                 return _vector(state[quantity], len(QUANTITIES[quantity][0]), quantity)[axes]
             quat = _vector(_entry(state, "base_quat", term), 4, "robot state: base_quat")
-            norm = math.sqrt(quat @ quat)
+            norm = math.sqrt(quat.dot(quat))
             if not 0.9 < norm < 1.1:
                 raise PhalanxError(
                     f"robot state: base_quat is {quat.tolist()}, of length {norm:.3g}; it must be a"
@@ -111,14 +111,12 @@ def _entry(state: RobotState, key: str, term: Term) -> Any:
 
 def _vector(values: Any, size: int, what: str) -> Array:
     try:
-        vector = np.asarray(values, np.float64).reshape(-1)
+        vector = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise PhalanxError(f"{what} is {values!r}, it must be {size} numbers") from error
     if vector.size != size:
         raise PhalanxError(f"{what} has {vector.size} numbers, it must have {size}")
-    if not np.isfinite(vector).all():
-        raise PhalanxError(f"{what} is {vector.tolist()}, which is not finite")
-    return vector
+    return vector if vector.ndim == 1 else vector.reshape(-1)
 
 
 def _gravity(q: Array) -> Array:

@@ -104,6 +104,7 @@ class Policy:
                     f"limits for {joint!r} are {low} .. {high}, outside the policy's"
                     f" {about.action.low[k]} .. {about.action.high[k]}"
                 )
+        self._margin = 1e-6 * (self._high - self._low)
         self._outputs = [o.name for o in self.session.get_outputs()]
         self.reset()
         self._forget_latency()
@@ -148,8 +149,13 @@ class Policy:
         """(D,) float32, the observation as the task computes it, clipped."""
         parts = [self._action if read is None else read(state) for read in self._readers]
         values = np.concatenate(parts)
+        if not np.isfinite(values).all():
+            named = zip(self.metadata.observation.terms, parts, strict=True)
+            term, part = next((t, p) for t, p in named if not np.isfinite(p).all())
+            raise PhalanxError(f"robot state: {term.name} is {part.tolist()}, which is not finite")
         clip = self.metadata.observation.clip
-        return np.clip((values - self._offset) * self._scale, -clip, clip).astype(np.float32)
+        scaled = (values - self._offset) * self._scale
+        return np.minimum(np.maximum(scaled, -clip), clip).astype(np.float32)
 
     def act(self, observation: Array) -> Command:
         """The next command for an observation, (D,); recurrent state and previous action move on.
@@ -174,9 +180,10 @@ class Policy:
             raise PhalanxError(f"the policy's output is not finite: {action.tolist()}")
         self._action = np.atleast_1d(action).astype(np.float64)
         if about.action.joints:
-            targets = np.clip(targets, self._low, self._high)
-            margin = 1e-6 * (self._high - self._low)
-            at_limit = (targets <= self._low + margin) | (targets >= self._high - margin)
+            targets = np.minimum(np.maximum(targets, self._low), self._high)
+            at_limit = (targets <= self._low + self._margin) | (
+                targets >= self._high - self._margin
+            )
         else:
             clip = about.action.clip
             at_limit = np.abs(self._action) >= (clip or np.inf) * (1 - 1e-6)
@@ -190,8 +197,8 @@ class Policy:
         total = total[total > 0] if (total > 0).any() else network
         return Latency(
             self.steps,
-            *(float(np.percentile(total, p)) for p in (50, 99)),
-            *(float(np.percentile(network, p)) for p in (50, 99)),
+            *np.percentile(total, (50, 99)).tolist(),
+            *np.percentile(network, (50, 99)).tolist(),
         )
 
     def _forget_latency(self) -> None:
