@@ -483,6 +483,7 @@ def test_export_and_sim2sim_from_the_command_line(tmp_path, monkeypatch, capsys,
         ("sim2sim", "sim2sim needs an exported policy"),
         ("sim2sim none.onnx", "no policy at none.onnx"),
         ("sim2sim {} epsiodes=3", "unknown key epsiodes; did you mean 'episodes'"),
+        ("sim2sim {} window=true", "window=true needs a display"),
         ("sim2sim {} drive=me", "drive is 'me', it must be 'robot' or 'task'"),
         ("sim2sim {} task.env.raech=3", "task.env.raech; did you mean 'reach'"),
         ("export task=Ant checkpoint={}", "is a checkpoint of 'Cartpole', not of 'Ant'"),
@@ -493,6 +494,8 @@ def test_mistake_is_one_sentence(
     line, words, exported, capsys, tmp_path, monkeypatch, quiet_threads
 ):
     monkeypatch.chdir(tmp_path)
+    for display in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(display, raising=False)
     file = exported("LSTM")[2]
     if line.startswith("export"):
         file = tmp_path / "Cartpole.pth"

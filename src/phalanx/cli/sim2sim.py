@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import json
+import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,16 +174,15 @@ def _say(console: Console, figures: dict[str, Any]) -> None:
 
 def _in_window(trial: Any) -> None:
     """Until the window is closed, in real time."""
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        raise PhalanxError(  # GLFW would end the process without a word of ours
+            "window=true needs a display, and there is none here; try browser=true, or leave it"
+            " out for a report with a video"
+        )
     import mujoco.viewer
 
     robot = trial.robots[0]
-    try:
-        viewer = mujoco.viewer.launch_passive(robot.model, robot.data)
-    except Exception as error:  # without a display, GLFW's reasons vary
-        reason = " ".join(str(error).split())
-        raise PhalanxError(
-            f"no window can be opened here ({reason}); try browser=true, or leave window= out"
-        ) from error
+    viewer = mujoco.viewer.launch_passive(robot.model, robot.data)
     with viewer:
         due = time.perf_counter()
         while viewer.is_running():
