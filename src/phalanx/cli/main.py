@@ -13,6 +13,8 @@ USAGE = """\
 phalanx train task=Cartpole                      learn a task
 phalanx train checkpoint=runs/Cartpole           continue a run where it stopped
 phalanx play task=Cartpole checkpoint=<file>     measure a policy; video=true writes an mp4
+phalanx export task=Cartpole checkpoint=<file>   <file>.onnx, which runs without Phalanx
+phalanx sim2sim <file>.onnx                      play that in plain MuJoCo; writes a report
 phalanx bench task=Ant num_envs=256,1024         measure speed and memory here
 phalanx warmup task=all                          compile GPU kernels ahead of the first run
 phalanx list                                     the tasks
@@ -22,6 +24,8 @@ phalanx doctor <folder>                          what a repository for Isaac Gym
 Options are key=value, anywhere:
   num_envs=  seed=  max_iterations=  sim_device=auto|cpu|cuda:0  checkpoint=  experiment=
   train=<config>  task.env.<field>=  train.params.config.<key>=  games=  video=true
+export takes format=onnx|torchscript|pt2; sim2sim episodes=64  timestep=<s>  window=true
+  browser=true  video=false  drive=robot|task  out=<folder>
 bench also takes lists, task=Ant,Humanoid num_envs=256,4096, and
   seconds=5  out=<file>.json  returns=3000,7000 seeds=0,1,2 (time to a mean return)  eager=true
   against=rl_games,rsl_rl,mjlab  results=<file>.json  plot=<file>.png
@@ -85,7 +89,10 @@ def _on_thread_error(failed: threading.ExceptHookArgs) -> None:
 def _run(command: str, arguments: list[str]) -> None:
     from phalanx.errors import PhalanxError, did_you_mean
 
-    commands = ("train", "play", "bench", "warmup", "list", "doctor", "motion")
+    commands = (
+        *("train", "play", "export", "sim2sim", "bench"),
+        *("warmup", "list", "motion", "doctor"),
+    )
     if command not in commands:
         raise PhalanxError(
             f"unknown command {command!r}{did_you_mean(command, commands)};"
@@ -112,6 +119,11 @@ def _run(command: str, arguments: list[str]) -> None:
 
         bench(arguments)
         return
+    if command == "sim2sim":
+        from phalanx.cli.sim2sim import sim2sim
+
+        sim2sim(arguments)
+        return
     if command == "warmup":
         from phalanx.cli.warmup import warmup
 
@@ -124,6 +136,10 @@ def _run(command: str, arguments: list[str]) -> None:
         from phalanx.cli.train import train
 
         train(config)
+    elif command == "export":
+        from phalanx.cli.export import export_checkpoint
+
+        export_checkpoint(config)
     else:
         from phalanx.cli.play import play
 
