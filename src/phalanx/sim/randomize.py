@@ -31,7 +31,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import mujoco
 import torch
@@ -112,7 +112,10 @@ class Variation:
         return words
 
 
-def read_variation(values: Any, where: str, cls: type[Variation] = Variation) -> Variation:
+V = TypeVar("V", bound=Variation)
+
+
+def read_variation(values: Any, where: str, cls: type[V] = Variation) -> V:  # type: ignore[assignment]
     """One entry of the YAML. Raises PhalanxError, naming `where`, for what cannot be."""
     variation = read(cls, values, where)
     for f in fields(variation):
@@ -389,8 +392,8 @@ class RandomModel:
             if lone and self.sim.engine.name == "mujoco":
                 raise PhalanxError(
                     f"{where}: MuJoCo keeps the centre of mass of a lone body such as"
-                    f" {self.sim.model.body(lone[0]).name!r} where it is; move its geometry a little"
-                    " in the file, or name other bodies"
+                    f" {self.sim.model.body(lone[0]).name!r} where it is; move its geometry a"
+                    " little in the file, or name other bodies"
                 )
             return FieldParameter(self, label, prop, variation, Place("body_ipos", ids), actor.name)
         if kind == "rigid_shape_properties":

@@ -11,9 +11,10 @@
     latency:                  # whole steps, from .. to, drawn for each environment
       {actions: [0, 2], observations: [0, 1]}
 
-`Task` calls it; a task itself needs not know of it. The order of a step is: noise on the actions,
-clamping, their delay, pushes, physics; then noise on the observations and their delay. The reward
-is that of the true state.
+`Task` calls it; a task itself needs not know of it. The order of a step is: noise on the clamped
+actions, which are clamped again, their delay, pushes, physics; then noise on the observations and
+their delay. The reward is that of the true state. `Task.previous_actions` is what the policy
+wanted; that is what a task should observe of actions, because a robot's program knows no other.
 
 Everything happens on the device, in fixed shapes, without waiting for it.
 """

@@ -101,6 +101,9 @@ class Task:
         self.truncated = torch.zeros_like(self.terminated)
         self.progress_buf = torch.zeros(n, dtype=torch.long, device=device_)
         self.infos = {"terminal": {"obs": self.terminal_obs_buf}}
+        self.previous_actions = torch.zeros(n, self.num_actions, device=device_)
+        """(N, num_actions) what the policy wanted last, clamped, without noise or latency; 0 at
+        the start of an episode. Continuous actions only."""
         self.actuators = make_actuators(self.sim, self.config.actuators)
         self.randomizer = self._make_randomizer() if self.config.randomize else None
         self.init_buffers()
@@ -175,11 +178,13 @@ class Task:
         self._after_physics = compiled(self._after_physics)  # type: ignore[method-assign]
 
     def _before_physics(self, actions: Tensor) -> None:
+        continuous, limit = isinstance(self.action_space, Box), self.config.clip_actions
+        if continuous:
+            actions = actions.clamp(-limit, limit)
+            self.previous_actions.copy_(actions)
         if self.randomizer is not None:
             actions = self.randomizer.noisy_actions(actions)
-        if isinstance(self.action_space, Box):
-            actions = actions.clamp(-self.config.clip_actions, self.config.clip_actions)
-        if self.randomizer is not None:
+            actions = actions.clamp(-limit, limit) if continuous else actions
             actions = self.randomizer.disturb(actions)
         self.pre_physics_step(actions)
 
@@ -270,15 +275,18 @@ class Task:
                 f" {tuple(observations.shape)}; with num_obs = {self.num_obs} it must be"
                 f" {tuple(self.obs_buf.shape)}"
             )
-        if self.randomizer is not None and begun is None:
-            observations = self.randomizer.observe(observations)
-        elif self.randomizer is not None:
-            observations = self.randomizer.observe_first(observations, begun, self.terminal_obs_buf)
+        if self.randomizer is not None:
+            if begun is None:
+                observations = self.randomizer.observe(observations)
+            else:
+                reached = self.terminal_obs_buf
+                observations = self.randomizer.observe_first(observations, begun, reached)
         limit = self.config.clip_observations
         return observations.clamp(-limit, limit)
 
     def _reset(self, mask: Tensor) -> None:
         self.progress_buf.masked_fill_(mask, 0)
+        self.previous_actions.masked_fill_(mask[:, None], 0.0)
         self.sim.reset(mask)
         if self.randomizer is not None:
             self.randomizer.reset(mask)
@@ -298,7 +306,7 @@ class Task:
             actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
         else:
             actions = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
-        drives: dict[tuple[str, str], list[tuple[list[str], Tensor]]] = {}
+        drives: dict[tuple[str, str], list[Any]] = {}
         for actuator in self.actuators:
             for gain, tensor in actuator.gains().items():
                 place = drives.setdefault((actuator.settings.actor, gain), [])
