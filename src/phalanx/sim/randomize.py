@@ -312,7 +312,7 @@ class RandomModel:
             where = f"{WHERE}.sim_params.{name}"
             if name != "gravity":
                 raise _unknown(where, name, ("gravity",))
-            variation = read_variation(entry, where)
+            variation: Variation = read_variation(entry, where)
             yield FieldParameter(
                 self, "gravity", Property("m/s2"), variation, Place("opt.gravity", []), "sim"
             )
@@ -344,7 +344,7 @@ class RandomModel:
                 path = f"{where}.{name}"
                 if name not in PROPERTIES[kind]:
                     raise _unknown(path, name, PROPERTIES[kind])
-                variation = read_variation(entry, path)
+                variation: Variation = read_variation(entry, path)
                 if kind == "dof_properties" and (actor.name, name) in self.drives:
                     yield from self._of_drives(actor, name, variation, path)
                 else:

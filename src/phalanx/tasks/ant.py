@@ -34,6 +34,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
 from phalanx.tasks import locomotion
 from phalanx.tasks.task import Task, TaskConfig
@@ -130,3 +131,14 @@ class Ant(Task):
         locomotion.reset_joints_uniform(self.ant, mask, pos=0.2, vel=0.1)
         self.actions.masked_fill_(mask[:, None], 0.0)
         self.distance.masked_fill_(mask, locomotion.TARGET_DISTANCE)
+
+    def observation_layout(self) -> tuple[Term, ...]:
+        config, joints, limits = self.config, self.ant.joint_names, self.ant.joint_limits
+        return (
+            *locomotion.torso_and_joint_terms(joints, limits, 1.0, config.dof_velocity_scale),
+            *locomotion.foot_terms(self.sim, config.contact_force_scale),
+            Term("previous_action", elements=joints),
+        )
+
+    def action_layout(self) -> ActionLayout:
+        return locomotion.motor_layout(self.ant)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
+from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
 from phalanx.spaces import ActionSpace, Box, Discrete
 from phalanx.tasks.task import Task, TaskConfig
@@ -95,3 +96,24 @@ class Cartpole(Task):
         pos, vel = self.cartpole.joint_pos, self.cartpole.joint_vel
         pos.copy_(torch.where(mask[:, None], 0.2 * torch.rand_like(pos) - 0.1, pos))
         vel.copy_(torch.where(mask[:, None], 0.5 * torch.rand_like(vel) - 0.25, vel))
+
+    def observation_layout(self) -> tuple[Term, ...]:
+        cart, pole = [(name,) for name in self.cartpole.joint_names]
+        return (
+            Term("cart_pos", "joint_pos", cart, unit="m"),
+            Term("cart_vel", "joint_vel", cart, unit="m/s"),
+            Term("pole_pos", "joint_pos", pole, unit="rad"),
+            Term("pole_vel", "joint_vel", pole, unit="rad/s"),
+        )
+
+    def action_layout(self) -> ActionLayout:
+        force, n = self.config.max_force, self.config.discrete_actions
+        choices = tuple((force * (2 * k / (n - 1) - 1),) for k in range(n))
+        return ActionLayout(
+            "effort",
+            self.cartpole.joint_names[:1],
+            scale=force,
+            low=-force,
+            high=force,
+            choices=(choices,) if n else (),
+        )

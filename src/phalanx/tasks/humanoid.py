@@ -37,6 +37,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
 from phalanx.tasks import locomotion
 from phalanx.tasks.task import Task, TaskConfig
@@ -143,3 +144,16 @@ class Humanoid(Task):
         locomotion.reset_joints_uniform(self.humanoid, mask, pos=0.2, vel=0.1)
         self.actions.masked_fill_(mask[:, None], 0.0)
         self.distance.masked_fill_(mask, locomotion.TARGET_DISTANCE)
+
+    def observation_layout(self) -> tuple[Term, ...]:
+        config, joints, limits = self.config, self.humanoid.joint_names, self.humanoid.joint_limits
+        scales = (config.angular_velocity_scale, config.dof_velocity_scale)
+        return (
+            *locomotion.torso_and_joint_terms(joints, limits, *scales),
+            Term("joint_torques", "", joints, unit="N m", scale=config.contact_force_scale),
+            *locomotion.foot_terms(self.sim, config.contact_force_scale),
+            Term("previous_action", elements=joints),
+        )
+
+    def action_layout(self) -> ActionLayout:
+        return locomotion.motor_layout(self.humanoid)

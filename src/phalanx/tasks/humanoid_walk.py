@@ -32,6 +32,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
 from phalanx.tasks import locomotion
 from phalanx.tasks.task import Task, TaskConfig
@@ -138,3 +139,17 @@ class HumanoidWalk(Task):
         new_vel = config.reset_velocity * (2 * torch.rand_like(self.sim.qvel) - 1)
         robot.joint_pos.copy_(torch.where(mask[:, None], new_pos, robot.joint_pos))
         self.sim.qvel.copy_(torch.where(mask[:, None], new_vel, self.sim.qvel))
+
+    def observation_layout(self) -> tuple[Term, ...]:
+        joints = self.humanoid.joint_names
+        return (
+            Term("base_lin_vel"),
+            Term("base_ang_vel"),
+            Term("joint_pos", elements=joints, offset=self.default_pos),
+            Term("joint_vel", elements=joints),
+            Term("projected_gravity"),
+        )
+
+    def action_layout(self) -> ActionLayout:
+        joints, scale = self.humanoid.joint_names, self.config.action_scale
+        return ActionLayout("position", joints, scale=scale, offset=self.default_pos)

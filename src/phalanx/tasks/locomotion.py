@@ -4,12 +4,14 @@ Pure functions on tensors, N environments first; tasks are put together from the
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from phalanx.sim import Actor
+from phalanx.layout import ActionLayout, Term
+from phalanx.sim import Actor, Sim
 
 TARGET_DISTANCE = 1000.0
 """The target lies so far along x from where an episode starts [m]."""
@@ -81,6 +83,38 @@ def scaled_to_limits(pos: Tensor, limits: Tensor) -> Tensor:
     """Joint positions (N, J) as -1 at the lower limit, 1 at the upper; limits (J, 2)."""
     lower, upper = limits.unbind(1)
     return (2 * pos - upper - lower) / (upper - lower)
+
+
+def torso_and_joint_terms(
+    joints: Sequence[str], limits: Tensor, ang_vel_scale: float, joint_vel_scale: float
+) -> tuple[Term, ...]:
+    """The first terms of Ant's and Humanoid's observations, for their layouts; limits (J, 2)."""
+    lower, upper = limits.double().unbind(1)
+    return (
+        Term("base_height"),
+        Term("base_lin_vel"),
+        Term("base_ang_vel", scale=ang_vel_scale),
+        Term("yaw"),
+        Term("roll"),
+        Term("angle_to_target", unit="rad"),
+        Term("up", "projected_gravity", ("z",), scale=-1),
+        Term("heading", unit="1"),
+        Term("joint_pos", "", joints, scale=2 / (upper - lower), offset=(upper + lower) / 2),
+        Term("joint_vel", "", joints, scale=joint_vel_scale),
+    )
+
+
+def foot_terms(sim: Sim, scale: float) -> tuple[Term, ...]:
+    """Force and torque sensors at the feet as a term of a layout."""
+    names = [sim.model.sensor(i).name.split("/")[-1] for i in range(sim.model.nsensor)]
+    elements = [f"{name}_{axis}" for name in names for axis in "xyz"]
+    return (Term("foot_wrenches", elements=elements, unit="N or N m", scale=scale),)
+
+
+def motor_layout(robot: Actor) -> ActionLayout:
+    """Of actions in [-1, 1] that are the controls of motors, one a joint and in their order."""
+    torque = robot.sim.model.actuator_gear[:, 0]
+    return ActionLayout("effort", robot.joint_names, scale=torque, low=-torque, high=torque)
 
 
 def facing(heading: Tensor) -> Tensor:

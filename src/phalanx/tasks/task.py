@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
+from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene, Sim, randomize, resolve_device
 from phalanx.spaces import ActionSpace, Box
 from phalanx.tasks.actuators import make_actuators
@@ -133,6 +134,16 @@ class Task:
     def reset_envs(self, mask: Tensor) -> None:
         """Write the initial state of a new episode into environments `mask`, (N,) bool. The
         simulation has already been put into the model's initial state there."""
+
+    def observation_layout(self) -> tuple[Term, ...]:
+        """What the numbers of an observation are, in their order; `phalanx.layout` has the words.
+        Without this hook an exported policy wants the whole vector, as `obs`."""
+        return (Term("obs", size=self.num_obs),)
+
+    def action_layout(self) -> ActionLayout:
+        """Which joints an action moves, and how. Without this hook an exported policy gives its
+        actions only, and what they mean is left to the robot's program."""
+        return ActionLayout()
 
     # -- what an agent calls ---------------------------------------------------------------------
 

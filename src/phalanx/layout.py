@@ -1,0 +1,197 @@
+"""What the numbers of a policy's observations and actions are, in words a robot's program knows.
+
+A task says it in two hooks, `Task.observation_layout` and `Task.action_layout`:
+
+    def observation_layout(self):
+        return (
+            Term("base_ang_vel", scale=0.25),
+            Term("joint_pos", elements=self.robot.joint_names, offset=self.default_pos),
+            Term("angle_to_target", unit="rad"),      # not in the table below: a custom term
+        )
+
+    def action_layout(self):
+        return ActionLayout("position", self.robot.joint_names, scale=0.5, offset=self.default_pos)
+
+`phalanx export` writes both into the exported policy; `phalanx.deploy` builds the observation from
+the robot's state with the first and gives joints their targets with the second. Only the standard
+library is needed here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phalanx.errors import PhalanxError, did_you_mean
+
+QUANTITIES: dict[str, tuple[tuple[str, ...], str]] = {
+    "base_height": (("z",), "m"),
+    "base_lin_vel": (("x", "y", "z"), "m/s"),
+    "base_ang_vel": (("x", "y", "z"), "rad/s"),
+    "base_quat": (("w", "x", "y", "z"), "1"),
+    "projected_gravity": (("x", "y", "z"), "1"),
+    "roll": (("roll",), "rad"),
+    "pitch": (("pitch",), "rad"),
+    "yaw": (("yaw",), "rad"),
+    "joint_pos": ((), "m or rad"),
+    "joint_vel": ((), "m/s or rad/s"),
+    "command": ((), ""),
+    "previous_action": ((), "1"),
+    "custom": ((), ""),
+}
+"""What terms can be made of: the elements of each, and its unit.
+
+base_height: of the root body's origin, world frame. base_lin_vel: of that origin, base frame.
+base_ang_vel: base frame, as a gyroscope gives it. base_quat: w, x, y, z, base to world.
+projected_gravity: its direction, of length 1, base frame; (0, 0, -1) upright. roll, pitch, yaw:
+angles of the rotation z, y', x''. joint_pos, joint_vel: by name of the joint. command: what the
+robot is asked to do, by names of the task's own. previous_action: the policy's last output, clipped
+but not scaled, 0 at the start. custom: what the task computes in its own way; a robot's program
+gives it under the term's name."""
+
+KINDS = {
+    "position": "m or rad",
+    "velocity": "m/s or rad/s",
+    "effort": "N or N m",
+    "custom": "",
+}
+"""What an action sets at its joint, and the unit. custom: the task makes of it what it likes."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """A few neighbouring numbers of the observation: (value - offset) * scale.
+
+    Numbers may be given as one for all elements, or one each in a sequence, an array or a tensor;
+    they are kept as a tuple of floats, one each. Raises PhalanxError for a quantity that does not
+    exist or numbers that do not match in size.
+    """
+
+    name: str
+    """Unique within an observation."""
+    quantity: str = ""
+    """One of QUANTITIES; if left out, the one of that name, or custom."""
+    elements: Sequence[str] = ()
+    """Names of the numbers: joints, axes ("x", "y", "z"), commands. Without them all axes."""
+    size: int = 0
+    """How many numbers; only needed where there are no elements."""
+    unit: str = ""
+    """Of the value, before it is scaled; if left out, that of the quantity."""
+    scale: Any = 1.0
+    offset: Any = 0.0
+    """In the unit of the value."""
+
+    def __post_init__(self) -> None:
+        known = self.quantity or (self.name if self.name in QUANTITIES else "custom")
+        if known not in QUANTITIES:
+            raise PhalanxError(
+                f"term {self.name!r} is of an unknown quantity {known!r}"
+                f"{did_you_mean(known, QUANTITIES)}; there are: {', '.join(QUANTITIES)}"
+            )
+        own, unit = QUANTITIES[known]
+        elements = tuple(self.elements) or own
+        if unknown := [e for e in elements if own and e not in own]:
+            raise PhalanxError(
+                f"term {self.name!r}: {known} has no element {unknown[0]!r}, only {', '.join(own)}"
+            )
+        if known in ("joint_pos", "joint_vel", "command") and not elements:
+            raise PhalanxError(f"term {self.name!r} must name its elements: whose {known} it is")
+        size = self.size or len(elements) or 1
+        if elements and len(elements) != size:
+            raise PhalanxError(f"term {self.name!r} has {len(elements)} elements, but size {size}")
+        values = {
+            "quantity": known,
+            "elements": elements,
+            "size": size,
+            "unit": self.unit or unit,
+            "scale": _numbers(f"term {self.name!r}: scale", self.scale, size),
+            "offset": _numbers(f"term {self.name!r}: offset", self.offset, size),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True)
+class ActionLayout:
+    """What a policy's action does: target = offset + scale * action, then within low .. high.
+
+    Numbers may be given as one for all joints, or one each, as in `Term`. Raises PhalanxError
+    for an unknown kind or numbers that do not match in size.
+    """
+
+    kind: str = "custom"
+    """One of KINDS."""
+    joints: Sequence[str] = ()
+    """Whose targets they are; for continuous actions in their order. None if custom."""
+    scale: Any = 1.0
+    offset: Any = 0.0
+    """In the unit of the target."""
+    low: Any = -float("inf")
+    """Smallest targets that the task accepts; what the largest actions give may be narrower."""
+    high: Any = float("inf")
+    choices: Sequence[Sequence[Any]] = ()
+    """For discrete actions: the targets of every joint at every choice, in place of scale and
+    offset; several actions have a table each, of which the chosen rows are added up."""
+    stiffness: Any = ()
+    """Proportional gains of the joints' controllers [N/m or N m/rad]; if left out, those of the
+    model's actuators."""
+    damping: Any = ()
+    """Their derivative gains [N s/m or N m s/rad]; if left out, as well."""
+    effort_limit: Any = ()
+    """The most that a joint's motor can give [N or N m]; if left out, as well."""
+    default_pos: Any = ()
+    """The pose that the robot starts from [m or rad]; if left out, the offset of position targets,
+    else the model's own."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise PhalanxError(
+                f"unknown kind of action {self.kind!r}{did_you_mean(self.kind, KINDS)};"
+                f" there are: {', '.join(KINDS)}"
+            )
+        n = len(self.joints)
+        if (n == 0) != (self.kind == "custom"):
+            raise PhalanxError(
+                f"an action layout of kind {self.kind!r} with {n} joints: name the joints,"
+                " or none if the kind is custom"
+            )
+        values: dict[str, Any] = {"joints": tuple(self.joints)}
+        for name in ("scale", "offset", "low", "high"):
+            values[name] = _numbers(f"action layout: {name}", getattr(self, name), n)
+        for name in ("stiffness", "damping", "effort_limit", "default_pos"):
+            given = getattr(self, name)
+            if not isinstance(given, tuple) or given:
+                values[name] = _numbers(f"action layout: {name}", given, n)
+        values["choices"] = tuple(
+            tuple(_numbers("action layout: a row of choices", row, n) for row in table)
+            for table in self.choices
+        )
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def sizes_add_up(terms: Iterable[Term], num_obs: int, task: str) -> None:
+    """Raise PhalanxError unless the terms' names differ and their sizes make `num_obs`."""
+    terms = tuple(terms)
+    names = [t.name for t in terms]
+    if twice := [n for n in names if names.count(n) > 1]:
+        raise PhalanxError(
+            f"{task}.observation_layout() has two terms {twice[0]!r}; give each a name of its own"
+        )
+    total = sum(t.size for t in terms)
+    if total != num_obs:
+        sizes = ", ".join(f"{t.name} {t.size}" for t in terms)
+        raise PhalanxError(
+            f"{task}.observation_layout() describes {total} numbers ({sizes}), but the task"
+            f" observes {num_obs}"
+        )
+
+
+def _numbers(what: str, values: Any, size: int) -> tuple[float, ...]:
+    """`values`, a number, a sequence, an array or a tensor, as `size` floats."""
+    values = values.tolist() if hasattr(values, "tolist") else values
+    numbers = (values,) if isinstance(values, (int, float)) else tuple(values)
+    if len(numbers) == 1:
+        numbers *= size
+    if len(numbers) != size:
+        raise PhalanxError(f"{what} has {len(numbers)} numbers, it needs 1 or {size}")
+    return tuple(float(x) for x in numbers)
