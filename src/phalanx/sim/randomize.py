@@ -476,7 +476,7 @@ def joints_of(actor: Actor, names: Sequence[str], where: str) -> list[int]:
 def joint_places(model: Any, joints: list[int], name: str, where: str) -> list[Place]:
     """Where a property of joints lives. Gains are those of MuJoCo's servos, if the joints have
     any, else the joints' own spring and damper; the greatest effort is the actuators' force
-    range, else the joints', else what a motor makes of its greatest control."""
+    range, else the joints', or what a motor makes of its greatest control where that is less."""
     dofs = [
         int(model.jnt_dofadr[j]) + k
         for j in joints
@@ -519,15 +519,27 @@ def _effort(model: Any, joints: list[int], driven: list[int], where: str) -> Pla
     if limited:
         return Place("actuator_forcerange", limited)
     held = [j for j in joints if model.jnt_actfrclimited[j]]
-    if held:
+    motors = [
+        a
+        for a in driven
+        if model.actuator_ctrllimited[a]
+        and model.actuator_biastype[a] == mujoco.mjtBias.mjBIAS_NONE
+    ]
+    most = {
+        a: float(model.actuator_gainprm[a, 0] * abs(model.actuator_ctrlrange[a]).max())
+        for a in motors
+    }
+    # A motor that cannot reach its joint's limit is what limits the effort.
+    weak = all(
+        abs(model.actuator_gear[a, 0]) * m <= model.jnt_actfrcrange[model.actuator_trnid[a, 0], 1]
+        for a, m in most.items()
+        if model.actuator_trnid[a, 0] in held
+    )
+    if held and not (motors and weak):
         return Place("jnt_actfrcrange", held)
-    motors = [a for a in driven if model.actuator_ctrllimited[a]]
     if not motors:
         raise PhalanxError(f"{where}: these joints have no greatest effort")
-    most = tuple(
-        float(model.actuator_gainprm[a, 0] * abs(model.actuator_ctrlrange[a]).max()) for a in motors
-    )
-    return Place("actuator_gear", motors, 0, most)
+    return Place("actuator_gear", motors, 0, tuple(most.values()))
 
 
 class Parameter:
