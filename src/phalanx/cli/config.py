@@ -74,11 +74,13 @@ class RunConfig:
     train_dir: str = "runs"
     games: int = ranged(256, at_least=1)
     video: bool = False
+    format: str = "onnx"
 
 
 RESUMED = {
     "train": ("task", "train", "num_envs", "seed", "max_iterations", "sim_device", "rl_device"),
     "play": ("task", "train"),
+    "export": ("task", "train"),
 }
 """Keys that a command takes from the run folder of its checkpoint, where none are given."""
 

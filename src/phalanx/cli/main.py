@@ -14,6 +14,8 @@ phalanx new my_robots                            a folder for robots of your own
 phalanx train task=Cartpole                      learn a task
 phalanx train checkpoint=runs/Cartpole           continue a run where it stopped
 phalanx play task=Cartpole checkpoint=<file>     measure a policy; video=true writes an mp4
+phalanx export task=Cartpole checkpoint=<file>   <file>.onnx, which runs without Phalanx
+phalanx sim2sim <file>.onnx                      play that in plain MuJoCo; writes a report
 phalanx bench task=Ant num_envs=256,1024         measure speed and memory here
 phalanx warmup task=all                          compile GPU kernels ahead of the first run
 phalanx list                                     the tasks
@@ -23,6 +25,8 @@ Options are key=value, anywhere:
   num_envs=  seed=  max_iterations=  sim_device=auto|cpu|cuda:0  checkpoint=  experiment=
   train=<config>  task.env.<field>=  train.params.config.<key>=  games=  video=true
   task.randomize=true  task.randomization_params.<...>=  task.actuators.<...>=
+export takes format=onnx|torchscript|pt2; sim2sim episodes=64  timestep=<s>  window=true
+  browser=true  video=false  drive=robot|task  out=<folder>
 bench also takes lists, task=Ant,Humanoid num_envs=256,4096, and
   seconds=5  out=<file>.json  returns=3000,7000 seeds=0,1,2 (time to a mean return)  eager=true
   against=rl_games,rsl_rl,mjlab  results=<file>.json  plot=<file>.png
@@ -86,7 +90,7 @@ def _on_thread_error(failed: threading.ExceptHookArgs) -> None:
 def _run(command: str, arguments: list[str]) -> None:
     from phalanx.errors import PhalanxError, did_you_mean
 
-    commands = ("new", "train", "play", "bench", "warmup", "list", "doctor")
+    commands = "new train play export sim2sim bench warmup list doctor".split()
     if command not in commands:
         raise PhalanxError(
             f"unknown command {command!r}{did_you_mean(command, commands)};"
@@ -113,6 +117,11 @@ def _run(command: str, arguments: list[str]) -> None:
 
         bench(arguments)
         return
+    if command == "sim2sim":
+        from phalanx.cli.sim2sim import sim2sim
+
+        sim2sim(arguments)
+        return
     if command == "warmup":
         from phalanx.cli.warmup import warmup
 
@@ -125,6 +134,10 @@ def _run(command: str, arguments: list[str]) -> None:
         from phalanx.cli.train import train
 
         train(config)
+    elif command == "export":
+        from phalanx.cli.export import export_checkpoint
+
+        export_checkpoint(config)
     else:
         from phalanx.cli.play import play
 

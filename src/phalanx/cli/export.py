@@ -1,0 +1,51 @@
+"""`phalanx export`: a checkpoint's policy as one file that runs without Phalanx."""
+
+import dataclasses
+from typing import Any
+
+from rich.console import Console
+
+from phalanx.cli.config import RunConfig, resolved, train_params
+from phalanx.cli.train import resolve_checkpoint
+from phalanx.errors import PhalanxError
+from phalanx.rl import Runner
+
+
+def export_checkpoint(config: RunConfig) -> None:
+    """Write the policy next to its checkpoint and say what is in it. Raises PhalanxError."""
+    from phalanx.deploy.export import describe, export
+
+    console = Console(highlight=False)
+    if not config.checkpoint:
+        raise PhalanxError(
+            f"export needs a checkpoint=, as in checkpoint=runs/{config.task.name}/nn/"
+            f"{config.task.name}.pth"
+        )
+    checkpoint = resolve_checkpoint(config.checkpoint)
+    player = make_player(config, num_envs=1)
+    path, difference = export(player, checkpoint, config.format)
+    about = describe(player, checkpoint)
+    custom = [t.name for t in about.observation.terms if t.quantity == "custom"]
+    joints = f"{len(about.action.joints)} joints" if about.action.joints else "actions"
+    console.print(
+        f"{path}: {about.policy.kind} policy of {about.task}, {about.observation.size} observations"
+        f" to {joints} ({about.action.kind}) at {about.control_hz:.4g} Hz; differs from torch by"
+        f" {difference:.1e} at most",
+        soft_wrap=True,
+    )
+    if custom:
+        console.print(
+            f"terms that the robot's program has to compute: {', '.join(custom)}", soft_wrap=True
+        )
+    if config.format == "onnx":
+        console.print(f"try it:      phalanx sim2sim {path}", soft_wrap=True)
+
+
+def make_player(config: RunConfig, num_envs: int, games: int = 1) -> Any:
+    """The player of `config` on the CPU. Raises PhalanxError."""
+    config = dataclasses.replace(
+        config, num_envs=num_envs, games=games, sim_device="cpu", rl_device="cpu"
+    )
+    runner = Runner()
+    runner.load({"params": train_params(resolved(config))})
+    return runner.create_player()

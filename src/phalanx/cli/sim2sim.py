@@ -1,0 +1,210 @@
+"""`phalanx sim2sim`: an exported policy in plain MuJoCo, with a report, a video or a window."""
+
+import dataclasses
+import importlib.util
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import yaml
+from rich.console import Console
+
+from phalanx.cli.config import compose_config
+from phalanx.cli.export import make_player
+from phalanx.config import ranged, read
+from phalanx.errors import PhalanxError
+from phalanx.rl.checkpoint import write_atomically
+
+VIDEO_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Sim2SimConfig:
+    """Options of `phalanx sim2sim`."""
+
+    policy: str
+    """The .onnx file; the only argument without a key."""
+    episodes: int = ranged(64, at_least=1)
+    """Robots, each of which plays one."""
+    timestep: float | None = ranged(None, above=0.0)
+    """Of the physics [s]; the task's if left out."""
+    drive: Literal["robot", "task"] = "robot"
+    """task: observations and controls pass through the task, with the noise, latency and actuator
+    models that it may have."""
+    window: bool = False
+    """One robot in MuJoCo's viewer, in real time."""
+    browser: bool = False
+    """The same in a web page."""
+    video: bool = True
+    out: str | None = None
+    """Folder of the report; if left out, `sim2sim` in the run's folder, or beside the policy."""
+    seed: int = 42
+    task: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """env: fields of the task's Config, as in task.env.episode_length=500."""
+
+
+def sim2sim(arguments: list[str]) -> None:
+    """Play and report. Raises PhalanxError."""
+    from phalanx.deploy.sim2sim import Sim2Sim
+
+    console = Console(highlight=False)
+    config = _config(arguments)
+    watched = config.window or config.browser
+    if config.browser and importlib.util.find_spec("mjviser") is None:
+        raise PhalanxError(
+            "browser=true needs mjviser; install it with `pip install 'phalanx[browser]'`"
+        )
+    trial = Sim2Sim(
+        config.policy,
+        1 if watched else config.episodes,
+        config.timestep,
+        config.drive,
+        endless=watched,
+        env=config.task.get("env"),
+        seed=config.seed,
+    )
+    if watched:
+        (_in_browser if config.browser else _in_window)(trial)
+        return
+    with console.status("") as status:
+        while trial.running.any():
+            trial.step()
+            status.update(f"{int((~trial.running).sum())} of {config.episodes} episodes")
+    figures = trial.figures() | {"policy": config.policy}
+    figures["training"] = _training(config, trial.about.policy.training_return)
+    folder = Path(config.out) if config.out else _folder(Path(config.policy))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PhalanxError(
+            f"cannot make the folder {folder}: {str(error.strerror).lower()}; choose another out="
+        ) from error
+    video = _video(trial, folder, console) if config.video else None
+    _say(console, figures)
+    from phalanx.deploy.report import report
+
+    write_atomically(folder / "report.json", json.dumps(figures, indent=1).encode())
+    page = report(figures, trial.about, trial.trace, video)
+    write_atomically(folder / "report.html", page.encode())
+    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def _config(arguments: list[str]) -> Sim2SimConfig:
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals:
+            key, text = "policy", argument
+        try:
+            value = text if key in ("policy", "out") else yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise PhalanxError(f"cannot read {argument!r}") from error
+        if key in values:
+            raise PhalanxError(f"{key} is given twice, as {values[key]!r} and {value!r}")
+        if key.startswith("task.env."):
+            values.setdefault("task", {}).setdefault("env", {})[key[9:]] = value
+        else:
+            values[key] = value
+    if "policy" not in values:
+        raise PhalanxError("sim2sim needs an exported policy, as in `phalanx sim2sim Ant.pth.onnx`")
+    return read(Sim2SimConfig, values, "")
+
+
+def _training(config: Sim2SimConfig, best: float | None) -> dict[str, Any]:
+    """What to compare with: the training's player on the same number of episodes, if the
+    checkpoint lies beside the policy, and the best return in training."""
+    checkpoint = Path(config.policy.removesuffix(".onnx"))
+    known: dict[str, Any] = {"best_return": best, "player_return": None}
+    if checkpoint.is_file() and checkpoint.suffix == ".pth":
+        env = [f"task.env.{k}={v}" for k, v in config.task.get("env", {}).items()]
+        about = [f"checkpoint={checkpoint}", f"seed={max(config.seed, 0)}", *env]
+        from phalanx.deploy.policy import Policy
+
+        name = Policy(config.policy).metadata.task
+        run = compose_config([f"task={name}", *about], "play")
+        player = make_player(run, config.episodes, config.episodes)
+        player.restore(checkpoint)
+        torch.manual_seed(config.seed)  # the initial states of sim2sim
+        played = player.run()
+        known |= {"player_return": played.mean_return, "player_std": played.std_return}
+        known["player_length"] = played.mean_length
+    return known
+
+
+def _folder(policy: Path) -> Path:
+    if policy.parent.name == "nn":
+        return policy.parent.parent / "sim2sim"
+    return policy.with_name(f"{policy.name.removesuffix('.onnx')}_sim2sim")
+
+
+def _video(trial: Any, folder: Path, console: Console) -> Path | None:
+    from phalanx.video import render_video
+
+    fps = round(trial.about.control_hz)
+    frames = np.array(trial.trace.qpos[: round(VIDEO_SECONDS * fps)])[:, None]
+    try:
+        return render_video(trial.robots[0].model, frames, folder / "video.mp4", fps=fps)
+    except PhalanxError as error:
+        console.print(f"no video: {error}", soft_wrap=True)
+        return None
+
+
+def _say(console: Console, figures: dict[str, Any]) -> None:
+    trained = figures["training"]["player_return"]
+    ratio = f", {100 * figures['mean_return'] / trained:.1f} % of training's" if trained else ""
+    latency = figures["latency_ms"]
+    console.print(
+        f"{figures['task']} in plain MuJoCo: return [bold]{figures['mean_return']:.2f}[/bold]"
+        f" +- {figures['std_return']:.2f}{ratio}, episode length {figures['mean_length']:.1f},"
+        f" {figures['falls']} falls in {figures['episodes']} episodes",
+        soft_wrap=True,
+    )
+    console.print(
+        f"latency: median {latency['median']:.3f} ms, p99 {latency['p99']:.3f} ms; of the network"
+        f" {latency['network_median']:.3f} ms",
+        soft_wrap=True,
+    )
+
+
+def _in_window(trial: Any) -> None:
+    """Until the window is closed, in real time."""
+    import mujoco.viewer
+
+    robot = trial.robots[0]
+    try:
+        viewer = mujoco.viewer.launch_passive(robot.model, robot.data)
+    except Exception as error:  # without a display, GLFW's reasons vary
+        reason = " ".join(str(error).split())
+        raise PhalanxError(
+            f"no window can be opened here ({reason}); try browser=true, or leave window= out"
+        ) from error
+    with viewer:
+        due = time.perf_counter()
+        while viewer.is_running():
+            with viewer.lock():
+                trial.step()
+            viewer.sync()
+            due = max(due + trial.about.control_dt, time.perf_counter())
+            time.sleep(max(0.0, due - time.perf_counter()))
+
+
+def _in_browser(trial: Any) -> None:
+    """Until Ctrl-C; mjviser prints the address and keeps real time."""
+    from mjviser import Viewer
+
+    robot = trial.robots[0]
+    due = 0.0
+
+    def step(model: Any, data: Any) -> None:
+        # mjviser asks for physics steps; a control step is several.
+        nonlocal due
+        due += robot.model.opt.timestep
+        while due >= trial.about.control_dt:
+            due -= trial.about.control_dt
+            trial.step()
+
+    Viewer(robot.model, robot.data, step_fn=step, reset_fn=lambda model, data: None).run()

@@ -1,0 +1,435 @@
+"""From a player with a checkpoint's weights to one file that runs without Phalanx.
+
+    export(player, "runs/Ant/nn/Ant.pth")       # writes runs/Ant/nn/Ant.pth.onnx
+
+The model that is written takes what the task observes and gives what its joints get:
+
+    obs (batch, D), state_0 (L, batch, U), ...
+    -> actions (batch, A), targets (batch, J), next_state_0 (L, batch, U), ...
+
+Clipping and normalisation of observations, clipping and scaling of actions are inside. Nothing
+here knows an agent: the actions are the ones that the player would choose, deterministic.
+"""
+
+import contextlib
+import dataclasses
+import io
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import phalanx
+from phalanx.deploy.metadata import (
+    FORMAT,
+    KEY,
+    Action,
+    Joint,
+    Metadata,
+    Observation,
+    PolicyInfo,
+    State,
+)
+from phalanx.deploy.policy import open_session
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.layout import KINDS, ActionLayout, sizes_add_up
+from phalanx.rl.checkpoint import load, write_atomically
+from phalanx.spaces import Box, Discrete
+from phalanx.tasks import Task
+
+OPSET = 23
+"""The newest that torch 2.11 writes; onnxruntime knows it from 1.22 on."""
+TOLERANCE = 1e-5
+"""Between torch and what was written: of actions, and of targets in units of their scale."""
+SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "pt2": ".pt2"}
+
+
+def export(player: Any, checkpoint: str | Path, format: str = "onnx") -> tuple[Path, float]:
+    """Write `<checkpoint>.onnx` (or .pt, .pt2 for format torchscript or pt2) next to it.
+
+    player: of the checkpoint's task and network, on the CPU; it is given the checkpoint's weights.
+    Returns the file and the largest difference from torch on fresh random inputs. Raises
+    PhalanxError, and writes nothing, if that is above 1e-5, for an unknown format, for a policy
+    that cannot be exported and if a package is missing.
+    """
+    if format not in SUFFIXES:
+        raise PhalanxError(
+            f"unknown format {format!r}{did_you_mean(format, SUFFIXES)};"
+            f" there are: {', '.join(SUFFIXES)}"
+        )
+    if format == "onnx":
+        _check_packages()
+    if not isinstance(player.env, Task):
+        raise PhalanxError(
+            f"only policies of Phalanx's tasks can be exported, not of {player.config.env_name}"
+        )
+    if player.uses_masks:
+        raise PhalanxError(
+            "a policy with use_action_masks cannot be exported: a robot's program has no masks"
+        )
+    player.restore(checkpoint)
+    path = Path(f"{checkpoint}{SUFFIXES[format]}")
+    about = describe(player, Path(checkpoint))
+    module = ExportedPolicy(player, about).eval()
+    with torch.no_grad(), _quiet():
+        if format == "onnx":
+            content = _onnx(_program(module), about)
+            run = _onnx_runner(content)
+        elif format == "torchscript":
+            content = _torchscript(module, about)
+            run = _torch_runner(torch.jit.load(io.BytesIO(content)))
+        else:
+            content = _pt2(_program(module), about)
+            run = _torch_runner(torch.export.load(io.BytesIO(content)).module())
+        with torch.random.fork_rng(devices=[]):
+            difference = _difference(module, run)
+    if not difference <= TOLERANCE:
+        raise PhalanxError(
+            f"the exported policy differs from the trained one by {difference:.2g}, more than"
+            f" {TOLERANCE}; nothing was written, please report this with the train config"
+        )
+    write_atomically(path, content)
+    return path, difference
+
+
+class ExportedPolicy(nn.Module):
+    """The player's policy with everything around it: (obs, *states) to a tuple of outputs."""
+
+    scale: Tensor
+    offset: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, player: Any, about: Metadata) -> None:
+        super().__init__()
+        self.model = player.model
+        self.about = about
+        self._choose: Callable[[dict[str, Tensor]], Tensor] = lambda result: player.to_env(
+            player.choose(result, True)
+        )
+        action = about.action
+        self.register_buffer("scale", torch.tensor(action.scale), persistent=False)
+        self.register_buffer("offset", torch.tensor(action.offset), persistent=False)
+        self.register_buffer("low", torch.tensor(action.low), persistent=False)
+        self.register_buffer("high", torch.tensor(action.high), persistent=False)
+        for k, table in enumerate(action.choices):
+            self.register_buffer(f"choices_{k}", torch.tensor(table), persistent=False)
+        self.output_names = [
+            "actions",
+            *(["targets"] if action.joints else []),
+            *(s.output for s in about.recurrent),
+        ]
+
+    def forward(self, obs: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        clip = self.about.observation.clip
+        inputs: dict[str, Any] = {"is_train": False, "policy_only": True}
+        inputs["obs"] = obs.clamp(-clip, clip)
+        if states:
+            inputs["rnn_states"] = states
+        result = self.model(inputs)
+        actions = self._choose(result)
+        if self.about.action.clip is not None:
+            actions = actions.clamp(-self.about.action.clip, self.about.action.clip)
+        targets = (self.targets(actions),) if self.about.action.joints else ()
+        return (actions, *targets, *(result["rnn_states"] if states else ()))
+
+    def targets(self, actions: Tensor) -> Tensor:
+        """(B, J) of the joints."""
+        tables = [getattr(self, f"choices_{k}") for k in range(len(self.about.action.choices))]
+        if not tables:
+            wanted = self.offset + self.scale * actions
+            return torch.minimum(torch.maximum(wanted, self.low), self.high)
+        chosen = actions.view(-1, len(tables))
+        return torch.stack([table[chosen[:, k]] for k, table in enumerate(tables)]).sum(0)
+
+    def example(self, batch: int = 3) -> tuple[Tensor, ...]:
+        """Random observations in the range that the policy is used to, and zero states."""
+        size = self.about.observation.size
+        seen = getattr(self.model, "running_mean_std", None)
+        obs = 3 * torch.randn(batch, size)
+        if seen is not None:
+            obs = seen.running_mean.float() + seen.running_var.float().sqrt() * obs
+        states = (torch.zeros(s.shape[0], batch, s.shape[2]) for s in self.about.recurrent)
+        return (obs, *states)
+
+
+# -- the metadata ----------------------------------------------------------------------------------
+
+
+def describe(player: Any, checkpoint: Path) -> Metadata:
+    """What the exported policy says of itself. Raises PhalanxError where a task's layouts are
+    wrong."""
+    task: Task = player.env
+    name = player.config.name
+    terms, layout = tuple(task.observation_layout()), task.action_layout()
+    sizes_add_up(terms, task.num_obs, name)
+    saved = load(checkpoint)
+    best = float(saved.get("last_mean_rewards", -math.inf))
+    params = player.params
+    space = task.action_space
+    kind = {Box: "continuous", Discrete: "discrete"}.get(type(space), "multi_discrete")
+    states = player.model.a2c_network.get_default_rnn_state(1, "cpu") if player.is_rnn else ()
+    env = dataclasses.asdict(task.config)
+    del env["num_envs"]
+    for field in dataclasses.fields(task.config):
+        if isinstance(field.default, str) and env[field.name] == field.default:
+            del env[field.name]  # a path on this machine, mostly
+    return Metadata(
+        format=FORMAT,
+        phalanx=phalanx.__version__,
+        task=name,
+        env=env,
+        control_dt=task.sim.dt,
+        control_hz=1 / task.sim.dt,
+        policy=PolicyInfo(
+            kind=kind,
+            algorithm=params["algo"]["name"],
+            model=params.get("model", {}).get("name") or type(player.model).__name__,
+            network=params.get("network", {}).get("name") or "",
+            checkpoint=checkpoint.name,
+            epoch=int(saved.get("epoch", 0)),
+            frame=int(saved.get("frame", 0)),
+            training_return=best if best > -1e9 else None,
+        ),
+        joints=_joints(task.sim.model, layout),
+        observation=Observation(task.num_obs, task.config.clip_observations, terms),
+        action=_action(task, layout),
+        recurrent=tuple(
+            State(f"state_{k}", f"next_state_{k}", tuple(s.shape), 0.0)
+            for k, s in enumerate(states)
+        ),
+        opset=OPSET,
+    )
+
+
+def _action(task: Task, layout: ActionLayout) -> Action:
+    space = task.action_space
+    box = isinstance(space, Box)
+    clip = task.config.clip_actions if box else None
+    size = space.shape[0] if isinstance(space, Box) else len(getattr(space, "nvec", (1,)))
+    sizes = [space.n] if isinstance(space, Discrete) else list(getattr(space, "nvec", ()))
+    tables = [len(table) for table in layout.choices]
+    name = type(task).__name__
+    if layout.joints and sizes != tables:
+        raise PhalanxError(
+            f"{name}.action_layout() has choices for {tables} actions, but the task's are {sizes}"
+        )
+    if layout.joints and box and len(layout.joints) != size:
+        raise PhalanxError(
+            f"{name}.action_layout() names {len(layout.joints)} joints, but an action has {size}"
+            " numbers"
+        )
+    offset, scale = np.array(layout.offset), np.array(layout.scale)
+    if tables:
+        ranges = [np.array(table) for table in layout.choices]
+        least, most = sum(t.min(0) for t in ranges), sum(t.max(0) for t in ranges)
+    else:
+        least, most = offset - abs(scale) * (clip or 0), offset + abs(scale) * (clip or 0)
+    low, high = np.maximum(layout.low, least), np.minimum(layout.high, most)
+    return Action(
+        size=size,
+        kind=layout.kind,
+        unit=KINDS[layout.kind],
+        clip=clip,
+        joints=tuple(layout.joints),
+        scale=tuple(scale.tolist()),
+        offset=tuple(offset.tolist()),
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
+        choices=tuple(tuple(tuple(row) for row in table) for table in layout.choices),
+    )
+
+
+def find_joint(model: mujoco.MjModel, name: str) -> int:
+    """Of the model's joints the one that a layout calls `name`, with or without its actor's.
+    Raises PhalanxError if there is none."""
+    names = [model.jnt(i).name for i in range(model.njnt)]
+    for i, full in enumerate(names):
+        if full == name or full.split("/", 1)[-1] == name:
+            return i
+    raise PhalanxError(
+        f"the layout names a joint {name!r}, which the scene does not have"
+        f"{did_you_mean(name, names)}; it has: {', '.join(names) or 'none'}"
+    )
+
+
+def _joints(model: mujoco.MjModel, layout: ActionLayout) -> tuple[Joint, ...]:
+    """All joints of the robot whose joints the layout names, or of the scene's first robot."""
+    single = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
+    moved = {find_joint(model, name): k for k, name in enumerate(layout.joints)}
+    ids = [i for i in range(model.njnt) if model.jnt_type[i] in single]
+    if not ids:
+        return ()
+    robot = _robot(model, next(iter(moved), ids[0]))
+    default = layout.default_pos or (layout.offset if layout.kind == "position" else ())
+    joints = []
+    for i in (i for i in ids if _robot(model, i) == robot):
+        limited = bool(model.jnt_limited[i])
+        lower, upper = (float(x) for x in model.jnt_range[i])
+        stiffness, damping, effort = _gains(model, i)
+        pos = float(model.qpos0[model.jnt_qposadr[i]])
+        pos = min(max(pos, lower), upper) if limited else pos
+        k = moved.get(i)
+        if k is not None:
+            pos = default[k] if default else pos
+            stiffness = layout.stiffness[k] if layout.stiffness else stiffness
+            damping = layout.damping[k] if layout.damping else damping
+            effort = layout.effort_limit[k] if layout.effort_limit else effort
+        joints.append(
+            Joint(
+                name=model.jnt(i).name.split("/", 1)[-1],
+                unit="m" if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_SLIDE else "rad",
+                default_pos=pos,
+                lower=lower if limited else None,
+                upper=upper if limited else None,
+                stiffness=stiffness,
+                damping=damping,
+                effort_limit=effort if math.isfinite(effort) else None,
+            )
+        )
+    return tuple(joints)
+
+
+def _robot(model: mujoco.MjModel, joint: int) -> str:
+    name = model.jnt(joint).name
+    return name.split("/", 1)[0] if "/" in name else ""
+
+
+def _gains(model: mujoco.MjModel, joint: int) -> tuple[float, float, float]:
+    """Stiffness, damping and largest effort of a joint's actuators, at the joint."""
+    stiffness = damping = 0.0
+    effort = math.inf
+    if model.jnt_actfrclimited[joint]:
+        effort = float(model.jnt_actfrcrange[joint, 1])
+    for i in range(model.nu):
+        if model.actuator_trntype[i] != mujoco.mjtTrn.mjTRN_JOINT:
+            continue
+        if model.actuator_trnid[i, 0] != joint:
+            continue
+        gear = abs(float(model.actuator_gear[i, 0]))
+        if model.actuator_biastype[i] == mujoco.mjtBias.mjBIAS_AFFINE:
+            stiffness -= float(model.actuator_biasprm[i, 1]) * gear**2
+            damping -= float(model.actuator_biasprm[i, 2]) * gear**2
+        elif model.actuator_ctrllimited[i]:
+            gain = abs(float(model.actuator_gainprm[i, 0]))
+            effort = min(effort, float(model.actuator_ctrlrange[i, 1]) * gain * gear)
+        if model.actuator_forcelimited[i]:
+            effort = min(effort, float(model.actuator_forcerange[i, 1]) * gear)
+    return stiffness, damping, effort
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def _program(module: ExportedPolicy) -> Any:
+    """torch.export's program; what only sampling needs is gone from it."""
+    example = module.example()
+    batch = torch.export.Dim("batch", min=1, max=2**20)
+    shapes: tuple[Any, ...] = ({0: batch},)
+    if len(example) > 1:
+        shapes = ({0: batch}, tuple({1: batch} for _ in example[1:]))
+    program = torch.export.export(module, example, dynamic_shapes=shapes)
+    return program.run_decompositions({})
+
+
+def _onnx(program: Any, about: Metadata) -> bytes:
+    inputs = ["obs", *(s.input for s in about.recurrent)]
+    outputs = ["actions", *(["targets"] if about.action.joints else [])]
+    outputs += [s.output for s in about.recurrent]
+    written = torch.onnx.export(
+        program, dynamo=True, opset_version=OPSET, input_names=inputs, output_names=outputs,
+        verbose=False,
+    )  # fmt: skip
+    assert written is not None
+    model = written.model_proto
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, about.to_json()
+    model.producer_name, model.producer_version = "phalanx", phalanx.__version__
+    return model.SerializeToString()
+
+
+def _torchscript(module: ExportedPolicy, about: Metadata) -> bytes:
+    buffer = io.BytesIO()
+    traced = torch.jit.trace(module, module.example(), check_trace=False)
+    torch.jit.save(traced, buffer, _extra_files={f"{KEY}.json": about.to_json()})
+    return buffer.getvalue()
+
+
+def _pt2(program: Any, about: Metadata) -> bytes:
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={f"{KEY}.json": about.to_json()})
+    return buffer.getvalue()
+
+
+# -- checking --------------------------------------------------------------------------------------
+
+Run = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
+
+
+def _difference(module: ExportedPolicy, run: Run, steps: int = 8, batch: int = 16) -> float:
+    """Largest between torch and `run` over a sequence of random observations, each with its own
+    recurrent state; targets in units of their scale. Infinite if one has other shapes."""
+    worst = 0.0
+    torch.seed()  # other inputs every time
+    ours = theirs = module.example(batch)[1:]
+    for _ in range(steps):
+        obs = module.example(batch)[0]
+        expected, got = module(obs, *ours), run((obs, *theirs))
+        for name, a, b in zip(module.output_names, expected, got, strict=True):
+            if a.shape != b.shape or not bool(torch.isfinite(b.double()).all()):
+                return math.inf
+            apart = (a.double() - b.double()).abs()
+            if name == "targets" and not module.about.action.choices:
+                apart = apart / module.scale.abs().clamp(min=1.0)
+            worst = max(worst, float(apart.max()))
+        count = len(module.about.recurrent)
+        ours = expected[len(expected) - count :]
+        theirs = got[len(got) - count :]
+    return worst
+
+
+def _onnx_runner(content: bytes) -> Run:
+    session = open_session(content)
+    names = [i.name for i in session.get_inputs()]
+
+    def run(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        feed = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
+        return tuple(torch.from_numpy(np.asarray(x)) for x in session.run(None, feed))
+
+    return run
+
+
+def _torch_runner(module: Any) -> Run:
+    return lambda inputs: tuple(module(*inputs))
+
+
+def _check_packages() -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise PhalanxError(
+                f"exporting to ONNX needs {package}; install it with"
+                " `pip install 'phalanx[export]'`, or choose format=pt2"
+            ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch says much while it exports that is not about the user's policy."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

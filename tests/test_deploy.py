@@ -1,0 +1,569 @@
+"""Export, the runtime without torch, and replay in plain MuJoCo."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import threading
+import types
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from phalanx import tasks
+from phalanx.cli.config import compose_config
+from phalanx.cli.export import make_player
+from phalanx.cli.main import main
+from phalanx.deploy import Policy
+from phalanx.deploy import export as export_module
+from phalanx.deploy.export import describe, export
+from phalanx.deploy.observe import reader
+from phalanx.deploy.sim2sim import Robot, Sim2Sim
+from phalanx.errors import PhalanxError
+from phalanx.layout import ActionLayout
+from phalanx.rl import checkpoint
+from phalanx.spaces import MultiDiscrete
+from phalanx.tasks.cartpole import Cartpole
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class TwoPushes(Cartpole):
+    """A user's own task: two pushes of different strength, one of three each; nothing is said of
+    what it observes."""
+
+    action_space = MultiDiscrete((3, 3))
+
+    def pre_physics_step(self, actions):
+        self.sim.ctrl.copy_((actions[:, :1] - 1) * 0.5 + (actions[:, 1:] - 1) * 0.1)
+
+    observation_layout = tasks.Task.observation_layout
+
+    def action_layout(self):
+        coarse, fine = [tuple((f * (k - 1),) for k in range(3)) for f in (200, 40)]
+        joints = self.cartpole.joint_names[:1]
+        return ActionLayout("effort", joints, low=-400, high=400, choices=(coarse, fine))
+
+
+tasks.TASKS["TwoPushes"] = __name__
+
+MODELS = {
+    "Ant": ["task=Ant"],
+    "LSTM": ["train=CartpoleLSTM"],
+    "GRU, separate": [
+        *("train=CartpoleLSTM", "train.params.network.rnn.name=gru"),
+        *("train.params.network.separate=true", "train.params.network.rnn.layers=2"),
+    ],
+    "discrete": ["train=CartpoleDiscretePPO"],
+    "SAC": ["train=CartpoleSAC"],
+    "DQN": ["train=CartpoleDQN"],
+    "multi-discrete": [
+        *("task=TwoPushes", "train=CartpoleDiscretePPO", "train.params.config.env_config={}"),
+        "train.params.model.name=multi_discrete_a2c",
+    ],
+}
+
+
+def make(folder, arguments, num_envs=3):
+    """A player with random weights and statistics, and its checkpoint."""
+    torch.manual_seed(1)
+    config = compose_config([*arguments, "sim_device=cpu"], "export")
+    if "task=TwoPushes" in arguments:
+        config.train.params.network["space"] = {"multi_discrete": {}}
+    player = make_player(config, num_envs)
+    if player.model.running_mean_std is not None:
+        player.model.running_mean_std.running_mean.normal_()
+        player.model.running_mean_std.running_var.uniform_(0.1, 2.0)
+    with torch.no_grad():
+        for parameter in player.model.parameters():
+            parameter.mul_(2.0)
+    path = folder / f"{player.config.name}.pth"
+    state = {"model": player.model.state_dict(), "epoch": 3, "last_mean_rewards": 12.5}
+    checkpoint.save(path, state)
+    return player, path
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Player, checkpoint and exported file by model, each made once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            player, path = make(tmp_path_factory.mktemp("nn"), MODELS[name])
+            made[name] = (player, path, export(player, path)[0])
+        return made[name]
+
+    return get
+
+
+# export -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_exported_policy_acts_as_the_player_does(name, exported):
+    player, _, path = exported(name)
+    policies = [Policy(path) for _ in range(3)]
+    action = policies[0].metadata.action
+    player.reset()
+    for _ in range(6):
+        obs = torch.randn(3, player.env.num_obs)
+        expected = player.get_action(obs.clamp(-5, 5)).numpy()
+        for policy, row, wanted in zip(policies, obs.numpy(), expected, strict=True):
+            command = policy.act(row)
+            assert command.action == pytest.approx(wanted.clip(-1, 1) if action.clip else wanted,
+                                                   abs=2e-5)  # fmt: skip
+            if action.choices:
+                rows = zip(action.choices, np.atleast_1d(wanted), strict=True)
+                targets = np.sum([np.array(table)[k] for table, k in rows], 0)
+            else:
+                targets = np.array(action.scale) * wanted.clip(-1, 1)
+            assert command.targets == pytest.approx(targets, abs=2e-5 * max(action.high))
+
+
+def test_metadata_is_plain_json_in_the_model(exported):
+    _, path, file = exported("Ant")
+    model = onnx.load(file)
+    about = json.loads({p.key: p.value for p in model.metadata_props}["phalanx"])
+    assert about["format"] == 1
+    assert (about["task"], about["control_hz"]) == ("Ant", pytest.approx(60))
+    assert [j["name"] for j in about["joints"]] == [
+        "hip_1", "ankle_1", "hip_2", "ankle_2", "hip_3", "ankle_3", "hip_4", "ankle_4",
+    ]  # fmt: skip
+    ankle = about["joints"][1]
+    assert ankle["lower"] == pytest.approx(np.radians(30))
+    assert ankle["default_pos"] == ankle["lower"]  # zero is outside its limits
+    assert (ankle["unit"], ankle["effort_limit"]) == ("rad", 15.0)
+    assert about["action"]["kind"] == "effort"
+    assert about["action"]["scale"] == about["action"]["high"] == [15.0] * 8
+    terms = about["observation"]["terms"]
+    assert sum(t["size"] for t in terms) == about["observation"]["size"] == 60
+    assert {"name": "base_lin_vel", "unit": "m/s"}.items() <= terms[1].items()
+    assert about["policy"]["kind"] == "continuous"
+    assert about["policy"]["checkpoint"] == path.name
+    assert (about["policy"]["epoch"], about["policy"]["training_return"]) == (3, 12.5)
+    assert "asset" not in about["env"]  # a path on this machine
+    assert model.opset_import[0].version == about["opset"]
+
+
+def test_servo_gains_and_default_pose_are_in_the_metadata(tmp_path):
+    player, path = make(tmp_path, ["task=HumanoidWalk"], num_envs=1)
+    about = describe(player, path)
+    knee = next(j for j in about.joints if j.name == "left_knee")
+    assert (knee.stiffness, knee.damping, knee.effort_limit) == (150, 6, 120)
+    assert knee.default_pos == pytest.approx(0.6)
+    k = about.action.joints.index("left_knee")
+    assert (about.action.low[k], about.action.high[k]) == pytest.approx((0.1, 1.1))
+
+
+def test_recurrent_states_are_described(exported):
+    about = Policy(exported("GRU, separate")[2]).metadata
+    assert [(s.input, s.output, s.shape, s.initial) for s in about.recurrent] == [
+        ("state_0", "next_state_0", (2, 1, 32), 0.0),
+        ("state_1", "next_state_1", (2, 1, 32), 0.0),
+    ]
+
+
+@pytest.mark.parametrize(("format", "suffix"), [("torchscript", ".pt"), ("pt2", ".pt2")])
+def test_torchs_own_formats_agree_and_hold_the_metadata(format, suffix, exported, tmp_path):
+    player, path = make(tmp_path, MODELS["LSTM"])
+    file, difference = export(player, path, format)
+    assert file == Path(f"{path}{suffix}")
+    assert difference <= 1e-5
+    extra = {"phalanx.json": ""}
+    if format == "pt2":
+        module = torch.export.load(file, extra_files=extra).module()
+    else:
+        module = torch.jit.load(file, _extra_files=extra)
+    assert json.loads(extra["phalanx.json"])["task"] == "Cartpole"
+    obs = torch.randn(3, 4)
+    player.reset()
+    got = module(obs, torch.zeros(1, 3, 32), torch.zeros(1, 3, 32))
+    assert torch.allclose(got[0], player.get_action(obs), atol=1e-5)
+
+
+def test_export_that_differs_leaves_nothing(tmp_path, monkeypatch):
+    player, path = make(tmp_path, ["task=Cartpole"])
+    monkeypatch.setattr(export_module, "_pt2", lambda *_: b"")
+    monkeypatch.setattr(torch.export, "load", lambda _: types.SimpleNamespace(module=lambda: wrong))
+
+    def wrong(obs, *states):
+        return torch.full((len(obs), 1), 0.3), torch.full((len(obs), 1), 120.0)
+
+    with pytest.raises(PhalanxError, match=r"differs from the trained one by .* nothing was writ"):
+        export(player, path, "pt2")
+    assert [p.name for p in tmp_path.iterdir()] == ["Cartpole.pth"]
+
+
+def test_missing_package_is_named(tmp_path, monkeypatch, exported):
+    player, path = make(tmp_path, ["task=Cartpole"])
+    file = exported("LSTM")[2]
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(PhalanxError, match=r"needs onnxscript; install it with `pip install 'phal"):
+        export(player, path)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(PhalanxError, match=r"needs onnxruntime; .*phalanx\[deploy\]"):
+        Policy(file)
+
+
+# named state --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["Ant", "Cartpole", "Humanoid", "HumanoidWalk"])
+def test_named_robot_state_gives_what_the_task_observes(task, tmp_path):
+    player, path = make(tmp_path, [f"task={task}"], num_envs=4)
+    env, about = player.env, describe(player, path)
+    env.reset()
+    env.sim.qpos.add_(0.3 * torch.randn_like(env.sim.qpos))
+    env.sim.qvel.copy_(torch.randn_like(env.sim.qvel))
+    if task != "Cartpole":
+        quat = env.sim.qpos[:, 3:7]
+        quat.copy_(torch.nn.functional.normalize(torch.randn_like(quat), dim=1))
+    env.sim.forward()
+    observed = env.compute_observations()
+    seen = 0
+    for i in range(4):
+        robot = Robot(env.sim.model, about)
+        robot.data.qpos[:], robot.data.qvel[:] = env.sim.qpos[i], env.sim.qvel[i]
+        state, at = robot.state(), 0
+        # By name, as a robot's program has it; the order must not matter.
+        for key in ("joint_pos", "joint_vel"):
+            named = dict(zip(robot.names, state[key], strict=True))
+            state[key] = dict(reversed(named.items()))
+        for term in about.observation.terms:
+            expected = observed[i, at : at + term.size].numpy()
+            at += term.size
+            if term.quantity in ("custom", "previous_action"):
+                continue
+            value = reader(term, robot.names)(state)
+            got = (value - np.array(term.offset)) * np.array(term.scale)
+            assert got == pytest.approx(expected, abs=2e-5), term.name
+            seen += term.size
+    assert seen == 4 * {"Ant": 26, "Cartpole": 4, "Humanoid": 52, "HumanoidWalk": 33}[task]
+
+
+STATE = {
+    "base_quat": (1, 0, 0, 0),
+    "base_height": 0.5,
+    "base_lin_vel": (0, 0, 0),
+    "base_ang_vel": (0, 0, 0),
+    "joint_pos": {f"{part}_{leg}": 0.1 * leg for leg in (1, 2, 3, 4) for part in ("hip", "ankle")},
+    "joint_vel": np.zeros(8),
+    "angle_to_target": 0.0,
+    "heading": 1.0,
+    "foot_wrenches": np.zeros(24),
+}
+
+
+def without(name):
+    return {k: v for k, v in STATE["joint_pos"].items() if k != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"joint_pos": without("hip_2")}, "joint_pos lacks the joint hip_2.*it has: hip_1, ankle"),
+        ({"joint_pos": {}}, "lacks the joints hip_1, ankle_1"),
+        ({"joint_vel": np.zeros(7)}, "joint_vel has 7 numbers, it must have 8"),
+        ({"foot_wrenches": np.zeros(6)}, "foot_wrenches has 6 numbers, it must have 24"),
+        ({"base_quat": (0, 0, 0, 0)}, "base_quat is .* must be a rotation"),
+        ({"base_lin_vel": (0, np.nan, 0)}, "base_lin_vel is .* not finite"),
+        ({"base_lin_vel": "fast"}, "base_lin_vel is 'fast', it must be 3 numbers"),
+        ({"heading": ...}, r"lacks 'heading' \(1 numbers \[1\]\)"),
+        ({"base_quat": ...}, "lacks 'base_quat' or the term 'yaw' itself"),
+    ],
+)
+def test_wrong_robot_state_is_one_sentence(change, words, exported):
+    policy = Policy(exported("Ant")[2])
+    state = {k: v for k, v in (STATE | change).items() if v is not ...}
+    with pytest.raises(PhalanxError, match=words):
+        policy.step(state)
+    policy.step(STATE)
+
+
+def test_term_given_by_its_own_name_is_taken_as_it_is(exported):
+    policy = Policy(exported("Ant")[2])
+    terms = [t.name for t in policy.metadata.observation.terms]
+    assert terms[3:5] == ["yaw", "roll"]
+    assert policy.observe({**STATE, "yaw": 1.25})[7:9].tolist() == [1.25, 0.0]
+
+
+def test_previous_action_is_observed_and_forgotten(exported):
+    policy = Policy(exported("Ant")[2])
+    assert not policy.observe(STATE)[-8:].any()
+    action = policy.step(STATE).action
+    assert policy.observe(STATE)[-8:] == pytest.approx(action)
+    other = policy.twin()
+    policy.reset()
+    assert not policy.observe(STATE)[-8:].any()
+    assert not other.observe(STATE)[-8:].any()
+
+
+# rate, limits, files ------------------------------------------------------------------------------
+
+
+def test_policy_runs_at_its_rate_and_holds_between(exported):
+    policy = Policy(exported("Ant")[2])
+    asked = []
+
+    def state():
+        asked.append(1)
+        return STATE
+
+    ran = []
+    for k in range(601):  # a clock of 600 Hz for a policy of 60 Hz
+        before = len(asked)
+        command = policy.update(100 + k / 600, state)
+        ran += [k] * (len(asked) - before)
+        assert command is policy.update(100 + k / 600, state)
+    assert ran == list(range(0, 601, 10))
+    policy.update(200.0, state)  # a pause is not made up for
+    policy.update(200.001, state)
+    assert len(asked) == 62
+    assert policy.latency().steps == 62
+    assert 0 < policy.latency().network_median <= policy.latency().median
+
+
+def test_narrower_limits_are_kept(exported):
+    file = exported("Ant")[2]
+    wide, narrow = Policy(file), Policy(file, limits={"hip_2": (-0.5, 0.25)})
+    k = wide.metadata.action.joints.index("hip_2")
+    for _ in range(20):
+        observation = np.random.default_rng().normal(size=60)
+        expected, got = wide.act(observation).targets, narrow.act(observation)
+        assert got.targets[k] == pytest.approx(np.clip(expected[k], -0.5, 0.25))
+        assert got.saturated[k] == (not -0.5 < expected[k] < 0.25)
+        assert np.delete(got.targets, k) == pytest.approx(np.delete(expected, k))
+    with pytest.raises(PhalanxError, match=r"limits for 'hip_9', .* mean 'hip_"):
+        Policy(file, limits={"hip_9": (0, 1)})
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "foreign", "newer", "damaged"])
+def test_foreign_file_is_one_sentence(kind, exported, tmp_path):
+    file, words = tmp_path / "policy.onnx", ""
+    model = onnx.load(exported("LSTM")[2])
+    if kind == "missing":
+        words = "no policy at .*policy.onnx; `phalanx export` makes one"
+    elif kind == "text":
+        file.write_text("not a network")
+        words = "policy.onnx is not an ONNX model that onnxruntime .* can run"
+    else:
+        entry = model.metadata_props[0]
+        if kind == "foreign":
+            del model.metadata_props[:]
+            words = "no metadata under 'phalanx' and so was not written by `phalanx export`"
+        elif kind == "newer":
+            entry.value = entry.value.replace('"format": 1', '"format": 2')
+            words = "has format 2, this version of Phalanx reads 1"
+        else:
+            entry.value = entry.value.replace('"control_dt"', '"control_td"')
+            words = "is damaged: unknown key metadata.control_td; did you mean 'control_dt'"
+        onnx.save(model, file)
+    with pytest.raises(PhalanxError, match=words):
+        Policy(file)
+
+
+def test_runtime_imports_neither_torch_nor_mujoco(exported):
+    code = (
+        "import sys, json; sys.modules['torch'] = sys.modules['mujoco'] = None\n"
+        f"import phalanx.deploy as d; p = d.Policy({str(exported('LSTM')[2])!r})\n"
+        "state = {'joint_pos': [0, 0], 'joint_vel': [0, 0]}\n"
+        "print(p.step(state).by_joint(), p.latency().steps)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"\{'slider_to_cart': -?[\d.]+\} 1\n", done.stdout)
+
+
+# sim2sim ------------------------------------------------------------------------------------------
+
+
+def played(player, seed, steps):
+    """Returns and lengths of first episodes, by the player in the task's own batch."""
+    torch.manual_seed(seed)
+    env = player.env
+    obs, n = env.reset()["obs"], env.num_envs
+    player.reset()
+    total, length, live = torch.zeros(n), torch.zeros(n), torch.ones(n, dtype=torch.bool)
+    for _ in range(steps):
+        obs, reward, terminated, truncated, _ = env.step(player.get_action(obs))
+        obs = obs["obs"]
+        total += reward * live
+        length += live
+        live &= ~(terminated | truncated)
+    return total.numpy(), length.numpy()
+
+
+@pytest.mark.parametrize("name", ["LSTM", "discrete", "multi-discrete"])
+def test_replay_in_plain_mujoco_pays_what_the_task_pays(name, exported):
+    player, _, file = exported(name)
+    trial = Sim2Sim(file, episodes=3, seed=5, env={"episode_length": 60})
+    assert trial.drive == "robot"
+    while trial.running.any():
+        trial.step()
+    player.env.config = trial.task.config
+    total, length = played(player, 5, 60)
+    assert trial.lengths.tolist() == length.tolist()
+    assert trial.returns == pytest.approx(total, rel=1e-3)
+    assert trial.control_gap < 1e-6
+    assert max(trial.observation_gap.values(), default=0) < 1e-5
+    assert len(trial.trace.time) == length[0]
+
+
+def test_replay_of_an_ant_sees_and_does_what_the_task_says(exported):
+    trial = Sim2Sim(exported("Ant")[2], episodes=2, timestep=1 / 480, env={"episode_length": 30})
+    assert trial.substeps == 8
+    while trial.running.any():
+        trial.step()
+    # Of the state reached the task is told in float32; angles near the pole lose the most.
+    assert max(trial.observation_gap.values()) < 1e-3
+    assert len(trial.observation_gap) == 9
+    assert trial.control_gap < 1e-6
+    assert trial.robots[0].data.time == pytest.approx(30 / 60)
+    figures = trial.figures()
+    assert figures["lengths"] == [30, 30]
+    assert set(figures["saturation"]) == set(trial.about.action.joints)
+
+
+def test_what_a_task_writes_reaches_the_robots(exported):
+    trial = Sim2Sim(exported("LSTM")[2], episodes=2)
+    mass = trial.task.sim.model_field("body_mass")
+    mass[1] *= 3.0
+    trial.task.sim.qvel[1, 0] = 2.5  # a push
+    trial.task.sim.xfrc_applied[0, 2, 1] = 4.0
+    trial._pull()
+    first, second = trial.robots
+    assert second.model.body_mass == pytest.approx(3 * first.model.body_mass)
+    assert second.model.body_subtreemass[0] == pytest.approx(3 * first.model.body_subtreemass[0])
+    assert second.data.qvel[0] == 2.5
+    assert first.data.xfrc_applied[2, 1] == 4.0
+
+
+def test_timestep_that_does_not_fit_is_refused(exported):
+    with pytest.raises(PhalanxError, match=r"timestep is 0.01, which does not divide .* 0.01667"):
+        Sim2Sim(exported("LSTM")[2], episodes=1, timestep=0.01)
+
+
+# the command line ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quiet_threads(monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+
+
+def test_export_and_sim2sim_from_the_command_line(tmp_path, monkeypatch, capsys, quiet_threads):
+    monkeypatch.chdir(tmp_path)
+    small = "train.params.config."
+    main(["train", "num_envs=16", "max_iterations=1", "sim_device=cpu",
+          f"{small}horizon_length=8", f"{small}minibatch_size_per_env=8"])  # fmt: skip
+    main(["export", "checkpoint=runs/Cartpole/nn/Cartpole.pth"])
+    out = capsys.readouterr().out
+    file = "runs/Cartpole/nn/Cartpole.pth.onnx"
+    assert f"{file}: continuous policy of Cartpole, 4 observations to 1 joints (effort)" in out
+    main(["sim2sim", file, "episodes=4", "video=false"])
+    out = capsys.readouterr().out
+    assert re.search(r"% of training's, episode length [\d.]+, \d falls in 4 episodes", out)
+    figures = json.loads(Path("runs/Cartpole/sim2sim/report.json").read_text())
+    share = figures["mean_return"] / figures["training"]["player_return"]
+    assert share == pytest.approx(1, rel=1e-3)
+    page = Path("runs/Cartpole/sim2sim/report.html").read_text()
+    assert page.count("<svg") == 2 + 1 + 2  # returns and lengths, one target, two joints
+    assert "slider_to_cart [N]" in page
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("export", "export needs a checkpoint="),
+        ("export checkpoint=none.pth", "no checkpoint at none.pth"),
+        ("sim2sim", "sim2sim needs an exported policy"),
+        ("sim2sim none.onnx", "no policy at none.onnx"),
+        ("sim2sim {} epsiodes=3", "unknown key epsiodes; did you mean 'episodes'"),
+        ("sim2sim {} drive=me", "drive is 'me', it must be 'robot' or 'task'"),
+        ("sim2sim {} task.env.raech=3", "task.env.raech; did you mean 'reach'"),
+        ("export task=Ant checkpoint={}", "is a checkpoint of 'Cartpole', not of 'Ant'"),
+        ("export checkpoint={} format=onx", "unknown format 'onx'; did you mean 'onnx'"),
+    ],
+)
+def test_mistake_is_one_sentence(
+    line, words, exported, capsys, tmp_path, monkeypatch, quiet_threads
+):
+    monkeypatch.chdir(tmp_path)
+    file = exported("LSTM")[2]
+    if line.startswith("export"):
+        file = tmp_path / "Cartpole.pth"
+        state = {"model": {"w": torch.zeros(1)}, "phalanx": {"name": "Cartpole"}}
+        checkpoint.save(file, state)
+    with pytest.raises(SystemExit) as stop:
+        main([part.format(file) for part in line.split()])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert re.fullmatch(r"phalanx: [^\n]+\n", said)
+    assert words in said
+
+
+# the example --------------------------------------------------------------------------------------
+
+
+def test_ros_node_publishes_targets_once_it_has_heard_everything(exported, monkeypatch):
+    message = types.SimpleNamespace
+    published = []
+
+    class Node:
+        def __init__(self, name):
+            self.timers = []
+
+        def declare_parameter(self, name, default):
+            pass
+
+        def get_parameter(self, name):
+            return message(value=str(exported("LSTM")[2]))
+
+        def create_subscription(self, *_):
+            pass
+
+        def create_publisher(self, *_):
+            return message(publish=published.append)
+
+        def create_timer(self, period, callback):
+            self.timers.append((period, callback))
+
+        def get_clock(self):
+            return message(now=lambda: message(to_msg=lambda: 0))
+
+    class JointState(message):
+        def __init__(self, **fields):
+            super().__init__(header=message(stamp=None), **fields)
+
+    for name, contents in {
+        "rclpy": {},
+        "rclpy.node": {"Node": Node},
+        "geometry_msgs": {},
+        "geometry_msgs.msg": {"Twist": message},
+        "sensor_msgs": {},
+        "sensor_msgs.msg": {"Imu": message, "JointState": JointState},
+    }.items():
+        module = types.ModuleType(name)
+        vars(module).update(contents)
+        monkeypatch.setitem(sys.modules, name, module)
+    file = Path(__file__).parents[1] / "examples" / "ros2_policy_node.py"
+    spec = importlib.util.spec_from_file_location("ros2_policy_node", file)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    node = example.PolicyNode()
+    period, control = node.timers[0]
+    assert period == pytest.approx(1 / 60)
+    control()
+    assert published == []
+    names = ["cart_to_pole", "slider_to_cart"]  # not the policy's order
+    node.on_joints(JointState(name=names, position=[0.2, 0.1], velocity=[0.4, 0.3]))
+    node.on_imu(message(orientation=message(w=1, x=0, y=0, z=0),
+                        angular_velocity=message(x=0, y=0, z=0)))  # fmt: skip
+    control()
+    expected = Policy(exported("LSTM")[2]).act(np.array([0.1, 0.3, 0.2, 0.4]))
+    assert published[0].name == ["slider_to_cart"]
+    assert published[0].effort == pytest.approx(expected.targets.tolist())
