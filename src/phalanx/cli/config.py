@@ -1,8 +1,9 @@
 """The command line's configuration: Hydra's groups and overrides, checked before anything runs.
 
-`task` is a group whose options are the registered tasks, `train` one of RL Games' YAML files in
-`cfg/train`. Hydra composes; `read` then types and checks the result. With `checkpoint=` in a run
-folder, the settings of that run take the place of the defaults.
+`task` is the name of a task, ours or one of the project that the working folder lies in, and its
+settings; `train` one of RL Games' YAML files in `cfg/train`, the project's or ours. Hydra composes;
+`read` then types and checks the result. With `checkpoint=` in a run folder, the settings of that
+run take the place of the defaults.
 """
 
 import dataclasses
@@ -34,6 +35,9 @@ class TaskSection:
 
     name: str
     env: dict[str, Any]
+    randomize: bool = False
+    randomization_params: dict[str, Any] = dataclasses.field(default_factory=dict)
+    actuators: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,11 @@ RESUMED = {
 TEXTS = ("checkpoint", "experiment", "train_dir", "sim_device", "rl_device", "task.env.asset")
 """Keys whose value is taken as it is typed, without Hydra's grammar: paths, mostly."""
 
+GROUPS = ("task", "train")
+OPTION = "_"  # the one option that a group gets, of whatever name was asked for
+SECTIONS = ("randomize", "randomization_params", "actuators")
+"""Fields of a task's Config that stand beside `task.env`, not in it."""
+
 DECIDED = {
     "name": "task",
     "env_name": "task",
@@ -98,19 +107,18 @@ DECIDED = {
 def compose_config(arguments: list[str], command: str = "train") -> RunConfig:
     """The configuration that `key=value` arguments ask for. Raises PhalanxError."""
     folder = str(resources.files("phalanx.cfg"))
-    overrides = [_checked(argument, folder) for argument in arguments]
+    overrides = [_checked(argument) for argument in arguments]
     given = {o.key_or_group: o.value() for o in overrides}
     saved = _settings_beside(str(given["checkpoint"])) if given.get("checkpoint") else {}
     name = str(given.get("task", saved["task"]["name"] if saved else "Cartpole"))
-    defaults = {f.name: f.default for f in dataclasses.fields(tasks.find(name).Config)}
-    ConfigStore.instance().store(group="task", name=name, node={"name": name, "env": defaults})
+    store = ConfigStore.instance()
+    store.store(group="task", name=OPTION, node={"name": name, **_task_defaults(name)})
+    train_file = _train_file(str(given.get("train", f"{name}PPO")))
+    store.store(group="train", name=OPTION, node=OmegaConf.load(train_file))
     try:
         with initialize_config_dir(folder, version_base=None):
-            lines = [
-                f"task={name}",
-                *(o.input_line or "" for o in overrides if o.key_or_group != "task"),
-            ]
-            composed = compose("config", lines)
+            lines = [o.input_line or "" for o in overrides if o.key_or_group not in GROUPS]
+            composed = compose("config", [*(f"{group}={OPTION}" for group in GROUPS), *lines])
             if saved and saved["task"]["name"] == name:
                 saved = {
                     k: v
@@ -145,7 +153,8 @@ def train_params(config: RunConfig) -> dict[str, Any]:
     task_envs = read(cls.Config, config.task.env, "task.env").num_envs
     inner["name"] = config.task.name
     inner["env_name"] = "rlgpu"
-    inner["env_config"] = {k: v for k, v in config.task.env.items() if k != "num_envs"}
+    sections = {name: getattr(config.task, name) for name in SECTIONS}
+    inner["env_config"] = {k: v for k, v in config.task.env.items() if k != "num_envs"} | sections
     inner["num_actors"] = config.num_envs or task_envs or inner.get("num_actors")
     inner["device"], inner["sim_device"] = config.rl_device, config.sim_device
     inner["train_dir"] = config.train_dir
@@ -191,9 +200,42 @@ def run_folder_of(checkpoint: Path) -> Path | None:
     return None
 
 
-def _checked(argument: str, folder: str) -> Override:
+def _task_defaults(name: str) -> dict[str, Any]:
+    """The task's own values, over them those of its YAML file, by section."""
+    env = {}
+    for f in dataclasses.fields(tasks.find(name).Config):
+        if f.name not in SECTIONS:
+            factory = f.default_factory
+            env[f.name] = f.default if factory is dataclasses.MISSING else factory()
+    values = tasks.settings(name)
+    return {**values, "env": env | values.get("env", {})}
+
+
+def _train_file(name: str) -> Path:
+    """The project's train config of that name, or ours. Raises PhalanxError if there is none."""
+    project = tasks.find_project()
+    folders = [Path(str(resources.files("phalanx.cfg")))]
+    folders = [project.root / "cfg", *folders] if project else folders
+    files = {p.stem: p for f in reversed(folders) for p in f.glob("train/*.yaml")}
+    if name not in files:
+        raise PhalanxError(
+            f"unknown train config {name!r}{did_you_mean(name, files)};"
+            f" there are: {', '.join(sorted(files))}"
+        )
+    try:
+        values = yaml.safe_load(files[name].read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise PhalanxError(f"cannot read {files[name]}: {reason}") from error
+    if not isinstance(values, Mapping) or "params" not in values:
+        raise PhalanxError(f"{files[name]} is not a mapping with the key params")
+    return files[name]
+
+
+def _checked(argument: str) -> Override:
     """One override, made acceptable to Hydra. Raises PhalanxError for an unknown key."""
     key, equals, text = argument.lstrip("+").partition("=")
+    key = key.replace("task.task.", "task.", 1)  # as IsaacGymEnvs has it
     if not equals or key.startswith(("~", "-")):
         raise PhalanxError(f"{argument!r} is not of the form key=value, as in num_envs=64")
     if key in TEXTS and text not in ("", "null", "None") and text[0] not in "'\"":
@@ -218,14 +260,12 @@ def _checked(argument: str, folder: str) -> Override:
         nested = ["task.env.<field>", "train.params.config.<key>"]
         near = did_you_mean(key, known) or f"; accepted: {', '.join(known + nested)}"
         raise PhalanxError(f"unknown key {key!r}{near}")
+    section = key.removeprefix("task.env.").split(".")[0]
+    if key.startswith("task.env.") and section in SECTIONS:
+        raise PhalanxError(f"{key} is decided by task.{section}; give that instead")
     decided = DECIDED.get(key.removeprefix("train.params.config."))
     if decided and key not in known:
         raise PhalanxError(f"{key} is decided by {decided}=; give that instead")
     if key == "train":
-        options = sorted(f[:-5] for f in os.listdir(f"{folder}/train") if f.endswith(".yaml"))
-        if override.value() not in options:
-            raise PhalanxError(
-                f"unknown train config {override.value()!r}"
-                f"{did_you_mean(str(override.value()), options)}; there are: {', '.join(options)}"
-            )
+        _train_file(str(override.value()))
     return override

@@ -1,5 +1,6 @@
 """What a user sees while training: a live panel in a terminal, plain lines elsewhere."""
 
+import dataclasses
 import sys
 import time
 from typing import Any
@@ -13,6 +14,19 @@ from rich.text import Text
 from phalanx.rl import AlgoObserver
 
 SECONDS_BETWEEN_LINES = 3.0
+
+
+def show_randomization(console: Console, env: Any) -> None:
+    """A table of what `env` randomises: from what to what, in which units, how often."""
+    randomizer = getattr(env, "randomizer", None)
+    if randomizer is None:
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("randomised", "from", "by", "to", "unit", "when"):
+        table.add_column(heading, no_wrap=heading == "randomised")
+    for row in randomizer.table():
+        table.add_row(*(Text(text) for text in dataclasses.astuple(row)))
+    console.print(table, width=None if console.is_terminal else 132, crop=False)
 
 
 class TrainingDisplay(AlgoObserver):

@@ -10,6 +10,7 @@ import sys
 import threading
 
 USAGE = """\
+phalanx new my_robots                            a folder for robots of your own, with one in it
 phalanx train task=Cartpole                      learn a task
 phalanx train checkpoint=runs/Cartpole           continue a run where it stopped
 phalanx play task=Cartpole checkpoint=<file>     measure a policy; video=true writes an mp4
@@ -24,6 +25,7 @@ phalanx doctor <folder>                          what a repository for Isaac Gym
 Options are key=value, anywhere:
   num_envs=  seed=  max_iterations=  sim_device=auto|cpu|cuda:0  checkpoint=  experiment=
   train=<config>  task.env.<field>=  train.params.config.<key>=  games=  video=true
+  task.randomize=true  task.randomization_params.<...>=  task.actuators.<...>=
 export takes format=onnx|torchscript|pt2; sim2sim episodes=64  timestep=<s>  window=true
   browser=true  video=false  drive=robot|task  out=<folder>
 bench also takes lists, task=Ant,Humanoid num_envs=256,4096, and
@@ -89,10 +91,7 @@ def _on_thread_error(failed: threading.ExceptHookArgs) -> None:
 def _run(command: str, arguments: list[str]) -> None:
     from phalanx.errors import PhalanxError, did_you_mean
 
-    commands = (
-        *("train", "play", "export", "sim2sim", "bench"),
-        *("warmup", "list", "motion", "doctor"),
-    )
+    commands = "new train play export sim2sim bench warmup list motion doctor".split()
     if command not in commands:
         raise PhalanxError(
             f"unknown command {command!r}{did_you_mean(command, commands)};"
@@ -104,6 +103,11 @@ def _run(command: str, arguments: list[str]) -> None:
         from phalanx.cli.list import list_tasks
 
         list_tasks()
+        return
+    if command == "new":
+        from phalanx.cli.new import new
+
+        new(arguments)
         return
     if command == "doctor":
         from phalanx.cli.doctor import doctor

@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 
 from phalanx.cli.config import RunConfig, resolved, train_params
+from phalanx.cli.display import show_randomization
 from phalanx.cli.train import resolve_checkpoint
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
@@ -31,6 +32,9 @@ def play(config: RunConfig) -> None:
     runner.load({"params": train_params(config)})
     player = runner.create_player()
     player.restore(path)
+    if hasattr(player.env, "end_schedules"):
+        player.env.end_schedules()
+    show_randomization(console, player.env)
     result = player.run()
     console.print(
         f"{config.task.name}: return [bold]{result.mean_return:.2f}[/bold]"
@@ -59,7 +63,7 @@ def record(player: Any, path: Path) -> Path:
         obs = stepped[0]["obs"]
         player.forget(stepped[2] | stepped[3])
         frames.append(env.sim.qpos[:shown].cpu().clone())
-    return render_video(env.sim.model, torch.stack(frames).numpy(), path, fps=fps)
+    return render_video(env.sim.model_of(0), torch.stack(frames).numpy(), path, fps=fps)
 
 
 def _video_path(checkpoint: Path) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from phalanx.cli.config import RunConfig, resolved, run_folder_of, train_params
-from phalanx.cli.display import TrainingDisplay
+from phalanx.cli.display import TrainingDisplay, show_randomization
 from phalanx.cli.result import ResultFile, device_name
 from phalanx.cli.warmup import loading_shown
 from phalanx.errors import PhalanxError
@@ -60,6 +60,7 @@ class _Header(AlgoObserver):
             f" run folder {algo.experiment_dir}",
             soft_wrap=True,
         )
+        show_randomization(self.console, algo.vec_env)
         if algo.frame:
             self.console.print(f"continuing at iteration {algo.epoch_num}, frame {algo.frame}")
         if algo.no_effect:

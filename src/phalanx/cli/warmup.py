@@ -24,7 +24,7 @@ def warmup(arguments: list[str]) -> None:
     console = Console(highlight=False)
     every = "task=all" in arguments
     given = [a for a in arguments if a != "task=all"]
-    runs = [[f"task={name}", *given] for name in sorted(tasks.TASKS)] if every else [given]
+    runs = [[f"task={name}", *given] for name in sorted(tasks.names())] if every else [given]
     configs = [resolved(compose_config(run)) for run in runs]
     for config in configs:
         if resolve_device(config.sim_device).type != "cuda":

@@ -143,6 +143,30 @@ class Scene:
         motor.ctrlrange = list(control_range)
         motor.ctrllimited = True
 
+    def add_servo(
+        self,
+        actor: str,
+        joint: str,
+        stiffness: float,
+        damping: float,
+        effort: float,
+        control_range: tuple[float, float],
+    ) -> None:
+        """A servo on `joint` that follows a position [rad or m], or with stiffness 0 a velocity
+        [rad/s or m/s], `control`: force or torque = stiffness x (control - position) - damping x
+        velocity, or damping x (control - velocity); at most `effort` [N or N m].
+
+        stiffness [N/m or N m/rad], damping [N s/m or N m s/rad]; control is clamped to its range.
+        """
+        name = self._joint(actor, joint)
+        servo = self.spec.add_actuator(name=name, target=name)
+        servo.trntype = mujoco.mjtTrn.mjTRN_JOINT
+        servo.gaintype, servo.biastype = mujoco.mjtGain.mjGAIN_FIXED, mujoco.mjtBias.mjBIAS_AFFINE
+        servo.gainprm = [stiffness or damping, *[0] * 9]
+        servo.biasprm = [0, -stiffness, -damping, *[0] * 7]
+        servo.forcerange, servo.forcelimited = [-effort, effort], True
+        servo.ctrlrange, servo.ctrllimited = list(control_range), True
+
     def add_contact_force_sensors(self, actor: str, bodies: Iterable[str] | None = None) -> None:
         """Measure the net contact force on each body of an actor (all of them by default).
 

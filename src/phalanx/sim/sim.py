@@ -126,6 +126,11 @@ class Sim:
         integration unless somebody reads `sim.<name>` too. Raises KeyError for an unknown name."""
         return self.engine.field(name, as_left=True)
 
+    @property
+    def actor_names(self) -> list[str]:
+        """Of all actors of the scene."""
+        return list(self._actors)
+
     def actor(self, name: str) -> "Actor":
         """Views of one actor. Raises PhalanxError for a name that the scene does not have."""
         if name not in self._actors:
@@ -149,19 +154,24 @@ class Sim:
                 f"{did_you_mean(name, dir(mujoco.MjModel))}"
             ) from None
 
-    def set_const(self) -> None:
-        """Let constants that follow from written model fields follow. As for `model_field`, the
-        first call must come before any CUDA graph is captured."""
-        self.engine.set_const()
+    def set_const(self, mask: Tensor | None = None) -> None:
+        """Let constants that follow from written model fields follow, in environments `mask` (N,)
+        bool, None for all. As for `model_field`, the first call must come before any CUDA graph is
+        captured. On a GPU it takes a few hundred small kernels, about as many as a step."""
+        self.engine.set_const(self._all if mask is None else mask)
+
+    def model_of(self, env: int) -> mujoco.MjModel:
+        """A copy of the model with the values that environment `env` has. Reads the GPU."""
+        return self.engine.model_of(env)
 
     def step(self) -> None:
         """Advance every environment by `dt` and mark those that diverged."""
         self.advance()
         self.mark_diverged()
 
-    def advance(self) -> None:
-        """The physics of a `step` alone."""
-        self.engine.step(self.substeps)
+    def advance(self, substeps: int | None = None) -> None:
+        """The physics of a `step` alone, or so many substeps of it."""
+        self.engine.step(self.substeps if substeps is None else substeps)
 
     def mark_diverged(self) -> None:
         """The rest of a `step`: set `diverged`, count in `divergences`."""

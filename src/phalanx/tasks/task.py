@@ -24,9 +24,10 @@ that the whole step can be captured in a CUDA graph.
 """
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -34,8 +35,10 @@ from torch import Tensor
 
 from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout, Term
-from phalanx.sim import Scene, Sim, resolve_device
+from phalanx.sim import Scene, Sim, randomize, resolve_device
 from phalanx.spaces import ActionSpace, Box
+from phalanx.tasks.actuators import make_actuators
+from phalanx.tasks.randomization import Randomizer
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,12 @@ class TaskConfig:
     """Time between two actions [s]."""
     substeps: int = 2
     """Physics steps between two actions."""
+    randomize: bool = False
+    """Whether `randomization_params` count; on the command line `task.randomize=`."""
+    randomization_params: dict[str, Any] = field(default_factory=dict)
+    """What is randomised and how, see `phalanx.tasks.randomization`."""
+    actuators: dict[str, Any] = field(default_factory=dict)
+    """Actuator models by name of a group of joints, see `phalanx.tasks.actuators`."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -80,9 +89,11 @@ class Task:
         self.device = resolve_device(device)
         self.num_envs = self.config.num_envs or self.default_num_envs[self.device.type]
         self.config = dataclasses.replace(self.config, num_envs=self.num_envs)
-        self.sim = Sim(
-            self.create_scene(), self.num_envs, self.device, self.config.substeps, engine=engine
-        )
+        self._check_hooks()
+        scene = self.create_scene()
+        if self.config.randomize:
+            randomize.prepare(scene, self.config.randomization_params)
+        self.sim = Sim(scene, self.num_envs, self.device, self.config.substeps, engine=engine)
         n, device_ = self.num_envs, self.device
         self.obs_buf = torch.zeros(n, self.num_obs, device=device_)
         self.terminal_obs_buf = torch.zeros_like(self.obs_buf)
@@ -91,6 +102,11 @@ class Task:
         self.truncated = torch.zeros_like(self.terminated)
         self.progress_buf = torch.zeros(n, dtype=torch.long, device=device_)
         self.infos: dict[str, Any] = {"terminal": {"obs": self.terminal_obs_buf}}
+        self.previous_actions = torch.zeros(n, self.num_actions, device=device_)
+        """(N, num_actions) what the policy wanted last, clamped, without noise or latency; 0 at
+        the start of an episode. Continuous actions only."""
+        self.actuators = make_actuators(self.sim, self.config.actuators)
+        self.randomizer = self._make_randomizer() if self.config.randomize else None
         self.init_buffers()
 
     # -- hooks -----------------------------------------------------------------------------------
@@ -149,8 +165,9 @@ class Task:
 
     def reset(self) -> dict[str, Tensor]:
         """Start a new episode everywhere; returns `observations`."""
-        self._reset(torch.ones_like(self.terminated))
-        self.obs_buf.copy_(self._observe())
+        everywhere = torch.ones_like(self.terminated)
+        self._reset(everywhere)
+        self.obs_buf.copy_(self._observe(everywhere))
         return self.observations
 
     def step(
@@ -162,7 +179,7 @@ class Task:
         live buffers that the next step overwrites.
         """
         self._before_physics(actions)
-        self.sim.advance()
+        self._physics()
         self._after_physics()
         return self.observations, self.rew_buf, self.terminated, self.truncated, self.infos
 
@@ -172,9 +189,26 @@ class Task:
         self._after_physics = compiled(self._after_physics)  # type: ignore[method-assign]
 
     def _before_physics(self, actions: Tensor) -> None:
-        if isinstance(self.action_space, Box):
-            actions = actions.clamp(-self.config.clip_actions, self.config.clip_actions)
+        continuous, limit = isinstance(self.action_space, Box), self.config.clip_actions
+        if continuous:
+            actions = actions.clamp(-limit, limit)
+            self.previous_actions.copy_(actions)
+        if self.randomizer is not None:
+            actions = self.randomizer.noisy_actions(actions)
+            actions = actions.clamp(-limit, limit) if continuous else actions
+            actions = self.randomizer.disturb(actions)
         self.pre_physics_step(actions)
+
+    def _physics(self) -> None:
+        if not self.actuators:
+            self.sim.advance()
+            return
+        for actuator in self.actuators:
+            actuator.take()
+        for _ in range(self.sim.substeps):
+            for actuator in self.actuators:
+                actuator.drive()
+            self.sim.advance(1)
 
     def _after_physics(self) -> None:
         self.sim.mark_diverged()
@@ -183,6 +217,8 @@ class Task:
     def post_physics_step(self) -> None:
         """Count, observe, reward, reset, observe again: (a) to (f) above."""
         self.progress_buf += 1
+        if self.randomizer is not None:
+            self.randomizer.count()
         ok = ~self.sim.diverged
         self.terminal_obs_buf.copy_(torch.where(ok[:, None], self._observe(), 0.0))
         reward, terminated = self.compute_reward()
@@ -190,8 +226,14 @@ class Task:
         self.terminated.copy_(terminated | ~ok)
         too_long = self.progress_buf >= self.config.episode_length
         self.truncated.copy_(too_long & ~self.terminated)
-        self._reset(self.terminated | self.truncated)
-        self.obs_buf.copy_(self._observe())
+        done = self.terminated | self.truncated
+        self._reset(done)
+        self.obs_buf.copy_(self._observe(done))
+
+    def end_schedules(self) -> None:
+        """Randomise in full from now on, whatever the schedules say of the first steps."""
+        if self.randomizer is not None:
+            self.randomizer.end_schedules()
 
     def capture(self) -> AbstractContextManager[None]:
         """Inside, steps are recorded into the CUDA graph that torch is capturing."""
@@ -208,7 +250,12 @@ class Task:
     def state_dict(self) -> dict[str, Any]:
         """Simulation and every tensor of the task: a run continues from it bit for bit."""
         tensors = {k: v.clone() for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return {"num_envs": self.num_envs, "sim": self.sim.state_dict(), "task": tensors}
+        state = {"num_envs": self.num_envs, "sim": self.sim.state_dict(), "task": tensors}
+        if self.randomizer is not None:
+            state["randomizer"] = self.randomizer.state_dict()
+        if self.actuators:
+            state["actuators"] = [a.state_dict() for a in self.actuators]
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave. Raises PhalanxError if it is of another engine or
@@ -223,14 +270,77 @@ class Task:
         self.sim.load_state_dict(state["sim"])
         for name, value in state["task"].items():
             getattr(self, name).copy_(value)
+        if self.randomizer is not None and "randomizer" in state:
+            self.randomizer.load_state_dict(state["randomizer"])
+        for actuator, past in zip(self.actuators, state.get("actuators", []), strict=False):
+            actuator.load_state_dict(past)
         self.sim.forward()
 
-    def _observe(self) -> Tensor:
+    def _observe(self, begun: Tensor | None = None) -> Tensor:
+        """(N, num_obs) as it arrives. begun: (N,) bool, environments whose episode begins; the
+        others have observed this state already, `terminal_obs_buf`."""
+        observations = self.compute_observations()
+        if observations.shape != self.obs_buf.shape:
+            raise PhalanxError(
+                f"{type(self).__name__}.compute_observations returns a tensor of shape"
+                f" {tuple(observations.shape)}; with num_obs = {self.num_obs} it must be"
+                f" {tuple(self.obs_buf.shape)}"
+            )
+        if self.randomizer is not None:
+            if begun is None:
+                observations = self.randomizer.observe(observations)
+            else:
+                reached = self.terminal_obs_buf
+                observations = self.randomizer.observe_first(observations, begun, reached)
         limit = self.config.clip_observations
-        return self.compute_observations().clamp(-limit, limit)
+        return observations.clamp(-limit, limit)
 
     def _reset(self, mask: Tensor) -> None:
         self.progress_buf.masked_fill_(mask, 0)
+        self.previous_actions.masked_fill_(mask[:, None], 0.0)
         self.sim.reset(mask)
+        if self.randomizer is not None:
+            self.randomizer.reset(mask)
+        for actuator in self.actuators:
+            actuator.reset(mask)
         self.reset_envs(mask)
         self.sim.forward(mask)
+
+    def _make_randomizer(self) -> Randomizer:
+        name, params = type(self).__name__, self.config.randomization_params
+        if not params:
+            raise PhalanxError(
+                f"task.randomize is true, but {name} has no randomization_params; write them into"
+                f" cfg/task/{name}.yaml"
+            )
+        if isinstance(self.action_space, Box):
+            actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
+        else:
+            actions = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
+        drives: dict[tuple[str, str], list[Any]] = {}
+        for actuator in self.actuators:
+            for gain, tensor in actuator.gains().items():
+                place = drives.setdefault((actuator.settings.actor, gain), [])
+                place.append((actuator.joints, tensor))
+        return Randomizer(self.sim, params, actions, self.obs_buf, drives)
+
+    def _check_hooks(self) -> None:
+        cls = type(self)
+        for hook in _HOOKS:
+            if getattr(cls, hook) is getattr(Task, hook):
+                doc = " ".join((getattr(Task, hook).__doc__ or "").split())
+                raise PhalanxError(
+                    f"the task {cls.__name__} ({_file_of(cls)}) lacks the method {hook}: {doc}"
+                )
+        for number in ("num_obs", "num_actions"):
+            if not isinstance(getattr(self, number, None), int):
+                raise PhalanxError(
+                    f"the task {cls.__name__} ({_file_of(cls)}) lacks {number}, a whole number"
+                )
+
+
+_HOOKS = "create_scene pre_physics_step compute_observations compute_reward reset_envs".split()
+
+
+def _file_of(cls: type) -> str:
+    return str(getattr(sys.modules.get(cls.__module__), "__file__", cls.__module__))

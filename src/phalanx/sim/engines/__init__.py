@@ -60,8 +60,12 @@ class Engine(Protocol):
         """MjModel field `name` (or `opt.<name>`) with a value per environment, (N, ...), writable.
         Raises KeyError for a name that the engine does not have."""
 
-    def set_const(self) -> None:
-        """Recompute, per environment, the constants that follow from written model fields."""
+    def set_const(self, mask: Tensor) -> None:
+        """Recompute, in environments `mask` (N,) bool at least, the constants that follow from
+        written model fields."""
+
+    def model_of(self, env: int) -> mujoco.MjModel:
+        """A copy of the model with the values that one environment has."""
 
     def step(self, substeps: int) -> None:
         """Advance every environment, then make the derived fields that were asked for current."""

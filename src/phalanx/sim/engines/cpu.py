@@ -106,6 +106,8 @@ class CpuEngine:
             raise KeyError(name)
         if name not in self._model_fields:
             self._model_fields[name] = _Mirror(self._batch.expand(name))
+            if name == "body_ipos":  # MuJoCo does not read it where a body's frames coincide
+                self.model_field("body_sameframe").zero_()
         return self._model_fields[name].tensor
 
     @property
@@ -118,11 +120,16 @@ class CpuEngine:
         """Model fields with a value per environment that somebody has asked for."""
         return {name: mirror.tensor for name, mirror in self._model_fields.items()}
 
-    def set_const(self) -> None:
+    def set_const(self, mask: Tensor) -> None:
+        if mask.any():
+            self._push()
+            self._batch.set_const(mask.numpy())
+            for mirror in self._model_fields.values():
+                mirror.pull()
+
+    def model_of(self, env: int) -> mujoco.MjModel:
         self._push()
-        self._batch.set_const()
-        for mirror in self._model_fields.values():
-            mirror.pull()
+        return self._batch.get_model(env)
 
     def step(self, substeps: int) -> None:
         self._push()

@@ -6,6 +6,7 @@ captured CUDA graph nothing may wait for the host, so overflow is remembered unt
 """
 
 import contextlib
+import copy
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -146,12 +147,20 @@ class WarpEngine:
             self._shared[name] = self._model_views[name][:1].clone()
         return self._model_views[name]
 
-    def set_const(self) -> None:
+    def set_const(self, mask: Tensor) -> None:
         for name in _CONSTANTS:
             if getattr(self._m, name).size:
                 self.model_field(name)
         with self._stream():
-            mjw.set_const(self._m, self._d)
+            mjw.set_const(self._m, self._d)  # of all environments: it knows no mask
+
+    def model_of(self, env: int) -> mujoco.MjModel:
+        model = copy.copy(self.model)
+        for name, values in self._model_views.items():
+            owner, key = (model.opt, name[4:]) if name.startswith("opt.") else (model, name)
+            own = np.asarray(getattr(owner, key))
+            own[...] = values[env].cpu().numpy().reshape(own.shape)
+        return model
 
     def step(self, substeps: int) -> None:
         if self._capture_stream is not None:

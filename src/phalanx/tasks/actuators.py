@@ -1,0 +1,381 @@
+"""Actuator models: what a motor makes of a command, in each physics step.
+
+    actuators:                      # in cfg/task/<Task>.yaml, or task.actuators.legs.model=...
+      legs:                         # any name for the group
+        actor: ant
+        joints: [hip_1, ankle_1]    # optional, all of the actor's motors otherwise
+        model: dc_motor             # pd, dc_motor or network
+        command: position           # what the task's control means: position, velocity or effort
+        scale: 0.5                  # of a control of 1 [rad, m; rad/s, m/s; N m, N]
+        stiffness: 20.0             # [N m/rad or N/m]
+        damping: 0.5                # [N m s/rad or N s/m]
+        effort: 12.0                # greatest [N m or N]; the motor's own if left out
+        stall_effort: 15.0          # dc_motor: at standstill, and
+        no_load_speed: 30.0         #   the speed at which none is left [rad/s or m/s]
+        file: legs.npz              # network
+
+The model has torque motors on these joints, and the task writes `sim.ctrl` as ever. Before each
+physics step the command becomes an effort:
+
+    pd         stiffness (command - position) + damping (command - velocity), of a position or
+               velocity command, a position counting from the joint's initial one; an effort
+               command is the effort. Cut off at +-effort.
+    dc_motor   the same, cut off at what the motor has at its speed as well:
+               +-stall_effort (1 -+ velocity / no_load_speed)
+    network    what a network learned from a real motor makes of position errors and velocities
+
+A network comes as `.npz` or `.safetensors`, which hold arrays and no code: weights and biases of
+linear layers in order, `<name>.weight` and `<name>.bias`, as a torch state_dict names them, with
+`activation` between; before them, optionally, an LSTM's `weight_ih_l0` and so on. All joints share
+it. A multilayer perceptron sees the position errors, then the velocities, of `history` physics
+steps ago each; an LSTM sees those of now and remembers.
+"""
+
+import json
+import re
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from phalanx.config import ranged, read
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim import Sim
+
+WHERE = "task.actuators"
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "elu": torch.nn.functional.elu,
+    "relu": torch.relu,
+    "softsign": torch.nn.functional.softsign,
+    "tanh": torch.tanh,
+}
+
+
+@dataclass(frozen=True)
+class ActuatorSettings:
+    """One group of joints; the module's docstring has units."""
+
+    actor: str
+    model: Literal["pd", "dc_motor", "network"]
+    joints: tuple[str, ...] = ()
+    command: Literal["position", "velocity", "effort"] = "position"
+    scale: float = 1.0
+    stiffness: float = ranged(0.0, at_least=0)
+    damping: float = ranged(0.0, at_least=0)
+    effort: float | None = ranged(None, above=0)
+    stall_effort: float | None = ranged(None, above=0)
+    no_load_speed: float | None = ranged(None, above=0)
+    file: str | None = None
+    activation: Literal["elu", "relu", "softsign", "tanh"] = "softsign"
+    history: tuple[int, ...] = (0,)
+    """Physics steps ago of a multilayer perceptron's inputs."""
+    pos_scale: float = 1.0
+    """Of position errors [rad or m] on their way into a network."""
+    vel_scale: float = 1.0
+    """Of velocities on their way into a network."""
+    effort_scale: float = 1.0
+    """Of a network's output [N m or N]."""
+
+
+def make_actuators(sim: Sim, groups: Mapping[str, Any]) -> list["Actuator"]:
+    """One `Actuator` for each group of the YAML. Raises PhalanxError for what cannot be."""
+    made: list[Actuator] = []
+    for name, values in groups.items():
+        where = f"{WHERE}.{name}"
+        actuator = Actuator(sim, read(ActuatorSettings, values, where), where)
+        twice = {m for other in made for m in other.motors} & set(actuator.motors)
+        if twice:
+            motor = sim.model.actuator(min(twice)).name
+            raise PhalanxError(f"{where}: the motor {motor!r} belongs to another group already")
+        made.append(actuator)
+    return made
+
+
+class Actuator:
+    """J motors of one actor, in the order of the model's actuators."""
+
+    def __init__(self, sim: Sim, settings: ActuatorSettings, where: str) -> None:
+        self.sim, self.settings = sim, settings
+        model, s = sim.model, settings
+        self.motors, self.joints = _motors(sim, s, where)
+        joint_ids = [int(model.actuator_trnid[m, 0]) for m in self.motors]
+        device, count = sim.device, len(self.motors)
+        self._ctrl = torch.tensor(self.motors, device=device)
+        self._q = torch.tensor(model.jnt_qposadr[joint_ids], dtype=torch.long, device=device)
+        self._v = torch.tensor(model.jnt_dofadr[joint_ids], dtype=torch.long, device=device)
+        per_control = model.actuator_gear[self.motors, 0] * model.actuator_gainprm[self.motors, 0]
+        self._per_control = torch.tensor(per_control, dtype=torch.float32, device=device)
+        most = np.abs(model.actuator_ctrlrange[self.motors]).max(1) * np.abs(per_control)
+        most = np.where(model.actuator_ctrllimited[self.motors], most, np.inf)
+        if s.effort is not None:
+            most = np.full(count, s.effort)
+
+        def gain(value: Any) -> Tensor:
+            row = torch.as_tensor(value, dtype=torch.float32, device=device)
+            return row.expand(sim.num_envs, count).clone()
+
+        self.stiffness, self.damping = gain(s.stiffness), gain(s.damping)
+        self.effort = gain(most)
+        """(N, J) greatest effort [N m or N]; with the gains, what may be randomised."""
+        start = torch.tensor(model.qpos0[model.jnt_qposadr[joint_ids]], dtype=torch.float32)
+        self.default_pos = start.to(device)
+        self.command = torch.zeros(sim.num_envs, count, device=device)
+        """(N, J) of this control step, in the command's unit."""
+        if s.model == "dc_motor":
+            if s.stall_effort is None or s.no_load_speed is None:
+                raise PhalanxError(f"{where}: a dc_motor needs stall_effort and no_load_speed")
+            self.no_load_speed = gain(s.no_load_speed)
+        self.network: Network | None = None
+        if s.model == "network":
+            if s.command == "effort":
+                raise PhalanxError(f"{where}: a network takes a position or velocity command")
+            self.network = read_network(s, sim.num_envs * count, device, where)
+        elif s.command == "position" and not s.stiffness:
+            raise PhalanxError(f"{where}: a position command needs a stiffness above 0")
+        elif s.command == "velocity" and not s.damping:
+            raise PhalanxError(f"{where}: a velocity command needs a damping above 0")
+
+    def take(self) -> None:
+        """A control step begins: what is in `sim.ctrl` is the command."""
+        command = self.sim.ctrl[:, self._ctrl] * self.settings.scale
+        if self.settings.command == "position":
+            command = command + self.default_pos
+        self.command.copy_(command)
+
+    def drive(self) -> None:
+        """A physics step begins: put the effort into `sim.ctrl`."""
+        effort = self.compute(self.sim.qpos[:, self._q], self.sim.qvel[:, self._v])
+        self.sim.ctrl.index_copy_(1, self._ctrl, effort / self._per_control)
+
+    def compute(self, pos: Tensor, vel: Tensor) -> Tensor:
+        """(N, J) effort [N m or N] at these positions and velocities, (N, J) each."""
+        s = self.settings
+        if self.network is not None:
+            error = self.command - (pos if s.command == "position" else vel)
+            effort = self.network(error.reshape(-1), vel.reshape(-1)).view_as(pos)
+        elif s.command == "effort":
+            effort = self.command
+        elif s.command == "position":
+            effort = self.stiffness * (self.command - pos) - self.damping * vel
+        else:
+            effort = self.damping * (self.command - vel)
+        effort = torch.maximum(torch.minimum(effort, self.effort), -self.effort)
+        if s.model == "dc_motor":
+            assert s.stall_effort is not None
+            part = vel / self.no_load_speed
+            highest, lowest = s.stall_effort * (1 - part), s.stall_effort * (-1 - part)
+            effort = torch.maximum(torch.minimum(effort, highest), lowest)
+        return effort
+
+    def reset(self, mask: Tensor) -> None:
+        """Forget the past in environments `mask` (N,) bool."""
+        if self.network is not None:
+            self.network.reset(mask.repeat_interleave(len(self.motors)))
+
+    def gains(self) -> dict[str, Tensor]:
+        """What domain randomisation may change, under the names of `dof_properties`."""
+        gains = {"effort": self.effort}
+        if self.network is None:
+            gains |= {"stiffness": self.stiffness, "damping": self.damping}
+        if self.settings.model == "dc_motor":
+            gains["velocity"] = self.no_load_speed
+        return gains
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What survives a control step."""
+        return {} if self.network is None else {k: v.clone() for k, v in self.network.state.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state_dict` gave."""
+        for name, value in state.items():
+            if self.network is not None and name in self.network.state:
+                self.network.state[name].copy_(value)
+
+
+def _motors(sim: Sim, s: ActuatorSettings, where: str) -> tuple[list[int], list[str]]:
+    """Ids of the torque motors of a group, and the names of their joints."""
+    actor, model = sim.actor(s.actor), sim.model
+    for name in s.joints:
+        if name not in actor.joint_names:
+            raise PhalanxError(
+                f"{where}.joints: no joint {name!r} in actor {actor.name!r}"
+                f"{did_you_mean(name, actor.joint_names)}; it has: {', '.join(actor.joint_names)}"
+            )
+    motors, joints = [], []
+    for m in range(model.nu):
+        if model.actuator_trntype[m] != mujoco.mjtTrn.mjTRN_JOINT:
+            continue
+        owner, _, joint = model.jnt(model.actuator_trnid[m, 0]).name.partition("/")
+        if owner != s.actor or (s.joints and joint not in s.joints):
+            continue
+        if model.actuator_biastype[m] != mujoco.mjtBias.mjBIAS_NONE:
+            raise PhalanxError(
+                f"{where}: the actuator of joint {joint!r} is a servo of MuJoCo's already; an"
+                " actuator model needs a torque motor there"
+            )
+        motors.append(m)
+        joints.append(joint)
+    missing = [name for name in s.joints if name not in joints]
+    if missing or not motors:
+        which = f"joint {missing[0]!r}" if missing else f"actor {s.actor!r}"
+        raise PhalanxError(f"{where}: {which} has no motor")
+    return motors, joints
+
+
+class Network:
+    """A learned motor: (B,) errors and velocities to (B,) efforts, B = environments x joints."""
+
+    state: dict[str, Tensor]
+    """What it remembers; buffers that are written in place."""
+
+    def __init__(self, s: ActuatorSettings, linear: list[tuple[Tensor, Tensor]]) -> None:
+        self.settings = s
+        self.linear = linear
+
+    def __call__(self, error: Tensor, vel: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def reset(self, rows: Tensor) -> None:
+        """Forget the past in `rows` (B,) bool."""
+        for tensor in self.state.values():
+            tensor.masked_fill_(rows[None, :, None], 0.0)
+
+    def head(self, x: Tensor) -> Tensor:
+        """(B,) efforts from the features that the linear layers begin with."""
+        activation = ACTIVATIONS[self.settings.activation]
+        for k, (weight, bias) in enumerate(self.linear):
+            x = torch.nn.functional.linear(activation(x) if k else x, weight, bias)
+        return x[:, 0] * self.settings.effort_scale
+
+    def scaled(self, error: Tensor, vel: Tensor) -> Tensor:
+        """(B, 2) what the network sees of one moment."""
+        s = self.settings
+        return torch.stack([error * s.pos_scale, vel * s.vel_scale], 1)
+
+
+class Perceptron(Network):
+    """Linear layers on the last moments."""
+
+    def __init__(
+        self, s: ActuatorSettings, linear: list[Any], rows: int, device: torch.device
+    ) -> None:
+        super().__init__(s, linear)
+        self.state = {"past": torch.zeros(max(s.history) + 1, rows, 2, device=device)}
+        self._seen = torch.tensor(s.history, device=device)
+
+    def __call__(self, error: Tensor, vel: Tensor) -> Tensor:
+        past = self.state["past"]
+        past.copy_(torch.cat([self.scaled(error, vel)[None], past[:-1]]))
+        return self.head(past[self._seen].permute(1, 2, 0).flatten(1))
+
+
+class Recurrent(Network):
+    """LSTM layers, then linear ones."""
+
+    def __init__(
+        self, s: ActuatorSettings, linear: list[Any], layers: list[list[Tensor]], rows: int
+    ) -> None:
+        super().__init__(s, linear)
+        self.layers = layers
+        width = layers[0][1].shape[1]
+        zeros = layers[0][0].new_zeros(len(layers), rows, width)
+        self.state = {"hidden": zeros, "cell": zeros.clone()}
+
+    def __call__(self, error: Tensor, vel: Tensor) -> Tensor:
+        x = self.scaled(error, vel)
+        for k, (w_ih, w_hh, b_ih, b_hh) in enumerate(self.layers):
+            hidden, cell = self.state["hidden"][k], self.state["cell"][k]
+            gates = x @ w_ih.T + b_ih + hidden @ w_hh.T + b_hh
+            entry, forget, new, out = gates.chunk(4, 1)
+            cell.copy_(forget.sigmoid() * cell + entry.sigmoid() * new.tanh())
+            hidden.copy_(out.sigmoid() * cell.tanh())
+            x = hidden
+        return self.head(x)
+
+
+def read_network(s: ActuatorSettings, rows: int, device: torch.device, where: str) -> Network:
+    """The network in `s.file`. Raises PhalanxError for a file that holds none."""
+    if s.file is None:
+        raise PhalanxError(
+            f"{where}: a network needs file=, an .npz or .safetensors of its weights"
+        )
+    arrays = {k: v.to(device) for k, v in read_arrays(Path(s.file), where).items()}
+    layers: list[list[Tensor]] = []
+    while keys := [k for k in arrays if re.search(rf"(weight|bias)_[ih]h_l{len(layers)}$", k)]:
+        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        layer = [arrays.pop(k) for kind in kinds for k in keys if f"{kind}_l" in k]
+        if len(layer) != 4:
+            raise PhalanxError(f"{where}: {s.file} has an incomplete LSTM layer {len(layers)}")
+        layers.append(layer)
+    names = sorted((k.removesuffix(".weight") for k in arrays if k.endswith(".weight")), key=_order)
+    linear = [(arrays.pop(f"{n}.weight"), arrays.pop(f"{n}.bias", None)) for n in names]
+    if arrays or not linear:
+        found = next(iter(arrays), "nothing")
+        raise PhalanxError(
+            f"{where}: {s.file} is not a network of LSTM and linear layers, it holds {found}"
+        )
+    if not s.history or min(s.history) < 0:
+        raise PhalanxError(f"{where}.history is {list(s.history)}, it must be steps ago, as in [0]")
+    width = 2 * len(s.history) if not layers else 2
+    for weight in [layer[0] for layer in layers] + [weight for weight, _ in linear]:
+        if weight.dim() != 2 or weight.shape[1] != width:
+            raise PhalanxError(
+                f"{where}: a layer in {s.file} takes {weight.shape[-1]} numbers, but gets {width}"
+            )
+        width = weight.shape[0] // 4 if any(weight is layer[0] for layer in layers) else len(weight)
+    if width != 1:
+        raise PhalanxError(
+            f"{where}: the network in {s.file} gives {width} numbers, it must give 1"
+        )
+    complete = [(w, w.new_zeros(len(w)) if b is None else b) for w, b in linear]
+    if layers:
+        return Recurrent(s, complete, layers, rows)
+    return Perceptron(s, complete, rows, device)
+
+
+def _order(name: str) -> list[Any]:
+    """Sorts `2.weight` before `10.weight`."""
+    return [(0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.split(r"(\d+)", name)]
+
+
+def read_arrays(path: Path, where: str) -> dict[str, Tensor]:
+    """float32 tensors by name from an `.npz` or `.safetensors` file; nothing in it is executed.
+    Raises PhalanxError for any other file."""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {k: np.asarray(file[k], dtype=np.float32) for k in file.files}
+        elif path.suffix == ".safetensors":
+            arrays = _safetensors(path.read_bytes())
+        else:
+            raise PhalanxError(
+                f"{where}: {path} is neither .npz nor .safetensors; save the network's state_dict"
+                " in one of these, files that hold code are not loaded"
+            )
+    except (OSError, ValueError, KeyError, struct.error) as error:
+        if isinstance(error, PhalanxError):
+            raise
+        reason = " ".join(str(error).split())
+        raise PhalanxError(f"{where}: cannot read {path}: {reason}") from error
+    return {k: torch.from_numpy(v) for k, v in arrays.items()}
+
+
+def _safetensors(data: bytes) -> dict[str, np.ndarray]:
+    """The format: 8 bytes length of a JSON header, the header, then the arrays' bytes."""
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    types = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+    arrays = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        start, end = (8 + size + at for at in entry["data_offsets"])
+        values = np.frombuffer(data[start:end], dtype=types[entry["dtype"]])
+        arrays[name] = values.reshape(entry["shape"]).astype(np.float32)
+    return arrays

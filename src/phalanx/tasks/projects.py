@@ -1,0 +1,141 @@
+"""Tasks of a user's own project, found by name.
+
+    my_robots/
+      tasks/twip/twip.py      class Twip(Task): the class is called like its folder
+      cfg/task/Twip.yaml      what differs from the class's Config; may be missing
+      cfg/train/TwipPPO.yaml
+
+A project is the nearest folder, from the working folder upwards, with a `cfg` and such a task.
+There is no list to edit. A task file is read only when its task is asked for.
+"""
+
+import ast
+import importlib.util
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.tasks.task import Task, TaskConfig
+
+SECTIONS = ("env", "randomize", "randomization_params", "actuators")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A user's folder."""
+
+    root: Path
+    tasks: dict[str, Path]
+    """Task files by the name of their class."""
+
+
+def find_project(start: Path | None = None) -> Project | None:
+    """The project that the working folder, or `start`, lies in; None outside of any."""
+    try:
+        start = (start or Path.cwd()).resolve()
+    except OSError:  # the working folder is gone
+        return None
+    for root in (start, *start.parents):
+        if (root / "cfg").is_dir() and (root / "tasks").is_dir():
+            files = [p for p in sorted(root.glob("tasks/*/*.py")) if p.stem == p.parent.name]
+            if files:
+                return Project(root, {_task_name(file): file for file in files})
+    return None
+
+
+def _task_name(file: Path) -> str:
+    """The class in the file that is called like it, `two_legs` or `twolegs` for `TwoLegs`."""
+    wanted = file.stem.replace("_", "").lower()
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except (SyntaxError, ValueError, OSError):  # said in words when the task is asked for
+        body = []
+    names = [n.name for n in body if isinstance(n, ast.ClassDef) and n.name.lower() == wanted]
+    return names[0] if names else "".join(part.capitalize() for part in file.stem.split("_"))
+
+
+def load_task(name: str, project: Project) -> type[Task]:
+    """The class of a project's task. Raises PhalanxError, with file and line, for a file that
+    cannot be imported or a class that is no task."""
+    file = project.tasks[name]
+    cls = getattr(_module(file, project.root), name, None)
+    if cls is None:
+        raise PhalanxError(f"{file} defines no class {name}")
+    if not (isinstance(cls, type) and issubclass(cls, Task)):
+        raise PhalanxError(f"{file}: {name} is not a subclass of phalanx.tasks.Task")
+    if not issubclass(cls.Config, TaskConfig):
+        raise PhalanxError(f"{file}: {name}.Config is not a subclass of phalanx.tasks.TaskConfig")
+    return cls
+
+
+def _module(file: Path, root: Path) -> ModuleType:
+    name = f"phalanx_project_{file.stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == str(file):
+        return loaded
+    if str(root) not in sys.path:  # so that a task file can import its neighbours
+        sys.path.insert(0, str(root))
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, PhalanxError) or not isinstance(error, Exception):
+            raise
+        raise PhalanxError(_where_and_why(error, file)) from error
+    return module
+
+
+def _where_and_why(error: Exception, file: Path) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if f.filename == str(file)]
+    reason = " ".join(str(error).split())
+    return f"{file}, line {lines[-1] if lines else 1}: {type(error).__name__}: {reason}"
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """A `cfg/task/<Task>.yaml`: {"env": {...}, "randomize": ..., ...}, {} where there is no file.
+
+    IsaacGymEnvs' `task: {randomize, randomization_params}` is taken as well. Raises PhalanxError,
+    naming the file, for what is not a mapping of these.
+    """
+    if not file.is_file():
+        return {}
+    try:
+        values = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise PhalanxError(f"{file}{line}: {problem}") from error
+    except (OSError, ValueError) as error:
+        raise PhalanxError(f"cannot read {file}: {' '.join(str(error).split())}") from error
+    values = dict(_mapping(values, str(file)))
+    values |= _mapping(values.pop("task", {}), f"{file}: task")
+    for key in values:
+        if key not in SECTIONS:
+            near = did_you_mean(str(key), SECTIONS) or f"; accepted: {', '.join(SECTIONS)}"
+            raise PhalanxError(f"{file}: unknown key {key}{near}")
+    for key in set(SECTIONS) - {"randomize"}:
+        if key in values:
+            values[key] = dict(_mapping(values[key], f"{file}: {key}"))
+    return values
+
+
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if value is not None and not isinstance(value, Mapping):
+        raise PhalanxError(f"{what} is {value!r}, it must be a mapping of keys to values")
+    return value or {}

@@ -1,0 +1,356 @@
+"""`Randomizer`: everything that `randomization_params` in a task's YAML asks for.
+
+    frequency: 600            # an environment draws anew at its first reset after so many steps
+    observations:             # noise of each step, and one that stays until the next draw
+      {range: [0, 0.002], range_correlated: [0, 0.001], operation: additive, distribution: gaussian}
+    actions: {range: [0, 0.02], operation: additive, distribution: gaussian}
+    sim_params: {gravity: ...}            # see phalanx.sim.randomize
+    actor_params: {ant: {...}}
+    pushes:                   # the velocity of a robot's base jumps
+      ant: {interval_s: [2, 5], lin_vel: [-0.5, 0.5], ang_vel: [-0.5, 0.5]}
+    latency:                  # whole steps, from .. to, drawn for each environment
+      {actions: [0, 2], observations: [0, 1]}
+
+`Task` calls it; a task itself needs not know of it. The order of a step is: noise on the clamped
+actions, which are clamped again, their delay, pushes, physics; then noise on the observations and
+their delay. The reward is that of the true state. `Task.previous_actions` is what the policy
+wanted; that is what a task should observe of actions, because a robot's program knows no other.
+
+Everything happens on the device, in fixed shapes, without waiting for it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phalanx.config import read
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim import Sim
+from phalanx.sim.randomize import (
+    WHERE,
+    Drives,
+    RandomModel,
+    Row,
+    Variation,
+    drawn,
+    mapping,
+    read_variation,
+    span,
+)
+
+SECTIONS = "frequency observations actions sim_params actor_params pushes latency".split()
+
+
+@dataclass(frozen=True)
+class NoiseVariation(Variation):
+    """Noise on observations or actions."""
+
+    range_correlated: tuple[float, ...] = ()
+    """As `range`, of a sample that stays until the next draw; empty for none."""
+
+
+@dataclass(frozen=True)
+class PushSettings:
+    """Pushes of one actor's base."""
+
+    interval_s: tuple[float, ...]
+    """Shortest and longest time between two pushes [s]."""
+    lin_vel: tuple[float, ...] = (0.0, 0.0)
+    """What is added to the velocity along world x and y, each, from .. to [m/s]."""
+    ang_vel: tuple[float, ...] = (0.0, 0.0)
+    """What is added to the angular velocity about the base's axes, each, from .. to [rad/s]."""
+
+
+@dataclass(frozen=True)
+class LatencySettings:
+    """Delays in whole steps, fewest and most."""
+
+    actions: tuple[int, ...] = (0, 0)
+    observations: tuple[int, ...] = (0, 0)
+
+
+class Noise:
+    """What is added to, or multiplied with, a tensor (N, width) in each step."""
+
+    def __init__(self, variation: NoiseVariation, num_envs: int, width: int, device: Any) -> None:
+        self.variation = variation
+        self.correlated = torch.full((num_envs, width), variation.neutral, device=device)
+
+    def draw(self, mask: Tensor) -> None:
+        """A new correlated part in environments `mask`."""
+        v = self.variation
+        if v.range_correlated:
+            shape = self.correlated.shape
+            fresh = drawn(v.range_correlated, v.distribution, shape, mask.device)
+            self.correlated.copy_(torch.where(mask[:, None], fresh, self.correlated))
+
+    def __call__(self, values: Tensor, step: Tensor) -> Tensor:
+        v = self.variation
+        values = v.apply(values, v.sample(values.shape, step))
+        effect = v.effect(step) * (self.correlated - v.neutral) + v.neutral
+        return v.apply(values, effect) if v.range_correlated else values
+
+
+class Delay:
+    """Values (N, ...) as they were up to `most` steps ago."""
+
+    def __init__(self, bounds: tuple[int, ...], values: Tensor) -> None:
+        self.fewest, self.most = bounds
+        self.past = torch.zeros(self.most + 1, *values.shape, dtype=values.dtype)
+        self.past = self.past.to(values.device)  # (most + 1, N, ...), the latest first
+        self.steps = torch.zeros(len(values), dtype=torch.long, device=values.device)
+
+    def draw(self, mask: Tensor) -> None:
+        """A new delay in environments `mask`."""
+        fresh = torch.randint_like(self.steps, self.fewest, self.most + 1)
+        self.steps.copy_(torch.where(mask, fresh, self.steps))
+
+    def fill(self, values: Tensor, mask: Tensor) -> None:
+        """An episode begins in environments `mask`: its past is `values`."""
+        at = mask.view(-1, *(1,) * (values.dim() - 1))
+        self.past.copy_(torch.where(at, values, self.past))
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """One step passes."""
+        self.past.copy_(torch.cat([values[None], self.past[:-1]]))
+        at = self.steps.view(1, -1, *(1,) * (values.dim() - 1))
+        return self.past.gather(0, at.expand(1, *values.shape))[0]
+
+
+class Pushes:
+    """Random jumps of the velocity of an actor's base."""
+
+    def __init__(self, sim: Sim, actor_name: str, settings: PushSettings) -> None:
+        self.settings, self.dt = settings, sim.dt
+        self.actor = sim.actor(actor_name)
+        self.countdown = torch.zeros(sim.num_envs, device=sim.device)
+        """(N,) time until the next push [s]."""
+        self.draw(torch.ones_like(sim.diverged))
+
+    def draw(self, mask: Tensor) -> None:
+        """A new time of the next push in environments `mask`."""
+        fresh = drawn(self.settings.interval_s, "uniform", mask.shape, mask.device)
+        self.countdown.copy_(torch.where(mask, fresh, self.countdown))
+
+    def __call__(self) -> None:
+        """One step passes."""
+        self.countdown -= self.dt
+        due = self.countdown <= 0
+        lin, ang = self.actor.root_lin_vel_w, self.actor.root_ang_vel_b
+        for vel, bounds in ((lin[:, :2], self.settings.lin_vel), (ang, self.settings.ang_vel)):
+            jump = drawn(bounds, "uniform", vel.shape, vel.device)
+            vel.add_(torch.where(due[:, None], jump, 0.0))
+        self.draw(due)
+
+
+class Randomizer:
+    """All randomisation of one task. actions: a tensor of the kind that `step` takes.
+
+    Raises PhalanxError for anything in `params` that cannot be.
+    """
+
+    def __init__(
+        self,
+        sim: Sim,
+        params: Mapping[str, Any],
+        actions: Tensor,
+        observations: Tensor,
+        drives: Drives | None = None,
+    ) -> None:
+        for key in mapping(params, WHERE):
+            if key not in SECTIONS:
+                near = did_you_mean(str(key), SECTIONS) or f"; accepted: {', '.join(SECTIONS)}"
+                raise PhalanxError(f"unknown key {WHERE}.{key}{near}")
+        self.sim = sim
+        self.frequency = _frequency(params.get("frequency", 1))
+        self.step = torch.zeros((), dtype=torch.long, device=sim.device)
+        """Environment steps so far, which schedules count."""
+        self.since = torch.zeros(sim.num_envs, dtype=torch.long, device=sim.device)
+        """(N,) steps since an environment last drew."""
+        self.model = RandomModel(sim, params, drives)
+        values = {"actions": actions, "observations": observations}
+        self.noise = {
+            name: self._noise(params[name], name, tensor)
+            for name, tensor in values.items()
+            if name in params
+        }
+        self.delay = self._delays(params.get("latency"), values)
+        self.pushes = self._pushes(params.get("pushes"))
+        self._draw_disturbances(torch.ones_like(sim.diverged))
+
+    # -- what a task calls -----------------------------------------------------------------------
+
+    def reset(self, mask: Tensor) -> None:
+        """Episodes begin in environments `mask`; those whose time has come draw anew."""
+        due = mask & (self.since >= self.frequency)
+        self.since.masked_fill_(due, 0)
+        self.model.draw(due, self.step)
+        self._draw_disturbances(due)
+        for pushes in self.pushes.values():
+            pushes.draw(mask)
+        if "actions" in self.delay:
+            past = self.delay["actions"].past
+            self.delay["actions"].fill(torch.zeros_like(past[0]), mask)
+
+    def count(self) -> None:
+        """A step has passed."""
+        self.step += 1
+        self.since += 1
+
+    def noisy_actions(self, actions: Tensor) -> Tensor:
+        """Actions with their noise."""
+        return self.noise["actions"](actions, self.step) if "actions" in self.noise else actions
+
+    def disturb(self, actions: Tensor) -> Tensor:
+        """Push robots where it is time; the actions that arrive now."""
+        for push in self.pushes.values():
+            push()
+        return self.delay["actions"](actions) if "actions" in self.delay else actions
+
+    def observe(self, observations: Tensor) -> Tensor:
+        """What arrives of the observations (N, width) of the state that a step has reached."""
+        observations = self._noisy_observations(observations)
+        delay = self.delay.get("observations")
+        return delay(observations) if delay else observations
+
+    def observe_first(self, observations: Tensor, mask: Tensor, others: Tensor) -> Tensor:
+        """The same where an episode begins, `mask`; elsewhere `others`, what `observe` gave."""
+        observations = self._noisy_observations(observations)
+        if "observations" in self.delay:
+            self.delay["observations"].fill(observations, mask)
+        return torch.where(mask[:, None], observations, others)
+
+    def end_schedules(self) -> None:
+        """From now on everything is randomised in full, as at the end of a training."""
+        ends = [p.variation.schedule_steps or 0 for p in self.model.parameters]
+        ends += [n.variation.schedule_steps or 0 for n in self.noise.values()]
+        self.step.fill_(max([0, *ends]))
+        everywhere = torch.ones_like(self.sim.diverged)
+        self.model.draw(everywhere, self.step)
+        self._draw_disturbances(everywhere)
+
+    def table(self) -> list[Row]:
+        """What is randomised, for people, one row each."""
+        rows = []
+        for name, noise in self.noise.items():
+            v = noise.variation
+            pace = v.pace(self.frequency)
+            every = "each step" + pace[pace.index(";") :] if ";" in pace else "each step"
+            rows.append(Row(f"{name}: noise", "0", v.words(), "", "as observed", every))
+            if v.range_correlated:
+                corr = Variation(v.range_correlated, v.operation, v.distribution)
+                rows.append(Row(f"{name}: correlated", "0", corr.words(), "", "as observed", pace))
+        rows += self.model.table(self.frequency)
+        ms = 1000 * self.sim.dt
+        pace = Variation((0, 0), "additive", "uniform").pace(self.frequency)
+        for name, delay in self.delay.items():
+            steps = f"{delay.fewest} .. {delay.most} steps"
+            result = span(ms * delay.fewest, ms * delay.most)
+            rows.append(Row(f"{name}: latency", "0", steps, result, "ms", pace))
+        for name, push in self.pushes.items():
+            s = push.settings
+            every = f"every {span(*s.interval_s)} s"
+            for what, bounds, unit in (
+                ("push", s.lin_vel, "m/s"),
+                ("angular push", s.ang_vel, "rad/s"),
+            ):
+                if any(bounds):
+                    change = f"+ {span(*bounds)} uniform"
+                    rows.append(Row(f"{name} {what}", "0", change, span(*bounds), unit, every))
+        return rows
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that decides how a run goes on."""
+        state = {"step": self.step.clone(), "since": self.since.clone()}
+        state |= {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        return state | {k: v.clone() for k, v in self._tensors().items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state_dict` gave, after the simulation has. If other things were
+        randomised then, only the count of steps, for schedules, is taken."""
+        self.step.copy_(state["step"])
+        if state.keys() != self.state_dict().keys():
+            return
+        self.since.copy_(state["since"])
+        model = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
+        self.model.load_state_dict(model)
+        for name, tensor in self._tensors().items():
+            tensor.copy_(state[name])
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def _tensors(self) -> dict[str, Tensor]:
+        named = {f"noise.{k}": v.correlated for k, v in self.noise.items()}
+        for k, v in self.delay.items():
+            named |= {f"delay.{k}.past": v.past, f"delay.{k}.steps": v.steps}
+        return named | {f"push.{k}": v.countdown for k, v in self.pushes.items()}
+
+    def _draw_disturbances(self, mask: Tensor) -> None:
+        for noise in self.noise.values():
+            noise.draw(mask)
+        for delay in self.delay.values():
+            delay.draw(mask)
+
+    def _noisy_observations(self, observations: Tensor) -> Tensor:
+        noise = self.noise.get("observations")
+        return noise(observations, self.step) if noise else observations
+
+    def _noise(self, entry: Any, name: str, tensor: Tensor) -> Noise:
+        where = f"{WHERE}.{name}"
+        variation = read_variation(entry, where, NoiseVariation)
+        if not tensor.is_floating_point():
+            raise PhalanxError(
+                f"{where}: discrete actions cannot have noise; they can have latency"
+            )
+        for key in ("setup_only", "bodies", "joints"):
+            if getattr(variation, key):
+                raise PhalanxError(f"{where}.{key}: noise has no such thing")
+        return Noise(variation, len(tensor), tensor.shape[1], tensor.device)
+
+    def _delays(self, entry: Any, values: Mapping[str, Tensor]) -> dict[str, Delay]:
+        settings = read(LatencySettings, mapping(entry, f"{WHERE}.latency"), f"{WHERE}.latency")
+        delays = {}
+        for name, tensor in values.items():
+            bounds = getattr(settings, name)
+            if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1]:
+                raise PhalanxError(
+                    f"{WHERE}.latency.{name} is {list(bounds)}, it must be the fewest and the most"
+                    " steps, as in [0, 2]"
+                )
+            if bounds[1]:
+                delays[name] = Delay(bounds, tensor)
+        return delays
+
+    def _pushes(self, entry: Any) -> dict[str, Pushes]:
+        pushes = {}
+        for name, values in mapping(entry, f"{WHERE}.pushes").items():
+            where = f"{WHERE}.pushes.{name}"
+            if name not in self.sim.actor_names:
+                raise PhalanxError(
+                    f"{where}: no actor {name!r} in the simulation"
+                    f"{did_you_mean(name, self.sim.actor_names)};"
+                    f" actors: {', '.join(self.sim.actor_names)}"
+                )
+            settings = read(PushSettings, values, where)
+            for key in ("interval_s", "lin_vel", "ang_vel"):
+                bounds = getattr(settings, key)
+                ordered = len(bounds) == 2 and -math.inf < bounds[0] <= bounds[1] < math.inf
+                if not ordered or (key == "interval_s" and not bounds[0] > 0):
+                    raise PhalanxError(
+                        f"{where}.{key} is {list(bounds)}, it must be from and to, as in"
+                        f" {'[2, 5]' if key == 'interval_s' else '[-0.5, 0.5]'}"
+                    )
+            if self.sim.actor(name).fixed_base:
+                raise PhalanxError(f"{where}: the base of {name!r} is fixed and cannot be pushed")
+            pushes[name] = Pushes(self.sim, name, settings)
+        return pushes
+
+
+def _frequency(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise PhalanxError(f"{WHERE}.frequency is {value!r}, it must be a whole number of steps")
+    return value

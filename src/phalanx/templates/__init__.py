@@ -1,0 +1,1 @@
+"""What `phalanx new` copies: text files, of which the Python ones are checked like our own."""

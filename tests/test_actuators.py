@@ -1,0 +1,208 @@
+"""Actuator models against closed forms, MuJoCo's own servo and torch's own networks."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+from phalanx import tasks
+from phalanx.errors import PhalanxError
+from phalanx.sim import Scene, Sim
+from phalanx.tasks.actuators import make_actuators
+
+ARM = """
+<mujoco><compiler autolimits="true"/><worldbody>
+  <body name="upper"><joint name="a" axis="0 1 0" armature="0.02"/>
+    <geom type="capsule" fromto="0 0 0 0 0 -0.3" size="0.02" mass="0.5"/>
+    <body name="lower" pos="0 0 -0.3"><joint name="b" axis="0 1 0" armature="0.02"/>
+      <geom type="capsule" fromto="0 0 0 0 0 -0.3" size="0.02" mass="0.5"/></body></body>
+</worldbody>
+<actuator><motor joint="a" gear="4" ctrlrange="-1 1"/><motor joint="b" gear="2" ctrlrange="-1 1"/>
+</actuator></mujoco>
+"""
+
+
+def make_sim(tmp_path, xml=ARM, num_envs=3, engine="auto", timestep=1e-3):
+    path = tmp_path / "arm.xml"
+    path.write_text(xml)
+    scene = Scene(timestep=timestep)
+    scene.add_actor("arm", path, fixed_base=True, self_collisions=False)
+    return Sim(scene, num_envs, "cpu", engine=engine)
+
+
+def one(sim, **settings):
+    (actuator,) = make_actuators(sim, {"joints": {"actor": "arm", **settings}})
+    return actuator
+
+
+def wanted(actuator, command, pos, vel):
+    """Efforts (N, J) after a control step's command and at a state."""
+    actuator.sim.ctrl.copy_(torch.as_tensor(command))
+    actuator.take()
+    return actuator.compute(torch.as_tensor(pos), torch.as_tensor(vel))
+
+
+def test_pd_is_the_textbooks_and_stops_at_its_effort(tmp_path):
+    sim = make_sim(tmp_path)
+    pd = one(sim, model="pd", scale=0.5, stiffness=10.0, damping=1.0, effort=3.0)
+    state = torch.tensor([[0.1, -0.2]] * 3), torch.tensor([[0.5, 0.0]] * 3)
+    effort = wanted(pd, [[0.4, 1.0]] * 3, *state)
+    # 10 (0.5 0.4 - 0.1) - 0.5 and 10 (0.5 + 0.2), cut off
+    torch.testing.assert_close(effort, torch.tensor([[0.5, 3.0]] * 3))
+    pd = one(sim, model="pd", command="velocity", scale=2.0, damping=1.5)
+    torch.testing.assert_close(wanted(pd, [[0.4, 1.0]] * 3, *state)[0], torch.tensor([0.45, 2.0]))
+    pd = one(sim, model="pd", command="effort", scale=5.0)  # the motors' own limits: 4 and 2
+    torch.testing.assert_close(wanted(pd, [[1.0, -1.0]] * 3, *state)[0], torch.tensor([4.0, -2.0]))
+
+
+def test_a_dc_motor_has_less_to_give_the_faster_it_turns(tmp_path):
+    motor = one(
+        make_sim(tmp_path), model="dc_motor", command="effort", scale=10.0, effort=3.0,
+        stall_effort=4.0, no_load_speed=20.0,
+    )  # fmt: skip
+    for speed, most, least in [(0, 3, -3), (5, 3, -3), (10, 2, -3), (20, 0, -3), (30, -2, -3),
+                               (-10, 3, -2)]:  # fmt: skip
+        vel = torch.full((3, 2), float(speed))
+        for command, effort in ((1.0, most), (-1.0, least)):
+            found = wanted(motor, torch.full((3, 2), command), torch.zeros(3, 2), vel)
+            torch.testing.assert_close(found, torch.full((3, 2), float(effort)))
+
+
+@pytest.mark.parametrize("engine", ["mujoco", "warp"])
+def test_pd_in_each_physics_step_moves_as_mujocos_position_servo(tmp_path, engine):
+    servo = ARM.replace(
+        '<motor joint="a" gear="4" ctrlrange="-1 1"/>', '<position joint="a" kp="8" kv="0.2"/>'
+    ).replace(
+        '<motor joint="b" gear="2" ctrlrange="-1 1"/>', '<position joint="b" kp="8" kv="0.2"/>'
+    )
+    expected = make_sim(tmp_path, servo)
+    sim = make_sim(tmp_path, engine=engine)
+    pd = one(sim, model="pd", stiffness=8.0, damping=0.2, scale=1.0, effort=100.0)
+    sim.ctrl.copy_(torch.tensor([0.3, 0.2]))
+    expected.ctrl.copy_(sim.ctrl)
+    pd.take()
+    for _ in range(300):
+        pd.drive()
+        sim.advance(1)
+        expected.step()
+    assert expected.qpos.abs().min() > 0.05
+    torch.testing.assert_close(sim.qpos, expected.qpos, atol=5e-3, rtol=0)
+
+
+def save(path, module):
+    """A module's state_dict as .npz or, by the format's description, .safetensors."""
+    arrays = {k: v.detach().numpy() for k, v in module.state_dict().items()}
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+        return path
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for name, values in sorted(arrays.items()):
+        end = len(data) + values.nbytes
+        header[name] = {"dtype": "F32", "shape": values.shape, "data_offsets": [len(data), end]}
+        data += values.tobytes()
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_perceptron_sees_errors_and_velocities_of_the_last_steps(tmp_path, suffix):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Softsign(), torch.nn.Linear(8, 1))
+    sim = make_sim(tmp_path)
+    learned = one(
+        sim, model="network", file=str(save(tmp_path / f"net{suffix}", net)), history=[0, 2],
+        effort_scale=0.5, vel_scale=0.1, effort=100.0,
+    )  # fmt: skip
+    pos, vel = torch.randn(4, 3, 2), torch.randn(4, 3, 2)
+    for k in range(4):
+        found = wanted(learned, torch.full((3, 2), 0.7), pos[k], vel[k])
+    error = 0.7 - pos
+    seen = torch.stack([error[3], error[1], 0.1 * vel[3], 0.1 * vel[1]], -1)
+    torch.testing.assert_close(found, 0.5 * net(seen)[..., 0].detach())
+    learned.reset(torch.tensor([True, False, False]))
+    found = wanted(learned, torch.full((3, 2), 0.7), pos[0], vel[0])
+    alone = torch.stack([error[0], 0 * error[0], 0.1 * vel[0], 0 * vel[0]], -1)
+    torch.testing.assert_close(found[0], 0.5 * net(alone)[0, :, 0].detach())
+
+
+def test_an_lstm_is_torchs(tmp_path):
+    torch.manual_seed(1)
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = torch.nn.LSTM(2, 5, num_layers=2)
+            self.fc = torch.nn.Linear(5, 1)
+
+    net, sim = Net(), make_sim(tmp_path)
+    file = str(save(tmp_path / "net.npz", net))
+    learned = one(sim, model="network", file=file, effort=100.0)
+    pos, vel = torch.randn(6, 3, 2), torch.randn(6, 3, 2)
+    found = [wanted(learned, torch.zeros(3, 2), p, v) for p, v in zip(pos, vel, strict=True)]
+    hidden, _ = net.lstm(torch.stack([-pos, vel], -1).flatten(1, 2))
+    torch.testing.assert_close(torch.stack(found), net.fc(hidden).detach().view(6, 3, 2))
+    saved = learned.state_dict()
+    after = wanted(learned, torch.zeros(3, 2), pos[0], vel[0])
+    learned.load_state_dict(saved)
+    assert torch.equal(wanted(learned, torch.zeros(3, 2), pos[0], vel[0]), after)
+
+
+@pytest.mark.parametrize("engine", ["mujoco", "warp"])
+def test_any_task_takes_one_and_its_gains_are_randomised(engine):
+    entry = {"range": [0.5, 1.5], "operation": "scaling", "distribution": "uniform"}
+    names = ("stiffness", "damping", "effort", "velocity")
+    params = {"actor_params": {"cartpole": {"dof_properties": dict.fromkeys(names, entry)}}}
+    cart = {"actor": "cartpole", "model": "dc_motor", "stall_effort": 100.0, "no_load_speed": 5.0,
+            "command": "velocity", "scale": 2.0, "damping": 30.0, "stiffness": 1.0}  # fmt: skip
+    task = tasks.make("Cartpole", 64, "cpu", engine, randomize=True, randomization_params=params,
+                      actuators={"cart": cart})  # fmt: skip
+    (motor,) = task.actuators
+    for gain, nominal in ((motor.damping, 30), (motor.effort, 400), (motor.no_load_speed, 5)):
+        assert gain.mean() / nominal == pytest.approx(1, abs=0.2)
+        assert gain.std() / nominal == pytest.approx(0.29, abs=0.08)
+    assert {row.what for row in task.randomizer.table()} >= {"cartpole drive velocity"}
+    task.reset()
+    for _ in range(30):
+        task.step(torch.full((64, 1), 0.5))
+    # the servo brings the cart to 2 * 0.5 m/s, those with more gain sooner
+    speed = task.cartpole.joint_vel[:, 0]
+    assert 0.5 < speed.mean() < 1.1
+    state = task.state_dict()
+    assert "actuators" in state
+    task.load_state_dict(state)
+
+
+def test_mistakes_are_one_sentence(tmp_path):
+    sim = make_sim(tmp_path)
+    bad = tmp_path / "bad.npz"
+    bad.write_bytes(b"nothing")
+    torch.save({"a": 1}, tmp_path / "net.pth")
+    np.savez(tmp_path / "wide.npz", **{"0.weight": np.zeros((1, 3)), "0.bias": np.zeros(1)})
+    np.savez(tmp_path / "objects.npz", a=np.array([{}], dtype=object))
+    np.savez(tmp_path / "other.npz", kernel=np.zeros((1, 2)))
+    cases = [
+        ({"model": "pd", "actor": "amr"}, "no actor 'amr'"),
+        ({"model": "pdd"}, "model is 'pdd', it must be 'pd' or"),
+        ({"model": "pd", "stifness": 1}, "joints.stifness; did you mean 'stiffness'?"),
+        ({"model": "pd", "joints": ["c"]}, "no joint 'c' in actor 'arm'"),
+        ({"model": "pd"}, "a position command needs a stiffness"),
+        ({"model": "pd", "command": "velocity"}, "a velocity command needs a damping"),
+        ({"model": "dc_motor", "stiffness": 1}, "needs stall_effort and no_load_speed"),
+        ({"model": "network"}, "needs file="),
+        ({"model": "network", "file": "none.npz"}, "cannot read none.npz"),
+        ({"model": "network", "file": str(bad)}, "cannot read"),
+        ({"model": "network", "file": str(tmp_path / "net.pth")}, "neither .npz nor .safetensors"),
+        ({"model": "network", "file": str(tmp_path / "objects.npz")}, "cannot read"),
+        ({"model": "network", "file": str(tmp_path / "wide.npz")}, "takes 3 numbers, but gets 2"),
+        ({"model": "network", "file": str(tmp_path / "other.npz")}, "it holds kernel"),
+    ]
+    for settings, words in cases:
+        with pytest.raises(PhalanxError) as error:
+            one(sim, **settings)
+        assert words in str(error.value), settings
+    entry = {"actor": "arm", "model": "pd", "stiffness": 1.0}
+    with pytest.raises(PhalanxError, match="belongs to another group"):
+        make_actuators(sim, {"a": entry, "b": entry})
