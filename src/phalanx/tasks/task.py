@@ -133,7 +133,7 @@ class Task:
 
     def reset_envs(self, mask: Tensor) -> None:
         """Write the initial state of a new episode into environments `mask`, (N,) bool. The
-        simulation has already been put into the model's initial state there."""
+        simulation has already been put into the model's initial state there, which may do."""
 
     def observation_layout(self) -> tuple[Term, ...]:
         """What the numbers of an observation are, in their order; `phalanx.layout` has the words.
@@ -339,7 +339,7 @@ class Task:
                 )
 
 
-_HOOKS = "create_scene pre_physics_step compute_observations compute_reward reset_envs".split()
+_HOOKS = "create_scene pre_physics_step compute_observations compute_reward".split()
 
 
 def _file_of(cls: type) -> str:
