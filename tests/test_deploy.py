@@ -466,7 +466,9 @@ def test_export_and_sim2sim_from_the_command_line(tmp_path, monkeypatch, capsys,
     assert f"{file}: continuous policy of Cartpole, 4 observations to 1 joints (effort)" in out
     main(["sim2sim", file, "episodes=4", "video=false"])
     out = capsys.readouterr().out
-    assert re.search(r"% of training's, episode length [\d.]+, \d falls in 4 episodes", out)
+    assert re.search(
+        r"[\d.]+ \+- [\d.]+ % of training's, episode length [\d.]+, \d falls in 4 episodes", out
+    )
     figures = json.loads(Path("runs/Cartpole/sim2sim/report.json").read_text())
     share = figures["mean_return"] / figures["training"]["player_return"]
     assert share == pytest.approx(1, rel=1e-3)
