@@ -268,7 +268,9 @@ class Physics:
                     self._expanded.add(name)
                     self.forget_graph()
                 field = engine.model_field(name)
-                field.copy_(self.tensor(values).to(field.dtype).expand(field.shape))
+                new = self.tensor(values).to(field.dtype)
+                # A bounding box is 6 numbers for MuJoCo and 2 vectors for MuJoCo Warp.
+                field.copy_(new.view(len(new), *field.shape[1:]).expand(field.shape))
                 constants |= name in INERTIAL
         if constants:
             engine.set_const()
