@@ -138,7 +138,9 @@ def test_a_height_field_and_the_mesh_made_from_it_carry_a_ball(engine, monkeypat
         assert world.tensor("actor_root_state")[:, 9].abs().max() < 0.2
 
 
-def test_friction_and_scale_of_each_environment_hold_on_terrain():
+@pytest.mark.parametrize("engine", ["mujoco", "warp"])
+def test_friction_and_scale_of_each_environment_hold_on_terrain(engine, monkeypatch):
+    monkeypatch.setattr(isaacgym.physics, "ENGINE", engine)
     world = World(dt=0.005)
     add_heightfield(world, slope_and_step(), friction=0.3)
     box = GYM.create_box(world.sim, 0.2, 0.2, 0.1, options())

@@ -48,7 +48,7 @@ class StateCalls:
             if flags & flag:
                 column = states["pos" if flag == STATE_POS else "vel"].copy()
                 field[env.index, index[_dofs(actor)]] = torch.from_numpy(column).to(field)
-        physics._note_change(None)
+        physics.note_change(None)
         return True
 
     def get_actor_rigid_body_states(self, env: Env, handle: int, flags: int) -> np.ndarray:
@@ -176,7 +176,7 @@ class StateCalls:
         """On one body, for the next `simulate`."""
         call = "apply_body_forces"
         physics, tensors = _for_body(env, body, call, force, torque)
-        physics.apply_forces(*tensors, int(space), call)
+        physics.setters.apply_forces(*tensors, int(space), call)
         return True
 
     def apply_body_force_at_pos(
@@ -190,7 +190,7 @@ class StateCalls:
         """On one body, for the next `simulate`."""
         call = "apply_body_force_at_pos"
         physics, tensors = _for_body(env, body, call, force, pos)
-        physics.apply_forces_at(*tensors, int(space), call)
+        physics.setters.apply_forces_at(*tensors, int(space), call)
         return True
 
 
@@ -201,9 +201,9 @@ def _dofs(actor: Any) -> slice:
 def _rows(physics: Any, kind: str, env: Env) -> np.ndarray:
     """The environment's rows of a tensor at the present state. The program's own tensor of that
     kind keeps what it holds."""
-    shown = physics.acquire(kind).torch
+    shown = physics.tensors.acquire(kind).torch
     held = shown.clone()
-    physics.refresh(kind)
+    physics.tensors.refresh(kind)
     count = shown.shape[0] // physics.num_envs
     rows = shown[env.index * count : (env.index + 1) * count].cpu().numpy().copy()
     shown.copy_(held)

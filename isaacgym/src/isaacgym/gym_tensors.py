@@ -1,4 +1,5 @@
-"""Gym's tensor calls: `acquire_*`, `refresh_*` and the setters; `physics.py` does the work."""
+"""Gym's tensor calls: `acquire_*`, `refresh_*` and the setters; `tensors.py` and `setters.py` do
+the work."""
 
 from typing import Any
 
@@ -14,13 +15,13 @@ class TensorCalls:
     def _acquire(self, sim: Any, name: str, call: str) -> Tensor:
         sim = checked(sim, Sim, call)
         sim.freeze()
-        return sim.physics.acquire(name)
+        return sim.physics.tensors.acquire(name)
 
     def _refresh(self, sim: Any, kind: str, call: str) -> bool:
         sim = checked(sim, Sim, call)
         if sim.physics is None:  # nothing can have been acquired
             physics_of(sim, call)
-        sim.physics.refresh(kind)
+        sim.physics.tensors.refresh(kind)
         return True
 
     def acquire_actor_root_state_tensor(self, sim: Any) -> Tensor:
@@ -95,7 +96,7 @@ class TensorCalls:
     def set_actor_root_state_tensor(self, sim: Any, states: Tensor) -> bool:
         """Poses and velocities of all roots; a fixed base moves, without velocity."""
         call = "set_actor_root_state_tensor"
-        physics_of(sim, call).set_root_states(states, None, None, call)
+        physics_of(sim, call).setters.set_root_states(states, None, None, call)
         return True
 
     def set_actor_root_state_tensor_indexed(
@@ -103,13 +104,13 @@ class TensorCalls:
     ) -> bool:
         """Of the listed actors; `states` is the tensor of all, `indices` int32 in DOMAIN_SIM."""
         call = "set_actor_root_state_tensor_indexed"
-        physics_of(sim, call).set_root_states(states, indices, count, call)
+        physics_of(sim, call).setters.set_root_states(states, indices, count, call)
         return True
 
     def set_dof_state_tensor(self, sim: Any, states: Tensor) -> bool:
         """Positions and velocities of all degrees of freedom."""
         call = "set_dof_state_tensor"
-        physics_of(sim, call).set_dof_states(states, None, None, call)
+        physics_of(sim, call).setters.set_dof_states(states, None, None, call)
         return True
 
     def set_dof_state_tensor_indexed(
@@ -117,7 +118,7 @@ class TensorCalls:
     ) -> bool:
         """Of the listed actors; `states` is the tensor of all, `indices` count actors."""
         call = "set_dof_state_tensor_indexed"
-        physics_of(sim, call).set_dof_states(states, indices, count, call)
+        physics_of(sim, call).setters.set_dof_states(states, indices, count, call)
         return True
 
     # Commands ---------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ class TensorCalls:
     def set_dof_position_target_tensor(self, sim: Any, targets: Tensor) -> bool:
         """For DOFs in position mode; kept until set again."""
         call = "set_dof_position_target_tensor"
-        physics_of(sim, call).set_dof_commands("dof_target_pos", targets, None, None, call)
+        physics_of(sim, call).setters.set_dof_commands("dof_target_pos", targets, None, None, call)
         return True
 
     def set_dof_position_target_tensor_indexed(
@@ -133,13 +134,15 @@ class TensorCalls:
     ) -> bool:
         """Of the listed actors."""
         call = "set_dof_position_target_tensor_indexed"
-        physics_of(sim, call).set_dof_commands("dof_target_pos", targets, indices, count, call)
+        physics_of(sim, call).setters.set_dof_commands(
+            "dof_target_pos", targets, indices, count, call
+        )
         return True
 
     def set_dof_velocity_target_tensor(self, sim: Any, targets: Tensor) -> bool:
         """For DOFs in velocity and position mode; kept until set again."""
         call = "set_dof_velocity_target_tensor"
-        physics_of(sim, call).set_dof_commands("dof_target_vel", targets, None, None, call)
+        physics_of(sim, call).setters.set_dof_commands("dof_target_vel", targets, None, None, call)
         return True
 
     def set_dof_velocity_target_tensor_indexed(
@@ -147,13 +150,15 @@ class TensorCalls:
     ) -> bool:
         """Of the listed actors."""
         call = "set_dof_velocity_target_tensor_indexed"
-        physics_of(sim, call).set_dof_commands("dof_target_vel", targets, indices, count, call)
+        physics_of(sim, call).setters.set_dof_commands(
+            "dof_target_vel", targets, indices, count, call
+        )
         return True
 
     def set_dof_actuation_force_tensor(self, sim: Any, efforts: Tensor) -> bool:
         """For DOFs in effort mode [N or N m]; kept until set again."""
         call = "set_dof_actuation_force_tensor"
-        physics_of(sim, call).set_dof_commands("dof_effort", efforts, None, None, call)
+        physics_of(sim, call).setters.set_dof_commands("dof_effort", efforts, None, None, call)
         return True
 
     def set_dof_actuation_force_tensor_indexed(
@@ -161,7 +166,7 @@ class TensorCalls:
     ) -> bool:
         """Of the listed actors."""
         call = "set_dof_actuation_force_tensor_indexed"
-        physics_of(sim, call).set_dof_commands("dof_effort", efforts, indices, count, call)
+        physics_of(sim, call).setters.set_dof_commands("dof_effort", efforts, indices, count, call)
         return True
 
     def apply_rigid_body_force_tensors(
@@ -174,7 +179,7 @@ class TensorCalls:
         """Forces at centres of mass and torques on all bodies, for the next `simulate` only;
         several calls add up."""
         call = "apply_rigid_body_force_tensors"
-        physics_of(sim, call).apply_forces(forceTensor, torqueTensor, int(space), call)
+        physics_of(sim, call).setters.apply_forces(forceTensor, torqueTensor, int(space), call)
         return True
 
     def apply_rigid_body_force_at_pos_tensors(
@@ -186,5 +191,5 @@ class TensorCalls:
     ) -> bool:
         """Forces at positions on all bodies, for the next `simulate` only."""
         call = "apply_rigid_body_force_at_pos_tensors"
-        physics_of(sim, call).apply_forces_at(forceTensor, posTensor, int(space), call)
+        physics_of(sim, call).setters.apply_forces_at(forceTensor, posTensor, int(space), call)
         return True
