@@ -26,7 +26,8 @@ def show_randomization(console: Console, env: Any) -> None:
         table.add_column(heading, no_wrap=heading == "randomised")
     for row in randomizer.table():
         table.add_row(*(Text(text) for text in dataclasses.astuple(row)))
-    console.print(table, width=None if console.is_terminal else 132, crop=False)
+    wide = console if console.is_terminal else Console(file=console.file, width=132)
+    wide.print(table)
 
 
 class TrainingDisplay(AlgoObserver):

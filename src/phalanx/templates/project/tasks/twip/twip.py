@@ -8,7 +8,7 @@
             -5 instead, where it has fallen: pitch or roll above 0.6 rad
 
 An episode ends there, or after 1000 steps, which are 20 s. The actions in [-1, 1] are the wheels'
-torques (`control: effort`, up to 0.3 N m) or the speeds that their servos follow (`control:
+torques (`control: effort`, up to 0.4 N m) or the speeds that their servos follow (`control:
 velocity`, up to 15 rad/s). Pitch and rates are what an IMU in the body measures.
 
 | observation     | width | unit  | scale |
@@ -22,7 +22,7 @@ velocity`, up to 15 rad/s). Pitch and rates are what an IMU in the body measures
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -46,11 +46,11 @@ class TwipConfig(TaskConfig):
     """Of a wheel at action 1, with velocity control [rad/s]."""
     servo_damping: float = 0.04
     """Gain of the speed servos, with velocity control [N m s/rad]."""
-    max_effort: float = 0.3
+    max_effort: float = 0.4
     """Most that a motor gives; with effort control at action 1 [N m]."""
     fallen: float = 0.6
     """Pitch or roll at which an episode ends [rad]."""
-    start_pitch: float = 0.15
+    start_pitch: float = 0.2
     """Largest pitch at the start of an episode [rad]."""
     asset: str = str(Path(__file__).parent / "assets" / "twip.urdf")
 
@@ -60,6 +60,7 @@ class Twip(Task):
 
     Config = TwipConfig
     config: TwipConfig
+    default_num_envs: ClassVar[dict[str, int]] = {"cpu": 256, "cuda": 4096}
     num_obs = 7
     num_actions = 2
 
