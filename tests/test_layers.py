@@ -15,7 +15,16 @@ FORBIDDEN = {
         *("mujoco", "mujoco_warp", "warp", "phalanx.sim", "phalanx.tasks"),
         *("phalanx.deploy", "phalanx.cli"),
     ),
-    "phalanx/sim": ("phalanx.rl", "phalanx.tasks", "phalanx.deploy", "phalanx.cli"),
+    "phalanx/motion": (
+        *("phalanx.sim", "phalanx.rl", "phalanx.tasks", "phalanx.deploy", "phalanx.cli"),
+    ),
+    "phalanx/sim": (
+        "phalanx.motion",
+        "phalanx.rl",
+        "phalanx.tasks",
+        "phalanx.deploy",
+        "phalanx.cli",
+    ),
     "phalanx/tasks": ("phalanx.rl", "phalanx.deploy", "phalanx.cli"),
     "phalanx/deploy": ("phalanx.cli",),
     "phalanx": ("isaacgym",),
