@@ -249,6 +249,27 @@ def test_forces_on_bodies_act_once_in_the_frame_that_was_named(engine):
     assert world.tensor("actor_root_state")[0, 7:].abs().max() == 0
 
 
+def test_contact_forces_are_those_that_move_a_sliding_ball(engine):
+    """Of the last step, so mass times acceleration tells how exactly they were solved for."""
+    world = World(dt=0.005)
+    world.ground()
+    ball = GYM.create_sphere(world.sim, 0.03, options(angular_damping=50.0, density=20000))
+    GYM.create_actor(world.env(), ball, pose(z=0.03), "ball", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    world.tensor("net_contact_force")
+    mass = 20000 * 4 / 3 * math.pi * 0.03**3
+    push = torch.tensor([[0.0, 25.0, 0.0]])
+    before, errors = torch.zeros(3), []
+    for _ in range(100):
+        GYM.apply_rigid_body_force_tensors(world.sim, gymtorch.unwrap_tensor(push), None)
+        world.step()
+        speed = world.tensor("actor_root_state")[0, 7:10].clone()
+        all_forces = world.tensor("net_contact_force") + push - mass * torch.tensor([0, 0, G])
+        errors.append(((speed - before) * mass / 0.005 - all_forces[0]).abs().max())
+        before = speed
+    assert max(errors) < 0.3  # of 25 N
+
+
 @pytest.mark.parametrize("space", [gymapi.ENV_SPACE, gymapi.GLOBAL_SPACE])
 def test_a_force_at_a_place_turns_a_body_by_its_lever(space):
     world = World(gravity=0.0)
