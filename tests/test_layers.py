@@ -11,9 +11,13 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 # Modules below a path -> what they may not import, themselves or a part of it.
 FORBIDDEN = {
-    "phalanx/rl": ("mujoco", "mujoco_warp", "warp", "phalanx.sim", "phalanx.tasks", "phalanx.cli"),
-    "phalanx/sim": ("phalanx.rl", "phalanx.tasks", "phalanx.cli"),
-    "phalanx/tasks": ("phalanx.rl", "phalanx.cli"),
+    "phalanx/rl": (
+        *("mujoco", "mujoco_warp", "warp", "phalanx.sim", "phalanx.tasks"),
+        *("phalanx.deploy", "phalanx.cli"),
+    ),
+    "phalanx/sim": ("phalanx.rl", "phalanx.tasks", "phalanx.deploy", "phalanx.cli"),
+    "phalanx/tasks": ("phalanx.rl", "phalanx.deploy", "phalanx.cli"),
+    "phalanx/deploy": ("phalanx.cli",),
     "phalanx": ("isaacgym",),
 }
 ENGINE_LIBRARIES = ("mujoco.batch", "mujoco_warp", "warp")

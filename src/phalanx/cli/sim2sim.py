@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import json
+import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from rich.console import Console
 from phalanx.cli.config import compose_config
 from phalanx.cli.export import make_player
 from phalanx.config import ranged, read
+from phalanx.deploy.metadata import Metadata
 from phalanx.errors import PhalanxError
 from phalanx.rl.checkpoint import write_atomically
 
@@ -75,7 +78,7 @@ def sim2sim(arguments: list[str]) -> None:
             trial.step()
             status.update(f"{int((~trial.running).sum())} of {config.episodes} episodes")
     figures = trial.figures() | {"policy": config.policy}
-    figures["training"] = _training(config, trial.about.policy.training_return)
+    figures["training"] = _training(config, trial.about, figures)
     folder = Path(config.out) if config.out else _folder(Path(config.policy))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,24 +117,25 @@ def _config(arguments: list[str]) -> Sim2SimConfig:
     return read(Sim2SimConfig, values, "")
 
 
-def _training(config: Sim2SimConfig, best: float | None) -> dict[str, Any]:
+def _training(config: Sim2SimConfig, about: Metadata, figures: dict[str, Any]) -> dict[str, Any]:
     """What to compare with: the training's player on the same number of episodes, if the
     checkpoint lies beside the policy, and the best return in training."""
     checkpoint = Path(config.policy.removesuffix(".onnx"))
-    known: dict[str, Any] = {"best_return": best, "player_return": None}
+    known: dict[str, Any] = {"best_return": about.policy.training_return, "player_return": None}
     if checkpoint.is_file() and checkpoint.suffix == ".pth":
         env = [f"task.env.{k}={v}" for k, v in config.task.get("env", {}).items()]
-        about = [f"checkpoint={checkpoint}", f"seed={max(config.seed, 0)}", *env]
-        from phalanx.deploy.policy import Policy
-
-        name = Policy(config.policy).metadata.task
-        run = compose_config([f"task={name}", *about], "play")
+        run = compose_config([f"task={about.task}", f"checkpoint={checkpoint}", *env], "play")
         player = make_player(run, config.episodes, config.episodes)
         player.restore(checkpoint)
         torch.manual_seed(config.seed)  # the initial states of sim2sim
         played = player.run()
         known |= {"player_return": played.mean_return, "player_std": played.std_return}
         known["player_length"] = played.mean_length
+        known["share"] = figures["mean_return"] / played.mean_return
+        # Standard error of the two means together; episodes that end in a fall make it large.
+        errors = [figures["std_return"], played.std_return]
+        known["share_error"] = float(np.hypot(*errors)) / np.sqrt(config.episodes)
+        known["share_error"] /= abs(played.mean_return)
     return known
 
 
@@ -154,9 +158,11 @@ def _video(trial: Any, folder: Path, console: Console) -> Path | None:
 
 
 def _say(console: Console, figures: dict[str, Any]) -> None:
-    trained = figures["training"]["player_return"]
-    ratio = f", {100 * figures['mean_return'] / trained:.1f} % of training's" if trained else ""
-    latency = figures["latency_ms"]
+    training, latency = figures["training"], figures["latency_ms"]
+    ratio = ""
+    if training["player_return"] is not None:
+        share, error = 100 * training["share"], 100 * training["share_error"]
+        ratio = f", {share:.1f} +- {error:.1f} % of training's"
     console.print(
         f"{figures['task']} in plain MuJoCo: return [bold]{figures['mean_return']:.2f}[/bold]"
         f" +- {figures['std_return']:.2f}{ratio}, episode length {figures['mean_length']:.1f},"
@@ -172,16 +178,15 @@ def _say(console: Console, figures: dict[str, Any]) -> None:
 
 def _in_window(trial: Any) -> None:
     """Until the window is closed, in real time."""
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        raise PhalanxError(  # GLFW would end the process without a word of ours
+            "window=true needs a display, and there is none here; try browser=true, or leave it"
+            " out for a report with a video"
+        )
     import mujoco.viewer
 
     robot = trial.robots[0]
-    try:
-        viewer = mujoco.viewer.launch_passive(robot.model, robot.data)
-    except Exception as error:  # without a display, GLFW's reasons vary
-        reason = " ".join(str(error).split())
-        raise PhalanxError(
-            f"no window can be opened here ({reason}); try browser=true, or leave window= out"
-        ) from error
+    viewer = mujoco.viewer.launch_passive(robot.model, robot.data)
     with viewer:
         due = time.perf_counter()
         while viewer.is_running():

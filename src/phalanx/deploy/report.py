@@ -71,12 +71,12 @@ def _summary(figures: dict[str, Any], about: Metadata) -> list[tuple[str, str]]:
     training, latency = figures["training"], figures["latency_ms"]
     rows = [("return", f"{figures['mean_return']:.2f} &plusmn; {figures['std_return']:.2f}")]
     if training["player_return"] is not None:
-        share = 100 * figures["mean_return"] / training["player_return"]
+        share = f"{100 * training['share']:.1f} &plusmn; {100 * training['share_error']:.1f} %"
         rows.append(
             (
                 "training's player, as many episodes",
                 f"{training['player_return']:.2f} &plusmn; {training['player_std']:.2f};"
-                f" sim2sim has {share:.1f} % of it",
+                f" sim2sim has {share} of it (standard error)",
             )
         )
     if training["best_return"] is not None:
