@@ -140,7 +140,7 @@ def test_a_wheel_turns_towards_where_its_mass_is_moved(tmp_path, engine):
     assert not sim.model.body_ipos[1].any()
     moved = variation(0.01, 0.05, "additive", bodies=["wheel"])
     RandomModel(sim, of(BODY, "com", moved))
-    x, y, z = sim.model_field("body_ipos")[:, 1].T
+    x, _, z = sim.model_field("body_ipos")[:, 1].T
     sim.step()
     inertia = sim.model.body_inertia[1, 1] + 2.0 * (x**2 + z**2)
     torch.testing.assert_close(sim.qvel[:, 0], 2 * 9.81 * x / inertia * sim.dt, rtol=0.01, atol=0)
