@@ -140,7 +140,7 @@ def test_a_wheel_turns_towards_where_its_mass_is_moved(tmp_path, engine):
     assert not sim.model.body_ipos[1].any()
     moved = variation(0.01, 0.05, "additive", bodies=["wheel"])
     RandomModel(sim, of(BODY, "com", moved))
-    x, y, z = sim.model_field("body_ipos")[:, 1].T
+    x, _, z = sim.model_field("body_ipos")[:, 1].T
     sim.step()
     inertia = sim.model.body_inertia[1, 1] + 2.0 * (x**2 + z**2)
     torch.testing.assert_close(sim.qvel[:, 0], 2 * 9.81 * x / inertia * sim.dt, rtol=0.01, atol=0)
@@ -236,6 +236,20 @@ def test_a_heavier_ball_accelerates_less_and_falls_as_fast(tmp_path, engine):
     sim.step()
     torch.testing.assert_close(sim.qvel[:, 0], 3.0 / mass * sim.dt, rtol=1e-4, atol=0)
     torch.testing.assert_close(sim.qvel[:, 2], torch.full((4,), -9.81 * sim.dt))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_lone_bodys_centre_of_mass_can_move(tmp_path, engine):
+    params = of(BODY, "com", variation(0.02, 0.05, "additive"))
+    sim = make_sim(tmp_path, engine, params, xml=BALL, num_envs=4, ground=False)
+    RandomModel(sim, params)
+    sim.qvel[:, 3] = 1.0
+    sim.step()
+    data = mujoco.MjData(model := sim.model_of(0))
+    data.qvel[3] = 1.0
+    mujoco.mj_step(model, data)
+    assert data.qvel[1:3].max() > -9.81 * sim.dt + 1e-3  # it turns about its centre of mass
+    torch.testing.assert_close(sim.qvel[0], torch.tensor(data.qvel).float(), atol=5e-4, rtol=0)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
