@@ -239,6 +239,20 @@ def test_a_heavier_ball_accelerates_less_and_falls_as_fast(tmp_path, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_lone_bodys_centre_of_mass_can_move(tmp_path, engine):
+    params = of(BODY, "com", variation(0.02, 0.05, "additive"))
+    sim = make_sim(tmp_path, engine, params, xml=BALL, num_envs=4, ground=False)
+    RandomModel(sim, params)
+    sim.qvel[:, 3] = 1.0
+    sim.step()
+    data = mujoco.MjData(model := sim.model_of(0))
+    data.qvel[3] = 1.0
+    mujoco.mj_step(model, data)
+    assert data.qvel[1:3].max() > -9.81 * sim.dt + 1e-3  # it turns about its centre of mass
+    torch.testing.assert_close(sim.qvel[0], torch.tensor(data.qvel).float(), atol=5e-4, rtol=0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_gravity_acts_in_each_environment(tmp_path, engine):
     torch.manual_seed(2)
     sim = make_sim(tmp_path, engine, xml=BALL, num_envs=16, ground=False)

@@ -232,15 +232,20 @@ KINDS = (*PROPERTIES, "scale", "color")
 
 
 def prepare(scene: Scene, params: Mapping[str, Any]) -> None:
-    """Give contact priority to the shapes of actors whose shape properties `params` randomises.
-    Their contacts have friction even if the shape itself asks for none (condim 1)."""
+    """Make a scene ready for what `params` randomises: shapes get contact priority, with friction
+    even if they ask for none (condim 1), and bodies room for another centre of mass."""
     for name, kinds in mapping(params.get("actor_params"), f"{WHERE}.actor_params").items():
-        if not isinstance(kinds, Mapping) or "rigid_shape_properties" not in kinds:
+        if not isinstance(kinds, Mapping):
             continue
-        for geom in scene.spec.geoms:
-            if geom.parent.name.startswith(f"{name}/"):
-                geom.priority += 1
-                geom.condim = max(geom.condim, 3)
+        if "rigid_shape_properties" in kinds:
+            for geom in scene.spec.geoms:
+                if geom.parent.name.startswith(f"{name}/"):
+                    geom.priority += 1
+                    geom.condim = max(geom.condim, 3)
+        if "com" in (kinds.get("rigid_body_properties") or ()):
+            for body in scene.spec.bodies:
+                if body.name.startswith(f"{name}/"):
+                    body.simple = False
 
 
 class RandomModel:
@@ -388,13 +393,6 @@ class RandomModel:
             ids = bodies_of(actor, variation.bodies, where)
             if name == "mass":
                 return Mass(self, label, prop, variation, Place("body_mass", ids), actor.name)
-            lone = [i for i in ids if self.sim.model.body_simple[i]]
-            if lone and self.sim.engine.name == "mujoco":
-                raise PhalanxError(
-                    f"{where}: MuJoCo keeps the centre of mass of a lone body such as"
-                    f" {self.sim.model.body(lone[0]).name!r} where it is; move its geometry a"
-                    " little in the file, or name other bodies"
-                )
             return FieldParameter(self, label, prop, variation, Place("body_ipos", ids), actor.name)
         if kind == "rigid_shape_properties":
             if variation.joints:

@@ -106,8 +106,6 @@ class CpuEngine:
             raise KeyError(name)
         if name not in self._model_fields:
             self._model_fields[name] = _Mirror(self._batch.expand(name))
-            if name == "body_ipos":  # MuJoCo does not read it where a body's frames coincide
-                self.model_field("body_sameframe").zero_()
         return self._model_fields[name].tensor
 
     @property
