@@ -49,7 +49,12 @@ class TwoPushes(Cartpole):
         return ActionLayout("effort", joints, low=-400, high=400, choices=(coarse, fine))
 
 
-tasks.TASKS["TwoPushes"] = __name__
+@pytest.fixture(autouse=True, scope="module")
+def registered():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(tasks.TASKS, "TwoPushes", __name__)
+        yield
+
 
 MODELS = {
     "Ant": ["task=Ant"],

@@ -471,7 +471,7 @@ def test_pushes_come_at_their_intervals_with_their_strength(tmp_path, engine):
 
 
 def test_the_files_that_come_with_tasks_are_in_order():
-    for name in ("Ant", "Cartpole", "Humanoid", "HumanoidWalk"):
+    for name in ("Ant", "Cartpole", "Humanoid", "HumanoidAMP", "HumanoidWalk"):
         task = tasks.make(name, num_envs=2, device="cpu", randomize=True)
         task.reset()
         task.step(torch.zeros(2, task.num_actions))

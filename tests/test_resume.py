@@ -307,6 +307,7 @@ def test_killed_again_and_again_it_ends_where_an_uninterrupted_run_does(cwd):
             wait_until(lambda: any(p.endswith(".tmp") for p in os.listdir(folder / "nn")))
         else:
             wait_until(run.says("run folder"))
+            wait_until((folder / "nn/last_Cartpole.pth").exists)
             for _ in range(rng.randint(2, 12)):
                 wait_for_another_save(folder / "nn/last_Cartpole.pth")
         os.kill(run.pid, signal.SIGKILL)
