@@ -45,6 +45,7 @@ class Viewer:
         self._model: Any = None  # as physics has it, robots in a group of their own
         self._data: Any = None
         self._origins = np.zeros((0, 3))
+        self._untouched = mujoco.MjvPerturb()
         self._robots = mujoco.MjvOption()
         self._robots.geomgroup[:] = [g == HIDDEN for g in range(mujoco.mjNGROUP)]
 
@@ -168,8 +169,7 @@ class Viewer:
         first = scene.ngeom
         mujoco.mj_kinematics(self._model, data)
         everything = mujoco.mjtCatBit.mjCAT_ALL
-        nothing = mujoco.MjvPerturb()
-        mujoco.mjv_addGeoms(self._model, data, self._robots, nothing, everything, scene)
+        mujoco.mjv_addGeoms(self._model, data, self._robots, self._untouched, everything, scene)
         colors = {
             actor.first_body + body + 1: color
             for actor in self.sim.envs[e].actors

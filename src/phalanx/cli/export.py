@@ -6,8 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from phalanx.cli.config import RunConfig, resolved, train_params
-from phalanx.cli.train import resolve_checkpoint
-from phalanx.errors import PhalanxError
+from phalanx.cli.train import given_checkpoint
 from phalanx.rl import Runner
 
 
@@ -16,12 +15,7 @@ def export_checkpoint(config: RunConfig) -> None:
     from phalanx.deploy.export import describe, export
 
     console = Console(highlight=False)
-    if not config.checkpoint:
-        raise PhalanxError(
-            f"export needs a checkpoint=, as in checkpoint=runs/{config.task.name}/nn/"
-            f"{config.task.name}.pth"
-        )
-    checkpoint = resolve_checkpoint(config.checkpoint)
+    checkpoint = given_checkpoint(config, "export")
     player = make_player(config, num_envs=1)
     path, difference = export(player, checkpoint, config.format)
     about = describe(player, checkpoint)

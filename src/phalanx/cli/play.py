@@ -9,8 +9,7 @@ from rich.console import Console
 
 from phalanx.cli.config import RunConfig, resolved, train_params
 from phalanx.cli.display import show_randomization
-from phalanx.cli.train import resolve_checkpoint
-from phalanx.errors import PhalanxError
+from phalanx.cli.train import given_checkpoint
 from phalanx.rl import Runner
 
 VIDEO_SECONDS = 10.0
@@ -19,12 +18,7 @@ VIDEO_SECONDS = 10.0
 def play(config: RunConfig) -> None:
     """Print mean return and length over `games` episodes; with `video` write an mp4."""
     console = Console(highlight=False)
-    if not config.checkpoint:
-        raise PhalanxError(
-            f"play needs a checkpoint=, as in checkpoint=runs/{config.task.name}/nn/"
-            f"{config.task.name}.pth"
-        )
-    path = resolve_checkpoint(config.checkpoint)
+    path = given_checkpoint(config, "play")
     if config.num_envs is None:
         config = dataclasses.replace(config, num_envs=min(config.games, 256))
     config = resolved(config)

@@ -70,6 +70,16 @@ class _Header(AlgoObserver):
             )
 
 
+def given_checkpoint(config: RunConfig, command: str) -> Path:
+    """The checkpoint that a command cannot do without. Raises PhalanxError if none is named."""
+    if not config.checkpoint:
+        raise PhalanxError(
+            f"{command} needs a checkpoint=, as in checkpoint=runs/{config.task.name}/nn/"
+            f"{config.task.name}.pth"
+        )
+    return resolve_checkpoint(config.checkpoint)
+
+
 def resolve_checkpoint(given: str) -> Path:
     """The file that `checkpoint=` means: itself, or the last one of a run folder."""
     path = Path(given)
