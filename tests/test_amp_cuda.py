@@ -7,60 +7,46 @@ import pytest
 import torch
 
 import orbit
+from captured import agent_of, iterate, snapshot, undo
 from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
-from phalanx.rl import Runner
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-def make_agent(params):
-    runner = Runner()
-    runner.load({"params": params})
-    return runner.algo_factory.create("amp_continuous", base_name="run", params=runner.params)
-
-
 def orbiting(folder, **changes):
     plain = {"device": "cuda:0", "torch_compile": False, "save_replay_buffer": True}
-    return make_agent(orbit.params(folder, **{**plain, **changes}))
+    return agent_of(orbit.params(folder, **{**plain, **changes}))
 
 
 def humanoid(folder, *overrides):
     arguments = ["task=HumanoidAMP", f"train_dir={folder}", "sim_device=cuda:0", "num_envs=256"]
     params = train_params(compose_config([*arguments, "experiment=x", *overrides]))
     params["config"] |= {"amp_obs_demo_buffer_size": 5000, "amp_replay_buffer_size": 20000}
-    return make_agent(params)
+    return agent_of(params)
 
 
 def captured(agent):
     """The agent after some iterations, the last of which replayed its graphs."""
-    agent.init_tensors()
-    agent.env_reset()
-    for _ in range(4):
-        agent.update_epoch()
-        agent.train_epoch()
+    iterate(agent)
     assert agent._play_graph._graph is not None
     assert agent._update_graph._graph is not None
     return agent
 
 
-def snapshot(agent):
-    """Everything an update reads and writes, by reference: write it back to undo the update."""
-    tensors = [*agent.model.state_dict().values(), agent.lr, *agent.dataset.values()]
-    tensors += [agent.amp_obs, *agent.amp_input_mean_std.state_dict().values()]
+def own_tensors(agent):
+    """What an update of AMP reads and writes besides what PPO's does."""
+    tensors = [agent.amp_obs, *agent.amp_input_mean_std.state_dict().values()]
     for buffer in (agent.demos, agent.replay):
         tensors += [buffer.rows, buffer.stored]
-    for state in agent.optimizer.state.values():
-        tensors += [v for v in state.values() if isinstance(v, torch.Tensor)]
-    return [(t, t.clone()) for t in tensors]
+    return tensors
 
 
 def assert_captured_update_equals_eager(agent):
-    before = snapshot(agent)
+    before = snapshot(agent, *own_tensors(agent))
     results = []
     for update in (agent._update_graph, agent.update):
-        for tensor, value in before:
-            tensor.copy_(value)
+        undo(before)
         torch.cuda.manual_seed(7)  # the same rows are drawn
         update()
         left = {k: v.clone() for k, v in agent.model.state_dict().items()}

@@ -8,31 +8,16 @@ import copy
 import pytest
 import torch
 
+from captured import agent_of, iterate, make_agent, snapshot, undo
 from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
-from phalanx.rl import Runner, vecenv
+from phalanx.rl import vecenv
 from phalanx.rl.capture import fused
 from phalanx.rl.ppo import A2CAgent
 from phalanx.sim import Scene
 from phalanx.tasks import Task, TaskConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
-def make_agent(tmp_path, *overrides):
-    arguments = [f"train_dir={tmp_path}", "sim_device=cuda:0", "num_envs=256", "experiment=x"]
-    params = train_params(compose_config([*arguments, *overrides]))
-    runner = Runner()
-    runner.load({"params": params})
-    return runner.algo_factory.create(runner.algo_name, base_name="run", params=runner.params)
-
-
-def snapshot(agent):
-    """Everything an update reads and writes, by reference: write it back to undo the update."""
-    tensors = [*agent.model.state_dict().values(), agent.lr, *agent.dataset.values()]
-    for state in agent.optimizer.state.values():
-        tensors += [v for v in state.values() if isinstance(v, torch.Tensor)]
-    return [(t, t.clone()) for t in tensors]
 
 
 def test_environment_step_never_waits_for_the_device():
@@ -51,18 +36,12 @@ def test_environment_step_never_waits_for_the_device():
 
 
 def test_captured_update_equals_eager_update(tmp_path):
-    agent = make_agent(tmp_path)
-    agent.init_tensors()
-    agent.env_reset()
-    for _ in range(4):
-        agent.update_epoch()
-        agent.train_epoch()
+    agent = iterate(make_agent(tmp_path))
     before = snapshot(agent)
     agent._update_graph()
     captured = {k: v.clone() for k, v in agent.model.state_dict().items()}
     losses = agent.losses.clone()
-    for tensor, value in before:
-        tensor.copy_(value)
+    undo(before)
     agent.update()
     for name, value in agent.model.state_dict().items():
         torch.testing.assert_close(value, captured[name], rtol=1e-4, atol=1e-5, msg=name)
@@ -73,11 +52,7 @@ def test_learning_is_captured_where_steps_cannot_be(tmp_path):
     # Without statistics of values, which would have moved on when the values are looked at.
     agent = make_agent(tmp_path, "train.params.config.normalize_value=false")
     agent.captures = False
-    agent.init_tensors()
-    agent.env_reset()
-    for _ in range(4):
-        agent.update_epoch()
-        agent.train_epoch()
+    iterate(agent)
     assert agent._digest_graph._graph is not None
     assert agent._update_graph._graph is not None
     agent.model.eval()  # or the statistics of observations would move on
@@ -92,12 +67,7 @@ def test_learning_is_captured_where_steps_cannot_be(tmp_path):
 
 
 def test_captured_rollout_leaves_no_stale_buffer(tmp_path):
-    agent = make_agent(tmp_path)
-    agent.init_tensors()
-    agent.env_reset()
-    for _ in range(3):
-        agent.update_epoch()
-        agent.train_epoch()
+    agent = iterate(make_agent(tmp_path))
     r = agent.buffers
     poisoned = [
         r.obs,
@@ -205,9 +175,7 @@ def test_overflowing_contact_buffers_grow_and_repeat_what_they_spoilt(tmp_path, 
         config = compose_config([f"train_dir={tmp_path}", f"experiment=drop{sizes}"])
         params = train_params(config)
         params["config"] |= {"env_name": "drop", "env_config": {}, "max_epochs": 24}
-        runner = Runner()
-        runner.load({"params": params})
-        agent = runner.algo_factory.create(runner.algo_name, base_name="run", params=runner.params)
+        agent = agent_of(params)
         agent.train()
         return agent, env
 
@@ -271,16 +239,11 @@ def test_fused_step_equals_eager(tmp_path):
 
 
 def test_fused_losses_equal_eager(tmp_path):
-    agent = make_agent(tmp_path, "task=Ant")
-    agent.init_tensors()
-    agent.env_reset()
-    agent.update_epoch()
-    agent.train_epoch()
+    agent = iterate(make_agent(tmp_path, "task=Ant"), 1)
     before = snapshot(agent)
     results = []
     for loss_of in (agent.loss_of, lambda b: A2CAgent.loss_of(agent, b)):
-        for tensor, value in before:
-            tensor.copy_(value)
+        undo(before)
         agent.losses.zero_()
         agent.optimizer.zero_grad()
         loss, result = loss_of(agent.minibatch(0))
@@ -304,9 +267,7 @@ def test_task_that_waits_for_the_gpu_runs_eagerly_and_names_the_line(tmp_path):
     vecenv.register("waits", lambda **kwargs: env)
     params = train_params(compose_config([f"train_dir={tmp_path}", "experiment=waits"]))
     params["config"] |= {"env_name": "waits", "env_config": {}, "max_epochs": 5}
-    runner = Runner()
-    runner.load({"params": params})
-    agent = runner.algo_factory.create(runner.algo_name, base_name="run", params=runner.params)
+    agent = agent_of(params)
     agent.train()
     assert agent.epoch_num == 5
     assert agent._play_graph._graph is None

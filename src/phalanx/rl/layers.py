@@ -114,14 +114,18 @@ class RNNConfig:
     """What follows the RNN also sees the input."""
 
 
-def activation(name: str) -> nn.Module:
-    """The module of that name. Raises PhalanxError for an unknown one."""
+def activation(name: str, overwrites: bool = False) -> nn.Module:
+    """The module of that name; `overwrites`: it may write over its input, which nobody reads
+    again. Raises PhalanxError for an unknown one."""
     if name not in ACTIVATIONS:
         raise PhalanxError(
             f"unknown activation {name!r} in params.network{did_you_mean(str(name), ACTIVATIONS)};"
             f" accepted: {', '.join(ACTIVATIONS)}"
         )
-    return ACTIVATIONS[name]()
+    module = ACTIVATIONS[name]()
+    if overwrites and isinstance(module, nn.ELU):
+        module.inplace = True  # the gradient is then made of the result, without an exponential
+    return module
 
 
 def initialize(weight: Tensor, config: dict[str, Any]) -> None:
@@ -148,7 +152,7 @@ def mlp(width: int, config: MLPConfig, normalization: Normalization = None) -> n
         return D2RL(width, config, normalization)
     layers: list[nn.Module] = []
     for units in config.units:
-        layers += [nn.Linear(width, units), activation(config.activation)]
+        layers += [nn.Linear(width, units), activation(config.activation, overwrites=True)]
         layers += _norm(normalization, units, nn.BatchNorm1d)
         width = units
     return nn.Sequential(*layers)

@@ -1,0 +1,47 @@
+"""Agents on a GPU whose graphs are compared with eager code."""
+
+import torch
+
+from phalanx.cli.config import compose_config, train_params
+from phalanx.rl import Runner
+
+
+def agent_of(params):
+    """The agent that would train with these parameters of a run."""
+    runner = Runner()
+    runner.load({"params": params})
+    return runner.algo_factory.create(runner.algo_name, base_name="run", params=runner.params)
+
+
+def make_agent(folder, *overrides, **env):
+    """The agent of `phalanx train` with these arguments; 256 environments if they do not say.
+    env: settings of the task in place of its own."""
+    arguments = [f"train_dir={folder}", "sim_device=cuda:0", "num_envs=256", "experiment=x"]
+    params = train_params(compose_config([*arguments, *overrides]))
+    params["config"]["env_config"] |= env
+    return agent_of(params)
+
+
+def iterate(agent, iterations=4):
+    """The agent after its first iterations: two run eagerly, the third captures, later ones replay
+    what it captured."""
+    agent.init_tensors()
+    agent.env_reset()
+    for _ in range(iterations):
+        agent.update_epoch()
+        agent.train_epoch()
+    return agent
+
+
+def snapshot(agent, *more):
+    """Everything an update reads and writes, by reference: write it back to undo the update."""
+    tensors = [*agent.model.state_dict().values(), agent.lr, *agent.dataset.values(), *more]
+    for state in agent.optimizer.state.values():
+        tensors += [v for v in state.values() if isinstance(v, torch.Tensor)]
+    return [(t, t.clone()) for t in tensors]
+
+
+def undo(before):
+    """Write back what `snapshot` saw."""
+    for tensor, value in before:
+        tensor.copy_(value)

@@ -1,0 +1,107 @@
+"""Domain randomisation on a GPU: drawn inside the graph of the rollout, constants included.
+
+CI has no GPU and says that these skip; they run on one with `pytest tests/test_randomize_cuda.py`.
+"""
+
+import mujoco
+import pytest
+import torch
+
+from captured import iterate, make_agent
+from phalanx import tasks
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def uniform(low, high):
+    return {"range": [low, high], "operation": "scaling", "distribution": "uniform"}
+
+
+EVERYTHING = {
+    "frequency": 1,
+    "observations": {
+        "range": [0, 0.002],
+        "range_correlated": [0, 0.001],
+        "operation": "additive",
+        "distribution": "gaussian",
+        "schedule": "linear",
+        "schedule_steps": 40,
+    },
+    "actions": {"range": [0, 0.02], "operation": "additive", "distribution": "gaussian"},
+    "sim_params": {"gravity": uniform(0.9, 1.1)},
+    "actor_params": {
+        "ant": {
+            "scale": uniform(0.9, 1.1),
+            "color": True,
+            "rigid_body_properties": {"mass": uniform(0.5, 1.5)},
+            "rigid_shape_properties": {
+                "friction": uniform(0.5, 1.5),
+                "restitution": {
+                    "range": [0, 0.5],
+                    "operation": "additive",
+                    "distribution": "uniform",
+                },
+            },
+            "dof_properties": {
+                name: uniform(0.8, 1.2)
+                for name in ("stiffness", "damping", "lower", "upper", "effort", "armature")
+            },
+        }
+    },
+    "pushes": {"ant": {"interval_s": [0.1, 0.3], "lin_vel": [-0.5, 0.5], "ang_vel": [-1, 1]}},
+    "latency": {"actions": [0, 2], "observations": [0, 1]},
+}
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_everything_is_drawn_anew_inside_the_graph(tmp_path, compiled):
+    compile_ = f"train.params.config.torch_compile={compiled}"
+    agent = make_agent(tmp_path, "task=Ant", compile_, episode_length=24, randomize=True,
+                       randomization_params=EVERYTHING)  # fmt: skip
+    iterate(agent)
+    assert agent._play_graph._graph is not None
+    assert not agent.warnings
+    sim = agent.vec_env.sim
+    fields = "body_mass geom_friction geom_solref dof_damping dof_armature jnt_range geom_rgba"
+    before = {name: sim.model_field(name).clone() for name in (*fields.split(), "opt.gravity")}
+    for _ in range(2):  # of 16 steps each: every episode has ended once
+        agent.update_epoch()
+        agent.train_epoch()
+    for name, values in before.items():
+        now = sim.model_field(name)
+        assert (now != values).flatten(1).any(1).all(), name
+        assert (now[1:] != now[:-1]).flatten(1).any(1).all(), name
+    assert torch.isfinite(agent.buffers.obs).all()
+    for env in (0, 100):
+        model, expected = sim.model_of(env), sim.model_of(env)
+        mujoco.mj_setConst(expected, mujoco.MjData(expected))
+        for name in ("body_subtreemass", "dof_invweight0", "body_invweight0", "geom_rbound"):
+            derived, wanted = (torch.tensor(getattr(m, name)) for m in (model, expected))
+            torch.testing.assert_close(derived, wanted, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_no_step_waits_for_the_device():
+    env = tasks.make(
+        "Ant", 64, "cuda:0", randomize=True, randomization_params=EVERYTHING, episode_length=3
+    )
+    env.reset()
+    env.sim.engine.step = lambda substeps: env.sim.engine._step(substeps)
+    actions = torch.zeros(64, 8, device="cuda:0")
+    for _ in range(4):
+        env.step(actions)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(4):
+            env.step(actions)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_randomised_ant_learns_captured(tmp_path):
+    agent = make_agent(
+        tmp_path, "task=Ant", "task.randomize=true", "num_envs=2048", "max_iterations=150"
+    )
+    agent.train()
+    assert agent._play_graph._graph is not None
+    assert not agent.warnings
+    assert agent.mean_rewards.mean > 2000
