@@ -30,6 +30,7 @@ the horizontal one (there z takes the place of y); and the feet's forces are MuJ
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -68,6 +69,7 @@ class Ant(Task):
     config: AntConfig
     num_obs = 60
     num_actions = 8
+    default_num_envs: ClassVar[dict[str, int]] = {"cpu": 1024, "cuda": 4096}
 
     def create_scene(self) -> Scene:
         # Enough for the exact solution: in 1440 steps of random torques the solver took 2 steps on

@@ -30,17 +30,9 @@ from torch import Tensor
 from phalanx.config import read
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim import Sim
-from phalanx.sim.randomize import (
-    WHERE,
-    Drives,
-    RandomModel,
-    Row,
-    Variation,
-    drawn,
-    mapping,
-    read_variation,
-    span,
-)
+from phalanx.sim.parameters import Row, span
+from phalanx.sim.randomize import WHERE, Drives, RandomModel
+from phalanx.sim.variation import Variation, drawn, mapping, read_variation
 
 SECTIONS = "frequency observations actions sim_params actor_params pushes latency".split()
 

@@ -1,0 +1,299 @@
+"""Randomised quantities: each keeps its samples and writes them into the simulation's model."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import torch
+from torch import Tensor
+
+from phalanx.errors import PhalanxError
+from phalanx.sim.places import Place
+from phalanx.sim.sim import Actor, Sim
+from phalanx.sim.variation import Variation
+
+RESTITUTION_AT_MOST = 0.95
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table that says what is randomised; texts for people."""
+
+    what: str
+    original: str
+    change: str
+    result: str
+    unit: str
+    when: str
+
+
+@dataclass(frozen=True)
+class Property:
+    """One randomisable property of an actor."""
+
+    unit: str
+    at_least: float = -math.inf
+    constants: bool = False
+    """Whether MuJoCo derives constants from it."""
+
+
+class Fields:
+    """The model fields of `sim` that differ between environments, and what they were before."""
+
+    def __init__(self, sim: Sim) -> None:
+        self.sim = sim
+        self._base: dict[str, Tensor] = {}
+
+    def base(self, field: str) -> Tensor:
+        """(N, ...) the field's values before all randomisation but that of the scale."""
+        if field not in self._base:
+            self._base[field] = self.sim.model_field(field).clone()
+        return self._base[field]
+
+    def live(self, field: str) -> Tensor:
+        """(N, ...) the field itself, whose original values are remembered."""
+        self.base(field)
+        return self.sim.model_field(field)
+
+
+class Parameter:
+    """One randomised quantity, `sample` (N, K) of it in K places of each environment."""
+
+    order = 1
+    name: str
+    unit: str
+    variation: Variation
+    constants = False
+    sample: Tensor
+
+    def write(self) -> None:
+        """The model's values from the samples, in all environments."""
+        raise NotImplementedError
+
+    def original(self) -> Tensor:
+        """(K,) values before randomisation, for the table."""
+        raise NotImplementedError
+
+    def row(self, frequency: int) -> Row:
+        """The line of the table."""
+        original = self.original()
+        ends = [self.changed(original, bound) for bound in self.variation.bounds()]
+        low, high = torch.minimum(*ends).min(), torch.maximum(*ends).max()
+        when = self.variation.pace(frequency)
+        return Row(
+            self.name, span(original.min(), original.max()), self.variation.words(),
+            span(low, high), self.unit, when,
+        )  # fmt: skip
+
+    def changed(self, original: Tensor, sample: float) -> Tensor:
+        """What a sample makes of the original values."""
+        return self.variation.apply(original, torch.full_like(original, sample))
+
+
+def span(low: Tensor | float, high: Tensor | float) -> str:
+    """`0.5 .. 1.5`, or one number where they are the same."""
+    a, b = f"{float(low):.4g}", f"{float(high):.4g}"
+    return a if a == b else f"{a} .. {b}"
+
+
+class FieldParameter(Parameter):
+    """Values of a model field, or of several that hold the same quantity."""
+
+    def __init__(
+        self,
+        fields: Fields,
+        name: str,
+        prop: Property,
+        variation: Variation,
+        places: Place | list[Place],
+    ) -> None:
+        self.name, self.unit, self.variation = name, prop.unit, variation
+        self.at_least, self.constants = prop.at_least, prop.constants
+        self.places = [places] if isinstance(places, Place) else places
+        sim = fields.sim
+        self._fields = [fields.live(p.field) for p in self.places]
+        self._bases = [fields.base(p.field) for p in self.places]
+        self._ids = [torch.tensor(p.ids, dtype=torch.long, device=sim.device) for p in self.places]
+        self._factors = [
+            torch.tensor(p.factor or [1.0] * max(len(p.ids), 1), device=sim.device)
+            for p in self.places
+        ]
+        self.sample = torch.full_like(self._part(self._bases[0], 0), variation.neutral)
+
+    def _part(self, field: Tensor, k: int) -> Tensor:
+        """The quantity's values in `field`, (N, K) or (N, K, 3), a copy."""
+        place = self.places[k]
+        if not place.ids:
+            return field.clone()
+        part = field[:, self._ids[k]]
+        if place.field in ("actuator_forcerange", "jnt_actfrcrange"):
+            return part[..., 1]
+        part = part if place.component is None else part[..., place.component]
+        factors = self._factors[k]
+        return part * (factors if part.dim() == 2 else factors[:, None])
+
+    def values(self, k: int) -> Tensor:
+        """(N, K) what the samples make of place `k`'s originals."""
+        part = self._part(self._bases[k], k)
+        return self.variation.apply(part, self.sample).clamp(min=self.at_least)
+
+    def original(self) -> Tensor:
+        return self._part(self._bases[0], 0)[0]
+
+    def changed(self, original: Tensor, sample: float) -> Tensor:
+        return super().changed(original, sample).clamp(min=self.at_least)
+
+    def write(self) -> None:
+        for k, (place, field) in enumerate(zip(self.places, self._fields, strict=True)):
+            self._store(k, place, field, self.values(k))
+
+    def _store(self, k: int, place: Place, field: Tensor, values: Tensor) -> None:
+        if not place.ids:
+            field.copy_(values)
+            return
+        values = values / (self._factors[k] if values.dim() == 2 else self._factors[k][:, None])
+        if place.field in ("actuator_forcerange", "jnt_actfrcrange"):
+            field.index_copy_(1, self._ids[k], torch.stack([-values, values], -1))
+        elif place.component is None:
+            field.index_copy_(1, self._ids[k], values)
+        else:
+            field[..., place.component].index_copy_(1, self._ids[k], values)
+
+
+class Mass(FieldParameter):
+    """Masses, and the inertias that follow them."""
+
+    def __init__(self, fields: Fields, *args: Any) -> None:
+        super().__init__(fields, *args)
+        self._inertia = fields.live("body_inertia")
+        self._inertia_base = fields.base("body_inertia")
+
+    def _store(self, k: int, place: Place, field: Tensor, values: Tensor) -> None:
+        super()._store(k, place, field, values)
+        before = self._part(self._bases[k], k)
+        ratio = torch.where(before > 0, values / before, 1.0)
+        inertia = self._inertia_base[:, self._ids[k]] * ratio[..., None]
+        self._inertia.index_copy_(1, self._ids[k], inertia)
+
+
+class Restitution(FieldParameter):
+    """The part of its speed that a shape keeps, by the damping of its contacts.
+
+    A contact is a spring and a damper, solref its time constant [s] and damping ratio z. An
+    oscillator keeps e = exp(-pi z / sqrt(1 - z^2)) of its speed in half a period. The time
+    constant is divided by z, so that the stiffness stays.
+    """
+
+    def _part(self, field: Tensor, k: int) -> Tensor:
+        ratio = field[:, self._ids[k], 1].clamp(1e-3, 0.9999)
+        kept = torch.exp(-math.pi * ratio / torch.sqrt(1 - ratio**2))
+        return torch.where(field[:, self._ids[k], 1] >= 1, 0.0, kept)
+
+    def _store(self, k: int, place: Place, field: Tensor, values: Tensor) -> None:
+        log = torch.log(values.clamp(1e-6, RESTITUTION_AT_MOST))
+        ratio = torch.where(values <= 1e-6, 1.0, -log / torch.sqrt(math.pi**2 + log**2))
+        base = self._bases[k][:, self._ids[k]]
+        time = base[..., 0] * base[..., 1] / ratio
+        field.index_copy_(1, self._ids[k], torch.stack([time, ratio], -1))
+
+
+class DriveParameter(Parameter):
+    """A quantity that lives in an actuator model instead of MuJoCo's."""
+
+    def __init__(
+        self, name: str, prop: Property, variation: Variation, tensor: Tensor, columns: list[int]
+    ) -> None:
+        self.name, self.unit, self.variation = name, prop.unit, variation
+        self._columns = torch.tensor(columns, dtype=torch.long, device=tensor.device)
+        self._tensor = tensor
+        self._base = tensor[:, self._columns].clone()
+        self.sample = torch.full_like(self._base, variation.neutral)
+
+    def write(self) -> None:
+        values = self.variation.apply(self._base, self.sample).clamp(min=0.0)
+        self._tensor.index_copy_(1, self._columns, values)
+
+    def original(self) -> Tensor:
+        return self._base[0]
+
+
+class Scale(Parameter):
+    """An actor's size: lengths grow with it, masses with its cube, inertias with the fifth power.
+    Where the actor stands does not; meshes that are only drawn keep their size."""
+
+    order = 0  # what other parameters start from
+    unit = "-"
+    constants = True
+
+    def __init__(self, fields: Fields, actor: Actor, variation: Variation, where: str) -> None:
+        self.name, self.variation = f"{actor.name} scale", variation
+        model, sim = fields.sim.model, fields.sim
+        bodies, root = actor.body_ids, actor.root_id
+        geoms = [i for i in range(model.ngeom) if model.geom_bodyid[i] in bodies]
+        meshes = [i for i in geoms if model.geom_type[i] == mujoco.mjtGeom.mjGEOM_MESH]
+        if any(model.geom_contype[i] | model.geom_conaffinity[i] for i in meshes):
+            raise PhalanxError(
+                f"{where}: actor {actor.name!r} collides as a mesh, which cannot differ in size"
+                " between environments; give it primitive collision shapes"
+            )
+        joints = [i for i in range(model.njnt) if model.jnt_bodyid[i] in bodies]
+        slides = [i for i in joints if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_SLIDE]
+        sites = [i for i in range(model.nsite) if model.site_bodyid[i] in bodies]
+        powers = [
+            ("geom_size", [i for i in geoms if i not in meshes], 1),
+            ("geom_pos", geoms, 1),
+            ("body_pos", [i for i in bodies if i != root], 1),
+            ("body_ipos", bodies if model.body_ipos[bodies].any() else [], 1),
+            ("body_mass", bodies, 3),
+            ("body_inertia", bodies, 5),
+            ("jnt_pos", joints, 1),
+            ("jnt_range", slides, 1),
+            ("site_pos", sites, 1),
+        ]
+        self._scaled = []
+        for field, ids, power in powers:
+            if ids:
+                index = torch.tensor(ids, dtype=torch.long, device=sim.device)
+                original = fields.base(field)[:, index].clone()
+                self._scaled.append(
+                    (fields.live(field), fields.base(field), index, original, power)
+                )
+        self.sample = torch.full((sim.num_envs, 1), variation.neutral, device=sim.device)
+
+    def write(self) -> None:
+        scale = self.variation.apply(torch.ones_like(self.sample), self.sample).clamp(min=0.01)
+        for field, base, index, original, power in self._scaled:
+            factor = scale.view(-1, *(1,) * (original.dim() - 1)) ** power
+            base.index_copy_(1, index, original * factor)
+            field.index_copy_(1, index, original * factor)
+
+    def original(self) -> Tensor:
+        return torch.ones(1)
+
+
+class Color(Parameter):
+    """A colour for each body, for the eye only."""
+
+    variation = Variation((0.0, 1.0), "additive", "uniform")
+
+    def __init__(self, fields: Fields, actor: Actor) -> None:
+        self.name, self.unit = f"{actor.name} color", "rgb"
+        model, sim = fields.sim.model, fields.sim
+        geoms = [i for i in range(model.ngeom) if model.geom_bodyid[i] in actor.body_ids]
+        owners = [actor.body_ids.index(int(model.geom_bodyid[i])) for i in geoms]
+        self._geoms = torch.tensor(geoms, dtype=torch.long, device=sim.device)
+        self._owners = torch.tensor(owners, dtype=torch.long, device=sim.device)
+        self._field, self._base = fields.live("geom_rgba"), fields.base("geom_rgba")
+        self.sample = torch.zeros(sim.num_envs, len(actor.body_ids), 3, device=sim.device)
+
+    def write(self) -> None:
+        opaque = self._base[:, self._geoms, 3:]
+        self._field.index_copy_(
+            1, self._geoms, torch.cat([self.sample[:, self._owners], opaque], -1)
+        )
+
+    def row(self, frequency: int) -> Row:
+        return Row(
+            self.name, "as in the file", "any", "0 .. 1", self.unit, self.variation.pace(frequency)
+        )

@@ -1,0 +1,128 @@
+"""Where randomised quantities live in MuJoCo's model, found by the names of bodies and joints."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim.sim import Actor
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a quantity lives: `field[:, ids]`, or one component of it."""
+
+    field: str
+    ids: list[int]
+    component: int | None = None
+    factor: tuple[float, ...] = ()
+    """The quantity is the field times this, for each id; 1 where empty."""
+
+
+def bodies_of(actor: Actor, names: Sequence[str], where: str) -> list[int]:
+    """Ids of the actor's bodies, or of those named. Raises PhalanxError for an unknown one."""
+    for name in names:
+        if name not in actor.body_names:
+            raise PhalanxError(
+                f"{where}.bodies: no body {name!r} in actor {actor.name!r}"
+                f"{did_you_mean(name, actor.body_names)}; it has: {', '.join(actor.body_names)}"
+            )
+    pairs = zip(actor.body_ids, actor.body_names, strict=True)
+    return [i for i, name in pairs if not names or name in names]
+
+
+def shapes_of(actor: Actor, names: Sequence[str], where: str) -> list[int]:
+    """Ids of the colliding geoms of the actor's bodies. Raises PhalanxError if there are none."""
+    model, bodies = actor.sim.model, bodies_of(actor, names, where)
+    collide = (model.geom_contype | model.geom_conaffinity) != 0
+    found = [i for i in range(model.ngeom) if model.geom_bodyid[i] in bodies and collide[i]]
+    if not found:
+        raise PhalanxError(f"{where}: none of these bodies has a shape that collides")
+    return found
+
+
+def joints_of(actor: Actor, names: Sequence[str], where: str) -> list[int]:
+    """Ids of the actor's joints, without its free one. Raises PhalanxError for an unknown one."""
+    model = actor.sim.model
+    for name in names:
+        if name not in actor.joint_names:
+            raise PhalanxError(
+                f"{where}.joints: no joint {name!r} in actor {actor.name!r}"
+                f"{did_you_mean(name, actor.joint_names)}; it has: {', '.join(actor.joint_names)}"
+            )
+    own = [f"{actor.name}/{name}" for name in names or actor.joint_names]
+    if not own:
+        raise PhalanxError(f"{where}: actor {actor.name!r} has no joints")
+    return [i for i in range(model.njnt) if model.jnt(i).name in own]
+
+
+def joint_places(model: Any, joints: list[int], name: str, where: str) -> list[Place]:
+    """Where a property of joints lives. Gains are those of MuJoCo's servos, if the joints have
+    any, else the joints' own spring and damper; the greatest effort is the actuators' force
+    range, else the joints', or what a motor makes of its greatest control where that is less."""
+    dofs = [
+        int(model.jnt_dofadr[j]) + k
+        for j in joints
+        for k in range(3 if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_BALL else 1)
+    ]
+    driven = [
+        a
+        for a in range(model.nu)
+        if model.actuator_trntype[a] == mujoco.mjtTrn.mjTRN_JOINT
+        and model.actuator_trnid[a, 0] in joints
+    ]
+    if name in ("lower", "upper"):
+        limited = [j for j in joints if model.jnt_limited[j]]
+        if not limited:
+            raise PhalanxError(f"{where}: these joints have no limits")
+        return [Place("jnt_range", limited, int(name == "upper"))]
+    if name in ("friction", "armature"):
+        return [Place("dof_frictionloss" if name == "friction" else "dof_armature", dofs)]
+    if name == "velocity":
+        raise PhalanxError(
+            f"{where} cannot be randomised: MuJoCo's joints have no greatest velocity, only"
+            " actuator models (task.actuators) do"
+        )
+    if name == "effort":
+        return [_effort(model, joints, driven, where)]
+    component = 1 if name == "stiffness" else 2
+    bias, gain = model.actuator_biasprm, model.actuator_gainprm
+    servos = [a for a in driven if bias[a, component] != 0]
+    if not servos:
+        return [Place("jnt_stiffness", joints) if component == 1 else Place("dof_damping", dofs)]
+    places = [Place("actuator_biasprm", servos, component, (-1.0,) * len(servos))]
+    # The command of a position servo is multiplied by its stiffness, a velocity servo's by its
+    # damping.
+    sign = [a for a in servos if math.isclose(gain[a, 0], -bias[a, component], rel_tol=1e-6)]
+    return places + ([Place("actuator_gainprm", sign, 0)] if len(sign) == len(servos) else [])
+
+
+def _effort(model: Any, joints: list[int], driven: list[int], where: str) -> Place:
+    limited = [a for a in driven if model.actuator_forcelimited[a]]
+    if limited:
+        return Place("actuator_forcerange", limited)
+    held = [j for j in joints if model.jnt_actfrclimited[j]]
+    motors = [
+        a
+        for a in driven
+        if model.actuator_ctrllimited[a]
+        and model.actuator_biastype[a] == mujoco.mjtBias.mjBIAS_NONE
+    ]
+    most = {
+        a: float(model.actuator_gainprm[a, 0] * abs(model.actuator_ctrlrange[a]).max())
+        for a in motors
+    }
+    # A motor that cannot reach its joint's limit is what limits the effort.
+    weak = all(
+        abs(model.actuator_gear[a, 0]) * m <= model.jnt_actfrcrange[model.actuator_trnid[a, 0], 1]
+        for a, m in most.items()
+        if model.actuator_trnid[a, 0] in held
+    )
+    if held and not (motors and weak):
+        return Place("jnt_actfrcrange", held)
+    if not motors:
+        raise PhalanxError(f"{where}: these joints have no greatest effort")
+    return Place("actuator_gear", motors, 0, tuple(most.values()))
