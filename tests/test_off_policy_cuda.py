@@ -105,7 +105,7 @@ def test_captured_training_equals_eager_training(tmp_path, algo, changes):
     for captures in (True, False):
         agent = make_agent(tmp_path, algo, **changes)
         assert agent.captures
-        agent.captures = captures
+        agent.captures = agent.captures_update = captures
         agent.train()
         # 8 updates a step: their pattern begins anew after as many steps as the actor's frequency
         assert len(agent._update_graphs) == (agent.period if captures else 0)

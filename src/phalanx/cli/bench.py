@@ -81,6 +81,7 @@ def bench(arguments: list[str]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 200  # a file has no edge
+    _check_places(config)
     if config.results:
         rows = [row for file in config.results for row in load(file)]
     else:
@@ -98,7 +99,6 @@ def _measure_all(
     console: Console, config: BenchConfig, passed_on: list[str], command: list[str]
 ) -> list[Row]:
     plan = list(_plan(config, passed_on))
-    _check_places(config)
     first = plan[0][1][0]
     device = resolve_device(compose_config(first.arguments).sim_device)
     packages = [p for x in config.against for p in (PEERS[x].package, *PEERS[x].brings)]
