@@ -6,7 +6,7 @@ import types
 import pytest
 import torch
 
-from phalanx.adapters.isaacgymenvs import IsaacGymEnvsEnv
+from phalanx.adapters.isaacgymenvs import ImitationEnv, IsaacGymEnvsEnv
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
 
@@ -58,6 +58,45 @@ def test_both_ends_of_an_episode_are_told_apart_and_observations_are_kept():
     _, _, terminated, _, _ = env.step(torch.tensor([[0.0], [9.0], [0.0]]))
     assert terminated.tolist() == [False, True, False]
     assert torch.equal(obs["obs"], kept)
+
+
+class Imitate(Guess):
+    """Its AMP observation is the age before and after a step; episodes start when asked to."""
+
+    amp_observation_space = types.SimpleNamespace(shape=(2,))
+
+    def step(self, actions):
+        before = self.age.clone()
+        self.age += 1
+        self.obs.copy_(self.age[:, None])
+        self.ended = (self.age >= torch.tensor([2, 8, 8])).long()
+        self.frames = torch.stack([before, self.age], 1)
+        self.extras = {"amp_obs": self.frames, "time_outs": self.age >= 8}
+        return {"obs": self.obs}, self.age, self.ended, self.extras
+
+    def reset_done(self):
+        at = self.ended.nonzero()[:, 0]
+        self.age[at], self.obs[at] = 0.0, 0.0
+        if hasattr(self, "frames"):
+            self.frames[at] = -1.0
+        return {"obs": self.obs}, at
+
+    def fetch_amp_obs_demo(self, num_samples):
+        return torch.ones(num_samples, 2)
+
+
+def test_amp_sees_what_a_step_reached_before_the_next_episode_starts():
+    env = ImitationEnv(Imitate(3))
+    assert env.reset()["obs"].tolist() == [[0.0], [0.0], [0.0]]
+    env.step(torch.zeros(3, 1))
+    obs, reward, terminated, truncated, infos = env.step(torch.zeros(3, 1))
+    assert terminated.tolist() == [True, False, False]
+    assert not truncated.any()
+    assert infos["amp_obs"].tolist() == [[1.0, 2.0]] * 3
+    assert infos["terminal"]["obs"].tolist() == [[2.0]] * 3
+    assert obs["obs"].tolist() == [[0.0], [2.0], [2.0]]
+    assert reward.tolist() == [2.0] * 3
+    assert env.fetch_amp_obs_demo(5).shape == (5, *env.amp_observation_space.shape)
 
 
 def test_our_runner_trains_one_by_name(tmp_path, isaacgymenvs):

@@ -5,7 +5,8 @@
 
 Such a task says with a step's observation that the episode has ended, and starts the next one
 within the following step. So the observation of an ended episode is at once what was reached and
-what is acted on next, as RL Games has it.
+what is acted on next, as RL Games has it. Tasks for AMP start it when they are asked to, and are
+asked after every step.
 """
 
 from typing import Any
@@ -32,7 +33,8 @@ def make(
     where = str(resolve_device(device))
     defaults = {"headless": True, "force_render": False, "sim_device": where, "rl_device": where}
     env = isaacgymenvs.make(seed=seed, task=task, num_envs=num_envs, **{**defaults, **options})
-    return IsaacGymEnvsEnv(env)
+    imitates = hasattr(env, "fetch_amp_obs_demo")
+    return ImitationEnv(env) if imitates else IsaacGymEnvsEnv(env)
 
 
 class IsaacGymEnvsEnv:
@@ -78,3 +80,35 @@ class IsaacGymEnvsEnv:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises PhalanxError: a continued run starts its episodes afresh."""
         raise PhalanxError("tasks of IsaacGymEnvs do not save their state")
+
+
+class ImitationEnv(IsaacGymEnvsEnv):
+    """A `VecTask` with motion clips, IsaacGymEnvs' `HumanoidAMP`, as an `ImitationVecEnv`."""
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self.amp_observation_space = Box(env.amp_observation_space.shape)
+
+    def reset(self) -> dict[str, Tensor]:
+        """Start everywhere; {"obs": (N, num_obs)}."""
+        super().reset()
+        return self._start_the_next()
+
+    def step(
+        self, actions: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
+        """See `VecEnv.step`; infos also hold "amp_obs" (N, width) of what the step reached."""
+        _, reward, terminated, truncated, infos = super().step(actions)
+        reward = reward.clone()  # starting anew may write into what the task has returned
+        infos["amp_obs"] = self.env.extras["amp_obs"].to(self.env.rl_device, copy=True)
+        return self._start_the_next(), reward, terminated, truncated, infos
+
+    def fetch_amp_obs_demo(self, num_samples: int) -> Tensor:
+        """(num_samples, width) of the clips; the same number in every call."""
+        demo: Tensor = self.env.fetch_amp_obs_demo(num_samples)
+        return demo.to(self.device)
+
+    def _start_the_next(self) -> dict[str, Tensor]:
+        obs, _ = self.env.reset_done()
+        self._obs = self._seen(obs)
+        return self._obs
