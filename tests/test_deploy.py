@@ -20,9 +20,11 @@ from phalanx.cli.export import make_player
 from phalanx.cli.main import main
 from phalanx.deploy import Policy
 from phalanx.deploy import export as export_module
-from phalanx.deploy.export import describe, export
+from phalanx.deploy.describe import describe
+from phalanx.deploy.export import export
 from phalanx.deploy.observe import reader
-from phalanx.deploy.sim2sim import Robot, Sim2Sim
+from phalanx.deploy.robot import Robot
+from phalanx.deploy.sim2sim import Sim2Sim
 from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout
 from phalanx.rl import checkpoint

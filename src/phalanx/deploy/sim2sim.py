@@ -26,123 +26,12 @@ import torch
 from numpy.typing import NDArray
 
 from phalanx import tasks
-from phalanx.deploy.export import find_joint
-from phalanx.deploy.metadata import Metadata
 from phalanx.deploy.policy import Command, Latency, Policy
+from phalanx.deploy.robot import Robot
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines import INPUT_FIELDS, STATE_FIELDS
 
 Array = NDArray[Any]
-
-
-class Robot:
-    """One robot in plain MuJoCo, seen as a robot's program sees it."""
-
-    def __init__(self, model: mujoco.MjModel, about: Metadata) -> None:
-        self.model, self.data = model, mujoco.MjData(model)
-        self.action = about.action
-        self._scratch = mujoco.MjData(model)
-        self.joints = [find_joint(model, j.name) for j in about.joints]
-        self.names = [j.name for j in about.joints]
-        self.qpos = model.jnt_qposadr[self.joints]
-        self.qvel = model.jnt_dofadr[self.joints]
-        self.moved = [self.names.index(name) for name in about.action.joints]
-        body = int(model.jnt_bodyid[self.joints[0]]) if self.joints else 1
-        self._root = int(model.body_rootid[body])
-        free = [
-            i
-            for i in range(model.njnt)
-            if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_FREE
-            and model.body_rootid[model.jnt_bodyid[i]] == self._root
-        ]
-        self._free = (
-            (int(model.jnt_qposadr[free[0]]), int(model.jnt_dofadr[free[0]])) if free else ()
-        )
-        self._actuators = [_actuator(model, self.joints[k]) for k in self.moved]
-        gains = [about.joints[k] for k in self.moved]
-        self._kp = np.array([g.stiffness for g in gains])
-        self._kd = np.array([g.damping for g in gains])
-        self._effort = np.array(
-            [np.inf if g.effort_limit is None else g.effort_limit for g in gains]
-        )
-
-    def state(self) -> dict[str, Any]:
-        """What `phalanx.deploy.observe` calls a robot's state; the base is the root body."""
-        d = self.data
-        known: dict[str, Any] = {"joint_pos": d.qpos[self.qpos], "joint_vel": d.qvel[self.qvel]}
-        if self._free:
-            q, v = self._free
-            quat = d.qpos[q + 3 : q + 7]
-            rotation = np.zeros(9)
-            mujoco.mju_quat2Mat(rotation, quat)
-            known["base_height"] = d.qpos[q + 2]
-            known["base_quat"] = quat
-            known["base_lin_vel"] = d.qvel[v : v + 3] @ rotation.reshape(3, 3)
-            known["base_ang_vel"] = d.qvel[v + 3 : v + 6]
-        else:
-            known["base_height"] = d.xpos[self._root, 2]
-            known["base_quat"] = d.xquat[self._root]
-            known["base_lin_vel"] = known["base_ang_vel"] = np.zeros(3)
-        return known
-
-    def apply(self, command: Command) -> None:
-        """Targets to servos at their joints; where there is none, the effort of a PD controller
-        with the metadata's gains to the motor, or else to the joint itself."""
-        efforts = self._efforts(command.targets)
-        for k, actuator in enumerate(self._actuators):
-            if actuator is None:
-                self.data.qfrc_applied[self.qvel[self.moved[k]]] = efforts[k]
-            elif self.action.kind != "effort" and _is_servo(self.model, actuator, self.action.kind):
-                self.data.ctrl[actuator] = command.targets[k]
-            else:
-                gear, gain = self.model.actuator_gear, self.model.actuator_gainprm
-                self.data.ctrl[actuator] = efforts[k] / (gear[actuator, 0] * gain[actuator, 0])
-
-    def measured(self) -> Array:
-        """(J,) what the targets ask for, as it is: position, velocity or the actuators' effort."""
-        if self.action.kind == "position":
-            return self.data.qpos[self.qpos[self.moved]]
-        if self.action.kind == "velocity":
-            return self.data.qvel[self.qvel[self.moved]]
-        return self.efforts()
-
-    def efforts(self) -> Array:
-        """(J,) of the moved joints' actuators [N or N m]."""
-        dofs = self.qvel[self.moved]
-        return self.data.qfrc_actuator[dofs] + self.data.qfrc_applied[dofs]
-
-    def at_limit(self, command: Command) -> Array:
-        """(J,) bool: the target is at its limit, or the motor gives all it can."""
-        strong = np.abs(self.efforts()) >= self._effort * (1 - 1e-6)
-        return command.saturated | strong if self.moved else command.saturated
-
-    def take_model_fields(self, fields: dict[str, Array]) -> None:
-        """Model fields of this robot alone, as a task randomises them; constants follow."""
-        changed = False
-        for name, values in fields.items():
-            *path, last = name.split(".")
-            owner = self.model
-            for part in path:
-                owner = getattr(owner, part)
-            own = getattr(owner, last)
-            if not np.array_equal(np.asarray(own, np.float32), values.astype(np.float32)):
-                if isinstance(own, np.ndarray):
-                    own[...] = values
-                else:
-                    setattr(owner, last, type(own)(values))
-                changed = True
-        if changed:
-            mujoco.mj_setConst(self.model, self._scratch)
-
-    def _efforts(self, targets: Array) -> Array:
-        pos, vel = self.data.qpos[self.qpos[self.moved]], self.data.qvel[self.qvel[self.moved]]
-        if self.action.kind == "position":
-            wanted = self._kp * (targets - pos) - self._kd * vel
-        elif self.action.kind == "velocity":
-            wanted = self._kd * (targets - vel)
-        else:
-            wanted = targets
-        return np.clip(wanted, -self._effort, self._effort)
 
 
 @dataclass
@@ -210,8 +99,12 @@ class Sim2Sim:
         """Largest difference between robot 0's controls and the task's."""
         self._engine = cast(Any, task.sim.engine)
         self._engine.step = self._physics
-        names = (*STATE_FIELDS, *INPUT_FIELDS)
-        self._fields = {n: self._engine.field(n).numpy() for n in names if n != "time"}
+        self._state, self._inputs = (
+            {n: self._engine.field(n).numpy() for n in names if n != "time"}
+            for names in (STATE_FIELDS, INPUT_FIELDS)
+        )
+        self._seen: dict[str, Array] = {}
+        """Fields of the task's simulation, as the robots have taken or given them."""
         self._commands: list[Command] = [None] * episodes  # type: ignore[list-item]
         task.reset()
         self._pull()
@@ -317,34 +210,30 @@ class Sim2Sim:
         derived = {n: t.numpy() for n, t in self._engine.derived_in_use.items()}
         clock = self._engine.field("time").numpy()
         for i in np.flatnonzero(self.running).tolist():
-            robot, command, d = self.robots[i], self._commands[i], self.robots[i].data
-            for _ in range(self.substeps):
-                if self.drive == "robot":
-                    command = self.policies[i].update(d.time, robot.state)  # holds its command
-                    robot.apply(command)
-                mujoco.mj_step(robot.model, d)
+            robot, command = self.robots[i], self._commands[i]
+            if self.drive == "robot":
+                robot.advance(command.targets, self.substeps)
+            else:
+                robot.coast(self.substeps)
             self.steps += 1
             self.saturated += robot.at_limit(command)
             if i == 0:
                 self._note(command)
-            # What the task reads is of the state reached; forces stay those of the last step.
-            mujoco.mj_fwdPosition(robot.model, d)
-            mujoco.mj_sensorPos(robot.model, d)
-            mujoco.mj_fwdVelocity(robot.model, d)
-            mujoco.mj_sensorVel(robot.model, d)
-            for name, values in self._fields.items():
-                if name in STATE_FIELDS:
-                    values[i] = getattr(d, name)
+            robot.refresh()
+            for name, values in self._state.items():
+                values[i] = getattr(robot.data, name)
             for name, values in derived.items():
-                values[i] = getattr(d, name)
-            clock[i] = d.time
+                values[i] = getattr(robot.data, name)
+            clock[i] = robot.data.time
+        for name, values in self._state.items():
+            np.copyto(self._seen[name], values)
         self._engine.failed.zero_()
 
     def _note(self, command: Command) -> None:
         """Robot 0's step, for plots and video."""
         robot = self.robots[0]
         if self.drive == "robot" and robot.model.nu:
-            apart = np.abs(self._fields["ctrl"][0] - robot.data.ctrl)
+            apart = np.abs(self._inputs["ctrl"][0] - robot.data.ctrl)
             self.control_gap = max(self.control_gap, float(apart.max()))
         if self._tracing:
             trace = self.trace
@@ -356,22 +245,32 @@ class Sim2Sim:
 
     def _pull(self) -> None:
         """What the task has written since the last step into the robots: resets, pushes, model."""
-        model_fields = {n: t.numpy() for n, t in self._engine.model_fields_in_use.items()}
-        for i in np.flatnonzero(self.running).tolist():
+        model = {n: t.numpy() for n, t in self._engine.model_fields_in_use.items()}
+        for i in self._written(model):
+            self.robots[i].take_model_fields({n: v[i] for n, v in model.items()})
+        inputs = self._inputs
+        if self.drive == "robot":
+            inputs = {n: v for n, v in inputs.items() if n != "ctrl"}
+        for i in self._written(inputs):
+            self.robots[i].take_fields({n: v[i] for n, v in inputs.items()})
+        for i in self._written(self._state):
             robot = self.robots[i]
-            robot.take_model_fields({n: v[i] for n, v in model_fields.items()})
-            moved = False
-            for name, values in self._fields.items():
-                own = getattr(robot.data, name)
-                if name == "ctrl" and self.drive == "robot":
-                    continue
-                # Compared as float32, so that what nobody wrote keeps its digits.
-                written = own.astype(values.dtype) != values[i]
-                if written.any():
-                    own[written] = values[i][written]
-                    moved = moved or name in STATE_FIELDS
-            if moved:
+            if robot.take_fields({n: v[i] for n, v in self._state.items()}):
                 mujoco.mj_forward(robot.model, robot.data)
+
+    def _written(self, fields: dict[str, Array]) -> list[int]:
+        """Running robots one of whose `fields` is not what was seen last. Copying all of them in
+        every step would take most of the time."""
+        rows = np.zeros(len(self.robots), bool)
+        for name, values in fields.items():
+            seen = self._seen.get(name)
+            if seen is None:
+                self._seen[name] = values.copy()
+                rows[:] = True
+            elif not np.array_equal(seen, values):
+                rows |= (seen != values).reshape(len(rows), -1).any(1)
+                np.copyto(seen, values)
+        return np.flatnonzero(rows & self.running).tolist()
 
     def _model(self) -> mujoco.MjModel:
         model = copy.copy(self.task.sim.model)
@@ -379,19 +278,3 @@ class Sim2Sim:
         # Training bounds the solver, so that no environment waits for another; here it is exact.
         model.opt.iterations, model.opt.ls_iterations = 100, 50
         return model
-
-
-def _actuator(model: mujoco.MjModel, joint: int) -> int | None:
-    """The first that acts on the joint."""
-    for i in range(model.nu):
-        on_joint = model.actuator_trntype[i] == mujoco.mjtTrn.mjTRN_JOINT
-        if on_joint and model.actuator_trnid[i, 0] == joint:
-            return i
-    return None
-
-
-def _is_servo(model: mujoco.MjModel, actuator: int, kind: str) -> bool:
-    """Whether the actuator's control is a position, or a velocity."""
-    _, stiffness, damping = model.actuator_biasprm[actuator, :3]
-    affine = model.actuator_biastype[actuator] == mujoco.mjtBias.mjBIAS_AFFINE
-    return bool(affine and (stiffness != 0) == (kind == "position") and (stiffness or damping))
