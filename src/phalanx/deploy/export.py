@@ -27,7 +27,7 @@ from torch import Tensor, nn
 import phalanx
 from phalanx.deploy.describe import OPSET, describe
 from phalanx.deploy.metadata import KEY, Metadata
-from phalanx.deploy.policy import open_session
+from phalanx.deploy.network import open_session
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.rl.checkpoint import write_atomically
 from phalanx.tasks import Task
