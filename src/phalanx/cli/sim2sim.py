@@ -23,6 +23,8 @@ from phalanx.errors import PhalanxError
 from phalanx.rl.checkpoint import write_atomically
 
 VIDEO_SECONDS = 10.0
+VIDEO_FPS = 30
+"""About; frames cost time where there is no GPU to draw them."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class Sim2SimConfig:
     timestep: float | None = ranged(None, above=0.0)
     """Of the physics [s]; the task's if left out."""
     drive: Literal["robot", "task"] = "robot"
-    """task: observations and controls pass through the task, with the noise, latency and actuator
-    models that it may have."""
+    """robot: the policy's runtime builds observations from named state and gives named targets.
+    task: the task's own observations and controls. Noise and latency are those of the task in
+    both."""
     window: bool = False
     """One robot in MuJoCo's viewer, in real time."""
     browser: bool = False
@@ -86,7 +89,8 @@ def sim2sim(arguments: list[str]) -> None:
         raise PhalanxError(
             f"cannot make the folder {folder}: {str(error.strerror).lower()}; choose another out="
         ) from error
-    video = _video(trial, folder, console) if config.video else None
+    with console.status("video"):
+        video = _video(trial, folder, console) if config.video else None
     _say(console, figures)
     from phalanx.deploy.report import report
 
@@ -127,6 +131,7 @@ def _training(config: Sim2SimConfig, about: Metadata, figures: dict[str, Any]) -
         run = compose_config([f"task={about.task}", f"checkpoint={checkpoint}", *env], "play")
         player = make_player(run, config.episodes, config.episodes)
         player.restore(checkpoint)
+        player.env.end_schedules()
         torch.manual_seed(config.seed)  # the initial states of sim2sim
         played = player.run()
         known |= {"player_return": played.mean_return, "player_std": played.std_return}
@@ -148,8 +153,10 @@ def _folder(policy: Path) -> Path:
 def _video(trial: Any, folder: Path, console: Console) -> Path | None:
     from phalanx.video import render_video
 
-    fps = round(trial.about.control_hz)
-    frames = np.array(trial.trace.qpos[: round(VIDEO_SECONDS * fps)])[:, None]
+    hz = trial.about.control_hz
+    stride = max(1, round(hz / VIDEO_FPS))
+    frames = np.array(trial.trace.qpos[: round(VIDEO_SECONDS * hz) : stride])[:, None]
+    fps = max(1, round(hz / stride))
     try:
         return render_video(trial.robots[0].model, frames, folder / "video.mp4", fps=fps)
     except PhalanxError as error:
@@ -169,6 +176,11 @@ def _say(console: Console, figures: dict[str, Any]) -> None:
         f" {figures['falls']} falls in {figures['episodes']} episodes",
         soft_wrap=True,
     )
+    if figures["randomised"]:
+        console.print(
+            f"randomised in full: {', '.join(r[0] for r in figures['randomised'])}",
+            soft_wrap=True,
+        )
     console.print(
         f"latency: median {latency['median']:.3f} ms, p99 {latency['p99']:.3f} ms; of the network"
         f" {latency['network_median']:.3f} ms",

@@ -138,7 +138,7 @@ def _joints(model: mujoco.MjModel, layout: ActionLayout) -> tuple[Joint, ...]:
     for i in (i for i in ids if _robot(model, i) == robot):
         limited = bool(model.jnt_limited[i])
         lower, upper = (float(x) for x in model.jnt_range[i])
-        stiffness, damping, effort = _gains(model, i)
+        stiffness, damping, effort = gains(model, i)
         pos = float(model.qpos0[model.jnt_qposadr[i]])
         pos = min(max(pos, lower), upper) if limited else pos
         k = moved.get(i)
@@ -167,7 +167,7 @@ def _robot(model: mujoco.MjModel, joint: int) -> str:
     return name.split("/", 1)[0] if "/" in name else ""
 
 
-def _gains(model: mujoco.MjModel, joint: int) -> tuple[float, float, float]:
+def gains(model: mujoco.MjModel, joint: int) -> tuple[float, float, float]:
     """Stiffness, damping and largest effort of a joint's actuators, at the joint."""
     stiffness = damping = 0.0
     effort = math.inf

@@ -6,8 +6,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from phalanx.deploy.describe import find_joint
-from phalanx.deploy.metadata import Metadata
+from phalanx.deploy.describe import find_joint, gains
+from phalanx.deploy.metadata import Action, Metadata
 from phalanx.deploy.policy import Command
 
 Array = NDArray[Any]
@@ -38,9 +38,12 @@ class Robot:
         servo = np.array([_is_servo(model, a, self.kind) for a in actuators], bool)
         there = np.array([a is not None for a in actuators], bool)
         ids = np.array([-1 if a is None else a for a in actuators], int)
+        # As the robot's program knows its motors; randomised ones then give less or more.
+        gear, gain = model.actuator_gear[:, 0], model.actuator_gainprm[:, 0]
         self._by_servo, self._servos = np.flatnonzero(servo), ids[servo]
         motor = there & ~servo
         self._by_motor, self._motors = np.flatnonzero(motor), ids[motor]
+        self._per_control = gear[self._motors] * gain[self._motors]
         self._by_hand = np.flatnonzero(~there)
         # Of a servo at the joint MuJoCo closes the loop; else it is closed here, in each step.
         self._closed_here = self.kind != "effort" and not servo.all()
@@ -50,6 +53,7 @@ class Robot:
         self._effort = np.array(
             [np.inf if j.effort_limit is None else j.effort_limit for j in joints]
         )
+        self._strength = self._effort
 
     def state(self) -> dict[str, Any]:
         """What `phalanx.deploy.observe` calls a robot's state; the base is the root body."""
@@ -93,9 +97,7 @@ class Robot:
             return
         efforts = self._efforts(targets)
         if len(self._motors):
-            gear, gain = self.model.actuator_gear, self.model.actuator_gainprm
-            per_control = gear[self._motors, 0] * gain[self._motors, 0]
-            d.ctrl[self._motors] = efforts[self._by_motor] / per_control
+            d.ctrl[self._motors] = efforts[self._by_motor] / self._per_control
         if len(self._by_hand):
             d.qfrc_applied[self._moved_qvel[self._by_hand]] = efforts[self._by_hand]
 
@@ -122,7 +124,7 @@ class Robot:
 
     def at_limit(self, command: Command) -> Array:
         """(J,) bool: the target is at its limit, or the motor gives all it can."""
-        strong = np.abs(self.efforts()) >= self._effort * (1 - 1e-6)
+        strong = np.abs(self.efforts()) >= self._strength * (1 - 1e-6)
         return command.saturated | strong if self.moved else command.saturated
 
     def take_fields(self, fields: dict[str, Array]) -> bool:
@@ -154,6 +156,8 @@ class Robot:
                 changed = True
         if changed:
             mujoco.mj_setConst(self.model, self._scratch)
+            now = np.array([gains(self.model, self.joints[k])[2] for k in self.moved])
+            self._strength = np.where(np.isfinite(now), now, self._effort)
 
     def _efforts(self, targets: Array) -> Array:
         wanted = targets
@@ -164,6 +168,15 @@ class Robot:
             else:
                 wanted = self._kd * (targets - vel)
         return np.minimum(np.maximum(wanted, -self._effort), self._effort)
+
+
+def targets_of(about: Action, action: Array) -> Array:
+    """(J,) what an action (A,) does at the joints, as the exported network computes it."""
+    if about.choices:
+        rows = zip(about.choices, np.atleast_1d(action), strict=True)
+        return np.sum([table[k] for table, k in rows], axis=0)
+    wanted = np.array(about.offset) + np.array(about.scale) * action
+    return np.minimum(np.maximum(wanted, about.low), about.high)
 
 
 def _free_joint(model: mujoco.MjModel, root: int) -> tuple[int, int] | None:

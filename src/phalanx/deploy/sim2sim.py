@@ -6,12 +6,15 @@
 
 Each robot is a `mujoco.MjModel` and an `MjData` of its own that `mj_step` advances, and a `Policy`
 that sees named state and gives named targets: what a program on the real robot would do. The task,
-built anew from its name and settings in the metadata, takes no part in that. It chooses the initial
-state, computes reward, end of episode and custom terms from the robots' states, and what it
-randomises of the model (masses, frictions, ...) or pushes, the robots get.
+built anew from its name and settings in the metadata, is the world around it. It chooses the
+initial state and computes reward, end of episode and custom terms from the robots' states; and all
+that it randomises reaches the robots: the model, pushes, noise and latency of observations on their
+way to the policy, and of actions on their way to the joints. For that, four of its methods are
+replaced by ones of `Sim2Sim`, see there.
 
-drive="task" instead passes observations and controls through the task, with the noise, latency
-and actuator models that it may have.
+drive="task" instead passes the task's own observations to the policy and the task's own controls to
+the joints. It is what happens, too, where actions have no names or actuator models make of them
+what joints get.
 """
 
 import copy
@@ -24,10 +27,11 @@ import mujoco
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from phalanx import tasks
 from phalanx.deploy.policy import Command, Latency, Policy
-from phalanx.deploy.robot import Robot
+from phalanx.deploy.robot import Robot, targets_of
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines import INPUT_FIELDS, STATE_FIELDS
 
@@ -83,7 +87,13 @@ class Sim2Sim:
                 f" {about.control_dt:.4g} s"
             )
         self.timestep = about.control_dt / self.substeps
-        self.drive = drive if about.action.joints else "task"
+        self.drive = "task" if task.actuators or not about.action.joints else drive
+        own = round(self.substeps / task.sim.substeps)
+        if task.actuators and own * task.sim.substeps != self.substeps:
+            raise PhalanxError(
+                f"timestep is {timestep}, but the task's actuator models run every"
+                f" {about.control_dt / task.sim.substeps:.4g} s; choose a whole part of that"
+            )
         self.endless = endless
         self.robots = [Robot(self._model(), about) for _ in range(episodes)]
         self.policies = [policy.twin() for _ in self.robots]
@@ -97,28 +107,47 @@ class Sim2Sim:
         """Largest difference between robot 0's observation and the task's, by term."""
         self.control_gap = 0.0
         """Largest difference between robot 0's controls and the task's."""
-        self._engine = cast(Any, task.sim.engine)
-        self._engine.step = self._physics
-        self._state, self._inputs = (
-            {n: self._engine.field(n).numpy() for n in names if n != "time"}
-            for names in (STATE_FIELDS, INPUT_FIELDS)
-        )
-        self._seen: dict[str, Array] = {}
-        """Fields of the task's simulation, as the robots have taken or given them."""
-        self._commands: list[Command] = [None] * episodes  # type: ignore[list-item]
+        self._take_over()
+        task.end_schedules()
+        torch.manual_seed(seed)  # initial states that do not depend on what was drawn before
         task.reset()
         self._pull()
+
+    def _take_over(self) -> None:
+        """Put methods of ours in the place of the task's and its engine's."""
+        task, n = self.task, len(self.robots)
+        self._engine = cast(Any, task.sim.engine)
+        self._state, self._inputs = (
+            {name: self._engine.field(name).numpy() for name in names}
+            for names in (STATE_FIELDS, INPUT_FIELDS)
+        )
+        self._clock = self._state.pop("time")
+        self._seen: dict[str, Array] = {}
+        """Fields of the task's simulation, as the robots have taken or given them."""
+        self._commands: list[Command] = [None] * n  # type: ignore[list-item]
+        self._unobserved = np.ones(n, bool)
+        self._observed = torch.zeros(n, task.num_obs)
+        self._substep = 0
+        noise, delay = getattr(task.randomizer, "noise", {}), getattr(task.randomizer, "delay", {})
+        self._actions_change = "actions" in noise or "actions" in delay
+        self._of_task = task.compute_observations, task.pre_physics_step, task.reset_envs
+        self._engine.step = self._physics
+        task.reset_envs = self._begin  # type: ignore[method-assign]
+        if self.drive == "robot":
+            task.compute_observations = self._observe  # type: ignore[method-assign]
+            task.pre_physics_step = self._act  # type: ignore[method-assign]
 
     def step(self) -> None:
         """One control step of every robot whose episode runs."""
         task, kind = self.task, self.about.policy.kind
-        clean = task.compute_observations().numpy()
+        observations = task.obs_buf.numpy()
         actions = np.zeros((len(self.robots), self.about.action.size))
         for i in np.flatnonzero(self.running).tolist():
-            self._commands[i] = self._decide(i, clean[i])
+            self._commands[i] = self.policies[i].act(observations[i])
             actions[i] = self._commands[i].action
         chosen = torch.from_numpy(actions).to(torch.float if kind == "continuous" else torch.long)
         chosen = chosen[:, 0] if kind == "discrete" else chosen
+        self._substep = 0
         _, reward, terminated, truncated, _ = task.step(chosen)
         live = self.running.copy()
         self.returns[live] += reward.numpy()[live]
@@ -126,8 +155,6 @@ class Sim2Sim:
         done = (terminated | truncated).numpy() & live
         self.fell |= terminated.numpy() & live
         self._tracing = self._tracing and not done[0]
-        for i in np.flatnonzero(done).tolist():
-            self.policies[i].reset()
         self.running &= ~done | self.endless
         self._pull()
 
@@ -152,6 +179,10 @@ class Sim2Sim:
             "control_hz": self.about.control_hz,
             "timestep": self.timestep,
             "drive": self.drive,
+            "randomised": [
+                [r.what, r.change, r.result, r.unit, r.when]
+                for r in (self.task.randomizer.table() if self.task.randomizer else [])
+            ],
             "saturation": dict(
                 zip(moved, (self.saturated / max(self.steps, 1)).tolist(), strict=True)
             ),
@@ -164,17 +195,41 @@ class Sim2Sim:
         """Of the robot that played longest."""
         return max((p.latency() for p in self.policies if p.steps), key=lambda x: x.steps)
 
-    # -- policies --------------------------------------------------------------------------------
+    # -- in place of the task's methods ----------------------------------------------------------
 
-    def _decide(self, i: int, clean: Array) -> Command:
-        """The command of robot i, whose observation without noise is `clean` for the task."""
-        robot, policy = self.robots[i], self.policies[i]
-        if self.drive == "task":
-            return policy.act(self.task.obs_buf[i].numpy())
-        state = {**robot.state(), **self._terms_of_the_task(clean)}
-        if i == 0:
-            self._compare(policy.observe(state), clean)
-        return policy.update(robot.data.time, state)
+    def _begin(self, mask: Tensor) -> None:
+        """reset_envs: an episode begins in environments `mask`, for the policies too."""
+        self._of_task[2](mask)
+        for i in np.flatnonzero(mask.numpy() & self.running).tolist():
+            self.policies[i].reset()
+            if self.endless:
+                self.robots[i].data.time = 0.0
+        self._unobserved |= mask.numpy()
+
+    def _observe(self) -> Tensor:
+        """compute_observations: (N, num_obs) as the policies' runtime builds them from the robots'
+        named states; noise and latency of the task come after it."""
+        of_task = self._of_task[0]().numpy()
+        self._pull()
+        for i in np.flatnonzero(self._unobserved & self.running).tolist():
+            state = self.robots[i].state() | self._terms_of_the_task(of_task[i])
+            observation = self.policies[i].observe(state)
+            self._observed[i] = torch.from_numpy(observation)
+            if i == 0:
+                self._compare(observation, of_task[0])
+        self._unobserved[:] = False
+        return self._observed.clone()
+
+    def _act(self, actions: Tensor) -> None:
+        """pre_physics_step: what arrives of the actions, which become the joints' targets."""
+        self._of_task[1](actions)
+        self._arrived = actions.numpy()
+
+    def _targets(self, i: int) -> Array:
+        """(J,) of robot i: its policy's, unless noise or latency has changed the action."""
+        if self._actions_change:
+            return targets_of(self.about.action, self._arrived[i])
+        return self._commands[i].targets
 
     def _terms_of_the_task(self, observation: Array) -> dict[str, Array]:
         """Values of the terms that only the task knows, taken out of its observation."""
@@ -205,28 +260,33 @@ class Sim2Sim:
     # -- physics ---------------------------------------------------------------------------------
 
     def _physics(self, substeps: int) -> None:
-        """In place of the engine's step: each robot alone, with mj_step, at our own timestep."""
+        """The engine's step: each robot alone, with mj_step, at our own timestep. substeps: of the
+        task's."""
         self._pull()
         derived = {n: t.numpy() for n, t in self._engine.derived_in_use.items()}
-        clock = self._engine.field("time").numpy()
+        self._substep += substeps
+        control_step_ends = self._substep >= self.task.sim.substeps
+        steps = self.substeps * substeps // self.task.sim.substeps
         for i in np.flatnonzero(self.running).tolist():
             robot, command = self.robots[i], self._commands[i]
             if self.drive == "robot":
-                robot.advance(command.targets, self.substeps)
+                robot.advance(self._targets(i), steps)
             else:
-                robot.coast(self.substeps)
-            self.steps += 1
-            self.saturated += robot.at_limit(command)
-            if i == 0:
-                self._note(command)
+                robot.coast(steps)
+            if control_step_ends:
+                self.steps += 1
+                self.saturated += robot.at_limit(command)
+                if i == 0:
+                    self._note(command)
             robot.refresh()
             for name, values in self._state.items():
                 values[i] = getattr(robot.data, name)
             for name, values in derived.items():
                 values[i] = getattr(robot.data, name)
-            clock[i] = robot.data.time
+            self._clock[i] = robot.data.time
         for name, values in self._state.items():
             np.copyto(self._seen[name], values)
+        self._unobserved[:] = True
         self._engine.failed.zero_()
 
     def _note(self, command: Command) -> None:
