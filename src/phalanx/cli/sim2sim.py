@@ -1,11 +1,13 @@
 """`phalanx sim2sim`: an exported policy in plain MuJoCo, with a report, a video or a window."""
 
+import copy
 import dataclasses
 import importlib.util
 import json
 import os
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -76,21 +78,22 @@ def sim2sim(arguments: list[str]) -> None:
     if watched:
         (_in_browser if config.browser else _in_window)(trial)
         return
-    with console.status("") as status:
+    film: Future[Path | None] | None = None
+    wanted = round(VIDEO_SECONDS * trial.about.control_hz)
+    folder = _make_folder(config)
+    # The first robot's film is drawn by another process while the others play on.
+    with console.status("") as status, ThreadPoolExecutor(1) as pool:
         while trial.running.any():
             trial.step()
             status.update(f"{int((~trial.running).sum())} of {config.episodes} episodes")
-    figures = trial.figures() | {"policy": config.policy}
-    figures["training"] = _training(config, trial.about, figures)
-    folder = Path(config.out) if config.out else _folder(Path(config.policy))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PhalanxError(
-            f"cannot make the folder {folder}: {str(error.strerror).lower()}; choose another out="
-        ) from error
-    with console.status("video"):
-        video = _video(trial, folder, console) if config.video else None
+            complete = len(trial.trace.qpos) >= wanted or not trial.tracing
+            if config.video and complete and film is None:
+                film = pool.submit(_video, trial, folder, console)
+        status.update("the training's player, for comparison")
+        figures = trial.figures() | {"policy": config.policy}
+        figures["training"] = _training(config, trial.about, figures)
+        status.update("video")
+        video = film.result() if film else None
     _say(console, figures)
     from phalanx.deploy.report import report
 
@@ -144,10 +147,22 @@ def _training(config: Sim2SimConfig, about: Metadata, figures: dict[str, Any]) -
     return known
 
 
-def _folder(policy: Path) -> Path:
-    if policy.parent.name == "nn":
-        return policy.parent.parent / "sim2sim"
-    return policy.with_name(f"{policy.name.removesuffix('.onnx')}_sim2sim")
+def _make_folder(config: Sim2SimConfig) -> Path:
+    """Where the report goes."""
+    policy = Path(config.policy)
+    if config.out:
+        folder = Path(config.out)
+    elif policy.parent.name == "nn":
+        folder = policy.parent.parent / "sim2sim"
+    else:
+        folder = policy.with_name(f"{policy.name.removesuffix('.onnx')}_sim2sim")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PhalanxError(
+            f"cannot make the folder {folder}: {str(error.strerror).lower()}; choose another out="
+        ) from error
+    return folder
 
 
 def _video(trial: Any, folder: Path, console: Console) -> Path | None:
@@ -157,8 +172,10 @@ def _video(trial: Any, folder: Path, console: Console) -> Path | None:
     stride = max(1, round(hz / VIDEO_FPS))
     frames = np.array(trial.trace.qpos[: round(VIDEO_SECONDS * hz) : stride])[:, None]
     fps = max(1, round(hz / stride))
+    model = copy.copy(trial.robots[0].model)
+    model.vis.quality.shadowsize, model.vis.quality.offsamples = 1024, 2  # half of the time
     try:
-        return render_video(trial.robots[0].model, frames, folder / "video.mp4", fps=fps)
+        return render_video(model, frames, folder / "video.mp4", fps=fps)
     except PhalanxError as error:
         console.print(f"no video: {error}", soft_wrap=True)
         return None

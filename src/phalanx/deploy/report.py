@@ -93,7 +93,7 @@ def _summary(figures: dict[str, Any], about: Metadata) -> list[tuple[str, str]]:
         ("episodes", f"{figures['episodes']}, {figures['falls']} ended by a fall"),
         ("episode length", f"{min(lengths)} to {max(lengths)}, mean {figures['mean_length']:.1f}"),
         (
-            "latency of a policy step",
+            "latency of a policy step, alone on a core",
             f"median {latency['median']:.3f} ms, p99 {latency['p99']:.3f} ms; network alone"
             f" {latency['network_median']:.3f} and {latency['network_p99']:.3f} ms",
         ),

@@ -102,7 +102,8 @@ class Sim2Sim:
         self.fell = np.zeros(episodes, bool)
         self.saturated = np.zeros(len(about.action.joints) or about.action.size)
         self.steps = 0
-        self.trace, self._tracing = Trace(), True
+        self.trace, self.tracing = Trace(), True
+        """Robot 0's first episode, and whether it still goes on."""
         self.observation_gap: dict[str, float] = {}
         """Largest difference between robot 0's observation and the task's, by term."""
         self.control_gap = 0.0
@@ -126,7 +127,7 @@ class Sim2Sim:
         """Fields of the task's simulation, as the robots have taken or given them."""
         self._commands: list[Command] = [None] * n  # type: ignore[list-item]
         self._unobserved = np.ones(n, bool)
-        self._observed = torch.zeros(n, task.num_obs)
+        self._observed = np.zeros((n, task.num_obs), np.float32)
         self._substep = 0
         noise, delay = getattr(task.randomizer, "noise", {}), getattr(task.randomizer, "delay", {})
         self._actions_change = "actions" in noise or "actions" in delay
@@ -154,7 +155,7 @@ class Sim2Sim:
         self.lengths[live] += 1
         done = (terminated | truncated).numpy() & live
         self.fell |= terminated.numpy() & live
-        self._tracing = self._tracing and not done[0]
+        self.tracing = self.tracing and not done[0]
         self.running &= ~done | self.endless
         self._pull()
 
@@ -191,9 +192,21 @@ class Sim2Sim:
             "control_gap": self.control_gap,
         }
 
-    def latency(self) -> Latency:
-        """Of the robot that played longest."""
-        return max((p.latency() for p in self.policies if p.steps), key=lambda x: x.steps)
+    def latency(self, steps: int = 2000) -> Latency:
+        """Of a policy that has a core to itself, as on a robot, on the states that the robots are
+        in now; between steps of the physics of many robots it would find its memory gone."""
+        policy = self.policies[0].twin()
+        of_task = self._of_task[0]().numpy()
+        states = [
+            robot.state() | self._terms_of_the_task(row)
+            for robot, row in zip(self.robots, of_task, strict=True)
+        ]
+        for k in range(steps):
+            if self.drive == "robot":
+                policy.step(states[k % len(states)])
+            else:
+                policy.act(self.task.obs_buf[0].numpy())
+        return policy.latency()
 
     # -- in place of the task's methods ----------------------------------------------------------
 
@@ -214,11 +227,11 @@ class Sim2Sim:
         for i in np.flatnonzero(self._unobserved & self.running).tolist():
             state = self.robots[i].state() | self._terms_of_the_task(of_task[i])
             observation = self.policies[i].observe(state)
-            self._observed[i] = torch.from_numpy(observation)
+            self._observed[i] = observation
             if i == 0:
                 self._compare(observation, of_task[0])
         self._unobserved[:] = False
-        return self._observed.clone()
+        return torch.from_numpy(self._observed.copy())
 
     def _act(self, actions: Tensor) -> None:
         """pre_physics_step: what arrives of the actions, which become the joints' targets."""
@@ -295,7 +308,7 @@ class Sim2Sim:
         if self.drive == "robot" and robot.model.nu:
             apart = np.abs(self._inputs["ctrl"][0] - robot.data.ctrl)
             self.control_gap = max(self.control_gap, float(apart.max()))
-        if self._tracing:
+        if self.tracing:
             trace = self.trace
             trace.time.append(len(trace.time) * self.about.control_dt)
             trace.qpos.append(robot.data.qpos.copy())
