@@ -121,6 +121,11 @@ def _config(arguments: list[str]) -> Sim2SimConfig:
             values[key] = value
     if "policy" not in values:
         raise PhalanxError("sim2sim needs an exported policy, as in `phalanx sim2sim Ant.pth.onnx`")
+    if values["policy"].endswith(".pth"):
+        raise PhalanxError(
+            f"{values['policy']} is a checkpoint; `phalanx export checkpoint={values['policy']}`"
+            " makes a policy of it"
+        )
     return read(Sim2SimConfig, values, "")
 
 
@@ -215,8 +220,12 @@ def _in_window(trial: Any) -> None:
     import mujoco.viewer
 
     robot = trial.robots[0]
-    viewer = mujoco.viewer.launch_passive(robot.model, robot.data)
+    root = robot.frame()
+    viewer = mujoco.viewer.launch_passive(
+        robot.model, robot.data, show_left_ui=False, show_right_ui=False
+    )
     with viewer:
+        viewer.cam.type, viewer.cam.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, root
         due = time.perf_counter()
         while viewer.is_running():
             with viewer.lock():
@@ -231,6 +240,7 @@ def _in_browser(trial: Any) -> None:
     from mjviser import Viewer
 
     robot = trial.robots[0]
+    robot.frame()
     due = 0.0
 
     def step(model: Any, data: Any) -> None:

@@ -127,6 +127,17 @@ class Robot:
         strong = np.abs(self.efforts()) >= self._strength * (1 - 1e-6)
         return command.saturated | strong if self.moved else command.saturated
 
+    def frame(self) -> int:
+        """Have MuJoCo's cameras start where they see this robot, instead of the whole ground;
+        returns its root body, for a camera that follows it."""
+        m, d = self.model, self.data
+        own = np.flatnonzero(m.body_rootid[m.geom_bodyid] == self._root)
+        if len(own):
+            low = (d.geom_xpos[own] - m.geom_rbound[own, None]).min(0)
+            high = (d.geom_xpos[own] + m.geom_rbound[own, None]).max(0)
+            m.stat.center, m.stat.extent = (low + high) / 2, np.linalg.norm(high - low)
+        return self._root
+
     def take_fields(self, fields: dict[str, Array]) -> bool:
         """Data fields of this robot, float32, as a task has written them; what differs only by
         that rounding keeps its digits. Returns whether anything differs."""
