@@ -24,7 +24,7 @@ from phalanx.deploy.metadata import Metadata
 from phalanx.errors import PhalanxError
 from phalanx.rl.checkpoint import write_atomically
 
-VIDEO_SECONDS = 10.0
+VIDEO_SECONDS = 5.0
 VIDEO_FPS = 30
 """About; frames cost time where there is no GPU to draw them."""
 
