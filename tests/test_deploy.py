@@ -20,9 +20,11 @@ from phalanx.cli.export import make_player
 from phalanx.cli.main import main
 from phalanx.deploy import Policy
 from phalanx.deploy import export as export_module
-from phalanx.deploy.export import describe, export
+from phalanx.deploy.describe import describe
+from phalanx.deploy.export import export
 from phalanx.deploy.observe import reader
-from phalanx.deploy.sim2sim import Robot, Sim2Sim
+from phalanx.deploy.robot import Robot
+from phalanx.deploy.sim2sim import Sim2Sim
 from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout
 from phalanx.rl import checkpoint
@@ -418,6 +420,19 @@ def test_replay_in_plain_mujoco_pays_what_the_task_pays(name, exported):
     assert len(trial.trace.time) == length[0]
 
 
+def test_amp_policy_is_replayed_on_the_tasks_own_terms(tmp_path):
+    small = [f"train.params.network.{part}.units=[32,16]" for part in ("mlp", "disc")]
+    player, path = make(tmp_path, ["task=HumanoidAMP", *small])
+    trial = Sim2Sim(export(player, path)[0], episodes=3, seed=5, env={"episode_length": 4})
+    assert trial.drive == "task"  # its layouts are custom
+    while trial.running.any():
+        trial.step()
+    player.env.config = trial.task.config
+    total, length = played(player, 5, 4)
+    assert trial.lengths.tolist() == length.tolist()
+    assert trial.returns == pytest.approx(total)
+
+
 def test_replay_of_an_ant_sees_and_does_what_the_task_says(exported):
     trial = Sim2Sim(exported("Ant")[2], episodes=2, timestep=1 / 480, env={"episode_length": 30})
     assert trial.substeps == 8
@@ -445,6 +460,52 @@ def test_what_a_task_writes_reaches_the_robots(exported):
     assert second.model.body_subtreemass[0] == pytest.approx(3 * first.model.body_subtreemass[0])
     assert second.data.qvel[0] == 2.5
     assert first.data.xfrc_applied[2, 1] == 4.0
+
+
+def test_all_that_a_task_randomises_reaches_the_robots(exported):
+    def gauss(deviation):
+        return {"range": [0, deviation], "operation": "additive", "distribution": "gaussian"}
+
+    effort = {"range": [0.4, 0.6], "operation": "scaling", "distribution": "uniform"}
+    randomised = {
+        "randomize": True,
+        "randomization_params": {
+            "observations": gauss(0.1),
+            "actions": gauss(0.1),
+            "actor_params": {"ant": {"dof_properties": {"effort": effort}}},
+            "latency": {"actions": [1, 2], "observations": [1, 1]},
+        },
+        "episode_length": 20,
+    }
+    trial = Sim2Sim(exported("Ant")[2], episodes=2, env=randomised, seed=4)
+    arrived, built = [], []
+    while trial.running.any():
+        built.append(trial._observed[0].copy())
+        arrived.append(trial.task.obs_buf[0].numpy().copy())
+        trial.step()
+    # Observations come a step late and with noise, which where they are not clipped is 0.1.
+    noise = (np.array(arrived[1:]) - np.array(built[:-1]))[np.abs(built[:-1]) < 4]
+    assert noise.std() == pytest.approx(0.1, rel=0.1)
+    # Actions come late and with noise; what joints get is what the task gives its motors,
+    assert trial.control_gap < 1e-6
+    targets, efforts = np.array(trial.trace.targets), np.array(trial.trace.measured)
+    assert not efforts[0].any()
+    # and the motors are half as strong as the policy was told.
+    assert np.abs(efforts).max() < 0.6 * 15 + 1e-6 < np.abs(targets).max()
+    assert len(trial.figures()["randomised"]) == 5
+
+
+def test_actuator_models_are_driven_once_a_physics_step(exported):
+    legs = {"actor": "ant", "model": "pd", "scale": 0.5, "stiffness": 20.0, "effort": 12.0}
+    env = {"actuators": {"legs": legs}, "episode_length": 10}
+    trial = Sim2Sim(exported("Ant")[2], episodes=1, env=env, timestep=1 / 480)
+    while trial.running.any():
+        trial.step()
+    assert trial.drive == "task"
+    assert trial.robots[0].data.time == pytest.approx(10 / 60)
+    assert (trial.steps, len(trial.trace.time)) == (10, 10)
+    with pytest.raises(PhalanxError, match="the task's actuator models run every"):
+        Sim2Sim(exported("Ant")[2], episodes=1, env=env, timestep=1 / 180)
 
 
 def test_timestep_that_does_not_fit_is_refused(exported):
@@ -489,6 +550,7 @@ def test_export_and_sim2sim_from_the_command_line(tmp_path, monkeypatch, capsys,
         ("export checkpoint=none.pth", "no checkpoint at none.pth"),
         ("sim2sim", "sim2sim needs an exported policy"),
         ("sim2sim none.onnx", "no policy at none.onnx"),
+        ("sim2sim a.pth", "a.pth is a checkpoint; `phalanx export checkpoint=a.pth` makes"),
         ("sim2sim {} epsiodes=3", "unknown key epsiodes; did you mean 'episodes'"),
         ("sim2sim {} window=true", "window=true needs a display"),
         ("sim2sim {} drive=me", "drive is 'me', it must be 'robot' or 'task'"),

@@ -12,7 +12,8 @@ from phalanx.rl import Runner
 
 def export_checkpoint(config: RunConfig) -> None:
     """Write the policy next to its checkpoint and say what is in it. Raises PhalanxError."""
-    from phalanx.deploy.export import describe, export
+    from phalanx.deploy.describe import describe
+    from phalanx.deploy.export import export
 
     console = Console(highlight=False)
     checkpoint = given_checkpoint(config, "export")

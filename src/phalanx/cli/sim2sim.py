@@ -1,11 +1,13 @@
 """`phalanx sim2sim`: an exported policy in plain MuJoCo, with a report, a video or a window."""
 
+import copy
 import dataclasses
 import importlib.util
 import json
 import os
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +24,9 @@ from phalanx.deploy.metadata import Metadata
 from phalanx.errors import PhalanxError
 from phalanx.rl.checkpoint import write_atomically
 
-VIDEO_SECONDS = 10.0
+VIDEO_SECONDS = 5.0
+VIDEO_FPS = 30
+"""About; frames cost time where there is no GPU to draw them."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,9 @@ class Sim2SimConfig:
     timestep: float | None = ranged(None, above=0.0)
     """Of the physics [s]; the task's if left out."""
     drive: Literal["robot", "task"] = "robot"
-    """task: observations and controls pass through the task, with the noise, latency and actuator
-    models that it may have."""
+    """robot: the policy's runtime builds observations from named state and gives named targets.
+    task: the task's own observations and controls. Noise and latency are those of the task in
+    both."""
     window: bool = False
     """One robot in MuJoCo's viewer, in real time."""
     browser: bool = False
@@ -73,20 +78,22 @@ def sim2sim(arguments: list[str]) -> None:
     if watched:
         (_in_browser if config.browser else _in_window)(trial)
         return
-    with console.status("") as status:
+    film: Future[Path | None] | None = None
+    wanted = round(VIDEO_SECONDS * trial.about.control_hz)
+    folder = _make_folder(config)
+    # The first robot's film is drawn by another process while the others play on.
+    with console.status("") as status, ThreadPoolExecutor(1) as pool:
         while trial.running.any():
             trial.step()
             status.update(f"{int((~trial.running).sum())} of {config.episodes} episodes")
-    figures = trial.figures() | {"policy": config.policy}
-    figures["training"] = _training(config, trial.about, figures)
-    folder = Path(config.out) if config.out else _folder(Path(config.policy))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PhalanxError(
-            f"cannot make the folder {folder}: {str(error.strerror).lower()}; choose another out="
-        ) from error
-    video = _video(trial, folder, console) if config.video else None
+            complete = len(trial.trace.qpos) >= wanted or not trial.tracing
+            if config.video and complete and film is None:
+                film = pool.submit(_video, trial, folder, console)
+        status.update("the training's player, for comparison")
+        figures = trial.figures() | {"policy": config.policy}
+        figures["training"] = _training(config, trial.about, figures)
+        status.update("video")
+        video = film.result() if film else None
     _say(console, figures)
     from phalanx.deploy.report import report
 
@@ -114,6 +121,11 @@ def _config(arguments: list[str]) -> Sim2SimConfig:
             values[key] = value
     if "policy" not in values:
         raise PhalanxError("sim2sim needs an exported policy, as in `phalanx sim2sim Ant.pth.onnx`")
+    if values["policy"].endswith(".pth"):
+        raise PhalanxError(
+            f"{values['policy']} is a checkpoint; `phalanx export checkpoint={values['policy']}`"
+            " makes a policy of it"
+        )
     return read(Sim2SimConfig, values, "")
 
 
@@ -127,6 +139,7 @@ def _training(config: Sim2SimConfig, about: Metadata, figures: dict[str, Any]) -
         run = compose_config([f"task={about.task}", f"checkpoint={checkpoint}", *env], "play")
         player = make_player(run, config.episodes, config.episodes)
         player.restore(checkpoint)
+        player.env.end_schedules()
         torch.manual_seed(config.seed)  # the initial states of sim2sim
         played = player.run()
         known |= {"player_return": played.mean_return, "player_std": played.std_return}
@@ -139,19 +152,35 @@ def _training(config: Sim2SimConfig, about: Metadata, figures: dict[str, Any]) -
     return known
 
 
-def _folder(policy: Path) -> Path:
-    if policy.parent.name == "nn":
-        return policy.parent.parent / "sim2sim"
-    return policy.with_name(f"{policy.name.removesuffix('.onnx')}_sim2sim")
+def _make_folder(config: Sim2SimConfig) -> Path:
+    """Where the report goes."""
+    policy = Path(config.policy)
+    if config.out:
+        folder = Path(config.out)
+    elif policy.parent.name == "nn":
+        folder = policy.parent.parent / "sim2sim"
+    else:
+        folder = policy.with_name(f"{policy.name.removesuffix('.onnx')}_sim2sim")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PhalanxError(
+            f"cannot make the folder {folder}: {str(error.strerror).lower()}; choose another out="
+        ) from error
+    return folder
 
 
 def _video(trial: Any, folder: Path, console: Console) -> Path | None:
     from phalanx.video import render_video
 
-    fps = round(trial.about.control_hz)
-    frames = np.array(trial.trace.qpos[: round(VIDEO_SECONDS * fps)])[:, None]
+    hz = trial.about.control_hz
+    stride = max(1, round(hz / VIDEO_FPS))
+    frames = np.array(trial.trace.qpos[: round(VIDEO_SECONDS * hz) : stride])[:, None]
+    fps = max(1, round(hz / stride))
+    model = copy.copy(trial.robots[0].model)
+    model.vis.quality.shadowsize, model.vis.quality.offsamples = 1024, 2  # half of the time
     try:
-        return render_video(trial.robots[0].model, frames, folder / "video.mp4", fps=fps)
+        return render_video(model, frames, folder / "video.mp4", fps=fps)
     except PhalanxError as error:
         console.print(f"no video: {error}", soft_wrap=True)
         return None
@@ -169,6 +198,11 @@ def _say(console: Console, figures: dict[str, Any]) -> None:
         f" {figures['falls']} falls in {figures['episodes']} episodes",
         soft_wrap=True,
     )
+    if figures["randomised"]:
+        console.print(
+            f"randomised in full: {', '.join(r[0] for r in figures['randomised'])}",
+            soft_wrap=True,
+        )
     console.print(
         f"latency: median {latency['median']:.3f} ms, p99 {latency['p99']:.3f} ms; of the network"
         f" {latency['network_median']:.3f} ms",
@@ -186,8 +220,12 @@ def _in_window(trial: Any) -> None:
     import mujoco.viewer
 
     robot = trial.robots[0]
-    viewer = mujoco.viewer.launch_passive(robot.model, robot.data)
+    root = robot.frame()
+    viewer = mujoco.viewer.launch_passive(
+        robot.model, robot.data, show_left_ui=False, show_right_ui=False
+    )
     with viewer:
+        viewer.cam.type, viewer.cam.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, root
         due = time.perf_counter()
         while viewer.is_running():
             with viewer.lock():
@@ -202,6 +240,7 @@ def _in_browser(trial: Any) -> None:
     from mjviser import Viewer
 
     robot = trial.robots[0]
+    robot.frame()
     due = 0.0
 
     def step(model: Any, data: Any) -> None:

@@ -59,6 +59,7 @@ def report(figures: dict[str, Any], about: Metadata, trace: Any, video: Path | N
         '<div class="plots">',
         *joints,
         "</div>",
+        *_randomised(figures["randomised"]),
         "<h2>Observations</h2><p>Largest difference between what the policy's runtime builds from"
         " the robot's state and what the task computes, in the observation's own units.</p>",
         table([(name, f"{gap:.1e}") for name, gap in figures["observation_gap"].items()]),
@@ -81,15 +82,18 @@ def _summary(figures: dict[str, Any], about: Metadata) -> list[tuple[str, str]]:
         )
     if training["best_return"] is not None:
         rows.append(("best mean return in training, with noise", f"{training['best_return']:.2f}"))
-    lengths, controls = figures["lengths"], "named targets, built and applied by phalanx.deploy"
+    lengths = figures["lengths"]
+    controls = "observations from named state, named targets to the joints, by phalanx.deploy"
     if figures["drive"] == "task":
         controls = "observations and controls of the task itself"
+    if figures["randomised"]:
+        controls += "; noise and latency as in training"
     return [
         *rows,
         ("episodes", f"{figures['episodes']}, {figures['falls']} ended by a fall"),
         ("episode length", f"{min(lengths)} to {max(lengths)}, mean {figures['mean_length']:.1f}"),
         (
-            "latency of a policy step",
+            "latency of a policy step, alone on a core",
             f"median {latency['median']:.3f} ms, p99 {latency['p99']:.3f} ms; network alone"
             f" {latency['network_median']:.3f} and {latency['network_p99']:.3f} ms",
         ),
@@ -109,6 +113,17 @@ def _summary(figures: dict[str, Any], about: Metadata) -> list[tuple[str, str]]:
             f"{html.escape(figures['policy'])}, exported by Phalanx {about.phalanx} at epoch"
             f" {about.policy.epoch}, frame {about.policy.frame}",
         ),
+    ]
+
+
+def _randomised(rows: list[list[str]]) -> list[str]:
+    if not rows:
+        return []
+    lines = [(r[0], html.escape(f"{r[1]}, {r[4]}" + f": {r[2]} {r[3]}" * bool(r[2]))) for r in rows]
+    return [
+        "<h2>Randomised</h2><p>All of it, in full, for each robot: what the task randomises in"
+        " training.</p>",
+        table(lines),
     ]
 
 

@@ -6,12 +6,15 @@
 
 Each robot is a `mujoco.MjModel` and an `MjData` of its own that `mj_step` advances, and a `Policy`
 that sees named state and gives named targets: what a program on the real robot would do. The task,
-built anew from its name and settings in the metadata, takes no part in that. It chooses the initial
-state, computes reward, end of episode and custom terms from the robots' states, and what it
-randomises of the model (masses, frictions, ...) or pushes, the robots get.
+built anew from its name and settings in the metadata, is the world around it. It chooses the
+initial state and computes reward, end of episode and custom terms from the robots' states; and all
+that it randomises reaches the robots: the model, pushes, noise and latency of observations on their
+way to the policy, and of actions on their way to the joints. For that, four of its methods are
+replaced by ones of `Sim2Sim`, see there.
 
-drive="task" instead passes observations and controls through the task, with the noise, latency
-and actuator models that it may have.
+drive="task" instead passes the task's own observations to the policy and the task's own controls to
+the joints. It is what happens, too, where actions have no names or actuator models make of them
+what joints get.
 """
 
 import copy
@@ -24,125 +27,15 @@ import mujoco
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from phalanx import tasks
-from phalanx.deploy.export import find_joint
-from phalanx.deploy.metadata import Metadata
 from phalanx.deploy.policy import Command, Latency, Policy
+from phalanx.deploy.robot import Robot, targets_of
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines import INPUT_FIELDS, STATE_FIELDS
 
 Array = NDArray[Any]
-
-
-class Robot:
-    """One robot in plain MuJoCo, seen as a robot's program sees it."""
-
-    def __init__(self, model: mujoco.MjModel, about: Metadata) -> None:
-        self.model, self.data = model, mujoco.MjData(model)
-        self.action = about.action
-        self._scratch = mujoco.MjData(model)
-        self.joints = [find_joint(model, j.name) for j in about.joints]
-        self.names = [j.name for j in about.joints]
-        self.qpos = model.jnt_qposadr[self.joints]
-        self.qvel = model.jnt_dofadr[self.joints]
-        self.moved = [self.names.index(name) for name in about.action.joints]
-        body = int(model.jnt_bodyid[self.joints[0]]) if self.joints else 1
-        self._root = int(model.body_rootid[body])
-        free = [
-            i
-            for i in range(model.njnt)
-            if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_FREE
-            and model.body_rootid[model.jnt_bodyid[i]] == self._root
-        ]
-        self._free = (
-            (int(model.jnt_qposadr[free[0]]), int(model.jnt_dofadr[free[0]])) if free else ()
-        )
-        self._actuators = [_actuator(model, self.joints[k]) for k in self.moved]
-        gains = [about.joints[k] for k in self.moved]
-        self._kp = np.array([g.stiffness for g in gains])
-        self._kd = np.array([g.damping for g in gains])
-        self._effort = np.array(
-            [np.inf if g.effort_limit is None else g.effort_limit for g in gains]
-        )
-
-    def state(self) -> dict[str, Any]:
-        """What `phalanx.deploy.observe` calls a robot's state; the base is the root body."""
-        d = self.data
-        known: dict[str, Any] = {"joint_pos": d.qpos[self.qpos], "joint_vel": d.qvel[self.qvel]}
-        if self._free:
-            q, v = self._free
-            quat = d.qpos[q + 3 : q + 7]
-            rotation = np.zeros(9)
-            mujoco.mju_quat2Mat(rotation, quat)
-            known["base_height"] = d.qpos[q + 2]
-            known["base_quat"] = quat
-            known["base_lin_vel"] = d.qvel[v : v + 3] @ rotation.reshape(3, 3)
-            known["base_ang_vel"] = d.qvel[v + 3 : v + 6]
-        else:
-            known["base_height"] = d.xpos[self._root, 2]
-            known["base_quat"] = d.xquat[self._root]
-            known["base_lin_vel"] = known["base_ang_vel"] = np.zeros(3)
-        return known
-
-    def apply(self, command: Command) -> None:
-        """Targets to servos at their joints; where there is none, the effort of a PD controller
-        with the metadata's gains to the motor, or else to the joint itself."""
-        efforts = self._efforts(command.targets)
-        for k, actuator in enumerate(self._actuators):
-            if actuator is None:
-                self.data.qfrc_applied[self.qvel[self.moved[k]]] = efforts[k]
-            elif self.action.kind != "effort" and _is_servo(self.model, actuator, self.action.kind):
-                self.data.ctrl[actuator] = command.targets[k]
-            else:
-                gear, gain = self.model.actuator_gear, self.model.actuator_gainprm
-                self.data.ctrl[actuator] = efforts[k] / (gear[actuator, 0] * gain[actuator, 0])
-
-    def measured(self) -> Array:
-        """(J,) what the targets ask for, as it is: position, velocity or the actuators' effort."""
-        if self.action.kind == "position":
-            return self.data.qpos[self.qpos[self.moved]]
-        if self.action.kind == "velocity":
-            return self.data.qvel[self.qvel[self.moved]]
-        return self.efforts()
-
-    def efforts(self) -> Array:
-        """(J,) of the moved joints' actuators [N or N m]."""
-        dofs = self.qvel[self.moved]
-        return self.data.qfrc_actuator[dofs] + self.data.qfrc_applied[dofs]
-
-    def at_limit(self, command: Command) -> Array:
-        """(J,) bool: the target is at its limit, or the motor gives all it can."""
-        strong = np.abs(self.efforts()) >= self._effort * (1 - 1e-6)
-        return command.saturated | strong if self.moved else command.saturated
-
-    def take_model_fields(self, fields: dict[str, Array]) -> None:
-        """Model fields of this robot alone, as a task randomises them; constants follow."""
-        changed = False
-        for name, values in fields.items():
-            *path, last = name.split(".")
-            owner = self.model
-            for part in path:
-                owner = getattr(owner, part)
-            own = getattr(owner, last)
-            if not np.array_equal(np.asarray(own, np.float32), values.astype(np.float32)):
-                if isinstance(own, np.ndarray):
-                    own[...] = values
-                else:
-                    setattr(owner, last, type(own)(values))
-                changed = True
-        if changed:
-            mujoco.mj_setConst(self.model, self._scratch)
-
-    def _efforts(self, targets: Array) -> Array:
-        pos, vel = self.data.qpos[self.qpos[self.moved]], self.data.qvel[self.qvel[self.moved]]
-        if self.action.kind == "position":
-            wanted = self._kp * (targets - pos) - self._kd * vel
-        elif self.action.kind == "velocity":
-            wanted = self._kd * (targets - vel)
-        else:
-            wanted = targets
-        return np.clip(wanted, -self._effort, self._effort)
 
 
 @dataclass
@@ -194,7 +87,13 @@ class Sim2Sim:
                 f" {about.control_dt:.4g} s"
             )
         self.timestep = about.control_dt / self.substeps
-        self.drive = drive if about.action.joints else "task"
+        self.drive = "task" if task.actuators or not about.action.joints else drive
+        own = round(self.substeps / task.sim.substeps)
+        if task.actuators and own * task.sim.substeps != self.substeps:
+            raise PhalanxError(
+                f"timestep is {timestep}, but the task's actuator models run every"
+                f" {about.control_dt / task.sim.substeps:.4g} s; choose a whole part of that"
+            )
         self.endless = endless
         self.robots = [Robot(self._model(), about) for _ in range(episodes)]
         self.policies = [policy.twin() for _ in self.robots]
@@ -203,38 +102,60 @@ class Sim2Sim:
         self.fell = np.zeros(episodes, bool)
         self.saturated = np.zeros(len(about.action.joints) or about.action.size)
         self.steps = 0
-        self.trace, self._tracing = Trace(), True
+        self.trace, self.tracing = Trace(), True
+        """Robot 0's first episode, and whether it still goes on."""
         self.observation_gap: dict[str, float] = {}
         """Largest difference between robot 0's observation and the task's, by term."""
         self.control_gap = 0.0
         """Largest difference between robot 0's controls and the task's."""
-        self._engine = cast(Any, task.sim.engine)
-        self._engine.step = self._physics
-        names = (*STATE_FIELDS, *INPUT_FIELDS)
-        self._fields = {n: self._engine.field(n).numpy() for n in names if n != "time"}
-        self._commands: list[Command] = [None] * episodes  # type: ignore[list-item]
+        self._take_over()
+        task.end_schedules()
+        torch.manual_seed(seed)  # initial states that do not depend on what was drawn before
         task.reset()
         self._pull()
+
+    def _take_over(self) -> None:
+        """Put methods of ours in the place of the task's and its engine's."""
+        task, n = self.task, len(self.robots)
+        self._engine = cast(Any, task.sim.engine)
+        self._state, self._inputs = (
+            {name: self._engine.field(name).numpy() for name in names}
+            for names in (STATE_FIELDS, INPUT_FIELDS)
+        )
+        self._clock = self._state.pop("time")
+        self._seen: dict[str, Array] = {}
+        """Fields of the task's simulation, as the robots have taken or given them."""
+        self._commands: list[Command] = [None] * n  # type: ignore[list-item]
+        self._unobserved = np.ones(n, bool)
+        self._observed = np.zeros((n, task.num_obs), np.float32)
+        self._substep = 0
+        noise, delay = getattr(task.randomizer, "noise", {}), getattr(task.randomizer, "delay", {})
+        self._actions_change = "actions" in noise or "actions" in delay
+        self._of_task = task.compute_observations, task.pre_physics_step, task.reset_envs
+        self._engine.step = self._physics
+        task.reset_envs = self._begin  # type: ignore[method-assign]
+        if self.drive == "robot":
+            task.compute_observations = self._observe  # type: ignore[method-assign]
+            task.pre_physics_step = self._act  # type: ignore[method-assign]
 
     def step(self) -> None:
         """One control step of every robot whose episode runs."""
         task, kind = self.task, self.about.policy.kind
-        clean = task.compute_observations().numpy()
+        observations = task.obs_buf.numpy()
         actions = np.zeros((len(self.robots), self.about.action.size))
         for i in np.flatnonzero(self.running).tolist():
-            self._commands[i] = self._decide(i, clean[i])
+            self._commands[i] = self.policies[i].act(observations[i])
             actions[i] = self._commands[i].action
         chosen = torch.from_numpy(actions).to(torch.float if kind == "continuous" else torch.long)
         chosen = chosen[:, 0] if kind == "discrete" else chosen
+        self._substep = 0
         _, reward, terminated, truncated, _ = task.step(chosen)
         live = self.running.copy()
         self.returns[live] += reward.numpy()[live]
         self.lengths[live] += 1
         done = (terminated | truncated).numpy() & live
         self.fell |= terminated.numpy() & live
-        self._tracing = self._tracing and not done[0]
-        for i in np.flatnonzero(done).tolist():
-            self.policies[i].reset()
+        self.tracing = self.tracing and not done[0]
         self.running &= ~done | self.endless
         self._pull()
 
@@ -259,6 +180,10 @@ class Sim2Sim:
             "control_hz": self.about.control_hz,
             "timestep": self.timestep,
             "drive": self.drive,
+            "randomised": [
+                [r.what, r.change, r.result, r.unit, r.when]
+                for r in (self.task.randomizer.table() if self.task.randomizer else [])
+            ],
             "saturation": dict(
                 zip(moved, (self.saturated / max(self.steps, 1)).tolist(), strict=True)
             ),
@@ -267,21 +192,57 @@ class Sim2Sim:
             "control_gap": self.control_gap,
         }
 
-    def latency(self) -> Latency:
-        """Of the robot that played longest."""
-        return max((p.latency() for p in self.policies if p.steps), key=lambda x: x.steps)
+    def latency(self, steps: int = 2000) -> Latency:
+        """Of a policy that has a core to itself, as on a robot, on the states that the robots are
+        in now; between steps of the physics of many robots it would find its memory gone."""
+        policy = self.policies[0].twin()
+        of_task = self._of_task[0]().numpy()
+        states = [
+            robot.state() | self._terms_of_the_task(row)
+            for robot, row in zip(self.robots, of_task, strict=True)
+        ]
+        for k in range(steps):
+            if self.drive == "robot":
+                policy.step(states[k % len(states)])
+            else:
+                policy.act(self.task.obs_buf[0].numpy())
+        return policy.latency()
 
-    # -- policies --------------------------------------------------------------------------------
+    # -- in place of the task's methods ----------------------------------------------------------
 
-    def _decide(self, i: int, clean: Array) -> Command:
-        """The command of robot i, whose observation without noise is `clean` for the task."""
-        robot, policy = self.robots[i], self.policies[i]
-        if self.drive == "task":
-            return policy.act(self.task.obs_buf[i].numpy())
-        state = {**robot.state(), **self._terms_of_the_task(clean)}
-        if i == 0:
-            self._compare(policy.observe(state), clean)
-        return policy.update(robot.data.time, state)
+    def _begin(self, mask: Tensor) -> None:
+        """reset_envs: an episode begins in environments `mask`, for the policies too."""
+        self._of_task[2](mask)
+        for i in np.flatnonzero(mask.numpy() & self.running).tolist():
+            self.policies[i].reset()
+            if self.endless:
+                self.robots[i].data.time = 0.0
+        self._unobserved |= mask.numpy()
+
+    def _observe(self) -> Tensor:
+        """compute_observations: (N, num_obs) as the policies' runtime builds them from the robots'
+        named states; noise and latency of the task come after it."""
+        of_task = self._of_task[0]().numpy()
+        self._pull()
+        for i in np.flatnonzero(self._unobserved & self.running).tolist():
+            state = self.robots[i].state() | self._terms_of_the_task(of_task[i])
+            observation = self.policies[i].observe(state)
+            self._observed[i] = observation
+            if i == 0:
+                self._compare(observation, of_task[0])
+        self._unobserved[:] = False
+        return torch.from_numpy(self._observed.copy())
+
+    def _act(self, actions: Tensor) -> None:
+        """pre_physics_step: what arrives of the actions, which become the joints' targets."""
+        self._of_task[1](actions)
+        self._arrived = actions.numpy()
+
+    def _targets(self, i: int) -> Array:
+        """(J,) of robot i: its policy's, unless noise or latency has changed the action."""
+        if self._actions_change:
+            return targets_of(self.about.action, self._arrived[i])
+        return self._commands[i].targets
 
     def _terms_of_the_task(self, observation: Array) -> dict[str, Array]:
         """Values of the terms that only the task knows, taken out of its observation."""
@@ -312,41 +273,42 @@ class Sim2Sim:
     # -- physics ---------------------------------------------------------------------------------
 
     def _physics(self, substeps: int) -> None:
-        """In place of the engine's step: each robot alone, with mj_step, at our own timestep."""
+        """The engine's step: each robot alone, with mj_step, at our own timestep. substeps: of the
+        task's."""
         self._pull()
         derived = {n: t.numpy() for n, t in self._engine.derived_in_use.items()}
-        clock = self._engine.field("time").numpy()
+        self._substep += substeps
+        control_step_ends = self._substep >= self.task.sim.substeps
+        steps = self.substeps * substeps // self.task.sim.substeps
         for i in np.flatnonzero(self.running).tolist():
-            robot, command, d = self.robots[i], self._commands[i], self.robots[i].data
-            for _ in range(self.substeps):
-                if self.drive == "robot":
-                    command = self.policies[i].update(d.time, robot.state)  # holds its command
-                    robot.apply(command)
-                mujoco.mj_step(robot.model, d)
-            self.steps += 1
-            self.saturated += robot.at_limit(command)
-            if i == 0:
-                self._note(command)
-            # What the task reads is of the state reached; forces stay those of the last step.
-            mujoco.mj_fwdPosition(robot.model, d)
-            mujoco.mj_sensorPos(robot.model, d)
-            mujoco.mj_fwdVelocity(robot.model, d)
-            mujoco.mj_sensorVel(robot.model, d)
-            for name, values in self._fields.items():
-                if name in STATE_FIELDS:
-                    values[i] = getattr(d, name)
+            robot, command = self.robots[i], self._commands[i]
+            if self.drive == "robot":
+                robot.advance(self._targets(i), steps)
+            else:
+                robot.coast(steps)
+            if control_step_ends:
+                self.steps += 1
+                self.saturated += robot.at_limit(command)
+                if i == 0:
+                    self._note(command)
+            robot.refresh()
+            for name, values in self._state.items():
+                values[i] = getattr(robot.data, name)
             for name, values in derived.items():
-                values[i] = getattr(d, name)
-            clock[i] = d.time
+                values[i] = getattr(robot.data, name)
+            self._clock[i] = robot.data.time
+        for name, values in self._state.items():
+            np.copyto(self._seen[name], values)
+        self._unobserved[:] = True
         self._engine.failed.zero_()
 
     def _note(self, command: Command) -> None:
         """Robot 0's step, for plots and video."""
         robot = self.robots[0]
         if self.drive == "robot" and robot.model.nu:
-            apart = np.abs(self._fields["ctrl"][0] - robot.data.ctrl)
+            apart = np.abs(self._inputs["ctrl"][0] - robot.data.ctrl)
             self.control_gap = max(self.control_gap, float(apart.max()))
-        if self._tracing:
+        if self.tracing:
             trace = self.trace
             trace.time.append(len(trace.time) * self.about.control_dt)
             trace.qpos.append(robot.data.qpos.copy())
@@ -356,22 +318,32 @@ class Sim2Sim:
 
     def _pull(self) -> None:
         """What the task has written since the last step into the robots: resets, pushes, model."""
-        model_fields = {n: t.numpy() for n, t in self._engine.model_fields_in_use.items()}
-        for i in np.flatnonzero(self.running).tolist():
+        model = {n: t.numpy() for n, t in self._engine.model_fields_in_use.items()}
+        for i in self._written(model):
+            self.robots[i].take_model_fields({n: v[i] for n, v in model.items()})
+        inputs = self._inputs
+        if self.drive == "robot":
+            inputs = {n: v for n, v in inputs.items() if n != "ctrl"}
+        for i in self._written(inputs):
+            self.robots[i].take_fields({n: v[i] for n, v in inputs.items()})
+        for i in self._written(self._state):
             robot = self.robots[i]
-            robot.take_model_fields({n: v[i] for n, v in model_fields.items()})
-            moved = False
-            for name, values in self._fields.items():
-                own = getattr(robot.data, name)
-                if name == "ctrl" and self.drive == "robot":
-                    continue
-                # Compared as float32, so that what nobody wrote keeps its digits.
-                written = own.astype(values.dtype) != values[i]
-                if written.any():
-                    own[written] = values[i][written]
-                    moved = moved or name in STATE_FIELDS
-            if moved:
+            if robot.take_fields({n: v[i] for n, v in self._state.items()}):
                 mujoco.mj_forward(robot.model, robot.data)
+
+    def _written(self, fields: dict[str, Array]) -> list[int]:
+        """Running robots one of whose `fields` is not what was seen last. Copying all of them in
+        every step would take most of the time."""
+        rows = np.zeros(len(self.robots), bool)
+        for name, values in fields.items():
+            seen = self._seen.get(name)
+            if seen is None:
+                self._seen[name] = values.copy()
+                rows[:] = True
+            elif not np.array_equal(seen, values):
+                rows |= (seen != values).reshape(len(rows), -1).any(1)
+                np.copyto(seen, values)
+        return np.flatnonzero(rows & self.running).tolist()
 
     def _model(self) -> mujoco.MjModel:
         model = copy.copy(self.task.sim.model)
@@ -379,19 +351,3 @@ class Sim2Sim:
         # Training bounds the solver, so that no environment waits for another; here it is exact.
         model.opt.iterations, model.opt.ls_iterations = 100, 50
         return model
-
-
-def _actuator(model: mujoco.MjModel, joint: int) -> int | None:
-    """The first that acts on the joint."""
-    for i in range(model.nu):
-        on_joint = model.actuator_trntype[i] == mujoco.mjtTrn.mjTRN_JOINT
-        if on_joint and model.actuator_trnid[i, 0] == joint:
-            return i
-    return None
-
-
-def _is_servo(model: mujoco.MjModel, actuator: int, kind: str) -> bool:
-    """Whether the actuator's control is a position, or a velocity."""
-    _, stiffness, damping = model.actuator_biasprm[actuator, :3]
-    affine = model.actuator_biastype[actuator] == mujoco.mjtBias.mjBIAS_AFFINE
-    return bool(affine and (stiffness != 0) == (kind == "position") and (stiffness or damping))
