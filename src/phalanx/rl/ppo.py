@@ -75,6 +75,9 @@ class A2CAgent(Agent):
         own = self.trains_own_value if own is None else own
         self.critic_weight = 0.5 * c.critic_coef * (self.central_value is None or own)
         self._weights = sum(p.numel() for p in self.model.parameters())
+        self.assesses_later = self.device.type != "cpu"
+        """Values and the policy's numbers come from large passes over the batch, not with every
+        action: fewer kernels for a GPU, but twice the products."""
         capture = getattr(self.vec_env, "capture", contextlib.nullcontext)
         self._play_graph = Graph(self._collect, capture)
         self._digest_graph = Graph(self._digest)  # where steps cannot be captured
@@ -145,6 +148,8 @@ class A2CAgent(Agent):
             result = self.act(self.obs)
             memories = self._next_memories(result)
             r.actions[:, t] = result["actions"]
+            if not self.assesses_later:
+                self._store_assessment(t, result)
 
             self.obs, reward, terminated, truncated, infos = self.env_step(result["actions"])
 
@@ -162,7 +167,7 @@ class A2CAgent(Agent):
 
     def evaluate(self) -> None:
         """Values of every step and of what it reached, and what the losses need of the policy that
-        acted; large passes over the batch, because a value with every small step costs more."""
+        acted, as far as the steps have not left them."""
         r, c, m = self.buffers, self.config, self.minibatch_size
         values = r.values.flatten(0, 1)
         at_once = m * max(1, EVALUATED_AT_ONCE // m)
@@ -170,12 +175,12 @@ class A2CAgent(Agent):
         for start in range(0, self.batch_size, at_once):
             rows = slice(start, min(start + at_once, self.batch_size))
             batch = self.samples(rows)
-            result = self.assess(batch)
-            for name in r.policy:
-                batch[name].copy_(result[name])
-            if self.central_value is None:
+            if self.assesses_later:
+                result = self.assess(batch)
+                for name in r.policy:
+                    batch[name].copy_(result[name])
                 values[rows] = result["values"]
-            else:
+            if self.central_value is not None:
                 values[rows] = self.central_value.sample_values(batch["states"], rows)
             if r.reached is not None and r.reached_values is not None and timed_out:
                 reached = nested(lambda x, rows=rows: x.flatten(0, 1)[rows], r.reached)
@@ -322,8 +327,10 @@ class A2CAgent(Agent):
     # -- parts -----------------------------------------------------------------------------------
 
     def act(self, obs: dict[str, Any]) -> dict[str, Any]:
-        """Sampled "actions" for (N, ...) observations, and "rnn_states" after them."""
-        inputs: dict[str, Any] = {"is_train": False, "policy_only": True, "obs": obs["obs"]}
+        """Sampled "actions" for (N, ...) observations, "rnn_states" after them and, unless the
+        batch is assessed later, their "values" and what `policy_fields` names."""
+        inputs: dict[str, Any] = {"is_train": False, "policy_only": self.assesses_later}
+        inputs["obs"] = obs["obs"]
         if self.memory is not None:
             inputs["rnn_states"] = self.memory.states
         if self.config.use_action_masks:
@@ -378,6 +385,12 @@ class A2CAgent(Agent):
             self.memory.store(t)
         if self.central_value is not None and self.central_value.memory is not None:
             self.central_value.memory.store(t)
+
+    def _store_assessment(self, t: int, result: dict[str, Any]) -> None:
+        r = self.buffers
+        for name, buffer in r.policy.items():
+            buffer[:, t] = result[name]
+        r.values[:, t] = result["values"]
 
     def _store_reached(self, t: int, infos: dict[str, Any], memories: Memories) -> None:
         """What time-outs bootstrap from; `evaluate` values it, unless that takes the recurrent
