@@ -25,6 +25,7 @@ from pathlib import Path
 
 STARTED = time.perf_counter()
 
+import phalanx  # noqa: E402, F401, I001  before torch, as in the commands: it sets up its threads
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 

@@ -18,6 +18,7 @@ import time
 
 STARTED = time.perf_counter()
 
+import phalanx  # noqa: E402, F401, I001  before torch, as in the commands: it sets up its threads
 import torch  # noqa: E402
 
 from phalanx.cli.config import compose_config, train_params  # noqa: E402
