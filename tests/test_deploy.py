@@ -157,6 +157,15 @@ def test_metadata_is_plain_json_in_the_model(exported):
     assert model.opset_import[0].version == about["opset"]
 
 
+def test_metadata_of_another_policy_is_refused(exported, tmp_path):
+    model, other = (onnx.load(exported(name)[2]) for name in ("Ant", "LSTM"))
+    del model.metadata_props[:]
+    model.metadata_props.extend(other.metadata_props)
+    onnx.save(model, tmp_path / "mixed.onnx")
+    with pytest.raises(PhalanxError, match=r"does not take .* export it anew"):
+        Policy(tmp_path / "mixed.onnx")
+
+
 def test_servo_gains_and_default_pose_are_in_the_metadata(tmp_path):
     player, path = make(tmp_path, ["task=HumanoidWalk"], num_envs=1)
     about = describe(player, path)

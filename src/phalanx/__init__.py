@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 
 # Physics threads and PyTorch's share the cores, often with other programs. PyTorch's OpenMP threads
 # spin for milliseconds while they wait, unless told otherwise before torch is imported; on two
-# cores with a third busy program that halved the speed of training. Not to spin at all costs a third
-# of a recurrent network's, since waking a thread takes longer than most of its work. So: 0.2 ms.
+# cores with a third busy program that halved the speed of training. Not to spin at all costs a
+# recurrent network a third, since waking a thread takes longer than most of its work. So: 0.2 ms.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "12000")

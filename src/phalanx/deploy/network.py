@@ -14,14 +14,21 @@ Array = NDArray[Any]
 
 class Network:
     """The model in `session`, with inputs and outputs in memory of its own, and its recurrent
-    state. Binding them once takes less than half of the time that handing them over would."""
+    state. Binding them once takes less than half of the time that handing them over would.
+    Raises PhalanxError if the model takes or gives something else than its metadata says."""
 
     def __init__(self, session: Any, about: Metadata) -> None:
         self.session = session
         feed = {s.input: np.full(s.shape, s.initial, np.float32) for s in about.recurrent}
         feed["obs"] = np.zeros((1, about.observation.size), np.float32)
         self._outputs = [o.name for o in session.get_outputs()]
-        found = session.run(self._outputs, feed)
+        try:
+            found = session.run(self._outputs, feed)
+        except Exception as error:  # onnxruntime's own classes have no common base
+            raise PhalanxError(
+                f"the network does not take {', '.join(feed)} as its metadata says"
+                f" ({' '.join(str(error).split())}); export it anew"
+            ) from error
         results = {name: np.array(x) for name, x in zip(self._outputs, found, strict=True)}
         self._binding = session.io_binding()
         for name, x in feed.items():

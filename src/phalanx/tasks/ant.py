@@ -101,7 +101,7 @@ class Ant(Task):
                 locomotion.scaled_to_limits(self.ant.joint_pos, self.ant.joint_limits),
                 self.ant.joint_vel * self.config.dof_velocity_scale,
                 self.sim.sensordata * self.config.contact_force_scale,
-                self.actions,
+                self.previous_actions,
             ],
             dim=1,
         )

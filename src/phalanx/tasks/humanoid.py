@@ -111,7 +111,7 @@ class Humanoid(Task):
                 robot.joint_vel * config.dof_velocity_scale,
                 torch.where(stepped, torque * config.contact_force_scale, 0.0),
                 self.sim.sensordata * config.contact_force_scale,
-                self.actions,
+                self.previous_actions,
             ],
             dim=1,
         )
