@@ -45,7 +45,7 @@ def test_observation_of_a_turned_and_tilted_ant_worked_out_by_hand():
     task.sim.qvel[0, :6] = torch.tensor([0.0, 2.0, 1.0, 0.1, 0.2, 0.3])
     task.ant.joint_pos[0, 1] = math.radians(30)  # ankle_1 at its lower limit
     task.ant.joint_vel[0, 2] = 10.0
-    task.actions[0, 3] = -0.5
+    task.previous_actions[0, 3] = -0.5
     obs = task.compute_observations()[0]
     to_target = math.atan2(-4.0, 997.0)
     distance = math.hypot(997.0, 4.0)

@@ -61,7 +61,8 @@ def test_observation_of_a_turned_and_tilted_humanoid_worked_out_by_hand():
     task.sim.qvel[0, :6] = torch.tensor([0.0, 2.0, 1.0, 0.4, 0.8, 1.2])
     task.humanoid.joint_pos[0, column(task, "right_knee")] = math.radians(-160)  # lower limit
     task.humanoid.joint_vel[0, column(task, "left_elbow")] = 10.0
-    task.actions[0, column(task, "left_hip_y")] = -0.5
+    task.actions[0, column(task, "left_hip_y")] = -0.5  # as it arrived
+    task.previous_actions[0, column(task, "left_hip_y")] = -0.6  # as the policy wanted it
     task.sim.qfrc_constraint[0, 6 + column(task, "left_hip_y")] = 30.0
     task.sim.qfrc_constraint[0, 6 + column(task, "abdomen_x")] = -20.0
     task.progress_buf[0] = 1
@@ -79,7 +80,7 @@ def test_observation_of_a_turned_and_tilted_humanoid_worked_out_by_hand():
         *joints(task, left_elbow=1.0),
         *joints(task, left_hip_y=(-0.5 * 135 + 30) * 0.01, abdomen_x=-0.2),
         *[0.01 * i for i in range(12)],
-        *joints(task, left_hip_y=-0.5),
+        *joints(task, left_hip_y=-0.6),
     ]
     torch.testing.assert_close(obs[0], torch.tensor(expected), rtol=0, atol=1e-5)
     assert (obs[1, 54:75] == 0).all()  # no torque is known before the first step

@@ -402,11 +402,11 @@ def explained(agent):
 
 
 class Corridor(Guess):
-    """Twelve steps to the right, one after the other, pay 1; nothing on the way says so, and every
+    """Sixteen steps to the right, one after the other, pay 1; nothing on the way says so, and every
     step to the left begins anew."""
 
-    length = 12
-    steps = 14
+    length = 16
+    steps = 17
 
     def __init__(self):
         super().__init__()
@@ -428,15 +428,17 @@ class Corridor(Guess):
 
 
 def test_curiosity_finds_what_chance_does_not(tmp_path):
-    common = {"horizon_length": 14, "seq_length": 7, "max_epochs": 80, "normalize_input": False}
+    common = {"horizon_length": 18, "seq_length": 9, "max_epochs": 100, "normalize_input": False}
     rnd = {"learning_rate": 1e-3, "scale_value": 0.1, "mini_epochs": 2}
     curious = configuration(tmp_path, {}, rnd_config=rnd, entropy_coef=0.01, **common)
     agent, played = train(Corridor, curious)
-    assert played.mean_return > 0.9  # chance finds it in one of 4096 episodes
-    places = torch.eye(13)
+    assert played.mean_return > 0.9  # chance finds it in one of 43 690 episodes, of 6776 here
+    places = torch.eye(17)
     never, often = agent.curiosity.reward(-3 * places), agent.curiosity.reward(places)
     assert never.mean() > 3 * often.mean()
-    _, played = train(Corridor, configuration(tmp_path / "without", {}, **common))
+    # Where nothing is ever paid, normalised advantages are noise that moves the policy anywhere.
+    plain = configuration(tmp_path / "without", {}, normalize_advantage=False, **common)
+    _, played = train(Corridor, plain)
     assert played.mean_return < 0.5
 
 
