@@ -1,5 +1,7 @@
 """Agents on a GPU whose graphs are compared with eager code."""
 
+import contextlib
+
 import torch
 
 from phalanx.cli.config import compose_config, train_params
@@ -45,3 +47,18 @@ def undo(before):
     """Write back what `snapshot` saw."""
     for tensor, value in before:
         tensor.copy_(value)
+
+
+@contextlib.contextmanager
+def no_waiting():
+    """Inside, a call that waits for the device is an error."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def step_as_captured(env):
+    """The engine's own eager step looks for overflow, which waits; now its captured form runs."""
+    env.sim.engine.step = lambda substeps: env.sim.engine._step(substeps)

@@ -10,24 +10,13 @@ import yaml
 import orbit
 from phalanx.cli.config import compose_config, train_params
 from phalanx.errors import PhalanxError
-from phalanx.rl import AlgoObserver, Runner
+from phalanx.rl import Runner
 from phalanx.rl.amp import prediction_loss, style_reward
 from phalanx.rl.amp_buffer import AMPBuffer
 from phalanx.rl.normalize import RunningMeanStd
+from recorder import Recorder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Recorder(AlgoObserver):
-    def __init__(self):
-        self.rows = []
-
-    def after_init(self, algo):
-        self.agent = algo
-
-    def after_print_stats(self, frame, epoch_num, total_time):
-        stats = self.agent.last_stats.items()
-        self.rows.append({k: v for k, v in stats if not k.startswith("performance/")})
 
 
 def make_agent(folder, **changes):
@@ -486,7 +475,7 @@ def test_discriminator_tells_a_new_policy_from_the_clip(tmp_path):
     params = train_params(compose_config([*arguments, "max_iterations=6", "experiment=x"]))
     params["config"] |= {"amp_obs_demo_buffer_size": 2000, "amp_replay_buffer_size": 2000}
     recorder = train(params)
-    last = recorder.rows[-1]
+    _, _, last, _ = recorder.rows[-1]
     assert last["info/disc_agent_acc"] > 0.9
     assert last["info/disc_demo_acc"] > 0.9
     assert last["info/disc_demo_logit"] > last["info/disc_agent_logit"] + 1

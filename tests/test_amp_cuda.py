@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import orbit
-from captured import agent_of, iterate, snapshot, undo
+from captured import agent_of, iterate, no_waiting, snapshot, step_as_captured, undo
 from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
 
@@ -126,18 +126,15 @@ def test_no_step_or_update_waits_for_the_device(tmp_path):
     agent = captured(orbiting(tmp_path))
     env = tasks.make("HumanoidAMP", num_envs=64, device="cuda:0")
     env.reset()
-    env.sim.engine.step = lambda substeps: env.sim.engine._step(substeps)
+    step_as_captured(env)
     actions = torch.zeros(64, 28, device="cuda:0")
     env.step(actions)
     env.fetch_amp_obs_demo(64)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         agent._collect()
         agent.update()
         env.step(actions)
         env.fetch_amp_obs_demo(64)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_humanoid_runs_captured_and_resumes_on_the_gpu(tmp_path):

@@ -8,7 +8,7 @@ import copy
 import pytest
 import torch
 
-from captured import agent_of, iterate, make_agent, snapshot, undo
+from captured import agent_of, iterate, make_agent, no_waiting, snapshot, step_as_captured, undo
 from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
 from phalanx.rl import vecenv
@@ -24,15 +24,11 @@ def test_environment_step_never_waits_for_the_device():
     env = tasks.make("Cartpole", num_envs=64, device="cuda:0")
     env.reset()
     actions = torch.zeros(64, 1, device="cuda:0")
-    # The engine's own eager step looks for overflow, which waits; here its captured form counts.
-    env.sim.engine.step = lambda substeps: env.sim.engine._step(substeps)
+    step_as_captured(env)
     env.step(actions)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         for _ in range(3):
             env.step(actions)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_captured_update_equals_eager_update(tmp_path):

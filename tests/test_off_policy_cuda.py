@@ -8,6 +8,7 @@ import contextlib
 import pytest
 import torch
 
+from captured import no_waiting
 from phalanx.rl import Runner, vecenv
 from phalanx.spaces import Box, Discrete
 
@@ -119,9 +120,6 @@ def test_captured_training_equals_eager_training(tmp_path, algo, changes):
 def test_no_step_or_update_waits_for_the_device(tmp_path, algo, changes):
     agent = make_agent(tmp_path, algo, **changes)
     agent.train()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         agent.play_step()
         agent.update(0)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

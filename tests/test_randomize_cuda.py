@@ -7,7 +7,7 @@ import mujoco
 import pytest
 import torch
 
-from captured import iterate, make_agent
+from captured import iterate, make_agent, no_waiting, step_as_captured
 from phalanx import tasks
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -85,16 +85,13 @@ def test_no_step_waits_for_the_device():
         "Ant", 64, "cuda:0", randomize=True, randomization_params=EVERYTHING, episode_length=3
     )
     env.reset()
-    env.sim.engine.step = lambda substeps: env.sim.engine._step(substeps)
+    step_as_captured(env)
     actions = torch.zeros(64, 8, device="cuda:0")
     for _ in range(4):
         env.step(actions)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         for _ in range(4):
             env.step(actions)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_randomised_ant_learns_captured(tmp_path):

@@ -18,7 +18,8 @@ import yaml
 
 from forked import server
 from phalanx.cli.config import compose_config, resolved, train_params
-from phalanx.rl import AlgoObserver, Runner, checkpoint
+from phalanx.rl import Runner, checkpoint
+from recorder import Recorder
 
 SMALL = ["num_envs=64", "sim_device=cpu"]
 QUICK = ["train.params.config.horizon_length=8", "train.params.config.mini_epochs=2"]
@@ -65,21 +66,6 @@ def without_times(state):
 
 
 # in one process -----------------------------------------------------------------------------------
-
-
-class Recorder(AlgoObserver):
-    """The losses, KL and learning rate of every iteration."""
-
-    def __init__(self):
-        self.rows = []
-
-    def after_init(self, algo):
-        self.agent = algo
-
-    def after_print_stats(self, frame, epoch_num, total_time):
-        timed = ("performance/",)
-        row = {k: v for k, v in self.agent.last_stats.items() if not k.startswith(timed)}
-        self.rows.append((epoch_num, frame, row, self.agent.mean_rewards.mean))
 
 
 def train(tmp_path, name, iterations, *more, continue_from=None):

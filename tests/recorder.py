@@ -1,0 +1,18 @@
+"""What two runs must have in common to be the same."""
+
+from phalanx.rl import AlgoObserver
+
+
+class Recorder(AlgoObserver):
+    """Every iteration's (epoch, frame, values by tag but for the times, mean return) in `rows`."""
+
+    def __init__(self):
+        self.rows = []
+
+    def after_init(self, algo):
+        self.agent = algo
+
+    def after_print_stats(self, frame, epoch_num, total_time):
+        stats = self.agent.last_stats.items()
+        values = {k: v for k, v in stats if not k.startswith("performance/")}
+        self.rows.append((epoch_num, frame, values, self.agent.mean_rewards.mean))
