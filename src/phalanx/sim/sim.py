@@ -176,10 +176,13 @@ class Sim:
     def mark_diverged(self) -> None:
         """The rest of a `step`: set `diverged`, count in `divergences`."""
         state = torch.cat([v.flatten(1) for v in self._watched], 1)
+        if self.device.type == "cpu":  # on a GPU it would take a wait to know
+            fine = state.abs().max() <= mujoco.mjMAXVAL  # not if that is NaN
+            if fine and not self.engine.failed.any():
+                self.diverged.zero_()
+                return
         bad = ~(state.abs() <= mujoco.mjMAXVAL)
         torch.logical_or(bad.any(1), self.engine.failed, out=self.diverged)
-        if self.device.type == "cpu" and not self.diverged.any():
-            return  # on a GPU it would take a wait to know
         named = torch.cat([bad.float() @ self._quantities > 0, self.engine.failed[:, None]], 1)
         first = named & (named.cumsum(1) == 1)
         self.divergences += first.sum(0)

@@ -74,8 +74,11 @@ class Ant(Task):
     def create_scene(self) -> Scene:
         # Enough for the exact solution: in 1440 steps of random torques the solver took 2 steps on
         # average and never more than 6; with 5 allowed a velocity is wrong by 0.003 rad/s at worst,
-        # with 4 by 2.4, with 3 by 35.
-        scene = Scene(self.config.dt / self.config.substeps, iterations=6, ls_iterations=10)
+        # with 4 by 2.4, with 3 by 35. With motors, whose torque does not depend on velocity, Euler
+        # is the same as implicitfast and takes 5 % less time on a CPU.
+        scene = Scene(
+            self.config.dt / self.config.substeps, integrator="euler", iterations=6, ls_iterations=10
+        )
         scene.add_ground()
         scene.add_actor("ant", self.config.asset, pos=(0, 0, 0.44), self_collisions=False)
         return scene
