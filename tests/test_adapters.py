@@ -325,13 +325,13 @@ def test_skrl_trains_a_task(tmp_path):
     )
     quiet = {"disable_progressbar": True, "headless": True, "close_environment_at_exit": False}
     trainer = SequentialTrainer(
-        env=env, agents=bootstrap_from_final(agent), cfg={"timesteps": 16 * 15, **quiet}
+        env=env, agents=bootstrap_from_final(agent), cfg={"timesteps": 16 * 8, **quiet}
     )
     means = []
-    for _ in range(2):
+    for _ in range(4):
         trainer.train()
-        means.append(np.mean(agent._track_timesteps))
-    assert means[1] > 1.3 * means[0]
+        means.append(np.mean(agent._track_timesteps))  # of the last 100 episodes that ended
+    assert means[-1] > 1.5 * means[0]
 
 
 @pytest.mark.parametrize(

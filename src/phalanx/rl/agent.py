@@ -18,7 +18,6 @@ from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
 from phalanx.rl.build import build_model, make_env
-from phalanx.rl.capture import threads_for
 from phalanx.rl.config import AgentConfig
 from phalanx.rl.observer import AlgoObserver, watches_steps
 from phalanx.rl.optimizer import optimizer_state
@@ -28,8 +27,6 @@ from phalanx.rl.statistics import Clock, Meter, named, performance, why_not_fini
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
 ITERATIONS_BETWEEN_READS = {"cpu": 1, "cuda": 8}
 """Iterations between two reads of the device's statistics: each read waits for the device."""
-STEP_OPERATIONS = 1000
-"""Arithmetic of observation, reward and reset in a step of one environment, about."""
 
 
 class Agent:
@@ -154,8 +151,7 @@ class Agent:
 
     def env_step(self, actions: Tensor) -> Any:
         """Step the environments; see `VecEnv.step`."""
-        with threads_for(STEP_OPERATIONS * self.num_actors, self.device):
-            step = self.vec_env.step(actions)
+        step = self.vec_env.step(actions)
         if self._watched:
             self.observer.process_infos(step[4], (step[2] | step[3]).nonzero())
         return step

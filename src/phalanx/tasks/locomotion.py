@@ -65,11 +65,14 @@ def observe_torso(robot: Actor) -> Torso:
 
 def rotation_matrix(quat: Tensor) -> Tensor:
     """(N, 3, 3), body to world, of unit quaternions (w, x, y, z), (N, 4)."""
-    w, x, y, z = quat.unbind(1)
+    w, x, y, z = (quat * math.sqrt(2)).unbind(1)  # so that each product below is twice itself
+    xx, yy, zz = x * x, y * y, z * z
+    xy, xz, yz = x * y, x * z, y * z
+    wx, wy, wz = w * x, w * y, w * z
     rows = [
-        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+        *(1 - (yy + zz), xy - wz, xz + wy),
+        *(xy + wz, 1 - (xx + zz), yz - wx),
+        *(xz - wy, yz + wx, 1 - (xx + yy)),
     ]
     return torch.stack(rows, 1).view(-1, 3, 3)
 

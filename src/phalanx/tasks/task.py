@@ -13,7 +13,8 @@ One `step(actions)`, for all N environments
     c. `compute_reward()` gives the reward for reaching it and whether the episode `terminated`;
     d. an episode that did not terminate and has lasted `episode_length` steps is `truncated`;
     e. environments that are done are reset: `sim.reset(mask)`, then `reset_envs(mask)`;
-    f. `compute_observations()` gives the observation to act on next.
+    f. `compute_observations()` gives the observation to act on next. On a CPU, where that costs
+       no wait, (e) and (f) are left out when no episode ended: (b) was that observation.
 So the observation returned belongs to the new episode where one has ended; the one of (b), which a
 time-out's value bootstraps from, is `infos["terminal"]`. An environment that diverged (NaN) has
 terminated with reward 0; its last observation is zero.
@@ -227,6 +228,9 @@ class Task:
         too_long = self.progress_buf >= self.config.episode_length
         self.truncated.copy_(too_long & ~self.terminated)
         done = self.terminated | self.truncated
+        if self.device.type == "cpu" and not done.any():  # a GPU would have to wait to know
+            self.obs_buf.copy_(self.terminal_obs_buf)
+            return
         self._reset(done)
         self.obs_buf.copy_(self._observe(done))
 
