@@ -76,9 +76,8 @@ class Ant(Task):
         # average and never more than 6; with 5 allowed a velocity is wrong by 0.003 rad/s at worst,
         # with 4 by 2.4, with 3 by 35. With motors, whose torque does not depend on velocity, Euler
         # is the same as implicitfast and takes 5 % less time on a CPU.
-        scene = Scene(
-            self.config.dt / self.config.substeps, integrator="euler", iterations=6, ls_iterations=10
-        )
+        timestep = self.config.dt / self.config.substeps
+        scene = Scene(timestep, integrator="euler", iterations=6, ls_iterations=10)
         scene.add_ground()
         scene.add_actor("ant", self.config.asset, pos=(0, 0, 0.44), self_collisions=False)
         return scene
