@@ -99,6 +99,34 @@ def test_terminal_observation_is_the_state_before_the_reset_and_obs_the_one_afte
     assert task.sim.ctrl[0] == 0
 
 
+def test_what_an_environment_observes_does_not_depend_on_whether_another_ends():
+    class Counting(tasks.find("Cartpole")):
+        """Observes a number that its reward changes."""
+
+        def init_buffers(self):
+            super().init_buffers()
+            self.rewarded = torch.zeros(self.num_envs)
+
+        def compute_observations(self):
+            return torch.cat([super().compute_observations()[:, :3], self.rewarded[:, None]], 1)
+
+        def compute_reward(self):
+            self.rewarded += 1
+            return super().compute_reward()
+
+    seen = []
+    for position in (0.0, 2.99):  # of environment 0, which ends or does not
+        task = Counting(Counting.Config(num_envs=2), device="cpu")
+        task.reset()
+        put(task, [[position, 1.0, 0.0, 0.0], [0.5, 0.0, 0.1, 0.0]])
+        obs, _, terminated, _, _ = task.step(torch.zeros(2, 1))
+        assert terminated[0] == (position > 0)
+        seen.append(obs["obs"].clone())
+    assert torch.equal(seen[0][1], seen[1][1])
+    assert seen[0][1, 3] == 0  # as the step reached it
+    assert seen[1][0, 3] == 1  # a new episode
+
+
 def test_truncation_after_exactly_500_steps():
     task = make(num_envs=2)
     for step in range(1, 502):

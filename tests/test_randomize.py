@@ -430,14 +430,15 @@ def test_actions_and_observations_arrive_late(tmp_path):
     delay = r.delay["observations"].steps
     assert sorted(delay.unique().tolist()) == [0, 1, 2]
     everywhere, zeros = torch.ones(200, dtype=torch.bool), torch.zeros(200, 3)
-    assert (r.observe_first(zeros + 10, everywhere, zeros) == 10).all()  # no past before a start
+    assert (r.observe_first(zeros + 10, everywhere) == 10).all()  # no past before a start
     for k in range(11, 15):
         seen = r.observe(torch.full((200, 3), float(k)))
         assert (seen[:, 0] == (k - delay).clamp(min=10)).all()
     one = torch.arange(200) == 7
-    seen_next = r.observe_first(zeros + 50, one, seen)
-    assert (seen_next[7] == 50).all()
-    assert (seen_next[8] == seen[8]).all()
+    assert (r.observe_first(zeros + 50, one)[7] == 50).all()
+    later = r.observe(zeros + 60)[:, 0]
+    assert later[7] == (60 if delay[7] == 0 else 50)
+    assert later[8] == (60, 14, 13)[int(delay[8])]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

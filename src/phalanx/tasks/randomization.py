@@ -209,12 +209,12 @@ class Randomizer:
         delay = self.delay.get("observations")
         return delay(observations) if delay else observations
 
-    def observe_first(self, observations: Tensor, mask: Tensor, others: Tensor) -> Tensor:
-        """The same where an episode begins, `mask`; elsewhere `others`, what `observe` gave."""
+    def observe_first(self, observations: Tensor, mask: Tensor) -> Tensor:
+        """The same where an episode begins, `mask`; elsewhere it means nothing."""
         observations = self._noisy_observations(observations)
         if "observations" in self.delay:
             self.delay["observations"].fill(observations, mask)
-        return torch.where(mask[:, None], observations, others)
+        return observations
 
     def end_schedules(self) -> None:
         """From now on everything is randomised in full, as at the end of a training."""

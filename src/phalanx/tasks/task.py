@@ -13,8 +13,8 @@ One `step(actions)`, for all N environments
     c. `compute_reward()` gives the reward for reaching it and whether the episode `terminated`;
     d. an episode that did not terminate and has lasted `episode_length` steps is `truncated`;
     e. environments that are done are reset: `sim.reset(mask)`, then `reset_envs(mask)`;
-    f. `compute_observations()` gives the observation to act on next. On a CPU, where that costs
-       no wait, (e) and (f) are left out when no episode ended: (b) was that observation.
+    f. `compute_observations()` gives their first observation; the others act on that of (b). On a
+       CPU, where it costs no wait to know, (e) and (f) are left out when no episode ended.
 So the observation returned belongs to the new episode where one has ended; the one of (b), which a
 time-out's value bootstraps from, is `infos["terminal"]`. An environment that diverged (NaN) has
 terminated with reward 0; its last observation is zero.
@@ -216,7 +216,7 @@ class Task:
         self.post_physics_step()
 
     def post_physics_step(self) -> None:
-        """Count, observe, reward, reset, observe again: (a) to (f) above."""
+        """Count, observe, reward, reset, observe what is new: (a) to (f) above."""
         self.progress_buf += 1
         if self.randomizer is not None:
             self.randomizer.count()
@@ -294,10 +294,12 @@ class Task:
             if begun is None:
                 observations = self.randomizer.observe(observations)
             else:
-                reached = self.terminal_obs_buf
-                observations = self.randomizer.observe_first(observations, begun, reached)
+                observations = self.randomizer.observe_first(observations, begun)
         limit = self.config.clip_observations
-        return observations.clamp(-limit, limit)
+        observations = observations.clamp(-limit, limit)
+        if begun is None:
+            return observations
+        return torch.where(begun[:, None], observations, self.terminal_obs_buf)
 
     def _reset(self, mask: Tensor) -> None:
         self.progress_buf.masked_fill_(mask, 0)
