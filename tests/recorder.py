@@ -1,13 +1,15 @@
-"""What two runs must have in common to be the same."""
+"""What tests look at after a run: how it went, and what two runs must have in common."""
 
 from phalanx.rl import AlgoObserver
 
 
 class Recorder(AlgoObserver):
-    """Every iteration's (epoch, frame, values by tag but for the times, mean return) in `rows`."""
+    """Every iteration's (epoch, frame, values by tag but for the times, mean return) in `rows` and
+    mean episode length in `lengths`; the agent."""
 
     def __init__(self):
         self.rows = []
+        self.lengths = []
 
     def after_init(self, algo):
         self.agent = algo
@@ -16,3 +18,4 @@ class Recorder(AlgoObserver):
         stats = self.agent.last_stats.items()
         values = {k: v for k, v in stats if not k.startswith("performance/")}
         self.rows.append((epoch_num, frame, values, self.agent.mean_rewards.mean))
+        self.lengths.append(self.agent.mean_lengths.mean)

@@ -8,8 +8,9 @@ import torch
 from clockwork import N, make_agent, same
 from phalanx.cli.config import compose_config, train_params
 from phalanx.errors import PhalanxError
-from phalanx.rl import AlgoObserver, Runner
+from phalanx.rl import Runner
 from phalanx.rl.replay import PrioritizedReplay
+from recorder import Recorder
 
 
 @pytest.fixture(autouse=True)
@@ -229,22 +230,14 @@ def test_the_player_plays_the_best_action(tmp_path):
 
 @pytest.mark.parametrize("kind", ["normal", "prioritized"])
 def test_it_learns_to_balance(tmp_path, kind):
-    lengths = []
-
-    class Curve(AlgoObserver):
-        def after_init(self, algo):
-            self.algo = algo
-
-        def after_print_stats(self, frame, epoch_num, total_time):
-            lengths.append(self.algo.mean_lengths.mean)
-
+    recorder = Recorder()
     arguments = ["train=CartpoleDQN", "seed=0", f"train_dir={tmp_path}", "sim_device=cpu"]
     arguments += ["num_envs=64", "max_iterations=150"]
     options = {"games_to_track": 20, "epsilon_decay_frames": 20_000, "replay_buffer_type": kind}
     arguments += [f"train.params.config.{k}={v}" for k, v in options.items()]
-    runner = Runner(Curve())
+    runner = Runner(recorder)
     runner.load({"params": train_params(compose_config(arguments))})
     runner.run({"train": True})
-    assert lengths[10] < 40
-    assert lengths[-1] > 120
-    assert not math.isnan(lengths[-1])
+    assert recorder.lengths[10] < 40
+    assert recorder.lengths[-1] > 120
+    assert not math.isnan(recorder.lengths[-1])

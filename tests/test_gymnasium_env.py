@@ -17,9 +17,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from phalanx.errors import PhalanxError
-from phalanx.rl import AlgoObserver, Runner, vecenv
+from phalanx.rl import Runner, vecenv
 from phalanx.rl.gymnasium_env import GymnasiumEnv
 from phalanx.spaces import Box, Dict, Discrete, MultiDiscrete
+from recorder import Recorder
 
 N = 3
 OBSERVATIONS = spaces.Box(0, np.inf, (2,), np.float64)
@@ -186,31 +187,18 @@ def configuration(folder, env_config, discrete=False, **changes):
     }
 
 
-class Watch(AlgoObserver):
-    """Keeps the agent, and the mean length after every iteration."""
-
-    def __init__(self):
-        self.lengths = []
-
-    def after_init(self, algo):
-        self.algo = algo
-
-    def after_print_stats(self, frame, epoch_num, total_time):
-        self.lengths.append(self.algo.mean_lengths.mean)
-
-
 def train(params, **args):
-    watch = Watch()
-    runner = Runner(watch)
+    recorder = Recorder()
+    runner = Runner(recorder)
     runner.load({"params": params})
     runner.run({"train": True, **args})
-    return watch
+    return recorder
 
 
 @pytest.mark.parametrize("mode", ["SAME_STEP", "NEXT_STEP", "DISABLED"])
 def test_the_agent_counts_no_dead_step(tmp_path, mode):
     env_config = {"id": "CountingVector-v0", "mode": mode, "length": 4}
-    agent = train(configuration(tmp_path, env_config)).algo
+    agent = train(configuration(tmp_path, env_config)).agent
     # 2 iterations of 16 steps of 4 environments
     assert (agent.mean_lengths.mean, agent.mean_lengths.size) == (4.0, 2 * 16 * 4 / 4)
 
@@ -225,17 +213,17 @@ def test_cartpole_learns_and_continues_with_fresh_episodes(tmp_path):
         games_to_track=20,
         max_epochs=50,
     )
-    watch = train(params)
-    assert watch.lengths[3] < 40
-    assert watch.lengths[-1] > 80
+    recorder = train(params)
+    assert recorder.lengths[3] < 40
+    assert recorder.lengths[-1] > 80
     params["config"]["max_epochs"] += 1
-    again = train(params, checkpoint=watch.algo.nn_dir / "last_t.pth").algo
+    again = train(params, checkpoint=recorder.agent.nn_dir / "last_t.pth").agent
     assert again.epoch_num == 51
     assert "the state of Gymnasium's CartPole-v1 cannot be saved" in again.warnings[0]
 
 
 def test_a_seed_repeats_a_mujoco_run(tmp_path):
-    runs = [train(configuration(tmp_path, {"id": "Hopper-v5"})).algo for _ in range(2)]
+    runs = [train(configuration(tmp_path, {"id": "Hopper-v5"})).agent for _ in range(2)]
     first, second = (run.model.state_dict() for run in runs)
     assert all(torch.equal(first[k], second[k]) for k in first)
     assert runs[0].vec_env.action_space == Box((3,), -1.0, 1.0)

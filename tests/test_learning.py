@@ -3,35 +3,23 @@
 import pytest
 
 from phalanx.cli.config import compose_config, train_params
-from phalanx.rl import AlgoObserver, Runner
-
-
-class Curve(AlgoObserver):
-    """Mean episode length after every iteration."""
-
-    def __init__(self):
-        self.lengths = []
-
-    def after_init(self, algo):
-        self.algo = algo
-
-    def after_print_stats(self, frame, epoch_num, total_time):
-        self.lengths.append(self.algo.mean_lengths.mean)
+from phalanx.rl import Runner
+from recorder import Recorder
 
 
 @pytest.mark.parametrize("train", ["CartpolePPO", "CartpoleDiscretePPO"])
 def test_cartpole_learns_to_balance(tmp_path, train):
-    curve = Curve()
-    runner = Runner(curve)
+    recorder = Recorder()
+    runner = Runner(recorder)
     # The best of 70 iterations balances in three seeds of four; with others its mean action, which
     # is played, still drifts off the track.
     arguments = [f"train={train}", "seed=1", "max_iterations=70", f"train_dir={tmp_path}"]
     runner.load({"params": train_params(compose_config([*arguments, "sim_device=cpu"]))})
     runner.run({"train": True})
-    assert curve.lengths[2] < 60
-    assert curve.lengths[-1] >= 490
+    assert recorder.lengths[2] < 60
+    assert recorder.lengths[-1] >= 490
     runner.params["config"]["player"]["games_num"] = 64
-    result = runner.run({"play": True, "checkpoint": curve.algo.nn_dir / "Cartpole.pth"})
+    result = runner.run({"play": True, "checkpoint": recorder.agent.nn_dir / "Cartpole.pth"})
     assert result.games == 512  # as many in every environment, so that short ones do not count more
     assert result.mean_length >= 490
     assert result.mean_return >= 480

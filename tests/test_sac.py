@@ -13,10 +13,11 @@ from rl_games.torch_runner import Runner as TheirRunner
 from clockwork import N, make_agent, same
 from phalanx.cli.config import compose_config, train_params
 from phalanx.errors import PhalanxError
-from phalanx.rl import AlgoObserver, Runner, checkpoint
+from phalanx.rl import Runner, checkpoint
 from phalanx.rl.off_policy import soft_update
 from phalanx.rl.sac import soft_target
 from phalanx.rl.sac_network import squashed_log_prob
+from recorder import Recorder
 
 
 @pytest.fixture(autouse=True)
@@ -150,20 +151,14 @@ def test_a_time_out_is_remembered_with_the_state_it_reached(tmp_path, bootstrap)
 
 
 def test_what_is_not_computed_is_not_logged(tmp_path):
-    rows = []
-
-    class Recorder(AlgoObserver):
-        def after_init(self, algo):
-            self.algo = algo
-
-        def after_print_stats(self, frame, epoch_num, total_time):
-            rows.append({k for k in self.algo.last_stats if k.startswith(("losses", "info"))})
-
+    recorder = Recorder()
     params = parameters(tmp_path, max_epochs=8, policy_frequency=2)
-    _, agent = make_agent(params, lambda: Runner(Recorder()))
+    _, agent = make_agent(params, lambda: Runner(recorder))
     agent.train()
     critic = {"losses/c1_loss", "losses/c2_loss"}
     actor = {"losses/a_loss", "losses/entropy", "losses/alpha_loss", "info/alpha"}
+    shown = ("losses", "info")
+    rows = [{k for k in values if k.startswith(shown)} for _, _, values, _ in recorder.rows]
     assert rows == [set()] * 3 + [critic, critic | actor] * 2 + [critic]
 
 
@@ -350,20 +345,12 @@ def test_alpha_survives_and_an_empty_replay_is_refilled_before_learning(tmp_path
 
 @pytest.mark.parametrize("train", ["CartpoleSAC", "CartpoleFastSAC"])
 def test_it_learns_to_balance(tmp_path, train):
-    lengths = []
-
-    class Curve(AlgoObserver):
-        def after_init(self, algo):
-            self.algo = algo
-
-        def after_print_stats(self, frame, epoch_num, total_time):
-            lengths.append(self.algo.mean_lengths.mean)
-
+    recorder = Recorder()
     arguments = [f"train={train}", "seed=0", f"train_dir={tmp_path}", "sim_device=cpu"]
-    arguments += ["num_envs=64", "max_iterations=150"]
+    arguments += ["num_envs=64", "max_iterations=200"]
     arguments += ["train.params.config.games_to_track=20"]
-    runner = Runner(Curve())
+    runner = Runner(recorder)
     runner.load({"params": train_params(compose_config(arguments))})
     runner.run({"train": True})
-    assert lengths[10] < 40
-    assert lengths[-1] > 80
+    assert recorder.lengths[10] < 40
+    assert recorder.lengths[-1] > 120

@@ -28,8 +28,7 @@ class RunningMeanStd(nn.Module):
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
         """Merge the batch `x`, (B, *shape)."""
-        mean = x.mean(0)
-        var = (x - mean).square_().mean(0)  # on a CPU a fourth of torch.var_mean's time
+        mean, var = _mean_and_variance(x)
         n = x.shape[0]
         delta = mean - self.running_mean
         total = self.count + n
@@ -85,8 +84,14 @@ class MovingMeanStd(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Normalised x, (B, *shape)."""
-        var, mean = torch.var_mean(x, dim=0, correction=0)
+        mean, var = _mean_and_variance(x)
         for own, new in ((self.mean, mean), (self.var, var), (self.weight, 1.0)):
             own.mul_(self.momentum).add_((1.0 - self.momentum) * new)
         std = torch.sqrt(self.var / self.weight + self.epsilon)
         return ((x - self.mean / self.weight) / std).clamp(-5.0, 5.0)
+
+
+def _mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Of (B, *shape) over the first dimension; on a CPU in a fourth of torch.var_mean's time."""
+    mean = x.mean(0)
+    return mean, (x - mean).square_().mean(0)
