@@ -142,6 +142,16 @@ def test_buffer_is_a_ring_of_which_only_what_was_stored_is_drawn():
     assert int(buffer.stored) == 12
 
 
+@pytest.mark.parametrize("capacity", [4, 20])
+def test_buffer_of_another_size_takes_the_last_rows_over(capacity):
+    first, second = (AMPBuffer(n, 1, torch.device("cpu")) for n in (10, capacity))
+    for start in (1, 9):
+        first.store(torch.arange(start, start + 8.0)[:, None])
+    second.load_state_dict(first.state_dict())
+    drawn = set(second.sample(1000).flatten().tolist())
+    assert drawn == set(range(17 - min(10, capacity), 17))
+
+
 def test_buffer_keeps_a_share_of_what_comes_when_it_is_full():
     torch.manual_seed(0)
     buffer = AMPBuffer(1000, 1, torch.device("cpu"))

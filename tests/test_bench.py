@@ -147,6 +147,8 @@ MISTAKES = [
     ("num_env=3", "unknown key 'num_env'; did you mean 'num_envs'?"),
     ("video=true", "unknown key 'video'; accepted: task, num_envs, seconds"),
     ("task=Cartpole,Atn", "unknown task 'Atn'; did you mean 'Ant'?"),
+    ("task=", "task is empty; give at least one"),
+    ("returns=3 seeds=", "seeds is empty; give at least one"),
     ("num_envs=8,many", "num_envs[1] is 'many', it must be a whole number"),
     ("num_envs=8,0", "num_envs is 0, it must be at least 1"),
     ("seconds=0", "seconds is 0.0, it must be above 0"),

@@ -88,6 +88,11 @@ MISTAKES = [
     (f"train {CONFIG}.player.games=3", "params.config.player.games; did you mean 'games_num'?"),
     (f"train {CONFIG}.env_config.raech=1", "task.env.raech; did you mean 'reach'?"),
     (f"train {CONFIG}.train_dir=x", f"{CONFIG}.train_dir is decided by train_dir="),
+    (f"train {CONFIG}.use_action_masks=true", "Cartpole, but its actions are continuous"),
+    (
+        f"train train=CartpoleDiscretePPO {CONFIG}.use_action_masks=true",
+        "use_action_masks is true for Cartpole, but the environment has no get_action_masks()",
+    ),
     # types
     ("train num_envs=many", "num_envs is 'many', it must be a whole number"),
     ("train num_envs=1.5", "num_envs is 1.5, it must be a whole number"),

@@ -1,13 +1,13 @@
 """Mappings into typed dataclasses, and the command line's key=value arguments."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 import yaml
 
 from phalanx.cli.config import compose_config, train_params
-from phalanx.config import ranged, read
+from phalanx.config import ranged, read, without_effect
 from phalanx.errors import PhalanxError
 
 
@@ -15,6 +15,8 @@ from phalanx.errors import PhalanxError
 class Inner:
     scale: float = ranged(1.0, above=0)
     offset: float | None = None
+
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"old"})
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,9 @@ def test_missing_key_is_named():
 
 def test_keys_without_effect_are_left_out():
     assert read(Config, {"name": "x", "print_stats": 1}, "params", {"print_stats"}) == given()
+    old = {"inner": {"old": 1}, "maybe": {"scale": 2, "old": 1}}
+    assert given(**old) == given(maybe={"scale": 2})
+    assert without_effect(Config, {"name": "x", **old}) == ["inner.old", "maybe.old"]
 
 
 def test_whole_numbers_keep_all_their_digits():

@@ -193,6 +193,9 @@ class Foretold(Remember):
         return obs, reward + luck, terminated, truncated, infos
 
 
+CNN = {"convs": [{"filters": 4, "kernel_size": 3}], "activation": "relu", "type": "conv2d"}
+
+
 class Named(Guess):
     """One of the two bits is in a picture, the other in a vector, observed by name."""
 
@@ -356,8 +359,7 @@ def test_a_recurrent_central_value_remembers(tmp_path):
 
 
 def test_observations_by_name_go_where_they_belong(tmp_path):
-    cnn = {"convs": [{"filters": 4, "kernel_size": 3}], "activation": "relu", "type": "conv2d"}
-    agent, played = train(Named, configuration(tmp_path, {"cnn": cnn, "separate": True}))
+    agent, played = train(Named, configuration(tmp_path, {"cnn": CNN, "separate": True}))
     assert played.mean_return > 0.9
     mean = agent.model.running_mean_std.running_mean_std["word"].running_mean
     torch.testing.assert_close(mean.float(), torch.full((2,), 0.5), rtol=0, atol=0.1)
@@ -440,6 +442,11 @@ def test_curiosity_finds_what_chance_does_not(tmp_path):
     plain = configuration(tmp_path / "without", {}, normalize_advantage=False, **common)
     _, played = train(Corridor, plain)
     assert played.mean_return < 0.5
+
+
+def test_curiosity_about_what_is_observed_by_name_is_refused(tmp_path):
+    with pytest.raises(PhalanxError, match="do not fit rnd_curiosity; give it vectors"):
+        train(Named, configuration(tmp_path, {"cnn": CNN}, rnd_config={}))
 
 
 def test_recurrent_state_is_zeroed_exactly_where_an_episode_begins():

@@ -79,7 +79,7 @@ def test_tasks_are_found_from_anywhere_inside(project, capsys, monkeypatch):
     assert str(project) in printed
     assert "Cartpole" in printed
     monkeypatch.chdir(project.parent)
-    with pytest.raises(PhalanxError, match="unknown task 'Twip'"):
+    with pytest.raises(PhalanxError, match=r"unknown task 'Twip'.* inside its folder"):
         tasks.find("Twip")
 
 

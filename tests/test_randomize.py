@@ -504,6 +504,47 @@ def test_a_run_continues_exactly(engine):
         assert torch.equal(a, b)
 
 
+def test_tendons_are_those_of_the_actor_alone(tmp_path):
+    (tmp_path / "bot.xml").write_text(ROBOT)
+    scene = Scene(timestep=1 / 240)
+    for name in ("bot", "bot2"):
+        scene.add_actor(name, tmp_path / "bot.xml")
+    sim = Sim(scene, 3, "cpu")
+    RandomModel(sim, of(TENDON, "stiffness", variation(2, 2)))
+    assert sim.model_field("tendon_stiffness").tolist() == [[20, 10]] * 3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_continues_with_what_is_randomised_now(engine):
+    def made(low=None, high=None):
+        mass = {"range": [low, high], "operation": "scaling", "distribution": "uniform",
+                "setup_only": True}  # fmt: skip
+        params = {"actor_params": {"cartpole": {"rigid_body_properties": {"mass": mass}}}}
+        off = {"randomize": False}
+        on = {"randomize": True, "randomization_params": params}
+        return tasks.make("Cartpole", 4, "cpu", engine, **(on if low else off))
+
+    def masses(task):
+        scale = task.sim.model_field("body_mass") / torch.tensor(task.sim.model.body_mass)
+        return scale[:, 1:]
+
+    heavy, light, original = made(2.0, 3.0), made(0.5, 0.9), made()
+    heavy.reset()
+    heavy.step(torch.ones(4, 1))
+    for task, low, high in ((light, 0.5, 0.9), (original, 1.0, 1.0)):
+        task.load_state_dict(heavy.state_dict())
+        assert torch.equal(task.sim.qpos, heavy.sim.qpos)
+        for _ in range(2):
+            assert (low - 1e-6 <= masses(task)).all()
+            assert (masses(task) <= high + 1e-6).all()
+            task.reset()
+    same = made(2.0, 3.0)
+    same.load_state_dict(heavy.state_dict())
+    assert torch.equal(masses(same), masses(heavy))
+    heavy.load_state_dict(original.state_dict())
+    assert (masses(heavy) >= 2).all()
+
+
 def test_without_randomisation_nothing_changes():
     rollouts = []
     for params in ({}, {"latency": {"actions": [0, 0]}}):

@@ -120,6 +120,32 @@ def test_a_restored_ring_draws_the_same(kind):
     assert b.steps == 8
 
 
+@pytest.mark.parametrize("steps", [3, 6])  # before the ring of 4 was full, and after
+@pytest.mark.parametrize("now", [2, 8])
+def test_a_ring_of_another_size_takes_the_last_steps_over(steps, now):
+    a, b = replay(4), replay(now)
+    fill(a, steps)
+    b.load_state_dict(a.state_dict())
+    kept = min(4, steps, now)
+    seen = {10 * t + e for t in range(steps - kept, steps) for e in range(2)}
+    assert set(b.sample(500)["obs"].flatten().tolist()) == seen
+    fill(b, now - 1, first=steps)
+    seen = {10 * t + e for t in range(steps - 1, steps + now - 1) for e in range(2)}
+    assert seen <= set(b.sample(1000)["obs"].flatten().tolist())
+
+
+def test_a_run_may_take_priorities_up_or_drop_them():
+    uniform, prioritized = replay(4), replay(4, kind=PrioritizedReplay, alpha=0.5)
+    fill(uniform, 6)
+    prioritized.load_state_dict(uniform.state_dict())
+    batch = prioritized.sample(500)
+    assert set(batch["obs"].flatten().tolist()) == {20, 21, 30, 31, 40, 41, 50, 51}
+    assert torch.equal(batch["weights"], torch.ones(500))
+    prioritized.update_priorities(torch.tensor([1, 2]), torch.tensor([9.0, -4.0]))
+    uniform.load_state_dict(prioritized.state_dict())
+    assert set(uniform.sample(500)["obs"].flatten().tolist()) == {20, 21, 30, 31, 40, 41, 50, 51}
+
+
 def test_going_back_writes_the_same_steps_anew():
     r = replay(4)
     fill(r, 6)

@@ -161,6 +161,19 @@ def test_other_number_of_environments_continues_the_network_and_says_so(tmp_path
     assert second.rows[-1][1] == first.agent.frame + 2 * 32 * 8
 
 
+def test_task_that_has_changed_starts_its_episodes_afresh_and_says_so(tmp_path):
+    first = train(tmp_path, "run", 3)
+    state = first.agent.get_full_state_weights()
+    for name, shape in (("gone", (64,)), ("obs_buf", (64, 5))):
+        changed = copy.deepcopy(state)
+        changed["phalanx"]["env"]["task"][name] = torch.ones(shape)
+        agent = train(tmp_path, "second", 1).agent
+        agent.set_full_state_weights(changed, source="old.pth")
+        assert f"old.pth: made when Cartpole.{name} was a tensor of shape" in agent.warnings[-1]
+        assert "the episodes start afresh" in agent.warnings[-1]
+        assert agent.epoch_num == 3
+
+
 # Ctrl-C -------------------------------------------------------------------------------------------
 
 

@@ -232,3 +232,9 @@ def test_a_state_of_another_size_is_refused(tmp_path, sim):
     with pytest.raises(PhalanxError, match=r"num_envs 3.*this one has 4") as error:
         other.load_state_dict(sim.state_dict())
     assert one_sentence(error)
+    scene = ball_scene(tmp_path)
+    add(scene, tmp_path, "second", BALL.format(z=2.0, shape="sphere", mass=2.0))
+    other = Sim(scene, 3, "cpu", threads=1)
+    with pytest.raises(PhalanxError, match="another scene: it has nq 7, this one has 14") as error:
+        other.load_state_dict(sim.state_dict())
+    assert one_sentence(error)

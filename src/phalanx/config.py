@@ -68,6 +68,20 @@ def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ())
     return cls(**taken)
 
 
+def without_effect(cls: type, values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Keys of `values` that `read` leaves out, those of nested mappings as `a.b`."""
+    hints = typing.get_type_hints(cls)
+    found = []
+    for key, value in values.items():
+        hint = hints.get(key)
+        kinds = [k for k in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(k)]
+        if key in getattr(cls, "NO_EFFECT", ()):
+            found.append(prefix + key)
+        elif kinds and isinstance(value, Mapping):
+            found += without_effect(typing.cast(type, kinds[0]), value, f"{prefix}{key}.")
+    return sorted(found)
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:
     """`value` as the type `hint`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)

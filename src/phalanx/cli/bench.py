@@ -63,6 +63,9 @@ class BenchConfig:
     """Picture of speed and memory over the number of environments."""
 
     def __post_init__(self) -> None:
+        for key in ("task", "seeds"):
+            if not getattr(self, key):
+                raise PhalanxError(f"{key} is empty; give at least one")
         if self.returns and len(self.returns) != len(self.task):
             raise PhalanxError(
                 f"returns has {len(self.returns)} values for {len(self.task)} tasks; give one for"

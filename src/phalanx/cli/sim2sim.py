@@ -135,7 +135,8 @@ def _training(config: Sim2SimConfig, about: Metadata, figures: dict[str, Any]) -
     checkpoint = Path(config.policy.removesuffix(".onnx"))
     known: dict[str, Any] = {"best_return": about.policy.training_return, "player_return": None}
     if checkpoint.is_file() and checkpoint.suffix == ".pth":
-        env = [f"task.env.{k}={v}" for k, v in config.task.get("env", {}).items()]
+        env = config.task.get("env", {})
+        env = [f"task.env.{k}={v if k == 'asset' else json.dumps(v)}" for k, v in env.items()]
         run = compose_config([f"task={about.task}", f"checkpoint={checkpoint}", *env], "play")
         player = make_player(run, config.episodes, config.episodes)
         player.restore(checkpoint)
@@ -144,11 +145,12 @@ def _training(config: Sim2SimConfig, about: Metadata, figures: dict[str, Any]) -
         played = player.run()
         known |= {"player_return": played.mean_return, "player_std": played.std_return}
         known["player_length"] = played.mean_length
-        known["share"] = figures["mean_return"] / played.mean_return
-        # Standard error of the two means together; episodes that end in a fall make it large.
-        errors = [figures["std_return"], played.std_return]
-        known["share_error"] = float(np.hypot(*errors)) / np.sqrt(config.episodes)
-        known["share_error"] /= abs(played.mean_return)
+        if played.mean_return:
+            known["share"] = figures["mean_return"] / played.mean_return
+            # Standard error of the two means together; episodes that end in a fall make it large.
+            errors = [figures["std_return"], played.std_return]
+            known["share_error"] = float(np.hypot(*errors)) / np.sqrt(config.episodes)
+            known["share_error"] /= abs(played.mean_return)
     return known
 
 
@@ -189,7 +191,7 @@ def _video(trial: Any, folder: Path, console: Console) -> Path | None:
 def _say(console: Console, figures: dict[str, Any]) -> None:
     training, latency = figures["training"], figures["latency_ms"]
     ratio = ""
-    if training["player_return"] is not None:
+    if "share" in training:
         share, error = 100 * training["share"], 100 * training["share_error"]
         ratio = f", {share:.1f} +- {error:.1f} % of training's"
     console.print(

@@ -72,14 +72,11 @@ def _summary(figures: dict[str, Any], about: Metadata) -> list[tuple[str, str]]:
     training, latency = figures["training"], figures["latency_ms"]
     rows = [("return", f"{figures['mean_return']:.2f} &plusmn; {figures['std_return']:.2f}")]
     if training["player_return"] is not None:
-        share = f"{100 * training['share']:.1f} &plusmn; {100 * training['share_error']:.1f} %"
-        rows.append(
-            (
-                "training's player, as many episodes",
-                f"{training['player_return']:.2f} &plusmn; {training['player_std']:.2f};"
-                f" sim2sim has {share} of it (standard error)",
-            )
-        )
+        player = f"{training['player_return']:.2f} &plusmn; {training['player_std']:.2f}"
+        if "share" in training:
+            share = f"{100 * training['share']:.1f} &plusmn; {100 * training['share_error']:.1f} %"
+            player += f"; sim2sim has {share} of it (standard error)"
+        rows.append(("training's player, as many episodes", player))
     if training["best_return"] is not None:
         rows.append(("best mean return in training, with noise", f"{training['best_return']:.2f}"))
     lengths = figures["lengths"]

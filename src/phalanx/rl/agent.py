@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from phalanx.config import read
+from phalanx.config import read, without_effect
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
 from phalanx.rl.build import build_model, make_env
@@ -46,7 +46,7 @@ class Agent:
         self.params = params
         raw = params.get("config", {})
         self.config = read(self.Config, raw, "params.config", self.Config.NO_EFFECT)
-        self.no_effect = sorted(self.Config.NO_EFFECT & set(raw))
+        self.no_effect = without_effect(self.Config, raw)
         self.name = self.config.name
         stamp = datetime.now().strftime("%d-%H-%M-%S")
         self.experiment_name = self.config.full_experiment_name or f"{self.name}_{stamp}"

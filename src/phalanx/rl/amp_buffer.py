@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phalanx.rl.replay import refit
+
 
 class AMPBuffer:
     """The last `capacity` rows, (D,) each."""
@@ -45,6 +47,7 @@ class AMPBuffer:
         return {"stored": self.stored.clone(), "rows": self.rows[:filled].clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, of a ring of the same capacity."""
-        self.rows[: len(state["rows"])].copy_(state["rows"])
-        self.stored.copy_(state["stored"])
+        """Take back what `state_dict` gave; of a larger ring, its last rows."""
+        saved, stored = refit({"rows": state["rows"]}, int(state["stored"]), self.capacity)
+        self.rows[: len(saved["rows"])].copy_(saved["rows"])
+        self.stored.fill_(stored)

@@ -58,3 +58,16 @@ def check_actions(space: ActionSpace, is_discrete: bool, name: str) -> None:
             f"the actions of {name} are {own} here, which needs the algorithm {other};"
             f" choose another train= config or set params.algo.name to {other}"
         )
+
+
+def check_masks(env: Any, name: str) -> None:
+    """Raise PhalanxError unless `env` has actions that can be masked, and masks."""
+    lacks = ""
+    if isinstance(env.action_space, Box):
+        lacks = "its actions are continuous"
+    elif not hasattr(env, "get_action_masks"):
+        lacks = "the environment has no get_action_masks()"
+    if lacks:
+        raise PhalanxError(
+            f"params.config.use_action_masks is true for {name}, but {lacks}; leave it out"
+        )

@@ -51,7 +51,8 @@ class RewardShaper:
     min_val: float = -float("inf")
     max_val: float = float("inf")
     log_val: bool = False
-    is_torch: bool = True
+
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"is_torch"})
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,10 @@ class PlayerConfig:
     """Episodes to play."""
     deterministic: bool = True
     """Play the mean or most likely action; False samples."""
-    render: bool = False
-    render_sleep: float = 0.0
-    print_stats: bool = True
-    n_game_life: int = 1
-    use_vecenv: bool = True
-    env_config: dict[str, Any] = field(default_factory=dict)
+
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset(
+        {"render", "render_sleep", "print_stats", "n_game_life", "use_vecenv", "env_config"}
+    )
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,8 @@ class PPOConfig(AgentConfig):
     """adaptive (by KL), linear (to max_epochs or max_frames); None, constant, fixed and identity
     keep it."""
     schedule_type: Literal["legacy", "per_minibatch", "standard", "standard_epoch"] = "legacy"
-    """When adaptive acts: after every minibatch (legacy) or every pass over the batch."""
+    """When adaptive acts: after every minibatch (legacy), every pass over the batch (standard), or
+    never (standard_epoch, as in RL Games; with AMP, as in IsaacGymEnvs, after all passes)."""
     kl_threshold: float = ranged(0.008, above=0)
     min_lr: float = ranged(1e-6, above=0)
     max_lr: float = ranged(1e-2, above=0)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from phalanx.config import ranged, read
+from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint, registry
 from phalanx.rl.layers import MLPConfig, initialize, mlp
 from phalanx.rl.normalize import RunningMeanStd
@@ -54,7 +55,11 @@ class RNDCuriosityBuilder:
         self.config = read(RNDNetworkConfig, params, "params.config.rnd_config.network")
 
     def build(self, name: str, input_shape: tuple[int, ...], **_: Any) -> "RNDCuriosity":
-        """A network for observations of `input_shape`."""
+        """A network for observations of `input_shape`. Raises PhalanxError unless vectors."""
+        if isinstance(input_shape, dict) or len(input_shape) != 1:
+            raise PhalanxError(
+                f"observations of shape {input_shape} do not fit rnd_curiosity; give it vectors"
+            )
         return RNDCuriosity(self.config, input_shape[0])
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
-from phalanx.rl.build import build_model, make_env
+from phalanx.rl.build import build_model, check_masks, make_env
 from phalanx.rl.config import AgentConfig, DQNConfig, PPOConfig, SACConfig
 from phalanx.rl.off_policy import with_default_model
 from phalanx.spaces import Box, MultiDiscrete
@@ -42,6 +42,8 @@ class PpoPlayerContinuous:
         self.is_rnn = getattr(self.model, "is_rnn", lambda: False)()
         self.states: tuple[Tensor, ...] | None = None
         self.uses_masks = getattr(self.config, "use_action_masks", False)
+        if self.uses_masks:
+            check_masks(self.env, self.config.name)
         self.is_deterministic = self.config.player.deterministic
         self.games_num = self.config.player.games_num
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from phalanx.config import read
 from phalanx.rl.agent import Agent
-from phalanx.rl.build import check_actions
+from phalanx.rl.build import check_actions, check_masks
 from phalanx.rl.capture import EAGER_CALLS, Graph, fused, threads_for
 from phalanx.rl.central_value import CentralValue
 from phalanx.rl.config import PPOConfig
@@ -82,6 +82,7 @@ class A2CAgent(Agent):
         self._play_graph = Graph(self._collect, capture)
         self._digest_graph = Graph(self._digest)  # where steps cannot be captured
         self._update_graph = Graph(self.update)
+        self._graphs = self._play_graph, self._digest_graph, self._update_graph
         if self.captures_update and c.torch_compile and self.memory is None:
             self._fuse()
 
@@ -109,7 +110,7 @@ class A2CAgent(Agent):
         self._clock.start()
         (self._update_graph if self.captures_update else self.update)()
         self._clock.stop("update")
-        if line := self._play_graph.obstacle or self._update_graph.obstacle:
+        for line in filter(None, (graph.obstacle for graph in self._graphs)):
             self.warn(f"runs without CUDA graphs, much slower: {line} waits for the GPU; use masks")
 
     def _fuse(self) -> None:
@@ -320,6 +321,8 @@ class A2CAgent(Agent):
 
     def check_spaces(self) -> None:
         check_actions(self.vec_env.action_space, self.is_discrete, self.name)
+        if self.config.use_action_masks:
+            check_masks(self.vec_env, self.name)
 
     def frames_per_iteration(self) -> int:
         return self.num_actors * self.config.horizon_length
@@ -487,7 +490,7 @@ class A2CAgent(Agent):
         return scalars
 
     def forget_graphs(self) -> None:
-        for graph in (self._play_graph, self._digest_graph, self._update_graph):
+        for graph in self._graphs:
             graph.reset()
 
     def load_optimizer(self, state: dict[str, Any]) -> None:

@@ -124,10 +124,11 @@ class Replay:
         return {"steps": self.steps, "rows": rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, of a ring of the same size."""
-        for name, value in state["rows"].items():
-            self.rows[name][: len(value)].copy_(value)
-        self.rewind(state["steps"])
+        """Take back what `state_dict` gave; of a larger ring, its last steps."""
+        saved, steps = refit(state["rows"], state["steps"], self.capacity)
+        for name in saved.keys() & self.rows.keys():
+            self.rows[name][: len(saved[name])].copy_(saved[name])
+        self.rewind(steps)
 
     def rewind(self, steps: int) -> None:
         """Go back to when `steps` steps had been written; what has been overwritten since stays."""
@@ -186,5 +187,17 @@ class PrioritizedReplay(Replay):
         return {**super().state_dict(), "largest": self.largest.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows["priorities"].fill_(1.0)  # as of new transitions, should `state` have none
         super().load_state_dict(state)
-        self.largest.copy_(state["largest"])
+        self.largest.copy_(state.get("largest", torch.ones(())))
+
+
+def refit(rows: dict[str, Tensor], written: int, capacity: int) -> tuple[dict[str, Tensor], int]:
+    """What a ring of `capacity` takes over of a saved one, the filled part `rows` (L, ...) of it
+    after `written` writes; and after how many writes it would be there."""
+    filled = len(next(iter(rows.values())))
+    if filled == min(written, capacity):
+        return rows, written
+    kept = min(filled, capacity)
+    order = torch.arange(written - kept, written) % filled
+    return {name: values[order.to(values.device)] for name, values in rows.items()}, kept

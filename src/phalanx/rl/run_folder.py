@@ -36,7 +36,8 @@ class RunFolder:
             self.nn_dir.mkdir(parents=True, exist_ok=True)
             for leftover in self.nn_dir.glob(".*.pth.tmp"):  # of a run that was killed
                 leftover.unlink()
-            # Points after the checkpoint, of a run that was killed later, are replaced.
+            # Points after the checkpoint, of a run that was killed later, are replaced; those over
+            # iterations and seconds stay, because TensorBoard compares with frames alone.
             self.writer = SummaryWriter(str(self.summaries_dir), purge_step=frame or None)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()

@@ -104,7 +104,8 @@ class OnDevice:
         self.device = device
 
     def __getattr__(self, name: str) -> Any:
-        if name == "capture":  # copying between devices cannot be part of a graph
+        # Copying between devices cannot be part of a graph, and the environment's own may be a CPU.
+        if name in ("capture", "fuse"):
             raise AttributeError(name)
         return getattr(self.env, name)
 
@@ -125,6 +126,13 @@ class OnDevice:
         flags = (x.to(self.device) for x in (reward, terminated, truncated))
         seen = {k: self._moved(v) for k, v in infos.items() if k in ("terminal", "amp_obs")}
         return self._moved(obs), *flags, seen
+
+    @property
+    def get_action_masks(self) -> Callable[[], Tensor]:
+        """(N, n) bool; there only if the environment has it."""
+        env: Any = self.env
+        masks: Callable[[], Tensor] = env.get_action_masks
+        return lambda: masks().to(self.device)
 
     def fetch_amp_obs_demo(self, num_samples: int) -> Tensor:
         """See `ImitationVecEnv.fetch_amp_obs_demo`."""

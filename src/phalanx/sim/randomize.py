@@ -260,7 +260,8 @@ class RandomModel:
             raise PhalanxError(f"{where}.bodies: joints are named by joints")
         if kind == "tendon_properties":
             model = self.sim.model
-            ids = [i for i in range(model.ntendon) if model.tendon(i).name.startswith(actor.name)]
+            own = f"{actor.name}/"
+            ids = [i for i in range(model.ntendon) if model.tendon(i).name.startswith(own)]
             if not ids:
                 raise PhalanxError(f"{where}: actor {actor.name!r} has no tendons")
             return FieldParameter(

@@ -211,21 +211,35 @@ class Sim:
         return {
             "engine": self.engine.name,
             "num_envs": self.num_envs,
+            "sizes": self._sizes(),
             "divergences": self.divergences.clone(),
         } | self.engine.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave, on the same engine with the same `num_envs`.
-        Derived fields are stale until `forward`. Raises PhalanxError for another engine or size."""
+    def load_state_dict(self, state: dict[str, Any], model_fields: bool = True) -> None:
+        """Take back what `state_dict` gave, on the same engine with the same `num_envs`; of the
+        model's fields only if `model_fields`. Derived fields are stale until `forward`. Raises
+        PhalanxError, before anything has changed, for another engine, size or scene."""
         for name, here in (("engine", self.engine.name), ("num_envs", self.num_envs)):
             if state[name] != here:
                 raise PhalanxError(
                     f"the saved simulation has {name} {state[name]}, this one has {here};"
                     f" start it with {name}={state[name]}"
                 )
+        for name, here in self._sizes().items():
+            there = state.get("sizes", {}).get(name, here)
+            if there != here:
+                raise PhalanxError(
+                    f"the saved simulation is of another scene: it has {name} {there}, this one"
+                    f" has {here}"
+                )
         self.divergences.copy_(state["divergences"])
-        self.engine.load_state_dict(state)
+        self.engine.load_state_dict(state, model_fields)
 
+    def _sizes(self) -> dict[str, int]:
+        return {name: int(getattr(self.model, name)) for name in _SIZES}
+
+
+_SIZES = ("nq", "nv", "na", "nu", "neq", "nmocap", "nbody", "njnt", "ngeom", "nsite", "ntendon")
 
 # Controls come first: what a policy's NaN makes of the state is the engine's choice.
 _WATCHED = ("ctrl", "qpos", "qvel", "act")

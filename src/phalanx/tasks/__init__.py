@@ -46,9 +46,10 @@ def find(name: str) -> type[Task]:
         return load_task(name, project)
     if name not in TASKS:
         known = names()
+        elsewhere = "" if project else "; a project's own tasks are found inside its folder"
         raise PhalanxError(
             f"unknown task {name!r}{did_you_mean(str(name), known)};"
-            f" tasks: {', '.join(sorted(known))} (`phalanx list` describes them)"
+            f" tasks: {', '.join(sorted(known))} (`phalanx list` describes them){elsewhere}"
         )
     return getattr(importlib.import_module(TASKS[name]), name)
 

@@ -261,11 +261,11 @@ class Randomizer:
         state |= {f"model.{k}": v for k, v in self.model.state_dict().items()}
         return state | {k: v.clone() for k, v in self._tensors().items()}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` gave, after the simulation has. If other things were
-        randomised then, only the count of steps, for schedules, is taken."""
+    def load_state_dict(self, state: Mapping[str, Tensor], same: bool = True) -> None:
+        """Take back what `state_dict` gave, after the simulation has; only the count of steps, for
+        schedules, unless the `same` was randomised then."""
         self.step.copy_(state["step"])
-        if state.keys() != self.state_dict().keys():
+        if not same:
             return
         self.since.copy_(state["since"])
         model = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}

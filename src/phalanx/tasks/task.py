@@ -257,13 +257,15 @@ class Task:
         state = {"num_envs": self.num_envs, "sim": self.sim.state_dict(), "task": tensors}
         if self.randomizer is not None:
             state["randomizer"] = self.randomizer.state_dict()
+            state["randomization_params"] = self.config.randomization_params
         if self.actuators:
             state["actuators"] = [a.state_dict() for a in self.actuators]
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave. Raises PhalanxError if it is of another engine or
-        number of environments."""
+        """Take back what `state_dict` gave. If other things were randomised then, models stay as
+        they are randomised, or not, now. Raises PhalanxError, before anything has changed, if it
+        is of another engine, scene, number of environments or version of the task."""
         there = (state["num_envs"], state["sim"]["engine"])
         here = (self.num_envs, self.sim.engine.name)
         if there != here:
@@ -271,11 +273,21 @@ class Task:
                 f"made with {there[0]} environments on engine {there[1]}, here are {here[0]} on"
                 f" {here[1]}"
             )
-        self.sim.load_state_dict(state["sim"])
+        own = {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
         for name, value in state["task"].items():
-            getattr(self, name).copy_(value)
+            if name not in own or own[name].shape != value.shape:
+                raise PhalanxError(
+                    f"made when {type(self).__name__}.{name} was a tensor of shape"
+                    f" {tuple(value.shape)}, now it is"
+                    f" {tuple(own[name].shape) if name in own else 'none'}"
+                )
+        randomized = None if self.randomizer is None else self.config.randomization_params
+        same = state.get("randomization_params") == randomized
+        self.sim.load_state_dict(state["sim"], model_fields=same)
+        for name, value in state["task"].items():
+            own[name].copy_(value)
         if self.randomizer is not None and "randomizer" in state:
-            self.randomizer.load_state_dict(state["randomizer"])
+            self.randomizer.load_state_dict(state["randomizer"], same)
         for actuator, past in zip(self.actuators, state.get("actuators", []), strict=False):
             actuator.load_state_dict(past)
         self.sim.forward()

@@ -87,8 +87,8 @@ class Engine(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the next steps, exact to the bit."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+    def load_state_dict(self, state: dict[str, Any], model_fields: bool) -> None:
+        """Take back what `state_dict` gave; the model's fields stay unless `model_fields`."""
 
 
 def make_engine(

@@ -169,9 +169,10 @@ class CpuEngine:
         fields = {k: torch.from_numpy(v) for k, v in self._expanded().items()}
         return {"state": torch.from_numpy(self._batch.state.copy()), "model": fields}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        fields = {k: v.numpy() for k, v in state["model"].items()}
-        self._rebuild(state["state"].numpy(), fields)
+    def load_state_dict(self, state: dict[str, Any], model_fields: bool) -> None:
+        self._push()
+        saved = {k: v.numpy() for k, v in state["model"].items()}
+        self._rebuild(state["state"].numpy(), saved if model_fields else self._expanded())
         for mirror in (*self._data.values(), *self._model_fields.values()):
             mirror.pull()
 

@@ -240,9 +240,11 @@ class WarpEngine:
             "model": {k: v.clone() for k, v in self._model_views.items()},
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], model_fields: bool) -> None:
         for name, value in state["state"].items():
             self._view(name).copy_(value)
+        if not model_fields:
+            return
         for name in {*self._model_views, *state["model"]}:
             field = self.model_field(name)
             field.copy_(state["model"].get(name, self._shared[name]))
