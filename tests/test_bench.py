@@ -158,6 +158,7 @@ MISTAKES = [
     ("against=rl_gams", "unknown trainer 'rl_gams' in against=; did you mean 'rl_games'?"),
     ("--against=mjlab", "against=mjlab needs the package mjlab; install it with `pip install"),
     ("--against mjlab", "against=mjlab needs the package mjlab; install it with `pip install"),
+    ("out=/tmp", "cannot write /tmp: it is a folder; give a file in it"),
     ("out=/nowhere/x.json", "cannot write /nowhere/x.json: /nowhere is no folder"),
     ("results=/nowhere.json", "cannot read /nowhere.json: no such file or directory"),
     ("task.env.epsiode_length=3", "task.env.epsiode_length; did you mean 'episode_length'?"),

@@ -539,8 +539,10 @@ def test_export_and_sim2sim_from_the_command_line(tmp_path, monkeypatch, capsys,
     out = capsys.readouterr().out
     file = "runs/Cartpole/nn/Cartpole.pth.onnx"
     assert f"{file}: continuous policy of Cartpole, 4 observations to 1 joints (effort)" in out
-    main(["sim2sim", file, "episodes=4", "video=false"])
+    off = "task.env.randomize=false"
+    main(["sim2sim", file, "episodes=4", "video=false", off, "task.env.actuators={}"])
     out = capsys.readouterr().out
+    assert "randomised" not in out
     assert re.search(
         r"[\d.]+ \+- [\d.]+ % of training's, episode length [\d.]+, \d falls in 4 episodes", out
     )
@@ -563,6 +565,7 @@ def test_export_and_sim2sim_from_the_command_line(tmp_path, monkeypatch, capsys,
         ("sim2sim {} epsiodes=3", "unknown key epsiodes; did you mean 'episodes'"),
         ("sim2sim {} window=true", "window=true needs a display"),
         ("sim2sim {} drive=me", "drive is 'me', it must be 'robot' or 'task'"),
+        ("sim2sim {} task=Ant", "says of which task it is, so 'task=Ant' cannot be given"),
         ("sim2sim {} task.env.raech=3", "task.env.raech; did you mean 'reach'"),
         ("export task=Ant checkpoint={}", "is a checkpoint of 'Cartpole', not of 'Ant'"),
         ("export checkpoint={} format=onx", "unknown format 'onx'; did you mean 'onnx'"),

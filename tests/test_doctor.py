@@ -248,6 +248,7 @@ def test_a_file_alone_is_read_too_and_the_tables_are_for_people(tmp_path, capsys
         ([".", "jsn=x"], "'jsn=x' was given"),
         (["."], "there is no Python file in ."),
         ([".", "json=/nowhere/x.json"], "there is no folder /nowhere"),
+        ([".", "json=."], "cannot write .: it is a folder"),
     ],
 )
 def test_mistake_gives_one_sentence(arguments, words, tmp_path, capsys, monkeypatch):

@@ -340,6 +340,73 @@ def test_poses_before_prepare_sim_and_single_actor_calls(tmp_path):
     assert bodies["pose"]["p"]["x"][2] == pytest.approx(0, abs=1e-6)
 
 
+def test_joints_and_commands_can_be_set_while_environments_are_made(tmp_path):
+    world = World(gravity=0.0)
+    asset = world.load(tmp_path, "arm.urdf", TWO_LINKS, fix_base_link=True)
+    starts = {}
+    for k in range(2):
+        env = world.env()
+        GYM.create_actor(env, asset, pose(), "idle", 2 * k, 0, 0)
+        arm = GYM.create_actor(env, asset, pose(5), "arm", 2 * k + 1, 0, 0)
+        states = GYM.get_actor_dof_states(env, arm, gymapi.STATE_ALL)
+        assert states["pos"].tolist() == [0, 0]
+        states["pos"], states["vel"] = [0.1 + k, 0.2], [0.0, 0.3]
+        GYM.set_actor_dof_states(env, arm, states, gymapi.STATE_ALL)
+        GYM.set_actor_dof_position_targets(env, arm, [0.5, k])
+        starts[env] = states
+    for env, states in starts.items():
+        assert GYM.get_actor_dof_states(env, arm, gymapi.STATE_ALL).tolist() == states.tolist()
+        assert GYM.get_actor_dof_position_targets(env, arm)[0] == 0.5
+    GYM.prepare_sim(world.sim)
+    expected = [[0, 0], [0, 0], [0.1, 0], [0.2, 0.3], [0, 0], [0, 0], [1.1, 0], [0.2, 0.3]]
+    torch.testing.assert_close(world.tensor("dof_state"), torch.tensor(expected))
+    for k, (env, states) in enumerate(starts.items()):
+        assert GYM.get_actor_dof_states(env, arm, gymapi.STATE_ALL).tolist() == states.tolist()
+        assert GYM.get_actor_dof_position_targets(env, arm).tolist() == [0.5, k]
+
+
+def test_a_program_on_the_cpu_need_not_prepare(tmp_path):
+    world, _ = one_pendulum(tmp_path)
+    world.step(2)
+    assert GYM.get_frame_count(world.sim) == 2
+    with pytest.raises(PhalanxError, match=r"create_env came after gym\.prepare_sim"):
+        world.env()
+
+
+def test_without_parameters_the_defaults_are_taken():
+    sim = GYM.create_sim(0, -1, gymapi.SIM_PHYSX)
+    assert GYM.get_sim_params(sim).dt == gymapi.SimParams().dt
+
+
+def test_a_body_is_as_fast_as_its_actor(tmp_path):
+    world = World(gravity=0.0)
+    box = GYM.create_box(world.sim, 0.1, 0.2, 0.3, options(angular_damping=20, linear_damping=5))
+    for k in range(2):
+        env = world.env()
+        pendulum = world.load(tmp_path, "pendulum.urdf", PENDULUM, fix_base_link=True)
+        GYM.create_actor(env, pendulum, pose(5), "p", 2 * k, 0, 0)
+        GYM.create_actor(env, box, pose(), "box", 2 * k + 1, 0, 0)
+    GYM.prepare_sim(world.sim)
+    roots = world.tensor("actor_root_state")
+    roots[1::2, 7:] = torch.tensor([1.0, 2, 3, 4, 5, 6])
+    GYM.set_actor_root_state_tensor(world.sim, gymtorch.unwrap_tensor(roots))
+    world.step()
+    roots, bodies = world.tensor("actor_root_state"), world.tensor("rigid_body_state")
+    torch.testing.assert_close(bodies.view(2, 3, 13)[:, 2], roots[1::2])
+    assert (roots[1::2, 7:] < 0.96 * torch.tensor([1.0, 2, 3, 4, 5, 6])).all()
+
+
+def test_all_body_states_at_once_are_in_the_world(tmp_path):
+    world = World()
+    box = GYM.create_box(world.sim, 1, 1, 1, options())
+    for _ in range(3):
+        GYM.create_actor(world.env(spacing=4.0), box, pose(0, 0, 1), "box", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    states = GYM.get_sim_rigid_body_states(world.sim, gymapi.STATE_ALL)
+    places = [[p["x"], p["y"], p["z"]] for p in states["pose"]["p"]]
+    assert places == [[0, 0, 1], [4, 0, 1], [0, 4, 1]]
+
+
 def test_creating_environments_only_writes_down(tmp_path):
     import time
 
@@ -380,7 +447,6 @@ def test_bad_input_is_one_sentence(tmp_path):
         assert "\n" not in str(caught.value)
 
     refuses("no file .*nothing.urdf", GYM.load_asset, sim, str(tmp_path), "nothing.urdf", None)
-    refuses("simulate came before gym.prepare_sim", GYM.simulate, sim)
     refuses("came before", GYM.refresh_dof_state_tensor, sim)
     refuses("takes what is of type Env, not int", GYM.get_actor_count, 0, kind=TypeError)
     refuses("takes what is of type Sim, not None", GYM.prepare_sim, None, kind=TypeError)
@@ -430,22 +496,40 @@ def test_environments_of_other_structure_are_refused_by_the_first_difference(tmp
     world.env()
     with pytest.raises(PhalanxError, match="it has 0 actors instead of 1"):
         GYM.prepare_sim(world.sim)
+    world, _ = one_pendulum(tmp_path)
+    text = PENDULUM.replace('mass value="1"', 'mass value="2"')
+    other = world.load(tmp_path, "pendulum.urdf", text, fix_base_link=True)
+    GYM.create_actor(world.env(), other, pose(), "p", 1, 0, 0)
+    with pytest.raises(PhalanxError, match="or its options or content"):
+        GYM.prepare_sim(world.sim)
+    world, _ = one_pendulum(tmp_path)
+    sensitive = world.load(tmp_path, "pendulum.urdf", PENDULUM, fix_base_link=True)
+    GYM.create_asset_force_sensor(sensitive, 1, pose())
+    GYM.create_actor(world.env(), sensitive, pose(), "p", 1, 0, 0)
+    with pytest.raises(PhalanxError, match="other force sensors"):
+        GYM.prepare_sim(world.sim)
 
 
 def test_a_diverged_environment_starts_again_and_the_others_go_on(tmp_path):
     world = World()
     asset = world.load(tmp_path, "pendulum.urdf", PENDULUM, fix_base_link=True)
+    GYM.create_asset_force_sensor(asset, 1, pose())
     for _ in range(2):
         GYM.create_actor(world.env(), asset, pose(), "p", 0, 0, 0)
     GYM.prepare_sim(world.sim)
+    bodies = world.tensor("rigid_body_state").clone()
     dofs = world.tensor("dof_state")
     dofs[:, 0] = torch.tensor([0.5, torch.nan])
     GYM.set_dof_state_tensor(world.sim, gymtorch.unwrap_tensor(dofs))
+    world.tensor("force_sensor")
     world.step()
     dofs = world.tensor("dof_state")
     assert dofs.isfinite().all()
     assert dofs[0, 0] == pytest.approx(0.5, abs=0.01)
     assert dofs[1].tolist() == [0, 0]
+    assert torch.equal(world.tensor("rigid_body_state")[2:], bodies[2:])
+    assert world.tensor("force_sensor").isfinite().all()
+    assert (world.tensor("force_sensor")[0] != 0).any()
 
 
 def test_without_a_display_there_is_no_viewer(tmp_path, monkeypatch):

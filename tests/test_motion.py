@@ -307,6 +307,19 @@ def test_an_npy_file_gives_the_angles_it_was_made_of(arm, tmp_path):
     np.testing.assert_allclose(world.joint_pos, wanted, atol=1e-7)
 
 
+def test_turns_of_nodes_that_the_robot_lacks_count(arm, tmp_path):
+    content = skeleton(arm)
+    tree, turns = content["skeleton_tree"], content["rotation"]["arr"]
+    tree["node_names"] = ["root", "upper", "between", "lower"]
+    tree["parent_indices"]["arr"] = np.array([-1, 0, 1, 2])
+    places = tree["local_translation"]["arr"]
+    tree["local_translation"]["arr"] = np.insert(places, 2, [0, 0, 0.1], axis=0)
+    content["rotation"]["arr"] = np.insert(turns, 2, turns[:, 2], axis=1)  # as the lower arm's
+    clip = load_clip(save(content, tmp_path / "a.npy"), Robot(arm))
+    wanted = np.outer(0.1 * np.arange(4), [0, 0, 0, 2])
+    np.testing.assert_allclose(clip.joint_pos, wanted, atol=1e-7)
+
+
 class Malice:
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -577,6 +590,8 @@ BAD_BVH = {
     "numbers, it must have 48": lambda t: t.rstrip()[:-2] + "\n",
     "could not convert string to float: 'x'": lambda t: t.rstrip()[:-1] + "x\n",
     "frame 1: channel RightFoot Xrotation is nan": lambda t: t.rstrip()[:-1] + "nan\n",
+    "line 2: '{' is not expected": lambda t: t.replace("ROOT", "{\nROOT"),
+    "announces nan frames": lambda t: t.replace("Frames: 2", "Frames: nan"),
     "has no MOTION": lambda t: t.split("MOTION")[0],
 }
 

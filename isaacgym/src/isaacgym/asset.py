@@ -10,6 +10,7 @@ and shapes have the order of the compiled model, which is depth first; children 
 name in a URDF and as in the file in an MJCF.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -202,7 +203,9 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
         collapse_fixed_joints=options.collapse_fixed_joints,
         drop_root_joints=True,
     )
-    asset = Asset(spec, options, str(path), (str(path.resolve()), repr(options)))
+    # Programs write a file anew for every environment; the content tells such assets apart.
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    asset = Asset(spec, options, str(path), (str(path.resolve()), content, repr(options)))
     if path.suffix.lower() == ".urdf":
         asset.joints = asset._joints(_fixed_joints(path))
     return asset

@@ -6,16 +6,12 @@ makes, keeps its samples exactly; its vertical walls become slopes over one cell
 overhang is lost. MuJoCo's model has height fields only to be seen; `terrain.py` makes contacts.
 """
 
-import logging
-
 import mujoco
 import numpy as np
 
 from isaacgym.params import HeightFieldParams, PlaneParams, TriangleMeshParams
 from isaacgym.world import Ground
 from phalanx.errors import PhalanxError
-
-log = logging.getLogger(__name__)
 
 FINEST_GRID = 4096  # samples along one side of a mesh that is not a grid itself
 TINY = 1e-4  # cells
@@ -66,9 +62,6 @@ def triangle_mesh(
 
 def friction(grounds: list[Ground]) -> float:
     """The ground's coefficient; the last one's if they differ."""
-    coefficients = {g.params.dynamic_friction for g in grounds}
-    if len(coefficients) > 1:
-        log.warning("grounds have different frictions %s; the last holds for all", coefficients)
     return float(grounds[-1].params.dynamic_friction)
 
 

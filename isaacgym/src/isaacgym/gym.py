@@ -70,6 +70,7 @@ class Gym(AssetCalls, ActorCalls, TensorCalls, StateCalls, ViewerCalls):
         Raises PhalanxError for the Flex engine and parameters that cannot be."""
         if type != SimType.SIM_PHYSX:
             raise PhalanxError("gym.create_sim: only gymapi.SIM_PHYSX is simulated, not Flex")
+        params = SimParams() if params is None else params
         held = copy.copy(checked(params, SimParams, "create_sim"))
         if not (held.dt > 0 and math.isfinite(held.dt) and held.substeps >= 1):
             raise PhalanxError(
@@ -109,7 +110,10 @@ class Gym(AssetCalls, ActorCalls, TensorCalls, StateCalls, ViewerCalls):
         return True
 
     def simulate(self, sim: Sim) -> None:
-        """Advance all environments by `dt`."""
+        """Advance all environments by `dt`; the first call does what `prepare_sim` does, if the
+        program has not, as programs on the CPU need not."""
+        if not checked(sim, Sim, "simulate").frozen:
+            self.prepare_sim(sim)
         physics_of(sim, "simulate").simulate()
 
     def fetch_results(self, sim: Sim, wait: bool = True) -> None:

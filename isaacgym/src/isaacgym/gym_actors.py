@@ -249,12 +249,13 @@ class ActorCalls:
                 f"gym.{call} was given {len(properties)} properties for {len(old)} bodies"
             )
         new = assets.body_rows(properties)
-        if not (np.isfinite(new["mass"]) & (new["mass"] > 0)).all():
+        massless = (new["mass"] == 0) & (old["mass"] == 0)
+        if not (np.isfinite(new["mass"]) & (new["mass"] > 0) | massless).all():
             raise PhalanxError(
                 f"gym.{call} was given masses {new['mass'].tolist()}; they are in kg"
             )
         if recomputeInertia:
-            ratio = new["mass"] / old["mass"]
+            ratio = new["mass"] / np.where(massless, 1.0, old["mass"])
             new["inertia"] = old["inertia"] * ratio[:, None, None]
         actor.bodies = new
         _note_change(env)

@@ -10,44 +10,55 @@ import torch
 from isaacgym.enums import STATE_POS, STATE_VEL, CoordinateSpace
 from isaacgym.gym_actors import actor_of
 from isaacgym.handles import checked, env_physics, physics_of, within
+from isaacgym.scene import rest_positions
 from isaacgym.values import DofState, Quat, RigidBodyState, Transform, Vec3
-from isaacgym.world import Env
+from isaacgym.world import Env, Sim
 from phalanx.errors import PhalanxError
+
+_FLAGS = {"pos": STATE_POS, "vel": STATE_VEL}
 
 
 class StateCalls:
-    """States and commands of one actor; (dofs,) or (bodies,) arrays, environment frame."""
+    """States and commands of one actor; (dofs,) or (bodies,) arrays, environment frame. States of
+    joints and commands can be set from `create_actor` on."""
 
     def get_actor_dof_states(self, env: Env, handle: int, flags: int) -> np.ndarray:
         """Positions and velocities, (dofs,) of DofState."""
-        call = "get_actor_dof_states"
-        actor, physics = actor_of(env, handle, call), env_physics(env, call)
-        rows = _rows(physics, "dof_state", env)[_dofs(actor)]
-        states = np.zeros(len(rows), DofState.dtype)
+        actor = actor_of(env, handle, "get_actor_dof_states")
+        if (physics := _physics(env, "get_actor_dof_states")) is None:
+            props = actor.asset.dof_props if actor.dof_props is None else actor.dof_props
+            pos = actor.start.get("pos", rest_positions(props))
+            vel = actor.start.get("vel", np.zeros(len(pos)))
+        else:
+            pos, vel = _rows(physics, "dof_state", env)[_dofs(actor)].T
+        states = np.zeros(actor.asset.num_dofs, DofState.dtype)
         if flags & STATE_POS:
-            states["pos"] = rows[:, 0]
+            states["pos"] = pos
         if flags & STATE_VEL:
-            states["vel"] = rows[:, 1]
+            states["vel"] = vel
         return states
 
     def set_actor_dof_states(self, env: Env, handle: int, states: Any, flags: int) -> bool:
         """Positions, velocities or both, by the flags STATE_POS and STATE_VEL."""
         call = "set_actor_dof_states"
-        actor, physics = actor_of(env, handle, call), env_physics(env, call)
+        actor = actor_of(env, handle, call)
         states = np.asarray(states, DofState.dtype).reshape(-1)
         if len(states) != actor.asset.num_dofs:
             raise PhalanxError(
                 f"gym.{call} was given {len(states)} states for"
                 f" {actor.asset.num_dofs} degrees of freedom"
             )
-        engine = physics.ready()
-        layout = physics.layout
-        for flag, field, index in (
-            (STATE_POS, engine.qpos, layout.dof_q), (STATE_VEL, engine.qvel, layout.dof_v)
-        ):  # fmt: skip
-            if flags & flag:
-                column = states["pos" if flag == STATE_POS else "vel"].copy()
-                field[env.index, index[_dofs(actor)]] = torch.from_numpy(column).to(field)
+        chosen = {n: states[n].copy() for n, f in _FLAGS.items() if flags & f}
+        if (physics := _physics(env, call)) is None:
+            actor.start |= chosen
+            return True
+        engine, layout = physics.ready(), physics.layout
+        for name, column in chosen.items():
+            field, index = {
+                "pos": (engine.qpos, layout.dof_q),
+                "vel": (engine.qvel, layout.dof_v),
+            }[name]
+            field[env.index, index[_dofs(actor)]] = torch.from_numpy(column).to(field)
         physics.note_change(None)
         return True
 
@@ -67,12 +78,9 @@ class StateCalls:
     def get_sim_rigid_body_states(self, sim: Any, flags: int) -> np.ndarray:
         """(bodies,) of RigidBodyState, of all environments, world frame."""
         physics = physics_of(sim, "get_sim_rigid_body_states")
-        rows = []
-        for env in sim.envs:
-            own = _rows(physics, "rigid_body_state", env).copy()
-            own[:, :3] += env.origin
-            rows.append(own)
-        return _as_states(np.concatenate(rows), flags)
+        rows = _rows(physics, "rigid_body_state")
+        rows[:, :3] += np.repeat([env.origin for env in sim.envs], sim.envs[0].num_bodies, 0)
+        return _as_states(rows, flags)
 
     def get_rigid_transform(self, env: Env, body: int) -> Transform:
         """Pose of a body by its handle in the environment; before `prepare_sim`, with all joints
@@ -198,14 +206,20 @@ def _dofs(actor: Any) -> slice:
     return slice(actor.first_dof, actor.first_dof + actor.asset.num_dofs)
 
 
-def _rows(physics: Any, kind: str, env: Env) -> np.ndarray:
-    """The environment's rows of a tensor at the present state. The program's own tensor of that
-    kind keeps what it holds."""
+def _physics(env: Env, call: str) -> Any:
+    """The physics of an environment's simulation, None before it has been prepared."""
+    return checked(checked(env, Env, call).sim, Sim, call).physics
+
+
+def _rows(physics: Any, kind: str, env: Env | None = None) -> np.ndarray:
+    """The environment's rows of a tensor at the present state, or all. The program's own tensor of
+    that kind keeps what it holds."""
     shown = physics.tensors.acquire(kind).torch
     held = shown.clone()
     physics.tensors.refresh(kind)
     count = shown.shape[0] // physics.num_envs
-    rows = shown[env.index * count : (env.index + 1) * count].cpu().numpy().copy()
+    own = shown if env is None else shown[env.index * count : (env.index + 1) * count]
+    rows: np.ndarray = own.cpu().numpy().copy()
     shown.copy_(held)
     return rows
 
@@ -221,19 +235,26 @@ def _as_states(rows: np.ndarray, flags: int) -> np.ndarray:
 
 
 def _get_command(env: Env, handle: int, what: str, call: str) -> np.ndarray:
-    actor, physics = actor_of(env, handle, call), env_physics(env, call)
-    return getattr(physics, what)[env.index, _dofs(actor)].cpu().numpy().copy()
+    actor = actor_of(env, handle, call)
+    if (physics := _physics(env, call)) is None:
+        return actor.start.get(what, np.zeros(actor.asset.num_dofs, np.float32)).copy()
+    values: np.ndarray = getattr(physics, what)[env.index, _dofs(actor)].cpu().numpy().copy()
+    return values
 
 
 def _set_command(env: Env, handle: int, what: str, values: Any, call: str) -> bool:
-    actor, physics = actor_of(env, handle, call), env_physics(env, call)
-    values = np.asarray(values, np.float32).reshape(-1)
+    actor = actor_of(env, handle, call)
+    values = np.array(values, np.float32).reshape(-1)
     if len(values) != actor.asset.num_dofs:
         raise PhalanxError(
             f"gym.{call} was given {len(values)} values for {actor.asset.num_dofs} degrees of"
             " freedom"
         )
-    getattr(physics, what)[env.index, _dofs(actor)] = torch.from_numpy(values).to(physics.device)
+    if (physics := _physics(env, call)) is None:
+        actor.start[what] = values
+    else:
+        commands = getattr(physics, what)
+        commands[env.index, _dofs(actor)] = torch.from_numpy(values).to(commands)
     return True
 
 

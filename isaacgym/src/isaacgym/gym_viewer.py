@@ -49,7 +49,7 @@ class ViewerCalls:
 
     def query_viewer_has_closed(self, viewer: Viewer | None) -> bool:
         """Whether the user has closed the window."""
-        return viewer is not None and viewer.closed
+        return viewer is not None and viewer.has_closed()
 
     def query_viewer_action_events(self, viewer: Viewer | None) -> list[ActionEvent]:
         """Subscribed actions since the last query."""

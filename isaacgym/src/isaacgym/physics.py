@@ -51,15 +51,23 @@ class Physics:
         self.engine: EngineSim | None = None
         self.scene: ActorScene
         self.model: mujoco.MjModel
+        frictions = {piece.params.dynamic_friction for piece in sim.grounds}
+        if len(frictions) > 1:
+            log.warning("grounds have different frictions %s; the last holds for all", frictions)
         self.dirty = False  # properties have changed since the engine got them
         origins = np.array([env.origin for env in sim.envs])
         offsets = _offsets(sim, origins)
+        if offsets.any() and sim.envs[0].attractors:
+            raise PhalanxError(
+                "gym.create_rigid_body_attractor: attractors are not there on height fields and"
+                " triangle meshes with environments apart; set the spacing of create_env to zero"
+            )
         self.offset = self.tensor(offsets)[:, None]  # (N, 1, 3)
         self.beyond_offset = self.tensor(origins - offsets)[:, None]
         self._poses = self.tensor(_poses(sim)) + torch.nn.functional.pad(self.offset, (0, 4))
-        self.dof_target_pos = torch.zeros((n, layout.num_dofs), device=device)
-        self.dof_target_vel = torch.zeros_like(self.dof_target_pos)
-        self.dof_effort = torch.zeros_like(self.dof_target_pos)
+        self.dof_target_pos = self.tensor(_set_before(sim, "dof_target_pos"))
+        self.dof_target_vel = self.tensor(_set_before(sim, "dof_target_vel"))
+        self.dof_effort = self.tensor(_set_before(sim, "dof_effort"))
         self.dof_q, self.dof_v = self.index(layout.dof_q), self.index(layout.dof_v)
         free, fixed = np.flatnonzero(layout.free), np.flatnonzero(~layout.free)
         self.free, self.fixed = self.index(free), self.index(fixed)
@@ -92,7 +100,7 @@ class Physics:
         self.implicit_now: Tensor  # of drives within their limits
         self._inertia0: Tensor
         self._slowing: Tensor
-        self._slows = self._limited = False
+        self.slows = self._limited = False
         self.com: Tensor  # (N or 1, bodies + 1, 3), link axes
         self.mass: Tensor  # (N or 1, bodies + 1)
         self.inertia: Tensor  # (N or 1, bodies, 3, 3), link axes, about the centre of mass
@@ -117,12 +125,12 @@ class Physics:
         self.ready()
         if self._terrain is not None:
             self.current()
+        self.any_stale = False
         if self._graph is not None:
             self._graph()
         else:
             self._advance()
         self.sim.frame_count += 1
-        self.any_stale = False
         if self.sim.frame_count % CHECK_EVERY == 0:
             self.check()
 
@@ -181,19 +189,19 @@ class Physics:
         return {name: getattr(self.engine, name).clone() for name in self._initial}
 
     def _initial_state(self) -> dict[str, Tensor]:
-        """Every actor where `create_actor` put it, joints at zero or the nearest limit."""
+        """Every actor where `create_actor` put it, joints where the program has set them, or at
+        zero or the nearest limit."""
         n, layout = self.num_envs, self.layout
-        props = scenes.dof_properties(self.sim)
-        lower = np.minimum(props["lower"], props["upper"])
-        upper = np.maximum(props["lower"], props["upper"])
-        start = np.where(props["hasLimits"], np.clip(0.0, lower, upper), 0.0)
+        start = scenes.rest_positions(scenes.dof_properties(self.sim))
         qpos = torch.zeros((n, layout.nq), device=self.device)
-        qpos[:, self.dof_q] = self.tensor(start)
+        qpos[:, self.dof_q] = self.tensor(_set_before(self.sim, "pos", start))
+        qvel = torch.zeros((n, layout.nv), device=self.device)
+        qvel[:, self.dof_v] = self.tensor(_set_before(self.sim, "vel"))
         qpos[:, self.root_q] = self._poses[:, self.free].flatten(1)
         fixed = self._poses[:, self.fixed]
         return {
             "qpos": qpos,
-            "qvel": torch.zeros((n, layout.nv), device=self.device),
+            "qvel": qvel,
             "mocap_pos": fixed[..., :3],
             "mocap_quat": fixed[..., 3:],
         }
@@ -222,7 +230,11 @@ class Physics:
                     held = getattr(engine, name)
                     at = lost.view(-1, *(1,) * (held.dim() - 1))
                     held.copy_(torch.where(at, value, held))
-        if self._slows:  # as PhysX: v *= 1 - c dt
+            # What follows from the state is that of the lost one until `current`. A GPU cannot
+            # know without waiting; there it is mended with the next change by the program.
+            self.stale.logical_or_(lost)
+            self.any_stale |= self.device.type == "cpu"
+        if self.slows:  # as PhysX: v *= 1 - c dt
             engine.qvel.mul_(self._slowing)
         torch.clamp(engine.qvel, -self._speed_limit, self._speed_limit, out=engine.qvel)
 
@@ -305,7 +317,7 @@ class Physics:
             if actor.asset.num_bodies == 1:
                 slowing[k : k + 3] = max(0.0, 1 - options.linear_damping * dt)
                 slowing[k + 3 : k + 6] = max(0.0, 1 - options.angular_damping * dt)
-        self._slows = bool((slowing < 1).any())
+        self.slows = bool((slowing < 1).any())
         # What moves with each joint when the others are free, without what its drive adds.
         v, model, implicit = self.layout.dof_v, self.model, scenes.implicit_inertia(props, h)
         moved = 1.0 / np.maximum(model.dof_invweight0[v], 1e-9)
@@ -407,6 +419,18 @@ def _offsets(sim: Any, origins: np.ndarray) -> np.ndarray:
         if not flat and origins.any():
             return origins
     return np.zeros_like(origins)
+
+
+def _set_before(sim: Any, name: str, otherwise: np.ndarray | float = 0.0) -> np.ndarray:
+    """(environments, dofs) of what the program has set before the simulation was prepared."""
+    values = np.empty((len(sim.envs), sim.envs[0].num_dofs))
+    values[:] = otherwise
+    for env in sim.envs:
+        for actor in env.actors:
+            if name in actor.start:
+                own = slice(actor.first_dof, actor.first_dof + actor.asset.num_dofs)
+                values[env.index, own] = actor.start[name]
+    return values
 
 
 def _poses(sim: Any) -> np.ndarray:

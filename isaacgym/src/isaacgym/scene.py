@@ -247,6 +247,13 @@ def body_properties(sim: Sim) -> np.ndarray:
     return _stack(sim, BODY_PROPERTIES, lambda a: _own(a.bodies, a.asset.bodies))
 
 
+def rest_positions(props: np.ndarray) -> np.ndarray:
+    """Where joints are unless the program sets them: at zero or the nearest limit."""
+    lower = np.minimum(props["lower"], props["upper"])
+    upper = np.maximum(props["lower"], props["upper"])
+    return np.where(props["hasLimits"], np.clip(0.0, lower, upper), 0.0)
+
+
 def weightless_bodies(sim: Sim) -> set[int]:
     """Bodies (rows of an environment) without gravity in some environment."""
     flags = body_properties(sim)["flags"] & RIGID_BODY_DISABLE_GRAVITY

@@ -23,6 +23,7 @@ from phalanx.errors import PhalanxError, did_you_mean
 
 if TYPE_CHECKING:
     from isaacgym.physics import Physics
+    from phalanx.sim import Sim as EngineSim
 
 _MADE_OF = {
     "rigid_body_state": ("xpos", "xquat", "cvel", "xipos", "subtree_com"),
@@ -32,6 +33,7 @@ _MADE_OF = {
     "jacobian": ("xipos", "cdof", "subtree_com"),
     "mass_matrix": ("xipos", "cdof", "subtree_com", "xquat"),
 }
+FORCES = ("net_contact_force", "dof_force", "force_sensor")
 _MADE_OF_LEFT = {"force_sensor": ("xquat", "cvel")}
 
 
@@ -97,10 +99,14 @@ class Tensors:
         """Fill the tensors of a kind that were acquired; nothing if none was."""
         names = [name for name in self.buffers if name.split(":")[0] == kind]
         if names:
-            self.physics.ready()
+            engine = self.physics.ready()
             for name in names:
-                if self.buffers[name].numel():
-                    getattr(self, f"_fill_{kind}")(name, self.buffers[name])
+                buffer = self.buffers[name]
+                if buffer.numel():
+                    getattr(self, f"_fill_{kind}")(name, buffer)
+                    if kind in FORCES:  # of an environment that has just diverged are garbage
+                        lost = engine.diverged[:, None]
+                        buffer.view(self.num_envs, -1).masked_fill_(lost, 0.0)
 
     def _fill_root_state(self, _: str, buffer: Tensor) -> None:
         p = self.physics
@@ -109,16 +115,20 @@ class Tensors:
         assert engine is not None
         if len(p.free):
             q = engine.qpos[:, p.root_q].view(self.num_envs, -1, 7)
-            v = engine.qvel[:, p.root_v].view(self.num_envs, -1, 6)
-            quat = q[..., 3:]
-            omega = rotate(quat, v[..., 3:])
-            arm = rotate(quat, p.com[:, p.roots])
-            speed = v[..., :3] + torch.linalg.cross(omega, arm)
-            state = torch.cat([q[..., :3] - self.offset, xyzw(quat), speed, omega], -1)
-            rows[:, p.free] = state
+            pose = torch.cat([q[..., :3] - self.offset, xyzw(q[..., 3:])], -1)
+            rows[:, p.free] = torch.cat([pose, self._root_velocity(engine)], -1)
         if len(p.fixed):
             pos, quat = engine.mocap_pos - self.offset, xyzw(engine.mocap_quat)
             rows[:, p.fixed] = torch.nn.functional.pad(torch.cat([pos, quat], -1), (0, 6))
+
+    def _root_velocity(self, engine: "EngineSim") -> Tensor:
+        """(N, free actors, 6): of the centre of mass of each root body, linear and angular."""
+        p = self.physics
+        quat = engine.qpos[:, p.root_q].view(self.num_envs, -1, 7)[..., 3:]
+        v = engine.qvel[:, p.root_v].view(self.num_envs, -1, 6)
+        omega = rotate(quat, v[..., 3:])
+        arm = rotate(quat, p.com[:, p.roots])
+        return torch.cat([v[..., :3] + torch.linalg.cross(omega, arm), omega], -1)
 
     def _fill_dof_state(self, _: str, buffer: Tensor) -> None:
         p = self.physics
@@ -136,6 +146,8 @@ class Tensors:
         arm = p.field("xipos")[:, 1:] - p.field("subtree_com")[:, self._trees]
         speed = cvel[..., 3:] + torch.linalg.cross(omega, arm)
         rows = torch.cat([pos - self.offset, xyzw(quat), speed, omega], -1)
+        if p.slows:  # which it does after the step that the rest is from
+            rows[:, p.roots - 1, 7:] = self._root_velocity(p.ready())
         buffer.copy_(rows.view_as(buffer))
 
     def _fill_net_contact_force(self, _: str, buffer: Tensor) -> None:

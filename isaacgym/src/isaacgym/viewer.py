@@ -18,6 +18,7 @@ import numpy as np
 
 from isaacgym.enums import KeyboardInput
 from isaacgym.params import CameraProperties
+from isaacgym.scene import HIDDEN
 from isaacgym.values import ActionEvent, Quat, Transform, Vec3
 from isaacgym.world import Env, Sim
 
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 
 MOST_GEOMS = 8000  # of robots; the window holds 10 000, lines included
 AIMED_DRAWINGS = 10  # the first ones, since the window places its own camera while it loads
-HIDDEN = 5  # the group of geoms that the window's own model does not show
 
 
 class Viewer:
@@ -68,6 +68,12 @@ class Viewer:
         for thread in self._threads:  # which draws, and must not when the display is given up
             thread.join(timeout=5.0)
 
+    def has_closed(self) -> bool:
+        """Whether the user has closed the window, also if nothing has been drawn since."""
+        if self._window is not None and not self._window.is_running():
+            self.closed = True
+        return self.closed
+
     def draw(self) -> None:
         """Show the present poses."""
         if self.closed or self.sim.physics is None:
@@ -82,8 +88,7 @@ class Viewer:
             fields |= {"mocap_pos": engine.mocap_pos, "mocap_quat": engine.mocap_quat}
         poses = {name: field.cpu().numpy() for name, field in fields.items()}
         shifts = self._origins - physics.offset[:, 0].cpu().numpy()
-        if not self._window.is_running():
-            self.closed = True
+        if self.has_closed():
             return
         with self._window.lock():
             self._window.user_scn.ngeom = 0

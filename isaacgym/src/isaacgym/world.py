@@ -29,7 +29,7 @@ class Actor:
 
     __slots__ = (
         "asset", "bodies", "colors", "dof_props", "filter", "first_body", "first_dof", "group",
-        "handle", "name", "pos", "quat", "scale", "segmentation_id", "shapes",
+        "handle", "name", "pos", "quat", "scale", "segmentation_id", "shapes", "start",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +55,9 @@ class Actor:
             self.shapes = asset.shapes.copy()
             self.shapes["filter"] = filter
         self.colors: dict[Any, Vec3] = {}
+        self.start: dict[str, np.ndarray] = {}
+        """What the program has set before the simulation is prepared, (dofs,) each: "pos" and
+        "vel" of its joints and commands by their names in Physics."""
 
 
 class Env:
@@ -201,7 +204,12 @@ def _difference(first: Env, other: Env) -> str:
     for a, b in zip(first.actors, other.actors, strict=True):
         where = f"actor {b.handle} ({b.name!r})"
         if a.asset is not b.asset and a.asset.key != b.asset.key:
-            return f"{where} is made from {b.asset.name} instead of {a.asset.name}, or its options"
+            return (
+                f"{where} is made from {b.asset.name} instead of {a.asset.name}, or its options or"
+                " content"
+            )
+        if a.asset is not b.asset and repr(a.asset.sensors) != repr(b.asset.sensors):
+            return f"{where} has other force sensors"
         if a.filter != b.filter:
             return f"{where} has collision filter {b.filter} instead of {a.filter}"
         if (a.group == NO_GROUP) != (b.group == NO_GROUP):

@@ -34,7 +34,7 @@ from phalanx.cli.peers import MJLAB_TASKS, PEERS
 from phalanx.cli.result import device_name, git_commit, versions
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.rl.checkpoint import write_atomically
+from phalanx.files import write_atomically
 from phalanx.sim import resolve_device
 
 
@@ -206,6 +206,8 @@ def _check_places(config: BenchConfig) -> None:
         folder = Path(file).parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise PhalanxError(f"cannot write {file}: {folder} is no folder that can be written to")
+        if Path(file).is_dir():
+            raise PhalanxError(f"cannot write {file}: it is a folder; give a file in it")
     if config.plot and importlib.util.find_spec("matplotlib") is None:
         raise PhalanxError("plot= needs matplotlib; install it with `pip install matplotlib`")
 

@@ -20,7 +20,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from phalanx import tasks
@@ -113,8 +113,8 @@ def compose_config(arguments: list[str], command: str = "train") -> RunConfig:
     name = str(given.get("task", saved["task"]["name"] if saved else "Cartpole"))
     store = ConfigStore.instance()
     store.store(group="task", name=OPTION, node={"name": name, **_task_defaults(name)})
-    train_file = _train_file(str(given.get("train", f"{name}PPO")))
-    store.store(group="train", name=OPTION, node=OmegaConf.load(train_file))
+    train = _train_config(str(given.get("train", f"{name}PPO")))
+    store.store(group="train", name=OPTION, node=train)
     try:
         with initialize_config_dir(folder, version_base=None):
             lines = [o.input_line or "" for o in overrides if o.key_or_group not in GROUPS]
@@ -211,7 +211,7 @@ def _task_defaults(name: str) -> dict[str, Any]:
     return {**values, "env": env | values.get("env", {})}
 
 
-def _train_file(name: str) -> Path:
+def _train_config(name: str) -> DictConfig:
     """The project's train config of that name, or ours. Raises PhalanxError if there is none."""
     project = tasks.find_project()
     folders = [Path(str(resources.files("phalanx.cfg")))]
@@ -223,13 +223,13 @@ def _train_file(name: str) -> Path:
             f" there are: {', '.join(sorted(files))}"
         )
     try:
-        values = yaml.safe_load(files[name].read_text())
+        values = OmegaConf.load(files[name])
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise PhalanxError(f"cannot read {files[name]}: {reason}") from error
-    if not isinstance(values, Mapping) or "params" not in values:
+    if not isinstance(values, DictConfig) or "params" not in values:
         raise PhalanxError(f"{files[name]} is not a mapping with the key params")
-    return files[name]
+    return values
 
 
 def _checked(argument: str) -> Override:
@@ -267,5 +267,5 @@ def _checked(argument: str) -> Override:
     if decided and key not in known:
         raise PhalanxError(f"{key} is decided by {decided}=; give that instead")
     if key == "train":
-        _train_file(str(override.value()))
+        _train_config(str(override.value()))
     return override

@@ -34,6 +34,7 @@ from phalanx.cli.doctor_install import (
 from phalanx.cli.doctor_read import Source, local_names, read
 from phalanx.cli.doctor_rot import ONNX, SHIM, problems
 from phalanx.errors import PhalanxError
+from phalanx.files import write_atomically
 
 PLACES = 3
 """Of each problem that many are shown; json= has one for every file."""
@@ -57,7 +58,7 @@ def doctor(arguments: list[str]) -> int:
             console.width = 160  # a file has no edge
         show(console, report)
         if file:
-            Path(file).write_text(json.dumps(report, indent=1) + "\n")
+            write_atomically(Path(file), (json.dumps(report, indent=1) + "\n").encode())
             console.print(f"written: {file}", soft_wrap=True)
     return 0 if report["will_run"] else 1
 
@@ -75,6 +76,8 @@ def _read(arguments: list[str]) -> tuple[Path, str | None]:
         raise PhalanxError(f"there is no file or folder {root}")
     if files and files[-1] != "-" and not Path(files[-1]).parent.is_dir():
         raise PhalanxError(f"cannot write {files[-1]}: there is no folder {Path(files[-1]).parent}")
+    if files and Path(files[-1]).is_dir():
+        raise PhalanxError(f"cannot write {files[-1]}: it is a folder; give a file in it")
     return root, files[-1] if files else None
 
 

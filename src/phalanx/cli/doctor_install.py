@@ -86,7 +86,7 @@ def _setup_cfg(file: Path) -> Iterator[str]:
     config = configparser.ConfigParser(interpolation=None)
     try:
         config.read(file)
-    except configparser.Error:
+    except (configparser.Error, UnicodeDecodeError):
         return
     if not config.has_section("options"):
         return

@@ -12,8 +12,8 @@ import torch
 import yaml
 
 import phalanx
+from phalanx.files import write_atomically
 from phalanx.rl import AlgoObserver
-from phalanx.rl.checkpoint import write_atomically
 
 SECONDS_BETWEEN_WRITES = 5.0
 
@@ -30,7 +30,7 @@ class ResultFile(AlgoObserver):
         self.agent = algo
         self.path: Path = algo.experiment_dir / "result.json"
         text = yaml.safe_dump(self.config, sort_keys=False)
-        write_atomically(algo.experiment_dir / "config.yaml", text.encode())
+        write_atomically(algo.experiment_dir / "config.yaml", text.encode(), "train_dir=")
         self.write()
 
     def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:

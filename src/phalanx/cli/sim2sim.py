@@ -17,12 +17,12 @@ import torch
 import yaml
 from rich.console import Console
 
-from phalanx.cli.config import compose_config
+from phalanx.cli.config import SECTIONS, compose_config
 from phalanx.cli.export import make_player
 from phalanx.config import ranged, read
 from phalanx.deploy.metadata import Metadata
 from phalanx.errors import PhalanxError
-from phalanx.rl.checkpoint import write_atomically
+from phalanx.files import write_atomically
 
 VIDEO_SECONDS = 5.0
 VIDEO_FPS = 30
@@ -113,6 +113,10 @@ def _config(arguments: list[str]) -> Sim2SimConfig:
             value = text if key in ("policy", "out") else yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise PhalanxError(f"cannot read {argument!r}") from error
+        if key == "task":
+            raise PhalanxError(
+                f"the policy says of which task it is, so {argument!r} cannot be given"
+            )
         if key in values:
             raise PhalanxError(f"{key} is given twice, as {values[key]!r} and {value!r}")
         if key.startswith("task.env."):
@@ -135,8 +139,7 @@ def _training(config: Sim2SimConfig, about: Metadata, figures: dict[str, Any]) -
     checkpoint = Path(config.policy.removesuffix(".onnx"))
     known: dict[str, Any] = {"best_return": about.policy.training_return, "player_return": None}
     if checkpoint.is_file() and checkpoint.suffix == ".pth":
-        env = config.task.get("env", {})
-        env = [f"task.env.{k}={v if k == 'asset' else json.dumps(v)}" for k, v in env.items()]
+        env = [_as_typed(k, v) for k, v in config.task.get("env", {}).items()]
         run = compose_config([f"task={about.task}", f"checkpoint={checkpoint}", *env], "play")
         player = make_player(run, config.episodes, config.episodes)
         player.restore(checkpoint)
@@ -152,6 +155,12 @@ def _training(config: Sim2SimConfig, about: Metadata, figures: dict[str, Any]) -
             known["share_error"] = float(np.hypot(*errors)) / np.sqrt(config.episodes)
             known["share_error"] /= abs(played.mean_return)
     return known
+
+
+def _as_typed(key: str, value: Any) -> str:
+    """A field of the task's Config as the command line of `play` takes it."""
+    place = "task" if key in SECTIONS else "task.env"
+    return f"{place}.{key}={value if key == 'asset' else json.dumps(value)}"
 
 
 def _make_folder(config: Sim2SimConfig) -> Path:

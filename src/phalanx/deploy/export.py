@@ -29,7 +29,7 @@ from phalanx.deploy.describe import OPSET, describe
 from phalanx.deploy.metadata import KEY, Metadata
 from phalanx.deploy.network import open_session
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.rl.checkpoint import write_atomically
+from phalanx.files import write_atomically
 from phalanx.tasks import Task
 
 TOLERANCE = 1e-5

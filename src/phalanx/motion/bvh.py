@@ -256,7 +256,7 @@ def parse_bvh(path: Path) -> Skeleton:
                 pending = len(skeleton.names) - 1
             case ["End", *_]:
                 ended = True
-            case ["{"]:
+            case ["{"] if skeleton.names:
                 open_joints.append(-2 if ended else pending)
             case ["}"] if len(open_joints) > 1:
                 open_joints.pop()
@@ -292,7 +292,7 @@ def _channels(path: Path, number: int, count: str, names: list[str]) -> list[str
 def _read_motion(path: Path, skeleton: Skeleton, words: list[tuple[int, list[str]]]) -> Skeleton:
     if len(words) < 2 or words[0][1][0] != "Frames:" or words[1][1][:2] != ["Frame", "Time:"]:
         raise PhalanxError(f"{path}: after MOTION there must be 'Frames:' and 'Frame Time:'")
-    announced = int(_numbers(path, words[0][0], words[0][1][1:], 1)[0])
+    announced = _numbers(path, words[0][0], words[0][1][1:], 1)[0]
     seconds = float(_numbers(path, words[1][0], words[1][1][2:], 1)[0])
     if not seconds > 0:
         raise PhalanxError(
@@ -303,7 +303,7 @@ def _read_motion(path: Path, skeleton: Skeleton, words: list[tuple[int, list[str
     rows = [_numbers(path, number, parts, count) for number, parts in words[2:]]
     if len(rows) != announced:
         raise PhalanxError(
-            f"{path} announces {announced} frames and holds {len(rows)}; it is cut short or its"
+            f"{path} announces {announced:g} frames and holds {len(rows)}; it is cut short or its"
             " 'Frames:' is wrong"
         )
     check_frames(str(path), len(rows))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.files import write_atomically
 from phalanx.motion.robot import Robot
 from phalanx.motion.rotation import Array, conjugate, multiply, rotation_vector
 
@@ -172,9 +173,9 @@ def write_json(clip: Clip, path: str | os.PathLike[str]) -> None:
         lines.append(f'  "{key}": [\n' + ",\n".join(rows) + "\n  ]")
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     except OSError as error:
         raise PhalanxError(f"cannot write the motion {path}: {error.strerror}") from error
+    write_atomically(Path(path), ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
 def read_json(path: str | os.PathLike[str], robot: Robot) -> Clip:

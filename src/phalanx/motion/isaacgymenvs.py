@@ -81,22 +81,26 @@ def read_isaacgymenvs(path: str | os.PathLike[str], robot: Robot) -> Clip:
     quat = quat[..., [3, 0, 1, 2]]
     for i, node in enumerate(names):
         quat[:, i] = unit_quaternions(where, f"node {node}", quat[:, i])
-    local, pos = _global_to_local(
-        quat, root_pos, parents, offsets, _item(where, content, "is_local")
-    )
+    turn, pos = _global(quat, root_pos, parents, offsets, _item(where, content, "is_local"))
     node = _nodes_of_bodies(where, names, robot)
     body_quat = np.tile(robot.offset_quat, (len(quat), 1, 1))
     measured = np.full((len(quat), len(robot.bodies), 3), np.nan)
+    # Between two bodies there may be nodes that the robot lacks, whose rotations count as well.
+    turned = np.zeros_like(body_quat)
     for b, found in enumerate(node):
         if found is not None:
-            body_quat[:, b], measured[:, b] = local[:, found], pos[:, found]
+            turned[:, b], measured[:, b] = turn[:, found], pos[:, found]
+            if b:
+                body_quat[:, b] = multiply(conjugate(turned[:, robot.parents[b]]), turned[:, b])
+        else:
+            turned[:, b] = multiply(turned[:, robot.parents[b]], body_quat[:, b])
     return checked(
         Clip(
             name=Path(path).stem,
             fps=fps,
             loop=False,
             root_pos=root_pos,
-            root_quat=local[:, 0],
+            root_quat=turn[:, 0],
             joints=tuple(robot.joints),
             joint_pos=robot.joint_angles(body_quat),
             source=f"{Path(path).name}, a SkeletonMotion",
@@ -106,19 +110,17 @@ def read_isaacgymenvs(path: str | os.PathLike[str], robot: Robot) -> Clip:
     )
 
 
-def _global_to_local(
+def _global(
     quat: Array, root_pos: Array, parents: Array, offsets: Array, is_local: bool
 ) -> tuple[Array, Array]:
-    """Rotations in the parent (T, B, 4) and positions in the world (T, B, 3) [m] of all nodes."""
-    turn, local, pos = quat.copy(), quat.copy(), np.zeros((*quat.shape[:2], 3))
+    """Rotations (T, B, 4) and positions (T, B, 3) [m] in the world, of all nodes."""
+    turn, pos = quat.copy(), np.zeros((*quat.shape[:2], 3))
     pos[:, 0] = root_pos
     for i, p in list(enumerate(parents))[1:]:
         if is_local:
             turn[:, i] = multiply(turn[:, p], quat[:, i])
-        else:
-            local[:, i] = multiply(conjugate(turn[:, p]), quat[:, i])
         pos[:, i] = pos[:, p] + rotate(turn[:, p], np.broadcast_to(offsets[i], (len(pos), 3)))
-    return local, pos
+    return turn, pos
 
 
 def _nodes_of_bodies(where: str, names: list[str], robot: Robot) -> list[int | None]:

@@ -1,6 +1,5 @@
 """Checkpoints that are never half-written and never execute what is in them."""
 
-import contextlib
 import io
 import os
 import warnings
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.files import write_atomically
 
 # RL Games writes its best reward as a NumPy scalar; these names rebuild a number and run nothing.
 _NUMPY_SCALARS: list[Any] = [
@@ -32,27 +32,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_atomically(path, buffer.getvalue())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace the file at `path` by `content`, all of it or not at all."""
-    # Named after the process: two that write the same file must not write into each other's.
-    temporary = path.with_name(f".{os.getpid()}.{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        reason = (error.strerror or str(error)).lower()
-        raise PhalanxError(
-            f"cannot write {path}: {reason}; free some space or choose another folder"
-            " (train_dir=), what was written before is intact"
-        ) from error
+    write_atomically(path, buffer.getvalue(), "train_dir=")
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
