@@ -120,13 +120,14 @@ _NOTED: dict[str, str] = {
     "refresh_force_sensor_tensor": "supported; of the last substep",
     "refresh_net_contact_force_tensor": "supported; of the last substep, friction included",
     "refresh_rigid_body_state_tensor": "supported; current after setters too",
-    "set_actor_rigid_body_properties": "supported; set_actor_scale scales what is set, too",
-    "set_actor_scale": "supported; actors with meshes need one scale for all environments",
+    "set_actor_scale": (
+        "supported; masses that the program has set are scaled as well; actors with meshes need one"
+        " scale for all environments"
+    ),
     "set_actor_tendon_properties": "for no tendons: they are not simulated yet",
     "set_light_parameters": "accepted; the viewer keeps its light",
     "set_rigid_body_segmentation_id": "accepted; only cameras would show it",
     "set_sim_params": "supported for gravity; dt, substeps and device are fixed",
-    "simulate": "supported; prepares the simulation if the program has not",
     "step_graphics": "accepted; draw_viewer takes the poses",
     "subscribe_viewer_mouse_event": "accepted; the mouse moves MuJoCo's camera",
 }
