@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from phalanx import files
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
 
@@ -67,7 +68,7 @@ def test_full_disk_leaves_the_earlier_file_and_nothing_else(tmp_path, monkeypatc
     checkpoint.save(path, state(1.0))
     opened = open
     with monkeypatch.context() as m:
-        m.setattr(checkpoint, "open", lambda *a: FullDisk(opened(*a)), raising=False)
+        m.setattr(files, "open", lambda *a: FullDisk(opened(*a)), raising=False)
         with pytest.raises(PhalanxError, match=r"cannot write .*a\.pth: no space left on device; "):
             checkpoint.save(path, state(2.0))
     assert os.listdir(tmp_path) == ["a.pth"]
