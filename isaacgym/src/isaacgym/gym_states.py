@@ -24,8 +24,9 @@ class StateCalls:
 
     def get_actor_dof_states(self, env: Env, handle: int, flags: int) -> np.ndarray:
         """Positions and velocities, (dofs,) of DofState."""
-        actor = actor_of(env, handle, "get_actor_dof_states")
-        if (physics := _physics(env, "get_actor_dof_states")) is None:
+        call = "get_actor_dof_states"
+        actor = actor_of(env, handle, call)
+        if (physics := _physics(env, call)) is None:
             props = actor.asset.dof_props if actor.dof_props is None else actor.dof_props
             pos = actor.start.get("pos", rest_positions(props))
             vel = actor.start.get("vel", np.zeros(len(pos)))
@@ -53,11 +54,9 @@ class StateCalls:
             actor.start |= chosen
             return True
         engine, layout = physics.ready(), physics.layout
+        places = {"pos": (engine.qpos, layout.dof_q), "vel": (engine.qvel, layout.dof_v)}
         for name, column in chosen.items():
-            field, index = {
-                "pos": (engine.qpos, layout.dof_q),
-                "vel": (engine.qvel, layout.dof_v),
-            }[name]
+            field, index = places[name]
             field[env.index, index[_dofs(actor)]] = torch.from_numpy(column).to(field)
         physics.note_change(None)
         return True

@@ -23,7 +23,6 @@ from phalanx.errors import PhalanxError, did_you_mean
 
 if TYPE_CHECKING:
     from isaacgym.physics import Physics
-    from phalanx.sim import Sim as EngineSim
 
 _MADE_OF = {
     "rigid_body_state": ("xpos", "xquat", "cvel", "xipos", "subtree_com"),
@@ -116,16 +115,16 @@ class Tensors:
         if len(p.free):
             q = engine.qpos[:, p.root_q].view(self.num_envs, -1, 7)
             pose = torch.cat([q[..., :3] - self.offset, xyzw(q[..., 3:])], -1)
-            rows[:, p.free] = torch.cat([pose, self._root_velocity(engine)], -1)
+            rows[:, p.free] = torch.cat([pose, self._root_velocity(q[..., 3:])], -1)
         if len(p.fixed):
             pos, quat = engine.mocap_pos - self.offset, xyzw(engine.mocap_quat)
             rows[:, p.fixed] = torch.nn.functional.pad(torch.cat([pos, quat], -1), (0, 6))
 
-    def _root_velocity(self, engine: "EngineSim") -> Tensor:
-        """(N, free actors, 6): of the centre of mass of each root body, linear and angular."""
+    def _root_velocity(self, quat: Tensor) -> Tensor:
+        """(N, free actors, 6): of the centre of mass of each root body, linear and angular; quat
+        (N, free actors, 4): how it is turned, w, x, y, z."""
         p = self.physics
-        quat = engine.qpos[:, p.root_q].view(self.num_envs, -1, 7)[..., 3:]
-        v = engine.qvel[:, p.root_v].view(self.num_envs, -1, 6)
+        v = p.ready().qvel[:, p.root_v].view(self.num_envs, -1, 6)
         omega = rotate(quat, v[..., 3:])
         arm = rotate(quat, p.com[:, p.roots])
         return torch.cat([v[..., :3] + torch.linalg.cross(omega, arm), omega], -1)
@@ -147,7 +146,8 @@ class Tensors:
         speed = cvel[..., 3:] + torch.linalg.cross(omega, arm)
         rows = torch.cat([pos - self.offset, xyzw(quat), speed, omega], -1)
         if p.slows:  # which it does after the step that the rest is from
-            rows[:, p.roots - 1, 7:] = self._root_velocity(p.ready())
+            roots = p.roots - 1
+            rows[:, roots, 7:] = self._root_velocity(quat[:, roots])
         buffer.copy_(rows.view_as(buffer))
 
     def _fill_net_contact_force(self, _: str, buffer: Tensor) -> None:

@@ -45,7 +45,7 @@ class Agent:
     def __init__(self, base_name: str, params: dict[str, Any]) -> None:
         self.params = params
         raw = params.get("config", {})
-        self.config = read(self.Config, raw, "params.config", self.Config.NO_EFFECT)
+        self.config = read(self.Config, raw, "params.config")
         self.no_effect = without_effect(self.Config, raw)
         self.name = self.config.name
         stamp = datetime.now().strftime("%d-%H-%M-%S")

@@ -35,7 +35,7 @@ class PpoPlayerContinuous:
 
     def __init__(self, params: dict[str, Any]) -> None:
         self.params = params
-        self.config = read(self.Config, params["config"], "params.config", self.Config.NO_EFFECT)
+        self.config = read(self.Config, params["config"], "params.config")
         self.env: Any = make_env(self.config)
         self.device = torch.device(self.env.device)
         self.model = build_model(params, self.config, self.env).to(self.device).eval()

@@ -104,7 +104,7 @@ class OnDevice:
         self.device = device
 
     def __getattr__(self, name: str) -> Any:
-        # Copying between devices cannot be part of a graph, and the environment's own may be a CPU.
+        # Copying between devices cannot be part of a graph, and on a CPU nothing is compiled.
         if name in ("capture", "fuse"):
             raise AttributeError(name)
         return getattr(self.env, name)

@@ -261,7 +261,7 @@ class Randomizer:
         state |= {f"model.{k}": v for k, v in self.model.state_dict().items()}
         return state | {k: v.clone() for k, v in self._tensors().items()}
 
-    def load_state_dict(self, state: Mapping[str, Tensor], same: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor], same: bool) -> None:
         """Take back what `state_dict` gave, after the simulation has; only the count of steps, for
         schedules, unless the `same` was randomised then."""
         self.step.copy_(state["step"])

@@ -253,7 +253,7 @@ class Task:
 
     def state_dict(self) -> dict[str, Any]:
         """Simulation and every tensor of the task: a run continues from it bit for bit."""
-        tensors = {k: v.clone() for k, v in vars(self).items() if isinstance(v, Tensor)}
+        tensors = {k: v.clone() for k, v in self._own_tensors().items()}
         state = {"num_envs": self.num_envs, "sim": self.sim.state_dict(), "task": tensors}
         if self.randomizer is not None:
             state["randomizer"] = self.randomizer.state_dict()
@@ -273,7 +273,7 @@ class Task:
                 f"made with {there[0]} environments on engine {there[1]}, here are {here[0]} on"
                 f" {here[1]}"
             )
-        own = {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
+        own = self._own_tensors()
         for name, value in state["task"].items():
             if name not in own or own[name].shape != value.shape:
                 raise PhalanxError(
@@ -291,6 +291,9 @@ class Task:
         for actuator, past in zip(self.actuators, state.get("actuators", []), strict=False):
             actuator.load_state_dict(past)
         self.sim.forward()
+
+    def _own_tensors(self) -> dict[str, Tensor]:
+        return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
 
     def _observe(self, begun: Tensor | None = None) -> Tensor:
         """(N, num_obs) as it arrives. begun: (N,) bool, environments whose episode begins; the
