@@ -11,8 +11,8 @@ import torch
 from captured import agent_of, iterate, make_agent, no_waiting, snapshot, step_as_captured, undo
 from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
+from phalanx.compute.fusing import fused
 from phalanx.rl import vecenv
-from phalanx.rl.capture import fused
 from phalanx.rl.ppo import A2CAgent
 from phalanx.sim import Scene
 from phalanx.tasks import Task, TaskConfig

@@ -24,8 +24,8 @@ from isaacgym.scene import ActorScene, Layout
 from isaacgym.setters import Setters
 from isaacgym.tensors import Tensors
 from isaacgym.terrain import Terrain
+from phalanx.compute.graphs import Graph
 from phalanx.errors import PhalanxError
-from phalanx.rl.capture import Graph
 from phalanx.sim import Sim as EngineSim
 
 log = logging.getLogger(__name__)

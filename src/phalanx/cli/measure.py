@@ -36,9 +36,9 @@ import torch
 from torch import Tensor
 
 from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.compute.graphs import Graph
 from phalanx.errors import PhalanxError
 from phalanx.rl import AlgoObserver, Runner
-from phalanx.rl.capture import Graph
 from phalanx.rl.off_policy import OffPolicyAgent
 from phalanx.sim import resolve_device
 from phalanx.spaces import Box, Discrete

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from phalanx.compute.graphs import Graph
 from phalanx.rl.agent import Agent
-from phalanx.rl.capture import Graph
 from phalanx.rl.config import OffPolicyConfig
 from phalanx.rl.replay import Replay
 from phalanx.rl.rollout import shape_reward

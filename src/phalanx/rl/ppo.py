@@ -15,10 +15,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from phalanx.compute.fusing import fused
+from phalanx.compute.graphs import EAGER_CALLS, Graph
+from phalanx.compute.threads import threads_for
 from phalanx.config import read
 from phalanx.rl.agent import Agent
 from phalanx.rl.build import check_actions, check_masks
-from phalanx.rl.capture import EAGER_CALLS, Graph, fused, threads_for
 from phalanx.rl.central_value import CentralValue
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.curiosity import Curiosity, RNDConfig

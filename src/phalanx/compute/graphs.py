@@ -21,10 +21,11 @@ from typing import Any
 
 import torch
 
+from phalanx.compute import fusing
+
 HERE = Path(__file__).parents[1]
 EAGER_CALLS = 2
 WAITING = "synchronizing CUDA operation"
-COMPILING = "first_compiled_call"
 STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
 
 
@@ -108,49 +109,12 @@ def _line_of_a_user() -> str:
         path = Path(frame.filename)
         library = path.is_relative_to(STANDARD_LIBRARY) or "site-packages" in path.parts
         generated = not path.exists() or "torchinductor" in frame.filename
-        if path == Path(__file__) and frame.name == COMPILING:
+        if path == Path(fusing.__file__) and frame.name == fusing.COMPILING:
             return ""
-        if library or generated or path == Path(__file__):
+        if library or generated or path.parent == Path(__file__).parent:
             continue
         if path.is_relative_to(HERE) and not path.is_relative_to(HERE / "tasks"):
             return ""
         code = linecache.getline(frame.filename, frame.lineno or 0).strip()
         return f"{frame.filename}:{frame.lineno}: {code}"
     return ""
-
-
-def fused(function: Callable[..., Any], warn: Callable[[str], None]) -> Callable[..., Any]:
-    """`function` with its many small GPU kernels merged by torch.compile, from the second call on,
-    when all that is made lazily exists; itself if that fails, which `warn` is told."""
-    compiled = torch.compile(function, dynamic=False)
-
-    def first_compiled_call(*args: Any) -> Any:
-        try:
-            result = compiled(*args)
-            chosen.append(compiled)
-        except Exception as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
-            warn(f"torch.compile cannot merge the kernels of {function.__name__}: {reason}")
-            chosen.append(function)
-            result = function(*args)
-        return result
-
-    chosen: list[Callable[..., Any]] = []
-    trials = iter((function, first_compiled_call))
-
-    def call(*args: Any) -> Any:
-        return (chosen[0] if chosen else next(trials))(*args)
-
-    return call
-
-
-@contextlib.contextmanager
-def threads_for(products: int, device: torch.device) -> Iterator[None]:
-    """Inside, torch takes one CPU thread for steps of so few multiplications, where waking another
-    costs more than it saves; measured on two cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if device.type == "cpu" and products < 8_000_000 else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
