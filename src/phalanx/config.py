@@ -94,6 +94,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             raise _wrong(where, value, " or ".join(_show(a) for a in args))
         return value
     if dataclasses.is_dataclass(hint):
+        if isinstance(value, typing.cast(type, hint)):
+            return value  # read before
         return read(typing.cast(type, hint), value, where)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):

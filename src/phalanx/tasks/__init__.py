@@ -3,20 +3,25 @@
     env = tasks.make("Cartpole", num_envs=64, device="cpu")
     obs = env.reset()["obs"]
 
-A task is known by its class's name. It lives in the module given here, or in the project that the
-working folder lies in (`projects.py`), and is imported on first use. `cfg/task/<Task>.yaml`
-overrides what its class says.
+A task has the name of its class. It lives in the module listed here, or in the project that
+contains the working folder (`projects.py`), and is imported on first use. `cfg/task/<Task>.yaml`
+overrides the defaults of its Config.
 """
 
+import dataclasses
 import importlib
+import re
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phalanx.config import read
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.tasks.projects import Project, find_project, load_task, read_settings
-from phalanx.tasks.task import Task, TaskConfig
+from phalanx.tasks.projects import SECTIONS, Project, find_project, load_task, read_settings
+
+if TYPE_CHECKING:
+    from phalanx.tasks.task import Task, TaskConfig
 
 TASKS: dict[str, str] = {
     "Ant": "phalanx.tasks.ant",
@@ -27,46 +32,102 @@ TASKS: dict[str, str] = {
 }
 
 __all__ = [
-    "TASKS", "Project", "Task", "TaskConfig", "find", "find_project", "make", "make_from_config",
-    "names", "settings",
+    "TASKS", "Project", "Task", "TaskConfig", "configure", "find", "find_project", "make",
+    "make_from_config", "names", "settings", "source_file",
 ]  # fmt: skip
 
 
+def __getattr__(name: str) -> Any:
+    # Imported on demand: PyTorch takes seconds, which `phalanx list` can do without.
+    if name in ("Task", "TaskConfig"):
+        return getattr(importlib.import_module("phalanx.tasks.task"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def names() -> dict[str, str]:
-    """Every task and where it comes from: a module, or the file of a project, which hides a task
-    of ours that has the same name."""
+    """Every task and its origin: a module, or a file of the project. A project's task hides the
+    built-in one of the same name."""
     project = find_project()
     return TASKS | {k: str(v) for k, v in (project.tasks if project else {}).items()}
 
 
-def find(name: str) -> type[Task]:
+def source_file(name: str) -> Path:
+    """The Python file of task `name`. Raises PhalanxError for an unknown one. Imports nothing."""
+    origin = names().get(name)
+    if origin is None:
+        raise _unknown(name)
+    if origin != TASKS.get(name):
+        return Path(origin)
+    return Path(__file__).parent / f"{origin.rpartition('.')[2]}.py"
+
+
+def find(name: str) -> "type[Task]":
     """The class of task `name`. Raises PhalanxError for an unknown one, or a faulty file."""
     project = find_project()
     if project and name in project.tasks:
         return load_task(name, project)
     if name not in TASKS:
-        known = names()
-        elsewhere = "" if project else "; a project's own tasks are found inside its folder"
-        raise PhalanxError(
-            f"unknown task {name!r}{did_you_mean(str(name), known)};"
-            f" tasks: {', '.join(sorted(known))} (`phalanx list` describes them){elsewhere}"
-        )
+        raise _unknown(name)
     return getattr(importlib.import_module(TASKS[name]), name)
 
 
-def settings(name: str) -> dict[str, Any]:
-    """What `cfg/task/<name>.yaml` says: `env`, fields of the task's Config, and beside it
-    `randomize`, `randomization_params`, `actuators`. Raises PhalanxError, naming the file."""
+def _unknown(name: str) -> PhalanxError:
+    known = names()
+    elsewhere = "" if find_project() else "; a project's own tasks are found inside its folder"
+    return PhalanxError(
+        f"unknown task {name!r}{did_you_mean(str(name), known)};"
+        f" tasks: {', '.join(sorted(known))} (`phalanx list` describes them){elsewhere}"
+    )
+
+
+def settings_file(name: str) -> Path:
+    """`cfg/task/<name>.yaml` of the project or of Phalanx, whether or not it exists."""
     project = find_project()
     own = project is not None and name in project.tasks
     root = project.root / "cfg" if own and project else Path(str(resources.files("phalanx.cfg")))
-    file = root / "task" / f"{name}.yaml"
-    values = read_settings(file)
+    return root / "task" / f"{name}.yaml"
+
+
+def settings(name: str) -> dict[str, Any]:
+    """The sections of `cfg/task/<name>.yaml`: `env`, which holds fields of the task's Config, and
+    `randomize`, `randomization_params`, `actuators`. Raises PhalanxError, naming the file.
+    `configure` checks the values."""
+    return read_settings(settings_file(name))
+
+
+def configure(
+    name: str, values: Mapping[str, Any], sources: Sequence[tuple[str, Mapping[str, Any]]] = ()
+) -> "TaskConfig":
+    """`values`, sections as in `settings`, as the Config of task `name`.
+
+    This is the one place where settings of a task get their types. Raises PhalanxError for a wrong
+    one. `sources` are the files that `values` were merged from, each with its sections: the message
+    names the file that is wrong by itself.
+    """
+    cls = find(name).Config
     try:
-        read(find(name).Config, values.get("env", {}), "env")
+        return read(cls, _fields(values), "task.env")
     except PhalanxError as error:
-        raise PhalanxError(f"{file}: {error}") from error
-    return values
+        for file, part in sources:
+            try:
+                read(cls, _fields(part), "task.env")
+            except PhalanxError as its_own:
+                raise PhalanxError(f"{file}: {_by_section(its_own)}") from error
+        raise PhalanxError(_by_section(error)) from error
+
+
+def _fields(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a Config from sections of a YAML file."""
+    env = sections.get("env") or {}
+    if not isinstance(env, Mapping):
+        raise PhalanxError(f"task.env is {env!r}, it must be a mapping of keys to values")
+    return {**env, **{k: v for k, v in sections.items() if k != "env"}}
+
+
+def _by_section(error: PhalanxError) -> str:
+    """The message with the names that YAML and command line use: `task.randomize`."""
+    outside = "|".join(s for s in SECTIONS if s != "env")
+    return re.sub(rf"\btask\.env\.({outside})\b", r"task.\1", str(error))
 
 
 def make(
@@ -74,19 +135,28 @@ def make(
     num_envs: int | None = None,
     device: str = "auto",
     engine: str = "auto",
+    config: "TaskConfig | None" = None,
     **env: Any,
-) -> Task:
-    """Task `name`; `env` overrides fields of its Config by name."""
+) -> "Task":
+    """Task `name` with the settings `config`, by default those of its Config and its YAML file.
+    `env` overrides fields by name. Raises PhalanxError for a wrong field."""
     cls = find(name)
-    values = settings(name)
-    env = {**values.pop("env", {}), **values, **env}
+    if config is None:
+        file = settings(name)
+        given = {k: env.pop(k) for k in SECTIONS if k in env}
+        values = {**file, **given, "env": {**file.get("env", {}), **env}}
+        config = configure(name, values, [(str(settings_file(name)), file)])
+    elif env:
+        own = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+        config = read(cls.Config, own | env, "task.env")
     if num_envs is not None:
-        env["num_envs"] = num_envs
-    return cls(read(cls.Config, env, "task.env"), device=device, engine=engine)
+        config = dataclasses.replace(config, num_envs=num_envs)
+    return cls(config, device=device, engine=engine)
 
 
 def make_from_config(
-    name: str, num_envs: int | None = None, device: str = "auto", **env: Any
-) -> Task:
-    """What an agent asks for: the task that its run is named after, with `env_config`'s fields."""
-    return make(name, num_envs, device, **env)
+    name: str, num_envs: int | None = None, device: str = "auto", **env_config: Any
+) -> "Task":
+    """What an agent asks for: the task that its run is named after. `env_config` holds `config`,
+    fields of the task's Config, or both."""
+    return make(name, num_envs, device, **env_config)

@@ -17,12 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.tasks.task import Task, TaskConfig
+
+if TYPE_CHECKING:
+    from phalanx.tasks.task import Task
 
 SECTIONS = ("env", "randomize", "randomization_params", "actuators")
 
@@ -61,9 +63,11 @@ def _task_name(file: Path) -> str:
     return names[0] if names else "".join(part.capitalize() for part in file.stem.split("_"))
 
 
-def load_task(name: str, project: Project) -> type[Task]:
+def load_task(name: str, project: Project) -> "type[Task]":
     """The class of a project's task. Raises PhalanxError, with file and line, for a file that
     cannot be imported or a class that is no task."""
+    from phalanx.tasks.task import Task, TaskConfig  # takes PyTorch, which finding tasks does not
+
     file = project.tasks[name]
     cls = getattr(_module(file, project.root), name, None)
     if cls is None:
