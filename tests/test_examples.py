@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from phalanx.rl import Runner, vecenv
+from phalanx import environments
+from phalanx.rl import Runner
 from phalanx.spaces import Box
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -74,7 +75,7 @@ class Walker:
 def test_a_configuration_as_isaac_gym_tutorials_print_it_trains_unchanged(tmp_path, monkeypatch):
     """A Python dict without `model` and `seed`, `sigma_init` for a fixed sigma, `seq_len`."""
     monkeypatch.chdir(tmp_path)
-    vecenv.register("rlgpu", lambda **kwargs: Walker())
+    monkeypatch.setitem(environments._creators, "rlgpu", lambda **kwargs: Walker())
     network = {
         "name": "actor_critic",
         "separate": False,
@@ -134,10 +135,7 @@ def test_a_configuration_as_isaac_gym_tutorials_print_it_trains_unchanged(tmp_pa
     runner.reset()
     runner.params["config"]["max_epochs"] = 1  # of its 2000
     runner.params["config"]["mini_epochs"] = 1  # of its 5: bfloat16 is slow on a CPU
-    try:
-        runner.run({})
-    finally:
-        vecenv.register("rlgpu", "phalanx.tasks:make_from_config")
+    runner.run({})
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.startswith("Humanoid_")
     assert (run / "nn" / "Humanoid.pth").exists()

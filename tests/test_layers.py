@@ -1,6 +1,10 @@
-"""Imports point one way, down the layers; only the engines import the libraries they wrap."""
+"""Imports point one way, down the layers; only the engines import the libraries they wrap.
+
+A name in a string, "phalanx.tasks:make_from_config", counts as an import of what it names.
+"""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,22 +14,16 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 
 # Modules below a path -> what they may not import, themselves or a part of it.
+ABOVE_TASKS = ("phalanx.rl", "phalanx.adapters", "phalanx.deploy", "phalanx.cli")
 FORBIDDEN = {
     "phalanx/rl": (
         *("mujoco", "mujoco_warp", "warp", "phalanx.sim", "phalanx.tasks"),
-        *("phalanx.deploy", "phalanx.cli"),
+        *("phalanx.adapters", "phalanx.deploy", "phalanx.cli"),
     ),
-    "phalanx/motion": (
-        *("phalanx.sim", "phalanx.rl", "phalanx.tasks", "phalanx.deploy", "phalanx.cli"),
-    ),
-    "phalanx/sim": (
-        "phalanx.motion",
-        "phalanx.rl",
-        "phalanx.tasks",
-        "phalanx.deploy",
-        "phalanx.cli",
-    ),
-    "phalanx/tasks": ("phalanx.rl", "phalanx.deploy", "phalanx.cli"),
+    "phalanx/adapters": ("phalanx.rl", "phalanx.deploy", "phalanx.cli"),
+    "phalanx/motion": ("phalanx.sim", "phalanx.tasks", *ABOVE_TASKS),
+    "phalanx/sim": ("phalanx.motion", "phalanx.tasks", *ABOVE_TASKS),
+    "phalanx/tasks": ABOVE_TASKS,
     "phalanx/deploy": ("phalanx.cli",),
     "phalanx": ("isaacgym",),
 }
@@ -33,7 +31,8 @@ ENGINE_LIBRARIES = ("mujoco.batch", "mujoco_warp", "warp")
 
 
 def imports(path, root=SOURCE):
-    """Absolute names of everything a file imports, wherever in it: `from a import b` gives a.b."""
+    """Absolute names of everything a file imports, wherever in it: `from a import b` gives a.b, and
+    so does the string "a:b"."""
     package = path.relative_to(root).with_suffix("").parts[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -42,6 +41,9 @@ def imports(path, root=SOURCE):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if re.fullmatch(r"phalanx(\.\w+)+(:\w+)?", node.value):
+                yield node.value.replace(":", ".")
 
 
 def violations(folder, names, root=SOURCE):
@@ -73,8 +75,11 @@ def test_every_way_to_write_an_import_is_seen(tmp_path):
         "from phalanx import sim\n"
         "def f():\n    from ..sim import Sim\n    from .. import sim as s\n"
         "from phalanx.simulated import x\n"
+        "register('sim', 'phalanx.sim:Sim')\n"
+        "importlib.import_module('phalanx.sim.engines')\n"
+        "raise ValueError('phalanx.sim is a layer below')\n"
     )
-    assert len(violations("phalanx/rl", ("phalanx.sim",), tmp_path)) == 4
+    assert len(violations("phalanx/rl", ("phalanx.sim",), tmp_path)) == 6
 
 
 def test_importing_phalanx_alone_is_light():

@@ -2,6 +2,8 @@
 
 import os
 
+from phalanx import environments
+
 __version__ = "0.1.0"
 
 # Physics threads and PyTorch's share the cores, often with other programs. PyTorch's OpenMP threads
@@ -10,3 +12,9 @@ __version__ = "0.1.0"
 # recurrent network a third, since waking a thread takes longer than most of its work. So: 0.2 ms.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "12000")
+
+# What the package offers to train in. It is registered here, where all layers are known, so that the
+# learner, which asks for an environment by name, needs to know none of them.
+environments.register("rlgpu", "phalanx.tasks:make_from_config")  # the name in IsaacGymEnvs' files
+environments.register("gymnasium", "phalanx.rl.gymnasium_env:make")
+environments.register("isaacgymenvs", "phalanx.adapters.isaacgymenvs:make")

@@ -6,7 +6,6 @@ An agent knows this protocol and nothing of physics. Register your own under the
     vecenv.register("my_env", lambda num_envs, device, **env_config: MyEnv(...))
 """
 
-import importlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -14,9 +13,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from phalanx.errors import PhalanxError, did_you_mean
+from phalanx import environments
+from phalanx.environments import register
 from phalanx.rl.nested import nested
 from phalanx.spaces import ActionSpace, Box, ObservationSpace
+
+__all__ = ["CapturableVecEnv", "ImitationVecEnv", "OnDevice", "VecEnv", "create", "register"]
 
 
 class VecEnv(Protocol):
@@ -67,33 +69,11 @@ class CapturableVecEnv(VecEnv, Protocol):
         """Asked between iterations; a sentence means that captured graphs are stale."""
 
 
-_creators: dict[str, Callable[..., VecEnv] | str] = {}
-
-
-def register(name: str, creator: Callable[..., VecEnv] | str) -> None:
-    """`creator(name=config.name, num_envs=, device=, **env_config)`, or "module:function", which
-    is imported when it is first needed."""
-    _creators[name] = creator
-
-
-def create(env_name: str, **kwargs: Any) -> VecEnv:
-    """The environment of that name. Raises PhalanxError for an unknown one."""
-    if env_name not in _creators:
-        raise PhalanxError(
-            f"unknown environment {env_name!r} in params.config.env_name"
-            f"{did_you_mean(env_name, _creators)}; registered: {', '.join(sorted(_creators))}"
-        )
-    creator = _creators[env_name]
-    if isinstance(creator, str):
-        module, function = creator.split(":")
-        creator = getattr(importlib.import_module(module), function)
-    return creator(**kwargs)
-
-
-# The name that IsaacGymEnvs' files give: a Phalanx task called like the run.
-register("rlgpu", "phalanx.tasks:make_from_config")
-register("gymnasium", "phalanx.rl.gymnasium_env:make")
-register("isaacgymenvs", "phalanx.adapters.isaacgymenvs:make")
+def create(env_name: str, /, **kwargs: Any) -> VecEnv:
+    """The environment of that name, made with `kwargs`, which may hold any name, even `env_name`.
+    Raises PhalanxError for an unknown one."""
+    env: VecEnv = environments.find(env_name)(**kwargs)
+    return env
 
 
 class OnDevice:
