@@ -27,6 +27,7 @@ FORBIDDEN = {
     "phalanx/deploy": ("phalanx.cli",),
     "phalanx": ("isaacgym",),
 }
+NAME = re.compile(r"phalanx(\.\w+)+(:\w+)?")
 ENGINE_LIBRARIES = ("mujoco.batch", "mujoco_warp", "warp")
 
 
@@ -41,9 +42,8 @@ def imports(path, root=SOURCE):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield from (f"{module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if re.fullmatch(r"phalanx(\.\w+)+(:\w+)?", node.value):
-                yield node.value.replace(":", ".")
+        elif isinstance(node, ast.Constant) and NAME.fullmatch(str(node.value)):
+            yield node.value.replace(":", ".")
 
 
 def violations(folder, names, root=SOURCE):
