@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "12000")
 
-# What the package offers to train in. It is registered here, where every layer is known: the learner
-# asks for an environment by name and needs to know none of them.
+# The environments that come with Phalanx. They are registered here, where every layer is known: the
+# learner asks for an environment by name and needs to know none of them.
 environments.register("rlgpu", "phalanx.tasks:make_from_config")  # the name in IsaacGymEnvs' files
 environments.register("gymnasium", "phalanx.rl.gymnasium_env:make")
 environments.register("isaacgymenvs", "phalanx.adapters.isaacgymenvs:make")
