@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phalanx.compute.devices import resolve_device
 from phalanx.errors import PhalanxError
-from phalanx.sim import resolve_device
 from phalanx.spaces import Box
 
 

@@ -25,37 +25,16 @@ body frame, as in MuJoCo. On the CPU engine state is float64 inside; the tensors
 read, and what you do not write keeps its full value.
 """
 
-import re
 from typing import Any
 
 import mujoco
 import torch
 from torch import Tensor
 
+from phalanx.compute.devices import resolve_device
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim.engines import make_engine
 from phalanx.sim.scene import CONTACT_FORCE, Scene
-
-
-def resolve_device(device: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that exists. Raises PhalanxError."""
-    if device == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    if re.fullmatch(r"cpu(:0)?", device):
-        return torch.device("cpu")
-    # torch.device keeps an index in 8 bits, where cuda:256 is cuda:0.
-    cuda = re.fullmatch(r"cuda(:(\d+))?", device)
-    if cuda is None:
-        raise PhalanxError(f"unknown device {device!r}; accepted: auto, cpu, cuda, cuda:<index>")
-    index = int(cuda[2] or 0)
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if index >= count:
-        seen = f"only {count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device"
-        raise PhalanxError(
-            f"device {device} was asked for, but PyTorch sees {seen} here;"
-            " use sim_device=cpu or sim_device=auto"
-        )
-    return torch.device("cuda", index)
 
 
 class Sim:

@@ -1,0 +1,28 @@
+"""Devices by name."""
+
+import re
+
+import torch
+
+from phalanx.errors import PhalanxError
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that exists here; `auto` is the first GPU if
+    there is one. Raises PhalanxError."""
+    if device == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if re.fullmatch(r"cpu(:0)?", device):
+        return torch.device("cpu")
+    # torch.device keeps an index in 8 bits, where cuda:256 is cuda:0.
+    cuda = re.fullmatch(r"cuda(:(\d+))?", device)
+    if cuda is None:
+        raise PhalanxError(f"unknown device {device!r}; accepted: auto, cpu, cuda, cuda:<index>")
+    index = int(cuda[2] or 0)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if index >= count:
+        seen = f"only {count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device"
+        raise PhalanxError(
+            f"device {device} was asked for, but PyTorch sees {seen} here; use cpu or auto"
+        )
+    return torch.device("cuda", index)
