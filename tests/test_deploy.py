@@ -9,6 +9,7 @@ import threading
 import types
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import onnx
 import pytest
@@ -23,8 +24,8 @@ from phalanx.deploy import export as export_module
 from phalanx.deploy.describe import describe
 from phalanx.deploy.export import export
 from phalanx.deploy.observe import reader
-from phalanx.deploy.robot import Robot
-from phalanx.deploy.sim2sim import Sim2Sim
+from phalanx.deploy.simulated_robot import SimulatedRobot
+from phalanx.deploy.trial import Trial
 from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout
 from phalanx.rl import checkpoint
@@ -243,7 +244,7 @@ def test_named_robot_state_gives_what_the_task_observes(task, tmp_path):
     observed = env.compute_observations()
     seen = 0
     for i in range(4):
-        robot = Robot(env.sim.model, about)
+        robot = SimulatedRobot(env.sim.model, mujoco.MjData(env.sim.model), about)
         robot.data.qpos[:], robot.data.qvel[:] = env.sim.qpos[i], env.sim.qvel[i]
         state, at = robot.state(), 0
         # By name, as a robot's program has it; the order must not matter.
@@ -313,7 +314,7 @@ def test_previous_action_is_observed_and_forgotten(exported):
     assert not policy.observe(STATE)[-8:].any()
     action = policy.step(STATE).action
     assert policy.observe(STATE)[-8:] == pytest.approx(action)
-    other = policy.twin()
+    other = policy.clone()
     policy.reset()
     assert not policy.observe(STATE)[-8:].any()
     assert not other.observe(STATE)[-8:].any()
@@ -416,7 +417,7 @@ def played(player, seed, steps):
 @pytest.mark.parametrize("name", ["LSTM", "discrete", "multi-discrete"])
 def test_replay_in_plain_mujoco_pays_what_the_task_pays(name, exported):
     player, _, file = exported(name)
-    trial = Sim2Sim(file, episodes=3, seed=5, env={"episode_length": 60})
+    trial = Trial(file, episodes=3, seed=5, env={"episode_length": 60})
     assert trial.drive == "robot"
     while trial.running.any():
         trial.step()
@@ -432,7 +433,7 @@ def test_replay_in_plain_mujoco_pays_what_the_task_pays(name, exported):
 def test_amp_policy_is_replayed_on_the_tasks_own_terms(tmp_path):
     small = [f"train.params.network.{part}.units=[32,16]" for part in ("mlp", "disc")]
     player, path = make(tmp_path, ["task=HumanoidAMP", *small])
-    trial = Sim2Sim(export(player, path)[0], episodes=3, seed=5, env={"episode_length": 4})
+    trial = Trial(export(player, path)[0], episodes=3, seed=5, env={"episode_length": 4})
     assert trial.drive == "task"  # its layouts are custom
     while trial.running.any():
         trial.step()
@@ -443,31 +444,35 @@ def test_amp_policy_is_replayed_on_the_tasks_own_terms(tmp_path):
 
 
 def test_replay_of_an_ant_sees_and_does_what_the_task_says(exported):
-    trial = Sim2Sim(exported("Ant")[2], episodes=2, timestep=1 / 480, env={"episode_length": 30})
+    trial = Trial(exported("Ant")[2], episodes=2, timestep=1 / 480, env={"episode_length": 30})
     assert trial.substeps == 8
+    trial.step()
+    assert trial.robots[0].data.time == pytest.approx(1 / 60)
     while trial.running.any():
         trial.step()
     # Of the state reached the task is told in float32; angles near the pole lose the most.
     assert max(trial.observation_gap.values()) < 1e-3
     assert len(trial.observation_gap) == 9
     assert trial.control_gap < 1e-6
-    assert trial.robots[0].data.time == pytest.approx(30 / 60)
     figures = trial.figures()
     assert figures["lengths"] == [30, 30]
     assert set(figures["saturation"]) == set(trial.about.action.joints)
 
 
 def test_what_a_task_writes_reaches_the_robots(exported):
-    trial = Sim2Sim(exported("LSTM")[2], episodes=2)
-    mass = trial.task.sim.model_field("body_mass")
-    mass[1] *= 3.0
-    trial.task.sim.qvel[1, 0] = 2.5  # a push
-    trial.task.sim.xfrc_applied[0, 2, 1] = 4.0
-    trial._pull()
+    trial = Trial(exported("LSTM")[2], episodes=2)
+    sim = trial.task.sim
+    sim.model_field("body_mass")[1] *= 3.0
+    sim.set_const()
+    sim.qvel[1, 0] = 2.5  # a push
+    sim.xfrc_applied[0, 2, 1] = 4.0
     first, second = trial.robots
     assert second.model.body_mass == pytest.approx(3 * first.model.body_mass)
     assert second.model.body_subtreemass[0] == pytest.approx(3 * first.model.body_subtreemass[0])
-    assert second.data.qvel[0] == 2.5
+    seen = []
+    trial.engine.control = lambda env: seen.append(trial.engine.datas[env].qvel[0])
+    sim.advance(1)
+    assert seen[-1] == 2.5
     assert first.data.xfrc_applied[2, 1] == 4.0
 
 
@@ -486,10 +491,10 @@ def test_all_that_a_task_randomises_reaches_the_robots(exported):
         },
         "episode_length": 20,
     }
-    trial = Sim2Sim(exported("Ant")[2], episodes=2, env=randomised, seed=4)
+    trial = Trial(exported("Ant")[2], episodes=2, env=randomised, seed=4)
     arrived, built = [], []
     while trial.running.any():
-        built.append(trial._observed[0].copy())
+        built.append(trial.observed[0].copy())
         arrived.append(trial.task.obs_buf[0].numpy().copy())
         trial.step()
     # Observations come a step late and with noise, which where they are not clipped is 0.1.
@@ -507,19 +512,20 @@ def test_all_that_a_task_randomises_reaches_the_robots(exported):
 def test_actuator_models_are_driven_once_a_physics_step(exported):
     legs = {"actor": "ant", "model": "pd", "scale": 0.5, "stiffness": 20.0, "effort": 12.0}
     env = {"actuators": {"legs": legs}, "episode_length": 10}
-    trial = Sim2Sim(exported("Ant")[2], episodes=1, env=env, timestep=1 / 480)
+    trial = Trial(exported("Ant")[2], episodes=1, env=env, timestep=1 / 480)
+    trial.step()
+    assert trial.robots[0].data.time == pytest.approx(1 / 60)
     while trial.running.any():
         trial.step()
     assert trial.drive == "task"
-    assert trial.robots[0].data.time == pytest.approx(10 / 60)
     assert (trial.steps, len(trial.trace.time)) == (10, 10)
     with pytest.raises(PhalanxError, match="the task's actuator models run every"):
-        Sim2Sim(exported("Ant")[2], episodes=1, env=env, timestep=1 / 180)
+        Trial(exported("Ant")[2], episodes=1, env=env, timestep=1 / 180)
 
 
 def test_timestep_that_does_not_fit_is_refused(exported):
     with pytest.raises(PhalanxError, match=r"timestep is 0.01, which does not divide .* 0.01667"):
-        Sim2Sim(exported("LSTM")[2], episodes=1, timestep=0.01)
+        Trial(exported("LSTM")[2], episodes=1, timestep=0.01)
 
 
 # the command line ---------------------------------------------------------------------------------

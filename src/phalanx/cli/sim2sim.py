@@ -57,7 +57,7 @@ class Sim2SimConfig:
 
 def sim2sim(arguments: list[str]) -> None:
     """Play and report. Raises PhalanxError."""
-    from phalanx.deploy.sim2sim import Sim2Sim
+    from phalanx.deploy.trial import Trial
 
     console = Console(highlight=False)
     config = _config(arguments)
@@ -66,7 +66,7 @@ def sim2sim(arguments: list[str]) -> None:
         raise PhalanxError(
             "browser=true needs mjviser; install it with `pip install 'phalanx[browser]'`"
         )
-    trial = Sim2Sim(
+    trial = Trial(
         config.policy,
         1 if watched else config.episodes,
         config.timestep,

@@ -5,7 +5,7 @@
     for joint, target in command.by_joint().items():
         ...
 
-Neither torch nor mujoco is imported here; `phalanx.deploy.export` and `phalanx.deploy.sim2sim`,
+Neither torch nor mujoco is imported here; `phalanx.deploy.export` and `phalanx.deploy.trial`,
 which need them, are imported by themselves. `docs/deploy.md` says what a robot's state holds.
 """
 

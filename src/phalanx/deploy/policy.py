@@ -109,8 +109,8 @@ class Policy:
         self.reset()
         self._forget_latency()
 
-    def twin(self) -> "Policy":
-        """Another robot's policy with the same network in memory, reset."""
+    def clone(self) -> "Policy":
+        """A policy for another robot, reset, that shares this one's network in memory."""
         other = copy.copy(self)
         other._network = Network(self._network.session, self.metadata)
         other._observer = copy.deepcopy(self._observer)

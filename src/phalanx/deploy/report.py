@@ -20,7 +20,7 @@ svg{background:#fafafa;margin:4px}text{font:11px system-ui;fill:#444}
 
 
 def report(figures: dict[str, Any], about: Metadata, trace: Any, video: Path | None) -> str:
-    """The page, from `Sim2Sim.figures()` with `policy` and `training`, and robot 0's trace."""
+    """The page, from `Trial.figures()` with `policy` and `training`, and robot 0's trace."""
     title = f"{about.task}: {Path(figures['policy']).name} in plain MuJoCo"
     kind = about.action.kind
     shown = slice(0, max(2, round(SECONDS / about.control_dt)))

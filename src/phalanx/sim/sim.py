@@ -33,7 +33,7 @@ from torch import Tensor
 
 from phalanx.compute.devices import resolve_device
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.sim.engines import make_engine
+from phalanx.sim.engines import MakeEngine, make_engine
 from phalanx.sim.scene import CONTACT_FORCE, Scene
 
 
@@ -41,7 +41,7 @@ class Sim:
     """`num_envs` copies of `scene`, `substeps` physics steps of `scene`'s timestep a `step`.
 
     device: "cpu", "cuda:N" or "auto". threads: CPU threads, 0 for all cores. engine: "auto",
-    "mujoco" (C, CPU) or "warp" (CUDA; on the CPU for tests).
+    "mujoco" (C, CPU), "warp" (CUDA; on the CPU for tests), or a function that makes one.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Sim:
         device: str | torch.device = "auto",
         substeps: int = 1,
         threads: int = 0,
-        engine: str = "auto",
+        engine: str | MakeEngine = "auto",
     ) -> None:
         if num_envs < 1 or substeps < 1:
             raise PhalanxError(

@@ -21,6 +21,7 @@ from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.tasks.projects import SECTIONS, Project, find_project, load_task, read_settings
 
 if TYPE_CHECKING:
+    from phalanx.sim.engines import MakeEngine
     from phalanx.tasks.task import Task, TaskConfig
 
 TASKS: dict[str, str] = {
@@ -134,7 +135,7 @@ def make(
     name: str,
     num_envs: int | None = None,
     device: str = "auto",
-    engine: str = "auto",
+    engine: "str | MakeEngine" = "auto",
     config: "TaskConfig | None" = None,
     **env: Any,
 ) -> "Task":

@@ -29,7 +29,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -37,6 +37,7 @@ from torch import Tensor
 from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene, Sim, randomize, resolve_device
+from phalanx.sim.engines import MakeEngine
 from phalanx.spaces import ActionSpace, Box
 from phalanx.tasks.actuators import make_actuators
 from phalanx.tasks.randomization import Randomizer
@@ -75,6 +76,17 @@ class TaskConfig:
                 raise PhalanxError(f"task.env.{name} is {value}, it must be greater than 0")
 
 
+class Onboard(Protocol):
+    """The robot's own program between the task and a policy, see `phalanx.deploy.trial`."""
+
+    def observe(self, observations: Tensor, begun: Tensor | None) -> Tensor:
+        """(N, num_obs) in place of the task's, before noise and latency. begun: (N,) bool,
+        environments whose episode begins; None for the observation that follows a step."""
+
+    def act(self, actions: Tensor) -> None:
+        """The actions that arrive after noise and latency, before `pre_physics_step`."""
+
+
 class Task:
     """Base of all tasks; see the module's docstring for the order of a step."""
 
@@ -84,7 +96,10 @@ class Task:
     num_actions: int
 
     def __init__(
-        self, config: TaskConfig | None = None, device: str = "auto", engine: str = "auto"
+        self,
+        config: TaskConfig | None = None,
+        device: str = "auto",
+        engine: str | MakeEngine = "auto",
     ) -> None:
         self.config = self.Config() if config is None else config
         self.device = resolve_device(device)
@@ -108,6 +123,7 @@ class Task:
         the start of an episode. Continuous actions only."""
         self.actuators = make_actuators(self.sim, self.config.actuators)
         self.randomizer = self._make_randomizer() if self.config.randomize else None
+        self.onboard: Onboard | None = None
         self.init_buffers()
 
     # -- hooks -----------------------------------------------------------------------------------
@@ -198,6 +214,8 @@ class Task:
             actions = self.randomizer.noisy_actions(actions)
             actions = actions.clamp(-limit, limit) if continuous else actions
             actions = self.randomizer.disturb(actions)
+        if self.onboard is not None:
+            self.onboard.act(actions)
         self.pre_physics_step(actions)
 
     def _physics(self) -> None:
@@ -305,6 +323,8 @@ class Task:
                 f" {tuple(observations.shape)}; with num_obs = {self.num_obs} it must be"
                 f" {tuple(self.obs_buf.shape)}"
             )
+        if self.onboard is not None:
+            observations = self.onboard.observe(observations, begun)
         if self.randomizer is not None:
             if begun is None:
                 observations = self.randomizer.observe(observations)

@@ -5,6 +5,7 @@ names, as float32 torch tensors `(num_envs, ...)` on its device. The interface i
 a third engine is to fit behind it one day.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -91,11 +92,28 @@ class Engine(Protocol):
         """Take back what `state_dict` gave; the model's fields stay unless `model_fields`."""
 
 
+MakeEngine = Callable[[CompilesScene, int], Engine]
+"""From a scene and `num_envs` to an engine: `plain.PlainEngine`, or one of your own."""
+
+
 def make_engine(
-    name: str, scene: CompilesScene, num_envs: int, device: torch.device, threads: int
+    name: str | MakeEngine,
+    scene: CompilesScene,
+    num_envs: int,
+    device: torch.device,
+    threads: int,
 ) -> Engine:
-    """Engine `name`: "mujoco" (C, CPU), "warp" (GPU; also on the CPU, for tests) or "auto".
+    """Engine `name`: "mujoco" (C, CPU), "warp" (GPU; also on the CPU, for tests) or "auto"; or
+    what a function makes.
     Raises PhalanxError for another name, or a device that the engine does not run on."""
+    if not isinstance(name, str):
+        engine = name(scene, num_envs)
+        if engine.device != device:
+            raise PhalanxError(
+                f"engine {engine.name} runs on {engine.device}, not on {device}; use"
+                f" sim_device={engine.device}"
+            )
+        return engine
     if name == "auto":
         name = "warp" if device.type == "cuda" else "mujoco"
     if name not in ENGINES:

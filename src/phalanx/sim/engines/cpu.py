@@ -108,16 +108,6 @@ class CpuEngine:
             self._model_fields[name] = _Mirror(self._batch.expand(name))
         return self._model_fields[name].tensor
 
-    @property
-    def derived_in_use(self) -> dict[str, Tensor]:
-        """Derived fields that somebody has asked for; what they hold stays until the next step."""
-        return {name: mirror.tensor for name, mirror in self._derived.items()}
-
-    @property
-    def model_fields_in_use(self) -> dict[str, Tensor]:
-        """Model fields with a value per environment that somebody has asked for."""
-        return {name: mirror.tensor for name, mirror in self._model_fields.items()}
-
     def set_const(self, mask: Tensor) -> None:
         if mask.any():
             self._push()

@@ -1,4 +1,4 @@
-"""`Robot`: one robot in plain MuJoCo C, seen and driven as a robot's program does it."""
+"""`SimulatedRobot`: a robot in plain MuJoCo C, sensed and driven the way its own program would."""
 
 from typing import Any
 
@@ -13,12 +13,11 @@ from phalanx.deploy.policy import Command
 Array = NDArray[Any]
 
 
-class Robot:
-    """The model's robot whose joints are those of `about`. The model is this robot's own."""
+class SimulatedRobot:
+    """The robot in `model` and `data` whose joints are those of `about`."""
 
-    def __init__(self, model: mujoco.MjModel, about: Metadata) -> None:
-        self.model, self.data = model, mujoco.MjData(model)
-        self._scratch = mujoco.MjData(model)
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, about: Metadata) -> None:
+        self.model, self.data = model, data
         self.joints = [find_joint(model, j.name) for j in about.joints]
         self.names = [j.name for j in about.joints]
         self.qpos = model.jnt_qposadr[self.joints]
@@ -31,22 +30,20 @@ class Robot:
         self._drive(about)
 
     def _drive(self, about: Metadata) -> None:
-        """What the targets, in their order, go to: servos, motors or the joints themselves."""
+        """Find what the targets go to, in their order: servos, motors or the joints themselves."""
         model, self.kind = self.model, about.action.kind
         self._moved_qpos, self._moved_qvel = self.qpos[self.moved], self.qvel[self.moved]
         actuators = [_actuator(model, self.joints[k]) for k in self.moved]
         servo = np.array([_is_servo(model, a, self.kind) for a in actuators], bool)
         there = np.array([a is not None for a in actuators], bool)
         ids = np.array([-1 if a is None else a for a in actuators], int)
-        # As the robot's program knows its motors; randomised ones then give less or more.
+        # The gains that the robot's program knows; motors that are randomised give less or more.
         gear, gain = model.actuator_gear[:, 0], model.actuator_gainprm[:, 0]
         self._by_servo, self._servos = np.flatnonzero(servo), ids[servo]
         motor = there & ~servo
         self._by_motor, self._motors = np.flatnonzero(motor), ids[motor]
         self._per_control = gear[self._motors] * gain[self._motors]
         self._by_hand = np.flatnonzero(~there)
-        # Of a servo at the joint MuJoCo closes the loop; else it is closed here, in each step.
-        self._closed_here = self.kind != "effort" and not servo.all()
         joints = [about.joints[k] for k in self.moved]
         self._kp = np.array([j.stiffness for j in joints])
         self._kd = np.array([j.damping for j in joints])
@@ -56,7 +53,7 @@ class Robot:
         self._strength = self._effort
 
     def state(self) -> dict[str, Any]:
-        """What `phalanx.deploy.observe` calls a robot's state; the base is the root body."""
+        """The robot state that `phalanx.deploy.observe` describes; the base is the root body."""
         d = self.data
         known: dict[str, Any] = {"joint_pos": d.qpos[self.qpos], "joint_vel": d.qvel[self.qvel]}
         if self._free:
@@ -73,23 +70,15 @@ class Robot:
             known["base_lin_vel"] = known["base_ang_vel"] = np.zeros(3)
         return known
 
-    def advance(self, targets: Array, substeps: int) -> None:
-        """`substeps` steps of physics with the targets (J,) held."""
-        if not self._closed_here:
-            self.apply(targets)
-            self.coast(substeps)
-            return
-        for _ in range(substeps):
-            self.apply(targets)
-            self.coast(1)
-
-    def coast(self, substeps: int) -> None:
-        """`substeps` steps of physics with the controls as they are."""
-        mujoco.mj_step(self.model, self.data, substeps)
+    def begin(self) -> None:
+        """An episode begins. Motors have the strength that the model says now, as randomised."""
+        now = np.array([gains(self.model, self.joints[k])[2] for k in self.moved])
+        self._strength = np.where(np.isfinite(now), now, self._effort)
 
     def apply(self, targets: Array) -> None:
-        """Targets (J,) to servos at their joints; where there is none, the effort of a PD
-        controller with the metadata's gains to the motor, or else to the joint itself."""
+        """Give the targets (J,) to the servos at their joints. A joint without a servo gets the
+        effort of a PD controller with the metadata's gains, through its motor if it has one.
+        Called before every physics step."""
         d = self.data
         if len(self._servos):
             d.ctrl[self._servos] = targets[self._by_servo]
@@ -101,16 +90,8 @@ class Robot:
         if len(self._by_hand):
             d.qfrc_applied[self._moved_qvel[self._by_hand]] = efforts[self._by_hand]
 
-    def refresh(self) -> None:
-        """Make what follows from the state current; forces stay those of the last step."""
-        m, d = self.model, self.data
-        mujoco.mj_fwdPosition(m, d)
-        mujoco.mj_sensorPos(m, d)
-        mujoco.mj_fwdVelocity(m, d)
-        mujoco.mj_sensorVel(m, d)
-
     def measured(self) -> Array:
-        """(J,) what the targets ask for, as it is: position, velocity or the actuators' effort."""
+        """(J,) the measured counterpart of the targets: position, velocity or effort."""
         if self.kind == "position":
             return self.data.qpos[self._moved_qpos]
         if self.kind == "velocity":
@@ -123,13 +104,13 @@ class Robot:
         return self.data.qfrc_actuator[dofs] + self.data.qfrc_applied[dofs]
 
     def at_limit(self, command: Command) -> Array:
-        """(J,) bool: the target is at its limit, or the motor gives all it can."""
+        """(J,) bool: the target is at its limit, or the motor is at full effort."""
         strong = np.abs(self.efforts()) >= self._strength * (1 - 1e-6)
         return command.saturated | strong if self.moved else command.saturated
 
     def frame(self) -> int:
-        """Have MuJoCo's cameras start where they see this robot, instead of the whole ground;
-        returns its root body, for a camera that follows it."""
+        """Make MuJoCo's free camera start on this robot instead of on the whole ground. Returns
+        the root body, for a camera that follows it."""
         m, d = self.model, self.data
         own = np.flatnonzero(m.body_rootid[m.geom_bodyid] == self._root)
         if len(own):
@@ -137,38 +118,6 @@ class Robot:
             high = (d.geom_xpos[own] + m.geom_rbound[own, None]).max(0)
             m.stat.center, m.stat.extent = (low + high) / 2, np.linalg.norm(high - low)
         return self._root
-
-    def take_fields(self, fields: dict[str, Array]) -> bool:
-        """Data fields of this robot, float32, as a task has written them; what differs only by
-        that rounding keeps its digits. Returns whether anything differs."""
-        differs = False
-        for name, values in fields.items():
-            own = getattr(self.data, name)
-            written = own.astype(values.dtype) != values
-            if written.any():
-                own[written] = values[written]
-                differs = True
-        return differs
-
-    def take_model_fields(self, fields: dict[str, Array]) -> None:
-        """Model fields of this robot alone, as a task randomises them; constants follow."""
-        changed = False
-        for name, values in fields.items():
-            *path, last = name.split(".")
-            owner = self.model
-            for part in path:
-                owner = getattr(owner, part)
-            own = getattr(owner, last)
-            if not np.array_equal(np.asarray(own, np.float32), values.astype(np.float32)):
-                if isinstance(own, np.ndarray):
-                    own[...] = values
-                else:
-                    setattr(owner, last, type(own)(values))
-                changed = True
-        if changed:
-            mujoco.mj_setConst(self.model, self._scratch)
-            now = np.array([gains(self.model, self.joints[k])[2] for k in self.moved])
-            self._strength = np.where(np.isfinite(now), now, self._effort)
 
     def _efforts(self, targets: Array) -> Array:
         wanted = targets
@@ -182,7 +131,7 @@ class Robot:
 
 
 def targets_of(about: Action, action: Array) -> Array:
-    """(J,) what an action (A,) does at the joints, as the exported network computes it."""
+    """(J,) targets for an action (A,), as the exported network computes them."""
     if about.choices:
         rows = zip(about.choices, np.atleast_1d(action), strict=True)
         return np.sum([table[k] for table, k in rows], axis=0)
@@ -191,7 +140,7 @@ def targets_of(about: Action, action: Array) -> Array:
 
 
 def _free_joint(model: mujoco.MjModel, root: int) -> tuple[int, int] | None:
-    """Where the free joint of the robot with this root body begins in qpos and in qvel."""
+    """Addresses in qpos and qvel of the free joint of the robot with this root body."""
     for i in range(model.njnt):
         free = model.jnt_type[i] == mujoco.mjtJoint.mjJNT_FREE
         if free and model.body_rootid[model.jnt_bodyid[i]] == root:
@@ -200,7 +149,7 @@ def _free_joint(model: mujoco.MjModel, root: int) -> tuple[int, int] | None:
 
 
 def _actuator(model: mujoco.MjModel, joint: int) -> int | None:
-    """The first that acts on the joint."""
+    """The first actuator of the joint."""
     for i in range(model.nu):
         on_joint = model.actuator_trntype[i] == mujoco.mjtTrn.mjTRN_JOINT
         if on_joint and model.actuator_trnid[i, 0] == joint:

@@ -1,0 +1,291 @@
+"""An exported policy on robots in plain MuJoCo C, with its task as the referee (`phalanx sim2sim`).
+
+    trial = Trial("runs/Ant/nn/Ant.pth.onnx", episodes=64)
+    while trial.running.any():
+        trial.step()
+
+The task is rebuilt from its name and settings in the metadata and runs on the plain engine, so each
+environment is an `MjModel` and an `MjData` of its own that `mj_step` advances. The task chooses the
+initial state, computes reward, custom terms and the end of the episode, and randomises as in
+training. `Trial` is the task's `Onboard`: it stands where the robot's own program would. Each
+environment has a `Policy`, which builds its observation from named state and gives named targets,
+and a `SimulatedRobot`, which drives the joints to those targets before each physics step. Noise and
+latency of the task lie between the two: on observations on their way to the policy, and on actions
+on their way to the joints.
+
+drive="task" passes the task's own observations to the policy and the task's own controls to the
+joints. So does "robot" where actions have no names, or where actuator models decide what the joints
+get.
+"""
+
+import dataclasses
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import mujoco
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from phalanx import tasks
+from phalanx.deploy.metadata import Metadata
+from phalanx.deploy.policy import Command, Latency, Policy
+from phalanx.deploy.simulated_robot import SimulatedRobot, targets_of
+from phalanx.errors import PhalanxError
+from phalanx.sim.engines.plain import PlainEngine
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Trace:
+    """Robot 0's first episode, a row for each control step."""
+
+    time: list[float] = field(default_factory=list)
+    qpos: list[Array] = field(default_factory=list)
+    targets: list[Array] = field(default_factory=list)
+    measured: list[Array] = field(default_factory=list)
+    joint_pos: list[Array] = field(default_factory=list)
+
+
+class Trial:
+    """`episodes` robots, one episode each; with `endless` they start another instead of stopping.
+
+    timestep: of the physics [s], None for the task's; it must divide the policy's control_dt.
+    env: fields of the task's Config that replace those in the metadata.
+    Raises PhalanxError for a file that is no exported policy, for an unknown task and for a task
+    that no longer fits the policy.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        episodes: int = 64,
+        timestep: float | None = None,
+        drive: str = "robot",
+        endless: bool = False,
+        env: dict[str, Any] | None = None,
+        seed: int = 42,
+    ) -> None:
+        policy = Policy(path)
+        self.about = about = policy.metadata
+        torch.manual_seed(seed)
+        self.task = task = tasks.make(
+            about.task,
+            num_envs=episodes,
+            device="cpu",
+            engine=functools.partial(PlainEngine, timestep=_timestep(about, timestep)),
+            **{**about.env, **(env or {})},
+        )
+        if task.num_obs != about.observation.size or abs(task.sim.dt / about.control_dt - 1) > 1e-6:
+            raise PhalanxError(
+                f"{path} observes {about.observation.size} numbers every {about.control_dt:.4g} s,"
+                f" but the task {about.task} here {task.num_obs} every {task.sim.dt:.4g} s; use the"
+                " version of the task that it was trained with"
+            )
+        self.engine = cast(PlainEngine, task.sim.engine)
+        self.timestep = float(self.engine.models[0].opt.timestep)
+        self.substeps = self.engine.steps(task.sim.substeps)
+        if task.actuators and self.substeps % task.sim.substeps:
+            raise PhalanxError(
+                f"timestep is {timestep}, but the task's actuator models run every"
+                f" {task.sim.model.opt.timestep:.4g} s; choose a whole part of that"
+            )
+        self.drive = "task" if task.actuators or not about.action.joints else drive
+        self.endless = endless
+        self.robots = [
+            SimulatedRobot(model, data, about)
+            for model, data in zip(self.engine.models, self.engine.datas, strict=True)
+        ]
+        self.policies = [policy.clone() for _ in self.robots]
+        self.running = np.ones(episodes, bool)
+        self.returns, self.lengths = np.zeros(episodes), np.zeros(episodes, int)
+        self.fell = np.zeros(episodes, bool)
+        self.saturated = np.zeros(len(about.action.joints) or about.action.size)
+        self.steps = 0
+        self.trace, self.tracing = Trace(), True
+        """Robot 0's first episode, and whether it still runs."""
+        self.observation_gap: dict[str, float] = {}
+        """Largest difference between robot 0's observation and the task's, by term."""
+        self.control_gap = 0.0
+        """Largest difference between robot 0's controls and the task's."""
+        self.observed = np.zeros((episodes, task.num_obs), np.float32)
+        """(N, num_obs) what the policies built from the robots' named states."""
+        self._commands: list[Command] = [None] * episodes  # type: ignore[list-item]
+        self._targets = np.zeros((episodes, len(about.action.joints)))
+        randomizer = task.randomizer
+        self._actions_change = randomizer is not None and (
+            "actions" in randomizer.noise or "actions" in randomizer.delay
+        )
+        task.onboard = self
+        if self.drive == "robot":
+            self.engine.control = lambda env: self.robots[env].apply(self._targets[env])
+        task.end_schedules()
+        torch.manual_seed(seed)  # initial states that do not depend on what was drawn before
+        task.reset()
+
+    def step(self) -> None:
+        """One control step of every robot whose episode runs."""
+        task, kind = self.task, self.about.policy.kind
+        observations = task.obs_buf.numpy()
+        actions = np.zeros((len(self.robots), self.about.action.size))
+        for i in self._running():
+            self._commands[i] = self.policies[i].act(observations[i])
+            actions[i] = self._commands[i].action
+        chosen = torch.from_numpy(actions).to(torch.float if kind == "continuous" else torch.long)
+        chosen = chosen[:, 0] if kind == "discrete" else chosen
+        _, reward, terminated, truncated, _ = task.step(chosen)
+        live = self.running.copy()
+        self.returns[live] += reward.numpy()[live]
+        self.lengths[live] += 1
+        done = (terminated | truncated).numpy() & live
+        self.fell |= terminated.numpy() & live
+        self.tracing = self.tracing and not done[0]
+        self.running &= ~done | self.endless
+        self.engine.active[:] = self.running
+
+    # -- the task's Onboard ----------------------------------------------------------------------
+
+    def act(self, actions: Tensor) -> None:
+        """The actions that arrive at the robots become the joints' targets."""
+        arrived = actions.numpy()
+        for i in self._running():
+            self._targets[i] = (
+                targets_of(self.about.action, arrived[i])
+                if self._actions_change
+                else self._commands[i].targets
+            )
+
+    def observe(self, observations: Tensor, begun: Tensor | None) -> Tensor:
+        """(N, num_obs) as the policies build them from the robots' named states; the task's own
+        with drive="task"."""
+        if begun is None:
+            self._note_step()
+        else:
+            for i in self._running(begun.numpy()):
+                self.policies[i].reset()
+                self.robots[i].begin()
+        if self.drive == "task":
+            return observations
+        of_task = observations.numpy()
+        for i in self._running(None if begun is None else begun.numpy()):
+            state = self.robots[i].state() | self._terms_of_the_task(of_task[i])
+            self.observed[i] = self.policies[i].observe(state)
+            if i == 0:
+                self._compare(self.observed[0], of_task[0])
+        return torch.from_numpy(self.observed.copy())
+
+    def _running(self, among: Array | None = None) -> list[int]:
+        return np.flatnonzero(self.running if among is None else self.running & among).tolist()
+
+    def _terms_of_the_task(self, observation: Array) -> dict[str, Array]:
+        """Values of the terms that only the task knows, recovered from its observation."""
+        known, at = {}, 0
+        for term in self.about.observation.terms:
+            if term.quantity in ("custom", "command"):
+                scale = np.array(term.scale)
+                part = observation[at : at + term.size]
+                known[term.name] = part / np.where(scale == 0, 1, scale) + np.array(term.offset)
+            at += term.size
+        return known
+
+    def _compare(self, ours: Array, theirs: Array) -> None:
+        clip, at = self.about.observation.clip, 0
+        for term in self.about.observation.terms:
+            part = slice(at, at + term.size)
+            at += term.size
+            if term.quantity in ("custom", "command"):
+                continue
+            gap = np.abs(ours[part] - theirs[part].clip(-clip, clip))
+            if term.quantity in ("roll", "pitch", "yaw"):  # -pi and pi are the same
+                turn = 2 * np.pi * np.abs(term.scale)
+                gap = np.minimum(gap, np.abs(turn - gap))
+            self.observation_gap[term.name] = max(
+                self.observation_gap.get(term.name, 0.0), float(gap.max())
+            )
+
+    def _note_step(self) -> None:
+        """What a control step has done, for the report and the video."""
+        for i in self._running():
+            self.steps += 1
+            self.saturated += self.robots[i].at_limit(self._commands[i])
+        if not self.running[0]:
+            return
+        robot, command = self.robots[0], self._commands[0]
+        if self.drive == "robot" and robot.model.nu:
+            apart = np.abs(self.task.sim.ctrl[0].numpy() - robot.data.ctrl)
+            self.control_gap = max(self.control_gap, float(apart.max()))
+        if self.tracing:
+            trace = self.trace
+            trace.time.append(len(trace.time) * self.about.control_dt)
+            trace.qpos.append(robot.data.qpos.copy())
+            trace.targets.append(command.targets.copy())
+            trace.measured.append(robot.measured())
+            trace.joint_pos.append(robot.data.qpos[robot.qpos].copy())
+
+    # -- what a report is made of ----------------------------------------------------------------
+
+    def figures(self) -> dict[str, Any]:
+        """What a report is made of: plain numbers and texts."""
+        moved = list(self.about.action.joints) or [
+            f"action {k}" for k in range(len(self.saturated))
+        ]
+        return {
+            "task": self.about.task,
+            "checkpoint": self.about.policy.checkpoint,
+            "phalanx": self.about.phalanx,
+            "mujoco": mujoco.__version__,
+            "episodes": len(self.robots),
+            "mean_return": float(self.returns.mean()),
+            "std_return": float(self.returns.std()),
+            "returns": self.returns.tolist(),
+            "mean_length": float(self.lengths.mean()),
+            "lengths": self.lengths.tolist(),
+            "falls": int(self.fell.sum()),
+            "control_hz": self.about.control_hz,
+            "timestep": self.timestep,
+            "drive": self.drive,
+            "randomised": [
+                [r.what, r.change, r.result, r.unit, r.when]
+                for r in (self.task.randomizer.table() if self.task.randomizer else [])
+            ],
+            "saturation": dict(
+                zip(moved, (self.saturated / max(self.steps, 1)).tolist(), strict=True)
+            ),
+            "latency_ms": dataclasses.asdict(self.latency()),
+            "observation_gap": self.observation_gap,
+            "control_gap": self.control_gap,
+        }
+
+    def latency(self, steps: int = 2000) -> Latency:
+        """Of a policy that has a core to itself, as on a robot. During the trial the physics of
+        many robots would leave its cache cold."""
+        policy = self.policies[0].clone()
+        of_task = self.task.compute_observations().numpy()
+        states = [
+            robot.state() | self._terms_of_the_task(row)
+            for robot, row in zip(self.robots, of_task, strict=True)
+        ]
+        for k in range(steps):
+            if self.drive == "robot":
+                policy.step(states[k % len(states)])
+            else:
+                policy.act(self.task.obs_buf[0].numpy())
+        return policy.latency()
+
+
+def _timestep(about: Metadata, timestep: float | None) -> float | None:
+    """`timestep` [s] such that a whole number makes a control step. Raises PhalanxError if it is
+    not near that."""
+    if timestep is None:
+        return None
+    steps = round(about.control_dt / timestep)
+    if steps < 1 or abs(steps * timestep / about.control_dt - 1) > 1e-3:
+        raise PhalanxError(
+            f"timestep is {timestep}, which does not divide the policy's control_dt"
+            f" {about.control_dt:.4g} s"
+        )
+    return about.control_dt / steps
