@@ -5,8 +5,9 @@ import torch
 
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner, checkpoint, vecenv
-from phalanx.rl.layers import Recurrent, RNNConfig
-from phalanx.rl.networks import ActorCritic, read_config
+from phalanx.rl.layers import Recurrent
+from phalanx.rl.network_config import RNNConfig, read_config
+from phalanx.rl.networks import ActorCritic
 from phalanx.rl.normalize import MovingMeanStd
 from phalanx.spaces import Box, Dict, Discrete, MultiDiscrete
 
@@ -363,7 +364,7 @@ def test_observations_by_name_go_where_they_belong(tmp_path):
     assert played.mean_return > 0.9
     mean = agent.model.running_mean_std.running_mean_std["word"].running_mean
     torch.testing.assert_close(mean.float(), torch.full((2,), 0.5), rtol=0, atol=0.1)
-    with pytest.raises(PhalanxError, match=r"observations picture of shape .* need a `cnn`"):
+    with pytest.raises(PhalanxError, match=r"observations 'picture' of shape .* need a `cnn`"):
         train(Named, configuration(tmp_path, {}))
 
 

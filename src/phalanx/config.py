@@ -6,7 +6,8 @@
 
     config = read(Config, {"horizon_length": "32"}, where="params.config")
 
-A field's default, type and range stand together in the dataclass. Numbers written as strings, as
+A field's default, type and range stand together in the dataclass. Its metadata may also hold a
+"check", a function of value and path that raises PhalanxError. Numbers written as strings, as
 PyYAML reads `5e-5`, become numbers; the string "None" is None where a field may be None. A value
 of the wrong type or range, a missing key and an unknown one raise `PhalanxError` with a sentence
 that names the key, and for an unknown one the nearest name.
@@ -16,6 +17,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Collection, Mapping
+from dataclasses import MISSING
 from typing import Any, Literal, TypeVar
 
 from phalanx.errors import PhalanxError, did_you_mean
@@ -24,7 +26,7 @@ T = TypeVar("T")
 
 
 def ranged(
-    default: Any = dataclasses.MISSING,
+    default: Any = MISSING,
     *,
     above: float | None = None,
     at_least: float | None = None,
@@ -61,8 +63,10 @@ def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ())
         numbers = taken[key] if isinstance(taken[key], tuple) else (taken[key],)
         for number in numbers:
             _check_range(number, fields[key].metadata, prefix + key)
+        if check := fields[key].metadata.get("check"):
+            check(taken[key], prefix + key)
     for name, field in fields.items():
-        no_default = field.default is field.default_factory is dataclasses.MISSING
+        no_default = field.default is field.default_factory is MISSING
         if name not in taken and no_default:
             raise PhalanxError(f"the key {prefix}{name} is missing and has no default")
     return cls(**taken)
@@ -151,14 +155,15 @@ def _number(hint: type, value: Any, where: str) -> Any:
     return hint(number)
 
 
-def _check_range(value: Any, bounds: Mapping[str, float], where: str) -> None:
-    if value is None or not bounds:
-        return
+def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
     tests = {
         "above": lambda limit: value > limit,
         "at_least": lambda limit: value >= limit,
         "at_most": lambda limit: value <= limit,
     }
+    bounds = {name: metadata[name] for name in tests if name in metadata}
+    if value is None or not bounds:
+        return
     if not all(tests[name](limit) for name, limit in bounds.items()):
         words = " and ".join(f"{n.replace('_', ' ')} {limit}" for n, limit in bounds.items())
         raise PhalanxError(f"{where} is {_show(value)}, it must be {words}")

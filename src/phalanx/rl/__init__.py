@@ -1,6 +1,6 @@
 """Learning: Runner -> Agent or Player -> Model -> Network; knows a vec-env, knows no physics."""
 
-from phalanx.rl import amp_network, models, networks  # noqa: F401  (they register what they define)
+from phalanx.rl import amp_network, models, resnet  # noqa: F401  (they register what they define)
 from phalanx.rl.agent import Agent
 from phalanx.rl.amp import AMPAgent
 from phalanx.rl.observer import AlgoObserver

@@ -12,16 +12,18 @@ from torch import Tensor, nn
 
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
-from phalanx.rl.layers import MLPConfig, initialize, mlp
+from phalanx.rl.activations import IS_ACTIVATION
+from phalanx.rl.initializers import IS_INITIALIZER, initialize
+from phalanx.rl.layers import mlp
 from phalanx.rl.models import ContinuousLogStdNetwork, Model
-from phalanx.rl.networks import (
-    NO_EFFECT,
-    ActorCritic,
-    ActorCriticBuilder,
+from phalanx.rl.network_config import (
     ActorCriticConfig,
     ContinuousConfig,
+    MLPConfig,
     SpaceConfig,
+    default_initializer,
 )
+from phalanx.rl.networks import ActorCritic, ActorCriticBuilder
 from phalanx.rl.registry import register_model, register_network
 
 LARGEST_LOGIT_WEIGHT = 1.0
@@ -49,8 +51,10 @@ class DiscriminatorConfig:
 
     units: tuple[int, ...] = ranged(at_least=1)
     """Widths of the hidden layers."""
-    activation: str = "relu"
-    initializer: dict[str, Any] = field(default_factory=lambda: {"name": "default"})
+    activation: str = field(default="relu", metadata=IS_ACTIVATION)
+    initializer: dict[str, Any] = field(
+        default_factory=default_initializer, metadata=IS_INITIALIZER
+    )
     """Of the hidden layers' weights; biases start at zero."""
 
 
@@ -67,7 +71,7 @@ class AMPBuilder(ActorCriticBuilder):
     """Builds `AMPNetwork`; what the name `amp` is registered to."""
 
     def load(self, params: dict[str, Any]) -> None:
-        config = read(AMPNetworkConfig, params, "params.network", NO_EFFECT)
+        config = read(AMPNetworkConfig, params, "params.network")
         if config.space.continuous is None:
             raise PhalanxError("params.network.space.continuous is missing, which `amp` needs")
         if not config.separate or config.rnn is not None:

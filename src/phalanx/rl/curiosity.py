@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint, registry
-from phalanx.rl.layers import MLPConfig, initialize, mlp
+from phalanx.rl.initializers import initialize
+from phalanx.rl.layers import mlp
+from phalanx.rl.network_config import MLPConfig
 from phalanx.rl.normalize import RunningMeanStd
 from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
 from phalanx.rl.registry import register_network

@@ -1,158 +1,26 @@
 """Pieces of networks: perceptrons, convolutions, recurrent layers, from RL Games' YAML.
 
-Names of parameters inside a piece are RL Games', which its checkpoints need.
+Parameters inside a piece have RL Games' names, which its checkpoints need.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from phalanx.config import ranged
-from phalanx.errors import PhalanxError, did_you_mean
-
-Normalization = Literal["layer_norm", "batch_norm"] | None
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "swish": nn.SiLU,
-    "gelu": nn.GELU,
-    "softplus": nn.Softplus,
-    "None": nn.Identity,
-}
-
-
-def _variance_scaling(weight: Tensor, mode: str = "fan_in", scale: float = 2.0) -> None:
-    """Truncated normal of standard deviation sqrt(scale / fan), cut at +-2."""
-    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(weight)
-    fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
-    if mode not in fans:
-        raise TypeError(f"mode is {mode!r}, it must be fan_in, fan_out or fan_avg")
-    nn.init.trunc_normal_(weight, 0.0, (scale / fans[mode]) ** 0.5)
-
-
-INITIALIZERS: dict[str, Callable[..., Any]] = {
-    "default": lambda weight: None,
-    "const_initializer": lambda weight, val=0.0: nn.init.constant_(weight, val),
-    "orthogonal_initializer": nn.init.orthogonal_,
-    "orthogonal": nn.init.orthogonal_,
-    "glorot_normal_initializer": nn.init.xavier_normal_,
-    "glorot_uniform_initializer": nn.init.xavier_uniform_,
-    "variance_scaling_initializer": _variance_scaling,
-    "random_uniform_initializer": nn.init.uniform_,
-    "kaiming_normal": nn.init.kaiming_normal_,
-}
-
-
-def _default_initializer() -> dict[str, Any]:
-    return {"name": "default"}
-
-
-@dataclass(frozen=True)
-class MLPConfig:
-    """`network.mlp`."""
-
-    units: tuple[int, ...] = ranged(at_least=1)
-    """Widths of the hidden layers; none passes the input on."""
-    activation: str = "elu"
-    initializer: dict[str, Any] = field(default_factory=_default_initializer)
-    """Of every linear layer's weights, the heads' included; biases start at zero."""
-    d2rl: bool = False
-    """Every layer after the first also sees the input. Source: arXiv:2010.09163."""
-    normalization: Normalization = None
-    """After every activation; RL Games' `network.normalization` leaves plain MLPs without."""
-    regularizer: Any = None
-    """Has no effect, as in RL Games."""
-
-
-@dataclass(frozen=True)
-class ConvConfig:
-    """One entry of `network.cnn.convs`."""
-
-    filters: int = ranged(at_least=1)
-    kernel_size: int | tuple[int, ...] = 3
-    strides: int | tuple[int, ...] = 1
-    padding: int | tuple[int, ...] = 0
-
-
-@dataclass(frozen=True)
-class CNNConfig:
-    """`network.cnn`; `conv_depths` is the resnet's, `convs` everybody else's."""
-
-    convs: tuple[ConvConfig, ...] = ()
-    type: Literal[
-        "conv2d", "conv2d_spatial_softargmax", "conv2d_flatten", "coord_conv2d", "conv1d"
-    ] = "conv2d"
-    activation: str = "relu"
-    initializer: dict[str, Any] = field(default_factory=_default_initializer)
-    regularizer: Any = None
-    """Has no effect, as in RL Games."""
-    permute_input: bool = True
-    """Images come as (height, width, channels), not as (channels, height, width)."""
-    conv_depths: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class RNNConfig:
-    """`network.rnn`."""
-
-    name: Literal["lstm", "gru"]
-    units: int = ranged(at_least=1)
-    layers: int = ranged(1, at_least=1)
-    before_mlp: bool = False
-    """Input, RNN, MLP, heads; otherwise input, MLP, RNN, heads."""
-    layer_norm: bool = False
-    concat_input: bool = False
-    """The RNN after the MLP also sees the input."""
-    concat_output: bool = False
-    """What follows the RNN also sees the input."""
-
-
-def activation(name: str, overwrites: bool = False) -> nn.Module:
-    """The module of that name; `overwrites`: it may write over its input, which nobody reads
-    again. Raises PhalanxError for an unknown one."""
-    if name not in ACTIVATIONS:
-        raise PhalanxError(
-            f"unknown activation {name!r} in params.network{did_you_mean(str(name), ACTIVATIONS)};"
-            f" accepted: {', '.join(ACTIVATIONS)}"
-        )
-    module = ACTIVATIONS[name]()
-    if overwrites and isinstance(module, nn.ELU):
-        module.inplace = True  # the gradient is then made of the result, without an exponential
-    return module
-
-
-def initialize(weight: Tensor, config: dict[str, Any]) -> None:
-    """Fill `weight` as `{"name": ..., **options}` says. Raises PhalanxError for a wrong one."""
-    options = dict(config)
-    name = options.pop("name", "default")
-    if name not in INITIALIZERS:
-        raise PhalanxError(
-            f"unknown initializer {name!r} in params.network{did_you_mean(name, INITIALIZERS)};"
-            f" accepted: {', '.join(INITIALIZERS)}"
-        )
-    try:
-        with torch.no_grad():
-            INITIALIZERS[name](weight, **options)
-    except TypeError as error:
-        raise PhalanxError(f"initializer {name!r} in params.network: {error}") from error
+from phalanx.rl.activations import activation
+from phalanx.rl.network_config import CNNConfig, MLPConfig, Normalization, RNNConfig
 
 
 def mlp(width: int, config: MLPConfig, normalization: Normalization = None) -> nn.Module:
-    """A perceptron on `width` inputs: linear, activation, normalisation, layer by layer; the
-    normalisation is its config's own, or else `normalization`."""
+    """A perceptron on `width` inputs: linear, activation, normalisation in every layer. The
+    normalisation is that of `config` or, if it has none, `normalization`."""
     normalization = config.normalization or normalization
     if config.d2rl:
         return D2RL(width, config, normalization)
     layers: list[nn.Module] = []
     for units in config.units:
-        layers += [nn.Linear(width, units), activation(config.activation, overwrites=True)]
+        layers += [nn.Linear(width, units), activation(config.activation, in_place=True)]
         layers += _norm(normalization, units, nn.BatchNorm1d)
         width = units
     return nn.Sequential(*layers)

@@ -4,83 +4,17 @@ A network builder is `load(params)`, then `build(name, actions_num, input_shape,
 Parameter names and their order are RL Games', so that checkpoints of either load in the other.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from phalanx.config import read
 from phalanx.errors import PhalanxError
-from phalanx.rl.layers import (
-    CNNConfig,
-    MLPConfig,
-    Normalization,
-    Recurrent,
-    RNNConfig,
-    activation,
-    cnn,
-    initialize,
-    mlp,
-)
+from phalanx.rl.activations import activation
+from phalanx.rl.initializers import initialize
+from phalanx.rl.layers import Recurrent, cnn, mlp
+from phalanx.rl.network_config import ActorCriticConfig, read_config, section
 from phalanx.rl.registry import register_network
-
-NO_EFFECT = frozenset({"joint_obs_actions", "inputs", "norm_only_first_layer", "regularizer"})
-
-
-@dataclass(frozen=True)
-class ContinuousConfig:
-    """`network.space.continuous`: mean and standard deviation of a Gaussian."""
-
-    mu_activation: str = "None"
-    sigma_activation: str = "None"
-    mu_init: dict[str, Any] = field(default_factory=lambda: {"name": "default"})
-    sigma_init: dict[str, Any] = field(default_factory=lambda: {"name": "const_initializer"})
-    fixed_sigma: bool = True
-    """True: one free parameter an action; False: a linear head on the trunk."""
-
-
-@dataclass(frozen=True)
-class SpaceConfig:
-    """`network.space`: exactly one of them; a central value has none."""
-
-    continuous: ContinuousConfig | None = None
-    discrete: dict[str, Any] | None = None
-    multi_discrete: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class ActorCriticConfig:
-    """The `network` section of `actor_critic` and `resnet_actor_critic`."""
-
-    name: str
-    mlp: MLPConfig
-    space: SpaceConfig = SpaceConfig()
-    cnn: CNNConfig | None = None
-    rnn: RNNConfig | None = None
-    separate: bool = False
-    """The critic has a trunk of its own."""
-    normalization: Normalization = None
-    """In the CNN and in a d2rl MLP; a plain MLP has its own `mlp.normalization`."""
-    value_activation: str = "None"
-    central_value: bool = False
-    """A critic alone: it has no actions."""
-
-
-def read_config(params: dict[str, Any]) -> ActorCriticConfig:
-    """The YAML's `network` section. Raises PhalanxError for a wrong one."""
-    params = {**params, "space": dict(params.get("space") or {})}
-    for kind in ("discrete", "multi_discrete"):
-        if kind in params["space"]:  # published files write `discrete:` with nothing below
-            params["space"][kind] = params["space"][kind] or {}
-    config = read(ActorCriticConfig, params, "params.network", NO_EFFECT)
-    spaces = [config.space.continuous, config.space.discrete, config.space.multi_discrete]
-    if sum(s is not None for s in spaces) != (0 if config.central_value else 1):
-        raise PhalanxError(
-            "params.network.space must have exactly one of continuous, discrete and"
-            " multi_discrete, and none if central_value is true"
-        )
-    return config
 
 
 class ActorCriticBuilder:
@@ -98,13 +32,15 @@ class ActorCriticBuilder:
 class ActorCritic(nn.Module):
     """Actor and critic on one trunk (CNN, then MLP and RNN in either order), or on two if separate.
 
-    forward takes {"obs": (B, ...) already normalised, or vectors (B, D) and at most one image by
-    name} and, if recurrent, "rnn_states" (a tuple of
-    (L, S, U)), "seq_length" (B = S * seq_length, sequence by sequence; 1 if absent) and
-    "episode_begins" (B,) or nothing. It returns
-    (mu, log std, value, states), (logits, value, states), (list of logits, value, states) or, for
-    a central value, (value, states); value is (B, V) in normalised units, or None where inputs say
-    "policy_only"; states are None if not recurrent.
+    `forward` takes a dictionary:
+    - "obs": (B, ...) already normalised, or by name any vectors (B, D) and at most one image;
+    - "rnn_states" if recurrent: a tuple of (L, S, U), where B = S * seq_length;
+    - "seq_length" (1 if absent): samples lie sequence by sequence;
+    - "episode_begins": (B,), 1.0 where the sample is the first of its episode, or nothing;
+    - "policy_only": leave out the value.
+    It returns (mu, log std, value, states), (logits, value, states), (list of logits, value,
+    states) or, for a central value, (value, states). value is (B, V) in normalised units, or None;
+    states are None if not recurrent.
     """
 
     cnn_name, mlp_name = "actor_cnn", "actor_mlp"
@@ -230,45 +166,51 @@ class ActorCritic(nn.Module):
     # -- building --------------------------------------------------------------------------------
 
     def _build_features(self, input_shape: Any) -> int:
-        """Convolutions, if any; returns the width of what the MLP or RNN sees."""
-        config = self.config.cnn
+        """Convolutions, if there is an image; returns the width of the features."""
+        where, config = section(self.config.central_value), self.config.cnn
         shapes = input_shape if isinstance(input_shape, dict) else {"": tuple(input_shape)}
         for name, shape in shapes.items():
             if isinstance(shape, dict):
                 raise PhalanxError(
                     f"observations {name!r} are a dictionary again; give the network one level"
                 )
+            if not shape:
+                raise PhalanxError(
+                    f"observations{_named(name)} have shape (), one number per environment;"
+                    " give them shape (1,)"
+                )
         self._vectors = [name for name, shape in shapes.items() if len(shape) == 1]
         images = [name for name in shapes if name not in self._vectors]
         self._image = images[0] if images else None
-        if config is None and images:
-            raise PhalanxError(
-                f"observations{_named(images)} of shape {shapes[images[0]]} need a `cnn` in"
-                " params.network"
-            )
-        if len(images) > 1:
-            raise PhalanxError(
-                f"params.network.cnn takes one image, but the observations have {len(images)}:"
-                f" {', '.join(images)}"
-            )
         width = sum(shapes[name][0] for name in self._vectors)
-        if config is None:
+        if config is None and not images:
             return width
-        if not images:
+        if config is None:
             raise PhalanxError(
-                "params.network.cnn is given, but the observations hold no image; leave it out"
+                f"observations{_named(images[0])} of shape {shapes[images[0]]} need a `cnn` in"
+                f" {where}"
             )
-        shape = shapes[images[0]]
+        if len(images) != 1:
+            found = f"{len(images)}: {', '.join(images)}" if images else "none; leave it out"
+            raise PhalanxError(f"{where}.cnn takes one image, but the observations have {found}")
+        shape = given = shapes[images[0]]
         if config.permute_input and len(shape) == 3:
             shape = (shape[2], shape[0], shape[1])
         own = self._convolutions(shape)
         self.add_module(self.cnn_name, own)
         if self.separate:
             self.critic_cnn = self._convolutions(shape)
-        with torch.no_grad():
-            own.eval()
-            width += own(torch.zeros(1, *shape)).flatten(1).shape[1]
-            own.train()
+        own.eval()
+        try:
+            with torch.no_grad():
+                width += own(torch.zeros(1, *shape)).flatten(1).shape[1]
+        except RuntimeError as error:
+            last = "last" if config.permute_input else "first"
+            raise PhalanxError(
+                f"{where}.cnn does not fit images of shape {given} with channels {last}, as"
+                f" permute_input: {str(config.permute_input).lower()} says: {error}"
+            ) from error
+        own.train()
         return width
 
     def _convolutions(self, shape: tuple[int, ...]) -> nn.Module:
@@ -322,87 +264,8 @@ class ActorCritic(nn.Module):
             initialize(self.sigma.weight, continuous.sigma_init)
 
 
-def _named(images: list[str]) -> str:
-    return f" {images[0]}" if images[0] else ""
-
-
-class ResnetActorCriticBuilder(ActorCriticBuilder):
-    """Builds `ResnetActorCritic`; what `resnet_actor_critic` is registered to."""
-
-    def build(self, name: str, **kwargs: Any) -> "ActorCritic":
-        return ResnetActorCritic(self.config, **kwargs)
-
-
-class ResnetActorCritic(ActorCritic):
-    """Images through the residual network of IMPALA, one block per `cnn.conv_depths`; its
-    parameters are `cnn.*` and `mlp.*`. Source: arXiv:1802.01561, figure 3."""
-
-    cnn_name, mlp_name = "cnn", "mlp"
-
-    def __init__(self, config: ActorCriticConfig, **kwargs: Any) -> None:
-        if config.separate or config.cnn is None or not config.cnn.conv_depths:
-            raise PhalanxError(
-                "resnet_actor_critic needs params.network.cnn.conv_depths, as in [16, 32, 32], and"
-                " separate: false"
-            )
-        super().__init__(config, **kwargs)
-
-    def _convolutions(self, shape: tuple[int, ...]) -> nn.Module:
-        assert self.config.cnn is not None
-        blocks, channels = [], shape[0]
-        for depth in self.config.cnn.conv_depths:
-            blocks.append(ImpalaBlock(channels, depth))
-            channels = depth
-        # RL Games applies the MLP's activation to what the last block gives, not the CNN's.
-        return nn.Sequential(*blocks, nn.Flatten(), activation(self.config.mlp.activation))
-
-    def _build_trunk(self, into_mlp: int, into_rnn: int) -> None:
-        self._build_rnn(into_rnn)
-        self._build_mlp(into_mlp)
-
-    def _initialize(self) -> None:
-        super()._initialize()
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-class Conv3x3(nn.Module):
-    """Convolution of 3 x 3 that keeps height and width."""
-
-    def __init__(self, channels: int, out: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, out, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)
-
-
-class Residual(nn.Module):
-    """x + conv(relu(conv(relu(x))))."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = Conv3x3(channels, channels)
-        self.conv2 = Conv3x3(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.conv1(x.relu()).relu())
-
-
-class ImpalaBlock(nn.Module):
-    """Convolution, pooling to half the size, two residual blocks."""
-
-    def __init__(self, channels: int, depth: int) -> None:
-        super().__init__()
-        self.conv = Conv3x3(channels, depth)
-        self.max_pool = nn.MaxPool2d(3, 2, 1)
-        self.res_block1 = Residual(depth)
-        self.res_block2 = Residual(depth)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.res_block2(self.res_block1(self.max_pool(self.conv(x))))
+def _named(name: str) -> str:
+    return f" {name!r}" if name else ""
 
 
 register_network("actor_critic", lambda **kwargs: ActorCriticBuilder())
-register_network("resnet_actor_critic", lambda **kwargs: ResnetActorCriticBuilder())

@@ -12,14 +12,16 @@ Neither has a counterpart in RL Games 1.6.5, which has no DQN.
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from phalanx.config import read
 from phalanx.errors import PhalanxError
-from phalanx.rl.layers import MLPConfig, initialize, mlp
+from phalanx.rl.initializers import initialize
+from phalanx.rl.layers import mlp
+from phalanx.rl.network_config import MLPConfig
 from phalanx.rl.normalize import RunningMeanStd
 from phalanx.rl.registry import register_model, register_network
 
@@ -27,6 +29,8 @@ from phalanx.rl.registry import register_model, register_network
 @dataclass(frozen=True)
 class QNetworkConfig:
     """The `network` section of `q_network`."""
+
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"space"})
 
     name: str
     mlp: MLPConfig
@@ -40,7 +44,7 @@ class QNetworkBuilder:
 
     def load(self, params: dict[str, Any]) -> None:
         """Read the YAML's `network` section. Raises PhalanxError for a wrong one."""
-        self.config = read(QNetworkConfig, params, "params.network", {"space"})
+        self.config = read(QNetworkConfig, params, "params.network")
 
     def build(self, name: str, **kwargs: Any) -> "QNetwork":
         """A network; kwargs: actions_num, input_shape."""

@@ -11,7 +11,7 @@ critic_target.Q1, critic_target.Q2. `params.network`:
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from phalanx.config import read
 from phalanx.errors import PhalanxError
-from phalanx.rl.layers import MLPConfig, Normalization, initialize, mlp
+from phalanx.rl.initializers import initialize
+from phalanx.rl.layers import mlp
+from phalanx.rl.network_config import MLPConfig, Normalization
 from phalanx.rl.normalize import RunningMeanStd
 from phalanx.rl.registry import register_model, register_network
 
@@ -29,6 +31,10 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 @dataclass(frozen=True)
 class SACNetworkConfig:
     """The `network` section of `soft_actor_critic`."""
+
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset(
+        {"space", "value_activation", "value_shape", "joint_obs_actions"}
+    )
 
     name: str
     mlp: MLPConfig
@@ -47,15 +53,12 @@ class SACNetworkConfig:
             )
 
 
-NO_EFFECT = frozenset({"space", "value_activation", "value_shape", "joint_obs_actions"})
-
-
 class SACBuilder:
     """Builds `SACNetwork`."""
 
     def load(self, params: dict[str, Any]) -> None:
         """Read the YAML's `network` section. Raises PhalanxError for a wrong one."""
-        self.config = read(SACNetworkConfig, params, "params.network", NO_EFFECT)
+        self.config = read(SACNetworkConfig, params, "params.network")
 
     def build(self, name: str, **kwargs: Any) -> "SACNetwork":
         """A network; kwargs: actions_num, input_shape."""

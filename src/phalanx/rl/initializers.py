@@ -1,0 +1,71 @@
+"""How weights start, by the names that RL Games' YAML gives: `{name: orthogonal, gain: 1.4}`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phalanx.errors import PhalanxError, did_you_mean
+
+
+def _keep(weight: Tensor, **options: Any) -> None:
+    """Leave the weights as PyTorch's layers draw them. RL Games ignores options here, and its
+    files give some."""
+
+
+def _variance_scaling(weight: Tensor, mode: str = "fan_in", scale: float = 2.0) -> None:
+    """Truncated normal of standard deviation sqrt(scale / fan), cut at +-2."""
+    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(weight)
+    fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
+    if mode not in fans:
+        raise TypeError(f"mode is {mode!r}, it must be fan_in, fan_out or fan_avg")
+    nn.init.trunc_normal_(weight, 0.0, (scale / fans[mode]) ** 0.5)
+
+
+INITIALIZERS: dict[str, Callable[..., Any]] = {
+    "default": _keep,
+    "const_initializer": lambda weight, val=0.0: nn.init.constant_(weight, val),
+    "orthogonal_initializer": nn.init.orthogonal_,
+    "orthogonal": nn.init.orthogonal_,
+    "glorot_normal_initializer": nn.init.xavier_normal_,
+    "glorot_uniform_initializer": nn.init.xavier_uniform_,
+    "variance_scaling_initializer": _variance_scaling,
+    "random_uniform_initializer": nn.init.uniform_,
+    "kaiming_normal": nn.init.kaiming_normal_,
+}
+
+
+@torch.no_grad()
+def initialize(weight: Tensor, config: dict[str, Any]) -> None:
+    """Fill `weight` as `config`, which `check_initializer` has passed, says."""
+    options = {k: _number(v) for k, v in config.items() if k != "name"}
+    INITIALIZERS[config.get("name", "default")](weight, **options)
+
+
+def check_initializer(config: dict[str, Any], where: str) -> None:
+    """Raise PhalanxError unless `config`, the value of key `where`, names an initializer and
+    options that it takes."""
+    name = config.get("name", "default")
+    if name not in INITIALIZERS:
+        raise PhalanxError(
+            f"{where}.name is {name!r}{did_you_mean(str(name), INITIALIZERS)};"
+            f" accepted: {', '.join(INITIALIZERS)}"
+        )
+    try:
+        with torch.random.fork_rng(devices=[]):  # a trial must not change what a seed gives
+            initialize(torch.empty(2, 2), config)
+    except (TypeError, ValueError) as error:
+        raise PhalanxError(f"{where}: {name!r} does not take these options: {error}") from error
+
+
+IS_INITIALIZER = {"check": check_initializer}
+"""Metadata of a dataclass field that holds one."""
+
+
+def _number(value: Any) -> Any:
+    """PyYAML reads 1e-2, without a dot, as a string."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value

@@ -1,0 +1,150 @@
+"""The `network` section of RL Games' YAML, as dataclasses."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from phalanx.config import ranged, read
+from phalanx.errors import PhalanxError
+from phalanx.rl.activations import IS_ACTIVATION
+from phalanx.rl.initializers import IS_INITIALIZER
+
+Normalization = Literal["layer_norm", "batch_norm"] | None
+
+
+def default_initializer() -> dict[str, Any]:
+    """Weights as PyTorch's layers draw them."""
+    return {"name": "default"}
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """`network.mlp`."""
+
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"regularizer", "norm_only_first_layer"})
+
+    units: tuple[int, ...] = ranged(at_least=1)
+    """Widths of the hidden layers; an empty list passes the input on."""
+    activation: str = field(default="elu", metadata=IS_ACTIVATION)
+    initializer: dict[str, Any] = field(
+        default_factory=default_initializer, metadata=IS_INITIALIZER
+    )
+    """Of every linear layer's weights, the heads' included; biases start at zero."""
+    d2rl: bool = False
+    """Every layer after the first also sees the input. Source: arXiv:2010.09163."""
+    normalization: Normalization = None
+    """After every activation. RL Games' `network.normalization` does not reach a plain MLP."""
+
+
+@dataclass(frozen=True)
+class ConvConfig:
+    """One entry of `network.cnn.convs`."""
+
+    filters: int = ranged(at_least=1)
+    kernel_size: int | tuple[int, ...] = 3
+    strides: int | tuple[int, ...] = 1
+    padding: int | tuple[int, ...] = 0
+
+
+@dataclass(frozen=True)
+class CNNConfig:
+    """`network.cnn`: `conv_depths` for a resnet, `convs` for all others."""
+
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"regularizer"})
+
+    convs: tuple[ConvConfig, ...] = ()
+    type: Literal[
+        "conv2d", "conv2d_spatial_softargmax", "conv2d_flatten", "coord_conv2d", "conv1d"
+    ] = "conv2d"
+    activation: str = field(default="relu", metadata=IS_ACTIVATION)
+    initializer: dict[str, Any] = field(
+        default_factory=default_initializer, metadata=IS_INITIALIZER
+    )
+    permute_input: bool = True
+    """Images come as (height, width, channels), not as (channels, height, width)."""
+    conv_depths: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class RNNConfig:
+    """`network.rnn`."""
+
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"zero_rnn_on_done"})
+
+    name: Literal["lstm", "gru"]
+    units: int = ranged(at_least=1)
+    layers: int = ranged(1, at_least=1)
+    before_mlp: bool = False
+    """Input, RNN, MLP, heads; otherwise input, MLP, RNN, heads."""
+    layer_norm: bool = False
+    concat_input: bool = False
+    """An RNN after the MLP also sees the input."""
+    concat_output: bool = False
+    """The layer after the RNN also sees the input."""
+
+
+@dataclass(frozen=True)
+class ContinuousConfig:
+    """`network.space.continuous`: mean and standard deviation of a Gaussian."""
+
+    mu_activation: str = field(default="None", metadata=IS_ACTIVATION)
+    sigma_activation: str = field(default="None", metadata=IS_ACTIVATION)
+    mu_init: dict[str, Any] = field(default_factory=default_initializer, metadata=IS_INITIALIZER)
+    sigma_init: dict[str, Any] = field(
+        default_factory=lambda: {"name": "const_initializer"}, metadata=IS_INITIALIZER
+    )
+    fixed_sigma: bool = True
+    """True: one free parameter per action; False: a linear head on the trunk."""
+
+
+@dataclass(frozen=True)
+class SpaceConfig:
+    """`network.space`: exactly one of them; a central value has none."""
+
+    continuous: ContinuousConfig | None = None
+    discrete: dict[str, Any] | None = None
+    multi_discrete: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig:
+    """The `network` section of `actor_critic` and `resnet_actor_critic`."""
+
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset(
+        {"inputs", "joint_obs_actions", "norm_only_first_layer", "regularizer", "value_shape"}
+        | {"require_rewards", "require_last_actions", "lstm", "rnn1"}
+    )
+
+    name: str
+    mlp: MLPConfig
+    space: SpaceConfig = SpaceConfig()
+    cnn: CNNConfig | None = None
+    rnn: RNNConfig | None = None
+    separate: bool = False
+    """The critic has a trunk of its own."""
+    normalization: Normalization = None
+    """In the CNN and in a d2rl MLP; a plain MLP has its own `mlp.normalization`."""
+    value_activation: str = field(default="None", metadata=IS_ACTIVATION)
+    central_value: bool = False
+    """A critic alone: it has no actions."""
+
+
+def read_config(params: dict[str, Any]) -> ActorCriticConfig:
+    """The YAML's `network` section. Raises PhalanxError for a wrong one."""
+    where = section(bool(params.get("central_value")))
+    params = {**params, "space": dict(params.get("space") or {})}
+    for kind in ("discrete", "multi_discrete"):
+        if kind in params["space"]:  # published files write `discrete:` with nothing below
+            params["space"][kind] = params["space"][kind] or {}
+    config = read(ActorCriticConfig, params, where)
+    spaces = [config.space.continuous, config.space.discrete, config.space.multi_discrete]
+    if sum(s is not None for s in spaces) != (0 if config.central_value else 1):
+        raise PhalanxError(
+            f"{where}.space must have exactly one of continuous, discrete and"
+            " multi_discrete, and none if central_value is true"
+        )
+    return config
+
+
+def section(central_value: bool) -> str:
+    """The path of a `network` section in the YAML: a central value's, or the policy's."""
+    return "params.config.central_value_config.network" if central_value else "params.network"
