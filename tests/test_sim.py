@@ -39,6 +39,31 @@ def one_sentence(error):
     return text if "\n" not in text and not text.endswith(".") and len(text) < 300 else None
 
 
+@pytest.mark.parametrize("engine", ["mujoco", "warp"])
+def test_a_step_in_parts_is_a_step_and_derive_keeps_its_forces(tmp_path, engine):
+    def resting():
+        scene = ball_scene(tmp_path)
+        scene.add_contact_force_sensors("ball", ["ball"])
+        sim = Sim(scene, 2, "cpu", substeps=2, threads=1, engine=engine)
+        sim.qpos[:, 2] = 0.099
+        return sim, sim.sensordata, sim.xpos, sim.cvel
+
+    whole, force, xpos, cvel = resting()
+    whole.step()
+    parts, *fields = resting()
+    parts.advance(1, until="state")
+    parts.advance(1, until="forces")
+    parts.derive()
+    for a, b in zip((force, xpos, cvel, whole.qvel), (*fields, parts.qvel), strict=True):
+        assert torch.equal(a, b)
+    assert force[:, 2].abs().min() > 0
+    before = force.clone()
+    whole.qpos[1, 2] = 5.0
+    whole.derive(torch.tensor([False, True]))
+    assert torch.equal(force, before)
+    assert xpos[1, 1, 2] == 5.0
+
+
 # -- actors --------------------------------------------------------------------------------------
 
 

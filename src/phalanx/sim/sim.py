@@ -33,7 +33,7 @@ from torch import Tensor
 
 from phalanx.compute.devices import resolve_device
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.sim.engines import MakeEngine, make_engine
+from phalanx.sim.engines import MakeEngine, Until, make_engine
 from phalanx.sim.scene import CONTACT_FORCE, Scene
 
 
@@ -148,9 +148,10 @@ class Sim:
         self.advance()
         self.mark_diverged()
 
-    def advance(self, substeps: int | None = None) -> None:
-        """The physics of a `step` alone, or so many substeps of it."""
-        self.engine.step(self.substeps if substeps is None else substeps)
+    def advance(self, substeps: int | None = None, until: Until = "derived") -> None:
+        """The physics of a `step` alone, or `substeps` of them. until: what is to be current
+        afterwards: "state" before another `advance`, "forces" before a state write and `derive`."""
+        self.engine.step(self.substeps if substeps is None else substeps, until)
 
     def mark_diverged(self) -> None:
         """The rest of a `step`: set `diverged`, count in `divergences`."""
@@ -165,6 +166,10 @@ class Sim:
         named = torch.cat([bad.float() @ self._quantities > 0, self.engine.failed[:, None]], 1)
         first = named & (named.cumsum(1) == 1)
         self.divergences += first.sum(0)
+
+    def derive(self, mask: Tensor | None = None) -> None:
+        """As `forward`, but forces and acceleration sensors stay those of the last substep."""
+        self.engine.derive(self._all if mask is None else mask)
 
     def forward(self, mask: Tensor | None = None) -> None:
         """Make derived fields current after a state write; mask (N,) bool, None for all."""

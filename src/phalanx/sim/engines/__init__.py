@@ -7,7 +7,7 @@ a third engine is to fit behind it one day.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import mujoco
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor
 from phalanx.errors import PhalanxError, did_you_mean
 
 ENGINES = ("mujoco", "warp")
+Until = Literal["state", "forces", "derived"]
+"""What is current after a step: the state and accelerations, also forces and acceleration sensors
+of the last substep, also derived fields of the state reached."""
 STATE_FIELDS = ("time", "qpos", "qvel", "act", "mocap_pos", "mocap_quat", "eq_active")
 INPUT_FIELDS = ("ctrl", "qfrc_applied", "xfrc_applied")
 # Forces and accelerations: what a step leaves behind, of its last substep; a pass over positions
@@ -68,8 +71,12 @@ class Engine(Protocol):
     def model_of(self, env: int) -> mujoco.MjModel:
         """A copy of the model with the values that one environment has."""
 
-    def step(self, substeps: int) -> None:
-        """Advance every environment, then make the derived fields that were asked for current."""
+    def step(self, substeps: int, until: Until = "derived") -> None:
+        """Advance every environment, then make current what `until` says."""
+
+    def derive(self, mask: Tensor) -> None:
+        """Make the derived fields that were asked for current in environments `mask` (N,) bool;
+        forces and accelerations stay those of the last substep."""
 
     def forward(self, mask: Tensor) -> None:
         """Make the derived fields current in environments `mask` (N,) bool after a state write;

@@ -20,6 +20,7 @@ from phalanx.sim.engines import (
     INPUT_FIELDS,
     STATE_FIELDS,
     CompilesScene,
+    Until,
     left_by_step,
 )
 
@@ -119,23 +120,29 @@ class CpuEngine:
         self._push()
         return self._batch.get_model(env)
 
-    def step(self, substeps: int) -> None:
+    def step(self, substeps: int, until: Until = "derived") -> None:
         self._push()
-        self._run(lambda: self._batch.step(nstep=substeps, stage=self._stage))
+        stage = self._stage if until == "derived" else NO_STAGE
+        self._run(lambda: self._batch.step(nstep=substeps, stage=stage))
         for mirror in (*self._data.values(), *self._derived.values()):
             mirror.pull()
 
-    def forward(self, mask: Tensor) -> None:
-        if not self._derived or not mask.any():
+    def derive(self, mask: Tensor) -> None:
+        if self._stage == NO_STAGE or not mask.any():
             return
         rows = mask.numpy()
-        if self._stage != NO_STAGE:
-            self._push()
-            self._run(lambda: self._batch.forward(ids=rows, stage=self._stage))
-            for name, mirror in self._derived.items():
-                if name not in ACCELERATION_FIELDS:
-                    mirror.pull(rows)
+        self._push()
+        self._run(lambda: self._batch.forward(ids=rows, stage=self._stage))
+        for name, mirror in self._derived.items():
+            if name == "sensordata":
+                mirror.pull(np.ix_(rows, ~self._acc_sensors))
+            elif name not in ACCELERATION_FIELDS:
+                mirror.pull(rows)
+
+    def forward(self, mask: Tensor) -> None:
+        self.derive(mask)
         if "sensordata" in self._derived:
+            rows = mask.numpy()
             self._derived["sensordata"].values[np.ix_(rows, self._acc_sensors)] = 0.0
 
     def reset(self, mask: Tensor) -> None:

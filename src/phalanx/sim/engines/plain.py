@@ -35,6 +35,7 @@ from phalanx.sim.engines import (
     INPUT_FIELDS,
     STATE_FIELDS,
     CompilesScene,
+    Until,
     left_by_step,
 )
 
@@ -151,7 +152,7 @@ class PlainEngine:
             )
         return round(steps)
 
-    def step(self, substeps: int) -> None:
+    def step(self, substeps: int, until: Until = "derived") -> None:
         self._push()
         self.failed.zero_()
         steps, envs = self.steps(substeps), np.flatnonzero(self.active).tolist()
@@ -160,13 +161,13 @@ class PlainEngine:
                 self._advance(env, steps)
             except mujoco.FatalError:
                 self.failed[env] = True
-            if self._fresh:
+            if self._fresh and until == "derived":
                 self._refresh(env)
         for name, field in (*self._data.items(), *self._derived.items()):
             if name not in INPUT_FIELDS:
                 field.pull(envs)
 
-    def forward(self, mask: Tensor) -> None:
+    def derive(self, mask: Tensor) -> None:
         envs = mask.nonzero()[:, 0].tolist()
         self._push()
         for env in envs:
@@ -174,6 +175,10 @@ class PlainEngine:
         for name, field in self._derived.items() if self._fresh else ():
             if name not in ACCELERATION_FIELDS:
                 field.pull(envs)
+
+    def forward(self, mask: Tensor) -> None:
+        self.derive(mask)
+        envs = mask.nonzero()[:, 0].tolist()
         if "sensordata" in self._derived:
             self._derived["sensordata"].values[np.ix_(envs, self._acc_sensors)] = 0.0
 

@@ -24,6 +24,7 @@ from phalanx.sim.engines import (
     INPUT_FIELDS,
     STATE_FIELDS,
     CompilesScene,
+    Until,
     kernels,
     left_by_step,
 )
@@ -162,12 +163,12 @@ class WarpEngine:
             own[...] = values[env].cpu().numpy().reshape(own.shape)
         return model
 
-    def step(self, substeps: int) -> None:
+    def step(self, substeps: int, until: Until = "derived") -> None:
         if self._capture_stream is not None:
-            self._step(substeps)
+            self._step(substeps, until)
             return
         before = {k: self._view(k).clone() for k in self._initial}
-        self._step(substeps)
+        self._step(substeps, until)
         doublings = 0
         while grown := self._enlarge():
             self._grown = grown
@@ -179,11 +180,14 @@ class WarpEngine:
                 )
             for key, value in before.items():
                 self._view(key).copy_(value)
-            self._step(substeps)
+            self._step(substeps, until)
 
-    def forward(self, mask: Tensor) -> None:
+    def derive(self, mask: Tensor) -> None:
         if self._derived_needed:
             self._refresh()
+
+    def forward(self, mask: Tensor) -> None:
+        self.derive(mask)
         if "sensordata" in self._read and self._has_acc_sensors:
             sensordata = self._view("sensordata")
             stale = mask[:, None] & self._acc_sensors
@@ -259,12 +263,12 @@ class WarpEngine:
             self._views[name] = view.view(shape) if same else view
         return self._views[name]
 
-    def _step(self, substeps: int) -> None:
-        sensors = bool(self._read & {"sensordata", *_AFTER_CONSTRAINTS})
+    def _step(self, substeps: int, until: Until = "derived") -> None:
+        sensors = until != "state" and bool(self._read & {"sensordata", *_AFTER_CONSTRAINTS})
         with self._stream():
             for k in range(substeps):
                 self._stepper.step(self._d, sensors=sensors and k == substeps - 1)
-        if self._derived_needed:
+        if until == "derived" and self._derived_needed:
             self._refresh()
 
     def _launch_all(self) -> None:
