@@ -1,9 +1,11 @@
 """Motions: hinge angles, blending and velocities against closed forms, files of three formats and
 what is wrong with bad ones, gaits whose feet must stand still."""
 
+import importlib.util
 import json
 import os
 import re
+import sys
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +21,13 @@ from phalanx.cli.main import main
 from phalanx.errors import PhalanxError
 from phalanx.motion import Clip, MotionLibrary, Robot, load_clip, write_json
 from phalanx.motion import rotation as rot
-from phalanx.motion.gait import GAITS, periodic_angles
-from phalanx.motion.library import sinks
+from phalanx.motion.json_file import read_json
+from phalanx.motion.library import CLIPS, sinks
 from phalanx.sim.assets import load_asset
 
 HUMANOID = Path(tasks.__file__).parent / "assets" / "humanoid_amp.xml"
-CLIPS = Path(__file__).parents[2] / "shared" / "assets" / "isaacgymenvs" / "amp" / "motions"
-needs_clips = pytest.mark.skipif(not CLIPS.exists(), reason=f"no clips at {CLIPS}")
+RECORDED = Path(__file__).parents[2] / "shared" / "assets" / "isaacgymenvs" / "amp" / "motions"
+needs_clips = pytest.mark.skipif(not RECORDED.exists(), reason=f"no clips at {RECORDED}")
 KEYS = ("right_hand", "left_foot")
 
 ARM = """
@@ -177,7 +179,7 @@ def test_key_bodies_are_where_mujoco_has_them(humanoid):
         np.testing.assert_allclose(state.key_pos[i], wanted, atol=2e-5)
 
 
-@pytest.mark.parametrize("gait", GAITS)
+@pytest.mark.parametrize("gait", CLIPS)
 def test_velocities_are_those_of_the_positions(gait, humanoid):
     library = MotionLibrary([gait], humanoid, KEYS)
     times = torch.linspace(0, float(library.lengths[0]), 2001)
@@ -244,14 +246,14 @@ def test_nothing_waits_for_the_device(humanoid):
 @pytest.mark.parametrize("name", ["walk", "run", "hop", "dance", "cartwheel", "backflip"])
 def test_isaacgymenvs_clips_are_followed_exactly(name, humanoid):
     robot = Robot(humanoid)
-    clip = load_clip(CLIPS / f"amp_humanoid_{name}.npy", robot)
+    clip = load_clip(RECORDED / f"amp_humanoid_{name}.npy", robot)
     pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
     assert np.abs(pose.pos - clip.measured).max() < 1e-6  # [m], all bodies, all frames
 
 
 @needs_clips
 def test_a_clip_in_the_ground_is_raised(humanoid):
-    file = CLIPS / "amp_humanoid_run.npy"
+    file = RECORDED / "amp_humanoid_run.npy"
     clip = load_clip(file, Robot(humanoid))
     library = MotionLibrary([file], humanoid, KEYS)
     raised = library.clips[0].root_pos[:, 2] - clip.root_pos[:, 2]
@@ -607,11 +609,29 @@ def test_a_bad_bvh_file_is_named_with_its_fault(words, humanoid, tmp_path):
 # gaits --------------------------------------------------------------------------------------------
 
 
-def sole(robot: Robot, clip: Clip, side: str) -> np.ndarray:
+@pytest.fixture(scope="module")
+def gaits():
+    """`benchmarks/gaits.py`, which makes the clips."""
+    file = Path(__file__).parents[1] / "benchmarks" / "gaits.py"
+    spec = importlib.util.spec_from_file_location("gaits", file)
+    sys.modules["gaits"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_the_script_makes_the_clips_that_are_shipped(name, gaits, humanoid):
+    made, shipped = gaits.synthesize(gaits.GAITS[name], Robot(humanoid)), read_json(CLIPS[name])
+    for field in ("root_pos", "root_quat", "joint_pos"):
+        np.testing.assert_allclose(getattr(made, field), getattr(shipped, field), atol=2e-6)
+    assert (made.name, made.joints, made.loop) == (name, shipped.joints, True)
+    assert made.fps == pytest.approx(shipped.fps)
+
+
+def sole(corners: np.ndarray, robot: Robot, clip: Clip, side: str) -> np.ndarray:
     """(T, 4, 3) [m], the corners of a foot's sole."""
     pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
     foot = robot.body(f"{side}_foot")
-    corners = robot.sole(f"{side}_foot")
     return np.stack(
         [
             pose.pos[:, foot] + rot.rotate(pose.quat[:, foot], np.tile(c, (clip.num_frames, 1)))
@@ -622,14 +642,14 @@ def sole(robot: Robot, clip: Clip, side: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("name", "speed", "stance"), [("walk", 1.3, 0.62), ("run", 3.0, 0.38)])
-def test_a_gait_stands_on_its_feet(name, speed, stance, humanoid):
+def test_a_gait_stands_on_its_feet(name, speed, stance, gaits, humanoid):
     robot = Robot(humanoid)
     clip = load_clip(name, robot)
     pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
     assert clip.advance[0] / clip.length == pytest.approx(speed, rel=1e-6)
     assert pose.lowest.min() > -1e-5
     for side in ("right", "left"):
-        points = sole(robot, clip, side)
+        points = sole(gaits.sole(robot, f"{side}_foot"), robot, clip, side)
         lowest = np.argmin(points[..., 2], axis=1)
         frame = np.arange(clip.num_frames)
         on_ground = points[frame, lowest, 2] < 1e-4
@@ -644,24 +664,24 @@ def test_a_gait_stands_on_its_feet(name, speed, stance, humanoid):
 
 
 @pytest.mark.parametrize(("name", "near"), [("walk", 4.0), ("run", 6.0)])
-def test_a_gait_is_near_the_measured_angles(name, near, humanoid):
+def test_a_gait_is_near_the_measured_angles(name, near, gaits, humanoid):
     robot = Robot(humanoid)
-    clip, gait = load_clip(name, robot), GAITS[name]
+    clip, gait = load_clip(name, robot), gaits.GAITS[name]
     phase = np.arange(clip.num_frames) / (clip.num_frames - 1)
     for joint, values, sign in (("knee", gait.knee, 1), ("ankle_y", gait.ankle, -1)):
-        measured = sign * np.degrees(periodic_angles(values, phase))
+        measured = sign * np.degrees(gaits.periodic_angles(values, phase))
         own = np.degrees(clip.joint_pos[:, robot.joints.index(f"right_{joint}")])
         assert np.sqrt(np.mean((own - measured) ** 2)) < near, joint
     every = np.arange(20) / 20  # the curve goes near the tabulated points
-    table = np.degrees(periodic_angles(gait.knee, every))
+    table = np.degrees(gaits.periodic_angles(gait.knee, every))
     np.testing.assert_allclose(table, gait.knee, atol=0.5)
 
 
-def test_a_runner_in_flight_falls_freely(humanoid):
+def test_a_runner_in_flight_falls_freely(gaits, humanoid):
     robot = Robot(humanoid)
     clip = load_clip("run", robot)
     pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
-    mass = robot.centre_of_mass(clip.root_pos, clip.root_quat, clip.joint_pos)[:, 2]
+    mass = gaits.centre_of_mass(robot, clip.root_pos, clip.root_quat, clip.joint_pos)[:, 2]
     fall = np.diff(mass, 2) * clip.fps**2
     flying = pose.lowest > 1e-4
     middle = flying[:-2] & flying[1:-1] & flying[2:]
@@ -671,7 +691,7 @@ def test_a_runner_in_flight_falls_freely(humanoid):
 
 
 def test_gaits_are_for_humanoids(arm):
-    with pytest.raises(PhalanxError, match=r"'walk' is for humanoids .* no 'right_hip_x'"):
+    with pytest.raises(PhalanxError, match=r"'walk', made for humanoid_.* no angles for joint 'x'"):
         load_clip("walk", Robot(arm))
 
 

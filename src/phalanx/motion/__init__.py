@@ -1,6 +1,7 @@
-"""Recorded motions for robots to imitate: clips from files and built-in gaits, as tensors."""
+"""Motions for robots to imitate, as tensors: clips from files, two of them shipped."""
 
-from phalanx.motion.clip import Clip, write_json
+from phalanx.motion.clip import Clip
+from phalanx.motion.json_file import write_json
 from phalanx.motion.library import MotionLibrary, MotionState, load_clip
 from phalanx.motion.robot import Robot
 

@@ -1,24 +1,14 @@
-"""A motion of one robot in memory, and the file it is kept in: a small JSON (docs/motion.md).
+"""`Clip`: a motion of one robot in memory, and what makes one valid."""
 
-clip = read_json("walk.json", robot)
-write_json(clip, "copy.json")
-"""
-
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.files import write_atomically
 from phalanx.motion.robot import Robot
 from phalanx.motion.rotation import Array, conjugate, multiply, rotation_vector
 
-FORMAT, VERSION = "phalanx-motion", 1
 LOOP_GAP = 0.02
 """How far a loop's last frame may be from its first [rad, and m of the root's height]."""
 
@@ -106,7 +96,7 @@ def check_fps(fps: object, where: str) -> float:
     ok = isinstance(fps, (int, float)) and not isinstance(fps, bool) and 0 < fps < np.inf
     if not ok:
         raise PhalanxError(
-            f"{where}: fps is {_show(fps)}, it must be a number of frames per second above 0"
+            f"{where}: fps is {show(fps)}, it must be a number of frames per second above 0"
         )
     return float(fps)  # type: ignore[arg-type]
 
@@ -161,63 +151,6 @@ def _check_loop(where: str, clip: Clip) -> None:
     )
 
 
-def write_json(clip: Clip, path: str | os.PathLike[str]) -> None:
-    """Write our own format, one line per frame. Raises PhalanxError where that fails."""
-    head = {"format": FORMAT, "version": VERSION, "name": clip.name, "fps": clip.fps}
-    head |= {"loop": clip.loop, "source": clip.source, "joints": list(clip.joints)}
-    lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
-    for key in ("root_pos", "root_quat", "joint_pos"):
-        rows = [
-            "    " + json.dumps([round(x, 6) for x in row.tolist()]) for row in clip.__dict__[key]
-        ]
-        lines.append(f'  "{key}": [\n' + ",\n".join(rows) + "\n  ]")
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PhalanxError(f"cannot write the motion {path}: {error.strerror}") from error
-    write_atomically(Path(path), ("{\n" + ",\n".join(lines) + "\n}\n").encode())
-
-
-def read_json(path: str | os.PathLike[str], robot: Robot) -> Clip:
-    """A clip in our own format, its joints in the robot's order.
-    Raises PhalanxError, naming file and key, for whatever is wrong with it."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        content = json.loads(text, parse_constant=lambda word: float(word))
-    except json.JSONDecodeError as error:
-        raise PhalanxError(
-            f"{path}: line {error.lineno}: {error.msg.lower()}; the file is damaged, cut short or"
-            " not a motion"
-        ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise PhalanxError(f"{path} is not a motion: it is not text in JSON") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise PhalanxError(f'{path} is not a motion of ours: "format" must be "{FORMAT}"')
-    if content.get("version") != VERSION:
-        raise PhalanxError(
-            f"{path}: version is {_show(content.get('version'))}, this Phalanx reads version"
-            f" {VERSION}"
-        )
-    joints = _field(path, content, "joints", list)
-    if not all(isinstance(j, str) for j in joints):
-        raise PhalanxError(f"{path}: joints must be a list of names")
-    clip = Clip(
-        name=_field(path, content, "name", str, Path(path).stem),
-        fps=check_fps(_field(path, content, "fps", (int, float)), str(path)),
-        loop=_field(path, content, "loop", bool, False),
-        source=_field(path, content, "source", str, ""),
-        joints=tuple(joints),
-        root_pos=_table(path, content, "root_pos", 3),
-        root_quat=_table(path, content, "root_quat", 4),
-        joint_pos=_table(path, content, "joint_pos", len(joints)),
-    )
-    counts = {k: len(getattr(clip, k)) for k in ("root_pos", "root_quat", "joint_pos")}
-    if len(set(counts.values())) > 1:
-        words = ", ".join(f"{k} {n}" for k, n in counts.items())
-        raise PhalanxError(f"{path}: the numbers of frames differ: {words}")
-    return for_robot(checked(clip, str(path)), robot, str(path))
-
-
 def for_robot(clip: Clip, robot: Robot, where: str) -> Clip:
     """The clip with its joints in the robot's order. Raises PhalanxError where names differ."""
     missing = [j for j in robot.joints if j not in clip.joints]
@@ -238,35 +171,6 @@ def for_robot(clip: Clip, robot: Robot, where: str) -> Clip:
     return replace(clip, joints=tuple(robot.joints), joint_pos=clip.joint_pos[:, order])
 
 
-def _field(path: object, content: dict[str, Any], key: str, kind: Any, default: Any = None) -> Any:
-    if key not in content and default is not None:
-        return default
-    if key not in content:
-        raise PhalanxError(
-            f"{path} has no {key!r}, which a motion needs{did_you_mean(key, content)}"
-        )
-    value = content[key]
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise PhalanxError(
-            f"{path}: {key} is {_show(value)}, which is not what docs/motion.md says"
-        )
-    return value
-
-
-def _table(path: object, content: dict[str, Any], key: str, width: int) -> Array:
-    rows = _field(path, content, key, list)
-    check_frames(f"{path}: {key}", len(rows))
-    for frame, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != width:
-            count = len(row) if isinstance(row, list) else "no"
-            raise PhalanxError(
-                f"{path}: frame {frame}: {key} has {count} numbers, it must have {width}"
-            )
-        if not all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in row):
-            raise PhalanxError(f"{path}: frame {frame}: {key} holds something that is no number")
-    return np.array(rows, float)
-
-
-def _show(value: object) -> str:
+def show(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -29,12 +29,14 @@ from torch import Tensor
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.motion.bvh import read_bvh
-from phalanx.motion.clip import Clip, read_json
-from phalanx.motion.gait import GAITS, synthesize
+from phalanx.motion.clip import Clip, for_robot
 from phalanx.motion.isaacgymenvs import read_isaacgymenvs
+from phalanx.motion.json_file import read_json
 from phalanx.motion.robot import Robot
 from phalanx.motion.rotation import Array, conjugate, multiply, rotation_vector
 
+CLIPS = {file.stem: file for file in sorted((Path(__file__).parent / "clips").glob("*.json"))}
+"""The clips that come with Phalanx, by name; `benchmarks/gaits.py` makes them."""
 SUFFIXES = (".npy", ".bvh", ".json")
 VELOCITY_SPAN = 1 / 60
 """Velocities are differences between this long before and after a frame [s]."""
@@ -70,17 +72,18 @@ def load_clip(
     up: str = "y",
     scale: float | None = None,
 ) -> Clip:
-    """A clip from a file (.npy, .bvh, .json) or a built-in gait by its name.
+    """A clip from a file (.npy, .bvh, .json) or a shipped one by its name.
 
     names, up and scale are for BVH, see `read_bvh`.
     Raises PhalanxError, naming file, line or frame, for what cannot be read or does not fit."""
-    if file in GAITS:
-        return synthesize(GAITS[str(file)], robot)
+    if file in CLIPS:
+        where = f"the clip {file!r}, made for humanoid_amp.xml,"
+        return for_robot(read_json(CLIPS[str(file)]), robot, where)
     path = Path(file)
     if path.suffix.lower() not in SUFFIXES:
         raise PhalanxError(
-            f"{os.fspath(file)!r} is no motion{did_you_mean(os.fspath(file), GAITS)}: give a file"
-            f" that ends in {', '.join(SUFFIXES)} or one of {', '.join(GAITS)}"
+            f"{os.fspath(file)!r} is no motion{did_you_mean(os.fspath(file), CLIPS)}: give a file"
+            f" that ends in {', '.join(SUFFIXES)} or one of {', '.join(CLIPS)}"
         )
     try:
         match path.suffix.lower():
@@ -89,7 +92,7 @@ def load_clip(
             case ".bvh":
                 return read_bvh(path, robot, names, up, scale)
             case _:
-                return read_json(path, robot)
+                return for_robot(read_json(path), robot, str(path))
     except OSError as error:
         raise PhalanxError(f"cannot read the motion {path}: {error.strerror}") from error
 
@@ -97,7 +100,7 @@ def load_clip(
 class MotionLibrary:
     """M clips of one robot.
 
-    files: paths, or names of built-in gaits. model: holds the robot, see `Robot`. key_bodies: K
+    files: paths, or names of shipped clips. model: holds the robot, see `Robot`. key_bodies: K
     names of bodies. weights: how often each clip is sampled, relative to the others; None means
     equally. fit_height: raise each clip by `sinks`, so that its feet stand on the ground. Raises
     PhalanxError for what cannot be read or does not fit.

@@ -15,7 +15,7 @@ import mujoco
 import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.motion.rotation import Array, conjugate, hinge_angles, multiply, rotate
+from phalanx.motion.rotation import Array, conjugate, hinge_angles, multiply
 
 GROUND_TYPES = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
 
@@ -50,8 +50,6 @@ class Robot:
         self.limits = np.where(limited, model.jnt_range[joint_ids], [-np.inf, np.inf])
         self._root_adr = model.jnt_qposadr[model.body_jntadr[root]]
         self._joint_adr = model.jnt_qposadr[joint_ids]
-        self.dofs = model.jnt_dofadr[joint_ids]
-        """(J,), the hinges' places in qvel."""
         self._rest = model.qpos0[self._joint_adr]
         index = {b: i for i, b in enumerate(self.body_ids)}
         self.parents = [-1] + [index[model.body_parentid[b]] for b in self.body_ids[1:]]
@@ -117,16 +115,6 @@ class Robot:
             lowest.append(self._lowest())
         return Kinematics(np.array(pos), np.array(quat), np.array(lowest))
 
-    def centre_of_mass(self, root_pos: Array, root_quat: Array, joint_pos: Array) -> Array:
-        """(T, 3) [m]."""
-        data, centre = self._data, []
-        for qpos in self.qpos(root_pos, root_quat, joint_pos):
-            data.qpos[:] = qpos
-            mujoco.mj_kinematics(self.model, data)
-            mujoco.mj_comPos(self.model, data)
-            centre.append(data.subtree_com[self.body_ids[0]].copy())
-        return np.array(centre)
-
     def joint_angles(self, local_quat: Array) -> Array:
         """Angles (T, J) [rad] that turn each body in its parent as `local_quat`, (T, B, 4), says;
         see `hinge_angles` for bodies with less than three hinges."""
@@ -158,18 +146,6 @@ class Robot:
         local, radius = geom_points(self.model, geom)
         points = self._data.geom_xpos[geom] + local @ self._data.geom_xmat[geom].reshape(3, 3).T
         return points - [0.0, 0.0, radius]
-
-    def sole(self, body: str) -> Array:
-        """The lowest points of a body at rest, (P, 3) [m] in the frame of the body: for a box its
-        four lower corners."""
-        b = self.body_ids[self.body(body)]
-        self.rest()
-        points = np.concatenate(
-            [self._geom_points(g) for g in self.geoms if self.model.geom_bodyid[g] == b]
-        )
-        points = points[points[:, 2] < points[:, 2].min() + 0.002]
-        away = np.broadcast_to(self._data.xquat[b] * [1.0, -1, -1, -1], (len(points), 4))
-        return rotate(away, points - self._data.xpos[b])
 
 
 def geom_points(model: mujoco.MjModel, geom: int) -> tuple[Array, float]:

@@ -1,35 +1,42 @@
-"""Walking and running cycles made from published gait data, for humanoids of 28 hinges.
+"""Makes the walk and the run that Phalanx ships, from published gait data.
 
-    clip = synthesize(GAITS["walk"], robot)       # robot: the joints of humanoid_amp.xml
+    uv run python benchmarks/gaits.py       # writes src/phalanx/motion/clips/walk.json and run.json
 
-No recorded clip is free to come with Phalanx, so these do. The curves below are typical adults'
-joint angles over the gait cycle as the cited books and papers plot them. They were set down from
-knowledge of those plots, not digitised: take them as true to about 2 degrees for hip, knee and
+The clips are for the humanoid of `humanoid_amp.xml`, 28 hinges. A test makes them again and
+compares; another machine may round the last digit, 1e-6, differently.
+
+No recorded clip can be shipped with Phalanx freely, hence these. The curves below are typical
+adults' joint angles over the gait cycle, as the cited books and papers plot them. They were set
+down from knowledge of those plots, not digitised: accurate to about 2 degrees for hip, knee and
 ankle in walking, 3 to 5 in running; trunk and arms are rough.
 
-Measured angles on another body would let its feet slide and sink. So they are made to fit:
+On another body the measured angles would make the feet slide and sink. Three steps adapt them:
 
-1. `fit` looks for the angles nearest to the measured ones, and a pelvis's path with them, for which
-   the foot on the ground stays there: it rolls over its heel, stands flat, rolls over its toes.
-   Curves stay smooth, sums of few waves. What is left is a millimetre or two.
-2. In running the centre of mass falls freely in flight and on the ground is pushed up by a half
-   sine of force, as by a spring; the pelvis moves as that demands. In walking it is free.
-3. Inverse kinematics takes away what is left, foot by foot, and brings the feet from below the hips
-   to their step width, toes a little outward.
+1. `fit` finds the joint angles nearest to the measured ones, together with a path of the pelvis,
+   for which the foot on the ground stays there: it rolls over its heel, stands flat, rolls over its
+   toes. Curves stay smooth, as sums of a few waves. An error of a millimetre or two remains.
+2. In running the centre of mass falls freely in flight, and on the ground a half sine of force
+   pushes it up, as a spring would; the pelvis moves accordingly. In walking its path is free.
+3. Inverse kinematics removes the remaining error, foot by foot, and moves the feet from below the
+   hips to their step width, toes a little outward.
 
-Speed is as asked for, the cycle time near the typical one for legs of 0.83 m.
+The speed is the requested one, the cycle time near the typical one for legs of 0.83 m.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import mujoco
 import numpy as np
 
-from phalanx.errors import PhalanxError
+from phalanx import motion, tasks
 from phalanx.motion.clip import Clip, checked
-from phalanx.motion.robot import Robot
+from phalanx.motion.json_file import write_json
+from phalanx.motion.robot import Robot, geom_points
 from phalanx.motion.rotation import Array, about, conjugate, multiply, rotate, rotation_vector
 
+HUMANOID = Path(tasks.__file__).parent / "assets" / "humanoid_amp.xml"
+CLIPS = Path(motion.__file__).parent / "clips"
 FPS = 120.0
 GRAVITY = 9.81  # [m/s^2]
 X, Y, Z = np.eye(3)
@@ -189,18 +196,8 @@ def smoothstep(x: Array) -> Array:
 
 
 def synthesize(gait: Gait, robot: Robot) -> Clip:
-    """One cycle of a gait for a robot, a loop of about FPS frames a second that begins as the right
-    foot comes down and goes along x. Raises PhalanxError for a robot with other joints."""
-    needed = [f"{side}_{joint}" for side in SIDES for joint in LEG]
-    needed += [f"{part}_{axis}" for part in ("abdomen", "neck") for axis in "xyz"]
-    needed += [f"{side}_{joint}" for side in SIDES for joint in ("shoulder_x", "elbow")]
-    missing = [j for j in needed if j not in robot.joints]
-    missing += [f"{side}_foot" for side in SIDES if f"{side}_foot" not in robot.bodies]
-    if missing:
-        raise PhalanxError(
-            f"the built-in motion {gait.name!r} is for humanoids with the joints of"
-            f" humanoid_amp.xml; this robot has no {missing[0]!r}"
-        )
+    """One cycle of a gait for the humanoid of `humanoid_amp.xml`, a loop of about FPS frames a
+    second that begins as the right foot comes down and goes along x."""
     return _Synthesis(gait, robot).clip()
 
 
@@ -228,9 +225,9 @@ class _Synthesis:
             np.linalg.norm(knee - hip),
             np.linalg.norm(ankle - knee),
         )
-        sole = robot.sole("right_foot")
-        self.heel = np.array([sole[:, 0].min(), 0.0, sole[:, 2].min()])
-        self.toe = np.array([sole[:, 0].max(), 0.0, sole[:, 2].min()])
+        points = sole(robot, "right_foot")
+        self.heel = np.array([points[:, 0].min(), 0.0, points[:, 2].min()])
+        self.toe = np.array([points[:, 0].max(), 0.0, points[:, 2].min()])
         self.measured = np.radians([series(c) for c in (gait.thigh, gait.knee, gait.ankle)])
         self.running = gait.toe_off < 0.5
 
@@ -341,8 +338,8 @@ class _Synthesis:
         pushed = push * contact / np.pi * (t - contact / np.pi * np.sin(np.pi * t / contact))
         fall = GRAVITY * (air - (t - contact)) * (t - contact) / 2
         height = np.where(t < contact, free + pushed, fall)
-        centre = self.robot.centre_of_mass(
-            np.zeros((len(t), 3)), self.pelvis_quat(phase), joint_pos
+        centre = centre_of_mass(
+            self.robot, np.zeros((len(t), 3)), self.pelvis_quat(phase), joint_pos
         )
         moved = np.stack([-centre[:, 0], 0 * t, height - centre[:, 2]], axis=-1)
         return moved - moved.mean(axis=0)
@@ -499,7 +496,7 @@ def place_foot(
     (T, 3) [m], turned as `quat`, (T, 4); of all such angles the nearest."""
     model, data = robot.model, mujoco.MjData(robot.model)
     leg = [robot.joints.index(f"{side}_{joint}") for joint in LEG]
-    dofs = robot.dofs[leg]
+    dofs = [model.joint(f"{side}_{joint}").dofadr[0] for joint in LEG]
     foot = robot.body_ids[robot.body(f"{side}_foot")]
     jacobian = np.zeros((6, model.nv))
     start = joint_pos[:, leg].copy()
@@ -519,3 +516,39 @@ def place_foot(
             joint_pos[t, leg] += np.clip(step, -0.3, 0.3)
             if np.abs(step).max() < 1e-6:
                 break
+
+
+def centre_of_mass(robot: Robot, root_pos: Array, root_quat: Array, joint_pos: Array) -> Array:
+    """(T, 3) [m]."""
+    model, data, centre = robot.model, mujoco.MjData(robot.model), []
+    for qpos in robot.qpos(root_pos, root_quat, joint_pos):
+        data.qpos[:] = qpos
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        centre.append(data.subtree_com[robot.body_ids[0]].copy())
+    return np.array(centre)
+
+
+def sole(robot: Robot, body: str) -> Array:
+    """The corners of a foot's sole, (P, 3) [m] in the frame of the foot, at rest."""
+    model, foot = robot.model, robot.body_ids[robot.body(body)]
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    points = []
+    for geom in np.flatnonzero(model.geom_bodyid == foot):
+        local, radius = geom_points(model, geom)
+        placed = data.geom_xpos[geom] + local @ data.geom_xmat[geom].reshape(3, 3).T
+        points.append(placed - [0.0, 0.0, radius] - data.xpos[foot])
+    corners = np.concatenate(points)
+    corners = corners[corners[:, 2] < corners[:, 2].min() + 0.002]
+    return corners @ data.xmat[foot].reshape(3, 3)
+
+
+def main() -> None:
+    robot = Robot(mujoco.MjModel.from_xml_path(str(HUMANOID)))
+    for name, gait in GAITS.items():
+        write_json(synthesize(gait, robot), CLIPS / f"{name}.json")
+
+
+if __name__ == "__main__":
+    main()
