@@ -16,7 +16,7 @@ import torch
 from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
 from phalanx.cli.result import git_commit, versions
-from phalanx.cli.train import resolve_checkpoint
+from phalanx.cli.run_folders import resolve_checkpoint
 from phalanx.rl import Runner
 
 
@@ -33,7 +33,7 @@ def play(arguments: list[str], checkpoint: str, finer: int) -> dict[str, float]:
 
     if finer > 1:
         kind.create_scene = create_finer_scene
-        substeps = config.task.env["substeps"] * finer
+        substeps = config.task.config.substeps * finer
         arguments = [*arguments, f"task.env.substeps={substeps}"]
         config = compose_config([*arguments, "sim_device=cpu"], "play")
     runner = Runner()

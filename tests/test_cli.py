@@ -1,24 +1,26 @@
 """The command line: one sentence for every mistake, and what a run shows and leaves behind."""
 
+import contextlib
+import dataclasses
+import importlib
+import importlib.metadata
 import json
 import os
 import pickle
 import pty
 import re
 import shlex
-import struct
 import subprocess
 import sys
-import termios
 import threading
-from fcntl import ioctl
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from forked import server
+from phalanx.cli.commands import COMMANDS
+from phalanx.cli.config import compose_config
 from phalanx.cli.main import main
 from phalanx.tasks.cartpole import CartpoleConfig
 
@@ -79,6 +81,17 @@ MISTAKES = [
     # keys
     ("train num_env=3", "unknown key 'num_env'; did you mean 'num_envs'?"),
     ("train hydra.run.dir=x", "unknown key 'hydra.run.dir'; accepted: task, train, num_envs"),
+    ("train video=true", "unknown key 'video'; it is an option of `phalanx play`"),
+    ("play max_iterations=3", "it is an option of `phalanx train`"),
+    ("train learning_rate=1e-3", "did you mean train.params.config.learning_rate=?"),
+    ("train lr=1e-3", "give train.params.config.learning_rate="),
+    ("train episode_length=5", "did you mean task.env.episode_length=?"),
+    ("train max_epochs=5", "unknown key 'max_epochs'; give max_iterations="),
+    ("train test=True", "unknown key 'test'; `phalanx play` plays a checkpoint"),
+    ("train headless=False", "headless is False, but training opens no window"),
+    ("train train.params.seed=3", "train.params.seed is decided by seed="),
+    (f"train {PARAMS}.load_checkpoint=true", "name the file with checkpoint= instead"),
+    (f"train {CONFIG}.env_name=gymnasium", f"{CONFIG}.env_name is decided by task="),
     ("train train.parms.config.gamma=1", "unknown key train.parms; did you mean 'params'?"),
     ("train task.evn.reach=1", "unknown key task.evn; did you mean 'env'?"),
     ("train task.env.epsiode_length=3", "task.env.epsiode_length; did you mean 'episode_length'?"),
@@ -96,9 +109,10 @@ MISTAKES = [
     # types
     ("train num_envs=many", "num_envs is 'many', it must be a whole number"),
     ("train num_envs=1.5", "num_envs is 1.5, it must be a whole number"),
-    ("train num_envs=nan", "num_envs is nan, it must be a whole number"),
+    ("train num_envs=nan", "num_envs is 'nan', it must be a whole number"),
+    ("train max_iterations=.nan", "max_iterations is nan, it must be a whole number"),
     ("train num_envs=[1]", "num_envs is [1], it must be a whole number"),
-    ("train video=2", "video is 2, it must be true or false"),
+    ("play video=2", "video is 2, it must be true or false"),
     ("train task.env=3", "task.env is 3, it must be a mapping"),
     (f"train {PARAMS}=3", "train.params is 3, it must be a mapping"),
     (f"train {PARAMS}.model=3", "train.params.model is 3, it must be a mapping"),
@@ -126,14 +140,14 @@ MISTAKES = [
     (f"train {PARAMS}.algo.name=a2c_continous", "unknown algorithm", "mean 'a2c_continuous'?"),
     (f"train {PARAMS}.model.name=discrete_a2", "unknown model", "did you mean 'discrete_a2c'?"),
     (f"train {PARAMS}.network.name=actor_critc", "unknown network", "did you mean 'actor_critic'?"),
-    (f"train {PARAMS}.network.mlp.activation=relo", "activation 'relo'", "did you mean 'relu'?"),
+    (f"train {PARAMS}.network.mlp.activation=relo", "activation is 'relo'", "did you mean 'relu'?"),
     # devices
     ("train sim_device=gpu", "unknown device 'gpu'; accepted: auto, cpu, cuda, cuda:<index>"),
-    ("train rl_device=banana", "unknown device 'banana'"),
-    # Hydra's grammar
+    ("train rl_device=banana", "rl_device: unknown device 'banana'"),
+    # grammar
     ("train num_envs=[1", "cannot read 'num_envs=[1'", "quote"),
-    ("train seed=1,2", "'seed=1,2' is a sweep over several values, give one"),
-    ("train seed=range(1,3)", "is a sweep over several values, give one"),
+    ("train seed=1,2", "'seed=1,2' is a sweep over several values", "phalanx train -m"),
+    ("train task.actuators.leg={kp:3}", "write a space after the colon, as in {kp: 3}"),
     ("train num_envs=${there}", "Interpolation key 'there' not found"),
     # places
     ("train checkpoint=none.pth", "no checkpoint at none.pth"),
@@ -160,8 +174,10 @@ def test_mistake_gives_one_sentence_and_leaves_nothing(case, capsys, cwd):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("key", ["sim_device", "rl_device"])
 def test_cuda_without_a_gpu_is_refused(key, capsys, cwd):
-    said = sentence(capsys, ["train", f"{key}=cuda:0"], cwd)
-    assert "device cuda:0 was asked for, but PyTorch sees no CUDA device here" in said
+    other = {"sim_device", "rl_device"} - {key}
+    said = sentence(capsys, ["train", f"{key}=cuda:0", f"{other.pop()}=cpu"], cwd)
+    words = "device cuda:0 was asked for, but PyTorch sees no CUDA device here; use cpu or auto"
+    assert f"{key}: {words}" in said
 
 
 XML = '<mujoco><worldbody><body name="cart">\n<joint name="slider_to_cart" type="slide"/>'
@@ -277,10 +293,10 @@ def test_somebody_elses_folder_is_neither_used_nor_removed(capsys, cwd, tmp_path
 
 
 def test_a_new_process_exits_with_2_and_one_line(cwd):
-    command = [Path(sys.executable).with_name("phalanx"), "train", "num_envs=0"]
+    command = [Path(sys.executable).with_name("phalanx"), "trian"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert done.stderr == "phalanx: num_envs is 0, it must be at least 1\n"
+    assert re.fullmatch(r"phalanx: unknown command 'trian'; did you mean [^\n]+\n", done.stderr)
     assert done.stdout == ""
     assert os.listdir(cwd) == []
 
@@ -378,39 +394,143 @@ def test_list_shows_each_task_in_one_line(capsys):
     assert re.search(r"^Cartpole +Balance a pole .* 4 +1", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_usage_names_the_commands(capsys):
-    main([])
+# help, configuration and sweeps -------------------------------------------------------------------
+
+
+def test_help_and_list_import_nothing_heavy(cwd):
+    """In a new process: PyTorch alone takes seconds."""
+    calls = [["list"], ["--help"], ["train", "task=Ant", "train=AntSAC", "--help"], ["--version"]]
+    code = (
+        "import sys; from phalanx.cli.main import main\n"
+        f"for arguments in {calls}: main(arguments)\n"
+        "heavy = {'torch', 'mujoco', 'warp', 'numpy', 'omegaconf'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def shown(capsys, *arguments):
+    main([*arguments])
+    return capsys.readouterr().out
+
+
+def test_usage_names_the_commands_and_the_version(capsys):
+    assert shown(capsys) == shown(capsys, "--help")
+    for command in COMMANDS:
+        assert f"\n  {command} " in shown(capsys)
+    assert shown(capsys, "--version") == f"phalanx {importlib.metadata.version('phalanx')}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_its_keys(command, capsys):
+    out = shown(capsys, command, "--help")
+    assert out.startswith(f"usage: phalanx {command}")
+    place = COMMANDS[command].options
+    if place:
+        module, _, name = place.partition(":")
+        for field in dataclasses.fields(getattr(importlib.import_module(module), name)):
+            entry = re.search(rf"^{field.name} .*(\n  .*)?", out, re.MULTILINE)[0]
+            assert len(entry.split()) > 3, entry
+
+
+@pytest.mark.parametrize(
+    ("task", "train"),
+    [("Ant", "AntPPO"), ("Cartpole", "CartpoleFastSAC"), ("Cartpole", "CartpoleDQN")],
+)
+def test_help_shows_what_a_task_and_its_training_really_take(task, train, capsys):
+    """Help itself imports none of these classes."""
+    out = shown(capsys, "train", f"task={task}", f"train={train}", "--help")
+    env, config = out.split("task.env.<key>")[1].split("train.params.config.<key>")
+    settings = compose_config([f"task={task}", f"train={train}"])
+    values = dataclasses.asdict(settings.task.config)
+    for name in ("randomize", "randomization_params", "actuators"):
+        del values[name]
+    used = settings.train.params.config
+    for name, value in values.items():
+        assert re.search(rf"^{name} +{re.escape(as_typed(name, value))}(?= |$)", env, re.MULTILINE)
+    for name, value in used.items():
+        if not isinstance(value, dict):
+            assert re.search(rf"^{name} +{re.escape(as_typed(name, value))}(?= |$)", config, re.M)
+
+
+def as_typed(name, value):
+    if name == "dt":
+        return f"1 / {round(1 / value)}"
+    if name == "asset":
+        return Path(value).name
+    return {True: "true", False: "false", None: "null"}.get(value, str(value)) if not isinstance(
+        value, (int, float)) or isinstance(value, bool) else str(value)  # fmt: skip
+
+
+def test_cfg_job_prints_the_configuration_that_a_run_would_save(cwd, capsys, run):
+    out = shown(capsys, "train", "--cfg", "job", *SMALL, *QUICK, "max_iterations=8", "seed=7")
+    printed, saved = yaml.safe_load(out), yaml.safe_load((run / "config.yaml").read_text())
+    for settings in (printed, saved):
+        del settings["train_dir"], settings["experiment"]
+    assert printed == saved
+    assert os.listdir(cwd) == []
+    assert "as in phalanx train --cfg job" in sentence(capsys, ["list", "--cfg", "job"], cwd)
+    assert "as in phalanx train --cfg job" in sentence(capsys, ["train", "--cfg"], cwd)
+
+
+def test_a_sweep_makes_one_run_for_each_combination_and_sums_up(cwd, capsys):
+    small = [*SMALL, *QUICK, "max_iterations=1"]
+    out = shown(capsys, "train", "-m", "seed=1,2", "task.env.reach=2.0,3.0", *small)
+    _, *rows = out[out.index("seed  task.env.reach") :].splitlines()
+    places = [row.split()[-1] for row in rows]
+    assert places == ["runs/Cartpole", *(f"runs/Cartpole_{k}" for k in (2, 3, 4))]
+    assert [row.split()[:2] for row in rows] == [
+        ["1", "2.0"],
+        ["1", "3.0"],
+        ["2", "2.0"],
+        ["2", "3.0"],
+    ]
+    saved = [yaml.safe_load(Path(p, "config.yaml").read_text()) for p in places]
+    assert [s["seed"] for s in saved] == [1, 1, 2, 2]
+    assert [s["task"]["env"]["reach"] for s in saved] == [2.0, 3.0, 2.0, 3.0]
+    # A run in a sweep learns what it would have learnt alone.
+    main(["train", *small, "seed=2", "task.env.reach=3.0", "experiment=alone"])
+    alone, third = (
+        torch.load(Path("runs", p, "nn", "last_Cartpole.pth"))["model"]
+        for p in ("alone", "Cartpole_4")
+    )
+    assert all(torch.equal(alone[k], third[k]) for k in alone)
+
+
+def test_a_sweep_goes_on_after_a_failure_and_refuses_mistakes_first(cwd, capsys):
+    said = sentence(capsys, ["train", "-m", "task=Cartpole,Cartpol", *SMALL], cwd)
+    assert "unknown task 'Cartpol'" in said
+    options = [*SMALL, "train.params.config.minibatch_size=100,512", "max_iterations=1"]
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "-m", *options, "experiment=two"])
     out = capsys.readouterr().out
-    assert all(f"phalanx {command}" in out for command in ("train", "play", "list"))
+    assert stop.value.code == 2
+    assert "failed: params.config.minibatch_size 100 does not divide" in out
+    assert os.listdir("runs") == ["two_2"]
 
 
-def test_terminal_shows_a_live_panel(cwd):
+def test_terminal_shows_a_live_panel(cwd, monkeypatch):
     ours, theirs = pty.openpty()
-    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 30, 120, 0, 0))
     seen = []
 
     def read():
-        try:
+        with contextlib.suppress(OSError):  # the other end is closed
             while data := os.read(ours, 4096):
                 seen.append(data)
-        except OSError:  # the other end is closed
-            pass
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    run = server().start(
-        ["train", *SMALL, *QUICK, "max_iterations=20"],
-        cwd,
-        terminal=os.ttyname(theirs),
-        env={"TERM": "xterm-256color"},
-    )
-    code = run.server.ask({"wait": run.pid, "seconds": 60})
-    os.close(theirs)
+    for name, value in {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "30"}.items():
+        monkeypatch.setenv(name, value)
+    with open(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        main(["train", *SMALL, *QUICK, "max_iterations=20"])
+        monkeypatch.undo()
     reader.join(5)
     os.close(ours)
     raw = b"".join(seen).decode()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", raw)
-    assert code == 0, text
     assert "\x1b[" in raw
     for word in ("training", "frames", "steps/s", "rollout steps/s", "return", "length", "kl", "lr",
                  "elapsed", "left", "100%", "Ctrl-C saves and stops"):  # fmt: skip

@@ -148,13 +148,14 @@ def test_defaults_are_cartpole_with_its_train_config():
 
 
 def test_overrides_reach_task_and_trainer():
-    arguments = ["task.env.reach=2.5", "num_envs=8", "max_iterations=9", "games=5"]
+    arguments = ["task.env.reach=2.5", "num_envs=8", "max_iterations=9"]
     arguments += ["train.params.config.e_clip=0.1", "train.params.network.mlp.units=[4,4]"]
     params = train_params(compose_config(arguments))
     inner = params["config"]
-    assert (inner["env_config"]["reach"], inner["e_clip"]) == (2.5, 0.1)
+    assert (inner["env_config"]["config"].reach, inner["e_clip"]) == (2.5, 0.1)
     assert (inner["num_actors"], inner["max_epochs"]) == (8, 9)
-    assert inner["player"]["games_num"] == 5
+    played = train_params(compose_config(["games=5"], "play"))
+    assert played["config"]["player"]["games_num"] == 5
     assert params["network"]["mlp"]["units"] == [4, 4]
 
 
@@ -164,9 +165,9 @@ def test_last_of_repeated_keys_counts():
 
 def test_task_given_on_the_command_line_outweighs_the_train_config():
     discrete = compose_config(["train=CartpoleDiscretePPO"])
-    assert discrete.task.env["discrete_actions"] == 10
+    assert discrete.task.config.discrete_actions == 10
     fewer = compose_config(["train=CartpoleDiscretePPO", "task.env.discrete_actions=5"])
-    assert train_params(fewer)["config"]["env_config"]["discrete_actions"] == 5
+    assert train_params(fewer)["config"]["env_config"]["config"].discrete_actions == 5
 
 
 @pytest.mark.parametrize("text", ["runs/a (b)=c, d.pth", "it's.pth", "007", "1e5", "[x].pth"])
@@ -194,12 +195,12 @@ def test_checkpoint_brings_the_settings_of_its_run(tmp_path, place):
     checkpoint = run_folder(tmp_path, train_dir="elsewhere", games=3) / place
     arguments = [f"checkpoint={checkpoint}", "task=Cartpole", "task.env.max_force=9"]
     config = compose_config(arguments)
-    assert (config.seed, config.num_envs, config.train_dir, config.games) == (7, 24, "runs", 256)
+    assert (config.seed, config.num_envs, config.train_dir) == (7, 24, "runs")
     assert config.train.params.algo == {"name": "a2c_discrete"}
-    assert (config.task.env["reach"], config.task.env["max_force"]) == (1.5, 9)
+    assert (config.task.config.reach, config.task.config.max_force) == (1.5, 9)
     given = ["seed=1", "task.env.reach=2", "train=CartpolePPO"]
     config = compose_config([*given, *arguments])
-    assert (config.seed, config.num_envs, config.task.env["reach"]) == (1, 24, 2)
+    assert (config.seed, config.num_envs, config.task.config.reach) == (1, 24, 2)
     assert config.train.params.algo == {"name": "a2c_continuous"}
     config = compose_config(arguments, "play")
     assert (config.seed, config.num_envs) == (42, None)

@@ -33,7 +33,8 @@ def test_example_of_an_imitation_of_ones_own_trains_and_plays(tmp_path):
     arguments = ["task=HumanoidAMP", "num_envs=16", "max_iterations=4", "experiment=own"]
     config = ["amp_obs_demo_buffer_size=1000", "amp_replay_buffer_size=1000", "disc_reward_scale=1"]
     arguments += [f"train.params.config.{line}" for line in config]
-    arguments += [f"train_dir={tmp_path}", "sim_device=cpu", "games=16"]
+    arguments += [f"train_dir={tmp_path}", "sim_device=cpu"]
+    arguments.append("train.params.config.player.games_num=16")
     result = load("custom_amp_agent").main(arguments)
     assert result.mean_length > 2
     assert 0 <= result.measures["discriminator reward"] <= 1

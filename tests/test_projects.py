@@ -146,22 +146,22 @@ def test_it_trains_plays_and_is_listed_by_name(project, capsys, one_thread):
 def test_yaml_overrides_the_task_and_the_command_line_overrides_yaml(project):
     edit("cfg/task/Twip.yaml", "control: effort ", "max_effort: 0.4\n  control: velocity ")
     config = compose_config(["task=Twip", "task.env.substeps=3"])
-    assert config.task.env["max_effort"] == 0.4
-    assert config.task.env["control"] == "velocity"
-    assert config.task.env["substeps"] == 3
-    assert config.task.randomize
+    assert config.task.config.max_effort == 0.4
+    assert config.task.config.control == "velocity"
+    assert config.task.config.substeps == 3
+    assert config.task.config.randomize
     assert tasks.make("Twip", 2, "cpu").config.max_effort == 0.4
     key = "task.randomization_params.actor_params.twip.rigid_body_properties.mass.range"
     config = compose_config(["task=Twip", f"{key}=[1,1]", "task.randomize=false"])
-    mass = config.task.randomization_params["actor_params"]["twip"]["rigid_body_properties"]
+    mass = config.task.config.randomization_params["actor_params"]["twip"]["rigid_body_properties"]
     assert mass["mass"] == {
         "range": [1, 1], "operation": "scaling", "distribution": "uniform", "setup_only": True
     }  # fmt: skip
-    assert not config.task.randomize
+    assert not config.task.config.randomize
     # as IsaacGymEnvs writes it
     Path("cfg/task/Twip.yaml").write_text("task: {randomize: True, randomization_params: {a: 1}}")
     assert tasks.settings("Twip") == {"randomize": True, "randomization_params": {"a": 1}}
-    assert not compose_config(["task=Twip", "task.task.randomize=False"]).task.randomize
+    assert not compose_config(["task=Twip", "task.task.randomize=False"]).task.config.randomize
 
 
 def test_a_train_config_of_the_project_comes_first(project):

@@ -39,28 +39,38 @@ from phalanx.sim import resolve_device
 
 
 @dataclass(frozen=True)
-class BenchConfig:
-    """Keys of its own; lists are written with commas."""
+class BenchOptions:
+    """Options of `phalanx bench`; lists are written with commas."""
 
     task: tuple[str, ...] = ("Cartpole",)
+    """Tasks to measure."""
     num_envs: tuple[int, ...] = ranged((), at_least=1)
-    """None given takes the number that suits task and device."""
+    """Numbers of environments to measure each task with; none takes the one that suits task and
+    device."""
     seconds: float = ranged(5.0, above=0)
-    """For each speed, all its windows together."""
+    """Time to measure each speed for [s]."""
     eager: bool = False
-    """Measure without CUDA graphs as well."""
+    """Measure without CUDA graphs as well; on a GPU only."""
     returns: tuple[float | None, ...] = ()
-    """For each task the mean return to time; None leaves a task out."""
+    """For each task the mean return whose time to measure; None leaves a task out."""
     seeds: tuple[int, ...] = ranged((0,), at_least=0)
-    """Of the runs to that return."""
+    """Seeds of the runs to that return."""
     against: tuple[str, ...] = ()
-    """Other trainers."""
+    """Other trainers to measure: rl_games, rl_games_eager, rsl_rl, mjlab."""
     out: str | None = None
-    """JSON file to write."""
+    """JSON file to write the rows to."""
     results: tuple[str, ...] = ()
-    """JSON files of earlier calls, to show instead of measuring."""
+    """JSON files of earlier calls, shown instead of measuring."""
     plot: str | None = None
-    """Picture of speed and memory over the number of environments."""
+    """Image file for curves of speed and memory over the number of environments."""
+    train: str | None = None
+    """Train config; None takes <task>PPO."""
+    sim_device: str = "auto"
+    """Device of the simulation, as for `phalanx train`."""
+    rl_device: str = "auto"
+    """Device of the network, as for `phalanx train`."""
+    max_iterations: int | None = ranged(None, at_least=1)
+    """Iterations after which the time to a return counts as not reached."""
 
     def __post_init__(self) -> None:
         for key in ("task", "seeds"):
@@ -99,7 +109,7 @@ def bench(arguments: list[str]) -> None:
 
 
 def _measure_all(
-    console: Console, config: BenchConfig, passed_on: list[str], command: list[str]
+    console: Console, config: BenchOptions, passed_on: list[str], command: list[str]
 ) -> list[Row]:
     plan = list(_plan(config, passed_on))
     first = plan[0][1][0]
@@ -131,9 +141,9 @@ def _measure_all(
 # -- what to measure ------------------------------------------------------------------------------
 
 
-def _read(arguments: list[str]) -> tuple[BenchConfig, list[str]]:
+def _read(arguments: list[str]) -> tuple[BenchOptions, list[str]]:
     """Our own keys, and what is passed on to every measurement."""
-    fields = {f.name: f for f in dataclasses.fields(BenchConfig)}
+    fields = {f.name: f for f in dataclasses.fields(BenchOptions)}
     own: dict[str, Any] = {}
     passed_on = []
     words = iter(arguments)
@@ -148,16 +158,15 @@ def _read(arguments: list[str]) -> tuple[BenchConfig, list[str]]:
         if key in fields:
             many = isinstance(fields[key].default, tuple)
             own[key] = [x for x in text.split(",") if x] if many else text
-        elif key in PASSED_ON or key.startswith(("task.env.", "train.")):
+        elif not key.startswith(("task.", "train.")):
+            accepted = f"; accepted: {', '.join(fields)}, task.env.<field>, train.<key>"
+            raise PhalanxError(f"unknown key {key!r}{did_you_mean(key, fields) or accepted}")
+        if key in PASSED_ON or "." in key:
             passed_on.append(word)
-        else:
-            known = [*fields, *PASSED_ON]
-            accepted = f"; accepted: {', '.join(known)}, task.env.<field>, train.<key>"
-            raise PhalanxError(f"unknown key {key!r}{did_you_mean(key, known) or accepted}")
-    return read(BenchConfig, own, ""), passed_on
+    return read(BenchOptions, own, ""), passed_on
 
 
-def _plan(config: BenchConfig, passed_on: list[str]) -> Iterator[tuple[Row, list[Job]]]:
+def _plan(config: BenchOptions, passed_on: list[str]) -> Iterator[tuple[Row, list[Job]]]:
     """What to measure, with what all its rows say; several jobs are one row's seeds. Checked as far
     as that goes without building anything."""
     speed_only = [a for a in passed_on if not a.startswith("max_iterations=")]
@@ -201,7 +210,7 @@ def _check_peer(name: str, task: str) -> None:
         raise PhalanxError(f"mjlab is compared on {', '.join(MJLAB_TASKS)} only, not on {task}")
 
 
-def _check_places(config: BenchConfig) -> None:
+def _check_places(config: BenchOptions) -> None:
     for file in filter(None, (config.out, config.plot)):
         folder = Path(file).parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):

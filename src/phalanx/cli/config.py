@@ -1,271 +1,214 @@
-"""The command line's configuration: Hydra's groups and overrides, checked before anything runs.
+"""From `key=value` arguments to the typed options of a run, checked before anything is built.
 
-`task` is the name of a task, ours or one of the project that the working folder lies in, and its
-settings; `train` one of RL Games' YAML files in `cfg/train`, the project's or ours. Hydra composes;
-`read` then types and checks the result. With `checkpoint=` in a run folder, the settings of that
-run take the place of the defaults.
+    options = compose_config(["task=Ant", "num_envs=64", "task.env.dt=0.01"])
+    runner.load({"params": train_params(options)})
+
+The values of a task come, in rising order, from its Config, `cfg/task/<Task>.yaml`, `env_config` of
+the train config, and the command line. With `checkpoint=` in a run folder, the settings of that run
+take the place of the two files. OmegaConf merges and resolves `${...}`; `read` types the result.
 """
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from phalanx import tasks
-from phalanx.config import ranged, read
-from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.cli.options import (
+    RUN_OPTIONS,
+    PlayOptions,
+    RunOptions,
+    TaskChoice,
+    TaskSections,
+    TrainFile,
+    TrainOptions,
+)
+from phalanx.cli.overrides import Override, parse
+from phalanx.cli.settings import load_train, saved_settings
+from phalanx.config import read
+from phalanx.errors import PhalanxError
 from phalanx.sim import resolve_device
+from phalanx.tasks.projects import SECTIONS
 
+Options = TypeVar("Options", bound=RunOptions)
 
-@dataclass(frozen=True)
-class TaskSection:
-    """What `task=` selects."""
+TASK_ENVIRONMENT = "rlgpu"
+"""The name under which agents find a task: IsaacGymEnvs' files have it."""
 
-    name: str
-    env: dict[str, Any]
-    randomize: bool = False
-    randomization_params: dict[str, Any] = dataclasses.field(default_factory=dict)
-    actuators: dict[str, Any] = dataclasses.field(default_factory=dict)
+ISAACGYMENVS_KEYS = {"multi_gpu": False}
+"""Keys that only IsaacGymEnvs has, to which `${...}` in its train configs refers."""
 
-
-@dataclass(frozen=True)
-class TrainParams:
-    """The sections of an RL Games file; the factories and agents read what is in them."""
-
-    algo: dict[str, Any]
-    network: dict[str, Any]
-    config: dict[str, Any]
-    model: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TrainSection:
-    """What `train=` selects."""
-
-    params: TrainParams
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """`cfg/config.yaml`, whose comments say what the keys mean."""
-
-    task: TaskSection
-    train: TrainSection
-    num_envs: int | None = ranged(None, at_least=1)
-    seed: int = ranged(42, at_least=-1, at_most=2**63 - 1)
-    max_iterations: int | None = ranged(None, at_least=1)
-    sim_device: str = "auto"
-    rl_device: str = "auto"
-    headless: bool = True
-    checkpoint: str | None = None
-    experiment: str | None = None
-    train_dir: str = "runs"
-    games: int = ranged(256, at_least=1)
-    video: bool = False
-    format: str = "onnx"
-
-
-RESUMED = {
-    "train": ("task", "train", "num_envs", "seed", "max_iterations", "sim_device", "rl_device"),
-    "play": ("task", "train"),
-    "export": ("task", "train"),
+RESOLVERS: dict[str, Any] = {
+    "eq": lambda a, b: str(a).lower() == str(b).lower(),
+    "contains": lambda a, b: str(a).lower() in str(b).lower(),
+    "if": lambda test, a, b: a if test else b,
+    "resolve_default": lambda default, value: default if value in ("", None) else value,
 }
-"""Keys that a command takes from the run folder of its checkpoint, where none are given."""
-
-TEXTS = ("checkpoint", "experiment", "train_dir", "sim_device", "rl_device", "task.env.asset")
-"""Keys whose value is taken as it is typed, without Hydra's grammar: paths, mostly."""
-
-GROUPS = ("task", "train")
-OPTION = "_"  # the one option that a group gets, of whatever name was asked for
-SECTIONS = ("randomize", "randomization_params", "actuators")
-"""Fields of a task's Config that stand beside `task.env`, not in it."""
-
-DECIDED = {
-    "name": "task",
-    "env_name": "task",
-    "device": "rl_device",
-    "sim_device": "sim_device",
-    "train_dir": "train_dir",
-    "full_experiment_name": "experiment",
-    "player.games_num": "games",
-}
-"""Keys of train.params.config that a shorter one decides."""
+"""What `${...}` in IsaacGymEnvs' train configs may call."""
 
 
-def compose_config(arguments: list[str], command: str = "train") -> RunConfig:
-    """The configuration that `key=value` arguments ask for. Raises PhalanxError."""
-    folder = str(resources.files("phalanx.cfg"))
-    overrides = [_checked(argument) for argument in arguments]
-    given = {o.key_or_group: o.value() for o in overrides}
-    saved = _settings_beside(str(given["checkpoint"])) if given.get("checkpoint") else {}
+def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
+    """The options of `command` that the arguments ask for. Raises PhalanxError."""
+    kind = RUN_OPTIONS[command]
+    names = [f.name for f in dataclasses.fields(kind)]
+    overrides = [parse(argument, names, command) for argument in arguments]
+    given = {o.key: o.value for o in overrides}
+    saved = saved_settings(given["checkpoint"]) if given.get("checkpoint") else {}
     name = str(given.get("task", saved["task"]["name"] if saved else "Cartpole"))
-    store = ConfigStore.instance()
-    store.store(group="task", name=OPTION, node={"name": name, **_task_defaults(name)})
-    train = _train_config(str(given.get("train", f"{name}PPO")))
-    store.store(group="train", name=OPTION, node=train)
-    try:
-        with initialize_config_dir(folder, version_base=None):
-            lines = [o.input_line or "" for o in overrides if o.key_or_group not in GROUPS]
-            composed = compose("config", [*(f"{group}={OPTION}" for group in GROUPS), *lines])
-            if saved and saved["task"]["name"] == name:
-                saved = {
-                    k: v
-                    for k, v in saved.items()
-                    if k in RESUMED[command] and (k == "task" or k not in given)
-                }
-                composed.update(OmegaConf.create(saved))
-                for override in overrides:
-                    if "." in override.key_or_group:
-                        key, value = override.key_or_group, override.value()
-                        OmegaConf.update(composed, key, value, force_add=True)
-        values: Any = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise PhalanxError(" ".join(str(error).split())) from error
-    config = read(RunConfig, values, "")
-    # What the train config says of the task is weaker than what the command line says.
-    env = config.train.params.config.pop("env_config", None) or {}
+    tasks.find(name)  # an unknown one is the first thing to say
+    resumes = bool(saved) and saved["task"]["name"] == name
+    layer = {k: v for k, v in saved.items() if resumes and k in kind.RESUMED}
+    if "train" in given or "train" not in layer:
+        layer["train"] = load_train(str(given.get("train", f"{name}PPO")))
+    sources = []
+    if "task" not in layer:
+        file = tasks.settings(name)
+        layer["task"] = {"name": name, "env": {}, **file}
+        sources.append((str(tasks.settings_file(name)), file))
+    values = _merge(kind, layer, overrides)
+
+    train = read(TrainFile, values["train"], "train")
+    _check_environment(train)
+    env = train.params.config.get("env_config") or {}
     if not isinstance(env, Mapping):
         raise PhalanxError(f"train.params.config.env_config is {env!r}, it must be a mapping")
-    config.task.env.update({k: v for k, v in env.items() if f"task.env.{k}" not in given})
-    for device in (config.sim_device, config.rl_device):
-        resolve_device(device)
-    return config
+    sources.append(("env_config of the train config", {"env": env}))
+    config = {k: v for k, v in train.params.config.items() if k != "env_config"}
+    train = TrainFile(dataclasses.replace(train.params, config=config))
+    if train.params.seed is not None and "seed" not in given and "seed" not in layer:
+        values["seed"] = train.params.seed
+
+    sections = read(TaskSections, values["task"], "task")
+    for key, value in env.items():
+        if f"task.env.{key}" not in given:
+            sections.env[key] = value
+    chosen = {f.name: getattr(sections, f.name) for f in dataclasses.fields(sections)}
+    task = TaskChoice(chosen.pop("name"), tasks.configure(name, chosen, sources))
+    options = read(kind, {**values, "task": task, "train": train}, "")
+    if train.params.load_checkpoint and not options.checkpoint:
+        raise PhalanxError(
+            "train.params.load_checkpoint is true; name the file with checkpoint= instead"
+        )
+    _check_devices(options)
+    return options
 
 
-def train_params(config: RunConfig) -> dict[str, Any]:
-    """RL Games' `params` with what the command line decides filled in. Raises PhalanxError."""
-    params = config.train.params
+def _merge(
+    kind: type[RunOptions], layer: dict[str, Any], overrides: list[Override]
+) -> dict[str, Any]:
+    """Defaults, `layer` and overrides as one mapping, with every `${...}` resolved."""
+    defaults = {
+        f.name: f.default for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING
+    }
+    try:
+        root = OmegaConf.create({**defaults, **layer, **ISAACGYMENVS_KEYS})
+        for override in overrides:
+            if override.key not in ("task", "train"):
+                OmegaConf.update(root, override.key, override.value, force_add=True)
+        config = OmegaConf.select(root, "train.params.config")
+        for key in ("name", "full_experiment_name", "num_actors"):
+            # Options decide these; in IsaacGymEnvs' files they refer to keys of its own.
+            if isinstance(config, DictConfig) and OmegaConf.is_interpolation(config, key):
+                del config[key]
+        with _resolvers():
+            values: Any = OmegaConf.to_container(root, resolve=True)
+    except OmegaConfBaseException as error:
+        raise PhalanxError(" ".join(str(error).split())) from error
+    return {k: v for k, v in values.items() if k not in ISAACGYMENVS_KEYS}
+
+
+@contextlib.contextmanager
+def _resolvers() -> Iterator[None]:
+    """IsaacGymEnvs' resolvers; it registers them itself where it is imported, and only once."""
+    ours = [name for name in RESOLVERS if not OmegaConf.has_resolver(name)]
+    for name in ours:
+        OmegaConf.register_new_resolver(name, RESOLVERS[name])
+    try:
+        yield
+    finally:
+        for name in ours:
+            OmegaConf.clear_resolver(name)
+
+
+def _check_environment(train: TrainFile) -> None:
+    name = train.params.config.get("env_name", TASK_ENVIRONMENT)
+    if name != TASK_ENVIRONMENT:
+        raise PhalanxError(
+            f"this train config is for the environment {name!r} (params.config.env_name), while"
+            " the command line trains tasks; run it from Python with phalanx.rl.Runner"
+        )
+
+
+def _check_devices(options: RunOptions) -> None:
+    for key in ("sim_device", "rl_device"):
+        try:
+            resolve_device(getattr(options, key))
+        except PhalanxError as error:
+            raise PhalanxError(f"{key}: {error}") from error
+
+
+def train_params(options: RunOptions) -> dict[str, Any]:
+    """RL Games' `params`, with the keys that options decide filled in. `env_config.config` is the
+    typed Config of the task."""
+    params = options.train.params
+    task = options.task
     inner = dict(params.config)
-    cls = tasks.find(config.task.name)
-    # Read here so that a mistake is reported before anything is built.
-    task_envs = read(cls.Config, config.task.env, "task.env").num_envs
-    inner["name"] = config.task.name
-    inner["env_name"] = "rlgpu"
-    sections = {name: getattr(config.task, name) for name in SECTIONS}
-    inner["env_config"] = {k: v for k, v in config.task.env.items() if k != "num_envs"} | sections
-    inner["num_actors"] = config.num_envs or task_envs or inner.get("num_actors")
-    inner["device"], inner["sim_device"] = config.rl_device, config.sim_device
-    inner["train_dir"] = config.train_dir
-    inner["full_experiment_name"] = config.experiment
-    if config.max_iterations is not None:
-        inner["max_epochs"] = config.max_iterations
+    inner["name"] = task.name
+    inner["env_name"] = TASK_ENVIRONMENT
+    inner["env_config"] = {"config": task.config}
+    inner["num_actors"] = options.num_envs or task.config.num_envs or inner.get("num_actors")
+    inner["device"], inner["sim_device"] = options.rl_device, options.sim_device
+    if isinstance(options, TrainOptions):
+        inner["train_dir"] = options.train_dir
+        inner["full_experiment_name"] = options.experiment
+        if options.max_iterations is not None:
+            inner["max_epochs"] = options.max_iterations
     player = inner.get("player") or {}
-    if isinstance(player, Mapping):  # if not, the agent says so
-        inner["player"] = {**player, "games_num": config.games}
-    return {**dataclasses.asdict(params), "seed": config.seed, "config": inner}
+    if isinstance(options, PlayOptions) and isinstance(player, Mapping):  # if not, `read` says so
+        inner["player"] = {**player, "games_num": options.games}
+    sections = {"algo": params.algo, "model": params.model, "network": params.network}
+    threads = {} if params.torch_threads is None else {"torch_threads": params.torch_threads}
+    return {**sections, **threads, "seed": options.seed, "config": inner}
 
 
-def resolved(config: RunConfig) -> RunConfig:
-    """`config` with everything that would be chosen anew the next time written out."""
-    params = train_params(config)["config"]
-    device = resolve_device(config.sim_device)
-    default = tasks.find(config.task.name).default_num_envs[device.type]
-    seed = int.from_bytes(os.urandom(3)) if config.seed == -1 else config.seed
-    return dataclasses.replace(config, seed=seed, num_envs=params["num_actors"] or default)
+def resolved(options: Options) -> Options:
+    """`options` with the number of environments and the seed that the program would choose."""
+    params = train_params(options)["config"]
+    device = resolve_device(options.sim_device)
+    default = tasks.find(options.task.name).default_num_envs[device.type]
+    seed = int.from_bytes(os.urandom(3)) if options.seed == -1 else options.seed
+    return dataclasses.replace(options, seed=seed, num_envs=params["num_actors"] or default)
 
 
-def _settings_beside(checkpoint: str) -> dict[str, Any]:
-    """`config.yaml` of the run folder that a checkpoint lies in, {} where it lies in none."""
-    folder = run_folder_of(Path(checkpoint))
-    if folder is None:
-        return {}
-    file = folder / "config.yaml"
-    try:
-        saved = yaml.safe_load(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise PhalanxError(f"cannot read the settings of the run in {file}: {reason}") from error
-    known = {f.name for f in dataclasses.fields(RunConfig)}
-    ours = isinstance(saved, dict) and {"task", "train"} <= set(saved) <= known
-    return saved if ours and isinstance(saved["task"], dict) and "name" in saved["task"] else {}
+def as_settings(options: RunOptions) -> dict[str, Any]:
+    """What `config.yaml` of a run holds and `--cfg job` prints: plain values by key."""
+    values = dataclasses.asdict(options)
+    config = values["task"].pop("config")
+    sections = {name: config.pop(name) for name in SECTIONS if name != "env"}
+    task = {"name": options.task.name, "env": config, **sections}
+    return _plain({**values, "task": task})
 
 
-def run_folder_of(checkpoint: Path) -> Path | None:
-    """The run folder that a checkpoint is, or lies in; None for a file from elsewhere."""
-    for folder in (checkpoint, *checkpoint.absolute().parents[:2]):
-        if (folder / "nn").is_dir() and (folder / "config.yaml").is_file():
-            return folder
-    return None
-
-
-def _task_defaults(name: str) -> dict[str, Any]:
-    """The task's own values, over them those of its YAML file, by section."""
-    env = {}
-    for f in dataclasses.fields(tasks.find(name).Config):
-        if f.name not in SECTIONS:
-            factory = f.default_factory
-            env[f.name] = f.default if factory is dataclasses.MISSING else factory()
-    values = tasks.settings(name)
-    return {**values, "env": env | values.get("env", {})}
-
-
-def _train_config(name: str) -> DictConfig:
-    """The project's train config of that name, or ours. Raises PhalanxError if there is none."""
-    project = tasks.find_project()
-    folders = [Path(str(resources.files("phalanx.cfg")))]
-    folders = [project.root / "cfg", *folders] if project else folders
-    files = {p.stem: p for f in reversed(folders) for p in f.glob("train/*.yaml")}
-    if name not in files:
+def print_config(command: str, arguments: list[str]) -> None:
+    """`--cfg job`: print the options that the other arguments ask for, as YAML. Raises PhalanxError
+    for a command without such options."""
+    words = [a for a in arguments if a not in ("--cfg", "-c", "job")]
+    if command not in RUN_OPTIONS or len(arguments) - len(words) != 2:
         raise PhalanxError(
-            f"unknown train config {name!r}{did_you_mean(name, files)};"
-            f" there are: {', '.join(sorted(files))}"
+            f"--cfg job prints the configuration of {', '.join(RUN_OPTIONS)}, as in"
+            " phalanx train --cfg job task=Ant"
         )
-    try:
-        values = OmegaConf.load(files[name])
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise PhalanxError(f"cannot read {files[name]}: {reason}") from error
-    if not isinstance(values, DictConfig) or "params" not in values:
-        raise PhalanxError(f"{files[name]} is not a mapping with the key params")
-    return values
+    options = resolved(compose_config(words, command))
+    print(yaml.safe_dump(as_settings(options), sort_keys=False), end="")
 
 
-def _checked(argument: str) -> Override:
-    """One override, made acceptable to Hydra. Raises PhalanxError for an unknown key."""
-    key, equals, text = argument.lstrip("+").partition("=")
-    key = key.replace("task.task.", "task.", 1)  # as IsaacGymEnvs has it
-    if not equals or key.startswith(("~", "-")):
-        raise PhalanxError(f"{argument!r} is not of the form key=value, as in num_envs=64")
-    if key in TEXTS and text not in ("", "null", "None") and text[0] not in "'\"":
-        text = "'" + text.replace("'", "\\'") + "'"
-    # Keys below a group may be ones that its file leaves at their default; `read` checks them.
-    line = f"{'++' * key.startswith(('task.', 'train.'))}{key}={text}"
-    try:
-        override = OverridesParser.create().parse_override(line)
-    except HydraException as error:
-        reason = str(error).splitlines()[0]
-        raise PhalanxError(
-            f"cannot read {argument!r}: {reason}; quote a value with special characters twice,"
-            f" as in {key or 'key'}='\"a (b)\"'"
-        ) from error
-    if override.is_sweep_override():
-        raise PhalanxError(
-            f"{argument!r} is a sweep over several values, give one; a list has brackets,"
-            f" as in {key}=[1,2]"
-        )
-    known = [f.name for f in dataclasses.fields(RunConfig)]
-    if key.split(".")[0] not in known:
-        nested = ["task.env.<field>", "train.params.config.<key>"]
-        near = did_you_mean(key, known) or f"; accepted: {', '.join(known + nested)}"
-        raise PhalanxError(f"unknown key {key!r}{near}")
-    section = key.removeprefix("task.env.").split(".")[0]
-    if key.startswith("task.env.") and section in SECTIONS:
-        raise PhalanxError(f"{key} is decided by task.{section}; give that instead")
-    decided = DECIDED.get(key.removeprefix("train.params.config."))
-    if decided and key not in known:
-        raise PhalanxError(f"{key} is decided by {decided}=; give that instead")
-    if key == "train":
-        _train_config(str(override.value()))
-    return override
+def _plain(value: Any) -> Any:
+    """With lists for tuples, as YAML has them."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

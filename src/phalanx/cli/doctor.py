@@ -8,6 +8,7 @@ put together at run time, or what one file of the repository takes from another 
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,16 @@ from phalanx.errors import PhalanxError
 from phalanx.files import write_atomically
 
 PLACES = 3
-"""Of each problem that many are shown; json= has one for every file."""
+"""Places shown of each problem; json= has one for every file."""
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Options of `phalanx doctor`."""
+
+    json: str | None = None
+    """File for the whole report as JSON; - writes it to stdout instead of the tables."""
+
 
 Report = dict[str, Any]
 

@@ -5,20 +5,23 @@ from typing import Any
 
 from rich.console import Console
 
-from phalanx.cli.config import RunConfig, resolved, train_params
-from phalanx.cli.train import given_checkpoint
+from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.cli.options import ExportOptions, RunOptions
+from phalanx.cli.run_folders import given_checkpoint
 from phalanx.rl import Runner
 
 
-def export_checkpoint(config: RunConfig) -> None:
+def export_checkpoint(arguments: list[str]) -> None:
     """Write the policy next to its checkpoint and say what is in it. Raises PhalanxError."""
     from phalanx.deploy.describe import describe
     from phalanx.deploy.export import export
 
     console = Console(highlight=False)
-    checkpoint = given_checkpoint(config, "export")
-    player = make_player(config, num_envs=1)
-    path, difference = export(player, checkpoint, config.format)
+    options = compose_config(arguments, "export")
+    assert isinstance(options, ExportOptions)
+    checkpoint = given_checkpoint(options, "export")
+    player = make_player(options, num_envs=1)
+    path, difference = export(player, checkpoint, options.format)
     about = describe(player, checkpoint)
     custom = [t.name for t in about.observation.terms if t.quantity == "custom"]
     joints = f"{len(about.action.joints)} joints" if about.action.joints else "actions"
@@ -30,17 +33,15 @@ def export_checkpoint(config: RunConfig) -> None:
     )
     if custom:
         console.print(
-            f"terms that the robot's program has to compute: {', '.join(custom)}", soft_wrap=True
+            f"terms that the robot's program must compute: {', '.join(custom)}", soft_wrap=True
         )
-    if config.format == "onnx":
+    if options.format == "onnx":
         console.print(f"try it:      phalanx sim2sim {path}", soft_wrap=True)
 
 
-def make_player(config: RunConfig, num_envs: int, games: int = 1) -> Any:
-    """The player of `config` on the CPU. Raises PhalanxError."""
-    config = dataclasses.replace(
-        config, num_envs=num_envs, games=games, sim_device="cpu", rl_device="cpu"
-    )
+def make_player(options: RunOptions, num_envs: int) -> Any:
+    """The player of `options` on the CPU. Raises PhalanxError."""
+    options = dataclasses.replace(options, num_envs=num_envs, sim_device="cpu", rl_device="cpu")
     runner = Runner()
-    runner.load({"params": train_params(resolved(config))})
+    runner.load({"params": train_params(resolved(options))})
     return runner.create_player()

@@ -1,16 +1,21 @@
-"""`phalanx list`: the tasks, one line each."""
+"""`phalanx list`: the tasks, one line each, from their sources; no task is imported."""
 
+import ast
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from phalanx import tasks
+from phalanx.cli.fields import source
 from phalanx.errors import PhalanxError
 
 
-def list_tasks() -> None:
-    """Print name, what to learn, observations, actions and origin of every task."""
+def list_tasks(arguments: list[str]) -> None:
+    """Print name, goal, observations, actions and origin of every task. Raises PhalanxError if
+    there are arguments."""
+    if arguments:
+        raise PhalanxError(f"list takes no options, but {' '.join(arguments)!r} was given")
     table = Table(box=None, pad_edge=False)
     for heading in ("task", "goal", "observations", "actions", "from"):
         table.add_column(heading, no_wrap=heading != "goal")
@@ -18,16 +23,25 @@ def list_tasks() -> None:
     for name, origin in sorted(tasks.names().items()):
         own = project is not None and name in project.tasks
         origin = str(Path(origin).relative_to(project.root)) if own and project else "phalanx"
-        try:
-            cls = tasks.find(name)
-        except PhalanxError as error:
-            table.add_row(name, f"cannot be used: {error}", "", "", origin)
-            continue
-        goal = " ".join((cls.__doc__ or "").strip().splitlines()[:1])
-        sizes = (getattr(cls, f"num_{what}", "") for what in ("obs", "actions"))
-        numbers = (str(n) if isinstance(n, int) else "" for n in sizes)
-        table.add_row(name, goal, *numbers, origin)
+        table.add_row(name, *_describe(name), origin)
     console = Console()
     console.print(table)
     if project:
         console.print(f"project: {project.root}", highlight=False, soft_wrap=True)
+
+
+def _describe(name: str) -> tuple[str, str, str]:
+    """Goal, observations and actions, as far as the class says them."""
+    file = tasks.source_file(name)
+    try:
+        cls = source(file).find(name)
+    except (OSError, SyntaxError, ValueError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        return f"cannot be used: {file}{line}: {reason}", "", ""
+    if cls is None:
+        return f"cannot be used: {file} defines no class {name}", "", ""
+    goal = cls.docstring().strip().partition("\n")[0]
+    numbers = [cls.constant(f"num_{what}") for what in ("obs", "actions")]
+    obs, actions = (str(n.value) if isinstance(n, ast.Constant) else "" for n in numbers)
+    return goal, obs, actions

@@ -32,7 +32,7 @@ APART = 0.01  # where the file has a body and where the robot's is [m]
 
 
 @dataclass(frozen=True)
-class MotionConfig:
+class MotionOptions:
     """Keys of `phalanx motion`."""
 
     robot: str = str(ROBOT)
@@ -63,7 +63,7 @@ def motion(arguments: list[str]) -> None:
     if len(files) != 1 + (action == "convert"):
         wanted = "two files, from and to" if action == "convert" else "one file, or walk or run"
         raise PhalanxError(f"motion {action} takes {wanted}, but {len(files)} were given")
-    config = read(MotionConfig, dict(a.split("=", 1) for a in arguments if "=" in a), "")
+    config = read(MotionOptions, dict(a.split("=", 1) for a in arguments if "=" in a), "")
     model = _model(config.robot)
     robot = Robot(model)
     clip = load_clip(files[0], robot, names=_names(config.names), up=config.up, scale=config.scale)

@@ -7,23 +7,26 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from phalanx.cli.config import RunConfig, resolved, train_params
+from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.cli.display import show_randomization
-from phalanx.cli.train import given_checkpoint
+from phalanx.cli.options import PlayOptions
+from phalanx.cli.run_folders import given_checkpoint
 from phalanx.rl import Runner
 
 VIDEO_SECONDS = 10.0
 
 
-def play(config: RunConfig) -> None:
+def play(arguments: list[str]) -> None:
     """Print mean return and length over `games` episodes; with `video` write an mp4."""
     console = Console(highlight=False)
-    path = given_checkpoint(config, "play")
-    if config.num_envs is None:
-        config = dataclasses.replace(config, num_envs=min(config.games, 256))
-    config = resolved(config)
+    options = compose_config(arguments, "play")
+    assert isinstance(options, PlayOptions)
+    path = given_checkpoint(options, "play")
+    if options.num_envs is None:
+        options = dataclasses.replace(options, num_envs=min(options.games, 256))
+    options = resolved(options)
     runner = Runner()
-    runner.load({"params": train_params(config)})
+    runner.load({"params": train_params(options)})
     player = runner.create_player()
     player.restore(path)
     if hasattr(player.env, "end_schedules"):
@@ -31,13 +34,13 @@ def play(config: RunConfig) -> None:
     show_randomization(console, player.env)
     result = player.run()
     console.print(
-        f"{config.task.name}: return [bold]{result.mean_return:.2f}[/bold]"
+        f"{options.task.name}: return [bold]{result.mean_return:.2f}[/bold]"
         f" +- {result.std_return:.2f}, episode length {result.mean_length:.1f},"
         f" over {result.games} episodes"
         + "".join(f", {name} {value:.3f}" for name, value in result.measures.items()),
         soft_wrap=True,
     )
-    if config.video:
+    if options.video:
         video = record(player, _video_path(path))
         console.print(f"video: {video}", soft_wrap=True)
 

@@ -17,12 +17,13 @@ import torch
 import yaml
 from rich.console import Console
 
-from phalanx.cli.config import SECTIONS, compose_config
+from phalanx.cli.config import compose_config
 from phalanx.cli.export import make_player
 from phalanx.config import ranged, read
 from phalanx.deploy.metadata import Metadata
 from phalanx.errors import PhalanxError
 from phalanx.files import write_atomically
+from phalanx.tasks.projects import SECTIONS
 
 VIDEO_SECONDS = 5.0
 VIDEO_FPS = 30
@@ -30,29 +31,31 @@ VIDEO_FPS = 30
 
 
 @dataclass(frozen=True)
-class Sim2SimConfig:
+class Sim2SimOptions:
     """Options of `phalanx sim2sim`."""
 
     policy: str
     """The .onnx file; the only argument without a key."""
     episodes: int = ranged(64, at_least=1)
-    """Robots, each of which plays one."""
+    """Episodes to play, one by each robot."""
     timestep: float | None = ranged(None, above=0.0)
-    """Of the physics [s]; the task's if left out."""
+    """Physics step [s]; None takes the task's."""
     drive: Literal["robot", "task"] = "robot"
     """robot: the policy's runtime builds observations from named state and gives named targets.
     task: the task's own observations and controls. Noise and latency are those of the task in
     both."""
     window: bool = False
-    """One robot in MuJoCo's viewer, in real time."""
+    """Show one robot in MuJoCo's viewer, in real time."""
     browser: bool = False
-    """The same in a web page."""
+    """Show one robot in a web page, in real time."""
     video: bool = True
+    """Film the first robot's first seconds for the report."""
     out: str | None = None
-    """Folder of the report; if left out, `sim2sim` in the run's folder, or beside the policy."""
+    """Folder of the report; None takes `sim2sim` in the run folder, or a folder beside the file."""
     seed: int = 42
+    """Seed of the initial states, noise and randomisation."""
     task: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """env: fields of the task's Config, as in task.env.episode_length=500."""
+    """Fields of the task's Config, as in task.env.episode_length=500."""
 
 
 def sim2sim(arguments: list[str]) -> None:
@@ -103,7 +106,7 @@ def sim2sim(arguments: list[str]) -> None:
     console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
 
-def _config(arguments: list[str]) -> Sim2SimConfig:
+def _config(arguments: list[str]) -> Sim2SimOptions:
     values: dict[str, Any] = {}
     for argument in arguments:
         key, equals, text = argument.partition("=")
@@ -130,18 +133,18 @@ def _config(arguments: list[str]) -> Sim2SimConfig:
             f"{values['policy']} is a checkpoint; `phalanx export checkpoint={values['policy']}`"
             " makes a policy of it"
         )
-    return read(Sim2SimConfig, values, "")
+    return read(Sim2SimOptions, values, "")
 
 
-def _training(config: Sim2SimConfig, about: Metadata, figures: dict[str, Any]) -> dict[str, Any]:
+def _training(config: Sim2SimOptions, about: Metadata, figures: dict[str, Any]) -> dict[str, Any]:
     """What to compare with: the training's player on the same number of episodes, if the
     checkpoint lies beside the policy, and the best return in training."""
     checkpoint = Path(config.policy.removesuffix(".onnx"))
     known: dict[str, Any] = {"best_return": about.policy.training_return, "player_return": None}
     if checkpoint.is_file() and checkpoint.suffix == ".pth":
+        arguments = [f"task={about.task}", f"checkpoint={checkpoint}", f"games={config.episodes}"]
         env = [_as_typed(k, v) for k, v in config.task.get("env", {}).items()]
-        run = compose_config([f"task={about.task}", f"checkpoint={checkpoint}", *env], "play")
-        player = make_player(run, config.episodes, config.episodes)
+        player = make_player(compose_config([*arguments, *env], "play"), config.episodes)
         player.restore(checkpoint)
         player.env.end_schedules()
         torch.manual_seed(config.seed)  # the initial states of sim2sim
@@ -163,7 +166,7 @@ def _as_typed(key: str, value: Any) -> str:
     return f"{place}.{key}={value if key == 'asset' else json.dumps(value)}"
 
 
-def _make_folder(config: Sim2SimConfig) -> Path:
+def _make_folder(config: Sim2SimOptions) -> Path:
     """Where the report goes."""
     policy = Path(config.policy)
     if config.out:

@@ -1,39 +1,50 @@
-"""`phalanx train`: learn a task, show how it goes, leave a run folder behind."""
+"""`phalanx train`: learn a task, show progress, leave a run folder behind."""
 
 import contextlib
 import dataclasses
-import itertools
 import shlex
-import shutil
 import signal
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
-from phalanx.cli.config import RunConfig, resolved, run_folder_of, train_params
+from phalanx.cli.config import as_settings, compose_config, resolved, train_params
 from phalanx.cli.display import TrainingDisplay, show_randomization
+from phalanx.cli.options import TrainOptions
 from phalanx.cli.result import ResultFile, device_name
+from phalanx.cli.run_folders import resolve_checkpoint, resume_command, run_folder
 from phalanx.cli.warmup import loading_shown
-from phalanx.errors import PhalanxError
 from phalanx.rl import AlgoObserver, Runner
 from phalanx.rl.observer import Observers
 
 INTERRUPTED = "interrupted"
+SWEEP = {"-m", "--multirun"}
 
 
-def train(config: RunConfig) -> None:
-    """Train until the end or Ctrl-C. Raises PhalanxError for bad input, before writing anything."""
+def train(arguments: list[str]) -> int | None:
+    """Train once, or with `-m` once for every combination of values. Returns the exit code."""
+    if SWEEP & set(arguments):
+        from phalanx.cli.sweep import train_each
+
+        return train_each([a for a in arguments if a not in SWEEP])
+    options = compose_config(arguments)
+    assert isinstance(options, TrainOptions)
+    agent = run(options)
+    return 130 if agent.stop_reason == INTERRUPTED else None
+
+
+def run(options: TrainOptions) -> Any:
+    """Train until the end or Ctrl-C, and return the agent. Raises PhalanxError for bad input,
+    before anything is written."""
     console = Console(highlight=False)
-    checkpoint = resolve_checkpoint(config.checkpoint) if config.checkpoint else None
-    config = resolved(config)
-    with run_folder(config, checkpoint) as folder:
-        config = dataclasses.replace(config, train_dir=str(folder.parent), experiment=folder.name)
-        params = train_params(config)
-        result = ResultFile(dataclasses.asdict(config), params["seed"])
+    checkpoint = resolve_checkpoint(options.checkpoint) if options.checkpoint else None
+    options = resolved(options)
+    with run_folder(options, checkpoint) as folder:
+        options = dataclasses.replace(options, train_dir=str(folder.parent), experiment=folder.name)
+        params = train_params(options)
+        result = ResultFile(as_settings(options), params["seed"])
         showing = TrainingDisplay(console)
         with showing as display, _stop_on_signals(display), loading_shown(console):
             runner = Runner(Observers([_Header(console), result, display]))
@@ -41,12 +52,11 @@ def train(config: RunConfig) -> None:
             runner.run({"train": True, "checkpoint": checkpoint})
         result.write()
     _closing_words(console, display.agent)
-    if display.agent.stop_reason == INTERRUPTED:
-        sys.exit(130)
+    return display.agent
 
 
 class _Header(AlgoObserver):
-    """The first line: what runs where."""
+    """The first lines: what runs where, and which keys have no effect."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -70,110 +80,9 @@ class _Header(AlgoObserver):
             )
 
 
-def given_checkpoint(config: RunConfig, command: str) -> Path:
-    """The checkpoint that a command cannot do without. Raises PhalanxError if none is named."""
-    if not config.checkpoint:
-        raise PhalanxError(
-            f"{command} needs a checkpoint=, as in checkpoint=runs/{config.task.name}/nn/"
-            f"{config.task.name}.pth"
-        )
-    return resolve_checkpoint(config.checkpoint)
-
-
-def resolve_checkpoint(given: str) -> Path:
-    """The file that `checkpoint=` means: itself, or the last one of a run folder."""
-    path = Path(given)
-    if path.is_dir():
-        found = sorted(path.glob("nn/last_*.pth"), key=lambda p: p.stat().st_mtime)
-        if not found:
-            raise PhalanxError(
-                f"the folder {path} holds no checkpoint nn/last_<task>.pth to continue from;"
-                " a run that ended before its first one has to be started anew"
-            )
-        return found[-1]
-    return path
-
-
-@contextlib.contextmanager
-def run_folder(config: RunConfig, checkpoint: Path | None) -> Iterator[Path]:
-    """The checkpoint's own run folder, or a new one that no other run has.
-
-    It is made at once, so that two runs that start together do not share it, and taken away again
-    if this run fails before its first checkpoint. Raises PhalanxError where it cannot be made.
-    """
-    root = Path(config.train_dir)
-    own = run_folder_of(checkpoint) if checkpoint else None
-    named = root / config.experiment if config.experiment else None
-    elsewhere = config.train_dir != RunConfig.train_dir and own and not _same(root, own.parent)
-    if own and not elsewhere and (named is None or _same(named, own)):
-        for leftover in own.glob(".*.tmp"):  # of a run that was killed
-            leftover.unlink(missing_ok=True)
-        yield own
-        return
-    folder, made = _new_folder(root, config)
-    try:
-        yield folder
-    except BaseException as error:
-        if not any(folder.glob("nn/*.pth")):
-            if folder in made:
-                shutil.rmtree(folder, ignore_errors=True)
-            for parent in made:
-                with contextlib.suppress(OSError):  # it is gone, or somebody else's by now
-                    parent.rmdir()
-        elif isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"continue:  {_resume_command(folder)}") from None
-        raise
-
-
-def _new_folder(root: Path, config: RunConfig) -> tuple[Path, list[Path]]:
-    """A new run folder and what had to be made for it, innermost first."""
-    folder = root / (config.experiment or config.task.name)
-    made = [p for p in folder.parents if not p.exists()]
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for k in itertools.count(2):
-            try:
-                folder.mkdir()
-                made.insert(0, folder)
-                break
-            except FileExistsError:
-                if config.experiment and not _left_without_checkpoint(folder):
-                    raise PhalanxError(
-                        f"{folder} is taken; continue that run with checkpoint={folder}"
-                        " or choose another name with experiment="
-                    ) from None
-                if config.experiment:
-                    break
-                folder = root / f"{config.task.name}_{k}"
-    except OSError as error:
-        no_folder = isinstance(error, (FileExistsError, NotADirectoryError))
-        reason = f"{error.filename} is not a folder" if no_folder else str(error.strerror).lower()
-        raise PhalanxError(
-            f"cannot make the run folder {folder}: {reason}; choose another place with train_dir="
-        ) from error
-    return folder, made
-
-
-def _left_without_checkpoint(folder: Path) -> bool:
-    """Whether a run that ended before its first checkpoint is all that was ever there."""
-    if not folder.is_dir():
-        return False
-    ours = {"config.yaml", "result.json", "summaries", "nn"}
-    found = {p.name for p in folder.iterdir() if not p.match(".*.tmp")}
-    return found <= ours and not any(folder.glob("nn/*.pth"))
-
-
-def _same(a: Path, b: Path) -> bool:
-    return a.resolve() == b.resolve()
-
-
-def _resume_command(folder: Path) -> str:
-    return f"phalanx train {shlex.quote(f'checkpoint={folder}')}"
-
-
 @contextlib.contextmanager
 def _stop_on_signals(display: TrainingDisplay) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run after the running iteration; a second one at once."""
+    """Ctrl-C and SIGTERM end the run after the current iteration; a second one at once."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         for s in (signal.SIGINT, signal.SIGTERM):
@@ -195,7 +104,7 @@ def _closing_words(console: Console, agent: Any) -> None:
     last, best = agent.nn_dir / f"last_{agent.name}.pth", agent.nn_dir / f"{agent.name}.pth"
     if agent.stop_reason == INTERRUPTED:
         out(f"\nstopped at iteration {agent.epoch_num}; everything is saved in {last}")
-        out(f"continue:    {_resume_command(agent.experiment_dir)}")
+        out(f"continue:    {resume_command(agent.experiment_dir)}")
         return
     seen = agent.mean_rewards.size > 0
     mean = f"{agent.mean_rewards.mean:.2f}" if seen else "none, no episode ended"

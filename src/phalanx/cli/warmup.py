@@ -1,4 +1,4 @@
-"""`phalanx warmup`: compile what a first start on a GPU has to; and what a user sees meanwhile."""
+"""`phalanx warmup`: compile the GPU kernels of tasks before their first run."""
 
 import contextlib
 import tempfile
@@ -14,25 +14,25 @@ from phalanx.sim import resolve_device
 from phalanx.sim.engines import kernels
 
 ITERATIONS = 3
-"""With the rehearsal that PPO has before the first, they load everything."""
+"""Together with PPO's rehearsal before the first, they load every kernel."""
 QUICK_S = 1.0
-"""Loading compiled kernels is quicker, compiling them is not."""
+"""Compiled kernels load in less time [s]; compiling takes longer."""
 
 
 def warmup(arguments: list[str]) -> None:
-    """Train each task for a moment; say how long that took and what was compiled."""
+    """Train each task for a few iterations; print how long that took and what was compiled."""
     console = Console(highlight=False)
     every = "task=all" in arguments
     given = [a for a in arguments if a != "task=all"]
     runs = [[f"task={name}", *given] for name in sorted(tasks.names())] if every else [given]
-    configs = [resolved(compose_config(run)) for run in runs]
-    for config in configs:
-        if resolve_device(config.sim_device).type != "cuda":
+    each = [resolved(compose_config(run, "warmup")) for run in runs]
+    for options in each:
+        if resolve_device(options.sim_device).type != "cuda":
             console.print("there is nothing to warm up: only physics on a GPU compiles kernels")
             return
         start, before = time.perf_counter(), kernels.compiled()
         with tempfile.TemporaryDirectory() as folder, loading_shown(console):
-            params = train_params(config)
+            params = train_params(options)
             params["config"] |= {"train_dir": folder, "max_epochs": ITERATIONS}
             runner = Runner()
             runner.load({"params": params})
@@ -40,7 +40,7 @@ def warmup(arguments: list[str]) -> None:
         new, seconds = kernels.compiled() - before, time.perf_counter() - start
         what = f"{new} modules of kernels compiled" if new else "all kernels were compiled already"
         console.print(
-            f"{config.task.name}: {what}, ready after {seconds:.1f} s with {config.num_envs}"
+            f"{options.task.name}: {what}, ready after {seconds:.1f} s with {options.num_envs}"
             " environments",
             soft_wrap=True,
         )
@@ -48,8 +48,8 @@ def warmup(arguments: list[str]) -> None:
 
 @contextlib.contextmanager
 def loading_shown(console: Console) -> Iterator[None]:
-    """Inside, kernels that take time to load, because they are compiled, are counted on one line:
-    live in a terminal, at the beginning and the end elsewhere."""
+    """While kernels are compiled inside this context, count them on one line: live in a terminal,
+    at the beginning and the end elsewhere."""
     status = console.status("")
     start = shown_at = 0.0
 

@@ -1,0 +1,127 @@
+"""The commands of `phalanx`: what each does, the function that runs it, and the keys it takes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command."""
+
+    goal: str
+    """What it does, in a few words."""
+    function: str
+    """"module:function", which takes the arguments that follow the command. It returns the exit
+    code, or None for success. Imported only when it runs."""
+    usage: str
+    """What may follow the command."""
+    examples: tuple[str, ...]
+    options: str = ""
+    """"module:Class", the dataclass with its keys; empty for a command without any."""
+    takes_task: bool = False
+    """It also takes the keys below `task.` and `train.`."""
+
+
+COMMANDS = {
+    "new": Command(
+        "make a folder for robots of your own, with a worked example",
+        "phalanx.cli.new:new",
+        "<folder>",
+        ("new my_robots",),
+    ),
+    "train": Command(
+        "learn a task",
+        "phalanx.cli.train:train",
+        "[-m] [--cfg job] [key=value ...]",
+        (
+            "train task=Cartpole seed=1 num_envs=1024",
+            "train checkpoint=runs/Cartpole           continue where a run stopped",
+            "train -m seed=1,2,3                      one run after the other, then a summary",
+            "train --cfg job task=Ant                 print the configuration and stop",
+        ),
+        "phalanx.cli.options:TrainOptions",
+        takes_task=True,
+    ),
+    "play": Command(
+        "measure a policy, or film it",
+        "phalanx.cli.play:play",
+        "checkpoint=<file or run folder> [--cfg job] [key=value ...]",
+        ("play checkpoint=runs/Cartpole/nn/Cartpole.pth games=64 video=true",),
+        "phalanx.cli.options:PlayOptions",
+        takes_task=True,
+    ),
+    "export": Command(
+        "write a policy as one file that runs without Phalanx",
+        "phalanx.cli.export:export_checkpoint",
+        "checkpoint=<file or run folder> [--cfg job] [key=value ...]",
+        ("export checkpoint=runs/Ant/nn/Ant.pth",),
+        "phalanx.cli.options:ExportOptions",
+        takes_task=True,
+    ),
+    "sim2sim": Command(
+        "run an exported policy in plain MuJoCo and write a report",
+        "phalanx.cli.sim2sim:sim2sim",
+        "<file>.onnx [key=value ...]",
+        (
+            "sim2sim runs/Ant/nn/Ant.pth.onnx",
+            "sim2sim runs/Ant/nn/Ant.pth.onnx window=true task.env.episode_length=500",
+        ),
+        "phalanx.cli.sim2sim:Sim2SimOptions",
+    ),
+    "bench": Command(
+        "measure speed and memory on this machine",
+        "phalanx.cli.bench:bench",
+        "[key=value ...]",
+        (
+            "bench task=Ant,Humanoid num_envs=256,1024,4096 out=bench.json",
+            "bench task=Ant returns=3000 seeds=0,1,2  time to a mean return of 3000",
+            "bench task=Ant against=rl_games,rsl_rl   other trainers beside it",
+        ),
+        "phalanx.cli.bench:BenchOptions",
+        takes_task=True,
+    ),
+    "warmup": Command(
+        "compile the GPU kernels before the first run",
+        "phalanx.cli.warmup:warmup",
+        "[task=all] [key=value ...]",
+        ("warmup task=all",),
+        "phalanx.cli.options:WarmupOptions",
+        takes_task=True,
+    ),
+    "list": Command("list the tasks", "phalanx.cli.list:list_tasks", "", ("list",)),
+    "motion": Command(
+        "show, check or convert a motion clip",
+        "phalanx.cli.motion:motion",
+        "show|check <clip> [key=value ...]  or  convert <clip> <file>.json [key=value ...]",
+        (
+            "motion show walk out=walk.mp4            a table, and a film of the robot",
+            "motion check run.npy                     exit code 1 if anything is wrong",
+            "motion convert 07_01.bvh walk.json start=0.5 end=3",
+        ),
+        "phalanx.cli.motion:MotionOptions",
+    ),
+    "doctor": Command(
+        "say what a repository for Isaac Gym needs to run here",
+        "phalanx.cli.doctor:doctor",
+        "<path> [json=<file>]",
+        ("doctor ~/legged_gym", "doctor ~/legged_gym json=report.json"),
+        "phalanx.cli.doctor:DoctorOptions",
+    ),
+}
+
+ALGORITHMS = {
+    "a2c_continuous": "phalanx.rl.config:PPOConfig",
+    "a2c_discrete": "phalanx.rl.config:PPOConfig",
+    "sac": "phalanx.rl.config:SACConfig",
+    "dqn": "phalanx.rl.config:DQNConfig",
+    "amp_continuous": "phalanx.rl.config:AMPConfig",
+}
+"""The class of `train.params.config` by `algo.name`."""
+
+NETWORKS = {
+    "actor_critic": "phalanx.rl.networks:ActorCriticConfig",
+    "resnet_actor_critic": "phalanx.rl.networks:ActorCriticConfig",
+    "amp": "phalanx.rl.amp_network:AMPNetworkConfig",
+    "soft_actor_critic": "phalanx.rl.sac_network:SACNetworkConfig",
+    "q_network": "phalanx.rl.q_network:QNetworkConfig",
+}
+"""The class of `train.params.network` by `network.name`."""

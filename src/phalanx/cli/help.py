@@ -1,0 +1,159 @@
+"""`phalanx --help` and `phalanx <command> --help`: every key with its default, unit and meaning.
+
+Keys are read from the sources of the dataclasses (`fields.py`), values of the chosen task and train
+config from their YAML files. Nothing is imported that takes time.
+"""
+
+import shutil
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from phalanx import tasks
+from phalanx.cli.commands import ALGORITHMS, COMMANDS, NETWORKS
+from phalanx.cli.fields import ClassSource, Field, fields, find_class, source
+from phalanx.cli.keys import DECIDED
+from phalanx.cli.settings import train_file
+from phalanx.errors import PhalanxError
+
+WIDTH = 110
+KEY, DEFAULT = 30, 16
+"""Widths of the first two columns; longer entries take a line of their own."""
+SECTIONS = ("randomize", "randomization_params", "actuators")
+HIDDEN = {*DECIDED, "env_config", "features"}
+"""Keys of train.params.config that options, or the keys below task.env, decide."""
+
+
+def overview() -> str:
+    """What `phalanx --help` prints."""
+    lines = ["usage: phalanx <command> [key=value ...]", ""]
+    lines += [f"  {name:<10}{command.goal}" for name, command in COMMANDS.items()]
+    lines += [
+        "",
+        "phalanx <command> --help    its keys, with default and meaning",
+        "phalanx --version           the version",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def of_command(name: str, arguments: Iterable[str]) -> str:
+    """What `phalanx <name> <arguments> --help` prints. Raises PhalanxError for an unknown task or
+    train config among the arguments."""
+    command = COMMANDS[name]
+    lines = [f"usage: phalanx {name} {command.usage}".rstrip(), "", f"{command.goal}", ""]
+    lines += [f"  phalanx {example}" for example in command.examples]
+    given = dict(a.split("=", 1) for a in arguments if "=" in a)
+    task = given.get("task", "Cartpole").split(",")[0]
+    train = given.get("train", f"{task}PPO")
+    if command.options:
+        keys = fields(find_class(command.options), nested=False)
+        shown = {"task": task, "train": train} if "options:" in command.options else {}
+        lines += _table("key", keys, shown)
+    if command.takes_task:
+        file, params = _read_train(train)
+        lines += _of_task(task, params)
+        lines += _of_train(file, params)
+        lines += ["", f"For another task or algorithm: phalanx {name} task=Ant train=AntSAC --help"]
+    return "\n".join(lines) + "\n"
+
+
+def _of_task(name: str, params: Mapping[str, Any]) -> list[str]:
+    """The keys below `task.`; `params` are those of the train config."""
+    found = _config_class(name)
+    if found is None:
+        return ["", f"The keys of task {name} cannot be read from {tasks.source_file(name)}."]
+    values = tasks.settings(name)
+    trained_with = {**values.get("env", {}), **(params["config"].get("env_config") or {})}
+    config = fields(found)
+    env = [f for f in config if f.name.split(".")[0] not in SECTIONS]
+    outside = [f for f in config if f.name in SECTIONS]
+    file = tasks.settings_file(name)
+    head = f"Task {name}, with the values of {file}" if file.is_file() else f"Task {name}"
+    return [
+        *("", f"{head}:"),
+        *_table("task.<key>", outside, values),
+        *_table("task.env.<key>", env, trained_with),
+    ]
+
+
+def _config_class(task: str) -> ClassSource | None:
+    """The dataclass that the class of the task names as its Config."""
+    file = tasks.source_file(task)
+    try:
+        cls = source(file).find(task)
+    except (OSError, SyntaxError) as error:
+        raise PhalanxError(f"cannot read {file}: {error}") from error
+    config = cls.constant("Config") if cls else None
+    for owner in cls.lineage() if cls and config else ():
+        found = owner.file.find(getattr(config, "id", ""))
+        if found:
+            return found
+    return None
+
+
+def _read_train(name: str) -> tuple[Path, dict[str, Any]]:
+    """The file of a train config and its `params`."""
+    file = train_file(name)
+    try:
+        params = yaml.safe_load(file.read_text())["params"]
+        for section in ("algo", "network", "config"):
+            params[section].items()
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise PhalanxError(f"cannot read {file}: {' '.join(str(error).split())}") from error
+    return file, params
+
+
+def _of_train(file: Path, params: Mapping[str, Any]) -> list[str]:
+    """The keys below `train.params`."""
+    algorithm, network = (params[section].get("name") for section in ("algo", "network"))
+    lines = ["", f"Algorithm {algorithm} and network {network}, with the values of {file}:"]
+    if algorithm in ALGORITHMS:
+        keys = [f for f in fields(find_class(ALGORITHMS[algorithm])) if f.name not in HIDDEN]
+        lines += _table("train.params.config.<key>", keys, params["config"])
+    if network in NETWORKS:
+        keys = fields(find_class(NETWORKS[network]))
+        lines += _table("train.params.network.<key>", keys, params["network"])
+    return lines
+
+
+def _table(heading: str, keys: list[Field], values: Mapping[str, Any]) -> list[str]:
+    """Lines for all keys, with `values` in place of defaults where there are some."""
+    width = min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH)
+    lines = ["", f"{heading:<{KEY}}{'default':<{DEFAULT}}meaning"]
+    for key in keys:
+        if key.is_section:
+            continue  # the keys in it follow
+        value = _lookup(values, key.name)
+        shown = key.default if value is None else _as_typed(value)
+        shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+        head = f"{key.name:<{KEY - 1}} {shown:<{DEFAULT - 1}} "
+        if len(head) > KEY + DEFAULT and key.meaning:
+            lines.append(head.rstrip())
+            head = " " * (KEY + DEFAULT)
+        text = textwrap.wrap(key.meaning, max(width - KEY - DEFAULT, 30)) or [""]
+        lines.append((head + text[0]).rstrip())
+        lines += [" " * (KEY + DEFAULT) + line for line in text[1:]]
+    return lines
+
+
+def _lookup(values: Mapping[str, Any], name: str) -> Any:
+    """The value at `a.b`, None if there is none."""
+    value: Any = values
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _as_typed(value: Any) -> str:
+    """A YAML value as one would type it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{k}: {_as_typed(v)}" for k, v in value.items())
+        return f"{{{inner}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_typed, value))}]"
+    return "null" if value is None else str(value)

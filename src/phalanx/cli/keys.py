@@ -1,0 +1,31 @@
+"""What is special about some keys of the command line."""
+
+TEXTS = ("checkpoint", "experiment", "train_dir", "sim_device", "rl_device", "task.env.asset")
+"""Keys whose value is taken as it is typed: paths, mostly."""
+
+DECIDED = {
+    "name": "task",
+    "env_name": "task",
+    "device": "rl_device",
+    "sim_device": "sim_device",
+    "train_dir": "train_dir",
+    "full_experiment_name": "experiment",
+    "player.games_num": "games",
+}
+"""Keys of train.params.config that an option decides."""
+
+ELSEWHERE = {
+    "test": "`phalanx play` plays a checkpoint",
+    "capture_video": "`phalanx play video=true` writes a film",
+    "device": "give sim_device= and rl_device=",
+    "graphics_device_id": "nothing is drawn during training",
+    "max_epochs": "give max_iterations=",
+    "lr": "give train.params.config.learning_rate=",
+    "multi_gpu": "training runs on one device",
+    "pipeline": "give sim_device= and rl_device=",
+    "physics_engine": "sim_device= chooses: MuJoCo on cpu, MuJoCo Warp on cuda",
+    "sigma": "give train.params.network.space.continuous.sigma_init.val=",
+    "wandb_activate": "runs are logged to TensorBoard",
+    "wandb_project": "runs are logged to TensorBoard",
+}
+"""Options of IsaacGymEnvs and RL Games that have another name or no counterpart here."""

@@ -1,0 +1,133 @@
+"""What `train`, `play`, `export` and `warmup` take on the command line, as typed dataclasses.
+
+The docstring under a field is its line in `phalanx <command> --help`.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from phalanx.config import ranged
+from phalanx.errors import PhalanxError
+from phalanx.tasks.task import TaskConfig
+
+
+@dataclass(frozen=True)
+class TaskChoice:
+    """What `task=` and the keys below `task.` select."""
+
+    name: str
+    config: TaskConfig
+
+
+@dataclass(frozen=True)
+class TaskSections:
+    """The same as it stands in YAML, before `tasks.configure` gives the settings their types."""
+
+    name: str
+    env: dict[str, Any] = dataclasses.field(default_factory=dict)
+    randomize: Any = False
+    randomization_params: Any = dataclasses.field(default_factory=dict)
+    actuators: Any = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainParams:
+    """`params` of an RL Games file. `phalanx.rl` reads the content of each section."""
+
+    algo: dict[str, Any]
+    network: dict[str, Any]
+    config: dict[str, Any]
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    seed: int | None = None
+    """Seed, where seed= gives none."""
+    torch_threads: int | str | None = None
+    """CPU threads of PyTorch; null, 0 or auto leaves the number as it is."""
+    load_checkpoint: bool = False
+    """Has no effect unless true, which needs checkpoint=."""
+    load_path: str | None = None
+    """Has no effect: checkpoint= takes its place."""
+
+
+@dataclass(frozen=True)
+class TrainFile:
+    """What `train=` selects: a file of cfg/train."""
+
+    params: TrainParams
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What every command takes that makes environments and an agent."""
+
+    RESUMED: ClassVar[tuple[str, ...]] = ("task", "train")
+    """Options that come from the run folder of the checkpoint, unless given."""
+
+    task: TaskChoice
+    """Name of the task, see `phalanx list`; its settings are the keys below task."""
+    train: TrainFile
+    """Train config, the name of a file in cfg/train; null takes <task>PPO."""
+    num_envs: int | None = ranged(None, at_least=1)
+    """Environments; null takes the number that suits the device."""
+    seed: int = ranged(42, at_least=-1, at_most=2**63 - 1)
+    """Seed of all random numbers; -1 draws a new one."""
+    sim_device: str = "auto"
+    """Device of the simulation: auto, cpu or cuda:<index>; auto is the GPU if there is one."""
+    rl_device: str = "auto"
+    """Device of the network; auto is the simulation's."""
+    checkpoint: str | None = None
+    """Checkpoint file, or a run folder, which stands for its last checkpoint."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(RunOptions):
+    """Options of `phalanx train`."""
+
+    RESUMED = ("task", "train", "num_envs", "seed", "max_iterations", "sim_device", "rl_device")
+
+    max_iterations: int | None = ranged(None, at_least=1)
+    """Iterations of the trainer; null takes max_epochs of the train config."""
+    experiment: str | None = None
+    """Name of the run folder; null takes the task's name, with a number if that is taken."""
+    train_dir: str = "runs"
+    """Folder of the run folders."""
+    headless: bool = True
+    """Always true; accepted because IsaacGymEnvs' command lines have it."""
+
+    def __post_init__(self) -> None:
+        if not self.headless:
+            raise PhalanxError(
+                "headless is False, but training opens no window; look at the policy afterwards"
+                " with `phalanx play video=true` or `phalanx sim2sim window=true`"
+            )
+
+
+@dataclass(frozen=True)
+class PlayOptions(RunOptions):
+    """Options of `phalanx play`."""
+
+    games: int = ranged(256, at_least=1)
+    """Episodes to play."""
+    video: bool = False
+    """Also write an mp4 of one environment to the run's folder videos."""
+
+
+@dataclass(frozen=True)
+class ExportOptions(RunOptions):
+    """Options of `phalanx export`."""
+
+    format: str = "onnx"
+    """File format of the policy: onnx, torchscript or pt2."""
+
+
+@dataclass(frozen=True)
+class WarmupOptions(RunOptions):
+    """Options of `phalanx warmup`; `task=all` takes every task in turn."""
+
+
+RUN_OPTIONS: dict[str, type[RunOptions]] = {
+    "train": TrainOptions,
+    "play": PlayOptions,
+    "export": ExportOptions,
+    "warmup": WarmupOptions,
+}

@@ -1,0 +1,139 @@
+"""`key=value` arguments: their grammar, their keys, and sweeps over several values.
+
+A value is YAML: `64`, `1e-3`, `true`, `null`, `[1, 2]`, `{name: adam}`. Paths are taken as they are
+typed. `+key=` and `++key=`, as Hydra writes them, mean `key=`.
+"""
+
+import itertools
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from phalanx.cli import fields
+from phalanx.cli.commands import ALGORITHMS, COMMANDS
+from phalanx.cli.keys import DECIDED, ELSEWHERE, TEXTS
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.tasks.projects import SECTIONS
+
+
+@dataclass(frozen=True)
+class Override:
+    """One argument."""
+
+    key: str
+    value: Any
+
+
+def parse(argument: str, options: Collection[str], command: str) -> Override:
+    """Read one argument. `options` are the keys that `command` takes without a dot. Raises
+    PhalanxError for an unknown key and for a value that is not YAML."""
+    key, text = split(argument)
+    if len(sweep(text)) > 1 and key not in TEXTS:
+        raise PhalanxError(
+            f"{argument!r} is a sweep over several values; `phalanx train -m` runs one after the"
+            f" other, and a list has brackets, as in {key}=[1,2]"
+        )
+    _check_key(key, options, command)
+    if key in TEXTS:
+        bare = text[1:-1] if len(text) > 1 and text[0] == text[-1] in "'\"" else text
+        return Override(key, None if text in ("", "null", "None") else bare)
+    try:
+        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))
+    except (yaml.YAMLError, ValueError) as error:
+        reason = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise PhalanxError(
+            f"cannot read {argument!r}: {reason}; quote a value with special characters twice, as"
+            f" in {key}='\"[a]\"'"
+        ) from error
+    assert isinstance(value, dict)
+    _check_mapping(value["value"], argument)
+    return Override(key, value["value"])
+
+
+def split(argument: str) -> tuple[str, str]:
+    """Key and text of `key=text`."""
+    key, equals, text = argument.lstrip("+").partition("=")
+    if not equals or not key or key.startswith(("~", "-")):
+        raise PhalanxError(f"{argument!r} is not of the form key=value, as in num_envs=64")
+    return key.replace("task.task.", "task.", 1), text  # as IsaacGymEnvs has it
+
+
+def sweep(text: str) -> list[str]:
+    """The values of a sweep: what commas separate outside of brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for c in text:
+        if quote:
+            quote = "" if c == quote else quote
+        elif c in "'\"":
+            quote = c
+        else:
+            depth += (c in "[{(") - (c in "]})")
+        if c == "," and not depth and not quote:
+            parts.append("")
+        else:
+            parts[-1] += c
+    return parts
+
+
+def jobs(arguments: Sequence[str]) -> list[list[str]]:
+    """Every combination of the values that the arguments sweep over, the last one fastest."""
+    values = []
+    for argument in arguments:
+        key, text = split(argument)
+        texts = [text] if key in TEXTS else sweep(text)
+        values.append([f"{key}={value}" for value in texts])
+    return [list(job) for job in itertools.product(*values)]
+
+
+def _check_key(key: str, options: Collection[str], command: str) -> None:
+    first = key.split(".")[0]
+    if first not in options:
+        raise PhalanxError(f"unknown key {key!r}{_where_instead(key, options, command)}")
+    section = key.removeprefix("task.env.").split(".")[0]
+    if key.startswith("task.env.") and section in SECTIONS:
+        raise PhalanxError(f"{key} is decided by task.{section}; give that instead")
+    decided = DECIDED.get(key.removeprefix("train.params.config."))
+    if decided in options and key not in options:
+        raise PhalanxError(f"{key} is decided by {decided}=; give that instead")
+    if key == "train.params.seed":
+        raise PhalanxError(f"{key} is decided by seed=; give that instead")
+
+
+def _where_instead(key: str, options: Collection[str], command: str) -> str:
+    """What to type instead of an unknown key, as the end of a sentence."""
+    near = did_you_mean(key, options)
+    if near:
+        return near
+    if key in ELSEWHERE:
+        return f"; {ELSEWHERE[key]}"
+    for other, about in COMMANDS.items():
+        if about.options and key in _names(about.options):
+            return f"; it is an option of `phalanx {other}`"
+    if any(key in _names(place) for place in ALGORITHMS.values()):
+        return f"; did you mean train.params.config.{key}=?"
+    if key in _names("phalanx.tasks.task:TaskConfig"):
+        return f"; did you mean task.env.{key}=?"
+    accepted = [*options, "task.env.<field>", "train.params.config.<key>"]
+    return f"; accepted: {', '.join(accepted)} (`phalanx {command} --help` explains them)"
+
+
+def _names(place: str) -> set[str]:
+    return {f.name for f in fields.fields(fields.find_class(place))}
+
+
+def _check_mapping(value: Any, argument: str) -> None:
+    """Refuse `{a:1}`, in which YAML sees the key "a:1" without a value."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if inner is None and ":" in str(key):
+                raise PhalanxError(
+                    f"cannot read {argument!r}: write a space after the colon, as in"
+                    f" {{{str(key).replace(':', ': ', 1)}}}"
+                )
+            _check_mapping(inner, argument)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_mapping(inner, argument)

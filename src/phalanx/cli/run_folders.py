@@ -1,0 +1,115 @@
+"""Folders of runs: which checkpoint `checkpoint=` means, and where a new run writes."""
+
+import contextlib
+import itertools
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from phalanx.cli.options import RunOptions, TrainOptions
+from phalanx.cli.settings import run_folder_of
+from phalanx.errors import PhalanxError
+
+
+def given_checkpoint(options: RunOptions, command: str) -> Path:
+    """The checkpoint that a command cannot do without. Raises PhalanxError if none is named."""
+    if not options.checkpoint:
+        raise PhalanxError(
+            f"{command} needs a checkpoint=, as in checkpoint=runs/{options.task.name}/nn/"
+            f"{options.task.name}.pth"
+        )
+    return resolve_checkpoint(options.checkpoint)
+
+
+def resolve_checkpoint(given: str) -> Path:
+    """The file that `checkpoint=` means: itself, or the last one of a run folder."""
+    path = Path(given)
+    if path.is_dir():
+        found = sorted(path.glob("nn/last_*.pth"), key=lambda p: p.stat().st_mtime)
+        if not found:
+            raise PhalanxError(
+                f"the folder {path} holds no checkpoint nn/last_<task>.pth to continue from;"
+                " a run that ended before its first checkpoint has to be started again"
+            )
+        return found[-1]
+    return path
+
+
+@contextlib.contextmanager
+def run_folder(options: TrainOptions, checkpoint: Path | None) -> Iterator[Path]:
+    """The checkpoint's own run folder, or a new one that no other run has.
+
+    A new folder is created at once, so that two runs that start together do not share it, and
+    removed if this run fails before its first checkpoint. Raises PhalanxError if it cannot be
+    created.
+    """
+    root = Path(options.train_dir)
+    own = run_folder_of(checkpoint) if checkpoint else None
+    named = root / options.experiment if options.experiment else None
+    elsewhere = options.train_dir != TrainOptions.train_dir and own and not _same(root, own.parent)
+    if own and not elsewhere and (named is None or _same(named, own)):
+        for leftover in own.glob(".*.tmp"):  # of a run that was killed
+            leftover.unlink(missing_ok=True)
+        yield own
+        return
+    folder, made = _new_folder(root, options)
+    try:
+        yield folder
+    except BaseException as error:
+        if not any(folder.glob("nn/*.pth")):
+            if folder in made:
+                shutil.rmtree(folder, ignore_errors=True)
+            for parent in made:
+                with contextlib.suppress(OSError):  # gone, or used by another run by now
+                    parent.rmdir()
+        elif isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"continue:  {resume_command(folder)}") from None
+        raise
+
+
+def resume_command(folder: Path) -> str:
+    """What to type to continue the run in `folder`."""
+    return f"phalanx train {shlex.quote(f'checkpoint={folder}')}"
+
+
+def _new_folder(root: Path, options: TrainOptions) -> tuple[Path, list[Path]]:
+    """A new run folder, and the folders created for it, innermost first."""
+    folder = root / (options.experiment or options.task.name)
+    made = [p for p in folder.parents if not p.exists()]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for k in itertools.count(2):
+            try:
+                folder.mkdir()
+                made.insert(0, folder)
+                break
+            except FileExistsError:
+                if options.experiment and not _left_without_checkpoint(folder):
+                    raise PhalanxError(
+                        f"{folder} is taken; continue that run with checkpoint={folder}"
+                        " or choose another name with experiment="
+                    ) from None
+                if options.experiment:
+                    break
+                folder = root / f"{options.task.name}_{k}"
+    except OSError as error:
+        no_folder = isinstance(error, (FileExistsError, NotADirectoryError))
+        reason = f"{error.filename} is not a folder" if no_folder else str(error.strerror).lower()
+        raise PhalanxError(
+            f"cannot make the run folder {folder}: {reason}; choose another place with train_dir="
+        ) from error
+    return folder, made
+
+
+def _left_without_checkpoint(folder: Path) -> bool:
+    """Whether the folder holds nothing but a run that ended before its first checkpoint."""
+    if not folder.is_dir():
+        return False
+    ours = {"config.yaml", "result.json", "summaries", "nn"}
+    found = {p.name for p in folder.iterdir() if not p.match(".*.tmp")}
+    return found <= ours and not any(folder.glob("nn/*.pth"))
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.resolve() == b.resolve()

@@ -1,0 +1,71 @@
+"""The YAML files behind a command line: train configs, and the settings of an earlier run."""
+
+import dataclasses
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from phalanx import tasks
+from phalanx.errors import PhalanxError, did_you_mean
+
+
+def train_file(name: str) -> Path:
+    """`cfg/train/<name>.yaml` of the project, else of Phalanx. Raises PhalanxError if neither has
+    one."""
+    project = tasks.find_project()
+    folders = [Path(str(resources.files("phalanx.cfg")))]
+    folders = [project.root / "cfg", *folders] if project else folders
+    files = {p.stem: p for f in reversed(folders) for p in f.glob("train/*.yaml")}
+    if name in files:
+        return files[name]
+    own = project.root / "cfg" / "train" / f"{name}.yaml" if project else None
+    raise PhalanxError(
+        f"unknown train config {name!r}{did_you_mean(name, files)};"
+        f" there are: {', '.join(sorted(files))}; choose one with train="
+        + (f", or write {own}" if own else "")
+    )
+
+
+def load_train(name: str) -> Any:
+    """The train config of that name as an OmegaConf DictConfig with the key `params`. Raises
+    PhalanxError, naming the file, for anything else."""
+    from omegaconf import DictConfig, OmegaConf
+
+    file = train_file(name)
+    try:
+        values = OmegaConf.load(file)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise PhalanxError(f"cannot read {file}: {reason}") from error
+    if not isinstance(values, DictConfig) or "params" not in values:
+        raise PhalanxError(f"{file} is not a mapping with the key params")
+    return values
+
+
+def saved_settings(checkpoint: str) -> dict[str, Any]:
+    """`config.yaml` of the run folder that contains a checkpoint; {} if none does, or if another
+    program wrote it. Raises PhalanxError for a file that cannot be read."""
+    from phalanx.cli.options import RUN_OPTIONS
+
+    folder = run_folder_of(Path(checkpoint))
+    if folder is None:
+        return {}
+    file = folder / "config.yaml"
+    try:
+        saved = yaml.safe_load(file.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise PhalanxError(f"cannot read the settings of the run in {file}: {reason}") from error
+    known = {f.name for kind in RUN_OPTIONS.values() for f in dataclasses.fields(kind)}
+    ours = isinstance(saved, dict) and {"task", "train"} <= set(saved) <= known
+    return saved if ours and isinstance(saved["task"], dict) and "name" in saved["task"] else {}
+
+
+def run_folder_of(checkpoint: Path) -> Path | None:
+    """The run folder that a checkpoint is, or that contains it; None for a file from elsewhere."""
+    for folder in (checkpoint, *checkpoint.absolute().parents[:2]):
+        if (folder / "nn").is_dir() and (folder / "config.yaml").is_file():
+            return folder
+    return None

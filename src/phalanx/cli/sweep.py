@@ -1,0 +1,93 @@
+"""`phalanx train -m seed=1,2,3`: one run for each combination of values, then a summary.
+
+The runs follow each other in one process. Each has its own run folder and its own seed, so that it
+learns the same as if it had been started alone.
+"""
+
+import dataclasses
+import gc
+import math
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from phalanx.cli.config import compose_config
+from phalanx.cli.options import TrainOptions
+from phalanx.cli.overrides import jobs, split, sweep
+from phalanx.errors import PhalanxError
+
+FAILED, INTERRUPTED = 2, 130
+"""Exit codes."""
+
+
+def train_each(arguments: list[str]) -> int | None:
+    """Train once for every combination; returns the exit code. Raises PhalanxError for a mistake
+    in any of them, before the first run starts."""
+    from phalanx.cli import train
+
+    console = Console(highlight=False)
+    swept = [key for key, text in map(split, arguments) if len(sweep(text)) > 1]
+    runs = _runs(arguments)
+    rows: list[list[str]] = []
+    code = None
+    for k, (values, options) in enumerate(runs, 1):
+        chosen = [values[key] for key in swept]
+        about = ", ".join(f"{key}={value}" for key, value in zip(swept, chosen, strict=True))
+        console.print(f"\n[bold]run {k} of {len(runs)}[/bold]: {about}", soft_wrap=True)
+        try:
+            agent = train.run(options)
+        except PhalanxError as error:
+            console.print(f"failed: {error}", soft_wrap=True, markup=False)
+            rows.append([*chosen, "failed", "", "", str(error)])
+            code = FAILED
+            continue
+        rows.append([*chosen, *_result(agent)])
+        if agent.stop_reason == train.INTERRUPTED:
+            code = INTERRUPTED
+            break
+        del agent
+        gc.collect()  # CUDA graphs and environments of this run, before the next allocates its own
+    _summary(console, swept, rows)
+    return code
+
+
+def _runs(arguments: list[str]) -> list[tuple[dict[str, str], TrainOptions]]:
+    """The values of each run by key, and its options."""
+    runs = []
+    todo = jobs(arguments)
+    for k, job in enumerate(todo, 1):
+        options = compose_config(job)
+        assert isinstance(options, TrainOptions)
+        if len(todo) > 1 and options.experiment:
+            options = dataclasses.replace(options, experiment=f"{options.experiment}_{k}")
+        elif len(todo) > 1 and options.checkpoint:
+            raise PhalanxError(
+                "-m makes a new folder for each run; with checkpoint= also give experiment=, a"
+                " name for them"
+            )
+        runs.append((dict(map(split, job)), options))
+    return runs
+
+
+def _result(agent: Any) -> list[str]:
+    seen = agent.mean_rewards.size > 0
+    speed = agent.frame / agent.total_time if agent.total_time else math.nan
+    return [
+        f"{agent.mean_rewards.mean:.2f}" if seen else "-",
+        str(agent.epoch_num),
+        f"{speed:,.0f}",
+        str(agent.experiment_dir),
+    ]
+
+
+def _summary(console: Console, swept: list[str], rows: list[list[str]]) -> None:
+    if not console.is_terminal:
+        console.width = 200  # a file has no edge
+    table = Table(box=None, pad_edge=False)
+    for heading in (*swept, "return", "iterations", "steps/s", "run folder"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print()
+    console.print(table)
