@@ -150,7 +150,7 @@ MISTAKES = [
     ("task=", "task is empty; give at least one"),
     ("returns=3 seeds=", "seeds is empty; give at least one"),
     ("num_envs=8,many", "num_envs[1] is 'many', it must be a whole number"),
-    ("num_envs=8,0", "num_envs is 0, it must be at least 1"),
+    ("num_envs=8,0", "num_envs[1] is 0, it must be at least 1"),
     ("seconds=0", "seconds is 0.0, it must be above 0"),
     ("seeds=-1", "seeds is -1, it must be at least 0"),
     ("returns=1,2", "returns has 2 values for 1 tasks"),

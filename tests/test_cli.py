@@ -81,6 +81,12 @@ MISTAKES = [
     # keys
     ("train num_env=3", "unknown key 'num_env'; did you mean 'num_envs'?"),
     ("train hydra.run.dir=x", "unknown key 'hydra.run.dir'; accepted: task, train, num_envs"),
+    ("train seed=abc", "seed is 'abc', it must be a whole number"),
+    (f"train {PARAMS}.model=null", "train.params.model is None, it must be a mapping"),
+    (f"train {PARAMS}.model=dqn", "train.params.model is 'dqn', it must be a mapping"),
+    (f"train {PARAMS}.sed=3", "unknown key train.params.sed; did you mean 'seed'?"),
+    (f"train {PARAMS}.network.rnn.name=identity {PARAMS}.network.rnn.units=4",
+     "network.rnn.name is 'identity', it must be 'lstm' or 'gru'"),
     ("train video=true", "unknown key 'video'; it is an option of `phalanx play`"),
     ("play max_iterations=3", "it is an option of `phalanx train`"),
     ("train learning_rate=1e-3", "did you mean train.params.config.learning_rate=?"),
@@ -387,6 +393,15 @@ def test_printed_play_command_works(cwd, capsys):
         r"Cartpole: return -?\d+\.\d\d \+- \d+\.\d\d, episode length \d+\.\d, over 20 episodes\n",
         out,
     )
+
+
+def test_progress_after_a_change_of_the_number_of_environments(cwd, capsys):
+    main(["train", *SMALL, *QUICK, "max_iterations=2"])
+    capsys.readouterr()
+    fewer = ["num_envs=16", "max_iterations=4"]
+    main(["train", "checkpoint=runs/Cartpole", "sim_device=cpu", *fewer])
+    # 2 iterations of 64 x 8 steps, then 2 of 16 x 8
+    assert re.search(r"frames 1\.28 k/1\.28 k .* left 0:00\n", capsys.readouterr().out)
 
 
 def test_list_shows_each_task_in_one_line(capsys):

@@ -31,6 +31,7 @@ class Config:
     units: tuple[int, ...] = ranged((8,), at_least=1)
     inner: Inner = Inner()
     maybe: Inner | None = None
+    either: Inner | tuple[int, ...] | None = None
     free: dict[str, Any] = field(default_factory=dict)
 
 
@@ -95,14 +96,19 @@ def test_value_takes_the_type_of_its_field(key, value, taken):
         ("units", 3, "params.units is 3, it must be a list"),
         ("units", "32", "params.units is '32', it must be a list"),
         ("units", [8, "x"], "params.units[1] is 'x', it must be a whole number"),
-        ("units", [8, 0], "params.units is 0, it must be at least 1"),
+        ("units", [8, 0], "params.units[1] is 0, it must be at least 1"),
         ("inner", 3, "params.inner is 3, it must be a mapping of keys to values"),
         ("inner", {"scale": -1}, "params.inner.scale is -1.0, it must be above 0"),
         ("inner", {"scal": 1}, "unknown key params.inner.scal; did you mean 'scale'?"),
         ("maybe", {"scal": 1}, "unknown key params.maybe.scal; did you mean 'scale'?"),
+        ("maybe", {"scale": "big"}, "params.maybe.scale is 'big', it must be a number"),
+        ("maybe", 3, "params.maybe is 3, it must be a mapping of keys to values"),
+        ("either", {"scale": "big"}, "params.either.scale is 'big', it must be a number"),
+        ("either", "x", "params.either is 'x', it must be a mapping of keys to values or a list"),
+        ("either", [1, "x"], "params.either[1] is 'x', it must be a whole number"),
         ("free", 3, "params.free is 3, it must be a mapping"),
         ("stepps", 3, "unknown key params.stepps; did you mean 'steps'?"),
-        ("qqqq", 3, "unknown key params.qqqq; accepted: bootstrap, clip, free, inner, maybe, mode"),
+        ("qqqq", 3, "unknown key params.qqqq; accepted: bootstrap, clip, either, free, inner"),
         (7, 3, "unknown key params.7; accepted: "),
     ],
 )

@@ -60,9 +60,11 @@ def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ())
             accepted = near or f"; accepted: {', '.join(sorted(fields))}"
             raise PhalanxError(f"unknown key {prefix}{key}{accepted}")
         taken[key] = _value(hints[key], value, prefix + key)
-        numbers = taken[key] if isinstance(taken[key], tuple) else (taken[key],)
-        for number in numbers:
-            _check_range(number, fields[key].metadata, prefix + key)
+        if isinstance(taken[key], tuple):
+            for i, number in enumerate(taken[key]):
+                _check_range(number, fields[key].metadata, f"{prefix}{key}[{i}]")
+        else:
+            _check_range(taken[key], fields[key].metadata, prefix + key)
         if check := fields[key].metadata.get("check"):
             check(taken[key], prefix + key)
     for name, field in fields.items():
@@ -100,6 +102,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         if isinstance(value, typing.cast(type, hint)):
             return value  # read before
+        if not isinstance(value, Mapping):
+            raise _wrong(where, value, "a mapping of keys to values")
         return read(typing.cast(type, hint), value, where)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
@@ -127,14 +131,17 @@ def _one_of(args: tuple[Any, ...], value: Any, where: str) -> Any:
         if type(None) in args:
             return None
         raise _wrong(where, value, "a value")
-    wanted = []
+    wanted, inside = [], None
     for arg in args:
         if arg is not type(None):
             try:
                 return _value(arg, value, where)
             except _WrongType as error:
-                wanted.append(error.wanted)
-    raise _wrong(where, value, " or ".join(wanted))
+                if error.where == where:
+                    wanted.append(error.wanted)
+                else:  # the type is right, something inside the value is not
+                    inside = inside or error
+    raise inside or _wrong(where, value, " or ".join(wanted))
 
 
 def _number(hint: type, value: Any, where: str) -> Any:
@@ -170,11 +177,11 @@ def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
 
 
 class _WrongType(PhalanxError):
-    """`wanted` is what the value must be, in words."""
+    """`where` is the path of the value, `wanted` what it must be, in words."""
 
     def __init__(self, where: str, value: Any, wanted: str) -> None:
         super().__init__(f"{where} is {_show(value)}, it must be {wanted}")
-        self.wanted = wanted
+        self.where, self.wanted = where, wanted
 
 
 _wrong = _WrongType

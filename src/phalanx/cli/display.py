@@ -97,10 +97,12 @@ class TrainingDisplay(AlgoObserver):
         ]
 
     def _total(self) -> int:
-        """Frames at which the run will end, 0 if it has no end."""
-        c = self.agent.config
-        ends = [c.max_epochs * self.agent.batch_size] if c.max_epochs != -1 else []
-        ends += [c.max_frames] if c.max_frames != -1 else []
+        """Frames at which the run will end, 0 if it has no end. Iterations before this run may have
+        had another number of frames."""
+        a, c = self.agent, self.agent.config
+        left = max(c.max_epochs - a.epoch_num, 0) * a.batch_size
+        ends = [a.frame + left] if c.max_epochs != -1 else []
+        ends += [max(c.max_frames, a.frame)] if c.max_frames != -1 else []
         return min(ends, default=0)
 
 
