@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from phalanx.cli import bench, measure
+from phalanx.cli import bench, bench_rows, measure
+from phalanx.cli.instruments import WINDOWS
 from phalanx.cli.main import main
 from phalanx.errors import PhalanxError
 
@@ -30,7 +31,7 @@ def run_here(job):
 
 @pytest.fixture
 def here(monkeypatch, one_thread):
-    monkeypatch.setattr(bench, "_run", run_here)
+    monkeypatch.setattr(bench_rows, "run", run_here)
 
 
 def results(*arguments, tmp_path):
@@ -55,11 +56,11 @@ def test_each_row_says_what_it_measures(here, tmp_path, capsys):
     assert rows[0]["unit"] == "s"
     for row in rows[1:]:
         assert row["unit"] == "steps/s"
-        assert len(row["values"]) == measure.WINDOWS
-        assert row["median"] == sorted(row["values"])[measure.WINDOWS // 2]
+        assert len(row["values"]) == WINDOWS
+        assert row["median"] == sorted(row["values"])[WINDOWS // 2]
         assert row["spread"] >= 0
     training, physics = rows[-1]["median"], sorted(rows[-1]["physics_alone"])
-    share = 1 - training / physics[measure.WINDOWS // 2]
+    share = 1 - training / physics[WINDOWS // 2]
     assert rows[-1]["outside_physics"] == pytest.approx(share)
     table = capsys.readouterr().out
     for measures in SPEEDS:
@@ -97,17 +98,41 @@ def test_peers_train_in_the_same_environment(here, tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     row = results(f"against={name}", tmp_path=tmp_path)["rows"][-1]
     assert (row["trainer"], row["measures"], row["unit"]) == (name, "training", "steps/s")
-    assert len(row["values"]) == measure.WINDOWS
+    assert len(row["values"]) == WINDOWS
     assert row["phalanx_over_this"] > 0
 
 
-def test_one_failure_does_not_lose_the_others(tmp_path, capsys):
-    """In real processes: Ant has no discrete actions for DQN; the pair after it is measured."""
+CHILD = """
+import json, os, sys
+job = json.load(sys.stdin)
+print(json.dumps({"measures": "physics", "unit": "steps/s", "values": [1.0], "device": "cpu",
+                  "captured": False, "memory_gb": 0.1}), flush=True)
+if job["arguments"][0] == "task=Ant":
+    os.kill(os.getpid(), 9)
+if job["arguments"][0] == "task=Humanoid":
+    sys.exit("no more room")
+"""
+
+
+def test_one_failure_does_not_lose_the_others(tmp_path, monkeypatch):
+    """Processes that take a fraction of a second, two of which end too early."""
+    monkeypatch.setattr(bench_rows, "CHILD", CHILD)
+    rows = results("task=Ant,Humanoid,Cartpole", tmp_path=tmp_path)["rows"]
+    said = [(r["task"], r.get("failed", r.get("median"))) for r in rows]
+    assert said == [
+        *(("Ant", 1.0), ("Ant", "killed by signal 9, as when memory runs out")),
+        *(("Humanoid", 1.0), ("Humanoid", "no more room"), ("Cartpole", 1.0)),
+    ]
+
+
+@pytest.mark.slow
+def test_a_job_runs_in_a_process_of_its_own():
+    """Ant has no discrete actions for DQN."""
     bad = measure.Job("phalanx", ["task=Ant", "num_envs=4", "train=CartpoleDQN"], 0.01)
     good = measure.Job("phalanx", ["task=Cartpole", *TINY[:1], *TINY[2:]], 0.01)
-    failed = list(bench._run(bad))
+    failed = list(bench_rows.run(bad))
     assert "unknown key task.env.discrete_actions" in failed[-1]["failed"]
-    assert [r["measures"] for r in bench._run(good)] == ["start-up", *SPEEDS]
+    assert [r["measures"] for r in bench_rows.run(good)] == ["start-up", *SPEEDS]
 
 
 def test_where_all_fails_the_sentence_is_the_answer(here, capsys):
@@ -170,7 +195,7 @@ def test_a_mistake_gets_one_sentence_before_anything_is_measured(
     line, words, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bench, "_run", lambda job: pytest.fail("measured"))
+    monkeypatch.setattr(bench_rows, "run", lambda job: pytest.fail("measured"))
     find = bench.importlib.util.find_spec
     monkeypatch.setattr(
         bench.importlib.util, "find_spec", lambda name: None if name == "mjlab" else find(name)

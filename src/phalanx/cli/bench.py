@@ -1,24 +1,19 @@
-"""`phalanx bench`: how fast everything runs here, by task and number of environments.
+"""`phalanx bench`: speed and memory on this machine, by task and number of environments.
 
     phalanx bench task=Ant,Humanoid num_envs=256,1024,4096 seconds=5 out=bench.json
 
-Every pair of a task and a number of environments, every seed of a time to a return and every other
-trainer is measured in a process of its own (`measure.py`, which says what the rows mean), one
-after the other; where one fails, its row says why and the others go on.
+Each pair of a task and a number of environments, each seed of a time to a return and each other
+trainer is measured in its own process, one after the other (`measure.py` explains the rows). If one
+fails, its row says why and the others continue.
 """
 
 import dataclasses
 import importlib.metadata
 import importlib.util
 import json
-import math
 import os
 import platform
 import shlex
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +22,7 @@ from typing import Any
 
 from rich.console import Console
 
+from phalanx.cli import bench_rows
 from phalanx.cli.bench_table import Row, cells, growth, load, print_table
 from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.cli.measure import Job
@@ -83,13 +79,12 @@ class BenchOptions:
             )
 
 
-CHILD = "from phalanx.cli.measure import main; main()"
 PASSED_ON = ("sim_device", "rl_device", "train", "max_iterations")
-"""Keys of `phalanx train` that hold for every measurement, with everything below train and task."""
+"""Options that are passed on to every measurement, as are the keys below `task.` and `train.`"""
 
 
 def bench(arguments: list[str]) -> None:
-    """Measure, print a table, write the file. Raises PhalanxError before measuring anything."""
+    """Measure, print a table, write the file. Raises PhalanxError, before anything is measured."""
     config, passed_on = _read(arguments)
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -127,22 +122,20 @@ def _measure_all(
     for about, jobs in plan:
         what = f"{about['task']}, {about['num_envs']} environments, {about['trainer']}"
         with console.status(f"measuring {what} ..."):
-            for row in _run(jobs[0]) if jobs[0].target is None else _run_seeds(jobs):
-                rows.append(_summed_up({**about, **row}))
+            new = bench_rows.run(jobs[0]) if jobs[0].target is None else bench_rows.run_seeds(jobs)
+            for row in new:
+                rows.append(bench_rows.summed_up({**about, **row}))
                 if not console.is_terminal:
                     console.print("  ".join(cells(rows[-1])), soft_wrap=True, markup=False)
-        _derive(rows)
+        bench_rows.derive(rows)
         if config.out:
             text = json.dumps(result, indent=1) + "\n"
             write_atomically(Path(config.out), text.encode())
     return rows
 
 
-# -- what to measure ------------------------------------------------------------------------------
-
-
 def _read(arguments: list[str]) -> tuple[BenchOptions, list[str]]:
-    """Our own keys, and what is passed on to every measurement."""
+    """The options, and the arguments to pass on to every measurement."""
     fields = {f.name: f for f in dataclasses.fields(BenchOptions)}
     own: dict[str, Any] = {}
     passed_on = []
@@ -167,8 +160,8 @@ def _read(arguments: list[str]) -> tuple[BenchOptions, list[str]]:
 
 
 def _plan(config: BenchOptions, passed_on: list[str]) -> Iterator[tuple[Row, list[Job]]]:
-    """What to measure, with what all its rows say; several jobs are one row's seeds. Checked as far
-    as that goes without building anything."""
+    """The jobs of each row or group of rows, with the columns that these rows share; several jobs
+    are the seeds of one row. Raises PhalanxError for what can be told before building anything."""
     speed_only = [a for a in passed_on if not a.startswith("max_iterations=")]
     for k, task in enumerate(config.task):
         for num_envs in config.num_envs or (None,):
@@ -219,80 +212,6 @@ def _check_places(config: BenchOptions) -> None:
             raise PhalanxError(f"cannot write {file}: it is a folder; give a file in it")
     if config.plot and importlib.util.find_spec("matplotlib") is None:
         raise PhalanxError("plot= needs matplotlib; install it with `pip install matplotlib`")
-
-
-# -- measuring ------------------------------------------------------------------------------------
-
-
-def _run(job: Job) -> Iterator[Row]:
-    """The rows of a job, as they are ready; the last says why if it failed."""
-    command = [sys.executable, "-c", CHILD]
-    pipe = subprocess.PIPE
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, text=True)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            job = dataclasses.replace(job, started=time.time())
-            process.stdin.write(json.dumps(dataclasses.asdict(job)))
-            process.stdin.close()
-            row: Row = {}
-            for line in process.stdout:
-                row = json.loads(line)
-                yield {"measures": _goal(job), **row}
-            code = process.wait()
-        finally:
-            process.kill()
-            process.wait()
-        if code and "failed" not in row:
-            said.seek(0)
-            last = (said.read().strip().splitlines() or ["it said nothing"])[-1]
-            why = f"killed by signal {-code}, as when memory runs out" if code < 0 else last
-            yield {"measures": _goal(job), "failed": why}
-
-
-def _run_seeds(jobs: list[Job]) -> list[Row]:
-    """One row with a value of every seed."""
-    each = [list(_run(job))[-1] for job in jobs]
-    failed = [row["failed"] for row in each if "failed" in row]
-    if failed:
-        return [{"measures": _goal(jobs[0]), "failed": failed[0]}]
-    lists = {k: [x for row in each for x in row[k]] for k, v in each[0].items() if type(v) is list}
-    return [each[0] | lists]
-
-
-def _goal(job: Job) -> str:
-    return "speed" if job.target is None else f"time to return {job.target:g}"
-
-
-def _summed_up(row: Row) -> Row:
-    """With median and spread, (largest - smallest) / median, of its values."""
-    if "failed" in row:
-        return row
-    values = [math.inf if v is None else v for v in row["values"]]
-    median, most = statistics.median(values), max(values)
-    return row | {
-        "median": None if median == math.inf else median,
-        "spread": None if most == math.inf else (most - min(values)) / median,
-    }
-
-
-def _derive(rows: list[Row]) -> None:
-    """Shares and ratios that follow from several rows of one task and number of environments."""
-    speed = {
-        (r["task"], r["num_envs"], r["trainer"], r.get("captured"), r["measures"]): r["median"]
-        for r in rows
-        if r.get("unit") == "steps/s"
-    }
-    for row in (r for r in rows if r.get("unit") == "steps/s"):
-        pair, measures = (row["task"], row["num_envs"]), row["measures"]
-        if "physics_alone" in row:
-            row["outside_physics"] = 1 - row["median"] / statistics.median(row["physics_alone"])
-        ours = speed.get((*pair, "phalanx", True, measures))
-        if ours is None and row["trainer"] != "phalanx":
-            ours = speed.get((*pair, "phalanx", False, measures))
-        if ours is not None and not (row["trainer"] == "phalanx" and row["captured"]):
-            row["phalanx_over_this"] = ours / row["median"]
 
 
 def _hardware(device: str) -> Row:

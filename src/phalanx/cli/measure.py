@@ -23,7 +23,6 @@ import contextlib
 import copy
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -36,6 +35,15 @@ import torch
 from torch import Tensor
 
 from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.cli.instruments import (
+    WARM_UP,
+    WINDOWS,
+    Enough,
+    Memory,
+    Windows,
+    speeds,
+    synchronize,
+)
 from phalanx.compute.graphs import Graph
 from phalanx.errors import PhalanxError
 from phalanx.rl import AlgoObserver, Runner
@@ -43,8 +51,6 @@ from phalanx.rl.off_policy import OffPolicyAgent
 from phalanx.sim import resolve_device
 from phalanx.spaces import Box, Discrete
 
-WINDOWS = 5
-WARM_UP = 3  # calls, or iterations whose end a trainer tells, before the first window
 ENDLESS = ("max_iterations=1000000000", "train.params.config.score_to_win=1e30")
 
 
@@ -67,55 +73,6 @@ class Job:
 
 
 Emit = Callable[[dict[str, Any]], None]
-
-
-class Enough(Exception):
-    """Ends a trainer that knows no other end."""
-
-
-class Windows:
-    """Steps/s between the marks that a trainer makes after its iterations."""
-
-    def __init__(self, seconds: float, device: torch.device) -> None:
-        self.speeds: list[float] = []
-        self._each = seconds / WINDOWS
-        self._device = device
-        self._marks = 0
-        self._begin = (0.0, 0)
-
-    def mark(self, frames: int) -> bool:
-        """`frames` steps were taken so far; True once all windows are measured."""
-        if len(self.speeds) == WINDOWS:
-            return True
-        synchronize(self._device)
-        now = time.perf_counter()
-        self._marks += 1
-        then, frames_then = self._begin
-        if self._marks <= WARM_UP:
-            self._begin = (now, frames)
-        elif now - then >= self._each:
-            self.speeds.append((frames - frames_then) / (now - then))
-            self._begin = (now, frames)
-        return len(self.speeds) == WINDOWS
-
-
-class Memory:
-    """The most memory that this process was seen to take [GB]."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._most = 0.0
-        self._free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
-
-    def read(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-            taken = float(self._free - torch.cuda.mem_get_info(self._device)[0])
-        else:
-            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            taken *= 1 if sys.platform == "darwin" else 2**10
-        self._most = max(self._most, taken / 1e9)
-        return round(self._most, 3)
 
 
 class _Trained(AlgoObserver):
@@ -149,32 +106,6 @@ class _Reached(AlgoObserver):
         if self.seconds is None and full and returns.mean >= self.target:
             self.seconds = time.perf_counter() - self._start
             self.agent.request_stop("return reached")
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for what was launched."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def speeds(call: Callable[[], None], steps: int, seconds: float, device: torch.device) -> list:
-    """Steps/s in each window, of a `call` that takes `steps`."""
-
-    def seconds_of(calls: int) -> float:
-        synchronize(device)
-        start = time.perf_counter()
-        for _ in range(calls):
-            call()
-        synchronize(device)
-        return time.perf_counter() - start
-
-    for _ in range(WARM_UP if device.type == "cuda" else 1):
-        call()
-    calls, each = 1, seconds / WINDOWS
-    while (taken := seconds_of(calls)) < each / 4:
-        calls *= 2
-    calls = max(1, round(calls * each / taken))
-    return [steps * calls / seconds_of(calls) for _ in range(WINDOWS)]
 
 
 def random_actions(space: Any, num_envs: int, device: torch.device) -> Tensor:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from phalanx.cli.measure import Enough, Windows
+from phalanx.cli.instruments import Enough, Windows
 from phalanx.errors import PhalanxError
 
 MJLAB_TASKS = {"Cartpole": "Mjlab-Cartpole-Balance"}
