@@ -28,7 +28,7 @@ def iterate(agent, iterations=4):
     """The agent after its first iterations: two run eagerly, the third captures, later ones replay
     what it captured."""
     agent.init_tensors()
-    agent.env_reset()
+    agent.reset(agent.stepped)
     for _ in range(iterations):
         agent.update_epoch()
         agent.train_epoch()

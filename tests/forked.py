@@ -44,7 +44,7 @@ if job["file_size"]:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_size"],) * 2)
 for name, value in job["agent"].items():
-    setattr(phalanx.rl.agent, name, value)
+    setattr(phalanx.rl.saving, name, value)
 phalanx.cli.main.main(job["arguments"])
 """
 
@@ -95,7 +95,7 @@ class Server:
     def start(self, arguments: list[str], cwd: Path, **options) -> Process:
         """`phalanx *arguments` in `cwd`. options: logs (folder for its output, beside `cwd`),
         terminal (path of one to write to instead), file_size (largest file it may write
-        [bytes]), agent (attributes of phalanx.rl.agent to set), env."""
+        [bytes]), agent (attributes of phalanx.rl.saving to set), env."""
         logs = options.get("logs", cwd.with_name(f"{cwd.name}-logs"))
         logs.mkdir(exist_ok=True)
         out, err = (Path(options.get("terminal", logs / name)) for name in ("out", "err"))

@@ -11,8 +11,8 @@ import orbit
 from phalanx.cli.config import compose_config, train_params
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
-from phalanx.rl.amp import prediction_loss, style_reward
 from phalanx.rl.amp_buffer import AMPBuffer
+from phalanx.rl.formulas import discriminator_loss, style_reward
 from phalanx.rl.normalize import RunningMeanStd
 from recorder import Recorder
 
@@ -24,7 +24,7 @@ def make_agent(folder, **changes):
     runner.load({"params": orbit.params(folder, **changes)})
     agent = runner.algo_factory.create("amp_continuous", base_name="run", params=runner.params)
     agent.init_tensors()
-    agent.env_reset()
+    agent.reset(agent.stepped)
     return agent
 
 
@@ -71,9 +71,9 @@ def loss_by_hand(network, c, agent, demo, eps=1e-6):
 def test_loss_is_the_formula_and_its_gradient_that_of_the_formula(tmp_path):
     agent = make_agent(tmp_path, disc_weight_decay=0.01, disc_grad_penalty=3.0)
     network = agent.model.a2c_network.double()
-    agent.amp_sums = agent.amp_sums.double()
+    agent.discriminator.sums = agent.discriminator.sums.double()
     rows, demo = torch.randn(50, 4).double(), torch.randn(40, 4).double()
-    loss = agent.disc_loss(rows, demo.clone())
+    loss = agent.discriminator.disc_loss(rows, demo.clone())
     expected = loss_by_hand(network, agent.config, rows, demo)
     torch.testing.assert_close(loss.detach(), expected, rtol=1e-6, atol=0)
     loss.backward()
@@ -95,15 +95,15 @@ def test_loss_is_the_formula_and_its_gradient_that_of_the_formula(tmp_path):
 def test_accuracies_and_logits_that_are_noted(tmp_path):
     agent = make_agent(tmp_path, disc_grad_penalty=0.0)
     rows, demo = torch.randn(50, 4), torch.randn(40, 4)
-    agent.disc_loss(rows, demo)
+    agent.discriminator.disc_loss(rows, demo)
     none, some = (disc_by_hand(agent.model.a2c_network, x).detach() for x in (rows, demo))
-    noted = agent.amp_sums[1:5].tolist()
+    noted = agent.discriminator.sums[1:5].tolist()
     expected = [(none < 0).float(), (some > 0).float(), none, some]
     assert noted == pytest.approx([float(x.mean()) for x in expected], rel=1e-5)
 
 
 def test_prediction_loss_and_reward_of_known_logits():
-    loss = prediction_loss(torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0]]))
+    loss = discriminator_loss(torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0]]))
     agent = (math.log(2) + math.log(1 + math.exp(2))) / 2
     assert float(loss) == pytest.approx((agent + math.log(1 + math.exp(-1))) / 2)
     reward = style_reward(torch.tensor([0.0, 100.0, -1.0]), 2.0)
@@ -171,35 +171,38 @@ def test_buffer_keeps_a_share_of_what_comes_when_it_is_full():
 
 def test_replay_holds_what_the_policy_looked_like_and_demos_are_renewed(tmp_path):
     agent = make_agent(tmp_path)
-    assert int(agent.demos.stored) == 1024  # 16 fetches of 64 for 1000
-    assert int(agent.replay.stored) == 0
-    agent._collect()
+    assert int(agent.discriminator.demos.stored) == 1024  # 16 fetches of 64 for 1000
+    assert int(agent.discriminator.replay.stored) == 0
+    agent.collect(agent.stepped)
+    agent.prepare_batch()
     seen = []
-    agent.disc_loss, original = lambda a, d: seen.append((a, d)) or original(a, d), agent.disc_loss
+    original = agent.discriminator.disc_loss
+    agent.discriminator.disc_loss = lambda a, d: seen.append((a, d)) or original(a, d)
     agent.update()
     # In the first iteration the policy's own rows stand in for the replay.
-    (rows, demo), own = seen[0], agent.amp_obs.flatten(0, 1)
+    (rows, demo), own = seen[0], agent.discriminator.amp_obs.flatten(0, 1)
     assert rows.shape == (256, 4)
     assert demo.shape == (128, 4)
-    torch.testing.assert_close(agent.replay.rows[:512], own)
-    assert int(agent.demos.stored) == 1024 + 64
+    torch.testing.assert_close(agent.discriminator.replay.rows[:512], own)
+    assert int(agent.discriminator.demos.stored) == 1024 + 64
     batch = agent.minibatch(0)
     rows = (batch["amp_obs_replay"][:, None] == own).all(2).any(1)
     assert rows.all()
-    radius = agent.demos.sample(500)[:, :2].norm(dim=1)
+    radius = agent.discriminator.demos.sample(500)[:, :2].norm(dim=1)
     torch.testing.assert_close(radius, torch.ones(500))
 
 
 def test_minibatches_are_shuffled_and_see_every_row_once(tmp_path):
     agent = make_agent(tmp_path)
-    agent._collect()
+    agent.collect(agent.stepped)
+    agent.prepare_batch()
     agent.dataset["advantages"].copy_(torch.arange(512.0))
     passes = []
     for _ in range(2):
         batches = [agent.minibatch(i) for i in range(2)]
         rows = torch.cat([b["advantages"] for b in batches]).long()
         assert sorted(rows.tolist()) == list(range(512))
-        own = agent.amp_obs.flatten(0, 1)[rows[:128]]
+        own = agent.discriminator.amp_obs.flatten(0, 1)[rows[:128]]
         assert torch.equal(batches[0]["amp_obs"], own)
         passes.append(rows)
     assert not torch.equal(*passes)
@@ -207,17 +210,18 @@ def test_minibatches_are_shuffled_and_see_every_row_once(tmp_path):
 
 def test_normaliser_sees_policy_replay_and_demonstrations_in_this_order(tmp_path):
     agent = make_agent(tmp_path)
-    agent._collect()
+    agent.collect(agent.stepped)
+    agent.prepare_batch()
     batch = agent.minibatch(0)
     expected = RunningMeanStd((4,)).eval()
     for kind in ("", "_replay", "_demo"):
         expected.update(batch[f"amp_obs{kind}"])
-    agent.loss_of(batch)
+    agent.discriminator.loss(torch.zeros(()), batch)
     for name, value in expected.state_dict().items():
-        torch.testing.assert_close(agent.amp_input_mean_std.state_dict()[name], value)
+        torch.testing.assert_close(agent.discriminator.normalizer.state_dict()[name], value)
     assert float(expected.count) == 1 + 3 * 128
-    agent.disc_rewards(torch.randn(100, 4))  # looks, but does not learn
-    assert float(agent.amp_input_mean_std.count) == 1 + 3 * 128
+    agent.discriminator.rewards(torch.randn(100, 4))  # looks, but does not learn
+    assert float(agent.discriminator.normalizer.count) == 1 + 3 * 128
 
 
 # the reward ---------------------------------------------------------------------------------------
@@ -225,12 +229,12 @@ def test_normaliser_sees_policy_replay_and_demonstrations_in_this_order(tmp_path
 
 def test_reward_mixes_task_and_discriminator_and_time_outs_bootstrap(tmp_path):
     agent = make_agent(tmp_path, task_reward_w=0.25, disc_reward_w=0.5, disc_reward_scale=3.0)
-    agent.model.eval()
+    agent.collect(agent.stepped)
+    r = agent.rollout
+    agent.discriminator.batch_reward(r.rewards)
     with torch.no_grad():
-        agent.play_steps()
-        r = agent.buffers
-        agent.evaluate()
-    normalised = agent.amp_input_mean_std(agent.amp_obs.flatten(0, 1))
+        agent.value_batch()
+    normalised = agent.discriminator.normalizer(agent.discriminator.amp_obs.flatten(0, 1))
     logit = disc_by_hand(agent.model.a2c_network, normalised).detach()
     disc = -3.0 * (1 - 1 / (1 + (-logit).exp())).clamp(min=1e-4).log()
     expected = 0.25 + 0.5 * disc.view(64, 8)
@@ -238,7 +242,7 @@ def test_reward_mixes_task_and_discriminator_and_time_outs_bootstrap(tmp_path):
     values = agent.get_values({"obs": r.reached.flatten(0, 1)}).view(64, 8)
     expected = expected + 0.99 * values * r.truncated
     torch.testing.assert_close(r.rewards[..., 0], expected, rtol=1e-4, atol=1e-5)
-    mean, spread = agent.reward_spread.tolist()
+    mean, spread = agent.discriminator.reward_spread.tolist()
     assert mean == pytest.approx(float(disc.mean()), rel=1e-4)
     assert spread == pytest.approx(float(disc.std()), rel=1e-4)
     # Meters show the task's own reward.
@@ -291,10 +295,9 @@ def test_resumed_run_equals_uninterrupted_one_bit_for_bit(tmp_path, normalize):
     for name, value in one["model"].items():
         assert torch.equal(value, other["model"][name]), name
     assert ("amp_input_mean_std" in one) == normalize
-    assert int(one["phalanx"]["replay"]["stored"]) > 1000
-    torch.testing.assert_close(
-        one["phalanx"]["replay"]["rows"], other["phalanx"]["replay"]["rows"], rtol=0, atol=0
-    )
+    assert int(one["phalanx"]["learner"]["discriminator"]["replay"]["stored"]) > 1000
+    buffers = [w["phalanx"]["learner"]["discriminator"]["replay"]["rows"] for w in (one, other)]
+    torch.testing.assert_close(*buffers, rtol=0, atol=0)
 
 
 def test_without_buffers_a_run_continues_and_says_what_is_missing(tmp_path):
@@ -303,12 +306,12 @@ def test_without_buffers_a_run_continues_and_says_what_is_missing(tmp_path):
     rest = train(orbit.params(tmp_path, max_epochs=5), last)
     assert rest.agent.epoch_num == 5
     assert any("save_replay_buffer" in w for w in rest.agent.warnings)
-    assert int(rest.agent.replay.stored) == 2 * 512
+    assert int(rest.agent.discriminator.replay.stored) == 2 * 512
     # Back to a point within the run, as after an overflow on a GPU.
     state = copy.deepcopy(rest.agent.get_full_state_weights())
     rest.agent.train_epoch()
     rest.agent.set_full_state_weights(state)
-    assert int(rest.agent.replay.stored) == 2 * 512
+    assert int(rest.agent.discriminator.replay.stored) == 2 * 512
 
 
 def test_all_of_isaacgymenvs_tags_are_written(tmp_path):
@@ -443,7 +446,7 @@ def test_isaacgymenvs_file_loads_and_says_the_same_as_ours(tmp_path):
     recorder = train(theirs)
     agent = recorder.agent
     assert agent.no_effect == ["print_stats", "seq_len", "value_bootstrap"]
-    assert agent.buffers.reached_values is not None
+    assert agent.rollout.reached_values is not None
     shapes = {k: tuple(v.shape) for k, v in agent.model.state_dict().items()}
     assert shapes["a2c_network._disc_mlp.0.weight"] == (1024, 210)
     assert shapes["a2c_network.actor_mlp.0.weight"] == (1024, 105)

@@ -29,15 +29,15 @@ def humanoid(folder, *overrides):
 def captured(agent):
     """The agent after some iterations, the last of which replayed its graphs."""
     iterate(agent)
-    assert agent._play_graph._graph is not None
-    assert agent._update_graph._graph is not None
+    assert agent.run._graphs["collect", 0]._graph is not None
+    assert agent.run._graphs["learn", 0]._graph is not None
     return agent
 
 
 def own_tensors(agent):
     """What an update of AMP reads and writes besides what PPO's does."""
-    tensors = [agent.amp_obs, *agent.amp_input_mean_std.state_dict().values()]
-    for buffer in (agent.demos, agent.replay):
+    tensors = [agent.discriminator.amp_obs, *agent.discriminator.normalizer.state_dict().values()]
+    for buffer in (agent.discriminator.demos, agent.discriminator.replay):
         tensors += [buffer.rows, buffer.stored]
     return tensors
 
@@ -45,14 +45,17 @@ def own_tensors(agent):
 def assert_captured_update_equals_eager(agent):
     before = snapshot(agent, *own_tensors(agent))
     results = []
-    for update in (agent._update_graph, agent.update):
+    for update in (agent.run._graphs["learn", 0], agent.update):
         undo(before)
         torch.cuda.manual_seed(7)  # the same rows are drawn
         update()
         left = {k: v.clone() for k, v in agent.model.state_dict().items()}
-        left |= {"losses": agent.losses.clone(), "disc": agent.amp_sums.clone()}
-        left |= {"normaliser": agent.amp_input_mean_std.running_mean.clone()}
-        left |= {"replay": agent.replay.rows[:-1].clone(), "demos": agent.demos.rows[:-1].clone()}
+        left |= {"losses": agent.losses.clone(), "disc": agent.discriminator.sums.clone()}
+        left |= {"normaliser": agent.discriminator.normalizer.running_mean.clone()}
+        left |= {
+            "replay": agent.discriminator.replay.rows[:-1].clone(),
+            "demos": agent.discriminator.demos.rows[:-1].clone(),
+        }
         results.append(left)
     for name, value in results[1].items():
         torch.testing.assert_close(results[0][name], value, rtol=1e-3, atol=1e-4, msg=name)
@@ -75,7 +78,7 @@ def test_captured_training_equals_eager_training(tmp_path):
         assert agent.captures
         agent.captures = agent.captures_update = captures
         agent.train()
-        assert (agent._update_graph._graph is not None) == captures
+        assert (agent.run._graphs["learn", 0]._graph is not None) == captures
         weights.append({k: v.clone() for k, v in agent.model.state_dict().items()})
     for name, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][name], rtol=1e-3, atol=1e-4, msg=name)
@@ -86,24 +89,24 @@ def test_gradient_penalty_acts_within_the_graph(tmp_path):
     for weight in (0.0, 50.0):
         agent = orbiting(tmp_path, disc_grad_penalty=weight, max_epochs=60)
         agent.train()
-        penalties.append(float(agent.amp_sums[5]))
+        penalties.append(float(agent.discriminator.sums[5]))
     assert penalties[1] < 0.3 * penalties[0]
 
 
 def test_captured_rollout_leaves_no_stale_buffer(tmp_path):
     agent = captured(humanoid(tmp_path))
-    r = agent.buffers
+    r = agent.rollout
     poisoned = [r.obs, r.reached, r.reached_values, r.actions, r.rewards, r.values, r.dones]
     poisoned += [*r.policy.values(), *agent.dataset.values(), r.advantages, r.last_values]
-    poisoned += [agent.amp_obs, agent.reward_spread]
+    poisoned += [agent.discriminator.amp_obs, agent.discriminator.reward_spread]
     for tensor in poisoned:
         tensor.fill_(float("inf"))
-    agent._play_graph()
+    agent.run._graphs["collect", 0]()
     for tensor in poisoned:
         assert torch.isfinite(tensor).all()
-    assert (agent.amp_obs[:, 0] != agent.amp_obs[:, -1]).any()
+    assert (agent.discriminator.amp_obs[:, 0] != agent.discriminator.amp_obs[:, -1]).any()
     # The older half of what the discriminator sees is the newer half of the step before.
-    same = agent.amp_obs[:, 1:, 105:] == agent.amp_obs[:, :-1, :105]
+    same = agent.discriminator.amp_obs[:, 1:, 105:] == agent.discriminator.amp_obs[:, :-1, :105]
     going = r.dones[:, :-1] == 0
     assert same.all(-1)[going].all()
 
@@ -111,11 +114,11 @@ def test_captured_rollout_leaves_no_stale_buffer(tmp_path):
 def test_captured_update_reads_no_unwritten_row(tmp_path):
     agent = orbiting(tmp_path)
     agent.init_tensors()
-    agent.env_reset()
+    agent.reset(agent.stepped)
     for _ in range(4):
         agent.update_epoch()
         agent.train_epoch()
-        for buffer in (agent.demos, agent.replay):
+        for buffer in (agent.discriminator.demos, agent.discriminator.replay):
             buffer.rows[min(int(buffer.stored), buffer.capacity) :] = float("nan")
     assert torch.isfinite(agent.statistics()).all()
     for value in agent.model.state_dict().values():
@@ -131,7 +134,7 @@ def test_no_step_or_update_waits_for_the_device(tmp_path):
     env.step(actions)
     env.fetch_amp_obs_demo(64)
     with no_waiting():
-        agent._collect()
+        agent.collect(agent.stepped)
         agent.update()
         env.step(actions)
         env.fetch_amp_obs_demo(64)

@@ -52,19 +52,19 @@ def test_learning_is_captured_where_steps_cannot_be(tmp_path):
     assert agent._digest_graph._graph is not None
     assert agent._update_graph._graph is not None
     agent.model.eval()  # or the statistics of observations would move on
-    agent._collect()
+    agent.collect(agent.stepped)
     names = ("old_values", "returns", "advantages")
     captured = {name: agent.dataset[name].clone() for name in names}
     for name in names:
         agent.dataset[name].fill_(torch.nan)
-    agent._digest()
+    agent.prepare_batch()
     for name in names:
         torch.testing.assert_close(agent.dataset[name], captured[name], rtol=1e-4, atol=1e-5)
 
 
 def test_captured_rollout_leaves_no_stale_buffer(tmp_path):
     agent = iterate(make_agent(tmp_path))
-    r = agent.buffers
+    r = agent.rollout
     poisoned = [
         r.obs,
         r.reached,

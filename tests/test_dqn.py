@@ -102,9 +102,9 @@ def test_importance_weights_scale_the_loss(tmp_path):
 
 def test_what_was_surprising_is_drawn_more_often(tmp_path):
     agent = tabular(tmp_path, replay_buffer_type="prioritized", priority_alpha=0.5)
-    agent.env_reset()
+    agent.reset(agent.stepped)
     for _ in range(3):
-        agent.play_step(random=True)
+        agent.collect(agent.stepped)
         agent.replay.steps += 1
     assert isinstance(agent.replay, PrioritizedReplay)
     drawn = {}
@@ -124,8 +124,8 @@ def test_what_was_surprising_is_drawn_more_often(tmp_path):
 def test_the_target_network_follows_every_update(tmp_path):
     _, agent = make_agent(parameters(tmp_path, num_updates_per_step=2, target_tau=0.25))
     agent.init_tensors()
-    agent.env_reset()
-    agent.play_step(random=True)
+    agent.reset(agent.stepped)
+    agent.collect(agent.stepped)
     before = agent.model.target_network.advantage.weight.clone()
     after = []
     update_network = agent.update_network
@@ -169,8 +169,7 @@ def test_epsilon_and_beta_follow_the_frames(tmp_path):
     )
     agent.init_tensors()
     for frame, epsilon, beta in ((0, 0.9, 0.4), (500, 0.5, 0.55), (4000, 0.1, 1.0)):
-        agent.frame = frame
-        agent.schedule()
+        agent.begin_iteration(1, frame)
         assert float(agent.epsilon) == pytest.approx(epsilon)
         assert float(agent.replay.beta) == pytest.approx(beta)
 

@@ -7,10 +7,8 @@ import torch
 
 from phalanx.rl import Runner, vecenv
 from phalanx.rl.config import PPOConfig, RewardShaper
-from phalanx.rl.losses import smooth_clamp
+from phalanx.rl.formulas import gae, shape_reward, smooth_clamp
 from phalanx.rl.normalize import RunningMeanStd
-from phalanx.rl.rollout import gae, shape_reward
-from phalanx.rl.schedules import adapt_lr
 from phalanx.rl.statistics import EpisodeSums, Meter
 from phalanx.spaces import Box
 
@@ -93,9 +91,10 @@ def test_a_time_out_bootstraps_from_the_state_that_the_rule_names(tmp_path, rule
     with torch.no_grad():  # V(x) = 10 x
         agent.model.a2c_network.value.weight.fill_(10.0)
     agent.init_tensors()
-    agent.env_reset()
-    agent._collect()
-    r = agent.buffers
+    agent.reset(agent.stepped)
+    agent.collect(agent.stepped)
+    agent.prepare_batch()
+    r = agent.rollout
     torch.testing.assert_close(r.rewards[0, :, 0], torch.tensor([1.0, 1 + bonus, 1.0, 1 + bonus]))
     # lambda 0: A = r + gamma V' - V, and nothing flows across the time-out
     expected = torch.tensor([1 + 10.0 - 10, 1 + bonus - 20, 1 + 10.0 - 10, 1 + bonus - 20])
@@ -115,16 +114,16 @@ def test_adaptive_learning_rate_steers_and_stays_in_bounds(tmp_path):
     network = {"name": "actor_critic", "mlp": {"units": []}, "space": {"continuous": {}}}
     runner.load({"algo": {"name": "a2c_continuous"}, "network": network, "config": config})
     agent = runner.algo_factory.create("a2c_continuous", base_name="run", params=runner.params)
-    adapt_lr(agent.lr, torch.tensor(0.021), agent.config)
+    agent.schedule.after("minibatch", torch.tensor(0.021))
     assert float(agent.lr) == pytest.approx(6e-3)
-    adapt_lr(agent.lr, torch.tensor(0.01), agent.config)
+    agent.schedule.after("minibatch", torch.tensor(0.01))
     assert float(agent.lr) == pytest.approx(6e-3)
-    adapt_lr(agent.lr, torch.tensor(0.004), agent.config)
+    agent.schedule.after("minibatch", torch.tensor(0.004))
     assert float(agent.lr) == pytest.approx(9e-3)
-    adapt_lr(agent.lr, torch.tensor(0.004), agent.config)
+    agent.schedule.after("minibatch", torch.tensor(0.004))
     assert float(agent.lr) == pytest.approx(1e-2)
     agent.lr.fill_(1.2e-6)
-    adapt_lr(agent.lr, torch.tensor(1.0), agent.config)
+    agent.schedule.after("minibatch", torch.tensor(1.0))
     assert float(agent.lr) == pytest.approx(1e-6)
 
 

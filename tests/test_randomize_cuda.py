@@ -71,7 +71,7 @@ def test_everything_is_drawn_anew_inside_the_graph(tmp_path, compiled):
         now = sim.model_field(name)
         assert (now != values).flatten(1).any(1).all(), name
         assert (now[1:] != now[:-1]).flatten(1).any(1).all(), name
-    assert torch.isfinite(agent.buffers.obs).all()
+    assert torch.isfinite(agent.rollout.obs).all()
     for env in (0, 100):
         model, expected = sim.model_of(env), sim.model_of(env)
         mujoco.mj_setConst(expected, mujoco.MjData(expected))

@@ -14,8 +14,7 @@ from clockwork import N, make_agent, same
 from phalanx.cli.config import compose_config, train_params
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner, checkpoint
-from phalanx.rl.off_policy import soft_update
-from phalanx.rl.sac import soft_target
+from phalanx.rl.formulas import soft_target, soft_update
 from phalanx.rl.sac_network import squashed_log_prob
 from recorder import Recorder
 
@@ -135,9 +134,9 @@ def test_the_target_starts_equal_to_the_critic_with_any_initializer(tmp_path):
 def test_a_time_out_is_remembered_with_the_state_it_reached(tmp_path, bootstrap):
     _, agent = make_agent(parameters(tmp_path, value_bootstrap=bootstrap))
     agent.init_tensors()
-    agent.env_reset()
+    agent.reset(agent.stepped)
     start = agent.vec_env.start
-    agent.play_step(random=True)
+    agent.collect(agent.stepped)
     row = {k: v[0] for k, v in agent.replay.rows.items()}
     ends = torch.arange(N) + 1
     timed_out = (ends % 7 == 0) & (ends % 11 != 0)

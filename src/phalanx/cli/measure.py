@@ -47,7 +47,6 @@ from phalanx.cli.instruments import (
 from phalanx.compute.graphs import Graph
 from phalanx.errors import PhalanxError
 from phalanx.rl import AlgoObserver, Runner
-from phalanx.rl.off_policy import OffPolicyAgent
 from phalanx.sim import resolve_device
 from phalanx.spaces import Box, Discrete
 
@@ -146,8 +145,10 @@ def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
             for _ in range(in_a_call):
                 step()
 
-        captured = Graph(call, task.capture) if agent.captures else call
-        row(measures, _without_overflow(task, captured, in_a_call * n, job.seconds, device))
+        graph = Graph(call, task.capture)
+        step_all = graph if agent.captures else call
+        steps = in_a_call * n
+        row(measures, _without_overflow(task, step_all, graph.reset, steps, job.seconds, device))
 
     row("start-up", [time.time() - job.started], "s")
     with torch.no_grad():
@@ -155,11 +156,10 @@ def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
         task.pre_physics_step(random_actions(task.action_space, n, device))
         measure("physics", task.sim.advance)
         measure("environment", lambda: task.step(random_actions(task.action_space, n, device)))
-    agent.init_tensors()
-    agent.env_reset()
-    agent.model.eval()
-    collect, steps = _rollout(agent)
-    row("rollout", _without_overflow(task, collect, steps, job.seconds, device))
+    agent.reset(agent.stepped)
+    steps = agent.batch_size // agent.rounds
+    collect, forget = agent.run.collect, agent.run.forget_graphs
+    row("rollout", _without_overflow(task, collect, forget, steps, job.seconds, device))
     agent.train()
     row("training", windows.speeds, physics_alone=_physics_alone(agent, task, device))
 
@@ -208,13 +208,6 @@ def _agent(params: dict[str, Any], observer: AlgoObserver) -> Any:
     return runner.algo_factory.create(runner.algo_name, base_name="bench", params=runner.params)
 
 
-def _rollout(agent: Any) -> tuple[Callable[[], None], int]:
-    """What the agent collects with, and the steps that one call takes."""
-    if isinstance(agent, OffPolicyAgent):
-        return (agent._step_graph if agent.captures else agent.play_step), agent.num_actors
-    return (agent._play_graph if agent.captures else agent._collect), agent.batch_size
-
-
 def _physics_alone(agent: Any, task: Any, device: torch.device) -> list[float]:
     """Steps/s of a rollout's physics steps, each time from where training left the environments:
     robots that have learnt to move take longer than those that lie about."""
@@ -237,13 +230,15 @@ def _physics_alone(agent: Any, task: Any, device: torch.device) -> list[float]:
     return values[WARM_UP:]
 
 
-def _without_overflow(task: Any, call: Any, steps: int, seconds: float, device: Any) -> list:
-    """`speeds`, measured again if contacts outgrew their buffers in captured steps."""
+def _without_overflow(
+    task: Any, call: Any, forget: Callable[[], None], steps: int, seconds: float, device: Any
+) -> list:
+    """`speeds`, measured again if contacts outgrew their buffers; `forget` drops stale graphs."""
     while True:
         values = speeds(call, steps, seconds, device)
-        if not task.grow() or not isinstance(call, Graph):
+        if not task.grow():
             return values
-        call.reset()
+        forget()
 
 
 def run(job: Job, emit: Emit) -> None:

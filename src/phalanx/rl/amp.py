@@ -3,32 +3,31 @@
     loss = actor + critic_coef * value - entropy_coef * entropy + bounds_loss_coef * bounds
            + disc_coef * discriminator
 
-A discriminator learns to tell what the policy looks like over a few steps (`infos["amp_obs"]`) from
+A discriminator learns to tell the policy's motion over a few steps (`infos["amp_obs"]`) from
 demonstrations (`fetch_amp_obs_demo`); the better the policy passes for one, the higher its reward.
 Losses, reward, buffers and order of operations are those that IsaacGymEnvs gives RL Games, with
-two differences: rows are drawn from the buffers anew for every minibatch, with replacement; and
+two differences: every minibatch draws fresh rows from the buffers, with replacement; and
 `save_replay_buffer` can keep the buffers in checkpoints. Source: arXiv:2104.02180.
 
-As in PPO, nothing waits for the device: an iteration is two CUDA graphs. The discriminator's loss
-is a gradient's gradient, which torch.compile cannot merge; in the graph it is as good.
+The discriminator's loss contains a gradient, so torch.compile cannot merge its backward pass; as
+part of the captured update it costs no extra launches.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
 from phalanx.rl.amp_buffer import AMPBuffer
 from phalanx.rl.config import AMPConfig
-from phalanx.rl.nested import nested
+from phalanx.rl.formulas import clip_fraction, discriminator_loss, style_reward
 from phalanx.rl.normalize import RunningMeanStd
-from phalanx.rl.ppo import A2CAgent, Memories
-from phalanx.rl.schedules import adapt_lr
+from phalanx.rl.part import Part
+from phalanx.rl.ppo import PPO
 
-AMP_STATISTICS = (
+NOTED = (
     "losses/disc_loss",
     "info/disc_agent_acc",
     "info/disc_demo_acc",
@@ -37,53 +36,72 @@ AMP_STATISTICS = (
     "info/disc_grad_penalty",
     "info/disc_logit_loss",
 )
-"""Tags of what `disc_loss` notes."""
-ALIASES = {
-    "performance/total_fps": "performance/step_inference_rl_update_fps",
-    "performance/step_fps": "performance/step_inference_fps",
-    "performance/update_time": "performance/rl_update_time",
-    "performance/play_time": "performance/step_inference_time",
-    "rewards/frame": "rewards/step",
-    "episode_lengths/frame": "episode_lengths/step",
-}
-"""IsaacGymEnvs' tags, and RL Games' for the same."""
+"""Tags of the means that `Discriminator.disc_loss` adds to."""
 
 
-class AMPAgent(A2CAgent):
-    """PPO that imitates; what `amp_continuous` names."""
+class Discriminator(Part):
+    """The part of PPO that imitates. Override `prediction_loss` and `style_reward` for another
+    objective."""
 
-    Config = AMPConfig
-    FUSED = ("act", "count", "assess", "policy_loss_of", "policy_kl")
+    name = "discriminator"
 
-    def __init__(self, base_name: str, params: dict[str, Any]) -> None:
-        super().__init__(base_name, params)
-        c = self.config
-        if not hasattr(self.model.a2c_network, "eval_disc"):
+    def __init__(self, learner: Any, env: Any) -> None:
+        c: AMPConfig = learner.config
+        self.config, self.env, device = c, env, learner.device
+        self.network = learner.model.a2c_network
+        self._check(c, learner)
+        (width,) = env.amp_observation_space.shape
+        self.rows = c.amp_minibatch(env.num_envs)
+        """Rows of a minibatch that it sees of the policy, of the replay and of demonstrations."""
+        self.normalizer = amp_normalizer(c, (width,), device)
+        self.amp_obs = torch.zeros(env.num_envs, c.horizon_length, width, device=device)
+        self.sums = torch.zeros(len(NOTED), device=device)
+        self.clipped = torch.zeros((), device=device)
+        self.reward_spread = torch.zeros(2, device=device)
+        """Mean and standard deviation of its reward over the rollout."""
+        self.steps = c.mini_epochs * (learner.batch_size // learner.minibatch_size)
+        self.replay = AMPBuffer(c.amp_replay_buffer_size, width, device)
+        self.demos = AMPBuffer(c.amp_obs_demo_buffer_size, width, device)
+        for _ in range(-(-c.amp_obs_demo_buffer_size // c.amp_batch_size)):
+            self.demos.store(env.fetch_amp_obs_demo(c.amp_batch_size))
+
+    def _check(self, c: AMPConfig, learner: Any) -> None:
+        if not hasattr(self.network, "eval_disc"):
             raise PhalanxError("the algorithm amp_continuous needs params.network.name: amp")
-        if self.num_actors * self.horizon_length > c.amp_replay_buffer_size:
+        if learner.batch_size > c.amp_replay_buffer_size:
             raise PhalanxError(
                 f"params.config.amp_replay_buffer_size {c.amp_replay_buffer_size} is less than the"
-                f" {self.batch_size} observations of an iteration; give more"
+                f" {learner.batch_size} observations of an iteration; give more"
             )
         if c.amp_batch_size > c.amp_obs_demo_buffer_size:
             raise PhalanxError(
                 f"params.config.amp_obs_demo_buffer_size {c.amp_obs_demo_buffer_size} is less than"
                 f" amp_batch_size {c.amp_batch_size}; give more"
             )
-        self.critic_weight = c.critic_coef
-        self.amp_minibatch_size = c.amp_minibatch(self.num_actors)
-        shape = self.vec_env.amp_observation_space.shape
-        self.amp_input_mean_std = amp_normalizer(c, shape, self.device)
 
-    # -- the discriminator -----------------------------------------------------------------------
+    # -- objective ---------------------------------------------------------------------------------
+
+    def prediction_loss(self, agent_logit: Tensor, demo_logit: Tensor) -> Tensor:
+        """A scalar from logits of the policy (A, 1) and of demonstrations (B, 1)."""
+        return discriminator_loss(agent_logit, demo_logit)
+
+    @staticmethod
+    def style_reward(logit: Tensor, scale: float) -> Tensor:
+        """(B, 1) from logits (B, 1)."""
+        return style_reward(logit, scale)
+
+    def rewards(self, amp_obs: Tensor) -> Tensor:
+        """(B, 1) for observations of the policy's motion, (B, D)."""
+        logits = self.network.eval_disc(self.normalized(amp_obs))
+        return self.style_reward(logits, self.config.disc_reward_scale)
 
     def disc_loss(self, agent: Tensor, demo: Tensor) -> Tensor:
-        """The discriminator's loss, a scalar, for what the policy looked like (A, D) and
-        demonstrations (B, D), both normalised; notes `AMP_STATISTICS`."""
-        c, network = self.config, self.model.a2c_network
+        """The discriminator's loss, a scalar, for the policy's motion (A, D) and demonstrations
+        (B, D), both normalised; adds to the means of `NOTED`."""
+        c, network = self.config, self.network
         demo = demo.requires_grad_()
         agent_logit, demo_logit = network.eval_disc(agent), network.eval_disc(demo)
-        prediction = self.disc_prediction_loss(agent_logit, demo_logit)
+        prediction = self.prediction_loss(agent_logit, demo_logit)
         logit_loss = network.get_disc_logit_weights().square().sum()
         (gradient,) = torch.autograd.grad(demo_logit.sum(), demo, create_graph=True)
         penalty = gradient.square().sum(-1).mean()
@@ -93,185 +111,142 @@ class AMPAgent(A2CAgent):
         with torch.no_grad():
             accuracies = (agent_logit < 0).float().mean(), (demo_logit > 0).float().mean()
             logits = agent_logit.mean(), demo_logit.mean()
-            self.amp_sums.add_(torch.stack([loss, *accuracies, *logits, penalty, logit_loss]))
+            self.sums.add_(torch.stack([loss, *accuracies, *logits, penalty, logit_loss]))
         return loss
 
-    def disc_prediction_loss(self, agent_logit: Tensor, demo_logit: Tensor) -> Tensor:
-        """How wrong the discriminator is, a scalar, from logits (A, 1) and (B, 1)."""
-        return prediction_loss(agent_logit, demo_logit)
-
-    def disc_rewards(self, amp_obs: Tensor) -> Tensor:
-        """(B, 1) for how the policy looks, (B, D) as observed."""
-        logits = self.model.a2c_network.eval_disc(self.preprocess_amp_obs(amp_obs))
-        return style_reward(logits, self.config.disc_reward_scale)
-
-    def combine_rewards(self, task_rewards: Tensor, disc_rewards: Tensor) -> Tensor:
-        """What PPO maximises, from shaped rewards and the discriminator's, (N, T, 1) each."""
-        c = self.config
-        return c.task_reward_w * task_rewards + c.disc_reward_w * disc_rewards
-
-    def preprocess_amp_obs(self, amp_obs: Tensor, learn: bool = False) -> Tensor:
+    def normalized(self, amp_obs: Tensor, learn: bool = False) -> Tensor:
         """(B, D) normalised; with `learn` the statistics see it first."""
-        normalizer = self.amp_input_mean_std
-        if normalizer is None:
+        if self.normalizer is None:
             return amp_obs.clone()
         if learn:
-            normalizer.update(amp_obs)
-        return normalizer(amp_obs)
+            self.normalizer.update(amp_obs)
+        return self.normalizer(amp_obs)
 
-    # -- one iteration, where it differs from PPO's ----------------------------------------------
+    # -- as a part ---------------------------------------------------------------------------------
 
-    def evaluate(self) -> None:
-        r = self.buffers
-        disc = self.disc_rewards(self.amp_obs.flatten(0, 1)).view_as(r.rewards)
-        self.reward_spread.copy_(torch.stack([disc.mean(), disc.std()]))
-        r.rewards.copy_(self.combine_rewards(r.rewards, disc))
-        super().evaluate()
-
-    def update(self) -> None:
-        c = self.config
-        self.amp_sums.zero_()
-        self.clipped.zero_()
-        self.demos.store(self.vec_env.fetch_amp_obs_demo(c.amp_batch_size))
-        super().update()
-        if c.schedule_type == "standard_epoch":
-            adapt_lr(self.lr, self.kl, c)
-        self.replay.store(self.amp_obs.flatten(0, 1), c.amp_replay_keep_prob)
-        steps = c.mini_epochs * (self.batch_size // self.minibatch_size)
-        self.amp_sums.div_(steps)
-        self.clipped.div_(steps)
-
-    def minibatch(self, i: int) -> dict[str, Any]:
-        """M rows of the dataset in random order, every row once in a pass; and for the
-        discriminator the first of them, rows of the replay and demonstrations."""
-        if i == 0:
-            self.order.copy_(torch.rand(self.batch_size, device=self.device).argsort())
-        rows = self.order[i * self.minibatch_size : (i + 1) * self.minibatch_size]
-        batch: dict[str, Any] = nested(lambda x: x[rows], self.dataset)
-        n = self.amp_minibatch_size
-        own = self.amp_obs.flatten(0, 1)[rows[:n]]
-        replay = torch.where(self.replay.stored > 0, self.replay.sample(n), own)
-        return batch | {
-            "amp_obs": own,
-            "amp_obs_replay": replay,
-            "amp_obs_demo": self.demos.sample(n),
-        }
-
-    def loss_of(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        amp = [batch.pop(f"amp_obs{kind}") for kind in ("", "_replay", "_demo")]
-        loss, result = self.policy_loss_of(batch)
-        agent, replay, demo = (self.preprocess_amp_obs(x, learn=True) for x in amp)
-        loss = loss + self.config.disc_coef * self.disc_loss(torch.cat([agent, replay]), demo)
-        return loss, result
-
-    def policy_loss_of(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """PPO's part of the loss, and what the model gave for it."""
-        return super().loss_of(batch)
-
-    def calc_losses(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
-        with torch.no_grad():
-            ratio = torch.exp(batch["neglogpacs"] - result["prev_neglogp"])
-            self.clipped.add_(((ratio - 1).abs() > self.config.e_clip).float().mean())
-        return super().calc_losses(batch, result)
-
-    # -- parts -----------------------------------------------------------------------------------
-
-    soft_bound = 1.0
-
-    def init_tensors(self) -> None:
-        if self.rollout is not None:
-            return
-        super().init_tensors()
-        c, device = self.config, self.device
-        (width,) = self.vec_env.amp_observation_space.shape
-        self.amp_obs = self.buffers.zeros(width)  # (N, T, D)
-        self.order = torch.arange(self.batch_size, device=device)
-        self.amp_sums = torch.zeros(len(AMP_STATISTICS), device=device)
-        self.clipped = torch.zeros((), device=device)
-        self.reward_spread = torch.zeros(2, device=device)
-        self.replay = AMPBuffer(c.amp_replay_buffer_size, width, device)
-        self.demos = AMPBuffer(c.amp_obs_demo_buffer_size, width, device)
-        for _ in range(-(-c.amp_obs_demo_buffer_size // c.amp_batch_size)):
-            self.demos.store(self.vec_env.fetch_amp_obs_demo(c.amp_batch_size))
-
-    def _store_reached(self, t: int, infos: dict[str, Any], memories: Memories) -> None:
-        super()._store_reached(t, infos, memories)
+    def store(self, t: int, infos: dict[str, Any]) -> None:
+        """See `Part`."""
         self.amp_obs[:, t] = infos["amp_obs"]
 
-    def statistics(self) -> Tensor:
-        own = [self.amp_sums, self.reward_spread, self.clipped[None]]
-        return torch.cat([super().statistics(), *own])
+    def batch_reward(self, rewards: Tensor) -> None:
+        """Weigh the task's rewards and its own."""
+        c = self.config
+        own = self.rewards(self.amp_obs.flatten(0, 1)).view_as(rewards)
+        self.reward_spread.copy_(torch.stack([own.mean(), own.std()]))
+        rewards.copy_(c.task_reward_w * rewards + c.disc_reward_w * own)
 
-    def log_statistics(self, values: list[float]) -> dict[str, float]:
-        tags = [*AMP_STATISTICS, "info/disc_reward_mean", "info/disc_reward_std", "info/clip_frac"]
-        own = dict(zip(tags, values[-len(tags) :], strict=True))
-        return super().log_statistics(values[: -len(tags)]) | own
+    def fit(self, dataset: dict[str, Any]) -> None:
+        """Take in new demonstrations; it learns with the policy's optimiser."""
+        self.sums.zero_()
+        self.clipped.zero_()
+        self.demos.store(self.env.fetch_amp_obs_demo(self.config.amp_batch_size))
 
-    def points(
-        self, scalars: dict[str, float], at: dict[str, float]
-    ) -> dict[str, dict[str, float]]:
-        points = super().points(scalars, at)
-        own = points["step"]
-        own |= {alias: own[tag] for alias, tag in ALIASES.items() if tag in own}
-        return points
+    def extend(self, batch: dict[str, Any], rows: Tensor) -> None:
+        """The first rows of the minibatch, rows of the replay, and demonstrations."""
+        n = self.rows
+        own = self.amp_obs.flatten(0, 1)[rows[:n]]
+        batch["amp_obs"] = own
+        batch["amp_obs_replay"] = torch.where(self.replay.stored > 0, self.replay.sample(n), own)
+        batch["amp_obs_demo"] = self.demos.sample(n)
 
-    def remembered(self) -> dict[str, Any]:
-        return {"amp_obs": self.amp_obs} | super().remembered()
+    def loss(self, loss: Tensor, batch: dict[str, Any]) -> Tensor:
+        """See `Part`."""
+        kinds = ("amp_obs", "amp_obs_replay", "amp_obs_demo")
+        agent, replay, demo = (self.normalized(batch[kind], learn=True) for kind in kinds)
+        return loss + self.config.disc_coef * self.disc_loss(torch.cat([agent, replay]), demo)
 
-    # -- checkpoints -----------------------------------------------------------------------------
+    def after_minibatch(self, mini_epoch: int, batch: dict[str, Any], result: Any) -> None:
+        """See `Part`."""
+        old, new = batch["neglogpacs"], result["prev_neglogp"].detach()
+        self.clipped.add_(clip_fraction(old, new, self.config.e_clip))
 
-    def extra_state(self) -> dict[str, Any]:
-        state = super().extra_state()
-        for name, buffer in (("demos", self.demos), ("replay", self.replay)):
-            whole = self.config.save_replay_buffer
-            state[name] = buffer.state_dict() if whole else {"stored": buffer.stored.clone()}
-        return state
+    def after_update(self) -> None:
+        """Remember the policy's motion."""
+        self.replay.store(self.amp_obs.flatten(0, 1), self.config.amp_replay_keep_prob)
+        self.sums.div_(self.steps)
+        self.clipped.div_(self.steps)
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        super().load_extra_state(state)
+    def statistics(self) -> dict[str, Tensor]:
+        """See `Part`."""
+        found = dict(zip(NOTED, self.sums, strict=True))
+        mean, spread = self.reward_spread
+        found |= {"info/disc_reward_mean": mean, "info/disc_reward_std": spread}
+        return found | {"info/clip_frac": self.clipped}
+
+    def blame(self) -> dict[str, Any]:
+        """See `Part`."""
+        return {"amp_obs": self.amp_obs}
+
+    # -- checkpoints -------------------------------------------------------------------------------
+
+    def weights(self) -> dict[str, Any]:
+        """The normaliser; the network is part of the policy's model."""
+        if self.normalizer is None:
+            return {}
+        return {"amp_input_mean_std": self.normalizer.state_dict()}
+
+    def load_weights(self, weights: dict[str, Any], source: object) -> None:
+        """See `Part`."""
+        load_amp_normalizer(self.normalizer, weights, source)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both buffers with save_replay_buffer, else how much is in them."""
+        whole = self.config.save_replay_buffer
+        return {
+            name: buffer.state_dict() if whole else {"stored": buffer.stored.clone()}
+            for name, buffer in (("demos", self.demos), ("replay", self.replay))
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Part`."""
         for name, buffer in (("demos", self.demos), ("replay", self.replay)):
             if "rows" in state[name]:
                 buffer.load_state_dict(state[name])
             elif int(buffer.stored) >= int(state[name]["stored"]):
-                # Back to the restart point within a run: what has been overwritten since stays.
+                # Back to the restart point within a run: rows overwritten since then stay.
                 buffer.stored.copy_(state[name]["stored"])
             elif name == "replay":
-                self.warn(
+                raise PhalanxError(
                     "the checkpoint has no replay buffer (save_replay_buffer: true keeps it), so"
-                    " the discriminator forgets what the policy looked like before"
+                    " the discriminator forgets the policy's earlier motion"
                 )
 
-    def get_full_state_weights(self) -> dict[str, Any]:
-        state = super().get_full_state_weights()
-        if self.amp_input_mean_std is not None:
-            state["amp_input_mean_std"] = self.amp_input_mean_std.state_dict()
-        return state
 
-    def set_full_state_weights(
-        self, weights: dict[str, Any], set_epoch: bool = True, source: object = "the checkpoint"
-    ) -> None:
-        super().set_full_state_weights(weights, set_epoch, source)
-        load_amp_normalizer(self.amp_input_mean_std, weights, source)
+class AMP(PPO):
+    """PPO with a discriminator, whose minibatches are in random order."""
 
+    Config = AMPConfig
+    ALIASES: ClassVar[dict[str, str]] = {
+        "performance/total_fps": "performance/step_inference_rl_update_fps",
+        "performance/step_fps": "performance/step_inference_fps",
+        "performance/update_time": "performance/rl_update_time",
+        "performance/play_time": "performance/step_inference_time",
+        "rewards/frame": "rewards/step",
+        "episode_lengths/frame": "episode_lengths/step",
+    }
+    """IsaacGymEnvs' tags, and RL Games' for the same."""
+    Discriminator = Discriminator
+    adapts_per_update = True
+    soft_bound = 1.0
+    value_scale = 1.0
 
-def prediction_loss(agent_logit: Tensor, demo_logit: Tensor) -> Tensor:
-    """Mean of two binary cross entropies: the policy's rows (A, 1) are none, the others (B, 1)
-    are demonstrations."""
-    agent = F.binary_cross_entropy_with_logits(agent_logit, torch.zeros_like(agent_logit))
-    demo = F.binary_cross_entropy_with_logits(demo_logit, torch.ones_like(demo_logit))
-    return 0.5 * (agent + demo)
+    def make_parts(self, env: Any) -> list[Part]:
+        self.discriminator = self.Discriminator(self, env)
+        self.order = torch.arange(self.batch_size, device=self.device)
+        return [*super().make_parts(env), self.discriminator]
 
-
-def style_reward(logit: Tensor, scale: float) -> Tensor:
-    """-log(1 - p) * scale, p the probability of being a demonstration and at most 0.9999."""
-    return -torch.log((1 - logit.sigmoid()).clamp(min=1e-4)) * scale
+    def rows(self, i: int) -> Any:
+        """M rows of the dataset in random order, every row once in a pass."""
+        if i == 0:
+            self.order.copy_(torch.rand(self.batch_size, device=self.device).argsort())
+        return self.order[i * self.minibatch_size : (i + 1) * self.minibatch_size]
 
 
 def amp_normalizer(
     config: AMPConfig, shape: tuple[int, ...], device: torch.device
 ) -> RunningMeanStd | None:
-    """What normalises rows for the discriminator, if that is configured; its statistics learn only
-    from `update`."""
+    """The normaliser of the discriminator's inputs, if configured; its statistics learn only from
+    `update`."""
     if not config.normalize_amp_input:
         return None
     return RunningMeanStd(shape).to(device).eval()

@@ -48,6 +48,11 @@ def build_model(params: dict[str, Any], config: AgentConfig, env: Any) -> Any:
     return model.build(settings)
 
 
+def with_default_model(params: dict[str, Any], name: str) -> dict[str, Any]:
+    """`params` whose model is `name` if it gives none."""
+    return {**params, "model": {"name": name, **(params.get("model") or {})}}
+
+
 def check_actions(space: ActionSpace, is_discrete: bool, name: str) -> None:
     """Raise PhalanxError unless PPO for such actions was chosen."""
     if is_discrete != (not isinstance(space, Box)):

@@ -21,7 +21,7 @@ _NUMPY_SCALARS: list[Any] = [
     type(np.dtype(np.float64)),
 ]
 
-FORMAT = 2
+FORMAT = 3
 """Of the `phalanx` section of a checkpoint; raised when what it holds changes."""
 
 
@@ -130,16 +130,3 @@ def _nearby(path: Path) -> str:
     if not names:
         return f": the folder {folder} holds no .pth file"
     return f"{did_you_mean(path.name, names)}; it holds: {', '.join(names[:8])}"
-
-
-def check_origin(own: dict[str, Any], name: str, source: object) -> None:
-    """Raise PhalanxError if the `phalanx` section is of another format or of another task."""
-    if own.get("format") != FORMAT:
-        raise PhalanxError(
-            f"{source} was written by another version of Phalanx (format {own.get('format')},"
-            f" this one reads {FORMAT}); play it there, or train anew"
-        )
-    if own["name"] != name:
-        raise PhalanxError(
-            f"{source} is a checkpoint of {own['name']!r}, not of {name!r}; use task={own['name']}"
-        )

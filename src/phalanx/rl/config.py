@@ -31,14 +31,13 @@ NO_EFFECT = frozenset(
         "seq_len",
         "summaries_interval_sec_max",
         "summaries_interval_sec_min",
-        "use_diagnostics",
         "value_shape",
     }
 )
 """Keys of published RL Games files that change nothing here; they are listed when a run starts."""
 
 OFF_POLICY_NO_EFFECT = NO_EFFECT | {
-    *("clip_actions", "max_env_steps", "normalize_value", "torch_compile"),
+    *("clip_actions", "max_env_steps", "normalize_value", "torch_compile", "use_diagnostics"),
 }
 
 
@@ -192,6 +191,9 @@ class PPOConfig(AgentConfig):
     torch_compile: bool | str | dict[str, Any] = True
     """On CUDA, merge the many small kernels of task, policy and losses with torch.compile; false
     starts faster and runs slower. RL Games' compile modes all mean true."""
+
+    use_diagnostics: bool = False
+    """Log explained variance, clip fractions and normaliser statistics as diagnostics/*."""
 
     # update
     minibatch_size: int | None = ranged(None, at_least=1)

@@ -22,6 +22,7 @@ from phalanx.rl.layers import mlp
 from phalanx.rl.network_config import MLPConfig
 from phalanx.rl.normalize import RunningMeanStd
 from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
+from phalanx.rl.part import Part
 from phalanx.rl.registry import register_network
 
 
@@ -82,20 +83,23 @@ class RNDCuriosity(nn.Module):
         return (self.predictor(obs) - self.target(obs)).square().mean(-1)
 
 
-class Curiosity(nn.Module):
-    """The network between its normalisers, with its optimiser."""
+class Curiosity(Part):
+    """The network between its normalisers, with its optimiser; a part of PPO."""
+
+    name = "curiosity"
 
     def __init__(self, config: RNDConfig, obs_shape: tuple[int, ...], device: torch.device) -> None:
-        super().__init__()
         self.config = config
         builder = registry.networks.create(config.network.get("name", "rnd_curiosity"))
         builder.load(config.network)
         self.network = builder.build("rnd", input_shape=obs_shape)
         self.obs_mean_std = RunningMeanStd(obs_shape)
         self.error_mean_std = RunningMeanStd((1,))
-        self.to(device).eval()
+        parts = ("network", "obs_mean_std", "error_mean_std")
+        self.nets = nn.ModuleDict({name: getattr(self, name) for name in parts})
+        self.nets.to(device).eval()
         self.optimizer = adam(self.network.predictor.parameters(), config.learning_rate, device)
-        self.loss = torch.zeros((), device=device)
+        self.mean_error = torch.zeros((), device=device)
 
     @torch.no_grad()
     def reward(self, obs: Tensor) -> Tensor:
@@ -104,8 +108,13 @@ class Curiosity(nn.Module):
         scale = torch.sqrt(self.error_mean_std.running_var.float() + 1e-8)
         return self.config.scale_value * error / scale
 
-    def fit(self, obs: Tensor) -> None:
-        """Learn to predict what was visited, (B, D)."""
+    def step_reward(self, reward: Tensor, reached: dict[str, Any]) -> Tensor:
+        """The shaped reward plus that of curiosity, (N,)."""
+        return reward + self.reward(reached["obs"])
+
+    def fit(self, dataset: dict[str, Any]) -> None:
+        """Learn to predict the features of the observations that were visited."""
+        obs = dataset["obs"]
         self.obs_mean_std.update(obs)
         normal = self.obs_mean_std(obs)
         for _ in range(self.config.mini_epochs):
@@ -114,16 +123,21 @@ class Curiosity(nn.Module):
             error.mean().backward()
             self.optimizer.step()
         self.error_mean_std.update(error.detach()[:, None])
-        self.loss.copy_(error.detach().mean())
+        self.mean_error.copy_(error.detach().mean())
 
-    def checkpoint(self) -> dict[str, Any]:
-        """Its part of a checkpoint."""
-        return {"rnd_nets": self.state_dict(), "rnd_optimizer": optimizer_state(self.optimizer)}
+    def statistics(self) -> dict[str, Tensor]:
+        """The predictor's mean error."""
+        return {"losses/rnd_loss": self.mean_error}
 
-    def restore(self, weights: dict[str, Any], source: object) -> None:
-        """Take back what a checkpoint has of it. Raises PhalanxError for what does not fit."""
+    def weights(self) -> dict[str, Any]:
+        """Networks, normalisers and optimiser."""
+        state = self.nets.state_dict()
+        return {"rnd_nets": state, "rnd_optimizer": optimizer_state(self.optimizer)}
+
+    def load_weights(self, weights: dict[str, Any], source: object) -> None:
+        """See `Part`."""
         if "rnd_nets" in weights:
-            checkpoint.load_weights(self, weights["rnd_nets"], source)
+            checkpoint.load_weights(self.nets, weights["rnd_nets"], source)
             load_optimizer(self.optimizer, weights["rnd_optimizer"])
 
 

@@ -1,11 +1,11 @@
-"""Deep Q-learning; what `dqn` names.
+"""Deep Q-learning.
 
     y = r + gamma^n Q'(s', argmax_a Q(s', a))      double: the network chooses, its target judges
     loss = mean of weight * huber(Q(s, a) - y)
 
 Source: Mnih et al. 2015 (Nature 518), with the options double (arXiv:1509.06461), dueling (of the
 network, arXiv:1511.06581), prioritised replay (arXiv:1511.05952) and n-step returns; the target
-network follows by Polyak averages instead of copies now and then. Names of keys are those of the
+network follows by Polyak averaging instead of periodic copies. Names of keys are those of the
 DQN that RL Games once had. Exploration: a share epsilon of all actions is random.
 """
 
@@ -16,28 +16,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phalanx.errors import PhalanxError
+from phalanx.rl import checkpoint
 from phalanx.rl.config import DQNConfig
-from phalanx.rl.off_policy import OffPolicyAgent, load_keeping_flags, soft_update
-from phalanx.rl.optimizer import adam
+from phalanx.rl.formulas import chosen, soft_update
+from phalanx.rl.off_policy import OffPolicy
+from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
 from phalanx.rl.q_network import DQNModel
 from phalanx.rl.replay import PrioritizedReplay, Replay
 from phalanx.spaces import Discrete
 
 
-class DQNAgent(OffPolicyAgent):
+class DQN(OffPolicy):
     """DQN with one discrete action."""
 
     Config = DQNConfig
     model: DQNModel
-    default_model = "dqn"
     LOGGED = ("losses/q_loss", "info/q_value", "info/epsilon")
 
-    def __init__(self, base_name: str, params: dict[str, Any]) -> None:
-        super().__init__(base_name, params)
-        c = self.config
+    def __init__(self, config: DQNConfig, env: Any, model: Any) -> None:
+        super().__init__(config, env, model)
+        c = config
         # A tensor, so that the schedule can change it between graphs.
         self.epsilon = torch.tensor(c.epsilon, device=self.device)
         self.optimizer = adam(self.model.q_network.parameters(), c.learning_rate, self.device)
+        self.lr: Tensor = self.optimizer.param_groups[0]["lr"]
 
     # -- the update ------------------------------------------------------------------------------
 
@@ -79,18 +81,20 @@ class DQNAgent(OffPolicyAgent):
         return torch.where(random, self.random_actions(), self.model({"obs": obs})["actions"])
 
     def random_actions(self) -> Tensor:
-        return torch.randint(self.vec_env.action_space.n, (self.num_actors,), device=self.device)
+        return torch.randint(self.action_space.n, (self.num_actors,), device=self.device)
 
-    def schedule(self) -> None:
+    def begin_iteration(self, epoch: int, frame: int) -> None:
+        super().begin_iteration(epoch, frame)
         c = self.config
-        done = min(self.frame / c.epsilon_decay_frames, 1.0)
+        done = min(frame / c.epsilon_decay_frames, 1.0)
         self.epsilon.fill_(c.epsilon + (c.min_epsilon - c.epsilon) * done)
         if isinstance(self.replay, PrioritizedReplay):
-            done = min(self.frame / c.beta_decay_frames, 1.0)
+            done = min(frame / c.beta_decay_frames, 1.0)
             self.replay.beta.fill_(c.priority_beta + (1.0 - c.priority_beta) * done)
 
-    def check_spaces(self) -> None:
-        space = self.vec_env.action_space
+    @classmethod
+    def check_spaces(cls, env: Any, config: Any) -> None:
+        space = env.action_space
         if not isinstance(space, Discrete):
             raise PhalanxError(
                 f"dqn needs one discrete action, this environment has {space};"
@@ -99,7 +103,7 @@ class DQNAgent(OffPolicyAgent):
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def make_replay(self) -> Replay:
+    def make_replay(self, env: Any) -> Replay:
         c = self.config
         kind: Any = Replay
         options = {}
@@ -108,7 +112,7 @@ class DQNAgent(OffPolicyAgent):
         made: Replay = kind(
             c.replay_buffer_size,
             self.num_actors,
-            self.vec_env.observation_space.shape,
+            env.observation_space.shape,
             (),
             torch.long,
             self.device,
@@ -118,10 +122,11 @@ class DQNAgent(OffPolicyAgent):
         )
         return made
 
-    def load_optimizer(self, state: dict[str, Any]) -> None:
-        load_keeping_flags(self.optimizer, state)
+    def weights(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict(), "optimizer": optimizer_state(self.optimizer)}
 
-
-def chosen(q_values: Tensor, actions: Tensor) -> Tensor:
-    """(B,) of (B, n): the value of each row's action."""
-    return q_values.gather(-1, actions[:, None]).squeeze(-1)
+    def load_weights(self, weights: dict[str, Any], source: object) -> list[str]:
+        checkpoint.load_weights(self.model, weights["model"], source)
+        if "optimizer" in weights:
+            load_optimizer(self.optimizer, weights["optimizer"])
+        return super().load_weights(weights, source)

@@ -1,26 +1,28 @@
-"""What a recurrent network remembers between the steps of a rollout."""
+"""The state of a recurrent network between the steps of a rollout."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from phalanx.errors import PhalanxError
 from phalanx.rl.config import PPOConfig
 
 
 class Memory:
-    """The state of a recurrent network: as the rollout goes on, and where its sequences start.
+    """Recurrent state during a rollout, and at the start of each training sequence.
 
     states: a tuple of (L, N, U); begins (N,): 1.0 where the next step is the first of an episode.
     Sequences are `seq_length` steps of one environment, in the order of the flattened batch.
+    The memory of a network that is not recurrent has no states, and its methods do nothing.
     """
 
-    def __init__(
-        self, network: Any, num_envs: int, config: PPOConfig, device: torch.device
-    ) -> None:
+    def __init__(self, model: Any, num_envs: int, config: PPOConfig, device: torch.device) -> None:
         self.seq_length = config.seq_length
         self.forgets = config.zero_rnn_on_done
-        self.states: tuple[Tensor, ...] = network.get_default_rnn_state(num_envs, device)
+        self.states: tuple[Tensor, ...] = ()
+        if model.is_rnn():
+            self.states = model.a2c_network.get_default_rnn_state(num_envs, device)
         self.begins = torch.ones(num_envs, device=device)
         self._begins = torch.ones(num_envs, config.horizon_length, device=device)
         sequences = config.horizon_length // config.seq_length
@@ -29,6 +31,11 @@ class Memory:
             for s in self.states
         )
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether there is a state at all."""
+        return bool(self.states)
+
     def restart(self) -> None:
         """New episodes everywhere."""
         for state in self.states:
@@ -36,21 +43,33 @@ class Memory:
         self.begins.fill_(1.0)
 
     def store(self, t: int) -> None:
-        """What step t starts from."""
+        """Record the state that step t starts from."""
+        if not self.recurrent:
+            return
         self._begins[:, t] = self.begins
         if t % self.seq_length == 0:
             for start, state in zip(self._starts, self.states, strict=True):
                 start[:, :, t // self.seq_length] = state
 
-    def advance(self, states: tuple[Tensor, ...], done: Tensor) -> None:
-        """Take over the states after a step, zero where the episode ended, done (N,) 1.0 or 0.0."""
+    def advance(self, states: Any, done: Tensor) -> None:
+        """Take over the states after a step, zeroed where the episode ended; done (N,) is
+        1.0 or 0.0."""
+        if not self.recurrent:
+            return
         alive = 1.0 - done[None, :, None] if self.forgets else torch.ones_like(done)[None, :, None]
         for own, after in zip(self.states, states, strict=True):
             own.copy_(after * alive)
         self.begins.copy_(done)
 
-    def inputs(self, rows: slice) -> dict[str, Any]:
-        """What a network needs beside samples `rows` of the flattened batch, whole sequences."""
+    def step_inputs(self) -> dict[str, Any]:
+        """The network's recurrent inputs for the next step of all environments."""
+        return {"rnn_states": self.states} if self.recurrent else {}
+
+    def sequence_inputs(self, rows: slice) -> dict[str, Any]:
+        """The network's recurrent inputs for samples `rows` of the flattened batch, whole
+        sequences."""
+        if not self.recurrent:
+            return {}
         sequences = slice(rows.start // self.seq_length, rows.stop // self.seq_length)
         inputs: dict[str, Any] = {
             "rnn_states": tuple(s.flatten(1, 2)[:, sequences] for s in self._starts),
@@ -61,11 +80,14 @@ class Memory:
         return inputs
 
     def state_dict(self) -> dict[str, Any]:
-        """What continuing takes."""
+        """The state between two steps."""
         return {"rnn_states": list(self.states), "begins": self.begins}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Take back what `state_dict` gave. Raises PhalanxError for states of other shapes."""
+        saved = state["rnn_states"]
+        if [s.shape for s in saved] != [s.shape for s in self.states]:
+            raise PhalanxError("its recurrent states have other shapes")
         self.begins.copy_(state["begins"])
-        for own, saved in zip(self.states, state["rnn_states"], strict=True):
-            own.copy_(saved)
+        for own, value in zip(self.states, saved, strict=True):
+            own.copy_(value)

@@ -1,79 +1,68 @@
-"""What SAC and DQN share: act, remember, learn from what is remembered.
+"""What SAC and DQN share: act, store transitions in the replay, learn from samples of it.
 
-One iteration is `num_steps_per_episode` times: one step of every environment into the replay, then
+One iteration is `num_steps_per_episode` rounds: one step of every environment into the replay, then
 `updates_per_step` updates from it. Nothing waits for the device, so on CUDA the step and the
 updates are each replayed as a graph, as in `ppo.py`.
 
-Continuing a run. What is remembered is left out of checkpoints unless `save_replay_buffer: true`;
-only with it is a continued run the same, bit for bit, as an uninterrupted one. Without it the
-policy acts, unlearning, until there is as much to remember as the warm-up gave, and then goes on.
+Continuing a run. Checkpoints hold the replay only with `save_replay_buffer: true`; only then is a
+continued run the same, bit for bit, as an uninterrupted one. Without it the policy acts and does
+not learn until the replay holds as many steps as after the warm-up.
 """
 
-import contextlib
-import copy
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from phalanx.compute.graphs import Graph
-from phalanx.rl.agent import Agent
+from phalanx.errors import PhalanxError
 from phalanx.rl.config import OffPolicyConfig
+from phalanx.rl.formulas import shape_reward
+from phalanx.rl.learner import Learner
 from phalanx.rl.replay import Replay
-from phalanx.rl.rollout import shape_reward
 from phalanx.rl.statistics import EpisodeSums
 
 
-class OffPolicyAgent(Agent):
+class OffPolicy(Learner):
     """Base of SAC and DQN, which give the methods that raise NotImplementedError here."""
 
     Config = OffPolicyConfig
-    default_model: ClassVar[str]
-    """Name of the model where the YAML gives none."""
     LOGGED: ClassVar[tuple[str, ...]]
     """Tags of what `record` takes, in its order."""
     period = 1
     """Updates after which their pattern repeats."""
 
-    def __init__(self, base_name: str, params: dict[str, Any]) -> None:
-        super().__init__(base_name, with_default_model(params, self.default_model))
-        c = self.config
+    def __init__(self, config: OffPolicyConfig, env: Any, model: Any) -> None:
+        super().__init__(config, env, model)
+        c, device = config, self.device
+        self.action_space = env.action_space
         self.model.eval()
+        self.rounds = c.num_steps_per_episode
         self.updates_per_step = c.updates_per_step(self.num_actors)
         self.warmup_epochs = c.warmup_epochs(self.num_actors)
         self.updates = 0
         """Updates since the beginning of training."""
-        self._replay: Replay | None = None
-        capture = getattr(self.vec_env, "capture", contextlib.nullcontext)
-        self._step_graph = Graph(self.play_step, capture)
-        self._update_graphs: dict[int, Graph] = {}
+        self.random = True
+        """Whether actions are random in this iteration."""
+        self.replay = self.make_replay(env)
+        warm = (self.warmup_epochs - 1) * c.num_steps_per_episode + 1
+        self.steps_to_learn = min(max(warm, c.n_step), self.replay.capacity)
+        """Steps that the replay must hold before learning starts."""
+        self.episodes = EpisodeSums(self.num_actors, 1, device)
+        self.finished = torch.zeros(c.num_steps_per_episode, 4, device=device)
+        self.sums = torch.zeros(len(self.LOGGED), device=device)
+        self.counts = torch.zeros_like(self.sums)
 
-    # -- one iteration ---------------------------------------------------------------------------
+    # -- one iteration -----------------------------------------------------------------------------
 
-    def train_epoch(self) -> None:
-        """Steps and updates in turn."""
-        repeats = self.config.num_steps_per_episode
-        self.schedule()
+    def begin_iteration(self, epoch: int, frame: int) -> None:
+        super().begin_iteration(epoch, frame)
+        self.random = epoch < self.warmup_epochs
         self.sums.zero_()
         self.counts.zero_()
-        for step in range(repeats):
-            self._clock.start()
-            if self.epoch_num < self.warmup_epochs:
-                self.play_step(random=True)
-            else:
-                (self._step_graph if self.captures else self.play_step)()
-            self.replay.steps += 1
-            self.finished[step] = self.episodes.finished[0]
-            self._clock.stop("rollout", repeats)
-            self._clock.start()
-            if self.replay.steps >= self.steps_to_learn:
-                self._learn()
-            self._clock.stop("update", repeats)
-        self.observer.after_steps()
 
     @torch.no_grad()
-    def play_step(self, random: bool = False) -> None:
-        """One step of every environment into the replay; `random` acts regardless of what is seen.
+    def collect(self, env: Any) -> None:
+        """One step of every environment into the replay.
 
         The normaliser sees every observation once, when it is acted on; RL Games 1.6.5 shows it
         those of every batch instead, whose mean is not that of the observations met.
@@ -81,9 +70,9 @@ class OffPolicyAgent(Agent):
         c, replay, obs = self.config, self.replay, self.obs["obs"]
         if self.model.running_mean_std is not None:
             self.model.running_mean_std.update(obs)
-        actions = self.random_actions() if random else self.explore(obs)
+        actions = self.random_actions() if self.random else self.explore(obs)
         replay.write(obs=obs, actions=actions)
-        self.obs, reward, terminated, truncated, infos = self.env_step(actions)
+        self.obs, reward, terminated, truncated, infos = env.step(actions)
         shaped = shape_reward(reward, c.reward_shaper)
         ended = terminated | truncated
         replay.write(
@@ -95,17 +84,30 @@ class OffPolicyAgent(Agent):
         replay.advance()
         self.episodes.finished[0] = self.episodes.add(reward, shaped, ended.float())
 
-    def _learn(self) -> None:
-        phase = self.updates % self.period
-        if self.captures_update:
-            if phase not in self._update_graphs:
-                self._update_graphs[phase] = Graph(lambda: self.update(phase))
-            self._update_graphs[phase]()
-        else:
-            self.update(phase)
+    @property
+    def collect_variant(self) -> bool:
+        return self.random
+
+    def collected(self, k: int) -> None:
+        self.replay.steps += 1
+        self.finished[k] = self.episodes.finished[0]
+
+    @property
+    def ready(self) -> bool:  # type: ignore[override]
+        return self.replay.steps >= self.steps_to_learn
+
+    def learn(self) -> None:
+        """`updates_per_step` updates."""
+        self.update(self.learn_variant)
+
+    @property
+    def learn_variant(self) -> int:
+        return self.updates % self.period
+
+    def learned(self) -> None:
         self.updates += self.updates_per_step
 
-    # -- what a subclass gives -------------------------------------------------------------------
+    # -- what a subclass gives ---------------------------------------------------------------------
 
     def update(self, phase: int) -> None:
         """`updates_per_step` updates, the first of them number `phase` of the period."""
@@ -119,36 +121,15 @@ class OffPolicyAgent(Agent):
         """Uniform actions, as the environment takes them."""
         raise NotImplementedError
 
-    def make_replay(self) -> Replay:
-        """An empty replay for this agent's actions."""
+    def make_replay(self, env: Any) -> Replay:
+        """An empty replay for this learner's actions."""
         raise NotImplementedError
 
-    def schedule(self) -> None:
-        """Called before every iteration: write what changes with time into its tensors."""
-
-    # -- parts -----------------------------------------------------------------------------------
-
-    def frames_per_iteration(self) -> int:
-        return int(self.num_actors * self.config.num_steps_per_episode)
+    # -- logging -----------------------------------------------------------------------------------
 
     @property
-    def replay(self) -> Replay:
-        """The replay, once `init_tensors` has made it."""
-        assert self._replay is not None
-        return self._replay
-
-    def init_tensors(self) -> None:
-        if self._replay is not None:
-            return
-        c = self.config
-        self._replay = self.make_replay()
-        warm = (self.warmup_epochs - 1) * c.num_steps_per_episode + 1
-        self.steps_to_learn = min(max(warm, c.n_step), self._replay.capacity)
-        """Steps to remember before learning from them."""
-        self.episodes = EpisodeSums(self.num_actors, 1, self.device)
-        self.finished = torch.zeros(c.num_steps_per_episode, 4, device=self.device)
-        self.sums = torch.zeros(len(self.LOGGED), device=self.device)
-        self.counts = torch.zeros_like(self.sums)
+    def batch_size(self) -> int:
+        return int(self.num_actors * self.config.num_steps_per_episode)
 
     def record(self, first: str, *values: Tensor) -> None:
         """Scalars to log, for the tags from `first` on; each is averaged over its own updates."""
@@ -157,74 +138,55 @@ class OffPolicyAgent(Agent):
         self.sums[part] += torch.stack(values).detach()
         self.counts[part] += 1
 
-    def remembered(self) -> dict[str, Any]:
-        rows = self.replay.rows
-        return {name: rows[name].transpose(0, 1) for name in ("rewards", "obs")}
+    def statistics(self) -> dict[str, Tensor]:
+        return {"sums": self.sums, "counts": self.counts, "finished": self.finished}
 
-    def statistics(self) -> Tensor:
-        return torch.cat([self.sums, self.counts, self.finished.flatten()])
-
-    def log_statistics(self, values: list[float]) -> dict[str, float]:
-        n = len(self.LOGGED)
-        sums, counts, finished = values[:n], values[n : 2 * n], values[2 * n :]
-        for t in range(0, len(finished), 4):
-            *totals, episodes = finished[t : t + 4]
-            for meter, total in zip(self._meters(), totals, strict=True):
-                meter.add(total / max(episodes, 1.0), int(episodes))
-        # What was not computed in this iteration has no point in its curve, not a zero.
+    def scalars(self, values: dict[str, list[float]]) -> dict[str, float]:
+        # A value that was not computed in this iteration has no point in its curve, not a zero.
         return {
             tag: total / count
-            for tag, total, count in zip(self.LOGGED, sums, counts, strict=True)
+            for tag, total, count in zip(self.LOGGED, values["sums"], values["counts"], strict=True)
             if count
         }
 
-    def forget_graphs(self) -> None:
-        self._step_graph.reset()
-        for graph in self._update_graphs.values():
-            graph.reset()
-
-    # -- checkpoints -----------------------------------------------------------------------------
-
-    def extra_state(self) -> dict[str, Any]:
-        state: dict[str, Any] = {
-            "running": self.episodes.running.clone(),
-            "updates": self.updates,
-            "steps": self.replay.steps,
+    def blame(self) -> dict[str, Any]:
+        replay = self.replay
+        newest = torch.arange(replay.steps - self.rounds, replay.steps) % replay.capacity
+        names = {"obs": "observations", "next_obs": "terminal observations", "rewards": "rewards"}
+        return {
+            text: replay.rows[name][newest.to(self.device)].transpose(0, 1)
+            for name, text in names.items()
         }
-        if self.config.save_replay_buffer:
-            state["replay"] = self.replay.state_dict()
+
+    # -- checkpoints -------------------------------------------------------------------------------
+
+    def stateful(self) -> dict[str, Any]:
+        return {"replay": _Remembered(self)} | super().stateful()
+
+
+class _Remembered:
+    """The replay and the counts that go with it."""
+
+    def __init__(self, learner: OffPolicy) -> None:
+        self.learner = learner
+
+    def state_dict(self) -> dict[str, Any]:
+        replay = self.learner.replay
+        state: dict[str, Any] = {"updates": self.learner.updates, "steps": replay.steps}
+        if self.learner.config.save_replay_buffer:
+            state["replay"] = replay.state_dict()
         return state
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        self.episodes.running.copy_(state["running"])
-        self.updates = state["updates"]
-        self.obs = self.vec_env.observations
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        learner, replay = self.learner, self.learner.replay
+        learner.updates = state["updates"]
         if "replay" in state:
-            self.replay.load_state_dict(state["replay"])
-        elif self.replay.steps >= state["steps"]:
-            # Back to the restart point within a run: the steps to repeat are written anew.
-            self.replay.rewind(state["steps"])
+            replay.load_state_dict(state["replay"])
+        elif replay.steps >= state["steps"]:
+            # Back to the restart point within a run: the steps to repeat are written again.
+            replay.rewind(state["steps"])
         else:
-            self.warn(
+            raise PhalanxError(
                 "the checkpoint has no replay buffer (save_replay_buffer: true keeps it), so"
-                f" learning goes on after {self.steps_to_learn} steps to remember"
+                f" learning resumes once {learner.steps_to_learn} new steps are collected"
             )
-
-
-def soft_update(target: nn.Module, source: nn.Module, tau: float) -> None:
-    """target += tau (source - target), parameter by parameter."""
-    with torch.no_grad():
-        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), tau)
-
-
-def load_keeping_flags(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """The moments of `state`, but this run's own learning rates and flags."""
-    own = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    optimizer.load_state_dict(copy.deepcopy(state))  # it would keep these tensors
-    for group, flags in zip(optimizer.param_groups, own, strict=True):
-        group.update(flags)
-
-
-def with_default_model(params: dict[str, Any], name: str) -> dict[str, Any]:
-    """`params` whose model is `name` if it gives none."""
-    return {**params, "model": {"name": name, **(params.get("model") or {})}}

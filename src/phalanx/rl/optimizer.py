@@ -28,8 +28,9 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take back `state`, keeping the optimiser's own flags and every address that a graph holds.
-    Raises PhalanxError for moments of other parameters: fused Adam would write past their end."""
+    """Take back the moments of `state`, keeping the optimiser's own learning rate and flags, and
+    every address that a graph holds. Raises PhalanxError for moments of other parameters: fused
+    Adam would write past their end."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     own_shapes = [p.shape for p in parameters]
     listed = sum(len(group["params"]) for group in state["param_groups"])
@@ -43,11 +44,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
         for k, p in enumerate(parameters):
             for name, own in optimizer.state.get(p, {}).items():  # a frozen one has no moments
                 own.copy_(state["state"][k][name]) if k in state["state"] else own.zero_()
-        for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
-            group["lr"].fill_(float(saved["lr"]))
         return
     flags = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     optimizer.load_state_dict(copy.deepcopy(state))  # it would keep these tensors
     for group, own in zip(optimizer.param_groups, flags, strict=True):
-        own["lr"].fill_(float(group["lr"]))
         group.update(own)

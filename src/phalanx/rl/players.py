@@ -10,9 +10,8 @@ from torch import Tensor
 from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
-from phalanx.rl.build import build_model, check_masks, make_env
+from phalanx.rl.build import build_model, check_masks, make_env, with_default_model
 from phalanx.rl.config import AgentConfig, DQNConfig, PPOConfig, SACConfig
-from phalanx.rl.off_policy import with_default_model
 from phalanx.spaces import Box, MultiDiscrete
 
 

@@ -2,210 +2,266 @@
 
     loss = actor + critic_coef * value / 2 - entropy_coef * entropy + bounds_loss_coef * bounds
 
-`play_steps` collects a batch, `evaluate` and `prepare_dataset` turn it into what the losses need,
-`update` passes over it. None of them waits for the device or allocates what outlives it, so on
-CUDA `train_epoch` replays them as two graphs. Source: arXiv:1707.06347; constants and order of
+`collect` fills the rollout; `learn` values it, computes advantages and passes over it. Neither
+waits for the device, so on CUDA each is one graph. Source: arXiv:1707.06347; constants and order of
 operations as in RL Games 1.6.5, which differ from the paper where the comments say.
 """
 
-import contextlib
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from phalanx.compute.fusing import fused
-from phalanx.compute.graphs import EAGER_CALLS, Graph
 from phalanx.compute.threads import threads_for
 from phalanx.config import read
-from phalanx.rl.agent import Agent
+from phalanx.rl import checkpoint
 from phalanx.rl.build import check_actions, check_masks
-from phalanx.rl.central_value import CentralValue
 from phalanx.rl.config import PPOConfig
+from phalanx.rl.critic import CentralValue, Critic, PolicyCritic
 from phalanx.rl.curiosity import Curiosity, RNDConfig
-from phalanx.rl.losses import actor_loss, gaussian_kl, value_loss
+from phalanx.rl.diagnostics import Diagnostics
+from phalanx.rl.formulas import (
+    bound_loss,
+    gae,
+    gaussian_kl,
+    policy_gradient_loss,
+    shape_reward,
+    standardized,
+    surrogate_loss,
+    value_loss,
+)
+from phalanx.rl.learner import Learner
 from phalanx.rl.memory import Memory
 from phalanx.rl.nested import nested
 from phalanx.rl.normalize import MovingMeanStd
-from phalanx.rl.optimizer import adam, load_optimizer
-from phalanx.rl.rollout import Rollout, gae, shape_reward
-from phalanx.rl.schedules import adapt_lr, linear
+from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
+from phalanx.rl.part import Part
+from phalanx.rl.rollout import Rollout
+from phalanx.rl.schedule import Schedule
 from phalanx.rl.statistics import EpisodeSums
-from phalanx.spaces import Box, MultiDiscrete
 
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
-Memories = list[tuple[Memory, tuple[Tensor, ...]]]  # each with its states after a step
-EVALUATED_AT_ONCE = 65536  # samples, or one minibatch if that is larger
+VALUED_AT_ONCE = 65536  # samples, or one minibatch if that is larger
 LONGEST_FUSED = 64  # steps
 
 
-class A2CAgent(Agent):
-    """PPO with continuous actions; what `a2c_continuous` names."""
+class PPO(Learner):
+    """PPO with continuous actions."""
 
     Config = PPOConfig
-    FUSED: ClassVar[tuple[str, ...]] = ("act", "count", "assess", "loss_of", "policy_kl")
-    """Methods whose kernels torch.compile merges."""
+    FUSED: ClassVar[tuple[str, ...]] = (
+        *("act", "shape_and_count", "policy_terms", "loss_of", "policy_kl"),
+    )
+    is_discrete = False
+    adapts_per_minibatch = True
+    """With schedule_type legacy, the learning rate changes after every minibatch."""
+    adapts_per_update = False
+    """With schedule_type standard_epoch, it changes after every update; else never."""
+    trains_own_value = True
+    """With a central value, the policy network's own value is trained too, unless configured."""
+    soft_bound = 1.1
+    """Mean actions beyond this cost bounds_loss."""
+    value_scale = 0.5
+    """Weight of the value loss, times critic_coef."""
 
-    def __init__(self, base_name: str, params: dict[str, Any]) -> None:
-        super().__init__(base_name, params)
-        c = self.config
+    def __init__(self, config: PPOConfig, env: Any, model: Any) -> None:
+        super().__init__(config, env, model)
+        c, n, device = config, env.num_envs, self.device
+        self.env = env
         self.horizon_length = c.horizon_length
-        self.minibatch_size = c.minibatch(self.num_actors)
-        self.entropy_coef = torch.tensor(c.entropy_coef, device=self.device)
+        self.minibatch_size = c.minibatch(n)
         self.optimizer = adam(
-            self.model.parameters(), c.learning_rate, self.device, weight_decay=c.weight_decay
+            model.parameters(), c.learning_rate, device, weight_decay=c.weight_decay
         )
-        # A tensor, so that the adaptive schedule can change it without the host.
+        # Tensors, so that the schedule can change them without the host.
         self.lr: Tensor = self.optimizer.param_groups[0]["lr"]
-        self.rollout: Rollout | None = None
-        self.memory: Memory | None = None
-        if self.model.is_rnn():
+        self.schedule = Schedule(c, self.lr, self.adapts_per_minibatch, self.adapts_per_update)
+        self.entropy_coef = self.schedule.entropy_coef
+        if model.is_rnn():
             c.check_sequences(self.minibatch_size, "params.config")
-            self.memory = Memory(self.model.a2c_network, self.num_actors, c, self.device)
+        self.memory = Memory(model, n, c, device)
+        self.critic: Critic = PolicyCritic(model, self.memory)
         self.advantage_mean_std: MovingMeanStd | None = None
         if c.normalize_rms_advantage:
-            self.advantage_mean_std = MovingMeanStd((), c.adv_rms_momentum).to(self.device)
-        self.central_value: CentralValue | None = None
+            self.advantage_mean_std = MovingMeanStd((), c.adv_rms_momentum).to(device)
+        self.parts: list[Part] = self.make_parts(env)
+        self.critic_weight = self._weight_of_value()
+        self.weight_count = sum(p.numel() for p in model.parameters())
+        self.defers_values = device.type != "cpu"
+        """Values and the policy's terms come from large passes over the batch, not with every
+        action: fewer kernels for a GPU, but twice the products."""
+        self.rollout = Rollout(env, c, self.policy_fields(env), self.critic)
+        self.dataset = self.rollout.dataset()
+        self.episodes = EpisodeSums(n, c.horizon_length, device)
+        self.losses = torch.zeros(len(LOSSES), device=device)
+        self.kl = torch.zeros((), device=device)
+
+    @property
+    def central_value(self) -> CentralValue | None:
+        """The critic, if it is a central value."""
+        return self.critic if isinstance(self.critic, CentralValue) else None
+
+    def _weight_of_value(self) -> float:
+        own = self.config.use_experimental_cv
+        own = self.trains_own_value if own is None else own
+        trained = self.critic.model is self.model or own
+        return float(self.value_scale * self.config.critic_coef * trained)
+
+    def make_parts(self, env: Any) -> list[Part]:
+        """The parts that the config asks for; a central value becomes the critic."""
+        c = self.config
+        parts: list[Part] = []
         if c.central_value_config is not None:
-            self.central_value = CentralValue(c, self.vec_env, self.device)
-        self.curiosity: Curiosity | None = None
+            self.critic = CentralValue(c, env)
+            parts.append(self.critic)
         if c.rnd_config is not None:
             rnd = read(RNDConfig, c.rnd_config, "params.config.rnd_config")
-            self.curiosity = Curiosity(rnd, self.vec_env.observation_space.shape, self.device)
-        own = c.use_experimental_cv
-        own = self.trains_own_value if own is None else own
-        self.critic_weight = 0.5 * c.critic_coef * (self.central_value is None or own)
-        self._weights = sum(p.numel() for p in self.model.parameters())
-        self.assesses_later = self.device.type != "cpu"
-        """Values and the policy's numbers come from large passes over the batch, not with every
-        action: fewer kernels for a GPU, but twice the products."""
-        capture = getattr(self.vec_env, "capture", contextlib.nullcontext)
-        self._play_graph = Graph(self._collect, capture)
-        self._digest_graph = Graph(self._digest)  # where steps cannot be captured
-        self._update_graph = Graph(self.update)
-        self._graphs = self._play_graph, self._digest_graph, self._update_graph
-        if self.captures_update and c.torch_compile and self.memory is None:
-            self._fuse()
+            parts.append(Curiosity(rnd, env.observation_space.shape, self.device))
+        if c.use_diagnostics:
+            parts.append(Diagnostics(self))
+        return parts
 
-    # -- one iteration ---------------------------------------------------------------------------
+    # -- one iteration: the rollout ----------------------------------------------------------------
 
-    def train_epoch(self) -> None:
-        """Collect a batch, learn from it."""
-        self._schedule_by_epoch()
-        period = self.config.epochs_between_resets
-        if period and self.epoch_num % period == 0:
-            self._begin_anew()
-        self._iterate(self.observer.after_steps)
-
-    def rehearse(self) -> None:
-        for _ in range(EAGER_CALLS + 1):  # eagerly, then captured
-            self._iterate(lambda: None)
-
-    def _iterate(self, after_steps: Callable[[], None]) -> None:
-        self.model.eval()
-        self._clock.start()
-        (self._play_graph if self.captures else self._collect)()
-        self._clock.stop("rollout")
-        after_steps()
-        self.model.train()
-        self._clock.start()
-        (self._update_graph if self.captures_update else self.update)()
-        self._clock.stop("update")
-        for line in filter(None, (graph.obstacle for graph in self._graphs)):
-            self.warn(f"runs without CUDA graphs, much slower: {line} waits for the GPU; use masks")
-
-    def _fuse(self) -> None:
-        """Let torch.compile merge what lies between physics and matrix products."""
-        names = list(self.FUSED)
-        if self.horizon_length <= LONGEST_FUSED:
-            names.append("prepare_dataset")  # whose loop over time is unrolled
-        for name in names:
-            setattr(self, name, fused(getattr(self, name), self.warn))
-        if hasattr(self.vec_env, "fuse"):
-            self.vec_env.fuse(lambda function: fused(function, self.warn))
-
-    def _begin_anew(self) -> None:
-        self.env_reset()
-        self.episodes.restart()
-        for memory in filter(None, (self.memory, self._critic_memory())):
-            memory.restart()
-
-    def _collect(self) -> None:
-        with torch.no_grad():
-            with threads_for(self.num_actors * self._weights, self.device):
-                self.play_steps()
-            apart = self.captures_update and not self.captures
-            (self._digest_graph if apart else self._digest)()
+    def begin_iteration(self, epoch: int, frame: int) -> None:
+        self.schedule.begin_iteration(epoch, frame)
+        super().begin_iteration(epoch, frame)
 
     @torch.no_grad()
-    def _digest(self) -> None:
-        self.evaluate()
-        self.prepare_dataset()
-
-    def play_steps(self) -> None:
+    def collect(self, env: Any) -> None:
         """T steps of the policy in every environment, into `rollout`."""
-        r = self.buffers
+        self.model.eval()
+        with threads_for(self.num_actors * self.weight_count, self.device):
+            self.play_steps(env)
+
+    def play_steps(self, env: Any) -> None:
+        """The loop of `collect`."""
+        r, critic = self.rollout, self.critic
         for t in range(self.horizon_length):
-            self._store_inputs(t)
+            self._store_inputs(env, t)
             result = self.act(self.obs)
-            memories = self._next_memories(result)
+            states = result.get("rnn_states")
+            critic_states = critic.remember(self.obs, states)
             r.actions[:, t] = result["actions"]
-            if not self.assesses_later:
-                self._store_assessment(t, result)
+            if not self.defers_values:
+                self._store_policy(t, result)
 
-            self.obs, reward, terminated, truncated, infos = self.env_step(result["actions"])
+            actions = self.preprocess_actions(result["actions"])
+            self.obs, reward, terminated, truncated, infos = env.step(actions)
 
-            shaped, done, self.episodes.finished[t] = self.count(
+            shaped, done, self.episodes.finished[t] = self.shape_and_count(
                 reward, terminated, truncated, infos["terminal"]
             )
             r.rewards[:, t, 0] = shaped
             r.dones[:, t] = done
             r.truncated[:, t] = truncated
-            self._store_reached(t, infos, memories)
-            for memory, states in memories:
-                memory.advance(states, done)
-        critic = self._critic_memory()
-        r.last_values.copy_(self.get_values(self.obs, critic.states if critic else ()))
+            self._store_reached(t, infos["terminal"], critic_states)
+            for part in self.parts:
+                part.store(t, infos)
+            self.memory.advance(states, done)
+            critic.advance(critic_states, done)
+        r.last_values.copy_(self.get_values(self.obs, critic.memory.states))
 
-    def evaluate(self) -> None:
-        """Values of every step and of what it reached, and what the losses need of the policy that
-        acted, as far as the steps have not left them."""
-        r, c, m = self.buffers, self.config, self.minibatch_size
+    def get_values(self, obs: dict[str, Any], states: Any = ()) -> Tensor:
+        """(B, V) in reward units for (B, ...) observations; a recurrent critic's `states` are only
+        read."""
+        return self.critic.values(self.critic.sees(obs), states)
+
+    def act(self, obs: dict[str, Any]) -> dict[str, Any]:
+        """Sampled "actions" for (N, ...) observations, "rnn_states" after them and, unless values
+        are deferred, "values" and what `policy_fields` names."""
+        inputs: dict[str, Any] = {"is_train": False, "policy_only": self.defers_values}
+        inputs |= {"obs": obs["obs"], **self.memory.step_inputs()}
+        if self.config.use_action_masks:
+            inputs["action_masks"] = self.env.get_action_masks()
+        result: dict[str, Any] = self.model(inputs)
+        return result
+
+    def shape_and_count(
+        self, reward: Tensor, terminated: Tensor, truncated: Tensor, reached: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A step's shaped reward and 1.0 where it ended an episode, (N,) each, and its row of
+        `EpisodeSums.finished`."""
+        shaped = shape_reward(reward, self.config.reward_shaper)
+        for part in self.parts:
+            shaped = part.step_reward(shaped, reached)
+        done = (terminated | truncated).float()
+        return shaped, done, self.episodes.add(reward, shaped, done)
+
+    def _store_inputs(self, env: Any, t: int) -> None:
+        r = self.rollout
+        nested(lambda buffer, x: buffer[:, t].copy_(x), r.obs, self.obs["obs"])
+        if r.states is not None:
+            nested(lambda buffer, x: buffer[:, t].copy_(x), r.states, self.obs["states"])
+        if r.action_masks is not None:
+            r.action_masks[:, t] = env.get_action_masks()
+        self.memory.store(t)
+        if self.critic.memory is not self.memory:
+            self.critic.memory.store(t)
+
+    def _store_policy(self, t: int, result: dict[str, Any]) -> None:
+        r = self.rollout
+        for name, buffer in r.policy.items():
+            buffer[:, t] = result[name]
+        r.values[:, t] = result["values"]
+
+    def _store_reached(self, t: int, reached: dict[str, Any], critic_states: Any) -> None:
+        r = self.rollout
+        if r.reached is not None:
+            seen = self.critic.sees(reached)
+            nested(lambda buffer, x: buffer[:, t].copy_(x), r.reached, seen)
+        elif r.reached_values is not None:
+            r.reached_values[:, t] = self.get_values(reached, critic_states)
+
+    # -- one iteration: the dataset ----------------------------------------------------------------
+
+    @torch.no_grad()
+    def prepare_batch(self) -> None:
+        """Turn the rollout into the dataset."""
+        self.model.eval()
+        for part in self.parts:
+            part.batch_reward(self.rollout.rewards)
+        self.value_batch()
+        self.prepare_dataset()
+
+    def value_batch(self) -> None:
+        """Values of every step and of the states they reached, and the old policy's terms, where
+        the rollout has not left them; then the bootstrap of time-outs."""
+        r, c, m = self.rollout, self.config, self.minibatch_size
         values = r.values.flatten(0, 1)
-        at_once = m * max(1, EVALUATED_AT_ONCE // m)
-        timed_out = self.device.type != "cpu" or bool(r.truncated.any())  # a GPU would wait to know
+        at_once = m * max(1, VALUED_AT_ONCE // m)
+        # Asking whether any episode timed out would synchronise a GPU.
+        timed_out = self.device.type != "cpu" or bool(r.truncated.any())
         for start in range(0, self.batch_size, at_once):
             rows = slice(start, min(start + at_once, self.batch_size))
             batch = self.samples(rows)
-            if self.assesses_later:
-                result = self.assess(batch)
+            if self.defers_values:
+                result = self.policy_terms(batch)
                 for name in r.policy:
                     batch[name].copy_(result[name])
                 values[rows] = result["values"]
-            if self.central_value is not None:
-                values[rows] = self.central_value.sample_values(batch["states"], rows)
+            self.critic.value_rows(values[rows], batch, rows)
             if r.reached is not None and r.reached_values is not None and timed_out:
                 reached = nested(lambda x, rows=rows: x.flatten(0, 1)[rows], r.reached)
-                r.reached_values.flatten(0, 1)[rows] = self._values(reached, ())
-        worth = r.values if c.value_bootstrap is True else r.reached_values
-        if worth is not None:
-            r.rewards.add_(c.gamma * worth * r.truncated[..., None])
+                r.reached_values.flatten(0, 1)[rows] = self.critic.values(reached)
+        bootstrap = r.values if c.value_bootstrap is True else r.reached_values
+        if bootstrap is not None:
+            # Only where time was up: what a terminated episode reached may be anything.
+            r.rewards.add_(torch.where(r.truncated[..., None] > 0, c.gamma * bootstrap, 0.0))
 
-    def assess(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """What the policy says of (B, ...) observations and actions, values in reward units."""
+    def policy_terms(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The model's results for (B, ...) observations and actions, values in reward units."""
         result = self.model({**batch, "is_train": True, "prev_actions": batch["actions"]})
         values = self.model.denorm_value(result["values"])
         return {**result, "neglogpacs": result["prev_neglogp"], "values": values}
 
     def prepare_dataset(self) -> None:
         """Advantages and normalised values and returns into `dataset`, (N * T, ...) each."""
-        r, c, d = self.buffers, self.config, self.dataset
+        r, c, d = self.rollout, self.config, self.dataset
         gae(r.rewards, r.values, r.last_values, r.dones, c.gamma, c.tau, out=r.advantages)
         values, returns = r.values.flatten(0, 1), (r.advantages + r.values).flatten(0, 1)
         advantages = r.advantages.flatten(0, 1).sum(-1)
-        critic: Any = self.central_value or self
-        normalizer: Any = critic.model.value_mean_std
+        normalizer: Any = self.critic.model.value_mean_std
         if normalizer is not None:
             # The statistics see the old values, then the returns, as in RL Games.
             normalizer.train()
@@ -214,56 +270,78 @@ class A2CAgent(Agent):
         if self.advantage_mean_std is not None:
             advantages = self.advantage_mean_std(advantages)
         elif c.normalize_advantage:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+            advantages = standardized(advantages)
         d["old_values"].copy_(values)
         d["returns"].copy_(returns)
         d["advantages"].copy_(advantages)
 
+    # -- one iteration: the update -----------------------------------------------------------------
+
+    def learn(self) -> None:
+        """Prepare the dataset and pass over it mini_epochs times, in minibatches."""
+        self.prepare_batch()
+        self.update()
+
     def update(self) -> None:
-        """mini_epochs passes over the dataset in minibatches."""
+        """mini_epochs passes over the dataset."""
         c = self.config
+        self.model.train()
         self.losses.zero_()
         self.kl.zero_()
-        if self.central_value is not None:
-            self.central_value.train(self.dataset)
-        if self.curiosity is not None:
-            self.curiosity.fit(self.dataset["obs"])
+        for part in self.parts:
+            part.fit(self.dataset)
         minibatches = self.batch_size // self.minibatch_size
-        for _ in range(c.mini_epochs):
+        for mini_epoch in range(c.mini_epochs):
             pass_kl = torch.zeros_like(self.kl)
             for i in range(minibatches):
-                kl = self.train_actor_critic(self.minibatch(i))
+                self.schedule.last_lr.copy_(self.lr)
+                kl = self.train_actor_critic(self.minibatch(i), mini_epoch)
+                self.schedule.after("minibatch", kl)
                 pass_kl += kl / minibatches
-                if c.schedule_type in ("legacy", "per_minibatch") and self.adapts_per_minibatch:
-                    adapt_lr(self.lr, kl, c)
-            if c.schedule_type == "standard" or not self.adapts_per_minibatch:
-                adapt_lr(self.lr, pass_kl, c)
+            self.schedule.after("pass", pass_kl)
             self.kl += pass_kl / c.mini_epochs
+        self.schedule.after("update", self.kl)
         self.losses.div_(c.mini_epochs * minibatches)
+        for part in self.parts:
+            part.after_update()
 
     def minibatch(self, i: int) -> dict[str, Any]:
+        """Minibatch i of a pass: rows of the dataset, and what parts add to them."""
+        rows = self.rows(i)
+        batch = self.samples(rows)
+        for part in self.parts:
+            part.extend(batch, rows)
+        return batch
+
+    def rows(self, i: int) -> Any:
         """Rows i * M to (i + 1) * M of the dataset; whole sequences if the network is recurrent."""
-        return self.samples(slice(i * self.minibatch_size, (i + 1) * self.minibatch_size))
+        return slice(i * self.minibatch_size, (i + 1) * self.minibatch_size)
 
-    def samples(self, rows: slice) -> dict[str, Any]:
-        """Those of the dataset, (N * T, ...) in the order of the rollout, as views."""
+    def samples(self, rows: Any) -> dict[str, Any]:
+        """Rows of the dataset, (N * T, ...) in the order of the rollout; views for a slice."""
         batch: dict[str, Any] = nested(lambda x: x[rows], self.dataset)
-        return batch if self.memory is None else batch | self.memory.inputs(rows)
+        batch |= self.memory.sequence_inputs(rows)
+        return batch
 
-    def train_actor_critic(self, batch: dict[str, Any]) -> Tensor:
+    def train_actor_critic(self, batch: dict[str, Any], mini_epoch: int = 0) -> Tensor:
         """One gradient step on a minibatch; returns its KL from the old policy, a scalar."""
-        with threads_for(self.minibatch_size * self._weights, self.device):
+        with threads_for(self.minibatch_size * self.weight_count, self.device):
             loss, result = self.loss_of(batch)
+            for part in self.parts:
+                loss = part.loss(loss, batch)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-        with torch.no_grad(), threads_for(100 * self._weights, self.device):
+        with torch.no_grad(), threads_for(100 * self.weight_count, self.device):
             if self.config.truncate_grads:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm)
             self.optimizer.step()
-            return self.policy_kl(batch, result)
+            kl = self.policy_kl(batch, result)
+            for part in self.parts:
+                part.after_minibatch(mini_epoch, batch, result)
+            return kl
 
     def loss_of(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a minibatch, a scalar, and what the model gave for it."""
+        """The policy's loss of a minibatch, a scalar, and the model's results."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision):
             result = self.model({**batch, "is_train": True, "prev_actions": batch["actions"]})
         return self.calc_losses(batch, result), result
@@ -272,7 +350,10 @@ class A2CAgent(Agent):
         """The loss, a scalar; its parts are summed into `losses`."""
         c = self.config
         old, new = batch["neglogpacs"], result["prev_neglogp"]
-        a_loss = actor_loss(old, new, batch["advantages"], c)
+        if c.ppo:
+            a_loss = surrogate_loss(old, new, batch["advantages"], c.e_clip, c.use_smooth_clamp)
+        else:
+            a_loss = policy_gradient_loss(new, batch["advantages"])
         clip = c.e_clip if c.clip_value else None
         c_loss = value_loss(result["values"], batch["old_values"], batch["returns"], clip)
         entropy = result["entropy"].mean()
@@ -283,28 +364,19 @@ class A2CAgent(Agent):
         # A weight of zero would still let weight decay move the critic.
         return loss + self.critic_weight * c_loss if self.critic_weight else loss
 
-    # -- what distinguishes continuous actions ---------------------------------------------------
+    # -- what distinguishes continuous actions -----------------------------------------------------
 
-    is_discrete = False
-    adapts_per_minibatch = True
-    """With schedule_type legacy, the learning rate adapts after every minibatch."""
-
-    soft_bound = 1.1
-    """Mean actions may be so large without a penalty."""
-
-    trains_own_value = True
-    """With a central value, the policy network's own value is trained too, unless configured."""
-
-    def policy_fields(self) -> dict[str, tuple[int, ...]]:
+    def policy_fields(self, env: Any) -> dict[str, tuple[int, ...]]:
         """What the rollout keeps of the policy's output, and its shape."""
-        actions = self.vec_env.action_space.shape
+        actions = env.action_space.shape
         return {"neglogpacs": (), "mus": actions, "sigmas": actions}
 
     def preprocess_actions(self, actions: Tensor) -> Tensor:
         """Samples, (N, A), as the environment takes them."""
         if not self.config.clip_actions:
             return actions
-        return self.vec_env.action_space.rescale(actions.clamp(-1.0, 1.0))
+        rescaled: Tensor = self.env.action_space.rescale(actions.clamp(-1.0, 1.0))
+        return rescaled
 
     def policy_kl(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
         """Mean KL(new || old) of the minibatch; then the new policy becomes the old one, so that
@@ -315,221 +387,74 @@ class A2CAgent(Agent):
         return kl
 
     def bounds_loss(self, result: dict[str, Tensor]) -> Tensor:
-        """Penalty on means beyond +-`soft_bound`, or on all of them, summed over actions."""
-        mu = result["mus"]
+        """Penalty on means beyond +-`soft_bound`, or on all of them, a scalar."""
         if self.config.bound_loss_type == "bound":
-            return (mu.abs() - self.soft_bound).clamp(min=0.0).square().sum(-1).mean()
-        return mu.square().sum(-1).mean()
+            return bound_loss(result["mus"], self.soft_bound)
+        return result["mus"].square().sum(-1).mean()
 
-    def check_spaces(self) -> None:
-        check_actions(self.vec_env.action_space, self.is_discrete, self.name)
-        if self.config.use_action_masks:
-            check_masks(self.vec_env, self.name)
+    # -- as a learner ------------------------------------------------------------------------------
 
-    def frames_per_iteration(self) -> int:
-        return self.num_actors * self.config.horizon_length
-
-    # -- parts -----------------------------------------------------------------------------------
-
-    def act(self, obs: dict[str, Any]) -> dict[str, Any]:
-        """Sampled "actions" for (N, ...) observations, "rnn_states" after them and, unless the
-        batch is assessed later, their "values" and what `policy_fields` names."""
-        inputs: dict[str, Any] = {"is_train": False, "policy_only": self.assesses_later}
-        inputs["obs"] = obs["obs"]
-        if self.memory is not None:
-            inputs["rnn_states"] = self.memory.states
-        if self.config.use_action_masks:
-            inputs["action_masks"] = self.vec_env.get_action_masks()
-        result: dict[str, Any] = self.model(inputs)
-        return result
-
-    def count(
-        self, reward: Tensor, terminated: Tensor, truncated: Tensor, reached: dict[str, Any]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """A step's shaped reward and 1.0 where it ended an episode, (N,) each, and what
-        `EpisodeSums.add` says of those."""
-        shaped = shape_reward(reward, self.config.reward_shaper)
-        if self.curiosity is not None:
-            shaped = shaped + self.curiosity.reward(reached["obs"])
-        done = (terminated | truncated).float()
-        return shaped, done, self.episodes.add(reward, shaped, done)
-
-    def get_values(self, obs: dict[str, Any], states: tuple[Tensor, ...] = ()) -> Tensor:
-        """(B, V) in reward units for (B, ...) observations; a recurrent critic's `states` are only
-        read."""
-        return self._values(self._seen_by_critic(obs), states)
-
-    def _values(self, seen: Any, states: tuple[Tensor, ...]) -> Tensor:
-        critic: Any = self.model if self.central_value is None else self.central_value.model
-        values: Tensor = critic.get_values({"obs": seen, "rnn_states": states})
-        return values
-
-    def _seen_by_critic(self, obs: dict[str, Any]) -> Any:
-        return obs["obs"] if self.central_value is None else obs["states"]
-
-    def _critic_memory(self) -> Memory | None:
-        return self.memory if self.central_value is None else self.central_value.memory
-
-    def _next_memories(self, result: dict[str, Any]) -> Memories:
-        """Each memory and its states after the step, the critic's last."""
-        memories = [] if self.memory is None else [(self.memory, result["rnn_states"])]
-        if self.central_value is not None and self.central_value.memory is not None:
-            after = self.central_value.step(self.obs["states"])
-            memories.append((self.central_value.memory, after))
-        return memories
-
-    def _store_inputs(self, t: int) -> None:
-        """What the policy and a central value act on in step t."""
-        r = self.buffers
-        nested(lambda buffer, x: buffer[:, t].copy_(x), r.obs, self.obs["obs"])
-        if r.states is not None:
-            nested(lambda buffer, x: buffer[:, t].copy_(x), r.states, self.obs["states"])
-        if r.action_masks is not None:
-            r.action_masks[:, t] = self.vec_env.get_action_masks()
-        if self.memory is not None:
-            self.memory.store(t)
-        if self.central_value is not None and self.central_value.memory is not None:
-            self.central_value.memory.store(t)
-
-    def _store_assessment(self, t: int, result: dict[str, Any]) -> None:
-        r = self.buffers
-        for name, buffer in r.policy.items():
-            buffer[:, t] = result[name]
-        r.values[:, t] = result["values"]
-
-    def _store_reached(self, t: int, infos: dict[str, Any], memories: Memories) -> None:
-        """What time-outs bootstrap from; `evaluate` values it, unless that takes the recurrent
-        state of this step."""
-        r, reached = self.buffers, infos["terminal"]
-        if r.reached is not None:
-            seen = self._seen_by_critic(reached)
-            nested(lambda buffer, x: buffer[:, t].copy_(x), r.reached, seen)
-        elif r.reached_values is not None:
-            r.reached_values[:, t] = self.get_values(reached, memories[-1][1])
-
-    def env_step(self, actions: Tensor) -> Any:
-        return super().env_step(self.preprocess_actions(actions))
-
-    def _schedule_by_epoch(self) -> None:
-        c = self.config
-        if self.central_value is not None:
-            self.central_value.schedule(self.epoch_num, c.max_epochs)
-        if c.lr_schedule == "linear":
-            by_epochs = self.epoch_num, c.max_epochs
-            past = by_epochs if c.max_epochs != -1 else (self.frame, c.max_frames)
-            self.lr.fill_(linear(c.learning_rate, c.min_lr, *past))
-            if c.schedule_entropy:
-                self.entropy_coef.fill_(linear(c.entropy_coef, 1e-4, *past))
-
-    def init_tensors(self) -> None:
-        if self.rollout is not None:
-            return
-        n, t, device = self.num_actors, self.horizon_length, self.device
-        c, env, space = self.config, self.vec_env, self.vec_env.action_space
-        r = self.rollout = Rollout(n, t, getattr(env, "value_size", 1), device)
-        r.obs = r.observations(env.observation_space)
-        if isinstance(space, Box):
-            r.actions = r.zeros(*space.shape)
-        else:
-            width = (len(space.nvec),) if isinstance(space, MultiDiscrete) else ()
-            r.actions = r.zeros(*width, dtype=torch.long)
-        r.policy = {name: r.zeros(*shape) for name, shape in self.policy_fields().items()}
-        if self.central_value is not None:
-            r.states = r.observations(env.state_space)
-        if c.value_bootstrap == "reached":
-            r.reached_values = torch.zeros_like(r.values)
-            if self._critic_memory() is None:
-                seen = env.observation_space if self.central_value is None else env.state_space
-                r.reached = r.observations(seen)
-        if c.use_action_masks:
-            r.action_masks = r.zeros(env.get_action_masks().shape[1], dtype=torch.bool)
-        self.episodes = EpisodeSums(n, t, device)
-        self.losses = torch.zeros(len(LOSSES), device=device)
-        self.kl = torch.zeros((), device=device)
-        batch: dict[str, Any] = {"obs": r.obs, "actions": r.actions, **r.policy}
-        batch |= {"states": r.states, "action_masks": r.action_masks}
-        batch = {k: v for k, v in batch.items() if v is not None}
-        self.dataset: dict[str, Any] = {
-            **nested(lambda x: x.flatten(0, 1), batch),
-            "old_values": torch.zeros_like(r.values).flatten(0, 1),
-            "returns": torch.zeros_like(r.values).flatten(0, 1),
-            "advantages": torch.zeros(n * t, device=device),
-        }
-
-    def remembered(self) -> dict[str, Any]:
-        r = self.buffers
-        seen = {"rewards": r.rewards, "observations": r.obs, "states": r.states}
-        return {name: x for name, x in seen.items() if x is not None}
+    @classmethod
+    def check_spaces(cls, env: Any, config: Any) -> None:
+        check_actions(env.action_space, cls.is_discrete, config.name)
+        if config.use_action_masks:
+            check_masks(env, config.name)
 
     @property
-    def buffers(self) -> Rollout:
-        """The rollout's buffers, once `init_tensors` has made them."""
-        assert self.rollout is not None
-        return self.rollout
+    def batch_size(self) -> int:
+        return int(self.num_actors * self.horizon_length)
 
-    def statistics(self) -> Tensor:
-        none = torch.zeros_like(self.kl)
-        central = self.central_value.loss if self.central_value is not None else none
-        curious = self.curiosity.loss if self.curiosity is not None else none
-        head = torch.stack([*self.losses, self.kl, self.lr, central, curious])
-        return torch.cat([head, self.episodes.finished.flatten()])
+    def resets_in(self, epoch: int) -> bool:
+        period = self.config.epochs_between_resets
+        return bool(period) and epoch % period == 0
 
-    def log_statistics(self, values: list[float]) -> dict[str, float]:
-        n = len(LOSSES)
-        scalars = {f"losses/{name}": values[k] for k, name in enumerate(LOSSES)}
-        self.last_lr = values[n + 1]
-        scalars |= {"info/kl": values[n], "info/last_lr": self.last_lr}
-        if self.central_value is not None:
-            scalars["losses/cval_loss"] = values[n + 2]
-        if self.curiosity is not None:
-            scalars["losses/rnd_loss"] = values[n + 3]
-        scalars |= {"info/e_clip": self.config.e_clip, "info/lr_mul": 1.0}
-        finished = values[n + 4 :]
-        for t in range(self.horizon_length):
-            *sums, count = finished[4 * t : 4 * t + 4]
-            for meter, total in zip(self._meters(), sums, strict=True):
-                meter.add(total / max(count, 1.0), int(count))
-        return scalars
+    def fused_methods(self) -> tuple[str, ...]:
+        if self.memory.recurrent:
+            return ()
+        short = self.horizon_length <= LONGEST_FUSED  # its loop over time is unrolled
+        return (*self.FUSED, "prepare_dataset") if short else self.FUSED
 
-    def forget_graphs(self) -> None:
-        for graph in self._graphs:
-            graph.reset()
+    def change_config(self, config: Any) -> None:
+        super().change_config(config)
+        self.schedule.change_config(config)
+        self.critic_weight = self._weight_of_value()
 
-    def load_optimizer(self, state: dict[str, Any]) -> None:
-        load_optimizer(self.optimizer, state)
+    def restart_episodes(self) -> None:
+        super().restart_episodes()
+        self.memory.restart()
+        self.critic.memory.restart()
 
-    def extra_state(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"lr": self.lr, "running": self.episodes.running}
-        state |= {name: part.state_dict() for name, part in self._extra_parts().items()}
-        return state
+    def statistics(self) -> dict[str, Tensor]:
+        found = {f"losses/{name}": self.losses[k] for k, name in enumerate(LOSSES)}
+        found |= {"info/kl": self.kl, "info/last_lr": self.schedule.last_lr}
+        return found | super().statistics() | {"finished": self.episodes.finished}
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        self.lr.copy_(state["lr"])
-        self.episodes.running.copy_(state["running"])
-        for name, part in self._extra_parts().items():
-            part.load_state_dict(state[name])
-        self.obs = self.vec_env.observations
+    def scalars(self, values: dict[str, list[float]]) -> dict[str, float]:
+        fixed = {"info/e_clip": self.config.e_clip, "info/lr_mul": 1.0}
+        return super().scalars(values) | fixed
 
-    def _extra_parts(self) -> dict[str, Any]:
-        """What only continuing a run needs, apart from the weights."""
-        central = None if self.central_value is None else self.central_value.memory
-        parts = {
-            "memory": self.memory,
-            "central_memory": central,
-            "advantage_mean_std": self.advantage_mean_std,
-        }
-        return {name: part for name, part in parts.items() if part is not None}
+    def blame(self) -> dict[str, Any]:
+        r = self.rollout
+        found = {"observations": r.obs, "states": r.states, "rewards": r.rewards}
+        return found | {"terminal observations": r.reached} | super().blame()
 
-    def get_full_state_weights(self) -> dict[str, Any]:
-        state = super().get_full_state_weights()
-        for part in (self.central_value, self.curiosity):
-            state |= {} if part is None else part.checkpoint()
-        return state
+    def weights(self) -> dict[str, Any]:
+        own = {"model": self.model.state_dict(), "optimizer": optimizer_state(self.optimizer)}
+        return own | super().weights()
 
-    def set_full_state_weights(
-        self, weights: dict[str, Any], set_epoch: bool = True, source: object = "the checkpoint"
-    ) -> None:
-        super().set_full_state_weights(weights, set_epoch, source)
-        for part in (self.central_value, self.curiosity):
-            if part is not None:
-                part.restore(weights, source)
+    def load_weights(self, weights: dict[str, Any], source: object) -> list[str]:
+        checkpoint.load_weights(self.model, weights["model"], source)
+        if "optimizer" in weights:
+            load_optimizer(self.optimizer, weights["optimizer"])
+            self.schedule.load_lr(float(weights["optimizer"]["param_groups"][0]["lr"]))
+        return super().load_weights(weights, source)
+
+    def stateful(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"schedule": self.schedule}
+        if self.advantage_mean_std is not None:
+            found["advantage_mean_std"] = self.advantage_mean_std
+        return found | super().stateful()
+
+    def episodic(self) -> dict[str, Any]:
+        memories = {"memory": self.memory, "critic_memory": self.critic.memory}
+        return super().episodic() | memories

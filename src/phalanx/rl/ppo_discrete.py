@@ -1,27 +1,30 @@
-"""What is different about PPO with discrete actions."""
+"""PPO with discrete actions: the differences."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from phalanx.rl.ppo import A2CAgent
+from phalanx.rl.formulas import squared_log_ratio_kl
+from phalanx.rl.ppo import PPO
 
 
-class DiscreteA2CAgent(A2CAgent):
-    """PPO with one or several discrete actions; what `a2c_discrete` names."""
+class DiscretePPO(PPO):
+    """PPO with one or several discrete actions."""
 
     is_discrete = True
     adapts_per_minibatch = False
     trains_own_value = False
 
-    def policy_fields(self) -> dict[str, tuple[int, ...]]:
+    def policy_fields(self, env: Any) -> dict[str, tuple[int, ...]]:
         return {"neglogpacs": ()}
 
     def preprocess_actions(self, actions: Tensor) -> Tensor:
         return actions
 
     def policy_kl(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
-        """RL Games' estimate: half the mean squared change of the log probabilities."""
-        return 0.5 * (batch["neglogpacs"] - result["prev_neglogp"]).square().mean()
+        """RL Games' estimate of the KL; see `squared_log_ratio_kl`."""
+        return squared_log_ratio_kl(batch["neglogpacs"], result["prev_neglogp"])
 
     def bounds_loss(self, result: dict[str, Tensor]) -> Tensor:
         return torch.zeros((), device=self.device)

@@ -125,6 +125,13 @@ class Replay:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave; of a larger ring, its last steps."""
+        for name in state["rows"].keys() & self.rows.keys():
+            there, here = (tuple(rows[name].shape[1:]) for rows in (state["rows"], self.rows))
+            if there != here:
+                raise PhalanxError(
+                    f"its replay buffer has {name} of shape {there} a step, here they are {here};"
+                    " the replay starts empty"
+                )
         saved, steps = refit(state["rows"], state["steps"], self.capacity)
         for name in saved.keys() & self.rows.keys():
             self.rows[name][: len(saved[name])].copy_(saved[name])

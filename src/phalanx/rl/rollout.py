@@ -1,4 +1,4 @@
-"""What a rollout leaves behind: its buffers, shaped rewards and advantages.
+"""The buffers that a rollout fills, and the dataset that PPO learns from.
 
 Buffers are (N, T, ...), environment first, so that flattening them to (N * T, ...) is a view in
 RL Games' order: a minibatch holds whole trajectories of neighbouring environments.
@@ -9,39 +9,56 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phalanx.rl.config import RewardShaper
+from phalanx.rl.config import PPOConfig
+from phalanx.rl.critic import CentralValue, Critic
 from phalanx.rl.nested import nested
-from phalanx.spaces import ObservationSpace, boxes
+from phalanx.spaces import Box, MultiDiscrete, ObservationSpace, boxes
 
 
 class Rollout:
-    """Buffers of T steps of N environments, allocated once; those not needed are None or empty.
+    """T steps of N environments, allocated once; buffers that a run does not need are None.
 
-    obs: what was acted on, (N, T, *shape) or a dictionary of such; states: what a central value
-    saw with it. reached: what each step reached before a reset, as the critic sees it, and
-    reached_values (N, T, V) what that is worth, where time-outs bootstrap from there.
-    actions, rewards (N, T, V) shaped, values (N, T, V) in reward units, last_values (N, V).
-    dones, truncated (N, T): 1.0 where the episode ended, or timed out, with the step.
-    action_masks (N, T, n) bool. policy: what else the losses need of the policy that acted, by
-    name, (N, T, ...).
+    obs, states: inputs of the policy and of a central value, (N, T, *shape) or a dictionary.
+    actions; action_masks (N, T, n) bool; policy: what else the losses need of the policy that
+    acted, by name, (N, T, ...).
+    rewards (N, T, V), shaped; values (N, T, V) in reward units; last_values (N, V).
+    dones, truncated (N, T): 1.0 where the step ended the episode, or timed it out.
+    reached: the state after each step, before any reset, as the critic sees it;
+    reached_values (N, T, V): its value, for time-outs that bootstrap from there.
     """
 
-    def __init__(self, num_envs: int, horizon: int, value_size: int, device: torch.device) -> None:
-        self._sizes = (num_envs, horizon)
-        self._device = device
-        self.obs: Any = torch.empty(0)
+    def __init__(
+        self, env: Any, config: PPOConfig, fields: dict[str, tuple[int, ...]], critic: Critic
+    ) -> None:
+        self._sizes = (env.num_envs, config.horizon_length)
+        self._device = torch.device(env.device)
+        value_size = getattr(env, "value_size", 1)
+        self.obs: Any = self.observations(env.observation_space)
         self.states: Any = None
         self.reached: Any = None
         self.reached_values: Tensor | None = None
-        self.actions = torch.empty(0)
         self.action_masks: Tensor | None = None
-        self.policy: dict[str, Tensor] = {}
+        space = env.action_space
+        if isinstance(space, Box):
+            self.actions = self.zeros(*space.shape)
+        else:
+            width = (len(space.nvec),) if isinstance(space, MultiDiscrete) else ()
+            self.actions = self.zeros(*width, dtype=torch.long)
+        self.policy = {name: self.zeros(*shape) for name, shape in fields.items()}
         self.rewards = self.zeros(value_size)
         self.values = self.zeros(value_size)
         self.advantages = self.zeros(value_size)
-        self.last_values = torch.zeros(num_envs, value_size, device=device)
+        self.last_values = torch.zeros(env.num_envs, value_size, device=self._device)
         self.dones = self.zeros()
         self.truncated = self.zeros()
+        if isinstance(critic, CentralValue):
+            self.states = self.observations(env.state_space)
+        if config.use_action_masks:
+            self.action_masks = self.zeros(env.get_action_masks().shape[1], dtype=torch.bool)
+        if config.value_bootstrap == "reached":
+            self.reached_values = torch.zeros_like(self.values)
+            if not critic.memory.recurrent:  # else its value takes the state of that very step
+                self.reached = self.observations(critic.space(env))
 
     def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """A buffer (N, T, *shape)."""
@@ -51,34 +68,15 @@ class Rollout:
         """A buffer for observations of that space."""
         return nested(lambda box: self.zeros(*box.shape), boxes(space))
 
-
-def gae(
-    rewards: Tensor,
-    values: Tensor,
-    last_values: Tensor,
-    dones: Tensor,
-    gamma: float,
-    lam: float,
-    out: Tensor,
-) -> None:
-    """Generalised advantage estimates into `out`, (N, T, V).
-
-    rewards, values (N, T, V), values in reward units; last_values (N, V): of the state after the
-    last step; dones (N, T): 1 where the episode ended with the step. What a time-out bootstraps
-    from is already part of its reward. Source: arXiv:1506.02438, equation 16.
-    """
-    running = torch.zeros_like(last_values)
-    next_values = last_values
-    for t in reversed(range(rewards.shape[1])):
-        alive = 1.0 - dones[:, t, None]
-        delta = rewards[:, t] + gamma * next_values * alive - values[:, t]
-        running = delta + gamma * lam * alive * running
-        out[:, t] = running
-        next_values = values[:, t]
-
-
-def shape_reward(reward: Tensor, shaper: RewardShaper) -> Tensor:
-    """RL Games' reward_shaper: shift, scale, clamp, logarithm."""
-    shaped = (reward + shaper.shift_value) * shaper.scale_value
-    shaped = shaped.clamp(shaper.min_val, shaper.max_val)
-    return shaped.log() if shaper.log_val else shaped
+    def dataset(self) -> dict[str, Any]:
+        """(N * T, ...) each: views of what the rollout filled, and memory for "old_values",
+        "returns" and "advantages"."""
+        batch: dict[str, Any] = {"obs": self.obs, "actions": self.actions, **self.policy}
+        batch |= {"states": self.states, "action_masks": self.action_masks}
+        batch = {name: x for name, x in batch.items() if x is not None}
+        return {
+            **nested(lambda x: x.flatten(0, 1), batch),
+            "old_values": torch.zeros_like(self.values).flatten(0, 1),
+            "returns": torch.zeros_like(self.values).flatten(0, 1),
+            "advantages": torch.zeros_like(self.dones).flatten(0, 1),
+        }

@@ -1,7 +1,7 @@
 """A run's folder: checkpoints in `nn/`, TensorBoard's events in `summaries/`.
 
-Writing files takes longer than a GPU takes to learn from a batch. So what is handed to `log` and
-`keep` waits until `write_up`, which the agent calls when the device has been given its next work.
+Writing files takes longer than a GPU takes to learn from a batch. So `log` and `keep` only queue;
+`flush` writes, and the run calls it once the device has its next work.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ Scalars = dict[str, float]
 
 
 class RunFolder:
-    """The folder `path`, made by `open`. `writer` is TensorBoard's, for whoever has more to say."""
+    """The folder `path`, made by `open`. `writer` is TensorBoard's; observers may use it, too."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
         self.path = path
@@ -25,7 +25,7 @@ class RunFolder:
         self.writer: Any = None
         self._scalars: list[tuple[Scalars, float]] = []
         self._checkpoints: list[tuple[str, dict[str, Any]]] = []
-        # Reads what was kept while the device works on: not in line behind that work.
+        # Reads queued checkpoints while the device works on, instead of waiting for that work.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def open(self, frame: int) -> None:
@@ -51,13 +51,13 @@ class RunFolder:
         self._scalars.append((scalars, step))
 
     def keep(self, stem: str, state: dict[str, Any]) -> None:
-        """A checkpoint `nn/<stem>.pth` of a `state` that nobody changes until it is written."""
+        """Queue a checkpoint nn/<stem>.pth of `state`, which must not change before `flush`."""
         self._checkpoints.append((stem, state))
         if self._stream is not None:
             self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
 
-    def write_up(self) -> list[Path]:
-        """Write what was handed over; returns the paths of the checkpoints."""
+    def flush(self) -> list[Path]:
+        """Write everything queued; returns the paths of the checkpoints."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         for scalars, step in self._scalars:

@@ -18,15 +18,11 @@ from typing import Any
 import torch
 
 from phalanx.errors import PhalanxError
-from phalanx.rl.amp import AMPAgent
+from phalanx.rl.agents import A2CAgent, AMPAgent, DiscreteA2CAgent, DQNAgent, SACAgent
 from phalanx.rl.amp_player import AMPPlayerContinuous
-from phalanx.rl.dqn import DQNAgent
 from phalanx.rl.observer import AlgoObserver
 from phalanx.rl.players import DQNPlayer, PpoPlayerContinuous, PpoPlayerDiscrete, SACPlayer
-from phalanx.rl.ppo import A2CAgent
-from phalanx.rl.ppo_discrete import DiscreteA2CAgent
 from phalanx.rl.registry import ObjectFactory
-from phalanx.rl.sac import SACAgent
 
 
 class Runner:

@@ -1,4 +1,4 @@
-"""Soft actor-critic; what `sac` names.
+"""Soft actor-critic.
 
     critic   y = r + gamma^n (min(Q1', Q2')(s', a') - alpha log pi(a'|s')),  a' ~ pi(s')
              loss = (mean (Q1 - y)^2 + mean (Q2 - y)^2) / 2, clipped gradient
@@ -23,18 +23,18 @@ from torch import Tensor, nn
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
 from phalanx.rl.config import SACConfig
-from phalanx.rl.off_policy import OffPolicyAgent, load_keeping_flags, soft_update
-from phalanx.rl.optimizer import adam, optimizer_state
+from phalanx.rl.formulas import soft_target, soft_update
+from phalanx.rl.off_policy import OffPolicy
+from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
 from phalanx.rl.replay import Replay
 from phalanx.rl.sac_network import SACNetwork
 from phalanx.spaces import Box
 
 
-class SACAgent(OffPolicyAgent):
+class SAC(OffPolicy):
     """SAC with continuous, bounded actions."""
 
     Config = SACConfig
-    default_model = "soft_actor_critic"
     LOGGED = (
         "losses/c1_loss",
         "losses/c2_loss",
@@ -44,11 +44,11 @@ class SACAgent(OffPolicyAgent):
         "info/alpha",
     )
 
-    def __init__(self, base_name: str, params: dict[str, Any]) -> None:
-        super().__init__(base_name, params)
-        c = self.config
+    def __init__(self, config: SACConfig, env: Any, model: Any) -> None:
+        super().__init__(config, env, model)
+        c = config
         self.period = c.policy_frequency
-        self.target_entropy = -c.target_entropy_coef * self.vec_env.action_space.shape[0]
+        self.target_entropy = -c.target_entropy_coef * env.action_space.shape[0]
         self.network: SACNetwork = self.model.sac_network
         self.log_alpha = torch.tensor(math.log(c.init_alpha), device=self.device)
         self.log_alpha.requires_grad_()
@@ -56,6 +56,7 @@ class SACAgent(OffPolicyAgent):
         self.critic_optimizer = self._adam(self.network.critic.parameters(), c.critic_lr, "critic")
         self.log_alpha_optimizer = self._adam([self.log_alpha], c.alpha_lr, "alphas")
         self.optimizer = self.actor_optimizer
+        self.lr: Tensor = self.optimizer.param_groups[0]["lr"]
 
     # -- the update ------------------------------------------------------------------------------
 
@@ -121,17 +122,18 @@ class SACAgent(OffPolicyAgent):
         return self.rescale(self.model({"obs": obs})["actions"])
 
     def random_actions(self) -> Tensor:
-        space = self.vec_env.action_space
+        space = self.action_space
         actions = torch.rand(self.num_actors, *space.shape, device=self.device)
         return self.rescale(2 * actions - 1)
 
     def rescale(self, actions: Tensor) -> Tensor:
         """From (-1, 1) to the bounds of the environment."""
-        rescaled: Tensor = self.vec_env.action_space.rescale(actions)
+        rescaled: Tensor = self.action_space.rescale(actions)
         return rescaled
 
-    def check_spaces(self) -> None:
-        space = self.vec_env.action_space
+    @classmethod
+    def check_spaces(cls, env: Any, config: Any) -> None:
+        space = env.action_space
         bounds = (space.low, space.high) if isinstance(space, Box) else (math.inf,)
         if not all(torch.tensor(bound).isfinite().all() for bound in bounds):
             raise PhalanxError(
@@ -141,8 +143,8 @@ class SACAgent(OffPolicyAgent):
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def make_replay(self) -> Replay:
-        env, c = self.vec_env, self.config
+    def make_replay(self, env: Any) -> Replay:
+        c = self.config
         return Replay(
             c.replay_buffer_size,
             self.num_actors,
@@ -171,39 +173,23 @@ class SACAgent(OffPolicyAgent):
             "log_alpha_optimizer": self.log_alpha_optimizer,
         }
 
-    def get_full_state_weights(self) -> dict[str, Any]:
+    def weights(self) -> dict[str, Any]:
         """RL Games' layout for SAC, and `log_alpha`, which 1.6.5 forgets and 2.0 has."""
-        state = super().get_full_state_weights()
-        del state["optimizer"]
         return {
-            **checkpoint.apart(state.pop("model")),
-            **state,
+            **checkpoint.apart(self.model.state_dict()),
             **{name: optimizer_state(optimizer) for name, optimizer in self.optimizers.items()},
             "log_alpha": self.log_alpha.detach().clone(),
         }
 
-    def set_full_state_weights(
-        self, weights: dict[str, Any], set_epoch: bool = True, source: object = "the checkpoint"
-    ) -> None:
-        super().set_full_state_weights(
-            {"model": checkpoint.joined(weights), **weights}, set_epoch, source
-        )
+    def load_weights(self, weights: dict[str, Any], source: object) -> list[str]:
+        model = weights.get("model") or checkpoint.joined(weights)
+        checkpoint.load_weights(self.model, model, source)
         for name, optimizer in self.optimizers.items():
             if name in weights:
-                load_keeping_flags(optimizer, weights[name])
-        if "log_alpha" in weights:
-            with torch.no_grad():
-                self.log_alpha.copy_(weights["log_alpha"])
-        else:
-            self.warn(f"{source} has no log_alpha; it starts from init_alpha again")
-
-
-def soft_target(
-    rewards: Tensor, discounts: Tensor, value: Tensor, log_prob: Tensor, alpha: Tensor
-) -> Tensor:
-    """What the critics are to learn, (B,): rewards, then the soft value of what was reached.
-
-    discounts: gamma^n, 0 where the episode terminated. With n > 1 the entropies of the steps in
-    between are left out, as FastSAC does. Source: arXiv:1812.05905, equation 6.
-    """
-    return rewards + discounts * (value - alpha * log_prob)
+                load_optimizer(optimizer, weights[name])
+        lacks = super().load_weights(weights, source)
+        if "log_alpha" not in weights:
+            return [*lacks, "it has no log_alpha, which starts from init_alpha again"]
+        with torch.no_grad():
+            self.log_alpha.copy_(weights["log_alpha"])
+        return lacks

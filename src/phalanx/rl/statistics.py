@@ -1,4 +1,4 @@
-"""What a run reports: episode statistics, meters, times, TensorBoard's tags."""
+"""Episode statistics, meters, times and TensorBoard's tags."""
 
 import time
 from typing import Any
@@ -6,11 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phalanx.rl.nested import nested
-
 
 class EpisodeSums:
-    """Returns and lengths of the running episodes, and what those that ended sum up to.
+    """Returns and lengths of the running episodes, and sums over those that ended.
 
     On the device and without synchronisation: `finished` (T, 4) has, per step of the rollout, the
     sums over ended episodes of return, shaped return and length, and their number.
@@ -36,6 +34,14 @@ class EpisodeSums:
         self.running.copy_(torch.where(done[:, None] > 0, self._keep_count, self.running))
         return finished
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """The running sums."""
+        return {"running": self.running}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take back what `state_dict` gave."""
+        self.running.copy_(state["running"])
+
 
 class Meter:
     """Mean over about the last `window` values, fed with means of groups of them.
@@ -57,6 +63,43 @@ class Meter:
         self.size = old + count
         self.mean = (self.mean * old + mean * count) / self.size
 
+    @property
+    def current_size(self) -> int:
+        """RL Games' name of `size`."""
+        return self.size
+
+    def get_mean(self) -> float:
+        """RL Games' way to read `mean`."""
+        return self.mean
+
+
+class Meters:
+    """Mean return, shaped return and length of about the last `window` episodes."""
+
+    def __init__(self, window: int) -> None:
+        self.rewards, self.shaped_rewards, self.lengths = (Meter(window) for _ in range(3))
+
+    @property
+    def all(self) -> tuple[Meter, Meter, Meter]:
+        """The three, in the order of `EpisodeSums`."""
+        return self.rewards, self.shaped_rewards, self.lengths
+
+    def add(self, finished: list[float]) -> None:
+        """`EpisodeSums.finished` of an iteration, flat: 4 numbers a step."""
+        for t in range(0, len(finished), 4):
+            *sums, count = finished[t : t + 4]
+            for meter, total in zip(self.all, sums, strict=True):
+                meter.add(total / max(count, 1.0), int(count))
+
+    def state_dict(self) -> list[list[float]]:
+        """Mean and size of each."""
+        return [[m.mean, m.size] for m in self.all]
+
+    def load_state_dict(self, state: list[list[float]]) -> None:
+        """Take back what `state_dict` gave."""
+        for meter, (mean, size) in zip(self.all, state, strict=True):
+            meter.mean, meter.size = mean, int(size)
+
 
 class Clock:
     """Seconds of the last rollout and update, on the device where they run."""
@@ -70,7 +113,7 @@ class Clock:
         self._start = self._now()
 
     def stop(self, name: str, repeats: int = 1) -> None:
-        """What ran since `start` was one of `repeats` that an iteration takes."""
+        """Note the time since `start`, one of `repeats` in an iteration."""
         self._marks[name] = (self._start, self._now(), repeats)
 
     def read(self) -> dict[str, float]:
@@ -88,37 +131,22 @@ class Clock:
 
 
 def named(
-    scalars: dict[str, float], meters: tuple[Meter, Meter, Meter], at: dict[str, float]
+    scalars: dict[str, float], meters: Meters, at: dict[str, float]
 ) -> dict[str, dict[str, float]]:
     """One iteration's values by RL Games' tags, for each horizontal axis of `at`, {"step": frames,
-    "iter": iterations, "time": seconds}; meters are of return, shaped return and length."""
+    "iter": iterations, "time": seconds}."""
     points: dict[str, dict[str, float]] = {axis: {} for axis in at}
     points["step"] = {**scalars, "info/epochs": at["iter"]}
-    rewards, _, lengths = meters
-    if rewards.size:
+    if meters.rewards.size:
         tags = ("rewards", "shaped_rewards", "episode_lengths")
         for axis, values in points.items():
-            values |= {f"{t}/{axis}": m.mean for t, m in zip(tags, meters, strict=True)}
+            values |= {f"{t}/{axis}": m.mean for t, m in zip(tags, meters.all, strict=True)}
         # Names that other trainers' tools look for.
-        points["step"] |= {"ep_rew_mean": rewards.mean, "ep_len_mean": lengths.mean}
+        means = {"ep_rew_mean": meters.rewards.mean, "ep_len_mean": meters.lengths.mean}
+        points["step"] |= means
         if "info/kl" in scalars:
             points["step"]["approxkl"] = scalars["info/kl"]
     return points
-
-
-def why_not_finite(remembered: dict[str, Any]) -> str:
-    """What to say of rewards, observations, ..., (N, ...) each, when learning broke down."""
-    for name, values in remembered.items():
-        bad: list[Tensor] = []
-        nested(lambda x, bad=bad: bad.append(~x.isfinite().flatten(1).all(1)), values)
-        broken = torch.stack(bad).any(0)
-        envs = broken.nonzero()[:, 0].tolist()
-        if envs:
-            return (
-                f"the {name} of {len(envs)} of {len(broken)} environments, first of environment"
-                f" {envs[0]}, are not finite; correct the environment"
-            )
-    return "rewards and observations are finite; try a lower learning rate"
 
 
 def performance(frames: int, seconds: float, times: dict[str, float]) -> dict[str, float]:

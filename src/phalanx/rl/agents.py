@@ -1,0 +1,242 @@
+"""RL Games' agents: a learner with the names that programs written for RL Games use.
+
+    runner.algo_factory.register_builder("mine", lambda **kwargs: MyAgent(**kwargs))
+
+`A2CAgent(base_name, params)` builds its `Run` (environment, loop, files), has the attributes of RL
+Games' agent (`vec_env`, `frame`, `epoch_num`, `writer`, ...) and learns like `PPO`. Override a hook
+of the run (`train_epoch`, `env_step`, `init_tensors`, ...) or of the learner (`calc_losses`, ...).
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from phalanx.errors import PhalanxError
+from phalanx.rl import checkpoint, run_state
+from phalanx.rl.amp import AMP
+from phalanx.rl.build import build_model, with_default_model
+from phalanx.rl.dqn import DQN
+from phalanx.rl.learner import Learner
+from phalanx.rl.ppo import PPO
+from phalanx.rl.ppo_discrete import DiscretePPO
+from phalanx.rl.run import Run
+from phalanx.rl.sac import SAC
+
+
+def _attribute(path: str) -> Any:
+    """A property that reads and writes `path`, as in "run.frame", of the agent."""
+    *holders, name = path.split(".")
+
+    def holder(agent: Any) -> Any:
+        for part in holders:
+            agent = getattr(agent, part)
+        return agent
+
+    return property(
+        lambda agent: getattr(holder(agent), name),
+        lambda agent, value: setattr(holder(agent), name, value),
+    )
+
+
+class Agent(Learner):
+    """The names, on a learner that a subclass mixes in."""
+
+    default_model = ""
+    """Name of the model where the YAML gives none; empty for that of the action space."""
+
+    def __init__(self, base_name: str, params: dict[str, Any]) -> None:
+        if self.default_model:
+            params = with_default_model(params, self.default_model)
+        self.params = params
+        self.run = Run(self, base_name, params)
+        env = self.run.env
+        model = build_model(params, self.run.config, env).to(env.device)
+        self.stepped = Stepped(self)
+        super().__init__(self.run.config, env, model)
+        self.run.fuse()
+
+    vec_env = _attribute("run.env")
+    observer = algo_observer = _attribute("run.observer")
+    name = _attribute("run.config.name")
+    experiment_name = _attribute("run.experiment_name")
+    experiment_dir = _attribute("run.folder.path")
+    nn_dir = _attribute("run.folder.nn_dir")
+    summaries_dir = _attribute("run.folder.summaries_dir")
+    writer = _attribute("run.folder.writer")
+    epoch_num = _attribute("run.epoch_num")
+    frame = _attribute("run.frame")
+    total_time = _attribute("run.journal.total_time")
+    last_lr = _attribute("run.journal.last_lr")
+    last_stats = _attribute("run.journal.last_stats")
+    fps = _attribute("run.journal.fps")
+    mean_rewards = game_rewards = _attribute("run.journal.meters.rewards")
+    mean_shaped_rewards = game_shaped_rewards = _attribute("run.journal.meters.shaped_rewards")
+    mean_lengths = game_lengths = _attribute("run.journal.meters.lengths")
+    games_to_track = _attribute("run.config.games_to_track")
+    last_mean_rewards = _attribute("run.saving.best")
+    warnings = _attribute("run.warnings")
+    no_effect = _attribute("run.no_effect")
+    stop_reason = _attribute("run.stop_reason")
+    captures = _attribute("run.captures")
+    captures_update = _attribute("run.captures_update")
+    ppo_device = _attribute("device")
+    central_value_net = _attribute("central_value")
+    num_agents = 1
+    global_rank = local_rank = 0
+    world_size = 1
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def train(self) -> tuple[float, int]:
+        """Train until a limit is reached; returns best mean return and number of iterations."""
+        self.init_tensors()
+        return self.run.train()
+
+    def init_tensors(self) -> None:
+        """Called before the first iteration: a place to allocate buffers of your own."""
+
+    def update_epoch(self) -> int:
+        """Count the iteration."""
+        self.run.epoch_num += 1
+        return int(self.run.epoch_num)
+
+    def train_epoch(self) -> None:
+        """One iteration, rollout and update, without waiting for the device."""
+        self.run.iterate(self.run.observer.after_steps)
+
+    def env_reset(self) -> dict[str, Any]:
+        """Start episodes everywhere; returns observations."""
+        obs: dict[str, Any] = self.run.env.reset()
+        return obs
+
+    def env_step(self, actions: Tensor) -> Any:
+        """Step the environments; see `VecEnv.step`."""
+        step = self.run.env.step(actions)
+        if self.run.watched:
+            self.run.observer.process_infos(step[4], (step[2] | step[3]).nonzero())
+        return step
+
+    def request_stop(self, reason: str) -> None:
+        """Let the loop end after the current iteration, with everything saved."""
+        self.run.request_stop(reason)
+
+    def warn(self, sentence: str) -> None:
+        """Something the user should know; observers show `warnings`, each sentence once."""
+        self.run.warn(sentence)
+
+    # -- checkpoints -------------------------------------------------------------------------------
+
+    def save(self, fn: str | Path) -> Path:
+        """Write a checkpoint to `fn` + ".pth", whole or not at all."""
+        path = self.run.folder.save(Path(fn), self.get_full_state_weights())
+        self.run.observer.after_save(path)
+        return path
+
+    def restore(self, fn: str | Path, set_epoch: bool = True) -> None:
+        """Continue from the checkpoint at `fn`. Raises PhalanxError for weights that do not fit."""
+        self.set_full_state_weights(checkpoint.load(fn), set_epoch, source=fn)
+
+    def get_full_state_weights(self) -> dict[str, Any]:
+        """Everything that a checkpoint holds; see `run_state`."""
+        return run_state.collect(self.run)
+
+    def set_full_state_weights(
+        self, weights: dict[str, Any], set_epoch: bool = True, source: object = "the checkpoint"
+    ) -> None:
+        """Take back what `get_full_state_weights` gave, or the weights and optimiser of an RL
+        Games file."""
+        run_state.restore(self.run, weights, set_epoch, source)
+
+    def get_weights(self) -> dict[str, Any]:
+        """The model's weights, its normalisers among them."""
+        return {"model": self.model.state_dict()}
+
+    def set_weights(self, weights: dict[str, Any]) -> None:
+        """Take back what `get_weights` gave."""
+        checkpoint.load_weights(self.model, weights["model"], "the weights")
+
+    # -- population based training -----------------------------------------------------------------
+
+    PARAMS: ClassVar[dict[str, str]] = {"mini_epochs_num": "mini_epochs"}
+    """RL Games' names of settings, where the config has another."""
+
+    def get_param(self, param_name: str) -> Any:
+        """A setting that may change during a run, by RL Games' name."""
+        if param_name == "learning_rate":
+            return float(self.lr)
+        return getattr(self.config, self._key(param_name))
+
+    def set_param(self, param_name: str, param_value: Any) -> None:
+        """Change a setting during a run; graphs are captured again. Raises PhalanxError for a
+        learning rate that a schedule decides."""
+        key = self._key(param_name)
+        if key == "learning_rate" and getattr(self.config, "lr_schedule", None) == "adaptive":
+            raise PhalanxError("learning_rate follows lr_schedule: adaptive and cannot be set")
+        self.change_config(dataclasses.replace(self.config, **{key: param_value}))
+        self.run.forget_graphs()
+
+    def _key(self, name: str) -> str:
+        key = self.PARAMS.get(name, name)
+        if key not in {field.name for field in dataclasses.fields(self.config)}:
+            raise PhalanxError(f"there is no setting {name!r} to get or set")
+        return key
+
+
+class A2CAgent(Agent, PPO):
+    """PPO with continuous actions; what `a2c_continuous` names."""
+
+
+class DiscreteA2CAgent(Agent, DiscretePPO):
+    """PPO with one or several discrete actions; what `a2c_discrete` names."""
+
+
+class AMPAgent(Agent, AMP):
+    """PPO that imitates; what `amp_continuous` names."""
+
+
+class SACAgent(Agent, SAC):
+    """SAC with continuous, bounded actions; what `sac` names."""
+
+    default_model = "soft_actor_critic"
+
+
+class DQNAgent(Agent, DQN):
+    """DQN with one discrete action; what `dqn` names."""
+
+    default_model = "dqn"
+
+
+class Stepped:
+    """The agent's environment as its learner steps it: through `env_step` and `env_reset`, so that
+    a subclass can override them and observers see every step."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._times = agent.run.env.device == torch.device("cpu")
+        self._seconds = 0.0
+
+    def reset(self) -> dict[str, Any]:
+        """See `VecEnv.reset`."""
+        return self._agent.env_reset()
+
+    def step(self, actions: Tensor) -> Any:
+        """See `VecEnv.step`."""
+        start = time.perf_counter()
+        step = self._agent.env_step(actions)
+        self._seconds += time.perf_counter() - start
+        return step
+
+    def get_action_masks(self) -> Tensor:
+        """(N, n) bool."""
+        masks: Tensor = self._agent.run.env.get_action_masks()
+        return masks
+
+    def seconds_per_iteration(self, iterations: int) -> dict[str, float]:
+        """{"step": seconds that steps took, per iteration} since the last call; empty on a GPU,
+        whose steps the host cannot time."""
+        seconds, self._seconds = self._seconds, 0.0
+        return {"step": seconds / iterations} if self._times else {}

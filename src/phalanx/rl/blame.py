@@ -1,0 +1,50 @@
+"""Where the first number that is not finite came from."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phalanx.rl.nested import nested
+
+RETURN, SHAPED_RETURN = 0, 1  # columns of EpisodeSums.finished
+
+
+def why_not_finite(env: Any, learner: Any, frame: int) -> str:
+    """What to say after an iteration that broke down: the quantity, the environment and the step
+    that were first. The iteration began after `frame` environment steps."""
+    if hasattr(env, "why_not_finite") and (said := env.why_not_finite()):
+        return str(said)
+    finished = learner.statistics()["finished"]
+    found = {name: _bad(x) for name, x in learner.blame().items() if x is not None}
+    rewards = found.pop("rewards")  # (N, T), shaped, and on the way to what the losses need
+    # Sums over episodes show a reward in the step that brought it, whichever episodes end.
+    bad_sum = ~finished.isfinite()
+    given, shaped = bad_sum[:, RETURN], bad_sum[:, SHAPED_RETURN]
+    found["rewards"] = rewards & given
+    found["shaped rewards"] = rewards & shaped & ~given.any()
+    first = min(
+        ((int(bad.any(0).nonzero()[0]), name) for name, bad in found.items() if bad.any()),
+        key=lambda step_and_name: step_and_name[0],
+        default=None,
+    )
+    if first is None:
+        return "rewards and observations are finite; try a lower learning rate"
+    t, name = first
+    envs = found[name][:, t].nonzero()[:, 0].tolist()
+    where = f"environment {envs[0]} in step {frame // learner.num_actors + t + 1} of the run"
+    if len(envs) > 1:
+        where += f" (and of {len(envs) - 1} more in that step)"
+    if name == "shaped rewards":
+        return (
+            f"the environment's rewards are finite, but after params.config.reward_shaper that of"
+            f" {where} is not; change the shaper, whose log_val needs positive rewards"
+        )
+    return f"the {name} of {where} are not finite; correct the environment"
+
+
+def _bad(values: Any) -> Tensor:
+    """(N, T) bool: where (N, T, ...) tensors, or dictionaries of them, are not finite."""
+    bad: list[Tensor] = []
+    nested(lambda x: bad.append(~x.isfinite().reshape(*x.shape[:2], -1).all(2)), values)
+    return torch.stack(bad).any(0)

@@ -1,0 +1,176 @@
+"""The mathematics of learning, as functions on tensors: rewards, advantages, losses, KL, schedules.
+
+B is the samples of a minibatch, N environments, T steps, V value heads, A actions. Constants and
+the order of operations are RL Games' 1.6.5; docstrings say where they differ from the papers.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from phalanx.rl.config import RewardShaper
+
+# -- rewards and advantages --------------------------------------------------------------------
+
+
+def shape_reward(reward: Tensor, shaper: RewardShaper) -> Tensor:
+    """RL Games' reward_shaper: shift, scale, clamp, logarithm."""
+    shaped = (reward + shaper.shift_value) * shaper.scale_value
+    shaped = shaped.clamp(shaper.min_val, shaper.max_val)
+    return shaped.log() if shaper.log_val else shaped
+
+
+def gae(
+    rewards: Tensor,
+    values: Tensor,
+    last_values: Tensor,
+    dones: Tensor,
+    gamma: float,
+    lam: float,
+    out: Tensor,
+) -> None:
+    """Generalised advantage estimates into `out`, (N, T, V).
+
+    rewards, values (N, T, V), values in reward units; last_values (N, V): of the state after the
+    last step; dones (N, T): 1 where the episode ended with the step. Rewards already include the
+    bootstrap of time-outs. Source: arXiv:1506.02438, equation 16.
+    """
+    running = torch.zeros_like(last_values)
+    next_values = last_values
+    for t in reversed(range(rewards.shape[1])):
+        alive = 1.0 - dones[:, t, None]
+        delta = rewards[:, t] + gamma * next_values * alive - values[:, t]
+        running = delta + gamma * lam * alive * running
+        out[:, t] = running
+        next_values = values[:, t]
+
+
+def standardized(x: Tensor) -> Tensor:
+    """(B,) with mean 0 and (sample) standard deviation 1."""
+    return (x - x.mean()) / (x.std() + 1e-8)
+
+
+# -- PPO: losses and KL ------------------------------------------------------------------------
+
+
+def surrogate_loss(
+    old: Tensor, new: Tensor, advantage: Tensor, clip: float, smooth: bool = False
+) -> Tensor:
+    """PPO's clipped surrogate, a scalar.
+
+    old, new (B,): negative log probabilities of the actions under the policy that acted and the
+    current one. Source: arXiv:1707.06347, equation 7; `smooth` is RL Games' use_smooth_clamp.
+    """
+    ratio = torch.exp(old - new)
+    clamp = smooth_clamp if smooth else torch.clamp
+    bounded = clamp(ratio, 1 - clip, 1 + clip)
+    return torch.max(-advantage * ratio, -advantage * bounded).mean()
+
+
+def policy_gradient_loss(new: Tensor, advantage: Tensor) -> Tensor:
+    """The plain policy gradient (A2C), a scalar, from negative log probabilities (B,)."""
+    return (new * advantage).mean()
+
+
+def smooth_clamp(x: Tensor, low: float, high: float) -> Tensor:
+    """RL Games' logistic stand-in for clamp, smooth at both ends."""
+    return low + (high - low) / (1 + torch.exp(4 * (0.5 - (x - low) / (high - low))))
+
+
+def value_loss(value: Tensor, old: Tensor, target: Tensor, clip: float | None) -> Tensor:
+    """Mean squared error of (B, V), a scalar; with `clip`, the larger of the squared errors of the
+    value and of the value clipped to within `clip` of `old`."""
+    loss = (value - target) ** 2
+    if clip is not None:
+        near = old + (value - old).clamp(-clip, clip)
+        loss = torch.max(loss, (near - target) ** 2)
+    return loss.mean()
+
+
+def bound_loss(mu: Tensor, soft_bound: float) -> Tensor:
+    """Mean over (B, A) of the squared excess of |mu| over `soft_bound`, summed over actions."""
+    return (mu.abs() - soft_bound).clamp(min=0.0).square().sum(-1).mean()
+
+
+def gaussian_kl(mu: Tensor, sigma: Tensor, old_mu: Tensor, old_sigma: Tensor) -> Tensor:
+    """Mean KL(new || old) of independent Gaussians (B, A), RL Games' formula with its epsilons."""
+    kl = torch.log(old_sigma / sigma + 1e-5) - 0.5
+    kl = kl + (sigma**2 + (old_mu - mu) ** 2) / (2 * (old_sigma**2 + 1e-5))
+    return kl.sum(-1).mean()
+
+
+def squared_log_ratio_kl(old: Tensor, new: Tensor) -> Tensor:
+    """RL Games' estimate of the KL of discrete policies: half the mean squared change of the
+    negative log probabilities (B,)."""
+    return 0.5 * (old - new).square().mean()
+
+
+def clip_fraction(old: Tensor, new: Tensor, clip: float) -> Tensor:
+    """Share of samples (B,) whose probability ratio left [1 - clip, 1 + clip], a scalar."""
+    ratio = torch.exp(old - new)
+    return ((ratio < 1.0 - clip) | (ratio > 1.0 + clip)).float().mean()
+
+
+def explained_variance(value: Tensor, target: Tensor) -> Tensor:
+    """1 - Var(target - value) / Var(target) over all of (B, V), a scalar; 1 is a perfect value."""
+    return 1.0 - (target - value).var(correction=0) / target.var(correction=0)
+
+
+# -- AMP ---------------------------------------------------------------------------------------
+
+
+def discriminator_loss(agent_logit: Tensor, demo_logit: Tensor) -> Tensor:
+    """Mean of two binary cross entropies, a scalar: rows of the policy (A, 1) are labelled 0, rows
+    of demonstrations (B, 1) are labelled 1. Source: arXiv:2104.02180, as IsaacGymEnvs has it."""
+    agent = F.binary_cross_entropy_with_logits(agent_logit, torch.zeros_like(agent_logit))
+    demo = F.binary_cross_entropy_with_logits(demo_logit, torch.ones_like(demo_logit))
+    return 0.5 * (agent + demo)
+
+
+def style_reward(logit: Tensor, scale: float) -> Tensor:
+    """-log(1 - p) * scale; p, the probability of being a demonstration, counts as 0.9999 at most.
+    Source: arXiv:2104.02180, as IsaacGymEnvs has it."""
+    return -torch.log((1 - logit.sigmoid()).clamp(min=1e-4)) * scale
+
+
+# -- SAC and DQN -------------------------------------------------------------------------------
+
+
+def soft_target(
+    rewards: Tensor, discounts: Tensor, value: Tensor, log_prob: Tensor, alpha: Tensor
+) -> Tensor:
+    """The critics' target, (B,): rewards plus the discounted soft value of the next state.
+
+    discounts: gamma^n, 0 where the episode terminated. With n > 1 the entropies of the steps in
+    between are left out, as FastSAC does. Source: arXiv:1812.05905, equation 6.
+    """
+    return rewards + discounts * (value - alpha * log_prob)
+
+
+def chosen(q_values: Tensor, actions: Tensor) -> Tensor:
+    """(B,) of (B, n): the value of each row's action."""
+    return q_values.gather(-1, actions[:, None]).squeeze(-1)
+
+
+def soft_update(target: nn.Module, source: nn.Module, tau: float) -> None:
+    """target += tau (source - target), parameter by parameter."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), tau)
+
+
+# -- schedules ---------------------------------------------------------------------------------
+
+
+def adapted_lr(lr: Tensor, kl: Tensor, threshold: float, low: float, high: float) -> Tensor:
+    """The next learning rate, a scalar on the device: slower by 1.5 if `kl` is above twice
+    `threshold`, faster by 1.5 if it is below half of it, within [low, high]."""
+    slower = (lr / 1.5).clamp(min=low)
+    faster = (lr * 1.5).clamp(max=high)
+    adapted = torch.where(kl > 2.0 * threshold, slower, lr)
+    return torch.where(kl < 0.5 * threshold, faster, adapted)
+
+
+def linear(start: float, floor: float, done: float, total: float) -> float:
+    """From `start` to `floor` as `done` goes to `total`; constant without a total (<= 0)."""
+    left = max(0.0, (total - done) / total) if total > 0 else 1.0
+    return floor + (start - floor) * left

@@ -1,0 +1,240 @@
+"""`Run`: what runs. The environment, the loop, its limits and its files.
+
+Read `Run.train` and `Run.iterate` first; then `PPO.collect` and `PPO.learn` in `ppo.py`, on the
+buffers of `rollout.py`. These three files are one whole iteration.
+"""
+
+import copy
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phalanx.compute.fusing import fused
+from phalanx.compute.graphs import EAGER_CALLS, Graph
+from phalanx.config import read, without_effect
+from phalanx.rl.blame import why_not_finite
+from phalanx.rl.build import make_env
+from phalanx.rl.journal import Journal
+from phalanx.rl.observer import AlgoObserver, watches_steps
+from phalanx.rl.run_folder import RunFolder
+from phalanx.rl.saving import Saving
+
+ITERATIONS_BETWEEN_READS = {"cpu": 1, "cuda": 8}
+"""Iterations between two reads of the device's statistics: each read waits for the device."""
+
+
+class Run:
+    """One training of `agent`, an `Agent`: RL Games' face of a learner, whose `train_epoch`,
+    `env_step`, `get_full_state_weights`, ... a subclass may override.
+
+    params: the YAML's `params` mapping.
+    """
+
+    def __init__(self, agent: Any, base_name: str, params: dict[str, Any]) -> None:
+        self.agent = agent
+        raw = params.get("config", {})
+        self.config = c = read(agent.Config, raw, "params.config")
+        self.no_effect = without_effect(agent.Config, raw)
+        stamp = datetime.now().strftime("%d-%H-%M-%S")
+        self.experiment_name = c.full_experiment_name or f"{c.name}_{stamp}"
+        self.observer: AlgoObserver = c.features.get("observer") or AlgoObserver()
+        self.observer.before_init(base_name, raw, self.experiment_name)
+        self.env: Any = make_env(c)
+        agent.check_spaces(self.env, c)
+        device = torch.device(self.env.device)
+        self.folder = RunFolder(Path(c.train_dir) / self.experiment_name, device)
+        # 10 bits of mantissa in a product, as RL Games under Isaac Gym's PyTorch had it.
+        torch.backends.cuda.matmul.allow_tf32 = True
+
+        self.watched = watches_steps(self.observer)
+        self.captures_update = device.type == "cuda"
+        """Whether learning runs as captured CUDA graphs."""
+        can = self.captures_update and hasattr(self.env, "capture")
+        self.captures = can and not self.watched
+        """Whether steps of the environment do, too."""
+        self.epoch_num = 0
+        self.frame = 0
+        reads = ITERATIONS_BETWEEN_READS[device.type]
+        self.journal = Journal(c, device)
+        self.saving = Saving(c, reads)
+        self.warnings: list[str] = []
+        self.stop_reason = ""
+        self.episodes_restored = False
+        self._reads = reads
+        self._stop_request = ""
+        self._restart_point: dict[str, Any] | None = None
+        self._graphs: dict[Any, Graph] = {}
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def train(self) -> tuple[float, int]:
+        """Train until a limit is reached; returns best mean return and number of iterations."""
+        agent, journal = self.agent, self.journal
+        if not self.episodes_restored:
+            agent.reset(agent.stepped)
+        if self.captures:
+            self.rehearse()
+        self.folder.open(self.frame)
+        self.observer.after_init(agent)
+        journal.start()
+        self._save(self.saving.last)
+        self._keep_restart_point([])
+        self.stop_reason = self._limit_reached()  # a finished run that is resumed trains no further
+        while not self.stop_reason:
+            agent.update_epoch()
+            agent.train_epoch()
+            self.frame += agent.batch_size
+            journal.note(self.epoch_num, self.frame, agent.statistics())
+            ends = self._stop_request or self._limit_reached()
+            if ends or self.epoch_num % self._reads == 0:
+                self._write_files()  # the last reading's, while the device works
+                if self._repeat_after_overflow():
+                    continue
+                self.stop_reason = ends
+                self._read_statistics()
+                due, won = self.saving.due(self.epoch_num, journal.meters.rewards)
+                self.stop_reason = self.stop_reason or won
+                self._keep_restart_point(due)
+        self._write_files()
+        self._save(*self.saving.final(self, self.folder.nn_dir))
+        self.folder.writer.close()
+        return self.saving.best, self.epoch_num
+
+    def iterate(self, after_steps: Callable[[], None]) -> None:
+        """One iteration of the learner, without waiting for the device."""
+        learner, clock = self.agent, self.journal.clock
+        learner.begin_iteration(self.epoch_num, self.frame)
+        if learner.resets_in(self.epoch_num):
+            learner.reset(learner.stepped)
+        for k in range(learner.rounds):
+            clock.start()
+            self.collect()
+            learner.collected(k)
+            clock.stop("rollout", learner.rounds)
+            after_steps()
+            clock.start()
+            if learner.ready:
+                key = ("learn", learner.learn_variant)
+                self._launch(key, learner.learn, self.captures_update)
+                learner.learned()
+            clock.stop("update", learner.rounds)
+
+    def collect(self) -> None:
+        """The learner's steps of the environments, one round of them."""
+        learner = self.agent
+        key = ("collect", learner.collect_variant)
+        self._launch(key, lambda: learner.collect(learner.stepped), self.captures)
+
+    def _launch(self, key: Any, function: Callable[[], None], captured: bool) -> None:
+        """Call `function`, or replay the graph that was captured of it under `key`."""
+        if not captured:
+            function()
+            return
+        if key not in self._graphs:
+            context = {"context": self.env.capture} if key[0] == "collect" else {}
+            self._graphs[key] = Graph(function, **context)
+        graph = self._graphs[key]
+        graph()
+        if line := graph.obstacle:
+            self.warn(f"runs without CUDA graphs, much slower: {line} waits for the GPU; use masks")
+
+    def fuse(self) -> None:
+        """On CUDA, let torch.compile merge what lies between physics and matrix products."""
+        if not (self.captures_update and getattr(self.config, "torch_compile", False)):
+            return
+        for name in self.agent.fused_methods():
+            setattr(self.agent, name, fused(getattr(self.agent, name), self.warn))
+        if hasattr(self.env, "fuse"):
+            self.env.fuse(lambda function: fused(function, self.warn))
+
+    def rehearse(self) -> None:
+        """Iterate until kernels are compiled and graphs captured, then put everything back: the
+        run's clock starts after that."""
+        before = copy.deepcopy(self.agent.get_full_state_weights())
+        for _ in range(EAGER_CALLS + 1):  # eagerly, then captured
+            self.iterate(lambda: None)
+        self.agent.set_full_state_weights(before)
+
+    def forget_graphs(self) -> None:
+        """Captured graphs are stale: capture them again."""
+        for graph in self._graphs.values():
+            graph.reset()
+
+    def _repeat_after_overflow(self) -> bool:
+        """If contacts overflowed their buffers since the restart point, enlarge them and go back
+        there, so that no contact is dropped."""
+        grown = self.env.grow() if hasattr(self.env, "grow") else None
+        if not grown:
+            return False
+        self.warn(grown)
+        if self._restart_point is None:  # eager steps have repeated themselves already
+            return False
+        self.forget_graphs()
+        self.journal.forget_unread()
+        self.agent.set_full_state_weights(self._restart_point)
+        return True
+
+    # -- limits and messages -----------------------------------------------------------------------
+
+    def request_stop(self, reason: str) -> None:
+        """Let the loop end after the current iteration, with everything saved."""
+        self._stop_request = reason
+
+    def _limit_reached(self) -> str:
+        c = self.config
+        if c.max_epochs != -1 and self.epoch_num >= c.max_epochs:
+            return f"max_epochs {c.max_epochs} reached"
+        if c.max_frames != -1 and self.frame >= c.max_frames:
+            return f"max_frames {c.max_frames} reached"
+        return ""
+
+    def warn(self, sentence: str) -> None:
+        """Something the user should know; observers show `warnings`, each sentence once."""
+        if sentence and sentence not in self.warnings:
+            self.warnings.append(sentence)
+
+    def _read_statistics(self) -> None:
+        last = self.folder.nn_dir / f"{self.saving.last}.pth"
+        self.journal.read(self.agent, self.folder, self._why_not_finite, last)
+        if hasattr(self.env, "report"):
+            self.warn(self.env.report())
+        self.observer.after_print_stats(self.frame, self.epoch_num, self.journal.total_time)
+
+    def _why_not_finite(self) -> str:
+        """Whose fault it is that losses are not finite. On CUDA, iterations have passed since and a
+        NaN spreads, so they are repeated one by one to the first that broke."""
+        if self._restart_point is not None:
+            self.agent.set_full_state_weights(self._restart_point)
+            for _ in range(self._reads):
+                self.epoch_num += 1
+                self.iterate(lambda: None)
+                self.frame += self.agent.batch_size
+                if not all(x.isfinite().all() for x in self.agent.statistics().values()):
+                    break
+        return why_not_finite(self.env, self.agent, self.frame - self.agent.batch_size)
+
+    # -- files -------------------------------------------------------------------------------------
+
+    def _save(self, *names: str) -> None:
+        """Write checkpoints nn/<name>.pth of this moment."""
+        state = self.agent.get_full_state_weights()
+        for name in names:
+            self.observer.after_save(self.folder.save(self.folder.nn_dir / name, state))
+
+    def _keep_restart_point(self, due: list[str]) -> None:
+        """Copy the state from which captured steps can be repeated, which cannot look for overflow
+        themselves; the checkpoints `due` are of this moment, too."""
+        if self.captures:
+            self._restart_point = copy.deepcopy(self.agent.get_full_state_weights())
+        state = self._restart_point or (self.agent.get_full_state_weights() if due else {})
+        for name in due:
+            self.folder.keep(name, state)
+        if not self.captures:  # the state goes on changing
+            self._write_files()
+
+    def _write_files(self) -> None:
+        for path in self.folder.flush():
+            self.observer.after_save(path)

@@ -1,0 +1,167 @@
+"""What a checkpoint holds, and how a run takes it back, part by part.
+
+The layout is RL Games': weights and optimisers of the learner, `epoch`, `frame`,
+`last_mean_rewards`, `env_state`. Under `phalanx` is what exact continuation needs besides:
+
+    settings      the config, to say what the user has changed
+    learner       parts that outlast episodes: schedule, replay buffer, ...
+    env, episodes the environments' state and what belongs to running episodes: both or neither
+    generators    random numbers of torch, CUDA, NumPy and Python
+
+An environment that cannot give its state back costs its episodes, nothing else.
+"""
+
+import dataclasses
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from phalanx.errors import PhalanxError
+from phalanx.rl import checkpoint
+from phalanx.rl.learner import load_each
+
+NO_SETTINGS = frozenset(
+    {
+        *("name", "env_name", "env_config", "device", "sim_device", "features", "player"),
+        *("max_epochs", "max_frames", "score_to_win", "save_best_after", "save_frequency"),
+        *("games_to_track", "train_dir", "full_experiment_name", "torch_compile", "num_actors"),
+        *("use_diagnostics", "save_replay_buffer"),
+    }
+)
+"""Keys of the config that do not change what is learnt."""
+
+
+def collect(run: Any) -> dict[str, Any]:
+    """The checkpoint of this moment; its tensors are the run's own, not copies."""
+    learner, env = run.agent, run.env
+    return {
+        **learner.weights(),
+        "epoch": run.epoch_num,
+        "frame": run.frame,
+        "last_mean_rewards": float(run.saving.best),
+        "env_state": env.get_env_state() if hasattr(env, "get_env_state") else None,
+        "phalanx": {
+            "format": checkpoint.FORMAT,
+            "name": run.config.name,
+            "settings": dict(_settings(run.config)),
+            "total_time": run.journal.total_time,
+            "meters": run.journal.meters.state_dict(),
+            "generators": _generators(),
+            "learner": learner.state_dict(),
+            "env": env.state_dict(),
+            "episodes": {name: x.state_dict() for name, x in learner.episodic().items()},
+        },
+    }
+
+
+def restore(run: Any, state: dict[str, Any], set_epoch: bool, source: object) -> None:
+    """Take `state` back; `run.warnings` says what was lost or is different now. Raises PhalanxError
+    for weights that do not fit."""
+    own = state.get("phalanx") or {}
+    name, saved_name = run.config.name, own.get("name", run.config.name)
+    try:
+        for sentence in run.agent.load_weights(state, source):
+            run.warn(f"{source}: {sentence}")
+    except PhalanxError as error:
+        if saved_name == name:
+            raise
+        raise PhalanxError(
+            f"{source} is a checkpoint of {saved_name!r}, not of {name!r}; use task={saved_name}"
+        ) from error
+    if set_epoch:
+        run.epoch_num, run.frame = int(state.get("epoch", 0)), int(state.get("frame", 0))
+    run.saving.best = float(state.get("last_mean_rewards", -1e9))
+    if state.get("env_state") is not None:
+        _restore_env_state(run, state["env_state"], source)
+    if not own:
+        return
+    if own.get("format") != checkpoint.FORMAT:
+        run.warn(
+            f"{source} was written by another version of Phalanx: weights, optimiser and counters"
+            " continue, everything else starts afresh"
+        )
+        return
+    if saved_name != name:
+        run.warn(f"{source} is a checkpoint of {saved_name!r}: its weights continue as {name!r}")
+    _say_changes(run, own["settings"], source)
+    run.journal.total_time = own["total_time"]
+    run.journal.meters.load_state_dict(own["meters"])
+    for sentence in run.agent.load_state_dict(own["learner"]):
+        run.warn(f"{source}: {sentence}")
+    _restore_episodes(run, own, source)
+    _set_generators(own["generators"])
+
+
+def _restore_episodes(run: Any, own: dict[str, Any], source: object) -> None:
+    run.episodes_restored = False
+    try:
+        if own["name"] != run.config.name:
+            raise PhalanxError(f"its episodes are of {own['name']!r}")
+        run.env.load_state_dict(own["env"])
+        if lost := load_each(run.agent.episodic(), own["episodes"]):
+            raise PhalanxError(lost[0])
+    except PhalanxError as error:
+        run.warn(f"{source}: {error}; the network continues, the episodes start afresh")
+        run.agent.restart_episodes()
+        return
+    run.agent.obs = run.env.observations
+    run.episodes_restored = True
+
+
+def _restore_env_state(run: Any, env_state: Any, source: object) -> None:
+    if hasattr(run.env, "set_env_state"):
+        run.env.set_env_state(env_state)
+    else:
+        run.warn(
+            f"{source} has an env_state, but the environment has no set_env_state(); it is left out"
+        )
+
+
+def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings that matter to learning, by dotted key; numbers and texts, so that a checkpoint can
+    hold them."""
+    values = vars(config) if dataclasses.is_dataclass(config) else config
+    for key, value in values.items():
+        if not prefix and key in NO_SETTINGS:
+            continue
+        if isinstance(value, dict) or dataclasses.is_dataclass(value):
+            yield from _settings(value, f"{prefix}{key}.")
+        elif value is None or isinstance(value, (bool, int, float, str)):
+            yield f"{prefix}{key}", value
+        else:
+            yield f"{prefix}{key}", str(value)
+
+
+def _say_changes(run: Any, saved: dict[str, Any], source: object) -> None:
+    now = dict(_settings(run.config))
+    changed = [key for key in now if saved.get(key, now[key]) != now[key]]
+    changes = [f"{key} {now[key]} (was {saved[key]})" for key in changed]
+    if changes:
+        run.warn(f"{source} continues with changed settings: {', '.join(changes)}")
+
+
+def _generators() -> dict[str, Any]:
+    _, keys, *rest = np.random.get_state()  # noqa: NPY002
+    version, words, gauss = random.getstate()
+    states: dict[str, Any] = {
+        "cpu": torch.get_rng_state(),
+        "numpy": [torch.from_numpy(np.asarray(keys, np.int64)), [float(x) for x in rest]],
+        "python": [version, torch.tensor(words), gauss],
+    }
+    if torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _set_generators(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_initialized() and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])
+    keys, (position, has_gauss, cached) = states["numpy"]
+    legacy = ("MT19937", keys.numpy().astype(np.uint32), int(position), int(has_gauss), cached)
+    np.random.set_state(legacy)  # noqa: NPY002
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))

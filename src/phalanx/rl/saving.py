@@ -1,0 +1,55 @@
+"""When a run writes checkpoints, and what they are called."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from phalanx.rl.statistics import Meter
+
+SECONDS_BETWEEN_CHECKPOINTS = 10.0
+
+
+class Saving:
+    """Names, without ".pth", are RL Games'; `last_<name>` is the one that continues a run."""
+
+    def __init__(self, config: Any, reads: int) -> None:
+        self.config = config
+        self.last = f"last_{config.name}"
+        self.best = -1e9
+        """Best mean return so far; `<name>.pth` holds it."""
+        self._reads = reads
+        self._saved_at = time.perf_counter()
+
+    def due(self, epoch: int, returns: Meter) -> tuple[list[str], str]:
+        """Names to write after iteration `epoch`, and why the run is won, if it is."""
+        c, names, won = self.config, [], ""
+        period = c.save_frequency
+        if period and epoch // period > (epoch - self._reads) // period:
+            names.append(f"{self.last}_ep_{epoch}_rew_{shown(returns)}")
+        if returns.size and returns.mean > self.best and epoch >= c.save_best_after:
+            self.best = returns.mean
+            names.append(c.name)
+            if self.best > c.score_to_win:
+                won = f"score_to_win {c.score_to_win:g} exceeded"
+                names.append(f"{c.name}_ep_{epoch}_rew_{shown(returns)}")
+        now = time.perf_counter()
+        if now - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS:
+            self._saved_at = now
+            names.append(self.last)
+        return names, won
+
+    def final(self, run: Any, folder: Path) -> list[str]:
+        """Names to write when `run` has ended, into `folder`."""
+        names = [self.last]
+        if not (folder / f"{self.config.name}.pth").exists():
+            names.append(self.config.name)
+        ends = {"max_epochs": f"ep_{run.epoch_num}", "max_frames": f"frame_{run.frame}"}
+        for limit, progress in ends.items():
+            if run.stop_reason.startswith(limit):
+                names.append(f"{self.last}_{progress}_rew_{shown(run.journal.meters.rewards)}")
+        return names
+
+
+def shown(returns: Meter) -> str:
+    """A mean return as file names have it."""
+    return f"{returns.mean:.4f}" if returns.size else "-inf"
