@@ -27,7 +27,6 @@ def make_agent(folder, *overrides, **env):
 def iterate(agent, iterations=4):
     """The agent after its first iterations: two run eagerly, the third captures, later ones replay
     what it captured."""
-    agent.init_tensors()
     agent.reset(agent.stepped)
     for _ in range(iterations):
         agent.update_epoch()
@@ -35,9 +34,20 @@ def iterate(agent, iterations=4):
     return agent
 
 
+def graph(agent, what):
+    """The `Graph` of what the agent does next, "collect" or "learn"; None if it has none."""
+    return agent.run._graphs.get((what, getattr(agent, f"{what}_variant")))
+
+
+def is_captured(agent, what):
+    """Whether that has been captured."""
+    return graph(agent, what) is not None and graph(agent, what)._graph is not None
+
+
 def snapshot(agent, *more):
     """Everything an update reads and writes, by reference: write it back to undo the update."""
     tensors = [*agent.model.state_dict().values(), agent.lr, *agent.dataset.values(), *more]
+    tensors.append(agent.rollout.rewards)  # `learn` adds to them
     for state in agent.optimizer.state.values():
         tensors += [v for v in state.values() if isinstance(v, torch.Tensor)]
     return [(t, t.clone()) for t in tensors]

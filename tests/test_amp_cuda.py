@@ -7,7 +7,16 @@ import pytest
 import torch
 
 import orbit
-from captured import agent_of, iterate, no_waiting, snapshot, step_as_captured, undo
+from captured import (
+    agent_of,
+    graph,
+    is_captured,
+    iterate,
+    no_waiting,
+    snapshot,
+    step_as_captured,
+    undo,
+)
 from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
 
@@ -29,8 +38,8 @@ def humanoid(folder, *overrides):
 def captured(agent):
     """The agent after some iterations, the last of which replayed its graphs."""
     iterate(agent)
-    assert agent.run._graphs["collect", 0]._graph is not None
-    assert agent.run._graphs["learn", 0]._graph is not None
+    assert is_captured(agent, "collect")
+    assert is_captured(agent, "learn")
     return agent
 
 
@@ -45,7 +54,7 @@ def own_tensors(agent):
 def assert_captured_update_equals_eager(agent):
     before = snapshot(agent, *own_tensors(agent))
     results = []
-    for update in (agent.run._graphs["learn", 0], agent.update):
+    for update in (graph(agent, "learn"), agent.learn):
         undo(before)
         torch.cuda.manual_seed(7)  # the same rows are drawn
         update()
@@ -78,7 +87,7 @@ def test_captured_training_equals_eager_training(tmp_path):
         assert agent.captures
         agent.captures = agent.captures_update = captures
         agent.train()
-        assert (agent.run._graphs["learn", 0]._graph is not None) == captures
+        assert is_captured(agent, "learn") == captures
         weights.append({k: v.clone() for k, v in agent.model.state_dict().items()})
     for name, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][name], rtol=1e-3, atol=1e-4, msg=name)
@@ -101,7 +110,8 @@ def test_captured_rollout_leaves_no_stale_buffer(tmp_path):
     poisoned += [agent.discriminator.amp_obs, agent.discriminator.reward_spread]
     for tensor in poisoned:
         tensor.fill_(float("inf"))
-    agent.run._graphs["collect", 0]()
+    graph(agent, "collect")()
+    graph(agent, "learn")()
     for tensor in poisoned:
         assert torch.isfinite(tensor).all()
     assert (agent.discriminator.amp_obs[:, 0] != agent.discriminator.amp_obs[:, -1]).any()

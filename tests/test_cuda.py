@@ -8,12 +8,22 @@ import copy
 import pytest
 import torch
 
-from captured import agent_of, iterate, make_agent, no_waiting, snapshot, step_as_captured, undo
+from captured import (
+    agent_of,
+    graph,
+    is_captured,
+    iterate,
+    make_agent,
+    no_waiting,
+    snapshot,
+    step_as_captured,
+    undo,
+)
 from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
 from phalanx.compute.fusing import fused
 from phalanx.rl import vecenv
-from phalanx.rl.ppo import A2CAgent
+from phalanx.rl.ppo import PPO
 from phalanx.sim import Scene
 from phalanx.tasks import Task, TaskConfig
 
@@ -34,32 +44,22 @@ def test_environment_step_never_waits_for_the_device():
 def test_captured_update_equals_eager_update(tmp_path):
     agent = iterate(make_agent(tmp_path))
     before = snapshot(agent)
-    agent._update_graph()
+    graph(agent, "learn")()
     captured = {k: v.clone() for k, v in agent.model.state_dict().items()}
     losses = agent.losses.clone()
     undo(before)
-    agent.update()
+    agent.learn()
     for name, value in agent.model.state_dict().items():
         torch.testing.assert_close(value, captured[name], rtol=1e-4, atol=1e-5, msg=name)
     torch.testing.assert_close(agent.losses, losses, rtol=1e-3, atol=1e-5)
 
 
 def test_learning_is_captured_where_steps_cannot_be(tmp_path):
-    # Without statistics of values, which would have moved on when the values are looked at.
-    agent = make_agent(tmp_path, "train.params.config.normalize_value=false")
+    agent = make_agent(tmp_path)
     agent.captures = False
     iterate(agent)
-    assert agent._digest_graph._graph is not None
-    assert agent._update_graph._graph is not None
-    agent.model.eval()  # or the statistics of observations would move on
-    agent.collect(agent.stepped)
-    names = ("old_values", "returns", "advantages")
-    captured = {name: agent.dataset[name].clone() for name in names}
-    for name in names:
-        agent.dataset[name].fill_(torch.nan)
-    agent.prepare_batch()
-    for name in names:
-        torch.testing.assert_close(agent.dataset[name], captured[name], rtol=1e-4, atol=1e-5)
+    assert is_captured(agent, "learn")
+    assert not is_captured(agent, "collect")
 
 
 def test_captured_rollout_leaves_no_stale_buffer(tmp_path):
@@ -78,7 +78,8 @@ def test_captured_rollout_leaves_no_stale_buffer(tmp_path):
     poisoned += [*r.policy.values(), *agent.dataset.values(), r.advantages, r.last_values]
     for tensor in poisoned:
         tensor.fill_(float("inf"))
-    agent._play_graph()
+    graph(agent, "collect")()
+    graph(agent, "learn")()
     for tensor in poisoned:
         assert torch.isfinite(tensor).all()
     assert (r.obs[:, 0] != r.obs[:, -1]).any()
@@ -88,8 +89,8 @@ def test_cartpole_is_solved_and_resumes_on_the_gpu(tmp_path):
     agent = make_agent(tmp_path, "num_envs=2048", "max_iterations=100")
     agent.train()
     assert agent.mean_lengths.mean >= 490
-    assert agent._play_graph._graph is not None
-    assert agent._update_graph._graph is not None
+    assert is_captured(agent, "collect")
+    assert is_captured(agent, "learn")
     again = make_agent(tmp_path, "num_envs=2048", "max_iterations=110")
     again.restore(tmp_path / "x" / "nn" / "last_Cartpole.pth")
     assert again.epoch_num == 100
@@ -104,8 +105,8 @@ def test_cartpole_is_solved_and_resumes_on_the_gpu(tmp_path):
 def test_other_policies_are_captured_and_learn(tmp_path, train):
     agent = make_agent(tmp_path, f"train={train}", "num_envs=2048", "max_iterations=150")
     agent.train()
-    assert agent._play_graph._graph is not None
-    assert agent._update_graph._graph is not None
+    assert is_captured(agent, "collect")
+    assert is_captured(agent, "learn")
     assert agent.mean_lengths.mean >= 450
 
 
@@ -238,7 +239,7 @@ def test_fused_losses_equal_eager(tmp_path):
     agent = iterate(make_agent(tmp_path, "task=Ant"), 1)
     before = snapshot(agent)
     results = []
-    for loss_of in (agent.loss_of, lambda b: A2CAgent.loss_of(agent, b)):
+    for loss_of in (agent.loss_of, lambda b: PPO.loss_of(agent, b)):
         undo(before)
         agent.losses.zero_()
         agent.optimizer.zero_grad()
@@ -266,8 +267,8 @@ def test_task_that_waits_for_the_gpu_runs_eagerly_and_names_the_line(tmp_path):
     agent = agent_of(params)
     agent.train()
     assert agent.epoch_num == 5
-    assert agent._play_graph._graph is None
-    assert agent._update_graph._graph is not None
+    assert not is_captured(agent, "collect")
+    assert is_captured(agent, "learn")
     [warning] = [w for w in agent.warnings if "without CUDA graphs" in w]
     assert "test_cuda.py:" in warning
     assert "if self.sim.qpos[0, 2] > 1e6" in warning

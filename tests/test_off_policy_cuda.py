@@ -109,8 +109,9 @@ def test_captured_training_equals_eager_training(tmp_path, algo, changes):
         agent.captures = agent.captures_update = captures
         agent.train()
         # 8 updates a step: their pattern begins anew after as many steps as the actor's frequency
-        assert len(agent._update_graphs) == (agent.period if captures else 0)
-        assert all(g._graph is not None for g in agent._update_graphs.values())
+        learning = [g for (what, _), g in agent.run._graphs.items() if what == "learn"]
+        assert len(learning) == (agent.period if captures else 0)
+        assert all(g._graph is not None for g in learning)
         weights.append({k: v.clone() for k, v in agent.model.state_dict().items()})
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name
@@ -121,5 +122,5 @@ def test_no_step_or_update_waits_for_the_device(tmp_path, algo, changes):
     agent = make_agent(tmp_path, algo, **changes)
     agent.train()
     with no_waiting():
-        agent.play_step()
+        agent.collect(agent.stepped)
         agent.update(0)

@@ -7,7 +7,7 @@ import mujoco
 import pytest
 import torch
 
-from captured import iterate, make_agent, no_waiting, step_as_captured
+from captured import is_captured, iterate, make_agent, no_waiting, step_as_captured
 from phalanx import tasks
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -59,7 +59,7 @@ def test_everything_is_drawn_anew_inside_the_graph(tmp_path, compiled):
     agent = make_agent(tmp_path, "task=Ant", compile_, episode_length=24, randomize=True,
                        randomization_params=EVERYTHING)  # fmt: skip
     iterate(agent)
-    assert agent._play_graph._graph is not None
+    assert is_captured(agent, "collect")
     assert not agent.warnings
     sim = agent.vec_env.sim
     fields = "body_mass geom_friction geom_solref dof_damping dof_armature jnt_range geom_rgba"
@@ -99,6 +99,6 @@ def test_a_randomised_ant_learns_captured(tmp_path):
         tmp_path, "task=Ant", "task.randomize=true", "num_envs=2048", "max_iterations=150"
     )
     agent.train()
-    assert agent._play_graph._graph is not None
+    assert is_captured(agent, "collect")
     assert not agent.warnings
     assert agent.mean_rewards.mean > 2000
