@@ -235,9 +235,9 @@ def test_derived_fields_are_current_after_step_and_forward(sim):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_field_as_left_is_from_before_the_last_integration(tmp_path, engine):
+def test_a_stale_field_is_from_before_the_last_integration(tmp_path, engine):
     sim = make_sim(tmp_path, engine, substeps=1)
-    left = sim.as_left("xpos")
+    left = sim.stale("xpos")
     for _ in range(3):
         before = sim.qpos[:, :3].clone()
         sim.step()

@@ -375,7 +375,7 @@ class Physics:
         key = f"{name} left" if as_left else name
         if key not in self._fields:
             self.forget_graph()
-            self._fields[key] = engine.as_left(name) if as_left else getattr(engine, name)
+            self._fields[key] = engine.stale(name) if as_left else getattr(engine, name)
         return self._fields[key]
 
     def current(self) -> None:

@@ -46,7 +46,7 @@ class Terrain:
         # MuJoCo Warp computes where geoms of the world are once, MuJoCo in every step.
         self._in_data = engine.engine.name == "warp"
         if self._in_data:
-            self._pos, self._turn = self._xpos[:, planes], engine.as_left("geom_xmat")[:, planes]
+            self._pos, self._turn = self._xpos[:, planes], engine.stale("geom_xmat")[:, planes]
         else:
             self._pos = engine.model_field("geom_pos")[:, planes]
             self._turn = engine.model_field("geom_quat")[:, planes]

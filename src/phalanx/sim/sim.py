@@ -6,17 +6,20 @@
     robot = sim.actor("ant")
     height = robot.root_pos[:, 2]
 
-Every MjData field is an attribute under MuJoCo's name: `sim.qpos` is (N, nq), `sim.xpos`
-(N, nbody, 3), float32, on the simulation's device. The tensor is the same object for the life of
-the simulation: write into it, never rebind it.
+MjData fields are attributes under MuJoCo's names: `sim.qpos` is (N, nq), `sim.xpos` (N, nbody, 3),
+float32, on the simulation's device. The tensor is the same object for the life of the simulation:
+write into it, never rebind it. A field that an engine cannot show raises AttributeError with the
+reason; `engines/fields.py` lists all fields.
 
 What is current when
 - State (`time qpos qvel act mocap_pos mocap_quat`) and inputs (`ctrl qfrc_applied xfrc_applied`):
   always. A write counts from the next `step`, `forward` or `reset` on. Inputs stay until changed.
-- Derived fields (`xpos xquat cvel sensordata ...`): the first read registers a field, from then on
-  it is current after every `step`. After a state write they are stale until `forward(mask)`.
-- Forces and accelerations (`actuator_force`, `contact_force`, sensors of those kinds): those of
-  the last substep of the last `step`; such sensors read zero after `reset` and `forward`.
+- Derived fields (`xpos xquat cvel sensordata ...`): current after every `step`. A field costs
+  nothing until it is first read, and its values do not depend on when that was. After a state
+  write they are stale until `forward(mask)`.
+- Forces and accelerations (`actuator_force`, `cfrc_ext`, `contact_force`, sensors of those kinds):
+  those of the last substep of the last `step`; such sensors read zero before the first step and
+  after `reset` and `forward`.
 - `reset(mask)` restores the model's initial state in those environments; then write what differs
   and call `forward(mask)`.
 
@@ -42,6 +45,8 @@ class Sim:
 
     device: "cpu", "cuda:N" or "auto". threads: CPU threads, 0 for all cores. engine: "auto",
     "mujoco" (C, CPU), "warp" (CUDA; on the CPU for tests), or a function that makes one.
+    deterministic: the same bits in every run, which on a GPU costs speed; the CPU engine is always
+    deterministic.
     """
 
     def __init__(
@@ -52,14 +57,17 @@ class Sim:
         substeps: int = 1,
         threads: int = 0,
         engine: str | MakeEngine = "auto",
+        deterministic: bool = False,
     ) -> None:
         if num_envs < 1 or substeps < 1:
             raise PhalanxError(
                 f"num_envs is {num_envs} and substeps {substeps}; both must be 1 or more"
             )
         self.device = resolve_device(str(device))
-        self.engine = make_engine(engine, scene, num_envs, self.device, threads)
+        self.engine = make_engine(engine, scene, num_envs, self.device, threads, deterministic)
         self.model: mujoco.MjModel = self.engine.model
+        """One environment's model. Read-only, and its arrays refuse writes: engines copied it when
+        they started. `model_field` gives values per environment, `model_of` a writable copy."""
         self.num_envs = num_envs
         self.substeps = substeps
         self.dt = self.model.opt.timestep * substeps
@@ -77,16 +85,13 @@ class Sim:
         self._actors = {a.name: Actor(self, a.name, a.fixed_base) for a in scene.actors.values()}
 
     def __getattr__(self, name: str) -> Tensor:
-        # Consulted only for names that are not set yet: MjData fields, kept once read.
+        # Python calls this only for names that are not set yet: MjData fields, kept once read.
         if name.startswith("_") or name == "engine":
             raise AttributeError(name)
         try:
             tensor = self.engine.field(name)
-        except KeyError:
-            raise AttributeError(
-                f"Sim has no field {name!r} on the {self.engine.name} engine"
-                f"{did_you_mean(name, dir(mujoco.MjData))}"
-            ) from None
+        except PhalanxError as error:
+            raise AttributeError(str(error)) from None
         object.__setattr__(self, name, tensor)
         return tensor
 
@@ -99,15 +104,16 @@ class Sim:
             )
         object.__setattr__(self, name, value)
 
-    def as_left(self, name: str) -> Tensor:
-        """Derived MjData field (N, ...) as the last substep left it. It costs nothing, where
-        `sim.<name>` has the field computed anew after each step, but is from before the substep's
-        integration unless somebody reads `sim.<name>` too. Raises KeyError for an unknown name."""
-        return self.engine.field(name, as_left=True)
+    def stale(self, name: str) -> Tensor:
+        """Derived MjData field (N, ...) from inside the last substep, before its integration. This
+        is free, where `sim.<name>` costs a pass over the new state after every step. If
+        `sim.<name>` is read as well, both are current. Raises PhalanxError with the reason if the
+        engine does not show the field."""
+        return self.engine.field(name, stale=True)
 
     @property
     def actor_names(self) -> list[str]:
-        """Of all actors of the scene."""
+        """Names of the scene's actors, in the order in which they were added."""
         return list(self._actors)
 
     def actor(self, name: str) -> "Actor":
@@ -134,13 +140,13 @@ class Sim:
             ) from None
 
     def set_const(self, mask: Tensor | None = None) -> None:
-        """Let constants that follow from written model fields follow, in environments `mask` (N,)
+        """Recompute constants that depend on model fields you changed, in environments `mask` (N,)
         bool, None for all. As for `model_field`, the first call must come before any CUDA graph is
         captured. On a GPU it takes a few hundred small kernels, about as many as a step."""
         self.engine.set_const(self._all if mask is None else mask)
 
     def model_of(self, env: int) -> mujoco.MjModel:
-        """A copy of the model with the values that environment `env` has. Reads the GPU."""
+        """A writable copy of the model with environment `env`'s values. Waits for the GPU."""
         return self.engine.model_of(env)
 
     def step(self) -> None:
@@ -149,15 +155,16 @@ class Sim:
         self.mark_diverged()
 
     def advance(self, substeps: int | None = None, until: Until = "derived") -> None:
-        """The physics of a `step` alone, or `substeps` of them. until: what is to be current
-        afterwards: "state" before another `advance`, "forces" before a state write and `derive`."""
+        """The physics of a `step` alone; `substeps` defaults to those of a `step`. until: what must
+        be current afterwards: "state" before another `advance`, "forces" before a state write and
+        `derive`."""
         self.engine.step(self.substeps if substeps is None else substeps, until)
 
     def mark_diverged(self) -> None:
-        """The rest of a `step`: set `diverged`, count in `divergences`."""
+        """The rest of a `step`: set `diverged` and count in `divergences`."""
         state = torch.cat([v.flatten(1) for v in self._watched], 1)
-        if self.device.type == "cpu":  # on a GPU it would take a wait to know
-            fine = state.abs().max() <= mujoco.mjMAXVAL  # not if that is NaN
+        if self.device.type == "cpu":  # checking would synchronise a GPU
+            fine = state.abs().max() <= mujoco.mjMAXVAL  # False if the maximum is NaN
             if fine and not self.engine.failed.any():
                 self.diverged.zero_()
                 return
@@ -172,15 +179,18 @@ class Sim:
         self.engine.derive(self._all if mask is None else mask)
 
     def forward(self, mask: Tensor | None = None) -> None:
-        """Make derived fields current after a state write; mask (N,) bool, None for all."""
+        """Make derived fields current after a state write, in environments `mask` (N,) bool, None
+        for all."""
         self.engine.forward(self._all if mask is None else mask)
 
     def reset(self, mask: Tensor | None = None) -> None:
-        """Initial state and zero inputs in environments `mask` (N,) bool, None for all."""
+        """Restore the initial state and zero inputs in environments `mask` (N,) bool, None for
+        all."""
         self.engine.reset(self._all if mask is None else mask)
 
     def divergence_report(self) -> str:
-        """One sentence on environments that diverged so far, empty when none did. Reads the GPU."""
+        """One sentence on environments that diverged so far, empty if none did. Waits for the
+        GPU."""
         counts = dict(zip((*_WATCHED, "engine error"), self.divergences.tolist(), strict=True))
         lost = [f"{n} by {name}" for name, n in counts.items() if n]
         if not lost:
@@ -191,7 +201,8 @@ class Sim:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the next steps, exact to the bit."""
+        """Everything that decides the next steps, and the derived fields in use, exact to the
+        bit."""
         return {
             "engine": self.engine.name,
             "num_envs": self.num_envs,
@@ -200,9 +211,9 @@ class Sim:
         } | self.engine.state_dict()
 
     def load_state_dict(self, state: dict[str, Any], model_fields: bool = True) -> None:
-        """Take back what `state_dict` gave, on the same engine with the same `num_envs`; of the
-        model's fields only if `model_fields`. Derived fields are stale until `forward`. Raises
-        PhalanxError, before anything has changed, for another engine, size or scene."""
+        """Restore what `state_dict` returned, on the same engine with the same `num_envs`; the
+        model's fields only if `model_fields`. Derived fields are those of the saved simulation.
+        Raises PhalanxError, before anything has changed, for another engine, size or scene."""
         for name, here in (("engine", self.engine.name), ("num_envs", self.num_envs)):
             if state[name] != here:
                 raise PhalanxError(
@@ -225,13 +236,13 @@ class Sim:
 
 _SIZES = ("nq", "nv", "na", "nu", "neq", "nmocap", "nbody", "njnt", "ngeom", "nsite", "ntendon")
 
-# Controls come first: what a policy's NaN makes of the state is the engine's choice.
+# Controls come first: engines differ in what a NaN from the policy does to the state.
 _WATCHED = ("ctrl", "qpos", "qvel", "act")
 
 
 class Actor:
-    """Views of one actor's part of the simulation; J joints with one degree of freedom or more,
-    B bodies, both in the order of the file. Slices are live and writable, gathered ones copies."""
+    """Views of one actor's part of the simulation. It has J joints (coordinates, for joints with
+    more than one) and B bodies, both in the order of the file."""
 
     def __init__(self, sim: Sim, name: str, fixed_base: bool) -> None:
         model = sim.model
@@ -329,7 +340,7 @@ class Actor:
     @property
     def contact_force(self) -> Tensor:
         """(N, C, 3) [N], world frame, net force on each of `contact_body_names`, a copy.
-        Asked for with `Scene.add_contact_force_sensors`."""
+        Needs `Scene.add_contact_force_sensors`."""
         if not self._contact:
             raise PhalanxError(
                 f"actor {self.name!r} has no contact force sensors;"
@@ -353,7 +364,7 @@ def _owner(name: str) -> str:
 
 
 def _span(addresses: Any, model: Any, joints: list[int], width: dict[Any, int]) -> slice:
-    """The joints' part of qpos or qvel, one slice, since an actor's joints lie together."""
+    """The joints' part of qpos or qvel; one slice, because an actor's joints are contiguous."""
     if not joints:
         return slice(0, 0)
     last = width.get(mujoco.mjtJoint(int(model.jnt_type[joints[-1]])), 1)

@@ -308,7 +308,6 @@ class Task:
             self.randomizer.load_state_dict(state["randomizer"], same)
         for actuator, past in zip(self.actuators, state.get("actuators", []), strict=False):
             actuator.load_state_dict(past)
-        self.sim.forward()
 
     def _own_tensors(self) -> dict[str, Tensor]:
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}

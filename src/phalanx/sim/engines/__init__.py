@@ -1,47 +1,42 @@
 """Physics engines: what `Sim` needs from one, and the choice between them.
 
 An engine runs `num_envs` copies of one `mujoco.MjModel` and shows MuJoCo's fields, under MuJoCo's
-names, as float32 torch tensors `(num_envs, ...)` on its device. The interface is small on purpose:
-a third engine is to fit behind it one day.
+names, as float32 torch tensors `(num_envs, ...)` on its device. The interface is small on
+purpose: a third engine should fit behind it one day. `fields.py` lists the fields.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 import mujoco
+import numpy as np
 import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim.engines.fields import ACCELERATION_FIELDS, INPUT_FIELDS, STATE_FIELDS
 
 ENGINES = ("mujoco", "warp")
 Until = Literal["state", "forces", "derived"]
-"""What is current after a step: the state and accelerations, also forces and acceleration sensors
-of the last substep, also derived fields of the state reached."""
-STATE_FIELDS = ("time", "qpos", "qvel", "act", "mocap_pos", "mocap_quat", "eq_active")
-INPUT_FIELDS = ("ctrl", "qfrc_applied", "xfrc_applied")
-# Forces and accelerations: what a step leaves behind, of its last substep; a pass over positions
-# and velocities does not compute.
-ACCELERATION_FIELDS = {
-    "act_dot", "actuator_force", "cacc", "cfrc_ext", "cfrc_int", "qDeriv", "qH", "qHDiagInv", "qLU",
-    "qacc", "qacc_smooth", "qfrc_actuator", "qfrc_adhesion", "qfrc_constraint", "qfrc_inverse",
-    "qfrc_smooth", "solver_fwdinv", "solver_niter", "solver_nnz",
-}  # fmt: skip
+"""What is current after a step: the state and accelerations; also forces and acceleration sensors
+of the last substep; also derived fields of the new state."""
 
-
-def left_by_step(name: str, model: mujoco.MjModel) -> bool:
-    """Whether a derived field is what a step itself leaves behind. All others need a pass over
-    the new state after every step, a third of its time."""
-    acc = model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
-    return name in ACCELERATION_FIELDS or (name == "sensordata" and bool(acc.all()))
+__all__ = [
+    "ACCELERATION_FIELDS", "ENGINES", "INPUT_FIELDS", "STATE_FIELDS", "CompilesScene", "Engine",
+    "MakeEngine", "Until", "copy_with", "make_engine", "read_only",
+]  # fmt: skip
 
 
 class CompilesScene(Protocol):
     """What an engine needs of a scene: its model, with a given size of physics memory."""
 
+    spec: mujoco.MjSpec
+
     def compile(self, memory: int = -1) -> mujoco.MjModel:
-        """The model; memory [bytes] for contacts and constraints, -1 for MuJoCo's choice."""
+        """The model of `spec`; memory [bytes] for contacts and constraints, -1 for MuJoCo's
+        choice."""
 
 
 class Engine(Protocol):
@@ -49,16 +44,19 @@ class Engine(Protocol):
 
     name: str
     model: mujoco.MjModel
+    """Of one environment, the same object for the engine's whole life; see `read_only`."""
     num_envs: int
     device: torch.device
     failed: Tensor
     """(N,) bool: environments in which the last step raised an error and did not advance."""
 
-    def field(self, name: str, as_left: bool = False) -> Tensor:
+    def field(self, name: str, stale: bool = False) -> Tensor:
         """MjData field `name` of every environment, (N, ...). State and inputs may be written.
-        as_left: a derived field as the last substep left it, for free; if nobody asks for it
-        otherwise, that is from before the substep's integration.
-        Raises KeyError for a name that the engine does not have."""
+
+        The value does not depend on when the field is first read, and reading one never changes
+        the physics. stale: the value from inside the last substep (before its integration) will
+        do, which costs nothing; if the field is also read without it, the value is current.
+        Raises PhalanxError with the reason if the engine does not show the field."""
 
     def model_field(self, name: str) -> Tensor:
         """MjModel field `name` (or `opt.<name>`) with a value per environment, (N, ...), writable.
@@ -75,7 +73,7 @@ class Engine(Protocol):
         """Advance every environment, then make current what `until` says."""
 
     def derive(self, mask: Tensor) -> None:
-        """Make the derived fields that were asked for current in environments `mask` (N,) bool;
+        """Make the derived fields that have been read current in environments `mask` (N,) bool;
         forces and accelerations stay those of the last substep."""
 
     def forward(self, mask: Tensor) -> None:
@@ -90,17 +88,18 @@ class Engine(Protocol):
 
     def grow(self) -> str | None:
         """Enlarge contact or constraint buffers that have overflowed since the last call and say
-        so in one sentence; None when nothing had. Captured graphs are stale after a sentence."""
+        so in one sentence; None if none had. A sentence means that captured graphs are stale."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the next steps, exact to the bit."""
+        """Everything that decides the next steps, and the derived fields that have been read,
+        exact to the bit."""
 
     def load_state_dict(self, state: dict[str, Any], model_fields: bool) -> None:
-        """Take back what `state_dict` gave; the model's fields stay unless `model_fields`."""
+        """Restore what `state_dict` returned; the model's fields only if `model_fields`."""
 
 
 MakeEngine = Callable[[CompilesScene, int], Engine]
-"""From a scene and `num_envs` to an engine: `plain.PlainEngine`, or one of your own."""
+"""From a scene and `num_envs` to an engine: `plain.PlainEngine`, or your own."""
 
 
 def make_engine(
@@ -108,10 +107,12 @@ def make_engine(
     scene: CompilesScene,
     num_envs: int,
     device: torch.device,
-    threads: int,
+    threads: int = 0,
+    deterministic: bool = False,
 ) -> Engine:
     """Engine `name`: "mujoco" (C, CPU), "warp" (GPU; also on the CPU, for tests) or "auto"; or
-    what a function makes.
+    the engine that a function makes.
+    deterministic: the same bits in every run; the CPU engine always gives them.
     Raises PhalanxError for another name, or a device that the engine does not run on."""
     if not isinstance(name, str):
         engine = name(scene, num_envs)
@@ -138,4 +139,34 @@ def make_engine(
         return CpuEngine(scene, num_envs, threads)
     from phalanx.sim.engines.warp import WarpEngine
 
-    return WarpEngine(scene, num_envs, device)
+    return WarpEngine(scene, num_envs, device, deterministic)
+
+
+def read_only(model: mujoco.MjModel) -> mujoco.MjModel:
+    """`model` with arrays that refuse writes: engines copy the model when they start, so a later
+    edit would have no effect. Raises PhalanxError for features that no engine supports."""
+    carried = mujoco.mjtEnableBit.mjENBL_SLEEP | mujoco.mjtEnableBit.mjENBL_IPC
+    if model.opt.enableflags & carried:
+        raise PhalanxError(
+            "the scene's option flags enable sleep or ipc, whose bookkeeping is not part of an"
+            " environment's state; disable them"
+        )
+    for owner in (model, model.opt):
+        for name in dir(owner):
+            value = None if name.startswith("_") else getattr(owner, name)
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+    return model
+
+
+def copy_with(model: mujoco.MjModel, fields: Mapping[str, np.ndarray]) -> mujoco.MjModel:
+    """A writable copy of `model` with other values in `fields`, by name or as `opt.<name>`."""
+    model = copy.copy(model)
+    for name, values in fields.items():
+        owner, key = (model.opt, name[4:]) if name.startswith("opt.") else (model, name)
+        own = getattr(owner, key)
+        if isinstance(own, np.ndarray):
+            own.reshape(-1)[: values.size] = values.reshape(-1)  # bvh_aabb: bodies', then meshes'
+        else:
+            setattr(owner, key, values.item())
+    return model

@@ -1,8 +1,11 @@
 """MuJoCo's C engine on all CPU cores (`mujoco.batch`), bit-identical to a loop over `MjData`.
 
-The batch keeps each environment's state as a float64 row. Tensors shown to the outside are float32
-mirrors: refreshed after every call, and written back before the next one where they were written,
-element by element, so that what nobody wrote keeps its float64 value.
+The batch keeps each environment's state as a float64 row. The tensors shown are float32 mirrors:
+refreshed after every call, and written back before the next one, element by element, so that
+whatever was not written keeps its float64 value.
+
+A derived field costs nothing until it is first read. Its first value comes from repeating the last
+step, so it is the value that the field would have had if it had been read all along.
 """
 
 import contextlib
@@ -12,25 +15,51 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
-from mujoco.batch import DATA_FIELDS, MODEL_FIELDS, Batch, SimulationError
+from mujoco.batch import MODEL_FIELDS, Batch, SimulationError
 from torch import Tensor
 
-from phalanx.sim.engines import (
+from phalanx.errors import PhalanxError
+from phalanx.sim.engines import CompilesScene, Until, copy_with, read_only
+from phalanx.sim.engines.fields import (
     ACCELERATION_FIELDS,
+    BODY_FORCE_FIELDS,
     INPUT_FIELDS,
+    LEFT_OUT_FIELDS,
     STATE_FIELDS,
-    CompilesScene,
-    Until,
+    SUBTREE_FIELDS,
     left_by_step,
+    refusal,
 )
 
 NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE)
 VEL_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
 _FULL = (int(mujoco.mjtWarning.mjWARN_CONTACTFULL), int(mujoco.mjtWarning.mjWARN_CNSTRFULL))
+_FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS
+
+# Sensors that make MuJoCo compute fields that a step leaves out otherwise.
+_WORLD_ACCELERATION = {
+    "type": mujoco.mjtSensor.mjSENS_FRAMELINACC, "objtype": mujoco.mjtObj.mjOBJ_XBODY,
+    "objname": "world",
+}  # fmt: skip
+_WORLD_MOMENTUM = {
+    "type": mujoco.mjtSensor.mjSENS_SUBTREELINVEL, "objtype": mujoco.mjtObj.mjOBJ_BODY,
+    "objname": "world",
+}  # fmt: skip
+_SENSORS_FOR = (
+    (BODY_FORCE_FIELDS, (_WORLD_ACCELERATION,)),
+    (SUBTREE_FIELDS, (_WORLD_MOMENTUM,)),
+    (
+        {"energy"},
+        (
+            {"type": mujoco.mjtSensor.mjSENS_E_POTENTIAL},
+            {"type": mujoco.mjtSensor.mjSENS_E_KINETIC},
+        ),
+    ),
+)
 
 
 class _Mirror:
-    """A tensor beside a batch array: float32 where that is float64, else of the same type."""
+    """A tensor that follows a batch array: float32 for float64, otherwise of the same type."""
 
     def __init__(self, array: np.ndarray) -> None:
         kind = np.float32 if array.dtype.kind == "f" else array.dtype
@@ -42,14 +71,15 @@ class _Mirror:
 
     def pull(self, rows: Any = slice(None)) -> None:
         """Array to tensor, in environments `rows`."""
-        with np.errstate(over="ignore"):  # beyond float32 is inf, which Sim calls diverged
+        with np.errstate(over="ignore"):  # too large for float32 is inf, so Sim calls it diverged
             self.values[rows] = self.array[rows]
         self._pulled[rows] = self.values[rows]
 
     def push(self) -> None:
-        """What was written to the tensor, and only that, to the array.
+        """Tensor to array, but only the elements that were written since the last `pull`.
 
-        Found by comparing: the tensor's version counter misses writes through `.data` and numpy.
+        They are found by comparison: the tensor's version counter misses writes through `.data`
+        and NumPy.
         """
         written = self.values != self._pulled
         if written.any():
@@ -65,48 +95,45 @@ class CpuEngine:
 
     def __init__(self, scene: CompilesScene, num_envs: int, threads: int = 0) -> None:
         self._scene = scene
-        self.model = model = _prepared(scene.compile())
+        self._memory = -1
+        self._sensors: list[dict[str, Any]] = []  # added to the batch's model, not to `model`
+        self.model = model = read_only(self._compile())
         self.num_envs = num_envs
         self.failed = torch.zeros(num_envs, dtype=torch.bool)
         self._threads = threads
         self._batch = Batch(model, num_envs, threads)
         self.threads = self._batch.nthread
         self._initial = self._batch.state[:1].copy()
-        self._before = self._batch.state.copy()
+        self._before = self._batch.state.copy()  # the last step
+        self._substeps = 0  # of the last step; 0 if there was none
+        self._unstepped = np.ones(num_envs, bool)  # environments reset since the last step
         self._warnings = self._batch.warning[:, _FULL, 1].copy()
         self._data: dict[str, _Mirror] = {}  # state and inputs, written back
         self._derived: dict[str, _Mirror] = {}
-        self._fresh: set[str] = set()  # of those, the ones to compute anew after a step
+        self._fresh: set[str] = set()  # derived fields to compute again after a step
         self._model_fields: dict[str, _Mirror] = {}
         self._grown: str | None = None
         self._stage = NO_STAGE
         acc = model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
         self._acc_sensors = np.repeat(acc, model.sensor_dim)
 
-    def field(self, name: str, as_left: bool = False) -> Tensor:
-        if name not in DATA_FIELDS:
-            raise KeyError(name)
+    def field(self, name: str, stale: bool = False) -> Tensor:
+        if reason := refusal(name, self.name, self.model):
+            raise PhalanxError(reason)
         if name in STATE_FIELDS or name in INPUT_FIELDS:
             if name not in self._data:
-                self._data[name] = _Mirror(self._batch.bind(name))
+                self._data[name] = _Mirror(self._bind(name))
             return self._data[name].tensor
-        fresh = not as_left and not left_by_step(name, self.model)
-        if name not in self._derived or (fresh and name not in self._fresh):
-            if name not in self._derived:
-                self._derived[name] = _Mirror(self._batch.bind(name))
-            if fresh:
-                self._stage = VEL_STAGE
-                self._fresh.add(name)
-            self._push()
-            self._run(lambda: self._batch.forward())
-            self._derived[name].pull()
+        free = left_by_step(name, self.model) or (stale and name not in LEFT_OUT_FIELDS)
+        if name not in self._derived or not (free or name in self._fresh):
+            self._register(name, not free)
         return self._derived[name].tensor
 
     def model_field(self, name: str) -> Tensor:
         if name not in MODEL_FIELDS:
             raise KeyError(name)
         if name not in self._model_fields:
-            self._model_fields[name] = _Mirror(self._batch.expand(name))
+            self._model_fields[name] = _Mirror(self._expand(name))
         return self._model_fields[name].tensor
 
     def set_const(self, mask: Tensor) -> None:
@@ -118,12 +145,15 @@ class CpuEngine:
 
     def model_of(self, env: int) -> mujoco.MjModel:
         self._push()
-        return self._batch.get_model(env)
+        return copy_with(self.model, {k: v[env] for k, v in self._expanded().items()})
 
     def step(self, substeps: int, until: Until = "derived") -> None:
         self._push()
         stage = self._stage if until == "derived" else NO_STAGE
-        self._run(lambda: self._batch.step(nstep=substeps, stage=stage))
+        np.copyto(self._before, self._batch.state)
+        self._substeps = substeps
+        self._unstepped[:] = False
+        self._run(lambda: self._batch.step(nstep=substeps, stage=stage), self._before)
         for mirror in (*self._data.values(), *self._derived.values()):
             mirror.pull()
 
@@ -136,18 +166,18 @@ class CpuEngine:
         for name, mirror in self._derived.items():
             if name == "sensordata":
                 mirror.pull(np.ix_(rows, ~self._acc_sensors))
-            elif name not in ACCELERATION_FIELDS:
+            elif name not in _FORCES:
                 mirror.pull(rows)
 
     def forward(self, mask: Tensor) -> None:
         self.derive(mask)
-        if "sensordata" in self._derived:
-            rows = mask.numpy()
-            self._derived["sensordata"].values[np.ix_(rows, self._acc_sensors)] = 0.0
+        self._unstepped |= mask.numpy()
+        self._clear_acceleration_sensors(mask.numpy())
 
     def reset(self, mask: Tensor) -> None:
         if mask.any():
             self._push()
+            self._unstepped |= mask.numpy()
             self._batch.state[mask.numpy()] = self._initial
             for mirror in self._data.values():
                 mirror.pull()
@@ -163,26 +193,78 @@ class CpuEngine:
 
     def state_dict(self) -> dict[str, Any]:
         self._push()
-        fields = {k: torch.from_numpy(v) for k, v in self._expanded().items()}
-        return {"state": torch.from_numpy(self._batch.state.copy()), "model": fields}
+        return {
+            "state": torch.from_numpy(self._batch.state.copy()),
+            "model": {k: torch.from_numpy(v) for k, v in self._expanded().items()},
+            "derived": {k: m.tensor.clone() for k, m in self._derived.items()},
+            "fresh": sorted(self._fresh),
+        }
 
     def load_state_dict(self, state: dict[str, Any], model_fields: bool) -> None:
+        derived = state.get("derived", {})  # not in files of before this was saved
+        for name in derived:
+            if refusal(name, self.name, self.model) is None:
+                self.field(name, stale=name not in state["fresh"])
         self._push()
         saved = {k: v.numpy() for k, v in state["model"].items()}
         self._rebuild(state["state"].numpy(), saved if model_fields else self._expanded())
         for mirror in (*self._data.values(), *self._model_fields.values()):
             mirror.pull()
+        self._substeps = 0
+        self._unstepped[:] = True
+        for name, mirror in self._derived.items():
+            if name in derived and derived[name].shape == mirror.tensor.shape:
+                mirror.tensor.copy_(derived[name])
+            else:
+                self._compute(name)
+
+    def _register(self, name: str, fresh: bool) -> None:
+        """Show derived field `name` from now on; fresh: make it current after every step."""
+        self._push()
+        wanted = [s for fields, sensors in _SENSORS_FOR if name in fields for s in sensors]
+        if missing := [s for s in wanted if s not in self._sensors]:
+            self._sensors += missing
+            self._rebuild(self._batch.state.copy(), self._expanded())
+        if name not in self._derived:
+            self._derived[name] = _Mirror(self._bind(name))
+        if fresh:
+            self._stage = VEL_STAGE
+            self._fresh.add(name)
+        self._compute(name)
+
+    def _compute(self, name: str) -> None:
+        """Give a field that was not shown during the last step the value that it would have."""
+        mirror, now, failed = self._derived[name], self._batch.state.copy(), self.failed.clone()
+        if self._substeps:
+            np.copyto(self._batch.state, self._before)
+            self._run(lambda: self._batch.step(nstep=self._substeps), self._before)
+        else:
+            self._run(lambda: self._batch.forward())
+        mirror.pull()
+        np.copyto(self._batch.state, now)
+        if name in self._fresh:  # the state may have been written since
+            self._run(lambda: self._batch.forward(stage=VEL_STAGE))
+            everywhere = np.ones(self.num_envs, bool)
+            forces = name == "sensordata"
+            mirror.pull(np.ix_(everywhere, ~self._acc_sensors) if forces else everywhere)
+        self.failed.copy_(failed)
+        self._clear_acceleration_sensors(self._unstepped)
+
+    def _clear_acceleration_sensors(self, rows: np.ndarray) -> None:
+        """Zero until the next step, in environments `rows` (N,) bool."""
+        if "sensordata" in self._derived:
+            self._derived["sensordata"].values[np.ix_(rows, self._acc_sensors)] = 0.0
 
     def _push(self) -> None:
         for mirror in (*self._data.values(), *self._model_fields.values()):
             mirror.push()
 
-    def _run(self, call: Callable[[], None]) -> None:
-        """`call` the batch, and again in larger memory for as long as contacts do not fit."""
-        np.copyto(self._before, self._batch.state)
+    def _run(self, call: Callable[[], None], before: np.ndarray | None = None) -> None:
+        """`call` the batch, and again with more memory for as long as contacts do not fit.
+        before: the state to repeat it from; None if the call does not change the state."""
         self._call(call)
         while self._memory_was_full():
-            self._enlarge()
+            self._enlarge(self._batch.state.copy() if before is None else before)
             self._call(call)
 
     def _call(self, call: Callable[[], None]) -> None:
@@ -200,36 +282,55 @@ class CpuEngine:
         failed = self.failed.nonzero()[:, 0].tolist()
         return full or any("out of memory" in self._batch.error(i) for i in failed)
 
-    def _enlarge(self) -> None:
-        """Twice the memory for contacts and constraints, then the state from before the call."""
-        memory = 2 * self.model.narena
-        self.model = _prepared(self._scene.compile(memory))
-        self._rebuild(self._before, self._expanded())
+    def _enlarge(self, state: np.ndarray) -> None:
+        """Twice the memory for contacts and constraints, at `state`."""
+        self._memory = 2 * self._batch.model.narena
+        self._rebuild(state, self._expanded())
         self._grown = (
-            f"contacts filled the physics memory; it was enlarged to {memory / 2**20:.3g} MiB a"
-            " thread and the step repeated, no contact was dropped"
+            f"contacts filled the physics memory; it was enlarged to {self._memory / 2**20:.3g} MiB"
+            " a thread and the step repeated, no contact was dropped"
         )
+
+    def _compile(self) -> mujoco.MjModel:
+        """The scene's model with `_memory` and, after its own sensors, `_sensors`."""
+        spec = self._scene.spec
+        added = [spec.add_sensor(**sensor) for sensor in self._sensors]
+        try:
+            return _prepared(self._scene.compile(self._memory))
+        finally:
+            for sensor in added:
+                spec.delete(sensor)
+
+    def _bind(self, name: str) -> np.ndarray:
+        values = self._batch.bind(name)
+        return values[:, : self.model.nsensordata] if name == "sensordata" else values
+
+    def _expand(self, name: str) -> np.ndarray:
+        return self._of_own_sensors(name, self._batch.expand(name))
+
+    def _of_own_sensors(self, name: str, values: np.ndarray) -> np.ndarray:
+        return values[:, : self.model.nsensor] if name.startswith("sensor_") else values
 
     def _expanded(self) -> dict[str, np.ndarray]:
         """Model fields that differ between environments, and what set_const derived from them."""
         fields = {name: self._batch.expanded(name) for name in sorted(MODEL_FIELDS)}
-        return {name: values.copy() for name, values in fields.items() if values is not None}
+        return {k: self._of_own_sensors(k, v).copy() for k, v in fields.items() if v is not None}
 
     def _rebuild(self, state: np.ndarray, model_fields: dict[str, np.ndarray]) -> None:
         """A new batch; every tensor handed out belongs to it from now on."""
-        self._batch = Batch(self.model, self.num_envs, self._threads)
+        self._batch = Batch(self._compile(), self.num_envs, self._threads)
         self._batch.state[:] = state
         for name, values in model_fields.items():
-            self._batch.expand(name)[...] = values
+            self._expand(name)[...] = values
         for name, mirror in (*self._data.items(), *self._derived.items()):
-            mirror.array = self._batch.bind(name)
+            mirror.array = self._bind(name)
         for name, mirror in self._model_fields.items():
-            mirror.array = self._batch.expand(name)
+            mirror.array = self._expand(name)
         self._warnings = self._batch.warning[:, _FULL, 1].copy()
 
 
 def _prepared(model: mujoco.MjModel) -> mujoco.MjModel:
-    # MuJoCo resets what diverges silently; `Sim` counts, names and resets it instead.
+    # MuJoCo silently resets environments that diverge; `Sim` counts, names and resets them.
     flags = int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
     if model.ntree < 2 and model.opt.solver == mujoco.mjtSolver.mjSOL_NEWTON:
         # A moving robot's contacts come and go: from the unconstrained acceleration the solver

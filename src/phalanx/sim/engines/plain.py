@@ -25,18 +25,18 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
-from mujoco.batch import DATA_FIELDS, MODEL_FIELDS
+from mujoco.batch import MODEL_FIELDS
 from numpy.typing import NDArray
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines import (
+from phalanx.sim.engines import CompilesScene, Until, read_only
+from phalanx.sim.engines.fields import (
     ACCELERATION_FIELDS,
     INPUT_FIELDS,
     STATE_FIELDS,
-    CompilesScene,
-    Until,
     left_by_step,
+    refusal,
 )
 
 Array = NDArray[Any]
@@ -84,6 +84,7 @@ class PlainEngine:
         self.model = model = scene.compile()
         # MuJoCo resets what diverges silently; `Sim` counts, names and resets it instead.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
+        read_only(model)
         exact = copy.copy(model)
         exact.opt.timestep = model.opt.timestep if timestep is None else timestep
         exact.opt.iterations = max(100, model.opt.iterations)
@@ -103,14 +104,14 @@ class PlainEngine:
         acc = model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
         self._acc_sensors = np.flatnonzero(np.repeat(acc, model.sensor_dim))
 
-    def field(self, name: str, as_left: bool = False) -> Tensor:
-        if name not in DATA_FIELDS:
-            raise KeyError(name)
+    def field(self, name: str, stale: bool = False) -> Tensor:
+        if reason := refusal(name, self.name, self.model):
+            raise PhalanxError(reason)
         if name in STATE_FIELDS or name in INPUT_FIELDS:
             if name not in self._data:
                 self._data[name] = _Field(self.datas, name)
             return self._data[name].tensor
-        fresh = not as_left and not left_by_step(name, self.model)
+        fresh = not stale and not left_by_step(name, self.model)
         if name not in self._derived or (fresh and not self._fresh):
             self._fresh |= fresh
             self._push()
@@ -221,6 +222,7 @@ class PlainEngine:
                 _write(self.models[env], name, value)
         for field in (*self._data.values(), *self._model_fields.values()):
             field.pull(range(self.num_envs))
+        self.derive(torch.ones_like(self.failed))
 
     def _push(self) -> None:
         for field in (*self._data.values(), *self._model_fields.values()):

@@ -2,11 +2,13 @@
 
 Tensors are zero-copy views of Warp's arrays, so a write is the state at the next step. Called
 eagerly, a step checks for overflowing contact buffers and repeats itself in larger ones; inside a
-captured CUDA graph nothing may wait for the host, so overflow is remembered until `grow` is asked.
+captured CUDA graph nothing may wait for the host, so overflow is remembered until `grow` is called.
+
+A derived field costs nothing until it is first read. If a step has left it out, its first value
+comes from repeating the last step.
 """
 
 import contextlib
-import copy
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -20,18 +22,22 @@ import warp as wp
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines import (
+from phalanx.sim.engines import CompilesScene, Until, copy_with, kernels, read_only
+from phalanx.sim.engines.fields import (
+    ACCELERATION_FIELDS,
+    BODY_FORCE_FIELDS,
     INPUT_FIELDS,
+    LEFT_OUT_FIELDS,
+    STAGE_FIELDS,
     STATE_FIELDS,
-    CompilesScene,
-    Until,
-    kernels,
+    SUBTREE_FIELDS,
     left_by_step,
+    refusal,
 )
 from phalanx.sim.engines.warp_step import Stepper
 
-# Overflows that larger buffers cure. MuJoCo Warp's others (contacts of one height field pair, the
-# horizon of its convex collider) come from fixed sizes in its kernels.
+# Overflows that larger buffers cure. MuJoCo Warp's other overflows (contacts of one height field
+# pair, the horizon of its convex collider) come from fixed sizes in its kernels.
 _CURABLE = int(
     mjw.OverflowType.NEFC
     | mjw.OverflowType.NJMAX_NNZ
@@ -41,27 +47,32 @@ _CURABLE = int(
     | mjw.OverflowType.CONTACT_MATCH
 )
 _SENSOR_FULL = int(mjw.OverflowType.CONTACT_MATCH)
-_SAVED = (*STATE_FIELDS, *INPUT_FIELDS, "qacc_warmstart")
-# What set_const writes: it needs room for a value per environment.
+# Fields that set_const writes; each needs a value per environment.
 _CONSTANTS = (
     "body_subtreemass", "geom_size", "geom_aabb", "geom_rbound", "tendon_length0", "eq_data",
     "cam_pos0", "cam_poscom0", "cam_mat0", "light_pos0", "light_poscom0", "light_dir0",
     "dof_invweight0", "body_invweight0", "tendon_invweight0", "actuator_acc0",
 )  # fmt: skip
-_AFTER_CONSTRAINTS = {"cacc", "cfrc_int", "cfrc_ext"}
-_UNCONSTRAINED = {"qacc_smooth", "qLD", "qLDiagInv"}
-# What only transmission and the whole velocity stage make current, and the sensors that read it.
-_TRANSMISSION = {
-    "actuator_length", "actuator_moment", "actuator_velocity", "ten_velocity", "qfrc_bias",
-    "qfrc_passive", "qfrc_spring", "qfrc_damper", "qfrc_gravcomp", "qfrc_fluid",
-}  # fmt: skip
+# Fields that a step computes only once they have been read.
+_ONLY_IF_READ = BODY_FORCE_FIELDS | {"sensordata", "qacc_smooth"}
+# Fields that need contacts, constraint rows or the mass matrix of the present state, and sensors
+# that read them; the rest of STAGE_FIELDS needs transmission and the velocity stage only.
+_WHOLE_POSITION_STAGE = {"crb", "M", "ne", "nf", "nl", "nefc", "energy"}
+_WHOLE_POSITION_SENSORS = (
+    mujoco.mjtSensor.mjSENS_JOINTLIMITPOS,
+    mujoco.mjtSensor.mjSENS_JOINTLIMITVEL,
+    mujoco.mjtSensor.mjSENS_TENDONLIMITPOS,
+    mujoco.mjtSensor.mjSENS_TENDONLIMITVEL,
+    mujoco.mjtSensor.mjSENS_CONTACT,
+    mujoco.mjtSensor.mjSENS_E_KINETIC,
+)
 _TRANSMISSION_SENSORS = (
     mujoco.mjtSensor.mjSENS_ACTUATORPOS,
     mujoco.mjtSensor.mjSENS_ACTUATORVEL,
     mujoco.mjtSensor.mjSENS_TENDONVEL,
 )
 
-# Most contacts that two kinds of geoms make in MuJoCo; any others make at most 8.
+# Most contacts that two kinds of geoms make in MuJoCo; other pairs make at most 8.
 _MOST_CONTACTS = 8
 _FEWER_CONTACTS = {
     ("PLANE", "SPHERE"): 1, ("PLANE", "ELLIPSOID"): 1, ("PLANE", "CAPSULE"): 2,
@@ -69,9 +80,9 @@ _FEWER_CONTACTS = {
     ("SPHERE", "CAPSULE"): 1, ("SPHERE", "ELLIPSOID"): 1, ("SPHERE", "CYLINDER"): 1,
     ("SPHERE", "BOX"): 1, ("SPHERE", "MESH"): 1, ("CAPSULE", "CAPSULE"): 2, ("CAPSULE", "BOX"): 2,
 }  # fmt: skip
-_USUAL_CONTACTS = 2  # of one geom at a time, with whatever it touches
-_LOOPS_PAY_FROM = 7  # solver iterations; a loop that ends early costs more than a few in vain
-_MOST_DOUBLINGS = 10  # in one step: growth that cures nothing ends before memory does
+_USUAL_CONTACTS = 2  # of one geom at a time
+_LOOPS_PAY_FROM = 7  # solver iterations; below, a loop that ends early costs more than it saves
+_MOST_DOUBLINGS = 10  # in one step: growth that cures nothing must end before memory does
 
 
 class WarpEngine:
@@ -79,58 +90,61 @@ class WarpEngine:
 
     name = "warp"
 
-    def __init__(self, scene: CompilesScene, num_envs: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        scene: CompilesScene,
+        num_envs: int,
+        device: torch.device,
+        deterministic: bool = False,
+    ) -> None:
         wp.config.log_level = wp.LOG_WARNING
         wp.init()
-        self.model = scene.compile()
+        self.model = model = read_only(scene.compile())
         self.num_envs = num_envs
         self.device = device
         self.failed = torch.zeros(num_envs, dtype=torch.bool, device=device)
-        self._contacts, self._rows = _buffer_sizes(self.model)
+        self._contacts, self._rows = _buffer_sizes(model)
         self._wp_device = wp.device_from_torch(device)
         with wp.ScopedDevice(self._wp_device):
-            self._m = _put_model(self.model)
+            self._m = _put_model(model)
             self._m.opt.warn_overflow = 0
             self._m.opt.graph_conditional = self._m.opt.iterations >= _LOOPS_PAY_FROM
+            self._m.opt.deterministic = deterministic
             self._d = self._make_data()
         self._stepper = Stepper(self._m, device)
         self._views: dict[str, Tensor] = {}
         self._model_views: dict[str, Tensor] = {}
         self._shared: dict[str, Tensor] = {}
-        self._read: set[str] = set()
-        self._derived_needed = False
-        self._transmission_needed = bool(
-            np.isin(self.model.sensor_type, _TRANSMISSION_SENSORS).any()
-        )
+        self._read: set[str] = set()  # derived fields that have been read
+        self._fresh: set[str] = set()  # of these, the ones to compute again after a step
+        acc = model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
+        moving = model.sensor_type[~acc]
+        self._whole_position_sensors = bool(np.isin(moving, _WHOLE_POSITION_SENSORS).any())
+        self._transmission_sensors = bool(np.isin(moving, _TRANSMISSION_SENSORS).any())
+        self._has_acc_sensors = bool(acc.any())
+        self._acc_sensors = torch.from_numpy(np.repeat(acc, model.sensor_dim)).to(device)
         self._overflow = wp.to_torch(self._d.overflow)
         self._capture_stream: Any = None
         self._grown: str | None = None
-        self._initial = {k: self._view(k)[:1].clone() for k in _SAVED if hasattr(self._d, k)}
-        acc = self.model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
-        self._has_acc_sensors = bool(acc.any())
-        self._acc_sensors = torch.from_numpy(np.repeat(acc, self.model.sensor_dim)).to(device)
-        kernels.load_together(self._launch_all, self._m.opt)  # a first start compiles them
-        self._step(1)
+        self._stepped = False
+        self._before: dict[str, Tensor] = {}  # the last step, if it was an eager one
+        self._substeps = 0  # of the last step
+        self._unstepped = torch.ones_like(self.failed)  # environments reset since the last step
+        present = (k for k in (*STATE_FIELDS, *INPUT_FIELDS) if hasattr(self._d, k))
+        self._initial = {k: self._view(k)[:1].clone() for k in present}
+        kernels.load_together(self._launch_all, self._m.opt)  # compiled in a first start
+        self._advance(1)
         self.reset(torch.ones_like(self.failed))
 
-    def field(self, name: str, as_left: bool = False) -> Tensor:
-        if not getattr(getattr(self._d, name, None), "_is_batched", False):
-            raise KeyError(name)
+    def field(self, name: str, stale: bool = False) -> Tensor:
+        if reason := refusal(name, self.name, self.model):
+            raise PhalanxError(reason)
         view = self._view(name)
-        if as_left or name in STATE_FIELDS or name in INPUT_FIELDS or name in self._read:
+        if name in STATE_FIELDS or name in INPUT_FIELDS:
             return view
-        first = not self._read
-        self._read.add(name)
-        self._m.opt.run_rne_postconstraint |= name in _AFTER_CONSTRAINTS
-        if name in _UNCONSTRAINED:
-            self._stepper.keep_everything()
-        self._transmission_needed |= name in _TRANSMISSION
-        self._derived_needed |= not left_by_step(name, self.model)
-        if first:
-            with self._stream():
-                mjw.forward(self._m, self._d)
-        else:
-            self._refresh()  # and leave the forces of the last step as they are
+        free = left_by_step(name, self.model) or (stale and name not in LEFT_OUT_FIELDS)
+        if name not in self._read or not (free or name in self._fresh):
+            self._register(name, not free)
         return view
 
     def model_field(self, name: str) -> Tensor:
@@ -156,19 +170,18 @@ class WarpEngine:
             mjw.set_const(self._m, self._d)  # of all environments: it knows no mask
 
     def model_of(self, env: int) -> mujoco.MjModel:
-        model = copy.copy(self.model)
-        for name, values in self._model_views.items():
-            owner, key = (model.opt, name[4:]) if name.startswith("opt.") else (model, name)
-            own = np.asarray(getattr(owner, key))
-            own[...] = values[env].cpu().numpy().reshape(own.shape)
-        return model
+        views = self._model_views.items()
+        return copy_with(self.model, {k: v[env].cpu().numpy() for k, v in views})
 
     def step(self, substeps: int, until: Until = "derived") -> None:
+        self._stepped = True
         if self._capture_stream is not None:
-            self._step(substeps, until)
+            self._before = {}
+            self._advance(substeps, until)
             return
-        before = {k: self._view(k).clone() for k in self._initial}
-        self._step(substeps, until)
+        before = self._saved()
+        self._before, self._substeps = before, substeps
+        self._advance(substeps, until)
         doublings = 0
         while grown := self._enlarge():
             self._grown = grown
@@ -178,22 +191,20 @@ class WarpEngine:
                     f"one step overflowed {self._contacts} contacts an environment; look for bodies"
                     " that start inside each other"
                 )
-            for key, value in before.items():
-                self._view(key).copy_(value)
-            self._step(substeps, until)
+            self._restore(before)
+            self._advance(substeps, until)
 
     def derive(self, mask: Tensor) -> None:
-        if self._derived_needed:
-            self._refresh()
+        if self._fresh:
+            self._refresh(self._fresh)
 
     def forward(self, mask: Tensor) -> None:
         self.derive(mask)
-        if "sensordata" in self._read and self._has_acc_sensors:
-            sensordata = self._view("sensordata")
-            stale = mask[:, None] & self._acc_sensors
-            sensordata.copy_(torch.where(stale, 0.0, sensordata))
+        self._note_unstepped(mask)
+        self._clear_acceleration_sensors(mask)
 
     def reset(self, mask: Tensor) -> None:
+        self._note_unstepped(mask)
         for name, initial in self._initial.items():
             view = self._view(name)
             at = mask.view(-1, *(1,) * (view.dim() - 1))
@@ -240,53 +251,125 @@ class WarpEngine:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "state": {k: self._view(k).clone() for k in self._initial},
+            "state": self._saved(),
             "model": {k: v.clone() for k, v in self._model_views.items()},
+            "derived": {k: self._view(k).clone() for k in sorted(self._read)},
+            "fresh": sorted(self._fresh),
         }
 
     def load_state_dict(self, state: dict[str, Any], model_fields: bool) -> None:
-        for name, value in state["state"].items():
+        derived = state.get("derived", {})  # not in files of before this was saved
+        for name in derived:
+            if refusal(name, self.name, self.model) is None:
+                self.field(name, stale=name not in state["fresh"])
+        self._restore(state["state"])
+        if model_fields:
+            for name in {*self._model_views, *state["model"]}:
+                field = self.model_field(name)
+                field.copy_(state["model"].get(name, self._shared[name]))
+        self._stepped, self._before = False, {}
+        self._unstepped.fill_(True)
+        same = {k for k in self._read & derived.keys() if derived[k].shape == self._view(k).shape}
+        if self._read - same:
+            self._compute(self._read - same)
+        for name in same:
+            self._view(name).copy_(derived[name])
+
+    def _saved(self) -> dict[str, Tensor]:
+        return {k: self._view(k).clone() for k in self._initial}
+
+    def _restore(self, state: dict[str, Tensor]) -> None:
+        for name, value in state.items():
             self._view(name).copy_(value)
-        if not model_fields:
-            return
-        for name in {*self._model_views, *state["model"]}:
-            field = self.model_field(name)
-            field.copy_(state["model"].get(name, self._shared[name]))
 
     def _view(self, name: str) -> Tensor:
         if name not in self._views:
             view = wp.to_torch(getattr(self._d, name))
             # MuJoCo's shape: a rotation matrix is 9 numbers there and 3 x 3 in Warp.
-            template = getattr(mujoco.MjData(self.model), name, ())
-            shape = (self.num_envs, *np.shape(template))
-            same = view.numel() == math.prod(shape)
-            self._views[name] = view.view(shape) if same else view
+            shape = (self.num_envs, *np.shape(getattr(mujoco.MjData(self.model), name)))
+            self._views[name] = view.view(shape)
         return self._views[name]
 
-    def _step(self, substeps: int, until: Until = "derived") -> None:
-        sensors = until != "state" and bool(self._read & {"sensordata", *_AFTER_CONSTRAINTS})
+    def _register(self, name: str, fresh: bool) -> None:
+        """Show derived field `name` from now on; fresh: make it current after every step."""
+        self._read.add(name)
+        if fresh:
+            self._fresh.add(name)
+        self._m.opt.run_rne_postconstraint |= name in BODY_FORCE_FIELDS
+        if name == "qacc_smooth":
+            self._stepper.keep_everything()
+        self._compute({name})
+
+    def _compute(self, names: set[str]) -> None:
+        """Give fields that were not shown during the last step the values that they would have."""
+        if names & _ONLY_IF_READ or not self._stepped:
+            now = self._saved()
+            if self._before:
+                self._restore(self._before)
+                self._advance(self._substeps)
+            else:
+                forces = (ACCELERATION_FIELDS | _ONLY_IF_READ) - names
+                shown = (k for k in forces if refusal(k, self.name, self.model) is None)
+                kept = {k: self._view(k).clone() for k in shown} if self._stepped else {}
+                with self._stream():
+                    mjw.forward(self._m, self._d)
+                self._restore(kept)
+            self._restore(now)
+        if self._fresh:
+            self._refresh(self._fresh)
+        if "sensordata" in names:
+            self._clear_acceleration_sensors(self._unstepped)
+
+    def _note_unstepped(self, mask: Tensor) -> None:
+        if self._has_acc_sensors and "sensordata" not in self._read:
+            self._unstepped |= mask
+
+    def _clear_acceleration_sensors(self, mask: Tensor) -> None:
+        """Zero until the next step, in environments `mask` (N,) bool."""
+        if self._has_acc_sensors and "sensordata" in self._read:
+            sensordata = self._view("sensordata")
+            sensordata.copy_(torch.where(mask[:, None] & self._acc_sensors, 0.0, sensordata))
+
+    def _advance(self, substeps: int, until: Until = "derived") -> None:
+        if self._has_acc_sensors and "sensordata" not in self._read:
+            self._unstepped.zero_()
+        sensors = until != "state" and bool(self._read & {"sensordata", *BODY_FORCE_FIELDS})
         with self._stream():
             for k in range(substeps):
                 self._stepper.step(self._d, sensors=sensors and k == substeps - 1)
-        if until == "derived" and self._derived_needed:
-            self._refresh()
+        if self._fresh and until == "derived":
+            self._refresh(self._fresh)
 
     def _launch_all(self) -> None:
         with self._stream():
             self._stepper.step(self._d, sensors=True)
-        self._refresh()
+        self._refresh({"sensordata"})
 
-    def _refresh(self) -> None:
-        """Poses, velocities and the sensors that follow from them, at the present state."""
+    def _refresh(self, fresh: set[str]) -> None:
+        """Compute derived fields `fresh` at the present state."""
+        m, d = self._m, self._d
+        sensors = "sensordata" in fresh
+        if self._read & BODY_FORCE_FIELDS:  # which the velocity stage uses as scratch memory
+            d = dataclasses.replace(d, cacc=wp.empty_like(d.cacc), cfrc_int=wp.empty_like(d.cacc))
         with self._stream():
-            mjw.fwd_kinematics(self._m, self._d)
-            if self._transmission_needed:
-                mjw.transmission(self._m, self._d)
-                mjw.fwd_velocity(self._m, self._d)
+            if fresh & _WHOLE_POSITION_STAGE or (sensors and self._whole_position_sensors):
+                mjw.fwd_position(m, d, factorize=False)
+                mjw.fwd_velocity(m, d)
+            elif fresh & STAGE_FIELDS or (sensors and self._transmission_sensors):
+                mjw.fwd_kinematics(m, d)
+                mjw.transmission(m, d)
+                mjw.fwd_velocity(m, d)
             else:
-                mjw.com_vel(self._m, self._d)
-            mjw.sensor_pos(self._m, self._d)
-            mjw.sensor_vel(self._m, self._d)
+                mjw.fwd_kinematics(m, d)
+                mjw.com_vel(m, d)
+            if sensors:
+                mjw.sensor_pos(m, d)
+                mjw.sensor_vel(m, d)
+            if fresh & SUBTREE_FIELDS:
+                mjw.subtree_vel(m, d)
+            if "energy" in fresh:
+                mjw.energy_pos(m, d)
+                mjw.energy_vel(m, d)
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[None]:
