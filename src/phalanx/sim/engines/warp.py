@@ -10,7 +10,6 @@ comes from repeating the last step.
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any
 
