@@ -170,9 +170,10 @@ class CpuEngine:
                 mirror.pull(rows)
 
     def forward(self, mask: Tensor) -> None:
-        self.derive(mask)
-        self._unstepped |= mask.numpy()
-        self._clear_acceleration_sensors(mask.numpy())
+        if mask.any():
+            self.derive(mask)
+            self._unstepped |= mask.numpy()
+            self._clear_acceleration_sensors(mask.numpy())
 
     def reset(self, mask: Tensor) -> None:
         if mask.any():
