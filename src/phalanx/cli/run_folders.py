@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ def resolve_checkpoint(given: str) -> Path:
     """The file that `checkpoint=` means: itself, or the last one of a run folder."""
     path = Path(given)
     if path.is_dir():
-        found = sorted(path.glob("nn/last_*.pth"), key=lambda p: p.stat().st_mtime)
+        last = (p for p in path.glob("nn/last_*.pth") if not re.search(r"_ep_\d+_rew_", p.name))
+        found = sorted(last, key=lambda p: p.stat().st_mtime)
         if not found:
             raise PhalanxError(
                 f"the folder {path} holds no checkpoint nn/last_<task>.pth to continue from;"
