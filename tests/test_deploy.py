@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -22,12 +23,14 @@ from phalanx.cli.main import main
 from phalanx.deploy import Policy
 from phalanx.deploy import export as export_module
 from phalanx.deploy.describe import describe
-from phalanx.deploy.export import export
-from phalanx.deploy.observe import reader
-from phalanx.deploy.simulated_robot import SimulatedRobot
+from phalanx.deploy.export import ExportedPolicy, export
+from phalanx.deploy.metadata import Observation
+from phalanx.deploy.observe import Observer
+from phalanx.deploy.policy import Command
+from phalanx.deploy.simulated_robot import SimulatedRobot, targets_of
 from phalanx.deploy.trial import Trial
 from phalanx.errors import PhalanxError
-from phalanx.layout import ActionLayout
+from phalanx.layout import ActionLayout, Term
 from phalanx.rl import checkpoint
 from phalanx.spaces import MultiDiscrete
 from phalanx.tasks.cartpole import Cartpole
@@ -60,7 +63,7 @@ def registered():
 
 
 MODELS = {
-    "Ant": ["task=Ant"],
+    "Ant": ["task=Ant", "task.env.clip_observations=5"],
     "LSTM": ["train=CartpoleLSTM"],
     "GRU, separate": [
         *("train=CartpoleLSTM", "train.params.network.rnn.name=gru"),
@@ -85,7 +88,9 @@ def make(folder, arguments, num_envs=3):
     player = make_player(config, num_envs)
     if player.model.running_mean_std is not None:
         player.model.running_mean_std.running_mean.normal_()
-        player.model.running_mean_std.running_var.uniform_(0.1, 2.0)
+        # Wide enough that the normaliser's own clip, 5 deviations, is beyond the task's.
+        limit = player.env.config.clip_observations
+        player.model.running_mean_std.running_var.uniform_(0.06, 0.2).mul_(limit**2)
     with torch.no_grad():
         for parameter in player.model.parameters():
             parameter.mul_(2.0)
@@ -112,17 +117,28 @@ def exported(tmp_path_factory):
 # export -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = ("GRU, separate", "discrete", "SAC", "DQN", "multi-discrete")
+"""Each takes 4 to 13 s to convert."""
+
+
+def models(*names):
+    return [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in names]
+
+
+@pytest.mark.parametrize("name", models(*MODELS))
 def test_exported_policy_acts_as_the_player_does(name, exported):
     player, _, path = exported(name)
     policies = [Policy(path) for _ in range(3)]
     action = policies[0].metadata.action
+    limit = player.env.config.clip_observations
+    assert limit == 5
     player.reset()
     for _ in range(6):
-        obs = torch.randn(3, player.env.num_obs)
-        expected = player.get_action(obs.clamp(-5, 5)).numpy()
+        obs = 2 * limit * torch.randn(3, player.env.num_obs)  # half of it beyond the limit
+        expected = player.get_action(obs.clamp(-limit, limit)).numpy()
         for policy, row, wanted in zip(policies, obs.numpy(), expected, strict=True):
             command = policy.act(row)
+            assert np.abs(command.action).max() <= 1 or not action.clip
             assert command.action == pytest.approx(wanted.clip(-1, 1) if action.clip else wanted,
                                                    abs=2e-5)  # fmt: skip
             if action.choices:
@@ -177,8 +193,8 @@ def test_servo_gains_and_default_pose_are_in_the_metadata(tmp_path):
     assert (about.action.low[k], about.action.high[k]) == pytest.approx((0.1, 1.1))
 
 
-def test_recurrent_states_are_described(exported):
-    about = Policy(exported("GRU, separate")[2]).metadata
+def test_recurrent_states_are_described(tmp_path):
+    about = describe(*make(tmp_path, MODELS["GRU, separate"]))
     assert [(s.input, s.output, s.shape, s.initial) for s in about.recurrent] == [
         ("state_0", "next_state_0", (2, 1, 32), 0.0),
         ("state_1", "next_state_1", (2, 1, 32), 0.0),
@@ -241,26 +257,84 @@ def test_named_robot_state_gives_what_the_task_observes(task, tmp_path):
         quat = env.sim.qpos[:, 3:7]
         quat.copy_(torch.nn.functional.normalize(torch.randn_like(quat), dim=1))
     env.sim.forward()
-    observed = env.compute_observations()
-    seen = 0
+    limit = about.observation.clip
+    expected = env.compute_observations().clamp(-limit, limit).numpy()
+    known = np.repeat(
+        [t.quantity not in ("custom", "previous_action") for t in about.observation.terms],
+        [t.size for t in about.observation.terms],
+    )
+    assert known.sum() == {"Ant": 26, "Cartpole": 4, "Humanoid": 52, "HumanoidWalk": 33}[task]
     for i in range(4):
         robot = SimulatedRobot(env.sim.model, mujoco.MjData(env.sim.model), about)
         robot.data.qpos[:], robot.data.qvel[:] = env.sim.qpos[i], env.sim.qvel[i]
-        state, at = robot.state(), 0
+        state = robot.state()
         # By name, as a robot's program has it; the order must not matter.
         for key in ("joint_pos", "joint_vel"):
             named = dict(zip(robot.names, state[key], strict=True))
             state[key] = dict(reversed(named.items()))
-        for term in about.observation.terms:
-            expected = observed[i, at : at + term.size].numpy()
-            at += term.size
-            if term.quantity in ("custom", "previous_action"):
-                continue
-            value = reader(term, robot.names)(state)
-            got = (value - np.array(term.offset)) * np.array(term.scale)
-            assert got == pytest.approx(expected, abs=2e-5), term.name
-            seen += term.size
-    assert seen == 4 * {"Ant": 26, "Cartpole": 4, "Humanoid": 52, "HumanoidWalk": 33}[task]
+        state |= {t.name: np.zeros(t.size) for t in about.observation.terms if t.name not in state
+                  and t.quantity == "custom"}  # fmt: skip
+        observe = Observer(about.observation, robot.names)
+        got = observe(state, np.zeros(about.action.size))
+        np.testing.assert_allclose(got[known], expected[i, known], atol=2e-5)
+
+
+def test_observation_is_offset_then_scaled_then_clipped():
+    terms = (
+        Term("joint_pos", elements=("b", "a"), offset=(0.5, -0.25), scale=(2.0, 4.0)),
+        Term("ang", "base_ang_vel", ("z",), scale=-0.5, offset=1.0),
+    )
+    observe = Observer(Observation(3, 3.0, terms), ["a", "b"])
+    state = {"joint_pos": {"a": 0.125, "b": 1.5}, "base_ang_vel": (9.0, 9.0, 2.0)}
+    # (1.5 - 0.5) 2 = 2; (0.125 + 0.25) 4 = 1.5; (2 - 1) (-0.5) = -0.5
+    assert observe(state, np.zeros(1)).tolist() == [2.0, 1.5, -0.5]
+    state["joint_pos"] = {"a": -2.0, "b": 4.0}  # (4 - 0.5) 2 = 7; (-2 + 0.25) 4 = -7
+    assert observe(state, np.zeros(1)).tolist() == [3.0, -3.0, -0.5]
+
+
+def test_targets_are_what_the_task_gives_its_servos(tmp_path):
+    player, path = make(tmp_path, ["task=HumanoidWalk"], num_envs=4)
+    env, about = player.env, describe(player, path)
+    actions = 2 * torch.rand(4, env.num_actions) - 1
+    env.reset()
+    env.pre_physics_step(actions)
+    controls = env.sim.ctrl.numpy()
+    targets = ExportedPolicy(player, about).targets(actions).numpy()
+    for i in range(4):
+        robot = SimulatedRobot(env.sim.model, mujoco.MjData(env.sim.model), about)
+        robot.apply(targets[i])
+        np.testing.assert_allclose(robot.data.ctrl, controls[i], atol=1e-6)
+        robot.apply(targets_of(about.action, actions[i].numpy()))
+        np.testing.assert_allclose(robot.data.ctrl, controls[i], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "effort"),
+    [
+        ("position", 0.4, 14.4),  # 50 (0.4 - 0.1) - 2 * 0.3
+        ("velocity", 0.9, 1.2),  # 2 (0.9 - 0.3)
+        ("position", 9.0, 400.0),  # no more than the motor's limit
+        ("effort", -7.0, -7.0),
+    ],
+)
+def test_targets_of_a_joint_without_servo_become_its_motors_effort(kind, target, effort, tmp_path):
+    player, path = make(tmp_path, ["task=Cartpole"], num_envs=1)
+    about = describe(player, path)
+    cart, pole = about.joints
+    cart = replace(cart, stiffness=50.0, damping=2.0)
+    action = replace(about.action, kind=kind)
+    about = replace(about, joints=(cart, pole), action=action)
+    model = player.env.sim.model
+    data = mujoco.MjData(model)
+    data.qpos[0], data.qvel[0] = 0.1, 0.3
+    robot = SimulatedRobot(model, data, about)
+    robot.apply(np.array([target]))
+    mujoco.mj_forward(model, data)
+    assert data.qfrc_actuator[0] == pytest.approx(effort)
+    assert robot.efforts().tolist() == pytest.approx([effort])
+    assert robot.at_limit(Command(np.zeros(1), np.zeros(1), np.zeros(1, bool), ())).tolist() == [
+        effort == 400
+    ]
 
 
 STATE = {
@@ -414,7 +488,7 @@ def played(player, seed, steps):
     return total.numpy(), length.numpy()
 
 
-@pytest.mark.parametrize("name", ["LSTM", "discrete", "multi-discrete"])
+@pytest.mark.parametrize("name", models("LSTM", "discrete", "multi-discrete"))
 def test_replay_in_plain_mujoco_pays_what_the_task_pays(name, exported):
     player, _, file = exported(name)
     trial = Trial(file, episodes=3, seed=5, env={"episode_length": 60})
@@ -430,6 +504,7 @@ def test_replay_in_plain_mujoco_pays_what_the_task_pays(name, exported):
     assert len(trial.trace.time) == length[0]
 
 
+@pytest.mark.slow
 def test_amp_policy_is_replayed_on_the_tasks_own_terms(tmp_path):
     small = [f"train.params.network.{part}.units=[32,16]" for part in ("mlp", "disc")]
     player, path = make(tmp_path, ["task=HumanoidAMP", *small])
