@@ -407,6 +407,13 @@ def test_progress_after_a_change_of_the_number_of_environments(cwd, capsys):
     assert re.search(r"frames 1\.28 k/1\.28 k .* left 0:00\n", capsys.readouterr().out)
 
 
+def test_continuing_a_run_that_has_ended_says_how_to_train_on(cwd, capsys):
+    main(["train", *SMALL, *QUICK, "max_iterations=2"])
+    assert "already ended" not in capsys.readouterr().out
+    main(["train", "checkpoint=runs/Cartpole", "sim_device=cpu"])
+    assert "to train on, add max_iterations= with more than 2" in capsys.readouterr().out
+
+
 def test_list_shows_each_task_in_one_line(capsys):
     main(["list"])
     assert re.search(r"^Cartpole +Balance a pole .* 4 +1", capsys.readouterr().out, re.MULTILINE)

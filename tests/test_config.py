@@ -187,6 +187,39 @@ def test_no_checkpoint_can_be_said(text):
     assert not compose_config([f"checkpoint={text}"]).checkpoint
 
 
+ISAACGYMENVS = """
+params:
+  seed: ${...seed}
+  algo: {name: a2c_continuous}
+  model: {name: continuous_a2c_logstd}
+  network: {name: actor_critic}
+  load_checkpoint: ${if:${...checkpoint},True,False}
+  load_path: ${...checkpoint}
+  config:
+    name: ${resolve_default:Cartpole,${....experiment}}
+    full_experiment_name: ${.name}
+    env_name: rlgpu
+    multi_gpu: ${....multi_gpu}
+    num_actors: ${....task.env.numEnvs}
+    max_epochs: ${resolve_default:100,${....max_iterations}}
+    gamma: 0.98
+"""
+
+
+def test_train_configs_of_isaacgymenvs_are_taken_with_their_interpolations(tmp_path, monkeypatch):
+    for name in ("tasks/own/own.py", "cfg/train/Theirs.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / "tasks/own/own.py").write_text("class Own: pass")
+    (tmp_path / "cfg/train/Theirs.yaml").write_text(ISAACGYMENVS)
+    monkeypatch.chdir(tmp_path)
+    params = train_params(compose_config(["train=Theirs", "seed=3", "num_envs=8"]))
+    inner = params["config"]
+    assert (params["seed"], inner["num_actors"], inner["max_epochs"]) == (3, 8, 100)
+    assert (inner["multi_gpu"], inner["gamma"], inner["name"]) == (False, 0.98, "Cartpole")
+    longer = train_params(compose_config(["train=Theirs", "max_iterations=7"]))
+    assert longer["config"]["max_epochs"] == 7
+
+
 def run_folder(tmp_path, **settings):
     (tmp_path / "nn").mkdir()
     (tmp_path / "nn" / "last_Cartpole.pth").touch()

@@ -52,7 +52,7 @@ class TrainingDisplay(AlgoObserver):
 
     def after_init(self, algo: Any) -> None:
         self.agent = algo
-        self._first_frame, self._started = algo.frame, time.perf_counter()
+        self.first_frame, self._started = algo.frame, time.perf_counter()
         self._bar = self._progress.add_task("training", total=self._total() or None)
         if self.console.is_terminal:
             self._live = Live(self._panel(), console=self.console, refresh_per_second=4)
@@ -81,7 +81,7 @@ class TrainingDisplay(AlgoObserver):
     def _figures(self) -> list[tuple[str, str]]:
         a = self.agent
         elapsed = time.perf_counter() - self._started
-        total, done = self._total(), a.frame - self._first_frame
+        total, done = self._total(), a.frame - self.first_frame
         left = elapsed / done * (total - a.frame) if total and done else float("nan")
         return [
             ("iteration", str(a.epoch_num)),

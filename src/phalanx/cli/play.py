@@ -31,6 +31,8 @@ def play(arguments: list[str]) -> None:
     player.restore(path)
     if hasattr(player.env, "end_schedules"):
         player.env.end_schedules()
+    if str(path) != options.checkpoint:  # a run folder was given
+        console.print(f"checkpoint: {path}", soft_wrap=True)
     show_randomization(console, player.env)
     result = player.run()
     console.print(
@@ -41,7 +43,8 @@ def play(arguments: list[str]) -> None:
         soft_wrap=True,
     )
     if options.video:
-        video = record(player, _video_path(path))
+        with console.status("rendering the video"):
+            video = record(player, _video_path(path))
         console.print(f"video: {video}", soft_wrap=True)
 
 

@@ -52,6 +52,12 @@ def run(options: TrainOptions) -> Any:
             runner.run({"train": True, "checkpoint": checkpoint})
         result.write()
     _closing_words(console, display.agent)
+    if display.agent.frame == display.first_frame:
+        console.print(
+            f"this run had already ended; to train on, add max_iterations= with more than"
+            f" {display.agent.epoch_num}",
+            soft_wrap=True,
+        )
     return display.agent
 
 
