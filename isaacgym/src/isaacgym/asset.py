@@ -21,28 +21,16 @@ import mujoco
 import numpy as np
 
 from isaacgym.enums import RIGID_BODY_DISABLE_GRAVITY, DofDriveMode, DofType, JointType
-from isaacgym.params import (
-    FLT_MAX,
-    ActuatorProperties,
-    AssetOptions,
-    ForceSensorProperties,
-    RigidBodyProperties,
-    RigidShapeProperties,
-)
+from isaacgym.params import FLT_MAX, ActuatorProperties, AssetOptions, ForceSensorProperties
+from isaacgym.properties import BODY_PROPERTIES, SHAPE_PROPERTIES, body_structs
 from isaacgym.structs import single
-from isaacgym.values import DOF_PROPERTIES, Mat33, Transform, Vec3
+from isaacgym.values import DOF_PROPERTIES, Transform
 from phalanx.errors import PhalanxError
 from phalanx.sim.assets import load_asset
 from phalanx.sim.scene import name_joints
 
 log = logging.getLogger(__name__)
 
-BODY_PROPERTIES = np.dtype(
-    [("mass", "f4"), ("com", "f4", 3), ("inertia", "f4", (3, 3)), ("flags", "i4")]
-)
-SHAPE_PROPERTIES = np.dtype(
-    [(name, "i4" if kind is int else "f4") for name, kind in RigidShapeProperties._fields.items()]
-)
 NO_FILTER = -1  # in the filter word of a shape: the file's own collision masks hold
 JOINT_TYPES = {
     int(mujoco.mjtJoint.mjJNT_HINGE): JointType.JOINT_REVOLUTE,
@@ -92,7 +80,7 @@ class Asset:
         ]
         self.dof_props = self._dof_properties(joints, limited)
         self.bodies = self._body_properties()
-        self.body_structs = body_properties(self.bodies)
+        self.body_structs = body_structs(self.bodies)
         """The same as structs: copying them is quicker than making them."""
         collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
         collides &= model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE
@@ -101,7 +89,7 @@ class Asset:
         self.shapes = np.zeros(len(self.shape_geoms), SHAPE_PROPERTIES)
         self.shapes["friction"] = model.geom_friction[self.shape_geoms, 0]
         self.shapes["contact_offset"], self.shapes["rest_offset"] = 0.02, 0.001
-        self.joints: list[tuple[str, JointType]] = self._joints({})
+        self.joints = self._joints({})
         self.sensors: list[tuple[int, Transform, ForceSensorProperties]] = []
         self.placed = False
 
@@ -120,19 +108,9 @@ class Asset:
         own = np.flatnonzero(self.shape_body == body)
         return (int(own[0]) if len(own) else 0, len(own))
 
-    def rest_poses(self) -> tuple[np.ndarray, np.ndarray]:
-        """Position (bodies, 3) and quaternion (bodies, 4), w x y z, of every body in the root's
-        frame, all degrees of freedom at zero."""
-        data = mujoco.MjData(self.model)
-        data.qpos[self.model.jnt_qposadr[self.dof_joints]] = 0.0
-        mujoco.mj_kinematics(self.model, data)
-        inverse = np.zeros(4)
-        mujoco.mju_negQuat(inverse, data.xquat[1])
-        pos, quat = np.zeros((self.num_bodies, 3)), np.zeros((self.num_bodies, 4))
-        for b in range(self.num_bodies):
-            mujoco.mju_rotVecQuat(pos[b], data.xpos[b + 1] - data.xpos[1], inverse)
-            mujoco.mju_mulQuat(quat[b], inverse, data.xquat[b + 1])
-        return pos, quat
+    def name_fixed_joints(self, names: dict[str, str]) -> None:
+        """Name the fixed joints by the bodies that they hold; MuJoCo's model has lost them."""
+        self.joints = self._joints(names)
 
     def _dof_properties(self, joints: list[int], limited: set[str]) -> np.ndarray:
         model, options = self.model, self.options
@@ -177,7 +155,7 @@ class Asset:
         return bodies
 
     def _joints(self, fixed: dict[str, str]) -> list[tuple[str, JointType]]:
-        """Joints in body order, a fixed one for each body without; fixed: names by body."""
+        """Joints in body order, a fixed one for each body without any. fixed: names by body."""
         model = self.model
         joints: list[tuple[str, JointType]] = []
         for b in range(2, model.nbody):
@@ -207,7 +185,7 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
     content = hashlib.sha256(path.read_bytes()).hexdigest()
     asset = Asset(spec, options, str(path), (str(path.resolve()), content, repr(options)))
     if path.suffix.lower() == ".urdf":
-        asset.joints = asset._joints(_fixed_joints(path))
+        asset.name_fixed_joints(_fixed_joints(path))
     return asset
 
 
@@ -235,45 +213,6 @@ def make_primitive(kind: str, size: Iterable[float], options: AssetOptions | Non
     if not options.fix_base_link:
         body.add_freejoint()
     return Asset(spec, options, kind, (kind, *lengths, repr(options)))
-
-
-def body_properties(bodies: np.ndarray) -> list[RigidBodyProperties]:
-    """Rows of BODY_PROPERTIES as the API's structs, copies."""
-    result = []
-    for row in bodies:
-        mass, inertia = float(row["mass"]), row["inertia"].astype(float)
-        inverse = np.linalg.inv(inertia) if np.linalg.det(inertia) > 0 else np.zeros((3, 3))
-        result.append(
-            RigidBodyProperties(
-                mass,
-                1 / mass if mass > 0 else 0.0,
-                Vec3(*row["com"]),
-                Mat33(*(Vec3(*line) for line in inertia)),
-                Mat33(*(Vec3(*line) for line in inverse)),
-                int(row["flags"]),
-            )
-        )
-    return result
-
-
-def body_rows(structs: list[RigidBodyProperties]) -> np.ndarray:
-    """The inverse of `body_properties`."""
-    rows = np.zeros(len(structs), BODY_PROPERTIES)
-    for row, p in zip(rows, structs, strict=True):
-        row["mass"], row["com"], row["flags"] = p.mass, (p.com.x, p.com.y, p.com.z), p.flags
-        row["inertia"] = [(v.x, v.y, v.z) for v in (p.inertia.x, p.inertia.y, p.inertia.z)]
-    return rows
-
-
-def shape_properties(shapes: np.ndarray) -> list[RigidShapeProperties]:
-    """Rows of SHAPE_PROPERTIES as the API's structs, copies."""
-    return [RigidShapeProperties(*row) for row in shapes.tolist()]
-
-
-def shape_rows(structs: list[RigidShapeProperties]) -> np.ndarray:
-    """The inverse of `shape_properties`."""
-    names = SHAPE_PROPERTIES.names or ()
-    return np.array([tuple(getattr(s, n) for n in names) for s in structs], SHAPE_PROPERTIES)
 
 
 def rotation(quat: np.ndarray) -> np.ndarray:

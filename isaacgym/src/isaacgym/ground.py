@@ -6,16 +6,30 @@ makes, keeps its samples exactly; its vertical walls become slopes over one cell
 overhang is lost. MuJoCo's model has height fields only to be seen; `terrain.py` makes contacts.
 """
 
-import mujoco
+import dataclasses
+from typing import Any
+
 import numpy as np
 
 from isaacgym.params import HeightFieldParams, PlaneParams, TriangleMeshParams
-from isaacgym.world import Ground
 from phalanx.errors import PhalanxError
 
 FINEST_GRID = 4096  # samples along one side of a mesh that is not a grid itself
 TINY = 1e-4  # cells
-MARGIN = 1.0  # [m] of solid ground below the lowest sample
+
+
+@dataclasses.dataclass
+class Ground:
+    """A static thing shared by all environments: `kind` plane, heightfield or mesh."""
+
+    kind: str
+    params: Any
+    heights: np.ndarray | None = None
+    """(samples along x, along y) [m], from the lower corner on."""
+    cell: tuple[float, float] = (1.0, 1.0)
+    """Spacing of the samples along x and y [m]."""
+    corner: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Where the first sample is, height 0 [m], in the frame of the transform."""
 
 
 def plane(params: PlaneParams) -> Ground:
@@ -58,57 +72,6 @@ def triangle_mesh(
         )
     heights, cell, corner = _rasterise(points.reshape(-1, 3), corners.reshape(-1, 3))
     return Ground("mesh", params, heights, cell, corner)
-
-
-def friction(grounds: list[Ground]) -> float:
-    """The ground's coefficient; the last one's if they differ."""
-    return float(grounds[-1].params.dynamic_friction)
-
-
-def add(spec: mujoco.MjSpec, piece: Ground) -> None:
-    """Add the geom of `piece` to the world."""
-    if piece.kind == "plane":
-        normal = np.array(list(piece.params.normal))
-        normal /= np.linalg.norm(normal)
-        quat = np.zeros(4)
-        mujoco.mju_quatZ2Vec(quat, normal)
-        spec.worldbody.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_PLANE,
-            size=[0, 0, 1],
-            pos=-piece.params.distance * normal,
-            quat=quat,
-            material="ground",
-        )
-        return
-    assert piece.heights is not None
-    heights = piece.heights
-    low, high = float(heights.min()), float(heights.max())
-    span = max(high - low, 1e-3)
-    nx, ny = heights.shape
-    half = (nx - 1) * piece.cell[0] / 2, (ny - 1) * piece.cell[1] / 2
-    name = f"terrain{len(spec.hfields)}"
-    spec.add_hfield(
-        name=name,
-        nrow=ny,
-        ncol=nx,
-        size=[*half, span, MARGIN],
-        userdata=((heights.T - low) / span).flatten(),
-    )
-    transform = piece.params.transform
-    r = transform.r
-    quat = np.array([r.w, r.x, r.y, r.z])
-    centre = np.array([piece.corner[0] + half[0], piece.corner[1] + half[1], low])
-    shifted = np.zeros(3)
-    mujoco.mju_rotVecQuat(shifted, centre, quat)
-    spec.worldbody.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_HFIELD,
-        hfieldname=name,
-        contype=0,
-        conaffinity=0,
-        pos=shifted + list(transform.p),
-        quat=quat,
-        material="ground",
-    )
 
 
 def _rasterise(

@@ -24,17 +24,19 @@ from isaacgym.gym_assets import AssetCalls
 from isaacgym.gym_states import StateCalls
 from isaacgym.gym_tensors import TensorCalls
 from isaacgym.gym_viewer import ViewerCalls
-from isaacgym.handles import checked, physics_of
+from isaacgym.handles import Sim, checked, physics_of
 from isaacgym.params import HeightFieldParams, PlaneParams, SimParams, TriangleMeshParams
 from isaacgym.support import REFUSED
 from isaacgym.values import Version
 from isaacgym.viewer import Viewer
-from isaacgym.world import Env, Sim
+from isaacgym.world import Env
 from phalanx.errors import PhalanxError, did_you_mean
 
 __all__ = ["Asset", "Env", "Gym", "Sim", "Viewer", "acquire_gym"]
 
 log = logging.getLogger(__name__)
+
+CHECK_EVERY = 64  # `simulate` calls between looks at what the device noted; each look waits for it
 
 
 class Gym(AssetCalls, ActorCalls, TensorCalls, StateCalls, ViewerCalls):
@@ -103,9 +105,9 @@ class Gym(AssetCalls, ActorCalls, TensorCalls, StateCalls, ViewerCalls):
     def prepare_sim(self, sim: Sim) -> bool:
         """Fix the content of the simulation. Raises PhalanxError if it cannot be simulated."""
         sim = checked(sim, Sim, "prepare_sim")
-        sim.freeze()
+        physics = sim.fix()
         if not sim.prepared:
-            sim.physics.check_model()
+            physics.check_model()
         sim.prepared = True
         return True
 
@@ -114,7 +116,11 @@ class Gym(AssetCalls, ActorCalls, TensorCalls, StateCalls, ViewerCalls):
         program has not, as programs on the CPU need not."""
         if not checked(sim, Sim, "simulate").frozen:
             self.prepare_sim(sim)
-        physics_of(sim, "simulate").simulate()
+        physics = physics_of(sim, "simulate")
+        physics.simulate()
+        sim.frame_count += 1
+        if sim.frame_count % CHECK_EVERY == 0:
+            physics.check()
 
     def fetch_results(self, sim: Sim, wait: bool = True) -> None:
         """Nothing to fetch: results are there after `simulate`, in order on the device."""

@@ -5,20 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from isaacgym import asset as assets
 from isaacgym.asset import NO_FILTER, Asset
 from isaacgym.enums import AXIS_TRANSLATION, IndexDomain, JointType
 from isaacgym.gym_assets import checked_shapes
-from isaacgym.handles import checked, env_physics, place, within
+from isaacgym.handles import Sim, checked, place, within
 from isaacgym.params import (
     ActuatorProperties,
     AttractorProperties,
     RigidBodyProperties,
     RigidShapeProperties,
 )
+from isaacgym.properties import body_rows, body_structs, shape_structs
 from isaacgym.structs import single
 from isaacgym.values import DOF_PROPERTIES, IndexRange, Transform, Vec3
-from isaacgym.world import NO_GROUP, Actor, Env, Sim
+from isaacgym.world import NO_GROUP, Actor, Env
 from phalanx.errors import PhalanxError
 
 
@@ -229,7 +229,7 @@ class ActorCalls:
         """Copies, one for each body."""
         actor = actor_of(env, handle, "get_actor_rigid_body_properties")
         if actor.bodies is not None:
-            return assets.body_properties(actor.bodies)
+            return body_structs(actor.bodies)
         return [copy.copy(p) for p in actor.asset.body_structs]
 
     def set_actor_rigid_body_properties(
@@ -248,7 +248,7 @@ class ActorCalls:
             raise PhalanxError(
                 f"gym.{call} was given {len(properties)} properties for {len(old)} bodies"
             )
-        new = assets.body_rows(properties)
+        new = body_rows(properties)
         massless = (new["mass"] == 0) & (old["mass"] == 0)
         if not (np.isfinite(new["mass"]) & (new["mass"] > 0) | massless).all():
             raise PhalanxError(
@@ -275,7 +275,7 @@ class ActorCalls:
     def get_actor_rigid_shape_properties(self, env: Env, handle: int) -> list[RigidShapeProperties]:
         """Copies, one for each shape."""
         actor = actor_of(env, handle, "get_actor_rigid_shape_properties")
-        return assets.shape_properties(actor.shapes)
+        return shape_structs(actor.shapes)
 
     def set_actor_rigid_shape_properties(
         self, env: Env, handle: int, properties: list[RigidShapeProperties]
@@ -499,5 +499,6 @@ def _in_domain(env: Env, index: int, first: int, count: str, domain: IndexDomain
 
 
 def _note_change(env: Env) -> None:
-    if env.sim.physics is not None:
-        env_physics(env, "set_actor_properties").dirty = True
+    sim = checked(env.sim, Sim, "set_actor_properties")
+    if sim.physics is not None:
+        sim.physics.dirty = True

@@ -7,15 +7,15 @@ import numpy as np
 from isaacgym import asset as assets
 from isaacgym.asset import Asset
 from isaacgym.enums import DofType, JointType
-from isaacgym.handles import checked, place, within
+from isaacgym.handles import Sim, checked, place, within
 from isaacgym.params import (
     ActuatorProperties,
     AssetOptions,
     ForceSensorProperties,
     RigidShapeProperties,
 )
+from isaacgym.properties import shape_rows, shape_structs
 from isaacgym.values import IndexRange, Transform
-from isaacgym.world import Sim
 from phalanx.errors import PhalanxError
 
 
@@ -148,7 +148,7 @@ class AssetCalls:
     def get_asset_rigid_shape_properties(self, asset: Asset) -> list[RigidShapeProperties]:
         """Copies, one for each shape."""
         asset = checked(asset, Asset, "get_asset_rigid_shape_properties")
-        return assets.shape_properties(asset.shapes)
+        return shape_structs(asset.shapes)
 
     def set_asset_rigid_shape_properties(
         self, asset: Asset, properties: list[RigidShapeProperties]
@@ -267,4 +267,4 @@ def checked_shapes(properties: Any, count: int, call: str) -> np.ndarray:
     """Rows of shape properties. Raises PhalanxError unless there is one for each shape."""
     if len(properties) != count:
         raise PhalanxError(f"gym.{call} was given {len(properties)} properties for {count} shapes")
-    return assets.shape_rows(properties)
+    return shape_rows(properties)

@@ -9,10 +9,12 @@ import torch
 
 from isaacgym.enums import STATE_POS, STATE_VEL, CoordinateSpace
 from isaacgym.gym_actors import actor_of
-from isaacgym.handles import checked, env_physics, physics_of, within
-from isaacgym.scene import rest_positions
+from isaacgym.handles import Sim, checked, env_physics, physics_of, within
+from isaacgym.params import Tensor
+from isaacgym.physics import Physics
+from isaacgym.start import rest_poses, rest_positions
 from isaacgym.values import DofState, Quat, RigidBodyState, Transform, Vec3
-from isaacgym.world import Env, Sim
+from isaacgym.world import Env
 from phalanx.errors import PhalanxError
 
 _FLAGS = {"pos": STATE_POS, "vel": STATE_VEL}
@@ -53,12 +55,12 @@ class StateCalls:
         if (physics := _physics(env, call)) is None:
             actor.start |= chosen
             return True
-        engine, layout = physics.ready(), physics.layout
+        engine, layout, state = physics.ready(), physics.layout, physics.state
         places = {"pos": (engine.qpos, layout.dof_q), "vel": (engine.qvel, layout.dof_v)}
         for name, column in chosen.items():
             field, index = places[name]
             field[env.index, index[_dofs(actor)]] = torch.from_numpy(column).to(field)
-        physics.note_change(None)
+        state.note_change(None)
         return True
 
     def get_actor_rigid_body_states(self, env: Env, handle: int, flags: int) -> np.ndarray:
@@ -87,11 +89,11 @@ class StateCalls:
         call = "get_rigid_transform"
         env = checked(env, Env, call)
         within(body, env.num_bodies, "body", call)
-        if env.sim.physics is not None:
-            row = _rows(env.sim.physics, "rigid_body_state", env)[int(body)]
+        if (physics := _physics(env, call)) is not None:
+            row = _rows(physics, "rigid_body_state", env)[int(body)]
             return Transform(Vec3(*row[:3]), Quat(*row[3:7]))
         actor = next(a for a in reversed(env.actors) if a.first_body <= body)
-        pos, quat = actor.asset.rest_poses()
+        pos, quat = rest_poses(actor.asset)
         b = int(body) - actor.first_body
         moved, turned = np.zeros(3), np.zeros(4)
         mujoco.mju_rotVecQuat(moved, pos[b] * actor.scale, actor.quat)
@@ -182,8 +184,8 @@ class StateCalls:
     ) -> bool:
         """On one body, for the next `simulate`."""
         call = "apply_body_forces"
-        physics, tensors = _for_body(env, body, call, force, torque)
-        physics.setters.apply_forces(*tensors, int(space), call)
+        physics, (forces, torques) = _for_body(env, body, call, force, torque)
+        physics.setters.apply_forces(forces, torques, int(space), call)
         return True
 
     def apply_body_force_at_pos(
@@ -196,8 +198,8 @@ class StateCalls:
     ) -> bool:
         """On one body, for the next `simulate`."""
         call = "apply_body_force_at_pos"
-        physics, tensors = _for_body(env, body, call, force, pos)
-        physics.setters.apply_forces_at(*tensors, int(space), call)
+        physics, (forces, positions) = _for_body(env, body, call, force, pos)
+        physics.setters.apply_forces_at(forces, positions, int(space), call)
         return True
 
 
@@ -205,17 +207,17 @@ def _dofs(actor: Any) -> slice:
     return slice(actor.first_dof, actor.first_dof + actor.asset.num_dofs)
 
 
-def _physics(env: Env, call: str) -> Any:
+def _physics(env: Env, call: str) -> Physics | None:
     """The physics of an environment's simulation, None before it has been prepared."""
     return checked(checked(env, Env, call).sim, Sim, call).physics
 
 
-def _rows(physics: Any, kind: str, env: Env | None = None) -> np.ndarray:
+def _rows(physics: Physics, kind: str, env: Env | None = None) -> np.ndarray:
     """The environment's rows of a tensor at the present state, or all. The program's own tensor of
     that kind keeps what it holds."""
-    shown = physics.tensors.acquire(kind).torch
+    shown = physics.acquire(kind).torch
     held = shown.clone()
-    physics.tensors.refresh(kind)
+    physics.refresh(kind)
     count = shown.shape[0] // physics.num_envs
     own = shown if env is None else shown[env.index * count : (env.index + 1) * count]
     rows: np.ndarray = own.cpu().numpy().copy()
@@ -237,7 +239,7 @@ def _get_command(env: Env, handle: int, what: str, call: str) -> np.ndarray:
     actor = actor_of(env, handle, call)
     if (physics := _physics(env, call)) is None:
         return actor.start.get(what, np.zeros(actor.asset.num_dofs, np.float32)).copy()
-    values: np.ndarray = getattr(physics, what)[env.index, _dofs(actor)].cpu().numpy().copy()
+    values: np.ndarray = getattr(physics.drives, what)[env.index, _dofs(actor)].cpu().numpy().copy()
     return values
 
 
@@ -252,35 +254,35 @@ def _set_command(env: Env, handle: int, what: str, values: Any, call: str) -> bo
     if (physics := _physics(env, call)) is None:
         actor.start[what] = values
     else:
-        commands = getattr(physics, what)
+        commands = getattr(physics.drives, what)
         commands[env.index, _dofs(actor)] = torch.from_numpy(values).to(commands)
     return True
 
 
 def _command_of_dof(env: Env, dof: int, what: str, call: str) -> float:
     physics = env_physics(env, call)
-    return float(getattr(physics, what)[env.index, within(dof, env.num_dofs, "DOF", call)])
+    return float(getattr(physics.drives, what)[env.index, within(dof, env.num_dofs, "DOF", call)])
 
 
 def _command_dof(env: Env, dof: int, what: str, value: float, call: str) -> bool:
     physics = env_physics(env, call)
-    getattr(physics, what)[env.index, within(dof, env.num_dofs, "DOF", call)] = float(value)
+    getattr(physics.drives, what)[env.index, within(dof, env.num_dofs, "DOF", call)] = float(value)
     return True
 
 
-def _for_body(env: Env, body: int, call: str, *vectors: Vec3 | None) -> tuple[Any, list[Any]]:
+def _for_body(
+    env: Env, body: int, call: str, *vectors: Vec3 | None
+) -> tuple[Physics, list[Tensor | None]]:
     """The physics, and each vector as a tensor for all bodies."""
     physics = env_physics(env, call)
     row = env.index * env.num_bodies + within(body, env.num_bodies, "body", call)
     return physics, [_one_row(physics, row, v) for v in vectors]
 
 
-def _one_row(physics: Any, row: int, vector: Vec3 | None) -> Any:
+def _one_row(physics: Physics, row: int, vector: Vec3 | None) -> Tensor | None:
     """A tensor for all bodies with one row set; None for no vector."""
-    from isaacgym.params import Tensor
-
     if vector is None:
         return None
-    tensor = torch.zeros(physics.sim.num_bodies, 3, device=physics.device)
+    tensor = torch.zeros(physics.world.num_bodies, 3, device=physics.device)
     tensor[row] = torch.tensor(list(vector))
     return Tensor(tensor)

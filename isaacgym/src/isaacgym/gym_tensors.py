@@ -4,24 +4,18 @@ the work."""
 from typing import Any
 
 from isaacgym.enums import CoordinateSpace
-from isaacgym.handles import checked, physics_of
+from isaacgym.handles import Sim, checked, physics_of
 from isaacgym.params import Tensor
-from isaacgym.world import Sim
 
 
 class TensorCalls:
     """Tensors keep their memory for the life of the simulation; acquire, wrap once, refresh."""
 
     def _acquire(self, sim: Any, name: str, call: str) -> Tensor:
-        sim = checked(sim, Sim, call)
-        sim.freeze()
-        return sim.physics.tensors.acquire(name)
+        return checked(sim, Sim, call).fix().acquire(name)
 
     def _refresh(self, sim: Any, kind: str, call: str) -> bool:
-        sim = checked(sim, Sim, call)
-        if sim.physics is None:  # nothing can have been acquired
-            physics_of(sim, call)
-        sim.physics.tensors.refresh(kind)
+        physics_of(sim, call).refresh(kind)
         return True
 
     def acquire_actor_root_state_tensor(self, sim: Any) -> Tensor:
@@ -126,7 +120,7 @@ class TensorCalls:
     def set_dof_position_target_tensor(self, sim: Any, targets: Tensor) -> bool:
         """For DOFs in position mode; kept until set again."""
         call = "set_dof_position_target_tensor"
-        physics_of(sim, call).setters.set_dof_commands("dof_target_pos", targets, None, None, call)
+        physics_of(sim, call).set_commands("dof_target_pos", targets, None, None, call)
         return True
 
     def set_dof_position_target_tensor_indexed(
@@ -134,15 +128,13 @@ class TensorCalls:
     ) -> bool:
         """Of the listed actors."""
         call = "set_dof_position_target_tensor_indexed"
-        physics_of(sim, call).setters.set_dof_commands(
-            "dof_target_pos", targets, indices, count, call
-        )
+        physics_of(sim, call).set_commands("dof_target_pos", targets, indices, count, call)
         return True
 
     def set_dof_velocity_target_tensor(self, sim: Any, targets: Tensor) -> bool:
         """For DOFs in velocity and position mode; kept until set again."""
         call = "set_dof_velocity_target_tensor"
-        physics_of(sim, call).setters.set_dof_commands("dof_target_vel", targets, None, None, call)
+        physics_of(sim, call).set_commands("dof_target_vel", targets, None, None, call)
         return True
 
     def set_dof_velocity_target_tensor_indexed(
@@ -150,15 +142,13 @@ class TensorCalls:
     ) -> bool:
         """Of the listed actors."""
         call = "set_dof_velocity_target_tensor_indexed"
-        physics_of(sim, call).setters.set_dof_commands(
-            "dof_target_vel", targets, indices, count, call
-        )
+        physics_of(sim, call).set_commands("dof_target_vel", targets, indices, count, call)
         return True
 
     def set_dof_actuation_force_tensor(self, sim: Any, efforts: Tensor) -> bool:
         """For DOFs in effort mode [N or N m]; kept until set again."""
         call = "set_dof_actuation_force_tensor"
-        physics_of(sim, call).setters.set_dof_commands("dof_effort", efforts, None, None, call)
+        physics_of(sim, call).set_commands("dof_effort", efforts, None, None, call)
         return True
 
     def set_dof_actuation_force_tensor_indexed(
@@ -166,7 +156,7 @@ class TensorCalls:
     ) -> bool:
         """Of the listed actors."""
         call = "set_dof_actuation_force_tensor_indexed"
-        physics_of(sim, call).setters.set_dof_commands("dof_effort", efforts, indices, count, call)
+        physics_of(sim, call).set_commands("dof_effort", efforts, indices, count, call)
         return True
 
     def apply_rigid_body_force_tensors(

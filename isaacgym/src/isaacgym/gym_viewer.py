@@ -8,11 +8,11 @@ import time
 from typing import Any
 
 from isaacgym.gym_actors import actor_of
-from isaacgym.handles import checked
+from isaacgym.handles import Sim, checked
 from isaacgym.params import CameraProperties
 from isaacgym.values import ActionEvent, Int2, Transform, Vec2, Vec3
 from isaacgym.viewer import Viewer
-from isaacgym.world import Env, Sim
+from isaacgym.world import Env
 
 
 class ViewerCalls:

@@ -1,11 +1,38 @@
-"""Checks of the handles that programs pass back."""
+"""The simulation as programs hold it, and checks of the handles that they pass back."""
 
+import time
 from typing import Any, TypeVar
 
-from isaacgym.world import Env, Sim
+import torch
+
+from isaacgym.params import SimParams
+from isaacgym.physics import Physics
+from isaacgym.world import Env, World
 from phalanx.errors import PhalanxError
 
 T = TypeVar("T")
+
+
+class Sim(World):
+    """What a program describes, and `physics`, which runs it once its structure is fixed."""
+
+    def __init__(self, params: SimParams, device: torch.device, graphics: int) -> None:
+        super().__init__(params, device)
+        self.graphics = graphics
+        self.physics: Physics | None = None
+        self.prepared = False
+        self.destroyed = False
+        self.frame_count = 0
+        self.started = time.monotonic()
+        self.last_frame: float | None = None
+
+    def fix(self) -> Physics:
+        """Fix the structure, if it is not yet; from here on tensors have a size. Raises
+        PhalanxError if it cannot be simulated."""
+        if self.physics is None:
+            self.freeze()
+            self.physics = Physics(self)
+        return self.physics
 
 
 def checked(value: Any, kind: type[T], call: str) -> T:
@@ -18,7 +45,7 @@ def checked(value: Any, kind: type[T], call: str) -> T:
     return value
 
 
-def physics_of(sim: Any, call: str) -> Any:
+def physics_of(sim: Any, call: str) -> Physics:
     """The physics of a simulation that has been prepared. Raises PhalanxError if it has not."""
     sim = checked(sim, Sim, call)
     if sim.physics is None:
@@ -28,7 +55,7 @@ def physics_of(sim: Any, call: str) -> Any:
     return sim.physics
 
 
-def env_physics(env: Any, call: str) -> Any:
+def env_physics(env: Any, call: str) -> Physics:
     """The physics of an environment's simulation, as `physics_of`."""
     return physics_of(checked(env, Env, call).sim, call)
 

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isaacgym.scene import Layout
-from isaacgym.world import Ground
+from isaacgym.ground import Ground
+from isaacgym.layout import Layout
 from phalanx.sim import Sim as EngineSim
 
 FAR = 1e3  # [m] below: a plane out of reach
@@ -51,9 +51,9 @@ class Terrain:
             self._pos = engine.model_field("geom_pos")[:, planes]
             self._turn = engine.model_field("geom_quat")[:, planes]
 
-    def lay(self) -> None:
-        """Put every plane where its point, as derived fields have it, needs it next. Environments
-        that diverged in the last step, so that these say nothing, do without for one step."""
+    def move_planes(self) -> None:
+        """Move each plane under its contact point. Derived fields must be current. Environments
+        that diverged in the last step have no planes for one step."""
         lost = self._engine.diverged[:, None]
         centre = torch.where(lost[..., None], 0.0, self._xpos[:, self._points])
         gap, normal = self._pieces[0].below(centre, self.radius)

@@ -17,10 +17,11 @@ import mujoco
 import numpy as np
 
 from isaacgym.enums import KeyboardInput
+from isaacgym.handles import Sim
 from isaacgym.params import CameraProperties
 from isaacgym.scene import HIDDEN
 from isaacgym.values import ActionEvent, Quat, Transform, Vec3
-from isaacgym.world import Env, Sim
+from isaacgym.world import Env
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Viewer:
         if self._data.mocap_pos.size:
             fields |= {"mocap_pos": engine.mocap_pos, "mocap_quat": engine.mocap_quat}
         poses = {name: field.cpu().numpy() for name, field in fields.items()}
-        shifts = self._origins - physics.offset[:, 0].cpu().numpy()
+        shifts = self._origins - physics.state.offset[:, 0].cpu().numpy()
         if self.has_closed():
             return
         with self._window.lock():

@@ -1,13 +1,10 @@
-"""What a program builds before it simulates: environments and the actors in them.
+"""What a program describes before it simulates: environments and the actors in them.
 
-Creating an environment or actor only writes down what was asked, so that thousands of them take
-seconds. `Sim.freeze` then checks that all environments have the same structure as the first, which
-`scene.py` compiles to one model; properties may differ between environments.
+Creating an environment or an actor only records the request, so thousands of them take seconds.
+`World.freeze` then checks that all environments have the structure of the first, which `scene.py`
+compiles to one model; properties may differ between environments. Nothing here simulates.
 """
 
-import dataclasses
-import logging
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,17 +12,16 @@ import numpy as np
 import torch
 
 from isaacgym.asset import NO_FILTER, Asset
+from isaacgym.ground import Ground
 from isaacgym.params import AttractorProperties, SimParams
 from isaacgym.values import Transform, Vec3
 from phalanx.errors import PhalanxError
-
-log = logging.getLogger(__name__)
 
 NO_GROUP = -1  # collides with all groups
 
 
 class Actor:
-    """One asset in one environment; `None` properties are the asset's."""
+    """One asset in one environment. Properties that are None are those of the asset."""
 
     __slots__ = (
         "asset", "bodies", "colors", "dof_props", "filter", "first_body", "first_dof", "group",
@@ -56,16 +52,16 @@ class Actor:
             self.shapes["filter"] = filter
         self.colors: dict[Any, Vec3] = {}
         self.start: dict[str, np.ndarray] = {}
-        """What the program has set before the simulation is prepared, (dofs,) each: "pos" and
-        "vel" of its joints and commands by their names in Physics."""
+        """What the program set before the simulation was prepared, (dofs,) each: "pos" and "vel"
+        of its joints, and commands under their names in `Drives`."""
 
 
 class Env:
-    """One environment: its place and its actors in order."""
+    """One environment: its origin and its actors in order."""
 
     __slots__ = ("actors", "attractors", "index", "num_bodies", "num_dofs", "origin", "sim")
 
-    def __init__(self, sim: "Sim", index: int, origin: np.ndarray) -> None:
+    def __init__(self, sim: "World", index: int, origin: np.ndarray) -> None:
         self.sim = sim
         self.index = index
         self.origin = origin
@@ -84,47 +80,26 @@ class Env:
         return self.actors[handle]
 
 
-@dataclasses.dataclass
-class Ground:
-    """A static thing shared by all environments: `kind` plane, heightfield or mesh."""
+class World:
+    """Everything a program has described: parameters, ground, environments and their actors."""
 
-    kind: str
-    params: Any
-    heights: np.ndarray | None = None
-    """(samples along x, along y) [m], from the lower corner on."""
-    cell: tuple[float, float] = (1.0, 1.0)
-    """Spacing of the samples along x and y [m]."""
-    corner: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Where the first sample is, height 0 [m], in the frame of the transform."""
-
-
-class Sim:
-    """One simulation as the program describes it. `physics` runs it, once it is frozen."""
-
-    def __init__(self, params: SimParams, device: torch.device, graphics: int) -> None:
+    def __init__(self, params: SimParams, device: torch.device) -> None:
         self.params = params
         self.device = device
-        self.graphics = graphics
         self.envs: list[Env] = []
         self.grounds: list[Ground] = []
         self.frozen = False
-        self.prepared = False
-        self.destroyed = False
         self.num_actors = 0
         self.num_bodies = 0
         self.num_dofs = 0
-        self.frame_count = 0
-        self.started = time.monotonic()
-        self.last_frame: float | None = None
-        self.physics: Any = None  # isaacgym.physics.Physics, set by freeze
 
     @property
     def timestep(self) -> float:
-        """Of the physics; `substeps` of them make a `simulate` [s]."""
+        """Of one substep [s]; `substeps` of them make one `simulate`."""
         return self.params.dt / self.params.substeps
 
     def create_env(self, lower: Vec3, upper: Vec3, per_row: int) -> Env:
-        """The next environment of a grid of cells `upper - lower`, `per_row` of them in a row."""
+        """The next environment of a grid with cells `upper - lower`, `per_row` in a row."""
         if per_row < 1:
             raise PhalanxError(
                 f"gym.create_env was given num_per_row {per_row}, it must be 1 or more"
@@ -170,9 +145,7 @@ class Sim:
 
     def freeze(self) -> None:
         """Fix the structure; from here on tensors have a size. Raises PhalanxError if environments
-        differ in structure or hold nothing."""
-        if self.frozen:
-            return
+        differ in structure, or if there are no actors."""
         if not self.num_actors:
             raise PhalanxError(
                 "the simulation has no actors; call gym.create_env and gym.create_actor before"
@@ -184,10 +157,7 @@ class Sim:
                     f"environment {env.index} differs from environment 0: {difference}; all"
                     " environments of a simulation must have the same structure here"
                 )
-        from isaacgym.physics import Physics
-
         self.frozen = True
-        self.physics = Physics(self)
 
     def actors(self) -> Iterator[tuple[Env, Actor]]:
         """All actors in the order of tensor rows."""
@@ -213,13 +183,13 @@ def _difference(first: Env, other: Env) -> str:
         if a.filter != b.filter:
             return f"{where} has collision filter {b.filter} instead of {a.filter}"
         if (a.group == NO_GROUP) != (b.group == NO_GROUP):
-            return f"{where} has collision group {b.group} where the first has {a.group}"
+            return f"{where} has collision group {b.group} instead of {a.group}"
         if groups.setdefault(a.group, b.group) != b.group:
             return f"{where} shares its collision group with other actors than in environment 0"
         if a.shapes is not b.shapes and not np.array_equal(a.shapes["filter"], b.shapes["filter"]):
             return f"{where} has other collision filters on its shapes"
     if len(set(groups.values())) != len(groups):
-        return "actors share a collision group that are in different ones in environment 0"
+        return "actors share a collision group that have different groups in environment 0"
     if len(first.attractors) != len(other.attractors):
         return f"it has {len(other.attractors)} attractors instead of {len(first.attractors)}"
     for k, (p, q) in enumerate(zip(first.attractors, other.attractors, strict=True)):

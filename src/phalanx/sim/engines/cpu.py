@@ -154,8 +154,12 @@ class CpuEngine:
         self._substeps = substeps
         self._unstepped[:] = False
         self._run(lambda: self._batch.step(nstep=substeps, stage=stage), self._before)
-        for mirror in (*self._data.values(), *self._derived.values()):
-            mirror.pull()
+        for name, mirror in self._data.items():
+            if name not in INPUT_FIELDS:  # which a step only reads
+                mirror.pull()
+        for name, mirror in self._derived.items():
+            if until != "state" or name in ACCELERATION_FIELDS:
+                mirror.pull()
 
     def derive(self, mask: Tensor) -> None:
         if self._stage == NO_STAGE or not mask.any():

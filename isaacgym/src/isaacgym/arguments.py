@@ -1,0 +1,89 @@
+"""What setters are given: tensors of the whole simulation, and indices of actors."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isaacgym import params as api
+from phalanx.errors import PhalanxError
+
+
+class Arguments:
+    """Checks arguments of setters. On a GPU, indices out of range are ignored, and `check` reports
+    them, since looking at once would wait for the device."""
+
+    def __init__(self, num_envs: int, num_actors: int, device: torch.device) -> None:
+        """num_actors: of all environments together."""
+        self._num_envs, self._num_actors, self._device = num_envs, num_actors, device
+        self._bad_index = torch.zeros((), dtype=torch.bool, device=device)
+
+    def check(self) -> None:
+        """Raise PhalanxError if an index was out of range; waits for the device."""
+        if self._bad_index.item():
+            self._bad_index.zero_()
+            raise PhalanxError(
+                "one of the last calls of an indexed setter held actor indices outside 0 to"
+                f" {self._num_actors - 1}, which were ignored; actor indices count over all"
+                " environments (gym.get_actor_index(env, actor, gymapi.DOMAIN_SIM))"
+            )
+
+    def rows(self, descriptor: Any, per_env: tuple[int, ...], call: str) -> Tensor:
+        """The float tensor of a setter, (N, *per_env). Raises PhalanxError or TypeError."""
+        tensor = _unwrapped(descriptor, call)
+        if tensor.dtype != torch.float32:
+            raise PhalanxError(f"gym.{call} takes a tensor of float32, not of {tensor.dtype}")
+        self._check_device(tensor, call)
+        shape = (self._num_envs * per_env[0], *per_env[1:])
+        if tensor.numel() != math.prod(shape):
+            raise PhalanxError(
+                f"gym.{call} takes the tensor of the whole simulation, {shape}, not one of shape"
+                f" {tuple(tensor.shape)}"
+            )
+        return tensor.view(self._num_envs, *per_env)
+
+    def listed(self, descriptor: Any, count: Any, call: str) -> Tensor | None:
+        """Mask (N, actors) of the actors that an index tensor lists; None for all."""
+        if descriptor is None:
+            return None
+        index = _unwrapped(descriptor, call)
+        if index.dtype != torch.int32:
+            raise PhalanxError(
+                f"gym.{call} takes actor indices of int32, not of {index.dtype};"
+                " convert them with .to(torch.int32)"
+            )
+        self._check_device(index, call)
+        if not 0 <= int(count) <= index.numel():
+            raise PhalanxError(
+                f"gym.{call} was given count {int(count)} for {index.numel()} actor indices"
+            )
+        total = self._num_actors
+        index = index.flatten()[: int(count)].long()
+        good = (index >= 0) & (index < total)
+        if self._device.type == "cpu":
+            if not good.all():
+                raise PhalanxError(
+                    f"gym.{call} was given actor index {int(index[~good][0])}; the simulation has"
+                    f" {total} actors, counted from 0 over all environments"
+                )
+        else:  # reported at the next check, since looking now would wait for the device
+            self._bad_index |= ~good.all()
+            index = torch.where(good, index, total)
+        mask = torch.zeros(total + 1, dtype=torch.bool, device=self._device)
+        return mask.index_fill_(0, index, True)[:total].view(self._num_envs, -1)
+
+    def _check_device(self, tensor: Tensor, call: str) -> None:
+        if tensor.device != self._device:
+            raise PhalanxError(
+                f"gym.{call} was given a tensor on {tensor.device}; this simulation's are on"
+                f" {self._device}"
+            )
+
+
+def _unwrapped(descriptor: Any, call: str) -> Tensor:
+    if not isinstance(descriptor, api.Tensor):
+        raise TypeError(
+            f"gym.{call} takes gymtorch.unwrap_tensor(tensor), not a {type(descriptor).__name__}"
+        )
+    return descriptor.torch

@@ -1,0 +1,88 @@
+"""Who touches whom, and how soft contacts and joint limits are."""
+
+import functools
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from isaacgym.asset import NO_FILTER
+from isaacgym.ground import Ground
+from isaacgym.layout import Layout
+from isaacgym.world import NO_GROUP
+from phalanx.errors import PhalanxError
+
+MOST_CLASSES = 30  # of shapes with the same collision rules: bits of a mask, one is the ground's
+
+
+def set_collisions(model: mujoco.MjModel, grounds: list[Ground], layout: Layout) -> None:
+    """Softness of contacts and limits, and masks that say who touches whom."""
+    geoms = layout.shape_geoms
+    model.geom_condim[:] = 3
+    model.geom_margin[:] = model.geom_gap[:] = 0.0
+    plain = mujoco.MjModel.from_xml_string(_PLAIN)  # for MuJoCo's own softness
+    model.geom_solref[:], model.geom_solimp[:] = plain.geom_solref[0], plain.geom_solimp[0]
+    model.jnt_solref[:], model.jnt_solimp[:] = plain.jnt_solref[0], plain.jnt_solimp[0]
+    model.dof_solref[:], model.dof_solimp[:] = plain.dof_solref[0], plain.dof_solimp[0]
+    model.geom_solmix[:] = 1.0
+    model.geom_priority[:] = 0
+    model.geom_priority[geoms] = 1  # their friction is the average with the ground's already
+    model.geom_contype[:] = model.geom_conaffinity[:] = 0
+    model.geom_contype[layout.ground_geoms] = [piece.kind == "plane" for piece in grounds]
+    contype, conaffinity = collision_masks(layout)
+    model.geom_contype[geoms], model.geom_conaffinity[geoms] = contype, conaffinity
+    for b in range(model.nbody):
+        own = np.flatnonzero(model.geom_bodyid == b)
+        model.body_contype[b] = np.bitwise_or.reduce(model.geom_contype[own], initial=0)
+        model.body_conaffinity[b] = np.bitwise_or.reduce(model.geom_conaffinity[own], initial=0)
+        model.body_margin[b] = 0.0
+
+
+_PLAIN = """<mujoco><worldbody><body><joint/><geom size="1"/></body></worldbody></mujoco>"""
+
+
+def collision_masks(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """contype and conaffinity of each shape; bit 0 is the ground. Two shapes touch if their groups
+    are equal or one is -1, and their filter words have no bit in common; shapes of one actor that
+    keep their file's masks (filter -1) touch if those say so."""
+    kinds: list[tuple[Any, ...]] = []
+    of_shape = []
+    for a, actor in enumerate(layout.actors):
+        model = actor.asset.model
+        for g, word in zip(actor.asset.shape_geoms, actor.shapes["filter"], strict=True):
+            kind: tuple[Any, ...] = (actor.group, int(word), None)
+            if actor.filter == NO_FILTER and word == 0:
+                masks = int(model.geom_contype[g]), int(model.geom_conaffinity[g])
+                kind = (actor.group, 0, (a, *masks))
+            if kind not in kinds:
+                kinds.append(kind)
+            of_shape.append(kinds.index(kind))
+    touch = np.array([[_touch(i, j) for j in kinds] for i in kinds], bool)
+    touch = touch.reshape(len(kinds), len(kinds))
+    bits: dict[int, int] = {}  # of kinds that touch another or themselves
+    for i in np.flatnonzero(touch.any(1)):
+        twin = next((j for j in bits if (touch[i] == touch[j]).all()), None)
+        bits[int(i)] = bits[twin] if twin is not None else 2 << len(set(bits.values()))
+    if len(set(bits.values())) > MOST_CLASSES:
+        raise PhalanxError(
+            f"the actors of an environment have {len(set(bits.values()))} different combinations of"
+            f" collision group and filter; {MOST_CLASSES} can be told apart"
+        )
+    contype = [bits.get(i, 0) for i in of_shape]
+    conaffinity = [
+        functools.reduce(operator.or_, (bits[int(j)] for j in np.flatnonzero(touch[i])), 1)
+        for i in of_shape
+    ]
+    return np.array(contype, np.int32), np.array(conaffinity, np.int32)
+
+
+def _touch(i: Sequence[Any], j: Sequence[Any]) -> bool:
+    if i[0] != j[0] and NO_GROUP not in (i[0], j[0]):
+        return False
+    if i[1] & j[1]:
+        return False
+    if i[2] and j[2] and i[2][0] == j[2][0]:
+        return bool(i[2][1] & j[2][2] | j[2][1] & i[2][2])
+    return True

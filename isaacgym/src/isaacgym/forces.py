@@ -1,0 +1,118 @@
+"""Force tensors: what the last substep of the last `simulate` measured.
+
+They are computed at the end of `simulate`, whether the program asks or not, and kept. So nothing
+that happens between `simulate` and `refresh` (a setter, another refresh, new gravity) changes them.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isaacgym.drives import Drives
+from isaacgym.rotations import apply, conjugate, rotate
+from isaacgym.scene import ActorScene
+from isaacgym.state import State
+
+KINDS = ("net_contact_force", "dof_force", "force_sensor")
+
+
+class Forces:
+    """`measured[kind]`: forces by kind, as `tensors.py` shows them."""
+
+    def __init__(self, state: State, drives: Drives) -> None:
+        self._state, self._drives = state, drives
+        self.measured: dict[str, Tensor] = {}
+        sensors = state.layout.sensors
+        self._bodies = state.index(np.array([b for b, _, _ in sensors], int))
+        self._place = state.tensor([[*pose.p] for _, pose, _ in sensors])
+        turns = [[pose.r.w, -pose.r.x, -pose.r.y, -pose.r.z] for _, pose, _ in sensors]
+        self._turn = state.tensor(turns)
+        in_world = state.tensor([float(props.use_world_frame) for _, _, props in sensors])
+        self._in_world = in_world[:, None] > 0
+        self._contact_rows: Tensor
+        self._accelerations: Tensor
+        self._measure = {
+            "net_contact_force": self._net_contact_force,
+            "dof_force": self._dof_force,
+            "force_sensor": self._force_sensor,
+        }
+
+    def shape(self, kind: str) -> tuple[int, ...]:
+        """Of the tensor of a kind."""
+        n, layout = self._state.num_envs, self._state.layout
+        return {
+            "net_contact_force": (n * layout.num_bodies, 3),
+            "dof_force": (n * layout.num_dofs,),
+            "force_sensor": (n * len(layout.sensors), 6),
+        }[kind]
+
+    def add(self, kind: str) -> None:
+        """Measure a kind from the next `simulate` on."""
+        self.measured[kind] = torch.zeros(self.shape(kind), device=self._state.device)
+
+    def begin(self, scene: ActorScene) -> None:
+        """The engine is new: find the sensors of its scene, and have it compute what they need."""
+        state = self._state
+        self._contact_rows = state.index(np.array(scene.contact_bodies, int))
+        accelerated = scene.accelerated_bodies
+        places = [accelerated.index(b) for b, _, _ in state.layout.sensors if b in accelerated]
+        self._accelerations = state.index(np.array(places, int))
+        for kind in self.measured:
+            self.watch(kind)
+
+    def watch(self, kind: str) -> None:
+        """Have the engine compute what a kind is made of."""
+        state = self._state
+        state.step_changed = True
+        if kind == "dof_force":
+            state.field("qfrc_actuator")
+            state.field("qacc")
+            return
+        state.field("sensordata")
+        if kind == "force_sensor":
+            state.field("xquat", stale=True)
+            state.field("cvel", stale=True)
+
+    def measure(self) -> None:
+        """After the last substep, before anything else changes."""
+        lost = self._state.engine.diverged[:, None]
+        for kind, held in self.measured.items():
+            if held.numel():
+                values = self._measure[kind]().reshape(len(lost), -1).masked_fill(lost, 0.0)
+                held.copy_(values.view_as(held))
+
+    def _net_contact_force(self) -> Tensor:
+        """(N, B, 3) [N], world axes."""
+        state = self._state
+        count = len(self._contact_rows)
+        forces = state.field("sensordata")[:, : 3 * count].view(state.num_envs, count, 3)
+        rows = forces.new_zeros(state.num_envs, state.layout.num_bodies, 3)
+        # MuJoCo's sensor gives the force that the body exerts.
+        return rows.index_copy(1, self._contact_rows, -forces)
+
+    def _dof_force(self) -> Tensor:
+        """(N, D) [N or N m]"""
+        return self._drives.force(self._state)
+
+    def _force_sensor(self) -> Tensor:
+        """(N, sensors, 6): the net force on a sensor's body, mass times acceleration, and the
+        torque about the sensor. Gravity, drives and contacts are all in it, so it is zero at rest.
+        """
+        state, bodies = self._state, self._bodies
+        first = 3 * len(self._contact_rows)
+        data = state.field("sensordata")[:, first:].view(state.num_envs, -1, 6)
+        data = data[:, self._accelerations]
+        quat = state.field("xquat", stale=True)[:, bodies + 1]
+        back = conjugate(quat)
+        omega = rotate(back, state.field("cvel", stale=True)[:, bodies + 1, :3])
+        force = state.mass[:, bodies, None] * rotate(back, data[..., :3] + state.gravity)
+        inertia = state.inertia[:, bodies]
+        gyroscopic = torch.linalg.cross(omega, apply(inertia, omega))
+        torque = apply(inertia, rotate(back, data[..., 3:])) + gyroscopic
+        arm = state.com[:, bodies] - self._place
+        torque = torque + torch.linalg.cross(arm, force)
+        turn = self._turn.expand_as(quat)
+        parts = [
+            torch.where(self._in_world, rotate(quat, x), rotate(turn, x)) for x in (force, torque)
+        ]
+        return torch.cat(parts, -1)

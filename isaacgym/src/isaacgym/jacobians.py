@@ -1,0 +1,109 @@
+"""Jacobians and mass matrices of actors, for operational-space control."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isaacgym.asset import Asset
+from isaacgym.drives import Drives
+from isaacgym.rotations import matrix
+from isaacgym.state import State
+from phalanx.errors import PhalanxError, did_you_mean
+
+FIELDS = ("xipos", "cdof", "subtree_com", "xquat")
+
+
+class Jacobians:
+    """B bodies and D degrees of freedom of one actor; free bases have 6 more columns in front."""
+
+    def __init__(self, state: State, drives: Drives) -> None:
+        self._state, self._drives = state, drives
+        self._moves: dict[int, Tensor] = {}
+
+    def slot(self, actor: str, tensor: str) -> int:
+        """Number of the actor with a name. Raises PhalanxError if there is none."""
+        names = [a.name for a in self._state.layout.actors]
+        if actor not in names:
+            raise PhalanxError(
+                f"gym.acquire_{tensor}_tensor: no actor {actor!r} in the environments"
+                f"{did_you_mean(actor, names)}; their actors are {', '.join(map(repr, names))}"
+            )
+        return names.index(actor)
+
+    def jacobian_shape(self, slot: int) -> tuple[int, ...]:
+        """(N, B, 6, 6 + D); with a fixed base (N, B - 1, 6, D)."""
+        asset = self._state.layout.actors[slot].asset
+        if asset.fixed:
+            return (self._state.num_envs, asset.num_bodies - 1, 6, asset.num_dofs)
+        return (self._state.num_envs, asset.num_bodies, 6, asset.num_dofs + 6)
+
+    def mass_matrix_shape(self, slot: int) -> tuple[int, ...]:
+        """(N, columns, columns) for the columns of the Jacobian."""
+        columns = self.jacobian_shape(slot)[-1]
+        return (self._state.num_envs, columns, columns)
+
+    def watch(self) -> None:
+        """Have the engine compute what they are made of."""
+        for name in FIELDS:
+            self._state.field(name)
+
+    def jacobian(self, slot: int) -> Tensor:
+        """Of an actor, as Isaac Gym shows it: without the root if the base is fixed."""
+        first = int(self._state.layout.actors[slot].asset.fixed)
+        return self._of_all_bodies(slot)[:, first:]
+
+    def mass_matrix(self, slot: int) -> Tensor:
+        """Sum over bodies of J^T M J, and armature on the diagonal."""
+        state = self._state
+        actor = state.layout.actors[slot]
+        rows = slice(actor.first_body, actor.first_body + actor.asset.num_bodies)
+        jacobian = self._of_all_bodies(slot)
+        linear, angular = jacobian[:, :, :3], jacobian[:, :, 3:]
+        turn = matrix(state.field("xquat")[:, 1:][:, rows])
+        inertia = turn @ state.inertia[:, rows] @ turn.transpose(-1, -2)
+        total = torch.einsum("nbij,nbik,nb->njk", linear, linear, state.mass[:, rows])
+        total = total + torch.einsum("nbij,nbil,nblk->njk", angular, inertia, angular)
+        own = slice(actor.first_dof, actor.first_dof + actor.asset.num_dofs)
+        armature = self._drives.armature[:, own]
+        pad = total.shape[-1] - armature.shape[-1]
+        return total + torch.diag_embed(torch.nn.functional.pad(armature, (pad, 0)))
+
+    def _of_all_bodies(self, slot: int) -> Tensor:
+        """(N, B, 6, columns), root included: linear velocity of each body's centre of mass and
+        angular velocity, along world axes, for unit velocities of the root's centre of mass, of its
+        rotation about world axes, and of the joints."""
+        state = self._state
+        state.refresh_derived()
+        actor = state.layout.actors[slot]
+        bodies = slice(actor.first_body + 1, actor.first_body + 1 + actor.asset.num_bodies)
+        dofs = state.dof_v[actor.first_dof : actor.first_dof + actor.asset.num_dofs]
+        com = state.field("xipos")[:, bodies]  # (N, B, 3)
+        cdof = state.field("cdof")[:, dofs]  # (N, D, 6): angular, linear at the tree's centre
+        centre = state.field("subtree_com")[:, actor.first_body + 1]
+        angular = cdof[:, None, :, :3].expand(-1, com.shape[1], -1, -1)
+        arm = (com - centre[:, None])[:, :, None]
+        linear = cdof[:, None, :, 3:] + torch.linalg.cross(angular, arm.expand_as(angular))
+        if slot not in self._moves:
+            self._moves[slot] = state.tensor(_moved_by(actor.asset))
+        moves = self._moves[slot]  # (B, D)
+        columns = torch.cat([linear, angular], -1) * moves[None, :, :, None]
+        if not actor.asset.fixed:
+            eye = torch.eye(3, device=state.device).expand(*com.shape[:2], 3, 3)
+            lever = (com - com[:, :1])[:, :, None].expand_as(eye)
+            shift = torch.cat([eye, torch.zeros_like(eye)], -1)
+            turn = torch.cat([torch.linalg.cross(eye, lever), eye], -1)
+            columns = torch.cat([shift, turn, columns], 2)
+        return columns.transpose(2, 3)
+
+
+def _moved_by(asset: Asset) -> np.ndarray:
+    """(bodies, dofs) 1 where a degree of freedom moves a body."""
+    model = asset.model
+    moved = np.zeros((asset.num_bodies, asset.num_dofs))
+    for d, joint in enumerate(asset.dof_joints):
+        for b in range(1, model.nbody):
+            above = b
+            while above and above != model.jnt_bodyid[joint]:
+                above = model.body_parentid[above]
+            moved[b - 1, d] = above > 0
+    return moved

@@ -1,0 +1,33 @@
+"""Rotations of vectors on the device. Quaternions are w, x, y, z here, as MuJoCo's."""
+
+import torch
+from torch import Tensor
+
+
+def rotate(quat: Tensor, vector: Tensor) -> Tensor:
+    """Vectors (..., 3) turned by unit quaternions (..., 4)."""
+    w, axis = quat[..., :1], quat[..., 1:]
+    axis, vector = torch.broadcast_tensors(axis, vector)
+    t = 2 * torch.linalg.cross(axis, vector)
+    return vector + w * t + torch.linalg.cross(axis, t)
+
+
+def conjugate(quat: Tensor) -> Tensor:
+    """The inverse of unit quaternions (..., 4)."""
+    return torch.cat([quat[..., :1], -quat[..., 1:]], -1)
+
+
+def xyzw(quat: Tensor) -> Tensor:
+    """Quaternions (..., 4) in the order x, y, z, w."""
+    return quat.roll(-1, -1)
+
+
+def matrix(quat: Tensor) -> Tensor:
+    """Rotation matrices (..., 3, 3) of unit quaternions (..., 4)."""
+    axes = torch.eye(3, device=quat.device)
+    return torch.stack([rotate(quat, axis.expand(*quat.shape[:-1], 3)) for axis in axes], -1)
+
+
+def apply(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Matrices (..., 3, 3) times vectors (..., 3)."""
+    return (matrix @ vector[..., None])[..., 0]

@@ -1,0 +1,63 @@
+"""Where actors and joints are when the simulation starts."""
+
+import mujoco
+import numpy as np
+
+from isaacgym.asset import Asset
+from isaacgym.ground import Ground
+from isaacgym.world import World
+
+
+def rest_poses(asset: Asset) -> tuple[np.ndarray, np.ndarray]:
+    """Position (bodies, 3) and quaternion (bodies, 4), w x y z, of every body in the
+    root's frame, with all degrees of freedom at zero."""
+    data = mujoco.MjData(asset.model)
+    data.qpos[asset.model.jnt_qposadr[asset.dof_joints]] = 0.0
+    mujoco.mj_kinematics(asset.model, data)
+    inverse = np.zeros(4)
+    mujoco.mju_negQuat(inverse, data.xquat[1])
+    pos, quat = np.zeros((asset.num_bodies, 3)), np.zeros((asset.num_bodies, 4))
+    for b in range(asset.num_bodies):
+        mujoco.mju_rotVecQuat(pos[b], data.xpos[b + 1] - data.xpos[1], inverse)
+        mujoco.mju_mulQuat(quat[b], inverse, data.xquat[b + 1])
+    return pos, quat
+
+
+def rest_positions(props: np.ndarray) -> np.ndarray:
+    """Positions of degrees of freedom that the program does not set: zero or the nearest limit.
+
+    props: DOF_PROPERTIES of any shape; returns an array of that shape."""
+    lower = np.minimum(props["lower"], props["upper"])
+    upper = np.maximum(props["lower"], props["upper"])
+    return np.where(props["hasLimits"], np.clip(0.0, lower, upper), 0.0)
+
+
+def set_before(world: World, name: str, otherwise: np.ndarray | float = 0.0) -> np.ndarray:
+    """(environments, dofs) of what the program set under `name` before `prepare_sim`."""
+    values = np.empty((len(world.envs), world.envs[0].num_dofs))
+    values[:] = otherwise
+    for env in world.envs:
+        for actor in env.actors:
+            if name in actor.start:
+                own = slice(actor.first_dof, actor.first_dof + actor.asset.num_dofs)
+                values[env.index, own] = actor.start[name]
+    return values
+
+
+def root_poses(world: World) -> np.ndarray:
+    """(environments, actors, 7): positions [m] and quaternions w, x, y, z of `create_actor`."""
+    return np.array([[np.concatenate([a.pos, a.quat]) for a in env.actors] for env in world.envs])
+
+
+def env_offsets(world: World) -> np.ndarray:
+    """(environments, 3) [m] from the origin of each environment's copy of the physics to its frame:
+    its place in the world if the ground has a shape there, else zero, which keeps single
+    precision fine."""
+    origins = np.array([env.origin for env in world.envs])
+    flat = all(_is_flat(piece, origins) for piece in world.grounds)
+    return np.zeros_like(origins) if flat else origins
+
+
+def _is_flat(piece: Ground, origins: np.ndarray) -> bool:
+    """Whether the ground is the same around all origins."""
+    return piece.kind == "plane" and not (origins @ list(piece.params.normal)).any()
