@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -352,6 +353,33 @@ def test_no_npy_file_runs_code(kind, arm, tmp_path):
         np.load(file, allow_pickle=True)  # the file is as bad as it says
 
 
+def pickled(body: bytes) -> bytes:
+    """A .npy file of one object whose pickle is `body`."""
+    header = b"{'descr': '|O', 'fortran_order': False, 'shape': (), }"
+    header = header.ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x80\x04Nr\x00\x46\xc3\x23.",  # a memo of 600 million places
+        b"\x80\x04\x8e\x00\x00\x00\x00\x00\x01\x00\x00.",  # 2**40 bytes follow
+        b"\x80\x04N" + b"2" * 1_000_001 + b".",  # a million copies
+        b"\x80\x04" + b"}" + b"".join(b"q\x00}(K\x00h\x00K\x01h\x00u" for _ in range(60)) + b".",
+        b"\x80\x04cnumpy\nndarray\n)\x81(K\x01K\x01\x85cnumpy\ndtype\n\x8c\x02f8\x85R\x89"
+        b"\x8a\x05\x00\x00\x00\x00\x10tb.",  # an array whose content is the number 2**36
+    ],
+)
+def test_a_small_npy_file_never_takes_much(body, arm, tmp_path):
+    file = tmp_path / "a.npy"
+    file.write_bytes(pickled(body))
+    start = time.perf_counter()
+    with pytest.raises(PhalanxError, match=r"a\.npy.*(damaged|not a motion)"):
+        load_clip(file, Robot(arm))
+    assert time.perf_counter() - start < 5
+
+
 def damaged(key: str, value: object) -> object:
     def change(content: dict) -> None:
         part = content
@@ -430,6 +458,9 @@ def test_json_keeps_a_clip(arm, tmp_path):
 BAD_JSON = {
     "fps is -3": damaged("fps", -3),
     "fps is nan": damaged("fps", float("nan")),
+    "fps is 1e+300": damaged("fps", 1e300),
+    "root_pos holds a number that is too large": lambda c: c["root_pos"][2].__setitem__(0, 10**400),
+    "frame 2: root position x is 1e+300": lambda c: c["root_pos"][2].__setitem__(0, 1e300),
     "has no 'root_quat'": lambda c: c.pop("root_quat"),
     "frame 3: joint_pos has 3 numbers, it must have 4": lambda c: c["joint_pos"][3].pop(),
     "frame 3: joint bend is nan": lambda c: c["joint_pos"][3].__setitem__(3, float("nan")),
@@ -572,6 +603,35 @@ def test_a_bvh_knee_bends_where_its_thigh_is_turned_to(humanoid, tmp_path):
     wanted = [0, np.sin(np.radians(50)), -np.cos(np.radians(50))]
     np.testing.assert_allclose(shin / np.linalg.norm(shin), wanted, atol=1e-6)
     assert np.degrees(clip.joint_pos[0, clip.joints.index("left_knee")]) == pytest.approx(50)
+
+
+def test_a_bvh_figure_is_moved_by_every_joint_above_its_hips(humanoid, tmp_path):
+    """The hips hang on a root that moves by 40 units and turns by 90 degrees about y."""
+    text = bvh([at_rest(), at_rest(Hips_Zposition=10)])
+    head, motion = text.split("MOTION")
+    above = "ROOT Above\n{\nOFFSET 0 0 0\nCHANNELS 4 Xposition Yposition Zposition Yrotation\n"
+    head = head.replace("ROOT Hips", f"{above}JOINT Hips").rstrip() + "\n}\n"
+    rows = motion.splitlines()
+    rows[3:] = [f"0 0 0 90 {rows[3]}", f"40 0 0 90 {rows[4]}"]
+    file = tmp_path / "a.bvh"
+    file.write_text(head + "MOTION" + "\n".join(rows) + "\n")
+    clip = load_clip(file, Robot(humanoid), scale=0.01)
+    # x is the figure's left, our y; its z turned by 90 degrees is x as well: 0.4 + 0.1 m
+    np.testing.assert_allclose(clip.root_pos[1, :2], [0, 0.5], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [
+        ("0 0 -40", "with up=y the figure's legs do not point down at rest; try up=z"),
+        ("0 0 0", "the leg of the figure has no length"),
+    ],
+)
+def test_a_bvh_figure_that_does_not_stand_at_rest_is_refused(turn, words, humanoid, tmp_path):
+    file = tmp_path / "a.bvh"
+    file.write_text(bvh([at_rest(), at_rest()]).replace("0 -40 0", turn))
+    with pytest.raises(PhalanxError, match=words):
+        load_clip(file, Robot(humanoid))
 
 
 def without(text: str, old: str, new: str = "") -> str:

@@ -76,22 +76,27 @@ class Skeleton:
         return pos
 
     def pose(self) -> tuple[Array, Array]:
-        """The root's position (T, 3) [units], and how all joints are turned in the world,
-        (T, B, 4)."""
-        turned = np.zeros((len(self.values), len(self.names), 4))
-        root_pos = np.tile(self.offsets[0], (len(self.values), 1))
+        """Where all joints are, (T, B, 3) [units], and how they are turned, (T, B, 4), world."""
+        count = len(self.values)
+        turned = np.zeros((count, len(self.names), 4))
+        pos = np.zeros((count, len(self.names), 3))
         column = 0
         for i, parent in enumerate(self.parents):
-            quat = np.tile([1.0, 0, 0, 0], (len(self.values), 1))
+            quat = np.tile([1.0, 0, 0, 0], (count, 1))
+            moved = np.tile(self.offsets[i], (count, 1))
             for channel in self.channels[i]:
                 axis, value = "XYZ".index(channel[0]), self.values[:, column]
                 column += 1
                 if channel.endswith("rotation"):  # the first is the outermost
                     quat = multiply(quat, about(np.eye(3)[axis], np.radians(value)))
-                elif i == 0:
-                    root_pos[:, axis] = value
-            turned[:, i] = quat if parent < 0 else multiply(turned[:, parent], quat)
-        return root_pos, turned
+                else:
+                    moved[:, axis] = value
+            if parent < 0:
+                turned[:, i], pos[:, i] = quat, moved
+            else:
+                turned[:, i] = multiply(turned[:, parent], quat)
+                pos[:, i] = pos[:, parent] + rotate(turned[:, parent], moved)
+        return pos, turned
 
 
 def read_bvh(
@@ -112,7 +117,8 @@ def read_bvh(
         raise PhalanxError(f"up is {up!r}, it must be 'y' or 'z'")
     skeleton = parse_bvh(Path(path))
     joint = _joints_of_bodies(where, skeleton, robot, CMU_NAMES if names is None else names)
-    root_pos, turned = skeleton.pose()
+    pos, turned = skeleton.pose()
+    root_pos = pos[:, joint[0] or 0]  # the file may have moving joints above the hips
     rest, robot_rest = skeleton.rest(), robot.rest()
     known = [b for b, i in enumerate(joint) if i is not None]
 
@@ -124,10 +130,11 @@ def read_bvh(
     axes = multiply(about(np.array([0.0, 0, 1]), np.arctan2(cross, np.sum(there * here))), axes)
     rest = rotate(axes, rotate(conjugate(UP[up]), rest))
 
+    leg = _leg(robot, robot_rest.pos[0], known)
+    limbs = rest[[joint[b] or 0 for b in leg]]
+    _check_standing(where, limbs, up)
     if scale is None:
-        scale = _leg_length(robot, robot_rest.pos[0], known) / _leg_length(
-            robot, np.array([rest[i] if i is not None else [np.nan] * 3 for i in joint]), known
-        )
+        scale = _length(robot_rest.pos[0, leg]) / _length(limbs)
     turned = multiply(multiply(axes, turned), conjugate(axes))
     quat = np.tile(robot_rest.quat, (len(turned), 1, 1))  # of the robot's bodies, world frame
     align: dict[int, Array] = {}
@@ -189,14 +196,30 @@ def _joints_of_bodies(
     return joints
 
 
-def _leg_length(robot: Robot, pos: Array, known: list[int]) -> float:
-    """From the hip to the end of the limb that is lowest at rest; pos (B, 3)."""
-    end = min(known, key=lambda b: float(pos[b, 2]))
-    length = 0.0
-    while robot.parents[end] > 0:
-        length += float(np.linalg.norm(pos[end] - pos[robot.parents[end]]))
-        end = robot.parents[end]
-    return length
+def _leg(robot: Robot, pos: Array, known: list[int]) -> list[int]:
+    """Bodies from the foot that is lowest at rest up to the thigh; pos (B, 3) of the robot."""
+    leg = [min(known, key=lambda b: float(pos[b, 2]))]
+    while robot.parents[leg[-1]] > 0:
+        leg.append(robot.parents[leg[-1]])
+    return [b for b in leg if b in known]
+
+
+def _length(points: Array) -> float:
+    return float(np.linalg.norm(np.diff(points, axis=0), axis=-1).sum())
+
+
+def _check_standing(where: str, limbs: Array, up: str) -> None:
+    """Raises PhalanxError unless the leg, points (L, 3) from the foot up to the hip, z up, points
+    down in the file's pose at rest: turns are relative to that pose."""
+    way = limbs[0] - limbs[-1]
+    if not _length(limbs) > 0 or len(limbs) < 2:
+        raise PhalanxError(f"{where}: the leg of the figure has no length; repair its OFFSETs")
+    if -way[2] < 0.7 * np.linalg.norm(way):
+        other = "z" if up == "y" else "y"
+        raise PhalanxError(
+            f"{where}: with up={up} the figure's legs do not point down at rest; try up={other}, or"
+            " export the file with a figure that stands at rest"
+        )
 
 
 def _turn_limbs_for_hinges(robot: Robot, quat: Array) -> None:
@@ -278,6 +301,7 @@ def parse_bvh(path: Path) -> Skeleton:
 
 def _channels(path: Path, number: int, count: str, names: list[str]) -> list[str]:
     known = [f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ"]
+    names = [name.capitalize() for name in names]  # some programs write ZPosition
     for name in names:
         if name not in known:
             raise PhalanxError(

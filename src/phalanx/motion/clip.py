@@ -93,10 +93,11 @@ def checked(clip: Clip, where: str) -> Clip:
 
 
 def check_fps(fps: object, where: str) -> float:
-    ok = isinstance(fps, (int, float)) and not isinstance(fps, bool) and 0 < fps < np.inf
-    if not ok:
+    """`fps` as a float. Raises PhalanxError for what no recording has."""
+    number = isinstance(fps, (int, float)) and not isinstance(fps, bool)
+    if not number or not 0.01 <= fps <= 1e5:  # type: ignore[operator]
         raise PhalanxError(
-            f"{where}: fps is {show(fps)}, it must be a number of frames per second above 0"
+            f"{where}: fps is {show(fps)}, it must be a number of frames per second, 0.01 to 1e5"
         )
     return float(fps)  # type: ignore[arg-type]
 
@@ -109,13 +110,14 @@ def check_frames(where: str, count: int) -> None:
 
 
 def check_finite(where: str, what: str, values: Array, names: Sequence[str] = "xyz") -> None:
-    """Raises PhalanxError naming the first of `values`, (T, len(names)), that is not finite."""
-    bad = np.argwhere(~np.isfinite(values))
+    """Raises PhalanxError naming the first of `values`, (T, len(names)), that is not finite or
+    so large that sums of squares are not."""
+    bad = np.argwhere(~(np.abs(values) < 1e9))
     if len(bad):
         frame, column = bad[0]
         raise PhalanxError(
             f"{where}: frame {frame}: {what} {names[column]} is {values[frame, column]}, all"
-            " numbers must be finite; cut the frame out or repair it"
+            " numbers must be finite and below 1e9; cut the frame out or repair it"
         )
 
 

@@ -47,7 +47,7 @@ def read_json(path: str | os.PathLike[str]) -> Clip:
             f"{path}: line {error.lineno}: {error.msg.lower()}; the file is damaged, cut short or"
             " not a motion"
         ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise PhalanxError(f"{path} is not a motion: it is not text in JSON") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise PhalanxError(f'{path} is not a motion of ours: "format" must be "{FORMAT}"')
@@ -100,4 +100,7 @@ def _table(path: object, content: dict[str, Any], key: str, width: int) -> Array
             )
         if not all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in row):
             raise PhalanxError(f"{path}: frame {frame}: {key} holds something that is no number")
-    return np.array(rows, float)
+    try:
+        return np.array(rows, float)
+    except OverflowError as error:
+        raise PhalanxError(f"{path}: {key} holds a number that is too large") from error

@@ -30,8 +30,8 @@ from torch import Tensor
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.motion.bvh import read_bvh
 from phalanx.motion.clip import Clip, for_robot
-from phalanx.motion.isaacgymenvs import read_isaacgymenvs
 from phalanx.motion.json_file import read_json
+from phalanx.motion.poselib import read_poselib
 from phalanx.motion.robot import Robot
 from phalanx.motion.rotation import Array, conjugate, multiply, rotation_vector
 
@@ -88,7 +88,7 @@ def load_clip(
     try:
         match path.suffix.lower():
             case ".npy":
-                return read_isaacgymenvs(path, robot)
+                return read_poselib(path, robot)
             case ".bvh":
                 return read_bvh(path, robot, names, up, scale)
             case _:

@@ -1,11 +1,7 @@
-"""Reads IsaacGymEnvs' motion clips: .npy files of poselib's SkeletonMotion, without running them.
+"""Reads IsaacGymEnvs' motion clips: .npy files of poselib's SkeletonMotion.
 
-Such a file is a NumPy array of one object, a dictionary, kept as a pickle; and a pickle can hold
-any program. Here it is read by an unpickler that knows four names and calls nothing else: arrays
-are rebuilt from their bytes by this file, not by NumPy's own unpickling. Whatever else a file asks
-for is refused before it is looked up.
-
-What the dictionary holds (found by looking into IsaacGymEnvs' own six clips):
+Such a file is a NumPy array of one object, a dictionary, as a pickle, which `npy_object.py` reads
+without running anything. What the dictionary holds, as IsaacGymEnvs' own six clips show:
 
     rotation              {arr: (T, B, 4)}  x, y, z, w; relative to the parent if is_local
     root_translation      {arr: (T, 3)} [m]
@@ -14,11 +10,7 @@ What the dictionary holds (found by looking into IsaacGymEnvs' own six clips):
     is_local  fps  __name__ = "SkeletonMotion"
 """
 
-import io
-import math
 import os
-import pickle
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +25,12 @@ from phalanx.motion.clip import (
     checked,
     unit_quaternions,
 )
+from phalanx.motion.npy_object import read_npy_object
 from phalanx.motion.robot import Robot
 from phalanx.motion.rotation import Array, conjugate, multiply, rotate
 
 
-def read_isaacgymenvs(path: str | os.PathLike[str], robot: Robot) -> Clip:
+def read_poselib(path: str | os.PathLike[str], robot: Robot) -> Clip:
     """The clip of a file, for a robot whose bodies have the names of the file's nodes.
 
     IsaacGymEnvs takes the rotation vector of a joint for the angles of its three hinges, which is
@@ -45,7 +38,7 @@ def read_isaacgymenvs(path: str | os.PathLike[str], robot: Robot) -> Clip:
     need to make the very rotation. Heights stay as they are in the file.
     Raises PhalanxError for a file that is something else, is damaged or does not fit the robot.
     """
-    content = _load(Path(path))
+    content = read_npy_object(Path(path))
     where = str(path)
     if not isinstance(content, dict) or content.get("__name__", "SkeletonMotion") != (
         "SkeletonMotion"
@@ -55,6 +48,8 @@ def read_isaacgymenvs(path: str | os.PathLike[str], robot: Robot) -> Clip:
         )
     tree = _item(where, content, "skeleton_tree")
     names = _item(where, tree, "node_names", "skeleton_tree")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise PhalanxError(f"{where}: node_names must be a list of texts")
     parents = _array(where, tree, "parent_indices", 1).astype(int)
     offsets = _array(where, tree, "local_translation", 2)
     quat = _array(where, content, "rotation", 3)
@@ -152,102 +147,3 @@ def _array(where: str, content: Any, key: str, dimensions: int) -> Array:
     if not isinstance(value, np.ndarray) or value.dtype == object or value.ndim != dimensions:
         raise PhalanxError(f"{where}: {key} must be an array of {dimensions} dimensions")
     return value.astype(float)
-
-
-# The file ---------------------------------------------------------------------------------------
-
-
-def _load(path: Path) -> Any:
-    """The one object in a .npy file."""
-    file = io.BytesIO(path.read_bytes())
-    try:
-        if np.lib.format.read_magic(file) == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        else:
-            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-    except (ValueError, EOFError) as error:
-        raise PhalanxError(f"{path} is not a motion: it is no .npy file") from error
-    if not dtype.hasobject or math.prod(shape) != 1:
-        raise PhalanxError(
-            f"{path} is not a motion: it is an array of {dtype} with shape {shape}, it must hold"
-            " the dictionary of a poselib SkeletonMotion"
-        )
-    try:
-        content = _plain(_ArraysOnly(file).load())
-    except _Refused as refused:
-        raise PhalanxError(
-            f"{path} was not loaded: beside arrays it holds {refused}, which is a program that"
-            " loading would run; get the motion from a source you trust"
-        ) from refused
-    except EOFError as error:
-        raise PhalanxError(f"{path} is cut short; copy or download it again") from error
-    except Exception as error:  # a damaged pickle may raise anything
-        words = " ".join(str(error).split())
-        raise PhalanxError(f"{path} is damaged or cut short: {words}") from error
-    return content
-
-
-class _Refused(Exception):
-    """A name in a pickle that is none of those that motions are made of."""
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Loads dictionaries, lists, numbers, texts and arrays of numbers; runs nothing."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            if name == "_reconstruct":
-                return _Array
-            if name == "scalar":
-                return _scalar
-        if (module, name) == ("numpy", "ndarray"):
-            return _Array  # an argument of _reconstruct, unused
-        if (module, name) == ("numpy", "dtype"):
-            return _DType
-        raise _Refused(f"{module}.{name}")
-
-
-class _DType:
-    """What a pickle says of an array's type; only plain numbers, booleans and objects."""
-
-    def __init__(self, code: str, *_: object) -> None:
-        if code != "O8" and not (code[:1] in "biuf" and code[1:] in ("1", "2", "4", "8")):
-            raise ValueError(f"an array of type {code!r}")
-        self.code = code
-        self.order = "<"
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.order = ">" if state[1] == ">" else "<"
-
-    def values(self, data: Any) -> Array:
-        if self.code == "O8":
-            items = np.empty(len(data), object)
-            items[:] = list(data)
-            return items
-        return np.frombuffer(bytes(data), self.order + self.code)
-
-
-class _Array:
-    """An array while it is being loaded."""
-
-    def __init__(self, *_: object) -> None:
-        self.value = np.empty(0)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, column_major, data = state
-        self.value = dtype.values(data).reshape(shape, order="F" if column_major else "C")
-
-
-def _scalar(dtype: _DType, data: bytes) -> Any:
-    return dtype.values(data)[0].item()
-
-
-def _plain(value: Any) -> Any:
-    """The same with NumPy's arrays for ours."""
-    if isinstance(value, _Array):
-        return _plain(value.value.item()) if value.value.dtype == object else value.value
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
