@@ -123,7 +123,31 @@ def test_drive_modes_take_their_own_commands_and_keep_stiffness_and_damping(tmp_
     assert v[3] == pytest.approx(20.0 / 40.0, abs=1e-3)  # against the passive damper
 
 
-def test_effort_limit_bounds_the_drive(tmp_path, engine):
+@pytest.mark.parametrize("substeps", [1, 2, 4])
+def test_effort_limit_bounds_the_drive_in_every_substep(tmp_path, engine, substeps):
+    world = World(gravity=0.0, dt=1 / 60, substeps=substeps)
+    asset = world.load(tmp_path, "slider.urdf", SLIDER.format(effort=20), fix_base_link=True)
+    env = world.env()
+    GYM.create_actor(env, asset, pose(), "slider", 0, 0, 0)
+    props = GYM.get_actor_dof_properties(env, 0)
+    props["driveMode"] = gymapi.DOF_MODE_POS
+    props["stiffness"], props["damping"] = 1000.0, 40.0
+    GYM.set_actor_dof_properties(env, 0, props)
+    GYM.prepare_sim(world.sim)
+    target = torch.tensor([1.0])
+    GYM.set_dof_position_target_tensor(world.sim, gymtorch.unwrap_tensor(target))
+    h, m, kp, kd = 1 / 60 / substeps, 2.0, 1000.0, 40.0
+    q = v = 0.0
+    for _ in range(40):
+        world.step()
+        for _ in range(substeps):  # the implicit force, cut off at the limit
+            force = (kp * (1.0 - q - h * v) - kd * v) / (1 + h / m * (kd + h * kp))
+            v += h / m * max(-20.0, min(20.0, force))
+            q += h * v
+        assert world.tensor("dof_state")[0].tolist() == pytest.approx([q, v], abs=2e-3)
+
+
+def test_effort_limit_of_a_file_bounds_the_drive(tmp_path, engine):
     world = World(gravity=0.0)
     asset = world.load(
         tmp_path, "slider.urdf", SLIDER.format(effort=10),
@@ -326,3 +350,82 @@ def test_an_attractor_holds_a_point_of_a_body(engine):
     GYM.prepare_sim(world.sim)
     world.step(200)
     assert world.tensor("actor_root_state")[0, :3].tolist() == pytest.approx([0, 0, 1], abs=2e-3)
+
+
+@pytest.mark.parametrize("substeps", [1, 4])
+def test_bodies_are_as_fast_as_their_limited_joints_and_slow_down_in_every_substep(
+    tmp_path, engine, substeps
+):
+    world = World(gravity=0.0, substeps=substeps)
+    asset = world.load(tmp_path, "pendulum.urdf", PENDULUM, fix_base_link=True)
+    ball = GYM.create_sphere(world.sim, 0.1, options(linear_damping=20.0))
+    env = world.env()
+    GYM.create_actor(env, asset, pose(), "p", 0, 0, 0)
+    GYM.create_actor(env, ball, pose(3), "ball", 0, 0, 0)
+    props = GYM.get_actor_dof_properties(env, 0)
+    props["velocity"] = 1.0
+    GYM.set_actor_dof_properties(env, 0, props)
+    GYM.prepare_sim(world.sim)
+    dofs, roots = world.tensor("dof_state"), world.tensor("actor_root_state")
+    world.tensor("rigid_body_state")
+    dofs[0, 1], roots[1, 7] = 3.0, 1.0
+    GYM.set_dof_state_tensor(world.sim, gymtorch.unwrap_tensor(dofs))
+    GYM.set_actor_root_state_tensor(world.sim, gymtorch.unwrap_tensor(roots))
+    world.step()
+    bodies = world.tensor("rigid_body_state")
+    assert world.tensor("dof_state")[0, 1] == pytest.approx(1.0)
+    assert bodies[1, 11] == pytest.approx(1.0, abs=1e-5)
+    assert bodies[1, 7:10].norm() == pytest.approx(0.5, abs=1e-5)  # the rod's centre
+    assert bodies[2, 7] == pytest.approx((1 - 20 * H / substeps) ** substeps, abs=1e-5)
+
+
+@pytest.mark.parametrize("first", ["rigid_body_state", "jacobian"])
+def test_forces_are_those_of_the_last_simulate_in_any_order_of_calls(engine, first):
+    world = World(dt=0.005)
+    world.ground()
+    box = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options(density=1000))
+    GYM.create_asset_force_sensor(box, 0, pose())
+    for _ in range(2):
+        GYM.create_actor(world.env(), box, pose(z=0.1), "box", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    kinds = ("net_contact_force", "force_sensor", "dof_force")
+    args = ("box",) if first == "jacobian" else ()
+    for kind in kinds:
+        world.tensor(kind)
+    world.tensor(first, *args)
+    world.step(60)
+    expected = {kind: world.tensor(kind).clone() for kind in kinds}
+    assert expected["net_contact_force"][:, 2] == pytest.approx(8 * G, rel=1e-2)
+    roots = world.tensor("actor_root_state")
+    roots[1, 2], roots[1, 10] = 5.0, 3.0
+    GYM.set_actor_root_state_tensor_indexed(world.sim, gymtorch.unwrap_tensor(roots), indices(1), 1)
+    held = GYM.get_sim_params(world.sim)
+    held.gravity.z = 0.0
+    GYM.set_sim_params(world.sim, held)
+    heavier = GYM.get_actor_rigid_body_properties(world.envs[0], 0)
+    heavier[0].mass *= 3
+    GYM.set_actor_rigid_body_properties(world.envs[0], 0, heavier, True)
+    world.tensor(first, *args)
+    for kind in kinds:
+        assert torch.equal(world.tensor(kind), expected[kind])
+
+
+@pytest.mark.parametrize("friction", [0.49, 0.5, 0.51])
+def test_friction_that_a_program_sets_counts_whatever_the_file_says(tmp_path, friction):
+    world = World(gravity=0.0)
+    text = SLIDER.format(effort=0).replace("<limit", '<dynamics friction="0.5"/><limit')
+    asset = world.load(tmp_path, "slider.urdf", text, fix_base_link=True)
+    for n in range(2):
+        env = world.env()
+        GYM.create_actor(env, asset, pose(), "slider", 0, 0, 0)
+        props = GYM.get_actor_dof_properties(env, 0)
+        props["friction"] = friction
+        if n == 1:
+            GYM.set_actor_dof_properties(env, 0, props)
+    GYM.prepare_sim(world.sim)
+    dofs = world.tensor("dof_state")
+    dofs[:, 1] = 1.0
+    GYM.set_dof_state_tensor(world.sim, gymtorch.unwrap_tensor(dofs))
+    world.step(10)
+    v = world.tensor("dof_state")[:, 1]
+    assert v.tolist() == pytest.approx([1.0, 1.0 - friction / 2 * 0.1], abs=1e-3)

@@ -27,7 +27,7 @@ FORBIDDEN = {
     "phalanx/deploy": ("phalanx.cli",),
     "phalanx": ("isaacgym",),
 }
-NAME = re.compile(r"phalanx(\.\w+)+(:\w+)?")
+NAME = re.compile(r"(phalanx|isaacgym)(\.\w+)+(:\w+)?")
 ENGINE_LIBRARIES = ("mujoco.batch", "mujoco_warp", "warp")
 
 
@@ -42,8 +42,27 @@ def imports(path, root=SOURCE):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield from (f"{module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and NAME.fullmatch(str(node.value)):
+        elif (
+            isinstance(node, ast.Constant)
+            and (name := NAME.fullmatch(str(node.value)))
+            and (name[1] == "phalanx" or (root / name[1]).is_dir())  # the doctor looks for others
+        ):
             yield node.value.replace(":", ".")
+
+
+ISAACGYM = Path(__file__).parents[1] / "isaacgym" / "src"
+# Its modules from the lowest on; each imports only those before it. First what programs hold
+# values in, then what they describe, what that compiles to, what runs, and the calls on top.
+ISAACGYM_ORDER = """
+enums structs values params support compat rlgpu torch_utils terrain_utils gymtorch debug_lines
+randomization gymutil
+properties asset ground world
+contact_points layout start actor_properties implicit_pd model_fields collisions scene
+rotations state drives velocity_limits forces jacobians tensors arguments setters terrain physics
+handles viewer gym_assets gym_actors gym_states gym_tensors gym_viewer gym gymapi
+__init__
+""".split()
+ISAACGYM_MAY_IMPORT = ("phalanx", "phalanx.sim", "phalanx.compute", "phalanx.errors")
 
 
 def violations(folder, names, root=SOURCE):
@@ -80,6 +99,32 @@ def test_every_way_to_write_an_import_is_seen(tmp_path):
         "raise ValueError('phalanx.sim is a layer below')\n"
     )
     assert len(violations("phalanx/rl", ("phalanx.sim",), tmp_path)) == 6
+
+
+def test_isaacgym_imports_of_phalanx_only_sim_compute_and_errors():
+    found = [
+        (path.name, name)
+        for path in sorted(ISAACGYM.rglob("*.py"))
+        for name in imports(path, ISAACGYM)
+        if name.split(".")[0] in ("phalanx", *ENGINE_LIBRARIES)
+    ]
+    below = tuple(f"{name}." for name in ISAACGYM_MAY_IMPORT[1:])
+    assert found
+    assert [
+        f for f in found if f[1] not in ISAACGYM_MAY_IMPORT and not f[1].startswith(below)
+    ] == []
+
+
+def test_isaacgym_goes_one_way():
+    modules = {path.stem for path in ISAACGYM.rglob("*.py")}
+    assert sorted(ISAACGYM_ORDER) == sorted(modules)
+    backwards = [
+        f"{module} imports {name}"
+        for rank, module in enumerate(ISAACGYM_ORDER)
+        for name in imports(ISAACGYM / "isaacgym" / f"{module}.py", ISAACGYM)
+        if name.startswith("isaacgym.") and name.split(".")[1] not in ISAACGYM_ORDER[:rank]
+    ]
+    assert backwards == []
 
 
 def test_importing_phalanx_alone_is_light():
