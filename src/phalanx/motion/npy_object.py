@@ -113,12 +113,12 @@ class _DType:
         self.order = ">" if state[1] == ">" else "<"
 
     def values(self, data: Any) -> Array:
-        if not isinstance(data, list if self.code == "O8" else (bytes, bytearray)):
-            raise ValueError(f"the content of an array is of type {type(data).__name__}")
-        if self.code == "O8":
+        if self.code == "O8" and isinstance(data, list):
             items = np.empty(len(data), object)
-            items[:] = list(data)
+            items[:] = data
             return items
+        if self.code == "O8" or not isinstance(data, bytes):
+            raise ValueError(f"the content of an array is of type {type(data).__name__}")
         return np.frombuffer(data, self.order + self.code)
 
 
