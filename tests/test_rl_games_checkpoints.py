@@ -4,7 +4,9 @@ Both packages write a real file; both then read both files. SAC's are in `test_s
 """
 
 import functools
+import zipfile
 
+import numpy as np
 import pytest
 import torch
 
@@ -230,6 +232,44 @@ def test_a_file_of_a_compiled_network_loads(tmp_path):
     for own, their in zip((ours.model, central_model(ours)), plain, strict=True):
         for name, value in their.state_dict().items():
             assert torch.equal(own.state_dict()[name], value), name
+
+
+def renamed(file, old, new):
+    """A copy of a checkpoint whose pickle names `new` instead of `old`."""
+    copied = file.with_name("renamed.pth")
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(copied, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            target.writestr(name, content.replace(old, new) if name.endswith(".pkl") else content)
+    return copied
+
+
+@pytest.mark.parametrize("names", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+def test_numpy_numbers_of_every_numpy_load(tmp_path, names):
+    """RL Games' best reward; NumPy 1 wrote other module names into pickles than NumPy 2."""
+    file = tmp_path / "numbers.pth"
+    numbers = {"last_mean_rewards": np.float32(12.5), "count": np.int64(3), "rows": np.ones((2, 3))}
+    torch.save({"model": {"w": torch.ones(2)}, **numbers}, file)
+    state = checkpoint.load(renamed(file, b"numpy._core.multiarray", names))
+    assert (state["last_mean_rewards"], state["count"]) == (12.5, 3)
+    assert state["rows"].tolist() == [[1.0] * 3] * 2
+    with pytest.raises(PhalanxError, match="it was not loaded"):
+        checkpoint.load(renamed(file, b"numpy._core.multiarray\nscalar", b"numpy\nfromfile"))
+
+
+def test_normalisers_beside_the_model_are_put_into_it(tmp_path):
+    """As rl-games 1.1 and 1.2 wrote them."""
+    _, agent = our_agent(configuration(tmp_path, max_epochs=1))
+    agent.train()
+    model = agent.model.state_dict()
+    old = {"model": {k: v for k, v in model.items() if "mean_std" not in k}}
+    for key, prefix in (("running_mean_std", "running_mean_std."), ("reward_mean_std", "value_m")):
+        part = {k: v for k, v in model.items() if k.startswith(prefix)}
+        old[key] = {k.partition(".")[2]: v for k, v in part.items()}
+    torch.save(old, tmp_path / "old.pth")
+    loaded = checkpoint.load(tmp_path / "old.pth")["model"]
+    assert loaded.keys() == model.keys()
+    assert all(torch.equal(loaded[k], v) for k, v in model.items())
 
 
 def test_an_optimiser_of_parameters_in_another_order_is_refused():

@@ -13,6 +13,10 @@ class PhalanxError(ValueError):
     """Bad input; `str(error)` is one complete sentence for the user."""
 
 
+class PhalanxWarning(UserWarning):
+    """Something that is not wrong and that the user should know."""
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the accepted name nearest to `name`, or an empty string."""
     lower = {n.lower(): n for n in names}

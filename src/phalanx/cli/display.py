@@ -33,6 +33,8 @@ def show_randomization(console: Console, env: Any) -> None:
 class TrainingDisplay(AlgoObserver):
     """Follows an agent; a context manager around the run."""
 
+    shows_warnings = True
+
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=False, highlight=False)
         self.agent: Any = None

@@ -4,6 +4,7 @@ from phalanx.rl import amp_network, models, resnet  # noqa: F401  (they register
 from phalanx.rl.agents import A2CAgent, Agent, AMPAgent, DiscreteA2CAgent, DQNAgent, SACAgent
 from phalanx.rl.observer import AlgoObserver
 from phalanx.rl.registry import register_model, register_network
+from phalanx.rl.rl_games_observers import DefaultAlgoObserver, IsaacAlgoObserver
 from phalanx.rl.runner import Runner
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "Agent",
     "AlgoObserver",
     "DQNAgent",
+    "DefaultAlgoObserver",
     "DiscreteA2CAgent",
+    "IsaacAlgoObserver",
     "Runner",
     "SACAgent",
     "register_model",

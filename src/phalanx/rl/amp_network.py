@@ -70,6 +70,8 @@ class AMPNetworkConfig(ActorCriticConfig):
 class AMPBuilder(ActorCriticBuilder):
     """Builds `AMPNetwork`; what the name `amp` is registered to."""
 
+    Config = AMPNetworkConfig
+
     def load(self, params: dict[str, Any]) -> None:
         config = read(AMPNetworkConfig, params, "params.network")
         if config.space.continuous is None:

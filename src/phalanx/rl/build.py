@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import torch
-
+from phalanx.compute.devices import resolve_device
 from phalanx.errors import PhalanxError
 from phalanx.rl import registry, vecenv
 from phalanx.rl.config import AgentConfig
@@ -11,12 +10,23 @@ from phalanx.spaces import ActionSpace, Box, Discrete
 
 
 def make_env(config: AgentConfig) -> Any:
-    """The environment that a config names, on the device where the network is."""
-    own = {"name": config.name, "num_envs": config.num_actors}
-    own["device"] = config.sim_device or config.device
+    """The environment that a config names, on the device where the network is. Raises PhalanxError
+    for an unknown name or device."""
+    asked = {"device": config.device, "sim_device": config.sim_device or config.device}
+    for key, name in asked.items():
+        try:
+            resolve_device(name)
+        except PhalanxError as error:
+            raise PhalanxError(f"params.config.{key}: {error}") from error
+    num_envs = None if config.num_actors == -1 else config.num_actors
+    own = {"name": config.name, "num_envs": num_envs, "device": asked["sim_device"]}
     env = vecenv.create(config.env_name, **{**own, **config.env_config})
-    device = torch.device(env.device if config.device == "auto" else config.device)
-    return env if device == env.device else vecenv.OnDevice(env, device)
+    where = resolve_device(str(env.device))
+    device = where if config.device == "auto" else resolve_device(config.device)
+    spaces = (env.observation_space, getattr(env, "state_space", None))
+    if device == where and not any(vecenv.has_image(space) for space in spaces):
+        return env
+    return vecenv.Converted(env, device)
 
 
 def build_model(params: dict[str, Any], config: AgentConfig, env: Any) -> Any:
@@ -34,7 +44,8 @@ def build_model(params: dict[str, Any], config: AgentConfig, env: Any) -> Any:
         raise PhalanxError("params.network is missing or has no `name`, as in `name: actor_critic`")
     builder = registry.networks.create(network["name"])
     builder.load(network)
-    model = registry.models.create(params.get("model", {}).get("name", default), network=builder)
+    name = (params.get("model") or {}).get("name", default)
+    model = registry.models.create(name, network=builder)
     settings = {
         "actions_num": actions,
         "input_shape": env.observation_space.shape,

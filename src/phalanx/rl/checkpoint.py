@@ -13,13 +13,16 @@ import torch
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.files import write_atomically
 
-# RL Games writes its best reward as a NumPy scalar; these names rebuild a number and run nothing.
-_NUMPY_SCALARS: list[Any] = [
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
-    np.dtype,
-    type(np.dtype(np.float32)),
-    type(np.dtype(np.float64)),
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+_ARRAY: Any = np.zeros(0).__reduce__()[0]
+_NUMBERS: list[Any] = [
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((_ARRAY, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *(np.ndarray, np.dtype),
+    *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"},
 ]
+"""RL Games writes its best reward as a NumPy scalar. These names, of NumPy 1 and 2, rebuild
+numbers and arrays of numbers and run nothing."""
 
 FORMAT = 3
 """Of the `phalanx` section of a checkpoint; raised when what it holds changes."""
@@ -50,7 +53,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():  # PyTorch does not look at the checksums
                     raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
-        with torch.serialization.safe_globals(_NUMPY_SCALARS), warnings.catch_warnings():
+        with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes PyTorch stumble in many ways
@@ -63,6 +66,9 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise PhalanxError(f"{path} is damaged, or not a checkpoint at all") from error
     if isinstance(state, dict) and "actor" in state and "model" not in state:
         state["model"] = joined(state)
+    if isinstance(state, dict) and isinstance(state.get("model"), dict):
+        for part, prefix in BESIDE_MODEL.items():  # rl-games 1.1 and 1.2
+            state["model"] |= {prefix + k: v for k, v in (state.get(part) or {}).items()}
     model = state.get("model") if isinstance(state, dict) else None
     if not isinstance(model, dict) or not all(isinstance(v, torch.Tensor) for v in model.values()):
         keys = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
@@ -83,6 +89,10 @@ SAC_PARTS = {
     "running_mean_std": "running_mean_std.",
 }
 """Keys under which RL Games' SAC saves the parts of its model, and their prefixes within it."""
+
+
+BESIDE_MODEL = {"running_mean_std": "running_mean_std.", "reward_mean_std": "value_mean_std."}
+"""Keys under which rl-games 1.1 and 1.2 save normalisers, and their prefixes in a model since."""
 
 
 def joined(state: dict[str, Any]) -> dict[str, Any]:

@@ -15,13 +15,19 @@ NO_EFFECT = frozenset(
     {
         "asymmetric_obs",
         "bptt_length",
+        "capability_manifest",
+        "central_value_config1",
         "defer_summaries_sec",
         "device_name",
         "force_interval_writer",
+        "freeze_critic",
         "ignore_dead_batches",
         "is_train",
         "learn_sigma",
         "log_path",
+        "lr_multiplier",
+        "multi_gpu_sync_stats",
+        "multi_gpu_sync_stats_mode",
         "network_path",
         "num_seed_steps",
         "pbt_idx",
@@ -32,6 +38,7 @@ NO_EFFECT = frozenset(
         "summaries_interval_sec_max",
         "summaries_interval_sec_min",
         "value_shape",
+        "vecenv_type",
     }
 )
 """Keys of published RL Games files that change nothing here; they are listed when a run starts."""
@@ -65,6 +72,8 @@ class PlayerConfig:
 
     NO_EFFECT: ClassVar[frozenset[str]] = frozenset(
         {"render", "render_sleep", "print_stats", "n_game_life", "use_vecenv", "env_config"}
+        | {"evaluation", "update_checkpoint_freq", "dir_to_monitor", "balance_env_rewards"}
+        | {"device_name", "determenistic"}
     )
 
 
@@ -81,8 +90,8 @@ class AgentConfig:
     """Name under which the environment is registered (`phalanx.rl.vecenv.register`)."""
     env_config: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments for the environment."""
-    num_actors: int | None = ranged(None, at_least=1)
-    """Environments N; None takes the environment's own number."""
+    num_actors: int | None = ranged(None, at_least=-1)
+    """Environments N; None, and -1 as Isaac Lab writes it, takes the environment's own number."""
     device: str = "auto"
     """Device of the network and its training; auto is where the environment is."""
     sim_device: str | None = None
@@ -103,6 +112,8 @@ class AgentConfig:
     """Iterations, -1 for no limit."""
     max_frames: int = ranged(-1, at_least=-1)
     """Environment steps, -1 for no limit."""
+    max_steps: int = ranged(-1, at_least=-1)
+    """RL Games' other name for max_frames; the larger one counts."""
     score_to_win: float = float("inf")
     """Stop at a new best mean return above this."""
     save_best_after: int = ranged(100, at_least=0)
@@ -115,9 +126,25 @@ class AgentConfig:
     full_experiment_name: str | None = None
     """Name of the run folder; None takes the name with a time stamp."""
     player: PlayerConfig = PlayerConfig()
+    algo_observer: Literal["default", "isaac"] | None = None
+    """RL Games' observer that a Runner without one of its own takes."""
     features: dict[str, Any] = field(default_factory=dict)
+    """Set by the Runner: `observer`."""
+    self_play_config: Any = None
+    """Refused: there is no self play."""
 
     def __post_init__(self) -> None:
+        if self.num_actors == 0:
+            raise PhalanxError(
+                "params.config.num_actors is 0, it must be at least 1, or -1 for the environment's"
+                " own number"
+            )
+        if self.self_play_config:
+            raise PhalanxError(
+                "params.config.self_play_config asks for self play, which Phalanx does not have;"
+                " leave it out to train against the environment as it is"
+            )
+        object.__setattr__(self, "max_frames", max(self.max_frames, self.max_steps))
         for key in ("max_epochs", "max_frames"):
             if getattr(self, key) == 0:
                 raise PhalanxError(f"params.config.{key} is 0; give 1 or more, or -1 for no limit")

@@ -18,6 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from phalanx.errors import PhalanxError
+from phalanx.rl.nested import nested
+from phalanx.rl.network_config import section
 from phalanx.rl.normalize import RunningMeanStd, RunningMeanStdObs, running_mean_std
 from phalanx.rl.registry import register_model
 
@@ -43,7 +46,8 @@ class ModelNetwork(nn.Module):
 
     @torch.no_grad()
     def norm_obs(self, obs: Any) -> Any:
-        """Observations as the network wants them."""
+        """Observations as the network takes them. Raises PhalanxError for bytes."""
+        nested(refuse_bytes, obs)
         return obs if self.running_mean_std is None else self.running_mean_std(obs)
 
     @torch.no_grad()
@@ -155,13 +159,22 @@ class MultiDiscreteNetwork(ModelNetwork):
 
 
 class CentralValueNetwork(ModelNetwork):
-    """A critic alone, on what only training may see."""
+    """A critic alone, on privileged observations."""
 
     def forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
         value, states = self.run(inputs)
         value = value.float()
         values = value if inputs["is_train"] else self.denorm_value(value)
         return {"values": values, "rnn_states": states}
+
+
+def refuse_bytes(obs: Tensor) -> None:
+    """Raise PhalanxError for observations that are no real numbers."""
+    if obs.dtype == torch.uint8:
+        raise PhalanxError(
+            "observations are bytes (torch.uint8); images of (height, width, channels) are divided"
+            " by 255, everything else must come as float32"
+        )
 
 
 class Model:
@@ -176,8 +189,17 @@ class Model:
         self.tag = tag
 
     def build(self, config: dict[str, Any]) -> ModelNetwork:
-        """config: actions_num, input_shape, value_size, normalize_input, normalize_value."""
-        return self.module(self.network_builder.build(self.tag, **config), config)
+        """config: actions_num, input_shape, value_size, normalize_input, normalize_value. Raises
+        PhalanxError for a critic's network in a policy's model, and the reverse."""
+        network = self.network_builder.build(self.tag, **config)
+        is_critic = getattr(getattr(network, "config", None), "central_value", None)
+        if is_critic is not None and is_critic != issubclass(self.module, CentralValueNetwork):
+            one, model = ("a critic", "central_value") if is_critic else ("a policy", "another")
+            raise PhalanxError(
+                f"{section(is_critic)} is that of {one}, so its model must be {model};"
+                " `central_value: true` makes a network a critic's"
+            )
+        return self.module(network, config)
 
 
 def _gaussian_neglogp(x: Tensor, mu: Tensor, sigma: Tensor, log_std: Tensor) -> Tensor:
@@ -186,7 +208,7 @@ def _gaussian_neglogp(x: Tensor, mu: Tensor, sigma: Tensor, log_std: Tensor) -> 
 
 
 def _log_prob(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Log probabilities (B, n); actions whose mask is False get none worth the name."""
+    """Log probabilities (B, n); masked-out actions get probability ~0."""
     logits = logits.float()
     if mask is not None:
         logits = torch.where(mask, logits, RULED_OUT)

@@ -4,7 +4,7 @@ A network builder is `load(params)`, then `build(name, actions_num, input_shape,
 Parameter names and their order are RL Games', so that checkpoints of either load in the other.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from phalanx.rl.registry import register_network
 
 class ActorCriticBuilder:
     """Builds `ActorCritic`; what the name `actor_critic` is registered to."""
+
+    Config: ClassVar[type[ActorCriticConfig]] = ActorCriticConfig
 
     def load(self, params: dict[str, Any]) -> None:
         """Read the YAML's `network` section. Raises PhalanxError for a wrong one."""

@@ -1,12 +1,19 @@
 """Hooks into a training run, with RL Games' names."""
 
-from typing import Any
+import warnings
+from typing import Any, ClassVar
 
 from torch import Tensor
+
+from phalanx.errors import PhalanxWarning
 
 
 class AlgoObserver:
     """Override what you need; pass an instance to `Runner(observer)`."""
+
+    shows_warnings: ClassVar[bool] = False
+    """Whether it shows `algo.warnings` and `algo.no_effect`; if not, the Runner has them raised as
+    Python warnings."""
 
     def before_init(self, base_name: str, config: dict[str, Any], experiment_name: str) -> None:
         """Before the agent builds anything; `config` is `params.config` as loaded."""
@@ -24,6 +31,9 @@ class AlgoObserver:
     def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
         """After statistics were read and logged."""
 
+    def after_clear_stats(self) -> None:
+        """RL Games' programs call it to forget scores so far."""
+
     def after_save(self, path: Any) -> None:
         """After a checkpoint was written to `path`."""
 
@@ -33,6 +43,7 @@ class Observers(AlgoObserver):
 
     def __init__(self, observers: list[AlgoObserver]) -> None:
         self.observers = observers
+        self.shows_warnings = any(o.shows_warnings for o in observers)  # type: ignore[misc]
         if any(watches_steps(o) for o in observers):
             # An attribute, so that observers without it cost no CUDA graphs.
             self.process_infos = self._process_infos  # type: ignore[method-assign]
@@ -53,6 +64,10 @@ class Observers(AlgoObserver):
         for o in self.observers:
             o.after_print_stats(frame, epoch_num, total_time)
 
+    def after_clear_stats(self) -> None:
+        for o in self.observers:
+            o.after_clear_stats()
+
     def after_save(self, path: Any) -> None:
         for o in self.observers:
             o.after_save(path)
@@ -60,6 +75,32 @@ class Observers(AlgoObserver):
     def _process_infos(self, infos: dict[str, Any], done_indices: Tensor) -> None:
         for o in self.observers:
             o.process_infos(infos, done_indices)
+
+
+class PythonWarnings(AlgoObserver):
+    """Raises as Python warnings what a run has to say to its user."""
+
+    def __init__(self) -> None:
+        self._said = 0
+
+    def after_init(self, algo: Any) -> None:
+        self.algo = algo
+        if unused := getattr(algo, "no_effect", ()):
+            _warn(f"{algo.name}: keys of the configuration without effect: {', '.join(unused)}")
+        self._say_new()
+
+    def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
+        self._say_new()
+
+    def _say_new(self) -> None:
+        sentences = getattr(self.algo, "warnings", [])
+        for sentence in sentences[self._said :]:
+            _warn(sentence)
+        self._said = len(sentences)
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, PhalanxWarning, stacklevel=3)
 
 
 def watches_steps(observer: AlgoObserver) -> bool:

@@ -1,5 +1,6 @@
 """Players: a trained policy in its environments, measured over whole episodes."""
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,10 +9,12 @@ import torch
 from torch import Tensor
 
 from phalanx.config import read
-from phalanx.errors import PhalanxError
+from phalanx.errors import PhalanxError, PhalanxWarning
 from phalanx.rl import checkpoint
 from phalanx.rl.build import build_model, check_masks, make_env, with_default_model
 from phalanx.rl.config import AgentConfig, DQNConfig, PPOConfig, SACConfig
+from phalanx.rl.nested import nested
+from phalanx.rl.vecenv import floats
 from phalanx.spaces import Box, MultiDiscrete
 
 
@@ -25,6 +28,10 @@ class PlayResult:
     games: int
     measures: dict[str, float] = field(default_factory=dict)
     """What else the player measured, by name in words."""
+
+
+MAX_STEPS = 27_000
+"""Steps after which an episode counts as it stands; RL Games' constant."""
 
 
 class PpoPlayerContinuous:
@@ -45,16 +52,26 @@ class PpoPlayerContinuous:
             check_masks(self.env, self.config.name)
         self.is_deterministic = self.config.player.deterministic
         self.games_num = self.config.player.games_num
+        self.max_steps = MAX_STEPS
+        self.batch_size = self.env.num_envs
+        self.has_batch_dimension = True
+        self.warnings: list[str] = []
 
     def restore(self, fn: str | Path) -> None:
         """Load the weights of the checkpoint at `fn`. Raises PhalanxError for what does not fit."""
         state = checkpoint.load(fn)
-        name = state.get("phalanx", {}).get("name", self.config.name)
-        if name != self.config.name:
+        own, name = self.config.name, state.get("phalanx", {}).get("name", self.config.name)
+        try:
+            checkpoint.load_weights(self.model, state["model"], fn)
+        except PhalanxError as error:
+            if name == own:
+                raise
             raise PhalanxError(
-                f"{fn} is a checkpoint of {name!r}, not of {self.config.name!r}; use task={name}"
-            )
-        checkpoint.load_weights(self.model, state["model"], fn)
+                f"{fn} is a checkpoint of {name!r}, not of {own!r}; use task={name}"
+            ) from error
+        if name != own:
+            self.warnings.append(f"{fn} is a checkpoint of {name!r}: its policy plays {own!r}")
+            warnings.warn(self.warnings[-1], PhalanxWarning, stacklevel=2)
 
     def reset(self) -> None:
         """Forget the recurrent state, of all environments."""
@@ -66,28 +83,62 @@ class PpoPlayerContinuous:
             alive = 1.0 - done.float()[None, :, None]
             self.states = tuple(s * alive for s in self.states)
 
+    # -- RL Games' way to play in a loop of your own, as Isaac Lab's play.py does ------------------
+
+    def obs_to_torch(self, obs: Any) -> Any:
+        """Observations as `get_action` takes them: the "obs" of a dictionary, as tensors on the
+        device, bytes as 0 .. 1."""
+        if isinstance(obs, dict) and "obs" in obs:
+            obs = obs["obs"]
+        return nested(lambda x: floats(torch.as_tensor(x)).to(self.device, torch.float32), obs)
+
+    def get_batch_size(self, obses: Any, batch_size: int) -> int:
+        """Environments in observations (N, ...), or `batch_size` for those of one environment,
+        without N; `init_rnn` makes states for so many."""
+        self.has_batch_dimension = self._is_batch(obses)
+        if self.has_batch_dimension:
+            batch_size = len(_first(obses))
+        self.batch_size = batch_size
+        return batch_size
+
+    def init_rnn(self) -> None:
+        """Set `states` of a recurrent network to zeros (L, batch_size, U)."""
+        if self.is_rnn:
+            network = self.model.a2c_network
+            self.states = network.get_default_rnn_state(self.batch_size, self.device)
+
     def get_action(self, obs: Any, is_deterministic: bool = True) -> Tensor:
-        """Actions for (N, ...) observations, as the environment takes them; a recurrent network's
-        state moves on."""
+        """Actions for (N, ...) observations, or for those of one environment, as the environment
+        takes them. A recurrent network's state moves on."""
         return self.get_masked_action(obs, None, is_deterministic)
 
     def get_masked_action(
         self, obs: Any, action_masks: Tensor | None, is_deterministic: bool = True
     ) -> Tensor:
         """The same among the actions whose mask, (N, n) bool, is True."""
-        inputs: dict[str, Any] = {"is_train": False, "obs": obs}
+        is_batch = self._is_batch(obs)
+        if not is_batch:
+            obs = nested(lambda x: x[None], obs)
+        inputs: dict[str, Any] = {"is_train": False, "obs": nested(floats, obs)}
         if action_masks is not None:
             inputs["action_masks"] = action_masks
         if self.is_rnn:
             if self.states is None:
-                network, n = self.model.a2c_network, self.env.num_envs
-                self.states = network.get_default_rnn_state(n, self.device)
+                self.batch_size = len(_first(obs))
+                self.init_rnn()
             inputs["rnn_states"] = self.states
         with torch.no_grad():
             result = self.model(inputs)
         if self.is_rnn:
             self.states = result["rnn_states"]
-        return self.to_env(self.choose(result, is_deterministic))
+        actions = self.to_env(self.choose(result, is_deterministic))
+        return actions if is_batch else actions[0]
+
+    def _is_batch(self, obs: Any) -> bool:
+        shape = self.env.observation_space.shape
+        if isinstance(obs, dict) and "obs" in obs:
+            obs = obs["obs"]
+        return len(_first(obs).shape) > len(_first(shape))
 
     def choose(self, result: dict[str, Tensor], is_deterministic: bool) -> Tensor:
         """The action among the model's outputs."""
@@ -104,7 +155,8 @@ class PpoPlayerContinuous:
         """Play `games_num` episodes, the same number in every environment.
 
         Counting episodes as they come would favour short ones, so every environment plays
-        ceil(games_num / N) and what it plays beyond that is not counted.
+        ceil(games_num / N), and further episodes do not count. Once an episode is `max_steps` long,
+        playing ends, and the running episodes count as they stand.
         """
         env, n = self.env, self.env.num_envs
         per_env = -(-self.games_num // n)
@@ -113,6 +165,7 @@ class PpoPlayerContinuous:
         total = torch.zeros(n, device=self.device)
         length = torch.zeros(n, device=self.device)
         played = torch.zeros(n, dtype=torch.long, device=self.device)
+        steps = 0
         returns: list[Tensor] = []
         lengths: list[Tensor] = []
         while int(played.min()) < per_env:
@@ -124,6 +177,15 @@ class PpoPlayerContinuous:
             length += 1
             done = terminated | truncated
             self.forget(done)
+            steps += 1
+            if steps >= self.max_steps and int(length.max()) >= self.max_steps:
+                running = played < per_env
+                self.warnings.append(
+                    f"{int(running.sum())} of {n} environments have an episode of up to"
+                    f" {self.max_steps} steps that does not end; it counts as it stands"
+                )
+                warnings.warn(self.warnings[-1], PhalanxWarning, stacklevel=2)
+                done, played = torch.ones_like(done), torch.where(running, per_env - 1, played)
             counted = done & (played < per_env)
             returns.append(total[counted])
             lengths.append(length[counted])
@@ -188,3 +250,10 @@ class DQNPlayer(PpoPlayerDiscrete):
             return best
         random = torch.rand(best.shape, device=best.device) < self.config.min_epsilon
         return torch.where(random, torch.randint(n, best.shape, device=best.device), best)
+
+
+def _first(x: Any) -> Any:
+    """The first leaf of nested dictionaries."""
+    while isinstance(x, dict):
+        x = next(iter(x.values()))
+    return x

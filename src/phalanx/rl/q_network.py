@@ -42,6 +42,8 @@ class QNetworkConfig:
 class QNetworkBuilder:
     """Builds `QNetwork`."""
 
+    Config = QNetworkConfig
+
     def load(self, params: dict[str, Any]) -> None:
         """Read the YAML's `network` section. Raises PhalanxError for a wrong one."""
         self.config = read(QNetworkConfig, params, "params.network")

@@ -14,11 +14,12 @@ import torch
 
 from phalanx.compute.fusing import fused
 from phalanx.compute.graphs import EAGER_CALLS, Graph
-from phalanx.config import read, without_effect
+from phalanx.config import read
 from phalanx.rl.blame import why_not_finite
 from phalanx.rl.build import make_env
 from phalanx.rl.journal import Journal
 from phalanx.rl.observer import AlgoObserver, watches_steps
+from phalanx.rl.params import keys_without_effect
 from phalanx.rl.run_folder import RunFolder
 from phalanx.rl.saving import Saving
 
@@ -37,7 +38,7 @@ class Run:
         self.agent = agent
         raw = params.get("config", {})
         self.config = c = read(agent.Config, raw, "params.config")
-        self.no_effect = without_effect(agent.Config, raw)
+        self.no_effect = keys_without_effect(params, agent.Config)
         stamp = datetime.now().strftime("%d-%H-%M-%S")
         self.experiment_name = c.full_experiment_name or f"{c.name}_{stamp}"
         self.observer: AlgoObserver = c.features.get("observer") or AlgoObserver()

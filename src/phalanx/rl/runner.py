@@ -11,18 +11,24 @@ and likewise on `player_factory`; models and networks with `register_model`, `re
 """
 
 import copy
+import random
 import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from phalanx.errors import PhalanxError
 from phalanx.rl.agents import A2CAgent, AMPAgent, DiscreteA2CAgent, DQNAgent, SACAgent
 from phalanx.rl.amp_player import AMPPlayerContinuous
-from phalanx.rl.observer import AlgoObserver
+from phalanx.rl.config import AgentConfig
+from phalanx.rl.observer import AlgoObserver, Observers, PythonWarnings
+from phalanx.rl.params import read_params
 from phalanx.rl.players import DQNPlayer, PpoPlayerContinuous, PpoPlayerDiscrete, SACPlayer
 from phalanx.rl.registry import ObjectFactory
+from phalanx.rl.rl_games_observers import OBSERVERS
+from phalanx.rl.vecenv import takes_seed
 
 
 class Runner:
@@ -49,35 +55,43 @@ class Runner:
         self.player_factory.register_builder(
             "amp_continuous", lambda **kwargs: AMPPlayerContinuous(**kwargs)
         )
+        self._given_observer = algo_observer
         self.algo_observer = algo_observer or AlgoObserver()
         self.params: dict[str, Any] = {}
         self.algo_name = ""
+        self.seed = 0
+        self._siblings: list[str] = []
 
     def load(self, yaml_dict: Mapping[str, Any]) -> None:
-        """Take RL Games' mapping, with or without its outer `params`, and seed everything.
+        """Take RL Games' mapping, with or without its outer `params`, and seed torch, NumPy, Python
+        and, where its creator takes a `seed`, the environment.
 
-        A missing seed means one taken from the clock. Raises PhalanxError for a mapping that
-        names no algorithm.
+        Raises PhalanxError for an unknown, missing or wrong key of `params`.
         """
         params = copy.deepcopy(dict(yaml_dict.get("params", yaml_dict)))
-        algo = params.get("algo")
-        if not isinstance(algo, Mapping) or "name" not in algo:
-            raise PhalanxError("params.algo.name is missing, as in `algo: {name: a2c_continuous}`")
-        if not isinstance(params.get("config"), Mapping):
-            raise PhalanxError("params.config is missing, it must be a mapping of keys to values")
-        self.algo_name = algo["name"]
-        seed = params.get("seed")
-        self.seed = int(time.time()) if seed is None else int(seed)
+        given = read_params(params)
+        self._siblings = (
+            [str(k) for k in yaml_dict if k != "params"] if "params" in yaml_dict else []
+        )
+        self.algo_name = given.algo_name
+        self.seed = int(time.time()) if given.seed in (None, -1) else int(given.seed or 0)
         torch.manual_seed(self.seed)
-        threads = params.get("torch_threads")
-        if isinstance(threads, int) and threads > 0:  # "auto" and 0 leave them alone
-            torch.set_num_threads(threads)
-        params["config"] = dict(params["config"])
-        params["config"]["features"] = {
-            **(params["config"].get("features") or {}),
-            "observer": self.algo_observer,
-        }
-        self.params = params
+        np.random.seed(self.seed % 2**32)  # noqa: NPY002  (programs draw from it)
+        random.seed(self.seed)
+        if isinstance(given.torch_threads, int) and given.torch_threads > 0:
+            torch.set_num_threads(given.torch_threads)
+        model = {"name": given.model} if isinstance(given.model, str) else given.model
+        config = dict(given.config)
+        env_config = config.get("env_config") or {}
+        if takes_seed(config.get("env_name", AgentConfig.env_name), env_config):
+            config["env_config"] = {"seed": self.seed, **env_config}
+        if self._given_observer is None:
+            self.algo_observer = OBSERVERS.get(str(config.get("algo_observer")), AlgoObserver)()
+        observer: AlgoObserver = self.algo_observer
+        if not observer.shows_warnings:
+            observer = Observers([observer, PythonWarnings()])
+        config["features"] = {**(config.get("features") or {}), "observer": observer}
+        self.params = {**params, "model": model or {}, "config": config}
 
     def reset(self) -> None:
         """Nothing to do; RL Games' programs call it."""
@@ -85,6 +99,9 @@ class Runner:
     def run(self, args: Mapping[str, Any]) -> Any:
         """Train, or play if `args["play"]`. `checkpoint`: a file to continue from; `sigma`: fixed
         log standard deviation to set. Returns what the agent or player returns."""
+        for key in ("load_critic_only", "stop_fn"):
+            if args.get(key):
+                raise PhalanxError(f"run() does not know RL Games' {key}; leave it out")
         if args.get("play") and not args.get("train"):
             return self.run_play(args)
         return self.run_train(args)
@@ -92,6 +109,7 @@ class Runner:
     def run_train(self, args: Mapping[str, Any]) -> tuple[float, int]:
         """Build the agent, restore, train; returns best mean return and iterations."""
         agent = self.algo_factory.create(self.algo_name, base_name="run", params=self.params)
+        agent.no_effect = sorted([*getattr(agent, "no_effect", ()), *self._siblings])
         self._prepare(agent, args)
         return agent.train()
 
@@ -108,9 +126,15 @@ class Runner:
     def _prepare(self, algo: Any, args: Mapping[str, Any]) -> None:
         if args.get("checkpoint"):
             algo.restore(args["checkpoint"])
-        if args.get("sigma") is not None:
-            network: Any = getattr(algo.model, "a2c_network", None)
-            if not getattr(network, "fixed_sigma", False):
-                raise PhalanxError("sigma can be set only for a network with fixed_sigma: true")
-            with torch.no_grad():
-                network.sigma.fill_(float(args["sigma"]))
+        sigma = args.get("sigma")
+        if sigma in (None, ""):
+            return
+        network: Any = getattr(algo.model, "a2c_network", None)
+        if not getattr(network, "fixed_sigma", False):
+            raise PhalanxError("sigma can be set only for a network with fixed_sigma: true")
+        try:
+            value = float(sigma)
+        except (TypeError, ValueError):
+            raise PhalanxError(f"sigma is {sigma!r}, it must be a number") from None
+        with torch.no_grad():
+            network.sigma.fill_(value)

@@ -136,9 +136,12 @@ class SAC(OffPolicy):
         space = env.action_space
         bounds = (space.low, space.high) if isinstance(space, Box) else (math.inf,)
         if not all(torch.tensor(bound).isfinite().all() for bound in bounds):
+            if isinstance(space, Box):
+                remedy = "give its Box finite low and high, as in -1 and 1"
+            else:
+                remedy = "for discrete actions take dqn or a2c_discrete"
             raise PhalanxError(
-                f"sac needs actions within bounds, this environment has {space};"
-                " for discrete actions take dqn"
+                f"sac needs actions within bounds, this environment has {space}; {remedy}"
             )
 
     # -- parts -----------------------------------------------------------------------------------

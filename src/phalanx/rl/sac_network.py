@@ -56,6 +56,8 @@ class SACNetworkConfig:
 class SACBuilder:
     """Builds `SACNetwork`."""
 
+    Config = SACNetworkConfig
+
     def load(self, params: dict[str, Any]) -> None:
         """Read the YAML's `network` section. Raises PhalanxError for a wrong one."""
         self.config = read(SACNetworkConfig, params, "params.network")

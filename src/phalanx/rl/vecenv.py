@@ -6,7 +6,9 @@ An agent knows this protocol and nothing of physics. Register your own under the
     vecenv.register("my_env", lambda num_envs, device, **env_config: MyEnv(...))
 """
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -15,10 +17,11 @@ from torch import Tensor
 
 from phalanx import environments
 from phalanx.environments import register
+from phalanx.errors import PhalanxError
 from phalanx.rl.nested import nested
-from phalanx.spaces import ActionSpace, Box, ObservationSpace
+from phalanx.spaces import ActionSpace, Box, Dict, ObservationSpace
 
-__all__ = ["CapturableVecEnv", "ImitationVecEnv", "OnDevice", "VecEnv", "create", "register"]
+__all__ = ["CapturableVecEnv", "Converted", "ImitationVecEnv", "VecEnv", "create", "register"]
 
 
 class VecEnv(Protocol):
@@ -71,41 +74,90 @@ class CapturableVecEnv(VecEnv, Protocol):
 
 def create(env_name: str, /, **kwargs: Any) -> VecEnv:
     """The environment of that name, made with `kwargs`, which may hold any name, even `env_name`.
-    Raises PhalanxError for an unknown one."""
-    env: VecEnv = environments.find(env_name)(**kwargs)
+    Raises PhalanxError for an unknown one, or arguments that it does not take."""
+    make = creator(env_name, kwargs)
+    try:
+        inspect.signature(make).bind(**kwargs)
+    except TypeError as error:
+        raise PhalanxError(
+            f"params.config.env_config does not fit the environment {env_name!r}: {error}"
+        ) from error
+    env: VecEnv = make(**kwargs)
     return env
 
 
-class OnDevice:
-    """An environment whose observations, rewards and flags are wanted on another device."""
+def creator(env_name: str, env_config: Mapping[str, Any]) -> environments.Creator:
+    """What makes that environment: the creator registered, or for a name that only Gymnasium knows,
+    Gymnasium. Raises PhalanxError for an unknown name."""
+    if not environments.is_registered(env_name) and gymnasium_knows(env_name):
+        return functools.partial(environments.find("gymnasium"), id=env_name)
+    try:
+        return environments.find(env_name)
+    except PhalanxError as error:
+        for key in ("id", "env_name", "name"):
+            if gymnasium_knows(name := env_config.get(key)):
+                raise PhalanxError(
+                    f"{error}; Gymnasium has {name}: `env_name: gymnasium`,"
+                    f" `env_config: {{id: {name}}}`"
+                ) from error
+        raise
+
+
+def takes_seed(env_name: str, env_config: Mapping[str, Any]) -> bool:
+    """Whether what makes that environment has a parameter `seed`; False for an unknown name."""
+    try:
+        return environments.takes(creator(env_name, env_config), "seed")
+    except PhalanxError:
+        return False
+
+
+def gymnasium_knows(env_id: Any) -> bool:
+    """Whether Gymnasium is installed and has that environment, in whatever version."""
+    try:
+        import gymnasium
+    except ImportError:
+        return False
+    try:
+        gymnasium.spec(env_id)
+    except (gymnasium.error.VersionNotFound, gymnasium.error.DeprecatedEnv):
+        return True
+    except (gymnasium.error.Error, TypeError, AttributeError, ImportError):
+        return False
+    return True
+
+
+class Converted:
+    """An environment whose observations are wanted on another device, or whose images are bytes,
+    which become 0 .. 1 as in RL Games."""
 
     def __init__(self, env: VecEnv, device: torch.device) -> None:
         self.env = env
         self.device = device
+        self._moves = device != env.device
 
     def __getattr__(self, name: str) -> Any:
         # Copying between devices cannot be part of a graph, and on a CPU nothing is compiled.
-        if name in ("capture", "fuse"):
+        if name == "env" or (name in ("capture", "fuse") and self._moves):
             raise AttributeError(name)
         return getattr(self.env, name)
 
     @property
     def observations(self) -> dict[str, Any]:
         """What `reset` or `step` returned last."""
-        return self._moved(self.env.observations)
+        return self._converted(self.env.observations)
 
     def reset(self) -> dict[str, Any]:
         """See `VecEnv.reset`."""
-        return self._moved(self.env.reset())
+        return self._converted(self.env.reset())
 
     def step(
         self, actions: Tensor
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor, dict[str, Any]]:
-        """See `VecEnv.step`."""
+        """See `VecEnv.step`; only "terminal" and "amp_obs" of the infos change device."""
         obs, reward, terminated, truncated, infos = self.env.step(actions.to(self.env.device))
         flags = (x.to(self.device) for x in (reward, terminated, truncated))
-        seen = {k: self._moved(v) for k, v in infos.items() if k in ("terminal", "amp_obs")}
-        return self._moved(obs), *flags, seen
+        seen = {k: self._converted(infos[k]) for k in ("terminal", "amp_obs") if k in infos}
+        return self._converted(obs), *flags, {**infos, **seen}
 
     @property
     def get_action_masks(self) -> Callable[[], Tensor]:
@@ -120,5 +172,17 @@ class OnDevice:
         demo: Tensor = env.fetch_amp_obs_demo(num_samples)
         return demo.to(self.device)
 
-    def _moved(self, obs: Any) -> Any:
-        return nested(lambda x: x.to(self.device), obs)
+    def _converted(self, obs: Any) -> Any:
+        return nested(lambda x: floats(x.to(self.device)), obs)
+
+
+def floats(x: Tensor) -> Tensor:
+    """`x`, or what bytes stand for in an image: 0 .. 1."""
+    return x.float() / 255.0 if x.dtype == torch.uint8 else x
+
+
+def has_image(space: ObservationSpace | None) -> bool:
+    """Whether an array of three dimensions is among the observations."""
+    if isinstance(space, Dict):
+        return any(has_image(s) for s in space.spaces.values())
+    return space is not None and len(space.shape) == 3
