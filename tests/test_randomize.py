@@ -8,9 +8,8 @@ import torch
 
 from phalanx import tasks
 from phalanx.errors import PhalanxError
+from phalanx.randomization import Randomizer, RandomModel, prepare
 from phalanx.sim import Scene, Sim
-from phalanx.sim.randomize import RandomModel, prepare
-from phalanx.tasks.randomization import Randomizer
 
 ENGINES = ("mujoco", "warp")
 MANY = 400  # environments for statistics

@@ -36,11 +36,11 @@ from torch import Tensor
 
 from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout, Term
-from phalanx.sim import Scene, Sim, randomize, resolve_device
+from phalanx.randomization import Randomizer, prepare
+from phalanx.sim import Scene, Sim, resolve_device
 from phalanx.sim.engines import MakeEngine
 from phalanx.spaces import ActionSpace, Box
 from phalanx.tasks.actuators import make_actuators
-from phalanx.tasks.randomization import Randomizer
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class TaskConfig:
     randomize: bool = False
     """Whether `randomization_params` count; on the command line `task.randomize=`."""
     randomization_params: dict[str, Any] = field(default_factory=dict)
-    """What is randomised and how, see `phalanx.tasks.randomization`."""
+    """What is randomised and how, see `phalanx.randomization.randomizer`."""
     actuators: dict[str, Any] = field(default_factory=dict)
     """Actuator models by name of a group of joints, see `phalanx.tasks.actuators`."""
 
@@ -108,7 +108,7 @@ class Task:
         self._check_hooks()
         scene = self.create_scene()
         if self.config.randomize:
-            randomize.prepare(scene, self.config.randomization_params)
+            prepare(scene, self.config.randomization_params)
         self.sim = Sim(scene, self.num_envs, self.device, self.config.substeps, engine=engine)
         n, device_ = self.num_envs, self.device
         self.obs_buf = torch.zeros(n, self.num_obs, device=device_)

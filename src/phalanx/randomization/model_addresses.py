@@ -12,7 +12,7 @@ from phalanx.sim.sim import Actor
 
 
 @dataclass(frozen=True)
-class Place:
+class Address:
     """Where a quantity lives: `field[:, ids]`, or one component of it."""
 
     field: str
@@ -59,7 +59,7 @@ def joints_of(actor: Actor, names: Sequence[str], where: str) -> list[int]:
     return [i for i in range(model.njnt) if model.jnt(i).name in own]
 
 
-def joint_places(model: Any, joints: list[int], name: str, where: str) -> list[Place]:
+def joint_addresses(model: Any, joints: list[int], name: str, where: str) -> list[Address]:
     """Where a property of joints lives. Gains are those of MuJoCo's servos, if the joints have
     any, else the joints' own spring and damper; the greatest effort is the actuators' force
     range, else the joints', or what a motor makes of its greatest control where that is less."""
@@ -78,9 +78,9 @@ def joint_places(model: Any, joints: list[int], name: str, where: str) -> list[P
         limited = [j for j in joints if model.jnt_limited[j]]
         if not limited:
             raise PhalanxError(f"{where}: these joints have no limits")
-        return [Place("jnt_range", limited, int(name == "upper"))]
+        return [Address("jnt_range", limited, int(name == "upper"))]
     if name in ("friction", "armature"):
-        return [Place("dof_frictionloss" if name == "friction" else "dof_armature", dofs)]
+        return [Address("dof_frictionloss" if name == "friction" else "dof_armature", dofs)]
     if name == "velocity":
         raise PhalanxError(
             f"{where} cannot be randomised: MuJoCo's joints have no greatest velocity, only"
@@ -92,18 +92,20 @@ def joint_places(model: Any, joints: list[int], name: str, where: str) -> list[P
     bias, gain = model.actuator_biasprm, model.actuator_gainprm
     servos = [a for a in driven if bias[a, component] != 0]
     if not servos:
-        return [Place("jnt_stiffness", joints) if component == 1 else Place("dof_damping", dofs)]
-    places = [Place("actuator_biasprm", servos, component, (-1.0,) * len(servos))]
+        return [
+            Address("jnt_stiffness", joints) if component == 1 else Address("dof_damping", dofs)
+        ]
+    addresses = [Address("actuator_biasprm", servos, component, (-1.0,) * len(servos))]
     # The command of a position servo is multiplied by its stiffness, a velocity servo's by its
     # damping.
     sign = [a for a in servos if math.isclose(gain[a, 0], -bias[a, component], rel_tol=1e-6)]
-    return places + ([Place("actuator_gainprm", sign, 0)] if len(sign) == len(servos) else [])
+    return addresses + ([Address("actuator_gainprm", sign, 0)] if len(sign) == len(servos) else [])
 
 
-def _effort(model: Any, joints: list[int], driven: list[int], where: str) -> Place:
+def _effort(model: Any, joints: list[int], driven: list[int], where: str) -> Address:
     limited = [a for a in driven if model.actuator_forcelimited[a]]
     if limited:
-        return Place("actuator_forcerange", limited)
+        return Address("actuator_forcerange", limited)
     held = [j for j in joints if model.jnt_actfrclimited[j]]
     motors = [
         a
@@ -122,7 +124,7 @@ def _effort(model: Any, joints: list[int], driven: list[int], where: str) -> Pla
         if model.actuator_trnid[a, 0] in held
     )
     if held and not (motors and weak):
-        return Place("jnt_actfrcrange", held)
+        return Address("jnt_actfrcrange", held)
     if not motors:
         raise PhalanxError(f"{where}: these joints have no greatest effort")
-    return Place("actuator_gear", motors, 0, tuple(most.values()))
+    return Address("actuator_gear", motors, 0, tuple(most.values()))

@@ -36,7 +36,15 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.sim.parameters import (
+from phalanx.randomization.distribution import Variation, mapping, read_variation
+from phalanx.randomization.model_addresses import (
+    Address,
+    bodies_of,
+    joint_addresses,
+    joints_of,
+    shapes_of,
+)
+from phalanx.randomization.random_fields import (
     Color,
     DriveParameter,
     FieldParameter,
@@ -48,10 +56,8 @@ from phalanx.sim.parameters import (
     Row,
     Scale,
 )
-from phalanx.sim.places import Place, bodies_of, joint_places, joints_of, shapes_of
 from phalanx.sim.scene import Scene
 from phalanx.sim.sim import Actor, Sim
-from phalanx.sim.variation import Variation, mapping, read_variation
 
 Drives = Mapping[tuple[str, str], list[tuple[list[str], Tensor]]]
 
@@ -172,7 +178,7 @@ class RandomModel:
                 raise _unknown(where, name, ("gravity",))
             variation: Variation = read_variation(entry, where)
             yield FieldParameter(
-                self._fields, "gravity", Property("m/s2"), variation, Place("opt.gravity", [])
+                self._fields, "gravity", Property("m/s2"), variation, Address("opt.gravity", [])
             )
         actors = mapping(params.get("actor_params"), f"{WHERE}.actor_params")
         for actor_name, kinds in actors.items():
@@ -245,17 +251,19 @@ class RandomModel:
                 raise PhalanxError(f"{where}.joints: bodies have no joints, give bodies")
             ids = bodies_of(actor, variation.bodies, where)
             if name == "mass":
-                return Mass(self._fields, label, prop, variation, Place("body_mass", ids))
-            return FieldParameter(self._fields, label, prop, variation, Place("body_ipos", ids))
+                return Mass(self._fields, label, prop, variation, Address("body_mass", ids))
+            return FieldParameter(self._fields, label, prop, variation, Address("body_ipos", ids))
         if kind == "rigid_shape_properties":
             if variation.joints:
                 raise PhalanxError(f"{where}.joints: shapes have no joints, give bodies")
             ids = shapes_of(actor, variation.bodies, where)
             if name == "restitution":
-                return Restitution(self._fields, label, prop, variation, Place("geom_solref", ids))
+                return Restitution(
+                    self._fields, label, prop, variation, Address("geom_solref", ids)
+                )
             component = {"friction": 0, "torsion_friction": 1, "rolling_friction": 2}[name]
-            place = Place("geom_friction", ids, component)
-            return FieldParameter(self._fields, label, prop, variation, place)
+            address = Address("geom_friction", ids, component)
+            return FieldParameter(self._fields, label, prop, variation, address)
         if variation.bodies:
             raise PhalanxError(f"{where}.bodies: joints are named by joints")
         if kind == "tendon_properties":
@@ -265,11 +273,11 @@ class RandomModel:
             if not ids:
                 raise PhalanxError(f"{where}: actor {actor.name!r} has no tendons")
             return FieldParameter(
-                self._fields, label, prop, variation, Place(f"tendon_{name}", ids)
+                self._fields, label, prop, variation, Address(f"tendon_{name}", ids)
             )
         joints = joints_of(actor, variation.joints, where)
-        places = joint_places(self.sim.model, joints, name, where)
-        return FieldParameter(self._fields, label, prop, variation, places)
+        addresses = joint_addresses(self.sim.model, joints, name, where)
+        return FieldParameter(self._fields, label, prop, variation, addresses)
 
 
 def _unknown(where: str, name: str, accepted: Any) -> PhalanxError:

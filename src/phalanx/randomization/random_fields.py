@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
-from phalanx.sim.places import Place
+from phalanx.randomization.distribution import Variation
+from phalanx.randomization.model_addresses import Address
 from phalanx.sim.sim import Actor, Sim
-from phalanx.sim.variation import Variation
 
 RESTITUTION_AT_MOST = 0.95
 
@@ -106,30 +106,32 @@ class FieldParameter(Parameter):
         name: str,
         prop: Property,
         variation: Variation,
-        places: Place | list[Place],
+        addresses: Address | list[Address],
     ) -> None:
         self.name, self.unit, self.variation = name, prop.unit, variation
         self.at_least, self.constants = prop.at_least, prop.constants
-        self.places = [places] if isinstance(places, Place) else places
+        self.addresses = [addresses] if isinstance(addresses, Address) else addresses
         sim = fields.sim
-        self._fields = [fields.live(p.field) for p in self.places]
-        self._bases = [fields.base(p.field) for p in self.places]
-        self._ids = [torch.tensor(p.ids, dtype=torch.long, device=sim.device) for p in self.places]
+        self._fields = [fields.live(p.field) for p in self.addresses]
+        self._bases = [fields.base(p.field) for p in self.addresses]
+        self._ids = [
+            torch.tensor(p.ids, dtype=torch.long, device=sim.device) for p in self.addresses
+        ]
         self._factors = [
             torch.tensor(p.factor or [1.0] * max(len(p.ids), 1), device=sim.device)
-            for p in self.places
+            for p in self.addresses
         ]
         self.sample = torch.full_like(self._part(self._bases[0], 0), variation.neutral)
 
     def _part(self, field: Tensor, k: int) -> Tensor:
         """The quantity's values in `field`, (N, K) or (N, K, 3), a copy."""
-        place = self.places[k]
-        if not place.ids:
+        address = self.addresses[k]
+        if not address.ids:
             return field.clone()
         part = field[:, self._ids[k]]
-        if place.field in ("actuator_forcerange", "jnt_actfrcrange"):
+        if address.field in ("actuator_forcerange", "jnt_actfrcrange"):
             return part[..., 1]
-        part = part if place.component is None else part[..., place.component]
+        part = part if address.component is None else part[..., address.component]
         factors = self._factors[k]
         return part * (factors if part.dim() == 2 else factors[:, None])
 
@@ -145,20 +147,20 @@ class FieldParameter(Parameter):
         return super().changed(original, sample).clamp(min=self.at_least)
 
     def write(self) -> None:
-        for k, (place, field) in enumerate(zip(self.places, self._fields, strict=True)):
-            self._store(k, place, field, self.values(k))
+        for k, (address, field) in enumerate(zip(self.addresses, self._fields, strict=True)):
+            self._store(k, address, field, self.values(k))
 
-    def _store(self, k: int, place: Place, field: Tensor, values: Tensor) -> None:
-        if not place.ids:
+    def _store(self, k: int, address: Address, field: Tensor, values: Tensor) -> None:
+        if not address.ids:
             field.copy_(values)
             return
         values = values / (self._factors[k] if values.dim() == 2 else self._factors[k][:, None])
-        if place.field in ("actuator_forcerange", "jnt_actfrcrange"):
+        if address.field in ("actuator_forcerange", "jnt_actfrcrange"):
             field.index_copy_(1, self._ids[k], torch.stack([-values, values], -1))
-        elif place.component is None:
+        elif address.component is None:
             field.index_copy_(1, self._ids[k], values)
         else:
-            field[..., place.component].index_copy_(1, self._ids[k], values)
+            field[..., address.component].index_copy_(1, self._ids[k], values)
 
 
 class Mass(FieldParameter):
@@ -169,8 +171,8 @@ class Mass(FieldParameter):
         self._inertia = fields.live("body_inertia")
         self._inertia_base = fields.base("body_inertia")
 
-    def _store(self, k: int, place: Place, field: Tensor, values: Tensor) -> None:
-        super()._store(k, place, field, values)
+    def _store(self, k: int, address: Address, field: Tensor, values: Tensor) -> None:
+        super()._store(k, address, field, values)
         before = self._part(self._bases[k], k)
         ratio = torch.where(before > 0, values / before, 1.0)
         inertia = self._inertia_base[:, self._ids[k]] * ratio[..., None]
@@ -190,7 +192,7 @@ class Restitution(FieldParameter):
         kept = torch.exp(-math.pi * ratio / torch.sqrt(1 - ratio**2))
         return torch.where(field[:, self._ids[k], 1] >= 1, 0.0, kept)
 
-    def _store(self, k: int, place: Place, field: Tensor, values: Tensor) -> None:
+    def _store(self, k: int, address: Address, field: Tensor, values: Tensor) -> None:
         log = torch.log(values.clamp(1e-6, RESTITUTION_AT_MOST))
         ratio = torch.where(values <= 1e-6, 1.0, -log / torch.sqrt(math.pi**2 + log**2))
         base = self._bases[k][:, self._ids[k]]

@@ -4,7 +4,7 @@
     observations:             # noise of each step, and one that stays until the next draw
       {range: [0, 0.002], range_correlated: [0, 0.001], operation: additive, distribution: gaussian}
     actions: {range: [0, 0.02], operation: additive, distribution: gaussian}
-    sim_params: {gravity: ...}            # see phalanx.sim.randomize
+    sim_params: {gravity: ...}            # see phalanx.randomization.random_model
     actor_params: {ant: {...}}
     pushes:                   # the velocity of a robot's base jumps
       ant: {interval_s: [2, 5], lin_vel: [-0.5, 0.5], ang_vel: [-0.5, 0.5]}
@@ -21,7 +21,6 @@ Everything happens on the device, in fixed shapes, without waiting for it.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,114 +28,20 @@ from torch import Tensor
 
 from phalanx.config import read
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.randomization.distribution import Variation, mapping, read_variation
+from phalanx.randomization.disturbances import (
+    Delay,
+    LatencySettings,
+    Noise,
+    NoiseVariation,
+    Pushes,
+    PushSettings,
+)
+from phalanx.randomization.random_fields import Row, span
+from phalanx.randomization.random_model import WHERE, Drives, RandomModel
 from phalanx.sim import Sim
-from phalanx.sim.parameters import Row, span
-from phalanx.sim.randomize import WHERE, Drives, RandomModel
-from phalanx.sim.variation import Variation, drawn, mapping, read_variation
 
 SECTIONS = "frequency observations actions sim_params actor_params pushes latency".split()
-
-
-@dataclass(frozen=True)
-class NoiseVariation(Variation):
-    """Noise on observations or actions."""
-
-    range_correlated: tuple[float, ...] = ()
-    """As `range`, of a sample that stays until the next draw; empty for none."""
-
-
-@dataclass(frozen=True)
-class PushSettings:
-    """Pushes of one actor's base."""
-
-    interval_s: tuple[float, ...]
-    """Shortest and longest time between two pushes [s]."""
-    lin_vel: tuple[float, ...] = (0.0, 0.0)
-    """What is added to the velocity along world x and y, each, from .. to [m/s]."""
-    ang_vel: tuple[float, ...] = (0.0, 0.0)
-    """What is added to the angular velocity about the base's axes, each, from .. to [rad/s]."""
-
-
-@dataclass(frozen=True)
-class LatencySettings:
-    """Delays in whole steps, fewest and most."""
-
-    actions: tuple[int, ...] = (0, 0)
-    observations: tuple[int, ...] = (0, 0)
-
-
-class Noise:
-    """What is added to, or multiplied with, a tensor (N, width) in each step."""
-
-    def __init__(self, variation: NoiseVariation, num_envs: int, width: int, device: Any) -> None:
-        self.variation = variation
-        self.correlated = torch.full((num_envs, width), variation.neutral, device=device)
-
-    def draw(self, mask: Tensor) -> None:
-        """A new correlated part in environments `mask`."""
-        v = self.variation
-        if v.range_correlated:
-            shape = self.correlated.shape
-            fresh = drawn(v.range_correlated, v.distribution, shape, mask.device)
-            self.correlated.copy_(torch.where(mask[:, None], fresh, self.correlated))
-
-    def __call__(self, values: Tensor, step: Tensor) -> Tensor:
-        v = self.variation
-        values = v.apply(values, v.sample(values.shape, step))
-        effect = v.effect(step) * (self.correlated - v.neutral) + v.neutral
-        return v.apply(values, effect) if v.range_correlated else values
-
-
-class Delay:
-    """Values (N, ...) as they were up to `most` steps ago."""
-
-    def __init__(self, bounds: tuple[int, ...], values: Tensor) -> None:
-        self.fewest, self.most = bounds
-        self.past = torch.zeros(self.most + 1, *values.shape, dtype=values.dtype)
-        self.past = self.past.to(values.device)  # (most + 1, N, ...), the latest first
-        self.steps = torch.zeros(len(values), dtype=torch.long, device=values.device)
-
-    def draw(self, mask: Tensor) -> None:
-        """A new delay in environments `mask`."""
-        fresh = torch.randint_like(self.steps, self.fewest, self.most + 1)
-        self.steps.copy_(torch.where(mask, fresh, self.steps))
-
-    def fill(self, values: Tensor, mask: Tensor) -> None:
-        """An episode begins in environments `mask`: its past is `values`."""
-        at = mask.view(-1, *(1,) * (values.dim() - 1))
-        self.past.copy_(torch.where(at, values, self.past))
-
-    def __call__(self, values: Tensor) -> Tensor:
-        """One step passes."""
-        self.past.copy_(torch.cat([values[None], self.past[:-1]]))
-        at = self.steps.view(1, -1, *(1,) * (values.dim() - 1))
-        return self.past.gather(0, at.expand(1, *values.shape))[0]
-
-
-class Pushes:
-    """Random jumps of the velocity of an actor's base."""
-
-    def __init__(self, sim: Sim, actor_name: str, settings: PushSettings) -> None:
-        self.settings, self.dt = settings, sim.dt
-        self.actor = sim.actor(actor_name)
-        self.countdown = torch.zeros(sim.num_envs, device=sim.device)
-        """(N,) time until the next push [s]."""
-        self.draw(torch.ones_like(sim.diverged))
-
-    def draw(self, mask: Tensor) -> None:
-        """A new time of the next push in environments `mask`."""
-        fresh = drawn(self.settings.interval_s, "uniform", mask.shape, mask.device)
-        self.countdown.copy_(torch.where(mask, fresh, self.countdown))
-
-    def __call__(self) -> None:
-        """One step passes."""
-        self.countdown -= self.dt
-        due = self.countdown <= 0
-        lin, ang = self.actor.root_lin_vel_w, self.actor.root_ang_vel_b
-        for vel, bounds in ((lin[:, :2], self.settings.lin_vel), (ang, self.settings.ang_vel)):
-            jump = drawn(bounds, "uniform", vel.shape, vel.device)
-            vel.add_(torch.where(due[:, None], jump, 0.0))
-        self.draw(due)
 
 
 class Randomizer:

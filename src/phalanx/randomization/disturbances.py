@@ -1,0 +1,115 @@
+"""Disturbances of one step: noise, latency and pushes; each keeps its samples on the device.
+
+Shapes are fixed and nothing waits for the device, so that a step can be captured in a CUDA graph.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phalanx.randomization.distribution import Variation, drawn
+from phalanx.sim import Sim
+
+
+@dataclass(frozen=True)
+class NoiseVariation(Variation):
+    """Noise on observations or actions."""
+
+    range_correlated: tuple[float, ...] = ()
+    """As `range`, of a sample that stays until the next draw; empty for none."""
+
+
+@dataclass(frozen=True)
+class PushSettings:
+    """Pushes of one actor's base."""
+
+    interval_s: tuple[float, ...]
+    """Shortest and longest time between two pushes [s]."""
+    lin_vel: tuple[float, ...] = (0.0, 0.0)
+    """What is added to the velocity along world x and y, each, from .. to [m/s]."""
+    ang_vel: tuple[float, ...] = (0.0, 0.0)
+    """What is added to the angular velocity about the base's axes, each, from .. to [rad/s]."""
+
+
+@dataclass(frozen=True)
+class LatencySettings:
+    """Delays in whole steps, fewest and most."""
+
+    actions: tuple[int, ...] = (0, 0)
+    observations: tuple[int, ...] = (0, 0)
+
+
+class Noise:
+    """What is added to, or multiplied with, a tensor (N, width) in each step."""
+
+    def __init__(self, variation: NoiseVariation, num_envs: int, width: int, device: Any) -> None:
+        self.variation = variation
+        self.correlated = torch.full((num_envs, width), variation.neutral, device=device)
+
+    def draw(self, mask: Tensor) -> None:
+        """A new correlated part in environments `mask`."""
+        v = self.variation
+        if v.range_correlated:
+            shape = self.correlated.shape
+            fresh = drawn(v.range_correlated, v.distribution, shape, mask.device)
+            self.correlated.copy_(torch.where(mask[:, None], fresh, self.correlated))
+
+    def __call__(self, values: Tensor, step: Tensor) -> Tensor:
+        v = self.variation
+        values = v.apply(values, v.sample(values.shape, step))
+        effect = v.effect(step) * (self.correlated - v.neutral) + v.neutral
+        return v.apply(values, effect) if v.range_correlated else values
+
+
+class Delay:
+    """Values (N, ...) as they were up to `most` steps ago."""
+
+    def __init__(self, bounds: tuple[int, ...], values: Tensor) -> None:
+        self.fewest, self.most = bounds
+        self.past = torch.zeros(self.most + 1, *values.shape, dtype=values.dtype)
+        self.past = self.past.to(values.device)  # (most + 1, N, ...), the latest first
+        self.steps = torch.zeros(len(values), dtype=torch.long, device=values.device)
+
+    def draw(self, mask: Tensor) -> None:
+        """A new delay in environments `mask`."""
+        fresh = torch.randint_like(self.steps, self.fewest, self.most + 1)
+        self.steps.copy_(torch.where(mask, fresh, self.steps))
+
+    def fill(self, values: Tensor, mask: Tensor) -> None:
+        """An episode begins in environments `mask`: its past is `values`."""
+        at = mask.view(-1, *(1,) * (values.dim() - 1))
+        self.past.copy_(torch.where(at, values, self.past))
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """One step passes."""
+        self.past.copy_(torch.cat([values[None], self.past[:-1]]))
+        at = self.steps.view(1, -1, *(1,) * (values.dim() - 1))
+        return self.past.gather(0, at.expand(1, *values.shape))[0]
+
+
+class Pushes:
+    """Random jumps of the velocity of an actor's base."""
+
+    def __init__(self, sim: Sim, actor_name: str, settings: PushSettings) -> None:
+        self.settings, self.dt = settings, sim.dt
+        self.actor = sim.actor(actor_name)
+        self.countdown = torch.zeros(sim.num_envs, device=sim.device)
+        """(N,) time until the next push [s]."""
+        self.draw(torch.ones_like(sim.diverged))
+
+    def draw(self, mask: Tensor) -> None:
+        """A new time of the next push in environments `mask`."""
+        fresh = drawn(self.settings.interval_s, "uniform", mask.shape, mask.device)
+        self.countdown.copy_(torch.where(mask, fresh, self.countdown))
+
+    def __call__(self) -> None:
+        """One step passes."""
+        self.countdown -= self.dt
+        due = self.countdown <= 0
+        lin, ang = self.actor.root_lin_vel_w, self.actor.root_ang_vel_b
+        for vel, bounds in ((lin[:, :2], self.settings.lin_vel), (ang, self.settings.ang_vel)):
+            jump = drawn(bounds, "uniform", vel.shape, vel.device)
+            vel.add_(torch.where(due[:, None], jump, 0.0))
+        self.draw(due)
