@@ -1,4 +1,4 @@
-"""What `phalanx bench` shows: its rows as a table, and as curves over environments."""
+"""Rows of `phalanx bench` as a table, and as curves over the number of environments."""
 
 import json
 from pathlib import Path
@@ -15,18 +15,18 @@ why it `failed`."""
 
 
 def load(file: str) -> list[Row]:
-    """The rows of a file that an earlier call wrote. Raises PhalanxError for another file."""
+    """The rows of a file that an earlier call wrote. Raises PhalanxError for any other file."""
     try:
         rows: list[Row] = json.loads(Path(file).read_text())["rows"]
     except OSError as error:
         raise PhalanxError(f"cannot read {file}: {str(error.strerror).lower()}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise PhalanxError(f"{file} is no file that phalanx bench wrote with out=") from error
+        raise PhalanxError(f"{file} was not written by phalanx bench out=") from error
     return rows
 
 
 def cells(row: Row) -> list[str]:
-    """What a person reads of a row."""
+    """The cells of a row in the table."""
     who = row["trainer"] + (" eager" if row.get("device") != "cpu" and "captured" in row
                             and not row["captured"] else "")  # fmt: skip
     head = [row["task"], str(row["num_envs"]), who, row["measures"]]
@@ -50,7 +50,7 @@ def cells(row: Row) -> list[str]:
 
 
 def print_table(console: Console, rows: list[Row]) -> None:
-    """All rows; task and number of environments where they change."""
+    """Print all rows, with task and number of environments only where they change."""
     table = Table(box=None, pad_edge=False)
     headings = ("task", "environments", "trainer", "measures", "median", "spread", "memory", "")
     for heading in headings:

@@ -17,7 +17,7 @@ SECONDS_BETWEEN_LINES = 3.0
 
 
 def show_randomization(console: Console, env: Any) -> None:
-    """A table of what `env` randomises: from what to what, in which units, how often."""
+    """Print a table of what `env` randomises: nominal value, range, unit and time."""
     randomizer = getattr(env, "randomizer", None)
     if randomizer is None:
         return
@@ -31,7 +31,7 @@ def show_randomization(console: Console, env: Any) -> None:
 
 
 class TrainingDisplay(AlgoObserver):
-    """Follows an agent; a context manager around the run."""
+    """Shows an agent's progress; a context manager around the run."""
 
     shows_warnings = True
 

@@ -1,10 +1,10 @@
-"""`phalanx doctor`: how a repository written for Isaac Gym stands today.
+"""`phalanx doctor`: what a repository written for Isaac Gym needs to run today.
 
     phalanx doctor ~/legged_gym
     phalanx doctor ~/legged_gym json=report.json
 
-It reads and parses; nothing of the repository is imported or run. It does not see names that are
-put together at run time, or what one file of the repository takes from another with `import *`.
+It parses the files and neither imports nor runs any of them. It does not see names that are built
+at run time, nor names that one file of the repository imports from another with `import *`.
 """
 
 import json
@@ -53,8 +53,8 @@ Report = dict[str, Any]
 
 
 def doctor(arguments: list[str]) -> int:
-    """Print the report; 0 if the repository should run, 1 if something needs attention. Raises
-    PhalanxError for a path that is none or holds no Python."""
+    """Print the report. Returns 0 if the repository should run, 1 if something needs attention.
+    Raises PhalanxError for a path that does not exist or holds no Python file."""
     root, file = _read(arguments)
     sources, unreadable = read(root)
     if not sources and not unreadable:
@@ -94,7 +94,7 @@ def _read(arguments: list[str]) -> tuple[Path, str | None]:
 def examine(
     root: Path, sources: list[Source], unreadable: dict[str, str], support: Support | None
 ) -> Report:
-    """Everything the doctor has to say, ready for JSON. `support` is None without a drop-in."""
+    """The whole report, ready for JSON. `support` is None without a drop-in."""
     local = local_names(root, sources)
     used = calls(sources, support or {})
     states = {n: UNKNOWN if support is None else support.get(n, NO_SUCH_NAME) for n in used}
@@ -139,20 +139,20 @@ def examine(
 
 
 def show(console: Console, report: Report) -> None:
-    """The report for a person, the verdict last."""
+    """Print the report as tables, the verdict last."""
     used = report["calls"]
     _show_calls(console, used)
     for file, why in report["unreadable"].items():
         console.print(f"not Python 3, left out: {file}, {why}", soft_wrap=True, markup=False)
     if report["problems"]:
-        console.print("\n[bold]What today's Python and packages no longer take[/bold]")
-        table = _table("uses", "what", "way out", "where")
+        console.print("\n[bold]What no longer works with today's Python and packages[/bold]")
+        table = _table("uses", "what", "fix", "where")
         for p in report["problems"]:
-            mark = "" if p["breaks"] else " (may run all the same)"
+            mark = "" if p["breaks"] else " (may still run)"
             table.add_row(str(p["count"]), p["what"] + mark, p["fix"], _places(p["places"]))
         console.print(table)
     if report["unmet_requirements"]:
-        console.print("\n[bold]Versions asked for that cannot be had here[/bold]")
+        console.print("\n[bold]Required versions that are not available here[/bold]")
         for file, lines in report["unmet_requirements"].items():
             console.print(f"{file}: {', '.join(lines)}", markup=False)
     for name, why in report["by_hand"].items():
@@ -184,7 +184,7 @@ def _verdict(report: Report) -> str:
         refused = sum(not works(state) for state in states)
         words += [f"{refused} of them refused where they are reached"] if refused else []
         if UNKNOWN in states:
-            words[-1] = "their state is known once the drop-in is installed"
+            words[-1] = "their state is unknown until the drop-in is installed"
     broken = sum(p["breaks"] for p in report["problems"])
     if broken:
         words.append(f"{broken} other things break" if broken > 1 else "1 other thing breaks")

@@ -23,7 +23,7 @@ def works(state: str) -> bool:
 
 
 def installed_support() -> Support | None:
-    """What the installed drop-in offers, found without importing it; None without a drop-in."""
+    """What the installed drop-in offers, read without importing it; None without a drop-in."""
     found = importlib.util.find_spec("isaacgym")
     for folder in map(Path, found.submodule_search_locations or () if found else ()):
         if (folder / "support.py").exists():
@@ -34,12 +34,12 @@ def installed_support() -> Support | None:
 
 
 def run(folder: Path, module: str) -> dict[str, Any]:
-    """A module of the drop-in that is only data, without the package, which takes PyTorch."""
+    """Run a module of the drop-in that holds only data; importing the package loads PyTorch."""
     return runpy.run_path(str(folder / f"{module}.py"))
 
 
 def offers(folder: Path, module: str) -> set[str]:
-    """Names that a module of the drop-in defines or takes from others of it."""
+    """Names that a module of the drop-in defines or imports from its other modules."""
     if module == "enums":
         values = run(folder, module)
         enums = [v for v in values.values() if isinstance(v, enum.EnumMeta)]
@@ -62,8 +62,8 @@ def offers(folder: Path, module: str) -> set[str]:
 
 
 def calls(sources: list[Source], support: Support) -> dict[str, Uses]:
-    """`Gym.simulate`, `gymapi.Vec3`, `torch_utils.quat_mul`, ... and their uses. Names that come
-    with `import *` are told from others by `support`. Empty where nothing imports isaacgym."""
+    """`Gym.simulate`, `gymapi.Vec3`, `torch_utils.quat_mul`, ... and their uses. `support` tells
+    which names an `import *` brings. Empty if nothing imports isaacgym."""
     found: dict[str, Uses] = {}
     if not any(uses_isaacgym(source) for source in sources):
         return found
@@ -92,7 +92,7 @@ def uses_isaacgym(source: Source) -> bool:
 
 
 def star_names(source: Source, support: Support) -> dict[str, str]:
-    """What `from isaacgym.torch_utils import *` binds, less what the file defines itself."""
+    """Names that `from isaacgym.torch_utils import *` binds, except those the file defines."""
     defined = {n.name for n in source.tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     names = {}
     for star in source.stars:
@@ -126,6 +126,6 @@ def last_name(node: ast.AST) -> str:
 
 
 def is_openai(source: Source, node: ast.Attribute, support: Support) -> bool:
-    """Whether `gym.x` is meant to be OpenAI's module rather than the Gym object: where the file
-    imports that module under this name, unless only Isaac Gym knows x."""
+    """Whether `gym.x` means OpenAI's module rather than the Gym object: the file imports that
+    module under this name, and x is not a call of Isaac Gym."""
     return source.dotted(node.value) in OPENAI_GYM and f"Gym.{node.attr}" not in support

@@ -1,4 +1,4 @@
-"""What a repository asks to be installed, what of it cannot be today, and what to install instead.
+"""What a repository requires, what of that cannot be installed today, and what to install instead.
 
 Requirements are read from setup.py (not run), setup.cfg, pyproject.toml and requirements*.txt.
 """
@@ -27,14 +27,14 @@ DISTRIBUTIONS = {
     "pyvirtualdisplay": "pyvirtualdisplay", "rl_games": "rl-games==1.6.5", "attr": "attrs",
     "dateutil": "python-dateutil", "mpl_toolkits": "matplotlib",
 }  # fmt: skip
-"""What to give pip for a module of another name, or in the version that was tested."""
+"""Names for pip of modules with another name, or with the version that was tested."""
 
 REPOSITORIES = {
     "rsl_rl": "pip install --no-deps git+https://github.com/leggedrobotics/rsl_rl@v1.0.2",
     "isaacgymenvs": "git clone https://github.com/isaac-sim/IsaacGymEnvs"
     " && pip install --no-deps -e IsaacGymEnvs",
 }
-"""How to install what is in no registry, without what it asks for."""
+"""How to install what is in no registry, without its requirements."""
 
 BY_HAND = {
     "pysdf": "has no wheel for today's Python",
@@ -48,7 +48,7 @@ SHIMMED = ("pysdf", "urdfpy")
 
 
 def requirements(root: Path) -> dict[str, list[str]]:
-    """File -> requirements as they are written, `python>=3.6` for the interpreter."""
+    """File -> requirements as written; `python>=3.6` for the interpreter."""
     folder = root if root.is_dir() else root.parent
     readers = {"setup.py": _setup_py, "setup.cfg": _setup_cfg, "pyproject.toml": _pyproject}
     found = {}
@@ -107,8 +107,8 @@ def _pyproject(file: Path) -> Iterator[str]:
 
 
 def refused(lines: list[str]) -> list[str]:
-    """Those that what runs here does not meet: `numpy==1.20 (here 2.4.6)`. Packages that are not
-    installed are not judged, but those that cannot be are."""
+    """Requirements that this Python and its packages do not meet: `numpy==1.20 (here 2.4.6)`. A
+    package that is not installed counts only if it cannot be."""
     found = []
     for line in lines:
         try:
@@ -134,18 +134,18 @@ def _version(name: str) -> str | None:
 
 
 def missing(sources: list[Source], local: set[str], asked: list[str]) -> list[str]:
-    """Modules imported at once, from outside, that are not installed here; `asked` are the
+    """External modules that are imported at module level and not installed here; `asked` are the
     repository's own requirements."""
     tops = {name.split(".")[0] for s in sources for name, _, at_once in imported(s) if at_once}
     tops -= local | sys.stdlib_module_names
     absent = {t for t in tops if not installed(t)}
     if "rsl_rl" in tops and {"rsl-rl", "rsl_rl"} & set(asked) and _version("rsl-rl") is None:
-        absent.add("rsl_rl")  # its later releases are called rsl-rl-lib and are another program
+        absent.add("rsl_rl")  # later releases are called rsl-rl-lib and have another API
     return sorted(absent)
 
 
 def installed(module: str) -> bool:
-    """Looked for among what is installed only: not in the folder that one happens to be in."""
+    """Whether a module is installed; modules of the working folder do not count."""
     here = sys.path[:]
     sys.path[:] = [p for p in here if p and Path(p).resolve() != Path.cwd().resolve()]
     try:
@@ -157,7 +157,7 @@ def installed(module: str) -> bool:
 
 
 def commands(root: Path, needs: list[str], pinned: bool) -> list[str]:
-    """What to type; `pinned` where the repository asks for versions that cannot be met."""
+    """What to type; `pinned` if the repository requires versions that cannot be met."""
     lines = []
     if "isaacgym" in needs:
         lines.append("pip install PHALANX/isaacgym  # PHALANX: where its repository is")

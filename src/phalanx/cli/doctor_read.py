@@ -1,4 +1,4 @@
-"""Python files of a repository, parsed and never run, and what the names in them stand for."""
+"""Python files of a repository, parsed and never run, and the meaning of the names in them."""
 
 import ast
 import os
@@ -14,7 +14,7 @@ SKIPPED = {"node_modules", "site-packages", "__pycache__", "build", "dist"}
 
 @dataclass
 class Uses:
-    """How often something occurs and where first."""
+    """How often something occurs, and where."""
 
     count: int = 0
     places: list[str] = field(default_factory=list)
@@ -36,11 +36,11 @@ class Source:
     nodes: list[ast.AST]
     """All of the tree, in the order of their lines."""
     names: dict[str, str]
-    """What imported names stand for, anywhere in the file: `np` -> `numpy`."""
+    """Full names of imported ones, anywhere in the file: `np` -> `numpy`."""
     stars: list[str]
-    """Modules of which everything is imported."""
+    """Modules imported with `import *`."""
     escapes: list[int]
-    """Lines with an escape sequence such as `"\\d"`, which Python will refuse one day."""
+    """Lines with an invalid escape sequence such as `"\\d"`, which Python will refuse one day."""
 
     def dotted(self, node: ast.AST) -> str:
         """`numpy.random.rand` for the node of `np.random.rand`; "" if it is no imported name."""
@@ -53,8 +53,8 @@ class Source:
 
 
 def python_files(root: Path) -> list[Path]:
-    """Those below a folder, or the file itself. Hidden folders, virtual environments and copies of
-    the original isaacgym are left out."""
+    """Python files below a folder, or the file itself; without hidden folders, virtual environments
+    and copies of the original isaacgym."""
     if root.is_file():
         return [root]
     files = []
@@ -70,7 +70,7 @@ def python_files(root: Path) -> list[Path]:
 
 
 def read(root: Path) -> tuple[list[Source], dict[str, str]]:
-    """All files that are Python 3, and for each other one the reason."""
+    """All files that are Python 3, and the reason for each that is not."""
     sources, unreadable = [], {}
     for path in python_files(root):
         file = path.name if path == root else path.relative_to(root).as_posix()
@@ -86,7 +86,7 @@ def read(root: Path) -> tuple[list[Source], dict[str, str]]:
 
 
 def parse(file: str, text: bytes) -> Source:
-    """Raises SyntaxError where it is not today's Python."""
+    """Parse one file. Raises SyntaxError if it is not valid in this version of Python."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         tree = ast.parse(text, file)
@@ -110,8 +110,8 @@ def parse(file: str, text: bytes) -> Source:
 
 
 def imported(source: Source) -> Iterator[tuple[str, int, bool]]:
-    """Every module that is imported, its line, and whether at once: not in a function, a `try` or
-    an `if`. `from a import b` gives a and a.b."""
+    """Each imported module, its line, and whether the import is at module level: not in a function,
+    a `try` or an `if`. `from a import b` gives a and a.b."""
     later = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Try, ast.If)
 
     def walk(node: ast.AST, at_once: bool) -> Iterator[tuple[str, int, bool]]:
@@ -129,6 +129,6 @@ def imported(source: Source) -> Iterator[tuple[str, int, bool]]:
 
 
 def local_names(root: Path, sources: list[Source]) -> set[str]:
-    """Names of the repository's own modules and packages, wherever they lie in it."""
+    """Names of the repository's own modules and packages, anywhere in it."""
     parts = {part for s in sources for part in Path(s.file).with_suffix("").parts}
     return parts | {root.resolve().name}

@@ -1,7 +1,7 @@
-"""What in a repository today's Python, NumPy, PyTorch and their like no longer take.
+"""Code in a repository that no longer works with today's Python, NumPy, PyTorch and others.
 
-Each table says what is used and what to write instead. A repository whose files are to stay as they
-are has another way for some of it: the drop-in's shims, switched on with ISAACGYM_COMPAT=1.
+Each table gives the old name and its replacement. Some of them also work unchanged with the
+drop-in's shims, which ISAACGYM_COMPAT=1 switches on.
 """
 
 import ast
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from phalanx.cli.doctor_read import Source, Uses, imported
 
 SHIM = "ISAACGYM_COMPAT=1"
-"""What switches on `isaacgym.compat`, which brings back what is marked with it here."""
+"""Switches on `isaacgym.compat`, which restores the names marked with it here."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is used and the way out."""
+    """An outdated use, and how to fix it."""
 
     what: str
     fix: str
     breaks: bool
-    """Otherwise it may run all the same."""
+    """False if it may still run."""
 
 
 def _numpy(version: str, instead: dict[str, str], shim: bool) -> dict[str, Problem]:

@@ -1,14 +1,14 @@
-"""One measurement of `phalanx bench`, in a process of its own: memory and failures are its alone.
+"""One measurement of `phalanx bench`. It has its own process, so memory and failures are its own.
 
-Reads a `Job` from stdin and writes rows to stdout, one JSON object a line, as they are ready; what
-libraries print goes to stderr. A row says what it `measures`:
+It reads a `Job` from stdin and writes rows to stdout as they are ready, one JSON object per line;
+what libraries print goes to stderr. A row says what it `measures`:
 
-- `start-up`: from the start of the process until the agent stands and physics has stepped [s].
-- `physics`: `sim.advance` alone, with controls that stay what one random action made of them.
+- `start-up`: from the start of the process until the agent is built and physics has stepped [s].
+- `physics`: `sim.advance` alone, with the controls of one random action.
 - `environment`: `task.step` with new random actions: physics, observations, rewards, resets.
-- `rollout`: what the agent collects with: policy, environment, storage, advantages.
+- `rollout`: the agent's collection of a batch: policy, environment, storage, advantages.
 - `training`: `agent.train()` as `phalanx train` runs it: rollouts, learning, logs, checkpoints;
-  `physics_alone` is what the physics of its last states would run at.
+  `physics_alone` is the speed of physics alone, from the states in which training ended.
 - `time to return R`: from the first iteration until the mean return of the last `games_to_track`
   episodes is R [s]; None if training ended first.
 
@@ -16,7 +16,7 @@ Speeds are environment steps/s, all environments together, in each of `WINDOWS` 
 CUDA physics and environment are captured as one graph of as many steps as a rollout has, rollout
 and training as the agent itself captures them, and windows begin and end with a synchronisation.
 Memory is the most that the process has taken up to that row: physical memory on the CPU; on CUDA
-what is no longer free on the device, graphs, caches and Warp's buffers included.
+the memory no longer free on the device, including graphs, caches and Warp's buffers.
 """
 
 import contextlib
@@ -62,9 +62,9 @@ class Job:
     arguments: list[str]
     """As for `phalanx train`, one task and one number of environments."""
     seconds: float = 5.0
-    """All windows of one row together."""
+    """Duration of all windows of one row together [s]."""
     started: float = 0.0
-    """`time.time()` when the process was asked for."""
+    """`time.time()` when the process was started."""
     eager: bool = False
     """Without CUDA graphs and merged kernels."""
     target: float | None = None
@@ -108,7 +108,7 @@ class _Reached(AlgoObserver):
 
 
 def random_actions(space: Any, num_envs: int, device: torch.device) -> Tensor:
-    """Uniform ones, as `task.step` takes them."""
+    """Uniformly random actions, as `task.step` takes them."""
     if isinstance(space, Box):
         return torch.rand(num_envs, *space.shape, device=device) * 2 - 1
     if isinstance(space, Discrete):
@@ -117,14 +117,14 @@ def random_actions(space: Any, num_envs: int, device: torch.device) -> Tensor:
 
 
 def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
-    """Rows of one agent and its environments, in the order of what adds to what."""
+    """Rows of one agent and its environments; each measures what the one before does, and more."""
     device = resolve_device(params["config"]["sim_device"])
     memory = Memory(device)
     windows = Windows(job.seconds, device)
     agent = _agent(params, _Trained(windows))
     if job.eager:
         agent.captures = agent.captures_update = False
-    task = getattr(agent.vec_env, "env", agent.vec_env)  # without what moves it to rl_device
+    task = getattr(agent.vec_env, "env", agent.vec_env)  # not the wrapper for rl_device
     n = task.num_envs
     about = {
         "device": str(device),
@@ -209,8 +209,8 @@ def _agent(params: dict[str, Any], observer: AlgoObserver) -> Any:
 
 
 def _physics_alone(agent: Any, task: Any, device: torch.device) -> list[float]:
-    """Steps/s of a rollout's physics steps, each time from where training left the environments:
-    robots that have learnt to move take longer than those that lie about."""
+    """Steps/s of a rollout's physics steps, each time from the states in which training ended:
+    robots that have learnt to move take longer to simulate than robots that lie still."""
     steps = agent.batch_size // task.num_envs
     state = copy.deepcopy(task.sim.state_dict())
 
@@ -243,7 +243,7 @@ def _without_overflow(
 
 def run(job: Job, emit: Emit) -> None:
     """Measure; `emit` gets each row when it is ready. Raises PhalanxError for bad input."""
-    # A trainer that was broken off may still be writing its summaries.
+    # A trainer that was interrupted may still be writing its summaries.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         changes = ENDLESS if job.target is None else ENDLESS[1:]
         arguments = [*job.arguments, *changes, f"train_dir={folder}", "experiment=bench"]

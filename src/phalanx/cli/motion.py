@@ -1,7 +1,7 @@
-"""`phalanx motion`: what a motion clip holds, what is wrong with it, and what it looks like.
+"""`phalanx motion`: show, check and convert motion clips.
 
 phalanx motion show run.npy out=run.mp4       a table, and a video of the robot following it
-phalanx motion check run.npy                  only what is wrong; exit code 1 if anything is
+phalanx motion check run.npy                  only the faults; exit code 1 if there are any
 phalanx motion convert 07_01.bvh walk.json start=0.5 end=3
 """
 
@@ -25,34 +25,34 @@ from phalanx.sim import Scene
 ROBOT = Path(tasks.__file__).parent / "assets" / "humanoid_amp.xml"
 ACTIONS = ("show", "check", "convert")
 SECONDS, FPS = 10.0, 30  # of the video
-BEYOND = 0.5  # of a limit that is worth a word [degrees]
-DEEP, FLOATING = 0.01, 0.05  # feet in the ground, or never near it [m]
-FAST = 40.0  # for a joint [rad/s]; the fastest of a runner's turn at 15
-APART = 0.01  # where the file has a body and where the robot's is [m]
+BEYOND = 0.5  # a joint beyond its limit by more than this is reported [degrees]
+DEEP, FLOATING = 0.01, 0.05  # feet this deep in the ground, or never nearer to it [m]
+FAST = 40.0  # too fast for a joint [rad/s]; a runner's fastest joints reach 15
+APART = 0.01  # largest distance between a body in the file and the robot's [m]
 
 
 @dataclass(frozen=True)
 class MotionOptions:
-    """Keys of `phalanx motion`."""
+    """Options of `phalanx motion`."""
 
     robot: str = str(ROBOT)
     """MJCF or URDF file of the robot that follows the clip."""
     out: str | None = None
     """Video to write, with show."""
     names: str | None = None
-    """BVH: YAML or JSON file that gives for each body of the robot the file's joint."""
+    """BVH: YAML or JSON file with the joint of the clip for each body of the robot."""
     up: str = "y"
     """BVH: axis that points up."""
     scale: float | None = ranged(None, above=0)
-    """BVH: metres per unit of the file; None takes the length of the legs."""
+    """BVH: metres per unit of the file; None derives it from the length of the legs."""
     start: float = ranged(0.0, at_least=0)
-    """First moment of the clip to take [s]."""
+    """Start of the part of the clip to use [s]."""
     end: float | None = ranged(None, above=0)
-    """Last moment [s]."""
+    """End of that part [s]; None is the end of the clip."""
 
 
 def motion(arguments: list[str]) -> None:
-    """Show, check or convert a clip. Raises PhalanxError for what cannot be read or written."""
+    """Show, check or convert a clip. Raises PhalanxError for a faulty file."""
     words = [a for a in arguments if "=" not in a]
     action, files = (words[0], words[1:]) if words else ("", [])
     if action not in ACTIONS:
@@ -90,7 +90,7 @@ def motion(arguments: list[str]) -> None:
 
 
 def find_faults(clip: Clip, robot: Robot) -> list[str]:
-    """A sentence for each thing in a clip that the robot cannot follow, or not well."""
+    """A sentence for each fault that keeps the robot from following the clip well."""
     faults = []
     degrees = np.degrees(clip.joint_pos)
     for j, name in enumerate(clip.joints):
@@ -131,7 +131,7 @@ def find_faults(clip: Clip, robot: Robot) -> list[str]:
 
 
 def _apart(clip: Clip, robot: Robot) -> float | None:
-    """Largest distance of a body from where the file has it [m]; None if it does not say."""
+    """Largest distance between a body and its place in the file [m]; None if the file has none."""
     if clip.measured is None:
         return None
     pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
@@ -169,7 +169,7 @@ def _table(clip: Clip, robot: Robot) -> Table:
 
 
 def _video(clip: Clip, robot: Robot, path: Path) -> Path:
-    """The robot at every moment of the clip; a loop goes on for ten seconds."""
+    """Film the robot following the clip; a loop is repeated for ten seconds."""
     from phalanx.video import render_video
 
     seconds = SECONDS if clip.loop else min(clip.length, SECONDS)
@@ -197,5 +197,5 @@ def _names(path: str | None) -> dict[str, str] | None:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PhalanxError(f"cannot read names={path}: {' '.join(str(error).split())}") from error
     if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
-        raise PhalanxError(f"names={path} must give for each body of the robot a joint's name")
+        raise PhalanxError(f"names={path} must map bodies of the robot to names of joints")
     return names

@@ -1,4 +1,4 @@
-"""`phalanx new`: a folder for a user's own robots, with one that works."""
+"""`phalanx new`: a folder for a user's own robots, with a worked example."""
 
 import os
 from importlib import resources
@@ -14,8 +14,8 @@ TEMPLATE_NAME = "my_robots"
 
 
 def new(arguments: list[str]) -> None:
-    """Make the folder that the one argument names. Raises PhalanxError, before writing anything,
-    where a file is in the way."""
+    """Make the folder that the one argument names. Raises PhalanxError, before anything is written,
+    if one of its files exists already."""
     if len(arguments) != 1 or "=" in arguments[0] or arguments[0].startswith("-"):
         given = f", not {' '.join(arguments)!r}" if arguments else ""
         raise PhalanxError(f"new takes the name of a folder, as in phalanx new my_robots{given}")
@@ -42,7 +42,7 @@ def new(arguments: list[str]) -> None:
 
 
 def _files(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:
-    """Paths below the template and their text."""
+    """Paths in the template folder, and their text."""
     found: list[tuple[str, str]] = []
     for entry in folder.iterdir():
         if entry.is_dir() and entry.name != "__pycache__":

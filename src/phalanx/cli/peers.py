@@ -1,11 +1,11 @@
-"""Other trainers for `phalanx bench against=`, each as its own documentation has it run.
+"""Other trainers for `phalanx bench against=`, each run as its own documentation says.
 
 rl_games and rsl_rl train in the same Phalanx environment, through `phalanx.adapters`, with the
-hyperparameters of the same train config: rl_games reads that very file, rsl_rl its translation.
-What rsl_rl has no word for (normalised values, one network for actor and critic) it does without;
+hyperparameters of the same train config: rl_games reads the file itself, rsl_rl a translation.
+rsl_rl has no normalised values and no network shared by actor and critic;
 `train.params.config.normalize_value=false train.params.network.separate=true` makes them equal.
-mjlab trains a task of its own, with its own physics and trainer, because it is all of these at
-once; only its number of environments is ours.
+mjlab is task, physics and trainer in one, so it trains its own task; only the number of
+environments is ours.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class Peer:
     """Its name for pip."""
     note: str = ""
     brings: tuple[str, ...] = ()
-    """Packages that decide its speed too."""
+    """Packages that also decide its speed."""
 
 
 def rl_games(

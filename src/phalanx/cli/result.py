@@ -1,4 +1,4 @@
-"""`config.yaml` and `result.json` of a run: what was asked for and what came out."""
+"""`config.yaml` and `result.json` of a run: its settings and its results."""
 
 import importlib.metadata
 import json
@@ -19,7 +19,7 @@ SECONDS_BETWEEN_WRITES = 5.0
 
 
 class ResultFile(AlgoObserver):
-    """Writes both files when the run starts and `result.json` again as it goes."""
+    """Writes both files when the run starts, and updates `result.json` during the run."""
 
     def __init__(self, config: dict[str, Any], seed: int) -> None:
         self.config = config
@@ -38,7 +38,7 @@ class ResultFile(AlgoObserver):
             self.write()
 
     def write(self) -> None:
-        """Replace `result.json` by the present figures."""
+        """Replace `result.json` with the current figures."""
         a = self.agent
         trained = a.total_time > 0
         seen = a.mean_rewards.size > 0
@@ -64,7 +64,7 @@ class ResultFile(AlgoObserver):
 
 
 def versions() -> dict[str, str]:
-    """Of everything that decides a result."""
+    """Versions of everything that decides a result."""
     packages = ("torch", "mujoco", "mujoco-warp", "warp-lang")
     return {
         "phalanx": phalanx.__version__,
@@ -74,14 +74,14 @@ def versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
-    """As a person would call it."""
+    """The device in words, as in `cuda:0 (NVIDIA H200)`."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
 def git_commit() -> str | None:
-    """Of the working folder, None outside a repository."""
+    """The commit of the working folder; None outside a repository."""
     command = ["git", "rev-parse", "--short=12", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
