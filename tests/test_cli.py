@@ -230,11 +230,9 @@ class Code:
 
 
 @pytest.mark.parametrize("command", ["train", "play"])
-@pytest.mark.parametrize("kind", ["truncated", "flipped", "text", "empty", "no model", "task",
+@pytest.mark.parametrize("kind", ["truncated", "flipped", "text", "empty", "no model",
                                   "shape", "pickle", "zip", "typo"])  # fmt: skip
 def test_foreign_checkpoint_is_refused(kind, command, capsys, cwd, tmp_path, run):
-    if (kind, command) == ("task", "train"):
-        pytest.skip("training may start from a policy for another task, if it fits")
     good = run / "nn" / "last_Cartpole.pth"
     file, ran, more = tmp_path / "policy.pth", tmp_path / "ran", []
     content, words = good.read_bytes(), "policy.pth is damaged, or not a checkpoint"
@@ -250,11 +248,6 @@ def test_foreign_checkpoint_is_refused(kind, command, capsys, cwd, tmp_path, run
     elif kind == "no model":
         torch.save({"epoch": 3, "weights": {}}, file)
         words = "it has no `model` with tensors by name (it holds epoch, weights)"
-    elif kind == "task":
-        state = torch.load(good)
-        state["phalanx"]["name"] = "Ant"
-        torch.save(state, file)
-        words = "is a checkpoint of 'Ant', not of 'Cartpole'; use task=Ant"
     elif kind == "shape":
         file.write_bytes(content)
         more = ["train.params.network.mlp.units=[8]"]
