@@ -73,6 +73,15 @@ class IsaacGymEnvsEnv:
         names = ("obs",) if self.state_space is None else ("obs", "states")
         return {name: obs[name].clone() for name in names}  # the task writes into its own
 
+    def get_env_state(self) -> Any:
+        """What a task keeps across episodes, such as the range of a curriculum; often None."""
+        return self.env.get_env_state() if hasattr(self.env, "get_env_state") else None
+
+    def set_env_state(self, env_state: Any) -> None:
+        """Take back what `get_env_state` gave."""
+        if hasattr(self.env, "set_env_state"):
+            self.env.set_env_state(env_state)
+
     def state_dict(self) -> dict[str, Any]:
         """Nothing: such a task cannot be taken back to a state."""
         return {}
