@@ -1,0 +1,142 @@
+"""One suite over all tasks: a new task in `tasks.TASKS` joins by itself."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from phalanx import tasks
+
+N = 8
+STEPS = 60
+# Observations that stay constant in a short rollout, by task: column and reason.
+CONSTANT: dict[str, dict[int, str]] = {}
+QUICK = {"Cartpole"}
+PHALANX = "from phalanx.cli.main import main; main()"
+
+
+def rollout(name, seed=0, steps=STEPS):
+    """The task, its first observations, (N, num_obs), and those of a rollout, (steps, N, ...)."""
+    torch.manual_seed(seed)
+    task = tasks.make(name, N, device="cpu")
+    first = task.reset()["obs"].clone()
+    seen, rewards = [], []
+    for _ in range(steps):
+        obs, reward, *_ = task.step(2 * torch.rand(N, task.num_actions) - 1)
+        seen.append(obs["obs"].clone())
+        rewards.append(reward.clone())
+    return task, first, torch.stack(seen), torch.stack(rewards)
+
+
+@pytest.fixture(scope="module", params=sorted(tasks.TASKS))
+def played(request):
+    return request.param, *rollout(request.param)
+
+
+def test_observations_and_rewards_are_finite_and_have_their_declared_shapes(played):
+    _, task, first, obs, rewards = played
+    assert first.shape == (N, task.num_obs) == (N, *task.observation_space.shape)
+    assert task.terminated.shape == task.truncated.shape == task.rew_buf.shape == (N,)
+    assert obs.isfinite().all()
+    assert rewards.isfinite().all()
+    assert obs.abs().max() <= task.config.clip_observations
+    assert sum(term.size for term in task.observation_layout()) == task.num_obs
+
+
+def test_no_observation_is_constant(played):
+    name, _, first, obs, _ = played
+    spread = torch.cat([first[None], obs]).flatten(0, 1).std(0)
+    constant = set((spread == 0).nonzero()[:, 0].tolist())
+    assert constant == set(CONSTANT.get(name, {}))
+
+
+def test_environments_start_in_different_states(played):
+    _, _, first, _, _ = played
+    for a in range(N):
+        for b in range(a):
+            assert not torch.equal(first[a], first[b])
+
+
+def test_no_two_buffers_share_memory(played):
+    _, task, *_ = played
+    spans = sorted(
+        (t.data_ptr(), t.data_ptr() + t.numel() * t.element_size(), name)
+        for name, t in vars(task).items()
+        if isinstance(t, torch.Tensor) and t.numel() and t.is_contiguous()
+    )
+    for (_, end, a), (start, _, b) in zip(spans, spans[1:], strict=False):
+        assert end <= start, f"{a} and {b} share memory"
+
+
+def test_the_same_seed_gives_the_same_rollout(played):
+    name, _, first, obs, rewards = played
+    _, first_again, obs_again, rewards_again = rollout(name)
+    assert torch.equal(first, first_again)
+    assert torch.equal(obs, obs_again)
+    assert torch.equal(rewards, rewards_again)
+
+
+def test_a_restored_task_continues_bit_for_bit(played):
+    name, _, _, obs, _ = played
+    saved, *_ = rollout(name, steps=20)
+    again = tasks.make(name, N, device="cpu")
+    random = torch.get_rng_state()
+    again.load_state_dict(saved.state_dict())
+    torch.set_rng_state(random)
+    for task in (saved, again):
+        generator = torch.get_rng_state()
+        for k in range(5):
+            torch.manual_seed(k)
+            task.step(2 * torch.rand(N, task.num_actions) - 1)
+        torch.set_rng_state(generator)
+    assert torch.equal(saved.obs_buf, again.obs_buf)
+    assert torch.equal(saved.rew_buf, again.rew_buf)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(tasks.TASKS)
+    ],
+)
+def test_twelve_iterations_are_six_and_six_in_two_processes(tmp_path, name):
+    def train(experiment, iterations, *more):
+        arguments = [
+            *(f"task={name}", "num_envs=16", "sim_device=cpu", f"max_iterations={iterations}"),
+            *(f"experiment={experiment}", "train.params.config.horizon_length=8"),
+            *("train.params.config.mini_epochs=2", "train.params.config.minibatch_size=64"),
+        ]
+        if name == "HumanoidAMP":  # the discriminator's buffers, and small ones
+            arguments += ["train.params.config.save_replay_buffer=true"]
+            arguments += ["train.params.config.amp_obs_demo_buffer_size=1024"]
+            arguments += ["train.params.config.amp_replay_buffer_size=1024"]
+            arguments += ["train.params.config.amp_batch_size=128"]
+        command = [sys.executable, "-c", PHALANX, "train", *arguments, *more]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    train("at_once", 12)
+    train("in_two", 6)
+    train("in_two", 12, "checkpoint=runs/in_two")
+    whole, parts = (
+        torch.load(tmp_path / f"runs/{run}/nn/last_{name}.pth", weights_only=True)
+        for run in ("at_once", "in_two")
+    )
+    for key in ("model", "optimizer"):
+        assert_same(whole[key], parts[key], key)
+
+
+def assert_same(a, b, at):
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), at
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), at
+        for key in a:
+            assert_same(a[key], b[key], f"{at}.{key}")
+    elif isinstance(a, list | tuple):
+        for k, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{at}[{k}]")
+    else:
+        assert a == b, at
