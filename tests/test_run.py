@@ -306,7 +306,7 @@ def test_the_last_observation_of_a_terminated_episode_may_be_anything(tmp_path, 
         changes = {"value_bootstrap": "reached", "max_epochs": 4}
         params = in_folder(configuration(tmp_path, env_name="broken", **changes), "a")
     else:
-        params = off_policy(tmp_path, "a", "broken", max_epochs=40)
+        params = off_policy(tmp_path, "a", "broken", max_epochs=20, batch_size=1024)
     params["config"]["env_config"] = {"where": "termination"}
     _, agent = make_agent(params)
     agent.train()

@@ -1,5 +1,6 @@
 """One suite over all tasks: a new task in `tasks.TASKS` joins by itself."""
 
+import itertools
 import subprocess
 import sys
 
@@ -65,7 +66,7 @@ def test_no_two_buffers_share_memory(played):
         for name, t in vars(task).items()
         if isinstance(t, torch.Tensor) and t.numel() and t.is_contiguous()
     )
-    for (_, end, a), (start, _, b) in zip(spans, spans[1:], strict=False):
+    for (_, end, a), (start, _, b) in itertools.pairwise(spans):
         assert end <= start, f"{a} and {b} share memory"
 
 
@@ -78,7 +79,7 @@ def test_the_same_seed_gives_the_same_rollout(played):
 
 
 def test_a_restored_task_continues_bit_for_bit(played):
-    name, _, _, obs, _ = played
+    name = played[0]
     saved, *_ = rollout(name, steps=20)
     again = tasks.make(name, N, device="cpu")
     random = torch.get_rng_state()

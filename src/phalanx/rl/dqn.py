@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
 from phalanx.rl.config import DQNConfig
-from phalanx.rl.formulas import chosen, soft_update
+from phalanx.rl.formulas import chosen, discounted, soft_update
 from phalanx.rl.off_policy import OffPolicy
 from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
 from phalanx.rl.q_network import DQNModel
@@ -60,7 +60,8 @@ class DQN(OffPolicy):
             next_obs = m.norm_obs(batch["next_obs"])
             judge = m.target_network(next_obs).float()
             chooser = m.q_network(next_obs).float() if c.is_double else judge
-            target = batch["rewards"] + batch["discounts"] * chosen(judge, chooser.argmax(-1))
+            value = chosen(judge, chooser.argmax(-1))
+            target = batch["rewards"] + discounted(batch["discounts"], value)
         with autocast:
             q_values = m.q_network(m.norm_obs(batch["obs"])).float()
         q = chosen(q_values, batch["actions"])

@@ -144,7 +144,13 @@ def soft_target(
     discounts: gamma^n, 0 where the episode terminated. With n > 1 the entropies of the steps in
     between are left out, as FastSAC does. Source: arXiv:1812.05905, equation 6.
     """
-    return rewards + discounts * (value - alpha * log_prob)
+    return rewards + discounted(discounts, value - alpha * log_prob)
+
+
+def discounted(discounts: Tensor, value: Tensor) -> Tensor:
+    """discounts * value, (B,); 0 where the discount is 0, even if the value is NaN: the last
+    observation of a terminated episode may be anything."""
+    return torch.where(discounts > 0, discounts * value, 0.0)
 
 
 def chosen(q_values: Tensor, actions: Tensor) -> Tensor:
