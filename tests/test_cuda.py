@@ -4,6 +4,9 @@ CI has no GPU and says that these skip; they run on one with `pytest tests/test_
 """
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,6 +29,8 @@ from phalanx.rl import vecenv
 from phalanx.rl.ppo import PPO
 from phalanx.sim import Scene
 from phalanx.tasks import Task, TaskConfig
+
+HERE = Path(__file__).parent
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -272,3 +277,29 @@ def test_task_that_waits_for_the_gpu_runs_eagerly_and_names_the_line(tmp_path):
     [warning] = [w for w in agent.warnings if "without CUDA graphs" in w]
     assert "test_cuda.py:" in warning
     assert "if self.sim.qpos[0, 2] > 1e6" in warning
+
+
+DETERMINISTIC = """
+import sys, torch
+from captured import make_agent
+agent = make_agent(sys.argv[1], f"task={sys.argv[2]}", "num_envs=512", "max_iterations=100",
+                   "deterministic=true")
+agent.train()
+assert agent.captures and not agent.warnings, agent.warnings
+"""
+
+
+@pytest.mark.parametrize("task", ["Ant", "Humanoid"])
+def test_two_deterministic_runs_have_the_same_bits(tmp_path, task):
+    runs = [
+        subprocess.Popen([sys.executable, "-c", DETERMINISTIC, tmp_path / name, task], cwd=HERE)
+        for name in ("one", "two")
+    ]
+    assert [run.wait() for run in runs] == [0, 0]
+    one, two = (
+        torch.load(tmp_path / name / "x" / "nn" / f"last_{task}.pth", weights_only=True)
+        for name in ("one", "two")
+    )
+    assert one["frame"] == two["frame"] > 100 * 512
+    for name, value in one["model"].items():
+        assert torch.equal(value, two["model"][name]), name

@@ -83,10 +83,15 @@ class RunOptions:
 class TrainOptions(RunOptions):
     """Options of `phalanx train`."""
 
-    RESUMED = ("task", "train", "num_envs", "seed", "max_iterations", "sim_device", "rl_device")
+    RESUMED = (
+        *("task", "train", "num_envs", "seed", "max_iterations", "sim_device", "rl_device"),
+        "deterministic",
+    )
 
     max_iterations: int | None = ranged(None, at_least=1)
     """Iterations of the trainer; null takes max_epochs of the train config."""
+    deterministic: bool = False
+    """On a GPU, the same bits in every run, at the cost of speed; a CPU run always repeats."""
     experiment: str | None = None
     """Name of the run folder; null takes the task's name, with a number if that is taken."""
     train_dir: str = "runs"

@@ -97,6 +97,9 @@ class AgentConfig:
     sim_device: str | None = None
     """Device of the environment; None is the same."""
     multi_gpu: bool = False
+    deterministic: bool = False
+    """On a GPU, the same bits in every run: torch takes only algorithms that repeat. The task needs
+    `deterministic` as well, which `phalanx train deterministic=true` sets."""
 
     reward_shaper: RewardShaper = RewardShaper()
     gamma: float = ranged(0.99, at_least=0, at_most=1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from phalanx.compute.determinism import make_deterministic
 from phalanx.compute.fusing import fused
 from phalanx.compute.graphs import EAGER_CALLS, Graph
 from phalanx.config import read
@@ -43,6 +44,8 @@ class Run:
         self.experiment_name = c.full_experiment_name or f"{c.name}_{stamp}"
         self.observer: AlgoObserver = c.features.get("observer") or AlgoObserver()
         self.observer.before_init(base_name, raw, self.experiment_name)
+        if c.deterministic:
+            make_deterministic()
         self.env: Any = make_env(c)
         agent.check_spaces(self.env, c)
         device = torch.device(self.env.device)

@@ -28,7 +28,7 @@ NO_SETTINGS = frozenset(
         *("name", "env_name", "env_config", "device", "sim_device", "features", "player"),
         *("max_epochs", "max_frames", "score_to_win", "save_best_after", "save_frequency"),
         *("games_to_track", "train_dir", "full_experiment_name", "torch_compile", "num_actors"),
-        *("use_diagnostics", "save_replay_buffer"),
+        *("use_diagnostics", "save_replay_buffer", "deterministic"),
     }
 )
 """Keys of the config that do not change what is learnt."""

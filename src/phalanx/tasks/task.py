@@ -59,6 +59,9 @@ class TaskConfig:
     """Time between two actions [s]."""
     substeps: int = 2
     """Physics steps between two actions."""
+    deterministic: bool = False
+    """On a GPU, the same bits in every run, which costs speed; `deterministic=` on the command
+    line sets it for task and learner."""
     randomize: bool = False
     """Whether `randomization_params` count; on the command line `task.randomize=`."""
     randomization_params: dict[str, Any] = field(default_factory=dict)
@@ -109,7 +112,14 @@ class Task:
         scene = self.create_scene()
         if self.config.randomize:
             prepare(scene, self.config.randomization_params)
-        self.sim = Sim(scene, self.num_envs, self.device, self.config.substeps, engine=engine)
+        self.sim = Sim(
+            scene,
+            self.num_envs,
+            self.device,
+            self.config.substeps,
+            engine=engine,
+            deterministic=self.config.deterministic,
+        )
         n, device_ = self.num_envs, self.device
         self.obs_buf = torch.zeros(n, self.num_obs, device=device_)
         self.terminal_obs_buf = torch.zeros_like(self.obs_buf)
