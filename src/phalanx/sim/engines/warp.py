@@ -21,7 +21,7 @@ import warp as wp
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines import CompilesScene, Until, copy_with, kernels, read_only
+from phalanx.sim.engines import CompilesScene, Until, canonical_order, copy_with, kernels, read_only
 from phalanx.sim.engines.fields import (
     ACCELERATION_FIELDS,
     BODY_FORCE_FIELDS,
@@ -108,7 +108,10 @@ class WarpEngine:
             self._m = _put_model(model)
             self._m.opt.warn_overflow = 0
             self._m.opt.graph_conditional = self._m.opt.iterations >= _LOOPS_PAY_FROM
-            self._m.opt.deterministic = deterministic
+            if deterministic:
+                canonical_order.check(self._m)
+                canonical_order.install()
+                self._m.opt.deterministic = True
             self._d = self._make_data()
         self._stepper = Stepper(self._m, device)
         self._views: dict[str, Tensor] = {}

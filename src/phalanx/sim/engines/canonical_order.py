@@ -1,0 +1,100 @@
+"""Contacts and constraint rows in an order that does not depend on races between threads.
+
+MuJoCo Warp 4.0 gives each contact, and each constraint row of a world, the next free place by an
+atomic counter, so their order differs from run to run, and with it the rounding of every sum over
+them. `model.opt.deterministic` makes sums repeat for a given order, and calls two functions for
+sorting, which are empty in 4.0. `install` fills them in.
+"""
+
+from typing import Any
+
+import torch
+import warp as wp
+from mujoco_warp._src import collision_driver, constraint
+from torch import Tensor
+
+from phalanx.errors import PhalanxError
+
+CONTACT_FIELDS = (
+    *("dist", "pos", "frame", "includemargin", "friction", "solref", "solreffriction", "solimp"),
+    *("dim", "geom", "worldid", "type", "geomcollisionid", "adhesion", "surfacevel"),
+)
+ROW_FIELDS = ("type", "id", "J", "pos", "margin", "D", "vel", "aref", "frictionloss")
+LAST = 2**62  # the key of what is not in use
+
+
+def check(model: Any) -> None:
+    """Raise PhalanxError for a model whose rows this file cannot put in order."""
+    features = {
+        "equality constraints": model.neq,
+        "tendons": model.ntendon,
+        "flexes": model.nflex,
+        f"more than {model.nv - 1} degrees of freedom (a sparse Jacobian)": model.is_sparse,
+    }
+    found = [name for name, present in features.items() if present]
+    if found:
+        raise PhalanxError(
+            f"deterministic=true does not work on a GPU for a scene with {', '.join(found)};"
+            " leave it out, or take sim_device=cpu, where every run repeats"
+        )
+
+
+def install() -> None:
+    """Let MuJoCo Warp call the functions of this file where its own are empty."""
+    collision_driver._sort_contacts = sort_contacts
+    constraint._sort_constraints = sort_rows
+
+
+def sort_contacts(model: Any, data: Any) -> None:
+    """Order contacts by world, pair of geoms and number within the pair."""
+    contact = data.contact
+    geom = wp.to_torch(contact.geom).long()
+    key = wp.to_torch(contact.worldid).long()
+    for part, size in (
+        (geom[:, 0], model.ngeom),
+        (geom[:, 1], model.ngeom),
+        (wp.to_torch(contact.geomcollisionid), 64),
+    ):
+        key = key * size + part
+    place = torch.arange(key.numel(), device=key.device)
+    key = torch.where(place < wp.to_torch(data.nacon), key, LAST)
+    order = torch.argsort(key, stable=True)
+    for name in CONTACT_FIELDS:
+        field = getattr(contact, name)
+        if field.size:
+            values = wp.to_torch(field)
+            values.copy_(values.index_select(0, order))
+
+
+def sort_rows(model: Any, data: Any) -> None:
+    """Order the constraint rows of each world: limits and friction by joint, then contacts."""
+    efc, address = data.efc, wp.to_torch(data.contact.efc_address)
+    kind = wp.to_torch(efc.type).long()  # (N, R)
+    worlds, rows = kind.shape
+    key = kind * 2**32 + wp.to_torch(efc.id)
+    # A contact's rows have its number, which is canonical by now, and their number within it.
+    world = wp.to_torch(data.contact.worldid).long()[:, None].expand_as(address)
+    used = (torch.arange(len(address), device=key.device) < wp.to_torch(data.nacon))[:, None]
+    used = used & (address >= 0) & (address < rows)
+    number = torch.arange(address.numel(), device=key.device).view_as(address)
+    flat = torch.where(used, world * rows + address, worlds * rows)
+    keys = torch.cat([key.flatten(), key.new_zeros(1)])
+    keys = keys.scatter(0, flat.flatten(), (2**48 + number).flatten())
+    key = keys[:-1].view(worlds, rows)
+    place = torch.arange(rows, device=key.device)
+    key = torch.where(place < wp.to_torch(data.nefc)[:, None], key, LAST)
+    order = torch.argsort(key, dim=1, stable=True)
+    for name in ROW_FIELDS:
+        values = wp.to_torch(getattr(efc, name))
+        if values.numel():
+            _reorder(values, order)
+    moved = torch.empty_like(order).scatter_(1, order, place.expand_as(order))  # old row -> new row
+    moved = torch.cat([moved.flatten(), moved.new_zeros(1)])[flat.flatten()].view_as(address)
+    address.copy_(torch.where(used, moved, address.long()))
+
+
+def _reorder(values: Tensor, order: Tensor) -> None:
+    """Permute the first R of (N, R or more, ...) by `order`, (N, R), in place."""
+    part = values[:, : order.shape[1]]
+    index = order.view(*order.shape, *(1,) * (part.dim() - 2)).expand_as(part)
+    part.copy_(part.gather(1, index))
