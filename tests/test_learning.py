@@ -18,7 +18,7 @@ def test_cartpole_learns_to_balance(tmp_path, train):
     runner.run({"train": True})
     assert recorder.lengths[2] < 60
     assert recorder.lengths[-1] >= 490
-    runner.params["config"]["player"]["games_num"] = 64
+    runner.params["config"]["player"] = {"games_num": 64}
     result = runner.run({"play": True, "checkpoint": recorder.agent.nn_dir / "Cartpole.pth"})
     assert result.games == 512  # as many in every environment, so that short ones do not count more
     assert result.mean_length >= 490
