@@ -547,3 +547,46 @@ def test_small_physics_memory_is_enlarged_and_the_step_repeated(tmp_path, monkey
     assert small.engine.grow() is None
     assert torch.equal(small.state_dict()["state"], large.state_dict()["state"])
     assert torch.equal(small.qpos, large.qpos)
+
+
+def test_contacts_and_rows_are_put_in_one_order_whatever_order_they_come_in():
+    import mujoco_warp as mjw
+    import warp as wp
+
+    from phalanx import tasks
+    from phalanx.sim.engines import canonical_order as order
+
+    torch.manual_seed(0)
+    task = tasks.make("Ant", num_envs=16, device="cpu", engine="warp", deterministic=True)
+    task.reset()
+    for _ in range(25):
+        task.step(torch.rand(16, 8) * 2 - 1)
+    m, d = task.sim.engine._m, task.sim.engine._d
+    mjw.fwd_position(m, d)
+    n, nefc = int(wp.to_torch(d.nacon)[0]), wp.to_torch(d.nefc).tolist()
+    assert n > 3
+    assert max(nefc) > 4
+    contact = {name: wp.to_torch(getattr(d.contact, name)) for name in order.CONTACT_FIELDS}
+    contact = {name: x for name, x in contact.items() if x.numel()}
+    row = {name: wp.to_torch(getattr(d.efc, name)) for name in order.ROW_FIELDS}
+    address, world = wp.to_torch(d.contact.efc_address), contact["worldid"]
+    before = [{k: v.clone() for k, v in x.items()} for x in (contact, row, {"address": address})]
+
+    shuffled = torch.randperm(n)
+    for name, values in contact.items():
+        values[:n] = before[0][name][shuffled]
+    order.sort_contacts(m, d)
+    for env, k in enumerate(nefc):
+        shuffled = torch.randperm(k)
+        for name, values in row.items():
+            values[env, :k] = before[1][name][env, shuffled]
+        inverse = torch.argsort(shuffled).int()
+        mine = (world[:n] == env)[:, None] & (address[:n] >= 0)
+        address[:n][mine] = inverse[address[:n][mine].long()]
+    order.sort_rows(m, d)
+    for name, values in contact.items():
+        assert torch.equal(values[:n], before[0][name][:n]), name
+    for name, values in row.items():
+        for env, k in enumerate(nefc):
+            assert torch.equal(values[env, :k], before[1][name][env, :k]), name
+    assert torch.equal(address[:n], before[2]["address"][:n])

@@ -14,6 +14,7 @@ from mujoco_warp._src import collision_driver, constraint
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
+from phalanx.sim.engines import canonical_kernels as kernels
 
 CONTACT_FIELDS = (
     *("dist", "pos", "frame", "includemargin", "friction", "solref", "solreffriction", "solimp"),
@@ -68,29 +69,21 @@ def sort_contacts(model: Any, data: Any) -> None:
 
 def sort_rows(model: Any, data: Any) -> None:
     """Order the constraint rows of each world: limits and friction by joint, then contacts."""
-    efc, address = data.efc, wp.to_torch(data.contact.efc_address)
-    kind = wp.to_torch(efc.type).long()  # (N, R)
-    worlds, rows = kind.shape
-    key = kind * 2**32 + wp.to_torch(efc.id)
-    # A contact's rows have its number, which is canonical by now, and their number within it.
-    world = wp.to_torch(data.contact.worldid).long()[:, None].expand_as(address)
-    used = (torch.arange(len(address), device=key.device) < wp.to_torch(data.nacon))[:, None]
-    used = used & (address >= 0) & (address < rows)
-    number = torch.arange(address.numel(), device=key.device).view_as(address)
-    flat = torch.where(used, world * rows + address, worlds * rows)
-    keys = torch.cat([key.flatten(), key.new_zeros(1)])
-    keys = keys.scatter(0, flat.flatten(), (2**48 + number).flatten())
-    key = keys[:-1].view(worlds, rows)
-    place = torch.arange(rows, device=key.device)
+    efc, contact = data.efc, data.contact
+    key = wp.to_torch(efc.type).long() * 2**32 + wp.to_torch(efc.id)  # (N, R)
+    place = torch.arange(key.shape[1], device=key.device)
     key = torch.where(place < wp.to_torch(data.nefc)[:, None], key, LAST)
+    contacts = (data.nacon, contact.worldid, contact.efc_address)
+    size = contact.efc_address.shape
+    wp.launch(kernels.contact_keys, dim=size, inputs=contacts, outputs=[wp.from_torch(key)])
     order = torch.argsort(key, dim=1, stable=True)
     for name in ROW_FIELDS:
         values = wp.to_torch(getattr(efc, name))
         if values.numel():
             _reorder(values, order)
-    moved = torch.empty_like(order).scatter_(1, order, place.expand_as(order))  # old row -> new row
-    moved = torch.cat([moved.flatten(), moved.new_zeros(1)])[flat.flatten()].view_as(address)
-    address.copy_(torch.where(used, moved, address.long()))
+    place_of = wp.empty(key.shape, dtype=int, device=efc.type.device)
+    wp.launch(kernels.invert, dim=key.shape, inputs=[wp.from_torch(order)], outputs=[place_of])
+    wp.launch(kernels.move, dim=size, inputs=[*contacts[:2], place_of], outputs=[contacts[2]])
 
 
 def _reorder(values: Tensor, order: Tensor) -> None:
