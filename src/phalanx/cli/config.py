@@ -126,8 +126,10 @@ def _merge(
 def _resolvers() -> Iterator[None]:
     """IsaacGymEnvs' resolvers; it registers them itself where it is imported, and only once."""
     ours = [name for name in RESOLVERS if not OmegaConf.has_resolver(name)]
+    # OmegaConf 2.4 has a new name for it, and warns of the old one.
+    register = getattr(OmegaConf, "register_resolver", None) or OmegaConf.register_new_resolver
     for name in ours:
-        OmegaConf.register_new_resolver(name, RESOLVERS[name])
+        register(name, RESOLVERS[name])
     try:
         yield
     finally:
