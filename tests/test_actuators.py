@@ -185,7 +185,7 @@ def test_mistakes_are_one_sentence(tmp_path):
     np.savez(tmp_path / "other.npz", kernel=np.zeros((1, 2)))
     cases = [
         ({"model": "pd", "actor": "amr"}, "no actor 'amr'"),
-        ({"model": "pdd"}, "model is 'pdd', it must be 'pd' or"),
+        ({"model": "pdd"}, "model is 'pdd'; it must be 'pd' or"),
         ({"model": "pd", "stifness": 1}, "joints.stifness; did you mean 'stiffness'?"),
         ({"model": "pd", "joints": ["c"]}, "no joint 'c' in actor 'arm'"),
         ({"model": "pd"}, "a position command needs a stiffness"),

@@ -420,7 +420,7 @@ FAULTS = {
     "two parents": (
         "r.urdf",
         urdf(LINKS + joint("j", "fixed", "a", "b") + joint("k", "fixed", "a", "b")),
-        "<joint name='k'>: link 'b' already is the child of joint 'j'",
+        "<joint name='k'>: link 'b' is already the child of joint 'j'",
     ),
     "cycle": (
         "r.urdf",
@@ -455,7 +455,7 @@ FAULTS = {
     "shape": (
         "r.urdf",
         shaped("<cone/>"),
-        "<cone>: the <collision> of link 'a' holds no supported shape",
+        "<cone>: the <collision> of link 'a' has no supported shape",
     ),
     "mass": (
         "r.urdf",
@@ -491,7 +491,7 @@ def test_missing_file_and_folder_name_what_is_there(write, tmp_path):
     write("ant.xml", MESSY_MJCF)
     with pytest.raises(PhalanxError, match=r"antt\.xml; did you mean 'ant\.xml'"):
         load_asset(tmp_path / "antt.xml")
-    with pytest.raises(PhalanxError, match=r"is a folder; name a robot file in it: ant\.xml"):
+    with pytest.raises(PhalanxError, match=r"is a folder; give a robot file in it: ant\.xml"):
         load_asset(tmp_path)
     with pytest.raises(PhalanxError, match="its folder does not exist"):
         load_asset(tmp_path / "nowhere" / "ant.xml")
@@ -575,7 +575,7 @@ def test_isaac_gyms_untidy_mjcf_is_mended_with_a_note(tmp_path, caplog):
     np.testing.assert_allclose(np.degrees(model.jnt_range[1]), [-1, 2])
     assert 0 < model.body_mass[3] < 0.01
     note = caplog.text
-    for part in ("prop.glb", "second joint 'roll'", "dropped joint 'root'", "mended the range"):
+    for part in ("prop.glb", "second joint 'roll'", "dropped joint 'root'", "corrected the range"):
         assert part in note
     # Where the mesh collides, nothing can stand in for it.
     path.write_text(path.read_text().replace('contype="0" conaffinity="0"', ""))

@@ -181,13 +181,13 @@ def test_a_train_config_of_the_project_comes_first(project):
         (TASK, "class Twip(Task)", "class Twop(Task)", "defines no class Twip"),
         (TASK, "class Twip(Task)", "class Twip", "is not a subclass of phalanx.tasks.Task"),
         (TASK, "Config = TwipConfig", "Config = dict", "Config is not a subclass"),
-        (TASK, "def compute_reward", "def compute_rewards", "lacks the method compute_reward"),
-        (TASK, "    num_obs = 7\n", "", "lacks num_obs"),
+        (TASK, "def compute_reward", "def compute_rewards", "needs the method compute_reward"),
+        (TASK, "    num_obs = 7\n", "", "needs num_obs"),
         (TASK, "num_obs = 7", "num_obs = 8", "returns a tensor of shape (32, 7)"),
         ("cfg/task/Twip.yaml", "env:\n", "env\n", "Twip.yaml, line "),
         ("cfg/task/Twip.yaml", "  control:", "  contrl:", "env.contrl; did you mean 'control'?"),
         ("cfg/task/Twip.yaml", "randomize: true", "randomise: true", "did you mean 'randomize'"),
-        ("cfg/task/Twip.yaml", "control: effort", "control: torque", "control is 'torque', it"),
+        ("cfg/task/Twip.yaml", "control: effort", "control: torque", "control is 'torque'; it"),
         ("cfg/task/Twip.yaml", "    twip:\n", "    twpi:\n", "no actor 'twpi' in the simulation"),
         ("cfg/train/TwipPPO.yaml", "params:", "parms:", "is not a mapping with the key params"),
         ("cfg/train/TwipPPO.yaml", "params:", "params: 1\nparams:", "found duplicate key params"),
@@ -207,9 +207,9 @@ def test_every_mistake_is_one_sentence(project, capsys, file, old, new, words):
 
 def test_a_yaml_file_must_be_a_mapping(project, capsys):
     Path("cfg/task/Twip.yaml").write_text("- 1\n")
-    assert "Twip.yaml is [1], it must be a mapping" in sentence(capsys, "train", "task=Twip")
+    assert "Twip.yaml is [1]; it must be a mapping" in sentence(capsys, "train", "task=Twip")
     Path("cfg/task/Twip.yaml").write_text("env: 3\n")
-    assert "Twip.yaml: env is 3, it must be a mapping" in sentence(capsys, "train", "task=Twip")
+    assert "Twip.yaml: env is 3; it must be a mapping" in sentence(capsys, "train", "task=Twip")
     said = sentence(capsys, "train", "task=Twip", "train=TwipPO")
     assert "unknown train config 'TwipPO'; did you mean 'TwipPPO'?" in said
     Path("cfg/task/Twip.yaml").unlink()

@@ -61,10 +61,10 @@ def refusal(tmp_path, top=None, **changes):
     ("top", "words"),
     [
         ({"sed": 3}, "unknown key params.sed; did you mean 'seed'?"),
-        ({"seed": "abc"}, "params.seed is 'abc', it must be a whole number"),
-        ({"seed": -2}, "params.seed is -2, it must be at least -1"),
+        ({"seed": "abc"}, "params.seed is 'abc'; it must be a whole number"),
+        ({"seed": -2}, "params.seed is -2; it must be at least -1"),
         ({"algo": {}}, "params.algo.name is missing"),
-        ({"model": 3}, "params.model is 3, it must be"),
+        ({"model": 3}, "params.model is 3; it must be"),
     ],
 )
 def test_wrong_keys_of_params_itself_are_named(tmp_path, top, words):

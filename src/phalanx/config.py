@@ -47,7 +47,7 @@ def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ())
     """
     no_effect = {*no_effect, *getattr(cls, "NO_EFFECT", ())}
     if not isinstance(values, Mapping):
-        raise PhalanxError(f"{where} is {_show(values)}, it must be a mapping of keys to values")
+        raise PhalanxError(f"{where} is {_show(values)}; it must be a mapping of keys to values")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     prefix = f"{where}." if where else ""
@@ -173,14 +173,14 @@ def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
         return
     if not all(tests[name](limit) for name, limit in bounds.items()):
         words = " and ".join(f"{n.replace('_', ' ')} {limit}" for n, limit in bounds.items())
-        raise PhalanxError(f"{where} is {_show(value)}, it must be {words}")
+        raise PhalanxError(f"{where} is {_show(value)}; it must be {words}")
 
 
 class _WrongType(PhalanxError):
     """`where` is the path of the value, `wanted` what it must be, in words."""
 
     def __init__(self, where: str, value: Any, wanted: str) -> None:
-        super().__init__(f"{where} is {_show(value)}, it must be {wanted}")
+        super().__init__(f"{where} is {_show(value)}; it must be {wanted}")
         self.where, self.wanted = where, wanted
 
 

@@ -67,7 +67,7 @@ class PhalanxVectorEnv(VectorEnv):
         **env: Any,
     ) -> None:
         if output not in ("numpy", "torch"):
-            raise PhalanxError(f"output is {output!r}, it must be 'numpy' or 'torch'")
+            raise PhalanxError(f"output is {output!r}; it must be 'numpy' or 'torch'")
         self.task = tasks.make(task, num_envs, device, **env) if isinstance(task, str) else task
         self.output = output
         self.num_envs = self.task.num_envs

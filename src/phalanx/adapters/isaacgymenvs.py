@@ -78,7 +78,7 @@ class IsaacGymEnvsEnv:
         return self.env.get_env_state() if hasattr(self.env, "get_env_state") else None
 
     def set_env_state(self, env_state: Any) -> None:
-        """Take back what `get_env_state` gave."""
+        """Restore what `get_env_state` returned."""
         if hasattr(self.env, "set_env_state"):
             self.env.set_env_state(env_state)
 

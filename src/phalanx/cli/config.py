@@ -76,7 +76,7 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
     _check_environment(train)
     env = train.params.config.get("env_config") or {}
     if not isinstance(env, Mapping):
-        raise PhalanxError(f"train.params.config.env_config is {env!r}, it must be a mapping")
+        raise PhalanxError(f"train.params.config.env_config is {env!r}; it must be a mapping")
     sources.append(("env_config of the train config", {"env": env}))
     config = {k: v for k, v in train.params.config.items() if k != "env_config"}
     train = TrainFile(dataclasses.replace(train.params, config=config))

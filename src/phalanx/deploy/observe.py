@@ -178,7 +178,7 @@ def _vector(values: Any, size: int, what: str) -> Array:
     try:
         vector = np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
-        raise PhalanxError(f"{what} is {values!r}, it must be {size} numbers") from error
+        raise PhalanxError(f"{what} is {values!r}; it must be {size} numbers") from error
     if vector.size != size:
         raise PhalanxError(f"{what} has {vector.size} numbers, it must have {size}")
     return vector if vector.ndim == 1 else vector.reshape(-1)

@@ -51,7 +51,7 @@ def report(figures: dict[str, Any], about: Metadata, trace: Any, video: Path | N
         "<h2>Saturation</h2><p>Share of control steps in which the target is at its limit or the"
         " motor gives all it can.</p>",
         table([(name, f"{100 * share:.1f} %") for name, share in figures["saturation"].items()]),
-        f"<h2>Targets and what came of them</h2><p>First {SECONDS:g} s of the first episode.</p>",
+        f"<h2>Targets and measured response</h2><p>First {SECONDS:g} s of the first episode.</p>",
         '<div class="plots">',
         *tracking,
         "</div>",

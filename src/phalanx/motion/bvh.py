@@ -114,7 +114,7 @@ def read_bvh(
     """
     where = str(path)
     if up not in UP:
-        raise PhalanxError(f"up is {up!r}, it must be 'y' or 'z'")
+        raise PhalanxError(f"up is {up!r}; it must be 'y' or 'z'")
     skeleton = parse_bvh(Path(path))
     joint = _joints_of_bodies(where, skeleton, robot, CMU_NAMES if names is None else names)
     pos, turned = skeleton.pose()
@@ -320,7 +320,7 @@ def _read_motion(path: Path, skeleton: Skeleton, words: list[tuple[int, list[str
     seconds = float(_numbers(path, words[1][0], words[1][1][2:], 1)[0])
     if not seconds > 0:
         raise PhalanxError(
-            f"{path}: line {words[1][0]}: the frame time is {seconds:g} s, it must be above 0"
+            f"{path}: line {words[1][0]}: the frame time is {seconds:g} s; it must be above 0"
         )
     skeleton.fps = check_fps(1 / seconds, str(path))
     count = sum(map(len, skeleton.channels))

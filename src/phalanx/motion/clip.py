@@ -97,7 +97,7 @@ def check_fps(fps: object, where: str) -> float:
     number = isinstance(fps, (int, float)) and not isinstance(fps, bool)
     if not number or not 0.01 <= fps <= 1e5:  # type: ignore[operator]
         raise PhalanxError(
-            f"{where}: fps is {show(fps)}, it must be a number of frames per second, 0.01 to 1e5"
+            f"{where}: fps is {show(fps)}; it must be a number of frames per second, 0.01 to 1e5"
         )
     return float(fps)  # type: ignore[arg-type]
 

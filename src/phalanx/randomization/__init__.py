@@ -1,11 +1,11 @@
-"""Domain randomisation: what differs between environments, and what disturbs a step.
+"""Domain randomisation: model fields that differ between environments, noise, latency, pushes.
 
     Randomizer(sim, params, actions, observations)     # everything, as `Task` uses it
-    RandomModel(sim, params)                           # fields of the model only, without a task
+    RandomModel(sim, params)                           # model fields only, without a task
 
-`distribution.py` reads one entry of the YAML and draws from it; `model_addresses.py` finds where a
-quantity lives in MuJoCo's model; `random_fields.py` writes samples there; `disturbances.py` holds
-noise, latency and pushes. The package stands on `phalanx.sim` and knows no task.
+`distribution.py` reads one entry of the YAML and draws from it; `model_addresses.py` finds the
+elements of MuJoCo's model that hold a quantity; `random_fields.py` writes samples to them;
+`disturbances.py` has noise, latency and pushes. The package uses `phalanx.sim` and knows no tasks.
 """
 
 from phalanx.randomization.random_model import RandomModel, prepare

@@ -1,4 +1,4 @@
-"""How a quantity is randomised: one entry of the YAML, read, checked and drawn from."""
+"""Reads and checks one entry of the randomisation YAML, and draws samples from it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from phalanx.errors import PhalanxError
 
 @dataclass(frozen=True)
 class Variation:
-    """How one quantity is randomised."""
+    """The randomisation of one quantity."""
 
     range: tuple[float, ...]
     operation: Literal["additive", "scaling"]
@@ -31,11 +31,11 @@ class Variation:
 
     @property
     def neutral(self) -> float:
-        """The sample that changes nothing."""
+        """The sample that has no effect: 0 for additive, 1 for scaling."""
         return 1.0 if self.operation == "scaling" else 0.0
 
     def effect(self, step: Tensor) -> Tensor | float:
-        """How much of the effect there is after `step` (0-d) environment steps, 0 .. 1."""
+        """Strength of the effect, 0 .. 1, after `step` (0-d) environment steps."""
         if self.setup_only or self.schedule is None or self.schedule_steps is None:
             return 1.0
         if self.schedule == "linear":
@@ -53,19 +53,19 @@ class Variation:
         return original * sample if self.operation == "scaling" else original + sample
 
     def words(self) -> str:
-        """For people: `x 0.5 .. 1.5 uniform`."""
+        """For display: `x 0.5 .. 1.5 uniform`."""
         low, high = (f"{v:.4g}" for v in self.range)
         sign = "x" if self.operation == "scaling" else "+"
         spread = f"{low} +- {high}" if self.distribution == "gaussian" else f"{low} .. {high}"
         return f"{sign} {spread} {self.distribution}"
 
     def bounds(self) -> tuple[float, float]:
-        """What samples lie between; for gaussian, within two standard deviations of the mean."""
+        """Lower and upper bound of samples; for gaussian, two standard deviations from the mean."""
         low, high = self.range
         return (low - 2 * high, low + 2 * high) if self.distribution == "gaussian" else (low, high)
 
     def pace(self, frequency: int) -> str:
-        """For people: how often a new value is drawn, and the schedule."""
+        """For display: how often a new value is drawn, and the schedule."""
         if self.setup_only:
             return "at the start"
         words = f"at resets, every {frequency} steps" if frequency > 1 else "at resets"
@@ -80,7 +80,7 @@ V = TypeVar("V", bound=Variation)
 
 
 def read_variation(values: Any, where: str, cls: type[V] = Variation) -> V:  # type: ignore[assignment]
-    """One entry of the YAML. Raises PhalanxError, naming `where`, for what cannot be."""
+    """Read one entry of the YAML. Raises PhalanxError, naming `where`, for an invalid one."""
     variation = read(cls, values, where)
     for f in fields(variation):
         if f.name.startswith("range") and getattr(variation, f.name):
@@ -97,16 +97,16 @@ def read_variation(values: Any, where: str, cls: type[V] = Variation) -> V:  # t
 
 def _check_range(values: tuple[float, ...], variation: Variation, where: str) -> None:
     if len(values) != 2 or not all(math.isfinite(v) for v in values):
-        raise PhalanxError(f"{where} is {list(values)}, it must be two numbers, as in [0.5, 1.5]")
+        raise PhalanxError(f"{where} is {list(values)}; it must be two numbers, as in [0.5, 1.5]")
     low, high = values
     if variation.distribution == "gaussian":
         if high < 0:
             raise PhalanxError(
-                f"{where} is {list(values)}; for gaussian it is mean and standard deviation, which"
-                " cannot be negative"
+                f"{where} is {list(values)}; for gaussian the second number is the"
+                " standard deviation, which cannot be negative"
             )
     elif low > high:
-        raise PhalanxError(f"{where} is {list(values)}, the lower end comes first")
+        raise PhalanxError(f"{where} is {list(values)}; the lower end must come first")
     elif variation.distribution == "loguniform" and low <= 0:
         raise PhalanxError(f"{where} is {list(values)}; for loguniform both must be above 0")
 
@@ -114,7 +114,7 @@ def _check_range(values: tuple[float, ...], variation: Variation, where: str) ->
 def drawn(
     bounds: Sequence[float], distribution: str, shape: Sequence[int], device: torch.device
 ) -> Tensor:
-    """Numbers from a distribution: between two bounds, or of a mean and a standard deviation."""
+    """Samples of a distribution given by two bounds, or by mean and standard deviation."""
     a, b = bounds
     if distribution == "gaussian":
         return a + b * torch.randn(*shape, device=device)
@@ -127,5 +127,5 @@ def drawn(
 def mapping(value: Any, where: str) -> Mapping[str, Any]:
     """`value`, {} for None. Raises PhalanxError, naming `where`, if it is not a mapping."""
     if value is not None and not isinstance(value, Mapping):
-        raise PhalanxError(f"{where} is {value!r}, it must be a mapping")
+        raise PhalanxError(f"{where} is {value!r}; it must be a mapping")
     return value or {}

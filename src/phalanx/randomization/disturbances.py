@@ -18,7 +18,7 @@ class NoiseVariation(Variation):
     """Noise on observations or actions."""
 
     range_correlated: tuple[float, ...] = ()
-    """As `range`, of a sample that stays until the next draw; empty for none."""
+    """Like `range`, for a second sample that stays until the next draw; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -28,28 +28,29 @@ class PushSettings:
     interval_s: tuple[float, ...]
     """Shortest and longest time between two pushes [s]."""
     lin_vel: tuple[float, ...] = (0.0, 0.0)
-    """What is added to the velocity along world x and y, each, from .. to [m/s]."""
+    """Lower and upper end of the change of velocity along world x and y, each [m/s]."""
     ang_vel: tuple[float, ...] = (0.0, 0.0)
-    """What is added to the angular velocity about the base's axes, each, from .. to [rad/s]."""
+    """Lower and upper end of the change of angular velocity about the base's axes, each
+    [rad/s]."""
 
 
 @dataclass(frozen=True)
 class LatencySettings:
-    """Delays in whole steps, fewest and most."""
+    """Delays in whole steps, smallest and largest."""
 
     actions: tuple[int, ...] = (0, 0)
     observations: tuple[int, ...] = (0, 0)
 
 
 class Noise:
-    """What is added to, or multiplied with, a tensor (N, width) in each step."""
+    """Noise on a tensor (N, width), added or multiplied in each step."""
 
     def __init__(self, variation: NoiseVariation, num_envs: int, width: int, device: Any) -> None:
         self.variation = variation
         self.correlated = torch.full((num_envs, width), variation.neutral, device=device)
 
     def draw(self, mask: Tensor) -> None:
-        """A new correlated part in environments `mask`."""
+        """Draw a new correlated part in environments `mask` (N,) bool."""
         v = self.variation
         if v.range_correlated:
             shape = self.correlated.shape
@@ -64,7 +65,7 @@ class Noise:
 
 
 class Delay:
-    """Values (N, ...) as they were up to `most` steps ago."""
+    """Delays values (N, ...) by up to `most` steps."""
 
     def __init__(self, bounds: tuple[int, ...], values: Tensor) -> None:
         self.fewest, self.most = bounds
@@ -73,12 +74,12 @@ class Delay:
         self.steps = torch.zeros(len(values), dtype=torch.long, device=values.device)
 
     def draw(self, mask: Tensor) -> None:
-        """A new delay in environments `mask`."""
+        """Draw a new delay in environments `mask` (N,) bool."""
         fresh = torch.randint_like(self.steps, self.fewest, self.most + 1)
         self.steps.copy_(torch.where(mask, fresh, self.steps))
 
     def fill(self, values: Tensor, mask: Tensor) -> None:
-        """An episode begins in environments `mask`: its past is `values`."""
+        """Fill the past with `values` in environments `mask` (N,) bool, where an episode begins."""
         at = mask.view(-1, *(1,) * (values.dim() - 1))
         self.past.copy_(torch.where(at, values, self.past))
 
@@ -90,7 +91,7 @@ class Delay:
 
 
 class Pushes:
-    """Random jumps of the velocity of an actor's base."""
+    """Random velocity jumps of an actor's base."""
 
     def __init__(self, sim: Sim, actor_name: str, settings: PushSettings) -> None:
         self.settings, self.dt = settings, sim.dt
@@ -100,7 +101,7 @@ class Pushes:
         self.draw(torch.ones_like(sim.diverged))
 
     def draw(self, mask: Tensor) -> None:
-        """A new time of the next push in environments `mask`."""
+        """Draw a new time of the next push in environments `mask` (N,) bool."""
         fresh = drawn(self.settings.interval_s, "uniform", mask.shape, mask.device)
         self.countdown.copy_(torch.where(mask, fresh, self.countdown))
 

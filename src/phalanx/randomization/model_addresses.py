@@ -1,4 +1,5 @@
-"""Where randomised quantities live in MuJoCo's model, found by the names of bodies and joints."""
+"""Finds the fields and ids of MuJoCo's model that hold a quantity, by names of bodies and
+joints."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +14,13 @@ from phalanx.sim.sim import Actor
 
 @dataclass(frozen=True)
 class Address:
-    """Where a quantity lives: `field[:, ids]`, or one component of it."""
+    """The place of a quantity in the model: `field[:, ids]`, or one component of it."""
 
     field: str
     ids: list[int]
     component: int | None = None
     factor: tuple[float, ...] = ()
-    """The quantity is the field times this, for each id; 1 where empty."""
+    """Factor from field to quantity, for each id; empty means 1."""
 
 
 def bodies_of(actor: Actor, names: Sequence[str], where: str) -> list[int]:
@@ -40,12 +41,13 @@ def shapes_of(actor: Actor, names: Sequence[str], where: str) -> list[int]:
     collide = (model.geom_contype | model.geom_conaffinity) != 0
     found = [i for i in range(model.ngeom) if model.geom_bodyid[i] in bodies and collide[i]]
     if not found:
-        raise PhalanxError(f"{where}: none of these bodies has a shape that collides")
+        raise PhalanxError(f"{where}: none of these bodies has a colliding shape")
     return found
 
 
 def joints_of(actor: Actor, names: Sequence[str], where: str) -> list[int]:
-    """Ids of the actor's joints, without its free one. Raises PhalanxError for an unknown one."""
+    """Ids of the actor's joints, or of those named, without a free joint. Raises PhalanxError for
+    an unknown one."""
     model = actor.sim.model
     for name in names:
         if name not in actor.joint_names:
@@ -60,9 +62,10 @@ def joints_of(actor: Actor, names: Sequence[str], where: str) -> list[int]:
 
 
 def joint_addresses(model: Any, joints: list[int], name: str, where: str) -> list[Address]:
-    """Where a property of joints lives. Gains are those of MuJoCo's servos, if the joints have
-    any, else the joints' own spring and damper; the greatest effort is the actuators' force
-    range, else the joints', or what a motor makes of its greatest control where that is less."""
+    """Addresses of a property of joints. Gains are those of MuJoCo's servos if the joints have
+    servos, otherwise the joints' own spring and damper. The effort limit is the force range of the
+    actuators, otherwise that of the joints, or a motor's effort at its largest control if that is
+    smaller."""
     dofs = [
         int(model.jnt_dofadr[j]) + k
         for j in joints
@@ -83,8 +86,8 @@ def joint_addresses(model: Any, joints: list[int], name: str, where: str) -> lis
         return [Address("dof_frictionloss" if name == "friction" else "dof_armature", dofs)]
     if name == "velocity":
         raise PhalanxError(
-            f"{where} cannot be randomised: MuJoCo's joints have no greatest velocity, only"
-            " actuator models (task.actuators) do"
+            f"{where} cannot be randomised: only actuator models (task.actuators) have a velocity"
+            " limit, MuJoCo's joints do not"
         )
     if name == "effort":
         return [_effort(model, joints, driven, where)]
@@ -117,7 +120,7 @@ def _effort(model: Any, joints: list[int], driven: list[int], where: str) -> Add
         a: float(model.actuator_gainprm[a, 0] * abs(model.actuator_ctrlrange[a]).max())
         for a in motors
     }
-    # A motor that cannot reach its joint's limit is what limits the effort.
+    # A motor that cannot reach its joint's limit determines the effort limit.
     weak = all(
         abs(model.actuator_gear[a, 0]) * m <= model.jnt_actfrcrange[model.actuator_trnid[a, 0], 1]
         for a, m in most.items()
@@ -126,5 +129,5 @@ def _effort(model: Any, joints: list[int], driven: list[int], where: str) -> Add
     if held and not (motors and weak):
         return Address("jnt_actfrcrange", held)
     if not motors:
-        raise PhalanxError(f"{where}: these joints have no greatest effort")
+        raise PhalanxError(f"{where}: these joints have no effort limit")
     return Address("actuator_gear", motors, 0, tuple(most.values()))

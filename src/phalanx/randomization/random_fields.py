@@ -18,7 +18,7 @@ RESTITUTION_AT_MOST = 0.95
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table that says what is randomised; texts for people."""
+    """One line of the table of randomised quantities, as texts for display."""
 
     what: str
     original: str
@@ -35,30 +35,30 @@ class Property:
     unit: str
     at_least: float = -math.inf
     constants: bool = False
-    """Whether MuJoCo derives constants from it."""
+    """Whether MuJoCo derives constants from it, which `set_const` then recomputes."""
 
 
 class Fields:
-    """The model fields of `sim` that differ between environments, and what they were before."""
+    """The model fields of `sim` that differ between environments, and their original values."""
 
     def __init__(self, sim: Sim) -> None:
         self.sim = sim
         self._base: dict[str, Tensor] = {}
 
     def base(self, field: str) -> Tensor:
-        """(N, ...) the field's values before all randomisation but that of the scale."""
+        """(N, ...) the field's values before any randomisation except that of the scale."""
         if field not in self._base:
             self._base[field] = self.sim.model_field(field).clone()
         return self._base[field]
 
     def live(self, field: str) -> Tensor:
-        """(N, ...) the field itself, whose original values are remembered."""
+        """(N, ...) the field itself; its original values are stored."""
         self.base(field)
         return self.sim.model_field(field)
 
 
 class Parameter:
-    """One randomised quantity, `sample` (N, K) of it in K places of each environment."""
+    """One randomised quantity, with `sample` (N, K) for its K elements in each environment."""
 
     order = 1
     name: str
@@ -68,7 +68,7 @@ class Parameter:
     sample: Tensor
 
     def write(self) -> None:
-        """The model's values from the samples, in all environments."""
+        """Compute the model's values from the samples, in all environments."""
         raise NotImplementedError
 
     def original(self) -> Tensor:
@@ -87,7 +87,7 @@ class Parameter:
         )  # fmt: skip
 
     def changed(self, original: Tensor, sample: float) -> Tensor:
-        """What a sample makes of the original values."""
+        """The values that a sample gives from the original values."""
         return self.variation.apply(original, torch.full_like(original, sample))
 
 
@@ -136,7 +136,7 @@ class FieldParameter(Parameter):
         return part * (factors if part.dim() == 2 else factors[:, None])
 
     def values(self, k: int) -> Tensor:
-        """(N, K) what the samples make of place `k`'s originals."""
+        """(N, K) the randomised values at address `k`."""
         part = self._part(self._bases[k], k)
         return self.variation.apply(part, self.sample).clamp(min=self.at_least)
 
@@ -164,7 +164,7 @@ class FieldParameter(Parameter):
 
 
 class Mass(FieldParameter):
-    """Masses, and the inertias that follow them."""
+    """Masses, with inertias in proportion."""
 
     def __init__(self, fields: Fields, *args: Any) -> None:
         super().__init__(fields, *args)
@@ -180,9 +180,9 @@ class Mass(FieldParameter):
 
 
 class Restitution(FieldParameter):
-    """The part of its speed that a shape keeps, by the damping of its contacts.
+    """Restitution, the part of its speed that a shape keeps, set by the damping of its contacts.
 
-    A contact is a spring and a damper, solref its time constant [s] and damping ratio z. An
+    A contact is a spring and a damper; solref is its time constant [s] and damping ratio z. An
     oscillator keeps e = exp(-pi z / sqrt(1 - z^2)) of its speed in half a period. The time
     constant is divided by z, so that the stiffness stays.
     """
@@ -201,7 +201,7 @@ class Restitution(FieldParameter):
 
 
 class DriveParameter(Parameter):
-    """A quantity that lives in an actuator model instead of MuJoCo's."""
+    """A quantity of an actuator model, outside MuJoCo's model."""
 
     def __init__(
         self, name: str, prop: Property, variation: Variation, tensor: Tensor, columns: list[int]
@@ -221,10 +221,10 @@ class DriveParameter(Parameter):
 
 
 class Scale(Parameter):
-    """An actor's size: lengths grow with it, masses with its cube, inertias with the fifth power.
-    Where the actor stands does not; meshes that are only drawn keep their size."""
+    """An actor's size. Lengths scale with it, masses with its cube, inertias with its fifth power.
+    The actor's position does not scale, and visual meshes keep their size."""
 
-    order = 0  # what other parameters start from
+    order = 0  # before the parameters that start from scaled values
     unit = "-"
     constants = True
 
@@ -275,7 +275,7 @@ class Scale(Parameter):
 
 
 class Color(Parameter):
-    """A colour for each body, for the eye only."""
+    """A colour for each body, for rendering only."""
 
     variation = Variation((0.0, 1.0), "additive", "uniform")
 

@@ -2,29 +2,29 @@
 
     prepare(scene, params)                       # before the Sim is made
     model = RandomModel(sim, params)             # draws everything, everywhere
-    model.draw(mask, step)                       # new values in environments `mask`
+    model.draw(mask, step)                       # draws new values in environments `mask`
 
-`params` is what stands below `randomization_params`: `sim_params` and `actor_params`. One entry:
+`params` is the section `randomization_params`: `sim_params` and `actor_params`. One entry:
 
     range: [0.5, 1.5]         # lowest and highest; for gaussian the mean and the standard deviation
     operation: scaling        # or additive: how a sample changes the original value
     distribution: uniform     # or loguniform, gaussian
-    schedule: linear          # optional: the effect grows until schedule_steps; constant: is there
-    schedule_steps: 3000      #   from then on
+    schedule: linear          # optional: the effect grows until schedule_steps; constant: it
+    schedule_steps: 3000      #   starts at schedule_steps
     setup_only: true          # optional: drawn once at the start, in full, never again
-    bodies: [torso]           # optional: only these; for dof_properties joints:
+    bodies: [torso]           # optional: only these bodies; for dof_properties, joints: [...]
 
 A value is always `original (operation) sample`; samples do not accumulate. Each body, shape and
-joint has its own sample. Nothing is rebuilt: values are the engine's model fields, shapes are
-fixed and the device is never waited for, so that `draw` can be part of a CUDA graph.
+joint has its own sample. Nothing is rebuilt: values are written to the engine's model fields,
+shapes are fixed and nothing waits for the device, so `draw` can be part of a CUDA graph.
 
 Surprises
-- Of two touching shapes MuJoCo takes the larger friction. Shapes whose properties are randomised
-  get contact priority, so that it is theirs which counts, on any ground.
-- Restitution is not a parameter of MuJoCo. It becomes the damping of the contact, at unchanged
-  stiffness, that returns this part of the speed; a dropped sphere keeps up to 0.13 more.
-- After a change of masses, armature or scale MuJoCo's derived constants are computed anew. At a
-  start that is free; on a GPU, in each step, it costs about as much as a physics step.
+- For two touching shapes MuJoCo uses the larger friction. Shapes with randomised properties get
+  contact priority, so that their friction is used on any ground.
+- MuJoCo has no restitution parameter. Restitution is converted to the contact damping that returns
+  this part of the speed, at unchanged stiffness; a dropped sphere keeps up to 0.13 more.
+- After a change of masses, armature or scale, MuJoCo's derived constants are recomputed. At the
+  start this costs nothing; in each step on a GPU it costs about as much as a physics step.
 """
 
 import dataclasses
@@ -102,8 +102,8 @@ KINDS = (*PROPERTIES, "scale", "color")
 
 
 def prepare(scene: Scene, params: Mapping[str, Any]) -> None:
-    """Make a scene ready for what `params` randomises: shapes get contact priority, with friction
-    even if they ask for none (condim 1), and bodies room for another centre of mass."""
+    """Prepare a scene for the randomisation in `params`: shapes get contact priority, and friction
+    even if the file turns it off (condim 1); bodies get storage for another centre of mass."""
     for name, kinds in mapping(params.get("actor_params"), f"{WHERE}.actor_params").items():
         if not isinstance(kinds, Mapping):
             continue
@@ -121,9 +121,8 @@ def prepare(scene: Scene, params: Mapping[str, Any]) -> None:
 class RandomModel:
     """The randomised model fields of `sim`.
 
-    drives: quantities that live outside MuJoCo's model, such as an actuator model's stiffness,
-    {(actor, "stiffness"): [(joint names, (N, K) tensor), ...]}; they take the place of the
-    model's own.
+    drives: quantities outside MuJoCo's model, such as an actuator model's stiffness,
+    {(actor, "stiffness"): [(joint names, (N, K) tensor), ...]}; they replace those of the model.
     Raises PhalanxError for actors, properties, bodies or joints that do not exist.
     """
 
@@ -141,8 +140,8 @@ class RandomModel:
         self.draw(everywhere, torch.zeros((), dtype=torch.long, device=sim.device), at_start=True)
 
     def draw(self, mask: Tensor, step: Tensor, at_start: bool = False) -> None:
-        """New samples in environments `mask` (N,) bool. step: 0-d, environment steps so far.
-        at_start: also of what is `setup_only`."""
+        """Draw new samples in environments `mask` (N,) bool. step: 0-d, environment steps so far.
+        at_start: include parameters that are `setup_only`."""
         changing = [p for p in self.parameters if at_start or not p.variation.setup_only]
         if not changing or (mask.device.type == "cpu" and not mask.any()):
             return
@@ -150,23 +149,23 @@ class RandomModel:
             fresh = parameter.variation.sample(parameter.sample.shape, step)
             at = mask.view(-1, *(1,) * (fresh.dim() - 1))
             parameter.sample.copy_(torch.where(at, fresh, parameter.sample))
-        scaled = any(isinstance(p, Scale) for p in changing)  # what others start from
+        scaled = any(isinstance(p, Scale) for p in changing)  # the base of the others
         for parameter in self.parameters if scaled else changing:
             parameter.write()
         if any(p.constants for p in changing):
             self.sim.set_const(mask)
 
     def table(self, frequency: int) -> list[Row]:
-        """What is randomised, one row each."""
+        """One row for each randomised quantity."""
         return [p.row(frequency) for p in self.parameters]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The samples, from which everything follows."""
+        """The samples; all randomised values follow from them."""
         return {p.name: p.sample.clone() for p in self.parameters}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` gave, after the simulation has, with its constants. Raises
-        KeyError if other things were randomised."""
+        """Restore what `state_dict` returned. Restore the simulation first, with its constants.
+        Raises KeyError if other quantities were randomised."""
         for parameter in self.parameters:
             parameter.sample.copy_(state[parameter.name])
             parameter.write()
@@ -196,7 +195,7 @@ class RandomModel:
         where = f"{where}.{kind}"
         if kind == "color":
             if entries not in (True, False):
-                raise PhalanxError(f"{where} is {entries!r}, it must be true or false")
+                raise PhalanxError(f"{where} is {entries!r}; it must be true or false")
             if entries:
                 yield Color(self._fields, actor)
         elif kind == "scale":
@@ -248,14 +247,14 @@ class RandomModel:
         label = f"{actor.name} {kind.split('_')[-2]} {name}"
         if kind == "rigid_body_properties":
             if variation.joints:
-                raise PhalanxError(f"{where}.joints: bodies have no joints, give bodies")
+                raise PhalanxError(f"{where}.joints: bodies are selected by bodies, not by joints")
             ids = bodies_of(actor, variation.bodies, where)
             if name == "mass":
                 return Mass(self._fields, label, prop, variation, Address("body_mass", ids))
             return FieldParameter(self._fields, label, prop, variation, Address("body_ipos", ids))
         if kind == "rigid_shape_properties":
             if variation.joints:
-                raise PhalanxError(f"{where}.joints: shapes have no joints, give bodies")
+                raise PhalanxError(f"{where}.joints: shapes are selected by bodies, not by joints")
             ids = shapes_of(actor, variation.bodies, where)
             if name == "restitution":
                 return Restitution(
@@ -265,7 +264,7 @@ class RandomModel:
             address = Address("geom_friction", ids, component)
             return FieldParameter(self._fields, label, prop, variation, address)
         if variation.bodies:
-            raise PhalanxError(f"{where}.bodies: joints are named by joints")
+            raise PhalanxError(f"{where}.bodies: joints are selected by joints, not by bodies")
         if kind == "tendon_properties":
             model = self.sim.model
             own = f"{actor.name}/"

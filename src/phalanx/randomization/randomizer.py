@@ -1,22 +1,23 @@
 """`Randomizer`: everything that `randomization_params` in a task's YAML asks for.
 
-    frequency: 600            # an environment draws anew at its first reset after so many steps
-    observations:             # noise of each step, and one that stays until the next draw
+    frequency: 600            # an environment draws again at its first reset after 600 steps
+    observations:             # noise in each step, and noise that stays until the next draw
       {range: [0, 0.002], range_correlated: [0, 0.001], operation: additive, distribution: gaussian}
     actions: {range: [0, 0.02], operation: additive, distribution: gaussian}
     sim_params: {gravity: ...}            # see phalanx.randomization.random_model
     actor_params: {ant: {...}}
-    pushes:                   # the velocity of a robot's base jumps
+    pushes:                   # velocity jumps of a robot's base
       ant: {interval_s: [2, 5], lin_vel: [-0.5, 0.5], ang_vel: [-0.5, 0.5]}
     latency:                  # whole steps, from .. to, drawn for each environment
       {actions: [0, 2], observations: [0, 1]}
 
-`Task` calls it; a task itself needs not know of it. The order of a step is: noise on the clamped
-actions, which are clamped again, their delay, pushes, physics; then noise on the observations and
-their delay. The reward is that of the true state. `Task.previous_actions` is what the policy
-wanted; that is what a task should observe of actions, because a robot's program knows no other.
+`Task` calls it; individual tasks need not know about it. The order of a step is: noise on the
+clamped actions, which are clamped again, their delay, pushes, physics; then noise on the
+observations and their delay. The reward is computed from the true state. `Task.previous_actions`
+are the actions that the policy chose. A task should observe these, because a robot's program knows
+no others.
 
-Everything happens on the device, in fixed shapes, without waiting for it.
+Everything happens on the device, in fixed shapes, without a host sync.
 """
 
 import math
@@ -45,9 +46,9 @@ SECTIONS = "frequency observations actions sim_params actor_params pushes latenc
 
 
 class Randomizer:
-    """All randomisation of one task. actions: a tensor of the kind that `step` takes.
+    """All randomisation of one task. actions: a tensor of the shape and type that `step` takes.
 
-    Raises PhalanxError for anything in `params` that cannot be.
+    Raises PhalanxError for anything invalid in `params`.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Randomizer:
         self.sim = sim
         self.frequency = _frequency(params.get("frequency", 1))
         self.step = torch.zeros((), dtype=torch.long, device=sim.device)
-        """Environment steps so far, which schedules count."""
+        """Environment steps so far, 0-d, for schedules."""
         self.since = torch.zeros(sim.num_envs, dtype=torch.long, device=sim.device)
         """(N,) steps since an environment last drew."""
         self.model = RandomModel(sim, params, drives)
@@ -82,7 +83,7 @@ class Randomizer:
     # -- what a task calls -----------------------------------------------------------------------
 
     def reset(self, mask: Tensor) -> None:
-        """Episodes begin in environments `mask`; those whose time has come draw anew."""
+        """Begin episodes in environments `mask` (N,) bool; those that are due draw new values."""
         due = mask & (self.since >= self.frequency)
         self.since.masked_fill_(due, 0)
         self.model.draw(due, self.step)
@@ -94,35 +95,36 @@ class Randomizer:
             self.delay["actions"].fill(torch.zeros_like(past[0]), mask)
 
     def count(self) -> None:
-        """A step has passed."""
+        """Count one environment step."""
         self.step += 1
         self.since += 1
 
     def noisy_actions(self, actions: Tensor) -> Tensor:
-        """Actions with their noise."""
+        """Actions with noise, of the same shape."""
         return self.noise["actions"](actions, self.step) if "actions" in self.noise else actions
 
     def disturb(self, actions: Tensor) -> Tensor:
-        """Push robots where it is time; the actions that arrive now."""
+        """Push the robots that are due, and return the delayed actions, of the same shape."""
         for push in self.pushes.values():
             push()
         return self.delay["actions"](actions) if "actions" in self.delay else actions
 
     def observe(self, observations: Tensor) -> Tensor:
-        """What arrives of the observations (N, width) of the state that a step has reached."""
+        """Observations (N, width) with noise and delay, of the state that a step has reached."""
         observations = self._noisy_observations(observations)
         delay = self.delay.get("observations")
         return delay(observations) if delay else observations
 
     def observe_first(self, observations: Tensor, mask: Tensor) -> Tensor:
-        """The same where an episode begins, `mask`; elsewhere it means nothing."""
+        """The same for environments `mask` (N,) bool, where an episode begins; other rows are
+        undefined."""
         observations = self._noisy_observations(observations)
         if "observations" in self.delay:
             self.delay["observations"].fill(observations, mask)
         return observations
 
     def end_schedules(self) -> None:
-        """From now on everything is randomised in full, as at the end of a training."""
+        """Randomise everything at full strength from now on, as at the end of training."""
         ends = [p.variation.schedule_steps or 0 for p in self.model.parameters]
         ends += [n.variation.schedule_steps or 0 for n in self.noise.values()]
         self.step.fill_(max([0, *ends]))
@@ -131,7 +133,7 @@ class Randomizer:
         self._draw_disturbances(everywhere)
 
     def table(self) -> list[Row]:
-        """What is randomised, for people, one row each."""
+        """A row for display for each randomised quantity."""
         rows = []
         for name, noise in self.noise.items():
             v = noise.variation
@@ -161,14 +163,14 @@ class Randomizer:
         return rows
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything that decides how a run goes on."""
+        """Everything that a continued run needs."""
         state = {"step": self.step.clone(), "since": self.since.clone()}
         state |= {f"model.{k}": v for k, v in self.model.state_dict().items()}
         return state | {k: v.clone() for k, v in self._tensors().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor], same: bool) -> None:
-        """Take back what `state_dict` gave, after the simulation has; only the count of steps, for
-        schedules, unless the `same` was randomised then."""
+        """Restore what `state_dict` returned, after the simulation is restored. Unless `same`, that
+        is if the randomisation settings changed, only the count of steps is restored."""
         self.step.copy_(state["step"])
         if not same:
             return
@@ -205,7 +207,7 @@ class Randomizer:
             )
         for key in ("setup_only", "bodies", "joints"):
             if getattr(variation, key):
-                raise PhalanxError(f"{where}.{key}: noise has no such thing")
+                raise PhalanxError(f"{where}.{key} does not exist for noise; remove it")
         return Noise(variation, len(tensor), tensor.shape[1], tensor.device)
 
     def _delays(self, entry: Any, values: Mapping[str, Tensor]) -> dict[str, Delay]:
@@ -215,8 +217,8 @@ class Randomizer:
             bounds = getattr(settings, name)
             if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1]:
                 raise PhalanxError(
-                    f"{WHERE}.latency.{name} is {list(bounds)}, it must be the fewest and the most"
-                    " steps, as in [0, 2]"
+                    f"{WHERE}.latency.{name} is {list(bounds)}; it must be the smallest and the"
+                    " largest number of steps, as in [0, 2]"
                 )
             if bounds[1]:
                 delays[name] = Delay(bounds, tensor)
@@ -238,8 +240,8 @@ class Randomizer:
                 ordered = len(bounds) == 2 and -math.inf < bounds[0] <= bounds[1] < math.inf
                 if not ordered or (key == "interval_s" and not bounds[0] > 0):
                     raise PhalanxError(
-                        f"{where}.{key} is {list(bounds)}, it must be from and to, as in"
-                        f" {'[2, 5]' if key == 'interval_s' else '[-0.5, 0.5]'}"
+                        f"{where}.{key} is {list(bounds)}; it must be the lower and the upper end,"
+                        f" as in {'[2, 5]' if key == 'interval_s' else '[-0.5, 0.5]'}"
                     )
             if self.sim.actor(name).fixed_base:
                 raise PhalanxError(f"{where}: the base of {name!r} is fixed and cannot be pushed")
@@ -249,5 +251,5 @@ class Randomizer:
 
 def _frequency(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise PhalanxError(f"{WHERE}.frequency is {value!r}, it must be a whole number of steps")
+        raise PhalanxError(f"{WHERE}.frequency is {value!r}; it must be a whole number of steps")
     return value

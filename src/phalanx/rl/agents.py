@@ -147,7 +147,7 @@ class Agent(Learner):
     def set_full_state_weights(
         self, weights: dict[str, Any], set_epoch: bool = True, source: object = "the checkpoint"
     ) -> None:
-        """Take back what `get_full_state_weights` gave, or the weights and optimiser of an RL
+        """Restore what `get_full_state_weights` returned, or the weights and optimiser of an RL
         Games file."""
         run_state.restore(self.run, weights, set_epoch, source)
 
@@ -156,7 +156,7 @@ class Agent(Learner):
         return {"model": self.model.state_dict()}
 
     def set_weights(self, weights: dict[str, Any]) -> None:
-        """Take back what `get_weights` gave."""
+        """Restore what `get_weights` returned."""
         checkpoint.load_weights(self.model, weights["model"], "the weights")
 
     # -- population based training -----------------------------------------------------------------

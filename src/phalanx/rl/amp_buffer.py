@@ -47,7 +47,7 @@ class AMPBuffer:
         return {"stored": self.stored.clone(), "rows": self.rows[:filled].clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave; of a larger ring, its last rows."""
+        """Restore what `state_dict` returned; of a larger ring, its last rows."""
         saved, stored = refit({"rows": state["rows"]}, int(state["stored"]), self.capacity)
         self.rows[: len(saved["rows"])].copy_(saved["rows"])
         self.stored.fill_(stored)

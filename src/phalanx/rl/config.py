@@ -139,7 +139,7 @@ class AgentConfig:
     def __post_init__(self) -> None:
         if self.num_actors == 0:
             raise PhalanxError(
-                "params.config.num_actors is 0, it must be at least 1, or -1 for the environment's"
+                "params.config.num_actors is 0; it must be at least 1, or -1 for the environment's"
                 " own number"
             )
         if self.self_play_config:
@@ -266,7 +266,7 @@ class PPOConfig(AgentConfig):
         known = (None, "adaptive", "linear", "constant", "fixed", "identity", "none")
         if self.lr_schedule not in known:
             raise PhalanxError(
-                f"params.config.lr_schedule is {self.lr_schedule!r}, it must be adaptive, linear,"
+                f"params.config.lr_schedule is {self.lr_schedule!r}; it must be adaptive, linear,"
                 " constant or None"
             )
 

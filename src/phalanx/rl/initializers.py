@@ -19,7 +19,7 @@ def _variance_scaling(weight: Tensor, mode: str = "fan_in", scale: float = 2.0) 
     fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(weight)
     fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
     if mode not in fans:
-        raise TypeError(f"mode is {mode!r}, it must be fan_in, fan_out or fan_avg")
+        raise TypeError(f"mode is {mode!r}; it must be fan_in, fan_out or fan_avg")
     nn.init.trunc_normal_(weight, 0.0, (scale / fans[mode]) ** 0.5)
 
 

@@ -84,7 +84,7 @@ class Memory:
         return {"rnn_states": list(self.states), "begins": self.begins}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave. Raises PhalanxError for states of other shapes."""
+        """Restore what `state_dict` returned. Raises PhalanxError for states of other shapes."""
         saved = state["rnn_states"]
         if [s.shape for s in saved] != [s.shape for s in self.states]:
             raise PhalanxError("its recurrent states have other shapes")

@@ -74,5 +74,5 @@ class Part:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave. Raises PhalanxError with a sentence on
+        """Restore what `state_dict` returned. Raises PhalanxError with a sentence on
         what is lost."""

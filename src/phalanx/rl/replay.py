@@ -124,7 +124,7 @@ class Replay:
         return {"steps": self.steps, "rows": rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave; of a larger ring, its last steps."""
+        """Restore what `state_dict` returned; of a larger ring, its last steps."""
         for name in state["rows"].keys() & self.rows.keys():
             there, here = (tuple(rows[name].shape[1:]) for rows in (state["rows"], self.rows))
             if there != here:

@@ -135,6 +135,6 @@ class Runner:
         try:
             value = float(sigma)
         except (TypeError, ValueError):
-            raise PhalanxError(f"sigma is {sigma!r}, it must be a number") from None
+            raise PhalanxError(f"sigma is {sigma!r}; it must be a number") from None
         with torch.no_grad():
             network.sigma.fill_(value)

@@ -48,7 +48,7 @@ class SACNetworkConfig:
         bounds = self.log_std_bounds
         if len(bounds) != 2 or not bounds[0] < bounds[1]:
             raise PhalanxError(
-                f"params.network.log_std_bounds is {list(bounds)}, it must be two numbers,"
+                f"params.network.log_std_bounds is {list(bounds)}; it must be two numbers,"
                 " the smaller one first, as in [-5, 2]"
             )
 

@@ -39,7 +39,7 @@ class EpisodeSums:
         return {"running": self.running}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.running.copy_(state["running"])
 
 
@@ -96,7 +96,7 @@ class Meters:
         return [[m.mean, m.size] for m in self.all]
 
     def load_state_dict(self, state: list[list[float]]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         for meter, (mean, size) in zip(self.all, state, strict=True):
             meter.mean, meter.size = mean, int(size)
 

@@ -49,7 +49,7 @@ class VecEnv(Protocol):
         """Everything a run needs to continue bit for bit."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave. Raises PhalanxError, unchanged, if it cannot."""
+        """Restore what `state_dict` returned. Raises PhalanxError, unchanged, if it cannot."""
 
 
 class ImitationVecEnv(VecEnv, Protocol):

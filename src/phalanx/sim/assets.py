@@ -5,11 +5,11 @@
     frame = scene.worldbody.add_frame(pos=[0, 0, 1])
     frame.attach_body(robot.worldbody.first_body(), "ant/", "")
 
-Files are read as Isaac Gym's users expect: an MJCF keeps its robot, defaults, assets, actuators,
-sensors and contact rules and loses its floor, lights, cameras, keyframes, custom fields and physics
-options, since the scene brings its own; `phalanx.sim.urdf` has the URDF rules. References to
-materials, textures and classes that a file never defines are dropped. All of this is logged once
-per file as a warning. What might surprise:
+Files are read as Isaac Gym's users expect. From an MJCF the robot, defaults, assets, actuators,
+sensors and contact rules are kept; floor, lights, cameras, keyframes, custom fields and physics
+options are dropped, since the scene has its own. `phalanx.sim.urdf` has the URDF rules. References
+to materials, textures and classes that a file never defines are dropped. All of this is logged once
+per file as a warning. Surprises:
 
 - The root body keeps the position that the file gives it.
 - Bodies joined to a fixed root do not collide with it. MuJoCo excludes contacts between parent
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 EXTENSIONS = (".xml", ".mjcf", ".urdf")
 MAX_DEPTH = 400  # of nested elements; MuJoCo's own reader stops at 500
-EMPTY_RANGE = 1e-5  # between limits that a file has equal, in its units
+EMPTY_RANGE = 1e-5  # distance put between limits that are equal, in the file's units
 SCENE_SECTIONS = ("option", "size", "visual", "statistic", "custom", "keyframe")
 SCENERY = ("geom", "light", "camera", "site")
 MESH_LIKE = ("mesh", "hfield", "skin", "flexcomp")  # their files are relative to meshdir
@@ -55,8 +55,8 @@ def load_asset(
     says (a URDF says free). For URDF only: `density` [kg/m^3] of links without mass, and whether
     links on fixed joints merge into their parents. drop_root_joints: the root loses its hinges and
     slides before that, so that any root can be fixed or free.
-    The spec has been compiled once, so attaching it can only fail for reasons of the scene.
-    Raises PhalanxError, naming file, line and element, for whatever cannot be read.
+    The spec has been compiled once, so attaching it can fail only because of the scene.
+    Raises PhalanxError, naming file, line and element, for anything that cannot be read.
     """
     file = Path(path)
     if density <= 0:
@@ -100,9 +100,9 @@ def load_asset(
 def mujoco_error(
     file: Path, error: Exception, where: Mapping[int, str] | None = None
 ) -> PhalanxError:
-    """What MuJoCo says about a file, on one line that starts with file, line and element.
+    """MuJoCo's error about a file, on one line that starts with file, line and element.
 
-    where: line that MuJoCo reports -> "file, line, <element>"; the file alone if it is not there.
+    where: line that MuJoCo reports -> "file, line, <element>"; for other lines, the file alone.
     """
     text = " ".join(str(error).split())
     text = re.sub(r"^((XML )?Error: |Schema violation: )+", "", text)
@@ -114,11 +114,11 @@ def mujoco_error(
 
 
 def _checked(file: Path) -> Path:
-    """`file`, which exists and has a name that we read."""
+    """`file`, if it exists and has an accepted extension. Raises PhalanxError otherwise."""
     if file.is_dir():
         inside = sorted(f.name for f in file.iterdir() if f.suffix.lower() in EXTENSIONS)
         raise PhalanxError(
-            f"{file} is a folder; name a robot file in it: {', '.join(inside) or 'it has none'}"
+            f"{file} is a folder; give a robot file in it: {', '.join(inside) or 'it has none'}"
         )
     if not file.exists():
         if not file.parent.is_dir():
@@ -152,7 +152,7 @@ def _read_xml(file: Path) -> Element:
     def doctype(*_: object) -> None:
         raise PhalanxError(
             f"{file}, line {parser.CurrentLineNumber}: a DOCTYPE is not accepted, because entities"
-            " can be made to fill the memory; remove it"
+            " can expand until they fill the memory; remove it"
         )
 
     parser.StartElementHandler = start
@@ -169,8 +169,8 @@ def _read_xml(file: Path) -> Element:
         raise PhalanxError(f"{file} cannot be read: {error.strerror}") from None
     except PhalanxError:
         raise
-    except (LookupError, ValueError):  # expat's words for an encoding it lacks
-        raise PhalanxError(f"{file} has an encoding that is not known; save it as UTF-8") from None
+    except (LookupError, ValueError):  # expat's exceptions for an unknown encoding
+        raise PhalanxError(f"{file} has an unknown encoding; save it as UTF-8") from None
     return roots[0]
 
 
@@ -216,7 +216,7 @@ def _expand_includes(element: Element, main: Path, seen: set[Path]) -> None:
         if found is None:
             child.fail(f"no file {candidates[0]}; correct the path")
         if found.resolve() in seen:
-            child.fail("this file is included already; a file can be included once")
+            child.fail("this file is already included; a file can be included only once")
         seen.add(found.resolve())
         included = _read_xml(found)
         _expand_includes(included, main, seen)
@@ -269,7 +269,7 @@ def _is_visual(geom: Element) -> bool:
 
 
 def _make_joint_names_unique(root: Element) -> list[str]:
-    """Rename joints whose name is taken; references mean the first that has it."""
+    """Rename joints whose name is taken; references mean the first joint of that name."""
     joints = [
         e
         for world in root.findall("worldbody")
@@ -291,7 +291,7 @@ def _make_joint_names_unique(root: Element) -> list[str]:
 
 
 def _mend_ranges(root: Element) -> list[str]:
-    """Swap limits that are the wrong way round; part those that are equal by a hair."""
+    """Swap limits in the wrong order, and widen limits that are equal by EMPTY_RANGE."""
     notes = []
     for joint in (e for e in root.iter() if e.tag == "joint" and "range" in e.attrib):
         try:
@@ -301,7 +301,7 @@ def _mend_ranges(root: Element) -> list[str]:
         if low >= high and joint.attrib.get("limited") != "false":
             low, high = (high, low) if low > high else (low, low + EMPTY_RANGE)
             joint.attrib["range"] = f"{low:.9g} {high:.9g}"
-            notes.append(f"mended the range of a joint (line {joint.line})")
+            notes.append(f"corrected the range of a joint (line {joint.line})")
     return notes
 
 
@@ -313,7 +313,7 @@ def _resolve_files(root: Element, file: Path) -> list[str]:
         settings |= compiler.attrib
         for key in ("meshdir", "texturedir", "assetdir", "strippath"):
             compiler.attrib.pop(key, None)
-        if compiler.attrib.pop("settotalmass", None):  # MuJoCo loses it on attaching
+        if compiler.attrib.pop("settotalmass", None):  # MuJoCo drops it on attaching
             notes.append(f"ignored settotalmass (line {compiler.line})")
     asset_dir = settings.get("assetdir", "")
     mesh_dir = settings.get("meshdir", asset_dir)
@@ -344,7 +344,7 @@ def _resolve_files(root: Element, file: Path) -> list[str]:
 
 
 def _drop_undefined(root: Element) -> list[str]:
-    """Drop references to materials, textures and classes that are nowhere defined."""
+    """Drop references to materials, textures and classes that are not defined."""
     materials, textures, classes = set(), set(), {"main"}
     for element in root.iter():
         name = element.attrib.get("name", Path(element.attrib.get("file", "")).stem)
@@ -369,7 +369,7 @@ def _drop_undefined(root: Element) -> list[str]:
     if not dropped:
         return []
     listed = ", ".join(f"{what} (line {line})" for what, line in dropped.items())
-    return [f"dropped references to what the file never defines: {listed}"]
+    return [f"dropped references to undefined names: {listed}"]
 
 
 def _empty_layer(element: Element, textures: set[str]) -> bool:
@@ -378,7 +378,7 @@ def _empty_layer(element: Element, textures: set[str]) -> bool:
 
 
 def _to_xml(root: Element) -> tuple[str, dict[int, str]]:
-    """XML with one element a line, and line -> where that element came from."""
+    """XML with one element per line, and line -> where that element came from."""
     lines: list[str] = []
     where: dict[int, str] = {}
 
@@ -416,14 +416,14 @@ def _set_base(
 def _take_root_out_of_frames(
     spec: mujoco.MjSpec, root: mujoco.MjsBody, model: mujoco.MjModel
 ) -> None:
-    """Give the root its pose in the world: attach_body would forget the <frame> around it."""
+    """Give the root its pose in the world: attach_body would drop the <frame> around it."""
     root.set_frame(spec.worldbody.add_frame())
     root.pos, root.quat = model.body_pos[1], model.body_quat[1]
     root.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
 
 
 def _exclude_contacts_with_fixed_root(spec: mujoco.MjSpec, root: mujoco.MjsBody) -> None:
-    """Exclude contacts between a fixed root (and what is welded to it) and the next links."""
+    """Exclude contacts between a fixed root (and bodies welded to it) and the next links."""
     if root.joints:
         return
     welded, moving = _weld_group(root)
@@ -438,7 +438,7 @@ def _weld_group(body: mujoco.MjsBody) -> tuple[list[mujoco.MjsBody], list[mujoco
     """The bodies rigidly joined to `body` from below, and the first moving bodies below those."""
     welded: list[mujoco.MjsBody] = [body]
     moving: list[mujoco.MjsBody] = []
-    for member in welded:  # grows while it is walked
+    for member in welded:  # grows during the loop
         for child in member.bodies:
             (moving if child.joints else welded).append(child)
     return welded, moving

@@ -1,4 +1,4 @@
-"""What one environment holds: ground, actors from MJCF or URDF files, motors, sensors.
+"""The content of one environment: ground, actors from MJCF or URDF files, motors, sensors.
 
     scene = Scene(timestep=1 / 120)
     scene.add_ground()
@@ -32,7 +32,7 @@ INTEGRATORS = {
 
 @dataclass(frozen=True)
 class ActorSpec:
-    """One actor of a scene and what was asked of it; `Sim` turns it into views."""
+    """One actor of a scene, for which `Sim` makes views."""
 
     name: str
     path: str
@@ -42,10 +42,10 @@ class ActorSpec:
 class Scene:
     """The content of one environment, compiled on demand.
 
-    timestep: physics step [s]. gravity: [m/s^2], world frame. iterations, ls_iterations: at most
-    so many steps of the constraint solver (Newton), and of the line search in each; the defaults
-    are MuJoCo's and leave no error, fewer bound the time of the slowest environment, for which all
-    others wait on a GPU.
+    timestep: physics step [s]. gravity: [m/s^2], world frame. iterations, ls_iterations: maximum
+    steps of the constraint solver (Newton) and of the line search in each. The defaults are
+    MuJoCo's and let the solver converge. Smaller numbers bound the time of the slowest environment;
+    on a GPU all others wait for it.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Scene:
         ls_iterations: int = 50,
     ) -> None:
         if not 0 < timestep < float("inf"):
-            raise PhalanxError(f"timestep is {timestep}, it must be a positive number of seconds")
+            raise PhalanxError(f"timestep is {timestep}; it must be a positive number of seconds")
         if integrator not in INTEGRATORS:
             raise PhalanxError(
                 f"unknown integrator {integrator!r}{did_you_mean(integrator, INTEGRATORS)};"
@@ -79,7 +79,8 @@ class Scene:
         self._add_scenery()
 
     def add_ground(self, friction: float = 1.0, size: float = 0.0, height: float = 0.0) -> None:
-        """A plane z = height [m] over the whole world; `size` [m] limits only what is drawn."""
+        """Add an infinite plane at z = height [m]; `size` [m] only limits the part that is
+        drawn."""
         self.spec.worldbody.add_geom(
             name="ground",
             type=mujoco.mjtGeom.mjGEOM_PLANE,
@@ -100,9 +101,9 @@ class Scene:
     ) -> None:
         """Place the robot of an MJCF or URDF file at `pos` [m], `quat` (w, x, y, z), world frame.
 
-        fixed_base: True welds the root body to the world, False gives it a free joint, None keeps
-        what the file says. Bodies joined directly never collide; `self_collisions=False` turns
-        off all contacts between bodies of this actor.
+        fixed_base: True welds the root body to the world, False gives it a free joint, None follows
+        the file. Bodies joined directly never collide; `self_collisions=False` turns off all
+        contacts between bodies of this actor.
         Raises PhalanxError, naming file and element, for a file that cannot be read.
         """
         self._check_new(name)
@@ -120,7 +121,7 @@ class Scene:
         quat: Sequence[float] = (1.0, 0.0, 0.0, 0.0),
         path: str | os.PathLike[str] = "",
     ) -> None:
-        """Place a robot that is a spec already, as `load_asset` gives it; the scene owns it then.
+        """Place a robot given as a spec, as `load_asset` returns it; the scene then owns the spec.
         path: the file that error messages name."""
         self._check_new(name)
         pos, quat = _vector("pos", pos, 3), _vector("quat", quat, 4)
@@ -134,7 +135,8 @@ class Scene:
     def add_motor(
         self, actor: str, joint: str, effort: float, control_range: tuple[float, float] = (-1, 1)
     ) -> None:
-        """A motor on `joint`: force or torque = effort [N or N m] x control, control clamped."""
+        """Add a motor on `joint`: force or torque = effort [N or N m] x control, with the control
+        clamped to its range."""
         name = self._joint(actor, joint)
         motor = self.spec.add_actuator(name=name, target=name)
         motor.trntype = mujoco.mjtTrn.mjTRN_JOINT
@@ -152,8 +154,8 @@ class Scene:
         effort: float,
         control_range: tuple[float, float],
     ) -> None:
-        """A servo on `joint` that follows a position [rad or m], or with stiffness 0 a velocity
-        [rad/s or m/s], `control`: force or torque = stiffness x (control - position) - damping x
+        """Add a servo on `joint`. Its control is a position [rad or m], or a velocity [rad/s or
+        m/s] if `stiffness` is 0. Force or torque = stiffness x (control - position) - damping x
         velocity, or damping x (control - velocity); at most `effort` [N or N m].
 
         stiffness [N/m or N m/rad], damping [N s/m or N m s/rad]; control is clamped to its range.
@@ -170,7 +172,7 @@ class Scene:
     def add_contact_force_sensors(self, actor: str, bodies: Iterable[str] | None = None) -> None:
         """Measure the net contact force on each body of an actor (all of them by default).
 
-        `Sim.actor(name).contact_force` then has them, (N, bodies, 3) [N], world frame.
+        `Sim.actor(name).contact_force` returns them, (N, bodies, 3) [N], world frame.
         """
         prefix = f"{self._actor(actor).name}/"
         own = [b.name for b in self.spec.bodies if b.name.startswith(prefix)]
@@ -196,13 +198,15 @@ class Scene:
             reason = " ".join(str(error).split())
             files = ", ".join(a.path for a in self.actors.values()) or "no actors"
             raise PhalanxError(f"the scene ({files}) does not compile: {reason}") from error
-        if model.ntree < 2:  # one robot is one island; looking for more takes 7 % of a step
+        if model.ntree < 2:  # one robot is one island; searching for more takes 7 % of a step
             model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
         return model
 
     def _check_new(self, name: str) -> None:
         if name in self.actors or not name or "/" in name:
-            raise PhalanxError(f"actor name {name!r} is empty, holds a '/' or is taken")
+            raise PhalanxError(
+                f"actor name {name!r} is empty, contains a '/' or is taken; choose another"
+            )
 
     def _actor(self, name: str) -> ActorSpec:
         if name not in self.actors:
@@ -224,11 +228,11 @@ class Scene:
         asked = name.split("/", 1)[1]
         return (
             f"no {kind} {asked!r} in {self.actors[actor].path}{did_you_mean(asked, own)};"
-            f" it has: {', '.join(own) or 'none'}"
+            f" the file has: {', '.join(own) or 'none'}"
         )
 
     def _add_scenery(self) -> None:
-        """Sky, light and floor texture, seen only by renderers."""
+        """Add sky, light and floor texture, which only renderers use."""
         self.spec.visual.headlight.ambient = [0.35, 0.35, 0.35]
         self.spec.visual.headlight.diffuse = [0.35, 0.35, 0.35]
         self.spec.visual.global_.offwidth, self.spec.visual.global_.offheight = 1920, 1080
@@ -272,12 +276,12 @@ class Scene:
 def _vector(name: str, values: Sequence[float], size: int) -> list[float]:
     vector = [float(v) for v in values]
     if len(vector) != size or not np.isfinite(vector).all():
-        raise PhalanxError(f"{name} is {tuple(vector)}, it must be {size} finite numbers")
+        raise PhalanxError(f"{name} is {tuple(vector)}; it must be {size} finite numbers")
     return vector
 
 
 def name_joints(robot: mujoco.MjSpec) -> None:
-    """Give joints without a name one, `joint<i>`, as bodies have: `<freejoint/>` is common."""
+    """Name unnamed joints `joint<i>`, like unnamed bodies; an unnamed `<freejoint/>` is common."""
     taken = {j.name for j in robot.joints}
     for i, joint in enumerate(robot.joints):
         if not joint.name:

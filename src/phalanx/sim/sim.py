@@ -13,19 +13,19 @@ reason; `engines/fields.py` lists all fields.
 
 What is current when
 - State (`time qpos qvel act mocap_pos mocap_quat`) and inputs (`ctrl qfrc_applied xfrc_applied`):
-  always. A write counts from the next `step`, `forward` or `reset` on. Inputs stay until changed.
+  always. A write takes effect at the next `step`, `forward` or `reset`. Inputs stay until changed.
 - Derived fields (`xpos xquat cvel sensordata ...`): current after every `step`. A field costs
-  nothing until it is first read, and its values do not depend on when that was. After a state
-  write they are stale until `forward(mask)`.
+  nothing until it is first read, and its values do not depend on when it is first read. After a
+  state write they are stale until `forward(mask)`.
 - Forces and accelerations (`actuator_force`, `cfrc_ext`, `contact_force`, sensors of those kinds):
-  those of the last substep of the last `step`; such sensors read zero before the first step and
+  those of the last substep of the last `step`. Their sensors read zero before the first step and
   after `reset` and `forward`.
-- `reset(mask)` restores the model's initial state in those environments; then write what differs
-  and call `forward(mask)`.
+- `reset(mask)` restores the model's initial state in those environments. To start elsewhere, write
+  the state afterwards and call `forward(mask)`.
 
 Surprises: a free joint's `qvel` has its linear part in the world frame and its angular part in the
-body frame, as in MuJoCo. On the CPU engine state is float64 inside; the tensors round what you
-read, and what you do not write keeps its full value.
+body frame, as in MuJoCo. The CPU engine keeps the state in float64: the values you read are
+rounded, and values you do not write keep full precision.
 """
 
 from typing import Any
@@ -41,11 +41,11 @@ from phalanx.sim.scene import CONTACT_FORCE, Scene
 
 
 class Sim:
-    """`num_envs` copies of `scene`, `substeps` physics steps of `scene`'s timestep a `step`.
+    """`num_envs` copies of `scene`; each `step` takes `substeps` physics steps of its timestep.
 
     device: "cpu", "cuda:N" or "auto". threads: CPU threads, 0 for all cores. engine: "auto",
     "mujoco" (C, CPU), "warp" (CUDA; on the CPU for tests), or a function that makes one.
-    deterministic: the same bits in every run, which on a GPU costs speed; the CPU engine is always
+    deterministic: the same bits in every run, which is slower on a GPU; the CPU engine is always
     deterministic.
     """
 
@@ -66,17 +66,18 @@ class Sim:
         self.device = resolve_device(str(device))
         self.engine = make_engine(engine, scene, num_envs, self.device, threads, deterministic)
         self.model: mujoco.MjModel = self.engine.model
-        """One environment's model. Read-only, and its arrays refuse writes: engines copied it when
-        they started. `model_field` gives values per environment, `model_of` a writable copy."""
+        """The model of one environment. Its arrays are read-only, because engines copy the model
+        when they start. `model_field` gives values per environment, `model_of` a writable copy."""
         self.num_envs = num_envs
         self.substeps = substeps
         self.dt = self.model.opt.timestep * substeps
         """Time one `step` advances [s]."""
         self.diverged = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
-        """(N,) environments whose state became NaN, infinite or larger than MuJoCo bears, 1e10
-        in any unit, in the last `step`."""
+        """(N,) bool: environments whose state became NaN, infinite or larger than MuJoCo's limit of
+        1e10 (in any unit) in the last `step`."""
         self.divergences = torch.zeros(len(_WATCHED) + 1, dtype=torch.long, device=self.device)
-        """Environments lost so far, by first bad quantity: ctrl, qpos, qvel, act, engine error."""
+        """Number of divergences so far, by first bad quantity: ctrl, qpos, qvel, act, engine
+        error."""
         self._watched = [self.engine.field(f) for f in _WATCHED]
         widths = [v.flatten(1).shape[1] for v in self._watched]
         owner = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
@@ -85,7 +86,7 @@ class Sim:
         self._actors = {a.name: Actor(self, a.name, a.fixed_base) for a in scene.actors.values()}
 
     def __getattr__(self, name: str) -> Tensor:
-        # Python calls this only for names that are not set yet: MjData fields, kept once read.
+        # Python calls this only for names that are not set yet: MjData fields, stored once read.
         if name.startswith("_") or name == "engine":
             raise AttributeError(name)
         try:
@@ -100,15 +101,16 @@ class Sim:
         field = isinstance(held, Tensor) or hasattr(mujoco.MjData, name)
         if field and value is not held and "_actors" in self.__dict__:
             raise AttributeError(
-                f"sim.{name} is a buffer that others hold; write into it: sim.{name}.copy_(...)"
+                f"sim.{name} cannot be rebound, because others hold the same tensor; write into it:"
+                f" sim.{name}.copy_(...)"
             )
         object.__setattr__(self, name, value)
 
     def stale(self, name: str) -> Tensor:
-        """Derived MjData field (N, ...) from inside the last substep, before its integration. This
-        is free, where `sim.<name>` costs a pass over the new state after every step. If
+        """Derived MjData field (N, ...) from inside the last substep, before its integration. It
+        is free, whereas `sim.<name>` costs a pass over the new state after every step. If
         `sim.<name>` is read as well, both are current. Raises PhalanxError with the reason if the
-        engine does not show the field."""
+        engine does not provide the field."""
         return self.engine.field(name, stale=True)
 
     @property
@@ -155,13 +157,13 @@ class Sim:
         self.mark_diverged()
 
     def advance(self, substeps: int | None = None, until: Until = "derived") -> None:
-        """The physics of a `step` alone; `substeps` defaults to those of a `step`. until: what must
-        be current afterwards: "state" before another `advance`, "forces" before a state write and
-        `derive`."""
+        """Advance the physics without checking for divergence, by the substeps of a `step` unless
+        `substeps` is given. until: the fields that must be current afterwards. "state" is enough
+        before another `advance`, "forces" before a state write and `derive`."""
         self.engine.step(self.substeps if substeps is None else substeps, until)
 
     def mark_diverged(self) -> None:
-        """The rest of a `step`: set `diverged` and count in `divergences`."""
+        """Set `diverged` and count in `divergences`; `step` does this after `advance`."""
         state = torch.cat([v.flatten(1) for v in self._watched], 1)
         if self.device.type == "cpu":  # checking would synchronise a GPU
             fine = state.abs().max() <= mujoco.mjMAXVAL  # False if the maximum is NaN
@@ -175,7 +177,7 @@ class Sim:
         self.divergences += first.sum(0)
 
     def derive(self, mask: Tensor | None = None) -> None:
-        """As `forward`, but forces and acceleration sensors stay those of the last substep."""
+        """Like `forward`, but forces and acceleration sensors stay those of the last substep."""
         self.engine.derive(self._all if mask is None else mask)
 
     def forward(self, mask: Tensor | None = None) -> None:
@@ -189,8 +191,8 @@ class Sim:
         self.engine.reset(self._all if mask is None else mask)
 
     def divergence_report(self) -> str:
-        """One sentence on environments that diverged so far, empty if none did. Waits for the
-        GPU."""
+        """One sentence about the environments that diverged so far, empty if none did. Waits for
+        the GPU."""
         counts = dict(zip((*_WATCHED, "engine error"), self.divergences.tolist(), strict=True))
         lost = [f"{n} by {name}" for name, n in counts.items() if n]
         if not lost:
@@ -201,7 +203,7 @@ class Sim:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides the next steps, and the derived fields in use, exact to the
+        """Everything that determines the next steps, and the derived fields in use, bit for
         bit."""
         return {
             "engine": self.engine.name,
@@ -236,13 +238,13 @@ class Sim:
 
 _SIZES = ("nq", "nv", "na", "nu", "neq", "nmocap", "nbody", "njnt", "ngeom", "nsite", "ntendon")
 
-# Controls come first: engines differ in what a NaN from the policy does to the state.
+# Controls come first: the effect of a NaN from the policy on the state depends on the engine.
 _WATCHED = ("ctrl", "qpos", "qvel", "act")
 
 
 class Actor:
-    """Views of one actor's part of the simulation. It has J joints (coordinates, for joints with
-    more than one) and B bodies, both in the order of the file."""
+    """Views of one actor's part of the simulation. It has J joints (for ball joints, J counts
+    coordinates) and B bodies, both in the order of the file."""
 
     def __init__(self, sim: Sim, name: str, fixed_base: bool) -> None:
         model = sim.model

@@ -1,17 +1,17 @@
-"""Reads a URDF robot into a `mujoco.MjSpec`, by the rules that Isaac Gym's users know.
+"""Reads a URDF robot into a `mujoco.MjSpec`, following Isaac Gym's rules.
 
     spec, notes = UrdfReader(root, path, density=1000.0, collapse_fixed_joints=False).read()
 
-MuJoCo has a URDF reader of its own. It merges the root link into the world, drops links without
-mass or refuses them, and fails on the first mesh it cannot read, so this one builds the spec link
-by link. Differences that would surprise a reader of the URDF specification:
+MuJoCo's own URDF reader merges the root link into the world, drops or refuses links without mass,
+and fails on the first mesh it cannot read. This reader therefore builds the spec link by link. Its
+differences from the URDF specification:
 
-- Children of a link come in byte-wise order of their joint's name, not in file order, because
-  that is Isaac Gym's body and joint order; DOF indices of existing policies depend on it.
+- Children of a link are in byte-wise order of their joint's name, not in file order. This is Isaac
+  Gym's body and joint order, and DOF indices of existing policies depend on it.
 - A collision mesh is its convex hull, for contact and for inertia.
 - <mimic>, <transmission>, <gazebo>, <safety_controller> and <mujoco> have no effect.
-- MuJoCo has no joint velocity limit; the number is kept in `joint.userdata[0]` (`jnt_user`).
-- A link called "world" becomes "world_link": MuJoCo keeps that name for its own world body.
+- MuJoCo has no joint velocity limit; the number is stored in `joint.userdata[0]` (`jnt_user`).
+- A link called "world" becomes "world_link": MuJoCo reserves that name for its own world body.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ from phalanx.errors import PhalanxError, did_you_mean
 Array = NDArray[np.float64]
 
 VISUAL_GROUP = 2  # drawn by MuJoCo's renderers
-COLLISION_GROUP = 3  # hidden by them; used where a link has visuals that could be read
+COLLISION_GROUP = 3  # hidden by MuJoCo's renderers; used where a link has readable visuals
 EMPTY_LINK_MASS = 1e-3  # [kg] for a link with neither <inertial> nor collision geometry
 MIN_GYRATION = 1e-4  # [m] a body's radius of gyration is at least this about every axis
 
@@ -49,7 +49,7 @@ SHAPES = {
 
 @dataclass(eq=False)
 class Element:
-    """An XML element that knows where it came from."""
+    """An XML element with its file and line."""
 
     tag: str
     attrib: dict[str, str]
@@ -80,7 +80,7 @@ class Element:
             yield from child.iter()
 
     def fail(self, reason: str) -> NoReturn:
-        """Raise PhalanxError that starts with this element's place in the file."""
+        """Raise PhalanxError that starts with this element's position in the file."""
         raise PhalanxError(f"{self.where}: {reason}")
 
 
@@ -93,12 +93,12 @@ class Inertia:
     tensor: Array
 
     def moved(self, pose: Array) -> "Inertia":
-        """The same body seen from the frame in which its own frame is at `pose` (4, 4)."""
+        """The same inertia in the parent frame, in which this frame has pose `pose` (4, 4)."""
         rot = pose[:3, :3]
         return Inertia(self.mass, rot @ self.com + pose[:3, 3], rot @ self.tensor @ rot.T)
 
     def __add__(self, other: "Inertia") -> "Inertia":
-        """Two bodies welded together, by the parallel-axis theorem."""
+        """The inertia of two bodies welded together, by the parallel-axis theorem."""
         mass = self.mass + other.mass
         com = (self.mass * self.com + other.mass * other.com) / mass
         tensor = np.zeros((3, 3))
@@ -123,7 +123,7 @@ class UrdfReader:
         self.notes: list[str] = []
         self.mesh_problems: dict[tuple[str, bool], str | None] = {}
         self.skipped: dict[str, int] = {}  # visual mesh as the file names it -> line
-        self.raised: list[str] = []  # links whose inertia no rigid body can have
+        self.raised: list[str] = []  # links with a physically impossible inertia
         self.colors = {
             m.attrib.get("name", ""): color
             for m in robot.findall("material")
@@ -134,7 +134,7 @@ class UrdfReader:
         self.spec.compiler.degree = False
 
     def read(self) -> tuple[mujoco.MjSpec, list[str]]:
-        """The spec, its root body fixed, and what was ignored or changed, a phrase each."""
+        """The spec with its root body fixed, and notes on everything ignored or changed."""
         for element in self.robot.iter():
             if element.tag.startswith("xacro:"):
                 element.fail("this is a xacro macro; run xacro on the file and load its output")
@@ -157,7 +157,9 @@ class UrdfReader:
             self.notes.append(f"skipped <visual> meshes that MuJoCo cannot read: {files}")
         if self.raised:
             links = ", ".join(map(repr, self.raised))
-            self.notes.append(f"raised the inertia of links {links} to what a rigid body can have")
+            self.notes.append(
+                f"raised the inertia of links {links} to the least that is physically possible"
+            )
         return self.spec, self.notes
 
     # The tree ---------------------------------------------------------------------------------
@@ -175,14 +177,14 @@ class UrdfReader:
         return named
 
     def _tree(self) -> dict[str, list[Element]]:
-        """Child joints of each link; sets `root`; fails unless links and joints form one tree."""
+        """Child joints of each link. Sets `root`. Fails unless links and joints form one tree."""
         below: dict[str, list[Element]] = {name: [] for name in self.links}
         parent_joint: dict[str, Element] = {}
         for _, joint in sorted(self._named("joint").items(), key=lambda item: item[0].encode()):
             parent, child = (self._joint_link(joint, end) for end in ("parent", "child"))
             if child in parent_joint:
                 joint.fail(
-                    f"link {child!r} already is the child of joint"
+                    f"link {child!r} is already the child of joint"
                     f" {parent_joint[child].attrib['name']!r}; a link has one parent"
                 )
             parent_joint[child] = joint
@@ -190,9 +192,9 @@ class UrdfReader:
         roots = [name for name in self.links if name not in parent_joint]
         if len(roots) > 1:
             names = ", ".join(map(repr, roots))
-            self.robot.fail(f"links {names} have no parent; join all but one of them to the tree")
+            self.robot.fail(f"links {names} have no parent; connect all but one to the tree")
         reached = list(roots)
-        for name in reached:  # grows while it is walked
+        for name in reached:  # grows during the loop
             reached += [self._joint_link(joint, "child") for joint in below[name]]
         if lost := next((name for name in self.links if name not in reached), None):
             parent_joint[lost].fail(f"link {lost!r} is part of a cycle; remove one of its joints")
@@ -217,14 +219,14 @@ class UrdfReader:
     # One body ---------------------------------------------------------------------------------
 
     def _fill(self, body: mujoco.MjsBody, link: Element) -> list[tuple[Element, Element, Array]]:
-        """Give `body` the shapes and mass of `link` and of what collapses into it.
+        """Give `body` the shapes and mass of `link` and of the links that collapse into it.
 
-        Returns the links that hang below it: (link, its joint, pose (4, 4) in the body's frame).
+        Returns the child links: (link, its joint, pose (4, 4) in the body's frame).
         """
         hanging = []
         total: Inertia | None = None
         merged = [(link, np.eye(4))]
-        for link, pose in merged:  # grows while it is walked
+        for link, pose in merged:  # grows during the loop
             self._add_shapes(body, link, pose)
             part = self._inertia(link).moved(pose)
             total = part if total is None else total + part
@@ -238,7 +240,7 @@ class UrdfReader:
                     hanging.append((child, joint, origin))
         assert total is not None
         self._set_inertia(body, total)
-        # the caller takes from the end, so what comes last here becomes the first child
+        # The caller pops from the end, so the last entry becomes the first child.
         return sorted(hanging, key=lambda item: item[1].attrib["name"].encode(), reverse=True)
 
     def _add_joint(self, body: mujoco.MjsBody, joint: Element) -> None:
@@ -285,7 +287,7 @@ class UrdfReader:
     # Mass -------------------------------------------------------------------------------------
 
     def _inertia(self, link: Element) -> Inertia:
-        """What <inertial> says; what it leaves out comes from the collision geometry."""
+        """The inertia in <inertial>, completed from the collision geometry."""
         inertial = link.find("inertial")
         mass = _numbers(inertial.find("mass") if inertial else None, "value", 1, (0.0,))[0]
         if mass < 0:
@@ -306,8 +308,8 @@ class UrdfReader:
         return Inertia(mass, com, shape.tensor * (mass / shape.mass))
 
     def _shape_inertia(self, link: Element) -> Inertia:
-        """Inertia of the collision geometry, filled with `density`; without any, a drop of
-        water of EMPTY_LINK_MASS."""
+        """Inertia of the collision geometry filled with `density`. A link without any gets that of
+        a sphere of water of EMPTY_LINK_MASS."""
         spec = mujoco.MjSpec()
         body = spec.worldbody.add_body()
         for collision in link.findall("collision"):
@@ -324,14 +326,14 @@ class UrdfReader:
         return Inertia(float(model.body_mass[1]), model.body_ipos[1].copy(), tensor)
 
     def _set_inertia(self, body: mujoco.MjsBody, inertia: Inertia) -> None:
-        """Write mass and principal inertia, raised as far as a real body needs it.
+        """Write mass and principal inertia, raised to physically possible values if necessary.
 
         A rigid body has positive moments A <= B <= C with A + B >= C; MuJoCo refuses others.
         """
         asked, axes = np.linalg.eigh(inertia.tensor)  # ascending
         moments = np.maximum(asked, inertia.mass * MIN_GYRATION**2)
         missing = moments[2] - moments[0] - moments[1]
-        if missing > 0:  # what rounding leaves must not break the inequality again
+        if missing > 0:  # a rounding error must not break the inequality again
             moments[:2] += 0.5 * missing + 1e-9 * moments[2]
         if np.any(moments > asked + 1e-6 * moments[2]):
             self.raised.append(body.name)
@@ -378,8 +380,8 @@ class UrdfReader:
         if shape is None:
             found = geometry.children[0] if geometry and geometry.children else element
             found.fail(
-                f"the <{element.tag}> of link {link.attrib['name']!r} holds no supported shape;"
-                f" give its <geometry> one of {', '.join(SHAPES)}"
+                f"the <{element.tag}> of link {link.attrib['name']!r} has no supported shape;"
+                f" its <geometry> needs one of {', '.join(SHAPES)}"
             )
         geom_type = SHAPES[shape.tag]
         if shape.tag == "mesh":
@@ -410,7 +412,7 @@ class UrdfReader:
         scale = _numbers(shape, "scale", 3, (1.0, 1.0, 1.0))
         if file is None:
             problem: str | None = (
-                f"no file {filename!r} beside {self.path.name} or, for package://, in a folder"
+                f"no file {filename!r} next to {self.path.name} or, for package://, in a folder"
                 " above it"
             )
         else:
@@ -441,8 +443,8 @@ class UrdfReader:
         return mesh.name
 
     def _find_mesh(self, filename: str) -> Path | None:
-        """A plain path is relative to the URDF; package://NAME/x is NAME/x or x in some folder
-        above it, nearest first."""
+        """The path of a mesh file, None if there is none. A plain path is relative to the URDF;
+        package://NAME/x is NAME/x or x in a folder above it, nearest first."""
         scheme, separator, rest = filename.partition("://")
         if not separator:
             candidates = [self.path.parent / filename]
@@ -455,7 +457,7 @@ class UrdfReader:
 
 
 def mesh_problem(file: Path, scale: Array, collides: bool) -> str | None:
-    """Why MuJoCo cannot use a mesh file, in its words, or None."""
+    """MuJoCo's error message about a mesh file, or None."""
     spec = mujoco.MjSpec()
     inertia = mujoco.mjtMeshInertia
     mesh = spec.add_mesh(name="mesh", file=str(file), scale=scale)
@@ -471,7 +473,8 @@ def mesh_problem(file: Path, scale: Array, collides: bool) -> str | None:
 
 
 def _size(shape: Element) -> list[float]:
-    """MuJoCo's size (3,) [m]: half extents of a box, radius and half length of the round ones."""
+    """MuJoCo's size (3,) [m]: half extents of a box; radius and half length of a sphere, capsule or
+    cylinder."""
     if shape.tag == "box":
         size = _numbers(shape, "size", 3) / 2
     elif shape.tag == "sphere":

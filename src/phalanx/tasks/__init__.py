@@ -39,7 +39,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on demand: PyTorch takes seconds, which `phalanx list` can do without.
+    # Imported on demand: PyTorch takes seconds to import, and `phalanx list` does not need it.
     if name in ("Task", "TaskConfig"):
         return getattr(importlib.import_module("phalanx.tasks.task"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -74,7 +74,7 @@ def find(name: str) -> "type[Task]":
 
 def _unknown(name: str) -> PhalanxError:
     known = names()
-    elsewhere = "" if find_project() else "; a project's own tasks are found inside its folder"
+    elsewhere = "" if find_project() else "; tasks of a project are found inside its folder only"
     return PhalanxError(
         f"unknown task {name!r}{did_you_mean(str(name), known)};"
         f" tasks: {', '.join(sorted(known))} (`phalanx list` describes them){elsewhere}"
@@ -102,8 +102,8 @@ def configure(
     """`values`, sections as in `settings`, as the Config of task `name`.
 
     This is the one place where settings of a task get their types. Raises PhalanxError for a wrong
-    one. `sources` are the files that `values` were merged from, each with its sections: the message
-    names the file that is wrong by itself.
+    value. `sources` are the files that `values` were merged from, each with its sections; if one of
+    them is wrong by itself, the message names that file.
     """
     cls = find(name).Config
     try:
@@ -121,7 +121,7 @@ def _fields(sections: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of a Config from sections of a YAML file."""
     env = sections.get("env") or {}
     if not isinstance(env, Mapping):
-        raise PhalanxError(f"task.env is {env!r}, it must be a mapping of keys to values")
+        raise PhalanxError(f"task.env is {env!r}; it must be a mapping of keys to values")
     return {**env, **{k: v for k, v in sections.items() if k != "env"}}
 
 
@@ -158,6 +158,6 @@ def make(
 def make_from_config(
     name: str, num_envs: int | None = None, device: str = "auto", **env_config: Any
 ) -> "Task":
-    """What an agent asks for: the task that its run is named after. `env_config` holds `config`,
+    """The task for an agent's `config.env_name` or `config.name`. `env_config` holds `config`,
     fields of the task's Config, or both."""
     return make(name, num_envs, device, **env_config)

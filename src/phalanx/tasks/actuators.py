@@ -1,34 +1,34 @@
-"""Actuator models: what a motor makes of a command, in each physics step.
+"""Actuator models: convert a command to a motor's effort, in each physics step.
 
     actuators:                      # in cfg/task/<Task>.yaml, or task.actuators.legs.model=...
       legs:                         # any name for the group
         actor: ant
         joints: [hip_1, ankle_1]    # optional, all of the actor's motors otherwise
         model: dc_motor             # pd, dc_motor or network
-        command: position           # what the task's control means: position, velocity or effort
-        scale: 0.5                  # of a control of 1 [rad, m; rad/s, m/s; N m, N]
+        command: position           # meaning of the task's control: position, velocity or effort
+        scale: 0.5                  # command at a control of 1 [rad, m; rad/s, m/s; N m, N]
         stiffness: 20.0             # [N m/rad or N/m]
         damping: 0.5                # [N m s/rad or N s/m]
-        effort: 12.0                # greatest [N m or N]; the motor's own if left out
-        stall_effort: 15.0          # dc_motor: at standstill, and
-        no_load_speed: 30.0         #   the speed at which none is left [rad/s or m/s]
+        effort: 12.0                # effort limit [N m or N]; the motor's own if left out
+        stall_effort: 15.0          # dc_motor: largest effort at standstill [N m or N]
+        no_load_speed: 30.0         # dc_motor: speed at which no effort is left [rad/s or m/s]
         file: legs.npz              # network
 
-The model has torque motors on these joints, and the task writes `sim.ctrl` as ever. Before each
-physics step the command becomes an effort:
+The model has torque motors on these joints, and the task writes `sim.ctrl` as usual. Before each
+physics step the command is converted to an effort:
 
-    pd         stiffness (command - position) + damping (command - velocity), of a position or
-               velocity command, a position counting from the joint's initial one; an effort
-               command is the effort. Cut off at +-effort.
-    dc_motor   the same, cut off at what the motor has at its speed as well:
+    pd         position command: stiffness (command - position) - damping velocity, with positions
+               relative to the joint's initial one; velocity command: damping (command - velocity);
+               effort command: the command. Clamped to +-effort.
+    dc_motor   the same, also clamped to the motor's limit at its current speed:
                +-stall_effort (1 -+ velocity / no_load_speed)
-    network    what a network learned from a real motor makes of position errors and velocities
+    network    a network trained on a real motor, of position errors and velocities
 
-A network comes as `.npz` or `.safetensors`, which hold arrays and no code: weights and biases of
-linear layers in order, `<name>.weight` and `<name>.bias`, as a torch state_dict names them, with
-`activation` between; before them, optionally, an LSTM's `weight_ih_l0` and so on. All joints share
-it. A multilayer perceptron sees the position errors, then the velocities, of `history` physics
-steps ago each; an LSTM sees those of now and remembers.
+A network is an `.npz` or `.safetensors` file, which holds arrays and no code: weights and biases of
+linear layers in order, named `<name>.weight` and `<name>.bias` as in a torch state_dict, with
+`activation` between them; optionally preceded by an LSTM's `weight_ih_l0` and so on. All joints
+share the network. The inputs of a multilayer perceptron are the position errors, then the
+velocities, of each physics step in `history`; an LSTM takes the current ones and keeps a state.
 """
 
 import json
@@ -74,17 +74,17 @@ class ActuatorSettings:
     file: str | None = None
     activation: Literal["elu", "relu", "softsign", "tanh"] = "softsign"
     history: tuple[int, ...] = (0,)
-    """Physics steps ago of a multilayer perceptron's inputs."""
+    """Ages of a multilayer perceptron's inputs, in physics steps."""
     pos_scale: float = 1.0
-    """Of position errors [rad or m] on their way into a network."""
+    """Factor on position errors [rad or m] before they enter a network."""
     vel_scale: float = 1.0
-    """Of velocities on their way into a network."""
+    """Factor on velocities before they enter a network."""
     effort_scale: float = 1.0
-    """Of a network's output [N m or N]."""
+    """Factor from a network's output to an effort [N m or N]."""
 
 
 def make_actuators(sim: Sim, groups: Mapping[str, Any]) -> list["Actuator"]:
-    """One `Actuator` for each group of the YAML. Raises PhalanxError for what cannot be."""
+    """One `Actuator` for each group of the YAML. Raises PhalanxError for an invalid group."""
     made: list[Actuator] = []
     for name, values in groups.items():
         where = f"{WHERE}.{name}"
@@ -92,7 +92,7 @@ def make_actuators(sim: Sim, groups: Mapping[str, Any]) -> list["Actuator"]:
         twice = {m for other in made for m in other.motors} & set(actuator.motors)
         if twice:
             motor = sim.model.actuator(min(twice)).name
-            raise PhalanxError(f"{where}: the motor {motor!r} belongs to another group already")
+            raise PhalanxError(f"{where}: the motor {motor!r} already belongs to another group")
         made.append(actuator)
     return made
 
@@ -122,11 +122,11 @@ class Actuator:
 
         self.stiffness, self.damping = gain(s.stiffness), gain(s.damping)
         self.effort = gain(most)
-        """(N, J) greatest effort [N m or N]; with the gains, what may be randomised."""
+        """(N, J) effort limit [N m or N]; like the gains, it may be randomised."""
         start = torch.tensor(model.qpos0[model.jnt_qposadr[joint_ids]], dtype=torch.float32)
         self.default_pos = start.to(device)
         self.command = torch.zeros(sim.num_envs, count, device=device)
-        """(N, J) of this control step, in the command's unit."""
+        """(N, J) command of this control step, in its unit."""
         if s.model == "dc_motor":
             if s.stall_effort is None or s.no_load_speed is None:
                 raise PhalanxError(f"{where}: a dc_motor needs stall_effort and no_load_speed")
@@ -142,19 +142,19 @@ class Actuator:
             raise PhalanxError(f"{where}: a velocity command needs a damping above 0")
 
     def take(self) -> None:
-        """A control step begins: what is in `sim.ctrl` is the command."""
+        """Begin a control step: take the command from `sim.ctrl`."""
         command = self.sim.ctrl[:, self._ctrl] * self.settings.scale
         if self.settings.command == "position":
             command = command + self.default_pos
         self.command.copy_(command)
 
     def drive(self) -> None:
-        """A physics step begins: put the effort into `sim.ctrl`."""
+        """Begin a physics step: write the effort into `sim.ctrl`."""
         effort = self.compute(self.sim.qpos[:, self._q], self.sim.qvel[:, self._v])
         self.sim.ctrl.index_copy_(1, self._ctrl, effort / self._per_control)
 
     def compute(self, pos: Tensor, vel: Tensor) -> Tensor:
-        """(N, J) effort [N m or N] at these positions and velocities, (N, J) each."""
+        """Efforts (N, J) [N m or N] at these joint positions and velocities, (N, J) each."""
         s = self.settings
         if self.network is not None:
             error = self.command - (pos if s.command == "position" else vel)
@@ -174,12 +174,12 @@ class Actuator:
         return effort
 
     def reset(self, mask: Tensor) -> None:
-        """Forget the past in environments `mask` (N,) bool."""
+        """Clear the history in environments `mask` (N,) bool."""
         if self.network is not None:
             self.network.reset(mask.repeat_interleave(len(self.motors)))
 
     def gains(self) -> dict[str, Tensor]:
-        """What domain randomisation may change, under the names of `dof_properties`."""
+        """The tensors that domain randomisation may change, by their names in `dof_properties`."""
         gains = {"effort": self.effort}
         if self.network is None:
             gains |= {"stiffness": self.stiffness, "damping": self.damping}
@@ -188,11 +188,11 @@ class Actuator:
         return gains
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What survives a control step."""
+        """The state that persists between control steps."""
         return {} if self.network is None else {k: v.clone() for k, v in self.network.state.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         for name, value in state.items():
             if self.network is not None and name in self.network.state:
                 self.network.state[name].copy_(value)
@@ -216,8 +216,8 @@ def _motors(sim: Sim, s: ActuatorSettings, where: str) -> tuple[list[int], list[
             continue
         if model.actuator_biastype[m] != mujoco.mjtBias.mjBIAS_NONE:
             raise PhalanxError(
-                f"{where}: the actuator of joint {joint!r} is a servo of MuJoCo's already; an"
-                " actuator model needs a torque motor there"
+                f"{where}: the actuator of joint {joint!r} is a MuJoCo servo; an actuator model"
+                " needs a torque motor there"
             )
         motors.append(m)
         joints.append(joint)
@@ -232,7 +232,7 @@ class Network:
     """A learned motor: (B,) errors and velocities to (B,) efforts, B = environments x joints."""
 
     state: dict[str, Tensor]
-    """What it remembers; buffers that are written in place."""
+    """Its state between physics steps: buffers that are written in place."""
 
     def __init__(self, s: ActuatorSettings, linear: list[tuple[Tensor, Tensor]]) -> None:
         self.settings = s
@@ -242,25 +242,25 @@ class Network:
         raise NotImplementedError
 
     def reset(self, rows: Tensor) -> None:
-        """Forget the past in `rows` (B,) bool."""
+        """Clear the history in `rows` (B,) bool."""
         for tensor in self.state.values():
             tensor.masked_fill_(rows[None, :, None], 0.0)
 
     def head(self, x: Tensor) -> Tensor:
-        """(B,) efforts from the features that the linear layers begin with."""
+        """Efforts (B,) from the inputs (B, width) of the linear layers."""
         activation = ACTIVATIONS[self.settings.activation]
         for k, (weight, bias) in enumerate(self.linear):
             x = torch.nn.functional.linear(activation(x) if k else x, weight, bias)
         return x[:, 0] * self.settings.effort_scale
 
     def scaled(self, error: Tensor, vel: Tensor) -> Tensor:
-        """(B, 2) what the network sees of one moment."""
+        """The network's inputs (B, 2) of one physics step."""
         s = self.settings
         return torch.stack([error * s.pos_scale, vel * s.vel_scale], 1)
 
 
 class Perceptron(Network):
-    """Linear layers on the last moments."""
+    """Linear layers on the inputs of several physics steps."""
 
     def __init__(
         self, s: ActuatorSettings, linear: list[Any], rows: int, device: torch.device
@@ -303,7 +303,7 @@ def read_network(s: ActuatorSettings, rows: int, device: torch.device, where: st
     """The network in `s.file`. Raises PhalanxError for a file that holds none."""
     if s.file is None:
         raise PhalanxError(
-            f"{where}: a network needs file=, an .npz or .safetensors of its weights"
+            f"{where}: a network needs file=, an .npz or .safetensors file with its weights"
         )
     arrays = {k: v.to(device) for k, v in read_arrays(Path(s.file), where).items()}
     layers: list[list[Tensor]] = []
@@ -318,10 +318,10 @@ def read_network(s: ActuatorSettings, rows: int, device: torch.device, where: st
     if arrays or not linear:
         found = next(iter(arrays), "nothing")
         raise PhalanxError(
-            f"{where}: {s.file} is not a network of LSTM and linear layers, it holds {found}"
+            f"{where}: {s.file} is not a network of LSTM and linear layers; it holds {found}"
         )
     if not s.history or min(s.history) < 0:
-        raise PhalanxError(f"{where}.history is {list(s.history)}, it must be steps ago, as in [0]")
+        raise PhalanxError(f"{where}.history is {list(s.history)}; it must be steps ago, as in [0]")
     width = 2 * len(s.history) if not layers else 2
     for weight in [layer[0] for layer in layers] + [weight for weight, _ in linear]:
         if weight.dim() != 2 or weight.shape[1] != width:
@@ -356,7 +356,7 @@ def read_arrays(path: Path, where: str) -> dict[str, Tensor]:
         else:
             raise PhalanxError(
                 f"{where}: {path} is neither .npz nor .safetensors; save the network's state_dict"
-                " in one of these, files that hold code are not loaded"
+                " in one of these; files that may hold code are not loaded"
             )
     except (OSError, ValueError, KeyError, struct.error) as error:
         if isinstance(error, PhalanxError):
@@ -367,7 +367,8 @@ def read_arrays(path: Path, where: str) -> dict[str, Tensor]:
 
 
 def _safetensors(data: bytes) -> dict[str, np.ndarray]:
-    """The format: 8 bytes length of a JSON header, the header, then the arrays' bytes."""
+    """Parse a file: 8 bytes with the length of a JSON header, the header, then the arrays'
+    bytes."""
     (size,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + size])
     types = {"F16": np.float16, "F32": np.float32, "F64": np.float64}

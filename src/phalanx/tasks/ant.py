@@ -7,12 +7,13 @@
             - 0.005 * effort         sum of squared actions
             - 0.05  * power          sum of |action * 0.2 joint velocity|
             - 0.1   * at_limit       joints in the last half percent before their upper limit
-            -2 instead, where the torso is below 0.31 m
+            -2 instead, if the torso is below 0.31 m
 
-An episode ends there, or after 1000 steps. The action in [-1, 1] is a torque of +-15 N m at each
-joint. Observations, reward and robot are those of IsaacGymEnvs' Ant, with these differences: all
-angles are in [-pi, pi] (there yaw and roll jump from 0 to 2 pi); the direction of the target is
-the horizontal one (there z takes the place of y); and the feet's forces are MuJoCo's.
+An episode ends when the torso is below 0.31 m, or after 1000 steps. The action in [-1, 1] is a
+torque of +-15 N m at each joint. Observations, reward and robot are those of IsaacGymEnvs' Ant,
+with these differences: all angles are in [-pi, pi] (there yaw and roll jump from 0 to 2 pi); the
+direction of the target is the horizontal one (there z is used for y); and the feet's forces are
+MuJoCo's.
 
 | observation           | width | unit       | scale | frame                                    |
 |-----------------------|-------|------------|-------|------------------------------------------|
@@ -24,8 +25,8 @@ the horizontal one (there z takes the place of y); and the feet's forces are MuJ
 | up, heading           | 2     | cosine     | 1     | torso's z and vertical, x and target     |
 | joint positions       | 8     | -          | -     | -1 at the lower limit, 1 at the upper    |
 | joint velocities      | 8     | rad/s      | 0.2   | joint                                    |
-| foot forces, torques  | 4 x 6 | N, N m     | 0.1   | foot; what it passes on to its leg       |
-| actions               | 8     | -          | 1     | those of the step before, 0 after a reset|
+| foot forces, torques  | 4 x 6 | N, N m     | 0.1   | foot; transmitted to the leg             |
+| actions               | 8     | -          | 1     | of the previous step, 0 after a reset    |
 """
 
 from dataclasses import dataclass
@@ -51,13 +52,13 @@ class AntConfig(TaskConfig):
     energy_cost: float = 0.05
     joints_at_limit_cost: float = 0.1
     death_cost: float = -2.0
-    """Reward of the step in which the ant falls."""
+    """Reward for the step in which the ant falls."""
     termination_height: float = 0.31
     """Torso height below which it has fallen [m]."""
     dof_velocity_scale: float = 0.2
-    """Of joint velocities [rad/s] in observations and in the power."""
+    """Factor on joint velocities [rad/s] in observations and in the power."""
     contact_force_scale: float = 0.1
-    """Of forces [N] and torques [N m] in observations."""
+    """Factor on forces [N] and torques [N m] in observations."""
     asset: str = str(Path(__file__).parent / "assets" / "ant.xml")
     """MJCF file with 8 motors in the order of the joints and 4 force and torque sensors."""
 
@@ -72,10 +73,10 @@ class Ant(Task):
     default_num_envs: ClassVar[dict[str, int]] = {"cpu": 1024, "cuda": 4096}
 
     def create_scene(self) -> Scene:
-        # Enough for the exact solution: in 1440 steps of random torques the solver took 2 steps on
-        # average and never more than 6; with 5 allowed a velocity is wrong by 0.003 rad/s at worst,
-        # with 4 by 2.4, with 3 by 35. With motors, whose torque does not depend on velocity, Euler
-        # is the same as implicitfast and takes 5 % less time on a CPU.
+        # Enough for a converged solution: in 1440 steps of random torques the solver took 2
+        # iterations on average and never more than 6. With at most 5 the worst velocity error is
+        # 0.003 rad/s, with 4 it is 2.4, with 3 it is 35. The motors' torque does not depend on
+        # velocity, so Euler gives the same as implicitfast and takes 5 % less time on a CPU.
         timestep = self.config.dt / self.config.substeps
         scene = Scene(timestep, integrator="euler", iterations=6, ls_iterations=10)
         scene.add_ground()
@@ -109,7 +110,7 @@ class Ant(Task):
         )
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
-        torso = self.torso  # of the state that was just observed
+        torso = self.torso  # in the state that was just observed
         fallen = torso.height < self.config.termination_height
         reward = torch.stack(list(self.reward_terms(torso).values())).sum(0)
         self.distance.copy_(torso.distance)
@@ -131,7 +132,8 @@ class Ant(Task):
         }
 
     def reset_envs(self, mask: Tensor) -> None:
-        """Joints within 0.2 rad of zero or of the limit nearest to it, slow, at rest otherwise."""
+        """Start with joints slow and within 0.2 rad of zero or of the limit nearest to it,
+        otherwise at rest."""
         locomotion.reset_joints_uniform(self.ant, mask, pos=0.2, vel=0.1)
         self.actions.masked_fill_(mask[:, None], 0.0)
         self.distance.masked_fill_(mask, locomotion.TARGET_DISTANCE)

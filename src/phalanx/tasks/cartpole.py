@@ -1,12 +1,12 @@
 """Cartpole: balance a pole on a cart that a force pushes along a rail.
 
     reward = 1 - angle^2 - 0.01 |cart velocity| - 0.005 |pole velocity|
-             -2 instead, where the cart is out of reach or the pole below the horizontal
+             -2 instead, if the cart is out of range or the pole below the horizontal
 
-An episode ends there, or after 500 steps. The rail is 8 m long, the pole 1 m; the action in
-[-1, 1] is scaled to a force of +-400 N, at 60 Hz. `discrete_actions=n` offers n evenly spaced
-forces instead. Constants and reward are those of IsaacGymEnvs' Cartpole, which minimal-isaac-gym
-uses too.
+An episode ends in those two cases, or after 500 steps. The rail is 8 m long, the pole 1 m; the
+action in [-1, 1] is scaled to a force of +-400 N, at 60 Hz. `discrete_actions=n` offers n evenly
+spaced forces instead. Constants and reward are those of IsaacGymEnvs' Cartpole, which
+minimal-isaac-gym also uses.
 
 | observation   | unit  |
 |---------------|-------|
@@ -92,7 +92,7 @@ class Cartpole(Task):
         return torch.where(fallen, -2.0, reward), fallen
 
     def reset_envs(self, mask: Tensor) -> None:
-        """Positions uniform in +-0.1 m and rad, velocities in +-0.25 m/s and rad/s."""
+        """Draw positions uniform in +-0.1 m and rad, velocities in +-0.25 m/s and rad/s."""
         pos, vel = self.cartpole.joint_pos, self.cartpole.joint_vel
         pos.copy_(torch.where(mask[:, None], 0.2 * torch.rand_like(pos) - 0.1, pos))
         vel.copy_(torch.where(mask[:, None], 0.5 * torch.rand_like(vel) - 0.25, vel))

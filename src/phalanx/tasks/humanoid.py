@@ -6,15 +6,15 @@
             + 0.5  * facing         1 within 37 degrees of the target, then falling to -1.25
             - 0.01 * effort         sum of squared actions
             - 0.05 * power          sum of |action * 0.1 joint velocity| * strength
-            - 0.25 * at_limit       sum of how far joints are into the last percent of their range
-                                    (0 to 1, more beyond the limit) * strength
-            -1 instead, where the torso is below 0.8 m
+            - 0.25 * at_limit       sum of the joints' progress through the last percent of their
+                                    range (0 to 1, more beyond the limit) * strength
+            -1 instead, if the torso is below 0.8 m
 
-strength is a motor's torque over that of the strongest. An episode ends there, or after 1000 steps.
+strength is a motor's torque divided by that of the strongest. An episode ends when the torso is
+below 0.8 m, or after 1000 steps.
 The action in [-1, 1] is a torque of +-22.5 (ankles) to +-135 N m (hips' y) at each joint.
 Observations, reward and robot are those of IsaacGymEnvs' Humanoid, with these differences: the
-direction of the target is the horizontal one (there z takes the place of y); and the forces are
-MuJoCo's.
+direction of the target is the horizontal one (there z is used for y); and the forces are MuJoCo's.
 
 | observation           | width | unit       | scale | frame                                    |
 |-----------------------|-------|------------|-------|------------------------------------------|
@@ -27,8 +27,8 @@ MuJoCo's.
 | joint positions       | 21    | -          | -     | -1 at the lower limit, 1 at the upper    |
 | joint velocities      | 21    | rad/s      | 0.1   | joint                                    |
 | joint torques         | 21    | N m        | 0.01  | joint; of motor, limit and contacts      |
-| foot forces, torques  | 2 x 6 | N, N m     | 0.01  | foot; what it passes on to its shin      |
-| actions               | 21    | -          | 1     | those of the step before, 0 after a reset|
+| foot forces, torques  | 2 x 6 | N, N m     | 0.01  | foot; transmitted to the shin            |
+| actions               | 21    | -          | 1     | of the previous step, 0 after a reset    |
 """
 
 from dataclasses import dataclass
@@ -53,15 +53,15 @@ class HumanoidConfig(TaskConfig):
     energy_cost: float = 0.05
     joints_at_limit_cost: float = 0.25
     death_cost: float = -1.0
-    """Reward of the step in which the humanoid falls."""
+    """Reward for the step in which the humanoid falls."""
     termination_height: float = 0.8
     """Torso height below which it has fallen [m]."""
     dof_velocity_scale: float = 0.1
-    """Of joint velocities [rad/s] in observations and in the power."""
+    """Factor on joint velocities [rad/s] in observations and in the power."""
     angular_velocity_scale: float = 0.25
-    """Of the torso's angular velocity [rad/s] in observations."""
+    """Factor on the torso's angular velocity [rad/s] in observations."""
     contact_force_scale: float = 0.01
-    """Of forces [N] and torques [N m] in observations."""
+    """Factor on forces [N] and torques [N m] in observations."""
     asset: str = str(Path(__file__).parent / "assets" / "humanoid.xml")
     """MJCF file with 21 motors in the order of the joints and 2 force and torque sensors."""
 
@@ -75,9 +75,9 @@ class Humanoid(Task):
     num_actions = 21
 
     def create_scene(self) -> Scene:
-        # Enough for the exact solution: in 1440 steps of random torques the solver took 3 steps on
-        # average and never more than 9; with 8 allowed a velocity is wrong by 0.2 rad/s at worst,
-        # with 6 by 27 (one step in 50 by more than a percent).
+        # Enough for a converged solution: in 1440 steps of random torques the solver took 3
+        # iterations on average and never more than 9. With at most 8 the worst velocity error is
+        # 0.2 rad/s, with 6 it is 27 (one step in 50 is off by more than a percent).
         scene = Scene(self.config.dt / self.config.substeps, iterations=10, ls_iterations=20)
         scene.add_ground()
         scene.add_actor("humanoid", self.config.asset, pos=(0, 0, 1.34))
@@ -100,7 +100,7 @@ class Humanoid(Task):
         torso = self.torso = locomotion.observe_torso(robot)
         angles = [torso.yaw, torso.roll, torso.angle_to_target, torso.up, torso.heading]
         torque = self.actions * self.max_torque + self.sim.qfrc_constraint[:, 6:]
-        stepped = self.progress_buf[:, None] > 0  # before, constraint forces are of another episode
+        stepped = self.progress_buf[:, None] > 0  # at 0, forces are of another episode
         return torch.cat(
             [
                 torso.height[:, None],
@@ -117,7 +117,7 @@ class Humanoid(Task):
         )
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
-        torso = self.torso  # of the state that was just observed
+        torso = self.torso  # in the state that was just observed
         fallen = torso.height < self.config.termination_height
         reward = torch.stack(list(self.reward_terms(torso).values())).sum(0)
         self.distance.copy_(torso.distance)
@@ -140,7 +140,8 @@ class Humanoid(Task):
         }
 
     def reset_envs(self, mask: Tensor) -> None:
-        """Joints within 0.2 rad of zero and inside their limits, slow, at rest otherwise."""
+        """Start with joints within 0.2 rad of zero, inside their limits and slow, otherwise at
+        rest."""
         locomotion.reset_joints_uniform(self.humanoid, mask, pos=0.2, vel=0.1)
         self.actions.masked_fill_(mask[:, None], 0.0)
         self.distance.masked_fill_(mask, locomotion.TARGET_DISTANCE)

@@ -1,25 +1,27 @@
-"""HumanoidAMP: a humanoid of 28 hinges moves like the motion clip it is shown, at 30 Hz.
+"""HumanoidAMP: a humanoid of 28 hinges imitates a motion clip, at 30 Hz.
 
-    reward = 1 in every step: how to move is learnt from a discriminator (`train=HumanoidAMPPPO`)
+    reward = 1 in every step; the policy learns the motion from a discriminator
+             (`train=HumanoidAMPPPO`)
 
-An episode ends where a body other than `contact_bodies` touches the ground, or after 300 steps. The
+An episode ends when a body other than `contact_bodies` touches the ground, or after 300 steps. The
 action in [-1, 1] is the target of a joint's position servo: +-180 degrees about each axis of a
-joint of three hinges, and 1.4 times the range of an elbow or knee, about its middle.
+joint of three hinges, and 1.4 times the range of an elbow or knee, centred on its middle.
 
-Beside the observation a step gives `infos["amp_obs"]`, what the discriminator judges: the last
-`num_amp_obs_steps` observations, newest first, as they were before any reset. `fetch_amp_obs_demo`
-gives the same of random moments of the clips.
+A step also returns `infos["amp_obs"]`, the input of the discriminator: the last `num_amp_obs_steps`
+observations, newest first, from before any reset. `fetch_amp_obs_demo` returns the same for random
+times of the clips.
 
 An episode starts (`state_init`) Default: upright, arms stretched out to the sides; Start: at the
-clip's first pose; Random: at any moment of a clip; Hybrid: Random with `hybrid_init_prob`, else
-Default. From a clip come pose, velocities and what was observed before; a pose whose feet dip into
-the ground is raised.
+clip's first pose; Random: at any time of a clip; Hybrid: Random with `hybrid_init_prob`, else
+Default. A start in a clip takes pose, velocities and earlier observations from it; a pose whose
+feet are below the ground is raised.
 
 Robot, observation, servos, times and starts are those of IsaacGymEnvs' HumanoidAMP, with these
 differences: three hinges in one point are angles about x, then y, then z, not an exponential map;
 the root's rotation is observed from its heading (`local_root_obs: false` as there); a fall is a
-touch of the ground (there also of another body, while any body is below 0.5 m); and the default
-pose has its arms out (there the angles have the other sign, beyond the joints' limits).
+contact with the ground (there also with another body, while any body is below 0.5 m); and the
+default pose has its arms stretched out (there the angles have the opposite sign, beyond the joints'
+limits).
 
 | observation           | width | unit       | frame                                               |
 |-----------------------|-------|------------|-----------------------------------------------------|
@@ -27,11 +29,11 @@ pose has its arms out (there the angles have the other sign, beyond the joints' 
 | root's x and z axis   | 6     | -          | heading                                             |
 | root velocity         | 3     | m/s        | heading                                             |
 | root angular velocity | 3     | rad/s      | heading                                             |
-| joint positions       | 52    | - or rad   | joint; of three hinges the turned x and z axis      |
+| joint positions       | 52    | - or rad   | joint; for three hinges the rotated x and z axis    |
 | joint velocities      | 28    | rad/s      | joint                                               |
 | hands, feet           | 12    | m          | heading, relative to the root; right before left    |
 
-The heading frame is the world's, turned about z to where the root's x axis points.
+The heading frame is the world frame, rotated about z to the direction of the root's x axis.
 """
 
 import math
@@ -63,11 +65,11 @@ class HumanoidAMPConfig(TaskConfig):
     dt: float = 1 / 30
     substeps: int = 4
     motion_file: str | tuple[str, ...] = "walk"
-    """Clips to imitate: `walk` or `run`, which the package brings, or files."""
+    """Clips to imitate: `walk` or `run`, which are shipped, or files."""
     state_init: Literal["Default", "Start", "Random", "Hybrid"] = "Random"
     """How an episode starts."""
     hybrid_init_prob: float = ranged(0.5, at_least=0, at_most=1)
-    """Share of episodes that start in a clip, with Hybrid."""
+    """Fraction of episodes that start in a clip, with Hybrid."""
     num_amp_obs_steps: int = ranged(2, at_least=2)
     """Observations that the discriminator sees at once."""
     local_root_obs: bool = True
@@ -90,8 +92,9 @@ class HumanoidAMP(Task):
     num_actions = 28
 
     def create_scene(self) -> Scene:
-        # Enough for the exact solution: in 960 steps of random actions velocities were those of 100
-        # iterations; with 8 allowed one step in 1000 is wrong, with 6 one in 90, with 5 one in 23.
+        # Enough for a converged solution: in 960 steps of random actions velocities were those of
+        # 100 iterations. With at most 8, one step in 1000 is wrong, with 6 one in 90, with 5 one in
+        # 23.
         scene = Scene(self.config.dt / self.config.substeps, iterations=10, ls_iterations=20)
         scene.add_ground()
         scene.add_actor("humanoid", self.config.asset, pos=(0, 0, 0.89))
@@ -115,7 +118,8 @@ class HumanoidAMP(Task):
         self.moments = -config.dt * torch.arange(config.num_amp_obs_steps, device=device)
         self.motion_ids = torch.zeros(self.num_envs, dtype=torch.long, device=device)
         self.motion_times = torch.zeros(self.num_envs, device=device)
-        """Where in which clip an episode started [s]; of an episode with a default start -1."""
+        """(N,) time in clip `motion_ids` at which the episode started [s]; -1 for a default
+        start."""
         self._make_default_state()
         k = config.num_amp_obs_steps
         self.amp_frames = self.default_obs.expand(self.num_envs, k, -1).clone()
@@ -124,11 +128,11 @@ class HumanoidAMP(Task):
 
     @property
     def amp_observation_space(self) -> Box:
-        """Of `infos["amp_obs"]`, without the environment dimension."""
+        """The space of `infos["amp_obs"]`, without the environment dimension."""
         return Box((self.amp_obs_buf.shape[1],))
 
     def fetch_amp_obs_demo(self, num_samples: int) -> Tensor:
-        """What `infos["amp_obs"]` would be at random moments of the clips, (num_samples, D)."""
+        """Values of `infos["amp_obs"]` at random times of the clips, (num_samples, D)."""
         return self._observe_clips(*self._sample_moments(num_samples))[0].flatten(1)
 
     def pre_physics_step(self, actions: Tensor) -> None:
@@ -156,7 +160,7 @@ class HumanoidAMP(Task):
         return torch.ones_like(self.rew_buf), fallen
 
     def reset_envs(self, mask: Tensor) -> None:
-        """In a clip or in the default pose, with what would have been observed up to there."""
+        """Start in a clip, with the observations before that time, or in the default pose."""
         share = {"Default": 0.0, "Hybrid": self.config.hybrid_init_prob}
         in_clip = torch.rand_like(self.rew_buf) < share.get(self.config.state_init, 1.0)
         ids, times = self._sample_moments(self.num_envs)
@@ -178,15 +182,15 @@ class HumanoidAMP(Task):
     # -- parts -----------------------------------------------------------------------------------
 
     def _sample_moments(self, n: int) -> tuple[Tensor, Tensor]:
-        """Clip and time [s], (n,) each, at random among those that have a whole history."""
+        """Random clips and times [s], (n,) each, with a complete history before them."""
         ids = self.clips.sample_motions(n)
         past = -float(self.config.dt * (self.config.num_amp_obs_steps - 1))
         length = self.clips.lengths[ids]
         return ids, self.clips.sample_times(ids) * (1 + past / length).clamp(min=0) - past
 
     def _observe_clips(self, ids: Tensor, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """At those moments of those clips, (n,) both: the last K observations (n, K, num_obs),
-        newest first, and the state, qpos (n, nq) and qvel (n, nv)."""
+        """At `times` [s] of clips `ids`, (n,) both: the last K observations (n, K, num_obs), newest
+        first, and the state, qpos (n, nq) and qvel (n, nv)."""
         k = len(self.moments)
         at = (times[:, None] + self.moments).flatten()
         s = self.clips.state(ids[:, None].expand(-1, k).flatten(), at)
@@ -202,7 +206,7 @@ class HumanoidAMP(Task):
             self.config.local_root_obs,
         ).clamp(-self.config.clip_observations, self.config.clip_observations)
         ang_vel_b = (rotation.mT @ s.root_ang_vel[..., None])[..., 0]
-        height = s.root_pos[:, 2:] - s.lowest[:, None].clamp(max=0)  # not in the ground
+        height = s.root_pos[:, 2:] - s.lowest[:, None].clamp(max=0)  # not below the ground
         qpos = torch.cat([s.root_pos[:, :2], height, s.root_quat, s.joint_pos], 1)
         qvel = torch.cat([s.root_lin_vel, ang_vel_b, s.joint_vel], 1)
         return frames.view(-1, k, self.num_obs), qpos[::k], qvel[::k]
@@ -216,7 +220,7 @@ class HumanoidAMP(Task):
         return middle, scale
 
     def _make_default_state(self) -> None:
-        """Put everybody into the default pose; remember it and what is observed there."""
+        """Put every environment into the default pose; store it and its observation."""
         self.sim.reset()
         for name, angle in ARMS_OUT.items():
             self.humanoid.joint_pos[:, self.humanoid.joint_names.index(name)] = angle
@@ -251,14 +255,15 @@ def observe(
 
 
 class Joints:
-    """Which hinges lie in one point: `triples` (T, 3) names their columns, about x, y and z."""
+    """Finds the joints of three hinges in one point: `triples` (T, 3) holds their columns, about x,
+    y and z."""
 
     def __init__(self, names: list[str], device: torch.device) -> None:
         first = [i for i, name in enumerate(names) if name.endswith("_x")]
         single = [i for i, name in enumerate(names) if name[-2:] not in ("_x", "_y", "_z")]
         self.triples = torch.tensor([[i, i + 1, i + 2] for i in first], device=device)
         self.single = torch.tensor(single, device=device)
-        # Features in the order of the joints, though all triples are computed first.
+        # Puts features into the order of the joints; all triples are computed first.
         where = {i: range(6 * k, 6 * k + 6) for k, i in enumerate(first)}
         where |= {
             i: range(6 * len(first) + k, 6 * len(first) + k + 1) for k, i in enumerate(single)
@@ -266,8 +271,8 @@ class Joints:
         self.order = torch.tensor([f for i in sorted(where) for f in where[i]], device=device)
 
     def features(self, joint_pos: Tensor) -> Tensor:
-        """(n, 6 T + single hinges) of angles (n, J) [rad]: the x and z axis as three hinges turn
-        them, R = Rx Ry Rz, and the angles of single hinges."""
+        """(n, 6 T + single hinges) for angles (n, J) [rad]: the x and z axis rotated by each three
+        hinges, R = Rx Ry Rz, and the angles of single hinges."""
         (cx, cy, cz), (sx, sy, sz) = (
             f(joint_pos[:, self.triples]).unbind(2) for f in (torch.cos, torch.sin)
         )
@@ -278,7 +283,7 @@ class Joints:
 
 
 class Shapes:
-    """Spheres, capsules and boxes of an actor, except those of the bodies `without`."""
+    """The spheres, capsules and boxes of an actor, except those of the bodies `without`."""
 
     def __init__(self, sim: Any, actor: Any, without: tuple[str, ...]) -> None:
         for name in without:
@@ -310,7 +315,7 @@ class Shapes:
         self.radii = torch.tensor(radii, device=sim.device)
 
     def touch_ground(self) -> Tensor:
-        """(N,) bool: the lowest point of one of them is below z = 0."""
+        """(N,) bool: the lowest point of a shape is below z = 0."""
         vertical = self.axes[:, self.ids, 2]
         reach = (vertical.abs() * self.extents).sum(2) + self.radii
         return (self.centres[:, self.ids, 2] < reach).any(1)

@@ -5,16 +5,17 @@
             - 0.01 * effort         sum of squared torques, in units of 10 N m
             - 1    * tilt           squared sine of the angle between the base's z and the vertical
 
-An episode ends where the base sinks below 0.55 m or tilts by more than 60 degrees, with the reward
-of that step, or after 1000 steps. The action in [-1, 1] moves the target of a joint's position
-servo by up to 0.5 rad from the default pose, legs slightly bent; see the robot's file for gains.
-Nothing asks for a direction or a speed: forward is where the base faces.
+An episode ends when the base sinks below 0.55 m or tilts by more than 60 degrees (the reward of
+that step still counts), or after 1000 steps. The action in [-1, 1] moves the target of a joint's
+position servo by up to 0.5 rad from the default pose, in which the legs are slightly bent; see the
+robot's file for gains. The reward prescribes no direction or speed: forward is where the base
+faces.
 
 Reward, observation and number of actions are those of an exercise for Isaac Gym and RL Games that
 leaves the robot and the torques' unit open. With torques in N m the formula would reward a quick
-fall (standing takes 1000 to 2000 N^2 m^2). With torques as parts of their limits, 30 to 120 N m,
-effort costs next to nothing: after 3 M steps such a humanoid shuffled in circles, at six steps a
-second. Torques are those of the last physics step before the observation.
+fall (standing takes 1000 to 2000 N^2 m^2). With torques as fractions of their limits, 30 to 120 N
+m, effort costs next to nothing: after 3 M training steps the humanoid shuffled in circles, at six
+footsteps a second. Torques are those of the last physics step before the observation.
 
 | observation           | width | unit       | scale | frame                                    |
 |-----------------------|-------|------------|-------|------------------------------------------|
@@ -51,7 +52,7 @@ class HumanoidWalkConfig(TaskConfig):
     torque_cost: float = 0.01
     tilt_cost: float = 1.0
     turn_cost: float = 0.0
-    """Of the squared yaw rate [rad^2/s^2]; the exercise has no such term."""
+    """Weight of the squared yaw rate [rad^2/s^2]; the exercise has no such term."""
     torque_unit: float = 10.0
     """Unit of the torques in the reward [N m]."""
     action_scale: float = 0.5
@@ -61,9 +62,9 @@ class HumanoidWalkConfig(TaskConfig):
     termination_tilt: float = 60.0
     """Angle between the base's z axis and the vertical above which it has fallen [degrees]."""
     reset_joint_pos: float = 0.1
-    """Joints start within this of the default pose [rad]."""
+    """Largest initial distance of a joint from the default pose [rad]."""
     reset_velocity: float = 0.2
-    """All velocities start within this of zero [m/s or rad/s]."""
+    """Largest initial velocity of every degree of freedom [m/s or rad/s]."""
     asset: str = str(Path(__file__).parent / "assets" / "walker.xml")
     """MJCF file with 12 position servos in the order of the joints, left leg first."""
 
@@ -77,9 +78,9 @@ class HumanoidWalk(Task):
     num_actions = 12
 
     def create_scene(self) -> Scene:
-        # Enough for the exact solution: in 30,000 physics steps of random actions the solver took
-        # never more than 7 steps; with 6 allowed a velocity is wrong by 0.1 rad/s at worst, with 5
-        # by 1.1, with 4 by 2.5 (one step in 30 by more than a percent).
+        # Enough for a converged solution: in 30,000 physics steps with random actions the solver
+        # never took more than 7 iterations. With at most 6 the worst velocity error is 0.1 rad/s,
+        # with 5 it is 1.1, with 4 it is 2.5 (one step in 30 is off by more than a percent).
         scene = Scene(self.config.dt / self.config.substeps, iterations=8, ls_iterations=16)
         scene.add_ground()
         scene.add_actor("humanoid", self.config.asset, pos=(0, 0, 0.80))
@@ -112,7 +113,7 @@ class HumanoidWalk(Task):
         )
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
-        base = self.base  # of the state that was just observed
+        base = self.base  # in the state that was just observed
         reward = torch.stack(list(self.reward_terms(base).values())).sum(0)
         low = base.height < self.config.termination_height
         tilted = base.up < math.cos(math.radians(self.config.termination_tilt))
@@ -131,7 +132,8 @@ class HumanoidWalk(Task):
         }
 
     def reset_envs(self, mask: Tensor) -> None:
-        """Near the default pose and almost at rest; the feet touch the ground or nearly so."""
+        """Start near the default pose and almost at rest, with the feet on the ground or just above
+        it."""
         robot, config = self.humanoid, self.config
         lower, upper = robot.joint_limits.unbind(1)
         noise = config.reset_joint_pos * (2 * torch.rand_like(robot.joint_pos) - 1)

@@ -1,6 +1,6 @@
-"""What robots that run towards a far target share: their torso in numbers, reward terms, resets.
+"""Shared by robots that run towards a distant target: the torso's state, reward terms, resets.
 
-Pure functions on tensors, N environments first; tasks are put together from them.
+Pure functions on tensors, with N environments first; tasks are built from them.
 """
 
 import math
@@ -14,12 +14,12 @@ from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Actor, Sim
 
 TARGET_DISTANCE = 1000.0
-"""The target lies so far along x from where an episode starts [m]."""
+"""Distance of the target from the start of an episode, along x [m]."""
 
 
 @dataclass(frozen=True)
 class Torso:
-    """The root body as seen from itself and from the target; angles in [-pi, pi] [rad]."""
+    """State of the root body, relative to itself and to the target; angles in [-pi, pi] [rad]."""
 
     height: Tensor
     """(N,) [m]."""
@@ -28,13 +28,13 @@ class Torso:
     ang_vel_b: Tensor
     """(N, 3) [rad/s], torso frame."""
     gravity_b: Tensor
-    """(N, 3) its direction, of length 1, torso frame: (0, 0, -1) upright."""
+    """(N, 3) direction of gravity, of length 1, torso frame: (0, 0, -1) upright."""
     yaw: Tensor
     """(N,) about z."""
     roll: Tensor
-    """(N,) about x; with pitch and yaw the angles of a rotation z, y', x''."""
+    """(N,) about x; yaw, pitch and roll are the angles of a rotation z, y', x''."""
     angle_to_target: Tensor
-    """(N,) horizontal direction of the target, counted from the yaw."""
+    """(N,) horizontal direction of the target, relative to the yaw."""
     up: Tensor
     """(N,) cosine between the torso's z axis and the vertical: 1 upright, -1 upside down."""
     heading: Tensor
@@ -64,8 +64,8 @@ def observe_torso(robot: Actor) -> Torso:
 
 
 def rotation_matrix(quat: Tensor) -> Tensor:
-    """(N, 3, 3), body to world, of unit quaternions (w, x, y, z), (N, 4)."""
-    w, x, y, z = (quat * math.sqrt(2)).unbind(1)  # so that each product below is twice itself
+    """Rotation matrices (N, 3, 3), body to world, of unit quaternions (w, x, y, z), (N, 4)."""
+    w, x, y, z = (quat * math.sqrt(2)).unbind(1)  # doubles each product below
     xx, yy, zz = x * x, y * y, z * z
     xy, xz, yz = x * y, x * z, y * z
     wx, wy, wz = w * x, w * y, w * z
@@ -83,7 +83,7 @@ def wrapped(angle: Tensor) -> Tensor:
 
 
 def scaled_to_limits(pos: Tensor, limits: Tensor) -> Tensor:
-    """Joint positions (N, J) as -1 at the lower limit, 1 at the upper; limits (J, 2)."""
+    """Joint positions (N, J) scaled to -1 at the lower limit and 1 at the upper; limits (J, 2)."""
     lower, upper = limits.unbind(1)
     return (2 * pos - upper - lower) / (upper - lower)
 
@@ -115,7 +115,7 @@ def foot_terms(sim: Sim, scale: float) -> tuple[Term, ...]:
 
 
 def motor_layout(robot: Actor) -> ActionLayout:
-    """Of actions in [-1, 1] that are the controls of motors, one a joint and in their order."""
+    """The layout of actions in [-1, 1] that are the controls of motors, one per joint, in order."""
     torque = robot.sim.model.actuator_gear[:, 0]
     return ActionLayout("effort", robot.joint_names, scale=torque, low=-torque, high=torque)
 
@@ -131,8 +131,9 @@ def upright(up: Tensor) -> Tensor:
 
 
 def reset_joints_uniform(robot: Actor, mask: Tensor, pos: float, vel: float) -> None:
-    """Joints of environments `mask` (N,) anew: positions uniform within `pos` [rad] of zero, or of
-    the limit nearest to it, inside their limits; velocities uniform within `vel` [rad/s]."""
+    """Draw new joint states in environments `mask` (N,) bool: positions uniform within `pos` [rad]
+    of zero, or of the limit nearest to it, inside their limits; velocities uniform within `vel`
+    [rad/s]."""
     lower, upper = robot.joint_limits.unbind(1)
     joint_pos, joint_vel = robot.joint_pos, robot.joint_vel
     middle = torch.zeros_like(lower).clamp(lower, upper)

@@ -1,8 +1,8 @@
 """Tasks of a user's own project, found by name.
 
     my_robots/
-      tasks/twip/twip.py      class Twip(Task): the class is called like its folder
-      cfg/task/Twip.yaml      what differs from the class's Config; may be missing
+      tasks/twip/twip.py      class Twip(Task); the class has the name of its folder
+      cfg/task/Twip.yaml      values that differ from the class's Config; may be missing
       cfg/train/TwipPPO.yaml
 
 A project is the nearest folder, from the working folder upwards, with a `cfg` and such a task.
@@ -31,7 +31,7 @@ SECTIONS = ("env", "randomize", "randomization_params", "actuators")
 
 @dataclass(frozen=True)
 class Project:
-    """A user's folder."""
+    """A user's project folder."""
 
     root: Path
     tasks: dict[str, Path]
@@ -39,7 +39,7 @@ class Project:
 
 
 def find_project(start: Path | None = None) -> Project | None:
-    """The project that the working folder, or `start`, lies in; None outside of any."""
+    """The project that contains the working folder, or `start`; None if there is none."""
     try:
         start = (start or Path.cwd()).resolve()
     except OSError:  # the working folder is gone
@@ -53,11 +53,11 @@ def find_project(start: Path | None = None) -> Project | None:
 
 
 def _task_name(file: Path) -> str:
-    """The class in the file that is called like it, `two_legs` or `twolegs` for `TwoLegs`."""
+    """The class with the name of its file, which is `two_legs` or `twolegs` for `TwoLegs`."""
     wanted = file.stem.replace("_", "").lower()
     try:
         body = ast.parse(file.read_bytes()).body
-    except (SyntaxError, ValueError, OSError):  # said in words when the task is asked for
+    except (SyntaxError, ValueError, OSError):  # reported when the task is loaded
         body = []
     names = [n.name for n in body if isinstance(n, ast.ClassDef) and n.name.lower() == wanted]
     return names[0] if names else "".join(part.capitalize() for part in file.stem.split("_"))
@@ -66,7 +66,7 @@ def _task_name(file: Path) -> str:
 def load_task(name: str, project: Project) -> "type[Task]":
     """The class of a project's task. Raises PhalanxError, with file and line, for a file that
     cannot be imported or a class that is no task."""
-    from phalanx.tasks.task import Task, TaskConfig  # takes PyTorch, which finding tasks does not
+    from phalanx.tasks.task import Task, TaskConfig  # imports PyTorch, which finding tasks avoids
 
     file = project.tasks[name]
     cls = getattr(_module(file, project.root), name, None)
@@ -113,8 +113,8 @@ def _where_and_why(error: Exception, file: Path) -> str:
 def read_settings(file: Path) -> dict[str, Any]:
     """A `cfg/task/<Task>.yaml`: {"env": {...}, "randomize": ..., ...}, {} where there is no file.
 
-    IsaacGymEnvs' `task: {randomize, randomization_params}` is taken as well. Raises PhalanxError,
-    naming the file, for what is not a mapping of these.
+    IsaacGymEnvs' `task: {randomize, randomization_params}` is accepted as well. Raises
+    PhalanxError, naming the file, for anything but a mapping of these keys.
     """
     if not file.is_file():
         return {}
@@ -141,5 +141,5 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 def _mapping(value: Any, what: str) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, Mapping):
-        raise PhalanxError(f"{what} is {value!r}, it must be a mapping of keys to values")
+        raise PhalanxError(f"{what} is {value!r}; it must be a mapping of keys to values")
     return value or {}

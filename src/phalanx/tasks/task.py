@@ -1,8 +1,8 @@
 """`Task`: one Markov decision process on a `Sim`, for all environments at once.
 
-A task file subclasses `Task`, gives a `Config` and the hooks below, and reads like its
-description. Who comes from IsaacGymEnvs finds the same hooks, with two differences: a reset takes
-a boolean mask instead of indices, and observations and rewards are returned instead of stored.
+A task file subclasses `Task` and gives a `Config` and the hooks below. If you know IsaacGymEnvs,
+the hooks are the same, with two differences: a reset takes a boolean mask instead of indices, and
+observations and rewards are returned instead of stored.
 
 One `step(actions)`, for all N environments
  1. actions are clamped to +-`clip_actions`; `pre_physics_step(actions)` turns them into controls.
@@ -13,11 +13,11 @@ One `step(actions)`, for all N environments
     c. `compute_reward()` gives the reward for reaching it and whether the episode `terminated`;
     d. an episode that did not terminate and has lasted `episode_length` steps is `truncated`;
     e. environments that are done are reset: `sim.reset(mask)`, then `reset_envs(mask)`;
-    f. `compute_observations()` gives their first observation; the others act on that of (b). On a
-       CPU, where it costs no wait to know, (e) and (f) are left out when no episode ended.
-So the observation returned belongs to the new episode where one has ended; the one of (b), which a
-time-out's value bootstraps from, is `infos["terminal"]`. An environment that diverged (NaN) has
-terminated with reward 0; its last observation is zero.
+    f. `compute_observations()` gives their first observation; the others keep that of (b). On a
+       CPU, where checking needs no synchronisation, (e) and (f) are skipped if no episode ended.
+So where an episode has ended, the returned observation belongs to the new episode. The observation
+of (b) is in `infos["terminal"]`; time-outs bootstrap from its value. An environment that diverged
+(NaN) has terminated with reward 0; its last observation is zero.
 
 The step has fixed shapes and never waits for the device: masks and `torch.where` instead of
 `nonzero()`, `.item()` or an `if` on a tensor. Buffers keep their address (write into them), so
@@ -45,27 +45,27 @@ from phalanx.tasks.actuators import make_actuators
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """What every task has; a task adds its own fields. Overridden by `task.env.<field>=`."""
+    """Settings of every task; a task adds its own fields. `task.env.<field>=` overrides them."""
 
     num_envs: int | None = None
-    """Environments; None takes the number that suits the device (`Task.default_num_envs`)."""
+    """Number of environments; None takes the default for the device (`Task.default_num_envs`)."""
     episode_length: int = 1000
     """Steps after which an episode is truncated."""
     clip_observations: float = 5.0
-    """Observations are clamped to +- this."""
+    """Observations are clamped to +- this value."""
     clip_actions: float = 1.0
-    """Actions are clamped to +- this."""
+    """Actions are clamped to +- this value."""
     dt: float = 1 / 60
     """Time between two actions [s]."""
     substeps: int = 2
     """Physics steps between two actions."""
     deterministic: bool = False
-    """On a GPU, the same bits in every run, which costs speed; `deterministic=` on the command
-    line sets it for task and learner."""
+    """On a GPU, the same bits in every run, which is slower; `deterministic=` on the command line
+    sets it for task and learner."""
     randomize: bool = False
-    """Whether `randomization_params` count; on the command line `task.randomize=`."""
+    """Whether `randomization_params` take effect; on the command line `task.randomize=`."""
     randomization_params: dict[str, Any] = field(default_factory=dict)
-    """What is randomised and how, see `phalanx.randomization.randomizer`."""
+    """Settings of the domain randomisation, see `phalanx.randomization.randomizer`."""
     actuators: dict[str, Any] = field(default_factory=dict)
     """Actuator models by name of a group of joints, see `phalanx.tasks.actuators`."""
 
@@ -76,18 +76,18 @@ class TaskConfig:
         ):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise PhalanxError(f"task.env.{name} is {value}, it must be greater than 0")
+                raise PhalanxError(f"task.env.{name} is {value}; it must be greater than 0")
 
 
 class Onboard(Protocol):
     """The robot's own program between the task and a policy, see `phalanx.deploy.trial`."""
 
     def observe(self, observations: Tensor, begun: Tensor | None) -> Tensor:
-        """(N, num_obs) in place of the task's, before noise and latency. begun: (N,) bool,
-        environments whose episode begins; None for the observation that follows a step."""
+        """Observations (N, num_obs) that replace the task's, before noise and latency. begun: (N,)
+        bool, environments whose episode begins; None for the observation that follows a step."""
 
     def act(self, actions: Tensor) -> None:
-        """The actions that arrive after noise and latency, before `pre_physics_step`."""
+        """Take the actions after noise and latency, (N, num_actions), before `pre_physics_step`."""
 
 
 class Task:
@@ -129,8 +129,8 @@ class Task:
         self.progress_buf = torch.zeros(n, dtype=torch.long, device=device_)
         self.infos: dict[str, Any] = {"terminal": {"obs": self.terminal_obs_buf}}
         self.previous_actions = torch.zeros(n, self.num_actions, device=device_)
-        """(N, num_actions) what the policy wanted last, clamped, without noise or latency; 0 at
-        the start of an episode. Continuous actions only."""
+        """(N, num_actions) the policy's last actions, clamped, without noise or latency; 0 at the
+        start of an episode. Continuous actions only."""
         self.actuators = make_actuators(self.sim, self.config.actuators)
         self.randomizer = self._make_randomizer() if self.config.randomize else None
         self.onboard: Onboard | None = None
@@ -143,14 +143,14 @@ class Task:
         raise NotImplementedError
 
     def init_buffers(self) -> None:
-        """Tensors of the task's own, made once: they are saved in and restored from checkpoints."""
+        """Allocate the task's own tensors, once; checkpoints save and restore them."""
 
     def pre_physics_step(self, actions: Tensor) -> None:
         """Turn actions, (N, num_actions) or (N,) integers if discrete, into controls."""
         raise NotImplementedError
 
     def compute_observations(self) -> Tensor:
-        """(N, num_obs) of the present state."""
+        """Observations (N, num_obs) of the current state."""
         raise NotImplementedError
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
@@ -160,34 +160,34 @@ class Task:
 
     def reset_envs(self, mask: Tensor) -> None:
         """Write the initial state of a new episode into environments `mask`, (N,) bool. The
-        simulation has already been put into the model's initial state there, which may do."""
+        simulation is already in the model's initial state there, which may be enough."""
 
     def observation_layout(self) -> tuple[Term, ...]:
-        """What the numbers of an observation are, in their order; `phalanx.layout` has the words.
-        Without this hook an exported policy wants the whole vector, as `obs`."""
+        """The meaning of an observation's numbers, in order, in the terms of `phalanx.layout`.
+        Without this hook an exported policy takes the whole vector, as `obs`."""
         return (Term("obs", size=self.num_obs),)
 
     def action_layout(self) -> ActionLayout:
-        """Which joints an action moves, and how. Without this hook an exported policy gives its
-        actions only, and what they mean is left to the robot's program."""
+        """Which joints an action moves, and how. Without this hook an exported policy only outputs
+        actions, and the robot's program must interpret them."""
         return ActionLayout()
 
     # -- what an agent calls ---------------------------------------------------------------------
 
     @property
     def observation_space(self) -> Box:
-        """Of `obs_buf`, without the environment dimension."""
+        """The space of `obs_buf`, without the environment dimension."""
         limit = self.config.clip_observations
         return Box((self.num_obs,), -limit, limit)
 
     @property
     def action_space(self) -> ActionSpace:
-        """What `step` takes, without the environment dimension."""
+        """The space of the actions that `step` takes, without the environment dimension."""
         return Box((self.num_actions,), -1.0, 1.0)
 
     @property
     def observations(self) -> dict[str, Tensor]:
-        """{"obs": (N, num_obs)}, the live buffer of what to act on next."""
+        """{"obs": (N, num_obs)}, the live buffer of the observations to act on next."""
         return {"obs": self.obs_buf}
 
     def reset(self) -> dict[str, Tensor]:
@@ -211,7 +211,7 @@ class Task:
         return self.observations, self.rew_buf, self.terminated, self.truncated, self.infos
 
     def fuse(self, compiled: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
-        """Have what surrounds the physics replaced by what `compiled` makes of it."""
+        """Replace the code before and after the physics by its compiled version, `compiled(f)`."""
         self._before_physics = compiled(self._before_physics)  # type: ignore[method-assign]
         self._after_physics = compiled(self._after_physics)  # type: ignore[method-assign]
 
@@ -244,7 +244,7 @@ class Task:
         self.post_physics_step()
 
     def post_physics_step(self) -> None:
-        """Count, observe, reward, reset, observe what is new: (a) to (f) above."""
+        """Count, observe, reward, reset, observe new episodes: (a) to (f) above."""
         self.progress_buf += 1
         if self.randomizer is not None:
             self.randomizer.count()
@@ -256,14 +256,14 @@ class Task:
         too_long = self.progress_buf >= self.config.episode_length
         self.truncated.copy_(too_long & ~self.terminated)
         done = self.terminated | self.truncated
-        if self.device.type == "cpu" and not done.any():  # a GPU would have to wait to know
+        if self.device.type == "cpu" and not done.any():  # on a GPU, checking would synchronise
             self.obs_buf.copy_(self.terminal_obs_buf)
             return
         self._reset(done)
         self.obs_buf.copy_(self._observe(done))
 
     def end_schedules(self) -> None:
-        """Randomise in full from now on, whatever the schedules say of the first steps."""
+        """Randomise at full strength from now on, whatever the schedules say."""
         if self.randomizer is not None:
             self.randomizer.end_schedules()
 
@@ -272,15 +272,17 @@ class Task:
         return self.sim.engine.capture()
 
     def grow(self) -> str | None:
-        """See `Engine.grow`: asked between iterations; a sentence means graphs are stale."""
+        """See `Engine.grow`. Called between iterations; after growing, captured graphs are
+        invalid."""
         return self.sim.engine.grow()
 
     def report(self) -> str:
-        """One sentence on what went wrong so far, for the log; empty when nothing did."""
+        """One sentence about problems so far, for the log; empty if there are none."""
         return self.sim.divergence_report()
 
     def state_dict(self) -> dict[str, Any]:
-        """Simulation and every tensor of the task: a run continues from it bit for bit."""
+        """The simulation's state and every tensor of the task; a run continues from it bit for
+        bit."""
         tensors = {k: v.clone() for k, v in self._own_tensors().items()}
         state = {"num_envs": self.num_envs, "sim": self.sim.state_dict(), "task": tensors}
         if self.randomizer is not None:
@@ -291,14 +293,14 @@ class Task:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave. If other things were randomised then, models stay as
+        """Restore what `state_dict` returned. If other things were randomised then, models stay as
         they are randomised, or not, now. Raises PhalanxError, before anything has changed, if it
         is of another engine, scene, number of environments or version of the task."""
         there = (state["num_envs"], state["sim"]["engine"])
         here = (self.num_envs, self.sim.engine.name)
         if there != here:
             raise PhalanxError(
-                f"made with {there[0]} environments on engine {there[1]}, here are {here[0]} on"
+                f"made with {there[0]} environments on engine {there[1]}; this run has {here[0]} on"
                 f" {here[1]}"
             )
         own = self._own_tensors()
@@ -323,8 +325,8 @@ class Task:
         return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
 
     def _observe(self, begun: Tensor | None = None) -> Tensor:
-        """(N, num_obs) as it arrives. begun: (N,) bool, environments whose episode begins; the
-        others have observed this state already, `terminal_obs_buf`."""
+        """Observations (N, num_obs) as the policy receives them. begun: (N,) bool, environments
+        whose episode begins; the others have already observed this state, `terminal_obs_buf`."""
         observations = self.compute_observations()
         if observations.shape != self.obs_buf.shape:
             raise PhalanxError(
@@ -380,12 +382,12 @@ class Task:
             if getattr(cls, hook) is getattr(Task, hook):
                 doc = " ".join((getattr(Task, hook).__doc__ or "").split())
                 raise PhalanxError(
-                    f"the task {cls.__name__} ({_file_of(cls)}) lacks the method {hook}: {doc}"
+                    f"the task {cls.__name__} ({_file_of(cls)}) needs the method {hook}: {doc}"
                 )
         for number in ("num_obs", "num_actions"):
             if not isinstance(getattr(self, number, None), int):
                 raise PhalanxError(
-                    f"the task {cls.__name__} ({_file_of(cls)}) lacks {number}, a whole number"
+                    f"the task {cls.__name__} ({_file_of(cls)}) needs {number}, a whole number"
                 )
 
 

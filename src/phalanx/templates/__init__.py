@@ -1,1 +1,1 @@
-"""What `phalanx new` copies: text files, of which the Python ones are checked like our own."""
+"""The files that `phalanx new` copies; the Python files among them are checked like our own."""

@@ -1,8 +1,8 @@
-"""Physics engines: what `Sim` needs from one, and the choice between them.
+"""Physics engines: the protocol that `Sim` uses, and the choice of an engine.
 
-An engine runs `num_envs` copies of one `mujoco.MjModel` and shows MuJoCo's fields, under MuJoCo's
-names, as float32 torch tensors `(num_envs, ...)` on its device. The interface is small on
-purpose: a third engine should fit behind it one day. `fields.py` lists the fields.
+An engine runs `num_envs` copies of one `mujoco.MjModel` and provides MuJoCo's fields, under
+MuJoCo's names, as float32 torch tensors `(num_envs, ...)` on its device. The interface is small on
+purpose, so that further engines can implement it. `fields.py` lists the fields.
 """
 
 import copy
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class CompilesScene(Protocol):
-    """What an engine needs of a scene: its model, with a given size of physics memory."""
+    """The part of a scene that engines use: it compiles to a model with a given physics memory."""
 
     spec: mujoco.MjSpec
 
@@ -44,7 +44,8 @@ class Engine(Protocol):
 
     name: str
     model: mujoco.MjModel
-    """Of one environment, the same object for the engine's whole life; see `read_only`."""
+    """The model of one environment, the same object for the engine's whole life; see
+    `read_only`."""
     num_envs: int
     device: torch.device
     failed: Tensor
@@ -54,23 +55,23 @@ class Engine(Protocol):
         """MjData field `name` of every environment, (N, ...). State and inputs may be written.
 
         The value does not depend on when the field is first read, and reading one never changes
-        the physics. stale: the value from inside the last substep (before its integration) will
-        do, which costs nothing; if the field is also read without it, the value is current.
-        Raises PhalanxError with the reason if the engine does not show the field."""
+        the physics. stale: the value from inside the last substep (before its integration) is
+        good enough, which costs nothing; if the field is also read without `stale`, the value is
+        current. Raises PhalanxError with the reason if the engine does not provide the field."""
 
     def model_field(self, name: str) -> Tensor:
         """MjModel field `name` (or `opt.<name>`) with a value per environment, (N, ...), writable.
         Raises KeyError for a name that the engine does not have."""
 
     def set_const(self, mask: Tensor) -> None:
-        """Recompute, in environments `mask` (N,) bool at least, the constants that follow from
-        written model fields."""
+        """Recompute the constants that depend on model fields you changed, at least in environments
+        `mask` (N,) bool."""
 
     def model_of(self, env: int) -> mujoco.MjModel:
-        """A copy of the model with the values that one environment has."""
+        """A copy of the model with the values of environment `env`."""
 
     def step(self, substeps: int, until: Until = "derived") -> None:
-        """Advance every environment, then make current what `until` says."""
+        """Advance every environment, then make the fields current that `until` names."""
 
     def derive(self, mask: Tensor) -> None:
         """Make the derived fields that have been read current in environments `mask` (N,) bool;
@@ -87,8 +88,9 @@ class Engine(Protocol):
         """Inside, calls are recorded into the CUDA graph that torch is capturing."""
 
     def grow(self) -> str | None:
-        """Enlarge contact or constraint buffers that have overflowed since the last call and say
-        so in one sentence; None if none had. A sentence means that captured graphs are stale."""
+        """Enlarge contact or constraint buffers that have overflowed since the last call and
+        return a sentence that says so; None if none had. After growing, captured graphs are
+        invalid."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the next steps, and the derived fields that have been read,

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""The kernels of `canonical_order`, in Warp's own Python."""
+"""The Warp kernels of `canonical_order`."""
 
 import warp as wp
 
@@ -11,7 +11,8 @@ def contact_keys(
     address: wp.array2d[int],
     key: wp.array2d[wp.int64],
 ):
-    """A contact's rows have its number, which is canonical by now, and their number within it."""
+    """Sort keys of contact rows: the number of the contact, which is canonical by now, then the
+    number of the row within the contact."""
     con, k = wp.tid()
     row = address[con, k]
     if con < nacon[0] and row >= 0 and row < key.shape[1]:

@@ -1,9 +1,9 @@
 """Contacts and constraint rows in an order that does not depend on races between threads.
 
-MuJoCo Warp 4.0 gives each contact, and each constraint row of a world, the next free place by an
-atomic counter, so their order differs from run to run, and with it the rounding of every sum over
-them. `model.opt.deterministic` makes sums repeat for a given order, and calls two functions for
-sorting, which are empty in 4.0. `install` fills them in.
+MuJoCo Warp 4.0 assigns slots to contacts, and to the constraint rows of a world, with an atomic
+counter. Their order therefore differs from run to run, and so does the rounding of every sum over
+them. `model.opt.deterministic` makes sums reproducible for a given order and calls two sorting
+functions, which are empty in 4.0. `install` fills them in.
 """
 
 from typing import Any
@@ -21,11 +21,11 @@ CONTACT_FIELDS = (
     *("dim", "geom", "worldid", "type", "geomcollisionid", "adhesion", "surfacevel"),
 )
 ROW_FIELDS = ("type", "id", "J", "pos", "margin", "D", "vel", "aref", "frictionloss")
-LAST = 2**62  # the key of what is not in use
+LAST = 2**62  # the key of unused slots
 
 
 def check(model: Any) -> None:
-    """Raise PhalanxError for a model whose rows this file cannot put in order."""
+    """Raise PhalanxError for a model whose rows this file cannot sort."""
     features = {
         "equality constraints": model.neq,
         "tendons": model.ntendon,
@@ -36,12 +36,12 @@ def check(model: Any) -> None:
     if found:
         raise PhalanxError(
             f"deterministic=true does not work on a GPU for a scene with {', '.join(found)};"
-            " leave it out, or take sim_device=cpu, where every run repeats"
+            " leave it out, or use sim_device=cpu, where every run is reproducible"
         )
 
 
 def install() -> None:
-    """Let MuJoCo Warp call the functions of this file where its own are empty."""
+    """Make MuJoCo Warp call the sorting functions of this file instead of its empty ones."""
     collision_driver._sort_contacts = sort_contacts
     constraint._sort_constraints = sort_rows
 

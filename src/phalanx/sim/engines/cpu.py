@@ -1,11 +1,11 @@
 """MuJoCo's C engine on all CPU cores (`mujoco.batch`), bit-identical to a loop over `MjData`.
 
-The batch keeps each environment's state as a float64 row. The tensors shown are float32 mirrors:
-refreshed after every call, and written back before the next one, element by element, so that
-whatever was not written keeps its float64 value.
+The batch keeps each environment's state as a float64 row. The tensors are float32 mirrors of it.
+They are refreshed after every call; before the next call, the elements that were written are copied
+back, so all others keep their float64 values.
 
-A derived field costs nothing until it is first read. Its first value comes from repeating the last
-step, so it is the value that the field would have had if it had been read all along.
+A derived field costs nothing until it is first read. The last step is then repeated to get its
+first value, so the value does not depend on when the field is first read.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ VEL_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
 _FULL = (int(mujoco.mjtWarning.mjWARN_CONTACTFULL), int(mujoco.mjtWarning.mjWARN_CNSTRFULL))
 _FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS
 
-# Sensors that make MuJoCo compute fields that a step leaves out otherwise.
+# Sensors that make MuJoCo compute fields that a step otherwise skips.
 _WORLD_ACCELERATION = {
     "type": mujoco.mjtSensor.mjSENS_FRAMELINACC, "objtype": mujoco.mjtObj.mjOBJ_XBODY,
     "objname": "world",
@@ -71,12 +71,12 @@ class _Mirror:
 
     def pull(self, rows: Any = slice(None)) -> None:
         """Array to tensor, in environments `rows`."""
-        with np.errstate(over="ignore"):  # too large for float32 is inf, so Sim calls it diverged
+        with np.errstate(over="ignore"):  # too large for float32 is inf; Sim reports a divergence
             self.values[rows] = self.array[rows]
         self._pulled[rows] = self.values[rows]
 
     def push(self) -> None:
-        """Tensor to array, but only the elements that were written since the last `pull`.
+        """Copy the elements that were written since the last `pull` from tensor to array.
 
         They are found by comparison: the tensor's version counter misses writes through `.data`
         and NumPy.
@@ -155,7 +155,7 @@ class CpuEngine:
         self._unstepped[:] = False
         self._run(lambda: self._batch.step(nstep=substeps, stage=stage), self._before)
         for name, mirror in self._data.items():
-            if name not in INPUT_FIELDS:  # which a step only reads
+            if name not in INPUT_FIELDS:  # a step only reads those
                 mirror.pull()
         for name, mirror in self._derived.items():
             if until != "state" or name in ACCELERATION_FIELDS:
@@ -224,7 +224,7 @@ class CpuEngine:
                 self._compute(name)
 
     def _register(self, name: str, fresh: bool) -> None:
-        """Show derived field `name` from now on; fresh: make it current after every step."""
+        """Provide derived field `name` from now on; fresh: make it current after every step."""
         self._push()
         wanted = [s for fields, sensors in _SENSORS_FOR if name in fields for s in sensors]
         if missing := [s for s in wanted if s not in self._sensors]:
@@ -238,7 +238,7 @@ class CpuEngine:
         self._compute(name)
 
     def _compute(self, name: str) -> None:
-        """Give a field that was not shown during the last step the value that it would have."""
+        """Set a field that the last step did not compute to the value that it would have given."""
         mirror, now, failed = self._derived[name], self._batch.state.copy(), self.failed.clone()
         if self._substeps:
             np.copyto(self._batch.state, self._before)
@@ -265,7 +265,7 @@ class CpuEngine:
             mirror.push()
 
     def _run(self, call: Callable[[], None], before: np.ndarray | None = None) -> None:
-        """`call` the batch, and again with more memory for as long as contacts do not fit.
+        """`call` the batch, and repeat it with more memory while contacts do not fit.
         before: the state to repeat it from; None if the call does not change the state."""
         self._call(call)
         while self._memory_was_full():
@@ -288,12 +288,12 @@ class CpuEngine:
         return full or any("out of memory" in self._batch.error(i) for i in failed)
 
     def _enlarge(self, state: np.ndarray) -> None:
-        """Twice the memory for contacts and constraints, at `state`."""
+        """Double the memory for contacts and constraints, and restore `state`."""
         self._memory = 2 * self._batch.model.narena
         self._rebuild(state, self._expanded())
         self._grown = (
             f"contacts filled the physics memory; it was enlarged to {self._memory / 2**20:.3g} MiB"
-            " a thread and the step repeated, no contact was dropped"
+            " per thread and the step was repeated; no contact was dropped"
         )
 
     def _compile(self) -> mujoco.MjModel:
@@ -317,12 +317,12 @@ class CpuEngine:
         return values[:, : self.model.nsensor] if name.startswith("sensor_") else values
 
     def _expanded(self) -> dict[str, np.ndarray]:
-        """Model fields that differ between environments, and what set_const derived from them."""
+        """Model fields that differ between environments, and the constants derived from them."""
         fields = {name: self._batch.expanded(name) for name in sorted(MODEL_FIELDS)}
         return {k: self._of_own_sensors(k, v).copy() for k, v in fields.items() if v is not None}
 
     def _rebuild(self, state: np.ndarray, model_fields: dict[str, np.ndarray]) -> None:
-        """A new batch; every tensor handed out belongs to it from now on."""
+        """Make a new batch and connect all existing tensors to it."""
         self._batch = Batch(self._compile(), self.num_envs, self._threads)
         self._batch.state[:] = state
         for name, values in model_fields.items():
@@ -335,7 +335,7 @@ class CpuEngine:
 
 
 def _prepared(model: mujoco.MjModel) -> mujoco.MjModel:
-    # MuJoCo silently resets environments that diverge; `Sim` counts, names and resets them.
+    # MuJoCo would silently reset diverged environments; `Sim` counts, reports and resets them.
     flags = int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
     if model.ntree < 2 and model.opt.solver == mujoco.mjtSolver.mjSOL_NEWTON:
         # A moving robot's contacts come and go: from the unconstrained acceleration the solver

@@ -1,8 +1,8 @@
-"""Which `MjData` fields an engine shows, when each is computed, and why the others are refused.
+"""Which `MjData` fields an engine provides, when each is computed, and why others are refused.
 
     reason = refusal("qH", "mujoco", model)   # a sentence, or None if the engine shows the field
 
-A field that is not listed here is refused, so that a new one in MuJoCo cannot be shown wrong.
+A field that is not listed here is refused, so that a new field in MuJoCo cannot have wrong values.
 """
 
 import mujoco
@@ -30,12 +30,12 @@ STAGE_FIELDS = frozenset({
     "ncon", "ne", "nf", "nl", "nefc", "qfrc_bias", "qfrc_passive", "qfrc_spring", "qfrc_damper",
     "qfrc_gravcomp", "qfrc_fluid", "qfrc_adhesion",
 })  # fmt: skip
-# Forces and accelerations: those of the last substep. No pass over the state computes them.
+# Forces and accelerations are those of the last substep: they do not follow from the state alone.
 ACCELERATION_FIELDS = frozenset({
     "act_dot", "actuator_force", "qacc", "qacc_smooth", "qfrc_actuator", "qfrc_smooth",
     "qfrc_constraint", "solver_niter", "solver_nnz",
 })  # fmt: skip
-# MuJoCo leaves these out of a step unless a sensor needs them.
+# MuJoCo skips these in a step unless a sensor needs them.
 BODY_FORCE_FIELDS = frozenset({"cacc", "cfrc_int", "cfrc_ext"})
 SUBTREE_FIELDS = frozenset({"subtree_linvel", "subtree_angmom"})
 LEFT_OUT_FIELDS = BODY_FORCE_FIELDS | SUBTREE_FIELDS | {"energy"}
@@ -51,30 +51,30 @@ _NOT_IN_WARP = {
 
 
 def left_by_step(name: str, model: mujoco.MjModel) -> bool:
-    """Whether a step itself leaves derived field `name`, of its last substep. All others need a
-    pass over the new state after every step, a third of its time."""
+    """Whether a step computes derived field `name` anyway, for its last substep. All others need a
+    pass over the new state after every step, which takes a third of the step's time."""
     acc = model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
     forces = ACCELERATION_FIELDS | BODY_FORCE_FIELDS
     return name in forces or (name == "sensordata" and bool(acc.all()))
 
 
 def refusal(name: str, engine: str, model: mujoco.MjModel) -> str | None:
-    """Why `engine` does not show MjData field `name`, in one sentence; None if it does."""
+    """Why `engine` does not provide MjData field `name`, in one sentence; None if it does."""
     if not hasattr(mujoco.MjData, name) or callable(getattr(mujoco.MjData, name)):
         hint = did_you_mean(name, (*STATE_FIELDS, *INPUT_FIELDS, *sorted(DERIVED_FIELDS)))
         return f"Sim has no field {name!r} on the {engine} engine{hint}"
     no = f"Sim does not show {name!r} on the {engine} engine: "
     if name in LEFT_OUT_FIELDS and model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_SENSOR:
-        return f"{no}MuJoCo computes it with the sensors, which the scene's option flag disables"
+        return f"{no}MuJoCo computes it with the sensors, which the scene's option flags disable"
     if engine == "plain" and name in LEFT_OUT_FIELDS:
-        return f"{no}mj_step leaves it out; use engine mujoco"
+        return f"{no}mj_step does not compute it; use engine=mujoco"
     if engine == "warp" and name in _NOT_IN_WARP:
         instead = f"; read {_NOT_IN_WARP[name]}" if _NOT_IN_WARP[name] else ""
-        return f"{no}MuJoCo Warp has none or stores it in a layout of its own{instead}"
+        return f"{no}MuJoCo Warp lacks it or stores it in another layout{instead}"
     if name in DERIVED_FIELDS or name in STATE_FIELDS or name in INPUT_FIELDS:
         return None
     if name.startswith(_ARENA):
         return f"{no}its size changes from step to step; contact forces are sensors of the scene"
     if name in ("qfrc_inverse", "solver_fwdinv"):
         return f"{no}inverse dynamics is not part of a step; call mujoco.mj_inverse"
-    return f"{no}it is working memory or bookkeeping of one MjData, which no step makes current"
+    return f"{no}it is working memory or bookkeeping of one MjData, which steps do not keep current"

@@ -1,11 +1,11 @@
-"""MuJoCo Warp's kernels compiled side by side, with word of how far that is.
+"""Compiles MuJoCo Warp's kernels in parallel, and reports progress.
 
     load_together(lambda: mjw.step(m, d), m.opt)   # then the step finds every kernel loaded
 
 Warp compiles a module of kernels when one of them is first launched, so a first step compiles
-dozens, one after the other. Here a step runs without launching anything, which notes the modules,
-and threads compile them (the compilers are C++ and let go of Python's lock). What a step with other
-data would launch besides is still compiled when that happens.
+dozens, one after the other. Here a dry run of the step records the modules without launching
+anything, and threads compile them (the compilers are C++ and release the GIL). Modules that only a
+step with other data launches are still compiled at their first launch.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ _listeners: list[Callable[[int, int], None]] = []
 
 @contextlib.contextmanager
 def progress(listener: Callable[[int, int], None]) -> Iterator[None]:
-    """Inside, `listener(loaded, modules)` is told how many of the modules that load together are
-    loaded: none at the beginning, then at every change and at least every half second."""
+    """Inside, `listener(loaded, modules)` is called with the number of modules loaded so far and
+    their total: once at the start, then at every change and at least every half second."""
     _listeners.append(listener)
     try:
         yield
@@ -31,10 +31,10 @@ def progress(listener: Callable[[int, int], None]) -> Iterator[None]:
 
 
 def load_together(step: Callable[[], None], opt: Any) -> None:
-    """Load what `step` launches on a model with options `opt`, compiling at most one module a core
-    at a time."""
+    """Load every module that `step` launches on a model with options `opt`, compiling at most one
+    module per core at a time."""
     loads = _launched_by(step, opt)
-    loads.sort(key=lambda load: -len(load[0].kernels))  # the longest first, so that none comes last
+    loads.sort(key=lambda load: -len(load[0].kernels))  # the longest first
     _tell(0, len(loads))
     with ThreadPoolExecutor(max(1, min(len(loads), os.cpu_count() or 1))) as pool:
         pending = {pool.submit(module.load, device, dim) for module, device, dim in loads}
@@ -55,12 +55,12 @@ def compiled() -> int:
     import warp as wp
 
     wp.config.log_level = wp.LOG_WARNING
-    wp.init()  # which decides where the cache is
+    wp.init()  # sets the location of the cache
     return sum(1 for path in Path(wp.config.kernel_cache_dir).glob("wp_*") if path.is_dir())
 
 
 def _launched_by(step: Callable[[], None], opt: Any) -> list[tuple[Any, Any, Any]]:
-    """(module, device, block_dim) of every launch in `step`, which launches nothing."""
+    """(module, device, block_dim) of every launch in `step`, without launching anything."""
     from warp._src.context import Module
 
     noted: dict[tuple[Any, str, Any], tuple[Any, Any, Any]] = {}
@@ -68,12 +68,12 @@ def _launched_by(step: Callable[[], None], opt: Any) -> list[tuple[Any, Any, Any
     def note(module: Any, device: Any, block_dim: Any = None, *rest: Any, **more: Any) -> Any:
         if device.is_cuda and block_dim is None:  # asked for its occupancy, not for a launch
             return load(module, device, block_dim, *rest, **more)
-        # Returns nothing, whereupon Warp launches nothing.
+        # Returning None makes Warp skip the launch.
         noted[module, str(device), block_dim] = (module, device, block_dim)
         return None
 
     load, loop, iterations = Module.load, opt.graph_conditional, opt.iterations
-    # The solver's loop ends when its kernels say so; here one pass is all.
+    # The solver loops until its kernels report convergence; one pass is enough here.
     opt.graph_conditional, opt.iterations = False, min(1, iterations)
     Module.load = note
     try:

@@ -3,8 +3,8 @@
     sim = Sim(scene, num_envs=8, device="cpu", substeps=2, engine=PlainEngine)
     sim = Sim(scene, 8, "cpu", 2, engine=functools.partial(PlainEngine, timestep=0.001))
 
-The simplest engine, and the slowest: every environment is what a program of its own would make of
-the model. `phalanx sim2sim` puts robots into it. How it differs from the other engines:
+The simplest engine, and the slowest: every environment is simulated like in an ordinary MuJoCo
+program. `phalanx sim2sim` uses it. How it differs from the other engines:
 
 - The solver runs until it has converged. Training bounds its iterations, so that no environment
   waits for another.
@@ -12,9 +12,9 @@ the model. `phalanx sim2sim` puts robots into it. How it differs from the other 
   steps.
 - `control`, if it is set, is called with the environment's index before each of its steps, like
   MuJoCo's `mjcb_control`, and may write `ctrl` and `qfrc_applied` of `datas[env]`. The tensors
-  keep what the task has written.
-- Environments that are not `active` stand still.
-- `forward` makes all of `datas[env]` current there, for whoever reads it besides the tensors.
+  keep the values that the task has written.
+- Environments that are not `active` do not step.
+- `forward` makes all of `datas[env]` current, not only the fields shown as tensors.
 """
 
 import contextlib
@@ -57,13 +57,13 @@ class _Field:
         self.tensor = torch.from_numpy(self.values)
 
     def pull(self, envs: Sequence[int]) -> None:
-        """MuJoCo's values to the tensor, in environments `envs`."""
-        with np.errstate(over="ignore"):  # beyond float32 is inf, which Sim calls diverged
+        """Copy MuJoCo's values to the tensor, in environments `envs`."""
+        with np.errstate(over="ignore"):  # too large for float32 is inf; Sim reports a divergence
             for env in envs:
                 self.values[env] = self._seen[env] = _read(self._owners[env], self._name)
 
     def push(self) -> None:
-        """Every element that was written to the tensor to MuJoCo; the others keep all digits."""
+        """Copy the tensor elements that were written to MuJoCo; the others keep full precision."""
         written = self.values != self._seen
         if written.any():
             for env in np.flatnonzero(written.reshape(len(written), -1).any(1)).tolist():
@@ -74,7 +74,7 @@ class _Field:
 class PlainEngine:
     """See `phalanx.sim.engines.Engine`, and the top of this file for `timestep`.
 
-    models, datas: what MuJoCo steps, one each for every environment. `model` is the scene's.
+    models, datas: the MjModel and MjData of each environment. `model` is the scene's.
     """
 
     name = "plain"
@@ -82,7 +82,8 @@ class PlainEngine:
 
     def __init__(self, scene: CompilesScene, num_envs: int, timestep: float | None = None) -> None:
         self.model = model = scene.compile()
-        # MuJoCo resets what diverges silently; `Sim` counts, names and resets it instead.
+        # MuJoCo would silently reset a diverged MjData; `Sim` counts, reports and resets it
+        # instead.
         model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_AUTORESET)
         read_only(model)
         exact = copy.copy(model)
@@ -142,14 +143,14 @@ class PlainEngine:
         return copy.copy(self.models[env])
 
     def steps(self, substeps: int) -> int:
-        """MuJoCo's steps in the time of `substeps` of the scene's. Raises PhalanxError if the
-        timestep does not divide it."""
+        """Number of MuJoCo steps that cover `substeps` of the scene's timesteps. Raises
+        PhalanxError if this engine's timestep does not divide that time."""
         span = substeps * self.model.opt.timestep
         steps = span / self.models[0].opt.timestep
         if round(steps) < 1 or abs(round(steps) / steps - 1) > 1e-3:
             raise PhalanxError(
                 f"the timestep {self.models[0].opt.timestep:.4g} s does not divide {span:.4g} s,"
-                " the time that the physics advances at once"
+                " the time that one step of the simulation covers"
             )
         return round(steps)
 
@@ -239,12 +240,13 @@ class PlainEngine:
         if any(data.warning[kind].number for kind in FULL):
             raise PhalanxError(
                 f"the contacts of environment {env} do not fit into MuJoCo's memory of"
-                f" {model.narena / 2**20:.3g} MiB, and the plain engine has no more; use another"
-                " engine, or a scene with fewer contacts"
+                f" {model.narena / 2**20:.3g} MiB, which the plain engine cannot enlarge; use"
+                " another engine, or a scene with fewer contacts"
             )
 
     def _refresh(self, env: int) -> None:
-        """Make what follows from the state current; forces stay those of the last step."""
+        """Recompute everything that depends on the state alone; forces stay those of the last
+        step."""
         model, data = self.models[env], self.datas[env]
         mujoco.mj_fwdPosition(model, data)
         mujoco.mj_sensorPos(model, data)
@@ -260,7 +262,7 @@ def _read(owner: Any, name: str) -> Any:
 
 
 def _write(owner: Any, name: str, value: Any, where: Any = ...) -> None:
-    """Write `value` into field `name`, of an array only the elements `where`."""
+    """Write `value` into field `name`; if it is an array, only into its elements `where`."""
     own = _read(owner, name)
     if isinstance(own, np.ndarray):
         own[where] = value if np.ndim(value) == 0 else value[where]

@@ -2,10 +2,11 @@
 
 Tensors are zero-copy views of Warp's arrays, so a write is the state at the next step. Called
 eagerly, a step checks for overflowing contact buffers and repeats itself in larger ones; inside a
-captured CUDA graph nothing may wait for the host, so overflow is remembered until `grow` is called.
+captured CUDA graph nothing may wait for the host, so an overflow is recorded until `grow` is
+called.
 
-A derived field costs nothing until it is first read. If a step has left it out, its first value
-comes from repeating the last step.
+A derived field costs nothing until it is first read. If the last step did not compute it, the step
+is repeated to get its first value.
 """
 
 import contextlib
@@ -35,7 +36,7 @@ from phalanx.sim.engines.fields import (
 )
 from phalanx.sim.engines.warp_step import Stepper
 
-# Overflows that larger buffers cure. MuJoCo Warp's other overflows (contacts of one height field
+# Overflows that larger buffers resolve. MuJoCo Warp's other overflows (contacts of one height field
 # pair, the horizon of its convex collider) come from fixed sizes in its kernels.
 _CURABLE = int(
     mjw.OverflowType.NEFC
@@ -54,7 +55,7 @@ _CONSTANTS = (
 )  # fmt: skip
 # Fields that a step computes only once they have been read.
 _ONLY_IF_READ = BODY_FORCE_FIELDS | {"sensordata", "qacc_smooth"}
-# Fields that need contacts, constraint rows or the mass matrix of the present state, and sensors
+# Fields that need contacts, constraint rows or the mass matrix of the current state, and sensors
 # that read them; the rest of STAGE_FIELDS needs transmission and the velocity stage only.
 _WHOLE_POSITION_STAGE = {"crb", "M", "ne", "nf", "nl", "nefc", "energy"}
 _WHOLE_POSITION_SENSORS = (
@@ -80,8 +81,8 @@ _FEWER_CONTACTS = {
     ("SPHERE", "BOX"): 1, ("SPHERE", "MESH"): 1, ("CAPSULE", "CAPSULE"): 2, ("CAPSULE", "BOX"): 2,
 }  # fmt: skip
 _USUAL_CONTACTS = 2  # of one geom at a time
-_LOOPS_PAY_FROM = 7  # solver iterations; below, a loop that ends early costs more than it saves
-_MOST_DOUBLINGS = 10  # in one step: growth that cures nothing must end before memory does
+_LOOPS_PAY_FROM = 7  # solver iterations; with fewer, ending a loop early costs more than it saves
+_MOST_DOUBLINGS = 10  # in one step, so that useless growth ends before it exhausts the memory
 
 
 class WarpEngine:
@@ -169,7 +170,7 @@ class WarpEngine:
             if getattr(self._m, name).size:
                 self.model_field(name)
         with self._stream():
-            mjw.set_const(self._m, self._d)  # of all environments: it knows no mask
+            mjw.set_const(self._m, self._d)  # in all environments: it takes no mask
 
     def model_of(self, env: int) -> mujoco.MjModel:
         views = self._model_views.items()
@@ -190,8 +191,8 @@ class WarpEngine:
             doublings += 1
             if doublings > _MOST_DOUBLINGS:
                 raise PhalanxError(
-                    f"one step overflowed {self._contacts} contacts an environment; look for bodies"
-                    " that start inside each other"
+                    f"one step overflowed {self._contacts} contacts per environment; look for"
+                    " bodies that start inside each other"
                 )
             self._restore(before)
             self._advance(substeps, until)
@@ -214,7 +215,7 @@ class WarpEngine:
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[None]:
-        # One wrapper of the stream for the whole capture: Warp does not recognise a second one.
+        # One stream wrapper for the whole capture: Warp does not recognise a second one.
         self._capture_stream = wp.stream_from_torch(torch.cuda.current_stream())
         wp.capture_begin(stream=self._capture_stream, external=True)
         try:
@@ -229,7 +230,7 @@ class WarpEngine:
         return grown
 
     def _enlarge(self) -> str | None:
-        """Twice the buffers if any has overflowed, with a sentence on it."""
+        """Double the buffers if any has overflowed, and return a sentence that says so."""
         if not int(torch.bitwise_and(self._overflow, _CURABLE).max()):
             return None
         if int(torch.bitwise_and(self._overflow, _SENSOR_FULL).max()):
@@ -248,7 +249,7 @@ class WarpEngine:
         self._d = larger
         return (
             f"contact buffers overflowed and were enlarged to {self._contacts} contacts and"
-            f" {self._rows} constraint rows an environment"
+            f" {self._rows} constraint rows per environment"
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -293,7 +294,7 @@ class WarpEngine:
         return self._views[name]
 
     def _register(self, name: str, fresh: bool) -> None:
-        """Show derived field `name` from now on; fresh: make it current after every step."""
+        """Provide derived field `name` from now on; fresh: make it current after every step."""
         self._read.add(name)
         if fresh:
             self._fresh.add(name)
@@ -303,7 +304,7 @@ class WarpEngine:
         self._compute({name})
 
     def _compute(self, names: set[str]) -> None:
-        """Give fields that were not shown during the last step the values that they would have."""
+        """Set fields that the last step did not compute to the values that it would have given."""
         if names & _ONLY_IF_READ or not self._stepped:
             now = self._saved()
             if self._before:
@@ -348,10 +349,10 @@ class WarpEngine:
         self._refresh({"sensordata"})
 
     def _refresh(self, fresh: set[str]) -> None:
-        """Compute derived fields `fresh` at the present state."""
+        """Compute derived fields `fresh` at the current state."""
         m, d = self._m, self._d
         sensors = "sensordata" in fresh
-        if self._read & BODY_FORCE_FIELDS:  # which the velocity stage uses as scratch memory
+        if self._read & BODY_FORCE_FIELDS:  # the velocity stage uses them as scratch memory
             d = dataclasses.replace(d, cacc=wp.empty_like(d.cacc), cfrc_int=wp.empty_like(d.cacc))
         with self._stream():
             if fresh & _WHOLE_POSITION_STAGE or (sensors and self._whole_position_sensors):
@@ -400,9 +401,9 @@ def _put_model(model: mujoco.MjModel) -> Any:
 
 
 def _buffer_sizes(model: mujoco.MjModel) -> tuple[int, int]:
-    """Contacts and constraint rows an environment to start with: the most the model can ever
-    produce, or if that is more, what is usual; then `grow` doubles it as needed. Every row costs
-    time, whether it is used or not."""
+    """Initial contacts and constraint rows per environment: the most the model can ever produce,
+    or the usual number if that is less; `grow` doubles it as needed. Every row costs time, used or
+    not."""
     collides = (model.geom_contype | model.geom_conaffinity) != 0
     moving = int((collides & (model.body_weldid[model.geom_bodyid] != 0)).sum())
     contacts = max(1, min(_most_contacts(model), _USUAL_CONTACTS * max(moving, 4)))
@@ -416,7 +417,7 @@ def _buffer_sizes(model: mujoco.MjModel) -> tuple[int, int]:
 
 
 def _most_contacts(model: mujoco.MjModel) -> int:
-    """Of all pairs of geoms that the collision masks let touch, and of explicit pairs."""
+    """Most contacts of all geom pairs that the collision masks allow, and of explicit pairs."""
     con, aff = model.geom_contype, model.geom_conaffinity
     touch = ((con[:, None] & aff[None, :]) | (aff[:, None] & con[None, :])) != 0
     body = model.geom_bodyid

@@ -1,14 +1,14 @@
 """One physics step of MuJoCo Warp, arranged for thousands of small robots.
 
-`mujoco_warp.step` runs a hundred small kernels one after the other, and with a few thousand
-environments most of a kernel's time is waiting for the one before. Here, what does not depend on
-each other runs side by side on two streams, which a captured CUDA graph keeps as two branches:
+`mujoco_warp.step` runs a hundred small kernels one after the other. With a few thousand
+environments a kernel spends most of its time waiting for the one before. Here, independent stages
+run in parallel on two streams, which a captured CUDA graph keeps as two branches:
 
     kinematics -+- mass matrix, contacts, constraint rows -+- solver -+- integration ---+-
                 +- actuators, velocities, bias forces -----+          +- force sensors -+
 
-The stages are MuJoCo Warp's own functions, in its order within a branch. Models with features for
-which the branches would depend on each other take its `step`. Arrays that live for one step come
+The stages are MuJoCo Warp's own functions, in its order within a branch. Models with features that
+make one branch depend on the other use MuJoCo Warp's `step`. Arrays that live for one step come
 from an `Arena`, because in a graph each allocation and each release is a node to wait for.
 """
 
@@ -31,19 +31,19 @@ class Stepper:
         self._model = model
         self._device = wp.device_from_torch(device)
         self._forks = can_fork(model)
-        # A Newton step from the last acceleration needs no unconstrained one, nor its factors.
+        # Newton starts from the last acceleration, so the unconstrained one is not computed.
         model.opt.run_qacc_smooth = not self._forks
         on_gpu = device.type == "cuda"
         self._side = wp.Stream(self._device) if on_gpu and self._forks else None
         self._arena = Arena(device) if on_gpu else None
 
     def keep_everything(self) -> None:
-        """From the next step on compute the unconstrained acceleration as well."""
+        """Compute the unconstrained acceleration as well, from the next step on."""
         self._forks = False
         self._model.opt.run_qacc_smooth = True
 
     def step(self, data: Any, sensors: bool) -> None:
-        """Advance by one timestep. sensors: evaluate those of forces and accelerations."""
+        """Advance by one timestep. sensors: evaluate force and acceleration sensors."""
         with self._scratch():
             if self._forks:
                 self._forked(data, sensors)
@@ -53,7 +53,7 @@ class Stepper:
     def _forked(self, data: Any, sensors: bool) -> None:
         model, opt = self._model, self._model.opt
         mjw.fwd_kinematics(model, data)
-        with self._beside():
+        with self._second_branch():
             mjw.transmission(model, data)
             mjw.fwd_velocity(model, data)
             mjw.fwd_actuation(model, data)
@@ -66,7 +66,7 @@ class Stepper:
         if sensors:
             # They read the velocity, which integration overwrites.
             before = dataclasses.replace(data, qvel=wp.clone(data.qvel))
-            with self._beside():
+            with self._second_branch():
                 data.sensordata.zero_()
                 if model.sensor_rne_postconstraint or opt.run_rne_postconstraint:
                     mjw.rne_postconstraint(model, before)
@@ -77,8 +77,8 @@ class Stepper:
             self._join()
 
     @contextlib.contextmanager
-    def _beside(self) -> Iterator[None]:
-        """Inside, work goes to the second branch, after what the first one has so far."""
+    def _second_branch(self) -> Iterator[None]:
+        """Inside, work goes to the second branch, which first waits for the first branch."""
         if self._side is None:
             yield
             return
@@ -87,7 +87,7 @@ class Stepper:
             yield
 
     def _join(self) -> None:
-        """The first branch goes on after what the second one has so far."""
+        """Make the first branch wait for the second."""
         if self._side is not None:
             self._device.stream.wait_stream(self._side)
 
@@ -107,8 +107,8 @@ class Stepper:
 class Arena:
     """Memory for arrays that live no longer than one step: Warp's allocator interface.
 
-    Every step asks for the same sizes in the same order, and gets the same blocks. None is used
-    twice within a step, so that two branches never share one.
+    Every step asks for the same sizes in the same order, and gets the same blocks. No block is used
+    twice within a step, so the two branches never share one.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -117,7 +117,7 @@ class Arena:
         self._next = 0
 
     def restart(self) -> None:
-        """A new step begins: blocks are given out from the first on."""
+        """Begin a new step: hand out blocks from the first one again."""
         self._next = 0
 
     def allocate(self, size_in_bytes: int) -> int:
@@ -130,12 +130,12 @@ class Arena:
         return self._blocks[k].data_ptr()
 
     def deallocate(self, ptr: int, size_in_bytes: int) -> None:
-        """Nothing: the next step takes the block again."""
+        """Does nothing: the next step reuses the block."""
 
 
 def can_fork(model: Any) -> bool:
-    """Whether a Warp model's step falls into the two branches: no feature that makes contacts or
-    the solver wait for what the other branch computes."""
+    """Whether a Warp model's step can run in two branches: it has no feature that makes contacts or
+    the solver depend on the second branch."""
     opt = model.opt
     integrators = (mjw.IntegratorType.EULER, mjw.IntegratorType.IMPLICITFAST)
     newton = opt.solver == mjw.SolverType.NEWTON and opt.iterations > 0

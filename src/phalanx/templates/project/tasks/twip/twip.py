@@ -5,11 +5,11 @@
             - 0.2   * speed^2        of the wheels' rims, mean [m/s]
             - 0.02  * yaw_rate^2     [rad/s]
             - 0.1   * change^2       of the actions, mean
-            -5 instead, where it has fallen: pitch or roll above 0.6 rad
+            -5 instead, if it has fallen: pitch or roll above 0.6 rad
 
-An episode ends there, or after 1000 steps, which are 20 s. The actions in [-1, 1] are the wheels'
-torques (`control: effort`, up to 0.4 N m) or the speeds that their servos follow (`control:
-velocity`, up to 15 rad/s). Pitch and rates are what an IMU in the body measures.
+An episode ends with a fall, or after 1000 steps, which are 20 s. The actions in [-1, 1] are the
+wheels' torques (`control: effort`, up to 0.4 N m) or the target speeds of their servos (`control:
+velocity`, up to 15 rad/s). An IMU in the body can measure pitch and rates.
 
 | observation     | width | unit  | scale |
 |-----------------|-------|-------|-------|
@@ -41,13 +41,13 @@ class TwipConfig(TaskConfig):
     dt: float = 1 / 50
     substeps: int = 2
     control: Literal["velocity", "effort"] = "effort"
-    """What an action sets at its wheel."""
+    """Meaning of an action: torque or speed of its wheel."""
     max_speed: float = 15.0
-    """Of a wheel at action 1, with velocity control [rad/s]."""
+    """Speed of a wheel at action 1, with velocity control [rad/s]."""
     servo_damping: float = 0.04
     """Gain of the speed servos, with velocity control [N m s/rad]."""
     max_effort: float = 0.4
-    """Most that a motor gives; with effort control at action 1 [N m]."""
+    """Torque limit of a motor; with effort control the torque at action 1 [N m]."""
     fallen: float = 0.6
     """Pitch or roll at which an episode ends [rad]."""
     start_pitch: float = 0.2
@@ -83,7 +83,7 @@ class Twip(Task):
         self.change = torch.zeros(self.num_envs, device=self.device)
 
     def pre_physics_step(self, actions: Tensor) -> None:
-        # A servo's control is the speed itself, a motor's is a part of its effort.
+        # A servo's control is the speed itself, a motor's control is a fraction of its effort.
         velocity = self.config.control == "velocity"
         self.sim.ctrl.copy_(actions * self.config.max_speed if velocity else actions)
         self.change.copy_(((actions - self.actions) ** 2).mean(1))
@@ -93,7 +93,7 @@ class Twip(Task):
         ang_vel = self.twip.root_ang_vel_b
         return torch.cat(
             [
-                pitch(self.twip.root_quat)[:, None],
+                pitch_of(self.twip.root_quat)[:, None],
                 ang_vel[:, 1:2] * RATE_SCALE,
                 ang_vel[:, 2:3] * RATE_SCALE,
                 self.twip.joint_vel * SPEED_SCALE,
@@ -103,18 +103,18 @@ class Twip(Task):
         )
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
-        lean, roll = pitch(self.twip.root_quat), side_lean(self.twip.root_quat)
-        fallen = (lean.abs() > self.config.fallen) | (roll.abs() > self.config.fallen)
+        pitch, roll = pitch_of(self.twip.root_quat), roll_of(self.twip.root_quat)
+        fallen = (pitch.abs() > self.config.fallen) | (roll.abs() > self.config.fallen)
         speed = self.twip.joint_vel.mean(1) * WHEEL_RADIUS
         yaw_rate = self.twip.root_ang_vel_b[:, 2]
-        reward = 1 - 2 * lean**2 - 0.2 * speed**2 - 0.02 * yaw_rate**2 - 0.1 * self.change
+        reward = 1 - 2 * pitch**2 - 0.2 * speed**2 - 0.02 * yaw_rate**2 - 0.1 * self.change
         return torch.where(fallen, -5.0, reward), fallen
 
     def reset_envs(self, mask: Tensor) -> None:
-        """Leaning forward or backward, turned to any side, wheels within 1 rad/s."""
-        lean = self.config.start_pitch * (2 * torch.rand(self.num_envs, device=self.device) - 1)
-        yaw = torch.pi * (2 * torch.rand_like(lean) - 1)
-        z, y = 0.5 * yaw, 0.5 * lean
+        """Start leaning forward or backward, with any yaw and wheel speeds within 1 rad/s."""
+        pitch = self.config.start_pitch * (2 * torch.rand(self.num_envs, device=self.device) - 1)
+        yaw = torch.pi * (2 * torch.rand_like(pitch) - 1)
+        z, y = 0.5 * yaw, 0.5 * pitch
         quat = torch.stack(
             [z.cos() * y.cos(), -z.sin() * y.sin(), z.cos() * y.sin(), z.sin() * y.cos()], 1
         )
@@ -141,13 +141,14 @@ class Twip(Task):
         return ActionLayout(kind, self.twip.joint_names, scale=most, low=-most, high=most)
 
 
-def pitch(quat: Tensor) -> Tensor:
-    """(N,) [rad] forward lean of (N, 4) quaternions w, x, y, z: about y' of z, y', x''."""
+def pitch_of(quat: Tensor) -> Tensor:
+    """Pitch (N,) [rad], positive forward, of quaternions (w, x, y, z), (N, 4): the angle about y'
+    of a rotation z, y', x''."""
     w, x, y, z = quat.unbind(1)
     return torch.asin((2 * (w * y - z * x)).clamp(-1, 1))
 
 
-def side_lean(quat: Tensor) -> Tensor:
-    """(N,) [rad] lean to the right: the angle about x'' of the same rotation."""
+def roll_of(quat: Tensor) -> Tensor:
+    """Roll (N,) [rad], positive to the right: the angle about x'' of the same rotation."""
     w, x, y, z = quat.unbind(1)
     return torch.atan2(2 * (w * x + y * z), 1 - 2 * (x**2 + y**2))
