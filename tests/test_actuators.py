@@ -22,6 +22,7 @@ ARM = """
 <actuator><motor joint="a" gear="4" ctrlrange="-1 1"/><motor joint="b" gear="2" ctrlrange="-1 1"/>
 </actuator></mujoco>
 """
+STRONG = ARM.replace(' ctrlrange="-1 1"', "")
 
 
 def make_sim(tmp_path, xml=ARM, num_envs=3, engine="auto", timestep=1e-3):
@@ -45,12 +46,13 @@ def wanted(actuator, command, pos, vel):
 
 
 def test_pd_is_the_textbooks_and_stops_at_its_effort(tmp_path):
-    sim = make_sim(tmp_path)
+    sim = make_sim(tmp_path, STRONG)
     pd = one(sim, model="pd", scale=0.5, stiffness=10.0, damping=1.0, effort=3.0)
     state = torch.tensor([[0.1, -0.2]] * 3), torch.tensor([[0.5, 0.0]] * 3)
     effort = wanted(pd, [[0.4, 1.0]] * 3, *state)
     # 10 (0.5 0.4 - 0.1) - 0.5 and 10 (0.5 + 0.2), cut off
     torch.testing.assert_close(effort, torch.tensor([[0.5, 3.0]] * 3))
+    sim = make_sim(tmp_path)
     pd = one(sim, model="pd", command="velocity", scale=2.0, damping=1.5)
     torch.testing.assert_close(wanted(pd, [[0.4, 1.0]] * 3, *state)[0], torch.tensor([0.45, 2.0]))
     pd = one(sim, model="pd", command="effort", scale=5.0)  # the motors' own limits: 4 and 2
@@ -59,11 +61,11 @@ def test_pd_is_the_textbooks_and_stops_at_its_effort(tmp_path):
 
 def test_a_dc_motor_has_less_to_give_the_faster_it_turns(tmp_path):
     motor = one(
-        make_sim(tmp_path), model="dc_motor", command="effort", scale=10.0, effort=3.0,
+        make_sim(tmp_path, STRONG), model="dc_motor", command="effort", scale=10.0, effort=3.0,
         stall_effort=4.0, no_load_speed=20.0,
     )  # fmt: skip
-    for speed, most, least in [(0, 3, -3), (5, 3, -3), (10, 2, -3), (20, 0, -3), (30, -2, -3),
-                               (-10, 3, -2)]:  # fmt: skip
+    for speed, most, least in [(0, 3, -3), (5, 3, -3), (10, 2, -3), (20, 0, -3), (30, 0, -3),
+                               (200, 0, -3), (-10, 3, -2), (-200, 3, 0)]:  # fmt: skip
         vel = torch.full((3, 2), float(speed))
         for command, effort in ((1.0, most), (-1.0, least)):
             found = wanted(motor, torch.full((3, 2), command), torch.zeros(3, 2), vel)
@@ -79,7 +81,7 @@ def test_pd_in_each_physics_step_moves_as_mujocos_position_servo(tmp_path, engin
     )
     expected = make_sim(tmp_path, servo)
     sim = make_sim(tmp_path, engine=engine)
-    pd = one(sim, model="pd", stiffness=8.0, damping=0.2, scale=1.0, effort=100.0)
+    pd = one(sim, model="pd", stiffness=8.0, damping=0.2, scale=1.0)
     sim.ctrl.copy_(torch.tensor([0.3, 0.2]))
     expected.ctrl.copy_(sim.ctrl)
     pd.take()
@@ -111,10 +113,10 @@ def save(path, module):
 def test_a_perceptron_sees_errors_and_velocities_of_the_last_steps(tmp_path, suffix):
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Softsign(), torch.nn.Linear(8, 1))
-    sim = make_sim(tmp_path)
+    sim = make_sim(tmp_path, STRONG)
     learned = one(
         sim, model="network", file=str(save(tmp_path / f"net{suffix}", net)), history=[0, 2],
-        effort_scale=0.5, vel_scale=0.1, effort=100.0,
+        effort_scale=0.5, vel_scale=0.1,
     )  # fmt: skip
     pos, vel = torch.randn(4, 3, 2), torch.randn(4, 3, 2)
     for k in range(4):
@@ -137,9 +139,9 @@ def test_an_lstm_is_torchs(tmp_path):
             self.lstm = torch.nn.LSTM(2, 5, num_layers=2)
             self.fc = torch.nn.Linear(5, 1)
 
-    net, sim = Net(), make_sim(tmp_path)
+    net, sim = Net(), make_sim(tmp_path, STRONG)
     file = str(save(tmp_path / "net.npz", net))
-    learned = one(sim, model="network", file=file, effort=100.0)
+    learned = one(sim, model="network", file=file)
     pos, vel = torch.randn(6, 3, 2), torch.randn(6, 3, 2)
     found = [wanted(learned, torch.zeros(3, 2), p, v) for p, v in zip(pos, vel, strict=True)]
     hidden, _ = net.lstm(torch.stack([-pos, vel], -1).flatten(1, 2))
@@ -154,15 +156,18 @@ def test_an_lstm_is_torchs(tmp_path):
 def test_any_task_takes_one_and_its_gains_are_randomised(engine):
     entry = {"range": [0.5, 1.5], "operation": "scaling", "distribution": "uniform"}
     names = ("stiffness", "damping", "effort", "velocity")
-    params = {"actor_params": {"cartpole": {"dof_properties": dict.fromkeys(names, entry)}}}
+    entries = dict.fromkeys(names, entry) | {"effort": {**entry, "range": [0.1, 1.0]}}
+    params = {"actor_params": {"cartpole": {"dof_properties": entries}}}
     cart = {"actor": "cartpole", "model": "dc_motor", "stall_effort": 100.0, "no_load_speed": 5.0,
             "command": "velocity", "scale": 2.0, "damping": 30.0, "stiffness": 1.0}  # fmt: skip
     task = tasks.make("Cartpole", 64, "cpu", engine, randomize=True, randomization_params=params,
                       actuators={"cart": cart})  # fmt: skip
     (motor,) = task.actuators
-    for gain, nominal in ((motor.damping, 30), (motor.effort, 400), (motor.no_load_speed, 5)):
-        assert gain.mean() / nominal == pytest.approx(1, abs=0.2)
-        assert gain.std() / nominal == pytest.approx(0.29, abs=0.08)
+    means = ((motor.damping, 30), (motor.effort, 0.55 * 400), (motor.no_load_speed, 5))
+    for gain, mean in means:
+        assert gain.mean() / mean == pytest.approx(1, abs=0.2)
+    for gain, width in ((motor.damping, 30), (motor.effort, 0.9 * 400), (motor.no_load_speed, 5)):
+        assert gain.std() / width == pytest.approx(0.29, abs=0.08)
     assert {row.what for row in task.randomizer.table()} >= {"cartpole drive velocity"}
     task.reset()
     for _ in range(30):
@@ -206,3 +211,42 @@ def test_mistakes_are_one_sentence(tmp_path):
     entry = {"actor": "arm", "model": "pd", "stiffness": 1.0}
     with pytest.raises(PhalanxError, match="belongs to another group"):
         make_actuators(sim, {"a": entry, "b": entry})
+
+
+# Each lets 4 N m reach joint a.
+LIMITS = {
+    "control": ('gear="4" ctrlrange="-1 1"', ""),
+    "force": ('gear="-4" forcerange="-1 1"', ""),
+    "joint": ('gear="50" ctrlrange="-1 1"', 'actuatorfrcrange="-4 4"'),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_an_effort_that_the_motor_cannot_give_is_refused(tmp_path, limit):
+    motor, joint = LIMITS[limit]
+    xml = ARM.replace('gear="4" ctrlrange="-1 1"', motor)
+    xml = xml.replace('name="a" axis', f'name="a" {joint} axis')
+    sim = make_sim(tmp_path, xml)
+    settings = {"model": "pd", "command": "effort", "scale": 1.0, "joints": ["a"]}
+    with pytest.raises(PhalanxError, match=r"effort is 5, but the motor of joint 'a' gives 4 at"):
+        one(sim, **settings, effort=5.0)
+    (own,) = make_actuators(sim, {"g": {"actor": "arm", **settings}})
+    sim.ctrl.fill_(9.0)
+    own.take()
+    own.drive()
+    sim.step()
+    # What is asked for is what MuJoCo's joint gets.
+    assert own.effort[0, 0] == 4
+    assert sim.qfrc_actuator[0, 0] == pytest.approx(4)
+
+
+def test_a_randomised_effort_that_the_motor_cannot_give_is_refused():
+    entry = {"range": [0.5, 1.5], "operation": "scaling", "distribution": "uniform"}
+    params = {"actor_params": {"cartpole": {"dof_properties": {"effort": entry}}}}
+    cart = {"actor": "cartpole", "model": "pd", "stiffness": 1.0}
+    words = (
+        r"dof_properties\.effort reaches 600, but the motor of joint 'slide.*' gives 400 at most"
+    )
+    with pytest.raises(PhalanxError, match=words):
+        tasks.make("Cartpole", 2, "cpu", randomize=True, randomization_params=params,
+                   actuators={"cart": cart})  # fmt: skip

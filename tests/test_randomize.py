@@ -1,14 +1,18 @@
 """Domain randomisation: the statistics of every kind on both engines, and that physics obeys."""
 
 import math
+import re
+from pathlib import Path
 
 import mujoco
+import numpy as np
 import pytest
 import torch
 
 from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.randomization import Randomizer, RandomModel, prepare
+from phalanx.randomization.random_model import PROPERTIES
 from phalanx.sim import Scene, Sim
 
 ENGINES = ("mujoco", "warp")
@@ -302,6 +306,68 @@ def test_a_ball_bounces_and_grows(tmp_path, engine):
     torch.testing.assert_close(sim.qpos[:, 2], size, atol=0.002, rtol=0)
 
 
+ZOO = """
+<mujoco>
+  <compiler autolimits="true"/>
+  <worldbody>
+    <body name="a"><joint name="a" range="-1 1" stiffness="2" damping="1" armature="0.1"/>
+      <geom size="0.05" mass="1" solref="-2000 -80"/>
+      <body name="b" pos="0.2 0 0"><joint name="b" frictionloss="0.1" actuatorfrcrange="-9 9"/>
+        <geom size="0.05" mass="1" solref="0.02 1.5"/>
+        <body name="c" pos="0.2 0 0"><joint name="c"/><geom size="0.05" mass="1" solref="0.02 0.3"/>
+          <body name="d" pos="0.2 0 0"><joint name="d"/><geom size="0.05" mass="1"/>
+            <body name="e" pos="0.2 0 0"><joint name="e" range="-1 1"/><geom size="0.05" mass="1"/>
+    </body></body></body></body></body>
+  </worldbody>
+  <tendon><fixed name="t" stiffness="3" damping="1"><joint joint="e" coef="1"/></fixed></tendon>
+  <actuator>
+    <position name="alike" joint="a" kp="3" kv="3"/>
+    <velocity name="speed" joint="b" kv="2"/>
+    <general name="scaled" joint="c" gainprm="10" biastype="affine" biasprm="0 -5 -5"/>
+    <motor name="motor" joint="d" gear="-3" ctrlrange="-2 1"/>
+    <muscle name="muscle" joint="e" ctrlrange="0 1"/>
+  </actuator>
+</mujoco>
+"""
+
+
+def numbers(model):
+    """All arrays of a model by name."""
+    found = {k: getattr(model, k) for k in dir(model) if not k.startswith("_")}
+    return {k: v for k, v in found.items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiub"}
+
+
+def test_samples_that_change_nothing_change_nothing(tmp_path):
+    """Servos of equal gains, overdamped and direct solref, muscles: what formulas get wrong."""
+    for entry in (variation(1, 1), variation(0, 0, "additive")):
+        kinds = {
+            kind: {name: entry for name in names if name != "velocity"}
+            for kind, names in PROPERTIES.items()
+        }
+        params = {"actor_params": {"bot": kinds}}
+        sim = make_sim(tmp_path, "mujoco", params, xml=ZOO, num_envs=1)
+        before = numbers(sim.model)
+        RandomModel(sim, params)
+        assert sim.model_field("actuator_gainprm").shape[0] == 1
+        for name, values in numbers(sim.model_of(0)).items():
+            np.testing.assert_allclose(values, before[name], rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_gains_of_servos_keep_what_their_commands_mean(tmp_path):
+    three = variation(3, 3)
+    found = {}
+    for name in ("stiffness", "damping"):
+        params = of(DOF, name, {**three, "joints": ["a", "b", "c"]})
+        sim = make_sim(tmp_path, "mujoco", params, xml=ZOO, num_envs=1)
+        RandomModel(sim, params)
+        model = sim.model_of(0)
+        found[name] = [(model.actuator_gainprm[i, 0], *model.actuator_biasprm[i, :3])
+                       for i in range(3)]  # fmt: skip
+    # force = gain * command - stiffness * position - damping * velocity
+    assert found["stiffness"] == [(9, 0, -9, -3), (2, 0, 0, -2), (30, 0, -15, -5)]
+    assert found["damping"] == [(3, 0, -3, -9), (6, 0, 0, -6), (10, 0, -5, -15)]
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_environments_move_as_plain_mujoco_with_their_values(tmp_path, engine):
     entries = variation(0.6, 1.6)
@@ -544,6 +610,39 @@ def test_a_run_continues_with_what_is_randomised_now(engine):
     assert (masses(heavy) >= 2).all()
 
 
+def test_a_run_continues_with_the_robot_as_its_file_is_now(tmp_path):
+    """Neither the task's constants nor randomised fields are those of the old file."""
+    xml = Path(tasks.find("Cartpole").Config().asset).read_text()
+    files = [tmp_path / "old.xml", tmp_path / "new.xml"]
+    files[0].write_text(xml)
+    files[1].write_text(re.sub('mass="[0-9.]+"', 'mass="7"', xml))
+
+    class Weighed(tasks.find("Cartpole")):
+        def init_buffers(self):
+            super().init_buffers()
+            self.weight = torch.tensor(self.sim.model.body_mass)
+
+    two = {**variation(2, 2), "setup_only": True}
+    mass = {"actor_params": {"cartpole": {BODY: {"mass": two}}}}
+    old, new = (
+        Weighed(Weighed.Config(2, asset=str(f), randomize=True, randomization_params=mass), "cpu")
+        for f in files
+    )
+    old.reset()
+    new.load_state_dict(old.state_dict())
+    heavy = torch.tensor(new.sim.model.body_mass)
+    assert (heavy == 7).sum() > 0
+    assert torch.equal(new.weight, heavy)
+    torch.testing.assert_close(new.sim.model_field("body_mass")[1], 2 * heavy.float())
+    data = mujoco.MjData(model := new.sim.model_of(1))
+    derived = model.dof_invweight0.copy()
+    mujoco.mj_setConst(model, data)
+    np.testing.assert_allclose(derived, model.dof_invweight0, rtol=1e-4)
+    assert "the robot's" in new.report()
+    assert "body_mass" in new.report()
+    assert old.report() == ""
+
+
 def test_without_randomisation_nothing_changes():
     rollouts = []
     for params in ({}, {"latency": {"actions": [0, 0]}}):
@@ -559,10 +658,17 @@ def test_discrete_actions_can_be_late():
     task = tasks.make("Cartpole", 4, "cpu", discrete_actions=3, randomize=True,
                       randomization_params={"latency": {"actions": [1, 1]}})  # fmt: skip
     task.reset()
-    task.step(torch.full((4,), 2))
-    assert (task.sim.ctrl == -1).all()  # choice 0 is what was there before
-    task.step(torch.full((4,), 2))
-    assert (task.sim.ctrl == 1).all()
+    executed = []
+    for choice in (2, 1, 0, 2):  # forces 1, 0, -1, 1
+        task.step(torch.full((4,), choice))
+        executed.append(task.sim.ctrl.clone())
+    # Nothing was chosen before the first: it is not late. The others come a step later.
+    for ctrl, expected in zip(executed, (1, 1, 0, -1), strict=True):
+        assert (ctrl == expected).all()
+    begins = torch.tensor([True, False, False, False])
+    task.randomizer.reset(begins)  # an episode ends in environment 0
+    task.step(torch.full((4,), 1))
+    assert task.sim.ctrl[:, 0].tolist() == [0, 1, 1, 1]
 
 
 # mistakes -----------------------------------------------------------------------------------------

@@ -167,7 +167,8 @@ def test_task_that_has_changed_starts_its_episodes_afresh_and_says_so(tmp_path):
         changed["phalanx"]["env"]["task"][name] = torch.ones(shape)
         agent = train(tmp_path, "second", 1).agent
         agent.set_full_state_weights(changed, source="old.pth")
-        assert f"old.pth: made when Cartpole.{name} was a tensor of shape" in agent.warnings[-1]
+        words = f"old.pth: made when the shape of Cartpole's state '{name}' was ({shape[0]}"
+        assert words in agent.warnings[-1]
         assert "the episodes start afresh" in agent.warnings[-1]
         assert agent.epoch_num == 3
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from phalanx import tasks
+from phalanx.errors import PhalanxError
 
 N = 8
 STEPS = 60
@@ -93,6 +94,47 @@ def test_a_restored_task_continues_bit_for_bit(played):
         torch.set_rng_state(generator)
     assert torch.equal(saved.obs_buf, again.obs_buf)
     assert torch.equal(saved.rew_buf, again.rew_buf)
+
+
+class Hoarder(tasks.find("Cartpole")):
+    """Declares one tensor, forgets another, has a constant and a view."""
+
+    def init_buffers(self):
+        super().init_buffers()
+        self.state("kept", torch.zeros(self.num_envs))
+        self.forgotten = torch.zeros(self.num_envs)
+        self.constant = torch.full((self.num_envs,), float(self.config.episode_length))
+        self.view = self.sim.qvel[:, :1]
+
+    def compute_reward(self):
+        self.kept += 1
+        self.forgotten += 1
+        self.view.mul_(1)
+        return super().compute_reward()
+
+
+def test_state_is_what_a_task_declares_and_what_it_forgets_is_said():
+    old, new = (Hoarder(Hoarder.Config(2, episode_length=n), "cpu") for n in (50, 60))
+    for task in (old, new):
+        task.reset()
+        assert task.report() == ""
+    for _ in range(3):
+        old.step(torch.zeros(2, 1))
+    assert old.report().startswith("Hoarder.forgotten changes while the task runs, but checkpoints")
+    assert old.report().count("self.state(") == 1
+    new.load_state_dict(old.state_dict())
+    assert new.kept.tolist() == [3, 3]
+    assert new.constant.tolist() == [60, 60]
+    with pytest.raises(PhalanxError, match="Hoarder declares its state 'kept' twice"):
+        new.init_buffers()
+    new.kept = torch.zeros(2)
+    with pytest.raises(PhalanxError, match=r"Hoarder.kept is state .* self.kept.copy_"):
+        new.state_dict()
+
+
+def test_no_task_of_ours_forgets_to_declare_its_state(played):
+    _, task, *_ = played
+    assert task.report() == ""
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,8 @@ class Delay:
         self.past = torch.zeros(self.most + 1, *values.shape, dtype=values.dtype)
         self.past = self.past.to(values.device)  # (most + 1, N, ...), the latest first
         self.steps = torch.zeros(len(values), dtype=torch.long, device=values.device)
+        self.begins = torch.zeros(len(values), dtype=torch.bool, device=values.device)
+        """(N,) environments whose next choice is the first of an episode."""
 
     def draw(self, mask: Tensor) -> None:
         """Draw a new delay in environments `mask` (N,) bool."""
@@ -83,9 +85,21 @@ class Delay:
         at = mask.view(-1, *(1,) * (values.dim() - 1))
         self.past.copy_(torch.where(at, values, self.past))
 
+    def begin(self, mask: Tensor) -> None:
+        """An episode begins in environments `mask`, before the first action: its past is zero. No
+        discrete choice stands for zero; there the first choice will be its past."""
+        if self.past.is_floating_point():
+            self.fill(torch.zeros_like(self.past[0]), mask)
+        else:
+            self.begins.logical_or_(mask)
+
     def __call__(self, values: Tensor) -> Tensor:
         """One step passes."""
-        self.past.copy_(torch.cat([values[None], self.past[:-1]]))
+        before = self.past[:-1]
+        if not values.is_floating_point():
+            before = torch.where(self.begins, values, before)
+            self.begins.zero_()
+        self.past.copy_(torch.cat([values[None], before]))
         at = self.steps.view(1, -1, *(1,) * (values.dim() - 1))
         return self.past.gather(0, at.expand(1, *values.shape))[0]
 

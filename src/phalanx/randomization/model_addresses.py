@@ -1,7 +1,6 @@
 """Finds the fields and ids of MuJoCo's model that hold a quantity, by names of bodies and
 joints."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,8 @@ class Address:
     component: int | None = None
     factor: tuple[float, ...] = ()
     """Factor from field to quantity, for each id; empty means 1."""
+    columns: tuple[int, ...] = ()
+    """Which elements of the quantity these are, for each id; empty means all, in order."""
 
 
 def bodies_of(actor: Actor, names: Sequence[str], where: str) -> list[int]:
@@ -93,16 +94,30 @@ def joint_addresses(model: Any, joints: list[int], name: str, where: str) -> lis
         return [_effort(model, joints, driven, where)]
     component = 1 if name == "stiffness" else 2
     bias, gain = model.actuator_biasprm, model.actuator_gainprm
-    servos = [a for a in driven if bias[a, component] != 0]
+    servos = [a for a in driven if _is_servo(model, a) and bias[a, component] != 0]
     if not servos:
         return [
             Address("jnt_stiffness", joints) if component == 1 else Address("dof_damping", dofs)
         ]
     addresses = [Address("actuator_biasprm", servos, component, (-1.0,) * len(servos))]
-    # The command of a position servo is multiplied by its stiffness, a velocity servo's by its
-    # damping.
-    sign = [a for a in servos if math.isclose(gain[a, 0], -bias[a, component], rel_tol=1e-6)]
-    return addresses + ([Address("actuator_gainprm", sign, 0)] if len(sign) == len(servos) else [])
+    # A position servo multiplies its command by its stiffness, a velocity servo, which has none, by
+    # its damping. A gain of another size keeps its ratio, and with it what a command means.
+    leads = [
+        k for k, a in enumerate(servos) if gain[a, 0] != 0 and (component == 1 or bias[a, 1] == 0)
+    ]
+    if leads:
+        commanded = [servos[k] for k in leads]
+        ratios = tuple(float(-bias[a, component] / gain[a, 0]) for a in commanded)
+        addresses.append(Address("actuator_gainprm", commanded, 0, ratios, tuple(leads)))
+    return addresses
+
+
+def _is_servo(model: Any, actuator: int) -> bool:
+    """Whether an actuator's force is gain * control + bias, the bias linear in position and
+    velocity; muscles and others keep other numbers in the same places."""
+    fixed = model.actuator_gaintype[actuator] == mujoco.mjtGain.mjGAIN_FIXED
+    affine = model.actuator_biastype[actuator] == mujoco.mjtBias.mjBIAS_AFFINE
+    return bool(fixed and affine)
 
 
 def _effort(model: Any, joints: list[int], driven: list[int], where: str) -> Address:
@@ -117,7 +132,7 @@ def _effort(model: Any, joints: list[int], driven: list[int], where: str) -> Add
         and model.actuator_biastype[a] == mujoco.mjtBias.mjBIAS_NONE
     ]
     most = {
-        a: float(model.actuator_gainprm[a, 0] * abs(model.actuator_ctrlrange[a]).max())
+        a: float(abs(model.actuator_gainprm[a, 0]) * abs(model.actuator_ctrlrange[a]).max())
         for a in motors
     }
     # A motor that cannot reach its joint's limit determines the effort limit.
@@ -130,4 +145,6 @@ def _effort(model: Any, joints: list[int], driven: list[int], where: str) -> Add
         return Address("jnt_actfrcrange", held)
     if not motors:
         raise PhalanxError(f"{where}: these joints have no effort limit")
-    return Address("actuator_gear", motors, 0, tuple(most.values()))
+    # A gear may be negative, the effort never is.
+    signed = tuple(-m if model.actuator_gear[a, 0] < 0 else m for a, m in most.items())
+    return Address("actuator_gear", motors, 0, signed)

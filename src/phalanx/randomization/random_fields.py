@@ -121,6 +121,7 @@ class FieldParameter(Parameter):
             torch.tensor(p.factor or [1.0] * max(len(p.ids), 1), device=sim.device)
             for p in self.addresses
         ]
+        self._columns = [list(p.columns) or slice(None) for p in self.addresses]
         self.sample = torch.full_like(self._part(self._bases[0], 0), variation.neutral)
 
     def _part(self, field: Tensor, k: int) -> Tensor:
@@ -138,7 +139,8 @@ class FieldParameter(Parameter):
     def values(self, k: int) -> Tensor:
         """(N, K) the randomised values at address `k`."""
         part = self._part(self._bases[k], k)
-        return self.variation.apply(part, self.sample).clamp(min=self.at_least)
+        sample = self.sample[:, self._columns[k]]
+        return self.variation.apply(part, sample).clamp(min=self.at_least)
 
     def original(self) -> Tensor:
         return self._part(self._bases[0], 0)[0]
@@ -182,35 +184,68 @@ class Mass(FieldParameter):
 class Restitution(FieldParameter):
     """Restitution, the part of its speed that a shape keeps, set by the damping of its contacts.
 
-    A contact is a spring and a damper; solref is its time constant [s] and damping ratio z. An
-    oscillator keeps e = exp(-pi z / sqrt(1 - z^2)) of its speed in half a period. The time
-    constant is divided by z, so that the stiffness stays.
+    A contact is a spring and a damper. An oscillator of damping ratio z keeps
+    e = exp(-pi z / sqrt(1 - z^2)) of its speed in half a period. solref has either its time
+    constant [s] and z, or, both negative, -stiffness and -damping = -2 z sqrt(stiffness). The
+    stiffness stays, so the time constant is divided by z.
     """
 
     def _part(self, field: Tensor, k: int) -> Tensor:
-        ratio = field[:, self._ids[k], 1].clamp(1e-3, 0.9999)
-        kept = torch.exp(-math.pi * ratio / torch.sqrt(1 - ratio**2))
-        return torch.where(field[:, self._ids[k], 1] >= 1, 0.0, kept)
+        ratio = self._damping_ratio(*field[:, self._ids[k]].unbind(-1))
+        within = ratio.clamp(1e-3, 0.9999)
+        kept = torch.exp(-math.pi * within / torch.sqrt(1 - within**2))
+        return torch.where(ratio >= 1, 0.0, kept)
+
+    def _damping_ratio(self, first: Tensor, second: Tensor) -> Tensor:
+        return torch.where(first < 0, -second / (2 * (-first).clamp(min=1e-12).sqrt()), second)
 
     def _store(self, k: int, address: Address, field: Tensor, values: Tensor) -> None:
         log = torch.log(values.clamp(1e-6, RESTITUTION_AT_MOST))
-        ratio = torch.where(values <= 1e-6, 1.0, -log / torch.sqrt(math.pi**2 + log**2))
-        base = self._bases[k][:, self._ids[k]]
-        time = base[..., 0] * base[..., 1] / ratio
-        field.index_copy_(1, self._ids[k], torch.stack([time, ratio], -1))
+        first, second = self._bases[k][:, self._ids[k]].unbind(-1)
+        inelastic = self._damping_ratio(first, second).clamp(min=1)
+        ratio = torch.where(values <= 1e-6, inelastic, -log / torch.sqrt(math.pi**2 + log**2))
+        standard = torch.stack([first * second / ratio, ratio], -1)
+        direct = torch.stack([first, -2 * ratio * (-first).clamp(min=0).sqrt()], -1)
+        field.index_copy_(1, self._ids[k], torch.where(first[..., None] < 0, direct, standard))
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A quantity of J joints that lives in an actuator model instead of MuJoCo's."""
+
+    joints: list[str]
+    values: Tensor
+    """(N, J), live."""
+    at_most: Tensor | None = None
+    """(J,) values beyond which it has no effect."""
 
 
 class DriveParameter(Parameter):
-    """A quantity of an actuator model, outside MuJoCo's model."""
+    """A `Drive`, or those `columns` of it that are randomised."""
 
     def __init__(
-        self, name: str, prop: Property, variation: Variation, tensor: Tensor, columns: list[int]
+        self,
+        name: str,
+        prop: Property,
+        variation: Variation,
+        drive: Drive,
+        columns: list[int],
+        where: str,
     ) -> None:
         self.name, self.unit, self.variation = name, prop.unit, variation
-        self._columns = torch.tensor(columns, dtype=torch.long, device=tensor.device)
-        self._tensor = tensor
-        self._base = tensor[:, self._columns].clone()
+        self._tensor = drive.values
+        self._columns = torch.tensor(columns, dtype=torch.long, device=self._tensor.device)
+        self._base = self._tensor[:, self._columns].clone()
         self.sample = torch.full_like(self._base, variation.neutral)
+        highest = self.changed(self.original(), variation.bounds()[1])
+        for k, column in enumerate(columns if drive.at_most is not None else []):
+            most = float(drive.at_most[column])  # type: ignore[index]
+            if highest[k] > max(most, float(self._base[0, k])) * (1 + 1e-6):
+                raise PhalanxError(
+                    f"{where} reaches {float(highest[k]):g}, but the motor of joint"
+                    f" {drive.joints[column]!r} gives {most:g} at most; lower the range, or widen"
+                    " the motor's range in the robot's file"
+                )
 
     def write(self) -> None:
         values = self.variation.apply(self._base, self.sample).clamp(min=0.0)

@@ -46,6 +46,7 @@ from phalanx.randomization.model_addresses import (
 )
 from phalanx.randomization.random_fields import (
     Color,
+    Drive,
     DriveParameter,
     FieldParameter,
     Fields,
@@ -59,7 +60,7 @@ from phalanx.randomization.random_fields import (
 from phalanx.sim.scene import Scene
 from phalanx.sim.sim import Actor, Sim
 
-Drives = Mapping[tuple[str, str], list[tuple[list[str], Tensor]]]
+Drives = Mapping[tuple[str, str], list[Drive]]
 
 WHERE = "task.randomization_params"
 
@@ -122,7 +123,7 @@ class RandomModel:
     """The randomised model fields of `sim`.
 
     drives: quantities outside MuJoCo's model, such as an actuator model's stiffness,
-    {(actor, "stiffness"): [(joint names, (N, K) tensor), ...]}; they replace those of the model.
+    {(actor, "stiffness"): [Drive, ...]}; they replace those of the model.
     Raises PhalanxError for actors, properties, bodies or joints that do not exist.
     """
 
@@ -220,11 +221,11 @@ class RandomModel:
         prop = self._in_units(PROPERTIES["dof_properties"][name], actor, variation)
         joints = joints_of(actor, variation.joints, where)
         own = [model.jnt(j).name.split("/", 1)[1] for j in joints]
-        for k, (names, tensor) in enumerate(self.drives[actor.name, name]):
-            columns = [names.index(n) for n in own if n in names]
+        for k, drive in enumerate(self.drives[actor.name, name]):
+            columns = [drive.joints.index(n) for n in own if n in drive.joints]
             label = f"{actor.name} drive {name}" + f" {k + 1}" * (k > 0)
             if columns:
-                yield DriveParameter(label, prop, variation, tensor, columns)
+                yield DriveParameter(label, prop, variation, drive, columns, where)
 
     def _in_units(self, prop: Property, actor: Actor, variation: Variation) -> Property:
         """`prop` with the unit of hinges or of slides, where all joints are of one kind."""

@@ -13,9 +13,10 @@
 
 `Task` calls it; individual tasks need not know about it. The order of a step is: noise on the
 clamped actions, which are clamped again, their delay, pushes, physics; then noise on the
-observations and their delay. The reward is computed from the true state. `Task.previous_actions`
-are the actions that the policy chose. A task should observe these, because a robot's program knows
-no others.
+observations and their delay. Until the first action of an episode arrives, the action is 0; of
+discrete actions, the first one arrives at once. The reward is computed from the
+true state. `Task.previous_actions` are the actions that the policy chose. A task should observe
+these, because a robot's program knows no others.
 
 Everything happens on the device, in fixed shapes, without a host sync.
 """
@@ -91,8 +92,7 @@ class Randomizer:
         for pushes in self.pushes.values():
             pushes.draw(mask)
         if "actions" in self.delay:
-            past = self.delay["actions"].past
-            self.delay["actions"].fill(torch.zeros_like(past[0]), mask)
+            self.delay["actions"].begin(mask)
 
     def count(self) -> None:
         """Count one environment step."""
@@ -186,6 +186,7 @@ class Randomizer:
         named = {f"noise.{k}": v.correlated for k, v in self.noise.items()}
         for k, v in self.delay.items():
             named |= {f"delay.{k}.past": v.past, f"delay.{k}.steps": v.steps}
+            named[f"delay.{k}.begins"] = v.begins
         return named | {f"push.{k}": v.countdown for k, v in self.pushes.items()}
 
     def _draw_disturbances(self, mask: Tensor) -> None:

@@ -31,6 +31,7 @@ rounded, and values you do not write keep full precision.
 from typing import Any
 
 import mujoco
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -210,7 +211,7 @@ class Sim:
             "num_envs": self.num_envs,
             "sizes": self._sizes(),
             "divergences": self.divergences.clone(),
-        } | self.engine.state_dict()
+        } | self._with_originals(self.engine.state_dict())
 
     def load_state_dict(self, state: dict[str, Any], model_fields: bool = True) -> None:
         """Restore what `state_dict` returned, on the same engine with the same `num_envs`; the
@@ -232,8 +233,27 @@ class Sim:
         self.divergences.copy_(state["divergences"])
         self.engine.load_state_dict(state, model_fields)
 
+    def changed_fields(self, state: dict[str, Any]) -> list[str]:
+        """Model fields that environments of `state` have values of their own for, and whose value
+        in the scene is another than it was then: the robot's file has changed."""
+        return [
+            name
+            for name, then in state.get("originals", {}).items()
+            if not np.allclose(_original(self.model, name), then, rtol=1e-5, atol=1e-9)
+        ]
+
+    def _with_originals(self, state: dict[str, Any]) -> dict[str, Any]:
+        originals = {k: torch.from_numpy(_original(self.model, k)) for k in state["model"]}
+        return state | {"originals": originals}
+
     def _sizes(self) -> dict[str, int]:
         return {name: int(getattr(self.model, name)) for name in _SIZES}
+
+
+def _original(model: mujoco.MjModel, field: str) -> np.ndarray:
+    """A copy of the scene's value of a field with a value per environment."""
+    owner, name = (model.opt, field[4:]) if field.startswith("opt.") else (model, field)
+    return np.array(getattr(owner, name))
 
 
 _SIZES = ("nq", "nv", "na", "nu", "neq", "nmocap", "nbody", "njnt", "ngeom", "nsite", "ntendon")

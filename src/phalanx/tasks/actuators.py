@@ -9,7 +9,7 @@
         scale: 0.5                  # command at a control of 1 [rad, m; rad/s, m/s; N m, N]
         stiffness: 20.0             # [N m/rad or N/m]
         damping: 0.5                # [N m s/rad or N s/m]
-        effort: 12.0                # effort limit [N m or N]; the motor's own if left out
+        effort: 12.0                # effort limit [N m or N]; by default, and at most, the motor's
         stall_effort: 15.0          # dc_motor: largest effort at standstill [N m or N]
         no_load_speed: 30.0         # dc_motor: speed at which no effort is left [rad/s or m/s]
         file: legs.npz              # network
@@ -21,7 +21,8 @@ physics step the command is converted to an effort:
                relative to the joint's initial one; velocity command: damping (command - velocity);
                effort command: the command. Clamped to +-effort.
     dc_motor   the same, also clamped to the motor's limit at its current speed:
-               +-stall_effort (1 -+ velocity / no_load_speed)
+               +-stall_effort (1 -+ velocity / no_load_speed); beyond the no-load speed it
+               only brakes
     network    a network trained on a real motor, of position errors and velocities
 
 A network is an `.npz` or `.safetensors` file, which holds arrays and no code: weights and biases of
@@ -46,6 +47,7 @@ from torch import Tensor
 
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.randomization.random_fields import Drive
 from phalanx.sim import Sim
 
 WHERE = "task.actuators"
@@ -111,9 +113,17 @@ class Actuator:
         self._v = torch.tensor(model.jnt_dofadr[joint_ids], dtype=torch.long, device=device)
         per_control = model.actuator_gear[self.motors, 0] * model.actuator_gainprm[self.motors, 0]
         self._per_control = torch.tensor(per_control, dtype=torch.float32, device=device)
-        most = np.abs(model.actuator_ctrlrange[self.motors]).max(1) * np.abs(per_control)
-        most = np.where(model.actuator_ctrllimited[self.motors], most, np.inf)
+        most = _motor_efforts(model, self.motors)
+        self.motor_effort = torch.tensor(most, dtype=torch.float32, device=device)
+        """(J,) greatest effort that the model's motors pass on [N m or N]; infinite without one."""
         if s.effort is not None:
+            weak = int(most.argmin())
+            if s.effort > most[weak] * (1 + 1e-6):
+                raise PhalanxError(
+                    f"{where}.effort is {s.effort:g}, but the motor of joint"
+                    f" {self.joints[weak]!r} gives {most[weak]:g} at most; lower it, or widen the"
+                    " motor's range in the robot's file"
+                )
             most = np.full(count, s.effort)
 
         def gain(value: Any) -> Tensor:
@@ -169,8 +179,9 @@ class Actuator:
         if s.model == "dc_motor":
             assert s.stall_effort is not None
             part = vel / self.no_load_speed
-            highest, lowest = s.stall_effort * (1 - part), s.stall_effort * (-1 - part)
-            effort = torch.maximum(torch.minimum(effort, highest), lowest)
+            forward = (s.stall_effort * (1 - part)).clamp(min=0)
+            backward = (s.stall_effort * (1 + part)).clamp(min=0)
+            effort = torch.maximum(torch.minimum(effort, forward), -backward)
         return effort
 
     def reset(self, mask: Tensor) -> None:
@@ -178,13 +189,14 @@ class Actuator:
         if self.network is not None:
             self.network.reset(mask.repeat_interleave(len(self.motors)))
 
-    def gains(self) -> dict[str, Tensor]:
-        """The tensors that domain randomisation may change, by their names in `dof_properties`."""
-        gains = {"effort": self.effort}
+    def gains(self) -> dict[str, Drive]:
+        """What domain randomisation may change, by its names in `dof_properties`."""
+        gains = {"effort": Drive(self.joints, self.effort, self.motor_effort)}
         if self.network is None:
-            gains |= {"stiffness": self.stiffness, "damping": self.damping}
+            gains["stiffness"] = Drive(self.joints, self.stiffness)
+            gains["damping"] = Drive(self.joints, self.damping)
         if self.settings.model == "dc_motor":
-            gains["velocity"] = self.no_load_speed
+            gains["velocity"] = Drive(self.joints, self.no_load_speed)
         return gains
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -226,6 +238,21 @@ def _motors(sim: Sim, s: ActuatorSettings, where: str) -> tuple[list[int], list[
         which = f"joint {missing[0]!r}" if missing else f"actor {s.actor!r}"
         raise PhalanxError(f"{where}: {which} has no motor")
     return motors, joints
+
+
+def _motor_efforts(model: Any, motors: list[int]) -> np.ndarray:
+    """(J,) greatest efforts [N m or N] that motors pass on to their joints, infinite without one:
+    of their control and force ranges, and of the joints' own."""
+    gear, gain = np.abs(model.actuator_gear[motors, 0]), np.abs(model.actuator_gainprm[motors, 0])
+    joints = model.actuator_trnid[motors, 0]
+
+    def most(limited: np.ndarray, ranges: np.ndarray, unit: np.ndarray | float) -> np.ndarray:
+        return np.where(limited, np.abs(ranges).max(1) * unit, np.inf)
+
+    control = model.actuator_ctrllimited[motors], model.actuator_ctrlrange[motors], gear * gain
+    force = model.actuator_forcelimited[motors], model.actuator_forcerange[motors], gear
+    joint = model.jnt_actfrclimited[joints], model.jnt_actfrcrange[joints], 1.0
+    return np.minimum(np.minimum(most(*control), most(*force)), most(*joint))
 
 
 class Network:

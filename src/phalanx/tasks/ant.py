@@ -85,8 +85,9 @@ class Ant(Task):
 
     def init_buffers(self) -> None:
         self.ant = self.sim.actor("ant")
-        self.actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
-        self.distance = torch.zeros(self.num_envs, device=self.device)
+        no_actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
+        self.actions = self.state("actions", no_actions)
+        self.distance = self.state("distance", torch.zeros(self.num_envs, device=self.device))
 
     def pre_physics_step(self, actions: Tensor) -> None:
         self.actions.copy_(actions)

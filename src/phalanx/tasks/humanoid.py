@@ -85,8 +85,9 @@ class Humanoid(Task):
 
     def init_buffers(self) -> None:
         self.humanoid = self.sim.actor("humanoid")
-        self.actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
-        self.distance = torch.zeros(self.num_envs, device=self.device)
+        no_actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
+        self.actions = self.state("actions", no_actions)
+        self.distance = self.state("distance", torch.zeros(self.num_envs, device=self.device))
         gears = torch.tensor(self.sim.model.actuator_gear[:, 0], dtype=torch.float32)
         self.max_torque = gears.to(self.device)
         self.strength = self.max_torque / gears.max()

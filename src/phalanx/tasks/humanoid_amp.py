@@ -116,14 +116,16 @@ class HumanoidAMP(Task):
             device=str(device),
         )
         self.moments = -config.dt * torch.arange(config.num_amp_obs_steps, device=device)
-        self.motion_ids = torch.zeros(self.num_envs, dtype=torch.long, device=device)
-        self.motion_times = torch.zeros(self.num_envs, device=device)
+        first = torch.zeros(self.num_envs, dtype=torch.long, device=device)
+        self.motion_ids = self.state("motion_ids", first)
+        self.motion_times = self.state("motion_times", torch.zeros(self.num_envs, device=device))
         """(N,) time in clip `motion_ids` at which the episode started [s]; -1 for a default
         start."""
         self._make_default_state()
         k = config.num_amp_obs_steps
-        self.amp_frames = self.default_obs.expand(self.num_envs, k, -1).clone()
-        self.amp_obs_buf = torch.zeros(self.num_envs, k * self.num_obs, device=device)
+        frames = self.default_obs.expand(self.num_envs, k, -1).clone()
+        self.amp_frames = self.state("amp_frames", frames)
+        self.amp_obs_buf = self.state("amp_obs_buf", frames.flatten(1).clone())
         self.infos["amp_obs"] = self.amp_obs_buf
 
     @property

@@ -22,6 +22,10 @@ of (b) is in `infos["terminal"]`; time-outs bootstrap from its value. An environ
 The step has fixed shapes and never waits for the device: masks and `torch.where` instead of
 `nonzero()`, `.item()` or an `if` on a tensor. Buffers keep their address (write into them), so
 that the whole step can be captured in a CUDA graph.
+
+A tensor that one step writes and a later one reads is state and is declared with `self.state`;
+checkpoints hold it. All other attributes are constants, which a run that continues takes from the
+task as it is now.
 """
 
 import dataclasses
@@ -37,6 +41,7 @@ from torch import Tensor
 from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout, Term
 from phalanx.randomization import Randomizer, prepare
+from phalanx.randomization.random_fields import Drive
 from phalanx.sim import Scene, Sim, resolve_device
 from phalanx.sim.engines import MakeEngine
 from phalanx.spaces import ActionSpace, Box
@@ -120,21 +125,26 @@ class Task:
             engine=engine,
             deterministic=self.config.deterministic,
         )
-        n, device_ = self.num_envs, self.device
-        self.obs_buf = torch.zeros(n, self.num_obs, device=device_)
-        self.terminal_obs_buf = torch.zeros_like(self.obs_buf)
-        self.rew_buf = torch.zeros(n, device=device_)
-        self.terminated = torch.zeros(n, dtype=torch.bool, device=device_)
-        self.truncated = torch.zeros_like(self.terminated)
-        self.progress_buf = torch.zeros(n, dtype=torch.long, device=device_)
+        self._state: dict[str, Tensor] = {}
+        state, n, device_ = self.state, self.num_envs, self.device
+        self.obs_buf = state("obs_buf", torch.zeros(n, self.num_obs, device=device_))
+        self.terminal_obs_buf = state("terminal_obs_buf", torch.zeros_like(self.obs_buf))
+        self.rew_buf = state("rew_buf", torch.zeros(n, device=device_))
+        never = torch.zeros(n, dtype=torch.bool, device=device_)
+        self.terminated = state("terminated", never)
+        self.truncated = state("truncated", never.clone())
+        self.progress_buf = state("progress_buf", torch.zeros(n, dtype=torch.long, device=device_))
         self.infos: dict[str, Any] = {"terminal": {"obs": self.terminal_obs_buf}}
-        self.previous_actions = torch.zeros(n, self.num_actions, device=device_)
+        no_actions = torch.zeros(n, self.num_actions, device=device_)
+        self.previous_actions = state("previous_actions", no_actions)
         """(N, num_actions) the policy's last actions, clamped, without noise or latency; 0 at the
         start of an episode. Continuous actions only."""
         self.actuators = make_actuators(self.sim, self.config.actuators)
         self.randomizer = self._make_randomizer() if self.config.randomize else None
         self.onboard: Onboard | None = None
         self.init_buffers()
+        self._notes: list[str] = []
+        self._made = {k: v._version for k, v in vars(self).items() if isinstance(v, Tensor)}
 
     # -- hooks -----------------------------------------------------------------------------------
 
@@ -143,7 +153,7 @@ class Task:
         raise NotImplementedError
 
     def init_buffers(self) -> None:
-        """Allocate the task's own tensors, once; checkpoints save and restore them."""
+        """Allocate the task's own tensors, once: state with `self.state`, and constants."""
 
     def pre_physics_step(self, actions: Tensor) -> None:
         """Turn actions, (N, num_actions) or (N,) integers if discrete, into controls."""
@@ -209,6 +219,15 @@ class Task:
         self._physics()
         self._after_physics()
         return self.observations, self.rew_buf, self.terminated, self.truncated, self.infos
+
+    def state(self, name: str, initial: Tensor) -> Tensor:
+        """Make `initial` the attribute `name`, which checkpoints save and restore; returns it. For
+        `init_buffers`: self.actions = self.state("actions", torch.zeros(...))."""
+        if name in self._state:
+            raise PhalanxError(f"{type(self).__name__} declares its state {name!r} twice")
+        self._state[name] = initial
+        setattr(self, name, initial)
+        return initial
 
     def fuse(self, compiled: Callable[[Callable[..., None]], Callable[..., None]]) -> None:
         """Replace the code before and after the physics by its compiled version, `compiled(f)`."""
@@ -277,13 +296,36 @@ class Task:
         return self.sim.engine.grow()
 
     def report(self) -> str:
-        """One sentence about problems so far, for the log; empty if there are none."""
-        return self.sim.divergence_report()
+        """What went wrong so far, for the log; empty if nothing did."""
+        said = [*self._notes, self.sim.divergence_report()]
+        if names := self._undeclared():
+            said.append(
+                f"{type(self).__name__}.{names[0]} changes while the task runs, but checkpoints do"
+                f" not hold it: in init_buffers, declare it with self.state({names[0]!r}, ...)"
+            )
+        return "; ".join(s for s in said if s)
+
+    def _undeclared(self) -> list[str]:
+        """Tensors of `init_buffers` that were written since, but are not state. Views of the
+        simulation's fields or of state are saved as these."""
+        held = [*self._state.values(), *vars(self.sim).values()]
+        saved = {t.untyped_storage().data_ptr() for t in held if isinstance(t, Tensor)}
+        own = {k: v for k, v in vars(self).items() if k in self._made and isinstance(v, Tensor)}
+        return [
+            k
+            for k, v in own.items()
+            if v._version != self._made[k] and v.untyped_storage().data_ptr() not in saved
+        ]
 
     def state_dict(self) -> dict[str, Any]:
-        """The simulation's state and every tensor of the task; a run continues from it bit for
-        bit."""
-        tensors = {k: v.clone() for k, v in self._own_tensors().items()}
+        """The simulation's and the declared state; a run continues from it bit for bit."""
+        for name, tensor in self._state.items():
+            if getattr(self, name) is not tensor:
+                raise PhalanxError(
+                    f"{type(self).__name__}.{name} is state and was bound to another tensor; write"
+                    f" into it: self.{name}.copy_(...)"
+                )
+        tensors = {k: v.clone() for k, v in self._state.items()}
         state = {"num_envs": self.num_envs, "sim": self.sim.state_dict(), "task": tensors}
         if self.randomizer is not None:
             state["randomizer"] = self.randomizer.state_dict()
@@ -293,9 +335,9 @@ class Task:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned. If other things were randomised then, models stay as
-        they are randomised, or not, now. Raises PhalanxError, before anything has changed, if it
-        is of another engine, scene, number of environments or version of the task."""
+        """Restore what `state_dict` returned. If the randomisation settings or the robot's numbers
+        changed, models stay as they are now. Raises PhalanxError, before anything has changed, if
+        it is of another engine, scene, number of environments or version of the task."""
         there = (state["num_envs"], state["sim"]["engine"])
         here = (self.num_envs, self.sim.engine.name)
         if there != here:
@@ -303,26 +345,29 @@ class Task:
                 f"made with {there[0]} environments on engine {there[1]}; this run has {here[0]} on"
                 f" {here[1]}"
             )
-        own = self._own_tensors()
-        for name, value in state["task"].items():
-            if name not in own or own[name].shape != value.shape:
+        own, past = self._state, state["task"]
+        for name in own | past:
+            now, then = (tuple(x[name].shape) if name in x else "none" for x in (own, past))
+            if now != then:
                 raise PhalanxError(
-                    f"made when {type(self).__name__}.{name} was a tensor of shape"
-                    f" {tuple(value.shape)}, now it is"
-                    f" {tuple(own[name].shape) if name in own else 'none'}"
+                    f"made when the shape of {type(self).__name__}'s state {name!r} was {then}, now"
+                    f" it is {now}"
                 )
         randomized = None if self.randomizer is None else self.config.randomization_params
         same = state.get("randomization_params") == randomized
+        if changed := self.sim.changed_fields(state["sim"]):
+            same = False
+            self._notes.append(
+                f"the robot's {', '.join(changed)} changed since the checkpoint was written; the"
+                " run continues with the new values"
+            )
         self.sim.load_state_dict(state["sim"], model_fields=same)
-        for name, value in state["task"].items():
+        for name, value in past.items():
             own[name].copy_(value)
         if self.randomizer is not None and "randomizer" in state:
             self.randomizer.load_state_dict(state["randomizer"], same)
-        for actuator, past in zip(self.actuators, state.get("actuators", []), strict=False):
-            actuator.load_state_dict(past)
-
-    def _own_tensors(self) -> dict[str, Tensor]:
-        return {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
+        for actuator, values in zip(self.actuators, state.get("actuators", []), strict=False):
+            actuator.load_state_dict(values)
 
     def _observe(self, begun: Tensor | None = None) -> Tensor:
         """Observations (N, num_obs) as the policy receives them. begun: (N,) bool, environments
@@ -369,11 +414,10 @@ class Task:
             actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
         else:
             actions = torch.zeros(self.num_envs, dtype=torch.long, device=self.device)
-        drives: dict[tuple[str, str], list[Any]] = {}
+        drives: dict[tuple[str, str], list[Drive]] = {}
         for actuator in self.actuators:
-            for gain, tensor in actuator.gains().items():
-                place = drives.setdefault((actuator.settings.actor, gain), [])
-                place.append((actuator.joints, tensor))
+            for gain, drive in actuator.gains().items():
+                drives.setdefault((actuator.settings.actor, gain), []).append(drive)
         return Randomizer(self.sim, params, actions, self.obs_buf, drives)
 
     def _check_hooks(self) -> None:

@@ -79,8 +79,9 @@ class Twip(Task):
 
     def init_buffers(self) -> None:
         self.twip = self.sim.actor("twip")
-        self.actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
-        self.change = torch.zeros(self.num_envs, device=self.device)
+        no_actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
+        self.actions = self.state("actions", no_actions)
+        self.change = self.state("change", torch.zeros(self.num_envs, device=self.device))
 
     def pre_physics_step(self, actions: Tensor) -> None:
         # A servo's control is the speed itself, a motor's control is a fraction of its effort.
