@@ -5,6 +5,7 @@ scene, which takes about a minute with an empty cache.
 """
 
 import copy
+import inspect
 
 import mujoco
 import mujoco_warp
@@ -590,3 +591,56 @@ def test_contacts_and_rows_are_put_in_one_order_whatever_order_they_come_in():
         for env, k in enumerate(nefc):
             assert torch.equal(values[env, :k], before[1][name][env, :k]), name
     assert torch.equal(address[:n], before[2]["address"][:n])
+
+
+ARM = """<mujoco><option integrator="implicitfast"/><worldbody>
+<body pos="0 0 .3" gravcomp=".5"><joint name="a" axis="0 1 0" damping=".1"/>
+<geom type="capsule" size=".05" fromto="0 0 0 .4 0 0"/>
+<body pos=".4 0 0" gravcomp="1"><joint name="b" axis="0 1 0"/>
+<geom type="capsule" size=".05" fromto="0 0 0 .4 0 -.2"/></body></body>
+</worldbody><actuator><motor joint="a"/><motor joint="a" gear="2"/>
+<position joint="b" kp="5" kv="1"/><velocity joint="b" kv=".5"/></actuator></mujoco>"""
+
+
+def test_sums_in_a_fixed_order_are_those_of_mujoco_warp(tmp_path):
+    path = tmp_path / "arm.xml"
+    path.write_text(ARM)
+    sims = []
+    for deterministic in (True, False):
+        scene = Scene(timestep=0.005)
+        scene.add_ground()
+        scene.add_actor("arm", path)
+        sim = Sim(scene, 3, "cpu", engine="warp", substeps=3, deterministic=deterministic)
+        sim.qvel[:, 0] = torch.tensor([1.0, 2.0, 3.0])
+        sim.ctrl[:] = torch.tensor([0.3, -0.2, 0.5, 0.1])
+        for field in ("cfrc_ext", "qfrc_actuator", "qfrc_gravcomp"):
+            getattr(sim, field)
+        for _ in range(60):
+            sim.step()
+        sims.append(sim)
+    mine, warps = sims
+    assert (mine.cfrc_ext.abs().amax(dim=(1, 2)) > 1).all()  # contacts act
+    for field in ("qpos", "qvel", "cfrc_ext", "qfrc_actuator", "qfrc_gravcomp"):
+        a, b = getattr(mine, field), getattr(warps, field)
+        assert (a - b).abs().max() <= 1e-4 * b.abs().max().clamp(min=1), field
+
+
+def test_mujoco_warp_has_the_kernels_that_get_an_order():
+    from mujoco_warp._src import constraint, derivative, forward, passive, smooth, solver
+
+    from phalanx.sim.engines.canonical_order import KERNELS
+
+    modules = (constraint, derivative, forward, passive, smooth, solver)
+    assert {m for m, *_ in KERNELS} == set(modules)
+    for module, name, kernel in KERNELS:
+        make = getattr(module, name)
+        make = inspect.getclosurevars(make).nonlocals.get("make", make)
+        *others, last = inspect.signature(make).parameters
+        assert last == "deterministic", f"MuJoCo Warp changed {name}; canonical_order replaces it"
+        if kernel is not None:
+            sizes = [True] * len(others)
+            ours = kernel(*sizes).func
+            theirs = make(*sizes, False).func
+            assert len(inspect.signature(ours).parameters) == len(
+                inspect.signature(theirs).parameters
+            ), f"MuJoCo Warp changed the arguments of {name}; canonical_kernels has the old ones"

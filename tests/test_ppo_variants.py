@@ -432,7 +432,9 @@ class Corridor(Guess):
 
 def test_curiosity_finds_what_chance_does_not(tmp_path):
     common = {"horizon_length": 18, "seq_length": 9, "max_epochs": 100, "normalize_input": False}
-    rnd = {"learning_rate": 1e-3, "scale_value": 0.1, "mini_epochs": 2}
+    widths = {"rnd": {"units": [64, 32]}, "net": {"units": [64, 64]}}
+    network = {"name": "rnd_curiosity", "mlp": widths}
+    rnd = {"learning_rate": 1e-3, "scale_value": 0.1, "mini_epochs": 2, "network": network}
     curious = configuration(tmp_path, {}, rnd_config=rnd, entropy_coef=0.01, **common)
     agent, played = train(Corridor, curious)
     assert played.mean_return > 0.9  # chance finds it in one of 43 690 episodes, of 6776 here

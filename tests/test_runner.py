@@ -1,5 +1,6 @@
 """The Runner takes RL Games' files as they are, and says what it does not take."""
 
+import math
 import random
 import warnings
 
@@ -12,6 +13,7 @@ from phalanx import environments
 from phalanx.errors import PhalanxError, PhalanxWarning
 from phalanx.rl import AlgoObserver, DefaultAlgoObserver, IsaacAlgoObserver, Runner, vecenv
 from phalanx.rl.agents import A2CAgent
+from phalanx.rl.initializers import initialize
 from phalanx.rl.params import keys_without_effect
 from test_rl_games import configuration, our_agent
 from test_rl_games_checkpoints import CRITIC, STATES, image
@@ -75,6 +77,58 @@ def test_wrong_keys_of_params_itself_are_named(tmp_path, top, words):
 def test_a_model_may_be_named_by_a_name_alone_or_not_at_all(tmp_path, model):
     _, agent = our_agent(configuration(tmp_path) | {"model": model})
     assert type(agent.model).__name__ == "ContinuousLogStdNetwork"
+
+
+def test_models_of_older_files_bring_their_memory(tmp_path):
+    config = configuration(tmp_path)
+    config["model"] = {"name": "continuous_a2c_lstm_logstd"}
+    config["network"]["lstm"] = {"units": 6, "concated": False}
+    _, agent = our_agent(config)
+    assert type(agent.model).__name__ == "ContinuousLogStdNetwork"
+    assert agent.model.a2c_network.rnn.rnn.hidden_size == 6
+
+
+def test_values_without_effect_are_named_too(tmp_path, monkeypatch):
+    rnd = {"episodic": True, "network": {"name": "rnd_curiosity", "mlp": {"units": [4]}}}
+    config = configuration(
+        tmp_path, multi_gpu=True, lr_schedule="polynom_decay", rnd_config=rnd, device_name="cpu"
+    )
+    assert {"multi_gpu", "lr_schedule", "rnd_config.episodic"} <= set(
+        keys_without_effect(config, A2CAgent.Config)
+    )
+    our_agent(config)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "one of several processes" in refusal(tmp_path, multi_gpu=True)
+
+
+def test_initializers_fill_what_their_options_say():
+    weight = torch.empty(5, 3, 2)
+    initialize(weight, {"name": "const_initializer", "value": 0.5})
+    assert (weight == 0.5).all()
+    initialize(weight, {"name": "normc_initializer", "std": 0.1})
+    torch.testing.assert_close(weight.flatten(1).norm(dim=1), torch.full((5,), 0.1))
+
+
+@pytest.mark.parametrize(
+    ("space", "deviation"),
+    [
+        ({"min_sigma": 0.2}, math.exp(-0.5) + 0.2),
+        ({"logstd_bounds": [-0.3, 2.0]}, math.exp(-0.3)),
+        ({"sigma_parametrization": "softplus"}, math.log(1 + math.exp(-0.5))),
+        (
+            {"sigma_parametrization": "scalar", "min_sigma": 0.1},
+            0.1 + math.log(1 + math.exp(-0.6)),
+        ),
+    ],
+)
+def test_the_standard_deviation_by_its_parametrization(tmp_path, space, deviation):
+    config = configuration(tmp_path)
+    config["network"]["space"]["continuous"] |= space
+    _, agent = our_agent(config)
+    result = agent.model(
+        {"is_train": False, "obs": torch.zeros(N, *Clockwork().observation_space.shape)}
+    )
+    torch.testing.assert_close(result["sigmas"], torch.full_like(result["mus"], deviation))
 
 
 def test_wrong_values_of_config_are_named(tmp_path):

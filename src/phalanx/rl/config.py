@@ -5,6 +5,7 @@ own name with a new value (`value_bootstrap: reached`), and the field says so.
 """
 
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -97,6 +98,7 @@ class AgentConfig:
     sim_device: str | None = None
     """Device of the environment; None is the same."""
     multi_gpu: bool = False
+    """One process trains, whatever this says."""
     deterministic: bool = False
     """On a GPU, the same bits in every run: torch takes only algorithms that repeat. The task needs
     `deterministic` as well, which `phalanx train deterministic=true` sets."""
@@ -151,8 +153,11 @@ class AgentConfig:
         for key in ("max_epochs", "max_frames"):
             if getattr(self, key) == 0:
                 raise PhalanxError(f"params.config.{key} is 0; give 1 or more, or -1 for no limit")
-        if self.multi_gpu:
-            raise PhalanxError("params.config.multi_gpu is true, but one device is used; set false")
+        if self.multi_gpu and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise PhalanxError(
+                "params.config.multi_gpu is true in one of several processes, but training runs in"
+                " one; start it without torchrun"
+            )
 
 
 @dataclass(frozen=True)
@@ -264,7 +269,8 @@ class PPOConfig(AgentConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         known = (None, "adaptive", "linear", "constant", "fixed", "identity", "none")
-        if self.lr_schedule not in known:
+        old = ("polynom_decay",)  # RL Games 1.6.5 keeps the rate
+        if self.lr_schedule not in known + old:
             raise PhalanxError(
                 f"params.config.lr_schedule is {self.lr_schedule!r}; it must be adaptive, linear,"
                 " constant or None"

@@ -8,8 +8,8 @@ deviation; unlike there, one value estimates both rewards together.
 RL Games has the name `rnd_curiosity` among its networks, without a class behind it.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,10 @@ from phalanx.rl.registry import register_network
 class RNDConfig:
     """`params.config.rnd_config`."""
 
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset(
+        {"episodic", "episode_length", "gamma", "minibatch_size"}
+    )
+
     network: dict[str, Any] = field(
         default_factory=lambda: {"name": "rnd_curiosity", "mlp": {"units": [128, 128]}}
     )
@@ -41,10 +45,28 @@ class RNDConfig:
 
 
 @dataclass(frozen=True)
+class Units:
+    """Widths of one of the two networks."""
+
+    units: tuple[int, ...] = ranged(at_least=1)
+
+
+@dataclass(frozen=True)
+class RNDMLPConfig(MLPConfig):
+    """`mlp` of `rnd_curiosity`: one list of `units` for both networks, or one for each."""
+
+    units: tuple[int, ...] = ranged((), at_least=1)
+    rnd: Units | None = None
+    """Of the fixed random network, in place of `units`."""
+    net: Units | None = None
+    """Of the predictor, in place of `units`."""
+
+
+@dataclass(frozen=True)
 class RNDNetworkConfig:
     """The `network` section of `rnd_curiosity`."""
 
-    mlp: MLPConfig
+    mlp: RNDMLPConfig
     name: str = "rnd_curiosity"
     features: int = ranged(64, at_least=1)
     """Width of what is predicted."""
@@ -71,9 +93,8 @@ class RNDCuriosity(nn.Module):
 
     def __init__(self, config: RNDNetworkConfig, width: int) -> None:
         super().__init__()
-        out = config.mlp.units[-1] if config.mlp.units else width
-        self.target = nn.Sequential(mlp(width, config.mlp), nn.Linear(out, config.features))
-        self.predictor = nn.Sequential(mlp(width, config.mlp), nn.Linear(out, config.features))
+        self.target = _features(width, config, config.mlp.rnd)
+        self.predictor = _features(width, config, config.mlp.net)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 initialize(module.weight, config.mlp.initializer)
@@ -81,6 +102,13 @@ class RNDCuriosity(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         return (self.predictor(obs) - self.target(obs)).square().mean(-1)
+
+
+def _features(width: int, config: RNDNetworkConfig, own: Units | None) -> nn.Sequential:
+    """From observations (B, width) to features (B, config.features)."""
+    hidden = config.mlp if own is None else replace(config.mlp, units=own.units)
+    out = hidden.units[-1] if hidden.units else width
+    return nn.Sequential(mlp(width, hidden), nn.Linear(out, config.features))
 
 
 class Curiosity(Part):

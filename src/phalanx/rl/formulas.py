@@ -10,6 +10,26 @@ from torch import Tensor, nn
 
 from phalanx.rl.config import RewardShaper
 
+# -- distributions -------------------------------------------------------------------------------
+
+
+def log_std(raw: Tensor, kind: str, least: float, bounds: tuple[float, float] | None) -> Tensor:
+    """Log standard deviation from a network's output `raw`, (B, A).
+
+    exp: `raw` is the logarithm, clamped to `bounds` if given. softplus: the deviation is
+    softplus(raw). Both plus `least`. linear, or scalar: the deviation is `raw`, held smoothly
+    above max(least, 1e-3). Source: RL Games after 1.6.5.
+    """
+    if kind == "softplus":
+        return (F.softplus(raw) + least).log()
+    if kind in ("linear", "scalar"):
+        floor = max(least, 1e-3)
+        return (floor + F.softplus(raw - floor)).log()
+    if bounds is not None:
+        raw = raw.clamp(*bounds)
+    return (raw.exp() + least).log() if least > 0 else raw
+
+
 # -- rewards and advantages --------------------------------------------------------------------
 
 

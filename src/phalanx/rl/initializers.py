@@ -23,9 +23,23 @@ def _variance_scaling(weight: Tensor, mode: str = "fan_in", scale: float = 2.0) 
     nn.init.trunc_normal_(weight, 0.0, (scale / fans[mode]) ** 0.5)
 
 
+def _constant(weight: Tensor, val: float = 0.0, value: float | None = None) -> None:
+    """`value` is the newer RL Games' other name for `val`."""
+    nn.init.constant_(weight, val if value is None else value)
+
+
+def _normalized_columns(weight: Tensor, std: float = 1.0) -> None:
+    """Normal numbers, scaled to norm `std` for each output. Older RL Games files name it; source:
+    `normc_initializer` of OpenAI's baselines."""
+    drawn = torch.randn(weight.shape, device=weight.device)
+    inputs = tuple(range(1, weight.dim()))
+    weight.copy_(std * drawn / drawn.square().sum(inputs, keepdim=True).sqrt())
+
+
 INITIALIZERS: dict[str, Callable[..., Any]] = {
     "default": _keep,
-    "const_initializer": lambda weight, val=0.0: nn.init.constant_(weight, val),
+    "const_initializer": _constant,
+    "normc_initializer": _normalized_columns,
     "orthogonal_initializer": nn.init.orthogonal_,
     "orthogonal": nn.init.orthogonal_,
     "glorot_normal_initializer": nn.init.xavier_normal_,

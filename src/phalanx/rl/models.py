@@ -93,7 +93,8 @@ class ContinuousLogStdNetwork(ModelNetwork):
 
     def log_std(self, sigma: Tensor) -> Tensor:
         """Log standard deviation from the network's output."""
-        return sigma
+        own = getattr(self.a2c_network, "log_std", None)  # not every network of a user has it
+        return own(sigma) if own else sigma
 
 
 class ContinuousNetwork(ContinuousLogStdNetwork):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from phalanx.errors import PhalanxError
+from phalanx.rl import formulas
 from phalanx.rl.activations import activation
 from phalanx.rl.initializers import initialize
 from phalanx.rl.layers import Recurrent, cnn, mlp
@@ -116,6 +117,12 @@ class ActorCritic(nn.Module):
             return self.logits(hidden), value, after
         return value, after
 
+    def log_std(self, raw: Tensor) -> Tensor:
+        """(B, A) log standard deviation from the sigma head's output."""
+        own = self.config.space.continuous
+        assert own is not None
+        return formulas.log_std(raw, own.sigma_parametrization, own.min_sigma, own.logstd_bounds)
+
     def _trunk(
         self, obs: Any, inputs: dict[str, Any], side: str, states: Any
     ) -> tuple[Tensor, Any]:
@@ -207,10 +214,14 @@ class ActorCritic(nn.Module):
             with torch.no_grad():
                 width += own(torch.zeros(1, *shape)).flatten(1).shape[1]
         except RuntimeError as error:
-            last = "last" if config.permute_input else "first"
+            if len(given) == 2:
+                order = "taken as (channels, length)"
+            else:
+                last = "last" if config.permute_input else "first"
+                says = str(config.permute_input).lower()
+                order = f"with channels {last}, as permute_input: {says} says"
             raise PhalanxError(
-                f"{where}.cnn does not fit images of shape {given} with channels {last}, as"
-                f" permute_input: {str(config.permute_input).lower()} says: {error}"
+                f"{where}.cnn does not fit images of shape {given} {order}: {error}"
             ) from error
         own.train()
         return width

@@ -7,8 +7,20 @@ from typing import Any, ClassVar
 from phalanx.config import ranged, read, without_effect
 from phalanx.errors import PhalanxError
 from phalanx.rl import registry
+from phalanx.rl.curiosity import RNDConfig
 
 LARGEST_SEED = 2**63 - 1
+OLD_MODELS = {
+    "discrete_a2c_lstm": "discrete_a2c",
+    "continuous_a2c_lstm": "continuous_a2c",
+    "continuous_a2c_lstm_logstd": "continuous_a2c_logstd",
+}
+"""Models that older RL Games files name, with a `network.lstm` where there is `network.rnn` now."""
+
+
+EFFECTLESS_VALUES = {"multi_gpu": True, "lr_schedule": "polynom_decay"}
+"""Values in `params.config` that change nothing: one process has nobody to share with, and RL Games
+knows no such schedule and keeps the rate."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +58,28 @@ def read_params(params: Mapping[str, Any]) -> Params:
     return read(Params, params, "params")
 
 
+def with_current_names(params: Mapping[str, Any]) -> dict[str, Any]:
+    """`params` with the model and recurrent network of `OLD_MODELS` by their present names."""
+    model, network = params.get("model"), params.get("network")
+    name = model.get("name") if isinstance(model, Mapping) else model
+    if not isinstance(name, str) or name not in OLD_MODELS or not isinstance(network, Mapping):
+        return dict(params)
+    old = network.get("lstm")
+    if isinstance(old, Mapping) and "rnn" not in network:
+        rnn = {"name": "lstm", **{k: v for k, v in old.items() if k != "concated"}}
+        network = {**{k: v for k, v in network.items() if k != "lstm"}, "rnn": rnn}
+    return {**params, "model": {"name": OLD_MODELS[name]}, "network": network}
+
+
 def keys_without_effect(params: Mapping[str, Any], config: type) -> list[str]:
     """Every key of `params` that is accepted and changes nothing, for an algorithm whose settings
     are of type `config`: those of `params.config` by their own name, others with their section."""
     own = params["config"]
     found = without_effect(Params, params) + without_effect(config, own)
     found += _of_network(params.get("network"), "network.")
+    found += [k for k, v in EFFECTLESS_VALUES.items() if own.get(k) == v]
+    if isinstance(own.get("rnd_config"), Mapping):
+        found += without_effect(RNDConfig, own["rnd_config"], "rnd_config.")
     critic = own.get("central_value_config")
     if isinstance(critic, Mapping):
         found += _of_network(critic.get("network"), "central_value_config.network.")

@@ -24,7 +24,7 @@ from phalanx.rl.agents import A2CAgent, AMPAgent, DiscreteA2CAgent, DQNAgent, SA
 from phalanx.rl.amp_player import AMPPlayerContinuous
 from phalanx.rl.config import AgentConfig
 from phalanx.rl.observer import AlgoObserver, Observers, PythonWarnings
-from phalanx.rl.params import read_params
+from phalanx.rl.params import read_params, with_current_names
 from phalanx.rl.players import DQNPlayer, PpoPlayerContinuous, PpoPlayerDiscrete, SACPlayer
 from phalanx.rl.registry import ObjectFactory
 from phalanx.rl.rl_games_observers import OBSERVERS
@@ -68,7 +68,7 @@ class Runner:
 
         Raises PhalanxError for an unknown, missing or wrong key of `params`.
         """
-        params = copy.deepcopy(dict(yaml_dict.get("params", yaml_dict)))
+        params = with_current_names(copy.deepcopy(dict(yaml_dict.get("params", yaml_dict))))
         given = read_params(params)
         self._siblings = (
             [str(k) for k in yaml_dict if k != "params"] if "params" in yaml_dict else []

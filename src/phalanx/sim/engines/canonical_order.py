@@ -1,16 +1,28 @@
-"""Contacts and constraint rows in an order that does not depend on races between threads.
+"""Contacts, constraint rows and sums in an order that does not depend on races between threads.
 
 MuJoCo Warp 4.0 assigns slots to contacts, and to the constraint rows of a world, with an atomic
 counter. Their order therefore differs from run to run, and so does the rounding of every sum over
-them. `model.opt.deterministic` makes sums reproducible for a given order and calls two sorting
-functions, which are empty in 4.0. `install` fills them in.
+them. `model.opt.deterministic` makes it call two functions for sorting, which are empty in 4.0, and
+lets Warp record and sort everything that a kernel adds, which makes a step ten times slower.
+`install` fills in the two functions and replaces the kernels that most models launch by kernels
+with a fixed order; the others keep Warp's way.
 """
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import warp as wp
-from mujoco_warp._src import collision_driver, constraint
+from mujoco_warp._src import (
+    collision_driver,
+    constraint,
+    derivative,
+    forward,
+    passive,
+    smooth,
+    solver,
+)
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
@@ -22,6 +34,25 @@ CONTACT_FIELDS = (
 )
 ROW_FIELDS = ("type", "id", "J", "pos", "margin", "D", "vel", "aref", "frictionloss")
 LAST = 2**62  # the key of unused slots
+MOST_DOFS = 32  # one tile: up to here, a row of the Jacobian is multiplied by one thread or block
+
+# Functions that make kernels, by module, and the kernels of this project that repeat by themselves;
+# None: no two threads add to the same number in the models that `check` lets through.
+KERNELS: tuple[tuple[Any, str, Callable[..., Any] | None], ...] = (
+    (solver, "_update_gradient_grad", lambda stable_fast: kernels.gradient(stable_fast)),
+    (solver, "_update_constraint_efc", None),  # and `_update_constraint` sorts what has changed
+    (solver, "_solve_init_jaref_kernel", None),
+    (constraint, "_efc_contact_jac_dense", None),
+    (smooth, "_transmission", None),  # the place of a row in memory is no part of any sum
+    (smooth, "_cfrc_ext_contact", lambda: kernels.contact_wrenches),
+    (forward, "_qfrc_actuator", lambda nv: kernels.actuator_forces),
+    (passive, "_gravity_force", lambda: kernels.gravity_forces),
+    (
+        derivative,
+        "_qderiv_actuator_passive_actuation_sparse",
+        lambda max_records: kernels.actuator_damping,
+    ),
+)
 
 
 def check(model: Any) -> None:
@@ -30,7 +61,7 @@ def check(model: Any) -> None:
         "equality constraints": model.neq,
         "tendons": model.ntendon,
         "flexes": model.nflex,
-        f"more than {model.nv - 1} degrees of freedom (a sparse Jacobian)": model.is_sparse,
+        f"more than {MOST_DOFS} degrees of freedom": model.is_sparse or model.nv > MOST_DOFS,
     }
     found = [name for name, present in features.items() if present]
     if found:
@@ -41,9 +72,40 @@ def check(model: Any) -> None:
 
 
 def install() -> None:
-    """Make MuJoCo Warp call the sorting functions of this file instead of its empty ones."""
+    """Let MuJoCo Warp call the functions of this file, for models with `opt.deterministic` only."""
+    if collision_driver._sort_contacts is sort_contacts:
+        return
     collision_driver._sort_contacts = sort_contacts
     constraint._sort_constraints = sort_rows
+    for module, name, kernel in KERNELS:
+        setattr(module, name, _in_order(getattr(module, name), kernel))
+    solver._update_constraint = _sorting_changes(solver._update_constraint)
+
+
+def _in_order(make: Callable[..., Any], kernel: Callable[..., Any] | None) -> Callable[..., Any]:
+    """`make`, whose last argument is `deterministic`, with `kernel` where that is true."""
+    parameters = list(inspect.signature(make).parameters)
+    if parameters[-1] != "deterministic":
+        raise TypeError(f"{make} has no last argument `deterministic`")
+
+    def choose(*arguments: Any) -> Any:
+        if len(arguments) < len(parameters) or not arguments[-1]:
+            return make(*arguments)
+        return make(*arguments[:-1], False) if kernel is None else kernel(*arguments[:-1])
+
+    return choose
+
+
+def _sorting_changes(update: Callable[..., None]) -> Callable[..., None]:
+    """`update`, and its list of rows whose state changed sorted: threads fill it as they come."""
+
+    def update_and_sort(m: Any, d: Any, ctx: Any, *args: Any, **named: Any) -> None:
+        update(m, d, ctx, *args, **named)
+        if m.opt.deterministic and ctx.quad_changed_ids.size:
+            changes = [ctx.quad_changed_ids, ctx.quad_changed_count]
+            wp.launch(kernels.sort_changed, dim=d.nworld, inputs=changes)
+
+    return update_and_sort
 
 
 def sort_contacts(model: Any, data: Any) -> None:
