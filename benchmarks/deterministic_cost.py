@@ -1,6 +1,9 @@
-"""What `deterministic=true` costs on a GPU: training steps/s with and without, in one process each.
+"""What `deterministic=true` costs on a GPU, and whether two runs have the same bits.
 
-uv run python benchmarks/deterministic_cost.py num_envs=4096 out=cost.json
+    uv run python benchmarks/deterministic_cost.py num_envs=4096 repeats=2 out=cost.json
+
+Each run is a process of its own: 48 iterations, the first 12 not counted. Training steps/s are
+medians over the repeats; the hash is of all weights after the last iteration.
 """
 
 import json
@@ -8,63 +11,79 @@ import statistics
 import subprocess
 import sys
 import time
-
-ITERATIONS, WARM_UP = 200, 40
+from pathlib import Path
 
 CHILD = """
-import sys, tempfile, time, torch
+import hashlib, sys, tempfile, time, torch
 from phalanx.cli.config import compose_config, train_params
 from phalanx.rl import AlgoObserver, Runner
+
+ITERATIONS, WARM_UP = 48, 12
 
 class Times(AlgoObserver):
     def __init__(self):
         self.marks = []
+    def after_init(self, algo):
+        self.algo = algo
     def after_print_stats(self, frame, epoch_num, total_time):
-        self.marks.append((time.perf_counter(), frame))
+        torch.cuda.synchronize()
+        self.marks.append((time.perf_counter(), epoch_num, frame))
 
 times = Times()
 with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-    params = train_params(compose_config([*sys.argv[1:], f"train_dir={folder}", "experiment=x"]))
+    given = [*sys.argv[1:], f"max_iterations={ITERATIONS}", f"train_dir={folder}", "experiment=x"]
     runner = Runner(times)
-    runner.load({"params": params})
+    runner.load({"params": train_params(compose_config(given))})
     runner.run({"train": True})
-(t0, f0), (t1, f1) = times.marks[WARM_UP // 8], times.marks[-1]
-print("STEPS", (f1 - f0) / (t1 - t0), torch.cuda.get_device_name())
-""".replace("WARM_UP", str(WARM_UP))
+(t0, _, f0), (t1, _, f1) = next(m for m in times.marks if m[1] >= WARM_UP), times.marks[-1]
+weights = [p.detach().cpu().numpy().tobytes() for p in times.algo.model.parameters()]
+print("STEPS", (f1 - f0) / (t1 - t0), hashlib.sha256(b"".join(weights)).hexdigest()[:12])
+print("CARD", torch.cuda.get_device_name())
+"""
 
 
-def measure(task: str, num_envs: str, deterministic: bool) -> tuple[float, str]:
-    """Training steps/s after warm-up, and the card."""
-    arguments = [f"task={task}", f"num_envs={num_envs}", f"max_iterations={ITERATIONS}"]
-    arguments.append(f"deterministic={deterministic}".lower())
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=False
-    )
+def measure(task: str, num_envs: str, deterministic: bool) -> tuple[float, str, str]:
+    """Training steps/s, hash of the weights, and the card."""
+    arguments = [f"task={task}", f"num_envs={num_envs}", f"deterministic={deterministic}".lower()]
+    command = [sys.executable, "-c", CHILD, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(done.stderr)
-    line = next(x for x in done.stdout.splitlines() if x.startswith("STEPS"))
-    _, steps, card = line.split(maxsplit=2)
-    return float(steps), card
+        sys.exit(done.stdout[-2000:] + done.stderr[-4000:])
+    lines = dict(
+        x.split(maxsplit=1) for x in done.stdout.splitlines() if x[:5] in ("STEPS", "CARD ")
+    )
+    steps, weights = lines["STEPS"].split()
+    return float(steps), weights, lines["CARD"]
 
 
 def main(arguments: list[str]) -> None:
-    options = {"num_envs": "4096", "repeats": "1", "out": ""}
+    options = {"num_envs": "4096", "repeats": "2", "out": "", "tasks": "Ant,Humanoid"}
     options |= dict(a.split("=", 1) for a in arguments)
     rows = []
-    for task in ("Ant", "Humanoid"):
+    for task in options["tasks"].split(","):
         speeds: dict[bool, list[float]] = {False: [], True: []}
+        hashes: dict[bool, list[str]] = {False: [], True: []}
         card = ""
         for _ in range(int(options["repeats"])):
-            for kind, found in speeds.items():
-                steps, card = measure(task, options["num_envs"], kind)
-                found.append(steps)
-        free, fixed = (statistics.median(x) for x in speeds.values())
-        rows.append({"task": task, "num_envs": int(options["num_envs"]), "card": card})
-        rows[-1] |= {"steps_per_s": speeds[False], "deterministic_steps_per_s": speeds[True]}
-        print(f"{task}: {free:,.0f} steps/s, deterministic {fixed:,.0f}, cost {free / fixed:.2f} x")
+            for kind in (True, False):
+                steps, weights, card = measure(task, options["num_envs"], kind)
+                speeds[kind].append(steps)
+                hashes[kind].append(weights)
+        free, fixed = statistics.median(speeds[False]), statistics.median(speeds[True])
+        same = len(set(hashes[True])) == 1
+        rows.append({
+            "task": task, "num_envs": int(options["num_envs"]), "card": card,
+            "steps_per_s": speeds[False], "deterministic_steps_per_s": speeds[True],
+            "cost": round(free / fixed, 2), "weights": hashes[True], "same_bits": same,
+        })  # fmt: skip
+        print(
+            f"{task}: {free:,.0f} steps/s, deterministic {fixed:,.0f}, cost {free / fixed:.2f} x,"
+            f" weights {'equal' if same else 'DIFFER'}",
+            flush=True,
+        )
     if options["out"]:
-        with open(options["out"], "w") as file:
-            json.dump({"date": time.strftime("%Y-%m-%d"), "rows": rows}, file, indent=1)
+        result = {"date": time.strftime("%Y-%m-%d"), "rows": rows}
+        Path(options["out"]).write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
