@@ -373,10 +373,53 @@ def test_bodies_are_as_fast_as_their_limited_joints_and_slow_down_in_every_subst
     GYM.set_actor_root_state_tensor(world.sim, gymtorch.unwrap_tensor(roots))
     world.step()
     bodies = world.tensor("rigid_body_state")
-    assert world.tensor("dof_state")[0, 1] == pytest.approx(1.0)
+    assert world.tensor("dof_state")[0, 1] == pytest.approx(1.0, abs=1e-5)
     assert bodies[1, 11] == pytest.approx(1.0, abs=1e-5)
     assert bodies[1, 7:10].norm() == pytest.approx(0.5, abs=1e-5)  # the rod's centre
     assert bodies[2, 7] == pytest.approx((1 - 20 * H / substeps) ** substeps, abs=1e-5)
+
+
+FOOT = """<robot name="two"><link name="base"><inertial><mass value="10"/>
+  <inertia ixx="0.4" iyy="0.4" izz="0.4" ixy="0" ixz="0" iyz="0"/></inertial></link>
+<link name="foot"><inertial><origin xyz="0 0 -0.03"/><mass value="0.34"/>
+  <inertia ixx="0.0002" iyy="0.0002" izz="0.0002" ixy="0" ixz="0" iyz="0"/></inertial></link>
+<joint name="ankle" type="revolute"><parent link="base"/><child link="foot"/>
+  <origin xyz="0 0 -0.5"/><axis xyz="1 0 0"/>
+  <limit lower="-3" upper="3" effort="100" velocity="12"/></joint></robot>"""
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_velocity_limit_holds_within_the_step_and_keeps_the_momentum(tmp_path, engine, fixed):
+    """A client's explicit damper kicks a light foot to its limit of 12 rad/s in every step."""
+    world = World(gravity=0.0, dt=0.001)
+    asset = world.load(
+        tmp_path, "two.urdf", FOOT, fix_base_link=fixed,
+        default_dof_drive_mode=gymapi.DOF_MODE_EFFORT,
+    )  # fmt: skip
+    turn = gymapi.Quat.from_axis_angle(gymapi.Vec3(0, 0, 1), 0.7)
+    GYM.create_actor(world.env(), asset, pose(z=2, r=turn), "two", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    dofs, roots = world.tensor("dof_state"), world.tensor("actor_root_state")
+    world.tensor("rigid_body_state")
+    dofs[0, 1] = 0.5
+    GYM.set_dof_state_tensor(world.sim, gymtorch.unwrap_tensor(dofs))
+    start = roots[0].clone()
+    for _ in range(60):
+        before = world.tensor("dof_state")[0, 0].item()
+        effort = (-15 * dofs[:, 0] - 10 * dofs[:, 1]).clamp(-85, 85)
+        GYM.set_dof_actuation_force_tensor(world.sim, gymtorch.unwrap_tensor(effort))
+        world.step()
+        after, speed = world.tensor("dof_state")[0].tolist()
+        assert abs(after - before) <= 12 * 0.001 + 1e-5
+        assert abs(speed) <= 12 + 1e-3
+    assert abs(speed) > 11  # it is at its limit
+    bodies, root = world.tensor("rigid_body_state"), world.tensor("actor_root_state")[0]
+    if not fixed:  # total momentum is that of the start, and 0.5 rad/s of a foot turns little
+        mass = torch.tensor([10.0, 0.34])
+        momentum = (mass[:, None] * bodies[:, 7:10]).sum(0)
+        assert momentum.tolist() == pytest.approx([0.0, 0.0, 0.0], abs=0.02)
+        assert root[:3].tolist() == pytest.approx(start[:3].tolist(), abs=2e-3)
+        assert root[3:7].tolist() == pytest.approx(start[3:7].tolist(), abs=5e-3)
 
 
 @pytest.mark.parametrize("first", ["rigid_body_state", "jacobian"])

@@ -30,8 +30,9 @@ class Drives:
     dof_effort: Tensor
     """[N m or N] commanded to drives in effort mode."""
     kp: Tensor
-    kd: Tensor
-    """Stiffness and damping, which act in every mode."""
+    """Stiffness [N m/rad or N/m], which acts in every mode."""
+    slope: Tensor
+    """kd + h kp: how much less force a drive exerts for each unit of velocity."""
     spring: Tensor
     damper: Tensor
     push: Tensor
@@ -50,13 +51,15 @@ class Drives:
     """[s] of a substep."""
     limited: bool
     """Whether any drive has a limit."""
+    bounding: bool
+    """Whether the model's fields hold the bound of a drive."""
 
     @classmethod
     def zeros(cls, num_envs: int, num_dofs: int, device: torch.device, timestep: float) -> "Drives":
         """Without commands; `update` gives the properties."""
         names = [f.name for f in dataclasses.fields(cls) if f.type is Tensor]
         tensors = {name: torch.zeros(num_envs, num_dofs, device=device) for name in names}
-        return cls(**tensors, timestep=timestep, limited=False)
+        return cls(timestep=timestep, limited=False, bounding=False, **tensors)
 
     def update(self, props: np.ndarray, state: State) -> None:
         """Take over properties, (N or 1, D) of DOF_PROPERTIES."""
@@ -68,7 +71,7 @@ class Drives:
         moved -= model.dof_armature[v] - props["armature"][0]
         for held, values in (
             (self.kp, props["stiffness"]),
-            (self.kd, props["damping"]),
+            (self.slope, props["damping"] + self.timestep * props["stiffness"]),
             (self.spring, np.where(pos, props["stiffness"], 0.0)),
             (self.damper, np.where(pos | vel, props["damping"], 0.0)),
             (self.push, mode == DofDriveMode.DOF_MODE_EFFORT),
@@ -79,6 +82,7 @@ class Drives:
             (self.limit, drive_limits(props)),
         ):
             held.copy_(state.tensor(values))
+        self.bounding = True  # until `bound` knows better
         limited = bool((drive_limits(props) < UNLIMITED).any())
         state.step_changed |= limited != self.limited
         self.limited = limited
@@ -96,13 +100,18 @@ class Drives:
     def bound(self, state: State) -> None:
         """Before a substep: bound the drives whose implicit force would exceed their limit, with
         the acceleration of a joint that nothing holds or with that of the last substep."""
-        engine, h = state.engine, self.timestep
+        engine = state.engine
         q, v = engine.qpos[:, state.dof_q], engine.qvel[:, state.dof_v]
-        force = engine.ctrl - self.kp * q - (self.kd + h * self.kp) * v
+        force = engine.ctrl.addcmul(self.kp, q, value=-1).addcmul_(self.slope, v, value=-1)
+        above = force.abs() > self.limit
+        if state.device.type == "cpu":  # checking would synchronise a GPU
+            if not self.bounding and not above.any():
+                return
+            self.bounding = bool(above.any())
         free = force * self.free_inertia / (self.free_inertia + self.implicit)
         last = force - self.implicit * state.field("qacc")[:, state.dof_v]
         beyond = (free.abs() > self.limit) | (last.abs() > self.limit)
-        beyond &= force.abs() > self.limit
+        beyond &= above
         self.implicit_now.copy_(torch.where(beyond, 0.0, self.implicit))
         state.model_field("dof_armature").index_copy_(
             1, state.dof_v, self.armature + self.implicit_now

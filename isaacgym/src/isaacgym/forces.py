@@ -37,6 +37,11 @@ class Forces:
             "force_sensor": self._force_sensor,
         }
 
+    @property
+    def reads_bodies(self) -> bool:
+        """Whether bodies' poses and velocities during the last substep are needed."""
+        return "force_sensor" in self.measured
+
     def shape(self, kind: str) -> tuple[int, ...]:
         """Of the tensor of a kind."""
         n, layout = self._state.num_envs, self._state.layout

@@ -72,7 +72,7 @@ class Physics:
         self.drives = drives = Drives.zeros(n, layout.num_dofs, device, world.timestep)
         for command in COMMANDS:
             getattr(drives, command).copy_(state.tensor(start.set_before(world, command)))
-        self._limits = VelocityLimits(state)
+        self._limits = VelocityLimits(state, world.timestep)
         self._forces = Forces(state, drives)
         self._tensors = Tensors(state, self._forces, Jacobians(state, drives))
         self._arguments = Arguments(n, world.num_actors, device)
@@ -164,19 +164,36 @@ class Physics:
         self.drives.command(engine.ctrl)
         if self._terrain is not None:
             self._terrain.move_planes()
+        early = self._derives_early()
         for k in range(engine.substeps):
             if self.drives.limited:
                 self.drives.bound(state)
-            engine.advance(1, until="state" if k < engine.substeps - 1 else "forces")
-            self._limits.apply(engine.qvel)
+            if k < engine.substeps - 1:
+                engine.advance(1, until="state")
+            else:
+                engine.advance(1, until="derived" if early else "forces")
+            bounded = self._limits.apply()
         engine.mark_diverged()
         self._forces.measure()
         if self._setters.forces_used:
             engine.xfrc_applied.zero_()
         self._restart(engine.diverged)
-        state.stale.fill_(True)
+        if early:
+            torch.logical_or(bounded, engine.diverged, out=state.stale)
+        else:
+            state.stale.fill_(True)
         engine.derive(state.stale)
         state.stale.zero_()
+
+    def _derives_early(self) -> bool:
+        """Whether the last substep computes derived fields as a part of it, which costs least: not
+        if many velocities change after it, or if a force sensor needs poses from inside of it. A
+        GPU does not know in time."""
+        return (
+            self.device.type == "cpu"
+            and not (self._limits.slows or self._limits.bounding)
+            and not self._forces.reads_bodies
+        )
 
     def _restart(self, lost: Tensor) -> None:
         """Put diverged environments, (N,) bool, where they started."""
@@ -264,7 +281,7 @@ class Physics:
             self._terrain.radius.copy_(state.tensor(point_sizes(world, layout)))
         props = dof_properties(world)
         self.drives.update(props, state)
-        self._limits.update(props, world.params, state)
+        self._limits.update(props)
         self._update_masses(fields)
 
     def _update_masses(self, fields: dict[str, np.ndarray]) -> None:

@@ -17,6 +17,14 @@ def conjugate(quat: Tensor) -> Tensor:
     return torch.cat([quat[..., :1], -quat[..., 1:]], -1)
 
 
+def turned(quat: Tensor, angle: Tensor) -> Tensor:
+    """Unit quaternions (..., 4) turned by small rotation vectors (..., 3) [rad] in their own axes."""
+    w, axis, half = quat[..., :1], quat[..., 1:], angle / 2
+    real = w - (axis * half).sum(-1, keepdim=True)
+    new = torch.cat([real, axis + w * half + torch.linalg.cross(axis, half)], -1)
+    return new / torch.linalg.vector_norm(new, dim=-1, keepdim=True)
+
+
 def xyzw(quat: Tensor) -> Tensor:
     """Quaternions (..., 4) in the order x, y, z, w."""
     return quat.roll(-1, -1)

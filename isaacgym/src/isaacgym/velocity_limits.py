@@ -1,27 +1,40 @@
-"""Bounds and damping of velocities, which PhysX applies in every substep."""
+"""Damping and bounds of velocities, which PhysX applies in every substep.
+
+A joint that is too fast gets an impulse that acts on both of its links, as in PhysX, so the momentum
+of the robot stays. The bounds of a root are PhysX's bounds of a rigid body: its velocity is clipped.
+Positions move with the velocity that results.
+"""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from isaacgym.params import FLT_MAX, SimParams
+from isaacgym.params import FLT_MAX
+from isaacgym.rotations import turned
 from isaacgym.state import State
 
 MAX_DOF_SPEED = 100.0  # [rad/s or m/s] where a file says nothing, as PhysX
+STIFF = 1e6  # how many times its own inertia a joint at its limit gets
 
 
 class VelocityLimits:
     """fastest: (N, nv) [m/s or rad/s]. keep: (nv,) factor of each velocity in a substep."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, timestep: float) -> None:
+        self._state, self._timestep = state, timestep
         nv = state.layout.nv
         self.fastest = torch.zeros(state.num_envs, nv, device=state.device)
         self.keep = torch.ones(nv, device=state.device)
         self.slows = False
+        self.bounding = False
+        """Whether a velocity exceeded its bound in the last substep; not known on a GPU."""
+        self._stiffness = torch.zeros(nv, device=state.device)
+        """(nv,) inertia that holds a joint at its limit [kg or kg m^2], 0 for roots."""
 
-    def update(self, props: np.ndarray, params: SimParams, state: State) -> None:
+    def update(self, props: np.ndarray) -> None:
         """Take over properties, (N or 1, D) of DOF_PROPERTIES, and those of assets."""
-        layout, h = state.layout, params.dt / params.substeps
+        state, h = self._state, self._timestep
+        layout = state.layout
         keep, fastest = np.ones(layout.nv), np.full((len(props), layout.nv), MAX_DOF_SPEED)
         speeds = props["velocity"]
         stated = (speeds > 0) & (speeds < 0.5 * FLT_MAX)
@@ -35,14 +48,44 @@ class VelocityLimits:
             if actor.asset.num_bodies == 1:
                 keep[k : k + 3] = max(0.0, 1 - options.linear_damping * h)
                 keep[k + 3 : k + 6] = max(0.0, 1 - options.angular_damping * h)
+        stiffness = np.zeros(layout.nv)
+        stiffness[layout.dof_v] = STIFF * np.maximum(state.engine.model.dof_M0[layout.dof_v], 1e-9)
         self.fastest.copy_(state.tensor(fastest))
         self.keep.copy_(state.tensor(keep))
+        self._stiffness.copy_(state.tensor(stiffness))
         slows = bool((keep < 1).any())
         state.step_changed |= slows != self.slows
         self.slows = slows
 
-    def apply(self, qvel: Tensor) -> None:
-        """After a substep: v *= 1 - c h, as PhysX, then bound; qvel (N, nv) is written."""
+    def apply(self) -> Tensor:
+        """After a substep: v *= 1 - c h, as PhysX, then the bounds. Returns the environments (N,)
+        bool in which a bound was exceeded."""
+        state, engine = self._state, self._state.engine
+        v = engine.qvel
         if self.slows:
-            qvel.mul_(self.keep)
-        torch.clamp(qvel, -self.fastest, self.fastest, out=qvel)
+            v.mul_(self.keep)
+        excess = v - torch.clamp(v, -self.fastest, self.fastest)  # (N, nv)
+        bounded = excess.any(1)
+        if state.device.type == "cpu":  # a GPU would have to wait
+            self.bounding = bool(bounded.any())
+            if not self.bounding:
+                return bounded
+        change = -torch.where(self._stiffness > 0, 0.0, excess)
+        if len(state.dof_v):
+            added = torch.where(excess != 0, self._stiffness, 0.0)
+            change -= engine.solve_m(added * excess, added)
+        v += change
+        self._move(change * self._timestep, bounded)
+        return bounded
+
+    def _move(self, change: Tensor, where: Tensor) -> None:
+        """Change positions by (N, nv) [m or rad] in environments `where` (N,) bool."""
+        state = self._state
+        qpos = state.engine.qpos
+        qpos.index_add_(1, state.dof_q, change[:, state.dof_v])
+        if len(state.free):
+            old = qpos[:, state.root_q].view(len(qpos), -1, 7)
+            step = change[:, state.root_v].view(len(qpos), -1, 6)
+            new = torch.cat([old[..., :3] + step[..., :3], turned(old[..., 3:], step[..., 3:])], -1)
+            new = torch.where(where[:, None, None], new, old)
+            qpos.index_copy_(1, state.root_q, new.flatten(1))

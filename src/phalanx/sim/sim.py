@@ -186,6 +186,12 @@ class Sim:
         for all."""
         self.engine.forward(self._all if mask is None else mask)
 
+    def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
+        """(M + diag(added))^-1 force, (N, nv) each, with the mass matrix M of the last substep:
+        accelerations that generalized forces cause [m/s^2 or rad/s^2], or changes of velocity that
+        impulses cause. `added` [kg or kg m^2] is extra inertia of each degree of freedom."""
+        return self.engine.solve_m(force, added)
+
     def reset(self, mask: Tensor | None = None) -> None:
         """Restore the initial state and zero inputs in environments `mask` (N,) bool, None for
         all."""

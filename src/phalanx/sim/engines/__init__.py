@@ -81,6 +81,10 @@ class Engine(Protocol):
         """Make the derived fields current in environments `mask` (N,) bool after a state write;
         acceleration-stage sensors read zero there until the next step."""
 
+    def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
+        """(M + diag(added))^-1 force, (N, nv) each, with the mass matrix M of the last substep. On
+        a GPU the first call must come before a CUDA graph is captured."""
+
     def reset(self, mask: Tensor) -> None:
         """Put environments `mask` (N,) bool into the model's initial state, inputs zero."""
 

@@ -38,6 +38,7 @@ from phalanx.sim.engines.fields import (
     left_by_step,
     refusal,
 )
+from phalanx.sim.engines.mass_matrix import dense_places, solve_rows
 
 Array = NDArray[Any]
 STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -129,6 +130,11 @@ class PlainEngine:
         if name not in self._model_fields:
             self._model_fields[name] = _Field(self.models, name)
         return self._model_fields[name].tensor
+
+    def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
+        rows = force.any(1)
+        mass = torch.from_numpy(np.stack([d.M for d in self.datas]))[rows]
+        return solve_rows(mass, dense_places(self.model), force, added, rows)
 
     def set_const(self, mask: Tensor) -> None:
         self._push()

@@ -34,6 +34,7 @@ from phalanx.sim.engines.fields import (
     left_by_step,
     refusal,
 )
+from phalanx.sim.engines.mass_matrix import diagonal
 from phalanx.sim.engines.warp_step import Stepper
 
 # Overflows that larger buffers resolve. MuJoCo Warp's other overflows (contacts of one height field
@@ -127,6 +128,7 @@ class WarpEngine:
         self._has_acc_sensors = bool(acc.any())
         self._acc_sensors = torch.from_numpy(np.repeat(acc, model.sensor_dim)).to(device)
         self._overflow = wp.to_torch(self._d.overflow)
+        self._diagonal = diagonal(model).to(device)
         self._capture_stream: Any = None
         self._grown: str | None = None
         self._stepped = False
@@ -205,6 +207,16 @@ class WarpEngine:
         self.derive(mask)
         self._note_unstepped(mask)
         self._clear_acceleration_sensors(mask)
+
+    def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
+        mass = self._view("M").index_add(1, self._diagonal, added)
+        solution = torch.empty_like(force)
+        d = dataclasses.replace(self._d, M=wp.from_torch(mass))
+        with self._stream():
+            # The factors overwrite those of the last step, which no later step reads.
+            mjw.factor_m(self._m, d)
+            mjw.solve_m(self._m, d, wp.from_torch(solution), wp.from_torch(force.contiguous()))
+        return solution
 
     def reset(self, mask: Tensor) -> None:
         self._note_unstepped(mask)
