@@ -1,8 +1,8 @@
 """Damping and bounds of velocities, which PhysX applies in every substep.
 
-A joint that is too fast gets an impulse that acts on both of its links, as in PhysX, so the momentum
-of the robot stays. The bounds of a root are PhysX's bounds of a rigid body: its velocity is clipped.
-Positions move with the velocity that results.
+A joint above its limit gets an impulse that acts on both of its links, as in PhysX, so a robot
+keeps its momentum. The velocity of a free root is clipped, like that of a rigid body in PhysX. In
+both cases the position is corrected to match the new velocity.
 """
 
 import numpy as np

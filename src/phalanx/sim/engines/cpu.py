@@ -293,7 +293,10 @@ class CpuEngine:
         """Whether the last call dropped contacts, with a warning, or gave up, with an error."""
         now = self._batch.warning[:, _FULL, 1]
         full = bool((now != self._warnings).any())
-        self._warnings = now.copy()
+        if full:
+            self._warnings = now.copy()
+        if not self.failed.any():
+            return full
         failed = self.failed.nonzero()[:, 0].tolist()
         return full or any("out of memory" in self._batch.error(i) for i in failed)
 
