@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from isaacgym import gymapi, gymtorch, params, rlgpu
+from isaacgym import gymapi, gymtorch, rlgpu
 from isaacgym.structs import Struct
 from isaacgym.values import DOF_PROPERTIES
 from phalanx.errors import PhalanxError
@@ -192,17 +192,17 @@ def assign(struct, name, value):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (assign(params.PhysXParams(), "use_gpus", 1), AttributeError, "did you mean 'use_gpu'"),
+        (assign(gymapi.PhysXParams(), "use_gpus", 1), AttributeError, "did you mean 'use_gpu'"),
         (lambda: gymapi.SimParams().gravty, AttributeError, "did you mean 'gravity'"),
         (lambda: gymapi.SimParms, AttributeError, "did you mean 'SimParams'"),
-        (assign(params.SimParams(), "dt", "1/60"), TypeError, "SimParams.dt takes a number"),
-        (assign(params.SimParams(), "dt", None), TypeError, "SimParams.dt takes a number"),
-        (assign(params.SimParams(), "gravity", (0, 0, 1)), TypeError, "takes a Vec3"),
-        (assign(params.SimParams(), "substeps", 1.5), TypeError, "a whole number"),
-        (assign(params.SimParams(), "use_gpu_pipeline", "False"), TypeError, "True or False"),
-        (assign(params.SimParams(), "up_axis", 7), TypeError, "UP_AXIS_Y, UP_AXIS_Z"),
-        (assign(params.SimParams(), "dt", torch.zeros(2)), TypeError, "takes a number"),
-        (assign(params.TendonProperties(), "type", 1), AttributeError, "read only"),
+        (assign(gymapi.SimParams(), "dt", "1/60"), TypeError, "SimParams.dt takes a number"),
+        (assign(gymapi.SimParams(), "dt", None), TypeError, "SimParams.dt takes a number"),
+        (assign(gymapi.SimParams(), "gravity", (0, 0, 1)), TypeError, "takes a Vec3"),
+        (assign(gymapi.SimParams(), "substeps", 1.5), TypeError, "a whole number"),
+        (assign(gymapi.SimParams(), "use_gpu_pipeline", "False"), TypeError, "True or False"),
+        (assign(gymapi.SimParams(), "up_axis", 7), TypeError, "UP_AXIS_Y, UP_AXIS_Z"),
+        (assign(gymapi.SimParams(), "dt", torch.zeros(2)), TypeError, "takes a number"),
+        (assign(gymapi.TendonProperties(), "type", 1), AttributeError, "read only"),
         (lambda: gymapi.Vec3(1, 2, 3, 4), TypeError, "x, y, z; got 4"),
         (lambda: gymapi.Vec3(1, x=2), TypeError, "x twice"),
         (lambda: gymapi.SoftMaterial, NotImplementedError, "soft bodies are not provided"),

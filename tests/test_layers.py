@@ -55,12 +55,12 @@ ISAACGYM = Path(__file__).parents[1] / "isaacgym" / "src"
 # Its modules from the lowest on; each imports only those before it. First what programs hold
 # values in, then what they describe, what that compiles to, what runs, and the calls on top.
 ISAACGYM_ORDER = """
-enums structs values params support compat rlgpu torch_utils terrain_utils gymtorch debug_lines
-randomization gymutil
+enums structs geometry values params property_structs descriptor support compat rlgpu
+torch_utils terrain_utils gymtorch debug_lines randomization gymutil
 properties asset ground world
 contact_points layout start actor_properties implicit_pd model_fields collisions scene
 rotations state drives velocity_limits forces jacobians tensors arguments setters terrain physics
-handles viewer gym_assets gym_actors gym_states gym_tensors gym_viewer gym gymapi
+handles viewer gym_assets gym_actors gym_joints gym_states gym_tensors gym_viewer gym gymapi
 __init__
 """.split()
 ISAACGYM_MAY_IMPORT = ("phalanx", "phalanx.sim", "phalanx.compute", "phalanx.errors")

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isaacgym import params as api
+from isaacgym.descriptor import Tensor as Descriptor
 from phalanx.errors import PhalanxError
 
 
@@ -82,7 +82,7 @@ class Arguments:
 
 
 def _unwrapped(descriptor: Any, call: str) -> Tensor:
-    if not isinstance(descriptor, api.Tensor):
+    if not isinstance(descriptor, Descriptor):
         raise TypeError(
             f"gym.{call} takes gymtorch.unwrap_tensor(tensor), not a {type(descriptor).__name__}"
         )

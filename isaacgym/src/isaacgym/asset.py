@@ -21,10 +21,12 @@ import mujoco
 import numpy as np
 
 from isaacgym.enums import RIGID_BODY_DISABLE_GRAVITY, DofDriveMode, DofType, JointType
-from isaacgym.params import FLT_MAX, ActuatorProperties, AssetOptions, ForceSensorProperties
+from isaacgym.geometry import Transform
+from isaacgym.params import AssetOptions
 from isaacgym.properties import BODY_PROPERTIES, SHAPE_PROPERTIES, body_structs
+from isaacgym.property_structs import ActuatorProperties, ForceSensorProperties
 from isaacgym.structs import single
-from isaacgym.values import DOF_PROPERTIES, Transform
+from isaacgym.values import DOF_PROPERTIES, FLT_MAX
 from phalanx.errors import PhalanxError
 from phalanx.sim.assets import load_asset
 from phalanx.sim.scene import name_joints

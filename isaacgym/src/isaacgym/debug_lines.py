@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isaacgym.values import Transform, Vec3
+from isaacgym.geometry import Transform, Vec3
 
 RED, GREEN, BLUE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 

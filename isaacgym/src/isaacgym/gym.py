@@ -21,6 +21,7 @@ from isaacgym.asset import Asset
 from isaacgym.enums import SimType
 from isaacgym.gym_actors import ActorCalls
 from isaacgym.gym_assets import AssetCalls
+from isaacgym.gym_joints import JointCalls
 from isaacgym.gym_states import StateCalls
 from isaacgym.gym_tensors import TensorCalls
 from isaacgym.gym_viewer import ViewerCalls
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 CHECK_EVERY = 64  # `simulate` calls between looks at what the device noted; each look waits for it
 
 
-class Gym(AssetCalls, ActorCalls, TensorCalls, StateCalls, ViewerCalls):
+class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCalls):
     """Isaac Gym's calls. Bad input raises an error whose one sentence names the call."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

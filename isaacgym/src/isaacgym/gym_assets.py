@@ -7,15 +7,16 @@ import numpy as np
 from isaacgym import asset as assets
 from isaacgym.asset import Asset
 from isaacgym.enums import DofType, JointType
+from isaacgym.geometry import Transform
 from isaacgym.handles import Sim, checked, place, within
-from isaacgym.params import (
+from isaacgym.params import AssetOptions
+from isaacgym.properties import shape_rows, shape_structs
+from isaacgym.property_structs import (
     ActuatorProperties,
-    AssetOptions,
     ForceSensorProperties,
     RigidShapeProperties,
 )
-from isaacgym.properties import shape_rows, shape_structs
-from isaacgym.values import IndexRange, Transform
+from isaacgym.values import IndexRange
 from phalanx.errors import PhalanxError
 
 

@@ -7,13 +7,13 @@ import mujoco
 import numpy as np
 import torch
 
+from isaacgym.descriptor import Tensor
 from isaacgym.enums import STATE_POS, STATE_VEL, CoordinateSpace
-from isaacgym.gym_actors import actor_of
-from isaacgym.handles import Sim, checked, env_physics, physics_of, within
-from isaacgym.params import Tensor
+from isaacgym.geometry import Quat, Transform, Vec3
+from isaacgym.handles import Sim, actor_of, checked, env_physics, physics_of, within
 from isaacgym.physics import Physics
 from isaacgym.start import rest_poses, rest_positions
-from isaacgym.values import DofState, Quat, RigidBodyState, Transform, Vec3
+from isaacgym.values import DofState, RigidBodyState
 from isaacgym.world import Env
 from phalanx.errors import PhalanxError
 

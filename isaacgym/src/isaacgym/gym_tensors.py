@@ -3,9 +3,9 @@ the work."""
 
 from typing import Any
 
+from isaacgym.descriptor import Tensor
 from isaacgym.enums import CoordinateSpace
 from isaacgym.handles import Sim, checked, physics_of
-from isaacgym.params import Tensor
 
 
 class TensorCalls:

@@ -7,10 +7,10 @@ nothing. Colours are shown by the viewer; segmentation ids are taken and given b
 import time
 from typing import Any
 
-from isaacgym.gym_actors import actor_of
-from isaacgym.handles import Sim, checked
-from isaacgym.params import CameraProperties
-from isaacgym.values import ActionEvent, Int2, Transform, Vec2, Vec3
+from isaacgym.geometry import Int2, Transform, Vec2, Vec3
+from isaacgym.handles import Sim, actor_of, checked
+from isaacgym.property_structs import CameraProperties
+from isaacgym.values import ActionEvent
 from isaacgym.viewer import Viewer
 from isaacgym.world import Env
 

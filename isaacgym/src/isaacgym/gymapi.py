@@ -13,9 +13,12 @@ sim = gym.create_sim(0, -1, gymapi.SIM_PHYSX, params)
 from typing import NoReturn
 
 from isaacgym import enums
+from isaacgym.descriptor import *
 from isaacgym.enums import *
+from isaacgym.geometry import *
 from isaacgym.gym import Asset, Env, Gym, Sim, Viewer, acquire_gym
 from isaacgym.params import *
+from isaacgym.property_structs import *
 from isaacgym.values import *
 from phalanx.errors import did_you_mean
 

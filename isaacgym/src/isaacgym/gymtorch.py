@@ -6,18 +6,18 @@ gym.set_actor_root_state_tensor(sim, gymtorch.unwrap_tensor(root_states))
 
 import torch
 
-from isaacgym import params
+from isaacgym import descriptor
 
 __all__ = ["torch", "unwrap_tensor", "wrap_tensor"]
 # Clients import * and then write `Tensor` in TorchScript's type comments, where it is torch's.
 
 
-def wrap_tensor(gym_tensor: params.Tensor) -> torch.Tensor:
+def wrap_tensor(gym_tensor: descriptor.Tensor) -> torch.Tensor:
     """The PyTorch tensor behind `gym_tensor`: the same memory, shape and device.
 
     Raises TypeError if it is not a `gymapi.Tensor`.
     """
-    if not isinstance(gym_tensor, params.Tensor):
+    if not isinstance(gym_tensor, descriptor.Tensor):
         raise TypeError(
             "gymtorch.wrap_tensor takes what gym.acquire_*_tensor returns, not a"
             f" {type(gym_tensor).__name__}"
@@ -25,12 +25,12 @@ def wrap_tensor(gym_tensor: params.Tensor) -> torch.Tensor:
     return gym_tensor.torch
 
 
-def unwrap_tensor(torch_tensor: torch.Tensor) -> params.Tensor:
+def unwrap_tensor(torch_tensor: torch.Tensor) -> descriptor.Tensor:
     """A descriptor of the memory of `torch_tensor` for Isaac Gym's setters.
 
     Raises TypeError for anything but a contiguous tensor of float32, int32, int64, uint8 or int16.
     """
     try:
-        return params.Tensor(torch_tensor)
+        return descriptor.Tensor(torch_tensor)
     except TypeError as error:
         raise TypeError(f"gymtorch.unwrap_tensor: {error}") from None

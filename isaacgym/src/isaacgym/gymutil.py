@@ -21,6 +21,7 @@ from isaacgym.debug_lines import (
     draw_lines,
 )
 from isaacgym.enums import SimType
+from isaacgym.geometry import Vec3
 from isaacgym.params import SimParams
 from isaacgym.randomization import (
     apply_random_samples,
@@ -32,7 +33,6 @@ from isaacgym.randomization import (
     get_property_setter_map,
 )
 from isaacgym.structs import Struct
-from isaacgym.values import Vec3
 from phalanx.errors import PhalanxError
 
 

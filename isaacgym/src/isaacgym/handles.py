@@ -5,9 +5,10 @@ from typing import Any, TypeVar
 
 import torch
 
+from isaacgym.enums import IndexDomain
 from isaacgym.params import SimParams
 from isaacgym.physics import Physics
-from isaacgym.world import Env, World
+from isaacgym.world import Actor, Env, World
 from phalanx.errors import PhalanxError
 
 T = TypeVar("T")
@@ -72,3 +73,28 @@ def within(index: int, count: int, what: str, call: str) -> int:
 def place(names: list[str], name: str) -> int:
     """Where `name` is in a list, -1 if nowhere, as Isaac Gym's find_* calls."""
     return names.index(name) if name in names else -1
+
+
+def actor_of(env: Any, handle: Any, call: str) -> Actor:
+    """The actor with this handle. Raises TypeError or PhalanxError naming the call."""
+    return checked(env, Env, call).actor(int(handle), call)
+
+
+def before(env: Env, what: str) -> int:
+    """Actors, bodies or DOFs in the environments before this one, which are all like the first."""
+    first = env.sim.envs[0]
+    return env.index * (len(first.actors) if what == "actors" else getattr(first, what))
+
+
+def in_domain(env: Env, index: int, first: int, count: str, domain: IndexDomain) -> int:
+    if domain == IndexDomain.DOMAIN_ACTOR:
+        return index
+    if domain == IndexDomain.DOMAIN_SIM:
+        first += before(env, count)
+    return first + index
+
+
+def note_change(env: Env) -> None:
+    sim = checked(env.sim, Sim, "set_actor_properties")
+    if sim.physics is not None:
+        sim.physics.dirty = True

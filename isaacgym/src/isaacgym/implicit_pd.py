@@ -17,7 +17,7 @@ import numpy as np
 from isaacgym.actor_properties import dof_properties, dry_friction
 from isaacgym.enums import DofDriveMode
 from isaacgym.layout import Layout
-from isaacgym.params import FLT_MAX
+from isaacgym.values import FLT_MAX
 from isaacgym.world import World
 
 UNLIMITED = 1e30  # [N or N m] bound of a drive that has none

@@ -1,26 +1,17 @@
-"""Parameters and properties that programs fill in, and the descriptor of a tensor.
+"""Parameters of simulations, grounds and assets, which programs fill in.
 
 Every class here is a `Struct` (see `structs.py`): a value with fixed fields. Units are SI.
 """
 
-import torch
-
 from isaacgym.enums import (
-    AXIS_ALL,
-    INVALID_HANDLE,
-    RIGID_BODY_NONE,
     ContactCollection,
     DofDriveMode,
     MeshNormalMode,
-    TendonType,
-    TensorDataType,
     UpAxis,
     UsdMaterialMode,
 )
+from isaacgym.geometry import Transform, Vec3
 from isaacgym.structs import Struct
-from isaacgym.values import Mat33, Transform, Vec3
-
-FLT_MAX = 3.4028234663852886e38  # "no limit" in single precision
 
 
 class PhysXParams(Struct):
@@ -194,120 +185,6 @@ class AssetOptions(Struct):
     min_particle_mass: float = 1e-12
 
 
-class RigidBodyProperties(Struct):
-    """Mass properties of one body of an actor."""
-
-    mass: float = 0.0
-    """[kg]"""
-    invMass: float = 0.0
-    """[1/kg]"""
-    com: Vec3 = Vec3()
-    """[m] Centre of mass in the link frame."""
-    inertia: Mat33 = Mat33()
-    """[kg m^2] About the centre of mass, in the axes of the link frame."""
-    invInertia: Mat33 = Mat33()
-    """[1/(kg m^2)]"""
-    flags: int = RIGID_BODY_NONE
-    """RIGID_BODY_* bits."""
-
-
-class RigidShapeProperties(Struct):
-    """Contact properties of one shape."""
-
-    friction: float = 1.0
-    """Static and dynamic."""
-    rolling_friction: float = 0.0
-    torsion_friction: float = 0.0
-    restitution: float = 0.0
-    compliance: float = 0.0
-    thickness: float = 0.0
-    contact_offset: float = 0.02
-    """[m]"""
-    rest_offset: float = 0.001
-    """[m]"""
-    filter: int = 0
-    """Shapes with a bit in common do not collide."""
-
-
-class TendonProperties(Struct):
-    """A tendon: a spring, with a limit, on a combination of joint positions."""
-
-    _read_only = ("type", "num_joints", "num_attachments")
-
-    type: TendonType = TendonType.TENDON_FIXED
-    num_joints: int = 0
-    num_attachments: int = 0
-    is_fixed_limited: bool = False
-    fixed_lower_limit: float = 0.0
-    fixed_upper_limit: float = 0.0
-    fixed_spring_rest_length: float = 0.0
-    stiffness: float = 0.0
-    damping: float = 0.0
-    limit_stiffness: float = 1.0
-
-
-class ActuatorProperties(Struct):
-    """An actuator that a MJCF file declares."""
-
-    _read_only = ("type",)
-
-    type: int = 0
-    kp: float = 0.0
-    kv: float = 0.0
-    motor_effort: float = 0.0
-    """[Nm or N] The gear of a motor."""
-    control_limited: bool = False
-    lower_control_limit: float = -FLT_MAX
-    upper_control_limit: float = FLT_MAX
-    force_limited: bool = False
-    lower_force_limit: float = -FLT_MAX
-    upper_force_limit: float = FLT_MAX
-
-
-class ForceSensorProperties(Struct):
-    """Which forces a sensor adds up, and in which frame."""
-
-    enable_forward_dynamics_forces: bool = True
-    """Gravity, drives, applied forces."""
-    enable_constraint_solver_forces: bool = True
-    """Contacts and joints."""
-    use_world_frame: bool = False
-    """World axes instead of the sensor's."""
-
-
-class AttractorProperties(Struct):
-    """A spring and damper that pull a body's frame, moved by `offset`, towards `target`."""
-
-    stiffness: float = 0.0
-    damping: float = 0.0
-    axes: int = AXIS_ALL
-    """AXIS_* bits that the spring acts along and about."""
-    rigid_handle: int = INVALID_HANDLE
-    """The body, by its handle in the environment."""
-    target: Transform = Transform()
-    """In the environment's frame."""
-    offset: Transform = Transform()
-    """In the body's frame."""
-
-
-class CameraProperties(Struct):
-    """Image size and lens of a camera or viewer."""
-
-    width: int = 1600
-    height: int = 900
-    horizontal_fov: float = 90.0
-    """[deg]"""
-    near_plane: float = 0.01
-    """[m]"""
-    far_plane: float = 2e6
-    """[m]"""
-    supersampling_horizontal: int = 1
-    supersampling_vertical: int = 1
-    use_collision_geometry: bool = False
-    enable_tensors: bool = False
-    """Whether images can be read as GPU tensors."""
-
-
 class UsdExportOptions(Struct):
     """Options of the USD exporter, which is not provided: programs may set them."""
 
@@ -317,72 +194,3 @@ class UsdExportOptions(Struct):
     single_file: bool = False
     use_geom_subsets: bool = False
     use_physics_visuals: bool = False
-
-
-_DATA_TYPES = {
-    torch.float32: TensorDataType.DTYPE_FLOAT32,
-    torch.int32: TensorDataType.DTYPE_UINT32,
-    torch.int64: TensorDataType.DTYPE_UINT64,
-    torch.uint8: TensorDataType.DTYPE_UINT8,
-    torch.int16: TensorDataType.DTYPE_INT16,
-}
-
-
-class Tensor:
-    """Describes the memory of a PyTorch tensor to Isaac Gym's calls.
-
-    It keeps the tensor alive: what is behind a descriptor does not vanish with a temporary.
-    """
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        """Raises TypeError for a thing, element type or layout that no call can take."""
-        if not isinstance(tensor, torch.Tensor):
-            raise TypeError(f"expected a torch.Tensor, got {type(tensor).__name__}")
-        if tensor.dtype not in _DATA_TYPES:
-            accepted = ", ".join(str(dtype) for dtype in _DATA_TYPES)
-            raise TypeError(
-                f"a tensor of {tensor.dtype} cannot be handed to Isaac Gym, only {accepted};"
-                " convert it first, as .float() or .to(torch.int32) does"
-            )
-        if not tensor.is_contiguous():
-            raise TypeError(
-                f"a tensor of shape {tuple(tensor.shape)} that is not contiguous cannot be handed"
-                " to Isaac Gym; pass its .contiguous()"
-            )
-        self.torch = tensor.detach()
-
-    @property
-    def device(self) -> int:
-        """Number of the CUDA device; -1 is the CPU."""
-        device = self.torch.device
-        return -1 if device.type == "cpu" else device.index
-
-    @property
-    def dtype(self) -> TensorDataType:
-        """Type of the elements; int32 and int64 are reported as the unsigned kinds."""
-        return _DATA_TYPES[self.torch.dtype]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes."""
-        return tuple(self.torch.shape)
-
-    @property
-    def ndim(self) -> int:
-        """Number of sizes."""
-        return self.torch.ndim
-
-    @property
-    def data_address(self) -> int:
-        """Address of the first element."""
-        return self.torch.data_ptr()
-
-    data_ptr = data_address
-
-    @property
-    def own_data(self) -> bool:
-        """False: the memory belongs to the PyTorch tensor."""
-        return False
-
-    def __repr__(self) -> str:
-        return f"Tensor(shape={self.shape}, dtype={self.dtype}, device={self.device})"

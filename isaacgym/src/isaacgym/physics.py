@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isaacgym import params as api
 from isaacgym import start
 from isaacgym.actor_properties import body_properties, dof_properties, weightless_bodies
 from isaacgym.arguments import Arguments
 from isaacgym.collisions import collision_masks
+from isaacgym.descriptor import Tensor as Descriptor
 from isaacgym.drives import COMMANDS, Drives
 from isaacgym.forces import Forces
 from isaacgym.jacobians import Jacobians
@@ -109,7 +109,7 @@ class Physics:
         """Compile the model once, to say what is wrong with it early. Raises PhalanxError."""
         ActorScene(self.world, self.layout, False, False).compile()
 
-    def acquire(self, name: str) -> api.Tensor:
+    def acquire(self, name: str) -> Descriptor:
         """The descriptor of tensor `name` (see `Tensors`); the same memory at every call."""
         descriptor, new = self._tensors.acquire(name)
         if new and self.engine is not None:

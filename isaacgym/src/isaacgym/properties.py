@@ -6,8 +6,8 @@ structs.
 
 import numpy as np
 
-from isaacgym.params import RigidBodyProperties, RigidShapeProperties
-from isaacgym.values import Mat33, Vec3
+from isaacgym.geometry import Mat33, Vec3
+from isaacgym.property_structs import RigidBodyProperties, RigidShapeProperties
 
 BODY_PROPERTIES = np.dtype(
     [("mass", "f4"), ("com", "f4", 3), ("inertia", "f4", (3, 3)), ("flags", "i4")]

@@ -18,7 +18,7 @@ def conjugate(quat: Tensor) -> Tensor:
 
 
 def turned(quat: Tensor, angle: Tensor) -> Tensor:
-    """Unit quaternions (..., 4) turned by small rotation vectors (..., 3) [rad] in their own axes."""
+    """Unit quaternions (..., 4) turned by small rotation vectors (..., 3) in body axes [rad]."""
     w, axis, half = quat[..., :1], quat[..., 1:], angle / 2
     real = w - (axis * half).sum(-1, keepdim=True)
     new = torch.cat([real, axis + w * half + torch.linalg.cross(axis, half)], -1)

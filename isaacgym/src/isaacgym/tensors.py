@@ -14,7 +14,7 @@ What is current when
 import torch
 from torch import Tensor
 
-from isaacgym import params as api
+from isaacgym.descriptor import Tensor as Descriptor
 from isaacgym.forces import KINDS as FORCES
 from isaacgym.forces import Forces
 from isaacgym.jacobians import Jacobians
@@ -30,7 +30,7 @@ class Tensors:
     def __init__(self, state: State, forces: Forces, jacobians: Jacobians) -> None:
         self._state, self._forces, self._jacobians = state, forces, jacobians
         self._buffers: dict[str, Tensor] = {}
-        self._descriptors: dict[str, api.Tensor] = {}
+        self._descriptors: dict[str, Descriptor] = {}
         self._trees: Tensor  # (B,) the root body of each body
 
     def has(self, kind: str) -> bool:
@@ -52,14 +52,14 @@ class Tensors:
         elif kind in ("jacobian", "mass_matrix"):
             self._jacobians.watch()
 
-    def acquire(self, name: str) -> tuple[api.Tensor, bool]:
+    def acquire(self, name: str) -> tuple[Descriptor, bool]:
         """The descriptor of a tensor, with the same memory at every call, and whether it is new."""
         new = name not in self._descriptors
         if new:
             if name in FORCES:
                 self._forces.add(name)
             self._buffers[name] = torch.zeros(self._shape(name), device=self._state.device)
-            self._descriptors[name] = api.Tensor(self._buffers[name])
+            self._descriptors[name] = Descriptor(self._buffers[name])
         return self._descriptors[name], new
 
     def refresh(self, kind: str) -> None:

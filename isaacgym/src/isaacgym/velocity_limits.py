@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isaacgym.params import FLT_MAX
 from isaacgym.rotations import turned
 from isaacgym.state import State
+from isaacgym.values import FLT_MAX
 
 MAX_DOF_SPEED = 100.0  # [rad/s or m/s] where a file says nothing, as PhysX
 STIFF = 1e6  # how many times its own inertia a joint at its limit gets

@@ -17,10 +17,11 @@ import mujoco
 import numpy as np
 
 from isaacgym.enums import KeyboardInput
+from isaacgym.geometry import Quat, Transform, Vec3
 from isaacgym.handles import Sim
-from isaacgym.params import CameraProperties
+from isaacgym.property_structs import CameraProperties
 from isaacgym.scene import HIDDEN
-from isaacgym.values import ActionEvent, Quat, Transform, Vec3
+from isaacgym.values import ActionEvent
 from isaacgym.world import Env
 
 log = logging.getLogger(__name__)

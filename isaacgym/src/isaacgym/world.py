@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from isaacgym.asset import NO_FILTER, Asset
+from isaacgym.geometry import Transform, Vec3
 from isaacgym.ground import Ground
-from isaacgym.params import AttractorProperties, SimParams
-from isaacgym.values import Transform, Vec3
+from isaacgym.params import SimParams
+from isaacgym.property_structs import AttractorProperties
 from phalanx.errors import PhalanxError
 
 NO_GROUP = -1  # collides with all groups

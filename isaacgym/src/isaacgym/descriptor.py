@@ -1,0 +1,73 @@
+"""The descriptor by which Isaac Gym's calls take and return PyTorch tensors."""
+
+import torch
+
+from isaacgym.enums import TensorDataType
+
+_DATA_TYPES = {
+    torch.float32: TensorDataType.DTYPE_FLOAT32,
+    torch.int32: TensorDataType.DTYPE_UINT32,
+    torch.int64: TensorDataType.DTYPE_UINT64,
+    torch.uint8: TensorDataType.DTYPE_UINT8,
+    torch.int16: TensorDataType.DTYPE_INT16,
+}
+
+
+class Tensor:
+    """Describes the memory of a PyTorch tensor to Isaac Gym's calls.
+
+    It keeps the tensor alive: what is behind a descriptor does not vanish with a temporary.
+    """
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        """Raises TypeError for a thing, element type or layout that no call can take."""
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"expected a torch.Tensor, got {type(tensor).__name__}")
+        if tensor.dtype not in _DATA_TYPES:
+            accepted = ", ".join(str(dtype) for dtype in _DATA_TYPES)
+            raise TypeError(
+                f"a tensor of {tensor.dtype} cannot be handed to Isaac Gym, only {accepted};"
+                " convert it first, as .float() or .to(torch.int32) does"
+            )
+        if not tensor.is_contiguous():
+            raise TypeError(
+                f"a tensor of shape {tuple(tensor.shape)} that is not contiguous cannot be handed"
+                " to Isaac Gym; pass its .contiguous()"
+            )
+        self.torch = tensor.detach()
+
+    @property
+    def device(self) -> int:
+        """Number of the CUDA device; -1 is the CPU."""
+        device = self.torch.device
+        return -1 if device.type == "cpu" else device.index
+
+    @property
+    def dtype(self) -> TensorDataType:
+        """Type of the elements; int32 and int64 are reported as the unsigned kinds."""
+        return _DATA_TYPES[self.torch.dtype]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes."""
+        return tuple(self.torch.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of sizes."""
+        return self.torch.ndim
+
+    @property
+    def data_address(self) -> int:
+        """Address of the first element."""
+        return self.torch.data_ptr()
+
+    data_ptr = data_address
+
+    @property
+    def own_data(self) -> bool:
+        """False: the memory belongs to the PyTorch tensor."""
+        return False
+
+    def __repr__(self) -> str:
+        return f"Tensor(shape={self.shape}, dtype={self.dtype}, device={self.device})"

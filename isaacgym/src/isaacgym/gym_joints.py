@@ -1,0 +1,181 @@
+"""Gym's calls on the degrees of freedom, joints, actuators and tendons of actors."""
+
+from typing import Any
+
+import numpy as np
+
+from isaacgym.enums import IndexDomain, JointType
+from isaacgym.handles import Sim, actor_of, checked, in_domain, note_change, place, within
+from isaacgym.property_structs import ActuatorProperties
+from isaacgym.values import DOF_PROPERTIES
+from isaacgym.world import Env
+from phalanx.errors import PhalanxError
+
+
+class JointCalls:
+    """Handles of degrees of freedom and joints count within the environment."""
+
+    def get_actor_dof_count(self, env: Env, handle: int) -> int:
+        """Number of degrees of freedom."""
+        return actor_of(env, handle, "get_actor_dof_count").asset.num_dofs
+
+    def get_actor_dof_names(self, env: Env, handle: int) -> list[str]:
+        """Names in order."""
+        return list(actor_of(env, handle, "get_actor_dof_names").asset.dof_names)
+
+    def get_actor_dof_dict(self, env: Env, handle: int) -> dict[str, int]:
+        """Index in the actor by name."""
+        return {name: i for i, name in enumerate(self.get_actor_dof_names(env, handle))}
+
+    def get_actor_dof_handle(self, env: Env, handle: int, index: int) -> int:
+        """Handle in the environment."""
+        return self.get_actor_dof_index(env, handle, index, IndexDomain.DOMAIN_ENV)
+
+    def get_actor_dof_index(self, env: Env, handle: int, index: int, domain: IndexDomain) -> int:
+        """Of a degree of freedom of the actor in a domain."""
+        actor = actor_of(env, handle, "get_actor_dof_index")
+        within(index, actor.asset.num_dofs, "DOF", "get_actor_dof_index")
+        return in_domain(env, int(index), actor.first_dof, "num_dofs", domain)
+
+    def find_actor_dof_handle(self, env: Env, handle: int, name: str) -> int:
+        """Handle in the environment; -1 if there is none."""
+        return self.find_actor_dof_index(env, handle, name, IndexDomain.DOMAIN_ENV)
+
+    def find_actor_dof_index(self, env: Env, handle: int, name: str, domain: IndexDomain) -> int:
+        """-1 if there is none."""
+        actor = actor_of(env, handle, "find_actor_dof_index")
+        index = place(actor.asset.dof_names, name)
+        return index if index < 0 else self.get_actor_dof_index(env, handle, index, domain)
+
+    def get_actor_dof_properties(self, env: Env, handle: int) -> np.ndarray:
+        """A copy, (dofs,)."""
+        actor = actor_of(env, handle, "get_actor_dof_properties")
+        return (actor.asset.dof_props if actor.dof_props is None else actor.dof_props).copy()
+
+    def set_actor_dof_properties(self, env: Env, handle: int, properties: np.ndarray) -> bool:
+        """Drive modes, gains, limits, ..., from the next `simulate` on."""
+        call = "set_actor_dof_properties"
+        actor = actor_of(env, handle, call)
+        given = np.asarray(properties)
+        if given.dtype.names != DOF_PROPERTIES.names or given.shape != actor.asset.dof_props.shape:
+            raise PhalanxError(
+                f"gym.{call} takes an array like gym.get_actor_dof_properties gives, with"
+                f" {actor.asset.num_dofs} rows; got {given.shape} of {given.dtype}"
+            )
+        for name in ("stiffness", "damping", "armature", "friction"):
+            if not (given[name] >= 0).all():
+                raise PhalanxError(
+                    f"gym.{call} was given {name} {given[name].tolist()}, none may be"
+                    " negative or NaN"
+                )
+        actor.dof_props = given.astype(DOF_PROPERTIES)
+        note_change(env)
+        return True
+
+    def get_env_joint_count(self, env: Env) -> int:
+        """Joints of all actors so far."""
+        env = checked(env, Env, "get_env_joint_count")
+        return sum(len(a.asset.joints) for a in env.actors)
+
+    def get_sim_joint_count(self, sim: Sim) -> int:
+        """Joints of all environments so far."""
+        sim = checked(sim, Sim, "get_sim_joint_count")
+        return sum(self.get_env_joint_count(env) for env in sim.envs)
+
+    def get_actor_joint_count(self, env: Env, handle: int) -> int:
+        """Number of joints, fixed ones included."""
+        return len(actor_of(env, handle, "get_actor_joint_count").asset.joints)
+
+    def get_actor_joint_names(self, env: Env, handle: int) -> list[str]:
+        """Names in body order."""
+        joints: list[tuple[str, JointType]] = actor_of(
+            env, handle, "get_actor_joint_names"
+        ).asset.joints
+        return [name for name, _ in joints]
+
+    def get_actor_joint_dict(self, env: Env, handle: int) -> dict[str, int]:
+        """Index in the actor by name; with a fixed base the row of the Jacobian."""
+        names = self.get_actor_joint_names(env, handle)
+        return {name: i for i, name in enumerate(names)}
+
+    def get_actor_joint_index(self, env: Env, handle: int, index: int, domain: IndexDomain) -> int:
+        """Of a joint of the actor in a domain."""
+        actor = actor_of(env, handle, "get_actor_joint_index")
+        within(index, len(actor.asset.joints), "joint", "get_actor_joint_index")
+        if domain == IndexDomain.DOMAIN_ACTOR:
+            return int(index)
+        first = sum(len(a.asset.joints) for a in env.actors[: int(handle)])
+        if domain == IndexDomain.DOMAIN_SIM:
+            first += sum(self.get_env_joint_count(e) for e in env.sim.envs[: env.index])
+        return first + int(index)
+
+    def get_actor_joint_handle(self, env: Env, handle: int, index: int) -> int:
+        """Handle in the environment."""
+        return self.get_actor_joint_index(env, handle, index, IndexDomain.DOMAIN_ENV)
+
+    def find_actor_joint_index(self, env: Env, handle: int, name: str, domain: IndexDomain) -> int:
+        """-1 if there is none."""
+        index = place(self.get_actor_joint_names(env, handle), name)
+        return index if index < 0 else self.get_actor_joint_index(env, handle, index, domain)
+
+    def find_actor_joint_handle(self, env: Env, handle: int, name: str) -> int:
+        """Handle in the environment; -1 if there is none."""
+        return self.find_actor_joint_index(env, handle, name, IndexDomain.DOMAIN_ENV)
+
+    def get_joint_handle(self, env: Env, actor_name: str, joint_name: str) -> int:
+        """Handle in the environment; -1 if there is none."""
+        handle = place([a.name for a in checked(env, Env, "get_joint_handle").actors], actor_name)
+        return handle if handle < 0 else self.find_actor_joint_handle(env, handle, joint_name)
+
+    def get_joint_name(self, env: Env, joint: int) -> str:
+        """Name of a joint by its handle in the environment."""
+        names = [n for a in checked(env, Env, "get_joint_name").actors for n, _ in a.asset.joints]
+        return names[within(joint, len(names), "joint", "get_joint_name")]
+
+    def get_actor_actuator_count(self, env: Env, handle: int) -> int:
+        """Number of actuators that the MJCF file declares."""
+        return len(actor_of(env, handle, "get_actor_actuator_count").asset.actuators)
+
+    def get_actor_actuator_name(self, env: Env, handle: int, index: int) -> str:
+        """Name of an actuator, in file order."""
+        actuators = actor_of(env, handle, "get_actor_actuator_name").asset.actuators
+        return actuators[within(index, len(actuators), "actuator", "get_actor_actuator_name")][0]
+
+    def get_actor_actuator_joint_name(self, env: Env, handle: int, index: int) -> str:
+        """The joint that an actuator drives."""
+        call = "get_actor_actuator_joint_name"
+        actuators = actor_of(env, handle, call).asset.actuators
+        return actuators[within(index, len(actuators), "actuator", call)][1]
+
+    def get_actor_actuator_properties(self, env: Env, handle: int) -> list[ActuatorProperties]:
+        """In file order."""
+        return [
+            a[3] for a in actor_of(env, handle, "get_actor_actuator_properties").asset.actuators
+        ]
+
+    def find_actor_actuator_index(self, env: Env, handle: int, name: str) -> int:
+        """-1 if there is none."""
+        actuators = actor_of(env, handle, "find_actor_actuator_index").asset.actuators
+        return place([a[0] for a in actuators], name)
+
+    def get_actor_tendon_count(self, env: Env, handle: int) -> int:
+        """Number of tendons: none, since files lose them here, with a warning."""
+        actor_of(env, handle, "get_actor_tendon_count")
+        return 0
+
+    def get_actor_tendon_properties(self, env: Env, handle: int) -> list[Any]:
+        """Of no tendons: an empty list."""
+        actor_of(env, handle, "get_actor_tendon_properties")
+        return []
+
+    def set_actor_tendon_properties(self, env: Env, handle: int, properties: list[Any]) -> bool:
+        """Of no tendons. Raises PhalanxError for more."""
+        actor_of(env, handle, "set_actor_tendon_properties")
+        if properties:
+            raise PhalanxError("gym.set_actor_tendon_properties: tendons are not simulated yet")
+        return True
+
+    def get_actor_soft_body_count(self, env: Env, handle: int) -> int:
+        """Number of soft bodies: none."""
+        actor_of(env, handle, "get_actor_soft_body_count")
+        return 0
