@@ -27,7 +27,7 @@ def make_agent(folder, *overrides, **env):
 def iterate(agent, iterations=4):
     """The agent after its first iterations: two run eagerly, the third captures, later ones replay
     what it captured."""
-    agent.reset(agent.stepped)
+    agent.reset(agent.hooked_env)
     for _ in range(iterations):
         agent.update_epoch()
         agent.train_epoch()

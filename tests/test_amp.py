@@ -24,7 +24,7 @@ def make_agent(folder, **changes):
     runner.load({"params": orbit.params(folder, **changes)})
     agent = runner.algo_factory.create("amp_continuous", base_name="run", params=runner.params)
     agent.init_tensors()
-    agent.reset(agent.stepped)
+    agent.reset(agent.hooked_env)
     return agent
 
 
@@ -173,7 +173,7 @@ def test_replay_holds_what_the_policy_looked_like_and_demos_are_renewed(tmp_path
     agent = make_agent(tmp_path)
     assert int(agent.discriminator.demos.stored) == 1024  # 16 fetches of 64 for 1000
     assert int(agent.discriminator.replay.stored) == 0
-    agent.collect(agent.stepped)
+    agent.collect(agent.hooked_env)
     agent.prepare_batch()
     seen = []
     original = agent.discriminator.disc_loss
@@ -194,7 +194,7 @@ def test_replay_holds_what_the_policy_looked_like_and_demos_are_renewed(tmp_path
 
 def test_minibatches_are_shuffled_and_see_every_row_once(tmp_path):
     agent = make_agent(tmp_path)
-    agent.collect(agent.stepped)
+    agent.collect(agent.hooked_env)
     agent.prepare_batch()
     agent.dataset["advantages"].copy_(torch.arange(512.0))
     passes = []
@@ -210,7 +210,7 @@ def test_minibatches_are_shuffled_and_see_every_row_once(tmp_path):
 
 def test_normaliser_sees_policy_replay_and_demonstrations_in_this_order(tmp_path):
     agent = make_agent(tmp_path)
-    agent.collect(agent.stepped)
+    agent.collect(agent.hooked_env)
     agent.prepare_batch()
     batch = agent.minibatch(0)
     expected = RunningMeanStd((4,)).eval()
@@ -229,7 +229,7 @@ def test_normaliser_sees_policy_replay_and_demonstrations_in_this_order(tmp_path
 
 def test_reward_mixes_task_and_discriminator_and_time_outs_bootstrap(tmp_path):
     agent = make_agent(tmp_path, task_reward_w=0.25, disc_reward_w=0.5, disc_reward_scale=3.0)
-    agent.collect(agent.stepped)
+    agent.collect(agent.hooked_env)
     r = agent.rollout
     agent.discriminator.batch_reward(r.rewards)
     with torch.no_grad():

@@ -124,7 +124,7 @@ def test_captured_rollout_leaves_no_stale_buffer(tmp_path):
 def test_captured_update_reads_no_unwritten_row(tmp_path):
     agent = orbiting(tmp_path)
     agent.init_tensors()
-    agent.reset(agent.stepped)
+    agent.reset(agent.hooked_env)
     for _ in range(4):
         agent.update_epoch()
         agent.train_epoch()
@@ -144,7 +144,7 @@ def test_no_step_or_update_waits_for_the_device(tmp_path):
     env.step(actions)
     env.fetch_amp_obs_demo(64)
     with no_waiting():
-        agent.collect(agent.stepped)
+        agent.collect(agent.hooked_env)
         agent.update()
         env.step(actions)
         env.fetch_amp_obs_demo(64)

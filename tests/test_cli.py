@@ -182,7 +182,7 @@ def test_mistake_gives_one_sentence_and_leaves_nothing(case, capsys, cwd):
 def test_cuda_without_a_gpu_is_refused(key, capsys, cwd):
     other = {"sim_device", "rl_device"} - {key}
     said = sentence(capsys, ["train", f"{key}=cuda:0", f"{other.pop()}=cpu"], cwd)
-    words = "device cuda:0 was asked for, but PyTorch sees no CUDA device here; use cpu or auto"
+    words = "device cuda:0 was requested, but PyTorch finds no CUDA device here; use cpu or auto"
     assert f"{key}: {words}" in said
 
 
@@ -235,7 +235,7 @@ class Code:
 def test_foreign_checkpoint_is_refused(kind, command, capsys, cwd, tmp_path, run):
     good = run / "nn" / "last_Cartpole.pth"
     file, ran, more = tmp_path / "policy.pth", tmp_path / "ran", []
-    content, words = good.read_bytes(), "policy.pth is damaged, or not a checkpoint"
+    content, words = good.read_bytes(), "policy.pth is damaged or not a checkpoint"
     if kind == "truncated":
         file.write_bytes(content[: len(content) // 2])
     elif kind == "flipped":
@@ -258,7 +258,7 @@ def test_foreign_checkpoint_is_refused(kind, command, capsys, cwd, tmp_path, run
     else:
         state = {"model": {"w": Code(f"touch {ran}")}}
         file.write_bytes(pickle.dumps(state, 2)) if kind == "pickle" else torch.save(state, file)
-        words = "policy.pth contains code or objects besides tensors"
+        words = "policy.pth contains objects other than tensors"
     said = sentence(capsys, [command, "num_envs=16", f"checkpoint={file}", *more], cwd)
     assert words in said
     assert str(file) in said
@@ -564,7 +564,7 @@ def test_play_writes_a_video(run, capsys, cwd, monkeypatch):
         main(["play", "games=4", f"checkpoint={run}/nn/Cartpole.pth", "video=true"])
     except SystemExit:
         said = capsys.readouterr().err
-        assert "no OpenGL to render the video with; install one" in said
+        assert "no OpenGL to render the video with; install it" in said
         pytest.skip(said)
     file = Path(re.search(r"video: (.*)", capsys.readouterr().out)[1])
     assert file == run / "videos" / "Cartpole.mp4"

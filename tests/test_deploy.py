@@ -179,7 +179,7 @@ def test_metadata_of_another_policy_is_refused(exported, tmp_path):
     del model.metadata_props[:]
     model.metadata_props.extend(other.metadata_props)
     onnx.save(model, tmp_path / "mixed.onnx")
-    with pytest.raises(PhalanxError, match=r"does not take .* export it anew"):
+    with pytest.raises(PhalanxError, match=r"does not take .* export it again"):
         Policy(tmp_path / "mixed.onnx")
 
 
@@ -359,8 +359,8 @@ def without(name):
     [
         ({"joint_pos": without("hip_2")}, "joint_pos lacks the joint hip_2.*it has: hip_1, ankle"),
         ({"joint_pos": {}}, "lacks the joints hip_1, ankle_1"),
-        ({"joint_vel": np.zeros(7)}, "joint_vel has 7 numbers, it must have 8"),
-        ({"foot_wrenches": np.zeros(6)}, "foot_wrenches has 6 numbers, it must have 24"),
+        ({"joint_vel": np.zeros(7)}, "joint_vel has 7 numbers; it must have 8"),
+        ({"foot_wrenches": np.zeros(6)}, "foot_wrenches has 6 numbers; it must have 24"),
         ({"base_quat": (0, 0, 0, 0)}, "base_quat is .* must be a rotation"),
         ({"base_lin_vel": (0, np.nan, 0)}, "base_lin_vel is .* not finite"),
         ({"base_lin_vel": "fast"}, "base_lin_vel is 'fast'; it must be 3 numbers"),
@@ -446,7 +446,7 @@ def test_foreign_file_is_one_sentence(kind, exported, tmp_path):
         entry = model.metadata_props[0]
         if kind == "foreign":
             del model.metadata_props[:]
-            words = "no metadata under 'phalanx' and so was not written by `phalanx export`"
+            words = "without metadata under 'phalanx', so it was not written by `phalanx export`"
         elif kind == "newer":
             entry.value = entry.value.replace('"format": 1', '"format": 2')
             words = "has format 2, this version of Phalanx reads 1"

@@ -102,9 +102,9 @@ def test_importance_weights_scale_the_loss(tmp_path):
 
 def test_what_was_surprising_is_drawn_more_often(tmp_path):
     agent = tabular(tmp_path, replay_buffer_type="prioritized", priority_alpha=0.5)
-    agent.reset(agent.stepped)
+    agent.reset(agent.hooked_env)
     for _ in range(3):
-        agent.collect(agent.stepped)
+        agent.collect(agent.hooked_env)
         agent.replay.steps += 1
     assert isinstance(agent.replay, PrioritizedReplay)
     drawn = {}
@@ -124,8 +124,8 @@ def test_what_was_surprising_is_drawn_more_often(tmp_path):
 def test_the_target_network_follows_every_update(tmp_path):
     _, agent = make_agent(parameters(tmp_path, num_updates_per_step=2, target_tau=0.25))
     agent.init_tensors()
-    agent.reset(agent.stepped)
-    agent.collect(agent.stepped)
+    agent.reset(agent.hooked_env)
+    agent.collect(agent.hooked_env)
     before = agent.model.target_network.advantage.weight.clone()
     after = []
     update_network = agent.update_network

@@ -26,7 +26,7 @@ def test_terms_have_names_of_their_own_and_sizes_that_add_up(name):
         (("joint_pos",), "must name its elements"),
         (("base_ang_vel", "", ("w",)), "base_ang_vel has no element 'w', only x, y, z"),
         (("force", "", ("a", "b"), 3), "has 2 elements, but size 3"),
-        (("force", "", ("a", "b"), 0, "N", (1.0, 2.0, 3.0)), "has 3 numbers, it needs 1 or 2"),
+        (("force", "", ("a", "b"), 0, "N", (1.0, 2.0, 3.0)), "has 3 numbers; it needs 1 or 2"),
     ],
 )
 def test_wrong_term_is_named(arguments, words):
@@ -39,5 +39,5 @@ def test_wrong_action_layout_is_named():
         ActionLayout("positon", ("a",))
     with pytest.raises(PhalanxError, match="'effort' with 0 joints"):
         ActionLayout("effort")
-    with pytest.raises(PhalanxError, match="low has 2 numbers, it needs 1 or 3"):
+    with pytest.raises(PhalanxError, match="low has 2 numbers; it needs 1 or 3"):
         ActionLayout("effort", ("a", "b", "c"), low=(-1, -1))

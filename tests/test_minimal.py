@@ -54,7 +54,7 @@ def test_it_ends_by_itself_when_solved():
     [
         (["--method", "sac"], "invalid choice: 'sac'"),
         (["--num_envs", "0"], "num_envs is 0; it must be greater than 0"),
-        (["--sim_device", "cuda:99"], "device cuda:99 was asked for"),
+        (["--sim_device", "cuda:99"], "device cuda:99 was requested"),
         (["--steps", "0"], "--steps must be 1 or more"),
     ],
 )

@@ -23,7 +23,7 @@ from phalanx.errors import PhalanxError
 from phalanx.motion import Clip, MotionLibrary, Robot, load_clip, write_json
 from phalanx.motion import rotation as rot
 from phalanx.motion.json_file import read_json
-from phalanx.motion.library import CLIPS, sinks
+from phalanx.motion.library import CLIPS, sinking_depth
 from phalanx.sim.assets import load_asset
 
 HUMANOID = Path(tasks.__file__).parent / "assets" / "humanoid_amp.xml"
@@ -259,7 +259,7 @@ def test_a_clip_in_the_ground_is_raised(humanoid):
     library = MotionLibrary([file], humanoid, KEYS)
     raised = library.clips[0].root_pos[:, 2] - clip.root_pos[:, 2]
     assert 0.05 < raised.min() < 0.065
-    assert sinks(library.clips[0], library.robot) < 0.006
+    assert sinking_depth(library.clips[0], library.robot) < 0.006
 
 
 def skeleton(arm: mujoco.MjModel, frames: int = 4) -> dict:
@@ -401,7 +401,7 @@ BAD_NPY = {
     "frame 1: the quaternion of node upper has length 2": lambda c: c["rotation"][
         "arr"
     ].__setitem__((1, 1), 1),
-    "it must hold the dictionary": damaged("__name__", "SkeletonState"),
+    "it must be the dictionary": damaged("__name__", "SkeletonState"),
     "must be an array of 3 dimensions": damaged("rotation/arr", np.ones(3)),
 }
 
@@ -419,8 +419,8 @@ def test_files_that_are_no_npy_motions(arm, tmp_path):
     whole = save(skeleton(arm), file).read_bytes()
     for content, words in (
         (whole[:300], "damaged or cut short|is cut short"),
-        (whole[:5], "no .npy file"),
-        (b"hello", "no .npy file"),
+        (whole[:5], "not a .npy file"),
+        (b"hello", "not a .npy file"),
     ):
         file.write_bytes(content)
         with pytest.raises(PhalanxError, match=words):
@@ -433,7 +433,7 @@ def test_files_that_are_no_npy_motions(arm, tmp_path):
         load_clip(file, robot)
     with pytest.raises(PhalanxError, match="No such file"):
         load_clip(tmp_path / "none.npy", robot)
-    with pytest.raises(PhalanxError, match="'wlk' is no motion; did you mean 'walk'"):
+    with pytest.raises(PhalanxError, match="'wlk' is not a motion; did you mean 'walk'"):
         load_clip("wlk", robot)
 
 
@@ -459,12 +459,14 @@ BAD_JSON = {
     "fps is -3": damaged("fps", -3),
     "fps is nan": damaged("fps", float("nan")),
     "fps is 1e+300": damaged("fps", 1e300),
-    "root_pos holds a number that is too large": lambda c: c["root_pos"][2].__setitem__(0, 10**400),
+    "root_pos contains a number that is too large": lambda c: c["root_pos"][2].__setitem__(
+        0, 10**400
+    ),
     "frame 2: root position x is 1e+300": lambda c: c["root_pos"][2].__setitem__(0, 1e300),
     "has no 'root_quat'": lambda c: c.pop("root_quat"),
-    "frame 3: joint_pos has 3 numbers, it must have 4": lambda c: c["joint_pos"][3].pop(),
+    "frame 3: joint_pos has 3 numbers; it must have 4": lambda c: c["joint_pos"][3].pop(),
     "frame 3: joint bend is nan": lambda c: c["joint_pos"][3].__setitem__(3, float("nan")),
-    "frame 2: root_pos holds something that is no number": lambda c: c["root_pos"][2].__setitem__(
+    "frame 2: root_pos has a value that is not a number": lambda c: c["root_pos"][2].__setitem__(
         0, "1"
     ),
     "frame 4: the quaternion of root has length 0": lambda c: c["root_quat"].__setitem__(
@@ -623,7 +625,7 @@ def test_a_bvh_figure_is_moved_by_every_joint_above_its_hips(humanoid, tmp_path)
 @pytest.mark.parametrize(
     ("turn", "words"),
     [
-        ("0 0 -40", "with up=y the figure's legs do not point down at rest; try up=z"),
+        ("0 0 -40", "with up=y the figure's legs do not point down in the rest pose; try up=z"),
         ("0 0 0", "the leg of the figure has no length"),
     ],
 )
@@ -641,7 +643,7 @@ def without(text: str, old: str, new: str = "") -> str:
 
 BAD_BVH = {
     "begins with HIERARCHY": lambda t: "<html>",
-    "announces 2 frames and holds 1": lambda t: "\n".join(t.splitlines()[:-1]),
+    "declares 2 frames but has 1": lambda t: "\n".join(t.splitlines()[:-1]),
     "the frame time is 0 s": lambda t: without(t, "Frame Time: 0.02000000", "Frame Time: 0"),
     "line 9: unknown channel 'Xrotatoin'; did you mean 'Xrotation'": lambda t: without(
         t, "3 Yrotation Xrotation", "3 Yrotation Xrotatoin"
@@ -649,7 +651,7 @@ BAD_BVH = {
     "no joint 'LeftLeg' for the robot's body 'left_shin'": lambda t: without(
         t, "JOINT LeftLeg", "JOINT LeftShank"
     ),
-    "numbers, it must have 48": lambda t: t.rstrip()[:-2] + "\n",
+    "numbers; it must have 48": lambda t: t.rstrip()[:-2] + "\n",
     "could not convert string to float: 'x'": lambda t: t.rstrip()[:-1] + "x\n",
     "frame 1: channel RightFoot Xrotation is nan": lambda t: t.rstrip()[:-1] + "nan\n",
     "line 2: '{' is not expected": lambda t: t.replace("ROOT", "{\nROOT"),
@@ -757,7 +759,7 @@ def test_gaits_are_for_humanoids(arm):
 
 def test_a_robot_needs_a_free_root_and_a_known_body(humanoid):
     fixed = mujoco.MjModel.from_xml_string(ARM.replace("<freejoint/>", ""))
-    with pytest.raises(PhalanxError, match="no robot that a motion could move"):
+    with pytest.raises(PhalanxError, match="no robot for a motion"):
         Robot(fixed)
     with pytest.raises(PhalanxError, match=r"no body 'left_fot'.*did you mean 'left_foot'"):
         MotionLibrary(["walk"], humanoid, ["left_fot"])
@@ -795,7 +797,7 @@ def test_motion_show_tells_and_check_fails_for_what_is_wrong(capsys, humanoid, t
         (["show"], "takes one file"),
         (["show", "none.json"], "cannot read the motion none.json"),
         (["show", "walk", "robt=a.xml"], "unknown key robt; did you mean 'robot'"),
-        (["show", "walk", "start=5", "end=6"], "less than two frames"),
+        (["show", "walk", "start=5", "end=6"], "fewer than two frames"),
         (["convert", "walk", "a.npy"], "name a.npy *.json"),
     ],
 )

@@ -122,5 +122,5 @@ def test_no_step_or_update_waits_for_the_device(tmp_path, algo, changes):
     agent = make_agent(tmp_path, algo, **changes)
     agent.train()
     with no_waiting():
-        agent.collect(agent.stepped)
+        agent.collect(agent.hooked_env)
         agent.update(0)

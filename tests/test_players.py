@@ -77,7 +77,7 @@ def test_a_policy_of_another_name_plays_if_it_fits_and_says_so(tmp_path):
     agent.train()
     file = tmp_path / "ours" / "nn" / "last_t.pth"
     player = player_of(configuration(tmp_path, name="other"))
-    with pytest.warns(PhalanxWarning, match="a checkpoint of 't': its policy plays 'other'"):
+    with pytest.warns(PhalanxWarning, match="a checkpoint of 't'; its policy now plays 'other'"):
         player.restore(file)
     wider = {"mlp": {"units": [32], "activation": "elu"}}
     with pytest.raises(PhalanxError, match="is a checkpoint of 't', not of 'other'"):

@@ -91,8 +91,8 @@ def test_a_time_out_bootstraps_from_the_state_that_the_rule_names(tmp_path, rule
     with torch.no_grad():  # V(x) = 10 x
         agent.model.a2c_network.value.weight.fill_(10.0)
     agent.init_tensors()
-    agent.reset(agent.stepped)
-    agent.collect(agent.stepped)
+    agent.reset(agent.hooked_env)
+    agent.collect(agent.hooked_env)
     agent.prepare_batch()
     r = agent.rollout
     torch.testing.assert_close(r.rewards[0, :, 0], torch.tensor([1.0, 1 + bonus, 1.0, 1 + bonus]))

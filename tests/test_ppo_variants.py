@@ -449,7 +449,7 @@ def test_curiosity_finds_what_chance_does_not(tmp_path):
 
 
 def test_curiosity_about_what_is_observed_by_name_is_refused(tmp_path):
-    with pytest.raises(PhalanxError, match="do not fit rnd_curiosity; give it vectors"):
+    with pytest.raises(PhalanxError, match="rnd_curiosity needs vector observations"):
         train(Named, configuration(tmp_path, {"cnn": CNN}, rnd_config={}))
 
 

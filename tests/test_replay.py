@@ -96,7 +96,7 @@ def test_n_step_returns_never_reach_past_what_was_written_last(kind, steps):
 
 def test_a_ring_smaller_than_the_return_is_refused():
     with pytest.raises(
-        PhalanxError, match=r"replay_buffer_size 4 holds 2 steps .* give at least 6"
+        PhalanxError, match=r"replay_buffer_size 4 holds 2 steps .* set it to 6 or more"
     ):
         replay(2, n_step=3)
 

@@ -124,7 +124,7 @@ def test_rehearsal_leaves_no_trace(tmp_path):
         runner.load({"params": params})
         agent = runner.algo_factory.create("a2c_continuous", base_name="run", params=runner.params)
         agent.init_tensors()
-        agent.reset(agent.stepped)
+        agent.reset(agent.hooked_env)
         if rehearses:
             agent.run.rehearse()
             moment = next(iter(agent.optimizer.state.values()))["exp_avg"]
@@ -169,7 +169,7 @@ def test_task_that_has_changed_starts_its_episodes_afresh_and_says_so(tmp_path):
         agent.set_full_state_weights(changed, source="old.pth")
         words = f"old.pth: made when the shape of Cartpole's state '{name}' was ({shape[0]}"
         assert words in agent.warnings[-1]
-        assert "the episodes start afresh" in agent.warnings[-1]
+        assert "new episodes start" in agent.warnings[-1]
         assert agent.epoch_num == 3
 
 

@@ -280,5 +280,5 @@ def test_an_optimiser_of_parameters_in_another_order_is_refused():
     for parameter in first.param_groups[0]["params"]:
         parameter.grad = torch.ones_like(parameter)
     first.step()
-    with pytest.raises(PhalanxError, match="in another order"):
+    with pytest.raises(PhalanxError, match="another order"):
         load_optimizer(second, optimizer_state(first))

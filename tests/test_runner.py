@@ -133,7 +133,7 @@ def test_the_standard_deviation_by_its_parametrization(tmp_path, space, deviatio
 
 def test_wrong_values_of_config_are_named(tmp_path):
     said = refusal(tmp_path, self_play_config={"update_score": 1})
-    assert "self play, which Phalanx does not have" in said
+    assert "self play, which Phalanx does not support" in said
     assert "num_actors is 0" in refusal(tmp_path, num_actors=0)
     assert "params.config.device: unknown device 'gpu'" in refusal(tmp_path, device="gpu")
     if not torch.cuda.is_available():
@@ -155,7 +155,7 @@ def test_faults_of_a_critic_name_its_own_section(tmp_path):
     wrong_rnn = {**network, "rnn": {"name": "lstm", "units": 4, "depth": 1}}
     assert f"unknown key {where}.rnn.depth" in said(network=wrong_rnn)
     model = {"name": "continuous_a2c_logstd"}
-    assert f"{where} is that of a critic, so its model must be central_value" in said(model=model)
+    assert f"{where} belongs to a critic, so its model must be central_value" in said(model=model)
 
 
 def test_faults_of_images_name_the_layout(tmp_path):

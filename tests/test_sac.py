@@ -134,9 +134,9 @@ def test_the_target_starts_equal_to_the_critic_with_any_initializer(tmp_path):
 def test_a_time_out_is_remembered_with_the_state_it_reached(tmp_path, bootstrap):
     _, agent = make_agent(parameters(tmp_path, value_bootstrap=bootstrap))
     agent.init_tensors()
-    agent.reset(agent.stepped)
+    agent.reset(agent.hooked_env)
     start = agent.vec_env.start
-    agent.collect(agent.stepped)
+    agent.collect(agent.hooked_env)
     row = {k: v[0] for k, v in agent.replay.rows.items()}
     ends = torch.arange(N) + 1
     timed_out = (ends % 7 == 0) & (ends % 11 != 0)
@@ -185,7 +185,7 @@ def test_the_temperature_steers_towards_the_target_entropy(tmp_path):
 def test_discrete_actions_are_refused_with_a_sentence(tmp_path):
     params = parameters(tmp_path)
     params["config"]["env_config"] = {"actions": "discrete"}
-    with pytest.raises(PhalanxError, match="for discrete actions take dqn"):
+    with pytest.raises(PhalanxError, match="for discrete actions use dqn"):
         make_agent(params)
 
 

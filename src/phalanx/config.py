@@ -1,4 +1,4 @@
-"""YAML mappings into frozen, typed dataclasses, once, at the edge.
+"""Reads YAML mappings into frozen, typed dataclasses.
 
     @dataclass(frozen=True)
     class Config:
@@ -6,11 +6,11 @@
 
     config = read(Config, {"horizon_length": "32"}, where="params.config")
 
-A field's default, type and range stand together in the dataclass. Its metadata may also hold a
+The dataclass declares a field's default, type and range together. Its metadata may also hold a
 "check", a function of value and path that raises PhalanxError. Numbers written as strings, as
-PyYAML reads `5e-5`, become numbers; the string "None" is None where a field may be None. A value
-of the wrong type or range, a missing key and an unknown one raise `PhalanxError` with a sentence
-that names the key, and for an unknown one the nearest name.
+PyYAML reads `5e-5`, become numbers; the string "None" becomes None if the field may be None. A
+value of the wrong type or range, a missing key and an unknown key raise `PhalanxError` with a
+sentence that names the key and, for an unknown key, the nearest name.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ def ranged(
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> Any:
-    """A dataclass field whose number, or every number of whose tuple, must lie in a range."""
+    """A dataclass field whose number, or each number of its tuple, must be in a range."""
     bounds = {"above": above, "at_least": at_least, "at_most": at_most}
     return dataclasses.field(
         default=default, metadata={k: v for k, v in bounds.items() if v is not None}
@@ -40,10 +40,10 @@ def ranged(
 
 
 def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ()) -> T:
-    """`values` as a `cls`; `where` is the path that messages name, as in "params.config" or "".
+    """Convert `values` to a `cls`; `where` is the path in messages, as in "params.config" or "".
 
-    Keys in `no_effect`, or in the class's own NO_EFFECT, are accepted and left out. Raises
-    PhalanxError for anything else.
+    Keys in `no_effect`, or in the class's NO_EFFECT, are accepted and dropped. Raises PhalanxError
+    for any other unknown key.
     """
     no_effect = {*no_effect, *getattr(cls, "NO_EFFECT", ())}
     if not isinstance(values, Mapping):
@@ -75,7 +75,7 @@ def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ())
 
 
 def without_effect(cls: type, values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Keys of `values` that `read` leaves out, those of nested mappings as `a.b`."""
+    """Keys of `values` that `read` drops, those of nested mappings as `a.b`."""
     hints = typing.get_type_hints(cls)
     found = []
     for key, value in values.items():
@@ -89,7 +89,7 @@ def without_effect(cls: type, values: Mapping[str, Any], prefix: str = "") -> li
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type `hint`."""
+    """Convert `value` to the type `hint`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -101,7 +101,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return value
     if dataclasses.is_dataclass(hint):
         if isinstance(value, typing.cast(type, hint)):
-            return value  # read before
+            return value  # already converted
         if not isinstance(value, Mapping):
             raise _wrong(where, value, "a mapping of keys to values")
         return read(typing.cast(type, hint), value, where)
@@ -139,7 +139,7 @@ def _one_of(args: tuple[Any, ...], value: Any, where: str) -> Any:
             except _WrongType as error:
                 if error.where == where:
                     wanted.append(error.wanted)
-                else:  # the type is right, something inside the value is not
+                else:  # the type is right, but the value contains an error
                     inside = inside or error
     raise inside or _wrong(where, value, " or ".join(wanted))
 
@@ -151,7 +151,7 @@ def _number(hint: type, value: Any, where: str) -> Any:
     try:
         if hint is int and not isinstance(value, float):
             try:
-                return int(value)  # not through float, which has 53 bits
+                return int(value)  # not through float, which has only 53 bits
             except ValueError:  # "1e3" is a whole number too
                 value = float(value)
         number = float(value)
@@ -177,7 +177,7 @@ def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
 
 
 class _WrongType(PhalanxError):
-    """`where` is the path of the value, `wanted` what it must be, in words."""
+    """`where` is the path of the value, `wanted` describes the required type."""
 
     def __init__(self, where: str, value: Any, wanted: str) -> None:
         super().__init__(f"{where} is {_show(value)}; it must be {wanted}")

@@ -1,9 +1,9 @@
-"""Environments by the name that `params.config.env_name` gives.
+"""The registry of environments by name, as in `params.config.env_name`.
 
-The registry is a module of its own because two layers meet here: the learner asks for a name and
-knows no physics, and whatever offers environments registers them and knows no learner. What Phalanx
-itself offers is registered in `phalanx/__init__.py`, the one place that knows every layer. Register
-your own before the run starts:
+It is a separate module because it connects two layers: the learner looks up a name and does not
+know the physics, and packages with environments register them and do not know the learner.
+Phalanx's own environments are registered in `phalanx/__init__.py`, the one module that knows every
+layer. Register your own before the run starts:
 
     vecenv.register("my_env", lambda num_envs, device, **env_config: MyEnv(num_envs))
 """
@@ -21,9 +21,8 @@ _creators: dict[str, Creator | str] = {}
 
 
 def register(name: str, creator: Creator | str) -> None:
-    """Make `name` stand for `creator(name=config.name, num_envs=, device=, **env_config)`, or for
-    "module:function", which is imported on first use. An earlier creator of that name is replaced.
-    """
+    """Register `creator(name=config.name, num_envs=, device=, **env_config)` as `name`. A string
+    "module:function" is imported on first use. An earlier creator of that name is replaced."""
     _creators[name] = creator
 
 
@@ -48,8 +47,8 @@ def find(name: str) -> Creator:
 
 
 def takes(creator: Creator, argument: str) -> bool:
-    """Whether `creator` names `argument` among its parameters; `**kwargs` does not count."""
+    """Whether `creator` has a parameter `argument`; `**kwargs` does not count."""
     try:
         return argument in inspect.signature(creator).parameters
-    except ValueError:  # a function written in C may not tell
+    except ValueError:  # functions written in C may have no signature
         return False

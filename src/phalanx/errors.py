@@ -1,8 +1,8 @@
-"""Errors a user can cause, and the sentence that helps.
+"""Errors that users can cause, with helpful messages.
 
-Everything a user can get wrong (a key, a file, a range) raises `PhalanxError` with one sentence
-that names the thing, what was seen, what is accepted and what to do. The command line prints that
-sentence alone and exits with 2; from Python it is an ordinary exception.
+Wrong input (a key, a file, a range) raises `PhalanxError` with one sentence that names the thing,
+the value seen, what is accepted and what to do. The command line prints only that sentence and
+exits with 2; in Python it is an ordinary exception.
 """
 
 import difflib
@@ -14,7 +14,7 @@ class PhalanxError(ValueError):
 
 
 class PhalanxWarning(UserWarning):
-    """Something that is not wrong and that the user should know."""
+    """Something that is not an error but that the user should know."""
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

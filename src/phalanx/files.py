@@ -1,4 +1,4 @@
-"""Files that are never half-written."""
+"""Atomic file writes."""
 
 import contextlib
 import os
@@ -8,9 +8,9 @@ from phalanx.errors import PhalanxError
 
 
 def write_atomically(path: Path, content: bytes, option: str = "") -> None:
-    """Replace the file at `path` by `content`, all of it or not at all; `option` names what chooses
-    another folder. Raises PhalanxError."""
-    # Named after the process: two that write the same file must not write into each other's.
+    """Replace the file at `path` by `content` atomically. `option` is the option for another
+    folder, for the message. Raises PhalanxError if it cannot be written."""
+    # The name contains the process id, so that two processes do not write to the same file.
     temporary = path.with_name(f".{os.getpid()}.{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -24,6 +24,6 @@ def write_atomically(path: Path, content: bytes, option: str = "") -> None:
         reason = (error.strerror or str(error)).lower()
         named = f" ({option})" if option else ""
         raise PhalanxError(
-            f"cannot write {path}: {reason}; free some space or choose another folder{named}, what"
-            " was written before is intact"
+            f"cannot write {path}: {reason}; free some space or choose another folder{named}; an"
+            " earlier file is intact"
         ) from error

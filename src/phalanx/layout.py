@@ -1,6 +1,6 @@
-"""What the numbers of a policy's observations and actions are, in words a robot's program knows.
+"""Describes a policy's observations and actions, in terms that a robot's program understands.
 
-A task says it in two hooks, `Task.observation_layout` and `Task.action_layout`:
+A task does this in two hooks, `Task.observation_layout` and `Task.action_layout`:
 
     def observation_layout(self):
         return (
@@ -12,9 +12,9 @@ A task says it in two hooks, `Task.observation_layout` and `Task.action_layout`:
     def action_layout(self):
         return ActionLayout("position", self.robot.joint_names, scale=0.5, offset=self.default_pos)
 
-`phalanx export` writes both into the exported policy; `phalanx.deploy` builds the observation from
-the robot's state with the first and gives joints their targets with the second. Only the standard
-library is needed here.
+`phalanx export` writes both into the exported policy. With the first, `phalanx.deploy` builds the
+observation from the robot's state; with the second, it computes the joints' targets. This module
+needs only the standard library.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,15 +38,15 @@ QUANTITIES: dict[str, tuple[tuple[str, ...], str]] = {
     "previous_action": ((), "1"),
     "custom": ((), ""),
 }
-"""What terms can be made of: the elements of each, and its unit.
+"""The quantities of terms, with the elements and unit of each.
 
 base_height: of the root body's origin, world frame. base_lin_vel: of that origin, base frame.
-base_ang_vel: base frame, as a gyroscope gives it. base_quat: w, x, y, z, base to world.
-projected_gravity: its direction, of length 1, base frame; (0, 0, -1) upright. roll, pitch, yaw:
-angles of the rotation z, y', x''. joint_pos, joint_vel: by name of the joint. command: what the
-robot is asked to do, by names of the task's own. previous_action: the policy's last output, clipped
-but not scaled, 0 at the start. custom: what the task computes in its own way; a robot's program
-gives it under the term's name."""
+base_ang_vel: base frame, as measured by a gyroscope. base_quat: w, x, y, z, base to world.
+projected_gravity: direction of gravity, of length 1, base frame; (0, 0, -1) upright. roll, pitch,
+yaw: angles of the rotation z, y', x''. joint_pos, joint_vel: by joint name. command: commands to
+the robot, with names defined by the task. previous_action: the policy's last output, clipped but
+not scaled, 0 at the start. custom: computed by the task in its own way; a robot's program provides
+it under the term's name."""
 
 KINDS = {
     "position": "m or rad",
@@ -54,28 +54,28 @@ KINDS = {
     "effort": "N or N m",
     "custom": "",
 }
-"""What an action sets at its joint, and the unit. custom: the task makes of it what it likes."""
+"""Kinds of actions, with the unit of the joint target. custom: interpreted by the task."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """A few neighbouring numbers of the observation: (value - offset) * scale.
+    """Consecutive numbers of the observation: (value - offset) * scale.
 
-    Numbers may be given as one for all elements, or one each in a sequence, an array or a tensor;
-    they are kept as a tuple of floats, one each. Raises PhalanxError for a quantity that does not
-    exist or numbers that do not match in size.
+    `scale` and `offset` may be one number for all elements, or a sequence, array or tensor with one
+    each; they are stored as a tuple of floats, one each. Raises PhalanxError for an unknown
+    quantity or a wrong number of values.
     """
 
     name: str
     """Unique within an observation."""
     quantity: str = ""
-    """One of QUANTITIES; if left out, the one of that name, or custom."""
+    """One of QUANTITIES; by default the quantity of that name, or custom."""
     elements: Sequence[str] = ()
-    """Names of the numbers: joints, axes ("x", "y", "z"), commands. Without them all axes."""
+    """Names of the numbers: joints, axes ("x", "y", "z"), commands; by default all axes."""
     size: int = 0
-    """How many numbers; only needed where there are no elements."""
+    """Number of values; only needed without elements."""
     unit: str = ""
-    """Of the value, before it is scaled; if left out, that of the quantity."""
+    """Unit of the value before scaling; by default that of the quantity."""
     scale: Any = 1.0
     offset: Any = 0.0
     """In the unit of the value."""
@@ -84,8 +84,8 @@ class Term:
         known = self.quantity or (self.name if self.name in QUANTITIES else "custom")
         if known not in QUANTITIES:
             raise PhalanxError(
-                f"term {self.name!r} is of an unknown quantity {known!r}"
-                f"{did_you_mean(known, QUANTITIES)}; there are: {', '.join(QUANTITIES)}"
+                f"term {self.name!r} has an unknown quantity {known!r}"
+                f"{did_you_mean(known, QUANTITIES)}; quantities: {', '.join(QUANTITIES)}"
             )
         own, unit = QUANTITIES[known]
         elements = tuple(self.elements) or own
@@ -94,7 +94,7 @@ class Term:
                 f"term {self.name!r}: {known} has no element {unknown[0]!r}, only {', '.join(own)}"
             )
         if known in ("joint_pos", "joint_vel", "command") and not elements:
-            raise PhalanxError(f"term {self.name!r} must name its elements: whose {known} it is")
+            raise PhalanxError(f"term {self.name!r} of quantity {known} must name its elements")
         size = self.size or len(elements) or 1
         if elements and len(elements) != size:
             raise PhalanxError(f"term {self.name!r} has {len(elements)} elements, but size {size}")
@@ -112,47 +112,47 @@ class Term:
 
 @dataclass(frozen=True)
 class ActionLayout:
-    """What a policy's action does: target = offset + scale * action, then within low .. high.
+    """The effect of an action: target = offset + scale * action, then clamped to low .. high.
 
-    Numbers may be given as one for all joints, or one each, as in `Term`. Raises PhalanxError
-    for an unknown kind or numbers that do not match in size.
+    Numbers may be one for all joints, or one each, as in `Term`. Raises PhalanxError for an unknown
+    kind or a wrong number of values.
     """
 
     kind: str = "custom"
     """One of KINDS."""
     joints: Sequence[str] = ()
-    """Whose targets they are; for continuous actions in their order. None if custom."""
+    """Joints of the targets; for continuous actions in their order. Empty for kind custom."""
     scale: Any = 1.0
     offset: Any = 0.0
     """In the unit of the target."""
     low: Any = -float("inf")
-    """Smallest targets that the task accepts; what the largest actions give may be narrower."""
+    """Smallest targets that the task accepts; the range of actions may be narrower."""
     high: Any = float("inf")
     choices: Sequence[Sequence[Any]] = ()
-    """For discrete actions: the targets of every joint at every choice, in place of scale and
-    offset; several actions have a table each, of which the chosen rows are added up."""
+    """For discrete actions, instead of scale and offset: the targets of every joint for every
+    choice. Several actions have one table each, and the chosen rows are added."""
     stiffness: Any = ()
-    """Proportional gains of the joints' controllers [N/m or N m/rad]; if left out, those of the
+    """Proportional gains of the joints' controllers [N/m or N m/rad]; by default those of the
     model's actuators."""
     damping: Any = ()
-    """Their derivative gains [N s/m or N m s/rad]; if left out, as well."""
+    """Derivative gains of the joints' controllers [N s/m or N m s/rad]; same default."""
     effort_limit: Any = ()
-    """The most that a joint's motor can give [N or N m]; if left out, as well."""
+    """Largest efforts of the joints' motors [N or N m]; same default."""
     default_pos: Any = ()
-    """The pose that the robot starts from [m or rad]; if left out, the offset of position targets,
-    else the model's own."""
+    """The robot's default pose [m or rad]; by default the offset of position targets, or the
+    model's own pose."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise PhalanxError(
                 f"unknown kind of action {self.kind!r}{did_you_mean(self.kind, KINDS)};"
-                f" there are: {', '.join(KINDS)}"
+                f" kinds: {', '.join(KINDS)}"
             )
         n = len(self.joints)
         if (n == 0) != (self.kind == "custom"):
             raise PhalanxError(
-                f"an action layout of kind {self.kind!r} with {n} joints: name the joints,"
-                " or none if the kind is custom"
+                f"an action layout of kind {self.kind!r} has {n} joints; name the joints, or none"
+                " for kind custom"
             )
         values: dict[str, Any] = {"joints": tuple(self.joints)}
         for name in ("scale", "offset", "low", "high"):
@@ -170,12 +170,12 @@ class ActionLayout:
 
 
 def sizes_add_up(terms: Iterable[Term], num_obs: int, task: str) -> None:
-    """Raise PhalanxError unless the terms' names differ and their sizes make `num_obs`."""
+    """Raise PhalanxError unless the terms' names are unique and their sizes add up to `num_obs`."""
     terms = tuple(terms)
     names = [t.name for t in terms]
     if twice := [n for n in names if names.count(n) > 1]:
         raise PhalanxError(
-            f"{task}.observation_layout() has two terms {twice[0]!r}; give each a name of its own"
+            f"{task}.observation_layout() has two terms {twice[0]!r}; names must be unique"
         )
     total = sum(t.size for t in terms)
     if total != num_obs:
@@ -193,5 +193,5 @@ def _numbers(what: str, values: Any, size: int) -> tuple[float, ...]:
     if len(numbers) == 1:
         numbers *= size
     if len(numbers) != size:
-        raise PhalanxError(f"{what} has {len(numbers)} numbers, it needs 1 or {size}")
+        raise PhalanxError(f"{what} has {len(numbers)} numbers; it needs 1 or {size}")
     return tuple(float(x) for x in numbers)

@@ -1,6 +1,6 @@
-"""What an environment's observations and actions look like.
+"""Spaces of an environment's observations and actions.
 
-Four shapes are enough for a batched environment; `gymnasium` is not needed to describe them.
+Four kinds are enough for batched environments, and `gymnasium` is not needed.
 """
 
 import functools
@@ -20,12 +20,12 @@ class Box:
 
     shape: tuple[int, ...]
     low: float | tuple[float, ...] = -float("inf")
-    """One bound for all elements, or one for each in the order of the flattened array."""
+    """One bound for all elements, or one for each, in the order of the flattened array."""
     high: float | tuple[float, ...] = float("inf")
 
     def rescale(self, actions: Tensor) -> Tensor:
-        """Actions (N, *shape) in -1 .. 1, mapped onto low .. high. Raises PhalanxError where there
-        are no bounds. RL Games' `rescale_actions`."""
+        """Map actions (N, *shape) from -1 .. 1 to low .. high. Raises PhalanxError if there are no
+        bounds. RL Games' `rescale_actions`."""
         if (self.low, self.high) == (-1.0, 1.0):
             return actions
         scale, middle = _scale_and_middle(self, actions.device)
@@ -48,13 +48,13 @@ class MultiDiscrete:
 
 @dataclass(frozen=True)
 class Dict:
-    """Observations by name."""
+    """Observations by name, as a dictionary."""
 
     spaces: "Mapping[str, Box | Dict]"
 
     @property
     def shape(self) -> dict[str, object]:
-        """Shapes by name, what a network for such observations is told as `input_shape`."""
+        """Shapes by name, the `input_shape` of a network for these observations."""
         return {name: space.shape for name, space in self.spaces.items()}
 
 
@@ -63,7 +63,7 @@ ObservationSpace = Box | Dict
 
 
 def boxes(space: ObservationSpace) -> object:
-    """The Box, or dictionaries of them that are nested like the space."""
+    """The Box itself, or dictionaries of Boxes nested like the space."""
     if isinstance(space, Dict):
         return {name: boxes(s) for name, s in space.spaces.items()}
     return space
@@ -71,12 +71,12 @@ def boxes(space: ObservationSpace) -> object:
 
 @functools.lru_cache(maxsize=64)
 def _scale_and_middle(space: Box, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Half the range and its middle, scalars or `space.shape`; made once, so that nothing is
-    copied to the device in every step."""
+    """Half the range and its middle, scalars or of `space.shape`; cached, so that nothing is copied
+    to the device in every step."""
     low, high = (torch.tensor(x, device=device) for x in (space.low, space.high))
     if not all(math.isfinite(x) for bound in (low, high) for x in bound.flatten().tolist()):
         raise PhalanxError(
-            "the action space has no bounds that actions could be rescaled to;"
+            "actions cannot be rescaled, because the action space has no bounds;"
             " set params.config.clip_actions: false"
         )
     shape = space.shape if low.ndim or high.ndim else ()

@@ -1,15 +1,15 @@
-"""An mp4 of recorded poses, rendered without a display, in a process of its own.
+"""Renders recorded poses to an mp4, without a display, in a separate process.
 
     qpos = np.stack(recorded)                       # (T, K, nq), K environments of one model
     render_video(model, qpos, "run.mp4", fps=60)
 
 `render_video` starts `python -m phalanx.video JOB`, which draws and writes raw RGB frames to its
-stdout; they are counted here and handed on to ffmpeg. So OpenGL never meets CUDA in one process,
-and a crash in a graphics driver is a sentence rather than the end of a training run.
+stdout; this process counts them and passes them to ffmpeg. So OpenGL and CUDA are never in one
+process, and a crash in a graphics driver becomes an error message and does not end a training run.
 
-What may surprise: environments of one model stand side by side in one picture, with only the
-ground shared; where the ground is not flat they stay where they are. A picture shows what `model`
-says, not what was randomised per environment. Skins and flexes are drawn for the first only.
+Surprises: several environments are drawn next to each other in one picture and share only the
+ground; if the ground is not flat, they keep their positions. The picture shows `model` itself,
+without randomisation per environment. Skins and flexes are drawn only for the first environment.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from phalanx.errors import PhalanxError, did_you_mean
 
-BACKENDS = ("egl", "osmesa")  # what MUJOCO_GL is tried with where the user did not set it
+BACKENDS = ("egl", "osmesa")  # values of MUJOCO_GL to try if the user did not set it
 GL_OFF = (
     "",
     "disable",
@@ -38,15 +38,15 @@ GL_OFF = (
     "off",
     "false",
     "0",
-)  # MuJoCo's words for "not in this process"
+)  # values with which MuJoCo uses no OpenGL in this process
 MAX_ENVS = 16
 MAX_GEOMS = 50_000
 GROUND_TYPES = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
 
-AZIMUTH, ELEVATION = 125.0, -16.0  # [deg] a robot facing +x is seen from its front right
-GRID_ELEVATION = -23.0  # [deg] several environments, so that those behind are seen too
-MARGIN = 1.2  # picture size over the size that just holds every robot
-SMOOTHING_S = 0.4  # standard deviation of the camera's low-pass [s]
+AZIMUTH, ELEVATION = 125.0, -16.0  # [deg] shows a robot facing +x from its front right
+GRID_ELEVATION = -23.0  # [deg] for several environments, so that those behind are visible
+MARGIN = 1.2  # picture size over the size that just contains every robot
+SMOOTHING_S = 0.4  # standard deviation of the camera's low-pass filter [s]
 
 Array = NDArray[np.float64]
 
@@ -68,15 +68,15 @@ def render_video(
     """Write T frames of K environments (1 to 16) to `path`, an h264 mp4; returns `path`.
 
     qpos: (T, K, nq) [m or rad]. mocap_pos: (T, K, nmocap, 3) [m] and mocap_quat:
-    (T, K, nmocap, 4), w, x, y, z; without them mocap bodies stay where the model has them.
-    fps [1/s]; width, height [pixels], even. camera: one of the model's, seen from the first
-    environment; None is a free camera that frames the robots, and follows if they travel.
+    (T, K, nmocap, 4), w, x, y, z; without them mocap bodies stay at the model's poses. fps [1/s];
+    width, height [pixels], even. camera: a camera of the model, in the first environment; None is a
+    free camera that frames the robots and follows them if they travel.
     caption: text in the upper left corner. on_frame(done, T) is called after each frame.
 
-    Missing folders are made; a file at `path` is replaced, and only by a complete video. MUJOCO_GL
-    chooses the renderer where it is set; otherwise egl, then osmesa.
-    Raises PhalanxError: bad arguments, no OpenGL, a folder that cannot be written, a full disk, a
-    renderer or ffmpeg that fails.
+    Creates missing folders; replaces a file at `path`, and only by a complete video. MUJOCO_GL
+    selects the renderer; if it is not set, egl is tried, then osmesa.
+    Raises PhalanxError for bad arguments, without OpenGL, if the folder cannot be written, if the
+    disk is full, or if the renderer or ffmpeg fails.
     """
     path = Path(path)
     arrays = _checked_arrays(model, qpos, mocap_pos, mocap_quat)
@@ -95,7 +95,7 @@ def render_video(
 
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     if path.is_dir():
-        raise PhalanxError(f"cannot write the video {path}: it is a folder, name a file in it")
+        raise PhalanxError(f"cannot write the video {path}: it is a folder; give a file in it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
@@ -126,7 +126,7 @@ def render_video(
     finally:
         partial.unlink(missing_ok=True)
     raise PhalanxError(
-        "no OpenGL to render the video with; install one, on Debian or Ubuntu with"
+        "no OpenGL to render the video with; install it, on Debian or Ubuntu with"
         " `apt-get install libegl1 libgl1` or `apt-get install libosmesa6`"
         f" ({'; '.join(reasons)})"
     )
@@ -138,11 +138,12 @@ def _checked_arrays(
     mocap_pos: NDArray[Any] | None,
     mocap_quat: NDArray[Any] | None,
 ) -> dict[str, Any]:
-    """The recorded poses by name, float64; PhalanxError on a wrong shape or a number not finite."""
+    """The recorded poses by name, float64. Raises PhalanxError for a wrong shape or a number that
+    is not finite."""
     leading = np.shape(qpos)[:2]
     if len(leading) < 2 or leading[0] < 1 or not 1 <= leading[1] <= MAX_ENVS:
         raise PhalanxError(
-            f"qpos has shape {np.shape(qpos)}, a video needs (frames, environments, {model.nq})"
+            f"qpos has shape {np.shape(qpos)}; a video needs (frames, environments, {model.nq})"
             f" with at least 1 frame and 1 to {MAX_ENVS} environments"
         )
     given = {
@@ -156,7 +157,7 @@ def _checked_arrays(
             continue
         array = np.asarray(values, np.float64)
         if array.shape != leading + trailing:
-            raise PhalanxError(f"{name} has shape {array.shape}, expected {leading + trailing}")
+            raise PhalanxError(f"{name} has shape {array.shape}; it must be {leading + trailing}")
         if not np.isfinite(array).all():
             frame, env = np.argwhere(~np.isfinite(array))[0][:2]
             raise PhalanxError(f"{name} is not finite in frame {frame} of environment {env}")
@@ -165,12 +166,12 @@ def _checked_arrays(
 
 
 def _ffmpeg_command(partial: Path, fps: int, width: int, height: int) -> list[str]:
-    """Raw RGB frames on stdin to an mp4 at `partial`."""
+    """The command that encodes raw RGB frames on stdin to an mp4 at `partial`."""
     return [
         imageio_ffmpeg.get_ffmpeg_exe(),
         *("-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
         *("-s", f"{width}x{height}", "-r", str(fps), "-i", "-", "-an"),
-        # yuv420p and the index in front are what browsers want; bt709 keeps the colours true
+        # browsers need yuv420p and the index in front; bt709 keeps the colours correct
         *("-c:v", "libx264", "-crf", "18", "-vf", "scale=out_color_matrix=bt709"),
         *("-pix_fmt", "yuv420p", "-colorspace", "bt709", "-color_primaries", "bt709"),
         *("-color_trc", "bt709", "-movflags", "+faststart", "-f", "mp4", str(partial)),
@@ -185,10 +186,11 @@ def _render_with(
     frame_bytes: int,
     on_frame: Callable[[int, int], None] | None,
 ) -> str | None:
-    """Pipe the renderer with this MUJOCO_GL into `encode`; None, or why its OpenGL does not work.
+    """Pipe the renderer with this MUJOCO_GL into `encode`. Returns None, or the reason why its
+    OpenGL does not work.
 
-    A renderer that ends before its first frame has no working OpenGL: everything else was checked
-    before. One that ends later, or ffmpeg failing, raises PhalanxError.
+    If the renderer ends before its first frame, OpenGL does not work, since everything else has
+    been checked. If it ends later, or ffmpeg fails, raises PhalanxError.
     """
     ffmpeg_log, renderer_log = job.with_name("ffmpeg.log"), job.with_name("renderer.log")
     render = [sys.executable, "-m", "phalanx.video", str(job)]
@@ -212,7 +214,7 @@ def _render_with(
             try:
                 ffmpeg.stdin.write(frame)
             except BrokenPipeError:
-                break  # ffmpeg has ended; its log says why
+                break  # ffmpeg has ended; its log has the reason
             if on_frame is not None:
                 on_frame(done + 1, total)
         with contextlib.suppress(BrokenPipeError):
@@ -225,7 +227,8 @@ def _render_with(
 
 @contextlib.contextmanager
 def _process(command: list[str], log: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that never outlives the block; its stderr goes to `log`, Ctrl-C comes to us."""
+    """A process that ends with the block at the latest. Its stderr goes to `log`; it does not
+    receive Ctrl-C."""
     with log.open("wb") as stderr:
         options = {"stdin": subprocess.DEVNULL, "start_new_session": True, **options}
         process = subprocess.Popen(command, stderr=stderr, **options)
@@ -267,7 +270,7 @@ def _render_job(job_file: Path, write: Callable[[bytes], object]) -> None:
     flat = bool((model.geom_type[world] == mujoco.mjtGeom.mjGEOM_PLANE).all())
     offset = _grid(model, data, low, high, world) if flat else np.zeros((num_envs, 3))
     low, high = low + offset, high + offset
-    # The world's geoms go to group 4, shown with environment 0 only; groups 0 to 2 are visible.
+    # The world's geoms are in group 4, drawn with environment 0 only; groups 0 to 2 are visible.
     model.geom_group[model.geom_group > 2] = 3
     model.geom_group[world & (model.geom_group <= 2)] = 4
 
@@ -279,7 +282,7 @@ def _render_job(job_file: Path, write: Callable[[bytes], object]) -> None:
         cam.type = mujoco.mjtCamera.mjCAMERA_FIXED
         cam.fixedcamid = model.camera(str(job["camera"])).id
 
-    # The shadow map covers what the camera sees around the robots, and moves with it below.
+    # The shadow map covers the area around the robots; below, it moves with the camera.
     shadow_radius = 1.5 * cam.distance * math.tan(math.radians(model.vis.global_.fovy / 2))
     model.vis.map.shadowclip = shadow_radius / model.stat.extent
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
@@ -307,7 +310,7 @@ def _render_job(job_file: Path, write: Callable[[bytes], object]) -> None:
                 geom.pos += offset[env]
         for geom in scene.geoms[: scene.ngeom]:
             if geom.type in GROUND_TYPES:
-                geom.castshadow = 0  # there is nothing below to shade, and it would speckle itself
+                geom.castshadow = 0  # the ground shades nothing, and would get artefacts
         for light in scene.lights[: scene.nlight]:
             if light.type == mujoco.mjtLightType.mjLIGHT_DIRECTIONAL and not light.headlight:
                 light.pos = lookat[frame] - 2 * shadow_radius * light.dir
@@ -322,7 +325,7 @@ def _render_job(job_file: Path, write: Callable[[bytes], object]) -> None:
 def _set_pose(
     model: mujoco.MjModel, data: mujoco.MjData, job: dict[str, Any], frame: int, env: int
 ) -> None:
-    """Everything of `data` that is drawn, from one recorded pose."""
+    """Set everything in `data` that is drawn, from one recorded pose."""
     data.qpos[:] = job["qpos"][frame, env]
     if "mocap_pos" in job:
         data.mocap_pos[:] = job["mocap_pos"][frame, env]
@@ -340,8 +343,8 @@ def _robot_boxes(
 ) -> tuple[Array, Array]:
     """Corners of the box around each environment's robot, (T, K, 3) [m] each, world frame.
 
-    The robot is the kinematic tree with most moving geoms, so that a ball it lost or a far target
-    does not pull the camera away; where nothing moves, it is all that is not ground.
+    The robot is the kinematic tree with most moving geoms, so that a lost ball or a distant target
+    does not pull the camera away; if nothing moves, it is everything except the ground.
     """
     tree = model.body_rootid[model.geom_bodyid]  # (ngeom,)
     robot = model.body_weldid[model.geom_bodyid] != 0
@@ -365,7 +368,7 @@ def _robot_boxes(
 def _box(
     model: mujoco.MjModel, data: mujoco.MjData, geoms: NDArray[np.bool_]
 ) -> tuple[Array, Array]:
-    """Corners of the box around these geoms at the present pose, (3,) [m] each, world frame."""
+    """Corners of the box around these geoms at the current pose, (3,) [m] each, world frame."""
     mat = data.geom_xmat[geoms].reshape(-1, 3, 3)
     center, half = model.geom_aabb[geoms, :3, None], model.geom_aabb[geoms, 3:, None]
     middle = data.geom_xpos[geoms] + (mat @ center)[..., 0]
@@ -374,7 +377,8 @@ def _box(
 
 
 def _shared_world(model: mujoco.MjModel, size: Array) -> NDArray[np.bool_]:
-    """Geoms drawn once for all environments, (ngeom,): ground, and world geoms far over `size`."""
+    """Geoms drawn once for all environments, (ngeom,) bool: the ground, and world geoms much larger
+    than `size`."""
     static = model.body_weldid[model.geom_bodyid] == 0
     large = (model.geom_bodyid == 0) & (model.geom_rbound > 2 * np.linalg.norm(size))
     return static & (np.isin(model.geom_type, GROUND_TYPES) | large)
@@ -387,9 +391,9 @@ def _grid(
     high: Array,
     world: NDArray[np.bool_],
 ) -> Array:
-    """Where each environment is drawn, (K, 3) [m] from its own origin; the first stays at 0.
+    """Offset of each environment in the picture, (K, 3) [m]; that of the first is 0.
 
-    A cell holds the ground its robot covers, up to 1.5 times its size, and its own static geoms.
+    A cell contains the area that its robot covers, up to 1.5 times its size, and its static geoms.
     """
     num_envs = low.shape[1]
     covered = (high.max(axis=0) - low.min(axis=0)).max(axis=0)
@@ -408,7 +412,8 @@ def _grid(
 
 
 def _lookat(low: Array, high: Array, offset: Array, size: float, fps: int) -> Array:
-    """The point the camera looks at, (T, 3) [m]: still if the robots stay, else following them.
+    """The point the camera looks at, (T, 3) [m]: fixed if the robots stay, otherwise following
+    them.
 
     low, high: (T, K, 3) [m]; offset: (K, 3) [m] of the grid; size [m] of one robot.
     """
@@ -422,7 +427,7 @@ def _lookat(low: Array, high: Array, offset: Array, size: float, fps: int) -> Ar
     # A reset is a cut: the camera jumps with the robots instead of sweeping after them.
     cuts = np.flatnonzero(np.linalg.norm(np.diff(target, axis=0), axis=-1) > size) + 1
     for shot in np.split(target, cuts):  # views into target
-        # odd reflection continues a steady run, so that the camera does not lag at either end
+        # odd reflection continues a steady run, so that the camera does not lag at the ends
         padded = np.pad(shot, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
         shot[:] = np.stack([np.convolve(axis, weight, mode="valid") for axis in padded.T], axis=-1)
     return target
@@ -431,10 +436,10 @@ def _lookat(low: Array, high: Array, offset: Array, size: float, fps: int) -> Ar
 def _framed(
     cam: mujoco.MjvCamera, fovy: float, aspect: float, lookat: Array, low: Array, high: Array
 ) -> tuple[float, Array]:
-    """The camera's distance [m] that fits every robot's box into the picture, and `lookat`, (T, 3)
-    [m], moved so that they fill it evenly.
+    """The camera's distance [m] at which every robot's box fits into the picture, and `lookat`,
+    (T, 3) [m], shifted so that they are centred.
 
-    The few frames that would need most are left out of the count: they may be a fall or a reset.
+    The few frames with the largest distance are ignored: they may be a fall or a reset.
     fovy [deg], aspect width / height; lookat (T, 3), low, high (T, K, 3) [m].
     """
     azimuth, elevation = math.radians(cam.azimuth), math.radians(cam.elevation)
@@ -457,10 +462,10 @@ def _framed(
 
 
 if __name__ == "__main__":
-    # stdout is for frames alone: what a graphics library prints there goes to stderr.
+    # stdout is for frames only; output of graphics libraries goes to stderr instead.
     frames = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    os.chdir(Path(sys.argv[1]).parent)  # MuJoCo writes MUJOCO_LOG.TXT where it stands
+    os.chdir(Path(sys.argv[1]).parent)  # for MUJOCO_LOG.TXT
     status = 0
     try:
         _render_job(Path(sys.argv[1]), frames.write)
@@ -469,4 +474,4 @@ if __name__ == "__main__":
         traceback.print_exc()
         status = 1
     sys.stderr.flush()
-    os._exit(status)  # GL's destructors would print after the line that says what went wrong
+    os._exit(status)  # skips GL's destructors, which print after the error message

@@ -1,5 +1,6 @@
-"""Phalanx tasks offered to other libraries, one file each: gymnasium, rl_games, rsl_rl, skrl.
+"""Phalanx tasks for other libraries, one file each: gymnasium, rl_games, rsl_rl, skrl.
 
-Each file needs the library it is named after, which `pip install 'phalanx[adapters]'` brings.
-Observations and rewards handed out are copies: a task overwrites its own in every step.
+Each file needs the library that it is named after; `pip install 'phalanx[adapters]'` installs them
+except rl-games. Observations and rewards are returned as copies, because a task overwrites its own
+in every step.
 """

@@ -3,11 +3,11 @@
     import gymnasium, phalanx.adapters.gymnasium  # registers phalanx/<task> for every task
     env = gymnasium.make_vec("phalanx/Cartpole", num_envs=64, device="cpu")
 
-An episode that ends is reset within the step (`AutoresetMode.SAME_STEP`). What the step reached
-before that is infos["final_obs"], valid where infos["_final_obs"] is True: an array of one
-observation or None per environment for `output="numpy"`, as Gymnasium's own environments give it
-and only when an episode ended; for `output="torch"` always the tensor (N, ...), so that nothing
-waits for the GPU. Source: gymnasium/vector/sync_vector_env.py 1.4.
+When an episode ends, the environment is reset within the step (`AutoresetMode.SAME_STEP`). The
+observation from before the reset is infos["final_obs"], valid where infos["_final_obs"] is True.
+For `output="numpy"` it is an array with an observation or None per environment, present only if an
+episode ended, as in Gymnasium's own environments. For `output="torch"` it is always the tensor (N,
+...), so that nothing waits for the GPU. Source: gymnasium/vector/sync_vector_env.py 1.4.
 """
 
 from typing import Any, ClassVar, Literal
@@ -34,7 +34,7 @@ NAMESPACE = "phalanx"
 
 
 def to_gymnasium(space: Any) -> gymnasium.Space:
-    """Gymnasium's space for ours, of one environment."""
+    """The Gymnasium space of one environment for our space."""
     if isinstance(space, Discrete):
         return gymnasium.spaces.Discrete(space.n)
     if isinstance(space, MultiDiscrete):
@@ -49,11 +49,11 @@ def to_gymnasium(space: Any) -> gymnasium.Space:
 
 
 class PhalanxVectorEnv(VectorEnv):
-    """A task for who knows `gymnasium.vector.VectorEnv`.
+    """A task as a `gymnasium.vector.VectorEnv`.
 
-    task: a `Task`, or the name of one, for which num_envs, device, engine and the fields of its
-    config may follow. output: what `reset` and `step` return, numpy arrays or torch tensors on the
-    task's device; actions may be either.
+    task: a `Task`, or the name of one, followed by num_envs, device, engine and fields of its
+    config. output: whether `reset` and `step` return numpy arrays or torch tensors on the task's
+    device; actions may be either.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # type: ignore[misc]
@@ -80,10 +80,10 @@ class PhalanxVectorEnv(VectorEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start everywhere. A seed sets torch's global generators, which tasks draw from."""
+        """Reset all environments. A seed sets torch's global generators, which tasks draw from."""
         if options:
             raise PhalanxError(
-                f"a Phalanx task takes no reset options, here {', '.join(map(str, options))};"
+                f"a Phalanx task takes no reset options, but got {', '.join(map(str, options))};"
                 " episodes that end are reset within the step"
             )
         super().reset(seed=seed)
@@ -105,7 +105,7 @@ class PhalanxVectorEnv(VectorEnv):
         )
 
     def _final(self, reached: Tensor, ended: Tensor) -> dict[str, Any]:
-        """What infos say of the episodes that ended; reached (N, ...), ended (N,)."""
+        """Infos about the episodes that ended; reached (N, ...), ended (N,)."""
         final_obs, mask = self._out(reached), self._out(ended)
         if self.output == "numpy":
             if not mask.any():

@@ -1,12 +1,12 @@
-"""IsaacGymEnvs' tasks, and any that derive from its `VecTask`, trained by our agents.
+"""IsaacGymEnvs' tasks, and other subclasses of its `VecTask`, as environments of our agents.
 
     import isaacgym                          # first, as in IsaacGymEnvs' own scripts
     params["config"] |= {"env_name": "isaacgymenvs", "env_config": {"task": "Ant"}}
 
-Such a task says with a step's observation that the episode has ended, and starts the next one
-within the following step. So the observation of an ended episode is at once what was reached and
-what is acted on next, as RL Games has it. Tasks for AMP start it when they are asked to, and are
-asked after every step.
+Such a task flags the end of an episode in one step and starts the next episode within the following
+step. So, as in RL Games, the observation of an ended episode is both the state reached and the one
+that the agent acts on next. Tasks for AMP start the next episode on request, which is made after
+every step.
 """
 
 from typing import Any
@@ -22,13 +22,13 @@ from phalanx.spaces import Box
 def make(
     task: str, num_envs: int, device: str = "auto", name: str = "", seed: int = 0, **options: Any
 ) -> "IsaacGymEnvsEnv":
-    """`isaacgymenvs.make` of a task; `options` are its other arguments."""
+    """Make a task with `isaacgymenvs.make`; `options` are its other arguments."""
     try:
         import isaacgymenvs
     except ImportError as error:
         raise PhalanxError(
             "env_name isaacgymenvs needs the package isaacgymenvs, a clone of the repository"
-            f" IsaacGymEnvs on PYTHONPATH, and what that needs ({error}); see docs/isaacgym.md"
+            f" IsaacGymEnvs on PYTHONPATH, and its dependencies ({error}); see docs/isaacgym.md"
         ) from error
     where = str(resolve_device(device))
     defaults = {"headless": True, "force_render": False, "sim_device": where, "rl_device": where}
@@ -51,11 +51,11 @@ class IsaacGymEnvsEnv:
 
     @property
     def observations(self) -> dict[str, Tensor]:
-        """What `reset` or `step` returned last."""
+        """The observations that `reset` or `step` returned last."""
         return self._obs
 
     def reset(self) -> dict[str, Tensor]:
-        """Start everywhere; {"obs": (N, num_obs)}, with "states" if the task has any."""
+        """Reset all environments; {"obs": (N, num_obs)}, with "states" if the task has any."""
         self._obs = self._seen(self.env.reset())
         return self._obs
 
@@ -71,10 +71,10 @@ class IsaacGymEnvsEnv:
 
     def _seen(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
         names = ("obs",) if self.state_space is None else ("obs", "states")
-        return {name: obs[name].clone() for name in names}  # the task writes into its own
+        return {name: obs[name].clone() for name in names}  # the task overwrites its own
 
     def get_env_state(self) -> Any:
-        """What a task keeps across episodes, such as the range of a curriculum; often None."""
+        """State that a task keeps across episodes, such as a curriculum's range; often None."""
         return self.env.get_env_state() if hasattr(self.env, "get_env_state") else None
 
     def set_env_state(self, env_state: Any) -> None:
@@ -83,37 +83,37 @@ class IsaacGymEnvsEnv:
             self.env.set_env_state(env_state)
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: such a task cannot be taken back to a state."""
+        """Empty: these tasks cannot be restored."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises PhalanxError: a continued run starts its episodes afresh."""
+        """Raises PhalanxError: a continued run starts new episodes."""
         raise PhalanxError("tasks of IsaacGymEnvs do not save their state")
 
 
 class ImitationEnv(IsaacGymEnvsEnv):
-    """A `VecTask` with motion clips, IsaacGymEnvs' `HumanoidAMP`, as an `ImitationVecEnv`."""
+    """A `VecTask` with motion clips (IsaacGymEnvs' `HumanoidAMP`) as an `ImitationVecEnv`."""
 
     def __init__(self, env: Any) -> None:
         super().__init__(env)
         self.amp_observation_space = Box(env.amp_observation_space.shape)
 
     def reset(self) -> dict[str, Tensor]:
-        """Start everywhere; {"obs": (N, num_obs)}."""
+        """Reset all environments; {"obs": (N, num_obs)}."""
         super().reset()
         return self._start_the_next()
 
     def step(
         self, actions: Tensor
     ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor, dict[str, Any]]:
-        """See `VecEnv.step`; infos also hold "amp_obs" (N, width) of what the step reached."""
+        """See `VecEnv.step`; infos also hold "amp_obs" (N, width) of the state reached."""
         _, reward, terminated, truncated, infos = super().step(actions)
-        reward = reward.clone()  # starting anew may write into what the task has returned
+        reward = reward.clone()  # resets may overwrite the task's tensor
         infos["amp_obs"] = self.env.extras["amp_obs"].to(self.env.rl_device, copy=True)
         return self._start_the_next(), reward, terminated, truncated, infos
 
     def fetch_amp_obs_demo(self, num_samples: int) -> Tensor:
-        """(num_samples, width) of the clips; the same number in every call."""
+        """AMP observations of the clips, (num_samples, width); num_samples must not change."""
         demo: Tensor = self.env.fetch_amp_obs_demo(num_samples)
         return demo.to(self.device)
 

@@ -4,9 +4,9 @@
     params["config"] |= {"env_name": "Cartpole", "num_actors": 64, "env_config": {"device": "cpu"}}
     rl_games.torch_runner.Runner().load({"params": params})
 
-RL Games wants one flag `done` for both ends of an episode and infos["time_outs"], (N,), for
+RL Games takes one flag `done` for both kinds of ends, and infos["time_outs"], (N,), for the
 time-outs among them. With `value_bootstrap: True` it adds gamma V(s), the value *before* the step,
-to their reward (a2c_common.py 806); it never asks for the observation reached.
+to their reward (a2c_common.py 806); it never uses the observation reached.
 """
 
 from typing import Any
@@ -34,8 +34,9 @@ VECENV_TYPE = "PHALANX"
 
 
 class PhalanxIVecEnv(IVecEnv):
-    """Task `config_name` with `num_actors` environments; kwargs are `tasks.make`'s. RL Games adds
-    the seed, with which it has seeded torch, where tasks draw from, already."""
+    """Task `config_name` with `num_actors` environments; kwargs are those of `tasks.make`. RL Games
+    also passes the seed, which is not needed: it has already seeded torch, from which tasks
+    draw."""
 
     def __init__(self, config_name: str, num_actors: int | None = None, **kwargs: Any) -> None:
         kwargs.pop("seed", None)
@@ -44,7 +45,7 @@ class PhalanxIVecEnv(IVecEnv):
         self.action_space = _action_space(self.task.action_space)
 
     def reset(self) -> Tensor:
-        """Start everywhere; (N, num_obs)."""
+        """Reset all environments; returns observations (N, num_obs)."""
         return self.task.reset()["obs"].clone()
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Any]]:
@@ -55,7 +56,7 @@ class PhalanxIVecEnv(IVecEnv):
         return obs["obs"].clone(), reward.clone(), terminated | truncated, infos
 
     def get_env_info(self) -> dict[str, Any]:
-        """What the agent and the player are built from."""
+        """Spaces for the agent and the player."""
         return {
             "observation_space": self.observation_space,
             "action_space": self.action_space,
@@ -65,14 +66,14 @@ class PhalanxIVecEnv(IVecEnv):
 
 
 def _action_space(space: Any) -> spaces.Space:
-    """RL Games knows several discrete actions as a Tuple of Discrete."""
+    """RL Games' space for our action space; several discrete actions are a Tuple of Discrete."""
     if isinstance(space, MultiDiscrete):
         return spaces.Tuple([spaces.Discrete(n) for n in space.nvec])
     return to_gymnasium(space)
 
 
 def register(name: str) -> None:
-    """Let `env_name: <name>` in RL Games' files stand for that task."""
+    """Register the task `name` as `env_name: <name>` in RL Games."""
 
     def create(**kwargs: Any) -> PhalanxIVecEnv:  # a player without use_vecenv calls this
         return PhalanxIVecEnv(name, **kwargs)

@@ -4,9 +4,9 @@
     OnPolicyRunner(env, train_cfg, log_dir, device="cpu").learn(100)
 
 Observations are a TensorDict with the group "policy", so `obs_groups` of the runner's config is
-{"actor": ["policy"], "critic": ["policy"]}. rsl_rl wants one flag `dones` for both ends of an
-episode and extras["time_outs"], (N,), for time-outs among them, to whose reward it adds gamma V(s),
-the value *before* the step (algorithms/ppo.py 154); it never asks for the observation reached.
+{"actor": ["policy"], "critic": ["policy"]}. rsl_rl takes one flag `dones` for both kinds of ends,
+and extras["time_outs"], (N,), for the time-outs among them. It adds gamma V(s), the value *before*
+the step, to their reward (algorithms/ppo.py 154); it never uses the observation reached.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ class RslRlVecEnv(VecEnv):
         self.task = tasks.make(task, num_envs, **kwargs) if isinstance(task, str) else task
         space = self.task.action_space
         if not isinstance(space, Box):
-            raise PhalanxError(f"rsl_rl knows continuous actions only, this task has {space}")
+            raise PhalanxError(f"rsl_rl supports continuous actions only; this task has {space}")
         self.num_envs = self.task.num_envs
         self.num_actions = space.shape[0]
         self.max_episode_length = self.task.config.episode_length
@@ -51,11 +51,11 @@ class RslRlVecEnv(VecEnv):
 
     @episode_length_buf.setter
     def episode_length_buf(self, lengths: Tensor) -> None:
-        """The runner starts episodes at random ages, so that they do not all end together."""
+        """Set by the runner to random values, so that episodes do not all end together."""
         self.task.progress_buf.copy_(lengths)
 
     def get_observations(self) -> TensorDict:
-        """{"policy": (N, num_obs)}, what to act on next."""
+        """{"policy": (N, num_obs)}, the observations to act on next."""
         obs = {"policy": self.task.observations["obs"].clone()}
         return TensorDict(obs, batch_size=[self.num_envs], device=self.device)
 

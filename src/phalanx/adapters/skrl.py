@@ -4,10 +4,10 @@
     agent = PPO(models=..., cfg={..., "time_limit_bootstrap": True}, ...)
     SequentialTrainer(env=env, agents=bootstrap_from_final(agent), cfg=...).train()
 
-skrl wants (N, 1) rewards and flags, `terminated` and `truncated` apart, and lets environments
-reset themselves. Its agents take what `step` returns for the state that was reached, which after a
-time-out is the first of the next episode; `bootstrap_from_final` hands them the right one. Without
-`time_limit_bootstrap` skrl's PPO takes no notice of time-outs at all: its advantages run on into
+skrl takes (N, 1) rewards and flags, separate `terminated` and `truncated`, and environments that
+reset themselves. Its agents use the observation returned by `step` as the state reached, but after
+a time-out that is the first observation of the next episode; `bootstrap_from_final` gives them the
+right one. Without `time_limit_bootstrap` skrl's PPO ignores time-outs: its advantages continue into
 the next episode (agents/torch/ppo/ppo.py 49, 277).
 """
 
@@ -52,12 +52,12 @@ class SkrlWrapper(Wrapper):
         return self._action_space
 
     def reset(self) -> tuple[Tensor, dict[str, Any]]:
-        """Start everywhere; (N, num_obs) and no infos."""
+        """Reset all environments; returns observations (N, num_obs) and empty infos."""
         return self._env.reset()["obs"].clone(), {}
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Any]]:
         """Observations (N, num_obs), reward, terminated, truncated (N, 1) each, and infos with
-        "final_obs" (N, num_obs), what was reached before any reset."""
+        "final_obs" (N, num_obs), the observations reached, before any reset."""
         with torch.no_grad():
             obs, reward, terminated, truncated, infos = self._env.step(
                 actions.flatten() if self._is_discrete else actions
@@ -71,17 +71,18 @@ class SkrlWrapper(Wrapper):
         )
 
     def state(self) -> None:
-        """There are no privileged states."""
+        """None: there are no privileged states."""
 
     def render(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `phalanx play` renders."""
+        """Does nothing: use `phalanx play video=true`."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing."""
 
 
 def bootstrap_from_final(agent: Any) -> Any:
-    """The same skrl agent, told of every transition what it reached rather than what came next."""
+    """Make a skrl agent use, for every transition, the observation reached before any reset.
+    Returns the same agent."""
     record = agent.record_transition
 
     def record_transition(*, next_observations: Tensor, infos: Any, **kwargs: Any) -> None:

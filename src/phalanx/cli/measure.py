@@ -156,7 +156,7 @@ def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
         task.pre_physics_step(random_actions(task.action_space, n, device))
         measure("physics", task.sim.advance)
         measure("environment", lambda: task.step(random_actions(task.action_space, n, device)))
-    agent.reset(agent.stepped)
+    agent.reset(agent.hooked_env)
     steps = agent.batch_size // agent.rounds
     collect, forget = agent.run.collect, agent.run.forget_graphs
     row("rollout", _without_overflow(task, collect, forget, steps, job.seconds, device))

@@ -19,7 +19,7 @@ from phalanx import tasks
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.motion import Clip, Robot, load_clip, write_json
-from phalanx.motion.library import sinks, velocities
+from phalanx.motion.library import sinking_depth, velocities
 from phalanx.sim import Scene
 
 ROBOT = Path(tasks.__file__).parent / "assets" / "humanoid_amp.xml"
@@ -112,7 +112,7 @@ def find_faults(clip: Clip, robot: Robot) -> list[str]:
             " two may have to"
         )
     pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
-    depth = sinks(clip, robot)
+    depth = sinking_depth(clip, robot)
     if depth > DEEP:
         faults.append(
             f"the feet are {1000 * depth:.0f} mm in the ground, at worst"

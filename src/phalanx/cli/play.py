@@ -61,7 +61,7 @@ def record(player: Any, path: Path) -> Path:
     for _ in range(round(VIDEO_SECONDS * fps)):
         stepped = env.step(player.get_action(obs))
         obs = stepped[0]["obs"]
-        player.forget(stepped[2] | stepped[3])
+        player.reset_states(stepped[2] | stepped[3])
         frames.append(env.sim.qpos[:shown].cpu().clone())
     return render_video(env.sim.model_of(0), torch.stack(frames).numpy(), path, fps=fps)
 

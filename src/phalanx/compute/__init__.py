@@ -1,1 +1,1 @@
-"""How work runs on a device: CUDA graphs, fused functions, CPU threads. Imports only torch."""
+"""Execution on a device: CUDA graphs, fused functions, CPU threads. Imports only torch."""

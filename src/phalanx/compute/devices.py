@@ -8,13 +8,13 @@ from phalanx.errors import PhalanxError
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that exists here; `auto` is the first GPU if
-    there is one. Raises PhalanxError."""
+    """The device for `auto`, `cpu`, `cuda` or `cuda:N`; `auto` is the first GPU if there is one.
+    Raises PhalanxError if it does not exist."""
     if device == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     if re.fullmatch(r"cpu(:0)?", device):
         return torch.device("cpu")
-    # torch.device keeps an index in 8 bits, where cuda:256 is cuda:0.
+    # torch.device stores an index in 8 bits, so cuda:256 would be cuda:0.
     cuda = re.fullmatch(r"cuda(:(\d+))?", device)
     if cuda is None:
         raise PhalanxError(f"unknown device {device!r}; accepted: auto, cpu, cuda, cuda:<index>")
@@ -23,6 +23,6 @@ def resolve_device(device: str) -> torch.device:
     if index >= count:
         seen = f"only {count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device"
         raise PhalanxError(
-            f"device {device} was asked for, but PyTorch sees {seen} here; use cpu or auto"
+            f"device {device} was requested, but PyTorch finds {seen} here; use cpu or auto"
         )
     return torch.device("cuda", index)

@@ -1,4 +1,4 @@
-"""Small GPU kernels of a function merged into few by torch.compile."""
+"""Fuses the small GPU kernels of a function into a few, with torch.compile."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 COMPILING = "first_compiled_call"
-"""The name of the frame in which torch.compile works; `graphs` looks for it in a stack."""
+"""Name of the stack frame in which torch.compile runs; `graphs` looks for it."""
 
 
 def fused(function: Callable[..., Any], warn: Callable[[str], None]) -> Callable[..., Any]:
@@ -20,7 +20,7 @@ def fused(function: Callable[..., Any], warn: Callable[[str], None]) -> Callable
             chosen.append(compiled)
         except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error)
-            warn(f"torch.compile cannot merge the kernels of {function.__name__}: {reason}")
+            warn(f"torch.compile cannot fuse the kernels of {function.__name__}: {reason}")
             chosen.append(function)
             result = function(*args)
         return result

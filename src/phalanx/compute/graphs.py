@@ -3,10 +3,10 @@
     rollout = Graph(agent.play_steps, env)
     rollout()        # two calls run eagerly and load kernels, the third captures, later ones replay
 
-The eager function is what people read and test; this file only wraps it. A function can be
-captured if it has fixed shapes, does not wait for the device, and rebinds no tensor that it reads
-again: everything that survives a call lives in a buffer that is written in place. One that waits
-is found out in its second call, and then runs eagerly.
+The eager function is the one to read and test; this file only wraps it. A function can be captured
+if it has fixed shapes, does not wait for the device, and does not rebind a tensor that it reads
+again: all state that survives a call must be in buffers that are written in place. A function that
+waits is detected in its second call, and then runs eagerly.
 """
 
 import contextlib
@@ -42,7 +42,8 @@ class Graph:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._eager_calls = 0
         self.obstacle = ""
-        """The line that waits for the device, which rules out a graph; empty if none does."""
+        """The line that waits for the device, which makes a graph impossible; empty if none
+        does."""
 
     def __call__(self) -> None:
         if self._graph is not None:
@@ -51,7 +52,7 @@ class Graph:
             self._eager_calls += 1
             with _waits() as lines:
                 self._run_on_side_stream()
-            # What the first call waits for, it has made for the others.
+            # Waits in the first call are for lazy initialisation, and do not matter.
             self.obstacle = lines[0] if lines and self._eager_calls > 1 else ""
         elif self.obstacle:
             self._function()
@@ -60,11 +61,11 @@ class Graph:
             self._graph.replay()
 
     def reset(self) -> None:
-        """Forget what was captured, because a buffer has moved; the next calls capture again."""
+        """Discard the captured graph, because a buffer has moved; the next calls capture again."""
         self._graph = None
 
     def _run_on_side_stream(self) -> None:
-        # Loads every kernel and makes lazily allocated state (optimiser moments), as capture needs.
+        # Loads every kernel and allocates lazy state (optimiser moments), as capture requires.
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -81,7 +82,7 @@ class Graph:
 
 @contextlib.contextmanager
 def _waits() -> Iterator[list[str]]:
-    """Collects the lines, of tasks and of code outside this package, that wait for the device."""
+    """Collect the lines, of tasks and of code outside this package, that wait for the device."""
     lines: list[str] = []
 
     def note(message: Any, *args: Any, **kwargs: Any) -> None:
@@ -103,8 +104,8 @@ def _waits() -> Iterator[list[str]]:
 
 
 def _line_of_a_user() -> str:
-    """Where the running call comes from, as `file:line: code`; empty if nobody but this package,
-    libraries and compilers are to blame: they wait at the first call only."""
+    """The user's line that made the running call, as `file:line: code`. Empty if the call comes
+    from this package, a library or a compiler, which wait in the first call only."""
     for frame in reversed(traceback.extract_stack()):
         path = Path(frame.filename)
         library = path.is_relative_to(STANDARD_LIBRARY) or "site-packages" in path.parts

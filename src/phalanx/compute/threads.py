@@ -1,4 +1,4 @@
-"""How many CPU threads a step of learning is worth."""
+"""Chooses the number of CPU threads for a gradient step."""
 
 import contextlib
 from collections.abc import Iterator

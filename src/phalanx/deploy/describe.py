@@ -1,4 +1,4 @@
-"""What an exported policy says of itself, read off its task, its checkpoint and its network."""
+"""Makes the metadata of an exported policy from its task, checkpoint and network."""
 
 import dataclasses
 import math
@@ -25,12 +25,11 @@ from phalanx.spaces import Box, Discrete
 from phalanx.tasks import Task
 
 OPSET = 23
-"""The newest that torch 2.11 writes; onnxruntime knows it from 1.22 on."""
+"""The newest opset that torch 2.11 writes; onnxruntime supports it from 1.22 on."""
 
 
 def describe(player: Any, checkpoint: Path) -> Metadata:
-    """What the exported policy says of itself. Raises PhalanxError where a task's layouts are
-    wrong."""
+    """The metadata of the exported policy. Raises PhalanxError if the task's layouts are wrong."""
     task: Task = player.env
     name = player.config.name
     terms, layout = tuple(task.observation_layout()), task.action_layout()
@@ -45,7 +44,7 @@ def describe(player: Any, checkpoint: Path) -> Metadata:
     del env["num_envs"]
     for field in dataclasses.fields(task.config):
         if isinstance(field.default, str) and env[field.name] == field.default:
-            del env[field.name]  # a path on this machine, mostly
+            del env[field.name]  # usually a path on this machine
     return Metadata(
         format=FORMAT,
         phalanx=phalanx.__version__,
@@ -84,7 +83,7 @@ def _action(task: Task, layout: ActionLayout) -> Action:
     name = type(task).__name__
     if layout.joints and sizes != tables:
         raise PhalanxError(
-            f"{name}.action_layout() has choices for {tables} actions, but the task's are {sizes}"
+            f"{name}.action_layout() has choices for {tables} actions, but the task has {sizes}"
         )
     if layout.joints and box and len(layout.joints) != size:
         raise PhalanxError(
@@ -113,8 +112,8 @@ def _action(task: Task, layout: ActionLayout) -> Action:
 
 
 def find_joint(model: mujoco.MjModel, name: str) -> int:
-    """Of the model's joints the one that a layout calls `name`, with or without its actor's.
-    Raises PhalanxError if there is none."""
+    """The id of the joint that a layout calls `name`; the actor prefix is optional. Raises
+    PhalanxError if there is none."""
     names = [model.jnt(i).name for i in range(model.njnt)]
     for i, full in enumerate(names):
         if full == name or full.split("/", 1)[-1] == name:
@@ -126,7 +125,7 @@ def find_joint(model: mujoco.MjModel, name: str) -> int:
 
 
 def _joints(model: mujoco.MjModel, layout: ActionLayout) -> tuple[Joint, ...]:
-    """All joints of the robot whose joints the layout names, or of the scene's first robot."""
+    """All joints of the robot that the layout names joints of, or of the scene's first robot."""
     single = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
     moved = {find_joint(model, name): k for k, name in enumerate(layout.joints)}
     ids = [i for i in range(model.njnt) if model.jnt_type[i] in single]
@@ -168,7 +167,8 @@ def _robot(model: mujoco.MjModel, joint: int) -> str:
 
 
 def gains(model: mujoco.MjModel, joint: int) -> tuple[float, float, float]:
-    """Stiffness, damping and largest effort of a joint's actuators, at the joint."""
+    """Stiffness [N/m or N m/rad], damping [N s/m or N m s/rad] and largest effort [N or N m] of a
+    joint's actuators, at the joint."""
     stiffness = damping = 0.0
     effort = math.inf
     if model.jnt_actfrclimited[joint]:

@@ -1,14 +1,14 @@
-"""From a player with a checkpoint's weights to one file that runs without Phalanx.
+"""Exports a player with a checkpoint's weights to one file that runs without Phalanx.
 
     export(player, "runs/Ant/nn/Ant.pth")       # writes runs/Ant/nn/Ant.pth.onnx
 
-The model that is written takes what the task observes and gives what its joints get:
+The exported model takes the task's observations and returns the targets of its joints:
 
     obs (batch, D), state_0 (L, batch, U), ...
     -> actions (batch, A), targets (batch, J), next_state_0 (L, batch, U), ...
 
-Clipping and normalisation of observations, clipping and scaling of actions are inside. Nothing
-here knows an agent: the actions are the ones that the player would choose, deterministic.
+It includes clipping and normalisation of observations, and clipping and scaling of actions. Actions
+are the player's deterministic ones; this file does not depend on the algorithm.
 """
 
 import contextlib
@@ -33,22 +33,23 @@ from phalanx.files import write_atomically
 from phalanx.tasks import Task
 
 TOLERANCE = 1e-5
-"""Between torch and what was written: of actions, and of targets in units of their scale."""
+"""Largest difference between torch and the written file, for actions, and for targets in units of
+their scale."""
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "pt2": ".pt2"}
 
 
 def export(player: Any, checkpoint: str | Path, format: str = "onnx") -> tuple[Path, float]:
     """Write `<checkpoint>.onnx` (or .pt, .pt2 for format torchscript or pt2) next to it.
 
-    player: of the checkpoint's task and network, on the CPU; it is given the checkpoint's weights.
-    Returns the file and the largest difference from torch on fresh random inputs. Raises
+    player: a player of the checkpoint's task and network, on the CPU; the weights are loaded into
+    it. Returns the file and the largest difference from torch on random inputs. Raises
     PhalanxError, and writes nothing, if that is above 1e-5, for an unknown format, for a policy
     that cannot be exported and if a package is missing.
     """
     if format not in SUFFIXES:
         raise PhalanxError(
             f"unknown format {format!r}{did_you_mean(format, SUFFIXES)};"
-            f" there are: {', '.join(SUFFIXES)}"
+            f" formats: {', '.join(SUFFIXES)}"
         )
     if format == "onnx":
         _check_packages()
@@ -79,14 +80,15 @@ def export(player: Any, checkpoint: str | Path, format: str = "onnx") -> tuple[P
     if not difference <= TOLERANCE:
         raise PhalanxError(
             f"the exported policy differs from the trained one by {difference:.2g}, more than"
-            f" {TOLERANCE}; nothing was written, please report this with the train config"
+            f" {TOLERANCE}; nothing was written; please report this with the train config"
         )
     write_atomically(path, content)
     return path, difference
 
 
 class ExportedPolicy(nn.Module):
-    """The player's policy with everything around it: (obs, *states) to a tuple of outputs."""
+    """The player's policy with its pre- and post-processing: (obs, *states) to a tuple of
+    outputs."""
 
     scale: Tensor
     offset: Tensor
@@ -127,7 +129,7 @@ class ExportedPolicy(nn.Module):
         return (actions, *targets, *(result["rnn_states"] if states else ()))
 
     def targets(self, actions: Tensor) -> Tensor:
-        """(B, J) of the joints."""
+        """Joint targets (B, J) for actions (B, A)."""
         tables = [getattr(self, f"choices_{k}") for k in range(len(self.about.action.choices))]
         if not tables:
             wanted = self.offset + self.scale * actions
@@ -136,7 +138,7 @@ class ExportedPolicy(nn.Module):
         return torch.stack([table[chosen[:, k]] for k, table in enumerate(tables)]).sum(0)
 
     def example(self, batch: int = 3) -> tuple[Tensor, ...]:
-        """Random observations in the range that the policy is used to, and zero states."""
+        """Random observations in the range seen in training, and zero states."""
         size = self.about.observation.size
         seen = getattr(self.model, "running_mean_std", None)
         obs = 3 * torch.randn(batch, size)
@@ -150,7 +152,7 @@ class ExportedPolicy(nn.Module):
 
 
 def _program(module: ExportedPolicy) -> Any:
-    """torch.export's program; what only sampling needs is gone from it."""
+    """torch.export's program, without the parts that only sampling needs."""
     example = module.example()
     batch = torch.export.Dim("batch", min=1, max=2**20)
     shapes: tuple[Any, ...] = ({0: batch},)
@@ -195,10 +197,10 @@ Run = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 
 def _difference(module: ExportedPolicy, run: Run, steps: int = 8, batch: int = 16) -> float:
-    """Largest between torch and `run` over a sequence of random observations, each with its own
-    recurrent state; targets in units of their scale. Infinite if one has other shapes."""
+    """Largest difference between torch and `run` over a sequence of random observations, each with
+    its own recurrent state; targets in units of their scale. Infinite if shapes differ."""
     worst = 0.0
-    torch.seed()  # other inputs every time
+    torch.seed()  # different inputs every time
     ours = theirs = module.example(batch)[1:]
     for _ in range(steps):
         obs = module.example(batch)[0]
@@ -244,7 +246,7 @@ def _check_packages() -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """torch says much while it exports that is not about the user's policy."""
+    """Silence torch's messages during export, which are not about the user's policy."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,11 +1,11 @@
-"""What an exported policy says of itself: one JSON document, under the key `phalanx`.
+"""The metadata of an exported policy: one JSON document, under the key `phalanx`.
 
     import json, onnxruntime
     session = onnxruntime.InferenceSession("Ant.pth.onnx")
     about = json.loads(session.get_modelmeta().custom_metadata_map["phalanx"])
 
-Everybody can read it; the dataclasses here say what its fields mean. Lengths are in m, angles in
-rad, time in s; null stands for "no limit" or "not known".
+Any program can read it; the dataclasses here define its fields. Lengths are in m, angles in rad,
+time in s; null means "no limit" or "not known".
 """
 
 import dataclasses
@@ -19,31 +19,31 @@ from phalanx.errors import PhalanxError
 from phalanx.layout import Term
 
 KEY = "phalanx"
-"""Of the document among an ONNX model's `metadata_props`."""
+"""Key of the document in an ONNX model's `metadata_props`."""
 FORMAT = 1
-"""Raised when a field's meaning changes; a reader refuses what is newer than itself."""
+"""Version of the format, increased when a field's meaning changes; readers refuse newer formats."""
 
 
 @dataclass(frozen=True)
 class PolicyInfo:
-    """Where the policy comes from."""
+    """The origin of the policy."""
 
     kind: str
-    """continuous, discrete or multi_discrete: what its actions are."""
+    """Kind of its actions: continuous, discrete or multi_discrete."""
     algorithm: str
     model: str
     network: str
     checkpoint: str
-    """Name of the file."""
+    """Name of the checkpoint file."""
     epoch: int
     frame: int
     training_return: float | None
-    """Best mean return of an episode in training, where actions are noisy."""
+    """Best mean return of an episode in training, with sampled actions."""
 
 
 @dataclass(frozen=True)
 class Joint:
-    """One of the robot's joints, as the simulation had it."""
+    """One of the robot's joints, as in the simulation."""
 
     name: str
     unit: str
@@ -56,28 +56,28 @@ class Joint:
     damping: float
     """Derivative gain [N s/m or N m s/rad]."""
     effort_limit: float | None
-    """Most that its motor gives [N or N m]."""
+    """Largest effort of its motor [N or N m]."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What goes in: terms one after the other, each (value - offset) * scale, then clipped."""
+    """The policy's input: concatenated terms, each (value - offset) * scale, then clipped."""
 
     size: int
     clip: float
-    """Applied inside the model, too."""
+    """Bound of the observation's absolute value; the model also applies it."""
     terms: tuple[Term, ...]
 
 
 @dataclass(frozen=True)
 class Action:
-    """What comes out: `actions` within +-clip and, except for kind custom, `targets`, which are
-    offset + scale * action within low .. high, or sums of rows of `choices`; all inside the
-    model."""
+    """The policy's output: `actions` within +-clip and, except for kind custom, `targets`. These
+    are offset + scale * action within low .. high, or sums of rows of `choices`; the model computes
+    them."""
 
     size: int
     kind: str
-    """What a target is: position, velocity, effort; custom if the task does not say."""
+    """Kind of the targets: position, velocity, effort; custom if the task does not define it."""
     unit: str
     clip: float | None
     """None for discrete actions."""
@@ -91,14 +91,14 @@ class Action:
 
 @dataclass(frozen=True)
 class State:
-    """One tensor of a recurrent network's state: give `input` what `output` had a step before."""
+    """One tensor of a recurrent network's state: `input` takes the previous step's `output`."""
 
     input: str
     output: str
     shape: tuple[int, ...]
     """(layers, 1, units)."""
     initial: float
-    """What it is filled with when an episode begins."""
+    """Value of all elements at the start of an episode."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ class Metadata:
 
     format: int
     phalanx: str
-    """Version that wrote it."""
+    """Version of Phalanx that wrote it."""
     task: str
     env: dict[str, Any]
-    """The task's settings, without texts that are the defaults: paths on the machine it was
-    trained on."""
+    """The task's settings, without strings at their defaults, which are paths on the training
+    machine."""
     control_dt: float
     """Time between two actions [s]."""
     control_hz: float
@@ -124,7 +124,7 @@ class Metadata:
     opset: int
 
     def to_json(self) -> str:
-        """The document; numbers of the network's inputs and outputs are as precise as float32."""
+        """The document; numbers for the network's inputs and outputs have float32 precision."""
         document = _finite(dataclasses.asdict(self))
         for key in ("joints", "observation", "action"):
             document[key] = _rounded(document[key])
@@ -132,7 +132,7 @@ class Metadata:
 
     @classmethod
     def from_json(cls, text: str, source: object) -> "Metadata":
-        """Raises PhalanxError, naming `source`, for what is not such a document."""
+        """Parse a document. Raises PhalanxError, naming `source`, if `text` is not one."""
         try:
             document = json.loads(text)
         except ValueError as error:
@@ -140,7 +140,7 @@ class Metadata:
         version = document.get("format") if isinstance(document, dict) else None
         if version != FORMAT:
             raise PhalanxError(
-                f"the metadata of {source} has format {version!r}, this version of Phalanx reads"
+                f"the metadata of {source} has format {version!r}; this version of Phalanx reads"
                 f" {FORMAT}; export the policy again, or update Phalanx"
             )
         try:
@@ -150,7 +150,7 @@ class Metadata:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinity; "inf" is read as one where a number is wanted."""
+    """Replace infinities by strings: JSON has none, and "inf" is read as a number."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):

@@ -13,9 +13,9 @@ Array = NDArray[Any]
 
 
 class Network:
-    """The model in `session`, with inputs and outputs in memory of its own, and its recurrent
-    state. Binding them once takes less than half of the time that handing them over would.
-    Raises PhalanxError if the model takes or gives something else than its metadata says."""
+    """The model in `session` with its recurrent state. Inputs and outputs are bound to fixed memory
+    once, which takes less than half the time of passing them in every call. Raises PhalanxError if
+    the model's inputs or outputs differ from its metadata."""
 
     def __init__(self, session: Any, about: Metadata) -> None:
         self.session = session
@@ -26,8 +26,8 @@ class Network:
             found = session.run(self._outputs, feed)
         except Exception as error:  # onnxruntime's own classes have no common base
             raise PhalanxError(
-                f"the network does not take {', '.join(feed)} as its metadata says"
-                f" ({' '.join(str(error).split())}); export it anew"
+                f"the network does not take {', '.join(feed)} as described in its metadata"
+                f" ({' '.join(str(error).split())}); export it again"
             ) from error
         results = {name: np.array(x) for name, x in zip(self._outputs, found, strict=True)}
         self._binding = session.io_binding()
@@ -39,15 +39,15 @@ class Network:
         self._action = results["actions"].reshape(-1)
         self._targets = results.get("targets", np.zeros((1, 0), np.float32))[0]
         self._states = [(feed[s.input], results[s.output], s.initial) for s in about.recurrent]
-        self._memory = feed, results  # onnxruntime knows only addresses
+        self._memory = feed, results  # onnxruntime stores only addresses
 
     def reset(self) -> None:
-        """An episode begins: the recurrent state is what it was at first."""
+        """Begin an episode: reset the recurrent state to its initial value."""
         for state, _, initial in self._states:
             state.fill(initial)
 
     def __call__(self, observation: Array) -> tuple[Array, Array]:
-        """Actions (A,) and targets (J,) for an observation (D,); the recurrent state moves on."""
+        """Actions (A,) and targets (J,) for an observation (D,); advances the recurrent state."""
         self._obs[:] = observation
         self.session.run_with_iobinding(self._binding)
         for state, following, _ in self._states:
@@ -56,8 +56,8 @@ class Network:
 
 
 def open_session(path: str | Path | bytes, threads: int = 1) -> Any:
-    """onnxruntime's session for a file, or for what is in one. Raises PhalanxError for what is not
-    an ONNX model, or if onnxruntime is missing."""
+    """An onnxruntime session for a path, or for a file's bytes. Raises PhalanxError if it is not an
+    ONNX model, or if onnxruntime is missing."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -70,19 +70,19 @@ def open_session(path: str | Path | bytes, threads: int = 1) -> Any:
     elif Path(path).is_file():
         content = Path(path).read_bytes()
     else:
-        raise PhalanxError(f"no policy at {path}; `phalanx export` makes one of a checkpoint")
+        raise PhalanxError(f"no policy at {path}; `phalanx export` makes one from a checkpoint")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Threads that wait for work would hold cores that the robot's other programs need.
+    # Spinning threads would occupy cores that the robot's other programs need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own classes have no common base
         reason = " ".join(str(error).split())
-        name = "what was exported" if isinstance(path, bytes) else path
+        name = "the exported model" if isinstance(path, bytes) else path
         raise PhalanxError(
             f"{name} is not an ONNX model that onnxruntime {onnxruntime.__version__} can run:"
             f" {reason}"

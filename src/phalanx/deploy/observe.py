@@ -1,6 +1,6 @@
-"""The observation from what a robot knows of itself; the words are those of `phalanx.layout`.
+"""Builds the observation from a robot's state, in the terms of `phalanx.layout`.
 
-The state is a dictionary. Its entries, of which only those are needed that the policy's terms use:
+The state is a dictionary with these entries; only those that the policy's terms use are required:
 
     base_quat       4   w, x, y, z, base to world
     base_ang_vel    3   rad/s, base frame
@@ -10,11 +10,11 @@ The state is a dictionary. Its entries, of which only those are needed that the 
     joint_vel           m/s or rad/s, likewise
     command             {name: value}
 
-An entry that has a term's own name is taken as it is. That is how custom terms come in, and how an
-IMU that gives roll and pitch itself does without base_quat.
+An entry with the name of a term is used unchanged. Custom terms are given this way, and an IMU that
+computes roll and pitch itself needs no base_quat.
 
-This runs in every control step of a robot: what can be known beforehand is looked up once, angles
-are computed with Python's own numbers, which for a few of them is faster than with arrays.
+This runs in every control step of a robot. Lookups are therefore done once in advance, and angles
+are computed with Python floats, which are faster than arrays for a few numbers.
 """
 
 import math
@@ -32,7 +32,7 @@ from phalanx.layout import QUANTITIES, Term
 Array = NDArray[np.float64]
 RobotState = Mapping[str, Any]
 Reader = Callable[[RobotState], Any]
-"""A term's values, not yet scaled: an array (size,), or a number if it is one."""
+"""Returns a term's unscaled values: an array (size,), or a number if the size is 1."""
 
 
 class Observer:
@@ -53,8 +53,8 @@ class Observer:
         self._values = np.zeros(at)
 
     def __call__(self, state: RobotState, previous_action: Array) -> NDArray[np.float32]:
-        """(D,) as the task computes it, clipped. Raises PhalanxError for a state that lacks
-        something, has a wrong size or is not finite."""
+        """The observation (D,) as the task computes it, clipped. Raises PhalanxError for a state in
+        which an entry is missing, has a wrong size or is not finite."""
         values = self._values
         for part, read in self._parts:
             values[part] = previous_action if read is None else read(state)
@@ -71,13 +71,13 @@ class Observer:
             given = self._values[part]
             if not np.isfinite(given).all():
                 raise PhalanxError(
-                    f"robot state: {term.name} is {given.tolist()}, which is not finite"
+                    f"robot state: {term.name} is {given.tolist()}; it must be finite"
                 )
 
 
 def reader(term: Term, joints: list[str]) -> Reader:
-    """What takes a term's values from a robot's state. The function raises PhalanxError for a
-    state that lacks something or has a wrong size."""
+    """A function that takes a term's values from a robot's state. It raises PhalanxError for an
+    entry that is missing or has a wrong size."""
     computed = _computed(term, joints)
     if term.name in ("joint_pos", "joint_vel", "command"):
         return computed
@@ -118,7 +118,7 @@ def _by_name(term: Term, joints: list[str]) -> Reader:
         except KeyError:
             missing = [e for e in elements if e not in given]
             raise PhalanxError(
-                f"{what} lacks the {noun}{'s' * (len(missing) > 1)}"
+                f"{what} is missing the {noun}{'s' * (len(missing) > 1)}"
                 f" {', '.join(missing)}{did_you_mean(missing[0], given)}; it has:"
                 f" {', '.join(map(str, given)) or 'none'}"
             ) from None
@@ -152,7 +152,7 @@ def _from_quat(term: Term) -> Reader:
             if not 0.9 < norm < 1.1:
                 raise PhalanxError(
                     f"robot state: base_quat is {quat.tolist()}, of length {norm:.3g}; it must be a"
-                    " rotation, w, x, y, z of length 1"
+                    " unit quaternion w, x, y, z"
                 )
             derived = derive(*(quat / norm).tolist())
         return [derived[axis] for axis in axes]
@@ -166,7 +166,7 @@ def _entry(state: RobotState, key: str, term: Term) -> Any:
         own = "" if key == term.name else f" or the term {term.name!r} itself, {term.size}{unit}"
         size = f" ({term.size} numbers{unit})" if key == term.name else ""
         raise PhalanxError(
-            f"the robot state lacks {key!r}{size}{own}{did_you_mean(key, state)}; it has:"
+            f"the robot state has no {key!r}{size}{own}{did_you_mean(key, state)}; it has:"
             f" {', '.join(state) or 'nothing'}"
         )
     return state[key]
@@ -180,7 +180,7 @@ def _vector(values: Any, size: int, what: str) -> Array:
     except (TypeError, ValueError) as error:
         raise PhalanxError(f"{what} is {values!r}; it must be {size} numbers") from error
     if vector.size != size:
-        raise PhalanxError(f"{what} has {vector.size} numbers, it must have {size}")
+        raise PhalanxError(f"{what} has {vector.size} numbers; it must have {size}")
     return vector if vector.ndim == 1 else vector.reshape(-1)
 
 

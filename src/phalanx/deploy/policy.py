@@ -1,15 +1,15 @@
-"""`Policy`: an exported policy at its rate, from a robot's state to targets for its joints.
+"""`Policy`: runs an exported policy at its rate, from a robot's state to targets for its joints.
 
     policy = Policy("Ant.pth.onnx")
-    policy.reset()                              # where an episode begins
+    policy.reset()                              # at the start of an episode
     while True:
-        command = policy.update(clock(), read_state)   # at most every control_dt runs the network
+        command = policy.update(clock(), read_state)   # runs the network once per control_dt
         send(command.by_joint())
     print(policy.latency())
 
-One object is one robot: it keeps the recurrent state, the previous action and the clock.
-What may surprise: `update` holds the last command between two control steps, and is the same as
-`step` at a control step. Physical joint limits and a watchdog are the robot program's business.
+One object is for one robot: it keeps the recurrent state, the previous action and the clock.
+`update` is the same as `step` at a control step, and holds the last command in between. The robot's
+program is responsible for physical joint limits and a watchdog.
 """
 
 import copy
@@ -30,29 +30,30 @@ from phalanx.errors import PhalanxError, did_you_mean
 
 Array = NDArray[Any]
 KEPT = 16384
-"""Latest steps that latency is measured over."""
+"""Number of most recent steps for the latency."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the policy wants of the robot until its next step."""
+    """The policy's command to the robot until the next control step."""
 
     action: Array
     """(A,) within the metadata's clip; integers if discrete."""
     targets: Array
     """(J,) of `joints`, in the metadata's unit and within its limits; empty for kind custom."""
     saturated: Array
-    """(J,) bool: the target is at a limit. For kind custom (A,): the action is."""
+    """(J,) bool: whether the target is at a limit. For kind custom (A,): whether the action is."""
     joints: tuple[str, ...]
 
     def by_joint(self) -> dict[str, float]:
-        """Targets by name."""
+        """Targets by joint name."""
         return dict(zip(self.joints, self.targets.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Wall time of `steps` steps [ms]: from the robot's state to targets, and the network alone."""
+    """Wall time of a step [ms], over `steps` steps: from the robot's state to targets, and of the
+    network alone."""
 
     steps: int
     median: float
@@ -64,9 +65,9 @@ class Latency:
 class Policy:
     """The policy in the file at `path`, which `phalanx export` wrote.
 
-    limits: {joint: (low, high)} for targets, narrower than the metadata's. threads: of the
-    network's arithmetic.
-    Raises PhalanxError for a file that is no such policy, or if onnxruntime is missing.
+    limits: {joint: (low, high)} for targets, narrower than the metadata's. threads: CPU threads of
+    the network.
+    Raises PhalanxError for any other file, or if onnxruntime is missing.
     """
 
     def __init__(
@@ -79,8 +80,8 @@ class Policy:
         props = session.get_modelmeta().custom_metadata_map
         if KEY not in props:
             raise PhalanxError(
-                f"{path} is an ONNX model, but it has no metadata under {KEY!r} and so was not"
-                " written by `phalanx export`; export the policy's checkpoint with it"
+                f"{path} is an ONNX model without metadata under {KEY!r}, so it was not written by"
+                " `phalanx export`; export the policy's checkpoint with it"
             )
         self.metadata = about = Metadata.from_json(props[KEY], path)
         self._network = Network(session, about)
@@ -89,7 +90,7 @@ class Policy:
         for joint, (low, high) in (limits or {}).items():
             if joint not in about.action.joints:
                 raise PhalanxError(
-                    f"limits for {joint!r}, which the policy does not move"
+                    f"limits are given for {joint!r}, which the policy does not move"
                     f"{did_you_mean(joint, about.action.joints)}; it moves:"
                     f" {', '.join(about.action.joints) or 'nothing by name'}"
                 )
@@ -97,7 +98,7 @@ class Policy:
             self._low[k], self._high[k] = max(low, self._low[k]), min(high, self._high[k])
             if self._low[k] > self._high[k]:
                 raise PhalanxError(
-                    f"limits for {joint!r} are {low} .. {high}, outside the policy's"
+                    f"limits for {joint!r} are {low} .. {high}, outside the policy's range"
                     f" {about.action.low[k]} .. {about.action.high[k]}"
                 )
         if about.action.joints:
@@ -119,18 +120,18 @@ class Policy:
         return other
 
     def reset(self) -> None:
-        """A new episode: recurrent state and previous action zero, the clock free."""
+        """Begin an episode: zero the recurrent state and the previous action, restart the clock."""
         self._network.reset()
         self._action = np.zeros(self.metadata.action.size)
         self._due = -math.inf
         self._command: Command | None = None
 
     def update(self, time: float, state: RobotState | Callable[[], RobotState]) -> Command:
-        """The command at `time` [s], of any clock that does not jump: a new one if a control step
-        is due, else the one before. `state` may be a function, called only if it is needed.
+        """The command at `time` [s], from any clock that does not jump: a new one if a control step
+        is due, otherwise the previous one. `state` may be a function, called only if it is needed.
 
-        A late call does not shift the steps after it, unless it is a whole step late.
-        Raises PhalanxError for a state that lacks something.
+        A late call does not shift later steps, unless it is a whole step late.
+        Raises PhalanxError for an incomplete state.
         """
         dt = self.metadata.control_dt
         if self._command is None or time >= self._due - 1e-6 * dt:
@@ -140,25 +141,25 @@ class Policy:
         return self._command
 
     def step(self, state: RobotState) -> Command:
-        """The next command, now. Raises PhalanxError for a state that lacks something."""
+        """Compute the next command. Raises PhalanxError for an incomplete state."""
         return self.act(self.observe(state))
 
     def observe(self, state: RobotState) -> Array:
-        """(D,) float32, the observation as the task computes it, clipped. Raises PhalanxError for
-        a state that lacks something."""
+        """The observation (D,), float32, as the task computes it, clipped. Raises PhalanxError for
+        an incomplete state."""
         start = clock.perf_counter_ns()
         observation = self._observer(state, self._action)
         self._observing = clock.perf_counter_ns() - start
         return observation
 
     def act(self, observation: Array) -> Command:
-        """The next command for an observation, (D,); recurrent state and previous action move on.
+        """The next command for an observation (D,); updates recurrent state and previous action.
         Raises PhalanxError for a wrong size or an output that is not finite."""
         start = clock.perf_counter_ns()
         about = self.metadata
         if np.shape(observation) != (about.observation.size,):
             raise PhalanxError(
-                f"the observation has shape {np.shape(observation)}, the policy takes"
+                f"the observation has shape {np.shape(observation)}; the policy takes"
                 f" ({about.observation.size},)"
             )
         before = clock.perf_counter_ns()
@@ -180,7 +181,7 @@ class Policy:
         return Command(action, targets, at_limit, about.action.joints)
 
     def latency(self) -> Latency:
-        """Of the steps since the policy was loaded, the last 16384 of them."""
+        """Latency of the last steps since the policy was loaded, at most 16384 of them."""
         if self.steps == 0:
             raise PhalanxError("the policy's latency is not known before its first step")
         kept = slice(min(self.steps, KEPT))

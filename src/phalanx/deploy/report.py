@@ -1,4 +1,4 @@
-"""`report.html` of a sim2sim run: one page that needs nothing else; plots are SVG."""
+"""`report.html` of a sim2sim run: one self-contained page with SVG plots."""
 
 import html
 from pathlib import Path
@@ -11,7 +11,7 @@ from phalanx.deploy.metadata import Metadata
 
 Array = NDArray[Any]
 SECONDS = 5.0
-"""Of robot 0's first episode that plots show."""
+"""Time of robot 0's first episode that plots show [s]."""
 WIDTH, HEIGHT, LEFT, BOTTOM = 420, 130, 52, 20
 STYLE = """body{font:15px system-ui;max-width:920px;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse}td,th{padding:2px 14px 2px 0;text-align:left}
@@ -48,8 +48,8 @@ def report(figures: dict[str, Any], about: Metadata, trace: Any, video: Path | N
         bars("return", np.array(figures["returns"])),
         bars("length [steps]", np.array(figures["lengths"])),
         "</div>",
-        "<h2>Saturation</h2><p>Share of control steps in which the target is at its limit or the"
-        " motor gives all it can.</p>",
+        "<h2>Saturation</h2><p>Fraction of control steps in which the target is at its limit or the"
+        " motor at full effort.</p>",
         table([(name, f"{100 * share:.1f} %") for name, share in figures["saturation"].items()]),
         f"<h2>Targets and measured response</h2><p>First {SECONDS:g} s of the first episode.</p>",
         '<div class="plots">',
@@ -60,8 +60,8 @@ def report(figures: dict[str, Any], about: Metadata, trace: Any, video: Path | N
         *joints,
         "</div>",
         *_randomised(figures["randomised"]),
-        "<h2>Observations</h2><p>Largest difference between what the policy's runtime builds from"
-        " the robot's state and what the task computes, in the observation's own units.</p>",
+        "<h2>Observations</h2><p>Largest difference between the observation that the policy's"
+        " runtime builds from the robot's state and the task's, in the observation's units.</p>",
         table([(name, f"{gap:.1e}") for name, gap in figures["observation_gap"].items()]),
     ]
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
@@ -76,13 +76,13 @@ def _summary(figures: dict[str, Any], about: Metadata) -> list[tuple[str, str]]:
         if "share" in training:
             share = f"{100 * training['share']:.1f} &plusmn; {100 * training['share_error']:.1f} %"
             player += f"; sim2sim has {share} of it (standard error)"
-        rows.append(("training's player, as many episodes", player))
+        rows.append(("training player, the same number of episodes", player))
     if training["best_return"] is not None:
-        rows.append(("best mean return in training, with noise", f"{training['best_return']:.2f}"))
+        rows.append(("best return in training, sampled actions", f"{training['best_return']:.2f}"))
     lengths = figures["lengths"]
-    controls = "observations from named state, named targets to the joints, by phalanx.deploy"
+    controls = "named state to observations and named targets to joints, by phalanx.deploy"
     if figures["drive"] == "task":
-        controls = "observations and controls of the task itself"
+        controls = "the task's own observations and controls"
     if figures["randomised"]:
         controls += "; noise and latency as in training"
     return [
@@ -90,7 +90,7 @@ def _summary(figures: dict[str, Any], about: Metadata) -> list[tuple[str, str]]:
         ("episodes", f"{figures['episodes']}, {figures['falls']} ended by a fall"),
         ("episode length", f"{min(lengths)} to {max(lengths)}, mean {figures['mean_length']:.1f}"),
         (
-            "latency of a policy step, alone on a core",
+            "latency of a policy step on one core",
             f"median {latency['median']:.3f} ms, p99 {latency['p99']:.3f} ms; network alone"
             f" {latency['network_median']:.3f} and {latency['network_p99']:.3f} ms",
         ),
@@ -98,12 +98,12 @@ def _summary(figures: dict[str, Any], about: Metadata) -> list[tuple[str, str]]:
         ("largest difference from the task's controls", f"{figures['control_gap']:.1e}"),
         (
             "physics",
-            f"MuJoCo {figures['mujoco']}, mj_step of {1000 * figures['timestep']:.3g} ms, a model"
-            " for each robot",
+            f"MuJoCo {figures['mujoco']}, mj_step of {1000 * figures['timestep']:.3g} ms, one model"
+            " per robot",
         ),
         (
             "model and reward",
-            f"rebuilt from the task {about.task} with the settings in the policy's metadata",
+            f"from the task {about.task} with the settings in the policy's metadata",
         ),
         (
             "policy",
@@ -118,8 +118,7 @@ def _randomised(rows: list[list[str]]) -> list[str]:
         return []
     lines = [(r[0], html.escape(f"{r[1]}, {r[4]}" + f": {r[2]} {r[3]}" * bool(r[2]))) for r in rows]
     return [
-        "<h2>Randomised</h2><p>All of it, in full, for each robot: what the task randomises in"
-        " training.</p>",
+        "<h2>Randomised</h2><p>The task's full randomisation, for each robot, as in training.</p>",
         table(lines),
     ]
 
@@ -136,7 +135,7 @@ def plot(
     lines: dict[str, Array],
     limits: tuple[float | None, float | None] = (None, None),
 ) -> str:
-    """Lines over time; limits are dashed where they lie in what the lines span."""
+    """Lines over time, with dashed limits where they are in range."""
     values = np.concatenate(list(lines.values()))
     low, high = float(values.min()), float(values.max())
     margin = 0.08 * (high - low) or 0.5 * abs(high) or 1.0
@@ -160,7 +159,7 @@ def plot(
 
 
 def bars(title: str, values: Array) -> str:
-    """Histogram of one value an episode."""
+    """Histogram of one value per episode."""
     counts, edges = np.histogram(values, bins=20)
     width = (WIDTH - LEFT - 8) / len(counts)
     parts = [_frame(title, "0", str(counts.max()), f"{edges[-1]:.4g}", f"{edges[0]:.4g}")]

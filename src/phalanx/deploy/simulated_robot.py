@@ -1,4 +1,4 @@
-"""`SimulatedRobot`: a robot in plain MuJoCo C, sensed and driven the way its own program would."""
+"""`SimulatedRobot`: a robot in plain MuJoCo C with the sensors and drives of the real one."""
 
 from typing import Any
 
@@ -30,14 +30,14 @@ class SimulatedRobot:
         self._drive(about)
 
     def _drive(self, about: Metadata) -> None:
-        """Find what the targets go to, in their order: servos, motors or the joints themselves."""
+        """Find the actuators for the targets, in order: servos, motors or the joints themselves."""
         model, self.kind = self.model, about.action.kind
         self._moved_qpos, self._moved_qvel = self.qpos[self.moved], self.qvel[self.moved]
         actuators = [_actuator(model, self.joints[k]) for k in self.moved]
         servo = np.array([_is_servo(model, a, self.kind) for a in actuators], bool)
         there = np.array([a is not None for a in actuators], bool)
         ids = np.array([-1 if a is None else a for a in actuators], int)
-        # The gains that the robot's program knows; motors that are randomised give less or more.
+        # The gains that the robot's program knows; randomised motors are weaker or stronger.
         gear, gain = model.actuator_gear[:, 0], model.actuator_gainprm[:, 0]
         self._by_servo, self._servos = np.flatnonzero(servo), ids[servo]
         motor = there & ~servo
@@ -71,14 +71,14 @@ class SimulatedRobot:
         return known
 
     def begin(self) -> None:
-        """An episode begins. Motors have the strength that the model says now, as randomised."""
+        """Begin an episode: take the motors' current, randomised strength from the model."""
         now = np.array([gains(self.model, self.joints[k])[2] for k in self.moved])
         self._strength = np.where(np.isfinite(now), now, self._effort)
 
     def apply(self, targets: Array) -> None:
-        """Give the targets (J,) to the servos at their joints. A joint without a servo gets the
-        effort of a PD controller with the metadata's gains, through its motor if it has one.
-        Called before every physics step."""
+        """Send the targets (J,) to the servos at their joints. A joint without a servo gets the
+        effort of a PD controller with the metadata's gains, through its motor if it has one. Called
+        before every physics step."""
         d = self.data
         if len(self._servos):
             d.ctrl[self._servos] = targets[self._by_servo]
@@ -91,7 +91,7 @@ class SimulatedRobot:
             d.qfrc_applied[self._moved_qvel[self._by_hand]] = efforts[self._by_hand]
 
     def measured(self) -> Array:
-        """(J,) the measured counterpart of the targets: position, velocity or effort."""
+        """Measured values (J,) to compare with the targets: position, velocity or effort."""
         if self.kind == "position":
             return self.data.qpos[self._moved_qpos]
         if self.kind == "velocity":
@@ -99,18 +99,18 @@ class SimulatedRobot:
         return self.efforts()
 
     def efforts(self) -> Array:
-        """(J,) of the moved joints' actuators [N or N m]."""
+        """Efforts (J,) of the moved joints' actuators [N or N m]."""
         dofs = self._moved_qvel
         return self.data.qfrc_actuator[dofs] + self.data.qfrc_applied[dofs]
 
     def at_limit(self, command: Command) -> Array:
-        """(J,) bool: the target is at its limit, or the motor is at full effort."""
+        """(J,) bool: whether the target is at its limit or the motor at full effort."""
         strong = np.abs(self.efforts()) >= self._strength * (1 - 1e-6)
         return command.saturated | strong if self.moved else command.saturated
 
     def frame(self) -> int:
-        """Make MuJoCo's free camera start on this robot instead of on the whole ground. Returns
-        the root body, for a camera that follows it."""
+        """Make MuJoCo's free camera start at this robot instead of the whole ground. Returns the
+        root body, for a camera that follows it."""
         m, d = self.model, self.data
         own = np.flatnonzero(m.body_rootid[m.geom_bodyid] == self._root)
         if len(own):
@@ -158,7 +158,7 @@ def _actuator(model: mujoco.MjModel, joint: int) -> int | None:
 
 
 def _is_servo(model: mujoco.MjModel, actuator: int | None, kind: str) -> bool:
-    """Whether the actuator's control is a position, or a velocity, as `kind` says."""
+    """Whether the actuator's control is of this `kind`, position or velocity."""
     if actuator is None or kind == "effort":
         return False
     _, stiffness, damping = model.actuator_biasprm[actuator, :3]

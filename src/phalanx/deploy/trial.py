@@ -1,21 +1,19 @@
-"""An exported policy on robots in plain MuJoCo C, with its task as the referee (`phalanx sim2sim`).
+"""Plays an exported policy on robots in plain MuJoCo C, scored by its task (`phalanx sim2sim`).
 
     trial = Trial("runs/Ant/nn/Ant.pth.onnx", episodes=64)
     while trial.running.any():
         trial.step()
 
 The task is rebuilt from its name and settings in the metadata and runs on the plain engine, so each
-environment is an `MjModel` and an `MjData` of its own that `mj_step` advances. The task chooses the
-initial state, computes reward, custom terms and the end of the episode, and randomises as in
-training. `Trial` is the task's `Onboard`: it stands where the robot's own program would. Each
-environment has a `Policy`, which builds its observation from named state and gives named targets,
-and a `SimulatedRobot`, which drives the joints to those targets before each physics step. Noise and
-latency of the task lie between the two: on observations on their way to the policy, and on actions
-on their way to the joints.
+environment has its own `MjModel` and `MjData`, advanced by `mj_step`. The task chooses the initial
+state, computes reward, custom terms and the end of the episode, and randomises as in training.
+`Trial` is the task's `Onboard`: it takes the place of the robot's own program. Each environment has
+a `Policy`, which builds its observation from named state and returns named targets, and a
+`SimulatedRobot`, which drives the joints to those targets before each physics step. The task's
+noise and latency apply between the two, to observations before the policy and to actions after it.
 
 drive="task" passes the task's own observations to the policy and the task's own controls to the
-joints. So does "robot" where actions have no names, or where actuator models decide what the joints
-get.
+joints. "robot" does the same if actions have no names, or if actuator models convert them.
 """
 
 import dataclasses
@@ -42,7 +40,7 @@ Array = NDArray[Any]
 
 @dataclass
 class Trace:
-    """Robot 0's first episode, a row for each control step."""
+    """Robot 0's first episode, one row per control step."""
 
     time: list[float] = field(default_factory=list)
     qpos: list[Array] = field(default_factory=list)
@@ -54,10 +52,10 @@ class Trace:
 class Trial:
     """`episodes` robots, one episode each; with `endless` they start another instead of stopping.
 
-    timestep: of the physics [s], None for the task's; it must divide the policy's control_dt.
+    timestep: physics timestep [s], None for the task's; it must divide the policy's control_dt.
     env: fields of the task's Config that replace those in the metadata.
-    Raises PhalanxError for a file that is no exported policy, for an unknown task and for a task
-    that no longer fits the policy.
+    Raises PhalanxError for a file that is not an exported policy, for an unknown task and for a
+    task that no longer fits the policy.
     """
 
     def __init__(
@@ -83,8 +81,8 @@ class Trial:
         if task.num_obs != about.observation.size or abs(task.sim.dt / about.control_dt - 1) > 1e-6:
             raise PhalanxError(
                 f"{path} observes {about.observation.size} numbers every {about.control_dt:.4g} s,"
-                f" but the task {about.task} here {task.num_obs} every {task.sim.dt:.4g} s; use the"
-                " version of the task that it was trained with"
+                f" but this version of the task {about.task} has {task.num_obs} every"
+                f" {task.sim.dt:.4g} s; use the version that the policy was trained with"
             )
         self.engine = cast(PlainEngine, task.sim.engine)
         self.timestep = float(self.engine.models[0].opt.timestep)
@@ -92,7 +90,7 @@ class Trial:
         if task.actuators and self.substeps % task.sim.substeps:
             raise PhalanxError(
                 f"timestep is {timestep}, but the task's actuator models run every"
-                f" {task.sim.model.opt.timestep:.4g} s; choose a whole part of that"
+                f" {task.sim.model.opt.timestep:.4g} s; choose a timestep that divides that"
             )
         self.drive = "task" if task.actuators or not about.action.joints else drive
         self.endless = endless
@@ -107,13 +105,13 @@ class Trial:
         self.saturated = np.zeros(len(about.action.joints) or about.action.size)
         self.steps = 0
         self.trace, self.tracing = Trace(), True
-        """Robot 0's first episode, and whether it still runs."""
+        """Robot 0's first episode, and whether it is still running."""
         self.observation_gap: dict[str, float] = {}
         """Largest difference between robot 0's observation and the task's, by term."""
         self.control_gap = 0.0
         """Largest difference between robot 0's controls and the task's."""
         self.observed = np.zeros((episodes, task.num_obs), np.float32)
-        """(N, num_obs) what the policies built from the robots' named states."""
+        """(N, num_obs) the policies' observations, built from the robots' named states."""
         self._commands: list[Command] = [None] * episodes  # type: ignore[list-item]
         self._targets = np.zeros((episodes, len(about.action.joints)))
         randomizer = task.randomizer
@@ -124,11 +122,11 @@ class Trial:
         if self.drive == "robot":
             self.engine.control = lambda env: self.robots[env].apply(self._targets[env])
         task.end_schedules()
-        torch.manual_seed(seed)  # initial states that do not depend on what was drawn before
+        torch.manual_seed(seed)  # initial states must not depend on earlier draws
         task.reset()
 
     def step(self) -> None:
-        """One control step of every robot whose episode runs."""
+        """Take one control step with every robot whose episode is running."""
         task, kind = self.task, self.about.policy.kind
         observations = task.obs_buf.numpy()
         actions = np.zeros((len(self.robots), self.about.action.size))
@@ -150,7 +148,7 @@ class Trial:
     # -- the task's Onboard ----------------------------------------------------------------------
 
     def act(self, actions: Tensor) -> None:
-        """The actions that arrive at the robots become the joints' targets."""
+        """Make the actions that arrive at the robots, (N, num_actions), the joints' targets."""
         arrived = actions.numpy()
         for i in self._running():
             self._targets[i] = (
@@ -160,8 +158,8 @@ class Trial:
             )
 
     def observe(self, observations: Tensor, begun: Tensor | None) -> Tensor:
-        """(N, num_obs) as the policies build them from the robots' named states; the task's own
-        with drive="task"."""
+        """Observations (N, num_obs) that the policies build from the robots' named states; the
+        task's own with drive="task"."""
         if begun is None:
             self._note_step()
         else:
@@ -182,7 +180,7 @@ class Trial:
         return np.flatnonzero(self.running if among is None else self.running & among).tolist()
 
     def _terms_of_the_task(self, observation: Array) -> dict[str, Array]:
-        """Values of the terms that only the task knows, recovered from its observation."""
+        """Values of the custom terms, recovered from the task's observation."""
         known, at = {}, 0
         for term in self.about.observation.terms:
             if term.quantity in ("custom", "command"):
@@ -208,7 +206,7 @@ class Trial:
             )
 
     def _note_step(self) -> None:
-        """What a control step has done, for the report and the video."""
+        """Record a control step for the report and the video."""
         for i in self._running():
             self.steps += 1
             self.saturated += self.robots[i].at_limit(self._commands[i])
@@ -229,7 +227,7 @@ class Trial:
     # -- what a report is made of ----------------------------------------------------------------
 
     def figures(self) -> dict[str, Any]:
-        """What a report is made of: plain numbers and texts."""
+        """The figures of the report, as plain numbers and strings."""
         moved = list(self.about.action.joints) or [
             f"action {k}" for k in range(len(self.saturated))
         ]
@@ -261,7 +259,7 @@ class Trial:
         }
 
     def latency(self, steps: int = 2000) -> Latency:
-        """Of a policy that has a core to itself, as on a robot. During the trial the physics of
+        """Latency of a policy alone on one core, as on a robot. During the trial the physics of
         many robots would leave its cache cold."""
         policy = self.policies[0].clone()
         of_task = self.task.compute_observations().numpy()
@@ -278,8 +276,8 @@ class Trial:
 
 
 def _timestep(about: Metadata, timestep: float | None) -> float | None:
-    """`timestep` [s] such that a whole number makes a control step. Raises PhalanxError if it is
-    not near that."""
+    """`timestep` [s], adjusted so that a whole number of steps makes a control step. Raises
+    PhalanxError if it is not close to such a value."""
     if timestep is None:
         return None
     steps = round(about.control_dt / timestep)

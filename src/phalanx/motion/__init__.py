@@ -1,4 +1,4 @@
-"""Motions for robots to imitate, as tensors: clips from files, two of them shipped."""
+"""Motion clips for robots to imitate, as tensors; two clips are shipped."""
 
 from phalanx.motion.clip import Clip
 from phalanx.motion.json_file import write_json

@@ -3,18 +3,18 @@
     clip = read_bvh("07_01.bvh", robot)                  # names of joints as in CMU's files
     clip = read_bvh("walk.bvh", robot, names={"pelvis": "Root", ...})
 
-A skeleton of other proportions and another pose at rest is fitted to the robot so:
+A skeleton with other proportions and another rest pose is fitted to the robot as follows:
 
-- Axes: up is y (or z) in the file; forward is found by comparing where the joints are at rest
-  with where the robot's bodies are.
-- Turns: a limb that has one next joint is aligned by its direction, so that arms spread in the
-  file's pose at rest match arms that hang in the robot's. Elsewhere both poses at rest are taken
-  for the same; hands and feet turn with the limb they are on, as they are at rest.
-- Knees and elbows, which have one hinge: the limb above turns about itself until the hinge can bend
-  the limb below into its direction.
-- Size: distances are scaled by the length of the robot's legs over that of the file's, so metres,
-  inches or centimetres do not matter; `scale` [m per unit] replaces that.
-- Height: the robot's lowest point is on the ground in a tenth of all frames, higher in the others.
+- Axes: up is y (or z) in the file; forward is found by comparing the joints' positions in the rest
+  pose with those of the robot's bodies.
+- Rotations: a limb with a single child joint is aligned by its direction, so that spread arms in
+  the file's rest pose match hanging arms in the robot's. Other bodies are assumed to have the same
+  rotation in both rest poses; hands and feet keep their rest rotation relative to their limb.
+- Knees and elbows, which have one hinge: the limb above is twisted until the hinge can bend the
+  limb below into its direction.
+- Size: distances are scaled by the length of the robot's legs over that of the file's legs, so the
+  unit of the file does not matter; `scale` [m per unit] overrides this.
+- Height: the robot's lowest point is at or below the ground in a tenth of all frames.
 """
 
 import os
@@ -46,12 +46,13 @@ CMU_NAMES = {
     "left_shin": "LeftLeg",
     "left_foot": "LeftFoot",
 }
-"""The robot's bodies and the joints of CMU's skeleton that begin them; Mixamo's names are the same
-after their prefix `mixamorig:`, which is ignored."""
+"""The robot's bodies and the corresponding joints of CMU's skeleton. Mixamo's names are the same
+after the prefix `mixamorig:`, which is ignored."""
 UP = {"y": np.array([0.5, 0.5, 0.5, 0.5]), "z": np.array([1.0, 0.0, 0.0, 0.0])}
-"""Turns of the file's axes such that up is z: for y up, x, y, z become y, z, x."""
+"""Rotations of the file's axes that make z up: for y up, x, y, z become y, z, x."""
 STRAIGHT, BENT = np.radians(8.0), np.radians(25.0)
-"""Below the one a limb's direction says nothing of the limb above, from the other on all."""
+"""Bends below the first give a limb no influence on the twist of the limb above, bends above the
+second give it full influence."""
 ON_GROUND = 10.0  # percent of the frames
 
 
@@ -68,7 +69,7 @@ class Skeleton:
     """(T, C): all channels of all joints, in the file's order [units or degrees]."""
 
     def rest(self) -> Array:
-        """(B, 3), positions of the joints with nothing turned, root at its offset."""
+        """Positions (B, 3) of the joints without rotations, root at its offset [units]."""
         pos = np.array(self.offsets)
         for i, p in enumerate(self.parents):
             if p >= 0:
@@ -76,7 +77,7 @@ class Skeleton:
         return pos
 
     def pose(self) -> tuple[Array, Array]:
-        """Where all joints are, (T, B, 3) [units], and how they are turned, (T, B, 4), world."""
+        """Positions (T, B, 3) [units] and rotations (T, B, 4) of all joints, world frame."""
         count = len(self.values)
         turned = np.zeros((count, len(self.names), 4))
         pos = np.zeros((count, len(self.names), 3))
@@ -108,8 +109,8 @@ def read_bvh(
 ) -> Clip:
     """The clip of a BVH file, fitted to a robot.
 
-    names: for each body of the robot that moves, the file's joint. up: the file's axis that points
-    up. scale [m per unit of the file]; None means by the length of the legs.
+    names: the file's joint for each moving body of the robot. up: the file's axis that points up.
+    scale: [m per unit of the file]; None derives it from the length of the legs.
     Raises PhalanxError, naming file and line, for a file that is damaged or does not fit.
     """
     where = str(path)
@@ -136,7 +137,7 @@ def read_bvh(
     if scale is None:
         scale = _length(robot_rest.pos[0, leg]) / _length(limbs)
     turned = multiply(multiply(axes, turned), conjugate(axes))
-    quat = np.tile(robot_rest.quat, (len(turned), 1, 1))  # of the robot's bodies, world frame
+    quat = np.tile(robot_rest.quat, (len(turned), 1, 1))  # rotations of bodies, world frame
     align: dict[int, Array] = {}
     for b in known:
         next_ones = [c for c in known if robot.parents[c] == b]
@@ -177,7 +178,7 @@ def read_bvh(
 def _joints_of_bodies(
     where: str, skeleton: Skeleton, robot: Robot, names: Mapping[str, str]
 ) -> list[int | None]:
-    """For each body of the robot the file's joint; None for a body without hinges that has none."""
+    """The file's joint for each body of the robot; None for a body without hinges or joint."""
     plain = [name.rsplit(":", 1)[-1] for name in skeleton.names]
     joints: list[int | None] = []
     for b, body in enumerate(robot.bodies):
@@ -197,7 +198,7 @@ def _joints_of_bodies(
 
 
 def _leg(robot: Robot, pos: Array, known: list[int]) -> list[int]:
-    """Bodies from the foot that is lowest at rest up to the thigh; pos (B, 3) of the robot."""
+    """Bodies from the lowest foot of the rest pose up to the thigh; pos (B, 3) of the robot."""
     leg = [min(known, key=lambda b: float(pos[b, 2]))]
     while robot.parents[leg[-1]] > 0:
         leg.append(robot.parents[leg[-1]])
@@ -209,22 +210,22 @@ def _length(points: Array) -> float:
 
 
 def _check_standing(where: str, limbs: Array, up: str) -> None:
-    """Raises PhalanxError unless the leg, points (L, 3) from the foot up to the hip, z up, points
-    down in the file's pose at rest: turns are relative to that pose."""
+    """Raise PhalanxError unless the leg, points (L, 3) from the foot up to the hip, z up, points
+    down in the file's rest pose, since rotations are relative to that pose."""
     way = limbs[0] - limbs[-1]
     if not _length(limbs) > 0 or len(limbs) < 2:
         raise PhalanxError(f"{where}: the leg of the figure has no length; repair its OFFSETs")
     if -way[2] < 0.7 * np.linalg.norm(way):
         other = "z" if up == "y" else "y"
         raise PhalanxError(
-            f"{where}: with up={up} the figure's legs do not point down at rest; try up={other}, or"
-            " export the file with a figure that stands at rest"
+            f"{where}: with up={up} the figure's legs do not point down in the rest pose; try"
+            f" up={other}, or export the file with a rest pose that stands"
         )
 
 
 def _turn_limbs_for_hinges(robot: Robot, quat: Array) -> None:
-    """Turn limbs with several hinges about themselves, in `quat`, (T, B, 4), until the next limb,
-    of one hinge, can bend into its direction; where it is nearly straight, no turn."""
+    """Twist limbs with several hinges, in `quat`, (T, B, 4), until the next limb, which has one
+    hinge, can bend into its direction. Nearly straight limbs are not twisted."""
     rest = robot.rest()
     for b, hinges in enumerate(robot.hinges):
         above = robot.parents[b]
@@ -239,7 +240,7 @@ def _turn_limbs_for_hinges(robot: Robot, quat: Array) -> None:
         direction = rotate(local, np.tile(lower, (len(local), 1)))
         axis = robot.axis(b)
         sense = np.sign(robot.limits[hinges[0]].sum()) or 1.0
-        bend = np.cross(axis * sense, along)  # where the limb below goes as the hinge bends
+        bend = np.cross(axis * sense, along)  # motion of the limb below as the hinge bends
         side = np.cross(along, bend)
         turn = np.arctan2(direction @ side, direction @ bend)
         angle = np.arccos(np.clip(direction @ along, -1, 1))
@@ -251,7 +252,7 @@ def _turn_limbs_for_hinges(robot: Robot, quat: Array) -> None:
 
 
 def parse_bvh(path: Path) -> Skeleton:
-    """What the file says. Raises PhalanxError, naming the line, where it is no BVH or damaged."""
+    """Parse a BVH file. Raises PhalanxError, naming the line, if it is damaged or not BVH."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -268,10 +269,10 @@ def parse_bvh(path: Path) -> Skeleton:
             case ["ROOT" | "JOINT", *name] if name:
                 if parts[0] == "ROOT" and skeleton.names:
                     raise PhalanxError(
-                        f"{path}: line {number}: a second ROOT; keep one figure in the file"
+                        f"{path}: line {number}: a second ROOT; keep only one figure in the file"
                     )
                 if parts[0] == "JOINT" and len(open_joints) < 2:
-                    raise PhalanxError(f"{path}: line {number}: a JOINT outside of the ROOT")
+                    raise PhalanxError(f"{path}: line {number}: a JOINT outside the ROOT")
                 skeleton.names.append(" ".join(name))
                 skeleton.parents.append(open_joints[-1])
                 skeleton.channels.append([])
@@ -309,7 +310,7 @@ def _channels(path: Path, number: int, count: str, names: list[str]) -> list[str
                 f" channels: {', '.join(known)}"
             )
     if count != str(len(names)):
-        raise PhalanxError(f"{path}: line {number}: {count} CHANNELS announced, {len(names)} named")
+        raise PhalanxError(f"{path}: line {number}: {count} CHANNELS declared, {len(names)} named")
     return names
 
 
@@ -327,7 +328,7 @@ def _read_motion(path: Path, skeleton: Skeleton, words: list[tuple[int, list[str
     rows = [_numbers(path, number, parts, count) for number, parts in words[2:]]
     if len(rows) != announced:
         raise PhalanxError(
-            f"{path} announces {announced:g} frames and holds {len(rows)}; it is cut short or its"
+            f"{path} declares {announced:g} frames but has {len(rows)}; it is cut short or its"
             " 'Frames:' is wrong"
         )
     check_frames(str(path), len(rows))
@@ -343,7 +344,7 @@ def _read_motion(path: Path, skeleton: Skeleton, words: list[tuple[int, list[str
 
 def _numbers(path: Path, number: int, words: list[str], count: int) -> Array:
     if len(words) != count:
-        raise PhalanxError(f"{path}: line {number} has {len(words)} numbers, it must have {count}")
+        raise PhalanxError(f"{path}: line {number} has {len(words)} numbers; it must have {count}")
     try:
         return np.array([float(word) for word in words])
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""`Clip`: a motion of one robot in memory, and what makes one valid."""
+"""`Clip`: a motion of one robot in memory, and the checks for a valid one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,15 +10,15 @@ from phalanx.motion.robot import Robot
 from phalanx.motion.rotation import Array, conjugate, multiply, rotation_vector
 
 LOOP_GAP = 0.02
-"""How far a loop's last frame may be from its first [rad, and m of the root's height]."""
+"""Largest difference between a loop's first and last frame [rad, and m of the root's height]."""
 
 
 @dataclass(frozen=True)
 class Clip:
     """T frames of a robot with J hinges, evenly spaced in time from 0 on, world frame, z up.
 
-    A loop's last frame is its first one again, moved on over the ground: the cycle takes
-    (T - 1) / fps seconds and repeats from where it arrived.
+    A loop's last frame equals its first, shifted over the ground: the cycle takes (T - 1) / fps
+    seconds and repeats from there.
     """
 
     name: str
@@ -32,12 +32,12 @@ class Clip:
     joints: tuple[str, ...]
     """J names of hinges."""
     joint_pos: Array
-    """(T, J) [rad], without jumps of whole turns."""
+    """(T, J) joint angles [rad], without jumps of whole turns."""
     source: str = ""
-    """Where the motion is from, in words."""
+    """Origin of the motion, as text."""
     measured: Array | None = None
-    """(T, B, 3) [m], where the file itself has the robot's bodies, in the robot's order, NaN where
-    it does not say. Not kept in our files."""
+    """(T, B, 3) [m], positions of the robot's bodies according to the file itself, in the robot's
+    order, NaN if unknown. Not stored in our own format."""
 
     @property
     def num_frames(self) -> int:
@@ -45,25 +45,25 @@ class Clip:
 
     @property
     def length(self) -> float:
-        """[s]"""
+        """Duration [s]; of a loop, one cycle."""
         return (self.num_frames - 1) / self.fps
 
     @property
     def advance(self) -> Array:
-        """(3,) [m], how far a loop gets over the ground in one cycle."""
+        """Displacement (3,) [m] of a loop over the ground in one cycle."""
         return (self.root_pos[-1] - self.root_pos[0]) * [1.0, 1.0, 0.0]
 
     def raised(self, height: float) -> "Clip":
-        """The same, higher by `height` [m]."""
+        """The same clip, raised by `height` [m]."""
         return replace(self, root_pos=self.root_pos + height * np.eye(3)[2])
 
     def cut(self, start: float, end: float) -> "Clip":
-        """The frames from `start` to `end` [s]. Raises PhalanxError where less than two remain."""
+        """The frames from `start` to `end` [s]. Raises PhalanxError if fewer than two remain."""
         first, last = int(np.ceil(start * self.fps - 1e-6)), int(end * self.fps + 1e-6)
         part = slice(max(first, 0), min(last, self.num_frames - 1) + 1)
         if len(range(self.num_frames)[part]) < 2:
             raise PhalanxError(
-                f"{self.name}: between start={start:g} and end={end:g} s are less than two frames;"
+                f"{self.name}: between start={start:g} and end={end:g} s are fewer than two frames;"
                 f" the motion is {self.length:.2f} s long"
             )
         measured = None if self.measured is None else self.measured[part]
@@ -78,8 +78,8 @@ class Clip:
 
 
 def checked(clip: Clip, where: str) -> Clip:
-    """The clip with quaternions of exactly unit length. Raises PhalanxError for what no robot can
-    play: too few frames, numbers that are not finite, a loop that does not close."""
+    """The clip with quaternions of exactly unit length. Raises PhalanxError for an invalid clip:
+    too few frames, numbers that are not finite, a loop that does not close."""
     check_fps(clip.fps, where)
     check_frames(where, clip.num_frames)
     check_finite(where, "root position", clip.root_pos)
@@ -93,7 +93,7 @@ def checked(clip: Clip, where: str) -> Clip:
 
 
 def check_fps(fps: object, where: str) -> float:
-    """`fps` as a float. Raises PhalanxError for what no recording has."""
+    """`fps` as a float. Raises PhalanxError for an implausible value."""
     number = isinstance(fps, (int, float)) and not isinstance(fps, bool)
     if not number or not 0.01 <= fps <= 1e5:  # type: ignore[operator]
         raise PhalanxError(
@@ -105,29 +105,29 @@ def check_fps(fps: object, where: str) -> float:
 def check_frames(where: str, count: int) -> None:
     if count < 2:
         raise PhalanxError(
-            f"{where} holds {count or 'no'} frame{'s' * (count != 1)}, a motion needs two or more"
+            f"{where} has {count or 'no'} frame{'s' * (count != 1)}; a motion needs two or more"
         )
 
 
 def check_finite(where: str, what: str, values: Array, names: Sequence[str] = "xyz") -> None:
-    """Raises PhalanxError naming the first of `values`, (T, len(names)), that is not finite or
-    so large that sums of squares are not."""
+    """Raise PhalanxError, naming the first of `values`, (T, len(names)), that is not finite or too
+    large for sums of squares."""
     bad = np.argwhere(~(np.abs(values) < 1e9))
     if len(bad):
         frame, column = bad[0]
         raise PhalanxError(
-            f"{where}: frame {frame}: {what} {names[column]} is {values[frame, column]}, all"
-            " numbers must be finite and below 1e9; cut the frame out or repair it"
+            f"{where}: frame {frame}: {what} {names[column]} is {values[frame, column]}; all"
+            " numbers must be finite and below 1e9; remove the frame or repair it"
         )
 
 
 def unit_quaternions(where: str, what: str, quat: Array) -> Array:
-    """`quat`, (T, 4), scaled to length 1. Raises PhalanxError for one that is far from it."""
+    """`quat`, (T, 4), scaled to length 1. Raises PhalanxError if a length is far from 1."""
     norm = np.linalg.norm(quat, axis=-1)
     bad = np.flatnonzero(~(np.abs(norm - 1) < 0.01))
     if len(bad):
         raise PhalanxError(
-            f"{where}: frame {bad[0]}: the quaternion of {what} has length {norm[bad[0]]:.4g}, it"
+            f"{where}: frame {bad[0]}: the quaternion of {what} has length {norm[bad[0]]:.4g}; it"
             " must be 1"
         )
     return quat / norm[:, None]
@@ -141,20 +141,20 @@ def _check_loop(where: str, clip: Clip) -> None:
     if gap[worst] > LOOP_GAP:
         what = f"joint {clip.joints[worst]} is {gap[worst]:.3f} rad away"
     elif np.linalg.norm(turn) > LOOP_GAP:
-        what = f"the root is turned by {np.linalg.norm(turn):.3f} rad"
+        what = f"the root is rotated by {np.linalg.norm(turn):.3f} rad"
     elif sink > LOOP_GAP:
         what = f"the root is {sink:.3f} m higher or lower"
     else:
         return
     raise PhalanxError(
         f"{where} is marked as a loop, but in the last frame {what} from the first; the last frame"
-        " of a loop repeats the first, only moved on over the ground: repair it or set loop to"
+        " of a loop must equal the first, shifted over the ground: repair it or set loop to"
         " false"
     )
 
 
 def for_robot(clip: Clip, robot: Robot, where: str) -> Clip:
-    """The clip with its joints in the robot's order. Raises PhalanxError where names differ."""
+    """The clip with its joints in the robot's order. Raises PhalanxError if names differ."""
     missing = [j for j in robot.joints if j not in clip.joints]
     extra = [j for j in clip.joints if j not in robot.joints]
     if len(set(clip.joints)) < len(clip.joints):
@@ -162,7 +162,7 @@ def for_robot(clip: Clip, robot: Robot, where: str) -> Clip:
     if missing:
         raise PhalanxError(
             f"{where} has no angles for joint {missing[0]!r} of the robot"
-            f"{did_you_mean(missing[0], extra)}; give it a robot that has its joints, or add them"
+            f"{did_you_mean(missing[0], extra)}; use a robot that has its joints, or add them"
         )
     if extra:
         raise PhalanxError(

@@ -20,7 +20,7 @@ FORMAT, VERSION = "phalanx-motion", 1
 
 
 def write_json(clip: Clip, path: str | os.PathLike[str]) -> None:
-    """Write our own format, one line per frame. Raises PhalanxError where that fails."""
+    """Write a clip in our own format, one line per frame. Raises PhalanxError if that fails."""
     head = {"format": FORMAT, "version": VERSION, "name": clip.name, "fps": clip.fps}
     head |= {"loop": clip.loop, "source": clip.source, "joints": list(clip.joints)}
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
@@ -38,7 +38,7 @@ def write_json(clip: Clip, path: str | os.PathLike[str]) -> None:
 
 def read_json(path: str | os.PathLike[str]) -> Clip:
     """The clip of a file, its joints in the file's order.
-    Raises PhalanxError, naming file and key, for whatever is wrong with it."""
+    Raises PhalanxError, naming file and key, for an invalid file."""
     try:
         text = Path(path).read_text(encoding="utf-8")
         content = json.loads(text, parse_constant=lambda word: float(word))
@@ -48,12 +48,12 @@ def read_json(path: str | os.PathLike[str]) -> Clip:
             " not a motion"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise PhalanxError(f"{path} is not a motion: it is not text in JSON") from error
+        raise PhalanxError(f"{path} is not a motion: it is not JSON text") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise PhalanxError(f'{path} is not a motion of ours: "format" must be "{FORMAT}"')
+        raise PhalanxError(f'{path} is not a Phalanx motion: "format" must be "{FORMAT}"')
     if content.get("version") != VERSION:
         raise PhalanxError(
-            f"{path}: version is {show(content.get('version'))}, this Phalanx reads version"
+            f"{path}: version is {show(content.get('version'))}; this Phalanx reads version"
             f" {VERSION}"
         )
     joints = _field(path, content, "joints", list)
@@ -85,7 +85,7 @@ def _field(path: object, content: dict[str, Any], key: str, kind: Any, default: 
         )
     value = content[key]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise PhalanxError(f"{path}: {key} is {show(value)}, which is not what docs/motion.md says")
+        raise PhalanxError(f"{path}: {key} is {show(value)}; see docs/motion.md for its format")
     return value
 
 
@@ -96,11 +96,11 @@ def _table(path: object, content: dict[str, Any], key: str, width: int) -> Array
         if not isinstance(row, list) or len(row) != width:
             count = len(row) if isinstance(row, list) else "no"
             raise PhalanxError(
-                f"{path}: frame {frame}: {key} has {count} numbers, it must have {width}"
+                f"{path}: frame {frame}: {key} has {count} numbers; it must have {width}"
             )
         if not all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in row):
-            raise PhalanxError(f"{path}: frame {frame}: {key} holds something that is no number")
+            raise PhalanxError(f"{path}: frame {frame}: {key} has a value that is not a number")
     try:
         return np.array(rows, float)
     except OverflowError as error:
-        raise PhalanxError(f"{path}: {key} holds a number that is too large") from error
+        raise PhalanxError(f"{path}: {key} contains a number that is too large") from error

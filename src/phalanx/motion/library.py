@@ -1,20 +1,20 @@
-"""Motions as tensors on the device: sampled by weight and time, blended between frames.
+"""Motions as tensors on the device: sampled by weight and time, interpolated between frames.
 
     library = MotionLibrary(["walk", "run.npy"], model, key_bodies=("left_foot", "right_foot"))
     ids = library.sample_motions(4096)
     state = library.state(ids, library.sample_times(ids))
 
-Nothing in `sample_motions`, `sample_times` and `state` waits for the device or changes shape, so
-they run inside a captured CUDA graph. What might surprise:
+`sample_motions`, `sample_times` and `state` never wait for the device or change shapes, so they can
+be part of a captured CUDA graph. Surprises:
 
-- Times may be any. A one-shot clip stays at its first or last frame, with the velocities of that
-  frame; a loop goes on, and its root travels on over the ground.
-- Key bodies are where MuJoCo's forward kinematics puts them for the clip's joint angles, so what a
-  policy is shown is what the robot can do; the file's own positions are not used.
-- Clips whose feet are in the ground are raised, each as a whole: IsaacGymEnvs' walk by 25 mm.
-- Velocities are differences over 1/60 s to either side (one frame at least), for root and joints
-  alike: long enough that the noise of motion capture stays small, and just what a policy sees that
-  acts at 30 Hz. They are blended linearly between frames, as positions and angles are.
+- Times may have any value. Outside its duration a one-shot clip keeps its first or last frame, with
+  the velocities of that frame; a loop continues, and its root keeps moving over the ground.
+- Key bodies are at the positions from MuJoCo's forward kinematics of the clip's joint angles, which
+  the robot can reach; the file's own positions are not used.
+- Clips whose feet are below the ground are raised, each as a whole: IsaacGymEnvs' walk by 25 mm.
+- Velocities are differences over 1/60 s to either side (at least one frame), for root and joints
+  alike. This keeps the noise of motion capture small, and is the velocity seen by a policy that
+  acts at 30 Hz. Velocities, like positions and angles, are interpolated linearly between frames.
 """
 
 import os
@@ -36,10 +36,10 @@ from phalanx.motion.robot import Robot
 from phalanx.motion.rotation import Array, conjugate, multiply, rotation_vector
 
 CLIPS = {file.stem: file for file in sorted((Path(__file__).parent / "clips").glob("*.json"))}
-"""The clips that come with Phalanx, by name; `benchmarks/gaits.py` makes them."""
+"""The shipped clips by name; `benchmarks/gaits.py` made them."""
 SUFFIXES = (".npy", ".bvh", ".json")
 VELOCITY_SPAN = 1 / 60
-"""Velocities are differences between this long before and after a frame [s]."""
+"""Velocities are differences between this time before and after a frame [s]."""
 NEAR_GROUND = 0.02  # [m]
 
 
@@ -53,7 +53,7 @@ class MotionState(NamedTuple):
     root_lin_vel: Tensor
     """(n, 3) [m/s]."""
     root_ang_vel: Tensor
-    """(n, 3) [rad/s], world frame; MuJoCo's qvel has it in the root's own frame."""
+    """(n, 3) [rad/s], world frame; in MuJoCo's qvel it is in the root's own frame."""
     joint_pos: Tensor
     """(n, J) [rad], in the order of the robot's hinges."""
     joint_vel: Tensor
@@ -72,18 +72,18 @@ def load_clip(
     up: str = "y",
     scale: float | None = None,
 ) -> Clip:
-    """A clip from a file (.npy, .bvh, .json) or a shipped one by its name.
+    """A clip from a file (.npy, .bvh, .json), or a shipped clip by name.
 
     names, up and scale are for BVH, see `read_bvh`.
-    Raises PhalanxError, naming file, line or frame, for what cannot be read or does not fit."""
+    Raises PhalanxError, naming file, line or frame, if it cannot be read or does not fit."""
     if file in CLIPS:
         where = f"the clip {file!r}, made for humanoid_amp.xml,"
         return for_robot(read_json(CLIPS[str(file)]), robot, where)
     path = Path(file)
     if path.suffix.lower() not in SUFFIXES:
         raise PhalanxError(
-            f"{os.fspath(file)!r} is no motion{did_you_mean(os.fspath(file), CLIPS)}: give a file"
-            f" that ends in {', '.join(SUFFIXES)} or one of {', '.join(CLIPS)}"
+            f"{os.fspath(file)!r} is not a motion{did_you_mean(os.fspath(file), CLIPS)}; give a"
+            f" file that ends in {', '.join(SUFFIXES)} or one of {', '.join(CLIPS)}"
         )
     try:
         match path.suffix.lower():
@@ -100,10 +100,10 @@ def load_clip(
 class MotionLibrary:
     """M clips of one robot.
 
-    files: paths, or names of shipped clips. model: holds the robot, see `Robot`. key_bodies: K
-    names of bodies. weights: how often each clip is sampled, relative to the others; None means
-    equally. fit_height: raise each clip by `sinks`, so that its feet stand on the ground. Raises
-    PhalanxError for what cannot be read or does not fit.
+    files: paths, or names of shipped clips. model: a model with the robot, see `Robot`. key_bodies:
+    K names of bodies. weights: relative frequency of each clip in sampling; None means equal.
+    fit_height: raise each clip by its `sinking_depth`, so that its feet are on the ground. Raises
+    PhalanxError if a file cannot be read or does not fit.
     """
 
     def __init__(
@@ -116,14 +116,14 @@ class MotionLibrary:
         fit_height: bool = True,
     ) -> None:
         if isinstance(files, (str, os.PathLike)) or not files:
-            raise PhalanxError("files must be a list of motions, with one in it at least")
+            raise PhalanxError("files must be a list of at least one motion")
         self.robot = Robot(model)
         self.device = torch.device(device)
         self.joint_names = tuple(self.robot.joints)
         self.key_bodies = tuple(key_bodies)
         self.clips = [load_clip(file, self.robot) for file in files]
         if fit_height:
-            self.clips = [clip.raised(sinks(clip, self.robot)) for clip in self.clips]
+            self.clips = [clip.raised(sinking_depth(clip, self.robot)) for clip in self.clips]
         keys = [self.robot.body(name) for name in key_bodies]
 
         def column(values: list[float], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -143,12 +143,12 @@ class MotionLibrary:
         self._frames = column(list(np.concatenate(frames)))  # (F, 14 + 2 J + 3 K)
 
     def sample_motions(self, n: int) -> Tensor:
-        """Ids of n clips, (n,) int64, drawn by weight."""
+        """Ids of n random clips, (n,) int64, drawn by weight."""
         drawn = torch.searchsorted(self.cdf, torch.rand(n, device=self.device), right=True)
         return drawn.clamp(max=self.num_motions - 1)
 
     def sample_times(self, ids: Tensor) -> Tensor:
-        """A time in each clip, (n,) [s], uniform from 0 to its length."""
+        """A random time in each clip, (n,) [s], uniform from 0 to its length."""
         return torch.rand(ids.shape, device=self.device) * self.lengths[ids]
 
     def state(self, ids: Tensor, times: Tensor) -> MotionState:
@@ -182,20 +182,24 @@ class MotionLibrary:
         given = np.ones(self.num_motions) if weights is None else np.asarray(weights, float)
         if given.shape != (self.num_motions,):
             raise PhalanxError(
-                f"weights has {given.size} numbers for {self.num_motions} motions; give one each"
+                f"weights has {given.size} numbers for {self.num_motions} motions; give one per"
+                " motion"
             )
         if not np.isfinite(given).all() or (given < 0).any() or given.sum() <= 0:
-            raise PhalanxError(f"weights is {list(given)}, all must be 0 or more and one above 0")
+            raise PhalanxError(
+                f"weights is {list(given)}; all must be 0 or more, and at least one above 0"
+            )
         return given / given.sum()
 
 
 def slerp(a: Tensor, b: Tensor, blend: Tensor) -> Tensor:
-    """From quaternion a to b, (n, 4) unit, at constant angular velocity; blend (n, 1), 0 to 1."""
+    """Interpolate from quaternion a to b, (n, 4) unit, at constant angular velocity; blend (n, 1),
+    0 to 1."""
     dot = (a * b).sum(-1, keepdim=True)
     b = torch.where(dot < 0, -b, b)
     angle = torch.acos(dot.abs().clamp(max=1.0))
     sine = torch.sin(angle)
-    close = sine < 1e-4  # straight between them, which is the same there
+    close = sine < 1e-4  # linear interpolation, which is the same for small angles
     safe = torch.where(close, 1.0, sine)
     of_a = torch.where(close, 1 - blend, torch.sin((1 - blend) * angle) / safe)
     of_b = torch.where(close, blend, torch.sin(blend * angle) / safe)
@@ -203,7 +207,7 @@ def slerp(a: Tensor, b: Tensor, blend: Tensor) -> Tensor:
 
 
 def _frames(clip: Clip, robot: Robot, keys: list[int]) -> Array:
-    """All that `state` blends, a row for each frame, (T, 14 + 2 J + 3 K)."""
+    """All quantities that `state` interpolates, one row per frame, (T, 14 + 2 J + 3 K)."""
     pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
     lin_vel, ang_vel, joint_vel = velocities(clip)
     parts = [clip.root_pos, clip.root_quat, lin_vel, ang_vel, clip.joint_pos, joint_vel]
@@ -211,12 +215,12 @@ def _frames(clip: Clip, robot: Robot, keys: list[int]) -> Array:
     return np.concatenate(parts, axis=1)
 
 
-def sinks(clip: Clip, robot: Robot) -> float:
-    """How far a clip's feet are in the ground [m], 0 or more: the median over all frames in which
+def sinking_depth(clip: Clip, robot: Robot) -> float:
+    """Depth of a clip's feet below the ground [m], 0 or more: the median over all frames in which
     the lowest point is less than `NEAR_GROUND` above it.
 
-    The feet of a robot that toes off on a stiff sole dip deeper for a moment. Raising the clip by
-    that would let it float while it stands; see `MotionState.lowest`.
+    At toe-off a robot's stiff soles sink deeper for a moment. Raising the clip by that depth would
+    make it float while it stands; see `MotionState.lowest`.
     """
     pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
     near = pose.lowest[pose.lowest < NEAR_GROUND]
@@ -224,8 +228,9 @@ def sinks(clip: Clip, robot: Robot) -> float:
 
 
 def velocities(clip: Clip) -> tuple[Array, Array, Array]:
-    """Of the root (T, 3) [m/s], its rotation (T, 3) [rad/s], world frame, and the joints (T, J)
-    [rad/s], at each frame; at the ends of a clip that is no loop, to one side only."""
+    """Velocities at each frame: linear (T, 3) [m/s] and angular (T, 3) [rad/s] of the root, world
+    frame, and of the joints (T, J) [rad/s]. At the ends of a clip that is not a loop, differences
+    are one-sided."""
     frame = np.arange(clip.num_frames)
     span = max(1, round(VELOCITY_SPAN * clip.fps))
     before, after = frame - span, frame + span

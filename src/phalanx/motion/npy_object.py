@@ -1,11 +1,11 @@
-"""The one object in a .npy file, read without running anything.
+"""Reads the object in a .npy file without executing code.
 
     content = read_npy_object(Path("amp_humanoid_walk.npy"))
 
-NumPy keeps an object as a pickle, and a pickle can hold any program. The file is first checked as a
-list of opcodes: their number and their numbers are bounded, because a few bytes can ask for
-gigabytes. Then an unpickler loads it that knows four names and calls nothing else; arrays are
-rebuilt from their bytes here, not by NumPy. Any other name is refused before it is looked up.
+NumPy stores an object as a pickle, and a pickle can execute any program. First, the file's opcodes
+are checked: their count and arguments are bounded, because a few bytes can request gigabytes. Then
+an unpickler with only four permitted names loads it; arrays are rebuilt from their bytes here, not
+by NumPy. Any other name is refused before it is looked up.
 """
 
 import ast
@@ -23,28 +23,29 @@ from phalanx.errors import PhalanxError
 from phalanx.motion.rotation import Array
 
 MAX_OPCODES = 1_000_000
-"""The longest clip of IsaacGymEnvs has a few hundred; what is long in it are bytes of arrays."""
+"""Most opcodes of a pickle; the longest clip of IsaacGymEnvs has a few hundred."""
 COPYING = ("DUP", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT")
 
 
 def read_npy_object(path: Path) -> Any:
-    """Dictionaries, lists, numbers, texts and arrays of numbers. Raises PhalanxError for a file
-    that is no .npy file, does not hold one object, is damaged or asks for anything else."""
+    """The object in a .npy file, made of dictionaries, lists, numbers, strings and arrays of
+    numbers. Raises PhalanxError for a file that is not .npy, does not hold one object, is damaged
+    or contains anything else."""
     data = path.read_bytes()
     file = io.BytesIO(data)
     shape, dtype = _header(file, path)
     if not dtype.hasobject or math.prod(shape) != 1:
         raise PhalanxError(
-            f"{path} is not a motion: it is an array of {dtype} with shape {shape}, it must hold"
-            " the dictionary of a poselib SkeletonMotion"
+            f"{path} is not a motion: it is an array of {dtype} with shape {shape}, and must be the"
+            " dictionary of a poselib SkeletonMotion"
         )
     try:
         _check_opcodes(data[file.tell() :])
         return _plain(_ArraysOnly(file).load())
     except _Refused as refused:
         raise PhalanxError(
-            f"{path} was not loaded: besides arrays it holds {refused}, which is a program that"
-            " loading would run; get the motion from a source you trust"
+            f"{path} was not loaded: it contains {refused}, a program that loading would execute;"
+            " get the motion from a source you trust"
         ) from refused
     except EOFError as error:
         raise PhalanxError(f"{path} is cut short; copy or download it again") from error
@@ -54,7 +55,7 @@ def read_npy_object(path: Path) -> Any:
 
 
 def _header(file: io.BytesIO, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of the array. Raises PhalanxError for a file that is not .npy."""
+    """Shape and type of the file's array. Raises PhalanxError for a file that is not .npy."""
     try:
         version = np.lib.format.read_magic(file)
         size = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
@@ -63,12 +64,12 @@ def _header(file: io.BytesIO, path: Path) -> tuple[tuple[int, ...], np.dtype[Any
         if not all(type(n) is int and n >= 0 for n in shape):
             raise ValueError("shape")
         return shape, np.dtype(header["descr"])
-    except Exception as error:  # literal_eval and dtype raise many kinds
-        raise PhalanxError(f"{path} is not a motion: it is no .npy file") from error
+    except Exception as error:  # literal_eval and dtype raise many kinds of errors
+        raise PhalanxError(f"{path} is not a motion: it is not a .npy file") from error
 
 
 def _check_opcodes(data: bytes) -> None:
-    """Raises ValueError for a pickle that could take more memory or time than its size suggests."""
+    """Raise ValueError for a pickle that could take much more memory or time than its size."""
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
         if count > MAX_OPCODES:
             raise ValueError(f"more than {MAX_OPCODES} parts")
@@ -79,11 +80,11 @@ def _check_opcodes(data: bytes) -> None:
 
 
 class _Refused(Exception):
-    """A name in a pickle that is none of those that motions are made of."""
+    """A pickle references a class or function that motion files never use."""
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Loads dictionaries, lists, numbers, texts and arrays of numbers; runs nothing."""
+    """Loads dictionaries, lists, numbers, strings and arrays of numbers; executes nothing."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -94,14 +95,14 @@ class _ArraysOnly(pickle.Unpickler):
             if name == "scalar":
                 return _scalar
         if (module, name) == ("numpy", "ndarray"):
-            return _Array  # an argument of _reconstruct, unused
+            return _Array  # an unused argument of _reconstruct
         if (module, name) == ("numpy", "dtype"):
             return _DType
         raise _Refused(f"{module}.{name}")
 
 
 class _DType:
-    """What a pickle says of an array's type; only plain numbers, booleans and objects."""
+    """An array's type in a pickle: only plain numbers, booleans and objects."""
 
     def __init__(self, code: str, *_: object) -> None:
         if code != "O8" and not (code[:1] in "biuf" and code[1:] in ("1", "2", "4", "8")):
@@ -138,8 +139,8 @@ def _scalar(dtype: _DType, data: bytes) -> Any:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """The same with NumPy's arrays in place of ours. Raises ValueError for nesting that a
-    motion does not need: with shared parts it could stand for exponentially many."""
+    """`value` with `_Array` replaced by NumPy arrays. Raises ValueError for deeper nesting than a
+    motion needs, since shared parts could expand exponentially."""
     if depth > 5:
         raise ValueError("its parts are nested too deep")
     if isinstance(value, _Array):

@@ -1,7 +1,7 @@
 """Reads IsaacGymEnvs' motion clips: .npy files of poselib's SkeletonMotion.
 
-Such a file is a NumPy array of one object, a dictionary, as a pickle, which `npy_object.py` reads
-without running anything. What the dictionary holds, as IsaacGymEnvs' own six clips show:
+Such a file is a NumPy array with one object, a pickled dictionary, which `npy_object.py` reads
+without executing code. Content of the dictionary, as seen in IsaacGymEnvs' six clips:
 
     rotation              {arr: (T, B, 4)}  x, y, z, w; relative to the parent if is_local
     root_translation      {arr: (T, 3)} [m]
@@ -33,10 +33,10 @@ from phalanx.motion.rotation import Array, conjugate, multiply, rotate
 def read_poselib(path: str | os.PathLike[str], robot: Robot) -> Clip:
     """The clip of a file, for a robot whose bodies have the names of the file's nodes.
 
-    IsaacGymEnvs takes the rotation vector of a joint for the angles of its three hinges, which is
-    right for one of them or for small angles only. Here the angles are those that MuJoCo's hinges
-    need to make the very rotation. Heights stay as they are in the file.
-    Raises PhalanxError for a file that is something else, is damaged or does not fit the robot.
+    IsaacGymEnvs uses the rotation vector of a joint as the angles of its three hinges, which is
+    correct only for a single hinge or for small angles. Here the angles of MuJoCo's hinges give
+    exactly the file's rotation. Heights are unchanged.
+    Raises PhalanxError for a file that is not such a clip, is damaged or does not fit the robot.
     """
     content = read_npy_object(Path(path))
     where = str(path)
@@ -44,12 +44,12 @@ def read_poselib(path: str | os.PathLike[str], robot: Robot) -> Clip:
         "SkeletonMotion"
     ):
         raise PhalanxError(
-            f"{where} is not a motion: it must hold the dictionary of a poselib SkeletonMotion"
+            f"{where} is not a motion: it must be the dictionary of a poselib SkeletonMotion"
         )
     tree = _item(where, content, "skeleton_tree")
     names = _item(where, tree, "node_names", "skeleton_tree")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise PhalanxError(f"{where}: node_names must be a list of texts")
+        raise PhalanxError(f"{where}: node_names must be a list of strings")
     parents = _array(where, tree, "parent_indices", 1).astype(int)
     offsets = _array(where, tree, "local_translation", 2)
     quat = _array(where, content, "rotation", 3)
@@ -64,12 +64,12 @@ def read_poselib(path: str | os.PathLike[str], robot: Robot) -> Clip:
     for key, (shape, expected) in shapes.items():
         if shape != expected:
             raise PhalanxError(
-                f"{where}: {key} has shape {shape}, for {len(quat)} frames of {count} nodes it must"
+                f"{where}: {key} has shape {shape}; for {len(quat)} frames of {count} nodes it must"
                 f" be {expected}"
             )
     check_frames(where, len(quat))
     if any(not -1 <= p < i for i, p in enumerate(parents)) or list(parents).count(-1) != 1:
-        raise PhalanxError(f"{where}: parent_indices do not make a tree with its root first")
+        raise PhalanxError(f"{where}: parent_indices do not form a tree with its root first")
     fps = content.get("fps")
     fps = check_fps(fps.item() if isinstance(fps, np.ndarray) and fps.ndim == 0 else fps, where)
     check_finite(where, "root_translation", root_pos)
@@ -80,7 +80,7 @@ def read_poselib(path: str | os.PathLike[str], robot: Robot) -> Clip:
     node = _nodes_of_bodies(where, names, robot)
     body_quat = np.tile(robot.offset_quat, (len(quat), 1, 1))
     measured = np.full((len(quat), len(robot.bodies), 3), np.nan)
-    # Between two bodies there may be nodes that the robot lacks, whose rotations count as well.
+    # Nodes between two bodies that the robot lacks contribute their rotations, too.
     turned = np.zeros_like(body_quat)
     for b, found in enumerate(node):
         if found is not None:
@@ -119,12 +119,12 @@ def _global(
 
 
 def _nodes_of_bodies(where: str, names: list[str], robot: Robot) -> list[int | None]:
-    """For each body the node of its name; None for a body without hinges that has none."""
+    """The node with the name of each body; None for a body without hinges or node."""
     nodes: list[int | None] = []
     for b, body in enumerate(robot.bodies):
         if body not in names and (b == 0 or len(robot.hinges[b])):
             raise PhalanxError(
-                f"{where} has no node {body!r}, a body of the robot that moves"
+                f"{where} has no node {body!r}, which is a moving body of the robot"
                 f"{did_you_mean(body, names)}; nodes: {', '.join(names)}"
             )
         nodes.append(names.index(body) if body in names else None)
@@ -138,7 +138,7 @@ def _nodes_of_bodies(where: str, names: list[str], robot: Robot) -> list[int | N
 
 def _item(where: str, content: Any, key: str, inside: str = "the motion") -> Any:
     if not isinstance(content, dict) or key not in content:
-        raise PhalanxError(f"{where} is not a motion that can be read: {inside} has no {key!r}")
+        raise PhalanxError(f"{where} is not a valid motion: {inside} has no {key!r}")
     return content[key]
 
 

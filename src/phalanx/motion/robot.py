@@ -1,11 +1,11 @@
-"""What a motion needs to know of a robot: bodies and hinges by name, and where a pose puts them.
+"""A robot's bodies and hinges by name, and its forward kinematics, for motions.
 
     robot = Robot(model)                       # any mujoco.MjModel with a free root and hinges
     pose = robot.kinematics(root_pos, root_quat, joint_pos)
-    pose.lowest.min()                          # how far the lowest point ever sinks
+    pose.lowest.min()                          # height of the lowest point over all frames
 
 Names are those of the robot's file, without a scene's prefix: body `humanoid/pelvis` is `pelvis`.
-Joint angles are in the order of the robot's hinges, as `sim.actor(...).joint_pos` has them.
+Joint angles are in the order of the robot's hinges, as in `sim.actor(...).joint_pos`.
 """
 
 import itertools
@@ -22,7 +22,7 @@ GROUND_TYPES = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
 
 @dataclass(frozen=True)
 class Kinematics:
-    """Where MuJoCo puts the B bodies in T frames, world frame."""
+    """MuJoCo's poses of the B bodies in T frames, world frame."""
 
     pos: Array
     """(T, B, 3) [m], origins of the bodies."""
@@ -33,10 +33,11 @@ class Kinematics:
 
 
 class Robot:
-    """Bodies and hinges of the robot in a model: of the first free body that carries hinges.
+    """Bodies and hinges of the robot in a model, which is the first free body with hinges below it.
 
-    bodies: names, root first. joints: names of the hinges. limits: (J, 2) [rad], infinite where a
-    hinge has none. Raises PhalanxError for a model without such a robot, or one with other joints.
+    bodies: names, root first. joints: names of the hinges. limits: (J, 2) [rad], infinite for a
+    hinge without limits. Raises PhalanxError for a model without such a robot, or one with other
+    joints.
     """
 
     def __init__(self, model: mujoco.MjModel) -> None:
@@ -54,16 +55,16 @@ class Robot:
         index = {b: i for i, b in enumerate(self.body_ids)}
         self.parents = [-1] + [index[model.body_parentid[b]] for b in self.body_ids[1:]]
         self.hinges = [np.flatnonzero(model.jnt_bodyid[joint_ids] == b) for b in self.body_ids]
-        """For each body, which of `joints` are its own, the one nearest to the parent first."""
+        """Indices in `joints` of each body's hinges, the one nearest to the parent first."""
         self._axes = model.jnt_axis[joint_ids]
         self.offset_quat = model.body_quat[self.body_ids]
-        """(B, 4): how the file turns each body in its parent before its hinges do."""
+        """(B, 4) rotation of each body in its parent with its hinges at zero."""
         for body, hinges in zip(self.bodies, self.hinges, strict=True):
             across = self._axes[hinges] @ self._axes[hinges].T
             if len(hinges) > 3 or not np.allclose(across, np.eye(len(hinges)), atol=1e-4):
                 raise PhalanxError(
                     f"body {body!r} has {len(hinges)} hinges whose axes are not at right angles;"
-                    " motions are for robots with at most three, orthogonal, in each body"
+                    " motions need robots with at most three orthogonal hinges per body"
                 )
 
     @staticmethod
@@ -76,12 +77,11 @@ class Robot:
             if others and all(model.jnt_type[i] == hinge for i in others):
                 return root, others
         raise PhalanxError(
-            "the model has no robot that a motion could move: a body with a free joint that carries"
-            " hinges, and only hinges"
+            "the model has no robot for a motion: a body with a free joint and only hinges below it"
         )
 
     def body(self, name: str) -> int:
-        """The index of a body in `bodies`; raises PhalanxError for a name that is not there."""
+        """The index of a body in `bodies`. Raises PhalanxError for an unknown name."""
         short = _short(name)
         if short not in self.bodies:
             raise PhalanxError(
@@ -91,11 +91,12 @@ class Robot:
         return self.bodies.index(short)
 
     def axis(self, body: int) -> Array:
-        """(3,), of the only hinge of a body, in the body's frame."""
+        """Axis (3,) of a body's single hinge, in the body's frame."""
         return self._axes[self.hinges[body][0]]
 
     def qpos(self, root_pos: Array, root_quat: Array, joint_pos: Array) -> Array:
-        """(T, nq) for MuJoCo; whatever else the model holds stays where it starts."""
+        """MuJoCo's qpos (T, nq); everything else in the model stays in its initial pose. root_pos
+        (T, 3) [m], root_quat (T, 4), joint_pos (T, J) [rad]."""
         qpos = np.tile(self.model.qpos0, (len(root_pos), 1))
         qpos[:, self._root_adr : self._root_adr + 3] = root_pos
         qpos[:, self._root_adr + 3 : self._root_adr + 7] = root_quat
@@ -116,8 +117,8 @@ class Robot:
         return Kinematics(np.array(pos), np.array(quat), np.array(lowest))
 
     def joint_angles(self, local_quat: Array) -> Array:
-        """Angles (T, J) [rad] that turn each body in its parent as `local_quat`, (T, B, 4), says;
-        see `hinge_angles` for bodies with less than three hinges."""
+        """Angles (T, J) [rad] that give each body the rotation `local_quat`, (T, B, 4), in its
+        parent; see `hinge_angles` for bodies with fewer than three hinges."""
         turn = multiply(conjugate(self.offset_quat), local_quat)
         angles = np.zeros((len(local_quat), len(self.joints)))
         for b, hinges in enumerate(self.hinges):
@@ -127,7 +128,7 @@ class Robot:
         return angles + self._rest
 
     def rest(self) -> Kinematics:
-        """One frame, T = 1: root at the origin, unturned, all joints as the file has them."""
+        """One frame, T = 1: root at the origin without rotation, all joints at the file's pose."""
         return self.kinematics(np.zeros((1, 3)), np.array([[1.0, 0, 0, 0]]), self._rest[None])
 
     def _lowest(self) -> float:
@@ -135,22 +136,22 @@ class Robot:
 
     @property
     def geoms(self) -> list[int]:
-        """Ids of the robot's geoms that collide, or of all if none does."""
+        """Ids of the robot's colliding geoms, or of all if none collides."""
         model = self.model
         own = [g for g in range(model.ngeom) if model.geom_bodyid[g] in self.body_ids]
         own = [g for g in own if model.geom_type[g] not in GROUND_TYPES]
         return [g for g in own if model.geom_contype[g] or model.geom_conaffinity[g]] or own
 
     def _geom_points(self, geom: int) -> Array:
-        """Points in the world, (P, 3) [m], among which is the geom's lowest."""
+        """Points (P, 3) [m], world frame, that include the geom's lowest point."""
         local, radius = geom_points(self.model, geom)
         points = self._data.geom_xpos[geom] + local @ self._data.geom_xmat[geom].reshape(3, 3).T
         return points - [0.0, 0.0, radius]
 
 
 def geom_points(model: mujoco.MjModel, geom: int) -> tuple[Array, float]:
-    """A geom as balls of one radius [m] around points, (P, 3) [m] in the geom's frame, whose hull
-    it is; cylinders and ellipsoids to within a millimetre."""
+    """A geom as the convex hull of balls: their centres (P, 3) [m] in the geom's frame, and their
+    radius [m]. Accurate to a millimetre for cylinders and ellipsoids."""
     kind, size = model.geom_type[geom], model.geom_size[geom]
     if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
         return np.zeros((1, 3)), size[0]

@@ -1,4 +1,4 @@
-"""Learning: a Run drives a learner; knows a vec-env, knows no physics."""
+"""Learning: a `Run` drives a learner in vectorised environments; independent of the physics."""
 
 from phalanx.rl import amp_network, models, resnet  # noqa: F401  (they register what they define)
 from phalanx.rl.agents import A2CAgent, Agent, AMPAgent, DiscreteA2CAgent, DQNAgent, SACAgent

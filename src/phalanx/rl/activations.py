@@ -21,7 +21,7 @@ def activation(name: str, in_place: bool = False) -> nn.Module:
     """A module for `name`; with `in_place` it may overwrite its input."""
     module = ACTIVATIONS[name]()
     if in_place and isinstance(module, nn.ELU):
-        module.inplace = True  # the gradient then follows from the result, without an exponential
+        module.inplace = True  # the gradient is then computed from the output, without exp
     return module
 
 
@@ -35,4 +35,4 @@ def check_activation(name: str, where: str) -> None:
 
 
 IS_ACTIVATION = {"check": check_activation}
-"""Metadata of a dataclass field that names one."""
+"""Metadata of a dataclass field whose value is the name of an activation."""

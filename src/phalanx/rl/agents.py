@@ -1,4 +1,4 @@
-"""RL Games' agents: a learner with the names that programs written for RL Games use.
+"""RL Games' agents: learners with the methods and attributes that RL Games programs use.
 
     runner.algo_factory.register_builder("mine", lambda **kwargs: MyAgent(**kwargs))
 
@@ -43,10 +43,10 @@ def _attribute(path: str) -> Any:
 
 
 class Agent(Learner):
-    """The names, on a learner that a subclass mixes in."""
+    """RL Games' names; a subclass adds the learner as a second base."""
 
     default_model = ""
-    """Name of the model where the YAML gives none; empty for that of the action space."""
+    """Name of the model if the YAML gives none; empty for the default of the action space."""
 
     def __init__(self, base_name: str, params: dict[str, Any]) -> None:
         if self.default_model:
@@ -55,7 +55,7 @@ class Agent(Learner):
         self.run = Run(self, base_name, params)
         env = self.run.env
         model = build_model(params, self.run.config, env).to(env.device)
-        self.stepped = Stepped(self)
+        self.hooked_env = HookedEnv(self)
         super().__init__(self.run.config, env, model)
         self.run.fuse()
 
@@ -92,12 +92,13 @@ class Agent(Learner):
     # -- the loop ----------------------------------------------------------------------------------
 
     def train(self) -> tuple[float, int]:
-        """Train until a limit is reached; returns best mean return and number of iterations."""
+        """Train until a limit is reached; returns the best mean return and the number of
+        iterations."""
         self.init_tensors()
         return self.run.train()
 
     def init_tensors(self) -> None:
-        """Called before the first iteration: a place to allocate buffers of your own."""
+        """Called before the first iteration; override it to allocate buffers."""
 
     def update_epoch(self) -> int:
         """Count the iteration."""
@@ -109,7 +110,7 @@ class Agent(Learner):
         self.run.iterate(self.run.observer.after_steps)
 
     def env_reset(self) -> dict[str, Any]:
-        """Start episodes everywhere; returns observations."""
+        """Start an episode in every environment; returns the observations."""
         obs: dict[str, Any] = self.run.env.reset()
         return obs
 
@@ -121,17 +122,17 @@ class Agent(Learner):
         return step
 
     def request_stop(self, reason: str) -> None:
-        """Let the loop end after the current iteration, with everything saved."""
+        """Save and stop after the current iteration."""
         self.run.request_stop(reason)
 
     def warn(self, sentence: str) -> None:
-        """Something the user should know; observers show `warnings`, each sentence once."""
+        """Add a sentence to `warnings`, which observers show once each."""
         self.run.warn(sentence)
 
     # -- checkpoints -------------------------------------------------------------------------------
 
     def save(self, fn: str | Path) -> Path:
-        """Write a checkpoint to `fn` + ".pth", whole or not at all."""
+        """Write a checkpoint to `fn` + ".pth", atomically."""
         path = self.run.folder.save(Path(fn), self.get_full_state_weights())
         self.run.observer.after_save(path)
         return path
@@ -152,7 +153,7 @@ class Agent(Learner):
         run_state.restore(self.run, weights, set_epoch, source)
 
     def get_weights(self) -> dict[str, Any]:
-        """The model's weights, its normalisers among them."""
+        """The model's weights, including its normalisers."""
         return {"model": self.model.state_dict()}
 
     def set_weights(self, weights: dict[str, Any]) -> None:
@@ -162,7 +163,7 @@ class Agent(Learner):
     # -- population based training -----------------------------------------------------------------
 
     PARAMS: ClassVar[dict[str, str]] = {"mini_epochs_num": "mini_epochs"}
-    """RL Games' names of settings, where the config has another."""
+    """RL Games' names of settings that have another name in the config."""
 
     def get_param(self, param_name: str) -> Any:
         """A setting that may change during a run, by RL Games' name."""
@@ -172,47 +173,47 @@ class Agent(Learner):
 
     def set_param(self, param_name: str, param_value: Any) -> None:
         """Change a setting during a run; graphs are captured again. Raises PhalanxError for a
-        learning rate that a schedule decides."""
+        learning rate that a schedule sets."""
         key = self._key(param_name)
         if key == "learning_rate" and getattr(self.config, "lr_schedule", None) == "adaptive":
-            raise PhalanxError("learning_rate follows lr_schedule: adaptive and cannot be set")
+            raise PhalanxError("learning_rate cannot be set, because lr_schedule is adaptive")
         self.change_config(dataclasses.replace(self.config, **{key: param_value}))
         self.run.forget_graphs()
 
     def _key(self, name: str) -> str:
         key = self.PARAMS.get(name, name)
         if key not in {field.name for field in dataclasses.fields(self.config)}:
-            raise PhalanxError(f"there is no setting {name!r} to get or set")
+            raise PhalanxError(f"no setting {name!r} to get or set")
         return key
 
 
 class A2CAgent(Agent, PPO):
-    """PPO with continuous actions; what `a2c_continuous` names."""
+    """PPO with continuous actions; registered as `a2c_continuous`."""
 
 
 class DiscreteA2CAgent(Agent, DiscretePPO):
-    """PPO with one or several discrete actions; what `a2c_discrete` names."""
+    """PPO with one or several discrete actions; registered as `a2c_discrete`."""
 
 
 class AMPAgent(Agent, AMP):
-    """PPO that imitates; what `amp_continuous` names."""
+    """PPO with adversarial motion priors; registered as `amp_continuous`."""
 
 
 class SACAgent(Agent, SAC):
-    """SAC with continuous, bounded actions; what `sac` names."""
+    """SAC with continuous, bounded actions; registered as `sac`."""
 
     default_model = "soft_actor_critic"
 
 
 class DQNAgent(Agent, DQN):
-    """DQN with one discrete action; what `dqn` names."""
+    """DQN with one discrete action; registered as `dqn`."""
 
     default_model = "dqn"
 
 
-class Stepped:
-    """The agent's environment as its learner steps it: through `env_step` and `env_reset`, so that
-    a subclass can override them and observers see every step."""
+class HookedEnv:
+    """The environment of an agent's learner. It calls `env_step` and `env_reset` of the agent, so
+    that a subclass can override them and observers see every step."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -236,7 +237,7 @@ class Stepped:
         return masks
 
     def seconds_per_iteration(self, iterations: int) -> dict[str, float]:
-        """{"step": seconds that steps took, per iteration} since the last call; empty on a GPU,
-        whose steps the host cannot time."""
+        """{"step": seconds of steps per iteration} since the last call; empty on a GPU, whose steps
+        the host cannot time."""
         seconds, self._seconds = self._seconds, 0.0
         return {"step": seconds / iterations} if self._times else {}

@@ -1,15 +1,15 @@
-"""Adversarial motion priors: PPO whose reward says how much the policy moves like demonstrations.
+"""Adversarial motion priors: PPO that is rewarded for moving like demonstrations.
 
     loss = actor + critic_coef * value - entropy_coef * entropy + bounds_loss_coef * bounds
            + disc_coef * discriminator
 
-A discriminator learns to tell the policy's motion over a few steps (`infos["amp_obs"]`) from
-demonstrations (`fetch_amp_obs_demo`); the better the policy passes for one, the higher its reward.
-Losses, reward, buffers and order of operations are those that IsaacGymEnvs gives RL Games, with
-two differences: every minibatch draws fresh rows from the buffers, with replacement; and
-`save_replay_buffer` can keep the buffers in checkpoints. Source: arXiv:2104.02180.
+A discriminator learns to distinguish the policy's motion over a few steps (`infos["amp_obs"]`) from
+demonstrations (`fetch_amp_obs_demo`); the reward is high where it takes the policy's motion for a
+demonstration. Losses, reward, buffers and order of operations are those of IsaacGymEnvs, with two
+differences: every minibatch draws new rows from the buffers, with replacement; and
+`save_replay_buffer` can save the buffers in checkpoints. Source: arXiv:2104.02180.
 
-The discriminator's loss contains a gradient, so torch.compile cannot merge its backward pass; as
+The discriminator's loss contains a gradient, so torch.compile cannot fuse its backward pass; as
 part of the captured update it costs no extra launches.
 """
 
@@ -27,7 +27,7 @@ from phalanx.rl.normalize import RunningMeanStd
 from phalanx.rl.part import Part
 from phalanx.rl.ppo import PPO
 
-NOTED = (
+MEAN_TAGS = (
     "losses/disc_loss",
     "info/disc_agent_acc",
     "info/disc_demo_acc",
@@ -36,11 +36,11 @@ NOTED = (
     "info/disc_grad_penalty",
     "info/disc_logit_loss",
 )
-"""Tags of the means that `Discriminator.disc_loss` adds to."""
+"""Tags of the means that `Discriminator.disc_loss` accumulates."""
 
 
 class Discriminator(Part):
-    """The part of PPO that imitates. Override `prediction_loss` and `style_reward` for another
+    """The discriminator as a part of PPO. Override `prediction_loss` and `style_reward` for another
     objective."""
 
     name = "discriminator"
@@ -52,13 +52,13 @@ class Discriminator(Part):
         self._check(c, learner)
         (width,) = env.amp_observation_space.shape
         self.rows = c.amp_minibatch(env.num_envs)
-        """Rows of a minibatch that it sees of the policy, of the replay and of demonstrations."""
+        """Rows per minibatch of the policy, of the replay and of demonstrations, each."""
         self.normalizer = amp_normalizer(c, (width,), device)
         self.amp_obs = torch.zeros(env.num_envs, c.horizon_length, width, device=device)
-        self.sums = torch.zeros(len(NOTED), device=device)
+        self.sums = torch.zeros(len(MEAN_TAGS), device=device)
         self.clipped = torch.zeros((), device=device)
         self.reward_spread = torch.zeros(2, device=device)
-        """Mean and standard deviation of its reward over the rollout."""
+        """Mean and standard deviation of the discriminator's reward over the rollout."""
         self.steps = c.mini_epochs * (learner.batch_size // learner.minibatch_size)
         self.replay = AMPBuffer(c.amp_replay_buffer_size, width, device)
         self.demos = AMPBuffer(c.amp_obs_demo_buffer_size, width, device)
@@ -82,22 +82,22 @@ class Discriminator(Part):
     # -- objective ---------------------------------------------------------------------------------
 
     def prediction_loss(self, agent_logit: Tensor, demo_logit: Tensor) -> Tensor:
-        """A scalar from logits of the policy (A, 1) and of demonstrations (B, 1)."""
+        """The loss, a scalar, for logits of the policy (A, 1) and of demonstrations (B, 1)."""
         return discriminator_loss(agent_logit, demo_logit)
 
     @staticmethod
     def style_reward(logit: Tensor, scale: float) -> Tensor:
-        """(B, 1) from logits (B, 1)."""
+        """Rewards (B, 1) for logits (B, 1)."""
         return style_reward(logit, scale)
 
     def rewards(self, amp_obs: Tensor) -> Tensor:
-        """(B, 1) for observations of the policy's motion, (B, D)."""
+        """Rewards (B, 1) for observations of the policy's motion, (B, D)."""
         logits = self.network.eval_disc(self.normalized(amp_obs))
         return self.style_reward(logits, self.config.disc_reward_scale)
 
     def disc_loss(self, agent: Tensor, demo: Tensor) -> Tensor:
         """The discriminator's loss, a scalar, for the policy's motion (A, D) and demonstrations
-        (B, D), both normalised; adds to the means of `NOTED`."""
+        (B, D), both normalised; adds to the means of `MEAN_TAGS`."""
         c, network = self.config, self.network
         demo = demo.requires_grad_()
         agent_logit, demo_logit = network.eval_disc(agent), network.eval_disc(demo)
@@ -115,7 +115,7 @@ class Discriminator(Part):
         return loss
 
     def normalized(self, amp_obs: Tensor, learn: bool = False) -> Tensor:
-        """(B, D) normalised; with `learn` the statistics see it first."""
+        """`amp_obs` (B, D) normalised; with `learn` the statistics are updated with it first."""
         if self.normalizer is None:
             return amp_obs.clone()
         if learn:
@@ -129,20 +129,20 @@ class Discriminator(Part):
         self.amp_obs[:, t] = infos["amp_obs"]
 
     def batch_reward(self, rewards: Tensor) -> None:
-        """Weigh the task's rewards and its own."""
+        """Combine the task's rewards and the discriminator's, by their weights."""
         c = self.config
         own = self.rewards(self.amp_obs.flatten(0, 1)).view_as(rewards)
         self.reward_spread.copy_(torch.stack([own.mean(), own.std()]))
         rewards.copy_(c.task_reward_w * rewards + c.disc_reward_w * own)
 
     def fit(self, dataset: dict[str, Any]) -> None:
-        """Take in new demonstrations; it learns with the policy's optimiser."""
+        """Store new demonstrations; the discriminator learns with the policy's optimiser."""
         self.sums.zero_()
         self.clipped.zero_()
         self.demos.store(self.env.fetch_amp_obs_demo(self.config.amp_batch_size))
 
     def extend(self, batch: dict[str, Any], rows: Tensor) -> None:
-        """The first rows of the minibatch, rows of the replay, and demonstrations."""
+        """Add the first rows of the minibatch, rows of the replay, and demonstrations."""
         n = self.rows
         own = self.amp_obs.flatten(0, 1)[rows[:n]]
         batch["amp_obs"] = own
@@ -161,14 +161,14 @@ class Discriminator(Part):
         self.clipped.add_(clip_fraction(old, new, self.config.e_clip))
 
     def after_update(self) -> None:
-        """Remember the policy's motion."""
+        """Store the policy's motion in the replay."""
         self.replay.store(self.amp_obs.flatten(0, 1), self.config.amp_replay_keep_prob)
         self.sums.div_(self.steps)
         self.clipped.div_(self.steps)
 
     def statistics(self) -> dict[str, Tensor]:
         """See `Part`."""
-        found = dict(zip(NOTED, self.sums, strict=True))
+        found = dict(zip(MEAN_TAGS, self.sums, strict=True))
         mean, spread = self.reward_spread
         found |= {"info/disc_reward_mean": mean, "info/disc_reward_std": spread}
         return found | {"info/clip_frac": self.clipped}
@@ -190,7 +190,7 @@ class Discriminator(Part):
         load_amp_normalizer(self.normalizer, weights, source)
 
     def state_dict(self) -> dict[str, Any]:
-        """Both buffers with save_replay_buffer, else how much is in them."""
+        """Both buffers with save_replay_buffer, otherwise only their fill levels."""
         whole = self.config.save_replay_buffer
         return {
             name: buffer.state_dict() if whole else {"stored": buffer.stored.clone()}
@@ -224,7 +224,7 @@ class AMP(PPO):
         "rewards/frame": "rewards/step",
         "episode_lengths/frame": "episode_lengths/step",
     }
-    """IsaacGymEnvs' tags, and RL Games' for the same."""
+    """IsaacGymEnvs' tags, and RL Games' tags for the same values."""
     Discriminator = Discriminator
     adapts_per_update = True
     soft_bound = 1.0
@@ -236,7 +236,7 @@ class AMP(PPO):
         return [*super().make_parts(env), self.discriminator]
 
     def rows(self, i: int) -> Any:
-        """M rows of the dataset in random order, every row once in a pass."""
+        """Minibatch `i`: M rows of the dataset in random order, each row once per pass."""
         if i == 0:
             self.order.copy_(torch.rand(self.batch_size, device=self.device).argsort())
         return self.order[i * self.minibatch_size : (i + 1) * self.minibatch_size]
@@ -245,8 +245,8 @@ class AMP(PPO):
 def amp_normalizer(
     config: AMPConfig, shape: tuple[int, ...], device: torch.device
 ) -> RunningMeanStd | None:
-    """The normaliser of the discriminator's inputs, if configured; its statistics learn only from
-    `update`."""
+    """The normaliser of the discriminator's inputs, if configured; only `update` changes its
+    statistics."""
     if not config.normalize_amp_input:
         return None
     return RunningMeanStd(shape).to(device).eval()
@@ -255,7 +255,7 @@ def amp_normalizer(
 def load_amp_normalizer(
     normalizer: RunningMeanStd | None, state: dict[str, Any], source: object
 ) -> None:
-    """Its statistics from a checkpoint, where that has any. Raises PhalanxError for what does not
-    fit."""
+    """Restore the normaliser's statistics from a checkpoint, if it has any. Raises PhalanxError if
+    they do not fit."""
     if normalizer is not None and "amp_input_mean_std" in state:
         checkpoint.load_weights(normalizer, state["amp_input_mean_std"], source)

@@ -1,8 +1,8 @@
-"""AMP's network: actor and critic on trunks of their own, and a discriminator beside them.
+"""AMP's network: actor and critic with separate trunks, and a discriminator.
 
-What IsaacGymEnvs registers as network `amp` and model `continuous_amp`. The discriminator maps
-what a few steps look like, (B, D), to a logit (B, 1) of their being a demonstration. Parameter
-names and order are IsaacGymEnvs'; it does not share anything with actor and critic.
+IsaacGymEnvs registers these as network `amp` and model `continuous_amp`. The discriminator maps
+observations of a few steps (B, D) to the logit (B, 1) that they are a demonstration. Parameter
+names and order are IsaacGymEnvs'. The discriminator shares no layers with actor and critic.
 """
 
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ from phalanx.rl.networks import ActorCritic, ActorCriticBuilder
 from phalanx.rl.registry import register_model, register_network
 
 LARGEST_LOGIT_WEIGHT = 1.0
-"""The last layer's weights start uniform within this of zero."""
+"""The last layer's weights are initialised uniformly within +- this value."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class AMPContinuousConfig(ContinuousConfig):
     """`network.space.continuous` of `amp`."""
 
     learn_sigma: bool = False
-    """False: the standard deviation stays as `sigma_init` says."""
+    """False keeps the standard deviation at `sigma_init`."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class DiscriminatorConfig:
     initializer: dict[str, Any] = field(
         default_factory=default_initializer, metadata=IS_INITIALIZER
     )
-    """Of the hidden layers' weights; biases start at zero."""
+    """Initialiser of the hidden layers' weights; biases start at zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +68,14 @@ class AMPNetworkConfig(ActorCriticConfig):
 
 
 class AMPBuilder(ActorCriticBuilder):
-    """Builds `AMPNetwork`; what the name `amp` is registered to."""
+    """Builds `AMPNetwork`; registered as `amp`."""
 
     Config = AMPNetworkConfig
 
     def load(self, params: dict[str, Any]) -> None:
         config = read(AMPNetworkConfig, params, "params.network")
         if config.space.continuous is None:
-            raise PhalanxError("params.network.space.continuous is missing, which `amp` needs")
+            raise PhalanxError("the network `amp` needs params.network.space.continuous; add it")
         if not config.separate or config.rnn is not None:
             raise PhalanxError("params.network: `amp` needs separate: true and no rnn")
         self.config = config
@@ -110,7 +110,7 @@ class AMPNetwork(ActorCritic):
         nn.init.zeros_(self._disc_logits.bias)
 
     def eval_disc(self, amp_obs: Tensor) -> Tensor:
-        """Logits (B, 1) of being a demonstration, for normalised (B, D)."""
+        """Logits (B, 1) of being a demonstration, for normalised observations (B, D)."""
         logits: Tensor = self._disc_logits(self._disc_mlp(amp_obs))
         return logits
 

@@ -1,4 +1,4 @@
-"""A policy that imitates, in its environments, and how well the discriminator thinks it does."""
+"""Plays an AMP policy in its environments, and reports the discriminator's judgement."""
 
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from phalanx.rl.players import PlayResult, PpoPlayerContinuous
 
 
 class AMPPlayerContinuous(PpoPlayerContinuous):
-    """Plays AMP's policy; what `amp_continuous` names among players. `run` adds the mean
-    discriminator reward, over all environments and steps."""
+    """Plays AMP's policy; registered as the player `amp_continuous`. `run` adds the discriminator's
+    mean reward over all environments and steps."""
 
     Config = AMPConfig
     config: AMPConfig
@@ -45,12 +45,12 @@ class AMPPlayerContinuous(PpoPlayerContinuous):
         return {"discriminator reward": float(torch.stack(self._disc_rewards).mean())}
 
     def disc_logits(self, amp_obs: Tensor) -> Tensor:
-        """The discriminator's (N, 1), for (N, D) as observed."""
+        """The discriminator's logits (N, 1) for unnormalised observations (N, D)."""
         if self.amp_input_mean_std is not None:
             amp_obs = self.amp_input_mean_std(amp_obs)
         logits: Tensor = self.model.a2c_network.eval_disc(amp_obs)
         return logits
 
     def disc_rewards(self, logits: Tensor) -> Tensor:
-        """(N, 1) for logits (N, 1)."""
+        """Rewards (N, 1) for logits (N, 1)."""
         return style_reward(logits, self.config.disc_reward_scale)

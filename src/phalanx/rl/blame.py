@@ -1,4 +1,4 @@
-"""Where the first number that is not finite came from."""
+"""Finds the origin of the first number that is not finite."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ RETURN, SHAPED_RETURN = 0, 1  # columns of EpisodeSums.finished
 
 
 def why_not_finite(env: Any, learner: Any, frame: int) -> str:
-    """What to say after an iteration that broke down: the quantity, the environment and the step
-    that were first. The iteration began after `frame` environment steps."""
+    """A message for an iteration with NaN or infinity: the first bad quantity, its environment and
+    step. The iteration began after `frame` environment steps."""
     if hasattr(env, "why_not_finite") and (said := env.why_not_finite()):
         return str(said)
     finished = learner.statistics()["finished"]
     found = {name: _bad(x) for name, x in learner.blame().items() if x is not None}
-    rewards = found.pop("rewards")  # (N, T), shaped, and on the way to what the losses need
-    # Sums over episodes show a reward in the step that brought it, whichever episodes end.
+    rewards = found.pop("rewards")  # (N, T), after shaping
+    # A bad reward makes the sums over episodes bad in its own step, whichever episodes end.
     bad_sum = ~finished.isfinite()
     given, shaped = bad_sum[:, RETURN], bad_sum[:, SHAPED_RETURN]
     found["rewards"] = rewards & given
@@ -37,14 +37,14 @@ def why_not_finite(env: Any, learner: Any, frame: int) -> str:
         where += f" (and of {len(envs) - 1} more in that step)"
     if name == "shaped rewards":
         return (
-            f"the environment's rewards are finite, but after params.config.reward_shaper that of"
-            f" {where} is not; change the shaper, whose log_val needs positive rewards"
+            "the environment's rewards are finite, but after params.config.reward_shaper the reward"
+            f" of {where} is not; change the shaper: its log_val needs positive rewards"
         )
     return f"the {name} of {where} are not finite; correct the environment"
 
 
 def _bad(values: Any) -> Tensor:
-    """(N, T) bool: where (N, T, ...) tensors, or dictionaries of them, are not finite."""
+    """(N, T) bool: True where tensors (N, T, ...), or dictionaries of them, are not finite."""
     bad: list[Tensor] = []
     nested(lambda x: bad.append(~x.isfinite().reshape(*x.shape[:2], -1).all(2)), values)
     return torch.stack(bad).any(0)

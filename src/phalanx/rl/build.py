@@ -1,4 +1,4 @@
-"""From a config to the environment and the model that it names."""
+"""Makes the environment and the model that a config names."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from phalanx.spaces import ActionSpace, Box, Discrete
 
 
 def make_env(config: AgentConfig) -> Any:
-    """The environment that a config names, on the device where the network is. Raises PhalanxError
-    for an unknown name or device."""
+    """The environment that a config names, on the network's device. Raises PhalanxError for an
+    unknown name or device."""
     asked = {"device": config.device, "sim_device": config.sim_device or config.device}
     for key, name in asked.items():
         try:
@@ -26,7 +26,7 @@ def make_env(config: AgentConfig) -> Any:
     spaces = (env.observation_space, getattr(env, "state_space", None))
     if device == where and not any(vecenv.has_image(space) for space in spaces):
         return env
-    return vecenv.Converted(env, device)
+    return vecenv.ConvertedEnv(env, device)
 
 
 def build_model(params: dict[str, Any], config: AgentConfig, env: Any) -> Any:
@@ -60,24 +60,24 @@ def build_model(params: dict[str, Any], config: AgentConfig, env: Any) -> Any:
 
 
 def with_default_model(params: dict[str, Any], name: str) -> dict[str, Any]:
-    """`params` whose model is `name` if it gives none."""
+    """`params` with the model `name`, unless it names one."""
     return {**params, "model": {"name": name, **(params.get("model") or {})}}
 
 
 def check_actions(space: ActionSpace, is_discrete: bool, name: str) -> None:
-    """Raise PhalanxError unless PPO for such actions was chosen."""
+    """Raise PhalanxError unless the chosen PPO algorithm supports these actions."""
     if is_discrete != (not isinstance(space, Box)):
         own, other = (
             ("continuous", "a2c_continuous") if is_discrete else ("discrete", "a2c_discrete")
         )
         raise PhalanxError(
-            f"the actions of {name} are {own} here, which needs the algorithm {other};"
+            f"the actions of {name} are {own}, which need the algorithm {other};"
             f" choose another train= config or set params.algo.name to {other}"
         )
 
 
 def check_masks(env: Any, name: str) -> None:
-    """Raise PhalanxError unless `env` has actions that can be masked, and masks."""
+    """Raise PhalanxError unless `env` has discrete actions and action masks."""
     lacks = ""
     if isinstance(env.action_space, Box):
         lacks = "its actions are continuous"
@@ -85,5 +85,5 @@ def check_masks(env: Any, name: str) -> None:
         lacks = "the environment has no get_action_masks()"
     if lacks:
         raise PhalanxError(
-            f"params.config.use_action_masks is true for {name}, but {lacks}; leave it out"
+            f"params.config.use_action_masks is true for {name}, but {lacks}; remove it"
         )

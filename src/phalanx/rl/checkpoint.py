@@ -1,4 +1,4 @@
-"""Checkpoints that are never half-written and never execute what is in them."""
+"""Reads and writes checkpoints: writes are atomic, and loading never executes code in a file."""
 
 import io
 import os
@@ -21,17 +21,17 @@ _NUMBERS: list[Any] = [
     *(np.ndarray, np.dtype),
     *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"},
 ]
-"""RL Games writes its best reward as a NumPy scalar. These names, of NumPy 1 and 2, rebuild
-numbers and arrays of numbers and run nothing."""
+"""RL Games writes its best reward as a NumPy scalar. These functions of NumPy 1 and 2 only rebuild
+numbers and arrays of numbers."""
 
 FORMAT = 3
-"""Of the `phalanx` section of a checkpoint; raised when what it holds changes."""
+"""Version of a checkpoint's `phalanx` section; increased when its content changes."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write `state` under a temporary name, flush it to disk, rename it to `path`.
 
-    Raises PhalanxError if that fails; whatever was under `path` is then still there, whole.
+    Raises PhalanxError if that fails; an earlier file at `path` then stays intact.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -39,7 +39,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU. Raises PhalanxError for what is not one."""
+    """Read a checkpoint onto the CPU. Raises PhalanxError for any other file."""
     path = Path(path)
     if not path.is_file():
         raise PhalanxError(f"no checkpoint at {path}{_nearby(path)}")
@@ -51,23 +51,23 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                if damaged := archive.testzip():  # PyTorch does not look at the checksums
+                if damaged := archive.testzip():  # PyTorch does not check these
                     raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
         with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes PyTorch stumble in many ways
+    except Exception as error:  # PyTorch raises many kinds of errors for a damaged file
         text = str(error)
         if "GLOBAL" in text or "Unsupported global" in text or "Unsupported class" in text:
             raise PhalanxError(
-                f"{path} contains code or objects besides tensors and numbers; it was not loaded,"
-                " since loading it could run anything"
+                f"{path} contains objects other than tensors and numbers; it was not loaded,"
+                " because that could execute arbitrary code"
             ) from error
-        raise PhalanxError(f"{path} is damaged, or not a checkpoint at all") from error
+        raise PhalanxError(f"{path} is damaged or not a checkpoint") from error
     if isinstance(state, dict) and "actor" in state and "model" not in state:
-        state["model"] = joined(state)
+        state["model"] = join_sac_weights(state)
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        for part, prefix in BESIDE_MODEL.items():  # rl-games 1.1 and 1.2
+        for part, prefix in SEPARATE_NORMALIZERS.items():  # rl-games 1.1 and 1.2
             state["model"] |= {prefix + k: v for k, v in (state.get(part) or {}).items()}
     model = state.get("model") if isinstance(state, dict) else None
     if not isinstance(model, dict) or not all(isinstance(v, torch.Tensor) for v in model.values()):
@@ -76,7 +76,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path} is not a Phalanx or RL Games checkpoint: it has no `model`"
             f" with tensors by name (it holds {keys or 'nothing'})"
         )
-    state.setdefault("epoch", 0)  # weights alone are a start, too
+    state.setdefault("epoch", 0)  # a file with weights only is accepted
     state.setdefault("frame", 0)
     state["model"] = {k.replace("_orig_mod.", ""): v for k, v in state["model"].items()}
     return state
@@ -88,15 +88,19 @@ SAC_PARTS = {
     "critic_target": "sac_network.critic_target.",
     "running_mean_std": "running_mean_std.",
 }
-"""Keys under which RL Games' SAC saves the parts of its model, and their prefixes within it."""
+"""Keys of the parts of RL Games' SAC model in a checkpoint, and their prefixes in the model."""
 
 
-BESIDE_MODEL = {"running_mean_std": "running_mean_std.", "reward_mean_std": "value_mean_std."}
-"""Keys under which rl-games 1.1 and 1.2 save normalisers, and their prefixes in a model since."""
+SEPARATE_NORMALIZERS = {
+    "running_mean_std": "running_mean_std.",
+    "reward_mean_std": "value_mean_std.",
+}
+"""Keys of normalisers in checkpoints of rl-games 1.1 and 1.2, and their prefixes in later
+models."""
 
 
-def joined(state: dict[str, Any]) -> dict[str, Any]:
-    """The weights of the whole model from a file of SAC, which has them part by part."""
+def join_sac_weights(state: dict[str, Any]) -> dict[str, Any]:
+    """The weights of the whole model from an SAC checkpoint, which stores them part by part."""
     return {
         prefix + name: value
         for part, prefix in SAC_PARTS.items()
@@ -104,8 +108,8 @@ def joined(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def apart(model: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The reverse of `joined`."""
+def split_sac_weights(model: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The inverse of `join_sac_weights`."""
     parts = {
         part: {k.removeprefix(prefix): v for k, v in model.items() if k.startswith(prefix)}
         for part, prefix in SAC_PARTS.items()
@@ -114,7 +118,7 @@ def apart(model: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: object) -> None:
-    """`weights` into `module`. Raises PhalanxError that names what does not fit."""
+    """Load `weights` into `module`. Raises PhalanxError that names the first mismatch."""
     own = module.state_dict()
     problems = [f"{k} is missing" for k in own if k not in weights]
     problems += [f"{k} is unknown here" for k in weights if k not in own]
@@ -127,7 +131,7 @@ def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: object)
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise PhalanxError(
             f"{path} does not fit this task and network: {problems[0]}{more};"
-            " use the task and train config it was made with"
+            " use the task and train config that it was made with"
         )
     module.load_state_dict(weights)
 
@@ -138,5 +142,5 @@ def _nearby(path: Path) -> str:
         return f": there is no folder {folder}"
     names = sorted(p.name for p in folder.glob("*.pth"))
     if not names:
-        return f": the folder {folder} holds no .pth file"
+        return f": the folder {folder} has no .pth file"
     return f"{did_you_mean(path.name, names)}; it holds: {', '.join(names[:8])}"

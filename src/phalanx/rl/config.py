@@ -1,7 +1,7 @@
-"""RL Games' YAML as typed dataclasses: every key of every agent, its default, unit and meaning.
+"""RL Games' YAML as typed dataclasses: every key of every agent with default, unit and meaning.
 
-Keys and formulas are RL Games' 1.6.5. Where Phalanx has more to offer, the default is RL Games'
-own name with a new value (`value_bootstrap: reached`), and the field says so.
+Keys and formulas are those of RL Games 1.6.5. Where Phalanx has an extension, the key is RL Games'
+own with a new value (`value_bootstrap: reached`), and the field says so.
 """
 
 import math
@@ -42,7 +42,7 @@ NO_EFFECT = frozenset(
         "vecenv_type",
     }
 )
-"""Keys of published RL Games files that change nothing here; they are listed when a run starts."""
+"""Keys of published RL Games files that have no effect here; they are listed when a run starts."""
 
 OFF_POLICY_NO_EFFECT = NO_EFFECT | {
     *("clip_actions", "max_env_steps", "normalize_value", "torch_compile", "use_diagnostics"),
@@ -51,7 +51,7 @@ OFF_POLICY_NO_EFFECT = NO_EFFECT | {
 
 @dataclass(frozen=True)
 class RewardShaper:
-    """(reward + shift_value) * scale_value, clamped, then its logarithm if asked for."""
+    """(reward + shift_value) * scale_value, clamped, then its logarithm if `log_val`."""
 
     scale_value: float = 1.0
     shift_value: float = 0.0
@@ -69,7 +69,7 @@ class PlayerConfig:
     games_num: int = ranged(256, at_least=1)
     """Episodes to play."""
     deterministic: bool = True
-    """Play the mean or most likely action; False samples."""
+    """Play the mean or most likely action; False samples actions."""
 
     NO_EFFECT: ClassVar[frozenset[str]] = frozenset(
         {"render", "render_sleep", "print_stats", "n_game_life", "use_vecenv", "env_config"}
@@ -80,28 +80,28 @@ class PlayerConfig:
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """`params.config`, as far as every agent reads it."""
+    """The keys of `params.config` that all agents share."""
 
     NO_EFFECT: ClassVar[frozenset[str]] = NO_EFFECT
-    """Keys that are accepted and change nothing."""
+    """Keys that are accepted but have no effect."""
 
     name: str
-    """Stem of the run folder and of checkpoints."""
+    """Base name of the run folder and of checkpoints."""
     env_name: str = "rlgpu"
     """Name under which the environment is registered (`phalanx.rl.vecenv.register`)."""
     env_config: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments for the environment."""
     num_actors: int | None = ranged(None, at_least=-1)
-    """Environments N; None, and -1 as Isaac Lab writes it, takes the environment's own number."""
+    """Number of environments N; None, or Isaac Lab's -1, takes the environment's own number."""
     device: str = "auto"
-    """Device of the network and its training; auto is where the environment is."""
+    """Device of the network and its training; auto is the environment's device."""
     sim_device: str | None = None
     """Device of the environment; None is the same."""
     multi_gpu: bool = False
     """One process trains, whatever this says."""
     deterministic: bool = False
-    """On a GPU, the same bits in every run: torch takes only algorithms that repeat. The task needs
-    `deterministic` as well, which `phalanx train deterministic=true` sets."""
+    """On a GPU, the same bits in every run: torch uses deterministic algorithms only. The task
+    needs `deterministic` as well, which `phalanx train deterministic=true` sets."""
 
     reward_shaper: RewardShaper = RewardShaper()
     gamma: float = ranged(0.99, at_least=0, at_most=1)
@@ -109,14 +109,15 @@ class AgentConfig:
     normalize_input: bool = True
     normalize_value: bool = False
     clip_actions: bool = True
-    """Clamp samples to +-1 and rescale to the action space's bounds; false passes them as are."""
+    """Clamp actions to +-1 and rescale them to the action space's bounds; false passes them
+    unchanged."""
     mixed_precision: bool = False
     """On CUDA, bfloat16 autocast in the training pass; the rollout stays in float32."""
 
     max_epochs: int = ranged(-1, at_least=-1)
-    """Iterations, -1 for no limit."""
+    """Iterations of the run, -1 for no limit."""
     max_frames: int = ranged(-1, at_least=-1)
-    """Environment steps, -1 for no limit."""
+    """Environment steps of the run, -1 for no limit."""
     max_steps: int = ranged(-1, at_least=-1)
     """RL Games' other name for max_frames; the larger one counts."""
     score_to_win: float = float("inf")
@@ -124,19 +125,19 @@ class AgentConfig:
     save_best_after: int = ranged(100, at_least=0)
     """First iteration at which <name>.pth may be written."""
     save_frequency: int = ranged(0, at_least=0)
-    """Also keep a checkpoint every so many iterations; 0 for none."""
+    """Iterations between additional checkpoints that are kept; 0 for none."""
     games_to_track: int = ranged(100, at_least=1)
-    """Finished episodes that mean returns and lengths are taken over."""
+    """Number of finished episodes for mean returns and lengths."""
     train_dir: str = "runs"
     full_experiment_name: str | None = None
     """Name of the run folder; None takes the name with a time stamp."""
     player: PlayerConfig = PlayerConfig()
     algo_observer: Literal["default", "isaac"] | None = None
-    """RL Games' observer that a Runner without one of its own takes."""
+    """RL Games' observer for a Runner that was not given one."""
     features: dict[str, Any] = field(default_factory=dict)
-    """Set by the Runner: `observer`."""
+    """Set by the Runner: {"observer": ...}."""
     self_play_config: Any = None
-    """Refused: there is no self play."""
+    """Not supported: there is no self play."""
 
     def __post_init__(self) -> None:
         if self.num_actors == 0:
@@ -146,8 +147,8 @@ class AgentConfig:
             )
         if self.self_play_config:
             raise PhalanxError(
-                "params.config.self_play_config asks for self play, which Phalanx does not have;"
-                " leave it out to train against the environment as it is"
+                "params.config.self_play_config requests self play, which Phalanx does not support;"
+                " remove it to train in the environment without self play"
             )
         object.__setattr__(self, "max_frames", max(self.max_frames, self.max_steps))
         for key in ("max_epochs", "max_frames"):
@@ -162,7 +163,7 @@ class AgentConfig:
 
 @dataclass(frozen=True)
 class CentralValueConfig:
-    """`params.config.central_value_config`: a critic that sees what the policy does not."""
+    """`params.config.central_value_config`: a critic with privileged observations."""
 
     NO_EFFECT: ClassVar[frozenset[str]] = frozenset(
         {"kl_threshold", "schedule_type", "gamma", "tau", "use_smooth_clamp", "critic_coef"}
@@ -178,14 +179,14 @@ class CentralValueConfig:
     mini_epochs: int = ranged(4, at_least=1)
     learning_rate: float = ranged(3e-4, above=0)
     lr_schedule: str | None = None
-    """linear decays it to max_epochs; anything else keeps it."""
+    """linear decays it until max_epochs; anything else keeps it constant."""
     clip_value: bool = True
     e_clip: float = ranged(0.2, above=0)
     truncate_grads: bool = False
     grad_norm: float = ranged(1.0, above=0)
     weight_decay: float = ranged(0.0, at_least=0)
     freeze_critic: bool = False
-    """Do not train it."""
+    """Do not train the central value."""
 
 
 @dataclass(frozen=True)
@@ -194,37 +195,38 @@ class PPOConfig(AgentConfig):
 
     # rollout
     horizon_length: int = ranged(16, at_least=1)
-    """Steps T an iteration collects in every environment."""
+    """Steps T per iteration in every environment."""
     tau: float = ranged(0.95, at_least=0, at_most=1)
     """Lambda of GAE."""
     value_bootstrap: Literal["reached"] | bool = "reached"
-    """What a time-out bootstraps from. "reached": the value of the state that was reached, before
-    the reset, which is right. true: RL Games' rule, the value of the state before the step.
-    false: nothing, a time-out counts as a termination."""
+    """Bootstrap of a time-out. "reached": the value of the state that was reached, before the
+    reset, which is correct. true: RL Games' rule, the value of the state before the step. false:
+    none, a time-out counts as a termination."""
     normalize_advantage: bool = True
     normalize_rms_advantage: bool = False
-    """Normalise by moving statistics over iterations instead of the batch's own."""
+    """Normalise advantages by moving statistics over iterations instead of the batch's own."""
     adv_rms_momentum: float = ranged(0.5, at_least=0, at_most=0.9999)
-    """Share of the moving statistics that an iteration leaves in place."""
+    """Fraction of the moving statistics that is kept in an iteration."""
     epochs_between_resets: int = ranged(0, at_least=0)
-    """Start all episodes anew every so many iterations; 0 for never."""
+    """Iterations between resets of all environments; 0 for never."""
     use_action_masks: bool = False
-    """Ask the environment for get_action_masks() before every step; discrete actions only."""
+    """Call the environment's get_action_masks() before every step; discrete actions only."""
     seq_length: int = ranged(4, at_least=1)
-    """Steps that a recurrent network is trained on at once; must divide horizon_length."""
+    """Length of the sequences that a recurrent network is trained on; must divide
+    horizon_length."""
     zero_rnn_on_done: bool = True
-    """A recurrent state starts every episode at zero."""
+    """Zero the recurrent state at the start of every episode."""
     central_value_config: CentralValueConfig | None = None
-    """Another network on the environment's `states` estimates the value."""
+    """A second network that estimates the value from the environment's `states`."""
     use_experimental_cv: bool | None = None
     """With a central value: train the policy network's own value too; None is RL Games' choice,
     yes for continuous actions and no for discrete ones."""
 
     rnd_config: dict[str, Any] | None = None
-    """Add a reward for what is new; see `phalanx.rl.curiosity.RNDConfig`."""
+    """Add a reward for novel states; see `phalanx.rl.curiosity.RNDConfig`."""
 
     torch_compile: bool | str | dict[str, Any] = True
-    """On CUDA, merge the many small kernels of task, policy and losses with torch.compile; false
+    """On CUDA, fuse the many small kernels of task, policy and losses with torch.compile; false
     starts faster and runs slower. RL Games' compile modes all mean true."""
 
     use_diagnostics: bool = False
@@ -232,31 +234,32 @@ class PPOConfig(AgentConfig):
 
     # update
     minibatch_size: int | None = ranged(None, at_least=1)
-    """Samples of a minibatch; must divide N * T. None needs minibatch_size_per_env."""
+    """Samples per minibatch; must divide N * T. None needs minibatch_size_per_env."""
     minibatch_size_per_env: int = ranged(0, at_least=0)
-    """Minibatch = this * N, when minibatch_size is not given."""
+    """Samples per minibatch and environment, if minibatch_size is not given."""
     mini_epochs: int = ranged(4, at_least=1)
     """Passes over the batch."""
     learning_rate: float = ranged(3e-4, above=0)
     lr_schedule: str | None = None
-    """adaptive (by KL), linear (to max_epochs or max_frames); None, constant, fixed and identity
-    keep it."""
+    """adaptive (by KL) or linear (until max_epochs or max_frames); None, constant, fixed and
+    identity keep the learning rate."""
     schedule_type: Literal["legacy", "per_minibatch", "standard", "standard_epoch"] = "legacy"
-    """When adaptive acts: after every minibatch (legacy), every pass over the batch (standard), or
-    never (standard_epoch, as in RL Games; with AMP, as in IsaacGymEnvs, after all passes)."""
+    """When the adaptive schedule acts: after every minibatch (legacy), after every pass over the
+    batch (standard), or never (standard_epoch, as in RL Games; with AMP, as in IsaacGymEnvs, after
+    all passes)."""
     kl_threshold: float = ranged(0.008, above=0)
     min_lr: float = ranged(1e-6, above=0)
     max_lr: float = ranged(1e-2, above=0)
     ppo: bool = True
-    """false: the plain policy gradient, without ratio and clipping (A2C)."""
+    """false uses the plain policy gradient, without ratio and clipping (A2C)."""
     e_clip: float = ranged(0.2, above=0)
     """Clip range of the ratio and of the value, the latter in normalised units."""
     clip_value: bool = True
     critic_coef: float = ranged(2.0, at_least=0)
-    """Weight of half the value loss."""
+    """Weight of the value loss, which is halved."""
     entropy_coef: float = 0.0
     schedule_entropy: bool = False
-    """With linear: the entropy weight decays too, to 1e-4."""
+    """With the linear schedule, the entropy weight decays too, to 1e-4."""
     bounds_loss_coef: float | None = None
     """Weight of the penalty on mean actions beyond +-1.1; None is 0."""
     bound_loss_type: Literal["bound", "regularisation", "regularization"] = "bound"
@@ -277,7 +280,7 @@ class PPOConfig(AgentConfig):
             )
 
     def check_sequences(self, minibatch: int, where: str) -> None:
-        """PhalanxError unless a recurrent network's sequences divide horizon and minibatch."""
+        """Raise PhalanxError unless seq_length divides horizon and minibatch, in samples."""
         sizes = {
             "params.config.horizon_length": self.horizon_length,
             f"{where}.minibatch_size": minibatch,
@@ -290,23 +293,23 @@ class PPOConfig(AgentConfig):
                 )
 
     def minibatch(self, num_envs: int) -> int:
-        """Samples of a minibatch for `num_envs` environments. Raises PhalanxError if it does not
+        """Samples per minibatch for `num_envs` environments. Raises PhalanxError if they do not
         divide the batch."""
         return minibatch_size(self, num_envs, self.horizon_length, "params.config")
 
 
 @dataclass(frozen=True)
 class AMPConfig(PPOConfig):
-    """`params.config` of the agent amp_continuous; defaults are IsaacGymEnvs' HumanoidAMP's.
+    """`params.config` of the agent amp_continuous; defaults are those of IsaacGymEnvs' HumanoidAMP.
 
-    Time-outs always bootstrap from the value of the state that was reached, whatever
-    `value_bootstrap` says, as there.
+    As there, time-outs always bootstrap from the value of the state that was reached, whatever
+    `value_bootstrap` is.
     """
 
     NO_EFFECT: ClassVar[frozenset[str]] = NO_EFFECT | {"value_bootstrap", "amp_input_shape"}
 
     critic_coef: float = ranged(5.0, at_least=0)
-    """Weight of the value loss, the whole of it."""
+    """Weight of the value loss, which is not halved."""
     bounds_loss_coef: float | None = 10.0
     """Weight of the penalty on mean actions beyond +-1; None is 0."""
 
@@ -315,44 +318,45 @@ class AMPConfig(PPOConfig):
     disc_reward_w: float = 1.0
     """Weight of the discriminator's reward."""
     disc_reward_scale: float = ranged(2.0, at_least=0)
-    """Of the discriminator's reward, -log(1 - probability of being a demonstration)."""
+    """Factor of the discriminator's reward, -log(1 - probability of being a demonstration)."""
     disc_coef: float = ranged(5.0, at_least=0)
     """Weight of the discriminator's loss."""
     disc_logit_reg: float = ranged(0.05, at_least=0)
-    """Weight, in that, of the squared weights of the last layer."""
+    """Weight in the discriminator's loss of the squared weights of the last layer."""
     disc_grad_penalty: float = ranged(5.0, at_least=0)
-    """Weight, in that, of the squared gradient by the demonstrations, normalised."""
+    """Weight in the discriminator's loss of the squared gradient with respect to the normalised
+    demonstrations."""
     disc_weight_decay: float = ranged(1e-4, at_least=0)
-    """Weight, in that, of the squared weights of all layers."""
+    """Weight in the discriminator's loss of the squared weights of all layers."""
     normalize_amp_input: bool = True
-    """Normalise what the discriminator sees by running statistics."""
+    """Normalise the discriminator's inputs by running statistics."""
     amp_obs_demo_buffer_size: int = ranged(200_000, at_least=1)
-    """Demonstrations to draw from; filled before the first iteration."""
+    """Size of the buffer of demonstrations; it is filled before the first iteration."""
     amp_batch_size: int = ranged(512, at_least=1)
-    """Demonstrations that an iteration adds."""
+    """Demonstrations added in each iteration."""
     amp_replay_buffer_size: int = ranged(1_000_000, at_least=1)
-    """Observations of the policy's past to draw from."""
+    """Size of the buffer of the policy's past observations."""
     amp_replay_keep_prob: float = ranged(0.01, at_least=0, at_most=1)
-    """Share of an iteration's observations that are kept once that many have been."""
+    """Fraction of an iteration's observations that is stored once the buffer has been full."""
     amp_minibatch_size: int | None = ranged(None, at_least=1)
-    """Rows of a minibatch that the discriminator sees, as many of the replay, and as many
-    demonstrations; None needs amp_minibatch_size_per_env."""
+    """Rows of a minibatch, of the replay and of the demonstrations, each, that the discriminator is
+    trained on; None needs amp_minibatch_size_per_env."""
     amp_minibatch_size_per_env: int = ranged(0, at_least=0)
-    """The same = this * N, when amp_minibatch_size is not given; 0 for whole minibatches."""
+    """The same per environment, if amp_minibatch_size is not given; 0 for whole minibatches."""
     save_replay_buffer: bool = False
-    """Checkpoints hold both buffers, a gigabyte in IsaacGymEnvs' sizes, so that a run continues bit
-    for bit; without them it continues with new demonstrations and an empty replay."""
+    """Save both buffers in checkpoints, a gigabyte with IsaacGymEnvs' sizes, so that a run
+    continues bit for bit; without them it continues with new demonstrations and an empty replay."""
     print_disc_prediction: bool = False
     """The player prints the discriminator's logit and reward for environment 0 in every step."""
 
     def amp_minibatch(self, num_envs: int) -> int:
-        """Rows of a minibatch for the discriminator. Raises PhalanxError for too many."""
+        """Rows per minibatch for the discriminator. Raises PhalanxError for too many."""
         minibatch = self.minibatch(num_envs)
         size = self.amp_minibatch_size or self.amp_minibatch_size_per_env * num_envs or minibatch
         if size > minibatch:
             raise PhalanxError(
                 f"params.config.amp_minibatch_size {size} is larger than the minibatch of"
-                f" {minibatch} samples; give at most that, or set amp_minibatch_size_per_env"
+                f" {minibatch} samples; reduce it, or set amp_minibatch_size_per_env"
             )
         return size
 
@@ -360,7 +364,8 @@ class AMPConfig(PPOConfig):
 def minibatch_size(
     config: PPOConfig | CentralValueConfig, num_envs: int, horizon: int, where: str
 ) -> int:
-    """Samples of a minibatch of `num_envs` x `horizon`; PhalanxError if it does not divide."""
+    """Samples per minibatch of a batch of `num_envs` x `horizon` samples. Raises PhalanxError if
+    they do not divide it."""
     batch = num_envs * horizon
     size = config.minibatch_size or config.minibatch_size_per_env * num_envs or batch
     if batch % size:
@@ -368,14 +373,14 @@ def minibatch_size(
         raise PhalanxError(
             f"{where}.minibatch_size {size} does not divide the batch of {batch} samples"
             f" ({num_envs} environments x horizon_length {horizon});"
-            f" take {near}, or set minibatch_size_per_env"
+            f" use {near}, or set minibatch_size_per_env"
         )
     return size
 
 
 @dataclass(frozen=True)
 class OffPolicyConfig(AgentConfig):
-    """`params.config`, as far as both sac and dqn read it."""
+    """The keys of `params.config` that sac and dqn share."""
 
     NO_EFFECT: ClassVar[frozenset[str]] = OFF_POLICY_NO_EFFECT
 
@@ -385,29 +390,29 @@ class OffPolicyConfig(AgentConfig):
 
     # rollout and replay
     num_steps_per_episode: int = ranged(1, at_least=1)
-    """Steps that an iteration takes in every environment, each followed by its updates."""
+    """Steps per iteration in every environment, each followed by its updates."""
     num_warmup_steps: int = ranged(1000, at_least=0)
-    """Iterations until learning starts; before, actions are random."""
+    """Iterations before learning starts, with random actions."""
     num_warmup_frames: int | None = ranged(None, at_least=0)
-    """The same in environment steps, all environments together; it comes first."""
+    """The same in environment steps of all environments together; it takes precedence."""
     replay_buffer_size: int = ranged(1_000_000, at_least=1)
-    """Transitions to remember, all environments together."""
+    """Size of the replay buffer in transitions, of all environments together."""
     save_replay_buffer: bool = False
-    """Checkpoints hold what is remembered, so that a run continues bit for bit."""
+    """Save the replay buffer in checkpoints, so that a run continues bit for bit."""
     value_bootstrap: bool = True
-    """A time-out bootstraps from the value of the state that was reached; false: it counts as a
+    """Bootstrap a time-out from the value of the state that was reached; false counts it as a
     termination."""
     n_step: int = ranged(1, at_least=1)
-    """Rewards in a return before the value takes over."""
+    """Steps n of n-step returns."""
 
     # update
     batch_size: int = ranged(256, at_least=1)
-    """Transitions of an update, drawn with replacement."""
+    """Transitions per update, drawn with replacement."""
     num_updates_per_step: int = ranged(1, at_least=1)
     """Updates after every step of all environments."""
     utd_ratio: float | None = ranged(None, above=0)
-    """Updates per environment step instead: max(1, round(utd_ratio * N)) after every step of all N
-    environments."""
+    """Replaces it by updates per environment step: max(1, round(utd_ratio * N)) after every step of
+    all N environments."""
 
     def updates_per_step(self, num_envs: int) -> int:
         """Updates after every step of `num_envs` environments."""
@@ -435,24 +440,24 @@ class SACConfig(OffPolicyConfig):
     critic_betas: tuple[float, ...] = ranged((0.9, 0.999), at_least=0, at_most=1)
     alphas_betas: tuple[float, ...] = ranged((0.9, 0.999), at_least=0, at_most=1)
     critic_tau: float = ranged(0.005, above=0, at_most=1)
-    """Share of the critic that goes into its target with every update."""
+    """Polyak coefficient of the critics' targets, per update."""
     critic_grad_clip: float = ranged(5.0, at_least=0)
-    """Largest norm of the critics' gradient; 0 for any."""
+    """Largest norm of the critics' gradient; 0 for no limit."""
     policy_frequency: int = ranged(2, at_least=1)
-    """The actor and alpha learn with every so many-th update."""
+    """Number of critic updates per update of actor and alpha."""
     clipped_double_q: bool = True
-    """Of two values the smaller counts; false: their mean, as FastSAC."""
+    """Use the smaller of the two critics' values; false uses their mean, as in FastSAC."""
     init_alpha: float = ranged(1.0, above=0)
-    """Weight of the entropy at the start."""
+    """Initial weight of the entropy, alpha."""
     learnable_temperature: bool = True
-    """It steers the entropy towards target_entropy_coef * -(number of actions)."""
+    """Learn alpha so that the entropy approaches target_entropy_coef * -(number of actions)."""
     target_entropy_coef: float = 1.0
     min_alpha: float = ranged(0.01, at_least=0)
-    """The actor's loss weighs entropy at least so much; RL Games' constant."""
+    """Smallest weight of the entropy in the actor's loss; RL Games' constant."""
 
     @property
     def learning_rate(self) -> float:
-        """What is shown of the three."""
+        """The one of the three learning rates that is displayed."""
         return self.actor_lr
 
 
@@ -462,21 +467,21 @@ class DQNConfig(OffPolicyConfig):
 
     learning_rate: float = ranged(1e-3, above=0)
     grad_norm: float = ranged(10.0, at_least=0)
-    """Largest gradient norm; 0 for any."""
+    """Largest gradient norm; 0 for no limit."""
     target_tau: float = ranged(0.005, above=0, at_most=1)
-    """Share of the network that goes into its target with every update."""
+    """Polyak coefficient of the target network, per update."""
     is_double: bool = True
-    """The network chooses the next action, the target only judges it."""
+    """Double DQN: the network chooses the next action, the target network evaluates it."""
     epsilon: float = ranged(1.0, at_least=0, at_most=1)
-    """Share of random actions at the start."""
+    """Initial fraction of random actions."""
     min_epsilon: float = ranged(0.05, at_least=0, at_most=1)
-    """Share of random actions from epsilon_decay_frames on."""
+    """Fraction of random actions from epsilon_decay_frames on."""
     epsilon_decay_frames: int = ranged(100_000, at_least=1)
-    """Environment steps, all environments together, in which epsilon falls, linearly."""
+    """Environment steps, of all environments together, over which epsilon decays linearly."""
     replay_buffer_type: Literal["normal", "prioritized"] = "normal"
     priority_alpha: float = ranged(0.6, at_least=0, at_most=1)
     """Exponent of the TD error in a priority; 0 draws uniformly."""
     priority_beta: float = ranged(0.4, at_least=0, at_most=1)
-    """Exponent of the importance weights at the start; it rises to 1."""
+    """Initial exponent of the importance weights; it rises to 1."""
     beta_decay_frames: int = ranged(100_000, at_least=1)
-    """Environment steps, all environments together, in which it does."""
+    """Environment steps, of all environments together, over which it rises to 1."""

@@ -1,8 +1,8 @@
-"""The critic that a PPO rollout is valued by: the policy's own value head, or a central value.
+"""The critic of a PPO rollout: the policy's own value head, or a central value.
 
-`CentralValue` is a critic on privileged states, with a network and an optimiser of its own. Its
-values replace the policy network's in the rollout; it learns from the same returns, before the
-policy does. Source: arXiv:1710.06542; formulas as in RL Games 1.6.5.
+`CentralValue` is a critic on privileged states, with its own network and optimiser. Its values
+replace the policy network's in the rollout. It learns from the same returns, before the policy.
+Source: arXiv:1710.06542; formulas as in RL Games 1.6.5.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint, registry
 from phalanx.rl.config import CentralValueConfig, PPOConfig, minibatch_size
-from phalanx.rl.formulas import linear, value_loss
+from phalanx.rl.formulas import linear_decay, value_loss
 from phalanx.rl.memory import Memory
 from phalanx.rl.nested import nested
 from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
@@ -26,29 +26,29 @@ class PolicyCritic:
     def __init__(self, model: Any, memory: Memory) -> None:
         self.model, self.memory = model, memory
 
-    def sees(self, obs: dict[str, Any]) -> Any:
-        """The inputs of the value, among an environment's observations."""
+    def inputs(self, obs: dict[str, Any]) -> Any:
+        """The critic's inputs, taken from an environment's observations."""
         return obs["obs"]
 
     def space(self, env: Any) -> Any:
         """The space of those inputs."""
         return env.observation_space
 
-    def remember(self, obs: dict[str, Any], policy_states: Any) -> Any:
+    def next_states(self, obs: dict[str, Any], policy_states: Any) -> Any:
         """Recurrent states after the step that acts on `obs`."""
         return policy_states
 
     def advance(self, states: Any, done: Tensor) -> None:
-        """Take over states after a step; here the policy's memory has done it."""
+        """Store the states after a step; here the policy's memory has already done it."""
 
     def values(self, seen: Any, states: Any = ()) -> Tensor:
-        """(B, V) in reward units for inputs (B, ...); recurrent `states` are only read."""
+        """Values (B, V) in reward units for inputs (B, ...); recurrent `states` are only read."""
         values: Tensor = self.model.get_values({"obs": seen, "rnn_states": states})
         return values
 
     def value_rows(self, values: Tensor, batch: dict[str, Any], rows: slice) -> None:
         """Write the values of samples `rows`, (B, V) in reward units; here the policy's pass over
-        the batch has done it."""
+        the batch has already done it."""
 
 
 class CentralValue(Part):
@@ -80,7 +80,7 @@ class CentralValue(Part):
                 "normalize_input": own.normalize_input,
             }
         ).to(device)
-        self.model.eval()  # its normaliser learns in `fit` alone
+        self.model.eval()  # its normaliser is updated in `fit` only
         if self.model.is_rnn():
             config.check_sequences(self.minibatch, where)
         self.memory = Memory(self.model, env.num_envs, config, device)
@@ -92,7 +92,7 @@ class CentralValue(Part):
 
     # -- as a critic -------------------------------------------------------------------------------
 
-    def sees(self, obs: dict[str, Any]) -> Any:
+    def inputs(self, obs: dict[str, Any]) -> Any:
         """See `PolicyCritic`."""
         return obs["states"]
 
@@ -100,15 +100,15 @@ class CentralValue(Part):
         """See `PolicyCritic`."""
         return env.state_space
 
-    def remember(self, obs: dict[str, Any], policy_states: Any) -> Any:
-        """Its own recurrent states after it has seen the states that the step acts on."""
+    def next_states(self, obs: dict[str, Any], policy_states: Any) -> Any:
+        """The critic's own recurrent states after the observation that the step acts on."""
         if not self.memory.recurrent:
             return ()
         inputs = {"is_train": False, "obs": obs["states"], **self.memory.step_inputs()}
         return self.model(inputs)["rnn_states"]
 
     def advance(self, states: Any, done: Tensor) -> None:
-        """Take over recurrent states after a step; done (N,) is 1.0 or 0.0."""
+        """Store the recurrent states after a step; done (N,) is 1.0 or 0.0."""
         self.memory.advance(states, done)
 
     def values(self, seen: Any, states: Any = ()) -> Tensor:
@@ -124,13 +124,13 @@ class CentralValue(Part):
     # -- as a part ---------------------------------------------------------------------------------
 
     def begin_iteration(self, epoch: int, frame: int) -> None:
-        """Linear decay, if configured; RL Games steps it after each iteration."""
+        """Apply the linear decay, if configured; RL Games steps it after each iteration."""
         if self.config.lr_schedule == "linear":
-            self.lr.fill_(linear(self.config.learning_rate, 1e-6, epoch - 1, self.max_epochs))
+            self.lr.fill_(linear_decay(self.config.learning_rate, 1e-6, epoch - 1, self.max_epochs))
 
     def fit(self, dataset: dict[str, Any]) -> None:
-        """mini_epochs passes over "states", "old_values" and "returns", all (N * T, ...), values in
-        normalised units."""
+        """Train for mini_epochs passes over "states", "old_values" and "returns", all (N * T, ...),
+        values in normalised units."""
         c = self.config
         self.mean_loss.zero_()
         if c.freeze_critic:
@@ -158,7 +158,7 @@ class CentralValue(Part):
         return {"losses/cval_loss": self.mean_loss, "info/cval_lr": self.lr}
 
     def weights(self) -> dict[str, Any]:
-        """Spelt as RL Games spells it."""
+        """Weights and optimiser, under RL Games' (misspelt) keys."""
         model = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         state = optimizer_state(self.optimizer)
         return {"assymetric_vf_nets": model, "assymetric_vf_optimizer": state}

@@ -1,11 +1,11 @@
 """Random network distillation: a reward for states that a network has not learnt to predict.
 
-A fixed random network maps observations to features and a predictor learns to do the same on what
-was visited; where it still fails, the state is new. Source: arXiv:1810.12894. Like there,
+A fixed random network maps observations to features. A predictor learns to reproduce the features
+of visited states; a large error means that a state is novel. Source: arXiv:1810.12894. As there,
 observations are normalised and clamped to +-5 and the error is divided by its running standard
-deviation; unlike there, one value estimates both rewards together.
+deviation; unlike there, one value function estimates the sum of both rewards.
 
-RL Games has the name `rnd_curiosity` among its networks, without a class behind it.
+RL Games registers a network `rnd_curiosity` but has no class for it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -38,7 +38,7 @@ class RNDConfig:
         default_factory=lambda: {"name": "rnd_curiosity", "mlp": {"units": [128, 128]}}
     )
     scale_value: float = 1.0
-    """Weight of the curiosity reward beside the shaped reward."""
+    """Weight of the curiosity reward; that of the shaped reward is 1."""
     learning_rate: float = ranged(1e-4, above=0)
     mini_epochs: int = ranged(1, at_least=1)
     """Passes over each rollout."""
@@ -69,27 +69,29 @@ class RNDNetworkConfig:
     mlp: RNDMLPConfig
     name: str = "rnd_curiosity"
     features: int = ranged(64, at_least=1)
-    """Width of what is predicted."""
+    """Number of predicted features."""
 
 
 class RNDCuriosityBuilder:
-    """Builds `RNDCuriosity`; what `rnd_curiosity` is registered to."""
+    """Builds `RNDCuriosity`; registered as `rnd_curiosity`."""
 
     def load(self, params: dict[str, Any]) -> None:
         """Read the `network` section. Raises PhalanxError for a wrong one."""
         self.config = read(RNDNetworkConfig, params, "params.config.rnd_config.network")
 
     def build(self, name: str, input_shape: tuple[int, ...], **_: Any) -> "RNDCuriosity":
-        """A network for observations of `input_shape`. Raises PhalanxError unless vectors."""
+        """A network for observations of `input_shape`. Raises PhalanxError unless they are
+        vectors."""
         if isinstance(input_shape, dict) or len(input_shape) != 1:
             raise PhalanxError(
-                f"observations of shape {input_shape} do not fit rnd_curiosity; give it vectors"
+                f"rnd_curiosity needs vector observations, not of shape {input_shape}; flatten them"
             )
         return RNDCuriosity(self.config, input_shape[0])
 
 
 class RNDCuriosity(nn.Module):
-    """forward (B, D) normalised -> (B,) mean squared error of the predictor; target is fixed."""
+    """Maps normalised observations (B, D) to the predictor's mean squared error (B,); the target
+    network is fixed."""
 
     def __init__(self, config: RNDNetworkConfig, width: int) -> None:
         super().__init__()
@@ -112,7 +114,7 @@ def _features(width: int, config: RNDNetworkConfig, own: Units | None) -> nn.Seq
 
 
 class Curiosity(Part):
-    """The network between its normalisers, with its optimiser; a part of PPO."""
+    """Curiosity as a part of PPO: the network, its normalisers and its optimiser."""
 
     name = "curiosity"
 
@@ -131,17 +133,17 @@ class Curiosity(Part):
 
     @torch.no_grad()
     def reward(self, obs: Tensor) -> Tensor:
-        """(N,) for the observations (N, D) that a step reached."""
+        """Curiosity rewards (N,) for the observations (N, D) that a step reached."""
         error = self.network(self.obs_mean_std(obs))
         scale = torch.sqrt(self.error_mean_std.running_var.float() + 1e-8)
         return self.config.scale_value * error / scale
 
     def step_reward(self, reward: Tensor, reached: dict[str, Any]) -> Tensor:
-        """The shaped reward plus that of curiosity, (N,)."""
+        """The shaped reward plus the curiosity reward, (N,)."""
         return reward + self.reward(reached["obs"])
 
     def fit(self, dataset: dict[str, Any]) -> None:
-        """Learn to predict the features of the observations that were visited."""
+        """Train the predictor on the visited observations."""
         obs = dataset["obs"]
         self.obs_mean_std.update(obs)
         normal = self.obs_mean_std(obs)

@@ -1,4 +1,4 @@
-"""RL Games' `use_diagnostics`: how good the value is, how often the ratio was clipped."""
+"""RL Games' `use_diagnostics`: explained variance of the value, clip fractions of the ratio."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from phalanx.rl.part import Part
 
 
 class Diagnostics(Part):
-    """A part of PPO that only logs, under RL Games' tags `diagnostics/*`."""
+    """A part of PPO that only logs, with RL Games' tags `diagnostics/*`."""
 
     name = "diagnostics"
 
@@ -25,7 +25,7 @@ class Diagnostics(Part):
         self.clipped = torch.zeros(c.mini_epochs, device=learner.device)
 
     def fit(self, dataset: dict[str, Any]) -> None:
-        """Start the means of an iteration."""
+        """Reset the means at the start of an update."""
         self.explained.zero_()
         self.clipped.zero_()
 

@@ -1,12 +1,12 @@
 """Deep Q-learning.
 
-    y = r + gamma^n Q'(s', argmax_a Q(s', a))      double: the network chooses, its target judges
+    y = r + gamma^n Q'(s', argmax_a Q(s', a))      double: Q chooses the action, Q' evaluates it
     loss = mean of weight * huber(Q(s, a) - y)
 
-Source: Mnih et al. 2015 (Nature 518), with the options double (arXiv:1509.06461), dueling (of the
+Source: Mnih et al. 2015 (Nature 518), with the options double (arXiv:1509.06461), dueling (in the
 network, arXiv:1511.06581), prioritised replay (arXiv:1511.05952) and n-step returns; the target
-network follows by Polyak averaging instead of periodic copies. Names of keys are those of the
-DQN that RL Games once had. Exploration: a share epsilon of all actions is random.
+network is updated by Polyak averaging instead of periodic copies. Keys have the names of RL Games'
+former DQN. Exploration is epsilon-greedy: a fraction epsilon of all actions is random.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint
 from phalanx.rl.config import DQNConfig
-from phalanx.rl.formulas import chosen, discounted, soft_update
+from phalanx.rl.formulas import discounted, soft_update, values_of
 from phalanx.rl.off_policy import OffPolicy
 from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
 from phalanx.rl.q_network import DQNModel
@@ -60,11 +60,11 @@ class DQN(OffPolicy):
             next_obs = m.norm_obs(batch["next_obs"])
             judge = m.target_network(next_obs).float()
             chooser = m.q_network(next_obs).float() if c.is_double else judge
-            value = chosen(judge, chooser.argmax(-1))
+            value = values_of(judge, chooser.argmax(-1))
             target = batch["rewards"] + discounted(batch["discounts"], value)
         with autocast:
             q_values = m.q_network(m.norm_obs(batch["obs"])).float()
-        q = chosen(q_values, batch["actions"])
+        q = values_of(q_values, batch["actions"])
         loss = F.smooth_l1_loss(q, target, reduction="none")
         loss = (loss * batch["weights"]).mean() if "weights" in batch else loss.mean()
         self.optimizer.zero_grad(set_to_none=True)
@@ -98,8 +98,8 @@ class DQN(OffPolicy):
         space = env.action_space
         if not isinstance(space, Discrete):
             raise PhalanxError(
-                f"dqn needs one discrete action, this environment has {space};"
-                " some tasks have task.env.discrete_actions, else take sac"
+                f"dqn needs one discrete action, but this environment has {space};"
+                " set task.env.discrete_actions if the task has it, or use sac"
             )
 
     # -- parts -----------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""The mathematics of learning, as functions on tensors: rewards, advantages, losses, KL, schedules.
+"""Formulas of learning as functions on tensors: rewards, advantages, losses, KL, schedules.
 
-B is the samples of a minibatch, N environments, T steps, V value heads, A actions. Constants and
-the order of operations are RL Games' 1.6.5; docstrings say where they differ from the papers.
+In shapes, B is samples of a minibatch, N environments, T steps, V value heads, A actions. Constants
+and the order of operations are those of RL Games 1.6.5; docstrings say where they differ from the
+papers.
 """
 
 import torch
@@ -34,7 +35,7 @@ def log_std(raw: Tensor, kind: str, least: float, bounds: tuple[float, float] | 
 
 
 def shape_reward(reward: Tensor, shaper: RewardShaper) -> Tensor:
-    """RL Games' reward_shaper: shift, scale, clamp, logarithm."""
+    """Rewards (...,) after RL Games' reward_shaper: shift, scale, clamp, logarithm."""
     shaped = (reward + shaper.shift_value) * shaper.scale_value
     shaped = shaped.clamp(shaper.min_val, shaper.max_val)
     return shaped.log() if shaper.log_val else shaped
@@ -66,7 +67,7 @@ def gae(
 
 
 def standardized(x: Tensor) -> Tensor:
-    """(B,) with mean 0 and (sample) standard deviation 1."""
+    """`x` (B,) shifted and scaled to mean 0 and (sample) standard deviation 1."""
     return (x - x.mean()) / (x.std() + 1e-8)
 
 
@@ -93,7 +94,7 @@ def policy_gradient_loss(new: Tensor, advantage: Tensor) -> Tensor:
 
 
 def smooth_clamp(x: Tensor, low: float, high: float) -> Tensor:
-    """RL Games' logistic stand-in for clamp, smooth at both ends."""
+    """RL Games' smooth replacement of clamp, a logistic function; same shape as `x`."""
     return low + (high - low) / (1 + torch.exp(4 * (0.5 - (x - low) / (high - low))))
 
 
@@ -126,7 +127,8 @@ def squared_log_ratio_kl(old: Tensor, new: Tensor) -> Tensor:
 
 
 def clip_fraction(old: Tensor, new: Tensor, clip: float) -> Tensor:
-    """Share of samples (B,) whose probability ratio left [1 - clip, 1 + clip], a scalar."""
+    """Fraction of samples whose probability ratio is outside [1 - clip, 1 + clip], a scalar; old,
+    new (B,) are negative log probabilities."""
     ratio = torch.exp(old - new)
     return ((ratio < 1.0 - clip) | (ratio > 1.0 + clip)).float().mean()
 
@@ -140,16 +142,16 @@ def explained_variance(value: Tensor, target: Tensor) -> Tensor:
 
 
 def discriminator_loss(agent_logit: Tensor, demo_logit: Tensor) -> Tensor:
-    """Mean of two binary cross entropies, a scalar: rows of the policy (A, 1) are labelled 0, rows
-    of demonstrations (B, 1) are labelled 1. Source: arXiv:2104.02180, as IsaacGymEnvs has it."""
+    """Mean of two binary cross entropies, a scalar: logits of the policy (A, 1) are labelled 0,
+    those of demonstrations (B, 1) are labelled 1. Source: arXiv:2104.02180, as in IsaacGymEnvs."""
     agent = F.binary_cross_entropy_with_logits(agent_logit, torch.zeros_like(agent_logit))
     demo = F.binary_cross_entropy_with_logits(demo_logit, torch.ones_like(demo_logit))
     return 0.5 * (agent + demo)
 
 
 def style_reward(logit: Tensor, scale: float) -> Tensor:
-    """-log(1 - p) * scale; p, the probability of being a demonstration, counts as 0.9999 at most.
-    Source: arXiv:2104.02180, as IsaacGymEnvs has it."""
+    """-log(1 - p) * scale, same shape as `logit`; p, the probability of being a demonstration, is
+    clamped to at most 0.9999. Source: arXiv:2104.02180, as in IsaacGymEnvs."""
     return -torch.log((1 - logit.sigmoid()).clamp(min=1e-4)) * scale
 
 
@@ -162,19 +164,19 @@ def soft_target(
     """The critics' target, (B,): rewards plus the discounted soft value of the next state.
 
     discounts: gamma^n, 0 where the episode terminated. With n > 1 the entropies of the steps in
-    between are left out, as FastSAC does. Source: arXiv:1812.05905, equation 6.
+    between are left out, as in FastSAC. Source: arXiv:1812.05905, equation 6.
     """
     return rewards + discounted(discounts, value - alpha * log_prob)
 
 
 def discounted(discounts: Tensor, value: Tensor) -> Tensor:
-    """discounts * value, (B,); 0 where the discount is 0, even if the value is NaN: the last
-    observation of a terminated episode may be anything."""
+    """discounts * value, (B,) each; 0 where the discount is 0, even if the value is NaN, because
+    the last observation of a terminated episode may be anything."""
     return torch.where(discounts > 0, discounts * value, 0.0)
 
 
-def chosen(q_values: Tensor, actions: Tensor) -> Tensor:
-    """(B,) of (B, n): the value of each row's action."""
+def values_of(q_values: Tensor, actions: Tensor) -> Tensor:
+    """The Q values (B,) of the actions (B,), from those of all n actions (B, n)."""
     return q_values.gather(-1, actions[:, None]).squeeze(-1)
 
 
@@ -187,16 +189,17 @@ def soft_update(target: nn.Module, source: nn.Module, tau: float) -> None:
 # -- schedules ---------------------------------------------------------------------------------
 
 
-def adapted_lr(lr: Tensor, kl: Tensor, threshold: float, low: float, high: float) -> Tensor:
-    """The next learning rate, a scalar on the device: slower by 1.5 if `kl` is above twice
-    `threshold`, faster by 1.5 if it is below half of it, within [low, high]."""
+def adaptive_lr(lr: Tensor, kl: Tensor, threshold: float, low: float, high: float) -> Tensor:
+    """The next learning rate, a scalar on the device: divided by 1.5 if `kl` is above twice
+    `threshold`, multiplied by 1.5 if it is below half of it, clamped to [low, high]."""
     slower = (lr / 1.5).clamp(min=low)
     faster = (lr * 1.5).clamp(max=high)
     adapted = torch.where(kl > 2.0 * threshold, slower, lr)
     return torch.where(kl < 0.5 * threshold, faster, adapted)
 
 
-def linear(start: float, floor: float, done: float, total: float) -> float:
-    """From `start` to `floor` as `done` goes to `total`; constant without a total (<= 0)."""
+def linear_decay(start: float, floor: float, done: float, total: float) -> float:
+    """Linear decay from `start` to `floor` as `done` goes from 0 to `total`; constant if `total` is
+    0 or less."""
     left = max(0.0, (total - done) / total) if total > 0 else 1.0
     return floor + (start - floor) * left

@@ -1,17 +1,18 @@
-"""Gymnasium's vector environments, to train in; what `env_name: gymnasium` is registered to.
+"""Gymnasium's vector environments, to train in; registered as `env_name: gymnasium`.
 
     params.config:
       env_name: gymnasium
       env_config: {id: HalfCheetah-v5, vectorization_mode: async}
       num_actors: 8
 
-An episode that ends is reset within the step, which is Gymnasium's `AutoresetMode.SAME_STEP`; sync
-and async environments are made so. An environment with an entry point of its own may do otherwise:
+When an episode ends, the environment is reset within the step. Sync and async environments are made
+with Gymnasium's `AutoresetMode.SAME_STEP`. An environment with its own vector entry point may have
+another mode:
 
-- DISABLED: it is reset here, by `reset(options={"reset_mask": ended})`, in the same step.
-- NEXT_STEP: it would reset itself in the next step, ignore the action and return reward 0, and
-  that dead step would be learnt from like any other. So it too is reset here by `reset_mask`; one
-  that does not know the mask and resets every episode is noticed and refused.
+- DISABLED: this class resets it with `reset(options={"reset_mask": ended})` in the same step.
+- NEXT_STEP: by itself it would reset in the next step, ignore the action and return reward 0, and
+  the agent would learn from that step. So it is also reset here with `reset_mask`. An environment
+  that ignores the mask and resets every episode is detected and refused.
 
 Source: https://farama.org/Vector-Autoreset-Mode and gymnasium/vector/sync_vector_env.py (1.1-1.4).
 """
@@ -54,14 +55,14 @@ def make(
     """`gymnasium.make_vec(id, num_envs, ...)` for an agent; kwargs go to the environment.
 
     id: as registered, or "module:Id-v0" to import the module that registers it first.
-    vectorization_mode: sync, async or vector_entry_point; None takes sync where there is one.
-    wrappers: around each environment: a callable, or a name in `gymnasium.wrappers`.
-    Raises PhalanxError for what Gymnasium cannot make.
+    vectorization_mode: sync, async or vector_entry_point; None takes sync if available.
+    wrappers: wrappers of each environment, callables or names in `gymnasium.wrappers`.
+    Raises PhalanxError if Gymnasium cannot make the environment.
     """
     if id is None:
         raise PhalanxError("params.config.env_config.id is missing, as in `id: HalfCheetah-v5`")
     if num_envs is None:
-        raise PhalanxError(f"params.config.num_actors is missing: how many {id} shall run at once")
+        raise PhalanxError(f"params.config.num_actors is missing: the number of copies of {id}")
     vector_kwargs = dict(vector_kwargs or {})
     try:
         module, _, env_id = id.rpartition(":")
@@ -89,9 +90,10 @@ def make(
 class GymnasiumEnv:
     """A `gymnasium.vector.VectorEnv` as a `VecEnv`: float32 tensors on `device`.
 
-    A Dict of observations with an entry "obs" is passed on as it is, so that "states" beside it
-    may feed a central value; one without becomes {"obs": {name: (N, ...)}}, as in RL Games.
-    device: auto is the GPU if there is one. seed: of the first reset; None takes one from torch.
+    A Dict of observations with an entry "obs" is passed on unchanged, so that an entry "states" may
+    feed a central value; a Dict without it becomes {"obs": {name: (N, ...)}}, as in RL Games.
+    device: auto is the GPU if there is one. seed: seed of the first reset; None draws one from
+    torch.
     """
 
     observation_space: ObservationSpace
@@ -120,11 +122,11 @@ class GymnasiumEnv:
 
     @property
     def observations(self) -> dict[str, Any]:
-        """What `reset` or `step` returned last."""
+        """The observations that `reset` or `step` returned last."""
         return self._obs
 
     def reset(self) -> dict[str, Any]:
-        """Start everywhere; {"obs": (N, *observation_space.shape)}."""
+        """Reset every environment; returns {"obs": (N, *observation_space.shape)}."""
         obs, _ = self.env.reset(seed=None if self._is_seeded else self._seed)
         self._is_seeded = True
         self._obs = self._named(_tensors(obs, self.device))
@@ -148,11 +150,11 @@ class GymnasiumEnv:
         return self._obs, _tensor(reward, self.device), terminated, truncated, infos
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: Gymnasium has no way to ask an environment for its state."""
+        """Empty: Gymnasium has no interface for an environment's state."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Raises PhalanxError: there is nothing to continue from."""
+        """Raises PhalanxError: the state cannot be restored."""
         raise PhalanxError(f"the state of Gymnasium's {self._name} cannot be saved")
 
     def close(self) -> None:
@@ -162,14 +164,14 @@ class GymnasiumEnv:
     # -- resets ----------------------------------------------------------------------------------
 
     def _reached(self, obs: Any, infos: dict[str, Any], ended: np.ndarray) -> Any:
-        """`obs` with the rows of episodes that ended as they were before the reset."""
+        """`obs`, with the observations before the reset in rows whose episode ended."""
         if "final_obs" not in infos:
             raise PhalanxError(
                 f"{self._name} says that it resets itself in the same step, but its infos have no"
                 " final_obs"
             )
         reached, final = nested(torch.clone, obs), infos["final_obs"]
-        if isinstance(final, np.ndarray) and final.dtype == object:  # one observation a row
+        if isinstance(final, np.ndarray) and final.dtype == object:  # one observation per row
             for row in ended.nonzero()[0]:
                 _put(reached, row, final[row])
         else:  # batched like the observations
@@ -178,15 +180,15 @@ class GymnasiumEnv:
         return reached
 
     def _reset_ended(self, reached: Any, ended: np.ndarray) -> Any:
-        """Start new episodes where one ended; all observations after that."""
+        """Reset environments whose episode ended; returns all observations after that."""
         raw, _ = self.env.reset(options={"reset_mask": ended.copy()})
         obs = _tensors(raw, self.device)
         kept = torch.as_tensor(~ended, device=self.device).nonzero()[:, 0]
         if not _equal(_rows(obs, kept), _rows(reached, kept)):
             raise PhalanxError(
                 f"{self._name} resets itself only in the step after an episode's end and ignores"
-                " reset(options={'reset_mask': ...}), so a step without meaning would be learnt"
-                " from; use vectorization_mode: sync or async"
+                " reset(options={'reset_mask': ...}), so the agent would learn from a meaningless"
+                " step; use vectorization_mode: sync or async"
             )
         return obs
 
@@ -203,12 +205,13 @@ class GymnasiumEnv:
         if isinstance(space, gymnasium.spaces.Dict):
             return Dict({name: self._observation_space(s) for name, s in space.items()})
         raise PhalanxError(
-            f"{self._name} observes {space}, a network needs a Box or a Dict of them;"
-            " flatten it with env_config.wrappers: [FlattenObservation]"
+            f"{self._name} has the observation space {space}; a network needs a Box or a Dict of"
+            " Boxes, so flatten it with env_config.wrappers: [FlattenObservation]"
         )
 
     def _action_space(self, space: gymnasium.Space) -> ActionSpace:
-        """Ours for theirs; `_to_env` is the way back. Arrays of actions become vectors."""
+        """Our space for a Gymnasium space; `_to_env` converts actions back. Arrays of actions
+        become vectors."""
         if isinstance(space, gymnasium.spaces.Box) and np.issubdtype(space.dtype, np.floating):
             return Box((int(np.prod(space.shape)),), _bound(space.low), _bound(space.high))
         if isinstance(space, gymnasium.spaces.Discrete):
@@ -220,8 +223,8 @@ class GymnasiumEnv:
         ):
             return MultiDiscrete(tuple(int(s.n) for s in space))
         raise PhalanxError(
-            f"{self._name} acts by {space}, an agent can by Box (of reals), Discrete, MultiDiscrete"
-            " or a Tuple of Discrete"
+            f"{self._name} has the action space {space}; agents support Box (of reals), Discrete,"
+            " MultiDiscrete and a Tuple of Discrete"
         )
 
     def _to_env(self, actions: Tensor) -> Any:
@@ -238,19 +241,19 @@ class GymnasiumEnv:
 def _wrapper(name: str) -> Wrapper:
     wrapper = getattr(gymnasium.wrappers, name, None)
     if wrapper is None:
-        raise PhalanxError(f"env_config.wrappers has {name!r}, which gymnasium.wrappers has not")
+        raise PhalanxError(f"env_config.wrappers: gymnasium.wrappers has no {name!r}")
     return wrapper
 
 
 def _bound(values: np.ndarray) -> float | tuple[float, ...]:
-    """One number if all are the same."""
+    """Bounds as a tuple, or as one number if all are the same."""
     flat = values.astype(float).flatten().tolist()
     return flat[0] if len(set(flat)) == 1 else tuple(flat)
 
 
 def _tensor(x: Any, device: torch.device) -> Tensor:
-    """A float32 copy on `device` of what may be numpy's, torch's or another library's; bytes, as
-    images have them, become 0 .. 1."""
+    """A float32 copy on `device` of an array of numpy, torch or another library; bytes, as in
+    images, become 0 .. 1."""
     if not isinstance(x, Tensor):
         x = torch.from_numpy(np.array(x))
     copy = x.to(device, torch.float32, copy=True)

@@ -1,4 +1,4 @@
-"""How weights start, by the names that RL Games' YAML gives: `{name: orthogonal, gain: 1.4}`."""
+"""Weight initialisers by their names in RL Games' YAML: `{name: orthogonal, gain: 1.4}`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +10,7 @@ from phalanx.errors import PhalanxError, did_you_mean
 
 
 def _keep(weight: Tensor, **options: Any) -> None:
-    """Leave the weights as PyTorch's layers draw them. RL Games ignores options here, and its
-    files give some."""
+    """Keep PyTorch's default initialisation. Like RL Games, ignore options; its files have some."""
 
 
 def _variance_scaling(weight: Tensor, mode: str = "fan_in", scale: float = 2.0) -> None:
@@ -52,14 +51,14 @@ INITIALIZERS: dict[str, Callable[..., Any]] = {
 
 @torch.no_grad()
 def initialize(weight: Tensor, config: dict[str, Any]) -> None:
-    """Fill `weight` as `config`, which `check_initializer` has passed, says."""
+    """Initialise `weight` by `config`, which `check_initializer` has checked."""
     options = {k: _number(v) for k, v in config.items() if k != "name"}
     INITIALIZERS[config.get("name", "default")](weight, **options)
 
 
 def check_initializer(config: dict[str, Any], where: str) -> None:
-    """Raise PhalanxError unless `config`, the value of key `where`, names an initializer and
-    options that it takes."""
+    """Raise PhalanxError unless `config`, the value of key `where`, has the name of an initializer
+    and valid options for it."""
     name = config.get("name", "default")
     if name not in INITIALIZERS:
         raise PhalanxError(
@@ -67,14 +66,14 @@ def check_initializer(config: dict[str, Any], where: str) -> None:
             f" accepted: {', '.join(INITIALIZERS)}"
         )
     try:
-        with torch.random.fork_rng(devices=[]):  # a trial must not change what a seed gives
+        with torch.random.fork_rng(devices=[]):  # the trial must not advance the generator
             initialize(torch.empty(2, 2), config)
     except (TypeError, ValueError) as error:
         raise PhalanxError(f"{where}: {name!r} does not take these options: {error}") from error
 
 
 IS_INITIALIZER = {"check": check_initializer}
-"""Metadata of a dataclass field that holds one."""
+"""Metadata of a dataclass field whose value is an initialiser."""
 
 
 def _number(value: Any) -> Any:

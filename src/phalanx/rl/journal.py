@@ -1,4 +1,5 @@
-"""What a run logs: statistics kept on the device and read every few iterations, meters, speed."""
+"""The log of a run: statistics, which stay on the device and are read every few iterations, meters
+and speed."""
 
 import math
 import time
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from phalanx.errors import PhalanxError
 from phalanx.rl.run_folder import RunFolder
-from phalanx.rl.statistics import Clock, Meters, named, performance
+from phalanx.rl.statistics import Clock, Meters, performance, with_tags
 
 
 class Journal:
@@ -22,7 +23,7 @@ class Journal:
         self.meters = Meters(config.games_to_track)
         self.total_time = 0.0
         self.last_stats: dict[str, float] = {}
-        """Scalars of the last iteration that was read, by TensorBoard's tag."""
+        """Scalars of the last iteration that was read, by TensorBoard tag."""
         self.last_lr = config.learning_rate
         self.fps = {"total": 0.0, "rollout": 0.0}
         self._unread: list[tuple[int, int, Tensor]] = []
@@ -30,27 +31,27 @@ class Journal:
         self._read_at = 0.0
 
     def start(self) -> None:
-        """Training begins now."""
+        """Start the clock: training begins."""
         self._read_at = time.perf_counter()
 
-    def note(self, epoch: int, frame: int, statistics: dict[str, Tensor]) -> None:
-        """Keep a copy of an iteration's `Learner.statistics`, as one vector on the device."""
+    def record(self, epoch: int, frame: int, statistics: dict[str, Tensor]) -> None:
+        """Store a copy of an iteration's `Learner.statistics`, as one vector on the device."""
         self._sizes = {name: x.numel() for name, x in statistics.items()}
         row = torch.cat([x.reshape(-1) for x in statistics.values()])
         self._unread.append((epoch, frame, row))
 
-    def forget_unread(self) -> None:
-        """The iterations since the last reading are repeated."""
+    def discard_unread(self) -> None:
+        """Discard the statistics since the last reading, because those iterations are repeated."""
         self._unread.clear()
 
     def read(self, learner: Any, folder: RunFolder, why: Callable[[], str], saved: Path) -> None:
-        """Bring the unread statistics to the host and log them. Raises PhalanxError, with the
-        reason that `why` finds, if they are not finite; `saved` is the last good checkpoint."""
+        """Copy the unread statistics to the host and log them. If they are not finite, raises
+        PhalanxError with the reason that `why` returns; `saved` is the last good checkpoint."""
         rows = torch.stack([row for _, _, row in self._unread]).tolist()
         now = time.perf_counter()
         seconds = (now - self._read_at) / len(rows)
         self._read_at = now
-        times = self.clock.read() | learner.stepped.seconds_per_iteration(len(rows))
+        times = self.clock.read() | learner.hooked_env.seconds_per_iteration(len(rows))
         speed = performance(learner.batch_size, seconds, times)
         self.fps = {
             "total": speed["performance/step_inference_rl_update_fps"],
@@ -68,7 +69,7 @@ class Journal:
             scalars = learner.scalars(values) | speed
             self.last_lr = scalars.get("info/last_lr", self.last_lr)
             at = {"step": frame, "iter": epoch, "time": self.total_time}
-            points = named(scalars, self.meters, at)
+            points = with_tags(scalars, self.meters, at)
             own = points["step"]
             own |= {name: own[tag] for name, tag in learner.ALIASES.items() if tag in own}
             for axis, point in points.items():

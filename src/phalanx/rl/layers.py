@@ -1,6 +1,6 @@
-"""Pieces of networks: perceptrons, convolutions, recurrent layers, from RL Games' YAML.
+"""Layers of networks: perceptrons, convolutions, recurrent layers, from RL Games' YAML.
 
-Parameters inside a piece have RL Games' names, which its checkpoints need.
+Parameters have RL Games' names, so that checkpoints are interchangeable.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from phalanx.rl.network_config import CNNConfig, MLPConfig, Normalization, RNNCo
 
 
 def mlp(width: int, config: MLPConfig, normalization: Normalization = None) -> nn.Module:
-    """A perceptron on `width` inputs: linear, activation, normalisation in every layer. The
+    """A perceptron with `width` inputs: linear, activation, normalisation in every layer. The
     normalisation is that of `config` or, if it has none, `normalization`."""
     normalization = config.normalization or normalization
     if config.d2rl:
@@ -27,7 +27,7 @@ def mlp(width: int, config: MLPConfig, normalization: Normalization = None) -> n
 
 
 class D2RL(nn.Module):
-    """Perceptron with the input at every layer. Source: arXiv:2010.09163."""
+    """Perceptron whose input is also an input of every later layer. Source: arXiv:2010.09163."""
 
     def __init__(self, width: int, config: MLPConfig, normalization: Normalization) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class D2RL(nn.Module):
 
 
 def cnn(channels: int, config: CNNConfig, normalization: Normalization = None) -> nn.Sequential:
-    """Convolutions on (B, channels, height, width), or (B, channels, length) for conv1d."""
+    """Convolutions of inputs (B, channels, height, width), or (B, channels, length) for conv1d."""
     layers: list[nn.Module] = []
     flat = config.type == "conv1d"
     for i, c in enumerate(config.convs):
@@ -79,7 +79,8 @@ def cnn(channels: int, config: CNNConfig, normalization: Normalization = None) -
 
 
 class CoordConv2d(nn.Conv2d):
-    """Convolution that also sees each pixel's place in (-1, 1). Source: arXiv:1807.03247."""
+    """Convolution with each pixel's coordinates in (-1, 1) as two more channels. Source:
+    arXiv:1807.03247."""
 
     def __init__(self, in_channels: int, *args: Any) -> None:
         super().__init__(in_channels + 2, *args)
@@ -93,10 +94,11 @@ class CoordConv2d(nn.Conv2d):
 
 
 class SpatialSoftArgmax(nn.Module):
-    """(B, C, H, W) to the expected pixel place of each channel, (row, column) in [-1, 1], (B, 2C).
+    """Maps (B, C, H, W) to each channel's expected pixel position, (row, column) in [-1, 1], (B,
+    2C).
 
-    RL Games reads the H by W weights as if they were W by H, which moves pixels about unless the
-    image is square; its checkpoints have learnt to live with it.
+    RL Games treats the H by W weights as W by H, which permutes pixels unless the image is square.
+    This is kept, because its checkpoints were trained with it.
     Source: arXiv:1504.00702.
     """
 
@@ -109,9 +111,9 @@ class SpatialSoftArgmax(nn.Module):
 
 
 class LayerNorm2d(nn.Module):
-    """Over channels, height and width of each sample. The buffers, which are not trained, have RL
-    Games' names; its statistics run over the whole batch instead, so that a sample's output there
-    depends on the others."""
+    """Layer norm over channels, height and width of each sample. The buffers, which are not
+    trained, have RL Games' names. RL Games takes statistics over the whole batch instead, so a
+    sample's output there depends on the other samples."""
 
     gamma: Tensor
     beta: Tensor
@@ -128,11 +130,11 @@ class LayerNorm2d(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """LSTM or GRU over sequences whose state is zeroed where an episode begins.
+    """LSTM or GRU over sequences, with the state zeroed at the start of an episode.
 
     forward(x (S * T, D) sequence by sequence, states of (L, S, U) each, T, begins (S * T,) or None)
     returns (S * T, U) and the states after the last step. `begins` is 1 where the step is the first
-    of an episode. Fixed shapes: the steps run one by one, so nothing depends on where they are.
+    of an episode. Steps run one by one, so shapes are fixed wherever episodes begin.
     """
 
     def __init__(self, width: int, config: RNNConfig) -> None:

@@ -1,4 +1,4 @@
-"""`Learner`: what learns. `PPO`, `SAC` and `DQN` implement it; `Run` drives it.
+"""`Learner`: the base of `PPO`, `SAC` and `DQN`, driven by a `Run`.
 
     learner.begin_iteration(epoch, frame)        # on the host: schedules
     for k in range(learner.rounds):
@@ -8,8 +8,9 @@
             learner.learn()                      # gradient steps
             learner.learned()                    # on the host: counting
 
-`collect` and `learn` may be captured as CUDA graphs: they have fixed shapes, wait for nothing and
-write into buffers that stay. Everything that a replayed graph cannot do is in the host's methods.
+`collect` and `learn` may be captured as CUDA graphs: they have fixed shapes, never wait for the
+device and write into permanent buffers. Everything that a replayed graph cannot do is in the host's
+methods.
 """
 
 from collections.abc import Iterable
@@ -25,14 +26,14 @@ from phalanx.rl.statistics import EpisodeSums
 
 
 class Learner:
-    """Base of the algorithms. `config` is a `Config`, `model` the network between its normalisers,
-    `obs` what the next step acts on, `episodes` the sums over running episodes."""
+    """Base of the algorithms. `config` is a `Config`, `model` the network with its normalisers,
+    `obs` the observations for the next step, `episodes` the sums over running episodes."""
 
     Config: ClassVar[type[AgentConfig]] = AgentConfig
     FUSED: ClassVar[tuple[str, ...]] = ()
-    """Names for `fused_methods`."""
+    """Names of methods for `fused_methods`."""
     ALIASES: ClassVar[dict[str, str]] = {}
-    """Other names under which values are logged, and the tag that each repeats."""
+    """Additional tags of logged values: {additional tag: tag}."""
 
     config: Any
     model: Any
@@ -43,9 +44,9 @@ class Learner:
     """Alternations of `collect` and `learn` in an iteration."""
     collect_variant: Any = 0
     learn_variant: Any = 0
-    """What the next call does, where that is one of a few things: a graph is captured for each."""
+    """Variant of the next call, if there are several; a graph is captured for each."""
     ready = True
-    """Whether there is enough to learn from."""
+    """Whether there is enough data to learn from."""
 
     @classmethod
     def check_spaces(cls, env: Any, config: Any) -> None:
@@ -55,46 +56,46 @@ class Learner:
         self.config, self.model = config, model
         self.num_actors = env.num_envs
         self.device = torch.device(env.device)
-        # As in RL Games on CUDA alone: CPUs without bfloat16 take ten times as long with it.
+        # Only on CUDA, as in RL Games: CPUs without bfloat16 take ten times as long with it.
         self.mixed_precision = config.mixed_precision and self.device.type == "cuda"
         self.obs: dict[str, Any] = {}
         self.parts: list[Part] = []
 
     @property
     def batch_size(self) -> int:
-        """Environment steps of an iteration, all environments together."""
+        """Environment steps per iteration, of all environments together."""
         raise NotImplementedError
 
     def fused_methods(self) -> tuple[str, ...]:
-        """Methods whose small kernels torch.compile may merge on CUDA."""
+        """Methods whose small kernels torch.compile may fuse on CUDA."""
         return self.FUSED
 
     def change_config(self, config: Any) -> None:
-        """Go on with these settings; tensors that follow from them are written in place."""
+        """Continue with these settings; tensors that depend on them are written in place."""
         self.config = config
 
     # -- one iteration -----------------------------------------------------------------------------
 
     def reset(self, env: Any) -> None:
-        """Start episodes everywhere."""
+        """Start an episode in every environment."""
         self.obs = env.reset()
         self.restart_episodes()
 
     def restart_episodes(self) -> None:
-        """Forget what belongs to the running episodes."""
+        """Discard the state of the running episodes."""
         self.episodes.restart()
 
     def resets_in(self, epoch: int) -> bool:
-        """Whether all episodes start afresh in iteration `epoch`."""
+        """Whether all environments are reset in iteration `epoch`."""
         return False
 
     def begin_iteration(self, epoch: int, frame: int) -> None:
-        """Iteration `epoch`, counted from 1, begins after `frame` environment steps."""
+        """Begin iteration `epoch`, counted from 1, after `frame` environment steps."""
         for part in self.parts:
             part.begin_iteration(epoch, frame)
 
     def collect(self, env: Any) -> None:
-        """Step the environments and keep what `learn` needs."""
+        """Step the environments and store the data that `learn` needs."""
         raise NotImplementedError
 
     def collected(self, k: int) -> None:
@@ -110,7 +111,7 @@ class Learner:
     # -- logging -----------------------------------------------------------------------------------
 
     def statistics(self) -> dict[str, Tensor]:
-        """Results of the iteration on the device. Keys with a slash are TensorBoard's tags of
+        """Results of the iteration on the device. Keys with a slash are TensorBoard tags of
         scalars; "finished" is `EpisodeSums.finished` of its steps, (T, 4)."""
         return merged(part.statistics() for part in self.parts)
 
@@ -119,7 +120,8 @@ class Learner:
         return {tag: v[0] for tag, v in values.items() if "/" in tag}
 
     def blame(self) -> dict[str, Any]:
-        """Buffers (N, T, ...) by name in which a NaN may have entered, the environment's first."""
+        """Buffers (N, T, ...) by name in which a NaN may have originated, the environment's
+        first."""
         return merged(part.blame() for part in self.parts)
 
     # -- checkpoints -------------------------------------------------------------------------------
@@ -129,19 +131,19 @@ class Learner:
         return merged(part.weights() for part in self.parts)
 
     def load_weights(self, weights: dict[str, Any], source: object) -> list[str]:
-        """Take back weights and optimisers of a checkpoint; returns sentences on what it lacks.
+        """Load weights and optimisers of a checkpoint; returns a sentence for each missing part.
         Raises PhalanxError if they do not fit."""
         for part in self.parts:
             part.load_weights(weights, source)
         return []
 
     def stateful(self) -> dict[str, Any]:
-        """What exact continuation needs besides weights and episodes: by name, objects with
-        `state_dict` and `load_state_dict`."""
+        """State for exact continuation besides weights and episodes: objects with `state_dict` and
+        `load_state_dict`, by name."""
         return {part.name: part for part in self.parts}
 
     def episodic(self) -> dict[str, Any]:
-        """The same for what belongs to the running episodes."""
+        """The same for the state of the running episodes."""
         return {"episode_sums": self.episodes}
 
     def state_dict(self) -> dict[str, Any]:
@@ -149,12 +151,12 @@ class Learner:
         return {name: part.state_dict() for name, part in self.stateful().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> list[str]:
-        """Take back each part of `state` by itself; returns a sentence for each that was lost."""
+        """Restore each part of `state` separately; returns a sentence for each that was lost."""
         return load_each(self.stateful(), state)
 
 
 def merged(mappings: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """All of them as one."""
+    """One dictionary with the entries of all `mappings`."""
     return {key: value for mapping in mappings for key, value in mapping.items()}
 
 
@@ -163,7 +165,7 @@ def load_each(parts: dict[str, Any], state: dict[str, Any]) -> list[str]:
     lost = []
     for name, part in parts.items():
         if name not in state:
-            lost.append(f"it has no {name.replace('_', ' ')}, which starts afresh")
+            lost.append(f"it has no {name.replace('_', ' ')}, which is initialised again")
             continue
         try:
             part.load_state_dict(state[name])

@@ -33,11 +33,11 @@ class Memory:
 
     @property
     def recurrent(self) -> bool:
-        """Whether there is a state at all."""
+        """Whether the network is recurrent."""
         return bool(self.states)
 
     def restart(self) -> None:
-        """New episodes everywhere."""
+        """Zero the state, because new episodes begin in all environments."""
         for state in self.states:
             state.zero_()
         self.begins.fill_(1.0)
@@ -52,8 +52,8 @@ class Memory:
                 start[:, :, t // self.seq_length] = state
 
     def advance(self, states: Any, done: Tensor) -> None:
-        """Take over the states after a step, zeroed where the episode ended; done (N,) is
-        1.0 or 0.0."""
+        """Store the states after a step, zeroed where the episode ended; done (N,) is 1.0 or
+        0.0."""
         if not self.recurrent:
             return
         alive = 1.0 - done[None, :, None] if self.forgets else torch.ones_like(done)[None, :, None]

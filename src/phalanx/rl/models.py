@@ -1,15 +1,15 @@
-"""Models: a network between its normalisers and its action distribution.
+"""Models: a network with its normalisers and its action distribution.
 
 A model object is `build(config) -> nn.Module`. The module's `forward(inputs)` takes and returns
 dictionaries with RL Games' names:
 
-is_train False: {"obs"} -> neglogpacs (B,), values (B, V) in reward units, actions sampled (not
+is_train False: {"obs"} -> neglogpacs (B,), values (B, V) in reward units, sampled actions (not
 clamped), and mus, sigmas (B, A) or logits (B, n). With "policy_only" the first two may be missing.
 is_train True: {"obs", "prev_actions"} -> prev_neglogp (B,), values (B, V) in normalised units,
-entropy (B,), and mus, sigmas or logits. Observations update the normaliser on the way, before they
-are used, as in RL Games.
-Either way "action_masks" (B, n) bool rules out discrete actions, and a recurrent network takes and
-returns "rnn_states"; see `ActorCritic`.
+entropy (B,), and mus, sigmas or logits. As in RL Games, observations update the normaliser before
+they are normalised.
+In both cases "action_masks" (B, n) bool excludes discrete actions where it is False, and a
+recurrent network takes and returns "rnn_states"; see `ActorCritic`.
 """
 
 import math
@@ -29,7 +29,7 @@ RULED_OUT = -1e8
 
 
 class ModelNetwork(nn.Module):
-    """What all models share: the two normalisers around `a2c_network`."""
+    """Base of all models: `a2c_network` and the normalisers of observations and values."""
 
     value_mean_std: RunningMeanStd | None
     running_mean_std: RunningMeanStd | RunningMeanStdObs | None
@@ -46,17 +46,17 @@ class ModelNetwork(nn.Module):
 
     @torch.no_grad()
     def norm_obs(self, obs: Any) -> Any:
-        """Observations as the network takes them. Raises PhalanxError for bytes."""
+        """Normalised observations, of the same shapes. Raises PhalanxError for bytes."""
         nested(refuse_bytes, obs)
         return obs if self.running_mean_std is None else self.running_mean_std(obs)
 
     @torch.no_grad()
     def denorm_value(self, value: Tensor) -> Tensor:
-        """Value in reward units from the network's."""
+        """Values in reward units, of the same shape, from the network's values."""
         return value if self.value_mean_std is None else self.value_mean_std(value, denorm=True)
 
     def run(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
-        """The network's outputs for observations that are not yet normalised."""
+        """The network's outputs for unnormalised observations."""
         return self.a2c_network({**inputs, "obs": self.norm_obs(inputs["obs"])})
 
     def is_rnn(self) -> bool:
@@ -64,12 +64,12 @@ class ModelNetwork(nn.Module):
         return self.a2c_network.is_rnn()
 
     def get_values(self, inputs: dict[str, Any]) -> Tensor:
-        """(B, V) in reward units; nothing is sampled."""
+        """Values (B, V) in reward units, without sampling actions."""
         return self.denorm_value(self.run(inputs)[-2].float())
 
 
 class ContinuousLogStdNetwork(ModelNetwork):
-    """Gaussian with a mean and a log standard deviation an action."""
+    """Gaussian with a mean and a log standard deviation per action."""
 
     def forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
         mu, log_std, value, states = self.run(inputs)
@@ -92,13 +92,13 @@ class ContinuousLogStdNetwork(ModelNetwork):
         }
 
     def log_std(self, sigma: Tensor) -> Tensor:
-        """Log standard deviation from the network's output."""
-        own = getattr(self.a2c_network, "log_std", None)  # not every network of a user has it
+        """Log standard deviation from the network's output, same shape."""
+        own = getattr(self.a2c_network, "log_std", None)  # not every user's network has it
         return own(sigma) if own else sigma
 
 
 class ContinuousNetwork(ContinuousLogStdNetwork):
-    """Gaussian whose network gives the standard deviation itself, which must be positive: give
+    """Gaussian whose network outputs the standard deviation itself. It must be positive: use
     `sigma_activation: softplus` or a positive constant."""
 
     def log_std(self, sigma: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class DiscreteNetwork(ModelNetwork):
         result = {"logits": log_prob, "rnn_states": states}
         if inputs["is_train"]:
             return result | {
-                "prev_neglogp": -_chosen(log_prob, inputs["prev_actions"]),
+                "prev_neglogp": -_log_prob_of(log_prob, inputs["prev_actions"]),
                 "values": value.float(),
                 "entropy": _entropy(log_prob),
             }
@@ -123,13 +123,13 @@ class DiscreteNetwork(ModelNetwork):
         if inputs.get("policy_only"):
             return result
         return result | {
-            "neglogpacs": -_chosen(log_prob, actions),
+            "neglogpacs": -_log_prob_of(log_prob, actions),
             "values": self.denorm_value(value.float()),
         }
 
 
 class MultiDiscreteNetwork(ModelNetwork):
-    """Independent categoricals; "logits" and "action_masks" have all of them side by side."""
+    """Independent categoricals, concatenated in "logits" and "action_masks"."""
 
     def forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
         heads, value, states = self.run(inputs)
@@ -155,12 +155,12 @@ class MultiDiscreteNetwork(ModelNetwork):
 
     @staticmethod
     def _sum(log_probs: list[Tensor], actions: Tensor) -> Tensor:
-        chosen = [_chosen(p, actions[:, k]) for k, p in enumerate(log_probs)]
+        chosen = [_log_prob_of(p, actions[:, k]) for k, p in enumerate(log_probs)]
         return torch.stack(chosen).sum(0)
 
 
 class CentralValueNetwork(ModelNetwork):
-    """A critic alone, on privileged observations."""
+    """A critic without an actor, on privileged observations."""
 
     def forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
         value, states = self.run(inputs)
@@ -170,18 +170,18 @@ class CentralValueNetwork(ModelNetwork):
 
 
 def refuse_bytes(obs: Tensor) -> None:
-    """Raise PhalanxError for observations that are no real numbers."""
+    """Raise PhalanxError for observations that are bytes."""
     if obs.dtype == torch.uint8:
         raise PhalanxError(
             "observations are bytes (torch.uint8); images of (height, width, channels) are divided"
-            " by 255, everything else must come as float32"
+            " by 255, all other observations must be float32"
         )
 
 
 class Model:
-    """What a name in the registry stands for: builds `module` around a network builder's network.
+    """A registered model: builds a `module` around the network of a network builder.
 
-    `module` is the class of the whole, `tag` the name that the network builder is told.
+    `module` is the model's class, `tag` the name passed to the network builder.
     """
 
     def __init__(self, network: Any, module: type[ModelNetwork], tag: str = "a2c") -> None:
@@ -191,20 +191,20 @@ class Model:
 
     def build(self, config: dict[str, Any]) -> ModelNetwork:
         """config: actions_num, input_shape, value_size, normalize_input, normalize_value. Raises
-        PhalanxError for a critic's network in a policy's model, and the reverse."""
+        PhalanxError for a critic's network in a policy's model, or the reverse."""
         network = self.network_builder.build(self.tag, **config)
         is_critic = getattr(getattr(network, "config", None), "central_value", None)
         if is_critic is not None and is_critic != issubclass(self.module, CentralValueNetwork):
             one, model = ("a critic", "central_value") if is_critic else ("a policy", "another")
             raise PhalanxError(
-                f"{section(is_critic)} is that of {one}, so its model must be {model};"
-                " `central_value: true` makes a network a critic's"
+                f"{section(is_critic)} belongs to {one}, so its model must be {model};"
+                " `central_value: true` is for the network of a critic"
             )
         return self.module(network, config)
 
 
 def _gaussian_neglogp(x: Tensor, mu: Tensor, sigma: Tensor, log_std: Tensor) -> Tensor:
-    """(B,) negative log density of independent Gaussians, summed over actions."""
+    """Negative log density (B,) of independent Gaussians, summed over actions."""
     return (0.5 * ((x - mu) / sigma) ** 2 + HALF_LOG_2PI + log_std).sum(-1)
 
 
@@ -216,18 +216,18 @@ def _log_prob(logits: Tensor, mask: Tensor | None) -> Tensor:
     return logits.log_softmax(-1)
 
 
-def _chosen(log_prob: Tensor, actions: Tensor) -> Tensor:
-    """(B,) log probability of the actions (B,)."""
+def _log_prob_of(log_prob: Tensor, actions: Tensor) -> Tensor:
+    """Log probabilities (B,) of the actions (B,)."""
     return log_prob.gather(-1, actions[:, None]).squeeze(-1)
 
 
 def _entropy(log_prob: Tensor) -> Tensor:
-    """(B,); ruled out actions contribute exactly zero."""
+    """Entropy (B,); masked-out actions contribute exactly zero."""
     return -(log_prob.exp() * log_prob).sum(-1)
 
 
 def _sample(log_prob: Tensor) -> Tensor:
-    """(B,) by Gumbel's trick, which spares the host check of torch.multinomial."""
+    """Sampled actions (B,), by the Gumbel-max trick; torch.multinomial would sync with the host."""
     return (log_prob - torch.empty_like(log_prob).exponential_().log()).argmax(-1)
 
 

@@ -12,7 +12,7 @@ Normalization = Literal["layer_norm", "batch_norm"] | None
 
 
 def default_initializer() -> dict[str, Any]:
-    """Weights as PyTorch's layers draw them."""
+    """PyTorch's default initialisation."""
     return {"name": "default"}
 
 
@@ -23,16 +23,17 @@ class MLPConfig:
     NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"regularizer", "norm_only_first_layer"})
 
     units: tuple[int, ...] = ranged(at_least=1)
-    """Widths of the hidden layers; an empty list passes the input on."""
+    """Widths of the hidden layers; an empty list passes the input through."""
     activation: str = field(default="elu", metadata=IS_ACTIVATION)
     initializer: dict[str, Any] = field(
         default_factory=default_initializer, metadata=IS_INITIALIZER
     )
-    """Of every linear layer's weights, the heads' included; biases start at zero."""
+    """Initialiser of every linear layer's weights, including the heads; biases start at zero."""
     d2rl: bool = False
-    """Every layer after the first also sees the input. Source: arXiv:2010.09163."""
+    """Feed the input to every layer after the first as well. Source: arXiv:2010.09163."""
     normalization: Normalization = None
-    """After every activation. RL Games' `network.normalization` does not reach a plain MLP."""
+    """Normalisation after every activation. RL Games' `network.normalization` does not apply to a
+    plain MLP."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class CNNConfig:
         default_factory=default_initializer, metadata=IS_INITIALIZER
     )
     permute_input: bool = True
-    """Images come as (height, width, channels), not as (channels, height, width)."""
+    """Images are (height, width, channels), not (channels, height, width)."""
     conv_depths: tuple[int, ...] = ()
 
 
@@ -74,12 +75,12 @@ class RNNConfig:
     units: int = ranged(at_least=1)
     layers: int = ranged(1, at_least=1)
     before_mlp: bool = False
-    """Input, RNN, MLP, heads; otherwise input, MLP, RNN, heads."""
+    """True: input, RNN, MLP, heads; False: input, MLP, RNN, heads."""
     layer_norm: bool = False
     concat_input: bool = False
-    """An RNN after the MLP also sees the input."""
+    """Feed the input to an RNN after the MLP as well."""
     concat_output: bool = False
-    """The layer after the RNN also sees the input."""
+    """Feed the input to the layer after the RNN as well."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class ContinuousConfig:
 
 @dataclass(frozen=True)
 class SpaceConfig:
-    """`network.space`: exactly one of them; a central value has none."""
+    """`network.space`: exactly one of the three; none for a central value."""
 
     continuous: ContinuousConfig | None = None
     discrete: dict[str, Any] | None = None
@@ -126,12 +127,12 @@ class ActorCriticConfig:
     cnn: CNNConfig | None = None
     rnn: RNNConfig | None = None
     separate: bool = False
-    """The critic has a trunk of its own."""
+    """Separate trunks for actor and critic."""
     normalization: Normalization = None
-    """In the CNN and in a d2rl MLP; a plain MLP has its own `mlp.normalization`."""
+    """Normalisation in the CNN and in a d2rl MLP; a plain MLP has `mlp.normalization`."""
     value_activation: str = field(default="None", metadata=IS_ACTIVATION)
     central_value: bool = False
-    """A critic alone: it has no actions."""
+    """A critic only, without actions."""
 
 
 def read_config(params: dict[str, Any]) -> ActorCriticConfig:
@@ -139,7 +140,7 @@ def read_config(params: dict[str, Any]) -> ActorCriticConfig:
     where = section(bool(params.get("central_value")))
     params = {**params, "space": dict(params.get("space") or {})}
     for kind in ("discrete", "multi_discrete"):
-        if kind in params["space"]:  # published files write `discrete:` with nothing below
+        if kind in params["space"]:  # published files have `discrete:` without a value
             params["space"][kind] = params["space"][kind] or {}
     config = read(ActorCriticConfig, params, where)
     spaces = [config.space.continuous, config.space.discrete, config.space.multi_discrete]

@@ -1,7 +1,7 @@
 """Networks: trunks and heads that a model wraps, built from RL Games' `network` section.
 
 A network builder is `load(params)`, then `build(name, actions_num, input_shape, value_size, ...)`.
-Parameter names and their order are RL Games', so that checkpoints of either load in the other.
+Parameter names and their order are RL Games', so that checkpoints are interchangeable.
 """
 
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from phalanx.rl.registry import register_network
 
 
 class ActorCriticBuilder:
-    """Builds `ActorCritic`; what the name `actor_critic` is registered to."""
+    """Builds `ActorCritic`; registered as `actor_critic`."""
 
     Config: ClassVar[type[ActorCriticConfig]] = ActorCriticConfig
 
@@ -36,11 +36,11 @@ class ActorCritic(nn.Module):
     """Actor and critic on one trunk (CNN, then MLP and RNN in either order), or on two if separate.
 
     `forward` takes a dictionary:
-    - "obs": (B, ...) already normalised, or by name any vectors (B, D) and at most one image;
+    - "obs": (B, ...), normalised, or a dictionary of vectors (B, D) and at most one image;
     - "rnn_states" if recurrent: a tuple of (L, S, U), where B = S * seq_length;
-    - "seq_length" (1 if absent): samples lie sequence by sequence;
-    - "episode_begins": (B,), 1.0 where the sample is the first of its episode, or nothing;
-    - "policy_only": leave out the value.
+    - "seq_length" (1 if absent): samples are ordered sequence by sequence;
+    - "episode_begins", optional: (B,), 1.0 where the sample is the first of its episode;
+    - "policy_only": skip the value.
     It returns (mu, log std, value, states), (logits, value, states), (list of logits, value,
     states) or, for a central value, (value, states). value is (B, V) in normalised units, or None;
     states are None if not recurrent.
@@ -126,7 +126,7 @@ class ActorCritic(nn.Module):
     def _trunk(
         self, obs: Any, inputs: dict[str, Any], side: str, states: Any
     ) -> tuple[Tensor, Any]:
-        """Hidden features of one side, (B, width), and its recurrent state after the step."""
+        """Hidden features (B, width) of actor or critic, and the recurrent state after the step."""
         features = self._features(obs, side)
         perceptron = getattr(self, self.mlp_name if side == "actor" else "critic_mlp")
         rnn = self.config.rnn
@@ -146,7 +146,7 @@ class ActorCritic(nn.Module):
         return (perceptron(x) if rnn.before_mlp else x), after
 
     def _features(self, obs: Any, side: str) -> Tensor:
-        """(B, width): an image through the side's CNN, then vectors as they are."""
+        """Input features (B, width): the CNN's output for an image, then vectors unchanged."""
         named = obs if isinstance(obs, dict) else {"": obs}
         parts = [named[name] for name in self._vectors]
         if self._image is not None:
@@ -161,11 +161,11 @@ class ActorCritic(nn.Module):
     # -- recurrent state -------------------------------------------------------------------------
 
     def is_rnn(self) -> bool:
-        """Whether it keeps a recurrent state."""
+        """Whether it has a recurrent state."""
         return self.config.rnn is not None
 
     def get_default_rnn_state(self, num_seqs: int, device: torch.device) -> tuple[Tensor, ...]:
-        """Zeros, a tuple of (L, num_seqs, U): (h, c) or (h,), twice if separate."""
+        """Zero states, a tuple of (L, num_seqs, U): (h, c) or (h,), twice if separate."""
         rnn = self.config.rnn
         assert rnn is not None
         count = (2 if rnn.name == "lstm" else 1) * (2 if self.separate else 1)
@@ -175,13 +175,13 @@ class ActorCritic(nn.Module):
     # -- building --------------------------------------------------------------------------------
 
     def _build_features(self, input_shape: Any) -> int:
-        """Convolutions, if there is an image; returns the width of the features."""
+        """Build convolutions if there is an image; returns the width of the features."""
         where, config = section(self.config.central_value), self.config.cnn
         shapes = input_shape if isinstance(input_shape, dict) else {"": tuple(input_shape)}
         for name, shape in shapes.items():
             if isinstance(shape, dict):
                 raise PhalanxError(
-                    f"observations {name!r} are a dictionary again; give the network one level"
+                    f"observations {name!r} are a nested dictionary; the network takes one level"
                 )
             if not shape:
                 raise PhalanxError(
@@ -200,7 +200,7 @@ class ActorCritic(nn.Module):
                 f" {where}"
             )
         if len(images) != 1:
-            found = f"{len(images)}: {', '.join(images)}" if images else "none; leave it out"
+            found = f"{len(images)}: {', '.join(images)}" if images else "none; remove it"
             raise PhalanxError(f"{where}.cnn takes one image, but the observations have {found}")
         shape = given = shapes[images[0]]
         if config.permute_input and len(shape) == 3:
@@ -219,7 +219,7 @@ class ActorCritic(nn.Module):
             else:
                 last = "last" if config.permute_input else "first"
                 says = str(config.permute_input).lower()
-                order = f"with channels {last}, as permute_input: {says} says"
+                order = f"with channels {last} (permute_input: {says})"
             raise PhalanxError(
                 f"{where}.cnn does not fit images of shape {given} {order}: {error}"
             ) from error
@@ -231,7 +231,8 @@ class ActorCritic(nn.Module):
         return cnn(shape[0], self.config.cnn, self.config.normalization)
 
     def _build_trunk(self, into_mlp: int, into_rnn: int) -> None:
-        """The MLP before the RNN, whichever comes first in a forward pass: RL Games' order."""
+        """Build the MLP, then the RNN, whatever their order in a forward pass: RL Games' order of
+        parameters."""
         self._build_mlp(into_mlp)
         self._build_rnn(into_rnn)
 
@@ -270,7 +271,7 @@ class ActorCritic(nn.Module):
         if self.fixed_sigma:
             initialize(self.sigma, continuous.sigma_init)
         elif continuous.sigma_init.get("name") == "const_initializer":
-            # A constant is meant for the log std itself: the head's bias, not its weights.
+            # A constant sets the log std itself, so it goes into the head's bias, not its weights.
             nn.init.zeros_(self.sigma.weight)
             initialize(self.sigma.bias, continuous.sigma_init)
         else:

@@ -1,4 +1,4 @@
-"""Running mean and variance, as RL Games 1.6.5 keeps them."""
+"""Running mean and variance, as in RL Games 1.6.5."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ class RunningMeanStd(nn.Module):
     """Normalises (B, *shape) by statistics over the first dimension.
 
     In training mode a forward pass first merges the batch into the statistics, which are float64;
-    in evaluation mode they stay. The result is clamped to +-5. Source of the merge: Chan, Golub
-    and LeVeque 1979; population variance and eps 1e-5 as in RL Games 1.6.5.
+    in evaluation mode they do not change. The result is clamped to +-5. Source of the merge: Chan,
+    Golub and LeVeque 1979; population variance and eps 1e-5 as in RL Games 1.6.5.
     """
 
     running_mean: Tensor
@@ -38,7 +38,7 @@ class RunningMeanStd(nn.Module):
         self.count.copy_(total)
 
     def forward(self, x: Tensor, denorm: bool = False) -> Tensor:
-        """Normalised x, or with `denorm` the inverse for values in normalised units."""
+        """Normalised x (B, *shape), or with `denorm` the inverse, for x in normalised units."""
         if self.training and not denorm:
             self.update(x)
         mean = self.running_mean.float()
@@ -49,26 +49,26 @@ class RunningMeanStd(nn.Module):
 
 
 class RunningMeanStdObs(nn.Module):
-    """A `RunningMeanStd` for each of several observations, (B, *shape) by name."""
+    """One `RunningMeanStd` for each entry of a dictionary of observations (B, *shape)."""
 
     def __init__(self, shapes: dict[str, Any]) -> None:
         super().__init__()
         self.running_mean_std = nn.ModuleDict({k: running_mean_std(v) for k, v in shapes.items()})
 
     def forward(self, obs: dict[str, Any]) -> dict[str, Any]:
-        """Normalised observations."""
+        """Normalised observations, of the same shapes."""
         return {k: self.running_mean_std[k](v) for k, v in obs.items()}
 
 
 def running_mean_std(shape: Any) -> "RunningMeanStd | RunningMeanStdObs":
-    """For observations of that shape, or of those shapes by name."""
+    """A normaliser for observations of `shape`, which may be a dictionary of shapes."""
     return RunningMeanStdObs(shape) if isinstance(shape, dict) else RunningMeanStd(shape)
 
 
 class MovingMeanStd(nn.Module):
-    """Normalises (B, *shape) by exponentially moving statistics, which every batch first enters
-    with weight 1 - momentum; the first one alone. Clamped to +-5. What RL Games' option
-    normalize_rms_advantage means; 1.6.5 itself fails on it."""
+    """Normalises (B, *shape) by exponential moving statistics. Every batch first updates them with
+    weight 1 - momentum; the first batch sets them. The result is clamped to +-5. This is RL Games'
+    option normalize_rms_advantage, which fails in 1.6.5 itself."""
 
     mean: Tensor
     var: Tensor
@@ -92,6 +92,7 @@ class MovingMeanStd(nn.Module):
 
 
 def _mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Of (B, *shape) over the first dimension; on a CPU in a fourth of torch.var_mean's time."""
+    """Mean and variance of (B, *shape) over the first dimension; on a CPU four times as fast as
+    torch.var_mean."""
     mean = x.mean(0)
     return mean, (x - mean).square_().mean(0)

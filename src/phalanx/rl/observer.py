@@ -12,18 +12,18 @@ class AlgoObserver:
     """Override what you need; pass an instance to `Runner(observer)`."""
 
     shows_warnings: ClassVar[bool] = False
-    """Whether it shows `algo.warnings` and `algo.no_effect`; if not, the Runner has them raised as
+    """Whether it shows `algo.warnings` and `algo.no_effect`. If not, the Runner issues them as
     Python warnings."""
 
     def before_init(self, base_name: str, config: dict[str, Any], experiment_name: str) -> None:
         """Before the agent builds anything; `config` is `params.config` as loaded."""
 
     def after_init(self, algo: Any) -> None:
-        """The agent is complete; `algo` is it."""
+        """After the agent `algo` was built."""
 
     def process_infos(self, infos: dict[str, Any], done_indices: Tensor) -> None:
-        """After every environment step. Overriding it costs CUDA graphs: the step then runs
-        eagerly, since indices of finished environments have no fixed shape."""
+        """After every environment step. If overridden, steps run without CUDA graphs, because the
+        indices of finished environments have no fixed shape."""
 
     def after_steps(self) -> None:
         """After every rollout."""
@@ -32,7 +32,7 @@ class AlgoObserver:
         """After statistics were read and logged."""
 
     def after_clear_stats(self) -> None:
-        """RL Games' programs call it to forget scores so far."""
+        """Clear the scores; RL Games' programs call it."""
 
     def after_save(self, path: Any) -> None:
         """After a checkpoint was written to `path`."""
@@ -44,8 +44,9 @@ class Observers(AlgoObserver):
     def __init__(self, observers: list[AlgoObserver]) -> None:
         self.observers = observers
         self.shows_warnings = any(o.shows_warnings for o in observers)  # type: ignore[misc]
-        if any(watches_steps(o) for o in observers):
-            # An attribute, so that observers without it cost no CUDA graphs.
+        if any(overrides_process_infos(o) for o in observers):
+            # An instance attribute, so that steps keep their CUDA graphs unless an observer needs
+            # it.
             self.process_infos = self._process_infos  # type: ignore[method-assign]
 
     def before_init(self, base_name: str, config: dict[str, Any], experiment_name: str) -> None:
@@ -78,7 +79,7 @@ class Observers(AlgoObserver):
 
 
 class PythonWarnings(AlgoObserver):
-    """Raises as Python warnings what a run has to say to its user."""
+    """Issues a run's warnings and unused keys as Python warnings."""
 
     def __init__(self) -> None:
         self._said = 0
@@ -87,12 +88,12 @@ class PythonWarnings(AlgoObserver):
         self.algo = algo
         if unused := getattr(algo, "no_effect", ()):
             _warn(f"{algo.name}: keys of the configuration without effect: {', '.join(unused)}")
-        self._say_new()
+        self._warn_new()
 
     def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
-        self._say_new()
+        self._warn_new()
 
-    def _say_new(self) -> None:
+    def _warn_new(self) -> None:
         sentences = getattr(self.algo, "warnings", [])
         for sentence in sentences[self._said :]:
             _warn(sentence)
@@ -103,6 +104,6 @@ def _warn(sentence: str) -> None:
     warnings.warn(sentence, PhalanxWarning, stacklevel=3)
 
 
-def watches_steps(observer: AlgoObserver) -> bool:
+def overrides_process_infos(observer: AlgoObserver) -> bool:
     """Whether it overrides `process_infos`."""
     return getattr(observer.process_infos, "__func__", None) is not AlgoObserver.process_infos

@@ -1,12 +1,12 @@
-"""What SAC and DQN share: act, store transitions in the replay, learn from samples of it.
+"""The base of SAC and DQN: act, store transitions in the replay, learn from samples of it.
 
 One iteration is `num_steps_per_episode` rounds: one step of every environment into the replay, then
 `updates_per_step` updates from it. Nothing waits for the device, so on CUDA the step and the
 updates are each replayed as a graph, as in `ppo.py`.
 
-Continuing a run. Checkpoints hold the replay only with `save_replay_buffer: true`; only then is a
-continued run the same, bit for bit, as an uninterrupted one. Without it the policy acts and does
-not learn until the replay holds as many steps as after the warm-up.
+Continuing a run: checkpoints hold the replay only with `save_replay_buffer: true`; only then is a
+continued run bit-identical to an uninterrupted one. Otherwise the policy acts without learning
+until the replay holds as many steps as after the warm-up.
 """
 
 from typing import Any, ClassVar
@@ -23,13 +23,13 @@ from phalanx.rl.statistics import EpisodeSums
 
 
 class OffPolicy(Learner):
-    """Base of SAC and DQN, which give the methods that raise NotImplementedError here."""
+    """Base of SAC and DQN, which override the methods that raise NotImplementedError here."""
 
     Config = OffPolicyConfig
     LOGGED: ClassVar[tuple[str, ...]]
-    """Tags of what `record` takes, in its order."""
+    """Tags of the scalars that `record` takes, in order."""
     period = 1
-    """Updates after which their pattern repeats."""
+    """Number of updates after which their pattern repeats."""
 
     def __init__(self, config: OffPolicyConfig, env: Any, model: Any) -> None:
         super().__init__(config, env, model)
@@ -62,10 +62,10 @@ class OffPolicy(Learner):
 
     @torch.no_grad()
     def collect(self, env: Any) -> None:
-        """One step of every environment into the replay.
+        """Take one step in every environment and store it in the replay.
 
-        The normaliser sees every observation once, when it is acted on; RL Games 1.6.5 shows it
-        those of every batch instead, whose mean is not that of the observations met.
+        The normaliser is updated once with every observation, when it is acted on. RL Games 1.6.5
+        updates it with every batch instead, whose mean differs from that of the observations.
         """
         c, replay, obs = self.config, self.replay, self.obs["obs"]
         if self.model.running_mean_std is not None:
@@ -110,15 +110,15 @@ class OffPolicy(Learner):
     # -- what a subclass gives ---------------------------------------------------------------------
 
     def update(self, phase: int) -> None:
-        """`updates_per_step` updates, the first of them number `phase` of the period."""
+        """Do `updates_per_step` updates; `phase` is the first one's number within the period."""
         raise NotImplementedError
 
     def explore(self, obs: Tensor) -> Tensor:
-        """Actions to learn from, as the environment takes them."""
+        """Exploratory actions, in the environment's units."""
         raise NotImplementedError
 
     def random_actions(self) -> Tensor:
-        """Uniform actions, as the environment takes them."""
+        """Uniform random actions, in the environment's units."""
         raise NotImplementedError
 
     def make_replay(self, env: Any) -> Replay:
@@ -132,7 +132,7 @@ class OffPolicy(Learner):
         return int(self.num_actors * self.config.num_steps_per_episode)
 
     def record(self, first: str, *values: Tensor) -> None:
-        """Scalars to log, for the tags from `first` on; each is averaged over its own updates."""
+        """Log scalars, for the tags from `first` on; each is averaged over its own updates."""
         k = self.LOGGED.index(first)
         part = slice(k, k + len(values))
         self.sums[part] += torch.stack(values).detach()
@@ -142,7 +142,7 @@ class OffPolicy(Learner):
         return {"sums": self.sums, "counts": self.counts, "finished": self.finished}
 
     def scalars(self, values: dict[str, list[float]]) -> dict[str, float]:
-        # A value that was not computed in this iteration has no point in its curve, not a zero.
+        # A value that was not computed in this iteration is left out of its curve.
         return {
             tag: total / count
             for tag, total, count in zip(self.LOGGED, values["sums"], values["counts"], strict=True)
@@ -161,11 +161,11 @@ class OffPolicy(Learner):
     # -- checkpoints -------------------------------------------------------------------------------
 
     def stateful(self) -> dict[str, Any]:
-        return {"replay": _Remembered(self)} | super().stateful()
+        return {"replay": _ReplayState(self)} | super().stateful()
 
 
-class _Remembered:
-    """The replay and the counts that go with it."""
+class _ReplayState:
+    """The replay and its counters, for checkpoints."""
 
     def __init__(self, learner: OffPolicy) -> None:
         self.learner = learner

@@ -1,4 +1,4 @@
-"""The keys of RL Games' `params` itself, and which keys of a whole configuration have no effect."""
+"""Reads the top level of RL Games' `params`, and finds keys without effect in all sections."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,26 +25,26 @@ knows no such schedule and keeps the rate."""
 
 @dataclass(frozen=True)
 class Params:
-    """`params`: sections, whose own keys are checked where they are used, and a few numbers."""
+    """`params`: sections, whose keys are checked where they are used, and a few numbers."""
 
     NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"env", "load_checkpoint", "load_path"})
 
     algo: dict[str, Any]
-    """`name`, of an algorithm that the Runner knows."""
+    """`name` of a registered algorithm."""
     config: dict[str, Any]
     """See `phalanx.rl.config`."""
     network: dict[str, Any] = field(default_factory=dict)
     """See `phalanx.rl.network_config`."""
     model: dict[str, Any] | str | None = None
-    """`name`, or the name alone; None takes the one for the environment's actions."""
+    """`name`, or the name itself; None takes the default for the environment's actions."""
     seed: int | None = ranged(None, at_least=-1, at_most=LARGEST_SEED)
-    """None and -1 take one from the clock."""
+    """Random seed; None and -1 derive one from the clock."""
     torch_threads: int | str | None = None
-    """CPU threads of PyTorch's operations; 0 and auto leave them alone."""
+    """CPU threads of PyTorch's operations; 0 and auto leave the number unchanged."""
 
     @property
     def algo_name(self) -> str:
-        """The algorithm. Raises PhalanxError if none is named."""
+        """Name of the algorithm. Raises PhalanxError if there is none."""
         name = self.algo.get("name")
         if not isinstance(name, str):
             raise PhalanxError("params.algo.name is missing, as in `algo: {name: a2c_continuous}`")
@@ -72,8 +72,8 @@ def with_current_names(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def keys_without_effect(params: Mapping[str, Any], config: type) -> list[str]:
-    """Every key of `params` that is accepted and changes nothing, for an algorithm whose settings
-    are of type `config`: those of `params.config` by their own name, others with their section."""
+    """All keys of `params` that are accepted but have no effect, for an algorithm whose settings
+    are of type `config`. Keys of `params.config` have no prefix, others that of their section."""
     own = params["config"]
     found = without_effect(Params, params) + without_effect(config, own)
     found += _of_network(params.get("network"), "network.")

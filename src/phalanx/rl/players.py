@@ -1,4 +1,4 @@
-"""Players: a trained policy in its environments, measured over whole episodes."""
+"""Players: evaluate a trained policy over whole episodes."""
 
 import warnings
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from phalanx.rl import checkpoint
 from phalanx.rl.build import build_model, check_masks, make_env, with_default_model
 from phalanx.rl.config import AgentConfig, DQNConfig, PPOConfig, SACConfig
 from phalanx.rl.nested import nested
-from phalanx.rl.vecenv import floats
+from phalanx.rl.vecenv import image_to_float
 from phalanx.spaces import Box, MultiDiscrete
 
 
@@ -27,15 +27,15 @@ class PlayResult:
     mean_length: float
     games: int
     measures: dict[str, float] = field(default_factory=dict)
-    """What else the player measured, by name in words."""
+    """Other measurements of the player, by a name for display."""
 
 
 MAX_STEPS = 27_000
-"""Steps after which an episode counts as it stands; RL Games' constant."""
+"""Steps after which a running episode is counted; RL Games' constant."""
 
 
 class PpoPlayerContinuous:
-    """Plays a policy with continuous actions; what `a2c_continuous` names among players."""
+    """Plays a policy with continuous actions; registered as the player `a2c_continuous`."""
 
     Config: ClassVar[type[AgentConfig]] = PPOConfig
 
@@ -58,7 +58,7 @@ class PpoPlayerContinuous:
         self.warnings: list[str] = []
 
     def restore(self, fn: str | Path) -> None:
-        """Load the weights of the checkpoint at `fn`. Raises PhalanxError for what does not fit."""
+        """Load the weights of the checkpoint at `fn`. Raises PhalanxError if they do not fit."""
         state = checkpoint.load(fn)
         own, name = self.config.name, state.get("phalanx", {}).get("name", self.config.name)
         try:
@@ -70,15 +70,15 @@ class PpoPlayerContinuous:
                 f"{fn} is a checkpoint of {name!r}, not of {own!r}; use task={name}"
             ) from error
         if name != own:
-            self.warnings.append(f"{fn} is a checkpoint of {name!r}: its policy plays {own!r}")
+            self.warnings.append(f"{fn} is a checkpoint of {name!r}; its policy now plays {own!r}")
             warnings.warn(self.warnings[-1], PhalanxWarning, stacklevel=2)
 
     def reset(self) -> None:
-        """Forget the recurrent state, of all environments."""
+        """Zero the recurrent state of all environments."""
         self.states = None
 
-    def forget(self, done: Tensor) -> None:
-        """Forget the recurrent state of environments `done`, (N,) bool."""
+    def reset_states(self, done: Tensor) -> None:
+        """Zero the recurrent state of environments `done`, (N,) bool."""
         if self.states is not None:
             alive = 1.0 - done.float()[None, :, None]
             self.states = tuple(s * alive for s in self.states)
@@ -86,15 +86,17 @@ class PpoPlayerContinuous:
     # -- RL Games' way to play in a loop of your own, as Isaac Lab's play.py does ------------------
 
     def obs_to_torch(self, obs: Any) -> Any:
-        """Observations as `get_action` takes them: the "obs" of a dictionary, as tensors on the
-        device, bytes as 0 .. 1."""
+        """Observations for `get_action`: the "obs" of a dictionary, as tensors on the device, with
+        bytes converted to 0 .. 1."""
         if isinstance(obs, dict) and "obs" in obs:
             obs = obs["obs"]
-        return nested(lambda x: floats(torch.as_tensor(x)).to(self.device, torch.float32), obs)
+        return nested(
+            lambda x: image_to_float(torch.as_tensor(x)).to(self.device, torch.float32), obs
+        )
 
     def get_batch_size(self, obses: Any, batch_size: int) -> int:
-        """Environments in observations (N, ...), or `batch_size` for those of one environment,
-        without N; `init_rnn` makes states for so many."""
+        """Number of environments in observations (N, ...), or `batch_size` for those of a single
+        environment, without N; `init_rnn` makes states for this number."""
         self.has_batch_dimension = self._is_batch(obses)
         if self.has_batch_dimension:
             batch_size = len(_first(obses))
@@ -108,18 +110,18 @@ class PpoPlayerContinuous:
             self.states = network.get_default_rnn_state(self.batch_size, self.device)
 
     def get_action(self, obs: Any, is_deterministic: bool = True) -> Tensor:
-        """Actions for (N, ...) observations, or for those of one environment, as the environment
-        takes them. A recurrent network's state moves on."""
+        """Actions for observations (N, ...), or for those of one environment, in the environment's
+        units. Advances a recurrent network's state."""
         return self.get_masked_action(obs, None, is_deterministic)
 
     def get_masked_action(
         self, obs: Any, action_masks: Tensor | None, is_deterministic: bool = True
     ) -> Tensor:
-        """The same among the actions whose mask, (N, n) bool, is True."""
+        """The same, choosing only actions whose mask, (N, n) bool, is True."""
         is_batch = self._is_batch(obs)
         if not is_batch:
             obs = nested(lambda x: x[None], obs)
-        inputs: dict[str, Any] = {"is_train": False, "obs": nested(floats, obs)}
+        inputs: dict[str, Any] = {"is_train": False, "obs": nested(image_to_float, obs)}
         if action_masks is not None:
             inputs["action_masks"] = action_masks
         if self.is_rnn:
@@ -141,11 +143,11 @@ class PpoPlayerContinuous:
         return len(_first(obs).shape) > len(_first(shape))
 
     def choose(self, result: dict[str, Tensor], is_deterministic: bool) -> Tensor:
-        """The action among the model's outputs."""
+        """The actions to take, from the model's outputs."""
         return result["mus"] if is_deterministic else result["actions"]
 
     def to_env(self, actions: Tensor) -> Tensor:
-        """Clamped to +-1 and rescaled to the environment's bounds."""
+        """Actions (N, A) clamped to +-1 and rescaled to the environment's bounds."""
         space = self.env.action_space
         if not self.config.clip_actions or not isinstance(space, Box):
             return actions
@@ -154,9 +156,9 @@ class PpoPlayerContinuous:
     def run(self) -> PlayResult:
         """Play `games_num` episodes, the same number in every environment.
 
-        Counting episodes as they come would favour short ones, so every environment plays
-        ceil(games_num / N), and further episodes do not count. Once an episode is `max_steps` long,
-        playing ends, and the running episodes count as they stand.
+        Counting episodes in the order in which they end would favour short ones. So every
+        environment plays ceil(games_num / N) episodes, and further ones do not count. Once an
+        episode is `max_steps` long, playing stops, and running episodes count as they are.
         """
         env, n = self.env, self.env.num_envs
         per_env = -(-self.games_num // n)
@@ -176,13 +178,13 @@ class PpoPlayerContinuous:
             total += reward
             length += 1
             done = terminated | truncated
-            self.forget(done)
+            self.reset_states(done)
             steps += 1
             if steps >= self.max_steps and int(length.max()) >= self.max_steps:
                 running = played < per_env
                 self.warnings.append(
                     f"{int(running.sum())} of {n} environments have an episode of up to"
-                    f" {self.max_steps} steps that does not end; it counts as it stands"
+                    f" {self.max_steps} steps that has not ended; it counts as it is"
                 )
                 warnings.warn(self.warnings[-1], PhalanxWarning, stacklevel=2)
                 done, played = torch.ones_like(done), torch.where(running, per_env - 1, played)
@@ -205,12 +207,13 @@ class PpoPlayerContinuous:
         """Called by `run` after every step of the environments."""
 
     def measures(self) -> dict[str, float]:
-        """What `run` adds to its result."""
+        """Measurements that `run` adds to its result."""
         return {}
 
 
 class PpoPlayerDiscrete(PpoPlayerContinuous):
-    """Plays a policy with discrete actions, one or several; what `a2c_discrete` names."""
+    """Plays a policy with one or several discrete actions; registered as the player
+    `a2c_discrete`."""
 
     def choose(self, result: dict[str, Tensor], is_deterministic: bool) -> Tensor:
         if not is_deterministic:
@@ -226,7 +229,7 @@ class PpoPlayerDiscrete(PpoPlayerContinuous):
 
 
 class SACPlayer(PpoPlayerContinuous):
-    """Plays SAC's policy; what `sac` names among players."""
+    """Plays SAC's policy; registered as the player `sac`."""
 
     Config = SACConfig
 
@@ -235,8 +238,8 @@ class SACPlayer(PpoPlayerContinuous):
 
 
 class DQNPlayer(PpoPlayerDiscrete):
-    """Plays the best action; what `dqn` names among players. Without `player.deterministic`, a
-    share min_epsilon of the actions is random, as at the end of training."""
+    """Plays the best action; registered as the player `dqn`. Without `player.deterministic`, a
+    fraction min_epsilon of the actions is random, as at the end of training."""
 
     Config = DQNConfig
     config: DQNConfig

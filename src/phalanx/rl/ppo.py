@@ -2,9 +2,9 @@
 
     loss = actor + critic_coef * value / 2 - entropy_coef * entropy + bounds_loss_coef * bounds
 
-`collect` fills the rollout; `learn` values it, computes advantages and passes over it. Neither
-waits for the device, so on CUDA each is one graph. Source: arXiv:1707.06347; constants and order of
-operations as in RL Games 1.6.5, which differ from the paper where the comments say.
+`collect` fills the rollout; `learn` computes values and advantages and passes over the batch.
+Neither waits for the device, so on CUDA each is one graph. Source: arXiv:1707.06347; constants and
+order of operations are those of RL Games 1.6.5. Comments say where they differ from the paper.
 """
 
 from typing import Any, ClassVar
@@ -41,8 +41,8 @@ from phalanx.rl.schedule import Schedule
 from phalanx.rl.statistics import EpisodeSums
 
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
-VALUED_AT_ONCE = 65536  # samples, or one minibatch if that is larger
-LONGEST_FUSED = 64  # steps
+MAX_VALUED_SAMPLES = 65536  # samples, or one minibatch if that is larger
+MAX_FUSED_STEPS = 64  # steps
 
 
 class PPO(Learner):
@@ -56,11 +56,11 @@ class PPO(Learner):
     adapts_per_minibatch = True
     """With schedule_type legacy, the learning rate changes after every minibatch."""
     adapts_per_update = False
-    """With schedule_type standard_epoch, it changes after every update; else never."""
+    """With schedule_type standard_epoch, it changes after every update if true, otherwise never."""
     trains_own_value = True
-    """With a central value, the policy network's own value is trained too, unless configured."""
+    """Default for training the policy network's own value if there is a central value."""
     soft_bound = 1.1
-    """Mean actions beyond this cost bounds_loss."""
+    """Absolute mean action above which bounds_loss applies."""
     value_scale = 0.5
     """Weight of the value loss, times critic_coef."""
 
@@ -88,8 +88,8 @@ class PPO(Learner):
         self.critic_weight = self._weight_of_value()
         self.weight_count = sum(p.numel() for p in model.parameters())
         self.defers_values = device.type != "cpu"
-        """Values and the policy's terms come from large passes over the batch, not with every
-        action: fewer kernels for a GPU, but twice the products."""
+        """Whether values and the policy's terms are computed in large passes over the batch instead
+        of with every action: fewer kernels for a GPU, but twice the matrix products."""
         self.rollout = Rollout(env, c, self.policy_fields(env), self.critic)
         self.dataset = self.rollout.dataset()
         self.episodes = EpisodeSums(n, c.horizon_length, device)
@@ -98,7 +98,7 @@ class PPO(Learner):
 
     @property
     def central_value(self) -> CentralValue | None:
-        """The critic, if it is a central value."""
+        """The critic if it is a central value, otherwise None."""
         return self.critic if isinstance(self.critic, CentralValue) else None
 
     def _weight_of_value(self) -> float:
@@ -129,7 +129,7 @@ class PPO(Learner):
 
     @torch.no_grad()
     def collect(self, env: Any) -> None:
-        """T steps of the policy in every environment, into `rollout`."""
+        """Take T steps in every environment and store them in `rollout`."""
         self.model.eval()
         with threads_for(self.num_actors * self.weight_count, self.device):
             self.play_steps(env)
@@ -141,7 +141,7 @@ class PPO(Learner):
             self._store_inputs(env, t)
             result = self.act(self.obs)
             states = result.get("rnn_states")
-            critic_states = critic.remember(self.obs, states)
+            critic_states = critic.next_states(self.obs, states)
             r.actions[:, t] = result["actions"]
             if not self.defers_values:
                 self._store_policy(t, result)
@@ -163,13 +163,13 @@ class PPO(Learner):
         r.last_values.copy_(self.get_values(self.obs, critic.memory.states))
 
     def get_values(self, obs: dict[str, Any], states: Any = ()) -> Tensor:
-        """(B, V) in reward units for (B, ...) observations; a recurrent critic's `states` are only
-        read."""
-        return self.critic.values(self.critic.sees(obs), states)
+        """Values (B, V) in reward units for observations (B, ...); a recurrent critic's `states`
+        are only read."""
+        return self.critic.values(self.critic.inputs(obs), states)
 
     def act(self, obs: dict[str, Any]) -> dict[str, Any]:
-        """Sampled "actions" for (N, ...) observations, "rnn_states" after them and, unless values
-        are deferred, "values" and what `policy_fields` names."""
+        """Sampled "actions" for observations (N, ...), the "rnn_states" after them and, unless
+        values are deferred, "values" and the `policy_fields`."""
         inputs: dict[str, Any] = {"is_train": False, "policy_only": self.defers_values}
         inputs |= {"obs": obs["obs"], **self.memory.step_inputs()}
         if self.config.use_action_masks:
@@ -180,8 +180,8 @@ class PPO(Learner):
     def shape_and_count(
         self, reward: Tensor, terminated: Tensor, truncated: Tensor, reached: dict[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """A step's shaped reward and 1.0 where it ended an episode, (N,) each, and its row of
-        `EpisodeSums.finished`."""
+        """A step's shaped rewards (N,), `done` (N,), 1.0 where it ended an episode, and the step's
+        row of `EpisodeSums.finished`, (4,)."""
         shaped = shape_reward(reward, self.config.reward_shaper)
         for part in self.parts:
             shaped = part.step_reward(shaped, reached)
@@ -208,7 +208,7 @@ class PPO(Learner):
     def _store_reached(self, t: int, reached: dict[str, Any], critic_states: Any) -> None:
         r = self.rollout
         if r.reached is not None:
-            seen = self.critic.sees(reached)
+            seen = self.critic.inputs(reached)
             nested(lambda buffer, x: buffer[:, t].copy_(x), r.reached, seen)
         elif r.reached_values is not None:
             r.reached_values[:, t] = self.get_values(reached, critic_states)
@@ -225,12 +225,12 @@ class PPO(Learner):
         self.prepare_dataset()
 
     def value_batch(self) -> None:
-        """Values of every step and of the states they reached, and the old policy's terms, where
-        the rollout has not left them; then the bootstrap of time-outs."""
+        """Compute values of every step and of the states reached, and the old policy's terms,
+        unless the rollout has stored them; then bootstrap time-outs."""
         r, c, m = self.rollout, self.config, self.minibatch_size
         values = r.values.flatten(0, 1)
-        at_once = m * max(1, VALUED_AT_ONCE // m)
-        # Asking whether any episode timed out would synchronise a GPU.
+        at_once = m * max(1, MAX_VALUED_SAMPLES // m)
+        # Checking whether any episode timed out would synchronise a GPU.
         timed_out = self.device.type != "cpu" or bool(r.truncated.any())
         for start in range(0, self.batch_size, at_once):
             rows = slice(start, min(start + at_once, self.batch_size))
@@ -246,24 +246,25 @@ class PPO(Learner):
                 r.reached_values.flatten(0, 1)[rows] = self.critic.values(reached)
         bootstrap = r.values if c.value_bootstrap is True else r.reached_values
         if bootstrap is not None:
-            # Only where time was up: what a terminated episode reached may be anything.
+            # Only for time-outs: the last observation of a terminated episode may be anything.
             r.rewards.add_(torch.where(r.truncated[..., None] > 0, c.gamma * bootstrap, 0.0))
 
     def policy_terms(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """The model's results for (B, ...) observations and actions, values in reward units."""
+        """The model's results for a batch (B, ...) of observations and actions, with values in
+        reward units."""
         result = self.model({**batch, "is_train": True, "prev_actions": batch["actions"]})
         values = self.model.denorm_value(result["values"])
         return {**result, "neglogpacs": result["prev_neglogp"], "values": values}
 
     def prepare_dataset(self) -> None:
-        """Advantages and normalised values and returns into `dataset`, (N * T, ...) each."""
+        """Write advantages and normalised values and returns into `dataset`, (N * T, ...) each."""
         r, c, d = self.rollout, self.config, self.dataset
         gae(r.rewards, r.values, r.last_values, r.dones, c.gamma, c.tau, out=r.advantages)
         values, returns = r.values.flatten(0, 1), (r.advantages + r.values).flatten(0, 1)
         advantages = r.advantages.flatten(0, 1).sum(-1)
         normalizer: Any = self.critic.model.value_mean_std
         if normalizer is not None:
-            # The statistics see the old values, then the returns, as in RL Games.
+            # The statistics are updated with the old values, then the returns, as in RL Games.
             normalizer.train()
             values, returns = normalizer(values), normalizer(returns)
             normalizer.eval()
@@ -283,7 +284,7 @@ class PPO(Learner):
         self.update()
 
     def update(self) -> None:
-        """mini_epochs passes over the dataset."""
+        """Pass over the dataset mini_epochs times."""
         c = self.config
         self.model.train()
         self.losses.zero_()
@@ -306,7 +307,7 @@ class PPO(Learner):
             part.after_update()
 
     def minibatch(self, i: int) -> dict[str, Any]:
-        """Minibatch i of a pass: rows of the dataset, and what parts add to them."""
+        """Minibatch i of a pass: rows of the dataset, extended by the parts."""
         rows = self.rows(i)
         batch = self.samples(rows)
         for part in self.parts:
@@ -318,7 +319,7 @@ class PPO(Learner):
         return slice(i * self.minibatch_size, (i + 1) * self.minibatch_size)
 
     def samples(self, rows: Any) -> dict[str, Any]:
-        """Rows of the dataset, (N * T, ...) in the order of the rollout; views for a slice."""
+        """The entries of the dataset at `rows`, in the order of the rollout; views for a slice."""
         batch: dict[str, Any] = nested(lambda x: x[rows], self.dataset)
         batch |= self.memory.sequence_inputs(rows)
         return batch
@@ -347,7 +348,7 @@ class PPO(Learner):
         return self.calc_losses(batch, result), result
 
     def calc_losses(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
-        """The loss, a scalar; its parts are summed into `losses`."""
+        """The loss, a scalar; its terms are added to `losses`."""
         c = self.config
         old, new = batch["neglogpacs"], result["prev_neglogp"]
         if c.ppo:
@@ -361,33 +362,33 @@ class PPO(Learner):
         with torch.no_grad():
             self.losses.add_(torch.stack([a_loss, c_loss, entropy, b_loss]))
         loss = a_loss - self.entropy_coef * entropy + (c.bounds_loss_coef or 0.0) * b_loss
-        # A weight of zero would still let weight decay move the critic.
+        # With a weight of zero, weight decay would still change the critic.
         return loss + self.critic_weight * c_loss if self.critic_weight else loss
 
     # -- what distinguishes continuous actions -----------------------------------------------------
 
     def policy_fields(self, env: Any) -> dict[str, tuple[int, ...]]:
-        """What the rollout keeps of the policy's output, and its shape."""
+        """The outputs of the policy that the rollout stores, with their shapes."""
         actions = env.action_space.shape
         return {"neglogpacs": (), "mus": actions, "sigmas": actions}
 
     def preprocess_actions(self, actions: Tensor) -> Tensor:
-        """Samples, (N, A), as the environment takes them."""
+        """Sampled actions (N, A), in the environment's units."""
         if not self.config.clip_actions:
             return actions
         rescaled: Tensor = self.env.action_space.rescale(actions.clamp(-1.0, 1.0))
         return rescaled
 
     def policy_kl(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
-        """Mean KL(new || old) of the minibatch; then the new policy becomes the old one, so that
-        the next pass measures from here."""
+        """Mean KL(new || old) of the minibatch, a scalar. Then the new policy becomes the old one,
+        as the reference of the next pass."""
         kl = gaussian_kl(result["mus"], result["sigmas"], batch["mus"], batch["sigmas"])
         batch["mus"].copy_(result["mus"])
         batch["sigmas"].copy_(result["sigmas"])
         return kl
 
     def bounds_loss(self, result: dict[str, Tensor]) -> Tensor:
-        """Penalty on means beyond +-`soft_bound`, or on all of them, a scalar."""
+        """Penalty on means beyond +-`soft_bound`, or on all means, a scalar."""
         if self.config.bound_loss_type == "bound":
             return bound_loss(result["mus"], self.soft_bound)
         return result["mus"].square().sum(-1).mean()
@@ -411,7 +412,7 @@ class PPO(Learner):
     def fused_methods(self) -> tuple[str, ...]:
         if self.memory.recurrent:
             return ()
-        short = self.horizon_length <= LONGEST_FUSED  # its loop over time is unrolled
+        short = self.horizon_length <= MAX_FUSED_STEPS  # its loop over time is unrolled
         return (*self.FUSED, "prepare_dataset") if short else self.FUSED
 
     def change_config(self, config: Any) -> None:

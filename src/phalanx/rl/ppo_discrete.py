@@ -1,4 +1,4 @@
-"""PPO with discrete actions: the differences."""
+"""PPO with discrete actions: the methods that differ from continuous actions."""
 
 from typing import Any
 

@@ -4,10 +4,10 @@
 
     name: q_network
     mlp: {units: [128, 128], activation: relu}
-    dueling: true               # value and advantages apart, arXiv:1511.06581
+    dueling: true               # separate value and advantages, arXiv:1511.06581
     normalization: layer_norm   # after every hidden layer
 
-Neither has a counterpart in RL Games 1.6.5, which has no DQN.
+RL Games 1.6.5 has neither, since it has no DQN.
 """
 
 import copy
@@ -35,7 +35,7 @@ class QNetworkConfig:
     name: str
     mlp: MLPConfig
     dueling: bool = False
-    """Q = V + A - mean of A, so that a state's value is learned from all its actions."""
+    """Use Q = V + A - mean of A, so that a state's value is learned from all its actions."""
     normalization: Literal["layer_norm"] | None = None
 
 
@@ -54,7 +54,7 @@ class QNetworkBuilder:
 
 
 class QNetwork(nn.Module):
-    """forward((B, D), already normalised) -> (B, n) value of every action."""
+    """Maps normalised observations (B, D) to the values of all actions, (B, n)."""
 
     def __init__(
         self, config: QNetworkConfig, actions_num: int, input_shape: tuple[int, ...]
@@ -62,7 +62,7 @@ class QNetwork(nn.Module):
         super().__init__()
         if not isinstance(input_shape, tuple) or len(input_shape) != 1:
             raise PhalanxError(
-                f"observations of shape {input_shape} do not fit q_network; give it vectors"
+                f"q_network needs vector observations, not of shape {input_shape}; flatten them"
             )
         self.mlp = mlp(input_shape[0], config.mlp, config.normalization)
         width = config.mlp.units[-1] if config.mlp.units else input_shape[0]
@@ -83,7 +83,7 @@ class QNetwork(nn.Module):
 
 
 class DQNModel(nn.Module):
-    """Observation normaliser, network and target network, which start equal.
+    """Observation normaliser, network and target network, which starts equal to the network.
     forward({"obs"}) -> q_values (B, n) and the best actions (B,)."""
 
     running_mean_std: RunningMeanStd | None
@@ -97,7 +97,7 @@ class DQNModel(nn.Module):
 
     @torch.no_grad()
     def norm_obs(self, obs: Tensor) -> Tensor:
-        """Observations as the network wants them."""
+        """Normalised observations (B, D)."""
         return obs if self.running_mean_std is None else self.running_mean_std(obs)
 
     def forward(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
@@ -105,12 +105,12 @@ class DQNModel(nn.Module):
         return {"q_values": q_values, "actions": q_values.argmax(-1)}
 
     def is_rnn(self) -> bool:
-        """Whether it keeps a recurrent state."""
+        """Whether it has a recurrent state."""
         return False
 
 
 class DQNModelBuilder:
-    """What `dqn` is registered to among models."""
+    """Builds `DQNModel`; registered as the model `dqn`."""
 
     def __init__(self, network: Any) -> None:
         self.network_builder = network

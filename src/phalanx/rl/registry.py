@@ -1,6 +1,6 @@
 """Factories by name: algorithms, players, models, networks.
 
-RL Games' manner of extension: register a callable under a name, name it in the YAML.
+RL Games' way to extend it: register a callable under a name, and use that name in the YAML.
 """
 
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from phalanx.errors import PhalanxError, did_you_mean
 
 
 class ObjectFactory:
-    """Builders by name. `kind` is what messages call them, as in "model"."""
+    """Builders by name. `kind` is their name in messages, as in "model"."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.builders: dict[str, Callable[..., Any]] = {}
 
     def register_builder(self, name: str, builder: Callable[..., Any]) -> None:
-        """Make `name` known; an earlier builder of that name is replaced."""
+        """Register `builder` as `name`, replacing an earlier builder of that name."""
         self.builders[name] = builder
 
     def create(self, name: str, **kwargs: Any) -> Any:
-        """`builder(**kwargs)` of that name. Raises PhalanxError for an unknown one."""
+        """Call the builder `name` with `kwargs`. Raises PhalanxError for an unknown name."""
         if name not in self.builders:
             raise PhalanxError(
                 f"unknown {self.kind} {name!r}{did_you_mean(str(name), self.builders)};"

@@ -1,4 +1,4 @@
-"""Replay: the last transitions of all environments, on the device where they are learned from.
+"""Replay buffers: the last transitions of all environments, on the learner's device.
 
     replay = Replay(capacity, num_envs, obs_shape, (), torch.long, n_step=3, gamma=0.99, device=d)
     replay.write(obs=obs, actions=actions)       # before the step: `obs` may be a live buffer
@@ -6,9 +6,9 @@
     replay.advance()
     batch = replay.sample(256)                   # y = batch["rewards"] + batch["discounts"] * V(s')
 
-A ring of `capacity // num_envs` steps, each of N environments. Where it is written and how much of
-it is filled live in device tensors, so that writing and sampling can be captured in a CUDA graph;
-the host counts along in `steps` and never has to ask.
+A ring of `capacity // num_envs` steps, each of N environments. Its write position and fill level
+are device tensors, so that writing and sampling can be captured in a CUDA graph. The host keeps its
+own count in `steps` and never reads them.
 """
 
 from typing import Any
@@ -20,11 +20,11 @@ from phalanx.errors import PhalanxError
 
 
 class Replay:
-    """A ring of transitions, drawn from uniformly and with replacement.
+    """A ring of transitions, sampled uniformly with replacement.
 
-    obs, next_obs (S, N, *shape): what was acted on and what the step reached, before any reset.
-    rewards (S, N): shaped. terminated (S, N): nothing follows; ended (S, N): the episode was over,
-    by termination or time-out. S = capacity // N. Raises PhalanxError if that is below `n_step`.
+    obs, next_obs (S, N, *shape): observations acted on, and those that the step reached, before any
+    reset. rewards (S, N): shaped. terminated (S, N): the episode terminated; ended (S, N): it
+    terminated or timed out. S = capacity // N. Raises PhalanxError if S is below `n_step`.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class Replay:
         if self.capacity < n_step:
             raise PhalanxError(
                 f"params.config.replay_buffer_size {capacity} holds {self.capacity} steps of"
-                f" {num_envs} environments, n_step {n_step} needs that many;"
-                f" give at least {n_step * num_envs}"
+                f" {num_envs} environments, but needs at least n_step, {n_step};"
+                f" set it to {n_step * num_envs} or more"
             )
         self.num_envs, self.n_step, self.gamma, self.device = num_envs, n_step, gamma, device
         n = (self.capacity, num_envs)
@@ -56,36 +56,37 @@ class Replay:
             "ended": torch.zeros(*n, dtype=torch.bool, device=device),
         }
         self.cursor = torch.zeros(1, dtype=torch.long, device=device)
-        """Where the next step is written."""
+        """Index of the next step to write, 0-d."""
         self.size = torch.zeros(1, dtype=torch.long, device=device)
-        """Steps that are filled, at most S."""
+        """Number of filled steps, at most S, 0-d."""
         self.steps = 0
-        """Steps ever written, as the host knows them; whoever calls `advance` in a captured graph
-        counts here."""
+        """Total number of steps written, counted on the host. Callers of `advance` in a captured
+        graph must count here themselves."""
 
     def write(self, **values: Tensor) -> None:
-        """(N, ...) each, by name, into the step at the cursor."""
+        """Write values (N, ...) by name into the step at the cursor."""
         for name, value in values.items():
             self.rows[name].index_copy_(0, self.cursor, value[None])
 
     def advance(self) -> None:
-        """The step at the cursor is complete."""
+        """Complete the step at the cursor and move on."""
         self.cursor.add_(1).remainder_(self.capacity)
         self.size.add_(1).clamp_(max=self.capacity)
 
     def sample(self, batch_size: int) -> dict[str, Tensor]:
         """Transitions over up to n steps, (B, ...): obs, actions, rewards, next_obs, discounts.
 
-        rewards: r_0 + gamma r_1 + ..., up to n terms, none from after the end of the episode.
-        next_obs: what the last of these steps reached. discounts: gamma^(number of terms) of the
-        value that follows it, 0 if it terminated. Off-policy corrections are not made, as usual.
+        rewards: r_0 + gamma r_1 + ..., up to n terms, none after the end of the episode. next_obs:
+        the observation that the last of these steps reached. discounts: gamma^(number of terms),
+        the factor of the value of next_obs; 0 if it terminated. As usual, without off-policy
+        correction.
         """
         step, env = self.draw(batch_size)
         return self.gather(step, env)
 
     def draw(self, batch_size: int) -> tuple[Tensor, Tensor]:
-        """Step and environment of B first transitions; n - 1 more have been written after each."""
-        # Wider than any ring, so that the remainder is as good as uniform.
+        """Step and environment, (B,) each, of random transitions followed by n - 1 more."""
+        # Much larger than any ring, so that the remainder is practically uniform.
         number = torch.randint(0, 2**62, (batch_size,), device=self.device)
         number = number % ((self.size - self.n_step + 1) * self.num_envs)
         oldest = self.cursor - self.size
@@ -118,38 +119,39 @@ class Replay:
         return self.rows[name].flatten(0, 1).index_select(0, row)
 
     def state_dict(self) -> dict[str, Any]:
-        """The filled part, which is all that sampling depends on."""
+        """The filled part, which determines all samples."""
         filled = min(self.steps, self.capacity)
         rows = {k: v[:filled].clone() for k, v in self.rows.items()}
         return {"steps": self.steps, "rows": rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned; of a larger ring, its last steps."""
+        """Restore what `state_dict` returned; from a larger ring, only its last steps."""
         for name in state["rows"].keys() & self.rows.keys():
             there, here = (tuple(rows[name].shape[1:]) for rows in (state["rows"], self.rows))
             if there != here:
                 raise PhalanxError(
-                    f"its replay buffer has {name} of shape {there} a step, here they are {here};"
+                    f"its replay buffer has {name} of shape {there} per step, this run has {here};"
                     " the replay starts empty"
                 )
-        saved, steps = refit(state["rows"], state["steps"], self.capacity)
+        saved, steps = resize_ring(state["rows"], state["steps"], self.capacity)
         for name in saved.keys() & self.rows.keys():
             self.rows[name][: len(saved[name])].copy_(saved[name])
         self.rewind(steps)
 
     def rewind(self, steps: int) -> None:
-        """Go back to when `steps` steps had been written; what has been overwritten since stays."""
+        """Return to the point after `steps` written steps; steps overwritten since then stay."""
         self.steps = steps
         self.cursor.fill_(steps % self.capacity)
         self.size.fill_(min(steps, self.capacity))
 
 
 class PrioritizedReplay(Replay):
-    """Draws a transition with probability P proportional to priority = (|TD error| + eps)^alpha.
+    """Samples transitions with probability P proportional to priority = (|TD error| + eps)^alpha.
 
-    New transitions get the largest priority so far. The draws are stratified. Each comes with a
-    weight (M P)^-beta, M the number of transitions, divided by the batch's largest. The sums run
-    over the whole ring, which the device does faster than walking a tree. Source: arXiv:1511.05952.
+    New transitions get the largest priority so far. Sampling is stratified. Each sample has a
+    weight (M P)^-beta, with M the number of transitions, divided by the largest weight of the
+    batch. Sums run over the whole ring, which is faster on the device than a tree. Source:
+    arXiv:1511.05952.
     """
 
     EPSILON = 1e-6
@@ -168,7 +170,7 @@ class PrioritizedReplay(Replay):
         super().advance()
 
     def sample(self, batch_size: int) -> dict[str, Tensor]:
-        """As `Replay.sample`, with `weights` (B,)."""
+        """Like `Replay.sample`, with `weights` (B,)."""
         age = (self.cursor - 1 - self._places) % self.capacity  # 0: written last
         complete = (age >= self.n_step - 1) & (age < self.size)
         mass = torch.where(complete[:, None], self.rows["priorities"], 0.0).flatten()
@@ -176,7 +178,7 @@ class PrioritizedReplay(Replay):
         total = cumulative[-1]
         strata = torch.arange(batch_size, device=self.device)
         strata = strata + torch.rand(batch_size, dtype=torch.float64, device=self.device)
-        # Just below the total, or rounding could reach past the last transition.
+        # Just below the total, so that rounding cannot reach past the last transition.
         at = (strata / batch_size * total).clamp(max=total * (1 - 1e-9))
         row = torch.searchsorted(cumulative, at, right=True)
         batch = self.gather(row // self.num_envs, row % self.num_envs)
@@ -185,7 +187,7 @@ class PrioritizedReplay(Replay):
         return {**batch, "weights": weights / weights.max()}
 
     def update_priorities(self, rows: Tensor, td_errors: Tensor) -> None:
-        """The TD errors, (B,), that the transitions `rows` of a batch turned out to have."""
+        """Set the priorities of a batch's transitions `rows` from their TD errors (B,)."""
         priorities = (td_errors.abs() + self.EPSILON) ** self.alpha
         self.rows["priorities"].flatten().index_copy_(0, rows, priorities)
         self.largest.copy_(torch.maximum(self.largest, priorities.max()))
@@ -194,14 +196,16 @@ class PrioritizedReplay(Replay):
         return {**super().state_dict(), "largest": self.largest.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rows["priorities"].fill_(1.0)  # as of new transitions, should `state` have none
+        self.rows["priorities"].fill_(1.0)  # as for new transitions, if `state` has none
         super().load_state_dict(state)
         self.largest.copy_(state.get("largest", torch.ones(())))
 
 
-def refit(rows: dict[str, Tensor], written: int, capacity: int) -> tuple[dict[str, Tensor], int]:
-    """What a ring of `capacity` takes over of a saved one, the filled part `rows` (L, ...) of it
-    after `written` writes; and after how many writes it would be there."""
+def resize_ring(
+    rows: dict[str, Tensor], written: int, capacity: int
+) -> tuple[dict[str, Tensor], int]:
+    """Convert a saved ring to one of `capacity`. rows: its filled part, (L, ...) each; written: the
+    steps written to it. Returns the rows that fit and the corresponding count of steps."""
     filled = len(next(iter(rows.values())))
     if filled == min(written, capacity):
         return rows, written

@@ -12,7 +12,7 @@ from phalanx.rl.registry import register_network
 
 
 class ResnetActorCriticBuilder(ActorCriticBuilder):
-    """Builds `ResnetActorCritic`; what `resnet_actor_critic` is registered to."""
+    """Builds `ResnetActorCritic`; registered as `resnet_actor_critic`."""
 
     def build(self, name: str, **kwargs: Any) -> "ActorCritic":
         return ResnetActorCritic(self.config, **kwargs)
@@ -38,7 +38,7 @@ class ResnetActorCritic(ActorCritic):
         for depth in self.config.cnn.conv_depths:
             blocks.append(ImpalaBlock(channels, depth))
             channels = depth
-        # RL Games applies the MLP's activation to what the last block gives, not the CNN's.
+        # RL Games applies the MLP's activation to the last block's output, not the CNN's.
         return nn.Sequential(*blocks, nn.Flatten(), activation(self.config.mlp.activation))
 
     def _build_trunk(self, into_mlp: int, into_rnn: int) -> None:
@@ -53,7 +53,7 @@ class ResnetActorCritic(ActorCritic):
 
 
 class Conv3x3(nn.Module):
-    """Convolution of 3 x 3 that keeps height and width."""
+    """3 x 3 convolution that keeps height and width."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()

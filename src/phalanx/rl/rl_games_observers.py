@@ -1,8 +1,8 @@
-"""RL Games' own observers, by its names and with its tags in TensorBoard.
+"""RL Games' own observers, with its names and TensorBoard tags.
 
     runner = Runner(IsaacAlgoObserver())  # or `algo_observer: isaac` in params.config
 
-Both look at the infos of every step, so on a GPU steps run without CUDA graphs.
+Both read the infos of every step, so on a GPU steps run without CUDA graphs.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ class Scores:
 
     @property
     def current_size(self) -> int:
-        """How many there are."""
+        """Number of scores."""
         return len(self._values)
 
     def update(self, values: Any) -> None:
@@ -31,17 +31,17 @@ class Scores:
         self._values.extend(torch.as_tensor(values, dtype=torch.float64).flatten().tolist())
 
     def get_mean(self) -> float:
-        """Of the scores kept; 0 if there are none."""
+        """Mean of the stored scores; 0 if there are none."""
         return sum(self._values) / max(1, len(self._values))
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all scores."""
         self._values.clear()
 
 
 class DefaultAlgoObserver(AlgoObserver):
     """Logs `scores/*`, the mean of infos["scores"] or infos["battle_won"], (N,), over the last
-    episodes. With infos["lives"], (N,), an episode counts where none is left."""
+    episodes. With infos["lives"], (N,), an episode counts only once no life is left."""
 
     def after_init(self, algo: Any) -> None:
         self.algo, self.writer = algo, algo.writer
@@ -65,8 +65,8 @@ class DefaultAlgoObserver(AlgoObserver):
 
 
 class IsaacAlgoObserver(AlgoObserver):
-    """Logs `Episode/<key>`, the mean of infos["episode"][key] since the last time, and every number
-    in infos, of the last step, as `<key>/*`."""
+    """Logs `Episode/<key>`, the mean of infos["episode"][key] since the last log, and as `<key>/*`
+    every number in the infos of the last step."""
 
     def after_init(self, algo: Any) -> None:
         self.algo, self.writer = algo, algo.writer
@@ -77,7 +77,7 @@ class IsaacAlgoObserver(AlgoObserver):
     def process_infos(self, infos: dict[str, Any], done_indices: Tensor) -> None:
         if not isinstance(infos, dict):
             raise PhalanxError(
-                f"IsaacAlgoObserver needs infos as a dictionary, the environment gives {infos!r}"
+                f"IsaacAlgoObserver needs infos as a dictionary; the environment gives {infos!r}"
             )
         if "episode" in infos:
             self.ep_infos.append(dict(infos["episode"]))
@@ -101,13 +101,13 @@ OBSERVERS: dict[str, type[AlgoObserver]] = {
     "default": DefaultAlgoObserver,
     "isaac": IsaacAlgoObserver,
 }
-"""What `params.config.algo_observer` names."""
+"""Observers by their names in `params.config.algo_observer`."""
 
 
 def log(
     writer: Any, tag: str, value: float, frame: int, epoch: int, seconds: float, first: str = "mean"
 ) -> None:
-    """One value over environment steps, as <tag>/<first>, iterations and seconds."""
+    """Log one value over environment steps (as <tag>/<first>), iterations and seconds."""
     writer.add_scalar(f"{tag}/{first}", value, frame)
     writer.add_scalar(f"{tag}/iter", value, epoch)
     writer.add_scalar(f"{tag}/time", value, seconds)

@@ -1,4 +1,4 @@
-"""The buffers that a rollout fills, and the dataset that PPO learns from.
+"""The buffers of a rollout, and the dataset that PPO learns from.
 
 Buffers are (N, T, ...), environment first, so that flattening them to (N * T, ...) is a view in
 RL Games' order: a minibatch holds whole trajectories of neighbouring environments.
@@ -19,12 +19,12 @@ class Rollout:
     """T steps of N environments, allocated once; buffers that a run does not need are None.
 
     obs, states: inputs of the policy and of a central value, (N, T, *shape) or a dictionary.
-    actions; action_masks (N, T, n) bool; policy: what else the losses need of the policy that
-    acted, by name, (N, T, ...).
+    actions; action_masks (N, T, n) bool; policy: other outputs of the acting policy that the losses
+    need, by name, (N, T, ...).
     rewards (N, T, V), shaped; values (N, T, V) in reward units; last_values (N, V).
     dones, truncated (N, T): 1.0 where the step ended the episode, or timed it out.
-    reached: the state after each step, before any reset, as the critic sees it;
-    reached_values (N, T, V): its value, for time-outs that bootstrap from there.
+    reached: the critic's inputs after each step, before any reset;
+    reached_values (N, T, V): their values, for the bootstrap of time-outs.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Rollout:
             self.action_masks = self.zeros(env.get_action_masks().shape[1], dtype=torch.bool)
         if config.value_bootstrap == "reached":
             self.reached_values = torch.zeros_like(self.values)
-            if not critic.memory.recurrent:  # else its value takes the state of that very step
+            if not critic.memory.recurrent:  # otherwise its value needs the state of that step
                 self.reached = self.observations(critic.space(env))
 
     def zeros(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -69,8 +69,8 @@ class Rollout:
         return nested(lambda box: self.zeros(*box.shape), boxes(space))
 
     def dataset(self) -> dict[str, Any]:
-        """(N * T, ...) each: views of what the rollout filled, and memory for "old_values",
-        "returns" and "advantages"."""
+        """Entries (N * T, ...): views of the filled buffers, and memory for "old_values", "returns"
+        and "advantages"."""
         batch: dict[str, Any] = {"obs": self.obs, "actions": self.actions, **self.policy}
         batch |= {"states": self.states, "action_masks": self.action_masks}
         batch = {name: x for name, x in batch.items() if x is not None}

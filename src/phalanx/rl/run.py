@@ -1,7 +1,7 @@
-"""`Run`: what runs. The environment, the loop, its limits and its files.
+"""`Run`: one training run, with its environment, loop, limits and files.
 
-Read `Run.train` and `Run.iterate` first; then `PPO.collect` and `PPO.learn` in `ppo.py`, on the
-buffers of `rollout.py`. These three files are one whole iteration.
+Read `Run.train` and `Run.iterate` first; then `PPO.collect` and `PPO.learn` in `ppo.py`, with the
+buffers of `rollout.py`. These three files contain one whole iteration.
 """
 
 import copy
@@ -19,7 +19,7 @@ from phalanx.config import read
 from phalanx.rl.blame import why_not_finite
 from phalanx.rl.build import make_env
 from phalanx.rl.journal import Journal
-from phalanx.rl.observer import AlgoObserver, watches_steps
+from phalanx.rl.observer import AlgoObserver, overrides_process_infos
 from phalanx.rl.params import keys_without_effect
 from phalanx.rl.run_folder import RunFolder
 from phalanx.rl.saving import Saving
@@ -29,8 +29,8 @@ ITERATIONS_BETWEEN_READS = {"cpu": 1, "cuda": 8}
 
 
 class Run:
-    """One training of `agent`, an `Agent`: RL Games' face of a learner, whose `train_epoch`,
-    `env_step`, `get_full_state_weights`, ... a subclass may override.
+    """One training run of `agent`, an `Agent`: a learner with RL Games' methods, of which a
+    subclass may override `train_epoch`, `env_step`, `get_full_state_weights`, ...
 
     params: the YAML's `params` mapping.
     """
@@ -50,15 +50,15 @@ class Run:
         agent.check_spaces(self.env, c)
         device = torch.device(self.env.device)
         self.folder = RunFolder(Path(c.train_dir) / self.experiment_name, device)
-        # 10 bits of mantissa in a product, as RL Games under Isaac Gym's PyTorch had it.
+        # TF32 products, 10 bits of mantissa, as RL Games had with Isaac Gym's PyTorch.
         torch.backends.cuda.matmul.allow_tf32 = True
 
-        self.watched = watches_steps(self.observer)
+        self.watched = overrides_process_infos(self.observer)
         self.captures_update = device.type == "cuda"
         """Whether learning runs as captured CUDA graphs."""
         can = self.captures_update and hasattr(self.env, "capture")
         self.captures = can and not self.watched
-        """Whether steps of the environment do, too."""
+        """Whether environment steps run as captured CUDA graphs, too."""
         self.epoch_num = 0
         self.frame = 0
         reads = ITERATIONS_BETWEEN_READS[device.type]
@@ -78,20 +78,20 @@ class Run:
         """Train until a limit is reached; returns best mean return and number of iterations."""
         agent, journal = self.agent, self.journal
         if not self.episodes_restored:
-            agent.reset(agent.stepped)
+            agent.reset(agent.hooked_env)
         if self.captures:
             self.rehearse()
         self.folder.open(self.frame)
         self.observer.after_init(agent)
         journal.start()
         self._save(self.saving.last)
-        self._keep_restart_point([])
-        self.stop_reason = self._limit_reached()  # a finished run that is resumed trains no further
+        self._save_restart_point([])
+        self.stop_reason = self._limit_reached()  # a finished run trains no further
         while not self.stop_reason:
             agent.update_epoch()
             agent.train_epoch()
             self.frame += agent.batch_size
-            journal.note(self.epoch_num, self.frame, agent.statistics())
+            journal.record(self.epoch_num, self.frame, agent.statistics())
             ends = self._stop_request or self._limit_reached()
             if ends or self.epoch_num % self._reads == 0:
                 self._write_files()  # the last reading's, while the device works
@@ -101,18 +101,18 @@ class Run:
                 self._read_statistics()
                 due, won = self.saving.due(self.epoch_num, journal.meters.rewards)
                 self.stop_reason = self.stop_reason or won
-                self._keep_restart_point(due)
+                self._save_restart_point(due)
         self._write_files()
         self._save(*self.saving.final(self, self.folder.nn_dir))
         self.folder.writer.close()
         return self.saving.best, self.epoch_num
 
     def iterate(self, after_steps: Callable[[], None]) -> None:
-        """One iteration of the learner, without waiting for the device."""
+        """Run one iteration of the learner, without waiting for the device."""
         learner, clock = self.agent, self.journal.clock
         learner.begin_iteration(self.epoch_num, self.frame)
         if learner.resets_in(self.epoch_num):
-            learner.reset(learner.stepped)
+            learner.reset(learner.hooked_env)
         for k in range(learner.rounds):
             clock.start()
             self.collect()
@@ -127,13 +127,13 @@ class Run:
             clock.stop("update", learner.rounds)
 
     def collect(self) -> None:
-        """The learner's steps of the environments, one round of them."""
+        """Run one round of the learner's environment steps."""
         learner = self.agent
         key = ("collect", learner.collect_variant)
-        self._launch(key, lambda: learner.collect(learner.stepped), self.captures)
+        self._launch(key, lambda: learner.collect(learner.hooked_env), self.captures)
 
     def _launch(self, key: Any, function: Callable[[], None], captured: bool) -> None:
-        """Call `function`, or replay the graph that was captured of it under `key`."""
+        """Call `function`, or replay its captured graph, which is stored under `key`."""
         if not captured:
             function()
             return
@@ -146,7 +146,7 @@ class Run:
             self.warn(f"runs without CUDA graphs, much slower: {line} waits for the GPU; use masks")
 
     def fuse(self) -> None:
-        """On CUDA, let torch.compile merge what lies between physics and matrix products."""
+        """On CUDA, let torch.compile fuse the kernels between physics and matrix products."""
         if not (self.captures_update and getattr(self.config, "torch_compile", False)):
             return
         for name in self.agent.fused_methods():
@@ -155,36 +155,36 @@ class Run:
             self.env.fuse(lambda function: fused(function, self.warn))
 
     def rehearse(self) -> None:
-        """Iterate until kernels are compiled and graphs captured, then put everything back: the
-        run's clock starts after that."""
+        """Iterate until kernels are compiled and graphs captured, then restore everything. The
+        run's clock starts afterwards."""
         before = copy.deepcopy(self.agent.get_full_state_weights())
         for _ in range(EAGER_CALLS + 1):  # eagerly, then captured
             self.iterate(lambda: None)
         self.agent.set_full_state_weights(before)
 
     def forget_graphs(self) -> None:
-        """Captured graphs are stale: capture them again."""
+        """Discard captured graphs, because they are invalid; they are captured again."""
         for graph in self._graphs.values():
             graph.reset()
 
     def _repeat_after_overflow(self) -> bool:
-        """If contacts overflowed their buffers since the restart point, enlarge them and go back
-        there, so that no contact is dropped."""
+        """If contacts have overflowed their buffers since the restart point, enlarge the buffers
+        and return to that point, so that no contact is dropped."""
         grown = self.env.grow() if hasattr(self.env, "grow") else None
         if not grown:
             return False
         self.warn(grown)
-        if self._restart_point is None:  # eager steps have repeated themselves already
+        if self._restart_point is None:  # eager steps have already been repeated
             return False
         self.forget_graphs()
-        self.journal.forget_unread()
+        self.journal.discard_unread()
         self.agent.set_full_state_weights(self._restart_point)
         return True
 
     # -- limits and messages -----------------------------------------------------------------------
 
     def request_stop(self, reason: str) -> None:
-        """Let the loop end after the current iteration, with everything saved."""
+        """Save and stop after the current iteration."""
         self._stop_request = reason
 
     def _limit_reached(self) -> str:
@@ -196,7 +196,7 @@ class Run:
         return ""
 
     def warn(self, sentence: str) -> None:
-        """Something the user should know; observers show `warnings`, each sentence once."""
+        """Add a sentence to `warnings`, which observers show once each."""
         if sentence and sentence not in self.warnings:
             self.warnings.append(sentence)
 
@@ -208,8 +208,8 @@ class Run:
         self.observer.after_print_stats(self.frame, self.epoch_num, self.journal.total_time)
 
     def _why_not_finite(self) -> str:
-        """Whose fault it is that losses are not finite. On CUDA, iterations have passed since and a
-        NaN spreads, so they are repeated one by one to the first that broke."""
+        """The reason why losses are not finite. On CUDA, more iterations have run since then and a
+        NaN spreads, so they are repeated one by one up to the first bad one."""
         if self._restart_point is not None:
             self.agent.set_full_state_weights(self._restart_point)
             for _ in range(self._reads):
@@ -223,20 +223,20 @@ class Run:
     # -- files -------------------------------------------------------------------------------------
 
     def _save(self, *names: str) -> None:
-        """Write checkpoints nn/<name>.pth of this moment."""
+        """Write the current state to checkpoints nn/<name>.pth."""
         state = self.agent.get_full_state_weights()
         for name in names:
             self.observer.after_save(self.folder.save(self.folder.nn_dir / name, state))
 
-    def _keep_restart_point(self, due: list[str]) -> None:
-        """Copy the state from which captured steps can be repeated, which cannot look for overflow
-        themselves; the checkpoints `due` are of this moment, too."""
+    def _save_restart_point(self, due: list[str]) -> None:
+        """Copy the current state as a restart point: captured steps cannot check for overflow and
+        may have to be repeated. The checkpoints `due` are written from this copy."""
         if self.captures:
             self._restart_point = copy.deepcopy(self.agent.get_full_state_weights())
         state = self._restart_point or (self.agent.get_full_state_weights() if due else {})
         for name in due:
             self.folder.keep(name, state)
-        if not self.captures:  # the state goes on changing
+        if not self.captures:  # the state keeps changing
             self._write_files()
 
     def _write_files(self) -> None:

@@ -1,7 +1,7 @@
-"""A run's folder: checkpoints in `nn/`, TensorBoard's events in `summaries/`.
+"""A run's folder: checkpoints in `nn/`, TensorBoard events in `summaries/`.
 
-Writing files takes longer than a GPU takes to learn from a batch. So `log` and `keep` only queue;
-`flush` writes, and the run calls it once the device has its next work.
+Writing files takes longer than a GPU needs for an iteration. So `log` and `keep` only queue;
+`flush` writes, and the run calls it after it has given the device its next work.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ Scalars = dict[str, float]
 
 
 class RunFolder:
-    """The folder `path`, made by `open`. `writer` is TensorBoard's; observers may use it, too."""
+    """The folder `path`, created by `open`. `writer` is TensorBoard's; observers may use it."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
         self.path = path
@@ -25,29 +25,30 @@ class RunFolder:
         self.writer: Any = None
         self._scalars: list[tuple[Scalars, float]] = []
         self._checkpoints: list[tuple[str, dict[str, Any]]] = []
-        # Reads queued checkpoints while the device works on, instead of waiting for that work.
+        # Copies queued checkpoints while the device works, instead of waiting for that work.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def open(self, frame: int) -> None:
-        """Make the folder; `frame` is where the run (re)starts. Raises PhalanxError."""
+        """Create the folder; the run starts or continues at `frame`. Raises PhalanxError if it
+        cannot be written."""
         from torch.utils.tensorboard import SummaryWriter  # takes a second
 
         try:
             self.nn_dir.mkdir(parents=True, exist_ok=True)
             for leftover in self.nn_dir.glob(".*.pth.tmp"):  # of a run that was killed
                 leftover.unlink()
-            # Points after the checkpoint, of a run that was killed later, are replaced; those over
-            # iterations and seconds stay, because TensorBoard compares with frames alone.
+            # If the run was killed after the checkpoint, later points are replaced. Those over
+            # iterations and seconds stay, because TensorBoard only compares frames.
             self.writer = SummaryWriter(str(self.summaries_dir), purge_step=frame or None)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise PhalanxError(
                 f"cannot write to the run folder {self.path}: {reason};"
-                " choose another with train_dir="
+                " choose another one with train_dir="
             ) from error
 
     def log(self, scalars: Scalars, step: float) -> None:
-        """Values by tag at one point of the horizontal axis."""
+        """Queue values by tag, at `step` on the horizontal axis."""
         self._scalars.append((scalars, step))
 
     def keep(self, stem: str, state: dict[str, Any]) -> None:
@@ -69,7 +70,7 @@ class RunFolder:
             return [self.save(self.nn_dir / stem, state) for stem, state in kept]
 
     def save(self, stem: Path, state: dict[str, Any]) -> Path:
-        """Write a checkpoint now, whole or not at all; `stem` without ".pth"."""
+        """Write a checkpoint now, atomically; `stem` has no ".pth"."""
         path = Path(f"{stem}.pth")
         checkpoint.save(path, state)
         return path

@@ -1,14 +1,15 @@
-"""What a checkpoint holds, and how a run takes it back, part by part.
+"""The content of a checkpoint, and how a run restores it, part by part.
 
 The layout is RL Games': weights and optimisers of the learner, `epoch`, `frame`,
-`last_mean_rewards`, `env_state`. Under `phalanx` is what exact continuation needs besides:
+`last_mean_rewards`, `env_state`. The section `phalanx` has the rest of the state that exact
+continuation needs:
 
-    settings      the config, to say what the user has changed
-    learner       parts that outlast episodes: schedule, replay buffer, ...
-    env, episodes the environments' state and what belongs to running episodes: both or neither
-    generators    random numbers of torch, CUDA, NumPy and Python
+    settings      the config, to report settings that the user has changed
+    learner       state beyond episodes: schedule, replay buffer, ...
+    env, episodes state of the environments and of running episodes; restored together or not at all
+    generators    random-number generators of torch, CUDA, NumPy and Python
 
-An environment that cannot give its state back costs its episodes, nothing else.
+If an environment's state cannot be restored, only its episodes are lost.
 """
 
 import dataclasses
@@ -31,11 +32,11 @@ NO_SETTINGS = frozenset(
         *("use_diagnostics", "save_replay_buffer", "deterministic"),
     }
 )
-"""Keys of the config that do not change what is learnt."""
+"""Keys of the config that do not affect learning."""
 
 
 def collect(run: Any) -> dict[str, Any]:
-    """The checkpoint of this moment; its tensors are the run's own, not copies."""
+    """The run's current state as a checkpoint; its tensors are the run's own, not copies."""
     learner, env = run.agent, run.env
     return {
         **learner.weights(),
@@ -58,8 +59,8 @@ def collect(run: Any) -> dict[str, Any]:
 
 
 def restore(run: Any, state: dict[str, Any], set_epoch: bool, source: object) -> None:
-    """Take `state` back; `run.warnings` says what was lost or is different now. Raises PhalanxError
-    for weights that do not fit."""
+    """Restore `state`, with `run.warnings` about lost parts and changed settings. Raises
+    PhalanxError for weights that do not fit."""
     own = state.get("phalanx") or {}
     name, saved_name = run.config.name, own.get("name", run.config.name)
     try:
@@ -81,12 +82,12 @@ def restore(run: Any, state: dict[str, Any], set_epoch: bool, source: object) ->
     if own.get("format") != checkpoint.FORMAT:
         run.warn(
             f"{source} was written by another version of Phalanx: weights, optimiser and counters"
-            " continue, everything else starts afresh"
+            " are restored, everything else starts again"
         )
         return
     if saved_name != name:
-        run.warn(f"{source} is a checkpoint of {saved_name!r}: its weights continue as {name!r}")
-    _say_changes(run, own["settings"], source)
+        run.warn(f"{source} is a checkpoint of {saved_name!r}; its weights are used for {name!r}")
+    _warn_changes(run, own["settings"], source)
     run.journal.total_time = own["total_time"]
     run.journal.meters.load_state_dict(own["meters"])
     for sentence in run.agent.load_state_dict(own["learner"]):
@@ -99,12 +100,12 @@ def _restore_episodes(run: Any, own: dict[str, Any], source: object) -> None:
     run.episodes_restored = False
     try:
         if own["name"] != run.config.name:
-            raise PhalanxError(f"its episodes are of {own['name']!r}")
+            raise PhalanxError(f"its episodes belong to {own['name']!r}")
         run.env.load_state_dict(own["env"])
         if lost := load_each(run.agent.episodic(), own["episodes"]):
             raise PhalanxError(lost[0])
     except PhalanxError as error:
-        run.warn(f"{source}: {error}; the network continues, the episodes start afresh")
+        run.warn(f"{source}: {error}; the network is restored, new episodes start")
         run.agent.restart_episodes()
         return
     run.agent.obs = run.env.observations
@@ -116,13 +117,13 @@ def _restore_env_state(run: Any, env_state: Any, source: object) -> None:
         run.env.set_env_state(env_state)
     else:
         run.warn(
-            f"{source} has an env_state, but the environment has no set_env_state(); it is left out"
+            f"{source} has an env_state, but the environment has no set_env_state(); it is ignored"
         )
 
 
 def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings that matter to learning, by dotted key; numbers and texts, so that a checkpoint can
-    hold them."""
+    """Settings that affect learning, by dotted key, as numbers and strings, which a checkpoint can
+    hold."""
     values = vars(config) if dataclasses.is_dataclass(config) else config
     for key, value in values.items():
         if not prefix and key in NO_SETTINGS:
@@ -135,7 +136,7 @@ def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", str(value)
 
 
-def _say_changes(run: Any, saved: dict[str, Any], source: object) -> None:
+def _warn_changes(run: Any, saved: dict[str, Any], source: object) -> None:
     now = dict(_settings(run.config))
     changed = [key for key in now if saved.get(key, now[key]) != now[key]]
     changes = [f"{key} {now[key]} (was {saved[key]})" for key in changed]

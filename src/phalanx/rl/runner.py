@@ -1,13 +1,13 @@
-"""`Runner`: from RL Games' YAML to an agent that trains or a player that plays.
+"""`Runner`: builds an agent or a player from RL Games' YAML, and runs it.
 
     runner = Runner()
     runner.load(yaml.safe_load(open("CartpolePPO.yaml")))
     runner.reset()
     runner.run({"train": True})
 
-It only builds: `run` looks the algorithm up by name, restores a checkpoint and hands over. Add
-your own with `runner.algo_factory.register_builder("my_algo", lambda **kwargs: MyAgent(**kwargs))`
-and likewise on `player_factory`; models and networks with `register_model`, `register_network`.
+`run` looks up the algorithm by name, builds it, restores a checkpoint and starts it. Add your own
+with `runner.algo_factory.register_builder("my_algo", lambda **kwargs: MyAgent(**kwargs))`, and
+likewise with `player_factory`; add models and networks with `register_model`, `register_network`.
 """
 
 import copy
@@ -32,7 +32,7 @@ from phalanx.rl.vecenv import takes_seed
 
 
 class Runner:
-    """Builds and runs what a configuration names."""
+    """Builds and runs the agent or player of a configuration."""
 
     def __init__(self, algo_observer: AlgoObserver | None = None) -> None:
         self.algo_factory = ObjectFactory("algorithm")
@@ -64,7 +64,7 @@ class Runner:
 
     def load(self, yaml_dict: Mapping[str, Any]) -> None:
         """Take RL Games' mapping, with or without its outer `params`, and seed torch, NumPy, Python
-        and, where its creator takes a `seed`, the environment.
+        and, if its creator takes a `seed`, the environment.
 
         Raises PhalanxError for an unknown, missing or wrong key of `params`.
         """
@@ -94,33 +94,33 @@ class Runner:
         self.params = {**params, "model": model or {}, "config": config}
 
     def reset(self) -> None:
-        """Nothing to do; RL Games' programs call it."""
+        """Does nothing; RL Games' programs call it."""
 
     def run(self, args: Mapping[str, Any]) -> Any:
         """Train, or play if `args["play"]`. `checkpoint`: a file to continue from; `sigma`: fixed
-        log standard deviation to set. Returns what the agent or player returns."""
+        log standard deviation to set. Returns the result of the agent or player."""
         for key in ("load_critic_only", "stop_fn"):
             if args.get(key):
-                raise PhalanxError(f"run() does not know RL Games' {key}; leave it out")
+                raise PhalanxError(f"run() does not support RL Games' {key}; remove it")
         if args.get("play") and not args.get("train"):
             return self.run_play(args)
         return self.run_train(args)
 
     def run_train(self, args: Mapping[str, Any]) -> tuple[float, int]:
-        """Build the agent, restore, train; returns best mean return and iterations."""
+        """Build the agent, restore a checkpoint, train; returns best mean return and iterations."""
         agent = self.algo_factory.create(self.algo_name, base_name="run", params=self.params)
         agent.no_effect = sorted([*getattr(agent, "no_effect", ()), *self._siblings])
         self._prepare(agent, args)
         return agent.train()
 
     def run_play(self, args: Mapping[str, Any]) -> Any:
-        """Build the player, restore, play."""
+        """Build the player, restore a checkpoint, play."""
         player = self.create_player()
         self._prepare(player, args)
         return player.run()
 
     def create_player(self) -> Any:
-        """The player that the algorithm's name stands for."""
+        """A player for the configured algorithm."""
         return self.player_factory.create(self.algo_name, params=self.params)
 
     def _prepare(self, algo: Any, args: Mapping[str, Any]) -> None:

@@ -6,10 +6,10 @@
              updates
     alpha    mean(-alpha (log pi(a|s) + target entropy)), with the actor
 
-Source: arXiv:1812.05905, in the form of RL Games 1.6.5, whose constants, order of operations and
-checkpoints these are. Departures from it: a time-out bootstraps from the state that was reached
-(RL Games: from the one before the step); alpha is saved; the target critic starts equal to the
-critic; the normaliser sees each observation once. For thousands of environments see `n_step`,
+Source: arXiv:1812.05905. Constants, order of operations and checkpoints are those of RL Games
+1.6.5, with these differences: a time-out bootstraps from the state that was reached (RL Games: from
+the one before the step); alpha is saved; the target critic starts equal to the critic; the
+normaliser is updated once with each observation. For thousands of environments see `n_step`,
 `utd_ratio`, `clipped_double_q`, the network's `normalization`, and `cfg/train/CartpoleFastSAC.yaml`
 (arXiv:2505.22642, arXiv:2512.01996).
 """
@@ -77,7 +77,7 @@ class SAC(OffPolicy):
             actions, log_prob = self.network.actor.sample(batch["next_obs"])
             q1, q2 = self.network.critic_target(batch["next_obs"], self.rescale(actions))
             target = soft_target(
-                batch["rewards"], batch["discounts"], self.pessimist(q1, q2), log_prob, self.alpha
+                batch["rewards"], batch["discounts"], self.combine_q(q1, q2), log_prob, self.alpha
             )
         with self._autocast():
             q1, q2 = self.network.critic(batch["obs"], batch["actions"])
@@ -96,12 +96,12 @@ class SAC(OffPolicy):
             actions, log_prob = self.network.actor.sample(obs)
             q1, q2 = self.network.critic(obs, self.rescale(actions))
         weight = self.alpha.detach().clamp(min=c.min_alpha)
-        a_loss = (weight * log_prob - self.pessimist(q1, q2)).mean()
+        a_loss = (weight * log_prob - self.combine_q(q1, q2)).mean()
         alpha_loss = -(self.alpha * (log_prob.detach() + self.target_entropy)).mean()
         self.actor_optimizer.zero_grad(set_to_none=True)
         self.log_alpha_optimizer.zero_grad(set_to_none=True)
         learned = [*self.network.actor.parameters(), self.log_alpha]
-        (a_loss + alpha_loss).backward(inputs=learned)  # the critic's gradients stay as they are
+        (a_loss + alpha_loss).backward(inputs=learned)  # leaves the critic's gradients unchanged
         self.actor_optimizer.step()
         if c.learnable_temperature:
             self.log_alpha_optimizer.step()
@@ -112,8 +112,8 @@ class SAC(OffPolicy):
         """Weight of the entropy, a scalar."""
         return self.log_alpha.exp()
 
-    def pessimist(self, q1: Tensor, q2: Tensor) -> Tensor:
-        """The smaller of two values; their mean without clipped_double_q."""
+    def combine_q(self, q1: Tensor, q2: Tensor) -> Tensor:
+        """The smaller of two values (B,); their mean without clipped_double_q."""
         return torch.minimum(q1, q2) if self.config.clipped_double_q else 0.5 * (q1 + q2)
 
     # -- acting ----------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ class SAC(OffPolicy):
         return self.rescale(2 * actions - 1)
 
     def rescale(self, actions: Tensor) -> Tensor:
-        """From (-1, 1) to the bounds of the environment."""
+        """Actions (N, A) rescaled from (-1, 1) to the bounds of the environment."""
         rescaled: Tensor = self.action_space.rescale(actions)
         return rescaled
 
@@ -139,9 +139,9 @@ class SAC(OffPolicy):
             if isinstance(space, Box):
                 remedy = "give its Box finite low and high, as in -1 and 1"
             else:
-                remedy = "for discrete actions take dqn or a2c_discrete"
+                remedy = "for discrete actions use dqn or a2c_discrete"
             raise PhalanxError(
-                f"sac needs actions within bounds, this environment has {space}; {remedy}"
+                f"sac needs bounded actions, but this environment has {space}; {remedy}"
             )
 
     # -- parts -----------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class SAC(OffPolicy):
 
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """By their names in a checkpoint."""
+        """Optimisers by their names in a checkpoint."""
         return {
             "actor_optimizer": self.actor_optimizer,
             "critic_optimizer": self.critic_optimizer,
@@ -177,22 +177,22 @@ class SAC(OffPolicy):
         }
 
     def weights(self) -> dict[str, Any]:
-        """RL Games' layout for SAC, and `log_alpha`, which 1.6.5 forgets and 2.0 has."""
+        """RL Games' layout for SAC, and `log_alpha`, which 1.6.5 omits and 2.0 has."""
         return {
-            **checkpoint.apart(self.model.state_dict()),
+            **checkpoint.split_sac_weights(self.model.state_dict()),
             **{name: optimizer_state(optimizer) for name, optimizer in self.optimizers.items()},
             "log_alpha": self.log_alpha.detach().clone(),
         }
 
     def load_weights(self, weights: dict[str, Any], source: object) -> list[str]:
-        model = weights.get("model") or checkpoint.joined(weights)
+        model = weights.get("model") or checkpoint.join_sac_weights(weights)
         checkpoint.load_weights(self.model, model, source)
         for name, optimizer in self.optimizers.items():
             if name in weights:
                 load_optimizer(optimizer, weights[name])
         lacks = super().load_weights(weights, source)
         if "log_alpha" not in weights:
-            return [*lacks, "it has no log_alpha, which starts from init_alpha again"]
+            return [*lacks, "it has no log_alpha, so alpha starts from init_alpha again"]
         with torch.no_grad():
             self.log_alpha.copy_(weights["log_alpha"])
         return lacks

@@ -1,4 +1,4 @@
-"""Actor, critics and target critics of SAC: what `soft_actor_critic` names, network and model.
+"""Actor, critics and target critics of SAC: the network and the model `soft_actor_critic`.
 
 Parameter names are RL Games', so that its checkpoints load: actor.trunk, critic.Q1, critic.Q2,
 critic_target.Q1, critic_target.Q2. `params.network`:
@@ -6,7 +6,7 @@ critic_target.Q1, critic_target.Q2. `params.network`:
     name: soft_actor_critic
     mlp: {units: [256, 256], activation: relu}
     log_std_bounds: [-5, 2]
-    normalization: layer_norm   # after every hidden layer; RL Games reads it but adds none
+    normalization: layer_norm   # after every hidden layer; RL Games ignores it
 """
 
 import math
@@ -42,7 +42,7 @@ class SACNetworkConfig:
     """Smallest and largest log standard deviation before squashing."""
     normalization: Literal["layer_norm"] | None = None
     separate: Literal[True] = True
-    """The critics have trunks of their own; there is nothing else."""
+    """Always true: the critics have separate trunks."""
 
     def __post_init__(self) -> None:
         bounds = self.log_std_bounds
@@ -76,7 +76,8 @@ class SACNetwork(nn.Module):
         super().__init__()
         if not isinstance(input_shape, tuple) or len(input_shape) != 1:
             raise PhalanxError(
-                f"observations of shape {input_shape} do not fit soft_actor_critic; give it vectors"
+                f"soft_actor_critic needs vector observations, not of shape {input_shape};"
+                " flatten them"
             )
         width = input_shape[0]
         self.actor = SquashedGaussianActor(width, actions_num, config)
@@ -91,12 +92,12 @@ class SACNetwork(nn.Module):
 
 
 class SquashedGaussianActor(nn.Module):
-    """tanh of a Gaussian whose log standard deviation tanh keeps within bounds."""
+    """tanh of a Gaussian. Its log standard deviation is kept within bounds by another tanh."""
 
     def __init__(self, width: int, actions_num: int, config: SACNetworkConfig) -> None:
         super().__init__()
         self.low, self.high = config.log_std_bounds
-        self.trunk = head_on(width, 2 * actions_num, config.mlp, config.normalization)
+        self.trunk = mlp_with_head(width, 2 * actions_num, config.mlp, config.normalization)
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """(mu, log std) before squashing, (B, A) each, for normalised observations."""
@@ -111,12 +112,12 @@ class SquashedGaussianActor(nn.Module):
 
 
 class TwinCritic(nn.Module):
-    """Two values of an action, (B,) each; actions as the environment takes them."""
+    """Two Q values (B,) of observations (B, D) and actions (B, A), in the environment's units."""
 
     def __init__(self, width: int, config: SACNetworkConfig) -> None:
         super().__init__()
-        self.Q1 = head_on(width, 1, config.mlp, config.normalization)
-        self.Q2 = head_on(width, 1, config.mlp, config.normalization)
+        self.Q1 = mlp_with_head(width, 1, config.mlp, config.normalization)
+        self.Q2 = mlp_with_head(width, 1, config.mlp, config.normalization)
 
     def forward(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         both = torch.cat([obs, actions], -1)
@@ -124,8 +125,8 @@ class TwinCritic(nn.Module):
 
 
 class SACModel(nn.Module):
-    """Observation normaliser and network. forward({"obs"}) -> actions sampled and mus, the most
-    likely before squashing, both (B, A) in (-1, 1)."""
+    """Observation normaliser and network. forward({"obs"}) -> sampled "actions" and "mus", the
+    squashed means, both (B, A) in (-1, 1)."""
 
     running_mean_std: RunningMeanStd | None
 
@@ -137,7 +138,7 @@ class SACModel(nn.Module):
 
     @torch.no_grad()
     def norm_obs(self, obs: Tensor) -> Tensor:
-        """Observations as the network wants them."""
+        """Normalised observations (B, D)."""
         return obs if self.running_mean_std is None else self.running_mean_std(obs)
 
     def forward(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
@@ -148,12 +149,12 @@ class SACModel(nn.Module):
         }
 
     def is_rnn(self) -> bool:
-        """Whether it keeps a recurrent state."""
+        """Whether it has a recurrent state."""
         return False
 
 
 class SACModelBuilder:
-    """What `soft_actor_critic` is registered to among models."""
+    """Builds `SACModel`; registered as the model `soft_actor_critic`."""
 
     def __init__(self, network: Any) -> None:
         self.network_builder = network
@@ -164,11 +165,10 @@ class SACModelBuilder:
 
 
 def squashed_log_prob(before: Tensor, mu: Tensor, log_std: Tensor) -> Tensor:
-    """(B,) log density of tanh(before), `before` (B, A) drawn from a Gaussian.
+    """Log density (B,) of tanh(before), with `before` (B, A) drawn from a Gaussian.
 
-    log N(u) - log(1 - tanh(u)^2), summed over actions; the latter is 2 (log 2 - u -
-    softplus(-2u)), which does not lose its digits where tanh saturates. Source: arXiv:1812.05905,
-    appendix C.
+    log N(u) - log(1 - tanh(u)^2), summed over actions. The latter is computed as 2 (log 2 - u -
+    softplus(-2u)), which stays accurate where tanh saturates. Source: arXiv:1812.05905, appendix C.
     """
     z = (before - mu) / log_std.exp()
     gaussian = -0.5 * z**2 - log_std - HALF_LOG_2PI
@@ -176,8 +176,10 @@ def squashed_log_prob(before: Tensor, mu: Tensor, log_std: Tensor) -> Tensor:
     return (gaussian - jacobian).sum(-1)
 
 
-def head_on(width: int, outputs: int, config: MLPConfig, norm: Normalization) -> nn.Sequential:
-    """A perceptron and a linear head, as one sequence."""
+def mlp_with_head(
+    width: int, outputs: int, config: MLPConfig, norm: Normalization
+) -> nn.Sequential:
+    """A perceptron and a linear head, as one `nn.Sequential`."""
     trunk = mlp(width, config, norm)
     layers = list(trunk) if isinstance(trunk, nn.Sequential) else [trunk]
     return nn.Sequential(*layers, nn.Linear(config.units[-1] if config.units else width, outputs))

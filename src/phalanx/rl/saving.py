@@ -1,4 +1,4 @@
-"""When a run writes checkpoints, and what they are called."""
+"""Decides when a run writes checkpoints, and their names."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 10.0
 
 
 class Saving:
-    """Names, without ".pth", are RL Games'; `last_<name>` is the one that continues a run."""
+    """Names, without ".pth", are RL Games'; a run continues from `last_<name>`."""
 
     def __init__(self, config: Any, reads: int) -> None:
         self.config = config
@@ -21,7 +21,8 @@ class Saving:
         self._saved_at = time.perf_counter()
 
     def due(self, epoch: int, returns: Meter) -> tuple[list[str], str]:
-        """Names to write after iteration `epoch`, and why the run is won, if it is."""
+        """Names to write after iteration `epoch`, and the reason to stop if score_to_win is
+        exceeded."""
         c, names, won = self.config, [], ""
         period = c.save_frequency
         if period and epoch // period > (epoch - self._reads) // period:
@@ -39,7 +40,7 @@ class Saving:
         return names, won
 
     def final(self, run: Any, folder: Path) -> list[str]:
-        """Names to write when `run` has ended, into `folder`."""
+        """Names to write into `folder` when `run` has ended."""
         names = [self.last]
         if not (folder / f"{self.config.name}.pth").exists():
             names.append(self.config.name)
@@ -51,5 +52,5 @@ class Saving:
 
 
 def shown(returns: Meter) -> str:
-    """A mean return as file names have it."""
+    """A mean return as written in file names."""
     return f"{returns.mean:.4f}" if returns.size else "-inf"

@@ -1,4 +1,4 @@
-"""Episode statistics, meters, times and TensorBoard's tags."""
+"""Episode statistics, meters, timers and TensorBoard tags."""
 
 import time
 from typing import Any
@@ -10,8 +10,8 @@ from torch import Tensor
 class EpisodeSums:
     """Returns and lengths of the running episodes, and sums over those that ended.
 
-    On the device and without synchronisation: `finished` (T, 4) has, per step of the rollout, the
-    sums over ended episodes of return, shaped return and length, and their number.
+    They stay on the device, without synchronisation. `finished` (T, 4) has, for each step of the
+    rollout, the sums of return, shaped return and length over ended episodes, and their number.
     """
 
     def __init__(self, num_envs: int, horizon: int, device: torch.device) -> None:
@@ -21,12 +21,12 @@ class EpisodeSums:
         self._keep_count = torch.tensor([0.0, 0.0, 0.0, 1.0], device=device)
 
     def restart(self) -> None:
-        """New episodes everywhere."""
+        """Clear the sums, because new episodes begin in all environments."""
         self.running.zero_()
         self.running[:, 3] = 1.0
 
     def add(self, reward: Tensor, shaped: Tensor, done: Tensor) -> Tensor:
-        """One step; all (N,), done 1.0 or 0.0. Returns its row of `finished`, (4,)."""
+        """Add one step, all (N,), done 1.0 or 0.0. Returns its row of `finished`, (4,)."""
         self.running[:, 0] += reward
         self.running[:, 1] += shaped
         self.running[:, 2] += 1.0
@@ -44,9 +44,9 @@ class EpisodeSums:
 
 
 class Meter:
-    """Mean over about the last `window` values, fed with means of groups of them.
+    """Mean over about the last `window` values, updated with means of groups of values.
 
-    RL Games' formula: a group of k pushes out as many old ones as the window cannot hold.
+    RL Games' formula: a group of k values replaces as many old values as exceed the window.
     """
 
     def __init__(self, window: int) -> None:
@@ -55,7 +55,7 @@ class Meter:
         self.size = 0
 
     def add(self, mean: float, count: int) -> None:
-        """A group of `count` values with that mean."""
+        """Add a group of `count` values with that mean."""
         if count == 0:
             return
         count = min(count, self.window)
@@ -81,18 +81,18 @@ class Meters:
 
     @property
     def all(self) -> tuple[Meter, Meter, Meter]:
-        """The three, in the order of `EpisodeSums`."""
+        """The three meters, in the order of `EpisodeSums`."""
         return self.rewards, self.shaped_rewards, self.lengths
 
     def add(self, finished: list[float]) -> None:
-        """`EpisodeSums.finished` of an iteration, flat: 4 numbers a step."""
+        """Add `EpisodeSums.finished` of an iteration, flattened: 4 numbers per step."""
         for t in range(0, len(finished), 4):
             *sums, count = finished[t : t + 4]
             for meter, total in zip(self.all, sums, strict=True):
                 meter.add(total / max(count, 1.0), int(count))
 
     def state_dict(self) -> list[list[float]]:
-        """Mean and size of each."""
+        """Mean and size of each meter."""
         return [[m.mean, m.size] for m in self.all]
 
     def load_state_dict(self, state: list[list[float]]) -> None:
@@ -102,7 +102,7 @@ class Meters:
 
 
 class Clock:
-    """Seconds of the last rollout and update, on the device where they run."""
+    """Times the last rollout and update, on the device where they run."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
@@ -113,11 +113,11 @@ class Clock:
         self._start = self._now()
 
     def stop(self, name: str, repeats: int = 1) -> None:
-        """Note the time since `start`, one of `repeats` in an iteration."""
+        """Record the time since `start`, one of `repeats` in an iteration."""
         self._marks[name] = (self._start, self._now(), repeats)
 
     def read(self) -> dict[str, float]:
-        """Seconds by name; on CUDA after the device has been waited for."""
+        """Seconds by name. Waits for a CUDA device."""
         if self._cuda:
             return {n: k * a.elapsed_time(b) / 1e3 for n, (a, b, k) in self._marks.items()}
         return {n: k * (b - a) for n, (a, b, k) in self._marks.items()}
@@ -130,7 +130,7 @@ class Clock:
         return event
 
 
-def named(
+def with_tags(
     scalars: dict[str, float], meters: Meters, at: dict[str, float]
 ) -> dict[str, dict[str, float]]:
     """One iteration's values by RL Games' tags, for each horizontal axis of `at`, {"step": frames,
@@ -141,7 +141,7 @@ def named(
         tags = ("rewards", "shaped_rewards", "episode_lengths")
         for axis, values in points.items():
             values |= {f"{t}/{axis}": m.mean for t, m in zip(tags, meters.all, strict=True)}
-        # Names that other trainers' tools look for.
+        # Names that tools of other trainers use.
         means = {"ep_rew_mean": meters.rewards.mean, "ep_len_mean": meters.lengths.mean}
         points["step"] |= means
         if "info/kl" in scalars:
@@ -150,7 +150,7 @@ def named(
 
 
 def performance(frames: int, seconds: float, times: dict[str, float]) -> dict[str, float]:
-    """RL Games' tags for the speed of an iteration of `frames` steps; `times` is `Clock.read`'s."""
+    """Speed of an iteration of `frames` steps, by RL Games' tags; `times` is from `Clock.read`."""
     scalars = {
         "performance/step_inference_rl_update_fps": frames / max(seconds, 1e-9),
         "performance/step_inference_fps": frames / max(times["rollout"], 1e-9),

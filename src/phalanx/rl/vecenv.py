@@ -1,7 +1,7 @@
-"""Environments that an agent can train in, and where they are found by name.
+"""The protocol of environments that an agent can train in, and their creation by name.
 
-An agent knows this protocol and nothing of physics. Register your own under the name that
-`params.config.env_name` gives:
+Agents use this protocol and know nothing about physics. Register your own environment under the
+name given in `params.config.env_name`:
 
     vecenv.register("my_env", lambda num_envs, device, **env_config: MyEnv(...))
 """
@@ -21,11 +21,11 @@ from phalanx.errors import PhalanxError
 from phalanx.rl.nested import nested
 from phalanx.spaces import ActionSpace, Box, Dict, ObservationSpace
 
-__all__ = ["CapturableVecEnv", "Converted", "ImitationVecEnv", "VecEnv", "create", "register"]
+__all__ = ["CapturableVecEnv", "ConvertedEnv", "ImitationVecEnv", "VecEnv", "create", "register"]
 
 
 class VecEnv(Protocol):
-    """`num_envs` environments that reset themselves within the step in which they end."""
+    """`num_envs` environments, which reset themselves within the step that ends an episode."""
 
     num_envs: int
     device: torch.device
@@ -34,10 +34,11 @@ class VecEnv(Protocol):
 
     @property
     def observations(self) -> dict[str, Any]:
-        """What `reset` or `step` returned last."""
+        """The observations that `reset` or `step` returned last."""
 
     def reset(self) -> dict[str, Any]:
-        """Start everywhere; {"obs": (N, *observation_space.shape)}, or a dictionary of such."""
+        """Reset all environments; returns {"obs": (N, *observation_space.shape)}, or {"obs": {name:
+        ...}} for several observations."""
 
     def step(
         self, actions: Tensor
@@ -46,35 +47,37 @@ class VecEnv(Protocol):
         infos["terminal"] holds the observations that were reached, before any reset."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything a run needs to continue bit for bit."""
+        """Everything that a run needs to continue bit for bit."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned. Raises PhalanxError, unchanged, if it cannot."""
+        """Restore what `state_dict` returned. If that is not possible, raises PhalanxError without
+        changing anything."""
 
 
 class ImitationVecEnv(VecEnv, Protocol):
-    """One that a discriminator judges. The infos of its steps hold "amp_obs" (N, D): what was
-    reached, before any reset, with what came before it."""
+    """An environment for AMP. The infos of its steps hold "amp_obs" (N, D): the last observations,
+    including the one reached, before any reset."""
 
     amp_observation_space: Box
 
     def fetch_amp_obs_demo(self, num_samples: int) -> Tensor:
-        """The same of random demonstrations, (num_samples, D)."""
+        """Values of "amp_obs" for random demonstrations, (num_samples, D)."""
 
 
 class CapturableVecEnv(VecEnv, Protocol):
-    """One whose steps may be captured in a CUDA graph."""
+    """An environment whose steps may be captured in a CUDA graph."""
 
     def capture(self) -> AbstractContextManager[None]:
-        """Steps inside are recorded into the graph that torch is capturing."""
+        """Inside, steps are recorded into the graph that torch is capturing."""
 
     def grow(self) -> str | None:
-        """Asked between iterations; a sentence means that captured graphs are stale."""
+        """Called between iterations. Enlarges buffers that have overflowed and returns a sentence
+        that says so, otherwise None; after growing, captured graphs are invalid."""
 
 
 def create(env_name: str, /, **kwargs: Any) -> VecEnv:
-    """The environment of that name, made with `kwargs`, which may hold any name, even `env_name`.
-    Raises PhalanxError for an unknown one, or arguments that it does not take."""
+    """Make the environment `env_name` with `kwargs`, which may contain any name, even `env_name`.
+    Raises PhalanxError for an unknown name, or arguments that the environment does not take."""
     make = creator(env_name, kwargs)
     try:
         inspect.signature(make).bind(**kwargs)
@@ -87,8 +90,8 @@ def create(env_name: str, /, **kwargs: Any) -> VecEnv:
 
 
 def creator(env_name: str, env_config: Mapping[str, Any]) -> environments.Creator:
-    """What makes that environment: the creator registered, or for a name that only Gymnasium knows,
-    Gymnasium. Raises PhalanxError for an unknown name."""
+    """The creator of an environment: the registered one, or Gymnasium's for a name that only
+    Gymnasium knows. Raises PhalanxError for an unknown name."""
     if not environments.is_registered(env_name) and gymnasium_knows(env_name):
         return functools.partial(environments.find("gymnasium"), id=env_name)
     try:
@@ -104,7 +107,7 @@ def creator(env_name: str, env_config: Mapping[str, Any]) -> environments.Creato
 
 
 def takes_seed(env_name: str, env_config: Mapping[str, Any]) -> bool:
-    """Whether what makes that environment has a parameter `seed`; False for an unknown name."""
+    """Whether the creator of that environment has a parameter `seed`; False for an unknown name."""
     try:
         return environments.takes(creator(env_name, env_config), "seed")
     except PhalanxError:
@@ -112,7 +115,7 @@ def takes_seed(env_name: str, env_config: Mapping[str, Any]) -> bool:
 
 
 def gymnasium_knows(env_id: Any) -> bool:
-    """Whether Gymnasium is installed and has that environment, in whatever version."""
+    """Whether Gymnasium is installed and has that environment, in any version."""
     try:
         import gymnasium
     except ImportError:
@@ -126,9 +129,9 @@ def gymnasium_knows(env_id: Any) -> bool:
     return True
 
 
-class Converted:
-    """An environment whose observations are wanted on another device, or whose images are bytes,
-    which become 0 .. 1 as in RL Games."""
+class ConvertedEnv:
+    """Converts an environment's observations: moves them to another device, and divides images of
+    bytes by 255, as in RL Games."""
 
     def __init__(self, env: VecEnv, device: torch.device) -> None:
         self.env = env
@@ -136,14 +139,14 @@ class Converted:
         self._moves = device != env.device
 
     def __getattr__(self, name: str) -> Any:
-        # Copying between devices cannot be part of a graph, and on a CPU nothing is compiled.
+        # Copies between devices cannot be part of a graph, and nothing is compiled on a CPU.
         if name == "env" or (name in ("capture", "fuse") and self._moves):
             raise AttributeError(name)
         return getattr(self.env, name)
 
     @property
     def observations(self) -> dict[str, Any]:
-        """What `reset` or `step` returned last."""
+        """The observations that `reset` or `step` returned last."""
         return self._converted(self.env.observations)
 
     def reset(self) -> dict[str, Any]:
@@ -153,7 +156,7 @@ class Converted:
     def step(
         self, actions: Tensor
     ) -> tuple[dict[str, Any], Tensor, Tensor, Tensor, dict[str, Any]]:
-        """See `VecEnv.step`; only "terminal" and "amp_obs" of the infos change device."""
+        """See `VecEnv.step`; of the infos, only "terminal" and "amp_obs" change device."""
         obs, reward, terminated, truncated, infos = self.env.step(actions.to(self.env.device))
         flags = (x.to(self.device) for x in (reward, terminated, truncated))
         seen = {k: self._converted(infos[k]) for k in ("terminal", "amp_obs") if k in infos}
@@ -161,7 +164,7 @@ class Converted:
 
     @property
     def get_action_masks(self) -> Callable[[], Tensor]:
-        """(N, n) bool; there only if the environment has it."""
+        """Action masks (N, n) bool; exists only if the environment has it."""
         env: Any = self.env
         masks: Callable[[], Tensor] = env.get_action_masks
         return lambda: masks().to(self.device)
@@ -173,16 +176,16 @@ class Converted:
         return demo.to(self.device)
 
     def _converted(self, obs: Any) -> Any:
-        return nested(lambda x: floats(x.to(self.device)), obs)
+        return nested(lambda x: image_to_float(x.to(self.device)), obs)
 
 
-def floats(x: Tensor) -> Tensor:
-    """`x`, or what bytes stand for in an image: 0 .. 1."""
+def image_to_float(x: Tensor) -> Tensor:
+    """`x` as it is, or for bytes of an image, divided by 255."""
     return x.float() / 255.0 if x.dtype == torch.uint8 else x
 
 
 def has_image(space: ObservationSpace | None) -> bool:
-    """Whether an array of three dimensions is among the observations."""
+    """Whether the observations contain an array of three dimensions."""
     if isinstance(space, Dict):
         return any(has_image(s) for s in space.spaces.values())
     return space is not None and len(space.shape) == 3
