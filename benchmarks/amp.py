@@ -1,19 +1,19 @@
-"""How well and how soon a clip is imitated: trains HumanoidAMP for so many seconds, then judges.
+"""Trains HumanoidAMP for a given time, then measures how well it imitates its clip.
 
     uv run python benchmarks/amp.py task.env.motion_file=<clip> seconds=180 out=walk.json
     uv run python benchmarks/amp.py checkpoint=runs/HumanoidAMP/nn/last_HumanoidAMP.pth \\
-        task.env.motion_file=<clip>                            # judges only
+        task.env.motion_file=<clip>                            # evaluates only
 
-Other arguments are those of `phalanx train`; `video=<file>.mp4` films the first episode. The
-seconds count from the first iteration on, as everywhere; start-up is reported apart.
+Other arguments are those of `phalanx train`; `video=<file>.mp4` records the first episode. Seconds
+count from the first iteration on, as everywhere; start-up is reported separately.
 
-The judge plays 64 episodes of 10 s side by side, deterministically, from random moments of the
-clip. Every half second of them is compared with the clip, played at its own speed from the
-moment that fits best: the clip's phase may drift over 10 s, which AMP does not follow, but a figure
-that stands, or moves at another pace, fits no half second. The error is the mean distance of the
-14 bodies' origins from the clip's, relative to the root and in its heading frame. Beside it stand
-the same of hands and feet alone, and both of a figure that holds the clip's mean pose. A fall is a
-body other than the feet on the ground; what comes after it is not judged.
+The evaluation plays 64 episodes of 10 s in parallel, deterministically, from random times of the
+clip. Every half second of them is compared with the half second of the clip that fits best: AMP
+does not follow the clip's phase over 10 s, but a figure that stands, or moves at another pace, fits
+no half second of the clip. The error is the mean distance of the 14 bodies' origins from the
+clip's, relative to the root and in its heading frame. The same error is given for hands and feet
+alone, and both for a figure that holds the clip's mean pose. A fall is a contact of the ground with
+a body other than the feet; the time after a fall is not evaluated.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ WINDOW = 0.5  # s
 
 
 class Curve(AlgoObserver):
-    """Notes seconds, steps, discriminator reward and episode length; ends training in time."""
+    """Records seconds, steps, discriminator reward and episode length; ends training in time."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -65,7 +65,7 @@ class Curve(AlgoObserver):
 
 
 def in_heading_frame(points: Tensor, root_pos: Tensor, root_quat: Tensor) -> Tensor:
-    """World points (n, B, 3) relative to roots (n, 3), (n, 4), turned about z to their heading."""
+    """World points (n, B, 3) relative to roots (n, 3), (n, 4), rotated about z to their heading."""
     rotation = rotation_matrix(root_quat)
     yaw = torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0])[:, None]
     x, y, z = (points - root_pos[:, None]).unbind(2)
@@ -74,8 +74,8 @@ def in_heading_frame(points: Tensor, root_pos: Tensor, root_quat: Tensor) -> Ten
 
 
 def window_errors(played: Tensor, clip: Tensor) -> Tensor:
-    """Each body's mean distance [m], (W, B), of played windows (W, K, B, 3) from whichever of the
-    clip's windows (S, K, B, 3) each is nearest to in the mean over bodies."""
+    """Each body's mean distance [m], (W, B), between played windows (W, K, B, 3) and the closest of
+    the clip's windows (S, K, B, 3), by the mean over bodies."""
     each = torch.stack([(played - window).norm(dim=3).mean(1) for window in clip])  # (S, W, B)
     nearest = each.mean(2).argmin(0)
     return each[nearest, torch.arange(len(played), device=played.device)]
@@ -105,7 +105,7 @@ def clip_windows(env) -> tuple[Tensor, Tensor, float]:
 
 @torch.no_grad()
 def judge(player) -> dict[str, float]:
-    """Plays one episode of `SECONDS` in every environment."""
+    """Play one episode of `SECONDS` in every environment, and compute all errors."""
     env = player.env
     obs = env.reset()["obs"]
     alive = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
@@ -181,7 +181,7 @@ def main() -> None:
                 "curve_s_frames_discreward_length": curve.points,
             }
         params = train_params(dataclasses.replace(config, num_envs=EPISODES))
-        # Longer than what is played, so that nothing is cut off.
+        # Longer than the evaluation, so that no episode is truncated.
         params["config"]["env_config"]["episode_length"] = round(SECONDS * 60)
         runner = Runner()
         runner.load({"params": params})

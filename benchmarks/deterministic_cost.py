@@ -1,4 +1,4 @@
-"""What `deterministic=true` costs on a GPU, and whether two runs have the same bits.
+"""Cost of `deterministic=true` on a GPU, and whether two runs have the same bits.
 
     uv run python benchmarks/deterministic_cost.py num_envs=4096 repeats=2 out=cost.json
 

@@ -1,12 +1,12 @@
-"""An unmodified IsaacGymEnvs task on our `isaacgym`: trained by RL Games and by our Runner.
+"""Trains an unmodified IsaacGymEnvs task on our `isaacgym`, with RL Games and with our Runner.
 
     python benchmarks/drop_in_task.py path=/path/to/IsaacGymEnvs task=Ant num_envs=4096 \\
         device=cuda:0 iterations=200 out=ant.json
 
-Each runs the task's own train config in a process of its own, one after the other: the repository's
-`train.py` with the installed rl-games, then our Runner on `isaacgymenvs.make`. Figures are read
-from the TensorBoard files that both write: the median of the speed over the second half of the
-iterations, and the mean return at the end.
+Both use the task's own train config, one after the other in separate processes: the repository's
+`train.py` with the installed rl-games, then our Runner with `isaacgymenvs.make`. Figures are read
+from the TensorBoard files that both write: the median speed over the second half of the iterations,
+and the final mean return.
 """
 
 import json
@@ -50,7 +50,7 @@ def train_here(path: str, task: str, num_envs: int, device: str, iterations: int
 
 
 def figures(folder: Path) -> dict[str, object]:
-    """From the TensorBoard file below `folder`."""
+    """Figures from the TensorBoard file below `folder`."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     [file] = folder.rglob("events.out.tfevents.*")

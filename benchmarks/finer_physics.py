@@ -1,11 +1,12 @@
-"""Is a return bought with wrong physics? Plays a policy in coarse and in fine simulation.
+"""Checks whether a return exploits inaccurate physics: plays a policy in coarse and fine
+simulation.
 
     uv run python benchmarks/finer_physics.py task=Ant checkpoint=runs/Ant games=64 out=ant.json
 
-On the CPU engine (MuJoCo's C code, float64), the same episodes from the same starts: once with the
-time step and the solver's iterations that the policy was trained with, once with a quarter of the
-time step, 100 solver and 50 line search iterations. Prints both mean returns, their ratio and,
-for robots with a free base, the distance covered in an episode.
+It plays the same episodes from the same starts on the CPU engine (MuJoCo's C code, float64): once
+with the time step and solver iterations of training, once with a quarter of the time step, 100
+solver and 50 line-search iterations. Prints both mean returns, their ratio and, for robots with a
+free base, the distance covered in an episode.
 """
 
 import json
@@ -54,7 +55,8 @@ def play(arguments: list[str], checkpoint: str, finer: int) -> dict[str, float]:
 
 
 def median_distance(player) -> float:
-    """How far from its start an environment is when its first episode ends, horizontally [m]."""
+    """Median horizontal distance [m] of the environments from their start at the end of their first
+    episode."""
     env, sim = player.env, player.env.sim
     torch.manual_seed(1)
     player.reset()

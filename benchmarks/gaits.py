@@ -2,25 +2,27 @@
 
     uv run python benchmarks/gaits.py       # writes src/phalanx/motion/clips/walk.json and run.json
 
-The clips are for the humanoid of `humanoid_amp.xml`, 28 hinges. A test makes them again and
+The clips are for the humanoid of `humanoid_amp.xml`, with 28 hinges. A test makes them again and
 compares; another machine may round the last digit, 1e-6, differently.
 
-No recorded clip can be shipped with Phalanx freely, hence these. The curves below are typical
-adults' joint angles over the gait cycle, as the cited books and papers plot them. They were set
-down from knowledge of those plots, not digitised: accurate to about 2 degrees for hip, knee and
-ankle in walking, 3 to 5 in running; trunk and arms are rough.
+Phalanx cannot freely ship recorded clips, so it ships these. The curves below are typical adults'
+joint angles over the gait cycle, as plotted in the cited books and papers. They were written from
+knowledge of those plots, not digitised: accurate to about 2 degrees for hip, knee and ankle in
+walking, 3 to 5 in running; trunk and arms are rough.
 
 On another body the measured angles would make the feet slide and sink. Three steps adapt them:
 
-1. `fit` finds the joint angles nearest to the measured ones, together with a path of the pelvis,
-   for which the foot on the ground stays there: it rolls over its heel, stands flat, rolls over its
-   toes. Curves stay smooth, as sums of a few waves. An error of a millimetre or two remains.
+1. `fit` finds the joint angles closest to the measured ones, and a path of the pelvis, for which
+the
+   foot on the ground stays in place: it rolls over its heel, stands flat, rolls over its toes.
+   Curves stay smooth, as sums of a few harmonics. An error of a millimetre or two remains.
 2. In running the centre of mass falls freely in flight, and on the ground a half sine of force
-   pushes it up, as a spring would; the pelvis moves accordingly. In walking its path is free.
+pushes
+   it up, like a spring; the pelvis moves accordingly. In walking its path is free.
 3. Inverse kinematics removes the remaining error, foot by foot, and moves the feet from below the
-   hips to their step width, toes a little outward.
+   hips to their step width, with toes slightly outward.
 
-The speed is the requested one, the cycle time near the typical one for legs of 0.83 m.
+The speed is the requested one, and the cycle time is close to the typical one for legs of 0.83 m.
 """
 
 from dataclasses import dataclass
@@ -40,19 +42,19 @@ CLIPS = Path(motion.__file__).parent / "clips"
 FPS = 120.0
 GRAVITY = 9.81  # [m/s^2]
 X, Y, Z = np.eye(3)
-SIDES = {"right": -1.0, "left": 1.0}  # and the sign of y there
+SIDES = {"right": -1.0, "left": 1.0}  # sides and their sign of y
 CLEARANCE = 0.02  # of the sole in the middle of its swing [m]
-KNEE_LEAST = 4.0  # flexion [degrees]: a straight leg has no way to follow
+KNEE_LEAST = 4.0  # smallest flexion [degrees]: a straight leg cannot extend further
 HARMONICS = 9  # of an angle over the cycle
-# How far off each may be in `fit`, as a standard deviation.
-OFF_ANGLE = np.radians(4.0)  # from what was measured
-SMOOTH_ORDER = 5  # waves of a higher order are to change the less, the higher they are
-OFF_CONTACT = 0.001  # of the standing foot, from its footprint [m]
-OFF_LANDING = 0.01  # of the heel just before it lands, from where it will [m]
+# Tolerances of `fit`, as standard deviations.
+OFF_ANGLE = np.radians(4.0)  # from the measured angles
+SMOOTH_ORDER = 5  # above this order, higher harmonics may change less
+OFF_CONTACT = 0.001  # of the standing foot from its footprint [m]
+OFF_LANDING = 0.01  # of the heel from its landing point, just before it lands [m]
 OFF_STRIDE = 0.003  # [m]
-LANDING = 0.035  # the end of a swing, as a part of the cycle
-EASE = 0.1  # how long a swinging foot takes to leave its footprint, or to find it, likewise
-SOFT_LANDING = 0.5  # part of its speed over the ground that a foot loses before it lands
+LANDING = 0.035  # the end of a swing, as a fraction of the cycle
+EASE = 0.1  # time in which a swinging foot leaves or reaches its footprint, likewise
+SOFT_LANDING = 0.5  # fraction of its speed over the ground that a foot loses before it lands
 LEG = "hip_x hip_y hip_z knee ankle_x ankle_y ankle_z".split()
 
 
@@ -65,7 +67,7 @@ class Gait:
     speed: float
     """[m/s]"""
     cycle: float
-    """Aimed at [s]."""
+    """Desired cycle time [s]."""
     thigh: tuple[float, ...]
     """Flexion: of the thigh against the vertical."""
     knee: tuple[float, ...]
@@ -80,11 +82,11 @@ class Gait:
     """Between the middles of both feet [m]."""
     toe_out: float
     sway: float
-    """How far the pelvis goes to each side, over the foot on the ground [m]."""
+    """Displacement of the pelvis to each side, over the foot on the ground [m]."""
     obliquity: float
-    """The pelvis's side rises while its leg takes the load."""
+    """Pelvis: the side of the loaded leg rises."""
     pelvis_turn: float
-    """The pelvis's side is in front while its leg is."""
+    """Pelvis: the side of the front leg turns forward."""
     chest_turn: float
     """The other way round."""
     pelvis_lean: float
@@ -190,7 +192,7 @@ PELVIS = np.array([2, 4])
 
 
 def smoothstep(x: Array) -> Array:
-    """0 below 0, 1 above 1, with no speed at either."""
+    """0 below 0, 1 above 1, with zero slope at both ends."""
     x = np.clip(x, 0.0, 1.0)
     return x * x * (3 - 2 * x)
 
@@ -203,7 +205,7 @@ def synthesize(gait: Gait, robot: Robot) -> Clip:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a gait becomes on a robot: periodic curves, as coefficients of `waves`."""
+    """A gait fitted to a robot: periodic curves, as coefficients of `waves`."""
 
     angles: Array
     """(3, 1 + 2 HARMONICS) [rad]: flexion of thigh against the vertical, knee and ankle."""
@@ -236,7 +238,7 @@ class _Synthesis:
         fit = self.fit(None)
         cycle = fit.stride / gait.speed  # [s]
         if self.running:
-            for _ in range(2):  # the centre of mass depends on the legs, and they on it
+            for _ in range(2):  # the centre of mass and the legs depend on each other
                 fit = self.fit(self.bounce(GRID, self.pose(GRID, fit.angles), cycle))
                 cycle = fit.stride / gait.speed
         count = 2 * round(cycle * FPS / 2)  # even: each leg has the other's frames
@@ -347,9 +349,9 @@ class _Synthesis:
     # Angles that keep the foot where it stands ----------------------------------------------------
 
     def fit(self, bounce: Array | None) -> Fit:
-        """The angles nearest to the measured ones, and the pelvis's path with them, for which the
-        foot on the ground stays there: heel, then sole, then toes. bounce: (T, 3) [m] on GRID, or
-        None for a pelvis free to move as it must."""
+        """The angles closest to the measured ones, and the pelvis's path, for which the foot on the
+        ground stays in place: heel, then sole, then toes. bounce: (T, 3) [m] on GRID, or None for a
+        pelvis whose path is free."""
         gait, phase = self.gait, GRID
         angle_waves, path_waves = waves(phase, ANGLE), waves(phase, PELVIS)
         curvature = np.concatenate([[0], np.repeat(ANGLE, 2) ** 2]) / SMOOTH_ORDER**2
@@ -369,7 +371,7 @@ class _Synthesis:
             )
 
         def residual(v: Array) -> Array:
-            """(K, R) for K guesses; what is trusted to a size is 1 where it is off by that."""
+            """Residuals (K, R) for K guesses, each divided by its tolerance."""
             coefficient, stride, path = unpack(v)
             angles = coefficient @ angle_waves.T  # (K, 3, T)
             away = coefficient - self.measured
@@ -413,7 +415,7 @@ class _Synthesis:
     # From the pelvis to both feet -----------------------------------------------------------------
 
     def pitch(self, phase: Array, fit: Fit) -> Array:
-        """Of the right foot [rad], toes up: as fitted, but quite flat on the ground while flat."""
+        """Pitch of the right foot [rad], toes up: as fitted, but exactly flat in the flat phase."""
         gait = self.gait
         pitch = self.right_leg(fit.angles @ waves(phase, ANGLE).T)[2]
         begin, end = gait.flat
@@ -438,8 +440,8 @@ class _Synthesis:
         return print_y + rotate(flat, pivot) * [1, 1, 0] - rotate(quat, pivot)
 
     def right_foot(self, phase: Array, fit: Fit, root_pos: Array) -> tuple[Array, Array]:
-        """Where the right ankle is, (T, 3) [m], and how the foot is turned, (T, 4): on the ground
-        on its footprint, in swing as fitted, but eased into that at both ends."""
+        """Position of the right ankle, (T, 3) [m], and rotation of the foot, (T, 4): on its
+        footprint while on the ground, as fitted in swing, with a smooth transition at both ends."""
         gait, count = self.gait, len(phase)
         off = int(gait.toe_off * count)  # the last frame on the ground
         stance = self.rolling(phase, fit)
@@ -472,7 +474,8 @@ class _Synthesis:
         return pos * [1.0, -1.0, 1.0], np.roll(quat, -half, axis=0) * [1.0, -1.0, 1.0, -1.0]
 
     def out_of_reach(self, side: str, root_pos: Array, root_quat: Array, ankle: Array) -> float:
-        """How far the pelvis must sink [m] so that no knee needs to be straighter than it may."""
+        """Distance [m] by which the pelvis must sink so that no knee has to be straighter than
+        KNEE_LEAST."""
         a, b = self.thigh_length, self.shin_length
         longest = np.sqrt(a**2 + b**2 + 2 * a * b * np.cos(np.radians(KNEE_LEAST)))
         hip = root_pos + rotate(
@@ -493,7 +496,7 @@ def place_foot(
     quat: Array,
 ) -> None:
     """Change the angles of one leg in `joint_pos`, (T, J) [rad], so that its foot is at `pos`,
-    (T, 3) [m], turned as `quat`, (T, 4); of all such angles the nearest."""
+    (T, 3) [m], with rotation `quat`, (T, 4); of all solutions, the closest."""
     model, data = robot.model, mujoco.MjData(robot.model)
     leg = [robot.joints.index(f"{side}_{joint}") for joint in LEG]
     dofs = [model.joint(f"{side}_{joint}").dofadr[0] for joint in LEG]

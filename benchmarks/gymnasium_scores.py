@@ -1,14 +1,15 @@
-"""Scores on Gymnasium's MuJoCo tasks, ours and RL Games' with the same configuration.
+"""Scores of Phalanx and RL Games on Gymnasium's MuJoCo tasks, with the same configuration.
 
     uv run python benchmarks/gymnasium_scores.py run=hopper_ppo trainer=phalanx seed=0 out=FOLDER
     uv run python benchmarks/gymnasium_scores.py summary=FOLDER out=FILE.json plot=FILE.png
 
-Further options of a run change its configuration (num_actors=4 horizon_length=512), frames=N ends
-it sooner, and shuffle=true lets Phalanx draw minibatches of shuffled samples, as CleanRL does and
-RL Games does not. The first trains and writes one file with the return of every finished episode,
-counted by a wrapper around the environment that is the same for both trainers, so neither reports
-on itself. The second brings a folder of them together: the mean return of the last 100 training
-episodes (actions sampled, as CleanRL reports), and a curve; the picture needs matplotlib.
+The first form trains and writes one file with the return of every finished episode. A wrapper of
+the environment, the same for both trainers, records the returns, so neither trainer reports its own
+score. Further options change the configuration of a run (num_actors=4 horizon_length=512), frames=N
+ends it sooner, and shuffle=true makes Phalanx shuffle the samples of minibatches, like CleanRL and
+unlike RL Games. The second form summarises a folder of runs: the mean return of the last 100
+training episodes (with sampled actions, as reported by CleanRL), and a curve; the plot needs
+matplotlib.
 """
 
 import importlib.metadata
@@ -114,7 +115,7 @@ RUNS = {
 
 
 class Returns(gymnasium.Wrapper):
-    """Writes down (frame of this environment, return, length) of every episode that ends."""
+    """Records (frame of this environment, return, length) of every finished episode."""
 
     def __init__(self, env: gymnasium.Env, log: list) -> None:
         super().__init__(env)
@@ -157,7 +158,7 @@ def train_rl_games(params: dict, make) -> None:
     from rl_games.torch_runner import Runner as TheirRunner
 
     class Theirs(IVecEnv):
-        """The same environment; actions already come rescaled to its bounds."""
+        """The same environment; actions are already rescaled to its bounds."""
 
         def __init__(self, num: int) -> None:
             self.env: GymnasiumEnv = make(num)
@@ -242,7 +243,7 @@ def train(
         "versions": versions()
         | {p: importlib.metadata.version(p) for p in ("gymnasium", "rl-games")},
         "params": params,
-        # environments advance together: frames of all of them
+        # environments step together, so this counts the frames of all of them
         "episodes": [(frame * n, ret, length) for frame, ret, length in log],
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -252,13 +253,13 @@ def train(
 
 
 def score(result: dict, frame: float = float("inf")) -> float:
-    """Mean return of the last 100 episodes that ended up to that frame."""
+    """Mean return of the last 100 episodes that ended before `frame`."""
     returns = [r for f, r, _ in result["episodes"] if f <= frame]
     return float(np.mean(returns[-100:])) if returns else float("nan")
 
 
 def draw(runs: dict, file: Path) -> None:
-    """Every seed's curve, one picture for each configuration that both trainers ran."""
+    """Plot every seed's curve, with one panel for each configuration that both trainers ran."""
     from matplotlib import pyplot
 
     shared = {name: run for name, run in runs.items() if len(run["trainers"]) > 1}
@@ -279,7 +280,7 @@ def draw(runs: dict, file: Path) -> None:
 
 
 def summarize(folder: Path, out: Path, plot: str | None) -> None:
-    """One file with the scores and a curve of 20 points for every run."""
+    """Write one file with the scores and a curve of 20 points for every run."""
     results = [json.loads(f.read_text()) for f in sorted(folder.glob("*-*-*.json"))]
     runs: dict = {}
     for r in results:

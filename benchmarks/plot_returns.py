@@ -1,4 +1,4 @@
-"""Return over time of every seed, one panel for each file that `time_to_solve.py` wrote.
+"""Plots return over time for every seed, with one panel per file of `time_to_solve.py`.
 
     uv run --with matplotlib python benchmarks/plot_returns.py ant.json humanoid.json out=a.png
 

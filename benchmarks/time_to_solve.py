@@ -1,13 +1,13 @@
-"""How long until a task is solved: seconds of wall clock from the first iteration on.
+"""Measures the time until a task is solved: wall-clock seconds from the first iteration on.
 
     uv run python benchmarks/time_to_solve.py task=Cartpole length=490 seeds=0,1,2,3,4
     uv run python benchmarks/time_to_solve.py task=Ant returns=3000,7000 seeds=0,1,2,3,4
 
-Trains each seed with the task's own config, in this one process, and writes one JSON file: time
-and frames until the mean length of the last `games_to_track` episodes reaches `length`, or their
-mean return each of `returns`; the curve of returns; training steps/s over the whole run and in its
-steady second half, peak memory, hardware, versions. Start-up (imports, kernels, first iterations
-of the warm process) is reported apart.
+Trains each seed with the task's own config, in one process, and writes one JSON file: time and
+frames until the mean length of the last `games_to_track` episodes reaches `length`, or their mean
+return reaches each of `returns`; the curve of returns; training steps/s over the whole run and in
+its steady second half; peak memory, hardware, versions. Start-up (imports, kernels, first
+iterations) is reported separately.
 """
 
 import json
@@ -27,7 +27,7 @@ from phalanx.rl import AlgoObserver, Runner  # noqa: E402
 
 
 class Timer(AlgoObserver):
-    """Notes when the episode length and the returns were first reached, and the curve."""
+    """Records when the episode length and the returns were first reached, and the curve."""
 
     def __init__(self, length: float, returns: list[float]) -> None:
         self.length = length

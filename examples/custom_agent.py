@@ -2,8 +2,8 @@
 
     python examples/custom_agent.py
 
-Adds to the loss a penalty on the mean action, which keeps a policy gentle. The agent is registered
-under a name of its own and chosen by it, exactly as in RL Games.
+It adds a penalty on the mean action to the loss, which keeps a policy gentle. The agent is
+registered under a new name and selected by that name, exactly as in RL Games.
 """
 
 import sys
@@ -16,7 +16,7 @@ GENTLENESS = 0.01
 
 
 class GentleAgent(A2CAgent):
-    """PPO whose loss also holds GENTLENESS x the mean squared action mean."""
+    """PPO with an additional loss term, GENTLENESS x the mean square of the mean action."""
 
     def calc_losses(self, batch, result):
         return super().calc_losses(batch, result) + GENTLENESS * result["mus"].square().mean()

@@ -2,10 +2,10 @@
 
     python examples/custom_amp_agent.py
 
-A least-squares discriminator, as in the paper (arXiv:2104.02180, section 4), in place of the cross
-entropy: it is to give -1 for the policy and 1 for the clip, and the reward is 1 where it gives 1
-and falls to 0 where it gives -1. Agent, player, model and network are registered under names of
-their own and chosen by them, exactly as one does it in RL Games.
+A least-squares discriminator, as in the paper (arXiv:2104.02180, section 4), instead of cross
+entropy: its targets are -1 for the policy and 1 for the clip, and the reward is 1 at an output of 1
+and falls to 0 at -1. The new agent and player are registered by name and selected by that name,
+exactly as in RL Games.
 """
 
 import sys
@@ -33,7 +33,7 @@ class LeastSquaresAMPAgent(AMPAgent):
 
 
 class LeastSquaresAMPPlayer(AMPPlayerContinuous):
-    """Shows that reward."""
+    """Reports that reward."""
 
     def disc_rewards(self, logits):
         return least_squares_reward(logits, self.config.disc_reward_scale)

@@ -2,9 +2,8 @@
 
     python examples/custom_network.py
 
-A network builder is `load(params)` and `build(name, **kwargs)`; what it builds is an
-`nn.Module` from {"obs": (B, D)} to (mu, log std, value, None). The model around it brings the
-normalisers and the distribution.
+A network builder has `load(params)` and `build(name, **kwargs)`, which returns an `nn.Module` from
+{"obs": (B, D)} to (mu, log std, value, None). The model adds the normalisers and the distribution.
 """
 
 import sys
@@ -36,7 +35,7 @@ class SineNetwork(nn.Module):
 
 
 class SineBuilder:
-    """What `sine` is registered to; `load` gets the YAML's network section."""
+    """Builds `SineNetwork`; registered as `sine`. `load` gets the YAML's network section."""
 
     def load(self, params):
         self.width = params.get("width", 64)

@@ -2,11 +2,11 @@
 
     python ros2_policy_node.py --ros-args -p policy:=Twip.pth.onnx
 
-It listens to /joint_states (sensor_msgs/JointState), /imu (sensor_msgs/Imu) and /cmd_vel
+It subscribes to /joint_states (sensor_msgs/JointState), /imu (sensor_msgs/Imu) and /cmd_vel
 (geometry_msgs/Twist), and publishes /joint_targets (sensor_msgs/JointState) with the targets as
-positions, velocities or efforts, whichever the policy gives. Adapt `robot_state` to your robot:
-what a custom term of the policy is, only you know. Until all it needs has arrived, and while it
-comes too late, nothing is published: let the motor drivers stop then.
+positions, velocities or efforts, depending on the policy. Adapt `robot_state` to your robot, and
+compute the policy's custom terms there. While messages are missing or too old, nothing is
+published; the motor drivers should then stop.
 """
 
 import time
@@ -19,7 +19,7 @@ from sensor_msgs.msg import Imu, JointState
 from phalanx.deploy import Policy
 
 STALE_S = 0.1
-"""Age of a measurement above which the policy is not asked."""
+"""Age of a measurement above which the policy does not run."""
 
 
 class PolicyNode(Node):

@@ -120,7 +120,7 @@ def test_one_failure_does_not_lose_the_others(tmp_path, monkeypatch):
     rows = results("task=Ant,Humanoid,Cartpole", tmp_path=tmp_path)["rows"]
     said = [(r["task"], r.get("failed", r.get("median"))) for r in rows]
     assert said == [
-        *(("Ant", 1.0), ("Ant", "killed by signal 9, as when memory runs out")),
+        *(("Ant", 1.0), ("Ant", "killed by signal 9, perhaps out of memory")),
         *(("Humanoid", 1.0), ("Humanoid", "no more room"), ("Cartpole", 1.0)),
     ]
 
@@ -168,12 +168,12 @@ MISTAKES = [
     ("seconds=0", "seconds is 0.0; it must be above 0"),
     ("seeds=-1", "seeds[0] is -1; it must be at least 0"),
     ("returns=1,2", "returns has 2 values for 1 tasks"),
-    ("eager=true sim_device=cpu", "eager=true compares with CUDA graphs; on the CPU"),
+    ("eager=true sim_device=cpu", "eager=true compares with CUDA graphs, but on the CPU"),
     ("against=rl_gams", "unknown trainer 'rl_gams' in against=; did you mean 'rl_games'?"),
     ("--against=mjlab", "against=mjlab needs the package mjlab; install it with `pip install"),
     ("--against mjlab", "against=mjlab needs the package mjlab; install it with `pip install"),
     ("out=/tmp", "cannot write /tmp: it is a folder; give a file in it"),
-    ("out=/nowhere/x.json", "cannot write /nowhere/x.json: /nowhere is no folder"),
+    ("out=/nowhere/x.json", "cannot write /nowhere/x.json: /nowhere is not a writable folder"),
     ("results=/nowhere.json", "cannot read /nowhere.json: no such file or directory"),
     ("task.env.epsiode_length=3", "task.env.epsiode_length; did you mean 'episode_length'?"),
 ]
@@ -200,5 +200,5 @@ def test_a_mistake_gets_one_sentence_before_anything_is_measured(
 
 def test_mjlab_is_compared_on_its_own_cartpole_only(monkeypatch):
     monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: True)
-    with pytest.raises(PhalanxError, match="mjlab is compared on Cartpole only, not on Ant"):
+    with pytest.raises(PhalanxError, match="mjlab supports Cartpole only, not Ant"):
         bench._check_peer("mjlab", "Ant")

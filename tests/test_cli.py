@@ -95,9 +95,9 @@ MISTAKES = [
     ("train max_epochs=5", "unknown key 'max_epochs'; give max_iterations="),
     ("train test=True", "unknown key 'test'; `phalanx play` plays a checkpoint"),
     ("train headless=False", "headless is False, but training opens no window"),
-    ("train train.params.seed=3", "train.params.seed is decided by seed="),
+    ("train train.params.seed=3", "train.params.seed is set by seed="),
     (f"train {PARAMS}.load_checkpoint=true", "name the file with checkpoint= instead"),
-    (f"train {CONFIG}.env_name=gymnasium", f"{CONFIG}.env_name is decided by task="),
+    (f"train {CONFIG}.env_name=gymnasium", f"{CONFIG}.env_name is set by task="),
     ("train train.parms.config.gamma=1", "unknown key train.parms; did you mean 'params'?"),
     ("train task.evn.reach=1", "unknown key task.evn; did you mean 'env'?"),
     ("train task.env.epsiode_length=3", "task.env.epsiode_length; did you mean 'episode_length'?"),
@@ -106,7 +106,7 @@ MISTAKES = [
     (f"train {CONFIG}.gama=1", "unknown key params.config.gama; did you mean 'gamma'?"),
     (f"train {CONFIG}.player.games=3", "params.config.player.games; did you mean 'games_num'?"),
     (f"train {CONFIG}.env_config.raech=1", "task.env.raech; did you mean 'reach'?"),
-    (f"train {CONFIG}.train_dir=x", f"{CONFIG}.train_dir is decided by train_dir="),
+    (f"train {CONFIG}.train_dir=x", f"{CONFIG}.train_dir is set by train_dir="),
     (f"train {CONFIG}.use_action_masks=true", "Cartpole, but its actions are continuous"),
     (
         f"train train=CartpoleDiscretePPO {CONFIG}.use_action_masks=true",
@@ -158,7 +158,7 @@ MISTAKES = [
     # places
     ("train checkpoint=none.pth", "no checkpoint at none.pth"),
     ("train checkpoint=/nowhere/x.pth", "no checkpoint at /nowhere/x.pth", "no folder /nowhere"),
-    ("train train_dir=/proc/x", "cannot make the run folder /proc/x/Cartpole"),
+    ("train train_dir=/proc/x", "cannot create the run folder /proc/x/Cartpole"),
     ("train train_dir=/dev/null", "run folder /dev/null/Cartpole: /dev/null is not a folder"),
     ("train task.env.asset=/nowhere/robot (2).xml", "no file /nowhere/robot (2).xml"),
 ]  # fmt: skip
@@ -274,7 +274,7 @@ def test_code_of_the_checkpoint_test_would_run(tmp_path):
 
 def test_folder_without_a_checkpoint_is_named(capsys, cwd, tmp_path):
     said = sentence(capsys, ["train", f"checkpoint={tmp_path}"], cwd)
-    assert f"the folder {tmp_path} holds no checkpoint nn/last_<task>.pth to continue from" in said
+    assert f"the folder {tmp_path} has no checkpoint nn/last_<task>.pth to continue from" in said
 
 
 def test_name_of_another_run_is_refused(capsys, cwd, run):
@@ -404,7 +404,7 @@ def test_continuing_a_run_that_has_ended_says_how_to_train_on(cwd, capsys):
     main(["train", *SMALL, *QUICK, "max_iterations=2"])
     assert "already ended" not in capsys.readouterr().out
     main(["train", "checkpoint=runs/Cartpole", "sim_device=cpu"])
-    assert "to train on, add max_iterations= with more than 2" in capsys.readouterr().out
+    assert "to continue training, give max_iterations= above 2" in capsys.readouterr().out
 
 
 def test_list_shows_each_task_in_one_line(capsys):

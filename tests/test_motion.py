@@ -772,7 +772,7 @@ def test_motion_show_tells_and_check_fails_for_what_is_wrong(capsys, humanoid, t
     main(["motion", "show", "walk"])
     shown = capsys.readouterr().out
     assert "1.30 m/s" in shown
-    assert "nothing is wrong" in shown
+    assert "no problems found" in shown
     main(["motion", "convert", "walk", str(tmp_path / "w.json"), "end=0.5"])
     clip = load_clip(tmp_path / "w.json", Robot(humanoid))
     assert clip.length == pytest.approx(0.5, abs=0.01)
@@ -787,7 +787,7 @@ def test_motion_show_tells_and_check_fails_for_what_is_wrong(capsys, humanoid, t
     assert (
         "joint left_knee goes 28.6 degrees beyond its limits (0 to 160), worst in frame 7" in found
     )
-    assert "the feet are 50 mm in the ground" in found
+    assert "the feet are 50 mm below the ground" in found
 
 
 @pytest.mark.parametrize(

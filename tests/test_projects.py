@@ -216,7 +216,7 @@ def test_a_yaml_file_must_be_a_mapping(project, capsys):
     said = sentence(capsys, "train", "task=Twip", "task.randomize=true", *CPU)
     assert "Twip has no randomization_params" in said
     said = sentence(capsys, "train", "task=Twip", "task.env.randomize=true")
-    assert "task.env.randomize is decided by task.randomize" in said
+    assert "task.env.randomize is set by task.randomize" in said
 
 
 def test_list_says_which_task_cannot_be_used(project, capsys):

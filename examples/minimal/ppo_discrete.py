@@ -1,7 +1,7 @@
 """PPO with discrete actions: https://arxiv.org/abs/1707.06347, in one file.
 
-Every environment takes ROLLOUT steps with the same policy; then the network learns from these
-transitions for a few epochs and they are thrown away. `ppo.py` is the same file with another
+Every environment takes ROLLOUT steps with the same policy. Then the network learns from these
+transitions for a few epochs, and they are discarded. `ppo.py` is the same file with another
 distribution: `diff` them. Shapes: N environments, T steps of a rollout, B rows of a minibatch.
 """
 
@@ -19,11 +19,11 @@ LEARNING_RATE = 1e-3
 GAMMA = 0.99
 LAMBDA = 0.95
 CLIP = 0.2
-REWARD_SCALE = 0.1  # brings values to a size that a fresh network soon reaches
+REWARD_SCALE = 0.1  # brings values to a size that a new network soon reaches
 
 
 class Net(nn.Module):
-    """Actor and critic, each a network of its own."""
+    """Actor and critic, as separate networks."""
 
     def __init__(self, num_obs: int, num_actions: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Net(nn.Module):
         self.critic = mlp(num_obs, 1)
 
     def policy(self, obs: Tensor) -> Categorical:
-        # validate_args would look at the numbers, and so wait for the device.
+        # validate_args would read the numbers, and so wait for the device.
         return Categorical(logits=self.logits(obs), validate_args=False)
 
     def value(self, obs: Tensor) -> Tensor:
@@ -52,11 +52,11 @@ class DiscretePPO:
         self.rollout: list[tuple[Tensor, ...]] = []
 
     def run(self) -> None:
-        """One step of every environment; an update when the rollout is complete."""
+        """Take one step in every environment, and an update when the rollout is complete."""
         obs = self.env.obs_buf.clone()  # the environment writes the next one into the same buffer
         action, log_prob = self.act(obs)
         _, reward, terminated, truncated, infos = self.env.step(action)
-        reached = infos["terminal"]["obs"].clone()  # by the step, before any reset
+        reached = infos["terminal"]["obs"].clone()  # before any reset
         ends = terminated.clone(), terminated | truncated
         self.rollout.append((obs, action, log_prob, REWARD_SCALE * reward, reached, *ends))
         if len(self.rollout) == ROLLOUT:
@@ -67,7 +67,8 @@ class DiscretePPO:
     def act(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Actions drawn from the policy and their log probabilities, (N, ...) and (N,)."""
         policy = self.net.policy(obs)
-        # Gumbel's trick: Categorical.sample() would do, but checks its input on the host.
+        # Gumbel-max trick: Categorical.sample() would be equivalent, but checks its input on the
+        # host.
         gumbel = -torch.empty_like(policy.logits).exponential_().log()
         action = (policy.logits + gumbel).argmax(-1)
         return action, policy.log_prob(action)
@@ -78,7 +79,7 @@ class DiscretePPO:
         obs, action, log_prob, reward, reached, terminated, done = map(torch.stack, columns)
         with torch.no_grad():
             value = self.net.value(obs)
-            # A termination is worth nothing more; a time-out as much as the state it reached.
+            # After a termination the value is 0; a time-out bootstraps from the state it reached.
             target = reward + GAMMA * self.net.value(reached) * ~terminated
         advantage = gae(target - value, done)
         returns = advantage + value
@@ -92,10 +93,10 @@ class DiscretePPO:
     def learn(
         self, obs: Tensor, action: Tensor, old_log_prob: Tensor, advantage: Tensor, returns: Tensor
     ) -> None:
-        """One gradient step on a minibatch, (B, ...) each."""
+        """Take one gradient step on a minibatch, (B, ...) each."""
         log_prob = self.net.policy(obs).log_prob(action)
         ratio = (log_prob - old_log_prob).exp()
-        # The smaller of both: no gain from moving further than CLIP, but always from moving back.
+        # The smaller of both: no gain from ratios beyond CLIP, but full gain from moving back.
         gain = torch.min(ratio * advantage, ratio.clamp(1 - CLIP, 1 + CLIP) * advantage)
         value_loss = (self.net.value(obs) - returns).square()
         loss = (value_loss - gain).mean()
@@ -106,8 +107,8 @@ class DiscretePPO:
 
 
 def gae(delta: Tensor, done: Tensor) -> Tensor:
-    """Generalised advantages, (T, N): TD errors summed to the end of the episode, each
-    GAMMA LAMBDA times less than the one before. Source: https://arxiv.org/abs/1506.02438."""
+    """Generalised advantages (T, N): TD errors summed until the end of the episode, discounted by
+    GAMMA LAMBDA per step. Source: https://arxiv.org/abs/1506.02438."""
     advantage = torch.zeros_like(delta)
     following = torch.zeros_like(delta[0])
     for t in reversed(range(len(delta))):

@@ -2,9 +2,9 @@
 
     python examples/minimal/trainer.py --method {dqn,ppo,ppo_d}
 
-`phalanx.tasks` is the environment, this file is the loop, and each method is one file beside it:
-`ppo.py` (continuous actions), `ppo_discrete.py` and `dqn.py`. Written after the idea of
-minimal-isaac-gym, with its flags. It ends by itself once the poles stay up.
+`phalanx.tasks` is the environment, this file is the loop, and each method is one file in this
+folder: `ppo.py` (continuous actions), `ppo_discrete.py` and `dqn.py`. Inspired by
+minimal-isaac-gym, with the same flags. Training ends by itself once the poles stay up.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from phalanx.tasks import Task
 
 METHODS = {"dqn": DQN, "ppo": PPO, "ppo_d": DiscretePPO}
 STEPS_PER_LINE = 100
-SOLVED_LENGTH = 490  # of the 500 steps after which an episode is cut
+SOLVED_LENGTH = 490  # steps; episodes are truncated after 500
 
 
 class Episodes:
     """Return and length of every environment's latest finished episode.
 
-    The mean of all that finished lately would flatter a policy that improves: of those that began
-    together, the good ones finish last. One from every environment is fair.
+    The mean of all recently finished episodes would be biased: of those that began together, long
+    ones finish last. One episode from every environment is unbiased.
     """
 
     def __init__(self, env: Task) -> None:
@@ -44,7 +44,7 @@ class Episodes:
 
 def train(method: str, sim_device: str, num_envs: int | None, seed: int, max_steps: int) -> None:
     """Learn until solved, at most `max_steps` steps of every environment."""
-    # For networks this small more threads only wait for each other; physics has its own.
+    # More threads do not help networks this small; physics has its own threads.
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     policy = METHODS[method](sim_device, num_envs)
@@ -56,7 +56,7 @@ def train(method: str, sim_device: str, num_envs: int | None, seed: int, max_ste
     while step < max_steps:
         line_steps, line_began = min(STEPS_PER_LINE, max_steps - step), time.perf_counter()
         for _ in range(line_steps):
-            policy.run()  # one step of every environment and, when it is time, learning
+            policy.run()  # one step in every environment and, when due, learning
             episodes.count(env.rew_buf, env.terminated | env.truncated)
         step += line_steps
 
@@ -75,13 +75,13 @@ def train(method: str, sim_device: str, num_envs: int | None, seed: int, max_ste
 
 
 def main() -> None:
-    # Without the usage, a mistake is answered by one sentence.
+    # Without the usage, an error is one sentence.
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], usage=argparse.SUPPRESS)
     parser.add_argument("--method", choices=METHODS, default="ppo")
     parser.add_argument("--sim_device", default="auto", help="cpu, cuda:0 or auto: a GPU if any")
     parser.add_argument("--num_envs", type=int, help="default: 512 on a CPU, 4096 on a GPU")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=10_000, help="give up after so many")
+    parser.add_argument("--steps", type=int, default=10_000, help="give up after this number")
     parser.add_argument("--headless", action="store_true", help="accepted: nothing is ever drawn")
     args = parser.parse_args()
     if args.steps < 1 or not 0 <= args.seed < 2**63:

@@ -2,9 +2,9 @@
 
     phalanx bench task=Ant,Humanoid num_envs=256,1024,4096 seconds=5 out=bench.json
 
-Each pair of a task and a number of environments, each seed of a time to a return and each other
-trainer is measured in its own process, one after the other (`measure.py` explains the rows). If one
-fails, its row says why and the others continue.
+Every measurement runs in its own process, one after the other: each pair of a task and a number of
+environments, each seed of a time to a return, and each other trainer (`measure.py` explains the
+rows). If one fails, its row gives the reason and the others continue.
 """
 
 import dataclasses
@@ -41,14 +41,14 @@ class BenchOptions:
     task: tuple[str, ...] = ("Cartpole",)
     """Tasks to measure."""
     num_envs: tuple[int, ...] = ranged((), at_least=1)
-    """Numbers of environments to measure each task with; none takes the one that suits task and
+    """Numbers of environments to measure each task with; by default the task's number for the
     device."""
     seconds: float = ranged(5.0, above=0)
     """Time to measure each speed for [s]."""
     eager: bool = False
     """Measure without CUDA graphs as well; on a GPU only."""
     returns: tuple[float | None, ...] = ()
-    """For each task the mean return whose time to measure; None leaves a task out."""
+    """Measure the time to this mean return, one value per task; None skips a task."""
     seeds: tuple[int, ...] = ranged((0,), at_least=0)
     """Seeds of the runs to that return."""
     against: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ class BenchOptions:
     rl_device: str = "auto"
     """Device of the network, as for `phalanx train`."""
     max_iterations: int | None = ranged(None, at_least=1)
-    """Iterations after which the time to a return counts as not reached."""
+    """Iterations after which a return counts as not reached."""
 
     def __post_init__(self) -> None:
         for key in ("task", "seeds"):
@@ -74,8 +74,8 @@ class BenchOptions:
                 raise PhalanxError(f"{key} is empty; give at least one")
         if self.returns and len(self.returns) != len(self.task):
             raise PhalanxError(
-                f"returns has {len(self.returns)} values for {len(self.task)} tasks; give one for"
-                " each task, None for a task without"
+                f"returns has {len(self.returns)} values for {len(self.task)} tasks; give one per"
+                " task, None to skip a task"
             )
 
 
@@ -88,7 +88,7 @@ def bench(arguments: list[str]) -> None:
     config, passed_on = _read(arguments)
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 200  # a file has no edge
+        console.width = 200  # files have no width limit
     _check_places(config)
     if config.results:
         rows = [row for file in config.results for row in load(file)]
@@ -160,8 +160,8 @@ def _read(arguments: list[str]) -> tuple[BenchOptions, list[str]]:
 
 
 def _plan(config: BenchOptions, passed_on: list[str]) -> Iterator[tuple[Row, list[Job]]]:
-    """The jobs of each row or group of rows, with the columns that these rows share; several jobs
-    are the seeds of one row. Raises PhalanxError for what can be told before building anything."""
+    """The jobs of each row or group of rows, with their common columns; several jobs are the seeds
+    of one row. Raises PhalanxError for errors that can be detected before anything is built."""
     speed_only = [a for a in passed_on if not a.startswith("max_iterations=")]
     for k, task in enumerate(config.task):
         for num_envs in config.num_envs or (None,):
@@ -170,7 +170,8 @@ def _plan(config: BenchOptions, passed_on: list[str]) -> Iterator[tuple[Row, lis
             train_params(run)
             if config.eager and resolve_device(run.sim_device).type == "cpu":
                 raise PhalanxError(
-                    "eager=true compares with CUDA graphs; on the CPU every step is eager"
+                    "eager=true compares with CUDA graphs, but on the CPU every step is eager;"
+                    " remove it"
                 )
             about = {"task": task, "num_envs": run.num_envs, "trainer": "phalanx"}
             job = Job("phalanx", [*size, *speed_only], config.seconds)
@@ -192,7 +193,7 @@ def _plan(config: BenchOptions, passed_on: list[str]) -> Iterator[tuple[Row, lis
 
 def _check_peer(name: str, task: str) -> None:
     if name not in PEERS:
-        near = did_you_mean(name, PEERS) or f"; there are: {', '.join(PEERS)}"
+        near = did_you_mean(name, PEERS) or f"; accepted: {', '.join(PEERS)}"
         raise PhalanxError(f"unknown trainer {name!r} in against={near}")
     if importlib.util.find_spec(PEERS[name].module) is None:
         raise PhalanxError(
@@ -200,14 +201,14 @@ def _check_peer(name: str, task: str) -> None:
             f" install it with `pip install {PEERS[name].package}`"
         )
     if name == "mjlab" and task not in MJLAB_TASKS:
-        raise PhalanxError(f"mjlab is compared on {', '.join(MJLAB_TASKS)} only, not on {task}")
+        raise PhalanxError(f"against=mjlab supports {', '.join(MJLAB_TASKS)} only, not {task}")
 
 
 def _check_places(config: BenchOptions) -> None:
     for file in filter(None, (config.out, config.plot)):
         folder = Path(file).parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise PhalanxError(f"cannot write {file}: {folder} is no folder that can be written to")
+            raise PhalanxError(f"cannot write {file}: {folder} is not a writable folder")
         if Path(file).is_dir():
             raise PhalanxError(f"cannot write {file}: it is a folder; give a file in it")
     if config.plot and importlib.util.find_spec("matplotlib") is None:

@@ -17,7 +17,7 @@ CHILD = "from phalanx.cli.measure import main; main()"
 
 
 def run(job: Job) -> Iterator[Row]:
-    """Yield the rows of a job as they arrive; if it fails, the last one says why."""
+    """Yield the rows of a job as they arrive; if it fails, the last row gives the reason."""
     command = [sys.executable, "-c", CHILD]
     pipe = subprocess.PIPE
     with tempfile.TemporaryFile("w+") as said:
@@ -38,8 +38,8 @@ def run(job: Job) -> Iterator[Row]:
             process.wait()
         if code and "failed" not in row:
             said.seek(0)
-            last = (said.read().strip().splitlines() or ["it said nothing"])[-1]
-            why = f"killed by signal {-code}, as when memory runs out" if code < 0 else last
+            last = (said.read().strip().splitlines() or ["no error message"])[-1]
+            why = f"killed by signal {-code}, perhaps out of memory" if code < 0 else last
             yield {"measures": goal(job), "failed": why}
 
 
@@ -70,7 +70,7 @@ def summed_up(row: Row) -> Row:
 
 
 def derive(rows: list[Row]) -> None:
-    """Add the shares and ratios that follow from several rows of a task and size."""
+    """Add the fractions and ratios that are computed from several rows of a task and size."""
     speed = {
         (r["task"], r["num_envs"], r["trainer"], r.get("captured"), r["measures"]): r["median"]
         for r in rows

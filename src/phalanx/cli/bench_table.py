@@ -10,8 +10,8 @@ from rich.table import Table
 from phalanx.errors import PhalanxError
 
 Row = dict[str, Any]
-"""Task, num_envs, trainer and what it `measures`; then `unit`, `values`, `median` and `spread`, or
-why it `failed`."""
+"""Keys of a row: `task`, `num_envs`, `trainer`, `measures`; then `unit`, `values`, `median` and
+`spread`, or the reason why it `failed`."""
 
 
 def load(file: str) -> list[Row]:
@@ -21,7 +21,7 @@ def load(file: str) -> list[Row]:
     except OSError as error:
         raise PhalanxError(f"cannot read {file}: {str(error.strerror).lower()}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise PhalanxError(f"{file} was not written by phalanx bench out=") from error
+        raise PhalanxError(f"{file} was not written by `phalanx bench out=`") from error
     return rows
 
 
@@ -50,7 +50,7 @@ def cells(row: Row) -> list[str]:
 
 
 def print_table(console: Console, rows: list[Row]) -> None:
-    """Print all rows, with task and number of environments only where they change."""
+    """Print all rows; task and number of environments only where they change."""
     table = Table(box=None, pad_edge=False)
     headings = ("task", "environments", "trainer", "measures", "median", "spread", "memory", "")
     for heading in headings:

@@ -1,4 +1,4 @@
-"""The commands of `phalanx`: what each does, the function that runs it, and the keys it takes."""
+"""The commands of `phalanx`: purpose, function and keys of each."""
 
 from dataclasses import dataclass
 
@@ -8,28 +8,28 @@ class Command:
     """One command."""
 
     goal: str
-    """What it does, in a few words."""
+    """Its purpose in a few words."""
     function: str
     """"module:function", which takes the arguments that follow the command. It returns the exit
     code, or None for success. Imported only when it runs."""
     usage: str
-    """What may follow the command."""
+    """Arguments that may follow the command."""
     examples: tuple[str, ...]
     options: str = ""
     """"module:Class", the dataclass with its keys; empty for a command without any."""
     takes_task: bool = False
-    """It also takes the keys below `task.` and `train.`."""
+    """Whether it also takes the keys below `task.` and `train.`."""
 
 
 COMMANDS = {
     "new": Command(
-        "make a folder for robots of your own, with a worked example",
+        "create a project folder for your own robots, with a worked example",
         "phalanx.cli.new:new",
         "<folder>",
         ("new my_robots",),
     ),
     "train": Command(
-        "learn a task",
+        "train a policy for a task",
         "phalanx.cli.train:train",
         "[-m] [--cfg job] [key=value ...]",
         (
@@ -42,7 +42,7 @@ COMMANDS = {
         takes_task=True,
     ),
     "play": Command(
-        "measure a policy, or film it",
+        "evaluate a policy, or record a video of it",
         "phalanx.cli.play:play",
         "checkpoint=<file or run folder> [--cfg job] [key=value ...]",
         ("play checkpoint=runs/Cartpole/nn/Cartpole.pth games=64 video=true",),
@@ -74,7 +74,7 @@ COMMANDS = {
         (
             "bench task=Ant,Humanoid num_envs=256,1024,4096 out=bench.json",
             "bench task=Ant returns=3000 seeds=0,1,2  time to a mean return of 3000",
-            "bench task=Ant against=rl_games,rsl_rl   other trainers beside it",
+            "bench task=Ant against=rl_games,rsl_rl   also measure other trainers",
         ),
         "phalanx.cli.bench:BenchOptions",
         takes_task=True,
@@ -93,14 +93,14 @@ COMMANDS = {
         "phalanx.cli.motion:motion",
         "show|check <clip> [key=value ...]  or  convert <clip> <file>.json [key=value ...]",
         (
-            "motion show walk out=walk.mp4            a table, and a film of the robot",
+            "motion show walk out=walk.mp4            a table, and a video of the robot",
             "motion check run.npy                     exit code 1 if anything is wrong",
             "motion convert 07_01.bvh walk.json start=0.5 end=3",
         ),
         "phalanx.cli.motion:MotionOptions",
     ),
     "doctor": Command(
-        "say what a repository for Isaac Gym needs to run here",
+        "check what a repository for Isaac Gym needs to run here",
         "phalanx.cli.doctor:doctor",
         "<path> [json=<file>]",
         ("doctor ~/legged_gym", "doctor ~/legged_gym json=report.json"),

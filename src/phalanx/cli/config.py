@@ -1,11 +1,12 @@
-"""From `key=value` arguments to the typed options of a run, checked before anything is built.
+"""Converts `key=value` arguments to the typed options of a run, before anything is built.
 
     options = compose_config(["task=Ant", "num_envs=64", "task.env.dt=0.01"])
     runner.load({"params": train_params(options)})
 
-The values of a task come, in rising order, from its Config, `cfg/task/<Task>.yaml`, `env_config` of
-the train config, and the command line. With `checkpoint=` in a run folder, the settings of that run
-take the place of the two files. OmegaConf merges and resolves `${...}`; `read` types the result.
+The values of a task come, in increasing priority, from its Config, `cfg/task/<Task>.yaml`,
+`env_config` of the train config, and the command line. With `checkpoint=` in a run folder, the
+settings of that run replace the two files. OmegaConf merges and resolves `${...}`; `read` converts
+the result to typed dataclasses.
 """
 
 import contextlib
@@ -38,10 +39,10 @@ from phalanx.tasks.projects import SECTIONS
 Options = TypeVar("Options", bound=RunOptions)
 
 TASK_ENVIRONMENT = "rlgpu"
-"""The name under which agents find a task: IsaacGymEnvs' files have it."""
+"""The env_name under which agents find a task, from IsaacGymEnvs' files."""
 
 ISAACGYMENVS_KEYS = {"multi_gpu": False}
-"""Keys that only IsaacGymEnvs has, to which `${...}` in its train configs refers."""
+"""Keys of IsaacGymEnvs alone, which `${...}` in its train configs refers to."""
 
 RESOLVERS: dict[str, Any] = {
     "eq": lambda a, b: str(a).lower() == str(b).lower(),
@@ -49,18 +50,18 @@ RESOLVERS: dict[str, Any] = {
     "if": lambda test, a, b: a if test else b,
     "resolve_default": lambda default, value: default if value in ("", None) else value,
 }
-"""What `${...}` in IsaacGymEnvs' train configs may call."""
+"""Resolvers that `${...}` in IsaacGymEnvs' train configs may call."""
 
 
 def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
-    """The options of `command` that the arguments ask for. Raises PhalanxError."""
+    """The options of `command` for these arguments. Raises PhalanxError for a wrong argument."""
     kind = RUN_OPTIONS[command]
     names = [f.name for f in dataclasses.fields(kind)]
     overrides = [parse(argument, names, command) for argument in arguments]
     given = {o.key: o.value for o in overrides}
     saved = saved_settings(given["checkpoint"]) if given.get("checkpoint") else {}
     name = str(given.get("task", saved["task"]["name"] if saved else "Cartpole"))
-    tasks.find(name)  # an unknown one is the first thing to say
+    tasks.find(name)  # first, so that an unknown task is reported before other errors
     resumes = bool(saved) and saved["task"]["name"] == name
     layer = {k: v for k, v in saved.items() if resumes and k in kind.RESUMED}
     if "train" in given or "train" not in layer:
@@ -112,7 +113,7 @@ def _merge(
                 OmegaConf.update(root, override.key, override.value, force_add=True)
         config = OmegaConf.select(root, "train.params.config")
         for key in ("name", "full_experiment_name", "num_actors"):
-            # Options decide these; in IsaacGymEnvs' files they refer to keys of its own.
+            # Options set these keys; in IsaacGymEnvs' files they refer to its own keys.
             if isinstance(config, DictConfig) and OmegaConf.is_interpolation(config, key):
                 del config[key]
         with _resolvers():
@@ -124,9 +125,10 @@ def _merge(
 
 @contextlib.contextmanager
 def _resolvers() -> Iterator[None]:
-    """IsaacGymEnvs' resolvers; it registers them itself where it is imported, and only once."""
+    """Register IsaacGymEnvs' resolvers for a while: IsaacGymEnvs registers them itself when it is
+    imported, and they can be registered only once."""
     ours = [name for name in RESOLVERS if not OmegaConf.has_resolver(name)]
-    # OmegaConf 2.4 has a new name for it, and warns of the old one.
+    # OmegaConf 2.4 has a new name for it, and warns about the old one.
     register = getattr(OmegaConf, "register_resolver", None) or OmegaConf.register_new_resolver
     for name in ours:
         register(name, RESOLVERS[name])
@@ -141,8 +143,8 @@ def _check_environment(train: TrainFile) -> None:
     name = train.params.config.get("env_name", TASK_ENVIRONMENT)
     if name != TASK_ENVIRONMENT:
         raise PhalanxError(
-            f"this train config is for the environment {name!r} (params.config.env_name), while"
-            " the command line trains tasks; run it from Python with phalanx.rl.Runner"
+            f"this train config is for the environment {name!r} (params.config.env_name), but the"
+            " command line trains tasks only; run it from Python with phalanx.rl.Runner"
         )
 
 
@@ -155,8 +157,8 @@ def _check_devices(options: RunOptions) -> None:
 
 
 def train_params(options: RunOptions) -> dict[str, Any]:
-    """RL Games' `params`, with the keys that options decide filled in. `env_config.config` is the
-    typed Config of the task."""
+    """RL Games' `params`, including the keys that options set. `env_config.config` is the typed
+    Config of the task."""
     params = options.train.params
     task = options.task
     inner = dict(params.config)
@@ -175,7 +177,7 @@ def train_params(options: RunOptions) -> dict[str, Any]:
         if options.max_iterations is not None:
             inner["max_epochs"] = options.max_iterations
     player = inner.get("player") or {}
-    if isinstance(options, PlayOptions) and isinstance(player, Mapping):  # if not, `read` says so
+    if isinstance(options, PlayOptions) and isinstance(player, Mapping):  # otherwise `read` raises
         inner["player"] = {**player, "games_num": options.games}
     sections = {"algo": params.algo, "model": params.model, "network": params.network}
     threads = {} if params.torch_threads is None else {"torch_threads": params.torch_threads}
@@ -183,7 +185,7 @@ def train_params(options: RunOptions) -> dict[str, Any]:
 
 
 def resolved(options: Options) -> Options:
-    """`options` with the number of environments and the seed that the program would choose."""
+    """`options` with the number of environments and the seed filled in."""
     params = train_params(options)["config"]
     device = resolve_device(options.sim_device)
     default = tasks.find(options.task.name).default_num_envs[device.type]
@@ -192,7 +194,7 @@ def resolved(options: Options) -> Options:
 
 
 def as_settings(options: RunOptions) -> dict[str, Any]:
-    """What `config.yaml` of a run holds and `--cfg job` prints: plain values by key."""
+    """The options as plain values by key, for `config.yaml` of a run and `--cfg job`."""
     values = dataclasses.asdict(options)
     config = values["task"].pop("config")
     sections = {name: config.pop(name) for name in SECTIONS if name != "env"}
@@ -201,8 +203,8 @@ def as_settings(options: RunOptions) -> dict[str, Any]:
 
 
 def print_config(command: str, arguments: list[str]) -> None:
-    """`--cfg job`: print the options that the other arguments ask for, as YAML. Raises PhalanxError
-    for a command without such options."""
+    """`--cfg job`: print the options for the other arguments as YAML. Raises PhalanxError for a
+    command without these options."""
     words = [a for a in arguments if a not in ("--cfg", "-c", "job")]
     if command not in RUN_OPTIONS or len(arguments) - len(words) != 2:
         raise PhalanxError(
@@ -214,7 +216,7 @@ def print_config(command: str, arguments: list[str]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """With lists for tuples, as YAML has them."""
+    """`value` with lists instead of tuples, as in YAML."""
     if isinstance(value, Mapping):
         return {k: _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

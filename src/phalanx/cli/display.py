@@ -1,4 +1,4 @@
-"""What a user sees while training: a live panel in a terminal, plain lines elsewhere."""
+"""The display during training: a live panel in a terminal, plain lines elsewhere."""
 
 import dataclasses
 import sys
@@ -17,7 +17,8 @@ SECONDS_BETWEEN_LINES = 3.0
 
 
 def show_randomization(console: Console, env: Any) -> None:
-    """Print a table of what `env` randomises: nominal value, range, unit and time."""
+    """Print a table of the quantities that `env` randomises: nominal value, range, unit and
+    time."""
     randomizer = getattr(env, "randomizer", None)
     if randomizer is None:
         return
@@ -99,7 +100,7 @@ class TrainingDisplay(AlgoObserver):
         ]
 
     def _total(self) -> int:
-        """Frames at which the run will end, 0 if it has no end. Iterations before this run may have
+        """Frames at the end of the run, 0 if it has no limit. Iterations before this run may have
         had another number of frames."""
         a, c = self.agent, self.agent.config
         left = max(c.max_epochs - a.epoch_num, 0) * a.batch_size

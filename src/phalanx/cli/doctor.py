@@ -1,10 +1,10 @@
-"""`phalanx doctor`: what a repository written for Isaac Gym needs to run today.
+"""`phalanx doctor`: checks what a repository written for Isaac Gym needs to run today.
 
     phalanx doctor ~/legged_gym
     phalanx doctor ~/legged_gym json=report.json
 
-It parses the files and neither imports nor runs any of them. It does not see names that are built
-at run time, nor names that one file of the repository imports from another with `import *`.
+It parses the files without importing or running them. It does not find names that are built at run
+time, nor names that one file of the repository imports from another with `import *`.
 """
 
 import json
@@ -38,7 +38,7 @@ from phalanx.errors import PhalanxError
 from phalanx.files import write_atomically
 
 PLACES = 3
-"""Places shown of each problem; json= has one for every file."""
+"""Number of places shown for each problem; json= has one for every file."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ Report = dict[str, Any]
 
 def doctor(arguments: list[str]) -> int:
     """Print the report. Returns 0 if the repository should run, 1 if something needs attention.
-    Raises PhalanxError for a path that does not exist or holds no Python file."""
+    Raises PhalanxError for a path that does not exist or has no Python file."""
     root, file = _read(arguments)
     sources, unreadable = read(root)
     if not sources and not unreadable:
@@ -65,7 +65,7 @@ def doctor(arguments: list[str]) -> int:
     else:
         console = Console(highlight=False)
         if not console.is_terminal:
-            console.width = 160  # a file has no edge
+            console.width = 160  # files have no width limit
         show(console, report)
         if file:
             write_atomically(Path(file), (json.dumps(report, indent=1) + "\n").encode())
@@ -103,7 +103,7 @@ def examine(
     unmet = {file: bad for file, lines in asked.items() if (bad := refused(lines))}
     needs = missing(sources, local, [line for lines in asked.values() for line in lines])
     if support is None and used and "isaacgym" not in needs:
-        needs.insert(0, "isaacgym")  # another one is installed
+        needs.insert(0, "isaacgym")  # another package of that name is installed
     by_hand = {n: BY_HAND[n] for n in needs if n in BY_HAND}
     shimmed = [p for p in found if SHIM in p.fix] or set(by_hand) & set(SHIMMED)
     if ONNX in found and not installed("onnxscript"):
@@ -139,11 +139,11 @@ def examine(
 
 
 def show(console: Console, report: Report) -> None:
-    """Print the report as tables, the verdict last."""
+    """Print the report as tables, followed by the verdict."""
     used = report["calls"]
     _show_calls(console, used)
     for file, why in report["unreadable"].items():
-        console.print(f"not Python 3, left out: {file}, {why}", soft_wrap=True, markup=False)
+        console.print(f"not Python 3, skipped: {file}, {why}", soft_wrap=True, markup=False)
     if report["problems"]:
         console.print("\n[bold]What no longer works with today's Python and packages[/bold]")
         table = _table("uses", "what", "fix", "where")

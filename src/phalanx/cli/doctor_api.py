@@ -1,4 +1,4 @@
-"""Which of Isaac Gym's names a repository uses, and whether the installed drop-in has them."""
+"""Finds Isaac Gym's names in a repository, and checks whether the installed drop-in has them."""
 
 import ast
 import enum
@@ -14,7 +14,8 @@ OPENAI_GYM = {"gym", "gymnasium"}
 UNKNOWN, NO_SUCH_NAME = "unknown", "no such name"
 
 Support = dict[str, str]
-"""`Gym.simulate`, `gymapi.Vec3`, ... -> "supported", another line for people, or "refused: why"."""
+"""`Gym.simulate`, `gymapi.Vec3`, ... -> "supported", another text for display, or "refused:
+reason"."""
 
 
 def works(state: str) -> bool:
@@ -23,7 +24,8 @@ def works(state: str) -> bool:
 
 
 def installed_support() -> Support | None:
-    """What the installed drop-in offers, read without importing it; None without a drop-in."""
+    """Names that the installed drop-in supports, read without importing it; None without a
+    drop-in."""
     found = importlib.util.find_spec("isaacgym")
     for folder in map(Path, found.submodule_search_locations or () if found else ()):
         if (folder / "support.py").exists():
@@ -34,7 +36,8 @@ def installed_support() -> Support | None:
 
 
 def run(folder: Path, module: str) -> dict[str, Any]:
-    """Run a module of the drop-in that holds only data; importing the package loads PyTorch."""
+    """Run a module of the drop-in that contains only data; importing the package would load
+    PyTorch."""
     return runpy.run_path(str(folder / f"{module}.py"))
 
 
@@ -62,8 +65,8 @@ def offers(folder: Path, module: str) -> set[str]:
 
 
 def calls(sources: list[Source], support: Support) -> dict[str, Uses]:
-    """`Gym.simulate`, `gymapi.Vec3`, `torch_utils.quat_mul`, ... and their uses. `support` tells
-    which names an `import *` brings. Empty if nothing imports isaacgym."""
+    """`Gym.simulate`, `gymapi.Vec3`, `torch_utils.quat_mul`, ... and their uses. `support` has the
+    names that an `import *` binds. Empty if nothing imports isaacgym."""
     found: dict[str, Uses] = {}
     if not any(uses_isaacgym(source) for source in sources):
         return found
@@ -82,7 +85,7 @@ def calls(sources: list[Source], support: Support) -> dict[str, Uses]:
             package, _, rest = name.partition(".")
             if package == "isaacgym" and rest.split(".")[0] in (*MODULES, "Gym") and "." in rest:
                 key = ".".join(rest.split(".")[:2])
-                if rest == key:  # not again for the whole of gymapi.Vec3.dtype
+                if rest == key:  # not a second time for gymapi.Vec3.dtype
                     found.setdefault(key, Uses()).add(source.file, node.lineno)
     return dict(sorted(found.items()))
 

@@ -1,4 +1,4 @@
-"""What a repository requires, what of that cannot be installed today, and what to install instead.
+"""Finds a repository's requirements, those that cannot be installed today, and replacements.
 
 Requirements are read from setup.py (not run), setup.cfg, pyproject.toml and requirements*.txt.
 """
@@ -27,24 +27,24 @@ DISTRIBUTIONS = {
     "pyvirtualdisplay": "pyvirtualdisplay", "rl_games": "rl-games==1.6.5", "attr": "attrs",
     "dateutil": "python-dateutil", "mpl_toolkits": "matplotlib",
 }  # fmt: skip
-"""Names for pip of modules with another name, or with the version that was tested."""
+"""pip's names of modules whose package has another name, or with the version that was tested."""
 
 REPOSITORIES = {
     "rsl_rl": "pip install --no-deps git+https://github.com/leggedrobotics/rsl_rl@v1.0.2",
     "isaacgymenvs": "git clone https://github.com/isaac-sim/IsaacGymEnvs"
     " && pip install --no-deps -e IsaacGymEnvs",
 }
-"""How to install what is in no registry, without its requirements."""
+"""How to install packages that are in no registry, without their requirements."""
 
 BY_HAND = {
     "pysdf": "has no wheel for today's Python",
-    "urdfpy": "asks for networkx 2.2, which today's Python cannot run",
+    "urdfpy": "needs networkx 2.2, which today's Python cannot run",
     "fbx": "comes with Autodesk's FBX SDK", "FbxCommon": "comes with Autodesk's FBX SDK",
     "pytorch3d": "is built from its sources", "horovod": "is built from its sources",
-    "mujoco_py": "is given up; mujoco replaces it",
+    "mujoco_py": "is no longer developed; mujoco replaces it",
 }  # fmt: skip
 SHIMMED = ("pysdf", "urdfpy")
-"""`isaacgym.compat` stands in for them."""
+"""Packages that `isaacgym.compat` replaces."""
 
 
 def requirements(root: Path) -> dict[str, list[str]]:
@@ -108,7 +108,7 @@ def _pyproject(file: Path) -> Iterator[str]:
 
 def refused(lines: list[str]) -> list[str]:
     """Requirements that this Python and its packages do not meet: `numpy==1.20 (here 2.4.6)`. A
-    package that is not installed counts only if it cannot be."""
+    package that is not installed is included only if it cannot be installed."""
     found = []
     for line in lines:
         try:
@@ -157,7 +157,7 @@ def installed(module: str) -> bool:
 
 
 def commands(root: Path, needs: list[str], pinned: bool) -> list[str]:
-    """What to type; `pinned` if the repository requires versions that cannot be met."""
+    """Commands to install `needs`; `pinned` if the repository requires unavailable versions."""
     lines = []
     if "isaacgym" in needs:
         lines.append("pip install PHALANX/isaacgym  # PHALANX: where its repository is")

@@ -1,4 +1,4 @@
-"""Python files of a repository, parsed and never run, and the meaning of the names in them."""
+"""Parses the Python files of a repository, without running them, and resolves names in them."""
 
 import ast
 import os
@@ -14,7 +14,7 @@ SKIPPED = {"node_modules", "site-packages", "__pycache__", "build", "dist"}
 
 @dataclass
 class Uses:
-    """How often something occurs, and where."""
+    """Number and places of something's occurrences."""
 
     count: int = 0
     places: list[str] = field(default_factory=list)
@@ -36,14 +36,15 @@ class Source:
     nodes: list[ast.AST]
     """All of the tree, in the order of their lines."""
     names: dict[str, str]
-    """Full names of imported ones, anywhere in the file: `np` -> `numpy`."""
+    """Full names of imported names, anywhere in the file: `np` -> `numpy`."""
     stars: list[str]
     """Modules imported with `import *`."""
     escapes: list[int]
-    """Lines with an invalid escape sequence such as `"\\d"`, which Python will refuse one day."""
+    """Lines with an invalid escape sequence such as `"\\d"`, which Python will reject one day."""
 
     def dotted(self, node: ast.AST) -> str:
-        """`numpy.random.rand` for the node of `np.random.rand`; "" if it is no imported name."""
+        """`numpy.random.rand` for the node of `np.random.rand`; "" if it is not an imported
+        name."""
         if isinstance(node, ast.Name):
             return self.names.get(node.id, "")
         if isinstance(node, ast.Attribute):
@@ -104,7 +105,7 @@ def parse(file: str, text: bytes) -> Source:
                     stars.append(node.module)
                 else:
                     names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-    if "isaacgym.torch_utils" in stars:  # clients count on these two
+    if "isaacgym.torch_utils" in stars:  # clients rely on these two
         names = {"np": "numpy", "torch": "torch"} | names
     return Source(file, tree, nodes, names, stars, escapes)
 

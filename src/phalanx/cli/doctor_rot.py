@@ -1,7 +1,7 @@
-"""Code in a repository that no longer works with today's Python, NumPy, PyTorch and others.
+"""Finds code that no longer works with today's Python, NumPy, PyTorch and other packages.
 
-Each table gives the old name and its replacement. Some of them also work unchanged with the
-drop-in's shims, which ISAACGYM_COMPAT=1 switches on.
+Each table gives old names and their replacements. Some old names also work with the drop-in's
+shims, which ISAACGYM_COMPAT=1 enables.
 """
 
 import ast
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from phalanx.cli.doctor_read import Source, Uses, imported
 
 SHIM = "ISAACGYM_COMPAT=1"
-"""Switches on `isaacgym.compat`, which restores the names marked with it here."""
+"""Enables `isaacgym.compat`, which restores the names marked with it here."""
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,14 @@ MODULES = {
     ),
     "imp": Problem("imp, gone since Python 3.12", "write importlib", True),
     "distutils": Problem(
-        "distutils, gone since Python 3.12", "`pip install setuptools`, which brings it", True
+        "distutils, gone since Python 3.12", "`pip install setuptools`, which has it", True
     ),
     "pkg_resources": Problem(
         "pkg_resources, gone since setuptools 82",
         "write importlib.metadata, or `pip install 'setuptools<82'`",
         True,
     ),
-    "mujoco_py": Problem("mujoco_py, given up in 2022", "write mujoco", True),
+    "mujoco_py": Problem("mujoco_py, unmaintained since 2022", "write mujoco", True),
     **{
         name: Problem(f"{name}, gone since Python 3.13", "find another package", True)
         for name in "aifc audioop cgi cgitb chunk crypt imghdr mailcap nntplib pipes sndhdr sunau"
@@ -150,7 +150,7 @@ MODULES = {
         for name in ("asynchat", "asyncore", "smtpd")
     },
 }
-"""Imported, themselves or a part of them."""
+"""Imported modules, or names imported from them."""
 
 METHODS = {
     "as_dcm": Problem(".as_dcm(), gone since SciPy 1.6", "write .as_matrix()", True),
@@ -163,11 +163,11 @@ METHODS = {
         True,
     ),
 }
-"""Called on anything: names rare enough to be nothing else."""
+"""Methods called on any object: names too rare to mean anything else."""
 
 GYM = Problem(
-    "gym, given up in 2022",
-    f"set {SHIM}, which gives Gymnasium's in its place, or `pip install gym==0.26.2`",
+    "gym, unmaintained since 2022",
+    f"set {SHIM}, which replaces it by Gymnasium, or `pip install gym==0.26.2`",
     True,
 )
 YAML = Problem("yaml.load without a loader, an error since PyYAML 6", "write yaml.safe_load", True)
@@ -186,13 +186,13 @@ MUTABLE = Problem(
     True,
 )
 ESCAPE = Problem(
-    'escape sequences such as "\\d", warned of since Python 3.12', 'write r"..."', False
+    'escape sequences such as "\\d", a warning since Python 3.12', 'write r"..."', False
 )
 
 
 def problems(sources: list[Source], local: set[str]) -> dict[Problem, Uses]:
-    """Everything found; `local` are the repository's own modules. Breaking things come first, then
-    the frequent ones."""
+    """All problems found; `local` are the repository's own modules. Breaking problems come first,
+    then frequent ones."""
     found: dict[Problem, Uses] = {}
     classes = (n for s in sources for n in s.nodes if isinstance(n, ast.ClassDef))
     dataclasses = {c.name for c in classes if _is_mutable_dataclass(c)}
@@ -205,7 +205,7 @@ def problems(sources: list[Source], local: set[str]) -> dict[Problem, Uses]:
 def _in_file(
     source: Source, dataclasses: set[str], local: set[str]
 ) -> Iterator[tuple[Problem, int]]:
-    setup = source.file.rpartition("/")[2] == "setup.py"  # pip gives it setuptools
+    setup = source.file.rpartition("/")[2] == "setup.py"  # pip provides setuptools for it
     lines = set()
     for name, line, _ in imported(source):
         top = name.split(".")[0]

@@ -12,7 +12,8 @@ from phalanx.rl import Runner
 
 
 def export_checkpoint(arguments: list[str]) -> None:
-    """Write the policy next to its checkpoint and say what is in it. Raises PhalanxError."""
+    """Write the policy next to its checkpoint and describe it. Raises PhalanxError if it cannot be
+    exported."""
     from phalanx.deploy.describe import describe
     from phalanx.deploy.export import export
 
@@ -40,7 +41,7 @@ def export_checkpoint(arguments: list[str]) -> None:
 
 
 def make_player(options: RunOptions, num_envs: int) -> Any:
-    """The player of `options` on the CPU. Raises PhalanxError."""
+    """The player for `options`, on the CPU."""
     options = dataclasses.replace(options, num_envs=num_envs, sim_device="cpu", rl_device="cpu")
     runner = Runner()
     runner.load({"params": train_params(resolved(options))})

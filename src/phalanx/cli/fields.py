@@ -1,4 +1,4 @@
-"""Fields of a dataclass as its source declares them: name, default, range, unit and meaning.
+"""Reads the fields of a dataclass from its source: name, default, range, unit and meaning.
 
     for field in fields("phalanx.rl.config:PPOConfig"): ...
 
@@ -26,11 +26,11 @@ class Field:
     name: str
     """`player.games_num` for a field of a dataclass inside a dataclass."""
     default: str
-    """As one would type it; empty for a required key."""
+    """As typed on the command line; empty for a required key."""
     meaning: str
     """The docstring under the field, with its unit in brackets, and its range."""
     is_section: bool = False
-    """It is a dataclass that is always there; its own fields follow."""
+    """Whether it is itself a dataclass, whose fields follow."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ClassSource:
     node: ast.ClassDef
 
     def docstring(self) -> str:
-        """Empty if there is none."""
+        """The class's docstring, empty if it has none."""
         return ast.get_docstring(self.node) or ""
 
     def constant(self, name: str) -> ast.expr | None:
@@ -53,7 +53,7 @@ class ClassSource:
         return None
 
     def lineage(self) -> list["ClassSource"]:
-        """The class and its bases, nearest first, as far as their sources are known."""
+        """The class and its bases, nearest first, if their sources are available."""
         found = [self]
         for base in self.node.bases:
             cls = self.file.find(ast.unparse(base))
@@ -62,7 +62,7 @@ class ClassSource:
 
 
 class Source:
-    """A parsed Python file. Raises OSError, or SyntaxError where it is not Python."""
+    """A parsed Python file. Raises OSError, or SyntaxError if it is not Python."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -81,8 +81,8 @@ class Source:
         }
 
     def find(self, name: str) -> ClassSource | None:
-        """The class of that name, defined here or imported from a file of Phalanx or of the
-        project of this file."""
+        """The class of that name, if it is defined here or imported from Phalanx or from this
+        file's project."""
         if name in self.classes:
             return ClassSource(self, self.classes[name])
         module, original = self.imports.get(name, ("", ""))
@@ -185,7 +185,7 @@ def _choices(annotation: ast.expr) -> list[str]:
 
 
 def _text(value: ast.expr, file: Source) -> str:
-    """A default as one would type it on the command line."""
+    """A default value as typed on the command line."""
     if isinstance(value, ast.Name) and value.id in file.constants:
         return _text(file.constants[value.id], file)
     if isinstance(value, ast.Constant):
@@ -198,7 +198,7 @@ def _text(value: ast.expr, file: Source) -> str:
         return ""  # a dataclass; its fields are listed below it
     if isinstance(value, ast.Call) and _name(value) == "str":
         return _text(value.args[0], file)
-    if "__file__" in ast.unparse(value):  # a path below the source; its last part will do
+    if "__file__" in ast.unparse(value):  # a path below the source: show its last part
         return next(str(n.value) for n in ast.walk(value) if isinstance(n, ast.Constant))
     return ast.unparse(value).replace("'", "").replace("float(inf)", "inf")
 
@@ -208,7 +208,7 @@ def _name(call: ast.Call) -> str:
 
 
 def _target(statement: ast.stmt) -> str:
-    """The one name that a statement assigns to, else an empty string."""
+    """The name that a statement assigns to; empty if it is not a single name."""
     if isinstance(statement, ast.AnnAssign) and statement.value is not None:
         return ast.unparse(statement.target)
     if isinstance(statement, ast.Assign) and len(statement.targets) == 1:

@@ -1,7 +1,7 @@
 """`phalanx --help` and `phalanx <command> --help`: every key with its default, unit and meaning.
 
 Keys are read from the sources of the dataclasses (`fields.py`), values of the chosen task and train
-config from their YAML files. Nothing is imported that takes time.
+config from their YAML files. Nothing slow is imported.
 """
 
 import shutil
@@ -21,27 +21,27 @@ from phalanx.errors import PhalanxError
 
 WIDTH = 110
 KEY, DEFAULT = 30, 16
-"""Widths of the first two columns; longer entries take a line of their own."""
+"""Widths of the first two columns; longer entries get a separate line."""
 SECTIONS = ("randomize", "randomization_params", "actuators")
 HIDDEN = {*DECIDED, "env_config", "features"}
-"""Keys of train.params.config that options, or the keys below task.env, decide."""
+"""Keys of train.params.config that are set by options or by keys below task.env."""
 
 
 def overview() -> str:
-    """What `phalanx --help` prints."""
+    """The output of `phalanx --help`."""
     lines = ["usage: phalanx <command> [key=value ...]", ""]
     lines += [f"  {name:<10}{command.goal}" for name, command in COMMANDS.items()]
     lines += [
         "",
-        "phalanx <command> --help    its keys, with default and meaning",
-        "phalanx --version           the version",
+        "phalanx <command> --help    list its keys, with default and meaning",
+        "phalanx --version           print the version",
     ]
     return "\n".join(lines) + "\n"
 
 
 def of_command(name: str, arguments: Iterable[str]) -> str:
-    """What `phalanx <name> <arguments> --help` prints. Raises PhalanxError for an unknown task or
-    train config among the arguments."""
+    """The output of `phalanx <name> <arguments> --help`. Raises PhalanxError for an unknown task or
+    train config in the arguments."""
     command = COMMANDS[name]
     lines = [f"usage: phalanx {name} {command.usage}".rstrip(), "", f"{command.goal}", ""]
     lines += [f"  phalanx {example}" for example in command.examples]
@@ -80,7 +80,7 @@ def _of_task(name: str, params: Mapping[str, Any]) -> list[str]:
 
 
 def _config_class(task: str) -> ClassSource | None:
-    """The dataclass that the class of the task names as its Config."""
+    """The Config dataclass of a task."""
     file = tasks.source_file(task)
     try:
         cls = source(file).find(task)
@@ -120,12 +120,12 @@ def _of_train(file: Path, params: Mapping[str, Any]) -> list[str]:
 
 
 def _table(heading: str, keys: list[Field], values: Mapping[str, Any]) -> list[str]:
-    """Lines for all keys, with `values` in place of defaults where there are some."""
+    """Lines for all keys, with `values` instead of defaults where given."""
     width = min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH)
     lines = ["", f"{heading:<{KEY}}{'default':<{DEFAULT}}meaning"]
     for key in keys:
         if key.is_section:
-            continue  # the keys in it follow
+            continue  # its keys follow
         value = _lookup(values, key.name)
         shown = key.default if value is None else _as_typed(value)
         shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
@@ -148,7 +148,7 @@ def _lookup(values: Mapping[str, Any], name: str) -> Any:
 
 
 def _as_typed(value: Any) -> str:
-    """A YAML value as one would type it."""
+    """A YAML value as typed on the command line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):

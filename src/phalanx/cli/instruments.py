@@ -1,4 +1,4 @@
-"""What `phalanx bench` measures with: windows of time, and the most memory taken."""
+"""Measuring tools of `phalanx bench`: time windows and peak memory."""
 
 import resource
 import sys
@@ -8,11 +8,11 @@ from collections.abc import Callable
 import torch
 
 WINDOWS = 5
-WARM_UP = 3  # calls, or iterations that a trainer reports, before the first window
+WARM_UP = 3  # calls, or reported iterations of a trainer, before the first window
 
 
 class Enough(Exception):
-    """Ends a trainer that cannot be asked to stop."""
+    """Raised to end a trainer that has no other way to stop."""
 
 
 class Windows:
@@ -26,7 +26,7 @@ class Windows:
         self._begin = (0.0, 0)
 
     def mark(self, frames: int) -> bool:
-        """Note that `frames` steps have been taken; True once all windows are measured."""
+        """Count `frames` steps; returns True once all windows are measured."""
         if len(self.speeds) == WINDOWS:
             return True
         synchronize(self._device)
@@ -42,7 +42,7 @@ class Windows:
 
 
 class Memory:
-    """The most memory that this process has taken, at the times of `read` [GB]."""
+    """Peak memory of this process over all calls of `read` [GB]."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

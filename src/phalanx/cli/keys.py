@@ -1,7 +1,7 @@
-"""What is special about some keys of the command line."""
+"""Keys of the command line that are treated specially."""
 
 TEXTS = ("checkpoint", "experiment", "train_dir", "sim_device", "rl_device", "task.env.asset")
-"""Keys whose value is taken as it is typed: paths, mostly."""
+"""Keys whose value is used as typed, without YAML: mostly paths."""
 
 DECIDED = {
     "name": "task",
@@ -12,11 +12,11 @@ DECIDED = {
     "full_experiment_name": "experiment",
     "player.games_num": "games",
 }
-"""Keys of train.params.config that an option decides."""
+"""Keys of train.params.config that an option sets."""
 
 ELSEWHERE = {
     "test": "`phalanx play` plays a checkpoint",
-    "capture_video": "`phalanx play video=true` writes a film",
+    "capture_video": "`phalanx play video=true` writes a video",
     "device": "give sim_device= and rl_device=",
     "graphics_device_id": "nothing is drawn during training",
     "max_epochs": "give max_iterations=",

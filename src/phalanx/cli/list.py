@@ -31,7 +31,7 @@ def list_tasks(arguments: list[str]) -> None:
 
 
 def _describe(name: str) -> tuple[str, str, str]:
-    """Goal, observations and actions, as far as the class says them."""
+    """Goal, observations and actions, if the class declares them."""
     file = tasks.source_file(name)
     try:
         cls = source(file).find(name)

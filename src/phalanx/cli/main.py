@@ -14,7 +14,7 @@ import phalanx
 from phalanx.cli.commands import COMMANDS
 from phalanx.errors import PhalanxError, did_you_mean
 
-# Only light modules are imported here: a command imports what it needs when it runs.
+# Only light modules are imported here: a command imports its modules when it runs.
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int | None:
-    """The exit code of the command that the arguments name; None for success."""
+    """Run the command in the arguments; returns its exit code, None for success."""
     from phalanx.cli import help
 
     name, *rest = arguments or ["--help"]
@@ -69,19 +69,19 @@ def _run(arguments: list[str]) -> int | None:
 
 
 def _disk_full(error: OSError) -> str:
-    """The sentence for an error in writing that no caller has explained, such as TensorBoard's.
-    Raises `error` itself if it is another."""
+    """A message for a write error that no caller has handled, such as TensorBoard's. Raises `error`
+    itself if it is of another kind."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
         raise error
     place = f" {error.filename}" if error.filename else " to the run folder"
     return (
         f"cannot write{place}: {os.strerror(error.errno).lower()}; free some space or choose"
-        " another folder (train_dir=), the last checkpoint is intact"
+        " another folder (train_dir=); the last checkpoint is intact"
     )
 
 
 def _out_of_memory(error: Exception) -> str:
-    """The sentence for a lack of memory. Raises `error` itself if it is another."""
+    """A message for lack of memory. Raises `error` itself if it is of another kind."""
     text = str(error)
     if not isinstance(error, MemoryError) and not any(
         words in text for words in ("can't allocate memory", "out of memory")

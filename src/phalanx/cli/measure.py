@@ -1,9 +1,10 @@
-"""One measurement of `phalanx bench`. It has its own process, so memory and failures are its own.
+"""One measurement of `phalanx bench`, in its own process, so that memory and failures are isolated.
 
 It reads a `Job` from stdin and writes rows to stdout as they are ready, one JSON object per line;
-what libraries print goes to stderr. A row says what it `measures`:
+output of libraries goes to stderr. The key `measures` of a row is one of:
 
-- `start-up`: from the start of the process until the agent is built and physics has stepped [s].
+- `start-up`: from the start of the process until the agent is built and physics has stepped once
+  [s].
 - `physics`: `sim.advance` alone, with the controls of one random action.
 - `environment`: `task.step` with new random actions: physics, observations, rewards, resets.
 - `rollout`: the agent's collection of a batch: policy, environment, storage, advantages.
@@ -12,11 +13,11 @@ what libraries print goes to stderr. A row says what it `measures`:
 - `time to return R`: from the first iteration until the mean return of the last `games_to_track`
   episodes is R [s]; None if training ended first.
 
-Speeds are environment steps/s, all environments together, in each of `WINDOWS` windows of time. On
-CUDA physics and environment are captured as one graph of as many steps as a rollout has, rollout
-and training as the agent itself captures them, and windows begin and end with a synchronisation.
-Memory is the most that the process has taken up to that row: physical memory on the CPU; on CUDA
-the memory no longer free on the device, including graphs, caches and Warp's buffers.
+Speeds are environment steps/s of all environments together, in each of `WINDOWS` time windows. On
+CUDA physics and environment are captured as one graph with the number of steps of a rollout,
+rollout and training are captured by the agent itself, and windows begin and end with a
+synchronisation. Memory is the peak of the process up to that row: physical memory on the CPU; on
+CUDA the memory in use on the device, including graphs, caches and Warp's buffers.
 """
 
 import contextlib
@@ -55,18 +56,18 @@ ENDLESS = ("max_iterations=1000000000", "train.params.config.score_to_win=1e30")
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure."""
+    """One measurement."""
 
     trainer: str
     """`phalanx`, or one of `peers.PEERS`."""
     arguments: list[str]
-    """As for `phalanx train`, one task and one number of environments."""
+    """Arguments as for `phalanx train`, with one task and one number of environments."""
     seconds: float = 5.0
-    """Duration of all windows of one row together [s]."""
+    """Total duration of all windows of one row [s]."""
     started: float = 0.0
-    """`time.time()` when the process was started."""
+    """`time.time()` at the start of the process."""
     eager: bool = False
-    """Without CUDA graphs and merged kernels."""
+    """Measure without CUDA graphs and fused kernels."""
     target: float | None = None
     """Measure the time to this return instead of speeds."""
 
@@ -108,7 +109,7 @@ class _Reached(AlgoObserver):
 
 
 def random_actions(space: Any, num_envs: int, device: torch.device) -> Tensor:
-    """Uniformly random actions, as `task.step` takes them."""
+    """Uniformly random actions (N, A), or (N,) integers, for `task.step`."""
     if isinstance(space, Box):
         return torch.rand(num_envs, *space.shape, device=device) * 2 - 1
     if isinstance(space, Discrete):
@@ -117,7 +118,7 @@ def random_actions(space: Any, num_envs: int, device: torch.device) -> Tensor:
 
 
 def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
-    """Rows of one agent and its environments; each measures what the one before does, and more."""
+    """Rows of one agent and its environments; each row includes more than the one before."""
     device = resolve_device(params["config"]["sim_device"])
     memory = Memory(device)
     windows = Windows(job.seconds, device)
@@ -209,8 +210,8 @@ def _agent(params: dict[str, Any], observer: AlgoObserver) -> Any:
 
 
 def _physics_alone(agent: Any, task: Any, device: torch.device) -> list[float]:
-    """Steps/s of a rollout's physics steps, each time from the states in which training ended:
-    robots that have learnt to move take longer to simulate than robots that lie still."""
+    """Steps/s of a rollout's physics steps, each time from the states at the end of training:
+    moving robots take longer to simulate than robots that lie still."""
     steps = agent.batch_size // task.num_envs
     state = copy.deepcopy(task.sim.state_dict())
 
@@ -233,7 +234,8 @@ def _physics_alone(agent: Any, task: Any, device: torch.device) -> list[float]:
 def _without_overflow(
     task: Any, call: Any, forget: Callable[[], None], steps: int, seconds: float, device: Any
 ) -> list:
-    """`speeds`, measured again if contacts outgrew their buffers; `forget` drops stale graphs."""
+    """`speeds`, measured again if contacts overflowed their buffers; `forget` drops invalid
+    graphs."""
     while True:
         values = speeds(call, steps, seconds, device)
         if not task.grow():
@@ -242,7 +244,7 @@ def _without_overflow(
 
 
 def run(job: Job, emit: Emit) -> None:
-    """Measure; `emit` gets each row when it is ready. Raises PhalanxError for bad input."""
+    """Measure, and pass each row to `emit` when it is ready. Raises PhalanxError for bad input."""
     # A trainer that was interrupted may still be writing its summaries.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         changes = ENDLESS if job.target is None else ENDLESS[1:]
@@ -260,8 +262,8 @@ def run(job: Job, emit: Emit) -> None:
 
 
 def main() -> None:
-    """Run the job on stdin; exit code 1 after a row that says why it `failed`."""
-    # Rows keep stdout for themselves: what else is printed there goes to stderr.
+    """Run the job on stdin. If it fails, the last row gives the reason, and the exit code is 1."""
+    # stdout is for rows only; other output goes to stderr.
     rows = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     emit: Emit = lambda row: print(json.dumps(row), file=rows)  # noqa: E731

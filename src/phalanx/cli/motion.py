@@ -25,10 +25,10 @@ from phalanx.sim import Scene
 ROBOT = Path(tasks.__file__).parent / "assets" / "humanoid_amp.xml"
 ACTIONS = ("show", "check", "convert")
 SECONDS, FPS = 10.0, 30  # of the video
-BEYOND = 0.5  # a joint beyond its limit by more than this is reported [degrees]
-DEEP, FLOATING = 0.01, 0.05  # feet this deep in the ground, or never nearer to it [m]
+BEYOND = 0.5  # joints beyond their limits by more than this are reported [degrees]
+DEEP, FLOATING = 0.01, 0.05  # feet deeper below the ground, or always higher, are reported [m]
 FAST = 40.0  # too fast for a joint [rad/s]; a runner's fastest joints reach 15
-APART = 0.01  # largest distance between a body in the file and the robot's [m]
+APART = 0.01  # larger distances between the file's and the robot's bodies are reported [m]
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class MotionOptions:
     """Options of `phalanx motion`."""
 
     robot: str = str(ROBOT)
-    """MJCF or URDF file of the robot that follows the clip."""
+    """MJCF or URDF file of the robot for the clip."""
     out: str | None = None
     """Video to write, with show."""
     names: str | None = None
-    """BVH: YAML or JSON file with the joint of the clip for each body of the robot."""
+    """BVH: YAML or JSON file that maps each body of the robot to a joint of the clip."""
     up: str = "y"
     """BVH: axis that points up."""
     scale: float | None = ranged(None, above=0)
@@ -57,8 +57,8 @@ def motion(arguments: list[str]) -> None:
     action, files = (words[0], words[1:]) if words else ("", [])
     if action not in ACTIONS:
         raise PhalanxError(
-            f"motion {action or 'what'}?{did_you_mean(action, ACTIONS)[1:]} Say `phalanx motion"
-            " show FILE`, `check FILE` or `convert FILE OUT.json`"
+            f"phalanx motion has no action {action!r}{did_you_mean(action, ACTIONS)}; use"
+            " `phalanx motion show FILE`, `check FILE` or `convert FILE OUT.json`"
         )
     if len(files) != 1 + (action == "convert"):
         wanted = "two files, from and to" if action == "convert" else "one file, or walk or run"
@@ -73,7 +73,9 @@ def motion(arguments: list[str]) -> None:
     faults = find_faults(clip, robot)
     if action == "convert":
         if Path(files[1]).suffix != ".json":
-            raise PhalanxError(f"motion convert writes our own format; name {files[1]} *.json")
+            raise PhalanxError(
+                f"motion convert writes Phalanx's JSON format; {files[1]} must end in .json"
+            )
         write_json(clip, files[1])
         console.print(f"{files[1]}: {clip.num_frames} frames, {clip.length:.2f} s", soft_wrap=True)
         return
@@ -82,7 +84,7 @@ def motion(arguments: list[str]) -> None:
     for fault in faults:
         console.print(f"- {fault}", soft_wrap=True)
     if not faults:
-        console.print(f"{clip.name}: nothing is wrong")
+        console.print(f"{clip.name}: no problems found")
     if action == "show" and config.out:
         console.print(f"video: {_video(clip, robot, Path(config.out))}", soft_wrap=True)
     if action == "check" and faults:
@@ -108,30 +110,33 @@ def find_faults(clip: Clip, robot: Robot) -> list[str]:
         turned = degrees[frame + 1, j] - degrees[frame, j]
         faults.append(
             f"joint {clip.joints[j]} jumps by {turned:.0f} degrees after frame {frame}, at"
-            f" {speed[frame, j]:.0f} rad/s; near 90 degrees of the middle hinge of three the other"
-            " two may have to"
+            f" {speed[frame, j]:.0f} rad/s; this can be unavoidable where the middle one of three"
+            " hinges is near 90 degrees"
         )
     pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
     depth = sinking_depth(clip, robot)
     if depth > DEEP:
         faults.append(
-            f"the feet are {1000 * depth:.0f} mm in the ground, at worst"
+            f"the feet are {1000 * depth:.0f} mm below the ground, at worst"
             f" {-1000 * pose.lowest.min():.0f} mm in frame {pose.lowest.argmin()}; a motion library"
             f" raises the clip by {1000 * depth:.0f} mm"
         )
     if pose.lowest.min() > FLOATING:
-        faults.append(f"the robot never touches the ground, it floats {pose.lowest.min():.2f} m up")
+        faults.append(
+            f"the robot never touches the ground; it floats {pose.lowest.min():.2f} m above it"
+        )
     apart = _apart(clip, robot)
     if apart is not None and apart > APART:
         faults.append(
-            f"the robot's bodies are up to {1000 * apart:.0f} mm from where the file has them: its"
-            " hinges or sizes are not those of the clip's figure"
+            f"the robot's bodies are up to {1000 * apart:.0f} mm from their positions in the file:"
+            " its hinges or sizes differ from those of the clip's figure"
         )
     return faults
 
 
 def _apart(clip: Clip, robot: Robot) -> float | None:
-    """Largest distance between a body and its place in the file [m]; None if the file has none."""
+    """Largest distance between a body and its position in the file [m]; None if the file has no
+    positions."""
     if clip.measured is None:
         return None
     pose = robot.kinematics(clip.root_pos, clip.root_quat, clip.joint_pos)
@@ -162,14 +167,14 @@ def _table(clip: Clip, robot: Robot) -> Table:
         gap = np.abs(clip.joint_pos[-1] - clip.joint_pos[0]).max()
         rows["loop closes to"] = f"{np.degrees(gap):.3f} degrees"
     if (apart := _apart(clip, robot)) is not None:
-        rows["bodies"] = f"within {1000 * apart:.3f} mm of where the file has them"
+        rows["bodies"] = f"within {1000 * apart:.3f} mm of their positions in the file"
     for key, value in rows.items():
         table.add_row(key, value)
     return table
 
 
 def _video(clip: Clip, robot: Robot, path: Path) -> Path:
-    """Film the robot following the clip; a loop is repeated for ten seconds."""
+    """Render the robot following the clip; a loop is repeated for ten seconds."""
     from phalanx.video import render_video
 
     seconds = SECONDS if clip.loop else min(clip.length, SECONDS)

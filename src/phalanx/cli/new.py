@@ -14,8 +14,8 @@ TEMPLATE_NAME = "my_robots"
 
 
 def new(arguments: list[str]) -> None:
-    """Make the folder that the one argument names. Raises PhalanxError, before anything is written,
-    if one of its files exists already."""
+    """Create the folder given as the only argument. Raises PhalanxError, before anything is
+    written, if one of its files already exists."""
     if len(arguments) != 1 or "=" in arguments[0] or arguments[0].startswith("-"):
         given = f", not {' '.join(arguments)!r}" if arguments else ""
         raise PhalanxError(f"new takes the name of a folder, as in phalanx new my_robots{given}")
@@ -24,7 +24,7 @@ def new(arguments: list[str]) -> None:
     taken = [folder / name for name in files if os.path.lexists(folder / name)]
     if taken or (folder.exists() and not folder.is_dir()):
         raise PhalanxError(
-            f"{taken[0] if taken else folder} exists already and is left as it is; choose another"
+            f"{taken[0] if taken else folder} already exists and was not changed; choose another"
             " folder"
         )
     try:
@@ -35,14 +35,14 @@ def new(arguments: list[str]) -> None:
     except OSError as error:
         raise PhalanxError(f"cannot write {error.filename}: {error.strerror}") from error
     out = Console(highlight=False, soft_wrap=True).print
-    out(f"[bold]{folder}[/bold] holds a task of your own, Twip, which balances on two wheels:")
+    out(f"[bold]{folder}[/bold] has an example task, Twip, a robot that balances on two wheels:")
     for name in sorted(files):
         out(f"  {name}", markup=False)
     out(f"next:  cd {folder} && phalanx train task=Twip", markup=False)
 
 
 def _files(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:
-    """Paths in the template folder, and their text."""
+    """Paths in the template folder, and the files' text."""
     found: list[tuple[str, str]] = []
     for entry in folder.iterdir():
         if entry.is_dir() and entry.name != "__pycache__":

@@ -1,4 +1,4 @@
-"""What `train`, `play`, `export` and `warmup` take on the command line, as typed dataclasses.
+"""The options of `train`, `play`, `export` and `warmup` as typed dataclasses.
 
 The docstring under a field is its line in `phalanx <command> --help`.
 """
@@ -14,7 +14,7 @@ from phalanx.tasks.task import TaskConfig
 
 @dataclass(frozen=True)
 class TaskChoice:
-    """What `task=` and the keys below `task.` select."""
+    """The task chosen by `task=`, configured by the keys below `task.`."""
 
     name: str
     config: TaskConfig
@@ -22,7 +22,7 @@ class TaskChoice:
 
 @dataclass(frozen=True)
 class TaskSections:
-    """The same as it stands in YAML, before `tasks.configure` gives the settings their types."""
+    """The same as in YAML, before `tasks.configure` converts the settings to their types."""
 
     name: str
     env: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -40,35 +40,35 @@ class TrainParams:
     config: dict[str, Any]
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
     seed: int | None = None
-    """Seed, where seed= gives none."""
+    """Seed, if seed= gives none."""
     torch_threads: int | str | None = None
-    """CPU threads of PyTorch; null, 0 or auto leaves the number as it is."""
+    """CPU threads of PyTorch; null, 0 or auto leaves the number unchanged."""
     load_checkpoint: bool = False
-    """Has no effect unless true, which needs checkpoint=."""
+    """If true, checkpoint= is required; otherwise it has no effect."""
     load_path: str | None = None
-    """Has no effect: checkpoint= takes its place."""
+    """Has no effect: use checkpoint= instead."""
 
 
 @dataclass(frozen=True)
 class TrainFile:
-    """What `train=` selects: a file of cfg/train."""
+    """The train config chosen by `train=`, a file of cfg/train."""
 
     params: TrainParams
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What every command takes that makes environments and an agent."""
+    """Options of every command that makes environments and an agent."""
 
     RESUMED: ClassVar[tuple[str, ...]] = ("task", "train")
-    """Options that come from the run folder of the checkpoint, unless given."""
+    """Options that are taken from the checkpoint's run folder, unless given."""
 
     task: TaskChoice
     """Name of the task, see `phalanx list`; its settings are the keys below task."""
     train: TrainFile
     """Train config, the name of a file in cfg/train; null takes <task>PPO."""
     num_envs: int | None = ranged(None, at_least=1)
-    """Environments; null takes the number that suits the device."""
+    """Number of environments; null takes the task's default for the device."""
     seed: int = ranged(42, at_least=-1, at_most=2**63 - 1)
     """Seed of all random numbers; -1 draws a new one."""
     sim_device: str = "auto"
@@ -76,7 +76,7 @@ class RunOptions:
     rl_device: str = "auto"
     """Device of the network; auto is the simulation's."""
     checkpoint: str | None = None
-    """Checkpoint file, or a run folder, which stands for its last checkpoint."""
+    """Checkpoint file, or a run folder, which means its last checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,13 @@ class TrainOptions(RunOptions):
     )
 
     max_iterations: int | None = ranged(None, at_least=1)
-    """Iterations of the trainer; null takes max_epochs of the train config."""
+    """Number of iterations; null takes max_epochs of the train config."""
     deterministic: bool = False
-    """On a GPU, the same bits in every run, at the cost of speed; a CPU run always repeats."""
+    """On a GPU, the same bits in every run, but slower; CPU runs are always deterministic."""
     experiment: str | None = None
     """Name of the run folder; null takes the task's name, with a number if that is taken."""
     train_dir: str = "runs"
-    """Folder of the run folders."""
+    """Folder for the run folders."""
     headless: bool = True
     """Always true; accepted because IsaacGymEnvs' command lines have it."""
 
@@ -114,7 +114,7 @@ class PlayOptions(RunOptions):
     games: int = ranged(256, at_least=1)
     """Episodes to play."""
     video: bool = False
-    """Also write an mp4 of one environment to the run's folder videos."""
+    """Also write an mp4 of one environment, to videos/ in the run folder."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """`key=value` arguments: their grammar, their keys, and sweeps over several values.
 
-A value is YAML: `64`, `1e-3`, `true`, `null`, `[1, 2]`, `{name: adam}`. Paths are taken as they are
-typed. `+key=` and `++key=`, as Hydra writes them, mean `key=`.
+A value is YAML: `64`, `1e-3`, `true`, `null`, `[1, 2]`, `{name: adam}`. Paths are used as typed.
+Hydra's `+key=` and `++key=` mean `key=`.
 """
 
 import itertools
@@ -58,11 +58,11 @@ def split(argument: str) -> tuple[str, str]:
     key, equals, text = argument.lstrip("+").partition("=")
     if not equals or not key or key.startswith(("~", "-")):
         raise PhalanxError(f"{argument!r} is not of the form key=value, as in num_envs=64")
-    return key.replace("task.task.", "task.", 1), text  # as IsaacGymEnvs has it
+    return key.replace("task.task.", "task.", 1), text  # IsaacGymEnvs' form
 
 
 def sweep(text: str) -> list[str]:
-    """The values of a sweep: what commas separate outside of brackets and quotes."""
+    """The values of a sweep, separated by commas outside brackets and quotes."""
     parts, depth, quote = [""], 0, ""
     for c in text:
         if quote:
@@ -79,7 +79,7 @@ def sweep(text: str) -> list[str]:
 
 
 def jobs(arguments: Sequence[str]) -> list[list[str]]:
-    """Every combination of the values that the arguments sweep over, the last one fastest."""
+    """Every combination of the arguments' sweep values; the last one varies fastest."""
     values = []
     for argument in arguments:
         key, text = split(argument)
@@ -94,12 +94,12 @@ def _check_key(key: str, options: Collection[str], command: str) -> None:
         raise PhalanxError(f"unknown key {key!r}{_where_instead(key, options, command)}")
     section = key.removeprefix("task.env.").split(".")[0]
     if key.startswith("task.env.") and section in SECTIONS:
-        raise PhalanxError(f"{key} is decided by task.{section}; give that instead")
+        raise PhalanxError(f"{key} is set by task.{section}; give that instead")
     decided = DECIDED.get(key.removeprefix("train.params.config."))
     if decided in options and key not in options:
-        raise PhalanxError(f"{key} is decided by {decided}=; give that instead")
+        raise PhalanxError(f"{key} is set by {decided}=; give that instead")
     if key == "train.params.seed":
-        raise PhalanxError(f"{key} is decided by seed=; give that instead")
+        raise PhalanxError(f"{key} is set by seed=; give that instead")
 
 
 def _where_instead(key: str, options: Collection[str], command: str) -> str:

@@ -1,11 +1,11 @@
-"""Other trainers for `phalanx bench against=`, each run as its own documentation says.
+"""Other trainers for `phalanx bench against=`, each used as in its own documentation.
 
 rl_games and rsl_rl train in the same Phalanx environment, through `phalanx.adapters`, with the
-hyperparameters of the same train config: rl_games reads the file itself, rsl_rl a translation.
-rsl_rl has no normalised values and no network shared by actor and critic;
-`train.params.config.normalize_value=false train.params.network.separate=true` makes them equal.
-mjlab is task, physics and trainer in one, so it trains its own task; only the number of
-environments is ours.
+hyperparameters of the same train config: rl_games reads the file itself, rsl_rl gets a translation.
+rsl_rl does not normalise values and has separate networks for actor and critic; use
+`train.params.config.normalize_value=false train.params.network.separate=true` for an equal
+comparison. mjlab includes task, physics and trainer, so it trains its own task; only the number of
+environments is the same.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class Peer:
     """Its name for pip."""
     note: str = ""
     brings: tuple[str, ...] = ()
-    """Packages that also decide its speed."""
+    """Other packages that affect its speed."""
 
 
 def rl_games(
@@ -51,7 +51,7 @@ def rl_games(
     config = {k: v for k, v in params["config"].items() if k != "sim_device"}
     config |= {"env_name": config["name"], "device": str(device), "torch_compile": compiled}
     config["env_config"] = {**config["env_config"], "device": str(device)}
-    if config.get("value_bootstrap", "reached") == "reached":  # a word of ours
+    if config.get("value_bootstrap", "reached") == "reached":  # only Phalanx has this value
         config["value_bootstrap"] = True
     runner = Runner(Marks())
     runner.load({"params": {**params, "config": config}})
@@ -66,7 +66,9 @@ def rsl_rl(params: dict[str, Any], device: torch.device, folder: str, windows: W
     from phalanx.rl.config import PPOConfig
 
     if params["algo"]["name"] != "a2c_continuous" or "rnn" in params["network"]:
-        raise PhalanxError("rsl_rl is compared with PPO of continuous actions without memory only")
+        raise PhalanxError(
+            "against=rsl_rl supports only PPO with continuous actions and without memory"
+        )
     given = params["config"]
     c = {**{f: x.default for f, x in PPOConfig.__dataclass_fields__.items()}, **given}
     n, horizon = c["num_actors"], c["horizon_length"]
@@ -105,7 +107,7 @@ def rsl_rl(params: dict[str, Any], device: torch.device, folder: str, windows: W
 
 
 def mjlab(params: dict[str, Any], device: torch.device, folder: str, windows: Windows) -> None:
-    """mjlab 1.6's task and runner, put together as in its `mjlab.scripts.train`."""
+    """mjlab 1.6's task and runner, as in its `mjlab.scripts.train`."""
     from dataclasses import asdict
 
     import mjlab.tasks  # noqa: F401, registers the tasks
@@ -129,7 +131,7 @@ def mjlab(params: dict[str, Any], device: torch.device, folder: str, windows: Wi
 
 
 def _learn(runner: Any, steps: int, windows: Windows) -> None:
-    """Let rsl_rl's runner train; an iteration takes `steps`."""
+    """Train with rsl_rl's runner; an iteration has `steps` environment steps."""
     log, frames = runner.logger.log, 0
 
     def log_and_mark(*args: Any, **kwargs: Any) -> None:
@@ -151,7 +153,7 @@ PEERS = {
         mjlab,
         "mjlab",
         "mjlab",
-        note="made for GPUs; its own task, 5 physics steps an environment step",
+        note="made for GPUs; its own task, 5 physics steps per environment step",
         brings=("rsl-rl-lib",),
     ),
 }

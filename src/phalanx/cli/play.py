@@ -1,4 +1,4 @@
-"""`phalanx play`: how good a policy is, and what it looks like."""
+"""`phalanx play`: evaluates a policy, and records a video of it."""
 
 import dataclasses
 from pathlib import Path
@@ -49,7 +49,7 @@ def play(arguments: list[str]) -> None:
 
 
 def record(player: Any, path: Path) -> Path:
-    """Play from a fresh start and render the first environments to `path`."""
+    """Play from a reset and render the first environments to `path`."""
     from phalanx.video import render_video
 
     env = player.env

@@ -64,7 +64,7 @@ class ResultFile(AlgoObserver):
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that decides a result."""
+    """Versions of everything that affects a result."""
     packages = ("torch", "mujoco", "mujoco-warp", "warp-lang")
     return {
         "phalanx": phalanx.__version__,
@@ -74,7 +74,7 @@ def versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words, as in `cuda:0 (NVIDIA H200)`."""
+    """The device with its name, as in `cuda:0 (NVIDIA H200)`."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"cpu ({torch.get_num_threads()} threads)"

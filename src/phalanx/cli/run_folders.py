@@ -1,4 +1,4 @@
-"""Folders of runs: which checkpoint `checkpoint=` means, and where a new run writes."""
+"""Run folders: finds the file that `checkpoint=` means, and the folder of a new run."""
 
 import contextlib
 import itertools
@@ -14,7 +14,7 @@ from phalanx.errors import PhalanxError
 
 
 def given_checkpoint(options: RunOptions, command: str) -> Path:
-    """The checkpoint that a command cannot do without. Raises PhalanxError if none is named."""
+    """The checkpoint that a command requires. Raises PhalanxError if none is given."""
     if not options.checkpoint:
         raise PhalanxError(
             f"{command} needs a checkpoint=, as in checkpoint=runs/{options.task.name}/nn/"
@@ -24,14 +24,15 @@ def given_checkpoint(options: RunOptions, command: str) -> Path:
 
 
 def resolve_checkpoint(given: str) -> Path:
-    """The file that `checkpoint=` means: itself, or the last one of a run folder."""
+    """The file that `checkpoint=` means: the file itself, or the last checkpoint of a run
+    folder."""
     path = Path(given)
     if path.is_dir():
         last = (p for p in path.glob("nn/last_*.pth") if not re.search(r"_ep_\d+_rew_", p.name))
         found = sorted(last, key=lambda p: p.stat().st_mtime)
         if not found:
             raise PhalanxError(
-                f"the folder {path} holds no checkpoint nn/last_<task>.pth to continue from;"
+                f"the folder {path} has no checkpoint nn/last_<task>.pth to continue from;"
                 " a run that ended before its first checkpoint has to be started again"
             )
         return found[-1]
@@ -40,7 +41,7 @@ def resolve_checkpoint(given: str) -> Path:
 
 @contextlib.contextmanager
 def run_folder(options: TrainOptions, checkpoint: Path | None) -> Iterator[Path]:
-    """The checkpoint's own run folder, or a new one that no other run has.
+    """The checkpoint's own run folder, or a new folder that no other run uses.
 
     A new folder is created at once, so that two runs that start together do not share it, and
     removed if this run fails before its first checkpoint. Raises PhalanxError if it cannot be
@@ -51,7 +52,7 @@ def run_folder(options: TrainOptions, checkpoint: Path | None) -> Iterator[Path]
     named = root / options.experiment if options.experiment else None
     elsewhere = options.train_dir != TrainOptions.train_dir and own and not _same(root, own.parent)
     if own and not elsewhere and (named is None or _same(named, own)):
-        for leftover in own.glob(".*.tmp"):  # of a run that was killed
+        for leftover in own.glob(".*.tmp"):  # from a run that was killed
             leftover.unlink(missing_ok=True)
         yield own
         return
@@ -63,7 +64,7 @@ def run_folder(options: TrainOptions, checkpoint: Path | None) -> Iterator[Path]
             if folder in made:
                 shutil.rmtree(folder, ignore_errors=True)
             for parent in made:
-                with contextlib.suppress(OSError):  # gone, or used by another run by now
+                with contextlib.suppress(OSError):  # already gone, or used by another run
                     parent.rmdir()
         elif isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(f"continue:  {resume_command(folder)}") from None
@@ -71,7 +72,7 @@ def run_folder(options: TrainOptions, checkpoint: Path | None) -> Iterator[Path]
 
 
 def resume_command(folder: Path) -> str:
-    """What to type to continue the run in `folder`."""
+    """The command that continues the run in `folder`."""
     return f"phalanx train {shlex.quote(f'checkpoint={folder}')}"
 
 
@@ -99,13 +100,13 @@ def _new_folder(root: Path, options: TrainOptions) -> tuple[Path, list[Path]]:
         no_folder = isinstance(error, (FileExistsError, NotADirectoryError))
         reason = f"{error.filename} is not a folder" if no_folder else str(error.strerror).lower()
         raise PhalanxError(
-            f"cannot make the run folder {folder}: {reason}; choose another place with train_dir="
+            f"cannot create the run folder {folder}: {reason}; choose another place with train_dir="
         ) from error
     return folder, made
 
 
 def _left_without_checkpoint(folder: Path) -> bool:
-    """Whether the folder holds nothing but a run that ended before its first checkpoint."""
+    """Whether the folder contains only a run that ended before its first checkpoint."""
     if not folder.is_dir():
         return False
     ours = {"config.yaml", "result.json", "summaries", "nn"}

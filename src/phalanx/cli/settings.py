@@ -12,8 +12,8 @@ from phalanx.errors import PhalanxError, did_you_mean
 
 
 def train_file(name: str) -> Path:
-    """`cfg/train/<name>.yaml` of the project, else of Phalanx. Raises PhalanxError if neither has
-    one."""
+    """`cfg/train/<name>.yaml` of the project or of Phalanx. Raises PhalanxError if neither has
+    it."""
     project = tasks.find_project()
     folders = [Path(str(resources.files("phalanx.cfg")))]
     folders = [project.root / "cfg", *folders] if project else folders
@@ -23,7 +23,7 @@ def train_file(name: str) -> Path:
     own = project.root / "cfg" / "train" / f"{name}.yaml" if project else None
     raise PhalanxError(
         f"unknown train config {name!r}{did_you_mean(name, files)};"
-        f" there are: {', '.join(sorted(files))}; choose one with train="
+        f" accepted: {', '.join(sorted(files))}; choose one with train="
         + (f", or write {own}" if own else "")
     )
 
@@ -64,7 +64,7 @@ def saved_settings(checkpoint: str) -> dict[str, Any]:
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:
-    """The run folder that a checkpoint is, or that contains it; None for a file from elsewhere."""
+    """The run folder that `checkpoint` is, or that contains it; None for a file from elsewhere."""
     for folder in (checkpoint, *checkpoint.absolute().parents[:2]):
         if (folder / "nn").is_dir() and (folder / "config.yaml").is_file():
             return folder

@@ -1,4 +1,5 @@
-"""`phalanx sim2sim`: an exported policy in plain MuJoCo, with a report, a video or a window."""
+"""`phalanx sim2sim`: plays an exported policy in plain MuJoCo, with a report, a video or a
+window."""
 
 import copy
 import dataclasses
@@ -27,7 +28,7 @@ from phalanx.tasks.projects import SECTIONS
 
 VIDEO_SECONDS = 5.0
 VIDEO_FPS = 30
-"""About; frames cost time where there is no GPU to draw them."""
+"""Approximate frame rate of the video; without a GPU, rendering is slow."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +38,21 @@ class Sim2SimOptions:
     policy: str
     """The .onnx file; the only argument without a key."""
     episodes: int = ranged(64, at_least=1)
-    """Episodes to play, one by each robot."""
+    """Episodes to play, one per robot."""
     timestep: float | None = ranged(None, above=0.0)
     """Physics step [s]; None takes the task's."""
     drive: Literal["robot", "task"] = "robot"
-    """robot: the policy's runtime builds observations from named state and gives named targets.
-    task: the task's own observations and controls. Noise and latency are those of the task in
-    both."""
+    """robot: the policy's runtime builds observations from named state and returns named targets.
+    task: the task's own observations and controls. Both have the task's noise and latency."""
     window: bool = False
     """Show one robot in MuJoCo's viewer, in real time."""
     browser: bool = False
     """Show one robot in a web page, in real time."""
     video: bool = True
-    """Film the first robot's first seconds for the report."""
+    """Record a video of the first robot's first seconds for the report."""
     out: str | None = None
-    """Folder of the report; None takes `sim2sim` in the run folder, or a folder beside the file."""
+    """Folder of the report; None takes `sim2sim` in the run folder, or a folder next to the
+    file."""
     seed: int = 42
     """Seed of the initial states, noise and randomisation."""
     task: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -84,7 +85,7 @@ def sim2sim(arguments: list[str]) -> None:
     film: Future[Path | None] | None = None
     wanted = round(VIDEO_SECONDS * trial.about.control_hz)
     folder = _make_folder(config)
-    # The first robot's film is drawn by another process while the others play on.
+    # Another process renders the first robot's video while the other robots play on.
     with console.status("") as status, ThreadPoolExecutor(1) as pool:
         while trial.running.any():
             trial.step()
@@ -92,7 +93,7 @@ def sim2sim(arguments: list[str]) -> None:
             complete = len(trial.trace.qpos) >= wanted or not trial.tracing
             if config.video and complete and film is None:
                 film = pool.submit(_video, trial, folder, console)
-        status.update("the training's player, for comparison")
+        status.update("training player, for comparison")
         figures = trial.figures() | {"policy": config.policy}
         figures["training"] = _training(config, trial.about, figures)
         status.update("video")
@@ -118,7 +119,7 @@ def _config(arguments: list[str]) -> Sim2SimOptions:
             raise PhalanxError(f"cannot read {argument!r}") from error
         if key == "task":
             raise PhalanxError(
-                f"the policy says of which task it is, so {argument!r} cannot be given"
+                f"the policy's metadata names its task, so {argument!r} cannot be given; remove it"
             )
         if key in values:
             raise PhalanxError(f"{key} is given twice, as {values[key]!r} and {value!r}")
@@ -131,14 +132,14 @@ def _config(arguments: list[str]) -> Sim2SimOptions:
     if values["policy"].endswith(".pth"):
         raise PhalanxError(
             f"{values['policy']} is a checkpoint; `phalanx export checkpoint={values['policy']}`"
-            " makes a policy of it"
+            " exports its policy"
         )
     return read(Sim2SimOptions, values, "")
 
 
 def _training(config: Sim2SimOptions, about: Metadata, figures: dict[str, Any]) -> dict[str, Any]:
-    """What to compare with: the training's player on the same number of episodes, if the
-    checkpoint lies beside the policy, and the best return in training."""
+    """Figures to compare with: the training player's return over the same number of episodes, if
+    the checkpoint is in the policy's folder, and the best return in training."""
     checkpoint = Path(config.policy.removesuffix(".onnx"))
     known: dict[str, Any] = {"best_return": about.policy.training_return, "player_return": None}
     if checkpoint.is_file() and checkpoint.suffix == ".pth":
@@ -153,7 +154,8 @@ def _training(config: Sim2SimOptions, about: Metadata, figures: dict[str, Any]) 
         known["player_length"] = played.mean_length
         if played.mean_return:
             known["share"] = figures["mean_return"] / played.mean_return
-            # Standard error of the two means together; episodes that end in a fall make it large.
+            # Standard error of the ratio of the two means; episodes that end in a fall make it
+            # large.
             errors = [figures["std_return"], played.std_return]
             known["share_error"] = float(np.hypot(*errors)) / np.sqrt(config.episodes)
             known["share_error"] /= abs(played.mean_return)
@@ -161,13 +163,13 @@ def _training(config: Sim2SimOptions, about: Metadata, figures: dict[str, Any]) 
 
 
 def _as_typed(key: str, value: Any) -> str:
-    """A field of the task's Config as the command line of `play` takes it."""
+    """A field of the task's Config as an argument of `play`."""
     place = "task" if key in SECTIONS else "task.env"
     return f"{place}.{key}={value if key == 'asset' else json.dumps(value)}"
 
 
 def _make_folder(config: Sim2SimOptions) -> Path:
-    """Where the report goes."""
+    """Create the folder of the report."""
     policy = Path(config.policy)
     if config.out:
         folder = Path(config.out)
@@ -179,7 +181,7 @@ def _make_folder(config: Sim2SimOptions) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PhalanxError(
-            f"cannot make the folder {folder}: {str(error.strerror).lower()}; choose another out="
+            f"cannot create the folder {folder}: {str(error.strerror).lower()}; choose another out="
         ) from error
     return folder
 
@@ -214,7 +216,7 @@ def _say(console: Console, figures: dict[str, Any]) -> None:
     )
     if figures["randomised"]:
         console.print(
-            f"randomised in full: {', '.join(r[0] for r in figures['randomised'])}",
+            f"randomised at full strength: {', '.join(r[0] for r in figures['randomised'])}",
             soft_wrap=True,
         )
     console.print(
@@ -225,11 +227,11 @@ def _say(console: Console, figures: dict[str, Any]) -> None:
 
 
 def _in_window(trial: Any) -> None:
-    """Until the window is closed, in real time."""
+    """Play in a window, in real time, until it is closed."""
     if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
-        raise PhalanxError(  # GLFW would end the process without a word of ours
-            "window=true needs a display, and there is none here; try browser=true, or leave it"
-            " out for a report with a video"
+        raise PhalanxError(  # GLFW would end the process without this message
+            "window=true needs a display, and there is none here; use browser=true, or remove it"
+            " for a report with a video"
         )
     import mujoco.viewer
 
@@ -250,7 +252,7 @@ def _in_window(trial: Any) -> None:
 
 
 def _in_browser(trial: Any) -> None:
-    """Until Ctrl-C; mjviser prints the address and keeps real time."""
+    """Play in a web page until Ctrl-C; mjviser prints the address and keeps real time."""
     from mjviser import Viewer
 
     robot = trial.robots[0]
@@ -258,7 +260,7 @@ def _in_browser(trial: Any) -> None:
     due = 0.0
 
     def step(model: Any, data: Any) -> None:
-        # mjviser asks for physics steps; a control step is several.
+        # mjviser calls this once per physics step; a control step has several.
         nonlocal due
         due += robot.model.opt.timestep
         while due >= trial.about.control_dt:

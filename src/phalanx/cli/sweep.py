@@ -1,7 +1,7 @@
 """`phalanx train -m seed=1,2,3`: one run for each combination of values, then a summary.
 
-The runs follow each other in one process. Each has its own run folder and its own seed, so that it
-learns the same as if it had been started alone.
+The runs follow each other in one process. Each has its own run folder and seed, and gives the same
+result as if it had been started alone.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ def train_each(arguments: list[str]) -> int | None:
             code = INTERRUPTED
             break
         del agent
-        gc.collect()  # CUDA graphs and environments of this run, before the next allocates its own
+        gc.collect()  # frees CUDA graphs and environments before the next run
     _summary(console, swept, rows)
     return code
 
@@ -63,8 +63,8 @@ def _runs(arguments: list[str]) -> list[tuple[dict[str, str], TrainOptions]]:
             options = dataclasses.replace(options, experiment=f"{options.experiment}_{k}")
         elif len(todo) > 1 and options.checkpoint:
             raise PhalanxError(
-                "-m makes a new folder for each run; with checkpoint= also give experiment=, a"
-                " name for them"
+                "-m makes a new folder for each run; with checkpoint=, also give a name for them"
+                " with experiment="
             )
         runs.append((dict(map(split, job)), options))
     return runs
@@ -83,7 +83,7 @@ def _result(agent: Any) -> list[str]:
 
 def _summary(console: Console, swept: list[str], rows: list[list[str]]) -> None:
     if not console.is_terminal:
-        console.width = 200  # a file has no edge
+        console.width = 200  # files have no width limit
     table = Table(box=None, pad_edge=False)
     for heading in (*swept, "return", "iterations", "steps/s", "run folder"):
         table.add_column(heading, overflow="fold")

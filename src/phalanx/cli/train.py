@@ -1,4 +1,4 @@
-"""`phalanx train`: learn a task, show progress, leave a run folder behind."""
+"""`phalanx train`: trains a policy, shows progress and writes a run folder."""
 
 import contextlib
 import dataclasses
@@ -54,7 +54,7 @@ def run(options: TrainOptions) -> Any:
     _closing_words(console, display.agent)
     if display.agent.frame == display.first_frame:
         console.print(
-            f"this run had already ended; to train on, add max_iterations= with more than"
+            f"this run had already ended; to continue training, give max_iterations= above"
             f" {display.agent.epoch_num}",
             soft_wrap=True,
         )
@@ -62,7 +62,7 @@ def run(options: TrainOptions) -> Any:
 
 
 class _Header(AlgoObserver):
-    """The first lines: what runs where, and which keys have no effect."""
+    """Prints the first lines: task, devices, run folder, and keys without effect."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -88,7 +88,7 @@ class _Header(AlgoObserver):
 
 @contextlib.contextmanager
 def _stop_on_signals(display: TrainingDisplay) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run after the current iteration; a second one at once."""
+    """Ctrl-C and SIGTERM end the run after the current iteration; a second one ends it at once."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         for s in (signal.SIGINT, signal.SIGTERM):
@@ -113,7 +113,7 @@ def _closing_words(console: Console, agent: Any) -> None:
         out(f"continue:    {resume_command(agent.experiment_dir)}")
         return
     seen = agent.mean_rewards.size > 0
-    mean = f"{agent.mean_rewards.mean:.2f}" if seen else "none, no episode ended"
+    mean = f"{agent.mean_rewards.mean:.2f}" if seen else "unknown, no episode ended"
     length = f", episode length {agent.mean_lengths.mean:.1f}" if seen else ""
     speed = agent.frame / agent.total_time if agent.total_time else 0.0
     console.print(

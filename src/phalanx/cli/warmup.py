@@ -14,9 +14,9 @@ from phalanx.sim import resolve_device
 from phalanx.sim.engines import kernels
 
 ITERATIONS = 3
-"""Together with PPO's rehearsal before the first, they load every kernel."""
+"""Number of iterations; with PPO's rehearsal before them, they load every kernel."""
 QUICK_S = 1.0
-"""Compiled kernels load in less time [s]; compiling takes longer."""
+"""Loading compiled kernels takes less than this time, compiling them takes longer [s]."""
 
 
 def warmup(arguments: list[str]) -> None:
@@ -48,8 +48,8 @@ def warmup(arguments: list[str]) -> None:
 
 @contextlib.contextmanager
 def loading_shown(console: Console) -> Iterator[None]:
-    """While kernels are compiled inside this context, count them on one line: live in a terminal,
-    at the beginning and the end elsewhere."""
+    """Inside, show the number of compiled kernels on one line: live in a terminal, otherwise at the
+    beginning and the end."""
     status = console.status("")
     start = shown_at = 0.0
 
@@ -60,7 +60,7 @@ def loading_shown(console: Console) -> Iterator[None]:
             start, shown_at = now, 0.0
         elif now - start > QUICK_S and not shown_at:
             shown_at = now
-            console.print("compiling GPU kernels; Warp keeps them for the next start")
+            console.print("compiling GPU kernels; Warp caches them for the next start")
             status.start()
         status.update(f"{loaded} of {modules} modules of kernels")
         if loaded == modules:
