@@ -180,6 +180,6 @@ def test_episode_sums_count_each_episode_once():
 
 def test_minibatch_must_divide_the_batch_and_the_message_names_one_that_does():
     config = PPOConfig(name="t", minibatch_size=1000, horizon_length=16)
-    with pytest.raises(ValueError, match=r"take 1024, or set minibatch_size_per_env"):
+    with pytest.raises(ValueError, match=r"use 1024, or set minibatch_size_per_env"):
         config.minibatch(512)
     assert PPOConfig(name="t", minibatch_size_per_env=4).minibatch(512) == 2048

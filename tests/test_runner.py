@@ -137,7 +137,7 @@ def test_wrong_values_of_config_are_named(tmp_path):
     assert "num_actors is 0" in refusal(tmp_path, num_actors=0)
     assert "params.config.device: unknown device 'gpu'" in refusal(tmp_path, device="gpu")
     if not torch.cuda.is_available():
-        assert "PyTorch sees no CUDA device" in refusal(tmp_path, device="cuda:0")
+        assert "PyTorch finds no CUDA device" in refusal(tmp_path, device="cuda:0")
     said = refusal(tmp_path, network={"mlp": {"units": [8], "activation": "eluu"}})
     assert "params.network.mlp.activation is 'eluu'; did you mean 'elu'?" in said
     start = {"units": [8], "initializer": {"name": "orthogonal", "gian": 2}}
@@ -163,7 +163,7 @@ def test_faults_of_images_name_the_layout(tmp_path):
     convs = [{"filters": 4, "kernel_size": 7, "strides": 1, "padding": 0}]
     big["network"]["cnn"] = {**big["network"]["cnn"], "convs": convs, "permute_input": False}
     said = refusal(tmp_path, **big)
-    assert f"images of shape {IMAGE} with channels first, as permute_input: false says" in said
+    assert f"images of shape {IMAGE} with channels first (permute_input: false)" in said
 
 
 def test_max_steps_is_max_frames(tmp_path):

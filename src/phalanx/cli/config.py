@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+import omegaconf
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -128,8 +129,9 @@ def _resolvers() -> Iterator[None]:
     """Register IsaacGymEnvs' resolvers for a while: IsaacGymEnvs registers them itself when it is
     imported, and they can be registered only once."""
     ours = [name for name in RESOLVERS if not OmegaConf.has_resolver(name)]
-    # OmegaConf 2.4 has a new name for it, and warns about the old one.
-    register = getattr(OmegaConf, "register_resolver", None) or OmegaConf.register_new_resolver
+    # OmegaConf 2.4 warns about the old name; in 2.3 `register_resolver` is another function.
+    is_new = tuple(map(int, omegaconf.__version__.split(".")[:2])) >= (2, 4)
+    register = OmegaConf.register_resolver if is_new else OmegaConf.register_new_resolver
     for name in ours:
         register(name, RESOLVERS[name])
     try:
