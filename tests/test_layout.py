@@ -37,7 +37,7 @@ def test_wrong_term_is_named(arguments, words):
 def test_wrong_action_layout_is_named():
     with pytest.raises(PhalanxError, match="did you mean 'position'"):
         ActionLayout("positon", ("a",))
-    with pytest.raises(PhalanxError, match="'effort' with 0 joints"):
+    with pytest.raises(PhalanxError, match="'effort' has 0 joints"):
         ActionLayout("effort")
     with pytest.raises(PhalanxError, match="low has 2 numbers; it needs 1 or 3"):
         ActionLayout("effort", ("a", "b", "c"), low=(-1, -1))
