@@ -1,7 +1,30 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and which of them are slow."""
+
+from pathlib import Path
 
 import pytest
 import torch
+
+
+def slow_tests():
+    """(file, beginning of a test's name) from slow.txt."""
+    file = ""
+    for line in (Path(__file__).parent / "slow.txt").read_text().splitlines():
+        if line.startswith(" "):
+            yield f"{file}.py", line.strip()
+        elif not line.startswith("#"):
+            file = line.strip()
+
+
+def pytest_collection_modifyitems(items):
+    """Mark slow tests. An entry of a collected file that fits no test is an error: it is old."""
+    whole = {item.path.name for item in items if "::" not in " ".join(item.config.args)}
+    for file, name in slow_tests():
+        found = [i for i in items if i.path.name == file and i.name.startswith(name)]
+        for item in found:
+            item.add_marker(pytest.mark.slow)
+        if file in whole and not found:
+            raise pytest.UsageError(f"tests/slow.txt names {name}, which {file} does not have")
 
 
 @pytest.fixture
