@@ -129,7 +129,7 @@ def test_a_killed_renderer_leaves_nothing_behind(model, falling, tmp_path, monke
 
     def kill_renderer(done: int, total: int) -> None:
         if done == 2:
-            next(p for p in started if "phalanx.video" in p.args).kill()
+            next(p for p in started if "phalanx.video_renderer" in p.args).kill()
 
     monkeypatch.setattr(subprocess, "Popen", recording_popen)
     with pytest.raises(PhalanxError, match=r"stopped after \d+ of 120 frames: killed by signal 9"):

@@ -5,9 +5,6 @@ import copy
 import dataclasses
 import importlib.util
 import json
-import os
-import sys
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +17,7 @@ from rich.console import Console
 
 from phalanx.cli.config import compose_config
 from phalanx.cli.export import make_player
+from phalanx.cli.sim2sim_viewer import in_browser, in_window
 from phalanx.config import ranged, read
 from phalanx.deploy.metadata import Metadata
 from phalanx.errors import PhalanxError
@@ -80,7 +78,7 @@ def sim2sim(arguments: list[str]) -> None:
         seed=config.seed,
     )
     if watched:
-        (_in_browser if config.browser else _in_window)(trial)
+        (in_browser if config.browser else in_window)(trial)
         return
     film: Future[Path | None] | None = None
     wanted = round(VIDEO_SECONDS * trial.about.control_hz)
@@ -224,47 +222,3 @@ def _say(console: Console, figures: dict[str, Any]) -> None:
         f" {latency['network_median']:.3f} ms",
         soft_wrap=True,
     )
-
-
-def _in_window(trial: Any) -> None:
-    """Play in a window, in real time, until it is closed."""
-    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
-        raise PhalanxError(  # GLFW would end the process without this message
-            "window=true needs a display, and there is none here; use browser=true, or remove it"
-            " for a report with a video"
-        )
-    import mujoco.viewer
-
-    robot = trial.robots[0]
-    root = robot.frame()
-    viewer = mujoco.viewer.launch_passive(
-        robot.model, robot.data, show_left_ui=False, show_right_ui=False
-    )
-    with viewer:
-        viewer.cam.type, viewer.cam.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, root
-        due = time.perf_counter()
-        while viewer.is_running():
-            with viewer.lock():
-                trial.step()
-            viewer.sync()
-            due = max(due + trial.about.control_dt, time.perf_counter())
-            time.sleep(max(0.0, due - time.perf_counter()))
-
-
-def _in_browser(trial: Any) -> None:
-    """Play in a web page until Ctrl-C; mjviser prints the address and keeps real time."""
-    from mjviser import Viewer
-
-    robot = trial.robots[0]
-    robot.frame()
-    due = 0.0
-
-    def step(model: Any, data: Any) -> None:
-        # mjviser calls this once per physics step; a control step has several.
-        nonlocal due
-        due += robot.model.opt.timestep
-        while due >= trial.about.control_dt:
-            due -= trial.about.control_dt
-            trial.step()
-
-    Viewer(robot.model, robot.data, step_fn=step, reset_fn=lambda model, data: None).run()

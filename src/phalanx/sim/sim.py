@@ -37,8 +37,9 @@ from torch import Tensor
 
 from phalanx.compute.devices import resolve_device
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim.actor import Actor
 from phalanx.sim.engines import MakeEngine, Until, make_engine
-from phalanx.sim.scene import CONTACT_FORCE, Scene
+from phalanx.sim.scene import Scene
 
 
 class Sim:
@@ -119,7 +120,7 @@ class Sim:
         """Names of the scene's actors, in the order in which they were added."""
         return list(self._actors)
 
-    def actor(self, name: str) -> "Actor":
+    def actor(self, name: str) -> Actor:
         """Views of one actor. Raises PhalanxError for a name that the scene does not have."""
         if name not in self._actors:
             raise PhalanxError(
@@ -266,134 +267,3 @@ _SIZES = ("nq", "nv", "na", "nu", "neq", "nmocap", "nbody", "njnt", "ngeom", "ns
 
 # Controls come first: the effect of a NaN from the policy on the state depends on the engine.
 _WATCHED = ("ctrl", "qpos", "qvel", "act")
-
-
-class Actor:
-    """Views of one actor's part of the simulation. It has J joints (for ball joints, J counts
-    coordinates) and B bodies, both in the order of the file."""
-
-    def __init__(self, sim: Sim, name: str, fixed_base: bool) -> None:
-        model = sim.model
-        self.sim = sim
-        self.name = name
-        self.fixed_base = fixed_base
-        self.body_ids = [i for i in range(model.nbody) if _owner(model.body(i).name) == name]
-        joints = [i for i in range(model.njnt) if model.jnt_bodyid[i] in self.body_ids]
-        self.root_id = self.body_ids[0]
-        self.body_names = [model.body(i).name.split("/", 1)[1] for i in self.body_ids]
-        free = [i for i in joints if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_FREE]
-        jointed = [i for i in joints if i not in free]
-        self.joint_names = [model.jnt(i).name.split("/", 1)[1] for i in jointed]
-        self._root_q = int(model.jnt_qposadr[free[0]]) if free else None
-        self._root_v = int(model.jnt_dofadr[free[0]]) if free else None
-        self._q = _span(model.jnt_qposadr[jointed], model, jointed, _QPOS_WIDTH)
-        self._v = _span(model.jnt_dofadr[jointed], model, jointed, _DOF_WIDTH)
-        device = sim.device
-        self._bodies = slice(self.body_ids[0], self.body_ids[-1] + 1)
-        self._tree_roots = torch.tensor(model.body_rootid[self.body_ids], device=device).long()
-        limits = torch.tensor(model.jnt_range[jointed], dtype=torch.float32)
-        limited = torch.tensor(model.jnt_limited[jointed], dtype=torch.bool)
-        limits[~limited] = torch.tensor([-torch.inf, torch.inf])
-        self.joint_limits = limits.to(device)
-        """(J, 2) lower and upper [m or rad]; infinite where a joint has none."""
-        sensors = [
-            (i, self.body_names.index(model.sensor(i).name.split("/", 1)[1].split(":")[0]))
-            for i in range(model.nsensor)
-            if _owner(model.sensor(i).name) == name
-            and model.sensor(i).name.endswith(f":{CONTACT_FORCE}")
-        ]
-        self.contact_body_names = [self.body_names[b] for _, b in sensors]
-        self._contact = [int(model.sensor_adr[i]) for i, _ in sensors]
-
-    @property
-    def joint_pos(self) -> Tensor:
-        """(N, J) [m or rad], live."""
-        return self.sim.qpos[:, self._q]
-
-    @property
-    def joint_vel(self) -> Tensor:
-        """(N, J) [m/s or rad/s], live."""
-        return self.sim.qvel[:, self._v]
-
-    @property
-    def root_pos(self) -> Tensor:
-        """(N, 3) [m], world frame; live for a free base."""
-        if self._root_q is None:
-            return self.sim.xpos[:, self.root_id]
-        return self.sim.qpos[:, self._root_q : self._root_q + 3]
-
-    @property
-    def root_quat(self) -> Tensor:
-        """(N, 4) as (w, x, y, z), body to world; live for a free base."""
-        if self._root_q is None:
-            return self.sim.xquat[:, self.root_id]
-        return self.sim.qpos[:, self._root_q + 3 : self._root_q + 7]
-
-    @property
-    def root_lin_vel_w(self) -> Tensor:
-        """(N, 3) [m/s], world frame, of the root body's origin; live. Free bases only."""
-        return self.sim.qvel[:, self._free() : self._free() + 3]
-
-    @property
-    def root_ang_vel_b(self) -> Tensor:
-        """(N, 3) [rad/s], root body frame; live. Free bases only."""
-        return self.sim.qvel[:, self._free() + 3 : self._free() + 6]
-
-    @property
-    def body_pos(self) -> Tensor:
-        """(N, B, 3) [m], world frame, of the bodies' origins."""
-        return self.sim.xpos[:, self._bodies]
-
-    @property
-    def body_quat(self) -> Tensor:
-        """(N, B, 4) as (w, x, y, z), body to world."""
-        return self.sim.xquat[:, self._bodies]
-
-    @property
-    def body_ang_vel_w(self) -> Tensor:
-        """(N, B, 3) [rad/s], world frame."""
-        return self.sim.cvel[:, self._bodies, :3]
-
-    @property
-    def body_lin_vel_w(self) -> Tensor:
-        """(N, B, 3) [m/s], world frame, of the bodies' origins, a copy.
-
-        MuJoCo's cvel is taken at the centre of mass of the kinematic tree; v moves with
-        v_origin = v_com + omega x (origin - com).
-        """
-        cvel = self.sim.cvel[:, self._bodies]
-        arm = self.body_pos - self.sim.subtree_com[:, self._tree_roots]
-        return cvel[..., 3:] + torch.linalg.cross(cvel[..., :3], arm)
-
-    @property
-    def contact_force(self) -> Tensor:
-        """(N, C, 3) [N], world frame, net force on each of `contact_body_names`, a copy.
-        Needs `Scene.add_contact_force_sensors`."""
-        if not self._contact:
-            raise PhalanxError(
-                f"actor {self.name!r} has no contact force sensors;"
-                f" ask for them with scene.add_contact_force_sensors({self.name!r})"
-            )
-        # MuJoCo's sensor gives the force that the body exerts.
-        return -torch.stack([self.sim.sensordata[:, a : a + 3] for a in self._contact], 1)
-
-    def _free(self) -> int:
-        if self._root_v is None:
-            raise PhalanxError(f"actor {self.name!r} has a fixed base, which has no velocity")
-        return self._root_v
-
-
-_QPOS_WIDTH = {mujoco.mjtJoint.mjJNT_BALL: 4}
-_DOF_WIDTH = {mujoco.mjtJoint.mjJNT_BALL: 3}
-
-
-def _owner(name: str) -> str:
-    return name.split("/", 1)[0] if "/" in name else ""
-
-
-def _span(addresses: Any, model: Any, joints: list[int], width: dict[Any, int]) -> slice:
-    """The joints' part of qpos or qvel; one slice, because an actor's joints are contiguous."""
-    if not joints:
-        return slice(0, 0)
-    last = width.get(mujoco.mjtJoint(int(model.jnt_type[joints[-1]])), 1)
-    return slice(int(addresses[0]), int(addresses[-1]) + last)

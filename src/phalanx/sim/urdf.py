@@ -14,23 +14,27 @@ differences from the URDF specification:
 - A link called "world" becomes "world_link": MuJoCo reserves that name for its own world body.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import unquote
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
-from phalanx.errors import PhalanxError, did_you_mean
-
-Array = NDArray[np.float64]
+from phalanx.errors import did_you_mean
+from phalanx.sim.urdf_values import (
+    EMPTY_LINK_MASS,
+    Array,
+    Inertia,
+    mesh_problem,
+    numbers_of,
+    origin_of,
+    quat_of,
+    size_of,
+)
+from phalanx.sim.xml_file import Element
 
 VISUAL_GROUP = 2  # drawn by MuJoCo's renderers
 COLLISION_GROUP = 3  # hidden by MuJoCo's renderers; used where a link has readable visuals
-EMPTY_LINK_MASS = 1e-3  # [kg] for a link with neither <inertial> nor collision geometry
 MIN_GYRATION = 1e-4  # [m] a body's radius of gyration is at least this about every axis
 
 JOINT_TYPES = {
@@ -45,67 +49,6 @@ SHAPES = {
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
     "mesh": mujoco.mjtGeom.mjGEOM_MESH,
 }
-
-
-@dataclass(eq=False)
-class Element:
-    """An XML element with its file and line."""
-
-    tag: str
-    attrib: dict[str, str]
-    file: str
-    line: int
-    children: list["Element"] = field(default_factory=list)
-
-    @property
-    def where(self) -> str:
-        """For error messages: `robot.urdf, line 12, <joint name='hip'>`."""
-        shown = [
-            f" {k}={self.attrib[k]!r}" for k in ("name", "file", "filename") if k in self.attrib
-        ]
-        return f"{self.file}, line {self.line}, <{self.tag}{shown[0] if shown else ''}>"
-
-    def find(self, tag: str) -> "Element | None":
-        """The first child with this tag."""
-        return next((c for c in self.children if c.tag == tag), None)
-
-    def findall(self, tag: str) -> list["Element"]:
-        """All children with this tag, in file order."""
-        return [c for c in self.children if c.tag == tag]
-
-    def iter(self) -> Iterator["Element"]:
-        """This element and everything below it, in file order."""
-        yield self
-        for child in self.children:
-            yield from child.iter()
-
-    def fail(self, reason: str) -> NoReturn:
-        """Raise PhalanxError that starts with this element's position in the file."""
-        raise PhalanxError(f"{self.where}: {reason}")
-
-
-@dataclass
-class Inertia:
-    """Mass [kg], centre of mass (3,) [m], inertia (3, 3) [kg m^2] about it; all in link axes."""
-
-    mass: float
-    com: Array
-    tensor: Array
-
-    def moved(self, pose: Array) -> "Inertia":
-        """The same inertia in the parent frame, in which this frame has pose `pose` (4, 4)."""
-        rot = pose[:3, :3]
-        return Inertia(self.mass, rot @ self.com + pose[:3, 3], rot @ self.tensor @ rot.T)
-
-    def __add__(self, other: "Inertia") -> "Inertia":
-        """The inertia of two bodies welded together, by the parallel-axis theorem."""
-        mass = self.mass + other.mass
-        com = (self.mass * self.com + other.mass * other.com) / mass
-        tensor = np.zeros((3, 3))
-        for part in (self, other):
-            d = part.com - com
-            tensor += part.tensor + part.mass * (d @ d * np.eye(3) - np.outer(d, d))
-        return Inertia(mass, com, tensor)
 
 
 class UrdfReader:
@@ -147,7 +90,7 @@ class UrdfReader:
         while pending:
             link, parent, joint, pose = pending.pop()
             body = parent.add_body(name=self._body_name(link), info=f"line {link.line}")
-            body.pos, body.quat = pose[:3, 3], _quat(pose)
+            body.pos, body.quat = pose[:3, 3], quat_of(pose)
             if joint is not None:
                 self._add_joint(body, joint)
             for child, below, origin in self._fill(body, link):
@@ -232,7 +175,7 @@ class UrdfReader:
             total = part if total is None else total + part
             for joint in self.joints_below[link.attrib["name"]]:
                 child = self.links[self._joint_link(joint, "child")]
-                origin = pose @ _origin(joint)
+                origin = pose @ origin_of(joint)
                 kept = joint.attrib.get("dont_collapse", "").lower() == "true"
                 if self.collapse and joint.attrib.get("type") == "fixed" and not kept:
                     merged.append((child, origin))
@@ -253,7 +196,7 @@ class UrdfReader:
                 f"joint type {kind!r} is not supported{did_you_mean(kind, accepted)};"
                 f" accepted: {', '.join(accepted)}"
             )
-        axis = _numbers(joint.find("axis"), "xyz", 3, (1.0, 0.0, 0.0))
+        axis = numbers_of(joint.find("axis"), "xyz", 3, (1.0, 0.0, 0.0))
         if not axis.any():
             joint.fail("its axis is zero; give it a direction")
         added = body.add_joint(
@@ -265,16 +208,16 @@ class UrdfReader:
             info=f"line {joint.line}",
         )
         dynamics = joint.find("dynamics")
-        added.damping[0] = _numbers(dynamics, "damping", 1, (0.0,))[0]
-        added.frictionloss = _numbers(dynamics, "friction", 1, (0.0,))[0]
+        added.damping[0] = numbers_of(dynamics, "damping", 1, (0.0,))[0]
+        added.frictionloss = numbers_of(dynamics, "friction", 1, (0.0,))[0]
         limit = joint.find("limit")
-        effort = _numbers(limit, "effort", 1, (0.0,))[0]
+        effort = numbers_of(limit, "effort", 1, (0.0,))[0]
         if effort > 0:  # 0 or absent: unlimited
             added.actfrclimited, added.actfrcrange = True, [-effort, effort]
-        added.userdata = _numbers(limit, "velocity", 1, (0.0,))
+        added.userdata = numbers_of(limit, "velocity", 1, (0.0,))
         if kind != "continuous" and limit and {"lower", "upper"} & limit.attrib.keys():
-            lower = _numbers(limit, "lower", 1, (0.0,))[0]
-            upper = _numbers(limit, "upper", 1, (0.0,))[0]
+            lower = numbers_of(limit, "lower", 1, (0.0,))[0]
+            upper = numbers_of(limit, "upper", 1, (0.0,))[0]
             if lower >= upper:
                 limit.fail(
                     f"lower {lower:g} is not below upper {upper:g} in joint"
@@ -289,15 +232,15 @@ class UrdfReader:
     def _inertia(self, link: Element) -> Inertia:
         """The inertia in <inertial>, completed from the collision geometry."""
         inertial = link.find("inertial")
-        mass = _numbers(inertial.find("mass") if inertial else None, "value", 1, (0.0,))[0]
+        mass = numbers_of(inertial.find("mass") if inertial else None, "value", 1, (0.0,))[0]
         if mass < 0:
             link.fail(f"mass {mass:g} is negative; give the mass in kg")
         if not inertial or mass == 0:
             return self._shape_inertia(link)
-        pose = _origin(inertial)
+        pose = origin_of(inertial)
         element = inertial.find("inertia")
         xx, yy, zz, xy, xz, yz = (
-            _numbers(element, key, 1, (0.0,))[0]
+            numbers_of(element, key, 1, (0.0,))[0]
             for key in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz")
         )
         if xx or yy or zz:
@@ -341,7 +284,7 @@ class UrdfReader:
         body.mass, body.ipos, body.inertia = inertia.mass, inertia.com, moments
         pose = np.eye(4)
         pose[:3, :3] = axes
-        body.iquat = _quat(pose)
+        body.iquat = quat_of(pose)
         body.explicitinertial = True
 
     # Shapes -----------------------------------------------------------------------------------
@@ -390,9 +333,9 @@ class UrdfReader:
                 return False
             geom = body.add_geom(type=geom_type, meshname=mesh, **settings)
         else:
-            geom = body.add_geom(type=geom_type, size=_size(shape), **settings)
-        pose = pose @ _origin(element)
-        geom.pos, geom.quat, geom.info = pose[:3, 3], _quat(pose), f"line {shape.line}"
+            geom = body.add_geom(type=geom_type, size=size_of(shape), **settings)
+        pose = pose @ origin_of(element)
+        geom.pos, geom.quat, geom.info = pose[:3, 3], quat_of(pose), f"line {shape.line}"
         return True
 
     def _rgba(self, visual: Element) -> Array:
@@ -401,7 +344,7 @@ class UrdfReader:
         color = material.find("color") if material else None
         if color is None and material:
             color = self.colors.get(material.attrib.get("name", ""))
-        return _numbers(color, "rgba", 4, (0.5, 0.5, 0.5, 1.0))
+        return numbers_of(color, "rgba", 4, (0.5, 0.5, 0.5, 1.0))
 
     def _mesh(
         self, spec: mujoco.MjSpec, shape: Element, link: Element, collides: bool
@@ -409,7 +352,7 @@ class UrdfReader:
         """The name in `spec` of a mesh file at its scale; None for a visual that is unreadable."""
         filename = shape.attrib.get("filename", "")
         file = self._find_mesh(filename)
-        scale = _numbers(shape, "scale", 3, (1.0, 1.0, 1.0))
+        scale = numbers_of(shape, "scale", 3, (1.0, 1.0, 1.0))
         if file is None:
             problem: str | None = (
                 f"no file {filename!r} next to {self.path.name} or, for package://, in a folder"
@@ -454,73 +397,3 @@ class UrdfReader:
             inner = rest.partition("/")[2]
             candidates = [up / name for up in self.path.parents for name in (rest, inner) if name]
         return next((c.resolve() for c in candidates if c.is_file()), None)
-
-
-def mesh_problem(file: Path, scale: Array, collides: bool) -> str | None:
-    """MuJoCo's error message about a mesh file, or None."""
-    spec = mujoco.MjSpec()
-    inertia = mujoco.mjtMeshInertia
-    mesh = spec.add_mesh(name="mesh", file=str(file), scale=scale)
-    mesh.inertia = inertia.mjMESH_INERTIA_CONVEX if collides else inertia.mjMESH_INERTIA_SHELL
-    geom = spec.worldbody.add_body().add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname="mesh")
-    if not collides:
-        geom.contype, geom.conaffinity = 0, 0
-    try:
-        spec.compile()
-    except ValueError as error:
-        return str(error).splitlines()[0].removeprefix("Error: ")
-    return None
-
-
-def _size(shape: Element) -> list[float]:
-    """MuJoCo's size (3,) [m]: half extents of a box; radius and half length of a sphere, capsule or
-    cylinder."""
-    if shape.tag == "box":
-        size = _numbers(shape, "size", 3) / 2
-    elif shape.tag == "sphere":
-        size = _numbers(shape, "radius", 1)
-    else:
-        size = np.append(_numbers(shape, "radius", 1), _numbers(shape, "length", 1) / 2)
-    if np.any(size <= 0):
-        shape.fail("its size must be positive; give lengths in metres")
-    return [*size, *[0.0] * (3 - len(size))]
-
-
-def _origin(element: Element) -> Array:
-    """The <origin> of an element as a pose (4, 4): rotate by roll, pitch, yaw about fixed axes,
-    then shift. The identity without one."""
-    origin = element.find("origin")
-    roll, pitch, yaw = _numbers(origin, "rpy", 3, (0.0, 0.0, 0.0))
-    (cr, cp, cy), (sr, sp, sy) = np.cos([roll, pitch, yaw]), np.sin([roll, pitch, yaw])
-    pose = np.eye(4)
-    pose[:3, :3] = [
-        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-        [-sp, cp * sr, cp * cr],
-    ]
-    pose[:3, 3] = _numbers(origin, "xyz", 3, (0.0, 0.0, 0.0))
-    return pose
-
-
-def _quat(pose: Array) -> Array:
-    """Rotation of a pose (4, 4) as a quaternion (4,), w x y z."""
-    quat = np.zeros(4)
-    mujoco.mju_mat2Quat(quat, pose[:3, :3].flatten())
-    return quat
-
-
-def _numbers(
-    element: Element | None, key: str, count: int, default: tuple[float, ...] | None = None
-) -> Array:
-    """`count` finite numbers of an attribute; `default` where element or attribute is missing."""
-    text = element.attrib.get(key) if element else None
-    if text is None and default is not None:
-        return np.array(default)
-    assert element is not None
-    try:
-        numbers = np.array([float(word) for word in (text or "").split()])
-    except ValueError:
-        numbers = np.array([np.nan])
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        element.fail(f"{key}={text!r} is not {count} finite number{'s' if count > 1 else ''}")
-    return numbers

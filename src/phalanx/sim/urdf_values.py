@@ -1,0 +1,108 @@
+"""Values of URDF elements: inertia, sizes, poses and meshes, in SI units."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from phalanx.sim.xml_file import Element
+
+Array = NDArray[np.float64]
+
+EMPTY_LINK_MASS = 1e-3  # [kg] for a link with neither <inertial> nor collision geometry
+
+
+@dataclass
+class Inertia:
+    """Mass [kg], centre of mass (3,) [m], inertia (3, 3) [kg m^2] about it; all in link axes."""
+
+    mass: float
+    com: Array
+    tensor: Array
+
+    def moved(self, pose: Array) -> "Inertia":
+        """The same inertia in the parent frame, in which this frame has pose `pose` (4, 4)."""
+        rot = pose[:3, :3]
+        return Inertia(self.mass, rot @ self.com + pose[:3, 3], rot @ self.tensor @ rot.T)
+
+    def __add__(self, other: "Inertia") -> "Inertia":
+        """The inertia of two bodies welded together, by the parallel-axis theorem."""
+        mass = self.mass + other.mass
+        com = (self.mass * self.com + other.mass * other.com) / mass
+        tensor = np.zeros((3, 3))
+        for part in (self, other):
+            d = part.com - com
+            tensor += part.tensor + part.mass * (d @ d * np.eye(3) - np.outer(d, d))
+        return Inertia(mass, com, tensor)
+
+
+def mesh_problem(file: Path, scale: Array, collides: bool) -> str | None:
+    """MuJoCo's error message about a mesh file, or None."""
+    spec = mujoco.MjSpec()
+    inertia = mujoco.mjtMeshInertia
+    mesh = spec.add_mesh(name="mesh", file=str(file), scale=scale)
+    mesh.inertia = inertia.mjMESH_INERTIA_CONVEX if collides else inertia.mjMESH_INERTIA_SHELL
+    geom = spec.worldbody.add_body().add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname="mesh")
+    if not collides:
+        geom.contype, geom.conaffinity = 0, 0
+    try:
+        spec.compile()
+    except ValueError as error:
+        return str(error).splitlines()[0].removeprefix("Error: ")
+    return None
+
+
+def size_of(shape: Element) -> list[float]:
+    """MuJoCo's size (3,) [m]: half extents of a box; radius and half length of a sphere, capsule or
+    cylinder."""
+    if shape.tag == "box":
+        size = numbers_of(shape, "size", 3) / 2
+    elif shape.tag == "sphere":
+        size = numbers_of(shape, "radius", 1)
+    else:
+        size = np.append(numbers_of(shape, "radius", 1), numbers_of(shape, "length", 1) / 2)
+    if np.any(size <= 0):
+        shape.fail("its size must be positive; give lengths in metres")
+    return [*size, *[0.0] * (3 - len(size))]
+
+
+def origin_of(element: Element) -> Array:
+    """The <origin> of an element as a pose (4, 4): rotate by roll, pitch, yaw about fixed axes,
+    then shift. The identity without one."""
+    origin = element.find("origin")
+    roll, pitch, yaw = numbers_of(origin, "rpy", 3, (0.0, 0.0, 0.0))
+    (cr, cp, cy), (sr, sp, sy) = np.cos([roll, pitch, yaw]), np.sin([roll, pitch, yaw])
+    pose = np.eye(4)
+    pose[:3, :3] = [
+        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+        [-sp, cp * sr, cp * cr],
+    ]
+    pose[:3, 3] = numbers_of(origin, "xyz", 3, (0.0, 0.0, 0.0))
+    return pose
+
+
+def quat_of(pose: Array) -> Array:
+    """Rotation of a pose (4, 4) as a quaternion (4,), w x y z."""
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, pose[:3, :3].flatten())
+    return quat
+
+
+def numbers_of(
+    element: Element | None, key: str, count: int, default: tuple[float, ...] | None = None
+) -> Array:
+    """`count` finite numbers of an attribute; `default` where element or attribute is missing."""
+    text = element.attrib.get(key) if element else None
+    if text is None and default is not None:
+        return np.array(default)
+    assert element is not None
+    try:
+        numbers = np.array([float(word) for word in (text or "").split()])
+    except ValueError:
+        numbers = np.array([np.nan])
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        element.fail(f"{key}={text!r} is not {count} finite number{'s' if count > 1 else ''}")
+    return numbers
