@@ -429,7 +429,7 @@ def test_files_that_are_no_npy_motions(arm, tmp_path):
     with pytest.raises(PhalanxError, match="an array of float64 with shape"):
         load_clip(file, robot)
     save(skeleton(arm, frames=1), file)
-    with pytest.raises(PhalanxError, match=r"holds 1 frame, a motion needs two or more"):
+    with pytest.raises(PhalanxError, match=r"has 1 frame; a motion needs two or more"):
         load_clip(file, robot)
     with pytest.raises(PhalanxError, match="No such file"):
         load_clip(tmp_path / "none.npy", robot)
@@ -480,7 +480,7 @@ BAD_JSON = {
         [row.append(0) for row in c["joint_pos"]],
     ),
     "numbers of frames differ": lambda c: c["root_pos"].pop(),
-    "root_pos holds no frames": damaged("root_pos", []),
+    "root_pos has no frames": damaged("root_pos", []),
     "version is 2": damaged("version", 2),
     '"format" must be': damaged("format", "bvh"),
     "marked as a loop, but in the last frame joint bend is 0.800 rad": damaged("loop", True),
@@ -655,7 +655,7 @@ BAD_BVH = {
     "could not convert string to float: 'x'": lambda t: t.rstrip()[:-1] + "x\n",
     "frame 1: channel RightFoot Xrotation is nan": lambda t: t.rstrip()[:-1] + "nan\n",
     "line 2: '{' is not expected": lambda t: t.replace("ROOT", "{\nROOT"),
-    "announces nan frames": lambda t: t.replace("Frames: 2", "Frames: nan"),
+    "declares nan frames": lambda t: t.replace("Frames: 2", "Frames: nan"),
     "has no MOTION": lambda t: t.split("MOTION")[0],
 }
 
@@ -798,7 +798,7 @@ def test_motion_show_tells_and_check_fails_for_what_is_wrong(capsys, humanoid, t
         (["show", "none.json"], "cannot read the motion none.json"),
         (["show", "walk", "robt=a.xml"], "unknown key robt; did you mean 'robot'"),
         (["show", "walk", "start=5", "end=6"], "fewer than two frames"),
-        (["convert", "walk", "a.npy"], "name a.npy *.json"),
+        (["convert", "walk", "a.npy"], "a.npy must end in .json"),
     ],
 )
 def test_motion_says_what_it_was_not_given(arguments, words, capsys, tmp_path, monkeypatch):

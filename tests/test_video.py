@@ -173,7 +173,7 @@ def test_a_folder_that_cannot_be_written_is_named(model, falling, tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"qpos": np.zeros((3, 1, 2))}, r"qpos has shape \(3, 1, 2\), expected \(3, 1, 1\)"),
+        ({"qpos": np.zeros((3, 1, 2))}, r"qpos has shape \(3, 1, 2\); it must be \(3, 1, 1\)"),
         ({"qpos": np.zeros((3, 17, 1))}, "1 to 16 environments"),
         ({"qpos": np.full((3, 1, 1), np.nan)}, "not finite in frame 0 of environment 0"),
         ({"width": 161}, "width 161"),
