@@ -369,7 +369,7 @@ def test_a_program_on_the_cpu_need_not_prepare(tmp_path):
     world, _ = one_pendulum(tmp_path)
     world.step(2)
     assert GYM.get_frame_count(world.sim) == 2
-    with pytest.raises(PhalanxError, match=r"create_env came after gym\.prepare_sim"):
+    with pytest.raises(PhalanxError, match=r"create_env was called after gym\.prepare_sim"):
         world.env()
 
 
@@ -447,15 +447,17 @@ def test_bad_input_is_one_sentence(tmp_path):
         assert "\n" not in str(caught.value)
 
     refuses("no file .*nothing.urdf", GYM.load_asset, sim, str(tmp_path), "nothing.urdf", None)
-    refuses("came before", GYM.refresh_dof_state_tensor, sim)
-    refuses("takes what is of type Env, not int", GYM.get_actor_count, 0, kind=TypeError)
-    refuses("takes what is of type Sim, not None", GYM.prepare_sim, None, kind=TypeError)
+    refuses("was called before", GYM.refresh_dof_state_tensor, sim)
+    refuses("takes one Env, not a value of type int", GYM.get_actor_count, 0, kind=TypeError)
+    refuses("takes one Sim, not None", GYM.prepare_sim, None, kind=TypeError)
     refuses("actor handle 3", GYM.get_actor_name, env, 3)
     refuses("dt 0", GYM.create_sim, 0, -1, gymapi.SIM_PHYSX, params(dt=0.0))
     refuses("Flex", GYM.create_sim, 0, -1, gymapi.SIM_FLEX, params())
     refuses("no actors", GYM.prepare_sim, World().sim)
     GYM.prepare_sim(sim)
-    refuses("came after gym.prepare_sim", GYM.create_env, sim, gymapi.Vec3(), gymapi.Vec3(), 1)
+    refuses(
+        "was called after gym.prepare_sim", GYM.create_env, sim, gymapi.Vec3(), gymapi.Vec3(), 1
+    )
     state = torch.zeros(1, 2)
     dofs = gymtorch.unwrap_tensor(state)
     setter = GYM.set_dof_state_tensor_indexed
@@ -479,7 +481,7 @@ def test_bad_input_is_one_sentence(tmp_path):
     held.dt = 0.1
     refuses("cannot change dt", GYM.set_sim_params, sim, held)
     GYM.destroy_sim(sim)
-    refuses("came after gym.destroy_sim", GYM.simulate, sim)
+    refuses("was called after gym.destroy_sim", GYM.simulate, sim)
 
 
 def test_environments_of_other_structure_are_refused_by_the_first_difference(tmp_path):

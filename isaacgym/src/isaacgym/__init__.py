@@ -7,7 +7,7 @@ Unlike the original, this package may be imported before or after `torch`.
 
 import os
 
-import phalanx  # noqa: F401  which tells OpenMP, before torch is imported, not to spin for long
+import phalanx  # noqa: F401  before torch: it tells OpenMP not to spin for long
 
 if os.environ.get("ISAACGYM_COMPAT", "0") not in ("", "0"):
     from isaacgym import compat

@@ -1,6 +1,6 @@
-"""Properties of all actors side by side, as arrays with a row for each environment.
+"""Properties of the actors of all environments, as arrays with a row for each environment.
 
-There is one row if all environments agree, as they do in most programs.
+There is a single row if all environments agree, as in most programs.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from phalanx.errors import PhalanxError
 
 
 def dof_properties(world: World) -> np.ndarray:
-    """(environments or 1, dofs) of DOF_PROPERTIES."""
+    """(N or 1, D) of DOF_PROPERTIES."""
     return _stack(world, DOF_PROPERTIES, lambda a: _own(a.dof_props, a.asset.dof_props))
 
 
 def dry_friction(world: World) -> np.ndarray:
-    """(environments or 1, dofs) [N or N m]: what the program set. A file's friction is left out,
-    since a URDF's is a coefficient of PhysX's."""
+    """Dry friction that the program set, (N or 1, D) [N or N m]. Friction in a URDF is not used: it
+    is a coefficient of PhysX, not a force."""
     return _stack(
         world,
         np.dtype("f4"),
@@ -32,18 +32,18 @@ def dry_friction(world: World) -> np.ndarray:
 
 
 def body_properties(world: World) -> np.ndarray:
-    """(environments or 1, bodies) of BODY_PROPERTIES."""
+    """(N or 1, B) of BODY_PROPERTIES."""
     return _stack(world, BODY_PROPERTIES, lambda a: _own(a.bodies, a.asset.bodies))
 
 
 def shape_properties(world: World) -> np.ndarray:
-    """(environments or 1, shapes) of SHAPE_PROPERTIES."""
+    """(N or 1, shapes) of SHAPE_PROPERTIES."""
     return _stack(world, SHAPE_PROPERTIES, lambda a: a.shapes)
 
 
 def actor_scales(world: World) -> np.ndarray:
-    """(environments or 1, actors) factors on lengths. Raises PhalanxError where they differ for an
-    actor with meshes."""
+    """Factors of lengths, (N or 1, A). Raises PhalanxError if they differ for an actor with
+    meshes."""
     scales = np.array([[a.scale for a in env.actors] for env in world.envs])
     if (scales == scales[:1]).all():
         return scales[:1]
@@ -57,7 +57,7 @@ def actor_scales(world: World) -> np.ndarray:
 
 
 def weightless_bodies(world: World) -> set[int]:
-    """Bodies (rows of an environment) that are without gravity in some environment."""
+    """Bodies, counted in the environment, that have no gravity in at least one environment."""
     flags = body_properties(world)["flags"] & RIGID_BODY_DISABLE_GRAVITY
     return set(np.flatnonzero(flags.any(0)).tolist())
 
@@ -67,7 +67,7 @@ def _own(properties: np.ndarray | None, default: np.ndarray) -> np.ndarray:
 
 
 def _stack(world: World, dtype: np.dtype, of: Callable[[Actor], np.ndarray]) -> np.ndarray:
-    """Properties of all actors of an environment side by side, one row if all environments
+    """Properties of all actors of each environment in one row; a single row if all environments
     agree."""
     parts = []
     for k in range(len(world.envs[0].actors)):

@@ -1,4 +1,4 @@
-"""What setters are given: tensors of the whole simulation, and indices of actors."""
+"""Checks of the arguments of setters: tensors of the whole simulation, and indices of actors."""
 
 import math
 from typing import Any
@@ -11,26 +11,27 @@ from phalanx.errors import PhalanxError
 
 
 class Arguments:
-    """Checks arguments of setters. On a GPU, indices out of range are ignored, and `check` reports
-    them, since looking at once would wait for the device."""
+    """On a GPU, indices out of range are ignored, and `check` reports them later, since checking
+    at once would wait for the device."""
 
     def __init__(self, num_envs: int, num_actors: int, device: torch.device) -> None:
-        """num_actors: of all environments together."""
+        """num_actors: in all environments together."""
         self._num_envs, self._num_actors, self._device = num_envs, num_actors, device
         self._bad_index = torch.zeros((), dtype=torch.bool, device=device)
 
     def check(self) -> None:
-        """Raise PhalanxError if an index was out of range; waits for the device."""
+        """Raise PhalanxError if an index was out of range. Waits for the device."""
         if self._bad_index.item():
             self._bad_index.zero_()
             raise PhalanxError(
-                "one of the last calls of an indexed setter held actor indices outside 0 to"
+                "one of the last calls of an indexed setter had actor indices outside 0 to"
                 f" {self._num_actors - 1}, which were ignored; actor indices count over all"
                 " environments (gym.get_actor_index(env, actor, gymapi.DOMAIN_SIM))"
             )
 
     def rows(self, descriptor: Any, per_env: tuple[int, ...], call: str) -> Tensor:
-        """The float tensor of a setter, (N, *per_env). Raises PhalanxError or TypeError."""
+        """The float32 tensor of a setter as (N, *per_env). Raises PhalanxError or TypeError if it
+        has another type, size or device."""
         tensor = _unwrapped(descriptor, call)
         if tensor.dtype != torch.float32:
             raise PhalanxError(f"gym.{call} takes a tensor of float32, not of {tensor.dtype}")
@@ -44,7 +45,8 @@ class Arguments:
         return tensor.view(self._num_envs, *per_env)
 
     def listed(self, descriptor: Any, count: Any, call: str) -> Tensor | None:
-        """Mask (N, actors) of the actors that an index tensor lists; None for all."""
+        """Mask (N, A) of the actors in an index tensor (DOMAIN_SIM, int32); None for all. Raises
+        PhalanxError for bad indices."""
         if descriptor is None:
             return None
         index = _unwrapped(descriptor, call)
@@ -67,7 +69,7 @@ class Arguments:
                     f"gym.{call} was given actor index {int(index[~good][0])}; the simulation has"
                     f" {total} actors, counted from 0 over all environments"
                 )
-        else:  # reported at the next check, since looking now would wait for the device
+        else:
             self._bad_index |= ~good.all()
             index = torch.where(good, index, total)
         mask = torch.zeros(total + 1, dtype=torch.bool, device=self._device)

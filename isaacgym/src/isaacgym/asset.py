@@ -1,13 +1,13 @@
-"""What an Isaac Gym asset is: one robot or prop, read once and placed any number of times.
+"""Assets: a robot or a prop, read once and placed any number of times.
 
     ant = load_file("assets/mjcf", "nv_ant.xml", AssetOptions())
     ant.body_names, ant.dof_names, ant.dof_props["driveMode"]
 
-Files are read by `phalanx.sim.assets`; here they get Isaac Gym's meaning. Joint stiffness and
-damping, actuators and limits of a file become properties of the degrees of freedom, and the
-compiled model keeps bodies, joints and shapes only: `scene.py` puts the drives back. Bodies, joints
-and shapes have the order of the compiled model, which is depth first; children are sorted by joint
-name in a URDF and as in the file in an MJCF.
+`phalanx.sim.assets` reads the files; this module interprets them as Isaac Gym does. Joint stiffness
+and damping, actuators and limits of a file become properties of the degrees of freedom. The
+compiled model keeps only bodies, joints and shapes; `scene.py` adds the drives. Bodies, joints and
+shapes are in the depth-first order of the compiled model. Children are sorted by joint name for a
+URDF and keep the order of the file for an MJCF.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from phalanx.sim.scene import name_joints
 
 log = logging.getLogger(__name__)
 
-NO_FILTER = -1  # in the filter word of a shape: the file's own collision masks hold
+NO_FILTER = -1  # as the filter of an actor: keep the collision masks of the file
 JOINT_TYPES = {
     int(mujoco.mjtJoint.mjJNT_HINGE): JointType.JOINT_REVOLUTE,
     int(mujoco.mjtJoint.mjJNT_SLIDE): JointType.JOINT_PRISMATIC,
@@ -42,10 +42,10 @@ UNUSED_OPTIONS = ("override_com", "override_inertia", "vhacd_enabled")
 
 
 class Asset:
-    """One root body and what hangs on it.
+    """One root body and everything below it.
 
-    spec: not compiled into a scene yet; attach copies of it. name: for messages. key: equal for
-    assets that are the same thing. model: the spec compiled alone. fixed: welded to the world.
+    spec: a description of the bodies, of which scenes attach copies. name: for messages. key: equal
+    for assets with the same content. model: the spec, compiled alone. fixed: welded to the world.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Asset:
         self.dof_props = self._dof_properties(joints, limited)
         self.bodies = self._body_properties()
         self.body_structs = body_structs(self.bodies)
-        """The same as structs: copying them is quicker than making them."""
+        """The same as structs, since copying them is faster than making them."""
         collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
         collides &= model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE
         self.shape_geoms = np.flatnonzero(collides)
@@ -97,21 +97,21 @@ class Asset:
 
     @property
     def num_bodies(self) -> int:
-        """Rigid bodies, the root included."""
+        """Number of rigid bodies, root included."""
         return len(self.body_names)
 
     @property
     def num_dofs(self) -> int:
-        """Hinges and slides."""
+        """Number of hinges and slides."""
         return len(self.dof_names)
 
     def shape_range(self, body: int) -> tuple[int, int]:
-        """First shape and number of shapes of a body."""
+        """(first shape, number of shapes) of a body."""
         own = np.flatnonzero(self.shape_body == body)
         return (int(own[0]) if len(own) else 0, len(own))
 
     def name_fixed_joints(self, names: dict[str, str]) -> None:
-        """Name the fixed joints by the bodies that they hold; MuJoCo's model has lost them."""
+        """Name the fixed joints, which MuJoCo's model does not keep. names: by child body."""
         self.joints = self._joints(names)
 
     def _dof_properties(self, joints: list[int], limited: set[str]) -> np.ndarray:
@@ -157,7 +157,8 @@ class Asset:
         return bodies
 
     def _joints(self, fixed: dict[str, str]) -> list[tuple[str, JointType]]:
-        """Joints in body order, a fixed one for each body without any. fixed: names by body."""
+        """Names and types of joints in body order, with a fixed joint for each body that has none.
+        fixed: names of fixed joints by body."""
         model = self.model
         joints: list[tuple[str, JointType]] = []
         for b in range(2, model.nbody):
@@ -175,7 +176,7 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
     path = Path(root or ".") / filename
     options = options or AssetOptions()
     if ignored := [name for name in UNUSED_OPTIONS if getattr(options, name)]:
-        log.warning("%s: AssetOptions.%s has no effect here", path, ", ".join(ignored))
+        log.warning("%s: AssetOptions.%s has no effect", path, ", ".join(ignored))
     spec = load_asset(
         path,
         fixed_base=options.fix_base_link,
@@ -183,7 +184,7 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
         collapse_fixed_joints=options.collapse_fixed_joints,
         drop_root_joints=True,
     )
-    # Programs write a file anew for every environment; the content tells such assets apart.
+    # Some programs rewrite a file for every environment; only its content tells the assets apart.
     content = hashlib.sha256(path.read_bytes()).hexdigest()
     asset = Asset(spec, options, str(path), (str(path.resolve()), content, repr(options)))
     if path.suffix.lower() == ".urdf":
@@ -193,7 +194,8 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
 
 def make_primitive(kind: str, size: Iterable[float], options: AssetOptions | None) -> Asset:
     """A body of one shape: a "box" (edges along x, y, z), "sphere" (radius) or "capsule" (radius,
-    length of the cylinder along x), in metres. Raises PhalanxError for sizes that are none."""
+    length of the cylinder along x), in metres. Raises PhalanxError for a size that is not
+    positive."""
     options = options or AssetOptions()
     lengths = [single(length) for length in size]
     if not all(0 < length < FLT_MAX for length in lengths):
@@ -218,14 +220,14 @@ def make_primitive(kind: str, size: Iterable[float], options: AssetOptions | Non
 
 
 def rotation(quat: np.ndarray) -> np.ndarray:
-    """Matrix (3, 3) of a quaternion (4,), w x y z."""
+    """Rotation matrix (3, 3) of a quaternion (4,), w x y z."""
     flat = np.zeros(9)
     mujoco.mju_quat2Mat(flat, quat)
     return flat.reshape(3, 3)
 
 
 def _fixed_joints(path: Path) -> dict[str, str]:
-    """Child link -> joint, of the fixed joints of a URDF, whose names MuJoCo's model loses."""
+    """Names of the fixed joints of a URDF by child link; MuJoCo's model does not keep them."""
     fixed = {}
     for joint in ElementTree.parse(path).getroot().findall("joint"):
         child = joint.find("child")
@@ -244,11 +246,13 @@ def _round_off_cylinders(spec: mujoco.MjSpec) -> None:
 def _take_actuators(
     spec: mujoco.MjSpec,
 ) -> list[tuple[str, str, DofDriveMode, ActuatorProperties]]:
-    """(name, joint, drive mode, properties) of every joint actuator, in file order."""
+    """(name, joint, drive mode, properties) of each actuator of a joint, in file order."""
     taken = []
     for actuator in spec.actuators:
         if actuator.trntype != mujoco.mjtTrn.mjTRN_JOINT:
-            log.warning("%s: actuator %r acts on no joint; ignored", spec.modelname, actuator.name)
+            log.warning(
+                "%s: actuator %r acts on no joint and is ignored", spec.modelname, actuator.name
+            )
             continue
         gain, bias = float(actuator.gainprm[0]), np.asarray(actuator.biasprm)
         affine = actuator.biastype == mujoco.mjtBias.mjBIAS_AFFINE
@@ -276,10 +280,10 @@ def _limited(flag: int, limits: np.ndarray) -> bool:
 
 
 def _strip(spec: mujoco.MjSpec) -> None:
-    """Remove what Isaac Gym does not take from a file, and what the scene brings itself."""
+    """Remove what Isaac Gym does not read from a file, and what the scene adds itself."""
     if spec.tendons:
         log.warning(
-            "%s: tendons are not simulated yet; %s ignored",
+            "%s: tendons are not supported yet; %s ignored",
             spec.modelname,
             ", ".join(t.name for t in spec.tendons),
         )

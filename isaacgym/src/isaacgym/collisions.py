@@ -1,4 +1,4 @@
-"""Who touches whom, and how soft contacts and joint limits are."""
+"""Which shapes may touch each other, and how soft contacts and joint limits are."""
 
 import functools
 import operator
@@ -14,11 +14,11 @@ from isaacgym.layout import Layout
 from isaacgym.world import NO_GROUP
 from phalanx.errors import PhalanxError
 
-MOST_CLASSES = 30  # of shapes with the same collision rules: bits of a mask, one is the ground's
+MOST_CLASSES = 30  # of shapes with equal collision rules: one bit each, and one for the ground
 
 
 def set_collisions(model: mujoco.MjModel, grounds: list[Ground], layout: Layout) -> None:
-    """Softness of contacts and limits, and masks that say who touches whom."""
+    """Set the softness of contacts and limits, and the masks of shapes that may touch."""
     geoms = layout.shape_geoms
     model.geom_condim[:] = 3
     model.geom_margin[:] = model.geom_gap[:] = 0.0
@@ -28,7 +28,7 @@ def set_collisions(model: mujoco.MjModel, grounds: list[Ground], layout: Layout)
     model.dof_solref[:], model.dof_solimp[:] = plain.dof_solref[0], plain.dof_solimp[0]
     model.geom_solmix[:] = 1.0
     model.geom_priority[:] = 0
-    model.geom_priority[geoms] = 1  # their friction is the average with the ground's already
+    model.geom_priority[geoms] = 1  # their friction is already the average with the ground's
     model.geom_contype[:] = model.geom_conaffinity[:] = 0
     model.geom_contype[layout.ground_geoms] = [piece.kind == "plane" for piece in grounds]
     contype, conaffinity = collision_masks(layout)
@@ -44,9 +44,9 @@ _PLAIN = """<mujoco><worldbody><body><joint/><geom size="1"/></body></worldbody>
 
 
 def collision_masks(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
-    """contype and conaffinity of each shape; bit 0 is the ground. Two shapes touch if their groups
-    are equal or one is -1, and their filter words have no bit in common; shapes of one actor that
-    keep their file's masks (filter -1) touch if those say so."""
+    """contype and conaffinity of each shape; bit 0 is the ground's. Two shapes touch if their
+    groups are equal or one of them is -1, and their filters have no bit in common. Shapes of one
+    actor that keep their file's masks (filter -1) touch if those masks allow it."""
     kinds: list[tuple[Any, ...]] = []
     of_shape = []
     for a, actor in enumerate(layout.actors):
@@ -61,14 +61,14 @@ def collision_masks(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
             of_shape.append(kinds.index(kind))
     touch = np.array([[_touch(i, j) for j in kinds] for i in kinds], bool)
     touch = touch.reshape(len(kinds), len(kinds))
-    bits: dict[int, int] = {}  # of kinds that touch another or themselves
+    bits: dict[int, int] = {}  # of kinds that touch any kind
     for i in np.flatnonzero(touch.any(1)):
         twin = next((j for j in bits if (touch[i] == touch[j]).all()), None)
         bits[int(i)] = bits[twin] if twin is not None else 2 << len(set(bits.values()))
     if len(set(bits.values())) > MOST_CLASSES:
         raise PhalanxError(
             f"the actors of an environment have {len(set(bits.values()))} different combinations of"
-            f" collision group and filter; {MOST_CLASSES} can be told apart"
+            f" collision group and filter; {MOST_CLASSES} are possible"
         )
     contype = [bits.get(i, 0) for i in of_shape]
     conaffinity = [

@@ -1,17 +1,17 @@
-"""What old client code expects of NumPy, Gym and its own dependencies, for those who ask for it.
+"""Restores what old programs expect of NumPy, Gym and other packages, on request.
 
     ISAACGYM_COMPAT=1 python train.py task=Ant
 
-`import isaacgym` then calls `activate`, which is in time because clients import isaacgym first.
-Without the variable nothing here runs. Nothing that is there is replaced:
+`import isaacgym` then calls `activate`, which is early enough because programs import isaacgym
+first. Without the variable nothing here runs. Nothing that exists is replaced:
 
 - names that NumPy 1.20 to 2.4 removed come back with their old meaning (`np.float`, `np.Inf`);
-- `import gym` gives Gymnasium if no gym is installed. That serves clients that take spaces and
-  base classes from it; `gym.make`, `step` and `reset` have Gymnasium's returns, not gym's;
-- packages that some client imports and no task here needs get a stand-in that can be imported
-  and raises when it is called;
-- rl_games, if it is installed, again has what programs for its older versions read: an agent's
-  `seq_len` (IsaacGymEnvs' AMP), a runner's `load_path` and a run that loads it (gym2real).
+- `import gym` gives Gymnasium if no gym is installed. This is enough for programs that use its
+  spaces and base classes; `gym.make`, `step` and `reset` return what Gymnasium's do, not gym's;
+- packages that some programs import without calling them get a stand-in, which raises an error when
+  it is called;
+- rl_games, if installed, has again the attributes of its older versions: an agent's `seq_len`
+  (IsaacGymEnvs' AMP), a runner's `load_path` and a run that loads it (gym2real).
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ NUMPY: dict[str, Any] = {
     # aliases of Python's types, gone since 1.24
     "float": float, "int": int, "bool": bool, "object": object, "str": str, "complex": complex,
     "long": int, "unicode": str,
-    # second names of the same thing, gone since 2.0
+    # second names, gone since 2.0
     "Inf": np.inf, "Infinity": np.inf, "infty": np.inf, "PINF": np.inf, "NINF": -np.inf,
     "NaN": np.nan, "NAN": np.nan, "PZERO": 0.0, "NZERO": -0.0,
     "float_": np.float64, "complex_": np.complex128, "bool8": np.bool_, "string_": np.bytes_,
@@ -37,13 +37,13 @@ NUMPY: dict[str, Any] = {
 }  # fmt: skip
 
 STAND_INS = {"pysdf": "SDF", "urdfpy": "URDF"}
-"""Package -> the name that is imported from it. IsaacGymEnvs imports them for every task and calls
-them in its IndustReal tasks alone; today neither can be installed with pip alone."""
+"""Package -> the name that is imported from it. IsaacGymEnvs imports both for every task but calls
+them only in its IndustReal tasks, and pip alone can install neither today."""
 
 
 def activate() -> None:
-    """Add what is missing and say so in one line. A second call finds nothing missing."""
-    # vars, not hasattr: NumPy 1.26 warns when it is asked for some of them
+    """Add everything that is missing and say so in one line. A second call does nothing."""
+    # vars, not hasattr, for which NumPy 1.26 warns about some of them
     names = [n for n, value in NUMPY.items() if value is not None and n not in vars(np)]
     for name in names:
         setattr(np, name, NUMPY[name])
@@ -66,11 +66,12 @@ def activate() -> None:
 
 
 def _old_rl_games() -> bool:
-    """Give rl_games 1.6 what its agents had before 1.6 and its runner in 1.1, unless it has."""
+    """Add the attributes that agents had before rl_games 1.6 and the runner had in 1.1; returns
+    whether they were missing."""
     try:
         from rl_games.common.a2c_common import A2CBase
         from rl_games.torch_runner import Runner
-    except ImportError:  # a version that does not run here; whoever needs it will be told
+    except ImportError:  # a version that does not run here; the program's own import will say so
         return False
     if hasattr(A2CBase, "seq_len"):
         return False
@@ -91,19 +92,19 @@ def _installed(name: str) -> bool:
 
 
 def _alias(name: str, alias: str) -> None:
-    """Every module of the package `name` under the name `alias` as well."""
+    """Make every module of package `name` importable as `alias` too."""
     importlib.import_module(name)
     modules = {k: m for k, m in sys.modules.items() if k == name or k.startswith(f"{name}.")}
     sys.modules.update({alias + k.removeprefix(name): m for k, m in modules.items()})
 
 
 class _Absent:
-    """Can be imported and not used."""
+    """A stand-in that can be imported but not used."""
 
     def __init__(self, package: str, name: str) -> None:
         self._why = (
-            f"{package}.{name} is used, but {package} is not installed; ISAACGYM_COMPAT only made"
-            " it importable"
+            f"{package}.{name} was called, but {package} is not installed; ISAACGYM_COMPAT only"
+            " made it importable"
         )
 
     def __getattr__(self, name: str) -> Any:

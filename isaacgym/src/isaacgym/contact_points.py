@@ -1,6 +1,6 @@
-"""Points of an actor's shapes that touch height fields and meshes of the ground; see `terrain.py`.
+"""Points of shapes that touch height fields and meshes of the ground; see `terrain.py`.
 
-Each is a sphere fixed to the body of its shape, which its surface touches from inside:
+Each is a sphere inside a shape that touches the shape's surface:
 
     sphere, capsule    spheres of its own radius, along the axis
     box                corners and points of the edges
@@ -8,8 +8,8 @@ Each is a sphere fixed to the body of its shape, which its surface touches from 
     mesh               corners of its hull, far from each other
     ellipsoid          14 points of its surface
 
-A limb thinner than `THIN` is a row of spheres as thick as it is. Points are at most `SPACING`
-apart, up to `MOST_ALONG` in a row: what is thinner than that and sticks out of the ground may reach
+A limb thinner than `THIN` is a row of spheres of its own thickness. Points are at most `SPACING`
+apart, unless that takes more than `MOST_ALONG` in a row. Narrower tips of the ground may reach
 between them.
 """
 
@@ -25,11 +25,11 @@ SPACING = 0.15  # [m] along edges and axes
 MOST_ALONG = 5
 THIN = 0.02  # [m] from the middle to the surface
 POINT = 0.001  # [m] radius of a corner
-MERGED = 0.005  # [m] half length that counts as none
-RIPPLE = 0.002  # [m] by which a cylinder that rolls rises and falls, or more for a large one
+MERGED = 0.005  # [m] half length that is treated as zero
+RIPPLE = 0.002  # [m] by which a rolling cylinder rises and falls; large ones do so more
 FEWEST_AROUND, MOST_AROUND = 6, 16  # points of a rim
 MOST_OF_MESH = 16
-CLOSE = 0.02  # [m] between corners of a mesh of which one is enough
+CLOSE = 0.02  # [m] distance of corners of a mesh at which one point serves both
 
 Spheres = tuple[np.ndarray, float]
 """Centres (points, 3) in the frame of the shape, and their radius [m]."""
@@ -37,10 +37,10 @@ Spheres = tuple[np.ndarray, float]
 
 @dataclasses.dataclass
 class ContactPoints:
-    """Those of one environment, by actor and by body; P of them."""
+    """The P contact points of one environment."""
 
     actor: np.ndarray
-    """(P,)"""
+    """(P,) number of the actor in the environment."""
     body: np.ndarray
     """(P,) row among the bodies of the environment."""
     shape: np.ndarray
@@ -112,7 +112,7 @@ def _row(half: float) -> np.ndarray:
 
 
 def _rounding(half: float) -> float:
-    """Radius of the spheres in something that thick."""
+    """Radius [m] of the spheres in a shape of this half thickness [m]."""
     return half if half <= THIN else POINT
 
 
@@ -138,7 +138,8 @@ def _cylinder(radius: float, half: float) -> Spheres:
 
 
 def _mesh(model: mujoco.MjModel, mesh: int) -> Spheres:
-    """Each next corner is the one farthest from those before, the first from the centre."""
+    """Corners of the hull: first the one farthest from the centre, then always the one farthest
+    from those before."""
     first, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
     corners = model.mesh_vert[first : first + count].astype(float)
     hull = model.mesh_graphadr[mesh]

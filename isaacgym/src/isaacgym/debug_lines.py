@@ -17,7 +17,7 @@ RED, GREEN, BLUE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 
 
 class LineGeometry:
-    """n lines, each with a colour."""
+    """n coloured lines."""
 
     def __init__(self, lines: Any, colors: Any, pose: Transform | None = None) -> None:
         """lines: (n, 2, 3), both ends of each [m], moved by `pose`. colors: (n, 3) or (3,)."""
@@ -36,7 +36,7 @@ class LineGeometry:
         return self._colors
 
     def num_lines(self) -> int:
-        """n."""
+        """The number of lines, n."""
         return len(self.verts)
 
     def instance_verts(self, pose: Transform | None = None) -> np.ndarray:
@@ -93,7 +93,7 @@ class WireframeBoxGeometry(WireframeBBoxGeometry):
 
 
 class WireframeSphereGeometry(LineGeometry):
-    """`num_lons` meridians in `color` and as many pieces of `num_lats` parallels in `color2`."""
+    """A sphere of `num_lons` meridians in `color` and `num_lats` parallels in `color2`."""
 
     def __init__(
         self,
@@ -121,11 +121,11 @@ class WireframeSphereGeometry(LineGeometry):
 
 
 def draw_lines(geom: LineGeometry, gym: Any, viewer: Any, env: Any, pose: Transform) -> None:
-    """Draws `geom`, moved by `pose`, in the frame of `env` (None: the world)."""
+    """Draw `geom`, moved by `pose`, in the frame of `env` (None: the world)."""
     gym.add_lines(viewer, env, geom.num_lines(), geom.instance_verts(pose), geom.colors())
 
 
 def draw_line(p1: Vec3, p2: Vec3, color: Vec3, gym: Any, viewer: Any, env: Any) -> None:
-    """Draws a line from p1 to p2 in the frame of `env` (None: the world)."""
+    """Draw a line from p1 to p2 [m] in the frame of `env` (None: the world)."""
     line = LineGeometry([tuple(p1), tuple(p2)], tuple(color))
     gym.add_lines(viewer, env, 1, line.vertices(), line.colors())

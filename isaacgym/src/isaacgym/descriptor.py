@@ -14,13 +14,13 @@ _DATA_TYPES = {
 
 
 class Tensor:
-    """Describes the memory of a PyTorch tensor to Isaac Gym's calls.
+    """A descriptor of the memory of a PyTorch tensor.
 
-    It keeps the tensor alive: what is behind a descriptor does not vanish with a temporary.
+    It keeps the tensor alive, so a descriptor of a temporary tensor stays valid.
     """
 
     def __init__(self, tensor: torch.Tensor) -> None:
-        """Raises TypeError for a thing, element type or layout that no call can take."""
+        """Raises TypeError unless it is a contiguous tensor of a supported element type."""
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"expected a torch.Tensor, got {type(tensor).__name__}")
         if tensor.dtype not in _DATA_TYPES:
@@ -49,12 +49,12 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Sizes."""
+        """Sizes of the dimensions."""
         return tuple(self.torch.shape)
 
     @property
     def ndim(self) -> int:
-        """Number of sizes."""
+        """Number of dimensions."""
         return self.torch.ndim
 
     @property

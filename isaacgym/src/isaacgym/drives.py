@@ -1,8 +1,8 @@
-"""The drives of all degrees of freedom: what the program commands, and the force that it makes.
+"""The drives of all degrees of freedom: the commands of the program and the resulting forces.
 
 A drive is an implicit PD controller (`implicit_pd.py`) whose force is bounded in every substep, as
-PhysX does. Where its implicit force would exceed the limit, its part of the inertia is taken away
-and the actuator is bounded instead.
+in PhysX. Where the implicit force would exceed the limit, the inertia that the drive adds is
+removed, and the explicit force of the actuator is bounded.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from isaacgym.implicit_pd import UNLIMITED, drive_limits, implicit_inertia
 from isaacgym.state import State
 
 COMMANDS = ("dof_target_pos", "dof_target_vel", "dof_effort")
-"""What the program sets, by name."""
+"""Names of the tensors that programs set."""
 
 
 @dataclasses.dataclass
@@ -36,33 +36,34 @@ class Drives:
     spring: Tensor
     damper: Tensor
     push: Tensor
-    """Factors of the three commands, 0 in modes that do not take them."""
+    """Factors of position target, velocity target and effort; 0 in modes that ignore the
+    command."""
     implicit: Tensor
-    """What the PD adds to the inertia of its joint [kg m^2 or kg]."""
+    """Inertia that the PD adds to its joint [kg m^2 or kg]."""
     implicit_now: Tensor
-    """The same in the last substep: 0 while a drive is at its limit."""
+    """The same in the last substep: 0 for a drive at its limit."""
     armature: Tensor
-    """The program's own part of the inertia."""
+    """Armature that the program set [kg m^2 or kg]."""
     free_inertia: Tensor
-    """What moves with a joint if the others are free, without the PD's part."""
+    """Inertia of a joint while all others move freely, without the PD's part [kg m^2 or kg]."""
     limit: Tensor
-    """Largest force [N m or N]; UNLIMITED without."""
+    """Largest force [N m or N]; UNLIMITED if there is no limit."""
     timestep: float
     """[s] of a substep."""
     limited: bool
     """Whether any drive has a limit."""
     bounding: bool
-    """Whether the model's fields hold the bound of a drive."""
+    """Whether the model's fields currently hold the bound of a drive (CPU)."""
 
     @classmethod
     def zeros(cls, num_envs: int, num_dofs: int, device: torch.device, timestep: float) -> "Drives":
-        """Without commands; `update` gives the properties."""
+        """All zero; `update` sets the properties."""
         names = [f.name for f in dataclasses.fields(cls) if f.type is Tensor]
         tensors = {name: torch.zeros(num_envs, num_dofs, device=device) for name in names}
         return cls(timestep=timestep, limited=False, bounding=False, **tensors)
 
     def update(self, props: np.ndarray, state: State) -> None:
-        """Take over properties, (N or 1, D) of DOF_PROPERTIES."""
+        """Set properties, (N or 1, D) of DOF_PROPERTIES."""
         mode = props["driveMode"]
         pos, vel = mode == DofDriveMode.DOF_MODE_POS, mode == DofDriveMode.DOF_MODE_VEL
         model, v = state.engine.model, state.layout.dof_v
@@ -82,24 +83,25 @@ class Drives:
             (self.limit, drive_limits(props)),
         ):
             held.copy_(state.tensor(values))
-        self.bounding = True  # until `bound` knows better
+        self.bounding = True  # the next `bound` decides
         limited = bool((drive_limits(props) < UNLIMITED).any())
         state.step_changed |= limited != self.limited
         self.limited = limited
-        if limited:  # before a capture
+        if limited:  # allocate before a capture
             state.field("qacc")
             state.model_field("dof_armature")
             state.model_field("actuator_forcerange")
 
     def command(self, ctrl: Tensor) -> None:
-        """Write what the commands make of the actuators' controls (N, D)."""
+        """Write the controls of the actuators (N, D) that follow from the commands."""
         torch.mul(self.push, self.dof_effort, out=ctrl)
         ctrl.addcmul_(self.spring, self.dof_target_pos)
         ctrl.addcmul_(self.damper, self.dof_target_vel)
 
     def bound(self, state: State) -> None:
-        """Before a substep: bound the drives whose implicit force would exceed their limit, with
-        the acceleration of a joint that nothing holds or with that of the last substep."""
+        """Before a substep: bound the drives whose implicit force would exceed their limit. That
+        force depends on the acceleration to come; two estimates of it are tried: that of a joint
+        that moves freely, and that of the last substep."""
         engine = state.engine
         q, v = engine.qpos[:, state.dof_q], engine.qvel[:, state.dof_v]
         force = engine.ctrl.addcmul(self.kp, q, value=-1).addcmul_(self.slope, v, value=-1)
@@ -120,6 +122,6 @@ class Drives:
         state.model_field("actuator_forcerange").copy_(torch.stack([-limit, limit], -1))
 
     def force(self, state: State) -> Tensor:
-        """(N, D) force of each drive in the last substep [N m or N]."""
+        """Force of each drive in the last substep, (N, D) [N m or N]."""
         explicit = state.field("qfrc_actuator")[:, state.dof_v]
         return explicit - self.implicit_now * state.field("qacc")[:, state.dof_v]

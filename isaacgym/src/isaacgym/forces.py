@@ -1,7 +1,7 @@
-"""Force tensors: what the last substep of the last `simulate` measured.
+"""Forces of the last substep of the last `simulate`.
 
-They are computed at the end of `simulate`, whether the program asks or not, and kept. So nothing
-that happens between `simulate` and `refresh` (a setter, another refresh, new gravity) changes them.
+They are computed at the end of every `simulate` and kept until the next. So nothing that happens
+between `simulate` and `refresh` (a setter, another refresh, new gravity) changes them.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ KINDS = ("net_contact_force", "dof_force", "force_sensor")
 
 
 class Forces:
-    """`measured[kind]`: forces by kind, as `tensors.py` shows them."""
+    """`measured[kind]` holds the forces of a kind in the shape that programs see."""
 
     def __init__(self, state: State, drives: Drives) -> None:
         self._state, self._drives = state, drives
@@ -39,11 +39,11 @@ class Forces:
 
     @property
     def reads_bodies(self) -> bool:
-        """Whether bodies' poses and velocities during the last substep are needed."""
+        """Whether poses and velocities from inside the last substep are needed."""
         return "force_sensor" in self.measured
 
     def shape(self, kind: str) -> tuple[int, ...]:
-        """Of the tensor of a kind."""
+        """Shape of the tensor of a kind."""
         n, layout = self._state.num_envs, self._state.layout
         return {
             "net_contact_force": (n * layout.num_bodies, 3),
@@ -56,7 +56,7 @@ class Forces:
         self.measured[kind] = torch.zeros(self.shape(kind), device=self._state.device)
 
     def begin(self, scene: ActorScene) -> None:
-        """The engine is new: find the sensors of its scene, and have it compute what they need."""
+        """Find the sensors of a new engine's scene, and have it compute the fields they need."""
         state = self._state
         self._contact_rows = state.index(np.array(scene.contact_bodies, int))
         accelerated = scene.accelerated_bodies
@@ -66,7 +66,7 @@ class Forces:
             self.watch(kind)
 
     def watch(self, kind: str) -> None:
-        """Have the engine compute what a kind is made of."""
+        """Have the engine compute the fields that a kind needs."""
         state = self._state
         state.step_changed = True
         if kind == "dof_force":
@@ -79,7 +79,7 @@ class Forces:
             state.field("cvel", stale=True)
 
     def measure(self) -> None:
-        """After the last substep, before anything else changes."""
+        """Measure all kinds, right after the last substep."""
         lost = self._state.engine.diverged[:, None]
         for kind, held in self.measured.items():
             if held.numel():
@@ -87,22 +87,22 @@ class Forces:
                 held.copy_(values.view_as(held))
 
     def _net_contact_force(self) -> Tensor:
-        """(N, B, 3) [N], world axes."""
+        """Net contact force on each body, (N, B, 3) [N], world axes."""
         state = self._state
         count = len(self._contact_rows)
         forces = state.field("sensordata")[:, : 3 * count].view(state.num_envs, count, 3)
         rows = forces.new_zeros(state.num_envs, state.layout.num_bodies, 3)
-        # MuJoCo's sensor gives the force that the body exerts.
+        # MuJoCo's sensor reads the force that the body exerts.
         return rows.index_copy(1, self._contact_rows, -forces)
 
     def _dof_force(self) -> Tensor:
-        """(N, D) [N or N m]"""
+        """Force of each drive, (N, D) [N or N m]."""
         return self._drives.force(self._state)
 
     def _force_sensor(self) -> Tensor:
-        """(N, sensors, 6): the net force on a sensor's body, mass times acceleration, and the
-        torque about the sensor. Gravity, drives and contacts are all in it, so it is zero at rest.
-        """
+        """Net force [N] on the body of each sensor and torque [N m] about the sensor, (N, S, 6):
+        mass times acceleration, so gravity, drives and contacts are included and the reading is
+        zero at rest."""
         state, bodies = self._state, self._bodies
         first = 3 * len(self._contact_rows)
         data = state.field("sensordata")[:, first:].view(state.num_envs, -1, 6)

@@ -1,9 +1,9 @@
 """Static ground, shared by all environments: planes, height fields and triangle meshes.
 
-A plane is one of MuJoCo's. A triangle mesh becomes a height field: the highest point of the mesh
-over each sample of a grid. A grid mesh, such as `terrain_utils.convert_heightfield_to_trimesh`
-makes, keeps its samples exactly; its vertical walls become slopes over one cell. What is below an
-overhang is lost. MuJoCo's model has height fields only to be seen; `terrain.py` makes contacts.
+A plane is a plane of MuJoCo. A triangle mesh becomes a height field with the highest point of the
+mesh over each sample of a grid. A grid mesh, such as `terrain_utils.convert_heightfield_to_trimesh`
+makes, keeps its samples exactly; its vertical walls become slopes one cell wide. Surfaces under an
+overhang are lost. MuJoCo's model has height fields only for display; `terrain.py` makes contacts.
 """
 
 import dataclasses
@@ -20,16 +20,16 @@ TINY = 1e-4  # cells
 
 @dataclasses.dataclass
 class Ground:
-    """A static thing shared by all environments: `kind` plane, heightfield or mesh."""
+    """A piece of ground shared by all environments. kind: plane, heightfield or mesh."""
 
     kind: str
     params: Any
     heights: np.ndarray | None = None
-    """(samples along x, along y) [m], from the lower corner on."""
+    """(samples along x, samples along y) [m], starting at the lower corner."""
     cell: tuple[float, float] = (1.0, 1.0)
     """Spacing of the samples along x and y [m]."""
     corner: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Where the first sample is, height 0 [m], in the frame of the transform."""
+    """Position of the first sample at height 0 [m], in the frame of the transform."""
 
 
 def plane(params: PlaneParams) -> Ground:
@@ -40,10 +40,10 @@ def plane(params: PlaneParams) -> Ground:
 
 
 def heightfield(samples: np.ndarray, params: HeightFieldParams) -> Ground:
-    """From integer samples, `nbColumns` along x times `nbRows` along y in memory."""
+    """A height field of integer samples, in memory `nbColumns` along x times `nbRows` along y."""
     samples = np.asarray(samples)
     if not samples.flags.c_contiguous and samples.T.flags.c_contiguous:
-        samples = samples.T  # the original reads memory, whatever the view
+        samples = samples.T  # Isaac Gym reads memory, whatever the view
     rows, columns = params.nbRows, params.nbColumns
     if samples.size != rows * columns or min(rows, columns) < 2:
         raise PhalanxError(
@@ -57,7 +57,7 @@ def heightfield(samples: np.ndarray, params: HeightFieldParams) -> Ground:
 def triangle_mesh(
     vertices: np.ndarray, triangles: np.ndarray, params: TriangleMeshParams
 ) -> Ground:
-    """From vertices (x, y, z, x, ...) and triangles (corner numbers)."""
+    """A mesh from vertices (x, y, z, x, ...) [m] and triangles (three vertex numbers each)."""
     points = np.asarray(vertices, float).reshape(-1)
     corners = np.asarray(triangles).reshape(-1).astype(np.int64)
     if points.size != 3 * params.nb_vertices or corners.size != 3 * params.nb_triangles:
@@ -77,7 +77,7 @@ def triangle_mesh(
 def _rasterise(
     points: np.ndarray, corners: np.ndarray
 ) -> tuple[np.ndarray, tuple[float, float], tuple[float, float, float]]:
-    """Highest z of the mesh over each point of a grid: heights, spacing, lower corner."""
+    """Highest z of the mesh over each point of a grid. Returns heights, spacing, lower corner."""
     xs, ys = _grid_lines(points[:, 0]), _grid_lines(points[:, 1])
     dx, dy = (xs[-1] - xs[0]) / (len(xs) - 1), (ys[-1] - ys[0]) / (len(ys) - 1)
     u, v = (points[:, 0] - xs[0]) / dx, (points[:, 1] - ys[0]) / dy  # in cells
@@ -85,12 +85,12 @@ def _rasterise(
     i, j = np.rint(u).astype(np.int64), np.rint(v).astype(np.int64)
     on_grid = (np.abs(u - i) < TINY) & (np.abs(v - j) < TINY)
     np.maximum.at(flat, i[on_grid] * len(ys) + j[on_grid], points[on_grid, 2])
-    # Points of the grid under a triangle but not at one of its corners.
+    # Grid points that are within a triangle but not at one of its corners.
     u, v, z = u[corners], v[corners], points[:, 2][corners]
     i0, j0 = np.ceil(u.min(1) - TINY).astype(int), np.ceil(v.min(1) - TINY).astype(int)
     i1, j1 = np.floor(u.max(1) + TINY).astype(int), np.floor(v.max(1) + TINY).astype(int)
     area = (u[:, 1] - u[:, 0]) * (v[:, 2] - v[:, 0]) - (u[:, 2] - u[:, 0]) * (v[:, 1] - v[:, 0])
-    # A triangle that covers half a cell has all its points at corners; walls have no area.
+    # A triangle of half a cell contains no other grid points; a wall has no area.
     half_cell = on_grid[corners].all(1) & (np.abs(area) < 1 + TINY) & (i1 - i0 < 2) & (j1 - j0 < 2)
     left = np.flatnonzero(~half_cell & (np.abs(area) > 1e-9))
     i0, j0, i1, j1, u, v, z, area = (x[left] for x in (i0, j0, i1, j1, u, v, z, area))
@@ -110,7 +110,7 @@ def _rasterise(
 
 
 def _grid_lines(values: np.ndarray) -> np.ndarray:
-    """Coordinates of a regular grid that has all vertices on it, or is fine enough."""
+    """Coordinates of a regular grid on which all vertices lie, or of one that is fine enough."""
     lines = np.unique(np.round(values, 5))
     if len(lines) < 2:
         raise PhalanxError("gym.add_triangle_mesh was given a mesh without extent along x or y")

@@ -1,8 +1,8 @@
-"""The Gym object and the handles it gives out.
+"""The Gym object.
 
-`Gym` is put together from files by area: `gym_assets.py`, `gym_actors.py`, `gym_tensors.py`,
-`gym_states.py`, `gym_viewer.py`. `world.py` holds what a program has built, `scene.py` makes it one
-MuJoCo model and `physics.py` runs it.
+Its calls are in one file for each subject: `gym_assets.py`, `gym_actors.py`, `gym_joints.py`,
+`gym_tensors.py`, `gym_states.py`, `gym_viewer.py`. `world.py` holds the description that a program
+gives, `scene.py` compiles it to one MuJoCo model, and `physics.py` runs it.
 """
 
 import copy
@@ -37,11 +37,11 @@ __all__ = ["Asset", "Env", "Gym", "Sim", "Viewer", "acquire_gym"]
 
 log = logging.getLogger(__name__)
 
-CHECK_EVERY = 64  # `simulate` calls between looks at what the device noted; each look waits for it
+CHECK_EVERY = 64  # `simulate` calls between checks, each of which waits for the device
 
 
 class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCalls):
-    """Isaac Gym's calls. Bad input raises an error whose one sentence names the call."""
+    """Isaac Gym's calls. Bad input raises an error of one sentence that names the call."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("__"):
@@ -59,7 +59,7 @@ class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCal
         return True
 
     def get_version(self) -> Version:
-        """Of the API."""
+        """Version of the API."""
         return Version(1, 0)
 
     def create_sim(
@@ -70,9 +70,9 @@ class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCal
         params: SimParams | None = None,
     ) -> Sim:
         """A new, empty simulation, on the GPU if `params.use_gpu_pipeline` and there is one.
-        Raises PhalanxError for the Flex engine and parameters that cannot be."""
+        Raises PhalanxError for the Flex engine and for impossible parameters."""
         if type != SimType.SIM_PHYSX:
-            raise PhalanxError("gym.create_sim: only gymapi.SIM_PHYSX is simulated, not Flex")
+            raise PhalanxError("gym.create_sim supports gymapi.SIM_PHYSX only, not Flex")
         params = SimParams() if params is None else params
         held = copy.copy(checked(params, SimParams, "create_sim"))
         if not (held.dt > 0 and math.isfinite(held.dt) and held.substeps >= 1):
@@ -85,7 +85,7 @@ class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCal
             count = torch.cuda.device_count() if torch.cuda.is_available() else 0
             if count == 0:
                 log.warning(
-                    "use_gpu_pipeline is set, but PyTorch sees no CUDA device; the CPU simulates"
+                    "use_gpu_pipeline is set, but PyTorch sees no CUDA device; using the CPU"
                 )
             elif not 0 <= int(compute_device) < count:
                 raise PhalanxError(
@@ -97,7 +97,7 @@ class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCal
         return Sim(held, device, int(graphics_device))
 
     def destroy_sim(self, sim: Sim) -> None:
-        """Free it; every later call with it is refused."""
+        """Free the simulation. Later calls with it raise PhalanxError."""
         sim = checked(sim, Sim, "destroy_sim")
         sim.destroyed = True
         sim.physics = None
@@ -113,8 +113,8 @@ class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCal
         return True
 
     def simulate(self, sim: Sim) -> None:
-        """Advance all environments by `dt`; the first call does what `prepare_sim` does, if the
-        program has not, as programs on the CPU need not."""
+        """Advance all environments by `dt`. The first call prepares the simulation if the program
+        has not done so."""
         if not checked(sim, Sim, "simulate").frozen:
             self.prepare_sim(sim)
         physics = physics_of(sim, "simulate")
@@ -124,15 +124,16 @@ class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCal
             physics.check()
 
     def fetch_results(self, sim: Sim, wait: bool = True) -> None:
-        """Nothing to fetch: results are there after `simulate`, in order on the device."""
+        """Nothing to do: results are available after `simulate`, in stream order on the device."""
         checked(sim, Sim, "fetch_results")
 
     def get_sim_params(self, sim: Sim) -> SimParams:
-        """A copy."""
+        """A copy of the parameters."""
         return copy.copy(checked(sim, Sim, "get_sim_params").params)
 
     def set_sim_params(self, sim: Sim, params: SimParams) -> None:
-        """Gravity changes from the next `simulate` on; dt, substeps, axes and pipeline cannot."""
+        """Change gravity from the next `simulate` on. Raises PhalanxError if dt, substeps, up_axis
+        or pipeline of a prepared simulation differ."""
         sim = checked(sim, Sim, "set_sim_params")
         params = checked(params, SimParams, "set_sim_params")
         for name in ("dt", "substeps", "up_axis", "use_gpu_pipeline"):
@@ -153,7 +154,7 @@ class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCal
             torch.cuda.set_device(device)
 
     def get_frame_count(self, sim: Sim) -> int:
-        """Calls of `simulate` so far."""
+        """Number of `simulate` calls so far."""
         return checked(sim, Sim, "get_frame_count").frame_count
 
     def get_sim_time(self, sim: Sim) -> float:
@@ -168,7 +169,7 @@ class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCal
     # Ground -----------------------------------------------------------------------------------
 
     def add_ground(self, sim: Sim, params: PlaneParams) -> None:
-        """An infinite plane that everything collides with."""
+        """Add an infinite plane that everything collides with."""
         sim = checked(sim, Sim, "add_ground")
         sim.check_open("add_ground")
         sim.grounds.append(ground.plane(copy.copy(checked(params, PlaneParams, "add_ground"))))
@@ -176,7 +177,8 @@ class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCal
     def add_heightfield(
         self, sim: Sim, heightsamples: np.ndarray, params: HeightFieldParams
     ) -> None:
-        """A height field that everything collides with."""
+        """Add a height field that everything collides with. heightsamples: integers, in memory
+        `nbColumns` along x times `nbRows` along y."""
         sim = checked(sim, Sim, "add_heightfield")
         sim.check_open("add_heightfield")
         params = copy.copy(checked(params, HeightFieldParams, "add_heightfield"))
@@ -185,7 +187,8 @@ class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCal
     def add_triangle_mesh(
         self, sim: Sim, vertices: np.ndarray, triangles: np.ndarray, params: TriangleMeshParams
     ) -> None:
-        """The upper surface of a mesh, which everything collides with."""
+        """Add the upper surface of a mesh, which everything collides with. vertices: x, y, z of
+        each [m]; triangles: three vertex numbers each."""
         sim = checked(sim, Sim, "add_triangle_mesh")
         sim.check_open("add_triangle_mesh")
         params = copy.copy(checked(params, TriangleMeshParams, "add_triangle_mesh"))

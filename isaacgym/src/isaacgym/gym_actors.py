@@ -1,4 +1,4 @@
-"""Gym's calls on environments and actors: creating them, finding their parts, their properties."""
+"""Gym's calls on environments, actors, bodies and shapes: creation, queries, properties."""
 
 import copy
 from typing import Any
@@ -23,16 +23,16 @@ from phalanx.errors import PhalanxError
 
 
 class ActorCalls:
-    """Handles of actors, bodies and degrees of freedom count within the environment."""
+    """Handles of actors and bodies count within the environment."""
 
     # Environments -----------------------------------------------------------------------------
 
     def create_env(self, sim: Sim, lower: Vec3, upper: Vec3, num_per_row: int) -> Env:
-        """The next environment of a grid with cells `upper - lower`."""
+        """Create the next environment of a grid with cells of size `upper - lower` [m]."""
         return checked(sim, Sim, "create_env").create_env(lower, upper, int(num_per_row))
 
     def get_env(self, sim: Sim, index: int) -> Env:
-        """An environment by number."""
+        """The environment with this number."""
         envs = checked(sim, Sim, "get_env").envs
         return envs[within(index, len(envs), "environment", "get_env")]
 
@@ -41,48 +41,48 @@ class ActorCalls:
         return len(checked(sim, Sim, "get_env_count").envs)
 
     def get_env_origin(self, env: Env) -> Vec3:
-        """Where the environment's frame is in the world [m]."""
+        """Origin of the environment's frame in the world [m]."""
         return Vec3(*checked(env, Env, "get_env_origin").origin)
 
     def get_env_rigid_body_count(self, env: Env) -> int:
-        """Bodies of all actors so far."""
+        """Number of bodies of all actors so far."""
         return checked(env, Env, "get_env_rigid_body_count").num_bodies
 
     def get_env_dof_count(self, env: Env) -> int:
-        """Degrees of freedom of all actors so far."""
+        """Number of degrees of freedom of all actors so far."""
         return checked(env, Env, "get_env_dof_count").num_dofs
 
     def get_sim_actor_count(self, sim: Sim) -> int:
-        """Actors of all environments so far."""
+        """Number of actors in all environments so far."""
         return checked(sim, Sim, "get_sim_actor_count").num_actors
 
     def get_sim_rigid_body_count(self, sim: Sim) -> int:
-        """Bodies of all environments so far."""
+        """Number of bodies in all environments so far."""
         return checked(sim, Sim, "get_sim_rigid_body_count").num_bodies
 
     def get_sim_dof_count(self, sim: Sim) -> int:
-        """Degrees of freedom of all environments so far."""
+        """Number of degrees of freedom in all environments so far."""
         return checked(sim, Sim, "get_sim_dof_count").num_dofs
 
     def get_sim_force_sensor_count(self, sim: Sim) -> int:
-        """Force sensors of all environments so far."""
+        """Number of force sensors in all environments so far."""
         sim = checked(sim, Sim, "get_sim_force_sensor_count")
         return sum(len(actor.asset.sensors) for _, actor in sim.actors())
 
     def begin_aggregate(
         self, env: Env, max_bodies: int, max_shapes: int, self_collisions: bool
     ) -> bool:
-        """A hint to PhysX's broad phase; nothing to do here."""
+        """Nothing to do: aggregates are a hint to PhysX's broad phase."""
         checked(env, Env, "begin_aggregate")
         return True
 
     def end_aggregate(self, env: Env) -> bool:
-        """As `begin_aggregate`."""
+        """Nothing to do; see `begin_aggregate`."""
         checked(env, Env, "end_aggregate")
         return True
 
     def create_aggregate(self, env: Env, actors: Any) -> bool:
-        """As `begin_aggregate`."""
+        """Nothing to do; see `begin_aggregate`."""
         checked(env, Env, "create_aggregate")
         return True
 
@@ -100,9 +100,8 @@ class ActorCalls:
     ) -> int:
         """Place an asset at a pose in the environment's frame; returns its handle there.
 
-        group: actors of different groups never touch, except that -1 is in all. filter: shapes with
-        a bit in common never touch; -1 keeps the masks of an MJCF file.
-        """
+        group: actors of different groups never touch; -1 belongs to all groups. filter: shapes with
+        a bit in common never touch; -1 keeps the masks of an MJCF file."""
         env = checked(env, Env, "create_actor")
         asset = checked(asset, Asset, "create_actor")
         pose = checked(pose, Transform, "create_actor")
@@ -111,26 +110,26 @@ class ActorCalls:
         return actor.handle
 
     def get_actor_count(self, env: Env) -> int:
-        """Actors of the environment."""
+        """Number of actors in the environment."""
         return len(checked(env, Env, "get_actor_count").actors)
 
     def get_actor_handle(self, env: Env, index: int) -> int:
-        """The handle, which is the index."""
+        """Handle of an actor, which is its index in the environment."""
         return actor_of(env, index, "get_actor_handle").handle
 
     def find_actor_handle(self, env: Env, name: str) -> int:
-        """-1 if there is none."""
+        """Handle of the actor with this name; -1 if there is none."""
         return place([a.name for a in checked(env, Env, "find_actor_handle").actors], name)
 
     def get_actor_index(self, env: Env, handle: int, domain: IndexDomain) -> int:
-        """Of an actor in a domain; in DOMAIN_SIM the row of the root states."""
+        """Index of an actor in a domain; in DOMAIN_SIM, its row in the root states."""
         actor_of(env, handle, "get_actor_index")
         if domain == IndexDomain.DOMAIN_ACTOR:
             return 0
         return int(handle) + (before(env, "actors") if domain == IndexDomain.DOMAIN_SIM else 0)
 
     def find_actor_index(self, env: Env, name: str, domain: IndexDomain) -> int:
-        """-1 if there is none."""
+        """Index in a domain of the actor with this name; -1 if there is none."""
         handle = self.find_actor_handle(env, name)
         return handle if handle < 0 else self.get_actor_index(env, handle, domain)
 
@@ -139,16 +138,16 @@ class ActorCalls:
         return actor_of(env, handle, "get_actor_name").name
 
     def get_actor_asset(self, env: Env, handle: int) -> Asset:
-        """What the actor is made from."""
+        """The asset of the actor."""
         return actor_of(env, handle, "get_actor_asset").asset
 
     def get_actor_scale(self, env: Env, handle: int) -> float:
-        """Factor on all lengths."""
+        """Factor of all lengths."""
         return actor_of(env, handle, "get_actor_scale").scale
 
     def set_actor_scale(self, env: Env, handle: int, scale: float) -> bool:
-        """Multiply lengths by `scale`, masses by its cube; before `prepare_sim`, or between
-        environments of primitive shapes at any time."""
+        """Multiply lengths by `scale` and masses by its cube. Actors with meshes need the same
+        scale in all environments."""
         actor = actor_of(env, handle, "set_actor_scale")
         scale = single(scale)
         if not 0 < scale < 1e6:
@@ -160,58 +159,58 @@ class ActorCalls:
     # Bodies -----------------------------------------------------------------------------------
 
     def get_actor_rigid_body_count(self, env: Env, handle: int) -> int:
-        """Number of bodies."""
+        """Number of bodies of the actor."""
         return actor_of(env, handle, "get_actor_rigid_body_count").asset.num_bodies
 
     def get_actor_rigid_body_names(self, env: Env, handle: int) -> list[str]:
-        """Names in order; 0 is the root."""
+        """Names of the bodies in order; the first is the root."""
         return list(actor_of(env, handle, "get_actor_rigid_body_names").asset.body_names)
 
     def get_actor_rigid_body_dict(self, env: Env, handle: int) -> dict[str, int]:
-        """Index in the actor by name."""
+        """Index of each body in the actor, by name."""
         names = self.get_actor_rigid_body_names(env, handle)
         return {name: i for i, name in enumerate(names)}
 
     def get_actor_rigid_body_handle(self, env: Env, handle: int, index: int) -> int:
-        """Handle in the environment of a body of the actor."""
+        """Handle of a body of the actor in the environment."""
         return self.get_actor_rigid_body_index(env, handle, index, IndexDomain.DOMAIN_ENV)
 
     def get_actor_rigid_body_index(
         self, env: Env, handle: int, index: int, domain: IndexDomain
     ) -> int:
-        """Of a body of the actor in a domain; in DOMAIN_SIM the row of the body states."""
+        """Index of a body of the actor in a domain; in DOMAIN_SIM, its row in the body states."""
         actor = actor_of(env, handle, "get_actor_rigid_body_index")
         within(index, actor.asset.num_bodies, "body", "get_actor_rigid_body_index")
         return in_domain(env, int(index), actor.first_body, "num_bodies", domain)
 
     def find_actor_rigid_body_handle(self, env: Env, handle: int, name: str) -> int:
-        """Handle in the environment; -1 if there is none."""
+        """Handle of the actor's body with this name; -1 if there is none."""
         return self.find_actor_rigid_body_index(env, handle, name, IndexDomain.DOMAIN_ENV)
 
     def find_actor_rigid_body_index(
         self, env: Env, handle: int, name: str, domain: IndexDomain
     ) -> int:
-        """-1 if there is none."""
+        """Index in a domain of the actor's body with this name; -1 if there is none."""
         actor = actor_of(env, handle, "find_actor_rigid_body_index")
         index = place(actor.asset.body_names, name)
         return index if index < 0 else self.get_actor_rigid_body_index(env, handle, index, domain)
 
     def get_actor_root_rigid_body_handle(self, env: Env, handle: int) -> int:
-        """Handle in the environment of the root."""
+        """Handle of the root in the environment."""
         return actor_of(env, handle, "get_actor_root_rigid_body_handle").first_body
 
     def get_rigid_handle(self, env: Env, actor_name: str, body_name: str) -> int:
-        """Handle in the environment; -1 if there is none."""
+        """Handle of a body by the names of actor and body; -1 if there is none."""
         handle = self.find_actor_handle(env, actor_name)
         return handle if handle < 0 else self.find_actor_rigid_body_handle(env, handle, body_name)
 
     def get_rigid_name(self, env: Env, body: int) -> str:
-        """Name of a body by its handle in the environment."""
+        """Name of the body with this handle in the environment."""
         names = [n for a in checked(env, Env, "get_rigid_name").actors for n in a.asset.body_names]
         return names[within(body, len(names), "body", "get_rigid_name")]
 
     def get_actor_rigid_body_properties(self, env: Env, handle: int) -> list[RigidBodyProperties]:
-        """Copies, one for each body."""
+        """Copies of the properties, one for each body."""
         actor = actor_of(env, handle, "get_actor_rigid_body_properties")
         if actor.bodies is not None:
             return body_structs(actor.bodies)
@@ -224,8 +223,8 @@ class ActorCalls:
         properties: list[RigidBodyProperties],
         recomputeInertia: bool = False,
     ) -> bool:
-        """Masses, centres of mass, inertias and gravity flags, from the next `simulate` on.
-        recomputeInertia: inertias in proportion to the masses instead of those given."""
+        """Set masses, centres of mass, inertias and gravity flags, from the next `simulate` on.
+        recomputeInertia: scale inertias with the masses and ignore the given ones."""
         call = "set_actor_rigid_body_properties"
         actor = actor_of(env, handle, call)
         old = actor.asset.bodies if actor.bodies is None else actor.bodies
@@ -237,7 +236,7 @@ class ActorCalls:
         massless = (new["mass"] == 0) & (old["mass"] == 0)
         if not (np.isfinite(new["mass"]) & (new["mass"] > 0) | massless).all():
             raise PhalanxError(
-                f"gym.{call} was given masses {new['mass'].tolist()}; they are in kg"
+                f"gym.{call} was given masses {new['mass'].tolist()}; they must be positive [kg]"
             )
         if recomputeInertia:
             ratio = new["mass"] / np.where(massless, 1.0, old["mass"])
@@ -253,19 +252,19 @@ class ActorCalls:
         return len(actor_of(env, handle, "get_actor_rigid_shape_count").shapes)
 
     def get_actor_rigid_body_shape_indices(self, env: Env, handle: int) -> list[IndexRange]:
-        """First shape and number of shapes of each body."""
+        """Range of shapes of each body."""
         asset = actor_of(env, handle, "get_actor_rigid_body_shape_indices").asset
         return [IndexRange(*asset.shape_range(b)) for b in range(asset.num_bodies)]
 
     def get_actor_rigid_shape_properties(self, env: Env, handle: int) -> list[RigidShapeProperties]:
-        """Copies, one for each shape."""
+        """Copies of the properties, one for each shape."""
         actor = actor_of(env, handle, "get_actor_rigid_shape_properties")
         return shape_structs(actor.shapes)
 
     def set_actor_rigid_shape_properties(
         self, env: Env, handle: int, properties: list[RigidShapeProperties]
     ) -> bool:
-        """Frictions and filters, from the next `simulate` on."""
+        """Set frictions and filters, one struct for each shape, from the next `simulate` on."""
         call = "set_actor_rigid_shape_properties"
         actor = actor_of(env, handle, call)
         actor.shapes = checked_shapes(properties, len(actor.shapes), call)
@@ -275,24 +274,24 @@ class ActorCalls:
     # Sensors and attractors -------------------------------------------------------------------
 
     def enable_actor_dof_force_sensors(self, env: Env, handle: int) -> bool:
-        """Nothing to enable: the forces are there for all actors."""
+        """Nothing to do: the forces are measured for all actors."""
         actor_of(env, handle, "enable_actor_dof_force_sensors")
         return True
 
     def get_actor_force_sensor_count(self, env: Env, handle: int) -> int:
-        """Number of sensors."""
+        """Number of force sensors of the actor."""
         return len(actor_of(env, handle, "get_actor_force_sensor_count").asset.sensors)
 
     def create_rigid_body_attractor(self, env: Env, properties: AttractorProperties) -> int:
-        """Hold a point of a body at a place of the environment. Only AXIS_TRANSLATION with a
-        stiffness above zero, and as stiff as the solver can be, whatever the stiffness."""
+        """Hold a point of a body at a place in the environment; returns the attractor's number. It
+        must be AXIS_TRANSLATION with a positive stiffness, and is rigid whatever the stiffness."""
         call = "create_rigid_body_attractor"
         env = checked(env, Env, call)
         env.sim.check_open(call)
         within(properties.rigid_handle, env.num_bodies, "body", call)
         if properties.axes != AXIS_TRANSLATION or properties.stiffness <= 0:
             raise PhalanxError(
-                f"gym.{call} supports axes AXIS_TRANSLATION with a positive stiffness only; got"
+                f"gym.{call} supports only AXIS_TRANSLATION with a positive stiffness; got"
                 f" axes {properties.axes} and stiffness {properties.stiffness:g}"
             )
         copy = AttractorProperties(
@@ -307,6 +306,6 @@ class ActorCalls:
         return len(env.attractors) - 1
 
     def get_attractor_properties(self, env: Env, attractor: int) -> AttractorProperties:
-        """What `create_rigid_body_attractor` was given."""
+        """Properties that were given to `create_rigid_body_attractor`."""
         held = checked(env, Env, "get_attractor_properties").attractors
         return held[within(attractor, len(held), "attractor", "get_attractor_properties")]

@@ -1,4 +1,4 @@
-"""Gym's calls on assets: loading files, making primitives, asking what is in them."""
+"""Gym's calls on assets: loading files, making primitives, querying them."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from phalanx.errors import PhalanxError
 
 
 class AssetCalls:
-    """Loading and queries; indices are those of the asset."""
+    """Loading and queries. Indices count within the asset."""
 
     def load_asset(
         self, sim: Any, rootpath: str, filename: str, options: AssetOptions | None = None
@@ -33,13 +33,13 @@ class AssetCalls:
     def load_urdf(
         self, sim: Any, rootpath: str, filename: str, options: AssetOptions | None = None
     ) -> Asset:
-        """As `load_asset`."""
+        """The same as `load_asset`."""
         return self.load_asset(sim, rootpath, filename, options)
 
     def load_mjcf(
         self, sim: Any, rootpath: str, filename: str, options: AssetOptions | None = None
     ) -> Asset:
-        """As `load_asset`."""
+        """The same as `load_asset`."""
         return self.load_asset(sim, rootpath, filename, options)
 
     def create_box(
@@ -55,14 +55,14 @@ class AssetCalls:
         return assets.make_primitive("box", (width, height, depth), options)
 
     def create_sphere(self, sim: Any, radius: float, options: AssetOptions | None = None) -> Asset:
-        """A sphere [m]."""
+        """A sphere with this radius [m]."""
         checked(sim, Sim, "create_sphere")
         return assets.make_primitive("sphere", (radius,), options)
 
     def create_capsule(
         self, sim: Any, radius: float, width: float, options: AssetOptions | None = None
     ) -> Asset:
-        """A capsule along x; width is the length of its cylinder [m]."""
+        """A capsule along x with this radius [m]; width is the length of its cylinder [m]."""
         checked(sim, Sim, "create_capsule")
         return assets.make_primitive("capsule", (radius, width), options)
 
@@ -85,33 +85,33 @@ class AssetCalls:
         return checked(asset, Asset, "get_asset_dof_count").num_dofs
 
     def get_asset_dof_names(self, asset: Asset) -> list[str]:
-        """Names in order."""
+        """Names of the degrees of freedom in order."""
         return list(checked(asset, Asset, "get_asset_dof_names").dof_names)
 
     def get_asset_dof_name(self, asset: Asset, index: int) -> str:
-        """One name."""
+        """Name of a degree of freedom."""
         names = self.get_asset_dof_names(asset)
         return names[within(index, len(names), "DOF", "get_asset_dof_name")]
 
     def get_asset_dof_dict(self, asset: Asset) -> dict[str, int]:
-        """Index by name."""
+        """Index of each degree of freedom by name."""
         return {name: i for i, name in enumerate(self.get_asset_dof_names(asset))}
 
     def get_asset_dof_type(self, asset: Asset, index: int) -> DofType:
-        """Rotation or translation."""
+        """Type of a degree of freedom: rotation or translation."""
         types = checked(asset, Asset, "get_asset_dof_type").dof_types
         return types[within(index, len(types), "DOF", "get_asset_dof_type")]
 
     def get_asset_dof_properties(self, asset: Asset) -> np.ndarray:
-        """A copy of what the file says, (dofs,) of DOF properties."""
+        """A copy of the properties from the file, (dofs,) of DOF properties."""
         return checked(asset, Asset, "get_asset_dof_properties").dof_props.copy()
 
     def find_asset_dof_index(self, asset: Asset, name: str) -> int:
-        """-1 if there is none."""
+        """Index of the degree of freedom with this name; -1 if there is none."""
         return place(self.get_asset_dof_names(asset), name)
 
     def get_dof_type_string(self, dof_type: DofType) -> str:
-        """A word for a type."""
+        """Name of a type of degree of freedom."""
         return {1: "Rotation", 2: "Translation"}.get(int(dof_type), "Invalid")
 
     # Bodies and shapes ------------------------------------------------------------------------
@@ -121,24 +121,24 @@ class AssetCalls:
         return checked(asset, Asset, "get_asset_rigid_body_count").num_bodies
 
     def get_asset_rigid_body_names(self, asset: Asset) -> list[str]:
-        """Names in order; 0 is the root."""
+        """Names of the bodies in order; the first is the root."""
         return list(checked(asset, Asset, "get_asset_rigid_body_names").body_names)
 
     def get_asset_rigid_body_name(self, asset: Asset, index: int) -> str:
-        """One name."""
+        """Name of a body."""
         names = self.get_asset_rigid_body_names(asset)
         return names[within(index, len(names), "body", "get_asset_rigid_body_name")]
 
     def get_asset_rigid_body_dict(self, asset: Asset) -> dict[str, int]:
-        """Index by name."""
+        """Index of each body by name."""
         return {name: i for i, name in enumerate(self.get_asset_rigid_body_names(asset))}
 
     def find_asset_rigid_body_index(self, asset: Asset, name: str) -> int:
-        """-1 if there is none."""
+        """Index of the body with this name; -1 if there is none."""
         return place(self.get_asset_rigid_body_names(asset), name)
 
     def get_asset_rigid_body_shape_indices(self, asset: Asset) -> list[IndexRange]:
-        """First shape and number of shapes of each body."""
+        """Range of shapes of each body."""
         asset = checked(asset, Asset, "get_asset_rigid_body_shape_indices")
         return [IndexRange(*asset.shape_range(b)) for b in range(asset.num_bodies)]
 
@@ -147,14 +147,14 @@ class AssetCalls:
         return len(checked(asset, Asset, "get_asset_rigid_shape_count").shapes)
 
     def get_asset_rigid_shape_properties(self, asset: Asset) -> list[RigidShapeProperties]:
-        """Copies, one for each shape."""
+        """Copies of the properties, one for each shape."""
         asset = checked(asset, Asset, "get_asset_rigid_shape_properties")
         return shape_structs(asset.shapes)
 
     def set_asset_rigid_shape_properties(
         self, asset: Asset, properties: list[RigidShapeProperties]
     ) -> bool:
-        """For actors that are created later."""
+        """Set properties, one for each shape, for actors that are created later."""
         asset = checked(asset, Asset, "set_asset_rigid_shape_properties")
         asset.shapes = checked_shapes(
             properties, len(asset.shapes), "set_asset_rigid_shape_properties"
@@ -168,29 +168,29 @@ class AssetCalls:
         return len(checked(asset, Asset, "get_asset_joint_count").joints)
 
     def get_asset_joint_names(self, asset: Asset) -> list[str]:
-        """Names in body order."""
+        """Names of the joints in body order."""
         return [name for name, _ in checked(asset, Asset, "get_asset_joint_names").joints]
 
     def get_asset_joint_name(self, asset: Asset, index: int) -> str:
-        """One name."""
+        """Name of a joint."""
         names = self.get_asset_joint_names(asset)
         return names[within(index, len(names), "joint", "get_asset_joint_name")]
 
     def get_asset_joint_dict(self, asset: Asset) -> dict[str, int]:
-        """Index by name."""
+        """Index of each joint by name."""
         return {name: i for i, name in enumerate(self.get_asset_joint_names(asset))}
 
     def get_asset_joint_type(self, asset: Asset, index: int) -> JointType:
-        """Kind of a joint."""
+        """Type of a joint."""
         joints = checked(asset, Asset, "get_asset_joint_type").joints
         return joints[within(index, len(joints), "joint", "get_asset_joint_type")][1]
 
     def find_asset_joint_index(self, asset: Asset, name: str) -> int:
-        """-1 if there is none."""
+        """Index of the joint with this name; -1 if there is none."""
         return place(self.get_asset_joint_names(asset), name)
 
     def get_joint_type_string(self, joint_type: JointType) -> str:
-        """A word for a type."""
+        """Name of a type of joint."""
         return JointType(joint_type).name.removeprefix("JOINT_").capitalize()
 
     def get_asset_actuator_count(self, asset: Asset) -> int:
@@ -209,26 +209,26 @@ class AssetCalls:
         return actuators[within(index, len(actuators), "actuator", call)][1]
 
     def get_asset_actuator_properties(self, asset: Asset) -> list[ActuatorProperties]:
-        """In file order."""
+        """Properties of the actuators in file order."""
         return [a[3] for a in checked(asset, Asset, "get_asset_actuator_properties").actuators]
 
     def find_asset_actuator_index(self, asset: Asset, name: str) -> int:
-        """-1 if there is none."""
+        """Index of the actuator with this name; -1 if there is none."""
         actuators = checked(asset, Asset, "find_asset_actuator_index").actuators
         return place([a[0] for a in actuators], name)
 
     def get_asset_tendon_count(self, asset: Asset) -> int:
-        """Number of tendons: none, since files lose them here, with a warning."""
+        """0: tendons of a file are dropped, with a warning."""
         checked(asset, Asset, "get_asset_tendon_count")
         return 0
 
     def find_asset_tendon_index(self, asset: Asset, name: str) -> int:
-        """-1: assets have no tendons here."""
+        """-1, since tendons are not supported."""
         checked(asset, Asset, "find_asset_tendon_index")
         return -1
 
     def get_asset_soft_body_count(self, asset: Asset) -> int:
-        """Number of soft bodies: none."""
+        """0, since soft bodies are not supported."""
         checked(asset, Asset, "get_asset_soft_body_count")
         return 0
 
@@ -243,14 +243,15 @@ class AssetCalls:
     ) -> int:
         """A sensor on a body, at a pose in its frame; returns its index in the asset.
 
-        It reads the net force on the body, which is zero at rest. Raises PhalanxError for a sensor
-        that is to read a part of the forces, or once the asset has been placed.
+        It reads the net force on the body, which is zero at rest. Raises PhalanxError if the sensor
+        should read only a part of the forces, or if the asset already has an actor.
         """
         call = "create_asset_force_sensor"
         asset = checked(asset, Asset, call)
         if asset.placed:
             raise PhalanxError(
-                f"gym.{call} came after gym.create_actor for {asset.name}; create sensors first"
+                f"gym.{call} was called after gym.create_actor for {asset.name}; create sensors"
+                " first"
             )
         within(body_idx, asset.num_bodies, "body", call)
         props = props or ForceSensorProperties()
@@ -265,7 +266,8 @@ class AssetCalls:
 
 
 def checked_shapes(properties: Any, count: int, call: str) -> np.ndarray:
-    """Rows of shape properties. Raises PhalanxError unless there is one for each shape."""
+    """Shape properties as rows. Raises PhalanxError unless there is one for each of `count`
+    shapes."""
     if len(properties) != count:
         raise PhalanxError(f"gym.{call} was given {len(properties)} properties for {count} shapes")
     return shape_rows(properties)

@@ -16,56 +16,59 @@ class JointCalls:
     """Handles of degrees of freedom and joints count within the environment."""
 
     def get_actor_dof_count(self, env: Env, handle: int) -> int:
-        """Number of degrees of freedom."""
+        """Number of degrees of freedom of the actor."""
         return actor_of(env, handle, "get_actor_dof_count").asset.num_dofs
 
     def get_actor_dof_names(self, env: Env, handle: int) -> list[str]:
-        """Names in order."""
+        """Names of the degrees of freedom in order."""
         return list(actor_of(env, handle, "get_actor_dof_names").asset.dof_names)
 
     def get_actor_dof_dict(self, env: Env, handle: int) -> dict[str, int]:
-        """Index in the actor by name."""
+        """Index of each degree of freedom in the actor, by name."""
         return {name: i for i, name in enumerate(self.get_actor_dof_names(env, handle))}
 
     def get_actor_dof_handle(self, env: Env, handle: int, index: int) -> int:
-        """Handle in the environment."""
+        """Handle of a degree of freedom of the actor in the environment."""
         return self.get_actor_dof_index(env, handle, index, IndexDomain.DOMAIN_ENV)
 
     def get_actor_dof_index(self, env: Env, handle: int, index: int, domain: IndexDomain) -> int:
-        """Of a degree of freedom of the actor in a domain."""
+        """Index of a degree of freedom of the actor in a domain; in DOMAIN_SIM, its row in the DOF
+        states."""
         actor = actor_of(env, handle, "get_actor_dof_index")
         within(index, actor.asset.num_dofs, "DOF", "get_actor_dof_index")
         return in_domain(env, int(index), actor.first_dof, "num_dofs", domain)
 
     def find_actor_dof_handle(self, env: Env, handle: int, name: str) -> int:
-        """Handle in the environment; -1 if there is none."""
+        """Handle of the actor's degree of freedom with this name; -1 if there is none."""
         return self.find_actor_dof_index(env, handle, name, IndexDomain.DOMAIN_ENV)
 
     def find_actor_dof_index(self, env: Env, handle: int, name: str, domain: IndexDomain) -> int:
-        """-1 if there is none."""
+        """Index in a domain of the actor's degree of freedom with this name; -1 if there is
+        none."""
         actor = actor_of(env, handle, "find_actor_dof_index")
         index = place(actor.asset.dof_names, name)
         return index if index < 0 else self.get_actor_dof_index(env, handle, index, domain)
 
     def get_actor_dof_properties(self, env: Env, handle: int) -> np.ndarray:
-        """A copy, (dofs,)."""
+        """A copy of the properties, (dofs,) of DOF properties."""
         actor = actor_of(env, handle, "get_actor_dof_properties")
         return (actor.asset.dof_props if actor.dof_props is None else actor.dof_props).copy()
 
     def set_actor_dof_properties(self, env: Env, handle: int, properties: np.ndarray) -> bool:
-        """Drive modes, gains, limits, ..., from the next `simulate` on."""
+        """Set drive modes, gains, limits, ..., (dofs,) of DOF properties, from the next `simulate`
+        on."""
         call = "set_actor_dof_properties"
         actor = actor_of(env, handle, call)
         given = np.asarray(properties)
         if given.dtype.names != DOF_PROPERTIES.names or given.shape != actor.asset.dof_props.shape:
             raise PhalanxError(
-                f"gym.{call} takes an array like gym.get_actor_dof_properties gives, with"
+                f"gym.{call} takes an array like that of gym.get_actor_dof_properties, with"
                 f" {actor.asset.num_dofs} rows; got {given.shape} of {given.dtype}"
             )
         for name in ("stiffness", "damping", "armature", "friction"):
             if not (given[name] >= 0).all():
                 raise PhalanxError(
-                    f"gym.{call} was given {name} {given[name].tolist()}, none may be"
+                    f"gym.{call} was given {name} {given[name].tolist()}, which must not be"
                     " negative or NaN"
                 )
         actor.dof_props = given.astype(DOF_PROPERTIES)
@@ -73,33 +76,34 @@ class JointCalls:
         return True
 
     def get_env_joint_count(self, env: Env) -> int:
-        """Joints of all actors so far."""
+        """Number of joints of all actors so far."""
         env = checked(env, Env, "get_env_joint_count")
         return sum(len(a.asset.joints) for a in env.actors)
 
     def get_sim_joint_count(self, sim: Sim) -> int:
-        """Joints of all environments so far."""
+        """Number of joints in all environments so far."""
         sim = checked(sim, Sim, "get_sim_joint_count")
         return sum(self.get_env_joint_count(env) for env in sim.envs)
 
     def get_actor_joint_count(self, env: Env, handle: int) -> int:
-        """Number of joints, fixed ones included."""
+        """Number of joints of the actor, fixed ones included."""
         return len(actor_of(env, handle, "get_actor_joint_count").asset.joints)
 
     def get_actor_joint_names(self, env: Env, handle: int) -> list[str]:
-        """Names in body order."""
+        """Names of the joints in body order."""
         joints: list[tuple[str, JointType]] = actor_of(
             env, handle, "get_actor_joint_names"
         ).asset.joints
         return [name for name, _ in joints]
 
     def get_actor_joint_dict(self, env: Env, handle: int) -> dict[str, int]:
-        """Index in the actor by name; with a fixed base the row of the Jacobian."""
+        """Index of each joint in the actor, by name; with a fixed base, its link in the
+        Jacobian."""
         names = self.get_actor_joint_names(env, handle)
         return {name: i for i, name in enumerate(names)}
 
     def get_actor_joint_index(self, env: Env, handle: int, index: int, domain: IndexDomain) -> int:
-        """Of a joint of the actor in a domain."""
+        """Index of a joint of the actor in a domain."""
         actor = actor_of(env, handle, "get_actor_joint_index")
         within(index, len(actor.asset.joints), "joint", "get_actor_joint_index")
         if domain == IndexDomain.DOMAIN_ACTOR:
@@ -110,25 +114,25 @@ class JointCalls:
         return first + int(index)
 
     def get_actor_joint_handle(self, env: Env, handle: int, index: int) -> int:
-        """Handle in the environment."""
+        """Handle of a joint of the actor in the environment."""
         return self.get_actor_joint_index(env, handle, index, IndexDomain.DOMAIN_ENV)
 
     def find_actor_joint_index(self, env: Env, handle: int, name: str, domain: IndexDomain) -> int:
-        """-1 if there is none."""
+        """Index in a domain of the actor's joint with this name; -1 if there is none."""
         index = place(self.get_actor_joint_names(env, handle), name)
         return index if index < 0 else self.get_actor_joint_index(env, handle, index, domain)
 
     def find_actor_joint_handle(self, env: Env, handle: int, name: str) -> int:
-        """Handle in the environment; -1 if there is none."""
+        """Handle of the actor's joint with this name; -1 if there is none."""
         return self.find_actor_joint_index(env, handle, name, IndexDomain.DOMAIN_ENV)
 
     def get_joint_handle(self, env: Env, actor_name: str, joint_name: str) -> int:
-        """Handle in the environment; -1 if there is none."""
+        """Handle of a joint by the names of actor and joint; -1 if there is none."""
         handle = place([a.name for a in checked(env, Env, "get_joint_handle").actors], actor_name)
         return handle if handle < 0 else self.find_actor_joint_handle(env, handle, joint_name)
 
     def get_joint_name(self, env: Env, joint: int) -> str:
-        """Name of a joint by its handle in the environment."""
+        """Name of the joint with this handle in the environment."""
         names = [n for a in checked(env, Env, "get_joint_name").actors for n, _ in a.asset.joints]
         return names[within(joint, len(names), "joint", "get_joint_name")]
 
@@ -148,34 +152,34 @@ class JointCalls:
         return actuators[within(index, len(actuators), "actuator", call)][1]
 
     def get_actor_actuator_properties(self, env: Env, handle: int) -> list[ActuatorProperties]:
-        """In file order."""
+        """Properties of the actuators in file order."""
         return [
             a[3] for a in actor_of(env, handle, "get_actor_actuator_properties").asset.actuators
         ]
 
     def find_actor_actuator_index(self, env: Env, handle: int, name: str) -> int:
-        """-1 if there is none."""
+        """Index of the actor's actuator with this name; -1 if there is none."""
         actuators = actor_of(env, handle, "find_actor_actuator_index").asset.actuators
         return place([a[0] for a in actuators], name)
 
     def get_actor_tendon_count(self, env: Env, handle: int) -> int:
-        """Number of tendons: none, since files lose them here, with a warning."""
+        """0: tendons of a file are dropped, with a warning."""
         actor_of(env, handle, "get_actor_tendon_count")
         return 0
 
     def get_actor_tendon_properties(self, env: Env, handle: int) -> list[Any]:
-        """Of no tendons: an empty list."""
+        """An empty list, since tendons are not supported."""
         actor_of(env, handle, "get_actor_tendon_properties")
         return []
 
     def set_actor_tendon_properties(self, env: Env, handle: int, properties: list[Any]) -> bool:
-        """Of no tendons. Raises PhalanxError for more."""
+        """Accept an empty list. Raises PhalanxError otherwise, since tendons are not supported."""
         actor_of(env, handle, "set_actor_tendon_properties")
         if properties:
-            raise PhalanxError("gym.set_actor_tendon_properties: tendons are not simulated yet")
+            raise PhalanxError("gym.set_actor_tendon_properties: tendons are not supported yet")
         return True
 
     def get_actor_soft_body_count(self, env: Env, handle: int) -> int:
-        """Number of soft bodies: none."""
+        """0, since soft bodies are not supported."""
         actor_of(env, handle, "get_actor_soft_body_count")
         return 0

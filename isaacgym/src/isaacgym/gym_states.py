@@ -1,5 +1,6 @@
-"""Gym's calls on the state of single actors and bodies: one environment at a time, through the
-host. Slow for many environments; the tensor calls are there for those."""
+"""Gym's calls on the state of single actors and bodies.
+
+They handle one environment at a time, through the host; use the tensor calls for many."""
 
 from typing import Any
 
@@ -21,11 +22,11 @@ _FLAGS = {"pos": STATE_POS, "vel": STATE_VEL}
 
 
 class StateCalls:
-    """States and commands of one actor; (dofs,) or (bodies,) arrays, environment frame. States of
-    joints and commands can be set from `create_actor` on."""
+    """States and commands of one actor as (dofs,) or (bodies,) arrays, in the environment's frame.
+    Joint states and commands can be set as soon as the actor exists."""
 
     def get_actor_dof_states(self, env: Env, handle: int, flags: int) -> np.ndarray:
-        """Positions and velocities, (dofs,) of DofState."""
+        """Positions [m or rad] and velocities [m/s or rad/s], (dofs,) of DofState."""
         call = "get_actor_dof_states"
         actor = actor_of(env, handle, call)
         if (physics := _physics(env, call)) is None:
@@ -42,7 +43,7 @@ class StateCalls:
         return states
 
     def set_actor_dof_states(self, env: Env, handle: int, states: Any, flags: int) -> bool:
-        """Positions, velocities or both, by the flags STATE_POS and STATE_VEL."""
+        """Set positions, velocities or both, (dofs,) of DofState, by STATE_POS and STATE_VEL."""
         call = "set_actor_dof_states"
         actor = actor_of(env, handle, call)
         states = np.asarray(states, DofState.dtype).reshape(-1)
@@ -64,7 +65,8 @@ class StateCalls:
         return True
 
     def get_actor_rigid_body_states(self, env: Env, handle: int, flags: int) -> np.ndarray:
-        """(bodies,) of RigidBodyState; the parts that the flags leave out are zero."""
+        """States of an actor's bodies, (bodies,) of RigidBodyState. Parts not in `flags` are
+        zero."""
         call = "get_actor_rigid_body_states"
         actor = actor_of(env, handle, call)
         first = actor.first_body
@@ -72,20 +74,20 @@ class StateCalls:
         return states[first : first + actor.asset.num_bodies]
 
     def get_env_rigid_body_states(self, env: Env, flags: int) -> np.ndarray:
-        """(bodies,) of RigidBodyState, of all actors."""
+        """States of the bodies of all actors, (bodies,) of RigidBodyState."""
         physics = env_physics(env, "get_env_rigid_body_states")
         return _as_states(_rows(physics, "rigid_body_state", env), flags)
 
     def get_sim_rigid_body_states(self, sim: Any, flags: int) -> np.ndarray:
-        """(bodies,) of RigidBodyState, of all environments, world frame."""
+        """States of the bodies of all environments, (bodies,) of RigidBodyState, in the world
+        frame."""
         physics = physics_of(sim, "get_sim_rigid_body_states")
         rows = _rows(physics, "rigid_body_state")
         rows[:, :3] += np.repeat([env.origin for env in sim.envs], sim.envs[0].num_bodies, 0)
         return _as_states(rows, flags)
 
     def get_rigid_transform(self, env: Env, body: int) -> Transform:
-        """Pose of a body by its handle in the environment; before `prepare_sim`, with all joints
-        at zero."""
+        """Pose of the body with this handle. Before `prepare_sim` all joints count as zero."""
         call = "get_rigid_transform"
         env = checked(env, Env, call)
         within(body, env.num_bodies, "body", call)
@@ -101,31 +103,31 @@ class StateCalls:
         return Transform(Vec3(*(actor.pos + moved)), Quat(*turned[[1, 2, 3, 0]]))
 
     def get_rigid_linear_velocity(self, env: Env, body: int) -> Vec3:
-        """Of the centre of mass [m/s], world axes."""
+        """Velocity of a body's centre of mass [m/s], along world axes."""
         call = "get_rigid_linear_velocity"
         within(body, checked(env, Env, call).num_bodies, "body", call)
         return Vec3(*_rows(env_physics(env, call), "rigid_body_state", env)[int(body), 7:10])
 
     def get_rigid_angular_velocity(self, env: Env, body: int) -> Vec3:
-        """[rad/s], world axes."""
+        """Angular velocity of a body [rad/s], along world axes."""
         call = "get_rigid_angular_velocity"
         within(body, checked(env, Env, call).num_bodies, "body", call)
         return Vec3(*_rows(env_physics(env, call), "rigid_body_state", env)[int(body), 10:13])
 
     def get_dof_position(self, env: Env, dof: int) -> float:
-        """By the handle in the environment."""
+        """Position [m or rad] of the degree of freedom with this handle."""
         call = "get_dof_position"
         within(dof, checked(env, Env, call).num_dofs, "DOF", call)
         return float(_rows(env_physics(env, call), "dof_state", env)[int(dof), 0])
 
     def get_dof_velocity(self, env: Env, dof: int) -> float:
-        """By the handle in the environment."""
+        """Velocity [m/s or rad/s] of the degree of freedom with this handle."""
         call = "get_dof_velocity"
         within(dof, checked(env, Env, call).num_dofs, "DOF", call)
         return float(_rows(env_physics(env, call), "dof_state", env)[int(dof), 1])
 
     def get_actor_dof_forces(self, env: Env, handle: int) -> np.ndarray:
-        """Forces of the drives in the last substep, (dofs,)."""
+        """Forces of the drives in the last substep, (dofs,) [N or N m]."""
         call = "get_actor_dof_forces"
         actor, physics = actor_of(env, handle, call), env_physics(env, call)
         return _rows(physics, "dof_force", env)[_dofs(actor)].flatten()
@@ -133,45 +135,45 @@ class StateCalls:
     # Commands ---------------------------------------------------------------------------------
 
     def get_actor_dof_position_targets(self, env: Env, handle: int) -> np.ndarray:
-        """(dofs,)"""
+        """Position targets, (dofs,) [m or rad]."""
         return _get_command(env, handle, "dof_target_pos", "get_actor_dof_position_targets")
 
     def set_actor_dof_position_targets(self, env: Env, handle: int, targets: Any) -> bool:
-        """(dofs,), kept until set again."""
+        """Set position targets, (dofs,) [m or rad], which stay until set again."""
         call = "set_actor_dof_position_targets"
         return _set_command(env, handle, "dof_target_pos", targets, call)
 
     def get_actor_dof_velocity_targets(self, env: Env, handle: int) -> np.ndarray:
-        """(dofs,)"""
+        """Velocity targets, (dofs,) [m/s or rad/s]."""
         return _get_command(env, handle, "dof_target_vel", "get_actor_dof_velocity_targets")
 
     def set_actor_dof_velocity_targets(self, env: Env, handle: int, targets: Any) -> bool:
-        """(dofs,), kept until set again."""
+        """Set velocity targets, (dofs,) [m/s or rad/s], which stay until set again."""
         call = "set_actor_dof_velocity_targets"
         return _set_command(env, handle, "dof_target_vel", targets, call)
 
     def apply_actor_dof_efforts(self, env: Env, handle: int, efforts: Any) -> bool:
-        """(dofs,), kept until set again."""
+        """Set efforts, (dofs,) [N or N m], which stay until set again."""
         return _set_command(env, handle, "dof_effort", efforts, "apply_actor_dof_efforts")
 
     def get_dof_target_position(self, env: Env, dof: int) -> float:
-        """By the handle in the environment."""
+        """Position target [m or rad] of the degree of freedom with this handle."""
         return _command_of_dof(env, dof, "dof_target_pos", "get_dof_target_position")
 
     def get_dof_target_velocity(self, env: Env, dof: int) -> float:
-        """By the handle in the environment."""
+        """Velocity target [m/s or rad/s] of the degree of freedom with this handle."""
         return _command_of_dof(env, dof, "dof_target_vel", "get_dof_target_velocity")
 
     def set_dof_target_position(self, env: Env, dof: int, target: float) -> bool:
-        """By the handle in the environment."""
+        """Set the position target [m or rad] of the degree of freedom with this handle."""
         return _command_dof(env, dof, "dof_target_pos", target, "set_dof_target_position")
 
     def set_dof_target_velocity(self, env: Env, dof: int, target: float) -> bool:
-        """By the handle in the environment."""
+        """Set the velocity target [m/s or rad/s] of the degree of freedom with this handle."""
         return _command_dof(env, dof, "dof_target_vel", target, "set_dof_target_velocity")
 
     def apply_dof_effort(self, env: Env, dof: int, effort: float) -> bool:
-        """By the handle in the environment."""
+        """Set the effort [N or N m] of the degree of freedom with this handle."""
         return _command_dof(env, dof, "dof_effort", effort, "apply_dof_effort")
 
     def apply_body_forces(
@@ -182,7 +184,8 @@ class StateCalls:
         torque: Vec3 | None = None,
         space: CoordinateSpace = CoordinateSpace.ENV_SPACE,
     ) -> bool:
-        """On one body, for the next `simulate`."""
+        """Apply a force [N] at the centre of mass and a torque [N m] to one body, for the next
+        `simulate`."""
         call = "apply_body_forces"
         physics, (forces, torques) = _for_body(env, body, call, force, torque)
         physics.setters.apply_forces(forces, torques, int(space), call)
@@ -196,7 +199,7 @@ class StateCalls:
         pos: Vec3 | None = None,
         space: CoordinateSpace = CoordinateSpace.ENV_SPACE,
     ) -> bool:
-        """On one body, for the next `simulate`."""
+        """Apply a force [N] at a position [m] to one body, for the next `simulate`."""
         call = "apply_body_force_at_pos"
         physics, (forces, positions) = _for_body(env, body, call, force, pos)
         physics.setters.apply_forces_at(forces, positions, int(space), call)
@@ -208,13 +211,13 @@ def _dofs(actor: Any) -> slice:
 
 
 def _physics(env: Env, call: str) -> Physics | None:
-    """The physics of an environment's simulation, None before it has been prepared."""
+    """The physics of an environment's simulation, None if it is not prepared yet."""
     return checked(checked(env, Env, call).sim, Sim, call).physics
 
 
 def _rows(physics: Physics, kind: str, env: Env | None = None) -> np.ndarray:
-    """The environment's rows of a tensor at the present state, or all. The program's own tensor of
-    that kind keeps what it holds."""
+    """The current rows of a tensor, of one environment or of all. The tensor of that kind that the
+    program holds does not change."""
     shown = physics.acquire(kind).torch
     held = shown.clone()
     physics.refresh(kind)
@@ -273,14 +276,14 @@ def _command_dof(env: Env, dof: int, what: str, value: float, call: str) -> bool
 def _for_body(
     env: Env, body: int, call: str, *vectors: Vec3 | None
 ) -> tuple[Physics, list[Tensor | None]]:
-    """The physics, and each vector as a tensor for all bodies."""
+    """The physics, and each vector as a tensor of all bodies that is zero for the others."""
     physics = env_physics(env, call)
     row = env.index * env.num_bodies + within(body, env.num_bodies, "body", call)
     return physics, [_one_row(physics, row, v) for v in vectors]
 
 
 def _one_row(physics: Physics, row: int, vector: Vec3 | None) -> Tensor | None:
-    """A tensor for all bodies with one row set; None for no vector."""
+    """A tensor of all bodies with one row set, or None if there is no vector."""
     if vector is None:
         return None
     tensor = torch.zeros(physics.world.num_bodies, 3, device=physics.device)

@@ -1,5 +1,4 @@
-"""Gym's tensor calls: `acquire_*`, `refresh_*` and the setters; `tensors.py` and `setters.py` do
-the work."""
+"""Gym's tensor calls: `acquire_*`, `refresh_*` and setters, on `tensors.py` and `setters.py`."""
 
 from typing import Any
 
@@ -9,7 +8,8 @@ from isaacgym.handles import Sim, checked, physics_of
 
 
 class TensorCalls:
-    """Tensors keep their memory for the life of the simulation; acquire, wrap once, refresh."""
+    """Acquire and wrap a tensor once, then refresh it: it keeps its memory as long as the
+    simulation lives."""
 
     def _acquire(self, sim: Any, name: str, call: str) -> Tensor:
         return checked(sim, Sim, call).fix().acquire(name)
@@ -24,11 +24,11 @@ class TensorCalls:
         return self._acquire(sim, "root_state", "acquire_actor_root_state_tensor")
 
     def acquire_dof_state_tensor(self, sim: Any) -> Tensor:
-        """(dofs, 2): position and velocity."""
+        """(dofs, 2): position [m or rad] and velocity [m/s or rad/s]."""
         return self._acquire(sim, "dof_state", "acquire_dof_state_tensor")
 
     def acquire_rigid_body_state_tensor(self, sim: Any) -> Tensor:
-        """(bodies, 13), as root states."""
+        """(bodies, 13), like root states."""
         return self._acquire(sim, "rigid_body_state", "acquire_rigid_body_state_tensor")
 
     def acquire_net_contact_force_tensor(self, sim: Any) -> Tensor:
@@ -45,24 +45,26 @@ class TensorCalls:
         return self._acquire(sim, "force_sensor", "acquire_force_sensor_tensor")
 
     def acquire_jacobian_tensor(self, sim: Any, name: str) -> Tensor:
-        """Of the actor with this name in every environment: (environments, links, 6, dofs); with a
-        free base all links and 6 more columns in front, with a fixed one all but the root."""
+        """Jacobians of the actor with this name in every environment, (environments, links, 6,
+        dofs). With a fixed base the root link is left out; with a free base all links are there,
+        and 6 columns of the base come first."""
         return self._acquire(sim, f"jacobian:{name}", "acquire_jacobian_tensor")
 
     def acquire_mass_matrix_tensor(self, sim: Any, name: str) -> Tensor:
-        """Of the actor with this name in every environment, columns as in its Jacobian."""
+        """Mass matrices of the actor with this name in every environment, with the columns of its
+        Jacobian."""
         return self._acquire(sim, f"mass_matrix:{name}", "acquire_mass_matrix_tensor")
 
     def refresh_actor_root_state_tensor(self, sim: Any) -> bool:
-        """Fill the tensor with the present state."""
+        """Fill the tensor with the current state."""
         return self._refresh(sim, "root_state", "refresh_actor_root_state_tensor")
 
     def refresh_dof_state_tensor(self, sim: Any) -> bool:
-        """Fill the tensor with the present state."""
+        """Fill the tensor with the current state."""
         return self._refresh(sim, "dof_state", "refresh_dof_state_tensor")
 
     def refresh_rigid_body_state_tensor(self, sim: Any) -> bool:
-        """Fill the tensor with the present state; after a setter too, unlike with PhysX."""
+        """Fill the tensor with the current state; unlike in PhysX, also after a setter."""
         return self._refresh(sim, "rigid_body_state", "refresh_rigid_body_state_tensor")
 
     def refresh_net_contact_force_tensor(self, sim: Any) -> bool:
@@ -78,17 +80,17 @@ class TensorCalls:
         return self._refresh(sim, "force_sensor", "refresh_force_sensor_tensor")
 
     def refresh_jacobian_tensors(self, sim: Any) -> bool:
-        """Fill all Jacobians at the present state."""
+        """Fill all Jacobians at the current state."""
         return self._refresh(sim, "jacobian", "refresh_jacobian_tensors")
 
     def refresh_mass_matrix_tensors(self, sim: Any) -> bool:
-        """Fill all mass matrices at the present state."""
+        """Fill all mass matrices at the current state."""
         return self._refresh(sim, "mass_matrix", "refresh_mass_matrix_tensors")
 
     # States -----------------------------------------------------------------------------------
 
     def set_actor_root_state_tensor(self, sim: Any, states: Tensor) -> bool:
-        """Poses and velocities of all roots; a fixed base moves, without velocity."""
+        """Set poses and velocities of all roots, (actors, 13). A fixed base takes the pose only."""
         call = "set_actor_root_state_tensor"
         physics_of(sim, call).setters.set_root_states(states, None, None, call)
         return True
@@ -96,13 +98,14 @@ class TensorCalls:
     def set_actor_root_state_tensor_indexed(
         self, sim: Any, states: Tensor, indices: Tensor, count: int
     ) -> bool:
-        """Of the listed actors; `states` is the tensor of all, `indices` int32 in DOMAIN_SIM."""
+        """Set root states of the listed actors. states: of all actors; indices: int32,
+        DOMAIN_SIM."""
         call = "set_actor_root_state_tensor_indexed"
         physics_of(sim, call).setters.set_root_states(states, indices, count, call)
         return True
 
     def set_dof_state_tensor(self, sim: Any, states: Tensor) -> bool:
-        """Positions and velocities of all degrees of freedom."""
+        """Set positions and velocities of all degrees of freedom, (dofs, 2)."""
         call = "set_dof_state_tensor"
         physics_of(sim, call).setters.set_dof_states(states, None, None, call)
         return True
@@ -110,7 +113,8 @@ class TensorCalls:
     def set_dof_state_tensor_indexed(
         self, sim: Any, states: Tensor, indices: Tensor, count: int
     ) -> bool:
-        """Of the listed actors; `states` is the tensor of all, `indices` count actors."""
+        """Set DOF states of the listed actors. states: of all actors; indices: of actors, int32,
+        DOMAIN_SIM."""
         call = "set_dof_state_tensor_indexed"
         physics_of(sim, call).setters.set_dof_states(states, indices, count, call)
         return True
@@ -118,7 +122,7 @@ class TensorCalls:
     # Commands ---------------------------------------------------------------------------------
 
     def set_dof_position_target_tensor(self, sim: Any, targets: Tensor) -> bool:
-        """For DOFs in position mode; kept until set again."""
+        """Set targets (dofs,) [m or rad] of DOFs in position mode, which stay until set again."""
         call = "set_dof_position_target_tensor"
         physics_of(sim, call).set_commands("dof_target_pos", targets, None, None, call)
         return True
@@ -126,13 +130,14 @@ class TensorCalls:
     def set_dof_position_target_tensor_indexed(
         self, sim: Any, targets: Tensor, indices: Tensor, count: int
     ) -> bool:
-        """Of the listed actors."""
+        """Set position targets of the listed actors. targets: of all actors."""
         call = "set_dof_position_target_tensor_indexed"
         physics_of(sim, call).set_commands("dof_target_pos", targets, indices, count, call)
         return True
 
     def set_dof_velocity_target_tensor(self, sim: Any, targets: Tensor) -> bool:
-        """For DOFs in velocity and position mode; kept until set again."""
+        """Set targets (dofs,) [m/s or rad/s] of DOFs in velocity and position mode, which stay
+        until set again."""
         call = "set_dof_velocity_target_tensor"
         physics_of(sim, call).set_commands("dof_target_vel", targets, None, None, call)
         return True
@@ -140,13 +145,13 @@ class TensorCalls:
     def set_dof_velocity_target_tensor_indexed(
         self, sim: Any, targets: Tensor, indices: Tensor, count: int
     ) -> bool:
-        """Of the listed actors."""
+        """Set velocity targets of the listed actors. targets: of all actors."""
         call = "set_dof_velocity_target_tensor_indexed"
         physics_of(sim, call).set_commands("dof_target_vel", targets, indices, count, call)
         return True
 
     def set_dof_actuation_force_tensor(self, sim: Any, efforts: Tensor) -> bool:
-        """For DOFs in effort mode [N or N m]; kept until set again."""
+        """Set efforts (dofs,) [N or N m] of DOFs in effort mode, which stay until set again."""
         call = "set_dof_actuation_force_tensor"
         physics_of(sim, call).set_commands("dof_effort", efforts, None, None, call)
         return True
@@ -154,7 +159,7 @@ class TensorCalls:
     def set_dof_actuation_force_tensor_indexed(
         self, sim: Any, efforts: Tensor, indices: Tensor, count: int
     ) -> bool:
-        """Of the listed actors."""
+        """Set efforts of the listed actors. efforts: of all actors."""
         call = "set_dof_actuation_force_tensor_indexed"
         physics_of(sim, call).set_commands("dof_effort", efforts, indices, count, call)
         return True
@@ -166,8 +171,8 @@ class TensorCalls:
         torqueTensor: Tensor | None = None,
         space: CoordinateSpace = CoordinateSpace.ENV_SPACE,
     ) -> bool:
-        """Forces at centres of mass and torques on all bodies, for the next `simulate` only;
-        several calls add up."""
+        """Apply forces [N] at the centres of mass and torques [N m], (bodies, 3), for the next
+        `simulate`. Several calls add up."""
         call = "apply_rigid_body_force_tensors"
         physics_of(sim, call).setters.apply_forces(forceTensor, torqueTensor, int(space), call)
         return True
@@ -179,7 +184,7 @@ class TensorCalls:
         posTensor: Tensor | None = None,
         space: CoordinateSpace = CoordinateSpace.ENV_SPACE,
     ) -> bool:
-        """Forces at positions on all bodies, for the next `simulate` only."""
+        """Apply forces [N] at positions [m], (bodies, 3), for the next `simulate`."""
         call = "apply_rigid_body_force_at_pos_tensors"
         physics_of(sim, call).setters.apply_forces_at(forceTensor, posTensor, int(space), call)
         return True

@@ -1,7 +1,7 @@
-"""Gym's calls on the viewer and on what only a viewer or camera would show.
+"""Gym's calls on the viewer, colours and segmentation ids.
 
-Without a display there is no viewer: `create_viewer` returns None, and calls with that None do
-nothing. Colours are shown by the viewer; segmentation ids are taken and given back.
+Without a display there is no viewer: `create_viewer` returns None, and calls that are given None do
+nothing. The viewer shows colours. Segmentation ids are stored, but no camera shows them.
 """
 
 import time
@@ -16,7 +16,7 @@ from isaacgym.world import Env
 
 
 class ViewerCalls:
-    """One window shows all environments, or the nearest, at their origins."""
+    """One window shows the environments at their origins: all of them, or the nearest ones."""
 
     def create_viewer(self, sim: Sim, properties: CameraProperties) -> Viewer | None:
         """A window, or None without a display."""
@@ -28,16 +28,16 @@ class ViewerCalls:
             viewer.close()
 
     def step_graphics(self, sim: Sim) -> None:
-        """Nothing to do: `draw_viewer` takes the poses itself."""
+        """Nothing to do: `draw_viewer` fetches the poses itself."""
         checked(sim, Sim, "step_graphics")
 
     def draw_viewer(self, viewer: Viewer | None, sim: Sim, render_collision: bool = True) -> None:
-        """Show the present poses."""
+        """Show the current poses."""
         if viewer is not None:
             viewer.draw()
 
     def sync_frame_time(self, sim: Sim) -> None:
-        """Wait until as much time has passed as was simulated since the last call."""
+        """Wait until one `dt` of real time has passed since the last call."""
         sim = checked(sim, Sim, "sync_frame_time")
         now, last = time.monotonic(), sim.last_frame
         if last is not None:
@@ -56,24 +56,26 @@ class ViewerCalls:
         return [] if viewer is None else viewer.take_events()
 
     def subscribe_viewer_keyboard_event(self, viewer: Viewer | None, key: int, action: str) -> bool:
-        """Have a key start an action."""
+        """Report `action` whenever `key` is pressed."""
         if viewer is not None:
             viewer.subscribe(key, action)
         return True
 
     def subscribe_viewer_mouse_event(self, viewer: Viewer | None, event: int, action: str) -> bool:
-        """The mouse moves MuJoCo's camera; no action ever comes from it."""
+        """Accepted without effect: the mouse moves MuJoCo's camera."""
         return True
 
     def viewer_camera_look_at(
         self, viewer: Viewer | None, env: Env | None, position: Vec3, target: Vec3
     ) -> None:
-        """Place the camera, in the frame of `env`; None is the world."""
+        """Place the camera; position and target [m] are in the frame of `env`, None for the
+        world."""
         if viewer is not None:
             viewer.look_at(env, position, target)
 
     def get_viewer_camera_transform(self, viewer: Viewer | None, env: Env | None) -> Transform:
-        """Pose of the camera, which looks along its z axis."""
+        """Pose of the camera in the frame of `env`, None for the world. It looks along its z
+        axis."""
         return Transform() if viewer is None else viewer.camera_transform(env)
 
     def get_viewer_size(self, viewer: Viewer | None) -> Int2:
@@ -81,13 +83,14 @@ class ViewerCalls:
         return Int2(0, 0) if viewer is None else Int2(*viewer.size)
 
     def get_viewer_mouse_position(self, viewer: Viewer | None) -> Vec2:
-        """(0, 0): the window does not tell."""
+        """(0, 0): the window does not report it."""
         return Vec2(0.0, 0.0)
 
     def add_lines(
         self, viewer: Viewer | None, env: Env | None, num_lines: int, vertices: Any, colors: Any
     ) -> None:
-        """Draw lines until `clear_lines`; without a viewer, nothing."""
+        """Draw lines until `clear_lines`. vertices: both ends of each line [m], in the frame of
+        `env`, None for the world; colors: red, green, blue of each, 0 to 1."""
         if viewer is not None:
             viewer.add_lines(env, int(num_lines), vertices, colors)
 
@@ -101,24 +104,24 @@ class ViewerCalls:
     def set_rigid_body_color(
         self, env: Env, handle: int, body: int, mesh_type: int, color: Vec3
     ) -> None:
-        """Red, green, blue, 0 to 1; shown by a viewer."""
+        """Set the colour of a body in the viewer: red, green, blue, 0 to 1."""
         actor_of(env, handle, "set_rigid_body_color").colors[int(body)] = Vec3(*color)
 
     def get_rigid_body_color(self, env: Env, handle: int, body: int, mesh_type: int) -> Vec3:
-        """As set, white if it never was."""
+        """The colour that was set, or white."""
         held = actor_of(env, handle, "get_rigid_body_color").colors.get(int(body))
         return held or Vec3(1.0, 1.0, 1.0)
 
     def set_rigid_body_segmentation_id(self, env: Env, handle: int, body: int, value: int) -> None:
-        """Kept; only cameras would show it."""
+        """Store the id. Only cameras would show it."""
         actor_of(env, handle, "set_rigid_body_segmentation_id").segmentation_id = int(value)
 
     def get_rigid_body_segmentation_id(self, env: Env, handle: int, body: int) -> int:
-        """As set."""
+        """The id that was set, or 0."""
         return actor_of(env, handle, "get_rigid_body_segmentation_id").segmentation_id
 
     def set_light_parameters(
         self, sim: Sim, index: int, intensity: Vec3, ambient: Vec3, direction: Vec3
     ) -> None:
-        """The viewer keeps its own light."""
+        """Accepted without effect: the viewer has its own light."""
         checked(sim, Sim, "set_light_parameters")

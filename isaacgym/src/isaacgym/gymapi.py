@@ -1,4 +1,4 @@
-"""Isaac Gym's API: everything under the names that programs use.
+"""Isaac Gym's API under the names that programs use.
 
 from isaacgym import gymapi
 
@@ -23,9 +23,9 @@ from isaacgym.values import *
 from phalanx.errors import did_you_mean
 
 for _enum in enums.ApiEnum.__subclasses__():
-    globals().update(_enum.__members__)  # DOF_MODE_POS beside DofDriveMode.DOF_MODE_POS
+    globals().update(_enum.__members__)  # gymapi.DOF_MODE_POS is DofDriveMode.DOF_MODE_POS
 
-# Classes of the original for engines and services that are not provided.
+# Classes of Isaac Gym for engines and services that are not provided.
 _REFUSED = {
     "SoftMaterial": "soft bodies are",
     "SoftContact": "soft bodies are",

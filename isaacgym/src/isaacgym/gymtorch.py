@@ -1,4 +1,4 @@
-"""Between Isaac Gym's tensor descriptors and PyTorch tensors, without copies.
+"""Conversion between Isaac Gym's tensor descriptors and PyTorch tensors, without copies.
 
 root_states = gymtorch.wrap_tensor(gym.acquire_actor_root_state_tensor(sim))   # (actors, 13)
 gym.set_actor_root_state_tensor(sim, gymtorch.unwrap_tensor(root_states))
@@ -9,7 +9,7 @@ import torch
 from isaacgym import descriptor
 
 __all__ = ["torch", "unwrap_tensor", "wrap_tensor"]
-# Clients import * and then write `Tensor` in TorchScript's type comments, where it is torch's.
+# `Tensor` is left out: after a star import, TorchScript's type comments mean torch's `Tensor`.
 
 
 def wrap_tensor(gym_tensor: descriptor.Tensor) -> torch.Tensor:
@@ -19,7 +19,7 @@ def wrap_tensor(gym_tensor: descriptor.Tensor) -> torch.Tensor:
     """
     if not isinstance(gym_tensor, descriptor.Tensor):
         raise TypeError(
-            "gymtorch.wrap_tensor takes what gym.acquire_*_tensor returns, not a"
+            "gymtorch.wrap_tensor takes the result of gym.acquire_*_tensor, not a"
             f" {type(gym_tensor).__name__}"
         )
     return gym_tensor.torch

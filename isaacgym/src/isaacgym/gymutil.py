@@ -61,13 +61,12 @@ def parse_arguments(
     no_graphics: bool = False,
     custom_parameters: Sequence[Mapping] = (),
 ) -> argparse.Namespace:
-    """The command line, by Isaac Gym's options and the program's own.
+    """Parse the command line: Isaac Gym's options and those of the program.
 
     headless, no_graphics: whether to offer --headless and --nographics. custom_parameters: dicts
-    with `name`, `type` or `action`, and optionally `default` and `help`. Beside the options, the
-    result holds `sim_device_type`, `compute_device_id`, `use_gpu`, `use_gpu_pipeline` and
-    `physics_engine`. Raises PhalanxError for a malformed custom parameter.
-    """
+    with `name`, `type` or `action`, and optionally `default` and `help`. The result also has
+    `sim_device_type`, `compute_device_id`, `use_gpu`, `use_gpu_pipeline` and `physics_engine`.
+    Raises PhalanxError for a malformed custom parameter."""
     parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
     if headless:
@@ -82,7 +81,7 @@ def parse_arguments(
     engine.add_argument("--physx", action="store_true", help="ask for PhysX's interface (default)")
     add("--num_threads", type=int, default=0, help="threads of the physics on the CPU")
     add("--subscenes", type=int, default=0, help="subscenes of PhysX; without effect")
-    add("--slices", type=int, help="client threads; default as many as subscenes")
+    add("--slices", type=int, help="client threads; default: the number of subscenes")
     for parameter in custom_parameters:
         _add_custom(parser, parameter)
 
@@ -93,7 +92,9 @@ def parse_arguments(
     if args.pipeline not in ("cpu", "gpu", "cuda"):
         parser.error(f"--pipeline is {args.pipeline!r}; use cpu, gpu or cuda")
     if args.pipeline != "cpu" and not args.use_gpu:
-        print(f"The physics runs on {args.sim_device}, so the tensors do too: --pipeline cpu.")
+        print(
+            f"The physics runs on {args.sim_device}, so the tensors are there too: --pipeline cpu."
+        )
         args.pipeline = "cpu"
     args.use_gpu_pipeline = args.pipeline != "cpu"
     args.physics_engine = SimType.SIM_FLEX if args.flex else SimType.SIM_PHYSX
@@ -118,12 +119,11 @@ _MISSING = object()
 
 
 def parse_sim_config(config: Any, sim_params: SimParams) -> None:
-    """Writes what `config` says about fields of `sim_params`, nested ones too, into it.
+    """Write the values in `config` into the fields of `sim_params`, nested ones too.
 
     config: a mapping, or an object with attributes. Gravity is three numbers; enums are given by
-    their numbers. Keys that are no fields, and None, are left out, since programs pass configs that
-    hold more than physics. Raises TypeError for a value that a field cannot take.
-    """
+    their numbers. None and keys that are no fields are ignored, since programs pass configs with
+    other settings too. Raises TypeError for a value of the wrong type."""
     _fill(config, sim_params)
 
 
@@ -144,5 +144,5 @@ def _fill(config: Any, params: Struct) -> None:
 
 
 def _indent_xml(elem: ET.Element, level: int = 0) -> None:
-    """Lays an XML element out over indented lines, in place."""
+    """Indent an XML element, in place."""
     ET.indent(elem, "\t", level)

@@ -1,4 +1,4 @@
-"""The simulation as programs hold it, and checks of the handles that they pass back."""
+"""The simulation as programs hold it, and checks of the handles that they pass to calls."""
 
 import time
 from typing import Any, TypeVar
@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 
 class Sim(World):
-    """What a program describes, and `physics`, which runs it once its structure is fixed."""
+    """The description that a program gives, and `physics`, which runs it once its structure is
+    fixed."""
 
     def __init__(self, params: SimParams, device: torch.device, graphics: int) -> None:
         super().__init__(params, device)
@@ -28,7 +29,7 @@ class Sim(World):
         self.last_frame: float | None = None
 
     def fix(self) -> Physics:
-        """Fix the structure, if it is not yet; from here on tensors have a size. Raises
+        """Fix the structure if it is not fixed yet, which gives tensors their sizes. Raises
         PhalanxError if it cannot be simulated."""
         if self.physics is None:
             self.freeze()
@@ -37,32 +38,36 @@ class Sim(World):
 
 
 def checked(value: Any, kind: type[T], call: str) -> T:
-    """`value`, which is a `kind`. Raises TypeError naming the call."""
+    """`value`, if it is a `kind`. Raises TypeError naming the call if it is not."""
     if not isinstance(value, kind):
-        shown = "None, as a call that failed returns" if value is None else type(value).__name__
-        raise TypeError(f"gym.{call} takes what is of type {kind.__name__}, not {shown}")
+        shown = (
+            "None, which failed calls return"
+            if value is None
+            else f"a value of type {type(value).__name__}"
+        )
+        raise TypeError(f"gym.{call} takes one {kind.__name__}, not {shown}")
     if isinstance(value, Sim) and value.destroyed:
-        raise PhalanxError(f"gym.{call} came after gym.destroy_sim; create a new simulation")
+        raise PhalanxError(f"gym.{call} was called after gym.destroy_sim; create a new simulation")
     return value
 
 
 def physics_of(sim: Any, call: str) -> Physics:
-    """The physics of a simulation that has been prepared. Raises PhalanxError if it has not."""
+    """The physics of a prepared simulation. Raises PhalanxError if it is not prepared."""
     sim = checked(sim, Sim, call)
     if sim.physics is None:
         raise PhalanxError(
-            f"gym.{call} came before gym.prepare_sim; call gym.prepare_sim(sim) first"
+            f"gym.{call} was called before gym.prepare_sim; call gym.prepare_sim(sim) first"
         )
     return sim.physics
 
 
 def env_physics(env: Any, call: str) -> Physics:
-    """The physics of an environment's simulation, as `physics_of`."""
+    """The physics of an environment's simulation. Raises PhalanxError if it is not prepared."""
     return physics_of(checked(env, Env, call).sim, call)
 
 
 def within(index: int, count: int, what: str, call: str) -> int:
-    """`index`, which is in 0 to count - 1. Raises PhalanxError naming the call."""
+    """`index`, if it is in 0 to count - 1. Raises PhalanxError naming the call if it is not."""
     if not 0 <= int(index) < count:
         raise PhalanxError(
             f"gym.{call} was given {what} {index}; there are {count}, counted from 0"
@@ -71,7 +76,7 @@ def within(index: int, count: int, what: str, call: str) -> int:
 
 
 def place(names: list[str], name: str) -> int:
-    """Where `name` is in a list, -1 if nowhere, as Isaac Gym's find_* calls."""
+    """The index of `name` in a list; -1 if it is not there, as in Isaac Gym's find_* calls."""
     return names.index(name) if name in names else -1
 
 
@@ -81,12 +86,14 @@ def actor_of(env: Any, handle: Any, call: str) -> Actor:
 
 
 def before(env: Env, what: str) -> int:
-    """Actors, bodies or DOFs in the environments before this one, which are all like the first."""
+    """Number of actors, bodies or DOFs in the environments before this one, which are all like the
+    first."""
     first = env.sim.envs[0]
     return env.index * (len(first.actors) if what == "actors" else getattr(first, what))
 
 
 def in_domain(env: Env, index: int, first: int, count: str, domain: IndexDomain) -> int:
+    """An actor's `index` in a domain. first: where the actor starts in its environment."""
     if domain == IndexDomain.DOMAIN_ACTOR:
         return index
     if domain == IndexDomain.DOMAIN_SIM:
@@ -95,6 +102,7 @@ def in_domain(env: Env, index: int, first: int, count: str, domain: IndexDomain)
 
 
 def note_change(env: Env) -> None:
+    """Have the next call that needs the engine update the properties of actors."""
     sim = checked(env.sim, Sim, "set_actor_properties")
     if sim.physics is not None:
         sim.physics.dirty = True

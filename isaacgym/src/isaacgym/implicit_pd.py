@@ -1,14 +1,14 @@
-"""PhysX's implicit PD drive, as one MuJoCo actuator and armature for each degree of freedom.
+"""PhysX's implicit PD drive as a MuJoCo actuator and armature for each degree of freedom.
 
     force = kp (target - q') + kd (target velocity - v') + effort
 
-with q' and v' at the end of the step. With q' = q + h v' and v' = v + h a that is a force of
+with q' and v' at the end of the step. Inserting q' = q + h v' and v' = v + h a gives
 
     kp (target - q) + kd target velocity + effort - (kd + h kp) v - (h kd + h^2 kp) a
 
-The last factor is added to the joint's inertia and the rest is the actuator. Contacts are then
-solved for the same acceleration as the drives, whatever the gains. Where the force would exceed
-the limit of the drive, `drives.py` takes the inertia away and bounds the actuator instead.
+The factor of a is added to the joint's inertia; the rest is the force of the actuator. Contacts and
+drives are then solved for the same acceleration, whatever the gains. `drives.py` deals with drives
+at their force limit.
 """
 
 import mujoco
@@ -20,22 +20,24 @@ from isaacgym.layout import Layout
 from isaacgym.values import FLT_MAX
 from isaacgym.world import World
 
-UNLIMITED = 1e30  # [N or N m] bound of a drive that has none
+UNLIMITED = 1e30  # [N or N m] limit of a drive that has none
 
 
 def implicit_inertia(props: np.ndarray, h: float) -> np.ndarray:
-    """What an implicit drive adds to the inertia of its joint; see the module's docstring."""
+    """Inertia [kg m^2 or kg] that drives with DOF_PROPERTIES `props` add to their joints, in
+    substeps of h [s]."""
     return h * props["damping"].astype(float) + h * h * props["stiffness"].astype(float)
 
 
 def drive_limits(props: np.ndarray) -> np.ndarray:
-    """Most force of each drive; a commanded effort is not limited."""
+    """Largest force of each drive [N or N m]; a commanded effort is not limited."""
     driven = np.isin(props["driveMode"], (DofDriveMode.DOF_MODE_POS, DofDriveMode.DOF_MODE_VEL))
     finite = driven & (props["effort"] > 0) & (props["effort"] < 0.5 * FLT_MAX)
     return np.where(finite, props["effort"], UNLIMITED)
 
 
 def drive_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[str, np.ndarray]:
+    """MjModel fields of drives and joints by name, (N or 1, ...) each."""
     h = world.timestep
     props, dry = dof_properties(world), dry_friction(world)
     n, v = len(props), layout.dof_v

@@ -14,14 +14,14 @@ FIELDS = ("xipos", "cdof", "subtree_com", "xquat")
 
 
 class Jacobians:
-    """B bodies and D degrees of freedom of one actor; free bases have 6 more columns in front."""
+    """For actors with B bodies and D degrees of freedom; a free base adds 6 columns in front."""
 
     def __init__(self, state: State, drives: Drives) -> None:
         self._state, self._drives = state, drives
         self._moves: dict[int, Tensor] = {}
 
     def slot(self, actor: str, tensor: str) -> int:
-        """Number of the actor with a name. Raises PhalanxError if there is none."""
+        """Index of the actor with this name. Raises PhalanxError if there is none."""
         names = [a.name for a in self._state.layout.actors]
         if actor not in names:
             raise PhalanxError(
@@ -31,29 +31,31 @@ class Jacobians:
         return names.index(actor)
 
     def jacobian_shape(self, slot: int) -> tuple[int, ...]:
-        """(N, B, 6, 6 + D); with a fixed base (N, B - 1, 6, D)."""
+        """Shape of an actor's Jacobians: (N, B, 6, 6 + D), or (N, B - 1, 6, D) with a fixed
+        base."""
         asset = self._state.layout.actors[slot].asset
         if asset.fixed:
             return (self._state.num_envs, asset.num_bodies - 1, 6, asset.num_dofs)
         return (self._state.num_envs, asset.num_bodies, 6, asset.num_dofs + 6)
 
     def mass_matrix_shape(self, slot: int) -> tuple[int, ...]:
-        """(N, columns, columns) for the columns of the Jacobian."""
+        """Shape of an actor's mass matrices: (N, C, C) for the C columns of its Jacobian."""
         columns = self.jacobian_shape(slot)[-1]
         return (self._state.num_envs, columns, columns)
 
     def watch(self) -> None:
-        """Have the engine compute what they are made of."""
+        """Have the engine compute the fields they need."""
         for name in FIELDS:
             self._state.field(name)
 
     def jacobian(self, slot: int) -> Tensor:
-        """Of an actor, as Isaac Gym shows it: without the root if the base is fixed."""
+        """The Jacobians of an actor, of `jacobian_shape`; without the root if the base is fixed."""
         first = int(self._state.layout.actors[slot].asset.fixed)
         return self._of_all_bodies(slot)[:, first:]
 
     def mass_matrix(self, slot: int) -> Tensor:
-        """Sum over bodies of J^T M J, and armature on the diagonal."""
+        """The mass matrices of an actor, of `mass_matrix_shape`: the sum over bodies of J^T M J,
+        with the armature added to the diagonal."""
         state = self._state
         actor = state.layout.actors[slot]
         rows = slice(actor.first_body, actor.first_body + actor.asset.num_bodies)
@@ -69,9 +71,9 @@ class Jacobians:
         return total + torch.diag_embed(torch.nn.functional.pad(armature, (pad, 0)))
 
     def _of_all_bodies(self, slot: int) -> Tensor:
-        """(N, B, 6, columns), root included: linear velocity of each body's centre of mass and
-        angular velocity, along world axes, for unit velocities of the root's centre of mass, of its
-        rotation about world axes, and of the joints."""
+        """Jacobians (N, B, 6, C), root included. Rows: linear velocity of the centre of mass and
+        angular velocity, along world axes. Columns: a free root's linear and angular velocity along
+        world axes, then the joints."""
         state = self._state
         state.refresh_derived()
         actor = state.layout.actors[slot]
@@ -97,7 +99,7 @@ class Jacobians:
 
 
 def _moved_by(asset: Asset) -> np.ndarray:
-    """(bodies, dofs) 1 where a degree of freedom moves a body."""
+    """(bodies, dofs), 1 where a degree of freedom moves a body, else 0."""
     model = asset.model
     moved = np.zeros((asset.num_bodies, asset.num_dofs))
     for d, joint in enumerate(asset.dof_joints):

@@ -1,6 +1,6 @@
-"""Where the parts of one environment are in Isaac Gym's tensors and in MuJoCo's arrays.
+"""Places of the parts of one environment in Isaac Gym's tensors and in MuJoCo's arrays.
 
-All environments are like the first, whose actors are compiled one after the other.
+All environments have the layout of the first, whose actors are compiled one after the other.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from isaacgym.world import Actor, Env
 
 
 class Layout:
-    """Where the parts of one environment are in tensors (rows) and in MuJoCo's arrays."""
+    """Rows in Isaac Gym's tensors, and addresses in MuJoCo's arrays, of one environment."""
 
     def __init__(self, env: Env, grounds: list[Ground]) -> None:
         self.actors: list[Actor] = env.actors
@@ -20,9 +20,9 @@ class Layout:
         bodies, dofs, q, v = [], [], 0, 0
         dof_q: list[int] = []
         dof_v: list[int] = []
-        self.root_q: list[int] = []  # of free actors, -1 for the others
+        self.root_q: list[int] = []  # of actors with a free base; -1 for others
         self.root_v: list[int] = []
-        self.mocap: list[int] = []  # of fixed actors, -1 for the others
+        self.mocap: list[int] = []  # of actors with a fixed base; -1 for others
         for a, actor in enumerate(self.actors):
             model = actor.asset.model
             bodies += [a] * actor.asset.num_bodies
@@ -47,14 +47,16 @@ class Layout:
         self._number_geoms(len(grounds))
 
     def _number_geoms(self, grounds: int) -> None:
-        """The world's geoms are the grounds and a plane for each contact point; a body's are those
-        of its asset, then its points."""
+        """Number the geoms. The world has the grounds, then a plane for each contact point; a body
+        has the geoms of its asset, then its contact points."""
         points = self.points
         self.ground_geoms = slice(0, grounds)
         first = grounds + len(points)
         self.plane_geoms = slice(grounds, first)
         self.point_geoms = np.zeros(len(points), int)
-        self.actor_geoms: list[np.ndarray] = []  # of each actor, for each geom of its asset
+        self.actor_geoms: list[
+            np.ndarray
+        ] = []  # for each actor, the number of each geom of its asset
         for a, actor in enumerate(self.actors):
             own = actor.asset.model.geom_bodyid
             at = np.flatnonzero(points.actor == a)
@@ -70,4 +72,4 @@ class Layout:
             g[a.asset.shape_geoms] for g, a in zip(self.actor_geoms, self.actors, strict=True)
         ]
         self.shape_geoms = np.concatenate(shapes).astype(int)
-        """The geom of each shape."""
+        """(shapes,) geom of each shape."""

@@ -14,12 +14,12 @@ from isaacgym.layout import Layout
 from isaacgym.world import World
 from phalanx.errors import PhalanxError
 
-SLIDING = (0.005, 0.0001)  # MuJoCo's torsional and rolling friction, without effect here
+SPINNING = (0.005, 0.0001)  # torsional and rolling friction, without effect for condim 3
 
 
 def model_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[str, np.ndarray]:
-    """MjModel fields that follow from actors' properties, (environments or 1, ...) each: 1 where
-    all environments agree."""
+    """MjModel fields that follow from the properties of actors, by name, (N or 1, ...) each: one
+    row if all environments agree."""
     fields = drive_fields(world, layout, model)
     fields |= _body_fields(world, layout, model)
     fields |= _shape_fields(world, layout, model)
@@ -27,7 +27,7 @@ def model_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[st
 
 
 def point_sizes(world: World, layout: Layout) -> np.ndarray:
-    """Radii (environments or 1, points) of the contact points [m]."""
+    """Radii of the contact points, (N or 1, P) [m]."""
     return actor_scales(world)[:, layout.points.actor] * layout.points.radius
 
 
@@ -50,7 +50,7 @@ def _body_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[st
         ratio = rows["inertia"][e, b] / np.where(of_asset["inertia"][b], of_asset["inertia"][b], 1)
         used = of_asset["inertia"][b] != 0
         if used.any() and np.allclose(ratio[used], ratio[used][0], rtol=1e-5):
-            inertia[e, b] *= ratio[used][0]  # the same axes, so that nothing else changes
+            inertia[e, b] *= ratio[used][0]  # the axes stay, so nothing else changes
         else:
             inertia[e, b], iquat[e, b] = _principal(rows["inertia"][e, b], layout, b)
     s = scales[..., None]
@@ -65,8 +65,8 @@ def _body_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[st
     for name, values in fields.items():
         first = np.broadcast_to(getattr(model, name)[:1], (len(values), 1, *values.shape[2:]))
         full[name] = np.concatenate([first, values], 1)
-    # MuJoCo takes short cuts for centred and aligned inertias, which hold for all environments,
-    # and for joints that move nothing but their own body, whose inertia it computes only once.
+    # MuJoCo takes short cuts for centred and aligned inertias, which must hold in all environments,
+    # and computes the inertia of joints that move only their own body just once.
     moved = (ipos != base["body_ipos"]).any((0, 2)) | (iquat != base["body_iquat"]).any((0, 2))
     sameframe, simple = model.body_sameframe.copy(), model.body_simple.copy()
     sameframe[1:][moved] = simple[1:][moved] = 0
@@ -87,7 +87,7 @@ def _shape_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[s
     shapes = shape_properties(world)
     points = layout.points
     friction = shapes["friction"].astype(float)
-    if world.grounds:  # PhysX averages the two materials; the last ground counts
+    if world.grounds:  # PhysX averages the two materials; the last ground's is used
         friction = (friction + world.grounds[-1].params.dynamic_friction) / 2
     friction = np.maximum(friction, 1e-5)
     fields = {
@@ -95,10 +95,10 @@ def _shape_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[s
         for name, n in (("geom_friction", len(shapes)), ("pair_friction", len(shapes)))
     }
     fields["geom_friction"][:, layout.shape_geoms, 0] = friction
-    fields["geom_friction"][:, layout.shape_geoms, 1:] = SLIDING
+    fields["geom_friction"][:, layout.shape_geoms, 1:] = SPINNING
     pairs = [model.pair(f"point {k}").id for k in range(len(points))]
     fields["pair_friction"][:, pairs, :2] = friction[:, points.shape, None]
-    fields["pair_friction"][:, pairs, 2:] = (SLIDING[0], SLIDING[1], SLIDING[1])
+    fields["pair_friction"][:, pairs, 2:] = (SPINNING[0], SPINNING[1], SPINNING[1])
     scales = actor_scales(world)
     for name in ("geom_size", "geom_pos", "geom_rbound", "geom_aabb"):
         values = getattr(model, name)

@@ -22,7 +22,7 @@ class PhysXParams(Struct):
     num_position_iterations: int = 4
     num_velocity_iterations: int = 1
     contact_offset: float = 0.02
-    """[m] Contacts are made where the gap is below the sum of both shapes' offsets."""
+    """[m] Contacts form where the gap is below the sum of both shapes' offsets."""
     rest_offset: float = 0.001
     """[m] Bodies come to rest at a gap of the sum of both shapes' offsets."""
     bounce_threshold_velocity: float = 0.01
@@ -41,7 +41,7 @@ class PhysXParams(Struct):
 
 
 class FlexParams(Struct):
-    """Parameters of the Flex engine, which is not simulated: programs may set them."""
+    """Parameters of the Flex engine, which is not provided. Programs may set them."""
 
     solver_type: int = 5
     num_outer_iterations: int = 4
@@ -63,10 +63,10 @@ class FlexParams(Struct):
 
 
 class SimParams(Struct):
-    """What `create_sim` takes and `set_sim_params` changes."""
+    """Parameters of a simulation, for `create_sim` and `set_sim_params`."""
 
     dt: float = 1 / 60
-    """[s] Time that one `simulate` advances."""
+    """[s] Simulated time of one `simulate`."""
     substeps: int = 2
     """Equal physics steps in one `simulate`."""
     up_axis: UpAxis = UpAxis.UP_AXIS_Y
@@ -145,7 +145,7 @@ class VhacdParams(Struct):
 
 
 class AssetOptions(Struct):
-    """How a file becomes an asset."""
+    """Options for reading a file as an asset."""
 
     fix_base_link: bool = False
     """Weld the root to the world."""
@@ -186,7 +186,7 @@ class AssetOptions(Struct):
 
 
 class UsdExportOptions(Struct):
-    """Options of the USD exporter, which is not provided: programs may set them."""
+    """Options of the USD exporter, which is not provided. Programs may set them."""
 
     export_physics: bool = True
     material_mode: UsdMaterialMode = UsdMaterialMode.USD_MATERIAL_DISPLAY_COLOR

@@ -1,12 +1,12 @@
-"""Runs what a `World` describes: builds the engine, keeps its properties current, simulates.
+"""Runs a `World`: builds the engine, keeps its properties current, simulates.
 
     physics = Physics(world)                # sizes are known, no engine yet
     states = physics.acquire("dof_state")
     physics.simulate()
     physics.refresh("dof_state")
 
-The engine is built at the first call that needs one, so that tensors acquired until then decide
-what it measures.
+The engine is built by the first call that needs one. The tensors acquired by then decide which
+sensors its model has.
 """
 
 import logging
@@ -50,7 +50,7 @@ INERTIAL = ("body_mass", "body_ipos", "body_iquat", "body_inertia")
 
 
 class Physics:
-    """The engine of one simulation, and what reads and writes it."""
+    """The engine of one simulation, with the objects that read and write it. N environments."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -59,10 +59,12 @@ class Physics:
         self.device = device = world.device
         self.engine: EngineSim | None = None
         self.scene: ActorScene
-        self.dirty = False  # properties have changed since the engine got them
+        self.dirty = False  # whether properties have changed since the engine got them
         frictions = {piece.params.dynamic_friction for piece in world.grounds}
         if len(frictions) > 1:
-            log.warning("grounds have different frictions %s; the last holds for all", frictions)
+            log.warning(
+                "grounds have different frictions %s; the last one is used for all", frictions
+            )
         self.state = state = State(world, layout)
         if state.offset.any() and world.envs[0].attractors:
             raise PhalanxError(
@@ -89,12 +91,13 @@ class Physics:
 
     @property
     def setters(self) -> Setters:
-        """What sets states and forces, of a simulation that is ready."""
+        """The setters of states and forces, once the engine is ready."""
         self.ready()
         return self._setters
 
     def set_commands(self, what: str, values: Any, indices: Any, count: Any, call: str) -> None:
-        """Targets or efforts of drives, which need no engine; see `Setters.set_dof_commands`."""
+        """Set targets or efforts of drives, which needs no engine; see
+        `Setters.set_dof_commands`."""
         self._setters.set_dof_commands(what, values, indices, count, call)
 
     def ready(self) -> EngineSim:
@@ -106,11 +109,11 @@ class Physics:
         return self.engine
 
     def check_model(self) -> None:
-        """Compile the model once, to say what is wrong with it early. Raises PhalanxError."""
+        """Compile the model once, so that errors show early. Raises PhalanxError."""
         ActorScene(self.world, self.layout, False, False).compile()
 
     def acquire(self, name: str) -> Descriptor:
-        """The descriptor of tensor `name` (see `Tensors`); the same memory at every call."""
+        """The descriptor of tensor `name` (see `Tensors`), with the same memory in every call."""
         descriptor, new = self._tensors.acquire(name)
         if new and self.engine is not None:
             if not self.scene.measures(name):
@@ -121,7 +124,7 @@ class Physics:
         return descriptor
 
     def refresh(self, kind: str) -> None:
-        """Fill the tensors of a kind that were acquired; nothing if none was."""
+        """Fill the acquired tensors of a kind, if there are any."""
         if self._tensors.has(kind):
             self.ready()
             self._tensors.refresh(kind)
@@ -140,8 +143,8 @@ class Physics:
         self._graph()
 
     def check(self) -> None:
-        """Look at what the device noted meanwhile; waits for it. Raises PhalanxError if a setter
-        was given an actor index that does not exist."""
+        """Report what happened on the device since the last check; waits for the device. Raises
+        PhalanxError if a setter was given an actor index that does not exist."""
         engine = self.ready()
         if grown := engine.engine.grow():
             log.warning("%s", grown)
@@ -153,13 +156,13 @@ class Physics:
             log.warning("%s; they start again from their initial pose", report)
 
     def set_gravity(self, gravity: list[float]) -> None:
-        """For all environments, from the next `simulate` on [m/s^2]."""
+        """Set gravity [m/s^2] in all environments, from the next `simulate` on."""
         self.ready()
         self.state.gravity.copy_(self.state.tensor(gravity))
         self.state.model_field("opt.gravity").copy_(self.state.gravity.expand(self.num_envs, 3))
 
     def _advance(self) -> None:
-        """One `simulate`; this is what is captured on a GPU."""
+        """One `simulate`, which is captured on a GPU."""
         state, engine = self.state, self.state.engine
         self.drives.command(engine.ctrl)
         if self._terrain is not None:
@@ -186,9 +189,9 @@ class Physics:
         state.stale.zero_()
 
     def _derives_early(self) -> bool:
-        """Whether the last substep computes derived fields as a part of it, which costs least: not
-        if many velocities change after it, or if a force sensor needs poses from inside of it. A
-        GPU does not know in time."""
+        """Whether the last substep also computes the derived fields, which is cheapest. Not if
+        velocities change after it, or if a force sensor needs the poses from inside of it. On a GPU
+        this cannot be known without waiting."""
         return (
             self.device.type == "cpu"
             and not (self._limits.slows or self._limits.bounding)
@@ -196,7 +199,7 @@ class Physics:
         )
 
     def _restart(self, lost: Tensor) -> None:
-        """Put diverged environments, (N,) bool, where they started."""
+        """Put environments `lost` (N,) bool, which diverged, back where they started."""
         engine = self.state.engine
         if self.device.type == "cpu" and not lost.any():
             return
@@ -210,7 +213,8 @@ class Physics:
         return self.state.engine.engine.capture()
 
     def _build(self) -> EngineSim:
-        """A new engine that measures what was asked for, in the state of the one before."""
+        """Build an engine with the sensors that acquired tensors need, in the state of the last
+        one."""
         world, layout, state = self.world, self.layout, self.state
         before = {name: getattr(self.engine, name).clone() for name in self._initial}
         measured = self._forces.measured
@@ -233,8 +237,8 @@ class Physics:
         return self.engine
 
     def _initial_state(self) -> dict[str, Tensor]:
-        """Every actor where `create_actor` put it, joints where the program has set them, or at
-        zero or the nearest limit."""
+        """State fields by name: actors where `create_actor` put them, joints where the program set
+        them, otherwise at zero or the nearest limit."""
         n, layout, state, world = self.num_envs, self.layout, self.state, self.world
         rest = start.rest_positions(dof_properties(world))
         poses = state.tensor(start.root_poses(world))
@@ -251,7 +255,7 @@ class Physics:
         return initial
 
     def _update_properties(self, engine: EngineSim) -> None:
-        """Give the engine the properties of all actors; a new engine if its structure changes."""
+        """Give the engine the properties of all actors. Builds a new one if structure changes."""
         self.dirty = False
         world, layout, state, model = self.world, self.layout, self.state, engine.model
         fields = model_fields(world, layout, model)
@@ -285,7 +289,7 @@ class Physics:
         self._update_masses(fields)
 
     def _update_masses(self, fields: dict[str, np.ndarray]) -> None:
-        """Mass properties of all bodies, in the axes that programs know."""
+        """Mass properties of all bodies, in the axes of their links."""
         state = self.state
         state.mass.copy_(state.tensor(fields["body_mass"][:, 1:]))
         state.com.copy_(state.tensor(fields["body_ipos"][:, 1:]))
@@ -297,7 +301,7 @@ class Physics:
 
 
 def _same(values: np.ndarray, held: np.ndarray) -> bool:
-    """Whether one row of values holds for all environments and is what the model has."""
+    """Whether all environments have the same values and the model already has them."""
     return len(values) == 1 and np.array_equal(
         np.float32(values[0]), np.float32(held).reshape(values[0].shape)
     )

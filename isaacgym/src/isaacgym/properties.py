@@ -1,6 +1,6 @@
 """Mass and contact properties as rows of NumPy arrays, and the API's structs made of them.
 
-Rows are compact and quick to compare, which matters with thousands of environments; programs see
+Rows are compact and fast to compare, which matters with thousands of environments. Programs see
 structs.
 """
 

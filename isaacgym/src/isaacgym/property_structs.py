@@ -30,7 +30,7 @@ class RigidShapeProperties(Struct):
     """Contact properties of one shape."""
 
     friction: float = 1.0
-    """Static and dynamic."""
+    """Static and dynamic friction."""
     rolling_friction: float = 0.0
     torsion_friction: float = 0.0
     restitution: float = 0.0
@@ -62,7 +62,7 @@ class TendonProperties(Struct):
 
 
 class ActuatorProperties(Struct):
-    """An actuator that a MJCF file declares."""
+    """An actuator from an MJCF file."""
 
     _read_only = ("type",)
 
@@ -80,7 +80,7 @@ class ActuatorProperties(Struct):
 
 
 class ForceSensorProperties(Struct):
-    """Which forces a sensor adds up, and in which frame."""
+    """Which forces a sensor includes, and in which frame it reads them."""
 
     enable_forward_dynamics_forces: bool = True
     """Gravity, drives, applied forces."""
@@ -91,7 +91,7 @@ class ForceSensorProperties(Struct):
 
 
 class AttractorProperties(Struct):
-    """A spring and damper that pull a body's frame, moved by `offset`, towards `target`."""
+    """A spring and damper that pull a body's frame, displaced by `offset`, towards `target`."""
 
     stiffness: float = 0.0
     damping: float = 0.0

@@ -1,17 +1,17 @@
-"""Domain randomisation of properties, as the YAML files of IsaacGymEnvs describe it.
+"""Domain randomisation of properties, as described in the YAML files of IsaacGymEnvs.
 
 One attribute's entry, `params` below:
 
-    range: [0.5, 1.5]         # lowest and highest; for gaussian the mean and the normal's scale
+    range: [0.5, 1.5]         # lowest and highest; for gaussian: mean and standard deviation
     distribution: uniform     # or loguniform, gaussian
     operation: scaling        # or additive: how the sample changes the original value
-    schedule: linear          # optional: the effect grows up to schedule_steps; constant: is
-                              # there from then on
+    schedule: linear          # optional: linear grows until schedule_steps; constant starts
+                              # with full effect at schedule_steps
     schedule_steps: 3000
-    num_buckets: 250          # optional: only so many different values
+    num_buckets: 250          # optional: number of different values
 """
 
-# ruff: noqa: NPY002  (the global generator is what programs seed)
+# ruff: noqa: NPY002  (programs seed the global generator)
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,19 +29,19 @@ _PROPERTIES = (
 
 
 def get_property_setter_map(gym: Any) -> dict:
-    """What sets each kind of property."""
+    """The setter of each kind of property."""
     setters = {name: getattr(gym, f"set_actor_{name}") for name in _PROPERTIES}
     return setters | {"sim_params": gym.set_sim_params}
 
 
 def get_property_getter_map(gym: Any) -> dict:
-    """What gets each kind of property."""
+    """The getter of each kind of property."""
     getters = {name: getattr(gym, f"get_actor_{name}") for name in _PROPERTIES}
     return getters | {"sim_params": gym.get_sim_params}
 
 
 def get_default_setter_args(gym: Any) -> dict:
-    """What each setter takes after the properties: bodies' inertia follows their mass."""
+    """Arguments of each setter after the properties: inertias of bodies follow their masses."""
     return {name: [] for name in [*_PROPERTIES, "sim_params"]} | {"rigid_body_properties": [True]}
 
 
@@ -78,7 +78,7 @@ def _neutral(params: Mapping) -> int:
 
 
 def _schedule(params: Mapping, step: int) -> float:
-    """How much of the effect there is at this step, 0 .. 1."""
+    """Strength of the effect at this step, 0 .. 1."""
     schedule = params.get("schedule")
     if schedule is None:
         return 1.0
@@ -98,7 +98,7 @@ def _unknown(key: str, value: Any, accepted: Any) -> PhalanxError:
 
 
 def get_bucketed_val(new_prop_val: Any, params: Mapping) -> Any:
-    """The lower bound of the bucket that each value falls into; values outside take the outermost.
+    """The lower bound of each value's bucket; values outside the range take the outermost bucket.
 
     The buckets share the range evenly; for gaussian it is the mean +- 2 sqrt(range[1]).
     """
@@ -120,12 +120,11 @@ def apply_random_samples(
     extern_sample: Any = None,
     bucketing_randomization_params: Mapping | None = None,
 ) -> None:
-    """Draws a new value of `attr` and writes it into `prop`.
+    """Draw a new value of `attr` and write it into `prop`.
 
     prop: SimParams (gravity, rest_offset), an array of DOF properties (the whole column), or a
-    property struct. og_prop: the original's values by name. bucketing_randomization_params: whose
-    range the buckets share, if not that of `params`.
-    """
+    property struct. og_prop: original values by name. bucketing_randomization_params: its range
+    gives the buckets, if it is not that of `params`."""
     if isinstance(prop, SimParams):
         _randomize_sim(prop, og_prop, attr, params, curr_gym_step_count)
         return
@@ -162,7 +161,7 @@ def _combine(original: Any, sample: Any, params: Mapping) -> Any:
 
 
 def check_buckets(gym: Any, envs: Sequence, dr_params: Mapping) -> None:
-    """Raises AssertionError if the randomised shapes need more materials than PhysX offers."""
+    """Raise AssertionError if the randomised shapes need more materials than PhysX has."""
     actors = {
         name: properties["rigid_shape_properties"]
         for name, properties in dr_params["actor_params"].items()
@@ -182,12 +181,12 @@ def check_buckets(gym: Any, envs: Sequence, dr_params: Mapping) -> None:
                 shapes += gym.get_actor_rigid_shape_count(env, handle)
     assert shapes <= MAX_MATERIALS, (
         f"randomisation would give {shapes} shapes a material each, more than {MAX_MATERIALS};"
-        " give their friction or restitution num_buckets"
+        " set num_buckets for their friction or restitution"
     )
 
 
 def _num_buckets(attributes: Mapping) -> int:
-    """Materials that one actor's buckets make: the product over the attributes that have them."""
+    """Number of materials of one actor: the product of the num_buckets of its attributes."""
     counts = [
         attributes.get(name, {}).get("num_buckets", 0) for name in ("restitution", "friction")
     ]

@@ -1,6 +1,6 @@
-"""The C++ reinforcement learning tasks of early Isaac Gym releases, which are not provided.
+"""C++ reinforcement learning tasks of early Isaac Gym releases, which are not provided.
 
-Programs import this module beside their Python tasks; only its functions refuse.
+Programs with Python tasks import this module too, so only its functions raise an error.
 """
 
 from typing import NoReturn

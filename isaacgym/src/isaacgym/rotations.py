@@ -1,4 +1,4 @@
-"""Rotations of vectors on the device. Quaternions are w, x, y, z here, as MuJoCo's."""
+"""Rotations of vectors on the device. Quaternions are w, x, y, z here, as in MuJoCo."""
 
 import torch
 from torch import Tensor

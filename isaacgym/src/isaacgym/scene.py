@@ -1,6 +1,6 @@
 """The first environment as a MuJoCo model.
 
-Structure (bodies, joints, shapes, who may touch whom) comes from the first environment. Numbers
+Structure (bodies, joints, shapes, which shapes may touch) comes from the first environment. Numbers
 that may differ between environments (gains, masses, frictions, ...) come from `model_fields.py`.
 """
 
@@ -16,12 +16,13 @@ from isaacgym.model_fields import model_fields
 from isaacgym.world import Actor, World
 from phalanx.sim import Scene
 
-HIDDEN = 5  # group of geoms that no viewer shows unless asked to
+HIDDEN = 5  # group of geoms that viewers show only on request
 MARGIN = 1.0  # [m] of solid ground below the lowest sample
 
 
 class ActorScene(Scene):
-    """The first environment of `world`. contact_forces: measure them on every body with shapes."""
+    """The first environment of `world`. contact_forces: add sensors of them to every body with
+    shapes. force_sensors: add the sensors that Isaac Gym's force sensors need."""
 
     def __init__(
         self, world: World, layout: Layout, contact_forces: bool, force_sensors: bool
@@ -31,14 +32,14 @@ class ActorScene(Scene):
             world.timestep,
             tuple(params.gravity),
             "euler",
-            iterations=10,  # with elliptic cones 6 leave errors, even for a ball
+            iterations=10,  # 6 are too few for elliptic cones, even for a ball
             ls_iterations=20,
         )
-        # With MuJoCo's defaults feet creep: legged_gym's ANYmal stands at 0.41 m after two seconds,
-        # with these at 0.51, for the same time of a step.
+        # Feet creep with MuJoCo's defaults: legged_gym's ANYmal has sunk to 0.41 m after two
+        # seconds. With these options, which cost no time, it stands at 0.51 m.
         self.spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
         self.spec.option.impratio = 10.0
-        # Joints have no damping of MuJoCo's kind, so there is nothing to be implicit about.
+        # No joint has MuJoCo's own damping, so there is nothing to integrate implicitly.
         self.spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_EULERDAMP
         self._world = world
         self._layout = layout
@@ -106,7 +107,7 @@ class ActorScene(Scene):
             drive.ctrllimited = drive.forcelimited = mujoco.mjtLimited.mjLIMITED_FALSE
 
     def _add_contact_points(self) -> None:
-        """Spheres and their planes, which `terrain.py` lays."""
+        """Add the spheres, and the planes that `terrain.py` moves under them."""
         points = self._layout.points
         names = [b.name for b in self.spec.bodies[1:]]
         for k in range(len(points)):
@@ -121,7 +122,7 @@ class ActorScene(Scene):
                 name=f"plane {k}",
                 type=mujoco.mjtGeom.mjGEOM_PLANE,
                 size=[1, 1, 1],
-                pos=[0, 0, -1],  # a pose of its own, which MuJoCo does not take for the world's
+                pos=[0, 0, -1],  # any pose that differs from the world's, which MuJoCo would share
                 quat=[1, 0.1, 0, 0],
             )
             for geom in (sphere, plane):
@@ -133,7 +134,7 @@ class ActorScene(Scene):
             )
 
     def _add_attractors(self, names: list[str]) -> None:
-        """A stiff attractor is a weld of a point of the body to its target."""
+        """Add attractors: a stiff one is a weld of a point of the body to its target."""
         env = self._world.envs[0]
         for k, attractor in enumerate(env.attractors):
             assert attractor.axes == AXIS_TRANSLATION
@@ -154,7 +155,7 @@ class ActorScene(Scene):
 
 
 def _add_ground(spec: mujoco.MjSpec, piece: Ground) -> None:
-    """Add the geom of `piece` to the world."""
+    """Add the geom of a piece of ground to the world."""
     if piece.kind == "plane":
         normal = np.array(list(piece.params.normal))
         normal /= np.linalg.norm(normal)

@@ -1,7 +1,7 @@
-"""What the program sets: states, commands and forces, of all actors or of those it lists.
+"""Setters of states, commands and forces, for all actors or for those in an index tensor.
 
-Tensors of setters hold rows for the whole simulation, as `tensors.py` shows them. With an index
-tensor the rows of the listed actors count.
+A setter takes a tensor with rows for the whole simulation, as in `tensors.py`. With an index tensor
+only the rows of the listed actors are used.
 """
 
 import dataclasses
@@ -19,16 +19,17 @@ from isaacgym.state import State
 
 @dataclasses.dataclass
 class Setters:
-    """What the simulation is told. N environments, A actors, B bodies, D DOFs in each."""
+    """N environments, with A actors, B bodies and D degrees of freedom each. `call` is the name of
+    the program's call, for messages."""
 
     state: State
     drives: Drives
     arguments: Arguments
     forces_used: bool = False
-    """Whether forces on bodies were ever applied; they are for one `simulate`."""
+    """Whether forces on bodies were ever applied. They last for one `simulate`."""
 
     def set_root_states(self, states: Any, indices: Any, count: Any, call: str) -> None:
-        """Poses and velocities of all actors, or of those listed."""
+        """Set poses and velocities of roots, (N A, 13), of all actors or of those listed."""
         state = self.state
         new = self.arguments.rows(states, (len(state.layout.actors), 13), call)
         mask = self.arguments.listed(indices, count, call)
@@ -60,7 +61,7 @@ class Setters:
     def _write(
         self, field: Tensor, index: Tensor, values: Tensor, mask: Tensor | None, of: Tensor
     ) -> None:
-        """Columns `index` of a state field, of the actors `of` that `mask` lists."""
+        """Write columns `index` of a state field, for the actors `of` that are in `mask`."""
         values = values.flatten(1)
         if mask is not None:
             listed = mask[:, of].repeat_interleave(values.shape[1] // max(len(of), 1), 1)
@@ -68,7 +69,7 @@ class Setters:
         field.index_copy_(1, index, values)
 
     def set_dof_states(self, states: Any, indices: Any, count: Any, call: str) -> None:
-        """Positions and velocities of all degrees of freedom, or of the listed actors'."""
+        """Set positions and velocities, (N D, 2), of all actors or of those listed."""
         state = self.state
         new = self.arguments.rows(states, (state.layout.num_dofs, 2), call)
         mask = self.arguments.listed(indices, count, call)
@@ -81,7 +82,8 @@ class Setters:
         state.note_change(mask)
 
     def set_dof_commands(self, what: str, values: Any, indices: Any, count: Any, call: str) -> None:
-        """Targets or efforts of all actors, or of those listed. what: one of `drives.COMMANDS`."""
+        """Set targets or efforts, (N D,), of all actors or of those listed. what: one of
+        `drives.COMMANDS`."""
         state = self.state
         held: Tensor = getattr(self.drives, what)
         new = self.arguments.rows(values, (state.layout.num_dofs,), call)
@@ -91,7 +93,8 @@ class Setters:
         held.copy_(new)
 
     def apply_forces(self, forces: Any, torques: Any, space: int, call: str) -> None:
-        """Add forces at the centres of mass and torques for the next `simulate`."""
+        """Add forces [N] at the centres of mass and torques [N m], (N B, 3), for the next
+        `simulate`."""
         state = self.state
         shape = (state.layout.num_bodies, 3)
         wrench = [
@@ -107,7 +110,7 @@ class Setters:
         self._add_wrench(*wrench)
 
     def apply_forces_at(self, forces: Any, positions: Any, space: int, call: str) -> None:
-        """Add forces at positions for the next `simulate`."""
+        """Add forces [N] at positions [m], (N B, 3), for the next `simulate`."""
         state = self.state
         if positions is None:
             self.apply_forces(forces, None, space, call)

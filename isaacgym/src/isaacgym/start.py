@@ -1,4 +1,4 @@
-"""Where actors and joints are when the simulation starts."""
+"""Positions of actors and joints when the simulation starts."""
 
 import mujoco
 import numpy as np
@@ -9,8 +9,8 @@ from isaacgym.world import World
 
 
 def rest_poses(asset: Asset) -> tuple[np.ndarray, np.ndarray]:
-    """Position (bodies, 3) and quaternion (bodies, 4), w x y z, of every body in the
-    root's frame, with all degrees of freedom at zero."""
+    """Positions (bodies, 3) [m] and quaternions (bodies, 4), w x y z, of all bodies in the root's
+    frame, with all degrees of freedom at zero."""
     data = mujoco.MjData(asset.model)
     data.qpos[asset.model.jnt_qposadr[asset.dof_joints]] = 0.0
     mujoco.mj_kinematics(asset.model, data)
@@ -24,16 +24,17 @@ def rest_poses(asset: Asset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rest_positions(props: np.ndarray) -> np.ndarray:
-    """Positions of degrees of freedom that the program does not set: zero or the nearest limit.
+    """Positions [m or rad] of degrees of freedom that the program does not set: zero, or the limit
+    nearest to it.
 
-    props: DOF_PROPERTIES of any shape; returns an array of that shape."""
+    props: DOF_PROPERTIES of any shape, which is also the shape of the result."""
     lower = np.minimum(props["lower"], props["upper"])
     upper = np.maximum(props["lower"], props["upper"])
     return np.where(props["hasLimits"], np.clip(0.0, lower, upper), 0.0)
 
 
 def set_before(world: World, name: str, otherwise: np.ndarray | float = 0.0) -> np.ndarray:
-    """(environments, dofs) of what the program set under `name` before `prepare_sim`."""
+    """(N, D): the values that the program set under `name` before `prepare_sim`, or `otherwise`."""
     values = np.empty((len(world.envs), world.envs[0].num_dofs))
     values[:] = otherwise
     for env in world.envs:
@@ -45,19 +46,18 @@ def set_before(world: World, name: str, otherwise: np.ndarray | float = 0.0) -> 
 
 
 def root_poses(world: World) -> np.ndarray:
-    """(environments, actors, 7): positions [m] and quaternions w, x, y, z of `create_actor`."""
+    """(N, A, 7): positions [m] and quaternions w, x, y, z given to `create_actor`."""
     return np.array([[np.concatenate([a.pos, a.quat]) for a in env.actors] for env in world.envs])
 
 
 def env_offsets(world: World) -> np.ndarray:
-    """(environments, 3) [m] from the origin of each environment's copy of the physics to its frame:
-    its place in the world if the ground has a shape there, else zero, which keeps single
-    precision fine."""
+    """(N, 3) [m] from the physics frame of each environment to the frame that programs see: its
+    place in the world if the ground is not flat, else zero, which is best for single precision."""
     origins = np.array([env.origin for env in world.envs])
     flat = all(_is_flat(piece, origins) for piece in world.grounds)
     return np.zeros_like(origins) if flat else origins
 
 
 def _is_flat(piece: Ground, origins: np.ndarray) -> bool:
-    """Whether the ground is the same around all origins."""
+    """Whether the ground looks the same from all origins."""
     return piece.kind == "plane" and not (origins @ list(piece.params.normal)).any()

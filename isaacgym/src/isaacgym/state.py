@@ -1,7 +1,7 @@
-"""The engine of all environments, and where roots, bodies and joints of actors are in its fields.
+"""The engine of all environments, and the places of roots, bodies and joints in its fields.
 
-What reads or writes the running simulation (`tensors.py`, `setters.py`, `drives.py`, ...) does so
-through one `State`. N environments, A actors, B bodies and D degrees of freedom in each.
+`tensors.py`, `setters.py`, `drives.py` and others read and write the running simulation through one
+`State`. There are N environments, with A actors, B bodies and D degrees of freedom each.
 
 A captured `simulate` reads these tensors, so they are allocated once and written in place.
 """
@@ -20,7 +20,7 @@ from phalanx.sim import Sim as EngineSim
 
 
 class State:
-    """`engine` is missing until `begin`; sizes and places are known before."""
+    """`engine` is missing until `begin`; sizes and places are known from the start."""
 
     engine: EngineSim
 
@@ -31,15 +31,15 @@ class State:
         offsets = start.env_offsets(world)
         origins = np.array([env.origin for env in world.envs])
         self.offset = self.tensor(offsets)[:, None]
-        """(N, 1, 3) [m]: where the frame of an environment is in its copy of the physics."""
+        """(N, 1, 3) [m] from the physics frame of an environment to the frame that programs see."""
         self.beyond_offset = self.tensor(origins - offsets)[:, None]
-        """(N, 1, 3) [m]: from there to its place in the world."""
+        """(N, 1, 3) [m] from that frame to its place in the world."""
         self.dof_q, self.dof_v = self.index(layout.dof_q), self.index(layout.dof_v)
         """(D,) columns in qpos and qvel."""
         self.actor_of_dof = self.index(layout.actor_of_dof)
         free = np.flatnonzero(layout.free)
         self.free, self.fixed = self.index(free), self.index(np.flatnonzero(~layout.free))
-        """Actors with a free base (F of them), and those with a fixed one."""
+        """Numbers of the actors with a free base (F,), and of those with a fixed one."""
         root_q, root_v = np.array(layout.root_q, int)[free], np.array(layout.root_v, int)[free]
         self.root_q = self.index((root_q[:, None] + np.arange(7)).flatten())
         self.root_v = self.index((root_v[:, None] + np.arange(6)).flatten())
@@ -55,7 +55,7 @@ class State:
         self.inertia = torch.zeros(n, bodies, 3, 3, device=device)
         """(N, B, 3, 3) about the centre of mass, in the axes of the link [kg m^2]."""
         self.step_changed = False
-        """Whether `simulate` has to be captured again: it does or reads something new."""
+        """Whether `simulate` must be captured again because it reads or does something new."""
         self.stale = torch.zeros(n, dtype=torch.bool, device=device)
         self._any_stale = False
         self._fields: dict[str, Tensor] = {}
@@ -68,8 +68,8 @@ class State:
         self.step_changed = True
 
     def field(self, name: str, stale: bool = False) -> Tensor:
-        """A derived field, (N, ...). The first request for one changes what a step does, so it must
-        come before a capture. stale: as `Sim.stale` of the engine."""
+        """A derived field, (N, ...). The first request for a field changes what a step computes, so
+        it must come before a capture. stale: see `phalanx.sim.Sim.stale`."""
         key = f"stale {name}" if stale else name
         if key not in self._fields:
             self.step_changed = True
@@ -89,14 +89,15 @@ class State:
         return name in self._model_fields
 
     def refresh_derived(self) -> None:
-        """Make derived fields current where a setter has changed the state."""
+        """Recompute derived fields where a setter has changed the state."""
         if self._any_stale:
             self.engine.derive(self.stale)
             self.stale.zero_()
             self._any_stale = False
 
     def note_change(self, mask: Tensor | None) -> None:
-        """A setter has changed the state of some actors, mask (N, A), or of all."""
+        """Note that a setter changed the state of the actors in `mask` (N, A) bool, None for
+        all."""
         if mask is None:
             self.stale.fill_(True)
         else:
@@ -104,8 +105,9 @@ class State:
         self._any_stale = True
 
     def root_velocity(self, quat: Tensor) -> Tensor:
-        """(N, F, 6) of free actors: velocity of the root's centre of mass and angular velocity,
-        both along world axes. quat: rotations of the roots, (N, F, 4) w, x, y, z."""
+        """Velocity [m/s] of the centre of mass of each free root, then its angular velocity
+        [rad/s], (N, F, 6), both along world axes. quat: rotations of the roots, (N, F, 4) w, x, y,
+        z."""
         v = self.engine.qvel[:, self.root_v].view(self.num_envs, -1, 6)
         omega = rotate(quat, v[..., 3:])
         arm = rotate(quat, self.com[:, self.roots])
@@ -116,5 +118,5 @@ class State:
         return torch.tensor(np.array(values, np.float32), device=self.device)
 
     def index(self, values: np.ndarray) -> Tensor:
-        """Rows or columns, on the device."""
+        """Indices of rows or columns as int64 on the device."""
         return torch.as_tensor(np.asarray(values, np.int64), device=self.device)

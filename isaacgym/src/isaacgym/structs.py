@@ -1,16 +1,15 @@
-"""What all structs of the API have in common.
+"""The base of the API's structs.
 
-A struct is a class whose annotated fields are numbers, enums, texts or other structs:
+A struct is a class with annotated fields: numbers, enums, strings or other structs.
 
     class Pose(Struct):
         p: Vec3 = Vec3()
         scale: float = 1.0
 
-Structs are values, as in Isaac Gym's C++ core. Assigning a struct to a field copies it in; reading
-one gives a live reference into its parent, so `params.gravity.z = -9.81` changes `params`. Numbers
-are kept in single precision; a field takes a Python number, a NumPy scalar, or an array or tensor
-of one element on any device. A field that does not exist can be neither read nor assigned.
-"""
+Structs are values, as in Isaac Gym's C++ core. Assigning a struct to a field copies it. Reading one
+gives a live reference into its parent, so `params.gravity.z = -9.81` changes `params`. Numbers have
+single precision. A field takes a Python number, a NumPy scalar, or an array or tensor of one
+element on any device. Reading or assigning an unknown field raises AttributeError."""
 
 import ctypes
 import inspect
@@ -126,7 +125,7 @@ def single(value: Any) -> float:
 
 
 def _own(value: Any) -> Any:
-    """`value` itself if it cannot change, else a copy."""
+    """`value` itself if it is immutable, else a copy."""
     return value.__copy__() if isinstance(value, Struct) else value
 
 
@@ -144,7 +143,7 @@ def _convert(value: Any, kind: type) -> Any:
     return kind(operator.index(value))  # int, bool or an enum
 
 
-_TAKES = {float: "a number", int: "a whole number", bool: "True or False", str: "a text"}
+_TAKES = {float: "a number", int: "a whole number", bool: "True or False", str: "a string"}
 
 
 def _show(value: Any) -> str:

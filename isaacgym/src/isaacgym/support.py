@@ -1,15 +1,16 @@
-"""The state of every call of Isaac Gym's `Gym` object: `SUPPORT[name]` is a line for people.
+"""The state of every call of Isaac Gym's `Gym` object: `SUPPORT[name]` is a line for users.
 
-"supported" means the same meaning; other lines say what is different or why the call is refused.
-A refused call raises NotImplementedError with that line. Tests keep this table true.
+"supported" means that a call does what it does in Isaac Gym. Other lines say what is different, or
+why the call is refused; a refused call raises NotImplementedError with that line. Tests check this
+table.
 """
 
-_CAMERAS = "cameras are not there yet"
-_TENDONS = "tendons are not simulated yet"
+_CAMERAS = "cameras are not supported yet"
+_TENDONS = "tendons are not supported yet"
 _SOFT = "soft bodies and particles belong to the Flex engine"
 _USD = "USD and Omniverse are not provided"
-_CONTACTS = "lists of contacts are not there yet; use the net contact force tensor"
-_VECTOR = "not there; use the tensor calls"
+_CONTACTS = "lists of contacts are not supported yet; use the net contact force tensor"
+_VECTOR = "not supported; use the tensor calls"
 
 REFUSED: dict[str, str] = {
     **dict.fromkeys(
@@ -76,13 +77,13 @@ REFUSED: dict[str, str] = {
         """.split(),
         _VECTOR,
     ),
-    "destroy_env": "environments stay until gym.destroy_sim",
+    "destroy_env": "environments exist until gym.destroy_sim",
     "create_force_sensor": "a call of Preview 2; use gym.create_asset_force_sensor",
     "set_attractor_properties": "attractors cannot be changed yet",
     "set_attractor_target": "attractors cannot be moved yet",
     **dict.fromkeys(
         "create_performance_timers get_performance_timers destroy_performance_timers".split(),
-        "PhysX's timers are not there",
+        "there are no timers",
     ),
     **dict.fromkeys(
         """
@@ -94,41 +95,41 @@ REFUSED: dict[str, str] = {
 }
 
 _NOTED: dict[str, str] = {
-    "add_triangle_mesh": "supported; the mesh's upper surface, as a height field",
-    "acquire_dof_force_tensor": "supported; forces of the drives alone",
+    "add_triangle_mesh": "supported; uses the upper surface of the mesh, as a height field",
+    "acquire_dof_force_tensor": "supported; forces of the drives only",
     "add_heightfield": "supported",
     "apply_rigid_body_force_tensors": "supported; several calls before a simulate add up",
-    "begin_aggregate": "accepted; a hint to PhysX without effect here",
-    "end_aggregate": "accepted; a hint to PhysX without effect here",
-    "create_aggregate": "accepted; a hint to PhysX without effect here",
-    "create_asset_force_sensor": "supported for the default properties and the world frame",
+    "begin_aggregate": "accepted without effect; a hint to PhysX",
+    "end_aggregate": "accepted without effect; a hint to PhysX",
+    "create_aggregate": "accepted without effect; a hint to PhysX",
+    "create_asset_force_sensor": "supported for the default properties, in body or world frame",
     "create_rigid_body_attractor": (
-        "supported for AXIS_TRANSLATION, rigidly; not on terrain with environments apart"
+        "supported for AXIS_TRANSLATION, as a rigid hold; not on terrain with spaced environments"
     ),
-    "create_sim": "supported for SIM_PHYSX; without a GPU on the CPU",
-    "create_viewer": "supported; MuJoCo's viewer with all environments, None without a display",
+    "create_sim": "supported for SIM_PHYSX; uses the CPU if there is no GPU",
+    "create_viewer": "supported; MuJoCo's viewer, with all environments; None without a display",
     "enable_actor_dof_force_sensors": "supported; always enabled",
-    "fetch_results": "accepted; results are there after simulate",
-    "find_asset_tendon_index": "always -1: tendons are not simulated yet",
-    "get_actor_dof_forces": "supported; of the drives alone, in the last substep",
-    "get_actor_tendon_count": "always 0: tendons are not simulated yet",
-    "get_actor_tendon_properties": "always empty: tendons are not simulated yet",
-    "get_asset_tendon_count": "always 0: tendons are not simulated yet",
+    "fetch_results": "accepted; results are available after simulate",
+    "find_asset_tendon_index": "always -1: tendons are not supported yet",
+    "get_actor_dof_forces": "supported; forces of the drives only, in the last substep",
+    "get_actor_tendon_count": "always 0: tendons are not supported yet",
+    "get_actor_tendon_properties": "always empty: tendons are not supported yet",
+    "get_asset_tendon_count": "always 0: tendons are not supported yet",
     "get_viewer_mouse_position": "always (0, 0)",
-    "poll_viewer_events": "accepted; the window polls itself",
-    "refresh_dof_force_tensor": "supported; without what limits and dry friction do",
-    "refresh_force_sensor_tensor": "supported; of the last substep",
-    "refresh_net_contact_force_tensor": "supported; of the last substep, friction included",
-    "refresh_rigid_body_state_tensor": "supported; current after setters too",
+    "poll_viewer_events": "accepted; the window handles its own events",
+    "refresh_dof_force_tensor": "supported; without the forces of joint limits and dry friction",
+    "refresh_force_sensor_tensor": "supported; forces of the last substep",
+    "refresh_net_contact_force_tensor": "supported; forces of the last substep, friction included",
+    "refresh_rigid_body_state_tensor": "supported; also current after setters",
     "set_actor_scale": (
-        "supported; masses that the program has set are scaled as well; actors with meshes need one"
-        " scale for all environments"
+        "supported; masses that the program set are scaled too; actors with meshes need the same"
+        " scale in all environments"
     ),
-    "set_actor_tendon_properties": "for no tendons: they are not simulated yet",
-    "set_light_parameters": "accepted; the viewer keeps its light",
-    "set_rigid_body_segmentation_id": "accepted; only cameras would show it",
+    "set_actor_tendon_properties": "accepts an empty list; tendons are not supported yet",
+    "set_light_parameters": "accepted without effect; the viewer has its own light",
+    "set_rigid_body_segmentation_id": "accepted; stored, but no camera shows it",
     "set_sim_params": "supported for gravity; dt, substeps and device are fixed",
-    "step_graphics": "accepted; draw_viewer takes the poses",
+    "step_graphics": "accepted; draw_viewer fetches the poses",
     "subscribe_viewer_mouse_event": "accepted; the mouse moves MuJoCo's camera",
 }
 
@@ -198,7 +199,7 @@ SUPPORT: dict[str, str] = {
 
 
 def table() -> str:
-    """All calls and their states as rows of Markdown, those that are simply supported in one."""
+    """A Markdown table of all calls and their states, one row for each state."""
     plain = [name for name, state in SUPPORT.items() if state == "supported"]
     by_state: dict[str, list[str]] = {}
     for name, state in SUPPORT.items():

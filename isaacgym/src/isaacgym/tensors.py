@@ -1,11 +1,11 @@
-"""Isaac Gym's tensors: what the program acquires. They are copies, which `refresh` fills.
+"""Isaac Gym's tensors, which programs acquire. They are copies that `refresh` fills.
 
-Rows are environment-major. Positions are relative to the origin of the environment, quaternions
-x, y, z, w, velocities along world axes and those of the centre of mass. A free joint of MuJoCo has
-the velocity of the link frame's origin, the angular velocity along body axes, and w, x, y, z.
+Rows are environment-major. Positions are relative to the environment's origin, quaternions are x,
+y, z, w, and velocities are those of the centre of mass, along world axes. In MuJoCo a free joint
+has the velocity of the link frame's origin, the angular velocity along body axes, and w, x, y, z.
 
 What is current when
-- Root and DOF states: always; values that a setter wrote are there at once.
+- Root and DOF states: always, also right after a setter.
 - Rigid body states, Jacobians, mass matrices: at `refresh` after `simulate` or a setter. PhysX
   leaves them stale after a setter until the next `simulate`.
 - Forces: those of the last substep of the last `simulate`, in whatever order tensors are refreshed.
@@ -25,7 +25,7 @@ BODY_FIELDS = ("xpos", "xquat", "cvel", "xipos", "subtree_com")
 
 
 class Tensors:
-    """What a simulation shows. A name is a kind, or a kind and an actor: "jacobian:franka"."""
+    """All acquired tensors, by name: a kind, or a kind and an actor such as "jacobian:franka"."""
 
     def __init__(self, state: State, forces: Forces, jacobians: Jacobians) -> None:
         self._state, self._forces, self._jacobians = state, forces, jacobians
@@ -38,13 +38,13 @@ class Tensors:
         return any(_kind(name) == kind for name in self._buffers)
 
     def begin(self) -> None:
-        """The engine is new: have it compute what was acquired."""
+        """Have a new engine compute the fields that acquired tensors need."""
         self._trees = self._state.index(self._state.engine.model.body_rootid[1:])
         for name in self._buffers:
             self.watch(name)
 
     def watch(self, name: str) -> None:
-        """Have the engine compute what a tensor is made of, other than forces."""
+        """Have the engine compute the fields that a tensor needs, other than forces."""
         kind = _kind(name)
         if kind == "rigid_body_state":
             for field in BODY_FIELDS:
@@ -53,7 +53,7 @@ class Tensors:
             self._jacobians.watch()
 
     def acquire(self, name: str) -> tuple[Descriptor, bool]:
-        """The descriptor of a tensor, with the same memory at every call, and whether it is new."""
+        """The descriptor of a tensor, the same in every call, and whether it is new."""
         new = name not in self._descriptors
         if new:
             if name in FORCES:
@@ -63,7 +63,7 @@ class Tensors:
         return self._descriptors[name], new
 
     def refresh(self, kind: str) -> None:
-        """Fill the tensors of a kind that were acquired."""
+        """Fill the acquired tensors of a kind."""
         for name, buffer in self._buffers.items():
             if _kind(name) == kind and buffer.numel():
                 self._fill(name, buffer)

@@ -1,16 +1,16 @@
-"""Height fields and meshes of the ground, as the contact points of the actors meet them.
+"""Height fields and meshes of the ground, for the contact points of actors.
 
-MuJoCo takes a height field for thousands of prisms. That is slow, and what is two centimetres deep
-in one is pushed aside by the sides of prisms as well as up. Here the ground has one plane for each
-contact point (`contact_points.py`), and a point touches its own plane only. Before a `simulate`
-each plane is laid along the triangle of the ground that is below its point, or above it if it is
-deep.
+MuJoCo treats a height field as thousands of prisms. That is slow, and the sides of the prisms push
+bodies sideways that are two centimetres deep in the ground. Here each contact point
+(`contact_points.py`) has a plane of its own and touches nothing else of the ground. Before every
+`simulate` the plane is moved onto the triangle of the ground under its point, or above it if the
+point is in the ground.
 
-The ground has no gaps and no jumps, so neither has the depth of a point that moves over it. On
-slopes of up to 26 degrees a sphere meets the ground as spheres do, on steeper ones, which are
-walls, with its lowest point. Spheres larger than a cell also look for walls around them.
+The ground is continuous, so the depth of a moving point is continuous too. On slopes of up to 26
+degrees a sphere touches the ground where a sphere would. Steeper slopes are walls, which it touches
+with its lowest point. Spheres larger than a cell also look for walls around them.
 
-All shapes are fixed and nothing waits for the device, so that it can be part of a captured graph.
+Shapes are fixed and nothing waits for the device, so this can be part of a captured graph.
 """
 
 import math
@@ -23,14 +23,14 @@ from isaacgym.ground import Ground
 from isaacgym.layout import Layout
 from phalanx.sim import Sim as EngineSim
 
-FAR = 1e3  # [m] below: a plane out of reach
-DEEPEST = 0.05  # [m] that a point may be below its plane; it comes out at 1.3 m/s then
-ROUND_UNTIL = 0.9  # cosine of the steepest slope on which spheres are round
-AROUND = math.radians(50)  # from a sphere's lowest point to those that look for walls
+FAR = 1e3  # [m] distance of a plane that is out of reach
+DEEPEST = 0.05  # [m] largest depth below a plane, from which a point emerges at 1.3 m/s
+ROUND_UNTIL = 0.9  # cosine of the steepest slope that is not a wall
+AROUND = math.radians(50)  # from a sphere's lowest point to the ones that look for walls
 
 
 class Terrain:
-    """Lays the planes of all environments. radius: of the contact points, (N, P) [m]."""
+    """The planes of all environments. radius: of the contact points, (N, P) [m]."""
 
     def __init__(
         self, grounds: list[Ground], layout: Layout, engine: EngineSim, radius: np.ndarray
@@ -43,7 +43,7 @@ class Terrain:
         self._pieces = [Piece(g, device, radius.max(0)) for g in grounds if g.kind != "plane"]
         self._xpos = engine.geom_xpos
         planes = layout.plane_geoms
-        # MuJoCo Warp computes where geoms of the world are once, MuJoCo in every step.
+        # MuJoCo computes the poses of the world's geoms in every step, MuJoCo Warp only once.
         self._in_data = engine.engine.name == "warp"
         if self._in_data:
             self._pos, self._turn = self._xpos[:, planes], engine.stale("geom_xmat")[:, planes]
@@ -65,7 +65,7 @@ class Terrain:
 
 
 class Piece:
-    """One height field on the device. radius: most of each contact point, (P,) [m]."""
+    """One height field on the device. radius: the largest of each contact point, (P,) [m]."""
 
     def __init__(self, ground: Ground, device: torch.device, radius: np.ndarray) -> None:
         assert ground.heights is not None
@@ -88,10 +88,11 @@ class Piece:
         self._around = tensor(np.stack([out * np.cos(angles), out * np.sin(angles), down], 1))
 
     def below(self, centre: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-        """Distance (N, P) of spheres with centres (N, P, 3) and radii (N, P) to their planes,
-        negative below, `FAR` where no ground is, and the planes' normals (N, P, 3)."""
+        """Distances (N, P) [m] of spheres from their planes, and the normals (N, P, 3) of those.
+        centre: (N, P, 3) [m]; radius: (N, P) [m]. Distances are negative below the ground and `FAR`
+        where there is none."""
         place = centre - self._origin
-        if self._turned:  # not a matrix product, which a GPU may round to three digits
+        if self._turned:  # no matrix product: a GPU may round it to three digits
             place = (place[..., None, :] * self._axes).sum(-1)
         place = place - self._corner
         gap, normal = self._triangle(place)
@@ -109,9 +110,9 @@ class Piece:
         return gap, normal
 
     def _triangle(self, place: Tensor) -> tuple[Tensor, Tensor]:
-        """Distance (...) of places (..., 3) from the plane of the triangle below or above them,
-        and its normal. Cells are cut from the first corner to that across, as
-        `terrain_utils.convert_heightfield_to_trimesh` cuts them."""
+        """Distances (...) of points (..., 3) from the plane of the triangle below or above them,
+        and its normals (..., 3). A cell is cut along the same diagonal as in
+        `terrain_utils.convert_heightfield_to_trimesh`."""
         u, v = place[..., 0] / self._dx, place[..., 1] / self._dy
         i, j = u.floor().clamp(0, self._nx - 2), v.floor().clamp(0, self._ny - 2)
         u, v = u - i, v - j
@@ -136,14 +137,14 @@ def _nearer(
 
 
 def _quaternion(normal: Tensor) -> Tensor:
-    """(..., 4), w x y z, that turns z into the normal (..., 3)."""
+    """Quaternions (..., 4), w x y z, that turn z into normals (..., 3)."""
     x, y, z = normal.unbind(-1)
     w = ((1 + z) / 2).clamp_min(1e-6).sqrt()
     return torch.stack([w, -y / (2 * w), x / (2 * w), torch.zeros_like(w)], -1)
 
 
 def _matrix(normal: Tensor) -> Tensor:
-    """(..., 9) the same as a matrix, row by row."""
+    """The same rotations as matrices, (..., 9), row by row."""
     x, y, z = normal.unbind(-1)
     s = 1 / (1 + z).clamp_min(1e-6)
     return torch.stack([1 - x * x * s, -x * y * s, x, -x * y * s, 1 - y * y * s, y, -x, -y, z], -1)

@@ -1,15 +1,15 @@
-"""Height fields to walk on, and the triangle mesh of one.
+"""Generators of height fields to walk on, and their conversion to triangle meshes.
 
     terrain = SubTerrain(width=80, length=80, vertical_scale=0.005, horizontal_scale=0.1)
     pyramid_stairs_terrain(terrain, step_width=0.3, step_height=0.1, platform_size=2.0)
     vertices, triangles = convert_heightfield_to_trimesh(terrain.height_field_raw, 0.1, 0.005, 0.75)
 
 Generators change `terrain.height_field_raw` in place and return the terrain. Lengths are in m; they
-become samples by cutting off what is left of the division by the terrain's scales. Randomness comes
-from NumPy's global generator, so `np.random.seed` makes terrains repeat.
+are divided by the terrain's scales and rounded towards zero. Randomness comes from NumPy's global
+generator, so `np.random.seed` makes terrains reproducible.
 """
 
-# ruff: noqa: NPY002  (the global generator is what programs seed)
+# ruff: noqa: NPY002  (programs seed the global generator)
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from phalanx.errors import PhalanxError
 
 
 class SubTerrain:
-    """A rectangle of heights, at first flat."""
+    """A rectangle of heights, flat at first."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ def wave_terrain(terrain: SubTerrain, num_waves: int = 1, amplitude: float = 1.0
 
 
 def stairs_terrain(terrain: SubTerrain, step_width: float, step_height: float) -> SubTerrain:
-    """Adds stairs that rise along x, from the first step on."""
+    """Adds stairs that rise along x; the first sample is already on the first step."""
     width = _samples("stairs_terrain", "step_width", step_width, terrain.horizontal_scale)
     rise = int(step_height / terrain.vertical_scale)
     for i in range(terrain.width // width):
@@ -168,8 +168,9 @@ def stepping_stones_terrain(
     platform_size: float = 1.0,
     depth: float = -10,
 ) -> SubTerrain:
-    """Sets everything to `depth` [m], but for square stones of random heights up to
-    +-max_height, `stone_distance` [m] apart, in rows that start anywhere, and a flat middle."""
+    """Sets everything to `depth` [m] except a flat middle and square stones. Stones are
+    `stone_distance` [m] apart, in rows with random offsets, at random heights up to
+    +-max_height."""
     size = _samples("stepping_stones_terrain", "stone_size", stone_size, terrain.horizontal_scale)
     gap = int(stone_distance / terrain.horizontal_scale)
     top = int(max_height / terrain.vertical_scale)
@@ -239,8 +240,8 @@ def convert_heightfield_to_trimesh(
 
 
 def _steps(rise: np.ndarray, steepest: float, axis: tuple, shape: tuple) -> np.ndarray:
-    """+1 for a vertex below a wall that rises along `axis`, -1 below one that falls, else 0; a
-    vertex in a gap of one sample stays. `rise` is one smaller than `shape` along `axis`."""
+    """+1 for a vertex below a wall that rises along `axis`, -1 below one that falls, else 0. A
+    vertex in a gap of one sample stays. `rise` has one element less than `shape` along `axis`."""
     move = np.zeros(shape, dtype=np.int64)
     lower = tuple(slice(None, -1) if along else slice(None) for along in axis)
     upper = tuple(slice(1, None) if along else slice(None) for along in axis)

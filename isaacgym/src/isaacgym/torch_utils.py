@@ -1,7 +1,7 @@
-"""Rotations and small helpers on PyTorch tensors; `from isaacgym.torch_utils import *`.
+"""Rotations and small helpers on PyTorch tensors, for `from isaacgym.torch_utils import *`.
 
 Quaternions are x, y, z, w in the last dimension. Every function that takes tensors can be called
-inside `@torch.jit.script`. The star import also brings `np` and `torch`, which programs rely on.
+inside `@torch.jit.script`. The star import also gives `np` and `torch`, on which programs rely.
 """
 
 import math
@@ -17,7 +17,7 @@ def to_torch(
     device: str | torch.device = "cuda:0",
     requires_grad: bool = False,
 ) -> torch.Tensor:
-    """A new tensor with the values of `x`, numbers in any nesting, an array or a tensor."""
+    """A new tensor with the values of `x`: nested numbers, an array or a tensor."""
     if isinstance(x, torch.Tensor):  # torch.tensor would warn
         return x.detach().clone().to(device, dtype).requires_grad_(requires_grad)
     return torch.tensor(x, dtype=dtype, device=device, requires_grad=requires_grad)
@@ -51,7 +51,7 @@ def quat_conjugate(a: torch.Tensor) -> torch.Tensor:
 
 
 def quat_apply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Vectors b turned by a. As many quaternions as vectors, in any leading dimensions; returns
+    """Vectors b (..., 3) turned by quaternions a (..., 4) with the same leading dimensions; returns
     the shape of b."""
     q = a.reshape(-1, 4)
     v = b.reshape(-1, 3)

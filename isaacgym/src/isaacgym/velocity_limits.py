@@ -18,7 +18,7 @@ STIFF = 1e6  # how many times its own inertia a joint at its limit gets
 
 
 class VelocityLimits:
-    """fastest: (N, nv) [m/s or rad/s]. keep: (nv,) factor of each velocity in a substep."""
+    """fastest: bounds (N, nv) [m/s or rad/s]. keep: (nv,) factor of each velocity in a substep."""
 
     def __init__(self, state: State, timestep: float) -> None:
         self._state, self._timestep = state, timestep
@@ -29,10 +29,10 @@ class VelocityLimits:
         self.bounding = False
         """Whether a velocity exceeded its bound in the last substep; not known on a GPU."""
         self._stiffness = torch.zeros(nv, device=state.device)
-        """(nv,) inertia that holds a joint at its limit [kg or kg m^2], 0 for roots."""
+        """Inertia (nv,) that holds a joint at its limit [kg or kg m^2]; 0 for roots."""
 
     def update(self, props: np.ndarray) -> None:
-        """Take over properties, (N or 1, D) of DOF_PROPERTIES, and those of assets."""
+        """Set the bounds from DOF_PROPERTIES (N or 1, D) and from the options of assets."""
         state, h = self._state, self._timestep
         layout = state.layout
         keep, fastest = np.ones(layout.nv), np.full((len(props), layout.nv), MAX_DOF_SPEED)
@@ -58,15 +58,15 @@ class VelocityLimits:
         self.slows = slows
 
     def apply(self) -> Tensor:
-        """After a substep: v *= 1 - c h, as PhysX, then the bounds. Returns the environments (N,)
-        bool in which a bound was exceeded."""
+        """After a substep: damp by v *= 1 - c h, as PhysX does, then bound. Returns the
+        environments (N,) bool in which a bound was exceeded."""
         state, engine = self._state, self._state.engine
         v = engine.qvel
         if self.slows:
             v.mul_(self.keep)
         excess = v - torch.clamp(v, -self.fastest, self.fastest)  # (N, nv)
         bounded = excess.any(1)
-        if state.device.type == "cpu":  # a GPU would have to wait
+        if state.device.type == "cpu":  # checking would synchronise a GPU
             self.bounding = bool(bounded.any())
             if not self.bounding:
                 return bounded
@@ -79,7 +79,7 @@ class VelocityLimits:
         return bounded
 
     def _move(self, change: Tensor, where: Tensor) -> None:
-        """Change positions by (N, nv) [m or rad] in environments `where` (N,) bool."""
+        """Move positions by `change` (N, nv) [m or rad] in environments `where` (N,) bool."""
         state = self._state
         qpos = state.engine.qpos
         qpos.index_add_(1, state.dof_q, change[:, state.dof_v])

@@ -1,8 +1,8 @@
-"""A window on the environments: MuJoCo's viewer.
+"""MuJoCo's viewer, showing all environments.
 
-The window's own model shows the ground. Robots are drawn over it, each environment at its origin
-as in Isaac Gym; those nearest to the camera if there are more than the window can hold.
-"""
+The window's own model shows the ground. The robots are added to the scene, each environment at its
+origin as in Isaac Gym. If there are too many for the window, those nearest to the camera's target
+are shown."""
 
 import atexit
 import contextlib
@@ -26,12 +26,12 @@ from isaacgym.world import Env
 
 log = logging.getLogger(__name__)
 
-MOST_GEOMS = 8000  # of robots; the window holds 10 000, lines included
-AIMED_DRAWINGS = 10  # the first ones, since the window places its own camera while it loads
+MOST_GEOMS = 8000  # of robots; the window can show 10 000, lines included
+AIMED_DRAWINGS = 10  # that set the camera, since the window also sets it while it loads
 
 
 class Viewer:
-    """Opened lazily, at the first drawing, because the model is complete only then."""
+    """The window opens at the first drawing, because only then is the model complete."""
 
     def __init__(self, sim: Sim, properties: CameraProperties) -> None:
         self.sim = sim
@@ -44,7 +44,7 @@ class Viewer:
         self._window: Any = None
         self._threads: list[threading.Thread] = []
         self._drawings = 0
-        self._model: Any = None  # as physics has it, robots in a group of their own
+        self._model: Any = None  # of the physics, with robots in a separate group
         self._data: Any = None
         self._origins = np.zeros((0, 3))
         self._untouched = mujoco.MjvPerturb()
@@ -53,7 +53,7 @@ class Viewer:
 
     @classmethod
     def open(cls, sim: Sim, properties: CameraProperties) -> "Viewer | None":
-        """None, with a warning, where no window can be opened."""
+        """A viewer, or None with a warning if no window can be opened."""
         on_screen = sys.platform != "linux" or any(
             os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
         )
@@ -67,24 +67,24 @@ class Viewer:
         self.closed = True
         if self._window is not None:
             self._window.close()
-        for thread in self._threads:  # which draws, and must not when the display is given up
+        for thread in self._threads:  # they draw, and must have stopped when the display closes
             thread.join(timeout=5.0)
 
     def has_closed(self) -> bool:
-        """Whether the user has closed the window, also if nothing has been drawn since."""
+        """Whether the user has closed the window, even if nothing was drawn since."""
         if self._window is not None and not self._window.is_running():
             self.closed = True
         return self.closed
 
     def draw(self) -> None:
-        """Show the present poses."""
+        """Show the current poses."""
         if self.closed or self.sim.physics is None:
             return
         physics = self.sim.physics
         engine = physics.ready()
         if self._window is None:
             self._open(physics.model)
-        # Of all at once: every look at the device waits for it.
+        # All at once, since every copy waits for the device.
         fields = {"qpos": engine.qpos}
         if self._data.mocap_pos.size:
             fields |= {"mocap_pos": engine.mocap_pos, "mocap_quat": engine.mocap_quat}
@@ -105,7 +105,7 @@ class Viewer:
         self._window.sync()
 
     def subscribe(self, key: int, action: str) -> None:
-        """Note `action` whenever `key` is pressed."""
+        """Record `action` whenever `key` is pressed."""
         code = _key_code(_KEY_NAMES[int(key)])
         if code is not None:
             self._actions[code] = action
@@ -116,7 +116,8 @@ class Viewer:
         return events
 
     def look_at(self, env: Env | None, position: Vec3, target: Vec3) -> None:
-        """Place the camera, in the frame of `env`; None is the world."""
+        """Place the camera; position and target [m] are in the frame of `env`, None for the
+        world."""
         origin = _origin(env)
         self._position, self._target = position + origin, target + origin
         if self._window is not None:
@@ -136,7 +137,7 @@ class Viewer:
         return Transform(self._position - _origin(env), turn)
 
     def add_lines(self, env: Env | None, count: int, vertices: Any, colors: Any) -> None:
-        """Lines until cleared, given in the frame of `env`."""
+        """Add lines [m], in the frame of `env`, None for the world. They stay until cleared."""
         ends = _floats(vertices).reshape(-1, 2, 3)[:count] + np.array([*_origin(env)])
         self.lines.append((ends, _floats(colors).reshape(-1, 3)[:count]))
 
@@ -144,11 +145,11 @@ class Viewer:
         import mujoco.viewer
 
         self._model = model = copy.copy(model)
-        shown = model.geom_group < 3  # as the window has it at first
+        shown = model.geom_group < 3  # the window's default
         model.geom_group[(model.geom_bodyid > 0) & shown] = HIDDEN
         self._data = mujoco.MjData(model)
         self._origins = np.array([env.origin for env in self.sim.envs])
-        # See as far as there are environments, and no less of what is near.
+        # The farthest environments must be visible, and near things must stay so.
         extent = model.stat.extent + np.ptp(self._origins, axis=0).max()
         model.vis.map.znear *= model.stat.extent / extent
         model.vis.map.shadowclip *= model.stat.extent / extent
@@ -171,7 +172,7 @@ class Viewer:
         return np.argsort(distances, kind="stable")[: max(1, MOST_GEOMS // each)]
 
     def _draw_robots(self, e: int, shift: np.ndarray) -> None:
-        """Those of environment `e`, whose poses the data hold, moved by `shift`."""
+        """Add the robots of environment `e`, whose poses are in the data, moved by `shift` [m]."""
         data, scene = self._data, self._window.user_scn
         first = scene.ngeom
         mujoco.mj_kinematics(self._model, data)
@@ -237,7 +238,7 @@ _SPECIAL_KEYS = {
 
 
 def _key_code(name: str) -> int | None:
-    """GLFW's code of a key."""
+    """GLFW's code of a key; None for keys that the window does not report."""
     if len(name) == 1:
         return ord(name)
     if name.startswith("F") and name[1:].isdigit():

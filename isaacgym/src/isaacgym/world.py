@@ -1,9 +1,8 @@
-"""What a program describes before it simulates: environments and the actors in them.
+"""The description that a program gives before it simulates: environments and their actors.
 
-Creating an environment or an actor only records the request, so thousands of them take seconds.
-`World.freeze` then checks that all environments have the structure of the first, which `scene.py`
-compiles to one model; properties may differ between environments. Nothing here simulates.
-"""
+Creating an environment or an actor only records it, so thousands take seconds. `World.freeze`
+checks that all environments have the structure of the first, which `scene.py` compiles. Properties
+may differ between environments. Nothing here simulates."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +21,7 @@ NO_GROUP = -1  # collides with all groups
 
 
 class Actor:
-    """One asset in one environment. Properties that are None are those of the asset."""
+    """One asset in one environment. A property that is None is that of the asset."""
 
     __slots__ = (
         "asset", "bodies", "colors", "dof_props", "filter", "first_body", "first_dof", "group",
@@ -58,7 +57,7 @@ class Actor:
 
 
 class Env:
-    """One environment: its origin and its actors in order."""
+    """One environment: its origin [m] in the world, and its actors in order."""
 
     __slots__ = ("actors", "attractors", "index", "num_bodies", "num_dofs", "origin", "sim")
 
@@ -96,11 +95,12 @@ class World:
 
     @property
     def timestep(self) -> float:
-        """Of one substep [s]; `substeps` of them make one `simulate`."""
+        """Duration of one substep [s]; a `simulate` takes `substeps` of them."""
         return self.params.dt / self.params.substeps
 
     def create_env(self, lower: Vec3, upper: Vec3, per_row: int) -> Env:
-        """The next environment of a grid with cells `upper - lower`, `per_row` in a row."""
+        """The next environment of a grid with `per_row` cells in a row, each of size
+        `upper - lower` [m]."""
         if per_row < 1:
             raise PhalanxError(
                 f"gym.create_env was given num_per_row {per_row}, it must be 1 or more"
@@ -137,15 +137,15 @@ class World:
         return actor
 
     def check_open(self, call: str) -> None:
-        """Raises PhalanxError once the structure is fixed."""
+        """Raise PhalanxError if the structure is already fixed."""
         if self.frozen:
             raise PhalanxError(
-                f"gym.{call} came after gym.prepare_sim or the first gym.acquire_*_tensor, when the"
-                " content of the simulation is fixed; call it before"
+                f"gym.{call} was called after gym.prepare_sim or the first gym.acquire_*_tensor,"
+                " which fix the content of the simulation; call it before"
             )
 
     def freeze(self) -> None:
-        """Fix the structure; from here on tensors have a size. Raises PhalanxError if environments
+        """Fix the structure, which gives tensors their sizes. Raises PhalanxError if environments
         differ in structure, or if there are no actors."""
         if not self.num_actors:
             raise PhalanxError(
