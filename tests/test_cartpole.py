@@ -257,7 +257,8 @@ def test_nan_in_one_environment_ends_its_episode_and_harms_no_other():
             assert obs[2].abs().max() <= 0.25
             assert task.sim.diverged.tolist() == [False, False, True, False]
     assert task.report() == (
-        "1 environments diverged and were reset (first bad quantity: 1 by qpos)"
+        "1 environments diverged and were reset (first bad quantity: 1 by qpos); the first was"
+        " environment 2 in step 11, by qpos"
     )
     assert untouched.report() == ""
 

@@ -17,6 +17,13 @@ def why_not_finite(env: Any, learner: Any, frame: int) -> str:
         return str(said)
     finished = learner.statistics()["finished"]
     found = {name: _bad(x) for name, x in learner.blame().items() if x is not None}
+    # What the next step would act on, (N, T + 1): the last step may have brought the NaN.
+    acted_on = torch.cat(
+        [found["observations"], _bad(nested(lambda x: x[:, None], learner.obs))], 1
+    )
+    found["observations"] = acted_on
+    if "terminal observations" in found:  # where no episode ended, they are the next observations
+        found["terminal observations"] &= ~acted_on[:, 1:]
     rewards = found.pop("rewards")  # (N, T), after shaping
     # A bad reward makes the sums over episodes bad in its own step, whichever episodes end.
     bad_sum = ~finished.isfinite()

@@ -77,13 +77,18 @@ class Sim:
         self.diverged = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
         """(N,) bool: environments whose state became NaN, infinite or larger than MuJoCo's limit of
         1e10 (in any unit) in the last `step`."""
-        self.divergences = torch.zeros(len(_WATCHED) + 1, dtype=torch.long, device=self.device)
-        """Number of divergences so far, by first bad quantity: ctrl, qpos, qvel, act, engine
-        error."""
-        self._watched = [self.engine.field(f) for f in _WATCHED]
-        widths = [v.flatten(1).shape[1] for v in self._watched]
-        owner = torch.repeat_interleave(torch.arange(len(widths)), torch.tensor(widths))
-        self._quantities = torch.nn.functional.one_hot(owner, len(widths)).float().to(self.device)
+        self.divergences = torch.zeros(len(_QUANTITIES), dtype=torch.long, device=self.device)
+        """Number of divergences so far, by first bad quantity, in the order of `_QUANTITIES`."""
+        self.steps = torch.zeros((), dtype=torch.long, device=self.device)
+        """Calls of `step` so far."""
+        self.lost_at = torch.zeros(num_envs, dtype=torch.long, device=self.device)
+        """(N,) the step, counted from 1, in which an environment first diverged; 0 for never."""
+        self.lost_by = torch.zeros_like(self.lost_at)
+        """(N,) the first bad quantity in that step, a place in `_QUANTITIES`."""
+        self._states = [self.engine.field(f) for f in _STATES]
+        self._model_fields: dict[str, Tensor] = {}
+        self._kept: list[Tensor] = []
+        self._watch_inputs(["ctrl"])
         self._all = torch.ones_like(self.diverged)
         self._actors = {a.name: Actor(self, a.name, a.fixed_base) for a in scene.actors.values()}
 
@@ -96,6 +101,8 @@ class Sim:
         except PhalanxError as error:
             raise AttributeError(str(error)) from None
         object.__setattr__(self, name, tensor)
+        if name in _INPUTS and name != "ctrl":  # nobody writes what nobody has read
+            self._watch_inputs([*self._inputs, name])
         return tensor
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -136,7 +143,8 @@ class Sim:
         Floats are float32, other types MuJoCo's.
         """
         try:
-            return self.engine.model_field(name)
+            self._model_fields[name] = self.engine.model_field(name)
+            return self._model_fields[name]
         except KeyError:
             raise PhalanxError(
                 f"no per-environment model field {name!r} on the {self.engine.name} engine"
@@ -166,17 +174,34 @@ class Sim:
 
     def mark_diverged(self) -> None:
         """Set `diverged` and count in `divergences`; `step` does this after `advance`."""
-        state = torch.cat([v.flatten(1) for v in self._watched], 1)
+        self.steps += 1
+        inputs = [v.flatten(1) for v in self._inputs.values()]
+        states = torch.cat([inputs[0], *(v.flatten(1) for v in self._states)], 1)
         if self.device.type == "cpu":  # checking would synchronise a GPU
-            fine = state.abs().max() <= mujoco.mjMAXVAL  # False if the maximum is NaN
+            fine = states.abs().max() <= mujoco.mjMAXVAL  # False if the maximum is NaN
             if fine and not self.engine.failed.any():
                 self.diverged.zero_()
                 return
-        bad = ~(state.abs() <= mujoco.mjMAXVAL)
-        torch.logical_or(bad.any(1), self.engine.failed, out=self.diverged)
-        named = torch.cat([bad.float() @ self._quantities > 0, self.engine.failed[:, None]], 1)
+        bad = ~(torch.cat([*inputs[1:], states], 1).abs() <= mujoco.mjMAXVAL)
+        named = torch.cat([bad.float() @ self._owners > 0, self.engine.failed[:, None]], 1)
+        torch.any(named, 1, out=self.diverged)
         first = named & (named.cumsum(1) == 1)
         self.divergences += first.sum(0)
+        new = self.diverged & (self.lost_at == 0)
+        self.lost_at.copy_(torch.where(new, self.steps, self.lost_at))
+        self.lost_by.copy_(torch.where(new, first.long().argmax(1), self.lost_by))
+
+    def _watch_inputs(self, names: list[str]) -> None:
+        """Name these inputs, with `ctrl` among them, if they make an environment diverge."""
+        self._inputs = {name: self.engine.field(name) for name in _INPUTS if name in names}
+        rest = [n for n in self._inputs if n != "ctrl"]
+        values = [*(self._inputs[n] for n in rest), self._inputs["ctrl"], *self._states]
+        places = [_QUANTITIES.index(n) for n in (*rest, "ctrl", *_STATES)]
+        widths = torch.tensor([v.flatten(1).shape[1] for v in values])
+        owner = torch.repeat_interleave(torch.tensor(places), widths)
+        one_hot = torch.nn.functional.one_hot(owner, len(_QUANTITIES) - 1)
+        object.__setattr__(self, "_owners", one_hot.float().to(self.device))
+        self._kept.append(self._owners)  # a CUDA graph may hold an earlier one
 
     def derive(self, mask: Tensor | None = None) -> None:
         """Like `forward`, but forces and acceleration sensors stay those of the last substep."""
@@ -201,14 +226,23 @@ class Sim:
     def divergence_report(self) -> str:
         """One sentence about the environments that diverged so far, empty if none did. Waits for
         the GPU."""
-        counts = dict(zip((*_WATCHED, "engine error"), self.divergences.tolist(), strict=True))
+        counts = dict(zip(_QUANTITIES, self.divergences.tolist(), strict=True))
         lost = [f"{n} by {name}" for name, n in counts.items() if n]
         if not lost:
             return ""
         return (
             f"{sum(counts.values())} environments diverged and were reset"
-            f" (first bad quantity: {', '.join(lost)})"
+            f" (first bad quantity: {', '.join(lost)}); {self._first_divergence()}"
         )
+
+    def _first_divergence(self) -> str:
+        at = self.lost_at.cpu()
+        env = int(torch.where(at > 0, at, at.max() + 1).argmin())
+        cause = _QUANTITIES[int(self.lost_by[env])]
+        for name, values in self._model_fields.items():
+            if not values[env].isfinite().all():
+                cause = f"the model's {name}, which is not finite there"
+        return f"the first was environment {env} in step {int(at[env])}, by {cause}"
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that determines the next steps, and the derived fields in use, bit for
@@ -217,7 +251,7 @@ class Sim:
             "engine": self.engine.name,
             "num_envs": self.num_envs,
             "sizes": self._sizes(),
-            "divergences": self.divergences.clone(),
+            "counts": {k: getattr(self, k).clone() for k in _COUNTS},
         } | self._with_originals(self.engine.state_dict())
 
     def load_state_dict(self, state: dict[str, Any], model_fields: bool = True) -> None:
@@ -237,7 +271,8 @@ class Sim:
                     f"the saved simulation is of another scene: it has {name} {there}, this one"
                     f" has {here}"
                 )
-        self.divergences.copy_(state["divergences"])
+        for name, value in state.get("counts", {}).items():  # older states have none
+            getattr(self, name).copy_(value)
         self.engine.load_state_dict(state, model_fields)
 
     def changed_fields(self, state: dict[str, Any]) -> list[str]:
@@ -265,5 +300,8 @@ def _original(model: mujoco.MjModel, field: str) -> np.ndarray:
 
 _SIZES = ("nq", "nv", "na", "nu", "neq", "nmocap", "nbody", "njnt", "ngeom", "nsite", "ntendon")
 
-# Controls come first: the effect of a NaN from the policy on the state depends on the engine.
-_WATCHED = ("ctrl", "qpos", "qvel", "act")
+# Inputs come first: engines differ in what a NaN in them does to the state.
+_INPUTS = ("ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat")
+_STATES = ("qpos", "qvel", "act")
+_QUANTITIES = (*_INPUTS, *_STATES, "engine error")
+_COUNTS = ("divergences", "steps", "lost_at", "lost_by")
