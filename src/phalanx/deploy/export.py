@@ -138,7 +138,7 @@ class ExportedPolicy(nn.Module):
         return torch.stack([table[chosen[:, k]] for k, table in enumerate(tables)]).sum(0)
 
     def example(self, batch: int = 3) -> tuple[Tensor, ...]:
-        """Random observations in the range seen in training, and zero states."""
+        """Random observations (batch, D) in the range seen in training, and zero states."""
         size = self.about.observation.size
         seen = getattr(self.model, "running_mean_std", None)
         obs = 3 * torch.randn(batch, size)

@@ -135,7 +135,7 @@ def plot(
     lines: dict[str, Array],
     limits: tuple[float | None, float | None] = (None, None),
 ) -> str:
-    """Lines over time, with dashed limits where they are in range."""
+    """Lines (T,) over time (T,) as SVG, with dashed limits where they are in range."""
     values = np.concatenate(list(lines.values()))
     low, high = float(values.min()), float(values.max())
     margin = 0.08 * (high - low) or 0.5 * abs(high) or 1.0
@@ -159,7 +159,7 @@ def plot(
 
 
 def bars(title: str, values: Array) -> str:
-    """Histogram of one value per episode."""
+    """Histogram of one value per episode, (E,), as SVG."""
     counts, edges = np.histogram(values, bins=20)
     width = (WIDTH - LEFT - 8) / len(counts)
     parts = [_frame(title, "0", str(counts.max()), f"{edges[-1]:.4g}", f"{edges[0]:.4g}")]

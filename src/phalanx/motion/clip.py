@@ -41,6 +41,7 @@ class Clip:
 
     @property
     def num_frames(self) -> int:
+        """Number of frames T."""
         return len(self.root_pos)
 
     @property
@@ -103,6 +104,7 @@ def check_fps(fps: object, where: str) -> float:
 
 
 def check_frames(where: str, count: int) -> None:
+    """Raise PhalanxError unless there are at least two frames."""
     if count < 2:
         raise PhalanxError(
             f"{where} has {count or 'no'} frame{'s' * (count != 1)}; a motion needs two or more"
@@ -174,5 +176,6 @@ def for_robot(clip: Clip, robot: Robot, where: str) -> Clip:
 
 
 def show(value: object) -> str:
+    """`value` for a message, shortened to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -43,13 +43,13 @@ class Variation:
         return (step >= self.schedule_steps).float()
 
     def sample(self, shape: Sequence[int], step: Tensor) -> Tensor:
-        """Samples of this shape on the device of `step`."""
+        """Samples of shape `shape`; step: 0-d, environment steps so far, on the device."""
         return self.neutral + self.effect(step) * (
             drawn(self.range, self.distribution, shape, step.device) - self.neutral
         )
 
     def apply(self, original: Tensor, sample: Tensor) -> Tensor:
-        """The randomised value."""
+        """The randomised values; original and sample (N, K), or broadcastable to it."""
         return original * sample if self.operation == "scaling" else original + sample
 
     def words(self) -> str:
@@ -114,7 +114,8 @@ def _check_range(values: tuple[float, ...], variation: Variation, where: str) ->
 def drawn(
     bounds: Sequence[float], distribution: str, shape: Sequence[int], device: torch.device
 ) -> Tensor:
-    """Samples of a distribution given by two bounds, or by mean and standard deviation."""
+    """Samples of shape `shape` from a distribution given by two bounds (uniform, loguniform), or by
+    mean and standard deviation (gaussian)."""
     a, b = bounds
     if distribution == "gaussian":
         return a + b * torch.randn(*shape, device=device)

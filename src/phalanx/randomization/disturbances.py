@@ -86,8 +86,8 @@ class Delay:
         self.past.copy_(torch.where(at, values, self.past))
 
     def begin(self, mask: Tensor) -> None:
-        """An episode begins in environments `mask`, before the first action: its past is zero. No
-        discrete choice stands for zero; there the first choice will be its past."""
+        """Begin episodes in environments `mask` (N,) bool, before the first action: the past is
+        zero. No discrete choice means zero, so there the first choice becomes the past."""
         if self.past.is_floating_point():
             self.fill(torch.zeros_like(self.past[0]), mask)
         else:

@@ -87,12 +87,12 @@ class Parameter:
         )  # fmt: skip
 
     def changed(self, original: Tensor, sample: float) -> Tensor:
-        """The values that a sample gives from the original values."""
+        """The values (K,) that one sample gives from the original values (K,)."""
         return self.variation.apply(original, torch.full_like(original, sample))
 
 
 def span(low: Tensor | float, high: Tensor | float) -> str:
-    """`0.5 .. 1.5`, or one number where they are the same."""
+    """`0.5 .. 1.5` for two scalars, or one number if they are the same."""
     a, b = f"{float(low):.4g}", f"{float(high):.4g}"
     return a if a == b else f"{a} .. {b}"
 

@@ -129,7 +129,7 @@ class Discriminator(Part):
         self.amp_obs[:, t] = infos["amp_obs"]
 
     def batch_reward(self, rewards: Tensor) -> None:
-        """Combine the task's rewards and the discriminator's, by their weights."""
+        """Replace the task's rewards (N, T, V) by the weighted sum with the discriminator's."""
         c = self.config
         own = self.rewards(self.amp_obs.flatten(0, 1)).view_as(rewards)
         self.reward_spread.copy_(torch.stack([own.mean(), own.std()]))
@@ -142,7 +142,8 @@ class Discriminator(Part):
         self.demos.store(self.env.fetch_amp_obs_demo(self.config.amp_batch_size))
 
     def extend(self, batch: dict[str, Any], rows: Tensor) -> None:
-        """Add the first rows of the minibatch, rows of the replay, and demonstrations."""
+        """Add the first rows of the minibatch, rows of the replay, and demonstrations, (M, D)
+        each."""
         n = self.rows
         own = self.amp_obs.flatten(0, 1)[rows[:n]]
         batch["amp_obs"] = own

@@ -115,11 +115,11 @@ class AMPNetwork(ActorCritic):
         return logits
 
     def get_disc_logit_weights(self) -> Tensor:
-        """The last layer's weights, flat."""
+        """The last layer's weights, flattened to (n,)."""
         return self._disc_logits.weight.flatten()
 
     def get_disc_weights(self) -> list[Tensor]:
-        """The weights of every layer, flat, without biases."""
+        """The weights of every layer, flattened to (n,) each, without biases."""
         layers = [m for m in self._disc_mlp.modules() if isinstance(m, nn.Linear)]
         return [layer.weight.flatten() for layer in (*layers, self._disc_logits)]
 

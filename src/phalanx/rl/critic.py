@@ -39,7 +39,8 @@ class PolicyCritic:
         return policy_states
 
     def advance(self, states: Any, done: Tensor) -> None:
-        """Store the states after a step; here the policy's memory has already done it."""
+        """Store the recurrent states after a step; done (N,) is 1.0 or 0.0. Here the policy's
+        memory has already done it."""
 
     def values(self, seen: Any, states: Any = ()) -> Tensor:
         """Values (B, V) in reward units for inputs (B, ...); recurrent `states` are only read."""
@@ -154,7 +155,7 @@ class CentralValue(Part):
         self.mean_loss /= c.mini_epochs * (self.batch // self.minibatch)
 
     def statistics(self) -> dict[str, Tensor]:
-        """Mean loss and learning rate."""
+        """Mean loss and learning rate, scalars."""
         return {"losses/cval_loss": self.mean_loss, "info/cval_lr": self.lr}
 
     def weights(self) -> dict[str, Any]:

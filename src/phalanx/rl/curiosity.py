@@ -156,7 +156,7 @@ class Curiosity(Part):
         self.mean_error.copy_(error.detach().mean())
 
     def statistics(self) -> dict[str, Tensor]:
-        """The predictor's mean error."""
+        """The predictor's mean error, a scalar."""
         return {"losses/rnd_loss": self.mean_error}
 
     def weights(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ INITIALIZERS: dict[str, Callable[..., Any]] = {
 
 @torch.no_grad()
 def initialize(weight: Tensor, config: dict[str, Any]) -> None:
-    """Initialise `weight` by `config`, which `check_initializer` has checked."""
+    """Initialise `weight`, of any shape, by `config`, which `check_initializer` has checked."""
     options = {k: _number(v) for k, v in config.items() if k != "name"}
     INITIALIZERS[config.get("name", "default")](weight, **options)
 

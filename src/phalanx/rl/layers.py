@@ -27,7 +27,8 @@ def mlp(width: int, config: MLPConfig, normalization: Normalization = None) -> n
 
 
 class D2RL(nn.Module):
-    """Perceptron whose input is also an input of every later layer. Source: arXiv:2010.09163."""
+    """Perceptron (B, width) -> (B, units[-1]) whose input is also an input of every later layer.
+    Source: arXiv:2010.09163."""
 
     def __init__(self, width: int, config: MLPConfig, normalization: Normalization) -> None:
         super().__init__()
@@ -111,9 +112,9 @@ class SpatialSoftArgmax(nn.Module):
 
 
 class LayerNorm2d(nn.Module):
-    """Layer norm over channels, height and width of each sample. The buffers, which are not
-    trained, have RL Games' names. RL Games takes statistics over the whole batch instead, so a
-    sample's output there depends on the other samples."""
+    """Layer norm of (B, C, H, W) over channels, height and width of each sample. The buffers, which
+    are not trained, have RL Games' names. RL Games takes statistics over the whole batch instead,
+    so a sample's output there depends on the other samples."""
 
     gamma: Tensor
     beta: Tensor

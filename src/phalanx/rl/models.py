@@ -170,7 +170,7 @@ class CentralValueNetwork(ModelNetwork):
 
 
 def refuse_bytes(obs: Tensor) -> None:
-    """Raise PhalanxError for observations that are bytes."""
+    """Raise PhalanxError for observations (B, ...) that are bytes."""
     if obs.dtype == torch.uint8:
         raise PhalanxError(
             "observations are bytes (torch.uint8); images of (height, width, channels) are divided"

@@ -22,7 +22,8 @@ class AlgoObserver:
         """After the agent `algo` was built."""
 
     def process_infos(self, infos: dict[str, Any], done_indices: Tensor) -> None:
-        """After every environment step. If overridden, steps run without CUDA graphs, because the
+        """After every environment step; done_indices (n,) are the environments whose episode
+        ended. If overridden, steps run without CUDA graphs, because the
         indices of finished environments have no fixed shape."""
 
     def after_steps(self) -> None:

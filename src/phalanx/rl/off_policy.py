@@ -86,6 +86,7 @@ class OffPolicy(Learner):
 
     @property
     def collect_variant(self) -> bool:
+        """Whether actions are random."""
         return self.random
 
     def collected(self, k: int) -> None:
@@ -102,6 +103,7 @@ class OffPolicy(Learner):
 
     @property
     def learn_variant(self) -> int:
+        """Number of the next update within its period."""
         return self.updates % self.period
 
     def learned(self) -> None:
@@ -114,11 +116,12 @@ class OffPolicy(Learner):
         raise NotImplementedError
 
     def explore(self, obs: Tensor) -> Tensor:
-        """Exploratory actions, in the environment's units."""
+        """Exploratory actions for observations (N, D), (N, A) or (N,) integers, in the
+        environment's units."""
         raise NotImplementedError
 
     def random_actions(self) -> Tensor:
-        """Uniform random actions, in the environment's units."""
+        """Uniform random actions, (N, A) or (N,) integers, in the environment's units."""
         raise NotImplementedError
 
     def make_replay(self, env: Any) -> Replay:

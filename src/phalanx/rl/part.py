@@ -54,7 +54,7 @@ class Part:
         """After all passes over the batch."""
 
     def statistics(self) -> dict[str, Tensor]:
-        """Scalars of the iteration by TensorBoard tag, on the device."""
+        """Results of the iteration by TensorBoard tag: scalars on the device."""
         return {}
 
     def blame(self) -> dict[str, Tensor]:

@@ -143,7 +143,7 @@ class PpoPlayerContinuous:
         return len(_first(obs).shape) > len(_first(shape))
 
     def choose(self, result: dict[str, Tensor], is_deterministic: bool) -> Tensor:
-        """The actions to take, from the model's outputs."""
+        """The actions to take, (N, A) or (N,) integers, from the model's outputs."""
         return result["mus"] if is_deterministic else result["actions"]
 
     def to_env(self, actions: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class DiscretePPO(PPO):
         return actions
 
     def policy_kl(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
-        """RL Games' estimate of the KL; see `squared_log_ratio_kl`."""
+        """RL Games' estimate of the KL, a scalar; see `squared_log_ratio_kl`."""
         return squared_log_ratio_kl(batch["neglogpacs"], result["prev_neglogp"])
 
     def bounds_loss(self, result: dict[str, Tensor]) -> Tensor:

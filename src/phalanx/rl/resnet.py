@@ -53,7 +53,7 @@ class ResnetActorCritic(ActorCritic):
 
 
 class Conv3x3(nn.Module):
-    """3 x 3 convolution that keeps height and width."""
+    """3 x 3 convolution (B, C, H, W) -> (B, out, H, W)."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Conv3x3(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + conv(relu(conv(relu(x))))."""
+    """x + conv(relu(conv(relu(x)))), (B, C, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -76,7 +76,8 @@ class Residual(nn.Module):
 
 
 class ImpalaBlock(nn.Module):
-    """Convolution, pooling to half the size, two residual blocks."""
+    """Convolution, pooling to half the size, two residual blocks: (B, C, H, W) -> (B, depth, H / 2,
+    W / 2), rounded up."""
 
     def __init__(self, channels: int, depth: int) -> None:
         super().__init__()

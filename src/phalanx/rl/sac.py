@@ -72,7 +72,8 @@ class SAC(OffPolicy):
             soft_update(self.network.critic_target, self.network.critic, c.critic_tau)
 
     def update_critic(self, batch: dict[str, Tensor]) -> None:
-        """One gradient step of both critics on a batch of normalised observations."""
+        """Take one gradient step of both critics on a batch (B, ...) with normalised
+        observations."""
         with torch.no_grad(), self._autocast():
             actions, log_prob = self.network.actor.sample(batch["next_obs"])
             q1, q2 = self.network.critic_target(batch["next_obs"], self.rescale(actions))
@@ -90,7 +91,8 @@ class SAC(OffPolicy):
         self.record("losses/c1_loss", c1_loss, c2_loss)
 
     def update_actor_and_alpha(self, obs: Tensor) -> None:
-        """One gradient step of the actor, and of alpha towards the target entropy."""
+        """Take one gradient step of the actor, on normalised observations (B, D), and of alpha
+        towards the target entropy."""
         c = self.config
         with self._autocast():
             actions, log_prob = self.network.actor.sample(obs)

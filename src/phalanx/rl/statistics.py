@@ -35,7 +35,7 @@ class EpisodeSums:
         return finished
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The running sums."""
+        """The running sums, (N,) each."""
         return {"running": self.running}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -110,6 +110,7 @@ class Clock:
         self._start: Any = None
 
     def start(self) -> None:
+        """Start timing."""
         self._start = self._now()
 
     def stop(self, name: str, repeats: int = 1) -> None:

@@ -180,7 +180,7 @@ class ConvertedEnv:
 
 
 def image_to_float(x: Tensor) -> Tensor:
-    """`x` as it is, or for bytes of an image, divided by 255."""
+    """`x` (N, ...) unchanged, or for bytes of an image, divided by 255."""
     return x.float() / 255.0 if x.dtype == torch.uint8 else x
 
 

@@ -39,7 +39,7 @@ class Inertia:
 
 
 def mesh_problem(file: Path, scale: Array, collides: bool) -> str | None:
-    """MuJoCo's error message about a mesh file, or None."""
+    """MuJoCo's error message about a mesh file scaled by `scale` (3,), or None."""
     spec = mujoco.MjSpec()
     inertia = mujoco.mjtMeshInertia
     mesh = spec.add_mesh(name="mesh", file=str(file), scale=scale)
@@ -94,7 +94,7 @@ def quat_of(pose: Array) -> Array:
 def numbers_of(
     element: Element | None, key: str, count: int, default: tuple[float, ...] | None = None
 ) -> Array:
-    """`count` finite numbers of an attribute; `default` where element or attribute is missing."""
+    """The finite numbers (count,) of an attribute; `default` if element or attribute is missing."""
     text = element.attrib.get(key) if element else None
     if text is None and default is not None:
         return np.array(default)

@@ -44,6 +44,8 @@ from phalanx.tasks.task import Task, TaskConfig
 
 @dataclass(frozen=True)
 class AntConfig(TaskConfig):
+    """Settings of `Ant`."""
+
     clip_observations: float = 100.0
     alive_weight: float = 0.5
     up_weight: float = 0.1
@@ -133,8 +135,8 @@ class Ant(Task):
         }
 
     def reset_envs(self, mask: Tensor) -> None:
-        """Start with joints slow and within 0.2 rad of zero or of the limit nearest to it,
-        otherwise at rest."""
+        """In environments `mask` (N,) bool, start with joints slow and within 0.2 rad of zero or of
+        the limit nearest to it, otherwise at rest."""
         locomotion.reset_joints_uniform(self.ant, mask, pos=0.2, vel=0.1)
         self.actions.masked_fill_(mask[:, None], 0.0)
         self.distance.masked_fill_(mask, locomotion.TARGET_DISTANCE)

@@ -32,6 +32,8 @@ from phalanx.tasks.task import Task, TaskConfig
 
 @dataclass(frozen=True)
 class CartpoleConfig(TaskConfig):
+    """Settings of `Cartpole`."""
+
     episode_length: int = 500
     max_force: float = 400.0
     """Force on the cart at action 1 [N]."""
@@ -92,7 +94,8 @@ class Cartpole(Task):
         return torch.where(fallen, -2.0, reward), fallen
 
     def reset_envs(self, mask: Tensor) -> None:
-        """Draw positions uniform in +-0.1 m and rad, velocities in +-0.25 m/s and rad/s."""
+        """In environments `mask` (N,) bool, draw positions uniform in +-0.1 m and rad, velocities
+        in +-0.25 m/s and rad/s."""
         pos, vel = self.cartpole.joint_pos, self.cartpole.joint_vel
         pos.copy_(torch.where(mask[:, None], 0.2 * torch.rand_like(pos) - 0.1, pos))
         vel.copy_(torch.where(mask[:, None], 0.5 * torch.rand_like(vel) - 0.25, vel))

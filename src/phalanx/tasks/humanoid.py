@@ -45,6 +45,8 @@ from phalanx.tasks.task import Task, TaskConfig
 
 @dataclass(frozen=True)
 class HumanoidConfig(TaskConfig):
+    """Settings of `Humanoid`."""
+
     clip_observations: float = 100.0
     alive_weight: float = 2.0
     up_weight: float = 0.1
@@ -141,8 +143,8 @@ class Humanoid(Task):
         }
 
     def reset_envs(self, mask: Tensor) -> None:
-        """Start with joints within 0.2 rad of zero, inside their limits and slow, otherwise at
-        rest."""
+        """In environments `mask` (N,) bool, start with joints within 0.2 rad of zero, inside their
+        limits and slow, otherwise at rest."""
         locomotion.reset_joints_uniform(self.humanoid, mask, pos=0.2, vel=0.1)
         self.actions.masked_fill_(mask[:, None], 0.0)
         self.distance.masked_fill_(mask, locomotion.TARGET_DISTANCE)

@@ -60,6 +60,8 @@ ARMS_OUT = {"right_shoulder_x": -math.pi / 2, "left_shoulder_x": math.pi / 2}
 
 @dataclass(frozen=True)
 class HumanoidAMPConfig(TaskConfig):
+    """Settings of `HumanoidAMP`."""
+
     episode_length: int = 300
     clip_observations: float = 100.0
     dt: float = 1 / 30
@@ -162,7 +164,8 @@ class HumanoidAMP(Task):
         return torch.ones_like(self.rew_buf), fallen
 
     def reset_envs(self, mask: Tensor) -> None:
-        """Start in a clip, with the observations before that time, or in the default pose."""
+        """In environments `mask` (N,) bool, start in a clip, with the observations before that
+        time, or in the default pose."""
         share = {"Default": 0.0, "Hybrid": self.config.hybrid_init_prob}
         in_clip = torch.rand_like(self.rew_buf) < share.get(self.config.state_init, 1.0)
         ids, times = self._sample_moments(self.num_envs)

@@ -44,6 +44,8 @@ DEFAULT_POSE = {"hip_pitch": -0.3, "knee": 0.6, "ankle_pitch": -0.3}
 
 @dataclass(frozen=True)
 class HumanoidWalkConfig(TaskConfig):
+    """Settings of `HumanoidWalk`."""
+
     clip_observations: float = 100.0
     dt: float = 1 / 50
     substeps: int = 4
@@ -132,8 +134,8 @@ class HumanoidWalk(Task):
         }
 
     def reset_envs(self, mask: Tensor) -> None:
-        """Start near the default pose and almost at rest, with the feet on the ground or just above
-        it."""
+        """In environments `mask` (N,) bool, start near the default pose and almost at rest, with
+        the feet on the ground or just above it."""
         robot, config = self.humanoid, self.config
         lower, upper = robot.joint_limits.unbind(1)
         noise = config.reset_joint_pos * (2 * torch.rand_like(robot.joint_pos) - 1)

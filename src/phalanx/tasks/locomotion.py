@@ -78,7 +78,7 @@ def rotation_matrix(quat: Tensor) -> Tensor:
 
 
 def wrapped(angle: Tensor) -> Tensor:
-    """The same angle in [-pi, pi) [rad]."""
+    """Angles (...,) wrapped to [-pi, pi) [rad]."""
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 

@@ -31,6 +31,7 @@ def contact_keys(
 
 @wp.kernel(enable_backward=False)
 def invert(order: wp.array2d[wp.int64], place_of: wp.array2d[int]):
+    """The inverse permutation of each row of `order`."""
     world, row = wp.tid()
     place_of[world, int(order[world, row])] = row
 
