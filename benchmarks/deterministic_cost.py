@@ -2,8 +2,8 @@
 
     uv run python benchmarks/deterministic_cost.py num_envs=4096 repeats=2 out=cost.json
 
-Each run is a process of its own: 48 iterations, the first 12 not counted. Training steps/s are
-medians over the repeats; the hash is of all weights after the last iteration.
+Each run is a separate process of 48 iterations; the first 12 are not counted. Training steps/s are
+medians over the repeats; the hash is that of all weights after the last iteration.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Does a published RL Games file train here as it is?
+"""Checks whether published RL Games files train here unchanged.
 
     git clone --depth 1 --branch v1.6.5 <rl_games> rl_games-v1.6.5      # and others, see README.md
     uv run python benchmarks/published_configs.py rl_games-v1.6.5 IsaacGymEnvs out=published.json
@@ -6,9 +6,9 @@
 Every YAML with an RL Games `params` below the folders trains for one iteration in a toy environment
 that has the observations and actions its network needs and is registered under its `env_name`.
 Only sizes (`small`), the device and the run folder are changed. Values that Hydra would fill in
-take their default. The table counts, by folder, files that train and files that are refused by
-name: a network, model or algorithm of the project's own, or self-play. Whatever else happens needs
-an edit, and is listed.
+have their default. The table counts, by folder, files that train and files that are refused by
+name: those with a network, model or algorithm of their own project, and self play. All other files
+need an edit and are listed.
 """
 
 import collections
@@ -79,7 +79,7 @@ class Toy:
 
 
 def filled_in(value: Any) -> Any:
-    """`value` without Hydra's interpolations: their defaults, and no key where there is none."""
+    """`value` with Hydra's interpolations replaced by their defaults, or removed without one."""
     if isinstance(value, dict):
         known = {k: filled_in(v) for k, v in value.items()}
         return {k: v for k, v in known.items() if v is not ...}
@@ -92,7 +92,7 @@ def filled_in(value: Any) -> Any:
 
 
 def spaces(params: dict[str, Any]) -> tuple[Any, Any]:
-    """Observations and actions that the file's network is for."""
+    """Observation and action spaces for the file's network."""
     network = params.get("network") or {}
     space = network.get("space") or {}
     if "multi_discrete" in space or "multi_discrete" in str(
@@ -140,7 +140,7 @@ def small(params: dict[str, Any], folder: str) -> dict[str, Any]:
 
 
 def attempt(file: Path) -> tuple[str, str]:
-    """("trains" | "refused" | "fails", why)."""
+    """("trains" | "refused" | "fails", reason)."""
     params = filled_in(yaml.safe_load(file.read_text())["params"])
     observations, actions = spaces(params)
     masks = bool(params["config"].get("use_action_masks"))
@@ -161,7 +161,7 @@ def attempt(file: Path) -> tuple[str, str]:
 
 
 def configurations(folder: Path) -> list[Path]:
-    """YAML files below `folder` that hold `params`."""
+    """YAML files with `params` below `folder`."""
     found = []
     for file in sorted(folder.rglob("*.yaml")):
         with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):

@@ -245,7 +245,7 @@ def test_a_randomised_effort_that_the_motor_cannot_give_is_refused():
     params = {"actor_params": {"cartpole": {"dof_properties": {"effort": entry}}}}
     cart = {"actor": "cartpole", "model": "pd", "stiffness": 1.0}
     words = (
-        r"dof_properties\.effort reaches 600, but the motor of joint 'slide.*' gives 400 at most"
+        r"dof_properties\.effort reaches 600, but the motor of joint 'slide.*' gives at most 400"
     )
     with pytest.raises(PhalanxError, match=words):
         tasks.make("Cartpole", 2, "cpu", randomize=True, randomization_params=params,

@@ -37,7 +37,7 @@ PRIVATE = {
     ("rl/initializers.py", "_calculate_fan_in_and_fan_out"): "names_of_torch",
     ("rl/formulas.py", "_foreach_lerp_"): "names_of_torch",
     ("adapters/skrl.py", "_env"): "tests/test_adapters.py",
-    ("video.py", "_exit"): "documented as os._exit",
+    ("video_renderer.py", "_exit"): "documented as os._exit",
 }
 
 

@@ -141,7 +141,7 @@ MISTAKES = [
     (f"train {CONFIG}.gamma=2", "params.config.gamma is 2.0", "at most 1"),
     (f"train {CONFIG}.gamma=nan", "params.config.gamma is nan", "at most 1"),
     (f"train {CONFIG}.minibatch_size=100 num_envs=64", "minibatch_size 100 does not divide",
-     "1024 samples", "take 128"),
+     "1024 samples", "use 128"),
     # names
     (f"train {PARAMS}.algo.name=a2c_continous", "unknown algorithm", "mean 'a2c_continuous'?"),
     (f"train {PARAMS}.model.name=discrete_a2", "unknown model", "did you mean 'discrete_a2c'?"),

@@ -357,15 +357,15 @@ def without(name):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"joint_pos": without("hip_2")}, "joint_pos lacks the joint hip_2.*it has: hip_1, ankle"),
-        ({"joint_pos": {}}, "lacks the joints hip_1, ankle_1"),
+        ({"joint_pos": without("hip_2")}, "joint_pos is missing the joint hip_2.*it has: hip_1, ankle"),
+        ({"joint_pos": {}}, "is missing the joints hip_1, ankle_1"),
         ({"joint_vel": np.zeros(7)}, "joint_vel has 7 numbers; it must have 8"),
         ({"foot_wrenches": np.zeros(6)}, "foot_wrenches has 6 numbers; it must have 24"),
-        ({"base_quat": (0, 0, 0, 0)}, "base_quat is .* must be a rotation"),
-        ({"base_lin_vel": (0, np.nan, 0)}, "base_lin_vel is .* not finite"),
+        ({"base_quat": (0, 0, 0, 0)}, "base_quat is .* must be a unit quaternion"),
+        ({"base_lin_vel": (0, np.nan, 0)}, "base_lin_vel is .* must be finite"),
         ({"base_lin_vel": "fast"}, "base_lin_vel is 'fast'; it must be 3 numbers"),
-        ({"heading": ...}, r"lacks 'heading' \(1 numbers \[1\]\)"),
-        ({"base_quat": ...}, "lacks 'base_quat' or the term 'yaw' itself"),
+        ({"heading": ...}, r"has no 'heading' \(1 numbers \[1\]\)"),
+        ({"base_quat": ...}, "has no 'base_quat' or the term 'yaw' itself"),
     ],
 )
 def test_wrong_robot_state_is_one_sentence(change, words, exported):
@@ -429,7 +429,7 @@ def test_narrower_limits_are_kept(exported):
         assert got.targets[k] == pytest.approx(np.clip(expected[k], -0.5, 0.25))
         assert got.saturated[k] == (not -0.5 < expected[k] < 0.25)
         assert np.delete(got.targets, k) == pytest.approx(np.delete(expected, k))
-    with pytest.raises(PhalanxError, match=r"limits for 'hip_9', .* mean 'hip_"):
+    with pytest.raises(PhalanxError, match=r"limits are given for 'hip_9', .* mean 'hip_"):
         Policy(file, limits={"hip_9": (0, 1)})
 
 
@@ -449,7 +449,7 @@ def test_foreign_file_is_one_sentence(kind, exported, tmp_path):
             words = "without metadata under 'phalanx', so it was not written by `phalanx export`"
         elif kind == "newer":
             entry.value = entry.value.replace('"format": 1', '"format": 2')
-            words = "has format 2, this version of Phalanx reads 1"
+            words = "has format 2; this version of Phalanx reads 1"
         else:
             entry.value = entry.value.replace('"control_dt"', '"control_td"')
             words = "is damaged: unknown key metadata.control_td; did you mean 'control_dt'"
@@ -642,7 +642,7 @@ def test_export_and_sim2sim_from_the_command_line(tmp_path, monkeypatch, capsys,
         ("export checkpoint=none.pth", "no checkpoint at none.pth"),
         ("sim2sim", "sim2sim needs an exported policy"),
         ("sim2sim none.onnx", "no policy at none.onnx"),
-        ("sim2sim a.pth", "a.pth is a checkpoint; `phalanx export checkpoint=a.pth` makes"),
+        ("sim2sim a.pth", "a.pth is a checkpoint; `phalanx export checkpoint=a.pth` exports"),
         ("sim2sim {} epsiodes=3", "unknown key epsiodes; did you mean 'episodes'"),
         ("sim2sim {} window=true", "window=true needs a display"),
         ("sim2sim {} drive=me", "drive is 'me'; it must be 'robot' or 'task'"),

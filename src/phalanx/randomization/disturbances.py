@@ -73,7 +73,7 @@ class Delay:
         self.past = self.past.to(values.device)  # (most + 1, N, ...), the latest first
         self.steps = torch.zeros(len(values), dtype=torch.long, device=values.device)
         self.begins = torch.zeros(len(values), dtype=torch.bool, device=values.device)
-        """(N,) environments whose next choice is the first of an episode."""
+        """(N,) bool: environments whose next action is the first of an episode."""
 
     def draw(self, mask: Tensor) -> None:
         """Draw a new delay in environments `mask` (N,) bool."""

@@ -21,7 +21,7 @@ class Address:
     factor: tuple[float, ...] = ()
     """Factor from field to quantity, for each id; empty means 1."""
     columns: tuple[int, ...] = ()
-    """Which elements of the quantity these are, for each id; empty means all, in order."""
+    """The element of the quantity for each id; empty means all, in order."""
 
 
 def bodies_of(actor: Actor, names: Sequence[str], where: str) -> list[int]:
@@ -100,8 +100,8 @@ def joint_addresses(model: Any, joints: list[int], name: str, where: str) -> lis
             Address("jnt_stiffness", joints) if component == 1 else Address("dof_damping", dofs)
         ]
     addresses = [Address("actuator_biasprm", servos, component, (-1.0,) * len(servos))]
-    # A position servo multiplies its command by its stiffness, a velocity servo, which has none, by
-    # its damping. A gain of another size keeps its ratio, and with it what a command means.
+    # A position servo multiplies its command by its stiffness; a velocity servo, which has no
+    # stiffness, by its damping. Other gains keep their ratio, and so the meaning of a command.
     leads = [
         k for k, a in enumerate(servos) if gain[a, 0] != 0 and (component == 1 or bias[a, 1] == 0)
     ]
@@ -113,8 +113,8 @@ def joint_addresses(model: Any, joints: list[int], name: str, where: str) -> lis
 
 
 def _is_servo(model: Any, actuator: int) -> bool:
-    """Whether an actuator's force is gain * control + bias, the bias linear in position and
-    velocity; muscles and others keep other numbers in the same places."""
+    """Whether an actuator's force is gain * control + bias, with a bias linear in position and
+    velocity; muscles and others store other numbers in the same fields."""
     fixed = model.actuator_gaintype[actuator] == mujoco.mjtGain.mjGAIN_FIXED
     affine = model.actuator_biastype[actuator] == mujoco.mjtBias.mjBIAS_AFFINE
     return bool(fixed and affine)
@@ -145,6 +145,6 @@ def _effort(model: Any, joints: list[int], driven: list[int], where: str) -> Add
         return Address("jnt_actfrcrange", held)
     if not motors:
         raise PhalanxError(f"{where}: these joints have no effort limit")
-    # A gear may be negative, the effort never is.
+    # A gear may be negative, but the effort never is.
     signed = tuple(-m if model.actuator_gear[a, 0] < 0 else m for a, m in most.items())
     return Address("actuator_gear", motors, 0, signed)

@@ -211,13 +211,13 @@ class Restitution(FieldParameter):
 
 @dataclass(frozen=True)
 class Drive:
-    """A quantity of J joints that lives in an actuator model instead of MuJoCo's."""
+    """A quantity of J joints that belongs to an actuator model instead of MuJoCo's model."""
 
     joints: list[str]
     values: Tensor
-    """(N, J), live."""
+    """Values (N, J), live."""
     at_most: Tensor | None = None
-    """(J,) values beyond which it has no effect."""
+    """Values (J,) above which the quantity has no further effect."""
 
 
 class DriveParameter(Parameter):
@@ -243,7 +243,7 @@ class DriveParameter(Parameter):
             if highest[k] > max(most, float(self._base[0, k])) * (1 + 1e-6):
                 raise PhalanxError(
                     f"{where} reaches {float(highest[k]):g}, but the motor of joint"
-                    f" {drive.joints[column]!r} gives {most:g} at most; lower the range, or widen"
+                    f" {drive.joints[column]!r} gives at most {most:g}; lower the range, or widen"
                     " the motor's range in the robot's file"
                 )
 

@@ -98,7 +98,7 @@ class AgentConfig:
     sim_device: str | None = None
     """Device of the environment; None is the same."""
     multi_gpu: bool = False
-    """One process trains, whatever this says."""
+    """Has no effect: training uses one process."""
     deterministic: bool = False
     """On a GPU, the same bits in every run: torch uses deterministic algorithms only. The task
     needs `deterministic` as well, which `phalanx train deterministic=true` sets."""
@@ -156,8 +156,8 @@ class AgentConfig:
                 raise PhalanxError(f"params.config.{key} is 0; give 1 or more, or -1 for no limit")
         if self.multi_gpu and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise PhalanxError(
-                "params.config.multi_gpu is true in one of several processes, but training runs in"
-                " one; start it without torchrun"
+                "params.config.multi_gpu is true in one of several processes, but training uses"
+                " only one; start it without torchrun"
             )
 
 

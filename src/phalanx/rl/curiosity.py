@@ -46,7 +46,7 @@ class RNDConfig:
 
 @dataclass(frozen=True)
 class Units:
-    """Widths of one of the two networks."""
+    """Hidden layers of one of the two networks."""
 
     units: tuple[int, ...] = ranged(at_least=1)
 
@@ -57,9 +57,9 @@ class RNDMLPConfig(MLPConfig):
 
     units: tuple[int, ...] = ranged((), at_least=1)
     rnd: Units | None = None
-    """Of the fixed random network, in place of `units`."""
+    """Hidden layers of the fixed random network; replaces `units`."""
     net: Units | None = None
-    """Of the predictor, in place of `units`."""
+    """Hidden layers of the predictor; replaces `units`."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class RNDCuriosity(nn.Module):
 
 
 def _features(width: int, config: RNDNetworkConfig, own: Units | None) -> nn.Sequential:
-    """From observations (B, width) to features (B, config.features)."""
+    """A perceptron from observations (B, width) to features (B, config.features)."""
     hidden = config.mlp if own is None else replace(config.mlp, units=own.units)
     out = hidden.units[-1] if hidden.units else width
     return nn.Sequential(mlp(width, hidden), nn.Linear(out, config.features))

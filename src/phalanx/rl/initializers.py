@@ -23,13 +23,13 @@ def _variance_scaling(weight: Tensor, mode: str = "fan_in", scale: float = 2.0) 
 
 
 def _constant(weight: Tensor, val: float = 0.0, value: float | None = None) -> None:
-    """`value` is the newer RL Games' other name for `val`."""
+    """Fill with a constant; `value` is newer RL Games' name of `val`."""
     nn.init.constant_(weight, val if value is None else value)
 
 
 def _normalized_columns(weight: Tensor, std: float = 1.0) -> None:
-    """Normal numbers, scaled to norm `std` for each output. Older RL Games files name it; source:
-    `normc_initializer` of OpenAI's baselines."""
+    """Normally distributed, scaled to norm `std` for each output. Used by older RL Games files;
+    source: `normc_initializer` of OpenAI's baselines."""
     drawn = torch.randn(weight.shape, device=weight.device)
     inputs = tuple(range(1, weight.dim()))
     weight.copy_(std * drawn / drawn.square().sum(inputs, keepdim=True).sqrt())

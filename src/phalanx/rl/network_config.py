@@ -96,11 +96,12 @@ class ContinuousConfig:
     fixed_sigma: bool = True
     """True: one free parameter per action; False: a linear head on the trunk."""
     sigma_parametrization: Literal["exp", "softplus", "linear", "scalar"] = "exp"
-    """What the model continuous_a2c_logstd makes of that number; see `formulas.log_std`."""
+    """Mapping from that number to the log standard deviation in the model continuous_a2c_logstd;
+    see `formulas.log_std`."""
     min_sigma: float = ranged(0.0, at_least=0)
     """Added to the standard deviation."""
     logstd_bounds: tuple[float, float] | None = None
-    """With exp: the number is clamped to these first."""
+    """Bounds to which the number is clamped first, with exp."""
 
 
 @dataclass(frozen=True)

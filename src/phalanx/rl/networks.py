@@ -118,7 +118,7 @@ class ActorCritic(nn.Module):
         return value, after
 
     def log_std(self, raw: Tensor) -> Tensor:
-        """(B, A) log standard deviation from the sigma head's output."""
+        """Log standard deviation (B, A) from the sigma head's output."""
         own = self.config.space.continuous
         assert own is not None
         return formulas.log_std(raw, own.sigma_parametrization, own.min_sigma, own.logstd_bounds)

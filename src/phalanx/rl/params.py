@@ -15,12 +15,12 @@ OLD_MODELS = {
     "continuous_a2c_lstm": "continuous_a2c",
     "continuous_a2c_lstm_logstd": "continuous_a2c_logstd",
 }
-"""Models that older RL Games files name, with a `network.lstm` where there is `network.rnn` now."""
+"""Models in older RL Games files, which have `network.lstm` instead of `network.rnn`."""
 
 
 EFFECTLESS_VALUES = {"multi_gpu": True, "lr_schedule": "polynom_decay"}
-"""Values in `params.config` that change nothing: one process has nobody to share with, and RL Games
-knows no such schedule and keeps the rate."""
+"""Values in `params.config` without effect: training uses one process, and RL Games has no such
+schedule and keeps the learning rate."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def read_params(params: Mapping[str, Any]) -> Params:
 
 
 def with_current_names(params: Mapping[str, Any]) -> dict[str, Any]:
-    """`params` with the model and recurrent network of `OLD_MODELS` by their present names."""
+    """`params` with the model and recurrent network of `OLD_MODELS` under their current names."""
     model, network = params.get("model"), params.get("network")
     name = model.get("name") if isinstance(model, Mapping) else model
     if not isinstance(name, str) or name not in OLD_MODELS or not isinstance(network, Mapping):

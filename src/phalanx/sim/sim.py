@@ -214,8 +214,8 @@ class Sim:
 
     def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
         """(M + diag(added))^-1 force, (N, nv) each, with the mass matrix M of the last substep:
-        accelerations that generalized forces cause [m/s^2 or rad/s^2], or changes of velocity that
-        impulses cause. `added` [kg or kg m^2] is extra inertia of each degree of freedom."""
+        the accelerations [m/s^2 or rad/s^2] from generalized forces, or the velocity changes from
+        impulses. `added` [kg or kg m^2] is additional inertia of each degree of freedom."""
         return self.engine.solve_m(force, added)
 
     def reset(self, mask: Tensor | None = None) -> None:
@@ -293,7 +293,7 @@ class Sim:
 
 
 def _original(model: mujoco.MjModel, field: str) -> np.ndarray:
-    """A copy of the scene's value of a field with a value per environment."""
+    """A copy of the scene's value of a field that has a value per environment."""
     owner, name = (model.opt, field[4:]) if field.startswith("opt.") else (model, field)
     return np.array(getattr(owner, name))
 

@@ -106,13 +106,13 @@ class Actuator:
         self._per_control = torch.tensor(per_control, dtype=torch.float32, device=device)
         most = _motor_efforts(model, self.motors)
         self.motor_effort = torch.tensor(most, dtype=torch.float32, device=device)
-        """(J,) greatest effort that the model's motors pass on [N m or N]; infinite without one."""
+        """(J,) largest effort of the model's motors [N m or N]; infinite without a limit."""
         if s.effort is not None:
             weak = int(most.argmin())
             if s.effort > most[weak] * (1 + 1e-6):
                 raise PhalanxError(
                     f"{where}.effort is {s.effort:g}, but the motor of joint"
-                    f" {self.joints[weak]!r} gives {most[weak]:g} at most; lower it, or widen the"
+                    f" {self.joints[weak]!r} gives at most {most[weak]:g}; lower it, or widen the"
                     " motor's range in the robot's file"
                 )
             most = np.full(count, s.effort)
@@ -181,7 +181,8 @@ class Actuator:
             self.network.reset(mask.repeat_interleave(len(self.motors)))
 
     def gains(self) -> dict[str, Drive]:
-        """What domain randomisation may change, by its names in `dof_properties`."""
+        """The quantities that domain randomisation may change, by their names in
+        `dof_properties`."""
         gains = {"effort": Drive(self.joints, self.effort, self.motor_effort)}
         if self.network is None:
             gains["stiffness"] = Drive(self.joints, self.stiffness)
@@ -232,8 +233,8 @@ def _motors(sim: Sim, s: ActuatorSettings, where: str) -> tuple[list[int], list[
 
 
 def _motor_efforts(model: Any, motors: list[int]) -> np.ndarray:
-    """(J,) greatest efforts [N m or N] that motors pass on to their joints, infinite without one:
-    of their control and force ranges, and of the joints' own."""
+    """(J,) largest efforts [N m or N] of motors at their joints, from their control and force
+    ranges and the joints' own; infinite without a limit."""
     gear, gain = np.abs(model.actuator_gear[motors, 0]), np.abs(model.actuator_gainprm[motors, 0])
     joints = model.actuator_trnid[motors, 0]
 

@@ -23,9 +23,9 @@ The step has fixed shapes and never waits for the device: masks and `torch.where
 `nonzero()`, `.item()` or an `if` on a tensor. Buffers keep their address (write into them), so
 that the whole step can be captured in a CUDA graph.
 
-A tensor that one step writes and a later one reads is state and is declared with `self.state`;
-checkpoints hold it. All other attributes are constants, which a run that continues takes from the
-task as it is now.
+A tensor that one step writes and a later step reads is state, and is declared with `self.state`;
+checkpoints hold it. All other attributes are constants, which a continued run takes from the
+current task.
 """
 
 import dataclasses
@@ -221,8 +221,8 @@ class Task:
         return self.observations, self.rew_buf, self.terminated, self.truncated, self.infos
 
     def state(self, name: str, initial: Tensor) -> Tensor:
-        """Make `initial` the attribute `name`, which checkpoints save and restore; returns it. For
-        `init_buffers`: self.actions = self.state("actions", torch.zeros(...))."""
+        """Declare `initial` as the attribute `name`, which checkpoints save and restore, and return
+        it. For `init_buffers`: self.actions = self.state("actions", torch.zeros(...))."""
         if name in self._state:
             raise PhalanxError(f"{type(self).__name__} declares its state {name!r} twice")
         self._state[name] = initial
@@ -296,7 +296,7 @@ class Task:
         return self.sim.engine.grow()
 
     def report(self) -> str:
-        """What went wrong so far, for the log; empty if nothing did."""
+        """Problems so far, for the log; empty if there are none."""
         said = [*self._notes, self.sim.divergence_report()]
         if names := self._undeclared():
             said.append(
@@ -306,8 +306,8 @@ class Task:
         return "; ".join(s for s in said if s)
 
     def _undeclared(self) -> list[str]:
-        """Tensors of `init_buffers` that were written since, but are not state. Views of the
-        simulation's fields or of state are saved as these."""
+        """Names of tensors from `init_buffers` that have been written since, but are not state.
+        Views of the simulation's fields or of state are saved as part of these."""
         held = [*self._state.values(), *vars(self.sim).values()]
         saved = {t.untyped_storage().data_ptr() for t in held if isinstance(t, Tensor)}
         own = {k: v for k, v in vars(self).items() if k in self._made and isinstance(v, Tensor)}
@@ -318,7 +318,8 @@ class Task:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """The simulation's and the declared state; a run continues from it bit for bit."""
+        """The state of the simulation and the declared state; a run continues from it bit for
+        bit."""
         for name, tensor in self._state.items():
             if getattr(self, name) is not tensor:
                 raise PhalanxError(

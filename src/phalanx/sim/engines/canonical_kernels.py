@@ -1,9 +1,9 @@
 # mypy: ignore-errors
 """The kernels of `canonical_order`, in Warp's own Python.
 
-From `gradient` on, they take the place of kernels of MuJoCo Warp, with the same arguments and
-launch sizes. There, threads add to one number in the order in which they arrive; here, one thread
-adds everything up in a fixed order.
+From `gradient` on, they replace kernels of MuJoCo Warp, with the same arguments and launch sizes.
+There, threads add to one number in the order in which they arrive; here, one thread adds all terms
+in a fixed order.
 """
 
 import functools
@@ -51,7 +51,7 @@ def move(
 
 @wp.kernel(enable_backward=False)
 def sort_changed(ids: wp.array2d[int], count: wp.array[int]):
-    """Sort the first `count` numbers of each row of `ids`; there are few."""
+    """Sort the first `count` numbers of each row of `ids`, which are few."""
     world = wp.tid()
     for i in range(1, wp.min(count[world], ids.shape[1])):
         number = ids[world, i]
@@ -112,7 +112,8 @@ def contact_wrenches(
     nacon: wp.array[int],
     cfrc_ext: wp.array2d[wp.spatial_vector],
 ):
-    """Contact forces on bodies. Contacts are sorted by world: its first one adds them all up."""
+    """Contact forces on bodies. Contacts are sorted by world; the thread of a world's first contact
+    adds all of them."""
     first = wp.tid()
     n = nacon[0]
     if first >= n:
@@ -204,7 +205,8 @@ def actuator_damping(
     vel: wp.array2d[float],
     qDeriv: wp.array2d[float],
 ):
-    """Derivatives of actuator forces by velocity, `vel` an actuator, for an implicit integrator."""
+    """Derivatives of actuator forces by velocity, `vel` for each actuator, for implicit
+    integrators."""
     world, first = wp.tid()
     if first == 0:
         for act in range(vel.shape[1]):

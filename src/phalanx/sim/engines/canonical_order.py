@@ -1,4 +1,4 @@
-"""Contacts, constraint rows and sums in an order that does not depend on races between threads.
+"""Orders contacts, constraint rows and sums independently of races between threads.
 
 MuJoCo Warp 4.0 assigns slots to contacts, and to the constraint rows of a world, with an atomic
 counter. Their order therefore differs from run to run, and so does the rounding of every sum over
@@ -34,7 +34,7 @@ CONTACT_FIELDS = (
 )
 ROW_FIELDS = ("type", "id", "J", "pos", "margin", "D", "vel", "aref", "frictionloss")
 LAST = 2**62  # the key of unused slots
-MOST_DOFS = 32  # one tile: up to here, a row of the Jacobian is multiplied by one thread or block
+MOST_DOFS = 32  # one tile; up to this number one thread or block multiplies a row of the Jacobian
 
 # Functions that make kernels, by module, and the kernels of this project that repeat by themselves;
 # None: no two threads add to the same number in the models that `check` lets through.
@@ -43,7 +43,7 @@ KERNELS: tuple[tuple[Any, str, Callable[..., Any] | None], ...] = (
     (solver, "_update_constraint_efc", None),  # and `_update_constraint` sorts what has changed
     (solver, "_solve_init_jaref_kernel", None),
     (constraint, "_efc_contact_jac_dense", None),
-    (smooth, "_transmission", None),  # the place of a row in memory is no part of any sum
+    (smooth, "_transmission", None),  # the position of a row in memory does not affect any sum
     (smooth, "_cfrc_ext_contact", lambda: kernels.contact_wrenches),
     (forward, "_qfrc_actuator", lambda nv: kernels.actuator_forces),
     (passive, "_gravity_force", lambda: kernels.gravity_forces),
@@ -72,7 +72,8 @@ def check(model: Any) -> None:
 
 
 def install() -> None:
-    """Let MuJoCo Warp call the functions of this file, for models with `opt.deterministic` only."""
+    """Make MuJoCo Warp call the functions of this file, only for models with
+    `opt.deterministic`."""
     if collision_driver._sort_contacts is sort_contacts:
         return
     collision_driver._sort_contacts = sort_contacts
@@ -97,7 +98,7 @@ def _in_order(make: Callable[..., Any], kernel: Callable[..., Any] | None) -> Ca
 
 
 def _sorting_changes(update: Callable[..., None]) -> Callable[..., None]:
-    """`update`, and its list of rows whose state changed sorted: threads fill it as they come."""
+    """`update`, with its list of rows whose state changed sorted: threads fill it in any order."""
 
     def update_and_sort(m: Any, d: Any, ctx: Any, *args: Any, **named: Any) -> None:
         update(m, d, ctx, *args, **named)

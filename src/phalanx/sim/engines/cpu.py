@@ -348,8 +348,8 @@ class CpuEngine:
 
 
 def _copy_apart(array: np.ndarray) -> np.ndarray:
-    """A copy that starts half a page further into its page than arrays usually do. A copy of one
-    array to another at nearly the same offset in a page takes seven times as long (4K aliasing)."""
+    """A copy whose memory starts half a page further into a page than usual. Copying between arrays
+    at nearly the same offset in a page takes seven times as long (4K aliasing)."""
     half_page = 2048 // array.itemsize
     copy = np.empty(half_page + array.size, array.dtype)[half_page:].reshape(array.shape)
     np.copyto(copy, array)

@@ -1,4 +1,5 @@
-"""Linear systems with the mass matrix, of which MuJoCo stores the sparse lower triangle `M`."""
+"""Solves linear systems with the mass matrix, which MuJoCo stores as a sparse lower triangle
+`M`."""
 
 import mujoco
 import numpy as np
@@ -7,12 +8,12 @@ from torch import Tensor
 
 
 def diagonal(model: mujoco.MjModel) -> Tensor:
-    """(nv,) where `M` has the diagonal."""
+    """Indices (nv,) of the diagonal elements in `M`."""
     return torch.from_numpy((model.M_rowadr + model.M_rownnz - 1).astype(np.int64))
 
 
 def dense_places(model: mujoco.MjModel) -> Tensor:
-    """(nv, nv) where `M` has each element of the full matrix; nC for elements that are zero."""
+    """Index in `M` of each element of the full matrix, (nv, nv); nC for elements that are zero."""
     row, column = np.repeat(np.arange(model.nv), model.M_rownnz), model.M_colind
     places = np.full((model.nv, model.nv), model.nC)
     places[row, column] = places[column, row] = np.arange(model.nC)
