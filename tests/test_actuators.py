@@ -228,7 +228,7 @@ def test_an_effort_that_the_motor_cannot_give_is_refused(tmp_path, limit):
     xml = xml.replace('name="a" axis', f'name="a" {joint} axis')
     sim = make_sim(tmp_path, xml)
     settings = {"model": "pd", "command": "effort", "scale": 1.0, "joints": ["a"]}
-    with pytest.raises(PhalanxError, match=r"effort is 5, but the motor of joint 'a' gives 4 at"):
+    with pytest.raises(PhalanxError, match=r"effort is 5, but the motor of joint 'a' gives at most 4"):
         one(sim, **settings, effort=5.0)
     (own,) = make_actuators(sim, {"g": {"actor": "arm", **settings}})
     sim.ctrl.fill_(9.0)
