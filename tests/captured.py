@@ -36,7 +36,7 @@ def iterate(agent, iterations=4):
 
 def graph(agent, what):
     """The `Graph` of what the agent does next, "collect" or "learn"; None if it has none."""
-    return agent.run._graphs.get((what, getattr(agent, f"{what}_variant")))
+    return agent.run.graphs.get((what, getattr(agent, f"{what}_variant")))
 
 
 def is_captured(agent, what):

@@ -109,7 +109,7 @@ def test_captured_training_equals_eager_training(tmp_path, algo, changes):
         agent.captures = agent.captures_update = captures
         agent.train()
         # 8 updates a step: their pattern begins anew after as many steps as the actor's frequency
-        learning = [g for (what, _), g in agent.run._graphs.items() if what == "learn"]
+        learning = [g for (what, _), g in agent.run.graphs.items() if what == "learn"]
         assert len(learning) == (agent.period if captures else 0)
         assert all(g._graph is not None for g in learning)
         weights.append({k: v.clone() for k, v in agent.model.state_dict().items()})

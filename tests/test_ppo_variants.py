@@ -331,8 +331,8 @@ def test_central_value_sees_what_the_policy_does_not(tmp_path):
     vecenv.register("guess", lambda **kwargs: Asymmetric())
     again.restore(with_states.nn_dir / "last_guess.pth")
     for a, b in zip(
-        again.central_value.model.parameters(),
-        with_states.central_value.model.parameters(),
+        again.central_value_net.model.parameters(),
+        with_states.central_value_net.model.parameters(),
         strict=True,
     ):
         assert torch.equal(a, b)

@@ -47,7 +47,7 @@ def test_a_critics_normaliser_learns_from_its_updates_alone(tmp_path):
     _, theirs = their_agent(asymmetric(tmp_path, max_epochs=1))
     ours.train()
     theirs.train()
-    seen = ours.central_value.model.running_mean_std.count
+    seen = ours.central_value_net.model.running_mean_std.count
     assert float(seen) == float(theirs.central_value_net.model.running_mean_std.count)
 
 

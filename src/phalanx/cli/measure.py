@@ -159,7 +159,7 @@ def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
         measure("environment", lambda: task.step(random_actions(task.action_space, n, device)))
     agent.reset(agent.hooked_env)
     steps = agent.batch_size // agent.rounds
-    collect, forget = agent.run.collect, agent.run.forget_graphs
+    collect, forget = agent.run.collect, agent.run.graphs.forget
     row("rollout", _without_overflow(task, collect, forget, steps, job.seconds, device))
     agent.train()
     row("training", windows.speeds, physics_alone=_physics_alone(agent, task, device))

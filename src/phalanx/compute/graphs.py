@@ -29,6 +29,34 @@ WAITING = "synchronizing CUDA operation"
 STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
 
 
+class Graphs(dict[Any, "Graph"]):
+    """Graphs by key; `warn` is told of a function that waits for the device."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+
+    def launch(
+        self,
+        key: Any,
+        function: Callable[[], None],
+        context: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        """Call `function`, or replay what was captured of it under `key`."""
+        if key not in self:
+            self[key] = Graph(function, context)
+        graph = self[key]
+        graph()
+        if line := graph.obstacle:
+            self._warn(
+                f"runs without CUDA graphs, much slower: {line} waits for the GPU; use masks"
+            )
+
+    def forget(self) -> None:
+        """What was captured is stale: capture it again."""
+        for graph in self.values():
+            graph.reset()
+
+
 class Graph:
     """`function()` captured once and replayed; `context` is entered while capturing."""
 

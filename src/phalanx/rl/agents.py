@@ -15,13 +15,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from phalanx.compute.fusing import fused
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint, run_state
 from phalanx.rl.amp import AMP
 from phalanx.rl.build import build_model, with_default_model
+from phalanx.rl.critic import CentralValue
 from phalanx.rl.dqn import DQN
 from phalanx.rl.learner import Learner
-from phalanx.rl.ppo import PPO
+from phalanx.rl.ppo_continuous import ContinuousPPO
 from phalanx.rl.ppo_discrete import DiscretePPO
 from phalanx.rl.run import Run
 from phalanx.rl.sac import SAC
@@ -57,7 +59,27 @@ class Agent(Learner):
         model = build_model(params, self.run.config, env).to(env.device)
         self.hooked_env = HookedEnv(self)
         super().__init__(self.run.config, env, model)
-        self.run.fuse()
+        if self.run.captures_update and getattr(self.config, "torch_compile", False):
+            self.fuse()
+
+    @property
+    def central_value_net(self) -> CentralValue | None:
+        """The critic, if it is a central value."""
+        critic = getattr(self, "critic", None)
+        return critic if isinstance(critic, CentralValue) else None
+
+    @property
+    def has_central_value(self) -> bool:
+        """Whether the critic is a central value."""
+        return self.central_value_net is not None
+
+    def fuse(self) -> None:
+        """Let torch.compile fuse the kernels between physics and matrix products."""
+        warn = self.run.warn
+        for name in self.fused_methods():
+            setattr(self, name, fused(getattr(self, name), warn))
+        if hasattr(self.run.env, "fuse"):
+            self.run.env.fuse(lambda function: fused(function, warn))
 
     vec_env = _attribute("run.env")
     observer = algo_observer = _attribute("run.observer")
@@ -84,7 +106,6 @@ class Agent(Learner):
     captures = _attribute("run.captures")
     captures_update = _attribute("run.captures_update")
     ppo_device = _attribute("device")
-    central_value_net = _attribute("central_value")
     num_agents = 1
     global_rank = local_rank = 0
     world_size = 1
@@ -178,7 +199,7 @@ class Agent(Learner):
         if key == "learning_rate" and getattr(self.config, "lr_schedule", None) == "adaptive":
             raise PhalanxError("learning_rate cannot be set, because lr_schedule is adaptive")
         self.change_config(dataclasses.replace(self.config, **{key: param_value}))
-        self.run.forget_graphs()
+        self.run.graphs.forget()
 
     def _key(self, name: str) -> str:
         key = self.PARAMS.get(name, name)
@@ -187,7 +208,7 @@ class Agent(Learner):
         return key
 
 
-class A2CAgent(Agent, PPO):
+class A2CAgent(Agent, ContinuousPPO):
     """PPO with continuous actions; registered as `a2c_continuous`."""
 
 

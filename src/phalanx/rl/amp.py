@@ -25,7 +25,7 @@ from phalanx.rl.config import AMPConfig
 from phalanx.rl.formulas import clip_fraction, discriminator_loss, style_reward
 from phalanx.rl.normalize import RunningMeanStd
 from phalanx.rl.part import Part
-from phalanx.rl.ppo import PPO
+from phalanx.rl.ppo_continuous import ContinuousPPO
 
 MEAN_TAGS = (
     "losses/disc_loss",
@@ -213,7 +213,7 @@ class Discriminator(Part):
                 )
 
 
-class AMP(PPO):
+class AMP(ContinuousPPO):
     """PPO with a discriminator, whose minibatches are in random order."""
 
     Config = AMPConfig

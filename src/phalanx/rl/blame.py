@@ -10,9 +10,24 @@ from phalanx.rl.nested import nested
 RETURN, SHAPED_RETURN = 0, 1  # columns of EpisodeSums.finished
 
 
-def why_not_finite(env: Any, learner: Any, frame: int) -> str:
-    """A message for an iteration with NaN or infinity: the first bad quantity, its environment and
-    step. The iteration began after `frame` environment steps."""
+def why_not_finite(run: Any, restart_point: Any, iterations: int) -> str:
+    """A message for statistics with NaN or infinity: the first bad quantity, its environment and
+    step. On CUDA, iterations have passed since and a NaN spreads, so up to `iterations` of them are
+    repeated one by one from `restart_point`, to the first that broke; None: nothing to repeat."""
+    env, learner = run.env, run.agent
+    if restart_point is not None:
+        learner.set_full_state_weights(restart_point)
+        for _ in range(iterations):
+            run.epoch_num += 1
+            run.iterate(lambda: None)
+            run.frame += learner.batch_size
+            if not all(x.isfinite().all() for x in learner.statistics().values()):
+                break
+    return _origin(env, learner, run.frame - learner.batch_size)
+
+
+def _origin(env: Any, learner: Any, frame: int) -> str:
+    """The sentence for the learner's last iteration, which began after `frame` steps."""
     if hasattr(env, "why_not_finite") and (said := env.why_not_finite()):
         return str(said)
     finished = learner.statistics()["finished"]

@@ -160,6 +160,14 @@ class AgentConfig:
                 " only one; start it without torchrun"
             )
 
+    def limit_reached(self, epoch: int, frame: int) -> str:
+        """Which limit ends training after `epoch` iterations and `frame` steps; empty if none."""
+        if self.max_epochs != -1 and epoch >= self.max_epochs:
+            return f"max_epochs {self.max_epochs} reached"
+        if self.max_frames != -1 and frame >= self.max_frames:
+            return f"max_frames {self.max_frames} reached"
+        return ""
+
 
 @dataclass(frozen=True)
 class CentralValueConfig:

@@ -1,4 +1,4 @@
-"""PPO as RL Games defines it, for continuous and for discrete actions.
+"""PPO as RL Games defines it; `ppo_continuous.py` and `ppo_discrete.py` are for a kind of actions.
 
     loss = actor + critic_coef * value / 2 - entropy_coef * entropy + bounds_loss_coef * bounds
 
@@ -14,22 +14,12 @@ from torch import Tensor, nn
 
 from phalanx.compute.threads import threads_for
 from phalanx.config import read
-from phalanx.rl import checkpoint
+from phalanx.rl import checkpoint, formulas
 from phalanx.rl.build import check_actions, check_masks
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.critic import CentralValue, Critic, PolicyCritic
 from phalanx.rl.curiosity import Curiosity, RNDConfig
 from phalanx.rl.diagnostics import Diagnostics
-from phalanx.rl.formulas import (
-    bound_loss,
-    gae,
-    gaussian_kl,
-    policy_gradient_loss,
-    shape_reward,
-    standardized,
-    surrogate_loss,
-    value_loss,
-)
 from phalanx.rl.learner import Learner
 from phalanx.rl.memory import Memory
 from phalanx.rl.nested import nested
@@ -46,18 +36,16 @@ MAX_FUSED_STEPS = 64  # steps
 
 
 class PPO(Learner):
-    """PPO with continuous actions."""
+    """What PPO is, whatever the actions."""
 
     Config = PPOConfig
-    FUSED: ClassVar[tuple[str, ...]] = (
-        *("act", "shape_and_count", "policy_terms", "loss_of", "policy_kl"),
-    )
-    is_discrete = False
-    adapts_per_minibatch = True
+    FUSED = ("act", "shape_and_count", "policy_terms", "loss_of", "policy_kl")
+    is_discrete: ClassVar[bool]
+    adapts_per_minibatch: ClassVar[bool]
     """With schedule_type legacy, the learning rate changes after every minibatch."""
     adapts_per_update = False
     """With schedule_type standard_epoch, it changes after every update if true, otherwise never."""
-    trains_own_value = True
+    trains_own_value: ClassVar[bool]
     """Default for training the policy network's own value if there is a central value."""
     soft_bound = 1.1
     """Absolute mean action above which bounds_loss applies."""
@@ -95,11 +83,6 @@ class PPO(Learner):
         self.episodes = EpisodeSums(n, c.horizon_length, device)
         self.losses = torch.zeros(len(LOSSES), device=device)
         self.kl = torch.zeros((), device=device)
-
-    @property
-    def central_value(self) -> CentralValue | None:
-        """The critic if it is a central value, otherwise None."""
-        return self.critic if isinstance(self.critic, CentralValue) else None
 
     def _weight_of_value(self) -> float:
         own = self.config.use_experimental_cv
@@ -182,7 +165,7 @@ class PPO(Learner):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """A step's shaped rewards (N,), `done` (N,), 1.0 where it ended an episode, and the step's
         row of `EpisodeSums.finished`, (4,)."""
-        shaped = shape_reward(reward, self.config.reward_shaper)
+        shaped = formulas.shape_reward(reward, self.config.reward_shaper)
         for part in self.parts:
             shaped = part.step_reward(shaped, reached)
         done = (terminated | truncated).float()
@@ -259,7 +242,7 @@ class PPO(Learner):
     def prepare_dataset(self) -> None:
         """Write advantages and normalised values and returns into `dataset`, (N * T, ...) each."""
         r, c, d = self.rollout, self.config, self.dataset
-        gae(r.rewards, r.values, r.last_values, r.dones, c.gamma, c.tau, out=r.advantages)
+        formulas.gae(r.rewards, r.values, r.last_values, r.dones, c.gamma, c.tau, out=r.advantages)
         values, returns = r.values.flatten(0, 1), (r.advantages + r.values).flatten(0, 1)
         advantages = r.advantages.flatten(0, 1).sum(-1)
         normalizer: Any = self.critic.model.value_mean_std
@@ -271,7 +254,7 @@ class PPO(Learner):
         if self.advantage_mean_std is not None:
             advantages = self.advantage_mean_std(advantages)
         elif c.normalize_advantage:
-            advantages = standardized(advantages)
+            advantages = formulas.standardized(advantages)
         d["old_values"].copy_(values)
         d["returns"].copy_(returns)
         d["advantages"].copy_(advantages)
@@ -352,11 +335,13 @@ class PPO(Learner):
         c = self.config
         old, new = batch["neglogpacs"], result["prev_neglogp"]
         if c.ppo:
-            a_loss = surrogate_loss(old, new, batch["advantages"], c.e_clip, c.use_smooth_clamp)
+            a_loss = formulas.surrogate_loss(
+                old, new, batch["advantages"], c.e_clip, c.use_smooth_clamp
+            )
         else:
-            a_loss = policy_gradient_loss(new, batch["advantages"])
+            a_loss = formulas.policy_gradient_loss(new, batch["advantages"])
         clip = c.e_clip if c.clip_value else None
-        c_loss = value_loss(result["values"], batch["old_values"], batch["returns"], clip)
+        c_loss = formulas.value_loss(result["values"], batch["old_values"], batch["returns"], clip)
         entropy = result["entropy"].mean()
         b_loss = self.bounds_loss(result)
         with torch.no_grad():
@@ -365,33 +350,23 @@ class PPO(Learner):
         # With a weight of zero, weight decay would still change the critic.
         return loss + self.critic_weight * c_loss if self.critic_weight else loss
 
-    # -- what distinguishes continuous actions -----------------------------------------------------
+    # -- what the kind of actions decides ----------------------------------------------------------
 
     def policy_fields(self, env: Any) -> dict[str, tuple[int, ...]]:
-        """The outputs of the policy that the rollout stores, with their shapes."""
-        actions = env.action_space.shape
-        return {"neglogpacs": (), "mus": actions, "sigmas": actions}
+        """What the rollout keeps of the policy's output, and its shape."""
+        raise NotImplementedError
 
     def preprocess_actions(self, actions: Tensor) -> Tensor:
-        """Sampled actions (N, A), in the environment's units."""
-        if not self.config.clip_actions:
-            return actions
-        rescaled: Tensor = self.env.action_space.rescale(actions.clamp(-1.0, 1.0))
-        return rescaled
+        """Samples, (N, A), as the environment takes them."""
+        raise NotImplementedError
 
     def policy_kl(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
-        """Mean KL(new || old) of the minibatch, a scalar. Then the new policy becomes the old one,
-        as the reference of the next pass."""
-        kl = gaussian_kl(result["mus"], result["sigmas"], batch["mus"], batch["sigmas"])
-        batch["mus"].copy_(result["mus"])
-        batch["sigmas"].copy_(result["sigmas"])
-        return kl
+        """Mean KL of the minibatch between the old policy and the new one, a scalar."""
+        raise NotImplementedError
 
     def bounds_loss(self, result: dict[str, Tensor]) -> Tensor:
-        """Penalty on means beyond +-`soft_bound`, or on all means, a scalar."""
-        if self.config.bound_loss_type == "bound":
-            return bound_loss(result["mus"], self.soft_bound)
-        return result["mus"].square().sum(-1).mean()
+        """Penalty on mean actions, a scalar."""
+        raise NotImplementedError
 
     # -- as a learner ------------------------------------------------------------------------------
 

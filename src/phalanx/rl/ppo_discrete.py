@@ -1,4 +1,4 @@
-"""PPO with discrete actions: the methods that differ from continuous actions."""
+"""PPO with discrete actions: a categorical policy."""
 
 from typing import Any
 

@@ -7,20 +7,21 @@ buffers of `rollout.py`. These three files contain one whole iteration.
 import copy
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from phalanx.compute.determinism import make_deterministic
-from phalanx.compute.fusing import fused
-from phalanx.compute.graphs import EAGER_CALLS, Graph
+from phalanx.compute.graphs import EAGER_CALLS, Graphs
 from phalanx.config import read
 from phalanx.rl.blame import why_not_finite
 from phalanx.rl.build import make_env
 from phalanx.rl.journal import Journal
 from phalanx.rl.observer import AlgoObserver, overrides_process_infos
 from phalanx.rl.params import keys_without_effect
+from phalanx.rl.restart import RestartPoint
 from phalanx.rl.run_folder import RunFolder
 from phalanx.rl.saving import Saving
 
@@ -69,14 +70,14 @@ class Run:
         self.episodes_restored = False
         self._reads = reads
         self._stop_request = ""
-        self._restart_point: dict[str, Any] | None = None
-        self._graphs: dict[Any, Graph] = {}
+        self._restart = RestartPoint(self)
+        self.graphs = Graphs(self.warn)
 
     # -- the loop ----------------------------------------------------------------------------------
 
     def train(self) -> tuple[float, int]:
         """Train until a limit is reached; returns best mean return and number of iterations."""
-        agent, journal = self.agent, self.journal
+        agent, journal, c = self.agent, self.journal, self.config
         if not self.episodes_restored:
             agent.reset(agent.hooked_env)
         if self.captures:
@@ -85,24 +86,26 @@ class Run:
         self.observer.after_init(agent)
         journal.start()
         self._save(self.saving.last)
-        self._save_restart_point([])
-        self.stop_reason = self._limit_reached()  # a finished run trains no further
+        self._restart.save([])
+        self.stop_reason = c.limit_reached(
+            self.epoch_num, self.frame
+        )  # a finished run trains no further
         while not self.stop_reason:
             agent.update_epoch()
             agent.train_epoch()
             self.frame += agent.batch_size
             journal.record(self.epoch_num, self.frame, agent.statistics())
-            ends = self._stop_request or self._limit_reached()
+            ends = self._stop_request or c.limit_reached(self.epoch_num, self.frame)
             if ends or self.epoch_num % self._reads == 0:
-                self._write_files()  # the last reading's, while the device works
-                if self._repeat_after_overflow():
+                self.write_files()  # the last reading's, while the device works
+                if self._restart.repeat_after_overflow():
                     continue
                 self.stop_reason = ends
                 self._read_statistics()
                 due, won = self.saving.due(self.epoch_num, journal.meters.rewards)
                 self.stop_reason = self.stop_reason or won
-                self._save_restart_point(due)
-        self._write_files()
+                self._restart.save(due)
+        self.write_files()
         self._save(*self.saving.final(self, self.folder.nn_dir))
         self.folder.writer.close()
         return self.saving.best, self.epoch_num
@@ -121,38 +124,21 @@ class Run:
             after_steps()
             clock.start()
             if learner.ready:
-                key = ("learn", learner.learn_variant)
-                self._launch(key, learner.learn, self.captures_update)
+                if self.captures_update:
+                    self.graphs.launch(("learn", learner.learn_variant), learner.learn)
+                else:
+                    learner.learn()
                 learner.learned()
             clock.stop("update", learner.rounds)
 
     def collect(self) -> None:
         """Run one round of the learner's environment steps."""
         learner = self.agent
+        if not self.captures:
+            learner.collect(learner.hooked_env)
+            return
         key = ("collect", learner.collect_variant)
-        self._launch(key, lambda: learner.collect(learner.hooked_env), self.captures)
-
-    def _launch(self, key: Any, function: Callable[[], None], captured: bool) -> None:
-        """Call `function`, or replay its captured graph, which is stored under `key`."""
-        if not captured:
-            function()
-            return
-        if key not in self._graphs:
-            context = {"context": self.env.capture} if key[0] == "collect" else {}
-            self._graphs[key] = Graph(function, **context)
-        graph = self._graphs[key]
-        graph()
-        if line := graph.obstacle:
-            self.warn(f"runs without CUDA graphs, much slower: {line} waits for the GPU; use masks")
-
-    def fuse(self) -> None:
-        """On CUDA, let torch.compile fuse the kernels between physics and matrix products."""
-        if not (self.captures_update and getattr(self.config, "torch_compile", False)):
-            return
-        for name in self.agent.fused_methods():
-            setattr(self.agent, name, fused(getattr(self.agent, name), self.warn))
-        if hasattr(self.env, "fuse"):
-            self.env.fuse(lambda function: fused(function, self.warn))
+        self.graphs.launch(key, lambda: learner.collect(learner.hooked_env), self.env.capture)
 
     def rehearse(self) -> None:
         """Iterate until kernels are compiled and graphs captured, then restore everything. The
@@ -162,38 +148,11 @@ class Run:
             self.iterate(lambda: None)
         self.agent.set_full_state_weights(before)
 
-    def forget_graphs(self) -> None:
-        """Discard captured graphs, because they are invalid; they are captured again."""
-        for graph in self._graphs.values():
-            graph.reset()
-
-    def _repeat_after_overflow(self) -> bool:
-        """If contacts have overflowed their buffers since the restart point, enlarge the buffers
-        and return to that point, so that no contact is dropped."""
-        grown = self.env.grow() if hasattr(self.env, "grow") else None
-        if not grown:
-            return False
-        self.warn(grown)
-        if self._restart_point is None:  # eager steps have already been repeated
-            return False
-        self.forget_graphs()
-        self.journal.discard_unread()
-        self.agent.set_full_state_weights(self._restart_point)
-        return True
-
     # -- limits and messages -----------------------------------------------------------------------
 
     def request_stop(self, reason: str) -> None:
         """Save and stop after the current iteration."""
         self._stop_request = reason
-
-    def _limit_reached(self) -> str:
-        c = self.config
-        if c.max_epochs != -1 and self.epoch_num >= c.max_epochs:
-            return f"max_epochs {c.max_epochs} reached"
-        if c.max_frames != -1 and self.frame >= c.max_frames:
-            return f"max_frames {c.max_frames} reached"
-        return ""
 
     def warn(self, sentence: str) -> None:
         """Add a sentence to `warnings`, which observers show once each."""
@@ -202,23 +161,11 @@ class Run:
 
     def _read_statistics(self) -> None:
         last = self.folder.nn_dir / f"{self.saving.last}.pth"
-        self.journal.read(self.agent, self.folder, self._why_not_finite, last)
+        blame = partial(why_not_finite, self, self._restart.state, self._reads)
+        self.journal.read(self.agent, self.folder, blame, last)
         if hasattr(self.env, "report"):
             self.warn(self.env.report())
         self.observer.after_print_stats(self.frame, self.epoch_num, self.journal.total_time)
-
-    def _why_not_finite(self) -> str:
-        """The reason why losses are not finite. On CUDA, more iterations have run since then and a
-        NaN spreads, so they are repeated one by one up to the first bad one."""
-        if self._restart_point is not None:
-            self.agent.set_full_state_weights(self._restart_point)
-            for _ in range(self._reads):
-                self.epoch_num += 1
-                self.iterate(lambda: None)
-                self.frame += self.agent.batch_size
-                if not all(x.isfinite().all() for x in self.agent.statistics().values()):
-                    break
-        return why_not_finite(self.env, self.agent, self.frame - self.agent.batch_size)
 
     # -- files -------------------------------------------------------------------------------------
 
@@ -228,17 +175,7 @@ class Run:
         for name in names:
             self.observer.after_save(self.folder.save(self.folder.nn_dir / name, state))
 
-    def _save_restart_point(self, due: list[str]) -> None:
-        """Copy the current state as a restart point: captured steps cannot check for overflow and
-        may have to be repeated. The checkpoints `due` are written from this copy."""
-        if self.captures:
-            self._restart_point = copy.deepcopy(self.agent.get_full_state_weights())
-        state = self._restart_point or (self.agent.get_full_state_weights() if due else {})
-        for name in due:
-            self.folder.keep(name, state)
-        if not self.captures:  # the state keeps changing
-            self._write_files()
-
-    def _write_files(self) -> None:
+    def write_files(self) -> None:
+        """Finish writing the checkpoints that the folder keeps."""
         for path in self.folder.flush():
             self.observer.after_save(path)

@@ -1,0 +1,44 @@
+"""PPO with continuous actions: a Gaussian policy."""
+
+from typing import Any
+
+from torch import Tensor
+
+from phalanx.rl.formulas import bound_loss, gaussian_kl
+from phalanx.rl.ppo import PPO
+
+
+class ContinuousPPO(PPO):
+    """PPO with continuous actions."""
+
+    is_discrete = False
+    adapts_per_minibatch = True
+    trains_own_value = True
+    soft_bound = 1.1
+    """Mean actions beyond this cost bounds_loss."""
+
+    def policy_fields(self, env: Any) -> dict[str, tuple[int, ...]]:
+        """The outputs of the policy that the rollout stores, with their shapes."""
+        actions = env.action_space.shape
+        return {"neglogpacs": (), "mus": actions, "sigmas": actions}
+
+    def preprocess_actions(self, actions: Tensor) -> Tensor:
+        """Sampled actions (N, A), in the environment's units."""
+        if not self.config.clip_actions:
+            return actions
+        rescaled: Tensor = self.env.action_space.rescale(actions.clamp(-1.0, 1.0))
+        return rescaled
+
+    def policy_kl(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
+        """Mean KL(new || old) of the minibatch, a scalar. Then the new policy becomes the old one,
+        as the reference of the next pass."""
+        kl = gaussian_kl(result["mus"], result["sigmas"], batch["mus"], batch["sigmas"])
+        batch["mus"].copy_(result["mus"])
+        batch["sigmas"].copy_(result["sigmas"])
+        return kl
+
+    def bounds_loss(self, result: dict[str, Tensor]) -> Tensor:
+        """Penalty on means beyond +-`soft_bound`, or on all means, a scalar."""
+        if self.config.bound_loss_type == "bound":
+            return bound_loss(result["mus"], self.soft_bound)
+        return result["mus"].square().sum(-1).mean()
