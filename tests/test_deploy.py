@@ -357,7 +357,7 @@ def without(name):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"joint_pos": without("hip_2")}, "joint_pos is missing the joint hip_2.*it has: hip_1, ankle"),
+        ({"joint_pos": without("hip_2")}, "is missing the joint hip_2.*it has: hip_1, ankle"),
         ({"joint_pos": {}}, "is missing the joints hip_1, ankle_1"),
         ({"joint_vel": np.zeros(7)}, "joint_vel has 7 numbers; it must have 8"),
         ({"foot_wrenches": np.zeros(6)}, "foot_wrenches has 6 numbers; it must have 24"),

@@ -51,7 +51,7 @@ def test_a_step_is_compiled_without_being_run(cache):
     assert (opt.graph_conditional, opt.iterations) == (True, 5)
     assert (told[0], told[-1]) == ((0, 2), (2, 2))
     assert told == sorted(told)
-    assert kernels.compiled() == 2
+    assert kernels.cached_modules() == 2
     for add in adds:  # nothing is left to compile
         add.module._compile = lambda *args, **kwargs: pytest.fail("compiled again")
     step()
@@ -74,7 +74,7 @@ def shown(seconds_each, monkeypatch):
     monkeypatch.setattr(time, "perf_counter", lambda: seconds_each * next(clock))
     with warmup.loading_shown(console):
         for loaded in range(4):
-            kernels._tell(loaded, 3)
+            kernels._report_progress(loaded, 3)
     return console.file.getvalue()
 
 

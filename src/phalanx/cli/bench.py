@@ -124,7 +124,7 @@ def _measure_all(
         with console.status(f"measuring {what} ..."):
             new = bench_rows.run(jobs[0]) if jobs[0].target is None else bench_rows.run_seeds(jobs)
             for row in new:
-                rows.append(bench_rows.summed_up({**about, **row}))
+                rows.append(bench_rows.with_median({**about, **row}))
                 if not console.is_terminal:
                     console.print("  ".join(cells(rows[-1])), soft_wrap=True, markup=False)
         bench_rows.derive(rows)

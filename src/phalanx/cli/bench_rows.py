@@ -57,7 +57,7 @@ def goal(job: Job) -> str:
     return "speed" if job.target is None else f"time to return {job.target:g}"
 
 
-def summed_up(row: Row) -> Row:
+def with_median(row: Row) -> Row:
     """The row with the median of its values and their spread, (largest - smallest) / median."""
     if "failed" in row:
         return row

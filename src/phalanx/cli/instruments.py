@@ -11,7 +11,7 @@ WINDOWS = 5
 WARM_UP = 3  # calls, or reported iterations of a trainer, before the first window
 
 
-class Enough(Exception):
+class StopTrainer(Exception):
     """Raised to end a trainer that has no other way to stop."""
 
 

@@ -39,8 +39,8 @@ from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.cli.instruments import (
     WARM_UP,
     WINDOWS,
-    Enough,
     Memory,
+    StopTrainer,
     Windows,
     speeds,
     synchronize,
@@ -190,7 +190,7 @@ def measure_peer(job: Job, params: dict[str, Any], folder: str, emit: Emit) -> N
 
     device = resolve_device(params["config"]["sim_device"])
     memory, windows = Memory(device), Windows(job.seconds, device)
-    with contextlib.suppress(Enough):
+    with contextlib.suppress(StopTrainer):
         PEERS[job.trainer].train(params, device, folder, windows)
     emit(
         {

@@ -125,7 +125,7 @@ def find_faults(clip: Clip, robot: Robot) -> list[str]:
         faults.append(
             f"the robot never touches the ground; it floats {pose.lowest.min():.2f} m above it"
         )
-    apart = _apart(clip, robot)
+    apart = _largest_distance(clip, robot)
     if apart is not None and apart > APART:
         faults.append(
             f"the robot's bodies are up to {1000 * apart:.0f} mm from their positions in the file:"
@@ -134,7 +134,7 @@ def find_faults(clip: Clip, robot: Robot) -> list[str]:
     return faults
 
 
-def _apart(clip: Clip, robot: Robot) -> float | None:
+def _largest_distance(clip: Clip, robot: Robot) -> float | None:
     """Largest distance between a body and its position in the file [m]; None if the file has no
     positions."""
     if clip.measured is None:
@@ -166,7 +166,7 @@ def _table(clip: Clip, robot: Robot) -> Table:
     if clip.loop:
         gap = np.abs(clip.joint_pos[-1] - clip.joint_pos[0]).max()
         rows["loop closes to"] = f"{np.degrees(gap):.3f} degrees"
-    if (apart := _apart(clip, robot)) is not None:
+    if (apart := _largest_distance(clip, robot)) is not None:
         rows["bodies"] = f"within {1000 * apart:.3f} mm of their positions in the file"
     for key, value in rows.items():
         table.add_row(key, value)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from phalanx.cli.instruments import Enough, Windows
+from phalanx.cli.instruments import StopTrainer, Windows
 from phalanx.errors import PhalanxError
 
 MJLAB_TASKS = {"Cartpole": "Mjlab-Cartpole-Balance"}
@@ -46,7 +46,7 @@ def rl_games(
     class Marks(AlgoObserver):
         def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
             if windows.mark(frame):
-                raise Enough
+                raise StopTrainer
 
     config = {k: v for k, v in params["config"].items() if k != "sim_device"}
     config |= {"env_name": config["name"], "device": str(device), "torch_compile": compiled}
@@ -139,7 +139,7 @@ def _learn(runner: Any, steps: int, windows: Windows) -> None:
         log(*args, **kwargs)
         frames += steps
         if windows.mark(frames):
-            raise Enough
+            raise StopTrainer
 
     runner.logger.log = log_and_mark
     runner.learn(10**9, init_at_random_ep_len=True)

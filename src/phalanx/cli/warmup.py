@@ -30,14 +30,14 @@ def warmup(arguments: list[str]) -> None:
         if resolve_device(options.sim_device).type != "cuda":
             console.print("there is nothing to warm up: only physics on a GPU compiles kernels")
             return
-        start, before = time.perf_counter(), kernels.compiled()
+        start, before = time.perf_counter(), kernels.cached_modules()
         with tempfile.TemporaryDirectory() as folder, loading_shown(console):
             params = train_params(options)
             params["config"] |= {"train_dir": folder, "max_epochs": ITERATIONS}
             runner = Runner()
             runner.load({"params": params})
             runner.run({"train": True})
-        new, seconds = kernels.compiled() - before, time.perf_counter() - start
+        new, seconds = kernels.cached_modules() - before, time.perf_counter() - start
         what = f"{new} modules of kernels compiled" if new else "all kernels were compiled already"
         console.print(
             f"{options.task.name}: {what}, ready after {seconds:.1f} s with {options.num_envs}"

@@ -45,7 +45,7 @@ class Variation:
     def sample(self, shape: Sequence[int], step: Tensor) -> Tensor:
         """Samples of shape `shape`; step: 0-d, environment steps so far, on the device."""
         return self.neutral + self.effect(step) * (
-            drawn(self.range, self.distribution, shape, step.device) - self.neutral
+            draw_samples(self.range, self.distribution, shape, step.device) - self.neutral
         )
 
     def apply(self, original: Tensor, sample: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def _check_range(values: tuple[float, ...], variation: Variation, where: str) ->
         raise PhalanxError(f"{where} is {list(values)}; for loguniform both must be above 0")
 
 
-def drawn(
+def draw_samples(
     bounds: Sequence[float], distribution: str, shape: Sequence[int], device: torch.device
 ) -> Tensor:
     """Samples of shape `shape` from a distribution given by two bounds (uniform, loguniform), or by

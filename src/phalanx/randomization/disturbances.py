@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phalanx.randomization.distribution import Variation, drawn
+from phalanx.randomization.distribution import Variation, draw_samples
 from phalanx.sim import Sim
 
 
@@ -54,7 +54,7 @@ class Noise:
         v = self.variation
         if v.range_correlated:
             shape = self.correlated.shape
-            fresh = drawn(v.range_correlated, v.distribution, shape, mask.device)
+            fresh = draw_samples(v.range_correlated, v.distribution, shape, mask.device)
             self.correlated.copy_(torch.where(mask[:, None], fresh, self.correlated))
 
     def __call__(self, values: Tensor, step: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class Pushes:
 
     def draw(self, mask: Tensor) -> None:
         """Draw a new time of the next push in environments `mask` (N,) bool."""
-        fresh = drawn(self.settings.interval_s, "uniform", mask.shape, mask.device)
+        fresh = draw_samples(self.settings.interval_s, "uniform", mask.shape, mask.device)
         self.countdown.copy_(torch.where(mask, fresh, self.countdown))
 
     def __call__(self) -> None:
@@ -125,6 +125,6 @@ class Pushes:
         due = self.countdown <= 0
         lin, ang = self.actor.root_lin_vel_w, self.actor.root_ang_vel_b
         for vel, bounds in ((lin[:, :2], self.settings.lin_vel), (ang, self.settings.ang_vel)):
-            jump = drawn(bounds, "uniform", vel.shape, vel.device)
+            jump = draw_samples(bounds, "uniform", vel.shape, vel.device)
             vel.add_(torch.where(due[:, None], jump, 0.0))
         self.draw(due)

@@ -26,13 +26,13 @@ class Saving:
         c, names, won = self.config, [], ""
         period = c.save_frequency
         if period and epoch // period > (epoch - self._reads) // period:
-            names.append(f"{self.last}_ep_{epoch}_rew_{shown(returns)}")
+            names.append(f"{self.last}_ep_{epoch}_rew_{format_return(returns)}")
         if returns.size and returns.mean > self.best and epoch >= c.save_best_after:
             self.best = returns.mean
             names.append(c.name)
             if self.best > c.score_to_win:
                 won = f"score_to_win {c.score_to_win:g} exceeded"
-                names.append(f"{c.name}_ep_{epoch}_rew_{shown(returns)}")
+                names.append(f"{c.name}_ep_{epoch}_rew_{format_return(returns)}")
         now = time.perf_counter()
         if now - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self._saved_at = now
@@ -47,10 +47,12 @@ class Saving:
         ends = {"max_epochs": f"ep_{run.epoch_num}", "max_frames": f"frame_{run.frame}"}
         for limit, progress in ends.items():
             if run.stop_reason.startswith(limit):
-                names.append(f"{self.last}_{progress}_rew_{shown(run.journal.meters.rewards)}")
+                names.append(
+                    f"{self.last}_{progress}_rew_{format_return(run.journal.meters.rewards)}"
+                )
         return names
 
 
-def shown(returns: Meter) -> str:
+def format_return(returns: Meter) -> str:
     """A mean return as written in file names."""
     return f"{returns.mean:.4f}" if returns.size else "-inf"

@@ -39,7 +39,7 @@ def read_mjcf(root: Element, file: Path) -> tuple[mujoco.MjSpec, list[str], dict
     notes += _resolve_files(root, file)
     notes += _drop_undefined(root)
     notes += _make_joint_names_unique(root)
-    notes += _mend_ranges(root)
+    notes += _correct_ranges(root)
     xml, where = _to_xml(root)
     try:
         return mujoco.MjSpec.from_string(xml), notes, where
@@ -136,7 +136,7 @@ def _make_joint_names_unique(root: Element) -> list[str]:
     return notes
 
 
-def _mend_ranges(root: Element) -> list[str]:
+def _correct_ranges(root: Element) -> list[str]:
     """Swap limits in the wrong order, and widen limits that are equal by EMPTY_RANGE."""
     notes = []
     for joint in (e for e in root.iter() if e.tag == "joint" and "range" in e.attrib):

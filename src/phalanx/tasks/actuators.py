@@ -142,14 +142,14 @@ class Actuator:
         elif s.command == "velocity" and not s.damping:
             raise PhalanxError(f"{where}: a velocity command needs a damping above 0")
 
-    def take(self) -> None:
+    def read_command(self) -> None:
         """Begin a control step: take the command from `sim.ctrl`."""
         command = self.sim.ctrl[:, self._ctrl] * self.settings.scale
         if self.settings.command == "position":
             command = command + self.default_pos
         self.command.copy_(command)
 
-    def drive(self) -> None:
+    def write_effort(self) -> None:
         """Begin a physics step: write the effort into `sim.ctrl`."""
         effort = self.compute(self.sim.qpos[:, self._q], self.sim.qvel[:, self._v])
         self.sim.ctrl.index_copy_(1, self._ctrl, effort / self._per_control)

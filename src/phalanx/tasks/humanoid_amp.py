@@ -137,7 +137,7 @@ class HumanoidAMP(Task):
 
     def fetch_amp_obs_demo(self, num_samples: int) -> Tensor:
         """Values of `infos["amp_obs"]` at random times of the clips, (num_samples, D)."""
-        return self._observe_clips(*self._sample_moments(num_samples))[0].flatten(1)
+        return self._observe_clips(*self._sample_clip_times(num_samples))[0].flatten(1)
 
     def pre_physics_step(self, actions: Tensor) -> None:
         self.sim.ctrl.copy_(self.action_middle + self.action_scale * actions)
@@ -168,7 +168,7 @@ class HumanoidAMP(Task):
         time, or in the default pose."""
         share = {"Default": 0.0, "Hybrid": self.config.hybrid_init_prob}
         in_clip = torch.rand_like(self.rew_buf) < share.get(self.config.state_init, 1.0)
-        ids, times = self._sample_moments(self.num_envs)
+        ids, times = self._sample_clip_times(self.num_envs)
         if self.config.state_init == "Start":
             times = torch.zeros_like(times)
         frames, qpos, qvel = self._observe_clips(ids, times)
@@ -186,7 +186,7 @@ class HumanoidAMP(Task):
 
     # -- parts -----------------------------------------------------------------------------------
 
-    def _sample_moments(self, n: int) -> tuple[Tensor, Tensor]:
+    def _sample_clip_times(self, n: int) -> tuple[Tensor, Tensor]:
         """Random clips and times [s], (n,) each, with a complete history before them."""
         ids = self.clips.sample_motions(n)
         past = -float(self.config.dt * (self.config.num_amp_obs_steps - 1))

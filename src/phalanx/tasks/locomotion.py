@@ -56,7 +56,7 @@ def observe_torso(robot: Actor) -> Torso:
         gravity_b=-rotation[:, 2],
         yaw=yaw,
         roll=torch.atan2(rotation[:, 2, 1], rotation[:, 2, 2]),
-        angle_to_target=wrapped(torch.atan2(to_y, to_x) - yaw),
+        angle_to_target=wrap_angle(torch.atan2(to_y, to_x) - yaw),
         up=rotation[:, 2, 2],
         heading=(rotation[:, 0, 0] * to_x + rotation[:, 1, 0] * to_y) / distance,
         distance=distance,
@@ -77,7 +77,7 @@ def rotation_matrix(quat: Tensor) -> Tensor:
     return torch.stack(rows, 1).view(-1, 3, 3)
 
 
-def wrapped(angle: Tensor) -> Tensor:
+def wrap_angle(angle: Tensor) -> Tensor:
     """Angles (...,) wrapped to [-pi, pi) [rad]."""
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 

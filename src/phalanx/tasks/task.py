@@ -252,10 +252,10 @@ class Task:
             self.sim.advance()
             return
         for actuator in self.actuators:
-            actuator.take()
+            actuator.read_command()
         for _ in range(self.sim.substeps):
             for actuator in self.actuators:
-                actuator.drive()
+                actuator.write_effort()
             self.sim.advance(1)
 
     def _after_physics(self) -> None:

@@ -35,22 +35,22 @@ def load_together(step: Callable[[], None], opt: Any) -> None:
     module per core at a time."""
     loads = _launched_by(step, opt)
     loads.sort(key=lambda load: -len(load[0].kernels))  # the longest first
-    _tell(0, len(loads))
+    _report_progress(0, len(loads))
     with ThreadPoolExecutor(max(1, min(len(loads), os.cpu_count() or 1))) as pool:
         pending = {pool.submit(module.load, device, dim) for module, device, dim in loads}
         while pending:
             done, pending = wait(pending, SECONDS_BETWEEN_WORDS, FIRST_COMPLETED)
             for future in done:
                 future.result()
-            _tell(len(loads) - len(pending), len(loads))
+            _report_progress(len(loads) - len(pending), len(loads))
 
 
-def _tell(loaded: int, modules: int) -> None:
+def _report_progress(loaded: int, modules: int) -> None:
     for listener in _listeners:
         listener(loaded, modules)
 
 
-def compiled() -> int:
+def cached_modules() -> int:
     """Modules in Warp's kernel cache on this machine."""
     import warp as wp
 

@@ -312,7 +312,7 @@ class WarpEngine:
             self._fresh.add(name)
         self._m.opt.run_rne_postconstraint |= name in BODY_FORCE_FIELDS
         if name == "qacc_smooth":
-            self._stepper.keep_everything()
+            self._stepper.compute_qacc_smooth()
         self._compute({name})
 
     def _compute(self, names: set[str]) -> None:

@@ -37,7 +37,7 @@ class Stepper:
         self._side = wp.Stream(self._device) if on_gpu and self._forks else None
         self._arena = Arena(device) if on_gpu else None
 
-    def keep_everything(self) -> None:
+    def compute_qacc_smooth(self) -> None:
         """Compute the unconstrained acceleration as well, from the next step on."""
         self._forks = False
         self._model.opt.run_qacc_smooth = True
