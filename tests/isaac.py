@@ -107,3 +107,12 @@ TWO_LINKS = """<robot name="arm">
     <origin xyz="1 0 0"/><parent link="upper"/><child link="lower"/><axis xyz="0 0 1"/>
   </joint>
 </robot>"""
+
+# A light foot under a heavy base, with a velocity limit of 12 rad/s.
+FOOT = """<robot name="two"><link name="base"><inertial><mass value="10"/>
+  <inertia ixx="0.4" iyy="0.4" izz="0.4" ixy="0" ixz="0" iyz="0"/></inertial></link>
+<link name="foot"><inertial><origin xyz="0 0 -0.03"/><mass value="0.34"/>
+  <inertia ixx="0.0002" iyy="0.0002" izz="0.0002" ixy="0" ixz="0" iyz="0"/></inertial></link>
+<joint name="ankle" type="revolute"><parent link="base"/><child link="foot"/>
+  <origin xyz="0 0 -0.5"/><axis xyz="1 0 0"/>
+  <limit lower="-3" upper="3" effort="100" velocity="12"/></joint></robot>"""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import isaacgym.physics
-from isaac import GYM, PENDULUM, SLIDER, TWO_LINKS, World, indices, options, pose
+from isaac import FOOT, GYM, PENDULUM, SLIDER, TWO_LINKS, World, indices, options, pose
 from isaacgym import gymapi, gymtorch
 
 G, H = 9.81, 0.01
@@ -377,15 +377,6 @@ def test_bodies_are_as_fast_as_their_limited_joints_and_slow_down_in_every_subst
     assert bodies[1, 11] == pytest.approx(1.0, abs=1e-5)
     assert bodies[1, 7:10].norm() == pytest.approx(0.5, abs=1e-5)  # the rod's centre
     assert bodies[2, 7] == pytest.approx((1 - 20 * H / substeps) ** substeps, abs=1e-5)
-
-
-FOOT = """<robot name="two"><link name="base"><inertial><mass value="10"/>
-  <inertia ixx="0.4" iyy="0.4" izz="0.4" ixy="0" ixz="0" iyz="0"/></inertial></link>
-<link name="foot"><inertial><origin xyz="0 0 -0.03"/><mass value="0.34"/>
-  <inertia ixx="0.0002" iyy="0.0002" izz="0.0002" ixy="0" ixz="0" iyz="0"/></inertial></link>
-<joint name="ankle" type="revolute"><parent link="base"/><child link="foot"/>
-  <origin xyz="0 0 -0.5"/><axis xyz="1 0 0"/>
-  <limit lower="-3" upper="3" effort="100" velocity="12"/></joint></robot>"""
 
 
 @pytest.mark.parametrize("fixed", [True, False])
