@@ -224,6 +224,21 @@ def test_normaliser_sees_policy_replay_and_demonstrations_in_this_order(tmp_path
     assert float(agent.discriminator.normalizer.count) == 1 + 3 * 128
 
 
+def test_what_the_discriminator_learns_from_is_normalised_after_the_statistics_learnt_it(tmp_path):
+    disc = make_agent(tmp_path).discriminator
+    width = disc.amp_obs.shape[-1]
+    x = 10 + torch.randn(512, width, generator=torch.Generator().manual_seed(0))
+    # The statistics start as one sample of mean 0 and variance 1. With 512 of mean m and variance
+    # v, by the parallel formula:
+    n, m, v = 512, x.mean(0), x.var(0)
+    mean = n * m / (n + 1)
+    var = (1 + n * v + m**2 * n / (n + 1)) / (n + 1)
+    expected = ((x - mean) / torch.sqrt(var + 1e-5)).clamp(-5, 5)
+    learnt = disc.normalized(x, learn=True)
+    torch.testing.assert_close(learnt, expected, rtol=0.01, atol=0.01)
+    torch.testing.assert_close(disc.normalized(x), learnt)  # reading them changes nothing
+
+
 # the reward ---------------------------------------------------------------------------------------
 
 

@@ -338,6 +338,15 @@ def test_kl_is_of_the_new_policy_from_the_old_one():
     assert float(kl) == pytest.approx(math.log(3) + 1 / 18 - 0.5, abs=1e-4)
 
 
+def test_the_schedule_sees_the_kl_of_the_new_policy_from_the_old_one(tmp_path):
+    _, agent = make_agent(in_folder(configuration(tmp_path), "a"))
+    old = {"mus": torch.zeros(5, 2), "sigmas": torch.full((5, 2), 3.0)}
+    new = {"mus": torch.zeros(5, 2), "sigmas": torch.ones(5, 2)}
+    kl = agent.policy_kl(old, new)
+    assert float(kl) == pytest.approx(2 * (math.log(3) + 1 / 18 - 0.5), abs=1e-3)  # two actions
+    assert torch.equal(old["sigmas"], new["sigmas"])  # the next pass's reference
+
+
 def test_an_agent_steps_through_its_own_env_step(tmp_path):
     _, agent = make_agent(in_folder(configuration(tmp_path, max_epochs=1), "a"))
     steps, env_step = [], agent.env_step
