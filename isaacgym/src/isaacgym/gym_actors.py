@@ -9,7 +9,16 @@ from isaacgym.asset import NO_FILTER, Asset
 from isaacgym.enums import AXIS_TRANSLATION, IndexDomain
 from isaacgym.geometry import Transform, Vec3
 from isaacgym.gym_assets import checked_shapes
-from isaacgym.handles import Sim, actor_of, before, checked, in_domain, note_change, place, within
+from isaacgym.handles import (
+    Sim,
+    actor_of,
+    checked,
+    checked_index,
+    count_before,
+    in_domain,
+    index_of,
+    note_change,
+)
 from isaacgym.properties import body_rows, body_structs, shape_structs
 from isaacgym.property_structs import (
     AttractorProperties,
@@ -34,7 +43,7 @@ class ActorCalls:
     def get_env(self, sim: Sim, index: int) -> Env:
         """The environment with this number."""
         envs = checked(sim, Sim, "get_env").envs
-        return envs[within(index, len(envs), "environment", "get_env")]
+        return envs[checked_index(index, len(envs), "environment", "get_env")]
 
     def get_env_count(self, sim: Sim) -> int:
         """Number of environments."""
@@ -119,14 +128,16 @@ class ActorCalls:
 
     def find_actor_handle(self, env: Env, name: str) -> int:
         """Handle of the actor with this name; -1 if there is none."""
-        return place([a.name for a in checked(env, Env, "find_actor_handle").actors], name)
+        return index_of([a.name for a in checked(env, Env, "find_actor_handle").actors], name)
 
     def get_actor_index(self, env: Env, handle: int, domain: IndexDomain) -> int:
         """Index of an actor in a domain; in DOMAIN_SIM, its row in the root states."""
         actor_of(env, handle, "get_actor_index")
         if domain == IndexDomain.DOMAIN_ACTOR:
             return 0
-        return int(handle) + (before(env, "actors") if domain == IndexDomain.DOMAIN_SIM else 0)
+        return int(handle) + (
+            count_before(env, "actors") if domain == IndexDomain.DOMAIN_SIM else 0
+        )
 
     def find_actor_index(self, env: Env, name: str, domain: IndexDomain) -> int:
         """Index in a domain of the actor with this name; -1 if there is none."""
@@ -180,7 +191,7 @@ class ActorCalls:
     ) -> int:
         """Index of a body of the actor in a domain; in DOMAIN_SIM, its row in the body states."""
         actor = actor_of(env, handle, "get_actor_rigid_body_index")
-        within(index, actor.asset.num_bodies, "body", "get_actor_rigid_body_index")
+        checked_index(index, actor.asset.num_bodies, "body", "get_actor_rigid_body_index")
         return in_domain(env, int(index), actor.first_body, "num_bodies", domain)
 
     def find_actor_rigid_body_handle(self, env: Env, handle: int, name: str) -> int:
@@ -192,7 +203,7 @@ class ActorCalls:
     ) -> int:
         """Index in a domain of the actor's body with this name; -1 if there is none."""
         actor = actor_of(env, handle, "find_actor_rigid_body_index")
-        index = place(actor.asset.body_names, name)
+        index = index_of(actor.asset.body_names, name)
         return index if index < 0 else self.get_actor_rigid_body_index(env, handle, index, domain)
 
     def get_actor_root_rigid_body_handle(self, env: Env, handle: int) -> int:
@@ -207,7 +218,7 @@ class ActorCalls:
     def get_rigid_name(self, env: Env, body: int) -> str:
         """Name of the body with this handle in the environment."""
         names = [n for a in checked(env, Env, "get_rigid_name").actors for n in a.asset.body_names]
-        return names[within(body, len(names), "body", "get_rigid_name")]
+        return names[checked_index(body, len(names), "body", "get_rigid_name")]
 
     def get_actor_rigid_body_properties(self, env: Env, handle: int) -> list[RigidBodyProperties]:
         """Copies of the properties, one for each body."""
@@ -288,7 +299,7 @@ class ActorCalls:
         call = "create_rigid_body_attractor"
         env = checked(env, Env, call)
         env.sim.check_open(call)
-        within(properties.rigid_handle, env.num_bodies, "body", call)
+        checked_index(properties.rigid_handle, env.num_bodies, "body", call)
         if properties.axes != AXIS_TRANSLATION or properties.stiffness <= 0:
             raise PhalanxError(
                 f"gym.{call} supports only AXIS_TRANSLATION with a positive stiffness; got"
@@ -308,4 +319,4 @@ class ActorCalls:
     def get_attractor_properties(self, env: Env, attractor: int) -> AttractorProperties:
         """Properties that were given to `create_rigid_body_attractor`."""
         held = checked(env, Env, "get_attractor_properties").attractors
-        return held[within(attractor, len(held), "attractor", "get_attractor_properties")]
+        return held[checked_index(attractor, len(held), "attractor", "get_attractor_properties")]

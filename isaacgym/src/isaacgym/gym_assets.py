@@ -8,7 +8,7 @@ from isaacgym import asset as assets
 from isaacgym.asset import Asset
 from isaacgym.enums import DofType, JointType
 from isaacgym.geometry import Transform
-from isaacgym.handles import Sim, checked, place, within
+from isaacgym.handles import Sim, checked, checked_index, index_of
 from isaacgym.params import AssetOptions
 from isaacgym.properties import shape_rows, shape_structs
 from isaacgym.property_structs import (
@@ -91,7 +91,7 @@ class AssetCalls:
     def get_asset_dof_name(self, asset: Asset, index: int) -> str:
         """Name of a degree of freedom."""
         names = self.get_asset_dof_names(asset)
-        return names[within(index, len(names), "DOF", "get_asset_dof_name")]
+        return names[checked_index(index, len(names), "DOF", "get_asset_dof_name")]
 
     def get_asset_dof_dict(self, asset: Asset) -> dict[str, int]:
         """Index of each degree of freedom by name."""
@@ -100,7 +100,7 @@ class AssetCalls:
     def get_asset_dof_type(self, asset: Asset, index: int) -> DofType:
         """Type of a degree of freedom: rotation or translation."""
         types = checked(asset, Asset, "get_asset_dof_type").dof_types
-        return types[within(index, len(types), "DOF", "get_asset_dof_type")]
+        return types[checked_index(index, len(types), "DOF", "get_asset_dof_type")]
 
     def get_asset_dof_properties(self, asset: Asset) -> np.ndarray:
         """A copy of the properties from the file, (dofs,) of DOF properties."""
@@ -108,7 +108,7 @@ class AssetCalls:
 
     def find_asset_dof_index(self, asset: Asset, name: str) -> int:
         """Index of the degree of freedom with this name; -1 if there is none."""
-        return place(self.get_asset_dof_names(asset), name)
+        return index_of(self.get_asset_dof_names(asset), name)
 
     def get_dof_type_string(self, dof_type: DofType) -> str:
         """Name of a type of degree of freedom."""
@@ -127,7 +127,7 @@ class AssetCalls:
     def get_asset_rigid_body_name(self, asset: Asset, index: int) -> str:
         """Name of a body."""
         names = self.get_asset_rigid_body_names(asset)
-        return names[within(index, len(names), "body", "get_asset_rigid_body_name")]
+        return names[checked_index(index, len(names), "body", "get_asset_rigid_body_name")]
 
     def get_asset_rigid_body_dict(self, asset: Asset) -> dict[str, int]:
         """Index of each body by name."""
@@ -135,7 +135,7 @@ class AssetCalls:
 
     def find_asset_rigid_body_index(self, asset: Asset, name: str) -> int:
         """Index of the body with this name; -1 if there is none."""
-        return place(self.get_asset_rigid_body_names(asset), name)
+        return index_of(self.get_asset_rigid_body_names(asset), name)
 
     def get_asset_rigid_body_shape_indices(self, asset: Asset) -> list[IndexRange]:
         """Range of shapes of each body."""
@@ -174,7 +174,7 @@ class AssetCalls:
     def get_asset_joint_name(self, asset: Asset, index: int) -> str:
         """Name of a joint."""
         names = self.get_asset_joint_names(asset)
-        return names[within(index, len(names), "joint", "get_asset_joint_name")]
+        return names[checked_index(index, len(names), "joint", "get_asset_joint_name")]
 
     def get_asset_joint_dict(self, asset: Asset) -> dict[str, int]:
         """Index of each joint by name."""
@@ -183,11 +183,11 @@ class AssetCalls:
     def get_asset_joint_type(self, asset: Asset, index: int) -> JointType:
         """Type of a joint."""
         joints = checked(asset, Asset, "get_asset_joint_type").joints
-        return joints[within(index, len(joints), "joint", "get_asset_joint_type")][1]
+        return joints[checked_index(index, len(joints), "joint", "get_asset_joint_type")][1]
 
     def find_asset_joint_index(self, asset: Asset, name: str) -> int:
         """Index of the joint with this name; -1 if there is none."""
-        return place(self.get_asset_joint_names(asset), name)
+        return index_of(self.get_asset_joint_names(asset), name)
 
     def get_joint_type_string(self, joint_type: JointType) -> str:
         """Name of a type of joint."""
@@ -200,13 +200,15 @@ class AssetCalls:
     def get_asset_actuator_name(self, asset: Asset, index: int) -> str:
         """Name of an actuator, in file order."""
         actuators = checked(asset, Asset, "get_asset_actuator_name").actuators
-        return actuators[within(index, len(actuators), "actuator", "get_asset_actuator_name")][0]
+        return actuators[
+            checked_index(index, len(actuators), "actuator", "get_asset_actuator_name")
+        ][0]
 
     def get_asset_actuator_joint_name(self, asset: Asset, index: int) -> str:
         """The joint that an actuator drives."""
         actuators = checked(asset, Asset, "get_asset_actuator_joint_name").actuators
         call = "get_asset_actuator_joint_name"
-        return actuators[within(index, len(actuators), "actuator", call)][1]
+        return actuators[checked_index(index, len(actuators), "actuator", call)][1]
 
     def get_asset_actuator_properties(self, asset: Asset) -> list[ActuatorProperties]:
         """Properties of the actuators in file order."""
@@ -215,7 +217,7 @@ class AssetCalls:
     def find_asset_actuator_index(self, asset: Asset, name: str) -> int:
         """Index of the actuator with this name; -1 if there is none."""
         actuators = checked(asset, Asset, "find_asset_actuator_index").actuators
-        return place([a[0] for a in actuators], name)
+        return index_of([a[0] for a in actuators], name)
 
     def get_asset_tendon_count(self, asset: Asset) -> int:
         """0: tendons of a file are dropped, with a warning."""
@@ -253,7 +255,7 @@ class AssetCalls:
                 f"gym.{call} was called after gym.create_actor for {asset.name}; create sensors"
                 " first"
             )
-        within(body_idx, asset.num_bodies, "body", call)
+        checked_index(body_idx, asset.num_bodies, "body", call)
         props = props or ForceSensorProperties()
         if not (props.enable_forward_dynamics_forces and props.enable_constraint_solver_forces):
             raise PhalanxError(

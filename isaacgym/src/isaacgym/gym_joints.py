@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from isaacgym.enums import IndexDomain, JointType
-from isaacgym.handles import Sim, actor_of, checked, in_domain, note_change, place, within
+from isaacgym.handles import Sim, actor_of, checked, checked_index, in_domain, index_of, note_change
 from isaacgym.property_structs import ActuatorProperties
 from isaacgym.values import DOF_PROPERTIES
 from isaacgym.world import Env
@@ -35,7 +35,7 @@ class JointCalls:
         """Index of a degree of freedom of the actor in a domain; in DOMAIN_SIM, its row in the DOF
         states."""
         actor = actor_of(env, handle, "get_actor_dof_index")
-        within(index, actor.asset.num_dofs, "DOF", "get_actor_dof_index")
+        checked_index(index, actor.asset.num_dofs, "DOF", "get_actor_dof_index")
         return in_domain(env, int(index), actor.first_dof, "num_dofs", domain)
 
     def find_actor_dof_handle(self, env: Env, handle: int, name: str) -> int:
@@ -46,7 +46,7 @@ class JointCalls:
         """Index in a domain of the actor's degree of freedom with this name; -1 if there is
         none."""
         actor = actor_of(env, handle, "find_actor_dof_index")
-        index = place(actor.asset.dof_names, name)
+        index = index_of(actor.asset.dof_names, name)
         return index if index < 0 else self.get_actor_dof_index(env, handle, index, domain)
 
     def get_actor_dof_properties(self, env: Env, handle: int) -> np.ndarray:
@@ -105,7 +105,7 @@ class JointCalls:
     def get_actor_joint_index(self, env: Env, handle: int, index: int, domain: IndexDomain) -> int:
         """Index of a joint of the actor in a domain."""
         actor = actor_of(env, handle, "get_actor_joint_index")
-        within(index, len(actor.asset.joints), "joint", "get_actor_joint_index")
+        checked_index(index, len(actor.asset.joints), "joint", "get_actor_joint_index")
         if domain == IndexDomain.DOMAIN_ACTOR:
             return int(index)
         first = sum(len(a.asset.joints) for a in env.actors[: int(handle)])
@@ -119,7 +119,7 @@ class JointCalls:
 
     def find_actor_joint_index(self, env: Env, handle: int, name: str, domain: IndexDomain) -> int:
         """Index in a domain of the actor's joint with this name; -1 if there is none."""
-        index = place(self.get_actor_joint_names(env, handle), name)
+        index = index_of(self.get_actor_joint_names(env, handle), name)
         return index if index < 0 else self.get_actor_joint_index(env, handle, index, domain)
 
     def find_actor_joint_handle(self, env: Env, handle: int, name: str) -> int:
@@ -128,13 +128,15 @@ class JointCalls:
 
     def get_joint_handle(self, env: Env, actor_name: str, joint_name: str) -> int:
         """Handle of a joint by the names of actor and joint; -1 if there is none."""
-        handle = place([a.name for a in checked(env, Env, "get_joint_handle").actors], actor_name)
+        handle = index_of(
+            [a.name for a in checked(env, Env, "get_joint_handle").actors], actor_name
+        )
         return handle if handle < 0 else self.find_actor_joint_handle(env, handle, joint_name)
 
     def get_joint_name(self, env: Env, joint: int) -> str:
         """Name of the joint with this handle in the environment."""
         names = [n for a in checked(env, Env, "get_joint_name").actors for n, _ in a.asset.joints]
-        return names[within(joint, len(names), "joint", "get_joint_name")]
+        return names[checked_index(joint, len(names), "joint", "get_joint_name")]
 
     def get_actor_actuator_count(self, env: Env, handle: int) -> int:
         """Number of actuators that the MJCF file declares."""
@@ -143,13 +145,15 @@ class JointCalls:
     def get_actor_actuator_name(self, env: Env, handle: int, index: int) -> str:
         """Name of an actuator, in file order."""
         actuators = actor_of(env, handle, "get_actor_actuator_name").asset.actuators
-        return actuators[within(index, len(actuators), "actuator", "get_actor_actuator_name")][0]
+        return actuators[
+            checked_index(index, len(actuators), "actuator", "get_actor_actuator_name")
+        ][0]
 
     def get_actor_actuator_joint_name(self, env: Env, handle: int, index: int) -> str:
         """The joint that an actuator drives."""
         call = "get_actor_actuator_joint_name"
         actuators = actor_of(env, handle, call).asset.actuators
-        return actuators[within(index, len(actuators), "actuator", call)][1]
+        return actuators[checked_index(index, len(actuators), "actuator", call)][1]
 
     def get_actor_actuator_properties(self, env: Env, handle: int) -> list[ActuatorProperties]:
         """Properties of the actuators in file order."""
@@ -160,7 +164,7 @@ class JointCalls:
     def find_actor_actuator_index(self, env: Env, handle: int, name: str) -> int:
         """Index of the actor's actuator with this name; -1 if there is none."""
         actuators = actor_of(env, handle, "find_actor_actuator_index").asset.actuators
-        return place([a[0] for a in actuators], name)
+        return index_of([a[0] for a in actuators], name)
 
     def get_actor_tendon_count(self, env: Env, handle: int) -> int:
         """0: tendons of a file are dropped, with a warning."""

@@ -11,7 +11,7 @@ import torch
 from isaacgym.descriptor import Tensor
 from isaacgym.enums import STATE_POS, STATE_VEL, CoordinateSpace
 from isaacgym.geometry import Quat, Transform, Vec3
-from isaacgym.handles import Sim, actor_of, checked, env_physics, physics_of, within
+from isaacgym.handles import Sim, actor_of, checked, checked_index, env_physics, physics_of
 from isaacgym.physics import Physics
 from isaacgym.start import rest_poses, rest_positions
 from isaacgym.values import DofState, RigidBodyState
@@ -90,7 +90,7 @@ class StateCalls:
         """Pose of the body with this handle. Before `prepare_sim` all joints count as zero."""
         call = "get_rigid_transform"
         env = checked(env, Env, call)
-        within(body, env.num_bodies, "body", call)
+        checked_index(body, env.num_bodies, "body", call)
         if (physics := _physics(env, call)) is not None:
             row = _rows(physics, "rigid_body_state", env)[int(body)]
             return Transform(Vec3(*row[:3]), Quat(*row[3:7]))
@@ -105,25 +105,25 @@ class StateCalls:
     def get_rigid_linear_velocity(self, env: Env, body: int) -> Vec3:
         """Velocity of a body's centre of mass [m/s], along world axes."""
         call = "get_rigid_linear_velocity"
-        within(body, checked(env, Env, call).num_bodies, "body", call)
+        checked_index(body, checked(env, Env, call).num_bodies, "body", call)
         return Vec3(*_rows(env_physics(env, call), "rigid_body_state", env)[int(body), 7:10])
 
     def get_rigid_angular_velocity(self, env: Env, body: int) -> Vec3:
         """Angular velocity of a body [rad/s], along world axes."""
         call = "get_rigid_angular_velocity"
-        within(body, checked(env, Env, call).num_bodies, "body", call)
+        checked_index(body, checked(env, Env, call).num_bodies, "body", call)
         return Vec3(*_rows(env_physics(env, call), "rigid_body_state", env)[int(body), 10:13])
 
     def get_dof_position(self, env: Env, dof: int) -> float:
         """Position [m or rad] of the degree of freedom with this handle."""
         call = "get_dof_position"
-        within(dof, checked(env, Env, call).num_dofs, "DOF", call)
+        checked_index(dof, checked(env, Env, call).num_dofs, "DOF", call)
         return float(_rows(env_physics(env, call), "dof_state", env)[int(dof), 0])
 
     def get_dof_velocity(self, env: Env, dof: int) -> float:
         """Velocity [m/s or rad/s] of the degree of freedom with this handle."""
         call = "get_dof_velocity"
-        within(dof, checked(env, Env, call).num_dofs, "DOF", call)
+        checked_index(dof, checked(env, Env, call).num_dofs, "DOF", call)
         return float(_rows(env_physics(env, call), "dof_state", env)[int(dof), 1])
 
     def get_actor_dof_forces(self, env: Env, handle: int) -> np.ndarray:
@@ -264,12 +264,16 @@ def _set_command(env: Env, handle: int, what: str, values: Any, call: str) -> bo
 
 def _command_of_dof(env: Env, dof: int, what: str, call: str) -> float:
     physics = env_physics(env, call)
-    return float(getattr(physics.drives, what)[env.index, within(dof, env.num_dofs, "DOF", call)])
+    return float(
+        getattr(physics.drives, what)[env.index, checked_index(dof, env.num_dofs, "DOF", call)]
+    )
 
 
 def _command_dof(env: Env, dof: int, what: str, value: float, call: str) -> bool:
     physics = env_physics(env, call)
-    getattr(physics.drives, what)[env.index, within(dof, env.num_dofs, "DOF", call)] = float(value)
+    getattr(physics.drives, what)[env.index, checked_index(dof, env.num_dofs, "DOF", call)] = float(
+        value
+    )
     return True
 
 
@@ -278,7 +282,7 @@ def _for_body(
 ) -> tuple[Physics, list[Tensor | None]]:
     """The physics, and each vector as a tensor of all bodies that is zero for the others."""
     physics = env_physics(env, call)
-    row = env.index * env.num_bodies + within(body, env.num_bodies, "body", call)
+    row = env.index * env.num_bodies + checked_index(body, env.num_bodies, "body", call)
     return physics, [_one_row(physics, row, v) for v in vectors]
 
 

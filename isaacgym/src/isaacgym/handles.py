@@ -66,7 +66,7 @@ def env_physics(env: Any, call: str) -> Physics:
     return physics_of(checked(env, Env, call).sim, call)
 
 
-def within(index: int, count: int, what: str, call: str) -> int:
+def checked_index(index: int, count: int, what: str, call: str) -> int:
     """`index`, if it is in 0 to count - 1. Raises PhalanxError naming the call if it is not."""
     if not 0 <= int(index) < count:
         raise PhalanxError(
@@ -75,7 +75,7 @@ def within(index: int, count: int, what: str, call: str) -> int:
     return int(index)
 
 
-def place(names: list[str], name: str) -> int:
+def index_of(names: list[str], name: str) -> int:
     """The index of `name` in a list; -1 if it is not there, as in Isaac Gym's find_* calls."""
     return names.index(name) if name in names else -1
 
@@ -85,7 +85,7 @@ def actor_of(env: Any, handle: Any, call: str) -> Actor:
     return checked(env, Env, call).actor(int(handle), call)
 
 
-def before(env: Env, what: str) -> int:
+def count_before(env: Env, what: str) -> int:
     """Number of actors, bodies or DOFs in the environments before this one, which are all like the
     first."""
     first = env.sim.envs[0]
@@ -97,7 +97,7 @@ def in_domain(env: Env, index: int, first: int, count: str, domain: IndexDomain)
     if domain == IndexDomain.DOMAIN_ACTOR:
         return index
     if domain == IndexDomain.DOMAIN_SIM:
-        first += before(env, count)
+        first += count_before(env, count)
     return first + index
 
 

@@ -194,7 +194,7 @@ class Physics:
         this cannot be known without waiting."""
         return (
             self.device.type == "cpu"
-            and not (self._limits.slows or self._limits.bounding)
+            and not (self._limits.damps or self._limits.bounding)
             and not self._forces.reads_bodies
         )
 

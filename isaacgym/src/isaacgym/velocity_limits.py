@@ -25,7 +25,7 @@ class VelocityLimits:
         nv = state.layout.nv
         self.fastest = torch.zeros(state.num_envs, nv, device=state.device)
         self.keep = torch.ones(nv, device=state.device)
-        self.slows = False
+        self.damps = False
         self.bounding = False
         """Whether a velocity exceeded its bound in the last substep; not known on a GPU."""
         self._stiffness = torch.zeros(nv, device=state.device)
@@ -53,16 +53,16 @@ class VelocityLimits:
         self.fastest.copy_(state.tensor(fastest))
         self.keep.copy_(state.tensor(keep))
         self._stiffness.copy_(state.tensor(stiffness))
-        slows = bool((keep < 1).any())
-        state.step_changed |= slows != self.slows
-        self.slows = slows
+        damps = bool((keep < 1).any())
+        state.step_changed |= damps != self.damps
+        self.damps = damps
 
     def apply(self) -> Tensor:
         """After a substep: damp by v *= 1 - c h, as PhysX does, then bound. Returns the
         environments (N,) bool in which a bound was exceeded."""
         state, engine = self._state, self._state.engine
         v = engine.qvel
-        if self.slows:
+        if self.damps:
             v.mul_(self.keep)
         excess = v - torch.clamp(v, -self.fastest, self.fastest)  # (N, nv)
         bounded = excess.any(1)
