@@ -1,4 +1,4 @@
-"""Agents on a GPU whose graphs are compared with eager code."""
+"""Helpers to compare an agent's CUDA graphs with eager code."""
 
 import contextlib
 
@@ -9,15 +9,15 @@ from phalanx.rl import Runner
 
 
 def agent_of(params):
-    """The agent that would train with these parameters of a run."""
+    """The agent for these `params`."""
     runner = Runner()
     runner.load({"params": params})
     return runner.algo_factory.create(runner.algo_name, base_name="run", params=runner.params)
 
 
 def make_agent(folder, *overrides, **env):
-    """The agent of `phalanx train` with these arguments; 256 environments if they do not say.
-    env: settings of the task in place of its own."""
+    """The agent of `phalanx train` with these arguments and, by default, 256 environments.
+    env: settings that replace the task's own."""
     arguments = [f"train_dir={folder}", "sim_device=cuda:0", "num_envs=256", "experiment=x"]
     params = train_params(compose_config([*arguments, *overrides]))
     params["config"]["env_config"] |= env
@@ -25,8 +25,8 @@ def make_agent(folder, *overrides, **env):
 
 
 def iterate(agent, iterations=4):
-    """The agent after its first iterations: two run eagerly, the third captures, later ones replay
-    what it captured."""
+    """The agent after its first iterations: two run eagerly, the third captures, later ones
+    replay."""
     agent.reset(agent.hooked_env)
     for _ in range(iterations):
         agent.update_epoch()
@@ -35,17 +35,17 @@ def iterate(agent, iterations=4):
 
 
 def graph(agent, what):
-    """The `Graph` of what the agent does next, "collect" or "learn"; None if it has none."""
+    """The `Graph` of the agent's next "collect" or "learn"; None if it has none."""
     return agent.run.graphs.get((what, getattr(agent, f"{what}_variant")))
 
 
 def is_captured(agent, what):
-    """Whether that has been captured."""
+    """Whether that graph has been captured."""
     return graph(agent, what) is not None and graph(agent, what)._graph is not None
 
 
 def snapshot(agent, *more):
-    """Everything an update reads and writes, by reference: write it back to undo the update."""
+    """(tensor, copy) of everything that an update reads and writes; see `undo`."""
     tensors = [*agent.model.state_dict().values(), agent.lr, *agent.dataset.values(), *more]
     tensors.append(agent.rollout.rewards)  # `learn` adds to them
     for state in agent.optimizer.state.values():
@@ -61,7 +61,7 @@ def undo(before):
 
 @contextlib.contextmanager
 def no_waiting():
-    """Inside, a call that waits for the device is an error."""
+    """Inside, a call that waits for the device raises an error."""
     torch.cuda.set_sync_debug_mode("error")
     try:
         yield
@@ -70,5 +70,6 @@ def no_waiting():
 
 
 def step_as_captured(env):
-    """The engine's own eager step looks for overflow, which waits; now its captured form runs."""
+    """Make the engine run its captured form of a step: its eager step waits to check for
+    overflow."""
     env.sim.engine.step = env.sim.engine._advance

@@ -1,4 +1,4 @@
-"""An environment without chance, behind Phalanx' interface and behind RL Games'."""
+"""A deterministic environment, with Phalanx' interface and with RL Games'."""
 
 import math
 
@@ -13,15 +13,15 @@ from phalanx.rl import Runner, vecenv
 from phalanx.spaces import Box, Discrete, MultiDiscrete
 
 N = 16
-IMAGE = (6, 8, 2)  # not square, so that a height taken for a width shows
+IMAGE = (6, 8, 2)  # not square, so that swapping height and width is detected
 SEVERAL = (3, 2)
 
 
 class Clockwork:
-    """x' = x + 0.1 a, reward -|x'|^2; terminations and time-outs come by the clock.
+    """x' = x + 0.1 a, reward -|x'|^2; terminations and time-outs follow a clock.
 
-    `actions` is continuous (to +-high), discrete or several. With `image` it is seen as one; with
-    `states` a critic may see the clock. `played` keeps the actions.
+    `actions` is continuous (to +-high), discrete or several. With `image`, x is observed as an
+    image; with `states` a critic observes the clock. `played` stores the actions.
     """
 
     num_envs = N
@@ -89,7 +89,7 @@ class Clockwork:
 
 
 class Theirs(IVecEnv):
-    """The same behind RL Games' interface."""
+    """The same with RL Games' interface."""
 
     def __init__(self, **options) -> None:
         self.env = Clockwork(**options)
@@ -131,7 +131,8 @@ env_configurations.register(
 
 
 def same(a, b):
-    """Equal to the bit, within mappings and lists too; wall-clock times aside."""
+    """Whether a and b are bit-identical, also within mappings and lists, except wall-clock
+    times."""
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a if k != "total_time")
     if isinstance(a, (list, tuple)):
@@ -140,7 +141,7 @@ def same(a, b):
 
 
 def make_agent(params, runner=Runner):
-    """An agent as the runner of ours, or RL Games' given as `runner`, makes it."""
+    """An agent made by our Runner, or by RL Games' if given as `runner`."""
     runner = runner()
     runner.load({"params": params})
     return runner, runner.algo_factory.create(

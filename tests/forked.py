@@ -50,7 +50,7 @@ phalanx.cli.main.main(job["arguments"])
 
 
 class Process:
-    """A running `phalanx`; `out` and `err` are the files of its output."""
+    """A running `phalanx` process; `out` and `err` are the files of its output."""
 
     def __init__(self, server: "Server", pid: int, out: Path, err: Path) -> None:
         self.server, self.pid, self._out, self._err = server, pid, out, err
@@ -64,7 +64,7 @@ class Process:
         return self._err.read_text()
 
     def says(self, words: str) -> Callable[[], bool]:
-        """Whether it has printed `words` by now, to be asked again and again."""
+        """A function that returns whether `words` have been printed by now."""
         return lambda: words in self.out
 
     def wait(self, seconds: float = 60.0) -> int:
@@ -80,7 +80,7 @@ class Process:
 class Server:
     def __init__(self) -> None:
         command = [sys.executable, "-c", SERVER]
-        # One thread for small networks: on busy cores several wait for each other.
+        # One thread for small networks: on busy cores, more threads wait for each other.
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env)
@@ -93,7 +93,7 @@ class Server:
         return json.loads(self._process.stdout.readline())
 
     def start(self, arguments: list[str], cwd: Path, **options) -> Process:
-        """`phalanx *arguments` in `cwd`. options: logs (folder for its output, beside `cwd`),
+        """Run `phalanx *arguments` in `cwd`. options: logs (folder for its output, next to `cwd`),
         terminal (path of one to write to instead), file_size (largest file it may write
         [bytes]), agent (attributes of phalanx.rl.saving to set), env."""
         logs = options.get("logs", cwd.with_name(f"{cwd.name}-logs"))

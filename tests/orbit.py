@@ -1,5 +1,5 @@
-"""A point that may move as it likes, and demonstrations of one that circles the origin: the least
-that there is to imitate, with known arithmetic."""
+"""A point that moves freely, and demonstrations of a point that circles the origin: the smallest
+imitation task, with known arithmetic."""
 
 import contextlib
 
@@ -9,12 +9,12 @@ from phalanx.rl import vecenv
 from phalanx.spaces import Box
 
 STEP = 0.3
-"""Angle that the demonstrated point moves by [rad]."""
+"""Angle by which the demonstrated point moves in a step [rad]."""
 
 
 class Orbit:
     """x' = x + 0.4 a in the plane; reward 1; an episode terminates 2 from the origin and times out
-    after 20 steps, and starts on the unit circle. What the discriminator sees is (x', x)."""
+    after 20 steps, and starts on the unit circle. The discriminator's input is (x', x)."""
 
     observation_space = Box((2,))
     action_space = Box((2,), -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""What tests look at after a run: how it went, and what two runs must have in common."""
+"""Records a run for tests: its progress, and values that must be equal in two runs."""
 
 from phalanx.rl import AlgoObserver
 

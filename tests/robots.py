@@ -1,5 +1,5 @@
-"""Compares robots: our files with those that define the well-known ones, where they are there; a
-task on MuJoCo's C engine with the same on MuJoCo Warp, and with the exact solution."""
+"""Compares robots: our files with the original ones, if these are available; a task on MuJoCo's C
+engine with the same task on MuJoCo Warp, and with a fully converged solution."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ needs_isaac_gyms_files = pytest.mark.skipif(
 
 
 def facts(model):
-    """What defines a robot, by name, in the order of the file."""
+    """The properties that define a robot, by name, in the order of the file."""
     names = [model.jnt(i).name for i in range(model.njnt)]
     motors = {
         names[model.actuator_trnid[i, 0]]: (model.actuator_gear[i, 0], model.actuator_ctrlrange[i])
@@ -48,7 +48,8 @@ def facts(model):
 
 
 def assert_same_robot(ours, theirs):
-    """Both are files; the order of the motors may differ, and is that of the joints in ours."""
+    """Both arguments are files. The order of motors may differ; in our files it is that of the
+    joints."""
     mine, reference = [facts(load_asset(file).compile()) for file in (ours, theirs)]
     for kind, entries in reference.items():
         assert sorted(map(str, mine[kind])) == sorted(map(str, entries))
@@ -61,7 +62,7 @@ def assert_same_robot(ours, theirs):
 
 
 def engines_apart(name, steps=60, num_envs=4):
-    """How far one step of both engines from the same state leads apart: observations reached,
+    """Difference between one step of both engines from the same state: observations reached,
     (steps, num_envs, num_obs), relative to 1 + their size, and rewards, (steps, num_envs)."""
     cpu, warp = (tasks.make(name, num_envs, device="cpu", engine=e) for e in ("mujoco", "warp"))
     for task in (cpu, warp):
@@ -84,7 +85,7 @@ def engines_apart(name, steps=60, num_envs=4):
 
 
 def assert_solved_exactly(name, steps=30, num_envs=64):
-    """Every step under random actions gives the velocities of 100 solver iterations."""
+    """Assert that every step with random actions gives the velocities of 100 solver iterations."""
     torch.manual_seed(0)
     task = tasks.make(name, num_envs, device="cpu")
     task.reset()

@@ -1,4 +1,4 @@
-"""Actuator models against closed forms, MuJoCo's own servo and torch's own networks."""
+"""Actuator models against closed forms, MuJoCo's own servo and torch's networks."""
 
 import json
 import struct
@@ -45,7 +45,7 @@ def wanted(actuator, command, pos, vel):
     return actuator.compute(torch.as_tensor(pos), torch.as_tensor(vel))
 
 
-def test_pd_is_the_textbooks_and_stops_at_its_effort(tmp_path):
+def test_pd_follows_its_formula_and_is_clamped_to_its_effort(tmp_path):
     sim = make_sim(tmp_path, STRONG)
     pd = one(sim, model="pd", scale=0.5, stiffness=10.0, damping=1.0, effort=3.0)
     state = torch.tensor([[0.1, -0.2]] * 3), torch.tensor([[0.5, 0.0]] * 3)
@@ -59,7 +59,7 @@ def test_pd_is_the_textbooks_and_stops_at_its_effort(tmp_path):
     torch.testing.assert_close(wanted(pd, [[1.0, -1.0]] * 3, *state)[0], torch.tensor([4.0, -2.0]))
 
 
-def test_a_dc_motor_has_less_to_give_the_faster_it_turns(tmp_path):
+def test_a_dc_motor_gives_less_effort_at_higher_speed(tmp_path):
     motor = one(
         make_sim(tmp_path, STRONG), model="dc_motor", command="effort", scale=10.0, effort=3.0,
         stall_effort=4.0, no_load_speed=20.0,
@@ -130,7 +130,7 @@ def test_a_perceptron_sees_errors_and_velocities_of_the_last_steps(tmp_path, suf
     torch.testing.assert_close(found[0], 0.5 * net(alone)[0, :, 0].detach())
 
 
-def test_an_lstm_is_torchs(tmp_path):
+def test_an_lstm_equals_torchs(tmp_path):
     torch.manual_seed(1)
 
     class Net(torch.nn.Module):
@@ -153,7 +153,7 @@ def test_an_lstm_is_torchs(tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["mujoco", "warp"])
-def test_any_task_takes_one_and_its_gains_are_randomised(engine):
+def test_any_task_accepts_an_actuator_model_and_its_gains_are_randomised(engine):
     entry = {"range": [0.5, 1.5], "operation": "scaling", "distribution": "uniform"}
     names = ("stiffness", "damping", "effort", "velocity")
     entries = dict.fromkeys(names, entry) | {"effort": {**entry, "range": [0.1, 1.0]}}

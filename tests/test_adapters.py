@@ -1,6 +1,6 @@
 """Phalanx tasks in other libraries: the same transitions, and their own trainers learn from them.
 
-The truth is the task itself, run beside the adapter from the same seed: on the CPU engine the same
+The reference is the task itself, run in parallel from the same seed: on the CPU engine the same
 seed gives the same numbers.
 """
 
@@ -23,7 +23,7 @@ STEPS = 12
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Torch's threads wait for each other where other processes want the cores too."""
+    """Torch's threads wait for each other if other processes use the cores, too."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -36,7 +36,7 @@ def actions(k):
 
 @pytest.fixture(scope="module")
 def truth():
-    """What the task does: (obs, reward, terminated, truncated, reached) of every step."""
+    """The task's own transitions: (obs, reward, terminated, truncated, reached) of every step."""
     torch.manual_seed(0)
     task = tasks.make("Cartpole", **TASK)
     steps = [(task.reset()["obs"].clone(), None, None, None, None)]
@@ -234,7 +234,7 @@ def test_skrl_sees_what_the_task_does(truth):
     env = SkrlWrapper("Cartpole", **TASK)
 
     class Agent:
-        """Stands for skrl's agents, which learn from what they are told here."""
+        """Replaces skrl's agents, which learn from these transitions."""
 
         def __init__(self):
             self.reached = []

@@ -1,4 +1,4 @@
-"""AMP: the discriminator's losses, its memories, the reward; all of it continues and learns."""
+"""AMP: the discriminator's losses, its buffers, the reward; runs continue and learn."""
 
 import copy
 import math
@@ -92,7 +92,7 @@ def test_loss_is_the_formula_and_its_gradient_that_of_the_formula(tmp_path):
     assert network.actor_mlp[0].weight.grad is None
 
 
-def test_accuracies_and_logits_that_are_noted(tmp_path):
+def test_accuracies_and_logits_are_logged(tmp_path):
     agent = make_agent(tmp_path, disc_grad_penalty=0.0)
     rows, demo = torch.randn(50, 4), torch.randn(40, 4)
     agent.discriminator.disc_loss(rows, demo)
@@ -132,7 +132,7 @@ def test_network_has_rl_games_names_and_a_deviation_that_stays(tmp_path):
 # memories -----------------------------------------------------------------------------------------
 
 
-def test_buffer_is_a_ring_of_which_only_what_was_stored_is_drawn():
+def test_buffer_is_a_ring_and_samples_only_stored_rows():
     buffer = AMPBuffer(10, 1, torch.device("cpu"))
     buffer.rows.fill_(math.inf)  # poison
     buffer.store(torch.arange(4.0)[:, None])
@@ -143,7 +143,7 @@ def test_buffer_is_a_ring_of_which_only_what_was_stored_is_drawn():
 
 
 @pytest.mark.parametrize("capacity", [4, 20])
-def test_buffer_of_another_size_takes_the_last_rows_over(capacity):
+def test_buffer_of_another_size_restores_the_last_rows(capacity):
     first, second = (AMPBuffer(n, 1, torch.device("cpu")) for n in (10, capacity))
     for start in (1, 9):
         first.store(torch.arange(start, start + 8.0)[:, None])
@@ -152,7 +152,7 @@ def test_buffer_of_another_size_takes_the_last_rows_over(capacity):
     assert drawn == set(range(17 - min(10, capacity), 17))
 
 
-def test_buffer_keeps_a_share_of_what_comes_when_it_is_full():
+def test_a_full_buffer_stores_a_fraction_of_new_rows():
     torch.manual_seed(0)
     buffer = AMPBuffer(1000, 1, torch.device("cpu"))
     buffer.store(torch.zeros(1000, 1), 0.1)
@@ -169,7 +169,7 @@ def test_buffer_keeps_a_share_of_what_comes_when_it_is_full():
     assert (buffer.rows[1:51] == 2).all()
 
 
-def test_replay_holds_what_the_policy_looked_like_and_demos_are_renewed(tmp_path):
+def test_replay_holds_past_motion_and_demonstrations_are_renewed(tmp_path):
     agent = make_agent(tmp_path)
     assert int(agent.discriminator.demos.stored) == 1024  # 16 fetches of 64 for 1000
     assert int(agent.discriminator.replay.stored) == 0
@@ -315,7 +315,7 @@ def test_resumed_run_equals_uninterrupted_one_bit_for_bit(tmp_path, normalize):
     torch.testing.assert_close(*buffers, rtol=0, atol=0)
 
 
-def test_without_buffers_a_run_continues_and_says_what_is_missing(tmp_path):
+def test_without_buffers_a_run_continues_with_a_warning(tmp_path):
     train(orbit.params(tmp_path, max_epochs=3))
     last = tmp_path / "orbit" / "nn" / "last_orbit.pth"
     rest = train(orbit.params(tmp_path, max_epochs=5), last)
@@ -451,7 +451,7 @@ params:
 """
 
 
-def test_isaacgymenvs_file_loads_and_says_the_same_as_ours(tmp_path):
+def test_isaacgymenvs_file_loads_and_equals_ours(tmp_path):
     params = yaml.safe_load(ISAACGYMENVS_YAML)["params"]
     small = {"num_actors": 16, "train_dir": str(tmp_path), "max_epochs": 1, "device": "cpu"}
     small |= {"amp_obs_demo_buffer_size": 2000, "amp_replay_buffer_size": 2000}

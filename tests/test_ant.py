@@ -1,4 +1,5 @@
-"""Ant by hand: observations, reward terms, resets; its robot beside Isaac Gym's; both engines."""
+"""Ant against values worked out by hand: observations, reward terms, resets; its robot against
+Isaac Gym's; both engines."""
 
 import math
 
@@ -64,7 +65,7 @@ def test_observation_of_a_turned_and_tilted_ant_worked_out_by_hand():
     torch.testing.assert_close(obs, torch.tensor(expected), rtol=0, atol=1e-5)
 
 
-def test_feet_feel_the_weight_of_the_ant_that_stands_on_them():
+def test_foot_forces_carry_the_weight_of_a_standing_ant():
     task = make(num_envs=1)
     for _ in range(120):
         task.step(torch.zeros(1, 8))

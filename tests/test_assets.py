@@ -487,7 +487,7 @@ def test_collada_collision_mesh_is_an_error(write):
         load_asset(file)
 
 
-def test_missing_file_and_folder_name_what_is_there(write, tmp_path):
+def test_error_for_a_missing_file_lists_existing_files(write, tmp_path):
     write("ant.xml", MESSY_MJCF)
     with pytest.raises(PhalanxError, match=r"antt\.xml; did you mean 'ant\.xml'"):
         load_asset(tmp_path / "antt.xml")
@@ -557,7 +557,7 @@ def test_anymal_has_isaac_gyms_joint_order():
     assert names(model, "joint") == legs
 
 
-def test_isaac_gyms_untidy_mjcf_is_mended_with_a_note(tmp_path, caplog):
+def test_malformed_mjcf_of_isaac_gym_is_corrected_with_a_note(tmp_path, caplog):
     """What IsaacGymEnvs' Ingenuity has: joints of one name, limits without room, visual meshes of
     a kind that MuJoCo cannot read, a body of such a mesh alone, a hinge at the root."""
     (tmp_path / "prop.glb").write_bytes(b"glTF\x02")

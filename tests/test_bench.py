@@ -1,4 +1,5 @@
-"""`phalanx bench`: what its rows say, what it refuses, and that one failure loses nothing else."""
+"""`phalanx bench`: its rows, its error messages, and that one failure does not affect other
+rows."""
 
 import dataclasses
 import json
@@ -19,7 +20,7 @@ SPEEDS = ["physics", "environment", "rollout", "training"]
 
 
 def run_here(job):
-    """In place of a process of its own."""
+    """Runs a job in this process instead of its own."""
     rows = []
     job = dataclasses.replace(job, started=time.time())
     try:
@@ -78,7 +79,7 @@ def test_time_to_a_return_is_one_row_of_all_seeds(here, tmp_path, capsys):
     assert all(v > 0 for v in row["values"])
 
 
-def test_a_return_that_is_not_reached_is_said_so(here, tmp_path, capsys):
+def test_a_return_that_is_not_reached_is_reported(here, tmp_path, capsys):
     rows = results("returns=1e9", "max_iterations=2", tmp_path=tmp_path)["rows"]
     assert rows[-1]["values"] == [None]
     assert rows[-1]["median"] is rows[-1]["spread"] is None
@@ -126,7 +127,7 @@ def test_one_failure_does_not_lose_the_others(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_job_runs_in_a_process_of_its_own():
+def test_a_job_runs_in_its_own_process():
     """Ant has no discrete actions for DQN."""
     bad = measure.Job("phalanx", ["task=Ant", "num_envs=4", "train=CartpoleDQN"], 0.01)
     good = measure.Job("phalanx", ["task=Cartpole", *TINY[:1], *TINY[2:]], 0.01)
@@ -135,7 +136,7 @@ def test_a_job_runs_in_a_process_of_its_own():
     assert [r["measures"] for r in bench_rows.run(good)] == ["start-up", *SPEEDS]
 
 
-def test_where_all_fails_the_sentence_is_the_answer(here, capsys):
+def test_if_everything_fails_the_error_is_printed(here, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["bench", *TINY, "train.params.config.gama=1"])
     assert stop.value.code == 2
@@ -198,7 +199,7 @@ def test_a_mistake_gets_one_sentence_before_anything_is_measured(
     assert os.listdir(tmp_path) == []
 
 
-def test_mjlab_is_compared_on_its_own_cartpole_only(monkeypatch):
+def test_mjlab_supports_its_own_cartpole_only(monkeypatch):
     monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: True)
     with pytest.raises(PhalanxError, match="mjlab supports Cartpole only, not Ant"):
         bench._check_peer("mjlab", "Ant")

@@ -93,7 +93,7 @@ def trained(tmp_path, name, origin, step=STEP, **changes):
         ("terminal observation", "the terminal observations of environment 3 in step {step} of"),
     ],
 )
-def test_what_the_task_returns_is_blamed_itself(tmp_path, name, origin, words, step):
+def test_bad_values_returned_by_the_task_are_blamed_on_it(tmp_path, name, origin, words, step):
     said = words.format(step=step, after=step + 1)
     with pytest.raises(PhalanxError, match=said):
         trained(tmp_path, name, origin, step)
@@ -114,7 +114,7 @@ def test_a_shaper_is_blamed_itself(tmp_path):
         ("mass", "the model's body_mass, which is not finite there"),
     ],
 )
-def test_what_the_simulation_was_given_is_named_and_costs_only_its_episode(
+def test_a_bad_input_of_the_simulation_is_named_and_ends_only_its_episode(
     tmp_path, monkeypatch, name, origin, cause
 ):
     monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings into MUJOCO_LOG.TXT

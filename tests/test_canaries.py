@@ -1,7 +1,7 @@
 """Names of MuJoCo Warp, Warp and PyTorch that are private, or that no documentation promises.
 
-A failure here after an upgrade is no fault of ours: its message says what rests on the name and
-which file has to follow. `test_every_private_name_has_a_canary` keeps the list complete.
+A failure here after an upgrade is not a bug in Phalanx: the message says which code depends on the
+name and which file to adapt. `test_every_private_name_has_a_canary` keeps the list complete.
 """
 
 import ast

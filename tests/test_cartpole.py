@@ -1,4 +1,5 @@
-"""Cartpole by hand: reward, ends of an episode, resets, and Isaac Gym's robot file beside ours."""
+"""Cartpole against values worked out by hand: reward, ends of episodes, resets; Isaac Gym's robot
+file against ours."""
 
 import math
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_terminal_observation_is_the_state_before_the_reset_and_obs_the_one_afte
     assert task.sim.ctrl[0] == 0
 
 
-def test_what_an_environment_observes_does_not_depend_on_whether_another_ends():
+def test_observations_do_not_depend_on_ends_of_other_environments():
     class Counting(tasks.find("Cartpole")):
         """Observes a number that its reward changes."""
 

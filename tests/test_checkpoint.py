@@ -1,4 +1,4 @@
-"""Checkpoint files: whole or absent, and data only."""
+"""Checkpoint files: written atomically, and loaded without executing code."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ def state(value: float = 1.0) -> dict:
     return {"model": {"w": torch.full((3, 2), value), "b": torch.zeros(3)}, "epoch": 5, "frame": 80}
 
 
-def test_saved_state_comes_back_to_the_bit(tmp_path):
+def test_saved_state_is_restored_bit_for_bit(tmp_path):
     given = state() | {"phalanx": {"generator": torch.get_rng_state(), "meters": [[0.1, 3]]}}
     given["model"]["w"][0, 0] = float("nan")
     checkpoint.save(tmp_path / "a.pth", given)
@@ -75,7 +75,7 @@ def test_full_disk_leaves_the_earlier_file_and_nothing_else(tmp_path, monkeypatc
     assert checkpoint.load(path)["model"]["w"][0, 0] == 1.0
 
 
-def test_content_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+def test_content_is_flushed_before_the_rename(tmp_path, monkeypatch):
     path, order = tmp_path / "a.pth", []
     sync, replace = os.fsync, os.replace
 
@@ -100,7 +100,7 @@ def test_unwritable_folder_is_named(tmp_path):
         checkpoint.save(tmp_path / "gone" / "a.pth", state())
 
 
-def test_no_damage_gets_through(tmp_path):
+def test_damaged_files_are_refused_or_load_unchanged(tmp_path):
     """Cut anywhere or with any byte changed, a file is refused or loads with the same content."""
     path, rng = tmp_path / "a.pth", random.Random(0)
     checkpoint.save(path, state())

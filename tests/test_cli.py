@@ -1,4 +1,4 @@
-"""The command line: one sentence for every mistake, and what a run shows and leaves behind."""
+"""The command line: one sentence for every mistake; the output and files of a run."""
 
 import contextlib
 import dataclasses
@@ -57,7 +57,7 @@ def run(tmp_path_factory):
 
 
 def sentence(capsys, arguments, cwd):
-    """What `phalanx` says of bad arguments: one line, exit code 2, nothing on disk."""
+    """The message of `phalanx` for bad arguments: one line, exit code 2, nothing on disk."""
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     printed = capsys.readouterr()
@@ -400,7 +400,7 @@ def test_progress_after_a_change_of_the_number_of_environments(cwd, capsys):
     assert re.search(r"frames 1\.28 k/1\.28 k .* left 0:00\n", capsys.readouterr().out)
 
 
-def test_continuing_a_run_that_has_ended_says_how_to_train_on(cwd, capsys):
+def test_continuing_a_finished_run_explains_how_to_train_further(cwd, capsys):
     main(["train", *SMALL, *QUICK, "max_iterations=2"])
     assert "already ended" not in capsys.readouterr().out
     main(["train", "checkpoint=runs/Cartpole", "sim_device=cpu"])
@@ -456,7 +456,7 @@ def test_every_command_explains_its_keys(command, capsys):
     ("task", "train"),
     [("Ant", "AntPPO"), ("Cartpole", "CartpoleFastSAC"), ("Cartpole", "CartpoleDQN")],
 )
-def test_help_shows_what_a_task_and_its_training_really_take(task, train, capsys):
+def test_help_lists_the_keys_of_a_task_and_its_training(task, train, capsys):
     """Help itself imports none of these classes."""
     out = shown(capsys, "train", f"task={task}", f"train={train}", "--help")
     env, config = out.split("task.env.<key>")[1].split("train.params.config.<key>")
@@ -516,7 +516,7 @@ def test_a_sweep_makes_one_run_for_each_combination_and_sums_up(cwd, capsys):
     assert all(torch.equal(alone[k], third[k]) for k in alone)
 
 
-def test_a_sweep_goes_on_after_a_failure_and_refuses_mistakes_first(cwd, capsys):
+def test_a_sweep_continues_after_a_failure_and_checks_all_runs_first(cwd, capsys):
     said = sentence(capsys, ["train", "-m", "task=Cartpole,Cartpol", *SMALL], cwd)
     assert "unknown task 'Cartpol'" in said
     options = [*SMALL, "train.params.config.minibatch_size=100,512", "max_iterations=1"]

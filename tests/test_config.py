@@ -183,7 +183,7 @@ def test_paths_are_taken_as_they_are_typed(text):
 
 
 @pytest.mark.parametrize("text", ["", "null", "None"])
-def test_no_checkpoint_can_be_said(text):
+def test_checkpoint_can_be_null(text):
     assert not compose_config([f"checkpoint={text}"]).checkpoint
 
 

@@ -164,7 +164,7 @@ class Drop(Task):
         return self.sim.qpos[:, 0], self.sim.qpos[:, 2] < 0.05
 
 
-def test_overflowing_contact_buffers_grow_and_repeat_what_they_spoilt(tmp_path, monkeypatch):
+def test_overflowing_contact_buffers_grow_and_repeat_the_affected_steps(tmp_path, monkeypatch):
     from phalanx.sim.engines import warp
 
     def train(sizes):
@@ -232,7 +232,7 @@ def test_fused_step_equals_eager(tmp_path):
         plain.step(actions)
         merged.step(actions)
         assert torch.equal(plain.terminated, merged.terminated)
-        going = ~plain.terminated  # the others start anew at random
+        going = ~plain.terminated  # the others restart at random
         same = plain.obs_buf[going][:, :28], merged.obs_buf[going][:, :28]
         torch.testing.assert_close(*same, rtol=1e-3, atol=2e-2)
         torch.testing.assert_close(plain.rew_buf, merged.rew_buf, rtol=1e-3, atol=2e-2)

@@ -247,7 +247,7 @@ def test_missing_package_is_named(tmp_path, monkeypatch, exported):
 
 
 @pytest.mark.parametrize("task", ["Ant", "Cartpole", "Humanoid", "HumanoidWalk"])
-def test_named_robot_state_gives_what_the_task_observes(task, tmp_path):
+def test_observations_from_named_state_equal_the_tasks(task, tmp_path):
     player, path = make(tmp_path, [f"task={task}"], num_envs=4)
     env, about = player.env, describe(player, path)
     env.reset()
@@ -292,7 +292,7 @@ def test_observation_is_offset_then_scaled_then_clipped():
     assert observe(state, np.zeros(1)).tolist() == [3.0, -3.0, -0.5]
 
 
-def test_targets_are_what_the_task_gives_its_servos(tmp_path):
+def test_targets_equal_the_tasks_servo_controls(tmp_path):
     player, path = make(tmp_path, ["task=HumanoidWalk"], num_envs=4)
     env, about = player.env, describe(player, path)
     actions = 2 * torch.rand(4, env.num_actions) - 1
@@ -376,7 +376,7 @@ def test_wrong_robot_state_is_one_sentence(change, words, exported):
     policy.step(STATE)
 
 
-def test_term_given_by_its_own_name_is_taken_as_it_is(exported):
+def test_a_term_given_by_name_is_used_unchanged(exported):
     policy = Policy(exported("Ant")[2])
     terms = [t.name for t in policy.metadata.observation.terms]
     assert terms[3:5] == ["yaw", "roll"]
@@ -397,7 +397,7 @@ def test_previous_action_is_observed_and_forgotten(exported):
 # rate, limits, files ------------------------------------------------------------------------------
 
 
-def test_policy_runs_at_its_rate_and_holds_between(exported):
+def test_policy_runs_at_its_rate_and_holds_commands_in_between(exported):
     policy = Policy(exported("Ant")[2])
     asked = []
 
@@ -489,7 +489,7 @@ def played(player, seed, steps):
 
 
 @pytest.mark.parametrize("name", models("LSTM", "discrete", "multi-discrete"))
-def test_replay_in_plain_mujoco_pays_what_the_task_pays(name, exported):
+def test_returns_in_plain_mujoco_equal_the_tasks(name, exported):
     player, _, file = exported(name)
     trial = Trial(file, episodes=3, seed=5, env={"episode_length": 60})
     assert trial.drive == "robot"
@@ -518,7 +518,7 @@ def test_amp_policy_is_replayed_on_the_tasks_own_terms(tmp_path):
     assert trial.returns == pytest.approx(total)
 
 
-def test_replay_of_an_ant_sees_and_does_what_the_task_says(exported):
+def test_observations_and_controls_of_an_ant_in_plain_mujoco_equal_the_tasks(exported):
     trial = Trial(exported("Ant")[2], episodes=2, timestep=1 / 480, env={"episode_length": 30})
     assert trial.substeps == 8
     trial.step()

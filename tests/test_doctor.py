@@ -106,7 +106,7 @@ def test_every_way_to_name_a_call_is_seen(text, name, count):
         "from isaacgym.torch_utils import *\ndef normalize(x):\n    return x\nnormalize(1)\n",
     ],
 )
-def test_what_only_looks_like_a_call_is_not_one(text):
+def test_names_that_only_look_like_calls_are_ignored(text):
     assert calls([parse("a.py", text.encode())], SUPPORT) == {}
 
 
@@ -145,7 +145,7 @@ def test_a_dataclass_as_default_breaks_unless_it_has_a_hash(examine):
     assert [*found(report).values()] == [["a.py:10"]]
 
 
-def test_what_may_run_is_said_and_does_not_count(examine):
+def test_problems_that_may_still_run_are_listed_but_do_not_count(examine):
     text = 'import torch\ntorch.load("x")\ntorch.load("x", weights_only=True)\nx = "\\d"\n'
     report, code = examine({"a.py": text})
     assert code == 0

@@ -100,7 +100,7 @@ def test_importance_weights_scale_the_loss(tmp_path):
     assert float(agent.sums[0]) == pytest.approx(expected)
 
 
-def test_what_was_surprising_is_drawn_more_often(tmp_path):
+def test_transitions_with_large_td_errors_are_sampled_more_often(tmp_path):
     agent = tabular(tmp_path, replay_buffer_type="prioritized", priority_alpha=0.5)
     agent.reset(agent.hooked_env)
     for _ in range(3):

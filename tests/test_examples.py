@@ -29,7 +29,7 @@ def test_example_trains(tmp_path, name):
     assert best > 25  # a random policy gets about 1
 
 
-def test_example_of_an_imitation_of_ones_own_trains_and_plays(tmp_path):
+def test_the_custom_amp_example_trains_and_plays(tmp_path):
     arguments = ["task=HumanoidAMP", "num_envs=16", "max_iterations=4", "experiment=own"]
     config = ["amp_obs_demo_buffer_size=1000", "amp_replay_buffer_size=1000", "disc_reward_scale=1"]
     arguments += [f"train.params.config.{line}" for line in config]

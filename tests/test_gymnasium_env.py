@@ -325,7 +325,7 @@ def test_observations_by_name_are_passed_on():
         ({"id": "Counting-v0", "num_envs": None}, "num_actors is missing"),
     ],
 )
-def test_what_cannot_be_made_is_said_in_one_sentence(env_config, sentence):
+def test_an_environment_that_cannot_be_made_gives_one_sentence(env_config, sentence):
     with pytest.raises(PhalanxError, match=sentence):
         make(**env_config)
 

@@ -1,4 +1,5 @@
-"""Humanoid by hand: observations, reward terms, resets; its robot beside Isaac Gym's; both engines.
+"""Humanoid against values worked out by hand: observations, reward terms, resets; its robot against
+Isaac Gym's; both engines.
 
 What Ant shares with it (truncation, continuing from saved state) is tested there.
 """

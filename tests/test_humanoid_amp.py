@@ -198,7 +198,7 @@ def test_start_in_both_ways():
     assert task.sim.qvel[in_clip].abs().sum(1).min() > 0.1
 
 
-def test_amp_obs_is_what_was_reached_before_a_reset_and_before_that():
+def test_amp_obs_has_the_last_observations_before_any_reset():
     task = make(num_envs=64, episode_length=5)
     task.progress_buf.copy_(torch.arange(64) % 5)
     seen = task.obs_buf.clone()
@@ -223,7 +223,7 @@ def test_demonstrations_look_like_the_clip():
     torch.testing.assert_close(demo.mean(0)[:105], task.obs_buf.mean(0), rtol=0, atol=0.8)
 
 
-def test_falls_are_touches_of_the_ground_by_what_may_not_touch_it():
+def test_falls_are_ground_contacts_of_other_bodies():
     def fallen(**env):
         task = make(num_envs=4, **env)
         stand(task)

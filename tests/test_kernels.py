@@ -58,7 +58,7 @@ def test_a_step_is_compiled_without_being_run(cache):
     assert x.numpy().tolist() == [0.75, 0.75, 0.75]
 
 
-def test_an_error_while_noting_leaves_warp_as_it_was(cache):
+def test_an_error_in_the_dry_run_restores_warp(cache):
     opt = SimpleNamespace(graph_conditional=True, iterations=0)
     with pytest.raises(ZeroDivisionError):
         kernels.load_together(lambda: 1 / 0, opt)

@@ -18,7 +18,7 @@ TREE = """<mujoco><worldbody><body pos="0 0 1"><freejoint/><geom size=".1" mass=
 
 
 @pytest.mark.parametrize("engine", ["mujoco", "warp", partial(PlainEngine)])
-def test_solve_m_is_the_inverse_of_mujocos_matrix_with_what_is_added(tmp_path, engine):
+def test_solve_m_inverts_mujocos_mass_matrix_plus_added_inertia(tmp_path, engine):
     (tmp_path / "tree.xml").write_text(TREE)
     scene = Scene(0.01)
     scene.add_actor("tree", tmp_path / "tree.xml")

@@ -371,7 +371,7 @@ def pickled(body: bytes) -> bytes:
         b"\x8a\x05\x00\x00\x00\x00\x10tb.",  # an array whose content is the number 2**36
     ],
 )
-def test_a_small_npy_file_never_takes_much(body, arm, tmp_path):
+def test_a_small_npy_file_takes_little_memory(body, arm, tmp_path):
     file = tmp_path / "a.npy"
     file.write_bytes(pickled(body))
     start = time.perf_counter()
@@ -768,7 +768,7 @@ def test_a_robot_needs_a_free_root_and_a_known_body(humanoid):
 # the command --------------------------------------------------------------------------------------
 
 
-def test_motion_show_tells_and_check_fails_for_what_is_wrong(capsys, humanoid, tmp_path):
+def test_motion_show_reports_and_check_fails_for_faults(capsys, humanoid, tmp_path):
     main(["motion", "show", "walk"])
     shown = capsys.readouterr().out
     assert "1.30 m/s" in shown
@@ -801,7 +801,9 @@ def test_motion_show_tells_and_check_fails_for_what_is_wrong(capsys, humanoid, t
         (["convert", "walk", "a.npy"], "a.npy must end in .json"),
     ],
 )
-def test_motion_says_what_it_was_not_given(arguments, words, capsys, tmp_path, monkeypatch):
+def test_wrong_arguments_of_motion_give_one_sentence(
+    arguments, words, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
         main(["motion", *arguments])

@@ -108,7 +108,7 @@ def test_captured_training_equals_eager_training(tmp_path, algo, changes):
         assert agent.captures
         agent.captures = agent.captures_update = captures
         agent.train()
-        # 8 updates a step: their pattern begins anew after as many steps as the actor's frequency
+        # 8 updates a step: their pattern repeats after as many steps as the actor's frequency
         learning = [g for (what, _), g in agent.run.graphs.items() if what == "learn"]
         assert len(learning) == (agent.period if captures else 0)
         assert all(g._graph is not None for g in learning)

@@ -264,7 +264,7 @@ def test_recurrent_policies_remember(tmp_path, cell, separate, before):
     assert played.mean_return > 0.9  # guessing gives 0.25
 
 
-def test_without_a_memory_it_cannot_be_told(tmp_path):
+def test_without_memory_the_task_cannot_be_solved(tmp_path):
     _, played = train(Remember, configuration(tmp_path, {}))
     assert played.mean_return < 0.4
 
@@ -406,7 +406,7 @@ def explained(agent):
 
 class Corridor(Guess):
     """Sixteen steps to the right, one after the other, pay 1; nothing on the way says so, and every
-    step to the left begins anew."""
+    step to the left begins again."""
 
     length = 16
     steps = 17
@@ -430,7 +430,7 @@ class Corridor(Guess):
         return (self.place == self.length).float()
 
 
-def test_curiosity_finds_what_chance_does_not(tmp_path):
+def test_curiosity_finds_states_that_chance_does_not(tmp_path):
     common = {"horizon_length": 18, "seq_length": 9, "max_epochs": 100, "normalize_input": False}
     widths = {"rnd": {"units": [64, 32]}, "net": {"units": [64, 64]}}
     network = {"name": "rnd_curiosity", "mlp": widths}
@@ -448,7 +448,7 @@ def test_curiosity_finds_what_chance_does_not(tmp_path):
     assert played.mean_return < 0.5
 
 
-def test_curiosity_about_what_is_observed_by_name_is_refused(tmp_path):
+def test_curiosity_about_dictionaries_of_observations_is_refused(tmp_path):
     with pytest.raises(PhalanxError, match="rnd_curiosity needs vector observations"):
         train(Named, configuration(tmp_path, {"cnn": CNN}, rnd_config={}))
 

@@ -49,7 +49,7 @@ def sentence(capsys, *arguments):
     return printed.err
 
 
-def test_new_makes_a_folder_and_leaves_what_exists(project, capsys, monkeypatch):
+def test_new_makes_a_folder_and_overwrites_nothing(project, capsys, monkeypatch):
     files = {str(p.relative_to(project)) for p in project.rglob("*") if p.is_file()}
     assert {TASK, "cfg/task/Twip.yaml", "cfg/train/TwipPPO.yaml", "README.md"} <= files
     assert {"tasks/twip/assets/twip.urdf", "tasks/twip/assets/meshes/wheel.obj"} <= files
@@ -111,7 +111,7 @@ def test_twip_falls_when_nobody_balances_it(project, engine, control):
     assert task.action_layout().kind == control
 
 
-def test_twips_observations_are_what_an_imu_measures(project):
+def test_twips_observations_equal_the_measurements_of_an_imu(project):
     task = tasks.make("Twip", 2, "cpu", randomize=False)
     task.reset()
     half = 0.1  # leaning forward by 0.2, turned left by 90 degrees

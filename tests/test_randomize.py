@@ -353,7 +353,7 @@ def test_samples_that_change_nothing_change_nothing(tmp_path):
             np.testing.assert_allclose(values, before[name], rtol=1e-5, atol=1e-7, err_msg=name)
 
 
-def test_gains_of_servos_keep_what_their_commands_mean(tmp_path):
+def test_randomised_servo_gains_keep_the_meaning_of_commands(tmp_path):
     three = variation(3, 3)
     found = {}
     for name in ("stiffness", "damping"):
@@ -580,7 +580,7 @@ def test_tendons_are_those_of_the_actor_alone(tmp_path):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_run_continues_with_what_is_randomised_now(engine):
+def test_a_continued_run_uses_the_current_randomisation(engine):
     def made(low=None, high=None):
         mass = {"range": [low, high], "operation": "scaling", "distribution": "uniform",
                 "setup_only": True}  # fmt: skip
@@ -610,7 +610,7 @@ def test_a_run_continues_with_what_is_randomised_now(engine):
     assert (masses(heavy) >= 2).all()
 
 
-def test_a_run_continues_with_the_robot_as_its_file_is_now(tmp_path):
+def test_a_continued_run_uses_the_current_robot_file(tmp_path):
     """Neither the task's constants nor randomised fields are those of the old file."""
     xml = Path(tasks.find("Cartpole").Config().asset).read_text()
     files = [tmp_path / "old.xml", tmp_path / "new.xml"]

@@ -37,7 +37,7 @@ def fill(replay, steps, ended=(), terminated=(), first=0):
         replay.steps += 1
 
 
-def test_only_what_was_written_is_drawn_and_all_of_it():
+def test_all_written_transitions_and_no_others_are_sampled():
     r = replay(8)
     fill(r, 3)
     batch = r.sample(500)
@@ -80,7 +80,7 @@ def test_n_step_returns_by_hand():
 
 @pytest.mark.parametrize("kind", [Replay, PrioritizedReplay])
 @pytest.mark.parametrize("steps", [3, 4, 7, 9])
-def test_n_step_returns_never_reach_past_what_was_written_last(kind, steps):
+def test_n_step_returns_never_reach_past_the_last_written_step(kind, steps):
     options = {"alpha": 1.0} if kind is PrioritizedReplay else {}
     r = replay(4, n_step=3, gamma=1.0, kind=kind, **options)
     fill(r, steps)
@@ -122,7 +122,7 @@ def test_a_restored_ring_draws_the_same(kind):
 
 @pytest.mark.parametrize("steps", [3, 6])  # before the ring of 4 was full, and after
 @pytest.mark.parametrize("now", [2, 8])
-def test_a_ring_of_another_size_takes_the_last_steps_over(steps, now):
+def test_a_ring_of_another_size_restores_the_last_steps(steps, now):
     a, b = replay(4), replay(now)
     fill(a, steps)
     b.load_state_dict(a.state_dict())

@@ -150,7 +150,7 @@ def test_resuming_a_finished_run_trains_no_further(tmp_path):
     assert again.agent.stop_reason
 
 
-def test_other_number_of_environments_continues_the_network_and_says_so(tmp_path):
+def test_another_number_of_environments_keeps_the_network_with_a_warning(tmp_path):
     first = train(tmp_path, "run", 3)
     last = tmp_path / "run" / "nn" / "last_Cartpole.pth"
     second = train(tmp_path, "run", 5, "num_envs=32", continue_from=last)
@@ -159,7 +159,7 @@ def test_other_number_of_environments_continues_the_network_and_says_so(tmp_path
     assert second.rows[-1][1] == first.agent.frame + 2 * 32 * 8
 
 
-def test_task_that_has_changed_starts_its_episodes_afresh_and_says_so(tmp_path):
+def test_a_changed_task_starts_new_episodes_with_a_warning(tmp_path):
     first = train(tmp_path, "run", 3)
     state = first.agent.get_full_state_weights()
     for name, shape in (("gone", (64,)), ("obs_buf", (64, 5))):

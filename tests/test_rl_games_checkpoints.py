@@ -257,7 +257,7 @@ def test_numpy_numbers_of_every_numpy_load(tmp_path, names):
         checkpoint.load(renamed(file, b"numpy._core.multiarray\nscalar", b"numpy\nfromfile"))
 
 
-def test_normalisers_beside_the_model_are_put_into_it(tmp_path):
+def test_normalisers_saved_outside_the_model_are_loaded(tmp_path):
     """As rl-games 1.1 and 1.2 wrote them."""
     _, agent = our_agent(configuration(tmp_path, max_epochs=1))
     agent.train()

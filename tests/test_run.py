@@ -187,7 +187,7 @@ def test_an_environment_without_state_leaves_the_replay_buffer(tmp_path):
     second.train()
 
 
-def test_changed_settings_are_taken_and_said(tmp_path):
+def test_changed_settings_take_effect_with_a_warning(tmp_path):
     config = configuration(tmp_path, lr_schedule=None, learning_rate=1e-2, max_epochs=2)
     _, first = make_agent(in_folder(config, "a"))
     first.train()
@@ -203,7 +203,7 @@ def test_changed_settings_are_taken_and_said(tmp_path):
     assert float(second.entropy_coef) == 0.5
 
 
-def test_an_adaptive_rate_goes_on_unless_its_start_was_changed(tmp_path):
+def test_an_adaptive_rate_continues_unless_its_start_was_changed(tmp_path):
     config = configuration(tmp_path, max_epochs=3)
     _, first = make_agent(in_folder(config, "a"))
     first.train()
@@ -239,7 +239,7 @@ def test_env_state_is_handed_back_or_missed(tmp_path):
     assert any("has an env_state, but the environment" in w for w in third.warnings)
 
 
-def test_settings_can_be_changed_while_a_run_goes_on(tmp_path):
+def test_settings_can_be_changed_during_a_run(tmp_path):
     _, agent = make_agent(in_folder(configuration(tmp_path, lr_schedule=None), "a"))
     agent.set_param("entropy_coef", 0.25)
     agent.set_param("mini_epochs_num", 1)

@@ -30,7 +30,8 @@ STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
 
 
 class Graphs(dict[Any, "Graph"]):
-    """Graphs by key; `warn` is told of a function that waits for the device."""
+    """Graphs by key; `warn` is called with a sentence about a function that waits for the
+    device."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
@@ -41,7 +42,7 @@ class Graphs(dict[Any, "Graph"]):
         function: Callable[[], None],
         context: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        """Call `function`, or replay what was captured of it under `key`."""
+        """Call `function`, or replay its graph, which is stored under `key`."""
         if key not in self:
             self[key] = Graph(function, context)
         graph = self[key]
@@ -52,7 +53,7 @@ class Graphs(dict[Any, "Graph"]):
             )
 
     def forget(self) -> None:
-        """What was captured is stale: capture it again."""
+        """Discard all graphs, because they are invalid; the next calls capture again."""
         for graph in self.values():
             graph.reset()
 

@@ -12,8 +12,8 @@ RETURN, SHAPED_RETURN = 0, 1  # columns of EpisodeSums.finished
 
 def why_not_finite(run: Any, restart_point: Any, iterations: int) -> str:
     """A message for statistics with NaN or infinity: the first bad quantity, its environment and
-    step. On CUDA, iterations have passed since and a NaN spreads, so up to `iterations` of them are
-    repeated one by one from `restart_point`, to the first that broke; None: nothing to repeat."""
+    step. On CUDA, more iterations have run since then and a NaN spreads, so up to `iterations` are
+    repeated one by one from `restart_point` until the first bad one; None: nothing to repeat."""
     env, learner = run.env, run.agent
     if restart_point is not None:
         learner.set_full_state_weights(restart_point)
@@ -27,7 +27,7 @@ def why_not_finite(run: Any, restart_point: Any, iterations: int) -> str:
 
 
 def _origin(env: Any, learner: Any, frame: int) -> str:
-    """The sentence for the learner's last iteration, which began after `frame` steps."""
+    """The message for the learner's last iteration, which began after `frame` steps."""
     if hasattr(env, "why_not_finite") and (said := env.why_not_finite()):
         return str(said)
     finished = learner.statistics()["finished"]

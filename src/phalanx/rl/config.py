@@ -161,7 +161,8 @@ class AgentConfig:
             )
 
     def limit_reached(self, epoch: int, frame: int) -> str:
-        """Which limit ends training after `epoch` iterations and `frame` steps; empty if none."""
+        """The limit that ends training after `epoch` iterations and `frame` steps; empty if
+        none."""
         if self.max_epochs != -1 and epoch >= self.max_epochs:
             return f"max_epochs {self.max_epochs} reached"
         if self.max_frames != -1 and frame >= self.max_frames:

@@ -1,4 +1,4 @@
-"""PPO as RL Games defines it; `ppo_continuous.py` and `ppo_discrete.py` are for a kind of actions.
+"""PPO as RL Games defines it; `ppo_continuous.py` and `ppo_discrete.py` add the kinds of actions.
 
     loss = actor + critic_coef * value / 2 - entropy_coef * entropy + bounds_loss_coef * bounds
 
@@ -36,7 +36,7 @@ MAX_FUSED_STEPS = 64  # steps
 
 
 class PPO(Learner):
-    """What PPO is, whatever the actions."""
+    """PPO without the parts that depend on the kind of actions."""
 
     Config = PPOConfig
     FUSED = ("act", "shape_and_count", "policy_terms", "loss_of", "policy_kl")
@@ -350,14 +350,14 @@ class PPO(Learner):
         # With a weight of zero, weight decay would still change the critic.
         return loss + self.critic_weight * c_loss if self.critic_weight else loss
 
-    # -- what the kind of actions decides ----------------------------------------------------------
+    # -- methods that depend on the kind of actions ------------------------------------------------
 
     def policy_fields(self, env: Any) -> dict[str, tuple[int, ...]]:
-        """What the rollout keeps of the policy's output, and its shape."""
+        """The outputs of the policy that the rollout stores, with their shapes."""
         raise NotImplementedError
 
     def preprocess_actions(self, actions: Tensor) -> Tensor:
-        """Samples, (N, A), as the environment takes them."""
+        """Sampled actions (N, A), in the environment's units."""
         raise NotImplementedError
 
     def policy_kl(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ class ContinuousPPO(PPO):
     adapts_per_minibatch = True
     trains_own_value = True
     soft_bound = 1.1
-    """Mean actions beyond this cost bounds_loss."""
+    """Absolute mean action above which bounds_loss applies."""
 
     def policy_fields(self, env: Any) -> dict[str, tuple[int, ...]]:
         """The outputs of the policy that the rollout stores, with their shapes."""

@@ -1,12 +1,12 @@
-"""`RestartPoint`: the state to which a run goes back if captured steps have overflowed."""
+"""`RestartPoint`: the state to which a run returns if captured steps have overflowed."""
 
 import copy
 from typing import Any
 
 
 class RestartPoint:
-    """Captured steps cannot check for overflow, so a run that captures keeps its state at every
-    read of the statistics; `state` is None in a run that does not."""
+    """Captured steps cannot check for overflow, so a run with captured steps saves its state
+    whenever it reads the statistics. In other runs `state` is None."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
