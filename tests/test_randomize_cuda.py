@@ -102,3 +102,41 @@ def test_a_randomised_ant_learns_captured(tmp_path):
     assert is_captured(agent, "collect")
     assert not agent.warnings
     assert agent.mean_rewards.mean > 2000
+
+
+def test_the_origin_of_a_nan_is_noted_inside_the_graph(tmp_path):
+    agent = make_agent(tmp_path, "task=Cartpole")
+    sim = agent.vec_env.sim
+    mass, force = sim.model_field("body_mass"), sim.xfrc_applied  # before anything is captured
+    iterate(agent)
+    assert is_captured(agent, "collect")
+    assert agent.vec_env.report() == ""
+    step = int(sim.steps)
+    mass[200, 1] = torch.nan
+    agent.update_epoch()
+    agent.train_epoch()
+    said = agent.vec_env.report()
+    assert f"the first was environment 200 in step {step + 1}, by the model's body_mass" in said
+    force[100, 1, 0] = torch.nan
+    agent.update_epoch()
+    agent.train_epoch()
+    assert "1 by xfrc_applied" in agent.vec_env.report()
+    assert torch.isfinite(agent.rollout.obs).all()
+    assert torch.isfinite(agent.rollout.rewards).all()
+
+
+def test_late_choices_begin_with_the_first_one_inside_the_graph():
+    env = tasks.make(
+        "Cartpole", 8, "cuda:0", discrete_actions=3, randomize=True,
+        randomization_params={"latency": {"actions": [1, 1]}},
+    )  # fmt: skip
+    env.reset()
+    step_as_captured(env)
+    choices = torch.full((8,), 2, device="cuda:0")
+    for _ in range(2):
+        env.step(choices)
+    with no_waiting():
+        env._reset(torch.ones_like(env.terminated))
+        choices.fill_(1)
+        env.step(choices)
+    assert (env.sim.ctrl == 0).all()

@@ -184,7 +184,7 @@ class Sim:
                 return
         bad = ~(torch.cat([*inputs[1:], states], 1).abs() <= mujoco.mjMAXVAL)
         named = torch.cat([bad.float() @ self._owners > 0, self.engine.failed[:, None]], 1)
-        torch.any(named, 1, out=self.diverged)
+        self.diverged.copy_(named.any(1))
         first = named & (named.cumsum(1) == 1)
         self.divergences += first.sum(0)
         new = self.diverged & (self.lost_at == 0)
