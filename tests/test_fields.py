@@ -147,3 +147,28 @@ def test_fields_that_are_not_shown_are_refused_by_name(both):
         assert shown >= DERIVED_FIELDS
     assert shown >= {"cfrc_ext", "subtree_linvel", "energy", "M", "ten_length", "qfrc_bias"}
     assert shown <= DERIVED_FIELDS | set(STATE_FIELDS) | set(INPUT_FIELDS)
+
+
+@pytest.mark.parametrize("stage", ["current", "last substep"])
+def test_a_field_that_is_read_alone_is_right_too(stage):
+    """Reading them all makes the engine compute everything; here each has to ask for its own."""
+    forces = ACCELERATION_FIELDS | BODY_FORCE_FIELDS
+    names = forces if stage == "last substep" else DERIVED_FIELDS - forces - {"sensordata"}
+    scene = Scene(timestep=0.004)
+    scene.spec = mujoco.MjSpec.from_string(ZOO)
+    for name in sorted(names):
+        sim = Sim(scene, 1, "cpu", threads=1)
+        data = mujoco.MjData(sim.model)
+        shown = getattr(sim, name)
+        sim.qvel[:] = 0.3
+        data.qvel[:] = np.float32(0.3)
+        for _ in range(3):
+            sim.step()
+            inside = last_substep(sim.model, data)
+        expected = inside if stage == "last substep" else current(sim.model, data)
+        np.testing.assert_allclose(
+            shown[0].numpy().astype(float),
+            np.asarray(getattr(expected, name), float),
+            err_msg=name,
+            **TOLERANCES["mujoco"],
+        )
