@@ -166,14 +166,15 @@ def train_params(options: RunOptions) -> dict[str, Any]:
     inner = dict(params.config)
     inner["name"] = task.name
     inner["env_name"] = TASK_ENVIRONMENT
-    inner["env_config"] = {"config": task.config}
+    engine = {} if options.engine == "auto" else {"engine": options.engine}
+    inner["env_config"] = {"config": task.config, **engine}
     inner["num_actors"] = options.num_envs or task.config.num_envs or inner.get("num_actors")
     inner["device"], inner["sim_device"] = options.rl_device, options.sim_device
     if isinstance(options, TrainOptions):
         if options.deterministic:
             inner["deterministic"] = True
             config = dataclasses.replace(task.config, deterministic=True)
-            inner["env_config"] = {"config": config}
+            inner["env_config"] |= {"config": config}
         inner["train_dir"] = options.train_dir
         inner["full_experiment_name"] = options.experiment
         if options.max_iterations is not None:

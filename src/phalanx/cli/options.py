@@ -75,6 +75,8 @@ class RunOptions:
     """Device of the simulation: auto, cpu or cuda:<index>; auto is the GPU if there is one."""
     rl_device: str = "auto"
     """Device of the network; auto is the simulation's."""
+    engine: str = "auto"
+    """Physics engine: auto, mujoco, warp or fused; auto is warp on a GPU and mujoco on a CPU."""
     checkpoint: str | None = None
     """Checkpoint file, or a run folder, which means its last checkpoint."""
 
@@ -85,7 +87,7 @@ class TrainOptions(RunOptions):
 
     RESUMED = (
         *("task", "train", "num_envs", "seed", "max_iterations", "sim_device", "rl_device"),
-        "deterministic",
+        *("engine", "deterministic"),
     )
 
     max_iterations: int | None = ranged(None, at_least=1)

@@ -18,7 +18,7 @@ from torch import Tensor
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim.engines.fields import ACCELERATION_FIELDS, INPUT_FIELDS, STATE_FIELDS
 
-ENGINES = ("mujoco", "warp")
+ENGINES = ("mujoco", "warp", "fused")
 Until = Literal["state", "forces", "derived"]
 """What is current after a step: the state and accelerations; also forces and acceleration sensors
 of the last substep; also derived fields of the new state."""
@@ -143,6 +143,10 @@ def make_engine(
         from phalanx.sim.engines.cpu import CpuEngine
 
         return CpuEngine(scene, num_envs, threads)
+    if name == "fused":
+        from phalanx.sim.engines.fused import FusedEngine
+
+        return FusedEngine(scene, num_envs, device, threads)
     from phalanx.sim.engines.warp import WarpEngine
 
     return WarpEngine(scene, num_envs, device, deterministic)

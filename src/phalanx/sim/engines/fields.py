@@ -42,6 +42,11 @@ LEFT_OUT_FIELDS = BODY_FORCE_FIELDS | SUBTREE_FIELDS | {"energy"}
 
 DERIVED_FIELDS = KINEMATIC_FIELDS | STAGE_FIELDS | ACCELERATION_FIELDS | LEFT_OUT_FIELDS
 
+_IN_FUSED = frozenset({
+    "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
+    "cvel", "subtree_com", "qacc", "actuator_force", "qfrc_actuator", "qfrc_constraint", "cfrc_ext",
+    "cfrc_int", "sensordata",
+})  # fmt: skip
 _ARENA = ("contact", "efc_", "iefc_", "efm_", "island_", "map_", "iacc", "ifrc_", "tendon_efcadr")
 _NOT_IN_WARP = {
     "xiquat": "ximat", "geom_xquat": "geom_xmat", "site_xquat": "site_xmat", "ncon": "nefc",
@@ -71,6 +76,8 @@ def refusal(name: str, engine: str, model: mujoco.MjModel) -> str | None:
     if engine == "warp" and name in _NOT_IN_WARP:
         instead = f"; read {_NOT_IN_WARP[name]}" if _NOT_IN_WARP[name] else ""
         return f"{no}MuJoCo Warp lacks it or stores it in another layout{instead}"
+    if engine == "fused" and name in DERIVED_FIELDS and name not in _IN_FUSED:
+        return f"{no}its step does not compute it; use another engine"
     if name in DERIVED_FIELDS or name in STATE_FIELDS or name in INPUT_FIELDS:
         return None
     if name.startswith(_ARENA):

@@ -1,0 +1,80 @@
+"""C++ source to callable functions at run time, by the clang inside Warp: no compiler is needed.
+
+These are the private calls that Warp's own CPU kernels go through; `tests/test_fused.py` notices if
+a Warp changes them.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import warp as wp
+
+from phalanx.errors import PhalanxError
+from phalanx.sim.engines.fused.cache import kept
+
+FLAGS = "-ffast-math -fno-threadsafe-statics -w"
+# This machine's own instructions if the compiler knows them, else those of any of its kind.
+NATIVE = ("-march=native", "")
+_loaded: set[bytes] = set()
+
+
+def functions(source: str, signatures: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """The C functions of `source` by name; signatures: result type, then argument types.
+    Raises PhalanxError with the place of the source if it does not compile."""
+    from warp._src import context
+
+    wp.config.log_level = wp.LOG_WARNING
+    wp.init()
+    llvm = context.runtime.llvm
+    code = kept(
+        f"// {wp.__version__} {FLAGS} {_processor()}\n{source}", platform.machine(), _compile
+    )
+    handle = f"phalanx_{hashlib.sha256(code).hexdigest()[:16]}".encode()
+    if handle not in _loaded:
+        with tempfile.NamedTemporaryFile(suffix=".o") as file:
+            file.write(code)
+            file.flush()
+            if llvm.wp_load_obj(os.fsencode(file.name), handle, False) != 0:
+                raise PhalanxError("Warp does not load the compiled fused step; use another engine")
+        _loaded.add(handle)
+    llvm.wp_lookup.restype = ctypes.c_uint64
+    return {
+        name: ctypes.CFUNCTYPE(*types)(llvm.wp_lookup(handle, name.encode()))
+        for name, types in signatures.items()
+    }
+
+
+def _compile(source: str, _target: str) -> bytes:
+    from warp._src import build
+
+    folder = Path(tempfile.mkdtemp(prefix="phalanx-"))
+    code, built = folder / "step.cpp", folder / "step.o"
+    code.write_text(source)
+    for native in NATIVE:
+        flags = f"{FLAGS} {native}".strip()
+        try:
+            build.build_cpu(str(built), str(code), fast_math=True, extra_flags=flags)
+            done = built.read_bytes()
+        except Exception:
+            continue
+        for file in (built, code):
+            file.unlink()
+        folder.rmdir()
+        return done
+    raise PhalanxError(f"Warp's clang does not compile the fused step; its source is {code}")
+
+
+def _processor() -> str:
+    """What compiled code depends on besides its source."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    named = (x for x in lines if x.lower().startswith(("flags", "features", "model name")))
+    return " ".join(sorted(set(named)))

@@ -1,0 +1,119 @@
+"""The fused step on all CPU cores: chunks of eight worlds, on threads that hold no GIL."""
+
+import ctypes
+import os
+import queue
+import threading
+import weakref
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phalanx.sim.engines.fused import clang
+from phalanx.sim.engines.fused.source import Sizes, read
+
+WORLDS = 8
+"""Worlds a vector, as in `cpu.h`. Sixteen gain nothing where vectors are that wide."""
+SIZES = Sizes()
+LINE_SEARCH_TOLERANCE = "1e-4f"
+"""Slope at which a line search stops, over the one at its start."""
+_PER_THREAD = 2 * WORLDS
+"""Fewer worlds than this are not worth waking another thread for."""
+
+
+class CpuStep:
+    """The step of one structure. `constants`: its C declarations; see `tables.constants`."""
+
+    def __init__(self, constants: str, threads: int) -> None:
+        word, size = ctypes.c_void_p, ctypes.c_long
+        number, last = ctypes.c_int, (ctypes.c_void_p, ctypes.c_void_p)
+        functions = clang.functions(
+            source(constants),
+            {
+                "memory_size": (size,),
+                "run": (None, word, word, word, word, size, number, number, *last),
+            },
+        )
+        self._run = functions["run"]
+        self.threads = threads or len(os.sched_getaffinity(0))
+        # Whole cache lines, so that vectors are aligned
+        total = functions["memory_size"]() // 64 * 64 + 64
+        self._memory = [torch.zeros(total + 64, dtype=torch.uint8) for _ in range(self.threads)]
+        self._team = _Team(self.threads - 1)
+
+    def padded(self, worlds: int) -> int:
+        """Columns of the table of numbers that differ between worlds."""
+        return -(-worlds // WORLDS) * WORLDS
+
+    def run(
+        self,
+        fields: Mapping[str, Tensor | None],
+        shared: Tensor,
+        varied: Tensor,
+        worlds: int,
+        substeps: int,
+        flags: tuple[bool, int],
+        mask: Tensor | None = None,
+    ) -> None:
+        """Advance and derive; flags: whether to write forces, and which positions (see `run` in
+        `cpu_entry.h`)."""
+        pointers = [0 if t is None else t.data_ptr() for t in fields.values()]
+        packed = np.array([*pointers, int(flags[0])], dtype=np.int64)
+        turn = np.zeros(1, np.int64)
+        where = 0 if mask is None else mask.data_ptr()
+        arguments = (
+            packed.ctypes.data, shared.data_ptr(), varied.data_ptr(), worlds, substeps, flags[1],
+            where, turn.ctypes.data,
+        )  # fmt: skip
+
+        def work(thread: int) -> None:
+            memory = self._memory[thread].data_ptr()
+            self._run(memory + -memory % 64, *arguments)
+
+        self._team.run(work, min(self.threads, -(-worlds // _PER_THREAD)))
+
+
+class _Team:
+    """Threads that wait for work, kept alive between steps."""
+
+    def __init__(self, size: int) -> None:
+        self._tasks: list[queue.SimpleQueue] = [queue.SimpleQueue() for _ in range(size)]
+        self._done: queue.SimpleQueue = queue.SimpleQueue()
+        for i, tasks in enumerate(self._tasks):
+            arguments = (tasks, self._done, i + 1)
+            threading.Thread(target=_serve, args=arguments, daemon=True).start()
+        weakref.finalize(self, _dismiss, self._tasks)
+
+    def run(self, work, size: int) -> None:  # type: ignore[no-untyped-def]
+        """`work(i)` for i in 0 ... size - 1, each on a thread of its own, the first on this one."""
+        helpers = self._tasks[: size - 1]
+        for tasks in helpers:
+            tasks.put(work)
+        work(0)
+        for _ in helpers:
+            error = self._done.get()
+            if error is not None:
+                raise error
+
+
+def _serve(tasks: "queue.SimpleQueue", done: "queue.SimpleQueue", number: int) -> None:
+    while (work := tasks.get()) is not None:
+        error = None
+        try:
+            work(number)
+        except Exception as raised:
+            error = raised
+        done.put(error)
+
+
+def _dismiss(tasks: "list[queue.SimpleQueue]") -> None:
+    for each in tasks:
+        each.put(None)
+
+
+def source(constants: str) -> str:
+    """The whole C++ text of one structure's step."""
+    head = f"#define TABLE static const\n#define LINE_SEARCH_TOLERANCE {LINE_SEARCH_TOLERANCE}\n"
+    return head + read("cpu.h") + constants + read("step.h") + read("cpu_entry.h")

@@ -1,0 +1,22 @@
+#include "worlds.h"
+
+// Worlds in chunks of WORLDS, taken from `next` by whichever thread is free.
+extern "C" long memory_size() { return sizeof(Memory); }
+// substeps 0: derived fields alone. positions: 0 none, 1 from before the last integration, 2 of the
+// new state. mask: only worlds whose chunk has one that is set; null for all.
+extern "C" void run(Memory *memory, const Fields *f, const float *shared, const float *varied, long worlds,
+                    int substeps, int positions, const unsigned char *mask, long *next) {
+  World &w = memory->world;
+  w.fields = f, w.shared = shared, w.varied = varied, w.worlds = (worlds + WORLDS - 1) / WORLDS * WORLDS;
+  for (;;) {
+    w.world = __atomic_fetch_add(next, (long)WORLDS, __ATOMIC_RELAXED);
+    if (w.world >= worlds) return;
+    w.valid = worlds - w.world < WORLDS ? worlds - w.world : WORLDS;
+    bool any = !mask;
+    if (mask) for (int l = 0; l < w.valid; l++) any |= mask[w.world + l] != 0;
+    if (!any) continue;
+    if (substeps) step_worlds(*memory, *f, substeps, positions == 1);
+    else load(w, *f);
+    if (positions == 2) derive_worlds(*memory);
+  }
+}

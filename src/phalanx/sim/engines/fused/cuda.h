@@ -1,0 +1,24 @@
+// The build for CUDA: a thread a world. Needs no headers.
+
+#define FN __device__ __forceinline__
+#define STAGE __device__ __noinline__
+typedef float F;
+typedef bool B;
+
+FN F select(B b, F x, F y) { return b ? x : y; }
+FN bool any_(B b) { return b; }
+FN F rsqrt_(F a) { return rsqrtf(a); }
+FN F round_(F a) { return rintf(a); }
+FN F max_(F a, F b) { return fmaxf(a, b); }
+FN F min_(F a, F b) { return fminf(a, b); }
+FN F abs_(F a) { return fabsf(a); }
+
+// Element `i` of rows of `width` floats.
+template <class W> FN F get(const W &w, const float *rows, int width, int i) { return rows[w.world * width + i]; }
+template <class W> FN void put(const W &w, float *rows, int width, int i, F value) { rows[w.world * width + i] = value; }
+
+template <bool VARIES, class W> FN F number(const W &w, int i) {
+  return VARIES ? w.varied[(long)i * w.worlds + w.world] : __ldg(w.shared + i);
+}
+#define T(table, row, column) number<VARIES_##table>(w, ROW_##table + (row) * COLUMNS_##table + (column))
+#define OUT(name) w.fields->name

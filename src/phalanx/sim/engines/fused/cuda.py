@@ -1,0 +1,114 @@
+"""The fused step on a GPU: one kernel a step, compiled by NVRTC, launched on torch's stream.
+
+NVRTC and the driver are called through `cuda.bindings`, which comes with torch's CUDA build.
+"""
+
+import ctypes
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phalanx.errors import PhalanxError
+from phalanx.sim.engines.fused.cache import kept
+from phalanx.sim.engines.fused.source import Sizes, read
+
+THREADS = 32
+"""A block: as small as a warp, so that few worlds spread over all multiprocessors."""
+SIZES = Sizes(pairs=16, rows=32)
+"""Contacts between bodies, and rows of theirs, that a world has memory for."""
+FLAGS = ("--std=c++17", "--use_fast_math", "--device-as-default-execution-space")
+LINE_SEARCH_TOLERANCE = "1e-4f"
+
+
+class CudaStep:
+    """The step of one structure on `device`. `constants`: its C declarations."""
+
+    threads = 0
+
+    def __init__(self, constants: str, device: torch.device) -> None:
+        self._device = device
+        major, minor = torch.cuda.get_device_capability(device)
+        cubin = kept(f"{source(constants)}\n{FLAGS}", f"sm_{major}{minor}", compile_cubin)
+        driver = _bindings("driver")
+        with torch.cuda.device(device):
+            torch.cuda.current_stream().synchronize()  # makes torch's context current
+            module = _checked(driver.cuModuleLoadData(cubin))
+            self._kernel = _checked(driver.cuModuleGetFunction(module, b"run"))
+        self._launch = driver.cuLaunchKernel
+
+    def padded(self, worlds: int) -> int:
+        """Columns of the table of numbers that differ between worlds."""
+        return worlds
+
+    def run(
+        self,
+        fields: Mapping[str, Tensor | None],
+        shared: Tensor,
+        varied: Tensor,
+        worlds: int,
+        substeps: int,
+        flags: tuple[bool, int],
+        mask: Tensor | None = None,
+    ) -> None:
+        """See `CpuStep.run`. Launches on torch's current stream, which may be capturing."""
+        pointers = [0 if t is None else t.data_ptr() for t in fields.values()]
+        packed = (ctypes.c_int64 * (len(pointers) + 1))(*pointers, int(flags[0]))
+        values = (
+            packed,
+            ctypes.c_void_p(shared.data_ptr()),
+            ctypes.c_void_p(varied.data_ptr()),
+            ctypes.c_int64(worlds),
+            ctypes.c_int(substeps),
+            ctypes.c_int(flags[1]),
+            ctypes.c_void_p(None if mask is None else mask.data_ptr()),
+        )
+        addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
+        stream = torch.cuda.current_stream(self._device).cuda_stream
+        blocks = -(-worlds // THREADS)
+        grid = (blocks, 1, 1, THREADS, 1, 1, 0)
+        _checked(self._launch(self._kernel, *grid, stream, ctypes.addressof(addresses), 0))
+
+
+def source(constants: str) -> str:
+    """The whole CUDA text of one structure's step."""
+    head = (
+        "#define TABLE __device__ const\n"
+        f"#define THREADS {THREADS}\n#define LINE_SEARCH_TOLERANCE {LINE_SEARCH_TOLERANCE}\n"
+    )
+    return head + read("cuda.h") + constants + read("step.h") + read("cuda_entry.h")
+
+
+def compile_cubin(text: str, architecture: str) -> bytes:
+    """Machine code for `architecture`, as sm_90. Raises PhalanxError with NVRTC's log."""
+    nvrtc = _bindings("nvrtc")
+    program = _checked(nvrtc.nvrtcCreateProgram(text.encode(), b"step.cu", 0, [], []))
+    options = [f"--gpu-architecture={architecture}".encode(), *(f.encode() for f in FLAGS)]
+    (status,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+    if int(status):
+        log = b" " * _checked(nvrtc.nvrtcGetProgramLogSize(program))
+        nvrtc.nvrtcGetProgramLog(program, log)
+        raise PhalanxError(f"NVRTC does not compile the fused step: {log.decode()[:2000]}")
+    cubin = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
+    _checked(nvrtc.nvrtcGetCUBIN(program, cubin))
+    return cubin
+
+
+def _bindings(name: str) -> Any:
+    try:
+        import cuda.bindings.driver
+        import cuda.bindings.nvrtc
+    except ImportError as error:
+        raise PhalanxError(
+            "the fused engine needs the Python package cuda-bindings on a GPU, which torch's CUDA"
+            " build brings; use engine=warp"
+        ) from error
+    return {"driver": cuda.bindings.driver, "nvrtc": cuda.bindings.nvrtc}[name]
+
+
+def _checked(result: tuple[Any, ...]) -> Any:
+    status, *values = result
+    if int(status):
+        raise PhalanxError(f"CUDA refuses the fused step: {status}")
+    return values[0] if values else None

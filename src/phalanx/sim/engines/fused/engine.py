@@ -1,0 +1,297 @@
+"""The fused engine behind `phalanx.sim.engines.Engine`.
+
+State and inputs are the float32 tensors themselves: a write counts at the next step, and nothing
+else is remembered between steps, so a restored state continues with the same bits.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from phalanx.errors import PhalanxError
+from phalanx.sim.engines import CompilesScene, Until, copy_with, read_only
+from phalanx.sim.engines.fields import (
+    ACCELERATION_FIELDS,
+    BODY_FORCE_FIELDS,
+    INPUT_FIELDS,
+    STATE_FIELDS,
+    left_by_step,
+    refusal,
+)
+from phalanx.sim.engines.fused import cpu, cuda
+from phalanx.sim.engines.fused.structure import Structure
+from phalanx.sim.engines.fused.support import why_not
+from phalanx.sim.engines.fused.tables import (
+    INPUTS,
+    OUTPUTS,
+    VARIABLE,
+    constants,
+    model_fields,
+    tables,
+)
+
+_FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS | {"sensordata"}
+_CONSTANTS = ("body_invweight0", "dof_invweight0")  # that set_const derives
+_NO_POSITIONS, _STALE, _FRESH = 0, 1, 2
+
+
+class FusedEngine:
+    """See `phalanx.sim.engines.Engine`."""
+
+    name = "fused"
+
+    def __init__(
+        self, scene: CompilesScene, num_envs: int, device: torch.device, threads: int = 0
+    ) -> None:
+        model = scene.compile()
+        if reason := why_not(model):
+            raise PhalanxError(f"{reason}; use another engine")
+        self.model = read_only(model)
+        self.num_envs = num_envs
+        self.device = device
+        self.failed = torch.zeros(num_envs, dtype=torch.bool, device=device)
+        self._structure = Structure(model)
+        self._initials: dict[str, Tensor] = {}  # (1, ...) of what `reset` restores
+        self._data = {name: self._initial(name) for name in ("qpos", "qvel", "ctrl", "time")}
+        self._derived: dict[str, Tensor] = {}
+        self._fresh: set[str] = set()  # derived fields to compute again after a step
+        self._model_fields: dict[str, Tensor] = {}
+        self._seen: dict[str, Tensor] = {}  # their values in `_varied`
+        self._threads = threads
+        self._overflow = torch.zeros(num_envs, dtype=torch.int32, device=device)
+        self._build()
+        self.threads = self._step.threads
+        self._before = {k: self._data[k].clone() for k in ("qpos", "qvel")}  # the last step
+        self._substeps = 0
+        self._unstepped = torch.ones_like(self.failed)  # environments reset since the last step
+        acc = model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
+        self._acc_sensors = torch.from_numpy(np.repeat(acc, model.sensor_dim)).to(device)
+
+    def field(self, name: str, stale: bool = False) -> Tensor:
+        if reason := refusal(name, self.name, self.model):
+            raise PhalanxError(reason)
+        if name in STATE_FIELDS or name in INPUT_FIELDS:
+            if name not in self._data:
+                self._data[name] = self._initial(name)
+            return self._data[name]
+        if name == "cfrc_int" and (reason := _welded(self.model)):
+            raise PhalanxError(f"Sim does not show 'cfrc_int' on the fused engine: {reason}")
+        free = stale or left_by_step(name, self.model)
+        if name not in self._derived or not (free or name in self._fresh):
+            if name not in self._derived:
+                self._derived[name] = self._initial(name)
+            if not free:
+                self._fresh.add(name)
+            self._compute(name)
+        return self._derived[name]
+
+    def model_field(self, name: str) -> Tensor:
+        if name not in VARIABLE:
+            raise KeyError(name)
+        if self.device.type == "cuda":
+            raise PhalanxError(
+                f"the fused engine has no model field {name} per environment on a GPU yet; use"
+                " engine=warp"
+            )
+        if name not in self._model_fields:
+            owner = self.model.opt if name.startswith("opt.") else self.model
+            value = torch.tensor(np.asarray(getattr(owner, name.removeprefix("opt."))))
+            value = value.float() if value.is_floating_point() else value
+            own = value.to(self.device).expand(self.num_envs, *value.shape).clone()
+            self._model_fields[name] = own
+        return self._model_fields[name]
+
+    def set_const(self, mask: Tensor) -> None:
+        targets = [self.model_field(name) for name in _CONSTANTS]
+        scratch = copy.copy(self.model)
+        data = mujoco.MjData(scratch)
+        for env in mask.nonzero()[:, 0].tolist():
+            one = self.model_of(env)
+            mujoco.mj_setConst(one, data)
+            for name, target in zip(_CONSTANTS, targets, strict=True):
+                target[env] = torch.from_numpy(getattr(one, name)).float()
+
+    def model_of(self, env: int) -> mujoco.MjModel:
+        fields = {k: v[env].cpu().numpy() for k, v in self._model_fields.items()}
+        return copy_with(self.model, fields)
+
+    def step(self, substeps: int, until: Until = "derived") -> None:
+        self._update_tables()
+        if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            self._substeps = 0
+        else:
+            self._substeps = substeps
+            for name, value in self._before.items():
+                value.copy_(self._data[name])
+        self._unstepped.zero_()
+        self._advance(substeps, until)
+        self._data["time"] += substeps * self.model.opt.timestep
+
+    def derive(self, mask: Tensor) -> None:
+        if self._fresh and (self.device.type == "cuda" or mask.any()):
+            self._run(0, (False, _FRESH), mask)
+
+    def forward(self, mask: Tensor) -> None:
+        self.derive(mask)
+        self._unstepped |= mask
+        self._clear_acceleration_sensors(mask)
+
+    def reset(self, mask: Tensor) -> None:
+        self._unstepped |= mask
+        for name, value in self._data.items():
+            if name not in self._initials:
+                self._initials[name] = self._initial(name, 1)
+            initial = self._initials[name]
+            value.copy_(torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), initial, value))
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[None]:
+        yield  # a step is a launch on torch's stream, which torch records
+
+    def grow(self) -> str | None:
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "state": {k: v.clone() for k, v in self._data.items()},
+            "model": {k: v.clone() for k, v in self._model_fields.items()},
+            "derived": {k: v.clone() for k, v in self._derived.items()},
+            "fresh": sorted(self._fresh),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], model_fields: bool) -> None:
+        for name in state["derived"]:
+            self.field(name, stale=name not in state["fresh"])
+        for name, value in state["state"].items():
+            self.field(name).copy_(value)
+        for name in self._data.keys() - state["state"].keys():
+            self._data[name].copy_(self._initial(name))
+        if model_fields:
+            for name in {*self._model_fields, *state["model"]}:
+                saved = state["model"].get(name)
+                field = self.model_field(name)
+                owner = self.model.opt if name.startswith("opt.") else self.model
+                own = torch.tensor(np.asarray(getattr(owner, name.removeprefix("opt."))))
+                field.copy_(own if saved is None else saved)
+        self._substeps = 0
+        self._unstepped.fill_(True)
+        for name in self._derived:
+            if name in state["derived"]:
+                self._derived[name].copy_(state["derived"][name])
+            else:
+                self._compute(name)
+
+    def _initial(self, name: str, num_envs: int | None = None) -> Tensor:
+        """Field `name` in the model's initial state, (N, ...)."""
+        data = mujoco.MjData(self.model)
+        mujoco.mj_kinematics(self.model, data)
+        mujoco.mj_comPos(self.model, data)
+        value = torch.from_numpy(np.array(getattr(data, name)))
+        value = value.float() if value.is_floating_point() else value
+        envs = self.num_envs if num_envs is None else num_envs
+        return value.to(self.device).expand(envs, *value.shape).clone()
+
+    def _build(self) -> None:
+        """Compile the step for the model fields that differ between environments now."""
+        arrays = tables(self._structure, model_fields(self.model))
+        probe = tables(self._structure, self._fields_of([0, 0])) if self._model_fields else arrays
+        wide = {name for name, values in probe.items() if len(values) > 1}
+        shapes = {name: values.shape[1:] for name, values in arrays.items()}
+        if self.device.type == "cuda":
+            text = constants(self._structure, wide.__contains__, shapes, cuda.SIZES)
+            self._step: Any = cuda.CudaStep(text, self.device)
+        else:
+            text = constants(self._structure, wide.__contains__, shapes, cpu.SIZES)
+            self._step = cpu.CpuStep(text, self._threads)
+        shared = [a.ravel() for name, a in arrays.items() if name not in wide]
+        self._shared = torch.from_numpy(np.concatenate(shared)).float().to(self.device)
+        rows = sum(arrays[name][0].size for name in wide)
+        columns = self._step.padded(self.num_envs)
+        self._varied = torch.zeros(max(1, rows), columns, device=self.device)
+        self._wide = [name for name in arrays if name in wide]
+        self._seen = {k: torch.full_like(v, torch.nan) for k, v in self._model_fields.items()}
+
+    def _fields_of(self, envs: list[int]) -> Any:
+        """Model fields of some environments, for `tables`."""
+        shared = model_fields(self.model)
+
+        def field(name: str) -> np.ndarray:
+            if name in self._model_fields:
+                return self._model_fields[name][envs].double().numpy()
+            return shared(name)
+
+        return field
+
+    def _update_tables(self) -> None:
+        """Bring what was written into model fields into the step's numbers."""
+        if not self._model_fields:
+            return
+        if self._seen.keys() != self._model_fields.keys():
+            self._build()
+        changed = torch.zeros_like(self.failed)
+        for name, value in self._model_fields.items():
+            changed |= (value != self._seen[name]).flatten(1).any(1)
+        envs = changed.nonzero()[:, 0].tolist()
+        if not envs:
+            return
+        arrays = tables(self._structure, self._fields_of([*envs, envs[-1]]))
+        stacked = np.concatenate(
+            [arrays[name][:-1].reshape(len(envs), -1) for name in self._wide], 1
+        )
+        self._varied[:, envs] = torch.from_numpy(stacked.T.copy()).float()
+        for name, value in self._model_fields.items():
+            self._seen[name].copy_(value)
+
+    def _advance(self, substeps: int, until: Until) -> None:
+        forces = until != "state" and bool(self._derived.keys() & _FORCES)
+        shown = bool(self._derived.keys() - _FORCES)
+        positions = _NO_POSITIONS
+        if shown and not self._fresh and until != "state":
+            positions = _STALE
+        elif self._fresh and until == "derived":
+            positions = _FRESH
+        self._run(substeps, (forces, positions))
+
+    def _run(self, substeps: int, flags: tuple[bool, int], mask: Tensor | None = None) -> None:
+        fields = {name: self._data.get(name) for name in INPUTS}
+        fields |= {name: self._derived.get(name) for name in OUTPUTS}
+        fields["overflow"] = self._overflow
+        self._step.run(fields, self._shared, self._varied, self.num_envs, substeps, flags, mask)
+
+    def _compute(self, name: str) -> None:
+        """Give a field that was not shown during the last step the value that it would have."""
+        self._update_tables()
+        kept = {k: self._data[k].clone() for k in ("qpos", "qvel")}
+        others = {k: v.clone() for k, v in self._derived.items() if k != name}
+        if self._substeps:
+            for k, value in self._before.items():
+                self._data[k].copy_(value)
+        self._run(max(1, self._substeps), (True, _STALE))
+        for k, value in kept.items():
+            self._data[k].copy_(value)
+        if name in self._fresh:
+            self._run(0, (False, _FRESH))
+        for k, value in others.items():
+            if k not in self._fresh:
+                self._derived[k].copy_(value)
+        self._clear_acceleration_sensors(self._unstepped)
+
+    def _clear_acceleration_sensors(self, mask: Tensor) -> None:
+        """Zero until the next step, in environments `mask` (N,) bool."""
+        if "sensordata" in self._derived:
+            values = self._derived["sensordata"]
+            values.copy_(torch.where(mask[:, None] & self._acc_sensors, 0.0, values))
+
+
+def _welded(model: mujoco.MjModel) -> str | None:
+    """Which body has no joint of its own: forces between welded bodies are not computed."""
+    welded = [b for b in range(1, model.nbody) if model.body_weldid[b] != b]
+    if not welded:
+        return None
+    return f"body {model.body(welded[0]).name!r} is welded to another; use another engine"

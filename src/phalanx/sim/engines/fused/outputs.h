@@ -1,0 +1,213 @@
+// What tasks read besides the state: forces of the last substep, positions and velocities of the
+// new state. Only fields that have been read are computed (`OUT(name)` is their memory, or null).
+
+// A body's net force without contacts and applied forces is what its parent passes on to it.
+FN void add_contact_force(const F *x, F D, int dim, const F *o, const F *n, const F *t, const F *mu, F *wrench) {
+  F force[6];
+  force[0] = dim == 1 ? ZERO - select(x[0] < 0.0f, D * x[0], ZERO) : ZERO;
+  for (int j = 1; j < dim; j++) {
+    F x1 = x[0] + x[j], x2 = x[0] - x[j], f1 = select(x1 < 0.0f, D * x1, ZERO), f2 = select(x2 < 0.0f, D * x2, ZERO);
+    force[0] -= f1 + f2;
+    force[j] = mu[j] * (f2 - f1);
+  }
+  for (int j = 0; j < dim; j++) {
+    F b[6];
+    contact_basis(o, n, t, j, b);
+    EACH(m, 6) wrench[m] += force[j] * b[m];
+  }
+}
+// The contacts' forces on each body of the model, about its tree's origin.
+STAGE void contact_wrenches(const World &w, const Contacts &C, const Pairs &X, F ext[][6]) {
+  for (int b = 0; b < NBODY; b++) EACH(i, 6) ext[b][i] = ZERO;
+  SLOTS(k) {
+    for (int c = w.from[k]; c < w.from[k + 1]; c++) {
+      int i = C.point[c];
+      F mu[6];
+      EACH(j, NBASIS) mu[j] = T(point, i, 14 + j);
+      add_contact_force(C.x[c], C.D[c], POINT_DIM[i], C.offset[c], C.normal[c], C.tangent[c], mu, ext[POINT_BODY[i]]);
+    }
+  }
+  for (int c = 0; c < w.npair; c++) {
+    int i = X.pair[c];
+    F mu[6], wrench[6];
+    EACH(j, PBASIS) mu[j] = T(pair, i, 8 + j);
+    EACH(m, 6) wrench[m] = ZERO;
+    add_contact_force(X.x[c], X.D[c], PAIR_DIM[i], X.offset[c], X.normal[c], X.tangent[c], mu, wrench);
+    EACH(m, 6) ext[GEOM_BODY[PAIR_GEOM2[i]]][m] += wrench[m], ext[GEOM_BODY[PAIR_GEOM1[i]]][m] -= wrench[m];
+  }
+}
+
+// The centre of mass of everything below slot k's outermost body, from the tree's origin.
+STAGE void tree_com(const World &w, int k, F *com) {
+  F mass = T(group, GROUP[k], 3), origin[3], other[3];
+  tree_origin(w, k, origin);
+  EACH(i, 3) com[i] = T(group, GROUP[k], i) - mass * origin[i];
+  SLOTS(j) if (BODY[j] && GROUP[j] == GROUP[k]) {
+    tree_origin(w, j, other);
+    mass += w.I[j][9];
+    EACH(i, 3) com[i] += w.I[j][6 + i] + w.I[j][9] * (other[i] - origin[i]);
+  }
+  EACH(i, 3) com[i] /= mass;
+}
+// A wrench or motion about the tree's origin, about `point`.
+FN void move_force(const F *f, const F *point, F *out) {
+  F t[3];
+  cross(point, f + 3, t);
+  EACH(i, 3) out[i] = f[i] - t[i], out[3 + i] = f[3 + i];
+}
+FN void move_motion(const F *v, const F *point, F *out) {
+  F t[3];
+  cross(v, point, t);
+  EACH(i, 3) out[i] = v[i], out[3 + i] = v[3 + i] + t[i];
+}
+
+// mj_sensorAcc, mj_rnePostConstraint: after `solve`, before `integrate`
+STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
+  if (OUT(actuator_force)) for (int i = 0; i < NU; i++) put(w, OUT(actuator_force), NU, i, w.force[i]);
+  if (OUT(qacc)) SLOTS(k) {
+    if (KIND[k] == FREE) {
+      F local[3];
+      rotate_back(w.R[k], w.acc6[FREE_OF[k]], local);
+      EACH(i, 3) put(w, OUT(qacc), NV, DOF[k] + i, w.acc6[FREE_OF[k]][3 + i]), put(w, OUT(qacc), NV, DOF[k] + 3 + i, local[i]);
+    } else {
+      put(w, OUT(qacc), NV, DOF[k], w.acc[k]);
+    }
+  }
+  if (OUT(qfrc_actuator)) SLOTS(k) {
+    F sum = ZERO;
+    if (KIND[k] == FREE) EACH(i, 5) put(w, OUT(qfrc_actuator), NV, DOF[k] + 1 + i, ZERO);
+    for (int i = ACTUATOR0[k]; i < ACTUATOR0[k + 1]; i++) sum += T(actuator, i, 0) * w.force[ACTUATOR[i]];
+    if (FORCE_LIMITED[k]) sum = min_(max_(sum, T(force_range, k, 0)), T(force_range, k, 1));
+    put(w, OUT(qfrc_actuator), NV, DOF[k], sum);
+  }
+  bool forces = OUT(qfrc_constraint) || OUT(cfrc_ext) || OUT(cfrc_int) || (OUT(sensordata) && NSENSOR_FORCE);
+  if (!forces) return;
+  F touch[NBODY][6], ext[NSLOT][6], inner[NSLOT][6];
+  contact_wrenches(w, C, X, touch);
+  SLOTS(k) EACH(i, 6) ext[k][i] = ZERO, inner[k][i] = BODY[k] ? w.wrench[k][i] : ZERO;
+  for (int b = 0; b < NPLACE_BODY; b++) EACH(i, 6) ext[PLACE_BODY_SLOT[b]][i] += touch[PLACE_BODY_ID[b]][i];
+  SLOTS(k) EACH(i, 6) inner[k][i] -= ext[k][i];
+  if (OUT(cfrc_ext)) for (int b = 0; b < NPLACE_BODY; b++) {
+    int k = PLACE_BODY_SLOT[b], id = PLACE_BODY_ID[b];
+    F com[3], f[6];
+    if (w.fields->xfrc_applied) add_applied(w, *w.fields, b, touch[id]);
+    tree_com(w, k, com);
+    move_force(touch[id], com, f);
+    EACH(i, 6) put(w, OUT(cfrc_ext), 6 * NBODY, 6 * id + i, f[i]);
+  }
+  SLOTS_UP(k) if (UP[k] >= 0) EACH(i, 6) ext[UP[k]][i] += ext[k][i], inner[UP[k]][i] += inner[k][i];
+  if (OUT(cfrc_int)) {
+    F world[6] = {};
+    SLOTS(k) if (BODY[k]) {
+      F com[3], f[6];
+      tree_com(w, k, com);
+      int base = k;
+      while (UP[base] >= 0 && BODY_ID[UP[base]] == BODY_ID[k]) base = UP[base];
+      move_force(inner[base], com, f);
+      EACH(i, 6) put(w, OUT(cfrc_int), 6 * NBODY, 6 * BODY_ID[k] + i, f[i]);
+      if (UP[base] < 0) EACH(i, 6) world[i] += f[i];
+    }
+    EACH(i, 6) put(w, OUT(cfrc_int), 6 * NBODY, i, world[i]);
+  }
+  if (OUT(qfrc_constraint)) SLOTS(k) {
+    if (KIND[k] == FREE) {
+      F local[3];
+      rotate_back(w.R[k], ext[k], local);
+      EACH(i, 3) put(w, OUT(qfrc_constraint), NV, DOF[k] + i, ext[k][3 + i]), put(w, OUT(qfrc_constraint), NV, DOF[k] + 3 + i, local[i]);
+      continue;
+    }
+    F f = dot6(w.S[k], ext[k]);
+    if (LIMITED[k]) f -= w.lside[k] * select(w.lx[k] < 0.0f, w.lD[k] * w.lx[k], ZERO);
+    if (FRICTION[k]) f -= friction_force(T(friction, k, 0), T(friction, k, 1), w.fx[k]);
+    put(w, OUT(qfrc_constraint), NV, DOF[k], f);
+  }
+  if (OUT(sensordata)) for (int s = 0; s < NSENSOR_FORCE; s++) {  // at a site, in its frame
+    int k = SENSOR_FORCE_SLOT[s];
+    F x[3], M[9], R[9], o[3], f[6], local[3];
+    EACH(i, 3) x[i] = T(sensor_force, s, i);
+    EACH(i, 9) M[i] = T(sensor_force, s, 3 + i);
+    multiply3(w.R[k], M, R);
+    place_of(w, k, x, o);
+    move_force(inner[k], o, f);
+    rotate_back(R, SENSOR_FORCE_TORQUE[s] ? f : f + 3, local);
+    EACH(i, 3) put(w, OUT(sensordata), NSENSORDATA, SENSOR_FORCE_ADR[s] + i, local[i]);
+  }
+}
+
+// Frames of all slots as quaternions: their sign is MuJoCo's.
+FN void slot_quats(const World &w, F quat[][4]) {
+  SLOTS(k) {
+    if (KIND[k] == FREE) {
+      EACH(i, 4) quat[k][i] = w.quat[FREE_OF[k]][i];
+      continue;
+    }
+    F own[4], base[4], turn[4], sine, cosine;
+    EACH(i, 4) own[i] = T(quat, k, i);
+    if (UP[k] < 0) EACH(i, 4) base[i] = own[i];
+    else multiply_quat(quat[UP[k]], own, base);
+    if (KIND[k] == HINGE) {
+      sincos_(0.5f * (w.q[k] - T(qpos0, k, 0)), sine, cosine);
+      turn[0] = cosine, turn[1] = turn[2] = ZERO, turn[3] = sine;
+      multiply_quat(base, turn, quat[k]);
+    } else {
+      EACH(i, 4) quat[k][i] = base[i];
+    }
+  }
+}
+
+// mj_kinematics, mj_comPos, mj_comVel of the present state
+STAGE void write_positions(World &w) {
+  F origin[3];
+  if (OUT(xquat)) {
+    F quat[NSLOT][4];
+    slot_quats(w, quat);
+    for (int b = 0; b < NPLACE_BODY; b++) {
+      F own[4], q[4];
+      EACH(i, 4) own[i] = T(body_quat, b, i);
+      multiply_quat(quat[PLACE_BODY_SLOT[b]], own, q);
+      normalize_quat(q);
+      EACH(i, 4) put(w, OUT(xquat), 4 * NBODY, 4 * PLACE_BODY_ID[b] + i, q[i]);
+    }
+  }
+#define PLACES(n, table, slots, ids, total, pos_out, mat_out) \
+  if (OUT(pos_out) || OUT(mat_out)) for (int b = 0; b < n; b++) { \
+    int k = slots[b]; \
+    F x[3], o[3], M[9], R[9]; \
+    EACH(i, 3) x[i] = T(table, b, i); \
+    place_of(w, k, x, o); \
+    tree_origin(w, k, origin); \
+    if (OUT(pos_out)) EACH(i, 3) put(w, OUT(pos_out), 3 * total, 3 * ids[b] + i, o[i] + origin[i]); \
+    if (!OUT(mat_out)) continue; \
+    EACH(i, 9) M[i] = T(table, b, 3 + i); \
+    multiply3(w.R[k], M, R); \
+    EACH(i, 9) put(w, OUT(mat_out), 9 * total, 9 * ids[b] + i, R[i]); \
+  }
+  PLACES(NPLACE_BODY, body, PLACE_BODY_SLOT, PLACE_BODY_ID, NBODY, xpos, xmat)
+  PLACES(NPLACE_BODY, inertial, PLACE_BODY_SLOT, PLACE_BODY_ID, NBODY, xipos, ximat)
+  PLACES(NPLACE_GEOM, geom_place, PLACE_GEOM_SLOT, PLACE_GEOM_ID, NGEOM, geom_xpos, geom_xmat)
+  PLACES(NPLACE_SITE, site_place, PLACE_SITE_SLOT, PLACE_SITE_ID, NSITE, site_xpos, site_xmat)
+  if (OUT(cvel)) for (int b = 0; b < NPLACE_BODY; b++) {
+    int k = PLACE_BODY_SLOT[b];
+    F com[3], v[6];
+    tree_com(w, k, com);
+    move_motion(w.V[k], com, v);
+    EACH(i, 6) put(w, OUT(cvel), 6 * NBODY, 6 * PLACE_BODY_ID[b] + i, v[i]);
+  }
+  if (OUT(subtree_com)) {
+    F sum[NBODY][4];
+    for (int b = 0; b < NBODY; b++) EACH(i, 4) sum[b][i] = T(static_mass, b, i);
+    for (int b = 0; b < NPLACE_BODY; b++) {
+      int k = PLACE_BODY_SLOT[b];
+      F x[3], o[3], m = T(body_mass, b, 0);
+      EACH(i, 3) x[i] = T(inertial, b, i);
+      place_of(w, k, x, o);
+      tree_origin(w, k, origin);
+      EACH(i, 3) sum[PLACE_BODY_ID[b]][i] = m * (o[i] + origin[i]);
+      sum[PLACE_BODY_ID[b]][3] = m;
+    }
+    for (int b = NBODY - 1; b >= 0; b--) {
+      if (b) EACH(i, 4) sum[PARENT_BODY[b]][i] += sum[b][i];
+      if (HAS_MASS[b]) EACH(i, 3) put(w, OUT(subtree_com), 3 * NBODY, 3 * b + i, sum[b][i] / sum[b][3]);
+    }
+  }
+}

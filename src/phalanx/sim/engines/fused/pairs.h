@@ -1,0 +1,211 @@
+// Contacts between bodies of one tree: spheres and capsules. Part of step.h.
+
+FN void note_overflow(const World &w) {
+  for (int l = 0; l < w.valid; l++) w.fields->overflow[w.world + l] = 1;
+}
+
+// The world's positions of all geoms of body k that may touch others.
+FN void place_geoms(World &w, Pairs &X, int k) {
+  for (int g = GEOM0[k]; g < GEOM0[k + 1]; g++) {
+    F x[3], half[3];
+    EACH(i, 3) x[i] = T(geom, g, i), half[i] = T(geom, g, 3 + i);
+    rotate(w.R[k], x, X.centre[g]);
+    EACH(i, 3) X.centre[g][i] += w.p[k][i];
+    rotate(w.R[k], half, X.axis[g]);
+  }
+}
+
+// Nearest points of two capsules' axes, as MuJoCo finds them: parts x1, x2 in [-1, 1] of the axes.
+FN void nearest_on_axes(const F *axis1, const F *axis2, const F *dif, int kind, F &x1, F &x2) {
+  F ma = dot3(axis1, axis1), mb = ZERO - dot3(axis1, axis2), mc = dot3(axis2, axis2);
+  F u = ZERO - dot3(axis1, dif), v = dot3(axis2, dif);
+  x1 = x2 = ZERO;
+  if (kind == SPHERE_SPHERE) return;
+  if (kind == SPHERE_CAPSULE) {
+    x2 = min_(max_(v / mc, ZERO - 1.0f), ONE);
+    return;
+  }
+  F det = ma * mc - mb * mb;
+  det = max_(det, ma * mc * 1e-7f);  // parallel: any of the nearest points
+  x1 = (mc * u - mb * v) / det;
+  x2 = (ma * v - mb * u) / det;
+  B over = x1 > 1.0f, under = x1 < -1.0f;
+  x2 = select(over, (v - mb) / mc, select(under, (v + mb) / mc, x2));
+  x1 = min_(max_(x1, ZERO - 1.0f), ONE);
+  over = x2 > 1.0f, under = x2 < -1.0f;
+  x1 = select(over, (u - mb) / ma, select(under, (u + mb) / ma, x1));
+  x1 = min_(max_(x1, ZERO - 1.0f), ONE);
+  x2 = min_(max_(x2, ZERO - 1.0f), ONE);
+}
+
+STAGE void body_contacts(World &w, Pairs &X) {
+  w.npair = 0;
+  if (!NPAIR) return;
+  SLOTS(k) if (BODY[k]) place_geoms(w, X, k);
+  for (int i = 0; i < NPAIR; i++) {
+    int g1 = PAIR_GEOM1[i], g2 = PAIR_GEOM2[i], a = GEOM_SLOT[g1], b = GEOM_SLOT[g2];
+    F dif[3], square = ZERO, reach = T(pair, i, 0);
+    EACH(j, 3) dif[j] = X.centre[g1][j] - X.centre[g2][j], square += dif[j] * dif[j];
+    if (!any_(square < reach * reach)) continue;
+    F x1, x2, n[3], o[3], distance = ZERO, r1 = T(geom, g1, 6), r2 = T(geom, g2, 6);
+    nearest_on_axes(X.axis[g1], X.axis[g2], dif, PAIR_KIND[i], x1, x2);
+    EACH(j, 3) {
+      o[j] = X.centre[g1][j] + x1 * X.axis[g1][j];
+      n[j] = X.centre[g2][j] + x2 * X.axis[g2][j] - o[j];
+      distance += n[j] * n[j];
+    }
+    B cross_ = distance < 1e-12f;  // axes that meet: along their common normal
+    if (PAIR_KIND[i] == CAPSULE_CAPSULE && any_(cross_)) {
+      F across[3];
+      cross(X.axis[g1], X.axis[g2], across);
+      EACH(j, 3) n[j] = select(cross_, across[j], n[j]);
+    }
+    F inverse = rsqrt_(max_(dot3(n, n), ZERO + 1e-24f));
+    F dist = select(cross_, ZERO, distance * inverse) - r1 - r2, r = dist - T(pair, i, 1);
+    B on = r < 0.0f;
+    if (!any_(on)) continue;
+    if (w.npair == MAXPAIR) {  // noticed by `grow`
+      note_overflow(w);
+      break;
+    }
+    int c = w.npair++;
+    F t[3], depth = r1 + 0.5f * dist;
+    EACH(j, 3) n[j] *= inverse, o[j] += n[j] * depth;
+    // MuJoCo's frame: the tangent nearest to y, or to z where the normal is near y
+    B flat = abs_(n[1]) < 0.5f;
+    F square_t = ZERO;
+    EACH(j, 3) t[j] = j == 0 ? ZERO : j == 1 ? select(flat, ONE, ZERO) : select(flat, ZERO, ONE);
+    F along = dot3(n, t);
+    EACH(j, 3) t[j] -= n[j] * along, square_t += t[j] * t[j];
+    F scale = rsqrt_(max_(square_t, ZERO + 1e-24f));
+    EACH(j, 3) t[j] *= scale;
+    F imp = impedance(r, T(pair, i, 4), T(pair, i, 5), T(pair, i, 6), T(pair, i, 7));
+    X.D[c] = select(on, imp / max_((1 - imp) * T(pair, i, 8), ZERO + 1e-15f), ZERO);
+    X.pair[c] = i;
+    EACH(j, 3) X.offset[c][j] = o[j], X.normal[c][j] = n[j], X.tangent[c][j] = t[j];
+    EACH(j, PBASIS) if (j < PAIR_DIM[i]) {
+      F basis[6], V[6];
+      contact_basis(o, n, t, j, basis);
+      EACH(m, 6) V[m] = w.V[b][m] - w.V[a][m];
+      X.x[c][j] = T(pair, i, 3) * dot6(basis, V);
+      if (j) X.x[c][j] *= T(pair, i, 8 + j);
+    }
+    X.x[c][0] += T(pair, i, 2) * imp * r;
+  }
+}
+
+// The motion that row `row` of contact c measures, of the second body against the first.
+FN void pair_row(const World &w, const Pairs &X, int c, int row, F *motion) {
+  contact_basis(X.offset[c], X.normal[c], X.tangent[c], 0, motion);
+  if (row == 0) return;
+  int j = (row + 1) / 2;
+  F b[6], mu = T(pair, X.pair[c], 8 + j);
+  if (row % 2 == 0) mu = ZERO - mu;
+  contact_basis(X.offset[c], X.normal[c], X.tangent[c], j, b);
+  EACH(i, 6) motion[i] += mu * b[i];
+}
+
+FN void add_pair_forces(World &w, const Pairs &X) {
+  for (int c = 0; c < w.npair; c++) {
+    int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]], dim = PAIR_DIM[i];
+    for (int row = first_row(dim); row <= last_row(dim); row++) {
+      F x = row_of(X.x[c], row), f = select(x < 0.0f, X.D[c] * x, ZERO), motion[6];
+      if (!any_(f != 0.0f)) continue;
+      pair_row(w, X, c, row, motion);
+      EACH(m, 6) w.P[b][m] += f * motion[m], w.P[a][m] -= f * motion[m];
+    }
+  }
+}
+
+// One row's pass to the root, from slot k on: u and y are L^-1 of its column.
+FN void row_to_root(World &w, Pairs &X, int r, F P[][6]) {
+  SLOTS_UP(k) {
+    if (KIND[k] == FREE) {
+      F *y = X.y[r];
+      const F *A = w.A[k], *d = w.d6[FREE_OF[k]];
+      EACH(i, 6) y[i] = ZERO - P[k][i];
+      EACH(m, 6) {
+        int j = 5 - m;
+        for (int i = 0; i < j; i++) y[i] -= A[at(i, j)] * d[j] * y[j];
+      }
+      continue;
+    }
+    F u = ZERO - dot6(w.S[k], P[k]);
+    X.u[r][k] = u;
+    if (UP[k] < 0) continue;
+    F ud = u * w.d[k];
+    EACH(i, 6) P[UP[k]][i] += P[k][i] + w.U[k][i] * ud;
+  }
+}
+STAGE F row_product(const World &w, const Pairs &X, int r, const F *u, const F *y) {
+  F sum = ZERO;
+  SLOTS(k) {
+    if (KIND[k] == FREE) {
+      EACH(i, 6) sum += X.y[r][i] * w.d6[FREE_OF[k]][i] * y[i];
+    } else {
+      sum += X.u[r][k] * w.d[k] * u[k];
+    }
+  }
+  return sum;
+}
+
+// H = H0 + J' D J by Woodbury, in the coordinates of H0's factor: changes u, y and the decrement.
+STAGE void couple_pairs(World &w, Pairs &X, F &decrement) {
+  int n = 0, tree = TREE_OF_PAIRS;
+  const F *y0 = tree < 0 ? X.y[0] : w.y6[tree];
+  for (int c = 0; c < w.npair; c++) {
+    int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]], dim = PAIR_DIM[i];
+    for (int row = first_row(dim); row <= last_row(dim); row++) {
+      B on = (row_of(X.x[c], row) < 0.0f) & (X.D[c] > 0.0f);
+      if (!any_(on)) continue;
+      if (n == MAXROW) {
+        note_overflow(w);
+        break;
+      }
+      F motion[6], P[NSLOT][6], root = select(on, X.D[c] * rsqrt_(max_(X.D[c], ZERO + 1e-20f)), ZERO);
+      pair_row(w, X, c, row, motion);
+      SLOTS(k) EACH(m, 6) P[k][m] = ZERO;
+      EACH(m, 6) P[b][m] = ZERO - motion[m] * root, P[a][m] = motion[m] * root;
+      row_to_root(w, X, n, P);
+      for (int q = 0; q <= n; q++)
+        X.M[n * MAXROW + q] = row_product(w, X, q, X.u[n], X.y[n]) + (q == n ? 1.0f : 0.0f);
+      X.rhs[n] = row_product(w, X, n, w.u, y0);
+      n++;
+    }
+  }
+  if (!n) return;
+  for (int k = 0; k < n; k++) {  // M = L L', in the lower triangle
+    for (int j = 0; j <= k; j++) {
+      F sum = X.M[k * MAXROW + j];
+      for (int i = 0; i < j; i++) sum -= X.M[k * MAXROW + i] * X.M[j * MAXROW + i];
+      X.M[k * MAXROW + j] = j < k ? sum * X.M[j * MAXROW + j] : rsqrt_(max_(sum, ZERO + 1e-20f));
+    }
+    F sum = X.rhs[k];
+    for (int i = 0; i < k; i++) sum -= X.M[k * MAXROW + i] * X.gain[i];
+    X.gain[k] = sum * X.M[k * MAXROW + k];
+    decrement -= X.gain[k] * X.gain[k];
+  }
+  for (int k = n - 1; k >= 0; k--) {
+    F sum = X.gain[k];
+    for (int i = k + 1; i < n; i++) sum -= X.M[i * MAXROW + k] * X.gain[i];
+    X.gain[k] = sum * X.M[k * MAXROW + k];
+  }
+  for (int r = 0; r < n; r++) {
+    SLOTS(k) if (KIND[k] != FREE) w.u[k] -= X.gain[r] * X.u[r][k];
+    if (tree >= 0) EACH(i, 6) w.y6[tree][i] -= X.gain[r] * X.y[r][i];
+  }
+}
+
+FN void pair_directions(World &w, Pairs &X) {
+  for (int c = 0; c < w.npair; c++) {
+    int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]];
+    F V[6];
+    EACH(m, 6) V[m] = w.dV[b][m] - w.dV[a][m];
+    EACH(j, PBASIS) if (j < PAIR_DIM[i]) {
+      F basis[6];
+      contact_basis(X.offset[c], X.normal[c], X.tangent[c], j, basis);
+      X.v[c][j] = dot6(basis, V);
+      if (j) X.v[c][j] *= T(pair, i, 8 + j);
+    }
+  }
+}

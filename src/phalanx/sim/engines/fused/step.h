@@ -1,0 +1,624 @@
+// One physics step of MuJoCo, for one world (CUDA) or for a vector of WORLDS worlds (CPU).
+//
+// F is a float or a vector of floats, one element a world; B a comparison of two F. The model's
+// structure comes as constants (see `structure.py`): its moving bodies are cut into slots, one for
+// each degree of freedom and one for each free joint, parents before children. Numbers of the model
+// are read with T(table, row, column), so that each of them may differ between worlds.
+//
+// Spatial vectors are (angular, linear) in the world's axes about the origin of their tree, which is
+// a free body's position or a fixed point. `docs/physics.md` explains the method.
+
+#define EACH(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
+#define SLOTS(k) _Pragma("unroll 1") for (int k = 0; k < NSLOT; k++)
+#define SLOTS_UP(k) _Pragma("unroll 1") for (int k = NSLOT - 1; k >= 0; k--)
+#define ONE (ZERO + 1.0f)
+#define ZERO (F{})
+
+// -- vectors --------------------------------------------------------------------------------------
+
+FN F dot3(const F *a, const F *b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+FN F dot6(const F *a, const F *b) { return dot3(a, b) + dot3(a + 3, b + 3); }
+FN void cross(const F *a, const F *b, F *out) {
+  out[0] = a[1] * b[2] - a[2] * b[1];
+  out[1] = a[2] * b[0] - a[0] * b[2];
+  out[2] = a[0] * b[1] - a[1] * b[0];
+}
+FN void rotate(const F *R, const F *v, F *out) {
+  EACH(i, 3) out[i] = R[3 * i] * v[0] + R[3 * i + 1] * v[1] + R[3 * i + 2] * v[2];
+}
+FN void rotate_back(const F *R, const F *v, F *out) {
+  EACH(i, 3) out[i] = R[i] * v[0] + R[3 + i] * v[1] + R[6 + i] * v[2];
+}
+FN void multiply3(const F *A, const F *B_, F *out) {
+  EACH(i, 3) EACH(j, 3) out[3 * i + j] = A[3 * i] * B_[j] + A[3 * i + 1] * B_[3 + j] + A[3 * i + 2] * B_[6 + j];
+}
+FN void multiply_quat(const F *a, const F *b, F *out) {
+  out[0] = a[0] * b[0] - a[1] * b[1] - a[2] * b[2] - a[3] * b[3];
+  out[1] = a[0] * b[1] + a[1] * b[0] + a[2] * b[3] - a[3] * b[2];
+  out[2] = a[0] * b[2] - a[1] * b[3] + a[2] * b[0] + a[3] * b[1];
+  out[3] = a[0] * b[3] + a[1] * b[2] - a[2] * b[1] + a[3] * b[0];
+}
+FN void normalize_quat(F *q) {
+  F scale = rsqrt_(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3]);
+  EACH(i, 4) q[i] *= scale;
+}
+FN void matrix_of(const F *q, F *R) {
+  F w = q[0], x = q[1], y = q[2], z = q[3];
+  R[0] = w * w + x * x - y * y - z * z, R[1] = 2 * (x * y - w * z), R[2] = 2 * (x * z + w * y);
+  R[3] = 2 * (x * y + w * z), R[4] = w * w - x * x + y * y - z * z, R[5] = 2 * (y * z - w * x);
+  R[6] = 2 * (x * z - w * y), R[7] = 2 * (y * z + w * x), R[8] = w * w - x * x - y * y + z * z;
+}
+// Sine and cosine to about 1e-7: Cody and Waite's reduction, then minimax polynomials.
+FN void sincos_(F x, F &sine, F &cosine) {
+  F n = round_(x * 0.63661977f), r = (x - n * 1.5707964f) + n * 4.3711388e-8f, r2 = r * r;
+  F a = r + r * r2 * (-1.6666667e-1f + r2 * (8.3333310e-3f + r2 * (-1.9840874e-4f + r2 * 2.7525562e-6f)));
+  F b = 1 + r2 * (-0.5f + r2 * (4.1666646e-2f + r2 * (-1.3888378e-3f + r2 * 2.4760495e-5f)));
+  F quarter = n - 4 * round_(n * 0.25f - 0.125f);
+  quarter = select(quarter < -0.5f, quarter + 4, quarter);
+  B odd = (quarter == 1.0f) | (quarter == 3.0f);
+  sine = select(quarter > 1.5f, ZERO - select(odd, b, a), select(odd, b, a));
+  F c = select(odd, a, b);
+  cosine = select((quarter == 1.0f) | (quarter == 2.0f), ZERO - c, c);
+}
+FN void cross_motion(const F *v, const F *m, F *out) {
+  F t[3];
+  cross(v, m, out), cross(v, m + 3, out + 3), cross(v + 3, m, t);
+  EACH(i, 3) out[3 + i] += t[i];
+}
+FN void cross_force(const F *v, const F *f, F *out) {
+  F t[3];
+  cross(v, f, out), cross(v + 3, f + 3, t), cross(v, f + 3, out + 3);
+  EACH(i, 3) out[i] += t[i];
+}
+// Symmetric 6x6 matrices are kept as 21 numbers, their upper triangle by rows.
+FN constexpr int at(int i, int j) { return i <= j ? i * 6 - i * (i - 1) / 2 + j - i : at(j, i); }
+FN void multiply_symmetric(const F *A, const F *x, F *out) {
+  EACH(i, 6) {
+    F sum = A[at(i, 0)] * x[0];
+    EACH(j, 5) sum += A[at(i, j + 1)] * x[j + 1];
+    out[i] = sum;
+  }
+}
+// A rigid body's inertia about the tree's origin: xx yy zz xy xz yz, mass x centre, mass.
+FN void multiply_inertia(const F *I, const F *v, F *out) {
+  F t[3];
+  const F *w = v, *l = v + 3, *h = I + 6;
+  out[0] = I[0] * w[0] + I[3] * w[1] + I[4] * w[2];
+  out[1] = I[3] * w[0] + I[1] * w[1] + I[5] * w[2];
+  out[2] = I[4] * w[0] + I[5] * w[1] + I[2] * w[2];
+  cross(h, l, t);
+  EACH(i, 3) out[i] += t[i];
+  cross(w, h, t);
+  EACH(i, 3) out[3 + i] = I[9] * l[i] + t[i];
+}
+FN void add_inertia(F *A, const F *I) {
+  A[at(0, 0)] += I[0], A[at(1, 1)] += I[1], A[at(2, 2)] += I[2];
+  A[at(0, 1)] += I[3], A[at(0, 2)] += I[4], A[at(1, 2)] += I[5];
+  EACH(i, 3) A[at(3 + i, 3 + i)] += I[9];
+  A[at(0, 4)] -= I[8], A[at(0, 5)] += I[7], A[at(1, 3)] += I[8];
+  A[at(1, 5)] -= I[6], A[at(2, 3)] -= I[7], A[at(2, 4)] += I[6];
+}
+FN void inertia_in_world(const F *R, const F *p, const F *body, F *I) {
+  F M[9] = {body[0], body[3], body[4], body[3], body[1], body[5], body[4], body[5], body[2]}, T_[9], c[3];
+  multiply3(R, M, T_);
+  F m = body[9];
+  rotate(R, body + 6, c);
+  EACH(i, 3) c[i] += p[i];
+  F cc = dot3(c, c);
+  EACH(i, 3) I[i] = dot3(T_ + 3 * i, R + 3 * i) + m * (cc - c[i] * c[i]);
+  I[3] = dot3(T_, R + 3) - m * c[0] * c[1];
+  I[4] = dot3(T_, R + 6) - m * c[0] * c[2];
+  I[5] = dot3(T_ + 3, R + 6) - m * c[1] * c[2];
+  EACH(i, 3) I[6 + i] = m * c[i];
+  I[9] = m;
+}
+
+// -- state of a world while it is stepped ---------------------------------------------------------
+
+struct Contacts {  // with the world
+  F offset[MAXCON][3], normal[MAXCON][3], tangent[MAXCON][3], D[MAXCON];
+  F x[MAXCON][NBASIS], v[MAXCON][NBASIS];  // J acc - aref and J dir, in the contact's frame
+  int point[MAXCON];
+};
+struct Pairs {  // contacts between bodies
+  F centre[NGEOM_ + 1][3], axis[NGEOM_ + 1][3];
+  F offset[MAXPAIR][3], normal[MAXPAIR][3], tangent[MAXPAIR][3], D[MAXPAIR];
+  F x[MAXPAIR][PBASIS], v[MAXPAIR][PBASIS];
+  int pair[MAXPAIR];
+  // Woodbury: rows scaled by sqrt(D), and what a pass to the roots makes of them
+  F u[MAXROW][NSLOT], y[MAXROW][6], M[MAXROW * MAXROW], rhs[MAXROW], gain[MAXROW];
+};
+struct World {
+  const float *shared, *varied;  // numbers of the model, for all worlds and for each
+  const Fields *fields;          // of all worlds
+  long world, worlds;            // the first of this vector, and how many there are
+  int valid;                     // worlds of the vector that exist
+  F q[NSLOT], v[NSLOT], acc[NSLOT], tau[NSLOT], implicit[NSLOT];  // implicit: damping of the integrator
+  F applied[NSLOT];  // qfrc_applied
+  F R[NSLOT][9], p[NSLOT][3], V[NSLOT][6], c[NSLOT][6], S[NSLOT][6];
+  F I[NSLOT][10], wrench[NSLOT][6];  // of a body, at its last slot: inertia; I a + v x I v
+  F A[NSLOT][21], P[NSLOT][6], U[NSLOT][6], d[NSLOT], u[NSLOT], dir[NSLOT], dV[NSLOT][6];
+  F lside[NSLOT], lD[NSLOT], lx[NSLOT];  // joint limit: direction, 1 / R, J acc - aref
+  F fx[NSLOT];                           // joint friction: acc - aref
+  F pos[NFREE + 1][3], quat[NFREE + 1][4], v6[NFREE + 1][6], acc6[NFREE + 1][6], tau6[NFREE + 1][6];
+  F y6[NFREE + 1][6], d6[NFREE + 1][6];
+  F ctrl[NU + 1], force[NU + 1];
+  int from[NSLOT + 1];  // contacts of slot k: from[k] ... from[k + 1] - 1
+  int ncontact, npair;
+};
+
+// -- mj_fwdPosition, mj_fwdVelocity ---------------------------------------------------------------
+
+// The impedance of a constraint row at distance r; table columns: dmin, dmax, 1 / width, midpoint.
+FN F impedance(F r, F dmin, F dmax, F inverse_width, F midpoint) {
+  F x = min_(abs_(r) * inverse_width, ONE), rest = 1 - x;
+  F y = select(x <= midpoint, x * x / midpoint, 1 - rest * rest / (1 - midpoint));
+  return dmin + y * (dmax - dmin);
+}
+
+// Position and velocity of slot k from its parent's.
+STAGE void kinematics(World &w, int k) {
+  int up = UP[k];
+  if (KIND[k] == FREE) {
+    int f = FREE_OF[k];
+    normalize_quat(w.quat[f]);
+    matrix_of(w.quat[f], w.R[k]);
+    F *V = w.V[k], *c = w.c[k];
+    rotate(w.R[k], w.v6[f] + 3, V);
+    EACH(i, 3) w.p[k][i] = ZERO, V[3 + i] = w.v6[f][i], c[i] = ZERO;
+    cross(V + 3, V, c + 3);
+    EACH(i, 3) c[3 + i] -= T(gravity, 0, i);
+    return;
+  }
+  F Q[9], t[3], N[9], *R = w.R[k], *p = w.p[k], *S = w.S[k], *V = w.V[k], *c = w.c[k];
+  EACH(i, 9) Q[i] = T(rotation, k, i);
+  EACH(i, 3) t[i] = T(offset, k, i);
+  if (up < 0) {
+    EACH(i, 9) N[i] = Q[i];
+    EACH(i, 3) p[i] = t[i], V[i] = V[3 + i] = c[i] = ZERO, c[3 + i] = ZERO - T(gravity, 0, i);
+  } else {
+    rotate(w.R[up], t, p);
+    EACH(i, 3) p[i] += w.p[up][i];
+    multiply3(w.R[up], Q, N);
+    EACH(i, 6) V[i] = w.V[up][i], c[i] = w.c[up][i];
+  }
+  F angle = w.q[k] - T(qpos0, k, 0);
+  if (KIND[k] == HINGE) {
+    F sine, cosine;
+    sincos_(angle, sine, cosine);
+    EACH(i, 3) {
+      R[3 * i] = cosine * N[3 * i] + sine * N[3 * i + 1];
+      R[3 * i + 1] = cosine * N[3 * i + 1] - sine * N[3 * i];
+      R[3 * i + 2] = N[3 * i + 2];
+      S[i] = N[3 * i + 2];
+    }
+    cross(p, S, S + 3);
+  } else {  // slide
+    EACH(i, 9) R[i] = N[i];
+    EACH(i, 3) S[i] = ZERO, S[3 + i] = N[3 * i + 2], p[i] += N[3 * i + 2] * angle;
+  }
+  F dS[6];
+  cross_motion(V, S, dS);
+  EACH(i, 6) c[i] += dS[i] * w.v[k], V[i] += S[i] * w.v[k];
+}
+
+STAGE void inertia_and_bias(World &w, int k) {
+  F body[10], t[6], *I = w.I[k];
+  EACH(i, 10) body[i] = T(inertia, k, i);
+  inertia_in_world(w.R[k], w.p[k], body, I);
+  multiply_inertia(I, w.V[k], t);
+  cross_force(w.V[k], t, w.wrench[k]);
+  multiply_inertia(I, w.c[k], t);
+  EACH(i, 6) w.wrench[k][i] += t[i];
+}
+
+// Where the origin of slot k's tree is in the world.
+FN void tree_origin(const World &w, int k, F *origin) {
+  EACH(i, 3) origin[i] = TREE_FREE[k] < 0 ? T(origin, k, i) : w.pos[TREE_FREE[k]][i];
+}
+
+// A point of slot k's frame, from the tree's origin.
+FN void place_of(const World &w, int k, const F *pos, F *out) {
+  rotate(w.R[k], pos, out);
+  EACH(i, 3) out[i] += w.p[k][i];
+}
+
+// A contact's basis vector i as a motion: normal, two tangents, rotations about the three.
+FN void contact_basis(const F *o, const F *n, const F *t, int i, F *b) {
+  F f[3];
+  if (i % 3 == 0) EACH(j, 3) f[j] = n[j];
+  if (i % 3 == 1) EACH(j, 3) f[j] = t[j];
+  if (i % 3 == 2) cross(n, t, f);
+  if (i < 3) {
+    cross(o, f, b);
+    EACH(j, 3) b[3 + j] = f[j];
+  } else {
+    EACH(j, 3) b[j] = f[j], b[3 + j] = ZERO;
+  }
+}
+
+// The points of slot k's body that touch a plane.
+STAGE void plane_contacts(World &w, Contacts &C, int k) {
+  F origin[3];
+  for (int i = POINT0[k]; i < POINT0[k + 1]; i++) {
+    int plane = POINT_PLANE[i];
+    F x[3], n[3], o[3], a[3], e[3];
+    EACH(j, 3) x[j] = T(point, i, j), a[j] = T(point, i, 4 + j);
+    EACH(j, 3) n[j] = PLANES_LEVEL ? ZERO + (j == 2 ? 1.0f : 0.0f) : T(plane, plane, j);
+    rotate(w.R[k], x, o);
+    EACH(j, 3) o[j] += w.p[k][j];
+    rotate(w.R[k], a, e);
+    tree_origin(w, k, origin);
+    F height = dot3(n, origin) - T(plane, plane, 3), radius = T(point, i, 3);
+    F dist = height + dot3(n, o) - radius, r = dist - T(point, i, 7);  // r: beyond the margin
+    B on = r < 0.0f;
+    if (POINT_CORNER[i]) on = on & (dot3(n, e) <= 0.0f);  // of a box, below its centre
+    if (!any_(on)) continue;
+    int c = w.ncontact++;
+    F depth = radius + 0.5f * dist;
+    EACH(j, 3) o[j] -= n[j] * depth;
+    // MuJoCo's frame: the first tangent along a capsule, else along a fixed direction
+    F t[3], along = dot3(n, e), square = ZERO;
+    EACH(j, 3) t[j] = e[j] - n[j] * along, square += t[j] * t[j];
+    B has = square > 1e-12f;
+    if (POINT_CORNER[i]) has = has & (ONE < 0.0f);
+    F scale = rsqrt_(select(has, square, ONE));
+    EACH(j, 3) t[j] = select(has, t[j] * scale, T(plane, plane, 4 + j));
+    F imp = impedance(r, T(point, i, 10), T(point, i, 11), T(point, i, 12), T(point, i, 13));
+    C.D[c] = select(on, imp / max_((1 - imp) * T(point, i, 14), ZERO + 1e-15f), ZERO);
+    F stiffness = T(point, i, 8), damping = T(point, i, 9);
+    C.point[c] = i;
+    EACH(j, 3) C.offset[c][j] = o[j], C.normal[c][j] = n[j], C.tangent[c][j] = t[j];
+    EACH(j, NBASIS) if (j < POINT_DIM[i]) {
+      F b[6];
+      contact_basis(o, n, t, j, b);
+      C.x[c][j] = damping * dot6(b, w.V[k]);
+      if (j) C.x[c][j] *= T(point, i, 14 + j);  // friction
+    }
+    C.x[c][0] += stiffness * imp * r;
+  }
+}
+
+// Row 2 i - 1 or 2 i of a pyramid is x[0] +- x[i]; a frictionless contact has row x[0] alone.
+FN F row_of(const F *x, int row) { return row == 0 ? x[0] : row % 2 ? x[0] + x[(row + 1) / 2] : x[0] - x[row / 2]; }
+FN constexpr int first_row(int dim) { return dim == 1 ? 0 : 1; }
+FN constexpr int last_row(int dim) { return dim == 1 ? 0 : 2 * (dim - 1); }
+
+#include "pairs.h"
+
+// mj_fwdPosition and mj_fwdVelocity, constraint rows included, at zero acceleration
+FN void position_and_velocity(World &w, Contacts &C, Pairs &X) {
+  w.ncontact = 0;
+  SLOTS(k) {
+    kinematics(w, k);
+    w.from[k] = w.ncontact;
+    if (BODY[k]) {
+      inertia_and_bias(w, k);
+      plane_contacts(w, C, k);
+    }
+    if (LIMITED[k]) {
+      F low = w.q[k] - T(limit, k, 0), high = T(limit, k, 1) - w.q[k];
+      F r = min_(low, high) - T(limit, k, 2), side = select(low < high, ONE, ZERO - 1.0f);
+      F imp = impedance(r, T(limit, k, 5), T(limit, k, 6), T(limit, k, 7), T(limit, k, 8));
+      B on = r < 0.0f;
+      w.lside[k] = side;
+      w.lD[k] = select(on, imp / max_((1 - imp) * T(limit, k, 9), ZERO + 1e-15f), ZERO);
+      w.lx[k] = select(on, T(limit, k, 4) * side * w.v[k] + T(limit, k, 3) * imp * r, ZERO);
+    }
+    if (FRICTION[k]) w.fx[k] = T(friction, k, 2) * w.v[k];
+    w.acc[k] = ZERO;
+  }
+  w.from[NSLOT] = w.ncontact;
+  EACH(f, NFREE) EACH(i, 6) w.acc6[f][i] = ZERO;
+  body_contacts(w, X);
+}
+
+// -- mj_fwdActuation, mj_passive ------------------------------------------------------------------
+
+STAGE void actuation(World &w) {
+  SLOTS(k) {
+    if (KIND[k] == FREE) continue;
+    w.implicit[k] = T(damping, k, 0);
+    w.tau[k] = w.applied[k] - T(damping, k, 0) * w.v[k] - T(spring, k, 0) * (w.q[k] - T(spring, k, 1));
+    F total = ZERO, derivative = ZERO;
+    for (int i = ACTUATOR0[k]; i < ACTUATOR0[k + 1]; i++) {
+      F gear = T(actuator, i, 0), ctrl = w.ctrl[ACTUATOR[i]];
+      ctrl = min_(max_(ctrl, T(actuator, i, 5)), T(actuator, i, 6));
+      F free_ = T(actuator, i, 1) * ctrl + T(actuator, i, 2)
+                + gear * (T(actuator, i, 3) * w.q[k] + T(actuator, i, 4) * w.v[k]);
+      F force = min_(max_(free_, T(actuator, i, 7)), T(actuator, i, 8));
+      w.force[ACTUATOR[i]] = force;
+      total += gear * force;
+      derivative += select(force == free_, gear * gear * T(actuator, i, 4), ZERO);
+    }
+    if (FORCE_LIMITED[k]) {
+      F clamped = min_(max_(total, T(force_range, k, 0)), T(force_range, k, 1));
+      derivative = select(clamped == total, derivative, ZERO);
+      total = clamped;
+    }
+    w.tau[k] += total;
+    if (IMPLICIT_FAST) w.implicit[k] -= derivative;
+  }
+}
+
+// -- mj_fwdConstraint: Newton's method ------------------------------------------------------------
+//
+// The direction -H^-1 grad, H = M + J' D J, comes from one articulated-body pass: contacts with the
+// world add a 6x6 weight to their body, limits and joint friction a number to their slot, so
+// neither J nor M nor H is ever formed. Contacts between bodies are added by Woodbury's formula.
+
+// Adds the weight (to A) and minus the force (to P) of one contact with the world.
+STAGE void add_contact(const World &w, const Contacts &C, int c, F *A, F *P) {
+  int i = C.point[c], dim = POINT_DIM[i];
+  F D = C.D[c], force[NBASIS], weight0[NBASIS], weight[NBASIS], b[NBASIS][6];
+  const F *x = C.x[c];
+  force[0] = weight[0] = ZERO;
+  if (dim == 1) {
+    weight[0] = select(x[0] < 0.0f, D, ZERO);
+    force[0] = ZERO - weight[0] * x[0];
+  }
+  EACH(j, NBASIS) if (j && j < dim) {
+    F mu = T(point, i, 14 + j), x1 = x[0] + x[j], x2 = x[0] - x[j];
+    F d1 = select(x1 < 0.0f, D, ZERO), d2 = select(x2 < 0.0f, D, ZERO), f1 = d1 * x1, f2 = d2 * x2;
+    weight[0] += d1 + d2;
+    weight0[j] = mu * (d1 - d2);
+    weight[j] = mu * mu * (d1 + d2);
+    force[0] -= f1 + f2;
+    force[j] = mu * (f2 - f1);
+  }
+  EACH(j, NBASIS) if (j < dim) {
+    contact_basis(C.offset[c], C.normal[c], C.tangent[c], j, b[j]);
+    EACH(m, 6) P[m] -= force[j] * b[j][m];
+  }
+  // A += b0 g0' + sum bj gj' with g0 = w00 b0 + sum w0j bj, gj = w0j b0 + wjj bj
+  F g0[6];
+  EACH(m, 6) g0[m] = weight[0] * b[0][m];
+  EACH(j, NBASIS) if (j && j < dim) {
+    F g[6];
+    EACH(m, 6) g0[m] += weight0[j] * b[j][m], g[m] = weight0[j] * b[0][m] + weight[j] * b[j][m];
+    EACH(m, 6) for (int n = m; n < 6; n++) A[at(m, n)] += b[j][m] * g[n];
+  }
+  EACH(m, 6) for (int n = m; n < 6; n++) A[at(m, n)] += b[0][m] * g0[n];
+}
+
+FN F friction_force(F floss, F D, F x) { return min_(max_(D * x, ZERO - floss), floss); }
+
+// One slot of the pass to the roots: A and P are the articulated inertia and bias force below it.
+// SOLVE: Newton's direction; else the correction (M + h B)^-1 h B acc of an implicit integrator.
+template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &X, int k, F &decrement) {
+  F *A = w.A[k], *P = w.P[k];
+  if (BODY[k]) {
+    add_inertia(A, w.I[k]);
+    if (SOLVE) {
+      EACH(i, 6) P[i] += w.wrench[k][i];
+      for (int c = w.from[k]; c < w.from[k + 1]; c++) add_contact(w, C, c, A, P);
+    }
+  }
+  if (KIND[k] == FREE) {  // A = U D U'; y = U^-1 (tau - P)
+    int f = FREE_OF[k];
+    F *y = w.y6[f], *d = w.d6[f];
+    EACH(i, 6) y[i] = SOLVE ? w.tau6[f][i] - P[i] : ZERO - P[i];
+    EACH(m, 6) {
+      int j = 5 - m;
+      d[j] = 1 / A[at(j, j)];
+      for (int i = 0; i < j; i++) {
+        F t = A[at(i, j)] * d[j];
+        for (int n = i; n < j; n++) A[at(i, n)] -= t * A[at(n, j)];
+        y[i] -= t * y[j];
+      }
+    }
+    if (SOLVE) EACH(i, 6) decrement += y[i] * y[i] * d[i];
+    return;
+  }
+  F *S = w.S[k], *U = w.U[k], armature = T(armature, k, 0), u;
+  multiply_symmetric(A, S, U);
+  F d = dot6(S, U) + armature;
+  if (SOLVE) {
+    u = w.tau[k] - armature * w.acc[k];
+    if (LIMITED[k]) {
+      F D = select(w.lx[k] < 0.0f, w.lD[k], ZERO);
+      d += D;
+      u -= w.lside[k] * D * w.lx[k];
+    }
+    if (FRICTION[k]) {
+      F floss = T(friction, k, 0), D = T(friction, k, 1);
+      d += select(abs_(D * w.fx[k]) < floss, D, ZERO);
+      u -= friction_force(floss, D, w.fx[k]);
+    }
+  } else {
+    F hB = T(timestep, 0, 0) * w.implicit[k];
+    d += hB;
+    u = ZERO - hB * w.acc[k];
+  }
+  d = 1 / d;
+  u -= dot6(S, P);
+  w.u[k] = u, w.d[k] = d;
+  if (SOLVE) decrement += u * u * d;
+  if (UP[k] < 0) return;
+  F *Aup = w.A[UP[k]], *Pup = w.P[UP[k]], ud = u * d;
+  EACH(i, 6) {
+    F t = U[i] * d;
+    for (int j = i; j < 6; j++) Aup[at(i, j)] += A[at(i, j)] - t * U[j];
+    Pup[i] += P[i] + U[i] * ud;
+  }
+}
+
+// From the roots out: dir and the motions dV that it gives, with what it does to contact rows.
+template <bool SOLVE> FN void from_root(World &w, Contacts &C, int k) {
+  F *dV = w.dV[k];
+  if (KIND[k] == FREE) {
+    int f = FREE_OF[k];
+    const F *A = w.A[k], *y = w.y6[f], *d = w.d6[f];
+    EACH(i, 6) {
+      F t = y[i];
+      for (int j = 0; j < i; j++) t -= A[at(j, i)] * dV[j];
+      dV[i] = t * d[i];
+    }
+  } else if (UP[k] < 0) {
+    w.dir[k] = w.u[k] * w.d[k];
+    EACH(i, 6) dV[i] = w.S[k][i] * w.dir[k];
+  } else {
+    const F *up = w.dV[UP[k]];
+    w.dir[k] = (w.u[k] - dot6(w.U[k], up)) * w.d[k];
+    EACH(i, 6) dV[i] = up[i] + w.S[k][i] * w.dir[k];
+  }
+  if (!SOLVE || !BODY[k]) return;
+  for (int c = w.from[k]; c < w.from[k + 1]; c++) {
+    int i = C.point[c];
+    EACH(j, NBASIS) if (j < POINT_DIM[i]) {
+      F b[6];
+      contact_basis(C.offset[c], C.normal[c], C.tangent[c], j, b);
+      C.v[c][j] = dot6(b, dV);
+      if (j) C.v[c][j] *= T(point, i, 14 + j);
+    }
+  }
+}
+
+// Newton's direction into dir and dV; returns grad' H^-1 grad.
+template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
+  F decrement = ZERO;
+  SLOTS(k) {
+    EACH(i, 21) w.A[k][i] = ZERO;
+    EACH(i, 6) w.P[k][i] = ZERO;
+  }
+  if (SOLVE) add_pair_forces(w, X);
+  SLOTS_UP(k) to_root<SOLVE>(w, C, X, k, decrement);
+  if (SOLVE) couple_pairs(w, X, decrement);
+  SLOTS(k) from_root<SOLVE>(w, C, k);
+  if (SOLVE) pair_directions(w, X);
+  return decrement;
+}
+
+// A row that changes sides between 0 and a corrects the slope (returned) and curvature h of the cost.
+FN F row_change(F x0, F v, F a, F D, F &h) {
+  F x = x0 + a * v, change = select(x < 0.0f, D, ZERO) - select(x0 < 0.0f, D, ZERO);
+  h += change * v * v;
+  return change * x * v;
+}
+FN F contact_change(const F *x, const F *v, int dim, F a, F D, F &h) {
+  F slope = ZERO;
+  for (int row = first_row(dim); row <= last_row(dim); row++)
+    slope += row_change(row_of(x, row), row_of(v, row), a, D, h);
+  return slope;
+}
+// Slope of the cost along dir at step a, from its value -decrement at 0; h: the curvature.
+STAGE F slope_at(const World &w, const Contacts &C, const Pairs &X, F a, F decrement, F &h) {
+  F slope = ZERO;
+  h = ZERO;
+  for (int c = 0; c < w.ncontact; c++)
+    slope += contact_change(C.x[c], C.v[c], POINT_DIM[C.point[c]], a, C.D[c], h);
+  for (int c = 0; c < w.npair; c++)
+    slope += contact_change(X.x[c], X.v[c], PAIR_DIM[X.pair[c]], a, X.D[c], h);
+  SLOTS(k) {
+    if (LIMITED[k]) slope += row_change(w.lx[k], w.lside[k] * w.dir[k], a, w.lD[k], h);
+    if (FRICTION[k]) {
+      F floss = T(friction, k, 0), D = T(friction, k, 1), v = w.dir[k], y0 = D * w.fx[k], y = y0 + a * D * v;
+      F d0 = select(abs_(y0) < floss, D, ZERO), d1 = select(abs_(y) < floss, D, ZERO);
+      // D (d1 on - d0 on) a v is in the quadratic already; what remains is the force beyond it
+      slope += (friction_force(floss, D, w.fx[k] + a * v) - friction_force(floss, D, w.fx[k]) - d0 * a * v) * v;
+      h += (d1 - d0) * v * v;
+    }
+  }
+  h += decrement;
+  return slope - decrement * (1 - a);
+}
+
+FN B changes_side(F x, F y) { return (x < 0.0f) != (y < 0.0f); }
+// Moves a contact's rows on; whether one of them changed sides.
+FN B advance_rows(F *x, const F *v, int dim, F a) {
+  B changed = ONE < 0.0f;
+  for (int row = first_row(dim); row <= last_row(dim); row++)
+    changed = changed | changes_side(row_of(x, row), row_of(x, row) + a * row_of(v, row));
+  for (int j = 0; j < dim; j++) x[j] += a * v[j];
+  return changed;
+}
+
+// The acceleration that minimises MuJoCo's cost, into acc and acc6; wrench follows.
+STAGE void solve(World &w, Contacts &C, Pairs &X) {
+  B done = ONE < 0.0f;
+  for (int iteration = 0; iteration < ITERATIONS; iteration++) {
+    F decrement = direction<true>(w, C, X);
+    B tiny = decrement * (0.5f * T(scale, 0, 0)) < T(scale, 0, 1);
+    F a = ONE, low = ZERO, high = ZERO + 1e9f;
+    B found = done;
+    for (int i = 0; i <= LS_ITERATIONS; i++) {
+      F h, slope = slope_at(w, C, X, a, decrement, h);
+      found = found | (abs_(slope) <= LINE_SEARCH_TOLERANCE * decrement);
+      if (!any_(!found) || i == LS_ITERATIONS) break;
+      low = select(slope < 0.0f, a, low);
+      high = select(slope < 0.0f, high, a);
+      F next = a - slope / max_(h, 1e-6f * decrement);
+      B outside = (next <= low) | (next >= high);
+      next = select(outside, select(high < 1e8f, 0.5f * (low + high), 2 * low + 1e-3f), next);
+      a = select(found, a, next);
+    }
+    a = select(done, ZERO, a);
+    B changed = ONE < 0.0f;
+    for (int c = 0; c < w.ncontact; c++)
+      changed = changed | (advance_rows(C.x[c], C.v[c], POINT_DIM[C.point[c]], a) & (C.D[c] > 0.0f));
+    for (int c = 0; c < w.npair; c++)
+      changed = changed | (advance_rows(X.x[c], X.v[c], PAIR_DIM[X.pair[c]], a) & (X.D[c] > 0.0f));
+    SLOTS(k) {
+      F t[6];
+      if (KIND[k] == FREE) {
+        int f = FREE_OF[k];
+        EACH(i, 6) w.acc6[f][i] += a * w.dV[k][i];
+      } else {
+        F step = a * w.dir[k];
+        w.acc[k] += step;
+        if (LIMITED[k]) {
+          F next = w.lx[k] + w.lside[k] * step;
+          changed = changed | (changes_side(w.lx[k], next) & (w.lD[k] > 0.0f));
+          w.lx[k] = next;
+        }
+        if (FRICTION[k]) {
+          F floss = T(friction, k, 0), D = T(friction, k, 1), next = w.fx[k] + step;
+          B slips = abs_(D * w.fx[k]) >= floss, will = abs_(D * next) >= floss;
+          changed = changed | (slips != will) | (slips & changes_side(w.fx[k], next));
+          w.fx[k] = next;
+        }
+      }
+      if (BODY[k]) {
+        multiply_inertia(w.I[k], w.dV[k], t);
+        EACH(i, 6) w.wrench[k][i] += a * t[i];
+      }
+    }
+    // the full step with every row on its side: the quadratic was the whole truth
+    done = done | tiny | (!changed & (abs_(a - 1) < 1e-3f));
+    if (!any_(!done)) break;
+  }
+}
+
+// -- mj_Euler, mj_implicit ------------------------------------------------------------------------
+
+STAGE void integrate(World &w, Contacts &C, Pairs &X) {
+  F h = T(timestep, 0, 0);
+  if (IMPLICIT) direction<false>(w, C, X);
+  SLOTS(k) {
+    if (KIND[k] != FREE) {
+      F acc = w.acc[k];
+      if (IMPLICIT) acc += w.dir[k];
+      w.v[k] += h * acc;
+      w.q[k] += h * w.v[k];
+      continue;
+    }
+    int f = FREE_OF[k];
+    F acc[6], local[3], *v = w.v6[f], *q = w.quat[f], turned[4], sine, cosine;
+    EACH(i, 6) {
+      acc[i] = w.acc6[f][i];
+      if (IMPLICIT) acc[i] += w.dV[k][i];
+    }
+    rotate_back(w.R[k], acc, local);
+    EACH(i, 3) {
+      v[i] += h * acc[3 + i];
+      v[3 + i] += h * local[i];
+      w.pos[f][i] += h * v[i];
+    }
+    F speed2 = dot3(v + 3, v + 3), inverse = rsqrt_(max_(speed2, ZERO + 1e-20f));
+    sincos_(0.5f * h * speed2 * inverse, sine, cosine);
+    F turn[4] = {cosine, sine * inverse * v[3], sine * inverse * v[4], sine * inverse * v[5]};
+    multiply_quat(q, turn, turned);
+    normalize_quat(turned);
+    EACH(i, 4) q[i] = turned[i];
+  }
+}

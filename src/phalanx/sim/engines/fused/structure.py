@@ -1,0 +1,226 @@
+"""What the fused step needs of an `MjModel`: its structure as constants, its numbers as tables.
+
+Moving bodies, with all that is welded to them, are cut into slots, parents before children: a slot
+is one degree of freedom or a free joint. A slot's frame has its origin at the joint and the joint's
+axis as z. A body's last slot carries its inertia, its contact points and its geoms.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import mujoco
+import numpy as np
+
+FREE, SLIDE, HINGE = 0, 1, 2
+GEOM = mujoco.mjtGeom
+
+
+@dataclass
+class Slot:
+    """One degree of freedom, or a free joint."""
+
+    kind: int
+    joint: int
+    body: int
+    up: int
+    """The slot it moves with, -1 for the world."""
+    rotation: np.ndarray
+    """(3, 3) of its frame in its parent's, at qpos0."""
+    offset: np.ndarray
+    """(3,) of its origin in its parent's frame [m]."""
+    in_body: np.ndarray
+    """(3, 3) of its frame in its body's."""
+    anchor: np.ndarray
+    """(3,) of its origin in its body's frame [m]."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A sphere fixed to a body that may touch a plane."""
+
+    slot: int
+    geom: int
+    plane: int
+    centre: np.ndarray
+    """(3,) in the slot's frame [m]."""
+    radius: float
+    axis: np.ndarray
+    """(3,) in the slot's frame: of a capsule, or from the centre of a box to this corner."""
+    corner: bool
+
+
+@dataclass
+class Structure:
+    """Slots, points and pairs of a model, in the order of the tables."""
+
+    model: mujoco.MjModel
+    slots: list[Slot] = field(default_factory=list)
+    last: dict[int, int] = field(default_factory=dict)
+    """From a moving body to its last slot."""
+    planes: list[int] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+    geoms: list[int] = field(default_factory=list)
+    """That may touch those of other bodies, by slot."""
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+    """Geoms that may touch, in MuJoCo's order of the two."""
+
+    def __post_init__(self) -> None:
+        self._cut()
+        for a, b in touching(self.model):
+            self._add_pair(a, b)
+        self.points.sort(key=lambda p: p.slot)
+        used = {g for pair in self.pairs for g in pair}
+        self.geoms = sorted(used, key=lambda g: (self.slot_of_geom(g), g))
+
+    @property
+    def groups(self) -> list[int]:
+        """Outermost bodies with something that moves: velocities refer to their centre of mass."""
+        return sorted({int(self.model.body_rootid[slot.body]) for slot in self.slots})
+
+    def slot_of_body(self, body: int) -> int:
+        """The last slot of the body that `body` is welded to, -1 if that is the world."""
+        return self.last.get(int(self.model.body_weldid[body]), -1)
+
+    def slot_of_geom(self, geom: int) -> int:
+        return self.slot_of_body(int(self.model.geom_bodyid[geom]))
+
+    def placed(self, body: int, pos: np.ndarray, quat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Origin and rotation in a slot's frame of what is at (pos, quat) in `body`'s."""
+        m, rotation = self.model, matrix(quat)
+        while body != m.body_weldid[body]:
+            turn = matrix(m.body_quat[body])
+            pos, rotation = m.body_pos[body] + turn @ pos, turn @ rotation
+            body = int(m.body_parentid[body])
+        if body == 0:
+            return pos, rotation
+        slot = self.slots[self.last[body]]
+        return slot.in_body.T @ (pos - slot.anchor), slot.in_body.T @ rotation
+
+    def placed_quat(self, body: int, quat: np.ndarray) -> np.ndarray:
+        """The rotation of `placed` as a quaternion, with the sign that MuJoCo's products give."""
+        m = self.model
+        while body != m.body_weldid[body]:
+            quat, body = product(m.body_quat[body], quat), int(m.body_parentid[body])
+        if body == 0:
+            return quat
+        return product(conjugate(quaternion(self.slots[self.last[body]].in_body)), quat)
+
+    def slot_quat(self, k: int) -> np.ndarray:
+        """Slot k's `rotation` as a quaternion, (4,)."""
+        slot, m = self.slots[k], self.model
+        own = quaternion(slot.in_body)
+        if slot.joint == m.body_jntadr[slot.body]:
+            parent = int(m.body_parentid[slot.body])
+            return product(self.placed_quat(parent, m.body_quat[slot.body]), own)
+        return product(conjugate(quaternion(self.slots[slot.up].in_body)), own)
+
+    def _cut(self) -> None:
+        m = self.model
+        for body in range(1, m.nbody):
+            if m.body_weldid[body] != body:
+                continue
+            first = int(m.body_jntadr[body])
+            up = self.slot_of_body(int(m.body_parentid[body]))
+            base, turn = self.placed(
+                int(m.body_parentid[body]), m.body_pos[body], m.body_quat[body]
+            )
+            in_body, anchor = np.eye(3), np.zeros(3)
+            for joint in range(first, first + int(m.body_jntnum[body])):
+                if m.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE:
+                    slot = Slot(
+                        FREE, joint, body, -1, np.eye(3), np.zeros(3), np.eye(3), np.zeros(3)
+                    )
+                else:
+                    frame, at = with_axis_z(m.jnt_axis[joint]), m.jnt_pos[joint]
+                    if joint == first:
+                        rotation, offset = turn @ frame, base + turn @ at
+                    else:
+                        rotation, offset = in_body.T @ frame, in_body.T @ (at - anchor)
+                        up = len(self.slots) - 1
+                    hinge = m.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE
+                    kind = HINGE if hinge else SLIDE
+                    slot = Slot(kind, joint, body, up, rotation, offset, frame, np.array(at))
+                    in_body, anchor = slot.in_body, slot.anchor
+                self.slots.append(slot)
+            self.last[body] = len(self.slots) - 1
+
+    def _add_pair(self, a: int, b: int) -> None:
+        m = self.model
+        if m.geom_type[a] > m.geom_type[b]:
+            a, b = b, a
+        if m.geom_type[a] != GEOM.mjGEOM_PLANE:
+            self.pairs.append((a, b))
+            return
+        if a not in self.planes:
+            self.planes.append(a)
+        pos, turn = self.placed(int(m.geom_bodyid[b]), m.geom_pos[b], m.geom_quat[b])
+        size, plane, slot = m.geom_size[b], self.planes.index(a), self.slot_of_geom(b)
+        kind = m.geom_type[b]
+        if kind == GEOM.mjGEOM_SPHERE:
+            ends = [(pos, size[0], np.zeros(3), False)]
+        elif kind == GEOM.mjGEOM_CAPSULE:
+            axis = turn[:, 2]
+            ends = [(pos + side * axis * size[1], size[0], axis, False) for side in (1, -1)]
+        else:
+            corners = [[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]
+            arms = [turn @ (np.array(c) * size) for c in corners]
+            ends = [(pos + arm, 0.0, arm, True) for arm in arms]
+        self.points += [Point(slot, b, plane, *end) for end in ends]
+
+
+def touching(m: mujoco.MjModel) -> Iterable[tuple[int, int]]:
+    """Pairs of geoms that may touch, by MuJoCo's filters; geoms of two static bodies never do."""
+    if m.opt.disableflags & (
+        mujoco.mjtDisableBit.mjDSBL_CONTACT | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
+    ):
+        return
+    weld, parent = m.body_weldid, m.body_weldid[m.body_parentid]
+    filter_parent = not m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_FILTERPARENT
+    excluded = set(m.exclude_signature.tolist())
+    for a in range(m.ngeom):
+        for b in range(a + 1, m.ngeom):
+            if not (
+                m.geom_contype[a] & m.geom_conaffinity[b]
+                or m.geom_contype[b] & m.geom_conaffinity[a]
+            ):
+                continue
+            bodies = sorted((int(m.geom_bodyid[a]), int(m.geom_bodyid[b])))
+            welds = [int(weld[body]) for body in bodies]
+            if welds[0] == welds[1] or (bodies[0] << 16) + bodies[1] in excluded:
+                continue
+            up = [int(parent[w]) for w in welds]
+            if filter_parent and 0 not in welds and (up[0] == welds[1] or up[1] == welds[0]):
+                continue
+            yield a, b
+
+
+def matrix(quat: np.ndarray) -> np.ndarray:
+    """(3, 3) of a quaternion (w, x, y, z)."""
+    out = np.zeros(9)
+    mujoco.mju_quat2Mat(out, np.asarray(quat, float))
+    return out.reshape(3, 3)
+
+
+def quaternion(rotation: np.ndarray) -> np.ndarray:
+    """(w, x, y, z) of a rotation (3, 3)."""
+    out = np.zeros(4)
+    mujoco.mju_mat2Quat(out, np.ascontiguousarray(rotation).reshape(9))
+    return out
+
+
+def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    out = np.zeros(4)
+    mujoco.mju_mulQuat(out, np.asarray(a, float), np.asarray(b, float))
+    return out
+
+
+def conjugate(quat: np.ndarray) -> np.ndarray:
+    return quat * np.array([1, -1, -1, -1])
+
+
+def with_axis_z(axis: np.ndarray) -> np.ndarray:
+    """A rotation (3, 3) whose third column is `axis`."""
+    z = axis / np.linalg.norm(axis)
+    x = np.cross(np.eye(3)[np.argmin(np.abs(z))], z)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(z, x), z], 1)

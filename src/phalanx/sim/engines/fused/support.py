@@ -1,0 +1,171 @@
+"""Which models the fused engine steps, and why it does not step the others: one sentence that names
+feature and element."""
+
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from phalanx.sim.engines.fused.structure import Structure
+from phalanx.sim.engines.fused.tables import SENSORS, contact_dim
+
+JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
+_COUNTS = {
+    "neq": "equality constraints", "ntendon": "tendons", "nflex": "flexible bodies",
+    "nhfield": "height fields", "nmocap": "mocap bodies", "na": "actuators with activation",
+    "nplugin": "plugins", "npair": "explicit contact pairs", "nplastic": "plastic deformation",
+    "ngravcomp": "gravity compensation", "nhistory": "delays", "nuserdata": "user data",
+}  # fmt: skip
+_OPTIONS = {
+    "density": "a fluid's density", "viscosity": "a fluid's viscosity",
+    "noslip_iterations": "the noslip solver", "disableactuator": "disabled groups of actuators",
+    "enableflags": "enabled options",
+}  # fmt: skip
+_ZERO = {
+    "jnt_stiffnesspoly": ("joint", "a polynomial spring"),
+    "jnt_springyield": ("joint", "a yielding spring"),
+    "dof_dampingpoly": ("joint", "polynomial damping"),
+    "actuator_dampingpoly": ("actuator", "polynomial damping"),
+    "actuator_damping": ("actuator", "damping of its own"),
+    "actuator_armature": ("actuator", "armature of its own"),
+    "actuator_delay": ("actuator", "a delay"),
+    "geom_adhesion": ("geom", "adhesion"),
+    "geom_surfacevel": ("geom", "a surface velocity"),
+    "sensor_delay": ("sensor", "a delay"),
+    "sensor_interval": ("sensor", "an interval"),
+    "sensor_cutoff": ("sensor", "a cutoff"),
+}
+
+
+def why_not(model: mujoco.MjModel) -> str | None:
+    """Why the fused engine does not step `model`, in one sentence; None if it does."""
+    reason = _options(model) or _joints(model) or _actuators(model) or _contacts(model)
+    reason = reason or _sensors(model)
+    return f"the fused engine does not have {reason}" if reason else None
+
+
+def _options(m: mujoco.MjModel) -> str | None:
+    for name, what in _COUNTS.items():
+        if getattr(m, name, 0):
+            return f"{what} ({name} is {getattr(m, name)})"
+    for name, what in _OPTIONS.items():
+        if getattr(m.opt, name):
+            return f"{what} (option {name})"
+    if np.any(m.opt.wind):
+        return "wind (option wind)"
+    integrators = mujoco.mjtIntegrator
+    if not _is(m.opt.integrator, integrators.mjINT_EULER, integrators.mjINT_IMPLICITFAST):
+        return "other integrators than Euler and implicitfast (option integrator)"
+    if m.opt.cone != mujoco.mjtCone.mjCONE_PYRAMIDAL and any(
+        contact_dim(m, g, g) > 1 for g in range(m.ngeom)
+    ):
+        return "elliptic friction cones (option cone)"
+    if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY:
+        return "gravity switched off by a flag; set gravity to zero (option flag gravity)"
+    for name, (kind, what) in _ZERO.items():
+        values = np.atleast_1d(getattr(m, name))
+        for row in np.flatnonzero(values.reshape(len(values), values[:1].size).any(1)).tolist():
+            row = int(m.dof_jntid[row]) if name.startswith("dof_") else row
+            return f"{what} ({kind} {_name(m, kind, row)})"
+    return None
+
+
+def _joints(m: mujoco.MjModel) -> str | None:
+    if m.nv == 0:
+        return "a model in which nothing moves"
+    for j in range(m.njnt):
+        kind, name = m.jnt_type[j], f"(joint {_name(m, 'joint', j)})"
+        if kind == JOINT.mjJNT_BALL:
+            return f"ball joints {name}"
+        dofs = slice(
+            int(m.jnt_dofadr[j]), int(m.jnt_dofadr[j]) + (6 if kind == JOINT.mjJNT_FREE else 1)
+        )
+        if kind == JOINT.mjJNT_FREE:
+            for field in ("dof_armature", "dof_damping", "dof_frictionloss"):
+                if getattr(m, field)[dofs].any():
+                    return f"{field.removeprefix('dof_')} of a free joint {name}"
+            if m.jnt_stiffness[j]:
+                return f"a spring on a free joint {name}"
+        elif m.jnt_limited[j]:
+            low, high = m.jnt_range[j]
+            if high - low <= 2 * max(m.jnt_margin[j], 0):
+                return f"limits that overlap {name}"
+        for field in ("jnt_solimp", "dof_solimp"):
+            row = j if field == "jnt_solimp" else int(m.jnt_dofadr[j])
+            if getattr(m, field)[row, 4] != 2:
+                return f"another power than 2 in solimp {name}"
+    return None
+
+
+def _actuators(m: mujoco.MjModel) -> str | None:
+    for i in range(m.nu):
+        name = f"(actuator {_name(m, 'actuator', i)})"
+        kinds = mujoco.mjtTrn
+        if not _is(m.actuator_trntype[i], kinds.mjTRN_JOINT, kinds.mjTRN_JOINTINPARENT):
+            return f"transmissions to other things than joints {name}"
+        if m.jnt_type[m.actuator_trnid[i, 0]] == JOINT.mjJNT_FREE:
+            return f"actuators of a free joint {name}"
+        if m.actuator_dyntype[i] != mujoco.mjtDyn.mjDYN_NONE:
+            return f"actuators with dynamics {name}"
+        if m.actuator_gaintype[i] != mujoco.mjtGain.mjGAIN_FIXED:
+            return f"other gains than fixed ones {name}"
+        if not _is(
+            m.actuator_biastype[i], mujoco.mjtBias.mjBIAS_NONE, mujoco.mjtBias.mjBIAS_AFFINE
+        ):
+            return f"other biases than affine ones {name}"
+    if m.nactuator != m.nu:
+        return "actuators with several controls"
+    return None
+
+
+def _contacts(m: mujoco.MjModel) -> str | None:
+    s = Structure(m)
+    for plane in s.planes:
+        if s.slot_of_geom(plane) >= 0:
+            return f"planes that move (geom {_name(m, 'geom', plane)})"
+    for p in s.points:
+        kind = GEOM(int(m.geom_type[p.geom]))
+        if not _is(kind, GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE, GEOM.mjGEOM_BOX):
+            return f"a {_word(kind)} on a plane (geom {_name(m, 'geom', p.geom)})"
+    roots = set()
+    for pair in s.pairs:
+        names = " and ".join(_name(m, "geom", g) for g in pair)
+        for g in pair:
+            kind = GEOM(int(m.geom_type[g]))
+            if not _is(kind, GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE):
+                return f"contacts of a {_word(kind)} with other bodies (geoms {names})"
+            if s.slot_of_geom(g) < 0:
+                return f"fixed obstacles other than planes (geoms {names})"
+            roots.add(int(m.body_rootid[m.geom_bodyid[g]]))
+        if len(roots) > 1:
+            return f"contacts between bodies of several trees (geoms {names})"
+    used = [(p.geom, s.planes[p.plane]) for p in s.points] + s.pairs
+    for a, b in used:
+        for g in (a, b):
+            if m.geom_solimp[g, 4] != 2:
+                return f"another power than 2 in solimp (geom {_name(m, 'geom', g)})"
+    return None
+
+
+def _sensors(m: mujoco.MjModel) -> str | None:
+    for i in range(m.nsensor):
+        kind, name = mujoco.mjtSensor(int(m.sensor_type[i])), _name(m, "sensor", i)
+        if int(kind) not in SENSORS:
+            return f"{kind.name.removeprefix('mjSENS_').lower()} sensors (sensor {name})"
+        body = int(m.site_bodyid[m.sensor_objid[i]])
+        if m.body_weldid[body] != body:
+            return f"forces between bodies that are welded (sensor {name})"
+    return None
+
+
+def _is(value: Any, *kinds: Any) -> bool:
+    return int(value) in [int(k) for k in kinds]
+
+
+def _name(m: mujoco.MjModel, kind: str, i: int) -> str:
+    name = getattr(m, kind)(i).name
+    return repr(name) if name else str(i)
+
+
+def _word(kind: mujoco.mjtGeom) -> str:
+    return kind.name.removeprefix("mjGEOM_").lower()

@@ -1,0 +1,451 @@
+"""The numbers of a model in the form that the fused step reads, and its structure as C constants.
+
+    numbers = tables(structure, fields)   # {"inertia": (E, rows, columns), ...}
+
+`fields` gives MuJoCo's model fields with a leading dimension E: 1, or N where environments differ.
+A table is as wide as the fields that it is made from.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import mujoco
+import numpy as np
+
+from phalanx.sim.engines.fused.source import Sizes
+from phalanx.sim.engines.fused.structure import FREE, HINGE, SLIDE, Structure, matrix
+
+Array = np.ndarray
+Fields = Callable[[str], Array]
+
+SENSORS = {int(mujoco.mjtSensor.mjSENS_FORCE): 0, int(mujoco.mjtSensor.mjSENS_TORQUE): 1}
+OUTPUTS = (
+    "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
+    "cvel", "subtree_com", "qacc", "actuator_force", "qfrc_actuator", "qfrc_constraint",
+    "cfrc_ext", "cfrc_int", "sensordata",
+)  # fmt: skip
+INPUTS = ("qpos", "qvel", "ctrl", "qfrc_applied", "xfrc_applied")
+
+# Model fields from which tables are made: these may differ between environments.
+VARIABLE = frozenset({
+    "opt.gravity", "body_mass", "body_inertia", "body_ipos", "body_invweight0",
+    "dof_damping", "dof_armature", "dof_frictionloss", "dof_invweight0", "dof_solref", "dof_solimp",
+    "jnt_stiffness", "jnt_range", "jnt_solref", "jnt_solimp", "jnt_margin", "jnt_actfrcrange",
+    "qpos_spring", "actuator_gainprm", "actuator_biasprm", "actuator_gear", "actuator_ctrlrange",
+    "actuator_forcerange", "geom_friction", "geom_solref", "geom_solimp", "geom_margin", "geom_gap",
+})  # fmt: skip
+
+MINVAL = 1e-15
+MINIMP, MAXIMP = 1e-4, 0.9999
+
+
+def model_fields(model: mujoco.MjModel) -> Fields:
+    """The fields of one model, E = 1."""
+
+    def field(name: str) -> Array:
+        owner = model.opt if name.startswith("opt.") else model
+        return np.asarray(getattr(owner, name.removeprefix("opt.")), float)[None]
+
+    return field
+
+
+def tables(s: Structure, field: Fields) -> dict[str, Array]:
+    """Every table, (E, rows, columns)."""
+    m = s.model
+    joints = [slot.joint for slot in s.slots]
+    dofs = [int(m.jnt_dofadr[j]) for j in joints]  # of a free joint the first: not used
+    coordinates = [int(m.jnt_qposadr[j]) for j in joints]
+    bodies = range(1, m.nbody)
+    placed_geoms = [g for g in range(m.ngeom) if s.slot_of_geom(g) >= 0]
+    placed_sites = [g for g in range(m.nsite) if s.slot_of_body(int(m.site_bodyid[g])) >= 0]
+    placed_bodies = [b for b in bodies if s.slot_of_body(b) >= 0]
+    static = _static_masses(s)
+    origin = [tree_origin(s, k) for k in range(len(s.slots))]
+    out = {
+        "gravity": field("opt.gravity")[:, None],
+        "timestep": [[[m.opt.timestep]]],
+        "scale": [[[1 / (m.stat.meaninertia * max(1, m.nv)), m.opt.tolerance]]],
+        "rotation": [[slot.rotation.ravel() for slot in s.slots]],
+        "offset": [
+            [
+                slot.offset if slot.up >= 0 or slot.kind == FREE else slot.offset - origin[k]
+                for k, slot in enumerate(s.slots)
+            ]
+        ],
+        "origin": [origin],
+        "quat": [[s.slot_quat(k) for k in range(len(s.slots))]],
+        "qpos0": m.qpos0[coordinates][None, :, None],
+        "inertia": _inertia(s, field),
+        "armature": field("dof_armature")[:, dofs, None],
+        "damping": field("dof_damping")[:, dofs, None] * _on(m, mujoco.mjtDisableBit.mjDSBL_DAMPER),
+        "spring": _together(
+            field("jnt_stiffness")[:, joints] * _on(m, mujoco.mjtDisableBit.mjDSBL_SPRING),
+            field("qpos_spring")[:, coordinates],
+        ),
+        "limit": _limits(m, field, joints, dofs),
+        "friction": _friction(m, field, dofs),
+        "force_range": field("jnt_actfrcrange")[:, joints],
+        "actuator": _actuators(m, field, actuators_by_slot(s)),
+        "plane": [[_plane(m, g) for g in s.planes]],
+        "point": _points(s, field),
+        "geom": [[_capsule(s, g) for g in s.geoms]],
+        "pair": _pairs(s, field),
+        "body": [[_place(s, b, np.zeros(3), np.array([1.0, 0, 0, 0])) for b in placed_bodies]],
+        "body_quat": [[s.placed_quat(b, np.array([1.0, 0, 0, 0])) for b in placed_bodies]],
+        "inertial": [[_place(s, b, m.body_ipos[b], m.body_iquat[b]) for b in placed_bodies]],
+        "body_mass": field("body_mass")[:, placed_bodies, None],
+        "static_mass": static[None],
+        "group": [[_below(m, g, static) for g in s.groups]],
+        "geom_place": [
+            [_place(s, int(m.geom_bodyid[g]), m.geom_pos[g], m.geom_quat[g]) for g in placed_geoms]
+        ],
+        "site_place": [
+            [_place(s, int(m.site_bodyid[g]), m.site_pos[g], m.site_quat[g]) for g in placed_sites]
+        ],
+        "sensor_force": [
+            [
+                _place(s, int(m.site_bodyid[site]), m.site_pos[site], m.site_quat[site])
+                for site in (int(m.sensor_objid[i]) for i in force_sensors(m))
+            ]
+        ],
+    }
+    arrays = {name: np.asarray(values, float) for name, values in out.items()}
+    return {n: a if a.ndim == 3 else a.reshape(len(a), -1, 1) for n, a in arrays.items()}
+
+
+def constants(
+    s: Structure, varies: Callable[[str], bool], shapes: Mapping[str, Sequence[int]], sizes: Sizes
+) -> str:
+    """C declarations of the structure; `shapes`: (rows, columns) of every table."""
+    m, slots = s.model, s.slots
+    free = [k for k, slot in enumerate(slots) if slot.kind == FREE]
+    acts = actuators_by_slot(s)
+    limited = _on(m, mujoco.mjtDisableBit.mjDSBL_LIMIT) * m.jnt_limited
+    floss = (m.dof_frictionloss > 0) * _on(m, mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS)
+    if varies("friction"):
+        floss = np.full(m.nv, _on(m, mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS))
+    groups = s.groups
+    root = [_root(s, k) for k in range(len(slots))]
+    placed_bodies = [b for b in range(1, m.nbody) if s.slot_of_body(b) >= 0]
+    placed_geoms = [g for g in range(m.ngeom) if s.slot_of_geom(g) >= 0]
+    placed_sites = [g for g in range(m.nsite) if s.slot_of_body(int(m.site_bodyid[g])) >= 0]
+    sensors = force_sensors(m)
+    point_dim = [contact_dim(m, p.geom, s.planes[p.plane]) for p in s.points]
+    pair_dim = [contact_dim(m, a, b) for a, b in s.pairs]
+    pairs = min(len(s.pairs), sizes.pairs or len(s.pairs))
+    rows = sum(1 if d == 1 else 2 * (d - 1) for d in pair_dim)
+    rows = min(rows, sizes.rows or rows)
+    joints = [slot.joint for slot in slots]
+    hinges = [k for k, slot in enumerate(slots) if slot.kind != FREE]
+    implicit_fast = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    damped = any(m.dof_damping[m.jnt_dofadr[joints[k]]] > 0 for k in hinges) or varies("damping")
+    velocity_gain = bool((m.actuator_biasprm[:, 2] != 0).any()) or varies("actuator")
+    euler_damp = _on(m, mujoco.mjtDisableBit.mjDSBL_EULERDAMP) and damped
+    implicit = (damped or velocity_gain) if implicit_fast else euler_damp
+    levels = all(np.allclose(_plane(m, g)[:3], [0, 0, 1], atol=1e-12) for g in s.planes)
+    numbers = {
+        "NSLOT": len(slots), "NFREE": len(free), "NQ": m.nq, "NV": m.nv, "NU": m.nu,
+        "NBODY": m.nbody, "NGEOM": m.ngeom, "NSITE": m.nsite,
+        "NSENSORDATA": m.nsensordata,
+        "MAXCON": max(1, len(s.points)), "NBASIS": max([1, *point_dim]),
+        "NGEOM_": len(s.geoms), "NPAIR": len(s.pairs), "MAXPAIR": max(1, pairs),
+        "PBASIS": max([1, *pair_dim]), "MAXROW": max(1, rows),
+        "ITERATIONS": m.opt.iterations, "LS_ITERATIONS": m.opt.ls_iterations,
+        "IMPLICIT": int(implicit), "IMPLICIT_FAST": int(implicit_fast), "PLANES_LEVEL": int(levels),
+        "NPLACE_BODY": len(placed_bodies), "NPLACE_GEOM": len(placed_geoms),
+        "NPLACE_SITE": len(placed_sites), "NSENSOR_FORCE": len(sensors),
+        "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE,
+        "SPHERE_SPHERE": 0, "SPHERE_CAPSULE": 1, "CAPSULE_CAPSULE": 2,
+        "TREE_OF_PAIRS": free.index(root[s.slot_of_geom(s.pairs[0][0])])
+        if s.pairs and root[s.slot_of_geom(s.pairs[0][0])] in free else -1,
+    }  # fmt: skip
+    by_slot = range(len(slots))
+    is_last = [s.last[slot.body] == k for k, slot in enumerate(slots)]
+    arrays: dict[str, Sequence[int]] = {
+        "UP": [slot.up for slot in slots],
+        "KIND": [slot.kind for slot in slots],
+        "BODY": [int(x) for x in is_last],
+        "BODY_ID": [slot.body for slot in slots],
+        "LAST": [s.last[slot.body] for slot in slots],
+        "FREE_OF": [free.index(k) if k in free else -1 for k in by_slot],
+        "GROUP": [groups.index(int(m.body_rootid[slot.body])) for slot in slots],
+        "HAS_MASS": [int(x > MINVAL) for x in m.body_subtreemass],
+        "TREE_FREE": [free.index(r) if r in free else -1 for r in root],
+        "QPOS": [int(m.jnt_qposadr[j]) for j in joints],
+        "DOF": [int(m.jnt_dofadr[j]) for j in joints],
+        "LIMITED": [int(limited[j]) for j in joints],
+        "FRICTION": [int(floss[m.jnt_dofadr[j]]) if k in hinges else 0
+                     for k, j in enumerate(joints)],
+        "FORCE_LIMITED": [int(m.jnt_actfrclimited[j]) for j in joints],
+        "ACTUATOR0": _starts([len(a) for a in acts]),
+        "ACTUATOR": [i for a in acts for i in a],
+        "POINT0": _starts([sum(p.slot == k for p in s.points) for k in by_slot]),
+        "POINT_PLANE": [p.plane for p in s.points],
+        "POINT_CORNER": [int(p.corner) for p in s.points],
+        "POINT_DIM": point_dim,
+        "POINT_BODY": [int(m.geom_bodyid[p.geom]) for p in s.points],
+        "GEOM_BODY": [int(m.geom_bodyid[g]) for g in s.geoms],
+        "GEOM0": _starts([sum(s.slot_of_geom(g) == k for g in s.geoms) for k in by_slot]),
+        "GEOM_SLOT": [s.slot_of_geom(g) for g in s.geoms],
+        "PAIR_GEOM1": [s.geoms.index(a) for a, _ in s.pairs],
+        "PAIR_GEOM2": [s.geoms.index(b) for _, b in s.pairs],
+        "PAIR_KIND": [sum(m.geom_type[g] == mujoco.mjtGeom.mjGEOM_CAPSULE for g in pair)
+                      for pair in s.pairs],
+        "PAIR_DIM": pair_dim,
+        "PARENT_BODY": m.body_parentid.tolist(),
+        "PLACE_BODY_SLOT": [s.slot_of_body(b) for b in placed_bodies],
+        "PLACE_BODY_ID": placed_bodies,
+        "PLACE_GEOM_SLOT": [s.slot_of_geom(g) for g in placed_geoms],
+        "PLACE_GEOM_ID": placed_geoms,
+        "PLACE_SITE_SLOT": [s.slot_of_body(int(m.site_bodyid[g])) for g in placed_sites],
+        "PLACE_SITE_ID": placed_sites,
+        "SENSOR_FORCE_SLOT": [s.slot_of_body(int(m.site_bodyid[m.sensor_objid[i]]))
+                              for i in sensors],
+        "SENSOR_FORCE_ADR": [int(m.sensor_adr[i]) for i in sensors],
+        "SENSOR_FORCE_TORQUE": [SENSORS[int(m.sensor_type[i])] for i in sensors],
+    }  # fmt: skip
+    lines = [f"#define {name} {value}" for name, value in numbers.items()]
+    lines += [
+        f"TABLE int {name}[] = {{{', '.join(str(int(v)) for v in values) or 0}}};"
+        for name, values in arrays.items()
+    ]
+    start = {False: 0, True: 0}
+    for name, (height, width) in shapes.items():
+        wide = varies(name)
+        lines.append(
+            f"#define ROW_{name} {start[wide]}\n#define COLUMNS_{name} {width}\n"
+            f"#define VARIES_{name} {int(wide)}"
+        )
+        start[wide] += height * width
+    pointers = "".join(f"float *{name}; " for name in (*INPUTS, *OUTPUTS))
+    lines.append(f"struct Fields {{ {pointers}int *overflow; long forces; }};")
+    return "\n".join(lines) + "\n"
+
+
+def actuators_by_slot(s: Structure) -> list[list[int]]:
+    """Actuators of every slot's joint."""
+    joint = s.model.actuator_trnid[:, 0]
+    return [np.flatnonzero(joint == slot.joint).tolist() for slot in s.slots]
+
+
+def force_sensors(m: mujoco.MjModel) -> list[int]:
+    return [i for i in range(m.nsensor) if int(m.sensor_type[i]) in SENSORS]
+
+
+def contact_dim(m: mujoco.MjModel, a: int, b: int) -> int:
+    """condim of a contact; mj_contactParam."""
+    if m.geom_priority[a] != m.geom_priority[b]:
+        return int(m.geom_condim[a if m.geom_priority[a] > m.geom_priority[b] else b])
+    return int(max(m.geom_condim[a], m.geom_condim[b]))
+
+
+def tree_origin(s: Structure, k: int) -> Array:
+    """(3,) the fixed point about which a tree without a free joint is computed [m]."""
+    base = s.slots[_root(s, k)]
+    return np.zeros(3) if base.kind == FREE else np.array(base.offset)
+
+
+def _root(s: Structure, k: int) -> int:
+    while s.slots[k].up >= 0:
+        k = s.slots[k].up
+    return k
+
+
+def _on(m: mujoco.MjModel, flag: mujoco.mjtDisableBit) -> int:
+    return int(not m.opt.disableflags & flag)
+
+
+def _starts(counts: Sequence[int]) -> list[int]:
+    return [0, *np.cumsum(counts).tolist()]
+
+
+def _together(*columns: Array) -> Array:
+    """(E, rows, columns) from arrays (E or 1, rows)."""
+    return np.stack(np.broadcast_arrays(*columns), -1)
+
+
+def _place(s: Structure, body: int, pos: Array, quat: Array) -> Array:
+    at, rotation = s.placed(body, pos, quat)
+    return np.concatenate([at, rotation.ravel()])
+
+
+def _static_masses(s: Structure) -> Array:
+    """(bodies, 4) mass x centre and mass of what never moves; the world's own is none."""
+    m, data = s.model, mujoco.MjData(s.model)
+    mujoco.mj_kinematics(m, data)
+    out = np.concatenate([m.body_mass[:, None] * data.xipos, m.body_mass[:, None]], 1)
+    out[[b == 0 or s.slot_of_body(b) >= 0 for b in range(m.nbody)]] = 0
+    return out
+
+
+def _below(m: mujoco.MjModel, root: int, masses: Array) -> Array:
+    """(4,) the sum of `masses` over the bodies whose outermost one is `root`."""
+    return masses[m.body_rootid == root].sum(0)
+
+
+def _plane(m: mujoco.MjModel, g: int) -> Array:
+    """Normal, height and the tangent that MuJoCo gives a contact without a direction."""
+    data = mujoco.MjData(m)
+    mujoco.mj_kinematics(m, data)
+    normal = data.geom_xmat[g].reshape(3, 3)[:, 2]
+    y = np.array([0.0, 1, 0]) if abs(normal[1]) < 0.5 else np.array([0.0, 0, 1])
+    y -= normal * (normal @ y)
+    return np.concatenate([normal, [normal @ data.geom_xpos[g]], y / np.linalg.norm(y)])
+
+
+def _capsule(s: Structure, g: int) -> Array:
+    m = s.model
+    pos, rotation = s.placed(int(m.geom_bodyid[g]), m.geom_pos[g], m.geom_quat[g])
+    half = m.geom_size[g, 1] if m.geom_type[g] == mujoco.mjtGeom.mjGEOM_CAPSULE else 0.0
+    return np.concatenate([pos, rotation[:, 2] * half, m.geom_size[g, :1]])
+
+
+def _inertia(s: Structure, field: Fields) -> Array:
+    """(E, slots, 10) of a body with what is welded to it, in its last slot's frame: inertia about
+    the centre of mass xx yy zz xy xz yz, the centre, the mass; zero for other slots."""
+    m = s.model
+    mass, diagonal, ipos = field("body_mass"), field("body_inertia"), field("body_ipos")
+    envs = max(len(mass), len(diagonal), len(ipos))
+    out = np.zeros((envs, len(s.slots), 10))
+    for body, k in s.last.items():
+        group = [b for b in range(1, m.nbody) if m.body_weldid[b] == body]
+        parts = []
+        for b in group:
+            origin, turn = s.placed(b, np.zeros(3), np.array([1.0, 0, 0, 0]))
+            own = turn @ matrix(m.body_iquat[b])
+            centre = origin + ipos[:, b] @ turn.T  # (E, 3)
+            parts.append((mass[:, b], centre, np.einsum("ij,ej,kj->eik", own, diagonal[:, b], own)))
+        total = np.sum([p[0] for p in parts], 0)
+        com = np.sum([p[0][:, None] * p[1] for p in parts], 0) / total[:, None]
+        tensor = np.zeros((envs, 3, 3))
+        for weight, centre, own in parts:
+            arm = centre - com
+            square = (arm * arm).sum(-1)[:, None, None] * np.eye(3)
+            tensor = (
+                tensor + own + weight[:, None, None] * (square - arm[:, :, None] * arm[:, None])
+            )
+        out[:, k, :6] = tensor[:, [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
+        out[:, k, 6:9], out[:, k, 9] = com, total
+    return out
+
+
+def _reference(m: mujoco.MjModel, solref: Array, solimp: Array) -> tuple[Array, ...]:
+    """Stiffness, damping, dmin, dmax, 1 / width, midpoint of constraint rows; mj_makeImpedance."""
+    dmin, dmax = (np.clip(solimp[..., i], MINIMP, MAXIMP) for i in (0, 1))
+    width, midpoint = np.maximum(solimp[..., 2], 0), np.clip(solimp[..., 3], MINIMP, MAXIMP)
+    flat = width <= MINVAL
+    mean = (dmin + dmax) / 2
+    standard = solref[..., 0] > 0
+    time = solref[..., 0]
+    if _on(m, mujoco.mjtDisableBit.mjDSBL_REFSAFE):
+        time = np.maximum(time, 2 * m.opt.timestep)
+    ratio = solref[..., 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        k = np.where(
+            standard, 1 / np.maximum(MINVAL, (dmax * time * ratio) ** 2), -solref[..., 0] / dmax**2
+        )
+        b = np.where(standard, 2 / np.maximum(MINVAL, dmax * time), -solref[..., 1] / dmax)
+    dmin, dmax = np.where(flat, mean, dmin), np.where(flat, mean, dmax)
+    return k, b, dmin, dmax, 1 / np.where(flat, 1.0, width), midpoint
+
+
+def _limits(m: mujoco.MjModel, field: Fields, joints: list[int], dofs: list[int]) -> Array:
+    """Low, high, margin, stiffness, damping, dmin, dmax, 1 / width, midpoint, invweight."""
+    reference = _reference(m, field("jnt_solref")[:, joints], field("jnt_solimp")[:, joints])
+    span = field("jnt_range")[:, joints]
+    margin = field("jnt_margin")[:, joints]
+    weight = field("dof_invweight0")[:, dofs]
+    return _together(span[..., 0], span[..., 1], margin, *reference, weight)
+
+
+def _friction(m: mujoco.MjModel, field: Fields, dofs: list[int]) -> Array:
+    """Loss, 1 / R, damping of the reference."""
+    solref, solimp = field("dof_solref")[:, dofs], field("dof_solimp")[:, dofs]
+    _, damping, dmin, *_ = _reference(m, solref, solimp)
+    weight = np.maximum(field("dof_invweight0")[:, dofs], MINVAL)
+    return _together(field("dof_frictionloss")[:, dofs], dmin / ((1 - dmin) * weight), damping)
+
+
+def _actuators(m: mujoco.MjModel, field: Fields, by_slot: list[list[int]]) -> Array:
+    """Gear, gain, bias, of length, of velocity, lowest and highest control, and force."""
+    ids = [i for some in by_slot for i in some]
+    gain, bias = field("actuator_gainprm")[:, ids], field("actuator_biasprm")[:, ids]
+    control, force = field("actuator_ctrlrange")[:, ids], field("actuator_forcerange")[:, ids]
+    clamps = m.actuator_ctrllimited[ids].astype(bool) * _on(
+        m, mujoco.mjtDisableBit.mjDSBL_CLAMPCTRL
+    )
+    none = np.array([-1e30, 1e30])
+    control = np.where(clamps.astype(bool)[:, None], control, none)
+    force = np.where(m.actuator_forcelimited[ids].astype(bool)[:, None], force, none)
+    affine = m.actuator_biastype[ids] == mujoco.mjtBias.mjBIAS_AFFINE
+    bias = np.where(affine[:, None], bias, 0.0)
+    on = _on(m, mujoco.mjtDisableBit.mjDSBL_ACTUATION)
+    gear = field("actuator_gear")[:, ids, 0]
+    return _together(
+        gear, on * gain[..., 0], *(on * bias[..., i] for i in range(3)),
+        control[..., 0], control[..., 1], force[..., 0], force[..., 1],
+    )  # fmt: skip
+
+
+def _contact(
+    m: mujoco.MjModel, field: Fields, a: int, b: int
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Friction (E, 5), solref, solimp, margin (E,), invweight (E,) of a contact of two geoms;
+    mj_contactParam and the pyramid's rows of mj_diagApprox."""
+    friction, solref, solimp = (field(f"geom_{n}") for n in ("friction", "solref", "solimp"))
+    first = m.geom_priority[a] - m.geom_priority[b]
+    if first:
+        g = a if first > 0 else b
+        mu, ref, imp = friction[:, g], solref[:, g], solimp[:, g]
+    else:
+        mu = np.maximum(friction[:, a], friction[:, b])
+        mixes = m.geom_solmix[a], m.geom_solmix[b]
+        if min(mixes) >= MINVAL:
+            mix = mixes[0] / (mixes[0] + mixes[1])
+        elif max(mixes) < MINVAL:
+            mix = 0.5
+        else:
+            mix = float(mixes[0] >= MINVAL)
+        standard = (solref[:, a, :1] > 0) & (solref[:, b, :1] > 0)
+        mean = mix * solref[:, a] + (1 - mix) * solref[:, b]
+        ref = np.where(standard, mean, np.minimum(solref[:, a], solref[:, b]))
+        imp = mix * solimp[:, a] + (1 - mix) * solimp[:, b]
+    margin, gap = field("geom_margin"), field("geom_gap")
+    included = np.maximum(margin[:, a], margin[:, b]) - np.maximum(gap[:, a], gap[:, b])
+    mu = np.maximum(mu, 1e-5)
+    mu5 = mu[:, [0, 0, 1, 2, 2]]
+    weight = field("body_invweight0")
+    translation = weight[:, m.geom_bodyid[a], 0] + weight[:, m.geom_bodyid[b], 0]
+    if contact_dim(m, a, b) > 1:
+        slide = mu5[:, 0]
+        translation = 2 * slide**2 * (1 + slide**2) * translation
+    return mu5, ref, imp, included, translation
+
+
+def _points(s: Structure, field: Fields) -> Array:
+    """Centre, radius, axis, margin, stiffness, damping, dmin, dmax, 1 / width, midpoint, invweight,
+    five frictions."""
+    rows = []
+    for p in s.points:
+        mu, ref, imp, margin, weight = _contact(s.model, field, s.planes[p.plane], p.geom)
+        shape = np.concatenate([p.centre, [p.radius], p.axis])
+        numbers = [*shape, margin, *_reference(s.model, ref, imp), weight, *mu.T]
+        rows.append(_together(*(np.atleast_1d(x) for x in numbers)))
+    return _stacked(rows, 20)
+
+
+def _pairs(s: Structure, field: Fields) -> Array:
+    """Reach, margin, stiffness, damping, dmin, dmax, 1 / width, midpoint, invweight, frictions."""
+    m, rows = s.model, []
+    for a, b in s.pairs:
+        mu, ref, imp, margin, weight = _contact(m, field, a, b)
+        reach = m.geom_rbound[a] + m.geom_rbound[b] + margin
+        numbers = [reach, margin, *_reference(m, ref, imp), weight, *mu.T]
+        rows.append(_together(*(np.atleast_1d(x) for x in numbers)))
+    return _stacked(rows, 14)
+
+
+def _stacked(rows: list[Array], width: int) -> Array:
+    """(E, rows, columns) from arrays (E or 1, columns)."""
+    if not rows:
+        return np.zeros((1, 0, width))
+    return np.stack(np.broadcast_arrays(*rows), 1)

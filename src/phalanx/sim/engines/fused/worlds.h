@@ -1,0 +1,92 @@
+// The step between memory and memory: rows of numbers, one row a world.
+
+// The wrench that xfrc_applied exerts on moving body number b, about its tree's origin.
+FN void add_applied(const World &w, const Fields &f, int b, F *wrench) {
+  F x[3], o[3], force[3], t[3];
+  EACH(i, 3) x[i] = T(inertial, b, i);
+  place_of(w, PLACE_BODY_SLOT[b], x, o);
+  EACH(i, 3) force[i] = get(w, f.xfrc_applied, 6 * NBODY, 6 * PLACE_BODY_ID[b] + i);
+  cross(o, force, t);
+  EACH(i, 3) {
+    wrench[i] += t[i] + get(w, f.xfrc_applied, 6 * NBODY, 6 * PLACE_BODY_ID[b] + 3 + i);
+    wrench[3 + i] += force[i];
+  }
+}
+#include "outputs.h"
+
+STAGE void load(World &w, const Fields &f) {
+  SLOTS(k) {
+    if (KIND[k] == FREE) {
+      int r = FREE_OF[k];
+      EACH(i, 3) w.pos[r][i] = get(w, f.qpos, NQ, QPOS[k] + i);
+      EACH(i, 4) w.quat[r][i] = get(w, f.qpos, NQ, QPOS[k] + 3 + i);
+      EACH(i, 6) w.v6[r][i] = get(w, f.qvel, NV, DOF[k] + i), w.tau6[r][i] = ZERO;
+    } else {
+      w.q[k] = get(w, f.qpos, NQ, QPOS[k]);
+      w.v[k] = get(w, f.qvel, NV, DOF[k]);
+      w.applied[k] = f.qfrc_applied ? get(w, f.qfrc_applied, NV, DOF[k]) : ZERO;
+    }
+  }
+}
+STAGE void store(const World &w, const Fields &f) {
+  SLOTS(k) {
+    if (KIND[k] == FREE) {
+      int r = FREE_OF[k];
+      EACH(i, 3) put(w, f.qpos, NQ, QPOS[k] + i, w.pos[r][i]);
+      EACH(i, 4) put(w, f.qpos, NQ, QPOS[k] + 3 + i, w.quat[r][i]);
+      EACH(i, 6) put(w, f.qvel, NV, DOF[k] + i, w.v6[r][i]);
+    } else {
+      put(w, f.qpos, NQ, QPOS[k], w.q[k]);
+      put(w, f.qvel, NV, DOF[k], w.v[k]);
+    }
+  }
+}
+// xfrc_applied acts at the bodies' centres of mass, qfrc_applied of a free joint in its frames.
+STAGE void apply_forces(World &w, const Fields &f) {
+  if (f.xfrc_applied) for (int b = 0; b < NPLACE_BODY; b++) {
+    F wrench[6] = {};
+    add_applied(w, f, b, wrench);
+    EACH(i, 6) w.wrench[PLACE_BODY_SLOT[b]][i] -= wrench[i];
+  }
+  if (f.qfrc_applied) SLOTS(k) if (KIND[k] == FREE) {
+    F local[3];
+    EACH(i, 3) {
+      w.tau6[FREE_OF[k]][3 + i] = get(w, f.qfrc_applied, NV, DOF[k] + i);
+      local[i] = get(w, f.qfrc_applied, NV, DOF[k] + 3 + i);
+    }
+    rotate(w.R[k], local, w.tau6[FREE_OF[k]]);
+  }
+}
+
+struct Memory {
+  World world;
+  Contacts contacts;
+  Pairs pairs;
+};
+STAGE void step_worlds(Memory &memory, const Fields &f, int substeps, bool stale) {
+  World &w = memory.world;
+  Contacts &C = memory.contacts;
+  Pairs &X = memory.pairs;
+  load(w, f);
+  for (int i = 0; i < NU; i++) w.ctrl[i] = get(w, f.ctrl, NU, i);
+  for (int s = 0; s < substeps; s++) {
+    actuation(w);
+    position_and_velocity(w, C, X);
+    apply_forces(w, f);
+    solve(w, C, X);
+    if (s == substeps - 1) {
+      if (f.forces) write_forces(w, C, X);
+      if (stale) write_positions(w);
+    }
+    integrate(w, C, X);
+  }
+  store(w, f);
+}
+STAGE void derive_worlds(Memory &memory) {
+  World &w = memory.world;
+  SLOTS(k) {
+    kinematics(w, k);
+    if (BODY[k]) inertia_and_bias(w, k);
+  }
+  write_positions(w);
+}

@@ -1,0 +1,436 @@
+"""The fused engine against MuJoCo C, whose solver goes on to the end, in double precision.
+
+Robots with one feature each are put into random states, from which both take one step.
+A model is compiled in a few seconds and kept in the cache.
+"""
+
+import copy
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from phalanx import tasks
+from phalanx.errors import PhalanxError
+from phalanx.sim import Sim
+from phalanx.sim.engines.fused import why_not
+
+N = 24  # three vectors of worlds
+SPREADS = (1.0, 0.3, 0.1)
+
+
+def pendulum(i, joint="", actuator=""):
+    """A chain of hinges and a slide that touches nothing; {j} in `actuator` is its first joint."""
+    return (
+        f'''<body pos="{3 * i} 0 2"><joint name="a{i}" {joint}/>
+          <geom type="capsule" size=".05" fromto="0 0 0 .1 0 -.5" contype="0" conaffinity="0"/>
+          <body pos="0 0 -.5"><joint name="b{i}" axis="1 .3 0" pos="0 .02 0"/>
+            <joint type="slide" axis="0 1 1"/>
+            <geom size=".06" pos="0 .1 -.3" contype="0" conaffinity="0"/>
+            <body pos=".1 0 0" euler="30 0 10">
+              <geom type="box" size=".03 .04 .05" contype="0" conaffinity="0"/>
+            </body></body></body>''',
+        actuator.format(a=f"a{i}", b=f"b{i}"),
+    )
+
+
+def resting(geoms):
+    """A free body that touches the plane, and nothing else, in most of the random states."""
+    return f'<body pos="0 0 .22"><freejoint/>{geoms}</body>', ""
+
+
+GEOM = '<geom contype="1" conaffinity="0" {0}/>'.format
+PENDULUMS = {
+    "hinges and slides": {},
+    "damping": {"joint": 'damping="2"'},
+    "springs and armature": {"joint": 'stiffness="20" springref="15" ref="10" armature=".1"'},
+    "limits": {"joint": 'range="-5 10" solreflimit=".03 .8" margin=".05"'},
+    "limits, direct": {
+        "joint": 'range="-5 10" solreflimit="-500 -20" solimplimit=".8 .97 .02 .3 2"'
+    },
+    "joint friction": {"joint": 'frictionloss="2"'},
+    "motors with ranges": {
+        "actuator": '<motor joint="{a}" gear="3" ctrlrange="-.5 .5" forcerange="-.3 .2"/>'
+    },
+}
+SERVOS = {
+    "damping": PENDULUMS["damping"],
+    "servos": {
+        "joint": 'actuatorfrcrange="-4 3"',
+        "actuator": '<position joint="{a}" kp="30" kv="3" gear="2"/>'
+        '<velocity joint="{b}" kv="4" forcerange="-2 2"/><motor joint="{b}"/>',
+    },
+}
+RESTING = {
+    "a sphere": GEOM('size=".25"'),
+    "a capsule": GEOM('type="capsule" size=".2 .3" euler="80 0 0"'),
+    "a box": GEOM('type="box" size=".2 .3 .2" margin=".03"'),
+    "a frictionless contact": GEOM('size=".28" condim="1" priority="1"'),
+    "torsional friction": GEOM('size=".28" condim="4" friction=".8 .1 .01"'),
+    "rolling friction": GEOM('type="capsule" size=".25 .2" condim="6" friction=".8 .1 .05"')
+    + GEOM('size=".27" pos="0 0 .02"'),
+    "mixed parameters": GEOM('size=".25" solimp=".8 .9 .01 .4 2" friction=".6"')
+    + GEOM('size=".2" pos=".3 0 0" priority="1" friction=".3" solref="-900 -30"'),
+    "nothing": '<geom type="box" size=".1 .2 .3" pos=".1 0 .05" contype="0" conaffinity="0"/>',
+}
+GROUND = (
+    '<geom name="ground" type="plane" size="1 1 1" contype="0" conaffinity="1" solref=".01 .7"'
+    ' solmix="3" friction=".4" {0}/>'.format
+)
+ARMS = """<body pos="0 0 1"><freejoint/><geom size=".1"/>
+  <body pos="0 .15 0"><joint axis="1 0 0" range="-170 170"/>
+    <geom type="capsule" size=".04" fromto="0 0 0 0 .3 0"/>
+    <body pos="0 .35 0"><joint axis="1 0 0" range="-170 170"/>
+      <geom type="capsule" size=".04" fromto="0 0 0 0 .2 0"/></body></body>
+  <body pos=".02 -.15 0"><joint axis="1 0 0" range="-170 170"/>
+    <geom type="capsule" size=".04" fromto="0 0 0 0 -.3 0"/>
+    <body pos="0 -.35 0"><joint axis="0 0 1" range="-170 170"/>
+      <geom size=".06" pos="0 -.1 0"/></body></body></body>"""
+
+
+def world(parts, option="", flag="", before=""):
+    bodies, actuators = zip(*parts, strict=True)
+    return (
+        f"<mujoco><option {option}><flag {flag}/></option><worldbody>{before}{''.join(bodies)}"
+        f"</worldbody><actuator>{''.join(actuators)}</actuator></mujoco>"
+    )
+
+
+def pendulums(some, **kwargs):
+    return list(some), world([pendulum(i, **p) for i, p in enumerate(some.values())], **kwargs)
+
+
+def on_plane(some, ground):
+    parts = [resting(geoms) for geoms in some.values()]
+    return list(some), world(parts, before=GROUND(ground))
+
+
+def arms(condim):
+    default = f'<default><geom condim="{condim}" friction=".7"/></default><worldbody>'
+    text = world([(ARMS, "")], option='integrator="implicitfast"')
+    return ["arms"], text.replace("<worldbody>", default)
+
+
+# What is in a model, tree by tree; the model; the largest error of a velocity after one step over
+# the largest change of one. Float32 leaves 1e-6 to 1e-5, stiff contacts of light bodies more.
+MODELS = {
+    "Euler": (*pendulums(PENDULUMS), 2e-5),
+    "Euler, explicit damping": (
+        *pendulums({"damping": {"joint": 'damping=".5"'}}, flag='eulerdamp="disable"'),
+        2e-5,
+    ),
+    "implicitfast": (*pendulums(SERVOS, option='integrator="implicitfast"'), 2e-5),
+    "on a plane": (*on_plane(RESTING, ""), 2e-4),
+    "on a tilted plane": (
+        *on_plane({k: RESTING[k] for k in ("a capsule", "a box")}, 'euler="10 20 0" pos="0 0 .05"'),
+        2e-4,
+    ),
+    "contacts between bodies": (*arms(1), 2e-4),
+    "friction between bodies": (*arms(3), 5e-4),
+}
+
+
+class Text:
+    """A scene that is a text."""
+
+    actors: dict = {}  # noqa: RUF012
+
+    def __init__(self, xml):
+        self.spec = mujoco.MjSpec.from_string(xml)
+
+    def compile(self, memory=-1):
+        return self.spec.compile()
+
+
+def make(xml, num_envs=N, **kwargs):
+    return Sim(Text(xml), num_envs, "cpu", engine="fused", threads=1, **kwargs)
+
+
+def exact(model):
+    """`model` with a solver that goes on to the end."""
+    model = copy.copy(model)
+    model.opt.iterations, model.opt.ls_iterations, model.opt.tolerance = 200, 100, 1e-14
+    return model
+
+
+def stir(sim, generator, spread=1.0, angles=0.4):
+    """Random states, of joints around zero and free bodies near their place, and controls."""
+    sim.reset()
+    model = sim.model
+
+    def uniform(like):
+        return (2 * torch.rand(like.shape, generator=generator) - 1) * spread
+
+    sim.qpos += angles * uniform(sim.qpos)
+    for j in range(model.njnt):
+        if model.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE:
+            a = int(model.jnt_qposadr[j])
+            sim.qpos[:, a + 2] = float(model.qpos0[a + 2]) + 0.1 * uniform(sim.qpos[:, a])
+            sim.qpos[:, a + 3 : a + 7] /= sim.qpos[:, a + 3 : a + 7].norm(dim=1, keepdim=True)
+    sim.qvel += 2 * uniform(sim.qvel)
+    sim.ctrl += uniform(sim.ctrl)
+
+
+def stepped(model, sim, env, steps=1):
+    """MuJoCo's data after `steps` from environment `env`'s present state."""
+    data = mujoco.MjData(model)
+    data.qpos[:], data.qvel[:] = sim.qpos[env].numpy(), sim.qvel[env].numpy()
+    data.ctrl[:] = sim.ctrl[env].numpy()
+    for name in ("qfrc_applied", "xfrc_applied"):
+        getattr(data, name)[:] = getattr(sim, name)[env].numpy()
+    for _ in range(steps):
+        mujoco.mj_step(model, data)
+    return data
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_step_is_mujocos(name):
+    features, xml, tolerance = MODELS[name]
+    sim = make(xml)
+    model, generator = exact(sim.model), torch.Generator().manual_seed(0)
+    tree = model.dof_treeid
+    constrained = np.zeros(len(features), int)
+    for spread in SPREADS:
+        stir(sim, generator, spread, 3.0 / spread if features == ["arms"] else 0.4)
+        before = sim.qvel.numpy().copy()
+        datas = [stepped(model, sim, env) for env in range(N)]
+        sim.step()
+        qvel = np.stack([d.qvel for d in datas])
+        for i, feature in enumerate(features):
+            own = tree == i
+            change = np.abs(qvel - before)[:, own].max(1).clip(1)
+            error = np.abs(sim.qvel.numpy() - qvel)[:, own].max(1) / change
+            assert error.max() < tolerance, (feature, error.max(), error.argmax())
+            constrained[i] += sum(np.abs(d.qfrc_constraint[own]).max() > 0 for d in datas)
+        np.testing.assert_allclose(sim.qpos, [d.qpos for d in datas], atol=2e-6 + tolerance * 0.02)
+    for feature, worlds in zip(features, constrained, strict=True):
+        free = feature in PENDULUMS and not feature.startswith(("limits", "joint friction"))
+        assert worlds > N // 3 or free or feature in ("servos", "nothing"), feature
+
+
+# -- the tasks' robots ---------------------------------------------------------------------------
+
+# Largest error of a velocity after one step over the largest change of one, and of contact forces
+# and sensors over the largest of them. Measured over 3840 steps: Cartpole 1e-5, Ant 5e-6, Humanoid
+# 7e-4, HumanoidWalk 2e-4; forces of stiff contacts are rounded more than velocities.
+TASKS = {
+    "Cartpole": (5e-5, 1e-4),
+    "Ant": (5e-5, 1e-4),
+    "Humanoid": (2e-3, 0.1),
+    "HumanoidWalk": (1e-3, 1e-3),
+}
+SHOWN = (
+    "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
+    "cvel", "subtree_com",
+)  # fmt: skip
+FORCES = ("qacc", "actuator_force", "qfrc_actuator", "qfrc_constraint", "cfrc_ext", "sensordata")
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def robot(request):
+    """A task's simulation; tests put it into states of their own."""
+    task = tasks.make(request.param, num_envs=16, device="cpu", engine="fused")
+    task.reset()
+    task.sim.name = request.param
+    return task.sim
+
+
+def launched(sim, generator):
+    """Random states near a task's own, some of them in the ground."""
+    stir(sim, generator, 0.5)
+    if sim.model.nq > 7:
+        low = 0.5 + 0.6 * torch.rand(sim.num_envs, generator=generator)
+        sim.qpos[:, 2] = float(sim.model.qpos0[2]) * low
+
+
+def test_robots_step_as_mujocos(robot):
+    tolerance, force_tolerance = TASKS[robot.name]
+    model, generator = exact(robot.model), torch.Generator().manual_seed(1)
+    shown = {name: getattr(robot, name) for name in SHOWN}
+    forces = {name: getattr(robot, name) for name in FORCES}
+    moving = model.body_weldid > 0
+    touched = 0
+    for _ in range(4):
+        launched(robot, generator)
+        for name in ("qfrc_applied", "xfrc_applied"):  # which a free body feels at its centre
+            field = getattr(robot, name)
+            field[:, -6:] = torch.randn(field[:, -6:].shape, generator=generator)
+        for name in (*shown, *forces):
+            field = shown[name] if name in shown else forces[name]
+            fixed = 0 if name in forces else 1 if model.nq > 7 else None  # what never moves
+            if fixed is not None:
+                field[:, fixed:] = torch.inf
+        before = robot.qvel.numpy().copy()
+        datas = [stepped(model, robot, env) for env in range(robot.num_envs)]
+        robot.advance(1)
+        for env, data in enumerate(datas):
+            touched += data.ncon
+            change = np.abs(data.qvel - before[env]).max().clip(1)
+            assert np.abs(robot.qvel[env].numpy() - data.qvel).max() / change < tolerance
+            mujoco.mj_rnePostConstraint(model, data)
+            for name, field in forces.items():
+                expected = getattr(data, name)
+                if name != "qacc" and expected.size:  # with an implicit integrator it is another
+                    atol = force_tolerance * (1 + np.abs(expected).max())
+                    value = field[env].numpy()
+                    if name == "cfrc_ext":  # of bodies that move
+                        value, expected = value[moving], expected[moving]
+                    np.testing.assert_allclose(value, expected, atol=atol, err_msg=name)
+            now = mujoco.MjData(model)
+            now.qpos[:], now.qvel[:] = robot.qpos[env].numpy(), robot.qvel[env].numpy()
+            mujoco.mj_forward(model, now)
+            for name, field in shown.items():
+                expected, value = getattr(now, name), field[env].numpy()
+                if name != "subtree_com":
+                    expected, value = expected[1:], value[1:]
+                np.testing.assert_allclose(value, expected, atol=3e-5, err_msg=name)
+    assert touched > 10 or robot.name == "Cartpole"
+    for name in ("qfrc_applied", "xfrc_applied"):
+        getattr(robot, name).zero_()
+
+
+def test_a_trajectory_follows_mujocos(robot):
+    launched(robot, torch.Generator().manual_seed(2))
+    model = exact(robot.model)
+    datas = [stepped(model, robot, env, steps=0) for env in range(4)]
+    for t in range(10):
+        robot.ctrl[:] = 0.3 * np.sin(0.2 * t)
+        robot.advance(2)
+        for data in datas:
+            data.ctrl[:] = np.float32(0.3 * np.sin(0.2 * t))
+            mujoco.mj_step(model, data, 2)
+    np.testing.assert_allclose(robot.qpos[:4], [d.qpos for d in datas], atol=2e-3)
+
+
+def test_the_same_state_gives_the_same_bits_whoever_the_neighbours_are(robot):
+    generator = torch.Generator().manual_seed(3)
+    launched(robot, generator)
+    start = copy.deepcopy(robot.state_dict())
+    robot.advance(4)
+    first = robot.qpos.clone()
+    robot.load_state_dict(start)
+    robot.advance(4)
+    assert torch.equal(robot.qpos, first)
+    robot.load_state_dict(start)
+    others = torch.arange(16) % 2 == 1
+    launched(robot, generator)
+    for name in ("qpos", "qvel", "ctrl"):
+        getattr(robot, name)[~others] = start["state"][name][~others]
+    robot.advance(4)
+    assert torch.equal(robot.qpos[~others], first[~others])
+    assert not torch.equal(robot.qpos[others], first[others])
+
+
+# -- the engine ----------------------------------------------------------------------------------
+
+
+def test_momentum_and_energy_are_kept_in_free_flight():
+    xml = MODELS["contacts between bodies"][1].replace(
+        '<option integrator="implicitfast">', '<option timestep="0.0005" gravity="0 0 0">'
+    )
+    sim = make(xml, 2)
+    sim.qvel[:] = 0.5 * torch.randn(sim.qvel.shape, generator=torch.Generator().manual_seed(4))
+    data = mujoco.MjData(sim.model)
+
+    def conserved(env):
+        data.qpos[:], data.qvel[:] = sim.qpos[env].numpy(), sim.qvel[env].numpy()
+        mujoco.mj_forward(sim.model, data)
+        mujoco.mj_subtreeVel(sim.model, data)
+        mujoco.mj_energyVel(sim.model, data)
+        return np.concatenate([data.subtree_linvel[0], data.subtree_angmom[0], data.energy[1:]])
+
+    before = [conserved(env) for env in range(2)]
+    sim.advance(200)  # 0.1 s
+    for env in range(2):
+        assert sim.qvel[env].abs().max() > 0.3
+        # Euler's method itself changes angular momentum and energy by 1e-4 of them
+        np.testing.assert_allclose(conserved(env), before[env], rtol=2e-3, atol=2e-4)
+
+
+def test_model_fields_of_each_environment_count():
+    sim = make(MODELS["Euler"][1], 9)
+    generator = torch.Generator().manual_seed(5)
+    stir(sim, generator)
+    models = []
+    for name, low in (("body_mass", 0.5), ("dof_damping", 0.0), ("actuator_gear", 0.5)):
+        field = sim.model_field(name)
+        field *= low + torch.rand(field.shape, generator=generator)
+    sim.model_field("jnt_range")[3:] += 0.05
+    sim.model_field("opt.gravity")[4] = torch.tensor([1.0, 2.0, 3.0])
+    sim.set_const()
+    for env in range(9):
+        models.append(exact(sim.model_of(env)))
+        fresh = copy.copy(models[-1])
+        mujoco.mj_setConst(fresh, mujoco.MjData(fresh))
+        np.testing.assert_allclose(models[-1].dof_invweight0, fresh.dof_invweight0, rtol=1e-5)
+    datas = [stepped(m, sim, env) for env, m in enumerate(models)]
+    sim.step()
+    np.testing.assert_allclose(sim.qvel, [d.qvel for d in datas], atol=2e-4)
+    field = sim.model_field("dof_damping")
+    field[2] += 1.0  # one environment, later
+    models[2].dof_damping[:] += 1.0
+    datas = [stepped(m, sim, env) for env, m in enumerate(models)]
+    sim.step()
+    np.testing.assert_allclose(sim.qvel, [d.qvel for d in datas], atol=2e-4)
+
+
+REFUSED = {
+    "ball joints": ("<joint type='ball' name='hip'/>", "ball joints (joint 'hip')"),
+    "a cylinder": (
+        "<joint/><geom name='foot' type='cylinder' size='.1 .1'/>",
+        "a cylinder on a plane (geom 'foot')",
+    ),
+    "an activation": (
+        "<joint name='j'/>",
+        "activation",
+        "<actuator><intvelocity joint='j' actrange='0 1' kp='1'/></actuator>",
+    ),
+    "an equality": (
+        "<joint name='j'/>",
+        "equality",
+        "<equality><joint joint1='j'/></equality>",
+    ),
+    "a sensor": (
+        "<joint name='j'/>",
+        "rangefinder sensors (sensor 'eye')",
+        "<sensor><rangefinder name='eye' site='s'/></sensor>",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_other_models_are_refused_in_one_sentence(what):
+    inside, sentence, *rest = REFUSED[what]
+    body = f"<body pos='0 0 1'>{inside}<site name='s'/><geom size='.1'/></body>"
+    plane = "<geom type='plane' size='1 1 1'/>"
+    xml = f"<mujoco><worldbody>{plane}{body}</worldbody>{''.join(rest)}</mujoco>"
+    reason = why_not(mujoco.MjModel.from_xml_string(xml))
+    assert sentence in reason
+    assert "\n" not in reason
+    with pytest.raises(PhalanxError, match="use another engine"):
+        make(xml)
+
+
+def test_a_field_that_is_not_computed_is_refused():
+    sim = make(MODELS["implicitfast"][1])
+    with pytest.raises(AttributeError, match="use another engine"):
+        sim.qfrc_bias  # noqa: B018
+
+
+def test_the_cache_is_used_and_may_be_read_only(tmp_path, monkeypatch):
+    from phalanx.sim.engines.fused import cache
+
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "kernels")
+    built = []
+
+    def build(text, target):
+        built.append(text)
+        return b"code"
+
+    assert cache.kept("a", "x86", build) == cache.kept("a", "x86", build) == b"code"
+    assert built == ["a"]
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "file" / "kernels")
+    assert cache.kept("b", "x86", build) == b"code"
+    assert built == ["a", "b"]
