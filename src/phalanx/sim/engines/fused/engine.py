@@ -64,6 +64,9 @@ class FusedEngine:
         self._model_fields: dict[str, Tensor] = {}
         self._seen: dict[str, Tensor] = {}  # their values in `_varied`
         self._threads = threads
+        self._sizes = cuda.SIZES if device.type == "cuda" and self._structure.pairs else cpu.SIZES
+        self._grown: str | None = None
+        self._captured = False  # whether a step is in a CUDA graph
         self._overflow = torch.zeros(num_envs, dtype=torch.int32, device=device)
         self._build()
         self.threads = self._step.threads
@@ -78,6 +81,11 @@ class FusedEngine:
             raise PhalanxError(reason)
         if name in STATE_FIELDS or name in INPUT_FIELDS:
             if name not in self._data:
+                if self._captured:
+                    raise PhalanxError(
+                        f"sim.{name} is used for the first time after a CUDA graph was captured,"
+                        " which would not see it; read it once before, in init_buffers"
+                    )
                 self._data[name] = self._initial(name)
             return self._data[name]
         if name == "cfrc_int" and (reason := _welded(self.model)):
@@ -123,14 +131,19 @@ class FusedEngine:
 
     def step(self, substeps: int, until: Until = "derived") -> None:
         self._update_tables()
-        if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            self._substeps = 0
-        else:
-            self._substeps = substeps
+        capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        self._captured |= capturing
+        self._substeps = 0 if capturing else substeps
+        if not capturing:
             for name, value in self._before.items():
                 value.copy_(self._data[name])
         self._unstepped.zero_()
         self._advance(substeps, until)
+        while not capturing and (grown := self._enlarge()):
+            self._grown = grown
+            for name, value in self._before.items():
+                self._data[name].copy_(value)
+            self._advance(substeps, until)
         self._data["time"] += substeps * self.model.opt.timestep
 
     def derive(self, mask: Tensor) -> None:
@@ -155,7 +168,20 @@ class FusedEngine:
         yield  # a step is a launch on torch's stream, which torch records
 
     def grow(self) -> str | None:
-        return None
+        grown, self._grown = self._enlarge() or self._grown, None
+        return grown
+
+    def _enlarge(self) -> str | None:
+        """Twice the memory for contacts between bodies if a step had too little, and a sentence."""
+        if self._sizes.pairs is None or not int(self._overflow.max()):
+            return None
+        self._overflow.zero_()
+        self._sizes = self._sizes.doubled
+        self._build()
+        return (
+            "contacts between bodies filled their memory, which was enlarged to"
+            f" {self._sizes.pairs} contacts and {self._sizes.rows} constraint rows an environment"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -203,11 +229,10 @@ class FusedEngine:
         probe = tables(self._structure, self._fields_of([0, 0])) if self._model_fields else arrays
         wide = {name for name, values in probe.items() if len(values) > 1}
         shapes = {name: values.shape[1:] for name, values in arrays.items()}
+        text = constants(self._structure, wide.__contains__, shapes, self._sizes)
         if self.device.type == "cuda":
-            text = constants(self._structure, wide.__contains__, shapes, cuda.SIZES)
             self._step: Any = cuda.CudaStep(text, self.device)
         else:
-            text = constants(self._structure, wide.__contains__, shapes, cpu.SIZES)
             self._step = cpu.CpuStep(text, self._threads)
         shared = [a.ravel() for name, a in arrays.items() if name not in wide]
         self._shared = torch.from_numpy(np.concatenate(shared)).float().to(self.device)

@@ -13,6 +13,11 @@ class Sizes:
     pairs: int | None = None
     rows: int | None = None
 
+    @property
+    def doubled(self) -> "Sizes":
+        """Twice as much of what is bounded."""
+        return Sizes(self.pairs and 2 * self.pairs, self.rows and 2 * self.rows)
+
 
 def read(name: str) -> str:
     """A source file of this folder with those that it includes."""

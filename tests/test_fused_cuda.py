@@ -1,0 +1,139 @@
+"""The fused engine on a GPU: against MuJoCo C, and the same bits eagerly, in graphs and twice."""
+
+import copy
+
+import pytest
+import torch
+
+from phalanx import tasks
+from phalanx.errors import PhalanxError
+from test_fused import TASKS, exact, launched, stepped
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+N = 64
+
+
+def make(name, device="cuda", num_envs=N):
+    task = tasks.make(name, num_envs=num_envs, device=device, engine="fused")
+    task.reset()
+    return task
+
+
+def copied(source, target):
+    """The state and the controls of one simulation in another."""
+    for name in ("qpos", "qvel", "ctrl"):
+        getattr(target, name).copy_(getattr(source, name))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_robots_step_as_mujocos_on_a_gpu(name):
+    gpu, cpu = make(name).sim, make(name, "cpu").sim
+    model, generator = exact(cpu.model), torch.Generator().manual_seed(1)
+    forces = gpu.qfrc_constraint, gpu.actuator_force, gpu.xpos, gpu.sensordata
+    for _ in range(4):
+        launched(cpu, generator)
+        copied(cpu, gpu)
+        before = cpu.qvel.clone()
+        datas = [stepped(model, cpu, env) for env in range(N)]
+        gpu.advance(1)
+        for env, data in enumerate(datas):
+            expected = torch.from_numpy(data.qvel).float()
+            change = (expected - before[env]).abs().max().clamp(min=1)
+            error = (gpu.qvel[env].cpu() - expected).abs().max() / change
+            assert error < 2 * TASKS[name][0], env  # --use_fast_math
+    assert all(field.isfinite().all() for field in forces)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_thousand_captured_steps_give_the_bits_of_eager_ones_twice(name):
+    task = make(name, num_envs=256)
+    sim = task.sim
+    shown = [sim.xpos, sim.sensordata]
+    start = copy.deepcopy(sim.state_dict())
+    ctrl = torch.rand(
+        sim.ctrl.shape, generator=torch.Generator("cuda").manual_seed(2), device="cuda"
+    )
+
+    def steps(count):
+        for k in range(count):
+            sim.ctrl.copy_(2 * ctrl.roll(k, 0) - 1)
+            sim.advance()
+
+    graph = torch.cuda.CUDAGraph()
+    steps(1)
+    with torch.cuda.graph(graph), sim.engine.capture():
+        steps(20)
+    results = []
+    for run in (
+        lambda: [graph.replay() for _ in range(50)],
+        lambda: [steps(20) for _ in range(50)],
+    ):
+        for _ in range(2):
+            sim.load_state_dict(start)
+            run()
+            results.append([sim.qpos.clone(), sim.qvel.clone(), *(x.clone() for x in shown)])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0))
+
+
+def test_contacts_that_do_not_fit_are_not_dropped(monkeypatch):
+    from phalanx.sim.engines.fused import cuda
+    from phalanx.sim.engines.fused.source import Sizes
+
+    large = make("Humanoid").sim
+    monkeypatch.setattr(cuda, "SIZES", Sizes(pairs=1, rows=1))
+    small = make("Humanoid").sim
+    generator = torch.Generator().manual_seed(3)
+    host = make("Humanoid", "cpu").sim
+    launched(host, generator)
+    host.qpos[:, 7:] *= 2.5  # limbs through each other
+    for sim in (large, small):
+        copied(host, sim)
+        sim.advance(2)
+    assert "enlarged" in small.engine.grow()
+    assert small.engine.grow() is None
+    assert torch.equal(large.qpos, small.qpos)
+
+
+def test_an_input_that_a_graph_would_not_see_is_refused():
+    sim = make("Cartpole").sim
+    sim.advance()
+    with torch.cuda.graph(torch.cuda.CUDAGraph()), sim.engine.capture():
+        sim.advance()
+    with pytest.raises((AttributeError, PhalanxError), match="after a CUDA graph was captured"):
+        sim.xfrc_applied  # noqa: B018
+
+
+def test_training_on_a_gpu_repeats_bit_for_bit(tmp_path):
+    from phalanx.rl import Runner
+
+    weights = []
+    for k in range(2):
+        config = {"num_envs": 512, "engine": "fused"}
+        params = {
+            "seed": 5,
+            "algo": {"name": "a2c_continuous"},
+            "model": {"name": "continuous_a2c_logstd"},
+            "network": {
+                "name": "actor_critic",
+                "mlp": {"units": [64, 32], "activation": "elu"},
+                "space": {"continuous": {"fixed_sigma": True}},
+            },
+            "config": {
+                "name": "Ant", "env_name": "rlgpu", "env_config": config, "num_actors": 512,
+                "device": "cuda", "sim_device": "cuda", "horizon_length": 16,
+                "minibatch_size": 2048, "mini_epochs": 2, "max_epochs": 5,
+                "train_dir": str(tmp_path / str(k)),
+                "gamma": 0.99, "tau": 0.95, "learning_rate": 3e-4, "e_clip": 0.2,
+                "deterministic": True,
+            },
+        }  # fmt: skip
+        config.pop("num_envs")
+        runner = Runner()
+        runner.load({"params": params})
+        agent = runner.algo_factory.create("a2c_continuous", base_name="run", params=runner.params)
+        agent.train()
+        weights.append([p.detach().clone() for p in agent.model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
