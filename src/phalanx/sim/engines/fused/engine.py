@@ -155,6 +155,12 @@ class FusedEngine:
         self._unstepped |= mask
         self._clear_acceleration_sensors(mask)
 
+    def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
+        raise PhalanxError(
+            "the fused engine never forms the mass matrix, which velocity limits need; use another"
+            " engine"
+        )
+
     def reset(self, mask: Tensor) -> None:
         self._unstepped |= mask
         for name, value in self._data.items():
