@@ -15,7 +15,7 @@ import mujoco_warp as mjw
 import pytest
 import torch
 import warp as wp
-from mujoco_warp._src import collision_driver, constraint, types
+from mujoco_warp._src import collision_driver, constraint, solver, support, types
 from warp._src.context import Module
 
 import phalanx
@@ -31,6 +31,9 @@ PRIVATE = {
     ("sim/engines/canonical_order.py", "mujoco_warp._src"): "sorting",
     ("sim/engines/canonical_order.py", "_sort_contacts"): "sorting",
     ("sim/engines/canonical_order.py", "_sort_constraints"): "sorting",
+    ("sim/engines/canonical_order.py", "_update_constraint"): "kernels_in_order",
+    ("sim/engines/canonical_kernels.py", "mujoco_warp._src"): "kernels_in_order",
+    ("sim/engines/fused/clang.py", "warp._src"): "compiler_inside_warp",
     ("sim/engines/kernels.py", "warp._src"): "Module.load",
     ("sim/engines/warp.py", "_is_batched"): "_is_batched",
     ("compute/determinism.py", "torch._inductor"): "deterministic",
@@ -185,6 +188,33 @@ def test_stages_of_a_step():
     assert abs(ends[0] - ends[1]).max() < 1e-5, (
         "MuJoCo Warp's step has other stages, or another order, than Stepper._forked"
     )
+
+
+def test_kernels_in_order():
+    """The kernels that canonical_order replaces are compared in test_engines.py."""
+    first = list(inspect.signature(solver._update_constraint).parameters)[:3]
+    fields = {f.name for f in dataclasses.fields(solver.SolverContext)}
+    assert first == ["m", "d", "ctx"], "MuJoCo Warp changed _update_constraint: see canonical_order"
+    assert {"quad_changed_ids", "quad_changed_count"} <= fields, (
+        "MuJoCo Warp lists changed rows elsewhere: adapt canonical_order._sorting_changes"
+    )
+    for name, arguments in (("contact_force_fn", 12), ("transform_force", 3), ("jac_dof", 10)):
+        found = getattr(support, name, None)
+        assert found is not None, f"MuJoCo Warp has no {name}: adapt canonical_kernels.py"
+        assert len(found.input_types) == arguments, f"{name} has other arguments"
+
+
+def test_compiler_inside_warp():
+    """fused/clang.py compiles and loads through these; test_fused.py runs what they make."""
+    from warp._src import build, context
+
+    wp.init()
+    parameters = inspect.signature(build.build_cpu).parameters
+    assert {"fast_math", "extra_flags"} <= parameters.keys(), (
+        "Warp's build_cpu has other arguments: adapt fused/clang.py"
+    )
+    for name in ("wp_load_obj", "wp_lookup"):
+        assert hasattr(context.runtime.llvm, name), f"Warp has no {name}: adapt fused/clang.py"
 
 
 def test_names_of_torch():
