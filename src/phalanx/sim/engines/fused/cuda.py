@@ -30,7 +30,7 @@ class CudaStep:
     def __init__(self, constants: str, device: torch.device) -> None:
         self._device = device
         major, minor = torch.cuda.get_device_capability(device)
-        cubin = kept(f"{source(constants)}\n{FLAGS}", f"sm_{major}{minor}", compile_cubin)
+        cubin = kept(f"// {FLAGS}\n{source(constants)}", f"sm_{major}{minor}", compile_cubin)
         driver = _bindings("driver")
         with torch.cuda.device(device):
             torch.cuda.current_stream().synchronize()  # makes torch's context current
@@ -89,7 +89,7 @@ def compile_cubin(text: str, architecture: str) -> bytes:
     if int(status):
         log = b" " * _checked(nvrtc.nvrtcGetProgramLogSize(program))
         nvrtc.nvrtcGetProgramLog(program, log)
-        raise PhalanxError(f"NVRTC does not compile the fused step: {log.decode()[:2000]}")
+        raise PhalanxError(f"NVRTC does not compile the fused step: {log.decode().strip(chr(0))[:2000]}")
     cubin = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
     _checked(nvrtc.nvrtcGetCUBIN(program, cubin))
     return cubin
