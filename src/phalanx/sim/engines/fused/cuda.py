@@ -89,7 +89,8 @@ def compile_cubin(text: str, architecture: str) -> bytes:
     if int(status):
         log = b" " * _checked(nvrtc.nvrtcGetProgramLogSize(program))
         nvrtc.nvrtcGetProgramLog(program, log)
-        raise PhalanxError(f"NVRTC does not compile the fused step: {log.decode().strip(chr(0))[:2000]}")
+        said = log.decode().strip("\0")[:2000]
+        raise PhalanxError(f"NVRTC does not compile the fused step: {said}")
     cubin = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
     _checked(nvrtc.nvrtcGetCUBIN(program, cubin))
     return cubin
