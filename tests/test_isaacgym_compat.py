@@ -71,8 +71,8 @@ def test_shims_are_named_in_one_line_and_mean_what_they_meant(tmp_path):
     assert lines[:2] == ["(2,) True True", "6 [False, True] gymnasium.spaces.space 7"]
     # a stand-in can be imported, and says what it is when it is used
     assert lines[2:4] == ["{'checkpoint': 'a.pth', 'play': True}", "{'checkpoint': 'b.pth'}"]
-    assert lines[4].startswith("pysdf.SDF was called, but pysdf is not installed;")
-    assert lines[5].startswith("urdfpy.URDF is used, but urdfpy is not installed;")
+    assert lines[4].startswith("pysdf.SDF needs pysdf, which is not installed;")
+    assert lines[5].startswith("urdfpy.URDF needs urdfpy, which is not installed;")
 
 
 def test_what_is_there_is_not_replaced(tmp_path):

@@ -103,8 +103,8 @@ class _Absent:
 
     def __init__(self, package: str, name: str) -> None:
         self._why = (
-            f"{package}.{name} was called, but {package} is not installed; ISAACGYM_COMPAT only"
-            " made it importable"
+            f"{package}.{name} needs {package}, which is not installed; ISAACGYM_COMPAT only"
+            " made the name importable"
         )
 
     def __getattr__(self, name: str) -> Any:
