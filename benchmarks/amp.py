@@ -34,7 +34,7 @@ from phalanx.cli.play import record  # noqa: E402
 from phalanx.cli.result import device_name, git_commit, versions  # noqa: E402
 from phalanx.motion import MotionLibrary  # noqa: E402
 from phalanx.rl import AlgoObserver, Runner  # noqa: E402
-from phalanx.sim.assets import load_asset  # noqa: E402
+from phalanx.sim.assets import load_robot  # noqa: E402
 from phalanx.tasks.humanoid_amp import KEY_BODIES  # noqa: E402
 from phalanx.tasks.locomotion import rotation_matrix  # noqa: E402
 
@@ -84,7 +84,7 @@ def window_errors(played: Tensor, clip: Tensor) -> Tensor:
 def clip_windows(env) -> tuple[Tensor, Tensor, float]:
     """All windows of the clips (S, K, B, 3), the mean pose (B, 3), mean horizontal speed [m/s]."""
     files = env.config.motion_file
-    robot = load_asset(env.config.asset).compile()
+    robot = load_robot(env.config.asset).compile()
     names = env.humanoid.body_names[1:]
     files = [files] if isinstance(files, str) else list(files)
     library = MotionLibrary(files, robot, names, device=str(env.device))

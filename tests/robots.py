@@ -8,7 +8,7 @@ import torch
 
 from phalanx import tasks
 from phalanx.sim import Sim
-from phalanx.sim.assets import load_asset
+from phalanx.sim.assets import load_robot
 
 ISAAC_MJCF = Path(__file__).parents[2] / "shared" / "assets" / "isaacgymenvs" / "mjcf"
 
@@ -50,7 +50,7 @@ def facts(model):
 def assert_same_robot(ours, theirs):
     """Both arguments are files. The order of motors may differ; in our files it is that of the
     joints."""
-    mine, reference = [facts(load_asset(file).compile()) for file in (ours, theirs)]
+    mine, reference = [facts(load_robot(file).compile()) for file in (ours, theirs)]
     for kind, entries in reference.items():
         assert sorted(map(str, mine[kind])) == sorted(map(str, entries))
         if kind != "motors":

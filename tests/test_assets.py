@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from phalanx.errors import PhalanxError
-from phalanx.sim.assets import load_asset
+from phalanx.sim.assets import load_robot
 
 SHARED = Path(__file__).parents[2] / "shared" / "assets" / "isaacgymenvs"
 
@@ -73,7 +73,7 @@ def test_urdf_inertia_is_taken_from_the_file_in_its_own_frame(write):
         <origin xyz="1 2 3" rpy="0 0 1.5707963267948966"/><mass value="4"/>
         <inertia ixx="1" iyy="2" izz="2.5" ixy="0" ixz="0" iyz="0"/></inertial></link></robot>""",
     )
-    model = load_asset(urdf).compile()
+    model = load_robot(urdf).compile()
     assert model.body_mass[1] == 4
     np.testing.assert_allclose(model.body_ipos[1], [1, 2, 3])
     # Turned by 90 degrees about z: link x sees the file's iyy, link y its ixx.
@@ -96,14 +96,14 @@ def test_urdf_missing_inertia_comes_from_collision_geometry(write):
     text = "".join(f'<link name="{n}">{inertial}{box}</link>' for n, inertial in links.items())
     text += '<link name="e"/>'
     text += "".join(joint(n, "fixed", "a", n) for n in "bcde")
-    model = load_asset(write("boxes.urdf", f'<robot name="r">{text}</robot>')).compile()
+    model = load_robot(write("boxes.urdf", f'<robot name="r">{text}</robot>')).compile()
     # Box of 12 kg, sides 1 x 2 x 3: m/12 (b^2 + c^2, ...) = (13, 10, 5). At 1000 kg/m^3: 6000 kg.
     np.testing.assert_allclose(model.body_mass[1:6], [12, 12, 6000, 6000, 1e-3])
     np.testing.assert_allclose(model.body_ipos[1:6, 2], [0.5, 7, 0.5, 0.5, 0])
     for body, scale in ((1, 1), (2, 1), (3, 500), (4, 500)):
         expected = scale * np.diag([13.0, 10.0, 5.0])
         np.testing.assert_allclose(link_inertia(model, body), expected, atol=1e-9)
-    light = load_asset(write("light.urdf", f'<robot name="r">{text}</robot>'), density=1).compile()
+    light = load_robot(write("light.urdf", f'<robot name="r">{text}</robot>'), density=1).compile()
     assert light.body_mass[3] == pytest.approx(6)
 
 
@@ -115,7 +115,7 @@ def test_urdf_impossible_inertia_becomes_valid(write, inertia):
     link = f'<link name="b"><inertial><mass value="1"/><inertia {inertia}/></inertial></link>'
     hinge = joint("j", "continuous", "a", "b")
     robot = write("r.urdf", f'<robot name="r"><link name="a">{BALL}</link>{link}{hinge}</robot>')
-    small, middle, large = sorted(load_asset(robot).compile().body_inertia[2])
+    small, middle, large = sorted(load_robot(robot).compile().body_inertia[2])
     assert small > 0
     assert small + middle >= large
 
@@ -131,7 +131,7 @@ def test_urdf_joints_keep_axis_origin_range_effort_velocity_and_dynamics(write):
         "hinge", "revolute", "b", "c", inner
     )
     text += joint("wheel", "continuous", "c", "d", unlimited) + joint("free", "revolute", "d", "e")
-    model = load_asset(
+    model = load_robot(
         write("r.urdf", f'<robot name="r">{text}</robot>'), fixed_base=True
     ).compile()
     assert names(model, "body") == ["world", "a", "b", "c", "d", "e"]
@@ -153,7 +153,7 @@ def test_urdf_joints_keep_axis_origin_range_effort_velocity_and_dynamics(write):
 def test_urdf_rpy_turns_about_fixed_axes(write):
     inner = '<origin rpy="1.5707963267948966 0 1.5707963267948966"/>'
     text = f'<link name="a">{BALL}</link><link name="b"/>{joint("j", "fixed", "a", "b", inner)}'
-    model = load_asset(write("r.urdf", f'<robot name="r">{text}</robot>')).compile()
+    model = load_robot(write("r.urdf", f'<robot name="r">{text}</robot>')).compile()
     # Roll takes z to -y, then yaw takes -y to x. (Rotating axes would give -y.)
     z_axis = np.zeros(3)
     mujoco.mju_rotVecQuat(z_axis, np.array([0.0, 0.0, 1.0]), model.body_quat[2])
@@ -165,7 +165,7 @@ def test_urdf_children_come_in_order_of_joint_name(write):
     hinges = [("RF", "rf"), ("LH", "lh"), ("LF", "lf")]
     text = links + "".join(joint(j, "continuous", "root", child) for j, child in hinges)
     text += joint("toe", "continuous", "lf", "foot")
-    model = load_asset(
+    model = load_robot(
         write("r.urdf", f'<robot name="r">{text}</robot>'), fixed_base=True
     ).compile()
     assert names(model, "joint") == ["LF", "toe", "LH", "RF"]
@@ -181,8 +181,8 @@ def test_urdf_collapsing_fixed_joints_adds_mass_and_keeps_marked_links(write):
     text += joint("a", "continuous", "mount", "arm", '<origin xyz="1 0 0"/>')
     text += joint("f", "fixed", "arm", "foot").replace('"fixed"', '"fixed" dont_collapse="true"')
     robot = write("r.urdf", f'<robot name="r">{text}</robot>')
-    assert names(load_asset(robot).compile(), "body")[1:] == ["base", "mount", "arm", "foot"]
-    model = load_asset(robot, collapse_fixed_joints=True).compile()
+    assert names(load_robot(robot).compile(), "body")[1:] == ["base", "mount", "arm", "foot"]
+    model = load_robot(robot, collapse_fixed_joints=True).compile()
     assert names(model, "body")[1:] == ["base", "arm", "foot"]
     # 1 kg at z = 0 and 1 kg at z = 2: centre 1, and each adds m d^2 = 1 about x and y.
     np.testing.assert_allclose(model.body_mass[1:], [2, 1, 1])
@@ -205,7 +205,7 @@ def test_urdf_visuals_are_drawn_and_collisions_collide(write):
     )
     red = '<material name="red"><color rgba="1 0 0 1"/></material>'
     robot = write("r.urdf", f'<robot name="r">{red}<link name="a">{text}{visual}</link></robot>')
-    model = load_asset(robot).compile()
+    model = load_robot(robot).compile()
     kind = mujoco.mjtGeom
     sphere, box = kind.mjGEOM_SPHERE, kind.mjGEOM_BOX
     assert model.geom_type.tolist() == [sphere, box, kind.mjGEOM_CYLINDER, kind.mjGEOM_CAPSULE]
@@ -216,7 +216,7 @@ def test_urdf_visuals_are_drawn_and_collisions_collide(write):
     assert model.geom_rgba[0].tolist() == [1, 0, 0, 1]
     # without a visual to draw, the collision shapes are what a renderer shows
     bare = write("bare.urdf", f'<robot name="r"><link name="a">{text}</link></robot>')
-    assert load_asset(bare).compile().geom_group.tolist() == [0, 0, 0]
+    assert load_robot(bare).compile().geom_group.tolist() == [0, 0, 0]
 
 
 def test_urdf_package_mesh_is_found_above_the_file_and_hulled(write, tmp_path):
@@ -227,19 +227,19 @@ def test_urdf_package_mesh_is_found_above_the_file_and_hulled(write, tmp_path):
         "urdf/deep/r.urdf",
         f'<robot name="r"><link name="a">{visual}{collision(shape)}</link></robot>',
     )
-    model = load_asset(robot).compile()
+    model = load_robot(robot).compile()
     assert model.nmesh == 1
     assert model.ngeom == 2
     assert model.body_mass[1] == pytest.approx(2000)  # 1 x 1 x 2 m of water
     np.testing.assert_allclose(model.body_ipos[1], [0.5, 0.5, 1], atol=1e-6)
-    assert names(scene_with(load_asset(robot)), "mesh") == ["robot/cube"]
+    assert names(scene_with(load_robot(robot).spec), "mesh") == ["robot/cube"]
 
 
 def test_urdf_flat_visual_mesh_is_drawn(write, tmp_path, caplog):
     write_stl(tmp_path / "label.stl", CUBE[:2])  # the face x = 0
     visual = '<visual><geometry><mesh filename="label.stl"/></geometry></visual>'
     robot = write("r.urdf", f'<robot name="r"><link name="a">{visual}{BALL}</link></robot>')
-    model = load_asset(robot).compile()
+    model = load_robot(robot).compile()
     assert not caplog.messages
     assert model.geom_type[0] == mujoco.mjtGeom.mjGEOM_MESH
     assert model.body_mass[1] == pytest.approx(4000 / 3 * np.pi * 0.1**3)  # the ball alone
@@ -251,7 +251,7 @@ def test_urdf_unreadable_visual_meshes_are_skipped_with_one_warning(write, caplo
     text = visual.format("body.dae") * 2 + visual.format("gone.stl") + BALL
     robot = write("r.urdf", f'<robot name="r"><link name="a">{text}</link></robot>')
     with caplog.at_level(logging.WARNING):
-        assert load_asset(robot).compile().ngeom == 1
+        assert load_robot(robot).compile().ngeom == 1
     (message,) = caplog.messages
     assert str(robot) in message
     assert "body.dae (line 2), gone.stl (line 4)" in message
@@ -260,7 +260,7 @@ def test_urdf_unreadable_visual_meshes_are_skipped_with_one_warning(write, caplo
 def test_urdf_root_is_free_unless_fixed(write):
     robot = write("r.urdf", f'<robot name="r"><link name="world">{BALL}</link></robot>')
     for fixed_base, nv in ((None, 6), (False, 6), (True, 0)):
-        model = load_asset(robot, fixed_base=fixed_base).compile()
+        model = load_robot(robot, fixed_base=fixed_base).compile()
         assert model.nv == nv
         assert names(model, "body") == ["world", "world_link"]
 
@@ -271,8 +271,8 @@ def test_joined_links_do_not_collide_and_others_do(write, fixed_base):
     text = "".join(f'<link name="{n}">{BALL}</link>' for n in ("base", "shell", "arm", "hand"))
     text += joint("s", "fixed", "base", "shell") + joint("a", "continuous", "base", "arm")
     text += joint("h", "continuous", "arm", "hand")
-    robot = load_asset(write("r.urdf", f'<robot name="r">{text}</robot>'), fixed_base=fixed_base)
-    model = scene_with(robot)
+    robot = load_robot(write("r.urdf", f'<robot name="r">{text}</robot>'), fixed_base=fixed_base)
+    model = scene_with(robot.spec)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     touching = {tuple(sorted(model.geom_bodyid[list(c.geom)])) for c in data.contact}
@@ -304,11 +304,11 @@ MESSY_MJCF = """<mujoco>
 def test_mjcf_keeps_the_robot_and_drops_scenery_options_and_dangling_references(write, caplog):
     file = write("robot.xml", MESSY_MJCF)
     with caplog.at_level(logging.WARNING):
-        robot = load_asset(file)
+        robot = load_robot(file)
     (message,) = caplog.messages
     for part in ("settotalmass", "gone.png", "'undefined' (line 5)", "class 'unknown' (line 9)"):
         assert part in message
-    model = scene_with(robot)
+    model = scene_with(robot.spec)
     assert names(model, "body") == ["world", "robot/torso", "robot/body2"]
     assert (model.nv, model.nu, model.nkey, model.nnumeric, model.npair) == (7, 1, 0, 0, 0)
     assert (model.ngeom, model.nlight, model.ncam) == (3, 0, 1)  # the scene's plane and two balls
@@ -320,13 +320,13 @@ def test_mjcf_keeps_the_robot_and_drops_scenery_options_and_dangling_references(
 
 def test_mjcf_fixed_base_decides_over_the_file(write):
     free = write("free.xml", MESSY_MJCF)
-    assert [load_asset(free, fixed_base=f).compile().nv for f in (None, True, False)] == [7, 1, 7]
+    assert [load_robot(free, fixed_base=f).compile().nv for f in (None, True, False)] == [7, 1, 7]
     fixed = write("fixed.xml", MESSY_MJCF.replace("<freejoint/>", ""))
-    assert [load_asset(fixed, fixed_base=f).compile().nv for f in (None, True, False)] == [1, 1, 7]
+    assert [load_robot(fixed, fixed_base=f).compile().nv for f in (None, True, False)] == [1, 1, 7]
     hinged = write("hinged.xml", MESSY_MJCF.replace("<freejoint/>", '<joint name="root"/>'))
-    assert load_asset(hinged, fixed_base=True).compile().nv == 2
+    assert load_robot(hinged, fixed_base=True).compile().nv == 2
     with pytest.raises(PhalanxError, match=r"hinged.xml.*'torso' moves on joint 'root'"):
-        load_asset(hinged, fixed_base=False)
+        load_robot(hinged, fixed_base=False)
 
 
 def test_mjcf_files_are_relative_to_the_main_file_and_meshdir(write, tmp_path):
@@ -338,14 +338,14 @@ def test_mjcf_files_are_relative_to_the_main_file_and_meshdir(write, tmp_path):
         f'<mujoco><compiler meshdir="stl"/><include file="parts/assets.xml"/>'
         f"<worldbody>{body}</worldbody></mujoco>",
     )
-    assert scene_with(load_asset(robot)).body_mass[1] == pytest.approx(1000)
+    assert scene_with(load_robot(robot).spec).body_mass[1] == pytest.approx(1000)
 
 
 def test_mjcf_root_inside_a_frame_keeps_its_pose(write):
     body = '<body name="a" pos="1 0 0"><geom size=".1"/></body>'
     frame = f'<frame pos="0 0 1" euler="0 0 90"><geom size="1"/>{body}</frame>'
     file = write("r.xml", f"<mujoco><worldbody>{frame}</worldbody></mujoco>")
-    model = scene_with(load_asset(file))
+    model = scene_with(load_robot(file).spec)
     # turned by 90 degrees about z, x points along y; the scene adds 0.5 m in z
     np.testing.assert_allclose(model.body_pos[1], [0, 1, 1.5], atol=1e-9)
     np.testing.assert_allclose(model.body_quat[1], [0.5**0.5, 0, 0, 0.5**0.5])
@@ -475,7 +475,7 @@ def test_a_fault_is_one_sentence_naming_file_and_place(write, fault):
     name, text, expected = FAULTS[fault]
     file = write(name, text)
     with pytest.raises(PhalanxError, match=expected) as raised:
-        load_asset(file)
+        load_robot(file)
     assert str(file) in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -484,17 +484,17 @@ def test_collada_collision_mesh_is_an_error(write):
     write("arm.dae", "<COLLADA/>")
     file = write("r.urdf", shaped('<mesh filename="arm.dae"/>'))
     with pytest.raises(PhalanxError, match=r"line 2, <mesh filename='arm.dae'>.*no decoder found"):
-        load_asset(file)
+        load_robot(file)
 
 
 def test_error_for_a_missing_file_lists_existing_files(write, tmp_path):
     write("ant.xml", MESSY_MJCF)
     with pytest.raises(PhalanxError, match=r"antt\.xml; did you mean 'ant\.xml'"):
-        load_asset(tmp_path / "antt.xml")
+        load_robot(tmp_path / "antt.xml")
     with pytest.raises(PhalanxError, match=r"is a folder; give a robot file in it: ant\.xml"):
-        load_asset(tmp_path)
+        load_robot(tmp_path)
     with pytest.raises(PhalanxError, match="its folder does not exist"):
-        load_asset(tmp_path / "nowhere" / "ant.xml")
+        load_robot(tmp_path / "nowhere" / "ant.xml")
 
 
 # Isaac Gym's own robots -------------------------------------------------------------------------
@@ -522,7 +522,7 @@ ANYMAL = "urdf/anymal_c/urdf/"
     ],
 )
 def test_real_robots_load_and_simulate(name, bodies, dofs):
-    model = scene_with(load_asset(shared(name), fixed_base=False))
+    model = scene_with(load_robot(shared(name), fixed_base=False).spec)
     assert (model.nbody - 1, model.nv - 6) == (bodies, dofs)
     assert np.isfinite(model.body_mass).all()
     assert (model.body_mass[1:] > 0).all()
@@ -536,7 +536,7 @@ def test_real_robots_load_and_simulate(name, bodies, dofs):
 
 
 def test_cartpole_is_isaac_gyms(caplog):
-    model = load_asset(shared("urdf/cartpole.urdf"), fixed_base=True).compile()
+    model = load_robot(shared("urdf/cartpole.urdf"), fixed_base=True).compile()
     assert not caplog.messages
     assert names(model, "body")[1:] == ["slider", "cart", "pole"]
     assert names(model, "joint") == ["slider_to_cart", "cart_to_pole"]
@@ -552,7 +552,7 @@ def test_cartpole_is_isaac_gyms(caplog):
 
 def test_anymal_has_isaac_gyms_joint_order():
     file = shared(f"{ANYMAL}anymal_minimal.urdf")
-    model = load_asset(file, fixed_base=True, collapse_fixed_joints=True).compile()
+    model = load_robot(file, fixed_base=True, collapse_fixed_joints=True).compile()
     legs = [f"{leg}_{j}" for leg in ("LF", "LH", "RF", "RH") for j in ("HAA", "HFE", "KFE")]
     assert names(model, "joint") == legs
 
@@ -568,16 +568,21 @@ def test_malformed_mjcf_of_isaac_gym_is_corrected_with_a_note(tmp_path, caplog):
         <body name="b"><joint name="roll"/>
           <geom type="mesh" mesh="prop" contype="0" conaffinity="0"/></body>
       </body></worldbody></mujoco>""")
-    model = load_asset(path, fixed_base=False, drop_root_joints=True).compile()
+    model = load_robot(path, fixed_base=False, drop_root_joints=True).compile()
     assert names(model, "body")[1:] == ["hull", "a", "b"]
     assert names(model, "joint")[1:] == ["roll", "roll_1"]
     assert model.jnt_type[0] == mujoco.mjtJoint.mjJNT_FREE
     np.testing.assert_allclose(np.degrees(model.jnt_range[1]), [-1, 2])
     assert 0 < model.body_mass[3] < 0.01
     note = caplog.text
-    for part in ("prop.glb", "second joint 'roll'", "dropped joint 'root'", "corrected the range"):
+    for part in (
+        "prop.glb",
+        "name was taken: 'roll'",
+        "joints of the root: 'root'",
+        "corrected the range",
+    ):
         assert part in note
     # Where the mesh collides, nothing can stand in for it.
     path.write_text(path.read_text().replace('contype="0" conaffinity="0"', ""))
     with pytest.raises(PhalanxError, match=r"prop\.glb"):
-        load_asset(path)
+        load_robot(path)

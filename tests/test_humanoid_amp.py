@@ -11,7 +11,7 @@ import torch
 
 from phalanx import tasks
 from phalanx.errors import PhalanxError
-from phalanx.sim.assets import load_asset
+from phalanx.sim.assets import load_robot
 from phalanx.tasks.humanoid_amp import HumanoidAMPConfig
 from robots import ISAAC_MJCF, assert_solved_exactly, engines_apart, needs_isaac_gyms_files
 
@@ -54,8 +54,8 @@ def turned(task, angle, offset):
 
 @needs_isaac_gyms_files
 def test_robot_is_isaac_gyms_with_its_gains_as_servos():
-    ours = load_asset(HumanoidAMPConfig.asset).compile()
-    theirs = load_asset(str(ISAAC_MJCF / "amp_humanoid.xml")).compile()
+    ours = load_robot(HumanoidAMPConfig.asset).compile()
+    theirs = load_robot(str(ISAAC_MJCF / "amp_humanoid.xml")).compile()
     for field in ("body_mass", "body_inertia", "body_ipos", "body_pos", "body_iquat"):
         mine, reference = (getattr(m, field)[2:] for m in (ours, theirs))
         np.testing.assert_allclose(mine, reference, atol=1e-12, err_msg=field)

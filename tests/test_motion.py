@@ -24,7 +24,7 @@ from phalanx.motion import Clip, MotionLibrary, Robot, load_clip, write_json
 from phalanx.motion import rotation as rot
 from phalanx.motion.json_file import read_json
 from phalanx.motion.library import CLIPS, sinking_depth
-from phalanx.sim.assets import load_asset
+from phalanx.sim.assets import load_robot
 
 HUMANOID = Path(tasks.__file__).parent / "assets" / "humanoid_amp.xml"
 RECORDED = Path(__file__).parents[2] / "shared" / "assets" / "isaacgymenvs" / "amp" / "motions"
@@ -60,7 +60,7 @@ def arm() -> mujoco.MjModel:
 
 @pytest.fixture(scope="module")
 def humanoid() -> mujoco.MjModel:
-    return load_asset(HUMANOID).compile()
+    return load_robot(HUMANOID).compile()
 
 
 def turning(loop: bool = False) -> Clip:

@@ -28,7 +28,7 @@ from isaacgym.property_structs import ActuatorProperties, ForceSensorProperties
 from isaacgym.structs import single
 from isaacgym.values import DOF_PROPERTIES, FLT_MAX
 from phalanx.errors import PhalanxError
-from phalanx.sim.assets import load_asset
+from phalanx.sim.assets import load_robot
 from phalanx.sim.scene import name_joints
 
 log = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
     options = options or AssetOptions()
     if ignored := [name for name in UNUSED_OPTIONS if getattr(options, name)]:
         log.warning("%s: AssetOptions.%s has no effect", path, ", ".join(ignored))
-    spec = load_asset(
+    robot = load_robot(
         path,
         fixed_base=options.fix_base_link,
         density=options.density,
@@ -186,7 +186,7 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
     )
     # Some programs rewrite a file for every environment; only its content tells the assets apart.
     content = hashlib.sha256(path.read_bytes()).hexdigest()
-    asset = Asset(spec, options, str(path), (str(path.resolve()), content, repr(options)))
+    asset = Asset(robot.spec, options, str(path), (str(path.resolve()), content, repr(options)))
     if path.suffix.lower() == ".urdf":
         asset.name_fixed_joints(_fixed_joints(path))
     return asset

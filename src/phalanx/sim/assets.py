@@ -1,15 +1,15 @@
 """Loads a robot from an MJCF or URDF file, ready to be attached into a scene.
 
-    robot = load_asset("ant.xml")                         # mujoco.MjSpec with one root body
+    robot = load_robot("ant.xml")                         # robot.spec has one root body
     scene = mujoco.MjSpec()
     frame = scene.worldbody.add_frame(pos=[0, 0, 1])
-    frame.attach_body(robot.worldbody.first_body(), "ant/", "")
+    frame.attach_body(robot.spec.worldbody.first_body(), "ant/", "")
 
 Files are read as Isaac Gym's users expect. From an MJCF the robot, defaults, assets, actuators,
 sensors and contact rules are kept; floor, lights, cameras, keyframes, custom fields and physics
 options are dropped, since the scene has its own. `phalanx.sim.urdf` has the URDF rules. References
-to materials, textures and classes that a file never defines are dropped. All of this is logged once
-per file as a warning. Surprises:
+to materials, textures and classes that a file never defines are dropped. All of this is in the
+robot's notes, and logged as one warning. Surprises:
 
 - The root body keeps the position that the file gives it.
 - Bodies joined to a fixed root do not collide with it. MuJoCo excludes contacts between parent
@@ -25,6 +25,7 @@ import mujoco
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim.mjcf import mujoco_error, read_mjcf
+from phalanx.sim.robot import Note, Robot, summary
 from phalanx.sim.urdf import UrdfReader
 from phalanx.sim.xml_file import read_xml
 
@@ -33,15 +34,15 @@ log = logging.getLogger(__name__)
 EXTENSIONS = (".xml", ".mjcf", ".urdf")
 
 
-def load_asset(
+def load_robot(
     path: str | os.PathLike[str],
     *,
     fixed_base: bool | None = None,
     density: float = 1000.0,
     collapse_fixed_joints: bool = False,
     drop_root_joints: bool = False,
-) -> mujoco.MjSpec:
-    """The robot of a file: a spec with exactly one body below the world.
+) -> Robot:
+    """The robot of a file. Its spec has exactly one body below the world.
 
     fixed_base: True removes a free joint from the root, False adds one, None keeps what the file
     says (a URDF says free). For URDF only: `density` [kg/m^3] of links without mass, and whether
@@ -74,7 +75,7 @@ def load_asset(
         body.name = body.name or f"body{i}"
     for joint in bodies[0].joints if drop_root_joints else []:
         if joint.type != mujoco.mjtJoint.mjJNT_FREE:
-            notes.append(f"dropped joint {joint.name!r} of the root")
+            notes.append(Note("dropped", "dropped joints of the root", repr(joint.name)))
             spec.delete(joint)
     _set_base(spec, bodies[0], fixed_base, file)
     _exclude_contacts_with_fixed_root(spec, bodies[0])
@@ -85,8 +86,8 @@ def load_asset(
     if bodies[0].frame:
         _take_root_out_of_frames(spec, bodies[0], model)
     if notes:
-        log.warning("%s: %s", file, "; ".join(notes))
-    return spec
+        log.warning("%s: %s", file, summary(notes))
+    return Robot(spec, file, notes)
 
 
 def _checked(file: Path) -> Path:

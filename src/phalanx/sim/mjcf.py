@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim.robot import Note
 from phalanx.sim.urdf_values import EMPTY_LINK_MASS, mesh_problem
 from phalanx.sim.xml_file import Element, read_xml
 
@@ -23,8 +24,8 @@ SCENERY = ("geom", "light", "camera", "site")
 MESH_LIKE = ("mesh", "hfield", "skin", "flexcomp")  # their files are relative to meshdir
 
 
-def read_mjcf(root: Element, file: Path) -> tuple[mujoco.MjSpec, list[str], dict[int, str]]:
-    """The spec, what was dropped (a phrase each), and MuJoCo's line number -> place in a file."""
+def read_mjcf(root: Element, file: Path) -> tuple[mujoco.MjSpec, list[Note], dict[int, str]]:
+    """The spec, what was changed, and MuJoCo's line number -> place in a file."""
     _expand_includes(root, file, {file.resolve()})
     root.children = [e for e in root.children if e.tag not in SCENE_SECTIONS]
     removed = [e for world in root.findall("worldbody") for e in _strip_scenery(world)]
@@ -80,7 +81,7 @@ def _strip_scenery(element: Element) -> list[Element]:
     return removed
 
 
-def _drop_unreadable_visuals(root: Element, file: Path) -> list[str]:
+def _drop_unreadable_visuals(root: Element, file: Path) -> list[Note]:
     """Drop meshes that only visual geoms use and that MuJoCo cannot read, with those geoms. A body
     that loses its last geom gets a tiny mass."""
     folder = Path()
@@ -97,7 +98,8 @@ def _drop_unreadable_visuals(root: Element, file: Path) -> list[str]:
             if name in colliding or not target.is_file():
                 continue
             if mesh_problem(target, np.ones(3), collides=False) is not None:
-                dropped[name] = f"{mesh.attrib['file']} (line {mesh.line})"
+                text = "skipped visual meshes that MuJoCo cannot read"
+                dropped[name] = Note("dropped", text, mesh.attrib["file"], f"line {mesh.line}")
                 assets.children.remove(mesh)
     for body in [e for e in root.iter() if e.tag in ("body", "worldbody")] if dropped else []:
         lost = [e for e in body.findall("geom") if e.attrib.get("mesh") in dropped]
@@ -105,16 +107,14 @@ def _drop_unreadable_visuals(root: Element, file: Path) -> list[str]:
         if lost and not body.find("geom") and not body.find("inertial"):
             size = {"pos": "0 0 0", "mass": f"{EMPTY_LINK_MASS:g}", "diaginertia": "1e-6 1e-6 1e-6"}
             body.children.append(Element("inertial", size, body.file, body.line))
-    if not dropped:
-        return []
-    return [f"skipped visual meshes that MuJoCo cannot read: {', '.join(dropped.values())}"]
+    return list(dropped.values())
 
 
 def _is_visual(geom: Element) -> bool:
     return geom.attrib.get("contype") == "0" and geom.attrib.get("conaffinity") == "0"
 
 
-def _make_joint_names_unique(root: Element) -> list[str]:
+def _make_joint_names_unique(root: Element) -> list[Note]:
     """Rename joints whose name is taken; references mean the first joint of that name."""
     joints = [
         e
@@ -131,12 +131,13 @@ def _make_joint_names_unique(root: Element) -> list[str]:
             free = (f"{name}_{i}" for i in range(1, len(joints) + 1))
             joint.attrib["name"] = next(n for n in free if n not in taken)
             taken.add(joint.attrib["name"])
-            notes.append(f"renamed a second joint {name!r} (line {joint.line})")
+            text = "renamed joints whose name was taken"
+            notes.append(Note("mended", text, repr(name), f"line {joint.line}"))
         seen.add(name)
     return notes
 
 
-def _correct_ranges(root: Element) -> list[str]:
+def _correct_ranges(root: Element) -> list[Note]:
     """Swap limits in the wrong order, and widen limits that are equal by EMPTY_RANGE."""
     notes = []
     for joint in (e for e in root.iter() if e.tag == "joint" and "range" in e.attrib):
@@ -147,11 +148,13 @@ def _correct_ranges(root: Element) -> list[str]:
         if low >= high and joint.attrib.get("limited") != "false":
             low, high = (high, low) if low > high else (low, low + EMPTY_RANGE)
             joint.attrib["range"] = f"{low:.9g} {high:.9g}"
-            notes.append(f"corrected the range of a joint (line {joint.line})")
+            item = repr(joint.attrib.get("name", ""))
+            text = "corrected the range of joints"
+            notes.append(Note("mended", text, item, f"line {joint.line}"))
     return notes
 
 
-def _resolve_files(root: Element, file: Path) -> list[str]:
+def _resolve_files(root: Element, file: Path) -> list[Note]:
     """Make every file name absolute. A missing texture is dropped, anything else must exist."""
     settings: dict[str, str] = {}
     notes = []
@@ -160,7 +163,7 @@ def _resolve_files(root: Element, file: Path) -> list[str]:
         for key in ("meshdir", "texturedir", "assetdir", "strippath"):
             compiler.attrib.pop(key, None)
         if compiler.attrib.pop("settotalmass", None):  # MuJoCo drops it on attaching
-            notes.append(f"ignored settotalmass (line {compiler.line})")
+            notes.append(Note("dropped", "ignored settotalmass", "", f"line {compiler.line}"))
     asset_dir = settings.get("assetdir", "")
     mesh_dir = settings.get("meshdir", asset_dir)
     texture_dir = settings.get("texturedir", asset_dir)
@@ -177,7 +180,8 @@ def _resolve_files(root: Element, file: Path) -> list[str]:
             if target.is_file():
                 element.attrib[key] = str(target)
             elif element.tag == "texture":
-                notes.append(f"dropped texture {name!r}, no such file (line {element.line})")
+                place = f"line {element.line}"
+                notes.append(Note("dropped", "dropped textures without a file", repr(name), place))
                 element.tag = "missing"
             else:
                 near = ""
@@ -189,7 +193,7 @@ def _resolve_files(root: Element, file: Path) -> list[str]:
     return notes
 
 
-def _drop_undefined(root: Element) -> list[str]:
+def _drop_undefined(root: Element) -> list[Note]:
     """Drop references to materials, textures and classes that are not defined."""
     materials, textures, classes = set(), set(), {"main"}
     for element in root.iter():
@@ -212,10 +216,8 @@ def _drop_undefined(root: Element) -> list[str]:
                 what = f"{'class' if key == 'childclass' else key} {element.attrib.pop(key)!r}"
                 dropped.setdefault(what, element.line)
         element.children = [e for e in element.children if not _empty_layer(e, textures)]
-    if not dropped:
-        return []
-    listed = ", ".join(f"{what} (line {line})" for what, line in dropped.items())
-    return [f"dropped references to undefined names: {listed}"]
+    text = "dropped references to undefined names"
+    return [Note("dropped", text, what, f"line {line}") for what, line in dropped.items()]
 
 
 def _empty_layer(element: Element, textures: set[str]) -> bool:

@@ -20,7 +20,7 @@ import mujoco
 import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.sim.assets import load_asset
+from phalanx.sim.assets import load_robot
 
 CONTACT_FORCE = "contact_force"
 INTEGRATORS = {
@@ -107,7 +107,7 @@ class Scene:
         Raises PhalanxError, naming file and element, for a file that cannot be read.
         """
         self._check_new(name)
-        self.attach(name, load_asset(path, fixed_base=fixed_base), pos, quat, path)
+        self.attach(name, load_robot(path, fixed_base=fixed_base).spec, pos, quat, path)
         if not self_collisions:
             bodies = [b.name for b in self.spec.bodies if b.name.startswith(f"{name}/")]
             for a, b in itertools.combinations(bodies, 2):
@@ -121,7 +121,7 @@ class Scene:
         quat: Sequence[float] = (1.0, 0.0, 0.0, 0.0),
         path: str | os.PathLike[str] = "",
     ) -> None:
-        """Place a robot given as a spec, as `load_asset` returns it; the scene then owns the spec.
+        """Place a robot given as a spec, as `load_robot` returns it; the scene then owns the spec.
         path: the file that error messages name."""
         self._check_new(name)
         pos, quat = _vector("pos", pos, 3), _vector("quat", quat, 4)

@@ -21,6 +21,7 @@ import mujoco
 import numpy as np
 
 from phalanx.errors import did_you_mean
+from phalanx.sim.robot import Note
 from phalanx.sim.urdf_values import (
     EMPTY_LINK_MASS,
     Array,
@@ -63,10 +64,9 @@ class UrdfReader:
         self.path = path
         self.density = density
         self.collapse = collapse_fixed_joints
-        self.notes: list[str] = []
+        self.notes: list[Note] = []
         self.mesh_problems: dict[tuple[str, bool], str | None] = {}
-        self.skipped: dict[str, int] = {}  # visual mesh as the file names it -> line
-        self.raised: list[str] = []  # links with a physically impossible inertia
+        self.skipped: set[str] = set()  # visual meshes, as the file names them
         self.colors = {
             m.attrib.get("name", ""): color
             for m in robot.findall("material")
@@ -76,7 +76,7 @@ class UrdfReader:
         self.spec.modelname = robot.attrib.get("name", path.stem)
         self.spec.compiler.degree = False
 
-    def read(self) -> tuple[mujoco.MjSpec, list[str]]:
+    def read(self) -> tuple[mujoco.MjSpec, list[Note]]:
         """The spec with its root body fixed, and notes on everything ignored or changed."""
         for element in self.robot.iter():
             if element.tag.startswith("xacro:"):
@@ -95,14 +95,6 @@ class UrdfReader:
                 self._add_joint(body, joint)
             for child, below, origin in self._fill(body, link):
                 pending.append((child, body, below, origin))
-        if self.skipped:
-            files = ", ".join(f"{name} (line {line})" for name, line in self.skipped.items())
-            self.notes.append(f"skipped <visual> meshes that MuJoCo cannot read: {files}")
-        if self.raised:
-            links = ", ".join(map(repr, self.raised))
-            self.notes.append(
-                f"raised the inertia of links {links} to the least that is physically possible"
-            )
         return self.spec, self.notes
 
     # The tree ---------------------------------------------------------------------------------
@@ -156,7 +148,7 @@ class UrdfReader:
         name = link.attrib["name"]
         if name != "world":
             return name
-        self.notes.append("renamed link 'world' to 'world_link'")
+        self.notes.append(Note("mended", "renamed link 'world' to 'world_link'"))
         return "world_link"
 
     # One body ---------------------------------------------------------------------------------
@@ -225,7 +217,9 @@ class UrdfReader:
                 )
             added.limited, added.range = True, [lower, upper]
         if joint.find("mimic"):
-            self.notes.append(f"ignored <mimic> of joint {added.name!r} (line {joint.line})")
+            self.notes.append(
+                Note("dropped", "ignored <mimic> of joints", repr(added.name), f"line {joint.line}")
+            )
 
     # Mass -------------------------------------------------------------------------------------
 
@@ -279,7 +273,8 @@ class UrdfReader:
         if missing > 0:  # a rounding error must not break the inequality again
             moments[:2] += 0.5 * missing + 1e-9 * moments[2]
         if np.any(moments > asked + 1e-6 * moments[2]):
-            self.raised.append(body.name)
+            text = "raised the inertia of links to the least that is physically possible"
+            self.notes.append(Note("mended", text, repr(body.name), body.info))
         axes[:, 2] *= np.sign(np.linalg.det(axes))
         body.mass, body.ipos, body.inertia = inertia.mass, inertia.com, moments
         pose = np.eye(4)
@@ -369,7 +364,10 @@ class UrdfReader:
                     f"the collision mesh of link {link.attrib['name']!r} cannot be used: {problem};"
                     " supply it as binary STL or OBJ"
                 )
-            self.skipped.setdefault(filename, shape.line)
+            if filename not in self.skipped:
+                self.skipped.add(filename)
+                text = "skipped <visual> meshes that MuJoCo cannot read"
+                self.notes.append(Note("dropped", text, filename, f"line {shape.line}"))
             return None
         wanted = {"file": str(file), "scale": scale.tolist()}
         for mesh in spec.meshes:

@@ -48,7 +48,7 @@ from phalanx.config import ranged
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.motion import MotionLibrary
 from phalanx.sim import Scene
-from phalanx.sim.assets import load_asset
+from phalanx.sim.assets import load_robot
 from phalanx.spaces import Box
 from phalanx.tasks.locomotion import rotation_matrix
 from phalanx.tasks.task import Task, TaskConfig
@@ -113,7 +113,7 @@ class HumanoidAMP(Task):
         files = config.motion_file
         self.clips = MotionLibrary(
             [files] if isinstance(files, str) else list(files),
-            load_asset(config.asset).compile(),
+            load_robot(config.asset).compile(),
             list(KEY_BODIES),
             device=str(device),
         )
