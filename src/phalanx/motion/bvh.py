@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import listed
 from phalanx.motion.bvh_file import Skeleton, parse_bvh
 from phalanx.motion.clip import Clip, checked
 from phalanx.motion.robot import Robot
@@ -146,7 +147,7 @@ def _joints_of_bodies(
             raise PhalanxError(
                 f"{where} has no {what} the robot's body {body!r}"
                 f"{did_you_mean(wanted or body, plain)}; map the robot's bodies to its joints:"
-                f" {', '.join(plain)}"
+                f" {listed(plain)}"
             )
         else:
             joints.append(None)

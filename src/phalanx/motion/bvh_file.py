@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.motion.clip import check_finite, check_fps, check_frames
+from phalanx.gate import read_text
+from phalanx.motion.clip import MAX_FILE, MAX_NUMBER, check_finite, check_fps, check_frames
 from phalanx.motion.rotation import Array, about, multiply, rotate
 
 
@@ -56,17 +57,14 @@ class Skeleton:
 
 def parse_bvh(path: Path) -> Skeleton:
     """Parse a BVH file. Raises PhalanxError, naming the line, if it is damaged or not BVH."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise PhalanxError(f"{path} is not a motion: a BVH file is text") from error
-    words = [(n, line.split()) for n, line in enumerate(lines, 1) if line.strip()]
-    if not words or words[0][1][0] != "HIERARCHY":
+    text = read_text(path, MAX_FILE).splitlines()
+    lines = [(n, line) for n, line in enumerate(text, 1) if line.strip()]
+    if not lines or lines[0][1].split()[0] != "HIERARCHY":
         raise PhalanxError(f"{path} is not a motion: a BVH file begins with HIERARCHY")
     skeleton, open_joints, ended = Skeleton(), [-1], False
     at = 1
-    while at < len(words) and words[at][1][0] != "MOTION":
-        number, parts = words[at]
+    while at < len(lines) and (parts := lines[at][1].split())[0] != "MOTION":
+        number = lines[at][0]
         at += 1
         match parts:
             case ["ROOT" | "JOINT", *name] if name:
@@ -74,8 +72,8 @@ def parse_bvh(path: Path) -> Skeleton:
                     raise PhalanxError(
                         f"{path}: line {number}: a second ROOT; keep only one figure in the file"
                     )
-                if parts[0] == "JOINT" and len(open_joints) < 2:
-                    raise PhalanxError(f"{path}: line {number}: a JOINT outside the ROOT")
+                if parts[0] == "JOINT" and (len(open_joints) < 2 or ended):
+                    raise PhalanxError(f"{path}: line {number}: a JOINT outside the ROOT's joints")
                 skeleton.names.append(" ".join(name))
                 skeleton.parents.append(open_joints[-1])
                 skeleton.channels.append([])
@@ -90,7 +88,12 @@ def parse_bvh(path: Path) -> Skeleton:
                 ended = False
             case ["OFFSET", *values] if len(open_joints) > 1:
                 if not ended:
-                    skeleton.offsets[open_joints[-1]] = _numbers(path, number, values, 3)
+                    offset = _numbers(path, number, values, 3)
+                    if not (np.abs(offset) < MAX_NUMBER).all():
+                        raise PhalanxError(
+                            f"{path}: line {number}: OFFSET must have finite numbers below 1e9"
+                        )
+                    skeleton.offsets[open_joints[-1]] = offset
             case ["CHANNELS", count, *names] if len(open_joints) > 1 and not ended:
                 skeleton.channels[open_joints[-1]] = _channels(path, number, count, names)
             case _:
@@ -98,9 +101,9 @@ def parse_bvh(path: Path) -> Skeleton:
                     f"{path}: line {number}: {' '.join(parts)[:60]!r} is not expected in the"
                     " HIERARCHY of a BVH file"
                 )
-    if at >= len(words) or not skeleton.names:
+    if at >= len(lines) or not skeleton.names:
         raise PhalanxError(f"{path} has no MOTION after its HIERARCHY; it is cut short")
-    return _read_motion(path, skeleton, words[at + 1 :])
+    return _read_motion(path, skeleton, lines[at + 1 :])
 
 
 def _channels(path: Path, number: int, count: str, names: list[str]) -> list[str]:
@@ -117,24 +120,26 @@ def _channels(path: Path, number: int, count: str, names: list[str]) -> list[str
     return names
 
 
-def _read_motion(path: Path, skeleton: Skeleton, words: list[tuple[int, list[str]]]) -> Skeleton:
-    if len(words) < 2 or words[0][1][0] != "Frames:" or words[1][1][:2] != ["Frame", "Time:"]:
+def _read_motion(path: Path, skeleton: Skeleton, lines: list[tuple[int, str]]) -> Skeleton:
+    head = [line.split() for _, line in lines[:2]]
+    if len(head) < 2 or head[0][0] != "Frames:" or head[1][:2] != ["Frame", "Time:"]:
         raise PhalanxError(f"{path}: after MOTION there must be 'Frames:' and 'Frame Time:'")
-    announced = _numbers(path, words[0][0], words[0][1][1:], 1)[0]
-    seconds = float(_numbers(path, words[1][0], words[1][1][2:], 1)[0])
+    announced = _numbers(path, lines[0][0], head[0][1:], 1)[0]
+    seconds = float(_numbers(path, lines[1][0], head[1][2:], 1)[0])
     if not seconds > 0:
         raise PhalanxError(
-            f"{path}: line {words[1][0]}: the frame time is {seconds:g} s; it must be above 0"
+            f"{path}: line {lines[1][0]}: the frame time is {seconds:g} s; it must be above 0"
         )
     skeleton.fps = check_fps(1 / seconds, str(path))
     count = sum(map(len, skeleton.channels))
-    rows = [_numbers(path, number, parts, count) for number, parts in words[2:]]
-    if len(rows) != announced:
+    frames = lines[2:]
+    if len(frames) != announced:
         raise PhalanxError(
-            f"{path} declares {announced:g} frames but has {len(rows)}; it is cut short or its"
+            f"{path} declares {announced:g} frames but has {len(frames)}; it is cut short or its"
             " 'Frames:' is wrong"
         )
-    check_frames(str(path), len(rows))
+    check_frames(str(path), len(frames), len(skeleton.names))
+    rows = [_numbers(path, number, line.split(), count) for number, line in frames]
     skeleton.values = np.array(rows)
     labels = [
         f"{name} {c}"

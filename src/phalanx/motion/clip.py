@@ -6,11 +6,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import MB, show
 from phalanx.motion.robot import Robot
 from phalanx.motion.rotation import Array, conjugate, multiply, rotation_vector
 
 LOOP_GAP = 0.02
 """Largest difference between a loop's first and last frame [rad, and m of the root's height]."""
+MAX_NUMBER = 1e9
+"""Positions and angles are below this, so that sums of their squares are exact enough."""
+MAX_FILE = 40 * MB
+"""Bytes of a motion file; IsaacGymEnvs' longest has half a megabyte."""
+MAX_FRAMES = 100_000
+"""Frames of a clip: 14 minutes of motion capture at 120 Hz."""
+MAX_POSES = 10_000_000
+"""Frames times joints of a file, each of which takes about 100 bytes."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +112,23 @@ def check_fps(fps: object, where: str) -> float:
     return float(fps)  # type: ignore[arg-type]
 
 
-def check_frames(where: str, count: int) -> None:
-    """Raise PhalanxError unless there are at least two frames."""
+def check_frames(where: str, count: int, joints: int = 1) -> None:
+    """Raise PhalanxError unless there are at least two frames, and no more than are read."""
     if count < 2:
         raise PhalanxError(
             f"{where} has {count or 'no'} frame{'s' * (count != 1)}; a motion needs two or more"
+        )
+    if count > min(MAX_FRAMES, MAX_POSES // max(joints, 1)):
+        raise PhalanxError(
+            f"{where} has {count} frames of {joints} joints; at most {MAX_FRAMES} frames, and"
+            f" {MAX_POSES} poses of joints, are read: cut the motion into several files"
         )
 
 
 def check_finite(where: str, what: str, values: Array, names: Sequence[str] = "xyz") -> None:
     """Raise PhalanxError, naming the first of `values`, (T, len(names)), that is not finite or too
     large for sums of squares."""
-    bad = np.argwhere(~(np.abs(values) < 1e9))
+    bad = np.argwhere(~(np.abs(values) < MAX_NUMBER))
     if len(bad):
         frame, column = bad[0]
         raise PhalanxError(
@@ -173,9 +187,3 @@ def for_robot(clip: Clip, robot: Robot, where: str) -> Clip:
         )
     order = [clip.joints.index(j) for j in robot.joints]
     return replace(clip, joints=tuple(robot.joints), joint_pos=clip.joint_pos[:, order])
-
-
-def show(value: object) -> str:
-    """`value` for a message, shortened to 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -13,7 +13,8 @@ import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.files import write_atomically
-from phalanx.motion.clip import Clip, check_fps, check_frames, checked, show
+from phalanx.gate import read_text, show
+from phalanx.motion.clip import MAX_FILE, Clip, check_fps, check_frames, checked
 from phalanx.motion.rotation import Array
 
 FORMAT, VERSION = "phalanx-motion", 1
@@ -40,13 +41,14 @@ def read_json(path: str | os.PathLike[str]) -> Clip:
     """The clip of a file, its joints in the file's order.
     Raises PhalanxError, naming file and key, for an invalid file."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        content = json.loads(text, parse_constant=lambda word: float(word))
+        content = json.loads(read_text(path, MAX_FILE), parse_constant=lambda word: float(word))
     except json.JSONDecodeError as error:
         raise PhalanxError(
             f"{path}: line {error.lineno}: {error.msg.lower()}; the file is damaged, cut short or"
             " not a motion"
         ) from error
+    except PhalanxError:
+        raise
     except (ValueError, RecursionError) as error:
         raise PhalanxError(f"{path} is not a motion: it is not JSON text") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

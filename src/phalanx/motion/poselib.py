@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import listed, show
 from phalanx.motion.clip import (
     Clip,
     check_finite,
@@ -29,6 +30,8 @@ from phalanx.motion.npy_object import read_npy_object
 from phalanx.motion.robot import Robot
 from phalanx.motion.rotation import Array, conjugate, multiply, rotate
 
+KIND = "SkeletonMotion"
+
 
 def read_poselib(path: str | os.PathLike[str], robot: Robot) -> Clip:
     """The clip of a file, for a robot whose bodies have the names of the file's nodes.
@@ -40,9 +43,8 @@ def read_poselib(path: str | os.PathLike[str], robot: Robot) -> Clip:
     """
     content = read_npy_object(Path(path))
     where = str(path)
-    if not isinstance(content, dict) or content.get("__name__", "SkeletonMotion") != (
-        "SkeletonMotion"
-    ):
+    kind = content.get("__name__", KIND) if isinstance(content, dict) else None
+    if not isinstance(kind, str) or kind != KIND:
         raise PhalanxError(
             f"{where} is not a motion: it must be the dictionary of a poselib SkeletonMotion"
         )
@@ -50,7 +52,7 @@ def read_poselib(path: str | os.PathLike[str], robot: Robot) -> Clip:
     names = _item(where, tree, "node_names", "skeleton_tree")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise PhalanxError(f"{where}: node_names must be a list of strings")
-    parents = _array(where, tree, "parent_indices", 1).astype(int)
+    parents = _array(where, tree, "parent_indices", 1, "iu").astype(int)
     offsets = _array(where, tree, "local_translation", 2)
     quat = _array(where, content, "rotation", 3)
     root_pos = _array(where, content, "root_translation", 2)
@@ -67,16 +69,20 @@ def read_poselib(path: str | os.PathLike[str], robot: Robot) -> Clip:
                 f"{where}: {key} has shape {shape}; for {len(quat)} frames of {count} nodes it must"
                 f" be {expected}"
             )
-    check_frames(where, len(quat))
+    check_frames(where, len(quat), count)
     if any(not -1 <= p < i for i, p in enumerate(parents)) or list(parents).count(-1) != 1:
         raise PhalanxError(f"{where}: parent_indices do not form a tree with its root first")
     fps = content.get("fps")
     fps = check_fps(fps.item() if isinstance(fps, np.ndarray) and fps.ndim == 0 else fps, where)
     check_finite(where, "root_translation", root_pos)
+    check_finite(where, "local_translation", offsets)
+    is_local = _item(where, content, "is_local")
+    if not isinstance(is_local, bool):
+        raise PhalanxError(f"{where}: is_local is {show(is_local)}; it must be True or False")
     quat = quat[..., [3, 0, 1, 2]]
     for i, node in enumerate(names):
         quat[:, i] = unit_quaternions(where, f"node {node}", quat[:, i])
-    turn, pos = _global(quat, root_pos, parents, offsets, _item(where, content, "is_local"))
+    turn, pos = _global(quat, root_pos, parents, offsets, is_local)
     node = _nodes_of_bodies(where, names, robot)
     body_quat = np.tile(robot.offset_quat, (len(quat), 1, 1))
     measured = np.full((len(quat), len(robot.bodies), 3), np.nan)
@@ -125,7 +131,7 @@ def _nodes_of_bodies(where: str, names: list[str], robot: Robot) -> list[int | N
         if body not in names and (b == 0 or len(robot.hinges[b])):
             raise PhalanxError(
                 f"{where} has no node {body!r}, which is a moving body of the robot"
-                f"{did_you_mean(body, names)}; nodes: {', '.join(names)}"
+                f"{did_you_mean(body, names)}; nodes: {listed(names)}"
             )
         nodes.append(names.index(body) if body in names else None)
     if nodes[0] != 0:
@@ -142,8 +148,11 @@ def _item(where: str, content: Any, key: str, inside: str = "the motion") -> Any
     return content[key]
 
 
-def _array(where: str, content: Any, key: str, dimensions: int) -> Array:
+def _array(where: str, content: Any, key: str, dimensions: int, kinds: str = "f") -> Array:
     value = _item(where, _item(where, content, key), "arr", key)
-    if not isinstance(value, np.ndarray) or value.dtype == object or value.ndim != dimensions:
+    if not isinstance(value, np.ndarray) or value.ndim != dimensions:
         raise PhalanxError(f"{where}: {key} must be an array of {dimensions} dimensions")
+    if value.dtype.kind not in kinds:
+        wanted = "decimal" if kinds == "f" else "whole"
+        raise PhalanxError(f"{where}: {key} has numbers of type {value.dtype}, not {wanted} ones")
     return value.astype(float)

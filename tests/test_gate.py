@@ -1,0 +1,96 @@
+"""What every file of others passes through: sizes, kinds, levels, aliases, types."""
+
+import os
+import time
+import zipfile
+
+import pytest
+
+from phalanx import gate
+from phalanx.errors import PhalanxError
+
+
+def refused(path_or_call, words):
+    call = path_or_call if callable(path_or_call) else lambda: gate.read_bytes(path_or_call)
+    start = time.perf_counter()
+    with pytest.raises(PhalanxError, match=words) as error:
+        call()
+    assert time.perf_counter() - start < 2
+    assert "\n" not in str(error.value)
+
+
+def test_only_regular_files_of_bounded_size_are_read(tmp_path):
+    pipe, large, link = tmp_path / "pipe", tmp_path / "large", tmp_path / "link"
+    os.mkfifo(pipe)  # opening it would wait for a writer
+    with open(large, "wb") as file:
+        file.truncate(2**40)  # a sparse file
+    link.symlink_to("/dev/zero")
+    refused(pipe, "pipe is not a regular file")
+    refused(link, "link is not a regular file")
+    refused(tmp_path, "is a directory")
+    refused(tmp_path / "none", "cannot read .*none: no such file")
+    refused("a\0b", "cannot read")
+    refused(large, "large is larger than 256 MB")
+    good = tmp_path / "good"
+    good.write_bytes(b"\xef\xbb\xbfgr\xc3\xbcn")
+    assert gate.read_text(good) == "grün"
+    good.write_bytes(b"a\xff")
+    refused(lambda: gate.read_text(good), "good is not text in UTF-8: byte 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: &x [*x]", r"f\.yaml, line 1: \*x contains itself"),
+        (
+            "a0: &a0 [x, x]\n"
+            + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 30)),
+            "line 15: more than 100000 values, those that aliases stand for included",
+        ),
+        (
+            "a0: &a0 {k: 1}\n"
+            + "".join(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 30)),
+            "more than 100000 values",
+        ),
+        ("[" * 10_000, "nest"),
+        ("{a: " * 10_000, "nested more than 50 deep"),
+        ("a: " + "1:" * 1900 + "1", "number of .* bits"),
+        ("a: " + "9" * 5000, "5000 characters without quotes"),
+        ("a: 0x" + "f" * 17, "a is a number of 68 bits"),
+        ("a:\n- {b: .nan}", r"f\.yaml: a\[0\]\.b is nan, which is not a number"),
+        ("a: 1\nb: 2\na: 3", "line 3: the key 'a' is there twice"),
+        ("a: !!python/object/apply:os.system [ls]", "line 1: could not determine a constructor"),
+        ("a: !!set {b}", "a set is not accepted"),
+        ("a: !!binary aGVsbG8=", "a bytes is not accepted"),
+        ("? [1]\n: 2", "unhashable key"),
+        ("1.5: 2", "the key 1.5 is not a text"),
+        ("a: !!timestamp 2001-99-99", r"f\.yaml"),
+        ("a: [1, 2", r"f\.yaml, line \d: "),
+        ("a: \x00", r"f\.yaml: unacceptable character"),
+    ],
+)  # fmt: skip
+def test_what_a_yaml_file_may_not_hold_is_refused_with_its_place(text, words):
+    refused(lambda: gate.parse_yaml(text, "f.yaml"), words)
+
+
+def test_yaml_values_are_plain_and_not_shared():
+    text = "a: &x {b: 1e-3, c: [1, .inf]}\nd: *x\ne: 2001-01-01\nf: {<<: *x, c: null}"
+    values = gate.parse_yaml(text, "f.yaml")
+    part = {"b": 0.001, "c": [1, float("inf")]}
+    assert values == {"a": part, "d": part, "e": "2001-01-01", "f": {"b": 0.001, "c": None}}
+    assert values["a"] is not values["d"]
+
+
+def test_a_zip_file_that_unpacks_to_more_than_its_size_is_not_unpacked(tmp_path):
+    bomb, plain = tmp_path / "bomb.npz", tmp_path / "plain.npz"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(20 * gate.MB))
+    with zipfile.ZipFile(plain, "w") as archive:
+        archive.writestr("ones", b"1" * 1000)
+    refused(lambda: gate.check_zip(bomb, 10 * gate.MB, compressed=True), "unpacks to more than 10")
+    refused(lambda: gate.check_zip(bomb, 30 * gate.MB, compressed=False), "has compressed parts")
+    gate.check_zip(plain, gate.MB, compressed=False)
+    plain.write_bytes(plain.read_bytes().replace(b"1111", b"1211"))
+    refused(lambda: gate.check_zip(plain, gate.MB, compressed=False), "'ones' does not match")
+    plain.write_bytes(plain.read_bytes()[:-5])
+    refused(lambda: gate.check_zip(plain, gate.MB, compressed=False), "damaged or cut short")
