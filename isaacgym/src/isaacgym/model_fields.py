@@ -65,15 +65,6 @@ def _body_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[st
     for name, values in fields.items():
         first = np.broadcast_to(getattr(model, name)[:1], (len(values), 1, *values.shape[2:]))
         full[name] = np.concatenate([first, values], 1)
-    # MuJoCo takes short cuts for centred and aligned inertias, which must hold in all environments,
-    # and computes the inertia of joints that move only their own body just once.
-    moved = (ipos != base["body_ipos"]).any((0, 2)) | (iquat != base["body_iquat"]).any((0, 2))
-    sameframe, simple = model.body_sameframe.copy(), model.body_simple.copy()
-    sameframe[1:][moved] = simple[1:][moved] = 0
-    simple[model.jnt_bodyid[model.dof_jntid[layout.dof_v]]] = 0
-    full["body_simple"], full["body_sameframe"] = simple[None], sameframe[None]
-    simple_dofs = np.where(simple[model.dof_bodyid] == 0, 0, model.dof_simplenum)
-    full["dof_simplenum"] = simple_dofs[None]
     flags = (rows["flags"] & RIGID_BODY_DISABLE_GRAVITY) != 0
     full["body_gravcomp"] = np.pad(flags.astype(float), ((0, 0), (1, 0)))
     of_actor = actor_scales(world)[:, :, None, None]
@@ -81,6 +72,21 @@ def _body_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[st
         [of_actor[:, a] * actor.asset.model.jnt_pos for a, actor in enumerate(layout.actors)], 1
     )
     return full
+
+
+def off_centre_bodies(world: World, layout: Layout) -> set[int]:
+    """Bodies, counted in the environment, that cannot have MuJoCo's short cuts for centred and
+    aligned inertias: those whose centre of mass or inertia the program has set in any environment,
+    and those on joints, whose armature changes while the simulation runs."""
+    rows = body_properties(world)
+    of_asset = np.concatenate([a.asset.bodies for a in layout.actors])
+    moved = (rows["com"] != of_asset["com"]).any((0, 2))
+    moved |= (rows["inertia"] != of_asset["inertia"]).any((0, 2, 3))
+    first = 0
+    for actor in layout.actors:
+        moved[first + actor.asset.model.jnt_bodyid[actor.asset.dof_joints] - 1] = True
+        first += actor.asset.num_bodies
+    return set(np.flatnonzero(moved).tolist())
 
 
 def _shape_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from isaacgym import start
-from isaacgym.actor_properties import body_properties, dof_properties, weightless_bodies
+from isaacgym.actor_properties import body_properties, dof_properties
 from isaacgym.arguments import Arguments
 from isaacgym.collisions import collision_masks
 from isaacgym.descriptor import Tensor as Descriptor
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 ENGINE = "auto"  # tests run the GPU engine on the CPU with "warp"
 STRUCTURAL = (
     "dof_damping", "jnt_stiffness", "jnt_actfrclimited", "jnt_limited", "jnt_margin",
-    "actuator_forcelimited", "body_simple", "body_sameframe", "dof_simplenum",
+    "actuator_forcelimited",
 )  # fmt: skip
 INERTIAL = ("body_mass", "body_ipos", "body_iquat", "body_inertia")
 
@@ -230,7 +230,8 @@ class Physics:
             getattr(engine, name).copy_(value)
         if len(layout.points):
             self._terrain = Terrain(world.grounds, layout, engine, point_sizes(world, layout))
-        self._update_properties(engine)
+        self.dirty = False
+        self._give_properties(engine, model_fields(world, layout, engine.model))
         self._forces.begin(self.scene)
         self._tensors.begin()
         engine.forward()
@@ -257,22 +258,28 @@ class Physics:
     def _update_properties(self, engine: EngineSim) -> None:
         """Give the engine the properties of all actors. Builds a new one if structure changes."""
         self.dirty = False
-        world, layout, state, model = self.world, self.layout, self.state, engine.model
+        world, layout, model = self.world, self.layout, engine.model
         fields = model_fields(world, layout, model)
         masks = collision_masks(layout)
         geoms = layout.shape_geoms
         structural = [
-            *((fields.pop(name), getattr(model, name)) for name in STRUCTURAL),
+            *((fields[name], getattr(model, name)) for name in STRUCTURAL),
             (masks[0][None], model.geom_contype[geoms]),
             (masks[1][None], model.geom_conaffinity[geoms]),
         ]
-        if self.scene.weightless != weightless_bodies(world) or not all(
-            _same(values, held) for values, held in structural
-        ):
+        if not self.scene.allows(world) or not all(_same(v, held) for v, held in structural):
             self._build()
             return
+        self._give_properties(engine, fields)
+
+    def _give_properties(self, engine: EngineSim, fields: dict[str, np.ndarray]) -> None:
+        """Write model fields (N or 1, ...) by name, and what else follows from properties, to an
+        engine whose model has the structural ones."""
+        world, layout, state, model = self.world, self.layout, self.state, engine.model
         constants = False
         for name, values in fields.items():
+            if name in STRUCTURAL:
+                continue
             if state.has_own(name) or not _same(values, getattr(model, name)):
                 field = state.model_field(name)
                 new = state.tensor(values).to(field.dtype)

@@ -12,7 +12,7 @@ from isaacgym.collisions import set_collisions
 from isaacgym.enums import AXIS_TRANSLATION
 from isaacgym.ground import Ground
 from isaacgym.layout import Layout
-from isaacgym.model_fields import model_fields
+from isaacgym.model_fields import model_fields, off_centre_bodies
 from isaacgym.world import Actor, World
 from phalanx.sim import Scene
 
@@ -45,7 +45,8 @@ class ActorScene(Scene):
         self._layout = layout
         for piece in world.grounds:
             _add_ground(self.spec, piece)
-        self.weightless = weightless_bodies(world)
+        self._weightless = weightless_bodies(world)
+        self._off_centre = off_centre_bodies(world, layout)
         for actor in layout.actors:
             self._add(actor)
         self._add_contact_points()
@@ -75,14 +76,22 @@ class ActorScene(Scene):
         """Whether the model has the sensors that a tensor needs."""
         return tensor not in self._unmeasured
 
+    def allows(self, world: World) -> bool:
+        """Whether the model can have the mass properties of the bodies of all environments."""
+        off_centre = off_centre_bodies(world, self._layout)
+        return self._weightless == weightless_bodies(world) and off_centre <= self._off_centre
+
     def compile(self, memory: int = -1) -> mujoco.MjModel:
         model = super().compile(memory)
         layout = self._layout
         assert (model.nbody - 1, model.nq, model.nv) == (layout.num_bodies, layout.nq, layout.nv)
         set_collisions(model, self._world.grounds, layout)
-        for name, values in model_fields(self._world, layout, model).items():
+        fields = model_fields(self._world, layout, model)
+        for name, values in fields.items():
             getattr(model, name)[...] = values[0]
         mujoco.mj_setConst(model, mujoco.MjData(model))
+        # It looks for short cuts again, which must hold in all environments, not in the first only.
+        model.body_sameframe[[b + 1 for b in self._off_centre]] = 0
         return model
 
     def _add(self, actor: Actor) -> None:
@@ -93,7 +102,15 @@ class ActorScene(Scene):
         root.pos, root.quat = [0, 0, 0], [1, 0, 0, 0]
         root.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
         for k, body in enumerate(robot.bodies[1:], actor.first_body):
-            body.gravcomp = float(k in self.weightless)
+            body.gravcomp = float(k in self._weightless)
+            if k in self._off_centre:
+                # MuJoCo's compiler takes short cuts for inertias that are centred and aligned.
+                # These numbers prevent that; `model_fields` has the true ones.
+                body.explicitinertial, body.mass, body.inertia = True, 1.0, [1, 1, 1]
+                body.ipos, body.iquat = [0.1, 0.2, 0.3], [1, 0, 0, 0]
+                body.fullinertia = [np.nan] * 6
+                body.ialt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
+        robot.compiler.inertiafromgeom = mujoco.mjtInertiaFromGeom.mjINERTIAFROMGEOM_AUTO
         for mesh in robot.meshes:
             mesh.scale = np.asarray(mesh.scale) * actor.scale
         name = f"{actor.handle}"
