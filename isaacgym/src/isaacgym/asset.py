@@ -38,6 +38,7 @@ JOINT_TYPES = {
     int(mujoco.mjtJoint.mjJNT_HINGE): JointType.JOINT_REVOLUTE,
     int(mujoco.mjtJoint.mjJNT_SLIDE): JointType.JOINT_PRISMATIC,
 }
+THINNEST = 1e-4  # [m] edge of a box that a program makes flat
 UNUSED_OPTIONS = ("override_com", "override_inertia", "vhacd_enabled")
 
 
@@ -94,6 +95,7 @@ class Asset:
         self.joints = self._joints({})
         self.sensors: list[tuple[int, Transform, ForceSensorProperties]] = []
         self.placed = False
+        self.warned_of_sensor = False
 
     @property
     def num_bodies(self) -> int:
@@ -194,14 +196,15 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
 
 def make_primitive(kind: str, size: Iterable[float], options: AssetOptions | None) -> Asset:
     """A body of one shape: a "box" (edges along x, y, z), "sphere" (radius) or "capsule" (radius,
-    length of the cylinder along x), in metres. Raises PhalanxError for a size that is not
-    positive."""
+    length of the cylinder along x), in metres. A length of 0 becomes `THINNEST`. Raises
+    PhalanxError for a negative one."""
     options = options or AssetOptions()
     lengths = [single(length) for length in size]
-    if not all(0 < length < FLT_MAX for length in lengths):
+    if not all(0 <= length < FLT_MAX for length in lengths):
         raise PhalanxError(
-            f"gym.create_{kind} was given size {lengths}; every one must be positive"
+            f"gym.create_{kind} was given size {lengths}; none may be negative or infinite"
         )
+    lengths = [max(length, THINNEST) for length in lengths]
     if options.density <= 0:
         raise PhalanxError(f"AssetOptions.density is {options.density:g}, it must be positive")
     spec = mujoco.MjSpec()

@@ -16,10 +16,11 @@ _DATA_TYPES = {
 class Tensor:
     """A descriptor of the memory of a PyTorch tensor.
 
-    It keeps the tensor alive, so a descriptor of a temporary tensor stays valid.
+    It keeps the tensor alive, so a descriptor of a temporary tensor stays valid. absent: whether
+    `gymtorch.wrap_tensor` gives None, as Isaac Gym does for a simulation without any DOFs.
     """
 
-    def __init__(self, tensor: torch.Tensor) -> None:
+    def __init__(self, tensor: torch.Tensor, absent: bool = False) -> None:
         """Raises TypeError unless it is a contiguous tensor of a supported element type."""
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"expected a torch.Tensor, got {type(tensor).__name__}")
@@ -35,6 +36,7 @@ class Tensor:
                 " to Isaac Gym; pass its .contiguous()"
             )
         self.torch = tensor.detach()
+        self.absent = absent
 
     @property
     def device(self) -> int:

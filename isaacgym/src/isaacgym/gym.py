@@ -1,8 +1,9 @@
 """The Gym object.
 
 Its calls are in one file for each subject: `gym_assets.py`, `gym_actors.py`, `gym_joints.py`,
-`gym_tensors.py`, `gym_states.py`, `gym_viewer.py`. `world.py` holds the description that a program
-gives, `scene.py` compiles it to one MuJoCo model, and `physics.py` runs it.
+`gym_tensors.py`, `gym_states.py`, `gym_appearance.py`, `gym_viewer.py`. `world.py` holds the
+description that a program gives, `scene.py` compiles it to one MuJoCo model, and `physics.py` runs
+it.
 """
 
 import copy
@@ -20,6 +21,7 @@ from isaacgym import ground
 from isaacgym.asset import Asset
 from isaacgym.enums import SimType
 from isaacgym.gym_actors import ActorCalls
+from isaacgym.gym_appearance import AppearanceCalls
 from isaacgym.gym_assets import AssetCalls
 from isaacgym.gym_joints import JointCalls
 from isaacgym.gym_states import StateCalls
@@ -40,7 +42,9 @@ log = logging.getLogger(__name__)
 CHECK_EVERY = 64  # `simulate` calls between checks, each of which waits for the device
 
 
-class Gym(AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, ViewerCalls):
+class Gym(
+    AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, AppearanceCalls, ViewerCalls
+):
     """Isaac Gym's calls. Bad input raises an error of one sentence that names the call."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from isaacgym import attractors
 from isaacgym.asset import NO_FILTER, Asset
-from isaacgym.enums import AXIS_TRANSLATION, IndexDomain
+from isaacgym.enums import IndexDomain
 from isaacgym.geometry import Transform, Vec3
 from isaacgym.gym_assets import checked_shapes
 from isaacgym.handles import (
@@ -39,6 +40,13 @@ class ActorCalls:
     def create_env(self, sim: Sim, lower: Vec3, upper: Vec3, num_per_row: int) -> Env:
         """Create the next environment of a grid with cells of size `upper - lower` [m]."""
         return checked(sim, Sim, "create_env").create_env(lower, upper, int(num_per_row))
+
+    def destroy_env(self, env: Env) -> None:
+        """Remove the environment that was created last. Once the simulation is prepared, nothing
+        happens: all of it is freed by `destroy_sim`."""
+        env = checked(env, Env, "destroy_env")
+        if not env.sim.frozen:
+            env.sim.destroy_env(env)
 
     def get_env(self, sim: Sim, index: int) -> Env:
         """The environment with this number."""
@@ -294,29 +302,43 @@ class ActorCalls:
         return len(actor_of(env, handle, "get_actor_force_sensor_count").asset.sensors)
 
     def create_rigid_body_attractor(self, env: Env, properties: AttractorProperties) -> int:
-        """Hold a point of a body at a place in the environment; returns the attractor's number. It
-        must be AXIS_TRANSLATION with a positive stiffness, and is rigid whatever the stiffness."""
+        """Hold a point of a body (AXIS_TRANSLATION) or its frame (AXIS_ALL) at a place in the
+        environment; returns the attractor's number. It is rigid whatever the stiffness."""
         call = "create_rigid_body_attractor"
         env = checked(env, Env, call)
         env.sim.check_open(call)
         checked_index(properties.rigid_handle, env.num_bodies, "body", call)
-        if properties.axes != AXIS_TRANSLATION or properties.stiffness <= 0:
-            raise PhalanxError(
-                f"gym.{call} supports only AXIS_TRANSLATION with a positive stiffness; got"
-                f" axes {properties.axes} and stiffness {properties.stiffness:g}"
-            )
-        copy = AttractorProperties(
-            properties.stiffness,
-            properties.damping,
-            properties.axes,
-            properties.rigid_handle,
-            properties.target,
-            properties.offset,
-        )
-        env.attractors.append(copy)
+        attractors.check(properties, call)
+        env.attractors.append(copy.copy(properties))
         return len(env.attractors) - 1
 
     def get_attractor_properties(self, env: Env, attractor: int) -> AttractorProperties:
         """Properties that were given to `create_rigid_body_attractor`."""
         held = checked(env, Env, "get_attractor_properties").attractors
-        return held[checked_index(attractor, len(held), "attractor", "get_attractor_properties")]
+        number = checked_index(attractor, len(held), "attractor", "get_attractor_properties")
+        return copy.copy(held[number])
+
+    def set_attractor_properties(
+        self, env: Env, attractor: int, properties: AttractorProperties
+    ) -> bool:
+        """Change target, offset, stiffness and damping, from the next `simulate` on. Raises
+        PhalanxError if body or axes differ from those it was created with."""
+        call = "set_attractor_properties"
+        held = self.get_attractor_properties(env, attractor)
+        attractors.check(properties, call)
+        if (properties.rigid_handle, properties.axes) != (held.rigid_handle, held.axes):
+            raise PhalanxError(
+                f"gym.{call} cannot change the body or the axes of an attractor; it has body"
+                f" {held.rigid_handle} and axes {held.axes}"
+            )
+        env.attractors[int(attractor)] = copy.copy(properties)
+        sim = checked(env.sim, Sim, call)
+        if sim.physics is not None and sim.physics.engine is not None:
+            sim.physics.attractors.update([env.index])
+        return True
+
+    def set_attractor_target(self, env: Env, attractor: int, target: Transform) -> bool:
+        """Move the target, in the environment's frame, from the next `simulate` on."""
+        properties = self.get_attractor_properties(env, attractor)
+        properties.target = checked(target, Transform, "set_attractor_target")
+        return self.set_attractor_properties(env, attractor, properties)

@@ -1,12 +1,13 @@
 """Gym's calls on assets: loading files, making primitives, querying them."""
 
+import logging
 from typing import Any
 
 import numpy as np
 
 from isaacgym import asset as assets
 from isaacgym.asset import Asset
-from isaacgym.enums import DofType, JointType
+from isaacgym.enums import INVALID_HANDLE, DofType, JointType
 from isaacgym.geometry import Transform
 from isaacgym.handles import Sim, checked, checked_index, index_of
 from isaacgym.params import AssetOptions
@@ -18,6 +19,8 @@ from isaacgym.property_structs import (
 )
 from isaacgym.values import IndexRange
 from phalanx.errors import PhalanxError
+
+log = logging.getLogger(__name__)
 
 
 class AssetCalls:
@@ -245,11 +248,21 @@ class AssetCalls:
     ) -> int:
         """A sensor on a body, at a pose in its frame; returns its index in the asset.
 
-        It reads the net force on the body, which is zero at rest. Raises PhalanxError if the sensor
-        should read only a part of the forces, or if the asset already has an actor.
+        It reads the net force on the body, which is zero at rest. Body -1, which searches return
+        for a name that does not exist, gets no sensor: returns -1, with a warning. Raises
+        PhalanxError if the sensor should read only a part of the forces, or if the asset already
+        has an actor.
         """
         call = "create_asset_force_sensor"
         asset = checked(asset, Asset, call)
+        if int(body_idx) == INVALID_HANDLE:
+            if not asset.warned_of_sensor:
+                asset.warned_of_sensor = True
+                log.warning(
+                    "gym.%s was given body -1, so %s gets no sensor; its bodies are %s",
+                    call, asset.name, ", ".join(asset.body_names),
+                )  # fmt: skip
+            return INVALID_HANDLE
         if asset.placed:
             raise PhalanxError(
                 f"gym.{call} was called after gym.create_actor for {asset.name}; create sensors"

@@ -4,16 +4,15 @@ They handle one environment at a time, through the host; use the tensor calls fo
 
 from typing import Any
 
-import mujoco
 import numpy as np
 import torch
 
 from isaacgym.descriptor import Tensor
 from isaacgym.enums import STATE_POS, STATE_VEL, CoordinateSpace
 from isaacgym.geometry import Quat, Transform, Vec3
-from isaacgym.handles import Sim, actor_of, checked, checked_index, env_physics, physics_of
+from isaacgym.handles import Sim, actor_of, checked, checked_index, env_physics
 from isaacgym.physics import Physics
-from isaacgym.start import rest_poses, rest_positions
+from isaacgym.start import body_poses, rest_positions
 from isaacgym.values import DofState, RigidBodyState
 from isaacgym.world import Env
 from phalanx.errors import PhalanxError
@@ -75,56 +74,43 @@ class StateCalls:
 
     def get_env_rigid_body_states(self, env: Env, flags: int) -> np.ndarray:
         """States of the bodies of all actors, (bodies,) of RigidBodyState."""
-        physics = env_physics(env, "get_env_rigid_body_states")
-        return _as_states(_rows(physics, "rigid_body_state", env), flags)
+        return _as_states(_body_rows(env, "get_env_rigid_body_states"), flags)
 
     def get_sim_rigid_body_states(self, sim: Any, flags: int) -> np.ndarray:
         """States of the bodies of all environments, (bodies,) of RigidBodyState, in the world
         frame."""
-        physics = physics_of(sim, "get_sim_rigid_body_states")
-        rows = _rows(physics, "rigid_body_state")
-        rows[:, :3] += np.repeat([env.origin for env in sim.envs], sim.envs[0].num_bodies, 0)
+        call = "get_sim_rigid_body_states"
+        envs = checked(sim, Sim, call).envs
+        if sim.physics is None:
+            rows = np.concatenate([np.zeros((0, 13)), *(_body_rows(env, call) for env in envs)])
+        else:
+            rows = _rows(sim.physics, "rigid_body_state")
+        rows[:, :3] += np.repeat([env.origin for env in envs], [env.num_bodies for env in envs], 0)
         return _as_states(rows, flags)
 
     def get_rigid_transform(self, env: Env, body: int) -> Transform:
-        """Pose of the body with this handle. Before `prepare_sim` all joints count as zero."""
-        call = "get_rigid_transform"
-        env = checked(env, Env, call)
-        checked_index(body, env.num_bodies, "body", call)
-        if (physics := _physics(env, call)) is not None:
-            row = _rows(physics, "rigid_body_state", env)[int(body)]
-            return Transform(Vec3(*row[:3]), Quat(*row[3:7]))
-        actor = next(a for a in reversed(env.actors) if a.first_body <= body)
-        pos, quat = rest_poses(actor.asset)
-        b = int(body) - actor.first_body
-        moved, turned = np.zeros(3), np.zeros(4)
-        mujoco.mju_rotVecQuat(moved, pos[b] * actor.scale, actor.quat)
-        mujoco.mju_mulQuat(turned, actor.quat, quat[b])
-        return Transform(Vec3(*(actor.pos + moved)), Quat(*turned[[1, 2, 3, 0]]))
+        """Pose of the body with this handle. Before `prepare_sim` joints are at zero, or where the
+        program put them."""
+        row = _body_row(env, body, "get_rigid_transform")
+        return Transform(Vec3(*row[:3]), Quat(*row[3:7]))
 
     def get_rigid_linear_velocity(self, env: Env, body: int) -> Vec3:
         """Velocity of a body's centre of mass [m/s], along world axes."""
-        call = "get_rigid_linear_velocity"
-        checked_index(body, checked(env, Env, call).num_bodies, "body", call)
-        return Vec3(*_rows(env_physics(env, call), "rigid_body_state", env)[int(body), 7:10])
+        return Vec3(*_body_row(env, body, "get_rigid_linear_velocity")[7:10])
 
     def get_rigid_angular_velocity(self, env: Env, body: int) -> Vec3:
         """Angular velocity of a body [rad/s], along world axes."""
-        call = "get_rigid_angular_velocity"
-        checked_index(body, checked(env, Env, call).num_bodies, "body", call)
-        return Vec3(*_rows(env_physics(env, call), "rigid_body_state", env)[int(body), 10:13])
+        return Vec3(*_body_row(env, body, "get_rigid_angular_velocity")[10:13])
 
     def get_dof_position(self, env: Env, dof: int) -> float:
         """Position [m or rad] of the degree of freedom with this handle."""
-        call = "get_dof_position"
-        checked_index(dof, checked(env, Env, call).num_dofs, "DOF", call)
-        return float(_rows(env_physics(env, call), "dof_state", env)[int(dof), 0])
+        actor, k = _dof(env, dof, "get_dof_position")
+        return float(self.get_actor_dof_states(env, actor, STATE_POS)["pos"][k])
 
     def get_dof_velocity(self, env: Env, dof: int) -> float:
         """Velocity [m/s or rad/s] of the degree of freedom with this handle."""
-        call = "get_dof_velocity"
-        checked_index(dof, checked(env, Env, call).num_dofs, "DOF", call)
-        return float(_rows(env_physics(env, call), "dof_state", env)[int(dof), 1])
+        actor, k = _dof(env, dof, "get_dof_velocity")
+        return float(self.get_actor_dof_states(env, actor, STATE_VEL)["vel"][k])
 
     def get_actor_dof_forces(self, env: Env, handle: int) -> np.ndarray:
         """Forces of the drives in the last substep, (dofs,) [N or N m]."""
@@ -215,6 +201,25 @@ def _physics(env: Env, call: str) -> Physics | None:
     return checked(checked(env, Env, call).sim, Sim, call).physics
 
 
+def _body_row(env: Env, body: int, call: str) -> np.ndarray:
+    """The state (13,) of the body with this handle."""
+    at = checked_index(body, checked(env, Env, call).num_bodies, "body", call)
+    state: np.ndarray = _body_rows(env, call)[at]
+    return state
+
+
+def _body_rows(env: Env, call: str) -> np.ndarray:
+    """States of an environment's bodies, (bodies, 13); before `prepare_sim` they are at rest."""
+    if (physics := _physics(env, call)) is not None:
+        return _rows(physics, "rigid_body_state", env)
+    rows = np.zeros((env.num_bodies, 13))
+    for actor in env.actors:
+        own = rows[actor.first_body : actor.first_body + actor.asset.num_bodies]
+        pos, quat = body_poses(actor)
+        own[:, :3], own[:, 3:7] = pos, quat[:, [1, 2, 3, 0]]
+    return rows
+
+
 def _rows(physics: Physics, kind: str, env: Env | None = None) -> np.ndarray:
     """The current rows of a tensor, of one environment or of all. The tensor of that kind that the
     program holds does not change."""
@@ -262,19 +267,23 @@ def _set_command(env: Env, handle: int, what: str, values: Any, call: str) -> bo
     return True
 
 
+def _dof(env: Env, dof: int, call: str) -> tuple[int, int]:
+    """The actor that has the degree of freedom with this handle, and its number there."""
+    at = checked_index(dof, checked(env, Env, call).num_dofs, "DOF", call)
+    actor = next(a for a in reversed(env.actors) if a.first_dof <= at)
+    return actor.handle, at - actor.first_dof
+
+
 def _command_of_dof(env: Env, dof: int, what: str, call: str) -> float:
-    physics = env_physics(env, call)
-    return float(
-        getattr(physics.drives, what)[env.index, checked_index(dof, env.num_dofs, "DOF", call)]
-    )
+    actor, k = _dof(env, dof, call)
+    return float(_get_command(env, actor, what, call)[k])
 
 
 def _command_dof(env: Env, dof: int, what: str, value: float, call: str) -> bool:
-    physics = env_physics(env, call)
-    getattr(physics.drives, what)[env.index, checked_index(dof, env.num_dofs, "DOF", call)] = float(
-        value
-    )
-    return True
+    actor, k = _dof(env, dof, call)
+    values = _get_command(env, actor, what, call)
+    values[k] = value
+    return _set_command(env, actor, what, values, call)
 
 
 def _for_body(

@@ -1,14 +1,14 @@
-"""Gym's calls on the viewer, colours and segmentation ids.
+"""Gym's calls on the viewer.
 
 Without a display there is no viewer: `create_viewer` returns None, and calls that are given None do
-nothing. The viewer shows colours. Segmentation ids are stored, but no camera shows them.
+nothing.
 """
 
 import time
 from typing import Any
 
 from isaacgym.geometry import Int2, Transform, Vec2, Vec3
-from isaacgym.handles import Sim, actor_of, checked
+from isaacgym.handles import Sim, checked
 from isaacgym.property_structs import CameraProperties
 from isaacgym.values import ActionEvent
 from isaacgym.viewer import Viewer
@@ -98,30 +98,3 @@ class ViewerCalls:
         """Remove all lines."""
         if viewer is not None:
             viewer.lines.clear()
-
-    # Appearance -------------------------------------------------------------------------------
-
-    def set_rigid_body_color(
-        self, env: Env, handle: int, body: int, mesh_type: int, color: Vec3
-    ) -> None:
-        """Set the colour of a body in the viewer: red, green, blue, 0 to 1."""
-        actor_of(env, handle, "set_rigid_body_color").colors[int(body)] = Vec3(*color)
-
-    def get_rigid_body_color(self, env: Env, handle: int, body: int, mesh_type: int) -> Vec3:
-        """The colour that was set, or white."""
-        held = actor_of(env, handle, "get_rigid_body_color").colors.get(int(body))
-        return held or Vec3(1.0, 1.0, 1.0)
-
-    def set_rigid_body_segmentation_id(self, env: Env, handle: int, body: int, value: int) -> None:
-        """Store the id. Only cameras would show it."""
-        actor_of(env, handle, "set_rigid_body_segmentation_id").segmentation_id = int(value)
-
-    def get_rigid_body_segmentation_id(self, env: Env, handle: int, body: int) -> int:
-        """The id that was set, or 0."""
-        return actor_of(env, handle, "get_rigid_body_segmentation_id").segmentation_id
-
-    def set_light_parameters(
-        self, sim: Sim, index: int, intensity: Vec3, ambient: Vec3, direction: Vec3
-    ) -> None:
-        """Accepted without effect: the viewer has its own light."""
-        checked(sim, Sim, "set_light_parameters")

@@ -12,8 +12,9 @@ __all__ = ["torch", "unwrap_tensor", "wrap_tensor"]
 # `Tensor` is left out: after a star import, TorchScript's type comments mean torch's `Tensor`.
 
 
-def wrap_tensor(gym_tensor: descriptor.Tensor) -> torch.Tensor:
-    """The PyTorch tensor behind `gym_tensor`: the same memory, shape and device.
+def wrap_tensor(gym_tensor: descriptor.Tensor) -> torch.Tensor | None:
+    """The PyTorch tensor behind `gym_tensor`: the same memory, shape and device. None for the DOF
+    states of a simulation without DOFs.
 
     Raises TypeError if it is not a `gymapi.Tensor`.
     """
@@ -22,7 +23,7 @@ def wrap_tensor(gym_tensor: descriptor.Tensor) -> torch.Tensor:
             "gymtorch.wrap_tensor takes the result of gym.acquire_*_tensor, not a"
             f" {type(gym_tensor).__name__}"
         )
-    return gym_tensor.torch
+    return None if gym_tensor.absent else gym_tensor.torch
 
 
 def unwrap_tensor(torch_tensor: torch.Tensor) -> descriptor.Tensor:

@@ -1,8 +1,10 @@
 """The simulation as programs hold it, and checks of the handles that they pass to calls."""
 
 import time
+from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from isaacgym.enums import IndexDomain
@@ -27,6 +29,13 @@ class Sim(World):
         self.frame_count = 0
         self.started = time.monotonic()
         self.last_frame: float | None = None
+        self.textures: list[Path | np.ndarray | None] = []
+        """Files or pixels (height, width, 4) by handle; None once freed."""
+
+    def add_texture(self, image: Path | np.ndarray) -> int:
+        """Keep an image; returns its handle."""
+        self.textures.append(image)
+        return len(self.textures) - 1
 
     def fix(self) -> Physics:
         """Fix the structure if it is not fixed yet, which gives tensors their sizes. Raises

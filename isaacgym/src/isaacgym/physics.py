@@ -21,6 +21,7 @@ from torch import Tensor
 from isaacgym import start
 from isaacgym.actor_properties import body_properties, dof_properties
 from isaacgym.arguments import Arguments
+from isaacgym.attractors import Attractors
 from isaacgym.collisions import collision_masks
 from isaacgym.descriptor import Tensor as Descriptor
 from isaacgym.drives import COMMANDS, Drives
@@ -36,7 +37,6 @@ from isaacgym.terrain import Terrain
 from isaacgym.velocity_limits import VelocityLimits
 from isaacgym.world import World
 from phalanx.compute.graphs import Graph
-from phalanx.errors import PhalanxError
 from phalanx.sim import Sim as EngineSim
 
 log = logging.getLogger(__name__)
@@ -66,14 +66,10 @@ class Physics:
                 "grounds have different frictions %s; the last one is used for all", frictions
             )
         self.state = state = State(world, layout)
-        if state.offset.any() and world.envs[0].attractors:
-            raise PhalanxError(
-                "gym.create_rigid_body_attractor: attractors do not work on height fields and"
-                " triangle meshes with environments apart; set the spacing of create_env to zero"
-            )
         self.drives = drives = Drives.zeros(n, layout.num_dofs, device, world.timestep)
         for command in COMMANDS:
             getattr(drives, command).copy_(state.tensor(start.set_before(world, command)))
+        self.attractors = Attractors(state, world.envs)
         self._limits = VelocityLimits(state, world.timestep)
         self._forces = Forces(state, drives)
         self._tensors = Tensors(state, self._forces, Jacobians(state, drives))
@@ -288,6 +284,7 @@ class Physics:
                 constants |= name in INERTIAL
         if constants:
             engine.set_const()
+        self.attractors.begin()
         if self._terrain is not None:
             self._terrain.radius.copy_(state.tensor(point_sizes(world, layout)))
         props = dof_properties(world)

@@ -8,8 +8,8 @@ import mujoco
 import numpy as np
 
 from isaacgym.actor_properties import weightless_bodies
+from isaacgym.attractors import add_attractors
 from isaacgym.collisions import set_collisions
-from isaacgym.enums import AXIS_TRANSLATION
 from isaacgym.ground import Ground
 from isaacgym.layout import Layout
 from isaacgym.model_fields import model_fields, off_centre_bodies
@@ -70,7 +70,7 @@ class ActorScene(Scene):
                     objtype=mujoco.mjtObj.mjOBJ_BODY,
                     objname=names[b],
                 )
-        self._add_attractors(names)
+        add_attractors(self.spec, world.envs[0], names)
 
     def measures(self, tensor: str) -> bool:
         """Whether the model has the sensors that a tensor needs."""
@@ -148,26 +148,6 @@ class ActorScene(Scene):
                 geom.group, geom.rgba = HIDDEN, [0, 0, 0, 0]
             self.spec.add_pair(
                 name=f"point {k}", geomname1=plane.name, geomname2=sphere.name, condim=3
-            )
-
-    def _add_attractors(self, names: list[str]) -> None:
-        """Add attractors: a stiff one is a weld of a point of the body to its target."""
-        env = self._world.envs[0]
-        for k, attractor in enumerate(env.attractors):
-            assert attractor.axes == AXIS_TRANSLATION
-            anchor, target = attractor.offset.p, attractor.target.p
-            for name, body, p in (
-                (f"attractor{k}:body", names[attractor.rigid_handle], anchor),
-                (f"attractor{k}:target", "world", target),
-            ):
-                parent = self.spec.worldbody if body == "world" else self.spec.body(body)
-                parent.add_site(name=name, pos=list(p))
-            self.spec.add_equality(
-                name=f"attractor{k}",
-                type=mujoco.mjtEq.mjEQ_CONNECT,
-                objtype=mujoco.mjtObj.mjOBJ_SITE,
-                name1=f"attractor{k}:body",
-                name2=f"attractor{k}:target",
             )
 
 

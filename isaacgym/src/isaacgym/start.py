@@ -1,18 +1,35 @@
 """Positions of actors and joints when the simulation starts."""
 
+import functools
+
 import mujoco
 import numpy as np
 
 from isaacgym.asset import Asset
 from isaacgym.ground import Ground
-from isaacgym.world import World
+from isaacgym.world import Actor, World
 
 
-def rest_poses(asset: Asset) -> tuple[np.ndarray, np.ndarray]:
+def body_poses(actor: Actor) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (bodies, 3) [m] and quaternions (bodies, 4), w x y z, of the bodies of an actor in
+    its environment before `prepare_sim`: degrees of freedom are zero or as the program set them."""
+    joints = actor.start.get("pos")
+    at_rest, turns = rest_poses(actor.asset, None if joints is None else tuple(joints.tolist()))
+    pos, quat = np.zeros_like(at_rest), np.zeros_like(turns)
+    for b in range(actor.asset.num_bodies):
+        mujoco.mju_rotVecQuat(pos[b], at_rest[b] * actor.scale, actor.quat)
+        mujoco.mju_mulQuat(quat[b], actor.quat, turns[b])
+    return pos + actor.pos, quat
+
+
+@functools.lru_cache(maxsize=64)
+def rest_poses(
+    asset: Asset, joints: tuple[float, ...] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Positions (bodies, 3) [m] and quaternions (bodies, 4), w x y z, of all bodies in the root's
-    frame, with all degrees of freedom at zero."""
+    frame, with degrees of freedom at `joints` or at zero."""
     data = mujoco.MjData(asset.model)
-    data.qpos[asset.model.jnt_qposadr[asset.dof_joints]] = 0.0
+    data.qpos[asset.model.jnt_qposadr[asset.dof_joints]] = joints or 0.0
     mujoco.mj_kinematics(asset.model, data)
     inverse = np.zeros(4)
     mujoco.mju_negQuat(inverse, data.xquat[1])

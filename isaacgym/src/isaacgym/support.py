@@ -77,20 +77,10 @@ REFUSED: dict[str, str] = {
         """.split(),
         _VECTOR,
     ),
-    "destroy_env": "environments exist until gym.destroy_sim",
     "create_force_sensor": "a call of Preview 2; use gym.create_asset_force_sensor",
-    "set_attractor_properties": "attractors cannot be changed yet",
-    "set_attractor_target": "attractors cannot be moved yet",
     **dict.fromkeys(
         "create_performance_timers get_performance_timers destroy_performance_timers".split(),
         "there are no timers",
-    ),
-    **dict.fromkeys(
-        """
-        create_texture_from_file create_texture_from_buffer free_texture set_rigid_body_texture
-        get_rigid_body_texture reset_actor_materials
-        """.split(),
-        "textures are not drawn",
     ),
 }
 
@@ -104,8 +94,11 @@ _NOTED: dict[str, str] = {
     "create_aggregate": "accepted without effect; a hint to PhysX",
     "create_asset_force_sensor": "supported for the default properties, in body or world frame",
     "create_rigid_body_attractor": (
-        "supported for AXIS_TRANSLATION, as a rigid hold; not on terrain with spaced environments"
+        "supported for AXIS_TRANSLATION and AXIS_ALL, as a rigid hold, whatever the stiffness"
     ),
+    "create_texture_from_buffer": "accepted; textures are not drawn yet",
+    "create_texture_from_file": "accepted; textures are not drawn yet",
+    "destroy_env": "supported for the last one before prepare_sim; later without effect",
     "create_sim": "supported for SIM_PHYSX; uses the CPU if there is no GPU",
     "create_viewer": "supported; MuJoCo's viewer, with all environments; None without a display",
     "enable_actor_dof_force_sensors": "supported; always enabled",
@@ -147,7 +140,7 @@ get_asset_joint_type get_asset_actuator_count get_asset_actuator_name get_asset_
 get_asset_actuator_properties get_asset_tendon_count get_asset_soft_body_count find_asset_dof_index
 find_asset_rigid_body_index find_asset_joint_index find_asset_actuator_index find_asset_tendon_index
 create_asset_force_sensor get_dof_type_string get_joint_type_string
-create_env get_env get_env_count get_env_origin get_env_dof_count get_env_joint_count
+create_env destroy_env get_env get_env_count get_env_origin get_env_dof_count get_env_joint_count
 get_env_rigid_body_count get_env_rigid_body_states get_sim_actor_count get_sim_dof_count
 get_sim_joint_count get_sim_rigid_body_count get_sim_force_sensor_count get_sim_rigid_body_states
 begin_aggregate end_aggregate create_aggregate
@@ -185,11 +178,14 @@ get_dof_velocity get_dof_target_position get_dof_target_velocity set_dof_target_
 set_dof_target_velocity apply_dof_effort get_rigid_transform get_rigid_linear_velocity
 get_rigid_angular_velocity apply_body_forces apply_body_force_at_pos create_rigid_body_attractor
 get_attractor_properties
+set_attractor_properties set_attractor_target
 create_viewer destroy_viewer draw_viewer step_graphics sync_frame_time poll_viewer_events
 query_viewer_has_closed query_viewer_action_events subscribe_viewer_keyboard_event
 subscribe_viewer_mouse_event viewer_camera_look_at get_viewer_camera_transform get_viewer_size
 get_viewer_mouse_position add_lines clear_lines set_rigid_body_color get_rigid_body_color
 set_rigid_body_segmentation_id get_rigid_body_segmentation_id set_light_parameters
+create_texture_from_file create_texture_from_buffer free_texture set_rigid_body_texture
+get_rigid_body_texture reset_actor_materials
 """.split()
 
 SUPPORT: dict[str, str] = {

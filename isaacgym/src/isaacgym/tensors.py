@@ -59,7 +59,9 @@ class Tensors:
             if name in FORCES:
                 self._forces.add(name)
             self._buffers[name] = torch.zeros(self._shape(name), device=self._state.device)
-            self._descriptors[name] = Descriptor(self._buffers[name])
+            buffer = self._buffers[name]
+            absent = name == "dof_state" and not buffer.numel()
+            self._descriptors[name] = Descriptor(buffer, absent)
         return self._descriptors[name], new
 
     def refresh(self, kind: str) -> None:

@@ -5,7 +5,6 @@ checks that all environments have the structure of the first, which `scene.py` c
 may differ between environments. Nothing here simulates."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +24,8 @@ class Actor:
 
     __slots__ = (
         "asset", "bodies", "colors", "dof_props", "filter", "first_body", "first_dof", "group",
-        "handle", "name", "pos", "quat", "scale", "segmentation_id", "shapes", "start",
+        "handle", "name", "pos", "quat", "scale", "segmentation", "segmentation_id", "shapes",
+        "start", "textures",
     )  # fmt: skip
 
     def __init__(
@@ -44,13 +44,17 @@ class Actor:
         self.first_dof = env.num_dofs
         self.scale = 1.0
         self.segmentation_id = 0
+        self.segmentation: dict[int, int] = {}
+        """Numbers in segmentation images, of the actor and of bodies that have their own."""
         self.dof_props: np.ndarray | None = None
         self.bodies: np.ndarray | None = None
         self.shapes = asset.shapes
         if filter != NO_FILTER:
             self.shapes = asset.shapes.copy()
             self.shapes["filter"] = filter
-        self.colors: dict[Any, Vec3] = {}
+        self.colors: dict[int, Vec3] = {}
+        self.textures: dict[int, int] = {}
+        """Colours and textures that the program set, by body."""
         self.start: dict[str, np.ndarray] = {}
         """What the program set before the simulation was prepared, (dofs,) each: "pos" and "vel"
         of its joints, and commands under their names in `Drives`."""
@@ -115,6 +119,19 @@ class World:
         env = Env(self, index, origin)
         self.envs.append(env)
         return env
+
+    def destroy_env(self, env: Env) -> None:
+        """Remove the environment that was created last. Raises PhalanxError for another one, after
+        which all would have to be numbered again."""
+        if not self.envs or env is not self.envs[-1]:
+            raise PhalanxError(
+                f"gym.destroy_env was called for environment {env.index} of {len(self.envs)};"
+                " before gym.prepare_sim only the last one can be removed"
+            )
+        self.envs.pop()
+        self.num_actors -= len(env.actors)
+        self.num_bodies -= env.num_bodies
+        self.num_dofs -= env.num_dofs
 
     def create_actor(
         self, env: Env, asset: Asset, pose: Transform, name: str, group: int, filter: int
@@ -194,6 +211,6 @@ def _difference(first: Env, other: Env) -> str:
     if len(first.attractors) != len(other.attractors):
         return f"it has {len(other.attractors)} attractors instead of {len(first.attractors)}"
     for k, (p, q) in enumerate(zip(first.attractors, other.attractors, strict=True)):
-        if repr(p) != repr(q):
-            return f"attractor {k} has other properties"
+        if (p.rigid_handle, p.axes) != (q.rigid_handle, q.axes):
+            return f"attractor {k} holds another body or other axes"
     return ""
