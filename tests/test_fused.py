@@ -14,7 +14,8 @@ import torch
 from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.sim import Sim
-from phalanx.sim.engines.fused import cuda, why_not
+from phalanx.sim.engines.fused import cpu, cuda, why_not
+from phalanx.sim.engines.fused.source import Sizes
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.tables import constants, model_fields, tables
 
@@ -91,6 +92,17 @@ ARMS = """<body pos="0 0 1"><freejoint/><geom size=".1"/>
       <geom size=".06" pos="0 -.1 0"/></body></body></body>"""
 
 
+BOXES = """<body pos="0 0 1"><freejoint/><geom type="box" size=".1 .12 .08"/>
+  <body pos="0 .15 0"><joint axis="1 0 0"/>
+    <geom type="capsule" size=".04" fromto="0 0 0 0 .2 0"/>
+    <body pos="0 .3 0"><joint axis="1 0 0"/>
+      <geom type="box" size=".05 .1 .03" margin=".01"/></body></body>
+  <body pos=".02 -.15 0"><joint axis="1 0 0"/>
+    <geom type="capsule" size=".04" fromto="0 0 0 0 -.2 0" margin=".02"/>
+    <body pos="0 -.3 0"><joint axis="0 0 1"/>
+      <geom type="box" size=".06 .08 .04"/></body></body></body>"""
+
+
 def world(parts, option="", flag="", before=""):
     bodies, actuators = zip(*parts, strict=True)
     return (
@@ -108,9 +120,9 @@ def on_plane(some, ground):
     return list(some), world(parts, before=GROUND(ground))
 
 
-def arms(condim):
+def arms(condim, body=ARMS):
     default = f'<default><geom condim="{condim}" friction=".7"/></default><worldbody>'
-    text = world([(ARMS, "")], option='integrator="implicitfast"')
+    text = world([(body, "")], option='integrator="implicitfast"')
     return ["arms"], text.replace("<worldbody>", default)
 
 
@@ -130,6 +142,7 @@ MODELS = {
     ),
     "contacts between bodies": (*arms(1), 2e-4),
     "friction between bodies": (*arms(3), 5e-4),
+    "boxes between bodies": (*arms(4, BOXES), 1e-3),
 }
 
 
@@ -215,12 +228,14 @@ def test_one_step_is_mujocos(name):
 
 # Largest error of a velocity after one step over the largest change of one, and of contact forces
 # and sensors over the largest of them. Measured over 3840 steps: Cartpole 1e-5, Ant 5e-6, Humanoid
-# 7e-4, HumanoidWalk 2e-4; forces of stiff contacts are rounded more than velocities.
+# 7e-4, HumanoidWalk 2e-4, HumanoidAMP 4e-4; forces of stiff contacts are rounded more than
+# velocities.
 TASKS = {
     "Cartpole": (5e-5, 1e-4),
     "Ant": (5e-5, 1e-4),
     "Humanoid": (2e-3, 0.1),
     "HumanoidWalk": (1e-3, 1e-3),
+    "HumanoidAMP": (1e-3, 5e-3),
 }
 SHOWN = (
     "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
@@ -377,6 +392,19 @@ def test_model_fields_of_each_environment_count():
     np.testing.assert_allclose(sim.qvel, [d.qvel for d in datas], atol=2e-4)
 
 
+def test_contacts_between_bodies_that_do_not_fit_are_not_dropped(monkeypatch):
+    large = make(MODELS["contacts between bodies"][1])
+    monkeypatch.setattr(cpu, "SIZES", Sizes(pairs=1, rows=1))
+    small = make(MODELS["contacts between bodies"][1])
+    for sim in (large, small):
+        stir(sim, torch.Generator().manual_seed(7), angles=3.0)
+        sim.step()
+    assert "enlarged" in small.engine.grow()
+    assert small.engine.grow() is None
+    assert large.engine.grow() is None
+    assert torch.equal(large.qvel, small.qvel)
+
+
 REFUSED = {
     "ball joints": ("<joint type='ball' name='hip'/>", "ball joints (joint 'hip')"),
     "a cylinder": (
@@ -422,7 +450,7 @@ def test_a_field_that_is_not_computed_is_refused():
 
 def test_the_text_for_gpus_compiles_without_one():
     pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC comes with torch's CUDA build")
-    parts = [pendulum(0, **SERVOS["servos"]), resting(RESTING["rolling friction"]), (ARMS, "")]
+    parts = [pendulum(0, **SERVOS["servos"]), resting(RESTING["rolling friction"]), (BOXES, "")]
     structure = Structure(mujoco.MjModel.from_xml_string(world(parts, before=GROUND(""))))
     arrays = tables(structure, model_fields(structure.model))
     shapes = {name: values.shape[1:] for name, values in arrays.items()}

@@ -17,6 +17,14 @@ FN F round_(F a) { return __builtin_elementwise_rint(a); }
 FN F max_(F a, F b) { return a > b ? a : b; }
 FN F min_(F a, F b) { return a < b ? a : b; }
 FN F abs_(F a) { return __builtin_elementwise_abs(a); }
+// One world of the vector, for what branches too much
+FN float lane(F a, int l) { return a[l]; }
+FN bool lane_on(B a, int l) { return a[l] != 0; }
+FN void set_lane(F &a, int l, float value) { a[l] = value; }
+FN float sqrt_(float a) { return __builtin_sqrtf(a); }
+FN float abs_(float a) { return __builtin_fabsf(a); }
+FN float max_(float a, float b) { return a > b ? a : b; }
+FN float min_(float a, float b) { return a < b ? a : b; }
 
 template <bool VARIES, class W> FN F number(const W &w, int i) {
   typedef float Unaligned __attribute__((vector_size(4 * WORLDS), aligned(4)));

@@ -16,7 +16,8 @@ from phalanx.sim.engines.fused.source import Sizes, read
 
 WORLDS = 8
 """Worlds a vector, as in `cpu.h`. Sixteen gain nothing where vectors are that wide."""
-SIZES = Sizes()
+SIZES = Sizes(pairs=256, rows=512)
+"""More than a robot has; only what is used takes memory."""
 LINE_SEARCH_TOLERANCE = "1e-4f"
 """Slope at which a line search stops, over the one at its start."""
 _PER_THREAD = 2 * WORLDS

@@ -4,6 +4,7 @@
 #define STAGE __device__ __noinline__
 typedef float F;
 typedef bool B;
+#define WORLDS 1
 
 FN F select(B b, F x, F y) { return b ? x : y; }
 FN bool any_(B b) { return b; }
@@ -12,6 +13,11 @@ FN F round_(F a) { return rintf(a); }
 FN F max_(F a, F b) { return fmaxf(a, b); }
 FN F min_(F a, F b) { return fminf(a, b); }
 FN F abs_(F a) { return fabsf(a); }
+FN F sqrt_(F a) { return sqrtf(a); }
+// One world of the vector, of which there is one
+FN float lane(F a, int) { return a; }
+FN bool lane_on(B a, int) { return a; }
+FN void set_lane(F &a, int, float value) { a = value; }
 
 // Element `i` of rows of `width` floats.
 template <class W> FN F get(const W &w, const float *rows, int width, int i) { return rows[w.world * width + i]; }

@@ -17,7 +17,6 @@ from phalanx.sim.engines.fused.source import Sizes, read
 THREADS = 32
 """A block: as small as a warp, so that few worlds spread over all multiprocessors."""
 SIZES = Sizes(pairs=16, rows=32)
-"""Contacts between bodies, and rows of theirs, that a world has memory for."""
 FLAGS = ("--std=c++17", "--use_fast_math", "--device-as-default-execution-space")
 LINE_SEARCH_TOLERANCE = "1e-4f"
 

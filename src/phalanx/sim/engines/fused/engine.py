@@ -64,7 +64,7 @@ class FusedEngine:
         self._model_fields: dict[str, Tensor] = {}
         self._seen: dict[str, Tensor] = {}  # their values in `_varied`
         self._threads = threads
-        self._sizes = cuda.SIZES if device.type == "cuda" and self._structure.pairs else cpu.SIZES
+        self._sizes = cuda.SIZES if device.type == "cuda" else cpu.SIZES
         self._grown: str | None = None
         self._captured = False  # whether a step is in a CUDA graph
         self._overflow = torch.zeros(num_envs, dtype=torch.int32, device=device)
@@ -179,7 +179,7 @@ class FusedEngine:
 
     def _enlarge(self) -> str | None:
         """Twice the memory for contacts between bodies if a step had too little, and a sentence."""
-        if self._sizes.pairs is None or not int(self._overflow.max()):
+        if not self._structure.pairs or not int(self._overflow.max()):
             return None
         self._overflow.zero_()
         self._sizes = self._sizes.doubled

@@ -1,4 +1,4 @@
-// Contacts between bodies of one tree: spheres and capsules. Part of step.h.
+// Contacts between bodies of one tree: spheres, capsules and boxes. Part of step.h.
 
 FN void note_overflow(const World &w) {
   for (int l = 0; l < w.valid; l++) w.fields->overflow[w.world + l] = 1;
@@ -38,59 +38,133 @@ FN void nearest_on_axes(const F *axis1, const F *axis2, const F *dif, int kind, 
   x2 = min_(max_(x2, ZERO - 1.0f), ONE);
 }
 
+struct Touches {  // of two geoms; dist is large in worlds that have fewer
+  F dist[MAXTOUCH], o[MAXTOUCH][3], n[MAXTOUCH][3];
+};
+
+FN void touch_capsules(const Pairs &X, int kind, int g1, int g2, const F *dif, F r1, F r2, Touches &t) {
+  F x1, x2, *n = t.n[0], *o = t.o[0], distance = ZERO;
+  nearest_on_axes(X.axis[g1], X.axis[g2], dif, kind, x1, x2);
+  EACH(j, 3) {
+    o[j] = X.centre[g1][j] + x1 * X.axis[g1][j];
+    n[j] = X.centre[g2][j] + x2 * X.axis[g2][j] - o[j];
+    distance += n[j] * n[j];
+  }
+  B cross_ = distance < 1e-12f;  // axes that meet: along their common normal
+  if (kind == CAPSULE_CAPSULE && any_(cross_)) {
+    F across[3];
+    cross(X.axis[g1], X.axis[g2], across);
+    EACH(j, 3) n[j] = select(cross_, across[j], n[j]);
+  }
+  F inverse = rsqrt_(max_(dot3(n, n), ZERO + 1e-24f));
+  t.dist[0] = select(cross_, ZERO, distance * inverse) - r1 - r2;
+  F depth = r1 + 0.5f * t.dist[0];
+  EACH(j, 3) n[j] *= inverse, o[j] += n[j] * depth;
+}
+
+#if HAS_BOXES
+#include "boxes.h"
+FN void box_rotation(const World &w, int g, F *R) {
+  F own[9];
+  EACH(i, 9) own[i] = T(box, BOX_OF[g], i);
+  multiply3(w.R[GEOM_SLOT[g]], own, R);
+}
+// Whether the ball around geom g1, or a capsule's whole length, is beyond a face of box g2.
+FN B beyond_a_face(const World &w, const Pairs &X, int g1, int g2, const F *R, const F *dif, F reach) {
+  F c[3], h[3];
+  B beyond = ONE < 0.0f;
+  rotate_back(R, dif, c), rotate_back(R, X.axis[g1], h);
+  EACH(j, 3) beyond = beyond | (abs_(c[j]) - abs_(h[j]) > T(box, BOX_OF[g2], 9 + j) + reach);
+  return beyond;
+}
+FN void box_of_lane(const World &w, const Pairs &X, int g, const F *R, int l, Box &box) {
+  EACH(j, 9) box.R[j] = lane(R[j], l);
+  EACH(j, 3) box.centre[j] = lane(X.centre[g][j], l), box.size[j] = lane(T(box, BOX_OF[g], 9 + j), l);
+}
+// Contacts of geoms of which the second is a box, in worlds `near`; returns the most of a world.
+STAGE int touch_boxes(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
+  F R1[9], R2[9], radius = kind == BOX_BOX ? ZERO : T(geom, g1, 6);
+  int most = 0;
+  box_rotation(w, g2, R2);
+  if (kind == BOX_BOX) box_rotation(w, g1, R1);
+  else near = near & !beyond_a_face(w, X, g1, g2, R2, dif, radius + margin);
+  if (!any_(near)) return 0;
+  EACH(m, MAXTOUCH) {
+    t.dist[m] = ZERO + 1e9f;
+    EACH(j, 3) t.o[m][j] = ZERO, t.n[m][j] = j == 2 ? ONE : ZERO;
+  }
+  for (int l = 0; l < WORLDS; l++) {
+    if (!lane_on(near, l)) continue;
+    Spot spots[MAXTOUCH];
+    Box box, other;
+    int n;
+    box_of_lane(w, X, g2, R2, l, box);
+    if (kind == BOX_BOX) {
+      box_of_lane(w, X, g1, R1, l, other);
+      n = box_box(other, box, lane(margin, l), spots);
+    } else {
+      float centre[3], half[3];
+      EACH(j, 3) centre[j] = lane(X.centre[g1][j], l), half[j] = lane(X.axis[g1][j], l);
+      n = capsule_box(centre, half, lane(radius, l), box, lane(margin, l), spots);
+    }
+    for (int m = 0; m < n; m++) {
+      set_lane(t.dist[m], l, spots[m].dist);
+      EACH(j, 3) set_lane(t.o[m][j], l, spots[m].o[j]), set_lane(t.n[m][j], l, spots[m].n[j]);
+    }
+    most = n > most ? n : most;
+  }
+  return most;
+}
+#else
+FN int touch_boxes(const World &, const Pairs &, int, int, int, const F *, F, B, Touches &) { return 0; }
+#endif
+
+// Contact row of pair i at distance dist, o: between the surfaces, n: from the first geom.
+FN void add_pair(World &w, Pairs &X, int i, F dist, const F *o, const F *n) {
+  F r = dist - T(pair, i, 1);
+  B on = r < 0.0f;
+  if (!any_(on)) return;
+  if (w.npair == MAXPAIR) {  // noticed by `grow`
+    note_overflow(w);
+    return;
+  }
+  int c = w.npair++, a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]];
+  // MuJoCo's frame: the tangent nearest to y, or to z where the normal is near y
+  F t[3], square_t = ZERO;
+  B flat = abs_(n[1]) < 0.5f;
+  EACH(j, 3) t[j] = j == 0 ? ZERO : j == 1 ? select(flat, ONE, ZERO) : select(flat, ZERO, ONE);
+  F along = dot3(n, (const F *)t);
+  EACH(j, 3) t[j] -= n[j] * along, square_t += t[j] * t[j];
+  F scale = rsqrt_(max_(square_t, ZERO + 1e-24f));
+  EACH(j, 3) t[j] *= scale;
+  F imp = impedance(r, T(pair, i, 4), T(pair, i, 5), T(pair, i, 6), T(pair, i, 7));
+  X.D[c] = select(on, imp / max_((1 - imp) * T(pair, i, 8), ZERO + 1e-15f), ZERO);
+  X.pair[c] = i;
+  EACH(j, 3) X.offset[c][j] = o[j], X.normal[c][j] = n[j], X.tangent[c][j] = t[j];
+  EACH(j, PBASIS) if (j < PAIR_DIM[i]) {
+    F basis[6], V[6];
+    contact_basis(o, n, t, j, basis);
+    EACH(m, 6) V[m] = w.V[b][m] - w.V[a][m];
+    X.x[c][j] = T(pair, i, 3) * dot6(basis, V);
+    if (j) X.x[c][j] *= T(pair, i, 8 + j);
+  }
+  X.x[c][0] += T(pair, i, 2) * imp * r;
+}
+
 STAGE void body_contacts(World &w, Pairs &X) {
   w.npair = 0;
   if (!NPAIR) return;
   SLOTS(k) if (BODY[k]) place_geoms(w, X, k);
   for (int i = 0; i < NPAIR; i++) {
-    int g1 = PAIR_GEOM1[i], g2 = PAIR_GEOM2[i], a = GEOM_SLOT[g1], b = GEOM_SLOT[g2];
+    int g1 = PAIR_GEOM1[i], g2 = PAIR_GEOM2[i], kind = PAIR_KIND[i], count = 1;
     F dif[3], square = ZERO, reach = T(pair, i, 0);
     EACH(j, 3) dif[j] = X.centre[g1][j] - X.centre[g2][j], square += dif[j] * dif[j];
-    if (!any_(square < reach * reach)) continue;
-    F x1, x2, n[3], o[3], distance = ZERO, r1 = T(geom, g1, 6), r2 = T(geom, g2, 6);
-    nearest_on_axes(X.axis[g1], X.axis[g2], dif, PAIR_KIND[i], x1, x2);
-    EACH(j, 3) {
-      o[j] = X.centre[g1][j] + x1 * X.axis[g1][j];
-      n[j] = X.centre[g2][j] + x2 * X.axis[g2][j] - o[j];
-      distance += n[j] * n[j];
-    }
-    B cross_ = distance < 1e-12f;  // axes that meet: along their common normal
-    if (PAIR_KIND[i] == CAPSULE_CAPSULE && any_(cross_)) {
-      F across[3];
-      cross(X.axis[g1], X.axis[g2], across);
-      EACH(j, 3) n[j] = select(cross_, across[j], n[j]);
-    }
-    F inverse = rsqrt_(max_(dot3(n, n), ZERO + 1e-24f));
-    F dist = select(cross_, ZERO, distance * inverse) - r1 - r2, r = dist - T(pair, i, 1);
-    B on = r < 0.0f;
-    if (!any_(on)) continue;
-    if (w.npair == MAXPAIR) {  // noticed by `grow`
-      note_overflow(w);
-      break;
-    }
-    int c = w.npair++;
-    F t[3], depth = r1 + 0.5f * dist;
-    EACH(j, 3) n[j] *= inverse, o[j] += n[j] * depth;
-    // MuJoCo's frame: the tangent nearest to y, or to z where the normal is near y
-    B flat = abs_(n[1]) < 0.5f;
-    F square_t = ZERO;
-    EACH(j, 3) t[j] = j == 0 ? ZERO : j == 1 ? select(flat, ONE, ZERO) : select(flat, ZERO, ONE);
-    F along = dot3(n, t);
-    EACH(j, 3) t[j] -= n[j] * along, square_t += t[j] * t[j];
-    F scale = rsqrt_(max_(square_t, ZERO + 1e-24f));
-    EACH(j, 3) t[j] *= scale;
-    F imp = impedance(r, T(pair, i, 4), T(pair, i, 5), T(pair, i, 6), T(pair, i, 7));
-    X.D[c] = select(on, imp / max_((1 - imp) * T(pair, i, 8), ZERO + 1e-15f), ZERO);
-    X.pair[c] = i;
-    EACH(j, 3) X.offset[c][j] = o[j], X.normal[c][j] = n[j], X.tangent[c][j] = t[j];
-    EACH(j, PBASIS) if (j < PAIR_DIM[i]) {
-      F basis[6], V[6];
-      contact_basis(o, n, t, j, basis);
-      EACH(m, 6) V[m] = w.V[b][m] - w.V[a][m];
-      X.x[c][j] = T(pair, i, 3) * dot6(basis, V);
-      if (j) X.x[c][j] *= T(pair, i, 8 + j);
-    }
-    X.x[c][0] += T(pair, i, 2) * imp * r;
+    B near = square < reach * reach;
+    if (!any_(near)) continue;
+    Touches t;
+    if (!HAS_BOXES || kind <= CAPSULE_CAPSULE) touch_capsules(X, kind, g1, g2, dif, T(geom, g1, 6), T(geom, g2, 6), t);
+    else count = touch_boxes(w, X, kind, g1, g2, dif, T(pair, i, 1), near, t);
+    for (int m = 0; m < count; m++) add_pair(w, X, i, t.dist[m], t.o[m], t.n[m]);
   }
 }
 
@@ -137,6 +211,7 @@ FN void row_to_root(World &w, Pairs &X, int r, F P[][6]) {
     EACH(i, 6) P[UP[k]][i] += P[k][i] + w.U[k][i] * ud;
   }
 }
+FN int packed(int i, int j) { return i * (i + 1) / 2 + j; }  // of a lower triangle
 STAGE F row_product(const World &w, const Pairs &X, int r, const F *u, const F *y) {
   F sum = ZERO;
   SLOTS(k) {
@@ -168,7 +243,7 @@ STAGE void couple_pairs(World &w, Pairs &X, F &decrement) {
       EACH(m, 6) P[b][m] = ZERO - motion[m] * root, P[a][m] = motion[m] * root;
       row_to_root(w, X, n, P);
       for (int q = 0; q <= n; q++)
-        X.M[n * MAXROW + q] = row_product(w, X, q, X.u[n], X.y[n]) + (q == n ? 1.0f : 0.0f);
+        X.M[packed(n, q)] = row_product(w, X, q, X.u[n], X.y[n]) + (q == n ? 1.0f : 0.0f);
       X.rhs[n] = row_product(w, X, n, w.u, y0);
       n++;
     }
@@ -176,19 +251,19 @@ STAGE void couple_pairs(World &w, Pairs &X, F &decrement) {
   if (!n) return;
   for (int k = 0; k < n; k++) {  // M = L L', in the lower triangle
     for (int j = 0; j <= k; j++) {
-      F sum = X.M[k * MAXROW + j];
-      for (int i = 0; i < j; i++) sum -= X.M[k * MAXROW + i] * X.M[j * MAXROW + i];
-      X.M[k * MAXROW + j] = j < k ? sum * X.M[j * MAXROW + j] : rsqrt_(max_(sum, ZERO + 1e-20f));
+      F sum = X.M[packed(k, j)];
+      for (int i = 0; i < j; i++) sum -= X.M[packed(k, i)] * X.M[packed(j, i)];
+      X.M[packed(k, j)] = j < k ? sum * X.M[packed(j, j)] : rsqrt_(max_(sum, ZERO + 1e-20f));
     }
     F sum = X.rhs[k];
-    for (int i = 0; i < k; i++) sum -= X.M[k * MAXROW + i] * X.gain[i];
-    X.gain[k] = sum * X.M[k * MAXROW + k];
+    for (int i = 0; i < k; i++) sum -= X.M[packed(k, i)] * X.gain[i];
+    X.gain[k] = sum * X.M[packed(k, k)];
     decrement -= X.gain[k] * X.gain[k];
   }
   for (int k = n - 1; k >= 0; k--) {
     F sum = X.gain[k];
-    for (int i = k + 1; i < n; i++) sum -= X.M[i * MAXROW + k] * X.gain[i];
-    X.gain[k] = sum * X.M[k * MAXROW + k];
+    for (int i = k + 1; i < n; i++) sum -= X.M[packed(i, k)] * X.gain[i];
+    X.gain[k] = sum * X.M[packed(k, k)];
   }
   for (int r = 0; r < n; r++) {
     SLOTS(k) if (KIND[k] != FREE) w.u[k] -= X.gain[r] * X.u[r][k];

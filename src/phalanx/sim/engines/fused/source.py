@@ -8,15 +8,14 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Sizes:
-    """Most contacts between bodies, and rows of theirs, in a world; None for all that can be."""
+    """Contacts between bodies, and rows of theirs, that a world has memory for."""
 
-    pairs: int | None = None
-    rows: int | None = None
+    pairs: int
+    rows: int
 
     @property
     def doubled(self) -> "Sizes":
-        """Twice as much of what is bounded."""
-        return Sizes(self.pairs and 2 * self.pairs, self.rows and 2 * self.rows)
+        return Sizes(2 * self.pairs, 2 * self.rows)
 
 
 def read(name: str) -> str:

@@ -14,19 +14,19 @@
 #define ONE (ZERO + 1.0f)
 #define ZERO (F{})
 
-// -- vectors --------------------------------------------------------------------------------------
+// -- vectors, of F or of a float ------------------------------------------------------------------
 
-FN F dot3(const F *a, const F *b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+template <class S> FN S dot3(const S *a, const S *b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
 FN F dot6(const F *a, const F *b) { return dot3(a, b) + dot3(a + 3, b + 3); }
-FN void cross(const F *a, const F *b, F *out) {
+template <class S> FN void cross(const S *a, const S *b, S *out) {
   out[0] = a[1] * b[2] - a[2] * b[1];
   out[1] = a[2] * b[0] - a[0] * b[2];
   out[2] = a[0] * b[1] - a[1] * b[0];
 }
-FN void rotate(const F *R, const F *v, F *out) {
+template <class S> FN void rotate(const S *R, const S *v, S *out) {
   EACH(i, 3) out[i] = R[3 * i] * v[0] + R[3 * i + 1] * v[1] + R[3 * i + 2] * v[2];
 }
-FN void rotate_back(const F *R, const F *v, F *out) {
+template <class S> FN void rotate_back(const S *R, const S *v, S *out) {
   EACH(i, 3) out[i] = R[i] * v[0] + R[3 + i] * v[1] + R[6 + i] * v[2];
 }
 FN void multiply3(const F *A, const F *B_, F *out) {
@@ -126,7 +126,7 @@ struct Pairs {  // contacts between bodies
   F x[MAXPAIR][PBASIS], v[MAXPAIR][PBASIS];
   int pair[MAXPAIR];
   // Woodbury: rows scaled by sqrt(D), and what a pass to the roots makes of them
-  F u[MAXROW][NSLOT], y[MAXROW][6], M[MAXROW * MAXROW], rhs[MAXROW], gain[MAXROW];
+  F u[MAXROW][NSLOT], y[MAXROW][6], M[MAXROW * (MAXROW + 1) / 2], rhs[MAXROW], gain[MAXROW];
 };
 struct World {
   const float *shared, *varied;  // numbers of the model, for all worlds and for each

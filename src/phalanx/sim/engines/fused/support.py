@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 
 from phalanx.sim.engines.fused.structure import Structure
-from phalanx.sim.engines.fused.tables import SENSORS, contact_dim
+from phalanx.sim.engines.fused.tables import SENSORS, TOUCHES, contact_dim, pair_kind
 
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 _COUNTS = {
@@ -130,10 +130,10 @@ def _contacts(m: mujoco.MjModel) -> str | None:
     roots = set()
     for pair in s.pairs:
         names = " and ".join(_name(m, "geom", g) for g in pair)
+        if pair_kind(m, *pair) not in TOUCHES:
+            shapes = " and a ".join(_word(GEOM(int(m.geom_type[g]))) for g in pair)
+            return f"contacts between a {shapes} (geoms {names})"
         for g in pair:
-            kind = GEOM(int(m.geom_type[g]))
-            if not _is(kind, GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE):
-                return f"contacts of a {_word(kind)} with other bodies (geoms {names})"
             if s.slot_of_geom(g) < 0:
                 return f"fixed obstacles other than planes (geoms {names})"
             roots.add(int(m.body_rootid[m.geom_bodyid[g]]))

@@ -18,6 +18,12 @@ Array = np.ndarray
 Fields = Callable[[str], Array]
 
 SENSORS = {int(mujoco.mjtSensor.mjSENS_FORCE): 0, int(mujoco.mjtSensor.mjSENS_TORQUE): 1}
+TOUCHES = {
+    ("SPHERE", "SPHERE"): 1, ("SPHERE", "CAPSULE"): 1, ("CAPSULE", "CAPSULE"): 1,
+    ("SPHERE", "BOX"): 1, ("CAPSULE", "BOX"): 2, ("BOX", "BOX"): 8,
+}  # fmt: skip
+"""The most contacts of two geoms, by their shapes in MuJoCo's order."""
+KINDS = list(TOUCHES)
 OUTPUTS = (
     "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
     "cvel", "subtree_com", "qacc", "actuator_force", "qfrc_actuator", "qfrc_constraint",
@@ -88,6 +94,7 @@ def tables(s: Structure, field: Fields) -> dict[str, Array]:
         "plane": [[_plane(m, g) for g in s.planes]],
         "point": _points(s, field),
         "geom": [[_capsule(s, g) for g in s.geoms]],
+        "box": [[_box(s, g) for g in boxes(s)]],
         "pair": _pairs(s, field),
         "body": [[_place(s, b, np.zeros(3), np.array([1.0, 0, 0, 0])) for b in placed_bodies]],
         "body_quat": [[s.placed_quat(b, np.array([1.0, 0, 0, 0])) for b in placed_bodies]],
@@ -131,9 +138,11 @@ def constants(
     sensors = force_sensors(m)
     point_dim = [contact_dim(m, p.geom, s.planes[p.plane]) for p in s.points]
     pair_dim = [contact_dim(m, a, b) for a, b in s.pairs]
-    pairs = min(len(s.pairs), sizes.pairs or len(s.pairs))
-    rows = sum(1 if d == 1 else 2 * (d - 1) for d in pair_dim)
-    rows = min(rows, sizes.rows or rows)
+    kinds = [pair_kind(m, *pair) for pair in s.pairs]
+    touches = [TOUCHES[kind] for kind in kinds]
+    pairs = min(sum(touches), sizes.pairs)
+    each = [1 if d == 1 else 2 * (d - 1) for d in pair_dim]
+    rows = min(sum(n * most for n, most in zip(each, touches, strict=True)), sizes.rows)
     joints = [slot.joint for slot in slots]
     hinges = [k for k, slot in enumerate(slots) if slot.kind != FREE]
     implicit_fast = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -154,7 +163,8 @@ def constants(
         "NPLACE_BODY": len(placed_bodies), "NPLACE_GEOM": len(placed_geoms),
         "NPLACE_SITE": len(placed_sites), "NSENSOR_FORCE": len(sensors),
         "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE,
-        "SPHERE_SPHERE": 0, "SPHERE_CAPSULE": 1, "CAPSULE_CAPSULE": 2,
+        **{"_".join(kind): i for i, kind in enumerate(KINDS)},
+        "MAXTOUCH": max([1, *touches]), "HAS_BOXES": int(bool(boxes(s))),
         "TREE_OF_PAIRS": free.index(root[s.slot_of_geom(s.pairs[0][0])])
         if s.pairs and root[s.slot_of_geom(s.pairs[0][0])] in free else -1,
     }  # fmt: skip
@@ -188,8 +198,8 @@ def constants(
         "GEOM_SLOT": [s.slot_of_geom(g) for g in s.geoms],
         "PAIR_GEOM1": [s.geoms.index(a) for a, _ in s.pairs],
         "PAIR_GEOM2": [s.geoms.index(b) for _, b in s.pairs],
-        "PAIR_KIND": [sum(m.geom_type[g] == mujoco.mjtGeom.mjGEOM_CAPSULE for g in pair)
-                      for pair in s.pairs],
+        "BOX_OF": [boxes(s).index(g) if g in boxes(s) else -1 for g in s.geoms],
+        "PAIR_KIND": [KINDS.index(kind) for kind in kinds],
         "PAIR_DIM": pair_dim,
         "PARENT_BODY": m.body_parentid.tolist(),
         "PLACE_BODY_SLOT": [s.slot_of_body(b) for b in placed_bodies],
@@ -229,6 +239,17 @@ def actuators_by_slot(s: Structure) -> list[list[int]]:
 
 def force_sensors(m: mujoco.MjModel) -> list[int]:
     return [i for i in range(m.nsensor) if int(m.sensor_type[i]) in SENSORS]
+
+
+def pair_kind(m: mujoco.MjModel, a: int, b: int) -> tuple[str, str]:
+    """A key of TOUCHES if the fused step finds the contacts of these geoms."""
+    shapes = [mujoco.mjtGeom(int(m.geom_type[g])).name.removeprefix("mjGEOM_") for g in (a, b)]
+    return shapes[0], shapes[1]
+
+
+def boxes(s: Structure) -> list[int]:
+    """Of `s.geoms`."""
+    return [g for g in s.geoms if s.model.geom_type[g] == mujoco.mjtGeom.mjGEOM_BOX]
 
 
 def contact_dim(m: mujoco.MjModel, a: int, b: int) -> int:
@@ -297,6 +318,13 @@ def _capsule(s: Structure, g: int) -> Array:
     pos, rotation = s.placed(int(m.geom_bodyid[g]), m.geom_pos[g], m.geom_quat[g])
     half = m.geom_size[g, 1] if m.geom_type[g] == mujoco.mjtGeom.mjGEOM_CAPSULE else 0.0
     return np.concatenate([pos, rotation[:, 2] * half, m.geom_size[g, :1]])
+
+
+def _box(s: Structure, g: int) -> Array:
+    """Rotation in its slot's frame and half sizes."""
+    m = s.model
+    _, rotation = s.placed(int(m.geom_bodyid[g]), m.geom_pos[g], m.geom_quat[g])
+    return np.concatenate([rotation.ravel(), m.geom_size[g]])
 
 
 def _inertia(s: Structure, field: Fields) -> Array:
@@ -409,8 +437,7 @@ def _contact(
         mean = mix * solref[:, a] + (1 - mix) * solref[:, b]
         ref = np.where(standard, mean, np.minimum(solref[:, a], solref[:, b]))
         imp = mix * solimp[:, a] + (1 - mix) * solimp[:, b]
-    margin, gap = field("geom_margin"), field("geom_gap")
-    included = np.maximum(margin[:, a], margin[:, b]) - np.maximum(gap[:, a], gap[:, b])
+    margin = field("geom_margin")[:, a] + field("geom_margin")[:, b]  # a gap adds no force
     mu = np.maximum(mu, 1e-5)
     mu5 = mu[:, [0, 0, 1, 2, 2]]
     weight = field("body_invweight0")
@@ -418,7 +445,7 @@ def _contact(
     if contact_dim(m, a, b) > 1:
         slide = mu5[:, 0]
         translation = 2 * slide**2 * (1 + slide**2) * translation
-    return mu5, ref, imp, included, translation
+    return mu5, ref, imp, margin, translation
 
 
 def _points(s: Structure, field: Fields) -> Array:
