@@ -30,6 +30,7 @@ from isaacgym.values import DOF_PROPERTIES, FLT_MAX
 from phalanx.errors import PhalanxError
 from phalanx.sim.assets import load_robot
 from phalanx.sim.scene import name_joints
+from phalanx.sim.urdf import WORLD
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ class Asset:
         limited = {j.name for j in spec.joints if j.limited == mujoco.mjtLimited.mjLIMITED_TRUE}
         _strip(spec)
         self.model = model = spec.compile()
-        self.body_names = [model.body(i).name for i in range(1, model.nbody)]
+        names = [model.body(i).name for i in range(1, model.nbody)]
+        self.body_names = ["world" if name == WORLD else name for name in names]
         joints = [i for i in range(model.njnt) if model.jnt_type[i] != mujoco.mjtJoint.mjJNT_FREE]
         for i in joints:
             if int(model.jnt_type[i]) not in JOINT_TYPES:

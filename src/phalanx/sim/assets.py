@@ -22,6 +22,7 @@ import os
 from pathlib import Path
 
 import mujoco
+import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim.mjcf import mujoco_error, read_mjcf
@@ -32,6 +33,8 @@ from phalanx.sim.xml_file import read_xml
 log = logging.getLogger(__name__)
 
 EXTENSIONS = (".xml", ".mjcf", ".urdf")
+LEAST_MASS = 1e-3  # [kg] of a moving link that has neither mass nor shapes
+LEAST_INERTIA = 1.5e-8  # [kg m^2] of a ball of water of that mass
 
 
 def load_robot(
@@ -45,24 +48,28 @@ def load_robot(
     """The robot of a file. Its spec has exactly one body below the world.
 
     fixed_base: True removes a free joint from the root, False adds one, None keeps what the file
-    says (a URDF says free). For URDF only: `density` [kg/m^3] of links without mass, and whether
-    links on fixed joints merge into their parents. drop_root_joints: the root loses its hinges and
-    slides before that, so that any root can be fixed or free.
+    says (a URDF says free, unless its root link is "world"). For URDF only: `density` [kg/m^3] of
+    links that have collision shapes but no mass, and whether links on fixed joints merge into their
+    parents. drop_root_joints: the root loses its hinges and slides before that, so that any root
+    can be fixed or free.
     The spec has been compiled once, so attaching it can fail only because of the scene.
     Raises PhalanxError, naming file, line and element, for anything that cannot be read.
     """
     file = Path(path)
-    if density <= 0:
-        raise PhalanxError(f"density {density:g} is not positive; give it in kg/m^3")
+    if not 0 <= density < float("inf"):
+        raise PhalanxError(f"density {density:g} is not 0 or positive; give it in kg/m^3")
     root = read_xml(_checked(file))
     if root.tag == "robot":
         where = {e.line: e.where for e in reversed(list(root.iter()))}
-        spec, notes = UrdfReader(root, file.resolve(), density, collapse_fixed_joints).read()
-        fixed_base = bool(fixed_base)
+        urdf = UrdfReader(root, file.resolve(), density, collapse_fixed_joints)
+        urdf.read()
+        spec, notes = urdf.spec, urdf.notes
+        fixed_base = urdf.fixed if fixed_base is None else fixed_base
     elif root.tag == "mujoco":
         spec, notes, where = read_mjcf(root, file)
     else:
-        root.fail("the root element is neither <mujoco> nor <robot>; give an MJCF or URDF file")
+        hint = "convert it from SDF to URDF or MJCF" if root.tag == "sdf" else "give MJCF or URDF"
+        root.fail(f"the root element is neither <mujoco> nor <robot>; {hint}")
 
     bodies = spec.worldbody.bodies
     if len(bodies) != 1:
@@ -79,6 +86,8 @@ def load_robot(
             spec.delete(joint)
     _set_base(spec, bodies[0], fixed_base, file)
     _exclude_contacts_with_fixed_root(spec, bodies[0])
+    if root.tag == "robot":
+        notes += _add_missing_mass(spec)
     try:
         model = spec.copy().compile()
     except ValueError as error:
@@ -145,6 +154,17 @@ def _exclude_contacts_with_fixed_root(spec: mujoco.MjSpec, root: mujoco.MjsBody)
             for other in welded:
                 if _collides(body) and _collides(other):
                     spec.add_exclude(bodyname1=other.name, bodyname2=body.name)
+
+
+def _add_missing_mass(spec: mujoco.MjSpec) -> list[Note]:
+    """Give moving bodies LEAST_MASS, where neither they nor the bodies welded to them have mass."""
+    notes = []
+    for body in spec.bodies[1:]:
+        if body.joints and not any(member.mass for member in _weld_group(body)[0]):
+            body.mass, body.inertia = LEAST_MASS, np.full(3, LEAST_INERTIA)
+            text = f"added {LEAST_MASS:g} kg to moving links without mass"
+            notes.append(Note("added", text, repr(body.name), body.info))
+    return notes
 
 
 def _weld_group(body: mujoco.MjsBody) -> tuple[list[mujoco.MjsBody], list[mujoco.MjsBody]]:

@@ -14,8 +14,8 @@ import mujoco
 import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim.meshes import mesh_problem
 from phalanx.sim.robot import Note
-from phalanx.sim.urdf_values import EMPTY_LINK_MASS, mesh_problem
 from phalanx.sim.xml_file import Element, read_xml
 
 EMPTY_RANGE = 1e-5  # distance put between limits that are equal, in the file's units
@@ -97,7 +97,7 @@ def _drop_unreadable_visuals(root: Element, file: Path) -> list[Note]:
             target = file.resolve().parent / folder / path
             if name in colliding or not target.is_file():
                 continue
-            if mesh_problem(target, np.ones(3), collides=False) is not None:
+            if mesh_problem(target, None, np.ones(3), collides=False) is not None:
                 text = "skipped visual meshes that MuJoCo cannot read"
                 dropped[name] = Note("dropped", text, mesh.attrib["file"], f"line {mesh.line}")
                 assets.children.remove(mesh)
@@ -105,7 +105,7 @@ def _drop_unreadable_visuals(root: Element, file: Path) -> list[Note]:
         lost = [e for e in body.findall("geom") if e.attrib.get("mesh") in dropped]
         body.children = [e for e in body.children if e not in lost]
         if lost and not body.find("geom") and not body.find("inertial"):
-            size = {"pos": "0 0 0", "mass": f"{EMPTY_LINK_MASS:g}", "diaginertia": "1e-6 1e-6 1e-6"}
+            size = {"pos": "0 0 0", "mass": "0.001", "diaginertia": "1e-6 1e-6 1e-6"}
             body.children.append(Element("inertial", size, body.file, body.line))
     return list(dropped.values())
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import mujoco
 
-Kind = Literal["dropped", "added", "mended", "overlap", "offer"]
+Kind = Literal["dropped", "added", "mended", "overlap", "offer", "doubt"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Note:
 
     kind: Kind
     """"dropped", "added" or "mended": a difference from the file. "overlap": shapes that overlap at
-    the initial pose. "offer": something in the file that counts only if it is asked for."""
+    the initial pose. "offer": something in the file that counts only if it is asked for. "doubt":
+    what was taken as it is, but is probably not meant."""
     text: str
     """What happened, the same for all notes of its sort: "dropped textures without a file"."""
     item: str = ""

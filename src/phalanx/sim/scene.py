@@ -21,6 +21,7 @@ import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim.assets import load_robot
+from phalanx.sim.urdf import WORLD
 
 CONTACT_FORCE = "contact_force"
 INTEGRATORS = {
@@ -130,6 +131,8 @@ class Scene:
         fixed = not any(j.type == mujoco.mjtJoint.mjJNT_FREE for j in root.joints)
         frame = self.spec.worldbody.add_frame(pos=pos, quat=quat)
         frame.attach_body(root, f"{name}/", "")
+        if (link := self.spec.body(f"{name}/{WORLD}")) is not None:
+            self._rename(link, f"{name}/world")
         self.actors[name] = ActorSpec(name, os.fspath(path), fixed)
 
     def add_motor(
@@ -201,6 +204,13 @@ class Scene:
         if model.ntree < 2:  # one robot is one island; searching for more takes 7 % of a step
             model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
         return model
+
+    def _rename(self, body: mujoco.MjsBody, name: str) -> None:
+        for exclude in self.spec.excludes:
+            for end in ("bodyname1", "bodyname2"):
+                if getattr(exclude, end) == body.name:
+                    setattr(exclude, end, name)
+        body.name = name
 
     def _check_new(self, name: str) -> None:
         if name in self.actors or not name or "/" in name:

@@ -1,6 +1,8 @@
 """Reads a URDF robot into a `mujoco.MjSpec`, following Isaac Gym's rules.
 
-    spec, notes = UrdfReader(root, path, density=1000.0, collapse_fixed_joints=False).read()
+    urdf = UrdfReader(root, path, density=1000.0, collapse_fixed_joints=False)
+    urdf.read()
+    urdf.spec, urdf.notes, urdf.fixed
 
 MuJoCo's own URDF reader merges the root link into the world, drops or refuses links without mass,
 and fails on the first mesh it cannot read. This reader therefore builds the spec link by link. Its
@@ -9,47 +11,31 @@ differences from the URDF specification:
 - Children of a link are in byte-wise order of their joint's name, not in file order. This is Isaac
   Gym's body and joint order, and DOF indices of existing policies depend on it.
 - A collision mesh is its convex hull, for contact and for inertia.
-- <mimic>, <transmission>, <gazebo>, <safety_controller> and <mujoco> have no effect.
-- MuJoCo has no joint velocity limit; the number is stored in `joint.userdata[0]` (`jnt_user`).
-- A link called "world" becomes "world_link": MuJoCo reserves that name for its own world body.
+- <transmission>, <gazebo>, <safety_controller> and <mujoco> have no effect, except that <mujoco>
+  says where meshes are.
+- A root link called "world", or one with a plane, is bolted to the world. "world" becomes
+  "world_link" in the spec, because MuJoCo reserves that name; a scene gives it its name back.
+- An empty root link from which the robot floats is the world, and is left out.
+- Links with neither mass nor collision shapes are frames, and weigh nothing.
+
+`urdf_joints.py` and `urdf_shapes.py` have the rules for joints and shapes.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import unquote
 
 import mujoco
 import numpy as np
 
 from phalanx.errors import did_you_mean
-from phalanx.sim.robot import Note
-from phalanx.sim.urdf_values import (
-    EMPTY_LINK_MASS,
-    Array,
-    Inertia,
-    mesh_problem,
-    numbers_of,
-    origin_of,
-    quat_of,
-    size_of,
-)
+from phalanx.sim.robot import Kind, Note
+from phalanx.sim.urdf_joints import add_joints, add_mimic
+from phalanx.sim.urdf_shapes import Shapes
+from phalanx.sim.urdf_values import Array, Inertia, numbers_of, origin_of, quat_of
 from phalanx.sim.xml_file import Element
 
-VISUAL_GROUP = 2  # drawn by MuJoCo's renderers
-COLLISION_GROUP = 3  # hidden by MuJoCo's renderers; used where a link has readable visuals
 MIN_GYRATION = 1e-4  # [m] a body's radius of gyration is at least this about every axis
-
-JOINT_TYPES = {
-    "revolute": mujoco.mjtJoint.mjJNT_HINGE,
-    "continuous": mujoco.mjtJoint.mjJNT_HINGE,
-    "prismatic": mujoco.mjtJoint.mjJNT_SLIDE,
-}
-SHAPES = {
-    "box": mujoco.mjtGeom.mjGEOM_BOX,
-    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
-    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
-    "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
-    "mesh": mujoco.mjtGeom.mjGEOM_MESH,
-}
+WORLD = "world_link"  # in the spec, what the file calls "world"
 
 
 class UrdfReader:
@@ -61,41 +47,52 @@ class UrdfReader:
 
     def __init__(self, robot: Element, path: Path, density: float, collapse_fixed_joints: bool):
         self.robot = robot
-        self.path = path
         self.density = density
         self.collapse = collapse_fixed_joints
         self.notes: list[Note] = []
-        self.mesh_problems: dict[tuple[str, bool], str | None] = {}
-        self.skipped: set[str] = set()  # visual meshes, as the file names them
-        self.colors = {
-            m.attrib.get("name", ""): color
-            for m in robot.findall("material")
-            if (color := m.find("color")) is not None
-        }
+        self.fixed = False
+        """Whether the file bolts its root to the world."""
         self.spec = mujoco.MjSpec()
         self.spec.modelname = robot.attrib.get("name", path.stem)
         self.spec.compiler.degree = False
+        self.shapes = Shapes(self.spec, robot, path, self.say)
 
-    def read(self) -> tuple[mujoco.MjSpec, list[Note]]:
-        """The spec with its root body fixed, and notes on everything ignored or changed."""
+    def say(self, kind: Kind, text: str, item: str, element: Element) -> None:
+        """Make a note on an element."""
+        self.notes.append(Note(kind, text, item, element.place))
+
+    def read(self) -> None:
+        """Fill `spec`, with its root body fixed, and `notes` on everything ignored or changed."""
         for element in self.robot.iter():
             if element.tag.startswith("xacro:"):
                 element.fail("this is a xacro macro; run xacro on the file and load its output")
+        self._drop_empty_attributes()
         self.links = self._named("link")
         if not self.links:
             self.robot.fail("the robot has no <link>; add at least one")
+        self.joints = self._named("joint")
         self.joints_below = self._tree()  # link name -> its child joints, by joint name
+        root, pose = self._base()
         pending: list[tuple[Element, mujoco.MjsBody, Element | None, Array]]
-        pending = [(self.root, self.spec.worldbody, None, np.eye(4))]
+        pending = [(root, self.spec.worldbody, None, pose)]
         while pending:
             link, parent, joint, pose = pending.pop()
-            body = parent.add_body(name=self._body_name(link), info=f"line {link.line}")
+            name = link.attrib["name"]
+            body = parent.add_body(name=WORLD if name == "world" else name, info=link.place)
             body.pos, body.quat = pose[:3, 3], quat_of(pose)
             if joint is not None:
-                self._add_joint(body, joint)
+                add_joints(body, joint, self.say)
             for child, below, origin in self._fill(body, link):
                 pending.append((child, body, below, origin))
-        return self.spec, self.notes
+        add_mimic(self.spec, self.joints, self.say)
+
+    def _drop_empty_attributes(self) -> None:
+        """Take `lower=""`, which older exporters write, as a missing attribute."""
+        for element in self.robot.iter():
+            for key in [k for k, v in element.attrib.items() if k in _NUMBERS and not v.strip()]:
+                del element.attrib[key]
+                text = "took empty attributes as missing"
+                self.say("mended", text, f"{key} of <{element.tag}>", element)
 
     # The tree ---------------------------------------------------------------------------------
 
@@ -115,7 +112,7 @@ class UrdfReader:
         """Child joints of each link. Sets `root`. Fails unless links and joints form one tree."""
         below: dict[str, list[Element]] = {name: [] for name in self.links}
         parent_joint: dict[str, Element] = {}
-        for _, joint in sorted(self._named("joint").items(), key=lambda item: item[0].encode()):
+        for joint in self._by_name(self.joints.values()):
             parent, child = (self._joint_link(joint, end) for end in ("parent", "child"))
             if child in parent_joint:
                 joint.fail(
@@ -144,12 +141,21 @@ class UrdfReader:
             joint.fail(f"its {end} link {name!r} does not exist{did_you_mean(name, self.links)}")
         return name
 
-    def _body_name(self, link: Element) -> str:
-        name = link.attrib["name"]
-        if name != "world":
-            return name
-        self.notes.append(Note("mended", "renamed link 'world' to 'world_link'"))
-        return "world_link"
+    def _base(self) -> tuple[Element, Array]:
+        """The link that becomes the root body, and its pose (4, 4). Sets `fixed`."""
+        name = self.root.attrib["name"]
+        below = self.joints_below[name]
+        empty = not {c.tag for c in self.root.children} & {"inertial", "visual", "collision"}
+        if empty and len(below) == 1 and below[0].attrib.get("type") == "floating":
+            self.say("mended", "left out empty roots of floating bases", repr(name), self.root)
+            return self.links[self._joint_link(below[0], "child")], origin_of(below[0])
+        planes = [c for c in self.root.findall("collision") for g in c.children if g.find("plane")]
+        self.fixed = name == "world" or bool(planes)
+        return self.root, np.eye(4)
+
+    @staticmethod
+    def _by_name(joints: Iterable[Element]) -> list[Element]:
+        return sorted(joints, key=lambda joint: joint.attrib["name"].encode())
 
     # One body ---------------------------------------------------------------------------------
 
@@ -162,7 +168,7 @@ class UrdfReader:
         total: Inertia | None = None
         merged = [(link, np.eye(4))]
         for link, pose in merged:  # grows during the loop
-            self._add_shapes(body, link, pose)
+            self.shapes.add_to(body, link, pose)
             part = self._inertia(link).moved(pose)
             total = part if total is None else total + part
             for joint in self.joints_below[link.attrib["name"]]:
@@ -178,59 +184,16 @@ class UrdfReader:
         # The caller pops from the end, so the last entry becomes the first child.
         return sorted(hanging, key=lambda item: item[1].attrib["name"].encode(), reverse=True)
 
-    def _add_joint(self, body: mujoco.MjsBody, joint: Element) -> None:
-        kind = joint.attrib.get("type", "")
-        if kind == "fixed":
-            return
-        if kind not in JOINT_TYPES:
-            accepted = (*JOINT_TYPES, "fixed")
-            joint.fail(
-                f"joint type {kind!r} is not supported{did_you_mean(kind, accepted)};"
-                f" accepted: {', '.join(accepted)}"
-            )
-        axis = numbers_of(joint.find("axis"), "xyz", 3, (1.0, 0.0, 0.0))
-        if not axis.any():
-            joint.fail("its axis is zero; give it a direction")
-        added = body.add_joint(
-            name=joint.attrib["name"],
-            type=JOINT_TYPES[kind],
-            axis=axis,
-            limited=False,
-            actfrclimited=False,
-            info=f"line {joint.line}",
-        )
-        dynamics = joint.find("dynamics")
-        added.damping[0] = numbers_of(dynamics, "damping", 1, (0.0,))[0]
-        added.frictionloss = numbers_of(dynamics, "friction", 1, (0.0,))[0]
-        limit = joint.find("limit")
-        effort = numbers_of(limit, "effort", 1, (0.0,))[0]
-        if effort > 0:  # 0 or absent: unlimited
-            added.actfrclimited, added.actfrcrange = True, [-effort, effort]
-        added.userdata = numbers_of(limit, "velocity", 1, (0.0,))
-        if kind != "continuous" and limit and {"lower", "upper"} & limit.attrib.keys():
-            lower = numbers_of(limit, "lower", 1, (0.0,))[0]
-            upper = numbers_of(limit, "upper", 1, (0.0,))[0]
-            if lower >= upper:
-                limit.fail(
-                    f"lower {lower:g} is not below upper {upper:g} in joint"
-                    f' {added.name!r}; swap them, or make the joint type="fixed"'
-                )
-            added.limited, added.range = True, [lower, upper]
-        if joint.find("mimic"):
-            self.notes.append(
-                Note("dropped", "ignored <mimic> of joints", repr(added.name), f"line {joint.line}")
-            )
-
     # Mass -------------------------------------------------------------------------------------
 
     def _inertia(self, link: Element) -> Inertia:
-        """The inertia in <inertial>, completed from the collision geometry."""
+        """The inertia in <inertial>, completed from the collision geometry; none for a frame."""
         inertial = link.find("inertial")
         mass = numbers_of(inertial.find("mass") if inertial else None, "value", 1, (0.0,))[0]
         if mass < 0:
             link.fail(f"mass {mass:g} is negative; give the mass in kg")
         if not inertial or mass == 0:
-            return self._shape_inertia(link)
+            return self._filled(link)
         pose = origin_of(inertial)
         element = inertial.find("inertia")
         xx, yy, zz, xy, xz, yz = (
@@ -240,33 +203,31 @@ class UrdfReader:
         if xx or yy or zz:
             tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
             return Inertia(mass, np.zeros(3), tensor).moved(pose)
-        shape = self._shape_inertia(link)
+        shape = self.shapes.inertia(link, density=1000.0)
+        if shape is None:
+            return Inertia(mass, pose[:3, 3], np.zeros((3, 3)))
         com = pose[:3, 3] if inertial.find("origin") else shape.com
         return Inertia(mass, com, shape.tensor * (mass / shape.mass))
 
-    def _shape_inertia(self, link: Element) -> Inertia:
-        """Inertia of the collision geometry filled with `density`. A link without any gets that of
-        a sphere of water of EMPTY_LINK_MASS."""
-        spec = mujoco.MjSpec()
-        body = spec.worldbody.add_body()
-        for collision in link.findall("collision"):
-            self._add_shape(spec, body, link, collision, np.eye(4), density=self.density)
-        if not body.geoms:
-            radius = (EMPTY_LINK_MASS / 1000.0 * 3.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
-            tensor = 0.4 * EMPTY_LINK_MASS * radius**2 * np.eye(3)
-            return Inertia(EMPTY_LINK_MASS, np.zeros(3), tensor)
-        model = spec.compile()
-        flat = np.zeros(9)
-        mujoco.mju_quat2Mat(flat, model.body_iquat[1])
-        axes = flat.reshape(3, 3)
-        tensor = axes @ np.diag(model.body_inertia[1]) @ axes.T
-        return Inertia(float(model.body_mass[1]), model.body_ipos[1].copy(), tensor)
+    def _filled(self, link: Element) -> Inertia:
+        """The collision geometry of a link without mass, filled with `density`."""
+        shape = self.shapes.inertia(link, self.density) if self.density else None
+        if shape is None:
+            return Inertia(0.0, np.zeros(3), np.zeros((3, 3)))
+        text = f"filled collision shapes of links without mass with {self.density:g} kg/m^3"
+        self.say("added", text, f"{link.attrib['name']!r} {shape.mass:.3g} kg", link)
+        return shape
 
     def _set_inertia(self, body: mujoco.MjsBody, inertia: Inertia) -> None:
         """Write mass and principal inertia, raised to physically possible values if necessary.
 
         A rigid body has positive moments A <= B <= C with A + B >= C; MuJoCo refuses others.
         """
+        body.explicitinertial = True
+        body.mass, body.ipos = inertia.mass, inertia.com
+        if inertia.mass == 0:
+            body.inertia = np.zeros(3)
+            return
         asked, axes = np.linalg.eigh(inertia.tensor)  # ascending
         moments = np.maximum(asked, inertia.mass * MIN_GYRATION**2)
         missing = moments[2] - moments[0] - moments[1]
@@ -276,122 +237,13 @@ class UrdfReader:
             text = "raised the inertia of links to the least that is physically possible"
             self.notes.append(Note("mended", text, repr(body.name), body.info))
         axes[:, 2] *= np.sign(np.linalg.det(axes))
-        body.mass, body.ipos, body.inertia = inertia.mass, inertia.com, moments
+        body.inertia = moments
         pose = np.eye(4)
         pose[:3, :3] = axes
         body.iquat = quat_of(pose)
-        body.explicitinertial = True
 
-    # Shapes -----------------------------------------------------------------------------------
 
-    def _add_shapes(self, body: mujoco.MjsBody, link: Element, pose: Array) -> None:
-        """Visuals and collisions of a link at `pose` (4, 4) in the body's frame, in file order."""
-        drawn = False
-        for visual in link.findall("visual"):
-            drawn |= self._add_shape(
-                self.spec,
-                body,
-                link,
-                visual,
-                pose,
-                contype=0,
-                conaffinity=0,
-                group=VISUAL_GROUP,
-                rgba=self._rgba(visual),
-            )
-        for collision in link.findall("collision"):
-            group = COLLISION_GROUP if drawn else 0
-            self._add_shape(self.spec, body, link, collision, pose, group=group)
-
-    def _add_shape(
-        self,
-        spec: mujoco.MjSpec,
-        body: mujoco.MjsBody,
-        link: Element,
-        element: Element,
-        pose: Array,
-        **settings: object,
-    ) -> bool:
-        """Add the geom of a <visual> or <collision>; False when its mesh was skipped."""
-        geometry = element.find("geometry")
-        shape = next((c for c in geometry.children if c.tag in SHAPES), None) if geometry else None
-        if shape is None:
-            found = geometry.children[0] if geometry and geometry.children else element
-            found.fail(
-                f"the <{element.tag}> of link {link.attrib['name']!r} has no supported shape;"
-                f" its <geometry> needs one of {', '.join(SHAPES)}"
-            )
-        geom_type = SHAPES[shape.tag]
-        if shape.tag == "mesh":
-            mesh = self._mesh(spec, shape, link, collides=element.tag == "collision")
-            if mesh is None:
-                return False
-            geom = body.add_geom(type=geom_type, meshname=mesh, **settings)
-        else:
-            geom = body.add_geom(type=geom_type, size=size_of(shape), **settings)
-        pose = pose @ origin_of(element)
-        geom.pos, geom.quat, geom.info = pose[:3, 3], quat_of(pose), f"line {shape.line}"
-        return True
-
-    def _rgba(self, visual: Element) -> Array:
-        """The colour of a visual (4,), MuJoCo's grey where the file has none."""
-        material = visual.find("material")
-        color = material.find("color") if material else None
-        if color is None and material:
-            color = self.colors.get(material.attrib.get("name", ""))
-        return numbers_of(color, "rgba", 4, (0.5, 0.5, 0.5, 1.0))
-
-    def _mesh(
-        self, spec: mujoco.MjSpec, shape: Element, link: Element, collides: bool
-    ) -> str | None:
-        """The name in `spec` of a mesh file at its scale; None for a visual that is unreadable."""
-        filename = shape.attrib.get("filename", "")
-        file = self._find_mesh(filename)
-        scale = numbers_of(shape, "scale", 3, (1.0, 1.0, 1.0))
-        if file is None:
-            problem: str | None = (
-                f"no file {filename!r} next to {self.path.name} or, for package://, in a folder"
-                " above it"
-            )
-        else:
-            key = (f"{file} {scale}", collides)
-            if key not in self.mesh_problems:
-                self.mesh_problems[key] = mesh_problem(file, scale, collides)
-            problem = self.mesh_problems[key]
-        if file is None or problem is not None:
-            if collides:
-                shape.fail(
-                    f"the collision mesh of link {link.attrib['name']!r} cannot be used: {problem};"
-                    " supply it as binary STL or OBJ"
-                )
-            if filename not in self.skipped:
-                self.skipped.add(filename)
-                text = "skipped <visual> meshes that MuJoCo cannot read"
-                self.notes.append(Note("dropped", text, filename, f"line {shape.line}"))
-            return None
-        wanted = {"file": str(file), "scale": scale.tolist()}
-        for mesh in spec.meshes:
-            if mesh.file == wanted["file"] and mesh.scale.tolist() == wanted["scale"]:
-                break
-        else:
-            taken = {mesh.name for mesh in spec.meshes}
-            names = [file.stem, *(f"{file.stem}_{i}" for i in range(1, len(taken) + 1))]
-            mesh = spec.add_mesh(name=next(n for n in names if n not in taken), **wanted)
-            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL  # flat visuals are fine
-            mesh.info = f"line {shape.line}"
-        if collides:
-            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
-        return mesh.name
-
-    def _find_mesh(self, filename: str) -> Path | None:
-        """The path of a mesh file, None if there is none. A plain path is relative to the URDF;
-        package://NAME/x is NAME/x or x in a folder above it, nearest first."""
-        scheme, separator, rest = filename.partition("://")
-        if not separator:
-            candidates = [self.path.parent / filename]
-        elif scheme == "file":
-            candidates = [Path(unquote(rest))]
-        else:
-            inner = rest.partition("/")[2]
-            candidates = [up / name for up in self.path.parents for name in (rest, inner) if name]
-        return next((c.resolve() for c in candidates if c.is_file()), None)
+_NUMBERS = frozenset(
+    "xyz rpy value ixx iyy izz ixy ixz iyz lower upper effort velocity damping friction multiplier"
+    " offset scale rgba".split()
+)

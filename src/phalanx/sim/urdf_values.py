@@ -1,7 +1,6 @@
-"""Values of URDF elements: inertia, sizes, poses and meshes, in SI units."""
+"""Values of URDF elements: inertia, sizes, poses and numbers, in SI units."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -10,8 +9,6 @@ from numpy.typing import NDArray
 from phalanx.sim.xml_file import Element
 
 Array = NDArray[np.float64]
-
-EMPTY_LINK_MASS = 1e-3  # [kg] for a link with neither <inertial> nor collision geometry
 
 
 @dataclass
@@ -30,6 +27,8 @@ class Inertia:
     def __add__(self, other: "Inertia") -> "Inertia":
         """The inertia of two bodies welded together, by the parallel-axis theorem."""
         mass = self.mass + other.mass
+        if mass == 0:
+            return self
         com = (self.mass * self.com + other.mass * other.com) / mass
         tensor = np.zeros((3, 3))
         for part in (self, other):
@@ -38,32 +37,16 @@ class Inertia:
         return Inertia(mass, com, tensor)
 
 
-def mesh_problem(file: Path, scale: Array, collides: bool) -> str | None:
-    """MuJoCo's error message about a mesh file scaled by `scale` (3,), or None."""
-    spec = mujoco.MjSpec()
-    inertia = mujoco.mjtMeshInertia
-    mesh = spec.add_mesh(name="mesh", file=str(file), scale=scale)
-    mesh.inertia = inertia.mjMESH_INERTIA_CONVEX if collides else inertia.mjMESH_INERTIA_SHELL
-    geom = spec.worldbody.add_body().add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname="mesh")
-    if not collides:
-        geom.contype, geom.conaffinity = 0, 0
-    try:
-        spec.compile()
-    except ValueError as error:
-        return str(error).splitlines()[0].removeprefix("Error: ")
-    return None
-
-
 def size_of(shape: Element) -> list[float]:
     """MuJoCo's size (3,) [m]: half extents of a box; radius and half length of a sphere, capsule or
-    cylinder."""
+    cylinder. A size of 0 is allowed here, a negative one fails."""
     if shape.tag == "box":
         size = numbers_of(shape, "size", 3) / 2
     elif shape.tag == "sphere":
         size = numbers_of(shape, "radius", 1)
     else:
         size = np.append(numbers_of(shape, "radius", 1), numbers_of(shape, "length", 1) / 2)
-    if np.any(size <= 0):
+    if np.any(size < 0):
         shape.fail("its size must be positive; give lengths in metres")
     return [*size, *[0.0] * (3 - len(size))]
 

@@ -1,5 +1,6 @@
 """XML elements that know their file and line, and a safe reader of XML files."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import NoReturn
 from xml.parsers import expat
 
 from phalanx.errors import PhalanxError
+from phalanx.gate import MB, read_bytes
 
+MAX_BYTES = 64 * MB
 MAX_DEPTH = 400  # of nested elements; MuJoCo's own reader stops at 500
 
 
@@ -29,6 +32,11 @@ class Element:
         ]
         return f"{self.file}, line {self.line}, <{self.tag}{shown[0] if shown else ''}>"
 
+    @property
+    def place(self) -> str:
+        """For notes and MuJoCo's messages: `line 12`."""
+        return f"line {self.line}"
+
     def find(self, tag: str) -> "Element | None":
         """The first child with this tag."""
         return next((c for c in self.children if c.tag == tag), None)
@@ -49,13 +57,17 @@ class Element:
 
 
 def read_xml(file: Path) -> Element:
-    """The root element of an XML file. DOCTYPE is refused, so no entity can expand."""
+    """The root element of an XML file. DOCTYPE is refused, so no entity can expand. What other
+    readers of robot files take is taken: space and comments before the XML declaration, and any
+    encoding that Python knows."""
     stack: list[Element] = []
     roots: list[Element] = []
-    parser = expat.ParserCreate()
+    data, skipped_lines = _utf8(file)
+    parser = expat.ParserCreate("utf-8")
 
     def start(tag: str, attrib: dict[str, str]) -> None:
-        element = Element(tag, attrib, str(file), parser.CurrentLineNumber)
+        line = parser.CurrentLineNumber + skipped_lines
+        element = Element(tag, attrib, str(file), line)
         if len(stack) == MAX_DEPTH:
             element.fail(f"elements are nested more than {MAX_DEPTH} deep; flatten the file")
         (stack[-1].children if stack else roots).append(element)
@@ -66,24 +78,40 @@ def read_xml(file: Path) -> Element:
 
     def doctype(*_: object) -> None:
         raise PhalanxError(
-            f"{file}, line {parser.CurrentLineNumber}: a DOCTYPE is not accepted, because entities"
-            " can expand until they fill the memory; remove it"
+            f"{file}, line {parser.CurrentLineNumber + skipped_lines}: a DOCTYPE is not accepted,"
+            " because entities can expand until they fill the memory; remove it"
         )
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.StartDoctypeDeclHandler = doctype
     try:
-        parser.Parse(file.read_bytes(), True)
+        parser.Parse(data, True)
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
         raise PhalanxError(
-            f"{file}, line {error.lineno}: not well-formed XML ({reason}); correct that line"
+            f"{file}, line {error.lineno + skipped_lines}: not well-formed XML ({reason});"
+            " correct that line"
         ) from None
-    except OSError as error:
-        raise PhalanxError(f"{file} cannot be read: {error.strerror}") from None
-    except PhalanxError:
-        raise
-    except (LookupError, ValueError):  # expat's exceptions for an unknown encoding
-        raise PhalanxError(f"{file} has an unknown encoding; save it as UTF-8") from None
     return roots[0]
+
+
+def _utf8(file: Path) -> tuple[bytes, int]:
+    """The file's XML in UTF-8 from its declaration on, and the number of lines before that."""
+    data = read_bytes(file, MAX_BYTES)
+    declaration = re.search(rb"<\?xml\s[^>]*\?>", data[:4096])
+    skipped = 0
+    if declaration and re.fullmatch(rb"(\s|<!--.*?-->)*", data[: declaration.start()], re.DOTALL):
+        skipped = data.count(b"\n", 0, declaration.start())
+        data = data[declaration.start() :]
+    encoding = re.match(rb"<\?xml\s[^>]*\bencoding\s*=\s*[\"']([^\"']*)", data)
+    name = encoding[1].decode("ascii", "replace") if encoding else "utf-8"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        name = "utf-16"
+    try:
+        text = data.decode(name)
+    except (LookupError, ValueError):
+        raise PhalanxError(
+            f"{file} is not in the encoding {name!r} that it says; save it as UTF-8"
+        ) from None
+    return text.removeprefix("\ufeff").encode(), skipped

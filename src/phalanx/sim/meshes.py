@@ -1,0 +1,121 @@
+"""Mesh files of one robot as meshes of its spec.
+
+    meshes = Meshes(robot_file)
+    name = meshes.add(spec, "package://go2/meshes/base.dae", scale=np.ones(3), collides=True)
+
+A mesh that collides stands for its convex hull, in contacts and in the inertia it is given. A flat
+one gets a thickness of FLAT. Every file is read and tried out once.
+"""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from phalanx.sim.mesh_files import (
+    Array,
+    Faces,
+    MeshProblem,
+    check_content,
+    find_mesh,
+    read_mesh,
+    thicken,
+)
+
+FLAT = 1e-3  # [m] thickness of a collision mesh whose vertices lie in a plane
+Content = tuple[Array, Faces] | None  # None: MuJoCo reads the file itself
+
+
+class Meshes:
+    """Adds each mesh file at each scale once to a spec. meshdir: a folder to search as well.
+    note(text, item) is told what was mended."""
+
+    def __init__(
+        self, robot: Path, meshdir: str = "", note: Callable[[str, str], None] = lambda *_: None
+    ) -> None:
+        self.robot = robot
+        self.meshdir = meshdir
+        self.note = note
+        self._tried: dict[tuple[Path, tuple[float, ...], bool], Content | MeshProblem] = {}
+        self._read: dict[Path, tuple[Array, Faces]] = {}
+
+    def add(self, spec: mujoco.MjSpec, filename: str, scale: Array, collides: bool) -> str:
+        """The name in `spec` of a mesh file at `scale` (3,). Raises MeshProblem."""
+        file = find_mesh(filename, self.robot, self.meshdir)
+        content = self._content(file, scale, collides)
+        source = f"{file} {'' if content is None else len(content[0])}".strip()
+        for mesh in spec.meshes:
+            if mesh.info == source and np.array_equal(mesh.scale, scale):
+                break
+        else:
+            taken = {mesh.name for mesh in spec.meshes}
+            names = [file.stem, *(f"{file.stem}_{i}" for i in range(1, len(taken) + 1))]
+            mesh = spec.add_mesh(name=next(n for n in names if n not in taken), scale=scale)
+            fill(mesh, file, content)
+            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL  # flat visuals are fine
+            mesh.info = source
+        if collides:
+            mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
+        return str(mesh.name)
+
+    def _content(self, file: Path, scale: Array, collides: bool) -> Content:
+        key = (file, tuple(scale), collides)
+        if key not in self._tried:
+            try:
+                self._tried[key] = self._try(file, scale, collides)
+            except MeshProblem as problem:
+                self._tried[key] = problem
+        content = self._tried[key]
+        if isinstance(content, MeshProblem):
+            raise content
+        return content
+
+    def _try(self, file: Path, scale: Array, collides: bool) -> Content:
+        check_content(file)
+        if file.suffix.lower() in (".stl", ".obj", ".msh"):
+            problem = mesh_problem(file, None, scale, collides)
+            if problem is None:
+                return None
+            if file.suffix.lower() == ".msh":
+                raise MeshProblem(problem)
+        if file not in self._read:
+            self._read[file] = read_mesh(file)
+        vertices, faces = self._read[file]
+        problem = mesh_problem(file, (vertices, faces), scale, collides)
+        if problem and collides and "coplanar" in problem:
+            self.note(f"gave flat collision meshes a thickness of {1e3 * FLAT:g} mm", file.name)
+            vertices, faces = thicken(vertices, faces, FLAT / float(np.abs(scale).max()))
+            problem = mesh_problem(file, (vertices, faces), scale, collides)
+        if problem:
+            raise MeshProblem(problem)
+        return vertices, faces
+
+
+def fill(mesh: mujoco.MjsMesh, file: Path, content: Content) -> None:
+    """Let `mesh` have the vertices and faces that were read, or MuJoCo read the file."""
+    if content is None:
+        mesh.file = str(file)
+    else:
+        mesh.file = ""
+        mesh.uservert, mesh.userface = content[0].ravel(), content[1].ravel()
+
+
+def mesh_problem(file: Path, content: Content, scale: Array, collides: bool) -> str | None:
+    """MuJoCo's error message about a mesh scaled by `scale` (3,), or None."""
+    spec = mujoco.MjSpec()
+    inertia = mujoco.mjtMeshInertia
+    mesh = spec.add_mesh(name=file.stem or "mesh", scale=scale)
+    fill(mesh, file, content)
+    mesh.inertia = inertia.mjMESH_INERTIA_CONVEX if collides else inertia.mjMESH_INERTIA_SHELL
+    geom = spec.worldbody.add_body().add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh.name)
+    if not collides:
+        geom.contype, geom.conaffinity = 0, 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is said when the robot is compiled
+            spec.compile()
+    except ValueError as error:
+        return str(error).splitlines()[0].removeprefix("Error: ")
+    return None
