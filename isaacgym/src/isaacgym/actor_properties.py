@@ -9,6 +9,7 @@ import numpy as np
 
 from isaacgym.enums import RIGID_BODY_DISABLE_GRAVITY
 from isaacgym.properties import BODY_PROPERTIES, SHAPE_PROPERTIES
+from isaacgym.tendons import TENDON_PROPERTIES
 from isaacgym.values import DOF_PROPERTIES
 from isaacgym.world import Actor, World
 from phalanx.errors import PhalanxError
@@ -39,6 +40,11 @@ def body_properties(world: World) -> np.ndarray:
 def shape_properties(world: World) -> np.ndarray:
     """(N or 1, shapes) of SHAPE_PROPERTIES."""
     return _stack(world, SHAPE_PROPERTIES, lambda a: a.shapes)
+
+
+def tendon_properties(world: World) -> np.ndarray:
+    """(N or 1, tendons) of TENDON_PROPERTIES."""
+    return _stack(world, TENDON_PROPERTIES, lambda a: a.tendon_props)
 
 
 def actor_scales(world: World) -> np.ndarray:

@@ -26,6 +26,7 @@ from isaacgym.params import AssetOptions
 from isaacgym.properties import BODY_PROPERTIES, SHAPE_PROPERTIES, body_structs
 from isaacgym.property_structs import ActuatorProperties, ForceSensorProperties
 from isaacgym.structs import single
+from isaacgym.tendons import file_properties, take_tendons
 from isaacgym.values import DOF_PROPERTIES, FLT_MAX
 from phalanx.errors import PhalanxError
 from phalanx.sim.assets import load_robot
@@ -95,6 +96,11 @@ class Asset:
         self.shapes["friction"] = model.geom_friction[self.shape_geoms, 0]
         self.shapes["contact_offset"], self.shapes["rest_offset"] = 0.02, 0.001
         self.joints = self._joints({})
+        self.tendons = take_tendons(model)
+        self.tendon_props = file_properties(model, options.tendon_limit_stiffness)
+        self.root_quat = model.body_quat[1].copy()
+        """Rotation of the root in the file, w x y z; its position counts for nothing."""
+        self.turned = bool((self.root_quat != [1, 0, 0, 0]).any())
         self.sensors: list[tuple[int, Transform, ForceSensorProperties]] = []
         self.placed = False
         self.warned_of_sensor = False
@@ -286,12 +292,15 @@ def _limited(flag: int, limits: np.ndarray) -> bool:
 
 def _strip(spec: mujoco.MjSpec) -> None:
     """Remove what Isaac Gym does not read from a file, and what the scene adds itself."""
-    if spec.tendons:
+    spatial = [
+        t for t in spec.tendons if any(w.type != mujoco.mjtWrap.mjWRAP_JOINT for w in t.path)
+    ]
+    if spatial:
         log.warning(
-            "%s: tendons are not supported yet; %s ignored",
+            "%s: spatial tendons are not supported; %s ignored",
             spec.modelname,
-            ", ".join(t.name for t in spec.tendons),
+            ", ".join(t.name for t in spatial),
         )
-    for group in (spec.sensors, spec.actuators, spec.equalities, spec.tendons, spec.keys):
+    for group in (spec.sensors, spec.actuators, spec.equalities, spatial, spec.keys):
         for element in group:
             spec.delete(element)

@@ -1,9 +1,9 @@
 """The Gym object.
 
 Its calls are in one file for each subject: `gym_assets.py`, `gym_actors.py`, `gym_joints.py`,
-`gym_tensors.py`, `gym_states.py`, `gym_appearance.py`, `gym_viewer.py`. `world.py` holds the
-description that a program gives, `scene.py` compiles it to one MuJoCo model, and `physics.py` runs
-it.
+`gym_tendons.py`, `gym_tensors.py`, `gym_states.py`, `gym_appearance.py`, `gym_viewer.py`.
+`world.py` holds the description that a program gives, `scene.py` compiles it to one MuJoCo model,
+and `physics.py` runs it.
 """
 
 import copy
@@ -25,6 +25,7 @@ from isaacgym.gym_appearance import AppearanceCalls
 from isaacgym.gym_assets import AssetCalls
 from isaacgym.gym_joints import JointCalls
 from isaacgym.gym_states import StateCalls
+from isaacgym.gym_tendons import TendonCalls
 from isaacgym.gym_tensors import TensorCalls
 from isaacgym.gym_viewer import ViewerCalls
 from isaacgym.handles import Sim, checked, physics_of
@@ -43,7 +44,14 @@ CHECK_EVERY = 64  # `simulate` calls between checks, each of which waits for the
 
 
 class Gym(
-    AssetCalls, ActorCalls, JointCalls, TensorCalls, StateCalls, AppearanceCalls, ViewerCalls
+    AssetCalls,
+    ActorCalls,
+    JointCalls,
+    TendonCalls,
+    TensorCalls,
+    StateCalls,
+    AppearanceCalls,
+    ViewerCalls,
 ):
     """Isaac Gym's calls. Bad input raises an error of one sentence that names the call."""
 

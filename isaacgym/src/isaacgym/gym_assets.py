@@ -222,16 +222,6 @@ class AssetCalls:
         actuators = checked(asset, Asset, "find_asset_actuator_index").actuators
         return index_of([a[0] for a in actuators], name)
 
-    def get_asset_tendon_count(self, asset: Asset) -> int:
-        """0: tendons of a file are dropped, with a warning."""
-        checked(asset, Asset, "get_asset_tendon_count")
-        return 0
-
-    def find_asset_tendon_index(self, asset: Asset, name: str) -> int:
-        """-1, since tendons are not supported."""
-        checked(asset, Asset, "find_asset_tendon_index")
-        return -1
-
     def get_asset_soft_body_count(self, asset: Asset) -> int:
         """0, since soft bodies are not supported."""
         checked(asset, Asset, "get_asset_soft_body_count")

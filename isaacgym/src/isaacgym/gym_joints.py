@@ -1,7 +1,5 @@
 """Gym's calls on the degrees of freedom, joints, actuators and tendons of actors."""
 
-from typing import Any
-
 import numpy as np
 
 from isaacgym.enums import IndexDomain, JointType
@@ -165,23 +163,6 @@ class JointCalls:
         """Index of the actor's actuator with this name; -1 if there is none."""
         actuators = actor_of(env, handle, "find_actor_actuator_index").asset.actuators
         return index_of([a[0] for a in actuators], name)
-
-    def get_actor_tendon_count(self, env: Env, handle: int) -> int:
-        """0: tendons of a file are dropped, with a warning."""
-        actor_of(env, handle, "get_actor_tendon_count")
-        return 0
-
-    def get_actor_tendon_properties(self, env: Env, handle: int) -> list[Any]:
-        """An empty list, since tendons are not supported."""
-        actor_of(env, handle, "get_actor_tendon_properties")
-        return []
-
-    def set_actor_tendon_properties(self, env: Env, handle: int, properties: list[Any]) -> bool:
-        """Accept an empty list. Raises PhalanxError otherwise, since tendons are not supported."""
-        actor_of(env, handle, "set_actor_tendon_properties")
-        if properties:
-            raise PhalanxError("gym.set_actor_tendon_properties: tendons are not supported yet")
-        return True
 
     def get_actor_soft_body_count(self, env: Env, handle: int) -> int:
         """0, since soft bodies are not supported."""

@@ -7,10 +7,16 @@ others where they differ.
 import mujoco
 import numpy as np
 
-from isaacgym.actor_properties import actor_scales, body_properties, shape_properties
+from isaacgym.actor_properties import (
+    actor_scales,
+    body_properties,
+    shape_properties,
+    tendon_properties,
+)
 from isaacgym.enums import RIGID_BODY_DISABLE_GRAVITY
 from isaacgym.implicit_pd import drive_fields
 from isaacgym.layout import Layout
+from isaacgym.tendons import tendon_fields
 from isaacgym.world import World
 from phalanx.errors import PhalanxError
 
@@ -21,6 +27,8 @@ def model_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[st
     """MjModel fields that follow from the properties of actors, by name, (N or 1, ...) each: one
     row if all environments agree."""
     fields = drive_fields(world, layout, model)
+    if model.ntendon:
+        fields |= tendon_fields(tendon_properties(world), world.timestep)
     fields |= _body_fields(world, layout, model)
     fields |= _shape_fields(world, layout, model)
     return fields

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 ENGINE = "auto"  # tests run the GPU engine on the CPU with "warp"
 STRUCTURAL = (
     "dof_damping", "jnt_stiffness", "jnt_actfrclimited", "jnt_limited", "jnt_margin",
-    "actuator_forcelimited",
+    "actuator_forcelimited", "tendon_limited",
 )  # fmt: skip
 INERTIAL = ("body_mass", "body_ipos", "body_iquat", "body_inertia")
 
@@ -259,7 +259,7 @@ class Physics:
         masks = collision_masks(layout)
         geoms = layout.shape_geoms
         structural = [
-            *((fields[name], getattr(model, name)) for name in STRUCTURAL),
+            *((fields[n], getattr(model, n)) for n in STRUCTURAL if n in fields),
             (masks[0][None], model.geom_contype[geoms]),
             (masks[1][None], model.geom_conaffinity[geoms]),
         ]

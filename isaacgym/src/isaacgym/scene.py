@@ -86,6 +86,8 @@ class ActorScene(Scene):
         layout = self._layout
         assert (model.nbody - 1, model.nq, model.nv) == (layout.num_bodies, layout.nq, layout.nv)
         set_collisions(model, self._world.grounds, layout)
+        tendons = [tendon for actor in layout.actors for tendon in actor.asset.tendons]
+        model.wrap_prm[:] = [c for tendon in tendons for c in tendon.coefficients]
         fields = model_fields(self._world, layout, model)
         for name, values in fields.items():
             getattr(model, name)[...] = values[0]

@@ -6,7 +6,6 @@ table.
 """
 
 _CAMERAS = "cameras are not supported yet"
-_TENDONS = "tendons are not supported yet"
 _SOFT = "soft bodies and particles belong to the Flex engine"
 _USD = "USD and Omniverse are not provided"
 _CONTACTS = "lists of contacts are not supported yet; use the net contact force tensor"
@@ -22,17 +21,6 @@ REFUSED: dict[str, str] = {
         write_viewer_image_to_file get_viewer_camera_handle
         """.split(),
         _CAMERAS,
-    ),
-    **dict.fromkeys(
-        """
-        get_asset_tendon_name get_asset_tendon_properties set_asset_tendon_properties
-        get_asset_fixed_tendon_joint_coefficients set_asset_fixed_tendon_joint_coefficients
-        get_asset_fixed_tendon_joint_name get_actor_tendon_name get_actor_tendon_offset
-        set_actor_tendon_offset find_actor_tendon_index
-        get_actor_fixed_tendon_joint_coefficients set_actor_fixed_tendon_joint_coefficients
-        get_actor_fixed_tendon_joint_name find_actor_fixed_tendon_joint_index
-        """.split(),
-        _TENDONS,
     ),
     **dict.fromkeys(
         """
@@ -77,6 +65,9 @@ REFUSED: dict[str, str] = {
         """.split(),
         _VECTOR,
     ),
+    "set_actor_fixed_tendon_joint_coefficients": (
+        "coefficients belong to the asset; use gym.set_asset_fixed_tendon_joint_coefficients"
+    ),
     "create_force_sensor": "a call of Preview 2; use gym.create_asset_force_sensor",
     **dict.fromkeys(
         "create_performance_timers get_performance_timers destroy_performance_timers".split(),
@@ -103,11 +94,7 @@ _NOTED: dict[str, str] = {
     "create_viewer": "supported; MuJoCo's viewer, with all environments; None without a display",
     "enable_actor_dof_force_sensors": "supported; always enabled",
     "fetch_results": "accepted; results are available after simulate",
-    "find_asset_tendon_index": "always -1: tendons are not supported yet",
     "get_actor_dof_forces": "supported; forces of the drives only, in the last substep",
-    "get_actor_tendon_count": "always 0: tendons are not supported yet",
-    "get_actor_tendon_properties": "always empty: tendons are not supported yet",
-    "get_asset_tendon_count": "always 0: tendons are not supported yet",
     "get_viewer_mouse_position": "always (0, 0)",
     "poll_viewer_events": "accepted; the window handles its own events",
     "refresh_dof_force_tensor": "supported; without the forces of joint limits and dry friction",
@@ -118,7 +105,6 @@ _NOTED: dict[str, str] = {
         "supported; masses that the program set are scaled too; actors with meshes need the same"
         " scale in all environments"
     ),
-    "set_actor_tendon_properties": "accepts an empty list; tendons are not supported yet",
     "set_light_parameters": "accepted without effect; the viewer has its own light",
     "set_rigid_body_segmentation_id": "accepted; stored, but no camera shows it",
     "set_sim_params": "supported for gravity; dt, substeps and device are fixed",
@@ -158,7 +144,12 @@ get_actor_scale set_actor_scale get_actor_soft_body_count get_rigid_handle get_r
 get_joint_handle get_joint_name
 get_actor_dof_properties set_actor_dof_properties get_actor_rigid_body_properties
 set_actor_rigid_body_properties get_actor_rigid_shape_properties set_actor_rigid_shape_properties
-get_actor_tendon_properties set_actor_tendon_properties get_actor_tendon_count
+get_asset_tendon_name get_asset_tendon_properties set_asset_tendon_properties
+get_asset_fixed_tendon_joint_coefficients set_asset_fixed_tendon_joint_coefficients
+get_asset_fixed_tendon_joint_name get_actor_tendon_properties set_actor_tendon_properties
+get_actor_tendon_count get_actor_tendon_name get_actor_tendon_offset set_actor_tendon_offset
+find_actor_tendon_index get_actor_fixed_tendon_joint_coefficients
+get_actor_fixed_tendon_joint_name find_actor_fixed_tendon_joint_index
 enable_actor_dof_force_sensors get_actor_force_sensor_count
 acquire_actor_root_state_tensor acquire_dof_state_tensor acquire_rigid_body_state_tensor
 acquire_net_contact_force_tensor acquire_dof_force_tensor acquire_force_sensor_tensor

@@ -6,6 +6,7 @@ may differ between environments. Nothing here simulates."""
 
 from collections.abc import Iterator
 
+import mujoco
 import numpy as np
 import torch
 
@@ -25,7 +26,7 @@ class Actor:
     __slots__ = (
         "asset", "bodies", "colors", "dof_props", "filter", "first_body", "first_dof", "group",
         "handle", "name", "pos", "quat", "scale", "segmentation", "segmentation_id", "shapes",
-        "start", "textures",
+        "start", "tendon_props", "textures",
     )  # fmt: skip
 
     def __init__(
@@ -39,6 +40,8 @@ class Actor:
         quat = np.array([pose.r.w, pose.r.x, pose.r.y, pose.r.z])
         length = np.linalg.norm(quat)
         self.quat = quat / length if length > 0 else np.array([1.0, 0.0, 0.0, 0.0])
+        if asset.turned:
+            mujoco.mju_mulQuat(self.quat, self.quat.copy(), asset.root_quat)
         self.handle = len(env.actors)
         self.first_body = env.num_bodies
         self.first_dof = env.num_dofs
@@ -48,6 +51,7 @@ class Actor:
         """Numbers in segmentation images, of the actor and of bodies that have their own."""
         self.dof_props: np.ndarray | None = None
         self.bodies: np.ndarray | None = None
+        self.tendon_props = asset.tendon_props
         self.shapes = asset.shapes
         if filter != NO_FILTER:
             self.shapes = asset.shapes.copy()

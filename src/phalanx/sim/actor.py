@@ -42,7 +42,7 @@ class Actor:
         self.joint_limits = limits.to(device)
         """(J, 2) lower and upper [m or rad]; infinite where a joint has none."""
         sensors = [
-            (i, self.body_names.index(model.sensor(i).name.split("/", 1)[1].split(":")[0]))
+            (i, self.body_names.index(model.sensor(i).name.split("/", 1)[1].rsplit(":", 1)[0]))
             for i in range(model.nsensor)
             if _owner(model.sensor(i).name) == name
             and model.sensor(i).name.endswith(f":{CONTACT_FORCE}")
