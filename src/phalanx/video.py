@@ -1,7 +1,8 @@
-"""Renders recorded poses to an mp4, without a display, in a separate process.
+"""Renders recorded poses to an mp4 or a PNG, without a display, in a separate process.
 
     qpos = np.stack(recorded)                       # (T, K, nq), K environments of one model
     render_video(model, qpos, "run.mp4", fps=60)
+    render_picture(model, qpos[0, 0], "start.png")
 
 `render_video` starts `python -m phalanx.video_renderer JOB`, which draws and writes raw RGB frames
 to its stdout; this process counts them and passes them to ffmpeg. So OpenGL and CUDA are never in
@@ -18,7 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ BACKENDS = ("egl", "osmesa")  # values of MUJOCO_GL to try if the user did not s
 # Values of MUJOCO_GL with which MuJoCo uses no OpenGL in this process.
 GL_OFF = ("", "disable", "disabled", "off", "false", "0")
 MAX_ENVS = 16
+MP4 = (
+    # browsers need yuv420p and the index in front; bt709 keeps the colours correct
+    *("-c:v", "libx264", "-crf", "18", "-vf", "scale=out_color_matrix=bt709"),
+    *("-pix_fmt", "yuv420p", "-colorspace", "bt709", "-color_primaries", "bt709"),
+    *("-color_trc", "bt709", "-movflags", "+faststart", "-f", "mp4"),
+)
+PNG = ("-frames:v", "1", "-c:v", "png", "-f", "image2", "-update", "1")
 
 Array = NDArray[np.float64]
 
@@ -64,9 +72,7 @@ def render_video(
     Raises PhalanxError for bad arguments, without OpenGL, if the folder cannot be written, if the
     disk is full, or if the renderer or ffmpeg fails.
     """
-    path = Path(path)
     arrays = _checked_arrays(model, qpos, mocap_pos, mocap_quat)
-    total = arrays["qpos"].shape[0]
     if width < 16 or height < 16 or width % 2 or height % 2 or fps < 1:
         raise PhalanxError(
             f"the video's width {width} and height {height} must be even numbers from 16 up and"
@@ -78,41 +84,72 @@ def render_video(
             f"no camera {camera!r} in the model{did_you_mean(camera, cameras)};"
             f" cameras: {', '.join(cameras) or 'none'}"
         )
+    arrays |= {"fps": fps, "width": width, "height": height}
+    arrays |= {"camera": camera or "", "caption": caption}
+    return _render(model, arrays, Path(path), "the video", MP4, on_frame)
 
+
+def render_picture(
+    model: mujoco.MjModel,
+    qpos: NDArray[Any],
+    path: str | os.PathLike[str],
+    *,
+    width: int = 960,
+    height: int = 720,
+) -> Path:
+    """Write one pose, (nq,) [m or rad], to `path`, a PNG file; returns `path`. Raises PhalanxError
+    as `render_video` does."""
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise PhalanxError(f"the picture {path} must end in .png")
+    arrays = _checked_arrays(model, np.asarray(qpos)[None, None], None, None)
+    arrays |= {"fps": 1, "width": width, "height": height, "camera": "", "caption": ""}
+    return _render(model, arrays, path, "the picture", PNG, None)
+
+
+def _render(
+    model: mujoco.MjModel,
+    job: dict[str, Any],
+    path: Path,
+    what: str,
+    encoder: Sequence[str],
+    on_frame: Callable[[int, int], None] | None,
+) -> Path:
+    """Render the poses in `job` and encode them to `path`, which messages call `what`."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     if path.is_dir():
-        raise PhalanxError(f"cannot write the video {path}: it is a folder; give a file in it")
+        raise PhalanxError(f"cannot write {what} {path}: it is a folder; give a file in it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
     except OSError as error:
-        raise PhalanxError(f"cannot write the video {path}: {error}") from error
+        raise PhalanxError(f"cannot write {what} {path}: {error}") from error
     try:
         with tempfile.TemporaryDirectory(prefix="phalanx-video-") as folder:
-            job = Path(folder, "job.npz")
-            arrays |= {"fps": fps, "width": width, "height": height}
-            arrays |= {"camera": camera or "", "caption": caption}
-            np.savez(job, **arrays)
+            file = Path(folder, "job.npz")
+            np.savez(file, **job)
             model_bytes = np.empty(mujoco.mj_sizeModel(model), np.uint8)
             mujoco.mj_saveModel(model, None, model_bytes)
-            model_bytes.tofile(job.with_name("model.mjb"))
+            model_bytes.tofile(file.with_name("model.mjb"))
 
             chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
             backends = BACKENDS if chosen in GL_OFF else (chosen,)
             reasons = []
-            encode = _ffmpeg_command(partial, fps, width, height)
+            fps, width, height = job["fps"], job["width"], job["height"]
+            encode = _ffmpeg_command(partial, fps, width, height, encoder)
+            frames = len(job["qpos"])
             for backend in backends:
-                reason = _render_with(backend, job, encode, total, 3 * width * height, on_frame)
+                reason = _render_with(backend, file, encode, frames, 3 * width * height, on_frame)
                 if reason is None:
                     partial.replace(path)
                     return path
                 reasons.append(f"{backend}: {reason}")
     except OSError as error:
-        raise PhalanxError(f"cannot write the video {path}: {error}") from error
+        raise PhalanxError(f"cannot write {what} {path}: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
     raise PhalanxError(
-        "no OpenGL to render the video with; install it, on Debian or Ubuntu with"
+        f"no OpenGL to render {what} with; install it, on Debian or Ubuntu with"
         " `apt-get install libegl1 libgl1` or `apt-get install libosmesa6`"
         f" ({'; '.join(reasons)})"
     )
@@ -151,16 +188,16 @@ def _checked_arrays(
     return arrays
 
 
-def _ffmpeg_command(partial: Path, fps: int, width: int, height: int) -> list[str]:
-    """The command that encodes raw RGB frames on stdin to an mp4 at `partial`."""
+def _ffmpeg_command(
+    partial: Path, fps: int, width: int, height: int, encoder: Sequence[str]
+) -> list[str]:
+    """The command that encodes raw RGB frames on stdin to a file at `partial`."""
     return [
         imageio_ffmpeg.get_ffmpeg_exe(),
         *("-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
         *("-s", f"{width}x{height}", "-r", str(fps), "-i", "-", "-an"),
-        # browsers need yuv420p and the index in front; bt709 keeps the colours correct
-        *("-c:v", "libx264", "-crf", "18", "-vf", "scale=out_color_matrix=bt709"),
-        *("-pix_fmt", "yuv420p", "-colorspace", "bt709", "-color_primaries", "bt709"),
-        *("-color_trc", "bt709", "-movflags", "+faststart", "-f", "mp4", str(partial)),
+        *encoder,
+        str(partial),
     ]
 
 

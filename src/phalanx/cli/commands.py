@@ -99,6 +99,17 @@ COMMANDS = {
         ),
         "phalanx.cli.motion:MotionOptions",
     ),
+    "robot": Command(
+        "show what a robot's file contains, and the robot",
+        "phalanx.cli.robot:robot",
+        "<file or name> [key=value ...]",
+        (
+            "robot go2.xml                            its parts, and two seconds on the ground",
+            "robot unitree_go2                        from MuJoCo Menagerie",
+            "robot arm.urdf out=arm.xml picture=arm.png",
+        ),
+        "phalanx.cli.robot:RobotOptions",
+    ),
     "doctor": Command(
         "check what a repository for Isaac Gym needs to run here",
         "phalanx.cli.doctor:doctor",

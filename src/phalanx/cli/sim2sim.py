@@ -66,7 +66,7 @@ def sim2sim(arguments: list[str]) -> None:
     watched = config.window or config.browser
     if config.browser and importlib.util.find_spec("mjviser") is None:
         raise PhalanxError(
-            "browser=true needs mjviser; install it with `pip install 'phalanx[browser]'`"
+            "browser=true needs mjviser; install it with `pip install 'phalanx[view]'`"
         )
     trial = Trial(
         config.policy,

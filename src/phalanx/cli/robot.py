@@ -1,0 +1,110 @@
+"""`phalanx robot`: shows what a robot's file contains and how it behaves on the ground."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from phalanx.config import read
+from phalanx.errors import PhalanxError
+
+TEXTS = ("robot", "keyframe", "out", "picture")
+"""Keys whose values are taken as typed."""
+
+
+@dataclass(frozen=True)
+class RobotOptions:
+    """Options of `phalanx robot`."""
+
+    robot: str
+    """MJCF or URDF file, or a name of MuJoCo Menagerie; the only argument without a key."""
+    fixed_base: bool | None = None
+    """Whether the base is bolted to the world; null follows the file (a URDF says free)."""
+    keyframe: str | None = None
+    """Keyframe to start from; null takes one called home or stand, or the file's initial pose."""
+    out: str | None = None
+    """MJCF file to write, with the robot as Phalanx reads it and its meshes beside it."""
+    picture: str | None = None
+    """PNG file to write, with the robot in its initial pose."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+
+def robot(arguments: list[str]) -> None:
+    """Show a robot. Raises PhalanxError."""
+    options = _options(arguments)
+    console = Console(highlight=False)
+    errors = Console(highlight=False, stderr=True)
+    from phalanx.robot import HeldRobot, default_pose, drop, facts_of, read_robot
+
+    with _downloads(errors) as on_progress:
+        loaded = read_robot(options.robot, options.fixed_base, on_progress)
+    held = HeldRobot(loaded, default_pose(loaded, options.keyframe))
+    if options.out:
+        from phalanx.robot.write import write_mjcf
+
+        said = f"MJCF: {write_mjcf(loaded.spec, Path(options.out))}"
+        (errors if options.json else console).print(said, soft_wrap=True)
+    if options.picture:
+        from phalanx.video import render_picture
+
+        said = f"picture: {render_picture(held.model, held.start, options.picture)}"
+        (errors if options.json else console).print(said, soft_wrap=True)
+    facts, dropped = facts_of(loaded), drop(held)
+    if options.json:
+        print(json.dumps({**dataclasses.asdict(facts), "drop": dataclasses.asdict(dropped)}))
+    else:
+        from phalanx.cli.robot_tables import show
+
+        show(console, facts, dropped)
+
+
+def _options(arguments: list[str]) -> RobotOptions:
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals:
+            key, text = "robot", argument
+        if key in values:
+            raise PhalanxError(f"{key} is given twice, as {values[key]!r} and {text!r}")
+        try:
+            values[key] = text if key in TEXTS else yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise PhalanxError(f"cannot read {argument!r}") from error
+    if not values.get("robot"):
+        raise PhalanxError(
+            "robot needs a file or a name of MuJoCo Menagerie, as in `phalanx robot go2.xml` or"
+            " `phalanx robot unitree_go2`"
+        )
+    return read(RobotOptions, values, "")
+
+
+@contextmanager
+def _downloads(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """A function of a robot's name, the bytes downloaded and all bytes, which shows them."""
+    progress = Progress(
+        TextColumn("downloading {task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        console=console,
+        transient=True,
+    )
+
+    def on_progress(name: str, done: int, total: int) -> None:
+        if not progress.tasks:
+            progress.start()
+            progress.add_task(name)
+        progress.update(progress.task_ids[0], completed=done, total=total or None)
+
+    try:
+        yield on_progress
+    finally:
+        if progress.tasks:
+            progress.stop()

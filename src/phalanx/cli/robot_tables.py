@@ -1,0 +1,200 @@
+"""The tables of `phalanx robot`, for terminals of 80 columns and more."""
+
+from rich.console import Console
+from rich.table import Table
+
+from phalanx.robot import Drop, RobotFacts
+from phalanx.robot.drives import GRAVITY
+from phalanx.robot.facts import JointFacts
+from phalanx.sim.robot import Note, summary
+
+MOST_OVERLAPS = 10
+FRAME = 1e-3  # [kg]
+AXES: dict[tuple[float, ...], str] = {(1, 0, 0): "x", (0, 1, 0): "y", (0, 0, 1): "z"}
+AXES |= {(-1, 0, 0): "-x", (0, -1, 0): "-y", (0, 0, -1): "-z"}
+VERDICTS = {
+    "stands": "it stands",
+    "moves": "it has not fallen, but still moves",
+    "falls": "it falls",
+    "falls through": "it falls through, for none of its shapes collides with the ground",
+    "bursts": "it bursts",
+    "holds": "it holds its pose",
+}
+
+
+def show(console: Console, facts: RobotFacts, dropped: Drop) -> None:
+    """Print everything; parts that the robot does not have are left out."""
+    _head(console, facts)
+    _part(console, "Bodies [kg, m]", _bodies(facts))
+    if frames := _frames(facts):
+        console.print(
+            f"and {len(frames)} frames without joint, mass and shape (json=true has them)"
+        )
+    _part(console, "Joints [rad, N m; slides m, N]", _joints(facts))
+    _part(console, "Actuators", _actuators(facts))
+    _part(console, "Sensors", _sensors(facts))
+    if facts.keyframes:
+        _part(console, "Keyframes", _list([", ".join(facts.keyframes)], bullet=""))
+    notes = [n for n in facts.notes if n.kind != "overlap"]  # these are listed below
+    _part(console, "What differs from the file, and what is doubtful in it", _notes(notes))
+    if facts.outside:
+        outside = _list([", ".join(facts.outside)], bullet="")
+        _part(console, "Joints outside of their limits in the file's initial pose", outside)
+    _part(console, "Bodies that overlap in the file's initial pose", _overlaps(facts))
+    _drop(console, facts, dropped)
+
+
+def _part(console: Console, title: str, table: Table) -> None:
+    if table.row_count:
+        console.print(f"\n{title}", style="bold", markup=False)
+        console.print(table)
+
+
+def _table(*headings: str) -> Table:
+    """Columns with these headings, right-aligned where the heading ends in >."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in headings:
+        justify = "right" if heading.endswith(">") else "left"
+        table.add_column(heading.rstrip(">"), justify=justify, overflow="fold")  # type: ignore[arg-type]
+    return table
+
+
+def _list(entries: list[str], bullet: str = "-") -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for entry in entries:
+        table.add_row(bullet, entry) if bullet else table.add_row(entry)
+    return table
+
+
+def _head(console: Console, facts: RobotFacts) -> None:
+    counts = {
+        "bodies": len(facts.bodies),
+        "joints": sum(j.type != "free" for j in facts.joints),
+        "actuators": len(facts.actuators),
+        "sensors": len(facts.sensors),
+    }
+    size = " x ".join(f"{s:.2f}" for s in facts.size)
+    numbers = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    base = "fixed base" if facts.fixed_base else "free base"
+    console.print(f"{facts.name}: {facts.format} file {facts.file}", style="bold", soft_wrap=True)
+    console.print(f"{facts.mass:.4g} kg, {base}, {size} m; {numbers}")
+
+
+def _bodies(facts: RobotFacts) -> Table:
+    table = _table("body", "mass>", "centre of mass>", "shapes>", "drawn>")
+    frames = _frames(facts)
+    for body in (b for b in facts.bodies if b.name not in frames):
+        table.add_row(
+            f"{' ' * body.depth}{body.name}",
+            f"{body.mass:.3f}" if body.mass >= 0.01 else f"{body.mass:.2g}",
+            " ".join(f"{v:6.3f}" for v in body.com),
+            str(body.collision_shapes or ""),
+            str(body.drawn_shapes or ""),
+        )
+    return table
+
+
+def _frames(facts: RobotFacts) -> set[str]:
+    """Bodies without joint and shape, and with no more mass than the loader gives to frames."""
+    jointed = {j.body for j in facts.joints}
+    return {
+        b.name
+        for b in facts.bodies
+        if not b.collision_shapes + b.drawn_shapes and b.mass <= FRAME and b.name not in jointed
+    }
+
+
+def _joints(facts: RobotFacts) -> Table:
+    joints = [j for j in facts.joints if j.type != "free"]
+    fast = any(j.velocity for j in joints)
+    columns = ["joint", "type", "limits>", "effort>", "armature>", *(["speed>"] * fast)]
+    table = _table(*columns)
+    for joint in joints:
+        row = [joint.name, _kind(joint), _limits(joint), "any", f"{joint.armature:.3g}"]
+        if joint.effort is not None:
+            row[3] = f"{joint.effort:.4g}"
+        if joint.type == "ball":
+            row[2:4] = ["", ""]
+        if fast:
+            row.append(f"{joint.velocity:.3g}" if joint.velocity else "any")
+        table.add_row(*row)
+    return table
+
+
+def _kind(joint: JointFacts) -> str:
+    axis = AXES.get(joint.axis) or " ".join(f"{a:.2g}" for a in joint.axis)
+    return f"{joint.type} {axis}".rstrip()
+
+
+def _limits(joint: JointFacts) -> str:
+    if joint.lower is None or joint.upper is None:
+        return "any"
+    return f"{joint.lower:.4g} .. {joint.upper:.4g}"
+
+
+def _actuators(facts: RobotFacts) -> Table:
+    gains = any(a.stiffness or a.damping for a in facts.actuators)
+    table = _table(
+        "actuator", "type", "moves", "control>", "force>", "gear>", *(["gains>"] * gains)
+    )
+    for a in facts.actuators:
+        row = [a.name, a.type, a.target, _span(a.control), _span(a.force), f"{a.gear:.4g}"]
+        if gains:
+            row.append(f"{a.stiffness:.4g}, {a.damping:.3g}" if a.stiffness or a.damping else "")
+        table.add_row(*row)
+    return table
+
+
+def _span(span: tuple[float, ...] | None) -> str:
+    if span is None:
+        return "any"
+    low, high = span
+    return f"+-{high:.4g}" if low == -high else f"{low:.4g} .. {high:.4g}"
+
+
+def _sensors(facts: RobotFacts) -> Table:
+    table = _table("sensor", "type", "of", "numbers>")
+    for s in facts.sensors:
+        table.add_row(s.name, s.type, s.on, str(s.size))
+    return table
+
+
+def _notes(notes: list[Note]) -> Table:
+    """Notes of one sort share an entry."""
+    sorts: dict[str, list[Note]] = {}
+    for note in notes:
+        sorts.setdefault(note.text, []).append(note)
+    return _list([summary(group) for group in sorts.values()])
+
+
+def _overlaps(facts: RobotFacts) -> Table:
+    shown = facts.overlaps[:MOST_OVERLAPS]
+    entries = [f"{o.first} and {o.second} by {1000 * o.depth:.1f} mm" for o in shown]
+    if len(facts.overlaps) > len(shown):
+        entries.append(f"{len(facts.overlaps) - len(shown)} more pairs (json=true has them)")
+    return _list(entries)
+
+
+def _drop(console: Console, facts: RobotFacts, d: Drop) -> None:
+    """The two seconds on the ground."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_row("starts with", d.pose)
+    if d.feet:
+        table.add_row("feet", ", ".join(d.feet))
+    if d.verdict == "bursts":
+        table.add_row("stopped after", f"{d.seconds:.2f} s")
+    table.add_row("highest speed", f"{d.highest_speed:.2f} m/s ({d.fastest_body})")
+    if d.fastest_joint:
+        slides = any(j.type == "slide" for j in facts.joints if j.name == d.fastest_joint)
+        unit = "m/s" if slides else "rad/s"
+        table.add_row("", f"{d.highest_joint_speed:.2f} {unit} (joint {d.fastest_joint})")
+    if d.highest_force:
+        weights = d.highest_force / (facts.mass * GRAVITY)
+        times = f"{d.highest_force:.4g} N, {weights:.1f} times its weight"
+        table.add_row("highest force", f"{times} ({' on '.join(d.force_between)})")
+    if d.deepest:
+        table.add_row("deepest contact", f"{1000 * d.deepest:.1f} mm at the end")
+    if d.at_effort_limit:
+        table.add_row("too weak", f"at their effort limit: {', '.join(d.at_effort_limit)}")
+    where = "Held in the air" if facts.fixed_base else "Dropped on the ground"
+    _part(console, f"{where} for two seconds, joints held: {VERDICTS[d.verdict]}", table)

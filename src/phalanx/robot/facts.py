@@ -1,0 +1,282 @@
+"""What a robot's file contains, as plain data: `dataclasses.asdict(facts_of(robot))` is JSON.
+
+SI units, angles in radians; vectors are in the frame of their body, quaternions (w, x, y, z).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from phalanx.robot.drives import Array, effort_limit, is_motor
+from phalanx.robot.file import RobotFile
+from phalanx.sim.robot import Note
+
+Vector = tuple[float, ...]
+TOUCHING = 1e-4  # [m] shapes that are less deep in each other only touch
+
+
+@dataclass(frozen=True)
+class BodyFacts:
+    """One body."""
+
+    name: str
+    parent: str
+    """Empty for the root."""
+    depth: int
+    """Bodies between this one and the root, plus one; 0 for the root."""
+    mass: float
+    """[kg]."""
+    com: Vector
+    """Centre of mass [m]."""
+    inertia: Vector
+    """Principal moments about the centre of mass [kg m^2]."""
+    collision_shapes: int
+    drawn_shapes: int
+    """Shapes that do not collide."""
+
+
+@dataclass(frozen=True)
+class JointFacts:
+    """One joint; a number is None where the file sets no limit."""
+
+    name: str
+    body: str
+    type: str
+    """free, ball, hinge or slide."""
+    axis: Vector
+    """Of length 1; empty for a free or ball joint."""
+    lower: float | None
+    """[rad or m]."""
+    upper: float | None
+    effort: float | None
+    """Largest effort [N m or N]."""
+    velocity: float | None
+    """Largest velocity, from a URDF [rad/s or m/s]. MuJoCo does not enforce it."""
+    armature: float
+    """[kg m^2 or kg]."""
+    damping: float
+    """[N m s/rad or N s/m]."""
+    friction: float
+    """[N m or N]."""
+
+
+@dataclass(frozen=True)
+class ActuatorFacts:
+    """One actuator."""
+
+    name: str
+    type: str
+    """motor, position, velocity or general, or the name of MuJoCo's gain."""
+    target: str
+    """What it moves: a joint, tendon, site or body."""
+    control: Vector | None
+    """Smallest and largest control, None if it is not limited."""
+    force: Vector | None
+    """Smallest and largest force [N or N m], before the gear."""
+    gear: float
+    stiffness: float
+    """Of a position actuator, per unit of its target."""
+    damping: float
+
+
+@dataclass(frozen=True)
+class SensorFacts:
+    """One sensor."""
+
+    name: str
+    type: str
+    on: str
+    """The element it is at, empty if it has none."""
+    size: int
+    """Numbers that it gives."""
+
+
+@dataclass(frozen=True)
+class OverlapFacts:
+    """Two bodies that collide with each other in the initial pose."""
+
+    first: str
+    second: str
+    depth: float
+    """How deep they are in each other [m]."""
+
+
+@dataclass(frozen=True)
+class RobotFacts:
+    """One robot."""
+
+    name: str
+    file: str
+    format: str
+    """MJCF or URDF."""
+    fixed_base: bool
+    mass: float
+    """[kg]."""
+    size: Vector
+    """Of the box around it in the initial pose [m]."""
+    bodies: list[BodyFacts]
+    joints: list[JointFacts]
+    actuators: list[ActuatorFacts]
+    sensors: list[SensorFacts]
+    keyframes: list[str]
+    outside: list[str]
+    """Joints whose initial position is outside of their limits."""
+    overlaps: list[OverlapFacts]
+    notes: list[Note]
+    """What was dropped, added or mended on reading."""
+
+
+def facts_of(robot: RobotFile) -> RobotFacts:
+    """Everything above, of one robot."""
+    model = robot.model
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    joints = [_joint(model, j) for j in range(model.njnt)]
+    return RobotFacts(
+        name=robot.spec.modelname,
+        file=str(robot.path),
+        format=robot.format,
+        fixed_base=robot.is_fixed,
+        mass=_short(model.body_mass.sum()),
+        size=_size(model, data),
+        bodies=[_body(model, b) for b in range(1, model.nbody)],
+        joints=joints,
+        actuators=[_actuator(model, a) for a in range(model.nu)],
+        sensors=[_sensor(model, s) for s in range(model.nsensor)],
+        keyframes=[model.key(k).name or f"key{k}" for k in range(model.nkey)],
+        outside=[
+            facts.name
+            for j, facts in enumerate(joints)
+            if facts.lower is not None
+            and facts.upper is not None
+            and not facts.lower <= model.qpos0[model.jnt_qposadr[j]] <= facts.upper
+        ],
+        overlaps=_overlaps(model, data),
+        notes=list(robot.notes),
+    )
+
+
+def _body(model: mujoco.MjModel, body: int) -> BodyFacts:
+    first = model.body_geomadr[body]
+    geoms = range(first, first + model.body_geomnum[body])
+    collide = sum(bool(model.geom_contype[g] or model.geom_conaffinity[g]) for g in geoms)
+    parent = int(model.body_parentid[body])
+    depth, above = 0, parent
+    while above:
+        depth, above = depth + 1, int(model.body_parentid[above])
+    return BodyFacts(
+        name=model.body(body).name,
+        parent=model.body(parent).name if parent else "",
+        depth=depth,
+        mass=_short(model.body_mass[body]),
+        com=_vector(model.body_ipos[body]),
+        inertia=_vector(model.body_inertia[body]),
+        collision_shapes=collide,
+        drawn_shapes=len(geoms) - collide,
+    )
+
+
+def _joint(model: mujoco.MjModel, joint: int) -> JointFacts:
+    kind = mujoco.mjtJoint(int(model.jnt_type[joint]))
+    scalar = kind in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
+    dof = model.jnt_dofadr[joint]
+    limited = scalar and model.jnt_limited[joint]
+    velocity = float(model.jnt_user[joint, 0]) if model.nuser_jnt else 0.0
+    return JointFacts(
+        name=model.joint(joint).name,
+        body=model.body(model.jnt_bodyid[joint]).name,
+        type=kind.name.removeprefix("mjJNT_").lower(),
+        axis=_vector(model.jnt_axis[joint]) if scalar else (),
+        lower=_short(model.jnt_range[joint, 0]) if limited else None,
+        upper=_short(model.jnt_range[joint, 1]) if limited else None,
+        effort=_maybe(effort_limit(model, joint)),
+        velocity=velocity or None,
+        armature=_short(model.dof_armature[dof]),
+        damping=_short(model.dof_damping[dof].flat[0]),
+        friction=_short(model.dof_frictionloss[dof]),
+    )
+
+
+def _actuator(model: mujoco.MjModel, a: int) -> ActuatorFacts:
+    bias = model.actuator_biasprm[a]
+    affine = model.actuator_biastype[a] == mujoco.mjtBias.mjBIAS_AFFINE
+    gain = mujoco.mjtGain(int(model.actuator_gaintype[a]))
+    if is_motor(model, a):
+        kind = "motor"
+    elif gain == mujoco.mjtGain.mjGAIN_FIXED and affine:
+        kind = "position" if bias[1] else "velocity" if bias[2] else "general"
+    else:
+        kind = gain.name.removeprefix("mjGAIN_").lower()
+    return ActuatorFacts(
+        name=model.actuator(a).name or f"actuator{a}",
+        type=kind,
+        target=_target(model, a),
+        control=_range(model.actuator_ctrlrange[a], model.actuator_ctrllimited[a]),
+        force=_range(model.actuator_forcerange[a], model.actuator_forcelimited[a]),
+        gear=_short(model.actuator_gear[a, 0]),
+        stiffness=_short(-bias[1]) if affine else 0.0,
+        damping=_short(-bias[2]) if affine else 0.0,
+    )
+
+
+def _target(model: mujoco.MjModel, a: int) -> str:
+    kind, target = mujoco.mjtTrn(int(model.actuator_trntype[a])), int(model.actuator_trnid[a, 0])
+    if kind in (mujoco.mjtTrn.mjTRN_JOINT, mujoco.mjtTrn.mjTRN_JOINTINPARENT):
+        return str(model.joint(target).name)
+    if kind == mujoco.mjtTrn.mjTRN_TENDON:
+        return f"tendon {model.tendon(target).name}"
+    if kind == mujoco.mjtTrn.mjTRN_BODY:
+        return f"body {model.body(target).name}"
+    return f"site {model.site(target).name}"
+
+
+def _sensor(model: mujoco.MjModel, s: int) -> SensorFacts:
+    kind = mujoco.mjtSensor(int(model.sensor_type[s])).name.removeprefix("mjSENS_").lower()
+    on, element = mujoco.mjtObj(int(model.sensor_objtype[s])), int(model.sensor_objid[s])
+    known = on != mujoco.mjtObj.mjOBJ_UNKNOWN and element >= 0
+    return SensorFacts(
+        name=model.sensor(s).name or f"sensor{s}",
+        type=kind,
+        on=(mujoco.mj_id2name(model, on, element) or "") if known else "",
+        size=int(model.sensor_dim[s]),
+    )
+
+
+def _overlaps(model: mujoco.MjModel, data: mujoco.MjData) -> list[OverlapFacts]:
+    """Pairs of bodies in contact, the deepest first."""
+    deepest: dict[tuple[str, str], float] = {}
+    for contact in data.contact[: data.ncon]:
+        ends = [model.body(int(model.geom_bodyid[g])).name for g in contact.geom if g >= 0]
+        if len(ends) == 2 and contact.dist < -TOUCHING:
+            pair = (ends[0], ends[1])
+            deepest[pair] = max(deepest.get(pair, 0.0), -float(contact.dist))
+    pairs = sorted(deepest.items(), key=lambda item: -item[1])
+    return [OverlapFacts(*pair, _short(depth)) for pair, depth in pairs]
+
+
+def _size(model: mujoco.MjModel, data: mujoco.MjData) -> Vector:
+    if not model.ngeom:
+        return (0.0, 0.0, 0.0)
+    mat = data.geom_xmat.reshape(-1, 3, 3)
+    middle = data.geom_xpos + np.einsum("gij,gj->gi", mat, model.geom_aabb[:, :3])
+    reach = np.einsum("gij,gj->gi", np.abs(mat), model.geom_aabb[:, 3:])
+    return _vector((middle + reach).max(axis=0) - (middle - reach).min(axis=0))
+
+
+def _range(values: Array, limited: Any) -> Vector | None:
+    return _vector(values) if limited else None
+
+
+def _vector(values: Array) -> Vector:
+    return tuple(_short(v) for v in values)
+
+
+def _maybe(value: float | None) -> float | None:
+    return None if value is None else _short(value)
+
+
+def _short(value: Any) -> float:
+    """The number with six digits; the file has no more."""
+    return float(f"{float(value):.6g}")

@@ -1,0 +1,81 @@
+"""A robot on flat ground whose joints are held by servos, in plain MuJoCo.
+
+    held = HeldRobot(robot, default_pose(robot))
+    held.targets[:] = ...                      # (J,) for held.drives, [rad or m]
+    held.step()
+
+The file's actuators are replaced by one servo for each joint that they move (`drives.py`), so that
+a robot with motors, with position servos or without any actuator can be looked at alike.
+"""
+
+import mujoco
+import numpy as np
+
+from phalanx.robot.drives import STIFF, Array, driven_joints, drives_of
+from phalanx.robot.file import RobotFile
+from phalanx.robot.pose import Pose, lowest_points
+from phalanx.sim import Scene
+
+NAME = "robot"
+TIMESTEP = 1 / 500  # [s]
+CLEARANCE = 0.01  # [m] between the robot's lowest point and the ground when it is placed
+
+
+class HeldRobot:
+    """The robot of `file` in `pose`, with its joints held there. A free base is placed just above
+    the ground, or `clearance` [m] above it."""
+
+    def __init__(self, file: RobotFile, pose: Pose, clearance: float = CLEARANCE) -> None:
+        self.file, self.pose = file, pose
+        self.drives = drives_of(file.model, pose.qpos, STIFF)
+        self.model = self._scene().compile()
+        self.data = mujoco.MjData(self.model)
+        joints = driven_joints(file.model)
+        self.joint_qpos = file.model.jnt_qposadr[joints]
+        """(J,) addresses of the held joints in qpos."""
+        self.joint_dofs = file.model.jnt_dofadr[joints]
+        """(J,) the same in qvel."""
+        self.start = pose.qpos.copy()
+        """(nq,) the pose, placed on the ground."""
+        if not file.is_fixed:
+            heights = lowest_points(file.model, pose.qpos)
+            lowest = heights.min() if np.isfinite(heights).any() else 0.0
+            self.start[2] += clearance - lowest
+        self.targets = np.zeros(len(self.drives))
+        """(J,) [rad or m], where the servos pull the joints."""
+        self.reset()
+
+    def _scene(self) -> Scene:
+        scene = Scene(TIMESTEP)
+        scene.add_ground()
+        scene.attach(NAME, self.file.spec.copy(), path=self.file.path)
+        spec = scene.spec
+        own_lights = [light for light in spec.lights if light.name != "sun"]
+        for element in [*spec.sensors, *spec.actuators, *spec.keys, *own_lights]:
+            spec.delete(element)
+        for drive in self.drives:
+            anywhere = (-1e6, 1e6)
+            gains = drive.stiffness, drive.damping, drive.effort
+            scene.add_servo(NAME, drive.joint, *gains, control_range=anywhere)
+        return scene
+
+    def reset(self) -> None:
+        """Start again in the initial pose, at rest."""
+        mujoco.mj_resetData(self.model, self.data)
+        self.data.qpos[:] = self.start
+        self.targets[:] = self.start[self.joint_qpos]
+        mujoco.mj_forward(self.model, self.data)
+
+    def step(self) -> None:
+        """One physics step."""
+        self.data.ctrl[:] = self.targets
+        mujoco.mj_step(self.model, self.data)
+
+    def contact_forces(self) -> Array:
+        """(contacts,) [N] normal force of each contact now."""
+        force = np.zeros(6)
+        found = np.zeros(self.data.ncon)
+        for i in range(self.data.ncon):
+            mujoco.mj_contactForce(self.model, self.data, i, force)
+            found[i] = force[0]
+        return found

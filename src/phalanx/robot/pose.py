@@ -1,0 +1,233 @@
+"""The pose in which a robot is held: of a keyframe, of its file, or found for its feet.
+
+    pose = default_pose(robot)          # pose.qpos, pose.feet, and in words: pose.name
+
+A keyframe named home or stand is the pose its maker chose. Otherwise it is the file's own initial
+pose, moved into the joints' limits. URDFs leave all joints at zero, where legs are usually
+straight; a robot on straight legs gets bent ones, with its feet as flat as they were, a
+little closer to the hips, and moved so that the weight is over their middle.
+"""
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from mujoco import minimize
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.motion.robot import geom_points
+from phalanx.robot.drives import HINGE, SLIDE, Array, driven_joints
+from phalanx.robot.file import RobotFile
+
+KEYFRAMES = ("home", "stand", "standing", "default", "init", "initial")
+"""Names of keyframes that are taken for the initial pose, the best first."""
+NEAR = 0.03  # share of the robot's height within which of its lowest point a foot is
+SOLE = 0.01  # the same for a body above the foot, from which it counts as its heel
+STRAIGHT = 160.0  # angle of a knee, from which the leg counts as straight [degrees]
+BENT = 0.9  # share of its length to which a leg is stretched after bending
+BEND = 0.15  # how far each joint starts from its initial position towards the middle of its range
+FLAT = 0.02  # weight of a foot's orientation [leg lengths per rad], against its position
+STAY = 0.005  # weight of each joint's distance from where it starts
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A pose of the robot alone."""
+
+    qpos: Array
+    """(nq,); a free base is where the file has it."""
+    name: str
+    """Where the pose comes from, in words."""
+    feet: tuple[int, ...]
+    """Ids of the bodies that the robot stands on; empty for one without legs."""
+
+
+def default_pose(robot: RobotFile, keyframe: str | None = None) -> Pose:
+    """The pose described above, or that of a keyframe. Raises PhalanxError for an unknown one."""
+    model = robot.model
+    names = [model.key(k).name or f"key{k}" for k in range(model.nkey)]
+    if keyframe is not None and keyframe not in names:
+        raise PhalanxError(
+            f"{robot.path} has no keyframe {keyframe!r}{did_you_mean(keyframe, names)};"
+            f" it has: {', '.join(names) or 'none'}"
+        )
+    chosen = keyframe or next((n for n in KEYFRAMES if n in names), None)
+    if chosen is not None:
+        qpos = model.key_qpos[names.index(chosen)].copy()
+        return Pose(qpos, f"keyframe {chosen!r}", feet_of(model, qpos))
+    zero = model.qpos0.copy()
+    inside = _inside(model, zero)
+    moved = not np.array_equal(inside, zero)
+    feet = feet_of(model, zero) or feet_of(model, inside)
+    legs = [_leg(model, foot) for foot in feet]
+    if legs and (moved or any(_knee_angle(model, inside, leg) > STRAIGHT for leg in legs)):
+        return Pose(_bent(model, inside, legs), "its legs bent by Phalanx", feet)
+    words = "the file's pose, moved into the joints' limits" if moved else "the file's pose"
+    return Pose(inside, words, feet)
+
+
+def lowest_points(model: mujoco.MjModel, qpos: Array) -> Array:
+    """(nbody,) [m] height of the lowest point of each body's colliding shapes, inf without any."""
+    data = mujoco.MjData(model)
+    data.qpos[:] = qpos
+    mujoco.mj_kinematics(model, data)
+    lowest = np.full(model.nbody, np.inf)
+    for g in range(model.ngeom):
+        collides = (model.geom_contype[g] & 1) or (model.geom_conaffinity[g] & 1)
+        if collides and model.geom_bodyid[g]:
+            local, radius = geom_points(model, g)
+            height = data.geom_xpos[g, 2] + local @ data.geom_xmat[g, 6:] - radius
+            body = model.geom_bodyid[g]
+            lowest[body] = min(lowest[body], height.min())
+    return lowest
+
+
+def feet_of(model: mujoco.MjModel, qpos: Array) -> tuple[int, ...]:
+    """The bodies that the robot stands on, if it has two or more, each at the end of two or more
+    driven joints. A body rigidly joined to a foot is part of it; toes are part of the foot."""
+    if not model.njnt or model.jnt_type[0] != mujoco.mjtJoint.mjJNT_FREE:
+        return ()
+    heights = lowest_points(model, qpos)
+    touching = np.isfinite(heights)
+    if not touching.any():
+        return ()
+    tall = _top(model, qpos) - heights[touching].min()
+    lowest: dict[int, int] = {}  # moving body -> the lowest of it and what is rigidly joined to it
+    for body in np.flatnonzero(heights <= heights[touching].min() + NEAR * tall):
+        moving = int(model.body_weldid[body])
+        if moving not in lowest or heights[body] < heights[lowest[moving]]:
+            lowest[moving] = int(body)
+    if int(model.body_weldid[1]) in lowest:
+        return ()  # it lies on its trunk
+    inner = {above for body in lowest for above in _above(model, body)}
+    feet = set()
+    for toe in lowest.keys() - inner:
+        chain = [toe, *(b for b in _above(model, toe) if b in lowest)]
+        limit = min(heights[lowest[b]] for b in chain) + SOLE * tall
+        feet.add([b for b in chain if heights[lowest[b]] <= limit][-1])
+    driven = {int(model.jnt_bodyid[j]) for j in driven_joints(model)}
+    if len(feet) < 2 or any(len(driven & {b, *_above(model, b)}) < 2 for b in feet):
+        return ()
+    return tuple(lowest[b] for b in sorted(feet))
+
+
+def _top(model: mujoco.MjModel, qpos: Array) -> float:
+    data = mujoco.MjData(model)
+    data.qpos[:] = qpos
+    mujoco.mj_kinematics(model, data)
+    return float(max(data.xpos[1:, 2].max(), data.xipos[1:, 2].max()))
+
+
+def _above(model: mujoco.MjModel, body: int) -> list[int]:
+    """The ancestors of a body up to the root, the nearest first."""
+    found = []
+    while body := int(model.body_parentid[body]):
+        found.append(body)
+    return found
+
+
+@dataclass(frozen=True)
+class _Leg:
+    hip: int
+    """The joint nearest to the trunk."""
+    joints: tuple[int, ...]
+    foot: int
+    """Body."""
+    sole: Array
+    """(3,) [m] middle of the foot's shapes, in its frame."""
+
+
+def _leg(model: mujoco.MjModel, foot: int) -> _Leg:
+    """The leg of a foot: the joints that move no other foot."""
+    chain = [foot, *_above(model, foot)]
+    joints = [j for j in driven_joints(model) if int(model.jnt_bodyid[j]) in chain]
+    own = [g for g in range(model.ngeom) if model.geom_bodyid[g] == foot]
+    own = [g for g in own if model.geom_contype[g] or model.geom_conaffinity[g]]
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    middle = data.geom_xpos[own].mean(axis=0) - data.xpos[foot]
+    return _Leg(joints[0], tuple(joints), foot, data.xmat[foot].reshape(3, 3).T @ middle)
+
+
+def _sole(data: mujoco.MjData, leg: _Leg) -> Array:
+    """(3,) [m] world position of the foot's middle."""
+    return np.asarray(data.xpos[leg.foot] + data.xmat[leg.foot].reshape(3, 3) @ leg.sole)
+
+
+def _segments(data: mujoco.MjData, leg: _Leg) -> tuple[Array, Array]:
+    """Thigh and shank: from the hip to the knee, and from the knee to the sole, (3,) [m]. The knee
+    is the joint that is farthest from both ends."""
+    hip, sole = data.xanchor[leg.hip], _sole(data, leg)
+    knee = max(
+        (data.xanchor[j] for j in leg.joints),
+        key=lambda at: min(np.linalg.norm(at - hip), np.linalg.norm(at - sole)),
+    )
+    return knee - hip, sole - knee
+
+
+def _reach(data: mujoco.MjData, leg: _Leg) -> float:
+    """Length of the leg [m]."""
+    return float(sum(np.linalg.norm(segment) for segment in _segments(data, leg)))
+
+
+def _knee_angle(model: mujoco.MjModel, qpos: Array, leg: _Leg) -> float:
+    """180 [degrees] for a straight leg."""
+    data = mujoco.MjData(model)
+    data.qpos[:] = qpos
+    mujoco.mj_kinematics(model, data)
+    thigh, shank = _segments(data, leg)
+    lengths = float(np.linalg.norm(thigh) * np.linalg.norm(shank))
+    if not lengths:
+        return 0.0
+    return 180.0 - float(np.degrees(np.arccos(np.clip(thigh @ shank / lengths, -1, 1))))
+
+
+def _inside(model: mujoco.MjModel, qpos: Array) -> Array:
+    """The pose with every joint inside of its limits."""
+    qpos = qpos.copy()
+    for j in range(model.njnt):
+        if model.jnt_type[j] in (HINGE, SLIDE) and model.jnt_limited[j]:
+            adr = model.jnt_qposadr[j]
+            qpos[adr] = np.clip(qpos[adr], *model.jnt_range[j])
+    return qpos
+
+
+def _bent(model: mujoco.MjModel, qpos: Array, legs: list[_Leg]) -> Array:
+    """The pose with the legs bent, by least squares over their joints."""
+    joints = sorted({j for leg in legs for j in leg.joints})
+    adr = model.jnt_qposadr[joints]
+    low, high = np.where(
+        model.jnt_limited[joints, None] > 0, model.jnt_range[joints], [-np.pi, np.pi]
+    ).T
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)  # with all joints as the file has them
+    soles = np.array([_sole(data, leg) for leg in legs])
+    soles[:, :2] -= soles[:, :2].mean(axis=0)  # relative to where the weight will be
+    wanted = []
+    for leg, sole in zip(legs, soles, strict=True):
+        length = _reach(data, leg)
+        sole[2] = data.xanchor[leg.hip, 2] - BENT * length
+        wanted.append((sole, data.xmat[leg.foot].copy(), length))
+    start = qpos[adr] + BEND * ((low + high) / 2 - qpos[adr])
+
+    def residual(columns: Array) -> Array:
+        results = []
+        for x in columns.T:
+            data.qpos[:] = qpos
+            data.qpos[adr] = x
+            mujoco.mj_kinematics(model, data)
+            mujoco.mj_comPos(model, data)
+            weight = np.array([*data.subtree_com[0, :2], 0])
+            parts = [STAY * (x - start)]
+            for leg, (place, turn, length) in zip(legs, wanted, strict=True):
+                parts.append((_sole(data, leg) - weight - place) / length)
+                parts.append(FLAT * (data.xmat[leg.foot] - turn))
+            results.append(np.concatenate(parts))
+        return np.stack(results, axis=1)
+
+    found, _ = minimize.least_squares(
+        start, residual, bounds=[low, high], verbose=minimize.Verbosity.SILENT
+    )
+    bent = qpos.copy()
+    bent[adr] = found
+    return bent

@@ -1,0 +1,228 @@
+"""`phalanx robot`: what it says of a robot's file, how the robot falls, and mistakes in words."""
+
+import json
+import math
+import re
+import shutil
+
+import mujoco
+import mujoco_menagerie
+import numpy as np
+import pytest
+
+from phalanx.cli.main import main
+from phalanx.errors import PhalanxError
+from phalanx.robot import HeldRobot, default_pose, drop, facts_of, read_robot
+from phalanx.robot.drives import drives_of
+from phalanx.robot.write import write_mjcf
+from small_robots import ARM, BOX, QUADRUPED
+
+
+@pytest.fixture
+def cwd(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    for name, text in {"dog": QUADRUPED, "arm": ARM, "box": BOX}.items():
+        (tmp_path / f"{name}.xml").write_text(text)
+    return tmp_path
+
+
+def held(source, **options):
+    robot = read_robot(str(source), **options)
+    return HeldRobot(robot, default_pose(robot))
+
+
+def sentence(capsys, *arguments):
+    """What `phalanx robot` says of a mistake: one line, exit code 2."""
+    with pytest.raises(SystemExit) as stop:
+        main(["robot", *arguments])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert re.fullmatch(r"phalanx: [^\n]+\n", said), said
+    return said
+
+
+def test_facts_are_those_of_the_file(cwd):
+    facts = facts_of(read_robot("dog.xml"))
+    assert (facts.name, facts.format, facts.fixed_base) == ("dog", "MJCF", False)
+    assert facts.mass == pytest.approx(7.2)
+    assert [b.name for b in facts.bodies[:4]] == ["trunk", "FL_thigh", "FL_shank", "FL_foot"]
+    assert [b.depth for b in facts.bodies[:4]] == [0, 1, 2, 3]
+    thigh = facts.bodies[1]
+    assert (thigh.parent, thigh.mass, thigh.com) == ("trunk", 0.3, (0, 0, -0.1))
+    assert (thigh.collision_shapes, thigh.drawn_shapes) == (1, 0)
+    free, hip = facts.joints[:2]
+    assert (free.type, free.axis, free.effort) == ("free", (), None)
+    assert (hip.type, hip.axis, hip.lower, hip.upper) == ("hinge", (0, 1, 0), -1.5, 1.5)
+    assert (hip.effort, hip.armature, hip.velocity) == (20, 0.01, None)
+    motor = facts.actuators[0]
+    assert (motor.type, motor.target, motor.control, motor.gear) == ("motor", "FL_hip", (-1, 1), 20)
+    assert [(s.name, s.type, s.on, s.size) for s in facts.sensors] == [("gyro", "gyro", "imu", 3)]
+    servo = facts_of(read_robot("arm.xml")).actuators[0]
+    assert (servo.type, servo.force) == ("position", (-60, 60))
+    assert (servo.stiffness, servo.damping) == (200, 10)
+
+
+def test_what_was_mended_and_what_overlaps_is_said(cwd):
+    text = ARM.replace("-2 2", "2 -2", 1).replace('pos="0 0 0.3"', 'pos="0 0 -0.06"')
+    (cwd / "bad.xml").write_text(text.replace("<geom", '<geom material="gold"', 1))
+    facts = facts_of(read_robot("bad.xml"))
+    assert any("line 8" in note.place for note in facts.notes)
+    assert any("'gold'" in note.item for note in facts.notes)
+    overlap = facts.overlaps[0]
+    assert {overlap.first, overlap.second} == {"base", "lower"}
+    assert overlap.depth == pytest.approx(0.03)  # base's top 0.05, lower end of the arm 0.02
+    assert facts_of(read_robot("arm.xml")).overlaps == []
+
+
+def test_a_box_lands_with_the_speed_of_a_free_fall(cwd):
+    result = drop(held("box.xml"))
+    assert result.verdict == "stands"
+    assert result.highest_speed == pytest.approx(math.sqrt(2 * 9.81 * 0.01), rel=0.05)
+    assert set(result.force_between) == {"box", "the ground"}
+    assert result.highest_force > 2 * 9.81 / 4  # at rest, each corner carries a quarter
+    assert (result.fastest_body, result.fastest_joint, result.feet) == ("box", "", ())
+
+
+def test_verdicts(cwd):
+    pole = BOX.replace('size="0.1 0.1 0.1"', 'size="0.02 0.02 0.5" euler="0 10 0"')
+    (cwd / "pole.xml").write_text(pole)
+    assert drop(held("pole.xml")).verdict == "falls"
+    (cwd / "ghost.xml").write_text(BOX.replace("mass=", 'contype="0" conaffinity="0" mass='))
+    assert drop(held("ghost.xml")).verdict == "falls through"
+    egg = 'type="ellipsoid" size="0.3 0.3 0.1" euler="0 15 0"'
+    (cwd / "egg.xml").write_text(BOX.replace('type="box" size="0.1 0.1 0.1"', egg))
+    assert drop(held("egg.xml")).verdict == "moves"
+    spring = ARM.replace('damping="0.1"', 'stiffness="1e9" springref="1"')
+    (cwd / "spring.xml").write_text(spring)
+    result = drop(held("spring.xml"))
+    assert result.verdict == "bursts"
+    assert result.seconds < 2
+    result = drop(held("arm.xml"))
+    assert (result.verdict, result.at_effort_limit) == ("holds", ())
+    (cwd / "weak.xml").write_text(ARM.replace("-60 60", "-0.5 0.5").replace("-2 2", "0.5 2"))
+    result = drop(held("weak.xml"))
+    assert result.at_effort_limit == ("shoulder",)
+
+
+def test_a_dog_on_straight_legs_gets_bent_ones_and_stands(cwd):
+    robot = read_robot("dog.xml")
+    pose = default_pose(robot)
+    names = [robot.model.body(f).name for f in pose.feet]
+    assert names == ["FL_foot", "FR_foot", "RL_foot", "RR_foot"]
+    hips, knees = pose.qpos[7::2], pose.qpos[8::2]
+    # cosine rule: thigh and shank of 0.2 m between points 0.9 * 0.4 m apart
+    np.testing.assert_allclose(knees, -2 * math.acos(0.9), atol=0.03)
+    np.testing.assert_allclose(hips, math.acos(0.9), atol=0.05)  # the legs' own weight shifts it
+    result = drop(HeldRobot(robot, pose))
+    assert result.verdict == "stands"
+    assert result.feet == ("FL_foot", "FR_foot", "RL_foot", "RR_foot")
+
+
+def test_a_keyframe_named_home_is_the_pose(cwd):
+    numbers = "0 0 0.35 1 0 0 0" + " 0.7 -1.4" * 4
+    keys = (
+        f'<keyframe><key name="home" qpos="{numbers}"/><key name="x" qpos="{numbers}"/></keyframe>'
+    )
+    (cwd / "key.xml").write_text(QUADRUPED.replace("<sensor>", f"{keys}<sensor>"))
+    robot = read_robot("key.xml")
+    if not robot.model.nkey:
+        pytest.skip("the loader drops keyframes")
+    assert default_pose(robot).name == "keyframe 'home'"
+    np.testing.assert_allclose(default_pose(robot, "x").qpos[7:], [0.7, -1.4] * 4)
+    with pytest.raises(PhalanxError, match="has no keyframe 'hme'; did you mean 'home'"):
+        default_pose(robot, "hme")
+
+
+def test_servos_follow_the_file(cwd):
+    motors = drives_of(read_robot("dog.xml").model)
+    assert [(d.stiffness, d.damping, d.effort, d.guessed) for d in motors] == [
+        (20, 0.5, 20, False)
+    ] * 8
+    shoulder = drives_of(read_robot("arm.xml").model)[0]
+    assert (shoulder.stiffness, shoulder.damping, shoulder.effort) == (200, 10, 60)
+    (cwd / "bare.xml").write_text(re.sub(r"<actuator>.*</actuator>", "", QUADRUPED))
+    bare = drives_of(read_robot("bare.xml").model)
+    assert [d.joint for d in bare] == [d.joint for d in motors]
+    assert all(d.guessed and 2 < d.effort < 50 for d in bare)
+
+
+def test_the_written_file_is_the_same_robot_wherever_it_is_moved(cwd):
+    (cwd / "meshes").mkdir()
+    corners = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+    lines = "".join(f"v {x} {y} {z}\n" for x, y, z in corners)
+    for folder in ("meshes", "."):
+        (cwd / folder / "cube.obj").write_text(lines + "f 1 2 3\nf 2 4 3\nf 5 7 6\nf 6 7 8\n"
+            "f 1 5 2\nf 2 5 6\nf 3 4 7\nf 4 8 7\nf 1 3 5\nf 3 7 5\nf 2 6 4\nf 4 6 8\n")  # fmt: skip
+    assets = (
+        '<asset><mesh name="a" file="meshes/cube.obj" scale=".1 .1 .1"/>'
+        '<mesh name="b" file="cube.obj" scale=".2 .1 .1"/></asset>'
+    )
+    text = BOX.replace("<worldbody>", f"{assets}<worldbody>").replace(
+        "</body>", '<geom type="mesh" mesh="a"/><geom type="mesh" mesh="b"/></body>'
+    )
+    (cwd / "cubes.xml").write_text(text)
+    robot = read_robot("cubes.xml")
+    write_mjcf(robot.spec, cwd / "out" / "clean.xml")
+    shutil.move(cwd / "out", cwd / "moved")
+    shutil.rmtree(cwd / "meshes")
+    again = mujoco.MjModel.from_xml_path(str(cwd / "moved" / "clean.xml"))
+    assert sorted(p.name for p in (cwd / "moved" / "clean_assets").iterdir()) == [
+        "cube.obj",
+        "cube_1.obj",
+    ]
+    for field in ("body_mass", "body_inertia", "geom_pos", "mesh_vert", "jnt_type"):
+        np.testing.assert_allclose(getattr(again, field), getattr(robot.model, field), rtol=1e-5)
+
+
+def test_the_tables_fit_80_columns_and_json_has_the_same(cwd, capsys):
+    main(["robot", "dog.xml"])
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    for words in ("7.2 kg, free base", "FL_thigh", "hinge y", "-1.5 .. 1.5", "gyro", "it stands"):
+        assert words in text
+    main(["robot", "dog.xml", "json=true"])
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["mass"] == pytest.approx(7.2)
+    assert facts["joints"][1]["upper"] == 1.5
+    assert facts["drop"]["verdict"] == "stands"
+
+
+def test_picture_and_file_are_written(cwd, capsys):
+    main(["robot", "dog.xml", "picture=dog.png", "out=clean/dog.xml"])
+    said = capsys.readouterr().out
+    assert "picture: dog.png" in said
+    assert (cwd / "dog.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (cwd / "dog.png").stat().st_size > 20_000  # a single colour has 3 kB
+    assert facts_of(read_robot("clean/dog.xml")).joints == facts_of(read_robot("dog.xml")).joints
+
+
+def test_every_mistake_is_one_sentence(cwd, capsys, monkeypatch):
+    assert "robot needs a file or a name" in sentence(capsys)
+    assert "no file dg.xml; did you mean 'dog.xml'?" in sentence(capsys, "dg.xml")
+    (cwd / "broken.xml").write_text("<mujoco><worldbody></mujoco>")
+    assert "broken.xml, line 1" in sentence(capsys, "broken.xml")
+    assert "did you mean 'unitree_go2'?" in sentence(capsys, "unitre_go2")
+    assert "no keyframe 'home'; it has: none" in sentence(capsys, "dog.xml", "keyframe=home")
+    assert "must end in .png" in sentence(capsys, "dog.xml", "picture=dog.gif")
+    assert "cannot write" in sentence(capsys, "dog.xml", "out=dog.xml/x.xml")
+    assert "unknown key pictur; did you mean 'picture'?" in sentence(capsys, "dog.xml", "pictur=a")
+    assert "robot is given twice" in sentence(capsys, "dog.xml", "arm.xml")
+    monkeypatch.setenv("MENAGERIE_CACHE_DIR", str(cwd / "cache"))
+    monkeypatch.setenv("MENAGERIE_BASE_URL", (cwd / "nowhere").as_uri())
+    said = sentence(capsys, "unitree_go2")
+    assert "cannot download unitree_go2 of MuJoCo Menagerie" in said
+    assert "MENAGERIE_ROOT" in said
+    said = sentence(capsys, "unitree_go2/goo2")
+    assert "unitree_go2 has no model 'goo2'; did you mean 'go2'?" in said
+
+
+def test_a_name_of_the_menagerie_is_a_file_in_its_cache(cwd, capsys, monkeypatch):
+    robot = mujoco_menagerie.get("unitree_go2")
+    (cwd / "menagerie" / "unitree_go2").mkdir(parents=True)
+    file = cwd / "menagerie" / "unitree_go2" / robot.entry(robot.default_model).file
+    file.write_text(QUADRUPED)
+    monkeypatch.setenv("MENAGERIE_ROOT", str(cwd / "menagerie"))
+    for name in ("unitree_go2", "robot=unitree_go2", f"unitree_go2/{robot.default_model}"):
+        main(["robot", name])
+        assert "dog: MJCF file" in capsys.readouterr().out
