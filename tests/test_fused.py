@@ -14,10 +14,8 @@ import torch
 from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.sim import Sim
-from phalanx.sim.engines.fused import cpu, cuda, why_not
+from phalanx.sim.engines.fused import cpu, why_not
 from phalanx.sim.engines.fused.source import Sizes
-from phalanx.sim.engines.fused.structure import Structure
-from phalanx.sim.engines.fused.tables import constants, model_fields, tables
 
 N = 24  # three vectors of worlds
 SPREADS = (1.0, 0.3, 0.1)
@@ -446,17 +444,6 @@ def test_a_field_that_is_not_computed_is_refused():
     sim = make(MODELS["implicitfast"][1])
     with pytest.raises(AttributeError, match="use another engine"):
         sim.qfrc_bias  # noqa: B018
-
-
-def test_the_text_for_gpus_compiles_without_one():
-    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC comes with torch's CUDA build")
-    parts = [pendulum(0, **SERVOS["servos"]), resting(RESTING["rolling friction"]), (BOXES, "")]
-    structure = Structure(mujoco.MjModel.from_xml_string(world(parts, before=GROUND(""))))
-    arrays = tables(structure, model_fields(structure.model))
-    shapes = {name: values.shape[1:] for name, values in arrays.items()}
-    varies = {"inertia", "limit", "point", "pair"}
-    text = cuda.source(constants(structure, varies.__contains__, shapes, cuda.SIZES))
-    assert len(cuda.compile_cubin(text, "sm_90")) > 10_000
 
 
 def test_the_cache_is_used_and_may_be_read_only(tmp_path, monkeypatch):

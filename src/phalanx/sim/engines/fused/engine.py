@@ -38,6 +38,7 @@ from phalanx.sim.engines.fused.tables import (
 
 _FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS | {"sensordata"}
 _CONSTANTS = ("body_invweight0", "dof_invweight0")  # that set_const derives
+_ACC = mujoco.mjtStage.mjSTAGE_ACC
 _NO_POSITIONS, _STALE, _FRESH = 0, 1, 2
 
 
@@ -73,7 +74,7 @@ class FusedEngine:
         self._before = {k: self._data[k].clone() for k in ("qpos", "qvel")}  # the last step
         self._substeps = 0
         self._unstepped = torch.ones_like(self.failed)  # environments reset since the last step
-        acc = model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
+        acc = model.sensor_needstage == _ACC
         self._acc_sensors = torch.from_numpy(np.repeat(acc, model.sensor_dim)).to(device)
 
     def field(self, name: str, stale: bool = False) -> Tensor:
@@ -281,7 +282,8 @@ class FusedEngine:
 
     def _advance(self, substeps: int, until: Until) -> None:
         forces = until != "state" and bool(self._derived.keys() & _FORCES)
-        shown = bool(self._derived.keys() - _FORCES)
+        of_state = {"sensordata"} if (self.model.sensor_needstage != _ACC).any() else set()
+        shown = bool(self._derived.keys() - (_FORCES - of_state))
         positions = _NO_POSITIONS
         if shown and not self._fresh and until != "state":
             positions = _STALE

@@ -61,6 +61,29 @@ FN void move_motion(const F *v, const F *point, F *out) {
   EACH(i, 3) out[i] = v[i], out[3 + i] = v[3 + i] + t[i];
 }
 
+// Frames of all slots as quaternions: their sign is MuJoCo's.
+FN void slot_quats(const World &w, F quat[][4]) {
+  SLOTS(k) {
+    if (KIND[k] == FREE) {
+      EACH(i, 4) quat[k][i] = w.quat[FREE_OF[k]][i];
+      continue;
+    }
+    F own[4], base[4], turn[4], sine, cosine;
+    EACH(i, 4) own[i] = T(quat, k, i);
+    if (UP[k] < 0) EACH(i, 4) base[i] = own[i];
+    else multiply_quat(quat[UP[k]], own, base);
+    if (KIND[k] == HINGE) {
+      sincos_(0.5f * (w.q[k] - T(qpos0, k, 0)), sine, cosine);
+      turn[0] = cosine, turn[1] = turn[2] = ZERO, turn[3] = sine;
+      multiply_quat(base, turn, quat[k]);
+    } else {
+      EACH(i, 4) quat[k][i] = base[i];
+    }
+  }
+}
+
+#include "sensors.h"
+
 // mj_sensorAcc, mj_rnePostConstraint: after `solve`, before `integrate`
 STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
   if (OUT(actuator_force)) for (int i = 0; i < NU; i++) put(w, OUT(actuator_force), NU, i, w.force[i]);
@@ -74,15 +97,15 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
     }
   }
   if (OUT(qfrc_actuator)) SLOTS(k) {
-    F sum = ZERO;
     if (KIND[k] == FREE) EACH(i, 5) put(w, OUT(qfrc_actuator), NV, DOF[k] + 1 + i, ZERO);
-    for (int i = ACTUATOR0[k]; i < ACTUATOR0[k + 1]; i++) sum += T(actuator, i, 0) * w.force[ACTUATOR[i]];
-    if (FORCE_LIMITED[k]) sum = min_(max_(sum, T(force_range, k, 0)), T(force_range, k, 1));
-    put(w, OUT(qfrc_actuator), NV, DOF[k], sum);
+    put(w, OUT(qfrc_actuator), NV, DOF[k], joint_actuation(w, k));
   }
-  bool forces = OUT(qfrc_constraint) || OUT(cfrc_ext) || OUT(cfrc_int) || (OUT(sensordata) && NSENSOR_FORCE);
+  bool sensors = OUT(sensordata) && NSENSOR > NSENSOR_STATE;
+  bool forces = OUT(qfrc_constraint) || OUT(cfrc_ext) || OUT(cfrc_int) || (sensors && FORCE_SENSORS);
+  F inner[NSLOT][6];
+  if (sensors && !forces) sense_forces(w, C, X, inner);
   if (!forces) return;
-  F touch[NBODY][6], ext[NSLOT][6], inner[NSLOT][6];
+  F touch[NBODY][6], ext[NSLOT][6];
   contact_wrenches(w, C, X, touch);
   SLOTS(k) EACH(i, 6) ext[k][i] = ZERO, inner[k][i] = BODY[k] ? w.wrench[k][i] : ZERO;
   for (int b = 0; b < NPLACE_BODY; b++) EACH(i, 6) ext[PLACE_BODY_SLOT[b]][i] += touch[PLACE_BODY_ID[b]][i];
@@ -121,43 +144,13 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
     if (FRICTION[k]) f -= friction_force(T(friction, k, 0), T(friction, k, 1), w.fx[k]);
     put(w, OUT(qfrc_constraint), NV, DOF[k], f);
   }
-  if (OUT(sensordata)) for (int s = 0; s < NSENSOR_FORCE; s++) {  // at a site, in its frame
-    int k = SENSOR_FORCE_SLOT[s];
-    F x[3], M[9], R[9], o[3], f[6], local[3];
-    EACH(i, 3) x[i] = T(sensor_force, s, i);
-    EACH(i, 9) M[i] = T(sensor_force, s, 3 + i);
-    multiply3(w.R[k], M, R);
-    place_of(w, k, x, o);
-    move_force(inner[k], o, f);
-    rotate_back(R, SENSOR_FORCE_TORQUE[s] ? f : f + 3, local);
-    EACH(i, 3) put(w, OUT(sensordata), NSENSORDATA, SENSOR_FORCE_ADR[s] + i, local[i]);
-  }
-}
-
-// Frames of all slots as quaternions: their sign is MuJoCo's.
-FN void slot_quats(const World &w, F quat[][4]) {
-  SLOTS(k) {
-    if (KIND[k] == FREE) {
-      EACH(i, 4) quat[k][i] = w.quat[FREE_OF[k]][i];
-      continue;
-    }
-    F own[4], base[4], turn[4], sine, cosine;
-    EACH(i, 4) own[i] = T(quat, k, i);
-    if (UP[k] < 0) EACH(i, 4) base[i] = own[i];
-    else multiply_quat(quat[UP[k]], own, base);
-    if (KIND[k] == HINGE) {
-      sincos_(0.5f * (w.q[k] - T(qpos0, k, 0)), sine, cosine);
-      turn[0] = cosine, turn[1] = turn[2] = ZERO, turn[3] = sine;
-      multiply_quat(base, turn, quat[k]);
-    } else {
-      EACH(i, 4) quat[k][i] = base[i];
-    }
-  }
+  if (sensors) sense_forces(w, C, X, inner);
 }
 
 // mj_kinematics, mj_comPos, mj_comVel of the present state
 STAGE void write_positions(World &w) {
   F origin[3];
+  if (OUT(sensordata) && NSENSOR_STATE) sense_state(w);
   if (OUT(xquat)) {
     F quat[NSLOT][4];
     slot_quats(w, quat);

@@ -6,8 +6,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from phalanx.sim.engines.fused import sensors
 from phalanx.sim.engines.fused.structure import Structure
-from phalanx.sim.engines.fused.tables import SENSORS, TOUCHES, contact_dim, pair_kind
+from phalanx.sim.engines.fused.tables import TOUCHES, contact_dim, pair_kind
 
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 _COUNTS = {
@@ -33,7 +34,6 @@ _ZERO = {
     "geom_surfacevel": ("geom", "a surface velocity"),
     "sensor_delay": ("sensor", "a delay"),
     "sensor_interval": ("sensor", "an interval"),
-    "sensor_cutoff": ("sensor", "a cutoff"),
 }
 
 
@@ -149,12 +149,22 @@ def _contacts(m: mujoco.MjModel) -> str | None:
 
 def _sensors(m: mujoco.MjModel) -> str | None:
     for i in range(m.nsensor):
-        kind, name = mujoco.mjtSensor(int(m.sensor_type[i])), _name(m, "sensor", i)
-        if int(kind) not in SENSORS:
-            return f"{kind.name.removeprefix('mjSENS_').lower()} sensors (sensor {name})"
-        body = int(m.site_bodyid[m.sensor_objid[i]])
+        kind, name = sensors.kind(m, i), f"(sensor {_name(m, 'sensor', i)})"
+        if kind not in sensors.OF_STATE | sensors.OF_FORCES:
+            return f"{kind.lower()} sensors {name}"
+        objects = [(int(m.sensor_objtype[i]), int(m.sensor_objid[i]))]
+        objects.append((int(m.sensor_reftype[i]), int(m.sensor_refid[i])))
+        for what, which in objects:
+            if (
+                what == OBJ.mjOBJ_CAMERA
+                and m.cam_mode[which] != mujoco.mjtCamLight.mjCAMLIGHT_FIXED
+            ):
+                return f"sensors of cameras that track something {name}"
+        body = int(m.site_bodyid[m.sensor_objid[i]]) if kind in sensors.FORCES else 0
         if m.body_weldid[body] != body:
-            return f"forces between bodies that are welded (sensor {name})"
+            return f"forces between bodies that are welded {name}"
+        if kind == "TOUCH" and sensors.site_shape(m, int(m.sensor_objid[i])) not in sensors.SHAPES:
+            return f"touch sensors of other shapes {name}"
     return None
 
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 import mujoco
 import numpy as np
 
+from phalanx.sim.engines.fused.sensors import Sensors, actuators_of
 from phalanx.sim.engines.fused.source import Sizes
 from phalanx.sim.engines.fused.structure import FREE, HINGE, SLIDE, Structure, matrix
 
 Array = np.ndarray
 Fields = Callable[[str], Array]
 
-SENSORS = {int(mujoco.mjtSensor.mjSENS_FORCE): 0, int(mujoco.mjtSensor.mjSENS_TORQUE): 1}
 TOUCHES = {
     ("SPHERE", "SPHERE"): 1, ("SPHERE", "CAPSULE"): 1, ("CAPSULE", "CAPSULE"): 1,
     ("SPHERE", "BOX"): 1, ("CAPSULE", "BOX"): 2, ("BOX", "BOX"): 8,
@@ -98,7 +98,7 @@ def tables(s: Structure, field: Fields) -> dict[str, Array]:
         "pair": _pairs(s, field),
         "body": [[_place(s, b, np.zeros(3), np.array([1.0, 0, 0, 0])) for b in placed_bodies]],
         "body_quat": [[s.placed_quat(b, np.array([1.0, 0, 0, 0])) for b in placed_bodies]],
-        "inertial": [[_place(s, b, m.body_ipos[b], m.body_iquat[b]) for b in placed_bodies]],
+        "inertial": _inertial(s, field, placed_bodies),
         "body_mass": field("body_mass")[:, placed_bodies, None],
         "static_mass": static[None],
         "group": [[_below(m, g, static) for g in s.groups]],
@@ -108,12 +108,8 @@ def tables(s: Structure, field: Fields) -> dict[str, Array]:
         "site_place": [
             [_place(s, int(m.site_bodyid[g]), m.site_pos[g], m.site_quat[g]) for g in placed_sites]
         ],
-        "sensor_force": [
-            [
-                _place(s, int(m.site_bodyid[site]), m.site_pos[site], m.site_quat[site])
-                for site in (int(m.sensor_objid[i]) for i in force_sensors(m))
-            ]
-        ],
+        "body_inertia": field("body_inertia")[:, placed_bodies],
+        **Sensors(s).tables(field, static),
     }
     arrays = {name: np.asarray(values, float) for name, values in out.items()}
     return {n: a if a.ndim == 3 else a.reshape(len(a), -1, 1) for n, a in arrays.items()}
@@ -135,7 +131,7 @@ def constants(
     placed_bodies = [b for b in range(1, m.nbody) if s.slot_of_body(b) >= 0]
     placed_geoms = [g for g in range(m.ngeom) if s.slot_of_geom(g) >= 0]
     placed_sites = [g for g in range(m.nsite) if s.slot_of_body(int(m.site_bodyid[g])) >= 0]
-    sensors = force_sensors(m)
+    sensors = Sensors(s)
     point_dim = [contact_dim(m, p.geom, s.planes[p.plane]) for p in s.points]
     pair_dim = [contact_dim(m, a, b) for a, b in s.pairs]
     kinds = [pair_kind(m, *pair) for pair in s.pairs]
@@ -161,7 +157,7 @@ def constants(
         "ITERATIONS": m.opt.iterations, "LS_ITERATIONS": m.opt.ls_iterations,
         "IMPLICIT": int(implicit), "IMPLICIT_FAST": int(implicit_fast), "PLANES_LEVEL": int(levels),
         "NPLACE_BODY": len(placed_bodies), "NPLACE_GEOM": len(placed_geoms),
-        "NPLACE_SITE": len(placed_sites), "NSENSOR_FORCE": len(sensors),
+        "NPLACE_SITE": len(placed_sites), **sensors.numbers(),
         "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE,
         **{"_".join(kind): i for i, kind in enumerate(KINDS)},
         "MAXTOUCH": max([1, *touches]), "HAS_BOXES": int(bool(boxes(s))),
@@ -193,6 +189,7 @@ def constants(
         "POINT_CORNER": [int(p.corner) for p in s.points],
         "POINT_DIM": point_dim,
         "POINT_BODY": [int(m.geom_bodyid[p.geom]) for p in s.points],
+        "POINT_OTHER": [int(m.geom_bodyid[s.planes[p.plane]]) for p in s.points],
         "GEOM_BODY": [int(m.geom_bodyid[g]) for g in s.geoms],
         "GEOM0": _starts([sum(s.slot_of_geom(g) == k for g in s.geoms) for k in by_slot]),
         "GEOM_SLOT": [s.slot_of_geom(g) for g in s.geoms],
@@ -208,10 +205,7 @@ def constants(
         "PLACE_GEOM_ID": placed_geoms,
         "PLACE_SITE_SLOT": [s.slot_of_body(int(m.site_bodyid[g])) for g in placed_sites],
         "PLACE_SITE_ID": placed_sites,
-        "SENSOR_FORCE_SLOT": [s.slot_of_body(int(m.site_bodyid[m.sensor_objid[i]]))
-                              for i in sensors],
-        "SENSOR_FORCE_ADR": [int(m.sensor_adr[i]) for i in sensors],
-        "SENSOR_FORCE_TORQUE": [SENSORS[int(m.sensor_type[i])] for i in sensors],
+        **sensors.arrays(placed_bodies),
     }  # fmt: skip
     lines = [f"#define {name} {value}" for name, value in numbers.items()]
     lines += [
@@ -233,12 +227,7 @@ def constants(
 
 def actuators_by_slot(s: Structure) -> list[list[int]]:
     """Actuators of every slot's joint."""
-    joint = s.model.actuator_trnid[:, 0]
-    return [np.flatnonzero(joint == slot.joint).tolist() for slot in s.slots]
-
-
-def force_sensors(m: mujoco.MjModel) -> list[int]:
-    return [i for i in range(m.nsensor) if int(m.sensor_type[i]) in SENSORS]
+    return [actuators_of(s.model, slot.joint) for slot in s.slots]
 
 
 def pair_kind(m: mujoco.MjModel, a: int, b: int) -> tuple[str, str]:
@@ -287,6 +276,17 @@ def _together(*columns: Array) -> Array:
 def _place(s: Structure, body: int, pos: Array, quat: Array) -> Array:
     at, rotation = s.placed(body, pos, quat)
     return np.concatenate([at, rotation.ravel()])
+
+
+def _inertial(s: Structure, field: Fields, bodies: list[int]) -> Array:
+    """(E, bodies, 12): the centre of mass and the axes of inertia in the slot's frame."""
+    m, ipos, rows = s.model, field("body_ipos"), []
+    for b in bodies:
+        origin, turn = s.placed(b, np.zeros(3), np.array([1.0, 0, 0, 0]))
+        axes = (turn @ matrix(m.body_iquat[b])).ravel()
+        at = origin + ipos[:, b] @ turn.T
+        rows.append(np.concatenate([at, np.broadcast_to(axes, (len(at), 9))], 1))
+    return _stacked(rows, 12)
 
 
 def _static_masses(s: Structure) -> Array:

@@ -1,0 +1,273 @@
+// Sensors as MuJoCo defines them. Sensors of the state come first, then those of forces and
+// accelerations. Part of outputs.h.
+
+FN void sense(const World &w, int s, int i, F value) {  // within the sensor's cutoff
+  put(w, OUT(sensordata), NSENSORDATA, SENSOR_ADR[s] + i, min_(max_(value, T(cutoff, s, 0)), T(cutoff, s, 1)));
+}
+
+struct Frame {  // of a body, geom, site or camera: x from `origin`, motion of the point x
+  F x[3], origin[3], R[9], v[6];
+};
+FN void frame_of(const World &w, int f, Frame &frame) {
+  int k = FRAME_SLOT[f];
+  F pos[3], M[9];
+  EACH(i, 3) pos[i] = T(frame, f, i);
+  EACH(i, 9) M[i] = T(frame, f, 3 + i);
+  if (k < 0) {
+    EACH(i, 3) frame.x[i] = pos[i], frame.origin[i] = ZERO;
+    EACH(i, 6) frame.v[i] = ZERO;
+    EACH(i, 9) frame.R[i] = M[i];
+    return;
+  }
+  place_of(w, k, pos, frame.x);
+  tree_origin(w, k, frame.origin);
+  multiply3(w.R[k], M, frame.R);
+  move_motion(w.V[k], frame.x, frame.v);
+}
+FN void frame_quat(const World &w, F quat[][4], int f, F *out) {
+  F own[4];
+  EACH(i, 4) own[i] = T(frame, f, 12 + i);
+  if (FRAME_SLOT[f] < 0) EACH(i, 4) out[i] = own[i];
+  else multiply_quat(quat[FRAME_SLOT[f]], own, out);
+}
+// A vector in the world's axes in those of frame `to`, or as it is if `to` is -1.
+FN void sense_vector(const World &w, int s, const F *R, bool turned, const F *v) {
+  F local[3];
+  if (turned) rotate_back(R, v, local);
+  EACH(i, 3) sense(w, s, i, turned ? local[i] : v[i]);
+}
+
+STAGE void sense_frame(const World &w, int s, F quat[][4]) {
+  int kind = SENSOR_KIND[s], f = SENSOR_ROW[s], ref = SENSOR_REF[s];
+  Frame frame, other;
+  frame_of(w, f, frame);
+  if (ref >= 0) frame_of(w, ref, other);
+  F d[3], out[3];
+  EACH(i, 3) d[i] = ref < 0 ? frame.x[i] + frame.origin[i] : frame.x[i] - other.x[i] + (frame.origin[i] - other.origin[i]);
+  if (kind == SENS_FRAMEQUAT) {
+    F q[4], back[4], turn[4];
+    frame_quat(w, quat, f, q);
+    if (ref >= 0) {
+      frame_quat(w, quat, ref, back);
+      EACH(i, 3) back[i + 1] = ZERO - back[i + 1];
+      multiply_quat(back, q, turn);
+      EACH(i, 4) q[i] = turn[i];
+    }
+    normalize_quat(q);
+    EACH(i, 4) sense(w, s, i, q[i]);
+    return;
+  }
+  bool own = kind == SENS_GYRO || kind == SENS_VELOCIMETER || kind == SENS_MAGNETOMETER;  // in their own axes
+  if (kind == SENS_FRAMEPOS) EACH(i, 3) out[i] = d[i];
+  if (kind == SENS_FRAMEXAXIS || kind == SENS_FRAMEYAXIS || kind == SENS_FRAMEZAXIS) {
+    EACH(i, 3) out[i] = frame.R[3 * i + (kind == SENS_FRAMEXAXIS ? 0 : kind == SENS_FRAMEYAXIS ? 1 : 2)];
+  }
+  if (kind == SENS_GYRO || kind == SENS_FRAMEANGVEL) EACH(i, 3) out[i] = frame.v[i] - (ref < 0 ? ZERO : other.v[i]);
+  if (kind == SENS_VELOCIMETER || kind == SENS_FRAMELINVEL) {
+    F turning[3] = {};
+    if (ref >= 0) cross(other.v, d, turning);
+    EACH(i, 3) out[i] = frame.v[3 + i] - (ref < 0 ? ZERO : other.v[3 + i] + turning[i]);
+  }
+  if (kind == SENS_MAGNETOMETER) EACH(i, 3) out[i] = T(magnetic, 0, i);
+  sense_vector(w, s, own ? frame.R : other.R, own || ref >= 0, out);
+}
+
+// Centre of mass, its velocity and the angular momentum about it, of a body with all below it.
+STAGE void sense_subtree(const World &w, int s) {
+  int kind = SENSOR_KIND[s], row = SENSOR_ROW[s];
+  F com[3], velocity[3] = {}, momentum[3] = {}, mass = T(subtree, row, 3);
+  EACH(i, 3) com[i] = T(subtree, row, i);
+  for (int n = SUBTREE0[row]; n < SUBTREE0[row + 1]; n++) {
+    int b = SUBTREE_BODY[n], k = PLACE_BODY_SLOT[b];
+    F x[3], o[3], v[6], origin[3], m = T(body_mass, b, 0);
+    EACH(i, 3) x[i] = T(inertial, b, i);
+    place_of(w, k, x, o);
+    move_motion(w.V[k], o, v);
+    tree_origin(w, k, origin);
+    mass += m;
+    EACH(i, 3) com[i] += m * (o[i] + origin[i]), velocity[i] += m * v[3 + i];
+  }
+  EACH(i, 3) com[i] /= mass;
+  if (kind == SENS_SUBTREECOM) EACH(i, 3) sense(w, s, i, com[i]);
+  if (kind == SENS_SUBTREELINVEL) EACH(i, 3) sense(w, s, i, velocity[i] / mass);
+  if (kind != SENS_SUBTREEANGMOM) return;
+  for (int n = SUBTREE0[row]; n < SUBTREE0[row + 1]; n++) {
+    int b = SUBTREE_BODY[n], k = PLACE_BODY_SLOT[b];
+    F x[3], o[3], v[6], origin[3], M[9], R[9], spin[3], local[3], orbit[3], m = T(body_mass, b, 0);
+    EACH(i, 3) x[i] = T(inertial, b, i);
+    EACH(i, 9) M[i] = T(inertial, b, 3 + i);
+    place_of(w, k, x, o);
+    move_motion(w.V[k], o, v);
+    tree_origin(w, k, origin);
+    multiply3(w.R[k], M, R);
+    rotate_back(R, v, local);
+    EACH(i, 3) local[i] *= T(body_inertia, b, i), o[i] += origin[i] - com[i];
+    rotate(R, local, spin);
+    cross(o, v + 3, orbit);
+    EACH(i, 3) momentum[i] += spin[i] + m * orbit[i];
+  }
+  EACH(i, 3) sense(w, s, i, momentum[i]);
+}
+
+// Distance beyond a joint's limit, below zero, or zero; side: -1 at the upper limit.
+FN F beyond_limit(const World &w, int k, F &side) {
+  F low = w.q[k] - T(limit, k, 0), high = T(limit, k, 1) - w.q[k];
+  side = select(low < high, ONE, ZERO - 1.0f);
+  return LIMITED[k] ? min_(min_(low, high) - T(limit, k, 2), ZERO) : ZERO;
+}
+
+// mj_sensorPos, mj_sensorVel
+STAGE void sense_state(const World &w) {
+  F quat[NSLOT][4];
+  if (QUAT_SENSORS) slot_quats(w, quat);
+  for (int s = 0; s < NSENSOR_STATE; s++) {
+    int kind = SENSOR_KIND[s], k = SENSOR_SLOT[s];
+    F side;
+    switch (kind) {
+      case SENS_JOINTPOS: sense(w, s, 0, w.q[k]); break;
+      case SENS_JOINTVEL: sense(w, s, 0, w.v[k]); break;
+      case SENS_ACTUATORPOS: sense(w, s, 0, T(actuator, SENSOR_ROW[s], 0) * w.q[k]); break;
+      case SENS_ACTUATORVEL: sense(w, s, 0, T(actuator, SENSOR_ROW[s], 0) * w.v[k]); break;
+      case SENS_JOINTLIMITPOS: sense(w, s, 0, beyond_limit(w, k, side)); break;
+      case SENS_JOINTLIMITVEL: {
+        B beyond = beyond_limit(w, k, side) < 0.0f;
+        sense(w, s, 0, select(beyond, side * w.v[k], ZERO));
+        break;
+      }
+      case SENS_SUBTREECOM: case SENS_SUBTREELINVEL: case SENS_SUBTREEANGMOM:
+        sense_subtree(w, s);
+        break;
+      default: sense_frame(w, s, quat);
+    }
+  }
+}
+
+// Whether a ray from x along e, in a site's frame, meets the site or starts inside it.
+FN void ball_span(const F *x, const F *e, F radius, F &from, F &to) {
+  F b = dot3(x, e), a = dot3(e, e), c = dot3(x, x) - radius * radius, disc = b * b - a * c;
+  F root = max_(disc, ZERO), s = root * rsqrt_(max_(root, ZERO + 1e-30f));
+  from = select(disc < 0.0f, ZERO + 1.0f, (ZERO - b - s) / a);
+  to = select(disc < 0.0f, ZERO - 1.0f, (s - b) / a);
+}
+FN void slab_span(F x, F e, F half, F &from, F &to) {
+  F speed = select(abs_(e) < 1e-12f, ZERO + 1e-12f, e), one = (half - x) / speed, two = (ZERO - half - x) / speed;
+  from = min_(one, two), to = max_(one, two);
+}
+FN B ahead(F from, F to) { return (to >= from) & (to >= 0.0f); }
+STAGE B ray_meets(const World &w, int shape, int row, const F *x, const F *e) {
+  F from, to, from2, to2, size[3];
+  EACH(i, 3) size[i] = T(touch, row, i);
+  if (shape == SITE_ELLIPSOID || shape == SITE_SPHERE) {
+    F scaled[3], turn[3];
+    EACH(i, 3) scaled[i] = x[i] / size[shape == SITE_SPHERE ? 0 : i], turn[i] = e[i] / size[shape == SITE_SPHERE ? 0 : i];
+    ball_span(scaled, turn, ONE, from, to);
+    return ahead(from, to);
+  }
+  slab_span(x[2], e[2], size[shape == SITE_BOX ? 2 : 1], from, to);
+  if (shape == SITE_BOX) {
+    EACH(i, 2) {
+      slab_span(x[i], e[i], size[i], from2, to2);
+      from = max_(from, from2), to = min_(to, to2);
+    }
+    return ahead(from, to);
+  }
+  F flat[3] = {x[0], x[1], ZERO}, across[3] = {e[0], e[1], ZERO};
+  F tiny = select(dot3(across, across) < 1e-12f, ZERO + 1e-6f, ZERO);
+  across[0] += tiny;  // along the axis of the cylinder
+  ball_span(flat, across, size[0], from2, to2);
+  B meets = ahead(max_(from, from2), min_(to, to2));
+  if (shape == SITE_CAPSULE) EACH(i, 2) {
+    F end[3] = {x[0], x[1], i ? x[2] + size[1] : x[2] - size[1]};
+    ball_span(end, e, size[0], from, to);
+    meets = meets | ahead(from, to);
+  }
+  return meets;
+}
+FN F normal_force(const F *x, F D, int dim) {
+  F sum = ZERO;
+  for (int row = first_row(dim); row <= last_row(dim); row++) sum -= select(row_of(x, row) < 0.0f, D * row_of(x, row), ZERO);
+  return sum;
+}
+// The force of one contact if the ray from o along side * n, away from the body, meets the site.
+FN F touched(const World &w, int s, const Frame &site, F force, const F *o, const F *origin, const F *n, float side) {
+  int row = SENSOR_TOUCH[s];
+  F d[3], x[3], e[3], away[3];
+  EACH(i, 3) d[i] = o[i] - site.x[i] + (origin[i] - site.origin[i]), away[i] = side * n[i];
+  rotate_back(site.R, d, x), rotate_back(site.R, away, e);
+  return select((force > 0.0f) & ray_meets(w, TOUCH_SHAPE[row], row, x, e), force, ZERO);
+}
+STAGE void sense_touch(const World &w, const Contacts &C, const Pairs &X, int s) {
+  int body = TOUCH_BODY[SENSOR_TOUCH[s]];
+  F sum = ZERO, origin[3];
+  Frame site;
+  frame_of(w, SENSOR_ROW[s], site);
+  SLOTS(k) for (int c = w.from[k]; c < w.from[k + 1]; c++) {
+    int i = C.point[c];
+    if (POINT_BODY[i] != body && POINT_OTHER[i] != body) continue;
+    tree_origin(w, k, origin);
+    F force = normal_force(C.x[c], C.D[c], POINT_DIM[i]);
+    sum += touched(w, s, site, force, C.offset[c], origin, C.normal[c], POINT_BODY[i] == body ? -1.0f : 1.0f);
+  }
+  for (int c = 0; c < w.npair; c++) {
+    int i = X.pair[c], a = PAIR_GEOM1[i], b = PAIR_GEOM2[i];
+    if (GEOM_BODY[a] != body && GEOM_BODY[b] != body) continue;
+    tree_origin(w, GEOM_SLOT[a], origin);
+    F force = normal_force(X.x[c], X.D[c], PAIR_DIM[i]);
+    sum += touched(w, s, site, force, X.offset[c], origin, X.normal[c], GEOM_BODY[b] == body ? -1.0f : 1.0f);
+  }
+  sense(w, s, 0, sum);
+}
+
+// Accelerations of all slots, with gravity as MuJoCo has it: a body at rest accelerates upwards.
+FN void accelerations(const World &w, F acc[][6]) {
+  SLOTS(k) {
+    F *own = acc[k];
+    if (KIND[k] == FREE) EACH(i, 6) own[i] = w.acc6[FREE_OF[k]][i];
+    else EACH(i, 6) own[i] = w.S[k][i] * w.acc[k] + (UP[k] < 0 ? ZERO : acc[UP[k]][i] - w.c[UP[k]][i]);
+    EACH(i, 6) own[i] += w.c[k][i];
+  }
+}
+FN void sense_acceleration(const World &w, int s, F acc[][6]) {
+  int kind = SENSOR_KIND[s], k = FRAME_SLOT[SENSOR_ROW[s]];
+  Frame frame;
+  F a[6], turning[3] = {};
+  frame_of(w, SENSOR_ROW[s], frame);
+  if (k < 0) {
+    EACH(i, 3) a[i] = ZERO, a[3 + i] = ZERO - T(gravity, 0, i);
+  } else {
+    move_motion(acc[k], frame.x, a);
+    cross(frame.v, frame.v + 3, turning);
+  }
+  EACH(i, 3) a[3 + i] += turning[i];
+  sense_vector(w, s, frame.R, kind == SENS_ACCELEROMETER, kind == SENS_FRAMEANGACC ? a : a + 3);
+}
+
+FN F joint_actuation(const World &w, int k) {
+  F sum = ZERO;
+  for (int i = ACTUATOR0[k]; i < ACTUATOR0[k + 1]; i++) sum += T(actuator, i, 0) * w.force[ACTUATOR[i]];
+  return FORCE_LIMITED[k] ? min_(max_(sum, T(force_range, k, 0)), T(force_range, k, 1)) : sum;
+}
+
+// mj_sensorAcc; inner: what each slot's parent passes on to it.
+STAGE void sense_forces(const World &w, const Contacts &C, const Pairs &X, F inner[][6]) {
+  F acc[NSLOT][6];
+  if (ACCELERATION_SENSORS) accelerations(w, acc);
+  for (int s = NSENSOR_STATE; s < NSENSOR; s++) {
+    int kind = SENSOR_KIND[s], k = SENSOR_SLOT[s];
+    switch (kind) {
+      case SENS_ACTUATORFRC: sense(w, s, 0, w.force[SENSOR_ROW[s]]); break;
+      case SENS_JOINTACTFRC: sense(w, s, 0, joint_actuation(w, k)); break;
+      case SENS_JOINTLIMITFRC: sense(w, s, 0, LIMITED[k] ? ZERO - select(w.lx[k] < 0.0f, w.lD[k] * w.lx[k], ZERO) : ZERO); break;
+      case SENS_TOUCH: sense_touch(w, C, X, s); break;
+      case SENS_FORCE: case SENS_TORQUE: {
+        Frame site;
+        F f[6];
+        frame_of(w, SENSOR_ROW[s], site);
+        move_force(inner[FRAME_SLOT[SENSOR_ROW[s]]], site.x, f);
+        sense_vector(w, s, site.R, true, kind == SENS_TORQUE ? f : f + 3);
+        break;
+      }
+      default: sense_acceleration(w, s, acc);
+    }
+  }
+}

@@ -1,0 +1,169 @@
+"""Sensors that the fused step has: their constants and tables, as in `tables.py`."""
+
+from collections.abc import Callable, Sequence
+
+import mujoco
+import numpy as np
+
+from phalanx.sim.engines.fused.structure import Structure
+
+Array = np.ndarray
+SENSOR, OBJ = mujoco.mjtSensor, mujoco.mjtObj
+
+JOINTS = frozenset({"JOINTPOS", "JOINTVEL", "JOINTLIMITPOS", "JOINTLIMITVEL"})
+LENGTHS = frozenset({"ACTUATORPOS", "ACTUATORVEL"})
+AXES = ("FRAMEXAXIS", "FRAMEYAXIS", "FRAMEZAXIS")
+FRAMES = frozenset({
+    "FRAMEPOS", "FRAMEQUAT", *AXES, "FRAMELINVEL", "FRAMEANGVEL", "GYRO", "VELOCIMETER",
+    "MAGNETOMETER",
+})  # fmt: skip
+SUBTREES = frozenset({"SUBTREECOM", "SUBTREELINVEL", "SUBTREEANGMOM"})
+OF_STATE = JOINTS | LENGTHS | FRAMES | SUBTREES
+ACCELERATIONS = frozenset({"ACCELEROMETER", "FRAMELINACC", "FRAMEANGACC"})
+FORCES = frozenset({"FORCE", "TORQUE"})
+OF_FORCES = ACCELERATIONS | FORCES | {"TOUCH", "ACTUATORFRC", "JOINTACTFRC", "JOINTLIMITFRC"}
+SHAPES = ("SPHERE", "CAPSULE", "ELLIPSOID", "CYLINDER", "BOX")
+"""Of sites with a touch sensor."""
+NONE = np.float32(3e38)
+"""A cutoff that never cuts."""
+
+
+def kind(m: mujoco.MjModel, i: int) -> str:
+    """A sensor's kind in MuJoCo's spelling, without mjSENS_."""
+    return SENSOR(int(m.sensor_type[i])).name.removeprefix("mjSENS_")
+
+
+class Sensors:
+    """The sensors of a structure that a step computes: `ids`, those of the state first."""
+
+    def __init__(self, s: Structure) -> None:
+        m = s.model
+        self.structure = s
+        off = m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_SENSOR
+        every = [] if off else range(m.nsensor)
+        self.of_state = [i for i in every if kind(m, i) in OF_STATE]
+        self.ids = self.of_state + [i for i in every if kind(m, i) in OF_FORCES]
+        self.kinds = [kind(m, i) for i in self.ids]
+        self.frames: list[tuple[int, int]] = []
+        self.subtrees: list[int] = []
+        self.touching: list[int] = []  # sites
+        self._rows = [self._row(i) for i in self.ids]
+
+    def _row(self, i: int) -> dict[str, int]:
+        """What sensor `i` reads."""
+        m, s = self.structure.model, self.structure
+        name, target = kind(m, i), int(m.sensor_objid[i])
+        row = {"SLOT": 0, "ROW": 0, "REF": -1, "TOUCH": -1}
+        if name.startswith("JOINT"):
+            row["SLOT"] = [slot.joint for slot in s.slots].index(target)
+        elif name == "ACTUATORFRC":
+            row["ROW"] = target
+        elif name in LENGTHS:
+            joint = int(m.actuator_trnid[target, 0])
+            row["SLOT"] = [slot.joint for slot in s.slots].index(joint)
+            by_slot = [a for slot in s.slots for a in actuators_of(m, slot.joint)]
+            row["ROW"] = by_slot.index(target)
+        elif name in SUBTREES:
+            row["ROW"] = _place(self.subtrees, target)
+        else:
+            row["ROW"] = _place(self.frames, (int(m.sensor_objtype[i]), target))
+            if m.sensor_refid[i] >= 0:
+                other = int(m.sensor_reftype[i]), int(m.sensor_refid[i])
+                row["REF"] = _place(self.frames, other)
+            if name == "TOUCH":
+                row["TOUCH"] = _place(self.touching, target)
+        return row
+
+    def numbers(self) -> dict[str, int]:
+        """Constants of C."""
+        kinds, named = self.kinds, SENSOR.__members__
+        numbers = {f"SENS_{n}": int(named[f"mjSENS_{n}"]) for n in sorted(OF_STATE | OF_FORCES)}
+        numbers |= {f"SITE_{shape}": i for i, shape in enumerate(SHAPES)}
+        return numbers | {
+            "NSENSOR": len(self.ids),
+            "NSENSOR_STATE": len(self.of_state),
+            "QUAT_SENSORS": int("FRAMEQUAT" in kinds),
+            "ACCELERATION_SENSORS": int(bool(ACCELERATIONS & set(kinds))),
+            "FORCE_SENSORS": int(bool(FORCES & set(kinds))),
+        }
+
+    def arrays(self, placed_bodies: list[int]) -> dict[str, Sequence[int]]:
+        """Arrays of C; `placed_bodies`: rows of the tables of bodies."""
+        s, m = self.structure, self.structure.model
+        below = [[n for n, b in enumerate(placed_bodies) if _is_below(m, b, body)]
+                 for body in self.subtrees]  # fmt: skip
+        rows = {
+            f"SENSOR_{name}": [row[name] for row in self._rows]
+            for name in ("SLOT", "ROW", "REF", "TOUCH")
+        }
+        return rows | {
+            "SENSOR_KIND": m.sensor_type[self.ids].tolist(),
+            "SENSOR_ADR": m.sensor_adr[self.ids].tolist(),
+            "FRAME_SLOT": [s.slot_of_body(_body_of(m, *frame)) for frame in self.frames],
+            "SUBTREE0": [0, *np.cumsum([len(b) for b in below]).tolist()],
+            "SUBTREE_BODY": [n for some in below for n in some],
+            "TOUCH_BODY": [int(m.site_bodyid[site]) for site in self.touching],
+            "TOUCH_SHAPE": [SHAPES.index(site_shape(m, site)) for site in self.touching],
+        }
+
+    def tables(self, field: Callable[[str], Array], static: Array) -> dict[str, Array]:
+        """(E, rows, columns) each; `static`: mass x centre and mass of bodies that never move."""
+        m, subtrees = self.structure.model, self.subtrees
+        cutoff, data = m.sensor_cutoff[self.ids], m.sensor_datatype[self.ids]
+        real = data == mujoco.mjtDataType.mjDATATYPE_REAL
+        positive = data == mujoco.mjtDataType.mjDATATYPE_POSITIVE
+        high = np.where((cutoff > 0) & (real | positive), cutoff, NONE)
+        low = np.where((cutoff > 0) & real, -cutoff, -NONE)
+        below = [[b for b in range(m.nbody) if _is_below(m, b, body)] for body in subtrees]
+        frames = [self._frame(field, *frame) for frame in self.frames]
+        return {
+            "cutoff": np.stack([low, high], 1)[None],
+            "frame": np.stack(np.broadcast_arrays(*frames), 1) if frames else np.zeros((1, 0, 16)),
+            "subtree": np.array([[static[b].sum(0) for b in below]]).reshape(1, -1, 4),
+            "touch": m.site_size[self.touching][None],
+            "magnetic": m.opt.magnetic[None, None],
+        }
+
+    def _frame(self, field: Callable[[str], Array], kind: int, i: int) -> Array:
+        """(E, 16): origin, rotation and quaternion in a slot's frame, or in the world's."""
+        m, s, body = self.structure.model, self.structure, _body_of(self.structure.model, kind, i)
+        pos, quat = np.zeros((1, 3)), np.array([1.0, 0, 0, 0])
+        if kind == OBJ.mjOBJ_BODY:
+            pos, quat = field("body_ipos")[:, i], m.body_iquat[i]
+        elif kind != OBJ.mjOBJ_XBODY:
+            name = {OBJ.mjOBJ_GEOM: "geom", OBJ.mjOBJ_SITE: "site", OBJ.mjOBJ_CAMERA: "cam"}
+            prefix = name[OBJ(kind)]
+            pos, quat = getattr(m, f"{prefix}_pos")[None, i], getattr(m, f"{prefix}_quat")[i]
+        origin, turn = s.placed(body, np.zeros(3), np.array([1.0, 0, 0, 0]))
+        _, rotation = s.placed(body, np.zeros(3), quat)
+        rest = np.concatenate([rotation.ravel(), s.placed_quat(body, quat)])
+        return np.concatenate([origin + pos @ turn.T, np.broadcast_to(rest, (len(pos), 13))], 1)
+
+
+def actuators_of(m: mujoco.MjModel, joint: int) -> list[int]:
+    return np.flatnonzero(m.actuator_trnid[:, 0] == joint).tolist()
+
+
+def site_shape(m: mujoco.MjModel, site: int) -> str:
+    return mujoco.mjtGeom(int(m.site_type[site])).name.removeprefix("mjGEOM_")
+
+
+def _body_of(m: mujoco.MjModel, kind: int, i: int) -> int:
+    if kind in (OBJ.mjOBJ_BODY, OBJ.mjOBJ_XBODY):
+        return i
+    fields = {OBJ.mjOBJ_GEOM: m.geom_bodyid, OBJ.mjOBJ_SITE: m.site_bodyid}
+    return int(fields.get(OBJ(kind), m.cam_bodyid)[i])
+
+
+def _is_below(m: mujoco.MjModel, body: int, top: int) -> bool:
+    """Whether `body` is `top` or hangs from it."""
+    while body > top:
+        body = int(m.body_parentid[body])
+    return body == top
+
+
+def _place(items: list, item: object) -> int:
+    """Where `item` is in `items`, to which it is added if it is new."""
+    if item not in items:
+        items.append(item)
+    return items.index(item)

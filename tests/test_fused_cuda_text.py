@@ -1,0 +1,27 @@
+"""The fused engine's text for GPUs compiles; NVRTC needs no GPU to say so."""
+
+import mujoco
+import pytest
+
+from phalanx.sim.engines.fused import cuda
+from phalanx.sim.engines.fused.structure import Structure
+from phalanx.sim.engines.fused.tables import constants, model_fields, tables
+from test_fused import BOXES, GROUND, RESTING, SERVOS, pendulum, resting, world
+from test_fused_sensors import SENSORS, WORLD
+
+BODIES = [pendulum(0, **SERVOS["servos"]), resting(RESTING["rolling friction"]), (BOXES, "")]
+MODELS = {
+    "bodies": world(BODIES, before=GROUND("")),
+    "sensors": WORLD.format("".join(SENSORS.values())),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_text_for_gpus_compiles_without_one(name):
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC comes with torch's CUDA build")
+    structure = Structure(mujoco.MjModel.from_xml_string(MODELS[name]))
+    arrays = tables(structure, model_fields(structure.model))
+    shapes = {name: values.shape[1:] for name, values in arrays.items()}
+    varies = {"inertia", "limit", "point", "pair"}
+    text = cuda.source(constants(structure, varies.__contains__, shapes, cuda.SIZES))
+    assert len(cuda.compile_cubin(text, "sm_90")) > 10_000

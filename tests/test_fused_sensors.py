@@ -1,0 +1,142 @@
+"""Sensors of the fused engine against MuJoCo C's."""
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from test_fused import N, exact, make, stepped, stir
+
+SHAPES = {
+    "sphere": ".15", "box": ".2 .1 .15", "capsule": ".1 .1", "cylinder": ".15 .1",
+    "ellipsoid": ".2 .1 .15",
+}  # fmt: skip
+SITES = "".join(
+    f'<site name="{shape}" type="{shape}" size="{size}" pos=".05 .1 -.1" euler="20 0 30"/>'
+    for shape, size in SHAPES.items()
+)
+WORLD = f"""<mujoco><option integrator="implicitfast" magnetic="1 -2 3"/>
+<default><default class="air"><geom contype="0" conaffinity="0"/></default></default><worldbody>
+<geom type="plane" size="1 1 1"/><site name="pad" type="box" size=".5 .5 .05"/>
+<site name="post" pos="1 2 .5" euler="10 20 30"/><camera name="still" pos="1 0 2" euler="40 0 10"/>
+<body name="torso" pos="0 0 .24"><freejoint/><geom name="ball" size=".25"/>
+  {SITES}<site name="imu" pos=".1 -.05 .1" euler="0 40 70"/>
+  <body name="arm" pos="0 0 .3" euler="15 0 0"><joint name="hip" axis="1 .2 0" range="-10 12"
+      frictionloss=".3" damping=".2"/><geom type="capsule" size=".03" fromto="0 0 0 .3 0 .1"/>
+    <body name="hand" pos=".3 0 .1" euler="5 5 5"><geom name="fist" type="box" size=".03 .05 .02"/>
+      <camera name="eye" pos="0 0 .1" euler="1 2 3"/>
+      <body name="tool" pos=".1 0 0"><joint name="rod" type="slide" axis="1 1 0" range="-.05 .1"/>
+        <geom type="box" size=".02 .02 .05" mass="1"/><site name="tip" pos="0 0 .05"/>
+      </body></body></body></body>
+<body name="crane" pos="-2 0 1.5" childclass="air"><joint name="slew" axis="0 0 1"/>
+  <geom size=".1" pos=".2 0 0"/>
+  <body name="boom" pos=".4 0 -.4"><joint axis="0 1 0" damping="1"/><geom size=".1" pos="0 .1 0"/>
+    <site name="hook" euler="30 0 0"/></body></body>
+</worldbody><actuator><motor name="a" joint="hip" gear="3" forcerange="-1 1"/>
+<position name="b" joint="rod" kp="50" kv="2" gear="2"/><motor name="c" joint="hip"/></actuator>
+<sensor>{{}}</sensor></mujoco>"""
+
+FRAMES = (
+    ("site", "imu"), ("body", "tool"), ("xbody", "hand"), ("geom", "fist"), ("camera", "eye"),
+    ("site", "hook"), ("site", "post"),
+)  # fmt: skip
+REFERENCES = (("", ""), ("site", "tip"), ("body", "arm"), ("site", "post"), ("camera", "still"))
+
+
+def in_frames(kind, references):
+    out = []
+    for i, (what, name) in enumerate(FRAMES):
+        for other, ref in references[: 1 + (i < 3) * len(references)]:
+            rest = f'reftype="{other}" refname="{ref}"' if ref else ""
+            out.append(f'<{kind} objtype="{what}" objname="{name}" {rest}/>')
+    return "".join(out)
+
+
+ROTATIONS = ("framequat", "framexaxis", "frameyaxis", "framezaxis")
+SENSORS = {
+    "poses": "".join(in_frames(kind, REFERENCES) for kind in ("framepos", *ROTATIONS)),
+    "velocities": "".join(in_frames(k, REFERENCES) for k in ("framelinvel", "frameangvel"))
+    + '<gyro site="imu"/><velocimeter site="imu"/><gyro site="tip" cutoff=".2"/>'
+    '<velocimeter site="post"/><magnetometer site="hook"/>',
+    "joints": "".join(
+        f'<{kind} joint="{joint}"/>'
+        for kind in ("jointpos", "jointvel", "jointlimitpos", "jointlimitvel", "jointlimitfrc",
+                     "jointactuatorfrc")
+        for joint in ("hip", "rod", "slew") if joint != "slew" or "limit" not in kind
+    ),
+    "actuators": "".join(
+        f'<{kind} actuator="{name}" cutoff="{cutoff}"/>'
+        for kind in ("actuatorpos", "actuatorvel", "actuatorfrc")
+        for name, cutoff in (("a", 0), ("b", 0.05), ("c", 0))
+    ),
+    "subtrees": "".join(
+        f'<{kind} body="{body}"/>'
+        for kind in ("subtreecom", "subtreelinvel", "subtreeangmom")
+        for body in ("world", "torso", "hand", "boom")
+    ),
+    "accelerations": "".join(in_frames(k, REFERENCES[:1]) for k in ("framelinacc", "frameangacc"))
+    + "".join(f"<accelerometer site=\"{site}\" cutoff=\"9\"/>" for site in ("imu", "tip", "post")),
+    "forces": '<force site="tip"/><torque site="tip"/><force site="hook"/><torque site="hook"/>',
+    "touch": "".join(f'<touch site="{shape}"/>' for shape in SHAPES)
+    + '<touch site="pad"/><touch site="pad" cutoff="3"/><touch site="imu"/>',
+}  # fmt: skip
+# Of the largest value of a sensor's kind. Stiff contacts round forces more than states.
+TOLERANCE = {"accelerations": 1e-4, "forces": 1e-4, "touch": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def robot():
+    sim = make(WORLD.format("".join(SENSORS.values())))
+    sim.sensordata  # noqa: B018
+    return sim
+
+
+def test_sensors_are_mujocos(robot):
+    model, generator = exact(robot.model), torch.Generator().manual_seed(2)
+    start, part = {}, 0
+    for name, text in SENSORS.items():
+        start[name] = slice(part, part + text.count("<"))
+        part += text.count("<")
+    assert part == model.nsensor
+    acc = model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
+    seen = {name: [] for name in SENSORS}
+    for spread in (1.0, 0.3):
+        stir(robot, generator, spread)
+        datas = [stepped(model, robot, env) for env in range(N)]
+        robot.sensordata.fill_(torch.inf)
+        robot.step()
+        for env, data in enumerate(datas):
+            now = mujoco.MjData(model)
+            now.qpos[:], now.qvel[:] = robot.qpos[env].numpy(), robot.qvel[env].numpy()
+            mujoco.mj_forward(model, now)
+            for name, sensors in start.items():
+                for i in range(sensors.start, sensors.stop):
+                    own = slice(model.sensor_adr[i], model.sensor_adr[i] + model.sensor_dim[i])
+                    expected = (data if acc[i] else now).sensordata[own]
+                    value = robot.sensordata[env, own].numpy()
+                    error = np.abs(value - expected).max() / (1 + np.abs(expected).max())
+                    kind = mujoco.mjtSensor(int(model.sensor_type[i])).name
+                    assert error < TOLERANCE.get(name, 1e-5), (kind, i, value, expected)
+                    seen[name].append(np.abs(expected).max())
+    for name, values in seen.items():
+        assert np.mean(np.array(values) > 1e-3) > 0.1, name
+
+
+def test_stale_sensors_are_those_of_the_state_before_the_last_substep():
+    sim = make(WORLD.format(SENSORS["poses"] + SENSORS["velocities"] + SENSORS["touch"]))
+    stale = sim.engine.field("sensordata", stale=True)
+    stir(sim, torch.Generator().manual_seed(3))
+    model = exact(sim.model)
+    data = stepped(model, sim, 0, steps=2)  # mj_step computes sensors before it integrates
+    sim.advance(2)
+    np.testing.assert_allclose(stale[0], data.sensordata, atol=1e-4 * np.abs(data.sensordata).max())
+
+
+def test_a_body_at_rest_feels_its_weight_and_touches_the_ground():
+    xml = """<mujoco><worldbody><geom type="plane" size="1 1 1"/><body pos="0 0 .0999">
+    <freejoint/><geom size=".1" mass="2"/><site name="s" size=".11"/></body></worldbody>
+    <sensor><accelerometer site="s"/><touch site="s"/></sensor></mujoco>"""
+    sim = make(xml, 1)
+    sim.sensordata  # noqa: B018
+    sim.advance(1000)
+    np.testing.assert_allclose(sim.sensordata[0], [0, 0, 9.81, 2 * 9.81], atol=1e-3)
