@@ -30,7 +30,7 @@ from isaacgym.tendons import file_properties, take_tendons
 from isaacgym.values import DOF_PROPERTIES, FLT_MAX
 from phalanx.errors import PhalanxError
 from phalanx.sim.assets import load_robot
-from phalanx.sim.scene import name_joints
+from phalanx.sim.bodies import name_all
 from phalanx.sim.urdf import WORLD
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Asset:
         self.options = options
         root = spec.worldbody.first_body()
         self.fixed = not any(j.type == mujoco.mjtJoint.mjJNT_FREE for j in root.joints)
-        name_joints(spec)
+        name_all(spec)
         if options.replace_cylinder_with_capsule:
             _round_off_cylinders(spec)
         self.actuators = _take_actuators(spec)
@@ -187,11 +187,12 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
     options = options or AssetOptions()
     if ignored := [name for name in UNUSED_OPTIONS if getattr(options, name)]:
         log.warning("%s: AssetOptions.%s has no effect", path, ", ".join(ignored))
+    is_urdf = path.suffix.lower() == ".urdf"
     robot = load_robot(
         path,
         fixed_base=options.fix_base_link,
-        density=options.density,
-        collapse_fixed_joints=options.collapse_fixed_joints,
+        density=options.density if is_urdf else None,
+        collapse_fixed_joints=options.collapse_fixed_joints and is_urdf,
         drop_root_joints=True,
     )
     # Some programs rewrite a file for every environment; only its content tells the assets apart.

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 
 class Actor:
-    """Views of one actor's part of the simulation. It has J joints (for ball joints, J counts
-    coordinates) and B bodies, both in the order of the file."""
+    """Views of one actor's part of the simulation. It has J joints (for ball joints and for free
+    joints of other bodies than the root, J counts coordinates) and B bodies, both in the order of
+    the file. The root is the body below the world; of several, the first with joints below it."""
 
     def __init__(self, sim: "Sim", name: str, fixed_base: bool) -> None:
         model = sim.model
@@ -24,9 +25,16 @@ class Actor:
         self.fixed_base = fixed_base
         self.body_ids = [i for i in range(model.nbody) if _owner(model.body(i).name) == name]
         joints = [i for i in range(model.njnt) if model.jnt_bodyid[i] in self.body_ids]
-        self.root_id = self.body_ids[0]
+        roots = [i for i in self.body_ids if model.body_parentid[i] == 0]
+        moving = {int(model.body_rootid[model.jnt_bodyid[i]]) for i in joints}
+        self.root_id = next((i for i in roots if i in moving), roots[0])
         self.body_names = [model.body(i).name.split("/", 1)[1] for i in self.body_ids]
-        free = [i for i in joints if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_FREE]
+        free = [
+            i
+            for i in joints
+            if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_FREE
+            and model.jnt_bodyid[i] == self.root_id
+        ]
         jointed = [i for i in joints if i not in free]
         self.joint_names = [model.jnt(i).name.split("/", 1)[1] for i in jointed]
         self._root_q = int(model.jnt_qposadr[free[0]]) if free else None
@@ -128,8 +136,8 @@ class Actor:
         return self._root_v
 
 
-_QPOS_WIDTH = {mujoco.mjtJoint.mjJNT_BALL: 4}
-_DOF_WIDTH = {mujoco.mjtJoint.mjJNT_BALL: 3}
+_QPOS_WIDTH = {mujoco.mjtJoint.mjJNT_BALL: 4, mujoco.mjtJoint.mjJNT_FREE: 7}
+_DOF_WIDTH = {mujoco.mjtJoint.mjJNT_BALL: 3, mujoco.mjtJoint.mjJNT_FREE: 6}
 
 
 def _owner(name: str) -> str:

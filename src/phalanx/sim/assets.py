@@ -1,102 +1,178 @@
 """Loads a robot from an MJCF or URDF file, ready to be attached into a scene.
 
-    robot = load_robot("ant.xml")                         # robot.spec has one root body
+    robot = load_robot("ant.xml")
     scene = mujoco.MjSpec()
-    frame = scene.worldbody.add_frame(pos=[0, 0, 1])
-    frame.attach_body(robot.spec.worldbody.first_body(), "ant/", "")
+    scene.attach(robot.spec, frame=scene.worldbody.add_frame(pos=[0, 0, 1]), prefix="ant/")
 
-Files are read as Isaac Gym's users expect. From an MJCF the robot, defaults, assets, actuators,
-sensors and contact rules are kept; floor, lights, cameras, keyframes, custom fields and physics
-options are dropped, since the scene has its own. `phalanx.sim.urdf` has the URDF rules. References
-to materials, textures and classes that a file never defines are dropped. All of this is in the
-robot's notes, and logged as one warning. Surprises:
+Files mean here what they mean in MuJoCo, PyBullet and Isaac Gym. Of an MJCF the robot, defaults,
+assets, actuators, sensors, tendons and contact rules are kept; floor, lights, cameras of the world
+and custom fields are dropped, since the scene has its own. Physics options and keyframes are data
+of the robot, which the scene uses. `phalanx.sim.urdf` has the URDF rules. Whatever was dropped,
+added or mended is in the robot's notes, and logged as one warning. Surprises:
 
 - The root body keeps the position that the file gives it.
 - Bodies joined to a fixed root do not collide with it. MuJoCo excludes contacts between parent
   and child except where the parent is welded to the world; here the contact is excluded as well.
-- A body without a name gets one, `body<i>`.
+- A body without a name gets one, `body<i>`, and a joint `joint<i>`.
 """
 
 import logging
 import os
+import warnings
 from pathlib import Path
+from typing import Any, Literal
 
 import mujoco
-import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim import bodies
 from phalanx.sim.mjcf import mujoco_error, read_mjcf
-from phalanx.sim.robot import Note, Robot, summary
+from phalanx.sim.mjcf_assets import find_files, mend, swap_limits
+from phalanx.sim.mjcf_parts import (
+    choose_root,
+    scale_to_total_mass,
+    strip_scenery,
+    take_keyframes,
+    take_options,
+)
+from phalanx.sim.robot import Note, Pose, Robot, summary
 from phalanx.sim.urdf import UrdfReader
-from phalanx.sim.xml_file import read_xml
+from phalanx.sim.xml_file import Element, read_xml
 
 log = logging.getLogger(__name__)
 
 EXTENSIONS = (".xml", ".mjcf", ".urdf")
-LEAST_MASS = 1e-3  # [kg] of a moving link that has neither mass nor shapes
-LEAST_INERTIA = 1.5e-8  # [kg m^2] of a ball of water of that mass
+SelfCollisions = bool | Literal["except_overlaps"]
 
 
 def load_robot(
     path: str | os.PathLike[str],
     *,
     fixed_base: bool | None = None,
-    density: float = 1000.0,
+    root: str | None = None,
+    keyframe: str | None = None,
+    self_collisions: SelfCollisions = True,
+    density: float | None = None,
+    armature: float | None = None,
     collapse_fixed_joints: bool = False,
     drop_root_joints: bool = False,
 ) -> Robot:
-    """The robot of a file. Its spec has exactly one body below the world.
+    """The robot of a file.
 
     fixed_base: True removes a free joint from the root, False adds one, None keeps what the file
-    says (a URDF says free, unless its root link is "world"). For URDF only: `density` [kg/m^3] of
-    links that have collision shapes but no mass, and whether links on fixed joints merge into their
-    parents. drop_root_joints: the root loses its hinges and slides before that, so that any root
-    can be fixed or free.
+    says (a URDF says free, unless its root link is "world"). root: of an MJCF with several bodies
+    below the world, the one to take; None takes all as one robot. keyframe: the one of an MJCF to
+    start from. self_collisions: whether bodies of the robot may touch; "except_overlaps" turns off
+    the pairs that overlap at the initial pose. density [kg/m^3], for URDF only: of links that have
+    collision shapes but no mass, 1000 if None. armature [kg m^2 or kg]: of hinges and slides for
+    which the file has none. collapse_fixed_joints merges bodies without joints into their parents.
+    drop_root_joints: the root loses its hinges and slides, so that any root can be fixed or free.
+
     The spec has been compiled once, so attaching it can fail only because of the scene.
     Raises PhalanxError, naming file, line and element, for anything that cannot be read.
     """
     file = Path(path)
-    if not 0 <= density < float("inf"):
+    if self_collisions not in (True, False, "except_overlaps"):
+        raise PhalanxError(
+            f"self_collisions is {self_collisions!r}; accepted: True, False, 'except_overlaps'"
+        )
+    if density is not None and not 0 <= density < float("inf"):
         raise PhalanxError(f"density {density:g} is not 0 or positive; give it in kg/m^3")
-    root = read_xml(_checked(file))
-    if root.tag == "robot":
-        where = {e.line: e.where for e in reversed(list(root.iter()))}
-        urdf = UrdfReader(root, file.resolve(), density, collapse_fixed_joints)
+    xml = read_xml(_checked(file))
+    options: dict[str, Any] = {}
+    poses: dict[str, Pose] = {}
+    if xml.tag == "robot":
+        _only_for("MJCF", file, root=root)
+        urdf = UrdfReader(
+            xml, file.resolve(), 1000.0 if density is None else density, collapse_fixed_joints
+        )
         urdf.read()
         spec, notes = urdf.spec, urdf.notes
         fixed_base = urdf.fixed if fixed_base is None else fixed_base
-    elif root.tag == "mujoco":
-        spec, notes, where = read_mjcf(root, file)
+    elif xml.tag == "mujoco":
+        _only_for("URDF", file, density=density)
+        spec, notes = read_mjcf(xml, file)
+        bodies.name_all(spec)
+        options, poses = take_options(spec), take_keyframes(spec)
+        notes += strip_scenery(spec)
+        find_files(spec, file)
+        notes += swap_limits(spec)
+        try:
+            _compile(spec)
+        except ValueError:
+            notes += mend(spec, file)
+            _compiled(spec, xml, file)  # or a sentence
+        scale_to_total_mass(spec)
+        notes += choose_root(spec, root, file)
+        if collapse_fixed_joints:
+            bodies.fuse_static(spec)
     else:
-        hint = "convert it from SDF to URDF or MJCF" if root.tag == "sdf" else "give MJCF or URDF"
-        root.fail(f"the root element is neither <mujoco> nor <robot>; {hint}")
+        hint = "convert it from SDF to URDF or MJCF" if xml.tag == "sdf" else "give MJCF or URDF"
+        xml.fail(f"the root element is neither <mujoco> nor <robot>; {hint}")
 
-    bodies = spec.worldbody.bodies
-    if len(bodies) != 1:
-        names = ", ".join(repr(b.name) for b in bodies) or "none"
-        raise PhalanxError(
-            f"{file}: an asset has one body directly below the world, this file has {len(bodies)}"
-            f" ({names}); put one robot in a file, below one root body"
-        )
-    for i, body in enumerate(spec.bodies):
-        body.name = body.name or f"body{i}"
-    for joint in bodies[0].joints if drop_root_joints else []:
-        if joint.type != mujoco.mjtJoint.mjJNT_FREE:
-            notes.append(Note("dropped", "dropped joints of the root", repr(joint.name)))
-            spec.delete(joint)
-    _set_base(spec, bodies[0], fixed_base, file)
-    _exclude_contacts_with_fixed_root(spec, bodies[0])
-    if root.tag == "robot":
-        notes += _add_missing_mass(spec)
-    try:
-        model = spec.copy().compile()
-    except ValueError as error:
-        raise mujoco_error(file, error, where) from None
-    if bodies[0].frame:
-        _take_root_out_of_frames(spec, bodies[0], model)
+    if drop_root_joints:
+        notes += bodies.drop_root_joints(spec)
+    bodies.set_base(spec, fixed_base, file)
+    if xml.tag == "robot":
+        notes += bodies.add_missing_mass(spec)
+    if armature is not None:
+        bodies.set_armature(spec, armature)
+    if self_collisions is False:
+        bodies.exclude_all_contacts(spec)
+    else:
+        bodies.exclude_contacts_with_fixed_roots(spec)
+    model, warned = _compiled(spec, xml, file)
+    notes += [Note("doubt", "MuJoCo warns", text) for text in warned]
+
+    robot = Robot(spec, file, notes, options, poses)
+    robot.initial = _keyframe(poses, keyframe, file)
+    if poses and keyframe is None:
+        text = "keyframes that keyframe= starts from"
+        notes += [Note("offer", text, repr(name)) for name in poses]
+    if self_collisions:
+        robot.overlaps = bodies.overlaps(model, robot.initial_qpos(model))
+    for first, second, depth in robot.overlaps:
+        item = f"{first!r} and {second!r} by {1e3 * depth:.2g} mm"
+        if self_collisions is True:
+            notes.append(Note("overlap", "overlap at the initial pose", item))
+        else:
+            spec.add_exclude(bodyname1=first, bodyname2=second)
+            notes.append(Note("mended", "no contacts, since they overlap at first", item))
     if notes:
         log.warning("%s: %s", file, summary(notes))
-    return Robot(spec, file, notes)
+    return robot
+
+
+def _compiled(spec: mujoco.MjSpec, xml: Element, file: Path) -> tuple[mujoco.MjModel, list[str]]:
+    """The model, and what MuJoCo warned about. Raises PhalanxError with the place in the file."""
+    try:
+        return _compile(spec)
+    except ValueError as error:
+        raise mujoco_error(file, error, xml) from None
+
+
+def _compile(spec: mujoco.MjSpec) -> tuple[mujoco.MjModel, list[str]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = spec.copy().compile()
+    return model, [" ".join(str(warning.message).split()) for warning in caught]
+
+
+def _keyframe(poses: dict[str, Pose], name: str | None, file: Path) -> Pose | None:
+    if name is None:
+        return None
+    if name not in poses:
+        raise PhalanxError(
+            f"{file} has no keyframe {name!r}{did_you_mean(name, poses)};"
+            f" it has: {', '.join(map(repr, poses)) or 'none'}"
+        )
+    return poses[name]
+
+
+def _only_for(kind: str, file: Path, **given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise PhalanxError(f"{file}: {name}= is for {kind} files; leave it out")
 
 
 def _checked(file: Path) -> Path:
@@ -117,65 +193,3 @@ def _checked(file: Path) -> Path:
             f"{file} has the extension {file.suffix!r}; accepted: {', '.join(EXTENSIONS)}{hint}"
         )
     return file
-
-
-def _set_base(
-    spec: mujoco.MjSpec, root: mujoco.MjsBody, fixed_base: bool | None, file: Path
-) -> None:
-    free = [j for j in root.joints if j.type == mujoco.mjtJoint.mjJNT_FREE]
-    if fixed_base is True:
-        for joint in free:
-            spec.delete(joint)
-    elif fixed_base is False and not free:
-        if root.joints:
-            raise PhalanxError(
-                f"{file}: root body {root.name!r} moves on joint {root.joints[0].name!r}, so it"
-                " cannot have a free joint as well; load it with fixed_base=True or None"
-            )
-        root.add_freejoint()
-
-
-def _take_root_out_of_frames(
-    spec: mujoco.MjSpec, root: mujoco.MjsBody, model: mujoco.MjModel
-) -> None:
-    """Give the root its pose in the world: attach_body would drop the <frame> around it."""
-    root.set_frame(spec.worldbody.add_frame())
-    root.pos, root.quat = model.body_pos[1], model.body_quat[1]
-    root.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
-
-
-def _exclude_contacts_with_fixed_root(spec: mujoco.MjSpec, root: mujoco.MjsBody) -> None:
-    """Exclude contacts between a fixed root (and bodies welded to it) and the next links."""
-    if root.joints:
-        return
-    welded, moving = _weld_group(root)
-    for joint_child in moving:
-        for body in _weld_group(joint_child)[0]:
-            for other in welded:
-                if _collides(body) and _collides(other):
-                    spec.add_exclude(bodyname1=other.name, bodyname2=body.name)
-
-
-def _add_missing_mass(spec: mujoco.MjSpec) -> list[Note]:
-    """Give moving bodies LEAST_MASS, where neither they nor the bodies welded to them have mass."""
-    notes = []
-    for body in spec.bodies[1:]:
-        if body.joints and not any(member.mass for member in _weld_group(body)[0]):
-            body.mass, body.inertia = LEAST_MASS, np.full(3, LEAST_INERTIA)
-            text = f"added {LEAST_MASS:g} kg to moving links without mass"
-            notes.append(Note("added", text, repr(body.name), body.info))
-    return notes
-
-
-def _weld_group(body: mujoco.MjsBody) -> tuple[list[mujoco.MjsBody], list[mujoco.MjsBody]]:
-    """The bodies rigidly joined to `body` from below, and the first moving bodies below those."""
-    welded: list[mujoco.MjsBody] = [body]
-    moving: list[mujoco.MjsBody] = []
-    for member in welded:  # grows during the loop
-        for child in member.bodies:
-            (moving if child.joints else welded).append(child)
-    return welded, moving
-
-
-def _collides(body: mujoco.MjsBody) -> bool:
-    return any(g.contype or g.conaffinity for g in body.geoms)

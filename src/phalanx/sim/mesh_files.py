@@ -55,7 +55,9 @@ def find_mesh(filename: str, robot: Path, meshdir: str = "") -> Path:
         candidates = [up / n for up in (folder, *folder.parents) for n in names]
     else:
         path = name if (folder / name).is_file() else name.replace("\\", "/")
-        near = [folder / path, folder / meshdir / path, folder / meshdir / Path(path).name]
+        part, last = Path(path).parent, Path(path).name
+        near = [folder / path, folder / meshdir / path, folder / meshdir / last]
+        near += [folder / part / meshdir / last]  # of an included file
         candidates = near + [up / path for up in folder.parents]
     for candidate in candidates:
         if candidate.is_file():

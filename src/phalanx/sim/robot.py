@@ -10,9 +10,10 @@ Notes are plain data: `summary` makes the sentence that is logged when a file is
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import mujoco
+import numpy as np
 
 Kind = Literal["dropped", "added", "mended", "overlap", "offer", "doubt"]
 
@@ -41,16 +42,64 @@ class Note:
 
 
 @dataclass
+class Pose:
+    """A keyframe by joint: qpos and qvel by the joint's name; ctrl and act of all actuators, None
+    if the file gives none."""
+
+    qpos: dict[str, list[float]] = field(default_factory=dict)
+    qvel: dict[str, list[float]] = field(default_factory=dict)
+    ctrl: list[float] | None = None
+    act: list[float] | None = None
+
+    def write(
+        self, model: mujoco.MjModel, data: Any, prefix: str = "", first_actuator: int = 0
+    ) -> None:
+        """Write into `data`, whose qpos, qvel, ctrl and act are those of `model`. Joints have
+        `prefix` before their names there, and the pose's actuators begin at `first_actuator`."""
+        for values, address, target in (
+            (self.qpos, model.jnt_qposadr, data.qpos),
+            (self.qvel, model.jnt_dofadr, data.qvel),
+        ):
+            for name, numbers in values.items():
+                joint = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, prefix + name)
+                if joint >= 0:  # loading may have dropped it
+                    target[address[joint] : address[joint] + len(numbers)] = numbers
+        if self.ctrl is not None:
+            data.ctrl[first_actuator : first_actuator + len(self.ctrl)] = self.ctrl
+        if self.act is not None:
+            adr = model.actuator_actadr[first_actuator:]
+            first = next((a for a in adr if a >= 0), 0)
+            data.act[first : first + len(self.act)] = self.act
+
+
+@dataclass
 class Robot:
     """A robot read from `path`: its spec, which a scene attaches, and notes on it."""
 
     spec: mujoco.MjSpec
     path: Path
     notes: list[Note] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    """Physics options that an MJCF gives, under MuJoCo's names; a flag is "flag NAME": bool. The
+    spec itself has MuJoCo's defaults."""
+    keyframes: dict[str, Pose] = field(default_factory=dict)
+    """Keyframes of an MJCF by name, or by number where they have none."""
+    initial: Pose | None = None
+    """The keyframe to start from; None for the zero position of all joints."""
+    overlaps: list[tuple[str, str, float]] = field(default_factory=list)
+    """Pairs of bodies that overlap at the initial pose though they may collide: names and depth
+    [m], deepest first."""
 
     def compile(self) -> mujoco.MjModel:
         """The robot alone as a model, without a ground."""
         return self.spec.copy().compile()
+
+    def initial_qpos(self, model: mujoco.MjModel) -> np.ndarray:
+        """qpos (nq,) of the initial pose in `model`, which `compile` returned."""
+        data = mujoco.MjData(model)
+        if self.initial:
+            self.initial.write(model, data)
+        return np.array(data.qpos)
 
 
 def summary(notes: list[Note]) -> str:

@@ -11,17 +11,24 @@ inside an actor get its name as a prefix: joint `hinge` of actor `cartpole` is `
 Units are SI, angles radians, quaternions (w, x, y, z), z is up.
 """
 
-import itertools
+import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.sim.assets import load_robot
+from phalanx.sim.assets import SelfCollisions, load_robot
+from phalanx.sim.bodies import name_all
+from phalanx.sim.engines.initial import INITIAL
+from phalanx.sim.placed import ActorSpec, write_initial
+from phalanx.sim.robot import Pose, Robot, summary
+from phalanx.sim.scene_options import take_options
 from phalanx.sim.urdf import WORLD
+
+log = logging.getLogger(__name__)
 
 CONTACT_FORCE = "contact_force"
 INTEGRATORS = {
@@ -29,15 +36,6 @@ INTEGRATORS = {
     "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
     "implicit": mujoco.mjtIntegrator.mjINT_IMPLICIT,
 }
-
-
-@dataclass(frozen=True)
-class ActorSpec:
-    """One actor of a scene, for which `Sim` makes views."""
-
-    name: str
-    path: str
-    fixed_base: bool
 
 
 class Scene:
@@ -77,6 +75,7 @@ class Scene:
         self.spec.option.iterations = iterations
         self.spec.option.ls_iterations = ls_iterations
         self.actors: dict[str, ActorSpec] = {}
+        self._options: dict[str, tuple[str, Any]] = {}  # option -> (who gave it, its value)
         self._add_scenery()
 
     def add_ground(self, friction: float = 1.0, size: float = 0.0, height: float = 0.0) -> None:
@@ -98,21 +97,46 @@ class Scene:
         pos: Sequence[float] = (0.0, 0.0, 0.0),
         quat: Sequence[float] = (1.0, 0.0, 0.0, 0.0),
         fixed_base: bool | None = None,
-        self_collisions: bool = True,
-    ) -> None:
+        self_collisions: SelfCollisions = True,
+        *,
+        root: str | None = None,
+        keyframe: str | None = None,
+        density: float | None = None,
+        armature: float | None = None,
+        collapse_fixed_joints: bool = False,
+    ) -> Robot:
         """Place the robot of an MJCF or URDF file at `pos` [m], `quat` (w, x, y, z), world frame.
 
         fixed_base: True welds the root body to the world, False gives it a free joint, None follows
-        the file. Bodies joined directly never collide; `self_collisions=False` turns off all
-        contacts between bodies of this actor.
+        the file. self_collisions: False turns off all contacts between bodies of this actor,
+        "except_overlaps" those of bodies that overlap at the initial pose; bodies joined directly
+        never collide. root: of an MJCF with several bodies below the world, the one to take; None
+        takes all as one actor. keyframe: of an MJCF, the pose and controls that `Sim.reset`
+        restores. density [kg/m^3]: of URDF links that have collision shapes but no mass, 1000 if
+        None. armature [kg m^2 or kg]: of hinges and slides for which the file has none.
+        collapse_fixed_joints merges bodies without joints into their parents.
+
+        Physics options of an MJCF count, except those that the scene decides; see
+        `phalanx.sim.scene_options`.
+        Returns the robot with notes on everything dropped, added or mended.
         Raises PhalanxError, naming file and element, for a file that cannot be read.
         """
         self._check_new(name)
-        self.attach(name, load_robot(path, fixed_base=fixed_base).spec, pos, quat, path)
-        if not self_collisions:
-            bodies = [b.name for b in self.spec.bodies if b.name.startswith(f"{name}/")]
-            for a, b in itertools.combinations(bodies, 2):
-                self.spec.add_exclude(bodyname1=a, bodyname2=b)
+        robot = load_robot(
+            path,
+            fixed_base=fixed_base,
+            root=root,
+            keyframe=keyframe,
+            self_collisions=self_collisions,
+            density=density,
+            armature=armature,
+            collapse_fixed_joints=collapse_fixed_joints,
+        )
+        if notes := take_options(self.spec, self._options, name, robot):
+            log.warning("%s: %s", path, summary(notes))
+            robot.notes += notes
+        self.attach(name, robot.spec, pos, quat, path, robot.initial)
+        return robot
 
     def attach(
         self,
@@ -121,19 +145,25 @@ class Scene:
         pos: Sequence[float] = (0.0, 0.0, 0.0),
         quat: Sequence[float] = (1.0, 0.0, 0.0, 0.0),
         path: str | os.PathLike[str] = "",
+        initial: Pose | None = None,
     ) -> None:
         """Place a robot given as a spec, as `load_robot` returns it; the scene then owns the spec.
-        path: the file that error messages name."""
+        path: the file that error messages name. initial: the pose that `Sim.reset` restores."""
         self._check_new(name)
         pos, quat = _vector("pos", pos, 3), _vector("quat", quat, 4)
-        name_joints(robot)
-        root = robot.worldbody.first_body()
-        fixed = not any(j.type == mujoco.mjtJoint.mjJNT_FREE for j in root.joints)
+        name_all(robot)
+        roots = robot.worldbody.bodies
+        fixed = not any(j.type == mujoco.mjtJoint.mjJNT_FREE for b in roots for j in b.joints)
         frame = self.spec.worldbody.add_frame(pos=pos, quat=quat)
-        frame.attach_body(root, f"{name}/", "")
+        first_actuator = len(self.spec.actuators)
+        self.spec.attach(robot, frame=frame, prefix=f"{name}/")
         if (link := self.spec.body(f"{name}/{WORLD}")) is not None:
             self._rename(link, f"{name}/world")
-        self.actors[name] = ActorSpec(name, os.fspath(path), fixed)
+        unit = np.array(quat) / (np.linalg.norm(quat) or 1.0)
+        file = os.fspath(path)
+        self.actors[name] = ActorSpec(
+            name, file, fixed, initial, np.array(pos), unit, first_actuator
+        )
 
     def add_motor(
         self, actor: str, joint: str, effort: float, control_range: tuple[float, float] = (-1, 1)
@@ -195,12 +225,15 @@ class Scene:
         """The model of one environment. memory [bytes] for contacts, -1 for MuJoCo's choice.
         Raises PhalanxError with the compiler's reason."""
         self.spec.memory = memory
+        if any(a.initial for a in self.actors.values()) and self.spec.key(INITIAL) is None:
+            self.spec.add_key(name=INITIAL)  # MuJoCo fills it with zeros and the zero position
         try:
             model = self.spec.compile()
         except ValueError as error:
             reason = " ".join(str(error).split())
             files = ", ".join(a.path for a in self.actors.values()) or "no actors"
             raise PhalanxError(f"the scene ({files}) does not compile: {reason}") from error
+        write_initial(model, self.actors.values())
         if model.ntree < 2:  # one robot is one island; searching for more takes 7 % of a step
             model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
         return model
@@ -288,13 +321,3 @@ def _vector(name: str, values: Sequence[float], size: int) -> list[float]:
     if len(vector) != size or not np.isfinite(vector).all():
         raise PhalanxError(f"{name} is {tuple(vector)}; it must be {size} finite numbers")
     return vector
-
-
-def name_joints(robot: mujoco.MjSpec) -> None:
-    """Name unnamed joints `joint<i>`, like unnamed bodies; an unnamed `<freejoint/>` is common."""
-    taken = {j.name for j in robot.joints}
-    for i, joint in enumerate(robot.joints):
-        if not joint.name:
-            joint.name = next(
-                n for n in (f"joint{i}{'_' * k}" for k in range(99)) if n not in taken
-            )

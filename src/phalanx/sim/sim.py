@@ -178,7 +178,8 @@ class Sim:
         inputs = [v.flatten(1) for v in self._inputs.values()]
         states = torch.cat([inputs[0], *(v.flatten(1) for v in self._states)], 1)
         if self.device.type == "cpu":  # checking would synchronise a GPU
-            fine = states.abs().max() <= mujoco.mjMAXVAL  # False if the maximum is NaN
+            # False if the maximum is NaN; a scene without joints has no states
+            fine = not states.numel() or states.abs().max() <= mujoco.mjMAXVAL
             if fine and not self.engine.failed.any():
                 self.diverged.zero_()
                 return

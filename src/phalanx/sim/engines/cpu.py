@@ -30,6 +30,7 @@ from phalanx.sim.engines.fields import (
     left_by_step,
     refusal,
 )
+from phalanx.sim.engines.initial import KEYFRAME_FIELDS, initial_data
 from phalanx.sim.engines.mass_matrix import dense_places, solve_rows
 
 NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE)
@@ -104,6 +105,10 @@ class CpuEngine:
         self._threads = threads
         self._batch = Batch(model, num_envs, threads)
         self.threads = self._batch.nthread
+        initial = initial_data(model)
+        for name in KEYFRAME_FIELDS:
+            if (value := getattr(initial, name)).size:
+                self._bind(name)[:] = value
         self._initial = self._batch.state[:1].copy()
         self._before = _copy_apart(self._batch.state)  # the last step
         self._substeps = 0  # of the last step; 0 if there was none

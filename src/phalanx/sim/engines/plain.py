@@ -38,6 +38,7 @@ from phalanx.sim.engines.fields import (
     left_by_step,
     refusal,
 )
+from phalanx.sim.engines.initial import initial_data, reset_data
 from phalanx.sim.engines.mass_matrix import dense_places, solve_rows
 
 Array = NDArray[Any]
@@ -94,7 +95,7 @@ class PlainEngine:
         self._original = exact
         self.num_envs = num_envs
         self.models = [copy.copy(exact) for _ in range(num_envs)]
-        self.datas = [mujoco.MjData(m) for m in self.models]
+        self.datas = [initial_data(m) for m in self.models]
         self.control: Callable[[int], None] | None = None
         self.active = np.ones(num_envs, bool)
         self.failed = torch.zeros(num_envs, dtype=torch.bool)
@@ -195,7 +196,7 @@ class PlainEngine:
         if envs:
             self._push()
             for env in envs:
-                mujoco.mj_resetData(self.models[env], self.datas[env])
+                reset_data(self.models[env], self.datas[env])
             for field in self._data.values():
                 field.pull(envs)
 

@@ -34,6 +34,7 @@ from phalanx.sim.engines.fields import (
     left_by_step,
     refusal,
 )
+from phalanx.sim.engines.initial import KEYFRAME_FIELDS, initial_data
 from phalanx.sim.engines.mass_matrix import diagonal
 from phalanx.sim.engines.warp_step import Stepper
 
@@ -137,6 +138,10 @@ class WarpEngine:
         self._unstepped = torch.ones_like(self.failed)  # environments reset since the last step
         present = (k for k in (*STATE_FIELDS, *INPUT_FIELDS) if hasattr(self._d, k))
         self._initial = {k: self._view(k)[:1].clone() for k in present}
+        initial = initial_data(model)
+        for name in set(KEYFRAME_FIELDS) & self._initial.keys():
+            value = torch.from_numpy(np.array(getattr(initial, name)))
+            self._initial[name].copy_(value.view(self._initial[name].shape))
         kernels.load_together(self._launch_all, self._m.opt)  # compiled in a first start
         self._advance(1)
         self.reset(torch.ones_like(self.failed))

@@ -35,6 +35,7 @@ from phalanx.sim.engines.fused.tables import (
     model_fields,
     tables,
 )
+from phalanx.sim.engines.initial import initial_data
 
 _FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS | {"sensordata"}
 _CONSTANTS = ("body_invweight0", "dof_invweight0")  # that set_const derives
@@ -222,7 +223,7 @@ class FusedEngine:
 
     def _initial(self, name: str, num_envs: int | None = None) -> Tensor:
         """Field `name` in the model's initial state, (N, ...)."""
-        data = mujoco.MjData(self.model)
+        data = initial_data(self.model)
         mujoco.mj_kinematics(self.model, data)
         mujoco.mj_comPos(self.model, data)
         value = torch.from_numpy(np.array(getattr(data, name)))

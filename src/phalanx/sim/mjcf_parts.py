@@ -1,0 +1,161 @@
+"""Takes the robot out of the scene that an MJCF file describes.
+
+    options = take_options(spec)             # what the file says in <option>
+    poses = take_keyframes(spec)             # {"home": Pose}, in terms of joints
+    notes = strip_scenery(spec)
+    notes += choose_root(spec, "pelvis", file)
+
+A scene has its own floor, lights, cameras and visual settings, so those of the file go. Sites of
+the world stay: tendons hang from them. Options and keyframes are returned as data.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim.mjcf_assets import place_of
+from phalanx.sim.robot import Note, Pose
+
+# Fields of mjOption in the order of the bits that say which of them a file gives.
+_OPTIONS = (
+    "timestep impratio tolerance ls_tolerance noslip_tolerance ccd_tolerance sleep_tolerance"
+    " gravity wind magnetic density viscosity o_margin o_solref o_solimp o_friction integrator cone"
+    " jacobian solver iterations ls_iterations noslip_iterations ccd_iterations disableflags"
+    " enableflags disableactuator sdf_initpoints sdf_iterations"
+).split()
+_FLAGS = ("disableflags", "enableflags", "disableactuator")
+_WIDTHS = {mujoco.mjtJoint.mjJNT_FREE: (7, 6), mujoco.mjtJoint.mjJNT_BALL: (4, 3)}
+
+
+def take_options(spec: mujoco.MjSpec) -> dict[str, Any]:
+    """The physics options that the file gives, under MuJoCo's names; a flag is "flag NAME": bool.
+    The spec gets MuJoCo's defaults for these and for visual settings and sizes."""
+    authored = spec.authored
+    given: dict[str, Any] = {}
+    for bit, name in enumerate(_OPTIONS):
+        if authored.option >> bit & 1 and name not in _FLAGS:
+            value = getattr(spec.option, name)
+            given[name] = value.tolist() if isinstance(value, np.ndarray) else value
+    for kind, prefix, on in (
+        ("disableflags", "mjDSBL_", False),
+        ("enableflags", "mjENBL_", True),
+    ):
+        bits = mujoco.mjtDisableBit if kind == "disableflags" else mujoco.mjtEnableBit
+        for name, member in bits.__members__.items():
+            if name.startswith(prefix) and getattr(authored, kind) & int(member):
+                set_bit = bool(getattr(spec.option, kind) & int(member))
+                given[f"flag {name.removeprefix(prefix).lower()}"] = set_bit == on
+    if spec.option.disableactuator:
+        given["disableactuator"] = int(spec.option.disableactuator)
+    default = mujoco.MjSpec()
+    for name in ("option", "visual", "stat"):
+        setattr(spec, name, getattr(default, name))
+    for name in _SIZES:
+        setattr(spec, name, getattr(default, name))
+    for name in dir(authored):
+        if not name.startswith("_"):
+            setattr(spec.authored, name, 0)
+    return given
+
+
+def take_keyframes(spec: mujoco.MjSpec) -> dict[str, Pose]:
+    """The keyframes of the file by name, or by number where they have none. Joints must be named.
+    The spec loses them, since they hold as long as the robot has all of the file's joints."""
+    poses = {}
+    for number, key in enumerate(list(spec.keys)):
+        pose = Pose(ctrl=list(key.ctrl) or None, act=list(key.act) or None)
+        for values, width, target in ((key.qpos, 0, pose.qpos), (key.qvel, 1, pose.qvel)):
+            rest = list(values)
+            for joint in spec.joints if rest else []:
+                count = _WIDTHS.get(joint.type, (1, 1))[width]
+                target[joint.name], rest = rest[:count], rest[count:]
+        poses[key.name or str(number)] = pose
+        spec.delete(key)
+    return poses
+
+
+def strip_scenery(spec: mujoco.MjSpec) -> list[Note]:
+    """Remove what belongs to the world: shapes, lights, cameras, and contact pairs with them."""
+    world = spec.worldbody
+    notes = []
+    gone = set()
+    for geom in list(world.geoms):
+        if geom.type != mujoco.mjtGeom.mjGEOM_PLANE:
+            text = "dropped shapes that are fixed to the world"
+            notes.append(Note("dropped", text, repr(geom.name), place_of(geom)))
+        gone.add(geom.name)
+        spec.delete(geom)
+    for element in (*world.lights, *world.cameras):
+        spec.delete(element)
+    for pair in list(spec.pairs):
+        if {pair.geomname1, pair.geomname2} & (gone - {""}):
+            spec.delete(pair)
+    for sensor in list(spec.sensors):
+        if sensor.objtype == mujoco.mjtObj.mjOBJ_GEOM and sensor.objname in gone - {""}:
+            notes.append(Note("dropped", "dropped sensors of the world", repr(sensor.name)))
+            spec.delete(sensor)
+    for element in (*spec.numerics, *spec.texts, *spec.tuples):
+        spec.delete(element)
+    return notes
+
+
+def choose_root(spec: mujoco.MjSpec, root: str | None, file: Path) -> list[Note]:
+    """Keep the body `root` below the world, or all of them if it is None."""
+    roots = list(spec.worldbody.bodies)
+    names = [body.name for body in roots]
+    if root is not None:
+        if root not in names:
+            raise PhalanxError(
+                f"{file}: no body {root!r} below the world{did_you_mean(root, names)};"
+                f" there is: {', '.join(map(repr, names)) or 'none'}"
+            )
+        for body in roots:
+            if body.name != root:
+                _delete_followers(spec, {b.name for b in _subtree(body)})
+                spec.delete(body)
+        return []
+    if not roots:
+        raise PhalanxError(f"{file}: no body below the world; a robot needs at least one <body>")
+    if len(roots) == 1:
+        return []
+    text = "all bodies below the world are one actor; root= takes one of them"
+    return [Note("offer", text, name) for name in map(repr, names)]
+
+
+def scale_to_total_mass(spec: mujoco.MjSpec) -> None:
+    """Apply <compiler settotalmass>, which MuJoCo forgets when it attaches a robot to a scene."""
+    total = spec.compiler.settotalmass
+    if total <= 0:
+        return
+    spec.compiler.settotalmass = -1
+    factor = total / float(spec.copy().compile().body_mass.sum())
+    for body in spec.bodies[1:]:
+        body.mass *= factor
+        body.inertia *= factor
+        body.fullinertia *= factor
+        for geom in body.geoms:
+            geom.mass *= factor  # NaN where the density counts
+            geom.density *= factor
+
+
+def _subtree(body: mujoco.MjsBody) -> Iterable[mujoco.MjsBody]:
+    yield body
+    for child in body.bodies:
+        yield from _subtree(child)
+
+
+def _delete_followers(spec: mujoco.MjSpec, bodies: set[str]) -> None:
+    """Delete excludes that name one of these bodies, which MuJoCo does not do by itself."""
+    for exclude in list(spec.excludes):
+        if {exclude.bodyname1, exclude.bodyname2} & bodies:
+            spec.delete(exclude)
+
+
+_SIZES = (
+    "memory nemax nuserdata nuser_body nuser_jnt nuser_geom nuser_site nuser_cam nuser_tendon"
+    " nuser_actuator nuser_sensor nkey njmax nconmax nstack"
+).split()
