@@ -77,6 +77,7 @@ class FusedEngine:
         self._unstepped = torch.ones_like(self.failed)  # environments reset since the last step
         acc = model.sensor_needstage == _ACC
         self._acc_sensors = torch.from_numpy(np.repeat(acc, model.sensor_dim)).to(device)
+        self._left_by_forces = _FORCES - (set() if acc.all() else {"sensordata"})
 
     def field(self, name: str, stale: bool = False) -> Tensor:
         if reason := refusal(name, self.name, self.model):
@@ -283,8 +284,7 @@ class FusedEngine:
 
     def _advance(self, substeps: int, until: Until) -> None:
         forces = until != "state" and bool(self._derived.keys() & _FORCES)
-        of_state = {"sensordata"} if (self.model.sensor_needstage != _ACC).any() else set()
-        shown = bool(self._derived.keys() - (_FORCES - of_state))
+        shown = bool(self._derived.keys() - self._left_by_forces)
         positions = _NO_POSITIONS
         if shown and not self._fresh and until != "state":
             positions = _STALE

@@ -1,28 +1,37 @@
 // Sensors as MuJoCo defines them. Sensors of the state come first, then those of forces and
 // accelerations. Part of outputs.h.
 
-FN void sense(const World &w, int s, int i, F value) {  // within the sensor's cutoff
-  put(w, OUT(sensordata), NSENSORDATA, SENSOR_ADR[s] + i, min_(max_(value, T(cutoff, s, 0)), T(cutoff, s, 1)));
+FN void sense(const World &w, int s, int i, F value) {
+  if (CUTOFFS) value = min_(max_(value, T(cutoff, s, 0)), T(cutoff, s, 1));
+  put(w, OUT(sensordata), NSENSORDATA, SENSOR_ADR[s] + i, value);
 }
 
 struct Frame {  // of a body, geom, site or camera: x from `origin`, motion of the point x
   F x[3], origin[3], R[9], v[6];
 };
-FN void frame_of(const World &w, int f, Frame &frame) {
+FN void place_frame(const World &w, int f, F *x, F *R) {  // in the axes of its slot's tree
   int k = FRAME_SLOT[f];
   F pos[3], M[9];
   EACH(i, 3) pos[i] = T(frame, f, i);
   EACH(i, 9) M[i] = T(frame, f, 3 + i);
   if (k < 0) {
-    EACH(i, 3) frame.x[i] = pos[i], frame.origin[i] = ZERO;
-    EACH(i, 6) frame.v[i] = ZERO;
-    EACH(i, 9) frame.R[i] = M[i];
-    return;
+    EACH(i, 3) x[i] = pos[i];
+    EACH(i, 9) R[i] = M[i];
+  } else {
+    place_of(w, k, pos, x);
+    multiply3(w.R[k], M, R);
   }
-  place_of(w, k, pos, frame.x);
-  tree_origin(w, k, frame.origin);
-  multiply3(w.R[k], M, frame.R);
-  move_motion(w.V[k], frame.x, frame.v);
+}
+FN void frame_of(const World &w, int f, Frame &frame) {
+  int k = FRAME_SLOT[f];
+  place_frame(w, f, frame.x, frame.R);
+  if (k < 0) {
+    EACH(i, 3) frame.origin[i] = ZERO;
+    EACH(i, 6) frame.v[i] = ZERO;
+  } else {
+    tree_origin(w, k, frame.origin);
+    move_motion(w.V[k], frame.x, frame.v);
+  }
 }
 FN void frame_quat(const World &w, F quat[][4], int f, F *out) {
   F own[4];
@@ -260,11 +269,10 @@ STAGE void sense_forces(const World &w, const Contacts &C, const Pairs &X, F inn
       case SENS_JOINTLIMITFRC: sense(w, s, 0, LIMITED[k] ? ZERO - select(w.lx[k] < 0.0f, w.lD[k] * w.lx[k], ZERO) : ZERO); break;
       case SENS_TOUCH: sense_touch(w, C, X, s); break;
       case SENS_FORCE: case SENS_TORQUE: {
-        Frame site;
-        F f[6];
-        frame_of(w, SENSOR_ROW[s], site);
-        move_force(inner[FRAME_SLOT[SENSOR_ROW[s]]], site.x, f);
-        sense_vector(w, s, site.R, true, kind == SENS_TORQUE ? f : f + 3);
+        F x[3], R[9], f[6];
+        place_frame(w, SENSOR_ROW[s], x, R);
+        move_force(inner[FRAME_SLOT[SENSOR_ROW[s]]], x, f);
+        sense_vector(w, s, R, true, kind == SENS_TORQUE ? f : f + 3);
         break;
       }
       default: sense_acceleration(w, s, acc);

@@ -82,6 +82,7 @@ class Sensors:
         return numbers | {
             "NSENSOR": len(self.ids),
             "NSENSOR_STATE": len(self.of_state),
+            "CUTOFFS": int((self.structure.model.sensor_cutoff[self.ids] > 0).any()),
             "QUAT_SENSORS": int("FRAMEQUAT" in kinds),
             "ACCELERATION_SENSORS": int(bool(ACCELERATIONS & set(kinds))),
             "FORCE_SENSORS": int(bool(FORCES & set(kinds))),
