@@ -86,7 +86,9 @@ def add_mimic(spec: mujoco.MjSpec, joints: Mapping[str, Element], say: Say) -> N
         equality.objtype = mujoco.mjtObj.mjOBJ_JOINT
         multiplier = numbers_of(mimic, "multiplier", 1, (1.0,))[0]
         offset = numbers_of(mimic, "offset", 1, (0.0,))[0]
-        equality.data = [offset, multiplier, *[0.0] * 9]
+        data = np.zeros(len(equality.data))
+        data[:2] = offset, multiplier
+        equality.data = data
 
 
 def _add(
