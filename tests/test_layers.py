@@ -24,6 +24,7 @@ FORBIDDEN = {
     "phalanx/motion": ("phalanx.sim", "phalanx.tasks", *ABOVE_TASKS),
     "phalanx/sim": ("phalanx.motion", "phalanx.randomization", "phalanx.tasks", *ABOVE_TASKS),
     "phalanx/robot": ("phalanx.randomization", "phalanx.tasks", *ABOVE_TASKS),
+    "phalanx/viewer": ("phalanx.randomization", "phalanx.tasks", *ABOVE_TASKS),
     "phalanx/randomization": ("phalanx.motion", "phalanx.tasks", *ABOVE_TASKS),
     "phalanx/tasks": ABOVE_TASKS,
     "phalanx/deploy": ("phalanx.cli",),

@@ -105,7 +105,7 @@ COMMANDS = {
         "<file or name> [key=value ...]",
         (
             "robot go2.xml                            its parts, and two seconds on the ground",
-            "robot unitree_go2                        from MuJoCo Menagerie",
+            "robot unitree_go2 view=true              from MuJoCo Menagerie, in a web page",
             "robot arm.urdf out=arm.xml picture=arm.png",
         ),
         "phalanx.cli.robot:RobotOptions",

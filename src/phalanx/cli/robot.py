@@ -12,10 +12,10 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from phalanx.config import read
+from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
 
-TEXTS = ("robot", "keyframe", "out", "picture")
+TEXTS = ("robot", "keyframe", "out", "picture", "host")
 """Keys whose values are taken as typed."""
 
 
@@ -35,6 +35,12 @@ class RobotOptions:
     """PNG file to write, with the robot in its initial pose."""
     json: bool = False
     """Print JSON instead of tables."""
+    view: bool = False
+    """Show the robot in a web page, with a slider for each joint, until Ctrl-C."""
+    host: str = "127.0.0.1"
+    """Address at which the page is served; 0.0.0.0 lets other machines in."""
+    port: int | None = ranged(None, at_least=1, at_most=65535)
+    """Port of the page; null takes the first free one from 8080."""
 
 
 def robot(arguments: list[str]) -> None:
@@ -42,6 +48,10 @@ def robot(arguments: list[str]) -> None:
     options = _options(arguments)
     console = Console(highlight=False)
     errors = Console(highlight=False, stderr=True)
+    if options.view:
+        from phalanx.viewer import require_viewer
+
+        require_viewer()  # before anything is downloaded
     from phalanx.robot import HeldRobot, default_pose, drop, facts_of, read_robot
 
     with _downloads(errors) as on_progress:
@@ -57,6 +67,11 @@ def robot(arguments: list[str]) -> None:
 
         said = f"picture: {render_picture(held.model, held.start, options.picture)}"
         (errors if options.json else console).print(said, soft_wrap=True)
+    if options.view:
+        from phalanx.viewer import view_robot
+
+        view_robot(held, options.host, options.port)
+        return
     facts, dropped = facts_of(loaded), drop(held)
     if options.json:
         print(json.dumps({**dataclasses.asdict(facts), "drop": dataclasses.asdict(dropped)}))

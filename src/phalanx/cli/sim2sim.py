@@ -3,7 +3,6 @@ window."""
 
 import copy
 import dataclasses
-import importlib.util
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -64,10 +63,10 @@ def sim2sim(arguments: list[str]) -> None:
     console = Console(highlight=False)
     config = _config(arguments)
     watched = config.window or config.browser
-    if config.browser and importlib.util.find_spec("mjviser") is None:
-        raise PhalanxError(
-            "browser=true needs mjviser; install it with `pip install 'phalanx[view]'`"
-        )
+    if config.browser:
+        from phalanx.viewer import require_viewer
+
+        require_viewer()
     trial = Trial(
         config.policy,
         1 if watched else config.episodes,

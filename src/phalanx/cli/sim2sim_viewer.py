@@ -34,8 +34,10 @@ def in_window(trial: Any) -> None:
 
 
 def in_browser(trial: Any) -> None:
-    """Play in a web page until Ctrl-C; mjviser prints the address and keeps real time."""
+    """Play in a web page of this machine until Ctrl-C; mjviser keeps real time."""
     from mjviser import Viewer
+
+    from phalanx.viewer import open_server
 
     robot = trial.robots[0]
     robot.frame()
@@ -49,4 +51,6 @@ def in_browser(trial: Any) -> None:
             due -= trial.about.control_dt
             trial.step()
 
-    Viewer(robot.model, robot.data, step_fn=step, reset_fn=lambda model, data: None).run()
+    server = open_server(f"sim2sim {trial.about.task}")
+    nothing = lambda model, data: None  # noqa: E731
+    Viewer(robot.model, robot.data, step_fn=step, reset_fn=nothing, server=server).run()

@@ -20,6 +20,12 @@ NAME = "robot"
 TIMESTEP = 1 / 500  # [s]
 CLEARANCE = 0.01  # [m] between the robot's lowest point and the ground when it is placed
 
+BAD = (
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+)
+
 
 class HeldRobot:
     """The robot of `file` in `pose`, with its joints held there. A free base is placed just above
@@ -70,6 +76,13 @@ class HeldRobot:
         """One physics step."""
         self.data.ctrl[:] = self.targets
         mujoco.mj_step(self.model, self.data)
+
+    @property
+    def burst(self) -> bool:
+        """Whether a number was not finite, or MuJoCo had to start again because of one."""
+        return bool(
+            any(self.data.warning[w].number for w in BAD) or not np.isfinite(self.data.qpos).all()
+        )
 
     def contact_forces(self) -> Array:
         """(contacts,) [N] normal force of each contact now."""

@@ -1,0 +1,157 @@
+"""The browser view: its page in a headless Chromium, its server, and mistakes in words."""
+
+import importlib.util
+import io
+import shutil
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from phalanx.cli.main import main
+from phalanx.errors import PhalanxError
+from phalanx.robot import HeldRobot, default_pose, read_robot
+from phalanx.viewer import RobotView, open_server
+from phalanx.viewer.scene import BOTH, COLLIDES, DRAWN, GROUND, NEITHER, groups
+from phalanx.viewer.server import close
+from small_robots import ARM, QUADRUPED
+
+LOADING = 60_000  # [ms] at most, on a machine without a GPU
+
+
+@pytest.fixture
+def view(tmp_path):
+    """The arm's page, running."""
+    (tmp_path / "arm.xml").write_text(ARM)
+    robot = read_robot(str(tmp_path / "arm.xml"))
+    view = RobotView(HeldRobot(robot, default_pose(robot)), open_server("arm"))
+    thread = threading.Thread(target=view.run)
+    thread.start()
+    yield view
+    view.stopped.set()
+    thread.join()
+    close(view.server)
+
+
+@pytest.fixture
+def page(view):
+    """The page in a browser, once the robot is there."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "google-chrome", "chromium-browser")
+    installed = next(filter(None, map(shutil.which, names)), None)
+    options = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=installed, args=options)
+        page = browser.new_page(viewport={"width": 640, "height": 480})
+        page.goto(f"http://127.0.0.1:{view.server.get_port()}")
+        page.get_by_text("Start physics").wait_for(timeout=LOADING)
+        yield page
+        browser.close()
+
+
+def wait_for(condition, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert condition()
+
+
+def type_target(page, joint, value):
+    """Type into the box beside a joint's slider."""
+    row = page.get_by_text(joint, exact=True).locator("xpath=ancestor::*[.//input][1]")
+    box = row.locator("input").last
+    box.fill(str(value))
+    box.press("Enter")
+
+
+def test_sliders_and_switches_of_the_page_reach_the_simulation(view, page):
+    held = view.held
+    joint = dict(zip([d.joint for d in held.drives], held.joint_qpos, strict=True))
+    page.wait_for_timeout(1000)
+    before = page.locator("canvas").first.screenshot()
+    type_target(page, "elbow", 1.2)
+    wait_for(lambda: held.data.qpos[joint["elbow"]] == pytest.approx(1.2))
+    assert held.data.time == 0  # physics is off
+    page.get_by_text("Start physics").click()
+    type_target(page, "shoulder", -0.5)
+    # the arm's weight bends the servos of 200 N m/rad by at most 0.03 rad
+    wait_for(lambda: abs(held.data.qpos[joint["shoulder"]] + 0.5) < 0.04 and held.data.time > 1)
+    assert held.data.qpos[joint["elbow"]] == pytest.approx(1.2, abs=0.04)
+    page.get_by_text("Stop physics").click()
+    after = page.locator("canvas").first.screenshot()
+    for picture in (before, after):
+        assert len(np.unique(pixels(picture).reshape(-1, 3), axis=0)) > 200  # shaded shapes
+    moved = np.abs(pixels(before).astype(int) - pixels(after)).max(axis=2) > 40
+    assert moved.mean() > 0.005
+    page.get_by_text("Reset", exact=True).click()
+    wait_for(lambda: held.data.time == 0 and held.data.qpos[joint["elbow"]] == 0)
+    scene = view.scene.scene
+    page.get_by_text("Inertia boxes", exact=True).click()
+    page.get_by_text("Collision shapes", exact=True).click()
+    wait_for(lambda: scene.show_inertia and scene.geom_groups_visible[COLLIDES])
+
+
+def pixels(png):
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def test_groups_follow_what_shapes_are_for(tmp_path):
+    shapes = (
+        '<geom size="1" contype="0" conaffinity="0" group="2" mass="0"/>'
+        '<geom size="1" group="3"/><geom size="1" contype="0" conaffinity="0" group="4" mass="0"/>'
+    )
+    text = QUADRUPED.replace('<site name="imu"/>', shapes).replace('site="imu"', 'body="trunk"')
+    (tmp_path / "dog.xml").write_text(text.replace("<gyro", "<subtreecom"))
+    robot = read_robot(str(tmp_path / "dog.xml"))
+    model = HeldRobot(robot, default_pose(robot)).model
+    found = groups(model)
+    assert found[model.geom_bodyid == 0].tolist() == [GROUND]
+    assert found[model.geom_bodyid == 1].tolist() == [COLLIDES, DRAWN, COLLIDES, NEITHER]
+    assert set(found[model.geom_bodyid > 1]) == {BOTH}
+
+
+def test_the_server_listens_on_this_machine_only_and_says_where(capsys):
+    server = open_server("robot")
+    port = server.get_port()
+    said = capsys.readouterr().out
+    assert said == f"robot: http://127.0.0.1:{port}  (Ctrl-C stops it)\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        pass
+    elsewhere = socket.socket()
+    elsewhere.bind(("127.0.0.2", port))  # free, so the server has not bound all addresses
+    elsewhere.close()
+    with pytest.raises(PhalanxError, match=f"port {port} is taken; choose another with port="):
+        open_server("again", port=port)
+    second = open_server("second")
+    assert second.get_port() != port
+    assert server.request_share_url() is None  # no tunnel to a server of others
+    capsys.readouterr()
+    close(second)
+    close(server)
+    assert capsys.readouterr().out == ""
+
+
+def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch):
+    (tmp_path / "arm.xml").write_text(ARM)
+    arguments = ["robot", str(tmp_path / "arm.xml"), "view=true"]
+
+    def said(*more):
+        with pytest.raises(SystemExit) as stop:
+            main([*arguments, *more])
+        text = capsys.readouterr().err
+        assert stop.value.code == 2
+        assert text.count("\n") == 1
+        return text
+
+    assert "host=300.1.1.1 is no address of this machine" in said("host=300.1.1.1")
+    assert "host=192.0.2.1 is no address of this machine" in said("host=192.0.2.1")
+    assert "port is 70000; it must be" in said("port=70000")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "viser" else find(name)
+    )
+    assert "needs viser; install it with `pip install 'phalanx[view]'`" in said()
