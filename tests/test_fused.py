@@ -101,6 +101,28 @@ BOXES = """<body pos="0 0 1"><freejoint/><geom type="box" size=".1 .12 .08"/>
       <geom type="box" size=".06 .08 .04"/></body></body></body>"""
 
 
+TOUCHING = {
+    "two spheres": ('size=".1"', 'size=".12" pos="0 0 .05"'),
+    "a sphere and a capsule": ('size=".1"', 'type="capsule" size=".08 .1"'),
+    "two capsules": ('type="capsule" size=".06 .2"', 'type="capsule" size=".08 .1" condim="4"'),
+    "a sphere and a box": ('size=".13" condim="6"', 'type="box" size=".2 .1 .05"'),
+    "a capsule and a box": ('type="capsule" size=".08 .1"', 'type="box" size=".2 .1 .05"'),
+    "two boxes": ('type="box" size=".1 .12 .08"', 'type="box" size=".2 .1 .05" margin=".01"'),
+    "a box and a smooth box": ('type="box" size=".1 .1 .1" condim="1" priority="1"',
+                               'type="box" size=".1 .1 .1"'),
+}  # fmt: skip
+
+
+def touching(i, one, other):
+    """A free body above a pendulum, which touch each other far from the world's origin."""
+    return (
+        f"""<body pos="{20 + 3 * i} 0 1.13"><freejoint/><geom {one} mass="2"/></body>
+        <body pos="{20 + 3 * i} 0 1.5"><joint axis="0 1 0"/><geom size=".1" pos="0 0 -.1"/>
+        <body pos="0 0 -.5"><joint axis="1 0 0"/><geom {other}/></body></body>""",
+        "",
+    )
+
+
 def world(parts, option="", flag="", before=""):
     bodies, actuators = zip(*parts, strict=True)
     return (
@@ -116,6 +138,11 @@ def pendulums(some, **kwargs):
 def on_plane(some, ground):
     parts = [resting(geoms) for geoms in some.values()]
     return list(some), world(parts, before=GROUND(ground))
+
+
+def between_trees(some):
+    parts = [touching(i, *geoms) for i, geoms in enumerate(some.values())]
+    return [name for name in some for _ in range(2)], world(parts)
 
 
 def arms(condim, body=ARMS):
@@ -140,6 +167,7 @@ MODELS = {
     ),
     "contacts between bodies": (*arms(1), 2e-4),
     "friction between bodies": (*arms(3), 5e-4),
+    "contacts between trees": (*between_trees(TOUCHING), 2e-4),
     "boxes between bodies": (*arms(4, BOXES), 1e-3),
 }
 
@@ -401,6 +429,33 @@ def test_contacts_between_bodies_that_do_not_fit_are_not_dropped(monkeypatch):
     assert small.engine.grow() is None
     assert large.engine.grow() is None
     assert torch.equal(large.qvel, small.qvel)
+
+
+def test_a_pile_of_bodies_steps_as_mujocos(monkeypatch):
+    monkeypatch.setattr(cpu, "SIZES", Sizes(pairs=6, rows=24))  # too few for all of them
+    shapes = ('type="box" size=".1 .12 .08"', 'size=".1"', 'type="capsule" size=".06 .1"')
+    parts = [
+        (
+            f"""<body pos="{0.12 * (i % 2)} {0.1 * (i // 2 % 2)} {0.15 + 0.2 * (i // 2)}"
+            euler="{20 * i} {10 * i} 0"><freejoint/><geom {shapes[i % 3]}/></body>""",
+            "",
+        )
+        for i in range(6)
+    ]
+    option = 'iterations="50" ls_iterations="50"'
+    sim = make(world(parts, option, before='<geom type="plane" size="1 1 1"/>'), 8)
+    model = exact(sim.model)
+    sim.qvel += 0.3 * torch.randn(sim.qvel.shape, generator=torch.Generator().manual_seed(8))
+    for _ in range(10):
+        sim.advance(40)
+        before = sim.qvel.numpy().copy()
+        datas = [stepped(model, sim, env) for env in range(8)]
+        sim.step()
+        for env, data in enumerate(datas):
+            change = np.abs(data.qvel - before[env]).max().clip(0.1)
+            assert np.abs(sim.qvel[env].numpy() - data.qvel).max() / change < 1e-4
+    assert "enlarged" in sim.engine.grow()
+    assert min(data.ncon for data in datas) > 8
 
 
 REFUSED = {

@@ -1,6 +1,18 @@
 // What tasks read besides the state: forces of the last substep, positions and velocities of the
 // new state. Only fields that have been read are computed (`OUT(name)` is their memory, or null).
 
+// A wrench or motion about the tree's origin, about `point`.
+FN void move_force(const F *f, const F *point, F *out) {
+  F t[3];
+  cross(point, f + 3, t);
+  EACH(i, 3) out[i] = f[i] - t[i], out[3 + i] = f[3 + i];
+}
+FN void move_motion(const F *v, const F *point, F *out) {
+  F t[3];
+  cross(v, point, t);
+  EACH(i, 3) out[i] = v[i], out[3 + i] = v[3 + i] + t[i];
+}
+
 // A body's net force without contacts and applied forces is what its parent passes on to it.
 FN void add_contact_force(const F *x, F D, int dim, const F *o, const F *n, const F *t, const F *mu, F *wrench) {
   F force[6];
@@ -29,11 +41,13 @@ STAGE void contact_wrenches(const World &w, const Contacts &C, const Pairs &X, F
   }
   for (int c = 0; c < w.npair; c++) {
     int i = X.pair[c];
-    F mu[6], wrench[6];
+    F mu[6], wrench[6], moved[6];
     EACH(j, PBASIS) mu[j] = T(pair, i, 8 + j);
     EACH(m, 6) wrench[m] = ZERO;
     add_contact_force(X.x[c], X.D[c], PAIR_DIM[i], X.offset[c], X.normal[c], X.tangent[c], mu, wrench);
-    EACH(m, 6) ext[GEOM_BODY[PAIR_GEOM2[i]]][m] += wrench[m], ext[GEOM_BODY[PAIR_GEOM1[i]]][m] -= wrench[m];
+    EACH(m, 6) ext[GEOM_BODY[PAIR_GEOM1[i]]][m] -= wrench[m];
+    if (ACROSS_TREES) move_force(wrench, X.shift[c], moved);
+    EACH(m, 6) ext[GEOM_BODY[PAIR_GEOM2[i]]][m] += ACROSS_TREES ? moved[m] : wrench[m];
   }
 }
 
@@ -49,18 +63,6 @@ STAGE void tree_com(const World &w, int k, F *com) {
   }
   EACH(i, 3) com[i] /= mass;
 }
-// A wrench or motion about the tree's origin, about `point`.
-FN void move_force(const F *f, const F *point, F *out) {
-  F t[3];
-  cross(point, f + 3, t);
-  EACH(i, 3) out[i] = f[i] - t[i], out[3 + i] = f[3 + i];
-}
-FN void move_motion(const F *v, const F *point, F *out) {
-  F t[3];
-  cross(v, point, t);
-  EACH(i, 3) out[i] = v[i], out[3 + i] = v[3 + i] + t[i];
-}
-
 // Frames of all slots as quaternions: their sign is MuJoCo's.
 FN void slot_quats(const World &w, F quat[][4]) {
   SLOTS(k) {

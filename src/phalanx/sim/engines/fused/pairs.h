@@ -1,4 +1,4 @@
-// Contacts between bodies of one tree: spheres, capsules and boxes. Part of step.h.
+// Contacts between moving bodies: spheres, capsules and boxes. Part of step.h.
 
 FN void note_overflow(const World &w) {
   for (int l = 0; l < w.valid; l++) w.fields->overflow[w.world + l] = 1;
@@ -25,10 +25,12 @@ FN void nearest_on_axes(const F *axis1, const F *axis2, const F *dif, int kind, 
     x2 = min_(max_(v / mc, ZERO - 1.0f), ONE);
     return;
   }
-  F det = ma * mc - mb * mb;
-  det = max_(det, ma * mc * 1e-7f);  // parallel: any of the nearest points
-  x1 = (mc * u - mb * v) / det;
-  x2 = (ma * v - mb * u) / det;
+  // Vector products keep the digits of axes that are nearly parallel
+  F across[3], one[3], two[3];
+  cross(axis1, axis2, across), cross(axis1, dif, one), cross(axis2, dif, two);
+  F det = max_(dot3(across, across), ma * mc * 1e-10f);  // parallel: any of the nearest points
+  x1 = dot3(two, across) / det;
+  x2 = dot3(one, across) / det;
   B over = x1 > 1.0f, under = x1 < -1.0f;
   x2 = select(over, (v - mb) / mc, select(under, (v + mb) / mc, x2));
   x1 = min_(max_(x1, ZERO - 1.0f), ONE);
@@ -46,8 +48,9 @@ FN void touch_capsules(const Pairs &X, int kind, int g1, int g2, const F *dif, F
   F x1, x2, *n = t.n[0], *o = t.o[0], distance = ZERO;
   nearest_on_axes(X.axis[g1], X.axis[g2], dif, kind, x1, x2);
   EACH(j, 3) {
-    o[j] = X.centre[g1][j] + x1 * X.axis[g1][j];
-    n[j] = X.centre[g2][j] + x2 * X.axis[g2][j] - o[j];
+    F arm = x1 * X.axis[g1][j];
+    o[j] = X.centre[g1][j] + arm;
+    n[j] = x2 * X.axis[g2][j] - arm - dif[j];
     distance += n[j] * n[j];
   }
   B cross_ = distance < 1e-12f;  // axes that meet: along their common normal
@@ -77,14 +80,15 @@ FN B beyond_a_face(const World &w, const Pairs &X, int g1, int g2, const F *R, c
   EACH(j, 3) beyond = beyond | (abs_(c[j]) - abs_(h[j]) > T(box, BOX_OF[g2], 9 + j) + reach);
   return beyond;
 }
-FN void box_of_lane(const World &w, const Pairs &X, int g, const F *R, int l, Box &box) {
+FN void box_of_lane(const World &w, int g, const F *centre, const F *R, int l, Box &box) {
   EACH(j, 9) box.R[j] = lane(R[j], l);
-  EACH(j, 3) box.centre[j] = lane(X.centre[g][j], l), box.size[j] = lane(T(box, BOX_OF[g], 9 + j), l);
+  EACH(j, 3) box.centre[j] = lane(centre[j], l), box.size[j] = lane(T(box, BOX_OF[g], 9 + j), l);
 }
 // Contacts of geoms of which the second is a box, in worlds `near`; returns the most of a world.
 STAGE int touch_boxes(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
-  F R1[9], R2[9], radius = kind == BOX_BOX ? ZERO : T(geom, g1, 6);
+  F R1[9], R2[9], centre2[3], radius = kind == BOX_BOX ? ZERO : T(geom, g1, 6);
   int most = 0;
+  EACH(j, 3) centre2[j] = X.centre[g1][j] - dif[j];
   box_rotation(w, g2, R2);
   if (kind == BOX_BOX) box_rotation(w, g1, R1);
   else near = near & !beyond_a_face(w, X, g1, g2, R2, dif, radius + margin);
@@ -98,9 +102,9 @@ STAGE int touch_boxes(const World &w, const Pairs &X, int kind, int g1, int g2, 
     Spot spots[MAXTOUCH];
     Box box, other;
     int n;
-    box_of_lane(w, X, g2, R2, l, box);
+    box_of_lane(w, g2, centre2, R2, l, box);
     if (kind == BOX_BOX) {
-      box_of_lane(w, X, g1, R1, l, other);
+      box_of_lane(w, g1, X.centre[g1], R1, l, other);
       n = box_box(other, box, lane(margin, l), spots);
     } else {
       float centre[3], half[3];
@@ -119,8 +123,34 @@ STAGE int touch_boxes(const World &w, const Pairs &X, int kind, int g1, int g2, 
 FN int touch_boxes(const World &, const Pairs &, int, int, int, const F *, F, B, Touches &) { return 0; }
 #endif
 
-// Contact row of pair i at distance dist, o: between the surfaces, n: from the first geom.
-FN void add_pair(World &w, Pairs &X, int i, F dist, const F *o, const F *n) {
+// From the origin of slot a's tree to that of slot b's.
+FN void tree_shift(const World &w, int a, int b, F *shift) {
+  F from[3], to[3];
+  EACH(j, 3) shift[j] = ZERO;
+  if (!ACROSS_TREES || TREE[a] == TREE[b]) return;
+  tree_origin(w, a, from), tree_origin(w, b, to);
+  EACH(j, 3) shift[j] = to[j] - from[j];
+}
+// A contact's basis vector j as motions of the first and of the second body.
+FN void pair_basis(const Pairs &X, int c, int j, F *first, F *second) {
+  contact_basis(X.offset[c], X.normal[c], X.tangent[c], j, first);
+  EACH(m, 6) second[m] = first[m];
+  if (!ACROSS_TREES) return;
+  F t[3];
+  cross(X.shift[c], first + 3, t);
+  EACH(m, 3) second[m] -= t[m];
+}
+// How fast the second body moves along it, against the first; V: motions of all slots.
+FN F pair_speed(const World &w, const Pairs &X, int c, int j, const F (*V)[6]) {
+  int i = X.pair[c];
+  F first[6], second[6];
+  pair_basis(X, c, j, first, second);
+  F speed = dot6(second, V[GEOM_SLOT[PAIR_GEOM2[i]]]) - dot6(first, V[GEOM_SLOT[PAIR_GEOM1[i]]]);
+  return j ? speed * T(pair, i, 8 + j) : speed;
+}
+
+// Contact of pair i at distance dist, o: between the surfaces, n: from the first geom.
+FN void add_pair(World &w, Pairs &X, int i, F dist, const F *o, const F *n, const F *shift) {
   F r = dist - T(pair, i, 1);
   B on = r < 0.0f;
   if (!any_(on)) return;
@@ -128,7 +158,7 @@ FN void add_pair(World &w, Pairs &X, int i, F dist, const F *o, const F *n) {
     note_overflow(w);
     return;
   }
-  int c = w.npair++, a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]];
+  int c = w.npair++;
   // MuJoCo's frame: the tangent nearest to y, or to z where the normal is near y
   F t[3], square_t = ZERO;
   B flat = abs_(n[1]) < 0.5f;
@@ -141,13 +171,8 @@ FN void add_pair(World &w, Pairs &X, int i, F dist, const F *o, const F *n) {
   X.D[c] = select(on, imp / max_((1 - imp) * T(pair, i, 8), ZERO + 1e-15f), ZERO);
   X.pair[c] = i;
   EACH(j, 3) X.offset[c][j] = o[j], X.normal[c][j] = n[j], X.tangent[c][j] = t[j];
-  EACH(j, PBASIS) if (j < PAIR_DIM[i]) {
-    F basis[6], V[6];
-    contact_basis(o, n, t, j, basis);
-    EACH(m, 6) V[m] = w.V[b][m] - w.V[a][m];
-    X.x[c][j] = T(pair, i, 3) * dot6(basis, V);
-    if (j) X.x[c][j] *= T(pair, i, 8 + j);
-  }
+  if (ACROSS_TREES) EACH(j, 3) X.shift[c][j] = shift[j];
+  EACH(j, PBASIS) if (j < PAIR_DIM[i]) X.x[c][j] = T(pair, i, 3) * pair_speed(w, X, c, j, w.V);
   X.x[c][0] += T(pair, i, 2) * imp * r;
 }
 
@@ -157,45 +182,49 @@ STAGE void body_contacts(World &w, Pairs &X) {
   SLOTS(k) if (BODY[k]) place_geoms(w, X, k);
   for (int i = 0; i < NPAIR; i++) {
     int g1 = PAIR_GEOM1[i], g2 = PAIR_GEOM2[i], kind = PAIR_KIND[i], count = 1;
-    F dif[3], square = ZERO, reach = T(pair, i, 0);
-    EACH(j, 3) dif[j] = X.centre[g1][j] - X.centre[g2][j], square += dif[j] * dif[j];
+    F dif[3], shift[3], square = ZERO, reach = T(pair, i, 0);
+    tree_shift(w, GEOM_SLOT[g1], GEOM_SLOT[g2], shift);
+    EACH(j, 3) dif[j] = X.centre[g1][j] - X.centre[g2][j] - shift[j], square += dif[j] * dif[j];
     B near = square < reach * reach;
     if (!any_(near)) continue;
     Touches t;
     if (!HAS_BOXES || kind <= CAPSULE_CAPSULE) touch_capsules(X, kind, g1, g2, dif, T(geom, g1, 6), T(geom, g2, 6), t);
     else count = touch_boxes(w, X, kind, g1, g2, dif, T(pair, i, 1), near, t);
-    for (int m = 0; m < count; m++) add_pair(w, X, i, t.dist[m], t.o[m], t.n[m]);
+    for (int m = 0; m < count; m++) add_pair(w, X, i, t.dist[m], t.o[m], t.n[m], shift);
   }
 }
 
-// The motion that row `row` of contact c measures, of the second body against the first.
-FN void pair_row(const World &w, const Pairs &X, int c, int row, F *motion) {
-  contact_basis(X.offset[c], X.normal[c], X.tangent[c], 0, motion);
+// What row `row` of contact c measures: the motion of the second body less that of the first.
+FN void pair_row(const World &w, const Pairs &X, int c, int row, F *first, F *second) {
+  pair_basis(X, c, 0, first, second);
   if (row == 0) return;
   int j = (row + 1) / 2;
-  F b[6], mu = T(pair, X.pair[c], 8 + j);
+  F a[6], b[6], mu = T(pair, X.pair[c], 8 + j);
   if (row % 2 == 0) mu = ZERO - mu;
-  contact_basis(X.offset[c], X.normal[c], X.tangent[c], j, b);
-  EACH(i, 6) motion[i] += mu * b[i];
+  pair_basis(X, c, j, a, b);
+  EACH(i, 6) first[i] += mu * a[i], second[i] += mu * b[i];
 }
 
 FN void add_pair_forces(World &w, const Pairs &X) {
   for (int c = 0; c < w.npair; c++) {
     int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]], dim = PAIR_DIM[i];
     for (int row = first_row(dim); row <= last_row(dim); row++) {
-      F x = row_of(X.x[c], row), f = select(x < 0.0f, X.D[c] * x, ZERO), motion[6];
+      F x = row_of(X.x[c], row), f = select(x < 0.0f, X.D[c] * x, ZERO), first[6], second[6];
       if (!any_(f != 0.0f)) continue;
-      pair_row(w, X, c, row, motion);
-      EACH(m, 6) w.P[b][m] += f * motion[m], w.P[a][m] -= f * motion[m];
+      pair_row(w, X, c, row, first, second);
+      EACH(m, 6) w.P[b][m] += f * second[m], w.P[a][m] -= f * first[m];
     }
   }
 }
 
-// One row's pass to the root, from slot k on: u and y are L^-1 of its column.
-FN void row_to_root(World &w, Pairs &X, int r, F P[][6]) {
-  SLOTS_UP(k) {
+#define TREE_SLOTS(k, tree) for (int k = TREE0[tree]; k < TREE0[(tree) + 1]; k++)
+#define TREE_SLOTS_UP(k, tree) for (int k = TREE0[(tree) + 1] - 1; k >= TREE0[tree]; k--)
+
+// One row's pass to the root of a tree: u and y are L^-1 of its column.
+FN void row_to_root(World &w, Pairs &X, int r, int tree, F P[][6]) {
+  TREE_SLOTS_UP(k, tree) {
     if (KIND[k] == FREE) {
-      F *y = X.y[r];
+      F *y = X.y[r][FREE_OF[k]];
       const F *A = w.A[k], *d = w.d6[FREE_OF[k]];
       EACH(i, 6) y[i] = ZERO - P[k][i];
       EACH(m, 6) {
@@ -212,22 +241,31 @@ FN void row_to_root(World &w, Pairs &X, int r, F P[][6]) {
   }
 }
 FN int packed(int i, int j) { return i * (i + 1) / 2 + j; }  // of a lower triangle
-STAGE F row_product(const World &w, const Pairs &X, int r, const F *u, const F *y) {
+STAGE F row_product(const World &w, const Pairs &X, int r, int tree, const F *u, const F (*y)[6]) {
   F sum = ZERO;
-  SLOTS(k) {
+  TREE_SLOTS(k, tree) {
     if (KIND[k] == FREE) {
-      EACH(i, 6) sum += X.y[r][i] * w.d6[FREE_OF[k]][i] * y[i];
+      EACH(i, 6) sum += X.y[r][FREE_OF[k]][i] * w.d6[FREE_OF[k]][i] * y[FREE_OF[k]][i];
     } else {
       sum += X.u[r][k] * w.d[k] * u[k];
     }
   }
   return sum;
 }
+// Which trees row r moves: t is the first, and if there is another, the second.
+FN int trees_of(const Pairs &X, int r) { return ACROSS_TREES && X.tree[r][0] != X.tree[r][1] ? 2 : 1; }
+FN int tree_of(const Pairs &X, int r, int t) { return NTREE == 1 ? 0 : X.tree[r][t]; }
+FN F rows_product(const World &w, const Pairs &X, int r, int q) {
+  F sum = ZERO;
+  for (int t = 0; t < trees_of(X, r); t++)
+    for (int s = 0; s < trees_of(X, q); s++)
+      if (tree_of(X, r, t) == tree_of(X, q, s)) sum += row_product(w, X, q, tree_of(X, r, t), X.u[r], X.y[r]);
+  return sum;
+}
 
 // H = H0 + J' D J by Woodbury, in the coordinates of H0's factor: changes u, y and the decrement.
 STAGE void couple_pairs(World &w, Pairs &X, F &decrement) {
-  int n = 0, tree = TREE_OF_PAIRS;
-  const F *y0 = tree < 0 ? X.y[0] : w.y6[tree];
+  int n = 0;
   for (int c = 0; c < w.npair; c++) {
     int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]], dim = PAIR_DIM[i];
     for (int row = first_row(dim); row <= last_row(dim); row++) {
@@ -237,14 +275,15 @@ STAGE void couple_pairs(World &w, Pairs &X, F &decrement) {
         note_overflow(w);
         break;
       }
-      F motion[6], P[NSLOT][6], root = select(on, X.D[c] * rsqrt_(max_(X.D[c], ZERO + 1e-20f)), ZERO);
-      pair_row(w, X, c, row, motion);
-      SLOTS(k) EACH(m, 6) P[k][m] = ZERO;
-      EACH(m, 6) P[b][m] = ZERO - motion[m] * root, P[a][m] = motion[m] * root;
-      row_to_root(w, X, n, P);
-      for (int q = 0; q <= n; q++)
-        X.M[packed(n, q)] = row_product(w, X, q, X.u[n], X.y[n]) + (q == n ? 1.0f : 0.0f);
-      X.rhs[n] = row_product(w, X, n, w.u, y0);
+      F first[6], second[6], P[NSLOT][6], root = select(on, X.D[c] * rsqrt_(max_(X.D[c], ZERO + 1e-20f)), ZERO);
+      X.tree[n][0] = TREE[a], X.tree[n][1] = TREE[b];
+      pair_row(w, X, c, row, first, second);
+      for (int t = 0; t < trees_of(X, n); t++) TREE_SLOTS(k, tree_of(X, n, t)) EACH(m, 6) P[k][m] = ZERO;
+      EACH(m, 6) P[b][m] = ZERO - second[m] * root, P[a][m] = first[m] * root;
+      for (int t = 0; t < trees_of(X, n); t++) row_to_root(w, X, n, tree_of(X, n, t), P);
+      for (int q = 0; q <= n; q++) X.M[packed(n, q)] = rows_product(w, X, n, q) + (q == n ? 1.0f : 0.0f);
+      X.rhs[n] = ZERO;
+      for (int t = 0; t < trees_of(X, n); t++) X.rhs[n] += row_product(w, X, n, tree_of(X, n, t), w.u, w.y6);
       n++;
     }
   }
@@ -266,21 +305,15 @@ STAGE void couple_pairs(World &w, Pairs &X, F &decrement) {
     X.gain[k] = sum * X.M[packed(k, k)];
   }
   for (int r = 0; r < n; r++) {
-    SLOTS(k) if (KIND[k] != FREE) w.u[k] -= X.gain[r] * X.u[r][k];
-    if (tree >= 0) EACH(i, 6) w.y6[tree][i] -= X.gain[r] * X.y[r][i];
+    for (int t = 0; t < trees_of(X, r); t++) TREE_SLOTS(k, tree_of(X, r, t)) {
+      if (KIND[k] == FREE) EACH(i, 6) w.y6[FREE_OF[k]][i] -= X.gain[r] * X.y[r][FREE_OF[k]][i];
+      else w.u[k] -= X.gain[r] * X.u[r][k];
+    }
   }
 }
 
 FN void pair_directions(World &w, Pairs &X) {
   for (int c = 0; c < w.npair; c++) {
-    int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]];
-    F V[6];
-    EACH(m, 6) V[m] = w.dV[b][m] - w.dV[a][m];
-    EACH(j, PBASIS) if (j < PAIR_DIM[i]) {
-      F basis[6];
-      contact_basis(X.offset[c], X.normal[c], X.tangent[c], j, basis);
-      X.v[c][j] = dot6(basis, V);
-      if (j) X.v[c][j] *= T(pair, i, 8 + j);
-    }
+    EACH(j, PBASIS) if (j < PAIR_DIM[X.pair[c]]) X.v[c][j] = pair_speed(w, X, c, j, w.dV);
   }
 }

@@ -124,9 +124,11 @@ struct Pairs {  // contacts between bodies
   F centre[NGEOM_ + 1][3], axis[NGEOM_ + 1][3];
   F offset[MAXPAIR][3], normal[MAXPAIR][3], tangent[MAXPAIR][3], D[MAXPAIR];
   F x[MAXPAIR][PBASIS], v[MAXPAIR][PBASIS];
+  F shift[ACROSS_TREES ? MAXPAIR : 1][3];  // from the first geom's tree, which has `offset`, to the second's
   int pair[MAXPAIR];
-  // Woodbury: rows scaled by sqrt(D), and what a pass to the roots makes of them
-  F u[MAXROW][NSLOT], y[MAXROW][6], M[MAXROW * (MAXROW + 1) / 2], rhs[MAXROW], gain[MAXROW];
+  // Woodbury: rows scaled by sqrt(D), and what a pass to the roots of two trees makes of them
+  int tree[MAXROW][2];
+  F u[MAXROW][NSLOT], y[MAXROW][NFREE + 1][6], M[MAXROW * (MAXROW + 1) / 2], rhs[MAXROW], gain[MAXROW];
 };
 struct World {
   const float *shared, *varied;  // numbers of the model, for all worlds and for each

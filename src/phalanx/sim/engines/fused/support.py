@@ -127,7 +127,6 @@ def _contacts(m: mujoco.MjModel) -> str | None:
         kind = GEOM(int(m.geom_type[p.geom]))
         if not _is(kind, GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE, GEOM.mjGEOM_BOX):
             return f"a {_word(kind)} on a plane (geom {_name(m, 'geom', p.geom)})"
-    roots = set()
     for pair in s.pairs:
         names = " and ".join(_name(m, "geom", g) for g in pair)
         if pair_kind(m, *pair) not in TOUCHES:
@@ -136,9 +135,6 @@ def _contacts(m: mujoco.MjModel) -> str | None:
         for g in pair:
             if s.slot_of_geom(g) < 0:
                 return f"fixed obstacles other than planes (geoms {names})"
-            roots.add(int(m.body_rootid[m.geom_bodyid[g]]))
-        if len(roots) > 1:
-            return f"contacts between bodies of several trees (geoms {names})"
     used = [(p.geom, s.planes[p.plane]) for p in s.points] + s.pairs
     for a, b in used:
         for g in (a, b):

@@ -128,6 +128,7 @@ def constants(
         floss = np.full(m.nv, _on(m, mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS))
     groups = s.groups
     root = [_root(s, k) for k in range(len(slots))]
+    trees = sorted(set(root))  # each is a range of slots
     placed_bodies = [b for b in range(1, m.nbody) if s.slot_of_body(b) >= 0]
     placed_geoms = [g for g in range(m.ngeom) if s.slot_of_geom(g) >= 0]
     placed_sites = [g for g in range(m.nsite) if s.slot_of_body(int(m.site_bodyid[g])) >= 0]
@@ -161,8 +162,8 @@ def constants(
         "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE,
         **{"_".join(kind): i for i, kind in enumerate(KINDS)},
         "MAXTOUCH": max([1, *touches]), "HAS_BOXES": int(bool(boxes(s))),
-        "TREE_OF_PAIRS": free.index(root[s.slot_of_geom(s.pairs[0][0])])
-        if s.pairs and root[s.slot_of_geom(s.pairs[0][0])] in free else -1,
+        "NTREE": len(trees), "ACROSS_TREES": int(any(
+            root[s.slot_of_geom(a)] != root[s.slot_of_geom(b)] for a, b in s.pairs)),
     }  # fmt: skip
     by_slot = range(len(slots))
     is_last = [s.last[slot.body] == k for k, slot in enumerate(slots)]
@@ -175,6 +176,8 @@ def constants(
         "FREE_OF": [free.index(k) if k in free else -1 for k in by_slot],
         "GROUP": [groups.index(int(m.body_rootid[slot.body])) for slot in slots],
         "HAS_MASS": [int(x > MINVAL) for x in m.body_subtreemass],
+        "TREE": [trees.index(r) for r in root],
+        "TREE0": _starts([root.count(r) for r in trees]),
         "TREE_FREE": [free.index(r) if r in free else -1 for r in root],
         "QPOS": [int(m.jnt_qposadr[j]) for j in joints],
         "DOF": [int(m.jnt_dofadr[j]) for j in joints],
