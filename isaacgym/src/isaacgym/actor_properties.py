@@ -48,16 +48,16 @@ def tendon_properties(world: World) -> np.ndarray:
 
 
 def actor_scales(world: World) -> np.ndarray:
-    """Factors of lengths, (N or 1, A). Raises PhalanxError if they differ for an actor with
-    meshes."""
+    """Factors of lengths, (N or 1, A). Raises PhalanxError if they differ for an actor with meshes
+    that collide; drawn ones have the size of the first environment's."""
     scales = np.array([[a.scale for a in env.actors] for env in world.envs])
     if (scales == scales[:1]).all():
         return scales[:1]
     for a, actor in enumerate(world.envs[0].actors):
-        if actor.asset.model.nmesh and (scales[:, a] != scales[0, a]).any():
+        if actor.asset.collides_as_mesh and (scales[:, a] != scales[0, a]).any():
             raise PhalanxError(
-                f"gym.set_actor_scale: actor {actor.name!r} has meshes, which must have the same"
-                " scale in all environments"
+                f"gym.set_actor_scale: actor {actor.name!r} collides as a mesh, which must have the"
+                " same scale in all environments"
             )
     return scales
 

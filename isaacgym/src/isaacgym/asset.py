@@ -91,6 +91,8 @@ class Asset:
         collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
         collides &= model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE
         self.shape_geoms = np.flatnonzero(collides)
+        types = model.geom_type[self.shape_geoms]
+        self.collides_as_mesh = bool((types == mujoco.mjtGeom.mjGEOM_MESH).any())
         self.shape_body = model.geom_bodyid[self.shape_geoms] - 1
         self.shapes = np.zeros(len(self.shape_geoms), SHAPE_PROPERTIES)
         self.shapes["friction"] = model.geom_friction[self.shape_geoms, 0]

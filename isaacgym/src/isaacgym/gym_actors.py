@@ -165,8 +165,8 @@ class ActorCalls:
         return actor_of(env, handle, "get_actor_scale").scale
 
     def set_actor_scale(self, env: Env, handle: int, scale: float) -> bool:
-        """Multiply lengths by `scale` and masses by its cube. Actors with meshes need the same
-        scale in all environments."""
+        """Multiply lengths by `scale` and masses by its cube. Actors that collide as meshes need
+        the same scale in all environments."""
         actor = actor_of(env, handle, "set_actor_scale")
         scale = single(scale)
         if not 0 < scale < 1e6:
