@@ -4,19 +4,9 @@ import pytest
 
 from isaac import GYM, World, pose
 
-CUBE = """v -.05 -.05 -.05
-v -.05 -.05 .05
-v -.05 .05 -.05
-v -.05 .05 .05
-v .05 -.05 -.05
-v .05 -.05 .05
-v .05 .05 -.05
-v .05 .05 .05
-""" + "".join(
-    f"f {a} {b} {c}\n"
-    for a, b, c in [(1, 2, 4), (1, 4, 3), (5, 7, 8), (5, 8, 6), (1, 5, 6), (1, 6, 2)]
-    + [(3, 4, 8), (3, 8, 7), (1, 3, 7), (1, 7, 5), (2, 6, 8), (2, 8, 4)]
-)
+VERTICES = [(x, y, z) for x in (-0.05, 0.05) for y in (-0.05, 0.05) for z in (-0.05, 0.05)]
+FACES = ["1 2 4 3", "5 7 8 6", "1 5 6 2", "3 4 8 7", "1 3 7 5", "2 6 8 4"]
+CUBE = "".join(f"v {x} {y} {z}\n" for x, y, z in VERTICES) + "".join(f"f {f}\n" for f in FACES)
 BODY = """<robot name="o"><link name="o"><inertial><mass value="0.05"/>
   <inertia ixx="1e-4" iyy="1e-4" izz="1e-4"/></inertial>
   <visual><geometry><mesh filename="meshes/cube.obj"/></geometry></visual>
