@@ -1,8 +1,10 @@
 """Checkpoint files: written atomically, and loaded without executing code."""
 
 import errno
+import io
 import os
 import random
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,9 @@ import pytest
 import torch
 
 from phalanx import files
+from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.errors import PhalanxError
-from phalanx.rl import checkpoint
+from phalanx.rl import Runner, checkpoint
 
 
 def state(value: float = 1.0) -> dict:
@@ -156,3 +159,147 @@ def test_weights_that_do_not_fit_are_named_and_nothing_is_loaded():
     with pytest.raises(PhalanxError, match=r"a\.pth does not fit .*: weight is missing"):
         checkpoint.load_weights(module, {"bias": torch.zeros(3)}, "a.pth")
     assert torch.equal(module.weight, before)
+
+
+# files that ask for more than they are ------------------------------------------------------------
+
+
+def rewritten(path, change, method=zipfile.ZIP_STORED):
+    """The archive with `change` applied to its parts by name."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {m.filename: archive.read(m) for m in archive.infolist()}
+    change(parts)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content, method)
+
+
+def longer(parts):
+    """The pickle says that the first tensor has 1000 numbers; it has 6."""
+    pickled = parts["archive/data.pkl"]
+    at = pickled.index(b"K\x06", pickled.index(b"storage"))
+    parts["archive/data.pkl"] = pickled[:at] + b"M\xe8\x03" + pickled[at + 2 :]
+
+
+def wider(parts):
+    """Its shape says (30, 2) with 6 numbers."""
+    parts["archive/data.pkl"] = parts["archive/data.pkl"].replace(
+        b"K\x03K\x02\x86", b"K\x1eK\x02\x86", 1
+    )
+
+
+def endless(parts):
+    """A list that contains itself."""
+    parts["archive/data.pkl"] = b"\x80\x02]q\x00h\x00a."
+
+
+def multiplied(parts):
+    """2**60 parts out of 60."""
+    steps = b"".join(b"q\x00]h\x00ah\x00a" for _ in range(60))
+    parts["archive/data.pkl"] = b"\x80\x02]" + steps + b"."
+
+
+def reserved(parts):
+    """torch.load makes this object of 10 GB."""
+    parts["archive/data.pkl"] = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\xe4\x0b\x54\x02\x85R."
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (longer, "24 bytes for 1000 numbers of torch.float32"),
+        (wider, "a tensor of 60 numbers in a part of 6"),
+        (endless, "nested too deep"),
+        (multiplied, "too many parts"),
+        (reserved, "objects other than tensors and numbers (builtins.bytearray)"),
+        (lambda parts: parts.pop("archive/data/0"), "it has no 'data/0'"),
+        (lambda parts: parts.update({"archive/byteorder": b"big"}), "in another byte order"),
+    ],
+)
+def test_sizes_in_a_file_are_not_believed(tmp_path, change, words):
+    path = tmp_path / "a.pth"
+    checkpoint.save(path, state())
+    rewritten(path, change)
+    with pytest.raises(PhalanxError) as error:
+        checkpoint.load(path)
+    assert words in str(error.value)
+
+
+def test_a_compressed_file_is_not_unpacked(tmp_path):
+    """A few kilobytes of deflated zeros are gigabytes of weights; torch never compresses."""
+    path = tmp_path / "a.pth"
+    checkpoint.save(path, {"model": {"w": torch.zeros(3_000_000)}})
+    rewritten(path, lambda parts: None, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(PhalanxError, match="has compressed parts"):
+        checkpoint.load(path)
+
+
+# files that do not fit ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory):
+    """An agent of two iterations, and the file with its state."""
+    folder = tmp_path_factory.mktemp("agent")
+    arguments = ["num_envs=4", "sim_device=cpu", f"train_dir={folder}"]
+    arguments += [f"train.params.config.{s}" for s in ("horizon_length=8", "minibatch_size=16")]
+    runner = Runner()
+    runner.load({"params": train_params(resolved(compose_config(arguments)))})
+    made = runner.algo_factory.create(runner.algo_name, base_name="run", params=runner.params)
+    made.reset(made.hooked_env)
+    for _ in range(2):
+        made.run.epoch_num += 1
+        made.run.iterate(lambda: None)
+    made.save(folder / "a")
+    return made, folder / "a.pth"
+
+
+def bits(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ("model/value_mean_std.count", torch.tensor(-1.0), "count holds negative numbers"),
+        ("model/a2c_network.value.bias", torch.tensor([np.nan]), "numbers that are not finite"),
+        ("model/a2c_network.value.bias", torch.tensor([1]), "holds torch.int64"),
+        ("optimizer", 3, "the optimiser's state is 3; it must be a dictionary"),
+        ("optimizer/param_groups", [], "no param_groups that fit"),
+        ("optimizer/param_groups/0/lr", -1.0, "its learning rate is -1.0"),
+        ("optimizer/state/1/step", None, "[1].step is None; it must be a number"),
+        ("optimizer/state/1/exp_avg", "x", "[1].exp_avg is 'x'; it must be a tensor"),
+        ("optimizer/state/0/exp_avg_sq", torch.tensor([-1.0]), "holds negative numbers"),
+        ("optimizer/state", {99: {}}, "belongs to other parameters"),
+        ("epoch", -1, "epoch is -1; it must be a whole number"),
+        ("frame", 2**60, "must be a whole number"),
+        ("last_mean_rewards", float("nan"), "last_mean_rewards is nan"),
+        ("phalanx/meters", [[0.0, 1]], "meters is [[0.0, 1]]; it must be a list of 3"),
+        ("phalanx/total_time", -5.0, "total_time is -5.0"),
+        ("phalanx/settings/gamma", [1], "settings.gamma is [1]"),
+        ("phalanx/learner/schedule/lr", torch.tensor(-1.0), "schedule.lr is"),
+        ("phalanx/learner", None, "learner is None; it must be a dictionary"),
+        ("phalanx/generators/cpu", torch.zeros(5056, dtype=torch.uint8), "generators do not fit"),
+        ("phalanx/generators/numpy/1", [10_000.0, 0.0, 0.0], "generators.numpy is at place"),
+        ("phalanx/generators/python", 3, "generators.python is 3"),
+    ],
+)  # fmt: skip
+def test_a_file_with_one_wrong_value_changes_nothing(agent, tmp_path, place, value, words):
+    made, good = agent
+    content = torch.load(good, weights_only=True)
+    *way, last = [int(key) if key.isdecimal() else key for key in place.split("/")]
+    part = content
+    for key in way:
+        part = part[key]
+    assert last in (part if isinstance(part, dict) else range(len(part)))
+    part[last] = value
+    torch.save(content, tmp_path / "bad.pth")
+    before = bits(made.get_full_state_weights())
+    with pytest.raises(PhalanxError) as error:
+        made.restore(tmp_path / "bad.pth")
+    assert words in str(error.value)
+    assert bits(made.get_full_state_weights()) == before
+    made.restore(good)

@@ -258,7 +258,9 @@ def test_foreign_checkpoint_is_refused(kind, command, capsys, cwd, tmp_path, run
     else:
         state = {"model": {"w": Code(f"touch {ran}")}}
         file.write_bytes(pickle.dumps(state, 2)) if kind == "pickle" else torch.save(state, file)
-        words = "policy.pth contains objects other than tensors"
+        words = "policy.pth contains objects other than tensors and numbers (posix.system)"
+        if kind == "pickle":
+            words = "policy.pth is damaged or not a checkpoint, which is a ZIP archive"
     said = sentence(capsys, [command, "num_envs=16", f"checkpoint={file}", *more], cwd)
     assert words in said
     assert str(file) in said
@@ -421,7 +423,7 @@ def test_help_and_list_import_nothing_heavy(cwd):
     code = (
         "import sys; from phalanx.cli.main import main\n"
         f"for arguments in {calls}: main(arguments)\n"
-        "heavy = {'torch', 'mujoco', 'warp', 'numpy', 'omegaconf'} & set(sys.modules)\n"
+        "heavy = {'torch', 'mujoco', 'warp', 'numpy'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -25,9 +25,9 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path):
     with open(large, "wb") as file:
         file.truncate(2**40)  # a sparse file
     link.symlink_to("/dev/zero")
-    refused(pipe, "pipe is not a regular file")
-    refused(link, "link is not a regular file")
-    refused(tmp_path, "is a directory")
+    refused(pipe, "pipe is a pipe or a device")
+    refused(link, "link is a pipe or a device")
+    refused(tmp_path, "is a folder, not a file")
     refused(tmp_path / "none", "cannot read .*none: no such file")
     refused("a\0b", "cannot read")
     refused(large, "large is larger than 256 MB")
@@ -56,7 +56,7 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path):
         ("{a: " * 10_000, "nested more than 50 deep"),
         ("a: " + "1:" * 1900 + "1", "number of .* bits"),
         ("a: " + "9" * 5000, "5000 characters without quotes"),
-        ("a: 0x" + "f" * 17, "a is a number of 68 bits"),
+        ("a: 0x" + "f" * 17, "which has more than 64 bits"),
         ("a:\n- {b: .nan}", r"f\.yaml: a\[0\]\.b is nan, which is not a number"),
         ("a: 1\nb: 2\na: 3", "line 3: the key 'a' is there twice"),
         ("a: !!python/object/apply:os.system [ls]", "line 1: could not determine a constructor"),
@@ -87,10 +87,10 @@ def test_a_zip_file_that_unpacks_to_more_than_its_size_is_not_unpacked(tmp_path)
         archive.writestr("zeros", bytes(20 * gate.MB))
     with zipfile.ZipFile(plain, "w") as archive:
         archive.writestr("ones", b"1" * 1000)
-    refused(lambda: gate.check_zip(bomb, 10 * gate.MB, compressed=True), "unpacks to more than 10")
-    refused(lambda: gate.check_zip(bomb, 30 * gate.MB, compressed=False), "has compressed parts")
-    gate.check_zip(plain, gate.MB, compressed=False)
-    plain.write_bytes(plain.read_bytes().replace(b"1111", b"1211"))
-    refused(lambda: gate.check_zip(plain, gate.MB, compressed=False), "'ones' does not match")
-    plain.write_bytes(plain.read_bytes()[:-5])
-    refused(lambda: gate.check_zip(plain, gate.MB, compressed=False), "damaged or cut short")
+    with zipfile.ZipFile(bomb) as archive:
+        refused(
+            lambda: gate.check_zip(archive, bomb, 10 * gate.MB, True), "unpacks to more than 10"
+        )
+        refused(lambda: gate.check_zip(archive, bomb, 30 * gate.MB, False), "has compressed parts")
+    with zipfile.ZipFile(plain) as archive:
+        gate.check_zip(archive, plain, gate.MB, compressed=False)

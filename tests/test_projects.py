@@ -190,7 +190,12 @@ def test_a_train_config_of_the_project_comes_first(project):
         ("cfg/task/Twip.yaml", "control: effort", "control: torque", "control is 'torque'; it"),
         ("cfg/task/Twip.yaml", "    twip:\n", "    twpi:\n", "no actor 'twpi' in the simulation"),
         ("cfg/train/TwipPPO.yaml", "params:", "parms:", "is not a mapping with the key params"),
-        ("cfg/train/TwipPPO.yaml", "params:", "params: 1\nparams:", "found duplicate key params"),
+        (
+            "cfg/train/TwipPPO.yaml",
+            "params:",
+            "params: 1\nparams:",
+            "the key 'params' is there twice",
+        ),
         ("cfg/train/TwipPPO.yaml", "gamma:", "gama:", "did you mean 'gamma'?"),
         ("tasks/twip/assets/twip.urdf", '<child link="left_wheel"/>', "", "twip.urdf"),
     ],

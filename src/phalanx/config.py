@@ -14,6 +14,7 @@ sentence that names the key and, for an unknown key, the nearest name.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -21,8 +22,11 @@ from dataclasses import MISSING
 from typing import Any, Literal, TypeVar
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import MAX_INTEGER, show
 
 T = TypeVar("T")
+MAX_FLOAT = 3.4e38
+"""Larger numbers are infinite in a float32 tensor."""
 
 
 def ranged(
@@ -31,12 +35,13 @@ def ranged(
     above: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
+    infinite: bool = False,
 ) -> Any:
-    """A dataclass field whose number, or each number of its tuple, must be in a range."""
+    """A dataclass field whose number, or each number of its tuple, must be in a range. Infinity is
+    accepted only with `infinite`, or if it is the default."""
     bounds = {"above": above, "at_least": at_least, "at_most": at_most}
-    return dataclasses.field(
-        default=default, metadata={k: v for k, v in bounds.items() if v is not None}
-    )
+    metadata = {k: v for k, v in bounds.items() if v is not None}
+    return dataclasses.field(default=default, metadata={**metadata, "infinite": infinite})
 
 
 def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ()) -> T:
@@ -47,7 +52,7 @@ def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ())
     """
     no_effect = {*no_effect, *getattr(cls, "NO_EFFECT", ())}
     if not isinstance(values, Mapping):
-        raise PhalanxError(f"{where} is {_show(values)}; it must be a mapping of keys to values")
+        raise PhalanxError(f"{where} is {show(values)}; it must be a mapping of keys to values")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     prefix = f"{where}." if where else ""
@@ -60,11 +65,7 @@ def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ())
             accepted = near or f"; accepted: {', '.join(sorted(fields))}"
             raise PhalanxError(f"unknown key {prefix}{key}{accepted}")
         taken[key] = _value(hints[key], value, prefix + key)
-        if isinstance(taken[key], tuple):
-            for i, number in enumerate(taken[key]):
-                _check_range(number, fields[key].metadata, f"{prefix}{key}[{i}]")
-        else:
-            _check_range(taken[key], fields[key].metadata, prefix + key)
+        _check_range(taken[key], fields[key], prefix + key)
         if check := fields[key].metadata.get("check"):
             check(taken[key], prefix + key)
     for name, field in fields.items():
@@ -97,7 +98,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return _one_of(args, value, where)
     if origin is Literal:
         if value not in args or type(value) not in {type(a) for a in args}:
-            raise _wrong(where, value, " or ".join(_show(a) for a in args))
+            raise _wrong(where, value, " or ".join(show(a) for a in args))
         return value
     if dataclasses.is_dataclass(hint):
         if isinstance(value, typing.cast(type, hint)):
@@ -162,31 +163,35 @@ def _number(hint: type, value: Any, where: str) -> Any:
     return hint(number)
 
 
-def _check_range(value: Any, metadata: Mapping[str, Any], where: str) -> None:
+def _check_range(value: Any, field: dataclasses.Field[Any], where: str) -> None:
+    if isinstance(value, tuple):
+        for i, part in enumerate(value):
+            _check_range(part, field, f"{where}[{i}]")
+        return
+    if value is None or not isinstance(value, (int, float)) or isinstance(value, bool):
+        return
     tests = {
         "above": lambda limit: value > limit,
         "at_least": lambda limit: value >= limit,
         "at_most": lambda limit: value <= limit,
     }
-    bounds = {name: metadata[name] for name in tests if name in metadata}
-    if value is None or not bounds:
-        return
+    bounds = {name: field.metadata[name] for name in tests if name in field.metadata}
     if not all(tests[name](limit) for name, limit in bounds.items()):
         words = " and ".join(f"{n.replace('_', ' ')} {limit}" for n, limit in bounds.items())
-        raise PhalanxError(f"{where} is {_show(value)}; it must be {words}")
+        raise PhalanxError(f"{where} is {show(value)}; it must be {words}")
+    endless = field.metadata.get("infinite") or field.default in (math.inf, -math.inf)
+    if value != value or (abs(value) > MAX_FLOAT and not endless):
+        raise PhalanxError(f"{where} is {show(value)}; it must be finite, at most {MAX_FLOAT:g}")
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise PhalanxError(f"{where} is {show(value)}; it must have at most 63 bits")
 
 
 class _WrongType(PhalanxError):
     """`where` is the path of the value, `wanted` describes the required type."""
 
     def __init__(self, where: str, value: Any, wanted: str) -> None:
-        super().__init__(f"{where} is {_show(value)}; it must be {wanted}")
+        super().__init__(f"{where} is {show(value)}; it must be {wanted}")
         self.where, self.wanted = where, wanted
 
 
 _wrong = _WrongType
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

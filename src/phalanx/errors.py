@@ -8,9 +8,24 @@ exits with 2; in Python it is an ordinary exception.
 import difflib
 from collections.abc import Iterable
 
+MAX_SENTENCE = 2000
+
 
 class PhalanxError(ValueError):
-    """Bad input; `str(error)` is one complete sentence for the user."""
+    """Bad input; `str(error)` is one complete sentence for the user, on one line that any terminal
+    can show, whatever names from a file are in it."""
+
+    def __init__(self, sentence: object = "") -> None:
+        super().__init__(printable(str(sentence), MAX_SENTENCE))
+
+
+def printable(text: str, most: int = 10_000) -> str:
+    """`text` on one line of at most `most` characters. Newlines become spaces; escape codes, which
+    could control the terminal, and halves of characters become visible."""
+    if not text.isprintable():
+        text = " ".join(text.split())
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 class PhalanxWarning(UserWarning):

@@ -16,8 +16,7 @@ import re
 import stat
 import zipfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -37,23 +36,34 @@ MAX_INTEGER = 2**63 - 1
 Where = str | os.PathLike[str]
 
 
-def read_bytes(path: Where, most: int = 256 * MB) -> bytes:
-    """The content of a regular file of at most `most` bytes. Raises PhalanxError for anything
-    else: a pipe, a device, a folder, a missing or larger file."""
+def open_file(path: Where) -> BinaryIO:
+    """A regular file, open for reading. Raises PhalanxError for anything else: a pipe, a device, a
+    folder, a missing file."""
+    number = -1
     try:
         # Opening a pipe would wait for a writer.
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(number, "rb") as file:
-            status = os.fstat(number)
-            if not stat.S_ISREG(status.st_mode):
-                raise PhalanxError(f"{path} is not a regular file; give a file with content")
-            # Files of /proc say that they are empty, and others may grow.
-            data = file.read(most + 1) if status.st_size <= most else b""
+        mode = os.fstat(number).st_mode
+        if stat.S_ISREG(mode):
+            return open(number, "rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        if isinstance(error, PhalanxError):
-            raise
         raise PhalanxError(f"cannot read {path}: {reason(error)}") from error
-    if max(len(data), status.st_size) > most:
+    os.close(number)
+    kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+    raise PhalanxError(f"{path} is {kind}, not a file; give a file with content")
+
+
+def read_bytes(path: Where, most: int = 256 * MB) -> bytes:
+    """The content of a regular file of at most `most` bytes. Raises PhalanxError for anything
+    else."""
+    with open_file(path) as file:
+        length = os.fstat(file.fileno()).st_size
+        try:
+            # Files of /proc say that they are empty, and others may grow.
+            data = file.read(most + 1) if length <= most else b""
+        except OSError as error:
+            raise PhalanxError(f"cannot read {path}: {reason(error)}") from error
+    if max(len(data), length) > most:
         raise PhalanxError(f"{path} is larger than {size(most)}, the most that is read of its kind")
     return data
 
@@ -66,25 +76,17 @@ def read_text(path: Where, most: int = MAX_TEXT) -> str:
         raise PhalanxError(f"{path} is not text in UTF-8: byte {error.start} is wrong") from error
 
 
-def check_zip(path: Path, most: int, compressed: bool) -> None:
-    """Raise PhalanxError for a ZIP file that is damaged or would unpack to more than `most` bytes.
-    `compressed`: whether its kind may have compressed members."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if sum(m.file_size for m in members) > most:
-                raise PhalanxError(f"{path} unpacks to more than {size(most)}")
-            if not compressed and any(m.compress_type != zipfile.ZIP_STORED for m in members):
-                raise PhalanxError(
-                    f"{path} has compressed parts, which files of its kind never have; it was not"
-                    " loaded, because they could unpack to any size"
-                )
-            if bad := archive.testzip():
-                raise PhalanxError(f"{path} is damaged: {bad!r} does not match its checksum")
-    except PhalanxError:
-        raise
-    except Exception as error:  # zipfile and zlib raise many kinds
-        raise PhalanxError(f"{path} is damaged or cut short: {reason(error)}") from error
+def check_zip(archive: zipfile.ZipFile, where: Where, most: int, compressed: bool) -> None:
+    """Raise PhalanxError for a ZIP file that would unpack to more than `most` bytes. `compressed`:
+    whether its kind may have compressed members. Reading a member checks its checksum."""
+    members = archive.infolist()
+    if not compressed and any(m.compress_type != zipfile.ZIP_STORED for m in members):
+        raise PhalanxError(
+            f"{where} has compressed parts, which files of its kind never have; it was not loaded,"
+            " because they could unpack to any size"
+        )
+    if sum(m.file_size for m in members) > most:
+        raise PhalanxError(f"{where} unpacks to more than {size(most)}")
 
 
 def read_yaml(path: Where) -> Any:
@@ -96,11 +98,12 @@ def read_yaml(path: Where) -> Any:
     return parse_yaml(read_text(path, MAX_YAML), str(path))
 
 
-def parse_yaml(text: str, where: str) -> Any:
-    """The same for a text; `where` begins the message."""
+def parse_yaml(text: str, where: str, any_number: bool = False) -> Any:
+    """The same for a text; `where` begins the message. any_number: also NaN, and whole numbers of
+    more than 64 bits, for a reader that refuses them with its own words."""
     try:
         _check_events(text, where)
-        return _plain(yaml.load(text, Loader=_Loader), where)
+        return _plain(yaml.load(text, Loader=_Loader), where, any_number)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -198,7 +201,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 _Loader.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
 
 
-def _plain(value: Any, where: str, key: str = "") -> Any:
+def _plain(value: Any, where: str, any_number: bool, key: str = "") -> Any:
     """A copy of `value` in which nothing is shared. Raises PhalanxError, naming the key, for
     anything but plain values."""
     if isinstance(value, Mapping):
@@ -206,13 +209,15 @@ def _plain(value: Any, where: str, key: str = "") -> Any:
         for name, inner in value.items():
             if not isinstance(name, (str, int)):
                 raise PhalanxError(f"{where}: the key {show(name)} is not a text")
-            copy[name] = _plain(inner, where, f"{key}.{name}" if key else str(name))
+            copy[name] = _plain(inner, where, any_number, f"{key}.{name}" if key else str(name))
         return copy
     if isinstance(value, list):
-        return [_plain(inner, where, f"{key}[{i}]") for i, inner in enumerate(value)]
+        return [_plain(v, where, any_number, f"{key}[{i}]") for i, v in enumerate(value)]
     named = f"{where}: {key or 'its value'} is {show(value)}"
     if value is not None and not isinstance(value, (str, bool, int, float)):
         raise PhalanxError(f"{named}; a {type(value).__name__} is not accepted")
+    if any_number:
+        return value
     if isinstance(value, float) and math.isnan(value):
         raise PhalanxError(f"{named}, which is not a number")
     if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
@@ -229,7 +234,7 @@ def listed(names: Iterable[object], most: int = 30) -> str:
 
 def show(value: object) -> str:
     """`value` for a message, shortened to 60 characters."""
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+    if isinstance(value, int) and value.bit_length() > 200:  # repr of long ones takes long
         return f"a number of {value.bit_length()} bits"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

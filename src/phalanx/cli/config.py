@@ -5,22 +5,19 @@
 
 The values of a task come, in increasing priority, from its Config, `cfg/task/<Task>.yaml`,
 `env_config` of the train config, and the command line. With `checkpoint=` in a run folder, the
-settings of that run replace the two files. OmegaConf merges and resolves `${...}`; `read` converts
-the result to typed dataclasses.
+settings of that run replace the two files. `interpolation` resolves `${...}`; `read` converts the
+result to typed dataclasses.
 """
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import omegaconf
 import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from phalanx import tasks
+from phalanx.cli.interpolation import is_reference, resolve
 from phalanx.cli.options import (
     RUN_OPTIONS,
     PlayOptions,
@@ -30,7 +27,7 @@ from phalanx.cli.options import (
     TrainFile,
     TrainOptions,
 )
-from phalanx.cli.overrides import Override, parse
+from phalanx.cli.overrides import Override, parse, put
 from phalanx.cli.settings import load_train, saved_settings
 from phalanx.config import read
 from phalanx.errors import PhalanxError
@@ -44,14 +41,6 @@ TASK_ENVIRONMENT = "rlgpu"
 
 ISAACGYMENVS_KEYS = {"multi_gpu": False}
 """Keys of IsaacGymEnvs alone, which `${...}` in its train configs refers to."""
-
-RESOLVERS: dict[str, Any] = {
-    "eq": lambda a, b: str(a).lower() == str(b).lower(),
-    "contains": lambda a, b: str(a).lower() in str(b).lower(),
-    "if": lambda test, a, b: a if test else b,
-    "resolve_default": lambda default, value: default if value in ("", None) else value,
-}
-"""Resolvers that `${...}` in IsaacGymEnvs' train configs may call."""
 
 
 def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
@@ -107,38 +96,17 @@ def _merge(
     defaults = {
         f.name: f.default for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING
     }
-    try:
-        root = OmegaConf.create({**defaults, **layer, **ISAACGYMENVS_KEYS})
-        for override in overrides:
-            if override.key not in ("task", "train"):
-                OmegaConf.update(root, override.key, override.value, force_add=True)
-        config = OmegaConf.select(root, "train.params.config")
-        for key in ("name", "full_experiment_name", "num_actors"):
-            # Options set these keys; in IsaacGymEnvs' files they refer to its own keys.
-            if isinstance(config, DictConfig) and OmegaConf.is_interpolation(config, key):
-                del config[key]
-        with _resolvers():
-            values: Any = OmegaConf.to_container(root, resolve=True)
-    except OmegaConfBaseException as error:
-        raise PhalanxError(" ".join(str(error).split())) from error
-    return {k: v for k, v in values.items() if k not in ISAACGYMENVS_KEYS}
-
-
-@contextlib.contextmanager
-def _resolvers() -> Iterator[None]:
-    """Register IsaacGymEnvs' resolvers for a while: IsaacGymEnvs registers them itself when it is
-    imported, and they can be registered only once."""
-    ours = [name for name in RESOLVERS if not OmegaConf.has_resolver(name)]
-    # OmegaConf 2.4 warns about the old name; in 2.3 `register_resolver` is another function.
-    is_new = tuple(map(int, omegaconf.__version__.split(".")[:2])) >= (2, 4)
-    register = OmegaConf.register_resolver if is_new else OmegaConf.register_new_resolver
-    for name in ours:
-        register(name, RESOLVERS[name])
-    try:
-        yield
-    finally:
-        for name in ours:
-            OmegaConf.clear_resolver(name)
+    root = {**defaults, **layer, **ISAACGYMENVS_KEYS}
+    for override in overrides:
+        if override.key not in ("task", "train"):
+            put(root, override)
+    train = root["train"]["params"] if isinstance(root["train"], dict) else None
+    config = train.get("config") if isinstance(train, dict) else None
+    for key in ("name", "full_experiment_name", "num_actors"):
+        # Options set these keys; in IsaacGymEnvs' files they refer to its own keys.
+        if isinstance(config, dict) and is_reference(config.get(key)):
+            del config[key]
+    return {k: v for k, v in resolve(root).items() if k not in ISAACGYMENVS_KEYS}
 
 
 def _check_environment(train: TrainFile) -> None:

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from phalanx import tasks
 from phalanx.cli.commands import ALGORITHMS, COMMANDS, NETWORKS
 from phalanx.cli.fields import ClassSource, Field, fields, find_class, source
 from phalanx.cli.keys import DECIDED
 from phalanx.cli.settings import train_file
 from phalanx.errors import PhalanxError
+from phalanx.gate import read_yaml
 
 WIDTH = 110
 KEY, DEFAULT = 30, 16
@@ -97,12 +96,12 @@ def _config_class(task: str) -> ClassSource | None:
 def _read_train(name: str) -> tuple[Path, dict[str, Any]]:
     """The file of a train config and its `params`."""
     file = train_file(name)
-    try:
-        params = yaml.safe_load(file.read_text())["params"]
-        for section in ("algo", "network", "config"):
-            params[section].items()
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise PhalanxError(f"cannot read {file}: {' '.join(str(error).split())}") from error
+    values = read_yaml(file)
+    params = values.get("params") if isinstance(values, dict) else None
+    for section in ("algo", "network", "config"):
+        if not isinstance(params, dict) or not isinstance(params.get(section), dict):
+            raise PhalanxError(f"{file} has no mapping params.{section}")
+    assert isinstance(params, dict)
     return file, params
 
 

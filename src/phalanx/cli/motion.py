@@ -11,13 +11,13 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
-import yaml
 from rich.console import Console
 from rich.table import Table
 
 from phalanx import tasks
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import read_yaml
 from phalanx.motion import Clip, Robot, load_clip, write_json
 from phalanx.motion.library import sinking_depth, velocities
 from phalanx.sim import Scene
@@ -197,10 +197,7 @@ def _model(path: str) -> mujoco.MjModel:
 def _names(path: str | None) -> dict[str, str] | None:
     if path is None:
         return None
-    try:
-        names = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PhalanxError(f"cannot read names={path}: {' '.join(str(error).split())}") from error
+    names = read_yaml(path)
     if not isinstance(names, dict) or not all(isinstance(n, str) for n in names.values()):
         raise PhalanxError(f"names={path} must map bodies of the robot to names of joints")
     return names

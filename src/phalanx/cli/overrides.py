@@ -5,17 +5,16 @@ Hydra's `+key=` and `++key=` mean `key=`.
 """
 
 import itertools
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import yaml
-from omegaconf import OmegaConf
 
 from phalanx.cli import fields
 from phalanx.cli.commands import ALGORITHMS, COMMANDS
 from phalanx.cli.keys import DECIDED, ELSEWHERE, TEXTS
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import parse_yaml
 from phalanx.tasks.projects import SECTIONS
 
 
@@ -41,16 +40,43 @@ def parse(argument: str, options: Collection[str], command: str) -> Override:
         bare = text[1:-1] if len(text) > 1 and text[0] == text[-1] in "'\"" else text
         return Override(key, None if text in ("", "null", "None") else bare)
     try:
-        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))
-    except (yaml.YAMLError, ValueError) as error:
-        reason = getattr(error, "problem", None) or " ".join(str(error).split())
+        value = parse_yaml(text, f"cannot read {argument!r}", any_number=True)
+    except PhalanxError as error:
         raise PhalanxError(
-            f"cannot read {argument!r}: {reason}; quote a value with special characters twice, as"
-            f" in {key}='\"[a]\"'"
+            f"{error}; quote a value with special characters twice, as in {key}='\"[a]\"'"
         ) from error
-    assert isinstance(value, dict)
-    _check_mapping(value["value"], argument)
-    return Override(key, value["value"])
+    _check_mapping(value, argument)
+    return Override(key, value)
+
+
+def put(root: dict[str, Any], override: Override) -> None:
+    """Set the value at an override's key in nested mappings; a mapping is merged into the one that
+    is there. Raises PhalanxError for a place beyond a list's end."""
+    *way, last = [part for part in re.split(r"[.\[\]]", override.key) if part]
+    holder: Any = root
+    for part in way:
+        key = _place(holder, part, override.key)
+        inner = holder.get(key) if isinstance(holder, dict) else holder[key]
+        if not isinstance(inner, (dict, list)):
+            inner = holder[key] = {}
+        holder = inner
+    key = _place(holder, last, override.key)
+    old = holder.get(key) if isinstance(holder, dict) else holder[key]
+    holder[key] = _merged(old, override.value)
+
+
+def _place(holder: Any, part: str, where: str) -> Any:
+    if isinstance(holder, dict):
+        return part
+    if not part.isdecimal() or int(part[:9]) >= len(holder):
+        raise PhalanxError(f"{where}: {part!r} is no place in a list of {len(holder)} values")
+    return int(part)
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
 
 
 def split(argument: str) -> tuple[str, str]:

@@ -5,10 +5,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from phalanx import tasks
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import read_yaml, show
 
 
 def train_file(name: str) -> Path:
@@ -29,24 +28,19 @@ def train_file(name: str) -> Path:
 
 
 def load_train(name: str) -> Any:
-    """The train config of that name as an OmegaConf DictConfig with the key `params`. Raises
-    PhalanxError, naming the file, for anything else."""
-    from omegaconf import DictConfig, OmegaConf
-
+    """The train config of that name, a mapping with the key `params`. Raises PhalanxError, naming
+    the file, for anything else."""
     file = train_file(name)
-    try:
-        values = OmegaConf.load(file)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise PhalanxError(f"cannot read {file}: {reason}") from error
-    if not isinstance(values, DictConfig) or "params" not in values:
+    values = read_yaml(file)
+    if not isinstance(values, dict) or "params" not in values:
         raise PhalanxError(f"{file} is not a mapping with the key params")
     return values
 
 
 def saved_settings(checkpoint: str) -> dict[str, Any]:
     """`config.yaml` of the run folder that contains a checkpoint; {} if none does, or if another
-    program wrote it. Raises PhalanxError for a file that cannot be read."""
+    program wrote it. Raises PhalanxError for a file that cannot be read, or that refers to anything
+    outside itself: a run's settings are resolved."""
     from phalanx.cli.options import RUN_OPTIONS
 
     folder = run_folder_of(Path(checkpoint))
@@ -54,13 +48,24 @@ def saved_settings(checkpoint: str) -> dict[str, Any]:
         return {}
     file = folder / "config.yaml"
     try:
-        saved = yaml.safe_load(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise PhalanxError(f"cannot read the settings of the run in {file}: {reason}") from error
+        saved = read_yaml(file)
+    except PhalanxError as error:
+        raise PhalanxError(f"cannot read the settings of the run in {error}") from error
     known = {f.name for kind in RUN_OPTIONS.values() for f in dataclasses.fields(kind)}
     ours = isinstance(saved, dict) and {"task", "train"} <= set(saved) <= known
-    return saved if ours and isinstance(saved["task"], dict) and "name" in saved["task"] else {}
+    if not ours or not isinstance(saved["task"], dict) or "name" not in saved["task"]:
+        return {}
+    if text := _reference_in(saved):
+        raise PhalanxError(f"{file} holds {show(text)}, which the settings of a run never do")
+    return saved
+
+
+def _reference_in(value: Any) -> str:
+    """The first `${...}` in a value, empty if there is none."""
+    if isinstance(value, str):
+        return value if "${" in value else ""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((text for inner in inside if (text := _reference_in(inner))), "")
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:

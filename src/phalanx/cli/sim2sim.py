@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import yaml
 from rich.console import Console
 
 from phalanx.cli.config import compose_config
@@ -21,6 +20,7 @@ from phalanx.config import ranged, read
 from phalanx.deploy.metadata import Metadata
 from phalanx.errors import PhalanxError
 from phalanx.files import write_atomically
+from phalanx.gate import parse_yaml
 from phalanx.tasks.projects import SECTIONS
 
 VIDEO_SECONDS = 5.0
@@ -110,10 +110,8 @@ def _config(arguments: list[str]) -> Sim2SimOptions:
         key, equals, text = argument.partition("=")
         if not equals:
             key, text = "policy", argument
-        try:
-            value = text if key in ("policy", "out") else yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise PhalanxError(f"cannot read {argument!r}") from error
+        where = f"cannot read {argument!r}"
+        value = text if key in ("policy", "out") else parse_yaml(text, where, any_number=True)
         if key == "task":
             raise PhalanxError(
                 f"the policy's metadata names its task, so {argument!r} cannot be given; remove it"

@@ -139,7 +139,8 @@ def check_finite(where: str, what: str, values: Array, names: Sequence[str] = "x
 
 def unit_quaternions(where: str, what: str, quat: Array) -> Array:
     """`quat`, (T, 4), scaled to length 1. Raises PhalanxError if a length is far from 1."""
-    norm = np.linalg.norm(quat, axis=-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norm = np.linalg.norm(quat, axis=-1)
     bad = np.flatnonzero(~(np.abs(norm - 1) < 0.01))
     if len(bad):
         raise PhalanxError(

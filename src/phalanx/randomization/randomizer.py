@@ -30,6 +30,7 @@ from torch import Tensor
 
 from phalanx.config import read
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.fits import check_fits
 from phalanx.randomization.distribution import Variation, mapping, read_variation
 from phalanx.randomization.disturbances import (
     Delay,
@@ -167,6 +168,16 @@ class Randomizer:
         state = {"step": self.step.clone(), "since": self.since.clone()}
         state |= {f"model.{k}": v for k, v in self.model.state_dict().items()}
         return state | {k: v.clone() for k, v in self._tensors().items()}
+
+    def check_state(self, state: Any, same: bool) -> None:
+        """Raise PhalanxError unless `state` is what `state_dict` returned; unless `same`, only its
+        count of steps matters."""
+        here = self.state_dict() if same else {"step": self.step}
+        check_fits(here, state, "it, in its randomisation")
+        for name, delay in self.delay.items() if same else ():
+            steps = state[f"delay.{name}.steps"]
+            if ((steps < 0) | (steps > delay.most)).any():
+                raise PhalanxError(f"its latency of {name} is not within 0 to {delay.most} steps")
 
     def load_state_dict(self, state: Mapping[str, Tensor], same: bool) -> None:
         """Restore what `state_dict` returned, after the simulation is restored. Unless `same`, that

@@ -159,8 +159,11 @@ class Agent(Learner):
         return path
 
     def restore(self, fn: str | Path, set_epoch: bool = True) -> None:
-        """Continue from the checkpoint at `fn`. Raises PhalanxError for weights that do not fit."""
-        self.set_full_state_weights(checkpoint.load(fn), set_epoch, source=fn)
+        """Continue from the checkpoint at `fn`. Raises PhalanxError, before anything has changed,
+        for one that is damaged or does not fit."""
+        state = checkpoint.load(fn)
+        run_state.check(self.run, state, fn)
+        self.set_full_state_weights(state, set_epoch, source=fn)
 
     def get_full_state_weights(self) -> dict[str, Any]:
         """Everything that a checkpoint holds; see `run_state`."""

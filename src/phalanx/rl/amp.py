@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
+from phalanx.fits import mapping
 from phalanx.rl import checkpoint
 from phalanx.rl.amp_buffer import AMPBuffer
 from phalanx.rl.config import AMPConfig
@@ -186,6 +187,11 @@ class Discriminator(Part):
             return {}
         return {"amp_input_mean_std": self.normalizer.state_dict()}
 
+    def check_weights(self, weights: dict[str, Any], source: object) -> None:
+        """See `Part`."""
+        if self.normalizer is not None and "amp_input_mean_std" in weights:
+            checkpoint.check_weights(self.normalizer, weights["amp_input_mean_std"], source)
+
     def load_weights(self, weights: dict[str, Any], source: object) -> None:
         """See `Part`."""
         load_amp_normalizer(self.normalizer, weights, source)
@@ -197,6 +203,11 @@ class Discriminator(Part):
             name: buffer.state_dict() if whole else {"stored": buffer.stored.clone()}
             for name, buffer in (("demos", self.demos), ("replay", self.replay))
         }
+
+    def check_state(self, state: Any) -> None:
+        """See `Part`."""
+        for name, buffer in (("demos", self.demos), ("replay", self.replay)):
+            buffer.check_state(mapping(state, self.name).get(name), f"{self.name}.{name}")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Part`."""

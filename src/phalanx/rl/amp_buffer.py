@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phalanx.errors import PhalanxError
+from phalanx.fits import check_tensor, count, mapping
 from phalanx.rl.replay import resize_ring
 
 
@@ -45,6 +47,17 @@ class AMPBuffer:
         """The filled part, which determines all samples. Waits for the device."""
         filled = min(int(self.stored), self.capacity)
         return {"stored": self.stored.clone(), "rows": self.rows[:filled].clone()}
+
+    def check_state(self, state: Any, where: str) -> None:
+        """Raise PhalanxError unless `state` is what `state_dict` returned, of any length, or only
+        its count."""
+        stored = count(mapping(state, where).get("stored"), f"{where}.stored")
+        if "rows" not in state:
+            return
+        filled = len(state["rows"]) if getattr(state["rows"], "ndim", 0) == 2 else -1
+        if not min(stored, 1) <= filled <= stored:
+            raise PhalanxError(f"{where} has {filled} rows of {stored}")
+        check_tensor(state["rows"], where, (filled, self.rows.shape[1]), self.rows.dtype)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; from a larger ring, only its last rows."""

@@ -2,27 +2,16 @@
 
 import io
 import os
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.files import write_atomically
-
-_SCALAR: Any = np.float64(0).__reduce__()[0]
-_ARRAY: Any = np.zeros(0).__reduce__()[0]
-_NUMBERS: list[Any] = [
-    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    *((_ARRAY, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
-    *(np.ndarray, np.dtype),
-    *{type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"},
-]
-"""RL Games writes its best reward as a NumPy scalar. These functions of NumPy 1 and 2 only rebuild
-numbers and arrays of numbers."""
+from phalanx.fits import check_finite
+from phalanx.gate import listed
+from phalanx.rl.pth_file import read_pth
 
 FORMAT = 3
 """Version of a checkpoint's `phalanx` section; increased when its content changes."""
@@ -43,45 +32,27 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise PhalanxError(f"no checkpoint at {path}{_nearby(path)}")
-    try:
-        with open(path, "rb"):
-            pass
-    except OSError as error:
-        raise PhalanxError(f"{path} cannot be read: {str(error.strerror).lower()}") from error
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if damaged := archive.testzip():  # PyTorch does not check these
-                    raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
-        with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # PyTorch raises many kinds of errors for a damaged file
-        text = str(error)
-        if "GLOBAL" in text or "Unsupported global" in text or "Unsupported class" in text:
-            raise PhalanxError(
-                f"{path} contains objects other than tensors and numbers; it was not loaded,"
-                " because that could execute arbitrary code"
-            ) from error
-        raise PhalanxError(f"{path} is damaged or not a checkpoint") from error
+    state = read_pth(path)
     if isinstance(state, dict) and "actor" in state and "model" not in state:
         state["model"] = join_sac_weights(state)
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         for part, prefix in SEPARATE_NORMALIZERS.items():  # rl-games 1.1 and 1.2
-            state["model"] |= {prefix + k: v for k, v in (state.get(part) or {}).items()}
+            state["model"] |= {f"{prefix}{k}": v for k, v in _dictionary(state, part).items()}
     model = state.get("model") if isinstance(state, dict) else None
     if not isinstance(model, dict) or not all(isinstance(v, torch.Tensor) for v in model.values()):
-        keys = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        keys = listed(state) if isinstance(state, dict) else type(state).__name__
         raise PhalanxError(
             f"{path} is not a Phalanx or RL Games checkpoint: it has no `model`"
             f" with tensors by name (it holds {keys or 'nothing'})"
         )
     state.setdefault("epoch", 0)  # a file with weights only is accepted
     state.setdefault("frame", 0)
-    state["model"] = {k.replace("_orig_mod.", ""): v for k, v in state["model"].items()}
+    state["model"] = {str(k).replace("_orig_mod.", ""): v for k, v in state["model"].items()}
     return state
 
 
+NOT_NEGATIVE = ("running_var", "count")
+"""Buffers of a normaliser that are below 0 in no run."""
 SAC_PARTS = {
     "actor": "sac_network.actor.",
     "critic": "sac_network.critic.",
@@ -102,10 +73,15 @@ models."""
 def join_sac_weights(state: dict[str, Any]) -> dict[str, Any]:
     """The weights of the whole model from an SAC checkpoint, which stores them part by part."""
     return {
-        prefix + name: value
+        f"{prefix}{name}": value
         for part, prefix in SAC_PARTS.items()
-        for name, value in state.get(part, {}).items()
+        for name, value in _dictionary(state, part).items()
     }
+
+
+def _dictionary(state: dict[str, Any], part: str) -> dict[str, Any]:
+    value = state.get(part)
+    return value if isinstance(value, dict) else {}
 
 
 def split_sac_weights(model: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -118,8 +94,20 @@ def split_sac_weights(model: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: object) -> None:
-    """Load `weights` into `module`. Raises PhalanxError that names the first mismatch."""
+    """Load `weights` into `module`. Raises PhalanxError, before anything has changed, that names
+    the first mismatch."""
+    check_weights(module, weights, path)
+    module.load_state_dict(weights)
+
+
+def check_weights(module: torch.nn.Module, weights: Any, path: object) -> None:
+    """Raise PhalanxError, naming the first mismatch, unless `weights` fit `module` and are
+    finite."""
     own = module.state_dict()
+    if not isinstance(weights, dict) or not all(
+        isinstance(v, torch.Tensor) for v in weights.values()
+    ):
+        raise PhalanxError(f"{path} has no tensors by name where the weights must be")
     problems = [f"{k} is missing" for k in own if k not in weights]
     problems += [f"{k} is unknown here" for k in weights if k not in own]
     problems += [
@@ -133,7 +121,13 @@ def load_weights(module: torch.nn.Module, weights: dict[str, Any], path: object)
             f"{path} does not fit this task and network: {problems[0]}{more};"
             " use the task and train config that it was made with"
         )
-    module.load_state_dict(weights)
+    for name, value in own.items():
+        saved, where = weights[name], f"{path}: {name}"
+        if saved.is_floating_point() != value.is_floating_point():
+            raise PhalanxError(f"{where} holds {saved.dtype}; it must be {value.dtype}")
+        check_finite(saved, where)
+        if name.rpartition(".")[2] in NOT_NEGATIVE and (saved < 0).any():
+            raise PhalanxError(f"{where} holds negative numbers")
 
 
 def _nearby(path: Path) -> str:

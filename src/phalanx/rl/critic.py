@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from phalanx.errors import PhalanxError
+from phalanx.fits import mapping
 from phalanx.rl import checkpoint, registry
 from phalanx.rl.config import CentralValueConfig, PPOConfig, minibatch_size
 from phalanx.rl.formulas import linear_decay, value_loss
 from phalanx.rl.memory import Memory
 from phalanx.rl.nested import nested
-from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
+from phalanx.rl.optimizer import adam, check_optimizer, load_optimizer, optimizer_state
 from phalanx.rl.part import Part
 
 
@@ -164,11 +165,20 @@ class CentralValue(Part):
         state = optimizer_state(self.optimizer)
         return {"assymetric_vf_nets": model, "assymetric_vf_optimizer": state}
 
+    def check_weights(self, weights: dict[str, Any], source: object) -> None:
+        """See `Part`."""
+        if model := self._own(weights):
+            checkpoint.check_weights(self.model, model, source)
+        if "assymetric_vf_optimizer" in weights:
+            check_optimizer(self.optimizer, weights["assymetric_vf_optimizer"])
+
+    def _own(self, weights: dict[str, Any]) -> dict[str, Any]:
+        own = mapping(weights.get("assymetric_vf_nets", {}), "assymetric_vf_nets")
+        return {str(k).replace("_orig_mod.", "").removeprefix("model."): v for k, v in own.items()}
+
     def load_weights(self, weights: dict[str, Any], source: object) -> None:
         """See `Part`."""
-        own = weights.get("assymetric_vf_nets", {})
-        model = {k.replace("_orig_mod.", "").removeprefix("model."): v for k, v in own.items()}
-        if model:
+        if model := self._own(weights):
             checkpoint.load_weights(self.model, model, source)
         if "assymetric_vf_optimizer" in weights:
             load_optimizer(self.optimizer, weights["assymetric_vf_optimizer"])

@@ -21,7 +21,7 @@ from phalanx.rl.initializers import initialize
 from phalanx.rl.layers import mlp
 from phalanx.rl.network_config import MLPConfig
 from phalanx.rl.normalize import RunningMeanStd
-from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
+from phalanx.rl.optimizer import adam, check_optimizer, load_optimizer, optimizer_state
 from phalanx.rl.part import Part
 from phalanx.rl.registry import register_network
 
@@ -163,6 +163,12 @@ class Curiosity(Part):
         """Networks, normalisers and optimiser."""
         state = self.nets.state_dict()
         return {"rnd_nets": state, "rnd_optimizer": optimizer_state(self.optimizer)}
+
+    def check_weights(self, weights: dict[str, Any], source: object) -> None:
+        """See `Part`."""
+        if "rnd_nets" in weights:
+            checkpoint.check_weights(self.nets, weights["rnd_nets"], source)
+            check_optimizer(self.optimizer, weights.get("rnd_optimizer"))
 
     def load_weights(self, weights: dict[str, Any], source: object) -> None:
         """See `Part`."""

@@ -20,7 +20,7 @@ from phalanx.rl import checkpoint
 from phalanx.rl.config import DQNConfig
 from phalanx.rl.formulas import discounted, soft_update, values_of
 from phalanx.rl.off_policy import OffPolicy
-from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
+from phalanx.rl.optimizer import adam, check_optimizer, load_optimizer, optimizer_state
 from phalanx.rl.q_network import DQNModel
 from phalanx.rl.replay import PrioritizedReplay, Replay
 from phalanx.spaces import Discrete
@@ -125,6 +125,12 @@ class DQN(OffPolicy):
 
     def weights(self) -> dict[str, Any]:
         return {"model": self.model.state_dict(), "optimizer": optimizer_state(self.optimizer)}
+
+    def check_weights(self, weights: dict[str, Any], source: object) -> None:
+        checkpoint.check_weights(self.model, weights["model"], source)
+        if "optimizer" in weights:
+            check_optimizer(self.optimizer, weights["optimizer"])
+        super().check_weights(weights, source)
 
     def load_weights(self, weights: dict[str, Any], source: object) -> list[str]:
         checkpoint.load_weights(self.model, weights["model"], source)

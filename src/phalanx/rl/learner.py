@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
+from phalanx.fits import check_fits
 from phalanx.rl.config import AgentConfig
 from phalanx.rl.part import Part
 from phalanx.rl.statistics import EpisodeSums
@@ -130,6 +131,11 @@ class Learner:
         """Weights and optimisers, in RL Games' layout of a checkpoint."""
         return merged(part.weights() for part in self.parts)
 
+    def check_weights(self, weights: dict[str, Any], source: object) -> None:
+        """Raise PhalanxError unless `load_weights` can load all of a checkpoint."""
+        for part in self.parts:
+            part.check_weights(weights, source)
+
     def load_weights(self, weights: dict[str, Any], source: object) -> list[str]:
         """Load weights and optimisers of a checkpoint; returns a sentence for each missing part.
         Raises PhalanxError if they do not fit."""
@@ -149,6 +155,17 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """The states of `stateful`, by name."""
         return {name: part.state_dict() for name, part in self.stateful().items()}
+
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Raise PhalanxError unless `state` is what `state_dict` returned, of any size."""
+        for name, part in self.stateful().items():
+            if name in state:
+                check = getattr(part, "check_state", None)
+                where = name.replace("_", " ")
+                if check is None:
+                    check_fits(part.state_dict(), state[name], where)
+                else:
+                    check(state[name])
 
     def load_state_dict(self, state: dict[str, Any]) -> list[str]:
         """Restore each part of `state` separately; returns a sentence for each that was lost."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
+from phalanx.fits import count, mapping
 from phalanx.rl.config import OffPolicyConfig
 from phalanx.rl.formulas import shape_reward
 from phalanx.rl.learner import Learner
@@ -179,6 +180,15 @@ class _ReplayState:
         if self.learner.config.save_replay_buffer:
             state["replay"] = replay.state_dict()
         return state
+
+    def check_state(self, state: Any) -> None:
+        """Raise PhalanxError unless `state` is what `state_dict` returned, with a replay of any
+        length."""
+        for key in ("updates", "steps"):
+            count(mapping(state, "replay").get(key), f"replay.{key}")
+        if "replay" in state:
+            actions = getattr(self.learner.action_space, "n", None)
+            self.learner.replay.check_state(state["replay"], actions)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         learner, replay = self.learner, self.learner.replay

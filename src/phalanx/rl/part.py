@@ -17,6 +17,8 @@ from typing import Any
 
 from torch import Tensor
 
+from phalanx.fits import check_fits
+
 
 class Part:
     """A part that does nothing; override the hooks you need."""
@@ -65,6 +67,9 @@ class Part:
         """Entries of the checkpoint, in RL Games' layout if it has them."""
         return {}
 
+    def check_weights(self, weights: dict[str, Any], source: object) -> None:
+        """Raise PhalanxError unless `load_weights` can load these entries."""
+
     def load_weights(self, weights: dict[str, Any], source: object) -> None:
         """Load these entries from a checkpoint, if it has them. Raises PhalanxError if they do not
         fit."""
@@ -72,6 +77,10 @@ class Part:
     def state_dict(self) -> dict[str, Any]:
         """State for exact continuation besides `weights`."""
         return {}
+
+    def check_state(self, state: Any) -> None:
+        """Raise PhalanxError unless `state` has the structure of what `state_dict` returns."""
+        check_fits(self.state_dict(), state, self.name)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned. Raises PhalanxError with a sentence about what is

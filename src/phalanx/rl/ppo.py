@@ -24,7 +24,7 @@ from phalanx.rl.learner import Learner
 from phalanx.rl.memory import Memory
 from phalanx.rl.nested import nested
 from phalanx.rl.normalize import MovingMeanStd
-from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
+from phalanx.rl.optimizer import adam, check_optimizer, load_optimizer, optimizer_state
 from phalanx.rl.part import Part
 from phalanx.rl.rollout import Rollout
 from phalanx.rl.schedule import Schedule
@@ -417,6 +417,12 @@ class PPO(Learner):
     def weights(self) -> dict[str, Any]:
         own = {"model": self.model.state_dict(), "optimizer": optimizer_state(self.optimizer)}
         return own | super().weights()
+
+    def check_weights(self, weights: dict[str, Any], source: object) -> None:
+        checkpoint.check_weights(self.model, weights["model"], source)
+        if "optimizer" in weights:
+            check_optimizer(self.optimizer, weights["optimizer"])
+        super().check_weights(weights, source)
 
     def load_weights(self, weights: dict[str, Any], source: object) -> list[str]:
         checkpoint.load_weights(self.model, weights["model"], source)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
+from phalanx.fits import check_finite, check_tensor, count, mapping, number
 
 
 class Replay:
@@ -123,6 +124,28 @@ class Replay:
         filled = min(self.steps, self.capacity)
         rows = {k: v[:filled].clone() for k, v in self.rows.items()}
         return {"steps": self.steps, "rows": rows}
+
+    def check_state(self, state: Any, actions: int | None) -> None:
+        """Raise PhalanxError unless `state` is what `state_dict` returned, of any length and of
+        steps of any shape; actions: the number of discrete ones."""
+        steps = count(mapping(state, "replay").get("steps"), "replay.steps")
+        rows = mapping(state.get("rows"), "replay.rows")
+        filled = {len(v) if getattr(v, "ndim", 0) > 1 else -1 for v in rows.values()}
+        if len(filled) != 1 or not min(steps, 1) <= max(filled) <= steps:
+            raise PhalanxError(f"replay.rows has {filled} steps of {steps}")
+        for name, own in self.rows.items():
+            if name == "priorities" and name not in rows:
+                continue  # of a replay without them
+            value: Any = rows.get(name)
+            where = f"replay.rows.{name}"
+            check_tensor(value, where, getattr(value, "shape", ()), own.dtype)
+            check_finite(value, where)
+            if name == "priorities" and (value < 0).any():
+                raise PhalanxError(f"{where} holds negative numbers")
+        if actions is not None and not ((rows["actions"] >= 0) & (rows["actions"] < actions)).all():
+            raise PhalanxError(f"replay.rows.actions holds numbers that are not 0 to {actions - 1}")
+        if "largest" in state:
+            number(state["largest"], "replay.largest", least=0)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned; from a larger ring, only its last steps."""

@@ -14,13 +14,15 @@ If an environment's state cannot be restored, only its episodes are lost.
 
 import dataclasses
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from phalanx.errors import PhalanxError
+from phalanx.fits import check_fits, count, mapping, number
+from phalanx.gate import reason, show
 from phalanx.rl import checkpoint
 from phalanx.rl.learner import load_each
 
@@ -58,20 +60,73 @@ def collect(run: Any) -> dict[str, Any]:
     }
 
 
-def restore(run: Any, state: dict[str, Any], set_epoch: bool, source: object) -> None:
-    """Restore `state`, with `run.warnings` about lost parts and changed settings. Raises
-    PhalanxError for weights that do not fit."""
+def check(run: Any, state: dict[str, Any], source: object) -> None:
+    """Raise PhalanxError unless `restore` can restore all of `state`, except the environments and
+    their episodes, which may belong to another task, engine or number of environments."""
     own = state.get("phalanx") or {}
-    name, saved_name = run.config.name, own.get("name", run.config.name)
+    name, saved_name = run.config.name, mapping(own, "phalanx").get("name", run.config.name)
     try:
-        for sentence in run.agent.load_weights(state, source):
-            run.warn(f"{source}: {sentence}")
+        run.agent.check_weights(state, source)
     except PhalanxError as error:
         if saved_name == name:
             raise
         raise PhalanxError(
-            f"{source} is a checkpoint of {saved_name!r}, not of {name!r}; use task={saved_name}"
+            f"{source} is a checkpoint of {show(saved_name)}, not of {name!r}; use"
+            f" task={saved_name}"
         ) from error
+    try:
+        count(state.get("epoch", 0), "epoch")
+        count(state.get("frame", 0), "frame")
+        number(state.get("last_mean_rewards", -1e9), "last_mean_rewards")
+        if own and own.get("format") == checkpoint.FORMAT:
+            _check_own(run, own)
+    except PhalanxError as error:
+        raise PhalanxError(f"{source} is damaged: {error}") from error
+
+
+def _check_own(run: Any, own: dict[str, Any]) -> None:
+    meters = run.journal.meters.state_dict()
+    check_fits({"name": "", "total_time": 0.0, "meters": meters}, own, "phalanx")
+    number(own["total_time"], "total_time", least=0)
+    for mean, size in own["meters"]:
+        number(mean, "a mean of episodes")
+        count(size, "a number of episodes")
+    for key, value in mapping(own.get("settings"), "settings").items():
+        if value is not None and not isinstance(value, (bool, int, float, str)):
+            raise PhalanxError(f"settings.{key} is {show(value)}")
+    mapping(own.get("episodes"), "episodes")
+    if "env" not in own:
+        raise PhalanxError("it has no env")
+    run.agent.check_state(dict(mapping(own.get("learner"), "learner")))
+    _check_generators(mapping(own.get("generators"), "generators"))
+
+
+def _check_generators(states: Mapping[str, Any]) -> None:
+    here, python = _generators(), states.get("python")
+    if not isinstance(python, list) or len(python) != 3:
+        raise PhalanxError(f"generators.python is {show(python)}")
+    numpy = [here["numpy"][0], [0.0, 0.0, 0.0]]
+    wanted = {"cpu": here["cpu"], "numpy": numpy, "python": [0, here["python"][1]]}
+    check_fits(wanted, {**states, "python": python[:2]}, "generators")
+    if python[2] is not None:
+        number(python[2], "generators.python[2]")
+    if not 0 <= states["numpy"][1][0] <= len(states["numpy"][0]):  # NumPy would read beyond it
+        raise PhalanxError(f"generators.numpy is at place {states['numpy'][1][0]}")
+    try:
+        torch.Generator().set_state(states["cpu"])
+        np.random.RandomState().set_state(_of_numpy(states))
+        random.Random().setstate(_of_python(states))
+    except Exception as error:  # many kinds, by generator
+        raise PhalanxError(f"generators do not fit: {reason(error)}") from error
+
+
+def restore(run: Any, state: dict[str, Any], set_epoch: bool, source: object) -> None:
+    """Restore `state`, with `run.warnings` about lost parts and changed settings. If it comes from
+    a file, `check` must have accepted it."""
+    own = state.get("phalanx") or {}
+    name, saved_name = run.config.name, own.get("name", run.config.name)
+    for sentence in run.agent.load_weights(state, source):
+        run.warn(f"{source}: {sentence}")
     if set_epoch:
         run.epoch_num, run.frame = int(state.get("epoch", 0)), int(state.get("frame", 0))
     run.saving.best = float(state.get("last_mean_rewards", -1e9))
@@ -102,10 +157,14 @@ def _restore_episodes(run: Any, own: dict[str, Any], source: object) -> None:
         if own["name"] != run.config.name:
             raise PhalanxError(f"its episodes belong to {own['name']!r}")
         run.env.load_state_dict(own["env"])
-        if lost := load_each(run.agent.episodic(), own["episodes"]):
+        episodic = run.agent.episodic()
+        for name in episodic.keys() & own["episodes"].keys():
+            check_fits(episodic[name].state_dict(), own["episodes"][name], name.replace("_", " "))
+        if lost := load_each(episodic, own["episodes"]):
             raise PhalanxError(lost[0])
-    except PhalanxError as error:
-        run.warn(f"{source}: {error}; the network is restored, new episodes start")
+    except Exception as error:  # an environment of others may raise any kind for a damaged state
+        why = reason(error)
+        run.warn(f"{source}: {why}; the network is restored, new episodes start")
         run.agent.restart_episodes()
         return
     run.agent.obs = run.env.observations
@@ -139,7 +198,7 @@ def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _warn_changes(run: Any, saved: dict[str, Any], source: object) -> None:
     now = dict(_settings(run.config))
     changed = [key for key in now if saved.get(key, now[key]) != now[key]]
-    changes = [f"{key} {now[key]} (was {saved[key]})" for key in changed]
+    changes = [f"{key} {now[key]} (was {show(saved[key])})" for key in changed]
     if changes:
         run.warn(f"{source} continues with changed settings: {', '.join(changes)}")
 
@@ -157,12 +216,19 @@ def _generators() -> dict[str, Any]:
     return states
 
 
-def _set_generators(states: dict[str, Any]) -> None:
+def _set_generators(states: Mapping[str, Any]) -> None:
     torch.set_rng_state(states["cpu"])
     if torch.cuda.is_initialized() and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"])
+    np.random.set_state(_of_numpy(states))  # noqa: NPY002
+    random.setstate(_of_python(states))
+
+
+def _of_numpy(states: Mapping[str, Any]) -> tuple[Any, ...]:
     keys, (position, has_gauss, cached) = states["numpy"]
-    legacy = ("MT19937", keys.numpy().astype(np.uint32), int(position), int(has_gauss), cached)
-    np.random.set_state(legacy)  # noqa: NPY002
+    return "MT19937", keys.numpy().astype(np.uint32), int(position), int(has_gauss), cached
+
+
+def _of_python(states: Mapping[str, Any]) -> tuple[Any, ...]:
     version, words, gauss = states["python"]
-    random.setstate((version, tuple(words.tolist()), gauss))
+    return version, tuple(words.tolist()), gauss

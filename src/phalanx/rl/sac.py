@@ -21,11 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from phalanx.errors import PhalanxError
+from phalanx.fits import check_finite, check_tensor
 from phalanx.rl import checkpoint
 from phalanx.rl.config import SACConfig
 from phalanx.rl.formulas import soft_target, soft_update
 from phalanx.rl.off_policy import OffPolicy
-from phalanx.rl.optimizer import adam, load_optimizer, optimizer_state
+from phalanx.rl.optimizer import adam, check_optimizer, load_optimizer, optimizer_state
 from phalanx.rl.replay import Replay
 from phalanx.rl.sac_network import SACNetwork
 from phalanx.spaces import Box
@@ -185,6 +186,17 @@ class SAC(OffPolicy):
             **{name: optimizer_state(optimizer) for name, optimizer in self.optimizers.items()},
             "log_alpha": self.log_alpha.detach().clone(),
         }
+
+    def check_weights(self, weights: dict[str, Any], source: object) -> None:
+        model = weights.get("model") or checkpoint.join_sac_weights(weights)
+        checkpoint.check_weights(self.model, model, source)
+        for name, optimizer in self.optimizers.items():
+            if name in weights:
+                check_optimizer(optimizer, weights[name])
+        if "log_alpha" in weights:
+            check_tensor(weights["log_alpha"], "log_alpha", self.log_alpha.shape)
+            check_finite(weights["log_alpha"], "log_alpha")
+        super().check_weights(weights, source)
 
     def load_weights(self, weights: dict[str, Any], source: object) -> list[str]:
         model = weights.get("model") or checkpoint.join_sac_weights(weights)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phalanx.fits import check_fits, number
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.formulas import adaptive_lr, linear_decay
 
@@ -73,6 +74,12 @@ class Schedule:
         c = self.config
         start = {"learning_rate": c.learning_rate, "entropy_coef": c.entropy_coef}
         return {"start": start, "lr": self.lr, "entropy_coef": self.entropy_coef}
+
+    def check_state(self, state: Any) -> None:
+        """Raise PhalanxError unless `state` is what `state_dict` returned."""
+        check_fits(self.state_dict(), state, "schedule")
+        for key in ("lr", "entropy_coef"):
+            number(state[key], f"schedule.{key}", least=0)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from these values; a setting that the user has changed starts from its new

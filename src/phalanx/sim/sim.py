@@ -37,6 +37,8 @@ from torch import Tensor
 
 from phalanx.compute.devices import resolve_device
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.fits import check_fits, check_tensor, mapping
+from phalanx.gate import show
 from phalanx.sim.actor import Actor
 from phalanx.sim.engines import MakeEngine, Until, make_engine
 from phalanx.sim.scene import Scene
@@ -258,7 +260,9 @@ class Sim:
     def load_state_dict(self, state: dict[str, Any], model_fields: bool = True) -> None:
         """Restore what `state_dict` returned, on the same engine with the same `num_envs`; the
         model's fields only if `model_fields`. Derived fields are those of the saved simulation.
-        Raises PhalanxError, before anything has changed, for another engine, size or scene."""
+        Raises PhalanxError, before anything has changed, for another engine, size or scene, and for
+        a damaged state."""
+        check_fits({"engine": "", "num_envs": 0, "model": {}}, state, "the saved simulation")
         for name, here in (("engine", self.engine.name), ("num_envs", self.num_envs)):
             if state[name] != here:
                 raise PhalanxError(
@@ -272,16 +276,47 @@ class Sim:
                     f"the saved simulation is of another scene: it has {name} {there}, this one"
                     f" has {here}"
                 )
-        for name, value in state.get("counts", {}).items():  # older states have none
-            getattr(self, name).copy_(value)
+        self._check_state(state)
+        for name in _COUNTS if "counts" in state else ():  # older states have none
+            getattr(self, name).copy_(state["counts"][name])
         self.engine.load_state_dict(state, model_fields)
+
+    def _check_state(self, state: dict[str, Any]) -> None:
+        """Raise PhalanxError unless every tensor of `state` has the shape of the one here."""
+        where = "the saved simulation"
+        own = self.engine.state_dict()
+        check_fits(own["state"], state.get("state"), f"{where}'s state")
+        counts = {name: getattr(self, name) for name in _COUNTS}
+        check_fits(counts if "counts" in state else {}, state.get("counts", {}), where)
+        for name, value in state["model"].items():
+            field = _original(self.model, name) if _is_float_field(self.model, name) else None
+            if field is None:
+                raise PhalanxError(f"{where} has values of {show(name)}, which is no decimal field")
+            shape: Any = getattr(value, "shape", ())
+            if len(shape) < 1 or (shape[0], value.numel()) != (n := self.num_envs, n * field.size):
+                raise PhalanxError(f"{where}'s {name} does not fit {n} environments")
+            check_tensor(value, f"{where}'s {name}", shape)  # engines differ in the shape of a row
+        for name, value in mapping(state.get("derived", {}), where).items():
+            if name in own.get("derived", {}):
+                here = own["derived"][name]
+                if not isinstance(value, Tensor) or (value.dtype, value.shape) != (
+                    here.dtype,
+                    here.shape,
+                ):
+                    raise PhalanxError(f"{where}'s {name} does not fit")
 
     def changed_fields(self, state: dict[str, Any]) -> list[str]:
         """Model fields that environments of `state` have values of their own for, and whose value
-        in the scene is another than it was then: the robot's file has changed."""
+        in the scene is another than it was then: the robot's file has changed. Raises PhalanxError
+        for a damaged state."""
+        originals = mapping(state.get("originals", {}), "the scene's values")
+        for name, then in originals.items():
+            if not _is_float_field(self.model, name):
+                raise PhalanxError(f"{show(name)} is no field of decimal numbers")
+            check_tensor(then, name, _original(self.model, name).shape)
         return [
             name
-            for name, then in state.get("originals", {}).items()
+            for name, then in originals.items()
             if not np.allclose(_original(self.model, name), then, rtol=1e-5, atol=1e-9)
         ]
 
@@ -291,6 +326,12 @@ class Sim:
 
     def _sizes(self) -> dict[str, int]:
         return {name: int(getattr(self.model, name)) for name in _SIZES}
+
+
+def _is_float_field(model: mujoco.MjModel, field: Any) -> bool:
+    owner, name = (model.opt, field[4:]) if str(field).startswith("opt.") else (model, str(field))
+    value = None if name.startswith("_") else getattr(owner, name, None)
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
 def _original(model: mujoco.MjModel, field: str) -> np.ndarray:

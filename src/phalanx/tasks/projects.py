@@ -19,9 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import read_yaml, show
 
 if TYPE_CHECKING:
     from phalanx.tasks.task import Task
@@ -118,16 +117,7 @@ def read_settings(file: Path) -> dict[str, Any]:
     """
     if not file.is_file():
         return {}
-    try:
-        values = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise PhalanxError(f"{file}{line}: {problem}") from error
-    except (OSError, ValueError) as error:
-        raise PhalanxError(f"cannot read {file}: {' '.join(str(error).split())}") from error
-    values = dict(_mapping(values, str(file)))
+    values = dict(_mapping(read_yaml(file), str(file)))
     values |= _mapping(values.pop("task", {}), f"{file}: task")
     for key in values:
         if key not in SECTIONS:
@@ -141,5 +131,5 @@ def read_settings(file: Path) -> dict[str, Any]:
 
 def _mapping(value: Any, what: str) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, Mapping):
-        raise PhalanxError(f"{what} is {value!r}; it must be a mapping of keys to values")
+        raise PhalanxError(f"{what} is {show(value)}; it must be a mapping of keys to values")
     return value or {}

@@ -38,7 +38,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from phalanx.config import ranged
 from phalanx.errors import PhalanxError
+from phalanx.fits import check_fits
 from phalanx.layout import ActionLayout, Term
 from phalanx.randomization import Randomizer, prepare
 from phalanx.randomization.random_fields import Drive
@@ -56,9 +58,9 @@ class TaskConfig:
     """Number of environments; None takes the default for the device (`Task.default_num_envs`)."""
     episode_length: int = 1000
     """Steps after which an episode is truncated."""
-    clip_observations: float = 5.0
+    clip_observations: float = ranged(5.0, infinite=True)
     """Observations are clamped to +- this value."""
-    clip_actions: float = 1.0
+    clip_actions: float = ranged(1.0, infinite=True)
     """Actions are clamped to +- this value."""
     dt: float = 1 / 60
     """Time between two actions [s]."""
@@ -339,6 +341,7 @@ class Task:
         """Restore what `state_dict` returned. If the randomisation settings or the robot's numbers
         changed, models stay as they are now. Raises PhalanxError, before anything has changed, if
         it is of another engine, scene, number of environments or version of the task."""
+        check_fits({"num_envs": 0, "sim": {"engine": ""}, "task": {}}, state, "it")
         there = (state["num_envs"], state["sim"]["engine"])
         here = (self.num_envs, self.sim.engine.name)
         if there != here:
@@ -348,7 +351,10 @@ class Task:
             )
         own, past = self._state, state["task"]
         for name in own | past:
-            now, then = (tuple(x[name].shape) if name in x else "none" for x in (own, past))
+            now, then = (
+                tuple(getattr(x[name], "shape", ("?",))) if name in x else "none"
+                for x in (own, past)
+            )
             if now != then:
                 raise PhalanxError(
                     f"made when the shape of {type(self).__name__}'s state {name!r} was {then}, now"
@@ -362,6 +368,11 @@ class Task:
                 f"the robot's {', '.join(changed)} changed since the checkpoint was written; the"
                 " run continues with the new values"
             )
+        check_fits(own, past, "it, in its task")
+        if self.randomizer is not None and "randomizer" in state:
+            self.randomizer.check_state(state["randomizer"], same)
+        actuators = [a.state_dict() for a in self.actuators] if "actuators" in state else []
+        check_fits(actuators, state.get("actuators", []), "it, in its actuators")
         self.sim.load_state_dict(state["sim"], model_fields=same)
         for name, value in past.items():
             own[name].copy_(value)

@@ -1,0 +1,205 @@
+"""Calls our loaders with broken files, and counts what they do.
+
+    python tests/fuzz/run.py npy cases=100000          # some loaders; all without a name
+    python tests/fuzz/run.py npy case=4711             # one case, here, with its traceback
+
+Each loader runs in a process of its own, which is stopped when a case takes more than `SECONDS` or
+`MEMORY`, and goes on behind it. What a case does:
+
+    sentence    PhalanxError, one line: right
+    accepted    loaded, and what was loaded passes the loader's check: right
+    traceback   any other exception
+    hang        more than SECONDS
+    memory      more than MEMORY above what the process had before
+    executed    the loader started a program, opened a socket or made a folder
+    nonsense    accepted, but not finite, of wrong size or out of range
+    died        the interpreter crashed
+"""
+
+import collections
+import contextlib
+import faulthandler
+import io
+import logging
+import multiprocessing as mp
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from fuzz import mutate, targets
+from phalanx.errors import PhalanxError
+
+SECONDS = 10.0
+MEMORY = 2 * 2**30
+GOOD = ("sentence", "accepted")
+EVENTS = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "subprocess.Popen",
+    "socket.connect",
+    "os.mkdir",
+)
+EVENTS += ("os.fork", "pty.spawn", "urllib.Request", "os.remove", "os.rename")
+
+
+class Watching:
+    """What a loader did that no loader may do."""
+
+    def __init__(self):
+        self.seen = []
+        self.on = False
+
+
+class Watch(Watching):
+    """The same, seen by Python's audit hook, which stays until the process ends."""
+
+    def __init__(self):
+        super().__init__()
+        sys.addaudithook(self.hook)
+
+    def hook(self, event, arguments):
+        if self.on and event in EVENTS and "phalanx_fuzz_ok" not in str(arguments):
+            self.seen.append(f"{event}{arguments}")
+
+
+def outcome(target, argument, watch=None):
+    """(kind, words) of one case."""
+    watch = watch or Watching()
+    watch.seen.clear()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    said, kind = "", "accepted"
+    try:
+        watch.on = True
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            target(argument)
+    except PhalanxError as error:
+        kind, said = "sentence", str(error)
+        if "\n" in said.strip() or len(said) > 4000 or not said:
+            kind = "nonsense"
+        while (error := error.__cause__ or error.__context__) is not None:
+            kind = "memory" if isinstance(error, MemoryError) else kind
+    except AssertionError as error:
+        inside = traceback.extract_tb(error.__traceback__)[-1].filename
+        kind = "nonsense" if "/fuzz/" in inside else "traceback"
+        said = "".join(traceback.format_exception(error)[-3:])
+    except MemoryError:
+        kind = "memory"
+    except BaseException as error:
+        kind, said = "traceback", "".join(traceback.format_exception(error)[-4:])
+    finally:
+        watch.on = False
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if (after - before) * 1024 > MEMORY:
+        kind = "memory"
+    if watch.seen:
+        kind, said = "executed", watch.seen[0]
+    return kind, said
+
+
+def work(name, first, last, pipe, place):
+    """Run cases of one target; (number, kind, words) of each into the pipe."""
+    faulthandler.disable()
+    warnings.simplefilter("ignore")
+    logging.disable()
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="phalanx_fuzz_ok"))
+    place.value = str(folder).encode()
+    target = targets.TARGETS[name](folder)
+    limit = int(Path("/proc/self/statm").read_text().split()[0]) * 4096 + 2 * MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    watch = Watch()
+    for number in range(first, last):
+        pipe.send((number, "begun", ""))
+        argument = target.case(mutate.seeded(name, number))
+        kind, said = outcome(target, argument, watch)
+        pipe.send((number, kind, said))
+        if kind == "memory":
+            break
+    pipe.send((last, "end", ""))
+
+
+def run(name, first, last, report):
+    """All cases of a target; `report(number, kind, words, seconds)` of each."""
+    context = mp.get_context("spawn")
+    while first < last:
+        here, there = context.Pipe(duplex=False)
+        place = context.Array("c", 200)
+        process = context.Process(target=work, args=(name, first, last, there, place), daemon=True)
+        process.start()
+        there.close()
+        number, since, patience = first, time.monotonic(), 300.0
+        while True:
+            if not here.poll(max(0.0, since + patience - time.monotonic())):
+                report(number, "hang", "", patience)
+                process.kill()
+                break
+            try:
+                number, kind, said = here.recv()
+            except EOFError:
+                process.join(10)
+                report(number, "died", f"exit code {process.exitcode}", 0.0)
+                process.kill()
+                break
+            now = time.monotonic()
+            if kind == "end":
+                break
+            if kind != "begun":
+                report(number, kind, said, now - since)
+            since, patience = now, SECONDS
+        process.join(10)
+        shutil.rmtree(place.value.decode() or "/nowhere", ignore_errors=True)
+        first = number + 1
+
+
+def one(name, number):
+    """Run a case in this process and print all it says."""
+    folder = Path(tempfile.mkdtemp(prefix="phalanx_fuzz_ok"))
+    target = targets.TARGETS[name](folder)
+    argument = target.case(mutate.seeded(name, number))
+    print(f"in {folder}:", str(argument)[:3000])
+    target(argument)
+    print("accepted")
+
+
+def main(arguments):
+    options = dict(a.split("=") for a in arguments if "=" in a)
+    names = [a for a in arguments if "=" not in a] or list(targets.TARGETS)
+    if "case" in options:
+        return one(names[0], int(options["case"]))
+    first, cases = int(options.get("first", 0)), int(options.get("cases", 1000))
+    table, kinds = {}, [*GOOD, "traceback", "hang", "memory", "executed", "nonsense", "died"]
+    shown = collections.Counter()
+    for name in names:
+        counts, slowest, begun = collections.Counter(), 0.0, time.monotonic()
+
+        def report(number, kind, said, seconds, name=name, counts=counts):
+            nonlocal slowest
+            counts[kind] += 1
+            slowest = max(slowest, seconds)
+            last = said.strip().rpartition("\n")[2][:60]
+            shown[name, kind, last] += 1
+            if kind not in GOOD and shown[name, kind, last] <= int(options.get("show", 2)):
+                print(f"--- {name} case={number}: {kind}\n{said[:1500]}", flush=True)
+
+        run(name, first, first + cases, report)
+        table[name] = counts
+        row = "".join(f"{counts[k]:>10}" for k in kinds)
+        seconds = time.monotonic() - begun
+        print(f"{name:<16}{row}   slowest {slowest:.2f} s, {seconds:.0f} s", flush=True)
+    print(f"{'':<16}{''.join(f'{k:>10}' for k in kinds)}")
+    total = sum(table.values(), collections.Counter())
+    print(f"{'all':<16}{''.join(f'{total[k]:>10}' for k in kinds)}")
+    return any(total[k] for k in kinds if k not in GOOD)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main(sys.argv[1:]))
