@@ -226,6 +226,12 @@ class Sim:
         all."""
         self.engine.reset(self._all if mask is None else mask)
 
+    def engine_report(self) -> str:
+        """Why engine "auto" does not take the fused engine on a CPU, in one sentence; empty if it
+        does, or would not gain from it."""
+        reason = getattr(self.engine, "reason", "")
+        return f"physics runs on engine {self.engine.name}: {reason}" if reason else ""
+
     def divergence_report(self) -> str:
         """One sentence about the environments that diverged so far, empty if none did. Waits for
         the GPU."""
@@ -263,6 +269,7 @@ class Sim:
         Raises PhalanxError, before anything has changed, for another engine, size or scene, and for
         a damaged state."""
         check_fits({"engine": "", "num_envs": 0, "model": {}}, state, "the saved simulation")
+        self.match_engine(state["engine"])
         for name, here in (("engine", self.engine.name), ("num_envs", self.num_envs)):
             if state[name] != here:
                 raise PhalanxError(
@@ -304,6 +311,12 @@ class Sim:
                     here.shape,
                 ):
                     raise PhalanxError(f"{where}'s {name} does not fit")
+
+    def match_engine(self, name: str) -> None:
+        """With engine "auto", continue on engine `name`, which saved a state, if that is
+        possible."""
+        if match := getattr(self.engine, "match", None):
+            match(name)
 
     def changed_fields(self, state: dict[str, Any]) -> list[str]:
         """Model fields that environments of `state` have values of their own for, and whose value

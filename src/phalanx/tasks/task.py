@@ -299,7 +299,7 @@ class Task:
 
     def report(self) -> str:
         """Problems so far, for the log; empty if there are none."""
-        said = [*self._notes, self.sim.divergence_report()]
+        said = [self.sim.engine_report(), *self._notes, self.sim.divergence_report()]
         if names := self._undeclared():
             said.append(
                 f"{type(self).__name__}.{names[0]} changes while the task runs, but checkpoints do"
@@ -342,6 +342,7 @@ class Task:
         changed, models stay as they are now. Raises PhalanxError, before anything has changed, if
         it is of another engine, scene, number of environments or version of the task."""
         check_fits({"num_envs": 0, "sim": {"engine": ""}, "task": {}}, state, "it")
+        self.sim.match_engine(state["sim"]["engine"])
         there = (state["num_envs"], state["sim"]["engine"])
         here = (self.num_envs, self.sim.engine.name)
         if there != here:

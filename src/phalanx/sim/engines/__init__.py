@@ -116,8 +116,9 @@ def make_engine(
     threads: int = 0,
     deterministic: bool = False,
 ) -> Engine:
-    """Engine `name`: "mujoco" (C, CPU), "warp" (GPU; also on the CPU, for tests) or "auto"; or
-    the engine that a function makes.
+    """Engine `name`: "mujoco" (C, CPU), "warp" (GPU; also on the CPU, for tests), "fused" (one
+    function a step; see `fused.why_not`) or "auto"; or the engine that a function makes. "auto" is
+    warp on a GPU, and on a CPU fused where that is possible, otherwise mujoco.
     deterministic: the same bits in every run; the CPU engine always gives them.
     Raises PhalanxError for another name, or a device that the engine does not run on."""
     if not isinstance(name, str):
@@ -128,8 +129,12 @@ def make_engine(
                 f" sim_device={engine.device}"
             )
         return engine
+    if name == "auto" and device.type == "cpu":
+        from phalanx.sim.engines.auto import auto_engine
+
+        return auto_engine(scene, num_envs, threads)
     if name == "auto":
-        name = "warp" if device.type == "cuda" else "mujoco"
+        name = "warp"
     if name not in ENGINES:
         raise PhalanxError(
             f"unknown engine {name!r}{did_you_mean(name, ENGINES)};"

@@ -10,7 +10,7 @@ first value, so the value does not depend on when the field is first read.
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
@@ -32,6 +32,9 @@ from phalanx.sim.engines.fields import (
 )
 from phalanx.sim.engines.initial import KEYFRAME_FIELDS, initial_data
 from phalanx.sim.engines.mass_matrix import dense_places, solve_rows
+
+if TYPE_CHECKING:
+    from phalanx.sim.engines.fused import FusedEngine
 
 NO_STAGE = int(mujoco.mjtStage.mjSTAGE_NONE)
 VEL_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
@@ -76,6 +79,10 @@ class _Mirror:
         with np.errstate(over="ignore"):  # too large for float32 is inf; Sim reports a divergence
             self.values[rows] = self.array[rows]
         self._pulled[rows] = self.values[rows]
+
+    def hold(self, tensor: Tensor) -> None:
+        """Use `tensor` from now on; where it differs from the old one, it counts as written."""
+        self.tensor, self.values = tensor, tensor.numpy()
 
     def push(self) -> None:
         """Copy the elements that were written since the last `pull` from tensor to array.
@@ -231,6 +238,27 @@ class CpuEngine:
                 mirror.tensor.copy_(derived[name])
             else:
                 self._compute(name)
+
+    def take_over(self, other: "FusedEngine") -> None:
+        """Continue the simulation of `other`. Its tensors become those of this engine."""
+        saved = other.state_dict()
+        for name in saved["model"]:
+            self.model_field(name)
+            self._model_fields[name].hold(other.model_field(name))
+        for name in saved["state"]:
+            self.field(name)
+            self._data[name].hold(other.field(name))
+        self._substeps = other.rewind()
+        self._push()
+        np.copyto(self._before, self._batch.state)
+        for name, value in saved["state"].items():
+            self.field(name).copy_(value)
+        self._unstepped[:] = other.unstepped.numpy()
+        for name, value in saved["derived"].items():
+            fresh = name in saved["fresh"]
+            tensor = other.field(name, stale=not fresh)
+            self._register(name, fresh)
+            self._derived[name].hold(tensor.copy_(value))
 
     def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
         self.field("M", stale=True)

@@ -99,8 +99,7 @@ class WarpEngine:
         device: torch.device,
         deterministic: bool = False,
     ) -> None:
-        wp.config.log_level = wp.LOG_WARNING
-        wp.init()
+        kernels.init_warp()
         self.model = model = read_only(scene.compile())
         self.num_envs = num_envs
         self.device = device

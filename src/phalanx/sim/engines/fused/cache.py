@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from phalanx.sim.engines.kernels import init_warp
+
 
 def kept(text: str, target: str, build: Callable[[str, str], bytes]) -> bytes:
     """`build(text, target)`, from the cache if it is there. Without a cache that can be written, it
@@ -32,6 +34,5 @@ def folder() -> Path:
     """Beside Warp's kernels."""
     import warp as wp
 
-    wp.config.log_level = wp.LOG_WARNING
-    wp.init()
+    init_warp()
     return Path(wp.config.kernel_cache_dir) / "phalanx"

@@ -17,6 +17,7 @@ import warp as wp
 
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines.fused.cache import kept
+from phalanx.sim.engines.kernels import init_warp
 
 FLAGS = "-ffast-math -fno-threadsafe-statics -w"
 # This machine's own instructions if the compiler knows them, else those of any of its kind.
@@ -29,8 +30,7 @@ def functions(source: str, signatures: Mapping[str, tuple[Any, ...]]) -> dict[st
     Raises PhalanxError with the place of the source if it does not compile."""
     from warp._src import context
 
-    wp.config.log_level = wp.LOG_WARNING
-    wp.init()
+    init_warp()
     llvm = context.runtime.llvm
     code = kept(
         f"// {wp.__version__} {FLAGS} {_processor()}\n{source}", platform.machine(), _compile

@@ -74,7 +74,8 @@ class FusedEngine:
         self.threads = self._step.threads
         self._before = {k: self._data[k].clone() for k in ("qpos", "qvel")}  # the last step
         self._substeps = 0
-        self._unstepped = torch.ones_like(self.failed)  # environments reset since the last step
+        self.unstepped = torch.ones_like(self.failed)
+        """(N,) bool: environments that were reset since the last step."""
         acc = model.sensor_needstage == _ACC
         self._acc_sensors = torch.from_numpy(np.repeat(acc, model.sensor_dim)).to(device)
         self._left_by_forces = _FORCES - (set() if acc.all() else {"sensordata"})
@@ -140,7 +141,7 @@ class FusedEngine:
         if not capturing:
             for name, value in self._before.items():
                 value.copy_(self._data[name])
-        self._unstepped.zero_()
+        self.unstepped.zero_()
         self._advance(substeps, until)
         while not capturing and (grown := self._enlarge()):
             self._grown = grown
@@ -155,7 +156,7 @@ class FusedEngine:
 
     def forward(self, mask: Tensor) -> None:
         self.derive(mask)
-        self._unstepped |= mask
+        self.unstepped |= mask
         self._clear_acceleration_sensors(mask)
 
     def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
@@ -165,12 +166,19 @@ class FusedEngine:
         )
 
     def reset(self, mask: Tensor) -> None:
-        self._unstepped |= mask
+        self.unstepped |= mask
         for name, value in self._data.items():
             if name not in self._initials:
                 self._initials[name] = self._initial(name, 1)
             initial = self._initials[name]
             value.copy_(torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), initial, value))
+
+    def rewind(self) -> int:
+        """Write the positions and velocities of before the last step into the state; returns the
+        substeps of that step, 0 if there was none."""
+        for name, value in self._before.items() if self._substeps else ():
+            self._data[name].copy_(value)
+        return self._substeps
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[None]:
@@ -215,7 +223,7 @@ class FusedEngine:
                 own = torch.tensor(np.asarray(getattr(owner, name.removeprefix("opt."))))
                 field.copy_(own if saved is None else saved)
         self._substeps = 0
-        self._unstepped.fill_(True)
+        self.unstepped.fill_(True)
         for name in self._derived:
             if name in state["derived"]:
                 self._derived[name].copy_(state["derived"][name])
@@ -314,7 +322,7 @@ class FusedEngine:
         for k, value in others.items():
             if k not in self._fresh:
                 self._derived[k].copy_(value)
-        self._clear_acceleration_sensors(self._unstepped)
+        self._clear_acceleration_sensors(self.unstepped)
 
     def _clear_acceleration_sensors(self, mask: Tensor) -> None:
         """Zero until the next step, in environments `mask` (N,) bool."""

@@ -1,0 +1,91 @@
+"""The engine that `engine=auto` takes on a CPU: the fused one, until something needs MuJoCo C.
+
+The fused engine does not step every model and does not show every field. Whatever it refuses goes
+to MuJoCo C: from the start, or from the moment at which the program asks for it. Tensors that the
+program holds stay the same objects.
+"""
+
+from typing import Any, cast
+
+import torch
+from mujoco.batch import MODEL_FIELDS
+from torch import Tensor
+
+from phalanx.errors import PhalanxError
+from phalanx.sim.engines import CompilesScene, Engine
+from phalanx.sim.engines.cpu import CpuEngine
+from phalanx.sim.engines.fields import refusal
+from phalanx.sim.engines.fused import FusedEngine
+
+FEWEST = 64
+"""Environments: compiling a step takes seconds, which fewer do not repay."""
+
+
+class AutoEngine:
+    """See `phalanx.sim.engines.Engine`; methods that are not here are those of the engine in
+    use."""
+
+    def __init__(self, scene: CompilesScene, num_envs: int, threads: int = 0) -> None:
+        self._make = lambda: CpuEngine(scene, num_envs, threads)
+        self.reason = ""
+        """Why it is not the fused engine, in one sentence; empty if it is, or if there are few
+        environments."""
+        if num_envs < FEWEST:
+            self._engine: Engine = self._make()
+            return
+        try:
+            self._engine = FusedEngine(scene, num_envs, torch.device("cpu"), threads)
+        except PhalanxError as error:
+            self.reason = str(error).removesuffix("; use another engine")
+            self._engine = self._make()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_engine"], name)
+
+    def field(self, name: str, stale: bool = False) -> Tensor:
+        """See `Engine.field`."""
+        try:
+            return self._engine.field(name, stale)
+        except PhalanxError as error:
+            if refusal(name, CpuEngine.name, self._engine.model):
+                raise
+            self._leave_fused(error)
+            return self._engine.field(name, stale)
+
+    def model_field(self, name: str) -> Tensor:
+        """See `Engine.model_field`."""
+        try:
+            return self._engine.model_field(name)
+        except (KeyError, PhalanxError) as error:
+            if name not in MODEL_FIELDS:
+                raise
+            self._leave_fused(error)
+            return self._engine.model_field(name)
+
+    def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
+        """See `Engine.solve_m`."""
+        try:
+            return self._engine.solve_m(force, added)
+        except PhalanxError as error:
+            self._leave_fused(error)
+            return self._engine.solve_m(force, added)
+
+    def match(self, name: str) -> None:
+        """Become engine `name`, which saved a state that is to be loaded, if this one can."""
+        if name == CpuEngine.name and self._engine.name == FusedEngine.name:
+            self._leave_fused(PhalanxError("the run that it continues began with engine mujoco"))
+
+    def _leave_fused(self, error: Exception) -> None:
+        """Continue with MuJoCo C because of `error`; raises it if MuJoCo C runs already."""
+        if not isinstance(self._engine, FusedEngine):
+            raise error
+        engine = self._make()
+        engine.take_over(self._engine)
+        self.model = self._engine.model  # stays the one that the program may hold
+        self._engine = engine
+        self.reason = str(error).removesuffix("; use another engine")
+
+
+def auto_engine(scene: CompilesScene, num_envs: int, threads: int = 0) -> Engine:
+    """An `AutoEngine`, as the protocol that it implements."""
+    return cast(Engine, AutoEngine(scene, num_envs, threads))
