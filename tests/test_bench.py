@@ -69,6 +69,16 @@ def test_each_row_says_what_it_measures(here, tmp_path, capsys):
     assert "of the time outside physics" in table
 
 
+def test_engines_are_compared_in_one_call(here, tmp_path, capsys):
+    rows = results("engine=mujoco,auto", "num_envs=64", tmp_path=tmp_path)["rows"]
+    engines = [r["engine"] for r in rows]
+    assert engines == ["mujoco"] * 5 + ["fused"] * 5
+    fused, mujoco = rows[-1], rows[4]
+    assert fused["over_first_engine"] == fused["median"] / mujoco["median"]
+    assert "over_first_engine" not in mujoco
+    assert "x the first engine" in capsys.readouterr().out
+
+
 def test_time_to_a_return_is_one_row_of_all_seeds(here, tmp_path, capsys):
     options = ["returns=-1e6", "seeds=3,4", "max_iterations=40"]
     options += ["train.params.config.games_to_track=2"]

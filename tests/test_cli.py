@@ -365,7 +365,7 @@ def test_output_is_plain_lines_and_a_second_run_takes_another_folder(cwd, capsys
     assert "\x1b" not in out
     first, *lines = out.splitlines()
     assert re.fullmatch(
-        r"phalanx Cartpole: 64 environments, physics mujoco on \d+ threads?, learning on cpu"
+        r"phalanx Cartpole: 64 environments, physics fused on \d+ threads?, learning on cpu"
         r" \(\d+ threads\), run folder runs/Cartpole_2",
         first,
     )

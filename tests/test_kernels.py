@@ -85,9 +85,13 @@ def test_only_compiling_is_shown(monkeypatch):
     assert "3 modules of kernels loaded in 30 s" in said
 
 
-def test_without_a_gpu_there_is_nothing_to_warm_up(capsys):
-    main(["warmup", "task=all", "sim_device=cpu"])
-    assert capsys.readouterr().out.startswith("there is nothing to warm up: only physics on a GPU")
+def test_a_step_is_compiled_once_on_a_cpu(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("warp.config.kernel_cache_dir", str(tmp_path))
+    command = ["warmup", "task=Cartpole", "num_envs=64", "sim_device=cpu", "rl_device=cpu"]
+    main(command)
+    assert "Cartpole: 1 module of code compiled, ready after" in capsys.readouterr().out
+    main(command)
+    assert "everything was compiled already" in capsys.readouterr().out
 
 
 def test_warmup_checks_its_options(capsys):

@@ -10,6 +10,7 @@ rows). If one fails, its row gives the reason and the others continue.
 import dataclasses
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -51,6 +52,8 @@ class BenchOptions:
     """Measure the time to this mean return, one value per task; None skips a task."""
     seeds: tuple[int, ...] = ranged((0,), at_least=0)
     """Seeds of the runs to that return."""
+    engine: tuple[str, ...] = ("auto",)
+    """Physics engines to measure; further ones are compared with the first."""
     against: tuple[str, ...] = ()
     """Other trainers to measure: rl_games, rl_games_eager, rsl_rl, mjlab."""
     out: str | None = None
@@ -69,7 +72,7 @@ class BenchOptions:
     """Iterations after which a return counts as not reached."""
 
     def __post_init__(self) -> None:
-        for key in ("task", "seeds"):
+        for key in ("task", "seeds", "engine"):
             if not getattr(self, key):
                 raise PhalanxError(f"{key} is empty; give at least one")
         if self.returns and len(self.returns) != len(self.task):
@@ -163,10 +166,13 @@ def _plan(config: BenchOptions, passed_on: list[str]) -> Iterator[tuple[Row, lis
     """The jobs of each row or group of rows, with their common columns; several jobs are the seeds
     of one row. Raises PhalanxError for errors that can be detected before anything is built."""
     speed_only = [a for a in passed_on if not a.startswith("max_iterations=")]
+    sizes = [[f"num_envs={n}"] for n in config.num_envs] or [[]]
     for k, task in enumerate(config.task):
-        for num_envs in config.num_envs or (None,):
-            size = [f"task={task}", *([f"num_envs={num_envs}"] if num_envs else [])]
-            run = resolved(compose_config([*size, *passed_on]))
+        target = config.returns[k] if config.returns else None
+        for size, engine in itertools.product(sizes, config.engine):
+            first = engine == config.engine[0]
+            base = [f"task={task}", *size, *([] if engine == "auto" else [f"engine={engine}"])]
+            run = resolved(compose_config([*base, *passed_on]))
             train_params(run)
             if config.eager and resolve_device(run.sim_device).type == "cpu":
                 raise PhalanxError(
@@ -174,21 +180,20 @@ def _plan(config: BenchOptions, passed_on: list[str]) -> Iterator[tuple[Row, lis
                     " remove it"
                 )
             about = {"task": task, "num_envs": run.num_envs, "trainer": "phalanx"}
-            job = Job("phalanx", [*size, *speed_only], config.seconds)
+            job = Job("phalanx", [*base, *speed_only], config.seconds)
             yield about, [job]
             if config.eager:
                 yield about, [dataclasses.replace(job, eager=True)]
-            for name in config.against:
+            for name in config.against if first else ():
                 _check_peer(name, task)
                 note = {"note": PEERS[name].note} if PEERS[name].note else {}
                 yield about | {"trainer": name} | note, [dataclasses.replace(job, trainer=name)]
-            target = config.returns[k] if config.returns else None
             if target is not None:
                 seeds = [
-                    Job("phalanx", [*size, *passed_on, f"seed={seed}"], target=target)
+                    Job("phalanx", [*base, *passed_on, f"seed={seed}"], target=target)
                     for seed in config.seeds
                 ]
-                yield about | {"seeds": list(config.seeds)}, seeds
+                yield about | {"seeds": list(config.seeds), "engine": engine}, seeds
 
 
 def _check_peer(name: str, task: str) -> None:

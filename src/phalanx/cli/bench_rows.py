@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from phalanx.cli.bench_table import Row
 from phalanx.cli.measure import Job
@@ -71,17 +72,20 @@ def with_median(row: Row) -> Row:
 
 def derive(rows: list[Row]) -> None:
     """Add the fractions and ratios that are computed from several rows of a task and size."""
-    speed = {
-        (r["task"], r["num_envs"], r["trainer"], r.get("captured"), r["measures"]): r["median"]
-        for r in rows
-        if r.get("unit") == "steps/s"
-    }
-    for row in (r for r in rows if r.get("unit") == "steps/s"):
-        pair, measures = (row["task"], row["num_envs"]), row["measures"]
+    first: dict[Any, Row] = {}  # phalanx's own, with the first engine, captured if possible
+    for row in (r for r in rows if "failed" not in r and r["trainer"] == "phalanx"):
+        key = (row["task"], row["num_envs"], row["measures"])
+        best = first.setdefault(key, row)
+        if row.get("captured") and not best.get("captured"):
+            first[key] = row
+    for row in (r for r in rows if "failed" not in r):
+        best = first.get((row["task"], row["num_envs"], row["measures"]), row)
         if "physics_alone" in row:
             row["outside_physics"] = 1 - row["median"] / statistics.median(row["physics_alone"])
-        ours = speed.get((*pair, "phalanx", True, measures))
-        if ours is None and row["trainer"] != "phalanx":
-            ours = speed.get((*pair, "phalanx", False, measures))
-        if ours is not None and not (row["trainer"] == "phalanx" and row["captured"]):
-            row["phalanx_over_this"] = ours / row["median"]
+        if best is row or best["median"] is None or row["median"] is None:
+            continue
+        if row["trainer"] == "phalanx" and row["engine"] != best["engine"]:
+            ratio = row["median"] / best["median"]
+            row["over_first_engine"] = ratio if row["unit"] == "steps/s" else 1 / ratio
+        elif row["unit"] == "steps/s":
+            row["phalanx_over_this"] = best["median"] / row["median"]

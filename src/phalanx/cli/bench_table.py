@@ -29,6 +29,7 @@ def cells(row: Row) -> list[str]:
     """The cells of a row in the table."""
     who = row["trainer"] + (" eager" if row.get("device") != "cpu" and "captured" in row
                             and not row["captured"] else "")  # fmt: skip
+    who += f", {row['engine']}" if "engine" in row and row["trainer"] == "phalanx" else ""
     head = [row["task"], str(row["num_envs"]), who, row["measures"]]
     if "failed" in row:
         return [*head, "failed", "", "", row["failed"]]
@@ -44,6 +45,8 @@ def cells(row: Row) -> list[str]:
         notes.append(f"{row['outside_physics']:.0%} of the time outside physics")
     if "phalanx_over_this" in row:
         notes.append(f"Phalanx {row['phalanx_over_this']:.2f} x")
+    if "over_first_engine" in row:
+        notes.append(f"{row['over_first_engine']:.2f} x the first engine")
     spread = "" if row["spread"] is None or not several else f"{row['spread']:.0%}"
     memory = f"{row['memory_gb']:.2f} GB" if "memory_gb" in row else ""
     return [*head, value, spread, memory, "; ".join(notes)]

@@ -1,4 +1,4 @@
-"""`phalanx warmup`: compile the GPU kernels of tasks before their first run."""
+"""`phalanx warmup`: compile the physics of tasks before their first run."""
 
 import contextlib
 import tempfile
@@ -10,7 +10,6 @@ from rich.console import Console
 from phalanx import tasks
 from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.rl import Runner
-from phalanx.sim import resolve_device
 from phalanx.sim.engines import kernels
 
 ITERATIONS = 3
@@ -27,9 +26,6 @@ def warmup(arguments: list[str]) -> None:
     runs = [[f"task={name}", *given] for name in sorted(tasks.names())] if every else [given]
     each = [resolved(compose_config(run, "warmup")) for run in runs]
     for options in each:
-        if resolve_device(options.sim_device).type != "cuda":
-            console.print("there is nothing to warm up: only physics on a GPU compiles kernels")
-            return
         start, before = time.perf_counter(), kernels.cached_modules()
         with tempfile.TemporaryDirectory() as folder, loading_shown(console):
             params = train_params(options)
@@ -38,7 +34,11 @@ def warmup(arguments: list[str]) -> None:
             runner.load({"params": params})
             runner.run({"train": True})
         new, seconds = kernels.cached_modules() - before, time.perf_counter() - start
-        what = f"{new} modules of kernels compiled" if new else "all kernels were compiled already"
+        what = (
+            f"{new} module{'s' * (new > 1)} of code compiled"
+            if new
+            else "everything was compiled already"
+        )
         console.print(
             f"{options.task.name}: {what}, ready after {seconds:.1f} s with {options.num_envs}"
             " environments",

@@ -20,6 +20,7 @@ from typing import Any
 SECONDS_BETWEEN_WORDS = 0.5
 NO_DRIVER = b"Could not find or load the NVIDIA CUDA driver"
 _listeners: list[Callable[[int, int], None]] = []
+_started = False
 
 
 @contextlib.contextmanager
@@ -59,10 +60,12 @@ def init_warp() -> None:
     import torch
     import warp as wp
 
+    global _started
     wp.config.log_level = wp.LOG_WARNING
-    if torch.cuda.is_available() or wp._src.context.runtime is not None:
+    if torch.cuda.is_available() or _started:
         wp.init()
         return
+    _started = True
     sys.stderr.flush()
     own = os.dup(2)
     with tempfile.TemporaryFile() as said:
@@ -78,11 +81,12 @@ def init_warp() -> None:
 
 
 def cached_modules() -> int:
-    """Modules in Warp's kernel cache on this machine."""
+    """Modules in Warp's kernel cache on this machine, and steps of the fused engine beside them."""
     import warp as wp
 
     init_warp()  # sets the location of the cache
-    return sum(1 for path in Path(wp.config.kernel_cache_dir).glob("wp_*") if path.is_dir())
+    cache = Path(wp.config.kernel_cache_dir)
+    return sum(1 for pattern in ("wp_*", "phalanx/*.*") for _ in cache.glob(pattern))
 
 
 def _launched_by(step: Callable[[], None], opt: Any) -> list[tuple[Any, Any, Any]]:

@@ -1,0 +1,112 @@
+"""`engine=auto` on a CPU: the fused engine where that is possible, otherwise MuJoCo C."""
+
+import pytest
+import torch
+
+from phalanx import tasks
+from phalanx.errors import PhalanxError
+from phalanx.sim import Scene, Sim
+from phalanx.sim.engines.auto import FEWEST
+
+BALL = '<mujoco><worldbody><body name="b">{0}<geom size=".1"/></body></worldbody></mujoco>'
+
+
+def ball(tmp_path, joint, num_envs=FEWEST):
+    (tmp_path / "ball.xml").write_text(BALL.format(joint))
+    scene = Scene(0.01)
+    scene.add_ground()
+    scene.add_actor("ball", tmp_path / "ball.xml", pos=(0, 0, 1))
+    return Sim(scene, num_envs, "cpu")
+
+
+def ant(engine="auto", num_envs=FEWEST):
+    torch.manual_seed(0)
+    task = tasks.make("Ant", num_envs=num_envs, device="cpu", engine=engine)
+    task.reset()
+    return task
+
+
+def moved(task, steps, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        task.step(2 * torch.rand(task.num_envs, 8, generator=generator) - 1)
+    return task
+
+
+def test_fused_where_that_is_possible_and_pays(tmp_path):
+    assert ball(tmp_path, "<freejoint/>").engine.name == "fused"
+    few = ball(tmp_path, "<freejoint/>", FEWEST - 1)
+    assert few.engine.name == "mujoco"
+    assert few.engine_report() == ""
+
+
+def test_what_fused_refuses_runs_on_mujoco_and_says_why(tmp_path):
+    refused = '<freejoint/><geom type="ellipsoid" size=".1 .2 .3"/>'
+    sim = ball(tmp_path, refused)
+    assert sim.engine.name == "mujoco"
+    assert sim.engine_report().startswith("physics runs on engine mujoco: the fused engine does")
+
+
+@pytest.mark.parametrize("asked", ["field", "model field", "mass matrix"])
+def test_what_is_asked_for_later_changes_the_engine_and_nothing_else(asked):
+    task = moved(ant(), 20)
+    sim, before = task.sim, task.sim.qpos.clone()
+    held = {name: getattr(sim, name) for name in ("qpos", "qvel", "ctrl", "sensordata", "xpos")}
+    values = {name: value.clone() for name, value in held.items()}
+    assert sim.engine.name == "fused"
+    if asked == "field":
+        assert sim.M.shape == (FEWEST, 81)
+    elif asked == "model field":
+        sim.model_field("geom_size")
+    else:
+        ones = torch.ones(FEWEST, sim.model.nv)
+        assert sim.solve_m(ones, ones).isfinite().all()
+    assert sim.engine.name == "mujoco"
+    for name, value in held.items():
+        assert getattr(sim, name) is value
+        assert torch.equal(value, values[name]), name
+    # From here on it is what MuJoCo C does from this state.
+    other = moved(ant("mujoco"), 1)
+    other.sim.qpos.copy_(before)
+    other.sim.qvel.copy_(sim.qvel)
+    for each in (sim, other.sim):
+        each.ctrl.fill_(0.3)
+        each.step()
+    for name in held:
+        torch.testing.assert_close(getattr(other.sim, name), held[name], rtol=1e-4, atol=1e-4)
+    assert (sim.qpos - before).abs().max() > 0.01
+
+
+def test_values_of_model_fields_are_kept():
+    task = ant()
+    mass = task.sim.model_field("body_mass")
+    mass[3, 2] *= 5
+    assert task.sim.engine.name == "fused"
+    task.sim.model_field("geom_size")
+    assert task.sim.engine.name == "mujoco"
+    assert task.sim.model_field("body_mass") is mass
+    assert task.sim.model_of(3).body_mass[2] == pytest.approx(float(mass[3, 2]))
+
+
+def test_names_that_no_engine_has_change_nothing():
+    task = ant()
+    with pytest.raises(AttributeError, match="did you mean"):
+        task.sim.qposs  # noqa: B018
+    with pytest.raises(PhalanxError, match="no per-environment model field"):
+        task.sim.model_field("body_masss")
+    assert task.sim.engine.name == "fused"
+
+
+def test_a_state_continues_on_the_engine_that_saved_it():
+    saved = moved(ant("mujoco"), 5).state_dict()
+    task = ant()
+    task.load_state_dict(saved)
+    assert task.sim.engine.name == "mujoco"
+    fused = moved(ant(), 5)
+    again = ant()
+    again.load_state_dict(fused.state_dict())
+    assert again.sim.engine.name == "fused"
+    moved(fused, 3, seed=2)
+    moved(again, 3, seed=2)
+    assert torch.equal(fused.sim.qpos, again.sim.qpos)
+    assert torch.equal(fused.obs_buf, again.obs_buf)
