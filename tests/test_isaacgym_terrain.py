@@ -1,6 +1,7 @@
 """isaacgym: height fields and meshes of the ground carry, stop and let slide what touches them."""
 
 import math
+import time
 
 import mujoco
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 import isaacgym.physics
 from isaac import GYM, World, options, pose
-from isaacgym import gymapi, gymtorch, terrain_utils
+from isaacgym import ground, gymapi, gymtorch, terrain_utils
 from isaacgym.contact_points import points_of
 from isaacgym.terrain import Piece
 from isaacgym.world import Ground
@@ -254,3 +255,29 @@ def test_points_reach_the_surface_of_each_shape_and_not_beyond(tmp_path):
         np.testing.assert_allclose(inside.min(0) - radius, centre - half, atol=5e-3)
     # 8 corners of the box, 2 points on each long edge and 1 on each middle one
     assert counts == [1, 4, 8 + 8 + 4, 4, 16, 4, 14, 4]
+
+
+def test_large_triangles_beside_small_ones_are_drawn_at_once():
+    """As mesh simplifiers give them: a roof of two large triangles and a fringe of small ones,
+    700 cells a side. The roof is z = 0.1 x + 0.2 y."""
+    cell, n = 0.05, 700
+    size = n * cell
+    corners = [(0, 0), (size, 0), (size, size), (0, size)]
+    roof = [(0, 0), (size, 0), (size, size), (0, size)]
+    vertices = [(x, y, 0.1 * x + 0.2 * y) for x, y in roof]
+    triangles = [(0, 1, 2), (0, 2, 3)]
+    for k in range(n):
+        first = len(vertices)
+        for x, y, z in ((size, k, 0), (size + cell, k, 1.0), (size, k + 1, 0)):
+            vertices.append((x, y * cell, z))
+        triangles.append((first, first + 1, first + 2))
+    given = gymapi.TriangleMeshParams()
+    given.nb_vertices, given.nb_triangles = len(vertices), len(triangles)
+    begin = time.process_time()
+    corners = np.uint32(triangles).ravel()
+    piece = ground.triangle_mesh(np.float32(vertices).ravel(), corners, given)
+    assert time.process_time() - begin < 3  # a loop over cells took minutes
+    assert piece.heights.shape == (n + 2, n + 1)
+    x, y = np.meshgrid(cell * np.arange(n + 1), cell * np.arange(n + 1), indexing="ij")
+    np.testing.assert_allclose(piece.heights[:-1], 0.1 * x + 0.2 * y, atol=1e-4)
+    assert piece.heights[-1, 0] == 1.0

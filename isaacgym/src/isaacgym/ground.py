@@ -16,6 +16,7 @@ from phalanx.errors import PhalanxError
 
 FINEST_GRID = 4096  # samples along one side of a mesh that is not a grid itself
 TINY = 1e-4  # cells
+AT_ONCE = 200_000  # grid points, which bounds the memory
 
 
 @dataclasses.dataclass
@@ -93,20 +94,64 @@ def _rasterise(
     # A triangle of half a cell contains no other grid points; a wall has no area.
     half_cell = on_grid[corners].all(1) & (np.abs(area) < 1 + TINY) & (i1 - i0 < 2) & (j1 - j0 < 2)
     left = np.flatnonzero(~half_cell & (np.abs(area) > 1e-9))
-    i0, j0, i1, j1, u, v, z, area = (x[left] for x in (i0, j0, i1, j1, u, v, z, area))
-    for di in range(int((i1 - i0).max(initial=-1)) + 1):
-        for dj in range(int((j1 - j0).max(initial=-1)) + 1):
-            some = np.flatnonzero((i0 + di <= i1) & (j0 + dj <= j1))
-            i, j, s = i0[some] + di, j0[some] + dj, area[some]
-            us, vs, zs = u[some], v[some], z[some]
-            a = ((us[:, 1] - i) * (vs[:, 2] - j) - (us[:, 2] - i) * (vs[:, 1] - j)) / s
-            b = ((us[:, 2] - i) * (vs[:, 0] - j) - (us[:, 0] - i) * (vs[:, 2] - j)) / s
-            inside = (a > -TINY) & (b > -TINY) & (a + b < 1 + TINY)
-            height = a * zs[:, 0] + b * zs[:, 1] + (1 - a - b) * zs[:, 2]
-            np.maximum.at(flat, (i * len(ys) + j)[inside], height[inside])
+    size = np.cumsum((i1[left] - i0[left] + 1) * (j1[left] - j0[left] + 1))
+    for part in np.split(left, np.flatnonzero(np.diff(size // AT_ONCE)) + 1):
+        _draw(flat, len(ys), u[part], v[part], z[part], i0[part], i1[part])
     heights = flat.reshape(len(xs), len(ys))
     heights[~np.isfinite(heights)] = points[:, 2].min()  # where the mesh has holes
     return heights, (dx, dy), (float(xs[0]), float(ys[0]), 0.0)
+
+
+def _draw(
+    flat: np.ndarray,
+    ny: int,
+    u: np.ndarray,
+    v: np.ndarray,
+    z: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+) -> None:
+    """Raise the heights `flat` of a grid with `ny` points along v to triangles (n, 3), which cross
+    the lines u = first to last (n,)."""
+    e, f = np.diff(u, axis=1)[:, 0], u[:, 2] - u[:, 0]
+    g, h = np.diff(v, axis=1)[:, 0], v[:, 2] - v[:, 0]
+    rise1, rise2 = z[:, 1] - z[:, 0], z[:, 2] - z[:, 0]
+    area = e * h - f * g
+    along_u, along_v = (rise1 * h - rise2 * g) / area, (rise2 * e - rise1 * f) / area
+    t, i = _spread(first, last)  # a row for each triangle and line across it
+    low, high = _crossings(u[t], v[t], i)
+    low, high = np.ceil(low - TINY), np.floor(high + TINY)
+    at_zero = z[t, 0] + along_u[t] * (i - u[t, 0]) - along_v[t] * v[t, 0]
+    lowest, highest = z.min(1)[t], z.max(1)[t]
+    for part in np.array_split(np.arange(len(t)), 1 + int((high - low + 1).sum() // AT_ONCE)):
+        k, j = _spread(low[part], high[part])
+        k = part[k]
+        height = np.clip(at_zero[k] + along_v[t[k]] * j, lowest[k], highest[k])
+        np.maximum.at(flat, i[k] * ny + j, height)
+
+
+def _spread(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each row k the integers first[k] to last[k]: k and the integer, one after another."""
+    counts = np.maximum(last - first + 1, 0).astype(np.int64)
+    k = np.repeat(np.arange(len(first)), counts)
+    start = np.cumsum(counts) - counts
+    return k, first.astype(np.int64)[k] + np.arange(len(k)) - start[k]
+
+
+def _crossings(u: np.ndarray, v: np.ndarray, i: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest v of triangles (n, 3) on the lines u = i (n,), which cross them."""
+    low, high = np.full(len(i), np.inf), np.full(len(i), -np.inf)
+    for a, b in ((0, 1), (1, 2), (2, 0)):
+        along = u[:, b] - u[:, a]
+        steep = np.abs(along) < TINY
+        share = np.clip((i - u[:, a]) / np.where(steep, 1.0, along), 0, 1)
+        at = v[:, a] + share * (v[:, b] - v[:, a])
+        touched = np.minimum(u[:, a], u[:, b]) - TINY <= i
+        touched &= i <= np.maximum(u[:, a], u[:, b]) + TINY
+        ends = np.where(steep, v[:, a], at), np.where(steep, v[:, b], at)
+        low = np.where(touched, np.minimum(low, np.minimum(*ends)), low)
+        high = np.where(touched, np.maximum(high, np.maximum(*ends)), high)
+    return low, high
 
 
 def _grid_lines(values: np.ndarray) -> np.ndarray:
