@@ -39,18 +39,26 @@ class CpuStep:
         )
         self._run = functions["run"]
         self.threads = threads or len(os.sched_getaffinity(0))
-        # Whole cache lines, so that vectors are aligned
         total = functions["memory_size"]() // 64 * 64 + 64
         self._memory = [torch.zeros(total + 64, dtype=torch.uint8) for _ in range(self.threads)]
+        # From whole cache lines on, so that vectors are aligned
+        self._memory_at = [x.data_ptr() + -x.data_ptr() % 64 for x in self._memory]
+        self._turn = np.zeros(1, np.int64)  # the next chunk of worlds
+        self._turn_at = self._turn.ctypes.data
         self._team = _Team(self.threads - 1)
 
     def padded(self, worlds: int) -> int:
         """Columns of the table of numbers that differ between worlds."""
         return -(-worlds // WORLDS) * WORLDS
 
+    def bind(self, fields: Mapping[str, Tensor | None]) -> np.ndarray:
+        """`fields` as `run` takes them, for as long as the tensors exist."""
+        pointers = [0 if t is None else t.data_ptr() for t in fields.values()]
+        return np.array([*pointers, 0], dtype=np.int64)
+
     def run(
         self,
-        fields: Mapping[str, Tensor | None],
+        bound: np.ndarray,
         shared: Tensor,
         varied: Tensor,
         worlds: int,
@@ -58,20 +66,18 @@ class CpuStep:
         flags: tuple[bool, int],
         mask: Tensor | None = None,
     ) -> None:
-        """Advance and derive; flags: whether to write forces, and which positions (see `run` in
-        `cpu_entry.h`)."""
-        pointers = [0 if t is None else t.data_ptr() for t in fields.values()]
-        packed = np.array([*pointers, int(flags[0])], dtype=np.int64)
-        turn = np.zeros(1, np.int64)
+        """Advance and derive; bound: from `bind`; flags: whether to write forces, and which
+        positions (see `run` in `cpu_entry.h`)."""
+        bound[-1] = flags[0]
+        self._turn[0] = 0
         where = 0 if mask is None else mask.data_ptr()
         arguments = (
-            packed.ctypes.data, shared.data_ptr(), varied.data_ptr(), worlds, substeps, flags[1],
-            where, turn.ctypes.data,
+            bound.ctypes.data, shared.data_ptr(), varied.data_ptr(), worlds, substeps, flags[1],
+            where, self._turn_at,
         )  # fmt: skip
 
         def work(thread: int) -> None:
-            memory = self._memory[thread].data_ptr()
-            self._run(memory + -memory % 64, *arguments)
+            self._run(self._memory_at[thread], *arguments)
 
         self._team.run(work, min(self.threads, -(-worlds // _PER_THREAD)))
 

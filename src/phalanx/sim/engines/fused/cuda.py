@@ -41,9 +41,14 @@ class CudaStep:
         """Columns of the table of numbers that differ between worlds."""
         return worlds
 
+    def bind(self, fields: Mapping[str, Tensor | None]) -> Any:
+        """See `CpuStep.bind`."""
+        pointers = [0 if t is None else t.data_ptr() for t in fields.values()]
+        return (ctypes.c_int64 * (len(pointers) + 1))(*pointers, 0)
+
     def run(
         self,
-        fields: Mapping[str, Tensor | None],
+        bound: Any,
         shared: Tensor,
         varied: Tensor,
         worlds: int,
@@ -52,10 +57,9 @@ class CudaStep:
         mask: Tensor | None = None,
     ) -> None:
         """See `CpuStep.run`. Launches on torch's current stream, which may be capturing."""
-        pointers = [0 if t is None else t.data_ptr() for t in fields.values()]
-        packed = (ctypes.c_int64 * (len(pointers) + 1))(*pointers, int(flags[0]))
+        bound[len(bound) - 1] = int(flags[0])  # the launch copies all of it
         values = (
-            packed,
+            bound,
             ctypes.c_void_p(shared.data_ptr()),
             ctypes.c_void_p(varied.data_ptr()),
             ctypes.c_int64(worlds),

@@ -62,6 +62,7 @@ class FusedEngine:
         self._initials: dict[str, Tensor] = {}  # (1, ...) of what `reset` restores
         self._data = {name: self._initial(name) for name in ("qpos", "qvel", "ctrl", "time")}
         self._derived: dict[str, Tensor] = {}
+        self._bound: Any = None  # the tensors of both as the step takes them; None to bind again
         self._fresh: set[str] = set()  # derived fields to compute again after a step
         self._model_fields: dict[str, Tensor] = {}
         self._seen: dict[str, Tensor] = {}  # their values in `_varied`
@@ -91,6 +92,7 @@ class FusedEngine:
                         " which would not see it; read it once before, in init_buffers"
                     )
                 self._data[name] = self._initial(name)
+                self._bound = None
             return self._data[name]
         if name == "cfrc_int" and (reason := _welded(self.model)):
             raise PhalanxError(f"Sim does not show 'cfrc_int' on the fused engine: {reason}")
@@ -98,6 +100,7 @@ class FusedEngine:
         if name not in self._derived or not (free or name in self._fresh):
             if name not in self._derived:
                 self._derived[name] = self._initial(name)
+                self._bound = None
             if not free:
                 self._fresh.add(name)
             self._compute(name)
@@ -257,6 +260,7 @@ class FusedEngine:
         columns = self._step.padded(self.num_envs)
         self._varied = torch.zeros(max(1, rows), columns, device=self.device)
         self._wide = [name for name in arrays if name in wide]
+        self._bound = None
         self._seen = {k: torch.full_like(v, torch.nan) for k, v in self._model_fields.items()}
 
     def _fields_of(self, envs: list[int]) -> Any:
@@ -301,10 +305,12 @@ class FusedEngine:
         self._run(substeps, (forces, positions))
 
     def _run(self, substeps: int, flags: tuple[bool, int], mask: Tensor | None = None) -> None:
-        fields = {name: self._data.get(name) for name in INPUTS}
-        fields |= {name: self._derived.get(name) for name in OUTPUTS}
-        fields["overflow"] = self._overflow
-        self._step.run(fields, self._shared, self._varied, self.num_envs, substeps, flags, mask)
+        if self._bound is None:
+            fields = {name: self._data.get(name) for name in INPUTS}
+            fields |= {name: self._derived.get(name) for name in OUTPUTS}
+            self._bound = self._step.bind({**fields, "overflow": self._overflow})
+        shared, varied = self._shared, self._varied
+        self._step.run(self._bound, shared, varied, self.num_envs, substeps, flags, mask)
 
     def _compute(self, name: str) -> None:
         """Give a field that was not shown during the last step the value that it would have."""
