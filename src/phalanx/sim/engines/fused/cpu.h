@@ -9,6 +9,7 @@
 #define WORLDS 8
 typedef float F __attribute__((vector_size(4 * WORLDS)));
 typedef int B __attribute__((vector_size(4 * WORLDS)));
+typedef float Unaligned __attribute__((vector_size(4 * WORLDS), aligned(4)));
 
 FN F select(B b, F x, F y) { return b ? x : y; }
 FN bool any_(B b) { return __builtin_reduce_or(b) != 0; }
@@ -27,7 +28,6 @@ FN float max_(float a, float b) { return a > b ? a : b; }
 FN float min_(float a, float b) { return a < b ? a : b; }
 
 template <bool VARIES, class W> FN F number(const W &w, int i) {
-  typedef float Unaligned __attribute__((vector_size(4 * WORLDS), aligned(4)));
   if (VARIES) return *(const Unaligned *)(w.varied + (long)i * w.worlds + w.world);
   return F{} + w.shared[i];
 }
@@ -42,6 +42,46 @@ template <class W> STAGE F get(const W &w, const float *rows, int width, int i) 
 template <class W> STAGE void put(const W &w, float *rows, int width, int i, F value) {
   if (w.valid == WORLDS) for (int l = 0; l < WORLDS; l++) rows[(w.world + l) * width + i] = value[l];
   else for (int l = 0; l < w.valid; l++) rows[(w.world + l) * width + i] = value[l];
+}
+
+// Eight rows of eight floats become eight columns.
+FN void transpose(F *r) {
+#define SHUFFLE __builtin_shufflevector
+  F t[8], u[8];
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = SHUFFLE(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    t[i + 1] = SHUFFLE(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  for (int i = 0; i < 8; i += 4) for (int j = 0; j < 2; j++) {
+    u[i + 2 * j] = SHUFFLE(t[i + j], t[i + 2 + j], 0, 1, 8, 9, 4, 5, 12, 13);
+    u[i + 2 * j + 1] = SHUFFLE(t[i + j], t[i + 2 + j], 2, 3, 10, 11, 6, 7, 14, 15);
+  }
+  for (int i = 0; i < 4; i++) {
+    r[i] = SHUFFLE(u[i], u[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    r[i + 4] = SHUFFLE(u[i], u[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+#undef SHUFFLE
+}
+// All `width` elements of the rows, as `get` and `put` do it for one: eight at a time.
+template <int width, class W> STAGE void get_rows(const W &w, const float *rows, F *out) {
+  const float *first = rows + w.world * width;
+  int i = 0;
+  if (w.valid == WORLDS) for (; i + 8 <= width; i += 8) {
+    for (int l = 0; l < WORLDS; l++) out[i + l] = *(const Unaligned *)(first + l * width + i);
+    transpose(out + i);
+  }
+  for (; i < width; i++) out[i] = get(w, rows, width, i);
+}
+template <int width, class W> STAGE void put_rows(const W &w, float *rows, const F *values) {
+  float *first = rows + w.world * width;
+  int i = 0;
+  if (w.valid == WORLDS) for (; i + 8 <= width; i += 8) {
+    F block[8];
+    for (int l = 0; l < 8; l++) block[l] = values[i + l];
+    transpose(block);
+    for (int l = 0; l < WORLDS; l++) *(Unaligned *)(first + l * width + i) = block[l];
+  }
+  for (; i < width; i++) put(w, rows, width, i, values[i]);
 }
 
 #define OUT(name) w.fields->name

@@ -23,6 +23,13 @@ FN void set_lane(F &a, int, float value) { a = value; }
 template <class W> FN F get(const W &w, const float *rows, int width, int i) { return rows[w.world * width + i]; }
 template <class W> FN void put(const W &w, float *rows, int width, int i, F value) { rows[w.world * width + i] = value; }
 
+template <int width, class W> FN void get_rows(const W &w, const float *rows, F *out) {
+  for (int i = 0; i < width; i++) out[i] = get(w, rows, width, i);
+}
+template <int width, class W> FN void put_rows(const W &w, float *rows, const F *values) {
+  for (int i = 0; i < width; i++) put(w, rows, width, i, values[i]);
+}
+
 template <bool VARIES, class W> FN F number(const W &w, int i) {
   return VARIES ? w.varied[(long)i * w.worlds + w.world] : __ldg(w.shared + i);
 }

@@ -15,31 +15,35 @@ FN void add_applied(const World &w, const Fields &f, int b, F *wrench) {
 #include "outputs.h"
 
 STAGE void load(World &w, const Fields &f) {
+  F q[NQ], v[NV], applied[NV] = {};
+  get_rows<NQ>(w, f.qpos, q);
+  get_rows<NV>(w, f.qvel, v);
+  if (f.qfrc_applied) get_rows<NV>(w, f.qfrc_applied, applied);
   SLOTS(k) {
     if (KIND[k] == FREE) {
       int r = FREE_OF[k];
-      EACH(i, 3) w.pos[r][i] = get(w, f.qpos, NQ, QPOS[k] + i);
-      EACH(i, 4) w.quat[r][i] = get(w, f.qpos, NQ, QPOS[k] + 3 + i);
-      EACH(i, 6) w.v6[r][i] = get(w, f.qvel, NV, DOF[k] + i), w.tau6[r][i] = ZERO;
+      EACH(i, 3) w.pos[r][i] = q[QPOS[k] + i];
+      EACH(i, 4) w.quat[r][i] = q[QPOS[k] + 3 + i];
+      EACH(i, 6) w.v6[r][i] = v[DOF[k] + i], w.tau6[r][i] = ZERO;
     } else {
-      w.q[k] = get(w, f.qpos, NQ, QPOS[k]);
-      w.v[k] = get(w, f.qvel, NV, DOF[k]);
-      w.applied[k] = f.qfrc_applied ? get(w, f.qfrc_applied, NV, DOF[k]) : ZERO;
+      w.q[k] = q[QPOS[k]], w.v[k] = v[DOF[k]], w.applied[k] = applied[DOF[k]];
     }
   }
 }
 STAGE void store(const World &w, const Fields &f) {
+  F q[NQ], v[NV];
   SLOTS(k) {
     if (KIND[k] == FREE) {
       int r = FREE_OF[k];
-      EACH(i, 3) put(w, f.qpos, NQ, QPOS[k] + i, w.pos[r][i]);
-      EACH(i, 4) put(w, f.qpos, NQ, QPOS[k] + 3 + i, w.quat[r][i]);
-      EACH(i, 6) put(w, f.qvel, NV, DOF[k] + i, w.v6[r][i]);
+      EACH(i, 3) q[QPOS[k] + i] = w.pos[r][i];
+      EACH(i, 4) q[QPOS[k] + 3 + i] = w.quat[r][i];
+      EACH(i, 6) v[DOF[k] + i] = w.v6[r][i];
     } else {
-      put(w, f.qpos, NQ, QPOS[k], w.q[k]);
-      put(w, f.qvel, NV, DOF[k], w.v[k]);
+      q[QPOS[k]] = w.q[k], v[DOF[k]] = w.v[k];
     }
   }
+  put_rows<NQ>(w, f.qpos, q);
+  put_rows<NV>(w, f.qvel, v);
 }
 // xfrc_applied acts at the bodies' centres of mass, qfrc_applied of a free joint in its frames.
 STAGE void apply_forces(World &w, const Fields &f) {
@@ -68,7 +72,7 @@ STAGE void step_worlds(Memory &memory, const Fields &f, int substeps, bool stale
   Contacts &C = memory.contacts;
   Pairs &X = memory.pairs;
   load(w, f);
-  for (int i = 0; i < NU; i++) w.ctrl[i] = get(w, f.ctrl, NU, i);
+  if (NU) get_rows<NU>(w, f.ctrl, w.ctrl);
   for (int s = 0; s < substeps; s++) {
     actuation(w);
     position_and_velocity(w, C, X);
