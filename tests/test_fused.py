@@ -73,6 +73,10 @@ RESTING = {
     + GEOM('size=".27" pos="0 0 .02"'),
     "mixed parameters": GEOM('size=".25" solimp=".8 .9 .01 .4 2" friction=".6"')
     + GEOM('size=".2" pos=".3 0 0" priority="1" friction=".3" solref="-900 -30"'),
+    "a cylinder": GEOM('type="cylinder" size=".2 .22" margin=".02" euler="0 15 0"'),
+    "an upright cylinder": GEOM('type="cylinder" size=".2 .23"'),
+    "other powers": GEOM('size=".25" solimp=".8 .95 .02 .3 3"')
+    + GEOM('size=".2" pos=".3 0 0" priority="1" solimp=".5 .9 .01 .6 1"'),
     "nothing": '<geom type="box" size=".1 .2 .3" pos=".1 0 .05" contype="0" conaffinity="0"/>',
 }
 GROUND = (
@@ -108,6 +112,7 @@ TOUCHING = {
     "a sphere and a box": ('size=".13" condim="6"', 'type="box" size=".2 .1 .05"'),
     "a capsule and a box": ('type="capsule" size=".08 .1"', 'type="box" size=".2 .1 .05"'),
     "two boxes": ('type="box" size=".1 .12 .08"', 'type="box" size=".2 .1 .05" margin=".01"'),
+    "a sphere and a cylinder": ('size=".13"', 'type="cylinder" size=".15 .06"'),
     "a box and a smooth box": ('type="box" size=".1 .1 .1" condim="1" priority="1"',
                                'type="box" size=".1 .1 .1"'),
 }  # fmt: skip
@@ -115,10 +120,11 @@ TOUCHING = {
 
 def touching(i, one, other):
     """A free body above a pendulum, which touch each other far from the world's origin."""
+    only = f'contype="{1 << i}" conaffinity="{1 << i}"'
     return (
-        f"""<body pos="{20 + 3 * i} 0 1.13"><freejoint/><geom {one} mass="2"/></body>
-        <body pos="{20 + 3 * i} 0 1.5"><joint axis="0 1 0"/><geom size=".1" pos="0 0 -.1"/>
-        <body pos="0 0 -.5"><joint axis="1 0 0"/><geom {other}/></body></body>""",
+        f"""<body pos="{20 + 3 * i} 0 1.13"><freejoint/><geom {one} mass="2" {only}/></body>
+        <body pos="{20 + 3 * i} 0 1.5"><joint axis="0 1 0"/><geom size=".1" pos="0 0 -.1" {only}/>
+        <body pos="0 0 -.5"><joint axis="1 0 0"/><geom {other} {only}/></body></body>""",
         "",
     )
 
@@ -145,6 +151,47 @@ def between_trees(some):
     return [name for name in some for _ in range(2)], world(parts)
 
 
+OBSTACLES = {
+    "a sphere on a box": ('size=".2"', 'type="box" size=".2 .2 .1" pos="0 0 .05" euler="9 8 0"'),
+    "a capsule on a sphere": ('type="capsule" size=".15 .1"', 'size=".2"'),
+    "a box on a capsule": ('type="box" size=".2 .2 .1"', 'type="capsule" size=".1 .3"'),
+    "a box on a box": ('type="box" size=".1 .2 .1" condim="4"', 'type="box" size=".3 .3 .12"'),
+    "a sphere on a cylinder": ('size=".2"', 'type="cylinder" size=".15 .1" euler="20 0 0"'),
+}  # fmt: skip
+PAIRS = """<contact>
+<pair geom1="lower" geom2="upper" condim="4" friction=".5 .7 .1 .01 .02" margin=".02"
+ solref="-700 -20" solimp=".7 .95 .01 .5 3"/>
+<pair geom1="ball" geom2="floor" condim="3" friction="2 .3 .01 .01 .01" solref=".05 1"/>
+<pair geom1="fixed" geom2="ball" condim="1"/></contact></mujoco>"""
+
+
+def on_obstacles(some):
+    """Free bodies on fixed ones, far from each other and the world's origin; and explicit pairs."""
+    only = [f'contype="{n}" conaffinity="{n}"' for n in (*(1 << i for i in range(len(some))), 0)]
+    parts = [
+        (
+            f"""<body pos="{10 + 3 * i} 0 0"><geom {fixed} {only[i]}/></body>
+            <body pos="{10 + 3 * i} 0 .23"><freejoint/><geom {moving} {only[i]}/></body>""",
+            "",
+        )
+        for i, (moving, fixed) in enumerate(some.values())
+    ]
+    none = only[-1]
+    parts.append(
+        (
+            f"""<geom type="plane" name="floor" size="1 1 1" {none}/>
+            <geom name="fixed" size=".1" pos=".25 0 .1" {none}/>
+            <body pos="0 0 .2"><freejoint/><geom name="ball" size=".2" {none}/>
+              <body pos="0 0 .3"><joint axis="1 0 0"/><geom name="lower" size=".15" {none}/>
+                <body pos="0 0 .2"><joint axis="0 1 0"/><geom name="upper" size=".1" {none}/>
+                </body></body></body>""",
+            "",
+        )
+    )
+    text = world(parts, 'impratio="3"').replace("</mujoco>", PAIRS)
+    return [*some, "explicit pairs"], text
+
+
 def arms(condim, body=ARMS):
     default = f'<default><geom condim="{condim}" friction=".7"/></default><worldbody>'
     text = world([(body, "")], option='integrator="implicitfast"')
@@ -167,6 +214,7 @@ MODELS = {
     ),
     "contacts between bodies": (*arms(1), 2e-4),
     "friction between bodies": (*arms(3), 5e-4),
+    "fixed obstacles": (*on_obstacles(OBSTACLES), 5e-4),
     "contacts between trees": (*between_trees(TOUCHING), 2e-4),
     "boxes between bodies": (*arms(4, BOXES), 1e-3),
 }
@@ -460,9 +508,9 @@ def test_a_pile_of_bodies_steps_as_mujocos(monkeypatch):
 
 REFUSED = {
     "ball joints": ("<joint type='ball' name='hip'/>", "ball joints (joint 'hip')"),
-    "a cylinder": (
-        "<joint/><geom name='foot' type='cylinder' size='.1 .1'/>",
-        "a cylinder on a plane (geom 'foot')",
+    "an ellipsoid": (
+        "<joint/><geom name='foot' type='ellipsoid' size='.1 .1 .2'/>",
+        "contacts of a plane and a ellipsoid (geoms 0 and 'foot')",
     ),
     "an activation": (
         "<joint name='j'/>",

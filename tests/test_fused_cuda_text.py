@@ -6,12 +6,14 @@ import pytest
 from phalanx.sim.engines.fused import cuda
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.tables import constants, model_fields, tables
-from test_fused import BOXES, GROUND, RESTING, SERVOS, pendulum, resting, world
+from test_fused import MODELS as TRUTHS
 from test_fused_sensors import SENSORS, WORLD
 
-BODIES = [pendulum(0, **SERVOS["servos"]), resting(RESTING["rolling friction"]), (BOXES, "")]
 MODELS = {
-    "bodies": world(BODIES, before=GROUND("")),
+    "joints": TRUTHS["implicitfast"][1],
+    "points": TRUTHS["on a plane"][1],
+    "trees": TRUTHS["contacts between trees"][1],
+    "obstacles": TRUTHS["fixed obstacles"][1],
     "sensors": WORLD.format("".join(SENSORS.values())),
 }
 

@@ -1,10 +1,10 @@
-// Where boxes touch: spheres, capsules and boxes against a box, as MuJoCo finds their contacts. Part
-// of step.h. The cases branch too much for vectors of worlds, so these are of one world at a time.
+// Where spheres, capsules and boxes touch a box, and spheres a cylinder, as MuJoCo finds it. Part of
+// step.h. The cases branch too much for vectors of worlds, so these are of one world at a time.
 
 struct Spot {  // one contact: distance [m], the middle between the surfaces, normal to the second geom
   float dist, o[3], n[3];
 };
-struct Box {
+struct Box {  // or a cylinder
   float centre[3], R[9], size[3];
 };
 
@@ -278,4 +278,30 @@ FN int box_box(const Box &a, const Box &b, float margin, Spot *spots) {
   if (edge >= 0) return edge_contact(a, b, M, at_b, edge / 3, edge % 3, normal, slack, spots);
   if (face < 3) return face_contacts(a, b, M, at_b, face, false, margin, spots);
   return face_contacts(b, a, Mt, at_a, face - 3, true, margin, spots);
+}
+
+// A sphere against a cylinder, whose half length is size[1].
+FN int sphere_cylinder(const float *centre, float radius, const Box &cylinder, float margin, Spot *spots) {
+  float dif[3], c[3], n[3];
+  EACH(j, 3) dif[j] = centre[j] - cylinder.centre[j];
+  rotate_back(cylinder.R, dif, c);
+  float across = sqrt_(c[0] * c[0] + c[1] * c[1]), width = cylinder.size[0], half = cylinder.size[1];
+  float above = c[2] > 0 ? 1.0f : -1.0f, inverse = 1 / max_(across, 1e-12f), over = abs_(c[2]) - half, dist;
+  bool side = over < 0, cap = across < width;
+  if (side && cap) side = over < across - width, cap = !side;  // its centre is inside
+  if (side) {
+    n[0] = -c[0] * inverse, n[1] = -c[1] * inverse, n[2] = 0, dist = across - width;
+  } else if (cap) {
+    n[0] = n[1] = 0, n[2] = -above, dist = over;
+  } else {
+    EACH(j, 2) n[j] = c[j] * (width * inverse - 1);
+    n[2] = -above * over;
+    dist = sqrt_(dot3(n, n));
+    EACH(j, 3) n[j] /= max_(dist, 1e-12f);
+  }
+  spots->dist = dist - radius;
+  if (spots->dist > margin) return 0;
+  rotate(cylinder.R, n, spots->n);
+  EACH(j, 3) spots->o[j] = centre[j] + spots->n[j] * (radius + 0.5f * spots->dist);
+  return 1;
 }

@@ -18,6 +18,19 @@ FN F round_(F a) { return __builtin_elementwise_rint(a); }
 FN F max_(F a, F b) { return a > b ? a : b; }
 FN F min_(F a, F b) { return a < b ? a : b; }
 FN F abs_(F a) { return __builtin_elementwise_abs(a); }
+// x to the power p for x in [0, 1], to about 1e-6: exponent and mantissa, then series of log2 and exp2
+FN F power_(F x, F p) {
+  B bits = (B)x, exponent = (bits >> 23) - 127;
+  F m = (F)((bits & 0x7fffff) | 0x3f800000), e = __builtin_convertvector(exponent, F);
+  B high = m > 1.41421356f;
+  m = high ? 0.5f * m : m, e = high ? e + 1.0f : e;
+  F s = (m - 1) / (m + 1), s2 = s * s;
+  F y = p * (e + s * (2.88539008f + s2 * (0.961796694f + s2 * (0.577078016f + s2 * (0.412198583f + s2 * 0.320598898f)))));
+  y = max_(y, F{} - 126.0f);
+  F n = round_(y), f = (y - n) * 0.693147181f;
+  F series = 1 + f * (1 + f * (0.5f + f * (0.166666667f + f * (0.0416666667f + f * (0.00833333333f + f * 0.00138888889f)))));
+  return series * (F)((__builtin_convertvector(n, B) + 127) << 23);
+}
 // One world of the vector, for what branches too much
 FN float lane(F a, int l) { return a[l]; }
 FN bool lane_on(B a, int l) { return a[l] != 0; }

@@ -13,6 +13,7 @@ FN F round_(F a) { return rintf(a); }
 FN F max_(F a, F b) { return fmaxf(a, b); }
 FN F min_(F a, F b) { return fminf(a, b); }
 FN F abs_(F a) { return fabsf(a); }
+FN F power_(F x, F p) { return powf(x, p); }
 FN F sqrt_(F a) { return sqrtf(a); }
 // One world of the vector, of which there is one
 FN float lane(F a, int) { return a; }

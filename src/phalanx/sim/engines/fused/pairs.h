@@ -1,127 +1,10 @@
-// Contacts between moving bodies: spheres, capsules and boxes. Part of step.h.
+// Contacts between moving bodies, and with fixed obstacles. Part of step.h.
+
+#include "touch.h"
 
 FN void note_overflow(const World &w) {
   for (int l = 0; l < w.valid; l++) w.fields->overflow[w.world + l] = 1;
 }
-
-// The world's positions of all geoms of body k that may touch others.
-FN void place_geoms(World &w, Pairs &X, int k) {
-  for (int g = GEOM0[k]; g < GEOM0[k + 1]; g++) {
-    F x[3], half[3];
-    EACH(i, 3) x[i] = T(geom, g, i), half[i] = T(geom, g, 3 + i);
-    rotate(w.R[k], x, X.centre[g]);
-    EACH(i, 3) X.centre[g][i] += w.p[k][i];
-    rotate(w.R[k], half, X.axis[g]);
-  }
-}
-
-// Nearest points of two capsules' axes, as MuJoCo finds them: parts x1, x2 in [-1, 1] of the axes.
-FN void nearest_on_axes(const F *axis1, const F *axis2, const F *dif, int kind, F &x1, F &x2) {
-  F ma = dot3(axis1, axis1), mb = ZERO - dot3(axis1, axis2), mc = dot3(axis2, axis2);
-  F u = ZERO - dot3(axis1, dif), v = dot3(axis2, dif);
-  x1 = x2 = ZERO;
-  if (kind == SPHERE_SPHERE) return;
-  if (kind == SPHERE_CAPSULE) {
-    x2 = min_(max_(v / mc, ZERO - 1.0f), ONE);
-    return;
-  }
-  // Vector products keep the digits of axes that are nearly parallel
-  F across[3], one[3], two[3];
-  cross(axis1, axis2, across), cross(axis1, dif, one), cross(axis2, dif, two);
-  F det = max_(dot3(across, across), ma * mc * 1e-10f);  // parallel: any of the nearest points
-  x1 = dot3(two, across) / det;
-  x2 = dot3(one, across) / det;
-  B over = x1 > 1.0f, under = x1 < -1.0f;
-  x2 = select(over, (v - mb) / mc, select(under, (v + mb) / mc, x2));
-  x1 = min_(max_(x1, ZERO - 1.0f), ONE);
-  over = x2 > 1.0f, under = x2 < -1.0f;
-  x1 = select(over, (u - mb) / ma, select(under, (u + mb) / ma, x1));
-  x1 = min_(max_(x1, ZERO - 1.0f), ONE);
-  x2 = min_(max_(x2, ZERO - 1.0f), ONE);
-}
-
-struct Touches {  // of two geoms; dist is large in worlds that have fewer
-  F dist[MAXTOUCH], o[MAXTOUCH][3], n[MAXTOUCH][3];
-};
-
-FN void touch_capsules(const Pairs &X, int kind, int g1, int g2, const F *dif, F r1, F r2, Touches &t) {
-  F x1, x2, *n = t.n[0], *o = t.o[0], distance = ZERO;
-  nearest_on_axes(X.axis[g1], X.axis[g2], dif, kind, x1, x2);
-  EACH(j, 3) {
-    F arm = x1 * X.axis[g1][j];
-    o[j] = X.centre[g1][j] + arm;
-    n[j] = x2 * X.axis[g2][j] - arm - dif[j];
-    distance += n[j] * n[j];
-  }
-  B cross_ = distance < 1e-12f;  // axes that meet: along their common normal
-  if (kind == CAPSULE_CAPSULE && any_(cross_)) {
-    F across[3];
-    cross(X.axis[g1], X.axis[g2], across);
-    EACH(j, 3) n[j] = select(cross_, across[j], n[j]);
-  }
-  F inverse = rsqrt_(max_(dot3(n, n), ZERO + 1e-24f));
-  t.dist[0] = select(cross_, ZERO, distance * inverse) - r1 - r2;
-  F depth = r1 + 0.5f * t.dist[0];
-  EACH(j, 3) n[j] *= inverse, o[j] += n[j] * depth;
-}
-
-#if HAS_BOXES
-#include "boxes.h"
-FN void box_rotation(const World &w, int g, F *R) {
-  F own[9];
-  EACH(i, 9) own[i] = T(box, BOX_OF[g], i);
-  multiply3(w.R[GEOM_SLOT[g]], own, R);
-}
-// Whether the ball around geom g1, or a capsule's whole length, is beyond a face of box g2.
-FN B beyond_a_face(const World &w, const Pairs &X, int g1, int g2, const F *R, const F *dif, F reach) {
-  F c[3], h[3];
-  B beyond = ONE < 0.0f;
-  rotate_back(R, dif, c), rotate_back(R, X.axis[g1], h);
-  EACH(j, 3) beyond = beyond | (abs_(c[j]) - abs_(h[j]) > T(box, BOX_OF[g2], 9 + j) + reach);
-  return beyond;
-}
-FN void box_of_lane(const World &w, int g, const F *centre, const F *R, int l, Box &box) {
-  EACH(j, 9) box.R[j] = lane(R[j], l);
-  EACH(j, 3) box.centre[j] = lane(centre[j], l), box.size[j] = lane(T(box, BOX_OF[g], 9 + j), l);
-}
-// Contacts of geoms of which the second is a box, in worlds `near`; returns the most of a world.
-STAGE int touch_boxes(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
-  F R1[9], R2[9], centre2[3], radius = kind == BOX_BOX ? ZERO : T(geom, g1, 6);
-  int most = 0;
-  EACH(j, 3) centre2[j] = X.centre[g1][j] - dif[j];
-  box_rotation(w, g2, R2);
-  if (kind == BOX_BOX) box_rotation(w, g1, R1);
-  else near = near & !beyond_a_face(w, X, g1, g2, R2, dif, radius + margin);
-  if (!any_(near)) return 0;
-  EACH(m, MAXTOUCH) {
-    t.dist[m] = ZERO + 1e9f;
-    EACH(j, 3) t.o[m][j] = ZERO, t.n[m][j] = j == 2 ? ONE : ZERO;
-  }
-  for (int l = 0; l < WORLDS; l++) {
-    if (!lane_on(near, l)) continue;
-    Spot spots[MAXTOUCH];
-    Box box, other;
-    int n;
-    box_of_lane(w, g2, centre2, R2, l, box);
-    if (kind == BOX_BOX) {
-      box_of_lane(w, g1, X.centre[g1], R1, l, other);
-      n = box_box(other, box, lane(margin, l), spots);
-    } else {
-      float centre[3], half[3];
-      EACH(j, 3) centre[j] = lane(X.centre[g1][j], l), half[j] = lane(X.axis[g1][j], l);
-      n = capsule_box(centre, half, lane(radius, l), box, lane(margin, l), spots);
-    }
-    for (int m = 0; m < n; m++) {
-      set_lane(t.dist[m], l, spots[m].dist);
-      EACH(j, 3) set_lane(t.o[m][j], l, spots[m].o[j]), set_lane(t.n[m][j], l, spots[m].n[j]);
-    }
-    most = n > most ? n : most;
-  }
-  return most;
-}
-#else
-FN int touch_boxes(const World &, const Pairs &, int, int, int, const F *, F, B, Touches &) { return 0; }
-#endif
 
 // From the origin of slot a's tree to that of slot b's.
 FN void tree_shift(const World &w, int a, int b, F *shift) {
@@ -159,15 +42,9 @@ FN void add_pair(World &w, Pairs &X, int i, F dist, const F *o, const F *n, cons
     return;
   }
   int c = w.npair++;
-  // MuJoCo's frame: the tangent nearest to y, or to z where the normal is near y
-  F t[3], square_t = ZERO;
-  B flat = abs_(n[1]) < 0.5f;
-  EACH(j, 3) t[j] = j == 0 ? ZERO : j == 1 ? select(flat, ONE, ZERO) : select(flat, ZERO, ONE);
-  F along = dot3(n, (const F *)t);
-  EACH(j, 3) t[j] -= n[j] * along, square_t += t[j] * t[j];
-  F scale = rsqrt_(max_(square_t, ZERO + 1e-24f));
-  EACH(j, 3) t[j] *= scale;
-  F imp = impedance(r, T(pair, i, 4), T(pair, i, 5), T(pair, i, 6), T(pair, i, 7));
+  F t[3];
+  make_tangent(n, t);
+  F imp = impedance(r, T(pair, i, 4), T(pair, i, 5), T(pair, i, 6), T(pair, i, 7), T(pair, i, 14));
   X.D[c] = select(on, imp / max_((1 - imp) * T(pair, i, 8), ZERO + 1e-15f), ZERO);
   X.pair[c] = i;
   EACH(j, 3) X.offset[c][j] = o[j], X.normal[c][j] = n[j], X.tangent[c][j] = t[j];
@@ -178,18 +55,15 @@ FN void add_pair(World &w, Pairs &X, int i, F dist, const F *o, const F *n, cons
 
 STAGE void body_contacts(World &w, Pairs &X) {
   w.npair = 0;
-  if (!NPAIR) return;
-  SLOTS(k) if (BODY[k]) place_geoms(w, X, k);
   for (int i = 0; i < NPAIR; i++) {
-    int g1 = PAIR_GEOM1[i], g2 = PAIR_GEOM2[i], kind = PAIR_KIND[i], count = 1;
+    int g1 = PAIR_GEOM1[i], g2 = PAIR_GEOM2[i];
     F dif[3], shift[3], square = ZERO, reach = T(pair, i, 0);
     tree_shift(w, GEOM_SLOT[g1], GEOM_SLOT[g2], shift);
     EACH(j, 3) dif[j] = X.centre[g1][j] - X.centre[g2][j] - shift[j], square += dif[j] * dif[j];
     B near = square < reach * reach;
     if (!any_(near)) continue;
     Touches t;
-    if (!HAS_BOXES || kind <= CAPSULE_CAPSULE) touch_capsules(X, kind, g1, g2, dif, T(geom, g1, 6), T(geom, g2, 6), t);
-    else count = touch_boxes(w, X, kind, g1, g2, dif, T(pair, i, 1), near, t);
+    int count = find_touches(w, X, PAIR_KIND[i], g1, g2, dif, T(pair, i, 1), near, t);
     for (int m = 0; m < count; m++) add_pair(w, X, i, t.dist[m], t.o[m], t.n[m], shift);
   }
 }
@@ -315,5 +189,32 @@ STAGE void couple_pairs(World &w, Pairs &X, F &decrement) {
 FN void pair_directions(World &w, Pairs &X) {
   for (int c = 0; c < w.npair; c++) {
     EACH(j, PBASIS) if (j < PAIR_DIM[X.pair[c]]) X.v[c][j] = pair_speed(w, X, c, j, w.dV);
+  }
+}
+
+// Contacts of slot k's body with geoms that never move and are not planes, or that are not made of
+// points where they touch a plane. They weigh on one body, as points on planes do.
+FN void static_contacts(World &w, Contacts &C, Pairs &X, int k) {
+  F origin[3];
+  tree_origin(w, k, origin);
+  for (int i = STATIC0[k]; i < STATIC0[k + 1]; i++) {
+    int g1 = STATIC_GEOM1[i], g2 = STATIC_GEOM2[i], row = NPOINT + i, fixed = GEOM_SLOT[g1] < 0 ? g1 : g2;
+    F dif[3], square = ZERO, reach = T(point, row, 0), side = ZERO + (fixed == g1 ? 1.0f : -1.0f);
+    EACH(j, 3) {
+      X.centre[fixed][j] = T(geom, fixed, j) - origin[j], X.axis[fixed][j] = T(geom, fixed, 3 + j);
+      dif[j] = X.centre[g1][j] - X.centre[g2][j], square += dif[j] * dif[j];
+    }
+    B near = square < reach * reach;
+    if (!any_(near)) continue;
+    Touches t;
+    int count = find_touches(w, X, STATIC_KIND[i], g1, g2, dif, T(point, row, 7), near, t);
+    for (int m = 0; m < count; m++) {
+      F n[3], tangent[3], r = t.dist[m] - T(point, row, 7);
+      B on = r < 0.0f;
+      if (!any_(on)) continue;
+      EACH(j, 3) n[j] = side * t.n[m][j];
+      make_tangent(n, tangent);
+      add_world_contact(w, C, k, row, on, r, t.o[m], n, tangent);
+    }
   }
 }

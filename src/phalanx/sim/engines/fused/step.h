@@ -151,11 +151,18 @@ struct World {
 
 // -- mj_fwdPosition, mj_fwdVelocity ---------------------------------------------------------------
 
-// The impedance of a constraint row at distance r; table columns: dmin, dmax, 1 / width, midpoint.
-FN F impedance(F r, F dmin, F dmax, F inverse_width, F midpoint) {
+// The impedance of a constraint row at distance r; table columns: dmin, dmax, 1 / width, midpoint,
+// power.
+FN F impedance(F r, F dmin, F dmax, F inverse_width, F midpoint, F power) {
   F x = min_(abs_(r) * inverse_width, ONE), rest = 1 - x;
-  F y = select(x <= midpoint, x * x / midpoint, 1 - rest * rest / (1 - midpoint));
-  return dmin + y * (dmax - dmin);
+  if (!POWERS) {
+    F y = select(x <= midpoint, x * x / midpoint, 1 - rest * rest / (1 - midpoint));
+    return dmin + y * (dmax - dmin);
+  }
+  B low = x <= midpoint;
+  F base = select(low, midpoint, 1 - midpoint), z = select(low, x, rest);
+  F part = power_(z, power) * base / power_(base, power);
+  return dmin + select(low, part, 1 - part) * (dmax - dmin);
 }
 
 // Position and velocity of slot k from its parent's.
@@ -239,6 +246,33 @@ FN void contact_basis(const F *o, const F *n, const F *t, int i, F *b) {
   }
 }
 
+// A contact of slot k's body with the world, in worlds that are `on`; i: its row of parameters, r: its
+// distance beyond the margin, o: between the surfaces, n: into the body, t: the first tangent.
+FN void add_world_contact(World &w, Contacts &C, int k, int i, B on, F r, const F *o, const F *n, const F *t) {
+  int c = w.ncontact++;
+  F imp = impedance(r, T(point, i, 10), T(point, i, 11), T(point, i, 12), T(point, i, 13), T(point, i, 20));
+  C.D[c] = select(on, imp / max_((1 - imp) * T(point, i, 14), ZERO + 1e-15f), ZERO);
+  F stiffness = T(point, i, 8), damping = T(point, i, 9);
+  C.point[c] = i;
+  EACH(j, 3) C.offset[c][j] = o[j], C.normal[c][j] = n[j], C.tangent[c][j] = t[j];
+  EACH(j, NBASIS) if (j < POINT_DIM[i]) {
+    F b[6];
+    contact_basis(o, n, t, j, b);
+    C.x[c][j] = damping * dot6(b, w.V[k]);
+    if (j) C.x[c][j] *= T(point, i, 14 + j);  // friction
+  }
+  C.x[c][0] += stiffness * imp * r;
+}
+// MuJoCo's first tangent where a contact has no direction: near y, or z if the normal is near y.
+FN void make_tangent(const F *n, F *t) {
+  B flat = abs_(n[1]) < 0.5f;
+  t[0] = ZERO, t[1] = select(flat, ONE, ZERO), t[2] = select(flat, ZERO, ONE);
+  F along = dot3(n, t);
+  EACH(j, 3) t[j] -= n[j] * along;
+  F scale = rsqrt_(max_(dot3(t, t), ZERO + 1e-24f));
+  EACH(j, 3) t[j] *= scale;
+}
+
 // The points of slot k's body that touch a plane.
 STAGE void plane_contacts(World &w, Contacts &C, int k) {
   F origin[3];
@@ -256,7 +290,6 @@ STAGE void plane_contacts(World &w, Contacts &C, int k) {
     B on = r < 0.0f;
     if (POINT_CORNER[i]) on = on & (dot3(n, e) <= 0.0f);  // of a box, below its centre
     if (!any_(on)) continue;
-    int c = w.ncontact++;
     F depth = radius + 0.5f * dist;
     EACH(j, 3) o[j] -= n[j] * depth;
     // MuJoCo's frame: the first tangent along a capsule, else along a fixed direction
@@ -266,18 +299,7 @@ STAGE void plane_contacts(World &w, Contacts &C, int k) {
     if (POINT_CORNER[i]) has = has & (ONE < 0.0f);
     F scale = rsqrt_(select(has, square, ONE));
     EACH(j, 3) t[j] = select(has, t[j] * scale, T(plane, plane, 4 + j));
-    F imp = impedance(r, T(point, i, 10), T(point, i, 11), T(point, i, 12), T(point, i, 13));
-    C.D[c] = select(on, imp / max_((1 - imp) * T(point, i, 14), ZERO + 1e-15f), ZERO);
-    F stiffness = T(point, i, 8), damping = T(point, i, 9);
-    C.point[c] = i;
-    EACH(j, 3) C.offset[c][j] = o[j], C.normal[c][j] = n[j], C.tangent[c][j] = t[j];
-    EACH(j, NBASIS) if (j < POINT_DIM[i]) {
-      F b[6];
-      contact_basis(o, n, t, j, b);
-      C.x[c][j] = damping * dot6(b, w.V[k]);
-      if (j) C.x[c][j] *= T(point, i, 14 + j);  // friction
-    }
-    C.x[c][0] += stiffness * imp * r;
+    add_world_contact(w, C, k, i, on, r, o, n, t);
   }
 }
 
@@ -297,11 +319,13 @@ FN void position_and_velocity(World &w, Contacts &C, Pairs &X) {
     if (BODY[k]) {
       inertia_and_bias(w, k);
       plane_contacts(w, C, k);
+      if (NGEOM_) place_geoms(w, X, k);
+      if (NSTATIC) static_contacts(w, C, X, k);
     }
     if (LIMITED[k]) {
       F low = w.q[k] - T(limit, k, 0), high = T(limit, k, 1) - w.q[k];
       F r = min_(low, high) - T(limit, k, 2), side = select(low < high, ONE, ZERO - 1.0f);
-      F imp = impedance(r, T(limit, k, 5), T(limit, k, 6), T(limit, k, 7), T(limit, k, 8));
+      F imp = impedance(r, T(limit, k, 5), T(limit, k, 6), T(limit, k, 7), T(limit, k, 8), T(limit, k, 10));
       B on = r < 0.0f;
       w.lside[k] = side;
       w.lD[k] = select(on, imp / max_((1 - imp) * T(limit, k, 9), ZERO + 1e-15f), ZERO);

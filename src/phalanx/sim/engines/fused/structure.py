@@ -7,12 +7,15 @@ axis as z. A body's last slot carries its inertia, its contact points and its ge
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
 
 FREE, SLIDE, HINGE = 0, 1, 2
 GEOM = mujoco.mjtGeom
+POINTED = {int(kind) for kind in (GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE, GEOM.mjGEOM_BOX)}
+"""Shapes that touch a plane with points of theirs."""
 
 
 @dataclass
@@ -34,13 +37,24 @@ class Slot:
     """(3,) of its origin in its body's frame [m]."""
 
 
+class Pair(NamedTuple):
+    """Two geoms that may touch, in MuJoCo's order of their types."""
+
+    a: int
+    b: int
+    explicit: int
+    """The model's own pair, which has the parameters of the contact, or -1."""
+
+
 @dataclass(frozen=True)
 class Point:
     """A sphere fixed to a body that may touch a plane."""
 
     slot: int
-    geom: int
+    pair: Pair
+    """The plane and the geom."""
     plane: int
+    """In `Structure.planes`."""
     centre: np.ndarray
     """(3,) in the slot's frame [m]."""
     radius: float
@@ -60,17 +74,20 @@ class Structure:
     planes: list[int] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     geoms: list[int] = field(default_factory=list)
-    """That may touch those of other bodies, by slot."""
-    pairs: list[tuple[int, int]] = field(default_factory=list)
-    """Geoms that may touch, in MuJoCo's order of the two."""
+    """Of pairs and obstacles, by slot, last those that never move."""
+    pairs: list[Pair] = field(default_factory=list)
+    """Of which both move."""
+    obstacles: list[Pair] = field(default_factory=list)
+    """Of which one never moves, by the other's slot, without those that are points on planes."""
 
     def __post_init__(self) -> None:
         self._cut()
-        for a, b in touching(self.model):
-            self._add_pair(a, b)
+        for pair in touching(self.model):
+            self._add_pair(pair)
         self.points.sort(key=lambda p: p.slot)
-        used = {g for pair in self.pairs for g in pair}
-        self.geoms = sorted(used, key=lambda g: (self.slot_of_geom(g), g))
+        self.obstacles.sort(key=self.slot_of_obstacle)
+        used = {g for pair in self.pairs + self.obstacles for g in pair[:2]}
+        self.geoms = sorted(used, key=lambda g: (self.slot_of_geom(g) % (len(self.slots) + 1), g))
 
     @property
     def groups(self) -> list[int]:
@@ -83,6 +100,10 @@ class Structure:
 
     def slot_of_geom(self, geom: int) -> int:
         return self.slot_of_body(int(self.model.geom_bodyid[geom]))
+
+    def slot_of_obstacle(self, pair: Pair) -> int:
+        """The slot of the geom that moves."""
+        return max(self.slot_of_geom(pair.a), self.slot_of_geom(pair.b))
 
     def placed(self, body: int, pos: np.ndarray, quat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Origin and rotation in a slot's frame of what is at (pos, quat) in `body`'s."""
@@ -144,18 +165,17 @@ class Structure:
                 self.slots.append(slot)
             self.last[body] = len(self.slots) - 1
 
-    def _add_pair(self, a: int, b: int) -> None:
-        m = self.model
-        if m.geom_type[a] > m.geom_type[b]:
-            a, b = b, a
-        if m.geom_type[a] != GEOM.mjGEOM_PLANE:
-            self.pairs.append((a, b))
+    def _add_pair(self, pair: Pair) -> None:
+        m, (a, b, _) = self.model, pair
+        kind = m.geom_type[b]
+        if m.geom_type[a] != GEOM.mjGEOM_PLANE or int(kind) not in POINTED:
+            fixed = self.slot_of_geom(a) < 0 or self.slot_of_geom(b) < 0
+            (self.obstacles if fixed else self.pairs).append(pair)
             return
         if a not in self.planes:
             self.planes.append(a)
         pos, turn = self.placed(int(m.geom_bodyid[b]), m.geom_pos[b], m.geom_quat[b])
         size, plane, slot = m.geom_size[b], self.planes.index(a), self.slot_of_geom(b)
-        kind = m.geom_type[b]
         if kind == GEOM.mjGEOM_SPHERE:
             ends = [(pos, size[0], np.zeros(3), False)]
         elif kind == GEOM.mjGEOM_CAPSULE:
@@ -165,11 +185,11 @@ class Structure:
             corners = [[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]
             arms = [turn @ (np.array(c) * size) for c in corners]
             ends = [(pos + arm, 0.0, arm, True) for arm in arms]
-        self.points += [Point(slot, b, plane, *end) for end in ends]
+        self.points += [Point(slot, pair, plane, *end) for end in ends]
 
 
-def touching(m: mujoco.MjModel) -> Iterable[tuple[int, int]]:
-    """Pairs of geoms that may touch, by MuJoCo's filters; geoms of two static bodies never do."""
+def touching(m: mujoco.MjModel) -> Iterable[Pair]:
+    """Geoms that may touch, by MuJoCo's filters; those of two static bodies never do."""
     if m.opt.disableflags & (
         mujoco.mjtDisableBit.mjDSBL_CONTACT | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
     ):
@@ -177,6 +197,12 @@ def touching(m: mujoco.MjModel) -> Iterable[tuple[int, int]]:
     weld, parent = m.body_weldid, m.body_weldid[m.body_parentid]
     filter_parent = not m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_FILTERPARENT
     excluded = set(m.exclude_signature.tolist())
+    explicit = {}
+    for i in range(m.npair):
+        geoms = int(m.pair_geom1[i]), int(m.pair_geom2[i])
+        explicit[frozenset(geoms)] = i
+        if weld[m.geom_bodyid[geoms[0]]] != weld[m.geom_bodyid[geoms[1]]]:
+            yield _pair(m, *geoms, i)
     for a in range(m.ngeom):
         for b in range(a + 1, m.ngeom):
             if not (
@@ -191,7 +217,13 @@ def touching(m: mujoco.MjModel) -> Iterable[tuple[int, int]]:
             up = [int(parent[w]) for w in welds]
             if filter_parent and 0 not in welds and (up[0] == welds[1] or up[1] == welds[0]):
                 continue
-            yield a, b
+            if frozenset((a, b)) not in explicit:
+                yield _pair(m, a, b, -1)
+
+
+def _pair(m: mujoco.MjModel, a: int, b: int, explicit: int) -> Pair:
+    first = m.geom_type[a] <= m.geom_type[b]
+    return Pair(a, b, explicit) if first else Pair(b, a, explicit)
 
 
 def matrix(quat: np.ndarray) -> np.ndarray:

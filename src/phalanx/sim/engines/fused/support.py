@@ -7,14 +7,14 @@ import mujoco
 import numpy as np
 
 from phalanx.sim.engines.fused import sensors
-from phalanx.sim.engines.fused.structure import Structure
+from phalanx.sim.engines.fused.structure import Structure, touching
 from phalanx.sim.engines.fused.tables import TOUCHES, contact_dim, pair_kind
 
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 _COUNTS = {
     "neq": "equality constraints", "ntendon": "tendons", "nflex": "flexible bodies",
     "nhfield": "height fields", "nmocap": "mocap bodies", "na": "actuators with activation",
-    "nplugin": "plugins", "npair": "explicit contact pairs", "nplastic": "plastic deformation",
+    "nplugin": "plugins", "nplastic": "plastic deformation",
     "ngravcomp": "gravity compensation", "nhistory": "delays", "nuserdata": "user data",
 }  # fmt: skip
 _OPTIONS = {
@@ -57,7 +57,7 @@ def _options(m: mujoco.MjModel) -> str | None:
     if not _is(m.opt.integrator, integrators.mjINT_EULER, integrators.mjINT_IMPLICITFAST):
         return "other integrators than Euler and implicitfast (option integrator)"
     if m.opt.cone != mujoco.mjtCone.mjCONE_PYRAMIDAL and any(
-        contact_dim(m, g, g) > 1 for g in range(m.ngeom)
+        contact_dim(m, pair) > 1 for pair in touching(m)
     ):
         return "elliptic friction cones (option cone)"
     if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY:
@@ -90,10 +90,6 @@ def _joints(m: mujoco.MjModel) -> str | None:
             low, high = m.jnt_range[j]
             if high - low <= 2 * max(m.jnt_margin[j], 0):
                 return f"limits that overlap {name}"
-        for field in ("jnt_solimp", "dof_solimp"):
-            row = j if field == "jnt_solimp" else int(m.jnt_dofadr[j])
-            if getattr(m, field)[row, 4] != 2:
-                return f"another power than 2 in solimp {name}"
     return None
 
 
@@ -123,23 +119,11 @@ def _contacts(m: mujoco.MjModel) -> str | None:
     for plane in s.planes:
         if s.slot_of_geom(plane) >= 0:
             return f"planes that move (geom {_name(m, 'geom', plane)})"
-    for p in s.points:
-        kind = GEOM(int(m.geom_type[p.geom]))
-        if not _is(kind, GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE, GEOM.mjGEOM_BOX):
-            return f"a {_word(kind)} on a plane (geom {_name(m, 'geom', p.geom)})"
-    for pair in s.pairs:
-        names = " and ".join(_name(m, "geom", g) for g in pair)
-        if pair_kind(m, *pair) not in TOUCHES:
-            shapes = " and a ".join(_word(GEOM(int(m.geom_type[g]))) for g in pair)
-            return f"contacts between a {shapes} (geoms {names})"
-        for g in pair:
-            if s.slot_of_geom(g) < 0:
-                return f"fixed obstacles other than planes (geoms {names})"
-    used = [(p.geom, s.planes[p.plane]) for p in s.points] + s.pairs
-    for a, b in used:
-        for g in (a, b):
-            if m.geom_solimp[g, 4] != 2:
-                return f"another power than 2 in solimp (geom {_name(m, 'geom', g)})"
+    for pair in (*s.pairs, *s.obstacles):
+        if pair_kind(m, pair) not in TOUCHES or (pair in s.pairs and "PLANE" in pair_kind(m, pair)):
+            shapes = " and a ".join(_word(GEOM(int(m.geom_type[g]))) for g in pair[:2])
+            names = " and ".join(_name(m, "geom", g) for g in pair[:2])
+            return f"contacts of a {shapes} (geoms {names})"
     return None
 
 

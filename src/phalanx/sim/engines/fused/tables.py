@@ -13,14 +13,15 @@ import numpy as np
 
 from phalanx.sim.engines.fused.sensors import Sensors, actuators_of
 from phalanx.sim.engines.fused.source import Sizes
-from phalanx.sim.engines.fused.structure import FREE, HINGE, SLIDE, Structure, matrix
+from phalanx.sim.engines.fused.structure import FREE, HINGE, SLIDE, Pair, Structure, matrix
 
 Array = np.ndarray
 Fields = Callable[[str], Array]
 
 TOUCHES = {
     ("SPHERE", "SPHERE"): 1, ("SPHERE", "CAPSULE"): 1, ("CAPSULE", "CAPSULE"): 1,
-    ("SPHERE", "BOX"): 1, ("CAPSULE", "BOX"): 2, ("BOX", "BOX"): 8,
+    ("SPHERE", "BOX"): 1, ("CAPSULE", "BOX"): 2, ("BOX", "BOX"): 8, ("SPHERE", "CYLINDER"): 1,
+    ("PLANE", "CYLINDER"): 4,
 }  # fmt: skip
 """The most contacts of two geoms, by their shapes in MuJoCo's order."""
 KINDS = list(TOUCHES)
@@ -38,6 +39,7 @@ VARIABLE = frozenset({
     "jnt_stiffness", "jnt_range", "jnt_solref", "jnt_solimp", "jnt_margin", "jnt_actfrcrange",
     "qpos_spring", "actuator_gainprm", "actuator_biasprm", "actuator_gear", "actuator_ctrlrange",
     "actuator_forcerange", "geom_friction", "geom_solref", "geom_solimp", "geom_margin", "geom_gap",
+    "pair_friction", "pair_solref", "pair_solimp", "pair_margin", "pair_gap",
 })  # fmt: skip
 
 MINVAL = 1e-15
@@ -94,7 +96,7 @@ def tables(s: Structure, field: Fields) -> dict[str, Array]:
         "plane": [[_plane(m, g) for g in s.planes]],
         "point": _points(s, field),
         "geom": [[_capsule(s, g) for g in s.geoms]],
-        "box": [[_box(s, g) for g in boxes(s)]],
+        "solid": [[_solid(s, g) for g in solids(s)]],
         "pair": _pairs(s, field),
         "body": [[_place(s, b, np.zeros(3), np.array([1.0, 0, 0, 0])) for b in placed_bodies]],
         "body_quat": [[s.placed_quat(b, np.array([1.0, 0, 0, 0])) for b in placed_bodies]],
@@ -133,10 +135,11 @@ def constants(
     placed_geoms = [g for g in range(m.ngeom) if s.slot_of_geom(g) >= 0]
     placed_sites = [g for g in range(m.nsite) if s.slot_of_body(int(m.site_bodyid[g])) >= 0]
     sensors = Sensors(s)
-    point_dim = [contact_dim(m, p.geom, s.planes[p.plane]) for p in s.points]
-    pair_dim = [contact_dim(m, a, b) for a, b in s.pairs]
-    kinds = [pair_kind(m, *pair) for pair in s.pairs]
-    touches = [TOUCHES[kind] for kind in kinds]
+    with_world = [p.pair for p in s.points] + s.obstacles
+    point_dim = [contact_dim(m, pair) for pair in with_world]
+    pair_dim = [contact_dim(m, pair) for pair in s.pairs]
+    kinds, fixed_kinds = ([pair_kind(m, pair) for pair in some] for some in (s.pairs, s.obstacles))
+    touches, fixed_touches = ([TOUCHES[kind] for kind in some] for some in (kinds, fixed_kinds))
     pairs = min(sum(touches), sizes.pairs)
     each = [1 if d == 1 else 2 * (d - 1) for d in pair_dim]
     rows = min(sum(n * most for n, most in zip(each, touches, strict=True)), sizes.rows)
@@ -152,7 +155,8 @@ def constants(
         "NSLOT": len(slots), "NFREE": len(free), "NQ": m.nq, "NV": m.nv, "NU": m.nu,
         "NBODY": m.nbody, "NGEOM": m.ngeom, "NSITE": m.nsite,
         "NSENSORDATA": m.nsensordata,
-        "MAXCON": max(1, len(s.points)), "NBASIS": max([1, *point_dim]),
+        "MAXCON": max(1, len(s.points) + sum(fixed_touches)), "NPOINT": len(s.points),
+        "NSTATIC": len(s.obstacles), "POWERS": int(_powers(s)), "NBASIS": max([1, *point_dim]),
         "NGEOM_": len(s.geoms), "NPAIR": len(s.pairs), "MAXPAIR": max(1, pairs),
         "PBASIS": max([1, *pair_dim]), "MAXROW": max(1, rows),
         "ITERATIONS": m.opt.iterations, "LS_ITERATIONS": m.opt.ls_iterations,
@@ -161,9 +165,10 @@ def constants(
         "NPLACE_SITE": len(placed_sites), **sensors.numbers(),
         "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE,
         **{"_".join(kind): i for i, kind in enumerate(KINDS)},
-        "MAXTOUCH": max([1, *touches]), "HAS_BOXES": int(bool(boxes(s))),
+        "MAXTOUCH": max([1, *touches, *fixed_touches]), "HAS_SOLIDS": int(bool(solids(s))),
+        "HAS_CYLINDERS": int(("PLANE", "CYLINDER") in fixed_kinds),
         "NTREE": len(trees), "ACROSS_TREES": int(any(
-            root[s.slot_of_geom(a)] != root[s.slot_of_geom(b)] for a, b in s.pairs)),
+            root[s.slot_of_geom(a)] != root[s.slot_of_geom(b)] for a, b, _ in s.pairs)),
     }  # fmt: skip
     by_slot = range(len(slots))
     is_last = [s.last[slot.body] == k for k, slot in enumerate(slots)]
@@ -191,14 +196,18 @@ def constants(
         "POINT_PLANE": [p.plane for p in s.points],
         "POINT_CORNER": [int(p.corner) for p in s.points],
         "POINT_DIM": point_dim,
-        "POINT_BODY": [int(m.geom_bodyid[p.geom]) for p in s.points],
-        "POINT_OTHER": [int(m.geom_bodyid[s.planes[p.plane]]) for p in s.points],
+        "POINT_BODY": [int(m.geom_bodyid[moving]) for moving, _ in moving_first(s, with_world)],
+        "POINT_OTHER": [int(m.geom_bodyid[fixed]) for _, fixed in moving_first(s, with_world)],
         "GEOM_BODY": [int(m.geom_bodyid[g]) for g in s.geoms],
         "GEOM0": _starts([sum(s.slot_of_geom(g) == k for g in s.geoms) for k in by_slot]),
         "GEOM_SLOT": [s.slot_of_geom(g) for g in s.geoms],
-        "PAIR_GEOM1": [s.geoms.index(a) for a, _ in s.pairs],
-        "PAIR_GEOM2": [s.geoms.index(b) for _, b in s.pairs],
-        "BOX_OF": [boxes(s).index(g) if g in boxes(s) else -1 for g in s.geoms],
+        "PAIR_GEOM1": [s.geoms.index(pair.a) for pair in s.pairs],
+        "PAIR_GEOM2": [s.geoms.index(pair.b) for pair in s.pairs],
+        "STATIC0": _starts([sum(s.slot_of_obstacle(p) == k for p in s.obstacles) for k in by_slot]),
+        "STATIC_GEOM1": [s.geoms.index(pair.a) for pair in s.obstacles],
+        "STATIC_GEOM2": [s.geoms.index(pair.b) for pair in s.obstacles],
+        "STATIC_KIND": [KINDS.index(kind) for kind in fixed_kinds],
+        "SOLID_OF": [solids(s).index(g) if g in solids(s) else -1 for g in s.geoms],
         "PAIR_KIND": [KINDS.index(kind) for kind in kinds],
         "PAIR_DIM": pair_dim,
         "PARENT_BODY": m.body_parentid.tolist(),
@@ -233,22 +242,43 @@ def actuators_by_slot(s: Structure) -> list[list[int]]:
     return [actuators_of(s.model, slot.joint) for slot in s.slots]
 
 
-def pair_kind(m: mujoco.MjModel, a: int, b: int) -> tuple[str, str]:
+def pair_kind(m: mujoco.MjModel, pair: Pair) -> tuple[str, str]:
     """A key of TOUCHES if the fused step finds the contacts of these geoms."""
-    shapes = [mujoco.mjtGeom(int(m.geom_type[g])).name.removeprefix("mjGEOM_") for g in (a, b)]
-    return shapes[0], shapes[1]
+    shapes = [mujoco.mjtGeom(int(m.geom_type[g])).name for g in pair[:2]]
+    return shapes[0].removeprefix("mjGEOM_"), shapes[1].removeprefix("mjGEOM_")
 
 
-def boxes(s: Structure) -> list[int]:
-    """Of `s.geoms`."""
-    return [g for g in s.geoms if s.model.geom_type[g] == mujoco.mjtGeom.mjGEOM_BOX]
+def solids(s: Structure) -> list[int]:
+    """Boxes and cylinders of `s.geoms`."""
+    kinds = (int(mujoco.mjtGeom.mjGEOM_BOX), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
+    return [g for g in s.geoms if int(s.model.geom_type[g]) in kinds]
 
 
-def contact_dim(m: mujoco.MjModel, a: int, b: int) -> int:
+def moving_first(s: Structure, pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+    """The geoms of pairs of which one never moves."""
+    return [(p.a, p.b) if s.slot_of_geom(p.b) < 0 else (p.b, p.a) for p in pairs]
+
+
+def contact_dim(m: mujoco.MjModel, pair: Pair) -> int:
     """condim of a contact; mj_contactParam."""
+    a, b, explicit = pair
+    if explicit >= 0:
+        return int(m.pair_dim[explicit])
     if m.geom_priority[a] != m.geom_priority[b]:
         return int(m.geom_condim[a if m.geom_priority[a] > m.geom_priority[b] else b])
     return int(max(m.geom_condim[a], m.geom_condim[b]))
+
+
+def _powers(s: Structure) -> bool:
+    """Whether a constraint's solimp may have another power than 2."""
+    m, pairs = s.model, [*(p.pair for p in s.points), *s.pairs, *s.obstacles]
+    geoms = {g for pair in pairs if pair.explicit < 0 for g in pair[:2]}
+    rows = {
+        "geom_solimp": sorted(geoms),
+        "pair_solimp": [pair.explicit for pair in pairs if pair.explicit >= 0],
+        "jnt_solimp": [slot.joint for slot in s.slots if m.jnt_limited[slot.joint]],
+    }
+    return any((getattr(m, name)[some, 4] != 2).any() for name, some in rows.items())
 
 
 def tree_origin(s: Structure, k: int) -> Array:
@@ -317,13 +347,16 @@ def _plane(m: mujoco.MjModel, g: int) -> Array:
 
 
 def _capsule(s: Structure, g: int) -> Array:
-    m = s.model
+    """Centre, half axis, or a plane's normal, and radius, in its slot's frame or the world's."""
+    m, kinds = s.model, mujoco.mjtGeom
     pos, rotation = s.placed(int(m.geom_bodyid[g]), m.geom_pos[g], m.geom_quat[g])
-    half = m.geom_size[g, 1] if m.geom_type[g] == mujoco.mjtGeom.mjGEOM_CAPSULE else 0.0
+    long = {kinds.mjGEOM_CAPSULE: m.geom_size[g, 1], kinds.mjGEOM_CYLINDER: m.geom_size[g, 1],
+            kinds.mjGEOM_PLANE: 1.0}  # fmt: skip
+    half = long.get(kinds(int(m.geom_type[g])), 0.0)
     return np.concatenate([pos, rotation[:, 2] * half, m.geom_size[g, :1]])
 
 
-def _box(s: Structure, g: int) -> Array:
+def _solid(s: Structure, g: int) -> Array:
     """Rotation in its slot's frame and half sizes."""
     m = s.model
     _, rotation = s.placed(int(m.geom_bodyid[g]), m.geom_pos[g], m.geom_quat[g])
@@ -361,6 +394,8 @@ def _inertia(s: Structure, field: Fields) -> Array:
 
 def _reference(m: mujoco.MjModel, solref: Array, solimp: Array) -> tuple[Array, ...]:
     """Stiffness, damping, dmin, dmax, 1 / width, midpoint of constraint rows; mj_makeImpedance."""
+    mixed = (solref[..., :1] > 0) != (solref[..., 1:] > 0)
+    solref = np.where(mixed, [0.02, 1.0], solref)
     dmin, dmax = (np.clip(solimp[..., i], MINIMP, MAXIMP) for i in (0, 1))
     width, midpoint = np.maximum(solimp[..., 2], 0), np.clip(solimp[..., 3], MINIMP, MAXIMP)
     flat = width <= MINVAL
@@ -380,12 +415,13 @@ def _reference(m: mujoco.MjModel, solref: Array, solimp: Array) -> tuple[Array, 
 
 
 def _limits(m: mujoco.MjModel, field: Fields, joints: list[int], dofs: list[int]) -> Array:
-    """Low, high, margin, stiffness, damping, dmin, dmax, 1 / width, midpoint, invweight."""
+    """Low, high, margin, stiffness, damping, dmin, dmax, 1 / width, midpoint, invweight, power."""
     reference = _reference(m, field("jnt_solref")[:, joints], field("jnt_solimp")[:, joints])
     span = field("jnt_range")[:, joints]
     margin = field("jnt_margin")[:, joints]
     weight = field("dof_invweight0")[:, dofs]
-    return _together(span[..., 0], span[..., 1], margin, *reference, weight)
+    power = np.maximum(field("jnt_solimp")[:, joints, 4], 1)
+    return _together(span[..., 0], span[..., 1], margin, *reference, weight, power)
 
 
 def _friction(m: mujoco.MjModel, field: Fields, dofs: list[int]) -> Array:
@@ -417,11 +453,29 @@ def _actuators(m: mujoco.MjModel, field: Fields, by_slot: list[list[int]]) -> Ar
     )  # fmt: skip
 
 
-def _contact(
-    m: mujoco.MjModel, field: Fields, a: int, b: int
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Friction (E, 5), solref, solimp, margin (E,), invweight (E,) of a contact of two geoms;
-    mj_contactParam and the pyramid's rows of mj_diagApprox."""
+def _contact(m: mujoco.MjModel, field: Fields, pair: Pair) -> list[Array]:
+    """Margin, stiffness, damping, dmin, dmax, 1 / width, midpoint, invweight, five frictions and
+    power of a contact, (E,) each; mj_contactParam and the pyramid's rows of mj_diagApprox."""
+    a, b, explicit = pair
+    if explicit >= 0:
+        named = (field(f"pair_{n}")[:, explicit] for n in ("friction", "solref", "solimp"))
+        mu5, ref, imp = named
+        margin = field("pair_margin")[:, explicit]
+    else:
+        mu, ref, imp = _mixed(m, field, a, b)
+        margin = field("geom_margin")[:, a] + field("geom_margin")[:, b]  # a gap adds no force
+        mu5 = mu[:, [0, 0, 1, 2, 2]]
+    mu5 = np.maximum(mu5, 1e-5)
+    weight = field("body_invweight0")
+    translation = weight[:, m.geom_bodyid[a], 0] + weight[:, m.geom_bodyid[b], 0]
+    if contact_dim(m, pair) > 1:
+        slide = mu5[:, 0]
+        translation = 2 * slide**2 * (1 + slide**2) * translation / max(m.opt.impratio, MINVAL)
+    return [margin, *_reference(m, ref, imp), translation, *mu5.T, np.maximum(imp[..., 4], 1)]
+
+
+def _mixed(m: mujoco.MjModel, field: Fields, a: int, b: int) -> tuple[Array, Array, Array]:
+    """Friction (E, 3), solref and solimp of two geoms."""
     friction, solref, solimp = (field(f"geom_{n}") for n in ("friction", "solref", "solimp"))
     first = m.geom_priority[a] - m.geom_priority[b]
     if first:
@@ -440,38 +494,39 @@ def _contact(
         mean = mix * solref[:, a] + (1 - mix) * solref[:, b]
         ref = np.where(standard, mean, np.minimum(solref[:, a], solref[:, b]))
         imp = mix * solimp[:, a] + (1 - mix) * solimp[:, b]
-    margin = field("geom_margin")[:, a] + field("geom_margin")[:, b]  # a gap adds no force
-    mu = np.maximum(mu, 1e-5)
-    mu5 = mu[:, [0, 0, 1, 2, 2]]
-    weight = field("body_invweight0")
-    translation = weight[:, m.geom_bodyid[a], 0] + weight[:, m.geom_bodyid[b], 0]
-    if contact_dim(m, a, b) > 1:
-        slide = mu5[:, 0]
-        translation = 2 * slide**2 * (1 + slide**2) * translation
-    return mu5, ref, imp, margin, translation
+    return mu, ref, imp
 
 
 def _points(s: Structure, field: Fields) -> Array:
-    """Centre, radius, axis, margin, stiffness, damping, dmin, dmax, 1 / width, midpoint, invweight,
-    five frictions."""
+    """Centre, radius and axis of a point, or the reach of an obstacle; then `_contact`."""
     rows = []
     for p in s.points:
-        mu, ref, imp, margin, weight = _contact(s.model, field, s.planes[p.plane], p.geom)
         shape = np.concatenate([p.centre, [p.radius], p.axis])
-        numbers = [*shape, margin, *_reference(s.model, ref, imp), weight, *mu.T]
-        rows.append(_together(*(np.atleast_1d(x) for x in numbers)))
-    return _stacked(rows, 20)
+        rows.append(_row([*shape, *_contact(s.model, field, p.pair)]))
+    for pair in s.obstacles:
+        contact = _contact(s.model, field, pair)
+        rows.append(_row([_reach(s.model, pair, contact[0]), *np.zeros(6), *contact]))
+    return _stacked(rows, 21)
 
 
 def _pairs(s: Structure, field: Fields) -> Array:
-    """Reach, margin, stiffness, damping, dmin, dmax, 1 / width, midpoint, invweight, frictions."""
-    m, rows = s.model, []
-    for a, b in s.pairs:
-        mu, ref, imp, margin, weight = _contact(m, field, a, b)
-        reach = m.geom_rbound[a] + m.geom_rbound[b] + margin
-        numbers = [reach, margin, *_reference(m, ref, imp), weight, *mu.T]
-        rows.append(_together(*(np.atleast_1d(x) for x in numbers)))
-    return _stacked(rows, 14)
+    """Reach, then `_contact`."""
+    rows = []
+    for pair in s.pairs:
+        contact = _contact(s.model, field, pair)
+        rows.append(_row([_reach(s.model, pair, contact[0]), *contact]))
+    return _stacked(rows, 15)
+
+
+def _reach(m: mujoco.MjModel, pair: Pair, margin: Array) -> Array:
+    """Beyond this distance of their centres two geoms do not touch."""
+    if m.geom_type[pair.a] == mujoco.mjtGeom.mjGEOM_PLANE:
+        return np.full_like(margin, 1e9)
+    return m.geom_rbound[pair.a] + m.geom_rbound[pair.b] + margin
+
+
+def _row(numbers: Sequence[Array]) -> Array:
+    return _together(*(np.atleast_1d(x) for x in numbers))
 
 
 def _stacked(rows: list[Array], width: int) -> Array:
