@@ -1,9 +1,7 @@
 """The Gym object.
 
-Its calls are in one file for each subject: `gym_assets.py`, `gym_actors.py`, `gym_joints.py`,
-`gym_tendons.py`, `gym_tensors.py`, `gym_states.py`, `gym_appearance.py`, `gym_viewer.py`.
-`world.py` holds the description that a program gives, `scene.py` compiles it to one MuJoCo model,
-and `physics.py` runs it.
+Its calls are in `gym_*.py`, one file for each subject. `world.py` holds the description that a
+program gives, `scene.py` compiles it to one MuJoCo model, and `physics.py` runs it.
 """
 
 import copy
@@ -23,8 +21,8 @@ from isaacgym.enums import SimType
 from isaacgym.gym_actors import ActorCalls
 from isaacgym.gym_appearance import AppearanceCalls
 from isaacgym.gym_assets import AssetCalls
+from isaacgym.gym_cameras import CameraCalls
 from isaacgym.gym_joints import JointCalls
-from isaacgym.gym_states import StateCalls
 from isaacgym.gym_tendons import TendonCalls
 from isaacgym.gym_tensors import TensorCalls
 from isaacgym.gym_viewer import ViewerCalls
@@ -49,7 +47,7 @@ class Gym(
     JointCalls,
     TendonCalls,
     TensorCalls,
-    StateCalls,
+    CameraCalls,
     AppearanceCalls,
     ViewerCalls,
 ):

@@ -5,7 +5,7 @@ why the call is refused; a refused call raises NotImplementedError with that lin
 table.
 """
 
-_CAMERAS = "cameras are not supported yet"
+_CAMERAS = "there is no renderer yet"
 _SOFT = "soft bodies and particles belong to the Flex engine"
 _USD = "USD and Omniverse are not provided"
 _CONTACTS = "lists of contacts are not supported yet; use the net contact force tensor"
@@ -14,10 +14,7 @@ _VECTOR = "not supported; use the tensor calls"
 REFUSED: dict[str, str] = {
     **dict.fromkeys(
         """
-        create_camera_sensor destroy_camera_sensor set_camera_location set_camera_transform
-        attach_camera_to_body get_camera_transform get_camera_view_matrix get_camera_proj_matrix
-        get_camera_image get_camera_image_gpu_tensor render_all_camera_sensors
-        start_access_image_tensors end_access_image_tensors write_camera_image_to_file
+        get_camera_image get_camera_image_gpu_tensor write_camera_image_to_file
         write_viewer_image_to_file get_viewer_camera_handle
         """.split(),
         _CAMERAS,
@@ -175,6 +172,9 @@ query_viewer_has_closed query_viewer_action_events subscribe_viewer_keyboard_eve
 subscribe_viewer_mouse_event viewer_camera_look_at get_viewer_camera_transform get_viewer_size
 get_viewer_mouse_position add_lines clear_lines set_rigid_body_color get_rigid_body_color
 set_rigid_body_segmentation_id get_rigid_body_segmentation_id set_light_parameters
+create_camera_sensor destroy_camera_sensor set_camera_location set_camera_transform
+attach_camera_to_body get_camera_transform get_camera_view_matrix get_camera_proj_matrix
+render_all_camera_sensors start_access_image_tensors end_access_image_tensors
 create_texture_from_file create_texture_from_buffer free_texture set_rigid_body_texture
 get_rigid_body_texture reset_actor_materials
 """.split()

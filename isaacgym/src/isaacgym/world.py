@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from isaacgym.asset import NO_FILTER, Asset
+from isaacgym.cameras import Camera
 from isaacgym.geometry import Transform, Vec3
 from isaacgym.ground import Ground
 from isaacgym.params import SimParams
@@ -67,7 +68,16 @@ class Actor:
 class Env:
     """One environment: its origin [m] in the world, and its actors in order."""
 
-    __slots__ = ("actors", "attractors", "index", "num_bodies", "num_dofs", "origin", "sim")
+    __slots__ = (
+        "actors",
+        "attractors",
+        "cameras",
+        "index",
+        "num_bodies",
+        "num_dofs",
+        "origin",
+        "sim",
+    )
 
     def __init__(self, sim: "World", index: int, origin: np.ndarray) -> None:
         self.sim = sim
@@ -75,6 +85,7 @@ class Env:
         self.origin = origin
         self.actors: list[Actor] = []
         self.attractors: list[AttractorProperties] = []
+        self.cameras: list[Camera | None] = []
         self.num_bodies = 0
         self.num_dofs = 0
 
