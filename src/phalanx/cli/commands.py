@@ -23,10 +23,14 @@ class Command:
 
 COMMANDS = {
     "new": Command(
-        "create a project folder for your own robots, with a worked example",
+        "create a project for your own robots, or a task for a robot's file",
         "phalanx.cli.new:new",
-        "<folder>",
-        ("new my_robots",),
+        "<folder> [robot=<file or name>] [task=<Name>]",
+        (
+            "new my_robots                            with a worked example",
+            "new my_robots robot=dog.xml task=DogWalk  with a task for this robot",
+        ),
+        "phalanx.cli.new:NewOptions",
     ),
     "train": Command(
         "train a policy for a task",

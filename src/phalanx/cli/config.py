@@ -28,11 +28,18 @@ from phalanx.cli.options import (
     TrainOptions,
 )
 from phalanx.cli.overrides import Override, parse, put
-from phalanx.cli.settings import load_train, saved_settings
+from phalanx.cli.settings import (
+    GENERAL_TRAIN,
+    load_train,
+    own_train,
+    saved_settings,
+    say_how_to_write_train,
+)
 from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.sim import resolve_device
 from phalanx.tasks.projects import SECTIONS
+from phalanx.tasks.task import TaskConfig
 
 Options = TypeVar("Options", bound=RunOptions)
 
@@ -54,8 +61,11 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
     tasks.find(name)  # first, so that an unknown task is reported before other errors
     resumes = bool(saved) and saved["task"]["name"] == name
     layer = {k: v for k, v in saved.items() if resumes and k in kind.RESUMED}
-    if "train" in given or "train" not in layer:
-        layer["train"] = load_train(str(given.get("train", f"{name}PPO")))
+    by_default = "train" not in given and "train" not in layer
+    if by_default:
+        layer["train"] = load_train(own_train(name) or GENERAL_TRAIN["Box"])
+    elif "train" in given:
+        layer["train"] = load_train(str(given["train"]))
     sources = []
     if "task" not in layer:
         file = tasks.settings(name)
@@ -80,6 +90,11 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
             sections.env[key] = value
     chosen = {f.name: getattr(sections, f.name) for f in dataclasses.fields(sections)}
     task = TaskChoice(chosen.pop("name"), tasks.configure(name, chosen, sources))
+    if by_default and own_train(name) is None:
+        general = GENERAL_TRAIN[_action_kind(name, task.config)]
+        say_how_to_write_train(name, general)
+        if general != GENERAL_TRAIN["Box"]:
+            return compose_config([*arguments, f"train={general}"], command)
     options = read(kind, {**values, "task": task, "train": train}, "")
     if train.params.load_checkpoint and not options.checkpoint:
         raise PhalanxError(
@@ -87,6 +102,18 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
         )
     _check_devices(options)
     return options
+
+
+def _action_kind(name: str, config: TaskConfig) -> str:
+    """The class of a task's action space, without building the task. Box where that is not
+    possible: then building the model reports any mismatch."""
+    cls = tasks.find(name)
+    task = cls.__new__(cls)
+    task.config = config
+    try:
+        return type(task.action_space).__name__
+    except AttributeError:  # not known before the simulation is there
+        return "Box"
 
 
 def _merge(

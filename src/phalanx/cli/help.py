@@ -14,7 +14,7 @@ from phalanx import tasks
 from phalanx.cli.commands import ALGORITHMS, COMMANDS, NETWORKS
 from phalanx.cli.fields import ClassSource, Field, fields, find_class, source
 from phalanx.cli.keys import DECIDED
-from phalanx.cli.settings import train_file
+from phalanx.cli.settings import GENERAL_TRAIN, own_train, train_file
 from phalanx.errors import PhalanxError
 from phalanx.gate import read_yaml
 
@@ -46,7 +46,7 @@ def of_command(name: str, arguments: Iterable[str]) -> str:
     lines += [f"  phalanx {example}" for example in command.examples]
     given = dict(a.split("=", 1) for a in arguments if "=" in a)
     task = given.get("task", "Cartpole").split(",")[0]
-    train = given.get("train", f"{task}PPO")
+    train = given.get("train") or own_train(task) or GENERAL_TRAIN["Box"]
     if command.options:
         keys = fields(find_class(command.options), nested=False)
         shown = {"task": task, "train": train} if "options:" in command.options else {}

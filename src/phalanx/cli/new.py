@@ -1,32 +1,102 @@
-"""`phalanx new`: a folder for a user's own robots, with a worked example."""
+"""`phalanx new`: a folder for a user's own robots, with a worked example or a task for a robot."""
 
 import os
+from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
+import yaml
 from rich.console import Console
 
+from phalanx.config import read
 from phalanx.errors import PhalanxError
 
 TEMPLATE_NAME = "my_robots"
 """The project's name in the template, replaced by the real one."""
+KEPT = ("README.md", ".gitignore")
+"""Files that a task for a robot does not overwrite in a project that has them."""
+
+
+@dataclass(frozen=True)
+class NewOptions:
+    """Options of `phalanx new`."""
+
+    folder: str
+    """The project; the only argument without a key. With robot= it may exist."""
+    robot: str | None = None
+    """MJCF or URDF file, or a name of MuJoCo Menagerie, to write a task for; null writes Twip, a
+    worked example."""
+    task: str | None = None
+    """Name of that task's class; null takes the file's name."""
+    fixed_base: bool | None = None
+    """Whether the robot's base is bolted to the world; null follows the file, and bolts a URDF
+    without legs."""
 
 
 def new(arguments: list[str]) -> None:
-    """Create the folder given as the only argument. Raises PhalanxError, before anything is
+    """Write a project, or a task for a robot into one. Raises PhalanxError, before anything is
     written, if one of its files already exists."""
-    if len(arguments) != 1 or "=" in arguments[0] or arguments[0].startswith("-"):
+    options = _options(arguments)
+    folder = Path(options.folder)
+    if options.robot is None:
+        files = dict(_files(resources.files("phalanx.templates") / "project"))
+        _check_free(folder, files)
+        _write(folder, files)
+        about, task = "an example task, Twip, a robot that balances on two wheels:", "Twip"
+        _say(folder, about, sorted(files), [], task)
+        return
+    from phalanx.cli.new_robot import robot_task
+    from phalanx.cli.robot import downloads
+
+    with downloads(Console(stderr=True)) as on_progress:
+        made = robot_task(options.robot, options.task, options.fixed_base, on_progress)
+    files = {k: v for k, v in made.files.items() if k not in KEPT or not (folder / k).exists()}
+    _check_free(folder, [*files, made.asset])
+    _write(folder, files)
+    made.write_asset(folder)
+    goal = made.goal[0].lower() + made.goal[1:].rstrip(".")
+    about = f"the task {made.name} for {options.robot}: {goal}"
+    _say(folder, about, [*sorted(files), made.asset], made.remarks, made.name)
+
+
+def _options(arguments: list[str]) -> NewOptions:
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not equals:
+            key, text = "folder", argument
+        if key in values or argument.startswith("-"):
+            values.pop("folder", None)
+            break
+        try:
+            values[key] = yaml.safe_load(text) if key == "fixed_base" else text
+        except yaml.YAMLError as error:
+            raise PhalanxError(f"cannot read {argument!r}") from error
+    if not values.get("folder"):
         given = f", not {' '.join(arguments)!r}" if arguments else ""
-        raise PhalanxError(f"new takes the name of a folder, as in phalanx new my_robots{given}")
-    folder = Path(arguments[0])
-    files = dict(_files(resources.files("phalanx.templates") / "project"))
-    taken = [folder / name for name in files if os.path.lexists(folder / name)]
+        raise PhalanxError(
+            f"new takes the name of a folder, as in phalanx new my_robots{given}; and, to write a"
+            " task for a robot, robot=<file> and task=<Name>"
+        )
+    options = read(NewOptions, values, "")
+    for key in ("task", "fixed_base"):
+        if getattr(options, key) is not None and options.robot is None:
+            raise PhalanxError(f"{key}= needs the robot's file as well, as in robot=go2.xml")
+    return options
+
+
+def _check_free(folder: Path, names: Any) -> None:
+    taken = [folder / name for name in names if os.path.lexists(folder / name)]
     if taken or (folder.exists() and not folder.is_dir()):
         raise PhalanxError(
             f"{taken[0] if taken else folder} already exists and was not changed; choose another"
             " folder"
         )
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
     try:
         for name, content in files.items():
             path = folder / name
@@ -34,11 +104,14 @@ def new(arguments: list[str]) -> None:
             path.write_text(content.replace(TEMPLATE_NAME, folder.resolve().name))
     except OSError as error:
         raise PhalanxError(f"cannot write {error.filename}: {error.strerror}") from error
+
+
+def _say(folder: Path, about: str, files: list[str], remarks: list[str], task: str) -> None:
     out = Console(highlight=False, soft_wrap=True).print
-    out(f"[bold]{folder}[/bold] has an example task, Twip, a robot that balances on two wheels:")
-    for name in sorted(files):
-        out(f"  {name}", markup=False)
-    out(f"next:  cd {folder} && phalanx train task=Twip", markup=False)
+    out(f"[bold]{folder}[/bold] has {about}")
+    for line in [*files, *remarks]:
+        out(f"  {line}", markup=False)
+    out(f"next:  cd {folder} && phalanx train task={task}", markup=False)
 
 
 def _files(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:

@@ -66,7 +66,7 @@ class RunOptions:
     task: TaskChoice
     """Name of the task, see `phalanx list`; its settings are the keys below task."""
     train: TrainFile
-    """Train config, the name of a file in cfg/train; null takes <task>PPO."""
+    """Train config, the name of a file in cfg/train; null takes <task>PPO, or a general one."""
     num_envs: int | None = ranged(None, at_least=1)
     """Number of environments; null takes the task's default for the device."""
     seed: int = ranged(42, at_least=-1, at_most=2**63 - 1)

@@ -54,7 +54,7 @@ def robot(arguments: list[str]) -> None:
         require_viewer()  # before anything is downloaded
     from phalanx.robot import HeldRobot, default_pose, drop, facts_of, read_robot
 
-    with _downloads(errors) as on_progress:
+    with downloads(errors) as on_progress:
         loaded = read_robot(options.robot, options.fixed_base, on_progress)
     held = HeldRobot(loaded, default_pose(loaded, options.keyframe))
     if options.out:
@@ -102,7 +102,7 @@ def _options(arguments: list[str]) -> RobotOptions:
 
 
 @contextmanager
-def _downloads(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+def downloads(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     """A function of a robot's name, the bytes downloaded and all bytes, which shows them."""
     progress = Progress(
         TextColumn("downloading {task.description}"),

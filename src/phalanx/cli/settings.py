@@ -1,6 +1,8 @@
 """The YAML files behind a command line: train configs, and the settings of an earlier run."""
 
 import dataclasses
+import functools
+import logging
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -9,21 +11,54 @@ from phalanx import tasks
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.gate import read_yaml, show
 
+log = logging.getLogger(__name__)
+
 
 def train_file(name: str) -> Path:
     """`cfg/train/<name>.yaml` of the project or of Phalanx. Raises PhalanxError if neither has
     it."""
-    project = tasks.find_project()
-    folders = [Path(str(resources.files("phalanx.cfg")))]
-    folders = [project.root / "cfg", *folders] if project else folders
-    files = {p.stem: p for f in reversed(folders) for p in f.glob("train/*.yaml")}
+    files = _train_files()
     if name in files:
         return files[name]
+    project = tasks.find_project()
     own = project.root / "cfg" / "train" / f"{name}.yaml" if project else None
     raise PhalanxError(
         f"unknown train config {name!r}{did_you_mean(name, files)};"
         f" accepted: {', '.join(sorted(files))}; choose one with train="
         + (f", or write {own}" if own else "")
+    )
+
+
+def _train_files() -> dict[str, Path]:
+    """The train configs of Phalanx and of the project, by name; the project's come first."""
+    project = tasks.find_project()
+    folders = [Path(str(resources.files("phalanx.cfg")))]
+    folders = [project.root / "cfg", *folders] if project else folders
+    return {p.stem: p for f in reversed(folders) for p in f.glob("train/*.yaml")}
+
+
+GENERAL_TRAIN = {
+    "Box": "ContinuousPPO",
+    "Discrete": "DiscretePPO",
+    "MultiDiscrete": "MultiDiscretePPO",
+}
+"""The train config of a task without one of its own, by the kind of its actions."""
+
+
+def own_train(task: str) -> str | None:
+    """The name of a task's own train config, None if it has none."""
+    name = f"{task}PPO"
+    return name if name in _train_files() else None
+
+
+@functools.cache
+def say_how_to_write_train(task: str, general: str) -> None:
+    """Log, once, that a task takes a general train config, and how to give it its own."""
+    project = tasks.find_project()
+    folder = project.root / "cfg" / "train" if project else Path("cfg", "train")
+    log.warning(
+        "%s has no train config of its own and takes %s; to write its own, copy %s to %s",
+        *(task, general, train_file(general), folder / f"{task}PPO.yaml"),
     )
 
 

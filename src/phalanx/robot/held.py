@@ -28,13 +28,24 @@ BAD = (
 
 
 class HeldRobot:
-    """The robot of `file` in `pose`, with its joints held there. A free base is placed just above
-    the ground, or `clearance` [m] above it."""
+    """The robot of `file` in `pose`, with its joints held there.
 
-    def __init__(self, file: RobotFile, pose: Pose, clearance: float = CLEARANCE) -> None:
+    clearance: height of a free base's lowest point [m]. deflection: from their targets, at which
+    the servos of hinges without gains of their own give all their effort [rad]. timestep: of the
+    physics [s].
+    """
+
+    def __init__(
+        self,
+        file: RobotFile,
+        pose: Pose,
+        clearance: float = CLEARANCE,
+        deflection: float = STIFF,
+        timestep: float = TIMESTEP,
+    ) -> None:
         self.file, self.pose = file, pose
-        self.drives = drives_of(file.model, pose.qpos, STIFF)
-        self.model = self._scene().compile()
+        self.drives = drives_of(file.model, pose.qpos, deflection)
+        self.model = self._scene(timestep).compile()
         self.data = mujoco.MjData(self.model)
         joints = driven_joints(file.model)
         self.joint_qpos = file.model.jnt_qposadr[joints]
@@ -51,9 +62,10 @@ class HeldRobot:
         """(J,) [rad or m], where the servos pull the joints."""
         self.reset()
 
-    def _scene(self) -> Scene:
-        scene = Scene(TIMESTEP)
-        scene.add_ground()
+    def _scene(self, timestep: float) -> Scene:
+        scene = Scene(timestep)
+        if not self.file.is_fixed:
+            scene.add_ground()
         scene.attach(NAME, self.file.spec.copy(), path=self.file.path)
         spec = scene.spec
         own_lights = [light for light in spec.lights if light.name != "sun"]

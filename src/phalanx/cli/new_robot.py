@@ -1,0 +1,229 @@
+"""`phalanx new <folder> robot=<file> task=<Name>`: writes a task around a robot, numbers filled in.
+
+A robot with legs gets a task that follows velocity commands, any other with a free base one that
+stands still, and one with a fixed base one that moves its joints to commanded positions.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from phalanx.errors import PhalanxError
+from phalanx.robot import HeldRobot, Pose, RobotFile, default_pose, drop, read_robot
+from phalanx.robot.drives import HINGE, SLIDE, SOFT, Drive
+from phalanx.robot.file import Progress
+from phalanx.robot.held import NAME
+from phalanx.robot.pose import lowest_points
+from phalanx.robot.write import write_mjcf
+from phalanx.tasks import TASKS
+
+MOVE, STAND, REACH = (
+    "Follow commanded velocities.",
+    "Stand still.",
+    "Move the joints to commanded positions.",
+)
+SCALE = 0.5  # [rad] how far an action of 1 moves a hinge's target, at most; half of its range
+FREE = 1.5  # [rad or m] range, to both sides, of an arm's joint that has no limits
+FROUDE = 0.2  # v^2 / (g h) of the fastest command; walking is comfortable up to 0.25
+CONTROL_DT = 1 / 50  # [s]
+SUBSTEPS = (4, 10, 20)  # physics steps in a control step; the first that is stable
+OVERLAP = 1e-3  # [m] depth from which two bodies of the default pose are said to overlap
+COMMENT = "  # the effort limit is a guess: the file has none"
+
+
+@dataclass(frozen=True)
+class RobotTask:
+    """A task to be written."""
+
+    name: str
+    """Of its class."""
+    goal: str
+    files: dict[str, str]
+    """Content by path in the project."""
+    asset: str
+    """Path of the robot's file in the project."""
+    spec: mujoco.MjSpec
+    """What that file contains."""
+    remarks: list[str]
+    """What the user should know, a sentence each."""
+
+    def write_asset(self, folder: Path) -> None:
+        """Write the robot into the project at `folder`. Raises PhalanxError."""
+        write_mjcf(self.spec, folder / self.asset)
+
+
+def robot_task(
+    source: str, name: str | None, fixed_base: bool | None, on_progress: Progress | None
+) -> RobotTask:
+    """The task for a robot's file, or its name in MuJoCo Menagerie. Raises PhalanxError."""
+    robot = read_robot(source, fixed_base, on_progress)
+    remarks: list[str] = []
+    pose = default_pose(robot)
+    if robot.format == "URDF" and fixed_base is None and not pose.feet and not _rolls(robot, pose):
+        robot = read_robot(source, True)
+        pose = default_pose(robot)
+        remarks.append(
+            "it has neither legs nor wheels, so its base is fixed; fixed_base=false gives it a free"
+            " one"
+        )
+    name = name or "".join(w.capitalize() for w in re.findall("[A-Za-z0-9]+", robot.path.stem))
+    _check_name(name)
+    held, substeps = _stable(robot)
+    if not held.drives:
+        raise PhalanxError(
+            f"{robot.path} has no joint that could be driven, so there is nothing to train"
+        )
+    result = drop(held)
+    remarks.append(f"in its default pose, held by the servos of the task, it {result.verdict}")
+    if any(d.guessed for d in held.drives):
+        remarks.append("its file has no effort limits, so they are guesses from its weights")
+    goal = REACH if robot.is_fixed else MOVE if pose.feet else STAND
+    folder = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    template = _template("fixed.py" if robot.is_fixed else "moving.py")
+    task = _filled(template, robot, held, goal, substeps)
+    train = (resources.files("phalanx.cfg") / "train" / "ContinuousPPO.yaml").read_text()
+    names = {"MyTask": name, "my_task": folder, "my_robot.xml": f"{folder}.xml"}
+    files = {
+        f"tasks/{folder}/{folder}.py": _renamed(task, names),
+        f"cfg/train/{name}PPO.yaml": re.sub("^#.*", "# PPO, in RL Games' format.", train, count=1),
+        "README.md": _renamed(_template("README.md"), names),
+        ".gitignore": _template(".gitignore"),
+    }
+    return RobotTask(name, goal, files, f"tasks/{folder}/assets/{folder}.xml", _spec(held), remarks)
+
+
+def _rolls(robot: RobotFile, pose: Pose) -> bool:
+    """Whether something that touches the ground turns on a hinge without limits."""
+    heights = lowest_points(robot.model, pose.qpos)
+    low = robot.model.body_weldid[heights <= heights.min() + OVERLAP]
+    hinges = np.isin(robot.model.jnt_bodyid, low) & (robot.model.jnt_type == HINGE)
+    return bool((hinges & (robot.model.jnt_limited == 0)).any())
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch("[A-Z][A-Za-z0-9]*", name):
+        raise PhalanxError(
+            f"task={name} cannot be the name of a class; give letters and digits that begin with a"
+            " capital, as in task=Go2Walk"
+        )
+    if name in TASKS:
+        raise PhalanxError(f"task={name} is a task of Phalanx; choose another name")
+
+
+def _stable(robot: RobotFile) -> tuple[HeldRobot, int]:
+    """The robot held as the task will hold it, and the physics steps that this needs."""
+    for substeps in SUBSTEPS:
+        held = HeldRobot(
+            robot, default_pose(robot), 0.0, deflection=SOFT, timestep=CONTROL_DT / substeps
+        )
+        if drop(held).verdict != "bursts":
+            break
+    return held, substeps
+
+
+def _filled(template: str, robot: RobotFile, held: HeldRobot, goal: str, substeps: int) -> str:
+    """The template with the robot's numbers."""
+    joints = [robot.model.joint(d.joint).id for d in held.drives]
+    fill = {"JOINTS: dict[str, Joint] = {}": _joints(robot, held, joints, goal)}
+    fill |= {"substeps: int = 4": f"substeps: int = {substeps}"}
+    fill |= {"MY_GOAL": goal, "MY_SOURCE": robot.path.name}
+    fill |= {"num_actions = 0": f"num_actions = {len(joints)}"}
+    overlaps = _overlaps(held)
+    empty = "OVERLAPS: tuple[tuple[str, str], ...] = ()"
+    fill[empty] = empty.replace("()", _tuple(tuple(map(_quoted, pair)) for pair in overlaps))
+    per_joint, others = (4, 0) if goal == REACH else (3, 12)
+    fill["num_obs = 0"] = f"num_obs = {others + per_joint * len(joints)}"
+    if goal != REACH:
+        feet = [robot.model.body(f).name for f in held.pose.feet]
+        fill["FEET: tuple[str, ...] = ()"] = f"FEET: tuple[str, ...] = {_tuple(map(_quoted, feet))}"
+        fill["BASE_HEIGHT = 1.0"] = f"BASE_HEIGHT = {held.start[2]:.4g}"
+    if goal == MOVE:
+        speed = math.sqrt(FROUDE * 9.81 * float(held.start[2]))
+        fill["speed: float = 0.0"] = f"speed: float = {speed:.1f}"
+        fill["turn: float = 0.0"] = "turn: float = 1.0"
+    for old, new in fill.items():
+        assert old in template, old
+        template = template.replace(old, new)
+    return template
+
+
+def _joints(robot: RobotFile, held: HeldRobot, joints: list[int], goal: str) -> str:
+    """The dictionary of the joints, one line each."""
+    lines = []
+    for drive, joint, adr in zip(held.drives, joints, held.joint_qpos, strict=True):
+        low, high = _range(robot.model, joint, float(held.start[adr]))
+        if goal == REACH:
+            first = (low, high)
+        else:
+            slide = robot.model.jnt_type[joint] == SLIDE
+            scale = min(0.25 * (high - low), math.inf if slide else SCALE)
+            first = (float(held.start[adr]), scale)
+        lines.append(f"    {_quoted(drive.joint)}: Joint({_numbers(*first, *_gains(drive))}),")
+        lines[-1] += COMMENT if drive.guessed and len(lines) == 1 else ""
+    what = "low, high" if goal == REACH else "default, scale"
+    head = f"JOINTS: dict[str, Joint] = {{  # {what}, stiffness, damping, effort"
+    return "\n".join([head, *lines, "}"])
+
+
+def _gains(drive: Drive) -> tuple[float, float, float]:
+    return drive.stiffness, drive.damping, drive.effort
+
+
+def _range(model: mujoco.MjModel, joint: int, default: float) -> tuple[float, float]:
+    if model.jnt_limited[joint]:
+        return float(model.jnt_range[joint, 0]), float(model.jnt_range[joint, 1])
+    return default - FREE, default + FREE
+
+
+def _overlaps(held: HeldRobot) -> list[tuple[str, str]]:
+    """Pairs of the robot's bodies that overlap in the default pose."""
+    held.reset()
+    pairs = set()
+    for contact in held.data.contact[: held.data.ncon]:
+        bodies = sorted(int(held.model.geom_bodyid[g]) for g in contact.geom)
+        if contact.dist < -OVERLAP and bodies[0]:
+            pairs.add(tuple(held.model.body(b).name.removeprefix(f"{NAME}/") for b in bodies))
+    return sorted(pairs)
+
+
+def _spec(held: HeldRobot) -> mujoco.MjSpec:
+    """The robot at the origin in the task's attitude, without actuators, sensors and keyframes."""
+    spec = held.file.spec.copy()
+    for element in [*spec.sensors, *spec.actuators, *spec.keys]:
+        spec.delete(element)
+    root = spec.worldbody.first_body()
+    if not held.file.is_fixed:
+        root.pos, root.quat = np.zeros(3), held.start[3:7]
+        root.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
+    return spec
+
+
+def _template(name: str) -> str:
+    return (resources.files("phalanx.templates") / "robot" / name).read_text()
+
+
+def _renamed(text: str, names: dict[str, str]) -> str:
+    for old, new in names.items():
+        text = text.replace(old, new)
+    return text
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _numbers(*values: float) -> str:
+    return ", ".join(repr(float(f"{v:.4g}")) for v in values)
+
+
+def _tuple(parts: Iterable[str | tuple[str, ...]]) -> str:
+    """A tuple of expressions, or of tuples of them, as Python writes it."""
+    words = [_tuple(p) if isinstance(p, tuple) else p for p in parts]
+    text = ", ".join(words)
+    return f"({text},)" if len(words) == 1 else f"({text})"

@@ -1,0 +1,219 @@
+"""`phalanx new robot=`: a task around a robot's file, which trains as it is; tasks without a train
+config of their own."""
+
+import logging
+import re
+import sys
+import threading
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from phalanx import tasks
+from phalanx.cli.config import compose_config, train_params
+from phalanx.cli.main import main
+from phalanx.cli.settings import say_how_to_write_train
+from phalanx.rl import Runner
+from recorder import Recorder
+from small_robots import ARM, BOX, QUADRUPED
+
+WHEELED = """
+<robot name="cart">
+  <link name="body"><inertial><mass value="4"/><inertia ixx=".05" iyy=".05" izz=".05"/></inertial>
+    <collision><geometry><box size="0.4 0.2 0.1"/></geometry></collision></link>
+  {wheels}
+</robot>
+"""
+WHEEL = """
+  <link name="wheel{i}"><inertial><mass value="0.3"/><inertia ixx=".001" iyy=".001" izz=".001"/></inertial>
+    <collision><geometry><sphere radius="0.08"/></geometry></collision></link>
+  <joint name="axle{i}" type="continuous"><parent link="body"/><child link="wheel{i}"/>
+    <origin xyz="{x} {y} -0.04"/><axis xyz="0 1 0"/><limit effort="2" velocity="20"/></joint>
+"""  # noqa: E501
+
+
+@pytest.fixture
+def cwd(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    wheels = [WHEEL.format(i=i, x=0.15 * x, y=0.12 * y) for i, (x, y) in enumerate(CORNERS)]
+    robots = {"dog.xml": QUADRUPED, "arm.xml": ARM, "box.xml": BOX}
+    robots["cart.urdf"] = WHEELED.format(wheels="".join(wheels))
+    for name, text in robots.items():
+        (tmp_path / name).write_text(text)
+    yield tmp_path
+    for name in [n for n in sys.modules if n.startswith("phalanx_project_")]:
+        del sys.modules[name]
+
+
+CORNERS = [(1, 1), (1, -1), (-1, 1), (-1, -1)]
+
+
+def sentence(capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert re.fullmatch(r"phalanx: [^\n]+\n", said), said
+    return said
+
+
+def test_a_task_has_the_numbers_of_the_robot(cwd, capsys, monkeypatch):
+    main(["new", "mine", "robot=dog.xml", "task=DogWalk"])
+    said = capsys.readouterr().out
+    assert "the task DogWalk for dog.xml: follow commanded velocities" in said
+    assert "it stands" in said
+    assert "phalanx train task=DogWalk" in said
+    monkeypatch.chdir("mine")
+    env = tasks.make("DogWalk", 4, "cpu")
+    assert (env.num_obs, env.num_actions) == (12 + 3 * 8, 8)
+    model = env.sim.model
+    assert model.nu == 8  # servos in place of the motors, whose effort limit is kept
+    np.testing.assert_array_equal(model.actuator_forcerange, [[-20, 20]] * 8)
+    env.reset()
+    lowest = env.sim.xpos[:, [model.body(f"robot/{leg}_foot").id for leg in ("FL", "RR")], 2]
+    assert (lowest - 0.03).abs().max() < 0.02  # the feet, balls of 3 cm, are on the ground
+    for _ in range(50):
+        _, reward, terminated, _, _ = env.step(torch.zeros(4, 8))
+        assert not terminated.any()
+    assert torch.isfinite(reward).all()
+    assert sum(t.size for t in env.observation_layout()) == env.num_obs
+    assert env.action_layout().kind == "position"
+    assert set(tasks.names()) >= {"DogWalk", "Ant"}
+
+
+def test_the_kind_of_robot_decides_the_goal(cwd, capsys, monkeypatch):
+    main(["new", "mine", "robot=cart.urdf"])
+    assert "the task Cart for cart.urdf: stand still" in capsys.readouterr().out
+    (cwd / "bolted.urdf").write_text((cwd / "cart.urdf").read_text().replace("continuous", "fixed"))
+    assert "no joint that could be driven" in sentence(capsys, "new", "mine", "robot=bolted.urdf")
+    text = (cwd / "cart.urdf").read_text().replace("-0.04", "0.1")  # the wheels are in the air
+    (cwd / "hands.urdf").write_text(text)
+    main(["new", "mine", "robot=hands.urdf"])
+    said = capsys.readouterr().out
+    assert "neither legs nor wheels, so its base is fixed" in said
+    assert "move the joints" in said
+    main(["new", "mine", "robot=arm.xml"])
+    assert "the task Arm for arm.xml: move the joints" in capsys.readouterr().out
+    monkeypatch.chdir("mine")
+    for name in ("Cart", "Arm"):
+        env = tasks.make(name, 4, "cpu")
+        env.reset()
+        for _ in range(10):
+            _, reward, _, _, _ = env.step(2 * torch.rand(4, env.num_actions) - 1)
+        assert torch.isfinite(reward).all()
+        assert sum(t.size for t in env.observation_layout()) == env.num_obs
+
+
+def test_arms_track_their_commands_if_the_action_is_the_command(cwd, capsys, monkeypatch):
+    main(["new", "mine", "robot=arm.xml"])
+    monkeypatch.chdir("mine")
+    env = tasks.make("Arm", 16, "cpu")
+    env.reset()
+    for _ in range(100):
+        _, reward, _, _, _ = env.step(env.command.clone())
+    assert reward.min() > 0.9
+
+
+def train(tmp_path, *arguments):
+    """The mean return of each iteration, once episodes have ended."""
+    recorder = Recorder()
+    runner = Runner(recorder)
+    config = compose_config([*arguments, "seed=1", "sim_device=cpu", f"train_dir={tmp_path}"])
+    runner.load({"params": train_params(config)})
+    runner.run({"train": True})
+    return [row[3] for row in recorder.rows if recorder.lengths[row[0] - 1]]
+
+
+def test_it_trains_at_the_first_try(cwd, capsys, monkeypatch, one_thread):
+    main(["new", "mine", "robot=arm.xml", "task=ArmReach"])
+    monkeypatch.chdir("mine")
+    returns = train(cwd, "task=ArmReach", "num_envs=128", "max_iterations=45")
+    assert returns[-1] > returns[0] + 50
+
+
+def test_a_dog_learns_not_to_fall(cwd, capsys, monkeypatch, one_thread):
+    main(["new", "mine", "robot=dog.xml", "task=DogWalk"])
+    monkeypatch.chdir("mine")
+    returns = train(cwd, "task=DogWalk", "num_envs=64", "max_iterations=30")
+    assert returns[-1] > returns[0] + 20
+
+
+def test_a_task_without_a_train_config_gets_a_general_one(cwd, monkeypatch, caplog, one_thread):
+    main(["new", "mine", "robot=arm.xml"])
+    monkeypatch.chdir("mine")
+    Path("cfg/train/ArmPPO.yaml").unlink()
+    say_how_to_write_train.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        config = compose_config(["task=Arm"])
+    assert config.train.params.algo["name"] == "a2c_continuous"
+    own = cwd / "mine" / "cfg" / "train" / "ArmPPO.yaml"
+    assert "Arm has no train config of its own and takes ContinuousPPO" in caplog.text
+    assert f"to {own}" in caplog.text
+    task = Path("tasks/arm/arm.py")
+    spaces = {
+        "Discrete(5)": ("a2c_discrete", "discrete"),
+        "MultiDiscrete((3, 5))": ("a2c_discrete", "multi_discrete"),
+    }
+    written = task.read_text()
+    for space, (algorithm, kind) in spaces.items():
+        property_ = f"    @property\n    def action_space(self):\n        return {space}\n\n"
+        text = written.replace("    def create_scene", property_ + "    def create_scene")
+        task.write_text("from phalanx.spaces import Discrete, MultiDiscrete\n" + text)
+        del sys.modules["phalanx_project_arm"]
+        config = compose_config(["task=Arm"])
+        assert config.train.params.algo["name"] == algorithm
+        assert list(config.train.params.network["space"]) == [kind]
+    main(["train", "task=Arm", "--help"])
+    Path("cfg/train/ArmPPO.yaml").write_text("params: {algo: {name: sac}, network: {}, config: {}}")
+    assert compose_config(["task=Arm"]).train.params.algo["name"] == "sac"
+
+
+def test_general_train_configs_fit_their_spaces(cwd, one_thread):
+    for train_config, discrete in (("ContinuousPPO", 0), ("DiscretePPO", 3)):
+        returns = train(
+            cwd, f"train={train_config}", f"task.env.discrete_actions={discrete}", "num_envs=16",
+            "max_iterations=2",
+        )  # fmt: skip
+        assert returns
+
+
+def test_every_mistake_is_one_sentence(cwd, capsys):
+    assert "no file dg.xml; did you mean 'dog.xml'?" in sentence(
+        capsys, "new", "mine", "robot=dg.xml"
+    )
+    assert "task= needs the robot's file" in sentence(capsys, "new", "mine", "task=Dog")
+    assert "unknown key robt; did you mean 'robot'?" in sentence(
+        capsys, "new", "mine", "robt=dog.xml"
+    )
+    said = sentence(capsys, "new", "mine", "robot=dog.xml", "task=dog-walk")
+    assert "task=dog-walk cannot be the name of a class" in said
+    assert "Ant is a task of Phalanx" in sentence(
+        capsys, "new", "mine", "robot=dog.xml", "task=Ant"
+    )
+    assert "no joint that could be driven" in sentence(capsys, "new", "mine", "robot=box.xml")
+    assert not Path("mine").exists()
+    main(["new", "mine", "robot=dog.xml"])
+    capsys.readouterr()
+    before = Path("mine/tasks/dog/dog.py").read_text()
+    assert "dog.py already exists" in sentence(capsys, "new", "mine", "robot=dog.xml")
+    assert Path("mine/tasks/dog/dog.py").read_text() == before
+
+
+def test_overlapping_bodies_of_the_pose_do_not_collide(cwd, capsys, monkeypatch):
+    text = QUADRUPED.replace('name="FL_thigh" pos="0.2 0.1 0"', 'name="FL_thigh" pos="0.2 -0.09 0"')
+    (cwd / "close.xml").write_text(text)
+    main(["new", "mine", "robot=close.xml"])
+    monkeypatch.chdir("mine")
+    env = tasks.make("Close", 1, "cpu")
+    model = env.sim.model
+    pairs = {
+        tuple(model.body(int(b)).name for b in (s >> 16, s & 0xFFFF))
+        for s in model.exclude_signature
+    }
+    assert ("robot/FL_thigh", "robot/FR_thigh") in pairs
+    assert mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_ACTUATOR, "robot/FL_hip") >= 0
