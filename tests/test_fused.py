@@ -141,9 +141,9 @@ def pendulums(some, **kwargs):
     return list(some), world([pendulum(i, **p) for i, p in enumerate(some.values())], **kwargs)
 
 
-def on_plane(some, ground):
+def on_plane(some, ground, **kwargs):
     parts = [resting(geoms) for geoms in some.values()]
-    return list(some), world(parts, before=GROUND(ground))
+    return list(some), world(parts, before=GROUND(ground), **kwargs)
 
 
 def between_trees(some):
@@ -192,9 +192,9 @@ def on_obstacles(some):
     return [*some, "explicit pairs"], text
 
 
-def arms(condim, body=ARMS):
+def arms(condim, body=ARMS, option=""):
     default = f'<default><geom condim="{condim}" friction=".7"/></default><worldbody>'
-    text = world([(body, "")], option='integrator="implicitfast"')
+    text = world([(body, "")], option=f'integrator="implicitfast" {option}')
     return ["arms"], text.replace("<worldbody>", default)
 
 
@@ -217,6 +217,8 @@ MODELS = {
     "fixed obstacles": (*on_obstacles(OBSTACLES), 5e-4),
     "contacts between trees": (*between_trees(TOUCHING), 2e-4),
     "boxes between bodies": (*arms(4, BOXES), 1e-3),
+    "elliptic cones": (*on_plane(RESTING, "", option='cone="elliptic" impratio="3"'), 2e-4),
+    "elliptic cones between bodies": (*arms(4, BOXES, 'cone="elliptic" impratio="10"'), 1e-3),
 }
 
 

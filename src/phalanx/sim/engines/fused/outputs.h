@@ -14,14 +14,10 @@ FN void move_motion(const F *v, const F *point, F *out) {
 }
 
 // A body's net force without contacts and applied forces is what its parent passes on to it.
-FN void add_contact_force(const F *x, F D, int dim, const F *o, const F *n, const F *t, const F *mu, F *wrench) {
+FN void add_contact_force(const F *x, F D, int dim, F mu, const F *friction, const F *o, const F *n, const F *t,
+                          F *wrench) {
   F force[6];
-  force[0] = dim == 1 ? ZERO - select(x[0] < 0.0f, D * x[0], ZERO) : ZERO;
-  for (int j = 1; j < dim; j++) {
-    F x1 = x[0] + x[j], x2 = x[0] - x[j], f1 = select(x1 < 0.0f, D * x1, ZERO), f2 = select(x2 < 0.0f, D * x2, ZERO);
-    force[0] -= f1 + f2;
-    force[j] = mu[j] * (f2 - f1);
-  }
+  contact_force(x, D, dim, mu, friction, force);
   for (int j = 0; j < dim; j++) {
     F b[6];
     contact_basis(o, n, t, j, b);
@@ -34,17 +30,19 @@ STAGE void contact_wrenches(const World &w, const Contacts &C, const Pairs &X, F
   SLOTS(k) {
     for (int c = w.from[k]; c < w.from[k + 1]; c++) {
       int i = C.point[c];
-      F mu[6];
-      EACH(j, NBASIS) mu[j] = T(point, i, 14 + j);
-      add_contact_force(C.x[c], C.D[c], POINT_DIM[i], C.offset[c], C.normal[c], C.tangent[c], mu, ext[POINT_BODY[i]]);
+      F friction[6];
+      EACH(j, NBASIS) friction[j] = T(point, i, 14 + j);
+      add_contact_force(C.x[c], C.D[c], POINT_DIM[i], POINT_MU(i), friction, C.offset[c], C.normal[c], C.tangent[c],
+                        ext[POINT_BODY[i]]);
     }
   }
   for (int c = 0; c < w.npair; c++) {
     int i = X.pair[c];
-    F mu[6], wrench[6], moved[6];
-    EACH(j, PBASIS) mu[j] = T(pair, i, 8 + j);
+    F friction[6], wrench[6], moved[6];
+    EACH(j, PBASIS) friction[j] = T(pair, i, 8 + j);
     EACH(m, 6) wrench[m] = ZERO;
-    add_contact_force(X.x[c], X.D[c], PAIR_DIM[i], X.offset[c], X.normal[c], X.tangent[c], mu, wrench);
+    add_contact_force(X.x[c], X.D[c], PAIR_DIM[i], PAIR_MU(i), friction, X.offset[c], X.normal[c], X.tangent[c],
+                      wrench);
     EACH(m, 6) ext[GEOM_BODY[PAIR_GEOM1[i]]][m] -= wrench[m];
     if (ACROSS_TREES) move_force(wrench, X.shift[c], moved);
     EACH(m, 6) ext[GEOM_BODY[PAIR_GEOM2[i]]][m] += ACROSS_TREES ? moved[m] : wrench[m];

@@ -79,9 +79,24 @@ FN void pair_row(const World &w, const Pairs &X, int c, int row, F *first, F *se
   EACH(i, 6) first[i] += mu * a[i], second[i] += mu * b[i];
 }
 
+// Direction j of contact c times its friction, as motions of the first and of the second body.
+FN void scaled_basis(const World &w, const Pairs &X, int c, int j, F *first, F *second) {
+  pair_basis(X, c, j, first, second);
+  if (j) EACH(m, 6) first[m] *= T(pair, X.pair[c], 8 + j), second[m] *= T(pair, X.pair[c], 8 + j);
+}
+
 FN void add_pair_forces(World &w, const Pairs &X) {
   for (int c = 0; c < w.npair; c++) {
     int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]], dim = PAIR_DIM[i];
+    if (ELLIPTIC) {
+      F G[PBASIS], H[PBASIS][PBASIS], first[6], second[6];
+      elliptic_terms<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), G, H);
+      for (int j = 0; j < dim; j++) {
+        scaled_basis(w, X, c, j, first, second);
+        EACH(m, 6) w.P[b][m] += G[j] * second[m], w.P[a][m] -= G[j] * first[m];
+      }
+      continue;
+    }
     for (int row = first_row(dim); row <= last_row(dim); row++) {
       F x = row_of(X.x[c], row), f = select(x < 0.0f, X.D[c] * x, ZERO), first[6], second[6];
       if (!any_(f != 0.0f)) continue;
@@ -142,18 +157,31 @@ STAGE void couple_pairs(World &w, Pairs &X, F &decrement) {
   int n = 0;
   for (int c = 0; c < w.npair; c++) {
     int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]], dim = PAIR_DIM[i];
-    for (int row = first_row(dim); row <= last_row(dim); row++) {
-      B on = (row_of(X.x[c], row) < 0.0f) & (X.D[c] > 0.0f);
+    F L[PBASIS][PBASIS];
+    if (ELLIPTIC) elliptic_factor<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), L);
+    for (int row = ELLIPTIC ? 0 : first_row(dim); row <= (ELLIPTIC ? dim - 1 : last_row(dim)); row++) {
+      B on = ELLIPTIC ? L[row][row] > 0.0f : (row_of(X.x[c], row) < 0.0f) & (X.D[c] > 0.0f);
       if (!any_(on)) continue;
       if (n == MAXROW) {
         note_overflow(w);
         break;
       }
-      F first[6], second[6], P[NSLOT][6], root = select(on, X.D[c] * rsqrt_(max_(X.D[c], ZERO + 1e-20f)), ZERO);
+      F first[6], second[6], P[NSLOT][6];
       X.tree[n][0] = TREE[a], X.tree[n][1] = TREE[b];
-      pair_row(w, X, c, row, first, second);
+      if (ELLIPTIC) {
+        EACH(m, 6) first[m] = second[m] = ZERO;
+        for (int j = row; j < dim; j++) {
+          F one[6], two[6];
+          scaled_basis(w, X, c, j, one, two);
+          EACH(m, 6) first[m] += L[j][row] * one[m], second[m] += L[j][row] * two[m];
+        }
+      } else {
+        F root = select(on, X.D[c] * rsqrt_(max_(X.D[c], ZERO + 1e-20f)), ZERO);
+        pair_row(w, X, c, row, first, second);
+        EACH(m, 6) first[m] *= root, second[m] *= root;
+      }
       for (int t = 0; t < trees_of(X, n); t++) TREE_SLOTS(k, tree_of(X, n, t)) EACH(m, 6) P[k][m] = ZERO;
-      EACH(m, 6) P[b][m] = ZERO - second[m] * root, P[a][m] = first[m] * root;
+      EACH(m, 6) P[b][m] = ZERO - second[m], P[a][m] = first[m];
       for (int t = 0; t < trees_of(X, n); t++) row_to_root(w, X, n, tree_of(X, n, t), P);
       for (int q = 0; q <= n; q++) X.M[packed(n, q)] = rows_product(w, X, n, q) + (q == n ? 1.0f : 0.0f);
       X.rhs[n] = ZERO;

@@ -192,10 +192,10 @@ STAGE B ray_meets(const World &w, int shape, int row, const F *x, const F *e) {
   }
   return meets;
 }
-FN F normal_force(const F *x, F D, int dim) {
-  F sum = ZERO;
-  for (int row = first_row(dim); row <= last_row(dim); row++) sum -= select(row_of(x, row) < 0.0f, D * row_of(x, row), ZERO);
-  return sum;
+FN F normal_force(const F *x, F D, int dim, F mu) {
+  F force[6], friction[6] = {};
+  contact_force(x, D, dim, mu, friction, force);
+  return force[0];
 }
 // The force of one contact if the ray from o along side * n, away from the body, meets the site.
 FN F touched(const World &w, int s, const Frame &site, F force, const F *o, const F *origin, const F *n, float side) {
@@ -214,14 +214,14 @@ STAGE void sense_touch(const World &w, const Contacts &C, const Pairs &X, int s)
     int i = C.point[c];
     if (POINT_BODY[i] != body && POINT_OTHER[i] != body) continue;
     tree_origin(w, k, origin);
-    F force = normal_force(C.x[c], C.D[c], POINT_DIM[i]);
+    F force = normal_force(C.x[c], C.D[c], POINT_DIM[i], POINT_MU(i));
     sum += touched(w, s, site, force, C.offset[c], origin, C.normal[c], POINT_BODY[i] == body ? -1.0f : 1.0f);
   }
   for (int c = 0; c < w.npair; c++) {
     int i = X.pair[c], a = PAIR_GEOM1[i], b = PAIR_GEOM2[i];
     if (GEOM_BODY[a] != body && GEOM_BODY[b] != body) continue;
     tree_origin(w, GEOM_SLOT[a], origin);
-    F force = normal_force(X.x[c], X.D[c], PAIR_DIM[i]);
+    F force = normal_force(X.x[c], X.D[c], PAIR_DIM[i], PAIR_MU(i));
     sum += touched(w, s, site, force, X.offset[c], origin, X.normal[c], GEOM_BODY[b] == body ? -1.0f : 1.0f);
   }
   sense(w, s, 0, sum);

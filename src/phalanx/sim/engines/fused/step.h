@@ -303,11 +303,9 @@ STAGE void plane_contacts(World &w, Contacts &C, int k) {
   }
 }
 
-// Row 2 i - 1 or 2 i of a pyramid is x[0] +- x[i]; a frictionless contact has row x[0] alone.
-FN F row_of(const F *x, int row) { return row == 0 ? x[0] : row % 2 ? x[0] + x[(row + 1) / 2] : x[0] - x[row / 2]; }
-FN constexpr int first_row(int dim) { return dim == 1 ? 0 : 1; }
-FN constexpr int last_row(int dim) { return dim == 1 ? 0 : 2 * (dim - 1); }
-
+#define POINT_MU(i) (T(point, i, 15) * INVERSE_SQRT_IMPRATIO)
+#define PAIR_MU(i) (T(pair, i, 9) * INVERSE_SQRT_IMPRATIO)
+#include "cones.h"
 #include "pairs.h"
 
 // mj_fwdPosition and mj_fwdVelocity, constraint rows included, at zero acceleration
@@ -374,6 +372,22 @@ STAGE void actuation(World &w) {
 // neither J nor M nor H is ever formed. Contacts between bodies are added by Woodbury's formula.
 
 // Adds the weight (to A) and minus the force (to P) of one contact with the world.
+STAGE void add_elliptic_contact(const World &w, const Contacts &C, int c, F *A, F *P) {
+  int i = C.point[c], dim = POINT_DIM[i];
+  F G[NBASIS], H[NBASIS][NBASIS], b[NBASIS][6];
+  elliptic_terms<NBASIS>(C.x[c], dim, C.D[c], POINT_MU(i), G, H);
+  EACH(j, NBASIS) if (j < dim) {
+    contact_basis(C.offset[c], C.normal[c], C.tangent[c], j, b[j]);
+    if (j) EACH(m, 6) b[j][m] *= T(point, i, 14 + j);
+    EACH(m, 6) P[m] += G[j] * b[j][m];
+  }
+  EACH(j, NBASIS) if (j < dim) {
+    F g[6];
+    EACH(m, 6) g[m] = ZERO;
+    EACH(k, NBASIS) if (k < dim) EACH(m, 6) g[m] += (j <= k ? H[j][k] : H[k][j]) * b[k][m];
+    EACH(m, 6) for (int n = m; n < 6; n++) A[at(m, n)] += b[j][m] * g[n];
+  }
+}
 STAGE void add_contact(const World &w, const Contacts &C, int c, F *A, F *P) {
   int i = C.point[c], dim = POINT_DIM[i];
   F D = C.D[c], force[NBASIS], weight0[NBASIS], weight[NBASIS], b[NBASIS][6];
@@ -417,7 +431,7 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &
     add_inertia(A, w.I[k]);
     if (SOLVE) {
       EACH(i, 6) P[i] += w.wrench[k][i];
-      for (int c = w.from[k]; c < w.from[k + 1]; c++) add_contact(w, C, c, A, P);
+      for (int c = w.from[k]; c < w.from[k + 1]; c++) ELLIPTIC ? add_elliptic_contact(w, C, c, A, P) : add_contact(w, C, c, A, P);
     }
   }
   if (KIND[k] == FREE) {  // A = U D U'; y = U^-1 (tau - P)
@@ -515,26 +529,14 @@ template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
   return decrement;
 }
 
-// A row that changes sides between 0 and a corrects the slope (returned) and curvature h of the cost.
-FN F row_change(F x0, F v, F a, F D, F &h) {
-  F x = x0 + a * v, change = select(x < 0.0f, D, ZERO) - select(x0 < 0.0f, D, ZERO);
-  h += change * v * v;
-  return change * x * v;
-}
-FN F contact_change(const F *x, const F *v, int dim, F a, F D, F &h) {
-  F slope = ZERO;
-  for (int row = first_row(dim); row <= last_row(dim); row++)
-    slope += row_change(row_of(x, row), row_of(v, row), a, D, h);
-  return slope;
-}
 // Slope of the cost along dir at step a, from its value -decrement at 0; h: the curvature.
 STAGE F slope_at(const World &w, const Contacts &C, const Pairs &X, F a, F decrement, F &h) {
   F slope = ZERO;
   h = ZERO;
   for (int c = 0; c < w.ncontact; c++)
-    slope += contact_change(C.x[c], C.v[c], POINT_DIM[C.point[c]], a, C.D[c], h);
+    slope += contact_change(C.x[c], C.v[c], POINT_DIM[C.point[c]], a, C.D[c], POINT_MU(C.point[c]), h);
   for (int c = 0; c < w.npair; c++)
-    slope += contact_change(X.x[c], X.v[c], PAIR_DIM[X.pair[c]], a, X.D[c], h);
+    slope += contact_change(X.x[c], X.v[c], PAIR_DIM[X.pair[c]], a, X.D[c], PAIR_MU(X.pair[c]), h);
   SLOTS(k) {
     if (LIMITED[k]) slope += row_change(w.lx[k], w.lside[k] * w.dir[k], a, w.lD[k], h);
     if (FRICTION[k]) {
@@ -547,16 +549,6 @@ STAGE F slope_at(const World &w, const Contacts &C, const Pairs &X, F a, F decre
   }
   h += decrement;
   return slope - decrement * (1 - a);
-}
-
-FN B changes_side(F x, F y) { return (x < 0.0f) != (y < 0.0f); }
-// Moves a contact's rows on; whether one of them changed sides.
-FN B advance_rows(F *x, const F *v, int dim, F a) {
-  B changed = ONE < 0.0f;
-  for (int row = first_row(dim); row <= last_row(dim); row++)
-    changed = changed | changes_side(row_of(x, row), row_of(x, row) + a * row_of(v, row));
-  for (int j = 0; j < dim; j++) x[j] += a * v[j];
-  return changed;
 }
 
 // The acceleration that minimises MuJoCo's cost, into acc and acc6; wrench follows.
@@ -580,10 +572,14 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
     }
     a = select(done, ZERO, a);
     B changed = ONE < 0.0f;
-    for (int c = 0; c < w.ncontact; c++)
-      changed = changed | (advance_rows(C.x[c], C.v[c], POINT_DIM[C.point[c]], a) & (C.D[c] > 0.0f));
-    for (int c = 0; c < w.npair; c++)
-      changed = changed | (advance_rows(X.x[c], X.v[c], PAIR_DIM[X.pair[c]], a) & (X.D[c] > 0.0f));
+    for (int c = 0; c < w.ncontact; c++) {
+      int i = C.point[c];
+      changed = changed | (advance_rows(C.x[c], C.v[c], POINT_DIM[i], a, C.D[c], POINT_MU(i)) & (C.D[c] > 0.0f));
+    }
+    for (int c = 0; c < w.npair; c++) {
+      int i = X.pair[c];
+      changed = changed | (advance_rows(X.x[c], X.v[c], PAIR_DIM[i], a, X.D[c], PAIR_MU(i)) & (X.D[c] > 0.0f));
+    }
     SLOTS(k) {
       F t[6];
       if (KIND[k] == FREE) {

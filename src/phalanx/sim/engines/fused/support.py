@@ -7,8 +7,8 @@ import mujoco
 import numpy as np
 
 from phalanx.sim.engines.fused import sensors
-from phalanx.sim.engines.fused.structure import Structure, touching
-from phalanx.sim.engines.fused.tables import TOUCHES, contact_dim, pair_kind
+from phalanx.sim.engines.fused.structure import Structure
+from phalanx.sim.engines.fused.tables import TOUCHES, pair_kind
 
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 _COUNTS = {
@@ -56,10 +56,8 @@ def _options(m: mujoco.MjModel) -> str | None:
     integrators = mujoco.mjtIntegrator
     if not _is(m.opt.integrator, integrators.mjINT_EULER, integrators.mjINT_IMPLICITFAST):
         return "other integrators than Euler and implicitfast (option integrator)"
-    if m.opt.cone != mujoco.mjtCone.mjCONE_PYRAMIDAL and any(
-        contact_dim(m, pair) > 1 for pair in touching(m)
-    ):
-        return "elliptic friction cones (option cone)"
+    if m.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC and m.pair_solreffriction.any():
+        return "a solref of friction of its own in contact pairs (pair_solreffriction)"
     if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY:
         return "gravity switched off by a flag; set gravity to zero (option flag gravity)"
     for name, (kind, what) in _ZERO.items():

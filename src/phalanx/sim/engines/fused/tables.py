@@ -160,6 +160,8 @@ def constants(
         "NGEOM_": len(s.geoms), "NPAIR": len(s.pairs), "MAXPAIR": max(1, pairs),
         "PBASIS": max([1, *pair_dim]), "MAXROW": max(1, rows),
         "ITERATIONS": m.opt.iterations, "LS_ITERATIONS": m.opt.ls_iterations,
+        "ELLIPTIC": int(m.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC),
+        "INVERSE_SQRT_IMPRATIO": f"{max(m.opt.impratio, MINVAL) ** -0.5:.9e}f",
         "IMPLICIT": int(implicit), "IMPLICIT_FAST": int(implicit_fast), "PLANES_LEVEL": int(levels),
         "NPLACE_BODY": len(placed_bodies), "NPLACE_GEOM": len(placed_geoms),
         "NPLACE_SITE": len(placed_sites), **sensors.numbers(),
@@ -468,7 +470,7 @@ def _contact(m: mujoco.MjModel, field: Fields, pair: Pair) -> list[Array]:
     mu5 = np.maximum(mu5, 1e-5)
     weight = field("body_invweight0")
     translation = weight[:, m.geom_bodyid[a], 0] + weight[:, m.geom_bodyid[b], 0]
-    if contact_dim(m, pair) > 1:
+    if contact_dim(m, pair) > 1 and m.opt.cone == mujoco.mjtCone.mjCONE_PYRAMIDAL:
         slide = mu5[:, 0]
         translation = 2 * slide**2 * (1 + slide**2) * translation / max(m.opt.impratio, MINVAL)
     return [margin, *_reference(m, ref, imp), translation, *mu5.T, np.maximum(imp[..., 4], 1)]
