@@ -19,6 +19,7 @@ added or mended is in the robot's notes, and logged as one warning. Surprises:
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ import mujoco
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim import bodies
+from phalanx.sim.decompose import decompose as split_meshes
 from phalanx.sim.mjcf import mujoco_error, read_mjcf
 from phalanx.sim.mjcf_assets import find_files, mend, swap_limits
 from phalanx.sim.mjcf_parts import (
@@ -55,6 +57,7 @@ def load_robot(
     density: float | None = None,
     armature: float | None = None,
     collapse_fixed_joints: bool = False,
+    decompose: bool | Sequence[str] = False,
     drop_root_joints: bool = False,
 ) -> Robot:
     """The robot of a file.
@@ -66,7 +69,9 @@ def load_robot(
     the pairs that overlap at the initial pose. density [kg/m^3], for URDF only: of links that have
     collision shapes but no mass, 1000 if None. armature [kg m^2 or kg]: of hinges and slides for
     which the file has none. collapse_fixed_joints merges bodies without joints into their parents.
-    drop_root_joints: the root loses its hinges and slides, so that any root can be fixed or free.
+    decompose: names of collision meshes to split into convex parts, True for all; without that, a
+    mesh collides as its convex hull. drop_root_joints: the root loses its hinges and slides, so
+    that any root can be fixed or free.
 
     The spec has been compiled once, so attaching it can fail only because of the scene.
     Raises PhalanxError, naming file, line and element, for anything that cannot be read.
@@ -110,6 +115,8 @@ def load_robot(
         hint = "convert it from SDF to URDF or MJCF" if xml.tag == "sdf" else "give MJCF or URDF"
         xml.fail(f"the root element is neither <mujoco> nor <robot>; {hint}")
 
+    if decompose:
+        notes += split_meshes(spec, decompose, file)
     if drop_root_joints:
         notes += bodies.drop_root_joints(spec)
     bodies.set_base(spec, fixed_base, file)

@@ -104,6 +104,7 @@ class Scene:
         density: float | None = None,
         armature: float | None = None,
         collapse_fixed_joints: bool = False,
+        decompose: bool | Sequence[str] = False,
     ) -> Robot:
         """Place the robot of an MJCF or URDF file at `pos` [m], `quat` (w, x, y, z), world frame.
 
@@ -114,7 +115,9 @@ class Scene:
         takes all as one actor. keyframe: of an MJCF, the pose and controls that `Sim.reset`
         restores. density [kg/m^3]: of URDF links that have collision shapes but no mass, 1000 if
         None. armature [kg m^2 or kg]: of hinges and slides for which the file has none.
-        collapse_fixed_joints merges bodies without joints into their parents.
+        collapse_fixed_joints merges bodies without joints into their parents. decompose: names of
+        collision meshes to split into convex parts, True for all of them; without that, a mesh
+        collides as its convex hull.
 
         Physics options of an MJCF count, except those that the scene decides; see
         `phalanx.sim.scene_options`.
@@ -131,6 +134,7 @@ class Scene:
             density=density,
             armature=armature,
             collapse_fixed_joints=collapse_fixed_joints,
+            decompose=decompose,
         )
         if notes := take_options(self.spec, self._options, name, robot):
             log.warning("%s: %s", path, summary(notes))

@@ -1,0 +1,162 @@
+"""Splits collision meshes into convex parts, on request.
+
+    decompose(spec, ["hull"], file)          # or True: every mesh that collides
+
+MuJoCo collides with the convex hull of a mesh; a cup becomes a plug. CoACD (arXiv:2205.02961, the
+extra `decompose`) finds a few convex parts instead, in seconds to minutes. They are kept in
+`runs/hulls/`, beside the runs, under a hash of the mesh, so that this happens once.
+"""
+
+import hashlib
+import importlib.metadata
+import io
+import logging
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.files import write_atomically
+from phalanx.sim.mesh_files import Array, Faces, MeshProblem, read_mesh
+from phalanx.sim.robot import Note
+
+log = logging.getLogger(__name__)
+
+FOLDER = Path("runs") / "hulls"
+CONCAVITY = 0.05  # CoACD's default: parts may differ from their hulls by this, relative to the size
+SEARCH = {"mcts_iterations": 60, "mcts_nodes": 10, "resolution": 1000}  # 4 times as fast
+Parts = list[tuple[Array, Faces]]
+
+
+def decompose(spec: mujoco.MjSpec, meshes: bool | Sequence[str], file: Path) -> list[Note]:
+    """Replace geoms of these meshes by geoms of their convex parts. The first part keeps the geom's
+    name. Raises PhalanxError for a mesh that does not exist or cannot be split."""
+    users: dict[str, list[tuple[mujoco.MjsBody, mujoco.MjsGeom]]] = {}
+    for body in spec.bodies:
+        for geom in body.geoms:
+            if geom.type == mujoco.mjtGeom.mjGEOM_MESH and (geom.contype or geom.conaffinity):
+                users.setdefault(geom.meshname, []).append((body, geom))
+    names = list(users) if meshes is True else list(meshes or ())
+    notes = []
+    for name in names:
+        if name not in users:
+            raise PhalanxError(
+                f"{file}: no collision mesh {name!r} to decompose{did_you_mean(name, users)};"
+                f" there is: {', '.join(users) or 'none'}"
+            )
+        parts = convex_parts(*_content(spec, name, file), name, file)
+        _replace(spec, name, users[name], parts)
+        item = f"{name!r} into {len(parts)}"
+        notes.append(Note("mended", "split collision meshes into convex parts", item))
+    return notes
+
+
+def convex_parts(vertices: Array, faces: Faces, name: str, file: Path) -> Parts:
+    """Convex meshes that together stand for one, from the cache if it was split before."""
+    try:
+        import coacd
+    except ImportError:
+        raise PhalanxError(
+            "decomposing meshes needs CoACD; install it with: pip install 'phalanx[decompose]'"
+        ) from None
+    version = importlib.metadata.version("coacd")
+    key = hashlib.sha256(f"{version} {CONCAVITY} {SEARCH}".encode())
+    key.update(vertices.tobytes() + faces.tobytes())
+    cached = FOLDER / f"{key.hexdigest()[:32]}.npz"
+    if parts := _load(cached):
+        return parts
+    log.warning("%s: splitting mesh %r into convex parts, once", file, name)
+    coacd.set_log_level("error")
+    found = coacd.run_coacd(coacd.Mesh(vertices, faces), threshold=CONCAVITY, seed=0, **SEARCH)
+    parts = [(np.array(v, float), np.array(f, np.int64)) for v, f in found]
+    if not parts:
+        raise PhalanxError(f"{file}: mesh {name!r} cannot be split into convex parts")
+    _save(cached, parts)
+    return parts
+
+
+def _content(spec: mujoco.MjSpec, name: str, file: Path) -> tuple[Array, Faces]:
+    """Vertices and faces of a mesh, with equal vertices merged, which CoACD needs."""
+    import trimesh
+
+    mesh = spec.mesh(name)
+    try:
+        if mesh.file:
+            vertices, faces = read_mesh(Path(mesh.file))
+        else:
+            vertices = np.array(mesh.uservert, float).reshape(-1, 3)
+            faces = np.array(mesh.userface, np.int64).reshape(-1, 3)
+    except MeshProblem as problem:
+        raise PhalanxError(f"{file}: mesh {name!r} cannot be decomposed: {problem}") from None
+    merged = trimesh.Trimesh(vertices, faces, process=True)
+    return np.array(merged.vertices, float), np.array(merged.faces, np.int64)
+
+
+def _replace(
+    spec: mujoco.MjSpec,
+    name: str,
+    users: list[tuple[mujoco.MjsBody, mujoco.MjsGeom]],
+    parts: Parts,
+) -> None:
+    scale = spec.mesh(name).scale
+    taken = {mesh.name for mesh in spec.meshes}
+    volumes = [_volume(*part) for part in parts]
+    names = []
+    for vertices, faces in parts:
+        free = (f"{name}_part{i}" for i in range(len(taken) + 1))
+        names.append(next(n for n in free if n not in taken))
+        taken.add(names[-1])
+        spec.add_mesh(
+            name=names[-1], uservert=vertices.ravel(), userface=faces.ravel(), scale=scale
+        )
+    for body, geom in users:
+        for number, part in enumerate(names):
+            copy = body.add_geom()
+            if geom.frame is not None:
+                copy.set_frame(geom.frame)
+            for key in dir(geom):
+                if not key.startswith("_") and key not in _OWN:
+                    setattr(copy, key, getattr(geom, key))
+            copy.meshname, copy.mass = part, geom.mass * volumes[number] / sum(volumes)
+            own_name = geom.name and f"{geom.name}_{number}"
+            if number == 0:
+                own_name, geom.name = geom.name, ""
+            copy.name = own_name
+        spec.delete(geom)
+
+
+_OWN = frozenset(  # what a geom does not share with a copy
+    "name id signature parent frame set_frame mass meshname compiler classname plugin".split()
+)
+
+
+def _volume(vertices: Array, faces: Faces) -> float:
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    return float(abs((a * np.cross(b, c)).sum() / 6.0))
+
+
+def _load(file: Path) -> Parts:
+    """Parts that were saved; none if there is no such file, or it is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as saved:
+            count = len(saved.files) // 2
+            return [(saved[f"vertices{i}"], saved[f"faces{i}"]) for i in range(count)]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return []
+
+
+def _save(file: Path, parts: Parts) -> None:
+    arrays: dict[str, Any] = {}
+    for i, (vertices, faces) in enumerate(parts):
+        arrays[f"vertices{i}"], arrays[f"faces{i}"] = vertices, faces
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, content.getvalue())
+    except (OSError, PhalanxError) as error:
+        log.warning("convex parts are not kept: %s", error)
