@@ -58,7 +58,13 @@ def main() -> None:
     warnings.simplefilter("ignore")
     files = find_files(packages)
     print(f"{len(files)} files", flush=True)
-    readings = read_urdfs(packages, [f for f in files if f.suffix == ".urdf"])
+    known = Path(settings.get("facts", "/nowhere"))  # of an earlier run of the readers
+    if known.exists():
+        readings = json.loads(known.read_text())
+    else:
+        readings = read_urdfs(packages, [f for f in files if f.suffix == ".urdf"])
+        if "facts" in settings:
+            known.write_text(json.dumps(readings))
     rows = []
     for number, file in enumerate(files):
         row = compare(file, readings.get(str(file)))
@@ -110,8 +116,8 @@ def read_urdfs(packages: Path, files: list[Path]) -> dict[str, dict[str, Any]]:
             text=True,
         )
         for line in readers.stdout or []:
-            if line.startswith("FACTS "):
-                facts.append(json.loads(line[6:]))
+            if "FACTS " in line:  # PyBullet may have begun the line
+                facts.append(json.loads(line.partition("FACTS ")[2]))
                 if len(facts) % 100 == 0:
                     print(f"read {len(facts)} of {len(files)} URDF files", flush=True)
     return {fact["path"]: fact for fact in facts}
@@ -201,8 +207,8 @@ def has(model: mujoco.MjModel, kind: str, name: str) -> bool:
 
 
 def compare_urdf(file: Path, reading: dict[str, Any]) -> tuple[list[str], list[str], bool]:
-    # Pinocchio gives links without <inertial> no mass; with the joints it keeps, ours are merged.
-    robot = load_robot(file, fixed_base=True, density=0.0, collapse_fixed_joints=True)
+    # Pinocchio gives links without <inertial> no mass.
+    robot = load_robot(file, fixed_base=True, density=0.0)
     model = robot.compile()
     mine = joints_of(model)
     reference = reading["pinocchio"]
@@ -224,27 +230,48 @@ def compare_urdf(file: Path, reading: dict[str, Any]) -> tuple[list[str], list[s
 
 
 def joints_of(model: mujoco.MjModel) -> dict[str, dict[str, Any]]:
-    """What `robot_readers.by_pinocchio` gives, from a model whose bodies all move."""
+    """What `robot_readers.by_pinocchio` gives."""
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
     joints = {}
     for j in range(model.njnt):
         b = int(model.jnt_bodyid[j])
-        axes, turn = np.zeros(9), np.zeros(9)
-        mujoco.mju_quat2Mat(axes, model.body_iquat[b])
-        mujoco.mju_quat2Mat(turn, model.body_quat[b])
-        axes = axes.reshape(3, 3)
         limited = model.jnt_limited[j]
+        parent = int(model.body_weldid[model.body_parentid[b]])
+        turn = data.xmat[parent].reshape(3, 3).T
+        placement = np.c_[
+            turn @ data.xmat[b].reshape(3, 3), turn @ (data.xpos[b] - data.xpos[parent])
+        ]
+        mass, com, inertia = composite(model, data, b)
         joints[model.joint(j).name] = {
             "lower": model.jnt_range[j, 0] if limited else -np.inf,
             "upper": model.jnt_range[j, 1] if limited else np.inf,
             "effort": model.jnt_actfrcrange[j, 1] if model.jnt_actfrclimited[j] else np.inf,
             "velocity": model.jnt_user[j, 0] if model.nuser_jnt else 0.0,
             "axis": model.jnt_axis[j],
-            "placement": np.c_[turn.reshape(3, 3), model.body_pos[b]],
-            "mass": model.body_mass[b],
-            "com": model.body_ipos[b],
-            "inertia": axes @ np.diag(model.body_inertia[b]) @ axes.T,
+            "placement": placement,
+            "mass": mass,
+            "com": com,
+            "inertia": inertia,
         }
     return joints
+
+
+def composite(
+    model: mujoco.MjModel, data: mujoco.MjData, body: int
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Mass, centre of mass and inertia about it of all bodies welded to `body`, in its frame."""
+    welded = np.flatnonzero(model.body_weldid == body)
+    masses = model.body_mass[welded]
+    mass = float(masses.sum())
+    com = (masses[:, None] * data.xipos[welded]).sum(0) / mass if mass else data.xpos[body]
+    total = np.zeros((3, 3))
+    for b in welded:
+        axes, arm = data.ximat[b].reshape(3, 3), data.xipos[b] - com
+        total += axes @ np.diag(model.body_inertia[b]) @ axes.T
+        total += model.body_mass[b] * (arm @ arm * np.eye(3) - np.outer(arm, arm))
+    turn = data.xmat[body].reshape(3, 3)
+    return mass, turn.T @ (com - data.xpos[body]), turn.T @ total @ turn
 
 
 def joint_differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
@@ -256,8 +283,8 @@ def joint_differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]
         a, b = np.array(mine[key], float), np.array(value, float)
         if key in EFFORT:
             unlimited = abs(b) > 1e10 or (key in ("effort", "velocity") and b <= 0)
-            if theirs.get("type") == 0 and theirs["lower"] >= theirs["upper"] and key in EFFORT[:2]:
-                unlimited = True  # PyBullet's way to say so
+            if key in EFFORT[:2] and theirs["lower"] >= theirs["upper"]:
+                unlimited = True  # as in MuJoCo; the others say it so
             if unlimited and (not np.isfinite(a) or a <= 0 or abs(a) > 1e10):
                 continue
         size = max(float(np.abs(b).max()), 1e-3 if key in ("com", "placement") else 1e-9)

@@ -308,7 +308,7 @@ def test_mjcf_keeps_the_robot_and_drops_scenery_options_and_dangling_references(
     with caplog.at_level(logging.WARNING):
         robot = load_robot(file)
     (message,) = caplog.messages
-    for part in ("gone.png", "'undefined' (line 9)", "class 'unknown' (line 9)", "from: '0'"):
+    for part in ("gone.png", "'undefined' (line 9)", "class 'unknown' (line 9)"):
         assert part in message
     model = scene_with(robot.spec)
     assert names(model, "body") == ["world", "robot/torso", "robot/body2"]
@@ -537,9 +537,7 @@ def test_real_robots_load_and_simulate(name, bodies, dofs):
 def test_cartpole_is_isaac_gyms():
     robot = load_robot(shared("urdf/cartpole.urdf"), fixed_base=True)
     model = robot.compile()
-    assert [str(note) for note in robot.notes] == [
-        "filled collision shapes of links without mass with 1000 kg/m^3: 'slider' 7.2 kg (line 4)"
-    ]
+    assert [note.item for note in robot.notes] == ["'slider' 7.2 kg", "'cart'", "'pole'"]
     assert names(model, "body")[1:] == ["slider", "cart", "pole"]
     assert names(model, "joint") == ["slider_to_cart", "cart_to_pole"]
     np.testing.assert_allclose(model.jnt_axis, [[0, 1, 0], [1, 0, 0]])

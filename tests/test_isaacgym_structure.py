@@ -603,3 +603,21 @@ def test_the_window_shows_every_environment_at_its_origin(tmp_path, monkeypatch)
     assert opened[0].cam.lookat == pytest.approx(origins[2] + np.array([0, 0, 1]))
     assert opened[0].cam.azimuth % 360 == pytest.approx(180)
     GYM.destroy_viewer(viewer)
+
+
+def test_what_a_file_says_without_effect_is_said(tmp_path, caplog):
+    """Ranges without limited="true" are no limits in Isaac Gym; a link may be called world."""
+    hinge = '<body><joint name="j" range="-1 1"/><geom size=".1"/></body>'
+    body = f'<body name="base"><geom size=".1"/>{hinge}</body>'
+    (tmp_path / "r.xml").write_text(f"<mujoco><worldbody>{body}</worldbody></mujoco>")
+    (tmp_path / "r.urdf").write_text('<robot name="r"><link name="world"/></robot>')
+    options = gymapi.AssetOptions()
+    options.fix_base_link = options.use_mesh_materials = True
+    options.convex_decomposition_from_submeshes = True
+    sim = GYM.create_sim(0, -1, gymapi.SIM_PHYSX, gymapi.SimParams())
+    asset = GYM.load_asset(sim, str(tmp_path), "r.xml", options)
+    assert not asset.dof_props["hasLimits"][0]
+    assert 'without limited="true" have no limits, as in Isaac Gym: j' in caplog.text
+    assert "convex_decomposition_from_submeshes, use_mesh_materials has no effect" in caplog.text
+    asset = GYM.load_asset(sim, str(tmp_path), "r.urdf", options)
+    assert GYM.get_asset_rigid_body_names(asset) == ["world"]

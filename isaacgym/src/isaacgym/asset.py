@@ -41,7 +41,10 @@ JOINT_TYPES = {
     int(mujoco.mjtJoint.mjJNT_SLIDE): JointType.JOINT_PRISMATIC,
 }
 THINNEST = 1e-4  # [m] edge of a box that a program makes flat
-UNUSED_OPTIONS = ("override_com", "override_inertia", "vhacd_enabled")
+UNUSED_OPTIONS = (
+    *("override_com", "override_inertia", "vhacd_enabled", "convex_decomposition_from_submeshes"),
+    "use_mesh_materials",
+)
 
 
 class Asset:
@@ -65,6 +68,14 @@ class Asset:
             _round_off_cylinders(spec)
         self.actuators = _take_actuators(spec)
         limited = {j.name for j in spec.joints if j.limited == mujoco.mjtLimited.mjLIMITED_TRUE}
+        auto = mujoco.mjtLimited.mjLIMITED_AUTO
+        if ranges := [j.name for j in spec.joints if j.limited == auto and any(j.range)]:
+            log.warning(
+                '%s: joints with a range but without limited="true" have no limits, as in Isaac'
+                " Gym: %s",
+                name,
+                ", ".join(ranges),
+            )
         _strip(spec)
         self.model = model = spec.compile()
         names = [model.body(i).name for i in range(1, model.nbody)]
@@ -303,6 +314,12 @@ def _strip(spec: mujoco.MjSpec) -> None:
             "%s: spatial tendons are not supported; %s ignored",
             spec.modelname,
             ", ".join(t.name for t in spatial),
+        )
+    if spec.equalities:
+        log.warning(
+            "%s: equality constraints, also those of <mimic>, are not supported; %s ignored",
+            spec.modelname,
+            ", ".join(e.name or "one without a name" for e in spec.equalities),
         )
     for group in (spec.sensors, spec.actuators, spec.equalities, spatial, spec.keys):
         for element in group:

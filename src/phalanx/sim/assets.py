@@ -145,8 +145,8 @@ def load_robot(
         else:
             spec.add_exclude(bodyname1=first, bodyname2=second)
             notes.append(Note("mended", "no contacts, since they overlap at first", item))
-    if notes:
-        log.warning("%s: %s", file, summary(notes))
+    if said := [note for note in notes if note.kind != "offer"]:  # a scene says what it offers
+        log.warning("%s: %s", file, summary(said))
     return robot
 
 

@@ -53,6 +53,7 @@ def find_mesh(filename: str, robot: Path, meshdir: str = "") -> Path:
         rest = rest.replace("\\", "/")
         names = [n for n in (rest, rest.partition("/")[2]) if n]
         candidates = [up / n for up in (folder, *folder.parents) for n in names]
+        candidates += [folder / meshdir / Path(rest).name] if meshdir else []
     else:
         path = name if (folder / name).is_file() else name.replace("\\", "/")
         part, last = Path(path).parent, Path(path).name
@@ -100,6 +101,8 @@ def read_mesh(file: Path) -> tuple[Array, Faces]:
         # A stream instead of a path: the file cannot make trimesh open others.
         scene = trimesh.load_scene(io.BytesIO(data), file_type=kind[1:], process=False)
         mesh = scene.to_mesh()
+        mesh.merge_vertices()
+        mesh.update_faces(mesh.unique_faces())
         vertices, faces = np.array(mesh.vertices, float), np.array(mesh.faces, int)
     except Exception:  # readers of damaged files fail in every way
         raise MeshProblem(f"it cannot be read as {FORMATS[kind]}") from None

@@ -136,9 +136,10 @@ class Scene:
             collapse_fixed_joints=collapse_fixed_joints,
             decompose=decompose,
         )
-        if notes := take_options(self.spec, self._options, name, robot):
-            log.warning("%s: %s", path, summary(notes))
-            robot.notes += notes
+        unused = take_options(self.spec, self._options, name, robot)
+        if offers := [note for note in robot.notes if note.kind == "offer"] + unused:
+            log.warning("%s: %s", path, summary(offers))
+        robot.notes += unused
         self.attach(name, robot.spec, pos, quat, path, robot.initial)
         return robot
 

@@ -204,6 +204,8 @@ class UrdfReader:
             tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
             return Inertia(mass, np.zeros(3), tensor).moved(pose)
         shape = self.shapes.inertia(link, density=1000.0)
+        text = "computed the inertia of links whose file gives a mass, but no inertia or 0"
+        self.say("added", text, repr(link.attrib["name"]), inertial)
         if shape is None:
             return Inertia(mass, pose[:3, 3], np.zeros((3, 3)))
         com = pose[:3, 3] if inertial.find("origin") else shape.com

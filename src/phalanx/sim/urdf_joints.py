@@ -76,9 +76,14 @@ def add_mimic(spec: mujoco.MjSpec, joints: Mapping[str, Element], say: Say) -> N
             continue
         other = mimic.attrib.get("joint", "")
         if name not in hinges_and_slides or other not in hinges_and_slides or name == other:
-            near = did_you_mean(other, hinges_and_slides - {name})
-            text = "ignored <mimic> of joints that cannot follow"
-            say("dropped", text, f"{name!r} cannot follow {other!r}{near}", mimic)
+            if name not in hinges_and_slides:
+                why = "is no hinge or slide"
+            elif name == other:
+                why = "follows itself"
+            else:
+                near = did_you_mean(other, hinges_and_slides - {name})
+                why = f"follows {other!r}, which is no hinge or slide{near}"
+            say("dropped", "ignored <mimic> of joints", f"{name!r} {why}", mimic)
             continue
         equality = spec.add_equality(
             name=f"{name}_mimic", type=mujoco.mjtEq.mjEQ_JOINT, name1=name, name2=other

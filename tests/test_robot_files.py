@@ -1,0 +1,588 @@
+"""Robot files with the symptoms that users of other importers report: each loads as they expect, or
+says in one sentence what is wrong. Files are tiny and made here."""
+
+import logging
+import re
+import struct
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from phalanx.errors import PhalanxError
+from phalanx.sim import Scene, Sim
+from phalanx.sim.assets import load_robot
+from phalanx.sim.robot import Note
+
+INERTIAL = (
+    '<inertial><mass value="1"/>'
+    '<inertia ixx=".01" iyy=".01" izz=".01" ixy="0" ixz="0" iyz="0"/></inertial>'
+)
+BOX = '<collision><geometry><box size=".1 .1 .1"/></geometry></collision>'
+BASE = f'<link name="base">{INERTIAL}{BOX}</link>'
+ARM = f'<link name="arm">{INERTIAL}</link>'
+LIMIT = '<limit lower="-1" upper="1" effort="5" velocity="3"/>'
+# A box of 0.2 x 0.4 x 0.6 m around (0, 0, 0.3), so that a wrong axis or unit shows.
+SIZE = np.array([0.2, 0.4, 0.6])
+CORNERS = np.array([[x, y, z] for x in (-0.1, 0.1) for y in (-0.2, 0.2) for z in (0, 0.6)])
+FACES = "0 1 3  0 3 2  4 6 7  4 7 5  0 4 5  0 5 1  2 3 7  2 7 6  0 2 6  0 6 4  1 5 7  1 7 3"
+TRIANGLES = np.array(FACES.split(), int).reshape(12, 3)
+
+
+def robot(inner: str) -> str:
+    return f'<robot name="r">\n{inner}</robot>'
+
+
+def hinge(inner: str, kind: str = "revolute", axis: str = '<axis xyz="0 0 1"/>') -> str:
+    return robot(
+        f'{BASE}{ARM}<joint name="j" type="{kind}"><parent link="base"/><child link="arm"/>'
+        f'<origin xyz="0 0 .2"/>{axis}{inner}</joint>'
+    )
+
+
+def joint(kind: str, parent: str, child: str, name: str = "j", inner: str = "") -> str:
+    return (
+        f'<joint name="{name}" type="{kind}"><parent link="{parent}"/><child link="{child}"/>'
+        f"{inner}</joint>"
+    )
+
+
+def shape(geometry: str, tag: str = "collision") -> str:
+    return robot(f'<link name="base">{INERTIAL}<{tag}>{geometry}</{tag}></link>')
+
+
+def mesh(name: str, scale: str = "", tag: str = "collision") -> str:
+    return shape(f'<geometry><mesh filename="{name}" {scale}/></geometry>', tag)
+
+
+def mjcf(body: str, before: str = "", after: str = "") -> str:
+    return f"<mujoco>{before}<worldbody>{body}</worldbody>{after}</mujoco>"
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load_text(text: str, name: str = "", **options: object):
+        name = name or ("r.urdf" if "<robot" in text else "r.xml")
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            file.write_text(text, encoding="utf-8")
+        return load_robot(file, **options)
+
+    return load_text
+
+
+def texts(notes: list[Note]) -> str:
+    return "; ".join(map(str, notes))
+
+
+# URDF that loads: mass [kg], number of joints, degrees of freedom, and what a note says -----------
+
+LOADS = {
+    "xml after a comment": ("<!-- by hand -->\n<?xml version='1.0'?>" + robot(BASE), 1, 1, 6, ""),
+    "xml after a blank line": ("\n<?xml version='1.0'?>" + robot(BASE), 1, 1, 6, ""),
+    "byte order mark": ("\ufeff<?xml version='1.0'?>" + robot(BASE), 1, 1, 6, ""),
+    "unknown namespace": (robot(BASE + "<gz:plugin/>"), 1, 1, 6, ""),
+    "long axis": (hinge(LIMIT, axis='<axis xyz="0 0 7"/>'), 2, 2, 7, ""),
+    "zero axis, fixed": (hinge(LIMIT, "fixed", '<axis xyz="0 0 0"/>'), 2, 1, 6, ""),
+    "limits 0 0": (hinge('<limit lower="0" upper="0"/>'), 2, 2, 7, "without limits.*'j' 0 0 "),
+    "limits swapped": (hinge('<limit lower="1" upper="-1"/>'), 2, 2, 7, "without limits.*'j' 1 -1"),
+    "limits in degrees": (hinge('<limit lower="-90" upper="90"/>'), 2, 2, 7, "may be degrees"),
+    "limits huge": (hinge('<limit lower="-1e16" upper="1e16"/>'), 2, 2, 7, ""),
+    "limits empty": (hinge('<limit lower="" effort=""/>'), 2, 2, 7, "empty.*lower of <limit>"),
+    "mimic of nothing": (hinge('<mimic joint="k"/>'), 2, 2, 7, "'j' follows 'k', which is no"),
+    "planar": (
+        robot(f'<link name="world"/>{BASE}{joint("planar", "world", "base")}'),
+        *(1, 3, 3, ""),
+    ),
+    "world": (
+        robot(f'<link name="world"/>{BASE}{ARM}' + joint("fixed", "world", "base", "f")
+              + joint("continuous", "base", "arm")),
+        *(2, 1, 1, ""),
+    ),
+    "floating": (
+        robot(f'<link name="odom"/>{BASE}{ARM}' + joint("floating", "odom", "base", "f")
+              + joint("continuous", "base", "arm")),
+        *(2, 2, 7, "left out empty roots.*'odom'"),
+    ),
+    "no inertial": (robot(f'<link name="base">{BOX}</link>'), 1, 1, 6, "filled.*'base' 1 kg"),
+    "nothing at all": (robot('<link name="base"/>'), 1e-3, 1, 6, "added 0.001 kg.*'base'"),
+    "mass and no inertia": (
+        robot(f'<link name="base"><inertial><mass value="3"/></inertial>{BOX}</link>'),
+        *(3, 1, 6, "computed the inertia.*'base'"),
+    ),
+    "visual without geometry": (shape("", "visual"), 1, 1, 6, "skipped visuals without a shape"),
+    "visual of nothing": (shape("<geometry/>", "visual"), 1, 1, 6, "without a shape"),
+    "visual of size 0": (
+        shape('<geometry><box size="0 0 0"/></geometry>', "visual"),
+        *(1, 1, 6, "skipped <visual> shapes of size 0: box of 'base'"),
+    ),
+    "collision of size 0": (
+        shape('<geometry><sphere radius="0"/></geometry>'),
+        *(1, 1, 6, "skipped <collision> shapes of size 0"),
+    ),
+    "plane": (shape('<geometry><plane normal="0 0 1"/></geometry>'), 1, 0, 0, ""),
+    "colour of three": (
+        shape('<geometry><sphere radius="1"/></geometry><material name="m"><color rgba="1 0 0"/>'
+              "</material>", "visual"),
+        *(1, 1, 6, ""),
+    ),
+    "missing visual": (mesh("no.stl", tag="visual"), 1, 1, 6, "skipped <visual> meshes.*no.stl"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LOADS)
+def test_a_urdf_loads_as_its_maker_meant(load, case):
+    text, mass, joints, freedom, note = LOADS[case]
+    loaded = load(text)
+    model = loaded.compile()
+    assert (model.njnt, model.nv) == (joints, freedom)
+    assert model.body_mass.sum() == pytest.approx(mass)
+    assert re.search(note, texts(loaded.notes))
+    assert bool(note) == bool(loaded.notes)
+    mujoco.mj_step(model, mujoco.MjData(model))
+
+
+REFUSED = {
+    "sdf": ("<sdf/>", "SDF to URDF"),
+    "zero axis": (hinge(LIMIT, axis='<axis xyz="0 0 0"/>'), "axis is zero"),
+    "commas": (hinge(LIMIT, axis='<axis xyz="0,0,1"/>'), "'0,0,1' is not 3 finite numbers"),
+    "inner floating": (hinge("", "floating"), "only the robot's root can float"),
+    "type with a capital": (hinge("", "Fixed"), "did you mean 'fixed'"),
+    "no child": (
+        robot(f'{BASE}<joint name="j" type="fixed"><parent link="base"/></joint>'),
+        "child link '' does not exist",
+    ),
+    "mesh of 0 bytes": (mesh("empty.stl"), "the file is empty"),
+    "Git LFS": (mesh("lfs.stl"), "Git LFS pointer.*git lfs pull"),
+    "case of the name": (mesh("Cube.stl"), "no file 'Cube.stl'; did you mean 'cube.stl'"),
+    "no mesh": (mesh("package://other/nowhere.stl"), "no file 'package://other/nowhere.stl'"),
+    "format": (mesh("cube.step"), "not one of .stl, .obj, .dae"),
+    "text as glb": (mesh("broken.glb"), "cannot be read as binary glTF"),
+    "scale 0": (mesh("cube.stl", 'scale="1 0 1"'), "scale has a 0"),
+    "attribute twice": (robot(BASE.replace("<link", '<link name="x"', 1)), "duplicate attribute"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_urdf_that_cannot_load_says_why(load, meshes, case):
+    text, sentence = REFUSED[case]
+    with pytest.raises(PhalanxError, match=sentence) as raised:
+        load(text, "r.urdf")
+    assert "\n" not in str(raised.value)
+
+
+# Meshes -------------------------------------------------------------------------------------------
+
+
+def stl(triangles: np.ndarray) -> bytes:
+    rows = [struct.pack("<12fH", 0, 0, 0, *t.ravel(), 0) for t in triangles]
+    return b"\0" * 80 + struct.pack("<I", len(rows)) + b"".join(rows)
+
+
+def ascii_stl(triangles: np.ndarray) -> str:
+    facets = "".join(
+        "facet normal 0 0 0\nouter loop\n"
+        + "".join("vertex {} {} {}\n".format(*v) for v in t)
+        + "endloop\nendfacet\n"
+        for t in triangles
+    )
+    return f"solid cube\n{facets}endsolid cube\n"
+
+
+def collada(corners: np.ndarray, unit: str, up: str, matrix: str = "", tool: str = "") -> str:
+    numbers = " ".join(f"{x:g}" for x in corners.ravel())
+    node = f"<matrix>{matrix}</matrix>" if matrix else ""
+    return f"""<?xml version="1.0"?>
+    <COLLADA xmlns="http://www.collada.org/2005/11/COLLADASchema" version="1.4.1">
+    <asset><contributor><authoring_tool>{tool}</authoring_tool></contributor>
+    <unit name="u" meter="{unit}"/><up_axis>{up}</up_axis></asset>
+    <library_geometries><geometry id="g"><mesh>
+    <source id="p"><float_array id="a" count="24">{numbers}</float_array><technique_common>
+    <accessor source="#a" count="8" stride="3"><param name="X" type="float"/>
+    <param name="Y" type="float"/><param name="Z" type="float"/></accessor></technique_common>
+    </source><vertices id="v"><input semantic="POSITION" source="#p"/></vertices>
+    <triangles count="12"><input semantic="VERTEX" source="#v" offset="0"/><p>{FACES}</p>
+    </triangles></mesh></geometry></library_geometries><library_visual_scenes>
+    <visual_scene id="s"><node id="n">{node}<instance_geometry url="#g"/></node></visual_scene>
+    </library_visual_scenes><scene><instance_visual_scene url="#s"/></scene></COLLADA>"""
+
+
+def glb(corners: np.ndarray) -> bytes:
+    """A binary glTF file, by its specification: little-endian, y up, metres."""
+    data = corners.astype("<f4").tobytes() + TRIANGLES.astype("<u2").tobytes()
+    low, high = corners.min(0).tolist(), corners.max(0).tolist()
+    views = '[{"buffer":0,"byteLength":96},{"buffer":0,"byteOffset":96,"byteLength":72}]'
+    text = f"""{{"asset":{{"version":"2.0"}},"scene":0,"scenes":[{{"nodes":[0]}}],
+    "nodes":[{{"mesh":0}}],"meshes":[{{"primitives":[{{"attributes":{{"POSITION":0}},
+    "indices":1}}]}}],"buffers":[{{"byteLength":{len(data)}}}],"bufferViews":{views},
+    "accessors":[{{"bufferView":0,"componentType":5126,"count":8,"type":"VEC3","min":{low},
+    "max":{high}}},{{"bufferView":1,"componentType":5123,"count":36,"type":"SCALAR"}}]}}"""
+    head = text.encode().ljust(-(-len(text) // 4) * 4)
+    chunks = struct.pack("<I4s", len(head), b"JSON") + head
+    chunks += struct.pack("<I4s", len(data), b"BIN\0") + data
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def ply(corners: np.ndarray) -> str:
+    vertices = "\n".join("{} {} {}".format(*v) for v in corners)
+    faces = "\n".join("3 {} {} {}".format(*t) for t in TRIANGLES)
+    return (
+        "ply\nformat ascii 1.0\nelement vertex 8\nproperty float x\nproperty float y\n"
+        "property float z\nelement face 12\nproperty list uchar int vertex_indices\nend_header\n"
+        f"{vertices}\n{faces}\n"
+    )
+
+
+Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # z up to y up
+X_UP = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # z up to x up: right is -y, in is z
+
+
+@pytest.fixture
+def meshes(tmp_path):
+    files = {
+        "cube.stl": stl(CORNERS[TRIANGLES]),
+        "text.stl": ascii_stl(CORNERS[TRIANGLES]),
+        "mm.stl": stl(1000 * CORNERS[TRIANGLES]),
+        "flat.stl": stl(CORNERS[TRIANGLES][:2]),
+        "cube.step": "ISO-10303-21;",
+        "broken.glb": "glTF",
+        "empty.stl": "",
+        "lfs.stl": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+        "z.dae": collada(CORNERS, "1", "Z_UP"),
+        "y.dae": collada(CORNERS @ Y_UP.T, "1", "Y_UP"),
+        "x.dae": collada(CORNERS @ X_UP.T, "1", "X_UP"),
+        "cm.dae": collada(100 * CORNERS, "0.01", "Z_UP"),
+        "meshlab.dae": collada(CORNERS, "1", "Y_UP", tool="VCGLib | MeshLab"),
+        "node.dae": collada(
+            1000 * CORNERS - [0, 0, 500], "1", "Z_UP", ".001 0 0 0 0 .001 0 0 0 0 .001 .5 0 0 0 1"
+        ),
+        "y.glb": glb(CORNERS @ Y_UP.T),
+        "cube.ply": ply(CORNERS),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+FORMATS = "cube.stl text.stl many.stl z.dae y.dae x.dae cm.dae meshlab.dae node.dae y.glb cube.ply"
+
+
+@pytest.mark.parametrize("name", FORMATS.split())
+@pytest.mark.parametrize("kind", ["urdf", "mjcf"])
+def test_every_mesh_format_gives_the_same_box_with_its_units_and_up_axis(
+    load, meshes, tmp_path, name, kind
+):
+    """many.stl has 204 000 triangles, more than MuJoCo reads."""
+    if name == "many.stl":
+        (tmp_path / name).write_bytes(stl(np.tile(CORNERS[TRIANGLES], (17000, 1, 1))))
+    if kind == "urdf":
+        model = load(mesh(name)).compile()
+    else:
+        geom = '<body><geom type="mesh" mesh="m" mass="1"/></body>'
+        model = load(mjcf(geom, f'<asset><mesh name="m" file="{name}"/></asset>')).compile()
+    vertices = model.mesh_vert @ rotation(model.geom_quat[0]).T + model.geom_pos[0]
+    np.testing.assert_allclose(vertices.min(0), [-0.1, -0.2, 0], atol=1e-5)
+    np.testing.assert_allclose(vertices.max(0), [0.1, 0.2, 0.6], atol=1e-5)
+
+
+def rotation(quat: np.ndarray) -> np.ndarray:
+    flat = np.zeros(9)
+    mujoco.mju_quat2Mat(flat, quat)
+    return flat.reshape(3, 3)
+
+
+@pytest.mark.parametrize(
+    ("scale", "name"),
+    [('scale="0.001 0.001 0.001"', "mm.stl"), ('scale="0.001"', "mm.stl"),
+     ('scale="-1 1 1"', "cube.stl")],
+)  # fmt: skip
+def test_scales_of_one_or_three_numbers_and_mirrors(load, meshes, scale, name):
+    text = robot(f'<link name="b"><collision><geometry><mesh filename="{name}" {scale}/>'
+                 "</geometry></collision></link>")  # fmt: skip
+    assert load(text).compile().body_mass[1] == pytest.approx(1000 * SIZE.prod())
+
+
+def test_a_flat_collision_mesh_becomes_a_thin_one(load, meshes):
+    loaded = load(mesh("flat.stl"))
+    assert "thickness of 1 mm: flat.stl" in texts(loaded.notes)
+    assert loaded.compile().ngeom == 1
+
+
+@pytest.mark.parametrize(
+    "filename",
+    [
+        "package://my_robot/meshes/cube.stl",
+        "package://renamed_clone/meshes/cube.stl",
+        "model://my_robot/meshes/cube.stl",
+        "file://$(find my_robot)/meshes/cube.stl",
+        "my_robot/meshes/cube.stl",
+        "../meshes/cube.stl",
+        "..\\meshes\\cube.stl",
+    ],
+)
+def test_meshes_are_found_from_the_file_upwards(load, tmp_path, filename):
+    (tmp_path / "my_robot" / "meshes").mkdir(parents=True)
+    (tmp_path / "my_robot" / "meshes" / "cube.stl").write_bytes(stl(CORNERS[TRIANGLES]))
+    assert load(mesh(filename), "my_robot/urdf/r.urdf").compile().nmesh == 1
+
+
+def test_meshdir_inside_a_urdf_counts(load, tmp_path):
+    (tmp_path / "stl").mkdir()
+    (tmp_path / "stl" / "cube.stl").write_bytes(stl(CORNERS[TRIANGLES]))
+    compiler = '<mujoco><compiler meshdir="stl"/></mujoco>'
+    text = mesh("package://x/y/cube.stl").replace("<link", compiler + "<link", 1)
+    assert load(text).compile().nmesh == 1
+
+
+def test_a_mesh_is_split_into_convex_parts_once(load, tmp_path, monkeypatch, caplog):
+    """An L of two boxes: its hull fills the corner, its parts do not."""
+    monkeypatch.chdir(tmp_path)
+    pytest.importorskip("coacd", reason="needs phalanx[decompose]")
+    long, short = CORNERS * [5, 1, 1], CORNERS * [1, 1, 3] + [0.4, 0, 0]
+    both = np.concatenate([long[TRIANGLES], short[TRIANGLES]])
+    (tmp_path / "ell.stl").write_bytes(stl(both))
+    text = mjcf(
+        '<body><freejoint/><geom name="g" type="mesh" mesh="ell" friction=".3"/></body>',
+        '<asset><mesh name="ell" file="ell.stl"/></asset>',
+    )
+    hull = load(text).compile()
+    for _ in range(2):
+        caplog.clear()
+        parts = load(text, decompose=True).compile()
+        assert parts.ngeom >= 2
+        assert parts.body_mass[1] < 0.85 * hull.body_mass[1]
+        assert parts.geom("g").friction[0] == 0.3
+    assert "once" not in caplog.text  # the second time
+    assert len(list((tmp_path / "runs" / "hulls").iterdir())) == 1
+    with pytest.raises(PhalanxError, match="no collision mesh 'el' to decompose; did you mean"):
+        load(text, decompose=["el"])
+
+
+# Mass and joints ----------------------------------------------------------------------------------
+
+
+def test_frames_weigh_nothing_and_shapes_are_filled_with_the_density_asked_for(load):
+    tip = (
+        '<link name="tip"><collision><geometry><box size=".1 .1 .1"/></geometry></collision></link>'
+    )
+    frames = "".join(f'<link name="f{i}"/>' for i in range(9))
+    text = robot(f"{BASE}{tip}{frames}{joint('fixed', 'base', 'tip', 'tip')}"
+                 + "".join(joint("fixed", "base", f"f{i}", f"f{i}") for i in range(9)))  # fmt: skip
+    for density, mass in ((None, 2), (500, 1.5), (0, 1)):
+        loaded = load(text, density=density)
+        assert loaded.compile().body_mass.sum() == pytest.approx(mass)
+        assert ("'tip'" in texts(loaded.notes)) == (mass > 1)
+
+
+def test_mimic_is_an_equality_between_joints(load):
+    follow = '<mimic joint="a" multiplier="-2" offset="0.5"/>'
+    text = robot(f"{BASE}{ARM}{ARM.replace('arm', 'arm2')}" + joint("revolute", "base", "arm", "a")
+                 + joint("revolute", "base", "arm2", "b", follow))  # fmt: skip
+    model = load(text, fixed_base=True).compile()
+    data = mujoco.MjData(model)
+    data.qfrc_applied[model.joint("a").dofadr[0]] = 0.01
+    for _ in range(2000):
+        mujoco.mj_step(model, data)
+    a, b = (float(data.joint(name).qpos[0]) for name in "ab")
+    assert abs(a) > 0.05
+    assert b == pytest.approx(0.5 - 2 * a, abs=0.02)
+
+
+def test_armature_is_for_joints_that_have_none(load):
+    body = (
+        '<body><geom size=".1"/><joint name="a" armature="3"/><joint name="b" axis="1 0 0"/></body>'
+    )
+    assert load(mjcf(body), armature=2).compile().dof_armature.tolist() == [3, 2]
+
+
+def test_collapsing_merges_bodies_without_joints_in_both_formats(load):
+    inner = '<body name="b"><geom size=".1"/><body name="c"><geom size=".1"/></body></body>'
+    text = mjcf(f'<body name="a"><geom size=".1"/>{inner}</body>')
+    assert load(text, collapse_fixed_joints=True).compile().nbody == 2
+    text = robot(f"{BASE}{ARM}{joint('fixed', 'base', 'arm')}")
+    assert load(text, collapse_fixed_joints=True).compile().nbody == 2
+
+
+# Contacts at the start ----------------------------------------------------------------------------
+
+OVERLAPPING = mjcf(
+    '<body name="a"><freejoint/><geom size=".1"/><body name="b" pos=".15 0 0"><joint name="j"/>'
+    '<geom size=".1"/><body name="c" pos="0.03 0 0"><joint axis="1 0 0"/><geom size=".1"/></body>'
+    "</body></body>",
+    after='<keyframe><key name="apart" qpos="0 0 0 1 0 0 0 1.5708 0"/></keyframe>',
+)
+
+
+def test_overlaps_at_the_initial_pose_are_named_with_their_depth(load):
+    loaded = load(OVERLAPPING)
+    ((first, second, depth),) = loaded.overlaps  # not a and b: a parent and its child
+    assert (first, second) == ("a", "c")
+    assert depth == pytest.approx(0.02)
+    assert "overlap at the initial pose: 'a' and 'c' by 20 mm" in texts(loaded.notes)
+    apart = load(OVERLAPPING, self_collisions="except_overlaps")
+    assert apart.compile().nexclude == 1
+    assert not any(note.kind == "overlap" for note in apart.notes)
+    assert load(OVERLAPPING, self_collisions=False).compile().nexclude == 3
+    with pytest.raises(PhalanxError, match="accepted: True, False, 'except_overlaps'"):
+        load(OVERLAPPING, self_collisions="some")
+
+
+# MJCF scenes --------------------------------------------------------------------------------------
+
+ROBOT = (
+    '<body name="base" pos="0 0 1"><freejoint/><geom name="g" type="box" size=".1 .1 .1"/>'
+    '<body name="arm" pos="0 0 .3"><joint name="j" axis="0 1 0" range="-90 90"/>'
+    '<geom type="capsule" size=".03 .1"/><site name="tip"/></body></body>'
+)
+
+
+@pytest.fixture
+def scene_of(tmp_path):
+    def build(text: str, *, pos=(0.0, 0.0, 0.0), quat=(1.0, 0.0, 0.0, 0.0), **options: object):
+        (tmp_path / "r.xml").write_text(text)
+        scene = Scene()
+        loaded = scene.add_actor("r", tmp_path / "r.xml", pos, quat, **options)
+        return scene, loaded
+
+    return build
+
+
+def test_several_bodies_below_the_world_are_one_actor_or_one_is_named(scene_of):
+    table = '<body name="table"><geom size=".1"/></body>'
+    cup = '<body name="cup"><freejoint/><geom size=".1"/></body>'
+    weld = '<equality><weld body1="base" body2="table"/></equality>'
+    text = mjcf(table + ROBOT + cup, after=weld)
+    scene, loaded = scene_of(text)
+    assert "root= takes one of them: 'table', 'base', 'cup'" in texts(loaded.notes).replace(
+        "; all bodies below the world are one actor; root= takes one of them:", ","
+    )
+    actor = Sim(scene, 2, device="cpu").actor("r")
+    assert actor.body_names == ["table", "base", "arm", "cup"]
+    assert actor.root_pos[0].tolist() == [0, 0, 1]  # of the first that moves
+    assert actor.joint_names == ["j", "joint2"]
+    assert actor.joint_pos.shape == (2, 1 + 7)
+    assert scene.compile().neq == 1
+    scene, _ = scene_of(text, root="base")
+    assert Sim(scene, 2, device="cpu").actor("r").body_names == ["base", "arm"]
+    with pytest.raises(PhalanxError, match="no body 'bass' below the world; did you mean 'base'"):
+        scene_of(text, root="bass")
+    with pytest.raises(PhalanxError, match=r"fixed_base=True is about one root body.*root="):
+        scene_of(text, fixed_base=True)
+
+
+@pytest.mark.parametrize("engine", ["mujoco", "warp"])
+def test_a_keyframe_is_where_environments_begin_and_return_to(scene_of, engine):
+    key = '<key name="home" qpos="0 0 .5 1 0 0 0 .7" qvel="0 0 0 0 0 0 2" ctrl="3"/>'
+    text = mjcf(
+        ROBOT,
+        after=f'<actuator><motor joint="j"/></actuator><keyframe>{key}</keyframe>',
+    )
+    _, loaded = scene_of(text)
+    assert [n.item for n in loaded.notes if n.kind == "offer"] == ["'home'"]
+    scene, _ = scene_of(text, keyframe="home", pos=(1, 0, 2), quat=(0, 0, 0, 1))
+    sim = Sim(scene, 2, device="cpu", engine=engine)
+    for _ in range(2):
+        # The base's pose is that of the keyframe in the actor's frame, half a turn about z.
+        assert sim.qpos[1].tolist() == pytest.approx([1, 0, 2.5, 0, 0, 0, 1, 0.7])
+        assert sim.qvel[1].tolist() == [0, 0, 0, 0, 0, 0, 2]
+        assert sim.ctrl[1].tolist() == [3]
+        sim.step()
+        sim.reset(torch.tensor([False, True]))
+    with pytest.raises(PhalanxError, match="no keyframe 'hom'; did you mean 'home'"):
+        scene_of(text, keyframe="hom")
+
+
+def test_options_of_the_file_count_unless_the_scene_decides(scene_of, caplog):
+    option = (
+        '<option timestep=".001" cone="elliptic" impratio="100" density="1.2"'
+        ' integrator="RK4"><flag eulerdamp="disable" override="enable"/></option>'
+    )
+    scene, loaded = scene_of(mjcf(ROBOT, option))
+    with caplog.at_level(logging.WARNING):
+        scene.add_actor("other", loaded.path)
+    model = scene.compile()
+    assert model.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC
+    assert (model.opt.impratio, model.opt.density) == (100, 1.2)
+    assert model.opt.disableflags & int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP)
+    assert model.opt.enableflags & int(mujoco.mjtEnableBit.mjENBL_OVERRIDE)
+    assert model.opt.timestep == pytest.approx(1 / 120)
+    assert "timestep 0.001, the scene has 0.00833" in texts(loaded.notes)
+    assert "integrator rk4, the scene has implicitfast" in texts(loaded.notes)
+    loaded.path.write_text(mjcf(ROBOT, '<option impratio="5"/>'))
+    third = scene.add_actor("third", loaded.path)
+    assert "impratio 5, actor 'r' has 100" in texts(third.notes)
+
+
+def test_total_mass_world_sites_and_constraints_to_the_world_count(scene_of):
+    before = '<compiler settotalmass="10"/>'
+    after = (
+        '<tendon><spatial name="rope"><site site="hook"/><site site="tip"/></spatial></tendon>'
+        '<contact><pair geom1="g" geom2="floor"/><exclude body1="base" body2="world"/></contact>'
+        '<equality><connect body1="arm" body2="world" anchor="0 0 0"/></equality>'
+    )
+    world = (
+        '<geom name="floor" type="plane" size="1 1 1"/><geom name="rail" size=".1"/>'
+        '<site name="hook" pos="0 0 2"/><body name="aim" mocap="true"/>'
+    )
+    scene, loaded = scene_of(mjcf(world + ROBOT, before, after), pos=(0, 0, 5))
+    model = scene.compile()
+    assert model.body_mass.sum() == pytest.approx(10)
+    assert (model.ntendon, model.neq, model.npair, model.nmocap) == (1, 1, 0, 1)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    assert data.site("r/hook").xpos.tolist() == [0, 0, 7]  # in the environment's frame
+    assert "dropped shapes that are fixed to the world: 'rail' (line 1)" in texts(loaded.notes)
+
+
+MJCF_LOADS = {
+    "swapped range": (
+        mjcf('<body><joint name="j" range="9 -9"/><geom size=".1"/></body>'),
+        "corrected the range of joints: 'j'",
+    ),
+    "no autolimits": (
+        mjcf('<body><joint name="j" range="-1 1"/><geom size=".1"/></body>',
+             '<compiler autolimits="false"/>'),
+        "by autolimits: 'j'",
+    ),
+    "replicate": (
+        mjcf('<body><freejoint/><geom size=".1"/><replicate count="4" euler="0 0 90">'
+             '<body pos=".2 0 0"><joint/><geom size=".05"/></body></replicate></body>'),
+        "",
+    ),
+    "slashes": (mjcf('<body name="a/b"><geom name="a/c" size=".1"/></body>'), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MJCF_LOADS)
+def test_an_mjcf_is_mended_only_where_it_must_be(load, case):
+    text, note = MJCF_LOADS[case]
+    loaded = load(text)
+    mended = texts([n for n in loaded.notes if n.kind == "mended"])
+    assert (note in mended) if note else not mended
+    assert loaded.compile().nbody == text.count("<body") + 3 * text.count("<replicate") + 1
+
+
+def test_an_error_in_an_included_file_names_it(load, tmp_path):
+    (tmp_path / "legs.xml").write_text(
+        '<mujoco>\n\n<body name="leg"><geom name="shin"/></body></mujoco>'
+    )
+    with pytest.raises(PhalanxError, match=r"legs.xml, line 3, <geom name='shin'>: .*size 0"):
+        load(mjcf('<body><geom size=".1"/><include file="legs.xml"/></body>'))
+
+
+def test_a_scene_in_which_nothing_moves_steps(load, tmp_path):
+    load(robot(BASE))
+    scene = Scene()
+    scene.add_actor("table", tmp_path / "r.urdf", fixed_base=True)
+    sim = Sim(scene, 16, device="cpu")
+    sim.step()
+    assert not sim.diverged.any()
+    assert sim.actor("table").joint_pos.shape == (16, 0)
+
+
+def test_options_for_the_other_format_are_refused(load):
+    with pytest.raises(PhalanxError, match="density= is for URDF files"):
+        load(mjcf(ROBOT), density=10)
+    with pytest.raises(PhalanxError, match="root= is for MJCF files"):
+        load(robot(BASE), root="base")
