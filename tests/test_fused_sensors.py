@@ -79,9 +79,12 @@ SENSORS = {
     "forces": '<force site="tip"/><torque site="tip"/><force site="hook"/><torque site="hook"/>',
     "touch": "".join(f'<touch site="{shape}"/>' for shape in SHAPES)
     + '<touch site="pad"/><touch site="pad" cutoff="3"/><touch site="imu"/>',
+    "contacts": "".join(
+        f'<contact body1="{body}" data="force" reduce="netforce"/>' for body in ("torso", "hand")
+    ),
 }  # fmt: skip
 # Of the largest value of a sensor's kind. Stiff contacts round forces more than states.
-TOLERANCE = {"accelerations": 1e-4, "forces": 1e-4, "touch": 1e-4}
+TOLERANCE = {"accelerations": 1e-4, "forces": 1e-4, "touch": 1e-4, "contacts": 1e-4}
 
 
 @pytest.fixture(scope="module")

@@ -107,6 +107,7 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
   if (!forces) return;
   F touch[NBODY][6], ext[NSLOT][6];
   contact_wrenches(w, C, X, touch);
+  if (sensors && CONTACT_SENSORS) sense_contacts(w, touch);
   SLOTS(k) EACH(i, 6) ext[k][i] = ZERO, inner[k][i] = BODY[k] ? w.wrench[k][i] : ZERO;
   for (int b = 0; b < NPLACE_BODY; b++) EACH(i, 6) ext[PLACE_BODY_SLOT[b]][i] += touch[PLACE_BODY_ID[b]][i];
   SLOTS(k) EACH(i, 6) inner[k][i] -= ext[k][i];

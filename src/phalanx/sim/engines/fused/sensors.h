@@ -258,6 +258,11 @@ FN F joint_actuation(const World &w, int k) {
 }
 
 // mj_sensorAcc; inner: what each slot's parent passes on to it.
+// MuJoCo has the force that the body exerts; touch: those on the bodies.
+FN void sense_contacts(const World &w, const F touch[][6]) {
+  for (int s = NSENSOR_STATE; s < NSENSOR; s++)
+    if (SENSOR_KIND[s] == SENS_CONTACT) EACH(i, 3) sense(w, s, i, ZERO - touch[SENSOR_ROW[s]][3 + i]);
+}
 STAGE void sense_forces(const World &w, const Contacts &C, const Pairs &X, F inner[][6]) {
   F acc[NSLOT][6];
   if (ACCELERATION_SENSORS) accelerations(w, acc);
@@ -267,6 +272,7 @@ STAGE void sense_forces(const World &w, const Contacts &C, const Pairs &X, F inn
       case SENS_ACTUATORFRC: sense(w, s, 0, w.force[SENSOR_ROW[s]]); break;
       case SENS_JOINTACTFRC: sense(w, s, 0, joint_actuation(w, k)); break;
       case SENS_JOINTLIMITFRC: sense(w, s, 0, LIMITED[k] ? ZERO - select(w.lx[k] < 0.0f, w.lD[k] * w.lx[k], ZERO) : ZERO); break;
+      case SENS_CONTACT: break;  // sense_contacts
       case SENS_TOUCH: sense_touch(w, C, X, s); break;
       case SENS_FORCE: case SENS_TORQUE: {
         F x[3], R[9], f[6];

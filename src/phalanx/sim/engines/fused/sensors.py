@@ -21,7 +21,11 @@ SUBTREES = frozenset({"SUBTREECOM", "SUBTREELINVEL", "SUBTREEANGMOM"})
 OF_STATE = JOINTS | LENGTHS | FRAMES | SUBTREES
 ACCELERATIONS = frozenset({"ACCELEROMETER", "FRAMELINACC", "FRAMEANGACC"})
 FORCES = frozenset({"FORCE", "TORQUE"})
-OF_FORCES = ACCELERATIONS | FORCES | {"TOUCH", "ACTUATORFRC", "JOINTACTFRC", "JOINTLIMITFRC"}
+OF_FORCES = ACCELERATIONS | FORCES | {
+    "TOUCH", "CONTACT", "ACTUATORFRC", "JOINTACTFRC", "JOINTLIMITFRC"
+}  # fmt: skip
+NET_FORCE = [2, 3, 1]
+"""intprm of the contact sensors that the step has: the force of all contacts together."""
 SHAPES = ("SPHERE", "CAPSULE", "ELLIPSOID", "CYLINDER", "BOX")
 """Of sites with a touch sensor."""
 NONE = np.float32(3e38)
@@ -56,7 +60,7 @@ class Sensors:
         row = {"SLOT": 0, "ROW": 0, "REF": -1, "TOUCH": -1}
         if name.startswith("JOINT"):
             row["SLOT"] = [slot.joint for slot in s.slots].index(target)
-        elif name == "ACTUATORFRC":
+        elif name in ("ACTUATORFRC", "CONTACT"):
             row["ROW"] = target
         elif name in LENGTHS:
             joint = int(m.actuator_trnid[target, 0])
@@ -85,7 +89,8 @@ class Sensors:
             "CUTOFFS": int((self.structure.model.sensor_cutoff[self.ids] > 0).any()),
             "QUAT_SENSORS": int("FRAMEQUAT" in kinds),
             "ACCELERATION_SENSORS": int(bool(ACCELERATIONS & set(kinds))),
-            "FORCE_SENSORS": int(bool(FORCES & set(kinds))),
+            "FORCE_SENSORS": int(bool((FORCES | {"CONTACT"}) & set(kinds))),
+            "CONTACT_SENSORS": int("CONTACT" in kinds),
         }
 
     def arrays(self, placed_bodies: list[int]) -> dict[str, Sequence[int]]:

@@ -130,6 +130,8 @@ def _sensors(m: mujoco.MjModel) -> str | None:
         kind, name = sensors.kind(m, i), f"(sensor {_name(m, 'sensor', i)})"
         if kind not in sensors.OF_STATE | sensors.OF_FORCES:
             return f"{kind.lower()} sensors {name}"
+        if kind == "CONTACT" and not _is_net_force(m, i):
+            return f"contact sensors of anything but the net force on one moving body {name}"
         objects = [(int(m.sensor_objtype[i]), int(m.sensor_objid[i]))]
         objects.append((int(m.sensor_reftype[i]), int(m.sensor_refid[i])))
         for what, which in objects:
@@ -144,6 +146,13 @@ def _sensors(m: mujoco.MjModel) -> str | None:
         if kind == "TOUCH" and sensors.site_shape(m, int(m.sensor_objid[i])) not in sensors.SHAPES:
             return f"touch sensors of other shapes {name}"
     return None
+
+
+def _is_net_force(m: mujoco.MjModel, i: int) -> bool:
+    body = int(m.sensor_objid[i])
+    whole = m.sensor_objtype[i] == OBJ.mjOBJ_BODY and m.sensor_refid[i] < 0
+    whole = whole and m.body_weldid[body] != 0 and m.sensor_reftype[i] == OBJ.mjOBJ_UNKNOWN
+    return bool(whole and m.sensor_intprm[i, :3].tolist() == sensors.NET_FORCE)
 
 
 def _is(value: Any, *kinds: Any) -> bool:
