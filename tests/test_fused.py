@@ -194,7 +194,7 @@ def on_obstacles(some):
 
 def arms(condim, body=ARMS, option=""):
     default = f'<default><geom condim="{condim}" friction=".7"/></default><worldbody>'
-    text = world([(body, "")], option=f'integrator="implicitfast" {option}')
+    text = world([(body, "")], option=f'integrator="implicitfast" {option}'.strip())
     return ["arms"], text.replace("<worldbody>", default)
 
 

@@ -17,7 +17,7 @@ TREE = """<mujoco><worldbody><body pos="0 0 1"><freejoint/><geom size=".1" mass=
 </body></worldbody></mujoco>"""
 
 
-@pytest.mark.parametrize("engine", ["mujoco", "warp", partial(PlainEngine)])
+@pytest.mark.parametrize("engine", ["mujoco", "warp", "fused", partial(PlainEngine)])
 def test_solve_m_inverts_mujocos_mass_matrix_plus_added_inertia(tmp_path, engine):
     (tmp_path / "tree.xml").write_text(TREE)
     scene = Scene(0.01)

@@ -6,6 +6,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +36,10 @@ class CpuStep:
             {
                 "memory_size": (size,),
                 "run": (None, word, word, word, word, size, number, number, *last),
+                "solve_m": (None, word, word, word, word, size, word, word, *last),
             },
         )
-        self._run = functions["run"]
+        self._run, self._solve_m = functions["run"], functions["solve_m"]
         self.threads = threads or len(os.sched_getaffinity(0))
         total = functions["memory_size"]() // 64 * 64 + 64
         self._memory = [torch.zeros(total + 64, dtype=torch.uint8) for _ in range(self.threads)]
@@ -69,15 +71,32 @@ class CpuStep:
         """Advance and derive; bound: from `bind`; flags: whether to write forces, and which
         positions (see `run` in `cpu_entry.h`)."""
         bound[-1] = flags[0]
-        self._turn[0] = 0
         where = 0 if mask is None else mask.data_ptr()
-        arguments = (
-            bound.ctypes.data, shared.data_ptr(), varied.data_ptr(), worlds, substeps, flags[1],
-            where, self._turn_at,
-        )  # fmt: skip
+        model = (shared.data_ptr(), varied.data_ptr(), worlds)
+        self._on_threads(self._run, bound, *model, substeps, flags[1], where)
+
+    def solve_m(
+        self,
+        bound: np.ndarray,
+        shared: Tensor,
+        varied: Tensor,
+        worlds: int,
+        force: Tensor,
+        added: Tensor,
+    ) -> Tensor:
+        """(M + diag(added))^-1 force at the positions of `bound`, (N, nv) each, float32."""
+        out = torch.empty_like(force)
+        model = (shared.data_ptr(), varied.data_ptr(), worlds)
+        vectors = (force.data_ptr(), added.data_ptr(), out.data_ptr())
+        self._on_threads(self._solve_m, bound, *model, *vectors)
+        return out
+
+    def _on_threads(self, function: Any, bound: np.ndarray, *arguments: int) -> None:
+        self._turn[0] = 0
+        fields, worlds = bound.ctypes.data, arguments[2]
 
         def work(thread: int) -> None:
-            self._run(self._memory_at[thread], *arguments)
+            function(self._memory_at[thread], fields, *arguments, self._turn_at)
 
         self._team.run(work, min(self.threads, -(-worlds // _PER_THREAD)))
 

@@ -2,10 +2,9 @@
 
 // Worlds in chunks of WORLDS, taken from `next` by whichever thread is free.
 extern "C" long memory_size() { return sizeof(Memory); }
-// substeps 0: derived fields alone. positions: 0 none, 1 from before the last integration, 2 of the
-// new state. mask: only worlds whose chunk has one that is set; null for all.
-extern "C" void run(Memory *memory, const Fields *f, const float *shared, const float *varied, long worlds,
-                    int substeps, int positions, const unsigned char *mask, long *next) {
+template <class Work>
+FN void each_chunk(Memory *memory, const Fields *f, const float *shared, const float *varied, long worlds,
+                   const unsigned char *mask, long *next, Work work) {
   World &w = memory->world;
   w.fields = f, w.shared = shared, w.varied = varied, w.worlds = (worlds + WORLDS - 1) / WORLDS * WORLDS;
   for (;;) {
@@ -14,9 +13,21 @@ extern "C" void run(Memory *memory, const Fields *f, const float *shared, const 
     w.valid = worlds - w.world < WORLDS ? worlds - w.world : WORLDS;
     bool any = !mask;
     if (mask) for (int l = 0; l < w.valid; l++) any |= mask[w.world + l] != 0;
-    if (!any) continue;
-    if (substeps) step_worlds(*memory, *f, substeps, positions == 1);
-    else load(w, *f);
-    if (positions == 2) derive_worlds(*memory);
+    if (any) work();
   }
+}
+// substeps 0: derived fields alone. positions: 0 none, 1 from before the last integration, 2 of the
+// new state. mask: only worlds whose chunk has one that is set; null for all.
+extern "C" void run(Memory *memory, const Fields *f, const float *shared, const float *varied, long worlds,
+                    int substeps, int positions, const unsigned char *mask, long *next) {
+  each_chunk(memory, f, shared, varied, worlds, mask, next, [&] {
+    if (substeps) step_worlds(*memory, *f, substeps, positions == 1);
+    else load(memory->world, *f);
+    if (positions == 2) derive_worlds(*memory);
+  });
+}
+extern "C" void solve_m(Memory *memory, const Fields *f, const float *shared, const float *varied, long worlds,
+                        const float *force, const float *added, float *out, long *next) {
+  each_chunk(memory, f, shared, varied, worlds, nullptr, next,
+             [&] { solve_worlds(*memory, *f, force, added, out); });
 }

@@ -35,6 +35,7 @@ class CudaStep:
             torch.cuda.current_stream().synchronize()  # makes torch's context current
             module = _checked(driver.cuModuleLoadData(cubin))
             self._kernel = _checked(driver.cuModuleGetFunction(module, b"run"))
+            self._solve_m = _checked(driver.cuModuleGetFunction(module, b"solve_m"))
         self._launch = driver.cuLaunchKernel
 
     def padded(self, worlds: int) -> int:
@@ -58,20 +59,28 @@ class CudaStep:
     ) -> None:
         """See `CpuStep.run`. Launches on torch's current stream, which may be capturing."""
         bound[len(bound) - 1] = int(flags[0])  # the launch copies all of it
-        values = (
-            bound,
-            ctypes.c_void_p(shared.data_ptr()),
-            ctypes.c_void_p(varied.data_ptr()),
-            ctypes.c_int64(worlds),
-            ctypes.c_int(substeps),
-            ctypes.c_int(flags[1]),
-            ctypes.c_void_p(None if mask is None else mask.data_ptr()),
-        )
+        where = ctypes.c_void_p(None if mask is None else mask.data_ptr())
+        rest = (ctypes.c_int(substeps), ctypes.c_int(flags[1]), where)
+        self._start(self._kernel, bound, shared, varied, worlds, *rest)
+
+    def solve_m(
+        self, bound: Any, shared: Tensor, varied: Tensor, worlds: int, force: Tensor, added: Tensor
+    ) -> Tensor:
+        """See `CpuStep.solve_m`."""
+        out = torch.empty_like(force)
+        vectors = [ctypes.c_void_p(x.data_ptr()) for x in (force, added, out)]
+        self._start(self._solve_m, bound, shared, varied, worlds, *vectors)
+        return out
+
+    def _start(
+        self, kernel: Any, bound: Any, shared: Tensor, varied: Tensor, worlds: int, *rest: Any
+    ) -> None:
+        pointers = (ctypes.c_void_p(shared.data_ptr()), ctypes.c_void_p(varied.data_ptr()))
+        values = (bound, *pointers, ctypes.c_int64(worlds), *rest)
         addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
         stream = torch.cuda.current_stream(self._device).cuda_stream
-        blocks = -(-worlds // THREADS)
-        grid = (blocks, 1, 1, THREADS, 1, 1, 0)
-        _checked(self._launch(self._kernel, *grid, stream, ctypes.addressof(addresses), 0))
+        grid = (-(-worlds // THREADS), 1, 1, THREADS, 1, 1, 0)
+        _checked(self._launch(kernel, *grid, stream, ctypes.addressof(addresses), 0))
 
 
 def source(constants: str) -> str:

@@ -75,6 +75,8 @@ class FusedEngine:
         self.threads = self._step.threads
         self._before = {k: self._data[k].clone() for k in ("qpos", "qvel")}  # the last step
         self._substeps = 0
+        self._last = self._data["qpos"].clone()  # at the start of the last substep, if it is kept
+        self._keeps_last = False
         self.unstepped = torch.ones_like(self.failed)
         """(N,) bool: environments that were reset since the last step."""
         acc = model.sensor_needstage == _ACC
@@ -163,10 +165,26 @@ class FusedEngine:
         self._clear_acceleration_sensors(mask)
 
     def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
-        raise PhalanxError(
-            "the fused engine never forms the mass matrix, which velocity limits need; use another"
-            " engine"
-        )
+        if not self._keeps_last:
+            self._keeps_last = True
+            self._find_last()
+        fields = {name: self._data.get(name) for name in INPUTS} | dict.fromkeys(OUTPUTS)
+        fields |= {"qpos": self._last, "overflow": self._overflow}
+        bound, numbers = self._step.bind(fields), (self._shared, self._varied, self.num_envs)
+        solved: Tensor = self._step.solve_m(bound, *numbers, force.contiguous(), added.contiguous())
+        return solved
+
+    def _find_last(self) -> None:
+        """Set `_last` to the positions at the start of the last substep."""
+        now = {k: self._data[k].clone() for k in ("qpos", "qvel")}
+        if self._substeps:
+            for k, value in self._before.items():
+                self._data[k].copy_(value)
+            if self._substeps > 1:
+                self._run(self._substeps - 1, (False, _NO_POSITIONS))
+        self._last.copy_(self._data["qpos"])
+        for k, value in now.items():
+            self._data[k].copy_(value)
 
     def reset(self, mask: Tensor) -> None:
         self.unstepped |= mask
@@ -302,6 +320,11 @@ class FusedEngine:
             positions = _STALE
         elif self._fresh and until == "derived":
             positions = _FRESH
+        if self._keeps_last:
+            if substeps > 1:
+                self._run(substeps - 1, (False, _NO_POSITIONS))
+            self._last.copy_(self._data["qpos"])
+            substeps = 1
         self._run(substeps, (forces, positions))
 
     def _run(self, substeps: int, flags: tuple[bool, int], mask: Tensor | None = None) -> None:

@@ -136,6 +136,8 @@ struct World {
   long world, worlds;            // the first of this vector, and how many there are
   int valid;                     // worlds of the vector that exist
   F q[NSLOT], v[NSLOT], acc[NSLOT], tau[NSLOT], implicit[NSLOT];  // implicit: damping of the integrator
+  // Of direction<false>; added9: a free joint's, its rotation's upper triangle and its position's diagonal
+  F added[NSLOT], rhs[NSLOT], added9[NFREE + 1][9], rhs6[NFREE + 1][6];
   F applied[NSLOT];  // qfrc_applied
   F R[NSLOT][9], p[NSLOT][3], V[NSLOT][6], c[NSLOT][6], S[NSLOT][6];
   F I[NSLOT][10], wrench[NSLOT][6];  // of a body, at its last slot: inertia; I a + v x I v
@@ -424,7 +426,7 @@ STAGE void add_contact(const World &w, const Contacts &C, int c, F *A, F *P) {
 FN F friction_force(F floss, F D, F x) { return min_(max_(D * x, ZERO - floss), floss); }
 
 // One slot of the pass to the roots: A and P are the articulated inertia and bias force below it.
-// SOLVE: Newton's direction; else the correction (M + h B)^-1 h B acc of an implicit integrator.
+// SOLVE: Newton's direction; else (M + diag(added))^-1 rhs.
 template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &X, int k, F &decrement) {
   F *A = w.A[k], *P = w.P[k];
   if (BODY[k]) {
@@ -437,7 +439,12 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &
   if (KIND[k] == FREE) {  // A = U D U'; y = U^-1 (tau - P)
     int f = FREE_OF[k];
     F *y = w.y6[f], *d = w.d6[f];
-    EACH(i, 6) y[i] = SOLVE ? w.tau6[f][i] - P[i] : ZERO - P[i];
+    EACH(i, 6) y[i] = (SOLVE ? w.tau6[f][i] : w.rhs6[f][i]) - P[i];
+    if (!SOLVE) {
+      const F *a = w.added9[f];
+      A[at(0, 0)] += a[0], A[at(0, 1)] += a[1], A[at(0, 2)] += a[2], A[at(1, 1)] += a[3], A[at(1, 2)] += a[4];
+      A[at(2, 2)] += a[5], A[at(3, 3)] += a[6], A[at(4, 4)] += a[7], A[at(5, 5)] += a[8];
+    }
     EACH(m, 6) {
       int j = 5 - m;
       d[j] = 1 / A[at(j, j)];
@@ -466,9 +473,8 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &
       u -= friction_force(floss, D, w.fx[k]);
     }
   } else {
-    F hB = T(timestep, 0, 0) * w.implicit[k];
-    d += hB;
-    u = ZERO - hB * w.acc[k];
+    d += w.added[k];
+    u = w.rhs[k];
   }
   d = 1 / d;
   u -= dot6(S, P);
@@ -615,7 +621,14 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
 
 STAGE void integrate(World &w, Contacts &C, Pairs &X) {
   F h = T(timestep, 0, 0);
-  if (IMPLICIT) direction<false>(w, C, X);
+  if (IMPLICIT) {  // (M + h B)^-1 h B acc corrects the acceleration for the damping B
+    SLOTS(k) w.added[k] = h * w.implicit[k], w.rhs[k] = ZERO - w.added[k] * w.acc[k];
+    EACH(f, NFREE) {
+      EACH(i, 6) w.rhs6[f][i] = ZERO;
+      EACH(i, 9) w.added9[f][i] = ZERO;
+    }
+    direction<false>(w, C, X);
+  }
   SLOTS(k) {
     if (KIND[k] != FREE) {
       F acc = w.acc[k];

@@ -94,3 +94,40 @@ STAGE void derive_worlds(Memory &memory) {
   }
   write_positions(w);
 }
+// out = (M + diag(added))^-1 force, rows of NV numbers as qvel has them: a free joint's are of its
+// position in the world's axes and of its rotation in its own.
+STAGE void solve_worlds(Memory &memory, const Fields &f, const float *force, const float *added, float *out) {
+  World &w = memory.world;
+  F b[NV], a[NV], x[NV];
+  load(w, f);
+  get_rows<NV>(w, force, b);
+  get_rows<NV>(w, added, a);
+  SLOTS(k) {
+    kinematics(w, k);
+    if (BODY[k]) inertia_and_bias(w, k);
+    if (KIND[k] != FREE) {
+      w.rhs[k] = b[DOF[k]], w.added[k] = a[DOF[k]];
+      continue;
+    }
+    int r = FREE_OF[k];
+    rotate(w.R[k], b + DOF[k] + 3, w.rhs6[r]);
+    EACH(i, 3) w.rhs6[r][3 + i] = b[DOF[k] + i], w.added9[r][6 + i] = a[DOF[k] + i];
+    const F *R = w.R[k], *turn = a + DOF[k] + 3;
+    int n = 0;
+    EACH(i, 3) for (int j = i; j < 3; j++) {
+      F sum = ZERO;
+      EACH(m, 3) sum += R[3 * i + m] * turn[m] * R[3 * j + m];
+      w.added9[r][n++] = sum;
+    }
+  }
+  direction<false>(w, memory.contacts, memory.pairs);
+  SLOTS(k) {
+    if (KIND[k] != FREE) {
+      x[DOF[k]] = w.dir[k];
+      continue;
+    }
+    EACH(i, 3) x[DOF[k] + i] = w.dV[k][3 + i];
+    rotate_back(w.R[k], w.dV[k], x + DOF[k] + 3);
+  }
+  put_rows<NV>(w, out, x);
+}
