@@ -14,7 +14,7 @@ from phalanx.cli.main import main
 from phalanx.errors import PhalanxError
 from phalanx.robot import HeldRobot, default_pose, drop, facts_of, read_robot
 from phalanx.robot.drives import drives_of
-from phalanx.robot.write import write_mjcf
+from phalanx.robot.write import whole_spec, write_mjcf
 from small_robots import ARM, BOX, QUADRUPED
 
 
@@ -126,8 +126,6 @@ def test_a_keyframe_named_home_is_the_pose(cwd):
     )
     (cwd / "key.xml").write_text(QUADRUPED.replace("<sensor>", f"{keys}<sensor>"))
     robot = read_robot("key.xml")
-    if not robot.model.nkey:
-        pytest.skip("the loader drops keyframes")
     assert default_pose(robot).name == "keyframe 'home'"
     np.testing.assert_allclose(default_pose(robot, "x").qpos[7:], [0.7, -1.4] * 4)
     with pytest.raises(PhalanxError, match="has no keyframe 'hme'; did you mean 'home'"):
@@ -163,7 +161,7 @@ def test_the_written_file_is_the_same_robot_wherever_it_is_moved(cwd):
     )
     (cwd / "cubes.xml").write_text(text)
     robot = read_robot("cubes.xml")
-    write_mjcf(robot.spec, cwd / "out" / "clean.xml")
+    write_mjcf(whole_spec(robot), cwd / "out" / "clean.xml")
     shutil.move(cwd / "out", cwd / "moved")
     shutil.rmtree(cwd / "meshes")
     again = mujoco.MjModel.from_xml_path(str(cwd / "moved" / "clean.xml"))
@@ -173,6 +171,37 @@ def test_the_written_file_is_the_same_robot_wherever_it_is_moved(cwd):
     ]
     for field in ("body_mass", "body_inertia", "geom_pos", "mesh_vert", "jnt_type"):
         np.testing.assert_allclose(getattr(again, field), getattr(robot.model, field), rtol=1e-5)
+
+
+def test_options_and_keyframes_are_written_too(cwd):
+    extra = (
+        '<option cone="elliptic" impratio="10" timestep="0.001"><flag gravity="disable"/></option>'
+    )
+    keys = '<keyframe><key name="bent" qpos="1 -1" ctrl="1 -1"/></keyframe>'
+    text = ARM.replace("<worldbody>", f"{extra}<worldbody>")
+    text = text.replace("</mujoco>", f"{keys}</mujoco>")
+    (cwd / "arm.xml").write_text(text)
+    main(["robot", "arm.xml", "out=again.xml", "keyframe=bent"])
+    first, second = (mujoco.MjModel.from_xml_path(f) for f in ("arm.xml", "again.xml"))
+    for name in ("cone", "impratio", "timestep", "disableflags"):
+        assert getattr(first.opt, name) == getattr(second.opt, name)
+    np.testing.assert_array_equal(first.key_qpos, second.key_qpos)
+    np.testing.assert_array_equal(first.key_ctrl, second.key_ctrl)
+    assert second.key(0).name == "bent"
+
+
+def test_several_bodies_below_the_world_are_one_robot_or_one_is_chosen(cwd, capsys):
+    box = BOX[BOX.index("<body") : BOX.index("</worldbody>")]
+    crate = box.replace('<body name="box"', '<body name="crate" pos="1 0 0"')
+    pair = BOX.replace("</worldbody>", f"{crate}</worldbody>")
+    (cwd / "pair.xml").write_text(pair)
+    facts = facts_of(read_robot("pair.xml"))
+    assert [b.name for b in facts.bodies] == ["box", "crate"]
+    assert facts.mass == 4
+    assert drop(held("pair.xml")).verdict == "stands"
+    assert [b.name for b in facts_of(read_robot("pair.xml", root="crate")).bodies] == ["crate"]
+    main(["robot", "pair.xml", "root=crate"])
+    assert "2 kg" in capsys.readouterr().out
 
 
 def test_the_tables_fit_80_columns_and_json_has_the_same(cwd, capsys):

@@ -30,6 +30,8 @@ class NewOptions:
     worked example."""
     task: str | None = None
     """Name of that task's class; null takes the file's name."""
+    root: str | None = None
+    """Body of the robot, in an MJCF with several below the world."""
     fixed_base: bool | None = None
     """Whether the robot's base is bolted to the world; null follows the file, and bolts a URDF
     without legs."""
@@ -51,7 +53,9 @@ def new(arguments: list[str]) -> None:
     from phalanx.cli.robot import downloads
 
     with downloads(Console(stderr=True)) as on_progress:
-        made = robot_task(options.robot, options.task, options.fixed_base, on_progress)
+        made = robot_task(
+            options.robot, options.task, options.fixed_base, options.root, on_progress
+        )
     files = {k: v for k, v in made.files.items() if k not in KEPT or not (folder / k).exists()}
     _check_free(folder, [*files, made.asset])
     _write(folder, files)
@@ -81,7 +85,7 @@ def _options(arguments: list[str]) -> NewOptions:
             " task for a robot, robot=<file> and task=<Name>"
         )
     options = read(NewOptions, values, "")
-    for key in ("task", "fixed_base"):
+    for key in ("task", "root", "fixed_base"):
         if getattr(options, key) is not None and options.robot is None:
             raise PhalanxError(f"{key}= needs the robot's file as well, as in robot=go2.xml")
     return options

@@ -20,7 +20,7 @@ from phalanx.robot.drives import HINGE, SLIDE, SOFT, Drive
 from phalanx.robot.file import Progress
 from phalanx.robot.held import NAME
 from phalanx.robot.pose import lowest_points
-from phalanx.robot.write import write_mjcf
+from phalanx.robot.write import whole_spec, write_mjcf
 from phalanx.tasks import TASKS
 
 MOVE, STAND, REACH = (
@@ -29,7 +29,7 @@ MOVE, STAND, REACH = (
     "Move the joints to commanded positions.",
 )
 SCALE = 0.5  # [rad] how far an action of 1 moves a hinge's target, at most; half of its range
-FREE = 1.5  # [rad or m] range, to both sides, of an arm's joint that has no limits
+UNLIMITED = 1.5  # [rad or m] range, to both sides, of an arm's joint that has no limits
 FROUDE = 0.2  # v^2 / (g h) of the fastest command; walking is comfortable up to 0.25
 CONTROL_DT = 1 / 50  # [s]
 SUBSTEPS = (4, 10, 20)  # physics steps in a control step; the first that is stable
@@ -59,10 +59,21 @@ class RobotTask:
 
 
 def robot_task(
-    source: str, name: str | None, fixed_base: bool | None, on_progress: Progress | None
+    source: str,
+    name: str | None,
+    fixed_base: bool | None,
+    root: str | None,
+    on_progress: Progress | None,
 ) -> RobotTask:
-    """The task for a robot's file, or its name in MuJoCo Menagerie. Raises PhalanxError."""
-    robot = read_robot(source, fixed_base, on_progress)
+    """The task for a robot's file, or its name in MuJoCo Menagerie. fixed_base, root: as for
+    `load_robot`. Raises PhalanxError."""
+    robot = read_robot(source, fixed_base, root, on_progress)
+    roots = [body.name for body in robot.spec.worldbody.bodies]
+    if len(roots) > 1 and not robot.is_fixed:
+        raise PhalanxError(
+            f"{robot.path} has {len(roots)} bodies below the world; choose the robot's with root=,"
+            f" one of: {', '.join(roots)}"
+        )
     remarks: list[str] = []
     pose = default_pose(robot)
     if robot.format == "URDF" and fixed_base is None and not pose.feet and not _rolls(robot, pose):
@@ -178,7 +189,7 @@ def _gains(drive: Drive) -> tuple[float, float, float]:
 def _range(model: mujoco.MjModel, joint: int, default: float) -> tuple[float, float]:
     if model.jnt_limited[joint]:
         return float(model.jnt_range[joint, 0]), float(model.jnt_range[joint, 1])
-    return default - FREE, default + FREE
+    return default - UNLIMITED, default + UNLIMITED
 
 
 def _overlaps(held: HeldRobot) -> list[tuple[str, str]]:
@@ -194,7 +205,7 @@ def _overlaps(held: HeldRobot) -> list[tuple[str, str]]:
 
 def _spec(held: HeldRobot) -> mujoco.MjSpec:
     """The robot at the origin in the task's attitude, without actuators, sensors and keyframes."""
-    spec = held.file.spec.copy()
+    spec = whole_spec(held.file)
     for element in [*spec.sensors, *spec.actuators, *spec.keys]:
         spec.delete(element)
     root = spec.worldbody.first_body()

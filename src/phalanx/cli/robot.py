@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
 
-TEXTS = ("robot", "keyframe", "out", "picture", "host")
+TEXTS = ("robot", "root", "keyframe", "out", "picture", "host")
 """Keys whose values are taken as typed."""
 
 
@@ -27,6 +27,8 @@ class RobotOptions:
     """MJCF or URDF file, or a name of MuJoCo Menagerie; the only argument without a key."""
     fixed_base: bool | None = None
     """Whether the base is bolted to the world; null follows the file (a URDF says free)."""
+    root: str | None = None
+    """Body of the robot, in an MJCF with several below the world; null takes them all."""
     keyframe: str | None = None
     """Keyframe to start from; null takes one called home or stand, or the file's initial pose."""
     out: str | None = None
@@ -55,12 +57,12 @@ def robot(arguments: list[str]) -> None:
     from phalanx.robot import HeldRobot, default_pose, drop, facts_of, read_robot
 
     with downloads(errors) as on_progress:
-        loaded = read_robot(options.robot, options.fixed_base, on_progress)
+        loaded = read_robot(options.robot, options.fixed_base, options.root, on_progress)
     held = HeldRobot(loaded, default_pose(loaded, options.keyframe))
     if options.out:
-        from phalanx.robot.write import write_mjcf
+        from phalanx.robot.write import whole_spec, write_mjcf
 
-        said = f"MJCF: {write_mjcf(loaded.spec, Path(options.out))}"
+        said = f"MJCF: {write_mjcf(whole_spec(loaded), Path(options.out))}"
         (errors if options.json else console).print(said, soft_wrap=True)
     if options.picture:
         from phalanx.video import render_picture
@@ -72,7 +74,7 @@ def robot(arguments: list[str]) -> None:
 
         view_robot(held, options.host, options.port)
         return
-    facts, dropped = facts_of(loaded), drop(held)
+    facts, dropped = facts_of(loaded, held.pose.qpos), drop(held)
     if options.json:
         print(json.dumps({**dataclasses.asdict(facts), "drop": dataclasses.asdict(dropped)}))
     else:

@@ -39,8 +39,8 @@ def show(console: Console, facts: RobotFacts, dropped: Drop) -> None:
     _part(console, "What differs from the file, and what is doubtful in it", _notes(notes))
     if facts.outside:
         outside = _list([", ".join(facts.outside)], bullet="")
-        _part(console, "Joints outside of their limits in the file's initial pose", outside)
-    _part(console, "Bodies that overlap in the file's initial pose", _overlaps(facts))
+        _part(console, "Joints outside of their limits in the file's pose", outside)
+    _part(console, "Bodies that overlap at the start", _overlaps(facts))
     _drop(console, facts, dropped)
 
 

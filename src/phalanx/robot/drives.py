@@ -15,6 +15,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from phalanx.robot.file import free_joints
+
 Array = NDArray[np.float64]
 
 HINGE, SLIDE = int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE)
@@ -138,7 +140,7 @@ def _effort_for_weight(model: mujoco.MjModel, data: mujoco.MjData, joint: int) -
     anchor = data.xanchor[joint]
     lever = float(np.linalg.norm(data.subtree_com[body] - anchor))
     needed = 2 * GRAVITY * float(model.body_subtreemass[body]) * max(lever, 0.02)
-    if model.jnt_type[0] == mujoco.mjtJoint.mjJNT_FREE:
+    if free_joints(model):
         shapes = [g for g in range(model.ngeom) if model.geom_bodyid[g] in beyond]
         reach = max((float(np.linalg.norm(data.geom_xpos[g] - anchor)) for g in shapes), default=0)
         reach = max(reach, LEAN * float(np.ptp(data.geom_xpos[:, 2]))) if model.ngeom else reach

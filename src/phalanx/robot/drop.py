@@ -54,9 +54,10 @@ def drop(held: HeldRobot) -> Drop:
     """Simulate; see above."""
     model, data = held.model, held.data
     held.reset()
-    start = data.xmat[1, 6:].copy()  # the vertical in the base's frame
-    height = float(data.xpos[1, 2])
-    span = float(np.linalg.norm(data.xpos[1:] - data.xpos[1], axis=1).max(initial=0.0))
+    base = held.file.base
+    start = data.xmat[base, 6:].copy()  # the vertical in the base's frame
+    height = float(data.xpos[base, 2])
+    span = float(np.linalg.norm(data.xpos[1:] - data.xpos[base], axis=1).max(initial=0.0))
     too_fast = BURST * math.sqrt(2 * GRAVITY * (abs(height) + span + 0.1))
     speed, joint_speed, force = _Highest(), _Highest(), _Highest()
     pair: tuple[str, ...] = ()
@@ -74,8 +75,8 @@ def drop(held: HeldRobot) -> Drop:
                 pair = _bodies_of(model, data.contact[force.index])
             burst = speed.value > too_fast
     used = np.abs(data.actuator_force) / np.array([d.effort for d in held.drives])
-    tilt = math.degrees(math.acos(np.clip(start @ data.xmat[1, 6:], -1, 1)))
-    share = float(data.xpos[1, 2]) / height if height else 1.0
+    tilt = math.degrees(math.acos(np.clip(start @ data.xmat[base, 6:], -1, 1)))
+    share = float(data.xpos[base, 2]) / height if height else 1.0
     return Drop(
         verdict=_verdict(held, burst, on_ground, tilt, share),
         pose=held.pose.name,

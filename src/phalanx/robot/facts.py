@@ -11,10 +11,10 @@ import numpy as np
 
 from phalanx.robot.drives import Array, effort_limit, is_motor
 from phalanx.robot.file import RobotFile
+from phalanx.sim.bodies import overlaps
 from phalanx.sim.robot import Note
 
 Vector = tuple[float, ...]
-TOUCHING = 1e-4  # [m] shapes that are less deep in each other only touch
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class SensorFacts:
 
 @dataclass(frozen=True)
 class OverlapFacts:
-    """Two bodies that collide with each other in the initial pose."""
+    """Two bodies that overlap in the initial pose and push each other apart."""
 
     first: str
     second: str
@@ -122,17 +122,19 @@ class RobotFacts:
     sensors: list[SensorFacts]
     keyframes: list[str]
     outside: list[str]
-    """Joints whose initial position is outside of their limits."""
+    """Joints whose position is outside of their limits when all are at zero, or at their ref."""
     overlaps: list[OverlapFacts]
     notes: list[Note]
     """What was dropped, added or mended on reading."""
 
 
-def facts_of(robot: RobotFile) -> RobotFacts:
-    """Everything above, of one robot."""
+def facts_of(robot: RobotFile, qpos: Array | None = None) -> RobotFacts:
+    """Everything above, of one robot. qpos: (nq,) the initial pose, by default the file's."""
     model = robot.model
     data = mujoco.MjData(model)
-    mujoco.mj_forward(model, data)
+    initial = model.qpos0 if qpos is None else qpos
+    data.qpos[:] = initial
+    mujoco.mj_kinematics(model, data)
     joints = [_joint(model, j) for j in range(model.njnt)]
     return RobotFacts(
         name=robot.spec.modelname,
@@ -145,7 +147,7 @@ def facts_of(robot: RobotFile) -> RobotFacts:
         joints=joints,
         actuators=[_actuator(model, a) for a in range(model.nu)],
         sensors=[_sensor(model, s) for s in range(model.nsensor)],
-        keyframes=[model.key(k).name or f"key{k}" for k in range(model.nkey)],
+        keyframes=list(robot.robot.keyframes),
         outside=[
             facts.name
             for j, facts in enumerate(joints)
@@ -153,8 +155,8 @@ def facts_of(robot: RobotFile) -> RobotFacts:
             and facts.upper is not None
             and not facts.lower <= model.qpos0[model.jnt_qposadr[j]] <= facts.upper
         ],
-        overlaps=_overlaps(model, data),
-        notes=list(robot.notes),
+        overlaps=[OverlapFacts(a, b, _short(d)) for a, b, d in overlaps(model, initial)],
+        notes=robot.robot.notes,
     )
 
 
@@ -242,18 +244,6 @@ def _sensor(model: mujoco.MjModel, s: int) -> SensorFacts:
         on=(mujoco.mj_id2name(model, on, element) or "") if known else "",
         size=int(model.sensor_dim[s]),
     )
-
-
-def _overlaps(model: mujoco.MjModel, data: mujoco.MjData) -> list[OverlapFacts]:
-    """Pairs of bodies in contact, the deepest first."""
-    deepest: dict[tuple[str, str], float] = {}
-    for contact in data.contact[: data.ncon]:
-        ends = [model.body(int(model.geom_bodyid[g])).name for g in contact.geom if g >= 0]
-        if len(ends) == 2 and contact.dist < -TOUCHING:
-            pair = (ends[0], ends[1])
-            deepest[pair] = max(deepest.get(pair, 0.0), -float(contact.dist))
-    pairs = sorted(deepest.items(), key=lambda item: -item[1])
-    return [OverlapFacts(*pair, _short(depth)) for pair, depth in pairs]
 
 
 def _size(model: mujoco.MjModel, data: mujoco.MjData) -> Vector:

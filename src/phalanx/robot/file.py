@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
+import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim import assets
-from phalanx.sim.robot import Note
+from phalanx.sim.robot import Robot
 from phalanx.sim.xml_file import read_xml
 
 Progress = Callable[[str, int, int], None]
@@ -23,31 +24,47 @@ class RobotFile:
     path: Path
     format: str
     """MJCF or URDF."""
-    spec: mujoco.MjSpec
-    """Has one body below the world; its file names are absolute."""
+    robot: Robot
+    """With notes on what was dropped, added or mended."""
     model: mujoco.MjModel
     """The robot alone, without a ground."""
-    notes: tuple[Note, ...]
-    """What was dropped, added or mended on reading, with its line in the file."""
-    fixed_base: bool | None
-    """As asked for: None follows the file."""
+
+    @property
+    def spec(self) -> mujoco.MjSpec:
+        """The robot, without the options and keyframes of its file."""
+        return self.robot.spec
 
     @property
     def is_fixed(self) -> bool:
         """Whether the robot is bolted to the world."""
-        return not self.model.njnt or self.model.jnt_type[0] != mujoco.mjtJoint.mjJNT_FREE
+        return not free_joints(self.model)
+
+    @property
+    def base(self) -> int:
+        """Id of the body on the first free joint, or else of the first body."""
+        free = free_joints(self.model)
+        return int(self.model.jnt_bodyid[free[0]]) if free else 1
 
 
 def read_robot(
-    source: str, fixed_base: bool | None = None, on_progress: Progress | None = None
+    source: str,
+    fixed_base: bool | None = None,
+    root: str | None = None,
+    on_progress: Progress | None = None,
 ) -> RobotFile:
     """The robot of a file, or of that name in MuJoCo Menagerie (`unitree_go2`, or
-    `shadow_hand/left_hand` for one of several models). Raises PhalanxError for anything else."""
+    `shadow_hand/left_hand` for one of several models). fixed_base, root: as for `load_robot`.
+    Raises PhalanxError for anything else."""
     path = find_file(source, on_progress)
     with _silent_loader():
-        robot = assets.load_robot(path, fixed_base=fixed_base)
+        robot = assets.load_robot(path, fixed_base=fixed_base, root=root)
     kind = {"robot": "URDF", "mujoco": "MJCF"}[read_xml(path).tag]
-    return RobotFile(path, kind, robot.spec, robot.compile(), tuple(robot.notes), fixed_base)
+    return RobotFile(path, kind, robot, robot.compile())
+
+
+def free_joints(model: mujoco.MjModel) -> list[int]:
+    """Ids of the free joints."""
+    return [int(j) for j in np.flatnonzero(model.jnt_type == mujoco.mjtJoint.mjJNT_FREE)]
 
 
 def find_file(source: str, on_progress: Progress | None = None) -> Path:

@@ -12,9 +12,10 @@ import mujoco
 import numpy as np
 
 from phalanx.robot.drives import STIFF, Array, driven_joints, drives_of
-from phalanx.robot.file import RobotFile
+from phalanx.robot.file import RobotFile, free_joints
 from phalanx.robot.pose import Pose, lowest_points
 from phalanx.sim import Scene
+from phalanx.sim.scene_options import take_options
 
 NAME = "robot"
 TIMESTEP = 1 / 500  # [s]
@@ -57,7 +58,8 @@ class HeldRobot:
         if not file.is_fixed:
             heights = lowest_points(file.model, pose.qpos)
             lowest = heights.min() if np.isfinite(heights).any() else 0.0
-            self.start[2] += clearance - lowest
+            for joint in free_joints(file.model):
+                self.start[file.model.jnt_qposadr[joint] + 2] += clearance - lowest
         self.targets = np.zeros(len(self.drives))
         """(J,) [rad or m], where the servos pull the joints."""
         self.reset()
@@ -68,6 +70,7 @@ class HeldRobot:
             scene.add_ground()
         scene.attach(NAME, self.file.spec.copy(), path=self.file.path)
         spec = scene.spec
+        take_options(spec, {}, NAME, self.file.robot)
         own_lights = [light for light in spec.lights if light.name != "sun"]
         for element in [*spec.sensors, *spec.actuators, *spec.keys, *own_lights]:
             spec.delete(element)

@@ -17,7 +17,7 @@ from mujoco import minimize
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.motion.robot import geom_points
 from phalanx.robot.drives import HINGE, SLIDE, Array, driven_joints
-from phalanx.robot.file import RobotFile
+from phalanx.robot.file import RobotFile, free_joints
 
 KEYFRAMES = ("home", "stand", "standing", "default", "init", "initial")
 """Names of keyframes that are taken for the initial pose, the best first."""
@@ -45,7 +45,7 @@ class Pose:
 def default_pose(robot: RobotFile, keyframe: str | None = None) -> Pose:
     """The pose described above, or that of a keyframe. Raises PhalanxError for an unknown one."""
     model = robot.model
-    names = [model.key(k).name or f"key{k}" for k in range(model.nkey)]
+    names = list(robot.robot.keyframes)
     if keyframe is not None and keyframe not in names:
         raise PhalanxError(
             f"{robot.path} has no keyframe {keyframe!r}{did_you_mean(keyframe, names)};"
@@ -53,7 +53,9 @@ def default_pose(robot: RobotFile, keyframe: str | None = None) -> Pose:
         )
     chosen = keyframe or next((n for n in KEYFRAMES if n in names), None)
     if chosen is not None:
-        qpos = model.key_qpos[names.index(chosen)].copy()
+        data = mujoco.MjData(model)
+        robot.robot.keyframes[chosen].write(model, data)
+        qpos = data.qpos.copy()
         return Pose(qpos, f"keyframe {chosen!r}", feet_of(model, qpos))
     zero = model.qpos0.copy()
     inside = _inside(model, zero)
@@ -85,7 +87,8 @@ def lowest_points(model: mujoco.MjModel, qpos: Array) -> Array:
 def feet_of(model: mujoco.MjModel, qpos: Array) -> tuple[int, ...]:
     """The bodies that the robot stands on, if it has two or more, each at the end of two or more
     driven joints. A body rigidly joined to a foot is part of it; toes are part of the foot."""
-    if not model.njnt or model.jnt_type[0] != mujoco.mjtJoint.mjJNT_FREE:
+    free = free_joints(model)
+    if not free:
         return ()
     heights = lowest_points(model, qpos)
     touching = np.isfinite(heights)
@@ -97,7 +100,7 @@ def feet_of(model: mujoco.MjModel, qpos: Array) -> tuple[int, ...]:
         moving = int(model.body_weldid[body])
         if moving not in lowest or heights[body] < heights[lowest[moving]]:
             lowest[moving] = int(body)
-    if int(model.body_weldid[1]) in lowest:
+    if int(model.jnt_bodyid[free[0]]) in lowest:
         return ()  # it lies on its trunk
     inner = {above for body in lowest for above in _above(model, body)}
     feet = set()

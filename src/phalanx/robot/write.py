@@ -8,14 +8,33 @@ import mujoco
 
 from phalanx.errors import PhalanxError
 from phalanx.files import write_atomically
+from phalanx.robot.file import RobotFile
+from phalanx.sim.scene_options import set_option
 
+DIRECTORIES = ("meshdir", "texturedir", "assetdir", "strippath")
 FILE_KEYS = ("file", "fileright", "fileleft", "fileup", "filedown", "filefront", "fileback")
+
+
+def whole_spec(robot: RobotFile) -> mujoco.MjSpec:
+    """The robot with the physics options and keyframes of its file, which its spec leaves out."""
+    spec = robot.spec.copy()
+    for option, value in robot.robot.options.items():
+        set_option(spec, option, value)
+    for name, pose in robot.robot.keyframes.items():
+        data = mujoco.MjData(robot.model)
+        pose.write(robot.model, data)
+        spec.add_key(name=name, qpos=data.qpos, qvel=data.qvel, ctrl=data.ctrl, act=data.act)
+    return spec
 
 
 def write_mjcf(spec: mujoco.MjSpec, path: Path) -> Path:
     """Write `spec` to `path`, and copies of the files it names to `<stem>_assets` beside it;
     returns `path`. Raises PhalanxError if something cannot be written."""
+    spec.compile()
     root = ElementTree.fromstring(spec.to_xml())
+    for compiler in root.iter("compiler"):  # the files are named by their whole paths
+        for key in DIRECTORIES:
+            compiler.attrib.pop(key, None)
     folder = path.with_name(f"{path.stem}_assets")
     names: dict[Path, str] = {}  # file -> its name in the folder
     for element in root.iter():

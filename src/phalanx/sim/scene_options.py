@@ -29,7 +29,7 @@ def take_options(
         if option in SCENE_OPTIONS:
             owner = ("the scene", _option(scene, option))
         elif owner is None:
-            _set_option(scene, option, value)
+            set_option(scene, option, value)
             held[option] = (f"actor {name!r}", value)
         if owner and not np.allclose(owner[1], value):
             ours = f"{owner[0]} has {_shown(option, owner[1])}"
@@ -45,7 +45,8 @@ def _option(spec: mujoco.MjSpec, name: str) -> Any:
     return getattr(spec.option, name)
 
 
-def _set_option(spec: mujoco.MjSpec, name: str, value: Any) -> None:
+def set_option(spec: mujoco.MjSpec, name: str, value: Any) -> None:
+    """Give a spec an option of `Robot.options`."""
     if name.startswith("flag "):
         field, bit, off = _flag(name)
         flags = getattr(spec.option, field)

@@ -178,7 +178,7 @@ class RobotView:
 
     def _about(self) -> str:
         """The robot in a few lines of Markdown."""
-        facts = facts_of(self.held.file)
+        facts = facts_of(self.held.file, self.held.pose.qpos)
         overlaps = facts.overlaps
         touching = [f"{o.first} and {o.second} by {1000 * o.depth:.1f} mm" for o in overlaps]
         lines = [

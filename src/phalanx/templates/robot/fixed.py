@@ -70,7 +70,7 @@ class MyTask(Task):
 
     def create_scene(self) -> Scene:
         scene = Scene(self.config.dt / self.config.substeps, iterations=20, ls_iterations=20)
-        scene.add_actor("robot", self.config.asset, fixed_base=True)
+        scene.add_actor("robot", self.config.asset)
         for name, j in JOINTS.items():
             scene.add_servo("robot", name, j.stiffness, j.damping, j.effort, (j.low, j.high))
         for a, b in OVERLAPS:

@@ -92,7 +92,7 @@ class MyTask(Task):
     def create_scene(self) -> Scene:
         scene = Scene(self.config.dt / self.config.substeps, iterations=20, ls_iterations=20)
         scene.add_ground()
-        scene.add_actor("robot", self.config.asset, pos=(0, 0, BASE_HEIGHT), fixed_base=False)
+        scene.add_actor("robot", self.config.asset, pos=(0, 0, BASE_HEIGHT))
         for name, j in JOINTS.items():
             targets = (j.default - 3 * j.scale, j.default + 3 * j.scale)
             scene.add_servo("robot", name, j.stiffness, j.damping, j.effort, targets)
