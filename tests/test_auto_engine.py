@@ -79,9 +79,14 @@ def test_values_of_model_fields_are_kept():
     mass = task.sim.model_field("body_mass")
     mass[3, 2] *= 5
     assert task.sim.engine.name == "fused"
+    colour = task.sim.model_field("geom_rgba")  # only pictures show it
+    colour[3, 0] = 0.5
+    assert task.sim.engine.name == "fused"
     task.sim.model_field("geom_size")
     assert task.sim.engine.name == "mujoco"
+    assert task.sim.engine_report().endswith("has no geom_size of each environment's own")
     assert task.sim.model_field("body_mass") is mass
+    assert task.sim.model_of(3).geom_rgba[0, 0] == 0.5
     assert task.sim.model_of(3).body_mass[2] == pytest.approx(float(mass[3, 2]))
 
 

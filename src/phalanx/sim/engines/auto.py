@@ -59,6 +59,9 @@ class AutoEngine:
         except (KeyError, PhalanxError) as error:
             if name not in MODEL_FIELDS:
                 raise
+            if isinstance(error, KeyError):
+                why = f"the fused engine has no {name} of each environment's own"
+                error = PhalanxError(why)
             self._leave_fused(error)
             return self._engine.model_field(name)
 

@@ -28,6 +28,7 @@ from phalanx.sim.engines.fused import cpu, cuda
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.support import why_not
 from phalanx.sim.engines.fused.tables import (
+    DRAWN,
     INPUTS,
     OUTPUTS,
     VARIABLE,
@@ -65,6 +66,7 @@ class FusedEngine:
         self._bound: Any = None  # the tensors of both as the step takes them; None to bind again
         self._fresh: set[str] = set()  # derived fields to compute again after a step
         self._model_fields: dict[str, Tensor] = {}
+        self._physical: dict[str, Tensor] = {}  # those that a step depends on
         self._seen: dict[str, Tensor] = {}  # their values in `_varied`
         self._threads = threads
         self._sizes = cuda.SIZES if device.type == "cuda" else cpu.SIZES
@@ -109,9 +111,10 @@ class FusedEngine:
         return self._derived[name]
 
     def model_field(self, name: str) -> Tensor:
-        if name not in VARIABLE:
+        drawn = DRAWN.fullmatch(name) is not None and hasattr(self.model, name)
+        if name not in VARIABLE and not drawn:
             raise KeyError(name)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and not drawn:
             raise PhalanxError(
                 f"the fused engine has no model field {name} per environment on a GPU yet; use"
                 " engine=warp"
@@ -122,6 +125,8 @@ class FusedEngine:
             value = value.float() if value.is_floating_point() else value
             own = value.to(self.device).expand(self.num_envs, *value.shape).clone()
             self._model_fields[name] = own
+            if not drawn:
+                self._physical[name] = own
         return self._model_fields[name]
 
     def set_const(self, mask: Tensor) -> None:
@@ -264,7 +269,7 @@ class FusedEngine:
     def _build(self) -> None:
         """Compile the step for the model fields that differ between environments now."""
         arrays = tables(self._structure, model_fields(self.model))
-        probe = tables(self._structure, self._fields_of([0, 0])) if self._model_fields else arrays
+        probe = tables(self._structure, self._fields_of([0, 0])) if self._physical else arrays
         wide = {name for name, values in probe.items() if len(values) > 1}
         shapes = {name: values.shape[1:] for name, values in arrays.items()}
         text = constants(self._structure, wide.__contains__, shapes, self._sizes)
@@ -279,27 +284,27 @@ class FusedEngine:
         self._varied = torch.zeros(max(1, rows), columns, device=self.device)
         self._wide = [name for name in arrays if name in wide]
         self._bound = None
-        self._seen = {k: torch.full_like(v, torch.nan) for k, v in self._model_fields.items()}
+        self._seen = {k: torch.full_like(v, torch.nan) for k, v in self._physical.items()}
 
     def _fields_of(self, envs: list[int]) -> Any:
         """Model fields of some environments, for `tables`."""
         shared = model_fields(self.model)
 
         def field(name: str) -> np.ndarray:
-            if name in self._model_fields:
-                return self._model_fields[name][envs].double().numpy()
+            if name in self._physical:
+                return self._physical[name][envs].double().numpy()
             return shared(name)
 
         return field
 
     def _update_tables(self) -> None:
         """Bring what was written into model fields into the step's numbers."""
-        if not self._model_fields:
+        if not self._physical:
             return
-        if self._seen.keys() != self._model_fields.keys():
+        if self._seen.keys() != self._physical.keys():
             self._build()
         changed = torch.zeros_like(self.failed)
-        for name, value in self._model_fields.items():
+        for name, value in self._physical.items():
             changed |= (value != self._seen[name]).flatten(1).any(1)
         envs = changed.nonzero()[:, 0].tolist()
         if not envs:
@@ -309,7 +314,7 @@ class FusedEngine:
             [arrays[name][:-1].reshape(len(envs), -1) for name in self._wide], 1
         )
         self._varied[:, envs] = torch.from_numpy(stacked.T.copy()).float()
-        for name, value in self._model_fields.items():
+        for name, value in self._physical.items():
             self._seen[name].copy_(value)
 
     def _advance(self, substeps: int, until: Until) -> None:

@@ -6,6 +6,7 @@
 A table is as wide as the fields that it is made from.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import mujoco
@@ -41,6 +42,9 @@ VARIABLE = frozenset({
     "actuator_forcerange", "geom_friction", "geom_solref", "geom_solimp", "geom_margin", "geom_gap",
     "pair_friction", "pair_solref", "pair_solimp", "pair_margin", "pair_gap",
 })  # fmt: skip
+
+DRAWN = re.compile("(geom|site|mat|tendon)_(rgba|emission|specular|shininess|reflectance)|light_.*")
+"""Model fields that only pictures show: they may differ, too, and change nothing in a step."""
 
 MINVAL = 1e-15
 MINIMP, MAXIMP = 1e-4, 0.9999
