@@ -11,6 +11,7 @@ from test_fused_sensors import SENSORS, WORLD
 
 MODELS = {
     "joints": TRUTHS["implicitfast"][1],
+    "balls": TRUTHS["balls and free joints"][1],
     "points": TRUTHS["on a plane"][1],
     "trees": TRUTHS["contacts between trees"][1],
     "obstacles": TRUTHS["fixed obstacles"][1],

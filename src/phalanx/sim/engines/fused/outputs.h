@@ -72,7 +72,9 @@ FN void slot_quats(const World &w, F quat[][4]) {
     EACH(i, 4) own[i] = T(quat, k, i);
     if (UP[k] < 0) EACH(i, 4) base[i] = own[i];
     else multiply_quat(quat[UP[k]], own, base);
-    if (KIND[k] == HINGE) {
+    if (KIND[k] == BALL && BALL_AXIS[k] == 0) {
+      multiply_quat(base, w.ball[BALL_OF[k]], quat[k]);
+    } else if (KIND[k] == HINGE) {
       sincos_(0.5f * (w.q[k] - T(qpos0, k, 0)), sine, cosine);
       turn[0] = cosine, turn[1] = turn[2] = ZERO, turn[3] = sine;
       multiply_quat(base, turn, quat[k]);
@@ -109,6 +111,7 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
   contact_wrenches(w, C, X, touch);
   if (sensors && CONTACT_SENSORS) sense_contacts(w, touch);
   SLOTS(k) EACH(i, 6) ext[k][i] = ZERO, inner[k][i] = BODY[k] ? w.wrench[k][i] : ZERO;
+  if (GRAVCOMP) compensate_gravity(w, inner, 1);  // a joint's force, not one from outside
   for (int b = 0; b < NPLACE_BODY; b++) EACH(i, 6) ext[PLACE_BODY_SLOT[b]][i] += touch[PLACE_BODY_ID[b]][i];
   SLOTS(k) EACH(i, 6) inner[k][i] -= ext[k][i];
   if (OUT(cfrc_ext)) for (int b = 0; b < NPLACE_BODY; b++) {
@@ -137,7 +140,11 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
     if (KIND[k] == FREE) {
       F local[3];
       rotate_back(w.R[k], ext[k], local);
-      EACH(i, 3) put(w, OUT(qfrc_constraint), NV, DOF[k] + i, ext[k][3 + i]), put(w, OUT(qfrc_constraint), NV, DOF[k] + 3 + i, local[i]);
+      EACH(i, 6) {
+        F force = i < 3 ? ext[k][3 + i] : local[i - 3];
+        if (FREE_FRICTION) force -= friction_force(FREE_FLOSS(FREE_OF[k], i), FREE_D(FREE_OF[k], i), w.free_x[FREE_OF[k]][i]);
+        put(w, OUT(qfrc_constraint), NV, DOF[k] + i, force);
+      }
       continue;
     }
     F f = dot6(w.S[k], ext[k]);

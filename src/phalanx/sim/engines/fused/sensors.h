@@ -135,6 +135,14 @@ STAGE void sense_state(const World &w) {
     switch (kind) {
       case SENS_JOINTPOS: sense(w, s, 0, w.q[k]); break;
       case SENS_JOINTVEL: sense(w, s, 0, w.v[k]); break;
+      case SENS_BALLANGVEL: EACH(i, 3) sense(w, s, i, w.v[k + i]); break;
+      case SENS_BALLQUAT: {
+        F q[4];
+        EACH(i, 4) q[i] = w.ball[BALL_OF[k]][i];
+        normalize_quat(q);
+        EACH(i, 4) sense(w, s, i, q[i]);
+        break;
+      }
       case SENS_ACTUATORPOS: sense(w, s, 0, T(actuator, SENSOR_ROW[s], 0) * w.q[k]); break;
       case SENS_ACTUATORVEL: sense(w, s, 0, T(actuator, SENSOR_ROW[s], 0) * w.v[k]); break;
       case SENS_JOINTLIMITPOS: sense(w, s, 0, beyond_limit(w, k, side)); break;

@@ -18,7 +18,8 @@ FRAMES = frozenset({
     "MAGNETOMETER",
 })  # fmt: skip
 SUBTREES = frozenset({"SUBTREECOM", "SUBTREELINVEL", "SUBTREEANGMOM"})
-OF_STATE = JOINTS | LENGTHS | FRAMES | SUBTREES
+BALLS = frozenset({"BALLQUAT", "BALLANGVEL"})
+OF_STATE = JOINTS | BALLS | LENGTHS | FRAMES | SUBTREES
 ACCELERATIONS = frozenset({"ACCELEROMETER", "FRAMELINACC", "FRAMEANGACC"})
 FORCES = frozenset({"FORCE", "TORQUE"})
 OF_FORCES = ACCELERATIONS | FORCES | {
@@ -58,7 +59,7 @@ class Sensors:
         m, s = self.structure.model, self.structure
         name, target = kind(m, i), int(m.sensor_objid[i])
         row = {"SLOT": 0, "ROW": 0, "REF": -1, "TOUCH": -1}
-        if name.startswith("JOINT"):
+        if name.startswith(("JOINT", "BALL")):
             row["SLOT"] = [slot.joint for slot in s.slots].index(target)
         elif name in ("ACTUATORFRC", "CONTACT"):
             row["ROW"] = target

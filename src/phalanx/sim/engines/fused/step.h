@@ -146,6 +146,8 @@ struct World {
   F fx[NSLOT];                           // joint friction: acc - aref
   F pos[NFREE + 1][3], quat[NFREE + 1][4], v6[NFREE + 1][6], acc6[NFREE + 1][6], tau6[NFREE + 1][6];
   F y6[NFREE + 1][6], d6[NFREE + 1][6];
+  F free_x[FREE_FRICTION ? NFREE : 1][6];  // friction of free joints: acc - aref
+  F ball[NBALL + 1][4];
   F ctrl[NU + 1], force[NU + 1];
   int from[NSLOT + 1];  // contacts of slot k: from[k] ... from[k + 1] - 1
   int ncontact, npair;
@@ -166,6 +168,8 @@ FN F impedance(F r, F dmin, F dmax, F inverse_width, F midpoint, F power) {
   F part = power_(z, power) * base / power_(base, power);
   return dmin + select(low, part, 1 - part) * (dmax - dmin);
 }
+
+#include "joints.h"
 
 // Position and velocity of slot k from its parent's.
 STAGE void kinematics(World &w, int k) {
@@ -193,6 +197,12 @@ STAGE void kinematics(World &w, int k) {
     multiply3(w.R[up], Q, N);
     EACH(i, 6) V[i] = w.V[up][i], c[i] = w.c[up][i];
   }
+#if NBALL
+  if (KIND[k] == BALL) {
+    ball_kinematics(w, k, N);
+    return;
+  }
+#endif
   F angle = w.q[k] - T(qpos0, k, 0);
   if (KIND[k] == HINGE) {
     F sine, cosine;
@@ -345,7 +355,8 @@ STAGE void actuation(World &w) {
   SLOTS(k) {
     if (KIND[k] == FREE) continue;
     w.implicit[k] = T(damping, k, 0);
-    w.tau[k] = w.applied[k] - T(damping, k, 0) * w.v[k] - T(spring, k, 0) * (w.q[k] - T(spring, k, 1));
+    w.tau[k] = w.applied[k] - T(damping, k, 0) * w.v[k];
+    if (KIND[k] != BALL) w.tau[k] -= T(spring, k, 0) * (w.q[k] - T(spring, k, 1));
     F total = ZERO, derivative = ZERO;
     for (int i = ACTUATOR0[k]; i < ACTUATOR0[k + 1]; i++) {
       F gear = T(actuator, i, 0), ctrl = w.ctrl[ACTUATOR[i]];
@@ -365,6 +376,9 @@ STAGE void actuation(World &w) {
     w.tau[k] += total;
     if (IMPLICIT_FAST) w.implicit[k] -= derivative;
   }
+#if NBALL
+  SLOTS(k) if (BALL_AXIS[k] == 0 && BALL_SPRINGS) ball_spring(w, k);
+#endif
 }
 
 // -- mj_fwdConstraint: Newton's method ------------------------------------------------------------
@@ -423,8 +437,6 @@ STAGE void add_contact(const World &w, const Contacts &C, int c, F *A, F *P) {
   EACH(m, 6) for (int n = m; n < 6; n++) A[at(m, n)] += b[0][m] * g0[n];
 }
 
-FN F friction_force(F floss, F D, F x) { return min_(max_(D * x, ZERO - floss), floss); }
-
 // One slot of the pass to the roots: A and P are the articulated inertia and bias force below it.
 // SOLVE: Newton's direction; else (M + diag(added))^-1 rhs.
 template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &X, int k, F &decrement) {
@@ -445,6 +457,7 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &
       A[at(0, 0)] += a[0], A[at(0, 1)] += a[1], A[at(0, 2)] += a[2], A[at(1, 1)] += a[3], A[at(1, 2)] += a[4];
       A[at(2, 2)] += a[5], A[at(3, 3)] += a[6], A[at(4, 4)] += a[7], A[at(5, 5)] += a[8];
     }
+    if (FREE_EXTRAS) free_joint_weights<SOLVE>(w, k, A, y);
     EACH(m, 6) {
       int j = 5 - m;
       d[j] = 1 / A[at(j, j)];
@@ -546,12 +559,9 @@ STAGE F slope_at(const World &w, const Contacts &C, const Pairs &X, F a, F decre
   SLOTS(k) {
     if (LIMITED[k]) slope += row_change(w.lx[k], w.lside[k] * w.dir[k], a, w.lD[k], h);
     if (FRICTION[k]) {
-      F floss = T(friction, k, 0), D = T(friction, k, 1), v = w.dir[k], y0 = D * w.fx[k], y = y0 + a * D * v;
-      F d0 = select(abs_(y0) < floss, D, ZERO), d1 = select(abs_(y) < floss, D, ZERO);
-      // D (d1 on - d0 on) a v is in the quadratic already; what remains is the force beyond it
-      slope += (friction_force(floss, D, w.fx[k] + a * v) - friction_force(floss, D, w.fx[k]) - d0 * a * v) * v;
-      h += (d1 - d0) * v * v;
+      slope += friction_change(T(friction, k, 0), T(friction, k, 1), w.fx[k], w.dir[k], a, h);
     }
+    if (FREE_FRICTION && KIND[k] == FREE) slope += free_friction_slope(w, k, a, h);
   }
   h += decrement;
   return slope - decrement * (1 - a);
@@ -591,6 +601,7 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
       if (KIND[k] == FREE) {
         int f = FREE_OF[k];
         EACH(i, 6) w.acc6[f][i] += a * w.dV[k][i];
+        if (FREE_FRICTION) changed = changed | advance_free_friction(w, k, a);
       } else {
         F step = a * w.dir[k];
         w.acc[k] += step;
@@ -600,9 +611,8 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
           w.lx[k] = next;
         }
         if (FRICTION[k]) {
-          F floss = T(friction, k, 0), D = T(friction, k, 1), next = w.fx[k] + step;
-          B slips = abs_(D * w.fx[k]) >= floss, will = abs_(D * next) >= floss;
-          changed = changed | (slips != will) | (slips & changes_side(w.fx[k], next));
+          F next = w.fx[k] + step;
+          changed = changed | friction_changes(T(friction, k, 0), T(friction, k, 1), w.fx[k], next);
           w.fx[k] = next;
         }
       }
@@ -627,6 +637,7 @@ STAGE void integrate(World &w, Contacts &C, Pairs &X) {
       EACH(i, 6) w.rhs6[f][i] = ZERO;
       EACH(i, 9) w.added9[f][i] = ZERO;
     }
+    if (FREE_EXTRAS) SLOTS(k) if (KIND[k] == FREE) free_joint_damping(w, k, h);
     direction<false>(w, C, X);
   }
   SLOTS(k) {
@@ -634,11 +645,12 @@ STAGE void integrate(World &w, Contacts &C, Pairs &X) {
       F acc = w.acc[k];
       if (IMPLICIT) acc += w.dir[k];
       w.v[k] += h * acc;
-      w.q[k] += h * w.v[k];
+      if (KIND[k] != BALL) w.q[k] += h * w.v[k];
+      else if (BALL_AXIS[k] == 2) turn_quat(w.ball[BALL_OF[k]], w.v + k - 2, h);
       continue;
     }
     int f = FREE_OF[k];
-    F acc[6], local[3], *v = w.v6[f], *q = w.quat[f], turned[4], sine, cosine;
+    F acc[6], local[3], *v = w.v6[f];
     EACH(i, 6) {
       acc[i] = w.acc6[f][i];
       if (IMPLICIT) acc[i] += w.dV[k][i];
@@ -649,11 +661,6 @@ STAGE void integrate(World &w, Contacts &C, Pairs &X) {
       v[3 + i] += h * local[i];
       w.pos[f][i] += h * v[i];
     }
-    F speed2 = dot3(v + 3, v + 3), inverse = rsqrt_(max_(speed2, ZERO + 1e-20f));
-    sincos_(0.5f * h * speed2 * inverse, sine, cosine);
-    F turn[4] = {cosine, sine * inverse * v[3], sine * inverse * v[4], sine * inverse * v[5]};
-    multiply_quat(q, turn, turned);
-    normalize_quat(turned);
-    EACH(i, 4) q[i] = turned[i];
+    turn_quat(w.quat[f], v + 3, h);
   }
 }

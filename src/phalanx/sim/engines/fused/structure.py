@@ -1,8 +1,9 @@
 """What the fused step needs of an `MjModel`: its structure as constants, its numbers as tables.
 
 Moving bodies, with all that is welded to them, are cut into slots, parents before children: a slot
-is one degree of freedom or a free joint. A slot's frame has its origin at the joint and the joint's
-axis as z. A body's last slot carries its inertia, its contact points and its geoms.
+is one degree of freedom of a hinge, slide or ball joint, or a free joint. A slot's frame has its
+origin at the joint and the joint's axis as z. A body's last slot carries its inertia, its contact
+points and its geoms.
 """
 
 from collections.abc import Iterable
@@ -12,8 +13,8 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-FREE, SLIDE, HINGE = 0, 1, 2
-GEOM = mujoco.mjtGeom
+FREE, SLIDE, HINGE, BALL = 0, 1, 2, 3
+GEOM, JOINT = mujoco.mjtGeom, mujoco.mjtJoint
 POINTED = {int(kind) for kind in (GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE, GEOM.mjGEOM_BOX)}
 """Shapes that touch a plane with points of theirs."""
 
@@ -35,6 +36,8 @@ class Slot:
     """(3, 3) of its frame in its body's."""
     anchor: np.ndarray
     """(3,) of its origin in its body's frame [m]."""
+    axis: int = 0
+    """Of a ball joint, whose three slots turn about its body's axes."""
 
 
 class Pair(NamedTuple):
@@ -90,6 +93,11 @@ class Structure:
         self.geoms = sorted(used, key=lambda g: (self.slot_of_geom(g) % (len(self.slots) + 1), g))
 
     @property
+    def dofs(self) -> list[int]:
+        """Of every slot, of a free joint the first."""
+        return [int(self.model.jnt_dofadr[slot.joint]) + slot.axis for slot in self.slots]
+
+    @property
     def groups(self) -> list[int]:
         """Outermost bodies with something that moves: velocities refer to their centre of mass."""
         return sorted({int(self.model.body_rootid[slot.body]) for slot in self.slots})
@@ -130,7 +138,7 @@ class Structure:
         """Slot k's `rotation` as a quaternion, (4,)."""
         slot, m = self.slots[k], self.model
         own = quaternion(slot.in_body)
-        if slot.joint == m.body_jntadr[slot.body]:
+        if slot.joint == m.body_jntadr[slot.body] and slot.axis == 0:
             parent = int(m.body_parentid[slot.body])
             return product(self.placed_quat(parent, m.body_quat[slot.body]), own)
         return product(conjugate(quaternion(self.slots[slot.up].in_body)), own)
@@ -147,22 +155,29 @@ class Structure:
             )
             in_body, anchor = np.eye(3), np.zeros(3)
             for joint in range(first, first + int(m.body_jntnum[body])):
-                if m.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE:
+                if m.jnt_type[joint] == JOINT.mjJNT_FREE:
                     slot = Slot(
                         FREE, joint, body, -1, np.eye(3), np.zeros(3), np.eye(3), np.zeros(3)
                     )
+                    self.slots.append(slot)
+                    continue
+                ball = m.jnt_type[joint] == JOINT.mjJNT_BALL
+                frame = np.eye(3) if ball else with_axis_z(m.jnt_axis[joint])
+                at = m.jnt_pos[joint]
+                if joint == first:
+                    rotation, offset = turn @ frame, base + turn @ at
                 else:
-                    frame, at = with_axis_z(m.jnt_axis[joint]), m.jnt_pos[joint]
-                    if joint == first:
-                        rotation, offset = turn @ frame, base + turn @ at
-                    else:
-                        rotation, offset = in_body.T @ frame, in_body.T @ (at - anchor)
-                        up = len(self.slots) - 1
-                    hinge = m.jnt_type[joint] == mujoco.mjtJoint.mjJNT_HINGE
-                    kind = HINGE if hinge else SLIDE
-                    slot = Slot(kind, joint, body, up, rotation, offset, frame, np.array(at))
-                    in_body, anchor = slot.in_body, slot.anchor
-                self.slots.append(slot)
+                    rotation, offset = in_body.T @ frame, in_body.T @ (at - anchor)
+                    up = len(self.slots) - 1
+                hinge = m.jnt_type[joint] == JOINT.mjJNT_HINGE
+                kind = BALL if ball else HINGE if hinge else SLIDE
+                in_body, anchor = frame, np.array(at)
+                self.slots.append(Slot(kind, joint, body, up, rotation, offset, in_body, anchor))
+                for axis in (1, 2) if ball else ():
+                    up, none = len(self.slots) - 1, np.zeros(3)
+                    self.slots.append(
+                        Slot(BALL, joint, body, up, np.eye(3), none, in_body, anchor, axis)
+                    )
             self.last[body] = len(self.slots) - 1
 
     def _add_pair(self, pair: Pair) -> None:

@@ -15,7 +15,7 @@ _COUNTS = {
     "neq": "equality constraints", "ntendon": "tendons", "nflex": "flexible bodies",
     "nhfield": "height fields", "nmocap": "mocap bodies", "na": "actuators with activation",
     "nplugin": "plugins", "nplastic": "plastic deformation",
-    "ngravcomp": "gravity compensation", "nhistory": "delays", "nuserdata": "user data",
+    "nhistory": "delays", "nuserdata": "user data",
 }  # fmt: skip
 _OPTIONS = {
     "density": "a fluid's density", "viscosity": "a fluid's viscosity",
@@ -73,15 +73,11 @@ def _joints(m: mujoco.MjModel) -> str | None:
         return "a model in which nothing moves"
     for j in range(m.njnt):
         kind, name = m.jnt_type[j], f"(joint {_name(m, 'joint', j)})"
-        if kind == JOINT.mjJNT_BALL:
-            return f"ball joints {name}"
-        dofs = slice(
-            int(m.jnt_dofadr[j]), int(m.jnt_dofadr[j]) + (6 if kind == JOINT.mjJNT_FREE else 1)
-        )
+        if kind == JOINT.mjJNT_BALL and m.jnt_limited[j]:
+            return f"limits of ball joints {name}"
+        if m.jnt_actgravcomp[j]:
+            return f"gravity compensation by actuators {name}"
         if kind == JOINT.mjJNT_FREE:
-            for field in ("dof_armature", "dof_damping", "dof_frictionloss"):
-                if getattr(m, field)[dofs].any():
-                    return f"{field.removeprefix('dof_')} of a free joint {name}"
             if m.jnt_stiffness[j]:
                 return f"a spring on a free joint {name}"
         elif m.jnt_limited[j]:
@@ -97,8 +93,9 @@ def _actuators(m: mujoco.MjModel) -> str | None:
         kinds = mujoco.mjtTrn
         if not _is(m.actuator_trntype[i], kinds.mjTRN_JOINT, kinds.mjTRN_JOINTINPARENT):
             return f"transmissions to other things than joints {name}"
-        if m.jnt_type[m.actuator_trnid[i, 0]] == JOINT.mjJNT_FREE:
-            return f"actuators of a free joint {name}"
+        joint = m.jnt_type[m.actuator_trnid[i, 0]]
+        if not _is(joint, JOINT.mjJNT_HINGE, JOINT.mjJNT_SLIDE):
+            return f"actuators of other joints than hinges and slides {name}"
         if m.actuator_dyntype[i] != mujoco.mjtDyn.mjDYN_NONE:
             return f"actuators with dynamics {name}"
         if m.actuator_gaintype[i] != mujoco.mjtGain.mjGAIN_FIXED:

@@ -14,7 +14,7 @@ import numpy as np
 
 from phalanx.sim.engines.fused.sensors import Sensors, actuators_of
 from phalanx.sim.engines.fused.source import Sizes
-from phalanx.sim.engines.fused.structure import FREE, HINGE, SLIDE, Pair, Structure, matrix
+from phalanx.sim.engines.fused.structure import BALL, FREE, HINGE, SLIDE, Pair, Structure, matrix
 
 Array = np.ndarray
 Fields = Callable[[str], Array]
@@ -35,7 +35,7 @@ INPUTS = ("qpos", "qvel", "ctrl", "qfrc_applied", "xfrc_applied")
 
 # Model fields from which tables are made: these may differ between environments.
 VARIABLE = frozenset({
-    "opt.gravity", "body_mass", "body_inertia", "body_ipos", "body_invweight0",
+    "opt.gravity", "body_gravcomp", "body_mass", "body_inertia", "body_ipos", "body_invweight0",
     "dof_damping", "dof_armature", "dof_frictionloss", "dof_invweight0", "dof_solref", "dof_solimp",
     "jnt_stiffness", "jnt_range", "jnt_solref", "jnt_solimp", "jnt_margin", "jnt_actfrcrange",
     "qpos_spring", "actuator_gainprm", "actuator_biasprm", "actuator_gear", "actuator_ctrlrange",
@@ -47,6 +47,7 @@ DRAWN = re.compile("(geom|site|mat|tendon)_(rgba|emission|specular|shininess|ref
 """Model fields that only pictures show: they may differ, too, and change nothing in a step."""
 
 MINVAL = 1e-15
+_NO_GRAVITY = mujoco.mjtDisableBit.mjDSBL_GRAVITY
 MINIMP, MAXIMP = 1e-4, 0.9999
 
 
@@ -64,7 +65,8 @@ def tables(s: Structure, field: Fields) -> dict[str, Array]:
     """Every table, (E, rows, columns)."""
     m = s.model
     joints = [slot.joint for slot in s.slots]
-    dofs = [int(m.jnt_dofadr[j]) for j in joints]  # of a free joint the first: not used
+    dofs = s.dofs
+    balls = [k for k, slot in enumerate(s.slots) if slot.kind == BALL and slot.axis == 0]
     coordinates = [int(m.jnt_qposadr[j]) for j in joints]
     bodies = range(1, m.nbody)
     placed_geoms = [g for g in range(m.ngeom) if s.slot_of_geom(g) >= 0]
@@ -93,6 +95,8 @@ def tables(s: Structure, field: Fields) -> dict[str, Array]:
             field("jnt_stiffness")[:, joints] * _on(m, mujoco.mjtDisableBit.mjDSBL_SPRING),
             field("qpos_spring")[:, coordinates],
         ),
+        "ball": [[m.qpos_spring[coordinates[k] : coordinates[k] + 4] for k in balls]],
+        "free_joint": _free_joints(s, field),
         "limit": _limits(m, field, joints, dofs),
         "friction": _friction(m, field, dofs),
         "force_range": field("jnt_actfrcrange")[:, joints],
@@ -106,6 +110,7 @@ def tables(s: Structure, field: Fields) -> dict[str, Array]:
         "body_quat": [[s.placed_quat(b, np.array([1.0, 0, 0, 0])) for b in placed_bodies]],
         "inertial": _inertial(s, field, placed_bodies),
         "body_mass": field("body_mass")[:, placed_bodies, None],
+        "gravcomp": (field("body_mass") * field("body_gravcomp"))[:, placed_bodies, None],
         "static_mass": static[None],
         "group": [[_below(m, g, static) for g in s.groups]],
         "geom_place": [
@@ -128,6 +133,8 @@ def constants(
     m, slots = s.model, s.slots
     free = [k for k, slot in enumerate(slots) if slot.kind == FREE]
     acts = actuators_by_slot(s)
+    balls = [k for k, slot in enumerate(slots) if slot.kind == BALL and slot.axis == 0]
+    free_dofs = [int(m.jnt_dofadr[slots[k].joint]) + i for k in free for i in range(6)]
     limited = _on(m, mujoco.mjtDisableBit.mjDSBL_LIMIT) * m.jnt_limited
     floss = (m.dof_frictionloss > 0) * _on(m, mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS)
     if varies("friction"):
@@ -150,7 +157,10 @@ def constants(
     joints = [slot.joint for slot in slots]
     hinges = [k for k, slot in enumerate(slots) if slot.kind != FREE]
     implicit_fast = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    damped = any(m.dof_damping[m.jnt_dofadr[joints[k]]] > 0 for k in hinges) or varies("damping")
+    free_loss, free_damped = (bool(x[free_dofs].any()) for x in (floss, m.dof_damping))
+    extras = bool(m.dof_armature[free_dofs].any()) or free_loss or free_damped
+    extras = extras or (bool(free) and varies("free_joint"))
+    damped = any(m.dof_damping[s.dofs[k]] > 0 for k in hinges) or varies("damping") or free_damped
     velocity_gain = bool((m.actuator_biasprm[:, 2] != 0).any()) or varies("actuator")
     euler_damp = _on(m, mujoco.mjtDisableBit.mjDSBL_EULERDAMP) and damped
     implicit = (damped or velocity_gain) if implicit_fast else euler_damp
@@ -169,7 +179,10 @@ def constants(
         "IMPLICIT": int(implicit), "IMPLICIT_FAST": int(implicit_fast), "PLANES_LEVEL": int(levels),
         "NPLACE_BODY": len(placed_bodies), "NPLACE_GEOM": len(placed_geoms),
         "NPLACE_SITE": len(placed_sites), **sensors.numbers(),
-        "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE,
+        "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE, "BALL": BALL, "NBALL": len(balls),
+        "BALL_SPRINGS": int(any(m.jnt_stiffness[joints[k]] for k in balls) or varies("spring")),
+        "FREE_EXTRAS": int(extras), "FREE_FRICTION": int(free_loss and extras),
+        "GRAVCOMP": int(m.ngravcomp > 0 and not m.opt.disableflags & _NO_GRAVITY),
         **{"_".join(kind): i for i, kind in enumerate(KINDS)},
         "MAXTOUCH": max([1, *touches, *fixed_touches]), "HAS_SOLIDS": int(bool(solids(s))),
         "HAS_CYLINDERS": int(("PLANE", "CYLINDER") in fixed_kinds),
@@ -191,10 +204,12 @@ def constants(
         "TREE0": _starts([root.count(r) for r in trees]),
         "TREE_FREE": [free.index(r) if r in free else -1 for r in root],
         "QPOS": [int(m.jnt_qposadr[j]) for j in joints],
-        "DOF": [int(m.jnt_dofadr[j]) for j in joints],
-        "LIMITED": [int(limited[j]) for j in joints],
-        "FRICTION": [int(floss[m.jnt_dofadr[j]]) if k in hinges else 0
-                     for k, j in enumerate(joints)],
+        "DOF": s.dofs,
+        "BALL_OF": [balls.index(k - slot.axis) if slot.kind == BALL else -1
+                    for k, slot in enumerate(slots)],
+        "BALL_AXIS": [slot.axis if slot.kind == BALL else -1 for slot in slots],
+        "LIMITED": [int(limited[slot.joint]) if slot.kind != BALL else 0 for slot in slots],
+        "FRICTION": [int(floss[dof]) if k in hinges else 0 for k, dof in enumerate(s.dofs)],
         "FORCE_LIMITED": [int(m.jnt_actfrclimited[j]) for j in joints],
         "ACTUATOR0": _starts([len(a) for a in acts]),
         "ACTUATOR": [i for a in acts for i in a],
@@ -428,6 +443,21 @@ def _limits(m: mujoco.MjModel, field: Fields, joints: list[int], dofs: list[int]
     weight = field("dof_invweight0")[:, dofs]
     power = np.maximum(field("jnt_solimp")[:, joints, 4], 1)
     return _together(span[..., 0], span[..., 1], margin, *reference, weight, power)
+
+
+def _free_joints(s: Structure, field: Fields) -> Array:
+    """(E, joints, 30) of the six degrees of freedom: armature, damping, then `_friction`."""
+    m, rows = s.model, []
+    for slot in s.slots:
+        if slot.kind != FREE:
+            continue
+        dofs = [int(m.jnt_dofadr[slot.joint]) + i for i in range(6)]
+        damping = field("dof_damping")[:, dofs] * _on(m, mujoco.mjtDisableBit.mjDSBL_DAMPER)
+        friction = _friction(m, field, dofs)
+        columns = [field("dof_armature")[:, dofs], damping, *np.moveaxis(friction, -1, 0)]
+        envs = max(len(c) for c in columns)
+        rows.append(np.concatenate([np.broadcast_to(c, (envs, 6)) for c in columns], 1))
+    return _stacked(rows, 30)
 
 
 def _friction(m: mujoco.MjModel, field: Fields, dofs: list[int]) -> Array:

@@ -1,5 +1,17 @@
 // The step between memory and memory: rows of numbers, one row a world.
 
+// Minus gravity on part of the mass of bodies, about the origins of their trees.
+FN void compensate_gravity(const World &w, F wrench[][6], float side) {
+  for (int b = 0; b < NPLACE_BODY; b++) {
+    int k = PLACE_BODY_SLOT[b];
+    F x[3], o[3], force[3], t[3], mass = side * T(gravcomp, b, 0);
+    EACH(i, 3) x[i] = T(inertial, b, i), force[i] = ZERO - mass * T(gravity, 0, i);
+    place_of(w, k, x, o);
+    cross(o, force, t);
+    EACH(i, 3) wrench[k][i] += t[i], wrench[k][3 + i] += force[i];
+  }
+}
+
 // The wrench that xfrc_applied exerts on moving body number b, about its tree's origin.
 FN void add_applied(const World &w, const Fields &f, int b, F *wrench) {
   F x[3], o[3], force[3], t[3];
@@ -27,6 +39,7 @@ STAGE void load(World &w, const Fields &f) {
       EACH(i, 6) w.v6[r][i] = v[DOF[k] + i], w.tau6[r][i] = ZERO;
     } else {
       w.q[k] = q[QPOS[k]], w.v[k] = v[DOF[k]], w.applied[k] = applied[DOF[k]];
+      if (KIND[k] == BALL && BALL_AXIS[k] == 0) EACH(i, 4) w.ball[BALL_OF[k]][i] = q[QPOS[k] + i];
     }
   }
 }
@@ -39,7 +52,9 @@ STAGE void store(const World &w, const Fields &f) {
       EACH(i, 4) q[QPOS[k] + 3 + i] = w.quat[r][i];
       EACH(i, 6) v[DOF[k] + i] = w.v6[r][i];
     } else {
-      q[QPOS[k]] = w.q[k], v[DOF[k]] = w.v[k];
+      v[DOF[k]] = w.v[k];
+      if (KIND[k] != BALL) q[QPOS[k]] = w.q[k];
+      else if (BALL_AXIS[k] == 0) EACH(i, 4) q[QPOS[k] + i] = w.ball[BALL_OF[k]][i];
     }
   }
   put_rows<NQ>(w, f.qpos, q);
@@ -47,6 +62,7 @@ STAGE void store(const World &w, const Fields &f) {
 }
 // xfrc_applied acts at the bodies' centres of mass, qfrc_applied of a free joint in its frames.
 STAGE void apply_forces(World &w, const Fields &f) {
+  if (GRAVCOMP) compensate_gravity(w, w.wrench, -1);
   if (f.xfrc_applied) for (int b = 0; b < NPLACE_BODY; b++) {
     F wrench[6] = {};
     add_applied(w, f, b, wrench);
@@ -59,6 +75,10 @@ STAGE void apply_forces(World &w, const Fields &f) {
       local[i] = get(w, f.qfrc_applied, NV, DOF[k] + 3 + i);
     }
     rotate(w.R[k], local, w.tau6[FREE_OF[k]]);
+  }
+  if (FREE_EXTRAS) SLOTS(k) if (KIND[k] == FREE) {
+    if (!f.qfrc_applied) EACH(i, 6) w.tau6[FREE_OF[k]][i] = ZERO;
+    free_joint_forces(w, k);
   }
 }
 

@@ -1,0 +1,140 @@
+// Ball joints, and what few free joints have: armature, damping and friction. Part of step.h.
+
+// -- ball joints: three slots that turn about the axes of the body -----------------------------------
+
+// The arc tangent of x in [0, 1], to about 1e-7.
+FN F arc_tangent(F x) {
+  B far = x > 0.41421356f;
+  F y = select(far, (x - 1) / (x + 1), x), z = y * y;
+  F series = 1 + z * (-0.33332798f + z * (0.19974405f + z * (-0.13851479f + z * 0.07984963f)));
+  return y * series + select(far, ZERO + 0.78539816f, ZERO);
+}
+// The rotation vector of a unit quaternion, at most half a turn.
+FN void rotation_vector(const F *q, F *out) {
+  F sine2 = dot3(q + 1, q + 1), inverse = rsqrt_(max_(sine2, ZERO + 1e-30f)), s = sine2 * inverse, c = abs_(q[0]);
+  F half = arc_tangent(min_(s, c) / max_(s, c));
+  half = select(s > c, 1.57079633f - half, half);
+  F scale = 2 * select(s < 1e-10f, ONE, half * inverse);
+  EACH(i, 3) out[i] = select(q[0] < 0.0f, ZERO - scale, scale) * q[1 + i];
+}
+// The quaternion q after a rotation at velocity v, in its own axes, for the time h.
+FN void turn_quat(F *q, const F *v, F h) {
+  F speed2 = dot3(v, v), inverse = rsqrt_(max_(speed2, ZERO + 1e-20f)), turned[4], sine, cosine;
+  sincos_(0.5f * h * speed2 * inverse, sine, cosine);
+  F turn[4] = {cosine, sine * inverse * v[0], sine * inverse * v[1], sine * inverse * v[2]};
+  multiply_quat(q, turn, turned);
+  normalize_quat(turned);
+  EACH(i, 4) q[i] = turned[i];
+}
+
+#if NBALL
+// Slot k's frame, axis, motion and bias; N: the frame that it turns in, V and c: its parent's.
+FN void ball_kinematics(World &w, int k, const F *N) {
+  int axis = BALL_AXIS[k], before = UP[k - axis];
+  F *R = w.R[k], *S = w.S[k], *V = w.V[k], *c = w.c[k], dS[6], base[6];
+  if (axis == 0) {
+    F own[9];
+    normalize_quat(w.ball[BALL_OF[k]]);
+    matrix_of(w.ball[BALL_OF[k]], own);
+    multiply3(N, own, R);
+  } else {
+    EACH(i, 9) R[i] = N[i];
+  }
+  EACH(i, 3) S[i] = R[3 * i + axis];
+  cross(w.p[k], S, S + 3);
+  EACH(i, 6) base[i] = before < 0 ? ZERO : w.V[before][i];  // the axes turn with the body itself
+  cross_motion(base, S, dS);
+  EACH(i, 6) c[i] += dS[i] * w.v[k], V[i] += S[i] * w.v[k];
+}
+FN void ball_spring(World &w, int k) {  // k: the first of three slots
+  int b = BALL_OF[k];
+  F back[4], turn[4], dif[3];
+  EACH(i, 4) back[i] = i ? ZERO - T(ball, b, i) : T(ball, b, 0);
+  normalize_quat(w.ball[b]);
+  multiply_quat(back, w.ball[b], turn);
+  rotation_vector(turn, dif);
+  EACH(i, 3) w.tau[k + i] -= T(spring, k, 0) * dif[i];
+}
+#endif
+
+// -- armature, damping and friction of a free joint: along the world's axes, then about the body's ---
+
+FN void free_axis(const World &w, int k, int i, F *axis) {
+  EACH(j, 3) axis[j] = i < 3 ? ZERO : w.R[k][3 * j + i - 3], axis[3 + j] = i == j ? ONE : ZERO;
+}
+#define FREE_FLOSS(f, i) T(free_joint, f, 12 + i)
+#define FREE_D(f, i) T(free_joint, f, 18 + i)
+FN F friction_force(F floss, F D, F x) { return min_(max_(D * x, ZERO - floss), floss); }
+
+FN void free_joint_forces(World &w, int k) {
+  int f = FREE_OF[k];
+  EACH(i, 6) {
+    F axis[6], force = T(free_joint, f, 6 + i) * w.v6[f][i];
+    free_axis(w, k, i, axis);
+    EACH(j, 6) w.tau6[f][j] -= force * axis[j];
+    if (FREE_FRICTION) w.free_x[f][i] = T(free_joint, f, 24 + i) * w.v6[f][i];
+  }
+}
+// What integrators need of its damping, over the time h; see direction<false>.
+FN void free_joint_damping(World &w, int k, F h) {
+  int f = FREE_OF[k];
+  EACH(i, 6) {
+    F axis[6], weight = h * T(free_joint, f, 6 + i);
+    free_axis(w, k, i, axis);
+    F force = weight * dot6(axis, w.acc6[f]), *a = w.added9[f];
+    EACH(j, 6) w.rhs6[f][j] -= force * axis[j];
+    if (i < 3) a[6 + i] += weight;
+    else EACH(j, 3) for (int m = j; m < 3; m++) a[j == 0 ? m : j + m + 1] += weight * axis[j] * axis[m];
+  }
+}
+// Its weights in the pass to the roots, to A, and forces, to y.
+template <bool SOLVE> FN void free_joint_weights(const World &w, int k, F *A, F *y) {
+  int f = FREE_OF[k];
+  EACH(i, 6) {
+    F axis[6], weight = T(free_joint, f, i);
+    free_axis(w, k, i, axis);
+    if (SOLVE) {
+      F force = ZERO - weight * dot6(axis, w.acc6[f]);
+      if (FREE_FRICTION) {
+        F floss = FREE_FLOSS(f, i), D = FREE_D(f, i), x = w.free_x[f][i];
+        weight += select(abs_(D * x) < floss, D, ZERO);
+        force -= friction_force(floss, D, x);
+      }
+      EACH(m, 6) y[m] += force * axis[m];
+    }
+    EACH(m, 6) for (int n = m; n < 6; n++) A[at(m, n)] += weight * axis[m] * axis[n];
+  }
+}
+// A row of friction between 0 and a: the slope beyond the quadratic; h: the change of curvature.
+FN F friction_change(F floss, F D, F x0, F v, F a, F &h) {
+  F y0 = D * x0, y = y0 + a * D * v;
+  F d0 = select(abs_(y0) < floss, D, ZERO), d1 = select(abs_(y) < floss, D, ZERO);
+  // D (d1 on - d0 on) a v is in the quadratic already; what remains is the force beyond it
+  F slope = (friction_force(floss, D, x0 + a * v) - friction_force(floss, D, x0) - d0 * a * v) * v;
+  h += (d1 - d0) * v * v;
+  return slope;
+}
+FN B friction_changes(F floss, F D, F x, F next) {
+  B slips = abs_(D * x) >= floss, will = abs_(D * next) >= floss;
+  return (slips != will) | (slips & ((x < 0.0f) != (next < 0.0f)));
+}
+FN F free_friction_slope(const World &w, int k, F a, F &h) {
+  int f = FREE_OF[k];
+  F slope = ZERO, axis[6];
+  EACH(i, 6) {
+    free_axis(w, k, i, axis);
+    slope += friction_change(FREE_FLOSS(f, i), FREE_D(f, i), w.free_x[f][i], dot6(axis, w.dV[k]), a, h);
+  }
+  return slope;
+}
+FN B advance_free_friction(World &w, int k, F a) {
+  int f = FREE_OF[k];
+  B changed = ONE < 0.0f;
+  EACH(i, 6) {
+    F axis[6], x = w.free_x[f][i];
+    free_axis(w, k, i, axis);
+    w.free_x[f][i] = x + a * dot6(axis, w.dV[k]);
+    changed = changed | friction_changes(FREE_FLOSS(f, i), FREE_D(f, i), x, w.free_x[f][i]);
+  }
+  return changed;
+}
