@@ -37,19 +37,31 @@ class Runner:
 """
 
 
-def rl_games(folder, body):
+def rl_games(folder, body, runner=RUNNER):
     """A stand-in that is quicker to import than the real one."""
     common = folder / "rl_games" / "common"
     common.mkdir(parents=True)
     for package in (common.parent, common):
         (package / "__init__.py").touch()
     (common / "a2c_common.py").write_text(f"class A2CBase:\n    {body}\n")
-    (common.parent / "torch_runner.py").write_text(RUNNER)
+    (common.parent / "torch_runner.py").write_text(runner)
+
+
+OLD_RUNNER = """
+class Runner:
+    def load(self, params):
+        self.load_path = params["load_path"]
+    def run(self, args):
+        self.load_path = args.get("checkpoint", self.load_path)
+        print(args, self.load_path)
+"""
 
 
 def client(code, **environment):
     """What a process of its own says."""
     environ = {k: v for k, v in os.environ.items() if k != "ISAACGYM_COMPAT"} | environment
+    paths = [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH")]
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, env=environ)
 
@@ -78,7 +90,7 @@ def test_shims_are_named_in_one_line_and_mean_what_they_meant(tmp_path):
 def test_what_is_there_is_not_replaced(tmp_path):
     (tmp_path / "gym.py").write_text("mine = True\n")
     (tmp_path / "pysdf.py").write_text("SDF = 3\n")
-    rl_games(tmp_path, "seq_len = 4")
+    rl_games(tmp_path, "seq_len = 4", OLD_RUNNER)
     code = "import isaacgym, gym, pysdf, numpy; from rl_games.common.a2c_common import A2CBase as A"
     code += "; print(gym.mine, pysdf.SDF, A.seq_len, numpy.bool)"
     done = client(code, ISAACGYM_COMPAT="1", PYTHONPATH=str(tmp_path))
@@ -86,3 +98,65 @@ def test_what_is_there_is_not_replaced(tmp_path):
     for name in ("Gymnasium", "pysdf", "rl_games"):
         assert name not in first
     assert last.startswith("True 3 4 <class 'numpy.bool'>")
+
+
+def test_rl_games_114_keeps_what_its_objects_set(tmp_path):
+    """There an agent sets seq_len and a runner sets load_path; classes have neither."""
+    agent = "def __init__(self):\n        self.seq_len = 5"
+    rl_games(tmp_path, agent, OLD_RUNNER)
+    code = (
+        "import isaacgym; from rl_games.common.a2c_common import A2CBase;"
+        "from rl_games.torch_runner import Runner; print(A2CBase().seq_len); r = Runner();"
+        "r.load({'load_path': 'a.pth'}); r.run({'train': True}); r.run({'checkpoint': 'b.pth'})"
+    )
+    done = client(code, ISAACGYM_COMPAT="1", PYTHONPATH=str(tmp_path))
+    first, *lines = done.stdout.splitlines()
+    assert "rl_games" not in first, done.stderr
+    assert lines == ["5", "{'train': True} a.pth", "{'checkpoint': 'b.pth'} b.pth"]
+
+
+WRAPPED = """
+import isaacgym
+import gym
+class Env(gym.Env):
+    num_obs = 70
+    def reset(self):
+        return 0
+class History(gym.Wrapper):
+    def __init__(self, env):
+        super().__init__(env)
+        print(self.num_obs, gym.ObservationWrapper(env).num_obs)
+try:
+    History(Env())._secret
+except AttributeError as error:
+    print(error)
+"""
+
+
+def test_a_wrapper_of_gym_has_the_attributes_of_what_it_wraps(tmp_path):
+    rl_games(tmp_path, "seq_len = 4", OLD_RUNNER)
+    done = client(WRAPPED, ISAACGYM_COMPAT="1", PYTHONPATH=str(tmp_path))
+    assert done.stdout.splitlines()[1:] == ["70 70", "History has no attribute '_secret'"]
+
+
+ON_CUDA = """
+import isaacgym, io, torch
+from isaacgym.torch_utils import to_torch
+x = [to_torch([1.0]), torch.zeros(3).cuda(), torch.rand(2, device="cuda:0"),
+     torch.ones(2).to("cuda"), torch.ones(2).to(torch.device("cuda", 0)), torch.eye(2).to(dtype=
+     torch.float64, device="cuda:0"), torch.nn.Linear(2, 2).to("cuda:0").weight]
+print({t.device.type for t in x}, x[5].dtype, x[0].tolist())
+file = io.BytesIO()
+torch.save({"a": x[0]}, file)
+file.seek(0)
+print(torch.load(file, map_location="cuda:0")["a"].device)
+"""
+
+
+def test_on_request_cuda_means_the_cpu_where_there_is_no_gpu(tmp_path):
+    rl_games(tmp_path, "seq_len = 4", OLD_RUNNER)
+    environment = {"PYTHONPATH": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    done = client(ON_CUDA, ISAACGYM_COMPAT="cpu", **environment)
+    first, *lines = done.stdout.splitlines()
+    assert "the CPU for all CUDA devices" in first, done.stderr
+    assert lines == ["{'cpu'} torch.float64 [1.0]", "cpu"]

@@ -1,20 +1,25 @@
 """Restores what old programs expect of NumPy, Gym and other packages, on request.
 
     ISAACGYM_COMPAT=1 python train.py task=Ant
+    ISAACGYM_COMPAT=cpu python train.py task=Ant      # where no GPU is, for programs that name one
 
 `import isaacgym` then calls `activate`, which is early enough because programs import isaacgym
 first. Without the variable nothing here runs. Nothing that exists is replaced:
 
 - names that NumPy 1.20 to 2.4 removed come back with their old meaning (`np.float`, `np.Inf`);
-- `import gym` gives Gymnasium if no gym is installed. This is enough for programs that use its
-  spaces and base classes; `gym.make`, `step` and `reset` return what Gymnasium's do, not gym's;
+- `import gym` gives Gymnasium if no gym is installed, and wrappers have the attributes of what they
+  wrap, as gym's had. This is enough for programs that use its spaces and base classes; `gym.make`,
+  `step` and `reset` return what Gymnasium's do, not gym's;
 - packages that some programs import without calling them get a stand-in, which raises an error when
   it is called;
 - rl_games, if installed, has again the attributes of its older versions: an agent's `seq_len`
-  (IsaacGymEnvs' AMP), a runner's `load_path` and a run that loads it (gym2real).
+  (IsaacGymEnvs' AMP), a runner's `load_path` and a run that loads it (gym2real);
+- with `cpu`, and without a GPU, tensors that a program wants on a CUDA device are made on the CPU.
 """
 
 import importlib.util
+import inspect
+import os
 import sys
 import types
 from typing import Any
@@ -50,6 +55,7 @@ def activate() -> None:
     done = [f"{len(names)} names back in NumPy"] if names else []
     if not _installed("gym") and _installed("gymnasium"):
         _alias("gymnasium", "gym")
+        _forward_attributes()
         done.append("gym is Gymnasium")
     missing = [name for name in STAND_INS if not _installed(name)]
     for name in missing:
@@ -59,32 +65,62 @@ def activate() -> None:
         setattr(module, STAND_INS[name], _Absent(name, STAND_INS[name]))
     if missing:
         done.append(f"stand-ins for {' and '.join(missing)}")
-    if _installed("rl_games") and _old_rl_games():
-        done.append("seq_len and load_path in rl_games")
+    if restored := _old_rl_games() if _installed("rl_games") else []:
+        done.append(f"{' and '.join(restored)} in rl_games")
+    if os.environ.get("ISAACGYM_COMPAT", "").lower() == "cpu":
+        from isaacgym import no_cuda
+
+        done.append(no_cuda.activate())
     if done:
         print(f"isaacgym.compat: {', '.join(done)}")
 
 
-def _old_rl_games() -> bool:
-    """Add the attributes that agents had before rl_games 1.6 and the runner had in 1.1; returns
-    whether they were missing."""
+def _old_rl_games() -> list[str]:
+    """Add the attributes that agents had before rl_games 1.6.1 and the runner had before 1.4;
+    returns the names of those that were missing. The classes of those versions set them on each
+    object, which only their text shows."""
     try:
-        from rl_games.common.a2c_common import A2CBase
-        from rl_games.torch_runner import Runner
+        from rl_games import torch_runner
+        from rl_games.common import a2c_common
     except ImportError:  # a version that does not run here; the program's own import will say so
-        return False
-    if hasattr(A2CBase, "seq_len"):
-        return False
-    A2CBase.seq_len = property(lambda agent: agent.seq_length)
-    Runner.load_path = property(lambda runner: runner.params.get("load_path"))
-    run = Runner.run
+        return []
+    restored = []
+    if not _has(a2c_common, "A2CBase", "seq_len"):
+        a2c_common.A2CBase.seq_len = property(lambda agent: agent.seq_length)
+        restored.append("seq_len")
+    runner = torch_runner.Runner
+    if not _has(torch_runner, "Runner", "load_path"):
+        runner.load_path = property(
+            lambda runner: vars(runner).get("load_path", runner.params.get("load_path")),
+            lambda runner, path: vars(runner).update(load_path=path),
+        )
+        run = runner.run
 
-    def run_from_load_path(self: Any, args: dict[str, Any]) -> None:
-        loads = self.params.get("load_checkpoint") and self.load_path
-        run(self, {"checkpoint": self.load_path, **args} if loads else args)
+        def run_from_load_path(self: Any, args: dict[str, Any]) -> None:
+            loads = self.params.get("load_checkpoint") and self.load_path
+            run(self, {"checkpoint": self.load_path, **args} if loads else args)
 
-    Runner.run = run_from_load_path
-    return True
+        runner.run = run_from_load_path
+        restored.append("load_path")
+    return restored
+
+
+def _has(module: types.ModuleType, kind: str, name: str) -> bool:
+    """Whether objects of a class have an attribute, set by the class or by its module's code."""
+    return hasattr(getattr(module, kind), name) or f"self.{name} =" in inspect.getsource(module)
+
+
+def _forward_attributes() -> None:
+    """Have Gymnasium's wrappers look up attributes in what they wrap, as gym's did."""
+    from gymnasium import Wrapper
+
+    def forward(self: Any, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(self.env, name)
+
+    if not hasattr(Wrapper, "__getattr__"):
+        vars(sys.modules[Wrapper.__module__])["Wrapper"].__getattr__ = forward
 
 
 def _installed(name: str) -> bool:

@@ -1,0 +1,60 @@
+"""Runs programs that name a CUDA device on the CPU, on request and where there is no GPU.
+
+    ISAACGYM_COMPAT=cpu python train.py
+
+Every function of PyTorch that is asked for a CUDA device gets the CPU: `torch.zeros(3,
+device="cuda:0")`, `x.cuda()`, `module.to("cuda")`. Functions compiled with TorchScript and
+`torch.cuda` itself are as they are. This costs a few microseconds for each call of PyTorch.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+CPU = torch.device("cpu")
+_TO_CUDA = (torch.Tensor.cuda,)
+
+
+class OnTheCpu(TorchFunctionMode):
+    """Replaces CUDA devices in the arguments of PyTorch's functions."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func in _TO_CUDA:
+            return args[0]
+        kwargs = {} if kwargs is None else {k: _moved(v) for k, v in kwargs.items()}
+        if func is torch.Tensor.to:
+            args = tuple(_moved(value) for value in args)
+        return func(*args, **kwargs)
+
+
+def _moved(value: Any) -> Any:
+    """`value`, or the CPU if it is a CUDA device."""
+    if isinstance(value, torch.device):
+        return CPU if value.type == "cuda" else value
+    if isinstance(value, str):
+        return CPU if value.partition(":")[0] == "cuda" else value
+    return value
+
+
+def activate() -> str:
+    """Replace CUDA devices from now on, unless there is one; returns what was done."""
+    if torch.cuda.is_available():
+        return "CUDA as it is, since there is a GPU"
+    OnTheCpu().__enter__()
+    torch.load = _on_the_cpu(torch.load)
+    return "the CPU for all CUDA devices"
+
+
+def _on_the_cpu(load: Callable[..., Any]) -> Callable[..., Any]:
+    def load_on_the_cpu(*args: Any, **kwargs: Any) -> Any:
+        return load(*args, **{**kwargs, "map_location": CPU})
+
+    return load_on_the_cpu
