@@ -38,6 +38,9 @@ MIN_GYRATION = 1e-4  # [m] a body's radius of gyration is at least this about ev
 WORLD = "world_link"  # in the spec, what the file calls "world"
 
 
+NOTHING = Inertia(0.0, np.zeros(3), np.zeros((3, 3)))
+
+
 class UrdfReader:
     """Builds one spec from the <robot> element of one file; use once.
 
@@ -82,7 +85,8 @@ class UrdfReader:
             body.pos, body.quat = pose[:3, 3], quat_of(pose)
             if joint is not None:
                 add_joints(body, joint, self.say)
-            for child, below, origin in self._fill(body, link):
+            welded = joint is not None and not body.joints
+            for child, below, origin in self._fill(body, link, welded):
                 pending.append((child, body, below, origin))
         add_mimic(self.spec, self.joints, self.say)
 
@@ -159,8 +163,11 @@ class UrdfReader:
 
     # One body ---------------------------------------------------------------------------------
 
-    def _fill(self, body: mujoco.MjsBody, link: Element) -> list[tuple[Element, Element, Array]]:
+    def _fill(
+        self, body: mujoco.MjsBody, link: Element, welded: bool
+    ) -> list[tuple[Element, Element, Array]]:
         """Give `body` the shapes and mass of `link` and of the links that collapse into it.
+        welded: whether it hangs on a fixed joint.
 
         Returns the child links: (link, its joint, pose (4, 4) in the body's frame).
         """
@@ -169,7 +176,7 @@ class UrdfReader:
         merged = [(link, np.eye(4))]
         for link, pose in merged:  # grows during the loop
             self.shapes.add_to(body, link, pose)
-            part = self._inertia(link).moved(pose)
+            part = self._inertia(link, welded or link is not merged[0][0]).moved(pose)
             total = part if total is None else total + part
             for joint in self.joints_below[link.attrib["name"]]:
                 child = self.links[self._joint_link(joint, "child")]
@@ -180,27 +187,29 @@ class UrdfReader:
                 else:
                     hanging.append((child, joint, origin))
         assert total is not None
-        self._set_inertia(body, total)
+        self._set_inertia(body, total, welded)
         # The caller pops from the end, so the last entry becomes the first child.
         return sorted(hanging, key=lambda item: item[1].attrib["name"].encode(), reverse=True)
 
     # Mass -------------------------------------------------------------------------------------
 
-    def _inertia(self, link: Element) -> Inertia:
-        """The inertia in <inertial>, completed from the collision geometry; none for a frame."""
+    def _inertia(self, link: Element, welded: bool) -> Inertia:
+        """The inertia in <inertial>, completed from the collision geometry; none for a frame. A
+        welded link may have mass without inertia, or inertia without mass."""
         inertial = link.find("inertial")
         mass = numbers_of(inertial.find("mass") if inertial else None, "value", 1, (0.0,))[0]
         if mass < 0:
             link.fail(f"mass {mass:g} is negative; give the mass in kg")
-        if not inertial or mass == 0:
-            return self._filled(link)
+        filled = self._filled(link) if mass == 0 else None
+        if not inertial or (filled and filled.mass):
+            return filled or NOTHING
         pose = origin_of(inertial)
         element = inertial.find("inertia")
         xx, yy, zz, xy, xz, yz = (
             numbers_of(element, key, 1, (0.0,))[0]
             for key in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz")
         )
-        if xx or yy or zz:
+        if xx or yy or zz or (welded and element) or mass == 0:
             tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
             return Inertia(mass, np.zeros(3), tensor).moved(pose)
         shape = self.shapes.inertia(link, density=1000.0)
@@ -215,23 +224,21 @@ class UrdfReader:
         """The collision geometry of a link without mass, filled with `density`."""
         shape = self.shapes.inertia(link, self.density) if self.density else None
         if shape is None:
-            return Inertia(0.0, np.zeros(3), np.zeros((3, 3)))
+            return NOTHING
         text = f"filled collision shapes of links without mass with {self.density:g} kg/m^3"
         self.say("added", text, f"{link.attrib['name']!r} {shape.mass:.3g} kg", link)
         return shape
 
-    def _set_inertia(self, body: mujoco.MjsBody, inertia: Inertia) -> None:
+    def _set_inertia(self, body: mujoco.MjsBody, inertia: Inertia, welded: bool) -> None:
         """Write mass and principal inertia, raised to physically possible values if necessary.
 
-        A rigid body has positive moments A <= B <= C with A + B >= C; MuJoCo refuses others.
+        A rigid body has moments A <= B <= C with A + B >= C, positive ones if it moves on its own;
+        MuJoCo refuses others.
         """
         body.explicitinertial = True
         body.mass, body.ipos = inertia.mass, inertia.com
-        if inertia.mass == 0:
-            body.inertia = np.zeros(3)
-            return
         asked, axes = np.linalg.eigh(inertia.tensor)  # ascending
-        moments = np.maximum(asked, inertia.mass * MIN_GYRATION**2)
+        moments = np.maximum(asked, 0.0 if welded else inertia.mass * MIN_GYRATION**2)
         missing = moments[2] - moments[0] - moments[1]
         if missing > 0:  # a rounding error must not break the inequality again
             moments[:2] += 0.5 * missing + 1e-9 * moments[2]

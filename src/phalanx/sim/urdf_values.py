@@ -27,9 +27,9 @@ class Inertia:
     def __add__(self, other: "Inertia") -> "Inertia":
         """The inertia of two bodies welded together, by the parallel-axis theorem."""
         mass = self.mass + other.mass
-        if mass == 0:
-            return self
-        com = (self.mass * self.com + other.mass * other.com) / mass
+        com = self.com
+        if mass:
+            com = (self.mass * self.com + other.mass * other.com) / mass
         tensor = np.zeros((3, 3))
         for part in (self, other):
             d = part.com - com
