@@ -90,12 +90,17 @@ LOADS = {
     "limits swapped": (hinge('<limit lower="1" upper="-1"/>'), 2, 2, 7, "without limits.*'j' 1 -1"),
     "limits in degrees": (hinge('<limit lower="-90" upper="90"/>'), 2, 2, 7, "may be degrees"),
     "limits huge": (hinge('<limit lower="-1e16" upper="1e16"/>'), 2, 2, 7, ""),
+    "four angles": (
+        hinge(LIMIT).replace('<origin xyz="0 0 .2"', '<origin xyz="0 0 .2" rpy="0 0 0 1"'),
+        *(2, 2, 7, "the first 3 numbers.*rpy of <origin>"),
+    ),
     "limits empty": (hinge('<limit lower="" effort=""/>'), 2, 2, 7, "empty.*lower of <limit>"),
     "mimic of nothing": (hinge('<mimic joint="k"/>'), 2, 2, 7, "'j' follows 'k', which is no"),
     "planar": (
         robot(f'<link name="world"/>{BASE}{joint("planar", "world", "base")}'),
         *(1, 3, 3, ""),
     ),
+    "spherical": (hinge(LIMIT, "spherical"), 2, 2, 9, ""),
     "world": (
         robot(f'<link name="world"/>{BASE}{ARM}' + joint("fixed", "world", "base", "f")
               + joint("continuous", "base", "arm")),
@@ -147,6 +152,10 @@ def test_a_urdf_loads_as_its_maker_meant(load, case):
 REFUSED = {
     "sdf": ("<sdf/>", "SDF to URDF"),
     "zero axis": (hinge(LIMIT, axis='<axis xyz="0 0 0"/>'), "axis is zero"),
+    "xacro in a number": (
+        hinge('<limit lower="$(arg low)" upper="1"/>'),
+        "is not 1 finite number; run xacro",
+    ),
     "commas": (hinge(LIMIT, axis='<axis xyz="0,0,1"/>'), "'0,0,1' is not 3 finite numbers"),
     "inner floating": (hinge("", "floating"), "only the robot's root can float"),
     "type with a capital": (hinge("", "Fixed"), "did you mean 'fixed'"),
@@ -517,12 +526,14 @@ def test_options_of_the_file_count_unless_the_scene_decides(scene_of, caplog):
 def test_total_mass_world_sites_and_constraints_to_the_world_count(scene_of):
     before = '<compiler settotalmass="10"/>'
     after = (
-        '<tendon><spatial name="rope"><site site="hook"/><site site="tip"/></spatial></tendon>'
+        '<tendon><spatial name="rope"><site site="hook"/><geom geom="drum"/><site site="tip"/>'
+        "</spatial></tendon>"
         '<contact><pair geom1="g" geom2="floor"/><exclude body1="base" body2="world"/></contact>'
         '<equality><connect body1="arm" body2="world" anchor="0 0 0"/></equality>'
     )
     world = (
         '<geom name="floor" type="plane" size="1 1 1"/><geom name="rail" size=".1"/>'
+        '<geom name="drum" type="cylinder" size=".01 .1" pos="3 0 0" contype="0" conaffinity="0"/>'
         '<site name="hook" pos="0 0 2"/><body name="aim" mocap="true"/>'
     )
     scene, loaded = scene_of(mjcf(world + ROBOT, before, after), pos=(0, 0, 5))
@@ -531,6 +542,7 @@ def test_total_mass_world_sites_and_constraints_to_the_world_count(scene_of):
     assert (model.ntendon, model.neq, model.npair, model.nmocap) == (1, 1, 0, 1)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
+    assert model.geom("r/drum").bodyid == 0
     assert data.site("r/hook").xpos.tolist() == [0, 0, 7]  # in the environment's frame
     assert "dropped shapes that are fixed to the world: 'rail' (line 1)" in texts(loaded.notes)
 

@@ -27,6 +27,7 @@ _OPTIONS = (
     " jacobian solver iterations ls_iterations noslip_iterations ccd_iterations disableflags"
     " enableflags disableactuator sdf_initpoints sdf_iterations"
 ).split()
+_WRAPPED = (mujoco.mjtWrap.mjWRAP_SPHERE, mujoco.mjtWrap.mjWRAP_CYLINDER)
 _FLAGS = ("disableflags", "enableflags", "disableactuator")
 _WIDTHS = {mujoco.mjtJoint.mjJNT_FREE: (7, 6), mujoco.mjtJoint.mjJNT_BALL: (4, 3)}
 
@@ -79,11 +80,18 @@ def take_keyframes(spec: mujoco.MjSpec) -> dict[str, Pose]:
 
 
 def strip_scenery(spec: mujoco.MjSpec) -> list[Note]:
-    """Remove what belongs to the world: shapes, lights, cameras, and contact pairs with them."""
+    """Remove what belongs to the world: shapes, lights, cameras, and contact pairs with them. A
+    shape that a sensor or a tendon needs stays."""
     world = spec.worldbody
     notes = []
     gone = set()
+    geom_type = mujoco.mjtObj.mjOBJ_GEOM
+    needed = {s.objname for s in spec.sensors if s.objtype == geom_type}
+    needed |= {s.refname for s in spec.sensors if s.reftype == geom_type}
+    needed |= {w.target.name for t in spec.tendons for w in t.path if w.type in _WRAPPED}
     for geom in list(world.geoms):
+        if geom.name and geom.name in needed:
+            continue
         if geom.type != mujoco.mjtGeom.mjGEOM_PLANE:
             text = "dropped shapes that are fixed to the world"
             notes.append(Note("dropped", text, repr(geom.name), place_of(geom)))
@@ -94,10 +102,6 @@ def strip_scenery(spec: mujoco.MjSpec) -> list[Note]:
     for pair in list(spec.pairs):
         if {pair.geomname1, pair.geomname2} & (gone - {""}):
             spec.delete(pair)
-    for sensor in list(spec.sensors):
-        if sensor.objtype == mujoco.mjtObj.mjOBJ_GEOM and sensor.objname in gone - {""}:
-            notes.append(Note("dropped", "dropped sensors of the world", repr(sensor.name)))
-            spec.delete(sensor)
     for element in (*spec.numerics, *spec.texts, *spec.tuples):
         spec.delete(element)
     return notes

@@ -69,7 +69,7 @@ class UrdfReader:
         for element in self.robot.iter():
             if element.tag.startswith("xacro:"):
                 element.fail("this is a xacro macro; run xacro on the file and load its output")
-        self._drop_empty_attributes()
+        self._mend_numbers()
         self.links = self._named("link")
         if not self.links:
             self.robot.fail("the robot has no <link>; add at least one")
@@ -90,13 +90,19 @@ class UrdfReader:
                 pending.append((child, body, below, origin))
         add_mimic(self.spec, self.joints, self.say)
 
-    def _drop_empty_attributes(self) -> None:
-        """Take `lower=""`, which older exporters write, as a missing attribute."""
+    def _mend_numbers(self) -> None:
+        """Take `lower=""`, which older exporters write, as a missing attribute, and the first three
+        numbers of a vector of more."""
         for element in self.robot.iter():
-            for key in [k for k, v in element.attrib.items() if k in _NUMBERS and not v.strip()]:
-                del element.attrib[key]
-                text = "took empty attributes as missing"
-                self.say("mended", text, f"{key} of <{element.tag}>", element)
+            for key in _NUMBERS & element.attrib.keys():
+                words = element.attrib[key].split()
+                item = f"{key} of <{element.tag}>"
+                if not words:
+                    del element.attrib[key]
+                    self.say("mended", "took empty attributes as missing", item, element)
+                elif len(words) > 3 and key in _VECTORS:
+                    element.attrib[key] = " ".join(words[:3])
+                    self.say("mended", "took the first 3 numbers of vectors", item, element)
 
     # The tree ---------------------------------------------------------------------------------
 
@@ -252,6 +258,7 @@ class UrdfReader:
         body.iquat = quat_of(pose)
 
 
+_VECTORS = frozenset(("xyz", "rpy", "scale"))
 _NUMBERS = frozenset(
     "xyz rpy value ixx iyy izz ixy ixz iyz lower upper effort velocity damping friction multiplier"
     " offset scale rgba".split()

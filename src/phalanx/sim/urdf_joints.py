@@ -20,7 +20,7 @@ from phalanx.sim.xml_file import Element
 HINGE, SLIDE = mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE
 JOINT_TYPES = {"revolute": HINGE, "continuous": HINGE, "prismatic": SLIDE}
 MANY_TURNS = 8 * np.pi  # [rad]
-ACCEPTED = (*JOINT_TYPES, "planar", "fixed", "floating")
+ACCEPTED = (*JOINT_TYPES, "planar", "spherical", "fixed", "floating")
 Say = Callable[[Kind, str, str, Element], None]
 """say(kind, text, item, element) makes a note."""
 
@@ -40,6 +40,9 @@ def add_joints(body: mujoco.MjsBody, joint: Element, say: Say) -> None:
             f"joint type {kind!r} is not supported{did_you_mean(kind, ACCEPTED)};"
             f" accepted: {', '.join(ACCEPTED)}"
         )
+    if kind == "spherical":  # PyBullet's
+        _add(body, joint, name, mujoco.mjtJoint.mjJNT_BALL, np.array([0.0, 0.0, 1.0]))
+        return
     axis = numbers_of(joint.find("axis"), "xyz", 3, (1.0, 0.0, 0.0))
     if not axis.any():
         joint.fail("its axis is zero; give it a direction")

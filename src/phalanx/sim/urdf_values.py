@@ -87,5 +87,7 @@ def numbers_of(
     except ValueError:
         numbers = np.array([np.nan])
     if len(numbers) != count or not np.isfinite(numbers).all():
-        element.fail(f"{key}={text!r} is not {count} finite number{'s' if count > 1 else ''}")
+        numbers_are = f"{count} finite number{'s' if count > 1 else ''}"
+        hint = "; run xacro on the file" if {"$(", "${"} & {(text or "")[:2]} else ""
+        element.fail(f"{key}={text!r} is not {numbers_are}{hint}")
     return numbers
