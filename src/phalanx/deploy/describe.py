@@ -21,6 +21,7 @@ from phalanx.deploy.metadata import (
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.layout import KINDS, ActionLayout, sizes_add_up
 from phalanx.rl.checkpoint import load
+from phalanx.sim.engines.initial import initial_data
 from phalanx.spaces import Box, Discrete
 from phalanx.tasks import Task
 
@@ -133,12 +134,13 @@ def _joints(model: mujoco.MjModel, layout: ActionLayout) -> tuple[Joint, ...]:
         return ()
     robot = _robot(model, next(iter(moved), ids[0]))
     default = layout.default_pos or (layout.offset if layout.kind == "position" else ())
+    start = initial_data(model).qpos
     joints = []
     for i in (i for i in ids if _robot(model, i) == robot):
         limited = bool(model.jnt_limited[i])
         lower, upper = (float(x) for x in model.jnt_range[i])
         stiffness, damping, effort = gains(model, i)
-        pos = float(model.qpos0[model.jnt_qposadr[i]])
+        pos = float(start[model.jnt_qposadr[i]])
         pos = min(max(pos, lower), upper) if limited else pos
         k = moved.get(i)
         if k is not None:

@@ -94,7 +94,7 @@ class UrdfReader:
         """Take `lower=""`, which older exporters write, as a missing attribute, and the first three
         numbers of a vector of more."""
         for element in self.robot.iter():
-            for key in _NUMBERS & element.attrib.keys():
+            for key in sorted(_NUMBERS & element.attrib.keys()):
                 words = element.attrib[key].split()
                 item = f"{key} of <{element.tag}>"
                 if not words:

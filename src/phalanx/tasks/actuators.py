@@ -45,6 +45,7 @@ from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.randomization.random_fields import Drive
 from phalanx.sim import Sim
+from phalanx.sim.engines.initial import initial_data
 from phalanx.tasks.actuator_networks import Network, read_network
 
 WHERE = "task.actuators"
@@ -124,7 +125,8 @@ class Actuator:
         self.stiffness, self.damping = gain(s.stiffness), gain(s.damping)
         self.effort = gain(most)
         """(N, J) effort limit [N m or N]; like the gains, it may be randomised."""
-        start = torch.tensor(model.qpos0[model.jnt_qposadr[joint_ids]], dtype=torch.float32)
+        qpos = initial_data(model).qpos
+        start = torch.tensor(qpos[model.jnt_qposadr[joint_ids]], dtype=torch.float32)
         self.default_pos = start.to(device)
         self.command = torch.zeros(sim.num_envs, count, device=device)
         """(N, J) command of this control step, in its unit."""
