@@ -44,7 +44,7 @@ def sentence(capsys, *arguments):
 
 def test_facts_are_those_of_the_file(cwd):
     facts = facts_of(read_robot("dog.xml"))
-    assert (facts.name, facts.format, facts.fixed_base) == ("dog", "MJCF", False)
+    assert (facts.name, facts.format, facts.base) == ("dog", "MJCF", "free")
     assert facts.mass == pytest.approx(7.2)
     assert [b.name for b in facts.bodies[:4]] == ["trunk", "FL_thigh", "FL_shank", "FL_foot"]
     assert [b.depth for b in facts.bodies[:4]] == [0, 1, 2, 3]
@@ -93,6 +93,11 @@ def test_verdicts(cwd):
     egg = 'type="ellipsoid" size="0.3 0.3 0.1" euler="0 15 0"'
     (cwd / "egg.xml").write_text(BOX.replace('type="box" size="0.1 0.1 0.1"', egg))
     assert drop(held("egg.xml")).verdict == "moves"
+    rails = '<joint name="x" type="slide" axis="1 0 0"/><joint name="z" type="slide" axis="0 0 1"/>'
+    (cwd / "plane.xml").write_text(QUADRUPED.replace("<freejoint/>", rails))
+    plane = read_robot("plane.xml")
+    assert plane.base_kind == "guided"
+    assert drop(HeldRobot(plane, default_pose(plane))).verdict == "stands"
     spring = ARM.replace('damping="0.1"', 'stiffness="1e9" springref="1"')
     (cwd / "spring.xml").write_text(spring)
     result = drop(held("spring.xml"))
@@ -143,6 +148,17 @@ def test_servos_follow_the_file(cwd):
     bare = drives_of(read_robot("bare.xml").model)
     assert [d.joint for d in bare] == [d.joint for d in motors]
     assert all(d.guessed and 2 < d.effort < 50 for d in bare)
+
+
+def test_what_six_digits_would_make_impossible_is_written(cwd):
+    plate = '<inertial pos="0 0 0" mass="1" diaginertia="0.1234564 0.1234564 0.2469128"/>'
+    text = BOX.replace("<freejoint/>", f"<freejoint/>{plate}")
+    text = text.replace("<worldbody>", '<default><geom material="none"/></default><worldbody>')
+    (cwd / "plate.xml").write_text(text)
+    robot = read_robot("plate.xml")
+    write_mjcf(whole_spec(robot), cwd / "again.xml")
+    again = read_robot("again.xml")
+    np.testing.assert_array_equal(again.model.body_inertia, robot.model.body_inertia)
 
 
 def test_the_written_file_is_the_same_robot_wherever_it_is_moved(cwd):

@@ -74,6 +74,11 @@ def robot_task(
             f"{robot.path} has {len(roots)} bodies below the world; choose the robot's with root=,"
             f" one of: {', '.join(roots)}"
         )
+    if robot.base_kind == "guided":
+        raise PhalanxError(
+            f"the base of {robot.path} moves on joints that nothing drives; `phalanx new` writes"
+            " tasks for robots with a free or a fixed base, so remove these joints or drive them"
+        )
     remarks: list[str] = []
     pose = default_pose(robot)
     if robot.format == "URDF" and fixed_base is None and not pose.feet and not _rolls(robot, pose):

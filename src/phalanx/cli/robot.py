@@ -74,7 +74,8 @@ def robot(arguments: list[str]) -> None:
 
         view_robot(held, options.host, options.port)
         return
-    facts, dropped = facts_of(loaded, held.pose.qpos), drop(held)
+    with errors.status("two seconds on the ground"):
+        facts, dropped = facts_of(loaded, held.pose.qpos), drop(held)
     if options.json:
         print(json.dumps({**dataclasses.asdict(facts), "drop": dataclasses.asdict(dropped)}))
     else:

@@ -75,9 +75,8 @@ def _head(console: Console, facts: RobotFacts) -> None:
     }
     size = " x ".join(f"{s:.2f}" for s in facts.size)
     numbers = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
-    base = "fixed base" if facts.fixed_base else "free base"
     console.print(f"{facts.name}: {facts.format} file {facts.file}", style="bold", soft_wrap=True)
-    console.print(f"{facts.mass:.4g} kg, {base}, {size} m; {numbers}")
+    console.print(f"{facts.mass:.4g} kg, {facts.base} base, {size} m; {numbers}")
 
 
 def _bodies(facts: RobotFacts) -> Table:
@@ -196,5 +195,5 @@ def _drop(console: Console, facts: RobotFacts, d: Drop) -> None:
         table.add_row("deepest contact", f"{1000 * d.deepest:.1f} mm at the end")
     if d.at_effort_limit:
         table.add_row("too weak", f"at their effort limit: {', '.join(d.at_effort_limit)}")
-    where = "Held in the air" if facts.fixed_base else "Dropped on the ground"
+    where = "On its fixed base" if facts.base == "fixed" else "Dropped on the ground"
     _part(console, f"{where} for two seconds, joints held: {VERDICTS[d.verdict]}", table)

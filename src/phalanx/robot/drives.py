@@ -15,8 +15,6 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from phalanx.robot.file import free_joints
-
 Array = NDArray[np.float64]
 
 HINGE, SLIDE = int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE)
@@ -63,6 +61,11 @@ def driven_joints(model: mujoco.MjModel) -> list[int]:
         follows = model.eq_type == mujoco.mjtEq.mjEQ_JOINT
         driven = set(range(model.njnt)) - set(model.eq_obj1id[follows].tolist())
     return sorted(j for j in driven if model.jnt_type[j] in (HINGE, SLIDE))
+
+
+def free_joints(model: mujoco.MjModel) -> list[int]:
+    """Ids of the free joints."""
+    return [int(j) for j in np.flatnonzero(model.jnt_type == mujoco.mjtJoint.mjJNT_FREE)]
 
 
 def _joints_of(model: mujoco.MjModel, actuator: int) -> list[int]:

@@ -17,7 +17,7 @@ from phalanx.robot.pose import lowest_points
 SECONDS = 2.0
 FALLEN_TILT = 45.0  # [degrees] between the base's z axis now and at the start
 FALLEN_HEIGHT = 0.6  # share of the base's height at the start
-BURST = 4.0  # multiple of the speed of a fall from the robot's height that no fall reaches
+BURST = 4.0  # times the speed of a fall from the robot's height is more than any fall gives
 AT_REST = 0.1  # [m/s] below which a robot stands still
 
 
@@ -58,12 +58,10 @@ def drop(held: HeldRobot) -> Drop:
     start = data.xmat[base, 6:].copy()  # the vertical in the base's frame
     height = float(data.xpos[base, 2])
     span = float(np.linalg.norm(data.xpos[1:] - data.xpos[base], axis=1).max(initial=0.0))
-    too_fast = BURST * math.sqrt(2 * GRAVITY * (abs(height) + span + 0.1))
+    fall = math.sqrt(2 * GRAVITY * (abs(height) + span + 0.1))
     speed, joint_speed, force = _Highest(), _Highest(), _Highest()
     pair: tuple[str, ...] = ()
     on_ground = bool(np.isfinite(lowest_points(held.file.model, held.pose.qpos)).any())
-    if not on_ground:
-        too_fast = math.inf  # it falls freely
     burst = False
     while not burst and data.time < SECONDS - 0.5 * model.opt.timestep:
         held.step()
@@ -73,7 +71,8 @@ def drop(held: HeldRobot) -> Drop:
             joint_speed.see(np.abs(data.qvel[held.joint_dofs]))
             if force.see(held.contact_forces()):
                 pair = _bodies_of(model, data.contact[force.index])
-            burst = speed.value > too_fast
+            # Gravity's part: something may fall beside or through the ground.
+            burst = speed.value > BURST * fall + GRAVITY * data.time
     used = np.abs(data.actuator_force) / np.array([d.effort for d in held.drives])
     tilt = math.degrees(math.acos(np.clip(start @ data.xmat[base, 6:], -1, 1)))
     share = float(data.xpos[base, 2]) / height if height else 1.0

@@ -111,7 +111,8 @@ class RobotFacts:
     file: str
     format: str
     """MJCF or URDF."""
-    fixed_base: bool
+    base: str
+    """free, fixed or guided: on slides and hinges that nothing drives."""
     mass: float
     """[kg]."""
     size: Vector
@@ -140,7 +141,7 @@ def facts_of(robot: RobotFile, qpos: Array | None = None) -> RobotFacts:
         name=robot.spec.modelname,
         file=str(robot.path),
         format=robot.format,
-        fixed_base=robot.is_fixed,
+        base=robot.base_kind,
         mass=_short(model.body_mass.sum()),
         size=_size(model, data),
         bodies=[_body(model, b) for b in range(1, model.nbody)],

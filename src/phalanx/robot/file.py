@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import mujoco
-import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.robot.base import base_kind
+from phalanx.robot.drives import free_joints
 from phalanx.sim import assets
 from phalanx.sim.robot import Robot
 from phalanx.sim.xml_file import read_xml
@@ -35,9 +37,14 @@ class RobotFile:
         return self.robot.spec
 
     @property
+    def base_kind(self) -> Literal["free", "fixed", "guided"]:
+        """See `phalanx.robot.base`."""
+        return base_kind(self.model)
+
+    @property
     def is_fixed(self) -> bool:
-        """Whether the robot is bolted to the world."""
-        return not free_joints(self.model)
+        """Whether the robot cannot fall to the ground."""
+        return self.base_kind == "fixed"
 
     @property
     def base(self) -> int:
@@ -60,11 +67,6 @@ def read_robot(
         robot = assets.load_robot(path, fixed_base=fixed_base, root=root)
     kind = {"robot": "URDF", "mujoco": "MJCF"}[read_xml(path).tag]
     return RobotFile(path, kind, robot, robot.compile())
-
-
-def free_joints(model: mujoco.MjModel) -> list[int]:
-    """Ids of the free joints."""
-    return [int(j) for j in np.flatnonzero(model.jnt_type == mujoco.mjtJoint.mjJNT_FREE)]
 
 
 def find_file(source: str, on_progress: Progress | None = None) -> Path:

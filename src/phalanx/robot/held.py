@@ -11,14 +11,15 @@ a robot with motors, with position servos or without any actuator can be looked 
 import mujoco
 import numpy as np
 
+from phalanx.robot.base import falling_joints
 from phalanx.robot.drives import STIFF, Array, driven_joints, drives_of
-from phalanx.robot.file import RobotFile, free_joints
+from phalanx.robot.file import RobotFile
 from phalanx.robot.pose import Pose, lowest_points
 from phalanx.sim import Scene
 from phalanx.sim.scene_options import take_options
 
 NAME = "robot"
-TIMESTEP = 1 / 500  # [s]
+TIMESTEP, LEAST_TIMESTEP = 1 / 500, 1e-4  # [s]
 CLEARANCE = 0.01  # [m] between the robot's lowest point and the ground when it is placed
 
 BAD = (
@@ -33,7 +34,7 @@ class HeldRobot:
 
     clearance: height of a free base's lowest point [m]. deflection: from their targets, at which
     the servos of hinges without gains of their own give all their effort [rad]. timestep: of the
-    physics [s].
+    physics [s]; None takes the file's, if it is smaller than 2 ms.
     """
 
     def __init__(
@@ -42,9 +43,12 @@ class HeldRobot:
         pose: Pose,
         clearance: float = CLEARANCE,
         deflection: float = STIFF,
-        timestep: float = TIMESTEP,
+        timestep: float | None = None,
     ) -> None:
         self.file, self.pose = file, pose
+        if timestep is None:
+            own = float(file.robot.options.get("timestep", TIMESTEP))
+            timestep = min(max(own, LEAST_TIMESTEP), TIMESTEP)
         self.drives = drives_of(file.model, pose.qpos, deflection)
         self.model = self._scene(timestep).compile()
         self.data = mujoco.MjData(self.model)
@@ -58,8 +62,8 @@ class HeldRobot:
         if not file.is_fixed:
             heights = lowest_points(file.model, pose.qpos)
             lowest = heights.min() if np.isfinite(heights).any() else 0.0
-            for joint in free_joints(file.model):
-                self.start[file.model.jnt_qposadr[joint] + 2] += clearance - lowest
+            for adr, rises in falling_joints(file.model):
+                self.start[adr] += (clearance - lowest) / rises
         self.targets = np.zeros(len(self.drives))
         """(J,) [rad or m], where the servos pull the joints."""
         self.reset()

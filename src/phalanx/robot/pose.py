@@ -16,8 +16,8 @@ from mujoco import minimize
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.motion.robot import geom_points
-from phalanx.robot.drives import HINGE, SLIDE, Array, driven_joints
-from phalanx.robot.file import RobotFile, free_joints
+from phalanx.robot.drives import HINGE, SLIDE, Array, driven_joints, free_joints
+from phalanx.robot.file import RobotFile
 
 KEYFRAMES = ("home", "stand", "standing", "default", "init", "initial")
 """Names of keyframes that are taken for the initial pose, the best first."""

@@ -30,8 +30,13 @@ def whole_spec(robot: RobotFile) -> mujoco.MjSpec:
 def write_mjcf(spec: mujoco.MjSpec, path: Path) -> Path:
     """Write `spec` to `path`, and copies of the files it names to `<stem>_assets` beside it;
     returns `path`. Raises PhalanxError if something cannot be written."""
-    spec.compile()
+    model = spec.compile()
     root = ElementTree.fromstring(spec.to_xml())
+    _write_exact_inertias(root, model)
+    materials = {e.get("name") for e in root.iter("material")}
+    for element in root.iter():  # a default may name a material that the file never defines
+        if element.get("material") not in {None, *materials}:
+            del element.attrib["material"]
     for compiler in root.iter("compiler"):  # the files are named by their whole paths
         for key in DIRECTORIES:
             compiler.attrib.pop(key, None)
@@ -57,7 +62,25 @@ def write_mjcf(spec: mujoco.MjSpec, path: Path) -> Path:
             f"cannot write {error.filename or path}: {str(error.strerror).lower()}; choose another"
             " file"
         ) from error
+    try:
+        mujoco.MjModel.from_xml_path(str(path))
+    except ValueError as error:
+        raise PhalanxError(
+            f"{path} is written, but MuJoCo cannot read it back: {' '.join(str(error).split())}"
+        ) from error
     return path
+
+
+def _write_exact_inertias(root: ElementTree.Element, model: mujoco.MjModel) -> None:
+    """MuJoCo writes six digits, with which a flat body's inertia may become impossible."""
+    for body in root.iter("body"):
+        inertial = body.find("inertial")
+        if inertial is None or "diaginertia" not in inertial.attrib:
+            continue
+        own = model.body(body.attrib["name"])
+        values = {"pos": own.ipos, "quat": own.iquat, "mass": own.mass, "diaginertia": own.inertia}
+        for key, numbers in values.items():
+            inertial.set(key, " ".join(repr(float(n)) for n in numbers))
 
 
 def _free_name(source: Path, taken: set[str]) -> str:
