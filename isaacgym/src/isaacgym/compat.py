@@ -120,7 +120,8 @@ def _forward_attributes() -> None:
         return getattr(self.env, name)
 
     if not hasattr(Wrapper, "__getattr__"):
-        vars(sys.modules[Wrapper.__module__])["Wrapper"].__getattr__ = forward
+        wrapper: Any = Wrapper
+        wrapper.__getattr__ = forward
 
 
 def _installed(name: str) -> bool:

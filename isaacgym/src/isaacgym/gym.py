@@ -22,6 +22,7 @@ from isaacgym.gym_actors import ActorCalls
 from isaacgym.gym_appearance import AppearanceCalls
 from isaacgym.gym_assets import AssetCalls
 from isaacgym.gym_cameras import CameraCalls
+from isaacgym.gym_contacts import ContactCalls
 from isaacgym.gym_joints import JointCalls
 from isaacgym.gym_tendons import TendonCalls
 from isaacgym.gym_tensors import TensorCalls
@@ -48,6 +49,7 @@ class Gym(
     TendonCalls,
     TensorCalls,
     CameraCalls,
+    ContactCalls,
     AppearanceCalls,
     ViewerCalls,
 ):

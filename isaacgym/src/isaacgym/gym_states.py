@@ -33,7 +33,7 @@ class StateCalls:
             pos = actor.start.get("pos", rest_positions(props))
             vel = actor.start.get("vel", np.zeros(len(pos)))
         else:
-            pos, vel = _rows(physics, "dof_state", env)[_dofs(actor)].T
+            pos, vel = rows_of(physics, "dof_state", env)[_dofs(actor)].T
         states = np.zeros(actor.asset.num_dofs, DofState.dtype)
         if flags & STATE_POS:
             states["pos"] = pos
@@ -84,7 +84,7 @@ class StateCalls:
         if sim.physics is None:
             rows = np.concatenate([np.zeros((0, 13)), *(_body_rows(env, call) for env in envs)])
         else:
-            rows = _rows(sim.physics, "rigid_body_state")
+            rows = rows_of(sim.physics, "rigid_body_state")
         rows[:, :3] += np.repeat([env.origin for env in envs], [env.num_bodies for env in envs], 0)
         return _as_states(rows, flags)
 
@@ -116,7 +116,7 @@ class StateCalls:
         """Forces of the drives in the last substep, (dofs,) [N or N m]."""
         call = "get_actor_dof_forces"
         actor, physics = actor_of(env, handle, call), env_physics(env, call)
-        return _rows(physics, "dof_force", env)[_dofs(actor)].flatten()
+        return rows_of(physics, "dof_force", env)[_dofs(actor)].flatten()
 
     # Commands ---------------------------------------------------------------------------------
 
@@ -211,7 +211,7 @@ def _body_row(env: Env, body: int, call: str) -> np.ndarray:
 def _body_rows(env: Env, call: str) -> np.ndarray:
     """States of an environment's bodies, (bodies, 13); before `prepare_sim` they are at rest."""
     if (physics := _physics(env, call)) is not None:
-        return _rows(physics, "rigid_body_state", env)
+        return rows_of(physics, "rigid_body_state", env)
     rows = np.zeros((env.num_bodies, 13))
     for actor in env.actors:
         own = rows[actor.first_body : actor.first_body + actor.asset.num_bodies]
@@ -220,7 +220,7 @@ def _body_rows(env: Env, call: str) -> np.ndarray:
     return rows
 
 
-def _rows(physics: Physics, kind: str, env: Env | None = None) -> np.ndarray:
+def rows_of(physics: Physics, kind: str, env: Env | None = None) -> np.ndarray:
     """The current rows of a tensor, of one environment or of all. The tensor of that kind that the
     program holds does not change."""
     shown = physics.acquire(kind).torch

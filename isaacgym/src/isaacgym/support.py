@@ -8,7 +8,6 @@ table.
 _CAMERAS = "there is no renderer yet"
 _SOFT = "soft bodies and particles belong to the Flex engine"
 _USD = "USD and Omniverse are not provided"
-_CONTACTS = "lists of contacts are not supported yet; use the net contact force tensor"
 _VECTOR = "not supported; use the tensor calls"
 
 REFUSED: dict[str, str] = {
@@ -42,13 +41,6 @@ REFUSED: dict[str, str] = {
         omni_disconnect
         """.split(),
         _USD,
-    ),
-    **dict.fromkeys(
-        """
-        get_rigid_contacts get_env_rigid_contacts get_rigid_contact_forces
-        get_env_rigid_contact_forces get_vec_env_rigid_contact_forces draw_env_rigid_contacts
-        """.split(),
-        _CONTACTS,
     ),
     **dict.fromkeys(
         """
@@ -92,6 +84,8 @@ _NOTED: dict[str, str] = {
     "enable_actor_dof_force_sensors": "supported; always enabled",
     "fetch_results": "accepted; results are available after simulate",
     "get_actor_dof_forces": "supported; forces of the drives only, in the last substep",
+    "get_rigid_contacts": "supported; some milliseconds for each environment",
+    "get_env_rigid_contacts": "supported; some milliseconds",
     "get_viewer_mouse_position": "always (0, 0)",
     "poll_viewer_events": "accepted; the window handles its own events",
     "refresh_dof_force_tensor": "supported; without the forces of joint limits and dry friction",
@@ -172,6 +166,8 @@ query_viewer_has_closed query_viewer_action_events subscribe_viewer_keyboard_eve
 subscribe_viewer_mouse_event viewer_camera_look_at get_viewer_camera_transform get_viewer_size
 get_viewer_mouse_position add_lines clear_lines set_rigid_body_color get_rigid_body_color
 set_rigid_body_segmentation_id get_rigid_body_segmentation_id set_light_parameters
+get_rigid_contacts get_env_rigid_contacts get_rigid_contact_forces get_env_rigid_contact_forces
+get_vec_env_rigid_contact_forces draw_env_rigid_contacts
 create_camera_sensor destroy_camera_sensor set_camera_location set_camera_transform
 attach_camera_to_body get_camera_transform get_camera_view_matrix get_camera_proj_matrix
 render_all_camera_sensors start_access_image_tensors end_access_image_tensors
