@@ -180,6 +180,44 @@ def test_any_task_accepts_an_actuator_model_and_its_gains_are_randomised(engine)
     task.load_state_dict(state)
 
 
+LSTM = {"l.weight_ih_l0": (8, 2), "l.weight_hh_l0": (8, 2), "l.bias_ih_l0": (8,)}
+LSTM |= {"l.bias_hh_l0": (8,), "fc.weight": (1, 2), "fc.bias": (1,)}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "value", "words"),
+    [
+        ({"0.weight": (1, 2), "0.bias": (1,)}, np.nan, "'0.weight' must hold finite numbers"),
+        ({"0.weight": (1, 2), "0.bias": (1,)}, 1e38, "must hold finite numbers below 1e+09"),
+        ({"0.weight": (1, 2), "0.bias": (2,)}, 0, "a bias in .* has another length"),
+        ({"0.weight": (2,)}, 0, "takes 2 numbers"),
+        ({**LSTM, "l.weight_hh_l0": (8, 3)}, 0, "an incomplete LSTM layer 0"),
+        ({**LSTM, "l.bias_hh_l0": (7,)}, 0, "an incomplete LSTM layer 0"),
+        ({**LSTM, "l.weight_ih_l0": (9, 2)}, 0, "an incomplete LSTM layer 0"),
+    ],
+)
+def test_weights_that_make_no_network_are_refused(tmp_path, shapes, value, words):
+    file = tmp_path / "net.npz"
+    np.savez(file, **{k: np.full(v, value, float) for k, v in shapes.items()})
+    with pytest.raises(PhalanxError, match=words.replace("+", r"\+")):
+        one(make_sim(tmp_path), model="network", file=str(file))
+
+
+def test_damaged_networks_are_one_sentence(tmp_path):
+    """Every cut, and a size in the header that is not there."""
+    sim, net = make_sim(tmp_path), torch.nn.Linear(2, 1)
+    for suffix in (".npz", ".safetensors"):
+        whole = save(tmp_path / f"net{suffix}", net).read_bytes()
+        file = tmp_path / f"bad{suffix}"
+        for end in range(0, len(whole), 29):
+            file.write_bytes(whole[:end])
+            with pytest.raises(PhalanxError, match=r"cannot read .*bad"):
+                one(sim, model="network", file=str(file))
+    file.write_bytes(whole.replace(b"[1, 2]", b"[9, 9]"))
+    with pytest.raises(PhalanxError, match="cannot read"):
+        one(sim, model="network", file=str(file))
+
+
 def test_mistakes_are_one_sentence(tmp_path):
     sim = make_sim(tmp_path)
     bad = tmp_path / "bad.npz"
@@ -203,6 +241,7 @@ def test_mistakes_are_one_sentence(tmp_path):
         ({"model": "network", "file": str(tmp_path / "objects.npz")}, "cannot read"),
         ({"model": "network", "file": str(tmp_path / "wide.npz")}, "takes 3 numbers, but gets 2"),
         ({"model": "network", "file": str(tmp_path / "other.npz")}, "it holds kernel"),
+        ({"model": "network", "file": "/dev/zero.npz", "history": [10**9]}, "cannot read"),
     ]
     for settings, words in cases:
         with pytest.raises(PhalanxError) as error:

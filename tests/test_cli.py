@@ -10,15 +10,18 @@ import pickle
 import pty
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+import phalanx.cli.list
 from phalanx.cli.commands import COMMANDS
 from phalanx.cli.config import compose_config
 from phalanx.cli.main import main
@@ -51,6 +54,24 @@ def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     main(["train", *SMALL, *QUICK, "max_iterations=8", "seed=7", f"train_dir={root}"])
     return root / "Cartpole"
+
+
+def test_an_interrupt_that_an_import_hides_is_still_an_interrupt(capsys, monkeypatch):
+    """Some packages turn a Ctrl-C while they are imported into an ImportError."""
+
+    def hides(arguments):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise ImportError("cannot import name 'x' from partially initialized module") from None
+
+    monkeypatch.setattr(phalanx.cli.list, "list_tasks", hides)
+    with pytest.raises(SystemExit) as stop:
+        main(["list"])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "phalanx: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # bad input ----------------------------------------------------------------------------------------
@@ -158,6 +179,8 @@ MISTAKES = [
     # places
     ("train checkpoint=none.pth", "no checkpoint at none.pth"),
     ("train checkpoint=/nowhere/x.pth", "no checkpoint at /nowhere/x.pth", "no folder /nowhere"),
+    ("train experiment=../x", "experiment is '../x'; it must be a name inside the folder runs"),
+    ("train experiment=/tmp/x", "experiment is '/tmp/x'; it must be a name inside the folder"),
     ("train train_dir=/proc/x", "cannot create the run folder /proc/x/Cartpole"),
     ("train train_dir=/dev/null", "run folder /dev/null/Cartpole: /dev/null is not a folder"),
     ("train task.env.asset=/nowhere/robot (2).xml", "no file /nowhere/robot (2).xml"),

@@ -284,7 +284,7 @@ def test_observation_is_offset_then_scaled_then_clipped():
         Term("joint_pos", elements=("b", "a"), offset=(0.5, -0.25), scale=(2.0, 4.0)),
         Term("ang", "base_ang_vel", ("z",), scale=-0.5, offset=1.0),
     )
-    observe = Observer(Observation(3, 3.0, terms), ["a", "b"])
+    observe = Observer(Observation(size=3, clip=3.0, terms=terms), ["a", "b"])
     state = {"joint_pos": {"a": 0.125, "b": 1.5}, "base_ang_vel": (9.0, 9.0, 2.0)}
     # (1.5 - 0.5) 2 = 2; (0.125 + 0.25) 4 = 1.5; (2 - 1) (-0.5) = -0.5
     assert observe(state, np.zeros(1)).tolist() == [2.0, 1.5, -0.5]
@@ -431,6 +431,55 @@ def test_narrower_limits_are_kept(exported):
         assert np.delete(got.targets, k) == pytest.approx(np.delete(expected, k))
     with pytest.raises(PhalanxError, match=r"limits are given for 'hip_9', .* mean 'hip_"):
         Policy(file, limits={"hip_9": (0, 1)})
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ("control_dt", 0, "control_dt is 0.0; it must be above 0"),
+        ("control_hz", 50.0, "does not fit a control_dt of"),
+        ("observation/size", 61, "describes 60 numbers"),
+        ("observation/clip", -5.0, "clip is -5.0; it must be above 0"),
+        ("observation/terms", [], "describes 0 numbers"),
+        ("observation/terms/0/size", 10**12, "size must be 1 to 100000"),
+        ("observation/terms/0/scale", [float("nan")], "scale is nan; it must be finite"),
+        ("observation/terms/0/elements", 5, "elements must be a list of names"),
+        ("observation/terms/1/name", "base_height", "terms has 'base_height' twice"),
+        ("action/size", 3, "has 8 numbers"),
+        ("action/joints", ["hip_1"] * 8, "action.joints has 'hip_1' twice"),
+        ("action/kind", "custom", "action.kind is 'custom' with 8 joints"),
+        ("action/scale", [1.0], "action.scale has 1 numbers, not 8"),
+        ("action/low", [1e9] * 8, "above its high of 15.0"),
+        ("action/low", ["nan"] * 8, "it must be finite"),
+        ("joints/0/name", "hip_2", "joints has 'hip_2' twice"),
+        ("recurrent", [{"input": "a", "output": "b", "shape": [10**9], "initial": 0}], "has shape"),
+        (
+            "recurrent",
+            [{"input": "a", "output": "b", "shape": [1, 1, 2], "initial": 0}],
+            "does not",
+        ),
+    ],
+)
+def test_metadata_that_does_not_fit_is_refused_at_loading(place, value, words, exported, tmp_path):
+    model = onnx.load(exported("Ant")[2])
+    about = json.loads(model.metadata_props[0].value)
+    *way, last = [int(key) if key.isdecimal() else key for key in place.split("/")]
+    part = about
+    for key in way:
+        part = part[key]
+    part[last] = value
+    model.metadata_props[0].value = json.dumps(about)
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(PhalanxError) as error:
+        Policy(tmp_path / "a.onnx")
+    assert words in str(error.value)
+
+
+def test_metadata_that_is_not_text_is_refused(exported, tmp_path):
+    content = exported("Ant")[2].read_bytes()
+    (tmp_path / "a.onnx").write_bytes(content.replace(b'"task": "Ant"', b'"task": "A\xff\xff"'))
+    with pytest.raises(PhalanxError, match="is not text"):
+        Policy(tmp_path / "a.onnx")
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "foreign", "newer", "damaged"])

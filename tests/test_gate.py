@@ -8,6 +8,7 @@ import pytest
 
 from phalanx import gate
 from phalanx.errors import PhalanxError
+from phalanx.yaml_file import parse_yaml
 
 
 def refused(path_or_call, words):
@@ -70,12 +71,12 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path):
     ],
 )  # fmt: skip
 def test_what_a_yaml_file_may_not_hold_is_refused_with_its_place(text, words):
-    refused(lambda: gate.parse_yaml(text, "f.yaml"), words)
+    refused(lambda: parse_yaml(text, "f.yaml"), words)
 
 
 def test_yaml_values_are_plain_and_not_shared():
     text = "a: &x {b: 1e-3, c: [1, .inf]}\nd: *x\ne: 2001-01-01\nf: {<<: *x, c: null}"
-    values = gate.parse_yaml(text, "f.yaml")
+    values = parse_yaml(text, "f.yaml")
     part = {"b": 0.001, "c": [1, float("inf")]}
     assert values == {"a": part, "d": part, "e": "2001-01-01", "f": {"b": 0.001, "c": None}}
     assert values["a"] is not values["d"]

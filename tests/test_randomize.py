@@ -706,6 +706,17 @@ MISTAKES = [
     ({"observations": {**GOOD, "setup_only": True}}, "does not exist for noise"),
     ({"latency": {"actions": [2, 1]}}, "latency.actions is [2, 1]"),
     ({"latency": {"action": [0, 1]}}, "latency.action; did you mean 'actions'?"),
+    ({"latency": {"actions": [0, 10**9]}}, "as in [0, 2], at most 1000"),
+    ({"frequency": 10**30}, "it must be a whole number of steps"),
+    ({"observations": {**GOOD, "schedule": "linear", "schedule_steps": 10**30}}, "63 bits"),
+    ({"observations": {**GOOD, "range": []}}, "range is []; it must be two numbers"),
+    ({"actor_params": {"bot": 3}}, "actor_params.bot is 3; it must be a mapping"),
+    ({"actor_params": {3: {}}}, "no actor 3 in the simulation"),
+    (of(BODY, "mass", variation(-2, -1)), "it must stay from 1e-06 to"),
+    (of(BODY, "mass", variation(0.5, 1e38)), "of at most 1e+09"),
+    (of(BODY, "mass", variation(float("nan"), 1)), "range[0] is nan"),
+    (of(DOF, "damping", variation(-0.1, 1)), "it must stay from 0 to"),
+    ({"actor_params": {"bot": {"scale": variation(-1, 1)}}}, "it must stay from 0.01 to 100"),
     ({"pushes": {"bto": {}}}, "no actor 'bto'"),
     ({"pushes": {"bot": {"interval_s": [0, 1]}}}, "interval_s is [0.0, 1.0]"),
 ]  # fmt: skip
@@ -718,6 +729,22 @@ def test_every_mistake_is_one_sentence(tmp_path):
             Randomizer(sim, params, torch.zeros(1, 2), torch.zeros(1, 3))
         assert words in str(error.value), params
         assert "\n" not in str(error.value)
+
+
+def test_joint_limits_stay_in_order(tmp_path):
+    swapped = {"lower": variation(0, 2, "additive"), "upper": variation(-2, 0, "additive")}
+    sim = make_sim(tmp_path, "mujoco", num_envs=1)
+    params = {"actor_params": {"bot": {DOF: swapped}}}
+    with pytest.raises(PhalanxError, match=r"lower limit of joint 'bot/hinge' at 1.98.* above its"):
+        Randomizer(sim, params, torch.zeros(1, 2), torch.zeros(1, 3))
+    # The hinge's range of 2.5 degrees is three standard deviations, which some draws exceed.
+    tails = of(DOF, "lower", variation(0, 0.0145, "additive", "gaussian"))
+    tails["actor_params"]["bot"][DOF]["lower"]["joints"] = ["hinge"]
+    sim = make_sim(tmp_path, "mujoco", num_envs=4000)
+    Randomizer(sim, tails, torch.zeros(4000, 2), torch.zeros(4000, 3))
+    low, high = sim.model_field("jnt_range").unbind(-1)
+    assert (low <= high).all()
+    assert (low == high).any()
 
 
 def test_meshes_that_collide_keep_their_size_and_fixed_bases_stay(tmp_path):

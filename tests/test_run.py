@@ -39,6 +39,20 @@ def asymmetric(folder, **changes):
     return configuration(folder, env={"states": True}, central_value_config=CRITIC, **changes)
 
 
+def test_growing_counts_are_said_once_and_at_the_end(tmp_path):
+    class Counting(Clockwork):
+        reports_made = 0
+
+        def reports(self):
+            self.reports_made += 1
+            return {"diverged": f"{self.reports_made} environments diverged"}
+
+    vecenv.register("counting", lambda **_: Counting())
+    _, agent = make_agent(configuration(tmp_path, max_epochs=20, env_name="counting"))
+    agent.train()
+    assert agent.warnings == ["1 environments diverged", "20 environments diverged"]
+
+
 # -- as RL Games -----------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import torch
 
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene, Sim, resolve_device
+from phalanx.sim.mujoco_warnings import count_warnings, warnings_report
 
 BALL = """<mujoco><worldbody><body name="ball" pos="0 0 {z}"><freejoint/>
   <geom type="{shape}" size="0.1 0.1 0.1" mass="{mass}"/></body></worldbody></mujoco>"""
@@ -160,6 +161,23 @@ def test_diverged_environment_is_flagged_named_and_alone(tmp_path, monkeypatch):
         assert getattr(sim, name).isfinite().all()
     assert "first bad quantity: 2 by qpos" in sim.divergence_report()
     assert untouched.divergence_report() == ""
+
+
+def test_mujocos_own_warnings_are_counted_not_printed(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    sim = Sim(ball_scene(tmp_path), 8, "cpu", threads=2)
+    for _ in range(20):
+        sim.qvel[:] = 1e12
+        sim.step()
+        sim.reset()
+    assert capfd.readouterr().err == ""
+    assert not (tmp_path / "MUJOCO_LOG.TXT").exists()
+    assert "160 environments diverged" in sim.divergence_report()
+    before = count_warnings()
+    for k in range(3):
+        mujoco.get_mju_user_warning()(f"Too few pancakes at DOF {k}. Time = {k}.")
+    assert warnings_report(before) == "MuJoCo warned 3 times: Too few pancakes"
+    assert warnings_report(count_warnings()) == ""
 
 
 @pytest.mark.parametrize("value", [2e10, 3e38])

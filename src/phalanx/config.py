@@ -180,7 +180,7 @@ def _check_range(value: Any, field: dataclasses.Field[Any], where: str) -> None:
         words = " and ".join(f"{n.replace('_', ' ')} {limit}" for n, limit in bounds.items())
         raise PhalanxError(f"{where} is {show(value)}; it must be {words}")
     endless = field.metadata.get("infinite") or field.default in (math.inf, -math.inf)
-    if value != value or (abs(value) > MAX_FLOAT and not endless):
+    if value != value or (abs(value) > MAX_FLOAT and not (endless and math.isinf(value))):
         raise PhalanxError(f"{where} is {show(value)}; it must be finite, at most {MAX_FLOAT:g}")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise PhalanxError(f"{where} is {show(value)}; it must have at most 63 bits")

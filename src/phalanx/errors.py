@@ -32,8 +32,8 @@ class PhalanxWarning(UserWarning):
     """Something that is not an error but that the user should know."""
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: object, names: Iterable[object]) -> str:
     """`"; did you mean 'x'?"` for the accepted name nearest to `name`, or an empty string."""
-    lower = {n.lower(): n for n in names}
-    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    lower = {str(n).lower()[:100]: n for n in names}
+    close = difflib.get_close_matches(str(name).lower()[:100], lower, n=1, cutoff=0.6)
     return f"; did you mean {lower[close[0]]!r}?" if close else ""

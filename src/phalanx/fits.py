@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,7 +74,7 @@ def mapping(saved: Any, where: str) -> Mapping[Any, Any]:
 
 def count(saved: Any, where: str) -> int:
     """`saved`, which must be a whole number from 0 on. Raises PhalanxError."""
-    value = saved.item() if isinstance(saved, Tensor) and saved.ndim == 0 else saved
+    value = _single(saved)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
         raise PhalanxError(f"{where} is {show(saved)}; it must be a whole number from 0 on")
     return value
@@ -82,9 +83,16 @@ def count(saved: Any, where: str) -> int:
 def number(saved: Any, where: str, least: float = -math.inf) -> float:
     """`saved`, which must be a number, `least` or more, and not NaN or positive infinity. Raises
     PhalanxError."""
-    value = saved.item() if isinstance(saved, Tensor) and saved.ndim == 0 else saved
+    value = _single(saved)
     right = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not right or not least <= value < math.inf:
         wanted = "a number" if least == -math.inf else f"a number from {least:g} on"
         raise PhalanxError(f"{where} is {show(saved)}; it must be {wanted}")
     return float(value)
+
+
+def _single(saved: Any) -> Any:
+    """The number in a tensor or array of one, anything else unchanged."""
+    if isinstance(saved, Tensor):
+        return saved.item() if saved.numel() == 1 else saved
+    return saved.item() if isinstance(saved, np.ndarray) and saved.size == 1 else saved

@@ -17,11 +17,13 @@ observation from the robot's state; with the second, it computes the joints' tar
 needs only the standard library.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import show
 
 QUANTITIES: dict[str, tuple[tuple[str, ...], str]] = {
     "base_height": (("z",), "m"),
@@ -57,6 +59,10 @@ KINDS = {
 """Kinds of actions, with the unit of the joint target. custom: interpreted by the task."""
 
 
+MAX_SIZE = 100_000
+"""Numbers of an observation or action."""
+
+
 @dataclass(frozen=True)
 class Term:
     """Consecutive numbers of the observation: (value - offset) * scale.
@@ -87,6 +93,11 @@ class Term:
                 f"term {self.name!r} has an unknown quantity {known!r}"
                 f"{did_you_mean(known, QUANTITIES)}; quantities: {', '.join(QUANTITIES)}"
             )
+        names = self.elements if isinstance(self.elements, Sequence) else [None]
+        if isinstance(names, str) or not all(isinstance(e, str) for e in names):
+            raise PhalanxError(f"term {self.name!r}: elements must be a list of names")
+        if not isinstance(self.size, int) or not 0 <= self.size <= MAX_SIZE:
+            raise PhalanxError(f"term {self.name!r}: size must be 1 to {MAX_SIZE}")
         own, unit = QUANTITIES[known]
         elements = tuple(self.elements) or own
         if unknown := [e for e in elements if own and e not in own]:
@@ -156,11 +167,12 @@ class ActionLayout:
             )
         values: dict[str, Any] = {"joints": tuple(self.joints)}
         for name in ("scale", "offset", "low", "high"):
-            values[name] = _numbers(f"action layout: {name}", getattr(self, name), n)
+            endless = name in ("low", "high")
+            values[name] = _numbers(f"action layout: {name}", getattr(self, name), n, endless)
         for name in ("stiffness", "damping", "effort_limit", "default_pos"):
             given = getattr(self, name)
             if not isinstance(given, tuple) or given:
-                values[name] = _numbers(f"action layout: {name}", given, n)
+                values[name] = _numbers(f"action layout: {name}", given, n, name == "effort_limit")
         values["choices"] = tuple(
             tuple(_numbers("action layout: a row of choices", row, n) for row in table)
             for table in self.choices
@@ -186,12 +198,19 @@ def sizes_add_up(terms: Iterable[Term], num_obs: int, task: str) -> None:
         )
 
 
-def _numbers(what: str, values: Any, size: int) -> tuple[float, ...]:
+def _numbers(what: str, values: Any, size: int, infinite: bool = False) -> tuple[float, ...]:
     """`values`, a number, a sequence, an array or a tensor, as `size` floats."""
     values = values.tolist() if hasattr(values, "tolist") else values
-    numbers = (values,) if isinstance(values, (int, float)) else tuple(values)
+    try:
+        numbers = (values,) if isinstance(values, (int, float)) else tuple(values)
+        numbers = tuple(float(x) for x in numbers)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PhalanxError(f"{what} is {show(values)}; it must be numbers") from error
+    for number in numbers:
+        if math.isnan(number) or (math.isinf(number) and not infinite):
+            raise PhalanxError(f"{what} is {number}; it must be finite")
     if len(numbers) == 1:
         numbers *= size
     if len(numbers) != size:
         raise PhalanxError(f"{what} has {len(numbers)} numbers; it needs 1 or {size}")
-    return tuple(float(x) for x in numbers)
+    return numbers

@@ -1,5 +1,6 @@
 """Checkpoints of every algorithm: what is refused leaves the agent as it was, to the bit."""
 
+import contextlib
 import io
 import zipfile
 
@@ -48,6 +49,7 @@ class Checkpoint:
         torch.save(self.agent.get_full_state_weights(), buffer)
         self.good = buffer.getvalue()
         self.file.write_bytes(self.good)
+        self.player = runner.create_player()  # which draws weights
         self.bytes, self.changed = self.state(), False
 
     def params(self, folder):
@@ -89,6 +91,8 @@ class Checkpoint:
             self.agent.restore(self.file)
             self.bytes, self.changed = self.state(), False
         self.file.write_bytes(data)
+        with contextlib.suppress(PhalanxError):
+            self.player.restore(self.file)
         try:
             self.agent.restore(self.file)
         except PhalanxError:

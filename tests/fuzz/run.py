@@ -37,7 +37,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fuzz import mutate, targets
 from phalanx.errors import PhalanxError
 
-SECONDS = 10.0
+SECONDS, WARM_UP, START = 10.0, 120.0, 300.0
+AT_ONCE = 1000
+"""Cases of one process."""
 MEMORY = 2 * 2**30
 GOOD = ("sentence", "accepted")
 EVENTS = (
@@ -108,10 +110,12 @@ def outcome(target, argument, watch=None):
 def work(name, first, last, pipe, place):
     """Run cases of one target; (number, kind, words) of each into the pipe."""
     faulthandler.disable()
+    tempfile.gettempdir()  # which writes a file to find out
     warnings.simplefilter("ignore")
     logging.disable()
     folder = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="phalanx_fuzz_ok"))
     place.value = str(folder).encode()
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
     target = targets.TARGETS[name](folder)
     limit = int(Path("/proc/self/statm").read_text().split()[0]) * 4096 + 2 * MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -122,7 +126,7 @@ def work(name, first, last, pipe, place):
         kind, said = outcome(target, argument, watch)
         pipe.send((number, kind, said))
         if kind == "memory":
-            break
+            return
     pipe.send((last, "end", ""))
 
 
@@ -132,31 +136,36 @@ def run(name, first, last, report):
     while first < last:
         here, there = context.Pipe(duplex=False)
         place = context.Array("c", 200)
-        process = context.Process(target=work, args=(name, first, last, there, place), daemon=True)
+        end = min(last, first + AT_ONCE)
+        process = context.Process(target=work, args=(name, first, end, there, place), daemon=True)
         process.start()
         there.close()
-        number, since, patience = first, time.monotonic(), 300.0
+        number, since, patience = first, time.monotonic(), START
         while True:
             if not here.poll(max(0.0, since + patience - time.monotonic())):
                 report(number, "hang", "", patience)
+                kind = "hang"
                 process.kill()
                 break
             try:
                 number, kind, said = here.recv()
             except EOFError:
                 process.join(10)
-                report(number, "died", f"exit code {process.exitcode}", 0.0)
+                kind = "died"
+                report(number, kind, f"exit code {process.exitcode}", 0.0)
                 process.kill()
                 break
             now = time.monotonic()
-            if kind == "end":
+            if kind in ("end", "memory"):
+                if kind == "memory":
+                    report(number, kind, said, now - since)
                 break
             if kind != "begun":
                 report(number, kind, said, now - since)
-            since, patience = now, SECONDS
+            since, patience = now, WARM_UP if number < first + 20 else SECONDS
         process.join(10)
         shutil.rmtree(place.value.decode() or "/nowhere", ignore_errors=True)
-        first = number + 1
+        first = end if kind == "end" else number + 1
 
 
 def one(name, number):

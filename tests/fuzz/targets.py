@@ -1,12 +1,17 @@
 """The loaders by name: `TARGETS[name](folder)` makes one, `.case(rng)` a broken file for it, and a
 call with that loads it and checks what was accepted."""
 
-from fuzz import checkpoints, motions
+from fuzz import checkpoints, motions, networks, settings
 
 TARGETS = {
     "npy": motions.Npy,
     "bvh": motions.Bvh,
     "json": motions.Json,
+    "npz": networks.Npz,
+    "safetensors": networks.Safetensors,
+    "onnx": networks.Onnx,
+    "settings": settings.Settings,
+    "randomization": settings.Randomization,
     "ppo": checkpoints.OfPPO,
     "lstm": checkpoints.OfLSTM,
     "sac": checkpoints.OfSAC,

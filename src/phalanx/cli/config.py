@@ -127,7 +127,7 @@ def _merge(
     for override in overrides:
         if override.key not in ("task", "train"):
             put(root, override)
-    train = root["train"]["params"] if isinstance(root["train"], dict) else None
+    train = root["train"].get("params") if isinstance(root["train"], dict) else None
     config = train.get("config") if isinstance(train, dict) else None
     for key in ("name", "full_experiment_name", "num_actors"):
         # Options set these keys; in IsaacGymEnvs' files they refer to its own keys.

@@ -16,7 +16,7 @@ from phalanx.cli.fields import ClassSource, Field, fields, find_class, source
 from phalanx.cli.keys import DECIDED
 from phalanx.cli.settings import GENERAL_TRAIN, own_train, train_file
 from phalanx.errors import PhalanxError
-from phalanx.gate import read_yaml
+from phalanx.yaml_file import read_yaml
 
 WIDTH = 110
 KEY, DEFAULT = 30, 16

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.gate import MAX_PARTS, show
+from phalanx.gate import show
+from phalanx.yaml_file import MAX_PARTS
 
 FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "eq": (2, lambda a, b: str(a).lower() == str(b).lower()),

@@ -4,11 +4,15 @@ Exit codes: 0 success, 1 a fault in Phalanx or a finding of `doctor` or `motion 
 (one sentence on stderr), 130 interrupted.
 """
 
+import contextlib
 import errno
 import importlib
 import os
+import signal
 import sys
 import threading
+from collections.abc import Iterator
+from types import FrameType
 
 import phalanx
 from phalanx.cli.commands import COMMANDS
@@ -23,7 +27,8 @@ def main(arguments: list[str] | None = None) -> None:
     threading.excepthook = _on_thread_error
     try:
         try:
-            code = _run(arguments)
+            with _interruptible():
+                code = _run(arguments)
         except OSError as error:
             raise PhalanxError(_disk_full(error)) from error
         except (MemoryError, RuntimeError) as error:
@@ -66,6 +71,32 @@ def _run(arguments: list[str]) -> int | None:
     module, function = COMMANDS[name].function.split(":")
     code: int | None = getattr(importlib.import_module(module), function)(rest)
     return code
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Whatever an interrupt becomes inside is a KeyboardInterrupt outside: some packages turn one
+    that comes while they are imported into an ImportError."""
+    came = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        signal.default_int_handler(number, frame)
+
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception as error:
+        if came:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _disk_full(error: OSError) -> str:

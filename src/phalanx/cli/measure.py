@@ -151,7 +151,7 @@ def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
         steps = in_a_call * n
         row(measures, _without_overflow(task, step_all, graph.reset, steps, job.seconds, device))
 
-    row("start-up", [time.time() - job.started], "s")
+    row("start-up", [max(time.time() - job.started, 0.0)], "s")
     with torch.no_grad():
         task.reset()
         task.pre_physics_step(random_actions(task.action_space, n, device))

@@ -17,10 +17,10 @@ from rich.table import Table
 from phalanx import tasks
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.gate import read_yaml
 from phalanx.motion import Clip, Robot, load_clip, write_json
 from phalanx.motion.library import sinking_depth, velocities
 from phalanx.sim import Scene
+from phalanx.yaml_file import read_yaml
 
 ROBOT = Path(tasks.__file__).parent / "assets" / "humanoid_amp.xml"
 ACTIONS = ("show", "check", "convert")

@@ -14,8 +14,8 @@ from phalanx.cli import fields
 from phalanx.cli.commands import ALGORITHMS, COMMANDS
 from phalanx.cli.keys import DECIDED, ELSEWHERE, TEXTS
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.gate import parse_yaml
 from phalanx.tasks.projects import SECTIONS
+from phalanx.yaml_file import parse_yaml
 
 
 @dataclass(frozen=True)

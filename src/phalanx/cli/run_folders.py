@@ -11,6 +11,7 @@ from pathlib import Path
 from phalanx.cli.options import RunOptions, TrainOptions
 from phalanx.cli.settings import run_folder_of
 from phalanx.errors import PhalanxError
+from phalanx.rl.owner import FILE, owned
 
 
 def given_checkpoint(options: RunOptions, command: str) -> Path:
@@ -44,21 +45,23 @@ def run_folder(options: TrainOptions, checkpoint: Path | None) -> Iterator[Path]
     """The checkpoint's own run folder, or a new folder that no other run uses.
 
     A new folder is created at once, so that two runs that start together do not share it, and
-    removed if this run fails before its first checkpoint. Raises PhalanxError if it cannot be
-    created.
+    removed if this run fails before its first checkpoint. Inside, this process owns the folder.
+    Raises PhalanxError if it cannot be created, or if another process owns it.
     """
     root = Path(options.train_dir)
     own = run_folder_of(checkpoint) if checkpoint else None
     named = root / options.experiment if options.experiment else None
     elsewhere = options.train_dir != TrainOptions.train_dir and own and not _same(root, own.parent)
     if own and not elsewhere and (named is None or _same(named, own)):
-        for leftover in own.glob(".*.tmp"):  # from a run that was killed
-            leftover.unlink(missing_ok=True)
-        yield own
+        with owned(own):
+            for leftover in own.glob(".*.tmp"):  # from a run that was killed
+                leftover.unlink(missing_ok=True)
+            yield own
         return
     folder, made = _new_folder(root, options)
     try:
-        yield folder
+        with owned(folder):
+            yield folder
     except BaseException as error:
         if not any(folder.glob("nn/*.pth")):
             if folder in made:
@@ -78,7 +81,13 @@ def resume_command(folder: Path) -> str:
 
 def _new_folder(root: Path, options: TrainOptions) -> tuple[Path, list[Path]]:
     """A new run folder, and the folders created for it, innermost first."""
-    folder = root / (options.experiment or options.task.name)
+    name = Path(options.experiment or options.task.name)
+    if name.is_absolute() or ".." in name.parts or not name.name or "\0" in str(name):
+        raise PhalanxError(
+            f"experiment is {options.experiment!r}; it must be a name inside the folder {root},"
+            " which train_dir= sets"
+        )
+    folder = root / name
     made = [p for p in folder.parents if not p.exists()]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +119,7 @@ def _left_without_checkpoint(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     ours = {"config.yaml", "result.json", "summaries", "nn"}
-    found = {p.name for p in folder.iterdir() if not p.match(".*.tmp")}
+    found = {p.name for p in folder.iterdir() if not p.match(".*.tmp") and p.name != FILE}
     return found <= ours and not any(folder.glob("nn/*.pth"))
 
 

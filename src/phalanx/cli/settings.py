@@ -9,7 +9,8 @@ from typing import Any
 
 from phalanx import tasks
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.gate import read_yaml, show
+from phalanx.gate import show
+from phalanx.yaml_file import read_yaml
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from phalanx.config import ranged, read
 from phalanx.deploy.metadata import Metadata
 from phalanx.errors import PhalanxError
 from phalanx.files import write_atomically
-from phalanx.gate import parse_yaml
 from phalanx.tasks.projects import SECTIONS
+from phalanx.yaml_file import parse_yaml
 
 VIDEO_SECONDS = 5.0
 VIDEO_FPS = 30

@@ -64,7 +64,7 @@ def describe(player: Any, checkpoint: Path) -> Metadata:
             training_return=best if best > -1e9 else None,
         ),
         joints=_joints(task.sim.model, layout),
-        observation=Observation(task.num_obs, task.config.clip_observations, terms),
+        observation=Observation(size=task.num_obs, clip=task.config.clip_observations, terms=terms),
         action=_action(task, layout),
         recurrent=tuple(
             State(f"state_{k}", f"next_state_{k}", tuple(s.shape), 0.0)

@@ -11,15 +11,19 @@ time in s; null means "no limit" or "not known".
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phalanx.config import read
+from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
-from phalanx.layout import Term
+from phalanx.gate import MAX_TEXT, reason, show
+from phalanx.layout import KINDS, MAX_SIZE, Term, sizes_add_up
 
 KEY = "phalanx"
 """Key of the document in an ONNX model's `metadata_props`."""
+MAX_STATE = 10_000_000
+"""Numbers of a recurrent state."""
 FORMAT = 1
 """Version of the format, increased when a field's meaning changes; readers refuse newer formats."""
 
@@ -59,33 +63,33 @@ class Joint:
     """Largest effort of its motor [N or N m]."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Observation:
     """The policy's input: concatenated terms, each (value - offset) * scale, then clipped."""
 
-    size: int
-    clip: float
+    size: int = ranged(at_least=1, at_most=MAX_SIZE)
+    clip: float = ranged(above=0, infinite=True)
     """Bound of the observation's absolute value; the model also applies it."""
     terms: tuple[Term, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Action:
     """The policy's output: `actions` within +-clip and, except for kind custom, `targets`. These
     are offset + scale * action within low .. high, or sums of rows of `choices`; the model computes
     them."""
 
-    size: int
+    size: int = ranged(at_least=1, at_most=MAX_SIZE)
     kind: str
     """Kind of the targets: position, velocity, effort; custom if the task does not define it."""
     unit: str
-    clip: float | None
+    clip: float | None = ranged(above=0, infinite=True)
     """None for discrete actions."""
     joints: tuple[str, ...]
     scale: tuple[float, ...]
     offset: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    low: tuple[float, ...] = ranged(infinite=True)
+    high: tuple[float, ...] = ranged(infinite=True)
     choices: tuple[tuple[tuple[float, ...], ...], ...]
 
 
@@ -101,7 +105,7 @@ class State:
     """Value of all elements at the start of an episode."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metadata:
     """The document."""
 
@@ -112,9 +116,9 @@ class Metadata:
     env: dict[str, Any]
     """The task's settings, without strings at their defaults, which are paths on the training
     machine."""
-    control_dt: float
+    control_dt: float = ranged(above=0, at_most=3600)
     """Time between two actions [s]."""
-    control_hz: float
+    control_hz: float = ranged(above=0)
     policy: PolicyInfo
     joints: tuple[Joint, ...]
     """In the robot's order."""
@@ -134,19 +138,67 @@ class Metadata:
     def from_json(cls, text: str, source: object) -> "Metadata":
         """Parse a document. Raises PhalanxError, naming `source`, if `text` is not one."""
         try:
-            document = json.loads(text)
-        except ValueError as error:
-            raise PhalanxError(f"the metadata of {source} is not JSON: {error}") from error
+            document = json.loads(text[: MAX_TEXT + 1])
+        except (ValueError, RecursionError) as error:
+            raise PhalanxError(f"the metadata of {source} is not JSON: {reason(error)}") from error
         version = document.get("format") if isinstance(document, dict) else None
         if version != FORMAT:
             raise PhalanxError(
-                f"the metadata of {source} has format {version!r}; this version of Phalanx reads"
-                f" {FORMAT}; export the policy again, or update Phalanx"
+                f"the metadata of {source} has format {show(version)}; this version of Phalanx"
+                f" reads {FORMAT}; export the policy again, or update Phalanx"
             )
         try:
-            return read(cls, document, "metadata")
+            about = read(cls, document, "metadata")
+            check(about)
         except (PhalanxError, TypeError) as error:
             raise PhalanxError(f"the metadata of {source} is damaged: {error}") from error
+        return about
+
+
+def check(about: Metadata) -> None:
+    """Raise PhalanxError unless the parts fit together, so that a robot does not learn of it in its
+    first step."""
+    names = [joint.name for joint in about.joints]
+    action, terms = about.action, about.observation.terms
+    _unique("joints", names)
+    _unique("observation.terms", [term.name for term in terms])
+    _unique("action.joints", action.joints)
+    _unique("recurrent", [name for s in about.recurrent for name in (s.input, s.output)])
+    sizes_add_up(terms, about.observation.size, about.task)
+    if not terms:
+        raise PhalanxError("the observation has no terms")
+    for term in terms:
+        if term.quantity == "previous_action" and term.size != action.size:
+            raise PhalanxError(
+                f"term {term.name!r} has {term.size} numbers of {action.size} actions"
+            )
+    if action.kind not in KINDS or (action.kind == "custom") != (not action.joints):
+        raise PhalanxError(
+            f"action.kind is {show(action.kind)} with {len(action.joints)} joints;"
+            f" kinds: {', '.join(KINDS)}"
+        )
+    count = len(action.joints)
+    for key in ("scale", "offset", "low", "high"):
+        if len(getattr(action, key)) != count:
+            raise PhalanxError(f"action.{key} has {len(getattr(action, key))} numbers, not {count}")
+    for name, low, high in zip(action.joints, action.low, action.high, strict=True):
+        if low > high:
+            raise PhalanxError(f"action.low of {name!r} is {low}, above its high of {high}")
+    if any(len(row) != count for table in action.choices for row in table):
+        raise PhalanxError(f"action.choices has a row of another length than {count}")
+    if abs(about.control_hz * about.control_dt - 1) > 1e-3:
+        raise PhalanxError(
+            f"control_hz is {about.control_hz:g}, which does not fit a control_dt of"
+            f" {about.control_dt:g} s"
+        )
+    for state in about.recurrent:
+        if not all(n > 0 for n in state.shape) or math.prod(state.shape) > MAX_STATE:
+            raise PhalanxError(f"recurrent: {state.input} has shape {list(state.shape)}")
+
+
+def _unique(what: str, names: Sequence[str]) -> None:
+    if twice := [name for k, name in enumerate(names) if name in names[:k]]:
+        raise PhalanxError(f"{what} has {show(twice[0])} twice")
 
 
 def _finite(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """`Network`: an exported model in onnxruntime, one robot at a time."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,11 @@ from numpy.typing import NDArray
 
 from phalanx.deploy.metadata import Metadata
 from phalanx.errors import PhalanxError
+from phalanx.gate import MB, read_bytes, reason, show
 
 Array = NDArray[Any]
+MAX_FILE = 2048 * MB
+"""Bytes of a model, the most that an ONNX file can have."""
 
 
 class Network:
@@ -29,7 +33,7 @@ class Network:
                 f"the network does not take {', '.join(feed)} as described in its metadata"
                 f" ({' '.join(str(error).split())}); export it again"
             ) from error
-        results = {name: np.array(x) for name, x in zip(self._outputs, found, strict=True)}
+        results = _results(dict(zip(self._outputs, found, strict=True)), about)
         self._binding = session.io_binding()
         for name, x in feed.items():
             self._binding.bind_input(name, "cpu", 0, x.dtype, x.shape, x.ctypes.data)
@@ -37,7 +41,7 @@ class Network:
             self._binding.bind_output(name, "cpu", 0, x.dtype, x.shape, x.ctypes.data)
         self._obs = feed["obs"][0]
         self._action = results["actions"].reshape(-1)
-        self._targets = results.get("targets", np.zeros((1, 0), np.float32))[0]
+        self._targets = results.get("targets", np.zeros((1, 0), np.float32)).reshape(-1)
         self._states = [(feed[s.input], results[s.output], s.initial) for s in about.recurrent]
         self._memory = feed, results  # onnxruntime stores only addresses
 
@@ -55,6 +59,41 @@ class Network:
         return self._action.copy(), self._targets.copy()
 
 
+def _results(found: dict[str, Any], about: Metadata) -> dict[str, Array]:
+    """Copies of a model's outputs. Raises PhalanxError for others than the metadata says."""
+    wanted = {"actions": (about.action.size, "fiu")}
+    if about.action.joints:
+        wanted["targets"] = (len(about.action.joints), "f")
+    wanted |= {s.output: (math.prod(s.shape), "f") for s in about.recurrent}
+    for name, (size, kinds) in wanted.items():
+        value = found.get(name)
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds or value.size != size:
+            raise PhalanxError(
+                f"the network has no output {show(name)} of {size} numbers, which its metadata"
+                " describes; export it again"
+            )
+    for s in about.recurrent:
+        if found[s.output].shape != s.shape:
+            raise PhalanxError(
+                f"the network's {show(s.output)} has shape {found[s.output].shape}, not {s.shape}"
+            )
+    arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+    numbers = all(value.dtype.kind in "fiub" for value in arrays.values())
+    if not numbers or arrays.keys() != found.keys():
+        raise PhalanxError("the network has an output that is not numbers; export it again")
+    return {name: np.array(value) for name, value in arrays.items()}
+
+
+def metadata_text(session: Any, key: str, source: object) -> str | None:
+    """The text under `key` in a model's metadata; None if it has none. Raises PhalanxError for
+    metadata that is not text."""
+    try:
+        text: str | None = session.get_modelmeta().custom_metadata_map.get(key)
+    except Exception as error:  # onnxruntime decodes all of it
+        raise PhalanxError(f"the metadata of {source} is not text: {reason(error)}") from error
+    return text
+
+
 def open_session(path: str | Path | bytes, threads: int = 1) -> Any:
     """An onnxruntime session for a path, or for a file's bytes. Raises PhalanxError if it is not an
     ONNX model, or if onnxruntime is missing."""
@@ -67,8 +106,8 @@ def open_session(path: str | Path | bytes, threads: int = 1) -> Any:
         ) from error
     if isinstance(path, bytes):
         content = path
-    elif Path(path).is_file():
-        content = Path(path).read_bytes()
+    elif Path(path).exists():
+        content = read_bytes(path, MAX_FILE)
     else:
         raise PhalanxError(f"no policy at {path}; `phalanx export` makes one from a checkpoint")
     options = onnxruntime.SessionOptions()

@@ -105,13 +105,18 @@ def _by_name(term: Term, joints: list[str]) -> Reader:
     quantity, elements = term.quantity, list(term.elements)
     noun = "command" if quantity == "command" else "joint"
     order = elements if quantity == "command" else joints
-    picks = np.array([order.index(e) for e in elements if e in order])
+    picks = np.array([order.index(e) for e in elements if e in order], int)
     chosen: Callable[[Any], Any] = itemgetter(*elements)
     what = f"robot state: {quantity}"
 
     def values(state: RobotState) -> Array:
         given = state[quantity] if quantity in state else _entry(state, quantity, term)
         if isinstance(given, np.ndarray) or not isinstance(given, Mapping):
+            if len(picks) < len(elements):
+                raise PhalanxError(
+                    f"{what}: the policy's metadata does not list all {noun}s of the term"
+                    f" {term.name!r}; give them by name"
+                )
             return _vector(given, len(order), what)[picks]
         try:
             return _vector(chosen(given), len(elements), what)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phalanx.deploy.metadata import KEY, Metadata
-from phalanx.deploy.network import Network, open_session
+from phalanx.deploy.network import Network, metadata_text, open_session
 from phalanx.deploy.observe import Observer, RobotState
 from phalanx.errors import PhalanxError, did_you_mean
 
@@ -77,13 +77,13 @@ class Policy:
         threads: int = 1,
     ) -> None:
         session = open_session(path, threads)
-        props = session.get_modelmeta().custom_metadata_map
-        if KEY not in props:
+        text = metadata_text(session, KEY, path)
+        if text is None:
             raise PhalanxError(
                 f"{path} is an ONNX model without metadata under {KEY!r}, so it was not written by"
                 " `phalanx export`; export the policy's checkpoint with it"
             )
-        self.metadata = about = Metadata.from_json(props[KEY], path)
+        self.metadata = about = Metadata.from_json(text, path)
         self._network = Network(session, about)
         self._observer = Observer(about.observation, [j.name for j in about.joints])
         self._low, self._high = np.array(about.action.low), np.array(about.action.high)

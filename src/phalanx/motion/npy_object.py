@@ -3,20 +3,16 @@
 content = read_npy_object(Path("amp_humanoid_walk.npy"))
 """
 
-import ast
 import io
 import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from phalanx.errors import PhalanxError
 from phalanx.gate import read_bytes, reason, show
 from phalanx.motion.clip import MAX_FILE
+from phalanx.npy_file import read_header
 from phalanx.pickles import NUMPY_NAMES, Refused, read_pickle
-
-MAX_HEADER = 10_000
 
 
 def read_npy_object(path: Path) -> Any:
@@ -24,7 +20,10 @@ def read_npy_object(path: Path) -> Any:
     numbers. Raises PhalanxError for a file that is not .npy, does not hold one object, is damaged
     or contains anything else."""
     file = io.BytesIO(read_bytes(path, MAX_FILE))
-    shape, dtype = _header(file, path)
+    try:
+        shape, dtype, _ = read_header(file)
+    except ValueError as error:
+        raise PhalanxError(f"{path} is not a motion: {error}") from error
     if not dtype.hasobject or math.prod(shape) != 1:
         raise PhalanxError(
             f"{path} is not a motion: it is an array of {str(dtype)[:60]} with shape"
@@ -40,19 +39,3 @@ def read_npy_object(path: Path) -> Any:
     except Exception as error:  # a damaged pickle may raise anything
         raise PhalanxError(f"{path} is damaged or cut short: {reason(error)}") from error
     return content
-
-
-def _header(file: io.BytesIO, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of the file's array. Raises PhalanxError for a file that is not .npy."""
-    try:
-        version = np.lib.format.read_magic(file)
-        size = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
-        if size > MAX_HEADER:
-            raise ValueError("header")
-        header = ast.literal_eval(file.read(size).decode("latin1").strip())
-        shape = tuple(header["shape"])
-        if not all(type(n) is int and n >= 0 for n in shape):
-            raise ValueError("shape")
-        return shape, np.dtype(header["descr"])
-    except Exception as error:  # literal_eval and dtype raise many kinds of errors
-        raise PhalanxError(f"{path} is not a motion: it is not a .npy file") from error

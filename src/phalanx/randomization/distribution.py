@@ -10,6 +10,9 @@ from torch import Tensor
 
 from phalanx.config import read
 from phalanx.errors import PhalanxError
+from phalanx.gate import show
+
+MAX_SAMPLE = 1e9
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def read_variation(values: Any, where: str, cls: type[V] = Variation) -> V:  # t
     """Read one entry of the YAML. Raises PhalanxError, naming `where`, for an invalid one."""
     variation = read(cls, values, where)
     for f in fields(variation):
-        if f.name.startswith("range") and getattr(variation, f.name):
+        if f.name == "range" or (f.name.startswith("range") and getattr(variation, f.name)):
             _check_range(getattr(variation, f.name), variation, f"{where}.{f.name}")
     if variation.schedule and (variation.schedule_steps or 0) < 1:
         raise PhalanxError(
@@ -96,8 +99,11 @@ def read_variation(values: Any, where: str, cls: type[V] = Variation) -> V:  # t
 
 
 def _check_range(values: tuple[float, ...], variation: Variation, where: str) -> None:
-    if len(values) != 2 or not all(math.isfinite(v) for v in values):
-        raise PhalanxError(f"{where} is {list(values)}; it must be two numbers, as in [0.5, 1.5]")
+    if len(values) != 2 or not all(abs(v) <= MAX_SAMPLE for v in values):
+        raise PhalanxError(
+            f"{where} is {show(list(values))}; it must be two numbers, as in [0.5, 1.5], of at most"
+            f" {MAX_SAMPLE:g}"
+        )
     low, high = values
     if variation.distribution == "gaussian":
         if high < 0:
@@ -128,5 +134,5 @@ def draw_samples(
 def mapping(value: Any, where: str) -> Mapping[str, Any]:
     """`value`, {} for None. Raises PhalanxError, naming `where`, if it is not a mapping."""
     if value is not None and not isinstance(value, Mapping):
-        raise PhalanxError(f"{where} is {value!r}; it must be a mapping")
+        raise PhalanxError(f"{where} is {show(value)}; it must be a mapping")
     return value or {}

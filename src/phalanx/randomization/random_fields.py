@@ -64,6 +64,7 @@ class Parameter:
     name: str
     unit: str
     variation: Variation
+    at_least, at_most = -math.inf, mujoco.mjMAXVAL
     constants = False
     sample: Tensor
 
@@ -89,6 +90,21 @@ class Parameter:
     def changed(self, original: Tensor, sample: float) -> Tensor:
         """The values (K,) that one sample gives from the original values (K,)."""
         return self.variation.apply(original, torch.full_like(original, sample))
+
+    def check(self, where: str) -> None:
+        """Raise PhalanxError if the ends of the range, or for gaussian the mean, give a value that
+        the quantity cannot have."""
+        v = self.variation
+        samples = v.range[:1] if v.distribution == "gaussian" else v.range
+        for sample in samples:
+            values = v.apply(self.original(), torch.full_like(self.original(), sample))
+            for value in (float(values.min()), float(values.max())):
+                if not self.at_least - 1e-9 <= value <= self.at_most:
+                    limits = f"from {self.at_least:g}" if math.isfinite(self.at_least) else ""
+                    raise PhalanxError(
+                        f"{where}.range is {list(v.range)}, which gives {value:g} {self.unit}; it"
+                        f" must stay {limits} to {self.at_most:g}".replace("  ", " ")
+                    )
 
 
 def span(low: Tensor | float, high: Tensor | float) -> str:
@@ -233,6 +249,7 @@ class DriveParameter(Parameter):
         where: str,
     ) -> None:
         self.name, self.unit, self.variation = name, prop.unit, variation
+        self.at_least = prop.at_least
         self._tensor = drive.values
         self._columns = torch.tensor(columns, dtype=torch.long, device=self._tensor.device)
         self._base = self._tensor[:, self._columns].clone()
@@ -261,6 +278,7 @@ class Scale(Parameter):
 
     order = 0  # before the parameters that start from scaled values
     unit = "-"
+    at_least, at_most = 0.01, 100.0
     constants = True
 
     def __init__(self, fields: Fields, actor: Actor, variation: Variation, where: str) -> None:
@@ -299,7 +317,9 @@ class Scale(Parameter):
         self.sample = torch.full((sim.num_envs, 1), variation.neutral, device=sim.device)
 
     def write(self) -> None:
-        scale = self.variation.apply(torch.ones_like(self.sample), self.sample).clamp(min=0.01)
+        scale = self.variation.apply(torch.ones_like(self.sample), self.sample).clamp(
+            self.at_least, self.at_most
+        )
         for field, base, index, original, power in self._scaled:
             factor = scale.view(-1, *(1,) * (original.dim() - 1)) ** power
             base.index_copy_(1, index, original * factor)

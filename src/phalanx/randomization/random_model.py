@@ -36,6 +36,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import show
 from phalanx.randomization.distribution import Variation, mapping, read_variation
 from phalanx.randomization.model_addresses import (
     Address,
@@ -106,14 +107,14 @@ def prepare(scene: Scene, params: Mapping[str, Any]) -> None:
     """Prepare a scene for the randomisation in `params`: shapes get contact priority, and friction
     even if the file turns it off (condim 1); bodies get storage for another centre of mass."""
     for name, kinds in mapping(params.get("actor_params"), f"{WHERE}.actor_params").items():
-        if not isinstance(kinds, Mapping):
-            continue
+        kinds = mapping(kinds, f"{WHERE}.actor_params.{name}")
         if "rigid_shape_properties" in kinds:
             for geom in scene.spec.geoms:
                 if geom.parent.name.startswith(f"{name}/"):
                     geom.priority += 1
                     geom.condim = max(geom.condim, 3)
-        if "com" in (kinds.get("rigid_body_properties") or ()):
+        where = f"{WHERE}.actor_params.{name}.rigid_body_properties"
+        if "com" in mapping(kinds.get("rigid_body_properties"), where):
             for body in scene.spec.bodies:
                 if body.name.startswith(f"{name}/"):
                     body.simple = False
@@ -137,6 +138,7 @@ class RandomModel:
         self.drives = drives or {}
         self._fields = Fields(sim)
         self.parameters = sorted(self._read(params), key=lambda p: p.order)
+        self._moves_limits = self._check_limits()
         everywhere = torch.ones(sim.num_envs, dtype=torch.bool, device=sim.device)
         self.draw(everywhere, torch.zeros((), dtype=torch.long, device=sim.device), at_start=True)
 
@@ -153,6 +155,9 @@ class RandomModel:
         scaled = any(isinstance(p, Scale) for p in changing)  # the base of the others
         for parameter in self.parameters if scaled else changing:
             parameter.write()
+        if self._moves_limits:  # beyond two standard deviations they may cross
+            limits = self._fields.live("jnt_range")
+            limits[..., 0].copy_(torch.minimum(limits[..., 0], limits[..., 1]))
         if any(p.constants for p in changing):
             self.sim.set_const(mask)
 
@@ -195,12 +200,14 @@ class RandomModel:
     def _of_kind(self, actor: Actor, kind: str, entries: Any, where: str) -> Iterator[Parameter]:
         where = f"{where}.{kind}"
         if kind == "color":
-            if entries not in (True, False):
-                raise PhalanxError(f"{where} is {entries!r}; it must be true or false")
+            if not isinstance(entries, bool):
+                raise PhalanxError(f"{where} is {show(entries)}; it must be true or false")
             if entries:
                 yield Color(self._fields, actor)
         elif kind == "scale":
-            yield Scale(self._fields, actor, read_variation(entries, where), where)
+            scale = Scale(self._fields, actor, read_variation(entries, where), where)
+            scale.check(where)
+            yield scale
         elif kind not in PROPERTIES:
             raise _unknown(where, kind, KINDS)
         else:
@@ -210,9 +217,36 @@ class RandomModel:
                     raise _unknown(path, name, PROPERTIES[kind])
                 variation: Variation = read_variation(entry, path)
                 if kind == "dof_properties" and (actor.name, name) in self.drives:
-                    yield from self._of_drives(actor, name, variation, path)
+                    made = [*self._of_drives(actor, name, variation, path)]
                 else:
-                    yield self._property(actor, kind, name, variation, path)
+                    made = [self._property(actor, kind, name, variation, path)]
+                for parameter in made:
+                    parameter.check(path)
+                yield from made
+
+    def _check_limits(self) -> bool:
+        """Whether joint limits are randomised. Raises PhalanxError if draws within two standard
+        deviations can put a lower limit above the upper one."""
+        model = self.sim.model
+        low, high = torch.tensor(model.jnt_range).T.clone()
+        found = False
+        for parameter in self.parameters:
+            for address in getattr(parameter, "addresses", ()):
+                if address.field == "jnt_range":
+                    found, original = True, parameter.original().double().cpu()
+                    ends = [parameter.changed(original, b) for b in parameter.variation.bounds()]
+                    if address.component == 0:
+                        low[address.ids] = torch.maximum(*ends)
+                    else:
+                        high[address.ids] = torch.minimum(*ends)
+        for joint in torch.nonzero(low > high)[:, 0].tolist() if found else ():
+            if model.jnt_limited[joint]:
+                raise PhalanxError(
+                    f"{WHERE}: draws can put the lower limit of joint {model.jnt(joint).name!r} at"
+                    f" {float(low[joint]):g}, above its upper limit of {float(high[joint]):g};"
+                    " narrow the ranges of lower and upper"
+                )
+        return found
 
     def _of_drives(
         self, actor: Actor, name: str, variation: Variation, where: str

@@ -21,7 +21,6 @@ these, because a robot's program knows no others.
 Everything happens on the device, in fixed shapes, without a host sync.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +30,8 @@ from torch import Tensor
 from phalanx.config import read
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.fits import check_fits
-from phalanx.randomization.distribution import Variation, mapping, read_variation
+from phalanx.gate import show
+from phalanx.randomization.distribution import MAX_SAMPLE, Variation, mapping, read_variation
 from phalanx.randomization.disturbances import (
     Delay,
     LatencySettings,
@@ -44,6 +44,8 @@ from phalanx.randomization.random_fields import Row, span
 from phalanx.randomization.random_model import WHERE, Drives, RandomModel
 from phalanx.sim import Sim
 
+MAX_LATENCY = 1000
+"""Steps that are remembered, for each environment."""
 SECTIONS = "frequency observations actions sim_params actor_params pushes latency".split()
 
 
@@ -227,10 +229,10 @@ class Randomizer:
         delays = {}
         for name, tensor in values.items():
             bounds = getattr(settings, name)
-            if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1]:
+            if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] <= MAX_LATENCY:
                 raise PhalanxError(
                     f"{WHERE}.latency.{name} is {list(bounds)}; it must be the smallest and the"
-                    " largest number of steps, as in [0, 2]"
+                    f" largest number of steps, as in [0, 2], at most {MAX_LATENCY}"
                 )
             if bounds[1]:
                 delays[name] = Delay(bounds, tensor)
@@ -249,7 +251,7 @@ class Randomizer:
             settings = read(PushSettings, values, where)
             for key in ("interval_s", "lin_vel", "ang_vel"):
                 bounds = getattr(settings, key)
-                ordered = len(bounds) == 2 and -math.inf < bounds[0] <= bounds[1] < math.inf
+                ordered = len(bounds) == 2 and -MAX_SAMPLE <= bounds[0] <= bounds[1] <= MAX_SAMPLE
                 if not ordered or (key == "interval_s" and not bounds[0] > 0):
                     raise PhalanxError(
                         f"{where}.{key} is {list(bounds)}; it must be the lower and the upper end,"
@@ -262,6 +264,8 @@ class Randomizer:
 
 
 def _frequency(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise PhalanxError(f"{WHERE}.frequency is {value!r}; it must be a whole number of steps")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 2**62:
+        raise PhalanxError(
+            f"{WHERE}.frequency is {show(value)}; it must be a whole number of steps"
+        )
     return value

@@ -9,7 +9,7 @@ import torch
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.files import write_atomically
-from phalanx.fits import check_finite
+from phalanx.fits import check_finite, count, mapping, number
 from phalanx.gate import listed
 from phalanx.rl.pth_file import read_pth
 
@@ -45,8 +45,14 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path} is not a Phalanx or RL Games checkpoint: it has no `model`"
             f" with tensors by name (it holds {keys or 'nothing'})"
         )
-    state.setdefault("epoch", 0)  # a file with weights only is accepted
-    state.setdefault("frame", 0)
+    try:
+        for key in ("epoch", "frame"):  # a file with weights only is accepted
+            state[key] = count(state.get(key, 0), key)
+        if "last_mean_rewards" in state:
+            state["last_mean_rewards"] = number(state["last_mean_rewards"], "last_mean_rewards")
+        mapping(state.get("phalanx") or {}, "phalanx")
+    except PhalanxError as error:
+        raise PhalanxError(f"{path} is damaged: {error}") from error
     state["model"] = {str(k).replace("_orig_mod.", ""): v for k, v in state["model"].items()}
     return state
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import show
 
 
 def _keep(weight: Tensor, **options: Any) -> None:
@@ -60,15 +61,15 @@ def check_initializer(config: dict[str, Any], where: str) -> None:
     """Raise PhalanxError unless `config`, the value of key `where`, has the name of an initializer
     and valid options for it."""
     name = config.get("name", "default")
-    if name not in INITIALIZERS:
+    if not isinstance(name, str) or name not in INITIALIZERS:
         raise PhalanxError(
-            f"{where}.name is {name!r}{did_you_mean(str(name), INITIALIZERS)};"
+            f"{where}.name is {show(name)}{did_you_mean(name, INITIALIZERS)};"
             f" accepted: {', '.join(INITIALIZERS)}"
         )
     try:
         with torch.random.fork_rng(devices=[]):  # the trial must not advance the generator
             initialize(torch.empty(2, 2), config)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise PhalanxError(f"{where}: {name!r} does not take these options: {error}") from error
 
 

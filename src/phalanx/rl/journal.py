@@ -49,7 +49,7 @@ class Journal:
         PhalanxError with the reason that `why` returns; `saved` is the last good checkpoint."""
         rows = torch.stack([row for _, _, row in self._unread]).tolist()
         now = time.perf_counter()
-        seconds = (now - self._read_at) / len(rows)
+        seconds = max(now - self._read_at, 0.0) / len(rows)  # a clock may be set back
         self._read_at = now
         times = self.clock.read() | learner.hooked_env.seconds_per_iteration(len(rows))
         speed = performance(learner.batch_size, seconds, times)

@@ -1,10 +1,12 @@
 """The `network` section of RL Games' YAML, as dataclasses."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
+from phalanx.gate import show
 from phalanx.rl.activations import IS_ACTIVATION
 from phalanx.rl.initializers import IS_INITIALIZER
 
@@ -139,7 +141,10 @@ class ActorCriticConfig:
 def read_config(params: dict[str, Any]) -> ActorCriticConfig:
     """The YAML's `network` section. Raises PhalanxError for a wrong one."""
     where = section(bool(params.get("central_value")))
-    params = {**params, "space": dict(params.get("space") or {})}
+    space = params.get("space") or {}
+    if not isinstance(space, Mapping):
+        raise PhalanxError(f"{where}.space is {show(space)}; it must be a mapping")
+    params = {**params, "space": dict(space)}
     for kind in ("discrete", "multi_discrete"):
         if kind in params["space"]:  # published files have `discrete:` without a value
             params["space"][kind] = params["space"][kind] or {}

@@ -58,7 +58,10 @@ def check_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
             " file"
         )
     for k, moment in moments.items():
-        number(mapping(moment, where).get("step"), f"{where}[{k}].step", least=0)
+        step = mapping(moment, where).get("step")
+        number(step, f"{where}[{k}].step", least=0)
+        if isinstance(step, torch.Tensor):
+            check_tensor(step, f"{where}[{k}].step", ())
         if set(moment) != {"step", "exp_avg", "exp_avg_sq"}:
             raise PhalanxError(f"{where}[{k}] has {listed_keys(moment)}; it must be Adam's")
         for name in ("exp_avg", "exp_avg_sq"):

@@ -89,6 +89,6 @@ def keys_without_effect(params: Mapping[str, Any], config: type) -> list[str]:
 def _of_network(section: Any, prefix: str) -> list[str]:
     if not isinstance(section, Mapping):
         return []
-    builder = registry.networks.builders.get(section.get("name", "actor_critic"))
+    builder = registry.networks.builders.get(str(section.get("name", "actor_critic")))
     config = getattr(builder(), "Config", None) if builder else None
     return without_effect(config, section, prefix) if config else []

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from phalanx.config import read
 from phalanx.errors import PhalanxError, PhalanxWarning
+from phalanx.gate import show
 from phalanx.rl import checkpoint
 from phalanx.rl.build import build_model, check_masks, make_env, with_default_model
 from phalanx.rl.config import AgentConfig, DQNConfig, PPOConfig, SACConfig
@@ -60,17 +61,19 @@ class PpoPlayerContinuous:
     def restore(self, fn: str | Path) -> None:
         """Load the weights of the checkpoint at `fn`. Raises PhalanxError if they do not fit."""
         state = checkpoint.load(fn)
-        own, name = self.config.name, state.get("phalanx", {}).get("name", self.config.name)
+        own, name = self.config.name, (state.get("phalanx") or {}).get("name", self.config.name)
         try:
             checkpoint.load_weights(self.model, state["model"], fn)
         except PhalanxError as error:
             if name == own:
                 raise
             raise PhalanxError(
-                f"{fn} is a checkpoint of {name!r}, not of {own!r}; use task={name}"
+                f"{fn} is a checkpoint of {show(name)}, not of {own!r}; use task={name}"
             ) from error
         if name != own:
-            self.warnings.append(f"{fn} is a checkpoint of {name!r}; its policy now plays {own!r}")
+            self.warnings.append(
+                f"{fn} is a checkpoint of {show(name)}; its policy now plays {own!r}"
+            )
             warnings.warn(self.warnings[-1], PhalanxWarning, stacklevel=2)
 
     def reset(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import show
 
 
 class ObjectFactory:
@@ -22,9 +23,9 @@ class ObjectFactory:
 
     def create(self, name: str, **kwargs: Any) -> Any:
         """Call the builder `name` with `kwargs`. Raises PhalanxError for an unknown name."""
-        if name not in self.builders:
+        if not isinstance(name, str) or name not in self.builders:
             raise PhalanxError(
-                f"unknown {self.kind} {name!r}{did_you_mean(str(name), self.builders)};"
+                f"unknown {self.kind} {show(name)}{did_you_mean(name, self.builders)};"
                 f" registered: {', '.join(sorted(self.builders))}"
             )
         return self.builders[name](**kwargs)

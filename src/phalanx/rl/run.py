@@ -66,6 +66,7 @@ class Run:
         self.journal = Journal(c, device)
         self.saving = Saving(c, reads)
         self.warnings: list[str] = []
+        self._subjects: set[str] = set()
         self.stop_reason = ""
         self.episodes_restored = False
         self._reads = reads
@@ -82,32 +83,31 @@ class Run:
             agent.reset(agent.hooked_env)
         if self.captures:
             self.rehearse()
-        self.folder.open(self.frame)
-        self.observer.after_init(agent)
-        journal.start()
-        self._save(self.saving.last)
-        self._restart.save([])
-        self.stop_reason = c.limit_reached(
-            self.epoch_num, self.frame
-        )  # a finished run trains no further
-        while not self.stop_reason:
-            agent.update_epoch()
-            agent.train_epoch()
-            self.frame += agent.batch_size
-            journal.record(self.epoch_num, self.frame, agent.statistics())
-            ends = self._stop_request or c.limit_reached(self.epoch_num, self.frame)
-            if ends or self.epoch_num % self._reads == 0:
-                self.write_files()  # the last reading's, while the device works
-                if self._restart.repeat_after_overflow():
-                    continue
-                self.stop_reason = ends
-                self._read_statistics()
-                due, won = self.saving.due(self.epoch_num, journal.meters.rewards)
-                self.stop_reason = self.stop_reason or won
-                self._restart.save(due)
-        self.write_files()
-        self._save(*self.saving.final(self, self.folder.nn_dir))
-        self.folder.writer.close()
+        with self.folder.opened(self.frame):
+            self.observer.after_init(agent)
+            journal.start()
+            self._save(self.saving.last)
+            self._restart.save([])
+            self.stop_reason = c.limit_reached(
+                self.epoch_num, self.frame
+            )  # a finished run trains no further
+            while not self.stop_reason:
+                agent.update_epoch()
+                agent.train_epoch()
+                self.frame += agent.batch_size
+                journal.record(self.epoch_num, self.frame, agent.statistics())
+                ends = self._stop_request or c.limit_reached(self.epoch_num, self.frame)
+                if ends or self.epoch_num % self._reads == 0:
+                    self.write_files()  # the last reading's, while the device works
+                    if self._restart.repeat_after_overflow():
+                        continue
+                    self.stop_reason = ends
+                    self._read_statistics()
+                    due, won = self.saving.due(self.epoch_num, journal.meters.rewards)
+                    self.stop_reason = self.stop_reason or won
+                    self._restart.save(due)
+            self.write_files()
+            self._save(*self.saving.final(self, self.folder.nn_dir))
         return self.saving.best, self.epoch_num
 
     def iterate(self, after_steps: Callable[[], None]) -> None:
@@ -159,12 +159,22 @@ class Run:
         if sentence and sentence not in self.warnings:
             self.warnings.append(sentence)
 
+    def _warn_of_env(self) -> None:
+        """Say what the environment reports: on each subject the first sentence and, when the run
+        ends, the last, since counts in it grow all the time."""
+        if hasattr(self.env, "reports"):
+            for subject, sentence in self.env.reports().items():
+                if subject not in self._subjects or self.stop_reason:
+                    self._subjects.add(subject)
+                    self.warn(sentence)
+        elif hasattr(self.env, "report"):
+            self.warn(self.env.report())
+
     def _read_statistics(self) -> None:
         last = self.folder.nn_dir / f"{self.saving.last}.pth"
         blame = partial(why_not_finite, self, self._restart.state, self._reads)
         self.journal.read(self.agent, self.folder, blame, last)
-        if hasattr(self.env, "report"):
-            self.warn(self.env.report())
+        self._warn_of_env()
         self.observer.after_print_stats(self.frame, self.epoch_num, self.journal.total_time)
 
     # -- files -------------------------------------------------------------------------------------

@@ -4,19 +4,23 @@ Writing files takes longer than a GPU needs for an iteration. So `log` and `keep
 `flush` writes, and the run calls it after it has given the device its next work.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from phalanx.errors import PhalanxError
+from phalanx.gate import reason
 from phalanx.rl import checkpoint
+from phalanx.rl.owner import owned
 
 Scalars = dict[str, float]
 
 
 class RunFolder:
-    """The folder `path`, created by `open`. `writer` is TensorBoard's; observers may use it."""
+    """The folder `path`, created by `opened`. `writer` is TensorBoard's; observers may use it."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
         self.path = path
@@ -28,24 +32,37 @@ class RunFolder:
         # Copies queued checkpoints while the device works, instead of waiting for that work.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def open(self, frame: int) -> None:
-        """Create the folder; the run starts or continues at `frame`. Raises PhalanxError if it
-        cannot be written."""
+    @contextlib.contextmanager
+    def opened(self, frame: int) -> Iterator[None]:
+        """Create the folder and own it inside; the run starts or continues at `frame`. Raises
+        PhalanxError if it cannot be written, or if another process owns it."""
         from torch.utils.tensorboard import SummaryWriter  # takes a second
 
         try:
             self.nn_dir.mkdir(parents=True, exist_ok=True)
-            for leftover in self.nn_dir.glob(".*.pth.tmp"):  # of a run that was killed
-                leftover.unlink()
-            # If the run was killed after the checkpoint, later points are replaced. Those over
-            # iterations and seconds stay, because TensorBoard only compares frames.
-            self.writer = SummaryWriter(str(self.summaries_dir), purge_step=frame or None)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise PhalanxError(
-                f"cannot write to the run folder {self.path}: {reason};"
-                " choose another one with train_dir="
-            ) from error
+            raise self._cannot_write(error) from error
+        with owned(self.path):
+            try:
+                for leftover in self.nn_dir.glob(".*.pth.tmp"):  # of a run that was killed
+                    leftover.unlink()
+                # If the run was killed after the checkpoint, later points are replaced. Those over
+                # iterations and seconds stay, because TensorBoard only compares frames.
+                self.writer = SummaryWriter(str(self.summaries_dir), purge_step=frame or None)
+            except OSError as error:
+                raise self._cannot_write(error) from error
+            yield
+            try:
+                self.writer.close()
+            except OSError as error:
+                raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: OSError) -> PhalanxError:
+        gone = "" if self.summaries_dir.is_dir() else " (someone has removed or moved the folder)"
+        return PhalanxError(
+            f"cannot write to the run folder {self.path}: {reason(error)}{gone};"
+            " choose another one with train_dir="
+        )
 
     def log(self, scalars: Scalars, step: float) -> None:
         """Queue values by tag, at `step` on the horizontal axis."""
@@ -61,9 +78,12 @@ class RunFolder:
         """Write everything queued; returns the paths of the checkpoints."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        for scalars, step in self._scalars:
-            values = [Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items()]
-            self.writer.file_writer.add_summary(Summary(value=values), step)
+        try:
+            for scalars, step in self._scalars:
+                values = [Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items()]
+                self.writer.file_writer.add_summary(Summary(value=values), step)
+        except OSError as error:
+            raise self._cannot_write(error) from error
         self._scalars.clear()
         kept, self._checkpoints = self._checkpoints, []
         with torch.cuda.stream(self._stream):

@@ -61,10 +61,11 @@ def collect(run: Any) -> dict[str, Any]:
 
 
 def check(run: Any, state: dict[str, Any], source: object) -> None:
-    """Raise PhalanxError unless `restore` can restore all of `state`, except the environments and
-    their episodes, which may belong to another task, engine or number of environments."""
+    """Raise PhalanxError unless `restore` can restore all of `state`, which `checkpoint.load` has
+    read, except the environments and their episodes: these may belong to another task, engine or
+    number of environments."""
     own = state.get("phalanx") or {}
-    name, saved_name = run.config.name, mapping(own, "phalanx").get("name", run.config.name)
+    name, saved_name = run.config.name, own.get("name", run.config.name)
     try:
         run.agent.check_weights(state, source)
     except PhalanxError as error:
@@ -75,9 +76,6 @@ def check(run: Any, state: dict[str, Any], source: object) -> None:
             f" task={saved_name}"
         ) from error
     try:
-        count(state.get("epoch", 0), "epoch")
-        count(state.get("frame", 0), "frame")
-        number(state.get("last_mean_rewards", -1e9), "last_mean_rewards")
         if own and own.get("format") == checkpoint.FORMAT:
             _check_own(run, own)
     except PhalanxError as error:

@@ -41,6 +41,7 @@ from phalanx.fits import check_fits, check_tensor, mapping
 from phalanx.gate import show
 from phalanx.sim.actor import Actor
 from phalanx.sim.engines import MakeEngine, Until, make_engine
+from phalanx.sim.mujoco_warnings import count_warnings, warnings_report
 from phalanx.sim.scene import Scene
 
 
@@ -67,6 +68,7 @@ class Sim:
             raise PhalanxError(
                 f"num_envs is {num_envs} and substeps {substeps}; both must be 1 or more"
             )
+        self._warned_before = count_warnings()
         self.device = resolve_device(str(device))
         self.engine = make_engine(engine, scene, num_envs, self.device, threads, deterministic)
         self.model: mujoco.MjModel = self.engine.model
@@ -243,6 +245,11 @@ class Sim:
             f"{sum(counts.values())} environments diverged and were reset"
             f" (first bad quantity: {', '.join(lost)}); {self._first_divergence()}"
         )
+
+    def warnings_report(self) -> str:
+        """One sentence about MuJoCo's own warnings since this simulation was made, empty if there
+        were none."""
+        return warnings_report(self._warned_before)
 
     def _first_divergence(self) -> str:
         at = self.lost_at.cpu()

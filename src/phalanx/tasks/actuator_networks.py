@@ -3,6 +3,7 @@
 import json
 import re
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,17 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
+from phalanx.gate import MB, check_zip, open_file, read_bytes, reason, show
+from phalanx.npy_file import read_numbers
 
 if TYPE_CHECKING:
     from phalanx.tasks.actuators import ActuatorSettings
+
+MAX_FILE, MAX_HEADER = 64 * MB, MB
+MAX_NUMBER = 1e9
+"""Weights are below this, so that no product of a few layers overflows."""
+MAX_AGE = 1000
+"""Physics steps that a network may look back."""
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": torch.nn.functional.elu,
@@ -105,8 +114,12 @@ def read_network(s: "ActuatorSettings", rows: int, device: torch.device, where: 
     layers: list[list[Tensor]] = []
     while keys := [k for k in arrays if re.search(rf"(weight|bias)_[ih]h_l{len(layers)}$", k)]:
         kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        layer = [arrays.pop(k) for kind in kinds for k in keys if f"{kind}_l" in k]
-        if len(layer) != 4:
+        layer = [arrays.pop(k) for kind in kinds for k in keys if re.search(f"{kind}_l[0-9]+$", k)]
+        shapes = [tuple(x.shape) for x in layer]
+        units = shapes[1][-1] if len(layer) == 4 and len(shapes[1]) == 2 else 0
+        gates = 4 * units
+        fits = shapes[1:] == [(gates, units), (gates,), (gates,)] and len(shapes[0]) == 2
+        if not units or not fits or shapes[0][0] != gates:
             raise PhalanxError(f"{where}: {s.file} has an incomplete LSTM layer {len(layers)}")
         layers.append(layer)
     names = sorted((k.removesuffix(".weight") for k in arrays if k.endswith(".weight")), key=_order)
@@ -116,13 +129,17 @@ def read_network(s: "ActuatorSettings", rows: int, device: torch.device, where: 
         raise PhalanxError(
             f"{where}: {s.file} is not a network of LSTM and linear layers; it holds {found}"
         )
-    if not s.history or min(s.history) < 0:
-        raise PhalanxError(f"{where}.history is {list(s.history)}; it must be steps ago, as in [0]")
+    if not s.history or not 0 <= min(s.history) <= max(s.history) <= MAX_AGE:
+        raise PhalanxError(
+            f"{where}.history is {list(s.history)}; it must be steps ago, as in [0], at most"
+            f" {MAX_AGE}"
+        )
     width = 2 * len(s.history) if not layers else 2
     for weight in [layer[0] for layer in layers] + [weight for weight, _ in linear]:
         if weight.dim() != 2 or weight.shape[1] != width:
+            takes = weight.shape[-1] if weight.dim() else "no"
             raise PhalanxError(
-                f"{where}: a layer in {s.file} takes {weight.shape[-1]} numbers, but gets {width}"
+                f"{where}: a layer in {s.file} takes {takes} numbers, but gets {width}"
             )
         width = weight.shape[0] // 4 if any(weight is layer[0] for layer in layers) else len(weight)
     if width != 1:
@@ -130,6 +147,8 @@ def read_network(s: "ActuatorSettings", rows: int, device: torch.device, where: 
             f"{where}: the network in {s.file} gives {width} numbers, it must give 1"
         )
     complete = [(w, w.new_zeros(len(w)) if b is None else b) for w, b in linear]
+    if any(b.shape != (len(w),) for w, b in complete):
+        raise PhalanxError(f"{where}: a bias in {s.file} has another length than its layer")
     if layers:
         return Recurrent(s, complete, layers, rows)
     return Perceptron(s, complete, rows, device)
@@ -137,42 +156,60 @@ def read_network(s: "ActuatorSettings", rows: int, device: torch.device, where: 
 
 def _order(name: str) -> list[Any]:
     """Sorts `2.weight` before `10.weight`."""
-    return [(0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.split(r"(\d+)", name)]
+    parts = re.split(r"([0-9]{1,9})", name)
+    return [(0, int(t), "") if k % 2 else (1, 0, t) for k, t in enumerate(parts)]
 
 
 def read_arrays(path: Path, where: str) -> dict[str, Tensor]:
     """float32 tensors by name from an `.npz` or `.safetensors` file; nothing in it is executed.
-    Raises PhalanxError for any other file."""
+    Raises PhalanxError for any other file, and for numbers that are not finite or far too large."""
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {k: np.asarray(file[k], dtype=np.float32) for k in file.files}
+            arrays = _npz(path)
         elif path.suffix == ".safetensors":
-            arrays = _safetensors(path.read_bytes())
+            arrays = _safetensors(read_bytes(path, MAX_FILE))
         else:
             raise PhalanxError(
-                f"{where}: {path} is neither .npz nor .safetensors; save the network's state_dict"
-                " in one of these; files that may hold code are not loaded"
+                f"{path} is neither .npz nor .safetensors; save the network's state_dict in one of"
+                " these; files that may hold code are not loaded"
             )
-    except (OSError, ValueError, KeyError, struct.error) as error:
-        if isinstance(error, PhalanxError):
-            raise
-        reason = " ".join(str(error).split())
-        raise PhalanxError(f"{where}: cannot read {path}: {reason}") from error
-    return {k: torch.from_numpy(v) for k, v in arrays.items()}
+    except PhalanxError as error:
+        raise PhalanxError(f"{where}: {error}") from error
+    except Exception as error:  # zipfile and zlib raise many kinds for a damaged file
+        raise PhalanxError(f"{where}: cannot read {path}: {reason(error)}") from error
+    for name, values in arrays.items():
+        if values.dtype.kind not in "fiu" or not (np.abs(values) < MAX_NUMBER).all():
+            raise PhalanxError(
+                f"{where}: {path}: {show(name)} must hold finite numbers below {MAX_NUMBER:g}"
+            )
+    return {k: torch.from_numpy(v.astype(np.float32)) for k, v in arrays.items()}
+
+
+def _npz(path: Path) -> dict[str, np.ndarray]:
+    with open_file(path) as file, zipfile.ZipFile(file) as archive:
+        check_zip(archive, path, MAX_FILE, compressed=True)
+        return {
+            member.filename.removesuffix(".npy"): read_numbers(archive.read(member))
+            for member in archive.infolist()
+        }
 
 
 def _safetensors(data: bytes) -> dict[str, np.ndarray]:
     """Parse a file: 8 bytes with the length of a JSON header, the header, then the arrays'
     bytes."""
     (size,) = struct.unpack("<Q", data[:8])
+    if size > min(MAX_HEADER, len(data)):
+        raise ValueError(f"its header has {size} bytes")
     header = json.loads(data[8 : 8 + size])
     types = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
     arrays = {}
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        start, end = (8 + size + at for at in entry["data_offsets"])
-        values = np.frombuffer(data[start:end], dtype=types[entry["dtype"]])
-        arrays[name] = values.reshape(entry["shape"]).astype(np.float32)
+        start, end = entry["data_offsets"]
+        shape = entry["shape"]
+        if not all(type(n) is int and 0 <= n <= len(data) for n in (start, end, *shape)):
+            raise ValueError(f"{show(name)} has a size that is no size")
+        values = np.frombuffer(data[8 + size + start : 8 + size + end], types[entry["dtype"]])
+        arrays[name] = values.reshape(shape)
     return arrays

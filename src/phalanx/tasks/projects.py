@@ -20,7 +20,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.gate import read_yaml, show
+from phalanx.gate import show
+from phalanx.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from phalanx.tasks.task import Task

@@ -299,13 +299,19 @@ class Task:
 
     def report(self) -> str:
         """Problems so far, for the log; empty if there are none."""
-        said = [self.sim.engine_report(), *self._notes, self.sim.divergence_report()]
+        return "; ".join(self.reports().values())
+
+    def reports(self) -> dict[str, str]:
+        """The same, a sentence by subject: of each, a run says the first and the last."""
+        said = {note: note for note in self._notes}
+        said |= {"engine": self.sim.engine_report(), "diverged": self.sim.divergence_report()}
+        said["warned"] = self.sim.warnings_report()
         if names := self._undeclared():
-            said.append(
+            said[names[0]] = (
                 f"{type(self).__name__}.{names[0]} changes while the task runs, but checkpoints do"
                 f" not hold it: in init_buffers, declare it with self.state({names[0]!r}, ...)"
             )
-        return "; ".join(s for s in said if s)
+        return {subject: sentence for subject, sentence in said.items() if sentence}
 
     def _undeclared(self) -> list[str]:
         """Names of tensors from `init_buffers` that have been written since, but are not state.
