@@ -104,7 +104,7 @@ def test_cartpole_is_solved_and_resumes_on_the_gpu(tmp_path):
     torch.testing.assert_close(again.obs["obs"], agent.obs["obs"], rtol=0, atol=0)
     again.train()
     assert again.epoch_num == 110
-    # Learned; a new policy falls within 60 steps. With its learning rate of up to 4e-3 the solved task
+    # Learned; a new policy falls within 60 steps. At learning rates of up to 4e-3 the solved task
     # is lost for a few iterations now and then, on any device and engine, down to 330 steps.
     assert again.mean_lengths.mean >= 250
 
