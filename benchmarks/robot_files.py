@@ -49,6 +49,7 @@ FIELDS = {
     "geom": "type bodyid size pos quat contype conaffinity condim friction margin solref solimp",
     "site": "type size pos quat",
 }
+SPHERICAL = 2  # PyBullet's JOINT_SPHERICAL
 EFFORT = ("lower", "upper", "effort", "velocity")
 
 
@@ -284,6 +285,8 @@ def joint_differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]
     found = []
     for key, value in theirs.items():
         if key == "type" or value is None:
+            continue
+        if theirs.get("type") == SPHERICAL and key in (*EFFORT, "axis"):
             continue
         a, b = np.array(mine[key], float), np.array(value, float)
         if key in EFFORT:

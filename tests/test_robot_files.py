@@ -384,6 +384,25 @@ def test_frames_weigh_nothing_and_shapes_are_filled_with_the_density_asked_for(l
         assert ("'tip'" in texts(loaded.notes)) == (mass > 1)
 
 
+def test_an_impossible_inertia_of_a_welded_link_moves_to_the_link_that_carries_it(load):
+    """(1, 1, 9) e-3 of the tip is no inertia, but together with the arm's .01 it is. The tip is
+    turned by 90 degrees about x, so its z is the arm's -y; its 1 kg is 0.2 m away along z."""
+    tip = '<link name="tip"><inertial><mass value="1"/><inertia ixx=".001" iyy=".001" izz=".009"/>'
+    fixed = joint("fixed", "arm", "tip", "t", '<origin xyz="0 0 .2" rpy="1.5707963267948966 0 0"/>')
+    text = hinge(LIMIT).replace("</robot>", f"{tip}</inertial></link>{fixed}</robot>")
+    loaded = load(text)
+    assert "gave the impossible inertia of links to the link that they are fixed to: 'tip'" in (
+        texts(loaded.notes)
+    )
+    model = loaded.compile()
+    assert model.body("tip").inertia.tolist() == [0, 0, 0]
+    axes = rotation(model.body("arm").iquat)
+    expected = np.diag([0.011, 0.019, 0.011])
+    np.testing.assert_allclose(
+        axes @ np.diag(model.body("arm").inertia) @ axes.T, expected, atol=1e-9
+    )
+
+
 def test_mimic_is_an_equality_between_joints(load):
     follow = '<mimic joint="a" multiplier="-2" offset="0.5"/>'
     text = robot(f"{BASE}{ARM}{ARM.replace('arm', 'arm2')}" + joint("revolute", "base", "arm", "a")

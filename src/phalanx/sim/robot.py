@@ -15,6 +15,7 @@ from typing import Any, Literal
 import mujoco
 import numpy as np
 
+MOST = 8  # notes of one sort that are named in a sentence
 Kind = Literal["dropped", "added", "mended", "overlap", "offer", "doubt"]
 
 
@@ -103,11 +104,16 @@ class Robot:
 
 
 def summary(notes: list[Note]) -> str:
-    """All notes in one sentence; those of one sort share their text."""
+    """All notes in one sentence; those of one sort share their text, and MOST of them are named."""
     sorts: dict[str, list[str]] = {}
     for note in notes:
         sorts.setdefault(note.text, []).append(note._shown)
     return "; ".join(
-        text + (f": {', '.join(filter(None, items))}" if any(items) else "")
+        text + (f": {_listed([item for item in items if item])}" if any(items) else "")
         for text, items in sorts.items()
     )
+
+
+def _listed(items: list[str]) -> str:
+    more = len(items) - MOST
+    return ", ".join(items[:MOST]) + (f" and {more} more" if more > 0 else "")

@@ -22,6 +22,7 @@ differences from the URDF specification:
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -31,14 +32,23 @@ from phalanx.errors import did_you_mean
 from phalanx.sim.robot import Kind, Note
 from phalanx.sim.urdf_joints import add_joints, add_mimic
 from phalanx.sim.urdf_shapes import Shapes
-from phalanx.sim.urdf_values import Array, Inertia, numbers_of, origin_of, quat_of
+from phalanx.sim.urdf_values import (
+    Array,
+    Inertia,
+    least_moment,
+    numbers_of,
+    origin_of,
+    possible,
+    quat_of,
+)
 from phalanx.sim.xml_file import Element
 
-MIN_GYRATION = 1e-4  # [m] a body's radius of gyration is at least this about every axis
 WORLD = "world_link"  # in the spec, what the file calls "world"
 
 
 NOTHING = Inertia(0.0, np.zeros(3), np.zeros((3, 3)))
+Weld = list[tuple[mujoco.MjsBody, Inertia, Array]]
+"""Bodies without joints between them, each with its inertia and rotation (3, 3) to the first."""
 
 
 class UrdfReader:
@@ -78,6 +88,9 @@ class UrdfReader:
         root, pose = self._base()
         pending: list[tuple[Element, mujoco.MjsBody, Element | None, Array]]
         pending = [(root, self.spec.worldbody, None, pose)]
+        welds: dict[
+            str, tuple[Weld, Array]
+        ] = {}  # of a body, with its rotation (3, 3) to the first
         while pending:
             link, parent, joint, pose = pending.pop()
             name = link.attrib["name"]
@@ -85,9 +98,16 @@ class UrdfReader:
             body.pos, body.quat = pose[:3, 3], quat_of(pose)
             if joint is not None:
                 add_joints(body, joint, self.say)
-            welded = joint is not None and not body.joints
-            for child, below, origin in self._fill(body, link, welded):
-                pending.append((child, body, below, origin))
+            weld, turn = [], np.eye(3)
+            if joint is not None and not body.joints:
+                weld, turn = welds[parent.name][0], welds[parent.name][1] @ pose[:3, :3]
+            welds[body.name] = (weld, turn)
+            hanging, inertia = self._fill(body, link, welded=bool(weld))
+            weld.append((body, inertia, turn))
+            pending += [(child, body, below, origin) for child, below, origin in hanging]
+        for weld, _ in welds.values():
+            self._set_inertias(weld)
+            weld.clear()  # bodies of one weld share the list
         add_mimic(self.spec, self.joints, self.say)
 
     def _mend_numbers(self) -> None:
@@ -171,11 +191,11 @@ class UrdfReader:
 
     def _fill(
         self, body: mujoco.MjsBody, link: Element, welded: bool
-    ) -> list[tuple[Element, Element, Array]]:
-        """Give `body` the shapes and mass of `link` and of the links that collapse into it.
-        welded: whether it hangs on a fixed joint.
+    ) -> tuple[list[tuple[Element, Element, Array]], Inertia]:
+        """Give `body` the shapes of `link` and of the links that collapse into it. welded: whether
+        it hangs on a fixed joint.
 
-        Returns the child links: (link, its joint, pose (4, 4) in the body's frame).
+        Returns child links as (link, its joint, pose (4, 4) in the body's frame), and the inertia.
         """
         hanging = []
         total: Inertia | None = None
@@ -193,9 +213,9 @@ class UrdfReader:
                 else:
                     hanging.append((child, joint, origin))
         assert total is not None
-        self._set_inertia(body, total, welded)
         # The caller pops from the end, so the last entry becomes the first child.
-        return sorted(hanging, key=lambda item: item[1].attrib["name"].encode(), reverse=True)
+        hanging.sort(key=lambda item: item[1].attrib["name"].encode(), reverse=True)
+        return hanging, total
 
     # Mass -------------------------------------------------------------------------------------
 
@@ -235,6 +255,22 @@ class UrdfReader:
         self.say("added", text, f"{link.attrib['name']!r} {shape.mass:.3g} kg", link)
         return shape
 
+    def _set_inertias(self, weld: Weld) -> None:
+        """Write the inertias of bodies that are welded together. If one of them is impossible and
+        their sum is not, the first body takes all of it, which moves in the same way."""
+        bad = [b.name for n, (b, i, _) in enumerate(weld) if not possible(i, welded=n > 0)]
+        total = sum((turn @ i.tensor @ turn.T for _, i, turn in weld), np.zeros((3, 3)))
+        if bad and len(weld) > 1 and possible(replace(weld[0][1], tensor=total), welded=False):
+            text = "gave the impossible inertia of links to the link that they are fixed to"
+            self.notes += [Note("mended", text, repr(name)) for name in bad]
+            tensors = [total] + [np.zeros((3, 3))] * (len(weld) - 1)
+            weld = [
+                (body, replace(inertia, tensor=tensor), turn)
+                for (body, inertia, turn), tensor in zip(weld, tensors, strict=True)
+            ]
+        for number, (body, inertia, _) in enumerate(weld):
+            self._set_inertia(body, inertia, welded=number > 0)
+
     def _set_inertia(self, body: mujoco.MjsBody, inertia: Inertia, welded: bool) -> None:
         """Write mass and principal inertia, raised to physically possible values if necessary.
 
@@ -244,7 +280,7 @@ class UrdfReader:
         body.explicitinertial = True
         body.mass, body.ipos = inertia.mass, inertia.com
         asked, axes = np.linalg.eigh(inertia.tensor)  # ascending
-        moments = np.maximum(asked, 0.0 if welded else inertia.mass * MIN_GYRATION**2)
+        moments = np.maximum(asked, least_moment(inertia, welded))
         missing = moments[2] - moments[0] - moments[1]
         if missing > 0:  # a rounding error must not break the inequality again
             moments[:2] += 0.5 * missing + 1e-9 * moments[2]
