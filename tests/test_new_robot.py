@@ -109,6 +109,19 @@ def test_the_kind_of_robot_decides_the_goal(cwd, capsys, monkeypatch):
         assert sum(t.size for t in env.observation_layout()) == env.num_obs
 
 
+def test_huge_limits_are_none_and_locked_joints_are_not_driven(cwd, capsys, monkeypatch):
+    text = ARM.replace('range="-2 2"', 'range="-1e16 1e16"', 1).replace("-2 2", "0 0.00001")
+    (cwd / "odd.xml").write_text(re.sub("(?s)<actuator>.*</actuator>", "", text))
+    main(["new", "mine", "robot=odd.xml"])
+    monkeypatch.chdir("mine")
+    env = tasks.make("Odd", 4, "cpu")
+    assert env.num_actions == 1
+    assert (env.middle - env.half).item() == pytest.approx(-1.5)
+    env.reset()
+    _, reward, _, _, _ = env.step(torch.ones(4, 1))
+    assert torch.isfinite(reward).all()
+
+
 def test_arms_track_their_commands_if_the_action_is_the_command(cwd, capsys, monkeypatch):
     main(["new", "mine", "robot=arm.xml"])
     monkeypatch.chdir("mine")

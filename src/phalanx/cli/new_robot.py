@@ -6,7 +6,6 @@ stands still, and one with a fixed base one that moves its joints to commanded p
 
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,11 +15,11 @@ import numpy as np
 
 from phalanx.errors import PhalanxError
 from phalanx.robot import HeldRobot, Pose, RobotFile, default_pose, drop, read_robot
-from phalanx.robot.drives import HINGE, SLIDE, SOFT, Drive
+from phalanx.robot.drives import HINGE, SLIDE, SOFT, Drive, limits_of
 from phalanx.robot.file import Progress
-from phalanx.robot.held import NAME
 from phalanx.robot.pose import lowest_points
 from phalanx.robot.write import whole_spec, write_mjcf
+from phalanx.sim.bodies import overlaps
 from phalanx.tasks import TASKS
 
 MOVE, STAND, REACH = (
@@ -33,7 +32,8 @@ UNLIMITED = 1.5  # [rad or m] range, to both sides, of an arm's joint that has n
 FROUDE = 0.2  # v^2 / (g h) of the fastest command; walking is comfortable up to 0.25
 CONTROL_DT = 1 / 50  # [s]
 SUBSTEPS = (4, 10, 20)  # physics steps in a control step; the first that is stable
-OVERLAP = 1e-3  # [m] depth from which two bodies of the default pose are said to overlap
+NEAR = 1e-3  # [m] above the lowest point that still touches the ground
+ACTIONS = 0.7  # standard deviation of the actions with which stability is tried
 COMMENT = "  # the effort limit is a guess: the file has none"
 
 
@@ -95,6 +95,11 @@ def robot_task(
         raise PhalanxError(
             f"{robot.path} has no joint that could be driven, so there is nothing to train"
         )
+    overlapping = overlaps(robot.model, pose.qpos)
+    if overlapping:
+        remarks.append(
+            f"{len(overlapping)} pairs of bodies overlap in its default pose and do not collide"
+        )
     result = drop(held)
     remarks.append(f"in its default pose, held by the servos of the task, it {result.verdict}")
     if any(d.guessed for d in held.drives):
@@ -117,7 +122,7 @@ def robot_task(
 def _rolls(robot: RobotFile, pose: Pose) -> bool:
     """Whether something that touches the ground turns on a hinge without limits."""
     heights = lowest_points(robot.model, pose.qpos)
-    low = robot.model.body_weldid[heights <= heights.min() + OVERLAP]
+    low = robot.model.body_weldid[heights <= heights.min() + NEAR]
     hinges = np.isin(robot.model.jnt_bodyid, low) & (robot.model.jnt_type == HINGE)
     return bool((hinges & (robot.model.jnt_limited == 0)).any())
 
@@ -138,9 +143,23 @@ def _stable(robot: RobotFile) -> tuple[HeldRobot, int]:
         held = HeldRobot(
             robot, default_pose(robot), 0.0, deflection=SOFT, timestep=CONTROL_DT / substeps
         )
-        if drop(held).verdict != "bursts":
+        if _survives(held, substeps):
             break
     return held, substeps
+
+
+def _survives(held: HeldRobot, substeps: int) -> bool:
+    """Whether nothing bursts in two seconds of random actions."""
+    random = np.random.default_rng(0)
+    low, high = held.targets - SCALE, held.targets + SCALE
+    for _ in range(round(2 / CONTROL_DT)):
+        noise = ACTIONS * SCALE * random.standard_normal(len(held.targets))
+        held.targets[:] = np.clip(held.start[held.joint_qpos] + noise, low, high)
+        for _ in range(substeps):
+            held.step()
+        if held.burst:
+            return False
+    return True
 
 
 def _filled(template: str, robot: RobotFile, held: HeldRobot, goal: str, substeps: int) -> str:
@@ -150,14 +169,11 @@ def _filled(template: str, robot: RobotFile, held: HeldRobot, goal: str, substep
     fill |= {"substeps: int = 4": f"substeps: int = {substeps}"}
     fill |= {"MY_GOAL": goal, "MY_SOURCE": robot.path.name}
     fill |= {"num_actions = 0": f"num_actions = {len(joints)}"}
-    overlaps = _overlaps(held)
-    empty = "OVERLAPS: tuple[tuple[str, str], ...] = ()"
-    fill[empty] = empty.replace("()", _tuple(tuple(map(_quoted, pair)) for pair in overlaps))
     per_joint, others = (4, 0) if goal == REACH else (3, 12)
     fill["num_obs = 0"] = f"num_obs = {others + per_joint * len(joints)}"
     if goal != REACH:
         feet = [robot.model.body(f).name for f in held.pose.feet]
-        fill["FEET: tuple[str, ...] = ()"] = f"FEET: tuple[str, ...] = {_tuple(map(_quoted, feet))}"
+        fill["FEET: tuple[str, ...] = ()"] = f"FEET: tuple[str, ...] = {_tuple(feet)}"
         fill["BASE_HEIGHT = 1.0"] = f"BASE_HEIGHT = {held.start[2]:.4g}"
     if goal == MOVE:
         speed = math.sqrt(FROUDE * 9.81 * float(held.start[2]))
@@ -192,31 +208,23 @@ def _gains(drive: Drive) -> tuple[float, float, float]:
 
 
 def _range(model: mujoco.MjModel, joint: int, default: float) -> tuple[float, float]:
-    if model.jnt_limited[joint]:
-        return float(model.jnt_range[joint, 0]), float(model.jnt_range[joint, 1])
-    return default - UNLIMITED, default + UNLIMITED
-
-
-def _overlaps(held: HeldRobot) -> list[tuple[str, str]]:
-    """Pairs of the robot's bodies that overlap in the default pose."""
-    held.reset()
-    pairs = set()
-    for contact in held.data.contact[: held.data.ncon]:
-        bodies = sorted(int(held.model.geom_bodyid[g]) for g in contact.geom)
-        if contact.dist < -OVERLAP and bodies[0]:
-            pairs.add(tuple(held.model.body(b).name.removeprefix(f"{NAME}/") for b in bodies))
-    return sorted(pairs)
+    return limits_of(model, joint) or (default - UNLIMITED, default + UNLIMITED)
 
 
 def _spec(held: HeldRobot) -> mujoco.MjSpec:
-    """The robot at the origin in the task's attitude, without actuators, sensors and keyframes."""
+    """The robot at the origin in the task's attitude, without actuators and sensors, with its
+    default pose as keyframe `home`, and without contacts of bodies that overlap in it."""
     spec = whole_spec(held.file)
     for element in [*spec.sensors, *spec.actuators, *spec.keys]:
         spec.delete(element)
-    root = spec.worldbody.first_body()
+    root, qpos = spec.worldbody.first_body(), held.start.copy()
     if not held.file.is_fixed:
         root.pos, root.quat = np.zeros(3), held.start[3:7]
         root.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
+        qpos[:3] = 0
+    for first, second, _ in overlaps(held.file.model, held.pose.qpos):
+        spec.add_exclude(bodyname1=first, bodyname2=second)
+    spec.add_key(name="home", qpos=qpos)
     return spec
 
 
@@ -238,8 +246,7 @@ def _numbers(*values: float) -> str:
     return ", ".join(repr(float(f"{v:.4g}")) for v in values)
 
 
-def _tuple(parts: Iterable[str | tuple[str, ...]]) -> str:
-    """A tuple of expressions, or of tuples of them, as Python writes it."""
-    words = [_tuple(p) if isinstance(p, tuple) else p for p in parts]
-    text = ", ".join(words)
-    return f"({text},)" if len(words) == 1 else f"({text})"
+def _tuple(names: list[str]) -> str:
+    """A tuple of texts as Python writes it."""
+    text = ", ".join(map(_quoted, names))
+    return f"({text},)" if len(names) == 1 else f"({text})"

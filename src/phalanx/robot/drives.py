@@ -21,6 +21,8 @@ HINGE, SLIDE = int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE
 SOFT, STIFF = 1.0, 0.1  # [rad] from the target at which a hinge's servo gives all its effort
 SAG = 0.05  # [rad] that the robot's own weight may move a hinge
 DAMPING_TIME = 1 / 40  # [s] damping over stiffness
+LEAST_RANGE = 1e-4  # [rad or m] of a joint that is not locked by its limits
+MOST_RANGE = {HINGE: 50.0, SLIDE: 100.0}  # [rad, m] files write huge limits for none
 SLIDE_SPAN = 0.2  # [m] assumed range of a slide without limits
 LEAN = 0.2
 GRAVITY = 9.81  # [m/s^2]
@@ -55,12 +57,25 @@ def drives_of(
 
 def driven_joints(model: mujoco.MjModel) -> list[int]:
     """Hinges and slides that an actuator moves. In a file without actuators: all of them, except
-    those that follow another joint."""
+    those that follow another joint. None that its limits lock."""
     driven = {j for a in range(model.nu) for j in _joints_of(model, a)}
     if not driven:
         follows = model.eq_type == mujoco.mjtEq.mjEQ_JOINT
         driven = set(range(model.njnt)) - set(model.eq_obj1id[follows].tolist())
-    return sorted(j for j in driven if model.jnt_type[j] in (HINGE, SLIDE))
+    return sorted(j for j in driven if model.jnt_type[j] in (HINGE, SLIDE) and _moves(model, j))
+
+
+def limits_of(model: mujoco.MjModel, joint: int) -> tuple[float, float] | None:
+    """Lower and upper limit of a hinge or slide [rad or m], None if it has none that matter."""
+    low, high = (float(x) for x in model.jnt_range[joint])
+    if not model.jnt_limited[joint] or high - low > MOST_RANGE[int(model.jnt_type[joint])]:
+        return None
+    return low, high
+
+
+def _moves(model: mujoco.MjModel, joint: int) -> bool:
+    limits = limits_of(model, joint)
+    return limits is None or limits[1] - limits[0] > LEAST_RANGE
 
 
 def free_joints(model: mujoco.MjModel) -> list[int]:
@@ -89,8 +104,8 @@ def _drive(model: mujoco.MjModel, data: mujoco.MjData, joint: int, deflection: f
     if gains is None:
         unit = 1.0  # [rad], or a quarter of a slide's range [m]
         if model.jnt_type[joint] == SLIDE:
-            unit = float(np.ptp(model.jnt_range[joint])) or SLIDE_SPAN
-            unit /= 4
+            low, high = limits_of(model, joint) or (0.0, SLIDE_SPAN)
+            unit = (high - low) / 4
         weight = abs(float(data.qfrc_bias[model.jnt_dofadr[joint]]))
         stiffness = max(effort / deflection, weight / SAG) / unit
         gains = stiffness, stiffness * DAMPING_TIME

@@ -16,6 +16,7 @@ from phalanx.robot.drives import STIFF, Array, driven_joints, drives_of
 from phalanx.robot.file import RobotFile
 from phalanx.robot.pose import Pose, lowest_points
 from phalanx.sim import Scene
+from phalanx.sim.mujoco_warnings import count_warnings
 from phalanx.sim.scene_options import take_options
 
 NAME = "robot"
@@ -46,6 +47,7 @@ class HeldRobot:
         timestep: float | None = None,
     ) -> None:
         self.file, self.pose = file, pose
+        count_warnings()  # instead of printing them
         if timestep is None:
             own = float(file.robot.options.get("timestep", TIMESTEP))
             timestep = min(max(own, LEAST_TIMESTEP), TIMESTEP)

@@ -16,7 +16,7 @@ from mujoco import minimize
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.motion.robot import geom_points
-from phalanx.robot.drives import HINGE, SLIDE, Array, driven_joints, free_joints
+from phalanx.robot.drives import HINGE, SLIDE, Array, driven_joints, free_joints, limits_of
 from phalanx.robot.file import RobotFile
 
 KEYFRAMES = ("home", "stand", "standing", "default", "init", "initial")
@@ -199,9 +199,7 @@ def _bent(model: mujoco.MjModel, qpos: Array, legs: list[_Leg]) -> Array:
     """The pose with the legs bent, by least squares over their joints."""
     joints = sorted({j for leg in legs for j in leg.joints})
     adr = model.jnt_qposadr[joints]
-    low, high = np.where(
-        model.jnt_limited[joints, None] > 0, model.jnt_range[joints], [-np.pi, np.pi]
-    ).T
+    low, high = np.array([limits_of(model, j) or (-np.pi, np.pi) for j in joints]).T
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)  # with all joints as the file has them
     soles = np.array([_sole(data, leg) for leg in legs])

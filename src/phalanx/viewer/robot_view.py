@@ -9,6 +9,7 @@ import numpy as np
 import viser
 
 from phalanx.robot import HeldRobot, facts_of
+from phalanx.robot.drives import limits_of
 from phalanx.robot.held import NAME
 from phalanx.viewer.scene import SceneView
 from phalanx.viewer.server import HOST, close, open_server
@@ -161,9 +162,8 @@ class RobotView:
         name = held.drives[index].joint
         joint = held.model.joint(f"{NAME}/{name}").id
         is_slide = held.model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_SLIDE
-        low, high = -FREE_RANGE[is_slide], FREE_RANGE[is_slide]
-        if held.model.jnt_limited[joint]:
-            low, high = map(float, held.model.jnt_range[joint])
+        free = FREE_RANGE[is_slide]
+        low, high = limits_of(held.model, joint) or (-free, free)
         low, high = np.ceil(low / STEP) * STEP, np.floor(high / STEP) * STEP
         low, high = round(float(low), 3), round(float(max(high, low + STEP)), 3)
         value = _rounded(held.targets[index], low, high)

@@ -43,8 +43,6 @@ class Joint(NamedTuple):
 
 # `phalanx new` has filled this in from the robot's file (MY_SOURCE).
 JOINTS: dict[str, Joint] = {}
-OVERLAPS: tuple[tuple[str, str], ...] = ()
-"""Pairs of bodies that overlap in the default pose and therefore do not collide."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,9 @@ class MyTask(Task):
 
     def create_scene(self) -> Scene:
         scene = Scene(self.config.dt / self.config.substeps, iterations=20, ls_iterations=20)
-        scene.add_actor("robot", self.config.asset)
+        scene.add_actor("robot", self.config.asset, keyframe="home")
         for name, j in JOINTS.items():
             scene.add_servo("robot", name, j.stiffness, j.damping, j.effort, (j.low, j.high))
-        for a, b in OVERLAPS:
-            scene.spec.add_exclude(bodyname1=f"robot/{a}", bodyname2=f"robot/{b}")
         return scene
 
     def init_buffers(self) -> None:

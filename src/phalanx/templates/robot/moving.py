@@ -57,8 +57,6 @@ FEET: tuple[str, ...] = ()
 """Bodies that it stands on."""
 BASE_HEIGHT = 1.0
 """Height of the base in the default pose [m]."""
-OVERLAPS: tuple[tuple[str, str], ...] = ()
-"""Pairs of bodies that overlap in the default pose and therefore do not collide."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +90,10 @@ class MyTask(Task):
     def create_scene(self) -> Scene:
         scene = Scene(self.config.dt / self.config.substeps, iterations=20, ls_iterations=20)
         scene.add_ground()
-        scene.add_actor("robot", self.config.asset, pos=(0, 0, BASE_HEIGHT))
+        scene.add_actor("robot", self.config.asset, (0, 0, BASE_HEIGHT), keyframe="home")
         for name, j in JOINTS.items():
             targets = (j.default - 3 * j.scale, j.default + 3 * j.scale)
             scene.add_servo("robot", name, j.stiffness, j.damping, j.effort, targets)
-        for a, b in OVERLAPS:
-            scene.spec.add_exclude(bodyname1=f"robot/{a}", bodyname2=f"robot/{b}")
         if FEET:
             scene.add_contact_force_sensors("robot", FEET)
         return scene
