@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -212,6 +213,29 @@ def test_python_2_is_listed_and_copies_of_others_are_not_read(examine):
     assert code == 0
     assert report["files"] == 1
     assert set(report["unreadable"]) == {"old.py", "null.py"}
+
+
+def test_what_is_no_file_or_no_program_is_left_out_with_a_reason(tmp_path, capsys):
+    """Neither a pipe, a device, a tree of thousands of levels, a wrong type in pyproject.toml nor
+    an escape code in a name ends or disturbs the report."""
+    os.mkfifo(tmp_path / "pipe.py")
+    os.mkfifo(tmp_path / "requirements-a.txt")
+    (tmp_path / "zero.py").symlink_to("/dev/zero")
+    (tmp_path / "deep.py").write_text("a" + ".b" * 900)
+    (tmp_path / "red\x1b[31m[bold].py").write_text("from isaacgym import gymapi\ngymapi.Vec3\n")
+    (tmp_path / "pyproject.toml").write_text("project = 3")
+    with pytest.raises(SystemExit):
+        main(["doctor", str(tmp_path), f"json={tmp_path / 'report.json'}"])
+    left_out = json.loads((tmp_path / "report.json").read_text())["unreadable"]
+    assert left_out.keys() == {
+        *("pipe.py", "zero.py", "deep.py", "requirements-a.txt", "pyproject.toml")
+    }
+    assert "a pipe or a device" in left_out["pipe.py"]
+    assert "nested more than 250 deep" in left_out["deep.py"]
+    assert "project is 3; it must be a table" in left_out["pyproject.toml"]
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert r"red\x1b[31m[bold].py:2" in said
 
 
 def test_nothing_of_the_repository_runs(examine, tmp_path):

@@ -1,7 +1,7 @@
 """The loaders by name: `TARGETS[name](folder)` makes one, `.case(rng)` a broken file for it, and a
 call with that loads it and checks what was accepted."""
 
-from fuzz import checkpoints, motions, networks, settings
+from fuzz import checkpoints, motions, networks, repositories, settings
 
 TARGETS = {
     "npy": motions.Npy,
@@ -12,6 +12,7 @@ TARGETS = {
     "onnx": networks.Onnx,
     "settings": settings.Settings,
     "randomization": settings.Randomization,
+    "doctor": repositories.Doctor,
     "ppo": checkpoints.OfPPO,
     "lstm": checkpoints.OfLSTM,
     "sac": checkpoints.OfSAC,

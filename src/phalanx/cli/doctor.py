@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from phalanx.cli.doctor_api import (
     NO_SUCH_NAME,
@@ -99,7 +100,7 @@ def examine(
     used = calls(sources, support or {})
     states = {n: UNKNOWN if support is None else support.get(n, NO_SUCH_NAME) for n in used}
     found = problems(sources, local)
-    asked = requirements(root)
+    asked, left_out = requirements(root)
     unmet = {file: bad for file, lines in asked.items() if (bad := refused(lines))}
     needs = missing(sources, local, [line for lines in asked.values() for line in lines])
     if support is None and used and "isaacgym" not in needs:
@@ -112,7 +113,7 @@ def examine(
     return {
         "path": str(root),
         "files": len(sources),
-        "unreadable": unreadable,
+        "unreadable": unreadable | left_out,
         "calls": {
             n: {"state": states[n], "count": uses.count, "places": uses.places}
             for n, uses in used.items()
@@ -143,13 +144,14 @@ def show(console: Console, report: Report) -> None:
     used = report["calls"]
     _show_calls(console, used)
     for file, why in report["unreadable"].items():
-        console.print(f"not Python 3, skipped: {file}, {why}", soft_wrap=True, markup=False)
+        console.print(f"left out: {file}: {why}", soft_wrap=True, markup=False)
     if report["problems"]:
         console.print("\n[bold]What no longer works with today's Python and packages[/bold]")
         table = _table("uses", "what", "fix", "where")
         for p in report["problems"]:
             mark = "" if p["breaks"] else " (may still run)"
-            table.add_row(str(p["count"]), p["what"] + mark, p["fix"], _places(p["places"]))
+            cells = (str(p["count"]), p["what"] + mark, p["fix"], _places(p["places"]))
+            table.add_row(*map(Text, cells))
         console.print(table)
     if report["unmet_requirements"]:
         console.print("\n[bold]Required versions that are not available here[/bold]")
@@ -171,7 +173,7 @@ def _show_calls(console: Console, used: Report) -> None:
         return
     table = _table("Isaac Gym name", "uses", "first", "state")
     for name, use in sorted(used.items(), key=lambda item: works(item[1]["state"])):
-        table.add_row(name, str(use["count"]), use["places"][0], use["state"])
+        table.add_row(*map(Text, (name, str(use["count"]), use["places"][0], use["state"])))
     console.print(table)
 
 

@@ -15,10 +15,13 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from phalanx.cli.doctor_read import Source, imported
+from phalanx.cli.doctor_read import MAX_FILE, Source, imported, tree_of
+from phalanx.errors import PhalanxError, printable
+from phalanx.gate import read_bytes, reason, show
 
 DISTRIBUTIONS = {
     "cv2": "opencv-python", "yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn",
@@ -47,33 +50,36 @@ SHIMMED = ("pysdf", "urdfpy")
 """Packages that `isaacgym.compat` replaces."""
 
 
-def requirements(root: Path) -> dict[str, list[str]]:
-    """File -> requirements as written; `python>=3.6` for the interpreter."""
+def requirements(root: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """File -> requirements as written, `python>=3.6` for the interpreter; and the reason for each
+    file that is left out."""
     folder = root if root.is_dir() else root.parent
     readers = {"setup.py": _setup_py, "setup.cfg": _setup_cfg, "pyproject.toml": _pyproject}
-    found = {}
+    found, left_out = {}, {}
     for file in sorted(folder.iterdir()):
-        if file.name in readers:
-            found[file.name] = list(readers[file.name](file))
-        elif file.name.startswith("requirements") and file.suffix == ".txt":
-            lines = (
-                line.split("#")[0].strip()
-                for line in file.read_text("utf8", "replace").splitlines()
-            )
-            found[file.name] = [line for line in lines if line and not line.startswith("-")]
-    return {file: lines for file, lines in found.items() if lines}
+        text_file = file.name.startswith("requirements") and file.suffix == ".txt"
+        reader = _requirements_txt if text_file else readers.get(file.name)
+        if reader is not None:
+            name = printable(file.name)
+            try:
+                found[name] = [printable(line, 500) for line in reader(read_bytes(file, MAX_FILE))]
+            except PhalanxError as error:
+                left_out[name] = str(error)
+    return {file: lines for file, lines in found.items() if lines}, left_out
 
 
-def _setup_py(file: Path) -> Iterator[str]:
-    try:
-        tree = ast.parse(file.read_bytes())
-    except SyntaxError:
-        return
+def _requirements_txt(content: bytes) -> list[str]:
+    lines = [line.split("#")[0].strip() for line in content.decode("utf8", "replace").splitlines()]
+    return [line for line in lines if line and not line.startswith("-")]
+
+
+def _setup_py(content: bytes) -> Iterator[str]:
+    _, nodes = tree_of(content, "setup.py")
     lists = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             lists[node.targets[0].id] = node.value
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.keyword) and node.arg in ("install_requires", "python_requires"):
             value = lists.get(node.value.id) if isinstance(node.value, ast.Name) else node.value
             head = "python" if node.arg == "python_requires" else ""
@@ -82,12 +88,12 @@ def _setup_py(file: Path) -> Iterator[str]:
                     yield head + text.value
 
 
-def _setup_cfg(file: Path) -> Iterator[str]:
+def _setup_cfg(content: bytes) -> Iterator[str]:
     config = configparser.ConfigParser(interpolation=None)
     try:
-        config.read(file)
-    except (configparser.Error, UnicodeDecodeError):
-        return
+        config.read_string(content.decode())
+    except (configparser.Error, ValueError) as error:
+        raise PhalanxError(f"not a configuration: {reason(error)}") from error
     if not config.has_section("options"):
         return
     options = config["options"]
@@ -96,14 +102,19 @@ def _setup_cfg(file: Path) -> Iterator[str]:
     yield from filter(None, options.get("install_requires", "").splitlines())
 
 
-def _pyproject(file: Path) -> Iterator[str]:
+def _pyproject(content: bytes) -> Iterator[str]:
     try:
-        project = tomllib.loads(file.read_text()).get("project", {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        return
+        project = tomllib.loads(content.decode()).get("project", {})
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise PhalanxError(f"not TOML: {reason(error)}") from error
+    if not isinstance(project, dict):
+        raise PhalanxError(f"project is {show(project)}; it must be a table")
     if "requires-python" in project:
         yield f"python{project['requires-python']}"
-    yield from project.get("dependencies", ())
+    lines = project.get("dependencies", [])
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise PhalanxError(f"project.dependencies is {show(lines)}; it must be a list of texts")
+    yield from lines
 
 
 def refused(lines: list[str]) -> list[str]:
@@ -116,7 +127,10 @@ def refused(lines: list[str]) -> list[str]:
         except (InvalidRequirement, InvalidSpecifier):
             continue
         name, specifier = requirement.name, requirement.specifier
-        if requirement.marker and not requirement.marker.evaluate():
+        try:
+            if requirement.marker and not requirement.marker.evaluate():
+                continue
+        except (UndefinedComparison, UndefinedEnvironmentName, ValueError):
             continue
         here = platform.python_version() if name == "python" else _version(name)
         if name.lower() in BY_HAND and here is None:

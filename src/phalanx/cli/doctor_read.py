@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from phalanx.errors import PhalanxError
+from phalanx.errors import PhalanxError, printable
+from phalanx.gate import MB, read_bytes, reason, size
 
+MAX_FILE, MAX_TOTAL, MAX_FILES = 2 * MB, 30 * MB, 20_000
+"""Bytes of a file and of all; a tree takes about fifty times as much."""
+MAX_DEPTH = 250
+"""Levels of a tree; Python's own library has up to 100."""
 SKIPPED = {"node_modules", "site-packages", "__pycache__", "build", "dist"}
 
 
@@ -58,8 +63,12 @@ def python_files(root: Path) -> list[Path]:
     and copies of the original isaacgym."""
     if root.is_file():
         return [root]
-    files = []
+    files: list[Path] = []
     for folder, inner, names in os.walk(root):
+        if len(files) > MAX_FILES:
+            raise PhalanxError(
+                f"{root} has more than {MAX_FILES} Python files; give one of its folders"
+            )
         here = Path(folder)
         inner[:] = sorted(n for n in inner if not n.startswith(".") and n not in SKIPPED)
         original = here.name == "isaacgym" and "gymapi.py" in names
@@ -71,28 +80,53 @@ def python_files(root: Path) -> list[Path]:
 
 
 def read(root: Path) -> tuple[list[Source], dict[str, str]]:
-    """All files that are Python 3, and the reason for each that is not."""
-    sources, unreadable = [], {}
+    """All files that are Python 3, and the reason for each that is left out. Raises PhalanxError
+    for more than can be examined at once."""
+    sources, left_out, total = [], {}, 0
     for path in python_files(root):
-        file = path.name if path == root else path.relative_to(root).as_posix()
+        file = printable(path.name if path == root else path.relative_to(root).as_posix())
         try:
-            sources.append(parse(file, path.read_bytes()))
-        except SyntaxError as error:
-            unreadable[file] = f"line {error.lineno}: {error.msg}"
-        except (ValueError, RecursionError) as error:  # a null byte, an encoding, deep nesting
-            unreadable[file] = str(error)
-        except OSError as error:
-            raise PhalanxError(f"cannot read {path}: {str(error.strerror).lower()}") from error
-    return sources, unreadable
+            text = read_bytes(path, MAX_FILE)
+            sources.append(parse(file, text))
+        except PhalanxError as error:
+            left_out[file] = str(error)
+            continue
+        total += len(text)
+        if total > MAX_TOTAL:
+            raise PhalanxError(
+                f"{root} has more than {size(MAX_TOTAL)} of Python; give one of its folders"
+            )
+    return sources, left_out
+
+
+def tree_of(text: bytes, file: str) -> tuple[ast.Module, list[ast.AST]]:
+    """A file's tree, and all of its nodes. Raises PhalanxError, with the reason alone, if it is not
+    valid in this version of Python, or nested deeper than any program."""
+    try:
+        tree = ast.parse(text, file)
+    except SyntaxError as error:
+        raise PhalanxError(f"not Python 3: line {error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # a null byte, deep nesting
+        raise PhalanxError(f"not Python 3: {reason(error)}") from error
+    nodes: list[ast.AST] = []
+    level: list[ast.AST] = [tree]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise PhalanxError(f"nested more than {MAX_DEPTH} deep")
+        nodes += level
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return tree, nodes
 
 
 def parse(file: str, text: bytes) -> Source:
-    """Parse one file. Raises SyntaxError if it is not valid in this version of Python."""
+    """Parse one file. Raises PhalanxError, as `tree_of` does."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        tree = ast.parse(text, file)
+        tree, nodes = tree_of(text, file)
     escapes = sorted({w.lineno for w in caught if "invalid escape" in str(w.message)})
-    nodes = sorted(ast.walk(tree), key=lambda n: getattr(n, "lineno", 0))
+    nodes.sort(key=lambda n: getattr(n, "lineno", 0))
     names, stars = {}, []
     for node in nodes:
         if isinstance(node, ast.Import):
