@@ -138,14 +138,18 @@ def compare(file: Path, reading: dict[str, Any] | None) -> dict[str, Any] | None
             return {"result": "no robot"}
     elif plain is None and "error" in reading["pybullet"]:
         return None
+    if reading is None:
+        moving = plain.nv > 6
+    else:
+        moving = any(reading[reader].get("joints") for reader in ("pinocchio", "pybullet"))
     try:
-        differences, notes, moving = (
+        differences, notes = (
             compare_mjcf(file, plain) if reading is None else compare_urdf(file, reading)
         )
     except PhalanxError as error:
-        return {"result": "refused", "robot": True, "sentence": str(error)}
+        return {"result": "refused", "robot": moving, "sentence": str(error)}
     except Exception:
-        return {"result": "crashed", "robot": True, "trace": traceback.format_exc()[-600:]}
+        return {"result": "crashed", "robot": moving, "trace": traceback.format_exc()[-600:]}
     if not differences:
         return {"result": "equal", "robot": moving}
     said = {"differences": differences, "notes": notes}
@@ -155,7 +159,7 @@ def compare(file: Path, reading: dict[str, Any] | None) -> dict[str, Any] | None
     return {"result": "differs, said" if notes else "differs, unsaid", "robot": moving} | said
 
 
-def compare_mjcf(file: Path, plain: mujoco.MjModel) -> tuple[list[str], list[str], bool]:
+def compare_mjcf(file: Path, plain: mujoco.MjModel) -> tuple[list[str], list[str]]:
     scene = Scene()
     robot = scene.add_actor("robot", file)
     ours = scene.compile()
@@ -184,7 +188,7 @@ def compare_mjcf(file: Path, plain: mujoco.MjModel) -> tuple[list[str], list[str
         differences.append("keyframes")
     notes = [str(n) for n in robot.notes if n.kind in ("dropped", "added", "mended")]
     notes = [note for note in notes if not note.startswith("options of the file")]
-    return differences, notes, plain.nv > 6
+    return differences, notes
 
 
 COUNTS = {
@@ -212,7 +216,7 @@ def has(model: mujoco.MjModel, kind: str, name: str) -> bool:
     return mujoco.mj_name2id(model, kind_of, name) >= 0
 
 
-def compare_urdf(file: Path, reading: dict[str, Any]) -> tuple[list[str], list[str], bool]:
+def compare_urdf(file: Path, reading: dict[str, Any]) -> tuple[list[str], list[str]]:
     # Pinocchio gives links without <inertial> no mass.
     robot = load_robot(file, fixed_base=True, density=0.0)
     model = robot.compile()
@@ -222,7 +226,7 @@ def compare_urdf(file: Path, reading: dict[str, Any]) -> tuple[list[str], list[s
     if "error" in reference:
         reference, kind = reading["pybullet"], "pybullet"
     if "error" in reference:  # only MuJoCo loads it
-        return [], [], model.nv > 0
+        return [], []
     theirs = reference["joints"]
     differences = []
     if sorted(mine) != sorted(theirs):
@@ -232,7 +236,7 @@ def compare_urdf(file: Path, reading: dict[str, Any]) -> tuple[list[str], list[s
     for name in mine.keys() & theirs.keys():
         differences += [f"{name}: {d}" for d in joint_differences(mine[name], theirs[name])]
     notes = [str(n) for n in robot.notes if n.kind in ("dropped", "added", "mended")]
-    return differences, notes, model.nv > 0
+    return differences, notes
 
 
 def joints_of(model: mujoco.MjModel) -> dict[str, dict[str, Any]]:

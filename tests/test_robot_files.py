@@ -312,6 +312,20 @@ def test_scales_of_one_or_three_numbers_and_mirrors(load, meshes, scale, name):
     assert load(text).compile().body_mass[1] == pytest.approx(1000 * SIZE.prod())
 
 
+def test_what_mujoco_warns_about_is_said_once_and_without_our_source(tmp_path, caplog, recwarn):
+    """An OBJ in which one face has texture coordinates and another has none."""
+    vertices = "".join("v {} {} {}\n".format(*v) for v in CORNERS)
+    faces = "".join("f {} {} {}\n".format(*(t + 1)) for t in TRIANGLES[1:])
+    first = "vt 0 0\nf {}/1 {}/1 {}/1\n".format(*(TRIANGLES[0] + 1))
+    (tmp_path / "box.obj").write_text(vertices + first + faces)
+    (tmp_path / "r.urdf").write_text(mesh("box.obj"))
+    scene = Scene()
+    scene.add_actor("r", tmp_path / "r.urdf")
+    scene.compile()
+    assert caplog.text.count("discarding texture coordinates") == 1
+    assert not recwarn.list
+
+
 def test_a_flat_collision_mesh_becomes_a_thin_one(load, meshes):
     loaded = load(mesh("flat.stl"))
     assert "thickness of 1 mm: flat.stl" in texts(loaded.notes)

@@ -18,7 +18,6 @@ added or mended is in the robot's notes, and logged as one warning. Surprises:
 
 import logging
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +26,7 @@ import mujoco
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim import bodies
+from phalanx.sim.compiling import MUJOCO_WARNS, compile_spec
 from phalanx.sim.decompose import decompose as split_meshes
 from phalanx.sim.mjcf import mujoco_error, read_mjcf
 from phalanx.sim.mjcf_assets import find_files, mend, swap_limits
@@ -103,7 +103,7 @@ def load_robot(
         find_files(spec, file)
         notes += swap_limits(spec)
         try:
-            _compile(spec)
+            compile_spec(spec.copy())
         except ValueError:
             notes += mend(spec, file)
             _compiled(spec, xml, file)  # or a sentence
@@ -129,7 +129,8 @@ def load_robot(
     else:
         bodies.exclude_contacts_with_fixed_roots(spec)
     model, warned = _compiled(spec, xml, file)
-    notes += [Note("doubt", "MuJoCo warns", text) for text in warned]
+    said = {note.item for note in notes}
+    notes += [Note("doubt", MUJOCO_WARNS, text) for text in warned if text not in said]
 
     robot = Robot(spec, file, notes, options, poses)
     robot.initial = _keyframe(poses, keyframe, file)
@@ -145,24 +146,17 @@ def load_robot(
         else:
             spec.add_exclude(bodyname1=first, bodyname2=second)
             notes.append(Note("mended", "no contacts, since they overlap at first", item))
-    if said := [note for note in notes if note.kind != "offer"]:  # a scene says what it offers
-        log.warning("%s: %s", file, summary(said))
+    if logged := [note for note in notes if note.kind != "offer"]:  # a scene says what it offers
+        log.warning("%s: %s", file, summary(logged))
     return robot
 
 
 def _compiled(spec: mujoco.MjSpec, xml: Element, file: Path) -> tuple[mujoco.MjModel, list[str]]:
     """The model, and what MuJoCo warned about. Raises PhalanxError with the place in the file."""
     try:
-        return _compile(spec)
+        return compile_spec(spec.copy())
     except ValueError as error:
         raise mujoco_error(file, error, xml) from None
-
-
-def _compile(spec: mujoco.MjSpec) -> tuple[mujoco.MjModel, list[str]]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model = spec.copy().compile()
-    return model, [" ".join(str(warning.message).split()) for warning in caught]
 
 
 def _keyframe(poses: dict[str, Pose], name: str | None, file: Path) -> Pose | None:

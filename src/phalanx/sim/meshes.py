@@ -7,13 +7,13 @@ A mesh that collides stands for its convex hull, in contacts and in the inertia 
 one gets a thickness of FLAT. Every file is read and tried out once.
 """
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
+from phalanx.sim.compiling import compile_spec
 from phalanx.sim.mesh_files import (
     Array,
     Faces,
@@ -38,6 +38,8 @@ class Meshes:
         self.robot = robot
         self.meshdir = meshdir
         self.note = note
+        self.warned: list[str] = []
+        """What MuJoCo warned about."""
         self._tried: dict[tuple[Path, tuple[float, ...], bool], Content | MeshProblem] = {}
         self._read: dict[Path, tuple[Array, Faces]] = {}
 
@@ -75,7 +77,7 @@ class Meshes:
     def _try(self, file: Path, scale: Array, collides: bool) -> Content:
         check_content(file)
         if file.suffix.lower() in (".stl", ".obj", ".msh"):
-            problem = mesh_problem(file, None, scale, collides)
+            problem = mesh_problem(file, None, scale, collides, self.warned)
             if problem is None:
                 return None
             if file.suffix.lower() == ".msh":
@@ -83,11 +85,11 @@ class Meshes:
         if file not in self._read:
             self._read[file] = read_mesh(file)
         vertices, faces = self._read[file]
-        problem = mesh_problem(file, (vertices, faces), scale, collides)
+        problem = mesh_problem(file, (vertices, faces), scale, collides, self.warned)
         if problem and collides and "coplanar" in problem:
             self.note(f"gave flat collision meshes a thickness of {1e3 * FLAT:g} mm", file.name)
             vertices, faces = thicken(vertices, faces, FLAT / float(np.abs(scale).max()))
-            problem = mesh_problem(file, (vertices, faces), scale, collides)
+            problem = mesh_problem(file, (vertices, faces), scale, collides, self.warned)
         if problem:
             raise MeshProblem(problem)
         return vertices, faces
@@ -102,8 +104,11 @@ def fill(mesh: mujoco.MjsMesh, file: Path, content: Content) -> None:
         mesh.uservert, mesh.userface = content[0].ravel(), content[1].ravel()
 
 
-def mesh_problem(file: Path, content: Content, scale: Array, collides: bool) -> str | None:
-    """MuJoCo's error message about a mesh scaled by `scale` (3,), or None."""
+def mesh_problem(
+    file: Path, content: Content, scale: Array, collides: bool, warned: list[str]
+) -> str | None:
+    """MuJoCo's error message about a mesh scaled by `scale` (3,), or None. What it warns about is
+    added to `warned`; MuJoCo says it only when it first reads a file."""
     spec = mujoco.MjSpec()
     inertia = mujoco.mjtMeshInertia
     mesh = spec.add_mesh(name=file.stem or "mesh", scale=scale)
@@ -113,9 +118,7 @@ def mesh_problem(file: Path, content: Content, scale: Array, collides: bool) -> 
     if not collides:
         geom.contype, geom.conaffinity = 0, 0
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it is said when the robot is compiled
-            spec.compile()
+        warned += compile_spec(spec)[1]
     except ValueError as error:
         return str(error).splitlines()[0].removeprefix("Error: ")
     return None

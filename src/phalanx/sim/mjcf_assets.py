@@ -153,13 +153,13 @@ def _read(mesh: mujoco.MjsMesh, robot: Path, collides: bool, folder: str) -> Non
     file = find_mesh(mesh.file, robot, folder)
     check_content(file)
     scale = np.array(mesh.scale)
-    problem = mesh_problem(file, None, scale, collides)
+    problem = mesh_problem(file, None, scale, collides, [])
     if problem is None:
         return
     try:
         content = read_mesh(file)
     except MeshProblem:
         raise MeshProblem(problem) from None
-    if problem := mesh_problem(file, content, scale, collides):
+    if problem := mesh_problem(file, content, scale, collides, []):
         raise MeshProblem(problem)
     fill(mesh, file, content)

@@ -22,6 +22,7 @@ import numpy as np
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim.assets import SelfCollisions, load_robot
 from phalanx.sim.bodies import name_all
+from phalanx.sim.compiling import MUJOCO_WARNS, compile_spec
 from phalanx.sim.engines.initial import INITIAL
 from phalanx.sim.placed import ActorSpec, write_initial
 from phalanx.sim.robot import Pose, Robot, summary
@@ -75,6 +76,7 @@ class Scene:
         self.spec.option.iterations = iterations
         self.spec.option.ls_iterations = ls_iterations
         self.actors: dict[str, ActorSpec] = {}
+        self._warned: set[str] = set()  # what MuJoCo has warned about
         self._options: dict[str, tuple[str, Any]] = {}  # option -> (who gave it, its value)
         self._add_scenery()
 
@@ -140,6 +142,7 @@ class Scene:
         if offers := [note for note in robot.notes if note.kind == "offer"] + unused:
             log.warning("%s: %s", path, summary(offers))
         robot.notes += unused
+        self._warned |= {note.item for note in robot.notes if note.text == MUJOCO_WARNS}
         self.attach(name, robot.spec, pos, quat, path, robot.initial)
         return robot
 
@@ -233,11 +236,15 @@ class Scene:
         if any(a.initial for a in self.actors.values()) and self.spec.key(INITIAL) is None:
             self.spec.add_key(name=INITIAL)  # MuJoCo fills it with zeros and the zero position
         try:
-            model = self.spec.compile()
+            model, warned = compile_spec(self.spec)
         except ValueError as error:
             reason = " ".join(str(error).split())
             files = ", ".join(a.path for a in self.actors.values()) or "no actors"
             raise PhalanxError(f"the scene ({files}) does not compile: {reason}") from error
+        for text in warned:
+            if text not in self._warned:
+                self._warned.add(text)
+                log.warning("%s: %s", MUJOCO_WARNS, text)
         write_initial(model, self.actors.values())
         if model.ntree < 2:  # one robot is one island; searching for more takes 7 % of a step
             model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)

@@ -22,23 +22,22 @@ differences from the URDF specification:
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import mujoco
 import numpy as np
 
 from phalanx.errors import did_you_mean
+from phalanx.sim.compiling import MUJOCO_WARNS
 from phalanx.sim.robot import Kind, Note
+from phalanx.sim.urdf_inertia import Weld, set_inertias
 from phalanx.sim.urdf_joints import add_joints, add_mimic
 from phalanx.sim.urdf_shapes import Shapes
 from phalanx.sim.urdf_values import (
     Array,
     Inertia,
-    least_moment,
     numbers_of,
     origin_of,
-    possible,
     quat_of,
 )
 from phalanx.sim.xml_file import Element
@@ -47,8 +46,6 @@ WORLD = "world_link"  # in the spec, what the file calls "world"
 
 
 NOTHING = Inertia(0.0, np.zeros(3), np.zeros((3, 3)))
-Weld = list[tuple[mujoco.MjsBody, Inertia, Array]]
-"""Bodies without joints between them, each with its inertia and rotation (3, 3) to the first."""
 
 
 class UrdfReader:
@@ -106,9 +103,11 @@ class UrdfReader:
             weld.append((body, inertia, turn))
             pending += [(child, body, below, origin) for child, below, origin in hanging]
         for weld, _ in welds.values():
-            self._set_inertias(weld)
+            self.notes += set_inertias(weld)
             weld.clear()  # bodies of one weld share the list
         add_mimic(self.spec, self.joints, self.say)
+        warned = dict.fromkeys(self.shapes.meshes.warned)
+        self.notes += [Note("doubt", MUJOCO_WARNS, text) for text in warned]
 
     def _mend_numbers(self) -> None:
         """Take `lower=""`, which older exporters write, as a missing attribute, and the first three
@@ -254,44 +253,6 @@ class UrdfReader:
         text = f"filled collision shapes of links without mass with {self.density:g} kg/m^3"
         self.say("added", text, f"{link.attrib['name']!r} {shape.mass:.3g} kg", link)
         return shape
-
-    def _set_inertias(self, weld: Weld) -> None:
-        """Write the inertias of bodies that are welded together. If one of them is impossible and
-        their sum is not, the first body takes all of it, which moves in the same way."""
-        bad = [b.name for n, (b, i, _) in enumerate(weld) if not possible(i, welded=n > 0)]
-        total = sum((turn @ i.tensor @ turn.T for _, i, turn in weld), np.zeros((3, 3)))
-        if bad and len(weld) > 1 and possible(replace(weld[0][1], tensor=total), welded=False):
-            text = "gave the impossible inertia of links to the link that they are fixed to"
-            self.notes += [Note("mended", text, repr(name)) for name in bad]
-            tensors = [total] + [np.zeros((3, 3))] * (len(weld) - 1)
-            weld = [
-                (body, replace(inertia, tensor=tensor), turn)
-                for (body, inertia, turn), tensor in zip(weld, tensors, strict=True)
-            ]
-        for number, (body, inertia, _) in enumerate(weld):
-            self._set_inertia(body, inertia, welded=number > 0)
-
-    def _set_inertia(self, body: mujoco.MjsBody, inertia: Inertia, welded: bool) -> None:
-        """Write mass and principal inertia, raised to physically possible values if necessary.
-
-        A rigid body has moments A <= B <= C with A + B >= C, positive ones if it moves on its own;
-        MuJoCo refuses others.
-        """
-        body.explicitinertial = True
-        body.mass, body.ipos = inertia.mass, inertia.com
-        asked, axes = np.linalg.eigh(inertia.tensor)  # ascending
-        moments = np.maximum(asked, least_moment(inertia, welded))
-        missing = moments[2] - moments[0] - moments[1]
-        if missing > 0:  # a rounding error must not break the inequality again
-            moments[:2] += 0.5 * missing + 1e-9 * moments[2]
-        if np.any(moments > asked + 1e-6 * moments[2]):
-            text = "raised the inertia of links to the least that is physically possible"
-            self.notes.append(Note("mended", text, repr(body.name), body.info))
-        axes[:, 2] *= np.sign(np.linalg.det(axes))
-        body.inertia = moments
-        pose = np.eye(4)
-        pose[:3, :3] = axes
-        body.iquat = quat_of(pose)
 
 
 _VECTORS = frozenset(("xyz", "rpy", "scale"))

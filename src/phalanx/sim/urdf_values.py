@@ -10,8 +10,6 @@ from phalanx.sim.xml_file import Element
 
 Array = NDArray[np.float64]
 
-MIN_GYRATION = 1e-4  # [m] a moving body's radius of gyration is at least this about every axis
-
 
 @dataclass
 class Inertia:
@@ -37,18 +35,6 @@ class Inertia:
             d = part.com - com
             tensor += part.tensor + part.mass * (d @ d * np.eye(3) - np.outer(d, d))
         return Inertia(mass, com, tensor)
-
-
-def least_moment(inertia: Inertia, welded: bool) -> float:
-    """The least moment of inertia [kg m^2] about any axis; none is asked of a welded body."""
-    return 0.0 if welded else inertia.mass * MIN_GYRATION**2
-
-
-def possible(inertia: Inertia, welded: bool) -> bool:
-    """Whether a rigid body can have these moments A <= B <= C: no less than the least, and
-    A + B >= C."""
-    a, b, c = np.linalg.eigvalsh(inertia.tensor)
-    return bool(a >= least_moment(inertia, welded) and a + b >= c * (1 - 1e-9))
 
 
 def size_of(shape: Element) -> list[float]:
