@@ -40,7 +40,9 @@ class AutoEngine:
             self._engine = self._make()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_engine"], name)
+        if name == "_engine":  # not made yet, as in a copy
+            raise AttributeError(name)
+        return getattr(self._engine, name)
 
     def field(self, name: str, stale: bool = False) -> Tensor:
         """See `Engine.field`."""
