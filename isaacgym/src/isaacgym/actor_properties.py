@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from isaacgym.asset import Asset
 from isaacgym.enums import RIGID_BODY_DISABLE_GRAVITY
 from isaacgym.properties import BODY_PROPERTIES, SHAPE_PROPERTIES
 from isaacgym.tendons import TENDON_PROPERTIES
 from isaacgym.values import DOF_PROPERTIES
 from isaacgym.world import Actor, World
-from phalanx.errors import PhalanxError
 
 
 def dof_properties(world: World) -> np.ndarray:
@@ -48,18 +48,28 @@ def tendon_properties(world: World) -> np.ndarray:
 
 
 def actor_scales(world: World) -> np.ndarray:
-    """Factors of lengths, (N or 1, A). Raises PhalanxError if they differ for an actor with meshes
-    that collide; drawn ones have the size of the first environment's."""
+    """Factors of lengths, (N or 1, A). Drawn meshes have the size of the first environment's."""
     scales = np.array([[a.scale for a in env.actors] for env in world.envs])
-    if (scales == scales[:1]).all():
-        return scales[:1]
-    for a, actor in enumerate(world.envs[0].actors):
-        if actor.asset.collides_as_mesh and (scales[:, a] != scales[0, a]).any():
-            raise PhalanxError(
-                f"gym.set_actor_scale: actor {actor.name!r} collides as a mesh, which must have the"
-                " same scale in all environments"
-            )
-    return scales
+    return scales[:1] if (scales == scales[:1]).all() else scales
+
+
+def of_assets(world: World, of: Callable[[Asset], np.ndarray]) -> np.ndarray:
+    """What `of` gives for the assets of all actors, (rows, ...) each, one after the other: (N or 1,
+    rows, ...)."""
+    return together([of_slot(world, k, of) for k in range(len(world.envs[0].actors))])
+
+
+def of_slot(world: World, k: int, of: Callable[[Asset], np.ndarray]) -> np.ndarray:
+    """What `of` gives for the asset of actor `k`, (N or 1, rows, ...)."""
+    assets, which = world.assets[k]
+    values = np.stack([of(asset) for asset in assets])
+    return values[:1] if (values == values[:1]).all() else values[which]
+
+
+def together(parts: list[np.ndarray]) -> np.ndarray:
+    """Arrays (N or 1, rows, ...) one after the other, (N or 1, all rows, ...)."""
+    n = max(len(part) for part in parts)
+    return np.concatenate([np.broadcast_to(part, (n, *part.shape[1:])) for part in parts], 1)
 
 
 def weightless_bodies(world: World) -> set[int]:
@@ -82,5 +92,4 @@ def _stack(world: World, dtype: np.dtype, of: Callable[[Actor], np.ndarray]) -> 
         if all(a is first or np.array_equal(a, first) for a in arrays):
             arrays = arrays[:1]
         parts.append(np.stack(arrays) if len(first) else np.zeros((1, 0), dtype))
-    n = max(len(p) for p in parts)
-    return np.concatenate([np.broadcast_to(p, (n, p.shape[1])) for p in parts], 1)
+    return together(parts)

@@ -14,9 +14,9 @@ class Arguments:
     """On a GPU, indices out of range are ignored, and `check` reports them later, since checking
     at once would wait for the device."""
 
-    def __init__(self, num_envs: int, num_actors: int, device: torch.device) -> None:
+    def __init__(self, num_actors: int, device: torch.device) -> None:
         """num_actors: in all environments together."""
-        self._num_envs, self._num_actors, self._device = num_envs, num_actors, device
+        self._num_actors, self._device = num_actors, device
         self._bad_index = torch.zeros((), dtype=torch.bool, device=device)
 
     def check(self) -> None:
@@ -29,23 +29,22 @@ class Arguments:
                 " environments (gym.get_actor_index(env, actor, gymapi.DOMAIN_SIM))"
             )
 
-    def rows(self, descriptor: Any, per_env: tuple[int, ...], call: str) -> Tensor:
-        """The float32 tensor of a setter as (N, *per_env). Raises PhalanxError or TypeError if it
-        has another type, size or device."""
+    def rows(self, descriptor: Any, shape: tuple[int, ...], call: str) -> Tensor:
+        """The float32 tensor of a setter in `shape`, whose first number is that of rows in all
+        environments. Raises PhalanxError or TypeError if it has another type, size or device."""
         tensor = _unwrapped(descriptor, call)
         if tensor.dtype != torch.float32:
             raise PhalanxError(f"gym.{call} takes a tensor of float32, not of {tensor.dtype}")
         self._check_device(tensor, call)
-        shape = (self._num_envs * per_env[0], *per_env[1:])
         if tensor.numel() != math.prod(shape):
             raise PhalanxError(
                 f"gym.{call} takes the tensor of the whole simulation, {shape}, not one of shape"
                 f" {tuple(tensor.shape)}"
             )
-        return tensor.view(self._num_envs, *per_env)
+        return tensor.view(shape)
 
     def listed(self, descriptor: Any, count: Any, call: str) -> Tensor | None:
-        """Mask (N, A) of the actors in an index tensor (DOMAIN_SIM, int32); None for all. Raises
+        """Mask (actors,) of those in an index tensor (DOMAIN_SIM, int32); None for all. Raises
         PhalanxError for bad indices."""
         if descriptor is None:
             return None
@@ -73,7 +72,7 @@ class Arguments:
             self._bad_index |= ~good.all()
             index = torch.where(good, index, total)
         mask = torch.zeros(total + 1, dtype=torch.bool, device=self._device)
-        return mask.index_fill_(0, index, True)[:total].view(self._num_envs, -1)
+        return mask.index_fill_(0, index, True)[:total]
 
     def _check_device(self, tensor: Tensor, call: str) -> None:
         if tensor.device != self._device:

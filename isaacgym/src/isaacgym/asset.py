@@ -10,6 +10,7 @@ shapes are in the depth-first order of the compiled model. Children are sorted b
 URDF and keep the order of the file for an MJCF.
 """
 
+import functools
 import hashlib
 import logging
 from collections.abc import Iterable
@@ -89,6 +90,7 @@ class Asset:
                 )
         self.dof_names = [model.jnt(i).name for i in joints]
         self.dof_joints = np.array(joints, int)
+        self.dof_qpos = model.jnt_qposadr[self.dof_joints]
         self.dof_types = [
             DofType.DOF_ROTATION
             if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_HINGE
@@ -127,6 +129,22 @@ class Asset:
     def num_dofs(self) -> int:
         """Number of hinges and slides."""
         return len(self.dof_names)
+
+    @functools.cached_property
+    def structure(self) -> tuple[Any, ...]:
+        """Equal for assets that are copies of one model with other numbers: sizes, places, masses,
+        gains, ..."""
+        m, options = self.model, self.options
+        meshes = [_mesh_bytes(m, int(mesh)) if mesh >= 0 else b"" for mesh in m.geom_dataid]
+        fields = (
+            m.body_parentid, m.jnt_type, m.jnt_bodyid, m.geom_type, m.geom_bodyid, m.geom_contype,
+            m.geom_conaffinity, m.exclude_signature,
+        )  # fmt: skip
+        tendons = tuple((tuple(t.joints), tuple(t.coefficients)) for t in self.tendons)
+        speeds = (options.max_linear_velocity, options.max_angular_velocity)
+        damping = (options.linear_damping, options.angular_damping)
+        of_arrays = tuple(values.tobytes() for values in fields)
+        return (of_arrays, tuple(meshes), tendons, speeds, damping, repr(self.sensors))
 
     def shape_range(self, body: int) -> tuple[int, int]:
         """(first shape, number of shapes) of a body."""
@@ -242,6 +260,15 @@ def make_primitive(kind: str, size: Iterable[float], options: AssetOptions | Non
     if not options.fix_base_link:
         body.add_freejoint()
     return Asset(spec, options, kind, (kind, *lengths, repr(options)))
+
+
+def _mesh_bytes(model: mujoco.MjModel, mesh: int) -> bytes:
+    """Identifies the shape of a mesh."""
+    if mesh >= model.nmesh:  # of a height field
+        return b""
+    first, count = int(model.mesh_vertadr[mesh]), int(model.mesh_vertnum[mesh])
+    vertices = model.mesh_vert[first : first + count].tobytes()
+    return hashlib.sha256(vertices + model.mesh_pos[mesh].tobytes()).digest()
 
 
 def rotation(quat: np.ndarray) -> np.ndarray:

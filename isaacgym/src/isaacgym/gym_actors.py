@@ -15,7 +15,6 @@ from isaacgym.handles import (
     actor_of,
     checked,
     checked_index,
-    count_before,
     in_domain,
     index_of,
     note_change,
@@ -143,9 +142,7 @@ class ActorCalls:
         actor_of(env, handle, "get_actor_index")
         if domain == IndexDomain.DOMAIN_ACTOR:
             return 0
-        return int(handle) + (
-            count_before(env, "actors") if domain == IndexDomain.DOMAIN_SIM else 0
-        )
+        return int(handle) + (env.first["actors"] if domain == IndexDomain.DOMAIN_SIM else 0)
 
     def find_actor_index(self, env: Env, name: str, domain: IndexDomain) -> int:
         """Index in a domain of the actor with this name; -1 if there is none."""
@@ -165,8 +162,7 @@ class ActorCalls:
         return actor_of(env, handle, "get_actor_scale").scale
 
     def set_actor_scale(self, env: Env, handle: int, scale: float) -> bool:
-        """Multiply lengths by `scale` and masses by its cube. Actors that collide as meshes need
-        the same scale in all environments."""
+        """Multiply lengths by `scale` and masses by its cube."""
         actor = actor_of(env, handle, "set_actor_scale")
         scale = single(scale)
         if not 0 < scale < 1e6:
@@ -200,7 +196,7 @@ class ActorCalls:
         """Index of a body of the actor in a domain; in DOMAIN_SIM, its row in the body states."""
         actor = actor_of(env, handle, "get_actor_rigid_body_index")
         checked_index(index, actor.asset.num_bodies, "body", "get_actor_rigid_body_index")
-        return in_domain(env, int(index), actor.first_body, "num_bodies", domain)
+        return in_domain(env, int(index), actor.first_body, "bodies", domain)
 
     def find_actor_rigid_body_handle(self, env: Env, handle: int, name: str) -> int:
         """Handle of the actor's body with this name; -1 if there is none."""
@@ -333,8 +329,8 @@ class ActorCalls:
             )
         env.attractors[int(attractor)] = copy.copy(properties)
         sim = checked(env.sim, Sim, call)
-        if sim.physics is not None and sim.physics.engine is not None:
-            sim.physics.attractors.update([env.index])
+        if sim.physics is not None and sim.physics.of(env).engine is not None:
+            sim.physics.of(env).attractors.update([env.row])
         return True
 
     def set_attractor_target(self, env: Env, attractor: int, target: Transform) -> bool:

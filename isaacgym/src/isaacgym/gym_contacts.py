@@ -7,7 +7,7 @@ import numpy as np
 
 from isaacgym.contacts import contacts
 from isaacgym.geometry import Vec3
-from isaacgym.gym_states import StateCalls, rows_of
+from isaacgym.gym_states import StateCalls
 from isaacgym.handles import Sim, checked, env_physics, physics_of
 from isaacgym.values import RigidContact
 from isaacgym.viewer import Viewer
@@ -21,7 +21,7 @@ class ContactCalls(StateCalls):
         """Contacts in the environment's current state, (contacts,) of RigidContact, with their
         forces [N]: `lambda` along the normal, from body0 to body1."""
         physics = env_physics(env, "get_env_rigid_contacts")
-        return contacts(physics.ready(), physics.layout, env.index, env.index)
+        return contacts(physics.ready(), physics.layout, env.row, env.index)
 
     def get_rigid_contacts(self, sim: Sim) -> np.ndarray:
         """Contacts in all environments, one environment after the other."""
@@ -32,12 +32,12 @@ class ContactCalls(StateCalls):
     def get_env_rigid_contact_forces(self, env: Env) -> np.ndarray:
         """Net contact forces in the last substep [N], (bodies,) of Vec3, world axes."""
         physics = env_physics(env, "get_env_rigid_contact_forces")
-        return _vectors(rows_of(physics, "net_contact_force", env))
+        return _vectors(physics.rows("net_contact_force", env.row))
 
     def get_rigid_contact_forces(self, sim: Sim) -> np.ndarray:
         """The same for the bodies of all environments."""
         physics = physics_of(sim, "get_rigid_contact_forces")
-        return _vectors(rows_of(physics, "net_contact_force"))
+        return _vectors(physics.rows("net_contact_force"))
 
     def get_vec_env_rigid_contact_forces(self, envs: Sequence[Env]) -> np.ndarray:
         """The same for the bodies of some environments, (environments, bodies)."""

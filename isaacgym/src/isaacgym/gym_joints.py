@@ -34,7 +34,7 @@ class JointCalls:
         states."""
         actor = actor_of(env, handle, "get_actor_dof_index")
         checked_index(index, actor.asset.num_dofs, "DOF", "get_actor_dof_index")
-        return in_domain(env, int(index), actor.first_dof, "num_dofs", domain)
+        return in_domain(env, int(index), actor.first_dof, "dofs", domain)
 
     def find_actor_dof_handle(self, env: Env, handle: int, name: str) -> int:
         """Handle of the actor's degree of freedom with this name; -1 if there is none."""

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from isaacgym.descriptor import Tensor
 from isaacgym.enums import STATE_POS, STATE_VEL, CoordinateSpace
 from isaacgym.geometry import Quat, Transform, Vec3
 from isaacgym.handles import Sim, actor_of, checked, checked_index, env_physics
@@ -33,7 +32,7 @@ class StateCalls:
             pos = actor.start.get("pos", rest_positions(props))
             vel = actor.start.get("vel", np.zeros(len(pos)))
         else:
-            pos, vel = rows_of(physics, "dof_state", env)[_dofs(actor)].T
+            pos, vel = physics.rows("dof_state", env.row)[_dofs(actor)].T
         states = np.zeros(actor.asset.num_dofs, DofState.dtype)
         if flags & STATE_POS:
             states["pos"] = pos
@@ -59,7 +58,7 @@ class StateCalls:
         places = {"pos": (engine.qpos, layout.dof_q), "vel": (engine.qvel, layout.dof_v)}
         for name, column in chosen.items():
             field, index = places[name]
-            field[env.index, index[_dofs(actor)]] = torch.from_numpy(column).to(field)
+            field[env.row, index[_dofs(actor)]] = torch.from_numpy(column).to(field)
         state.note_change(None)
         return True
 
@@ -84,7 +83,7 @@ class StateCalls:
         if sim.physics is None:
             rows = np.concatenate([np.zeros((0, 13)), *(_body_rows(env, call) for env in envs)])
         else:
-            rows = rows_of(sim.physics, "rigid_body_state")
+            rows = sim.physics.rows("rigid_body_state")
         rows[:, :3] += np.repeat([env.origin for env in envs], [env.num_bodies for env in envs], 0)
         return _as_states(rows, flags)
 
@@ -116,7 +115,7 @@ class StateCalls:
         """Forces of the drives in the last substep, (dofs,) [N or N m]."""
         call = "get_actor_dof_forces"
         actor, physics = actor_of(env, handle, call), env_physics(env, call)
-        return rows_of(physics, "dof_force", env)[_dofs(actor)].flatten()
+        return physics.rows("dof_force", env.row)[_dofs(actor)].flatten()
 
     # Commands ---------------------------------------------------------------------------------
 
@@ -174,7 +173,7 @@ class StateCalls:
         `simulate`."""
         call = "apply_body_forces"
         physics, (forces, torques) = _for_body(env, body, call, force, torque)
-        physics.setters.apply_forces(forces, torques, int(space), call)
+        physics.setters.apply_forces(forces, torques, int(space))
         return True
 
     def apply_body_force_at_pos(
@@ -188,7 +187,11 @@ class StateCalls:
         """Apply a force [N] at a position [m] to one body, for the next `simulate`."""
         call = "apply_body_force_at_pos"
         physics, (forces, positions) = _for_body(env, body, call, force, pos)
-        physics.setters.apply_forces_at(forces, positions, int(space), call)
+        if positions is None:
+            physics.setters.apply_forces(forces, None, int(space))
+        else:
+            assert forces is not None
+            physics.setters.apply_forces_at(forces, positions, int(space))
         return True
 
 
@@ -197,8 +200,9 @@ def _dofs(actor: Any) -> slice:
 
 
 def _physics(env: Env, call: str) -> Physics | None:
-    """The physics of an environment's simulation, None if it is not prepared yet."""
-    return checked(checked(env, Env, call).sim, Sim, call).physics
+    """The physics of an environment, None if its simulation is not prepared yet."""
+    physics = checked(checked(env, Env, call).sim, Sim, call).physics
+    return None if physics is None or not env.actors else physics.of(env)
 
 
 def _body_row(env: Env, body: int, call: str) -> np.ndarray:
@@ -211,25 +215,12 @@ def _body_row(env: Env, body: int, call: str) -> np.ndarray:
 def _body_rows(env: Env, call: str) -> np.ndarray:
     """States of an environment's bodies, (bodies, 13); before `prepare_sim` they are at rest."""
     if (physics := _physics(env, call)) is not None:
-        return rows_of(physics, "rigid_body_state", env)
+        return physics.rows("rigid_body_state", env.row)
     rows = np.zeros((env.num_bodies, 13))
     for actor in env.actors:
         own = rows[actor.first_body : actor.first_body + actor.asset.num_bodies]
         pos, quat = body_poses(actor)
         own[:, :3], own[:, 3:7] = pos, quat[:, [1, 2, 3, 0]]
-    return rows
-
-
-def rows_of(physics: Physics, kind: str, env: Env | None = None) -> np.ndarray:
-    """The current rows of a tensor, of one environment or of all. The tensor of that kind that the
-    program holds does not change."""
-    shown = physics.acquire(kind).torch
-    held = shown.clone()
-    physics.refresh(kind)
-    count = shown.shape[0] // physics.num_envs
-    own = shown if env is None else shown[env.index * count : (env.index + 1) * count]
-    rows: np.ndarray = own.cpu().numpy().copy()
-    shown.copy_(held)
     return rows
 
 
@@ -247,7 +238,7 @@ def _get_command(env: Env, handle: int, what: str, call: str) -> np.ndarray:
     actor = actor_of(env, handle, call)
     if (physics := _physics(env, call)) is None:
         return actor.start.get(what, np.zeros(actor.asset.num_dofs, np.float32)).copy()
-    values: np.ndarray = getattr(physics.drives, what)[env.index, _dofs(actor)].cpu().numpy().copy()
+    values: np.ndarray = getattr(physics.drives, what)[env.row, _dofs(actor)].cpu().numpy().copy()
     return values
 
 
@@ -263,7 +254,7 @@ def _set_command(env: Env, handle: int, what: str, values: Any, call: str) -> bo
         actor.start[what] = values
     else:
         commands = getattr(physics.drives, what)
-        commands[env.index, _dofs(actor)] = torch.from_numpy(values).to(commands)
+        commands[env.row, _dofs(actor)] = torch.from_numpy(values).to(commands)
     return True
 
 
@@ -288,17 +279,16 @@ def _command_dof(env: Env, dof: int, what: str, value: float, call: str) -> bool
 
 def _for_body(
     env: Env, body: int, call: str, *vectors: Vec3 | None
-) -> tuple[Physics, list[Tensor | None]]:
-    """The physics, and each vector as a tensor of all bodies that is zero for the others."""
+) -> tuple[Physics, list[torch.Tensor | None]]:
+    """The physics, and each vector as a tensor of its bodies that is zero for the others."""
     physics = env_physics(env, call)
-    row = env.index * env.num_bodies + checked_index(body, env.num_bodies, "body", call)
-    return physics, [_one_row(physics, row, v) for v in vectors]
-
-
-def _one_row(physics: Physics, row: int, vector: Vec3 | None) -> Tensor | None:
-    """A tensor of all bodies with one row set, or None if there is no vector."""
-    if vector is None:
-        return None
-    tensor = torch.zeros(physics.world.num_bodies, 3, device=physics.device)
-    tensor[row] = torch.tensor(list(vector))
-    return Tensor(tensor)
+    checked_index(body, env.num_bodies, "body", call)
+    tensors: list[torch.Tensor | None] = []
+    for vector in vectors:
+        if vector is None:
+            tensors.append(None)
+            continue
+        tensor = torch.zeros(physics.num_envs, env.num_bodies, 3, device=physics.device)
+        tensor[env.row, int(body)] = torch.tensor(list(vector))
+        tensors.append(tensor)
+    return physics, tensors

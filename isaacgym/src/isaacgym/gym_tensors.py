@@ -92,7 +92,7 @@ class TensorCalls:
     def set_actor_root_state_tensor(self, sim: Any, states: Tensor) -> bool:
         """Set poses and velocities of all roots, (actors, 13). A fixed base takes the pose only."""
         call = "set_actor_root_state_tensor"
-        physics_of(sim, call).setters.set_root_states(states, None, None, call)
+        physics_of(sim, call).set_root_states(states, None, None, call)
         return True
 
     def set_actor_root_state_tensor_indexed(
@@ -101,13 +101,13 @@ class TensorCalls:
         """Set root states of the listed actors. states: of all actors; indices: int32,
         DOMAIN_SIM."""
         call = "set_actor_root_state_tensor_indexed"
-        physics_of(sim, call).setters.set_root_states(states, indices, count, call)
+        physics_of(sim, call).set_root_states(states, indices, count, call)
         return True
 
     def set_dof_state_tensor(self, sim: Any, states: Tensor) -> bool:
         """Set positions and velocities of all degrees of freedom, (dofs, 2)."""
         call = "set_dof_state_tensor"
-        physics_of(sim, call).setters.set_dof_states(states, None, None, call)
+        physics_of(sim, call).set_dof_states(states, None, None, call)
         return True
 
     def set_dof_state_tensor_indexed(
@@ -116,7 +116,7 @@ class TensorCalls:
         """Set DOF states of the listed actors. states: of all actors; indices: of actors, int32,
         DOMAIN_SIM."""
         call = "set_dof_state_tensor_indexed"
-        physics_of(sim, call).setters.set_dof_states(states, indices, count, call)
+        physics_of(sim, call).set_dof_states(states, indices, count, call)
         return True
 
     # Commands ---------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class TensorCalls:
         """Apply forces [N] at the centres of mass and torques [N m], (bodies, 3), for the next
         `simulate`. Several calls add up."""
         call = "apply_rigid_body_force_tensors"
-        physics_of(sim, call).setters.apply_forces(forceTensor, torqueTensor, int(space), call)
+        physics_of(sim, call).apply_forces(forceTensor, torqueTensor, int(space), call)
         return True
 
     def apply_rigid_body_force_at_pos_tensors(
@@ -186,5 +186,5 @@ class TensorCalls:
     ) -> bool:
         """Apply forces [N] at positions [m], (bodies, 3), for the next `simulate`."""
         call = "apply_rigid_body_force_at_pos_tensors"
-        physics_of(sim, call).setters.apply_forces_at(forceTensor, posTensor, int(space), call)
+        physics_of(sim, call).apply_forces_at(forceTensor, posTensor, int(space), call)
         return True

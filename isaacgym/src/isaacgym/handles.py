@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from isaacgym.enums import IndexDomain
+from isaacgym.grouped import GroupedPhysics
 from isaacgym.params import SimParams
 from isaacgym.physics import Physics
 from isaacgym.world import Actor, Env, World
@@ -23,7 +24,7 @@ class Sim(World):
     def __init__(self, params: SimParams, device: torch.device, graphics: int) -> None:
         super().__init__(params, device)
         self.graphics = graphics
-        self.physics: Physics | None = None
+        self.physics: GroupedPhysics | None = None
         self.prepared = False
         self.destroyed = False
         self.frame_count = 0
@@ -37,12 +38,12 @@ class Sim(World):
         self.textures.append(image)
         return len(self.textures) - 1
 
-    def fix(self) -> Physics:
+    def fix(self) -> GroupedPhysics:
         """Fix the structure if it is not fixed yet, which gives tensors their sizes. Raises
         PhalanxError if it cannot be simulated."""
         if self.physics is None:
             self.freeze()
-            self.physics = Physics(self)
+            self.physics = GroupedPhysics(self)
         return self.physics
 
 
@@ -60,7 +61,7 @@ def checked(value: Any, kind: type[T], call: str) -> T:
     return value
 
 
-def physics_of(sim: Any, call: str) -> Physics:
+def physics_of(sim: Any, call: str) -> GroupedPhysics:
     """The physics of a prepared simulation. Raises PhalanxError if it is not prepared."""
     sim = checked(sim, Sim, call)
     if sim.physics is None:
@@ -71,8 +72,9 @@ def physics_of(sim: Any, call: str) -> Physics:
 
 
 def env_physics(env: Any, call: str) -> Physics:
-    """The physics of an environment's simulation. Raises PhalanxError if it is not prepared."""
-    return physics_of(checked(env, Env, call).sim, call)
+    """The physics of an environment, where it has row `env.row`. Raises PhalanxError if its
+    simulation is not prepared."""
+    return physics_of(checked(env, Env, call).sim, call).of(env)
 
 
 def checked_index(index: int, count: int, what: str, call: str) -> int:
@@ -94,19 +96,13 @@ def actor_of(env: Any, handle: Any, call: str) -> Actor:
     return checked(env, Env, call).actor(int(handle), call)
 
 
-def count_before(env: Env, what: str) -> int:
-    """Number of actors, bodies or DOFs in the environments before this one, which are all like the
-    first."""
-    first = env.sim.envs[0]
-    return env.index * (len(first.actors) if what == "actors" else getattr(first, what))
-
-
-def in_domain(env: Env, index: int, first: int, count: str, domain: IndexDomain) -> int:
-    """An actor's `index` in a domain. first: where the actor starts in its environment."""
+def in_domain(env: Env, index: int, first: int, unit: str, domain: IndexDomain) -> int:
+    """An actor's `index` of a unit, "bodies" or "dofs", in a domain. first: where the actor starts
+    in its environment."""
     if domain == IndexDomain.DOMAIN_ACTOR:
         return index
     if domain == IndexDomain.DOMAIN_SIM:
-        first += count_before(env, count)
+        first += env.first[unit]
     return first + index
 
 
@@ -114,4 +110,4 @@ def note_change(env: Env) -> None:
     """Have the next call that needs the engine update the properties of actors."""
     sim = checked(env.sim, Sim, "set_actor_properties")
     if sim.physics is not None:
-        sim.physics.dirty = True
+        sim.physics.note_change(env)

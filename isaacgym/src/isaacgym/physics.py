@@ -11,7 +11,6 @@ sensors its model has.
 
 import logging
 from contextlib import AbstractContextManager
-from typing import Any
 
 import mujoco
 import numpy as np
@@ -20,7 +19,6 @@ from torch import Tensor
 
 from isaacgym import start
 from isaacgym.actor_properties import body_properties, dof_properties
-from isaacgym.arguments import Arguments
 from isaacgym.attractors import Attractors
 from isaacgym.collisions import collision_masks
 from isaacgym.descriptor import Tensor as Descriptor
@@ -46,7 +44,10 @@ STRUCTURAL = (
     "dof_damping", "jnt_stiffness", "jnt_actfrclimited", "jnt_limited", "jnt_margin",
     "actuator_forcelimited", "tendon_limited",
 )  # fmt: skip
-INERTIAL = ("body_mass", "body_ipos", "body_iquat", "body_inertia")
+DRAWN = ("body_pos", "body_quat", "jnt_pos", "jnt_axis", "geom_pos", "geom_quat", "geom_size")
+"""Fields of the model that decide where things are, and how large."""
+CONSTANT = (*DRAWN, "body_mass", "body_ipos", "body_iquat", "body_inertia", "qpos0")
+"""Fields of the model that constants of MuJoCo follow from."""
 
 
 class Physics:
@@ -60,11 +61,6 @@ class Physics:
         self.engine: EngineSim | None = None
         self.scene: ActorScene
         self.dirty = False  # whether properties have changed since the engine got them
-        frictions = {piece.params.dynamic_friction for piece in world.grounds}
-        if len(frictions) > 1:
-            log.warning(
-                "grounds have different frictions %s; the last one is used for all", frictions
-            )
         self.state = state = State(world, layout)
         self.drives = drives = Drives.zeros(n, layout.num_dofs, device, world.timestep)
         for command in COMMANDS:
@@ -73,8 +69,7 @@ class Physics:
         self._limits = VelocityLimits(state, world.timestep)
         self._forces = Forces(state, drives)
         self._tensors = Tensors(state, self._forces, Jacobians(state, drives))
-        self._arguments = Arguments(n, world.num_actors, device)
-        self._setters = Setters(state, drives, self._arguments)
+        self._setters = Setters(state, drives)
         self._graph = Graph(self._advance, self._capturing) if device.type == "cuda" else None
         self._terrain: Terrain | None = None
         self._initial: dict[str, Tensor] = {}
@@ -91,10 +86,19 @@ class Physics:
         self.ready()
         return self._setters
 
-    def set_commands(self, what: str, values: Any, indices: Any, count: Any, call: str) -> None:
+    def set_commands(self, what: str, new: Tensor, mask: Tensor | None) -> None:
         """Set targets or efforts of drives, which needs no engine; see
         `Setters.set_dof_commands`."""
-        self._setters.set_dof_commands(what, values, indices, count, call)
+        self._setters.set_dof_commands(what, new, mask)
+
+    def drawn(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """What pictures of the environments need, by name, (N, ...) each: fields of MjData, and
+        those of MjModel that differ between environments."""
+        engine, state = self.ready(), self.state
+        poses = ["qpos"] + (["mocap_pos", "mocap_quat"] if engine.model.nmocap else [])
+        data = {name: getattr(engine, name).cpu().numpy() for name in poses}
+        own = [name for name in DRAWN if state.has_own(name)]
+        return data, {name: state.model_field(name).cpu().numpy() for name in own}
 
     def ready(self) -> EngineSim:
         """The engine, built or brought up to date as needed."""
@@ -125,6 +129,17 @@ class Physics:
             self.ready()
             self._tensors.refresh(kind)
 
+    def rows(self, kind: str, row: int) -> np.ndarray:
+        """The current rows of a tensor for the environment of a row. The tensor that the program
+        holds does not change."""
+        shown = self.acquire(kind).torch
+        held = shown.clone()
+        self.refresh(kind)
+        count = shown.shape[0] // self.num_envs
+        values: np.ndarray = shown[row * count : (row + 1) * count].cpu().numpy().copy()
+        shown.copy_(held)
+        return values
+
     def simulate(self) -> None:
         """Advance all environments by dt."""
         self.ready()
@@ -139,14 +154,12 @@ class Physics:
         self._graph()
 
     def check(self) -> None:
-        """Report what happened on the device since the last check; waits for the device. Raises
-        PhalanxError if a setter was given an actor index that does not exist."""
+        """Report what happened on the device since the last check; waits for the device."""
         engine = self.ready()
         if grown := engine.engine.grow():
             log.warning("%s", grown)
             self.state.step_changed = True
-        self._arguments.check()
-        report = engine.divergence_report()
+        report = engine.divergence_report([env.index for env in self.world.envs])
         if report and not self._warned_of_divergence:
             self._warned_of_divergence = True
             log.warning("%s; they start again from their initial pose", report)
@@ -281,7 +294,7 @@ class Physics:
                 new = state.tensor(values).to(field.dtype)
                 # A bounding box is 6 numbers for MuJoCo and 2 vectors for MuJoCo Warp.
                 field.copy_(new.view(len(new), *field.shape[1:]).expand(field.shape))
-                constants |= name in INERTIAL
+                constants |= name in CONSTANT
         if constants:
             engine.set_const()
         self.attractors.begin()

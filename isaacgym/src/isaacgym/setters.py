@@ -1,16 +1,10 @@
-"""Setters of states, commands and forces, for all actors or for those in an index tensor.
-
-A setter takes a tensor with rows for the whole simulation, as in `tensors.py`. With an index tensor
-only the rows of the listed actors are used.
-"""
+"""Setters of states, commands and forces, for all actors or for those in a mask."""
 
 import dataclasses
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from isaacgym.arguments import Arguments
 from isaacgym.drives import Drives
 from isaacgym.enums import CoordinateSpace
 from isaacgym.rotations import conjugate, rotate
@@ -19,20 +13,17 @@ from isaacgym.state import State
 
 @dataclasses.dataclass
 class Setters:
-    """N environments, with A actors, B bodies and D degrees of freedom each. `call` is the name of
-    the program's call, for messages."""
+    """N environments, with A actors, B bodies and D degrees of freedom each. A mask is (N, A) bool;
+    None stands for all actors."""
 
     state: State
     drives: Drives
-    arguments: Arguments
     forces_used: bool = False
     """Whether forces on bodies were ever applied. They last for one `simulate`."""
 
-    def set_root_states(self, states: Any, indices: Any, count: Any, call: str) -> None:
-        """Set poses and velocities of roots, (N A, 13), of all actors or of those listed."""
+    def set_root_states(self, new: Tensor, mask: Tensor | None) -> None:
+        """Set poses and velocities of roots, (N, A, 13)."""
         state = self.state
-        new = self.arguments.rows(states, (len(state.layout.actors), 13), call)
-        mask = self.arguments.listed(indices, count, call)
         engine = state.engine
         quat = new[..., 3:7].roll(1, -1)  # w first
         quat = quat / torch.linalg.vector_norm(quat, dim=-1, keepdim=True).clamp_min(1e-9)
@@ -68,11 +59,9 @@ class Setters:
             values = torch.where(listed, values, field[:, index])
         field.index_copy_(1, index, values)
 
-    def set_dof_states(self, states: Any, indices: Any, count: Any, call: str) -> None:
-        """Set positions and velocities, (N D, 2), of all actors or of those listed."""
+    def set_dof_states(self, new: Tensor, mask: Tensor | None) -> None:
+        """Set positions and velocities, (N, D, 2)."""
         state = self.state
-        new = self.arguments.rows(states, (state.layout.num_dofs, 2), call)
-        mask = self.arguments.listed(indices, count, call)
         engine = state.engine
         for field, index, column in (
             (engine.qpos, state.dof_q, 0),
@@ -81,43 +70,30 @@ class Setters:
             self._write(field, index, new[..., column], mask, state.actor_of_dof)
         state.note_change(mask)
 
-    def set_dof_commands(self, what: str, values: Any, indices: Any, count: Any, call: str) -> None:
-        """Set targets or efforts, (N D,), of all actors or of those listed. what: one of
-        `drives.COMMANDS`."""
-        state = self.state
+    def set_dof_commands(self, what: str, new: Tensor, mask: Tensor | None) -> None:
+        """Set targets or efforts, (N, D). what: one of `drives.COMMANDS`."""
         held: Tensor = getattr(self.drives, what)
-        new = self.arguments.rows(values, (state.layout.num_dofs,), call)
-        mask = self.arguments.listed(indices, count, call)
         if mask is not None:
-            new = torch.where(mask[:, state.actor_of_dof], new, held)
+            new = torch.where(mask[:, self.state.actor_of_dof], new, held)
         held.copy_(new)
 
-    def apply_forces(self, forces: Any, torques: Any, space: int, call: str) -> None:
-        """Add forces [N] at the centres of mass and torques [N m], (N B, 3), for the next
+    def apply_forces(self, force: Tensor | None, torque: Tensor | None, space: int) -> None:
+        """Add forces [N] at the centres of mass and torques [N m], (N, B, 3), for the next
         `simulate`."""
         state = self.state
-        shape = (state.layout.num_bodies, 3)
-        wrench = [
-            torch.zeros(state.num_envs, *shape, device=state.device)
-            if given is None
-            else self.arguments.rows(given, shape, call)
-            for given in (forces, torques)
-        ]
+        given = force if torque is None else torque
+        if given is None:
+            return
+        wrench = [torch.zeros_like(given) if x is None else x for x in (force, torque)]
         if space == CoordinateSpace.LOCAL_SPACE:
             state.refresh_derived()
             quat = state.field("xquat")[:, 1:]
             wrench = [rotate(quat, x) for x in wrench]
         self._add_wrench(*wrench)
 
-    def apply_forces_at(self, forces: Any, positions: Any, space: int, call: str) -> None:
-        """Add forces [N] at positions [m], (N B, 3), for the next `simulate`."""
+    def apply_forces_at(self, force: Tensor, place: Tensor, space: int) -> None:
+        """Add forces [N] at positions [m], (N, B, 3), for the next `simulate`."""
         state = self.state
-        if positions is None:
-            self.apply_forces(forces, None, space, call)
-            return
-        shape = (state.layout.num_bodies, 3)
-        force = self.arguments.rows(forces, shape, call)
-        place = self.arguments.rows(positions, shape, call)
         state.refresh_derived()
         if space == CoordinateSpace.LOCAL_SPACE:
             quat = state.field("xquat")[:, 1:]

@@ -54,11 +54,11 @@ def set_before(world: World, name: str, otherwise: np.ndarray | float = 0.0) -> 
     """(N, D): the values that the program set under `name` before `prepare_sim`, or `otherwise`."""
     values = np.empty((len(world.envs), world.envs[0].num_dofs))
     values[:] = otherwise
-    for env in world.envs:
+    for row, env in enumerate(world.envs):
         for actor in env.actors:
             if name in actor.start:
                 own = slice(actor.first_dof, actor.first_dof + actor.asset.num_dofs)
-                values[env.index, own] = actor.start[name]
+                values[row, own] = actor.start[name]
     return values
 
 

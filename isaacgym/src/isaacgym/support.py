@@ -92,10 +92,7 @@ _NOTED: dict[str, str] = {
     "refresh_force_sensor_tensor": "supported; forces of the last substep",
     "refresh_net_contact_force_tensor": "supported; forces of the last substep, friction included",
     "refresh_rigid_body_state_tensor": "supported; also current after setters",
-    "set_actor_scale": (
-        "supported; masses that the program set are scaled too; actors that collide as meshes need"
-        " the same scale in all environments"
-    ),
+    "set_actor_scale": "supported; masses that the program set are scaled too",
     "set_light_parameters": "accepted without effect; the viewer has its own light",
     "set_rigid_body_segmentation_id": "accepted; stored, but no camera shows it",
     "set_sim_params": "supported for gravity; dt, substeps and device are fixed",

@@ -44,8 +44,8 @@ class Viewer:
         self._window: Any = None
         self._threads: list[threading.Thread] = []
         self._drawings = 0
-        self._model: Any = None  # of the physics, with robots in a separate group
-        self._data: Any = None
+        self._scenes: list[tuple[Any, Any]] = []
+        """Model and data of each structure, with robots in a separate group of geoms."""
         self._origins = np.zeros((0, 3))
         self._untouched = mujoco.MjvPerturb()
         self._robots = mujoco.MjvOption()
@@ -80,24 +80,24 @@ class Viewer:
         """Show the current poses."""
         if self.closed or self.sim.physics is None:
             return
-        physics = self.sim.physics
-        engine = physics.ready()
+        groups = self.sim.physics.groups
+        models = [group.model for group in groups]
         if self._window is None:
-            self._open(physics.model)
+            self._open(models)
         # All at once, since every copy waits for the device.
-        fields = {"qpos": engine.qpos}
-        if self._data.mocap_pos.size:
-            fields |= {"mocap_pos": engine.mocap_pos, "mocap_quat": engine.mocap_quat}
-        poses = {name: field.cpu().numpy() for name, field in fields.items()}
-        shifts = self._origins - physics.state.offset[:, 0].cpu().numpy()
+        drawn = [(*g.drawn(), g.state.offset[:, 0].cpu().numpy()) for g in groups]
         if self.has_closed():
             return
         with self._window.lock():
             self._window.user_scn.ngeom = 0
             for e in self._nearest():
-                for name, values in poses.items():
-                    getattr(self._data, name)[:] = values[e]
-                self._draw_robots(e, shifts[e])
+                env = self.sim.envs[e]
+                data, own, offsets = drawn[env.group]
+                for holder, fields in zip(self._scenes[env.group], (own, data), strict=True):
+                    for name, values in fields.items():
+                        held = getattr(holder, name)
+                        held[:] = values[env.row].reshape(held.shape)
+                self._draw_robots(env, self._origins[e] - offsets[env.row])
             self._draw_lines()
             if self._drawings < AIMED_DRAWINGS:
                 self._drawings += 1
@@ -141,13 +141,15 @@ class Viewer:
         ends = _floats(vertices).reshape(-1, 2, 3)[:count] + np.array([*_origin(env)])
         self.lines.append((ends, _floats(colors).reshape(-1, 3)[:count]))
 
-    def _open(self, model: Any) -> None:
+    def _open(self, models: list[Any]) -> None:
         import mujoco.viewer
 
-        self._model = model = copy.copy(model)
-        shown = model.geom_group < 3  # the window's default
-        model.geom_group[(model.geom_bodyid > 0) & shown] = HIDDEN
-        self._data = mujoco.MjData(model)
+        for held in models:
+            own = copy.copy(held)
+            shown = own.geom_group < 3  # the window's default
+            own.geom_group[(own.geom_bodyid > 0) & shown] = HIDDEN
+            self._scenes.append((own, mujoco.MjData(own)))
+        model = self._scenes[0][0]
         self._origins = np.array([env.origin for env in self.sim.envs])
         # The farthest environments must be visible, and near things must stay so.
         extent = model.stat.extent + np.ptp(self._origins, axis=0).max()
@@ -168,24 +170,24 @@ class Viewer:
     def _nearest(self) -> np.ndarray:
         """The environments to draw."""
         distances = np.linalg.norm(self._origins - [*self._target], axis=1)
-        each = max(1, int((self._model.geom_group == HIDDEN).sum()))
+        each = max(1, *(int((model.geom_group == HIDDEN).sum()) for model, _ in self._scenes))
         return np.argsort(distances, kind="stable")[: max(1, MOST_GEOMS // each)]
 
-    def _draw_robots(self, e: int, shift: np.ndarray) -> None:
-        """Add the robots of environment `e`, whose poses are in the data, moved by `shift` [m]."""
-        data, scene = self._data, self._window.user_scn
+    def _draw_robots(self, env: Env, shift: np.ndarray) -> None:
+        """Add the robots of an environment, whose poses are in the data, moved by `shift` [m]."""
+        (model, data), scene = self._scenes[env.group], self._window.user_scn
         first = scene.ngeom
-        mujoco.mj_kinematics(self._model, data)
+        mujoco.mj_kinematics(model, data)
         everything = mujoco.mjtCatBit.mjCAT_ALL
-        mujoco.mjv_addGeoms(self._model, data, self._robots, self._untouched, everything, scene)
+        mujoco.mjv_addGeoms(model, data, self._robots, self._untouched, everything, scene)
         colors = {
             actor.first_body + body + 1: color
-            for actor in self.sim.envs[e].actors
+            for actor in env.actors
             for body, color in actor.colors.items()
         }
         for geom in scene.geoms[first : scene.ngeom]:
             geom.pos += shift
-            color = colors.get(int(self._model.geom_bodyid[geom.objid]))
+            color = colors.get(int(model.geom_bodyid[geom.objid]))
             if color is not None:
                 geom.rgba[:3] = [*color]
                 geom.matid = -1

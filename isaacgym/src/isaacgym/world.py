@@ -1,9 +1,9 @@
 """The description that a program gives before it simulates: environments and their actors.
 
-Creating an environment or an actor only records it, so thousands take seconds. `World.freeze`
-checks that all environments have the structure of the first, which `scene.py` compiles. Properties
-may differ between environments. Nothing here simulates."""
+Creating an environment or an actor only records it, so thousands take seconds. `structure.py` then
+finds the environments that are copies of one model. Nothing here simulates."""
 
+import functools
 from collections.abc import Iterator
 
 import mujoco
@@ -72,10 +72,14 @@ class Env:
         "actors",
         "attractors",
         "cameras",
+        "first",
+        "group",
         "index",
         "num_bodies",
         "num_dofs",
+        "num_sensors",
         "origin",
+        "row",
         "sim",
     )
 
@@ -88,6 +92,16 @@ class Env:
         self.cameras: list[Camera | None] = []
         self.num_bodies = 0
         self.num_dofs = 0
+        self.num_sensors = 0
+        self.first = {
+            "actors": sim.num_actors,
+            "bodies": sim.num_bodies,
+            "dofs": sim.num_dofs,
+            "sensors": sim.num_sensors,
+        }
+        """Numbers of actors, bodies, ... in the environments before this one."""
+        self.group = self.row = 0
+        """Number of its group, and its row in it; see `structure.py`."""
 
     def actor(self, handle: int, call: str) -> Actor:
         """The actor with this handle. Raises PhalanxError naming the call."""
@@ -111,11 +125,25 @@ class World:
         self.num_actors = 0
         self.num_bodies = 0
         self.num_dofs = 0
+        self.num_sensors = 0
 
     @property
     def timestep(self) -> float:
         """Duration of one substep [s]; a `simulate` takes `substeps` of them."""
         return self.params.dt / self.params.substeps
+
+    @functools.cached_property
+    def assets(self) -> list[tuple[list[Asset], np.ndarray]]:
+        """For each actor of an environment, its different assets and which of them each environment
+        (N,) has. For environments of one structure that is fixed."""
+        slots = []
+        for k in range(len(self.envs[0].actors)):
+            own = [env.actors[k].asset for env in self.envs]
+            places: dict[int, int] = {}
+            which = [places.setdefault(id(asset), len(places)) for asset in own]
+            different = {id(asset): asset for asset in own}
+            slots.append((list(different.values()), np.array(which)))
+        return slots
 
     def create_env(self, lower: Vec3, upper: Vec3, per_row: int) -> Env:
         """The next environment of a grid with `per_row` cells in a row, each of size
@@ -147,6 +175,7 @@ class World:
         self.num_actors -= len(env.actors)
         self.num_bodies -= env.num_bodies
         self.num_dofs -= env.num_dofs
+        self.num_sensors -= env.num_sensors
 
     def create_actor(
         self, env: Env, asset: Asset, pose: Transform, name: str, group: int, filter: int
@@ -162,9 +191,11 @@ class World:
         env.actors.append(actor)
         env.num_bodies += asset.num_bodies
         env.num_dofs += asset.num_dofs
+        env.num_sensors += len(asset.sensors)
         self.num_actors += 1
         self.num_bodies += asset.num_bodies
         self.num_dofs += asset.num_dofs
+        self.num_sensors += len(asset.sensors)
         asset.placed = True
         return actor
 
@@ -177,19 +208,13 @@ class World:
             )
 
     def freeze(self) -> None:
-        """Fix the structure, which gives tensors their sizes. Raises PhalanxError if environments
-        differ in structure, or if there are no actors."""
+        """Fix the structure, which gives tensors their sizes. Raises PhalanxError if there are no
+        actors."""
         if not self.num_actors:
             raise PhalanxError(
                 "the simulation has no actors; call gym.create_env and gym.create_actor before"
                 " gym.prepare_sim or gym.acquire_*_tensor"
             )
-        for env in self.envs[1:]:
-            if difference := _difference(self.envs[0], env):
-                raise PhalanxError(
-                    f"environment {env.index} differs from environment 0: {difference}; all"
-                    " environments of a simulation must have the same structure here"
-                )
         self.frozen = True
 
     def actors(self) -> Iterator[tuple[Env, Actor]]:
@@ -197,35 +222,3 @@ class World:
         for env in self.envs:
             for actor in env.actors:
                 yield env, actor
-
-
-def _difference(first: Env, other: Env) -> str:
-    """The first structural difference between two environments, empty if there is none."""
-    if len(first.actors) != len(other.actors):
-        return f"it has {len(other.actors)} actors instead of {len(first.actors)}"
-    groups: dict[int, int] = {}
-    for a, b in zip(first.actors, other.actors, strict=True):
-        where = f"actor {b.handle} ({b.name!r})"
-        if a.asset is not b.asset and a.asset.key != b.asset.key:
-            return (
-                f"{where} is made from {b.asset.name} instead of {a.asset.name}, or its options or"
-                " content"
-            )
-        if a.asset is not b.asset and repr(a.asset.sensors) != repr(b.asset.sensors):
-            return f"{where} has other force sensors"
-        if a.filter != b.filter:
-            return f"{where} has collision filter {b.filter} instead of {a.filter}"
-        if (a.group == NO_GROUP) != (b.group == NO_GROUP):
-            return f"{where} has collision group {b.group} instead of {a.group}"
-        if groups.setdefault(a.group, b.group) != b.group:
-            return f"{where} shares its collision group with other actors than in environment 0"
-        if a.shapes is not b.shapes and not np.array_equal(a.shapes["filter"], b.shapes["filter"]):
-            return f"{where} has other collision filters on its shapes"
-    if len(set(groups.values())) != len(groups):
-        return "actors share a collision group that have different groups in environment 0"
-    if len(first.attractors) != len(other.attractors):
-        return f"it has {len(other.attractors)} attractors instead of {len(first.attractors)}"
-    for k, (p, q) in enumerate(zip(first.attractors, other.attractors, strict=True)):
-        if (p.rigid_handle, p.axes) != (q.rigid_handle, q.axes):
-            return f"attractor {k} holds another body or other axes"
-    return ""

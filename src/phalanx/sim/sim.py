@@ -28,6 +28,7 @@ body frame, as in MuJoCo. The CPU engine keeps the state in float64: the values 
 rounded, and values you do not write keep full precision.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import mujoco
@@ -234,16 +235,16 @@ class Sim:
         reason = getattr(self.engine, "reason", "")
         return f"physics runs on engine {self.engine.name}: {reason}" if reason else ""
 
-    def divergence_report(self) -> str:
+    def divergence_report(self, numbers: Sequence[int] | None = None) -> str:
         """One sentence about the environments that diverged so far, empty if none did. Waits for
-        the GPU."""
+        the GPU. numbers: what the environments are called, (N,); None for 0 to N - 1."""
         counts = dict(zip(_QUANTITIES, self.divergences.tolist(), strict=True))
         lost = [f"{n} by {name}" for name, n in counts.items() if n]
         if not lost:
             return ""
         return (
             f"{sum(counts.values())} environments diverged and were reset"
-            f" (first bad quantity: {', '.join(lost)}); {self._first_divergence()}"
+            f" (first bad quantity: {', '.join(lost)}); {self._first_divergence(numbers)}"
         )
 
     def warnings_report(self) -> str:
@@ -251,14 +252,15 @@ class Sim:
         were none."""
         return warnings_report(self._warned_before)
 
-    def _first_divergence(self) -> str:
+    def _first_divergence(self, numbers: Sequence[int] | None) -> str:
         at = self.lost_at.cpu()
         env = int(torch.where(at > 0, at, at.max() + 1).argmin())
         cause = _QUANTITIES[int(self.lost_by[env])]
         for name, values in self._model_fields.items():
             if not values[env].isfinite().all():
                 cause = f"the model's {name}, which is not finite there"
-        return f"the first was environment {env} in step {int(at[env])}, by {cause}"
+        number = env if numbers is None else numbers[env]
+        return f"the first was environment {number} in step {int(at[env])}, by {cause}"
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that determines the next steps, and the derived fields in use, bit for

@@ -1,0 +1,187 @@
+"""The physics of all environments: one `Physics` for each structure, and tensors put together.
+
+    physics = GroupedPhysics(world)                 # after world.freeze()
+    states = physics.acquire("dof_state")
+    physics.set_dof_states(states, None, None, "set_dof_state_tensor")
+    physics.simulate()
+
+Programs see one simulation. Their tensors have the rows of all environments in order. With one
+structure, as in most programs, they are the tensors of its physics; with several, `refresh` copies
+into them, and setters hand each group its rows.
+"""
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from isaacgym.arguments import Arguments
+from isaacgym.descriptor import Tensor as Descriptor
+from isaacgym.physics import Physics
+from isaacgym.structure import groups_of
+from isaacgym.world import Env, World
+from phalanx.errors import PhalanxError
+
+log = logging.getLogger(__name__)
+
+UNITS = {
+    "root_state": "actors", "dof_state": "dofs", "rigid_body_state": "bodies",
+    "net_contact_force": "bodies", "dof_force": "dofs", "force_sensor": "sensors",
+    "jacobian": "envs", "mass_matrix": "envs",
+}  # fmt: skip
+"""What a row of a tensor of each kind belongs to."""
+
+
+class GroupedPhysics:
+    """`groups` has the physics of each structure, in the order of their first environments. Raises
+    PhalanxError if an environment cannot be simulated."""
+
+    def __init__(self, world: World) -> None:
+        frictions = {piece.params.dynamic_friction for piece in world.grounds}
+        if len(frictions) > 1:
+            log.warning(
+                "grounds have different frictions %s; the last one is used for all", frictions
+            )
+        self.world = world
+        self._parts = groups_of(world)
+        self.groups = [Physics(part) for part in self._parts]
+        self._arguments = Arguments(world.num_actors, world.device)
+        self._descriptors: dict[str, Descriptor] = {}
+        self._places: dict[str, list[Tensor]] = {}
+
+    def of(self, env: Env) -> Physics:
+        """The physics that an environment belongs to, where it has row `env.row`."""
+        return self.groups[env.group]
+
+    def check_model(self) -> None:
+        """Compile all models once, so that errors show early. Raises PhalanxError."""
+        for group in self.groups:
+            group.check_model()
+
+    def note_change(self, env: Env) -> None:
+        """Have the next call that needs the engine update the properties of actors."""
+        self.of(env).dirty = True
+
+    # Tensors ----------------------------------------------------------------------------------
+
+    def acquire(self, name: str) -> Descriptor:
+        """The descriptor of tensor `name` (see `Tensors`), with the same memory in every call.
+        Raises PhalanxError if its rows differ in shape."""
+        parts = [group.acquire(name) for group in self.groups]
+        if len(parts) == 1:
+            return parts[0]
+        if name not in self._descriptors:
+            shapes = {part.shape[1:] for part in parts}
+            if len(shapes) > 1:
+                raise PhalanxError(
+                    f"gym.acquire_{name.partition(':')[0]}_tensor: the actors of this name have"
+                    " different structures, so their rows do not fit into one tensor"
+                )
+            count = sum(part.shape[0] for part in parts)
+            buffer = torch.zeros((count, *shapes.pop()), device=self.world.device)
+            self._descriptors[name] = Descriptor(buffer, all(part.absent for part in parts))
+        return self._descriptors[name]
+
+    def refresh(self, kind: str) -> None:
+        """Fill the acquired tensors of a kind, if there are any."""
+        for group in self.groups:
+            group.refresh(kind)
+        for name, descriptor in self._descriptors.items():
+            if name.partition(":")[0] == kind:
+                for group, places in zip(self.groups, self._of_groups(UNITS[kind]), strict=True):
+                    descriptor.torch.index_copy_(0, places, group.acquire(name).torch)
+
+    def rows(self, kind: str, env: Env | None = None) -> np.ndarray:
+        """The current rows of a tensor, of one environment or of all. The tensor that the program
+        holds does not change."""
+        if env is not None:
+            return self.of(env).rows(kind, env.row)
+        held = self.acquire(kind).torch
+        before = held.clone()
+        self.refresh(kind)
+        values: np.ndarray = held.cpu().numpy().copy()
+        held.copy_(before)
+        return values
+
+    # Setters: tensors with the rows of all environments, and indices of actors --------------------
+
+    def set_root_states(self, states: Any, indices: Any, count: Any, call: str) -> None:
+        """Set poses and velocities of roots, (actors, 13), of all actors or of those listed."""
+        new = self._arguments.rows(states, (self.world.num_actors, 13), call)
+        mask = self._arguments.listed(indices, count, call)
+        for k, group in enumerate(self.groups):
+            group.setters.set_root_states(self._part(new, "actors", k), self._mask(mask, k))
+
+    def set_dof_states(self, states: Any, indices: Any, count: Any, call: str) -> None:
+        """Set positions and velocities, (dofs, 2), of all actors or of those listed."""
+        new = self._arguments.rows(states, (self.world.num_dofs, 2), call)
+        mask = self._arguments.listed(indices, count, call)
+        for k, group in enumerate(self.groups):
+            group.setters.set_dof_states(self._part(new, "dofs", k), self._mask(mask, k))
+
+    def set_commands(self, what: str, values: Any, indices: Any, count: Any, call: str) -> None:
+        """Set targets or efforts, (dofs,), of all actors or of those listed, which needs no engine.
+        what: one of `drives.COMMANDS`."""
+        new = self._arguments.rows(values, (self.world.num_dofs,), call)
+        mask = self._arguments.listed(indices, count, call)
+        for k, group in enumerate(self.groups):
+            group.set_commands(what, self._part(new, "dofs", k), self._mask(mask, k))
+
+    def apply_forces(self, forces: Any, torques: Any, space: int, call: str) -> None:
+        """Add forces [N] at the centres of mass and torques [N m], (bodies, 3) each or None, for
+        the next `simulate`."""
+        shape = (self.world.num_bodies, 3)
+        force, torque = (
+            None if x is None else self._arguments.rows(x, shape, call) for x in (forces, torques)
+        )
+        for k, group in enumerate(self.groups):
+            own = [None if x is None else self._part(x, "bodies", k) for x in (force, torque)]
+            group.setters.apply_forces(own[0], own[1], space)
+
+    def apply_forces_at(self, forces: Any, positions: Any, space: int, call: str) -> None:
+        """Add forces [N] at positions [m], (bodies, 3) each, for the next `simulate`; None stands
+        for the centres of mass."""
+        if positions is None:
+            self.apply_forces(forces, None, space, call)
+            return
+        shape = (self.world.num_bodies, 3)
+        force, place = (self._arguments.rows(x, shape, call) for x in (forces, positions))
+        for k, group in enumerate(self.groups):
+            own = [self._part(x, "bodies", k) for x in (force, place)]
+            group.setters.apply_forces_at(own[0], own[1], space)
+
+    def set_gravity(self, gravity: list[float]) -> None:
+        """Set gravity [m/s^2] in all environments, from the next `simulate` on."""
+        for group in self.groups:
+            group.set_gravity(gravity)
+
+    # Stepping ---------------------------------------------------------------------------------
+
+    def simulate(self) -> None:
+        """Advance all environments by dt."""
+        for group in self.groups:
+            group.simulate()
+
+    def check(self) -> None:
+        """Report what happened on the device since the last check; waits for the device. Raises
+        PhalanxError if a setter was given an actor index that does not exist."""
+        self._arguments.check()
+        for group in self.groups:
+            group.check()
+
+    def _of_groups(self, unit: str) -> list[Tensor]:
+        """Places of the actors, bodies, ... of each group among those of all environments."""
+        if unit not in self._places:
+            self._places[unit] = [part.rows(unit) for part in self._parts]
+        return self._places[unit]
+
+    def _part(self, values: Tensor, unit: str, k: int) -> Tensor:
+        """The rows (rows, ...) of a group, as (N, rows of one environment, ...)."""
+        part = self._parts[k]
+        own = values if len(self.groups) == 1 else values[self._of_groups(unit)[k]]
+        return own.view(len(part.envs), part.size(unit), *values.shape[1:])
+
+    def _mask(self, mask: Tensor | None, k: int) -> Tensor | None:
+        return None if mask is None else self._part(mask, "actors", k)

@@ -1,0 +1,216 @@
+"""isaacgym: environments that differ: sizes, meshes, and other actors, in one set of tensors."""
+
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import isaacgym.physics
+from isaac import GYM, PENDULUM, SLIDER, World, indices, options, pose
+from isaacgym import gymapi, gymtorch
+from phalanx.errors import PhalanxError
+
+G = 9.81
+
+
+@pytest.fixture(params=["mujoco", "warp"])
+def engine(request, monkeypatch):
+    """Both engines, on the CPU."""
+    monkeypatch.setattr(isaacgym.physics, "ENGINE", request.param)
+
+
+def groups(world):
+    return [len(group.world.envs) for group in world.sim.physics.groups]
+
+
+def test_boxes_of_other_sizes_are_copies_of_one_model(engine):
+    """Each rests at half its height on the ground, with its own weight, and turns by its own
+    inertia."""
+    world = World(dt=0.005)
+    world.ground()
+    sizes = [(0.1, 0.2, 0.3), (0.5, 0.5, 0.1), (0.2, 0.6, 1.0)]
+    for k, size in enumerate(sizes):
+        box = GYM.create_box(world.sim, *size, options(density=100.0 * (k + 1)))
+        GYM.create_actor(world.env(), box, pose(z=size[2] / 2 + 0.01), "box", k, 0, 0)
+        assert GYM.get_actor_rigid_body_properties(world.envs[k], 0)[0].mass == pytest.approx(
+            100 * (k + 1) * math.prod(size)
+        )
+    GYM.prepare_sim(world.sim)
+    assert groups(world) == [3]
+    contact = world.tensor("net_contact_force")
+    world.step(150)
+    heights = world.tensor("actor_root_state")[:, 2].tolist()
+    assert heights == pytest.approx([s[2] / 2 for s in sizes], abs=1.5e-3)
+    world.tensor("net_contact_force")
+    weights = [100 * (k + 1) * math.prod(s) * G for k, s in enumerate(sizes)]
+    assert contact[:, 2].tolist() == pytest.approx(weights, rel=2e-3)
+    turn = torch.tensor([[1.0, 0.0, 0.0]]).repeat(3, 1)
+    gravity = GYM.get_sim_params(world.sim)
+    gravity.gravity = gymapi.Vec3(0, 0, 0)
+    GYM.set_sim_params(world.sim, gravity)
+    roots = world.tensor("actor_root_state")
+    roots[:, 2] += 1.0
+    roots[:, 7:] = 0.0
+    GYM.set_actor_root_state_tensor(world.sim, gymtorch.unwrap_tensor(roots))
+    GYM.apply_rigid_body_force_tensors(world.sim, None, gymtorch.unwrap_tensor(turn))
+    world.step()
+    masses = [w / G for w in weights]
+    inertia = [m * (s[1] ** 2 + s[2] ** 2) / 12 for m, s in zip(masses, sizes, strict=True)]
+    omega = world.tensor("actor_root_state")[:, 10].tolist()
+    assert omega == pytest.approx([0.005 / i for i in inertia], rel=1e-3)
+
+
+def test_links_of_other_lengths_are_copies_of_one_model(tmp_path):
+    """Pendulums whose bob is 0.5, 1 and 2 m below the pivot: small swings have the periods
+    2 pi sqrt((I + m l^2) / (m g l))."""
+    world = World(dt=0.002)
+    lengths = [0.5, 1.0, 2.0]
+    for k, length in enumerate(lengths):
+        text = PENDULUM.replace('xyz="0 0 -0.5"', f'xyz="0 0 {-length}"')
+        rod = world.load(tmp_path, f"p{k}.urdf", text, fix_base_link=True)
+        GYM.create_actor(world.env(), rod, pose(z=3), "p", k, 0, 0)
+        start = np.array([(0.1, 0.0)], gymapi.DofState.dtype)
+        GYM.set_actor_dof_states(world.envs[k], 0, start, gymapi.STATE_ALL)
+    GYM.prepare_sim(world.sim)
+    assert groups(world) == [3]
+    crossed = [0.0] * 3
+    before = world.tensor("dof_state")[:, 0].clone()
+    for step in range(1, 1000):
+        world.step()
+        now = world.tensor("dof_state")[:, 0]
+        for k in range(3):
+            if not crossed[k] and now[k] <= 0:
+                part = before[k] / (before[k] - now[k])
+                crossed[k] = (step - 1 + part.item()) * 0.002
+        before = now.clone()
+    quarters = [math.pi / 2 * math.sqrt((0.1 + x * x) / (G * x)) for x in lengths]
+    assert crossed == pytest.approx(quarters, rel=3e-3)
+
+
+def mixed(tmp_path, dt=0.005):
+    """A ball; a slider and a box; the ball again, heavier; a pendulum on two boxes."""
+    world = World(dt=dt)
+    world.ground()
+    sim = world.sim
+    ball = GYM.create_sphere(sim, 0.1, options())
+    box = GYM.create_box(sim, 0.2, 0.2, 0.2, options())
+    slider = world.load(tmp_path, "s.urdf", SLIDER.format(effort=0), fix_base_link=True)
+    rod = world.load(tmp_path, "p.urdf", PENDULUM, fix_base_link=True)
+    GYM.create_asset_force_sensor(rod, 1, pose())
+    content = [
+        [(ball, "ball", 0.1)],
+        [(slider, "slider", 2.0), (box, "box", 0.1)],
+        [(ball, "ball", 0.1)],
+        [(box, "box", 0.1), (rod, "rod", 2.0), (box, "box", 0.1)],
+    ]
+    for k, actors in enumerate(content):
+        env = world.env(10.0, per_row=4)
+        for j, (asset, name, z) in enumerate(actors):
+            GYM.create_actor(env, asset, pose(x=0.5 * j, z=z), name, k, 0, 0)
+    bodies = GYM.get_actor_rigid_body_properties(world.envs[2], 0)
+    bodies[0].mass *= 3
+    GYM.set_actor_rigid_body_properties(world.envs[2], 0, bodies, True)
+    return world
+
+
+def test_environments_of_other_structure_share_tensors_in_order(tmp_path, engine):
+    world = mixed(tmp_path)
+    sim, envs = world.sim, world.envs
+    assert GYM.get_actor_index(envs[3], 1, gymapi.DOMAIN_SIM) == 5
+    assert GYM.find_actor_rigid_body_index(envs[3], 1, "rod", gymapi.DOMAIN_SIM) == 7
+    assert GYM.find_actor_dof_index(envs[3], 1, "hinge", gymapi.DOMAIN_SIM) == 1
+    GYM.prepare_sim(sim)
+    assert groups(world) == [2, 1, 1]
+    roots, bodies = world.tensor("actor_root_state"), world.tensor("rigid_body_state")
+    dofs, contact = world.tensor("dof_state"), world.tensor("net_contact_force")
+    sensors = world.tensor("force_sensor")
+    shapes = [tuple(t.shape) for t in (roots, bodies, dofs, contact, sensors)]
+    assert shapes == [(7, 13), (9, 13), (2, 2), (9, 3), (1, 6)]
+    assert roots[:, 0].tolist() == [0, 0, 0.5, 0, 0, 0.5, 1.0]  # in the environments' frames
+    held = roots.data_ptr()
+    # Setters: all DOFs, some roots; a force on one body; an effort for one DOF.
+    dofs[:, 0] = torch.tensor([0.3, 0.2])
+    GYM.set_dof_state_tensor(sim, gymtorch.unwrap_tensor(dofs))
+    roots[:, 2] += 5.0
+    listed = indices(0, 6)
+    GYM.set_actor_root_state_tensor_indexed(sim, gymtorch.unwrap_tensor(roots), listed, 2)
+    now = world.tensor("actor_root_state")
+    assert now.data_ptr() == held
+    assert now[:, 2].tolist() == pytest.approx([5.1, 2, 0.1, 0.1, 0.1, 2, 5.1])
+    assert world.tensor("dof_state")[:, 0].tolist() == pytest.approx([0.3, 0.2])
+    assert GYM.get_actor_dof_states(envs[1], 0, gymapi.STATE_POS)["pos"][0] == pytest.approx(0.3)
+    push = torch.zeros(9, 3)
+    push[0, 0] = 8.0
+    GYM.apply_rigid_body_force_tensors(sim, gymtorch.unwrap_tensor(push), None)
+    world.step()
+    mass = 1000 * 4 / 3 * math.pi * 1e-3
+    speeds = world.tensor("actor_root_state")[:, 7].tolist()
+    assert speeds == pytest.approx([8 * 0.005 / mass, 0, 0, 0, 0, 0, 0], abs=1e-5)
+    world.step(19)
+    z = world.tensor("actor_root_state")[:, 2]
+    fallen = G * 0.005**2 * 20 * 21 / 2
+    assert z[[0, 6]].tolist() == pytest.approx([5.1 - fallen] * 2, abs=1e-4)
+    world.tensor("net_contact_force")
+    boxes = 8 * G
+    assert contact[:, 2].tolist() == pytest.approx(
+        [0, 0, 0, boxes, 3 * mass * G, boxes, 0, 0, 0], rel=2e-2
+    )
+    # Structures that do not fit into one tensor.
+    with pytest.raises(PhalanxError, match=r"no actor 'rod' in the environments"):
+        GYM.acquire_jacobian_tensor(sim, "rod")
+    states = GYM.get_sim_rigid_body_states(sim, gymapi.STATE_POS)
+    assert len(states) == 9
+    assert states["pose"]["p"]["x"][[0, 4, 8]].tolist() == pytest.approx([0.0, 20.0, 31.0], abs=0.1)
+
+
+def test_targets_and_efforts_reach_the_joints_of_every_structure(tmp_path):
+    """Sliders of 2 kg, alone or above a ball: with 4 N they accelerate by 2 m/s^2."""
+    world = World(gravity=0.0, dt=0.01)
+    slider = world.load(tmp_path, "s.urdf", SLIDER.format(effort=0), fix_base_link=True)
+    ball = GYM.create_sphere(world.sim, 0.1, options())
+    for k in range(4):
+        env = world.env()
+        if k % 2:
+            GYM.create_actor(env, ball, pose(), "ball", k, 0, 0)
+        GYM.create_actor(env, slider, pose(z=1), "slider", k, 0, 0)
+        props = GYM.get_actor_dof_properties(env, k % 2)
+        props["driveMode"] = gymapi.DOF_MODE_EFFORT
+        GYM.set_actor_dof_properties(env, k % 2, props)
+    GYM.prepare_sim(world.sim)
+    effort = torch.tensor([4.0, 8.0, -4.0, 2.0])
+    GYM.set_dof_actuation_force_tensor(world.sim, gymtorch.unwrap_tensor(effort))
+    effort[:] = 100.0
+    last = indices(5)  # the slider of the last environment
+    GYM.set_dof_actuation_force_tensor_indexed(world.sim, gymtorch.unwrap_tensor(effort), last, 1)
+    world.step(10)
+    speeds = world.tensor("dof_state")[:, 1].tolist()
+    assert speeds == pytest.approx([0.2, 0.4, -0.2, 5.0], rel=1e-4)
+    jacobian = world.tensor("jacobian", "slider")
+    assert jacobian.shape == (4, 1, 6, 1)
+    assert jacobian[:, 0, 0, 0].tolist() == pytest.approx([1, 1, 1, 1])
+    assert world.tensor("mass_matrix", "slider").flatten().tolist() == pytest.approx([2.0] * 4)
+
+
+def test_an_empty_environment_is_no_obstacle():
+    world = World()
+    ball = GYM.create_sphere(world.sim, 0.1)
+    GYM.create_actor(world.env(), ball, pose(z=1), "ball", 0, 0, 0)
+    world.env()
+    world.step()
+    assert world.tensor("actor_root_state").shape == (1, 13)
+    assert len(GYM.get_env_rigid_body_states(world.envs[1], gymapi.STATE_ALL)) == 0
+
+
+def test_a_diverged_environment_of_another_structure_starts_again(tmp_path, caplog):
+    world = mixed(tmp_path)
+    GYM.prepare_sim(world.sim)
+    world.step()
+    roots = world.tensor("actor_root_state")
+    roots[4, 2] = math.nan
+    GYM.set_actor_root_state_tensor(world.sim, gymtorch.unwrap_tensor(roots))
+    with caplog.at_level(logging.WARNING):
+        world.step(70)
+    assert torch.isfinite(world.tensor("actor_root_state")).all()
+    assert "environment 3" in caplog.text
