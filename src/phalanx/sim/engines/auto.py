@@ -35,7 +35,7 @@ class AutoEngine:
             return
         try:
             self._engine = FusedEngine(scene, num_envs, torch.device("cpu"), threads)
-        except PhalanxError as error:
+        except (PhalanxError, OSError) as error:  # refused, or not compiled: no room, no rights
             self.reason = str(error).removesuffix("; use another engine")
             self._engine = self._make()
 
