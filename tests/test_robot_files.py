@@ -400,18 +400,20 @@ def test_frames_weigh_nothing_and_shapes_are_filled_with_the_density_asked_for(l
 
 def test_an_impossible_inertia_of_a_welded_link_moves_to_the_link_that_carries_it(load):
     """(1, 1, 9) e-3 of the tip is no inertia, but together with the arm's .01 it is. The tip is
-    turned by 90 degrees about x, so its z is the arm's -y; its 1 kg is 0.2 m away along z."""
+    turned by 90 degrees about x, so its z is the arm's -y. Each has 1 kg, 0.2 m apart along z,
+    which adds 2 x 1 kg x (0.1 m)^2 = .02 about x and y."""
     tip = '<link name="tip"><inertial><mass value="1"/><inertia ixx=".001" iyy=".001" izz=".009"/>'
     fixed = joint("fixed", "arm", "tip", "t", '<origin xyz="0 0 .2" rpy="1.5707963267948966 0 0"/>')
     text = hinge(LIMIT).replace("</robot>", f"{tip}</inertial></link>{fixed}</robot>")
     loaded = load(text)
-    assert "gave the impossible inertia of links to the link that they are fixed to: 'tip'" in (
+    assert "gave links with an impossible inertia to the link that they are fixed to: 'tip'" in (
         texts(loaded.notes)
     )
     model = loaded.compile()
-    assert model.body("tip").inertia.tolist() == [0, 0, 0]
+    assert model.body_mass.tolist() == [0, 1, 2, 0]
+    assert model.body("arm").ipos.tolist() == pytest.approx([0, 0, 0.1])
     axes = rotation(model.body("arm").iquat)
-    expected = np.diag([0.011, 0.019, 0.011])
+    expected = np.diag([0.031, 0.039, 0.011])
     np.testing.assert_allclose(
         axes @ np.diag(model.body("arm").inertia) @ axes.T, expected, atol=1e-9
     )

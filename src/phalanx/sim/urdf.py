@@ -30,7 +30,7 @@ import numpy as np
 from phalanx.errors import did_you_mean
 from phalanx.sim.compiling import MUJOCO_WARNS
 from phalanx.sim.robot import Kind, Note
-from phalanx.sim.urdf_inertia import Weld, set_inertias
+from phalanx.sim.urdf_inertia import NOTHING, Weld, set_inertias
 from phalanx.sim.urdf_joints import add_joints, add_mimic
 from phalanx.sim.urdf_shapes import Shapes
 from phalanx.sim.urdf_values import (
@@ -43,9 +43,6 @@ from phalanx.sim.urdf_values import (
 from phalanx.sim.xml_file import Element
 
 WORLD = "world_link"  # in the spec, what the file calls "world"
-
-
-NOTHING = Inertia(0.0, np.zeros(3), np.zeros((3, 3)))
 
 
 class UrdfReader:
@@ -95,12 +92,12 @@ class UrdfReader:
             body.pos, body.quat = pose[:3, 3], quat_of(pose)
             if joint is not None:
                 add_joints(body, joint, self.say)
-            weld, turn = [], np.eye(3)
+            weld, placed = [], np.eye(4)
             if joint is not None and not body.joints:
-                weld, turn = welds[parent.name][0], welds[parent.name][1] @ pose[:3, :3]
-            welds[body.name] = (weld, turn)
+                weld, placed = welds[parent.name][0], welds[parent.name][1] @ pose
+            welds[body.name] = (weld, placed)
             hanging, inertia = self._fill(body, link, welded=bool(weld))
-            weld.append((body, inertia, turn))
+            weld.append((body, inertia, placed))
             pending += [(child, body, below, origin) for child, below, origin in hanging]
         for weld, _ in welds.values():
             self.notes += set_inertias(weld)

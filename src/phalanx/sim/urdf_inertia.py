@@ -4,8 +4,6 @@ A rigid body has moments A <= B <= C with A + B >= C, positive ones if it moves 
 refuses others, in each body; files have them, mostly in links on fixed joints.
 """
 
-from dataclasses import replace
-
 import mujoco
 import numpy as np
 
@@ -13,24 +11,31 @@ from phalanx.sim.robot import Note
 from phalanx.sim.urdf_values import Array, Inertia, quat_of
 
 MIN_GYRATION = 1e-4  # [m] a moving body's radius of gyration is at least this about every axis
+NOTHING = Inertia(0.0, np.zeros(3), np.zeros((3, 3)))
 Weld = list[tuple[mujoco.MjsBody, Inertia, Array]]
-"""Bodies without joints between them, each with its inertia and rotation (3, 3) to the first."""
+"""Bodies without joints between them, each with its inertia and its pose (4, 4) in the first."""
 
 
 def set_inertias(weld: Weld) -> list[Note]:
-    """Write the inertias of bodies that are welded together. If one of them is impossible and
-    their sum is not, the first body takes all of it, which moves in the same way."""
-    bad = [b.name for n, (b, i, _) in enumerate(weld) if not _possible(i, welded=n > 0)]
+    """Write the inertias of bodies that are welded together. Where that of one is impossible, the
+    first body takes it with its mass, if their sum is possible; the weld moves in the same way. If
+    that is not enough, the first body takes all of them."""
+    bad = [n for n, (_, inertia, _) in enumerate(weld) if not _possible(inertia, welded=n > 0)]
     notes = []
-    total = sum((turn @ i.tensor @ turn.T for _, i, turn in weld), np.zeros((3, 3)))
-    if bad and len(weld) > 1 and _possible(replace(weld[0][1], tensor=total), welded=False):
-        text = "gave the impossible inertia of links to the link that they are fixed to"
-        notes += [Note("mended", text, repr(name)) for name in bad]
-        tensors = [total] + [np.zeros((3, 3))] * (len(weld) - 1)
-        weld = [
-            (body, replace(inertia, tensor=tensor), turn)
-            for (body, inertia, turn), tensor in zip(weld, tensors, strict=True)
-        ]
+    for moved in (bad, range(len(weld))) if bad else ():
+        total = weld[0][1]
+        for n in moved:
+            if n:
+                total += weld[n][1].moved(weld[n][2])
+        if any(moved) and _possible(total, welded=False):
+            text = "gave links with an impossible inertia to the link that they are fixed to"
+            names = [weld[n][0].name for n in moved if n]
+            notes = [Note("mended", text, repr(name)) for name in names]
+            weld = [
+                (body, total if n == 0 else NOTHING if n in moved else inertia, pose)
+                for n, (body, inertia, pose) in enumerate(weld)
+            ]
+            break
     for number, (body, inertia, _) in enumerate(weld):
         notes += _set_inertia(body, inertia, welded=number > 0)
     return notes
