@@ -568,10 +568,10 @@ REFUSED = {
         "activation",
         "<actuator><intvelocity joint='j' actrange='0 1' kp='1'/></actuator>",
     ),
-    "an equality": (
-        "<joint name='j'/>",
-        "equality",
-        "<equality><joint joint1='j'/></equality>",
+    "a spatial tendon": (
+        "<joint/><site name='t'/>",
+        "tendons through points of space (tendon 'rope')",
+        "<tendon><spatial name='rope'><site site='s'/><site site='t'/></spatial></tendon>",
     ),
     "a sensor": (
         "<joint name='j'/>",

@@ -7,6 +7,7 @@ from phalanx.sim.engines.fused import cuda
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.tables import constants, model_fields, tables
 from test_fused import MODELS as TRUTHS
+from test_fused_rows import ROWS, model_of
 from test_fused_sensors import SENSORS, WORLD
 
 MODELS = {
@@ -15,6 +16,7 @@ MODELS = {
     "points": TRUTHS["on a plane"][1],
     "trees": TRUTHS["contacts between trees"][1],
     "obstacles": TRUTHS["fixed obstacles"][1],
+    "rows": model_of(ROWS),
     "sensors": WORLD.format("".join(SENSORS.values())),
 }
 

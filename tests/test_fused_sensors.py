@@ -35,7 +35,9 @@ WORLD = f"""<mujoco><option integrator="implicitfast" magnetic="1 -2 3"/>
     <body name="lamp" pos="0 .1 -.2" gravcomp=".7"><joint name="swivel" type="ball"/>
       <geom size=".05" pos="0 .1 -.1"/><site name="bulb" euler="0 20 0"/></body></body></body>
 </worldbody><actuator><motor name="a" joint="hip" gear="3" forcerange="-1 1"/>
-<position name="b" joint="rod" kp="50" kv="2" gear="2"/><motor name="c" joint="hip"/></actuator>
+<position name="b" joint="rod" kp="50" kv="2" gear="2"/><motor name="c" joint="hip"/>
+<motor name="d" tendon="rope" gear="2"/></actuator><tendon><fixed name="rope">
+<joint joint="hip" coef=".5"/><joint joint="rod" coef="2"/></fixed></tendon>
 <sensor>{{}}</sensor></mujoco>"""
 
 FRAMES = (
@@ -70,8 +72,9 @@ SENSORS = {
     "actuators": "".join(
         f'<{kind} actuator="{name}" cutoff="{cutoff}"/>'
         for kind in ("actuatorpos", "actuatorvel", "actuatorfrc")
-        for name, cutoff in (("a", 0), ("b", 0.05), ("c", 0))
+        for name, cutoff in (("a", 0), ("b", 0.05), ("c", 0), ("d", 0))
     ),
+    "tendons": '<tendonpos tendon="rope"/><tendonvel tendon="rope"/>',
     "subtrees": "".join(
         f'<{kind} body="{body}"/>'
         for kind in ("subtreecom", "subtreelinvel", "subtreeangmom")

@@ -39,7 +39,7 @@ from phalanx.sim.engines.fused.tables import (
 from phalanx.sim.engines.initial import initial_data
 
 _FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS | {"sensordata"}
-_CONSTANTS = ("body_invweight0", "dof_invweight0")  # that set_const derives
+_CONSTANTS = ("body_invweight0", "dof_invweight0", "tendon_invweight0")  # that set_const derives
 _ACC = mujoco.mjtStage.mjSTAGE_ACC
 _NO_POSITIONS, _STALE, _FRESH = 0, 1, 2
 
@@ -88,6 +88,11 @@ class FusedEngine:
     def field(self, name: str, stale: bool = False) -> Tensor:
         if reason := refusal(name, self.name, self.model):
             raise PhalanxError(reason)
+        if name == "eq_active" and self.model.neq:
+            raise PhalanxError(
+                "the fused engine does not switch equality constraints while it runs; use another"
+                " engine"
+            )
         if name in STATE_FIELDS or name in INPUT_FIELDS:
             if name not in self._data:
                 if self._captured:

@@ -138,3 +138,26 @@ FN B advance_free_friction(World &w, int k, F a) {
   }
   return changed;
 }
+
+// Frames of all slots as quaternions: their sign is MuJoCo's.
+FN void slot_quats(const World &w, F quat[][4]) {
+  SLOTS(k) {
+    if (KIND[k] == FREE) {
+      EACH(i, 4) quat[k][i] = w.quat[FREE_OF[k]][i];
+      continue;
+    }
+    F own[4], base[4], turn[4], sine, cosine;
+    EACH(i, 4) own[i] = T(quat, k, i);
+    if (UP[k] < 0) EACH(i, 4) base[i] = own[i];
+    else multiply_quat(quat[UP[k]], own, base);
+    if (KIND[k] == BALL && BALL_AXIS[k] == 0) {
+      multiply_quat(base, w.ball[BALL_OF[k]], quat[k]);
+    } else if (KIND[k] == HINGE) {
+      sincos_(0.5f * (w.q[k] - T(qpos0, k, 0)), sine, cosine);
+      turn[0] = cosine, turn[1] = turn[2] = ZERO, turn[3] = sine;
+      multiply_quat(base, turn, quat[k]);
+    } else {
+      EACH(i, 4) quat[k][i] = base[i];
+    }
+  }
+}

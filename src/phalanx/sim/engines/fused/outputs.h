@@ -61,29 +61,6 @@ STAGE void tree_com(const World &w, int k, F *com) {
   }
   EACH(i, 3) com[i] /= mass;
 }
-// Frames of all slots as quaternions: their sign is MuJoCo's.
-FN void slot_quats(const World &w, F quat[][4]) {
-  SLOTS(k) {
-    if (KIND[k] == FREE) {
-      EACH(i, 4) quat[k][i] = w.quat[FREE_OF[k]][i];
-      continue;
-    }
-    F own[4], base[4], turn[4], sine, cosine;
-    EACH(i, 4) own[i] = T(quat, k, i);
-    if (UP[k] < 0) EACH(i, 4) base[i] = own[i];
-    else multiply_quat(quat[UP[k]], own, base);
-    if (KIND[k] == BALL && BALL_AXIS[k] == 0) {
-      multiply_quat(base, w.ball[BALL_OF[k]], quat[k]);
-    } else if (KIND[k] == HINGE) {
-      sincos_(0.5f * (w.q[k] - T(qpos0, k, 0)), sine, cosine);
-      turn[0] = cosine, turn[1] = turn[2] = ZERO, turn[3] = sine;
-      multiply_quat(base, turn, quat[k]);
-    } else {
-      EACH(i, 4) quat[k][i] = base[i];
-    }
-  }
-}
-
 #include "sensors.h"
 
 // mj_sensorAcc, mj_rnePostConstraint: after `solve`, before `integrate`
@@ -102,6 +79,7 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
     if (KIND[k] == FREE) EACH(i, 5) put(w, OUT(qfrc_actuator), NV, DOF[k] + 1 + i, ZERO);
     put(w, OUT(qfrc_actuator), NV, DOF[k], joint_actuation(w, k));
   }
+  if (NROW) add_row_forces(w);
   bool sensors = OUT(sensordata) && NSENSOR > NSENSOR_STATE;
   bool forces = OUT(qfrc_constraint) || OUT(cfrc_ext) || OUT(cfrc_int) || (sensors && FORCE_SENSORS);
   F inner[NSLOT][6];
@@ -114,6 +92,15 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
   if (GRAVCOMP) compensate_gravity(w, inner, 1);  // a joint's force, not one from outside
   for (int b = 0; b < NPLACE_BODY; b++) EACH(i, 6) ext[PLACE_BODY_SLOT[b]][i] += touch[PLACE_BODY_ID[b]][i];
   SLOTS(k) EACH(i, 6) inner[k][i] -= ext[k][i];
+  if (NROW) {
+    F counted[NBODY][6];
+    for (int b = 0; b < NBODY; b++) EACH(i, 6) counted[b][i] = ZERO;
+    row_wrenches(w, ext, counted);
+    for (int b = 0; b < NPLACE_BODY; b++) EACH(i, 6) {
+      touch[PLACE_BODY_ID[b]][i] += counted[PLACE_BODY_ID[b]][i];
+      inner[PLACE_BODY_SLOT[b]][i] -= counted[PLACE_BODY_ID[b]][i];
+    }
+  }
   if (OUT(cfrc_ext)) for (int b = 0; b < NPLACE_BODY; b++) {
     int k = PLACE_BODY_SLOT[b], id = PLACE_BODY_ID[b];
     F com[3], f[6];
@@ -150,6 +137,7 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
     F f = dot6(w.S[k], ext[k]);
     if (LIMITED[k]) f -= w.lside[k] * select(w.lx[k] < 0.0f, w.lD[k] * w.lx[k], ZERO);
     if (FRICTION[k]) f -= friction_force(T(friction, k, 0), T(friction, k, 1), w.fx[k]);
+    if (NROW) f += w.row_tau[k];
     put(w, OUT(qfrc_constraint), NV, DOF[k], f);
   }
   if (sensors) sense_forces(w, C, X, inner);

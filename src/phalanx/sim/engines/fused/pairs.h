@@ -1,6 +1,7 @@
 // Contacts between moving bodies, and with fixed obstacles. Part of step.h.
 
 #include "touch.h"
+#include "woodbury.h"
 
 FN void note_overflow(const World &w) {
   for (int l = 0; l < w.valid; l++) w.fields->overflow[w.world + l] = 1;
@@ -106,55 +107,7 @@ FN void add_pair_forces(World &w, const Pairs &X) {
   }
 }
 
-#define TREE_SLOTS(k, tree) for (int k = TREE0[tree]; k < TREE0[(tree) + 1]; k++)
-#define TREE_SLOTS_UP(k, tree) for (int k = TREE0[(tree) + 1] - 1; k >= TREE0[tree]; k--)
-
-// One row's pass to the root of a tree: u and y are L^-1 of its column.
-FN void row_to_root(World &w, Pairs &X, int r, int tree, F P[][6]) {
-  TREE_SLOTS_UP(k, tree) {
-    if (KIND[k] == FREE) {
-      F *y = X.y[r][FREE_OF[k]];
-      const F *A = w.A[k], *d = w.d6[FREE_OF[k]];
-      EACH(i, 6) y[i] = ZERO - P[k][i];
-      EACH(m, 6) {
-        int j = 5 - m;
-        for (int i = 0; i < j; i++) y[i] -= A[at(i, j)] * d[j] * y[j];
-      }
-      continue;
-    }
-    F u = ZERO - dot6(w.S[k], P[k]);
-    X.u[r][k] = u;
-    if (UP[k] < 0) continue;
-    F ud = u * w.d[k];
-    EACH(i, 6) P[UP[k]][i] += P[k][i] + w.U[k][i] * ud;
-  }
-}
-FN int packed(int i, int j) { return i * (i + 1) / 2 + j; }  // of a lower triangle
-STAGE F row_product(const World &w, const Pairs &X, int r, int tree, const F *u, const F (*y)[6]) {
-  F sum = ZERO;
-  TREE_SLOTS(k, tree) {
-    if (KIND[k] == FREE) {
-      EACH(i, 6) sum += X.y[r][FREE_OF[k]][i] * w.d6[FREE_OF[k]][i] * y[FREE_OF[k]][i];
-    } else {
-      sum += X.u[r][k] * w.d[k] * u[k];
-    }
-  }
-  return sum;
-}
-// Which trees row r moves: t is the first, and if there is another, the second.
-FN int trees_of(const Pairs &X, int r) { return ACROSS_TREES && X.tree[r][0] != X.tree[r][1] ? 2 : 1; }
-FN int tree_of(const Pairs &X, int r, int t) { return NTREE == 1 ? 0 : X.tree[r][t]; }
-FN F rows_product(const World &w, const Pairs &X, int r, int q) {
-  F sum = ZERO;
-  for (int t = 0; t < trees_of(X, r); t++)
-    for (int s = 0; s < trees_of(X, q); s++)
-      if (tree_of(X, r, t) == tree_of(X, q, s)) sum += row_product(w, X, q, tree_of(X, r, t), X.u[r], X.y[r]);
-  return sum;
-}
-
-// H = H0 + J' D J by Woodbury, in the coordinates of H0's factor: changes u, y and the decrement.
-STAGE void couple_pairs(World &w, Pairs &X, F &decrement) {
-  int n = 0;
+STAGE void couple_pairs(World &w, Pairs &X, int &n) {
   for (int c = 0; c < w.npair; c++) {
     int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]], dim = PAIR_DIM[i];
     F L[PBASIS][PBASIS];
@@ -182,34 +135,7 @@ STAGE void couple_pairs(World &w, Pairs &X, F &decrement) {
       }
       for (int t = 0; t < trees_of(X, n); t++) TREE_SLOTS(k, tree_of(X, n, t)) EACH(m, 6) P[k][m] = ZERO;
       EACH(m, 6) P[b][m] = ZERO - second[m], P[a][m] = first[m];
-      for (int t = 0; t < trees_of(X, n); t++) row_to_root(w, X, n, tree_of(X, n, t), P);
-      for (int q = 0; q <= n; q++) X.M[packed(n, q)] = rows_product(w, X, n, q) + (q == n ? 1.0f : 0.0f);
-      X.rhs[n] = ZERO;
-      for (int t = 0; t < trees_of(X, n); t++) X.rhs[n] += row_product(w, X, n, tree_of(X, n, t), w.u, w.y6);
-      n++;
-    }
-  }
-  if (!n) return;
-  for (int k = 0; k < n; k++) {  // M = L L', in the lower triangle
-    for (int j = 0; j <= k; j++) {
-      F sum = X.M[packed(k, j)];
-      for (int i = 0; i < j; i++) sum -= X.M[packed(k, i)] * X.M[packed(j, i)];
-      X.M[packed(k, j)] = j < k ? sum * X.M[packed(j, j)] : rsqrt_(max_(sum, ZERO + 1e-20f));
-    }
-    F sum = X.rhs[k];
-    for (int i = 0; i < k; i++) sum -= X.M[packed(k, i)] * X.gain[i];
-    X.gain[k] = sum * X.M[packed(k, k)];
-    decrement -= X.gain[k] * X.gain[k];
-  }
-  for (int k = n - 1; k >= 0; k--) {
-    F sum = X.gain[k];
-    for (int i = k + 1; i < n; i++) sum -= X.M[packed(i, k)] * X.gain[i];
-    X.gain[k] = sum * X.M[packed(k, k)];
-  }
-  for (int r = 0; r < n; r++) {
-    for (int t = 0; t < trees_of(X, r); t++) TREE_SLOTS(k, tree_of(X, r, t)) {
-      if (KIND[k] == FREE) EACH(i, 6) w.y6[FREE_OF[k]][i] -= X.gain[r] * X.y[r][FREE_OF[k]][i];
-      else w.u[k] -= X.gain[r] * X.u[r][k];
+      add_row<false>(w, X, n, P);
     }
   }
 }

@@ -125,6 +125,12 @@ FN F beyond_limit(const World &w, int k, F &side) {
   return LIMITED[k] ? min_(min_(low, high) - T(limit, k, 2), ZERO) : ZERO;
 }
 
+FN F tendon_sum(const World &w, int t, const F *of_slots) {
+  F sum = ZERO;
+  for (int n = TENDON0[t]; n < TENDON0[t + 1]; n++) sum += T(tendon_term, n, 0) * of_slots[TENDON_SLOT[n]];
+  return sum;
+}
+
 // mj_sensorPos, mj_sensorVel
 STAGE void sense_state(const World &w) {
   F quat[NSLOT][4];
@@ -143,8 +149,10 @@ STAGE void sense_state(const World &w) {
         EACH(i, 4) sense(w, s, i, q[i]);
         break;
       }
-      case SENS_ACTUATORPOS: sense(w, s, 0, T(actuator, SENSOR_ROW[s], 0) * w.q[k]); break;
-      case SENS_ACTUATORVEL: sense(w, s, 0, T(actuator, SENSOR_ROW[s], 0) * w.v[k]); break;
+      case SENS_ACTUATORPOS: sense(w, s, 0, T(actuator, SENSOR_ROW[s], 0) * (k < 0 ? tendon_sum(w, SENSOR_TENDON[s], w.q) : w.q[k])); break;
+      case SENS_ACTUATORVEL: sense(w, s, 0, T(actuator, SENSOR_ROW[s], 0) * (k < 0 ? tendon_sum(w, SENSOR_TENDON[s], w.v) : w.v[k])); break;
+      case SENS_TENDONPOS: sense(w, s, 0, tendon_sum(w, SENSOR_TENDON[s], w.q)); break;
+      case SENS_TENDONVEL: sense(w, s, 0, tendon_sum(w, SENSOR_TENDON[s], w.v)); break;
       case SENS_JOINTLIMITPOS: sense(w, s, 0, beyond_limit(w, k, side)); break;
       case SENS_JOINTLIMITVEL: {
         B beyond = beyond_limit(w, k, side) < 0.0f;
@@ -260,7 +268,7 @@ FN void sense_acceleration(const World &w, int s, F acc[][6]) {
 }
 
 FN F joint_actuation(const World &w, int k) {
-  F sum = ZERO;
+  F sum = NTENDON ? w.drive[k] : ZERO;
   for (int i = ACTUATOR0[k]; i < ACTUATOR0[k + 1]; i++) sum += T(actuator, i, 0) * w.force[ACTUATOR[i]];
   return FORCE_LIMITED[k] ? min_(max_(sum, T(force_range, k, 0)), T(force_range, k, 1)) : sum;
 }

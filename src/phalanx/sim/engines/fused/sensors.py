@@ -18,8 +18,9 @@ FRAMES = frozenset({
     "MAGNETOMETER",
 })  # fmt: skip
 SUBTREES = frozenset({"SUBTREECOM", "SUBTREELINVEL", "SUBTREEANGMOM"})
+TENDONS = frozenset({"TENDONPOS", "TENDONVEL"})
 BALLS = frozenset({"BALLQUAT", "BALLANGVEL"})
-OF_STATE = JOINTS | BALLS | LENGTHS | FRAMES | SUBTREES
+OF_STATE = JOINTS | TENDONS | BALLS | LENGTHS | FRAMES | SUBTREES
 ACCELERATIONS = frozenset({"ACCELEROMETER", "FRAMELINACC", "FRAMEANGACC"})
 FORCES = frozenset({"FORCE", "TORQUE"})
 OF_FORCES = ACCELERATIONS | FORCES | {
@@ -58,16 +59,23 @@ class Sensors:
         """What sensor `i` reads."""
         m, s = self.structure.model, self.structure
         name, target = kind(m, i), int(m.sensor_objid[i])
-        row = {"SLOT": 0, "ROW": 0, "REF": -1, "TOUCH": -1}
+        row = {"SLOT": 0, "ROW": 0, "REF": -1, "TOUCH": -1, "TENDON": -1}
         if name.startswith(("JOINT", "BALL")):
             row["SLOT"] = [slot.joint for slot in s.slots].index(target)
         elif name in ("ACTUATORFRC", "CONTACT"):
             row["ROW"] = target
         elif name in LENGTHS:
-            joint = int(m.actuator_trnid[target, 0])
-            row["SLOT"] = [slot.joint for slot in s.slots].index(joint)
             by_slot = [a for slot in s.slots for a in actuators_of(m, slot.joint)]
-            row["ROW"] = by_slot.index(target)
+            on = int(m.actuator_trnid[target, 0])
+            if target in by_slot:
+                row["SLOT"] = [slot.joint for slot in s.slots].index(on)
+                row["ROW"] = by_slot.index(target)
+            else:
+                by_tendon = sorted(set(range(m.nu)) - set(by_slot), key=lambda i: _tendon(m, i))
+                row["SLOT"], row["TENDON"] = -1, on
+                row["ROW"] = len(by_slot) + by_tendon.index(target)
+        elif name in TENDONS:
+            row["TENDON"] = target
         elif name in SUBTREES:
             row["ROW"] = _place(self.subtrees, target)
         else:
@@ -101,7 +109,7 @@ class Sensors:
                  for body in self.subtrees]  # fmt: skip
         rows = {
             f"SENSOR_{name}": [row[name] for row in self._rows]
-            for name in ("SLOT", "ROW", "REF", "TOUCH")
+            for name in ("SLOT", "ROW", "REF", "TOUCH", "TENDON")
         }
         return rows | {
             "SENSOR_KIND": m.sensor_type[self.ids].tolist(),
@@ -148,7 +156,14 @@ class Sensors:
 
 
 def actuators_of(m: mujoco.MjModel, joint: int) -> list[int]:
-    return np.flatnonzero(m.actuator_trnid[:, 0] == joint).tolist()
+    """That act on a joint."""
+    kinds = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
+    at_joints = np.isin(m.actuator_trntype, kinds)
+    return np.flatnonzero(at_joints & (m.actuator_trnid[:, 0] == joint)).tolist()
+
+
+def _tendon(m: mujoco.MjModel, actuator: int) -> tuple[int, int]:
+    return int(m.actuator_trnid[actuator, 0]), actuator
 
 
 def site_shape(m: mujoco.MjModel, site: int) -> str:

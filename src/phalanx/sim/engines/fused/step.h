@@ -148,6 +148,9 @@ struct World {
   F y6[NFREE + 1][6], d6[NFREE + 1][6];
   F free_x[FREE_FRICTION ? NFREE : 1][6];  // friction of free joints: acc - aref
   F ball[NBALL + 1][4];
+  // rows.h; drive and pull: forces of tendons' actuators, and of their springs and dampers
+  F row_D[NROW + 1], row_x[NROW + 1], row_v[NROW + 1], coefficient[NROW_TERM + 1], row_motion[NROW_BODY + 1][2][6];
+  F row_tau[NROW ? NSLOT : 1], length[NTENDON + 1], speed[NTENDON + 1], drive[NTENDON ? NSLOT : 1], pull[NTENDON ? NSLOT : 1];
   F ctrl[NU + 1], force[NU + 1];
   int from[NSLOT + 1];  // contacts of slot k: from[k] ... from[k + 1] - 1
   int ncontact, npair;
@@ -318,7 +321,21 @@ STAGE void plane_contacts(World &w, Contacts &C, int k) {
 #define POINT_MU(i) (T(point, i, 15) * INVERSE_SQRT_IMPRATIO)
 #define PAIR_MU(i) (T(pair, i, 9) * INVERSE_SQRT_IMPRATIO)
 #include "cones.h"
+// The force of row i of the table of actuators, at a length and speed of what it acts on; `changes`: its
+// derivative by the speed.
+FN F actuator_force(World &w, int i, F length, F speed, F &changes) {
+  F gear = T(actuator, i, 0), ctrl = w.ctrl[ACTUATOR[i]];
+  ctrl = min_(max_(ctrl, T(actuator, i, 5)), T(actuator, i, 6));
+  F free_ = T(actuator, i, 1) * ctrl + T(actuator, i, 2)
+            + gear * (T(actuator, i, 3) * length + T(actuator, i, 4) * speed);
+  F force = min_(max_(free_, T(actuator, i, 7)), T(actuator, i, 8));
+  w.force[ACTUATOR[i]] = force;
+  changes = select(force == free_, gear * T(actuator, i, 4), ZERO);
+  return force;
+}
+
 #include "pairs.h"
+#include "rows.h"
 
 // mj_fwdPosition and mj_fwdVelocity, constraint rows included, at zero acceleration
 FN void position_and_velocity(World &w, Contacts &C, Pairs &X) {
@@ -347,26 +364,24 @@ FN void position_and_velocity(World &w, Contacts &C, Pairs &X) {
   w.from[NSLOT] = w.ncontact;
   EACH(f, NFREE) EACH(i, 6) w.acc6[f][i] = ZERO;
   body_contacts(w, X);
+  if (NROW) coupled_rows(w);
 }
 
 // -- mj_fwdActuation, mj_passive ------------------------------------------------------------------
 
 STAGE void actuation(World &w) {
+  if (NTENDON) tendons(w);
   SLOTS(k) {
     if (KIND[k] == FREE) continue;
     w.implicit[k] = T(damping, k, 0);
     w.tau[k] = w.applied[k] - T(damping, k, 0) * w.v[k];
     if (KIND[k] != BALL) w.tau[k] -= T(spring, k, 0) * (w.q[k] - T(spring, k, 1));
-    F total = ZERO, derivative = ZERO;
+    F total = NTENDON ? w.drive[k] : ZERO, derivative = ZERO, changes;
+    if (NTENDON) w.tau[k] += w.pull[k];
     for (int i = ACTUATOR0[k]; i < ACTUATOR0[k + 1]; i++) {
-      F gear = T(actuator, i, 0), ctrl = w.ctrl[ACTUATOR[i]];
-      ctrl = min_(max_(ctrl, T(actuator, i, 5)), T(actuator, i, 6));
-      F free_ = T(actuator, i, 1) * ctrl + T(actuator, i, 2)
-                + gear * (T(actuator, i, 3) * w.q[k] + T(actuator, i, 4) * w.v[k]);
-      F force = min_(max_(free_, T(actuator, i, 7)), T(actuator, i, 8));
-      w.force[ACTUATOR[i]] = force;
-      total += gear * force;
-      derivative += select(force == free_, gear * gear * T(actuator, i, 4), ZERO);
+      F gear = T(actuator, i, 0);
+      total += gear * actuator_force(w, i, w.q[k], w.v[k], changes);
+      derivative += gear * changes;
     }
     if (FORCE_LIMITED[k]) {
       F clamped = min_(max_(total, T(force_range, k, 0)), T(force_range, k, 1));
@@ -475,6 +490,7 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &
   F d = dot6(S, U) + armature;
   if (SOLVE) {
     u = w.tau[k] - armature * w.acc[k];
+    if (NROW) u += w.row_tau[k];
     if (LIMITED[k]) {
       F D = select(w.lx[k] < 0.0f, w.lD[k], ZERO);
       d += D;
@@ -541,10 +557,17 @@ template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
     EACH(i, 6) w.P[k][i] = ZERO;
   }
   if (SOLVE) add_pair_forces(w, X);
+  if (SOLVE && NROW) add_row_forces(w);
   SLOTS_UP(k) to_root<SOLVE>(w, C, X, k, decrement);
-  if (SOLVE) couple_pairs(w, X, decrement);
+  if (SOLVE && (NPAIR || NROW)) {
+    int n = 0;
+    if (NROW) couple_rows(w, X, n);
+    couple_pairs(w, X, n);
+    if (n) solve_rows(w, X, n, decrement);
+  }
   SLOTS(k) from_root<SOLVE>(w, C, k);
   if (SOLVE) pair_directions(w, X);
+  if (SOLVE && NROW) row_directions(w);
   return decrement;
 }
 
@@ -563,6 +586,7 @@ STAGE F slope_at(const World &w, const Contacts &C, const Pairs &X, F a, F decre
     }
     if (FREE_FRICTION && KIND[k] == FREE) slope += free_friction_slope(w, k, a, h);
   }
+  if (NROW) slope += rows_slope(w, a, h);
   h += decrement;
   return slope - decrement * (1 - a);
 }
@@ -596,6 +620,7 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
       int i = X.pair[c];
       changed = changed | (advance_rows(X.x[c], X.v[c], PAIR_DIM[i], a, X.D[c], PAIR_MU(i)) & (X.D[c] > 0.0f));
     }
+    if (NROW) changed = changed | advance_coupled_rows(w, a);
     SLOTS(k) {
       F t[6];
       if (KIND[k] == FREE) {
@@ -621,8 +646,9 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
         EACH(i, 6) w.wrench[k][i] += a * t[i];
       }
     }
-    // the full step with every row on its side: the quadratic was the whole truth
-    done = done | tiny | (!changed & (abs_(a - 1) < 1e-3f));
+    // the full step with every row on its side: the quadratic was the whole truth; rows that are always
+    // on take most of a force away again, so that a second step finds the digits that the first one lost
+    if (!NROW || iteration) done = done | tiny | (!changed & (abs_(a - 1) < 1e-3f));
     if (!any_(!done)) break;
   }
 }

@@ -98,6 +98,21 @@ class Structure:
         return [int(self.model.jnt_dofadr[slot.joint]) + slot.axis for slot in self.slots]
 
     @property
+    def balls(self) -> list[int]:
+        """First slots of ball joints."""
+        return [k for k, x in enumerate(self.slots) if x.kind == BALL and x.axis == 0]
+
+    def root_of(self, k: int) -> int:
+        """The slot at the root of slot k's tree."""
+        while self.slots[k].up >= 0:
+            k = self.slots[k].up
+        return k
+
+    def tree_of(self, k: int) -> int:
+        """The number of slot k's tree; each tree is a range of slots."""
+        return sorted({self.root_of(i) for i in range(len(self.slots))}).index(self.root_of(k))
+
+    @property
     def groups(self) -> list[int]:
         """Outermost bodies with something that moves: velocities refer to their centre of mass."""
         return sorted({int(self.model.body_rootid[slot.body]) for slot in self.slots})

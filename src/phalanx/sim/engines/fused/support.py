@@ -7,12 +7,13 @@ import mujoco
 import numpy as np
 
 from phalanx.sim.engines.fused import sensors
+from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.tables import TOUCHES, pair_kind
 
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 _COUNTS = {
-    "neq": "equality constraints", "ntendon": "tendons", "nflex": "flexible bodies",
+    "nflex": "flexible bodies",
     "nhfield": "height fields", "nmocap": "mocap bodies", "na": "actuators with activation",
     "nplugin": "plugins", "nplastic": "plastic deformation",
     "nhistory": "delays", "nuserdata": "user data",
@@ -30,6 +31,11 @@ _ZERO = {
     "actuator_damping": ("actuator", "damping of its own"),
     "actuator_armature": ("actuator", "armature of its own"),
     "actuator_delay": ("actuator", "a delay"),
+    "tendon_stiffnesspoly": ("tendon", "a polynomial spring"),
+    "tendon_dampingpoly": ("tendon", "polynomial damping"),
+    "tendon_springyield": ("tendon", "a yielding spring"),
+    "tendon_armature": ("tendon", "armature"),
+    "tendon_actfrclimited": ("tendon", "a limit of its actuators' force"),
     "geom_adhesion": ("geom", "adhesion"),
     "geom_surfacevel": ("geom", "a surface velocity"),
     "sensor_delay": ("sensor", "a delay"),
@@ -39,8 +45,8 @@ _ZERO = {
 
 def why_not(model: mujoco.MjModel) -> str | None:
     """Why the fused engine does not step `model`, in one sentence; None if it does."""
-    reason = _options(model) or _joints(model) or _actuators(model) or _contacts(model)
-    reason = reason or _sensors(model)
+    parts = (_options, _joints, _rows, _actuators, _contacts, _sensors)
+    reason = next((said for part in parts if (said := part(model))), None)
     return f"the fused engine does not have {reason}" if reason else None
 
 
@@ -73,14 +79,12 @@ def _joints(m: mujoco.MjModel) -> str | None:
         return "a model in which nothing moves"
     for j in range(m.njnt):
         kind, name = m.jnt_type[j], f"(joint {_name(m, 'joint', j)})"
-        if kind == JOINT.mjJNT_BALL and m.jnt_limited[j]:
-            return f"limits of ball joints {name}"
         if m.jnt_actgravcomp[j]:
             return f"gravity compensation by actuators {name}"
         if kind == JOINT.mjJNT_FREE:
             if m.jnt_stiffness[j]:
                 return f"a spring on a free joint {name}"
-        elif m.jnt_limited[j]:
+        elif kind != JOINT.mjJNT_BALL and m.jnt_limited[j]:
             low, high = m.jnt_range[j]
             if high - low <= 2 * max(m.jnt_margin[j], 0):
                 return f"limits that overlap {name}"
@@ -91,9 +95,11 @@ def _actuators(m: mujoco.MjModel) -> str | None:
     for i in range(m.nu):
         name = f"(actuator {_name(m, 'actuator', i)})"
         kinds = mujoco.mjtTrn
-        if not _is(m.actuator_trntype[i], kinds.mjTRN_JOINT, kinds.mjTRN_JOINTINPARENT):
-            return f"transmissions to other things than joints {name}"
-        joint = m.jnt_type[m.actuator_trnid[i, 0]]
+        at_tendon = _is(m.actuator_trntype[i], kinds.mjTRN_TENDON)
+        at_joint = _is(m.actuator_trntype[i], kinds.mjTRN_JOINT, kinds.mjTRN_JOINTINPARENT)
+        if not at_joint and not at_tendon:
+            return f"transmissions to other things than joints and tendons {name}"
+        joint = m.jnt_type[m.actuator_trnid[i, 0]] if at_joint else JOINT.mjJNT_HINGE
         if not _is(joint, JOINT.mjJNT_HINGE, JOINT.mjJNT_SLIDE):
             return f"actuators of other joints than hinges and slides {name}"
         if m.actuator_dyntype[i] != mujoco.mjtDyn.mjDYN_NONE:
@@ -106,6 +112,33 @@ def _actuators(m: mujoco.MjModel) -> str | None:
             return f"other biases than affine ones {name}"
     if m.nactuator != m.nu:
         return "actuators with several controls"
+    return None
+
+
+def _rows(m: mujoco.MjModel) -> str | None:
+    fast = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    kinds = mujoco.mjtEq
+    for i in range(m.neq):
+        kind, name = kinds(int(m.eq_type[i])), f"(equality {_name(m, 'equality', i)})"
+        known = (kinds.mjEQ_CONNECT, kinds.mjEQ_WELD, kinds.mjEQ_JOINT, kinds.mjEQ_TENDON)
+        if not _is(kind, *known):
+            return f"equalities of kind {kind.name.removeprefix('mjEQ_').lower()} {name}"
+    for t in range(m.ntendon):
+        name = f"(tendon {_name(m, 'tendon', t)})"
+        wraps = m.wrap_type[m.tendon_adr[t] : m.tendon_adr[t] + m.tendon_num[t]]
+        if (wraps != mujoco.mjtWrap.mjWRAP_JOINT).any():
+            return f"tendons through points of space {name}"
+        if m.tendon_limited[t]:
+            low, high = m.tendon_range[t]
+            if high - low <= 2 * max(m.tendon_margin[t], 0):
+                return f"limits that overlap {name}"
+        pulls = (m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON) & (m.actuator_trnid[:, 0] == t)
+        if fast and (m.tendon_damping[t] or m.actuator_biasprm[pulls, 2].any()):
+            return f"damping of tendons with implicitfast; use Euler {name}"
+    rows = Rows(Structure(m))
+    for row in rows.rows:
+        if len(rows.trees(row)) > 2:
+            return f"tendons and equalities that couple three trees (tendon {row.id})"
     return None
 
 
@@ -137,6 +170,8 @@ def _sensors(m: mujoco.MjModel) -> str | None:
                 and m.cam_mode[which] != mujoco.mjtCamLight.mjCAMLIGHT_FIXED
             ):
                 return f"sensors of cameras that track something {name}"
+        if "LIMIT" in kind and m.jnt_type[m.sensor_objid[i]] == JOINT.mjJNT_BALL:
+            return f"sensors of a ball joint's limit {name}"
         body = int(m.site_bodyid[m.sensor_objid[i]]) if kind in sensors.FORCES else 0
         if m.body_weldid[body] != body:
             return f"forces between bodies that are welded {name}"

@@ -8,10 +8,12 @@ A table is as wide as the fields that it is made from.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import mujoco
 import numpy as np
 
+from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.sensors import Sensors, actuators_of
 from phalanx.sim.engines.fused.source import Sizes
 from phalanx.sim.engines.fused.structure import BALL, FREE, HINGE, SLIDE, Pair, Structure, matrix
@@ -40,7 +42,9 @@ VARIABLE = frozenset({
     "jnt_stiffness", "jnt_range", "jnt_solref", "jnt_solimp", "jnt_margin", "jnt_actfrcrange",
     "qpos_spring", "actuator_gainprm", "actuator_biasprm", "actuator_gear", "actuator_ctrlrange",
     "actuator_forcerange", "geom_friction", "geom_solref", "geom_solimp", "geom_margin", "geom_gap",
-    "pair_friction", "pair_solref", "pair_solimp", "pair_margin", "pair_gap",
+    "tendon_stiffness", "tendon_lengthspring", "tendon_range", "tendon_margin", "tendon_invweight0",
+    "tendon_solref_lim", "tendon_solimp_lim", "tendon_solref_fri", "tendon_solimp_fri", "eq_solref",
+    "eq_solimp", "pair_friction", "pair_solref", "pair_solimp", "pair_margin", "pair_gap",
 })  # fmt: skip
 
 DRAWN = re.compile("(geom|site|mat|tendon)_(rgba|emission|specular|shininess|reflectance)|light_.*")
@@ -66,7 +70,7 @@ def tables(s: Structure, field: Fields) -> dict[str, Array]:
     m = s.model
     joints = [slot.joint for slot in s.slots]
     dofs = s.dofs
-    balls = [k for k, slot in enumerate(s.slots) if slot.kind == BALL and slot.axis == 0]
+    balls = s.balls
     coordinates = [int(m.jnt_qposadr[j]) for j in joints]
     bodies = range(1, m.nbody)
     placed_geoms = [g for g in range(m.ngeom) if s.slot_of_geom(g) >= 0]
@@ -75,6 +79,7 @@ def tables(s: Structure, field: Fields) -> dict[str, Array]:
     static = _static_masses(s)
     origin = [tree_origin(s, k) for k in range(len(s.slots))]
     out = {
+        "powers": _powers(s, field),
         "gravity": field("opt.gravity")[:, None],
         "timestep": [[[m.opt.timestep]]],
         "scale": [[[1 / (m.stat.meaninertia * max(1, m.nv)), m.opt.tolerance]]],
@@ -100,7 +105,8 @@ def tables(s: Structure, field: Fields) -> dict[str, Array]:
         "limit": _limits(m, field, joints, dofs),
         "friction": _friction(m, field, dofs),
         "force_range": field("jnt_actfrcrange")[:, joints],
-        "actuator": _actuators(m, field, actuators_by_slot(s)),
+        "actuator": _actuators(m, field, actuators_by_slot(s) + actuators_by_tendon(m)),
+        **Rows(s).tables(field, partial(_reference, m)),
         "plane": [[_plane(m, g) for g in s.planes]],
         "point": _points(s, field),
         "geom": [[_capsule(s, g) for g in s.geoms]],
@@ -132,20 +138,22 @@ def constants(
     """C declarations of the structure; `shapes`: (rows, columns) of every table."""
     m, slots = s.model, s.slots
     free = [k for k, slot in enumerate(slots) if slot.kind == FREE]
-    acts = actuators_by_slot(s)
-    balls = [k for k, slot in enumerate(slots) if slot.kind == BALL and slot.axis == 0]
+    acts, pulling = actuators_by_slot(s), actuators_by_tendon(m)
+    balls, coupled = s.balls, Rows(s)
     free_dofs = [int(m.jnt_dofadr[slots[k].joint]) + i for k in free for i in range(6)]
-    limited = _on(m, mujoco.mjtDisableBit.mjDSBL_LIMIT) * m.jnt_limited
-    floss = (m.dof_frictionloss > 0) * _on(m, mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS)
+    limited = _constrains(m, mujoco.mjtDisableBit.mjDSBL_LIMIT) * m.jnt_limited
+    lossy = _constrains(m, mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS)
+    floss = (m.dof_frictionloss > 0) * lossy
     if varies("friction"):
-        floss = np.full(m.nv, _on(m, mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS))
+        floss = np.full(m.nv, lossy)
     groups = s.groups
-    root = [_root(s, k) for k in range(len(slots))]
+    root = [s.root_of(k) for k in range(len(slots))]
     trees = sorted(set(root))  # each is a range of slots
     placed_bodies = [b for b in range(1, m.nbody) if s.slot_of_body(b) >= 0]
     placed_geoms = [g for g in range(m.ngeom) if s.slot_of_geom(g) >= 0]
     placed_sites = [g for g in range(m.nsite) if s.slot_of_body(int(m.site_bodyid[g])) >= 0]
     sensors = Sensors(s)
+    powers = int(varies("powers") or _powers(s, model_fields(m)).any())
     with_world = [p.pair for p in s.points] + s.obstacles
     point_dim = [contact_dim(m, pair) for pair in with_world]
     pair_dim = [contact_dim(m, pair) for pair in s.pairs]
@@ -154,6 +162,7 @@ def constants(
     pairs = min(sum(touches), sizes.pairs)
     each = [1 if d == 1 else 2 * (d - 1) for d in pair_dim]
     rows = min(sum(n * most for n, most in zip(each, touches, strict=True)), sizes.rows)
+    rows += len(coupled.rows)
     joints = [slot.joint for slot in slots]
     hinges = [k for k, slot in enumerate(slots) if slot.kind != FREE]
     implicit_fast = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -170,7 +179,7 @@ def constants(
         "NBODY": m.nbody, "NGEOM": m.ngeom, "NSITE": m.nsite,
         "NSENSORDATA": m.nsensordata,
         "MAXCON": max(1, len(s.points) + sum(fixed_touches)), "NPOINT": len(s.points),
-        "NSTATIC": len(s.obstacles), "POWERS": int(_powers(s)), "NBASIS": max([1, *point_dim]),
+        "NSTATIC": len(s.obstacles), "POWERS": powers, "NBASIS": max([1, *point_dim]),
         "NGEOM_": len(s.geoms), "NPAIR": len(s.pairs), "MAXPAIR": max(1, pairs),
         "PBASIS": max([1, *pair_dim]), "MAXROW": max(1, rows),
         "ITERATIONS": m.opt.iterations, "LS_ITERATIONS": m.opt.ls_iterations,
@@ -187,7 +196,9 @@ def constants(
         "MAXTOUCH": max([1, *touches, *fixed_touches]), "HAS_SOLIDS": int(bool(solids(s))),
         "HAS_CYLINDERS": int(("PLANE", "CYLINDER") in fixed_kinds),
         "NTREE": len(trees), "ACROSS_TREES": int(any(
-            root[s.slot_of_geom(a)] != root[s.slot_of_geom(b)] for a, b, _ in s.pairs)),
+            root[s.slot_of_geom(a)] != root[s.slot_of_geom(b)] for a, b, _ in s.pairs)
+            or any(len(coupled.trees(row)) > 1 for row in coupled.rows)),
+        **coupled.numbers(), "NJOINT_ACTUATOR": sum(len(a) for a in acts),
     }  # fmt: skip
     by_slot = range(len(slots))
     is_last = [s.last[slot.body] == k for k, slot in enumerate(slots)]
@@ -212,7 +223,9 @@ def constants(
         "FRICTION": [int(floss[dof]) if k in hinges else 0 for k, dof in enumerate(s.dofs)],
         "FORCE_LIMITED": [int(m.jnt_actfrclimited[j]) for j in joints],
         "ACTUATOR0": _starts([len(a) for a in acts]),
-        "ACTUATOR": [i for a in acts for i in a],
+        "ACTUATOR": [i for a in acts + pulling for i in a],
+        "TENDON_ACTUATOR0": _starts([len(a) for a in pulling]),
+        **coupled.arrays(),
         "POINT0": _starts([sum(p.slot == k for p in s.points) for k in by_slot]),
         "POINT_PLANE": [p.plane for p in s.points],
         "POINT_CORNER": [int(p.corner) for p in s.points],
@@ -263,6 +276,14 @@ def actuators_by_slot(s: Structure) -> list[list[int]]:
     return [actuators_of(s.model, slot.joint) for slot in s.slots]
 
 
+def actuators_by_tendon(m: mujoco.MjModel) -> list[list[int]]:
+    """Actuators of every tendon."""
+    pulls = m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON
+    return [
+        np.flatnonzero(pulls & (m.actuator_trnid[:, 0] == t)).tolist() for t in range(m.ntendon)
+    ]
+
+
 def pair_kind(m: mujoco.MjModel, pair: Pair) -> tuple[str, str]:
     """A key of TOUCHES if the fused step finds the contacts of these geoms."""
     shapes = [mujoco.mjtGeom(int(m.geom_type[g])).name for g in pair[:2]]
@@ -290,32 +311,32 @@ def contact_dim(m: mujoco.MjModel, pair: Pair) -> int:
     return int(max(m.geom_condim[a], m.geom_condim[b]))
 
 
-def _powers(s: Structure) -> bool:
-    """Whether a constraint's solimp may have another power than 2."""
+def _powers(s: Structure, field: Fields) -> Array:
+    """(E, 1, 1) whether a constraint's solimp has another power than 2."""
     m, pairs = s.model, [*(p.pair for p in s.points), *s.pairs, *s.obstacles]
     geoms = {g for pair in pairs if pair.explicit < 0 for g in pair[:2]}
     rows = {
         "geom_solimp": sorted(geoms),
         "pair_solimp": [pair.explicit for pair in pairs if pair.explicit >= 0],
         "jnt_solimp": [slot.joint for slot in s.slots if m.jnt_limited[slot.joint]],
-    }
-    return any((getattr(m, name)[some, 4] != 2).any() for name, some in rows.items())
+        "eq_solimp": list(range(m.neq)), "tendon_solimp_lim": list(range(m.ntendon)),
+    }  # fmt: skip
+    others = [(field(name)[:, some, 4] != 2).any(1) for name, some in rows.items()]
+    return np.stack(np.broadcast_arrays(*others)).any(0).reshape(-1, 1, 1)
 
 
 def tree_origin(s: Structure, k: int) -> Array:
     """(3,) the fixed point about which a tree without a free joint is computed [m]."""
-    base = s.slots[_root(s, k)]
+    base = s.slots[s.root_of(k)]
     return np.zeros(3) if base.kind == FREE else np.array(base.offset)
-
-
-def _root(s: Structure, k: int) -> int:
-    while s.slots[k].up >= 0:
-        k = s.slots[k].up
-    return k
 
 
 def _on(m: mujoco.MjModel, flag: mujoco.mjtDisableBit) -> int:
     return int(not m.opt.disableflags & flag)
+
+
+def _constrains(m: mujoco.MjModel, flag: mujoco.mjtDisableBit) -> int:
+    return _on(m, flag) * _on(m, mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)
 
 
 def _starts(counts: Sequence[int]) -> list[int]:

@@ -1,0 +1,244 @@
+"""Rows of `rows.h`: equalities, limits and friction of tendons, limits of ball joints; and tendons.
+
+Their numbers are tables as in `tables.py`, their structure is constants.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from phalanx.sim.engines.fused.structure import BALL, Structure
+
+Array = np.ndarray
+Fields = Callable[[str], Array]
+Reference = Callable[[Array, Array], tuple[Array, ...]]
+"""Stiffness, damping, dmin, dmax, 1 / width, midpoint from solref and solimp."""
+EQ, TYPES = mujoco.mjtEq, (
+    "JOINTS", "TENDONS", "TENDON_LIMIT", "TENDON_FRICTION", "BALL_LIMIT", "CONNECT", "WELD", "REST",
+)  # fmt: skip
+WIDTH, DATA = 16, 9
+"""Columns of the table of rows, and where those of the row's type begin."""
+
+
+@dataclass
+class Row:
+    """One constraint row; `id`: of its equality, tendon or joint."""
+
+    type: str
+    id: int
+    first: int = -1
+    """Slot of the first body, or what the row's type reads: a slot, a tendon, a ball joint."""
+    second: int = -1
+    terms: list[tuple[int, float]] = field(default_factory=list)
+    """Slots and their coefficients, those of `first` before those of `second`."""
+    split: int = 0
+    """How many terms belong to `first`."""
+    axis: int = -1
+    """Which row of a connect or weld."""
+    bodies: tuple[int, int] = (-1, -1)
+
+
+class Rows:
+    """All rows of a structure, and its tendons."""
+
+    def __init__(self, s: Structure) -> None:
+        m = s.model
+        self.structure = s
+        self.tendons = [tendon_terms(s, t) for t in range(m.ntendon)]
+        self.rows: list[Row] = []
+        off = m.opt.disableflags
+        flags = mujoco.mjtDisableBit
+        if off & flags.mjDSBL_CONSTRAINT:
+            return
+        if not off & flags.mjDSBL_EQUALITY:
+            for i in np.flatnonzero(m.eq_active0).tolist():
+                self._add_equality(i)
+        if not off & flags.mjDSBL_FRICTIONLOSS:
+            for t in np.flatnonzero(m.tendon_frictionloss > 0).tolist():
+                self.rows.append(Row("TENDON_FRICTION", t, t, terms=self.tendons[t]))
+        if off & flags.mjDSBL_LIMIT:
+            return
+        for k, slot in enumerate(s.slots):
+            if slot.kind == BALL and slot.axis == 0 and m.jnt_limited[slot.joint]:
+                terms = [(k + i, 1.0) for i in range(3)]
+                self.rows.append(Row("BALL_LIMIT", slot.joint, s.balls.index(k), terms=terms))
+        for t in np.flatnonzero(m.tendon_limited).tolist():
+            self.rows.append(Row("TENDON_LIMIT", t, t, terms=self.tendons[t]))
+
+    def _add_equality(self, i: int) -> None:
+        m, s = self.structure.model, self.structure
+        one, two, kind = int(m.eq_obj1id[i]), int(m.eq_obj2id[i]), EQ(int(m.eq_type[i]))
+        if kind == EQ.mjEQ_JOINT:
+            slot_of = [slot.joint for slot in s.slots].index
+            ends = [slot_of(j) for j in (one, two) if j >= 0]
+            terms = [(k, 1.0) for k in ends]
+            self.rows.append(Row("JOINTS", i, ends[0], ends[1] if two >= 0 else -1, terms, 1))
+        elif kind == EQ.mjEQ_TENDON:
+            first, second = self.tendons[one], self.tendons[two] if two >= 0 else []
+            self.rows.append(Row("TENDONS", i, one, two, first + second, len(first)))
+        else:
+            bodies = self._ends(i)
+            first_slot, second_slot = (s.slot_of_body(b) for b in bodies)
+            weld = kind == EQ.mjEQ_WELD
+            for axis in range(6 if weld else 3):
+                name = "REST" if axis else "WELD" if weld else "CONNECT"
+                row = Row(name, i, first_slot, second_slot, axis=axis, bodies=bodies)
+                self.rows.append(row)
+
+    def _ends(self, i: int) -> tuple[int, int]:
+        """The bodies of a connect or weld."""
+        m = self.structure.model
+        ends = int(m.eq_obj1id[i]), int(m.eq_obj2id[i])
+        if m.eq_objtype[i] == mujoco.mjtObj.mjOBJ_SITE:
+            return int(m.site_bodyid[ends[0]]), int(m.site_bodyid[ends[1]])
+        return ends
+
+    def trees(self, row: Row) -> list[int]:
+        """The trees that a row moves, by number, at least one."""
+        slots = [k for k, _ in row.terms]
+        if row.axis >= 0:
+            slots = [k for k in (row.first, row.second) if k >= 0]
+        return sorted({self.structure.tree_of(k) for k in slots}) or [0]
+
+    def numbers(self) -> dict[str, int]:
+        """Constants of C."""
+        types = {f"ROW_{name}": i for i, name in enumerate(TYPES)}
+        return types | {
+            "NROW": len(self.rows),
+            "NROW_TERM": sum(len(row.terms) for row in self.rows),
+            "NROW_BODY": sum(row.axis >= 0 for row in self.rows),
+            "NWELD": sum(row.type == "WELD" for row in self.rows),
+            "NTENDON": len(self.tendons),
+        }
+
+    def arrays(self) -> dict[str, Sequence[int]]:
+        """Arrays of C."""
+        rows = self.rows
+        of_bodies = [row for row in rows if row.axis >= 0]
+        welds = [row for row in rows if row.type == "WELD"]
+        starts = np.cumsum([0, *(len(row.terms) for row in rows)]).tolist()
+        terms = [term for tendon in self.tendons for term in tendon]
+        return {
+            "ROW_TYPE": [TYPES.index(row.type) for row in rows],
+            "ROW_FIRST": [row.first for row in rows],
+            "ROW_SECOND": [row.second for row in rows],
+            "ROW0": starts,
+            "ROW_SPLIT": [start + row.split for start, row in zip(starts, rows, strict=False)],
+            "ROW_SLOT": [k for row in rows for k, _ in row.terms],
+            "ROW_BODY": [of_bodies.index(row) if row.axis >= 0 else -1 for row in rows],
+            "ROW_AXIS": [row.axis for row in rows],
+            "ROW_BODY1": [row.bodies[0] for row in rows],
+            "ROW_BODY2": [row.bodies[1] for row in rows],
+            "ROW_WELD_OF": [welds.index(row) if row in welds else -1 for row in rows],
+            "ROW_TREE1": [self.trees(row)[0] for row in rows],
+            "ROW_TREE2": [self.trees(row)[-1] for row in rows],
+            "TENDON0": np.cumsum([0, *(len(t) for t in self.tendons)]).tolist(),
+            "TENDON_SLOT": [k for k, _ in terms],
+        }
+
+    def tables(self, field: Fields, reference: Reference) -> dict[str, Array]:
+        """(E, rows, columns) each."""
+        m = self.structure.model
+        rows = [self._numbers(row, field, reference) for row in self.rows]
+        terms = [[[c] for row in self.rows for _, c in row.terms]]
+        damping = not m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_DAMPER
+        spring = not m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_SPRING
+        rest = field("tendon_lengthspring")
+        tendon = [
+            field("tendon_stiffness") * spring, rest[..., 0], rest[..., 1],
+            m.tendon_damping[None] * damping,
+        ]  # fmt: skip
+        welds = [self._weld(row) for row in self.rows if row.type == "WELD"]
+        return {
+            "row": np.stack(np.broadcast_arrays(*rows), 1) if rows else np.zeros((1, 0, WIDTH)),
+            "row_term": np.array(terms).reshape(1, -1, 1),
+            "tendon": np.stack(np.broadcast_arrays(*tendon), -1),
+            "tendon_term": np.array([[[c] for t in self.tendons for _, c in t]]).reshape(1, -1, 1),
+            "weld": np.array([welds]).reshape(1, -1, 8),
+        }
+
+    def _numbers(self, row: Row, field: Fields, reference: Reference) -> Array:
+        """(E, WIDTH) of one row."""
+        m, i = self.structure.model, row.id
+        friction, limit = row.type == "TENDON_FRICTION", row.type == "TENDON_LIMIT"
+        prefix, end = (
+            ("tendon_", "_fri" if friction else "_lim") if friction or limit else ("eq_", "")
+        )
+        if row.type == "BALL_LIMIT":
+            prefix = "jnt_"
+        solref, solimp = (field(f"{prefix}{name}{end}")[:, i] for name in ("solref", "solimp"))
+        numbers = [
+            *reference(solref, solimp),
+            np.maximum(solimp[:, 4], 1),
+            self._weight(row, field),
+        ]
+        margin = np.zeros(1)
+        data: list[Any] = [0.0] * (WIDTH - DATA)
+        if row.type in ("JOINTS", "TENDONS"):
+            data[:5] = m.eq_data[i, :5]
+            zero = m.tendon_length0 if row.type == "TENDONS" else m.qpos0[m.jnt_qposadr]
+            for n, target in enumerate((m.eq_obj1id[i], m.eq_obj2id[i])):
+                data[5 + n] = zero[target] if target >= 0 else 0
+        elif friction:
+            dmin, weight = numbers[2], np.maximum(numbers[7], 1e-15)
+            data[:2] = field("tendon_frictionloss")[:, i], dmin / ((1 - dmin) * weight)
+        elif limit:
+            margin, data[:2] = field("tendon_margin")[:, i], field("tendon_range")[:, i].T
+        elif row.type == "BALL_LIMIT":
+            margin, data[0] = field("jnt_margin")[:, i], field("jnt_range")[:, i].max(1)
+        else:
+            data[:7] = *np.concatenate(self._anchors(row)), m.eq_data[i, 10]
+        return _row([*numbers, margin, *data])
+
+    def _weight(self, row: Row, field: Fields) -> Array:
+        """(E,) mj_diagApprox."""
+        m, i = self.structure.model, row.id
+        dofs, tendons, bodies = (field(f"{name}_invweight0") for name in ("dof", "tendon", "body"))
+        if row.type == "JOINTS":
+            joints = [j for j in (m.eq_obj1id[i], m.eq_obj2id[i]) if j >= 0]
+            return dofs[:, m.jnt_dofadr[joints]].sum(1)
+        if row.type == "TENDONS":
+            return tendons[:, [t for t in (m.eq_obj1id[i], m.eq_obj2id[i]) if t >= 0]].sum(1)
+        if row.type == "BALL_LIMIT":
+            return dofs[:, m.jnt_dofadr[i]]
+        if row.axis >= 0:
+            return bodies[:, list(row.bodies), int(row.axis > 2)].sum(1)
+        return tendons[:, i]
+
+    def _anchors(self, row: Row) -> list[Array]:
+        """The two points of a connect or weld, each in its slot's frame or the world's."""
+        m, s, i = self.structure.model, self.structure, row.id
+        none = np.array([1.0, 0, 0, 0])
+        if m.eq_objtype[i] == mujoco.mjtObj.mjOBJ_SITE:
+            points = [m.site_pos[site] for site in (m.eq_obj1id[i], m.eq_obj2id[i])]
+        else:
+            points = [m.eq_data[i, :3], m.eq_data[i, 3:6]]
+            if m.eq_type[i] == EQ.mjEQ_WELD:
+                points.reverse()
+        return [s.placed(b, p, none)[0] for b, p in zip(row.bodies, points, strict=True)]
+
+    def _weld(self, row: Row) -> Array:
+        """(8,) quaternions in the slots' frames whose difference is a weld's error."""
+        m, s, i = self.structure.model, self.structure, row.id
+        if m.eq_objtype[i] == mujoco.mjtObj.mjOBJ_SITE:
+            quats = [m.site_quat[site] for site in (m.eq_obj1id[i], m.eq_obj2id[i])]
+        else:
+            quats = [m.eq_data[i, 6:10], np.array([1.0, 0, 0, 0])]
+        return np.concatenate([s.placed_quat(b, q) for b, q in zip(row.bodies, quats, strict=True)])
+
+
+def tendon_terms(s: Structure, t: int) -> list[tuple[int, float]]:
+    """Slots and coefficients of a fixed tendon."""
+    m = s.model
+    slot_of = [slot.joint for slot in s.slots].index
+    first = int(m.tendon_adr[t])
+    wraps = range(first, first + int(m.tendon_num[t]))
+    return [(slot_of(int(m.wrap_objid[n])), float(m.wrap_prm[n])) for n in wraps]
+
+
+def _row(columns: Sequence[Array | float]) -> Array:
+    """(E, WIDTH) from columns (E,), (1,) or numbers."""
+    return np.stack(np.broadcast_arrays(*(np.atleast_1d(np.asarray(c)) for c in columns)), 1)

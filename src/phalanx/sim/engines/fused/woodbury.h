@@ -1,0 +1,90 @@
+// Rows that couple bodies, in the solver: H = H0 + J' D J by Woodbury's formula, in the coordinates of
+// H0's factor, where a row is what one pass to the roots makes of it. Part of step.h.
+
+#define TREE_SLOTS(k, tree) for (int k = TREE0[tree]; k < TREE0[(tree) + 1]; k++)
+#define TREE_SLOTS_UP(k, tree) for (int k = TREE0[(tree) + 1] - 1; k >= TREE0[tree]; k--)
+
+// One row's pass to the root of a tree: u and y are L^-1 of its column. P: minus its forces on bodies;
+// SLOTS_TOO: and those on slots are in u.
+template <bool SLOTS_TOO> FN void row_to_root(World &w, Pairs &X, int r, int tree, F P[][6]) {
+  TREE_SLOTS_UP(k, tree) {
+    if (KIND[k] == FREE) {
+      F *y = X.y[r][FREE_OF[k]];
+      const F *A = w.A[k], *d = w.d6[FREE_OF[k]];
+      EACH(i, 6) y[i] = ZERO - P[k][i];
+      EACH(m, 6) {
+        int j = 5 - m;
+        for (int i = 0; i < j; i++) y[i] -= A[at(i, j)] * d[j] * y[j];
+      }
+      continue;
+    }
+    F u = (SLOTS_TOO ? X.u[r][k] : ZERO) - dot6(w.S[k], P[k]);
+    X.u[r][k] = u;
+    if (UP[k] < 0) continue;
+    F ud = u * w.d[k];
+    EACH(i, 6) P[UP[k]][i] += P[k][i] + w.U[k][i] * ud;
+  }
+}
+FN int packed(int i, int j) { return i * (i + 1) / 2 + j; }  // of a lower triangle
+STAGE F row_product(const World &w, const Pairs &X, int r, int tree, const F *u, const F (*y)[6]) {
+  F sum = ZERO;
+  TREE_SLOTS(k, tree) {
+    if (KIND[k] == FREE) {
+      EACH(i, 6) sum += X.y[r][FREE_OF[k]][i] * w.d6[FREE_OF[k]][i] * y[FREE_OF[k]][i];
+    } else {
+      sum += X.u[r][k] * w.d[k] * u[k];
+    }
+  }
+  return sum;
+}
+// Which trees row r moves: t is the first, and if there is another, the second.
+FN int trees_of(const Pairs &X, int r) { return ACROSS_TREES && X.tree[r][0] != X.tree[r][1] ? 2 : 1; }
+FN int tree_of(const Pairs &X, int r, int t) { return NTREE == 1 ? 0 : X.tree[r][t]; }
+FN F rows_product(const World &w, const Pairs &X, int r, int q) {
+  F sum = ZERO;
+  for (int t = 0; t < trees_of(X, r); t++)
+    for (int s = 0; s < trees_of(X, q); s++)
+      if (tree_of(X, r, t) == tree_of(X, q, s)) sum += row_product(w, X, q, tree_of(X, r, t), X.u[r], X.y[r]);
+  return sum;
+}
+
+// One more row, which moves the trees X.tree[n]; counts it in n.
+template <bool SLOTS_TOO> FN void add_row(World &w, Pairs &X, int &n, F P[][6]) {
+  for (int t = 0; t < trees_of(X, n); t++) row_to_root<SLOTS_TOO>(w, X, n, tree_of(X, n, t), P);
+  for (int q = 0; q <= n; q++) X.M[packed(n, q)] = rows_product(w, X, n, q) + (q == n ? 1.0f : 0.0f);
+  X.rhs[n] = ZERO;
+  for (int t = 0; t < trees_of(X, n); t++) X.rhs[n] += row_product(w, X, n, tree_of(X, n, t), w.u, w.y6);
+  n++;
+}
+// Changes u, y and the decrement from H0's to H's.
+STAGE void solve_rows(World &w, Pairs &X, int n, F &decrement) {
+  for (int k = 0; k < n; k++) {  // M = L L', in the lower triangle
+    for (int j = 0; j <= k; j++) {
+      F sum = X.M[packed(k, j)];
+      for (int i = 0; i < j; i++) sum -= X.M[packed(k, i)] * X.M[packed(j, i)];
+      X.M[packed(k, j)] = j < k ? sum * X.M[packed(j, j)] : rsqrt_(max_(sum, ZERO + 1e-20f));
+    }
+    F sum = X.rhs[k];
+    for (int i = 0; i < k; i++) sum -= X.M[packed(k, i)] * X.gain[i];
+    X.gain[k] = sum * X.M[packed(k, k)];
+  }
+  F gains = ZERO, rest = ZERO;
+  for (int k = n - 1; k >= 0; k--) {
+    F sum = X.gain[k];
+    for (int i = k + 1; i < n; i++) sum -= X.M[packed(i, k)] * X.gain[i];
+    X.gain[k] = sum * X.M[packed(k, k)];
+    gains += X.gain[k] * X.gain[k];
+  }
+  for (int r = 0; r < n; r++) {
+    for (int t = 0; t < trees_of(X, r); t++) TREE_SLOTS(k, tree_of(X, r, t)) {
+      if (KIND[k] == FREE) EACH(i, 6) w.y6[FREE_OF[k]][i] -= X.gain[r] * X.y[r][FREE_OF[k]][i];
+      else w.u[k] -= X.gain[r] * X.u[r][k];
+    }
+  }
+  // A sum of squares: H0's less what rows take away would lose its digits
+  SLOTS_UP(k) {
+    if (KIND[k] == FREE) EACH(i, 6) rest += w.y6[FREE_OF[k]][i] * w.y6[FREE_OF[k]][i] * w.d6[FREE_OF[k]][i];
+    else rest += w.u[k] * w.u[k] * w.d[k];
+  }
+  decrement = select(gains > 0.0f, rest + gains, decrement);
+}
