@@ -156,6 +156,10 @@ REFUSED = {
         hinge('<limit lower="$(arg low)" upper="1"/>'),
         "is not 1 finite number; run xacro",
     ),
+    "xacro in a vector": (
+        hinge(LIMIT, axis='<axis xyz="$(optenv AXIS 0 0 1)"/>'),
+        "'.*optenv AXIS 0 0 1.*' is not 3 finite numbers; run xacro",
+    ),
     "commas": (hinge(LIMIT, axis='<axis xyz="0,0,1"/>'), "'0,0,1' is not 3 finite numbers"),
     "inner floating": (hinge("", "floating"), "only the robot's root can float"),
     "type with a capital": (hinge("", "Fixed"), "did you mean 'fixed'"),

@@ -116,7 +116,7 @@ class UrdfReader:
                 if not words:
                     del element.attrib[key]
                     self.say("mended", "took empty attributes as missing", item, element)
-                elif len(words) > 3 and key in _VECTORS:
+                elif len(words) > 3 and key in _VECTORS and "$" not in words[0]:
                     element.attrib[key] = " ".join(words[:3])
                     self.say("mended", "took the first 3 numbers of vectors", item, element)
 
