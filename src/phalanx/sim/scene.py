@@ -27,6 +27,7 @@ from phalanx.sim.engines.initial import INITIAL
 from phalanx.sim.placed import ActorSpec, write_initial
 from phalanx.sim.robot import Pose, Robot, summary
 from phalanx.sim.scene_options import take_options
+from phalanx.sim.scenery import add_scenery
 from phalanx.sim.urdf import WORLD
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Scene:
         self.actors: dict[str, ActorSpec] = {}
         self._warned: set[str] = set()  # what MuJoCo has warned about
         self._options: dict[str, tuple[str, Any]] = {}  # option -> (who gave it, its value)
-        self._add_scenery()
+        add_scenery(self.spec)
 
     def add_ground(self, friction: float = 1.0, size: float = 0.0, height: float = 0.0) -> None:
         """Add an infinite plane at z = height [m]; `size` [m] only limits the part that is
@@ -284,47 +285,6 @@ class Scene:
         return (
             f"no {kind} {asked!r} in {self.actors[actor].path}{did_you_mean(asked, own)};"
             f" the file has: {', '.join(own) or 'none'}"
-        )
-
-    def _add_scenery(self) -> None:
-        """Add sky, light and floor texture, which only renderers use."""
-        self.spec.visual.headlight.ambient = [0.35, 0.35, 0.35]
-        self.spec.visual.headlight.diffuse = [0.35, 0.35, 0.35]
-        self.spec.visual.global_.offwidth, self.spec.visual.global_.offheight = 1920, 1080
-        self.spec.visual.quality.shadowsize = 4096
-        self.spec.add_texture(
-            name="sky",
-            type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
-            builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-            rgb1=[0.62, 0.74, 0.86],
-            rgb2=[0.95, 0.97, 1.0],
-            width=256,
-            height=256,
-        )
-        self.spec.add_texture(
-            name="ground",
-            type=mujoco.mjtTexture.mjTEXTURE_2D,
-            builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
-            rgb1=[0.80, 0.82, 0.84],
-            rgb2=[0.72, 0.74, 0.77],
-            width=256,
-            height=256,
-        )
-        textures = [""] * mujoco.mjtTextureRole.mjNTEXROLE
-        textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "ground"
-        self.spec.add_material(
-            name="ground",
-            textures=textures,
-            texrepeat=np.array([1.0, 1.0]),
-            texuniform=True,
-        )
-        self.spec.worldbody.add_light(
-            name="sun",
-            type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-            pos=[0.0, 0.0, 10.0],
-            dir=[0.35, 0.45, -0.82],
-            diffuse=[0.6, 0.6, 0.6],
-            castshadow=True,
         )
 
 
