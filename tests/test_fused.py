@@ -60,6 +60,15 @@ def swinging(joint, ball, gravcomp=0):
     )
 
 
+def alone(joint=""):
+    """A free body that touches nothing, its centre of mass and its axes out of place."""
+    return (
+        f"""<body pos="0 0 5"><joint type="free" {joint}/><geom type="box" size=".1 .5 .3"
+        pos=".2 .1 0" euler="20 30 0" contype="0" conaffinity="0"/></body>""",
+        "",
+    )
+
+
 SWINGING = {
     "balls": ("", ""),
     "damped": ('damping="2"', 'damping=".3"'),
@@ -73,6 +82,7 @@ HANGING = (
     <geom type="capsule" size=".05" fromto="0 0 0 .1 0 -.5" contype="0" conaffinity="0"/></body>""",
     "",
 )
+UNTOUCHED = ("hanging", "alone", "alone and damped", "servos", "nothing")
 PENDULUMS = {
     "hinges and slides": {},
     "damping": {"joint": 'damping="2"'},
@@ -244,8 +254,11 @@ MODELS = {
         2e-5,
     ),
     "balls, implicitfast": (
-        ["damped", "hanging"],
-        world([swinging(*SWINGING["damped"]), HANGING], 'integrator="implicitfast"'),
+        ["damped", "hanging", "alone", "alone and damped"],
+        world(
+            [swinging(*SWINGING["damped"]), HANGING, alone(), alone('damping="1" armature=".2"')],
+            'integrator="implicitfast"',
+        ),
         2e-5,
     ),
     "on a plane": (*on_plane(RESTING, ""), 2e-4),
@@ -341,7 +354,7 @@ def test_one_step_is_mujocos(name):
             constrained[i] += sum(np.abs(d.qfrc_constraint[own]).max() > 0 for d in datas)
         np.testing.assert_allclose(sim.qpos, [d.qpos for d in datas], atol=2e-6 + tolerance * 0.02)
     for feature, worlds in zip(features, constrained, strict=True):
-        free = feature in (*PENDULUMS, *SWINGING, "hanging", "servos", "nothing")
+        free = feature in (*PENDULUMS, *SWINGING, *UNTOUCHED)
         free = free and not feature.startswith("limits") and "friction" not in feature
         assert worlds > N // 3 or free, feature
 

@@ -123,7 +123,7 @@ def features_of(model):
     return place
 
 
-@pytest.mark.parametrize("option", [""])
+@pytest.mark.parametrize("option", ["", 'integrator="implicitfast"'])
 def test_one_step_with_rows_is_mujocos(option):
     damped = ("a tendon with friction and a spring",)
     names = [name for name in ROWS if not (option and name in damped)]

@@ -105,6 +105,61 @@ template <bool SOLVE> FN void free_joint_weights(const World &w, int k, F *A, F 
     EACH(m, 6) for (int n = m; n < 6; n++) A[at(m, n)] += weight * axis[m] * axis[n];
   }
 }
+// What implicitfast adds to the acceleration of a free body that nothing hangs from: it solves
+// (M + h D) x = M acc with the derivative D of its bias by its velocity, gyroscopic terms included,
+// and of its damping; here for x - acc, along and about the world's axes. mjd_freeMhat
+FN void derivative_of_bias(const F *I, const F *w, const F *spin, const F *turn, F *torque, F *force) {
+  F t[3], out[6], v[6] = {turn[0], turn[1], turn[2], ZERO, ZERO, ZERO};
+  multiply_inertia(I, v, out);  // turn: a change of the angular velocity w; spin: I w about the origin
+  cross(turn, spin, torque), cross(w, out, t);
+  EACH(i, 3) torque[i] += t[i];
+  F arm[3], arm_turn[3];
+  cross(w, I + 6, arm), cross(turn, I + 6, arm_turn);
+  cross(turn, arm, force), cross(w, arm_turn, t);
+  EACH(i, 3) force[i] += t[i];
+}
+FN void free_body_correction(const World &w, int k, F h, F *change) {
+  int f = FREE_OF[k];
+  const F *I = w.I[k], *R = w.R[k], *acc = w.acc6[f], *omega = w.V[k];
+  F v[6] = {omega[0], omega[1], omega[2], ZERO, ZERO, ZERO}, spin[6], A[3][3], b[3], weight[3], line[3], turn[3], t[3];
+  multiply_inertia(I, v, spin);
+  // Rows of position have a diagonal, weight, and L alpha; b and line: right sides of rotation and position
+  derivative_of_bias(I, omega, spin, acc, b, line);
+  EACH(i, 3) {
+    F damping = FREE_EXTRAS ? T(free_joint, f, 6 + i) : ZERO, armature = FREE_EXTRAS ? T(free_joint, f, i) : ZERO;
+    weight[i] = 1 / (I[9] + armature + h * damping);
+    line[i] = ZERO - h * (line[i] + damping * acc[3 + i]), b[i] = ZERO - h * b[i];
+  }
+  EACH(j, 3) {  // column j of rotation's rows, without those of position
+    F e[3], inertial[6], unit[6], torque[3], force[3], L[3];
+    EACH(i, 3) e[i] = i == j ? ONE : ZERO;
+    EACH(i, 6) unit[i] = i == j ? ONE : ZERO;
+    multiply_inertia(I, unit, inertial);
+    derivative_of_bias(I, omega, spin, e, torque, force);
+    EACH(i, 3) L[i] = weight[i] * (inertial[3 + i] + h * force[i]);
+    cross(I + 6, L, t);
+    EACH(i, 3) A[i][j] = inertial[i] + h * torque[i] - t[i];
+  }
+  if (FREE_EXTRAS) EACH(m, 3) {
+    F damping = T(free_joint, f, 9 + m), added = T(free_joint, f, 3 + m) + h * damping;
+    F axis[3] = {R[m], R[3 + m], R[6 + m]}, along = h * damping * dot3(axis, acc);
+    EACH(i, 3) {
+      b[i] -= along * axis[i];
+      EACH(j, 3) A[i][j] += added * axis[i] * axis[j];
+    }
+  }
+  EACH(i, 3) turn[i] = weight[i] * line[i];
+  cross(I + 6, turn, t);
+  EACH(i, 3) b[i] -= t[i];
+  F x12[3], x20[3], x01[3];  // A^-1 b
+  cross(A[1], A[2], x12), cross(A[2], A[0], x20), cross(A[0], A[1], x01);
+  F inverse = 1 / dot3(A[0], x12);
+  EACH(i, 3) change[i] = (b[0] * x12[i] + b[1] * x20[i] + b[2] * x01[i]) * inverse;
+  F unit[6] = {change[0], change[1], change[2], ZERO, ZERO, ZERO}, inertial[6], torque[3], force[3];
+  multiply_inertia(I, unit, inertial);
+  derivative_of_bias(I, omega, spin, change, torque, force);
+  EACH(i, 3) change[3 + i] = weight[i] * (line[i] - inertial[3 + i] - h * force[i]);
+}
 // A row of friction between 0 and a: the slope beyond the quadratic; h: the change of curvature.
 FN F friction_change(F floss, F D, F x0, F v, F a, F &h) {
   F y0 = D * x0, y = y0 + a * D * v;

@@ -677,9 +677,10 @@ STAGE void integrate(World &w, Contacts &C, Pairs &X) {
     }
     int f = FREE_OF[k];
     F acc[6], local[3], *v = w.v6[f];
+    if (LONERS && ALONE[k]) free_body_correction(w, k, h, w.dV[k]);
     EACH(i, 6) {
       acc[i] = w.acc6[f][i];
-      if (IMPLICIT) acc[i] += w.dV[k][i];
+      if (IMPLICIT || (LONERS && ALONE[k])) acc[i] += w.dV[k][i];
     }
     rotate_back(w.R[k], acc, local);
     EACH(i, 3) {

@@ -173,6 +173,7 @@ def constants(
     velocity_gain = bool((m.actuator_biasprm[:, 2] != 0).any()) or varies("actuator")
     euler_damp = _on(m, mujoco.mjtDisableBit.mjDSBL_EULERDAMP) and damped
     implicit = (damped or velocity_gain) if implicit_fast else euler_damp
+    alone = [int(implicit_fast and slot.kind == FREE and is_alone(m, slot.body)) for slot in slots]
     levels = all(np.allclose(_plane(m, g)[:3], [0, 0, 1], atol=1e-12) for g in s.planes)
     numbers = {
         "NSLOT": len(slots), "NFREE": len(free), "NQ": m.nq, "NV": m.nv, "NU": m.nu,
@@ -185,6 +186,7 @@ def constants(
         "ITERATIONS": m.opt.iterations, "LS_ITERATIONS": m.opt.ls_iterations,
         "ELLIPTIC": int(m.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC),
         "INVERSE_SQRT_IMPRATIO": f"{max(m.opt.impratio, MINVAL) ** -0.5:.9e}f",
+        "LONERS": int(any(alone)),
         "IMPLICIT": int(implicit), "IMPLICIT_FAST": int(implicit_fast), "PLANES_LEVEL": int(levels),
         "NPLACE_BODY": len(placed_bodies), "NPLACE_GEOM": len(placed_geoms),
         "NPLACE_SITE": len(placed_sites), **sensors.numbers(),
@@ -207,6 +209,7 @@ def constants(
         "KIND": [slot.kind for slot in slots],
         "BODY": [int(x) for x in is_last],
         "BODY_ID": [slot.body for slot in slots],
+        "ALONE": alone,
         "LAST": [s.last[slot.body] for slot in slots],
         "FREE_OF": [free.index(k) if k in free else -1 for k in by_slot],
         "GROUP": [groups.index(int(m.body_rootid[slot.body])) for slot in slots],
@@ -274,6 +277,12 @@ def constants(
 def actuators_by_slot(s: Structure) -> list[list[int]]:
     """Actuators of every slot's joint."""
     return [actuators_of(s.model, slot.joint) for slot in s.slots]
+
+
+def is_alone(m: mujoco.MjModel, body: int) -> bool:
+    """Whether a body with a free joint has no others, and nothing with mass hangs from it."""
+    tree = m.dof_treeid[m.jnt_dofadr[m.body_jntadr[body]]]
+    return bool(m.tree_dofnum[tree] == 6 and m.body_subtreemass[body] == m.body_mass[body])
 
 
 def actuators_by_tendon(m: mujoco.MjModel) -> list[list[int]]:
