@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from isaac import GYM, World, pose
 from isaacgym import gymapi, gymtorch, rlgpu
 from isaacgym.structs import Struct
 from isaacgym.values import DOF_PROPERTIES
@@ -218,3 +219,90 @@ def test_mistakes_are_named(call, error, message):
         call()
     assert message in str(caught.value)
     assert not isinstance(caught.value, PhalanxError)  # what programs catch is the builtin one
+
+
+# arguments of calls -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A world with a robot of two joints: the world, the environment, the DOF properties."""
+    world = World()
+    asset = world.load(tmp_path, "two.urdf", TWO_JOINTS)
+    env = world.env()
+    GYM.create_actor(env, asset, pose(), "two")
+    return world, env, GYM.get_actor_dof_properties(env, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "words"),
+    [
+        ("get_actor_dof_count", ["a"], "handle 'a'; it must be a whole number"),
+        ("get_actor_dof_count", [0.5], "handle 0.5; it must be a whole number"),
+        ("get_actor_dof_count", [None], "handle None"),
+        ("get_actor_dof_count", [2**70], "it must be a whole number of 64 bits"),
+        ("set_actor_scale", [0, "x"], "scale 'x'; it must be a finite number"),
+        ("set_actor_scale", [0, float("nan")], "scale nan; it must be a finite number"),
+        ("find_actor_dof_index", [0, 3, gymapi.DOMAIN_ENV], "name 3; it must be a text"),
+        ("find_actor_dof_index", [0, "a", 77], "domain 77; it must be one of DOMAIN_ACTOR"),
+        ("set_rigid_body_color", [0, 0, 0, 5], "color 5; it must be a gymapi.Vec3"),
+        ("set_actor_dof_position_targets", [0, ["x", 1]], "it must be 2 numbers"),
+        ("set_actor_dof_position_targets", [0, [1.0]], "given 1 values of degrees of freedom"),
+        ("set_actor_dof_velocity_targets", [0, [1.0, np.nan]], "that are not finite"),
+        ("set_dof_target_position", [0, np.inf], "target inf; it must be a finite number"),
+        ("set_actor_rigid_body_properties", [0, 5], "properties 5; it must be a list"),
+        ("set_actor_rigid_body_properties", [0, [1, 2, 3]], "takes one RigidBodyProperties, not"),
+    ],
+)
+def test_a_wrong_argument_is_named(held, call, arguments, words):
+    with pytest.raises((PhalanxError, TypeError)) as error:
+        getattr(GYM, call)(held[1], *arguments)
+    assert str(error.value).startswith(f"gym.{call} ")
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("lower", np.nan, "given limits nan .. 1.0 for DOF 'a'; the lower one must come first"),
+        ("lower", 2.0, "given limits 2.0 .. 1.0 for DOF 'a'"),
+        ("upper", np.nan, "limits -1.0 .. nan"),
+        ("effort", -1.0, "the largest effort [-1.0, 5.0], which must not be negative or NaN"),
+        ("velocity", np.nan, "the largest velocity [nan"),
+        ("stiffness", np.nan, "given stiffness [nan"),
+        ("driveMode", 9, "given driveMode [9"),
+    ],
+)
+def test_properties_that_no_joint_has_are_refused(held, field, value, words):
+    _, env, properties = held
+    properties[field][0] = value
+    with pytest.raises(PhalanxError) as error:
+        GYM.set_actor_dof_properties(env, 0, properties)
+    assert words in str(error.value)
+
+
+def test_numbers_may_be_arrays_and_tensors_of_one_element(held):
+    world, env, properties = held
+    assert GYM.get_actor_dof_count(env, np.int64(0)) == 2
+    assert GYM.get_actor_dof_count(env, torch.tensor([0])) == 2
+    assert GYM.set_actor_scale(env, 0.0, torch.tensor(2.0))
+    assert GYM.get_actor_scale(env, handle=0) == 2
+    GYM.set_actor_dof_properties(env, 0, properties)
+    GYM.set_rigid_body_color(env, 0, 0, gymapi.MESH_VISUAL, (1.0, 0.0, 0.5))
+    assert list(GYM.get_rigid_body_color(env, 0, 0, gymapi.MESH_VISUAL)) == [1.0, 0.0, 0.5]
+    GYM.simulate(world.sim)
+
+
+TWO_JOINTS = """
+<robot name="two">
+  <link name="base"/>
+  <link name="x"><inertial><mass value="1"/>
+    <inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial></link>
+  <link name="y"><inertial><mass value="1"/>
+    <inertia ixx="1" iyy="1" izz="1" ixy="0" ixz="0" iyz="0"/></inertial></link>
+  <joint name="a" type="revolute"><parent link="base"/><child link="x"/><axis xyz="0 0 1"/>
+    <limit lower="-1" upper="1" effort="5" velocity="3"/></joint>
+  <joint name="b" type="revolute"><parent link="x"/><child link="y"/><axis xyz="0 0 1"/>
+    <limit lower="-1" upper="1" effort="5" velocity="3"/></joint>
+</robot>
+"""

@@ -158,7 +158,7 @@ def _like(rng, old):
             new = old.copy()
             new.reshape(-1)[rng.randrange(old.size)] = rng.choice((np.nan, np.inf, -1e30, 1e5))
             return new
-        if change == 1:
+        if change == 1 and not old.dtype.names:
             return old.astype(rng.choice(("f2", "f4", "f8", "i4", "i8", "u1", "?", "c8", ">f8")))
         if change == 2:
             return old.reshape(-1)
@@ -174,6 +174,7 @@ def _like(rng, old):
     if isinstance(old, bool):
         return not old
     if isinstance(old, (int, float)):
+        old = min(max(old, -1e300), 1e300)
         return rng.choice((-old, old + 1, old * 1000, old / 3, str(old), f"{old}x", [old], 1 - old))
     return copy.deepcopy(old)
 

@@ -1,7 +1,7 @@
 """The loaders by name: `TARGETS[name](folder)` makes one, `.case(rng)` a broken file for it, and a
 call with that loads it and checks what was accepted."""
 
-from fuzz import checkpoints, motions, networks, repositories, settings
+from fuzz import checkpoints, gyms, motions, networks, repositories, settings
 
 TARGETS = {
     "npy": motions.Npy,
@@ -13,6 +13,7 @@ TARGETS = {
     "settings": settings.Settings,
     "randomization": settings.Randomization,
     "doctor": repositories.Doctor,
+    "gym": gyms.Gym,
     "ppo": checkpoints.OfPPO,
     "lstm": checkpoints.OfLSTM,
     "sac": checkpoints.OfSAC,

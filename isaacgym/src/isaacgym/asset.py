@@ -58,6 +58,15 @@ class Asset:
     def __init__(
         self, spec: mujoco.MjSpec, options: AssetOptions, name: str, key: tuple[Any, ...]
     ) -> None:
+        for field in (
+            *("density", "armature", "linear_damping", "angular_damping"),
+            *("max_linear_velocity", "max_angular_velocity", "tendon_limit_stiffness"),
+        ):
+            if not 0 <= getattr(options, field) < FLT_MAX:
+                raise PhalanxError(
+                    f"AssetOptions.{field} is {getattr(options, field):g}; it must be finite and"
+                    " not negative"
+                )
         self.spec = spec
         self.name = name
         self.key = key
@@ -78,7 +87,11 @@ class Asset:
                 ", ".join(ranges),
             )
         _strip(spec)
-        self.model = model = spec.compile()
+        try:
+            self.model = model = spec.compile()
+        except ValueError as error:  # of a primitive: those of files have been compiled
+            reason = str(error).partition("\n")[0].removeprefix("Error: ")
+            raise PhalanxError(f"{name} cannot be made: {reason}") from error
         names = [model.body(i).name for i in range(1, model.nbody)]
         self.body_names = ["world" if name == WORLD else name for name in names]
         joints = [i for i in range(model.njnt) if model.jnt_type[i] != mujoco.mjtJoint.mjJNT_FREE]

@@ -26,10 +26,12 @@ SLOWEST = 10.0  # [s] time constant of a spring that is as good as absent
 
 def check(properties: AttractorProperties, call: str) -> None:
     """Raise PhalanxError for a spring that is not supported."""
-    if properties.axes not in KINDS or not properties.stiffness > 0:
+    right = properties.stiffness > 0 and 0 <= properties.damping < np.inf
+    if properties.axes not in KINDS or not right:
         raise PhalanxError(
-            f"gym.{call} supports only AXIS_TRANSLATION and AXIS_ALL with a positive stiffness; got"
-            f" axes {properties.axes} and stiffness {properties.stiffness:g}"
+            f"gym.{call} supports only AXIS_TRANSLATION and AXIS_ALL with a positive stiffness and"
+            f" a damping that is not negative; got axes {properties.axes}, stiffness"
+            f" {properties.stiffness:g} and damping {properties.damping:g}"
         )
 
 

@@ -35,14 +35,35 @@ class Ground:
 
 def plane(params: PlaneParams) -> Ground:
     """The points x with normal . x + distance = 0."""
-    if params.normal.length() == 0:
-        raise PhalanxError("gym.add_ground was given a normal of length 0")
+    length = params.normal.length()
+    if not 0 < length < np.inf:
+        raise PhalanxError(f"gym.add_ground was given a normal of length {length}")
+    _check_friction(params, "add_ground")
     return Ground("plane", params)
+
+
+def _check_friction(params: Any, call: str) -> None:
+    for name in ("static_friction", "dynamic_friction", "restitution"):
+        value = getattr(params, name)
+        if not 0 <= value < np.inf:
+            raise PhalanxError(
+                f"gym.{call} was given {name} {value}, which must be finite and not negative"
+            )
+
+
+def _finite(values: Any, call: str) -> np.ndarray:
+    try:
+        result = np.asarray(values).astype(float)
+    except (TypeError, ValueError):
+        raise PhalanxError(f"gym.{call} takes arrays of numbers") from None
+    if not np.isfinite(result).all():
+        raise PhalanxError(f"gym.{call} was given numbers that are not finite")
+    return result
 
 
 def heightfield(samples: np.ndarray, params: HeightFieldParams) -> Ground:
     """A height field of integer samples, in memory `nbColumns` along x times `nbRows` along y."""
-    samples = np.asarray(samples)
+    call, samples = "add_heightfield", np.asarray(samples)
     if not samples.flags.c_contiguous and samples.T.flags.c_contiguous:
         samples = samples.T  # Isaac Gym reads memory, whatever the view
     rows, columns = params.nbRows, params.nbColumns
@@ -51,7 +72,14 @@ def heightfield(samples: np.ndarray, params: HeightFieldParams) -> Ground:
             f"gym.add_heightfield was given {samples.size} samples for nbRows {rows} times"
             f" nbColumns {columns}; they must agree, with at least 2 each"
         )
-    heights = samples.reshape(columns, rows).astype(float) * params.vertical_scale
+    _check_friction(params, call)
+    steps = (params.column_scale, params.row_scale)
+    if not all(0 < step < np.inf for step in steps) or not np.isfinite(params.vertical_scale):
+        raise PhalanxError(
+            f"gym.{call} was given column_scale and row_scale {steps} and vertical_scale"
+            f" {params.vertical_scale}; the first two must be positive, all finite"
+        )
+    heights = _finite(samples, call).reshape(columns, rows) * params.vertical_scale
     return Ground("heightfield", params, heights, (params.column_scale, params.row_scale))
 
 
@@ -59,8 +87,9 @@ def triangle_mesh(
     vertices: np.ndarray, triangles: np.ndarray, params: TriangleMeshParams
 ) -> Ground:
     """A mesh from vertices (x, y, z, x, ...) [m] and triangles (three vertex numbers each)."""
-    points = np.asarray(vertices, float).reshape(-1)
-    corners = np.asarray(triangles).reshape(-1).astype(np.int64)
+    _check_friction(params, "add_triangle_mesh")
+    points = _finite(vertices, "add_triangle_mesh").reshape(-1)
+    corners = _finite(triangles, "add_triangle_mesh").reshape(-1).astype(np.int64)
     if points.size != 3 * params.nb_vertices or corners.size != 3 * params.nb_triangles:
         raise PhalanxError(
             f"gym.add_triangle_mesh was given {points.size} coordinates and {corners.size} corners"

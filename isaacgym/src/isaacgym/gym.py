@@ -17,6 +17,7 @@ import torch
 
 from isaacgym import ground
 from isaacgym.asset import Asset
+from isaacgym.calls import check_calls
 from isaacgym.enums import SimType
 from isaacgym.gym_actors import ActorCalls
 from isaacgym.gym_appearance import AppearanceCalls
@@ -39,6 +40,7 @@ __all__ = ["Asset", "Env", "Gym", "Sim", "Viewer", "acquire_gym"]
 
 log = logging.getLogger(__name__)
 
+MAX_SUBSTEPS = 10_000
 CHECK_EVERY = 64  # `simulate` calls between checks, each of which waits for the device
 
 
@@ -87,11 +89,13 @@ class Gym(
             raise PhalanxError("gym.create_sim supports gymapi.SIM_PHYSX only, not Flex")
         params = SimParams() if params is None else params
         held = copy.copy(checked(params, SimParams, "create_sim"))
-        if not (held.dt > 0 and math.isfinite(held.dt) and held.substeps >= 1):
+        if not (held.dt > 0 and math.isfinite(held.dt) and 1 <= held.substeps <= MAX_SUBSTEPS):
             raise PhalanxError(
                 f"gym.create_sim was given dt {held.dt:g} and substeps {held.substeps}; dt must be"
-                " positive and substeps at least 1"
+                f" positive and substeps 1 to {MAX_SUBSTEPS}"
             )
+        if not all(map(math.isfinite, held.gravity)):
+            raise PhalanxError(f"gym.create_sim was given the gravity {list(held.gravity)}")
         device = torch.device("cpu")
         if held.use_gpu_pipeline:
             count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -154,6 +158,8 @@ class Gym(
                     f"gym.set_sim_params cannot change {name} from {getattr(sim.params, name)} to"
                     f" {getattr(params, name)} once the simulation is prepared"
                 )
+        if not all(map(math.isfinite, params.gravity)):
+            raise PhalanxError(f"gym.set_sim_params was given the gravity {list(params.gravity)}")
         moved = list(params.gravity) != list(sim.params.gravity)
         sim.params = copy.copy(params)
         if moved and sim.physics is not None:
@@ -205,6 +211,9 @@ class Gym(
         sim.check_open("add_triangle_mesh")
         params = copy.copy(checked(params, TriangleMeshParams, "add_triangle_mesh"))
         sim.grounds.append(ground.triangle_mesh(vertices, triangles, params))
+
+
+check_calls(Gym)
 
 
 @functools.cache

@@ -253,6 +253,10 @@ class ActorCalls:
             raise PhalanxError(
                 f"gym.{call} was given masses {new['mass'].tolist()}; they must be positive [kg]"
             )
+        if not (np.isfinite(new["com"]).all() and np.isfinite(new["inertia"]).all()):
+            raise PhalanxError(f"gym.{call} was given a com or an inertia that is not finite")
+        if not recomputeInertia and (np.einsum("bii->bi", new["inertia"]) < 0).any():
+            raise PhalanxError(f"gym.{call} was given a negative moment of inertia")
         if recomputeInertia:
             ratio = new["mass"] / np.where(massless, 1.0, old["mass"])
             new["inertia"] = old["inertia"] * ratio[:, None, None]

@@ -1,6 +1,7 @@
 """Gym's calls on colours, textures, segmentation ids and lights; bodies count in their actor."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class AppearanceCalls:
     def create_texture_from_file(self, sim: Sim, filename: str) -> int:
         """A handle of the image in a file; -1, with a warning, if there is no such file."""
         sim = checked(sim, Sim, "create_texture_from_file")
-        if not Path(filename).is_file():
+        if not os.path.isfile(filename):  # False for names that cannot be
             log.warning("gym.create_texture_from_file: no file %s; returning -1", filename)
             return INVALID_HANDLE
         return sim.add_texture(Path(filename))
@@ -43,7 +44,10 @@ class AppearanceCalls:
     def create_texture_from_buffer(self, sim: Sim, width: int, height: int, buffer: Any) -> int:
         """A handle of an image given as bytes, (height, width, 4), red green blue opacity."""
         call = "create_texture_from_buffer"
-        pixels = np.asarray(buffer).astype(np.uint8).reshape(-1)
+        try:
+            pixels = np.asarray(buffer).astype(np.uint8).reshape(-1)
+        except (TypeError, ValueError, OverflowError):
+            raise PhalanxError(f"gym.{call} takes a buffer of bytes") from None
         if width < 1 or height < 1 or pixels.size != 4 * width * height:
             raise PhalanxError(
                 f"gym.{call} was given {pixels.size} bytes for {width} times {height} pixels of"

@@ -275,4 +275,11 @@ def checked_shapes(properties: Any, count: int, call: str) -> np.ndarray:
     shapes."""
     if len(properties) != count:
         raise PhalanxError(f"gym.{call} was given {len(properties)} properties for {count} shapes")
-    return shape_rows(properties)
+    rows = shape_rows(properties)
+    for name in ("friction", "rolling_friction", "torsion_friction", "restitution"):
+        if not ((rows[name] >= 0) & np.isfinite(rows[name])).all():
+            raise PhalanxError(
+                f"gym.{call} was given {name} {rows[name].tolist()}, which must be finite and not"
+                " negative"
+            )
+    return rows

@@ -12,6 +12,7 @@ from isaacgym.handles import Sim, checked, env_physics, physics_of
 from isaacgym.values import RigidContact
 from isaacgym.viewer import Viewer
 from isaacgym.world import Env
+from phalanx.errors import PhalanxError
 
 
 class ContactCalls(StateCalls):
@@ -41,6 +42,8 @@ class ContactCalls(StateCalls):
 
     def get_vec_env_rigid_contact_forces(self, envs: Sequence[Env]) -> np.ndarray:
         """The same for the bodies of some environments, (environments, bodies)."""
+        if not envs:
+            raise PhalanxError("gym.get_vec_env_rigid_contact_forces was given no environment")
         return np.stack([self.get_env_rigid_contact_forces(env) for env in envs])
 
     def draw_env_rigid_contacts(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from isaacgym.enums import IndexDomain, JointType
+from isaacgym.enums import DofDriveMode, IndexDomain, JointType
 from isaacgym.handles import Sim, actor_of, checked, checked_index, in_domain, index_of, note_change
 from isaacgym.property_structs import ActuatorProperties
 from isaacgym.values import DOF_PROPERTIES
@@ -57,7 +57,7 @@ class JointCalls:
         on."""
         call = "set_actor_dof_properties"
         actor = actor_of(env, handle, call)
-        given = np.asarray(properties)
+        given = properties if isinstance(properties, np.ndarray) else np.asarray(())
         if given.dtype.names != DOF_PROPERTIES.names or given.shape != actor.asset.dof_props.shape:
             raise PhalanxError(
                 f"gym.{call} takes an array like that of gym.get_actor_dof_properties, with"
@@ -69,6 +69,25 @@ class JointCalls:
                     f"gym.{call} was given {name} {given[name].tolist()}, which must not be"
                     " negative or NaN"
                 )
+        for name in ("effort", "velocity"):
+            if not (given[name] >= 0).all():
+                raise PhalanxError(
+                    f"gym.{call} was given the largest {name} {given[name].tolist()}, which must"
+                    " not be negative or NaN"
+                )
+        ordered = (given["lower"] <= given["upper"]) | ~given["hasLimits"].astype(bool)
+        if not ordered.all():  # also where one is NaN
+            at = int(np.argmin(ordered))
+            raise PhalanxError(
+                f"gym.{call} was given limits {given['lower'][at]} .. {given['upper'][at]} for DOF"
+                f" {actor.asset.dof_names[at]!r}; the lower one must come first"
+            )
+        modes = {int(mode) for mode in DofDriveMode}
+        if not set(given["driveMode"].tolist()) <= modes:
+            raise PhalanxError(
+                f"gym.{call} was given driveMode {given['driveMode'].tolist()}; modes:"
+                f" {', '.join(DofDriveMode.__members__)}"
+            )
         actor.dof_props = given.astype(DOF_PROPERTIES)
         note_change(env)
         return True

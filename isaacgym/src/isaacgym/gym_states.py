@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from isaacgym.calls import numbers
 from isaacgym.enums import STATE_POS, STATE_VEL, CoordinateSpace
 from isaacgym.geometry import Quat, Transform, Vec3
 from isaacgym.handles import Sim, actor_of, checked, checked_index, env_physics
@@ -44,12 +45,17 @@ class StateCalls:
         """Set positions, velocities or both, (dofs,) of DofState, by STATE_POS and STATE_VEL."""
         call = "set_actor_dof_states"
         actor = actor_of(env, handle, call)
-        states = np.asarray(states, DofState.dtype).reshape(-1)
+        try:
+            states = np.asarray(states, DofState.dtype).reshape(-1)
+        except (TypeError, ValueError):
+            raise PhalanxError(f"gym.{call} takes an array of gymapi.DofState.dtype") from None
         if len(states) != actor.asset.num_dofs:
             raise PhalanxError(
                 f"gym.{call} was given {len(states)} states for"
                 f" {actor.asset.num_dofs} degrees of freedom"
             )
+        for name in _FLAGS:
+            numbers(states[name], len(states), call, f"states' {name}")
         chosen = {n: states[n].copy() for n, f in _FLAGS.items() if flags & f}
         if (physics := _physics(env, call)) is None:
             actor.start |= chosen
@@ -244,12 +250,7 @@ def _get_command(env: Env, handle: int, what: str, call: str) -> np.ndarray:
 
 def _set_command(env: Env, handle: int, what: str, values: Any, call: str) -> bool:
     actor = actor_of(env, handle, call)
-    values = np.array(values, np.float32).reshape(-1)
-    if len(values) != actor.asset.num_dofs:
-        raise PhalanxError(
-            f"gym.{call} was given {len(values)} values for {actor.asset.num_dofs} degrees of"
-            " freedom"
-        )
+    values = numbers(values, actor.asset.num_dofs, call, "values of degrees of freedom")
     if (physics := _physics(env, call)) is None:
         actor.start[what] = values
     else:

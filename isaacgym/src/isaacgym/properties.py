@@ -8,6 +8,7 @@ import numpy as np
 
 from isaacgym.geometry import Mat33, Vec3
 from isaacgym.property_structs import RigidBodyProperties, RigidShapeProperties
+from phalanx.errors import PhalanxError
 
 BODY_PROPERTIES = np.dtype(
     [("mass", "f4"), ("com", "f4", 3), ("inertia", "f4", (3, 3)), ("flags", "i4")]
@@ -40,7 +41,8 @@ def body_rows(structs: list[RigidBodyProperties]) -> np.ndarray:
     """The inverse of `body_structs`."""
     rows = np.zeros(len(structs), BODY_PROPERTIES)
     for row, p in zip(rows, structs, strict=True):
-        row["mass"], row["com"], row["flags"] = p.mass, (p.com.x, p.com.y, p.com.z), p.flags
+        row["mass"], row["com"] = p.mass, (p.com.x, p.com.y, p.com.z)
+        row["flags"] = bits(p.flags, "RigidBodyProperties.flags")
         row["inertia"] = [(v.x, v.y, v.z) for v in (p.inertia.x, p.inertia.y, p.inertia.z)]
     return rows
 
@@ -52,5 +54,16 @@ def shape_structs(rows: np.ndarray) -> list[RigidShapeProperties]:
 
 def shape_rows(structs: list[RigidShapeProperties]) -> np.ndarray:
     """The inverse of `shape_structs`."""
-    names = SHAPE_PROPERTIES.names or ()
-    return np.array([tuple(getattr(s, n) for n in names) for s in structs], SHAPE_PROPERTIES)
+    *names, last = SHAPE_PROPERTIES.names or ()
+    rows = [
+        (*(getattr(s, n) for n in names), bits(getattr(s, last), f"RigidShapeProperties.{last}"))
+        for s in structs
+    ]
+    return np.array(rows, SHAPE_PROPERTIES)
+
+
+def bits(value: int, what: str) -> int:
+    """32 bits as a signed number. Raises PhalanxError for more bits."""
+    if not -(2**31) <= value < 2**32:
+        raise PhalanxError(f"{what} is {value}; it has 32 bits")
+    return value - 2**32 if value >= 2**31 else value

@@ -90,11 +90,14 @@ def tendon_rows(structs: Sequence[TendonProperties], old: np.ndarray, call: str)
         for name in _STRUCT_FIELDS:
             row[name] = getattr(struct, name)
     for name in ("stiffness", "damping", "limit_stiffness"):
-        if not (rows[name] >= 0).all():
+        if not ((rows[name] >= 0) & np.isfinite(rows[name])).all():
             raise PhalanxError(
-                f"gym.{call} was given {name} {rows[name].tolist()}, which must not be negative or"
-                " NaN"
+                f"gym.{call} was given {name} {rows[name].tolist()}, which must be finite and not"
+                " negative"
             )
+    for name in ("fixed_lower_limit", "fixed_upper_limit", "fixed_spring_rest_length"):
+        if np.isnan(rows[name]).any():
+            raise PhalanxError(f"gym.{call} was given a {name} of NaN")
     return rows
 
 

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
             with _interruptible():
                 code = _run(arguments)
         except OSError as error:
-            raise PhalanxError(_disk_full(error)) from error
+            raise PhalanxError(_of_system(error)) from error
         except (MemoryError, RuntimeError) as error:
             raise PhalanxError(_out_of_memory(error)) from error
     except PhalanxError as error:
@@ -99,9 +99,11 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _disk_full(error: OSError) -> str:
-    """A message for a write error that no caller has handled, such as TensorBoard's. Raises `error`
-    itself if it is of another kind."""
+def _of_system(error: OSError) -> str:
+    """A message for an error of the system that no caller has handled: a name that cannot be, or a
+    write error such as TensorBoard's. Raises `error` itself if it is of another kind."""
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+        return f"cannot open {error.filename}: {os.strerror(error.errno).lower()}"
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
         raise error
     place = f" {error.filename}" if error.filename else " to the run folder"
