@@ -135,6 +135,19 @@ def test_the_server_listens_on_this_machine_only_and_says_where(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_ctrl_c_is_the_normal_end(tmp_path, capsys, monkeypatch):
+    (tmp_path / "arm.xml").write_text(ARM)
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RobotView, "run", interrupted)
+    main(["robot", str(tmp_path / "arm.xml"), "view=true"])
+    port = int(capsys.readouterr().out.partition(":")[2].partition(" (")[0].rpartition(":")[2])
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
 def test_mistakes_are_one_sentence(tmp_path, capsys, monkeypatch):
     (tmp_path / "arm.xml").write_text(ARM)
     arguments = ["robot", str(tmp_path / "arm.xml"), "view=true"]
