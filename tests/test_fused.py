@@ -96,6 +96,17 @@ PENDULUMS = {
         "actuator": '<motor joint="{a}" gear="3" ctrlrange="-.5 .5" forcerange="-.3 .2"/>'
     },
 }
+ACTIVE = {
+    "an integrator": {
+        "actuator": '<intvelocity joint="{a}" kp="20" actrange="-.1 .15"/>'
+        '<general joint="{b}" dyntype="integrator" gainprm="3" actearly="true"/>'
+    },
+    "filters": {
+        "actuator": '<general joint="{a}" dyntype="filter" dynprm=".05" gainprm="4"/>'
+        '<general joint="{b}" dyntype="filterexact" dynprm=".01" gainprm="4" actearly="true"'
+        ' actlimited="true" actrange="-.2 .3" biastype="affine" biasprm="0 -2 -1"/>'
+    },
+}
 SERVOS = {
     "damping": PENDULUMS["damping"],
     "servos": {
@@ -248,6 +259,8 @@ MODELS = {
         2e-5,
     ),
     "implicitfast": (*pendulums(SERVOS, option='integrator="implicitfast"'), 2e-5),
+    "activations": (*pendulums(ACTIVE), 2e-5),
+    "activations, implicitfast": (*pendulums(ACTIVE, option='integrator="implicitfast"'), 2e-5),
     "balls and free joints": (
         [*SWINGING, "hanging"],
         world([*(swinging(*x) for x in SWINGING.values()), HANGING]),
@@ -319,13 +332,14 @@ def stir(sim, generator, spread=1.0, angles=0.4):
             quat /= quat.norm(dim=1, keepdim=True)
     sim.qvel += 2 * uniform(sim.qvel)
     sim.ctrl += uniform(sim.ctrl)
+    sim.act[:] += 0.1 * uniform(sim.act)
 
 
 def stepped(model, sim, env, steps=1):
     """MuJoCo's data after `steps` from environment `env`'s present state."""
     data = mujoco.MjData(model)
     data.qpos[:], data.qvel[:] = sim.qpos[env].numpy(), sim.qvel[env].numpy()
-    data.ctrl[:] = sim.ctrl[env].numpy()
+    data.ctrl[:], data.act[:] = sim.ctrl[env].numpy(), sim.act[env].numpy()
     for name in ("qfrc_applied", "xfrc_applied"):
         getattr(data, name)[:] = getattr(sim, name)[env].numpy()
     for _ in range(steps):
@@ -353,8 +367,9 @@ def test_one_step_is_mujocos(name):
             assert error.max() < tolerance, (feature, error.max(), error.argmax())
             constrained[i] += sum(np.abs(d.qfrc_constraint[own]).max() > 0 for d in datas)
         np.testing.assert_allclose(sim.qpos, [d.qpos for d in datas], atol=2e-6 + tolerance * 0.02)
+        np.testing.assert_allclose(sim.act, [d.act for d in datas], atol=1e-6)
     for feature, worlds in zip(features, constrained, strict=True):
-        free = feature in (*PENDULUMS, *SWINGING, *UNTOUCHED)
+        free = feature in (*PENDULUMS, *ACTIVE, *SWINGING, *UNTOUCHED)
         free = free and not feature.startswith("limits") and "friction" not in feature
         assert worlds > N // 3 or free, feature
 
@@ -527,6 +542,21 @@ def test_model_fields_of_each_environment_count():
     np.testing.assert_allclose(sim.qvel, [d.qvel for d in datas], atol=2e-4)
 
 
+def test_activations_go_on_through_substeps_and_restored_states():
+    sim = make(MODELS["activations"][1])
+    stir(sim, torch.Generator().manual_seed(9), 0.3)
+    model = exact(sim.model)
+    datas = [stepped(model, sim, env, steps=12) for env in range(N)]
+    sim.advance(7)
+    saved = copy.deepcopy(sim.state_dict())
+    sim.reset()
+    sim.load_state_dict(saved)
+    sim.actuator_force  # noqa: B018  # reading a field for the first time repeats a step
+    sim.advance(5)
+    np.testing.assert_allclose(sim.act, [d.act for d in datas], atol=2e-6)
+    np.testing.assert_allclose(sim.qvel, [d.qvel for d in datas], atol=1e-4)
+
+
 def test_contacts_between_bodies_that_do_not_fit_are_not_dropped(monkeypatch):
     large = make(MODELS["contacts between bodies"][1])
     monkeypatch.setattr(cpu, "SIZES", Sizes(pairs=1, rows=1))
@@ -576,10 +606,10 @@ REFUSED = {
         "<joint/><geom name='foot' type='ellipsoid' size='.1 .1 .2'/>",
         "contacts of a plane and a ellipsoid (geoms 0 and 'foot')",
     ),
-    "an activation": (
-        "<joint name='j'/>",
-        "activation",
-        "<actuator><intvelocity joint='j' actrange='0 1' kp='1'/></actuator>",
+    "a muscle": (
+        "<joint name='j' range='0 1'/>",
+        "other activations than integrators and filters (actuator 'calf')",
+        "<actuator><muscle name='calf' joint='j' lengthrange='0 1'/></actuator>",
     ),
     "a spatial tendon": (
         "<joint/><site name='t'/>",

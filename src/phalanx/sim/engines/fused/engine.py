@@ -61,7 +61,8 @@ class FusedEngine:
         self.failed = torch.zeros(num_envs, dtype=torch.bool, device=device)
         self._structure = Structure(model)
         self._initials: dict[str, Tensor] = {}  # (1, ...) of what `reset` restores
-        self._data = {name: self._initial(name) for name in ("qpos", "qvel", "ctrl", "time")}
+        self._state = ("qpos", "qvel", "act") if model.na else ("qpos", "qvel")
+        self._data = {name: self._initial(name) for name in (*self._state, "ctrl", "time")}
         self._derived: dict[str, Tensor] = {}
         self._bound: Any = None  # the tensors of both as the step takes them; None to bind again
         self._fresh: set[str] = set()  # derived fields to compute again after a step
@@ -75,7 +76,7 @@ class FusedEngine:
         self._overflow = torch.zeros(num_envs, dtype=torch.int32, device=device)
         self._build()
         self.threads = self._step.threads
-        self._before = {k: self._data[k].clone() for k in ("qpos", "qvel")}  # the last step
+        self._before = {k: self._data[k].clone() for k in self._state}  # the last step
         self._substeps = 0
         self._last = self._data["qpos"].clone()  # at the start of the last substep, if it is kept
         self._keeps_last = False
@@ -186,7 +187,7 @@ class FusedEngine:
 
     def _find_last(self) -> None:
         """Set `_last` to the positions at the start of the last substep."""
-        now = {k: self._data[k].clone() for k in ("qpos", "qvel")}
+        now = {k: self._data[k].clone() for k in self._state}
         if self._substeps:
             for k, value in self._before.items():
                 self._data[k].copy_(value)
@@ -348,7 +349,7 @@ class FusedEngine:
     def _compute(self, name: str) -> None:
         """Give a field that was not shown during the last step the value that it would have."""
         self._update_tables()
-        kept = {k: self._data[k].clone() for k in ("qpos", "qvel")}
+        kept = {k: self._data[k].clone() for k in self._state}
         others = {k: v.clone() for k, v in self._derived.items() if k != name}
         if self._substeps:
             for k, value in self._before.items():

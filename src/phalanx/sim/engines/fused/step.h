@@ -151,7 +151,7 @@ struct World {
   // rows.h; drive and pull: forces of tendons' actuators, and of their springs and dampers
   F row_D[NROW + 1], row_x[NROW + 1], row_v[NROW + 1], coefficient[NROW_TERM + 1], row_motion[NROW_BODY + 1][2][6];
   F row_tau[NROW ? NSLOT : 1], length[NTENDON + 1], speed[NTENDON + 1], drive[NTENDON ? NSLOT : 1], pull[NTENDON ? NSLOT : 1];
-  F ctrl[NU + 1], force[NU + 1];
+  F ctrl[NU + 1], force[NU + 1], act[NA + 1];
   int from[NSLOT + 1];  // contacts of slot k: from[k] ... from[k + 1] - 1
   int ncontact, npair;
 };
@@ -326,6 +326,12 @@ STAGE void plane_contacts(World &w, Contacts &C, int k) {
 FN F actuator_force(World &w, int i, F length, F speed, F &changes) {
   F gear = T(actuator, i, 0), ctrl = w.ctrl[ACTUATOR[i]];
   ctrl = min_(max_(ctrl, T(actuator, i, 5)), T(actuator, i, 6));
+  if (NA && ACT[i] >= 0) {
+    F act = w.act[ACT[i]], next = act + T(actuator, i, 11) * ctrl - T(actuator, i, 12) * act;
+    next = min_(max_(next, T(actuator, i, 9)), T(actuator, i, 10));
+    w.act[ACT[i]] = next;  // at the end of this step: nothing else reads it before
+    ctrl = ACT_EARLY[i] ? next : act;
+  }
   F free_ = T(actuator, i, 1) * ctrl + T(actuator, i, 2)
             + gear * (T(actuator, i, 3) * length + T(actuator, i, 4) * speed);
   F force = min_(max_(free_, T(actuator, i, 7)), T(actuator, i, 8));

@@ -14,7 +14,7 @@ from phalanx.sim.engines.fused.tables import TOUCHES, pair_kind
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 _COUNTS = {
     "nflex": "flexible bodies",
-    "nhfield": "height fields", "nmocap": "mocap bodies", "na": "actuators with activation",
+    "nhfield": "height fields", "nmocap": "mocap bodies",
     "nplugin": "plugins", "nplastic": "plastic deformation",
     "nhistory": "delays", "nuserdata": "user data",
 }  # fmt: skip
@@ -102,8 +102,10 @@ def _actuators(m: mujoco.MjModel) -> str | None:
         joint = m.jnt_type[m.actuator_trnid[i, 0]] if at_joint else JOINT.mjJNT_HINGE
         if not _is(joint, JOINT.mjJNT_HINGE, JOINT.mjJNT_SLIDE):
             return f"actuators of other joints than hinges and slides {name}"
-        if m.actuator_dyntype[i] != mujoco.mjtDyn.mjDYN_NONE:
-            return f"actuators with dynamics {name}"
+        dyn = mujoco.mjtDyn
+        known = (dyn.mjDYN_NONE, dyn.mjDYN_INTEGRATOR, dyn.mjDYN_FILTER, dyn.mjDYN_FILTEREXACT)
+        if not _is(m.actuator_dyntype[i], *known) or m.actuator_actnum[i] > 1:
+            return f"other activations than integrators and filters {name}"
         if m.actuator_gaintype[i] != mujoco.mjtGain.mjGAIN_FIXED:
             return f"other gains than fixed ones {name}"
         if not _is(

@@ -33,7 +33,7 @@ OUTPUTS = (
     "cvel", "subtree_com", "qacc", "actuator_force", "qfrc_actuator", "qfrc_constraint",
     "cfrc_ext", "cfrc_int", "sensordata",
 )  # fmt: skip
-INPUTS = ("qpos", "qvel", "ctrl", "qfrc_applied", "xfrc_applied")
+INPUTS = ("qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied")
 
 # Model fields from which tables are made: these may differ between environments.
 VARIABLE = frozenset({
@@ -176,7 +176,8 @@ def constants(
     alone = [int(implicit_fast and slot.kind == FREE and is_alone(m, slot.body)) for slot in slots]
     levels = all(np.allclose(_plane(m, g)[:3], [0, 0, 1], atol=1e-12) for g in s.planes)
     numbers = {
-        "NSLOT": len(slots), "NFREE": len(free), "NQ": m.nq, "NV": m.nv, "NU": m.nu,
+        "NSLOT": len(slots), "NFREE": len(free), "NQ": m.nq, "NV": m.nv,
+        "NU": m.nu, "NA": m.na,
         "NBODY": m.nbody, "NGEOM": m.ngeom, "NSITE": m.nsite,
         "NSENSORDATA": m.nsensordata,
         "MAXCON": max(1, len(s.points) + sum(fixed_touches)), "NPOINT": len(s.points),
@@ -227,6 +228,8 @@ def constants(
         "FORCE_LIMITED": [int(m.jnt_actfrclimited[j]) for j in joints],
         "ACTUATOR0": _starts([len(a) for a in acts]),
         "ACTUATOR": [i for a in acts + pulling for i in a],
+        "ACT": [int(m.actuator_actadr[i]) for a in acts + pulling for i in a],
+        "ACT_EARLY": [int(m.actuator_actearly[i]) for a in acts + pulling for i in a],
         "TENDON_ACTUATOR0": _starts([len(a) for a in pulling]),
         **coupled.arrays(),
         "POINT0": _starts([sum(p.slot == k for p in s.points) for k in by_slot]),
@@ -499,7 +502,8 @@ def _friction(m: mujoco.MjModel, field: Fields, dofs: list[int]) -> Array:
 
 
 def _actuators(m: mujoco.MjModel, field: Fields, by_slot: list[list[int]]) -> Array:
-    """Gear, gain, bias, of length, of velocity, lowest and highest control, and force."""
+    """Gear, gain, bias, of length, of velocity, lowest and highest control, force and activation;
+    what a step adds to the activation: this times the control, less that times itself."""
     ids = [i for some in by_slot for i in some]
     gain, bias = field("actuator_gainprm")[:, ids], field("actuator_biasprm")[:, ids]
     control, force = field("actuator_ctrlrange")[:, ids], field("actuator_forcerange")[:, ids]
@@ -512,11 +516,27 @@ def _actuators(m: mujoco.MjModel, field: Fields, by_slot: list[list[int]]) -> Ar
     affine = m.actuator_biastype[ids] == mujoco.mjtBias.mjBIAS_AFFINE
     bias = np.where(affine[:, None], bias, 0.0)
     on = _on(m, mujoco.mjtDisableBit.mjDSBL_ACTUATION)
+    limits = np.where(m.actuator_actlimited[ids, None], m.actuator_actrange[ids], none)
+    grow, decay = np.array([_activation(m, i) for i in ids]).reshape(-1, 2).T
     gear = field("actuator_gear")[:, ids, 0]
     return _together(
         gear, on * gain[..., 0], *(on * bias[..., i] for i in range(3)),
         control[..., 0], control[..., 1], force[..., 0], force[..., 1],
+        *limits.T[:, None], grow[None], decay[None],
     )  # fmt: skip
+
+
+def _activation(m: mujoco.MjModel, i: int) -> tuple[float, float]:
+    """Part of the control that a step adds to actuator i's activation, and part of itself that it
+    takes away; mj_nextActivation."""
+    kinds, h = mujoco.mjtDyn, m.opt.timestep
+    kind, time = kinds(int(m.actuator_dyntype[i])), max(m.actuator_dynprm[i, 0], MINVAL)
+    if kind == kinds.mjDYN_INTEGRATOR:
+        return h, 0.0
+    if kind == kinds.mjDYN_FILTER:
+        return h / time, h / time
+    part = 1 - float(np.exp(-h / time)) if kind == kinds.mjDYN_FILTEREXACT else 0.0
+    return part, part
 
 
 def _contact(m: mujoco.MjModel, field: Fields, pair: Pair) -> list[Array]:

@@ -93,6 +93,7 @@ STAGE void step_worlds(Memory &memory, const Fields &f, int substeps, bool stale
   Pairs &X = memory.pairs;
   load(w, f);
   if (NU) get_rows<NU>(w, f.ctrl, w.ctrl);
+  if (NA) get_rows<NA ? NA : 1>(w, f.act, w.act);
   for (int s = 0; s < substeps; s++) {
     actuation(w);
     position_and_velocity(w, C, X);
@@ -105,6 +106,7 @@ STAGE void step_worlds(Memory &memory, const Fields &f, int substeps, bool stale
     integrate(w, C, X);
   }
   store(w, f);
+  if (NA) put_rows<NA ? NA : 1>(w, f.act, w.act);
 }
 STAGE void derive_worlds(Memory &memory) {
   World &w = memory.world;
