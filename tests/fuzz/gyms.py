@@ -3,7 +3,6 @@
 import copy
 import enum
 import inspect
-import logging
 import typing
 
 import numpy as np
@@ -37,7 +36,6 @@ class Gym:
 
     def __init__(self, folder):
         torch.set_num_threads(1)
-        logging.disable()
         self.folder = folder
         self.names = [
             name
