@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from phalanx.cli.overrides import split_at_commas
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.gate import show
 from phalanx.yaml_file import MAX_PARTS
@@ -127,7 +128,9 @@ class _Resolver:
             if name not in FUNCTIONS:
                 near = did_you_mean(name, FUNCTIONS) or f"; accepted: {', '.join(FUNCTIONS)}"
                 _fail(text, f"unknown function {show(name)}{near}")
-            arguments = [self._argument(part, path, level) for part in _split(rest)]
+            arguments = [
+                self._argument(part, path, level) for part in split_at_commas(rest, "{[", "}]")
+            ]
             count, function = FUNCTIONS[name]
             if len(arguments) != count:
                 _fail(text, f"{name} takes {count} arguments, not {len(arguments)}")
@@ -171,23 +174,6 @@ def _end(text: str, start: int) -> int:
             if depth == 0:
                 return i
     _fail(text, "a closing brace is missing")
-
-
-def _split(text: str) -> list[str]:
-    """Arguments separated by commas outside braces, brackets and quotes."""
-    parts, depth, quote = [""], 0, ""
-    for c in text:
-        if quote:
-            quote = "" if c == quote else quote
-        elif c in "'\"":
-            quote = c
-        else:
-            depth += (c in "{[") - (c in "}]")
-        if c == "," and not depth and not quote:
-            parts.append("")
-        else:
-            parts[-1] += c
-    return parts
 
 
 def _name(path: Path) -> str:

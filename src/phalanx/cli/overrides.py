@@ -30,7 +30,7 @@ def parse(argument: str, options: Collection[str], command: str) -> Override:
     """Read one argument. `options` are the keys that `command` takes without a dot. Raises
     PhalanxError for an unknown key and for a value that is not YAML."""
     key, text = split(argument)
-    if len(sweep(text)) > 1 and key not in TEXTS:
+    if len(split_at_commas(text)) > 1 and key not in TEXTS:
         raise PhalanxError(
             f"{argument!r} is a sweep over several values; `phalanx train -m` runs one after the"
             f" other, and a list has brackets, as in {key}=[1,2]"
@@ -87,8 +87,8 @@ def split(argument: str) -> tuple[str, str]:
     return key.replace("task.task.", "task.", 1), text  # IsaacGymEnvs' form
 
 
-def sweep(text: str) -> list[str]:
-    """The values of a sweep, separated by commas outside brackets and quotes."""
+def split_at_commas(text: str, opening: str = "[{(", closing: str = "]})") -> list[str]:
+    """The parts of `text` between commas outside brackets and quotes."""
     parts, depth, quote = [""], 0, ""
     for c in text:
         if quote:
@@ -96,7 +96,7 @@ def sweep(text: str) -> list[str]:
         elif c in "'\"":
             quote = c
         else:
-            depth += (c in "[{(") - (c in "]})")
+            depth += (c in opening) - (c in closing)
         if c == "," and not depth and not quote:
             parts.append("")
         else:
@@ -109,7 +109,7 @@ def jobs(arguments: Sequence[str]) -> list[list[str]]:
     values = []
     for argument in arguments:
         key, text = split(argument)
-        texts = [text] if key in TEXTS else sweep(text)
+        texts = [text] if key in TEXTS else split_at_commas(text)
         values.append([f"{key}={value}" for value in texts])
     return [list(job) for job in itertools.product(*values)]
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from phalanx.cli.config import compose_config
 from phalanx.cli.options import TrainOptions
-from phalanx.cli.overrides import jobs, split, sweep
+from phalanx.cli.overrides import jobs, split, split_at_commas
 from phalanx.errors import PhalanxError
 
 FAILED, INTERRUPTED = 2, 130
@@ -27,7 +27,7 @@ def train_each(arguments: list[str]) -> int | None:
     from phalanx.cli import train
 
     console = Console(highlight=False)
-    swept = [key for key, text in map(split, arguments) if len(sweep(text)) > 1]
+    swept = [key for key, text in map(split, arguments) if len(split_at_commas(text)) > 1]
     runs = _runs(arguments)
     rows: list[list[str]] = []
     code = None

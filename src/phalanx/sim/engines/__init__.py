@@ -8,7 +8,7 @@ purpose, so that further engines can implement it. `fields.py` lists the fields.
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import mujoco
 import numpy as np
@@ -130,9 +130,9 @@ def make_engine(
             )
         return engine
     if name == "auto" and device.type == "cpu":
-        from phalanx.sim.engines.auto import auto_engine
+        from phalanx.sim.engines.auto import AutoEngine
 
-        return auto_engine(scene, num_envs, threads)
+        return cast(Engine, AutoEngine(scene, num_envs, threads))
     if name == "auto":
         name = "warp"
     if name not in ENGINES:

@@ -5,7 +5,7 @@ to MuJoCo C: from the start, or from the moment at which the program asks for it
 program holds stay the same objects.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from mujoco.batch import MODEL_FIELDS
@@ -67,14 +67,6 @@ class AutoEngine:
             self._leave_fused(error)
             return self._engine.model_field(name)
 
-    def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
-        """See `Engine.solve_m`."""
-        try:
-            return self._engine.solve_m(force, added)
-        except PhalanxError as error:
-            self._leave_fused(error)
-            return self._engine.solve_m(force, added)
-
     def match(self, name: str) -> None:
         """Become engine `name`, which saved a state that is to be loaded, if this one can."""
         if name == CpuEngine.name and self._engine.name == FusedEngine.name:
@@ -89,8 +81,3 @@ class AutoEngine:
         self.model = self._engine.model  # stays the one that the program may hold
         self._engine = engine
         self.reason = str(error).removesuffix("; use another engine")
-
-
-def auto_engine(scene: CompilesScene, num_envs: int, threads: int = 0) -> Engine:
-    """An `AutoEngine`, as the protocol that it implements."""
-    return cast(Engine, AutoEngine(scene, num_envs, threads))
