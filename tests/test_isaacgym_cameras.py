@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from isaac import GYM, PENDULUM, World, options, pose
-from isaacgym import gymapi
+from isaacgym import gymapi, gymtorch
 from phalanx.errors import PhalanxError
 
 
@@ -18,9 +19,13 @@ def lens(width=200, height=100, fov=90.0, **others):
     return held
 
 
-def boxes(count=2, spacing=10.0):
+def boxes(count=2, spacing=10.0, ground=None, **kwargs):
     """A world with a box in each environment, 1 m high."""
-    world = World()
+    world = World(**kwargs)
+    if ground is not None:
+        plane = gymapi.PlaneParams()
+        plane.normal, plane.segmentation_id = gymapi.Vec3(0, 0, 1), ground
+        GYM.add_ground(world.sim, plane)
     box = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options())
     for k in range(count):
         GYM.create_actor(world.env(spacing), box, pose(z=1), "box", k, 0, 3)
@@ -114,3 +119,134 @@ def test_pictures_that_cannot_be_are_refused():
         GYM.set_camera_location(camera, world.envs[0], gymapi.Vec3(), gymapi.Vec3())
     with pytest.raises(PhalanxError, match="body 1; there are 1"):
         GYM.attach_camera_to_body(camera, world.envs[0], 1, pose(), gymapi.FOLLOW_POSITION)
+
+
+W, H = 200, 100
+
+
+def front(world, env, **lens_settings):
+    """A camera 2 m in front of the box, at its height, that looks along x."""
+    camera = GYM.create_camera_sensor(env, lens(W, H, **lens_settings))
+    GYM.set_camera_location(camera, env, gymapi.Vec3(-2, 0, 1), gymapi.Vec3(0, 0, 1))
+    return camera
+
+
+def test_depths_are_distances_along_the_view_and_numbers_are_those_of_bodies():
+    """The face of the box is 1.9 m away and its edge, at 0.1 m, a tangent of 1/19 from the middle.
+    The ground, 1 m below, is 1 m over the tangent of a row away, which is 0.5 at the lower side of
+    the picture. The horizon and the sky are at infinity."""
+    world = boxes(ground=7, gravity=0.0)
+    env = world.envs[1]
+    camera = front(world, env)
+    GYM.prepare_sim(world.sim)
+    GYM.render_all_camera_sensors(world.sim)
+    depth = GYM.get_camera_image(world.sim, env, camera, gymapi.IMAGE_DEPTH)
+    assert (depth.shape, depth.dtype) == ((H, W), np.float32)
+    edge = 100 / 19  # pixels
+    box = slice(50 - int(edge), 50 + int(edge)), slice(100 - int(edge), 100 + int(edge))
+    np.testing.assert_allclose(depth[box], -1.9, rtol=1e-5)
+    below = np.arange(70, 100)
+    tangents = (below + 0.5 - 50) / 50 * 0.5
+    np.testing.assert_allclose(depth[below, 10], -1 / tangents, rtol=1e-4)
+    assert np.isneginf(depth[:40]).all()
+    numbers = GYM.get_camera_image(world.sim, env, camera, gymapi.IMAGE_SEGMENTATION)
+    assert (numbers.shape, numbers.dtype) == ((H, W), np.uint32)
+    assert set(np.unique(numbers)) == {0, 3, 7}
+    assert (numbers[box] == 3).all()
+    assert (numbers == 3).sum() == pytest.approx((2 * edge) ** 2, rel=0.1)
+    assert (numbers[70:, 10] == 7).all()
+    assert (numbers[:40] == 0).all()
+    GYM.set_rigid_body_segmentation_id(env, 0, 0, 40)
+    GYM.render_all_camera_sensors(world.sim)
+    again = GYM.get_camera_image(world.sim, env, camera, gymapi.IMAGE_SEGMENTATION)
+    assert (again[box] == 40).all()
+
+
+def test_points_and_pixels_agree_through_the_matrices():
+    """The centre of the box, turned off the middle of the picture, is where the matrices say."""
+    world = boxes(gravity=0.0)
+    env = world.envs[1]
+    camera = GYM.create_camera_sensor(env, lens(W, H, 70.0))
+    GYM.set_camera_location(camera, env, gymapi.Vec3(-2, -1, 2), gymapi.Vec3(0.3, 0.2, 1.4))
+    GYM.prepare_sim(world.sim)
+    numbers = GYM.get_camera_image(world.sim, env, camera, gymapi.IMAGE_SEGMENTATION)
+    x, y, _, _ = seen(world, env, camera, (10, 0, 1))
+    rows, columns = np.nonzero(numbers == 3)
+    assert columns.mean() + 0.5 == pytest.approx((x + 1) / 2 * W, abs=1.0)
+    assert rows.mean() + 0.5 == pytest.approx((1 - y) / 2 * H, abs=1.0)
+
+
+def test_pictures_show_colours_textures_and_what_moves(tmp_path):
+    world = boxes(gravity=-10.0, dt=0.1)
+    env = world.envs[0]
+    camera = front(world, env, enable_tensors=True)
+    red, white = gymapi.Vec3(1, 0, 0), np.full(4 * 4 * 4, 255, np.uint8)
+    white[2::4] = 0  # no blue: yellow
+    GYM.set_rigid_body_color(env, 0, 0, gymapi.MESH_VISUAL, red)
+    GYM.prepare_sim(world.sim)
+    middle = H // 2, W // 2
+
+    def color():
+        GYM.render_all_camera_sensors(world.sim)
+        image = GYM.get_camera_image(world.sim, env, camera, gymapi.IMAGE_COLOR)
+        assert (image.shape, image.dtype) == ((H, 4 * W), np.uint8)
+        return image.reshape(H, W, 4)[middle].astype(int)
+
+    shown = color()
+    assert shown[0] > 2 * max(shown[1], shown[2])
+    assert shown[3] == 255
+    texture = GYM.create_texture_from_buffer(world.sim, 4, 4, white)
+    GYM.set_rigid_body_texture(env, 0, 0, gymapi.MESH_VISUAL, texture)
+    shown = color()
+    assert shown[1] == pytest.approx(shown[0], abs=10)
+    assert shown[2] < shown[0] / 2
+    depth = gymtorch.wrap_tensor(
+        GYM.get_camera_image_gpu_tensor(world.sim, env, camera, gymapi.IMAGE_DEPTH)
+    )
+    numbers = gymtorch.wrap_tensor(
+        GYM.get_camera_image_gpu_tensor(world.sim, env, camera, gymapi.IMAGE_SEGMENTATION)
+    )
+    assert (numbers.shape, numbers.dtype) == ((H, W), torch.int32)
+    assert depth[middle] == pytest.approx(-1.9, abs=1e-4)
+    world.step(10)  # it falls 5 m, out of sight
+    assert depth[middle] == pytest.approx(-1.9, abs=1e-4)  # until it is drawn again
+    GYM.render_all_camera_sensors(world.sim)
+    GYM.start_access_image_tensors(world.sim)
+    assert depth[middle] == -math.inf
+    assert numbers[middle] == 0
+    GYM.end_access_image_tensors(world.sim)
+    GYM.write_camera_image_to_file(
+        world.sim, env, camera, gymapi.IMAGE_COLOR, str(tmp_path / "a.png")
+    )
+    assert (tmp_path / "a.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    with pytest.raises(NotImplementedError, match="optical flow"):
+        GYM.get_camera_image(world.sim, env, camera, gymapi.IMAGE_OPTICAL_FLOW)
+
+
+def test_cameras_see_the_sizes_structures_and_terrain_of_their_environment():
+    """A field at 0.5 m, on which the environments stand apart. A ball or a larger box in front of
+    the same camera: its nearest point is 2 m minus its half extent away."""
+    world = World(gravity=0.0)
+    held = gymapi.HeightFieldParams()
+    held.nbRows = held.nbColumns = 41
+    held.row_scale = held.column_scale = 1.0
+    held.vertical_scale = 0.5
+    held.segmentation_id = 2
+    held.transform.p = gymapi.Vec3(-5, -5, 0)
+    GYM.add_heightfield(world.sim, np.ones((41, 41), np.int16), held)
+    ball = GYM.create_sphere(world.sim, 0.3, options())
+    box = GYM.create_box(world.sim, 1.0, 0.2, 0.2, options())
+    small = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options())
+    cameras = []
+    for k, (asset, scale) in enumerate([(small, 1.0), (ball, 1.0), (box, 1.0), (small, 3.0)]):
+        env = world.env(10.0)
+        GYM.create_actor(env, asset, pose(z=1), "o", k, 0, 3)
+        GYM.set_actor_scale(env, 0, scale)
+        cameras.append(front(world, env))
+    GYM.prepare_sim(world.sim)
+    nearest = []
+    for env, camera in zip(world.envs, cameras, strict=True):
+        depth = GYM.get_camera_image(world.sim, env, camera, gymapi.IMAGE_DEPTH)
+        nearest.append(-float(depth[50, 100]))
+        np.testing.assert_allclose(depth[99, 10], -0.5 / (0.99 * 0.5), rtol=1e-3)
+    assert nearest == pytest.approx([1.9, 1.7, 1.5, 1.7], abs=2e-3)

@@ -1,10 +1,13 @@
 """Gym's calls on camera sensors. Handles count in the environment; poses and matrices are current.
 
-There is no renderer yet, so pictures are refused. Everything else works, since many programs create
-cameras that nobody reads.
+A camera sees its own environment and the ground. Pictures are drawn by `pictures.py` when they are
+first asked for; cameras that nobody reads cost nothing and need no OpenGL.
 """
 
 import copy
+import struct
+import zlib
+from pathlib import Path
 
 import numpy as np
 
@@ -15,10 +18,12 @@ from isaacgym.cameras import (
     projection_matrix,
     view_matrix,
 )
-from isaacgym.enums import CameraFollowMode, UpAxis
+from isaacgym.descriptor import Tensor
+from isaacgym.enums import CameraFollowMode, ImageType, UpAxis
 from isaacgym.geometry import Transform, Vec3
 from isaacgym.gym_states import StateCalls
 from isaacgym.handles import Sim, checked, checked_index
+from isaacgym.pictures import Pictures
 from isaacgym.property_structs import CameraProperties
 from isaacgym.world import Env
 from phalanx.errors import PhalanxError
@@ -26,6 +31,12 @@ from phalanx.errors import PhalanxError
 
 class CameraCalls(StateCalls):
     """Cameras can be created, moved and attached at any time."""
+
+    def _pictures(self, sim: Sim, call: str) -> Pictures:
+        if checked(sim, Sim, call).pictures is None:
+            sim.pictures = Pictures(sim)
+        pictures: Pictures = sim.pictures
+        return pictures
 
     def create_camera_sensor(self, env: Env, properties: CameraProperties | None = None) -> int:
         """A camera at the origin of the environment; returns its handle there."""
@@ -41,6 +52,8 @@ class CameraCalls(StateCalls):
         checked(sim, Sim, "destroy_camera_sensor")
         _camera(env, camera, "destroy_camera_sensor")
         env.cameras[int(camera)] = None
+        if sim.pictures is not None:
+            sim.pictures.forget(env, int(camera))
 
     def set_camera_location(self, camera: int, env: Env, position: Vec3, target: Vec3) -> None:
         """Place a camera at `position` to look at `target`, both in the environment's frame [m]. It
@@ -84,16 +97,77 @@ class CameraCalls(StateCalls):
         return projection_matrix(_camera(env, camera, "get_camera_proj_matrix").properties)
 
     def render_all_camera_sensors(self, sim: Sim) -> None:
-        """Nothing to do without a renderer."""
-        checked(sim, Sim, "render_all_camera_sensors")
+        """Draw all pictures that were asked for before, with the current poses."""
+        if checked(sim, Sim, "render_all_camera_sensors").pictures is not None:
+            sim.pictures.render()
+
+    def get_camera_image(self, sim: Sim, env: Env, camera: int, type: ImageType) -> np.ndarray:
+        """The last picture: IMAGE_COLOR (H, 4 W) uint8, red, green, blue and opacity of each pixel;
+        IMAGE_DEPTH (H, W) float32 [m], negative, -inf where nothing is; IMAGE_SEGMENTATION (H, W)
+        uint32, the numbers of bodies."""
+        image = self._image(sim, env, camera, type, "get_camera_image")
+        return image.reshape(len(image), -1).copy()
+
+    def get_camera_image_gpu_tensor(
+        self, sim: Sim, env: Env, camera: int, type: ImageType
+    ) -> Tensor:
+        """The picture as a tensor on the simulation's device, which `render_all_camera_sensors`
+        fills again: (H, W, 4) uint8, (H, W) float32 or (H, W) int32. The camera must have
+        `enable_tensors`."""
+        call = "get_camera_image_gpu_tensor"
+        if not _camera(env, camera, call).properties.enable_tensors:
+            raise PhalanxError(
+                f"gym.{call} was given a camera without CameraProperties.enable_tensors; set it"
+            )
+        pictures = self._pictures(sim, call)
+        return Tensor(pictures.tensor(env, int(camera), ImageType(int(type)), call))
+
+    def write_camera_image_to_file(
+        self, sim: Sim, env: Env, camera: int, type: ImageType, filename: str
+    ) -> None:
+        """Write the last picture to a PNG file: colours as they are, depths from near (bright) to
+        far, segmentation ids in shades of grey."""
+        image = self._image(sim, env, camera, type, "write_camera_image_to_file")
+        Path(filename).write_bytes(_png(_visible(image)))
 
     def start_access_image_tensors(self, sim: Sim) -> None:
-        """Nothing to do."""
+        """Nothing to do: pictures change only in `render_all_camera_sensors`."""
         checked(sim, Sim, "start_access_image_tensors")
 
     def end_access_image_tensors(self, sim: Sim) -> None:
         """Nothing to do."""
         checked(sim, Sim, "end_access_image_tensors")
+
+    def _image(self, sim: Sim, env: Env, camera: int, kind: int, call: str) -> np.ndarray:
+        _camera(env, camera, call)
+        return self._pictures(sim, call).image(env, int(camera), ImageType(int(kind)), call)
+
+
+def _visible(image: np.ndarray) -> np.ndarray:
+    """A picture of any type as colours (H, W, 4) uint8."""
+    if image.ndim == 3:
+        return image
+    seen = np.isfinite(image)
+    values = np.where(seen, image.astype(float), np.nan)
+    low, high = (np.nanmin(values), np.nanmax(values)) if seen.any() else (0.0, 1.0)
+    grey = np.nan_to_num(255 * (values - low) / max(high - low, 1e-9)).astype(np.uint8)
+    return np.dstack([grey, grey, grey, np.full_like(grey, 255)])
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """Colours (H, W, 4) uint8 as the bytes of a PNG file."""
+    height, width = pixels.shape[:2]
+    lines = np.pad(pixels.reshape(height, -1), ((0, 0), (1, 0)))  # each starts with its filter, 0
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)),
+        (b"IDAT", zlib.compress(lines.tobytes())),
+        (b"IEND", b""),
+    ]
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for name, data in chunks:
+        check = zlib.crc32(name + data)
+        parts += [struct.pack(">I", len(data)), name, data, struct.pack(">I", check)]
+    return b"".join(parts)
 
 
 def _camera(env: Env, handle: int, call: str) -> Camera:

@@ -30,6 +30,8 @@ class Sim(World):
         self.frame_count = 0
         self.started = time.monotonic()
         self.last_frame: float | None = None
+        self.pictures: Any = None
+        """The `Pictures` of its cameras, once one is asked for."""
         self.textures: list[Path | np.ndarray | None] = []
         """Files or pixels (height, width, 4) by handle; None once freed."""
 

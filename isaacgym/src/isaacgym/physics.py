@@ -129,14 +129,15 @@ class Physics:
             self.ready()
             self._tensors.refresh(kind)
 
-    def rows(self, kind: str, row: int) -> np.ndarray:
-        """The current rows of a tensor for the environment of a row. The tensor that the program
+    def rows(self, kind: str, row: int | None = None) -> np.ndarray:
+        """The current rows of a tensor, of one environment or of all. The tensor that the program
         holds does not change."""
         shown = self.acquire(kind).torch
         held = shown.clone()
         self.refresh(kind)
         count = shown.shape[0] // self.num_envs
-        values: np.ndarray = shown[row * count : (row + 1) * count].cpu().numpy().copy()
+        own = shown if row is None else shown[row * count : (row + 1) * count]
+        values: np.ndarray = own.cpu().numpy().copy()
         shown.copy_(held)
         return values
 

@@ -4,6 +4,9 @@ Structure (bodies, joints, shapes, which shapes may touch) comes from the first 
 that may differ between environments (gains, masses, frictions, ...) come from `model_fields.py`.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import mujoco
 import numpy as np
 
@@ -14,6 +17,7 @@ from isaacgym.ground import Ground
 from isaacgym.layout import Layout
 from isaacgym.model_fields import model_fields, off_centre_bodies
 from isaacgym.world import Actor, World
+from phalanx.errors import PhalanxError
 from phalanx.sim import Scene
 
 HIDDEN = 5  # group of geoms that viewers show only on request
@@ -197,3 +201,32 @@ def _add_ground(spec: mujoco.MjSpec, piece: Ground) -> None:
         quat=quat,
         material="ground",
     )
+
+
+def add_textures(
+    spec: mujoco.MjSpec, model: mujoco.MjModel, images: Sequence[Path | np.ndarray | None]
+) -> mujoco.MjModel:
+    """A model like `model`, compiled from `spec`, that has a material of each image after its own.
+    An image is a file or pixels (height, width, 4)."""
+    drawn = spec.copy()
+    for k, image in enumerate(images):
+        texture = drawn.add_texture(name=f"texture {k}", type=mujoco.mjtTexture.mjTEXTURE_2D)
+        if isinstance(image, Path):
+            texture.file = str(image.resolve())
+        else:
+            pixels = np.full((1, 1, 4), 255, np.uint8) if image is None else image
+            texture.height, texture.width, texture.nchannel = *pixels.shape[:2], 3
+            texture.data = np.ascontiguousarray(pixels[..., :3]).tobytes()
+        textures = [""] * mujoco.mjtTextureRole.mjNTEXROLE
+        textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = texture.name
+        drawn.add_material(name=texture.name, textures=textures)
+    try:
+        compiled = drawn.compile()
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise PhalanxError(f"a texture cannot be drawn: {reason}") from error
+    for name in dir(model):
+        held = getattr(model, name) if name.startswith(("geom_", "body_", "jnt_")) else None
+        if isinstance(held, np.ndarray) and name != "body_bvhadr":
+            getattr(compiled, name)[...] = held
+    return compiled

@@ -5,7 +5,7 @@ why the call is refused; a refused call raises NotImplementedError with that lin
 table.
 """
 
-_CAMERAS = "there is no renderer yet"
+_CAMERAS = "the window is no camera"
 _SOFT = "soft bodies and particles belong to the Flex engine"
 _USD = "USD and Omniverse are not provided"
 _VECTOR = "not supported; use the tensor calls"
@@ -13,7 +13,6 @@ _VECTOR = "not supported; use the tensor calls"
 REFUSED: dict[str, str] = {
     **dict.fromkeys(
         """
-        get_camera_image get_camera_image_gpu_tensor write_camera_image_to_file
         write_viewer_image_to_file get_viewer_camera_handle
         """.split(),
         _CAMERAS,
@@ -76,8 +75,13 @@ _NOTED: dict[str, str] = {
     "create_rigid_body_attractor": (
         "supported for AXIS_TRANSLATION and AXIS_ALL, as a rigid hold, whatever the stiffness"
     ),
-    "create_texture_from_buffer": "accepted; textures are not drawn yet",
-    "create_texture_from_file": "accepted; textures are not drawn yet",
+    "create_texture_from_buffer": "supported; cameras draw it, the viewer does not",
+    "create_texture_from_file": "supported; cameras draw it, the viewer does not",
+    "get_camera_image": (
+        "supported for colour, depth and segmentation, on the host; a camera sees its own"
+        " environment and the ground"
+    ),
+    "get_camera_image_gpu_tensor": "the same as a tensor on the device",
     "destroy_env": "supported for the last one before prepare_sim; later without effect",
     "create_sim": "supported for SIM_PHYSX; uses the CPU if there is no GPU",
     "create_viewer": "supported; MuJoCo's viewer, with all environments; None without a display",
@@ -94,7 +98,6 @@ _NOTED: dict[str, str] = {
     "refresh_rigid_body_state_tensor": "supported; also current after setters",
     "set_actor_scale": "supported; masses that the program set are scaled too",
     "set_light_parameters": "accepted without effect; the viewer has its own light",
-    "set_rigid_body_segmentation_id": "accepted; stored, but no camera shows it",
     "set_sim_params": "supported for gravity; dt, substeps and device are fixed",
     "step_graphics": "accepted; draw_viewer fetches the poses",
     "subscribe_viewer_mouse_event": "accepted; the mouse moves MuJoCo's camera",
@@ -167,7 +170,8 @@ get_rigid_contacts get_env_rigid_contacts get_rigid_contact_forces get_env_rigid
 get_vec_env_rigid_contact_forces draw_env_rigid_contacts
 create_camera_sensor destroy_camera_sensor set_camera_location set_camera_transform
 attach_camera_to_body get_camera_transform get_camera_view_matrix get_camera_proj_matrix
-render_all_camera_sensors start_access_image_tensors end_access_image_tensors
+render_all_camera_sensors start_access_image_tensors end_access_image_tensors get_camera_image
+get_camera_image_gpu_tensor write_camera_image_to_file
 create_texture_from_file create_texture_from_buffer free_texture set_rigid_body_texture
 get_rigid_body_texture reset_actor_materials
 """.split()
