@@ -207,6 +207,7 @@ def test_pictures_show_colours_textures_and_what_moves(tmp_path):
         GYM.get_camera_image_gpu_tensor(world.sim, env, camera, gymapi.IMAGE_SEGMENTATION)
     )
     assert (numbers.shape, numbers.dtype) == ((H, W), torch.int32)
+    GYM.render_all_camera_sensors(world.sim)
     assert depth[middle] == pytest.approx(-1.9, abs=1e-4)
     world.step(10)  # it falls 5 m, out of sight
     assert depth[middle] == pytest.approx(-1.9, abs=1e-4)  # until it is drawn again
@@ -250,3 +251,35 @@ def test_cameras_see_the_sizes_structures_and_terrain_of_their_environment():
         nearest.append(-float(depth[50, 100]))
         np.testing.assert_allclose(depth[99, 10], -0.5 / (0.99 * 0.5), rtol=1e-3)
     assert nearest == pytest.approx([1.9, 1.7, 1.5, 1.7], abs=2e-3)
+
+
+def test_attached_cameras_are_drawn_from_where_their_body_is(tmp_path):
+    """Rods with a plate 1 m ahead of their hinge. In the second environment the rod is turned a
+    quarter about y, so its plate is 1 m below. A camera that turns with the rod sees the plate at
+    0.9 m in both, one that keeps its direction only in the first."""
+    plate = PENDULUM.replace(
+        '<link name="rod">',
+        '<link name="rod"><visual><origin xyz="1 0 0"/><geometry><box size="0.2 1 1"/></geometry>'
+        "</visual>",
+    )
+    world = World(gravity=0.0)
+    asset = world.load(tmp_path, "p.urdf", plate, fix_base_link=True)
+    for k in range(2):
+        env = world.env(5.0)
+        GYM.create_actor(env, asset, pose(z=2), "p", k, 0, 0)
+        turn = np.array([(k * math.pi / 2, 0)], gymapi.DofState.dtype)
+        GYM.set_actor_dof_states(env, 0, turn, 1)
+        for mode in (gymapi.FOLLOW_TRANSFORM, gymapi.FOLLOW_POSITION):
+            camera = GYM.create_camera_sensor(env, lens(9, 9, enable_tensors=True))
+            GYM.attach_camera_to_body(camera, env, 1, pose(), mode)
+    GYM.prepare_sim(world.sim)
+    depths = [
+        gymtorch.wrap_tensor(
+            GYM.get_camera_image_gpu_tensor(world.sim, env, camera, gymapi.IMAGE_DEPTH)
+        )
+        for env in world.envs
+        for camera in range(2)
+    ]
+    GYM.render_all_camera_sensors(world.sim)
+    middles = [float(depth[4, 4]) for depth in depths]
+    assert middles == pytest.approx([-0.9, -0.9, -0.9, -math.inf], abs=1e-5)

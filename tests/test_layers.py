@@ -62,7 +62,7 @@ torch_utils terrain_utils gymtorch debug_lines randomization gymutil
 properties tendons asset ground cameras world
 contact_points layout start actor_properties implicit_pd model_fields collisions rotations
 state attractors scene drives velocity_limits forces jacobians tensors setters terrain
-physics contacts arguments structure grouped handles calls viewer camera_renderer pictures
+physics contacts arguments structure grouped handles calls viewer camera_batch pictures
 gym_assets gym_actors gym_joints gym_tendons gym_states gym_cameras gym_contacts gym_tensors
 gym_appearance gym_viewer gym gymapi __init__
 """.split()

@@ -115,9 +115,7 @@ class Gym(
     def destroy_sim(self, sim: Sim) -> None:
         """Free the simulation. Later calls with it raise PhalanxError."""
         sim = checked(sim, Sim, "destroy_sim")
-        if sim.pictures is not None:
-            sim.pictures.close()
-            sim.pictures = None
+        sim.pictures = None
         sim.destroyed = True
         sim.physics = None
         sim.envs.clear()

@@ -9,7 +9,7 @@ import numpy as np
 
 from isaacgym.enums import INVALID_HANDLE
 from isaacgym.geometry import Vec3
-from isaacgym.handles import Sim, actor_of, checked, checked_index
+from isaacgym.handles import Sim, actor_of, checked, checked_index, note_look
 from isaacgym.world import Env
 from phalanx.errors import PhalanxError
 
@@ -17,16 +17,17 @@ log = logging.getLogger(__name__)
 
 
 class AppearanceCalls:
-    """What bodies look like. The viewer shows colours."""
+    """What bodies look like. The viewer shows colours, and cameras textures too."""
 
     def set_rigid_body_color(
         self, env: Env, handle: int, body: int, mesh_type: int, color: Vec3
     ) -> None:
-        """Set the colour of a body in the viewer: red, green, blue, 0 to 1."""
+        """Set the colour of a body: red, green, blue, 0 to 1."""
         call = "set_rigid_body_color"
         actor = actor_of(env, handle, call)
         at = checked_index(body, actor.asset.num_bodies, "body", call)
         actor.colors[at] = Vec3(*color)
+        note_look(env)
 
     def get_rigid_body_color(self, env: Env, handle: int, body: int, mesh_type: int) -> Vec3:
         """The colour that was set, or white."""
@@ -71,6 +72,7 @@ class AppearanceCalls:
         if int(texture) != INVALID_HANDLE:
             count = len(checked(env.sim, Sim, call).textures)
             actor.textures[at] = checked_index(texture, count, "texture", call)
+            note_look(env)
 
     def get_rigid_body_texture(self, env: Env, handle: int, body: int, mesh_type: int) -> int:
         """The texture that was set, or -1."""
@@ -82,6 +84,7 @@ class AppearanceCalls:
         actor = actor_of(env, handle, "reset_actor_materials")
         actor.colors.clear()
         actor.textures.clear()
+        note_look(env)
 
     def set_rigid_body_segmentation_id(self, env: Env, handle: int, body: int, value: int) -> None:
         """Set the number of a body's pixels in segmentation images."""
@@ -89,6 +92,7 @@ class AppearanceCalls:
         actor = actor_of(env, handle, call)
         at = checked_index(body, actor.asset.num_bodies, "body", call)
         actor.segmentation[at] = int(value)
+        note_look(env)
 
     def get_rigid_body_segmentation_id(self, env: Env, handle: int, body: int) -> int:
         """The number that was set for the body, or else for its actor by `create_actor`."""

@@ -1,7 +1,7 @@
 """Gym's calls on camera sensors. Handles count in the environment; poses and matrices are current.
 
 A camera sees its own environment and the ground. Pictures are drawn by `pictures.py` when they are
-first asked for; cameras that nobody reads cost nothing and need no OpenGL.
+first asked for; cameras that nobody reads cost nothing.
 """
 
 import copy
@@ -22,7 +22,7 @@ from isaacgym.descriptor import Tensor
 from isaacgym.enums import CameraFollowMode, ImageType, UpAxis
 from isaacgym.geometry import Transform, Vec3
 from isaacgym.gym_states import StateCalls
-from isaacgym.handles import Sim, checked, checked_index
+from isaacgym.handles import Sim, checked, checked_index, note_look
 from isaacgym.pictures import Pictures
 from isaacgym.property_structs import CameraProperties
 from isaacgym.world import Env
@@ -62,11 +62,13 @@ class CameraCalls(StateCalls):
         upright = env.sim.params.up_axis == UpAxis.UP_AXIS_Z
         up = Vec3(0, 0, 1) if upright else Vec3(0, 1, 0)
         held.pose, held.body = looking_at(Vec3(*position), Vec3(*target), up), None
+        note_look(env)
 
     def set_camera_transform(self, camera: int, env: Env, transform: Transform) -> None:
         """Set the pose of a camera relative to the body it follows, else in the environment."""
         call = "set_camera_transform"
         _camera(env, camera, call).pose = Transform() * checked(transform, Transform, call)
+        note_look(env)
 
     def attach_camera_to_body(
         self, camera: int, env: Env, body: int, transform: Transform, mode: CameraFollowMode
@@ -78,6 +80,7 @@ class CameraCalls(StateCalls):
         held.body = checked_index(body, env.num_bodies, "body", call)
         held.pose = Transform() * checked(transform, Transform, call)
         held.mode = CameraFollowMode(int(mode))
+        note_look(env)
 
     def get_camera_transform(self, sim: Sim, env: Env, camera: int) -> Transform:
         """The pose of a camera in the environment. It looks along x."""
@@ -112,7 +115,7 @@ class CameraCalls(StateCalls):
         self, sim: Sim, env: Env, camera: int, type: ImageType
     ) -> Tensor:
         """The picture as a tensor on the simulation's device, which `render_all_camera_sensors`
-        fills again: (H, W, 4) uint8, (H, W) float32 or (H, W) int32. The camera must have
+        fills: (H, W, 4) uint8, (H, W) float32 or (H, W) int32. The camera must have
         `enable_tensors`."""
         call = "get_camera_image_gpu_tensor"
         if not _camera(env, camera, call).properties.enable_tensors:
@@ -120,7 +123,7 @@ class CameraCalls(StateCalls):
                 f"gym.{call} was given a camera without CameraProperties.enable_tensors; set it"
             )
         pictures = self._pictures(sim, call)
-        return Tensor(pictures.tensor(env, int(camera), ImageType(int(type)), call))
+        return Tensor(pictures.tensor(env, int(camera), int(type), call))
 
     def write_camera_image_to_file(
         self, sim: Sim, env: Env, camera: int, type: ImageType, filename: str

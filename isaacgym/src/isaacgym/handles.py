@@ -113,3 +113,10 @@ def note_change(env: Env) -> None:
     sim = checked(env.sim, Sim, "set_actor_properties")
     if sim.physics is not None:
         sim.physics.note_change(env)
+
+
+def note_look(env: Env) -> None:
+    """Have the next pictures look at cameras, colours and textures again."""
+    sim = checked(env.sim, Sim, "set_camera_transform")
+    if sim.pictures is not None:
+        sim.pictures.note_change()

@@ -91,14 +91,14 @@ class Physics:
         `Setters.set_dof_commands`."""
         self._setters.set_dof_commands(what, new, mask)
 
-    def drawn(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def drawn(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What pictures of the environments need, by name, (N, ...) each: fields of MjData, and
         those of MjModel that differ between environments."""
         engine, state = self.ready(), self.state
         poses = ["qpos"] + (["mocap_pos", "mocap_quat"] if engine.model.nmocap else [])
-        data = {name: getattr(engine, name).cpu().numpy() for name in poses}
+        data = {name: getattr(engine, name) for name in poses}
         own = [name for name in DRAWN if state.has_own(name)]
-        return data, {name: state.model_field(name).cpu().numpy() for name in own}
+        return data, {name: state.model_field(name) for name in own}
 
     def ready(self) -> EngineSim:
         """The engine, built or brought up to date as needed."""
@@ -130,14 +130,19 @@ class Physics:
             self._tensors.refresh(kind)
 
     def rows(self, kind: str, row: int | None = None) -> np.ndarray:
-        """The current rows of a tensor, of one environment or of all. The tensor that the program
-        holds does not change."""
+        """The current rows of a tensor, of one environment or of all, on the host."""
+        values = self.current(kind)
+        count = len(values) // self.num_envs
+        own = values if row is None else values[row * count : (row + 1) * count]
+        host: np.ndarray = own.cpu().numpy()
+        return host
+
+    def current(self, kind: str) -> Tensor:
+        """The current rows of a tensor. The tensor that the program holds does not change."""
         shown = self.acquire(kind).torch
         held = shown.clone()
         self.refresh(kind)
-        count = shown.shape[0] // self.num_envs
-        own = shown if row is None else shown[row * count : (row + 1) * count]
-        values: np.ndarray = own.cpu().numpy().copy()
+        values = shown.clone()
         shown.copy_(held)
         return values
 

@@ -203,13 +203,18 @@ def _add_ground(spec: mujoco.MjSpec, piece: Ground) -> None:
     )
 
 
-def add_textures(
-    spec: mujoco.MjSpec, model: mujoco.MjModel, images: Sequence[Path | np.ndarray | None]
+def drawn_model(
+    spec: mujoco.MjSpec,
+    model: mujoco.MjModel,
+    textures: Sequence[Path | np.ndarray | None],
+    cameras: int,
 ) -> mujoco.MjModel:
-    """A model like `model`, compiled from `spec`, that has a material of each image after its own.
-    An image is a file or pixels (height, width, 4)."""
+    """A model like `model`, compiled from `spec`, with `cameras` cameras in the world and, after
+    its own materials, one of each texture: a file or pixels (height, width, 4)."""
     drawn = spec.copy()
-    for k, image in enumerate(images):
+    for k in range(cameras):
+        drawn.worldbody.add_camera(name=f"camera {k}")
+    for k, image in enumerate(textures):
         texture = drawn.add_texture(name=f"texture {k}", type=mujoco.mjtTexture.mjTEXTURE_2D)
         if isinstance(image, Path):
             texture.file = str(image.resolve())
@@ -217,9 +222,9 @@ def add_textures(
             pixels = np.full((1, 1, 4), 255, np.uint8) if image is None else image
             texture.height, texture.width, texture.nchannel = *pixels.shape[:2], 3
             texture.data = np.ascontiguousarray(pixels[..., :3]).tobytes()
-        textures = [""] * mujoco.mjtTextureRole.mjNTEXROLE
-        textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = texture.name
-        drawn.add_material(name=texture.name, textures=textures)
+        roles = [""] * mujoco.mjtTextureRole.mjNTEXROLE
+        roles[mujoco.mjtTextureRole.mjTEXROLE_RGB] = texture.name
+        drawn.add_material(name=texture.name, textures=roles)
     try:
         compiled = drawn.compile()
     except ValueError as error:

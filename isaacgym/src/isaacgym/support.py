@@ -81,7 +81,9 @@ _NOTED: dict[str, str] = {
         "supported for colour, depth and segmentation, on the host; a camera sees its own"
         " environment and the ground"
     ),
-    "get_camera_image_gpu_tensor": "the same as a tensor on the device",
+    "get_camera_image_gpu_tensor": (
+        "the same as a tensor on the device, which `render_all_camera_sensors` fills"
+    ),
     "destroy_env": "supported for the last one before prepare_sim; later without effect",
     "create_sim": "supported for SIM_PHYSX; uses the CPU if there is no GPU",
     "create_viewer": "supported; MuJoCo's viewer, with all environments; None without a display",
