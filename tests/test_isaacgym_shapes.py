@@ -1,8 +1,11 @@
 """isaacgym: shapes from mesh files: where the files lie, which sizes actors may have."""
 
+import math
+
 import pytest
 
 from isaac import GYM, World, pose
+from isaacgym import asset as assets
 
 VERTICES = [(x, y, z) for x in (-0.05, 0.05) for y in (-0.05, 0.05) for z in (-0.05, 0.05)]
 FACES = ["1 2 4 3", "5 7 8 6", "1 5 6 2", "3 4 8 7", "1 3 7 5", "2 6 8 4"]
@@ -29,3 +32,56 @@ def test_an_actor_with_a_mesh_that_is_only_drawn_may_have_any_size(tmp_path, sha
     world.step(200)
     heights = world.tensor("actor_root_state")[:, 2].tolist()
     assert heights == pytest.approx([0.05 * s for s in scales], abs=1e-3)
+
+
+PEG = """<robot name="peg"><link name="peg"><inertial><mass value="1"/>
+  <inertia ixx="1e-3" iyy="1e-3" izz="1e-3"/></inertial>
+  <collision><origin xyz="0 0 0.03"/><geometry><cylinder radius="0.008" length="0.06"/></geometry>
+  </collision></link></robot>"""
+RING = """<robot name="ring"><link name="ring"><inertial><mass value="0.02"/>
+  <inertia ixx="5e-6" iyy="5e-6" izz="1e-5"/></inertial>
+  <collision><geometry><mesh filename="ring.obj"/></geometry>{sdf}</collision></link></robot>"""
+
+
+def ring(sides=12):
+    """OBJ of a ring 10 mm high, with a hole of radius 12 mm and an edge of 30 mm."""
+    turns = [2 * math.pi * k / sides for k in range(sides)]
+    rows = [(z, r) for z in (-0.005, 0.005) for r in (0.012, 0.03)]  # inside and outside, twice
+    lines = [f"v {r * math.cos(a)} {r * math.sin(a)} {z}" for z, r in rows for a in turns]
+    for k in range(1, sides + 1):
+        after = k % sides + 1
+        for first, second in ((1, 3), (2, 0), (3, 2), (0, 1)):  # out, in, top, bottom
+            corners = (first, k), (first, after), (second, after), (second, k)
+            lines.append("f " + " ".join(str(row * sides + n) for row, n in corners))
+    return "\n".join(lines)
+
+
+def test_a_ring_slides_down_a_peg_if_the_program_asks_for_convex_parts(
+    tmp_path, monkeypatch, caplog
+):
+    """Around the peg the ring's centre comes to lie at half its height, 5 mm. A convex hull has no
+    hole and stays on top of the peg, at 65 mm."""
+    pytest.importorskip("coacd", reason="needs phalanx[decompose]")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ring.obj").write_text(ring())
+    world = World(dt=1 / 120)
+    world.ground()
+    peg = world.load(tmp_path, "peg.urdf", PEG, fix_base_link=True)
+    sdf = RING.format(sdf='<sdf resolution="256"/>')
+    rings = [
+        world.load(tmp_path, "sdf.urdf", sdf),
+        world.load(tmp_path, "vhacd.urdf", RING.format(sdf=""), vhacd_enabled=True),
+        world.load(tmp_path, "plain.urdf", RING.format(sdf="")),
+    ]
+    assert [len(asset.shapes) > 6 for asset in rings] == [True, True, False]
+    for k, asset in enumerate(rings):
+        GYM.create_actor(world.env(), peg, pose(), "peg", k, 0, 0)
+        GYM.create_actor(world.envs[-1], asset, pose(z=0.07), "ring", k, 0, 0)
+    world.step(90)
+    heights = world.tensor("actor_root_state")[1::2, 2].tolist()
+    assert heights == pytest.approx([0.005, 0.005, 0.065], abs=1e-3)
+    assert caplog.text.count("once") == 1  # then the parts are in runs/hulls
+    monkeypatch.setattr(assets, "find_spec", lambda name: None)
+    held = world.load(tmp_path, "vhacd.urdf", RING.format(sdf=""), vhacd_enabled=True)
+    assert len(held.shapes) == 1
+    assert "pip install 'phalanx[decompose]'" in caplog.text

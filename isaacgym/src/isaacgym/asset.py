@@ -14,6 +14,7 @@ import functools
 import hashlib
 import logging
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -43,7 +44,9 @@ JOINT_TYPES = {
 }
 THINNEST = 1e-4  # [m] edge of a box that a program makes flat
 UNUSED_OPTIONS = (
-    *("override_com", "override_inertia", "vhacd_enabled", "convex_decomposition_from_submeshes"),
+    "override_com",
+    "override_inertia",
+    "convex_decomposition_from_submeshes",
     "use_mesh_materials",
 )
 
@@ -237,6 +240,7 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
         fixed_base=options.fix_base_link,
         density=options.density if is_urdf else None,
         collapse_fixed_joints=options.collapse_fixed_joints and is_urdf,
+        decompose=_to_decompose(path, options),
         drop_root_joints=True,
     )
     # Some programs rewrite a file for every environment; only its content tells the assets apart.
@@ -245,6 +249,19 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
     if path.suffix.lower() == ".urdf":
         asset.name_fixed_joints(_fixed_joints(path))
     return asset
+
+
+def _to_decompose(path: Path, options: AssetOptions) -> bool | str:
+    """Which collision meshes to split into convex parts; see `load_robot`."""
+    if find_spec("coacd") is not None:
+        return options.vhacd_enabled or "sdf"
+    if options.vhacd_enabled:
+        log.warning(
+            "%s: meshes collide as their convex hulls; for AssetOptions.vhacd_enabled install"
+            " CoACD: pip install 'phalanx[decompose]'",
+            path,
+        )
+    return False
 
 
 def make_primitive(kind: str, size: Iterable[float], options: AssetOptions | None) -> Asset:

@@ -69,9 +69,9 @@ def load_robot(
     the pairs that overlap at the initial pose. density [kg/m^3], for URDF only: of links that have
     collision shapes but no mass, 1000 if None. armature [kg m^2 or kg]: of hinges and slides for
     which the file has none. collapse_fixed_joints merges bodies without joints into their parents.
-    decompose: names of collision meshes to split into convex parts, True for all; without that, a
-    mesh collides as its convex hull. drop_root_joints: the root loses its hinges and slides, so
-    that any root can be fixed or free.
+    decompose: names of collision meshes to split into convex parts, True for all, "sdf" for those
+    of a URDF that have an <sdf>; without that, a mesh collides as its convex hull.
+    drop_root_joints: the root loses its hinges and slides, so that any root can be fixed or free.
 
     The spec has been compiled once, so attaching it can fail only because of the scene.
     Raises PhalanxError, naming file, line and element, for anything that cannot be read.
@@ -115,8 +115,12 @@ def load_robot(
         hint = "convert it from SDF to URDF or MJCF" if xml.tag == "sdf" else "give MJCF or URDF"
         xml.fail(f"the root element is neither <mujoco> nor <robot>; {hint}")
 
-    if decompose:
-        notes += split_meshes(spec, decompose, file)
+    with_sdf = urdf.shapes.sdf if xml.tag == "robot" else []
+    if chosen := with_sdf if decompose == "sdf" else decompose:
+        notes += split_meshes(spec, chosen, file)
+    elif with_sdf:
+        text = "collide as convex hulls, not as an <sdf>; CoACD (phalanx[decompose]) splits them"
+        notes += [Note("dropped", text, repr(name)) for name in with_sdf]
     if drop_root_joints:
         notes += bodies.drop_root_joints(spec)
     bodies.set_base(spec, fixed_base, file)

@@ -1,6 +1,6 @@
 """Splits collision meshes into convex parts, on request.
 
-    decompose(spec, ["hull"], file)          # or True: every mesh that collides
+    decompose(spec, ["hull"], file)          # or True: every mesh that collides and is not convex
 
 MuJoCo collides with the convex hull of a mesh; a cup becomes a plug. CoACD (arXiv:2205.02961, the
 extra `decompose`) finds a few convex parts instead, in seconds to minutes. They are kept in
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 FOLDER = Path("runs") / "hulls"
 CONCAVITY = 0.05  # CoACD's default: parts may differ from their hulls by this, relative to the size
 SEARCH = {"mcts_iterations": 60, "mcts_nodes": 10, "resolution": 1000}  # 4 times as fast
+FILLED = 0.98  # share of its hull that a convex mesh fills, bevels and rounding included
 Parts = list[tuple[Array, Faces]]
 
 
@@ -40,6 +41,8 @@ def decompose(spec: mujoco.MjSpec, meshes: bool | Sequence[str], file: Path) -> 
         for geom in body.geoms:
             if geom.type == mujoco.mjtGeom.mjGEOM_MESH and (geom.contype or geom.conaffinity):
                 users.setdefault(geom.meshname, []).append((body, geom))
+    if isinstance(meshes, str):
+        meshes = [meshes]
     names = list(users) if meshes is True else list(meshes or ())
     notes = []
     for name in names:
@@ -48,7 +51,10 @@ def decompose(spec: mujoco.MjSpec, meshes: bool | Sequence[str], file: Path) -> 
                 f"{file}: no collision mesh {name!r} to decompose{did_you_mean(name, users)};"
                 f" there is: {', '.join(users) or 'none'}"
             )
-        parts = convex_parts(*_content(spec, name, file), name, file)
+        vertices, faces = _content(spec, name, file)
+        if meshes is True and _is_convex(vertices, faces):
+            continue
+        parts = convex_parts(vertices, faces, name, file)
         _replace(spec, name, users[name], parts)
         item = f"{name!r} into {len(parts)}"
         notes.append(Note("mended", "split collision meshes into convex parts", item))
@@ -94,6 +100,14 @@ def _content(spec: mujoco.MjSpec, name: str, file: Path) -> tuple[Array, Faces]:
         raise PhalanxError(f"{file}: mesh {name!r} cannot be decomposed: {problem}") from None
     merged = trimesh.Trimesh(vertices, faces, process=True)
     return np.array(merged.vertices, float), np.array(merged.faces, np.int64)
+
+
+def _is_convex(vertices: Array, faces: Faces) -> bool:
+    """Whether a closed mesh nearly fills its hull."""
+    import trimesh
+
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    return bool(mesh.is_watertight and mesh.volume > FILLED * mesh.convex_hull.volume)
 
 
 def _replace(

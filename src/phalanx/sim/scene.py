@@ -119,8 +119,8 @@ class Scene:
         restores. density [kg/m^3]: of URDF links that have collision shapes but no mass, 1000 if
         None. armature [kg m^2 or kg]: of hinges and slides for which the file has none.
         collapse_fixed_joints merges bodies without joints into their parents. decompose: names of
-        collision meshes to split into convex parts, True for all of them; without that, a mesh
-        collides as its convex hull.
+        collision meshes to split into convex parts, True for all of them, "sdf" for those of a URDF
+        that have an <sdf>; without that, a mesh collides as its convex hull.
 
         Physics options of an MJCF count, except those that the scene decides; see
         `phalanx.sim.scene_options`.

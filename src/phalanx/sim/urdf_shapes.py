@@ -46,6 +46,7 @@ class Shapes:
         meshdir = compiler.attrib.get("meshdir", "") if compiler else ""
         self.meshes = Meshes(path, meshdir, lambda text, item: say("mended", text, item, robot))
         self.skipped: set[str] = set()  # visual meshes, as the file names them
+        self.sdf: list[str] = []  # meshes in the spec whose <collision> has an <sdf>
 
     def add_to(self, body: mujoco.MjsBody, link: Element, pose: Array) -> None:
         """Add the link's visuals and collisions at `pose` (4, 4) in the body's frame."""
@@ -108,6 +109,8 @@ class Shapes:
             mesh = self._mesh(trial or self.spec, shape, link, collides)
             if mesh is None:
                 return False
+            if collides and element.find("sdf") and trial is None and mesh not in self.sdf:
+                self.sdf.append(mesh)
             body.add_geom(type=SHAPES["mesh"], meshname=mesh, **place, **settings)
             return True
         if shape.tag == "plane":
