@@ -33,7 +33,7 @@ PRIVATE = {
     ("sim/engines/canonical_order.py", "_sort_constraints"): "sorting",
     ("sim/engines/canonical_order.py", "_update_constraint"): "kernels_in_order",
     ("sim/engines/canonical_kernels.py", "mujoco_warp._src"): "kernels_in_order",
-    ("sim/engines/fused/clang.py", "warp._src"): "compiler_inside_warp",
+    ("compute/clang.py", "warp._src"): "compiler_inside_warp",
     ("sim/engines/kernels.py", "warp._src"): "Module.load",
     ("sim/engines/warp.py", "_is_batched"): "_is_batched",
     ("compute/determinism.py", "torch._inductor"): "deterministic",
@@ -205,16 +205,16 @@ def test_kernels_in_order():
 
 
 def test_compiler_inside_warp():
-    """fused/clang.py compiles and loads through these; test_fused.py runs what they make."""
+    """compute/clang.py compiles and loads through these; test_fused.py runs what they make."""
     from warp._src import build, context
 
     wp.init()
     parameters = inspect.signature(build.build_cpu).parameters
     assert {"fast_math", "extra_flags"} <= parameters.keys(), (
-        "Warp's build_cpu has other arguments: adapt fused/clang.py"
+        "Warp's build_cpu has other arguments: adapt compute/clang.py"
     )
     for name in ("wp_load_obj", "wp_lookup"):
-        assert hasattr(context.runtime.llvm, name), f"Warp has no {name}: adapt fused/clang.py"
+        assert hasattr(context.runtime.llvm, name), f"Warp has no {name}: adapt compute/clang.py"
 
 
 def test_names_of_torch():

@@ -644,7 +644,7 @@ def test_a_field_that_is_not_computed_is_refused():
 
 
 def test_the_cache_is_used_and_may_be_read_only(tmp_path, monkeypatch):
-    from phalanx.sim.engines.fused import cache
+    from phalanx.compute import cache
 
     monkeypatch.setattr(cache, "folder", lambda: tmp_path / "kernels")
     built = []

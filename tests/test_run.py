@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from clockwork import Clockwork, N, make_agent, same
 from phalanx.errors import PhalanxError
-from phalanx.rl import vecenv
+from phalanx.rl import ppo, vecenv
 from phalanx.rl.formulas import gaussian_kl
 from phalanx.spaces import Box
 from test_rl_games import configuration, in_folder, our_agent, their_agent
@@ -119,11 +119,15 @@ RUNS = {
     "curiosity": {"rnd_config": {"learning_rate": 1e-3}},
     "linear": {"lr_schedule": "linear", "schedule_entropy": True, "max_epochs": 8},
     "resets": {"epochs_between_resets": 3},
+    "compiled": {},
+    "compiled central value": {"env": {"states": True}, "central_value_config": CRITIC},
 }
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_continued_run_is_the_uninterrupted_one(tmp_path, name):
+def test_a_continued_run_is_the_uninterrupted_one(tmp_path, name, monkeypatch):
+    if "compiled" in name:
+        monkeypatch.setattr(ppo, "FEWEST_COMPILED", 0)
     config = configuration(tmp_path, **{"max_epochs": 8} | RUNS[name])
     _, whole = make_agent(in_folder(config, "whole"))
     whole.train()
@@ -139,6 +143,19 @@ def test_a_continued_run_is_the_uninterrupted_one(tmp_path, name):
     assert rest.epoch_num == whole.epoch_num == 8
     assert not rest.warnings
     assert same(rest.get_full_state_weights(), whole.get_full_state_weights())
+
+
+def test_compiled_networks_train_as_torch_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(ppo, "FEWEST_COMPILED", 0)
+    weights = []
+    for compiled in (True, False):
+        config = configuration(tmp_path, torch_compile=compiled, max_epochs=3)
+        _, agent = make_agent(in_folder(config, f"{compiled}"))
+        assert bool(agent.model.a2c_network._compiled) == compiled
+        agent.train()
+        weights.append(agent.model.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], rtol=1e-3, atol=1e-4)
 
 
 class Forgetful(Clockwork):

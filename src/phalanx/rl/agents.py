@@ -59,7 +59,7 @@ class Agent(Learner):
         model = build_model(params, self.run.config, env).to(env.device)
         self.hooked_env = HookedEnv(self)
         super().__init__(self.run.config, env, model)
-        if self.run.captures_update and getattr(self.config, "torch_compile", False):
+        if getattr(self.config, "torch_compile", False):
             self.fuse()
 
     @property
@@ -74,8 +74,15 @@ class Agent(Learner):
         return self.central_value_net is not None
 
     def fuse(self) -> None:
-        """Let torch.compile fuse the kernels between physics and matrix products."""
+        """Let torch.compile fuse the kernels between physics and matrix products on a GPU; on a CPU
+        compile the networks."""
         warn = self.run.warn
+        if not self.run.captures_update:
+            try:
+                self.compile_networks()
+            except (PhalanxError, OSError) as error:  # no room, no rights, another Warp
+                warn(f"torch computes the networks, which is slower: {error}")
+            return
         for name in self.fused_methods():
             setattr(self, name, fused(getattr(self, name), warn))
         if hasattr(self.run.env, "fuse"):

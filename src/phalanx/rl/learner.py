@@ -71,6 +71,9 @@ class Learner:
         """Methods whose small kernels torch.compile may fuse on CUDA."""
         return self.FUSED
 
+    def compile_networks(self) -> None:
+        """Compute networks in compiled functions on a CPU, where that is faster."""
+
     def change_config(self, config: Any) -> None:
         """Continue with these settings; tensors that depend on them are written in place."""
         self.config = config

@@ -59,6 +59,7 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.config = config
         self.separate = config.separate
+        self._compiled: list[Any] = []
         space = config.space
         self.fixed_sigma = bool(space.continuous and space.continuous.fixed_sigma)
         if self.fixed_sigma:
@@ -92,9 +93,28 @@ class ActorCritic(nn.Module):
     # -- forward ---------------------------------------------------------------------------------
 
     def forward(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        outputs, value, after = self._outputs(inputs)
+        space = self.config.space
+        if space.continuous:
+            mu = self.mu_act(outputs[0])
+            sigma = self.sigma_act(self.sigma if self.fixed_sigma else outputs[1])
+            return mu, sigma.expand_as(mu), value, after
+        if space.multi_discrete is not None:
+            return outputs, value, after
+        if space.discrete is not None:
+            return outputs[0], value, after
+        return value, after
+
+    def _outputs(self, inputs: dict[str, Any]) -> tuple[list[Tensor], Tensor | None, Any]:
+        """What the actor's heads give for features, (B, ...) each, the value and the recurrent
+        state after the step."""
         obs = inputs["obs"]
         states = inputs.get("rnn_states")
         rnn = self.config.rnn
+        if self._compiled:
+            features = self._features(obs, "actor")
+            outputs = [y for perceptron in self._compiled for y in perceptron(features)]
+            return outputs[:-1], self.value_act(outputs[-1]), None
         if self.separate:
             half = len(states) // 2 if states else 0
             own = (states[:half], states[half:]) if states else (None, None)
@@ -106,16 +126,37 @@ class ActorCritic(nn.Module):
             hidden, after = self._trunk(obs, inputs, "actor", states)
             critic = hidden
         value = None if inputs.get("policy_only") else self.value_act(self.value(critic))
+        return [head(hidden) for head in self._actor_heads()], value, after
+
+    def _actor_heads(self) -> list[nn.Linear]:
         space = self.config.space
         if space.continuous:
-            mu = self.mu_act(self.mu(hidden))
-            sigma = self.sigma_act(self.sigma if self.fixed_sigma else self.sigma(hidden))
-            return mu, sigma.expand_as(mu), value, after
+            return [self.mu] if self.fixed_sigma else [self.mu, self.sigma]
         if space.multi_discrete is not None:
-            return [head(hidden) for head in self.logits], value, after
-        if space.discrete is not None:
-            return self.logits(hidden), value, after
-        return value, after
+            return list(self.logits)
+        return [] if space.discrete is None else [self.logits]
+
+    def compile_on_cpu(self, threads: int) -> bool:
+        """From now on compute layers and heads in compiled functions on a CPU, if it has only
+        layers that they know; returns whether it has. Raises PhalanxError if they fail to
+        compile."""
+        from phalanx.compute.perceptron import ACTIVATIONS, MOST_LAYERS, Perceptron
+
+        c, own = self.config, self.config.mlp
+        other_layers = c.rnn or c.cnn or own.d2rl or own.normalization
+        known = own.activation in ACTIVATIONS and 0 < len(own.units) <= MOST_LAYERS
+        if other_layers or not known:
+            return False
+        parts = [(getattr(self, self.mlp_name), [*self._actor_heads(), self.value])]
+        if self.separate:
+            parts = [(parts[0][0], self._actor_heads()), (self.critic_mlp, [self.value])]
+        self._compiled = [
+            Perceptron(list(trunk)[::2], heads, own.activation, threads) for trunk, heads in parts
+        ]
+        return True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_compiled": []}  # a copy computes with torch
 
     def log_std(self, raw: Tensor) -> Tensor:
         """Log standard deviation (B, A) from the sigma head's output."""

@@ -33,6 +33,7 @@ from phalanx.rl.statistics import EpisodeSums
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
 MAX_VALUED_SAMPLES = 65536  # samples, or one minibatch if that is larger
 MAX_FUSED_STEPS = 64  # steps
+FEWEST_COMPILED = 1_000_000  # multiplications for a minibatch; fewer do not repay compiling
 
 
 class PPO(Learner):
@@ -74,7 +75,8 @@ class PPO(Learner):
             self.advantage_mean_std = MovingMeanStd((), c.adv_rms_momentum).to(device)
         self.parts: list[Part] = self.make_parts(env)
         self.critic_weight = self._weight_of_value()
-        self.weight_count = sum(p.numel() for p in model.parameters())
+        self.torch_weights = sum(p.numel() for p in model.parameters())
+        """Weights by which torch multiplies, which decides on its threads."""
         self.defers_values = device.type != "cpu"
         """Whether values and the policy's terms are computed in large passes over the batch instead
         of with every action: fewer kernels for a GPU, but twice the matrix products."""
@@ -114,7 +116,7 @@ class PPO(Learner):
     def collect(self, env: Any) -> None:
         """Take T steps in every environment and store them in `rollout`."""
         self.model.eval()
-        with threads_for(self.num_actors * self.weight_count, self.device):
+        with threads_for(self.num_actors * self.torch_weights, self.device):
             self.play_steps(env)
 
     def play_steps(self, env: Any) -> None:
@@ -309,13 +311,13 @@ class PPO(Learner):
 
     def train_actor_critic(self, batch: dict[str, Any], mini_epoch: int = 0) -> Tensor:
         """One gradient step on a minibatch; returns its KL from the old policy, a scalar."""
-        with threads_for(self.minibatch_size * self.weight_count, self.device):
+        with threads_for(self.minibatch_size * self.torch_weights, self.device):
             loss, result = self.loss_of(batch)
             for part in self.parts:
                 loss = part.loss(loss, batch)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-        with torch.no_grad(), threads_for(100 * self.weight_count, self.device):
+        with torch.no_grad(), threads_for(100 * self.torch_weights, self.device):
             if self.config.truncate_grads:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm)
             self.optimizer.step()
@@ -389,6 +391,14 @@ class PPO(Learner):
             return ()
         short = self.horizon_length <= MAX_FUSED_STEPS  # its loop over time is unrolled
         return (*self.FUSED, "prepare_dataset") if short else self.FUSED
+
+    def compile_networks(self) -> None:
+        if self.minibatch_size * self.torch_weights < FEWEST_COMPILED:
+            return
+        for model in {self.critic.model, self.model}:
+            compile_on_cpu = getattr(model.a2c_network, "compile_on_cpu", lambda threads: False)
+            if compile_on_cpu(torch.get_num_threads()) and model is self.model:
+                self.torch_weights = 0
 
     def change_config(self, config: Any) -> None:
         super().change_config(config)

@@ -10,17 +10,15 @@ step with other data launches are still compiled at their first launch.
 
 import contextlib
 import os
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+from phalanx.compute.start_warp import init_warp
+
 SECONDS_BETWEEN_WORDS = 0.5
-NO_DRIVER = b"Could not find or load the NVIDIA CUDA driver"
 _listeners: list[Callable[[int, int], None]] = []
-_started = False
 
 
 @contextlib.contextmanager
@@ -52,32 +50,6 @@ def load_together(step: Callable[[], None], opt: Any) -> None:
 def _report_progress(loaded: int, modules: int) -> None:
     for listener in _listeners:
         listener(loaded, modules)
-
-
-def init_warp() -> None:
-    """Start Warp without its greeting, and on a machine without a GPU without the warning that it
-    has none, which Warp's library writes to standard error by itself."""
-    import torch
-    import warp as wp
-
-    global _started
-    wp.config.log_level = wp.LOG_WARNING
-    if torch.cuda.is_available() or _started:
-        wp.init()
-        return
-    _started = True
-    sys.stderr.flush()
-    own = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            wp.init()
-        finally:
-            os.dup2(own, 2)
-            os.close(own)
-            said.seek(0)
-            rest = [line for line in said if NO_DRIVER not in line]
-            os.write(2, b"".join(rest))
 
 
 def cached_modules() -> int:

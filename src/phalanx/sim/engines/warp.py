@@ -21,6 +21,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from phalanx.compute.start_warp import init_warp
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines import CompilesScene, Until, canonical_order, copy_with, kernels, read_only
 from phalanx.sim.engines.fields import (
@@ -99,7 +100,7 @@ class WarpEngine:
         device: torch.device,
         deterministic: bool = False,
     ) -> None:
-        kernels.init_warp()
+        init_warp()
         self.model = model = read_only(scene.compile())
         self.num_envs = num_envs
         self.device = device

@@ -2,9 +2,6 @@
 
 import ctypes
 import os
-import queue
-import threading
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.sim.engines.fused import clang
+from phalanx.compute import clang
+from phalanx.compute.team import Team
+from phalanx.errors import PhalanxError
 from phalanx.sim.engines.fused.source import Sizes, read
 
 WORLDS = 8
@@ -31,7 +30,7 @@ class CpuStep:
     def __init__(self, constants: str, threads: int) -> None:
         word, size = ctypes.c_void_p, ctypes.c_long
         number, last = ctypes.c_int, (ctypes.c_void_p, ctypes.c_void_p)
-        functions = clang.functions(
+        functions = _compiled(
             source(constants),
             {
                 "memory_size": (size,),
@@ -47,7 +46,7 @@ class CpuStep:
         self._memory_at = [x.data_ptr() + -x.data_ptr() % 64 for x in self._memory]
         self._turn = np.zeros(1, np.int64)  # the next chunk of worlds
         self._turn_at = self._turn.ctypes.data
-        self._team = _Team(self.threads - 1)
+        self._team = Team(self.threads - 1)
 
     def padded(self, worlds: int) -> int:
         """Columns of the table of numbers that differ between worlds."""
@@ -101,51 +100,11 @@ class CpuStep:
         self._team.run(work, min(self.threads, -(-worlds // _PER_THREAD)))
 
 
-class _Team:
-    """Threads that wait for work, kept alive between steps."""
-
-    def __init__(self, size: int) -> None:
-        self._tasks: list[queue.SimpleQueue] = [queue.SimpleQueue() for _ in range(size)]
-        self._done: queue.SimpleQueue = queue.SimpleQueue()
-        threads = [
-            threading.Thread(target=_serve, args=(tasks, self._done, i + 1), daemon=True)
-            for i, tasks in enumerate(self._tasks)
-        ]
-        for thread in threads:
-            thread.start()
-        # Also when the program ends: a thread that still waits then can abort the process.
-        weakref.finalize(self, _dismiss, self._tasks, threads)
-
-    def run(self, work, size: int) -> None:  # type: ignore[no-untyped-def]
-        """`work(i)` for i in 0 ... size - 1, each on a thread of its own, the first on this one."""
-        helpers = self._tasks[: size - 1]
-        for tasks in helpers:
-            tasks.put(work)
-        try:
-            work(0)
-        finally:
-            errors = [self._done.get() for _ in helpers]
-        for error in filter(None, errors):
-            raise error
-
-
-def _serve(tasks: "queue.SimpleQueue", done: "queue.SimpleQueue", number: int) -> None:
-    while (work := tasks.get()) is not None:
-        error = None
-        try:
-            work(number)
-        except Exception as raised:
-            error = raised
-        del work  # it holds the step, and with it the team
-        done.put(error)
-
-
-def _dismiss(tasks: "list[queue.SimpleQueue]", threads: list[threading.Thread]) -> None:
-    for each in tasks:
-        each.put(None)
-    for thread in threads:
-        if thread is not threading.current_thread():
-            thread.join()
+def _compiled(text: str, signatures: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    try:
+        return clang.functions(text, signatures, fast_math=True)
+    except PhalanxError as error:
+        raise PhalanxError(f"{error}; use another engine") from error
 
 
 def source(constants: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phalanx.compute.cache import kept
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines.fused.cache import kept
 from phalanx.sim.engines.fused.source import Sizes, read
 
 THREADS = 32

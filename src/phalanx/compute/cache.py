@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from phalanx.sim.engines.kernels import init_warp
+from phalanx.compute.start_warp import init_warp
 
 
 def kept(text: str, target: str, build: Callable[[str, str], bytes]) -> bytes:

@@ -10,38 +10,42 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import warp as wp
 
+from phalanx.compute.cache import kept
+from phalanx.compute.start_warp import init_warp
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines.fused.cache import kept
-from phalanx.sim.engines.kernels import init_warp
 
-FLAGS = "-ffast-math -fno-threadsafe-statics -w"
+FLAGS = "-fno-threadsafe-statics -w"
 # This machine's own instructions if the compiler knows them, else those of any of its kind.
 NATIVE = ("-march=native", "")
 _loaded: set[bytes] = set()
 
 
-def functions(source: str, signatures: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """The C functions of `source` by name; signatures: result type, then argument types.
+def functions(
+    source: str, signatures: Mapping[str, tuple[Any, ...]], fast_math: bool = False
+) -> dict[str, Any]:
+    """The C functions of `source` by name; signatures: result type, then argument types. fast_math:
+    as if every number were finite, and sums could be taken in any order.
     Raises PhalanxError with the place of the source if it does not compile."""
     from warp._src import context
 
     init_warp()
     llvm = context.runtime.llvm
-    code = kept(
-        f"// {wp.__version__} {FLAGS} {_processor()}\n{source}", platform.machine(), _compile
-    )
+    flags = f"-ffast-math {FLAGS}" if fast_math else FLAGS
+    about = f"// {wp.__version__} {flags} {_processor()}"
+    code = kept(f"{about}\n{source}", platform.machine(), partial(_compile, flags))
     handle = f"phalanx_{hashlib.sha256(code).hexdigest()[:16]}".encode()
     if handle not in _loaded:
         with tempfile.NamedTemporaryFile(suffix=".o") as file:
             file.write(code)
             file.flush()
             if llvm.wp_load_obj(os.fsencode(file.name), handle, False) != 0:
-                raise PhalanxError("Warp does not load the compiled fused step; use another engine")
+                raise PhalanxError("Warp does not load what its clang has compiled")
         _loaded.add(handle)
     llvm.wp_lookup.restype = ctypes.c_uint64
     return {
@@ -50,16 +54,16 @@ def functions(source: str, signatures: Mapping[str, tuple[Any, ...]]) -> dict[st
     }
 
 
-def _compile(source: str, _target: str) -> bytes:
+def _compile(flags: str, source: str, _target: str) -> bytes:
     from warp._src import build
 
     folder = Path(tempfile.mkdtemp(prefix="phalanx-"))
     code, built = folder / "step.cpp", folder / "step.o"
     code.write_text(source)
     for native in NATIVE:
-        flags = f"{FLAGS} {native}".strip()
+        both = f"{flags} {native}".strip()
         try:
-            build.build_cpu(str(built), str(code), fast_math=True, extra_flags=flags)
+            build.build_cpu(str(built), str(code), fast_math="-ffast" in flags, extra_flags=both)
             done = built.read_bytes()
         except Exception:
             continue
@@ -67,7 +71,7 @@ def _compile(source: str, _target: str) -> bytes:
             file.unlink()
         folder.rmdir()
         return done
-    raise PhalanxError(f"Warp's clang does not compile the fused step; its source is {code}")
+    raise PhalanxError(f"Warp's clang does not compile {code}")
 
 
 def _processor() -> str:
