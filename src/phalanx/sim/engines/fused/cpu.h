@@ -2,7 +2,7 @@
 // no headers and links no library: compiler built-ins alone.
 
 // Sums keep their order, so that a row that only a neighbour has, which adds zero, changes no bit.
-#pragma clang fp reassociate(off)
+#pragma clang fp reassociate(off) contract(fast)
 
 #define FN static inline __attribute__((always_inline))
 #define STAGE static __attribute__((noinline))  // inlined, they take ten times as long to compile
