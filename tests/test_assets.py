@@ -441,7 +441,7 @@ FAULTS = {
     "number": (
         "r.urdf",
         shaped('<box size="1 nan 1"/>'),
-        "<box>: size='1 nan 1' is not 3 finite numbers",
+        "<box>: size='1 nan 1' is not finite",
     ),
     "size": (
         "r.urdf",
@@ -456,7 +456,7 @@ FAULTS = {
     "mass": (
         "r.urdf",
         urdf('<link name="a"><inertial><mass value="-1"/></inertial></link>'),
-        "mass -1 is negative",
+        "<mass>: value='-1' is negative",
     ),
     "collision mesh": (
         "r.urdf",

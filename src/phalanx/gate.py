@@ -58,6 +58,16 @@ def read_bytes(path: Where, most: int = 256 * MB) -> bytes:
     return data
 
 
+def check_file(path: Where, most: int = 256 * MB) -> None:
+    """Raise PhalanxError for anything but a regular file of at most `most` bytes, which another
+    program will read."""
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise PhalanxError(
+                f"{path} is larger than {size(most)}, the most that is read of its kind"
+            )
+
+
 def read_text(path: Where, most: int = MAX_TEXT) -> str:
     """The same, as text. Raises PhalanxError for text that is not UTF-8."""
     try:

@@ -9,7 +9,7 @@ Each loader runs in a process of its own, which is stopped when a case takes mor
     sentence    PhalanxError, one line: right
     accepted    loaded, and what was loaded passes the loader's check: right
     traceback   any other exception
-    hang        more than SECONDS
+    hang        more than SECONDS of computing, or BLOCKED times that of waiting
     memory      more than MEMORY above what the process had before
     executed    the loader started a program, opened a socket or made a folder
     nonsense    accepted, but not finite, of wrong size or out of range
@@ -38,7 +38,9 @@ from fuzz import mutate, targets
 from phalanx.errors import PhalanxError
 
 SECONDS, WARM_UP, START = 10.0, 120.0, 300.0
-AT_ONCE = 1000
+BLOCKED = 10
+"""So many times its seconds may pass while a process waits, for the processor or for anything."""
+AT_ONCE = 5000
 """Cases of one process."""
 MEMORY = 2 * 2**30
 GOOD = ("sentence", "accepted")
@@ -140,10 +142,13 @@ def run(name, first, last, report):
         process = context.Process(target=work, args=(name, first, end, there, place), daemon=True)
         process.start()
         there.close()
-        number, since, patience = first, time.monotonic(), START
+        number, since, used, patience = first, time.monotonic(), 0.0, START
         while True:
-            if not here.poll(max(0.0, since + patience - time.monotonic())):
-                report(number, "hang", "", patience)
+            if not here.poll(1.0):
+                now = time.monotonic()
+                if computed(process.pid) - used < patience and now - since < BLOCKED * patience:
+                    continue
+                report(number, "hang", "", now - since)
                 kind = "hang"
                 process.kill()
                 break
@@ -162,10 +167,20 @@ def run(name, first, last, report):
                 break
             if kind != "begun":
                 report(number, kind, said, now - since)
-            since, patience = now, WARM_UP if number < first + 20 else SECONDS
+            since, used = now, computed(process.pid)
+            patience = WARM_UP if number < first + 20 else SECONDS
         process.join(10)
         shutil.rmtree(place.value.decode() or "/nowhere", ignore_errors=True)
         first = end if kind == "end" else number + 1
+
+
+def computed(pid):
+    """Processor time of a process so far [s]; 0 if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def one(name, number):

@@ -1,7 +1,7 @@
 """The loaders by name: `TARGETS[name](folder)` makes one, `.case(rng)` a broken file for it, and a
 call with that loads it and checks what was accepted."""
 
-from fuzz import checkpoints, gyms, motions, networks, repositories, settings
+from fuzz import checkpoints, gyms, motions, networks, repositories, robots, settings
 
 TARGETS = {
     "npy": motions.Npy,
@@ -14,6 +14,9 @@ TARGETS = {
     "randomization": settings.Randomization,
     "doctor": repositories.Doctor,
     "gym": gyms.Gym,
+    "mjcf": robots.Mjcf,
+    "urdf": robots.Urdf,
+    "mesh": robots.Mesh,
     "ppo": checkpoints.OfPPO,
     "lstm": checkpoints.OfLSTM,
     "sac": checkpoints.OfSAC,

@@ -26,7 +26,7 @@ import mujoco
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim import bodies
-from phalanx.sim.compiling import MUJOCO_WARNS, compile_spec
+from phalanx.sim.compiling import MUJOCO_WARNS, compile_spec, too_large
 from phalanx.sim.decompose import decompose as split_meshes
 from phalanx.sim.mjcf import mujoco_error, read_mjcf
 from phalanx.sim.mjcf_assets import find_files, mend, swap_limits
@@ -158,9 +158,14 @@ def load_robot(
 def _compiled(spec: mujoco.MjSpec, xml: Element, file: Path) -> tuple[mujoco.MjModel, list[str]]:
     """The model, and what MuJoCo warned about. Raises PhalanxError with the place in the file."""
     try:
-        return compile_spec(spec.copy())
+        model, warned = compile_spec(spec.copy())
     except ValueError as error:
         raise mujoco_error(file, error, xml) from None
+    if what := too_large(model):
+        raise PhalanxError(
+            f"{file}: its numbers make {what} too large for any computation; correct them"
+        )
+    return model, warned
 
 
 def _keyframe(poses: dict[str, Pose], name: str | None, file: Path) -> Pose | None:

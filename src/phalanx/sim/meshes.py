@@ -25,6 +25,7 @@ from phalanx.sim.mesh_files import (
 )
 
 FLAT = 1e-3  # [m] thickness of a collision mesh whose vertices lie in a plane
+MAX_EXTENT = 1e6  # [m] inertia grows with the fifth power, and float32 must hold it
 Content = tuple[Array, Faces] | None  # None: MuJoCo reads the file itself
 
 
@@ -118,7 +119,11 @@ def mesh_problem(
     if not collides:
         geom.contype, geom.conaffinity = 0, 0
     try:
-        warned += compile_spec(spec)[1]
+        model, said = compile_spec(spec)
     except ValueError as error:
         return str(error).splitlines()[0].removeprefix("Error: ")
+    extent = float(np.ptp(model.mesh_vert, axis=0).max())
+    if not extent < MAX_EXTENT:
+        return f"it extends over {extent:g} m; correct its vertices or scale"
+    warned += said
     return None

@@ -7,7 +7,6 @@ that are never defined, and joints that share a name. `mjcf_parts.py` then takes
 its scene, and `mjcf_assets.py` mends its files.
 """
 
-import contextlib
 import re
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -17,18 +16,23 @@ import mujoco
 from phalanx.errors import PhalanxError
 from phalanx.sim.robot import Note
 from phalanx.sim.xml_file import Element, read_xml
+from phalanx.sim.xml_gate import check_mjcf
+
+MOST_FILES = 200
 
 
 def read_mjcf(root: Element, file: Path) -> tuple[mujoco.MjSpec, list[Note]]:
-    """The spec of a file, as MuJoCo reads it, and notes on what was mended first."""
+    """The spec of a file, as MuJoCo reads it, and notes on what was mended first. Puts included
+    elements into `root`."""
+    _expand_includes(root, file, {file.resolve()})
+    check_mjcf(root, file)
     try:
         return mujoco.MjSpec.from_file(str(file.resolve())), []
-    except ValueError:
-        _expand_includes(root, file, {file.resolve()})
+    except (ValueError, RuntimeError):
         notes = _drop_undefined_classes(root) + _make_joint_names_unique(root)
         try:
             spec = mujoco.MjSpec.from_string(_to_xml(root, file))
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             raise mujoco_error(file, error, root) from None
         spec.modelfiledir = f"{file.resolve().parent}/"
         return spec, notes
@@ -50,6 +54,8 @@ def _expand_includes(element: Element, main: Path, seen: set[Path]) -> None:
             child.fail(f"no file {candidates[0]}; correct the path")
         if found.resolve() in seen:
             child.fail("this file is already included; a file can be included only once")
+        if len(seen) > MOST_FILES:
+            child.fail(f"more than {MOST_FILES} files are included; put them together")
         seen.add(found.resolve())
         included = read_xml(found)
         _expand_includes(included, main, seen)
@@ -116,16 +122,13 @@ def _to_xml(root: Element, file: Path) -> str:
 def mujoco_error(file: Path, error: Exception, root: Element) -> PhalanxError:
     """MuJoCo's error about a file, on one line that starts with file, line and element.
 
-    root: the file's root element, where the line that MuJoCo reports is looked up. It knows no
-    line of an included file; there the name of the element may tell.
+    root: the file's root element with its includes in place, where the line that MuJoCo reports is
+    looked up. It knows no line of an included file; there the name of the element may tell.
     """
     text = " ".join(str(error).split())
     text = re.sub(r"^((XML )?Error: |Schema violation: )+", "", text)
     line = re.search(r",? line (\d+)$", text)
     name = re.search(r"Element (?:name )?'([^']+)'", text)
-    if line and not int(line[1]):
-        with contextlib.suppress(PhalanxError):
-            _expand_includes(root, file, {file.resolve()})
     elements = list(root.iter())
     place = None
     if line and int(line[1]):

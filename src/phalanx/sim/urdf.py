@@ -41,6 +41,7 @@ from phalanx.sim.urdf_values import (
     quat_of,
 )
 from phalanx.sim.xml_file import Element
+from phalanx.sim.xml_gate import check_urdf
 
 WORLD = "world_link"  # in the spec, what the file calls "world"
 
@@ -74,6 +75,7 @@ class UrdfReader:
             if element.tag.startswith("xacro:"):
                 element.fail("this is a xacro macro; run xacro on the file and load its output")
         self._mend_numbers()
+        check_urdf(self.robot)
         self.links = self._named("link")
         if not self.links:
             self.robot.fail("the robot has no <link>; add at least one")
@@ -220,8 +222,6 @@ class UrdfReader:
         welded link may have mass without inertia, or inertia without mass."""
         inertial = link.find("inertial")
         mass = numbers_of(inertial.find("mass") if inertial else None, "value", 1, (0.0,))[0]
-        if mass < 0:
-            link.fail(f"mass {mass:g} is negative; give the mass in kg")
         filled = self._filled(link) if mass == 0 else None
         if not inertial or (filled and filled.mass):
             return filled or NOTHING

@@ -19,6 +19,8 @@ from phalanx.sim.xml_file import Element
 
 HINGE, SLIDE = mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE
 JOINT_TYPES = {"revolute": HINGE, "continuous": HINGE, "prismatic": SLIDE}
+NO_LIMIT = 1e10
+"""Limits from here on, infinite ones too, mean that there is none."""
 MANY_TURNS = 8 * np.pi  # [rad]
 ACCEPTED = (*JOINT_TYPES, "planar", "spherical", "fixed", "floating")
 Say = Callable[[Kind, str, str, Element], None]
@@ -54,14 +56,17 @@ def add_joints(body: mujoco.MjsBody, joint: Element, say: Say) -> None:
     added = _add(body, joint, name, JOINT_TYPES[kind], axis)
     limit = joint.find("limit")
     effort = numbers_of(limit, "effort", 1, (0.0,))[0]
-    if effort > 0:  # 0 or absent: unlimited
+    if 0 < effort < NO_LIMIT:  # 0 or absent: unlimited
         added.actfrclimited, added.actfrcrange = True, [-effort, effort]
-    added.userdata = numbers_of(limit, "velocity", 1, (0.0,))
+    velocity = numbers_of(limit, "velocity", 1, (0.0,))
+    added.userdata = np.where(velocity < NO_LIMIT, velocity, 0.0)
     if kind != "continuous" and limit and {"lower", "upper"} & limit.attrib.keys():
         lower = numbers_of(limit, "lower", 1, (0.0,))[0]
         upper = numbers_of(limit, "upper", 1, (0.0,))[0]
+        if lower <= -NO_LIMIT and upper >= NO_LIMIT:
+            return
         if lower < upper:
-            added.limited, added.range = True, [lower, upper]
+            added.limited, added.range = True, np.clip([lower, upper], -NO_LIMIT, NO_LIMIT)
             if kind == "revolute" and MANY_TURNS < max(-lower, upper) <= 720:
                 text = "limits of many turns, which may be degrees where radians are due"
                 say("doubt", text, f"{name!r} {lower:g} {upper:g}", limit)

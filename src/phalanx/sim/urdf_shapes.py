@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 
 from phalanx.errors import PhalanxError
+from phalanx.sim.compiling import compile_spec
 from phalanx.sim.mesh_files import MeshProblem
 from phalanx.sim.meshes import Meshes
 from phalanx.sim.urdf_joints import Say
@@ -67,7 +68,7 @@ class Shapes:
         if not any(g.type != mujoco.mjtGeom.mjGEOM_PLANE for g in body.geoms):
             return None
         try:
-            model = spec.compile()
+            model, _ = compile_spec(spec)
         except ValueError as error:
             link.fail(
                 f"the volume of its shapes cannot be computed: {error}; give it an <inertial>"
@@ -76,6 +77,11 @@ class Shapes:
         mujoco.mju_quat2Mat(flat, model.body_iquat[1])
         axes = flat.reshape(3, 3)
         tensor = axes @ np.diag(model.body_inertia[1]) @ axes.T
+        if not np.isfinite(tensor).all():
+            link.fail(
+                "its shapes are too thin for an inertia; correct their size or scale, or give it an"
+                " <inertial>"
+            )
         return Inertia(float(model.body_mass[1]), model.body_ipos[1].copy(), tensor)
 
     def _add(
@@ -170,6 +176,8 @@ class Shapes:
             count = len(color.attrib["rgba"].split())
             rgba = numbers_of(color, "rgba", 3 if count == 3 else 4)
         except PhalanxError:
+            rgba = np.array([np.nan])
+        if not np.isfinite(rgba).all():
             self.say("dropped", "ignored colours", color.attrib["rgba"], color)
             return grey
         if rgba.max() > 1:  # of 0 to 255

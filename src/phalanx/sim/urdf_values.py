@@ -39,15 +39,13 @@ class Inertia:
 
 def size_of(shape: Element) -> list[float]:
     """MuJoCo's size (3,) [m]: half extents of a box; radius and half length of a sphere, capsule or
-    cylinder. A size of 0 is allowed here, a negative one fails."""
+    cylinder. A size of 0 is allowed here."""
     if shape.tag == "box":
         size = numbers_of(shape, "size", 3) / 2
     elif shape.tag == "sphere":
         size = numbers_of(shape, "radius", 1)
     else:
         size = np.append(numbers_of(shape, "radius", 1), numbers_of(shape, "length", 1) / 2)
-    if np.any(size < 0):
-        shape.fail("its size must be positive; give lengths in metres")
     return [*size, *[0.0] * (3 - len(size))]
 
 
@@ -77,7 +75,8 @@ def quat_of(pose: Array) -> Array:
 def numbers_of(
     element: Element | None, key: str, count: int, default: tuple[float, ...] | None = None
 ) -> Array:
-    """The finite numbers (count,) of an attribute; `default` if element or attribute is missing."""
+    """The numbers (count,) of an attribute, which are finite but in <limit>, as `check_urdf` has
+    made sure; `default` if element or attribute is missing."""
     text = element.attrib.get(key) if element else None
     if text is None and default is not None:
         return np.array(default)
@@ -85,8 +84,8 @@ def numbers_of(
     try:
         numbers = np.array([float(word) for word in (text or "").split()])
     except ValueError:
-        numbers = np.array([np.nan])
-    if len(numbers) != count or not np.isfinite(numbers).all():
+        numbers = np.array([])
+    if len(numbers) != count:
         numbers_are = f"{count} finite number{'s' if count > 1 else ''}"
         hint = "; run xacro on the file" if {"$(", "${"} & {(text or "")[:2]} else ""
         element.fail(f"{key}={text!r} is not {numbers_are}{hint}")
