@@ -1,4 +1,4 @@
-"""The compiled perceptron agrees with torch, forwards and backwards."""
+"""Compiled perceptrons and normalisers agree with torch."""
 
 from itertools import pairwise
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from phalanx.compute.normalize import Normalize
 from phalanx.compute.perceptron import Perceptron
 
 ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU, "tanh": nn.Tanh}
@@ -90,3 +91,24 @@ def test_weights_that_change_before_the_gradient_are_noticed():
         trunk[0].weight.zero_()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize(("rows", "width"), [(1, 1), (127, 5), (2048, 60), (1000, 33)])
+def test_batches_are_normalised_as_by_torch(rows, width):
+    torch.manual_seed(0)
+    compiled = Normalize()
+    x = torch.randn(rows, width) * torch.logspace(-2, 2, width) + torch.linspace(-100, 100, width)
+    mean, variance = compiled.moments(x)
+    exact = x.double()
+    torch.testing.assert_close(mean, exact.mean(0), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(variance, exact.var(0, correction=0), rtol=1e-4, atol=1e-9)
+    normalized = compiled(x, mean.float(), 1 / (variance.float() + 1e-5).sqrt(), 1.5)
+    scaled = (x - mean.float()) / (variance.float() + 1e-5).sqrt()
+    torch.testing.assert_close(normalized, scaled.clamp(-1.5, 1.5))
+
+
+def test_an_observation_that_is_not_a_number_stays_so():
+    x = torch.zeros(3, 40)
+    x[1, 7] = torch.nan
+    y = Normalize()(x, torch.zeros(40), torch.ones(40), 5.0)
+    assert y.isnan().sum() == y[1, 7].isnan() == 1

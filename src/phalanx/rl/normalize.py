@@ -24,11 +24,23 @@ class RunningMeanStd(nn.Module):
         self.register_buffer("running_mean", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("running_var", torch.ones(shape, dtype=torch.float64))
         self.register_buffer("count", torch.ones((), dtype=torch.float64))
+        self._compiled: Any = None
+
+    def compile_on_cpu(self) -> None:
+        """From now on normalise vectors in compiled functions. Raises PhalanxError if they fail to
+        compile."""
+        from phalanx.compute.normalize import Normalize
+
+        self._compiled = Normalize() if self.running_mean.dim() == 1 else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_compiled": None}  # a copy computes with torch
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
         """Merge the batch `x`, (B, *shape)."""
-        mean, var = _mean_and_variance(x)
+        compiled = self._compiled is not None and x.dtype == torch.float32
+        mean, var = self._compiled.moments(x) if compiled else _mean_and_variance(x)
         n = x.shape[0]
         delta = mean - self.running_mean
         total = self.count + n
@@ -45,6 +57,9 @@ class RunningMeanStd(nn.Module):
         std = torch.sqrt(self.running_var.float() + self.epsilon)
         if denorm:
             return x.clamp(-5.0, 5.0) * std + mean
+        if self._compiled is not None and x.dtype == torch.float32:
+            normalized: Tensor = self._compiled(x, mean, 1 / std, 5.0)
+            return normalized
         return ((x - mean) / std).clamp(-5.0, 5.0)
 
 

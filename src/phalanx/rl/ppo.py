@@ -396,8 +396,7 @@ class PPO(Learner):
         if self.minibatch_size * self.torch_weights < FEWEST_COMPILED:
             return
         for model in {self.critic.model, self.model}:
-            compile_on_cpu = getattr(model.a2c_network, "compile_on_cpu", lambda threads: False)
-            if compile_on_cpu(torch.get_num_threads()) and model is self.model:
+            if model.compile_on_cpu(torch.get_num_threads()) and model is self.model:
                 self.torch_weights = 0
 
     def change_config(self, config: Any) -> None:

@@ -2,14 +2,19 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from phalanx.rl.formulas import bound_loss, gaussian_kl
+from phalanx.rl.models import HALF_LOG_2PI, ContinuousLogStdNetwork
 from phalanx.rl.ppo import PPO
 
 
 class ContinuousPPO(PPO):
     """PPO with continuous actions."""
+
+    compiled_loss: Any = None
+    """On a CPU the common case of the loss, `compute.ppo_loss.PPOLoss`."""
 
     is_discrete = False
     adapts_per_minibatch = True
@@ -32,7 +37,9 @@ class ContinuousPPO(PPO):
     def policy_kl(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
         """Mean KL(new || old) of the minibatch, a scalar. Then the new policy becomes the old one,
         as the reference of the next pass."""
-        kl = gaussian_kl(result["mus"], result["sigmas"], batch["mus"], batch["sigmas"])
+        kl = result.get("kl")
+        if kl is None:
+            kl = gaussian_kl(result["mus"], result["sigmas"], batch["mus"], batch["sigmas"])
         batch["mus"].copy_(result["mus"])
         batch["sigmas"].copy_(result["sigmas"])
         return kl
@@ -42,3 +49,43 @@ class ContinuousPPO(PPO):
         if self.config.bound_loss_type == "bound":
             return bound_loss(result["mus"], self.soft_bound)
         return result["mus"].square().sum(-1).mean()
+
+    # -- the compiled loss -------------------------------------------------------------------------
+
+    def compile_networks(self) -> None:
+        super().compile_networks()
+        c, network = self.config, self.model.a2c_network
+        formulas = ("calc_losses", "bounds_loss", "policy_kl")  # which programs may override
+        own = all(getattr(type(self), x) is getattr(ContinuousPPO, x) for x in formulas)
+        own = own and type(self.model) is ContinuousLogStdNetwork and network.fixed_sigma
+        plain = c.ppo and not c.use_smooth_clamp and self.rollout.values.shape[-1] == 1
+        if self.torch_weights or self.parts or not (own and plain):
+            return
+        from phalanx.compute.ppo_loss import PPOLoss
+
+        self.compiled_loss = PPOLoss(
+            clip=c.e_clip,
+            clip_value=c.e_clip if c.clip_value else None,
+            value_weight=self.critic_weight,
+            bounds_weight=c.bounds_loss_coef or 0.0,
+            soft_bound=self.soft_bound if c.bound_loss_type == "bound" else 0.0,
+        )
+
+    def change_config(self, config: Any) -> None:
+        super().change_config(config)
+        if self.compiled_loss is not None:
+            self.compiled_loss = None
+            self.compile_networks()
+
+    def loss_of(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.compiled_loss is None:
+            return super().loss_of(batch)
+        mu, _, value, _ = self.model.run(batch)
+        network = self.model.a2c_network
+        log_std = self.model.log_std(network.sigma_act(network.sigma))
+        loss, (a_loss, c_loss, b_loss), kl = self.compiled_loss(mu, log_std, value, batch)
+        entropy = (0.5 + HALF_LOG_2PI + log_std).sum()
+        with torch.no_grad():
+            self.losses.add_(torch.stack([a_loss, c_loss, entropy, b_loss]))
+            sigma = log_std.exp().expand_as(mu)
+        return loss - self.entropy_coef * entropy, {"mus": mu.detach(), "sigmas": sigma, "kl": kl}

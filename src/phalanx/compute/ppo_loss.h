@@ -1,0 +1,82 @@
+// PPO's loss of a Gaussian policy with one standard deviation per action, with its gradient, in one
+// pass over a minibatch; compiled by the clang inside Warp. The formulas are those of
+// `rl/formulas.py`.
+#pragma clang fp contract(fast)
+#define FN static inline __attribute__((always_inline))
+#define CHUNK 256
+
+struct Loss {
+  // What the network says of each row, and what the rollout holds: (rows, actions) or (rows)
+  long rows, actions;
+  const float *mu, *value, *action, *neglogp, *advantage, *old_value, *target, *old_mu;
+  // (actions): 1 / sigma; 1 / (2 (old_sigma^2 + 1e-5)). `constant` is the sum of log sigma + log(2 pi) / 2.
+  const float *inverse, *kl_weight;
+  double constant;
+  // value_clip < 0: the value is not clipped. soft_bound: 0 is a penalty on every mean.
+  double clip, value_clip, value_weight, bounds_weight, soft_bound;
+  float *mu_gradient, *value_gradient, *log_std_gradient;
+  double *sums;  // of actor, value and bounds loss, and of the KL's part that depends on means
+};
+
+// exp, to 2e-7
+FN float exp_(float x) {
+  float y = x * 1.44269504f;
+  y = y < -126 ? -126 : y > 127 ? 127 : y;
+  float n = __builtin_rintf(y), f = y - n;
+  float series = 1 + f * (0.693147182f + f * (0.240226462f + f * (0.0555033982f + f * (0.00961817f + f * (0.00133998f + f * 0.000154697f)))));
+  union { int i; float f; } power = {((int)n + 127) << 23};
+  return x == x ? series * power.f : x;
+}
+extern "C" void ppo_loss(const Loss *loss) {
+  const Loss &l = *loss;
+  double actor = 0, critic = 0, bounds = 0, kl = 0;
+  float of_mean = 1.0f / l.rows, slope[CHUNK];
+  for (long j = 0; j < l.actions; j++) l.log_std_gradient[j] = 0;
+  for (long start = 0; start < l.rows; start += CHUNK) {
+    long rows = l.rows - start < CHUNK ? l.rows - start : CHUNK;
+    const float *mu = l.mu + start * l.actions, *action = l.action + start * l.actions, *old_mu = l.old_mu + start * l.actions;
+    float part_actor = 0, part_critic = 0, part_bounds = 0, part_kl = 0;
+    for (long i = 0; i < rows; i++) {
+      float sum = 0;
+      for (long j = 0; j < l.actions; j++) {
+        float z = (action[i * l.actions + j] - mu[i * l.actions + j]) * l.inverse[j];
+        sum += z * z;
+      }
+      slope[i] = 0.5f * sum + (float)l.constant;
+    }
+    float low = 1 - l.clip, high = 1 + l.clip, near = l.value_clip;
+    for (long i = 0; i < rows; i++) {
+      float ratio = exp_(l.neglogp[start + i] - slope[i]), advantage = l.advantage[start + i];
+      float bounded = ratio < low ? low : ratio > high ? high : ratio;
+      float free = -advantage * ratio, clipped = -advantage * bounded;
+      part_actor += free >= clipped ? free : clipped;
+      // Of -log p; where the clipped term is larger, it does not depend on the policy
+      slope[i] = free >= clipped || free != free ? advantage * ratio * of_mean : 0;
+
+      float v = l.value[start + i], target = l.target[start + i], old = l.old_value[start + i];
+      float error = v - target, squared = error * error, by = error;
+      if (near >= 0) {
+        float change = v - old, held = change < -near ? -near : change > near ? near : change;
+        float other = old + held - target;
+        bool inside = held == change;
+        by = other * other > squared ? (inside ? other : 0) : error;
+        squared = other * other > squared ? other * other : squared;
+      }
+      part_critic += squared;
+      l.value_gradient[start + i] = (float)l.value_weight * 2 * by * of_mean;
+    }
+    float soft = l.soft_bound, bounds_factor = 2 * l.bounds_weight * of_mean;
+    for (long i = 0; i < rows; i++) for (long j = 0; j < l.actions; j++) {
+      float m = mu[i * l.actions + j], inverse = l.inverse[j];
+      float z = (action[i * l.actions + j] - m) * inverse;
+      float over = m > soft ? m - soft : m < -soft ? m + soft : 0;
+      float moved = old_mu[i * l.actions + j] - m;
+      l.mu_gradient[(start + i) * l.actions + j] = bounds_factor * over - slope[i] * z * inverse;
+      l.log_std_gradient[j] += slope[i] * (1 - z * z);
+      part_bounds += over * over;
+      part_kl += moved * moved * l.kl_weight[j];
+    }
+    actor += part_actor, critic += part_critic, bounds += part_bounds, kl += part_kl;
+  }
+  l.sums[0] = actor, l.sums[1] = critic, l.sums[2] = bounds, l.sums[3] = kl;
+}
