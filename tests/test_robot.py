@@ -1,5 +1,7 @@
 """`phalanx robot`: what it says of a robot's file, how the robot falls, and mistakes in words."""
 
+import dataclasses
+import inspect
 import json
 import math
 import re
@@ -9,12 +11,15 @@ import mujoco
 import mujoco_menagerie
 import numpy as np
 import pytest
+import trimesh
 
 from phalanx.cli.main import main
+from phalanx.cli.robot import RobotOptions
 from phalanx.errors import PhalanxError
 from phalanx.robot import HeldRobot, default_pose, drop, facts_of, read_robot
 from phalanx.robot.drives import drives_of
 from phalanx.robot.write import whole_spec, write_mjcf
+from phalanx.sim import Scene
 from small_robots import ARM, BOX, QUADRUPED
 
 
@@ -231,6 +236,47 @@ def test_the_tables_fit_80_columns_and_json_has_the_same(cwd, capsys):
     assert facts["mass"] == pytest.approx(7.2)
     assert facts["joints"][1]["upper"] == 1.5
     assert facts["drop"]["verdict"] == "stands"
+
+
+def test_every_option_of_add_actor_is_a_key(cwd, capsys):
+    options = set(inspect.signature(Scene.add_actor).parameters)
+    options -= {"self", "name", "path", "pos", "quat"}
+    assert options <= {field.name for field in dataclasses.fields(RobotOptions)}
+    shapes = '<collision><geometry><box size=".1 .1 .1"/></geometry></collision>'
+    shapes += '<collision><geometry><mesh filename="cup.stl"/></geometry></collision>'
+    links = f'<link name="base">{shapes}</link><link name="arm">{shapes}</link><link name="tip"/>'
+    joints = "".join(
+        f'<joint name="{child}" type="{kind}"><parent link="{parent}"/><child link="{child}"/>'
+        "</joint>"
+        for kind, parent, child in (("continuous", "base", "arm"), ("fixed", "arm", "tip"))
+    )
+    (cwd / "r.urdf").write_text(f'<robot name="r">{links}{joints}</robot>')
+    trimesh.creation.annulus(0.03, 0.05, 0.1).export(cwd / "cup.stl")
+
+    def facts(*arguments):
+        main(["robot", "r.urdf", "json=true", *arguments])
+        return json.loads(capsys.readouterr().out)
+
+    plain = facts("fixed_base=true")
+    heavy = facts("fixed_base=true", "density=2000", "armature=0.5", "collapse_fixed_joints=true")
+    assert heavy["mass"] == pytest.approx(2 * plain["mass"], rel=1e-4)
+    assert [j["armature"] for j in heavy["joints"]] == [0.5]
+    assert [b["name"] for b in heavy["bodies"]] == ["base", "arm"]
+    assert sum(b["collision_shapes"] for b in plain["bodies"]) == 4
+    split = facts("fixed_base=true", "decompose=cup")
+    assert sum(b["collision_shapes"] for b in split["bodies"]) > 6
+    (cwd / "low.xml").write_text(ARM.replace('pos="0 0 0.3"', 'pos="0 0 -0.06"'))
+    for choice, overlaps in (("true", 1), ("false", 0), ("except_overlaps", 1)):
+        main(["robot", "low.xml", f"self_collisions={choice}"])
+        said = capsys.readouterr().out
+        assert ("no contacts, since they overlap" in said) == (choice == "except_overlaps")
+        assert ("mm" in said) == bool(overlaps)
+    assert "root= is for MJCF files" in sentence(capsys, "r.urdf", "root=base")
+    assert "density= is for URDF files" in sentence(capsys, "dog.xml", "density=1")
+    assert "density is -1.0; it must be at least 0" in sentence(capsys, "r.urdf", "density=-1")
+    assert "no collision mesh 'cip' to decompose; did you mean 'cup'?" in sentence(
+        capsys, "r.urdf", "decompose=cip"
+    )
 
 
 def test_picture_and_file_are_written(cwd, capsys):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from rich.console import Console
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
 
-TEXTS = ("robot", "root", "keyframe", "out", "picture", "host")
+TEXTS = ("robot", "root", "keyframe", "decompose", "out", "picture", "host")
 """Keys whose values are taken as typed."""
 
 
@@ -31,6 +31,19 @@ class RobotOptions:
     """Body of the robot, in an MJCF with several below the world; null takes them all."""
     keyframe: str | None = None
     """Keyframe to start from; null takes one called home or stand, or the file's initial pose."""
+    self_collisions: bool | Literal["except_overlaps"] = True
+    """Whether bodies of the robot may touch; except_overlaps turns off the pairs that overlap at
+    the initial pose."""
+    density: float | None = ranged(None, at_least=0)
+    """[kg/m^3] of links of a URDF that have collision shapes but no mass; null takes 1000, and 0
+    leaves them without."""
+    armature: float | None = ranged(None, at_least=0)
+    """[kg m^2 or kg] of hinges and slides for which the file has none."""
+    collapse_fixed_joints: bool = False
+    """Merge bodies without joints into their parents."""
+    decompose: bool | str = False
+    """Split collision meshes into convex parts: true, names of meshes with commas between them, or
+    sdf for those of a URDF that have an <sdf>; otherwise a mesh collides as its convex hull."""
     out: str | None = None
     """MJCF file to write, with the robot as Phalanx reads it and its meshes beside it."""
     picture: str | None = None
@@ -56,8 +69,22 @@ def robot(arguments: list[str]) -> None:
         require_viewer()  # before anything is downloaded
     from phalanx.robot import HeldRobot, default_pose, drop, facts_of, read_robot
 
+    split: bool | str | list[str] = options.decompose
+    if isinstance(split, str) and split != "sdf":
+        split = split.split(",")
     with downloads(errors) as on_progress:
-        loaded = read_robot(options.robot, options.fixed_base, options.root, on_progress)
+        loaded = read_robot(
+            options.robot,
+            options.fixed_base,
+            options.root,
+            on_progress,
+            keyframe=options.keyframe,
+            self_collisions=options.self_collisions,
+            density=options.density,
+            armature=options.armature,
+            collapse_fixed_joints=options.collapse_fixed_joints,
+            decompose=split,
+        )
     held = HeldRobot(loaded, default_pose(loaded, options.keyframe))
     if options.out:
         from phalanx.robot.write import whole_spec, write_mjcf

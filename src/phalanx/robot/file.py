@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import mujoco
 
@@ -58,13 +58,14 @@ def read_robot(
     fixed_base: bool | None = None,
     root: str | None = None,
     on_progress: Progress | None = None,
+    **options: Any,
 ) -> RobotFile:
     """The robot of a file, or of that name in MuJoCo Menagerie (`unitree_go2`, or
-    `shadow_hand/left_hand` for one of several models). fixed_base, root: as for `load_robot`.
-    Raises PhalanxError for anything else."""
+    `shadow_hand/left_hand` for one of several models). fixed_base, root, options: as for
+    `load_robot`. Raises PhalanxError for anything else."""
     path = find_file(source, on_progress)
     with _silent_loader():
-        robot = assets.load_robot(path, fixed_base=fixed_base, root=root)
+        robot = assets.load_robot(path, fixed_base=fixed_base, root=root, **options)
     kind = {"robot": "URDF", "mujoco": "MJCF"}[read_xml(path).tag]
     return RobotFile(path, kind, robot, robot.compile())
 
