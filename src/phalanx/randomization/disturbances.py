@@ -3,7 +3,7 @@
 Shapes are fixed and nothing waits for the device, so that a step can be captured in a CUDA graph.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,6 +19,9 @@ class NoiseVariation(Variation):
 
     range_correlated: tuple[float, ...] = ()
     """Like `range`, for a second sample that stays until the next draw; empty for none."""
+    terms: dict[str, float] = field(default_factory=dict)
+    """Of observations: factors on the samples by term of the task's `observation_layout`, in the
+    term's unit; other terms get no noise. Empty for the same noise everywhere, as observed."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,18 @@ class LatencySettings:
 
 
 class Noise:
-    """Noise on a tensor (N, width), added or multiplied in each step."""
+    """Noise on a tensor (N, width), added or multiplied in each step. factors: (width,) on the
+    samples' distance from the neutral one; None for 1."""
 
-    def __init__(self, variation: NoiseVariation, num_envs: int, width: int, device: Any) -> None:
-        self.variation = variation
+    def __init__(
+        self,
+        variation: NoiseVariation,
+        num_envs: int,
+        width: int,
+        device: Any,
+        factors: Tensor | None = None,
+    ) -> None:
+        self.variation, self.factors = variation, factors
         self.correlated = torch.full((num_envs, width), variation.neutral, device=device)
 
     def draw(self, mask: Tensor) -> None:
@@ -59,9 +70,13 @@ class Noise:
 
     def __call__(self, values: Tensor, step: Tensor) -> Tensor:
         v = self.variation
-        values = v.apply(values, v.sample(values.shape, step))
+        values = v.apply(values, self._scaled(v.sample(values.shape, step)))
         effect = v.effect(step) * (self.correlated - v.neutral) + v.neutral
-        return v.apply(values, effect) if v.range_correlated else values
+        return v.apply(values, self._scaled(effect)) if v.range_correlated else values
+
+    def _scaled(self, sample: Tensor) -> Tensor:
+        neutral = self.variation.neutral
+        return sample if self.factors is None else neutral + self.factors * (sample - neutral)
 
 
 class Delay:

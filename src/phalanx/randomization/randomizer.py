@@ -21,7 +21,7 @@ these, because a robot's program knows no others.
 Everything happens on the device, in fixed shapes, without a host sync.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ from phalanx.config import read
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.fits import check_fits
 from phalanx.gate import show
+from phalanx.layout import Term
 from phalanx.randomization.distribution import MAX_SAMPLE, Variation, mapping, read_variation
 from phalanx.randomization.disturbances import (
     Delay,
@@ -51,6 +52,7 @@ SECTIONS = "frequency observations actions sim_params actor_params pushes latenc
 
 class Randomizer:
     """All randomisation of one task. actions: a tensor of the shape and type that `step` takes.
+    terms: of the observations, by whose names noise may differ.
 
     Raises PhalanxError for anything invalid in `params`.
     """
@@ -62,6 +64,7 @@ class Randomizer:
         actions: Tensor,
         observations: Tensor,
         drives: Drives | None = None,
+        terms: Sequence[Term] = (),
     ) -> None:
         for key in mapping(params, WHERE):
             if key not in SECTIONS:
@@ -76,7 +79,7 @@ class Randomizer:
         self.model = RandomModel(sim, params, drives)
         values = {"actions": actions, "observations": observations}
         self.noise = {
-            name: self._noise(params[name], name, tensor)
+            name: self._noise(params[name], name, tensor, terms)
             for name, tensor in values.items()
             if name in params
         }
@@ -212,7 +215,7 @@ class Randomizer:
         noise = self.noise.get("observations")
         return noise(observations, self.step) if noise else observations
 
-    def _noise(self, entry: Any, name: str, tensor: Tensor) -> Noise:
+    def _noise(self, entry: Any, name: str, tensor: Tensor, terms: Sequence[Term]) -> Noise:
         where = f"{WHERE}.{name}"
         variation = read_variation(entry, where, NoiseVariation)
         if not tensor.is_floating_point():
@@ -222,7 +225,18 @@ class Randomizer:
         for key in ("setup_only", "bodies", "joints"):
             if getattr(variation, key):
                 raise PhalanxError(f"{where}.{key} does not exist for noise; remove it")
-        return Noise(variation, len(tensor), tensor.shape[1], tensor.device)
+        factors = None
+        if variation.terms:
+            known = [t.name for t in terms] if name == "observations" else []
+            for term in variation.terms:
+                if term not in known:
+                    raise PhalanxError(
+                        f"{where}.terms: no term {term!r}{did_you_mean(term, known)};"
+                        f" terms: {', '.join(known) or 'none'}"
+                    )
+            each = [f * variation.terms.get(t.name, 0.0) for t in terms for f in _scales(t)]
+            factors = torch.tensor(each, device=tensor.device)
+        return Noise(variation, len(tensor), tensor.shape[1], tensor.device, factors)
 
     def _delays(self, entry: Any, values: Mapping[str, Tensor]) -> dict[str, Delay]:
         settings = read(LatencySettings, mapping(entry, f"{WHERE}.latency"), f"{WHERE}.latency")
@@ -261,6 +275,11 @@ class Randomizer:
                 raise PhalanxError(f"{where}: the base of {name!r} is fixed and cannot be pushed")
             pushes[name] = Pushes(self.sim, name, settings)
         return pushes
+
+
+def _scales(term: Term) -> Sequence[float]:
+    """Factors from a term's unit to the observed numbers, (size,)."""
+    return tuple(abs(s) for s in term.scale)
 
 
 def _frequency(value: Any) -> int:

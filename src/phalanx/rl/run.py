@@ -174,6 +174,8 @@ class Run:
         last = self.folder.nn_dir / f"{self.saving.last}.pth"
         blame = partial(why_not_finite, self, self._restart.state, self._reads)
         self.journal.read(self.agent, self.folder, blame, last)
+        if hasattr(self.env, "scalars"):
+            self.folder.log(self.env.scalars(), self.frame)
         self._warn_of_env()
         self.observer.after_print_stats(self.frame, self.epoch_num, self.journal.total_time)
 

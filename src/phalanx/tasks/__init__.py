@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TASKS: dict[str, str] = {
     "Ant": "phalanx.tasks.ant",
     "Cartpole": "phalanx.tasks.cartpole",
+    "Go2Velocity": "phalanx.tasks.go2_velocity",
     "Humanoid": "phalanx.tasks.humanoid",
     "HumanoidAMP": "phalanx.tasks.humanoid_amp",
     "HumanoidWalk": "phalanx.tasks.humanoid_walk",

@@ -142,9 +142,11 @@ class Task:
         """(N, num_actions) the policy's last actions, clamped, without noise or latency; 0 at the
         start of an episode. Continuous actions only."""
         self.actuators = make_actuators(self.sim, self.config.actuators)
-        self.randomizer = self._make_randomizer() if self.config.randomize else None
+        self.randomizer: Randomizer | None = None
         self.onboard: Onboard | None = None
         self.init_buffers()
+        if self.config.randomize:
+            self.randomizer = self._make_randomizer()
         self._notes: list[str] = []
         self._made = {k: v._version for k, v in vars(self).items() if isinstance(v, Tensor)}
 
@@ -183,6 +185,11 @@ class Task:
         """Which joints an action moves, and how. Without this hook an exported policy only outputs
         actions, and the robot's program must interpret them."""
         return ActionLayout()
+
+    def scalars(self) -> dict[str, float]:
+        """Numbers for the log, by tag, of the steps since the last call; it may wait for the
+        device."""
+        return {}
 
     # -- what an agent calls ---------------------------------------------------------------------
 
@@ -437,7 +444,8 @@ class Task:
         for actuator in self.actuators:
             for gain, drive in actuator.gains().items():
                 drives.setdefault((actuator.settings.actor, gain), []).append(drive)
-        return Randomizer(self.sim, params, actions, self.obs_buf, drives)
+        terms = tuple(self.observation_layout())
+        return Randomizer(self.sim, params, actions, self.obs_buf, drives, terms)
 
     def _check_hooks(self) -> None:
         cls = type(self)

@@ -40,11 +40,13 @@ FN float abs_(float a) { return __builtin_fabsf(a); }
 FN float max_(float a, float b) { return a > b ? a : b; }
 FN float min_(float a, float b) { return a < b ? a : b; }
 
-template <bool VARIES, class W> FN F number(const W &w, int i) {
-  if (VARIES) return *(const Unaligned *)(w.varied + (long)i * w.worlds + w.world);
+template <bool VARIES, class W> FN F number(const W &w, int i, long rows) {
+  // A vector's numbers lie together: rows of all worlds would be 4 KB apart, in the same cache sets.
+  if (VARIES) return *(const F *)(w.varied + w.world * rows + i * WORLDS);
   return F{} + w.shared[i];
 }
-#define T(table, row, column) number<VARIES_##table>(w, ROW_##table + (row) * COLUMNS_##table + (column))
+#define T(table, row, column) \
+  number<VARIES_##table>(w, ROW_##table + (row) * COLUMNS_##table + (column), VARIED_ROWS)
 // Element `i` of rows of `width` floats, in each world of the vector; a short last chunk repeats its
 // last world.
 template <class W> STAGE F get(const W &w, const float *rows, int width, int i) {

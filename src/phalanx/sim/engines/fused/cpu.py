@@ -48,9 +48,14 @@ class CpuStep:
         self._turn_at = self._turn.ctypes.data
         self._team = Team(self.threads - 1)
 
-    def padded(self, worlds: int) -> int:
-        """Columns of the table of numbers that differ between worlds."""
-        return -(-worlds // WORLDS) * WORLDS
+    def varied(self, rows: int, worlds: int) -> Tensor:
+        """Memory for the numbers that differ between worlds, (rows, vectors, worlds in a vector),
+        float32: those of a vector lie together, from a whole cache line on."""
+        vectors = -(-worlds // WORLDS)
+        memory = torch.zeros(vectors * rows * WORLDS + 16)
+        start = -memory.data_ptr() % 64 // 4
+        own = memory[start : start + vectors * rows * WORLDS]
+        return own.view(vectors, rows, WORLDS).permute(1, 0, 2)
 
     def bind(self, fields: Mapping[str, Tensor | None]) -> np.ndarray:
         """`fields` as `run` takes them, for as long as the tensors exist."""

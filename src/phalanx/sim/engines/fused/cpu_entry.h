@@ -6,7 +6,7 @@ template <class Work>
 FN void each_chunk(Memory *memory, const Fields *f, const float *shared, const float *varied, long worlds,
                    const unsigned char *mask, long *next, Work work) {
   World &w = memory->world;
-  w.fields = f, w.shared = shared, w.varied = varied, w.worlds = (worlds + WORLDS - 1) / WORLDS * WORLDS;
+  w.fields = f, w.shared = shared, w.varied = varied, w.worlds = worlds;
   for (;;) {
     w.world = __atomic_fetch_add(next, (long)WORLDS, __ATOMIC_RELAXED);
     if (w.world >= worlds) return;

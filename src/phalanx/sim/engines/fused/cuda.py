@@ -38,9 +38,9 @@ class CudaStep:
             self._solve_m = _checked(driver.cuModuleGetFunction(module, b"solve_m"))
         self._launch = driver.cuLaunchKernel
 
-    def padded(self, worlds: int) -> int:
-        """Columns of the table of numbers that differ between worlds."""
-        return worlds
+    def varied(self, rows: int, worlds: int) -> Tensor:
+        """Memory for the numbers that differ between worlds, (rows, worlds, 1), float32."""
+        return torch.zeros(rows, worlds, 1, device=self._device)
 
     def bind(self, fields: Mapping[str, Tensor | None]) -> Any:
         """See `CpuStep.bind`."""

@@ -286,8 +286,7 @@ class FusedEngine:
         shared = [a.ravel() for name, a in arrays.items() if name not in wide]
         self._shared = torch.from_numpy(np.concatenate(shared)).float().to(self.device)
         rows = sum(arrays[name][0].size for name in wide)
-        columns = self._step.padded(self.num_envs)
-        self._varied = torch.zeros(max(1, rows), columns, device=self.device)
+        self._varied = self._step.varied(max(1, rows), self.num_envs)
         self._wide = [name for name in arrays if name in wide]
         self._bound = None
         self._seen = {k: torch.full_like(v, torch.nan) for k, v in self._physical.items()}
@@ -319,7 +318,8 @@ class FusedEngine:
         stacked = np.concatenate(
             [arrays[name][:-1].reshape(len(envs), -1) for name in self._wide], 1
         )
-        self._varied[:, envs] = torch.from_numpy(stacked.T.copy()).float()
+        at, width = changed.nonzero()[:, 0], self._varied.shape[2]
+        self._varied[:, at // width, at % width] = torch.from_numpy(stacked.T.copy()).float()
         for name, value in self._physical.items():
             self._seen[name].copy_(value)
 

@@ -272,6 +272,7 @@ def constants(
             f"#define VARIES_{name} {int(wide)}"
         )
         start[wide] += height * width
+    lines.append(f"#define VARIED_ROWS {start[True]}L")
     pointers = "".join(f"float *{name}; " for name in (*INPUTS, *OUTPUTS))
     lines.append(f"struct Fields {{ {pointers}int *overflow; long forces; }};")
     return "\n".join(lines) + "\n"

@@ -1,0 +1,86 @@
+"""Judges a policy that walks, by what it does and not by its reward.
+
+    uv run python benchmarks/walk_judge.py runs/Go2Velocity/nn/Go2Velocity.pth.onnx
+
+Plays an exported policy in plain MuJoCo, one `mj_step` of 1 ms after the other, by the program of
+`phalanx sim2sim`: 64 robots, an episode of 20 s each, commands drawn from the task's ranges, with
+the task's noise, latency, pushes and randomised robots at full strength. Prints one line of JSON:
+
+falls                    share of episodes that end in a fall
+speed_error              mean of |commanded - actual velocity| over the ground [m/s]
+yaw_error                mean of |commanded - actual rate of turning| [rad/s]
+settled_...              the same from 1 s after a change of the command on
+saturated                share of joints and steps with a torque at its limit
+swing_height             mean of the largest height of a swing, by foot [m]
+contact                  share of the time on the ground while the robot walks, by foot
+base_height              mean height of the base [m]
+touching_not_to          share of steps in which a body touches that should not (knees)
+"""
+
+import json
+import sys
+
+import numpy as np
+import torch
+
+from phalanx.cli.result import git_commit
+from phalanx.deploy.trial import Trial
+from phalanx.tasks.velocity import Velocity
+
+SETTLED = 1.0
+"""Time after a change of the command from which on the robot should follow it [s]."""
+
+
+def judge(policy: str, episodes: int = 64, seed: int = 42, **env: object) -> dict[str, object]:
+    """The figures of a policy, an .onnx file; `env` overrides settings of its task."""
+    trial = Trial(policy, episodes, 0.001, env=dict(env), seed=seed)
+    task = trial.task
+    assert isinstance(task, Velocity)
+    limits = torch.tensor(task.sim.model.actuator_forcerange[:, 1], dtype=torch.float32)
+    since = torch.zeros(episodes)
+    rows: dict[str, list[np.ndarray]] = {}
+    while trial.running.any():
+        live = torch.from_numpy(trial.running.copy())
+        wanted, was = task.commands.values.clone(), task.feet.contact.clone()
+        trial.step()
+        live &= ~(task.terminated | task.truncated)  # their state is that of a new episode
+        base, feet = task.base, task.feet
+        moving = (wanted.abs() > 0.05).any(1)
+        seen = {
+            "speed_error": (wanted[:, :2] - base.lin_vel_b[:, :2]).norm(dim=1),
+            "yaw_error": (wanted[:, 2] - base.ang_vel_b[:, 2]).abs(),
+            "saturated": (task.sim.actuator_force.abs() >= 0.99 * limits).float().mean(1),
+            "base_height": base.height,
+            "touching_not_to": task.robot.contact_force[:, task.not_to_touch]
+            .norm(dim=2)
+            .gt(1.0)
+            .any(1)
+            .float(),
+        }
+        for name, values in seen.items():
+            rows.setdefault(name, []).append(values[live].numpy().copy())
+            if name.endswith("error"):
+                settled = live & (since > SETTLED)
+                rows.setdefault(f"settled_{name}", []).append(values[settled].numpy().copy())
+        walks = (live & moving).numpy()
+        rows.setdefault("contact", []).append(feet.contact[walks].float().numpy())
+        landed = feet.contact & ~was & (live & moving)[:, None]
+        peaks = torch.where(landed, feet.peak, torch.nan)
+        rows.setdefault("swing_height", []).append(peaks[walks].numpy())
+        drawn = (task.commands.values[:, :2] != wanted[:, :2]).any(1)
+        since = torch.where(drawn | ~live, 0.0, since + task.sim.dt)
+    figures: dict[str, object] = {"policy": policy, "falls": float(trial.fell.mean())}
+    for name, values in rows.items():
+        mean = np.nanmean(np.concatenate(values), axis=0)
+        figures[name] = np.round(mean, 4).tolist()
+    return figures | {"return": float(trial.returns.mean()), "episodes": episodes, "seed": seed}
+
+
+if __name__ == "__main__":
+    options = dict(a.split("=", 1) for a in sys.argv[2:])
+    print(
+        json.dumps(
+            judge(sys.argv[1], **{k: int(v) for k, v in options.items()})
+            | {"git_commit": git_commit()}
+        )
+    )

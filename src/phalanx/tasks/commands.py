@@ -1,0 +1,129 @@
+"""Commands to a robot that walks: a velocity over the ground and a rate of turning.
+
+    self.commands = VelocityCommands(self, config.commands)     # in Task.init_buffers
+    self.commands.begin(mask)                                   # in Task.reset_envs
+    self.commands.step(yaw)                                     # once per step, after the reward
+
+`commands.values` is (N, 3): the velocity along the base's x and y [m/s], projected onto the ground,
+and the rate of turning about the vertical [rad/s]. A command stays for a few seconds. A part of the
+environments stands still; another part is given a direction to face instead of a rate, and turns
+towards it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from phalanx.config import ranged
+from phalanx.errors import PhalanxError
+from phalanx.layout import Term
+from phalanx.tasks.locomotion import wrap_angle
+
+if TYPE_CHECKING:
+    from phalanx.tasks.task import Task
+
+NAMES = ("lin_vel_x", "lin_vel_y", "ang_vel_z")
+"""Of the elements of a command, also in the layout of an exported policy."""
+
+
+@dataclass(frozen=True)
+class CommandSettings:
+    """Ranges of the commands, each [lowest, highest]."""
+
+    lin_vel_x: tuple[float, ...] = (-1.0, 1.0)
+    """Velocity along the base's x [m/s]."""
+    lin_vel_y: tuple[float, ...] = (-0.6, 0.6)
+    """Velocity along the base's y [m/s]."""
+    ang_vel_z: tuple[float, ...] = (-1.0, 1.0)
+    """Rate of turning about the vertical [rad/s]."""
+    resample_s: tuple[float, ...] = ranged((4.0, 8.0), above=0)
+    """Shortest and longest time of a command [s]."""
+    standing: float = ranged(0.1, at_least=0, at_most=1)
+    """Share of the commands that are to stand still."""
+    heading: float = ranged(0.3, at_least=0, at_most=1)
+    """Share of the commands that give a direction to face, instead of a rate of turning."""
+    heading_gain: float = ranged(1.0, above=0)
+    """Rate of turning per angle to that direction [1/s]; within the range of `ang_vel_z`."""
+
+    def __post_init__(self) -> None:
+        for name in (*NAMES, "resample_s"):
+            bounds = getattr(self, name)
+            if len(bounds) != 2 or not bounds[0] <= bounds[1]:
+                raise PhalanxError(
+                    f"task.env.commands.{name} is {list(bounds)}; it must be the lowest and the"
+                    " highest value, as in [-1, 1]"
+                )
+
+
+class VelocityCommands:
+    """The commands of all environments of a task, as its state."""
+
+    def __init__(self, task: "Task", settings: CommandSettings) -> None:
+        n, device = task.num_envs, task.device
+        self.settings, self.dt = settings, task.sim.dt
+        self.values = task.state("command", torch.zeros(n, 3, device=device))
+        """(N, 3) velocity along x and y [m/s] and rate of turning [rad/s]."""
+        self._left = task.state("command_left", torch.zeros(n, device=device))  # (N,) [s]
+        # (N,) direction to face [rad], and whether there is one
+        self._facing = task.state("command_facing", torch.zeros(n, device=device))
+        self._faces = task.state("command_faces", torch.zeros(n, dtype=torch.bool, device=device))
+        ranges = torch.tensor([getattr(settings, name) for name in NAMES], device=device)
+        self.low, self.high = ranges.unbind(1)
+        self.fixed = False
+
+    @property
+    def moving(self) -> Tensor:
+        """(N,) bool, whether a command is more than to stand still."""
+        return (self.values.abs() > 0.05).any(1)
+
+    def begin(self, mask: Tensor) -> None:
+        """Draw commands in environments `mask` (N,) bool, where episodes begin."""
+        if self.fixed:
+            return
+        s, n, device = self.settings, len(mask), mask.device
+        fresh = self.low + (self.high - self.low) * torch.rand(n, 3, device=device)
+        kind = torch.rand(n, device=device)
+        fresh = torch.where((kind < s.standing)[:, None], 0.0, fresh)
+        faces = (kind >= s.standing) & (kind < s.standing + s.heading)
+        facing = math.pi * (2 * torch.rand(n, device=device) - 1)
+        shortest, longest = s.resample_s
+        time = shortest + (longest - shortest) * torch.rand(n, device=device)
+        self.values.copy_(torch.where(mask[:, None], fresh, self.values))
+        self._left.copy_(torch.where(mask, time, self._left))
+        self._facing.copy_(torch.where(mask, facing, self._facing))
+        self._faces.copy_(torch.where(mask, faces, self._faces))
+
+    def step(self, yaw: Tensor) -> None:
+        """One control step passes: draw where a command's time is over, and turn those that face a
+        direction; yaw (N,) [rad]."""
+        if self.fixed:
+            return
+        self._left -= self.dt
+        self.begin(self._left <= 0)
+        rate = self.settings.heading_gain * wrap_angle(self._facing - yaw)
+        rate = torch.minimum(torch.maximum(rate, self.low[2]), self.high[2])
+        turn = self.values[:, 2]
+        turn.copy_(torch.where(self._faces, rate, turn))
+
+    def give(self, values: Tensor) -> None:
+        """Take commands from outside, (N, 3) or (3,), from now on; nothing is drawn any more.
+        Raises PhalanxError for a command outside of the ranges."""
+        given = torch.as_tensor(values, dtype=torch.float32, device=self.low.device)
+        given = given.expand_as(self.values)
+        for k, name in enumerate(NAMES):
+            low, high = (float(x) for x in getattr(self.settings, name))
+            bad = ~((given[:, k] >= low - 1e-6) & (given[:, k] <= high + 1e-6))
+            if bad.any():
+                raise PhalanxError(
+                    f"the command {name} is {float(given[bad, k][0]):g}; the policy was trained"
+                    f" within {low:g} to {high:g}"
+                )
+        self.fixed = True
+        self.values.copy_(given)
+
+    def term(self) -> Term:
+        """The command as a term of an observation."""
+        return Term("command", elements=NAMES, unit="m/s, m/s, rad/s")

@@ -1,0 +1,67 @@
+"""What the feet of a robot do: contact, time in the air, height, speed.
+
+    self.feet = Feet(self, "robot", ("FL_foot", "FR_foot", "RL_foot", "RR_foot"))
+    self.feet.update()          # once per step, before the reward
+    self.feet.begin(mask)       # in Task.reset_envs
+
+The scene must measure contact forces on these bodies, see `Scene.add_contact_force_sensors`.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from phalanx.tasks.task import Task
+
+TOUCHES = 1.0
+"""Force from which on a foot counts as touching [N]."""
+
+
+class Feet:
+    """F bodies of an actor, whose origins are the feet."""
+
+    def __init__(self, task: "Task", actor: str, bodies: Sequence[str], radius: float) -> None:
+        self.robot, self.radius, self.dt = task.sim.actor(actor), radius, task.sim.dt
+        names, device = self.robot.body_names, task.device
+        ids = [self.robot.body_ids[names.index(b)] for b in bodies]
+        self._ids = torch.tensor(ids, device=device)
+        self._forces = [self.robot.contact_body_names.index(b) for b in bodies]
+        shape = (task.num_envs, len(ids))
+        zeros = torch.zeros(shape, device=device)
+        self.air_time = task.state("feet_air_time", zeros)
+        """(N, F) time since the foot lifted off, of this or the last swing [s]."""
+        self.peak = task.state("feet_peak", zeros.clone())
+        """(N, F) largest height of this or the last swing [m]."""
+        self.contact = task.state("feet_contact", torch.ones(shape, dtype=torch.bool).to(device))
+        """(N, F) bool, whether the foot touches anything."""
+        self.landed = torch.zeros_like(self.contact)
+        """(N, F) bool, whether it touches for the first time after a swing."""
+        self.height = zeros.clone()
+        """(N, F) of the sole above the ground plane [m]."""
+        self.speed = zeros.clone()
+        """(N, F) horizontal speed [m/s]."""
+
+    def update(self, force: Tensor) -> None:
+        """One control step has passed. force: the actor's `contact_force`, (N, C, 3) [N]."""
+        sim = self.robot.sim
+        touches = force[:, self._forces].norm(dim=-1) > TOUCHES
+        pos, cvel = sim.xpos[:, self._ids], sim.cvel[:, self._ids]
+        arm = pos - sim.subtree_com[:, self.robot.root_id, None]
+        vel = cvel[..., 3:5] + torch.linalg.cross(cvel[..., :3], arm)[..., :2]
+        self.height = pos[..., 2] - self.radius
+        self.speed = vel.norm(dim=-1)
+        self.landed = touches & ~self.contact
+        lifted = ~touches & self.contact
+        self.air_time.masked_fill_(lifted, 0.0).add_(self.dt * ~(touches & self.contact))
+        self.peak.masked_fill_(lifted, 0.0)
+        self.peak.copy_(torch.where(touches, self.peak, torch.maximum(self.peak, self.height)))
+        self.contact.copy_(touches)
+
+    def begin(self, mask: Tensor) -> None:
+        """Episodes begin in environments `mask` (N,) bool: the feet stand."""
+        self.air_time.masked_fill_(mask[:, None], 0.0)
+        self.peak.masked_fill_(mask[:, None], 0.0)
+        self.contact.logical_or_(mask[:, None])

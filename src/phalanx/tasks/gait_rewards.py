@@ -1,0 +1,47 @@
+"""Terms of the reward of robots that walk. Pure functions on tensors: N environments, F feet, J
+joints. Each returns (N,), without its weight; costs are positive, their weights negative.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def tracking(wanted: Tensor, actual: Tensor, width: float) -> Tensor:
+    """1 where a velocity (N, D) is as wanted, falling as exp(-error^2 / width^2); width in their
+    unit."""
+    return torch.exp(-(wanted - actual).square().sum(1) / width**2)
+
+
+def squared(values: Tensor) -> Tensor:
+    """Sum of squares of (N, K), in their unit squared."""
+    return values.square().sum(1)
+
+
+def power(torque: Tensor, joint_vel: Tensor) -> Tensor:
+    """Sum of |torque [N m] x velocity [rad/s]| of the joints, (N, J) each [W]."""
+    return (torque * joint_vel).abs().sum(1)
+
+
+def beyond(pos: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """How far joints (N, J) are outside of `low` .. `high` (J,) [rad], summed."""
+    return ((low - pos).clamp(min=0) + (pos - high).clamp(min=0)).sum(1)
+
+
+def in_step(contact: Tensor, swing: Tensor) -> Tensor:
+    """Share of feet that touch the ground where they should stand, and do not where they should
+    swing; contact (N, F) bool, swing (N, F) from `GaitClock.swing`."""
+    return (contact == (swing == 0)).float().mean(1)
+
+
+def swing_height(height: Tensor, swing: Tensor, wanted: float) -> Tensor:
+    """1 for each foot that swings at the height of half a sine wave of amplitude `wanted` [m], less
+    beside it; summed. height (N, F) [m], swing (N, F) from `GaitClock.swing`."""
+    off = (height - wanted * torch.sin(math.pi * swing)) / (0.5 * wanted)
+    return (torch.exp(-off.square()) * (swing > 0)).sum(1)
+
+
+def slip(speed: Tensor, contact: Tensor) -> Tensor:
+    """Squared horizontal speed of feet that touch the ground [m^2/s^2]; (N, F) each."""
+    return (speed.square() * contact).sum(1)

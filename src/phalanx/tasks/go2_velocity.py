@@ -1,0 +1,12 @@
+"""Go2Velocity: Unitree's Go2, a quadruped of 12 joints, walks at a commanded velocity.
+
+Reward, observation and commands are described in `velocity.py`; the robot is in `assets/go2.xml`.
+"""
+
+from phalanx.tasks.velocity import Velocity, VelocityConfig
+
+
+class Go2Velocity(Velocity):
+    """Walk on four legs at a commanded velocity."""
+
+    Config = VelocityConfig

@@ -1,0 +1,188 @@
+"""Walking at a commanded velocity: commands, feet, gait clock, reward, log, robot files."""
+
+import math
+from pathlib import Path
+
+import mujoco
+import pytest
+import torch
+
+from phalanx import tasks
+from phalanx.errors import PhalanxError
+from phalanx.sim import Scene
+from phalanx.sim.engines.fused.support import why_not
+
+N = 4
+ASSETS = Path(tasks.__file__).parent / "assets"
+ROBOTS = {"go2.xml": (15.019, 12)}
+"""Mass [kg] and joints as published."""
+
+
+def make(num_envs=N, **env):
+    return tasks.make("Go2Velocity", num_envs, device="cpu", engine="mujoco", **env)
+
+
+@pytest.fixture(scope="module")
+def task():
+    made = make(randomize=False)
+    made.reset()
+    return made
+
+
+@pytest.mark.parametrize("file", ROBOTS)
+def test_robots_have_their_published_mass_and_stand_on_their_feet(file):
+    mass, joints = ROBOTS[file]
+    scene = Scene()
+    scene.add_ground()
+    scene.add_actor("robot", ASSETS / file, keyframe="home", self_collisions=False)
+    model = scene.compile()
+    assert why_not(model) is None
+    assert model.body_mass.sum() == pytest.approx(mass, abs=2e-3)
+    assert model.nu == model.njnt - 1 == joints
+    assert (model.actuator_trnid[:, 0] == range(1, model.njnt)).all()
+    data = mujoco.MjData(model)
+    mujoco.mj_resetDataKeyframe(model, data, model.key("initial").id)
+    mujoco.mj_forward(model, data)
+    lowest = min(data.geom_xpos[g, 2] - model.geom_size[g, 0] for g in soles(model))
+    assert -0.005 < lowest < 0.01
+
+
+def soles(model):
+    return [g for g in range(model.ngeom) if "foot" in model.body(model.geom_bodyid[g]).name]
+
+
+def test_commands_stay_in_their_ranges_and_a_share_stands_still():
+    settings = {"lin_vel_x": [-0.5, 1.0], "standing": 0.5, "heading": 0.0, "resample_s": [1, 1]}
+    task = make(2000, randomize=False, commands=settings)
+    task.reset()
+    command = task.commands.values.clone()
+    assert command[:, 0].min() >= -0.5
+    assert command[:, 0].max() <= 1.0
+    assert command[:, 0].min() < -0.4
+    assert command[:, 0].max() > 0.9
+    still = (command == 0).all(1).float().mean()
+    assert abs(still - 0.5) < 4 * math.sqrt(0.25 / 2000)
+    assert torch.equal(task.commands.moving, command.abs().amax(1) > 0.05)
+    yaw = torch.zeros(2000)
+    for _ in range(49):  # 1 s are 50 steps of 20 ms
+        task.commands.step(yaw)
+    assert torch.equal(task.commands.values, command)
+    task.commands.step(yaw)
+    task.commands.step(yaw)
+    assert not torch.equal(task.commands.values, command)
+
+
+def test_a_direction_to_face_becomes_a_rate_of_turning():
+    task = make(commands={"standing": 0.0, "heading": 1.0, "heading_gain": 0.5})
+    task.reset()
+    task.commands._facing.copy_(torch.tensor([1.0, -3.0, 3.0, 0.2]))
+    task.commands.step(torch.tensor([0.0, 3.0, 0.0, 0.2]))
+    expected = [0.5, 0.5 * (2 * math.pi - 6), 1.0, 0.0]  # the second the short way, the third cut
+    assert task.commands.values[:, 2].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_commands_from_outside_stay_and_must_be_in_the_ranges(task):
+    task = make(randomize=False)
+    task.reset()
+    task.commands.give(torch.tensor([0.5, 0.0, -0.2]))
+    for _ in range(3):
+        task.step(torch.zeros(N, 12))
+    task.reset()
+    assert task.commands.values.tolist() == [pytest.approx([0.5, 0.0, -0.2])] * N
+    with pytest.raises(PhalanxError, match="command lin_vel_x is 3; the policy was trained within"):
+        task.commands.give(torch.tensor([3.0, 0.0, 0.0]))
+
+
+def test_air_time_is_the_time_between_lifting_and_landing(task):
+    feet, dt = task.feet, task.sim.dt
+    force = torch.zeros(N, len(task.robot.contact_body_names), 3)
+    down = force.clone()
+    down[:, feet._forces] = torch.tensor([0.0, 0.0, 40.0])
+    feet.begin(torch.ones(N, dtype=torch.bool))
+    feet.update(down)
+    assert feet.contact.all()
+    assert not feet.landed.any()
+    for k in range(1, 4):
+        feet.update(force)
+        assert feet.air_time[0, 0] == pytest.approx(k * dt)
+    feet.update(down)
+    assert feet.landed.all()
+    assert feet.air_time[0, 0] == pytest.approx(4 * dt)
+    feet.update(down)
+    assert not feet.landed.any()
+    feet.update(force)
+    assert feet.air_time[0, 0] == pytest.approx(dt)
+
+
+def test_diagonal_legs_of_the_gait_clock_swing_together(task):
+    clock = task.clock
+    clock.phase.copy_(torch.tensor([0.0, 0.25, 0.775, 0.5]))
+    moving = torch.tensor([True, True, True, False])
+    swing = clock.swing(moving)
+    assert torch.equal(swing[:, 0], swing[:, 3])
+    assert torch.equal(swing[:, 1], swing[:, 2])
+    # Feet 0 and 3 stand until 0.55 and are half way through the swing at 0.775; the others are
+    # half a stride ahead, and none swings where the robot stands still.
+    assert swing[:, 0].tolist() == pytest.approx([0, 0, 0.5, 0], abs=1e-5)
+    assert swing[:, 1].tolist() == pytest.approx([0, 0.2 / 0.45, 0, 0], abs=1e-5)
+
+
+def test_logged_terms_add_up_to_the_reward_and_ends_to_the_resets():
+    task = make(32, randomize=False)
+    task.reset()
+    task.scalars()
+    rewards, ends = [], 0
+    for _ in range(40):
+        _, reward, terminated, _, _ = task.step(2 * torch.rand(32, 12) - 1)
+        rewards.append(reward.clone())
+        ends += int(terminated.sum())
+    scalars = task.scalars()
+    total = sum(v for k, v in scalars.items() if k.startswith("reward/"))
+    assert total * task.config.dt == pytest.approx(float(torch.stack(rewards).mean()), rel=1e-4)
+    causes = sum(v for k, v in scalars.items() if k.startswith("ends/"))
+    assert causes == pytest.approx(1.0 if ends else 0.0, abs=0.5)
+    assert task.scalars() == {}
+
+
+def test_the_robot_stands_with_actions_of_zero_and_falls_on_its_back():
+    task = make(randomize=False)
+    task.reset()
+    for _ in range(100):
+        _, _, terminated, _, _ = task.step(torch.zeros(N, 12))
+        assert not terminated.any()
+    assert (task.base.height > 0.2).all()
+    assert task.feet.contact.all()
+    task.sim.qpos[0, 3:7] = torch.tensor([0.0, 1.0, 0.0, 0.0])
+    _, _, terminated, _, _ = task.step(torch.zeros(N, 12))
+    assert terminated.tolist() == [True, False, False, False]
+
+
+def test_noise_has_its_size_by_term():
+    params = {"range": [-1, 1], "operation": "additive", "distribution": "uniform"}
+    noisy = {"observations": {**params, "terms": {"joint_pos": 0.02, "joint_vel": 1.0}}}
+    task = make(500, randomize=True, randomization_params=noisy)
+    clean = torch.zeros(500, task.num_obs)
+    change = task.randomizer.observe(clean).abs().amax(0)
+    sizes, at = {}, 0
+    for term in task.observation_layout():
+        sizes[term.name] = float(change[at : at + term.size].max())
+        at += term.size
+    assert sizes["joint_pos"] == pytest.approx(0.02, rel=0.02)
+    assert sizes["joint_vel"] == pytest.approx(1.0, rel=0.02)
+    assert sum(sizes.values()) == pytest.approx(sizes["joint_pos"] + sizes["joint_vel"])
+    noisy["observations"]["terms"] = {"joint_position": 0.02}
+    with pytest.raises(PhalanxError, match="no term 'joint_position'; did you mean 'joint_pos'"):
+        make(randomize=True, randomization_params=noisy)
+
+
+@pytest.mark.parametrize(
+    ("env", "sentence"),
+    [
+        ({"feet": ["FL_foot", "FR_paw"]}, "no body 'FR_paw' in .*go2.xml; did you mean"),
+        ({"commands": {"lin_vel_x": [1, -1]}}, "task.env.commands.lin_vel_x is .1.0, -1.0.; it"),
+        ({"rewards": {"in_stap": 1}}, "unknown key task.env.rewards.in_stap; did you mean"),
+    ],
+)
+def test_wrong_settings_are_named(env, sentence):
+    with pytest.raises(PhalanxError, match=sentence):
+        make(**env)
