@@ -84,12 +84,12 @@ class ContinuousLogStdNetwork(ModelNetwork):
         mu, log_std, value, states = self.run(inputs)
         mu, log_std = mu.float(), self.log_std(log_std.float())
         sigma = log_std.exp()
-        result = {"mus": mu, "sigmas": sigma, "rnn_states": states}
+        result = {"mus": mu, "sigmas": sigma.expand_as(mu), "rnn_states": states}
         if inputs["is_train"]:
             return result | {
                 "prev_neglogp": _gaussian_neglogp(inputs["prev_actions"], mu, sigma, log_std),
                 "values": value.float(),
-                "entropy": (0.5 + HALF_LOG_2PI + log_std).sum(-1),
+                "entropy": (0.5 + HALF_LOG_2PI + log_std).sum(-1).expand(mu.shape[0]),
             }
         actions = mu + sigma * torch.randn_like(mu)
         result["actions"] = actions
@@ -213,7 +213,8 @@ class Model:
 
 
 def _gaussian_neglogp(x: Tensor, mu: Tensor, sigma: Tensor, log_std: Tensor) -> Tensor:
-    """Negative log density (B,) of independent Gaussians, summed over actions."""
+    """Negative log density (B,) of independent Gaussians, summed over actions; sigma and log_std
+    are (B, A) or (A,)."""
     return (0.5 * ((x - mu) / sigma) ** 2 + HALF_LOG_2PI + log_std).sum(-1)
 
 

@@ -42,8 +42,8 @@ class ActorCritic(nn.Module):
     - "episode_begins", optional: (B,), 1.0 where the sample is the first of its episode;
     - "policy_only": skip the value.
     It returns (mu, log std, value, states), (logits, value, states), (list of logits, value,
-    states) or, for a central value, (value, states). value is (B, V) in normalised units, or None;
-    states are None if not recurrent.
+    states) or, for a central value, (value, states). log std is (B, A), or (A,) if fixed; value is
+    (B, V) in normalised units, or None; states are None if not recurrent.
     """
 
     cnn_name, mlp_name = "actor_cnn", "actor_mlp"
@@ -98,7 +98,7 @@ class ActorCritic(nn.Module):
         if space.continuous:
             mu = self.mu_act(outputs[0])
             sigma = self.sigma_act(self.sigma if self.fixed_sigma else outputs[1])
-            return mu, sigma.expand_as(mu), value, after
+            return mu, sigma, value, after
         if space.multi_discrete is not None:
             return outputs, value, after
         if space.discrete is not None:

@@ -192,6 +192,9 @@ class PPO(Learner):
 
     def _store_reached(self, t: int, reached: dict[str, Any], critic_states: Any) -> None:
         r = self.rollout
+        # Values of states reached are for time-outs only. To ask a GPU would synchronise.
+        if self.device.type == "cpu" and not r.truncated[:, t].any():
+            return
         if r.reached is not None:
             seen = self.critic.inputs(reached)
             nested(lambda buffer, x: buffer[:, t].copy_(x), r.reached, seen)

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phalanx.compute.rows import write_rows
+
 
 class EpisodeSums:
     """Returns and lengths of the running episodes, and sums over those that ended.
@@ -31,7 +33,7 @@ class EpisodeSums:
         self.running[:, 1] += shaped
         self.running[:, 2] += 1.0
         finished = torch.mv(self.running.t(), done)
-        self.running.copy_(torch.where(done[:, None] > 0, self._keep_count, self.running))
+        write_rows(self.running, done > 0, self._keep_count)
         return finished
 
     def state_dict(self) -> dict[str, Tensor]:

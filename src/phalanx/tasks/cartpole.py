@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from phalanx.compute.rows import write_rows
 from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
@@ -97,8 +98,8 @@ class Cartpole(Task):
         """In environments `mask` (N,) bool, draw positions uniform in +-0.1 m and rad, velocities
         in +-0.25 m/s and rad/s."""
         pos, vel = self.cartpole.joint_pos, self.cartpole.joint_vel
-        pos.copy_(torch.where(mask[:, None], 0.2 * torch.rand_like(pos) - 0.1, pos))
-        vel.copy_(torch.where(mask[:, None], 0.5 * torch.rand_like(vel) - 0.25, vel))
+        write_rows(pos, mask, 0.2 * torch.rand_like(pos) - 0.1)
+        write_rows(vel, mask, 0.5 * torch.rand_like(vel) - 0.25)
 
     def observation_layout(self) -> tuple[Term, ...]:
         cart, pole = [(name,) for name in self.cartpole.joint_names]

@@ -33,6 +33,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from phalanx.compute.rows import write_rows
 from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
 from phalanx.tasks import locomotion
@@ -141,8 +142,8 @@ class HumanoidWalk(Task):
         noise = config.reset_joint_pos * (2 * torch.rand_like(robot.joint_pos) - 1)
         new_pos = (self.default_pos + noise).clamp(lower, upper)
         new_vel = config.reset_velocity * (2 * torch.rand_like(self.sim.qvel) - 1)
-        robot.joint_pos.copy_(torch.where(mask[:, None], new_pos, robot.joint_pos))
-        self.sim.qvel.copy_(torch.where(mask[:, None], new_vel, self.sim.qvel))
+        write_rows(robot.joint_pos, mask, new_pos)
+        write_rows(self.sim.qvel, mask, new_vel)
 
     def observation_layout(self) -> tuple[Term, ...]:
         joints = self.humanoid.joint_names

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from phalanx.compute.rows import write_rows
 from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Actor, Sim
 
@@ -139,5 +140,5 @@ def reset_joints_uniform(robot: Actor, mask: Tensor, pos: float, vel: float) -> 
     middle = torch.zeros_like(lower).clamp(lower, upper)
     new_pos = (middle + pos * (2 * torch.rand_like(joint_pos) - 1)).clamp(lower, upper)
     new_vel = vel * (2 * torch.rand_like(joint_vel) - 1)
-    joint_pos.copy_(torch.where(mask[:, None], new_pos, joint_pos))
-    joint_vel.copy_(torch.where(mask[:, None], new_vel, joint_vel))
+    write_rows(joint_pos, mask, new_pos)
+    write_rows(joint_vel, mask, new_vel)

@@ -38,6 +38,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from phalanx.compute.rows import write_rows
 from phalanx.config import ranged
 from phalanx.errors import PhalanxError
 from phalanx.fits import check_fits
@@ -277,18 +278,19 @@ class Task:
         if self.randomizer is not None:
             self.randomizer.count()
         ok = ~self.sim.diverged
-        self.terminal_obs_buf.copy_(torch.where(ok[:, None], self._observe(), 0.0))
+        self.terminal_obs_buf.copy_(self._observe())
+        write_rows(self.terminal_obs_buf, self.sim.diverged, 0.0)
         reward, terminated = self.compute_reward()
         self.rew_buf.copy_(torch.where(ok, reward, 0.0))
         self.terminated.copy_(terminated | ~ok)
         too_long = self.progress_buf >= self.config.episode_length
         self.truncated.copy_(too_long & ~self.terminated)
         done = self.terminated | self.truncated
+        self.obs_buf.copy_(self.terminal_obs_buf)
         if self.device.type == "cpu" and not done.any():  # on a GPU, checking would synchronise
-            self.obs_buf.copy_(self.terminal_obs_buf)
             return
         self._reset(done)
-        self.obs_buf.copy_(self._observe(done))
+        write_rows(self.obs_buf, done, self._observe(done))
 
     def end_schedules(self) -> None:
         """Randomise at full strength from now on, whatever the schedules say."""
@@ -413,10 +415,7 @@ class Task:
             else:
                 observations = self.randomizer.observe_first(observations, begun)
         limit = self.config.clip_observations
-        observations = observations.clamp(-limit, limit)
-        if begun is None:
-            return observations
-        return torch.where(begun[:, None], observations, self.terminal_obs_buf)
+        return observations.clamp(-limit, limit)
 
     def _reset(self, mask: Tensor) -> None:
         self.progress_buf.masked_fill_(mask, 0)

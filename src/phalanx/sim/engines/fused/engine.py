@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phalanx.compute.rows import write_rows
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines import CompilesScene, Until, copy_with, read_only
 from phalanx.sim.engines.fields import (
@@ -203,7 +204,7 @@ class FusedEngine:
             if name not in self._initials:
                 self._initials[name] = self._initial(name, 1)
             initial = self._initials[name]
-            value.copy_(torch.where(mask.view(-1, *(1,) * (value.dim() - 1)), initial, value))
+            write_rows(value, mask, initial)
 
     def rewind(self) -> int:
         """Write the positions and velocities of before the last step into the state; returns the
@@ -368,7 +369,10 @@ class FusedEngine:
         """Zero until the next step, in environments `mask` (N,) bool."""
         if "sensordata" in self._derived:
             values = self._derived["sensordata"]
-            values.copy_(torch.where(mask[:, None] & self._acc_sensors, 0.0, values))
+            cleared: Any = 0.0
+            if "sensordata" not in self._left_by_forces:  # some are of the state
+                cleared = torch.where(self._acc_sensors, 0.0, values)
+            write_rows(values, mask, cleared)
 
 
 def _welded(model: mujoco.MjModel) -> str | None:
