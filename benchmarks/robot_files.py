@@ -11,8 +11,9 @@ with Pinocchio: names and order of joints, limits, effort, velocity, placement, 
 and inertia of all that moves with a joint; where Pinocchio cannot read a file, with PyBullet.
 
 A file counts if plain MuJoCo (MJCF), PyBullet or MuJoCo (URDF) loads it and it has a body. It is
-"equal", or "impossible inertia, said": equal but for inertias that no moving body can have, which
-MuJoCo refuses; or "differs, said": a note says what was changed; or "refused" with a sentence; or
+"equal", or "impossible inertia, said": equal but for inertias that no moving body can have (none at
+all, or A + B < C), which MuJoCo refuses; or "differs, said": a note says what was changed; or
+"refused" with a sentence; or
 "differs, unsaid", which must not happen. Objects of one body are counted apart from robots.
 """
 
@@ -315,7 +316,12 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     table = {}
     for group, results in sorted(counts.items()):
         total = sum(results.values())
-        share = {"files": total, "equal_percent": round(100 * results["equal"] / total, 1)}
+        possible = total - results["impossible inertia, said"]
+        share = {
+            "files": total,
+            "equal_percent": round(100 * results["equal"] / total, 1),
+            "equal_percent_of_possible": round(100 * results["equal"] / max(possible, 1), 1),
+        }
         table[group] = share | dict(results)
     return table
 

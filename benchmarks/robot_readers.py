@@ -42,7 +42,8 @@ def by_pybullet(path: str) -> dict:
     joints, masses = {}, {}
     for j in range(pybullet.getNumJoints(body)):
         info = pybullet.getJointInfo(body, j)
-        masses[info[12].decode()] = pybullet.getDynamicsInfo(body, j)[0]
+        dynamics = pybullet.getDynamicsInfo(body, j)
+        masses[info[12].decode()] = dynamics[0]
         if info[2] != pybullet.JOINT_FIXED:
             joints[info[1].decode()] = {
                 "type": info[2],
@@ -50,9 +51,15 @@ def by_pybullet(path: str) -> dict:
                 "upper": info[9],
                 "effort": info[10],
                 "velocity": info[11],
-                "axis": list(info[13]),
+                "axis": in_link(info[13], dynamics[4]),
             }
     return {"joints": joints, "masses": masses}
+
+
+def in_link(axis: tuple, inertial_quat: tuple) -> list:
+    """The axis of a joint in its link's frame; PyBullet says it in the link's inertial frame."""
+    turn = pybullet.getMatrixFromQuaternion(inertial_quat)
+    return [sum(turn[3 * row + k] * axis[k] for k in range(3)) for row in range(3)]
 
 
 READERS = {"pinocchio": by_pinocchio, "pybullet": by_pybullet}

@@ -94,6 +94,14 @@ LOADS = {
         hinge(LIMIT).replace('<origin xyz="0 0 .2"', '<origin xyz="0 0 .2" rpy="0 0 0 1"'),
         *(2, 2, 7, "the first 3 numbers.*rpy of <origin>"),
     ),
+    "commas": (
+        hinge(LIMIT, axis='<axis xyz="0, 0,1"/>'), *(2, 2, 7, "commas.*xyz='0, 0,1' of <axis>")
+    ),
+    "second point": (hinge('<limit lower="-1.57." upper="1"/>'), 2, 2, 7, "second point.*'-1.57.'"),
+    "default of xacro's optenv": (
+        hinge(LIMIT, axis='<axis xyz="$(optenv HOME 0 0 1)"/>'),
+        *(2, 2, 7, "defaults of .*optenv HOME 0 0 1"),
+    ),
     "limits empty": (hinge('<limit lower="" effort=""/>'), 2, 2, 7, "empty.*lower of <limit>"),
     "mimic of nothing": (hinge('<mimic joint="k"/>'), 2, 2, 7, "'j' follows 'k', which is no"),
     "planar": (
@@ -157,10 +165,13 @@ REFUSED = {
         "is not 1 finite number; run xacro",
     ),
     "xacro in a vector": (
-        hinge(LIMIT, axis='<axis xyz="$(optenv AXIS 0 0 1)"/>'),
-        "'.*optenv AXIS 0 0 1.*' is not 3 finite numbers; run xacro",
+        hinge(LIMIT, axis='<axis xyz="$(arg axis)"/>'),
+        "'.*arg axis.*' is not 3 finite numbers; run xacro",
     ),
-    "commas": (hinge(LIMIT, axis='<axis xyz="0,0,1"/>'), "'0,0,1' is not 3 finite numbers"),
+    "decimal commas": (
+        hinge(LIMIT, axis='<axis xyz="0,5 0,5 0,1"/>'),
+        "'0,5 0,5 0,1' is not 3 finite numbers",
+    ),
     "inner floating": (hinge("", "floating"), "only the robot's root can float"),
     "type with a capital": (hinge("", "Fixed"), "did you mean 'fixed'"),
     "no child": (

@@ -21,6 +21,7 @@ differences from the URDF specification:
 `urdf_joints.py` and `urdf_shapes.py` have the rules for joints and shapes.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -109,10 +110,17 @@ class UrdfReader:
         self.notes += [Note("doubt", MUJOCO_WARNS, text) for text in warned]
 
     def _mend_numbers(self) -> None:
-        """Take `lower=""`, which older exporters write, as a missing attribute, and the first three
-        numbers of a vector of more."""
+        """Take what PyBullet takes: `lower=""`, which older exporters write, as a missing one;
+        the first three numbers of a vector of more; commas between the numbers of a vector, and
+        `1.57.` as 1.57. Of `$(optenv NAME 0 0 1)`, which xacro resolves, the default counts."""
         for element in self.robot.iter():
             for key in sorted(_NUMBERS & element.attrib.keys()):
+                item = f"{key}={element.attrib[key]!r} of <{element.tag}>"
+                for text, pattern, new in _MENDED:
+                    mended = re.sub(pattern, new, element.attrib[key])
+                    if mended != element.attrib[key]:
+                        self.say("mended", text, item, element)
+                        element.attrib[key] = mended
                 words = element.attrib[key].split()
                 item = f"{key} of <{element.tag}>"
                 if not words:
@@ -252,6 +260,16 @@ class UrdfReader:
         return shape
 
 
+_MENDED = (
+    ("took the defaults of $(optenv ...)", r"^\s*\$\(optenv \S+ ([^()$]*)\)\s*$", r"\1"),
+    (
+        "took commas between numbers as spaces",
+        r"^\s*([^\s,]+)\s*,\s*([^\s,]+)\s*,\s*([^\s,]+)\s*$",
+        r"\1 \2 \3",
+    ),
+    ("dropped a second point of numbers", r"(\d\.\d+)\.(?=\s|$)", r"\1"),
+)
+"""What was mended, where it is found in a number, and what takes its place."""
 _VECTORS = frozenset(("xyz", "rpy", "scale"))
 _NUMBERS = frozenset(
     "xyz rpy value ixx iyy izz ixy ixz iyz lower upper effort velocity damping friction multiplier"
