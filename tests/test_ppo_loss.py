@@ -1,8 +1,9 @@
-"""The compiled loss is that of `formulas`, with its gradient."""
+"""The compiled loss is that of `formulas`, with its gradient, and the compiled step Adam's."""
 
 import pytest
 import torch
 
+from phalanx.compute.adam import Adam
 from phalanx.compute.ppo_loss import PPOLoss
 from phalanx.rl import formulas
 from phalanx.rl.models import HALF_LOG_2PI
@@ -68,3 +69,40 @@ def test_what_is_not_a_number_reaches_the_loss(bad):
     assert loss.isnan()
     gradients = torch.autograd.grad(loss, inputs[:3])
     assert any(g.isnan().any() for g in gradients)
+
+
+@pytest.mark.parametrize(("most", "decay"), [(None, 0.0), (0.5, 0.01), (1e9, 0.0)])
+def test_adam_is_that_of_torch(most, decay):
+    torch.manual_seed(0)
+    start = [torch.randn(30, 7), torch.randn(5), torch.randn(())]
+    lr = torch.tensor(0.01)
+    both = []
+    for compiled in (True, False):
+        parameters = [torch.nn.Parameter(x.clone()) for x in start]
+        frozen = torch.nn.Parameter(torch.ones(2))
+        optimizer = torch.optim.Adam([*parameters, frozen], lr=lr, weight_decay=decay, fused=True)
+        own = Adam(optimizer)
+        for k in range(20):
+            for i, p in enumerate(parameters):
+                p.grad = torch.cos(3 * p.detach() + i + k) * (1 + k)
+            versions = [p._version for p in parameters]
+            if compiled:
+                own.step(most)
+                assert all(p._version > v for p, v in zip(parameters, versions, strict=True))
+            else:
+                if most is not None:
+                    torch.nn.utils.clip_grad_norm_(parameters, most)
+                optimizer.step()
+        states = [optimizer.state[p] for p in parameters]
+        assert frozen not in optimizer.state or not optimizer.state[frozen]
+        kept = [s[k] for s in states for k in ("exp_avg", "exp_avg_sq", "step")]
+        both.append([*parameters, *kept])
+    for a, b in zip(*both, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_adam_does_not_hide_what_is_not_a_number():
+    p = torch.nn.Parameter(torch.zeros(4))
+    p.grad = torch.tensor([0.0, torch.nan, 1.0, 1.0])
+    Adam(torch.optim.Adam([p], lr=torch.tensor(0.1), fused=True)).step(1.0)
+    assert p.isnan().all()  # its norm is not a number

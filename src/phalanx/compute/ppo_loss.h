@@ -1,9 +1,10 @@
 // PPO's loss of a Gaussian policy with one standard deviation per action, with its gradient, in one
 // pass over a minibatch; compiled by the clang inside Warp. The formulas are those of
 // `rl/formulas.py`.
-#pragma clang fp contract(fast)
+#pragma clang fp contract(fast) reassociate(on)
 #define FN static inline __attribute__((always_inline))
 #define CHUNK 256
+#define RESTRICT __restrict  // what is written is not what is read, so loops become vectors
 
 struct Loss {
   // What the network says of each row, and what the rollout holds: (rows, actions) or (rows)
@@ -27,6 +28,38 @@ FN float exp_(float x) {
   union { int i; float f; } power = {((int)n + 127) << 23};
   return x == x ? series * power.f : x;
 }
+// Of some rows: half the squared distance of the actions from the means, in sigmas.
+static void distances(long rows, long actions, const float *RESTRICT mu, const float *RESTRICT action,
+                      const float *RESTRICT inverse, float *RESTRICT out) {
+  for (long i = 0; i < rows; i++) {
+    float sum = 0;
+    for (long j = 0; j < actions; j++) {
+      float z = (action[i * actions + j] - mu[i * actions + j]) * inverse[j];
+      sum += z * z;
+    }
+    out[i] = 0.5f * sum;
+  }
+}
+// Gradients of means and of log sigma from `slope`, that of -log p; returns sums of bounds and KL.
+struct Sums { float bounds, kl; };
+static Sums gradients(long rows, long actions, const float *RESTRICT mu, const float *RESTRICT action,
+                      const float *RESTRICT old_mu, const float *RESTRICT inverse, const float *RESTRICT kl_weight,
+                      const float *RESTRICT slope, float soft, float bounds_factor,
+                      float *RESTRICT mu_gradient, float *RESTRICT log_std_gradient) {
+  Sums sums{0, 0};
+  for (long i = 0; i < rows; i++) {
+    for (long j = 0; j < actions; j++) {
+      float m = mu[i * actions + j], z = (action[i * actions + j] - m) * inverse[j];
+      float over = m > soft ? m - soft : m < -soft ? m + soft : 0;
+      float moved = old_mu[i * actions + j] - m;
+      mu_gradient[i * actions + j] = bounds_factor * over - slope[i] * z * inverse[j];
+      log_std_gradient[j] += slope[i] * (1 - z * z);
+      sums.bounds += over * over;
+      sums.kl += moved * moved * kl_weight[j];
+    }
+  }
+  return sums;
+}
 extern "C" void ppo_loss(const Loss *loss) {
   const Loss &l = *loss;
   double actor = 0, critic = 0, bounds = 0, kl = 0;
@@ -35,18 +68,11 @@ extern "C" void ppo_loss(const Loss *loss) {
   for (long start = 0; start < l.rows; start += CHUNK) {
     long rows = l.rows - start < CHUNK ? l.rows - start : CHUNK;
     const float *mu = l.mu + start * l.actions, *action = l.action + start * l.actions, *old_mu = l.old_mu + start * l.actions;
-    float part_actor = 0, part_critic = 0, part_bounds = 0, part_kl = 0;
-    for (long i = 0; i < rows; i++) {
-      float sum = 0;
-      for (long j = 0; j < l.actions; j++) {
-        float z = (action[i * l.actions + j] - mu[i * l.actions + j]) * l.inverse[j];
-        sum += z * z;
-      }
-      slope[i] = 0.5f * sum + (float)l.constant;
-    }
+    float part_actor = 0, part_critic = 0, constant = l.constant;
+    distances(rows, l.actions, mu, action, l.inverse, slope);
     float low = 1 - l.clip, high = 1 + l.clip, near = l.value_clip;
     for (long i = 0; i < rows; i++) {
-      float ratio = exp_(l.neglogp[start + i] - slope[i]), advantage = l.advantage[start + i];
+      float ratio = exp_(l.neglogp[start + i] - (slope[i] + constant)), advantage = l.advantage[start + i];
       float bounded = ratio < low ? low : ratio > high ? high : ratio;
       float free = -advantage * ratio, clipped = -advantage * bounded;
       part_actor += free >= clipped ? free : clipped;
@@ -65,18 +91,9 @@ extern "C" void ppo_loss(const Loss *loss) {
       part_critic += squared;
       l.value_gradient[start + i] = (float)l.value_weight * 2 * by * of_mean;
     }
-    float soft = l.soft_bound, bounds_factor = 2 * l.bounds_weight * of_mean;
-    for (long i = 0; i < rows; i++) for (long j = 0; j < l.actions; j++) {
-      float m = mu[i * l.actions + j], inverse = l.inverse[j];
-      float z = (action[i * l.actions + j] - m) * inverse;
-      float over = m > soft ? m - soft : m < -soft ? m + soft : 0;
-      float moved = old_mu[i * l.actions + j] - m;
-      l.mu_gradient[(start + i) * l.actions + j] = bounds_factor * over - slope[i] * z * inverse;
-      l.log_std_gradient[j] += slope[i] * (1 - z * z);
-      part_bounds += over * over;
-      part_kl += moved * moved * l.kl_weight[j];
-    }
-    actor += part_actor, critic += part_critic, bounds += part_bounds, kl += part_kl;
+    Sums part = gradients(rows, l.actions, mu, action, old_mu, l.inverse, l.kl_weight, slope, l.soft_bound,
+                          2 * l.bounds_weight * of_mean, l.mu_gradient + start * l.actions, l.log_std_gradient);
+    actor += part_actor, critic += part_critic, bounds += part.bounds, kl += part.kl;
   }
   l.sums[0] = actor, l.sums[1] = critic, l.sums[2] = bounds, l.sums[3] = kl;
 }

@@ -52,6 +52,8 @@ class PPO(Learner):
     """Absolute mean action above which bounds_loss applies."""
     value_scale = 0.5
     """Weight of the value loss, times critic_coef."""
+    compiled_adam: Any = None
+    """On a CPU with a compiled network, `compute.adam.Adam`, which takes the optimiser's steps."""
 
     def __init__(self, config: PPOConfig, env: Any, model: Any) -> None:
         super().__init__(config, env, model)
@@ -321,9 +323,13 @@ class PPO(Learner):
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
         with torch.no_grad(), threads_for(100 * self.torch_weights, self.device):
-            if self.config.truncate_grads:
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm)
-            self.optimizer.step()
+            most = self.config.grad_norm if self.config.truncate_grads else None
+            if self.compiled_adam is not None:
+                self.compiled_adam.step(most)
+            else:
+                if most is not None:
+                    nn.utils.clip_grad_norm_(self.model.parameters(), most)
+                self.optimizer.step()
             kl = self.policy_kl(batch, result)
             for part in self.parts:
                 part.after_minibatch(mini_epoch, batch, result)
@@ -400,7 +406,10 @@ class PPO(Learner):
             return
         for model in {self.critic.model, self.model}:
             if model.compile_on_cpu(torch.get_num_threads()) and model is self.model:
+                from phalanx.compute.adam import Adam
+
                 self.torch_weights = 0
+                self.compiled_adam = Adam(self.optimizer)
 
     def change_config(self, config: Any) -> None:
         super().change_config(config)
