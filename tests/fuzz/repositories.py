@@ -8,8 +8,10 @@ import os
 from rich.console import Console
 
 from fuzz import mutate
-from phalanx.cli.doctor import examine, installed_support, show
+from phalanx.cli.doctor_api import installed_support
 from phalanx.cli.doctor_read import read
+from phalanx.cli.doctor_report import examine
+from phalanx.cli.doctor_show import show, show_all
 
 PROGRAM = b"""
 import numpy as np, torch, gym
@@ -21,6 +23,7 @@ class Env:
         self.gym = gymapi.acquire_gym()
         self.sim = self.gym.create_sim(0, 0, gymapi.SIM_PHYSX, gymapi.SimParams())
         self.dt = np.float(0.01) + cfg["dt"] * -1
+        self.text = "env.urdf"
         self.text = "\\d [red] %s" % (x,)
 
     def step(self):
@@ -34,6 +37,10 @@ FILES = {
     "setup.cfg": b"[options]\npython_requires = >=3.7\ninstall_requires =\n  gym==0.21\n  torch\n",
     "pyproject.toml": b'[project]\nname = "a"\nrequires-python = ">=3.8"\n'
     b'dependencies = ["numpy<2; python_version < \'3.9\'", "torch"]\n',
+    "environment.yml": b"name: a\ndependencies:\n  - python=3.8\n  - pip:\n    - torch==1.8.1\n",
+    "README.md": b"```\npip install -e . numpy torch==1.8 'gym>=0.2' # now\n```\n",
+    "env.urdf": b'<robot name="env.urdf"><link name="a"><collision><geometry>'
+    b'<mesh filename="package://a/b.stl"/></geometry></collision></link></robot>',
     "requirements.txt": b"torch==1.8.1 # old\n-e .\nrl-games>=1.1 ; sys_platform == 'linux'\n",
 }
 NAMES = (
@@ -90,4 +97,5 @@ class Doctor:
         json.dumps(report)
         console = Console(file=io.StringIO(), width=160)
         show(console, report)
+        show_all(console, report)
         assert "\x1b" not in console.file.getvalue(), "an escape code reaches the terminal"

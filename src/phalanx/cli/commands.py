@@ -117,8 +117,8 @@ COMMANDS = {
     "doctor": Command(
         "check what a repository for Isaac Gym needs to run here",
         "phalanx.cli.doctor:doctor",
-        "<path> [json=<file>]",
-        ("doctor ~/legged_gym", "doctor ~/legged_gym json=report.json"),
+        "<path> [all=true] [json=<file>]",
+        ("doctor ~/legged_gym", "doctor ~/legged_gym all=true json=report.json"),
         "phalanx.cli.doctor:DoctorOptions",
     ),
 }

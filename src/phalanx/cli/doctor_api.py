@@ -30,6 +30,8 @@ def installed_support() -> Support | None:
     for folder in map(Path, found.submodule_search_locations or () if found else ()):
         if (folder / "support.py").exists():
             offered = {f"{m}.{n}": "supported" for m in MODULES for n in offers(folder, m)}
+            if "gymapi.SIM_FLEX" in offered:
+                offered["gymapi.SIM_FLEX"] = "for comparisons only; gym.create_sim refuses it"
             table = run(folder, "support")["SUPPORT"]
             return offered | {f"Gym.{name}": state for name, state in table.items()}
     return None

@@ -1,120 +1,77 @@
-"""Finds a repository's requirements, those that cannot be installed today, and replacements.
+"""Finds packages that are missing here, and how to install them.
 
-Requirements are read from setup.py (not run), setup.cfg, pyproject.toml and requirements*.txt.
+Only names that the repository asks for, or that are listed here, are ever given to pip: a module
+and a package of the same name need not be related, and anybody may have taken the name.
 """
 
-import ast
-import configparser
 import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import sys
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from phalanx.cli.doctor_read import MAX_FILE, Source, imported, tree_of
-from phalanx.errors import PhalanxError, printable
-from phalanx.gate import read_bytes, reason, show
+from phalanx.cli.doctor_read import Source
 
 DISTRIBUTIONS = {
-    "cv2": "opencv-python", "yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn",
-    "skimage": "scikit-image", "hydra": "hydra-core", "git": "GitPython", "gym": "gymnasium",
+    "cv2": "opencv-python-headless", "yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn",
+    "skimage": "scikit-image", "hydra": "hydra-core", "git": "GitPython", "attr": "attrs",
+    "dateutil": "python-dateutil", "mpl_toolkits": "matplotlib", "stl": "numpy-stl",
     "mujoco_viewer": "mujoco-python-viewer", "params_proto": "params-proto",
-    "pyvirtualdisplay": "pyvirtualdisplay", "rl_games": "rl-games==1.6.5", "attr": "attrs",
-    "dateutil": "python-dateutil", "mpl_toolkits": "matplotlib",
+    "bs4": "beautifulsoup4",
+    "google": "protobuf", "pkg_resources": "setuptools<82", "OpenGL": "PyOpenGL",
+    "sksparse": "scikit-sparse", "usb": "pyusb", "serial": "pyserial", "zmq": "pyzmq",
+    "rsl_rl_lib": "rsl-rl-lib", "ruamel": "ruamel.yaml", "igl": "libigl", "fcl": "python-fcl",
 }  # fmt: skip
-"""pip's names of modules whose package has another name, or with the version that was tested."""
+"""pip's names of modules whose package has another name."""
+SAME_NAME = set(
+    """
+    torch torchvision torchaudio numpy scipy matplotlib pandas seaborn tqdm wandb tensorboard
+    tensorboardX imageio trimesh gymnasium mujoco hydra_core omegaconf termcolor h5py joblib numba
+    open3d plotly pybullet rich requests psutil ray setproctitle transforms3d lxml easydict einops
+    click tensorflow tensordict torchrl skrl stable_baselines3 pygame networkx sympy pytest ipdb
+    pynvml loguru colorama rl_games shapely pyvista vtk chumpy smplx xmltodict aiohttp cloudpickle
+    websockets fastapi uvicorn flask dash moviepy pyglet glfw ml_logger lcm learn2learn kornia timm
+    transformers huggingface_hub onnx onnxruntime onnxscript toml tyro jaxtyping typeguard
+    pytorch_kinematics roma TorchOpt flask_socketio vedo pynput inputs tabulate gdown dill msgpack
+    mediapipe pyfqmr pydelatin torchinfo diffusers
+    """.split()
+)
+"""Modules whose package has their name."""
 
 REPOSITORIES = {
     "rsl_rl": "pip install --no-deps git+https://github.com/leggedrobotics/rsl_rl@v1.0.2",
     "isaacgymenvs": "git clone https://github.com/isaac-sim/IsaacGymEnvs"
     " && pip install --no-deps -e IsaacGymEnvs",
+    "legged_gym": "git clone https://github.com/leggedrobotics/legged_gym"
+    " && pip install --no-deps -e legged_gym",
 }
 """How to install packages that are in no registry, without their requirements."""
 
 BY_HAND = {
-    "pysdf": "has no wheel for today's Python",
-    "urdfpy": "needs networkx 2.2, which today's Python cannot run",
-    "fbx": "comes with Autodesk's FBX SDK", "FbxCommon": "comes with Autodesk's FBX SDK",
-    "pytorch3d": "is built from its sources", "horovod": "is built from its sources",
-    "mujoco_py": "is no longer developed; mujoco replaces it",
+    "pysdf": "it has no wheel for today's Python",
+    "urdfpy": "it needs networkx 2.2, which today's Python cannot run",
+    "fbx": "it comes with Autodesk's FBX SDK", "FbxCommon": "it comes with Autodesk's FBX SDK",
+    "pytorch3d": "it is built from its sources", "horovod": "it is built from its sources",
+    "mujoco_py": "it is no longer developed; mujoco replaces it",
+    "rospy": "it comes with ROS", "rclpy": "it comes with ROS 2", "tf": "it comes with ROS",
+    **dict.fromkeys(("carb", "omni", "pxr", "isaacsim"), "it comes with Isaac Sim"),
+    "isaaclab": "it comes with Isaac Lab",
+    "unitree_sdk2py": "it comes from Unitree", "poselib": "it comes with nv-tlabs/ASE",
+    "smac": "it comes from oxwhirl/smac", "mosek": "it needs a licence",
 }  # fmt: skip
 SHIMMED = ("pysdf", "urdfpy")
 """Packages that `isaacgym.compat` replaces."""
-
-
-def requirements(root: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """File -> requirements as written, `python>=3.6` for the interpreter; and the reason for each
-    file that is left out."""
-    folder = root if root.is_dir() else root.parent
-    readers = {"setup.py": _setup_py, "setup.cfg": _setup_cfg, "pyproject.toml": _pyproject}
-    found, left_out = {}, {}
-    for file in sorted(folder.iterdir()):
-        text_file = file.name.startswith("requirements") and file.suffix == ".txt"
-        reader = _requirements_txt if text_file else readers.get(file.name)
-        if reader is not None:
-            name = printable(file.name)
-            try:
-                found[name] = [printable(line, 500) for line in reader(read_bytes(file, MAX_FILE))]
-            except PhalanxError as error:
-                left_out[name] = str(error)
-    return {file: lines for file, lines in found.items() if lines}, left_out
-
-
-def _requirements_txt(content: bytes) -> list[str]:
-    lines = [line.split("#")[0].strip() for line in content.decode("utf8", "replace").splitlines()]
-    return [line for line in lines if line and not line.startswith("-")]
-
-
-def _setup_py(content: bytes) -> Iterator[str]:
-    _, nodes = tree_of(content, "setup.py")
-    lists = {}
-    for node in nodes:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            lists[node.targets[0].id] = node.value
-    for node in nodes:
-        if isinstance(node, ast.keyword) and node.arg in ("install_requires", "python_requires"):
-            value = lists.get(node.value.id) if isinstance(node.value, ast.Name) else node.value
-            head = "python" if node.arg == "python_requires" else ""
-            for text in value.elts if isinstance(value, ast.List | ast.Tuple) else [value]:
-                if isinstance(text, ast.Constant) and isinstance(text.value, str):
-                    yield head + text.value
-
-
-def _setup_cfg(content: bytes) -> Iterator[str]:
-    config = configparser.ConfigParser(interpolation=None)
-    try:
-        config.read_string(content.decode())
-    except (configparser.Error, ValueError) as error:
-        raise PhalanxError(f"not a configuration: {reason(error)}") from error
-    if not config.has_section("options"):
-        return
-    options = config["options"]
-    if "python_requires" in options:
-        yield f"python{options['python_requires']}"
-    yield from filter(None, options.get("install_requires", "").splitlines())
-
-
-def _pyproject(content: bytes) -> Iterator[str]:
-    try:
-        project = tomllib.loads(content.decode()).get("project", {})
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError
-        raise PhalanxError(f"not TOML: {reason(error)}") from error
-    if not isinstance(project, dict):
-        raise PhalanxError(f"project is {show(project)}; it must be a table")
-    if "requires-python" in project:
-        yield f"python{project['requires-python']}"
-    lines = project.get("dependencies", [])
-    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-        raise PhalanxError(f"project.dependencies is {show(lines)}; it must be a list of texts")
-    yield from lines
+MOST_PACKAGES = 4
+OLD_RL_GAMES = "1.1.4"
+"""The last version whose Runner has `model_builder` and others."""
+TESTED = {"rl_games": "1.6.5", "gym": "0.23.1"}
 
 
 def refused(lines: list[str]) -> list[str]:
@@ -122,9 +79,8 @@ def refused(lines: list[str]) -> list[str]:
     package that is not installed is included only if it cannot be installed."""
     found = []
     for line in lines:
-        try:
-            requirement = Requirement(line)
-        except (InvalidRequirement, InvalidSpecifier):
+        requirement = _parsed(line)
+        if requirement is None:
             continue
         name, specifier = requirement.name, requirement.specifier
         try:
@@ -140,6 +96,13 @@ def refused(lines: list[str]) -> list[str]:
     return found
 
 
+def _parsed(line: str) -> Requirement | None:
+    try:
+        return Requirement(line)
+    except (InvalidRequirement, InvalidSpecifier):
+        return None
+
+
 def _version(name: str) -> str | None:
     try:
         return importlib.metadata.version(name)
@@ -147,15 +110,33 @@ def _version(name: str) -> str | None:
         return None
 
 
-def missing(sources: list[Source], local: set[str], asked: list[str]) -> list[str]:
-    """External modules that are imported at module level and not installed here; `asked` are the
-    repository's own requirements."""
-    tops = {name.split(".")[0] for s in sources for name, _, at_once in imported(s) if at_once}
-    tops -= local | sys.stdlib_module_names
+def wanted_rl_games(sources: list[Source], asked: list[str]) -> str:
+    """The version of rl-games that the repository means: the one that it pins, the last with the
+    interface that it uses, or else the last."""
+    for line in asked:
+        requirement = _parsed(line)
+        if requirement is not None and _plain(requirement.name) == "rlgames":
+            pins = [s.version for s in requirement.specifier if s.operator == "=="]
+            if pins:
+                return pins[0]
+    old = any("model_builder.model_factory" in s.text for s in sources)
+    return OLD_RL_GAMES if old else TESTED["rl_games"]
+
+
+def missing(
+    modules: set[str], local: set[str], sources: list[Source], asked: list[str]
+) -> set[str]:
+    """Of the modules that programs import, those that are not installed here in a version that
+    works. asked: the repository's own requirements."""
+    tops = modules - local - sys.stdlib_module_names
     absent = {t for t in tops if not installed(t)}
     if "rsl_rl" in tops and {"rsl-rl", "rsl_rl"} & set(asked) and _version("rsl-rl") is None:
         absent.add("rsl_rl")  # later releases are called rsl-rl-lib and have another API
-    return sorted(absent)
+    if "rl_games" in tops:
+        here, meant = _version("rl-games") or "", wanted_rl_games(sources, asked)
+        if here.split(".")[:2] != meant.split(".")[:2] and "1.1" in (here[:3], meant[:3]):
+            absent.add("rl_games")
+    return absent
 
 
 def installed(module: str) -> bool:
@@ -170,19 +151,74 @@ def installed(module: str) -> bool:
         sys.path[:] = here
 
 
-def commands(root: Path, needs: list[str], pinned: bool) -> list[str]:
-    """Commands to install `needs`; `pinned` if the repository requires unavailable versions."""
-    lines = []
-    if "isaacgym" in needs:
+def elsewhere(absent: set[str], asked: list[str]) -> dict[str, str]:
+    """Modules that no command is known for, with the reason."""
+    unknown = "the repository may say where it comes from"
+    return {
+        name: BY_HAND.get(name, unknown)
+        for name in sorted(absent)
+        if name in BY_HAND or not (name in _KNOWN or _package(name, asked))
+    }
+
+
+_KNOWN = {"isaacgym", "rl_games", *REPOSITORIES}
+
+
+def commands(root: Path, absent: set[str], sources: list[Source], asked: list[str]) -> list[str]:
+    """Commands that install what is absent, and the repository itself without its requirements,
+    which are often too old and which it takes from strangers: isaacgym, rsl-rl."""
+    lines, packages = [], []
+    if "isaacgym" in absent:
         lines.append("pip install PHALANX/isaacgym  # PHALANX: where its repository is")
-    others = [n for n in needs if n != "isaacgym" and n not in BY_HAND and n not in REPOSITORIES]
-    if others:
-        packages = dict.fromkeys(DISTRIBUTIONS.get(n, n) for n in others)
-        lines.append(f"pip install {shlex.join(packages)}")
-    lines += [REPOSITORIES[n] for n in needs if n in REPOSITORIES]
-    if root.is_dir() and any((root / f).exists() for f in ("setup.py", "pyproject.toml")):
-        deps = "--no-deps " if pinned else ""
-        near = os.path.relpath(root)
-        place = str(root.resolve()) if near.startswith("..") else near
-        lines.append(f"pip install {deps}-e {shlex.quote(place)}")
+    for name in sorted(absent - {"isaacgym"}):
+        if name in REPOSITORIES:
+            lines.append(REPOSITORIES[name])
+        elif name == "rl_games":
+            version = wanted_rl_games(sources, asked)
+            if version == TESTED["rl_games"]:
+                packages.append(f"rl-games=={version}")
+            else:  # its requirements can no longer be met
+                lines.append(f"pip install --no-deps rl-games=={version}")
+                packages += ["ray", "tensorboardX", "psutil", "setproctitle", "pyyaml"]
+        elif package := _package(name, asked):
+            packages.append(package)
+    if packages:
+        lines.append(f"pip install {shlex.join(dict.fromkeys(packages))}")
+    if root.is_dir():
+        for folder in _packages(root):
+            near = os.path.relpath(folder)
+            place = str(folder.resolve()) if near.startswith("..") else near
+            lines.append(f"pip install --no-deps -e {shlex.quote(place)}")
     return lines
+
+
+def _packages(root: Path) -> list[Path]:
+    """The folders that pip can install: the repository's own, or else those below it."""
+    for level in (".", "*", "*/*"):
+        found = {
+            file.parent
+            for name in ("setup.py", "pyproject.toml")
+            for file in root.glob(f"{level}/{name}")
+        }
+        if found:
+            return sorted(found)[:MOST_PACKAGES]
+    return []
+
+
+def _package(module: str, asked: list[str]) -> str | None:
+    """What pip installs for a module: what the repository asks for, or a name known here."""
+    package = DISTRIBUTIONS.get(module) or (module.replace("_", "-") if module in SAME_NAME else "")
+    names = {_plain(module), _plain(re.split("[<>=]", package)[0])} - {""}
+    for line in asked:
+        if line.startswith("git+"):
+            repository = line.rpartition("/")[2].partition("@")[0].removesuffix(".git")
+            if _plain(repository) in names or f"egg={module}" in line:
+                return line
+        elif (requirement := _parsed(line)) and _plain(requirement.name) in names:
+            loose = [str(s) for s in requirement.specifier if s.operator != "=="]
+            return requirement.url or requirement.name + ",".join(loose)
+    return package or None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]", "", name).lower()

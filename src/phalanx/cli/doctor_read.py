@@ -24,9 +24,12 @@ class Uses:
     count: int = 0
     places: list[str] = field(default_factory=list)
     """`file:line` of the first in each file."""
+    everywhere: list[tuple[str, int]] = field(default_factory=list)
+    """(file, line) of each."""
 
     def add(self, file: str, line: int) -> None:
         self.count += 1
+        self.everywhere.append((file, line))
         if not self.places or self.places[-1].rpartition(":")[0] != file:
             self.places.append(f"{file}:{line}")
 
@@ -46,6 +49,7 @@ class Source:
     """Modules imported with `import *`."""
     escapes: list[int]
     """Lines with an invalid escape sequence such as `"\\d"`, which Python will reject one day."""
+    text: str = ""
 
     def dotted(self, node: ast.AST) -> str:
         """`numpy.random.rand` for the node of `np.random.rand`; "" if it is not an imported
@@ -60,7 +64,7 @@ class Source:
 
 def python_files(root: Path) -> list[Path]:
     """Python files below a folder, or the file itself; without hidden folders, virtual environments
-    and copies of the original isaacgym."""
+    and copies of the original isaacgym with its examples."""
     if root.is_file():
         return [root]
     files: list[Path] = []
@@ -72,6 +76,7 @@ def python_files(root: Path) -> list[Path]:
         here = Path(folder)
         inner[:] = sorted(n for n in inner if not n.startswith(".") and n not in SKIPPED)
         original = here.name == "isaacgym" and "gymapi.py" in names
+        original |= here.name == "python" and (here / "isaacgym" / "gymapi.py").exists()
         if original or "pyvenv.cfg" in names:
             inner.clear()
             continue
@@ -141,7 +146,7 @@ def parse(file: str, text: bytes) -> Source:
                     names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
     if "isaacgym.torch_utils" in stars:  # clients rely on these two
         names = {"np": "numpy", "torch": "torch"} | names
-    return Source(file, tree, nodes, names, stars, escapes)
+    return Source(file, tree, nodes, names, stars, escapes, text.decode("utf8", "replace"))
 
 
 def imported(source: Source) -> Iterator[tuple[str, int, bool]]:

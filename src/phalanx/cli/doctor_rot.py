@@ -5,8 +5,11 @@ shims, which ISAACGYM_COMPAT=1 enables.
 """
 
 import ast
+import importlib.util
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from phalanx.cli.doctor_read import Source, Uses, imported
 
@@ -23,6 +26,18 @@ class Problem:
     breaks: bool
     """False if it may still run."""
 
+    @property
+    def cure(self) -> str:
+        """What brings it back without a change of the code: "shim", "install" or nothing, ""."""
+        if SHIM in self.fix:
+            return "shim"
+        return "install" if "`pip install" in self.fix else ""
+
+    @property
+    def package(self) -> str:
+        """What pip installs as a cure; "" for nothing."""
+        return self.fix.partition("`pip install ")[2].partition("`")[0].strip("'")
+
 
 def _numpy(version: str, instead: dict[str, str], shim: bool) -> dict[str, Problem]:
     way_out = f", or set {SHIM}" if shim else ""
@@ -32,6 +47,11 @@ def _numpy(version: str, instead: dict[str, str], shim: bool) -> dict[str, Probl
         )
         for old, new in instead.items()
     }
+
+
+def _needs(minor: int) -> bool:
+    """Whether this Python is 3.`minor` or later, where something is gone."""
+    return sys.version_info >= (3, minor)
 
 
 def _gone(since: str, instead: dict[str, str]) -> dict[str, Problem]:
@@ -130,27 +150,29 @@ MODULES = {
     "tensorflow.contrib": Problem(
         "tensorflow.contrib, gone since TensorFlow 2", "port it to TensorFlow 2", True
     ),
-    "imp": Problem("imp, gone since Python 3.12", "write importlib", True),
+    "imp": Problem("imp, gone since Python 3.12", "write importlib", _needs(12)),
     "distutils": Problem(
-        "distutils, gone since Python 3.12", "`pip install setuptools`, which has it", True
+        "distutils, gone since Python 3.12", "`pip install setuptools`, which has it", _needs(12)
     ),
     "pkg_resources": Problem(
         "pkg_resources, gone since setuptools 82",
         "write importlib.metadata, or `pip install 'setuptools<82'`",
-        True,
+        importlib.util.find_spec("pkg_resources") is None,
     ),
     "mujoco_py": Problem("mujoco_py, unmaintained since 2022", "write mujoco", True),
     **{
-        name: Problem(f"{name}, gone since Python 3.13", "find another package", True)
+        name: Problem(f"{name}, gone since Python 3.13", "find another package", _needs(13))
         for name in "aifc audioop cgi cgitb chunk crypt imghdr mailcap nntplib pipes sndhdr sunau"
         " telnetlib uu xdrlib lib2to3".split()
     },
     **{
-        name: Problem(f"{name}, gone since Python 3.12", "find another package", True)
+        name: Problem(f"{name}, gone since Python 3.12", "find another package", _needs(12))
         for name in ("asynchat", "asyncore", "smtpd")
     },
 }
 """Imported modules, or names imported from them."""
+
+HAS_GPU = Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia").exists()
 
 METHODS = {
     "as_dcm": Problem(".as_dcm(), gone since SciPy 1.6", "write .as_matrix()", True),
@@ -185,6 +207,11 @@ MUTABLE = Problem(
     "write field(default_factory=Class)",
     True,
 )
+CUDA = Problem(
+    "CUDA without a choice, on this machine without a GPU",
+    "set ISAACGYM_COMPAT=cpu, which uses the CPU instead",
+    False,
+)
 ESCAPE = Problem(
     'escape sequences such as "\\d", a warning since Python 3.12', 'write r"..."', False
 )
@@ -207,9 +234,10 @@ def _in_file(
 ) -> Iterator[tuple[Problem, int]]:
     setup = source.file.rpartition("/")[2] == "setup.py"  # pip provides setuptools for it
     lines = set()
+    guarded = _guarded(source)
     for name, line, _ in imported(source):
         top = name.split(".")[0]
-        if top in local:
+        if top in local or line in guarded:
             continue
         if name in NAMES:
             yield NAMES[name], line
@@ -223,7 +251,7 @@ def _in_file(
             yield GYM, line
     for node in source.nodes:
         if isinstance(node, ast.Attribute):
-            if (name := source.dotted(node)) in NAMES:
+            if (name := source.dotted(node)) in NAMES and node.lineno not in guarded:
                 yield NAMES[name], node.lineno
         elif isinstance(node, ast.Call):
             yield from ((problem, node.lineno) for problem in _in_call(source, node))
@@ -236,13 +264,45 @@ def _in_call(source: Source, call: ast.Call) -> Iterator[Problem]:
     name = source.dotted(call.func)
     keys = {k.arg for k in call.keywords}  # None stands for **options
     if isinstance(call.func, ast.Attribute) and call.func.attr in METHODS:
-        yield METHODS[call.func.attr]
+        lxml = any(held.split(".")[0] == "lxml" for held in source.names.values())
+        if not (call.func.attr == "getchildren" and lxml):  # whose elements have it
+            yield METHODS[call.func.attr]
+    if not HAS_GPU and _asks_for_cuda(source, call, name):
+        yield CUDA
     if name == "yaml.load" and len(call.args) < 2 and not keys & {"Loader", None}:
         yield YAML
     if name == "torch.load" and not keys & {"weights_only", None}:
         yield LOAD
     if name == "torch.onnx.export" and not keys & {"dynamo", None}:
         yield ONNX
+
+
+def _asks_for_cuda(source: Source, call: ast.Call, name: str) -> bool:
+    """Whether a call needs a GPU whatever the program's settings are."""
+    keys = {k.arg: k.value for k in call.keywords}
+    if isinstance(call.func, ast.Attribute) and call.func.attr == "cuda" and not call.args:
+        return not keys
+    if name.rpartition(".")[2] == "to_torch" or getattr(call.func, "id", "") == "to_torch":
+        return "isaacgym.torch_utils" in {*source.stars, name.rpartition(".")[0]} and not (
+            "device" in keys or None in keys or len(call.args) > 2
+        )
+    device = keys.get("device")
+    literal = device.value if isinstance(device, ast.Constant) else None
+    return name.startswith("torch.") and str(literal).startswith("cuda")
+
+
+def _guarded(source: Source) -> set[int]:
+    """Lines of a `try` that goes on without a name: both the first choice and the second."""
+    kinds = {"ImportError", "ModuleNotFoundError", "AttributeError"}
+    lines: set[int] = set()
+    for node in source.nodes:
+        if isinstance(node, ast.Try):
+            caught = [n for h in node.handlers if h.type for n in ast.walk(h.type)]
+            bare = any(handler.type is None for handler in node.handlers)
+            imports = all(isinstance(n, ast.Import | ast.ImportFrom) for n in node.body)
+            if kinds & {getattr(n, "id", "") for n in caught} or ((bare or caught) and imports):
+                lines |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return lines
 
 
 def _is_mutable_dataclass(node: ast.ClassDef) -> bool:

@@ -1,0 +1,99 @@
+"""Looks into the robot files that a repository names: meshes that are missing, shapes with holes.
+
+A mesh that is only drawn may be missing. Files that the code does not name are not looked at.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from phalanx.cli.doctor_install import installed
+from phalanx.cli.doctor_read import SKIPPED, Source
+from phalanx.errors import PhalanxError, printable
+from phalanx.gate import MB, read_bytes
+
+MAX_FILE, MAX_ASSETS, MAX_SETTINGS = 4 * MB, 300, 2000
+LFS = b"version https://git-lfs"
+SPLIT = "pip install 'phalanx[decompose]' splits it into convex parts; without it, it has no hole"
+
+
+def assets(root: Path, sources: list[Source]) -> dict[str, str]:
+    """Robot file -> what is wrong with it."""
+    if not root.is_dir():
+        return {}
+    robots, settings = _files(root)
+    named = "\n".join([*(source.text for source in sources), *settings])
+    found = {}
+    names = Counter(file.name for file in robots)
+    for file in robots:
+        name = file.name if names[file.name] == 1 else f"{file.parent.name}/{file.name}"
+        if name in named and (problem := _problem(file, root)):
+            found[printable(file.relative_to(root).as_posix())] = printable(problem, 300)
+    if "vhacd_enabled = True" in named and not installed("coacd"):
+        found["vhacd_enabled"] = SPLIT.replace("it ", "meshes ", 1)
+    return found
+
+
+def _files(root: Path) -> tuple[list[Path], list[str]]:
+    """URDF and MJCF files, and the texts of YAML files."""
+    robots: list[Path] = []
+    settings: list[str] = []
+    for here, inner, names in os.walk(root):
+        inner[:] = sorted(n for n in inner if not n.startswith(".") and n not in SKIPPED)
+        for name in sorted(names):
+            file, suffix = Path(here, name), Path(name).suffix.lower()
+            if suffix in (".urdf", ".xml") and len(robots) < MAX_ASSETS:
+                robots.append(file)
+            elif suffix in (".yaml", ".yml") and len(settings) < MAX_SETTINGS:
+                try:
+                    settings.append(read_bytes(file, MB // 4).decode("utf8", "replace"))
+                except PhalanxError:
+                    continue
+    return robots, settings
+
+
+def _problem(file: Path, root: Path) -> str:
+    try:
+        content = read_bytes(file, MAX_FILE)
+    except PhalanxError as error:
+        return str(error)
+    if content.startswith(LFS):
+        return "a pointer of Git LFS; run `git lfs pull`"
+    if b"<!ENTITY" in content:
+        return ""
+    try:
+        tree = ElementTree.fromstring(content)
+    except ElementTree.ParseError as error:
+        return f"not XML: {error}" if file.suffix == ".urdf" else ""
+    for mesh in _collision_meshes(tree):
+        found = _find(mesh, file, root)
+        if found is None:
+            return f"its collision mesh {mesh} is missing"
+        with found.open("rb") as opened:
+            if opened.read(len(LFS)) == LFS:
+                return f"its mesh {mesh} is a pointer of Git LFS; run `git lfs pull`"
+    if tree.tag == "robot" and tree.find(".//collision/sdf") is not None and not installed("coacd"):
+        return f"it has an <sdf>: {SPLIT}"
+    return ""
+
+
+def _collision_meshes(tree: ElementTree.Element) -> Iterator[str]:
+    if tree.tag == "robot":
+        for mesh in tree.iterfind("link/collision/geometry/mesh"):
+            yield mesh.get("filename", "")
+
+
+def _find(mesh: str, file: Path, root: Path) -> Path | None:
+    """The file of a mesh, looked for in the folder of the robot's file and in those above it."""
+    parts = re.sub(r"^(package|file)://", "", mesh).strip("/").split("/")
+    for folder in (file.parent, *file.parent.parents):
+        for k in range(len(parts)):
+            candidate = folder.joinpath(*parts[k:])
+            if os.path.isfile(candidate):  # False for names that cannot be
+                return candidate
+        if folder == root.parent:
+            break
+    return None

@@ -1,0 +1,154 @@
+"""Puts together what the doctor finds in a repository."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from phalanx.cli.doctor_api import NO_SUCH_NAME, UNKNOWN, Support, calls, works
+from phalanx.cli.doctor_assets import assets
+from phalanx.cli.doctor_install import (
+    SHIMMED,
+    TESTED,
+    commands,
+    elsewhere,
+    installed,
+    missing,
+    refused,
+)
+from phalanx.cli.doctor_programs import WRAPPERS, Program, Programs, Stop, class_at
+from phalanx.cli.doctor_read import Source, Uses, local_names
+from phalanx.cli.doctor_requirements import requirements
+from phalanx.cli.doctor_rot import CUDA, GYM, ONNX, SHIM, Problem, problems
+
+Report = dict[str, Any]
+Found = dict[Problem, Uses]
+
+
+def examine(
+    root: Path, sources: list[Source], unreadable: dict[str, str], support: Support | None
+) -> Report:
+    """The whole report, ready for JSON. `support` is None without a drop-in."""
+    local = local_names(root, sources)
+    used = calls(sources, support or {})
+    states = {n: UNKNOWN if support is None else support.get(n, NO_SUCH_NAME) for n in used}
+    found = problems(sources, local)
+    asked, left_out = requirements(root)
+    lines = [line for of_file in asked.values() for line in of_file]
+    unmet = {
+        file: bad
+        for file, of_file in asked.items()
+        if not file.upper().startswith("README") and (bad := refused(of_file))
+    }
+    graph = Programs(sources)
+    programs = graph.find({})
+    reached = programs or [graph.whole({})]
+    files = {file for program in reached for file in program.files}
+    broken = {p: u for p, u in found.items() if p.breaks and _in(files, u)}
+    absent = missing({m for p in reached for m in p.modules}, local, sources, lines)
+    early = _gym_before_isaacgym(programs)
+    if early:
+        broken.pop(GYM, None)  # it needs the real one
+    absent.discard("gym")
+    if GYM in broken and not installed("gymnasium"):
+        absent.add("gymnasium")
+    if ONNX in found and not installed("onnxscript"):
+        absent |= {"onnx", "onnxscript"}
+    if support is None and used:
+        absent.add("isaacgym")  # another package of that name is installed, or none
+    by_hand = elsewhere(absent, lines)
+    install = commands(root, absent - by_hand.keys(), sources, lines)
+    install += [f"pip install {p.package!r}" for p in broken if p.cure == "install"]
+    if early:
+        install.insert(0, f"pip install gym=={TESTED['gym']}  # {early} imports it before isaacgym")
+    if any(p.cure == "shim" for p in broken) or by_hand.keys() & set(SHIMMED):
+        install.append(f"export {SHIM}")
+    stops = _stops(sources, graph, broken, used, states, by_hand)
+    programs = graph.find(stops) if programs else [graph.whole(stops)]
+    broken_assets = assets(root, sources)
+    return {
+        "path": str(root),
+        "files": len(sources),
+        "unreadable": unreadable | left_out,
+        "programs": [_told(program, sources) for program in programs],
+        "calls": {
+            n: {"state": states[n], "count": uses.count, "places": uses.places}
+            for n, uses in used.items()
+        },
+        "problems": [
+            {
+                "what": p.what,
+                "fix": p.fix,
+                "breaks": p.breaks,
+                "count": uses.count,
+                "places": uses.places,
+            }
+            for p, uses in found.items()
+        ],
+        "wrappers": sorted({m for p in programs for m in p.order} & WRAPPERS - {"isaacgym"}),
+        "cuda": found[CUDA].places if CUDA in found else [],
+        "unmet_requirements": unmet,
+        "missing_packages": sorted(absent),
+        "by_hand": by_hand,
+        "assets": broken_assets,
+        "install": install,
+        "will_run": not (broken or absent or early or unmet or broken_assets)
+        and all(works(states[n]) for n, uses in used.items() if _in(files, uses)),
+    }
+
+
+def _in(files: set[str], uses: Uses) -> bool:
+    return any(file in files for file, _ in uses.everywhere)
+
+
+def _gym_before_isaacgym(programs: list[Program]) -> str:
+    """A program that imports gym before isaacgym can stand in for it; "" if there is none."""
+    for program in programs:
+        early = program.order[: program.ordered]
+        if "gym" in early and not {"isaacgym", "isaacgymenvs"} & set(early[: early.index("gym")]):
+            return program.file
+    return ""
+
+
+def _stops(
+    sources: list[Source],
+    graph: Programs,
+    broken: Found,
+    used: dict[str, Uses],
+    states: dict[str, str],
+    by_hand: dict[str, str],
+) -> dict[str, list[Stop]]:
+    """What stops programs, for each file."""
+    stops: dict[str, list[Stop]] = {}
+
+    def add(places: Iterable[tuple[str, int]], what: str, fix: str, cure: str = "") -> None:
+        for file, line in places:
+            stops.setdefault(file, []).append(Stop(file, line, what, fix, cure))
+
+    for problem, uses in broken.items():
+        add(uses.everywhere, problem.what, problem.fix, problem.cure)
+    for name, uses in used.items():
+        if states[name] != UNKNOWN and not works(states[name]):
+            add(uses.everywhere, name, states[name])
+    for module, why in by_hand.items():
+        cure = "shim" if module in SHIMMED else ""
+        add(graph.imports_of(module), f"{module}, which is not installed", why, cure)
+    return stops
+
+
+def _told(program: Program, sources: list[Source]) -> Report:
+    """What is said of a program: what stops it, beyond what the commands and the switch cure."""
+    by_file = {source.file: source for source in sources}
+    left = [(k < program.at_import, stop) for k, stop in enumerate(program.stops) if not stop.cure]
+    return {
+        "file": program.file,
+        "stops": [
+            {
+                "at": f"{stop.file}:{stop.line}",
+                "in": class_at(by_file[stop.file], stop.line),
+                "what": stop.what,
+                "fix": stop.fix,
+                "at_import": at_import,
+            }
+            for at_import, stop in left
+        ],
+    }
