@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from clockwork import Clockwork, N, make_agent, same
 from phalanx.errors import PhalanxError
-from phalanx.rl import ppo, vecenv
+from phalanx.rl import compiled, vecenv
 from phalanx.rl.formulas import gaussian_kl
 from phalanx.spaces import Box
 from test_rl_games import configuration, in_folder, our_agent, their_agent
@@ -127,7 +127,7 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_a_continued_run_is_the_uninterrupted_one(tmp_path, name, monkeypatch):
     if "compiled" in name:
-        monkeypatch.setattr(ppo, "FEWEST_COMPILED", 0)
+        monkeypatch.setattr(compiled, "FEWEST", 0)
     config = configuration(tmp_path, **{"max_epochs": 8} | RUNS[name])
     _, whole = make_agent(in_folder(config, "whole"))
     whole.train()
@@ -146,12 +146,13 @@ def test_a_continued_run_is_the_uninterrupted_one(tmp_path, name, monkeypatch):
 
 
 def test_compiled_networks_train_as_torch_does(tmp_path, monkeypatch):
-    monkeypatch.setattr(ppo, "FEWEST_COMPILED", 0)
+    monkeypatch.setattr(compiled, "FEWEST", 0)
     weights = []
-    for compiled in (True, False):
-        config = configuration(tmp_path, torch_compile=compiled, max_epochs=3)
-        _, agent = make_agent(in_folder(config, f"{compiled}"))
-        assert bool(agent.model.a2c_network._compiled) == compiled
+    for quick in (True, False):
+        config = configuration(tmp_path, torch_compile=quick, max_epochs=3)
+        _, agent = make_agent(in_folder(config, f"{quick}"))
+        assert bool(agent.model.a2c_network._compiled) == quick
+        assert (agent.compiled_loss is not None) == (agent.optimizer.compiled is not None) == quick
         agent.train()
         weights.append(agent.model.state_dict())
     for name, value in weights[0].items():

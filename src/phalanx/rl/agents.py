@@ -75,13 +75,13 @@ class Agent(Learner):
 
     def fuse(self) -> None:
         """Let torch.compile fuse the kernels between physics and matrix products on a GPU; on a CPU
-        compile the networks."""
+        compile the learner's functions."""
         warn = self.run.warn
         if not self.run.captures_update:
             try:
-                self.compile_networks()
+                self.compile_on_cpu()
             except (PhalanxError, OSError) as error:  # no room, no rights, another Warp
-                warn(f"torch computes the networks, which is slower: {error}")
+                warn(f"torch computes what compiled functions do not: {error}")
             return
         for name in self.fused_methods():
             setattr(self, name, fused(getattr(self, name), warn))

@@ -8,7 +8,7 @@ Source: arXiv:1710.06542; formulas as in RL Games 1.6.5.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phalanx.errors import PhalanxError
 from phalanx.fits import mapping
@@ -148,9 +148,7 @@ class CentralValue(Part):
                 loss = value_loss(value, old, target, c.e_clip if c.clip_value else None)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
-                if c.truncate_grads:
-                    nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_norm)
-                self.optimizer.step()
+                self.optimizer.clip_and_step(c.grad_norm if c.truncate_grads else None)
                 self.mean_loss += loss.detach()
         self.model.eval()
         self.mean_loss /= c.mini_epochs * (self.batch // self.minibatch)

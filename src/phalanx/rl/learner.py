@@ -71,8 +71,9 @@ class Learner:
         """Methods whose small kernels torch.compile may fuse on CUDA."""
         return self.FUSED
 
-    def compile_networks(self) -> None:
-        """Compute networks in compiled functions on a CPU, where that is faster."""
+    def compile_on_cpu(self) -> None:
+        """Compute in compiled functions on a CPU, where that is faster. Raises PhalanxError if they
+        fail to compile."""
 
     def change_config(self, config: Any) -> None:
         """Continue with these settings; tensors that depend on them are written in place."""

@@ -10,10 +10,34 @@ from phalanx.fits import check_finite, check_tensor, mapping, number
 from phalanx.gate import listed as listed_keys
 
 
-def adam(parameters: Any, lr: float, device: torch.device, **options: Any) -> torch.optim.Adam:
+class ClippedAdam(torch.optim.Adam):
+    """Adam that clips gradients by their norm."""
+
+    compiled: Any = None
+    """On a CPU `compute.adam.Adam`, which takes the steps if it is there."""
+
+    def clip_and_step(self, most: float | None) -> None:
+        """Scale the gradients down to a norm of `most`, None to leave them, and take a step."""
+        if self.compiled is not None:
+            self.compiled.step(most)
+            return
+        if most is not None:
+            parameters = [p for group in self.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, most)
+        self.step()
+
+    def compile_on_cpu(self) -> None:
+        """From now on take steps in a compiled function. Raises PhalanxError if it fails to
+        compile."""
+        from phalanx.compute.adam import Adam
+
+        self.compiled = Adam(self)
+
+
+def adam(parameters: Any, lr: float, device: torch.device, **options: Any) -> ClippedAdam:
     """Adam for CUDA graphs: its learning rate, `param_groups[0]["lr"]`, is a tensor that is written
     in place. `options` are torch's."""
-    return torch.optim.Adam(
+    return ClippedAdam(
         parameters,
         lr=torch.tensor(lr, device=device),
         fused=True,

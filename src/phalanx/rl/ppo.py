@@ -10,11 +10,11 @@ order of operations are those of RL Games 1.6.5. Comments say where they differ 
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phalanx.compute.threads import threads_for
 from phalanx.config import read
-from phalanx.rl import checkpoint, formulas
+from phalanx.rl import checkpoint, compiled, formulas
 from phalanx.rl.build import check_actions, check_masks
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.critic import CentralValue, Critic, PolicyCritic
@@ -33,7 +33,6 @@ from phalanx.rl.statistics import EpisodeSums
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
 MAX_VALUED_SAMPLES = 65536  # samples, or one minibatch if that is larger
 MAX_FUSED_STEPS = 64  # steps
-FEWEST_COMPILED = 1_000_000  # multiplications for a minibatch; fewer do not repay compiling
 
 
 class PPO(Learner):
@@ -52,8 +51,6 @@ class PPO(Learner):
     """Absolute mean action above which bounds_loss applies."""
     value_scale = 0.5
     """Weight of the value loss, times critic_coef."""
-    compiled_adam: Any = None
-    """On a CPU with a compiled network, `compute.adam.Adam`, which takes the optimiser's steps."""
 
     def __init__(self, config: PPOConfig, env: Any, model: Any) -> None:
         super().__init__(config, env, model)
@@ -323,13 +320,8 @@ class PPO(Learner):
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
         with torch.no_grad(), threads_for(100 * self.torch_weights, self.device):
-            most = self.config.grad_norm if self.config.truncate_grads else None
-            if self.compiled_adam is not None:
-                self.compiled_adam.step(most)
-            else:
-                if most is not None:
-                    nn.utils.clip_grad_norm_(self.model.parameters(), most)
-                self.optimizer.step()
+            c = self.config
+            self.optimizer.clip_and_step(c.grad_norm if c.truncate_grads else None)
             kl = self.policy_kl(batch, result)
             for part in self.parts:
                 part.after_minibatch(mini_epoch, batch, result)
@@ -401,15 +393,8 @@ class PPO(Learner):
         short = self.horizon_length <= MAX_FUSED_STEPS  # its loop over time is unrolled
         return (*self.FUSED, "prepare_dataset") if short else self.FUSED
 
-    def compile_networks(self) -> None:
-        if self.minibatch_size * self.torch_weights < FEWEST_COMPILED:
-            return
-        for model in {self.critic.model, self.model}:
-            if model.compile_on_cpu(torch.get_num_threads()) and model is self.model:
-                from phalanx.compute.adam import Adam
-
-                self.torch_weights = 0
-                self.compiled_adam = Adam(self.optimizer)
+    def compile_on_cpu(self) -> None:
+        compiled.compile_on_cpu(self)
 
     def change_config(self, config: Any) -> None:
         super().change_config(config)

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phalanx.rl.compiled import compiled_loss
 from phalanx.rl.formulas import bound_loss, gaussian_kl
-from phalanx.rl.models import HALF_LOG_2PI, ContinuousLogStdNetwork
+from phalanx.rl.models import HALF_LOG_2PI
 from phalanx.rl.ppo import PPO
 
 
@@ -14,7 +15,7 @@ class ContinuousPPO(PPO):
     """PPO with continuous actions."""
 
     compiled_loss: Any = None
-    """On a CPU the common case of the loss, `compute.ppo_loss.PPOLoss`."""
+    """On a CPU the common case of the loss, see `rl.compiled`."""
 
     is_discrete = False
     adapts_per_minibatch = True
@@ -50,32 +51,14 @@ class ContinuousPPO(PPO):
             return bound_loss(result["mus"], self.soft_bound)
         return result["mus"].square().sum(-1).mean()
 
-    # -- the compiled loss -------------------------------------------------------------------------
-
-    def compile_networks(self) -> None:
-        super().compile_networks()
-        c, network = self.config, self.model.a2c_network
-        formulas = ("calc_losses", "bounds_loss", "policy_kl")  # which programs may override
-        own = all(getattr(type(self), x) is getattr(ContinuousPPO, x) for x in formulas)
-        own = own and type(self.model) is ContinuousLogStdNetwork and network.fixed_sigma
-        plain = c.ppo and not c.use_smooth_clamp and self.rollout.values.shape[-1] == 1
-        if self.torch_weights or self.parts or not (own and plain):
-            return
-        from phalanx.compute.ppo_loss import PPOLoss
-
-        self.compiled_loss = PPOLoss(
-            clip=c.e_clip,
-            clip_value=c.e_clip if c.clip_value else None,
-            value_weight=self.critic_weight,
-            bounds_weight=c.bounds_loss_coef or 0.0,
-            soft_bound=self.soft_bound if c.bound_loss_type == "bound" else 0.0,
-        )
-
     def change_config(self, config: Any) -> None:
         super().change_config(config)
         if self.compiled_loss is not None:
-            self.compiled_loss = None
-            self.compile_networks()
+            self.compiled_loss = compiled_loss(self)
+
+    def compile_on_cpu(self) -> None:
+        super().compile_on_cpu()
+        self.compiled_loss = compiled_loss(self)
 
     def loss_of(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         if self.compiled_loss is None:

@@ -1,0 +1,47 @@
+"""What PPO computes in compiled functions on a CPU instead of by torch: perceptrons, normalisation,
+Adam's steps, and the common case of a Gaussian policy's loss."""
+
+from typing import Any
+
+import torch
+
+from phalanx.rl.models import ContinuousLogStdNetwork
+
+FEWEST = 1_000_000
+"""Multiplications for a minibatch; fewer do not repay compiling."""
+FORMULAS = ("calc_losses", "bounds_loss", "policy_kl")
+"""Methods of a learner whose results the compiled loss has; a program may override them."""
+
+
+def compile_on_cpu(learner: Any) -> None:
+    """Compile what is known of a PPO learner's networks and optimisers. Raises PhalanxError if it
+    fails to compile."""
+    if learner.minibatch_size * learner.torch_weights < FEWEST:
+        return
+    for part in (learner, learner.critic):
+        if hasattr(part, "optimizer") and part.model.compile_on_cpu(torch.get_num_threads()):
+            part.optimizer.compile_on_cpu()
+            if part is learner:
+                learner.torch_weights = 0
+
+
+def compiled_loss(learner: Any) -> Any:
+    """The loss of a `ContinuousPPO` whose network is compiled, as `compute.ppo_loss.PPOLoss`; None
+    if it is not the common case."""
+    from phalanx.rl.ppo_continuous import ContinuousPPO
+
+    c, network = learner.config, learner.model.a2c_network
+    own = all(getattr(type(learner), x) is getattr(ContinuousPPO, x) for x in FORMULAS)
+    own = own and type(learner.model) is ContinuousLogStdNetwork and network.fixed_sigma
+    plain = c.ppo and not c.use_smooth_clamp and learner.rollout.values.shape[-1] == 1
+    if learner.torch_weights or learner.parts or not (own and plain):
+        return None
+    from phalanx.compute.ppo_loss import PPOLoss
+
+    return PPOLoss(
+        clip=c.e_clip,
+        clip_value=c.e_clip if c.clip_value else None,
+        value_weight=learner.critic_weight,
+        bounds_weight=c.bounds_loss_coef or 0.0,
+        soft_bound=learner.soft_bound if c.bound_loss_type == "bound" else 0.0,
+    )
