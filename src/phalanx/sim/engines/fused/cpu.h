@@ -32,9 +32,9 @@ FN F power_(F x, F p) {
   return series * (F)((__builtin_convertvector(n, B) + 127) << 23);
 }
 // One world of the vector, for what branches too much
-FN float lane(F a, int l) { return a[l]; }
-FN bool lane_on(B a, int l) { return a[l] != 0; }
-FN void set_lane(F &a, int l, float value) { a[l] = value; }
+FN float element(F a, int l) { return a[l]; }
+FN bool element_on(B a, int l) { return a[l] != 0; }
+FN void set_element(F &a, int l, float value) { a[l] = value; }
 FN float sqrt_(float a) { return __builtin_sqrtf(a); }
 FN float abs_(float a) { return __builtin_fabsf(a); }
 FN float max_(float a, float b) { return a > b ? a : b; }
@@ -45,8 +45,7 @@ template <bool VARIES, class W> FN F number(const W &w, int i, long rows) {
   if (VARIES) return *(const F *)(w.varied + w.world * rows + i * WORLDS);
   return F{} + w.shared[i];
 }
-#define T(table, row, column) \
-  number<VARIES_##table>(w, ROW_##table + (row) * COLUMNS_##table + (column), VARIED_ROWS)
+#define T(table, row, column) number<VARIES_##table>(w, AT_##table(row, column), VARIED_ROWS)
 // Element `i` of rows of `width` floats, in each world of the vector; a short last chunk repeats its
 // last world.
 template <class W> STAGE F get(const W &w, const float *rows, int width, int i) {
@@ -99,4 +98,19 @@ template <int width, class W> STAGE void put_rows(const W &w, float *rows, const
   for (; i < width; i++) put(w, rows, width, i, values[i]);
 }
 
+// A world's row of `width` numbers, read as a whole, and written so.
+template <int width> struct RowIn {
+  F values[width];
+  template <class W> FN RowIn(const W &w, const float *rows) {
+    if (rows) get_rows<width>(w, rows, values);
+    else for (int i = 0; i < width; i++) values[i] = F{};
+  }
+  FN F operator[](int i) const { return values[i]; }
+};
+template <int width> struct RowOut {
+  F values[width];
+  template <class W> FN RowOut(const W &, float *) {}
+  FN void set(int i, F value) { values[i] = value; }
+  template <class W> FN void write(const W &w, float *rows) { put_rows<width>(w, rows, values); }
+};
 #define OUT(name) w.fields->name

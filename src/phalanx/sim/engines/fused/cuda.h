@@ -1,4 +1,4 @@
-// The build for CUDA: a thread a world. Needs no headers.
+// The build for CUDA: LANES threads a world, one after the other in a warp. Needs no headers.
 
 #define FN __device__ __forceinline__
 #define STAGE __device__ __noinline__
@@ -16,23 +16,55 @@ FN F abs_(F a) { return fabsf(a); }
 FN F power_(F x, F p) { return powf(x, p); }
 FN F sqrt_(F a) { return sqrtf(a); }
 // One world of the vector, of which there is one
-FN float lane(F a, int) { return a; }
-FN bool lane_on(B a, int) { return a; }
-FN void set_lane(F &a, int, float value) { a = value; }
+FN float element(F a, int) { return a; }
+FN bool element_on(B a, int) { return a; }
+FN void set_element(F &a, int, float value) { a = value; }
+
+#if LANES > 1
+#define LANE (threadIdx.x % LANES)
+FN unsigned team_shift() { return threadIdx.x % 32 / LANES * LANES; }
+// A sum is a butterfly: each lane adds in an order of its own, but pairs of equal sums, and gets the
+// same bits.
+FN F sum_of(F x, unsigned mask) {
+  _Pragma("unroll") for (int m = 1; m < LANES; m *= 2) x += __shfl_xor_sync(mask, x, m);
+  return x;
+}
+FN F sum_lanes(F x) { return sum_of(x, ~0u); }
+FN F sum_team(F x) { return sum_of(x, ((1u << LANES) - 1) << team_shift()); }
+FN F from_lane(F x, int lane) { return __shfl_sync(~0u, x, lane, LANES); }
+FN unsigned lanes_where(bool b) { return __ballot_sync(~0u, b) >> team_shift() & ((1u << LANES) - 1); }
+FN B any_lane(B b) { return lanes_where(b) != 0; }
+FN bool any_here(B b) { return __any_sync(~0u, b); }
+#endif
 
 // Element `i` of rows of `width` floats.
 template <class W> FN F get(const W &w, const float *rows, int width, int i) { return rows[w.world * width + i]; }
-template <class W> FN void put(const W &w, float *rows, int width, int i, F value) { rows[w.world * width + i] = value; }
-
+template <class W> FN void put(const W &w, float *rows, int width, int i, F value) {
+  if (w.valid) rows[w.world * width + i] = value;
+}
 template <int width, class W> FN void get_rows(const W &w, const float *rows, F *out) {
   for (int i = 0; i < width; i++) out[i] = get(w, rows, width, i);
 }
 template <int width, class W> FN void put_rows(const W &w, float *rows, const F *values) {
   for (int i = 0; i < width; i++) put(w, rows, width, i, values[i]);
 }
+// A world's row of `width` numbers, where it is; a lane reads and writes what it has.
+template <int width> struct RowIn {
+  const float *row;
+  template <class W> FN RowIn(const W &w, const float *rows) : row(rows ? rows + w.world * width : nullptr) {}
+  FN F operator[](int i) const { return row ? row[i] : 0.0f; }
+};
+template <int width> struct RowOut {
+  float *row;
+  template <class W> FN RowOut(const W &w, float *rows) : row(w.valid ? rows + w.world * width : nullptr) {}
+  FN void set(int i, F value) {
+    if (row) row[i] = value;
+  }
+  template <class W> FN void write(const W &, float *) {}
+};
 
 template <bool VARIES, class W> FN F number(const W &w, int i) {
   return VARIES ? w.varied[(long)i * w.worlds + w.world] : __ldg(w.shared + i);
 }
-#define T(table, row, column) number<VARIES_##table>(w, ROW_##table + (row) * COLUMNS_##table + (column))
+#define T(table, row, column) number<VARIES_##table>(w, AT_##table(row, column))
 #define OUT(name) w.fields->name

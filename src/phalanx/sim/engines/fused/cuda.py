@@ -22,12 +22,14 @@ LINE_SEARCH_TOLERANCE = "1e-4f"
 
 
 class CudaStep:
-    """The step of one structure on `device`. `constants`: its C declarations."""
+    """The step of one structure on `device`. `constants`: its C declarations, for `lanes` threads a
+    world."""
 
     threads = 0
 
-    def __init__(self, constants: str, device: torch.device) -> None:
+    def __init__(self, constants: str, device: torch.device, lanes: int) -> None:
         self._device = device
+        self._lanes = lanes
         major, minor = torch.cuda.get_device_capability(device)
         cubin = kept(f"// {FLAGS}\n{source(constants)}", f"sm_{major}{minor}", compile_cubin)
         driver = _bindings("driver")
@@ -79,7 +81,7 @@ class CudaStep:
         values = (bound, *pointers, ctypes.c_int64(worlds), *rest)
         addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
         stream = torch.cuda.current_stream(self._device).cuda_stream
-        grid = (-(-worlds // THREADS), 1, 1, THREADS, 1, 1, 0)
+        grid = (-(-worlds * self._lanes // THREADS), 1, 1, THREADS, 1, 1, 0)
         _checked(self._launch(kernel, *grid, stream, ctypes.addressof(addresses), 0))
 
 
@@ -89,7 +91,7 @@ def source(constants: str) -> str:
         "#define TABLE __device__ const\n"
         f"#define THREADS {THREADS}\n#define LINE_SEARCH_TOLERANCE {LINE_SEARCH_TOLERANCE}\n"
     )
-    return head + read("cuda.h") + constants + read("step.h") + read("cuda_entry.h")
+    return head + constants + read("cuda.h") + read("step.h") + read("cuda_entry.h")
 
 
 def compile_cubin(text: str, architecture: str) -> bytes:

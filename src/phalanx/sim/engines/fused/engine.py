@@ -26,6 +26,7 @@ from phalanx.sim.engines.fields import (
     refusal,
 )
 from phalanx.sim.engines.fused import cpu, cuda
+from phalanx.sim.engines.fused.lanes import alone, spread
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.support import why_not
 from phalanx.sim.engines.fused.tables import (
@@ -33,6 +34,7 @@ from phalanx.sim.engines.fused.tables import (
     INPUTS,
     OUTPUTS,
     VARIABLE,
+    Fields,
     constants,
     model_fields,
     tables,
@@ -61,6 +63,7 @@ class FusedEngine:
         self.device = device
         self.failed = torch.zeros(num_envs, dtype=torch.bool, device=device)
         self._structure = Structure(model)
+        self._lanes = spread(self._structure) if device.type == "cuda" else alone(self._structure)
         self._initials: dict[str, Tensor] = {}  # (1, ...) of what `reset` restores
         self._state = ("qpos", "qvel", "act") if model.na else ("qpos", "qvel")
         self._data = {name: self._initial(name) for name in (*self._state, "ctrl", "time")}
@@ -275,13 +278,13 @@ class FusedEngine:
 
     def _build(self) -> None:
         """Compile the step for the model fields that differ between environments now."""
-        arrays = tables(self._structure, model_fields(self.model))
-        probe = tables(self._structure, self._fields_of([0, 0])) if self._physical else arrays
+        arrays = self._tables(model_fields(self.model))
+        probe = self._tables(self._fields_of([0, 0])) if self._physical else arrays
         wide = {name for name, values in probe.items() if len(values) > 1}
         shapes = {name: values.shape[1:] for name, values in arrays.items()}
-        text = constants(self._structure, wide.__contains__, shapes, self._sizes)
+        text = constants(self._structure, wide.__contains__, shapes, self._sizes, self._lanes)
         if self.device.type == "cuda":
-            self._step: Any = cuda.CudaStep(text, self.device)
+            self._step: Any = cuda.CudaStep(text, self.device, self._lanes.count)
         else:
             self._step = cpu.CpuStep(text, self._threads)
         shared = [a.ravel() for name, a in arrays.items() if name not in wide]
@@ -292,7 +295,11 @@ class FusedEngine:
         self._bound = None
         self._seen = {k: torch.full_like(v, torch.nan) for k, v in self._physical.items()}
 
-    def _fields_of(self, envs: list[int]) -> Any:
+    def _tables(self, field: Fields) -> dict[str, np.ndarray]:
+        """All tables of the step for model fields, as its lanes read them."""
+        return self._lanes.arrange(tables(self._structure, field))
+
+    def _fields_of(self, envs: list[int]) -> Fields:
         """Model fields of some environments, for `tables`."""
         shared = model_fields(self.model)
 
@@ -315,7 +322,7 @@ class FusedEngine:
         envs = changed.nonzero()[:, 0].tolist()
         if not envs:
             return
-        arrays = tables(self._structure, self._fields_of([*envs, envs[-1]]))
+        arrays = self._tables(self._fields_of([*envs, envs[-1]]))
         stacked = np.concatenate(
             [arrays[name][:-1].reshape(len(envs), -1) for name in self._wide], 1
         )

@@ -43,30 +43,40 @@ STAGE void contact_wrenches(const World &w, const Contacts &C, const Pairs &X, F
     EACH(m, 6) wrench[m] = ZERO;
     add_contact_force(X.x[c], X.D[c], PAIR_DIM[i], PAIR_MU(i), friction, X.offset[c], X.normal[c], X.tangent[c],
                       wrench);
-    EACH(m, 6) ext[GEOM_BODY[PAIR_GEOM1[i]]][m] -= wrench[m];
+    if (ADDS(PAIR_GEOM1[i])) EACH(m, 6) ext[GEOM_BODY[PAIR_GEOM1[i]]][m] -= wrench[m];
     if (ACROSS_TREES) move_force(wrench, X.shift[c], moved);
-    EACH(m, 6) ext[GEOM_BODY[PAIR_GEOM2[i]]][m] += ACROSS_TREES ? moved[m] : wrench[m];
+    if (ADDS(PAIR_GEOM2[i])) EACH(m, 6) ext[GEOM_BODY[PAIR_GEOM2[i]]][m] += ACROSS_TREES ? moved[m] : wrench[m];
   }
+  if (LANES > 1) for (int b = 0; b < NPLACE_BODY; b++)
+    if (PLACE_BODY_SLOT[b] < NTRUNK) sum_lanes(ext[PLACE_BODY_ID[b]], 6);
 }
 
+FN void add_mass(const World &w, int k, const F *from, F &mass, F *com) {
+  F origin[3];
+  tree_origin(w, k, origin);
+  mass += w.I[k][9];
+  EACH(i, 3) com[i] += w.I[k][6 + i] + w.I[k][9] * (origin[i] - from[i]);
+}
 // The centre of mass of everything below slot k's outermost body, from the tree's origin.
 STAGE void tree_com(const World &w, int k, F *com) {
-  F mass = T(group, GROUP[k], 3), origin[3], other[3];
+  F mass = ZERO, origin[3];
   tree_origin(w, k, origin);
-  EACH(i, 3) com[i] = T(group, GROUP[k], i) - mass * origin[i];
-  SLOTS(j) if (BODY[j] && GROUP[j] == GROUP[k]) {
-    tree_origin(w, j, other);
-    mass += w.I[j][9];
-    EACH(i, 3) com[i] += w.I[j][6 + i] + w.I[j][9] * (other[i] - origin[i]);
+  EACH(i, 3) com[i] = ZERO;
+  if (LANE == 0) {
+    mass = T(group, GROUP[k], 3);
+    EACH(i, 3) com[i] = T(group, GROUP[k], i) - mass * origin[i];
   }
+  LIMBS(j) if (BODY[j] && GROUP[j] == GROUP[k]) add_mass(w, j, origin, mass, com);
+  mass = sum_lanes(mass), sum_lanes(com, 3);
+  TRUNK(j) if (BODY[j]) add_mass(w, j, origin, mass, com);
   EACH(i, 3) com[i] /= mass;
 }
 #include "sensors.h"
 
 // mj_sensorAcc, mj_rnePostConstraint: after `solve`, before `integrate`
 STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
-  if (OUT(actuator_force)) for (int i = 0; i < NU; i++) put(w, OUT(actuator_force), NU, i, w.force[i]);
-  if (OUT(qacc)) SLOTS(k) {
+  if (OUT(actuator_force)) ONE_OF(i, ACTUATORS, NU) put(w, OUT(actuator_force), NU, i, w.force[i]);
+  if (OUT(qacc)) SLOTS(k) if (OWN(k)) {
     if (KIND[k] == FREE) {
       F local[3];
       rotate_back(w.R[k], w.acc6[FREE_OF[k]], local);
@@ -75,7 +85,7 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
       put(w, OUT(qacc), NV, DOF[k], w.acc[k]);
     }
   }
-  if (OUT(qfrc_actuator)) SLOTS(k) {
+  if (OUT(qfrc_actuator)) SLOTS(k) if (OWN(k)) {
     if (KIND[k] == FREE) EACH(i, 5) put(w, OUT(qfrc_actuator), NV, DOF[k] + 1 + i, ZERO);
     put(w, OUT(qfrc_actuator), NV, DOF[k], joint_actuation(w, k));
   }
@@ -90,7 +100,7 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
   if (sensors && CONTACT_SENSORS) sense_contacts(w, touch);
   SLOTS(k) EACH(i, 6) ext[k][i] = ZERO, inner[k][i] = BODY[k] ? w.wrench[k][i] : ZERO;
   if (GRAVCOMP) compensate_gravity(w, inner, 1);  // a joint's force, not one from outside
-  for (int b = 0; b < NPLACE_BODY; b++) EACH(i, 6) ext[PLACE_BODY_SLOT[b]][i] += touch[PLACE_BODY_ID[b]][i];
+  ALL_OF(b, PLACE_BODY, NPLACE_BODY) EACH(i, 6) ext[PLACE_BODY_SLOT[b]][i] += touch[PLACE_BODY_ID[b]][i];
   SLOTS(k) EACH(i, 6) inner[k][i] -= ext[k][i];
   if (NROW) {
     F counted[NBODY][6];
@@ -101,29 +111,32 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
       inner[PLACE_BODY_SLOT[b]][i] -= counted[PLACE_BODY_ID[b]][i];
     }
   }
-  if (OUT(cfrc_ext)) for (int b = 0; b < NPLACE_BODY; b++) {
+  F com[3];
+  if (LANES > 1 && (OUT(cfrc_ext) || OUT(cfrc_int))) tree_com(w, 0, com);  // lanes step one tree
+  if (OUT(cfrc_ext)) ONE_OF(b, PLACE_BODY, NPLACE_BODY) {
     int k = PLACE_BODY_SLOT[b], id = PLACE_BODY_ID[b];
-    F com[3], f[6];
+    F f[6];
     if (w.fields->xfrc_applied) add_applied(w, *w.fields, b, touch[id]);
-    tree_com(w, k, com);
+    if (LANES == 1) tree_com(w, k, com);
     move_force(touch[id], com, f);
     EACH(i, 6) put(w, OUT(cfrc_ext), 6 * NBODY, 6 * id + i, f[i]);
   }
-  SLOTS_UP(k) if (UP[k] >= 0) EACH(i, 6) ext[UP[k]][i] += ext[k][i], inner[UP[k]][i] += inner[k][i];
+  add_to_parents(ext), add_to_parents(inner);
   if (OUT(cfrc_int)) {
     F world[6] = {};
-    SLOTS(k) if (BODY[k]) {
-      F com[3], f[6];
-      tree_com(w, k, com);
+    SLOTS(k) if (BODY[k] && OWN(k)) {
+      F f[6];
+      if (LANES == 1) tree_com(w, k, com);
       int base = k;
       while (UP[base] >= 0 && BODY_ID[UP[base]] == BODY_ID[k]) base = UP[base];
       move_force(inner[base], com, f);
       EACH(i, 6) put(w, OUT(cfrc_int), 6 * NBODY, 6 * BODY_ID[k] + i, f[i]);
       if (UP[base] < 0) EACH(i, 6) world[i] += f[i];
     }
-    EACH(i, 6) put(w, OUT(cfrc_int), 6 * NBODY, i, world[i]);
+    sum_lanes(world, 6);
+    if (LANE == 0) EACH(i, 6) put(w, OUT(cfrc_int), 6 * NBODY, i, world[i]);
   }
-  if (OUT(qfrc_constraint)) SLOTS(k) {
+  if (OUT(qfrc_constraint)) SLOTS(k) if (OWN(k)) {
     if (KIND[k] == FREE) {
       F local[3];
       rotate_back(w.R[k], ext[k], local);
@@ -150,7 +163,7 @@ STAGE void write_positions(World &w) {
   if (OUT(xquat)) {
     F quat[NSLOT][4];
     slot_quats(w, quat);
-    for (int b = 0; b < NPLACE_BODY; b++) {
+    ONE_OF(b, PLACE_BODY, NPLACE_BODY) {
       F own[4], q[4];
       EACH(i, 4) own[i] = T(body_quat, b, i);
       multiply_quat(quat[PLACE_BODY_SLOT[b]], own, q);
@@ -158,34 +171,36 @@ STAGE void write_positions(World &w) {
       EACH(i, 4) put(w, OUT(xquat), 4 * NBODY, 4 * PLACE_BODY_ID[b] + i, q[i]);
     }
   }
-#define PLACES(n, table, slots, ids, total, pos_out, mat_out) \
-  if (OUT(pos_out) || OUT(mat_out)) for (int b = 0; b < n; b++) { \
-    int k = slots[b]; \
+#define PLACES(items, table, total, pos_out, mat_out) \
+  if (OUT(pos_out) || OUT(mat_out)) ONE_OF(b, items, N##items) { \
+    int k = items##_SLOT[b], id = items##_ID[b]; \
     F x[3], o[3], M[9], R[9]; \
     EACH(i, 3) x[i] = T(table, b, i); \
     place_of(w, k, x, o); \
     tree_origin(w, k, origin); \
-    if (OUT(pos_out)) EACH(i, 3) put(w, OUT(pos_out), 3 * total, 3 * ids[b] + i, o[i] + origin[i]); \
+    if (OUT(pos_out)) EACH(i, 3) put(w, OUT(pos_out), 3 * total, 3 * id + i, o[i] + origin[i]); \
     if (!OUT(mat_out)) continue; \
     EACH(i, 9) M[i] = T(table, b, 3 + i); \
     multiply3(w.R[k], M, R); \
-    EACH(i, 9) put(w, OUT(mat_out), 9 * total, 9 * ids[b] + i, R[i]); \
+    EACH(i, 9) put(w, OUT(mat_out), 9 * total, 9 * id + i, R[i]); \
   }
-  PLACES(NPLACE_BODY, body, PLACE_BODY_SLOT, PLACE_BODY_ID, NBODY, xpos, xmat)
-  PLACES(NPLACE_BODY, inertial, PLACE_BODY_SLOT, PLACE_BODY_ID, NBODY, xipos, ximat)
-  PLACES(NPLACE_GEOM, geom_place, PLACE_GEOM_SLOT, PLACE_GEOM_ID, NGEOM, geom_xpos, geom_xmat)
-  PLACES(NPLACE_SITE, site_place, PLACE_SITE_SLOT, PLACE_SITE_ID, NSITE, site_xpos, site_xmat)
-  if (OUT(cvel)) for (int b = 0; b < NPLACE_BODY; b++) {
+  PLACES(PLACE_BODY, body, NBODY, xpos, xmat)
+  PLACES(PLACE_BODY, inertial, NBODY, xipos, ximat)
+  PLACES(PLACE_GEOM, geom_place, NGEOM, geom_xpos, geom_xmat)
+  PLACES(PLACE_SITE, site_place, NSITE, site_xpos, site_xmat)
+  F com[3];
+  if (LANES > 1 && OUT(cvel)) tree_com(w, 0, com);
+  if (OUT(cvel)) ONE_OF(b, PLACE_BODY, NPLACE_BODY) {
     int k = PLACE_BODY_SLOT[b];
-    F com[3], v[6];
-    tree_com(w, k, com);
+    F v[6];
+    if (LANES == 1) tree_com(w, k, com);
     move_motion(w.V[k], com, v);
     EACH(i, 6) put(w, OUT(cvel), 6 * NBODY, 6 * PLACE_BODY_ID[b] + i, v[i]);
   }
   if (OUT(subtree_com)) {
     F sum[NBODY][4];
-    for (int b = 0; b < NBODY; b++) EACH(i, 4) sum[b][i] = T(static_mass, b, i);
-    for (int b = 0; b < NPLACE_BODY; b++) {
+    for (int b = 0; b < NBODY; b++) EACH(i, 4) sum[b][i] = LANE == 0 ? T(static_mass, b, i) : ZERO;
+    ONE_OF(b, PLACE_BODY, NPLACE_BODY) {
       int k = PLACE_BODY_SLOT[b];
       F x[3], o[3], m = T(body_mass, b, 0);
       EACH(i, 3) x[i] = T(inertial, b, i);
@@ -196,7 +211,8 @@ STAGE void write_positions(World &w) {
     }
     for (int b = NBODY - 1; b >= 0; b--) {
       if (b) EACH(i, 4) sum[PARENT_BODY[b]][i] += sum[b][i];
-      if (HAS_MASS[b]) EACH(i, 3) put(w, OUT(subtree_com), 3 * NBODY, 3 * b + i, sum[b][i] / sum[b][3]);
+      sum_lanes(sum[b], 4);  // after its part went to the parent
+      if (LANE == 0 && HAS_MASS[b]) EACH(i, 3) put(w, OUT(subtree_com), 3 * NBODY, 3 * b + i, sum[b][i] / sum[b][3]);
     }
   }
 }

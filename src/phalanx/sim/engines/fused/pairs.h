@@ -24,12 +24,25 @@ FN void pair_basis(const Pairs &X, int c, int j, F *first, F *second) {
   cross(X.shift[c], first + 3, t);
   EACH(m, 3) second[m] -= t[m];
 }
+// Gives every lane the motions V of all geoms that may touch others, and with `places` where they are.
+FN void share_geoms(Pairs &X, const F (*V)[6], bool places) {
+#if LANES > 1
+  for (int g = 0; g < (NPAIR ? NGEOM_ : 0); g++) {
+    int k = GEOM_SLOT[g], from = GEOM_LANE[g];
+    EACH(i, 6) X.motion[g][i] = from < 0 ? V[k][i] : from_lane(V[k][i], from);
+    if (places && from >= 0) {
+      EACH(i, 3) X.centre[g][i] = from_lane(X.centre[g][i], from), X.axis[g][i] = from_lane(X.axis[g][i], from);
+    }
+  }
+#endif
+}
+FN const F *motion_of(const Pairs &X, const F (*V)[6], int g) { return LANES > 1 ? X.motion[g] : V[GEOM_SLOT[g]]; }
 // How fast the second body moves along it, against the first; V: motions of all slots.
 FN F pair_speed(const World &w, const Pairs &X, int c, int j, const F (*V)[6]) {
   int i = X.pair[c];
   F first[6], second[6];
   pair_basis(X, c, j, first, second);
-  F speed = dot6(second, V[GEOM_SLOT[PAIR_GEOM2[i]]]) - dot6(first, V[GEOM_SLOT[PAIR_GEOM1[i]]]);
+  F speed = dot6(second, motion_of(X, V, PAIR_GEOM2[i])) - dot6(first, motion_of(X, V, PAIR_GEOM1[i]));
   return j ? speed * T(pair, i, 8 + j) : speed;
 }
 
@@ -54,19 +67,36 @@ FN void add_pair(World &w, Pairs &X, int i, F dist, const F *o, const F *n, cons
   X.x[c][0] += T(pair, i, 2) * imp * r;
 }
 
+// Whether the geoms of pair i may touch; dif: from the second's centre to the first's.
+FN B near_each_other(const World &w, const Pairs &X, int i, F *dif, F *shift) {
+  int g1 = PAIR_GEOM1[i], g2 = PAIR_GEOM2[i];
+  F square = ZERO, reach = T(pair, i, 0);
+  tree_shift(w, GEOM_SLOT[g1], GEOM_SLOT[g2], shift);
+  EACH(j, 3) dif[j] = X.centre[g1][j] - X.centre[g2][j] - shift[j], square += dif[j] * dif[j];
+  return square < reach * reach;
+}
+FN void add_touches(World &w, Pairs &X, int i, const F *dif, const F *shift, B near) {
+  Touches t;
+  int count = find_touches(w, X, PAIR_KIND[i], PAIR_GEOM1[i], PAIR_GEOM2[i], dif, T(pair, i, 1), near, t);
+  for (int m = 0; m < count; m++) add_pair(w, X, i, t.dist[m], t.o[m], t.n[m], shift);
+}
 STAGE void body_contacts(World &w, Pairs &X) {
+  F dif[3], shift[3];
   w.npair = 0;
+#if LANES == 1
   for (int i = 0; i < NPAIR; i++) {
-    int g1 = PAIR_GEOM1[i], g2 = PAIR_GEOM2[i];
-    F dif[3], shift[3], square = ZERO, reach = T(pair, i, 0);
-    tree_shift(w, GEOM_SLOT[g1], GEOM_SLOT[g2], shift);
-    EACH(j, 3) dif[j] = X.centre[g1][j] - X.centre[g2][j] - shift[j], square += dif[j] * dif[j];
-    B near = square < reach * reach;
-    if (!any_(near)) continue;
-    Touches t;
-    int count = find_touches(w, X, PAIR_KIND[i], g1, g2, dif, T(pair, i, 1), near, t);
-    for (int m = 0; m < count; m++) add_pair(w, X, i, t.dist[m], t.o[m], t.n[m], shift);
+    B near = near_each_other(w, X, i, dif, shift);
+    if (any_(near)) add_touches(w, X, i, dif, shift, near);
   }
+#else
+  for (int first = 0; first < NPAIR; first += LANES) {  // a pair each; then all lanes note what is near
+    int i = first + LANE;
+    unsigned near = lanes_where(i < NPAIR && near_each_other(w, X, i < NPAIR ? i : 0, dif, shift));
+    for (int j = first; near; j++, near >>= 1) {
+      if (near & 1) add_touches(w, X, j, dif, shift, near_each_other(w, X, j, dif, shift));
+    }
+  }
+#endif
 }
 
 // What row `row` of contact c measures: the motion of the second body less that of the first.
@@ -94,7 +124,8 @@ FN void add_pair_forces(World &w, const Pairs &X) {
       elliptic_terms<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), G, H);
       for (int j = 0; j < dim; j++) {
         scaled_basis(w, X, c, j, first, second);
-        EACH(m, 6) w.P[b][m] += G[j] * second[m], w.P[a][m] -= G[j] * first[m];
+        if (ADDS(PAIR_GEOM2[i])) EACH(m, 6) w.P[b][m] += G[j] * second[m];
+        if (ADDS(PAIR_GEOM1[i])) EACH(m, 6) w.P[a][m] -= G[j] * first[m];
       }
       continue;
     }
@@ -102,7 +133,8 @@ FN void add_pair_forces(World &w, const Pairs &X) {
       F x = row_of(X.x[c], row), f = select(x < 0.0f, X.D[c] * x, ZERO), first[6], second[6];
       if (!any_(f != 0.0f)) continue;
       pair_row(w, X, c, row, first, second);
-      EACH(m, 6) w.P[b][m] += f * second[m], w.P[a][m] -= f * first[m];
+      if (ADDS(PAIR_GEOM2[i])) EACH(m, 6) w.P[b][m] += f * second[m];
+      if (ADDS(PAIR_GEOM1[i])) EACH(m, 6) w.P[a][m] -= f * first[m];
     }
   }
 }
@@ -134,13 +166,17 @@ STAGE void couple_pairs(World &w, Pairs &X, int &n) {
         EACH(m, 6) first[m] *= root, second[m] *= root;
       }
       for (int t = 0; t < trees_of(X, n); t++) TREE_SLOTS(k, tree_of(X, n, t)) EACH(m, 6) P[k][m] = ZERO;
-      EACH(m, 6) P[b][m] = ZERO - second[m], P[a][m] = first[m];
+      if (ADDS(PAIR_GEOM2[i])) EACH(m, 6) P[b][m] -= second[m];
+      if (ADDS(PAIR_GEOM1[i])) EACH(m, 6) P[a][m] += first[m];
       add_row<false>(w, X, n, P);
     }
   }
 }
 
 FN void pair_directions(World &w, Pairs &X) {
+#if LANES > 1
+  if (any_here(w.npair > 0)) share_geoms(X, w.dV, false);
+#endif
   for (int c = 0; c < w.npair; c++) {
     EACH(j, PBASIS) if (j < PAIR_DIM[X.pair[c]]) X.v[c][j] = pair_speed(w, X, c, j, w.dV);
   }
@@ -151,7 +187,7 @@ FN void pair_directions(World &w, Pairs &X) {
 FN void static_contacts(World &w, Contacts &C, Pairs &X, int k) {
   F origin[3];
   tree_origin(w, k, origin);
-  for (int i = STATIC0[k]; i < STATIC0[k + 1]; i++) {
+  for (int i = STATIC0[k]; i < STATIC1[k]; i++) {
     int g1 = STATIC_GEOM1[i], g2 = STATIC_GEOM2[i], row = NPOINT + i, fixed = GEOM_SLOT[g1] < 0 ? g1 : g2;
     F dif[3], square = ZERO, reach = T(point, row, 0), side = ZERO + (fixed == g1 ? 1.0f : -1.0f);
     EACH(j, 3) {

@@ -135,7 +135,7 @@ FN F tendon_sum(const World &w, int t, const F *of_slots) {
 STAGE void sense_state(const World &w) {
   F quat[NSLOT][4];
   if (QUAT_SENSORS) slot_quats(w, quat);
-  for (int s = 0; s < NSENSOR_STATE; s++) {
+  ONE_OF(s, SENSORS_OF_STATE, NSENSOR_STATE) {
     int kind = SENSOR_KIND[s], k = SENSOR_SLOT[s];
     F side;
     switch (kind) {
@@ -269,21 +269,23 @@ FN void sense_acceleration(const World &w, int s, F acc[][6]) {
 
 FN F joint_actuation(const World &w, int k) {
   F sum = NTENDON ? w.drive[k] : ZERO;
-  for (int i = ACTUATOR0[k]; i < ACTUATOR0[k + 1]; i++) sum += T(actuator, i, 0) * w.force[ACTUATOR[i]];
+  for (int i = ACTUATOR0[k]; i < ACTUATOR1[k]; i++) sum += T(actuator, i, 0) * w.force[ACTUATOR[i]];
   return FORCE_LIMITED[k] ? min_(max_(sum, T(force_range, k, 0)), T(force_range, k, 1)) : sum;
 }
 
 // mj_sensorAcc; inner: what each slot's parent passes on to it.
 // MuJoCo has the force that the body exerts; touch: those on the bodies.
 FN void sense_contacts(const World &w, const F touch[][6]) {
-  for (int s = NSENSOR_STATE; s < NSENSOR; s++)
+  ONE_OF(n, SENSORS_OF_FORCES, NSENSOR - NSENSOR_STATE) {
+    int s = NSENSOR_STATE + n;
     if (SENSOR_KIND[s] == SENS_CONTACT) EACH(i, 3) sense(w, s, i, ZERO - touch[SENSOR_ROW[s]][3 + i]);
+  }
 }
 STAGE void sense_forces(const World &w, const Contacts &C, const Pairs &X, F inner[][6]) {
   F acc[NSLOT][6];
   if (ACCELERATION_SENSORS) accelerations(w, acc);
-  for (int s = NSENSOR_STATE; s < NSENSOR; s++) {
-    int kind = SENSOR_KIND[s], k = SENSOR_SLOT[s];
+  ONE_OF(n, SENSORS_OF_FORCES, NSENSOR - NSENSOR_STATE) {
+    int s = NSENSOR_STATE + n, kind = SENSOR_KIND[s], k = SENSOR_SLOT[s];
     switch (kind) {
       case SENS_ACTUATORFRC: sense(w, s, 0, w.force[SENSOR_ROW[s]]); break;
       case SENS_JOINTACTFRC: sense(w, s, 0, joint_actuation(w, k)); break;

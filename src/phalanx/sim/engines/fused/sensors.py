@@ -53,13 +53,14 @@ class Sensors:
         self.frames: list[tuple[int, int]] = []
         self.subtrees: list[int] = []
         self.touching: list[int] = []  # sites
-        self._rows = [self._row(i) for i in self.ids]
+        self.rows = [self._row(i) for i in self.ids]
+        """What each sensor reads; FRAME and REF: in `frames`."""
 
     def _row(self, i: int) -> dict[str, int]:
         """What sensor `i` reads."""
         m, s = self.structure.model, self.structure
         name, target = kind(m, i), int(m.sensor_objid[i])
-        row = {"SLOT": 0, "ROW": 0, "REF": -1, "TOUCH": -1, "TENDON": -1}
+        row = {"SLOT": 0, "ROW": 0, "FRAME": -1, "REF": -1, "TOUCH": -1, "TENDON": -1}
         if name.startswith(("JOINT", "BALL")):
             row["SLOT"] = [slot.joint for slot in s.slots].index(target)
         elif name in ("ACTUATORFRC", "CONTACT"):
@@ -79,13 +80,18 @@ class Sensors:
         elif name in SUBTREES:
             row["ROW"] = _place(self.subtrees, target)
         else:
-            row["ROW"] = _place(self.frames, (int(m.sensor_objtype[i]), target))
+            row["ROW"] = row["FRAME"] = _place(self.frames, (int(m.sensor_objtype[i]), target))
             if m.sensor_refid[i] >= 0:
                 other = int(m.sensor_reftype[i]), int(m.sensor_refid[i])
                 row["REF"] = _place(self.frames, other)
             if name == "TOUCH":
                 row["TOUCH"] = _place(self.touching, target)
         return row
+
+    def frame_slots(self) -> list[int]:
+        """The slot of each of `frames`."""
+        s = self.structure
+        return [s.slot_of_body(_body_of(s.model, *frame)) for frame in self.frames]
 
     def numbers(self) -> dict[str, int]:
         """Constants of C."""
@@ -108,13 +114,13 @@ class Sensors:
         below = [[n for n, b in enumerate(placed_bodies) if _is_below(m, b, body)]
                  for body in self.subtrees]  # fmt: skip
         rows = {
-            f"SENSOR_{name}": [row[name] for row in self._rows]
+            f"SENSOR_{name}": [row[name] for row in self.rows]
             for name in ("SLOT", "ROW", "REF", "TOUCH", "TENDON")
         }
         return rows | {
             "SENSOR_KIND": m.sensor_type[self.ids].tolist(),
             "SENSOR_ADR": m.sensor_adr[self.ids].tolist(),
-            "FRAME_SLOT": [s.slot_of_body(_body_of(m, *frame)) for frame in self.frames],
+            "FRAME_SLOT": self.frame_slots(),
             "SUBTREE0": [0, *np.cumsum([len(b) for b in below]).tolist()],
             "SUBTREE_BODY": [n for some in below for n in some],
             "TOUCH_BODY": [int(m.site_bodyid[site]) for site in self.touching],

@@ -10,9 +10,9 @@
 
 #define EACH(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
 #define SLOTS(k) _Pragma("unroll 1") for (int k = 0; k < NSLOT; k++)
-#define SLOTS_UP(k) _Pragma("unroll 1") for (int k = NSLOT - 1; k >= 0; k--)
 #define ONE (ZERO + 1.0f)
 #define ZERO (F{})
+#include "lanes.h"
 
 // -- vectors, of F or of a float ------------------------------------------------------------------
 
@@ -124,6 +124,7 @@ struct Pairs {  // contacts between bodies
   F centre[NGEOM_ + 1][3], axis[NGEOM_ + 1][3];
   F offset[MAXPAIR][3], normal[MAXPAIR][3], tangent[MAXPAIR][3], D[MAXPAIR];
   F x[MAXPAIR][PBASIS], v[MAXPAIR][PBASIS];
+  F motion[LANES > 1 ? NGEOM_ + 1 : 1][6];  // of the geoms' bodies, in every lane
   F shift[ACROSS_TREES ? MAXPAIR : 1][3];  // from the first geom's tree, which has `offset`, to the second's
   int pair[MAXPAIR];
   // Woodbury: rows scaled by sqrt(D), and what a pass to the roots of two trees makes of them
@@ -291,7 +292,7 @@ FN void make_tangent(const F *n, F *t) {
 // The points of slot k's body that touch a plane.
 STAGE void plane_contacts(World &w, Contacts &C, int k) {
   F origin[3];
-  for (int i = POINT0[k]; i < POINT0[k + 1]; i++) {
+  for (int i = POINT0[k]; i < POINT1[k]; i++) {
     int plane = POINT_PLANE[i];
     F x[3], n[3], o[3], a[3], e[3];
     EACH(j, 3) x[j] = T(point, i, j), a[j] = T(point, i, 4 + j);
@@ -369,6 +370,7 @@ FN void position_and_velocity(World &w, Contacts &C, Pairs &X) {
   }
   w.from[NSLOT] = w.ncontact;
   EACH(f, NFREE) EACH(i, 6) w.acc6[f][i] = ZERO;
+  share_geoms(X, w.V, true);
   body_contacts(w, X);
   if (NROW) coupled_rows(w);
 }
@@ -384,7 +386,7 @@ STAGE void actuation(World &w) {
     if (KIND[k] != BALL) w.tau[k] -= T(spring, k, 0) * (w.q[k] - T(spring, k, 1));
     F total = NTENDON ? w.drive[k] : ZERO, derivative = ZERO, changes;
     if (NTENDON) w.tau[k] += w.pull[k];
-    for (int i = ACTUATOR0[k]; i < ACTUATOR0[k + 1]; i++) {
+    for (int i = ACTUATOR0[k]; i < ACTUATOR1[k]; i++) {
       F gear = T(actuator, i, 0);
       total += gear * actuator_force(w, i, w.q[k], w.v[k], changes);
       derivative += gear * changes;
@@ -458,6 +460,13 @@ STAGE void add_contact(const World &w, const Contacts &C, int c, F *A, F *P) {
   EACH(m, 6) for (int n = m; n < 6; n++) A[at(m, n)] += b[0][m] * g0[n];
 }
 
+FN void add_contacts(World &w, const Contacts &C, int k) {
+  for (int c = w.from[k]; c < w.from[k + 1]; c++) {
+    if (ELLIPTIC) add_elliptic_contact(w, C, c, w.A[k], w.P[k]);
+    else add_contact(w, C, c, w.A[k], w.P[k]);
+  }
+}
+
 // One slot of the pass to the roots: A and P are the articulated inertia and bias force below it.
 // SOLVE: Newton's direction; else (M + diag(added))^-1 rhs.
 template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &X, int k, F &decrement) {
@@ -466,7 +475,7 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &
     add_inertia(A, w.I[k]);
     if (SOLVE) {
       EACH(i, 6) P[i] += w.wrench[k][i];
-      for (int c = w.from[k]; c < w.from[k + 1]; c++) ELLIPTIC ? add_elliptic_contact(w, C, c, A, P) : add_contact(w, C, c, A, P);
+      if (k >= NTRUNK) add_contacts(w, C, k);
     }
   }
   if (KIND[k] == FREE) {  // A = U D U'; y = U^-1 (tau - P)
@@ -564,7 +573,15 @@ template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
   }
   if (SOLVE) add_pair_forces(w, X);
   if (SOLVE && NROW) add_row_forces(w);
-  SLOTS_UP(k) to_root<SOLVE>(w, C, X, k, decrement);
+  LIMBS_UP(k) to_root<SOLVE>(w, C, X, k, decrement);
+  if (LANES > 1) {
+    decrement = sum_lanes(decrement);
+    TRUNK(k) {
+      if (SOLVE) add_contacts(w, C, k);
+      sum_lanes(w.A[k], 21), sum_lanes(w.P[k], 6);
+    }
+    TRUNK_UP(k) to_root<SOLVE>(w, C, X, k, decrement);
+  }
   if (SOLVE && (NPAIR || NROW)) {
     int n = 0;
     if (NROW) couple_rows(w, X, n);
@@ -577,21 +594,25 @@ template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
   return decrement;
 }
 
+// Of slot k's limit and friction: slope along dir at step a, beyond the quadratic.
+FN F slot_slope(const World &w, int k, F a, F &h) {
+  F slope = ZERO;
+  if (LIMITED[k]) slope += row_change(w.lx[k], w.lside[k] * w.dir[k], a, w.lD[k], h);
+  if (FRICTION[k]) slope += friction_change(T(friction, k, 0), T(friction, k, 1), w.fx[k], w.dir[k], a, h);
+  if (FREE_FRICTION && KIND[k] == FREE) slope += free_friction_slope(w, k, a, h);
+  return slope;
+}
 // Slope of the cost along dir at step a, from its value -decrement at 0; h: the curvature.
 STAGE F slope_at(const World &w, const Contacts &C, const Pairs &X, F a, F decrement, F &h) {
   F slope = ZERO;
   h = ZERO;
   for (int c = 0; c < w.ncontact; c++)
     slope += contact_change(C.x[c], C.v[c], POINT_DIM[C.point[c]], a, C.D[c], POINT_MU(C.point[c]), h);
-  for (int c = 0; c < w.npair; c++)
+  for (int c = LANE; c < w.npair; c += LANES)
     slope += contact_change(X.x[c], X.v[c], PAIR_DIM[X.pair[c]], a, X.D[c], PAIR_MU(X.pair[c]), h);
-  SLOTS(k) {
-    if (LIMITED[k]) slope += row_change(w.lx[k], w.lside[k] * w.dir[k], a, w.lD[k], h);
-    if (FRICTION[k]) {
-      slope += friction_change(T(friction, k, 0), T(friction, k, 1), w.fx[k], w.dir[k], a, h);
-    }
-    if (FREE_FRICTION && KIND[k] == FREE) slope += free_friction_slope(w, k, a, h);
-  }
+  LIMBS(k) slope += slot_slope(w, k, a, h);
+  slope = sum_lanes(slope), h = sum_lanes(h);
+  TRUNK(k) slope += slot_slope(w, k, a, h);
   if (NROW) slope += rows_slope(w, a, h);
   h += decrement;
   return slope - decrement * (1 - a);
@@ -608,7 +629,7 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
     for (int i = 0; i <= LS_ITERATIONS; i++) {
       F h, slope = slope_at(w, C, X, a, decrement, h);
       found = found | (abs_(slope) <= LINE_SEARCH_TOLERANCE * decrement);
-      if (!any_(!found) || i == LS_ITERATIONS) break;
+      if (!any_here(!found) || i == LS_ITERATIONS) break;
       low = select(slope < 0.0f, a, low);
       high = select(slope < 0.0f, high, a);
       F next = a - slope / max_(h, 1e-6f * decrement);
@@ -652,10 +673,11 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
         EACH(i, 6) w.wrench[k][i] += a * t[i];
       }
     }
+    changed = any_lane(changed);
     // the full step with every row on its side: the quadratic was the whole truth; rows that are always
     // on take most of a force away again, so that a second step finds the digits that the first one lost
     if (!NROW || iteration) done = done | tiny | (!changed & (abs_(a - 1) < 1e-3f));
-    if (!any_(!done)) break;
+    if (!any_here(!done)) break;
   }
 }
 

@@ -13,6 +13,7 @@ from functools import partial
 import mujoco
 import numpy as np
 
+from phalanx.sim.engines.fused.lanes import SLOT_TABLES, Lanes, declared
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.sensors import Sensors, actuators_of
 from phalanx.sim.engines.fused.source import Sizes
@@ -49,6 +50,12 @@ VARIABLE = frozenset({
 
 DRAWN = re.compile("(geom|site|mat|tendon)_(rgba|emission|specular|shininess|reflectance)|light_.*")
 """Model fields that only pictures show: they may differ, too, and change nothing in a step."""
+
+BY_SLOT = frozenset({
+    "UP", "KIND", "BODY", "BODY_ID", "ALONE", "FREE_OF", "GROUP", "TREE", "TREE_FREE", "QPOS", "DOF",
+    "BALL_OF", "BALL_AXIS", "LIMITED", "FRICTION", "FORCE_LIMITED",
+})  # fmt: skip
+"""Constants with a value for each slot."""
 
 MINVAL = 1e-15
 _NO_GRAVITY = mujoco.mjtDisableBit.mjDSBL_GRAVITY
@@ -133,9 +140,13 @@ def tables(s: Structure, field: Fields) -> dict[str, Array]:
 
 
 def constants(
-    s: Structure, varies: Callable[[str], bool], shapes: Mapping[str, Sequence[int]], sizes: Sizes
+    s: Structure,
+    varies: Callable[[str], bool],
+    shapes: Mapping[str, Sequence[int]],
+    sizes: Sizes,
+    lanes: Lanes,
 ) -> str:
-    """C declarations of the structure; `shapes`: (rows, columns) of every table."""
+    """C declarations of the structure; `shapes`: (rows, columns) of every table, arranged."""
     m, slots = s.model, s.slots
     free = [k for k, slot in enumerate(slots) if slot.kind == FREE]
     acts, pulling = actuators_by_slot(s), actuators_by_tendon(m)
@@ -176,11 +187,11 @@ def constants(
     alone = [int(implicit_fast and slot.kind == FREE and is_alone(m, slot.body)) for slot in slots]
     levels = all(np.allclose(_plane(m, g)[:3], [0, 0, 1], atol=1e-12) for g in s.planes)
     numbers = {
-        "NSLOT": len(slots), "NFREE": len(free), "NQ": m.nq, "NV": m.nv,
+        "NSLOT": lanes.length, "NFREE": len(free), "NQ": m.nq, "NV": m.nv,
         "NU": m.nu, "NA": m.na,
         "NBODY": m.nbody, "NGEOM": m.ngeom, "NSITE": m.nsite,
         "NSENSORDATA": m.nsensordata,
-        "MAXCON": max(1, len(s.points) + sum(fixed_touches)), "NPOINT": len(s.points),
+        "MAXCON": _most_contacts(s, lanes, fixed_touches), "NPOINT": len(s.points),
         "NSTATIC": len(s.obstacles), "POWERS": powers, "NBASIS": max([1, *point_dim]),
         "NGEOM_": len(s.geoms), "NPAIR": len(s.pairs), "MAXPAIR": max(1, pairs),
         "PBASIS": max([1, *pair_dim]), "MAXROW": max(1, rows),
@@ -211,12 +222,11 @@ def constants(
         "BODY": [int(x) for x in is_last],
         "BODY_ID": [slot.body for slot in slots],
         "ALONE": alone,
-        "LAST": [s.last[slot.body] for slot in slots],
         "FREE_OF": [free.index(k) if k in free else -1 for k in by_slot],
         "GROUP": [groups.index(int(m.body_rootid[slot.body])) for slot in slots],
         "HAS_MASS": [int(x > MINVAL) for x in m.body_subtreemass],
         "TREE": [trees.index(r) for r in root],
-        "TREE0": _starts([root.count(r) for r in trees]),
+        "TREE0": [0, lanes.length] if lanes.count > 1 else _starts([root.count(r) for r in trees]),
         "TREE_FREE": [free.index(r) if r in free else -1 for r in root],
         "QPOS": [int(m.jnt_qposadr[j]) for j in joints],
         "DOF": s.dofs,
@@ -260,22 +270,35 @@ def constants(
         **sensors.arrays(placed_bodies),
     }  # fmt: skip
     lines = [f"#define {name} {value}" for name, value in numbers.items()]
-    lines += [
-        f"TABLE int {name}[] = {{{', '.join(str(int(v)) for v in values) or 0}}};"
-        for name, values in arrays.items()
-    ]
+    lines += declared(s, lanes, arrays, sensors, BY_SLOT.__contains__)
     start = {False: 0, True: 0}
     for name, (height, width) in shapes.items():
-        wide = varies(name)
-        lines.append(
-            f"#define ROW_{name} {start[wide]}\n#define COLUMNS_{name} {width}\n"
-            f"#define VARIES_{name} {int(wide)}"
-        )
+        wide, own = varies(name), lanes.count > 1 and name in SLOT_TABLES
+        columns = width // lanes.count if own else width
+        at = f"({start[wide]} + ((r) * {columns} + (c))"
+        at += " * LANES + LANE)" if own else ")"
+        lines.append(f"#define AT_{name}(r, c) {at}\n#define VARIES_{name} {int(wide)}")
         start[wide] += height * width
     lines.append(f"#define VARIED_ROWS {start[True]}L")
     pointers = "".join(f"float *{name}; " for name in (*INPUTS, *OUTPUTS))
     lines.append(f"struct Fields {{ {pointers}int *overflow; long forces; }};")
     return "\n".join(lines) + "\n"
+
+
+def _most_contacts(s: Structure, lanes: Lanes, touches: list[int]) -> int:
+    """The most contacts with the world that a lane has; `touches`: of each of `s.obstacles`."""
+    many = [0] * lanes.count
+    for k in range(len(s.slots)):
+        own = sum(p.slot == k for p in s.points)
+        fixed = [n for n, pair in zip(touches, s.obstacles, strict=True)
+                 if s.slot_of_obstacle(pair) == k]  # fmt: skip
+        for lane in range(lanes.count):
+            if k in lanes.trunk:
+                many[lane] += -(-own // lanes.count)
+                many[lane] += max(touches, default=0) * -(-len(fixed) // lanes.count)
+            elif lanes.lane_of(k) == lane:
+                many[lane] += own + sum(fixed)
+    return max(1, *many)
 
 
 def actuators_by_slot(s: Structure) -> list[list[int]]:

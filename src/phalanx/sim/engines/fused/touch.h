@@ -3,7 +3,7 @@
 
 // The world's positions of all geoms of body k that may touch others.
 FN void place_geoms(World &w, Pairs &X, int k) {
-  for (int g = GEOM0[k]; g < GEOM0[k + 1]; g++) {
+  for (int g = GEOM0[k]; g < GEOM1[k]; g++) {
     F x[3], half[3];
     EACH(i, 3) x[i] = T(geom, g, i), half[i] = T(geom, g, 3 + i);
     rotate(w.R[k], x, X.centre[g]);
@@ -111,9 +111,9 @@ FN B beyond_a_face(const World &w, const Pairs &X, int g1, int g2, const F *R, c
   EACH(j, 3) beyond = beyond | (abs_(c[j]) - abs_(h[j]) > T(solid, SOLID_OF[g2], 9 + j) + reach);
   return beyond;
 }
-FN void box_of_lane(const World &w, int g, const F *centre, const F *R, int l, Box &box) {
-  EACH(j, 9) box.R[j] = lane(R[j], l);
-  EACH(j, 3) box.centre[j] = lane(centre[j], l), box.size[j] = lane(T(solid, SOLID_OF[g], 9 + j), l);
+FN void box_of_world(const World &w, int g, const F *centre, const F *R, int l, Box &box) {
+  EACH(j, 9) box.R[j] = element(R[j], l);
+  EACH(j, 3) box.centre[j] = element(centre[j], l), box.size[j] = element(T(solid, SOLID_OF[g], 9 + j), l);
 }
 // Contacts of a geom with a box or cylinder, in worlds `near`; returns the most of a world.
 STAGE int touch_solids(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
@@ -129,23 +129,23 @@ STAGE int touch_solids(const World &w, const Pairs &X, int kind, int g1, int g2,
     EACH(j, 3) t.o[m][j] = ZERO, t.n[m][j] = j == 2 ? ONE : ZERO;
   }
   for (int l = 0; l < WORLDS; l++) {
-    if (!lane_on(near, l)) continue;
+    if (!element_on(near, l)) continue;
     Spot spots[MAXTOUCH];
     Box box, other;
     int n;
-    box_of_lane(w, g2, centre2, R2, l, box);
+    box_of_world(w, g2, centre2, R2, l, box);
     if (kind == BOX_BOX) {
-      box_of_lane(w, g1, X.centre[g1], R1, l, other);
-      n = box_box(other, box, lane(margin, l), spots);
+      box_of_world(w, g1, X.centre[g1], R1, l, other);
+      n = box_box(other, box, element(margin, l), spots);
     } else {
       float centre[3], half[3];
-      EACH(j, 3) centre[j] = lane(X.centre[g1][j], l), half[j] = lane(X.axis[g1][j], l);
-      if (kind == SPHERE_CYLINDER) n = sphere_cylinder(centre, lane(radius, l), box, lane(margin, l), spots);
-      else n = capsule_box(centre, half, lane(radius, l), box, lane(margin, l), spots);
+      EACH(j, 3) centre[j] = element(X.centre[g1][j], l), half[j] = element(X.axis[g1][j], l);
+      if (kind == SPHERE_CYLINDER) n = sphere_cylinder(centre, element(radius, l), box, element(margin, l), spots);
+      else n = capsule_box(centre, half, element(radius, l), box, element(margin, l), spots);
     }
     for (int m = 0; m < n; m++) {
-      set_lane(t.dist[m], l, spots[m].dist);
-      EACH(j, 3) set_lane(t.o[m][j], l, spots[m].o[j]), set_lane(t.n[m][j], l, spots[m].n[j]);
+      set_element(t.dist[m], l, spots[m].dist);
+      EACH(j, 3) set_element(t.o[m][j], l, spots[m].o[j]), set_element(t.n[m][j], l, spots[m].n[j]);
     }
     most = n > most ? n : most;
   }

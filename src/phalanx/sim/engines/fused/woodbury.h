@@ -2,39 +2,48 @@
 // H0's factor, where a row is what one pass to the roots makes of it. Part of step.h.
 
 #define TREE_SLOTS(k, tree) for (int k = TREE0[tree]; k < TREE0[(tree) + 1]; k++)
-#define TREE_SLOTS_UP(k, tree) for (int k = TREE0[(tree) + 1] - 1; k >= TREE0[tree]; k--)
+// Its slots that are not trunk; lanes step one tree, and one lane has no trunk.
+#define TREE_LIMBS(k, tree) for (int k = LANES > 1 ? NTRUNK : TREE0[tree]; k < TREE0[(tree) + 1]; k++)
+#define TREE_LIMBS_UP(k, tree) for (int k = TREE0[(tree) + 1] - 1; k >= (LANES > 1 ? NTRUNK : TREE0[tree]); k--)
 
 // One row's pass to the root of a tree: u and y are L^-1 of its column. P: minus its forces on bodies;
 // SLOTS_TOO: and those on slots are in u.
-template <bool SLOTS_TOO> FN void row_to_root(World &w, Pairs &X, int r, int tree, F P[][6]) {
-  TREE_SLOTS_UP(k, tree) {
-    if (KIND[k] == FREE) {
-      F *y = X.y[r][FREE_OF[k]];
-      const F *A = w.A[k], *d = w.d6[FREE_OF[k]];
-      EACH(i, 6) y[i] = ZERO - P[k][i];
-      EACH(m, 6) {
-        int j = 5 - m;
-        for (int i = 0; i < j; i++) y[i] -= A[at(i, j)] * d[j] * y[j];
-      }
-      continue;
+template <bool SLOTS_TOO> FN void row_at_slot(World &w, Pairs &X, int r, int k, F P[][6]) {
+  if (KIND[k] == FREE) {
+    F *y = X.y[r][FREE_OF[k]];
+    const F *A = w.A[k], *d = w.d6[FREE_OF[k]];
+    EACH(i, 6) y[i] = ZERO - P[k][i];
+    EACH(m, 6) {
+      int j = 5 - m;
+      for (int i = 0; i < j; i++) y[i] -= A[at(i, j)] * d[j] * y[j];
     }
-    F u = (SLOTS_TOO ? X.u[r][k] : ZERO) - dot6(w.S[k], P[k]);
-    X.u[r][k] = u;
-    if (UP[k] < 0) continue;
-    F ud = u * w.d[k];
-    EACH(i, 6) P[UP[k]][i] += P[k][i] + w.U[k][i] * ud;
+    return;
   }
+  F u = (SLOTS_TOO ? X.u[r][k] : ZERO) - dot6(w.S[k], P[k]);
+  X.u[r][k] = u;
+  if (UP[k] < 0) return;
+  F ud = u * w.d[k];
+  EACH(i, 6) P[UP[k]][i] += P[k][i] + w.U[k][i] * ud;
+}
+template <bool SLOTS_TOO> FN void row_to_root(World &w, Pairs &X, int r, int tree, F P[][6]) {
+  TREE_LIMBS_UP(k, tree) row_at_slot<SLOTS_TOO>(w, X, r, k, P);
+  if (LANES == 1) return;
+  TRUNK(k) sum_team(P[k], 6);
+  TRUNK_UP(k) row_at_slot<SLOTS_TOO>(w, X, r, k, P);
 }
 FN int packed(int i, int j) { return i * (i + 1) / 2 + j; }  // of a lower triangle
+FN void add_product(const World &w, const Pairs &X, int r, int k, const F *u, const F (*y)[6], F &sum) {
+  if (KIND[k] == FREE) {
+    EACH(i, 6) sum += X.y[r][FREE_OF[k]][i] * w.d6[FREE_OF[k]][i] * y[FREE_OF[k]][i];
+  } else {
+    sum += X.u[r][k] * w.d[k] * u[k];
+  }
+}
 STAGE F row_product(const World &w, const Pairs &X, int r, int tree, const F *u, const F (*y)[6]) {
   F sum = ZERO;
-  TREE_SLOTS(k, tree) {
-    if (KIND[k] == FREE) {
-      EACH(i, 6) sum += X.y[r][FREE_OF[k]][i] * w.d6[FREE_OF[k]][i] * y[FREE_OF[k]][i];
-    } else {
-      sum += X.u[r][k] * w.d[k] * u[k];
-    }
-  }
+  TREE_LIMBS(k, tree) add_product(w, X, r, k, u, y, sum);
+  sum = sum_team(sum);
+  TRUNK(k) add_product(w, X, r, k, u, y, sum);
   return sum;
 }
 // Which trees row r moves: t is the first, and if there is another, the second.
@@ -55,6 +64,10 @@ template <bool SLOTS_TOO> FN void add_row(World &w, Pairs &X, int &n, F P[][6]) 
   X.rhs[n] = ZERO;
   for (int t = 0; t < trees_of(X, n); t++) X.rhs[n] += row_product(w, X, n, tree_of(X, n, t), w.u, w.y6);
   n++;
+}
+FN void add_square(const World &w, int k, F &sum) {
+  if (KIND[k] == FREE) EACH(i, 6) sum += w.y6[FREE_OF[k]][i] * w.y6[FREE_OF[k]][i] * w.d6[FREE_OF[k]][i];
+  else sum += w.u[k] * w.u[k] * w.d[k];
 }
 // Changes u, y and the decrement from H0's to H's.
 STAGE void solve_rows(World &w, Pairs &X, int n, F &decrement) {
@@ -82,9 +95,8 @@ STAGE void solve_rows(World &w, Pairs &X, int n, F &decrement) {
     }
   }
   // A sum of squares: H0's less what rows take away would lose its digits
-  SLOTS_UP(k) {
-    if (KIND[k] == FREE) EACH(i, 6) rest += w.y6[FREE_OF[k]][i] * w.y6[FREE_OF[k]][i] * w.d6[FREE_OF[k]][i];
-    else rest += w.u[k] * w.u[k] * w.d[k];
-  }
+  LIMBS_UP(k) add_square(w, k, rest);
+  rest = sum_team(rest);
+  TRUNK_UP(k) add_square(w, k, rest);
   decrement = select(gains > 0.0f, rest + gains, decrement);
 }

@@ -2,7 +2,7 @@
 
 // Minus gravity on part of the mass of bodies, about the origins of their trees.
 FN void compensate_gravity(const World &w, F wrench[][6], float side) {
-  for (int b = 0; b < NPLACE_BODY; b++) {
+  ALL_OF(b, PLACE_BODY, NPLACE_BODY) {
     int k = PLACE_BODY_SLOT[b];
     F x[3], o[3], force[3], t[3], mass = side * T(gravcomp, b, 0);
     EACH(i, 3) x[i] = T(inertial, b, i), force[i] = ZERO - mass * T(gravity, 0, i);
@@ -27,16 +27,16 @@ FN void add_applied(const World &w, const Fields &f, int b, F *wrench) {
 #include "outputs.h"
 
 STAGE void load(World &w, const Fields &f) {
-  F q[NQ], v[NV], applied[NV] = {};
-  get_rows<NQ>(w, f.qpos, q);
-  get_rows<NV>(w, f.qvel, v);
-  if (f.qfrc_applied) get_rows<NV>(w, f.qfrc_applied, applied);
+  RowIn<NQ> q(w, f.qpos);
+  RowIn<NV> v(w, f.qvel), applied(w, f.qfrc_applied);
   SLOTS(k) {
     if (KIND[k] == FREE) {
       int r = FREE_OF[k];
       EACH(i, 3) w.pos[r][i] = q[QPOS[k] + i];
       EACH(i, 4) w.quat[r][i] = q[QPOS[k] + 3 + i];
       EACH(i, 6) w.v6[r][i] = v[DOF[k] + i], w.tau6[r][i] = ZERO;
+    } else if (QPOS[k] < 0) {
+      w.q[k] = w.v[k] = w.applied[k] = ZERO;
     } else {
       w.q[k] = q[QPOS[k]], w.v[k] = v[DOF[k]], w.applied[k] = applied[DOF[k]];
       if (KIND[k] == BALL && BALL_AXIS[k] == 0) EACH(i, 4) w.ball[BALL_OF[k]][i] = q[QPOS[k] + i];
@@ -44,26 +44,26 @@ STAGE void load(World &w, const Fields &f) {
   }
 }
 STAGE void store(const World &w, const Fields &f) {
-  F q[NQ], v[NV];
-  SLOTS(k) {
+  RowOut<NQ> q(w, f.qpos);
+  RowOut<NV> v(w, f.qvel);
+  SLOTS(k) if (OWN(k)) {
     if (KIND[k] == FREE) {
       int r = FREE_OF[k];
-      EACH(i, 3) q[QPOS[k] + i] = w.pos[r][i];
-      EACH(i, 4) q[QPOS[k] + 3 + i] = w.quat[r][i];
-      EACH(i, 6) v[DOF[k] + i] = w.v6[r][i];
+      EACH(i, 3) q.set(QPOS[k] + i, w.pos[r][i]);
+      EACH(i, 4) q.set(QPOS[k] + 3 + i, w.quat[r][i]);
+      EACH(i, 6) v.set(DOF[k] + i, w.v6[r][i]);
     } else {
-      v[DOF[k]] = w.v[k];
-      if (KIND[k] != BALL) q[QPOS[k]] = w.q[k];
-      else if (BALL_AXIS[k] == 0) EACH(i, 4) q[QPOS[k] + i] = w.ball[BALL_OF[k]][i];
+      v.set(DOF[k], w.v[k]);
+      if (KIND[k] != BALL) q.set(QPOS[k], w.q[k]);
+      else if (BALL_AXIS[k] == 0) EACH(i, 4) q.set(QPOS[k] + i, w.ball[BALL_OF[k]][i]);
     }
   }
-  put_rows<NQ>(w, f.qpos, q);
-  put_rows<NV>(w, f.qvel, v);
+  q.write(w, f.qpos), v.write(w, f.qvel);
 }
 // xfrc_applied acts at the bodies' centres of mass, qfrc_applied of a free joint in its frames.
 STAGE void apply_forces(World &w, const Fields &f) {
   if (GRAVCOMP) compensate_gravity(w, w.wrench, -1);
-  if (f.xfrc_applied) for (int b = 0; b < NPLACE_BODY; b++) {
+  if (f.xfrc_applied) ALL_OF(b, PLACE_BODY, NPLACE_BODY) {
     F wrench[6] = {};
     add_applied(w, f, b, wrench);
     EACH(i, 6) w.wrench[PLACE_BODY_SLOT[b]][i] -= wrench[i];
@@ -120,22 +120,22 @@ STAGE void derive_worlds(Memory &memory) {
 // position in the world's axes and of its rotation in its own.
 STAGE void solve_worlds(Memory &memory, const Fields &f, const float *force, const float *added, float *out) {
   World &w = memory.world;
-  F b[NV], a[NV], x[NV];
+  RowIn<NV> b(w, force), a(w, added);
+  RowOut<NV> x(w, out);
   load(w, f);
-  get_rows<NV>(w, force, b);
-  get_rows<NV>(w, added, a);
   SLOTS(k) {
     kinematics(w, k);
     if (BODY[k]) inertia_and_bias(w, k);
     if (KIND[k] != FREE) {
-      w.rhs[k] = b[DOF[k]], w.added[k] = a[DOF[k]];
+      w.rhs[k] = w.added[k] = ZERO;
+      if (DOF[k] >= 0) w.rhs[k] = b[DOF[k]], w.added[k] = a[DOF[k]];
       continue;
     }
-    int r = FREE_OF[k];
-    rotate(w.R[k], b + DOF[k] + 3, w.rhs6[r]);
+    int r = FREE_OF[k], n = 0;
+    F *R = w.R[k], torque[3], turn[3];
+    EACH(i, 3) torque[i] = b[DOF[k] + 3 + i], turn[i] = a[DOF[k] + 3 + i];
+    rotate(R, torque, w.rhs6[r]);
     EACH(i, 3) w.rhs6[r][3 + i] = b[DOF[k] + i], w.added9[r][6 + i] = a[DOF[k] + i];
-    const F *R = w.R[k], *turn = a + DOF[k] + 3;
-    int n = 0;
     EACH(i, 3) for (int j = i; j < 3; j++) {
       F sum = ZERO;
       EACH(m, 3) sum += R[3 * i + m] * turn[m] * R[3 * j + m];
@@ -143,13 +143,14 @@ STAGE void solve_worlds(Memory &memory, const Fields &f, const float *force, con
     }
   }
   direction<false>(w, memory.contacts, memory.pairs);
-  SLOTS(k) {
+  SLOTS(k) if (OWN(k)) {
     if (KIND[k] != FREE) {
-      x[DOF[k]] = w.dir[k];
+      x.set(DOF[k], w.dir[k]);
       continue;
     }
-    EACH(i, 3) x[DOF[k] + i] = w.dV[k][3 + i];
-    rotate_back(w.R[k], w.dV[k], x + DOF[k] + 3);
+    F turn[3];
+    rotate_back(w.R[k], w.dV[k], turn);
+    EACH(i, 3) x.set(DOF[k] + i, w.dV[k][3 + i]), x.set(DOF[k] + 3 + i, turn[i]);
   }
-  put_rows<NV>(w, out, x);
+  x.write(w, out);
 }

@@ -1,0 +1,49 @@
+// Lanes: the threads of a GPU that step one world together. Slots 0 ... NTRUNK - 1 are the trunk,
+// which every lane computes with the same bits; the others are the lane's own limbs, which write to
+// the trunk only through sums over lanes. One lane, as on a CPU, has no trunk. Part of step.h.
+
+#define LIMBS(k) _Pragma("unroll 1") for (int k = NTRUNK; k < NSLOT; k++)
+#define LIMBS_UP(k) _Pragma("unroll 1") for (int k = NSLOT - 1; k >= NTRUNK; k--)
+#define TRUNK(k) _Pragma("unroll 1") for (int k = 0; k < NTRUNK; k++)
+#define TRUNK_UP(k) _Pragma("unroll 1") for (int k = NTRUNK - 1; k >= 0; k--)
+
+// `sum_lanes` and `any_lane`: over the lanes of a world, where all worlds of the warp come by;
+// `sum_team`: where this world comes alone. `any_here`: in any world that is stepped in lockstep.
+#if LANES == 1
+#define LANE 0
+FN F sum_lanes(F x) { return x; }
+FN F sum_team(F x) { return x; }
+FN B any_lane(B b) { return b; }
+FN bool any_here(B b) { return any_(b); }
+#define OWN(k) true
+#define ONE_OF(b, items, n) for (int b = 0; b < (n); b++)
+#define ALL_OF(b, items, n) for (int b = 0; b < (n); b++)
+#else
+#define OWN(k) (((k) >= NTRUNK || LANE == 0) && QPOS[k] >= 0)  // this lane writes it
+// Items of the lane; those of the trunk are one lane's, or all lanes'.
+#define ONE_OF(b, items, n) for (int b##_ = 0, b; (b = ONE_##items[b##_]) >= 0; b##_++)
+#define ALL_OF(b, items, n) for (int b##_ = 0, b; (b = ALL_##items[b##_]) >= 0; b##_++)
+#endif
+// Whether this lane adds to a sum what acts at the slot of a geom.
+#define ADDS(g) (LANES == 1 || GEOM_LANE[g] == LANE || (GEOM_LANE[g] < 0 && LANE == 0))
+FN void sum_lanes(F *x, int n) {
+  if (LANES > 1) _Pragma("unroll") for (int i = 0; i < n; i++) x[i] = sum_lanes(x[i]);
+}
+FN void sum_team(F *x, int n) {
+  if (LANES > 1) _Pragma("unroll") for (int i = 0; i < n; i++) x[i] = sum_team(x[i]);
+}
+// Adds what acts on slots to their parents, to the roots.
+FN void add_to_parents(F (*x)[6]) {
+  F trunk[NTRUNK + 1][6];
+  if (LANES > 1) TRUNK(k) EACH(i, 6) trunk[k][i] = ZERO;
+  LIMBS_UP(k) if (UP[k] >= 0) {
+    F *up = UP[k] < NTRUNK ? trunk[UP[k]] : x[UP[k]];
+    EACH(i, 6) up[i] += x[k][i];
+  }
+  if (LANES == 1) return;
+  TRUNK(k) {
+    sum_lanes(trunk[k], 6);
+    EACH(i, 6) x[k][i] += trunk[k][i];
+  }
+  TRUNK_UP(k) if (UP[k] >= 0) EACH(i, 6) x[UP[k]][i] += x[k][i];
+}

@@ -1,0 +1,256 @@
+"""How the slots of a structure are spread over the lanes of a GPU that step one world together.
+
+Every lane computes the trunk, with the same bits; each limb, a part of the tree that hangs from the
+trunk, belongs to one lane. A lane counts its slots from the trunk's on: these local numbers are what
+the constants and the tables of the fused step use. One lane has all slots as limbs.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from phalanx.sim.engines.fused.rows import Rows
+from phalanx.sim.engines.fused.sensors import SUBTREES, Sensors, actuators_of
+from phalanx.sim.engines.fused.structure import FREE, HINGE, Structure
+
+Array = np.ndarray
+COUNTS = (2, 4, 8)
+WORTH = 0.8
+"""Twice the lanes must leave at most this part of the work to a lane."""
+TRUNK = -1
+"""Instead of a lane: all of them."""
+
+SLOT_TABLES = frozenset({
+    "rotation", "offset", "origin", "quat", "qpos0", "inertia", "armature", "damping", "spring",
+    "limit", "friction", "force_range",
+})  # fmt: skip
+"""Tables with a row for each slot."""
+PADDING = {"UP": -1, "KIND": HINGE, "FREE_OF": -1, "TREE_FREE": -1, "QPOS": -1, "DOF": -1,
+           "BALL_OF": -1, "BALL_AXIS": -1}  # fmt: skip
+"""Constants of a slot that a lane with shorter limbs has none of; others are 0."""
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """`trunk`: slots of all lanes; `limbs`: of each lane; parents before children."""
+
+    trunk: list[int]
+    limbs: list[list[int]]
+
+    @property
+    def count(self) -> int:
+        return len(self.limbs)
+
+    @property
+    def length(self) -> int:
+        """Slots of a lane."""
+        return len(self.trunk) + max(len(limb) for limb in self.limbs)
+
+    def slots(self, lane: int) -> list[int]:
+        """Slots of a lane in the order of its local numbers, -1 where it has none."""
+        own = self.trunk + self.limbs[lane]
+        return own + [-1] * (self.length - len(own))
+
+    def lane_of(self, slot: int) -> int:
+        """The lane of a slot; TRUNK for those of all lanes and for what never moves (-1)."""
+        for lane, limb in enumerate(self.limbs):
+            if slot in limb:
+                return lane
+        return TRUNK
+
+    def local(self, slot: int) -> int:
+        """The local number of a slot, -1 of what never moves."""
+        if slot < 0:
+            return -1
+        return self.slots(max(0, self.lane_of(slot))).index(slot)
+
+    def by_slot(self, name: str, values: Sequence[int]) -> str:
+        """The declaration of a constant of each slot."""
+        some = [[PADDING.get(name, 0) if k < 0 else int(values[k]) for k in self.slots(lane)]
+                for lane in range(self.count)]  # fmt: skip
+        if name == "UP":
+            some = [[self.local(k) for k in row] for row in some]
+        return laned(name, some)
+
+    def ranges(self, name: str, starts: Sequence[int]) -> str:
+        """The declaration of where each slot's items begin and end. Of the trunk's, lanes take
+        parts if they are points or obstacles, which count once."""
+        first, last = [], []
+        for lane in range(self.count):
+            first.append([0] * self.length)
+            last.append([0] * self.length)
+            for local, k in enumerate(self.slots(lane)):
+                if k < 0:
+                    continue
+                begin, end = starts[k], starts[k + 1]
+                if self.count > 1 and k in self.trunk and name in ("POINT", "STATIC"):
+                    size = end - begin
+                    begin, end = (begin + size * i // self.count for i in (lane, lane + 1))
+                first[-1][local], last[-1][local] = begin, end
+        return laned(f"{name}0", first) + "\n" + laned(f"{name}1", last)
+
+    def items(self, name: str, owners: Sequence[int]) -> str:
+        """Declarations of which items each lane has: ONE_, each in one lane, and ALL_, with those of
+        the trunk in every lane. `owners`: lanes."""
+        mine: list[list[int]] = [[] for _ in range(self.count)]
+        held: list[list[int]] = [[] for _ in range(self.count)]
+        for i, owner in enumerate(owners):
+            mine[owner if owner >= 0 else i % self.count].append(i)
+            for lane in range(self.count) if owner < 0 else (owner,):
+                held[lane].append(i)
+        return _padded(f"ONE_{name}", mine) + "\n" + _padded(f"ALL_{name}", held)
+
+    def arrange(self, tables: Mapping[str, Array]) -> dict[str, Array]:
+        """Tables (E, rows, columns) with the lanes' rows side by side: (E, length, columns x lanes)."""
+        if self.count == 1:
+            return dict(tables)
+        out = {}
+        for name, values in tables.items():
+            if name not in SLOT_TABLES:
+                out[name] = values
+                continue
+            # of a slot that a lane does not have: an armature, so that it divides by something
+            none = np.full((len(values), 1, values.shape[2]), float(name == "armature"))
+            wide = np.concatenate([values, none], 1)
+            own = [wide[:, self.slots(lane)] for lane in range(self.count)]
+            out[name] = np.stack(own, -1).reshape(len(values), self.length, -1)
+        return out
+
+
+def laned(name: str, rows: Sequence[Sequence[int]]) -> str:
+    """An array of constants that lanes may have values of their own for."""
+    if all(list(row) == list(rows[0]) for row in rows):
+        return f"TABLE int {name}[] = {{{_list(rows[0])}}};"
+    each = ", ".join(f"{{{_list(row)}}}" for row in rows)
+    return (
+        f"TABLE int {name}_OF_LANE[][{len(rows[0])}] = {{{each}}};\n"
+        f"#define {name} {name}_OF_LANE[LANE]"
+    )
+
+
+def _padded(name: str, rows: list[list[int]]) -> str:
+    longest = max(len(row) for row in rows)
+    full = [[*row, *[-1] * (longest - len(row) + 1)] for row in rows]
+    return laned(name, full)
+
+
+def _list(values: Sequence[int]) -> str:
+    return ", ".join(str(int(v)) for v in values) or "0"
+
+
+def spread(s: Structure, most: int = COUNTS[-1]) -> Lanes:
+    """The lanes that step `s` soonest: the fewest of which more would not pay."""
+    best = alone(s)
+    if _needs_one_lane(s):
+        return best
+    for count in COUNTS:
+        if count > most:
+            break
+        lanes = _spread(s, count)
+        if lanes.length <= WORTH * best.length and _apart(s, lanes):
+            best = lanes
+    return best
+
+
+def alone(s: Structure) -> Lanes:
+    """One lane."""
+    return Lanes([], [list(range(len(s.slots)))])
+
+
+def _spread(s: Structure, count: int) -> Lanes:
+    """The trunk that leaves the least to a lane: from the free joint on, the root of the largest limb
+    becomes part of it as long as there is one with slots below it."""
+    below = {k: [j for j in range(len(s.slots)) if _hangs(s, j, k)] for k in range(len(s.slots))}
+    trunk = [k for k, slot in enumerate(s.slots) if slot.kind == FREE]
+    best = None
+    while True:
+        tops = [k for k, slot in enumerate(s.slots)
+                if k not in trunk and (slot.up < 0 or slot.up in trunk)]  # fmt: skip
+        limbs: list[list[int]] = [[] for _ in range(count)]
+        for top in sorted(tops, key=lambda k: -len(below[k])):
+            min(limbs, key=len).extend(below[top])
+        lanes = Lanes(sorted(trunk), [sorted(limb) for limb in limbs])
+        if best is None or lanes.length < best.length:
+            best = lanes
+        largest = max(tops, key=lambda k: len(below[k]), default=None)
+        if largest is None or len(below[largest]) == 1:
+            return best
+        trunk.append(largest)
+
+
+def _hangs(s: Structure, k: int, top: int) -> bool:
+    while k > top:
+        k = s.slots[k].up
+    return k == top
+
+
+def _needs_one_lane(s: Structure) -> bool:
+    """Whether `s` has what couples slots in other ways than limbs, trunk and contacts do."""
+    m, coupled = s.model, Rows(s)
+    kinds = set(Sensors(s).kinds)
+    solids = (int(mujoco.mjtGeom.mjGEOM_BOX), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
+    return bool(
+        coupled.rows or coupled.tendons or s.balls or m.na
+        or len({s.root_of(k) for k in range(len(s.slots))}) > 1 or len(s.groups) > 1
+        or kinds & (SUBTREES | {"TOUCH"})
+        or any(int(m.geom_type[g]) in solids for pair in s.pairs for g in pair[:2])
+        or len(s.slots) == 1
+    )  # fmt: skip
+
+
+def _apart(s: Structure, lanes: Lanes) -> bool:
+    """Whether every sensor reads from one lane."""
+    return all(len(owners) <= 1 for owners in sensor_lanes(s, Sensors(s), lanes))
+
+
+def sensor_lanes(s: Structure, sensors: Sensors, lanes: Lanes) -> list[set[int]]:
+    """Lanes from which each sensor reads, without the trunk."""
+    m, frames = s.model, sensors.frame_slots()
+    out = []
+    for i, row in zip(sensors.ids, sensors.rows, strict=True):
+        name = sensors.kinds[sensors.ids.index(i)]
+        if name == "ACTUATORFRC":
+            slots = [k for k, slot in enumerate(s.slots)
+                     if int(m.sensor_objid[i]) in actuators_of(m, slot.joint)]  # fmt: skip
+        elif name == "CONTACT":
+            slots = [s.slot_of_body(int(m.sensor_objid[i]))]
+        elif row["FRAME"] < 0:
+            slots = [row["SLOT"]]
+        else:
+            slots = [frames[f] for f in (row["FRAME"], row["REF"]) if f >= 0]
+        out.append({lanes.lane_of(k) for k in slots} - {TRUNK})
+    return out
+
+
+def declared(s: Structure, lanes: Lanes, arrays: Mapping[str, Sequence[int]], sensors: Sensors,
+             is_by_slot: Callable[[str], bool]) -> list[str]:  # fmt: skip
+    """C declarations of `arrays`, those of slots by lanes, and of what belongs to each lane."""
+    lines = []
+    for name, values in arrays.items():
+        if is_by_slot(name):
+            lines.append(lanes.by_slot(name, values))
+        elif name in ("ACTUATOR0", "POINT0", "GEOM0", "STATIC0"):
+            lines.append(lanes.ranges(name[:-1], values))
+        elif name.endswith("_SLOT") and name != "TENDON_SLOT":
+            lines.append(laned(name, [[lanes.local(k) for k in values]]))
+        else:
+            lines.append(laned(name, [values]))
+    owner = lanes.lane_of
+    reading = [min(some, default=TRUNK) for some in sensor_lanes(s, sensors, lanes)]
+    acting = [next((owner(k) for k, slot in enumerate(s.slots) if i in actuators_of(s.model, slot.joint)), TRUNK)
+              for i in range(s.model.nu)]  # fmt: skip
+    first = len(sensors.of_state)
+    lines += [
+        f"#define LANES {lanes.count}",
+        f"#define NTRUNK {len(lanes.trunk)}",
+        laned("GEOM_LANE", [[owner(k) for k in arrays["GEOM_SLOT"]]]),
+        lanes.items("ACTUATORS", acting),
+        lanes.items("PLACE_BODY", [owner(k) for k in arrays["PLACE_BODY_SLOT"]]),
+        lanes.items("PLACE_GEOM", [owner(k) for k in arrays["PLACE_GEOM_SLOT"]]),
+        lanes.items("PLACE_SITE", [owner(k) for k in arrays["PLACE_SITE_SLOT"]]),
+        lanes.items("SENSORS_OF_STATE", reading[:first]),
+        lanes.items("SENSORS_OF_FORCES", reading[first:]),
+    ]
+    return lines
