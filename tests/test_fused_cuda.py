@@ -14,8 +14,8 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 N = 64
 
 
-def make(name, device="cuda", num_envs=N):
-    task = tasks.make(name, num_envs=num_envs, device=device, engine="fused")
+def make(name, device="cuda", num_envs=N, engine="fused"):
+    task = tasks.make(name, num_envs=num_envs, device=device, engine=engine)
     task.reset()
     return task
 
@@ -28,7 +28,7 @@ def copied(source, target):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_robots_step_as_mujocos_on_a_gpu(name):
-    gpu, cpu = make(name).sim, make(name, "cpu").sim
+    gpu, cpu = make(name).sim, make(name, "cpu", engine="mujoco").sim
     model, generator = exact(cpu.model), torch.Generator().manual_seed(1)
     forces = gpu.qfrc_constraint, gpu.actuator_force, gpu.xpos, gpu.sensordata
     for _ in range(4):
@@ -86,7 +86,7 @@ def test_contacts_that_do_not_fit_are_not_dropped(monkeypatch):
     monkeypatch.setattr(cuda, "SIZES", Sizes(pairs=1, rows=1))
     small = make("Humanoid").sim
     generator = torch.Generator().manual_seed(3)
-    host = make("Humanoid", "cpu").sim
+    host = make("Humanoid", "cpu", engine="mujoco").sim
     launched(host, generator)
     host.qpos[:, 7:] *= 2.5  # limbs through each other
     for sim in (large, small):

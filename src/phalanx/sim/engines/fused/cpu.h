@@ -5,6 +5,7 @@
 #pragma clang fp reassociate(off) contract(fast)
 
 #define FN static inline __attribute__((always_inline))
+#define MEMBER inline __attribute__((always_inline))
 #define STAGE static __attribute__((noinline))  // inlined, they take ten times as long to compile
 #define WORLDS 8
 typedef float F __attribute__((vector_size(4 * WORLDS)));
@@ -101,16 +102,19 @@ template <int width, class W> STAGE void put_rows(const W &w, float *rows, const
 // A world's row of `width` numbers, read as a whole, and written so.
 template <int width> struct RowIn {
   F values[width];
-  template <class W> FN RowIn(const W &w, const float *rows) {
+  template <class W> MEMBER RowIn(const W &w, const float *rows) {
     if (rows) get_rows<width>(w, rows, values);
     else for (int i = 0; i < width; i++) values[i] = F{};
   }
-  FN F operator[](int i) const { return values[i]; }
+  MEMBER F operator[](int i) const { return values[i]; }
 };
 template <int width> struct RowOut {
   F values[width];
-  template <class W> FN RowOut(const W &, float *) {}
-  FN void set(int i, F value) { values[i] = value; }
-  template <class W> FN void write(const W &w, float *rows) { put_rows<width>(w, rows, values); }
+  template <class W> MEMBER RowOut(const W &, float *) {}
+  MEMBER void set(int i, F value) { values[i] = value; }
+  template <class W> MEMBER void write(const W &w, float *rows) { put_rows<width>(w, rows, values); }
 };
 #define OUT(name) w.fields->name
+#define WRITER STAGE
+#define WRITTEN(w, name) World &name = w
+#define UNROLL _Pragma("unroll 1")

@@ -1,7 +1,19 @@
 // The build for CUDA: LANES threads a world, one after the other in a warp. Needs no headers.
 
 #define FN __device__ __forceinline__
+#define MEMBER FN
+// Small robots are stepped in registers: all loops over slots unrolled and all stages inlined, so that
+// every index is a constant. What is written out goes through a copy in memory.
+#define WRITER __device__ __noinline__
+#if IN_REGISTERS
+#define STAGE FN
+#define UNROLL _Pragma("unroll")
+#define WRITTEN(w, name) World name = w
+#else
 #define STAGE __device__ __noinline__
+#define UNROLL _Pragma("unroll 1")
+#define WRITTEN(w, name) World &name = w
+#endif
 typedef float F;
 typedef bool B;
 #define WORLDS 1
@@ -51,16 +63,16 @@ template <int width, class W> FN void put_rows(const W &w, float *rows, const F 
 // A world's row of `width` numbers, where it is; a lane reads and writes what it has.
 template <int width> struct RowIn {
   const float *row;
-  template <class W> FN RowIn(const W &w, const float *rows) : row(rows ? rows + w.world * width : nullptr) {}
-  FN F operator[](int i) const { return row ? row[i] : 0.0f; }
+  template <class W> MEMBER RowIn(const W &w, const float *rows) : row(rows ? rows + w.world * width : nullptr) {}
+  MEMBER F operator[](int i) const { return row ? row[i] : 0.0f; }
 };
 template <int width> struct RowOut {
   float *row;
-  template <class W> FN RowOut(const W &w, float *rows) : row(w.valid ? rows + w.world * width : nullptr) {}
-  FN void set(int i, F value) {
+  template <class W> MEMBER RowOut(const W &w, float *rows) : row(w.valid ? rows + w.world * width : nullptr) {}
+  MEMBER void set(int i, F value) {
     if (row) row[i] = value;
   }
-  template <class W> FN void write(const W &, float *) {}
+  template <class W> MEMBER void write(const W &, float *) {}
 };
 
 template <bool VARIES, class W> FN F number(const W &w, int i) {

@@ -2,30 +2,36 @@
 
 // The world of this thread. All threads of a warp go on to the end, as sums over lanes ask for: those
 // that have none, or one that is not in the mask, repeat another and write nothing.
-FN void begin(World &w, const Fields &f, const float *shared, const float *varied, long worlds,
+FN void begin(World &w, Drives &drives, const Fields &f, const float *shared, const float *varied, long worlds,
               const unsigned char *mask) {
   long world = ((long)blockIdx.x * THREADS + threadIdx.x) / LANES;
   w.valid = world < worlds;
   w.world = w.valid ? world : worlds - 1;
   if (mask && !mask[w.world]) w.valid = 0;
-  w.fields = &f, w.shared = shared, w.varied = varied, w.worlds = worlds;
+  w.drives = &drives, w.fields = &f, w.shared = shared, w.varied = varied, w.worlds = worlds;
 }
 // See `run` in cpu_entry.h.
 extern "C" __global__ void __launch_bounds__(THREADS)
     run(const __grid_constant__ Fields f, const float *shared, const float *varied, long worlds, int substeps,
         int positions, const unsigned char *mask) {
-  Memory memory;
-  begin(memory.world, f, shared, varied, worlds, mask);
-  if (LANES == 1 && !memory.world.valid) return;
-  if (substeps) step_worlds(memory, f, substeps, positions == 1);
-  else load(memory.world, f);
-  if (positions == 2) derive_worlds(memory);
+  World w;  // apart from what is indexed at run time
+  Drives drives;
+  Contacts C;
+  Pairs X;
+  begin(w, drives, f, shared, varied, worlds, mask);
+  if (LANES == 1 && !w.valid) return;
+  if (substeps) step_worlds(w, C, X, f, substeps, positions == 1);
+  else load(w, f);
+  if (positions == 2) derive_worlds(w);
 }
 extern "C" __global__ void __launch_bounds__(THREADS)
     solve_m(const __grid_constant__ Fields f, const float *shared, const float *varied, long worlds,
             const float *force, const float *added, float *out) {
-  Memory memory;
-  begin(memory.world, f, shared, varied, worlds, nullptr);
-  if (LANES == 1 && !memory.world.valid) return;
-  solve_worlds(memory, f, force, added, out);
+  World w;  // apart from what is indexed at run time
+  Drives drives;
+  Contacts C;
+  Pairs X;
+  begin(w, drives, f, shared, varied, worlds, nullptr);
+  if (LANES == 1 && !w.valid) return;
+  solve_worlds(w, C, X, f, force, added, out);
 }

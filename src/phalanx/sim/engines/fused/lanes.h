@@ -2,10 +2,11 @@
 // which every lane computes with the same bits; the others are the lane's own limbs, which write to
 // the trunk only through sums over lanes. One lane, as on a CPU, has no trunk. Part of step.h.
 
-#define LIMBS(k) _Pragma("unroll 1") for (int k = NTRUNK; k < NSLOT; k++)
-#define LIMBS_UP(k) _Pragma("unroll 1") for (int k = NSLOT - 1; k >= NTRUNK; k--)
-#define TRUNK(k) _Pragma("unroll 1") for (int k = 0; k < NTRUNK; k++)
-#define TRUNK_UP(k) _Pragma("unroll 1") for (int k = NTRUNK - 1; k >= 0; k--)
+#define SLOTS(k) UNROLL for (int k = 0; k < NSLOT; k++)
+#define LIMBS(k) UNROLL for (int k = NTRUNK; k < NSLOT; k++)
+#define LIMBS_UP(k) UNROLL for (int k = NSLOT - 1; k >= NTRUNK; k--)
+#define TRUNK(k) UNROLL for (int k = 0; k < NTRUNK; k++)
+#define TRUNK_UP(k) UNROLL for (int k = NTRUNK - 1; k >= 0; k--)
 
 // `sum_lanes` and `any_lane`: over the lanes of a world, where all worlds of the warp come by;
 // `sum_team`: where this world comes alone. `any_here`: in any world that is stepped in lockstep.
@@ -17,13 +18,13 @@ FN B any_lane(B b) { return b; }
 FN bool any_here(B b) { return any_(b); }
 #define OWN(k) true
 #define ONE_OF(b, items, n) for (int b = 0; b < (n); b++)
-#define ALL_OF(b, items, n) for (int b = 0; b < (n); b++)
 #else
 #define OWN(k) (((k) >= NTRUNK || LANE == 0) && QPOS[k] >= 0)  // this lane writes it
-// Items of the lane; those of the trunk are one lane's, or all lanes'.
+// Items of the lane; each of the trunk's is one lane's.
 #define ONE_OF(b, items, n) for (int b##_ = 0, b; (b = ONE_##items[b##_]) >= 0; b##_++)
-#define ALL_OF(b, items, n) for (int b##_ = 0, b; (b = ALL_##items[b##_]) >= 0; b##_++)
 #endif
+// Rows of the tables of bodies that move with slot k.
+#define BODIES_OF(k, b) for (int b##_ = BODIES0[k], b; b##_ < BODIES1[k] && (b = SLOT_BODY[b##_], true); b##_++)
 // Whether this lane adds to a sum what acts at the slot of a geom.
 #define ADDS(g) (LANES == 1 || GEOM_LANE[g] == LANE || (GEOM_LANE[g] < 0 && LANE == 0))
 FN void sum_lanes(F *x, int n) {

@@ -92,15 +92,12 @@ class Lanes:
         return laned(f"{name}0", first) + "\n" + laned(f"{name}1", last)
 
     def items(self, name: str, owners: Sequence[int]) -> str:
-        """Declarations of which items each lane has: ONE_, each in one lane, and ALL_, with those of
-        the trunk in every lane. `owners`: lanes."""
-        mine: list[list[int]] = [[] for _ in range(self.count)]
-        held: list[list[int]] = [[] for _ in range(self.count)]
+        """The declaration of which items each lane has, those of the trunk in turns; `owners`: lanes."""
+        own: list[list[int]] = [[] for _ in range(self.count)]
         for i, owner in enumerate(owners):
-            mine[owner if owner >= 0 else i % self.count].append(i)
-            for lane in range(self.count) if owner < 0 else (owner,):
-                held[lane].append(i)
-        return _padded(f"ONE_{name}", mine) + "\n" + _padded(f"ALL_{name}", held)
+            own[owner if owner >= 0 else i % self.count].append(i)
+        longest = max(len(row) for row in own)
+        return laned(f"ONE_{name}", [[*row, *[-1] * (longest - len(row) + 1)] for row in own])
 
     def arrange(self, tables: Mapping[str, Array]) -> dict[str, Array]:
         """Tables (E, rows, columns) with the lanes' rows side by side: (E, length, columns x lanes)."""
@@ -128,12 +125,6 @@ def laned(name: str, rows: Sequence[Sequence[int]]) -> str:
         f"TABLE int {name}_OF_LANE[][{len(rows[0])}] = {{{each}}};\n"
         f"#define {name} {name}_OF_LANE[LANE]"
     )
-
-
-def _padded(name: str, rows: list[list[int]]) -> str:
-    longest = max(len(row) for row in rows)
-    full = [[*row, *[-1] * (longest - len(row) + 1)] for row in rows]
-    return laned(name, full)
 
 
 def _list(values: Sequence[int]) -> str:
@@ -200,6 +191,11 @@ def _needs_one_lane(s: Structure) -> bool:
     )  # fmt: skip
 
 
+def _in_registers(s: Structure, lanes: Lanes) -> bool:
+    """Whether a lane has so little that the step keeps it in registers."""
+    return lanes.count > 1 and lanes.length <= 4 and not s.pairs and not s.obstacles
+
+
 def _apart(s: Structure, lanes: Lanes) -> bool:
     """Whether every sensor reads from one lane."""
     return all(len(owners) <= 1 for owners in sensor_lanes(s, Sensors(s), lanes))
@@ -231,7 +227,7 @@ def declared(s: Structure, lanes: Lanes, arrays: Mapping[str, Sequence[int]], se
     for name, values in arrays.items():
         if is_by_slot(name):
             lines.append(lanes.by_slot(name, values))
-        elif name in ("ACTUATOR0", "POINT0", "GEOM0", "STATIC0"):
+        elif name in ("ACTUATOR0", "POINT0", "GEOM0", "STATIC0", "BODIES0"):
             lines.append(lanes.ranges(name[:-1], values))
         elif name.endswith("_SLOT") and name != "TENDON_SLOT":
             lines.append(laned(name, [[lanes.local(k) for k in values]]))
@@ -245,6 +241,7 @@ def declared(s: Structure, lanes: Lanes, arrays: Mapping[str, Sequence[int]], se
     lines += [
         f"#define LANES {lanes.count}",
         f"#define NTRUNK {len(lanes.trunk)}",
+        f"#define IN_REGISTERS {int(_in_registers(s, lanes))}",
         laned("GEOM_LANE", [[owner(k) for k in arrays["GEOM_SLOT"]]]),
         lanes.items("ACTUATORS", acting),
         lanes.items("PLACE_BODY", [owner(k) for k in arrays["PLACE_BODY_SLOT"]]),

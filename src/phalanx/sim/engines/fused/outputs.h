@@ -25,7 +25,7 @@ FN void add_contact_force(const F *x, F D, int dim, F mu, const F *friction, con
   }
 }
 // The contacts' forces on each body of the model, about its tree's origin.
-STAGE void contact_wrenches(const World &w, const Contacts &C, const Pairs &X, F ext[][6]) {
+WRITER void contact_wrenches(const World &w, const Contacts &C, const Pairs &X, F ext[][6]) {
   for (int b = 0; b < NBODY; b++) EACH(i, 6) ext[b][i] = ZERO;
   SLOTS(k) {
     for (int c = w.from[k]; c < w.from[k + 1]; c++) {
@@ -58,7 +58,7 @@ FN void add_mass(const World &w, int k, const F *from, F &mass, F *com) {
   EACH(i, 3) com[i] += w.I[k][6 + i] + w.I[k][9] * (origin[i] - from[i]);
 }
 // The centre of mass of everything below slot k's outermost body, from the tree's origin.
-STAGE void tree_com(const World &w, int k, F *com) {
+WRITER void tree_com(const World &w, int k, F *com) {
   F mass = ZERO, origin[3];
   tree_origin(w, k, origin);
   EACH(i, 3) com[i] = ZERO;
@@ -74,8 +74,8 @@ STAGE void tree_com(const World &w, int k, F *com) {
 #include "sensors.h"
 
 // mj_sensorAcc, mj_rnePostConstraint: after `solve`, before `integrate`
-STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
-  if (OUT(actuator_force)) ONE_OF(i, ACTUATORS, NU) put(w, OUT(actuator_force), NU, i, w.force[i]);
+WRITER void write_forces(World &w, const Contacts &C, const Pairs &X) {
+  if (OUT(actuator_force)) ONE_OF(i, ACTUATORS, NU) put(w, OUT(actuator_force), NU, i, w.drives->force[i]);
   if (OUT(qacc)) SLOTS(k) if (OWN(k)) {
     if (KIND[k] == FREE) {
       F local[3];
@@ -100,7 +100,7 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
   if (sensors && CONTACT_SENSORS) sense_contacts(w, touch);
   SLOTS(k) EACH(i, 6) ext[k][i] = ZERO, inner[k][i] = BODY[k] ? w.wrench[k][i] : ZERO;
   if (GRAVCOMP) compensate_gravity(w, inner, 1);  // a joint's force, not one from outside
-  ALL_OF(b, PLACE_BODY, NPLACE_BODY) EACH(i, 6) ext[PLACE_BODY_SLOT[b]][i] += touch[PLACE_BODY_ID[b]][i];
+  SLOTS(k) BODIES_OF(k, b) EACH(i, 6) ext[k][i] += touch[PLACE_BODY_ID[b]][i];
   SLOTS(k) EACH(i, 6) inner[k][i] -= ext[k][i];
   if (NROW) {
     F counted[NBODY][6];
@@ -116,7 +116,7 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
   if (OUT(cfrc_ext)) ONE_OF(b, PLACE_BODY, NPLACE_BODY) {
     int k = PLACE_BODY_SLOT[b], id = PLACE_BODY_ID[b];
     F f[6];
-    if (w.fields->xfrc_applied) add_applied(w, *w.fields, b, touch[id]);
+    if (w.fields->xfrc_applied) add_applied(w, *w.fields, k, b, touch[id]);
     if (LANES == 1) tree_com(w, k, com);
     move_force(touch[id], com, f);
     EACH(i, 6) put(w, OUT(cfrc_ext), 6 * NBODY, 6 * id + i, f[i]);
@@ -157,7 +157,7 @@ STAGE void write_forces(World &w, const Contacts &C, const Pairs &X) {
 }
 
 // mj_kinematics, mj_comPos, mj_comVel of the present state
-STAGE void write_positions(World &w) {
+WRITER void write_positions(World &w) {
   F origin[3];
   if (OUT(sensordata) && NSENSOR_STATE) sense_state(w);
   if (OUT(xquat)) {

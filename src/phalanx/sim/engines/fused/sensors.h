@@ -46,7 +46,7 @@ FN void sense_vector(const World &w, int s, const F *R, bool turned, const F *v)
   EACH(i, 3) sense(w, s, i, turned ? local[i] : v[i]);
 }
 
-STAGE void sense_frame(const World &w, int s, F quat[][4]) {
+WRITER void sense_frame(const World &w, int s, F quat[][4]) {
   int kind = SENSOR_KIND[s], f = SENSOR_ROW[s], ref = SENSOR_REF[s];
   Frame frame, other;
   frame_of(w, f, frame);
@@ -82,7 +82,7 @@ STAGE void sense_frame(const World &w, int s, F quat[][4]) {
 }
 
 // Centre of mass, its velocity and the angular momentum about it, of a body with all below it.
-STAGE void sense_subtree(const World &w, int s) {
+WRITER void sense_subtree(const World &w, int s) {
   int kind = SENSOR_KIND[s], row = SENSOR_ROW[s];
   F com[3], velocity[3] = {}, momentum[3] = {}, mass = T(subtree, row, 3);
   EACH(i, 3) com[i] = T(subtree, row, i);
@@ -132,7 +132,7 @@ FN F tendon_sum(const World &w, int t, const F *of_slots) {
 }
 
 // mj_sensorPos, mj_sensorVel
-STAGE void sense_state(const World &w) {
+WRITER void sense_state(const World &w) {
   F quat[NSLOT][4];
   if (QUAT_SENSORS) slot_quats(w, quat);
   ONE_OF(s, SENSORS_OF_STATE, NSENSOR_STATE) {
@@ -179,7 +179,7 @@ FN void slab_span(F x, F e, F half, F &from, F &to) {
   from = min_(one, two), to = max_(one, two);
 }
 FN B ahead(F from, F to) { return (to >= from) & (to >= 0.0f); }
-STAGE B ray_meets(const World &w, int shape, int row, const F *x, const F *e) {
+WRITER B ray_meets(const World &w, int shape, int row, const F *x, const F *e) {
   F from, to, from2, to2, size[3];
   EACH(i, 3) size[i] = T(touch, row, i);
   if (shape == SITE_ELLIPSOID || shape == SITE_SPHERE) {
@@ -221,7 +221,7 @@ FN F touched(const World &w, int s, const Frame &site, F force, const F *o, cons
   rotate_back(site.R, d, x), rotate_back(site.R, away, e);
   return select((force > 0.0f) & ray_meets(w, TOUCH_SHAPE[row], row, x, e), force, ZERO);
 }
-STAGE void sense_touch(const World &w, const Contacts &C, const Pairs &X, int s) {
+WRITER void sense_touch(const World &w, const Contacts &C, const Pairs &X, int s) {
   int body = TOUCH_BODY[SENSOR_TOUCH[s]];
   F sum = ZERO, origin[3];
   Frame site;
@@ -269,7 +269,7 @@ FN void sense_acceleration(const World &w, int s, F acc[][6]) {
 
 FN F joint_actuation(const World &w, int k) {
   F sum = NTENDON ? w.drive[k] : ZERO;
-  for (int i = ACTUATOR0[k]; i < ACTUATOR1[k]; i++) sum += T(actuator, i, 0) * w.force[ACTUATOR[i]];
+  for (int i = ACTUATOR0[k]; i < ACTUATOR1[k]; i++) sum += T(actuator, i, 0) * w.drives->force[ACTUATOR[i]];
   return FORCE_LIMITED[k] ? min_(max_(sum, T(force_range, k, 0)), T(force_range, k, 1)) : sum;
 }
 
@@ -281,13 +281,13 @@ FN void sense_contacts(const World &w, const F touch[][6]) {
     if (SENSOR_KIND[s] == SENS_CONTACT) EACH(i, 3) sense(w, s, i, ZERO - touch[SENSOR_ROW[s]][3 + i]);
   }
 }
-STAGE void sense_forces(const World &w, const Contacts &C, const Pairs &X, F inner[][6]) {
+WRITER void sense_forces(const World &w, const Contacts &C, const Pairs &X, F inner[][6]) {
   F acc[NSLOT][6];
   if (ACCELERATION_SENSORS) accelerations(w, acc);
   ONE_OF(n, SENSORS_OF_FORCES, NSENSOR - NSENSOR_STATE) {
     int s = NSENSOR_STATE + n, kind = SENSOR_KIND[s], k = SENSOR_SLOT[s];
     switch (kind) {
-      case SENS_ACTUATORFRC: sense(w, s, 0, w.force[SENSOR_ROW[s]]); break;
+      case SENS_ACTUATORFRC: sense(w, s, 0, w.drives->force[SENSOR_ROW[s]]); break;
       case SENS_JOINTACTFRC: sense(w, s, 0, joint_actuation(w, k)); break;
       case SENS_JOINTLIMITFRC: sense(w, s, 0, LIMITED[k] ? ZERO - select(w.lx[k] < 0.0f, w.lD[k] * w.lx[k], ZERO) : ZERO); break;
       case SENS_CONTACT: break;  // sense_contacts

@@ -9,7 +9,6 @@
 // a free body's position or a fixed point. `docs/physics.md` explains the method.
 
 #define EACH(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
-#define SLOTS(k) _Pragma("unroll 1") for (int k = 0; k < NSLOT; k++)
 #define ONE (ZERO + 1.0f)
 #define ZERO (F{})
 #include "lanes.h"
@@ -131,7 +130,11 @@ struct Pairs {  // contacts between bodies
   int tree[MAXROW][2];
   F u[MAXROW][NSLOT], y[MAXROW][NFREE + 1][6], M[MAXROW * (MAXROW + 1) / 2], rhs[MAXROW], gain[MAXROW];
 };
+struct Drives {  // of actuators
+  F ctrl[NU + 1], force[NU + 1], act[NA + 1];
+};
 struct World {
+  Drives *drives;
   const float *shared, *varied;  // numbers of the model, for all worlds and for each
   const Fields *fields;          // of all worlds
   long world, worlds;            // the first of this vector, and how many there are
@@ -152,7 +155,6 @@ struct World {
   // rows.h; drive and pull: forces of tendons' actuators, and of their springs and dampers
   F row_D[NROW + 1], row_x[NROW + 1], row_v[NROW + 1], coefficient[NROW_TERM + 1], row_motion[NROW_BODY + 1][2][6];
   F row_tau[NROW ? NSLOT : 1], length[NTENDON + 1], speed[NTENDON + 1], drive[NTENDON ? NSLOT : 1], pull[NTENDON ? NSLOT : 1];
-  F ctrl[NU + 1], force[NU + 1], act[NA + 1];
   int from[NSLOT + 1];  // contacts of slot k: from[k] ... from[k + 1] - 1
   int ncontact, npair;
 };
@@ -325,18 +327,18 @@ STAGE void plane_contacts(World &w, Contacts &C, int k) {
 // The force of row i of the table of actuators, at a length and speed of what it acts on; `changes`: its
 // derivative by the speed.
 FN F actuator_force(World &w, int i, F length, F speed, F &changes) {
-  F gear = T(actuator, i, 0), ctrl = w.ctrl[ACTUATOR[i]];
+  F gear = T(actuator, i, 0), ctrl = w.drives->ctrl[ACTUATOR[i]];
   ctrl = min_(max_(ctrl, T(actuator, i, 5)), T(actuator, i, 6));
   if (NA && ACT[i] >= 0) {
-    F act = w.act[ACT[i]], next = act + T(actuator, i, 11) * ctrl - T(actuator, i, 12) * act;
+    F act = w.drives->act[ACT[i]], next = act + T(actuator, i, 11) * ctrl - T(actuator, i, 12) * act;
     next = min_(max_(next, T(actuator, i, 9)), T(actuator, i, 10));
-    w.act[ACT[i]] = next;  // at the end of this step: nothing else reads it before
+    w.drives->act[ACT[i]] = next;  // at the end of this step: nothing else reads it before
     ctrl = ACT_EARLY[i] ? next : act;
   }
   F free_ = T(actuator, i, 1) * ctrl + T(actuator, i, 2)
             + gear * (T(actuator, i, 3) * length + T(actuator, i, 4) * speed);
   F force = min_(max_(free_, T(actuator, i, 7)), T(actuator, i, 8));
-  w.force[ACTUATOR[i]] = force;
+  w.drives->force[ACTUATOR[i]] = force;
   changes = select(force == free_, gear * T(actuator, i, 4), ZERO);
   return force;
 }

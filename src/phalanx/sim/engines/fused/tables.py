@@ -215,6 +215,7 @@ def constants(
         **coupled.numbers(), "NJOINT_ACTUATOR": sum(len(a) for a in acts),
     }  # fmt: skip
     by_slot = range(len(slots))
+    carried = [[n for n, b in enumerate(placed_bodies) if s.slot_of_body(b) == k] for k in by_slot]
     is_last = [s.last[slot.body] == k for k, slot in enumerate(slots)]
     arrays: dict[str, Sequence[int]] = {
         "UP": [slot.up for slot in slots],
@@ -237,6 +238,8 @@ def constants(
         "FRICTION": [int(floss[dof]) if k in hinges else 0 for k, dof in enumerate(s.dofs)],
         "FORCE_LIMITED": [int(m.jnt_actfrclimited[j]) for j in joints],
         "ACTUATOR0": _starts([len(a) for a in acts]),
+        "BODIES0": _starts([len(some) for some in carried]),
+        "SLOT_BODY": [n for some in carried for n in some],
         "ACTUATOR": [i for a in acts + pulling for i in a],
         "ACT": [int(m.actuator_actadr[i]) for a in acts + pulling for i in a],
         "ACT_EARLY": [int(m.actuator_actearly[i]) for a in acts + pulling for i in a],

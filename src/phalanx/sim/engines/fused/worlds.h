@@ -2,8 +2,7 @@
 
 // Minus gravity on part of the mass of bodies, about the origins of their trees.
 FN void compensate_gravity(const World &w, F wrench[][6], float side) {
-  ALL_OF(b, PLACE_BODY, NPLACE_BODY) {
-    int k = PLACE_BODY_SLOT[b];
+  SLOTS(k) BODIES_OF(k, b) {
     F x[3], o[3], force[3], t[3], mass = side * T(gravcomp, b, 0);
     EACH(i, 3) x[i] = T(inertial, b, i), force[i] = ZERO - mass * T(gravity, 0, i);
     place_of(w, k, x, o);
@@ -13,10 +12,10 @@ FN void compensate_gravity(const World &w, F wrench[][6], float side) {
 }
 
 // The wrench that xfrc_applied exerts on moving body number b, about its tree's origin.
-FN void add_applied(const World &w, const Fields &f, int b, F *wrench) {
+FN void add_applied(const World &w, const Fields &f, int k, int b, F *wrench) {
   F x[3], o[3], force[3], t[3];
   EACH(i, 3) x[i] = T(inertial, b, i);
-  place_of(w, PLACE_BODY_SLOT[b], x, o);
+  place_of(w, k, x, o);
   EACH(i, 3) force[i] = get(w, f.xfrc_applied, 6 * NBODY, 6 * PLACE_BODY_ID[b] + i);
   cross(o, force, t);
   EACH(i, 3) {
@@ -63,10 +62,10 @@ STAGE void store(const World &w, const Fields &f) {
 // xfrc_applied acts at the bodies' centres of mass, qfrc_applied of a free joint in its frames.
 STAGE void apply_forces(World &w, const Fields &f) {
   if (GRAVCOMP) compensate_gravity(w, w.wrench, -1);
-  if (f.xfrc_applied) ALL_OF(b, PLACE_BODY, NPLACE_BODY) {
+  if (f.xfrc_applied) SLOTS(k) BODIES_OF(k, b) {
     F wrench[6] = {};
-    add_applied(w, f, b, wrench);
-    EACH(i, 6) w.wrench[PLACE_BODY_SLOT[b]][i] -= wrench[i];
+    add_applied(w, f, k, b, wrench);
+    EACH(i, 6) w.wrench[k][i] -= wrench[i];
   }
   if (f.qfrc_applied) SLOTS(k) if (KIND[k] == FREE) {
     F local[3];
@@ -82,44 +81,37 @@ STAGE void apply_forces(World &w, const Fields &f) {
   }
 }
 
-struct Memory {
-  World world;
-  Contacts contacts;
-  Pairs pairs;
-};
-STAGE void step_worlds(Memory &memory, const Fields &f, int substeps, bool stale) {
-  World &w = memory.world;
-  Contacts &C = memory.contacts;
-  Pairs &X = memory.pairs;
+STAGE void step_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, int substeps, bool stale) {
   load(w, f);
-  if (NU) get_rows<NU>(w, f.ctrl, w.ctrl);
-  if (NA) get_rows<NA ? NA : 1>(w, f.act, w.act);
+  if (NU) get_rows<NU>(w, f.ctrl, w.drives->ctrl);
+  if (NA) get_rows<NA ? NA : 1>(w, f.act, w.drives->act);
   for (int s = 0; s < substeps; s++) {
     actuation(w);
     position_and_velocity(w, C, X);
     apply_forces(w, f);
     solve(w, C, X);
     if (s == substeps - 1) {
-      if (f.forces) write_forces(w, C, X);
-      if (stale) write_positions(w);
+      WRITTEN(w, written);
+      if (f.forces) write_forces(written, C, X);
+      if (stale) write_positions(written);
     }
     integrate(w, C, X);
   }
   store(w, f);
-  if (NA) put_rows<NA ? NA : 1>(w, f.act, w.act);
+  if (NA) put_rows<NA ? NA : 1>(w, f.act, w.drives->act);
 }
-STAGE void derive_worlds(Memory &memory) {
-  World &w = memory.world;
+STAGE void derive_worlds(World &w) {
   SLOTS(k) {
     kinematics(w, k);
     if (BODY[k]) inertia_and_bias(w, k);
   }
-  write_positions(w);
+  WRITTEN(w, written);
+  write_positions(written);
 }
 // out = (M + diag(added))^-1 force, rows of NV numbers as qvel has them: a free joint's are of its
 // position in the world's axes and of its rotation in its own.
-STAGE void solve_worlds(Memory &memory, const Fields &f, const float *force, const float *added, float *out) {
-  World &w = memory.world;
+STAGE void solve_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, const float *force, const float *added,
+                        float *out) {
   RowIn<NV> b(w, force), a(w, added);
   RowOut<NV> x(w, out);
   load(w, f);
@@ -142,7 +134,7 @@ STAGE void solve_worlds(Memory &memory, const Fields &f, const float *force, con
       w.added9[r][n++] = sum;
     }
   }
-  direction<false>(w, memory.contacts, memory.pairs);
+  direction<false>(w, C, X);
   SLOTS(k) if (OWN(k)) {
     if (KIND[k] != FREE) {
       x.set(DOF[k], w.dir[k]);
