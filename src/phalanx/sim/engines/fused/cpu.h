@@ -116,5 +116,5 @@ template <int width> struct RowOut {
 };
 #define OUT(name) w.fields->name
 #define WRITER STAGE
-#define WRITTEN(w, name) World &name = w
+#define WRITTEN(w, name) const Shown &name = w
 #define UNROLL _Pragma("unroll 1")

@@ -8,11 +8,11 @@
 #if IN_REGISTERS
 #define STAGE FN
 #define UNROLL _Pragma("unroll")
-#define WRITTEN(w, name) World name = w
+#define WRITTEN(w, name) const Shown name = w
 #else
 #define STAGE __device__ __noinline__
 #define UNROLL _Pragma("unroll 1")
-#define WRITTEN(w, name) World &name = w
+#define WRITTEN(w, name) const Shown &name = w
 #endif
 typedef float F;
 typedef bool B;

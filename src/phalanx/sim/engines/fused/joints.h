@@ -195,7 +195,7 @@ FN B advance_free_friction(World &w, int k, F a) {
 }
 
 // Frames of all slots as quaternions: their sign is MuJoCo's.
-FN void slot_quats(const World &w, F quat[][4]) {
+FN void slot_quats(const Shown &w, F quat[][4]) {
   SLOTS(k) {
     if (KIND[k] == FREE) {
       EACH(i, 4) quat[k][i] = w.quat[FREE_OF[k]][i];

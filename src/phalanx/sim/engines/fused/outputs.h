@@ -24,16 +24,16 @@ FN void add_contact_force(const F *x, F D, int dim, F mu, const F *friction, con
     EACH(m, 6) wrench[m] += force[j] * b[m];
   }
 }
-// The contacts' forces on each body of the model, about its tree's origin.
-WRITER void contact_wrenches(const World &w, const Contacts &C, const Pairs &X, F ext[][6]) {
-  for (int b = 0; b < NBODY; b++) EACH(i, 6) ext[b][i] = ZERO;
+// The contacts' forces on each body of the model, or on each slot, about its tree's origin.
+WRITER void contact_wrenches(const Shown &w, const Contacts &C, const Pairs &X, bool by_body, F ext[][6]) {
+  for (int b = 0; b < (by_body ? NBODY : NSLOT); b++) EACH(i, 6) ext[b][i] = ZERO;
   SLOTS(k) {
     for (int c = w.from[k]; c < w.from[k + 1]; c++) {
       int i = C.point[c];
       F friction[6];
       EACH(j, NBASIS) friction[j] = T(point, i, 14 + j);
       add_contact_force(C.x[c], C.D[c], POINT_DIM[i], POINT_MU(i), friction, C.offset[c], C.normal[c], C.tangent[c],
-                        ext[POINT_BODY[i]]);
+                        ext[by_body ? POINT_BODY[i] : k]);
     }
   }
   for (int c = 0; c < w.npair; c++) {
@@ -43,22 +43,25 @@ WRITER void contact_wrenches(const World &w, const Contacts &C, const Pairs &X, 
     EACH(m, 6) wrench[m] = ZERO;
     add_contact_force(X.x[c], X.D[c], PAIR_DIM[i], PAIR_MU(i), friction, X.offset[c], X.normal[c], X.tangent[c],
                       wrench);
-    if (ADDS(PAIR_GEOM1[i])) EACH(m, 6) ext[GEOM_BODY[PAIR_GEOM1[i]]][m] -= wrench[m];
+    int a = PAIR_GEOM1[i], b = PAIR_GEOM2[i];
+    if (ADDS(a)) EACH(m, 6) ext[by_body ? GEOM_BODY[a] : GEOM_SLOT[a]][m] -= wrench[m];
     if (ACROSS_TREES) move_force(wrench, X.shift[c], moved);
-    if (ADDS(PAIR_GEOM2[i])) EACH(m, 6) ext[GEOM_BODY[PAIR_GEOM2[i]]][m] += ACROSS_TREES ? moved[m] : wrench[m];
+    if (ADDS(b)) EACH(m, 6) ext[by_body ? GEOM_BODY[b] : GEOM_SLOT[b]][m] += ACROSS_TREES ? moved[m] : wrench[m];
   }
-  if (LANES > 1) for (int b = 0; b < NPLACE_BODY; b++)
+  if (LANES == 1) return;
+  if (!by_body) TRUNK(k) sum_lanes(ext[k], 6);
+  else for (int b = 0; b < NPLACE_BODY; b++)
     if (PLACE_BODY_SLOT[b] < NTRUNK) sum_lanes(ext[PLACE_BODY_ID[b]], 6);
 }
 
-FN void add_mass(const World &w, int k, const F *from, F &mass, F *com) {
+FN void add_mass(const Shown &w, int k, const F *from, F &mass, F *com) {
   F origin[3];
   tree_origin(w, k, origin);
   mass += w.I[k][9];
   EACH(i, 3) com[i] += w.I[k][6 + i] + w.I[k][9] * (origin[i] - from[i]);
 }
 // The centre of mass of everything below slot k's outermost body, from the tree's origin.
-WRITER void tree_com(const World &w, int k, F *com) {
+WRITER void tree_com(const Shown &w, int k, F *com) {
   F mass = ZERO, origin[3];
   tree_origin(w, k, origin);
   EACH(i, 3) com[i] = ZERO;
@@ -74,7 +77,7 @@ WRITER void tree_com(const World &w, int k, F *com) {
 #include "sensors.h"
 
 // mj_sensorAcc, mj_rnePostConstraint: after `solve`, before `integrate`
-WRITER void write_forces(World &w, const Contacts &C, const Pairs &X) {
+WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   if (OUT(actuator_force)) ONE_OF(i, ACTUATORS, NU) put(w, OUT(actuator_force), NU, i, w.drives->force[i]);
   if (OUT(qacc)) SLOTS(k) if (OWN(k)) {
     if (KIND[k] == FREE) {
@@ -89,18 +92,24 @@ WRITER void write_forces(World &w, const Contacts &C, const Pairs &X) {
     if (KIND[k] == FREE) EACH(i, 5) put(w, OUT(qfrc_actuator), NV, DOF[k] + 1 + i, ZERO);
     put(w, OUT(qfrc_actuator), NV, DOF[k], joint_actuation(w, k));
   }
-  if (NROW) add_row_forces(w);
   bool sensors = OUT(sensordata) && NSENSOR > NSENSOR_STATE;
   bool forces = OUT(qfrc_constraint) || OUT(cfrc_ext) || OUT(cfrc_int) || (sensors && FORCE_SENSORS);
   F inner[NSLOT][6];
   if (sensors && !forces) sense_forces(w, C, X, inner);
   if (!forces) return;
   F touch[NBODY][6], ext[NSLOT][6];
-  contact_wrenches(w, C, X, touch);
-  if (sensors && CONTACT_SENSORS) sense_contacts(w, touch);
-  SLOTS(k) EACH(i, 6) ext[k][i] = ZERO, inner[k][i] = BODY[k] ? w.wrench[k][i] : ZERO;
+  if (NROW || OUT(cfrc_ext) || (sensors && CONTACT_SENSORS)) {
+    contact_wrenches(w, C, X, true, touch);
+    if (sensors && CONTACT_SENSORS) sense_contacts(w, touch);
+    SLOTS(k) {
+      EACH(i, 6) ext[k][i] = ZERO;
+      BODIES_OF(k, b) EACH(i, 6) ext[k][i] += touch[PLACE_BODY_ID[b]][i];
+    }
+  } else {
+    contact_wrenches(w, C, X, false, ext);
+  }
+  SLOTS(k) EACH(i, 6) inner[k][i] = BODY[k] ? w.wrench[k][i] : ZERO;
   if (GRAVCOMP) compensate_gravity(w, inner, 1);  // a joint's force, not one from outside
-  SLOTS(k) BODIES_OF(k, b) EACH(i, 6) ext[k][i] += touch[PLACE_BODY_ID[b]][i];
   SLOTS(k) EACH(i, 6) inner[k][i] -= ext[k][i];
   if (NROW) {
     F counted[NBODY][6];
@@ -157,7 +166,7 @@ WRITER void write_forces(World &w, const Contacts &C, const Pairs &X) {
 }
 
 // mj_kinematics, mj_comPos, mj_comVel of the present state
-WRITER void write_positions(World &w) {
+WRITER void write_positions(const Shown &w) {
   F origin[3];
   if (OUT(sensordata) && NSENSOR_STATE) sense_state(w);
   if (OUT(xquat)) {

@@ -172,7 +172,7 @@ STAGE void coupled_rows(World &w) {
 FN bool is_limit(int r) { return ROW_TYPE[r] == ROW_TENDON_LIMIT || ROW_TYPE[r] == ROW_BALL_LIMIT; }
 FN bool is_friction(int r) { return ROW_TYPE[r] == ROW_TENDON_FRICTION; }
 // Minus the force of row r.
-FN F row_push(const World &w, int r) {
+FN F row_push(const Shown &w, int r) {
   F D = w.row_D[r], x = w.row_x[r];
   if (is_friction(r)) return friction_force(T(row, r, 9), D, x);
   return is_limit(r) ? select(x < 0.0f, D * x, ZERO) : D * x;
@@ -243,7 +243,7 @@ FN B advance_coupled_rows(World &w, F a) {
 
 // The forces of rows between bodies, to `exact` of slots; and as MuJoCo counts them to `counted` of
 // bodies, which takes the rows of a weld's rotation for a torque.
-FN void row_wrenches(const World &w, F exact[][6], F counted[][6]) {
+FN void row_wrenches(const Shown &w, F exact[][6], F counted[][6]) {
   for (int r = 0; r < NROW; r++) {
     int m = ROW_BODY[r];
     if (m < 0) continue;

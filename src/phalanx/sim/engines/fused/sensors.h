@@ -1,7 +1,7 @@
 // Sensors as MuJoCo defines them. Sensors of the state come first, then those of forces and
 // accelerations. Part of outputs.h.
 
-FN void sense(const World &w, int s, int i, F value) {
+FN void sense(const Shown &w, int s, int i, F value) {
   if (CUTOFFS) value = min_(max_(value, T(cutoff, s, 0)), T(cutoff, s, 1));
   put(w, OUT(sensordata), NSENSORDATA, SENSOR_ADR[s] + i, value);
 }
@@ -9,7 +9,7 @@ FN void sense(const World &w, int s, int i, F value) {
 struct Frame {  // of a body, geom, site or camera: x from `origin`, motion of the point x
   F x[3], origin[3], R[9], v[6];
 };
-FN void place_frame(const World &w, int f, F *x, F *R) {  // in the axes of its slot's tree
+FN void place_frame(const Shown &w, int f, F *x, F *R) {  // in the axes of its slot's tree
   int k = FRAME_SLOT[f];
   F pos[3], M[9];
   EACH(i, 3) pos[i] = T(frame, f, i);
@@ -22,7 +22,7 @@ FN void place_frame(const World &w, int f, F *x, F *R) {  // in the axes of its 
     multiply3(w.R[k], M, R);
   }
 }
-FN void frame_of(const World &w, int f, Frame &frame) {
+FN void frame_of(const Shown &w, int f, Frame &frame) {
   int k = FRAME_SLOT[f];
   place_frame(w, f, frame.x, frame.R);
   if (k < 0) {
@@ -33,20 +33,20 @@ FN void frame_of(const World &w, int f, Frame &frame) {
     move_motion(w.V[k], frame.x, frame.v);
   }
 }
-FN void frame_quat(const World &w, F quat[][4], int f, F *out) {
+FN void frame_quat(const Shown &w, F quat[][4], int f, F *out) {
   F own[4];
   EACH(i, 4) own[i] = T(frame, f, 12 + i);
   if (FRAME_SLOT[f] < 0) EACH(i, 4) out[i] = own[i];
   else multiply_quat(quat[FRAME_SLOT[f]], own, out);
 }
 // A vector in the world's axes in those of frame `to`, or as it is if `to` is -1.
-FN void sense_vector(const World &w, int s, const F *R, bool turned, const F *v) {
+FN void sense_vector(const Shown &w, int s, const F *R, bool turned, const F *v) {
   F local[3];
   if (turned) rotate_back(R, v, local);
   EACH(i, 3) sense(w, s, i, turned ? local[i] : v[i]);
 }
 
-WRITER void sense_frame(const World &w, int s, F quat[][4]) {
+WRITER void sense_frame(const Shown &w, int s, F quat[][4]) {
   int kind = SENSOR_KIND[s], f = SENSOR_ROW[s], ref = SENSOR_REF[s];
   Frame frame, other;
   frame_of(w, f, frame);
@@ -82,7 +82,7 @@ WRITER void sense_frame(const World &w, int s, F quat[][4]) {
 }
 
 // Centre of mass, its velocity and the angular momentum about it, of a body with all below it.
-WRITER void sense_subtree(const World &w, int s) {
+WRITER void sense_subtree(const Shown &w, int s) {
   int kind = SENSOR_KIND[s], row = SENSOR_ROW[s];
   F com[3], velocity[3] = {}, momentum[3] = {}, mass = T(subtree, row, 3);
   EACH(i, 3) com[i] = T(subtree, row, i);
@@ -119,20 +119,20 @@ WRITER void sense_subtree(const World &w, int s) {
 }
 
 // Distance beyond a joint's limit, below zero, or zero; side: -1 at the upper limit.
-FN F beyond_limit(const World &w, int k, F &side) {
+FN F beyond_limit(const Shown &w, int k, F &side) {
   F low = w.q[k] - T(limit, k, 0), high = T(limit, k, 1) - w.q[k];
   side = select(low < high, ONE, ZERO - 1.0f);
   return LIMITED[k] ? min_(min_(low, high) - T(limit, k, 2), ZERO) : ZERO;
 }
 
-FN F tendon_sum(const World &w, int t, const F *of_slots) {
+FN F tendon_sum(const Shown &w, int t, const F *of_slots) {
   F sum = ZERO;
   for (int n = TENDON0[t]; n < TENDON0[t + 1]; n++) sum += T(tendon_term, n, 0) * of_slots[TENDON_SLOT[n]];
   return sum;
 }
 
 // mj_sensorPos, mj_sensorVel
-WRITER void sense_state(const World &w) {
+WRITER void sense_state(const Shown &w) {
   F quat[NSLOT][4];
   if (QUAT_SENSORS) slot_quats(w, quat);
   ONE_OF(s, SENSORS_OF_STATE, NSENSOR_STATE) {
@@ -179,7 +179,7 @@ FN void slab_span(F x, F e, F half, F &from, F &to) {
   from = min_(one, two), to = max_(one, two);
 }
 FN B ahead(F from, F to) { return (to >= from) & (to >= 0.0f); }
-WRITER B ray_meets(const World &w, int shape, int row, const F *x, const F *e) {
+WRITER B ray_meets(const Shown &w, int shape, int row, const F *x, const F *e) {
   F from, to, from2, to2, size[3];
   EACH(i, 3) size[i] = T(touch, row, i);
   if (shape == SITE_ELLIPSOID || shape == SITE_SPHERE) {
@@ -214,14 +214,14 @@ FN F normal_force(const F *x, F D, int dim, F mu) {
   return force[0];
 }
 // The force of one contact if the ray from o along side * n, away from the body, meets the site.
-FN F touched(const World &w, int s, const Frame &site, F force, const F *o, const F *origin, const F *n, float side) {
+FN F touched(const Shown &w, int s, const Frame &site, F force, const F *o, const F *origin, const F *n, float side) {
   int row = SENSOR_TOUCH[s];
   F d[3], x[3], e[3], away[3];
   EACH(i, 3) d[i] = o[i] - site.x[i] + (origin[i] - site.origin[i]), away[i] = side * n[i];
   rotate_back(site.R, d, x), rotate_back(site.R, away, e);
   return select((force > 0.0f) & ray_meets(w, TOUCH_SHAPE[row], row, x, e), force, ZERO);
 }
-WRITER void sense_touch(const World &w, const Contacts &C, const Pairs &X, int s) {
+WRITER void sense_touch(const Shown &w, const Contacts &C, const Pairs &X, int s) {
   int body = TOUCH_BODY[SENSOR_TOUCH[s]];
   F sum = ZERO, origin[3];
   Frame site;
@@ -244,7 +244,7 @@ WRITER void sense_touch(const World &w, const Contacts &C, const Pairs &X, int s
 }
 
 // Accelerations of all slots, with gravity as MuJoCo has it: a body at rest accelerates upwards.
-FN void accelerations(const World &w, F acc[][6]) {
+FN void accelerations(const Shown &w, F acc[][6]) {
   SLOTS(k) {
     F *own = acc[k];
     if (KIND[k] == FREE) EACH(i, 6) own[i] = w.acc6[FREE_OF[k]][i];
@@ -252,7 +252,7 @@ FN void accelerations(const World &w, F acc[][6]) {
     EACH(i, 6) own[i] += w.c[k][i];
   }
 }
-FN void sense_acceleration(const World &w, int s, F acc[][6]) {
+FN void sense_acceleration(const Shown &w, int s, F acc[][6]) {
   int kind = SENSOR_KIND[s], k = FRAME_SLOT[SENSOR_ROW[s]];
   Frame frame;
   F a[6], turning[3] = {};
@@ -267,7 +267,7 @@ FN void sense_acceleration(const World &w, int s, F acc[][6]) {
   sense_vector(w, s, frame.R, kind == SENS_ACCELEROMETER, kind == SENS_FRAMEANGACC ? a : a + 3);
 }
 
-FN F joint_actuation(const World &w, int k) {
+FN F joint_actuation(const Shown &w, int k) {
   F sum = NTENDON ? w.drive[k] : ZERO;
   for (int i = ACTUATOR0[k]; i < ACTUATOR1[k]; i++) sum += T(actuator, i, 0) * w.drives->force[ACTUATOR[i]];
   return FORCE_LIMITED[k] ? min_(max_(sum, T(force_range, k, 0)), T(force_range, k, 1)) : sum;
@@ -275,13 +275,13 @@ FN F joint_actuation(const World &w, int k) {
 
 // mj_sensorAcc; inner: what each slot's parent passes on to it.
 // MuJoCo has the force that the body exerts; touch: those on the bodies.
-FN void sense_contacts(const World &w, const F touch[][6]) {
+FN void sense_contacts(const Shown &w, const F touch[][6]) {
   ONE_OF(n, SENSORS_OF_FORCES, NSENSOR - NSENSOR_STATE) {
     int s = NSENSOR_STATE + n;
     if (SENSOR_KIND[s] == SENS_CONTACT) EACH(i, 3) sense(w, s, i, ZERO - touch[SENSOR_ROW[s]][3 + i]);
   }
 }
-WRITER void sense_forces(const World &w, const Contacts &C, const Pairs &X, F inner[][6]) {
+WRITER void sense_forces(const Shown &w, const Contacts &C, const Pairs &X, F inner[][6]) {
   F acc[NSLOT][6];
   if (ACCELERATION_SENSORS) accelerations(w, acc);
   ONE_OF(n, SENSORS_OF_FORCES, NSENSOR - NSENSOR_STATE) {

@@ -133,23 +133,18 @@ struct Pairs {  // contacts between bodies
 struct Drives {  // of actuators
   F ctrl[NU + 1], force[NU + 1], act[NA + 1];
 };
-struct World {
+struct Shown {  // what is read after the solver
   Drives *drives;
   const float *shared, *varied;  // numbers of the model, for all worlds and for each
   const Fields *fields;          // of all worlds
   long world, worlds;            // the first of this vector, and how many there are
   int valid;                     // worlds of the vector that exist
-  F q[NSLOT], v[NSLOT], acc[NSLOT], tau[NSLOT], implicit[NSLOT];  // implicit: damping of the integrator
-  // Of direction<false>; added9: a free joint's, its rotation's upper triangle and its position's diagonal
-  F added[NSLOT], rhs[NSLOT], added9[NFREE + 1][9], rhs6[NFREE + 1][6];
-  F applied[NSLOT];  // qfrc_applied
+  F q[NSLOT], v[NSLOT], acc[NSLOT];
   F R[NSLOT][9], p[NSLOT][3], V[NSLOT][6], c[NSLOT][6], S[NSLOT][6];
-  F I[NSLOT][10], wrench[NSLOT][6];  // of a body, at its last slot: inertia; I a + v x I v
-  F A[NSLOT][21], P[NSLOT][6], U[NSLOT][6], d[NSLOT], u[NSLOT], dir[NSLOT], dV[NSLOT][6];
+  F I[NSLOT][10], wrench[NSLOT][6];      // of a body, at its last slot: inertia; I a + v x I v
   F lside[NSLOT], lD[NSLOT], lx[NSLOT];  // joint limit: direction, 1 / R, J acc - aref
   F fx[NSLOT];                           // joint friction: acc - aref
-  F pos[NFREE + 1][3], quat[NFREE + 1][4], v6[NFREE + 1][6], acc6[NFREE + 1][6], tau6[NFREE + 1][6];
-  F y6[NFREE + 1][6], d6[NFREE + 1][6];
+  F pos[NFREE + 1][3], quat[NFREE + 1][4], v6[NFREE + 1][6], acc6[NFREE + 1][6];
   F free_x[FREE_FRICTION ? NFREE : 1][6];  // friction of free joints: acc - aref
   F ball[NBALL + 1][4];
   // rows.h; drive and pull: forces of tendons' actuators, and of their springs and dampers
@@ -157,6 +152,14 @@ struct World {
   F row_tau[NROW ? NSLOT : 1], length[NTENDON + 1], speed[NTENDON + 1], drive[NTENDON ? NSLOT : 1], pull[NTENDON ? NSLOT : 1];
   int from[NSLOT + 1];  // contacts of slot k: from[k] ... from[k + 1] - 1
   int ncontact, npair;
+};
+struct World : Shown {
+  F tau[NSLOT], implicit[NSLOT];  // implicit: damping of the integrator
+  // Of direction<false>; added9: a free joint's, its rotation's upper triangle and its position's diagonal
+  F added[NSLOT], rhs[NSLOT], added9[NFREE + 1][9], rhs6[NFREE + 1][6];
+  F applied[NSLOT];  // qfrc_applied
+  F A[NSLOT][21], P[NSLOT][6], U[NSLOT][6], d[NSLOT], u[NSLOT], dir[NSLOT], dV[NSLOT][6];
+  F tau6[NFREE + 1][6], y6[NFREE + 1][6], d6[NFREE + 1][6];
 };
 
 // -- mj_fwdPosition, mj_fwdVelocity ---------------------------------------------------------------
@@ -240,12 +243,12 @@ STAGE void inertia_and_bias(World &w, int k) {
 }
 
 // Where the origin of slot k's tree is in the world.
-FN void tree_origin(const World &w, int k, F *origin) {
+FN void tree_origin(const Shown &w, int k, F *origin) {
   EACH(i, 3) origin[i] = TREE_FREE[k] < 0 ? T(origin, k, i) : w.pos[TREE_FREE[k]][i];
 }
 
 // A point of slot k's frame, from the tree's origin.
-FN void place_of(const World &w, int k, const F *pos, F *out) {
+FN void place_of(const Shown &w, int k, const F *pos, F *out) {
   rotate(w.R[k], pos, out);
   EACH(i, 3) out[i] += w.p[k][i];
 }

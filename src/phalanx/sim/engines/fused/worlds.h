@@ -1,7 +1,7 @@
 // The step between memory and memory: rows of numbers, one row a world.
 
 // Minus gravity on part of the mass of bodies, about the origins of their trees.
-FN void compensate_gravity(const World &w, F wrench[][6], float side) {
+FN void compensate_gravity(const Shown &w, F wrench[][6], float side) {
   SLOTS(k) BODIES_OF(k, b) {
     F x[3], o[3], force[3], t[3], mass = side * T(gravcomp, b, 0);
     EACH(i, 3) x[i] = T(inertial, b, i), force[i] = ZERO - mass * T(gravity, 0, i);
@@ -12,7 +12,7 @@ FN void compensate_gravity(const World &w, F wrench[][6], float side) {
 }
 
 // The wrench that xfrc_applied exerts on moving body number b, about its tree's origin.
-FN void add_applied(const World &w, const Fields &f, int k, int b, F *wrench) {
+FN void add_applied(const Shown &w, const Fields &f, int k, int b, F *wrench) {
   F x[3], o[3], force[3], t[3];
   EACH(i, 3) x[i] = T(inertial, b, i);
   place_of(w, k, x, o);
@@ -91,6 +91,7 @@ STAGE void step_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, int sub
     apply_forces(w, f);
     solve(w, C, X);
     if (s == substeps - 1) {
+      if (NROW && f.forces) add_row_forces(w);
       WRITTEN(w, written);
       if (f.forces) write_forces(written, C, X);
       if (stale) write_positions(written);
