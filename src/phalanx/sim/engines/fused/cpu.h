@@ -117,4 +117,5 @@ template <int width> struct RowOut {
 #define OUT(name) w.fields->name
 #define WRITER STAGE
 #define WRITTEN(w, name) const Shown &name = w
-#define UNROLL _Pragma("unroll 1")
+#define STAGE_UNROLL _Pragma("unroll 1")
+#define UNROLL STAGE_UNROLL

@@ -30,7 +30,7 @@ extern "C" void run(Memory *memory, const Fields *f, const float *shared, const 
   each_chunk(memory, f, shared, varied, worlds, mask, next, [&] {
     if (substeps) step_worlds(memory->world, memory->contacts, memory->pairs, *f, substeps, positions == 1);
     else load(memory->world, *f);
-    if (positions == 2) derive_worlds(memory->world);
+    if (positions == 2) derive_worlds(memory->world, memory->contacts, memory->pairs);
   });
 }
 extern "C" void solve_m(Memory *memory, const Fields *f, const float *shared, const float *varied, long worlds,

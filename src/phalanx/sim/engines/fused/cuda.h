@@ -7,11 +7,11 @@
 #define WRITER __device__ __noinline__
 #if IN_REGISTERS
 #define STAGE FN
-#define UNROLL _Pragma("unroll")
+#define STAGE_UNROLL _Pragma("unroll")
 #define WRITTEN(w, name) const Shown name = w
 #else
 #define STAGE __device__ __noinline__
-#define UNROLL _Pragma("unroll 1")
+#define STAGE_UNROLL _Pragma("unroll 1")
 #define WRITTEN(w, name) const Shown &name = w
 #endif
 typedef float F;
@@ -31,6 +31,8 @@ FN F sqrt_(F a) { return sqrtf(a); }
 FN float element(F a, int) { return a; }
 FN bool element_on(B a, int) { return a; }
 FN void set_element(F &a, int, float value) { a = value; }
+
+#define UNROLL STAGE_UNROLL
 
 #if LANES > 1
 #define LANE (threadIdx.x % LANES)

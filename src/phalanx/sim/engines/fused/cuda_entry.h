@@ -22,7 +22,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   if (LANES == 1 && !w.valid) return;
   if (substeps) step_worlds(w, C, X, f, substeps, positions == 1);
   else load(w, f);
-  if (positions == 2) derive_worlds(w);
+  if (positions == 2) derive_worlds(w, C, X);
 }
 extern "C" __global__ void __launch_bounds__(THREADS)
     solve_m(const __grid_constant__ Fields f, const float *shared, const float *varied, long worlds,

@@ -33,18 +33,3 @@ FN void sum_lanes(F *x, int n) {
 FN void sum_team(F *x, int n) {
   if (LANES > 1) _Pragma("unroll") for (int i = 0; i < n; i++) x[i] = sum_team(x[i]);
 }
-// Adds what acts on slots to their parents, to the roots.
-FN void add_to_parents(F (*x)[6]) {
-  F trunk[NTRUNK + 1][6];
-  if (LANES > 1) TRUNK(k) EACH(i, 6) trunk[k][i] = ZERO;
-  LIMBS_UP(k) if (UP[k] >= 0) {
-    F *up = UP[k] < NTRUNK ? trunk[UP[k]] : x[UP[k]];
-    EACH(i, 6) up[i] += x[k][i];
-  }
-  if (LANES == 1) return;
-  TRUNK(k) {
-    sum_lanes(trunk[k], 6);
-    EACH(i, 6) x[k][i] += trunk[k][i];
-  }
-  TRUNK_UP(k) if (UP[k] >= 0) EACH(i, 6) x[UP[k]][i] += x[k][i];
-}

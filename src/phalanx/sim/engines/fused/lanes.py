@@ -74,6 +74,20 @@ class Lanes:
             some = [[self.local(k) for k in row] for row in some]
         return laned(name, some)
 
+    def chains(self, s: Structure) -> list[str]:
+        """Declarations of which slots hang from the one before them, and from which others hang."""
+        chained, joins = [], []
+        for lane in range(self.count):
+            slots = self.slots(lane)
+            ups = [self.local(s.slots[k].up) if k >= 0 else -1 for k in slots]
+            first = len(self.trunk) if self.count > 1 else -1
+            chain = [up >= 0 and up == i - 1 and i != first for i, up in enumerate(ups)]
+            joined = {up for i, up in enumerate(ups) if not chain[i]}
+            trunk = set(range(len(self.trunk)))
+            chained.append([int(x) for x in chain])
+            joins.append([int(i in joined | trunk) for i in range(len(slots))])
+        return [laned("CHAINED", chained), laned("JOINS", joins)]
+
     def ranges(self, name: str, starts: Sequence[int]) -> str:
         """The declaration of where each slot's items begin and end. Of the trunk's, lanes take
         parts if they are points or obstacles, which count once."""
@@ -242,6 +256,7 @@ def declared(s: Structure, lanes: Lanes, arrays: Mapping[str, Sequence[int]], se
         f"#define LANES {lanes.count}",
         f"#define NTRUNK {len(lanes.trunk)}",
         f"#define IN_REGISTERS {int(_in_registers(s, lanes))}",
+        *lanes.chains(s),
         laned("GEOM_LANE", [[owner(k) for k in arrays["GEOM_SLOT"]]]),
         lanes.items("ACTUATORS", acting),
         lanes.items("PLACE_BODY", [owner(k) for k in arrays["PLACE_BODY_SLOT"]]),

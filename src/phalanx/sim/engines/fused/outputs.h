@@ -1,6 +1,22 @@
 // What tasks read besides the state: forces of the last substep, positions and velocities of the
 // new state. Only fields that have been read are computed (`OUT(name)` is their memory, or null).
 
+// Adds what acts on slots to their parents, to the roots.
+FN void add_to_parents(F (*x)[6]) {
+  F trunk[NTRUNK + 1][6];
+  if (LANES > 1) TRUNK(k) EACH(i, 6) trunk[k][i] = ZERO;
+  LIMBS_UP(k) if (UP[k] >= 0) {
+    F *up = UP[k] < NTRUNK ? trunk[UP[k]] : x[UP[k]];
+    EACH(i, 6) up[i] += x[k][i];
+  }
+  if (LANES == 1) return;
+  TRUNK(k) {
+    sum_lanes(trunk[k], 6);
+    EACH(i, 6) x[k][i] += trunk[k][i];
+  }
+  TRUNK_UP(k) if (UP[k] >= 0) EACH(i, 6) x[UP[k]][i] += x[k][i];
+}
+
 // A wrench or motion about the tree's origin, about `point`.
 FN void move_force(const F *f, const F *point, F *out) {
   F t[3];
@@ -224,4 +240,10 @@ WRITER void write_positions(const Shown &w) {
       if (LANE == 0 && HAS_MASS[b]) EACH(i, 3) put(w, OUT(subtree_com), 3 * NBODY, 3 * b + i, sum[b][i] / sum[b][3]);
     }
   }
+}
+
+FN void write_out(const World &w, const Contacts &C, const Pairs &X, bool forces, bool positions) {
+  WRITTEN(w, written);
+  if (forces) write_forces(written, C, X);
+  if (positions) write_positions(written);
 }

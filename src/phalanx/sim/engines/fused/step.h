@@ -9,6 +9,7 @@
 // a free body's position or a fixed point. `docs/physics.md` explains the method.
 
 #define EACH(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
+#define PUSHED (NPAIR || NROW)  // there are forces on bodies that are not contacts with the world
 #define ONE (ZERO + 1.0f)
 #define ZERO (F{})
 #include "lanes.h"
@@ -465,22 +466,21 @@ STAGE void add_contact(const World &w, const Contacts &C, int c, F *A, F *P) {
   EACH(m, 6) for (int n = m; n < 6; n++) A[at(m, n)] += b[0][m] * g0[n];
 }
 
-FN void add_contacts(World &w, const Contacts &C, int k) {
-  for (int c = w.from[k]; c < w.from[k + 1]; c++) {
-    if (ELLIPTIC) add_elliptic_contact(w, C, c, w.A[k], w.P[k]);
-    else add_contact(w, C, c, w.A[k], w.P[k]);
-  }
+FN void add_contacts(const World &w, const Contacts &C, int k, F *A, F *P) {
+  for (int c = w.from[k]; c < w.from[k + 1]; c++) ELLIPTIC ? add_elliptic_contact(w, C, c, A, P) : add_contact(w, C, c, A, P);
 }
 
-// One slot of the pass to the roots: A and P are the articulated inertia and bias force below it.
+// One slot of the pass to the roots. A and P are the articulated inertia and the bias force below it, of
+// the slot before in a chain; what else hangs from a slot comes through w.A and w.P.
 // SOLVE: Newton's direction; else (M + diag(added))^-1 rhs.
-template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &X, int k, F &decrement) {
-  F *A = w.A[k], *P = w.P[k];
+template <bool SOLVE> FN void to_root(World &w, const Contacts &C, int k, F *A, F *P, F &decrement) {
+  if (JOINS[k]) EACH(i, 21) A[i] += w.A[k][i];
+  if (JOINS[k] || (SOLVE && PUSHED)) EACH(i, 6) P[i] += w.P[k][i];
   if (BODY[k]) {
     add_inertia(A, w.I[k]);
     if (SOLVE) {
       EACH(i, 6) P[i] += w.wrench[k][i];
-      if (k >= NTRUNK) add_contacts(w, C, k);
+      if (k >= NTRUNK) add_contacts(w, C, k, A, P);
     }
   }
   if (KIND[k] == FREE) {  // A = U D U'; y = U^-1 (tau - P)
@@ -503,6 +503,8 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &
       }
     }
     if (SOLVE) EACH(i, 6) decrement += y[i] * y[i] * d[i];
+    EACH(i, 21) w.A[k][i] = A[i], A[i] = ZERO;
+    EACH(i, 6) P[i] = ZERO;
     return;
   }
   F *S = w.S[k], *U = w.U[k], armature = T(armature, k, 0), u;
@@ -529,13 +531,19 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, const Pairs &
   u -= dot6(S, P);
   w.u[k] = u, w.d[k] = d;
   if (SOLVE) decrement += u * u * d;
-  if (UP[k] < 0) return;
-  F *Aup = w.A[UP[k]], *Pup = w.P[UP[k]], ud = u * d;
+  F ud = u * d;
   EACH(i, 6) {
     F t = U[i] * d;
-    for (int j = i; j < 6; j++) Aup[at(i, j)] += A[at(i, j)] - t * U[j];
-    Pup[i] += P[i] + U[i] * ud;
+    for (int j = i; j < 6; j++) A[at(i, j)] -= t * U[j];
+    P[i] += U[i] * ud;
   }
+  if (CHAINED[k]) return;
+  if (UP[k] >= 0) {
+    EACH(i, 21) w.A[UP[k]][i] += A[i];
+    EACH(i, 6) w.P[UP[k]][i] += P[i];
+  }
+  EACH(i, 21) A[i] = ZERO;
+  EACH(i, 6) P[i] = ZERO;
 }
 
 // From the roots out: dir and the motions dV that it gives, with what it does to contact rows.
@@ -571,21 +579,23 @@ template <bool SOLVE> FN void from_root(World &w, Contacts &C, int k) {
 
 // Newton's direction into dir and dV; returns grad' H^-1 grad.
 template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
-  F decrement = ZERO;
+  F decrement = ZERO, A[21], P[6];
+  EACH(i, 21) A[i] = ZERO;
+  EACH(i, 6) P[i] = ZERO;
   SLOTS(k) {
-    EACH(i, 21) w.A[k][i] = ZERO;
-    EACH(i, 6) w.P[k][i] = ZERO;
+    if (JOINS[k]) EACH(i, 21) w.A[k][i] = ZERO;
+    if (JOINS[k] || PUSHED) EACH(i, 6) w.P[k][i] = ZERO;
   }
   if (SOLVE) add_pair_forces(w, X);
   if (SOLVE && NROW) add_row_forces(w);
-  LIMBS_UP(k) to_root<SOLVE>(w, C, X, k, decrement);
+  LIMBS_UP(k) to_root<SOLVE>(w, C, k, A, P, decrement);
   if (LANES > 1) {
     decrement = sum_lanes(decrement);
     TRUNK(k) {
-      if (SOLVE) add_contacts(w, C, k);
+      if (SOLVE) add_contacts(w, C, k, w.A[k], w.P[k]);
       sum_lanes(w.A[k], 21), sum_lanes(w.P[k], 6);
     }
-    TRUNK_UP(k) to_root<SOLVE>(w, C, X, k, decrement);
+    TRUNK_UP(k) to_root<SOLVE>(w, C, k, A, P, decrement);
   }
   if (SOLVE && (NPAIR || NROW)) {
     int n = 0;

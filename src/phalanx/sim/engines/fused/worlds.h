@@ -23,7 +23,11 @@ FN void add_applied(const Shown &w, const Fields &f, int k, int b, F *wrench) {
     wrench[3 + i] += force[i];
   }
 }
+#undef UNROLL
+#define UNROLL _Pragma("unroll 1")  // written once a step: small rather than fast
 #include "outputs.h"
+#undef UNROLL
+#define UNROLL STAGE_UNROLL
 
 STAGE void load(World &w, const Fields &f) {
   RowIn<NQ> q(w, f.qpos);
@@ -92,22 +96,19 @@ STAGE void step_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, int sub
     solve(w, C, X);
     if (s == substeps - 1) {
       if (NROW && f.forces) add_row_forces(w);
-      WRITTEN(w, written);
-      if (f.forces) write_forces(written, C, X);
-      if (stale) write_positions(written);
+      if (f.forces || stale) write_out(w, C, X, f.forces, stale);
     }
     integrate(w, C, X);
   }
   store(w, f);
   if (NA) put_rows<NA ? NA : 1>(w, f.act, w.drives->act);
 }
-STAGE void derive_worlds(World &w) {
+STAGE void derive_worlds(World &w, Contacts &C, Pairs &X) {
   SLOTS(k) {
     kinematics(w, k);
     if (BODY[k]) inertia_and_bias(w, k);
   }
-  WRITTEN(w, written);
-  write_positions(written);
+  write_out(w, C, X, false, true);
 }
 // out = (M + diag(added))^-1 force, rows of NV numbers as qvel has them: a free joint's are of its
 // position in the world's axes and of its rotation in its own.
