@@ -8,7 +8,6 @@ the constants and the tables of the fused step use. One lane has all slots as li
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 
 from phalanx.sim.engines.fused.rows import Rows
@@ -195,12 +194,10 @@ def _needs_one_lane(s: Structure) -> bool:
     """Whether `s` has what couples slots in other ways than limbs, trunk and contacts do."""
     m, coupled = s.model, Rows(s)
     kinds = set(Sensors(s).kinds)
-    solids = (int(mujoco.mjtGeom.mjGEOM_BOX), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
     return bool(
         coupled.rows or coupled.tendons or s.balls or m.na
         or len({s.root_of(k) for k in range(len(s.slots))}) > 1 or len(s.groups) > 1
         or kinds & (SUBTREES | {"TOUCH"})
-        or any(int(m.geom_type[g]) in solids for pair in s.pairs for g in pair[:2])
         or len(s.slots) == 1
     )  # fmt: skip
 

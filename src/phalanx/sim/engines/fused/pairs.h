@@ -25,13 +25,19 @@ FN void pair_basis(const Pairs &X, int c, int j, F *first, F *second) {
   EACH(m, 3) second[m] -= t[m];
 }
 // Gives every lane the motions V of all geoms that may touch others, and with `places` where they are.
-FN void share_geoms(Pairs &X, const F (*V)[6], bool places) {
+FN void share_geoms(const World &w, Pairs &X, const F (*V)[6], bool places) {
 #if LANES > 1
   for (int g = 0; g < (NPAIR ? NGEOM_ : 0); g++) {
     int k = GEOM_SLOT[g], from = GEOM_LANE[g];
     EACH(i, 6) X.motion[g][i] = from < 0 ? V[k][i] : from_lane(V[k][i], from);
     if (places && from >= 0) {
       EACH(i, 3) X.centre[g][i] = from_lane(X.centre[g][i], from), X.axis[g][i] = from_lane(X.axis[g][i], from);
+      if (SOLID_OF[g] >= 0) {
+        F own[9], R[9];
+        EACH(i, 9) own[i] = T(solid, SOLID_OF[g], i);
+        multiply3(w.R[k], own, R);
+        EACH(i, 9) X.rotation[SOLID_OF[g]][i] = from_lane(R[i], from);
+      }
     }
   }
 #endif
@@ -175,7 +181,7 @@ STAGE void couple_pairs(World &w, Pairs &X, int &n) {
 
 FN void pair_directions(World &w, Pairs &X) {
 #if LANES > 1
-  if (any_here(w.npair > 0)) share_geoms(X, w.dV, false);
+  if (any_here(w.npair > 0)) share_geoms(w, X, w.dV, false);
 #endif
   for (int c = 0; c < w.npair; c++) {
     EACH(j, PBASIS) if (j < PAIR_DIM[X.pair[c]]) X.v[c][j] = pair_speed(w, X, c, j, w.dV);

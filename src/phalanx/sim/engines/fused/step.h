@@ -125,6 +125,7 @@ struct Pairs {  // contacts between bodies
   F offset[MAXPAIR][3], normal[MAXPAIR][3], tangent[MAXPAIR][3], D[MAXPAIR];
   F x[MAXPAIR][PBASIS], v[MAXPAIR][PBASIS];
   F motion[LANES > 1 ? NGEOM_ + 1 : 1][6];  // of the geoms' bodies, in every lane
+  F rotation[LANES > 1 && NSOLID ? NSOLID : 1][9];
   F shift[ACROSS_TREES ? MAXPAIR : 1][3];  // from the first geom's tree, which has `offset`, to the second's
   int pair[MAXPAIR];
   // Woodbury: rows scaled by sqrt(D), and what a pass to the roots of two trees makes of them
@@ -376,7 +377,7 @@ FN void position_and_velocity(World &w, Contacts &C, Pairs &X) {
   }
   w.from[NSLOT] = w.ncontact;
   EACH(f, NFREE) EACH(i, 6) w.acc6[f][i] = ZERO;
-  share_geoms(X, w.V, true);
+  share_geoms(w, X, w.V, true);
   body_contacts(w, X);
   if (NROW) coupled_rows(w);
 }

@@ -208,6 +208,7 @@ def constants(
         "GRAVCOMP": int(m.ngravcomp > 0 and not m.opt.disableflags & _NO_GRAVITY),
         **{"_".join(kind): i for i, kind in enumerate(KINDS)},
         "MAXTOUCH": max([1, *touches, *fixed_touches]), "HAS_SOLIDS": int(bool(solids(s))),
+        "NSOLID": len(solids(s)),
         "HAS_CYLINDERS": int(("PLANE", "CYLINDER") in fixed_kinds),
         "NTREE": len(trees), "ACROSS_TREES": int(any(
             root[s.slot_of_geom(a)] != root[s.slot_of_geom(b)] for a, b, _ in s.pairs)

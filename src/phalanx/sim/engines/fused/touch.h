@@ -62,8 +62,12 @@ FN void touch_capsules(const Pairs &X, int kind, int g1, int g2, const F *dif, F
   EACH(j, 3) n[j] *= inverse, o[j] += n[j] * depth;
 }
 
-FN void geom_rotation(const World &w, int g, F *R) {  // of a box or cylinder
+FN void geom_rotation(const World &w, const Pairs &X, int g, F *R) {  // of a box or cylinder
   F own[9];
+  if (LANES > 1 && GEOM_LANE[g] >= 0 && GEOM_LANE[g] != LANE) {  // another lane's, see share_geoms
+    EACH(i, 9) R[i] = X.rotation[SOLID_OF[g]][i];
+    return;
+  }
   EACH(i, 9) own[i] = T(solid, SOLID_OF[g], i);
   if (GEOM_SLOT[g] < 0) EACH(i, 9) R[i] = own[i];
   else multiply3(w.R[GEOM_SLOT[g]], own, R);
@@ -74,7 +78,7 @@ FN void geom_rotation(const World &w, int g, F *R) {  // of a box or cylinder
 FN int touch_plane(const World &w, const Pairs &X, int g1, int g2, const F *dif, F margin, Touches &t) {
   F R[9], rim[3], sideways[3], down[3], half[3], radius = T(geom, g2, 6);
   const F *n = X.axis[g1];
-  geom_rotation(w, g2, R);
+  geom_rotation(w, X, g2, R);
   F dist = ZERO - dot3(dif, n), up[3];
   rotate_back(R, n, up);
   // Where the rim is lowest, from the axes across: keeps its digits if the cylinder is upright
@@ -120,8 +124,8 @@ STAGE int touch_solids(const World &w, const Pairs &X, int kind, int g1, int g2,
   F R1[9], R2[9], centre2[3], radius = kind == BOX_BOX ? ZERO : T(geom, g1, 6);
   int most = 0;
   EACH(j, 3) centre2[j] = X.centre[g1][j] - dif[j];
-  geom_rotation(w, g2, R2);
-  if (kind == BOX_BOX) geom_rotation(w, g1, R1);
+  geom_rotation(w, X, g2, R2);
+  if (kind == BOX_BOX) geom_rotation(w, X, g1, R1);
   else if (kind != SPHERE_CYLINDER) near = near & !beyond_a_face(w, X, g1, g2, R2, dif, radius + margin);
   if (!any_(near)) return 0;
   EACH(m, MAXTOUCH) {
