@@ -230,7 +230,7 @@ class Sim:
         self.engine.reset(self._all if mask is None else mask)
 
     def engine_report(self) -> str:
-        """Why engine "auto" does not take the fused engine on a CPU, in one sentence; empty if it
+        """Why engine "auto" does not take the fused engine, in one sentence; empty if it
         does, or would not gain from it."""
         reason = getattr(self.engine, "reason", "")
         return f"physics runs on engine {self.engine.name}: {reason}" if reason else ""

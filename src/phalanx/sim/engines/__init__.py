@@ -118,7 +118,7 @@ def make_engine(
 ) -> Engine:
     """Engine `name`: "mujoco" (C, CPU), "warp" (GPU; also on the CPU, for tests), "fused" (one
     function a step; see `fused.why_not`) or "auto"; or the engine that a function makes. "auto" is
-    warp on a GPU, and on a CPU fused where that is possible, otherwise mujoco.
+    fused where that is possible, otherwise warp on a GPU and mujoco on a CPU.
     deterministic: the same bits in every run; the CPU engine always gives them.
     Raises PhalanxError for another name, or a device that the engine does not run on."""
     if not isinstance(name, str):
@@ -129,12 +129,15 @@ def make_engine(
                 f" sim_device={engine.device}"
             )
         return engine
-    if name == "auto" and device.type == "cpu":
+    if name == "auto":
         from phalanx.sim.engines.auto import AutoEngine
 
-        return cast(Engine, AutoEngine(scene, num_envs, threads))
-    if name == "auto":
-        name = "warp"
+        other = "warp" if device.type == "cuda" else "mujoco"
+
+        def make_other() -> Any:
+            return make_engine(other, scene, num_envs, device, threads, deterministic)
+
+        return cast(Engine, AutoEngine(scene, num_envs, device, other, make_other, threads))
     if name not in ENGINES:
         raise PhalanxError(
             f"unknown engine {name!r}{did_you_mean(name, ENGINES)};"

@@ -1,11 +1,12 @@
-"""The engine that `engine=auto` takes on a CPU: the fused one, until something needs MuJoCo C.
+"""The engine that `engine=auto` takes: the fused one, until something needs MuJoCo's own.
 
 The fused engine does not step every model and does not show every field. Whatever it refuses goes
-to MuJoCo C: from the start, or from the moment at which the program asks for it. Tensors that the
-program holds stay the same objects.
+to MuJoCo C on a CPU and to MuJoCo Warp on a GPU: from the start, or from the moment at which the
+program asks for it. Tensors that the program holds stay the same objects.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from mujoco.batch import MODEL_FIELDS
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines import CompilesScene, Engine
-from phalanx.sim.engines.cpu import CpuEngine
 from phalanx.sim.engines.fields import refusal
 from phalanx.sim.engines.fused import FusedEngine
 
@@ -21,20 +21,36 @@ FEWEST = 64
 """Environments: compiling a step takes seconds, which fewer do not repay."""
 
 
+class OtherEngine(Engine, Protocol):
+    """What steps whatever the fused engine does not."""
+
+    def take_over(self, other: FusedEngine) -> None:
+        """Continue its simulation, with its tensors."""
+
+
 class AutoEngine:
     """See `phalanx.sim.engines.Engine`; methods that are not here are those of the engine in
     use."""
 
-    def __init__(self, scene: CompilesScene, num_envs: int, threads: int = 0) -> None:
-        self._make = lambda: CpuEngine(scene, num_envs, threads)
+    def __init__(
+        self,
+        scene: CompilesScene,
+        num_envs: int,
+        device: torch.device,
+        other: str,
+        make_other: Callable[[], OtherEngine],
+        threads: int = 0,
+    ) -> None:
+        self._make = make_other
+        self._other = other
         self.reason = ""
         """Why it is not the fused engine, in one sentence; empty if it is, or if there are few
         environments."""
         if num_envs < FEWEST:
-            self._engine: Engine = self._make()
+            self._engine: FusedEngine | OtherEngine = self._make()
             return
         try:
-            self._engine = FusedEngine(scene, num_envs, torch.device("cpu"), threads)
+            self._engine = FusedEngine(scene, num_envs, device, threads)
         except (PhalanxError, OSError) as error:  # refused, or not compiled: no room, no rights
             self.reason = str(error).removesuffix("; use another engine")
             self._engine = self._make()
@@ -49,7 +65,7 @@ class AutoEngine:
         try:
             return self._engine.field(name, stale)
         except PhalanxError as error:
-            if refusal(name, CpuEngine.name, self._engine.model):
+            if refusal(name, self._other, self._engine.model):
                 raise
             self._leave_fused(error)
             return self._engine.field(name, stale)
@@ -69,12 +85,13 @@ class AutoEngine:
 
     def match(self, name: str) -> None:
         """Become engine `name`, which saved a state that is to be loaded, if this one can."""
-        if name == CpuEngine.name and self._engine.name == FusedEngine.name:
-            self._leave_fused(PhalanxError("the run that it continues began with engine mujoco"))
+        if name == self._other and self._engine.name == FusedEngine.name:
+            self._leave_fused(PhalanxError(f"the run that it continues began with engine {name}"))
 
     def _leave_fused(self, error: Exception) -> None:
-        """Continue with MuJoCo C because of `error`; raises it if MuJoCo C runs already."""
-        if not isinstance(self._engine, FusedEngine):
+        """Continue with the other engine because of `error`; raises it if that runs already, or if
+        a CUDA graph has steps of the fused one."""
+        if not isinstance(self._engine, FusedEngine) or self._engine.captured:
             raise error
         engine = self._make()
         engine.take_over(self._engine)

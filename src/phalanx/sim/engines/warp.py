@@ -12,7 +12,7 @@ is repeated to get its first value.
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import mujoco_warp as mjw
@@ -38,6 +38,9 @@ from phalanx.sim.engines.fields import (
 from phalanx.sim.engines.initial import KEYFRAME_FIELDS, initial_data
 from phalanx.sim.engines.mass_matrix import diagonal
 from phalanx.sim.engines.warp_step import Stepper
+
+if TYPE_CHECKING:
+    from phalanx.sim.engines.fused import FusedEngine
 
 # Overflows that larger buffers resolve. MuJoCo Warp's other overflows (contacts of one height field
 # pair, the horizon of its convex collider) come from fixed sizes in its kernels.
@@ -212,6 +215,34 @@ class WarpEngine:
         self.derive(mask)
         self._note_unstepped(mask)
         self._clear_acceleration_sensors(mask)
+
+    def take_over(self, other: "FusedEngine") -> None:
+        """Continue the simulation of `other`. Its tensors become those of this engine."""
+        saved = other.state_dict()
+        for name in saved["model"]:
+            self.model_field(name)
+            owner, key = (self._m.opt, name[4:]) if name.startswith("opt.") else (self._m, name)
+            self._model_views[name] = self._hold(owner, key, other.model_field(name))
+            getattr(owner, key)._is_batched = True
+        self._substeps = other.rewind()
+        for name in saved["state"]:
+            self._views[name] = self._hold(self._d, name, other.field(name))
+        self._stepped = bool(self._substeps)
+        self._before = self._saved() if self._substeps else {}
+        self._restore(saved["state"])
+        self._unstepped.copy_(other.unstepped)
+        for name, value in saved["derived"].items():
+            fresh = name in saved["fresh"]
+            tensor = other.field(name, stale=not fresh)
+            self._register(name, fresh)
+            self._views[name] = self._hold(self._d, name, tensor.copy_(value))
+
+    def _hold(self, owner: Any, name: str, tensor: Tensor) -> Tensor:
+        """Let `tensor` be the memory of the array `name` from now on."""
+        array = getattr(owner, name)
+        shaped = tensor.view(wp.to_torch(array).shape)
+        setattr(owner, name, wp.from_torch(shaped, dtype=array.dtype))
+        return tensor
 
     def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
         mass = self._view("M").index_add(1, self._diagonal, added)

@@ -76,7 +76,8 @@ class FusedEngine:
         self._threads = threads
         self._sizes = cuda.SIZES if device.type == "cuda" else cpu.SIZES
         self._grown: str | None = None
-        self._captured = False  # whether a step is in a CUDA graph
+        self.captured = False
+        """Whether a step is in a CUDA graph."""
         self._overflow = torch.zeros(num_envs, dtype=torch.int32, device=device)
         self._build()
         self.threads = self._step.threads
@@ -100,7 +101,7 @@ class FusedEngine:
             )
         if name in STATE_FIELDS or name in INPUT_FIELDS:
             if name not in self._data:
-                if self._captured:
+                if self.captured:
                     raise PhalanxError(
                         f"sim.{name} is used for the first time after a CUDA graph was captured,"
                         " which would not see it; read it once before, in init_buffers"
@@ -156,7 +157,7 @@ class FusedEngine:
     def step(self, substeps: int, until: Until = "derived") -> None:
         self._update_tables()
         capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-        self._captured |= capturing
+        self.captured |= capturing
         self._substeps = 0 if capturing else substeps
         if not capturing:
             for name, value in self._before.items():

@@ -1,8 +1,8 @@
 """How the slots of a structure are spread over the lanes of a GPU that step one world together.
 
-Every lane computes the trunk, with the same bits; each limb, a part of the tree that hangs from the
-trunk, belongs to one lane. A lane counts its slots from the trunk's on: these local numbers are what
-the constants and the tables of the fused step use. One lane has all slots as limbs.
+Every lane computes the trunk, with the same bits. Each limb, a part of the tree that hangs from
+the trunk, belongs to one lane. A lane numbers its slots from the trunk on; constants and tables of
+the fused step use these local numbers. A single lane has no trunk: all of its slots are limbs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -105,7 +105,8 @@ class Lanes:
         return laned(f"{name}0", first) + "\n" + laned(f"{name}1", last)
 
     def items(self, name: str, owners: Sequence[int]) -> str:
-        """The declaration of which items each lane has, those of the trunk in turns; `owners`: lanes."""
+        """The declaration of which items each lane has; the trunk's go to the lanes in turns.
+        `owners`: the lane of each item."""
         own: list[list[int]] = [[] for _ in range(self.count)]
         for i, owner in enumerate(owners):
             own[owner if owner >= 0 else i % self.count].append(i)
@@ -113,7 +114,8 @@ class Lanes:
         return laned(f"ONE_{name}", [[*row, *[-1] * (longest - len(row) + 1)] for row in own])
 
     def arrange(self, tables: Mapping[str, Array]) -> dict[str, Array]:
-        """Tables (E, rows, columns) with the lanes' rows side by side: (E, length, columns x lanes)."""
+        """Tables (E, rows, columns); those of slots with the rows of the lanes side by side, so
+        that one load serves all lanes: (E, length, columns x lanes)."""
         if self.count == 1:
             return dict(tables)
         out = {}
@@ -164,8 +166,8 @@ def alone(s: Structure) -> Lanes:
 
 
 def _spread(s: Structure, count: int) -> Lanes:
-    """The trunk that leaves the least to a lane: from the free joint on, the root of the largest limb
-    becomes part of it as long as there is one with slots below it."""
+    """The trunk that leaves the least to a lane. It begins as the free joints; then the root of the
+    largest limb joins it, as long as something hangs from that root."""
     below = {k: [j for j in range(len(s.slots)) if _hangs(s, j, k)] for k in range(len(s.slots))}
     trunk = [k for k, slot in enumerate(s.slots) if slot.kind == FREE]
     best = None
@@ -246,8 +248,10 @@ def declared(s: Structure, lanes: Lanes, arrays: Mapping[str, Sequence[int]], se
             lines.append(laned(name, [values]))
     owner = lanes.lane_of
     reading = [min(some, default=TRUNK) for some in sensor_lanes(s, sensors, lanes)]
-    acting = [next((owner(k) for k, slot in enumerate(s.slots) if i in actuators_of(s.model, slot.joint)), TRUNK)
-              for i in range(s.model.nu)]  # fmt: skip
+    acting = [TRUNK] * s.model.nu
+    for k, slot in enumerate(s.slots):
+        for i in actuators_of(s.model, slot.joint):
+            acting[i] = owner(k)
     first = len(sensors.of_state)
     lines += [
         f"#define LANES {lanes.count}",

@@ -110,7 +110,7 @@ class Sensors:
 
     def arrays(self, placed_bodies: list[int]) -> dict[str, Sequence[int]]:
         """Arrays of C; `placed_bodies`: rows of the tables of bodies."""
-        s, m = self.structure, self.structure.model
+        m = self.structure.model
         below = [[n for n, b in enumerate(placed_bodies) if _is_below(m, b, body)]
                  for body in self.subtrees]  # fmt: skip
         rows = {

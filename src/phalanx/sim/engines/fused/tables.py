@@ -52,8 +52,8 @@ DRAWN = re.compile("(geom|site|mat|tendon)_(rgba|emission|specular|shininess|ref
 """Model fields that only pictures show: they may differ, too, and change nothing in a step."""
 
 BY_SLOT = frozenset({
-    "UP", "KIND", "BODY", "BODY_ID", "ALONE", "FREE_OF", "GROUP", "TREE", "TREE_FREE", "QPOS", "DOF",
-    "BALL_OF", "BALL_AXIS", "LIMITED", "FRICTION", "FORCE_LIMITED",
+    "UP", "KIND", "BODY", "BODY_ID", "ALONE", "FREE_OF", "GROUP", "TREE", "TREE_FREE", "QPOS",
+    "DOF", "BALL_OF", "BALL_AXIS", "LIMITED", "FRICTION", "FORCE_LIMITED",
 })  # fmt: skip
 """Constants with a value for each slot."""
 
