@@ -4,8 +4,10 @@ import mujoco
 import pytest
 
 from phalanx.sim.engines.fused import cuda
+from phalanx.sim.engines.fused.lanes import spread
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.tables import constants, model_fields, tables
+from test_fused import ARMS
 from test_fused import MODELS as TRUTHS
 from test_fused_rows import ROWS, model_of
 from test_fused_sensors import SENSORS, WORLD
@@ -16,6 +18,7 @@ MODELS = {
     "points": TRUTHS["on a plane"][1],
     "trees": TRUTHS["contacts between trees"][1],
     "obstacles": TRUTHS["fixed obstacles"][1],
+    "lanes": f"<mujoco><worldbody>{ARMS}</worldbody></mujoco>",
     "rows": model_of(ROWS),
     "sensors": WORLD.format("".join(SENSORS.values())),
 }
@@ -25,8 +28,9 @@ MODELS = {
 def test_the_text_for_gpus_compiles_without_one(name):
     pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC comes with torch's CUDA build")
     structure = Structure(mujoco.MjModel.from_xml_string(MODELS[name]))
-    arrays = tables(structure, model_fields(structure.model))
+    lanes = spread(structure)
+    arrays = lanes.arrange(tables(structure, model_fields(structure.model)))
     shapes = {name: values.shape[1:] for name, values in arrays.items()}
     varies = {"inertia", "limit", "point", "pair"}
-    text = cuda.source(constants(structure, varies.__contains__, shapes, cuda.SIZES))
+    text = cuda.source(constants(structure, varies.__contains__, shapes, cuda.SIZES, lanes))
     assert len(cuda.compile_cubin(text, "sm_90")) > 10_000
