@@ -38,7 +38,8 @@ class Step:
     """See `CudaStep`."""
 
     threads = 1
-    padded = cuda.CudaStep.padded
+    varied = cuda.CudaStep.varied
+    _device = "cpu"
     bind = cuda.CudaStep.bind
 
     def __init__(self, constants: str, folder: Path) -> None:
