@@ -83,7 +83,7 @@ def main() -> None:
             "command": f"benchmarks/robot_files.py {' '.join(sys.argv[1:])}",
             "versions": versions() | {"commit": git_commit(), **installed(packages)},
             "summary": summary,
-            "not_equal": [r for r in rows if r["result"] not in ("equal", "no robot")],
+            "not_equal": [short_row(r) for r in rows if r["result"] not in ("equal", "no robot")],
         }
         Path(settings["out"]).write_text(json.dumps(report, indent=1))
 
@@ -324,6 +324,16 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
         }
         table[group] = share | dict(results)
     return table
+
+
+def short_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the first six of its differences, and its notes without what they are about."""
+    if "differences" not in row:
+        return row
+    names = sorted(row["differences"])
+    more = [f"and {len(names) - 6} more"] if len(names) > 6 else []
+    kinds = sorted({note.partition(":")[0] for note in row["notes"]})
+    return row | {"differences": names[:6] + more, "notes": kinds}
 
 
 def package(file: Path, packages: Path) -> str:

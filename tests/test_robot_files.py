@@ -514,7 +514,7 @@ def test_several_bodies_below_the_world_are_one_actor_or_one_is_named(scene_of):
     text = mjcf(table + ROBOT + cup, after=weld)
     scene, loaded = scene_of(text)
     assert "root= takes one of them: 'table', 'base', 'cup'" in texts(loaded.notes).replace(
-        "; all bodies below the world are one actor; root= takes one of them:", ","
+        "; all bodies below the world are one robot; root= takes one of them:", ","
     )
     actor = Sim(scene, 2, device="cpu").actor("r")
     assert actor.body_names == ["table", "base", "arm", "cup"]

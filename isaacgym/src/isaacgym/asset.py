@@ -183,7 +183,8 @@ class Asset:
             )
             row["driveMode"] = int(options.default_dof_drive_mode)
             row["effort"] = model.jnt_actfrcrange[i, 1] if model.jnt_actfrclimited[i] else FLT_MAX
-            speed = model.jnt_user[i, 0] if model.nuser_jnt else 0.0
+            urdf = self.name.endswith(".urdf")  # an MJCF's numbers are its user's
+            speed = model.jnt_user[i, 0] if urdf and model.nuser_jnt else 0.0
             row["velocity"] = speed if speed > 0 else FLT_MAX
             row["stiffness"] = model.jnt_stiffness[i]
             row["damping"] = model.dof_damping[dof]

@@ -12,6 +12,7 @@ MOST_OVERLAPS = 10
 FRAME = 1e-3  # [kg]
 AXES: dict[tuple[float, ...], str] = {(1, 0, 0): "x", (0, 1, 0): "y", (0, 0, 1): "z"}
 AXES |= {(-1, 0, 0): "-x", (0, -1, 0): "-y", (0, 0, -1): "-z"}
+NO_LIMIT = "no limit"
 VERDICTS = {
     "stands": "it stands",
     "moves": "it has not fallen, but still moves",
@@ -27,9 +28,8 @@ def show(console: Console, facts: RobotFacts, dropped: Drop) -> None:
     _head(console, facts)
     _part(console, "Bodies [kg, m]", _bodies(facts))
     if frames := _frames(facts):
-        console.print(
-            f"and {len(frames)} frames without joint, mass and shape (json=true has them)"
-        )
+        count = _count(len(frames), "frame", "frames")
+        console.print(f"and {count} without joint, mass and shape (json=true has them)")
     _part(console, "Joints [rad, N m; slides m, N]", _joints(facts))
     _part(console, "Actuators", _actuators(facts))
     _part(console, "Sensors", _sensors(facts))
@@ -67,16 +67,20 @@ def _list(entries: list[str], bullet: str = "-") -> Table:
 
 
 def _head(console: Console, facts: RobotFacts) -> None:
-    counts = {
-        "bodies": len(facts.bodies),
-        "joints": sum(j.type != "free" for j in facts.joints),
-        "actuators": len(facts.actuators),
-        "sensors": len(facts.sensors),
-    }
+    counts = (
+        (len(facts.bodies), "body", "bodies"),
+        (sum(j.type != "free" for j in facts.joints), "joint", "joints"),
+        (len(facts.actuators), "actuator", "actuators"),
+        (len(facts.sensors), "sensor", "sensors"),
+    )
     size = " x ".join(f"{s:.2f}" for s in facts.size)
-    numbers = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    numbers = ", ".join(_count(*count) for count in counts if count[0])
     console.print(f"{facts.name}: {facts.format} file {facts.file}", style="bold", soft_wrap=True)
     console.print(f"{facts.mass:.4g} kg, {facts.base} base, {size} m; {numbers}")
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
 
 
 def _bodies(facts: RobotFacts) -> Table:
@@ -109,13 +113,13 @@ def _joints(facts: RobotFacts) -> Table:
     columns = ["joint", "type", "limits>", "effort>", "armature>", *(["speed>"] * fast)]
     table = _table(*columns)
     for joint in joints:
-        row = [joint.name, _kind(joint), _limits(joint), "any", f"{joint.armature:.3g}"]
+        row = [joint.name, _kind(joint), _limits(joint), NO_LIMIT, f"{joint.armature:.3g}"]
         if joint.effort is not None:
-            row[3] = f"{joint.effort:.4g}"
+            row[3] = _n(joint.effort)
         if joint.type == "ball":
             row[2:4] = ["", ""]
         if fast:
-            row.append(f"{joint.velocity:.3g}" if joint.velocity else "any")
+            row.append(_n(joint.velocity) if joint.velocity else NO_LIMIT)
         table.add_row(*row)
     return table
 
@@ -127,8 +131,13 @@ def _kind(joint: JointFacts) -> str:
 
 def _limits(joint: JointFacts) -> str:
     if joint.lower is None or joint.upper is None:
-        return "any"
-    return f"{joint.lower:.4g} .. {joint.upper:.4g}"
+        return NO_LIMIT
+    return f"{_n(joint.lower)} .. {_n(joint.upper)}"
+
+
+def _n(number: float) -> str:
+    """Four digits, and all of those before the point up to ten million."""
+    return f"{number:.4g}" if abs(number) < 1e4 or abs(number) >= 1e7 else f"{number:.0f}"
 
 
 def _actuators(facts: RobotFacts) -> Table:
@@ -146,9 +155,9 @@ def _actuators(facts: RobotFacts) -> Table:
 
 def _span(span: tuple[float, ...] | None) -> str:
     if span is None:
-        return "any"
+        return NO_LIMIT
     low, high = span
-    return f"+-{high:.4g}" if low == -high else f"{low:.4g} .. {high:.4g}"
+    return f"+-{_n(high)}" if low == -high else f"{_n(low)} .. {_n(high)}"
 
 
 def _sensors(facts: RobotFacts) -> Table:
@@ -189,7 +198,7 @@ def _drop(console: Console, facts: RobotFacts, d: Drop) -> None:
         table.add_row("", f"{d.highest_joint_speed:.2f} {unit} (joint {d.fastest_joint})")
     if d.highest_force:
         weights = d.highest_force / (facts.mass * GRAVITY)
-        times = f"{d.highest_force:.4g} N, {weights:.1f} times its weight"
+        times = f"{_n(d.highest_force)} N, {weights:.1f} times its weight"
         table.add_row("highest force", f"{times} ({' on '.join(d.force_between)})")
     if d.deepest:
         table.add_row("deepest contact", f"{1000 * d.deepest:.1f} mm at the end")

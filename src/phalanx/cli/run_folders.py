@@ -53,14 +53,12 @@ def run_folder(options: TrainOptions, checkpoint: Path | None) -> Iterator[Path]
     named = root / options.experiment if options.experiment else None
     elsewhere = options.train_dir != TrainOptions.train_dir and own and not _same(root, own.parent)
     if own and not elsewhere and (named is None or _same(named, own)):
-        with owned(own):
-            for leftover in own.glob(".*.tmp"):  # from a run that was killed
-                leftover.unlink(missing_ok=True)
+        with _owned_and_tidy(own):
             yield own
         return
     folder, made = _new_folder(root, options)
     try:
-        with owned(folder):
+        with _owned_and_tidy(folder):
             yield folder
     except BaseException as error:
         if not any(folder.glob("nn/*.pth")):
@@ -72,6 +70,15 @@ def run_folder(options: TrainOptions, checkpoint: Path | None) -> Iterator[Path]
         elif isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(f"continue:  {resume_command(folder)}") from None
         raise
+
+
+@contextlib.contextmanager
+def _owned_and_tidy(folder: Path) -> Iterator[None]:
+    """Be the owner of `folder`, without what a run that was killed left half-written in it."""
+    with owned(folder):
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        yield
 
 
 def resume_command(folder: Path) -> str:

@@ -16,7 +16,7 @@ from phalanx.robot.pose import lowest_points
 
 SECONDS = 2.0
 FALLEN_TILT = 45.0  # [degrees] between the base's z axis now and at the start
-FALLEN_HEIGHT = 0.6  # share of the base's height at the start
+FALLEN_HEIGHT = 0.6  # share of the centre of mass's height at the start
 BURST = 4.0  # times the speed of a fall from the robot's height is more than any fall gives
 AT_REST = 0.1  # [m/s] below which a robot stands still
 
@@ -57,6 +57,7 @@ def drop(held: HeldRobot) -> Drop:
     base = held.file.base
     start = data.xmat[base, 6:].copy()  # the vertical in the base's frame
     height = float(data.xpos[base, 2])
+    centre = float(data.subtree_com[0, 2])  # a base's frame may lie on the ground
     span = float(np.linalg.norm(data.xpos[1:] - data.xpos[base], axis=1).max(initial=0.0))
     fall = math.sqrt(2 * GRAVITY * (abs(height) + span + 0.1))
     speed, joint_speed, force = _Highest(), _Highest(), _Highest()
@@ -75,7 +76,7 @@ def drop(held: HeldRobot) -> Drop:
             burst = speed.value > BURST * fall + GRAVITY * data.time
     used = np.abs(data.actuator_force) / np.array([d.effort for d in held.drives])
     tilt = math.degrees(math.acos(np.clip(start @ data.xmat[base, 6:], -1, 1)))
-    share = float(data.xpos[base, 2]) / height if height else 1.0
+    share = float(data.subtree_com[0, 2]) / centre if centre > 0 else 1.0
     return Drop(
         verdict=_verdict(held, burst, on_ground, tilt, share),
         pose=held.pose.name,
@@ -95,7 +96,7 @@ def drop(held: HeldRobot) -> Drop:
 
 
 def _verdict(held: HeldRobot, burst: bool, on_ground: bool, tilt: float, share: float) -> str:
-    """tilt [degrees] and share of the base's height, now against the start."""
+    """tilt [degrees] and share of the centre of mass's height, now against the start."""
     if burst:
         return "bursts"
     still = float(body_speeds(held.model, held.data).max(initial=0.0)) < AT_REST

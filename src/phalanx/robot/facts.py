@@ -136,7 +136,7 @@ def facts_of(robot: RobotFile, qpos: Array | None = None) -> RobotFacts:
     initial = model.qpos0 if qpos is None else qpos
     data.qpos[:] = initial
     mujoco.mj_kinematics(model, data)
-    joints = [_joint(model, j) for j in range(model.njnt)]
+    joints = [_joint(model, j, robot.format == "URDF") for j in range(model.njnt)]
     return RobotFacts(
         name=robot.spec.modelname,
         file=str(robot.path),
@@ -181,12 +181,13 @@ def _body(model: mujoco.MjModel, body: int) -> BodyFacts:
     )
 
 
-def _joint(model: mujoco.MjModel, joint: int) -> JointFacts:
+def _joint(model: mujoco.MjModel, joint: int, urdf: bool) -> JointFacts:
     kind = mujoco.mjtJoint(int(model.jnt_type[joint]))
     scalar = kind in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
     dof = model.jnt_dofadr[joint]
     limited = scalar and model.jnt_limited[joint]
-    velocity = float(model.jnt_user[joint, 0]) if model.nuser_jnt else 0.0
+    # In an MJCF these are the user's own numbers.
+    velocity = float(model.jnt_user[joint, 0]) if urdf and model.nuser_jnt else 0.0
     return JointFacts(
         name=model.joint(joint).name,
         body=model.body(model.jnt_bodyid[joint]).name,
@@ -220,7 +221,7 @@ def _actuator(model: mujoco.MjModel, a: int) -> ActuatorFacts:
         force=_range(model.actuator_forcerange[a], model.actuator_forcelimited[a]),
         gear=_short(model.actuator_gear[a, 0]),
         stiffness=_short(-bias[1]) if affine else 0.0,
-        damping=_short(-bias[2]) if affine else 0.0,
+        damping=_short(0.0 - bias[2]) if affine else 0.0,
     )
 
 

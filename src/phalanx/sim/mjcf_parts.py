@@ -126,7 +126,7 @@ def choose_root(spec: mujoco.MjSpec, root: str | None, file: Path) -> list[Note]
         raise PhalanxError(f"{file}: no body below the world; a robot needs at least one <body>")
     if len(roots) == 1:
         return []
-    text = "all bodies below the world are one actor; root= takes one of them"
+    text = "all bodies below the world are one robot; root= takes one of them"
     return [Note("offer", text, name) for name in map(repr, names)]
 
 
