@@ -14,8 +14,13 @@ from phalanx.sim.engines.fused.support import why_not
 
 N = 4
 ASSETS = Path(tasks.__file__).parent / "assets"
-ROBOTS = {"go2.xml": (15.019, 12)}
-"""Mass [kg] and joints as published."""
+ROBOTS = {
+    "go1.xml": (12.743, 12, 0.023),
+    "go2.xml": (15.019, 12, 0.022),
+    "g1.xml": (33.341, 29, 0.005),
+    "anymal_c.xml": (52.135, 12, 0.03),
+}
+"""Mass [kg] and joints as published; radius of the spheres of the soles [m]."""
 
 
 def make(num_envs=N, **env):
@@ -31,7 +36,7 @@ def task():
 
 @pytest.mark.parametrize("file", ROBOTS)
 def test_robots_have_their_published_mass_and_stand_on_their_feet(file):
-    mass, joints = ROBOTS[file]
+    mass, joints, radius = ROBOTS[file]
     scene = Scene()
     scene.add_ground()
     scene.add_actor("robot", ASSETS / file, keyframe="home", self_collisions=False)
@@ -43,12 +48,11 @@ def test_robots_have_their_published_mass_and_stand_on_their_feet(file):
     data = mujoco.MjData(model)
     mujoco.mj_resetDataKeyframe(model, data, model.key("initial").id)
     mujoco.mj_forward(model, data)
-    lowest = min(data.geom_xpos[g, 2] - model.geom_size[g, 0] for g in soles(model))
-    assert -0.005 < lowest < 0.01
-
-
-def soles(model):
-    return [g for g in range(model.ngeom) if "foot" in model.body(model.geom_bodyid[g]).name]
+    touching = (model.geom_conaffinity & 1) != 0
+    touching &= model.geom_bodyid > 0
+    lowest = data.geom_xpos[touching, 2] - model.geom_size[touching, 0]
+    assert -0.005 < lowest.min() < 0.01
+    assert model.geom_size[touching, 0][lowest.argmin()] == pytest.approx(radius)
 
 
 def test_commands_stay_in_their_ranges_and_a_share_stands_still():

@@ -285,6 +285,8 @@ class RandomModel:
                 raise PhalanxError(f"{where}.joints: bodies are selected by bodies, not by joints")
             ids = bodies_of(actor, variation.bodies, where)
             if name == "mass":
+                if not variation.bodies:  # frames that are welded to a body may have no mass
+                    ids = [i for i in ids if self.sim.model.body_mass[i] > 0]
                 return Mass(self._fields, label, prop, variation, Address("body_mass", ids))
             return FieldParameter(self._fields, label, prop, variation, Address("body_ipos", ids))
         if kind == "rigid_shape_properties":

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 TASKS: dict[str, str] = {
     "Ant": "phalanx.tasks.ant",
+    "AnymalVelocity": "phalanx.tasks.anymal_velocity",
     "Cartpole": "phalanx.tasks.cartpole",
+    "G1Velocity": "phalanx.tasks.g1_velocity",
+    "Go1Velocity": "phalanx.tasks.go1_velocity",
     "Go2Velocity": "phalanx.tasks.go2_velocity",
     "Humanoid": "phalanx.tasks.humanoid",
     "HumanoidAMP": "phalanx.tasks.humanoid_amp",

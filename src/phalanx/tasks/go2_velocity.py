@@ -7,6 +7,6 @@ from phalanx.tasks.velocity import Velocity, VelocityConfig
 
 
 class Go2Velocity(Velocity):
-    """Walk on four legs at a commanded velocity."""
+    """Unitree's Go2 walks on four legs at a commanded velocity."""
 
     Config = VelocityConfig

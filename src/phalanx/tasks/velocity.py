@@ -46,19 +46,19 @@ from phalanx.tasks.term_log import TermLog
 class Weights:
     """Weights of the terms of the reward, per second."""
 
-    track_lin_vel: float = 2.0
-    track_ang_vel: float = 1.0
+    track_lin_vel: float = 3.0
+    track_ang_vel: float = 1.5
     lin_vel_z: float = -2.0
     ang_vel_xy: float = -0.05
     upright: float = -2.0
-    pose: float = -0.2
+    pose: float = -0.3
     stand_still: float = -0.5
     at_limit: float = -1.0
     torque: float = -1e-4
     power: float = -1e-3
     action_rate: float = -0.02
-    in_step: float = 0.5
-    swing_height: float = 0.5
+    in_step: float = 0.6
+    swing_height: float = 0.8
     slip: float = -0.1
     contact: float = -1.0
     fall: float = -100.0
