@@ -175,7 +175,7 @@ def test_overflowing_contact_buffers_grow_and_repeat_the_affected_steps(tmp_path
             monkeypatch.setattr(warp, "_buffer_sizes", lambda model: sizes)
         else:
             monkeypatch.undo()
-        env = Drop(TaskConfig(num_envs=64, episode_length=100), device="cuda:0")
+        env = Drop(TaskConfig(num_envs=64, episode_length=100), device="cuda:0", engine="warp")
         vecenv.register("drop", lambda **kwargs: env)
         config = compose_config([f"train_dir={tmp_path}", f"experiment=drop{sizes}"])
         params = train_params(config)
@@ -198,7 +198,9 @@ def test_overflowing_contact_buffers_grow_and_repeat_the_affected_steps(tmp_path
 
 @pytest.mark.parametrize("name", ["Ant", "Humanoid"])
 def test_step_in_two_branches_equals_mujoco_warps_own(name):
-    forked, serial = (tasks.make(name, num_envs=512, device="cuda:0").sim for _ in range(2))
+    forked, serial = (
+        tasks.make(name, num_envs=512, device="cuda:0", engine="warp").sim for _ in range(2)
+    )
     serial.engine._stepper.compute_qacc_smooth()
     forked.sensordata, serial.sensordata  # noqa: B018 registered
     torch.manual_seed(0)
@@ -218,7 +220,9 @@ def test_step_in_two_branches_equals_mujoco_warps_own(name):
 
 def test_fused_step_equals_eager(tmp_path):
     warnings = []
-    plain, merged = (tasks.make("Ant", num_envs=512, device="cuda:0") for _ in range(2))
+    plain, merged = (
+        tasks.make("Ant", num_envs=512, device="cuda:0", engine="warp") for _ in range(2)
+    )
     merged.fuse(lambda function: fused(function, warnings.append))
     for env in (plain, merged):
         torch.manual_seed(0)
