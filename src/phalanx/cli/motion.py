@@ -27,6 +27,7 @@ ACTIONS = ("show", "check", "convert")
 SECONDS, FPS = 10.0, 30  # of the video
 BEYOND = 0.5  # joints beyond their limits by more than this are reported [degrees]
 DEEP, FLOATING = 0.01, 0.05  # feet deeper below the ground, or always higher, are reported [m]
+LOW = 0.5  # part of the root's height at rest; a clip that is always below is reported
 FAST = 40.0  # too fast for a joint [rad/s]; a runner's fastest joints reach 15
 APART = 0.01  # larger distances between the file's and the robot's bodies are reported [m]
 
@@ -40,11 +41,13 @@ class MotionOptions:
     out: str | None = None
     """Video to write, with show."""
     names: str | None = None
-    """BVH: YAML or JSON file that maps each body of the robot to a joint of the clip."""
-    up: str = "y"
-    """BVH: axis that points up."""
+    """BVH, AMASS: YAML or JSON file that maps each body of the robot to a joint of the clip."""
+    up: str | None = None
+    """BVH: axis that points up, y or z; None finds it."""
     scale: float | None = ranged(None, above=0)
-    """BVH: metres per unit of the file; None derives it from the length of the legs."""
+    """BVH, AMASS: metres per unit of the file; None derives it from the length of the legs."""
+    fps: float | None = ranged(None, above=0)
+    """CSV and arrays: frames per second, which they do not say; None is 30."""
     start: float = ranged(0.0, at_least=0)
     """Start of the part of the clip to use [s]."""
     end: float | None = ranged(None, above=0)
@@ -66,7 +69,14 @@ def motion(arguments: list[str]) -> None:
     config = read(MotionOptions, dict(a.split("=", 1) for a in arguments if "=" in a), "")
     model = _model(config.robot)
     robot = Robot(model)
-    clip = load_clip(files[0], robot, names=_names(config.names), up=config.up, scale=config.scale)
+    clip = load_clip(
+        files[0],
+        robot,
+        names=_names(config.names),
+        up=config.up,
+        scale=config.scale,
+        fps=config.fps,
+    )
     if config.start or config.end is not None:
         clip = clip.cut(config.start, clip.length if config.end is None else config.end)
     console = Console(highlight=False)
@@ -124,6 +134,12 @@ def find_faults(clip: Clip, robot: Robot) -> list[str]:
     if pose.lowest.min() > FLOATING:
         faults.append(
             f"the robot never touches the ground; it floats {pose.lowest.min():.2f} m above it"
+        )
+    high, stands = float(clip.root_pos[:, 2].max()), float(-robot.rest().lowest[0])
+    if high < LOW * stands:
+        faults.append(
+            f"the root is never higher than {high:.2f} m; where the robot stands it is at"
+            f" {stands:.2f} m: it lies or sits throughout, or the file has another axis up or unit"
         )
     apart = _largest_distance(clip, robot)
     if apart is not None and apart > APART:

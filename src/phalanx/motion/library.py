@@ -28,16 +28,21 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.motion.amass import amass
+from phalanx.motion.arrays import read_npz, read_pkl, read_rows, tracked
 from phalanx.motion.bvh import read_bvh
 from phalanx.motion.clip import Clip, for_robot
 from phalanx.motion.json_file import read_json
+from phalanx.motion.npy_object import holds_numbers
 from phalanx.motion.poselib import read_poselib
 from phalanx.motion.robot import Robot
 from phalanx.motion.rotation import Array, conjugate, multiply, rotation_vector
+from phalanx.yaml_file import read_yaml
 
 CLIPS = {file.stem: file for file in sorted((Path(__file__).parent / "clips").glob("*.json"))}
 """The shipped clips by name; `benchmarks/gaits.py` made them."""
-SUFFIXES = (".npy", ".bvh", ".json")
+SUFFIXES = (".npy", ".bvh", ".json", ".csv", ".pkl", ".npz")
+LISTS = (".yaml", ".yml")
 VELOCITY_SPAN = 1 / 60
 """Velocities are differences between this time before and after a frame [s]."""
 NEAR_GROUND = 0.02  # [m]
@@ -69,12 +74,14 @@ def load_clip(
     robot: Robot,
     *,
     names: Mapping[str, str] | None = None,
-    up: str = "y",
+    up: str | None = None,
     scale: float | None = None,
+    fps: float | None = None,
 ) -> Clip:
-    """A clip from a file (.npy, .bvh, .json), or a shipped clip by name.
+    """A clip from a file, or a shipped clip by name.
 
-    names, up and scale are for BVH, see `read_bvh`.
+    names, up and scale are for BVH and AMASS, see `fitted`. fps is for files that do not say it,
+    .csv and .npy with rows of numbers; 30 if None.
     Raises PhalanxError, naming file, line or frame, if it cannot be read or does not fit."""
     if file in CLIPS:
         where = f"the clip {file!r}, made for humanoid_amp.xml,"
@@ -87,8 +94,17 @@ def load_clip(
         )
     try:
         match path.suffix.lower():
-            case ".npy":
+            case ".npy" if not holds_numbers(path):
                 return read_poselib(path, robot)
+            case ".npy" | ".csv":
+                return read_rows(path, robot, fps)
+            case ".pkl":
+                return read_pkl(path, robot)
+            case ".npz":
+                arrays = read_npz(path)
+                if "poses" in arrays:
+                    return amass(path, arrays, robot, names, scale)
+                return tracked(path, arrays, robot)
             case ".bvh":
                 return read_bvh(path, robot, names, up, scale)
             case _:
@@ -100,10 +116,11 @@ def load_clip(
 class MotionLibrary:
     """M clips of one robot.
 
-    files: paths, or names of shipped clips. model: a model with the robot, see `Robot`. key_bodies:
-    K names of bodies. weights: relative frequency of each clip in sampling; None means equal.
-    fit_height: raise each clip by its `sinking_depth`, so that its feet are on the ground. Raises
-    PhalanxError if a file cannot be read or does not fit.
+    files: paths, or names of shipped clips; or a .yaml file alone, which is a list of files beside
+    it with weights, as ASE's: `motions: [{file: a.npy, weight: 0.5}]`. model: a model with the
+    robot, see `Robot`. key_bodies: K names of bodies. weights: relative frequency of each clip in
+    sampling; None means equal. fit_height: raise each clip by its `sinking_depth`, so that its feet
+    are on the ground. Raises PhalanxError if a file cannot be read or does not fit.
     """
 
     def __init__(
@@ -117,6 +134,7 @@ class MotionLibrary:
     ) -> None:
         if isinstance(files, (str, os.PathLike)) or not files:
             raise PhalanxError("files must be a list of at least one motion")
+        files, weights = _listed(files, weights)
         self.robot = Robot(model)
         self.device = torch.device(device)
         self.joint_names = tuple(self.robot.joints)
@@ -190,6 +208,35 @@ class MotionLibrary:
                 f"weights is {list(given)}; all must be 0 or more, and at least one above 0"
             )
         return given / given.sum()
+
+
+def _listed(
+    files: Sequence[str | os.PathLike[str]], weights: Sequence[float] | None
+) -> tuple[Sequence[str | os.PathLike[str]], Sequence[float] | None]:
+    """Files and weights, those of a .yaml file if one is given."""
+    lists = [file for file in files if Path(file).suffix.lower() in LISTS]
+    if not lists:
+        return files, weights
+    if len(files) > 1 or weights is not None:
+        raise PhalanxError(f"{lists[0]} is a list of motions; give it alone and without weights")
+    path = Path(lists[0])
+    content = read_yaml(path)
+    motions = content.get("motions") if isinstance(content, dict) else None
+    if not isinstance(motions, list) or not motions:
+        raise PhalanxError(f"{path} has no list of motions; it must begin with `motions:`")
+    found, shares = [], []
+    for number, motion in enumerate(motions, 1):
+        name = motion.get("file") if isinstance(motion, dict) else motion
+        share = motion.get("weight", 1.0) if isinstance(motion, dict) else 1.0
+        if (
+            not isinstance(name, str)
+            or isinstance(share, bool)
+            or not isinstance(share, int | float)
+        ):
+            raise PhalanxError(f"{path}: motion {number} must have a file and a weight")
+        found.append(name if name in CLIPS else path.parent / name)
+        shares.append(float(share))
+    return found, shares
 
 
 def slerp(a: Tensor, b: Tensor, blend: Tensor) -> Tensor:

@@ -15,6 +15,15 @@ from phalanx.npy_file import read_header
 from phalanx.pickles import NUMPY_NAMES, Refused, read_pickle
 
 
+def holds_numbers(path: Path) -> bool:
+    """Whether a .npy file holds a table of numbers instead of an object."""
+    try:
+        shape, dtype, _ = read_header(io.BytesIO(read_bytes(path, MAX_FILE)))
+    except ValueError:
+        return False
+    return not dtype.hasobject and dtype.kind in "iuf" and len(shape) == 2
+
+
 def read_npy_object(path: Path) -> Any:
     """The object in a .npy file, made of dictionaries, lists, numbers, strings and arrays of
     numbers. Raises PhalanxError for a file that is not .npy, does not hold one object, is damaged

@@ -1,0 +1,236 @@
+"""Motion files of other programs: the same motion, written by hand in each format, is read back."""
+
+import pickle
+import zipfile
+
+import mujoco
+import numpy as np
+import pytest
+
+from phalanx.errors import PhalanxError
+from phalanx.motion import MotionLibrary, Robot, load_clip
+from phalanx.motion import rotation as rot
+from phalanx.sim.assets import load_robot
+from test_motion import HUMANOID, at_rest, bvh
+
+# Two legs of two hinges each. In the file's order a leg comes after the other; level by level the
+# hips come before the knees.
+LEGS = """
+<mujoco>
+  <worldbody>
+    <body name="root" pos="0 0 1">
+      <freejoint/>
+      <geom size=".1"/>
+      <body name="left" pos="0 .1 0">
+        <joint name="left_hip" axis="0 1 0"/>
+        <geom size=".05" pos="0 0 -.2"/>
+        <body name="left_shin" pos="0 0 -.4"><joint name="left_knee" axis="0 1 0"/>
+          <geom size=".05" pos="0 0 -.5"/></body>
+      </body>
+      <body name="right" pos="0 -.1 0">
+        <joint name="right_hip" axis="0 1 0"/>
+        <geom size=".05" pos="0 0 -.2"/>
+        <body name="right_shin" pos="0 0 -.4"><joint name="right_knee" axis="0 1 0"/>
+          <geom size=".05" pos="0 0 -.5"/></body>
+      </body>
+    </body>
+  </worldbody>
+</mujoco>
+"""
+
+
+@pytest.fixture(scope="module")
+def legs() -> Robot:
+    return Robot(mujoco.MjModel.from_xml_string(LEGS))
+
+
+@pytest.fixture(scope="module")
+def humanoid() -> Robot:
+    return Robot(load_robot(HUMANOID).compile())
+
+
+def motion(frames: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Root positions, quaternions w x y z with growing yaw, and different angles of all joints."""
+    t = np.arange(frames)
+    pos = np.stack([0.1 * t, 0 * t, 1 + 0 * t], -1)
+    quat = rot.about(np.array([0, 0, 1.0]), 0.5 + 0.1 * t)
+    return pos, quat, np.outer(t, [0.1, 0.2, 0.3, 0.4])
+
+
+def rows(order: str) -> np.ndarray:
+    pos, quat, angles = motion()
+    return np.hstack([pos, quat if order == "wxyz" else np.roll(quat, -1, 1), angles])
+
+
+def level_by_level(robot: Robot, folder) -> dict[str, np.ndarray]:
+    """BeyondMimic's arrays in Isaac Lab's order: hips, then knees."""
+    pos, quat, angles = motion()
+    pose = robot.kinematics(pos, quat, angles)
+    bodies = [robot.body(name) for name in ("root", "left", "right", "left_shin", "right_shin")]
+    return {
+        "fps": np.array([50]),
+        "joint_pos": angles[:, [0, 2, 1, 3]],
+        "body_pos_w": pose.pos[:, bodies],
+        "body_quat_w": pose.quat[:, bodies],
+    }
+
+
+def write(kind: str, robot: Robot, folder):
+    pos, quat, angles = motion()
+    file = folder / f"a.{kind.split()[-1]}"
+    match kind:
+        case "csv":
+            np.savetxt(file, rows("xyzw"), delimiter=",")
+        case "npy":
+            np.save(file, rows("xyzw"))
+        case "qpos npy":
+            np.save(file, rows("wxyz"))
+        case "gmr pkl":
+            held = {"fps": 50, "root_pos": pos, "root_rot": np.roll(quat, -1, 1)}
+            file.write_bytes(pickle.dumps(held | {"dof_pos": angles, "local_body_pos": None}))
+        case "asap pkl":
+            held = {"fps": 50, "root_trans_offset": pos, "root_rot": np.roll(quat, -1, 1)}
+            file.write_bytes(pickle.dumps({"0-walk": held | {"dof": angles}}))
+        case "lab npz":
+            np.savez(file, **level_by_level(robot, folder))
+        case "mujoco npz":
+            pose = robot.kinematics(pos, quat, angles)
+            arrays = {"body_pos_w": pose.pos, "body_quat_w": pose.quat, "joint_pos": angles}
+            np.savez_compressed(file, fps=50, **arrays)
+    return file
+
+
+@pytest.mark.parametrize(
+    "kind", ["csv", "npy", "qpos npy", "gmr pkl", "asap pkl", "lab npz", "mujoco npz"]
+)
+def test_every_format_gives_the_same_motion(kind, legs, tmp_path):
+    pos, quat, angles = motion()
+    clip = load_clip(
+        write(kind, legs, tmp_path), legs, fps=50 if kind.endswith(("csv", "npy")) else None
+    )
+    assert clip.fps == 50
+    assert clip.joints == ("left_hip", "left_knee", "right_hip", "right_knee")
+    np.testing.assert_allclose(clip.root_pos, pos, atol=1e-6)
+    np.testing.assert_allclose(clip.root_quat, quat, atol=1e-6)
+    np.testing.assert_allclose(clip.joint_pos, angles, atol=1e-6)
+
+
+class Bomb:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"1,2,3\n", "a line must have a root's pose"),
+        ("a.csv", b"0,0,1,0,0,0,1,0,0,0\n" * 2, "3 joint angles a frame, and the robot 4 hinges"),
+        (
+            "a.csv",
+            b"0,0,1,0,0,0,1,0,0,0,0\n0,0,1\n",
+            "line 2 has 3 numbers, and those before it 11",
+        ),
+        ("a.csv", b"0,0,1,0,0,0,1,0,0,x,0\n", "line 1: could not convert"),
+        ("a.csv", b"0,0,1,0,0,0,0,0,0,0,0\n" * 2, "the quaternion of root has length 0"),
+        ("a.pkl", pickle.dumps({"fps": 30}), "has no root_pos or root_trans_offset"),
+        ("a.pkl", pickle.dumps({"a": {"b": 1}, "c": {"d": 1}}), "holds 2 motions"),
+        ("a.pkl", pickle.dumps(Bomb()), "was not loaded: it contains"),
+        ("a.pkl", b"\x80\x04}", "damaged or cut short"),
+        ("a.npz", b"PK", "is not a .npz file"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_fault(name, content, words, legs, tmp_path, capfd):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(PhalanxError, match=words):
+        load_clip(tmp_path / name, legs)
+    assert "executed" not in capfd.readouterr().out
+
+
+def test_a_small_npz_file_takes_little_memory(legs, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("poses.npy", bytes(200_000_000))
+    with pytest.raises(PhalanxError, match="larger than a motion"):
+        load_clip(tmp_path / "a.npz", legs)
+
+
+def test_amass_is_fitted_like_motion_capture(humanoid, tmp_path):
+    """In AMASS z is up and the standing figure is turned by 90 degrees about x; it then looks along
+    -y, where it walks. Its left knee bends by 0.5 rad about its own x, which is to its left."""
+    frames = np.arange(4)
+    poses, trans = np.zeros((4, 156)), np.zeros((4, 3))
+    poses[:, 0] = np.pi / 2
+    poses[:, 3 * 4] = 0.5
+    trans[:, 1], trans[:, 2] = -0.03 * frames, 0.95
+    # Arms hang: the T pose is turned about z, down.
+    poses[:, 3 * 16 + 2], poses[:, 3 * 17 + 2] = -np.pi / 2, np.pi / 2
+    file = tmp_path / "a.npz"
+    np.savez(file, poses=poses, trans=trans, mocap_framerate=60.0, gender="neutral")
+    clip = load_clip(file, humanoid, scale=1.0)
+    assert clip.fps == 60
+    np.testing.assert_allclose(clip.root_pos[:, 0], 0.03 * frames, atol=1e-3)
+    np.testing.assert_allclose(clip.root_pos[:, 1], 0, atol=1e-3)
+    np.testing.assert_allclose(np.abs(clip.root_quat[:, 0]), 1, atol=1e-3)
+    knee = clip.joint_pos[:, clip.joints.index("left_knee")]
+    np.testing.assert_allclose(knee, 0.5, atol=0.1)
+    assert np.abs(clip.joint_pos[:, clip.joints.index("right_knee")]).max() < 0.1
+
+
+def test_a_figure_whose_bones_lie_along_x_is_read_from_the_frame_in_which_it_stands(
+    humanoid, tmp_path, caplog
+):
+    """The legs point along x at rest, and rotations of -90 degrees about z put them down."""
+    down = {"LeftUpLeg Zrotation": -90, "RightUpLeg Zrotation": -90}
+    text = bvh([at_rest() | down, at_rest(Hips_Zposition=16, LeftLeg_Yrotation=0) | down])
+    file = tmp_path / "a.bvh"
+    file.write_text(text.replace("OFFSET 0 -40 0", "OFFSET 40 0 0"))
+    clip = load_clip(file, humanoid)
+    assert "does not stand in its rest pose" in caplog.text
+    np.testing.assert_allclose(clip.joint_pos[0], 0, atol=0.02)
+    unit = (0.421546 + 0.40987) / 80
+    np.testing.assert_allclose(clip.root_pos[1, :2], [16 * unit, 0], atol=1e-6)
+
+
+def test_the_axis_that_is_up_is_found_and_prefixes_are_left_out(humanoid, tmp_path):
+    """z-up is y-up turned by 90 degrees about x: y becomes z, z becomes -y."""
+    file, turned = tmp_path / "a.bvh", tmp_path / "z.bvh"
+    text = bvh([at_rest(), at_rest(Hips_Zposition=16)])
+    file.write_text(text)
+    lines = []
+    for line in text.splitlines():
+        words = line.split()
+        if words[0] == "OFFSET":
+            x, y, z = words[1:]
+            line = f"OFFSET {x} {-float(z):g} {y}"
+        elif words[0] == "CHANNELS":
+            line = line.translate(str.maketrans("YZ", "ZY"))
+        elif words[0] in ("ROOT", "JOINT"):
+            line = f"{words[0]} mixamorig_{words[1]}"
+        lines.append(line)
+    # Numbers stay at their channels, whose names have changed; what was along z is along -y.
+    where = text.splitlines().index("Frame Time: 0.02000000") + 1
+    for k in range(where, len(lines)):
+        values = lines[k].split()
+        values[2] = f"{-float(values[2]):g}"
+        channels = [w for line in text.splitlines() if "CHANNELS" in line for w in line.split()[2:]]
+        flipped = [
+            f"{-float(v):g}" if c == "Zrotation" else v
+            for v, c in zip(values, channels, strict=True)
+        ]
+        lines[k] = " ".join(flipped)
+    turned.write_text("\n".join(lines))
+    a, b = load_clip(file, humanoid), load_clip(turned, humanoid)
+    np.testing.assert_allclose(b.root_pos, a.root_pos, atol=1e-6)
+    np.testing.assert_allclose(b.joint_pos, a.joint_pos, atol=1e-5)
+
+
+def test_a_list_gives_files_beside_it_with_weights(legs, tmp_path):
+    (tmp_path / "sub").mkdir()
+    write("csv", legs, tmp_path / "sub")
+    write("gmr pkl", legs, tmp_path)
+    text = "motions:\n  - {file: sub/a.csv, weight: 3}\n  - {file: a.pkl, weight: 1}\n"
+    (tmp_path / "all.yaml").write_text(text)
+    library = MotionLibrary([tmp_path / "all.yaml"], legs.model, ["left"], fit_height=False)
+    assert library.cdf.tolist() == [0.75, 1.0]
+    (tmp_path / "all.yaml").write_text("motions: 3\n")
+    with pytest.raises(PhalanxError, match="has no list of motions"):
+        MotionLibrary([tmp_path / "all.yaml"], legs.model, ["left"])
