@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from phalanx import tasks
+from phalanx.cli.sim2sim_viewer import steer
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene
 from phalanx.sim.engines.fused.support import why_not
@@ -94,7 +95,24 @@ def test_commands_from_outside_stay_and_must_be_in_the_ranges(task):
     task.reset()
     assert task.commands.values.tolist() == [pytest.approx([0.5, 0.0, -0.2])] * N
     with pytest.raises(PhalanxError, match="command lin_vel_x is 3; the policy was trained within"):
-        task.commands.give(torch.tensor([3.0, 0.0, 0.0]))
+        task.give_command([3.0, 0.0, 0.0])
+    with pytest.raises(PhalanxError, match="has 2 numbers; it must have 3: lin_vel_x, lin_vel_y"):
+        task.give_command([0.5, 0.0])
+    with pytest.raises(PhalanxError, match="the task Cartpole takes no commands"):
+        tasks.make("Cartpole", 2, device="cpu").give_command([0.5])
+
+
+def test_arrow_keys_change_the_command_within_its_range():
+    task = make(randomize=False)
+    task.reset()
+    for key, expected in ((265, [0.1, 0, 0]), (263, [0.1, 0, 0.1]), (65, [0.1, 0, 0.1])):
+        steer(task, key)
+        assert task.commands.values[0].tolist() == pytest.approx(expected)
+    for _ in range(30):
+        steer(task, 264)
+    assert task.commands.values[0].tolist() == pytest.approx([-1.0, 0, 0.1])
+    task.reset()
+    assert task.commands.values[0].tolist() == pytest.approx([-1.0, 0, 0.1])
 
 
 def test_air_time_is_the_time_between_lifting_and_landing(task):

@@ -118,6 +118,8 @@ class PlayOptions(RunOptions):
     """Episodes to play."""
     video: bool = False
     """Also write an mp4 of one environment, to videos/ in the run folder."""
+    command: tuple[float, ...] | None = None
+    """Command to all robots, as in [0.5,0,0]; null draws them as in training."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.cli.display import show_randomization
 from phalanx.cli.options import PlayOptions
 from phalanx.cli.run_folders import given_checkpoint
+from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
 
 VIDEO_SECONDS = 10.0
@@ -31,6 +32,10 @@ def play(arguments: list[str]) -> None:
     player.restore(path)
     if hasattr(player.env, "end_schedules"):
         player.env.end_schedules()
+    if options.command is not None:
+        if not hasattr(player.env, "give_command"):
+            raise PhalanxError(f"{options.task.name} takes no commands; remove command=")
+        player.env.give_command(options.command)
     if str(path) != options.checkpoint:  # a run folder was given
         console.print(f"checkpoint: {path}", soft_wrap=True)
     show_randomization(console, player.env)

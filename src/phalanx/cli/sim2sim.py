@@ -52,6 +52,9 @@ class Sim2SimOptions:
     file."""
     seed: int = 42
     """Seed of the initial states, noise and randomisation."""
+    command: tuple[float, ...] | None = None
+    """Command to all robots, as in [0.5,0,0]; null draws them as in training. In the window, the
+    arrow keys change it."""
     task: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of the task's Config, as in task.env.episode_length=500."""
 
@@ -75,6 +78,7 @@ def sim2sim(arguments: list[str]) -> None:
         endless=watched,
         env=config.task.get("env"),
         seed=config.seed,
+        command=config.command,
     )
     if watched:
         (in_browser if config.browser else in_window)(trial)
@@ -143,6 +147,8 @@ def _training(config: Sim2SimOptions, about: Metadata, figures: dict[str, Any]) 
         player = make_player(compose_config([*arguments, *env], "play"), config.episodes)
         player.restore(checkpoint)
         player.env.end_schedules()
+        if config.command is not None:
+            player.env.give_command(config.command)
         torch.manual_seed(config.seed)  # the initial states of sim2sim
         played = player.run()
         known |= {"player_return": played.mean_return, "player_std": played.std_return}

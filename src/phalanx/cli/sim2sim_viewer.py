@@ -7,6 +7,16 @@ from typing import Any
 
 from phalanx.errors import PhalanxError
 
+# GLFW's codes of the arrow keys -> parts of the commands' ranges: forward, left, turn left
+KEYS = {265: (0.05, 0, 0), 264: (-0.05, 0, 0), 263: (0, 0, 0.05), 262: (0, 0, -0.05)}
+
+
+def steer(task: Any, key: int) -> None:
+    """Change the command of a task that takes commands: up and down change the velocity, left and
+    right the rate of turning. Other keys do nothing."""
+    if key in KEYS and hasattr(task, "commands"):
+        task.commands.steer(*KEYS[key])
+
 
 def in_window(trial: Any) -> None:
     """Play in a window, in real time, until it is closed."""
@@ -20,7 +30,11 @@ def in_window(trial: Any) -> None:
     robot = trial.robots[0]
     root = robot.frame()
     viewer = mujoco.viewer.launch_passive(
-        robot.model, robot.data, show_left_ui=False, show_right_ui=False
+        robot.model,
+        robot.data,
+        key_callback=lambda key: steer(trial.task, key),
+        show_left_ui=False,
+        show_right_ui=False,
     )
     with viewer:
         viewer.cam.type, viewer.cam.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, root

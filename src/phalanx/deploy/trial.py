@@ -18,6 +18,7 @@ joints. "robot" does the same if actions have no names, or if actuator models co
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -53,7 +54,8 @@ class Trial:
     """`episodes` robots, one episode each; with `endless` they start another instead of stopping.
 
     timestep: physics timestep [s], None for the task's; it must divide the policy's control_dt.
-    env: fields of the task's Config that replace those in the metadata.
+    env: fields of the task's Config that replace those in the metadata. command: for all robots,
+    instead of those that the task draws.
     Raises PhalanxError for a file that is not an exported policy, for an unknown task and for a
     task that no longer fits the policy.
     """
@@ -67,6 +69,7 @@ class Trial:
         endless: bool = False,
         env: dict[str, Any] | None = None,
         seed: int = 42,
+        command: Sequence[float] | None = None,
     ) -> None:
         policy = Policy(path)
         self.about = about = policy.metadata
@@ -122,6 +125,8 @@ class Trial:
         if self.drive == "robot":
             self.engine.control = lambda env: self.robots[env].apply(self._targets[env])
         task.end_schedules()
+        if command is not None:
+            task.give_command(command)
         torch.manual_seed(seed)  # initial states must not depend on earlier draws
         task.reset()
 

@@ -11,6 +11,7 @@ towards it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -108,13 +109,18 @@ class VelocityCommands:
         turn = self.values[:, 2]
         turn.copy_(torch.where(self._faces, rate, turn))
 
-    def give(self, values: Tensor) -> None:
-        """Take commands from outside, (N, 3) or (3,), from now on; nothing is drawn any more.
-        Raises PhalanxError for a command outside of the ranges."""
+    def give(self, values: Sequence[float] | Tensor) -> None:
+        """Take commands from outside, (3,) or (N, 3), from now on; nothing is drawn any more.
+        Raises PhalanxError for a wrong number of values and for one outside of its range."""
         given = torch.as_tensor(values, dtype=torch.float32, device=self.low.device)
+        if given.shape not in (self.values.shape, self.values.shape[1:]):
+            raise PhalanxError(
+                f"the command has {given.numel()} numbers; it must have {len(NAMES)}:"
+                f" {', '.join(NAMES)}"
+            )
         given = given.expand_as(self.values)
         for k, name in enumerate(NAMES):
-            low, high = (float(x) for x in getattr(self.settings, name))
+            low, high = getattr(self.settings, name)
             bad = ~((given[:, k] >= low - 1e-6) & (given[:, k] <= high + 1e-6))
             if bad.any():
                 raise PhalanxError(
@@ -123,6 +129,15 @@ class VelocityCommands:
                 )
         self.fixed = True
         self.values.copy_(given)
+
+    def steer(self, x: float, y: float, turn: float) -> None:
+        """Change the commands from outside by these parts of their ranges, within them; those of
+        a joystick or the keys. The first call begins with standing still."""
+        if not self.fixed:
+            self.values.zero_()
+        self.fixed = True
+        change = torch.tensor([x, y, turn], device=self.low.device) * (self.high - self.low)
+        self.values.copy_((self.values + change).clamp(self.low, self.high))
 
     def term(self) -> Term:
         """The command as a term of an observation."""

@@ -30,7 +30,7 @@ current task.
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -191,6 +191,12 @@ class Task:
         """Numbers for the log, by tag, of the steps since the last call; it may wait for the
         device."""
         return {}
+
+    def give_command(self, values: Sequence[float]) -> None:
+        """Take this command from outside, in all environments and from now on, in the order of the
+        observation's term `command`. Raises PhalanxError for a task without commands, and for a
+        command outside of the task's ranges."""
+        raise PhalanxError(f"the task {type(self).__name__} takes no commands; remove command=")
 
     # -- what an agent calls ---------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ Noise, latency, pushes and other randomisation are on by default, see `cfg/task/
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar
@@ -221,6 +222,10 @@ class Velocity(Task):
         self.commands.begin(mask)
         self.clock.begin(mask)
         self.feet.begin(mask)
+
+    def give_command(self, values: Sequence[float]) -> None:
+        """Velocity along the base's x and y [m/s] and rate of turning [rad/s], see `Task`."""
+        self.commands.give(values)
 
     def scalars(self) -> dict[str, float]:
         """Means of the terms of the reward and shares of the causes of ends since the last call."""
