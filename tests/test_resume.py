@@ -5,7 +5,6 @@ import dataclasses
 import errno
 import json
 import os
-import random
 import re
 import shlex
 import signal
@@ -17,14 +16,18 @@ import torch
 import yaml
 
 from forked import server
+from interrupted import (
+    QUICK,
+    SAVE_ALWAYS,
+    SMALL,
+    assert_nothing_half_written,
+    assert_same,
+    wait_until,
+    without_times,
+)
 from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.rl import Runner, checkpoint
 from recorder import Recorder
-
-SMALL = ["num_envs=64", "sim_device=cpu"]
-QUICK = ["train.params.config.horizon_length=8", "train.params.config.mini_epochs=2"]
-QUICK += ["train.params.config.minibatch_size_per_env=8"]
-SAVE_ALWAYS = {"SECONDS_BETWEEN_CHECKPOINTS": 0.0}
 
 
 @pytest.fixture
@@ -32,37 +35,6 @@ def cwd(tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()
     return folder
-
-
-def wait_until(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.002)
-
-
-def assert_same(a, b, at="state"):
-    """Equal to the bit, tensors within mappings and lists included."""
-    assert type(a) is type(b), at
-    if isinstance(a, torch.Tensor):
-        assert a.dtype == b.dtype, at
-        assert a.shape == b.shape, at
-        bits = a.contiguous().numpy().tobytes() == b.contiguous().numpy().tobytes()
-        assert bits, f"{at}: {a} is not {b}"
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), at
-        for k in a:
-            assert_same(a[k], b[k], f"{at}.{k}")
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b), at
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_same(x, y, f"{at}[{i}]")
-    else:
-        assert a == b, at
-
-
-def without_times(state):
-    return {**state, "phalanx": {k: v for k, v in state["phalanx"].items() if k != "total_time"}}
 
 
 # in one process -----------------------------------------------------------------------------------
@@ -253,87 +225,6 @@ def test_disk_full_while_training_keeps_the_last_checkpoint(cwd, what_fills_up):
     assert_nothing_half_written(cwd / "runs/Cartpole", temporaries=0)
     resumed = server().start(["train", "checkpoint=runs/Cartpole", "max_iterations=1"], cwd)
     assert resumed.wait() == 0, resumed.err
-
-
-def assert_nothing_half_written(folder, temporaries):
-    """Every file under a final name is whole; returns the iteration of the last checkpoint."""
-    files = [p for p in folder.rglob("*") if p.is_file()]
-    left = [p for p in files if p.name.endswith(".tmp")]
-    assert len(left) <= temporaries, left
-    epoch = None
-    for file in files:
-        if file.suffix == ".pth":
-            state = checkpoint.load(file)
-            if file.name == "last_Cartpole.pth":
-                epoch = state["epoch"]
-        elif file.name == "result.json":
-            json.loads(file.read_text())
-        elif file.name == "config.yaml":
-            assert yaml.safe_load(file.read_text())["task"]["name"] == "Cartpole"
-    return epoch
-
-
-def wait_for_another_save(file):
-    before = file.stat().st_mtime_ns
-    wait_until(lambda: file.stat().st_mtime_ns != before)
-
-
-# SIGKILL ------------------------------------------------------------------------------------------
-
-KILLS = int(os.environ.get("PHALANX_TEST_KILLS", "20"))
-
-
-def test_killed_again_and_again_it_ends_where_an_uninterrupted_run_does(cwd):
-    iterations, rng = 300, random.Random(0)
-    folder, end = cwd / "runs" / "killed", time.monotonic() + 60
-    options = ["train", *SMALL, *QUICK, f"max_iterations={iterations}"]
-    saved, kills, mid_write = None, 0, 0
-    for k in range(KILLS):
-        if time.monotonic() > end:
-            break
-        start = (
-            [*options, "experiment=killed"] if saved is None else ["train", f"checkpoint={folder}"]
-        )
-        run = server().start(start, cwd, agent=SAVE_ALWAYS)
-        if k % 4 == 0:  # start-up: building the model, reading the checkpoint
-            time.sleep(rng.uniform(0.0, 0.4))
-        elif k % 4 == 1:  # the first moments of training
-            wait_until(run.says("run folder"))
-            time.sleep(rng.uniform(0.0, 0.05))
-        elif k % 4 == 2:  # while a checkpoint is written
-            wait_until(run.says("run folder"))
-            wait_until(lambda: any(p.endswith(".tmp") for p in os.listdir(folder / "nn")))
-        else:
-            wait_until(run.says("run folder"))
-            wait_until((folder / "nn/last_Cartpole.pth").exists)
-            for _ in range(rng.randint(2, 12)):
-                wait_for_another_save(folder / "nn/last_Cartpole.pth")
-        os.kill(run.pid, signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL, f"kill {k}: it had ended: {run.out} {run.err}"
-        kills += 1
-        before, continued = saved, re.search(r"continuing at iteration (\d+)", run.out)
-        if folder.exists():
-            mid_write += bool(list(folder.rglob(".*.tmp")))
-            saved = assert_nothing_half_written(folder, temporaries=1)
-        if before is not None:
-            assert saved >= before
-            assert not continued or int(continued[1]) == before
-        if saved is None:
-            refused = server().start(["train", f"checkpoint={folder}"], cwd)
-            assert refused.wait() == 2
-            assert re.fullmatch(r"phalanx: [^\n]*no checkpoint[^\n]*\n", refused.err)
-    print(f"\n{kills} kills, {mid_write} of them while writing; saved iteration {saved}")
-    last = server().start(["train", f"checkpoint={folder}"], cwd, agent=SAVE_ALWAYS)
-    assert last.wait(120) == 0, last.err
-    assert assert_nothing_half_written(folder, temporaries=0) == iterations
-    assert kills >= min(KILLS, 5)
-
-    whole = server().start([*options, "experiment=whole"], cwd)
-    assert whole.wait(120) == 0
-    a, b = (checkpoint.load(f / "nn/last_Cartpole.pth") for f in (folder, cwd / "runs/whole"))
-    assert_same(without_times(a), without_times(b))
-    best = (checkpoint.load(f / "nn/Cartpole.pth") for f in (folder, cwd / "runs/whole"))
-    assert_same(*(without_times(s) for s in best))
 
 
 # the run folder during a run ----------------------------------------------------------------------

@@ -81,10 +81,12 @@ def count(saved: Any, where: str) -> int:
 
 
 def number(saved: Any, where: str, least: float = -math.inf) -> float:
-    """`saved`, which must be a number, `least` or more, and not NaN or positive infinity. Raises
-    PhalanxError."""
+    """`saved`, which must be a number, `least` or more, and not NaN, positive infinity or a whole
+    number beyond MAX_COUNT. Raises PhalanxError."""
     value = _single(saved)
-    right = isinstance(value, (int, float)) and not isinstance(value, bool)
+    right = isinstance(value, float) or (
+        isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_COUNT
+    )
     if not right or not least <= value < math.inf:
         wanted = "a number" if least == -math.inf else f"a number from {least:g} on"
         raise PhalanxError(f"{where} is {show(saved)}; it must be {wanted}")

@@ -40,7 +40,7 @@ from phalanx.errors import PhalanxError
 SECONDS, WARM_UP, START = 10.0, 120.0, 300.0
 BLOCKED = 10
 """So many times its seconds may pass while a process waits, for the processor or for anything."""
-AT_ONCE = 5000
+AT_ONCE = 1000
 """Cases of one process."""
 MEMORY = 2 * 2**30
 GOOD = ("sentence", "accepted")

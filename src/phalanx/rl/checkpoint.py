@@ -50,7 +50,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             state[key] = count(state.get(key, 0), key)
         if "last_mean_rewards" in state:
             state["last_mean_rewards"] = number(state["last_mean_rewards"], "last_mean_rewards")
-        mapping(state.get("phalanx") or {}, "phalanx")
+        if state.get("phalanx") is not None:
+            mapping(state["phalanx"], "phalanx")
     except PhalanxError as error:
         raise PhalanxError(f"{path} is damaged: {error}") from error
     state["model"] = {str(k).replace("_orig_mod.", ""): v for k, v in state["model"].items()}
