@@ -28,7 +28,8 @@ class Feet:
         names, device = self.robot.body_names, task.device
         ids = [self.robot.body_ids[names.index(b)] for b in bodies]
         self._ids = torch.tensor(ids, device=device)
-        self._forces = [self.robot.contact_body_names.index(b) for b in bodies]
+        forces = [self.robot.contact_body_names.index(b) for b in bodies]
+        self._forces = torch.tensor(forces, device=device)
         shape = (task.num_envs, len(ids))
         zeros = torch.zeros(shape, device=device)
         self.air_time = task.state("feet_air_time", zeros)

@@ -135,9 +135,14 @@ class Velocity(Task):
         self.commands = VelocityCommands(self, config.commands)
         self.feet = Feet(self, "robot", config.feet, config.foot_radius)
         self.clock = GaitClock(self, config.gait_hz, config.gait_offsets, config.stance)
-        bodies = self.robot.contact_body_names
-        self.falls_on = [bodies.index(b) for b in config.falls_on]
-        self.not_to_touch = [bodies.index(b) for b in config.not_to_touch]
+        place = self.robot.contact_body_names.index
+        # tensors, since a CUDA graph cannot copy a list from the host
+        self.falls_on = torch.tensor(
+            [place(b) for b in config.falls_on], dtype=torch.long, device=self.device
+        )
+        self.not_to_touch = torch.tensor(
+            [place(b) for b in config.not_to_touch], dtype=torch.long, device=self.device
+        )
         no_actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
         self.actions = self.state("actions", no_actions)
         self.last_actions = self.state("last_actions", no_actions.clone())
