@@ -36,6 +36,7 @@ PRIVATE = {
     ("compute/clang.py", "warp._src"): "compiler_inside_warp",
     ("sim/engines/kernels.py", "warp._src"): "Module.load",
     ("sim/engines/warp.py", "_is_batched"): "_is_batched",
+    ("sim/engines/warp_pictures.py", "_is_batched"): "_is_batched",
     ("compute/determinism.py", "torch._inductor"): "deterministic",
     ("rl/initializers.py", "_calculate_fan_in_and_fan_out"): "names_of_torch",
     ("rl/formulas.py", "_foreach_lerp_"): "names_of_torch",
