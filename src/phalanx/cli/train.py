@@ -69,7 +69,7 @@ class _Header(AlgoObserver):
 
     def after_init(self, algo: Any) -> None:
         engine = algo.vec_env.sim.engine
-        threads = f" on {engine.threads} threads" if hasattr(engine, "threads") else ""
+        threads = f" on {engine.threads} threads" if getattr(engine, "threads", 0) else ""
         self.console.print(
             f"[bold]phalanx[/bold] {algo.name}: {algo.num_actors} environments,"
             f" physics {engine.name}{threads}, learning on {device_name(algo.device)},"
