@@ -77,6 +77,20 @@ def test_commands_stay_in_their_ranges_and_a_share_stands_still():
     assert not torch.equal(task.commands.values, command)
 
 
+def test_the_ranges_of_commands_grow():
+    settings = {"first_part": 0.2, "grow_steps": 100, "standing": 0, "heading": 0}
+    task = make(1000, randomize=False, commands=settings)
+    everywhere, most = torch.ones(1000, dtype=torch.bool), []
+    for steps in (0, 50, 1000):
+        task.commands._steps.fill_(steps)
+        task.commands.begin(everywhere)
+        most.append(float(task.commands.values[:, 0].abs().max()))
+    assert most == pytest.approx([0.2, 0.6, 1.0], rel=0.02)
+    task.commands._steps.zero_()
+    task.end_schedules()
+    assert float(task.commands.part) == 1.0
+
+
 def test_a_direction_to_face_becomes_a_rate_of_turning():
     task = make(commands={"standing": 0.0, "heading": 1.0, "heading_gain": 0.5})
     task.reset()

@@ -49,6 +49,12 @@ class CommandSettings:
     heading_gain: float = ranged(1.0, above=0)
     """Rate of turning per angle to that direction [1/s]; within the range of `ang_vel_z`."""
 
+    first_part: float = ranged(1.0, at_least=0, at_most=1)
+    """Part of the ranges of velocity and turning from which commands are drawn at first; it grows
+    to 1 over `grow_steps`."""
+    grow_steps: int = ranged(0, at_least=0)
+    """Environment steps, each of all environments, over which that part grows."""
+
     def __post_init__(self) -> None:
         for name in (*NAMES, "resample_s"):
             bounds = getattr(self, name)
@@ -71,9 +77,20 @@ class VelocityCommands:
         # (N,) direction to face [rad], and whether there is one
         self._facing = task.state("command_facing", torch.zeros(n, device=device))
         self._faces = task.state("command_faces", torch.zeros(n, dtype=torch.bool, device=device))
+        self._steps = task.state("command_steps", torch.zeros((), device=device))
         ranges = torch.tensor([getattr(settings, name) for name in NAMES], device=device)
         self.low, self.high = ranges.unbind(1)
         self.fixed = False
+
+    @property
+    def part(self) -> Tensor:
+        """0-d: the part of the ranges from which commands are drawn now."""
+        first, grown = self.settings.first_part, self._steps / max(1, self.settings.grow_steps)
+        return first + (1 - first) * grown.clamp(max=1.0)
+
+    def end_schedules(self) -> None:
+        """Draw from the whole ranges from now on, as at the end of training."""
+        self._steps.fill_(self.settings.grow_steps + 1)
 
     @property
     def moving(self) -> Tensor:
@@ -86,6 +103,7 @@ class VelocityCommands:
             return
         s, n, device = self.settings, len(mask), mask.device
         fresh = self.low + (self.high - self.low) * torch.rand(n, 3, device=device)
+        fresh = self.part * fresh
         kind = torch.rand(n, device=device)
         fresh = torch.where((kind < s.standing)[:, None], 0.0, fresh)
         faces = (kind >= s.standing) & (kind < s.standing + s.heading)
@@ -103,9 +121,11 @@ class VelocityCommands:
         if self.fixed:
             return
         self._left -= self.dt
+        self._steps += 1
         self.begin(self._left <= 0)
         rate = self.settings.heading_gain * wrap_angle(self._facing - yaw)
-        rate = torch.minimum(torch.maximum(rate, self.low[2]), self.high[2])
+        part = self.part
+        rate = torch.minimum(torch.maximum(rate, part * self.low[2]), part * self.high[2])
         turn = self.values[:, 2]
         turn.copy_(torch.where(self._faces, rate, turn))
 

@@ -228,6 +228,11 @@ class Velocity(Task):
         self.clock.begin(mask)
         self.feet.begin(mask)
 
+    def end_schedules(self) -> None:
+        """See `Task`; commands come from their whole ranges."""
+        super().end_schedules()
+        self.commands.end_schedules()
+
     def give_command(self, values: Sequence[float]) -> None:
         """Velocity along the base's x and y [m/s] and rate of turning [rad/s], see `Task`."""
         self.commands.give(values)
