@@ -6,7 +6,8 @@ Reward, observation and commands are described in `velocity.py`; the robot is in
 from dataclasses import dataclass
 from pathlib import Path
 
-from phalanx.tasks.velocity import Velocity, VelocityConfig
+from phalanx.tasks.velocity import Velocity
+from phalanx.tasks.velocity_settings import VelocityConfig
 
 
 @dataclass(frozen=True)

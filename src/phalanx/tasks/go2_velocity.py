@@ -3,7 +3,8 @@
 Reward, observation and commands are described in `velocity.py`; the robot is in `assets/go2.xml`.
 """
 
-from phalanx.tasks.velocity import Velocity, VelocityConfig
+from phalanx.tasks.velocity import Velocity
+from phalanx.tasks.velocity_settings import VelocityConfig
 
 
 class Go2Velocity(Velocity):

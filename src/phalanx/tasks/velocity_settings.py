@@ -1,0 +1,72 @@
+"""Settings of the tasks in which a robot walks at a commanded velocity, see `velocity.py`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from phalanx.config import ranged
+from phalanx.tasks.commands import CommandSettings
+from phalanx.tasks.task import TaskConfig
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the terms of the reward, per second."""
+
+    track_lin_vel: float = 3.0
+    track_ang_vel: float = 1.5
+    lin_vel_z: float = -2.0
+    ang_vel_xy: float = -0.05
+    upright: float = -2.0
+    pose: float = -0.3
+    stand_still: float = -0.5
+    at_limit: float = -1.0
+    torque: float = -1e-4
+    power: float = -1e-3
+    action_rate: float = -0.02
+    in_step: float = 0.6
+    swing_height: float = 0.8
+    slip: float = -0.1
+    contact: float = -1.0
+    fall: float = -100.0
+    """In the step of a fall."""
+
+
+@dataclass(frozen=True)
+class VelocityConfig(TaskConfig):
+    """Settings of all these tasks."""
+
+    clip_observations: float = 100.0
+    dt: float = 1 / 50
+    substeps: int = 4
+    commands: CommandSettings = field(default_factory=CommandSettings)
+    rewards: Weights = field(default_factory=Weights)
+    tracking_width: float = 0.5
+    """Error of velocity or rate at which the tracking terms are 1/e [m/s or rad/s]."""
+    gait_hz: float = ranged(2.0, above=0)
+    """Strides per second."""
+    gait_offsets: tuple[float, ...] = (0.0, 0.5, 0.5, 0.0)
+    """Of the feet's phases, in strides; here a trot."""
+    stance: float = ranged(0.55, above=0, at_most=0.95)
+    """Part of a stride in which a foot stands."""
+    foot_height: float = ranged(0.08, above=0)
+    """Height of a foot in the middle of a swing [m]."""
+    action_scale: float = 0.5
+    """How far an action of 1 moves a servo's target [rad]."""
+    observe_lin_vel: bool = True
+    """Whether the base's velocity is observed."""
+    fall_tilt: float = 70.0
+    """Angle between the base's z and the vertical above which the robot has fallen [degrees]."""
+    reset_joint_pos: float = 0.1
+    """Largest initial distance of a joint from the pose `home` [rad]."""
+    reset_velocity: float = 0.3
+    """Largest initial velocity of the base along and about each axis [m/s or rad/s]."""
+    asset: str = str(Path(__file__).parent / "assets" / "go2.xml")
+    """MJCF file with a position servo on each joint, in their order, and a keyframe `home`."""
+    feet: tuple[str, ...] = ("FL_foot", "FR_foot", "RL_foot", "RR_foot")
+    """Bodies whose origins are the centres of the feet."""
+    foot_radius: float = 0.022
+    """Distance of a foot's origin from its sole [m]."""
+    falls_on: tuple[str, ...] = ("base",)
+    """Bodies that touch the ground only in a fall."""
+    not_to_touch: tuple[str, ...] = ("FL_thigh", "FR_thigh", "RL_thigh", "RR_thigh")
+    """Bodies whose contact costs the weight `contact`."""
