@@ -133,7 +133,8 @@ def work(name, first, last, pipe, place):
 
 
 def run(name, first, last, report):
-    """All cases of a target; `report(number, kind, words, seconds)` of each."""
+    """All cases of a target; `report(number, kind, words, seconds)` of each. A hang or want of
+    memory counts if it is so again as the first case of a process: address space adds up."""
     context = mp.get_context("spawn")
     while first < last:
         here, there = context.Pipe(duplex=False)
@@ -148,8 +149,9 @@ def run(name, first, last, report):
                 now = time.monotonic()
                 if computed(process.pid) - used < patience and now - since < BLOCKED * patience:
                     continue
-                report(number, "hang", "", now - since)
                 kind = "hang"
+                if number == first:
+                    report(number, kind, "", now - since)
                 process.kill()
                 break
             try:
@@ -162,7 +164,7 @@ def run(name, first, last, report):
                 break
             now = time.monotonic()
             if kind in ("end", "memory"):
-                if kind == "memory":
+                if kind == "memory" and number == first:
                     report(number, kind, said, now - since)
                 break
             if kind != "begun":
@@ -171,7 +173,8 @@ def run(name, first, last, report):
             patience = WARM_UP if number < first + 20 else SECONDS
         process.join(10)
         shutil.rmtree(place.value.decode() or "/nowhere", ignore_errors=True)
-        first = end if kind == "end" else number + 1
+        again = kind in ("hang", "memory") and number > first
+        first = end if kind == "end" else number + (not again)
 
 
 def computed(pid):
