@@ -14,18 +14,18 @@ from torch import Tensor
 
 from phalanx.compute.threads import threads_for
 from phalanx.config import read
-from phalanx.rl import checkpoint, compiled, formulas
+from phalanx.rl import compiled, formulas
 from phalanx.rl.build import check_actions, check_masks
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.critic import CentralValue, Critic, PolicyCritic
 from phalanx.rl.curiosity import Curiosity, RNDConfig
 from phalanx.rl.diagnostics import Diagnostics
-from phalanx.rl.learner import Learner
 from phalanx.rl.memory import Memory
 from phalanx.rl.nested import nested
 from phalanx.rl.normalize import MovingMeanStd
-from phalanx.rl.optimizer import adam, check_optimizer, load_optimizer, optimizer_state
+from phalanx.rl.optimizer import adam
 from phalanx.rl.part import Part
+from phalanx.rl.policy_learner import PolicyLearner
 from phalanx.rl.rollout import Rollout
 from phalanx.rl.schedule import Schedule
 from phalanx.rl.statistics import EpisodeSums
@@ -35,7 +35,7 @@ MAX_VALUED_SAMPLES = 65536  # samples, or one minibatch if that is larger
 MAX_FUSED_STEPS = 64  # steps
 
 
-class PPO(Learner):
+class PPO(PolicyLearner):
     """PPO without the parts that depend on the kind of actions."""
 
     Config = PPOConfig
@@ -353,24 +353,6 @@ class PPO(Learner):
         # With a weight of zero, weight decay would still change the critic.
         return loss + self.critic_weight * c_loss if self.critic_weight else loss
 
-    # -- methods that depend on the kind of actions ------------------------------------------------
-
-    def policy_fields(self, env: Any) -> dict[str, tuple[int, ...]]:
-        """The outputs of the policy that the rollout stores, with their shapes."""
-        raise NotImplementedError
-
-    def preprocess_actions(self, actions: Tensor) -> Tensor:
-        """Sampled actions (N, A), in the environment's units."""
-        raise NotImplementedError
-
-    def policy_kl(self, batch: dict[str, Tensor], result: dict[str, Tensor]) -> Tensor:
-        """Mean KL of the minibatch between the old policy and the new one, a scalar."""
-        raise NotImplementedError
-
-    def bounds_loss(self, result: dict[str, Tensor]) -> Tensor:
-        """Penalty on mean actions, a scalar."""
-        raise NotImplementedError
-
     # -- as a learner ------------------------------------------------------------------------------
 
     @classmethod
@@ -419,23 +401,6 @@ class PPO(Learner):
         r = self.rollout
         found = {"observations": r.obs, "states": r.states, "rewards": r.rewards}
         return found | {"terminal observations": r.reached} | super().blame()
-
-    def weights(self) -> dict[str, Any]:
-        own = {"model": self.model.state_dict(), "optimizer": optimizer_state(self.optimizer)}
-        return own | super().weights()
-
-    def check_weights(self, weights: dict[str, Any], source: object) -> None:
-        checkpoint.check_weights(self.model, weights["model"], source)
-        if "optimizer" in weights:
-            check_optimizer(self.optimizer, weights["optimizer"])
-        super().check_weights(weights, source)
-
-    def load_weights(self, weights: dict[str, Any], source: object) -> list[str]:
-        checkpoint.load_weights(self.model, weights["model"], source)
-        if "optimizer" in weights:
-            load_optimizer(self.optimizer, weights["optimizer"])
-            self.schedule.load_lr(float(weights["optimizer"]["param_groups"][0]["lr"]))
-        return super().load_weights(weights, source)
 
     def stateful(self) -> dict[str, Any]:
         found: dict[str, Any] = {"schedule": self.schedule}
