@@ -122,3 +122,13 @@ def test_a_state_continues_on_the_engine_that_saved_it():
     moved(again, 3, seed=2)
     assert torch.equal(fused.sim.qpos, again.sim.qpos)
     assert torch.equal(fused.obs_buf, again.obs_buf)
+
+
+def test_without_a_compiler_it_is_mujoco_and_says_so(monkeypatch):
+    from warp._src import context
+
+    ant()  # Warp has started
+    monkeypatch.setattr(context.runtime, "llvm", None)
+    sim = ant().sim
+    assert sim.engine.name == "mujoco"
+    assert sim.engine_report().endswith("this Warp came without its compiler for CPUs")

@@ -31,11 +31,14 @@ def functions(
 ) -> dict[str, Any]:
     """The C functions of `source` by name; signatures: result type, then argument types. fast_math:
     as if every number were finite, and sums could be taken in any order.
-    Raises PhalanxError with the place of the source if it does not compile."""
+    Raises PhalanxError if Warp has no compiler for CPUs, and with the place of the source if that
+    does not compile it."""
     from warp._src import context
 
     init_warp()
     llvm = context.runtime.llvm
+    if llvm is None:
+        raise PhalanxError("this Warp came without its compiler for CPUs")
     flags = f"-ffast-math {FLAGS}" if fast_math else FLAGS
     about = f"// {wp.__version__} {flags} {_processor()}"
     code = kept(f"{about}\n{source}", platform.machine(), partial(_compile, flags))
