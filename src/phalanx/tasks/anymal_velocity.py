@@ -28,3 +28,5 @@ class AnymalVelocity(Velocity):
     """ANYmal C walks on four legs at a commanded velocity."""
 
     Config = AnymalVelocityConfig
+    num_obs = 50  # with the base's velocity
+    num_actions = 12

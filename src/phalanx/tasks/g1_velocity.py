@@ -31,3 +31,5 @@ class G1Velocity(Velocity):
     """Unitree's G1 walks on two legs at a commanded velocity."""
 
     Config = G1VelocityConfig
+    num_obs = 101  # with the base's velocity
+    num_actions = 29

@@ -24,3 +24,5 @@ class Go1Velocity(Velocity):
     """Unitree's Go1 walks on four legs at a commanded velocity."""
 
     Config = Go1VelocityConfig
+    num_obs = 50  # with the base's velocity
+    num_actions = 12

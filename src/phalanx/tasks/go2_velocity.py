@@ -11,3 +11,5 @@ class Go2Velocity(Velocity):
     """Unitree's Go2 walks on four legs at a commanded velocity."""
 
     Config = VelocityConfig
+    num_obs = 50  # with the base's velocity
+    num_actions = 12
