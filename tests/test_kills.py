@@ -28,16 +28,14 @@ SECONDS = float(os.environ.get("PHALANX_TEST_KILL_SECONDS", "20"))
 CONFIG = "train.params.config."
 REPLAY = [f"{CONFIG}save_replay_buffer=true", f"{CONFIG}replay_buffer_size=2000"]
 REPLAY += [f"{CONFIG}num_warmup_frames=320", f"{CONFIG}batch_size=64"]
+AMP = [f"{CONFIG}amp_minibatch_size_per_env=8", f"{CONFIG}save_replay_buffer=true"]
 LATENCY = "task.randomization_params.latency={actions: [0, 2]}"
 RUNS = {
     "ppo": (300, SMALL + QUICK),
     "lstm": (200, ["num_envs=16", "train=CartpoleLSTM", f"{CONFIG}minibatch_size_per_env=8"]),
     "sac": (600, ["num_envs=16", "train=CartpoleSAC", *REPLAY]),
     "dqn": (600, ["num_envs=16", "train=CartpoleDQN", *REPLAY]),
-    "amp": (
-        150,
-        ["num_envs=8", "task=HumanoidAMP", *QUICK, f"{CONFIG}amp_minibatch_size_per_env=8"],
-    ),
+    "amp": (150, ["num_envs=8", "task=HumanoidAMP", *QUICK, *AMP]),
     "ant": (200, ["num_envs=16", "task=Ant", "task.randomize=true", LATENCY, *QUICK]),
 }
 
@@ -51,7 +49,7 @@ def test_killed_again_and_again_it_ends_where_an_uninterrupted_run_does(tmp_path
     folder, rng, end = cwd / "runs" / "killed", random.Random(0), time.monotonic() + SECONDS
     saved, kills, mid_write = None, 0, 0
     for k in range(KILLS):
-        if time.monotonic() > end:
+        if time.monotonic() > end and saved is not None:
             break
         start = (
             [*options, "experiment=killed"] if saved is None else ["train", f"checkpoint={folder}"]
