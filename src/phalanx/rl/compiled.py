@@ -30,11 +30,13 @@ def compiled_loss(learner: Any) -> Any:
     if it is not the common case."""
     from phalanx.rl.ppo_continuous import ContinuousPPO
 
+    if learner.torch_weights:  # its network is not compiled, or a program's own
+        return None
     c, network = learner.config, learner.model.a2c_network
     own = all(getattr(type(learner), x) is getattr(ContinuousPPO, x) for x in FORMULAS)
     own = own and type(learner.model) is ContinuousLogStdNetwork and network.fixed_sigma
     plain = c.ppo and not c.use_smooth_clamp and learner.rollout.values.shape[-1] == 1
-    if learner.torch_weights or learner.parts or not (own and plain):
+    if learner.parts or not (own and plain):
         return None
     from phalanx.compute.ppo_loss import PPOLoss
 
