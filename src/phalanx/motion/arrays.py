@@ -22,10 +22,10 @@ import numpy as np
 from phalanx.errors import PhalanxError
 from phalanx.gate import read_bytes, read_text, reason
 from phalanx.motion.clip import MAX_FILE, Clip, check_finite, check_fps, check_frames, checked
+from phalanx.motion.pickled import read_motion_pickle
 from phalanx.motion.robot import Robot
 from phalanx.motion.rotation import Array
 from phalanx.npy_file import read_numbers
-from phalanx.pickles import NUMPY_NAMES, Refused, read_pickle
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +64,8 @@ def read_pkl(path: Path, robot: Robot) -> Clip:
     """The clip of a .pkl file, which is read without executing code. Raises PhalanxError if it is
     damaged, holds other things, or does not fit."""
     file = io.BytesIO(read_bytes(path, MAX_FILE))
-    try:
-        content = read_pickle(file, NUMPY_NAMES)
-    except Refused as refused:
-        raise PhalanxError(
-            f"{path} was not loaded: it contains {refused}, a program that loading would execute;"
-            " files of joblib hold such: save the dictionary of arrays with pickle instead"
-        ) from refused
-    except Exception as error:  # a damaged pickle may raise anything
-        raise PhalanxError(f"{path} is damaged or cut short: {reason(error)}") from error
+    cure = "files of joblib hold such: save the dictionary of arrays with pickle instead"
+    content = read_motion_pickle(file, path, cure)
     if isinstance(content, dict) and "fps" not in content:
         held = [value for value in content.values() if isinstance(value, dict)]
         if len(held) > 1:

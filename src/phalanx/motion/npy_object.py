@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from phalanx.errors import PhalanxError
-from phalanx.gate import read_bytes, reason, show
+from phalanx.gate import read_bytes, show
 from phalanx.motion.clip import MAX_FILE
+from phalanx.motion.pickled import read_motion_pickle
 from phalanx.npy_file import read_header
-from phalanx.pickles import NUMPY_NAMES, Refused, read_pickle
 
 
 def holds_numbers(path: Path) -> bool:
@@ -38,13 +38,4 @@ def read_npy_object(path: Path) -> Any:
             f"{path} is not a motion: it is an array of {str(dtype)[:60]} with shape"
             f" {show(shape)}, and must be the dictionary of a poselib SkeletonMotion"
         )
-    try:
-        content = read_pickle(file, NUMPY_NAMES)
-    except Refused as refused:
-        raise PhalanxError(
-            f"{path} was not loaded: it contains {refused}, a program that loading would execute;"
-            " get the motion from a source you trust"
-        ) from refused
-    except Exception as error:  # a damaged pickle may raise anything
-        raise PhalanxError(f"{path} is damaged or cut short: {reason(error)}") from error
-    return content
+    return read_motion_pickle(file, path, "get the motion from a source you trust")

@@ -16,17 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from phalanx.errors import PhalanxError
-from phalanx.rl import checkpoint
 from phalanx.rl.config import DQNConfig
 from phalanx.rl.formulas import discounted, soft_update, values_of
 from phalanx.rl.off_policy import OffPolicy
-from phalanx.rl.optimizer import adam, check_optimizer, load_optimizer, optimizer_state
+from phalanx.rl.one_optimizer import OneOptimizer
+from phalanx.rl.optimizer import adam
 from phalanx.rl.q_network import DQNModel
 from phalanx.rl.replay import PrioritizedReplay, Replay
 from phalanx.spaces import Discrete
 
 
-class DQN(OffPolicy):
+class DQN(OneOptimizer, OffPolicy):
     """DQN with one discrete action."""
 
     Config = DQNConfig
@@ -122,18 +122,3 @@ class DQN(OffPolicy):
             **options,
         )
         return made
-
-    def weights(self) -> dict[str, Any]:
-        return {"model": self.model.state_dict(), "optimizer": optimizer_state(self.optimizer)}
-
-    def check_weights(self, weights: dict[str, Any], source: object) -> None:
-        checkpoint.check_weights(self.model, weights["model"], source)
-        if "optimizer" in weights:
-            check_optimizer(self.optimizer, weights["optimizer"])
-        super().check_weights(weights, source)
-
-    def load_weights(self, weights: dict[str, Any], source: object) -> list[str]:
-        checkpoint.load_weights(self.model, weights["model"], source)
-        if "optimizer" in weights:
-            load_optimizer(self.optimizer, weights["optimizer"])
-        return super().load_weights(weights, source)

@@ -50,7 +50,7 @@ class Sim:
     """`num_envs` copies of `scene`; each `step` takes `substeps` physics steps of its timestep.
 
     device: "cpu", "cuda:N" or "auto". threads: CPU threads, 0 for all cores. engine: "auto",
-    "mujoco" (C, CPU), "warp" (CUDA; on the CPU for tests), or a function that makes one.
+    "fused", "mujoco" (C, CPU), "warp" (CUDA; on the CPU for tests), or a function that makes one.
     deterministic: the same bits in every run, which is slower on a GPU; the CPU engine is always
     deterministic.
     """

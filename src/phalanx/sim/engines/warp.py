@@ -162,7 +162,7 @@ class WarpEngine:
 
     def model_field(self, name: str) -> Tensor:
         if name not in self._model_views:
-            owner, key = (self._m.opt, name[4:]) if name.startswith("opt.") else (self._m, name)
+            owner, key = self._place(name)
             shared = getattr(owner, key, None)
             if not isinstance(shared, wp.array) or not getattr(shared, "_is_batched", False):
                 raise KeyError(name)
@@ -221,7 +221,7 @@ class WarpEngine:
         saved = other.state_dict()
         for name in saved["model"]:
             self.model_field(name)
-            owner, key = (self._m.opt, name[4:]) if name.startswith("opt.") else (self._m, name)
+            owner, key = self._place(name)
             self._model_views[name] = self._hold(owner, key, other.model_field(name))
             getattr(owner, key)._is_batched = True
         self._substeps = other.rewind()
@@ -236,6 +236,10 @@ class WarpEngine:
             tensor = other.field(name, stale=not fresh)
             self._register(name, fresh)
             self._views[name] = self._hold(self._d, name, tensor.copy_(value))
+
+    def _place(self, name: str) -> tuple[Any, str]:
+        """Which object has model field `name`, and as which attribute."""
+        return (self._m.opt, name[4:]) if name.startswith("opt.") else (self._m, name)
 
     def _hold(self, owner: Any, name: str, tensor: Tensor) -> Tensor:
         """Let `tensor` be the memory of the array `name` from now on."""
