@@ -78,6 +78,31 @@ def test_a_thousand_captured_steps_give_the_bits_of_eager_ones_twice(name):
             assert torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0))
 
 
+def test_model_fields_of_each_environment_count_on_a_gpu_and_in_graphs():
+    gpu, cpu = make("Ant").sim, make("Ant", "cpu", engine="mujoco").sim
+    generator = torch.Generator().manual_seed(5)
+    launched(cpu, generator)
+    copied(cpu, gpu)
+    for name in ("body_mass", "dof_damping", "geom_friction", "actuator_gear"):
+        field = gpu.model_field(name)
+        field *= (0.7 + 0.6 * torch.rand(field.shape, generator=generator)).to("cuda")
+    gpu.set_const()
+    datas = [stepped(exact(gpu.model_of(env)), cpu, env) for env in range(N)]
+    gpu.step()
+    expected = torch.tensor([d.qvel.tolist() for d in datas])
+    change = (expected - cpu.qvel).abs().amax(1, keepdim=True).clamp(min=1)
+    assert ((gpu.qvel.cpu() - expected).abs() / change).max() < 2 * TASKS["Ant"][0]
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), gpu.engine.capture():
+        gpu.step()
+    copied(cpu, gpu)
+    graph.replay()
+    assert ((gpu.qvel.cpu() - expected).abs() / change).max() < 2 * TASKS["Ant"][0]
+    gpu.model_field("dof_damping").mul_(2)
+    with torch.cuda.graph(torch.cuda.CUDAGraph()), pytest.raises(PhalanxError, match="setup_only"):
+        gpu.step()
+
+
 def test_contacts_that_do_not_fit_are_not_dropped(monkeypatch):
     from phalanx.sim.engines.fused import cuda
     from phalanx.sim.engines.fused.source import Sizes

@@ -82,6 +82,27 @@ def test_lanes_step_a_hand_as_one_lane_does(free, request, tmp_path):
     assert_same(one, many, lambda sim, generator: stir(sim, generator, 0.4))
 
 
+DRAWN = ("body_mass", "dof_damping", "geom_friction", "actuator_gear", "body_ipos")
+
+
+def test_lanes_read_model_fields_of_each_environment(request):
+    name = "HumanoidWalk"
+    one = robot(name)
+    request.getfixturevalue("lanes_on_cpu")
+    many = robot(name)
+    for sim in (one, many):
+        generator = torch.Generator().manual_seed(4)
+        for field in (sim.model_field(n) for n in DRAWN):
+            field *= 0.7 + 0.6 * torch.rand(field.shape, generator=generator)
+        sim.set_const()
+    assert_same(one, many, launched)
+    same = robot(name)
+    same.load_state_dict({**one.state_dict(), "model": {}})
+    one.step()
+    same.step()
+    assert not torch.allclose(same.qvel, one.qvel, atol=1e-2)
+
+
 FIELDS = (
     "qpos", "qvel", "qacc", "qfrc_constraint", "qfrc_actuator", "actuator_force", "sensordata",
     "cfrc_ext", "cfrc_int", "xpos", "xquat", "xmat", "xipos", "cvel", "subtree_com", "site_xpos",

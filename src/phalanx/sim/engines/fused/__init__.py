@@ -9,7 +9,7 @@ It solves MuJoCo's equations in float32, without forming a Jacobian or a mass ma
 reads, `clang.py` compiles it, `cpu.py` runs it, `engine.py` is the engine.
 """
 
-from phalanx.sim.engines.fused.engine import FusedEngine
+from phalanx.sim.engines.fused.engine import CHANGING, FusedEngine
 from phalanx.sim.engines.fused.support import why_not
 
-__all__ = ["FusedEngine", "why_not"]
+__all__ = ["CHANGING", "FusedEngine", "why_not"]

@@ -45,6 +45,10 @@ _FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS | {"sensordata"}
 _CONSTANTS = ("body_invweight0", "dof_invweight0", "tendon_invweight0")  # that set_const derives
 _ACC = mujoco.mjtStage.mjSTAGE_ACC
 _NO_POSITIONS, _STALE, _FRESH = 0, 1, 2
+CHANGING = (
+    "on a GPU the fused engine does not change model fields in each step of a CUDA graph; draw them"
+    " once, with setup_only: true, or use engine=warp"
+)
 
 
 class FusedEngine:
@@ -73,6 +77,9 @@ class FusedEngine:
         self._model_fields: dict[str, Tensor] = {}
         self._physical: dict[str, Tensor] = {}  # those that a step depends on
         self._seen: dict[str, Tensor] = {}  # their values in `_varied`
+        self._versions: dict[str, int] = {}  # of these, by which writes show without waiting
+        self.rewritten = 0
+        """Steps in a row, on a GPU, before each of which model fields were written to."""
         self._threads = threads
         self._sizes = cuda.SIZES if device.type == "cuda" else cpu.SIZES
         self._grown: str | None = None
@@ -125,12 +132,12 @@ class FusedEngine:
         drawn = DRAWN.fullmatch(name) is not None and hasattr(self.model, name)
         if name not in VARIABLE and not drawn:
             raise KeyError(name)
-        if self.device.type == "cuda" and not drawn:
-            raise PhalanxError(
-                f"the fused engine has no model field {name} per environment on a GPU yet; use"
-                " engine=warp"
-            )
         if name not in self._model_fields:
+            if self.captured and not drawn:
+                raise PhalanxError(
+                    f"model field {name} is used for the first time after a CUDA graph was"
+                    " captured, which would not see it; use it once before, in init_buffers"
+                )
             owner = self.model.opt if name.startswith("opt.") else self.model
             value = torch.tensor(np.asarray(getattr(owner, name.removeprefix("opt."))))
             value = value.float() if value.is_floating_point() else value
@@ -142,13 +149,20 @@ class FusedEngine:
 
     def set_const(self, mask: Tensor) -> None:
         targets = [self.model_field(name) for name in _CONSTANTS]
+        if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            raise PhalanxError(CHANGING)
         scratch = copy.copy(self.model)
         data = mujoco.MjData(scratch)
-        for env in mask.nonzero()[:, 0].tolist():
-            one = self.model_of(env)
+        fields = {k: v[mask].cpu().numpy() for k, v in self._model_fields.items()}
+        found: list[list[np.ndarray]] = [[] for _ in _CONSTANTS]
+        for i in range(int(mask.sum())):
+            one = copy_with(self.model, {k: v[i] for k, v in fields.items()})
             mujoco.mj_setConst(one, data)
-            for name, target in zip(_CONSTANTS, targets, strict=True):
-                target[env] = torch.from_numpy(getattr(one, name)).float()
+            for name, rows in zip(_CONSTANTS, found, strict=True):
+                rows.append(getattr(one, name))
+        for target, rows in zip(targets, found, strict=True):
+            if rows:
+                target[mask] = torch.from_numpy(np.stack(rows)).float().to(self.device)
 
     def model_of(self, env: int) -> mujoco.MjModel:
         fields = {k: v[env].cpu().numpy() for k, v in self._model_fields.items()}
@@ -259,6 +273,7 @@ class FusedEngine:
                 owner = self.model.opt if name.startswith("opt.") else self.model
                 own = torch.tensor(np.asarray(getattr(owner, name.removeprefix("opt."))))
                 field.copy_(own if saved is None else saved)
+        self._update_tables()
         self._substeps = 0
         self.unstepped.fill_(True)
         for name in self._derived:
@@ -306,7 +321,7 @@ class FusedEngine:
 
         def field(name: str) -> np.ndarray:
             if name in self._physical:
-                return self._physical[name][envs].double().numpy()
+                return self._physical[name][envs].double().cpu().numpy()
             return shared(name)
 
         return field
@@ -315,6 +330,15 @@ class FusedEngine:
         """Bring what was written into model fields into the step's numbers."""
         if not self._physical:
             return
+        if self.device.type == "cuda":
+            versions = {name: value._version for name, value in self._physical.items()}
+            if versions == self._versions:
+                self.rewritten = 0
+                return
+            if torch.cuda.is_current_stream_capturing():
+                raise PhalanxError(CHANGING)
+            self._versions = versions
+            self.rewritten += 1
         if self._seen.keys() != self._physical.keys():
             self._build()
         changed = torch.zeros_like(self.failed)
@@ -328,7 +352,8 @@ class FusedEngine:
             [arrays[name][:-1].reshape(len(envs), -1) for name in self._wide], 1
         )
         at, width = changed.nonzero()[:, 0], self._varied.shape[2]
-        self._varied[:, at // width, at % width] = torch.from_numpy(stacked.T.copy()).float()
+        numbers = torch.from_numpy(stacked.T.copy()).float().to(self.device)
+        self._varied[:, at // width, at % width] = numbers
         for name, value in self._physical.items():
             self._seen[name].copy_(value)
 
