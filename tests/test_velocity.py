@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import mujoco
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,8 @@ from phalanx.cli.sim2sim_viewer import steer
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene
 from phalanx.sim.engines.fused.support import why_not
+from phalanx.tasks.rays import cast, height_scan, lidar
+from phalanx.tasks.terrain_kinds import KINDS
 
 N = 4
 ASSETS = Path(tasks.__file__).parent / "assets"
@@ -222,3 +225,90 @@ def test_noise_has_its_size_by_term():
 def test_wrong_settings_are_named(env, sentence):
     with pytest.raises(PhalanxError, match=sentence):
         make(**env)
+
+
+@pytest.mark.parametrize(
+    ("env", "sentence"),
+    [
+        ({"terrain": "ruogh"}, "task.env.terrain is 'ruogh'; did you mean 'rough'"),
+        ({"height_scan": True}, "height_scan is true, but task.env.terrain is flat; a scan needs"),
+        ({"terrain": "rough", "terrain_settings": {"kinds": {"stair_up": 1}}}, "ground 'stair_up'"),
+        ({"terrain": "rough", "terrain_settings": {"spacing": 0.01}}, "samples, more than 16 mill"),
+    ],
+)
+def test_ground_that_cannot_be_is_named(env, sentence):
+    with pytest.raises(PhalanxError, match=sentence):
+        make(**env)
+
+
+@pytest.fixture(scope="module")
+def hills():
+    kinds = dict.fromkeys(KINDS, 1.0)
+    small = {"rows": 3, "columns": 10, "tile": 6.0, "border": 4.0, "kinds": kinds}
+    return make(20, randomize=False, terrain="rough", terrain_settings=small, privileged=True)
+
+
+def test_the_ground_is_where_mujoco_has_it(hills):
+    model, rng = hills.sim.model, np.random.default_rng(0)
+    data = mujoco.MjData(model)
+    data.qpos[:3] = [500.0, 0.0, 0.0]  # out of the way
+    mujoco.mj_forward(model, data)
+    places = rng.uniform([-12, -33], [12, 33], (200, 2))
+    down, above = np.array([0.0, 0.0, -1.0]), 10.0
+    for xy, height in zip(places, hills.terrain.height(torch.tensor(places).float()), strict=True):
+        hit = mujoco.mj_ray(model, data, [*xy, above], down, None, 1, -1, np.zeros(1, np.int32))
+        assert float(height) == pytest.approx(above - hit, abs=1e-3)
+
+
+def test_rays_meet_the_ground_where_mujoco_does(hills):
+    model = hills.sim.model
+    data = mujoco.MjData(model)
+    data.qpos[:3] = [500.0, 0.0, 0.0]
+    mujoco.mj_forward(model, data)
+    directions = lidar(4, -60, -20, 8)
+    start = torch.tensor([[0.0, 0.0, 3.0], [0.5, -20.0, 4.0]])
+    seen = cast(hills.terrain, start, directions.expand(2, -1, 3), reach=12.0, steps=400)
+    for origin, row in zip(start.double().numpy(), seen, strict=True):
+        for ray, distance in zip(directions.double().numpy(), row, strict=True):
+            hit = mujoco.mj_ray(model, data, origin, ray, None, 1, -1, np.zeros(1, np.int32))
+            assert float(distance) == pytest.approx(min(hit, 12.0) if hit >= 0 else 12.0, abs=0.05)
+
+
+def test_robots_stand_on_every_kind_of_ground_and_see_it(hills):
+    hills.reset()
+    for _ in range(30):
+        hills.step(torch.zeros(20, 12))
+    above = hills.robot.root_pos[:, 2] - hills.terrain.start[:, 2]
+    assert ((above > 0.1) & (above < 0.4)).all()
+    assert hills.feet.height.abs().max() < 0.2
+    assert hills.obs_buf.shape[1] == 50 + 17 * 11
+    assert hills.observations["states"].shape == (20, hills.num_obs + 24)
+    yaw, points = torch.full((20,), math.pi / 2), hills.scan_points
+    pos = hills.robot.root_pos + torch.tensor([2.0, 0.0, 0.0])
+    below = height_scan(hills.terrain, pos, yaw, points)
+    corner = pos[:, :2] + torch.tensor([0.5, -0.8])  # the first point, (-0.8, -0.5), turned left
+    assert torch.allclose(below[:, 0], pos[:, 2] - hills.terrain.height(corner), atol=1e-4)
+    assert below.std() > 0.1
+
+
+def test_who_walks_far_goes_up_a_row_and_who_does_not_goes_down(hills):
+    terrain, everywhere = hills.terrain, torch.ones(20, dtype=torch.bool)
+    terrain.row.fill_(1)
+    terrain.start.copy_(terrain._middles[terrain.row, terrain.column])
+    far = terrain.start.clone()
+    far[:10, 0] += 4.0  # beyond half a tile of 6 m; a whole episode at 1 m/s takes 20 m
+    terrain._steps.zero_()
+    terrain.step(far, torch.ones(20))
+    terrain.begin(everywhere)
+    assert terrain.row.tolist() == [2] * 10 + [0] * 10
+    assert torch.equal(terrain.start, terrain._middles[terrain.row, terrain.column])
+    terrain.begin(everywhere)  # no step since: nobody moves
+    assert terrain.row.tolist() == [2] * 10 + [0] * 10
+
+
+def test_at_the_end_of_the_ground_time_is_over(hills):
+    hills.reset()
+    hills.sim.qpos[3, 0] += 100.0
+    _, _, terminated, truncated, _ = hills.step(torch.zeros(20, 12))
+    assert truncated.tolist() == [k == 3 for k in range(20)]
+    assert not terminated.any()

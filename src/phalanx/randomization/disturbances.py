@@ -35,6 +35,10 @@ class PushSettings:
     ang_vel: tuple[float, ...] = (0.0, 0.0)
     """Lower and upper end of the change of angular velocity about the base's axes, each
     [rad/s]."""
+    lin_vel_z: tuple[float, ...] = (0.0, 0.0)
+    """The same of the velocity along world z [m/s]."""
+    ang_vel_z: tuple[float, ...] = ()
+    """The same about the base's z [rad/s]; empty for that of `ang_vel`."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +142,12 @@ class Pushes:
         """One step passes."""
         self.countdown -= self.dt
         due = self.countdown <= 0
-        lin, ang = self.actor.root_lin_vel_w, self.actor.root_ang_vel_b
-        for vel, bounds in ((lin[:, :2], self.settings.lin_vel), (ang, self.settings.ang_vel)):
+        lin, ang, s = self.actor.root_lin_vel_w, self.actor.root_ang_vel_b, self.settings
+        jumps = [(lin[:, :2], s.lin_vel), (ang[:, :2] if s.ang_vel_z else ang, s.ang_vel)]
+        jumps += [(lin[:, 2:], s.lin_vel_z), (ang[:, 2:], s.ang_vel_z)]
+        for vel, bounds in jumps:
+            if not any(bounds):
+                continue
             jump = draw_samples(bounds, "uniform", vel.shape, vel.device)
             vel.add_(torch.where(due[:, None], jump, 0.0))
         self.draw(due)

@@ -161,7 +161,9 @@ class Randomizer:
             every = f"every {span(*s.interval_s)} s"
             for what, bounds, unit in (
                 ("push", s.lin_vel, "m/s"),
+                ("push along z", s.lin_vel_z, "m/s"),
                 ("angular push", s.ang_vel, "rad/s"),
+                ("angular push about z", s.ang_vel_z, "rad/s"),
             ):
                 if any(bounds):
                     change = f"+ {span(*bounds)} uniform"
@@ -263,8 +265,10 @@ class Randomizer:
                     f" actors: {', '.join(self.sim.actor_names)}"
                 )
             settings = read(PushSettings, values, where)
-            for key in ("interval_s", "lin_vel", "ang_vel"):
+            for key in ("interval_s", "lin_vel", "ang_vel", "lin_vel_z", "ang_vel_z"):
                 bounds = getattr(settings, key)
+                if key == "ang_vel_z" and not bounds:
+                    continue
                 ordered = len(bounds) == 2 and -MAX_SAMPLE <= bounds[0] <= bounds[1] <= MAX_SAMPLE
                 if not ordered or (key == "interval_s" and not bounds[0] > 0):
                     raise PhalanxError(

@@ -48,6 +48,8 @@ class CommandSettings:
     """Share of the commands that give a direction to face, instead of a rate of turning."""
     heading_gain: float = ranged(1.0, above=0)
     """Rate of turning per angle to that direction [1/s]; within the range of `ang_vel_z`."""
+    forward: float = ranged(0.0, at_least=0, at_most=1)
+    """Share of the other commands that are to walk straight ahead or back, at 0.3 m/s or more."""
 
     first_part: float = ranged(1.0, at_least=0, at_most=1)
     """Part of the ranges of velocity and turning from which commands are drawn at first; it grows
@@ -106,6 +108,11 @@ class VelocityCommands:
         fresh = self.part * fresh
         kind = torch.rand(n, device=device)
         fresh = torch.where((kind < s.standing)[:, None], 0.0, fresh)
+        if s.forward:
+            straight = (torch.rand(n, device=device) < s.forward)[:, None]
+            ahead = fresh[:, :1].sign() * fresh[:, :1].abs().clamp(min=0.3)
+            ahead = torch.cat([ahead, torch.zeros_like(fresh[:, 1:])], 1)
+            fresh = torch.where(straight & (kind >= s.standing)[:, None], ahead, fresh)
         faces = (kind >= s.standing) & (kind < s.standing + s.heading)
         facing = math.pi * (2 * torch.rand(n, device=device) - 1)
         shortest, longest = s.resample_s

@@ -1,7 +1,7 @@
 """What the feet of a robot do: contact, time in the air, height, speed.
 
     self.feet = Feet(self, "robot", ("FL_foot", "FR_foot", "RL_foot", "RR_foot"))
-    self.feet.update()          # once per step, before the reward
+    self.feet.update(force)     # once per step, before the reward
     self.feet.begin(mask)       # in Task.reset_envs
 
 The scene must measure contact forces on these bodies, see `Scene.add_contact_force_sensors`.
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from phalanx.tasks.terrain import Terrain
 
 if TYPE_CHECKING:
     from phalanx.tasks.task import Task
@@ -41,18 +43,32 @@ class Feet:
         self.landed = torch.zeros_like(self.contact)
         """(N, F) bool, whether it touches for the first time after a swing."""
         self.height = zeros.clone()
-        """(N, F) of the sole above the ground plane [m]."""
+        """(N, F) of the sole above the ground [m]."""
         self.speed = zeros.clone()
         """(N, F) horizontal speed [m/s]."""
 
-    def update(self, force: Tensor) -> None:
-        """One control step has passed. force: the actor's `contact_force`, (N, C, 3) [N]."""
+    def forces(self, force: Tensor) -> Tensor:
+        """Those of the actor's `contact_force` (N, C, 3) that are the feet's, (N, F, 3) [N]."""
+        return force[:, self._forces]
+
+    def observe(self, force: Tensor) -> Tensor:
+        """(N, 6 F) heights [m], times in the air [s], contacts, 0 or 1, and forces as the logarithm
+        of 1 + |force [N]|, with its sign."""
+        force = self.forces(force).flatten(1)
+        parts = [self.height, self.air_time, self.contact.float()]
+        return torch.cat([*parts, force.sign() * force.abs().log1p()], 1)
+
+    def update(self, force: Tensor, terrain: Terrain | None = None) -> None:
+        """One control step has passed. force: the actor's `contact_force`, (N, C, 3) [N]. terrain:
+        the ground, if it is not a plane at 0."""
         sim = self.robot.sim
-        touches = force[:, self._forces].norm(dim=-1) > TOUCHES
+        touches = self.forces(force).norm(dim=-1) > TOUCHES
         pos, cvel = sim.xpos[:, self._ids], sim.cvel[:, self._ids]
         arm = pos - sim.subtree_com[:, self.robot.root_id, None]
         vel = cvel[..., 3:5] + torch.linalg.cross(cvel[..., :3], arm)[..., :2]
         self.height = pos[..., 2] - self.radius
+        if terrain:
+            self.height = self.height - terrain.height(pos[..., :2])
         self.speed = vel.norm(dim=-1)
         self.landed = touches & ~self.contact
         lifted = ~touches & self.contact

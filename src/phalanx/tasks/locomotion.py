@@ -142,3 +142,29 @@ def reset_joints_uniform(robot: Actor, mask: Tensor, pos: float, vel: float) -> 
     new_vel = vel * (2 * torch.rand_like(joint_vel) - 1)
     write_rows(joint_pos, mask, new_pos)
     write_rows(joint_vel, mask, new_vel)
+
+
+def reset_near(
+    robot: Actor,
+    mask: Tensor,
+    home: Tensor,
+    noise: float,
+    speed: float,
+    origins: Tensor | None = None,
+) -> None:
+    """In environments `mask` (N,) bool, start near the joint positions `home` (J,) [rad], each
+    within `noise` [rad] and its limits, facing any direction, the base moving at up to `speed`
+    along and about each axis [m/s or rad/s]. origins: of the bases, (N, 3) [m]; None for that of
+    the model."""
+    n, device = len(mask), mask.device
+    lower, upper = robot.joint_limits.unbind(1)
+    off = noise * (2 * torch.rand_like(robot.joint_pos) - 1)
+    half = math.pi * (torch.rand(n, device=device) - 0.5)
+    none = torch.zeros_like(half)
+    vel = speed * (2 * torch.rand(n, 6, device=device) - 1)
+    write_rows(robot.joint_pos, mask, (home + off).clamp(lower, upper))
+    write_rows(robot.root_quat, mask, torch.stack([half.cos(), none, none, half.sin()], 1))
+    write_rows(robot.root_lin_vel_w, mask, vel[:, :3])
+    write_rows(robot.root_ang_vel_b, mask, vel[:, 3:])
+    if origins is not None:
+        write_rows(robot.root_pos, mask, origins)

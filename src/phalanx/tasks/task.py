@@ -105,6 +105,8 @@ class Task:
     default_num_envs: ClassVar[dict[str, int]] = {"cpu": 512, "cuda": 4096}
     num_obs: int
     num_actions: int
+    num_states: int = 0
+    """Numbers that only a central value sees, see `compute_states`; 0 for none."""
 
     def __init__(
         self,
@@ -138,6 +140,10 @@ class Task:
         self.truncated = state("truncated", never.clone())
         self.progress_buf = state("progress_buf", torch.zeros(n, dtype=torch.long, device=device_))
         self.infos: dict[str, Any] = {"terminal": {"obs": self.terminal_obs_buf}}
+        if self.num_states:
+            self.states_buf = state("states_buf", torch.zeros(n, self.num_states, device=device_))
+            reached = state("terminal_states_buf", torch.zeros_like(self.states_buf))
+            self.terminal_states_buf = self.infos["terminal"]["states"] = reached
         no_actions = torch.zeros(n, self.num_actions, device=device_)
         self.previous_actions = state("previous_actions", no_actions)
         """(N, num_actions) the policy's last actions, clamped, without noise or latency; 0 at the
@@ -171,6 +177,12 @@ class Task:
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         """Reward (N,) for the state reached and whether the episode terminated there, (N,) bool.
         The state is the one that `compute_observations` has just seen."""
+        raise NotImplementedError
+
+    def compute_states(self) -> Tensor:
+        """What only the critic sees, (N, num_states), of the state that `compute_observations` has
+        just seen: without noise or latency, and what no robot can measure. For tasks that set
+        `num_states`; a `central_value_config` in the train config uses it."""
         raise NotImplementedError
 
     def reset_envs(self, mask: Tensor) -> None:
@@ -207,20 +219,29 @@ class Task:
         return Box((self.num_obs,), -limit, limit)
 
     @property
+    def state_space(self) -> Box | None:
+        """The space of `states_buf`, without the environment dimension; None if there are none."""
+        limit = self.config.clip_observations
+        return Box((self.num_states,), -limit, limit) if self.num_states else None
+
+    @property
     def action_space(self) -> ActionSpace:
         """The space of the actions that `step` takes, without the environment dimension."""
         return Box((self.num_actions,), -1.0, 1.0)
 
     @property
     def observations(self) -> dict[str, Tensor]:
-        """{"obs": (N, num_obs)}, the live buffer of the observations to act on next."""
-        return {"obs": self.obs_buf}
+        """{"obs": (N, num_obs)}, the live buffer of the observations to act on next, and, if the
+        task has states, "states" (N, num_states)."""
+        return {"obs": self.obs_buf} | ({"states": self.states_buf} if self.num_states else {})
 
     def reset(self) -> dict[str, Tensor]:
         """Start a new episode everywhere; returns `observations`."""
         everywhere = torch.ones_like(self.terminated)
         self._reset(everywhere)
         self.obs_buf.copy_(self._observe(everywhere))
+        if self.num_states:
+            self.states_buf.copy_(self._states())
         return self.observations
 
     def step(
@@ -286,6 +307,10 @@ class Task:
         ok = ~self.sim.diverged
         self.terminal_obs_buf.copy_(self._observe())
         write_rows(self.terminal_obs_buf, self.sim.diverged, 0.0)
+        if self.num_states:
+            self.terminal_states_buf.copy_(self._states())
+            write_rows(self.terminal_states_buf, self.sim.diverged, 0.0)
+            self.states_buf.copy_(self.terminal_states_buf)
         reward, terminated = self.compute_reward()
         self.rew_buf.copy_(torch.where(ok, reward, 0.0))
         self.terminated.copy_(terminated | ~ok)
@@ -297,6 +322,8 @@ class Task:
             return
         self._reset(done)
         write_rows(self.obs_buf, done, self._observe(done))
+        if self.num_states:
+            write_rows(self.states_buf, done, self._states())
 
     def end_schedules(self) -> None:
         """Randomise at full strength from now on, whatever the schedules say."""
@@ -422,6 +449,10 @@ class Task:
                 observations = self.randomizer.observe_first(observations, begun)
         limit = self.config.clip_observations
         return observations.clamp(-limit, limit)
+
+    def _states(self) -> Tensor:
+        limit = self.config.clip_observations
+        return self.compute_states().clamp(-limit, limit)
 
     def _reset(self, mask: Tensor) -> None:
         self.progress_buf.masked_fill_(mask, 0)

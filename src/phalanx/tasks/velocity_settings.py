@@ -1,11 +1,14 @@
 """Settings of the tasks in which a robot walks at a commanded velocity, see `velocity.py`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from phalanx.config import ranged
+from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.tasks.commands import CommandSettings
 from phalanx.tasks.task import TaskConfig
+from phalanx.tasks.terrain import TerrainSettings
+from phalanx.tasks.terrain_kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,19 @@ class VelocityConfig(TaskConfig):
     substeps: int = 4
     commands: CommandSettings = field(default_factory=CommandSettings)
     rewards: Weights = field(default_factory=Weights)
+    terrain: str = "flat"
+    """flat, rough for the kinds of `terrain_settings`, or the name of one kind."""
+    terrain_settings: TerrainSettings = field(default_factory=TerrainSettings)
+    height_scan: bool | None = None
+    """Whether the heights of the ground around the robot are observed; null: where it is not
+    flat."""
+    scan_size: tuple[float, ...] = (1.6, 1.0)
+    """Length and width of the scan [m], every 0.1 m."""
+    scan_offset: float = 0.3
+    """Height of the base above flat ground [m], at which the scan observes 0."""
+    privileged: bool = False
+    """Whether there are states for a central value: the observation without noise, and the
+    feet."""
     tracking_width: float = 0.5
     """Error of velocity or rate at which the tracking terms are 1/e [m/s or rad/s]."""
     gait_hz: float = ranged(2.0, above=0)
@@ -70,3 +86,25 @@ class VelocityConfig(TaskConfig):
     """Bodies that touch the ground only in a fall."""
     not_to_touch: tuple[str, ...] = ("FL_thigh", "FR_thigh", "RL_thigh", "RR_thigh")
     """Bodies whose contact costs the weight `contact`."""
+
+    def ground(self) -> TerrainSettings | None:
+        """The settings of the ground, None for a plane. Raises PhalanxError for an unknown kind."""
+        if self.terrain == "flat":
+            return None
+        if self.terrain == "rough":
+            return self.terrain_settings
+        if self.terrain not in KINDS:
+            raise PhalanxError(
+                f"task.env.terrain is {self.terrain!r}"
+                f"{did_you_mean(self.terrain, ['rough', *KINDS])}; kinds: {', '.join(KINDS)}"
+            )
+        return replace(self.terrain_settings, kinds={self.terrain: 1.0})
+
+    def scans(self) -> bool:
+        """Whether the ground is scanned. Raises PhalanxError where there is nothing to scan."""
+        if self.height_scan and self.terrain == "flat":
+            raise PhalanxError(
+                "task.env.height_scan is true, but task.env.terrain is flat; a scan needs terrain,"
+                " as in task.env.terrain=rough"
+            )
+        return self.terrain != "flat" if self.height_scan is None else self.height_scan

@@ -1,0 +1,184 @@
+"""Velocity tracking as mjlab 1.6 defines it, for `Go1VelocityMjlab` and `G1VelocityMjlab`.
+
+Observations, actions, gains, reward, commands, ends, resets and randomisation are those of mjlab's
+flat tasks, from its published wheel; the robots are ours. Different from mjlab:
+
+- shapes: feet, knees, hips and trunk touch the ground, with mjlab's friction and solver settings;
+  a Go1 does not touch itself, a G1's shins and feet touch those of the other leg;
+- a self-collision is counted by its force in the last of a control step's four physics steps;
+- the ranges of commands do not grow after 5000 iterations.
+
+The critic's states are the observation without noise, and the feet; no gait clock is observed.
+"""
+
+from dataclasses import dataclass, field
+
+import mujoco
+import torch
+from torch import Tensor
+
+from phalanx.compute.rows import write_rows
+from phalanx.layout import Term
+from phalanx.sim import Scene
+from phalanx.tasks import gait_rewards as gait
+from phalanx.tasks import locomotion
+from phalanx.tasks.commands import CommandSettings
+from phalanx.tasks.velocity import Velocity
+from phalanx.tasks.velocity_settings import VelocityConfig
+
+STANDS, RUNS = 0.05, 1.5
+"""Sizes of a command [m/s + rad/s] below which it is to stand, and from which it is to run."""
+
+
+@dataclass(frozen=True)
+class MjlabWeights:
+    """mjlab's weights, per second."""
+
+    track_lin_vel: float = 2.0
+    track_ang_vel: float = 2.0
+    upright: float = 1.0
+    pose: float = 1.0
+    at_limit: float = -1.0
+    action_rate: float = -0.1
+    foot_clearance: float = -2.0
+    swing_height: float = -0.25
+    slip: float = -0.1
+    soft_landing: float = -1e-5
+    body_ang_vel: float = 0.0
+    angular_momentum: float = 0.0
+    self_collision: float = 0.0
+
+
+def mjlab_commands() -> CommandSettings:
+    """mjlab's commands of its first 5000 iterations."""
+    return CommandSettings(
+        *((-1.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (3.0, 8.0)),
+        standing=0.1,
+        heading=0.3,
+        heading_gain=0.5,
+        forward=0.2,
+    )
+
+
+@dataclass(frozen=True)
+class MjlabConfig(VelocityConfig):
+    """Settings of mjlab's tasks."""
+
+    clip_actions: float = 100.0
+    commands: CommandSettings = field(default_factory=mjlab_commands)
+    rewards: MjlabWeights = field(default_factory=MjlabWeights)  # type: ignore[assignment]
+    privileged: bool = True
+    foot_height: float = 0.1
+    reset_joint_pos: float = 0.0
+    reset_velocity: float = 0.0
+    falls_on: tuple[str, ...] = ()
+    not_to_touch: tuple[str, ...] = ()
+    start_height: float = 0.278
+    """Of the base [m], to which 1 to 5 cm are added."""
+    upright_body: str = "trunk"
+    """Body whose tilt and turning the reward looks at."""
+    elliptic: bool = True
+    """Whether friction cones are elliptic, with impratio 10, and feet resist rolling."""
+    pose_std: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Widths of the term `pose` [rad] when standing, walking and running, by part of a joint's
+    name; the first that fits counts."""
+
+
+class MjlabVelocity(Velocity):
+    """A robot walks at a commanded velocity, as in mjlab."""
+
+    Config = MjlabConfig
+    config: MjlabConfig
+
+    def create_scene(self) -> Scene:
+        scene, config = super().create_scene(), self.config
+        option = scene.spec.option
+        if config.elliptic:
+            option.cone, option.impratio = mujoco.mjtCone.mjCONE_ELLIPTIC, 10.0
+        for actuator in scene.spec.actuators:
+            armature = float(scene.spec.joint(actuator.target).armature)
+            kp, kd = (armature * k for k in ((20 * torch.pi) ** 2, 80 * torch.pi))
+            actuator.gainprm[0], actuator.biasprm[1:3] = kp, [-kp, -kd]
+        soles = [f"robot/{name}" for name in config.feet]
+        for geom in scene.spec.geoms:
+            if geom.contype or geom.conaffinity:
+                geom.solref[:] = [0.01, 1.0]
+                if geom.parent.name in soles:
+                    geom.condim, geom.priority = (6 if config.elliptic else 3), 1
+                    geom.friction[:] = [1.0, 5e-3, 5e-4] if config.elliptic else [0.6, 5e-3, 1e-4]
+                elif geom.name != "ground":
+                    geom.condim = 1
+        scene.spec.add_sensor(
+            name="angular_momentum",
+            type=mujoco.mjtSensor.mjSENS_SUBTREEANGMOM,
+            objtype=mujoco.mjtObj.mjOBJ_BODY,
+            objname=f"robot/{scene.spec.worldbody.bodies[0].name.split('/')[-1]}",
+        )
+        self.num_obs = 12 + 3 * self.num_actions
+        self.num_states = self.num_obs + 6 * len(config.feet)
+        return scene
+
+    def init_buffers(self) -> None:
+        super().init_buffers()
+        model, robot, n = self.sim.model, self.robot, self.num_envs
+        limit, kp = model.actuator_forcerange[:, 1], model.actuator_gainprm[:, 0]
+        scale = torch.tensor(0.25 * limit / kp, dtype=torch.float32)
+        self.action_scale = scale.to(self.device)
+        std = [self._std_of(name) for name in robot.joint_names]
+        self.pose_std = torch.tensor(std, device=self.device).T.contiguous()  # (3, J)
+        self.body = robot.body_ids[robot.body_names.index(self.config.upright_body)]
+        self.momentum_at = int(model.sensor("angular_momentum").adr[0])
+        bias = 0.015 * (2 * torch.rand(n, self.num_actions, device=self.device) - 1)
+        self.encoder_bias = self.state("encoder_bias", bias)
+
+    def _std_of(self, joint: str) -> tuple[float, ...]:
+        fits = (std for part, std in self.config.pose_std.items() if part in joint)
+        return tuple(next(fits, (0.05, 0.3, 0.3)))
+
+    def compute_observations(self) -> Tensor:
+        robot, base = self.robot, locomotion.observe_torso(self.robot)
+        self.base = base
+        off = robot.joint_pos - self.default_pos
+        start = [base.lin_vel_b, base.ang_vel_b, base.gravity_b]
+        end = [robot.joint_vel, self.previous_actions, self.commands.values]
+        self.seen = torch.cat([*start, off, *end], 1)
+        return torch.cat([*start, off + self.encoder_bias, *end], 1)
+
+    def reward_terms(self, base: locomotion.Torso, pressed: Tensor) -> dict[str, Tensor]:
+        robot, feet, sim, command = self.robot, self.feet, self.sim, self.commands.values
+        size = command[:, :2].norm(dim=1) + command[:, 2].abs()
+        moves, wanted = (size > STANDS).float(), self.config.foot_height
+        pace = (size >= STANDS).long() + (size >= RUNS).long()
+        low, high = robot.joint_limits.unbind(1)
+        inside = 0.05 * (high - low)
+        up = locomotion.rotation_matrix(sim.xquat[:, self.body])[:, 2, :2]
+        momentum = sim.sensordata[:, self.momentum_at : self.momentum_at + 3]
+        force = robot.contact_force.norm(dim=-1)
+        impact = (feet.forces(robot.contact_force).norm(dim=-1) * feet.landed).sum(1)
+        lin = (command[:, :2] - base.lin_vel_b[:, :2]).square().sum(1)
+        turn = (command[:, 2] - base.ang_vel_b[:, 2]).square()
+        off = (robot.joint_pos - self.default_pos) / self.pose_std[pace]
+        return {
+            "track_lin_vel": torch.exp(-(lin + base.lin_vel_b[:, 2].square()) / 0.25),
+            "track_ang_vel": torch.exp(-(turn + gait.squared(base.ang_vel_b[:, :2])) / 0.5),
+            "upright": torch.exp(-up.square().sum(1) / 0.2),
+            "pose": torch.exp(-off.square().mean(1)),
+            "at_limit": gait.beyond(robot.joint_pos, low + inside, high - inside),
+            "action_rate": gait.squared(self.actions - self.last_actions),
+            "foot_clearance": ((feet.height - wanted).abs() * feet.speed).sum(1) * moves,
+            "swing_height": ((feet.peak / wanted - 1).square() * feet.landed).sum(1) * moves,
+            "slip": gait.slip(feet.speed, feet.contact) * moves,
+            "soft_landing": impact * moves,
+            "body_ang_vel": gait.squared(sim.cvel[:, self.body, :2]),
+            "angular_momentum": gait.squared(momentum),
+            "self_collision": self.config.substeps * (force[:, self.not_to_touch] > 10).sum(1),
+        }
+
+    def reset_envs(self, mask: Tensor) -> None:
+        """In environments `mask` (N,) bool, start in the pose `home`, a few cm above the ground."""
+        super().reset_envs(mask)
+        height = self.config.start_height + 0.01 + 0.04 * torch.rand_like(self.rew_buf)
+        write_rows(self.robot.root_pos[:, 2], mask, height)
+
+    def observation_layout(self) -> tuple[Term, ...]:
+        return super().observation_layout()[:-1]  # without gait clock

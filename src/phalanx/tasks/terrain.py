@@ -1,0 +1,203 @@
+"""Ground of many kinds and difficulties, on which robots move up as they learn.
+
+    self.map = TerrainMap(config.terrain_settings)      # in Task.create_scene
+    self.map.add_to(scene)
+    self.terrain = Terrain(self, self.map)              # in Task.init_buffers
+    self.terrain.step(base_pos, speed)                  # once per step, before the reward
+    self.terrain.begin(mask)                            # in Task.reset_envs; then `terrain.start`
+
+The map is one height field, made of square tiles: kinds by column, difficulty by row. All robots
+walk on it, each from the middle of its tile. Where an episode ends, the robot goes on a row up if
+it left its tile, and down if it came less than half as far as its commands would have taken it in
+a whole episode; who masters the last row starts anywhere. `height` looks the ground up, exactly
+between samples, too, without waiting for the device.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from phalanx.config import ranged
+from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim import Scene
+from phalanx.tasks.terrain_kinds import KINDS
+
+if TYPE_CHECKING:
+    from phalanx.tasks.task import Task
+
+MOST_SAMPLES = 16_000_000
+"""Of a map; the engines need about 30 bytes for each."""
+ROUGH = {"slope_up": 0.1, "slope_down": 0.1, "uneven": 0.1, "waves": 0.1, "stairs_up": 0.2,
+         "stairs_down": 0.2, "obstacles": 0.2}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TerrainSettings:
+    """Settings of a map."""
+
+    kinds: dict[str, float] = field(default_factory=lambda: dict(ROUGH))
+    """Shares of the columns, by name of a kind: flat, slope_up, slope_down, stairs_up, stairs_down,
+    obstacles, stones, gap, waves, uneven."""
+    rows: int = ranged(10, at_least=1)
+    """Difficulties, from 0 to 1."""
+    columns: int = ranged(20, at_least=1)
+    tile: float = ranged(8.0, at_least=4.0)
+    """Side of a tile [m]."""
+    spacing: float = ranged(0.1, at_least=0.01)
+    """Distance of samples [m]."""
+    border: float = ranged(8.0, at_least=0)
+    """Width of the flat edge around all tiles [m]."""
+    first_rows: int = ranged(5, at_least=1)
+    """Rows in which robots start at first."""
+    curriculum: bool = True
+    """Whether robots change rows; if not, they start in all of them."""
+    seed: int = 1
+
+
+class TerrainMap:
+    """The heights (nx, ny) [m] of a map whose middle is the world's origin, and `middles` (rows,
+    columns, 3) [m], the highest ground around each tile's middle. Raises PhalanxError for an
+    unknown kind and for a map that is too large."""
+
+    def __init__(self, settings: TerrainSettings) -> None:
+        self.settings = s = settings
+        for name, share in s.kinds.items():
+            if name not in KINDS:
+                raise PhalanxError(
+                    f"task.env.terrain_settings.kinds: no kind of ground {name!r}"
+                    f"{did_you_mean(name, KINDS)}; kinds: {', '.join(KINDS)}"
+                )
+            if not 0 <= float(share) < float("inf"):
+                raise PhalanxError(
+                    f"task.env.terrain_settings.kinds.{name} is {share}; it must be 0 or more"
+                )
+        if not sum(s.kinds.values()) > 0:
+            raise PhalanxError("task.env.terrain_settings.kinds has no share greater than 0")
+        n, edge = round(s.tile / s.spacing), round(s.border / s.spacing)
+        shape = (s.rows * n + 2 * edge + 1, s.columns * n + 2 * edge + 1)
+        if shape[0] * shape[1] > MOST_SAMPLES:
+            raise PhalanxError(
+                f"the terrain has {shape[0]} x {shape[1]} samples, more than"
+                f" {MOST_SAMPLES // 10**6} million; make task.env.terrain_settings.rows, columns or"
+                " tile smaller, or spacing larger"
+            )
+        self.heights = np.zeros(shape, np.float32)
+        self.corner = -s.spacing * (np.array(shape) - 1) / 2
+        self.columns = self._columns()
+        self.middles = np.zeros((s.rows, s.columns, 3), np.float32)
+        along = s.spacing * (np.arange(n + 1) - n / 2)
+        x, y = np.meshgrid(along, along, indexing="ij")
+        near = (np.abs(x) <= 0.7) & (np.abs(y) <= 0.7)
+        rng = np.random.default_rng(s.seed)
+        for row in range(s.rows):
+            for column, kind in enumerate(self.columns):
+                z = KINDS[kind](x, y, row / max(s.rows - 1, 1), rng)
+                i, j = edge + row * n, edge + column * n
+                self.heights[i : i + n + 1, j : j + n + 1] = z
+                middle = self.corner + s.spacing * (np.array([i, j]) + n / 2)
+                self.middles[row, column] = [*middle, z[near].max()]
+
+    def _columns(self) -> list[str]:
+        """The kind of each column, in the order of the settings."""
+        shares = np.cumsum([float(v) for v in self.settings.kinds.values()])
+        at = (np.arange(self.settings.columns) + 0.5) / self.settings.columns * shares[-1]
+        names = list(self.settings.kinds)
+        return [names[k] for k in np.searchsorted(shares, at, side="right").tolist()]
+
+    def add_to(self, scene: Scene, friction: float = 1.0) -> None:
+        """Add the map as a height field, in place of the ground."""
+        low, span = float(self.heights.min()), max(float(np.ptp(self.heights)), 1e-3)
+        scene.spec.add_hfield(
+            name="terrain",
+            nrow=self.heights.shape[1],
+            ncol=self.heights.shape[0],
+            size=[*-self.corner, span, 1.0],
+            userdata=((self.heights.T - low) / span).flatten(),
+        )
+        scene.spec.worldbody.add_geom(
+            name="ground",
+            type=mujoco.mjtGeom.mjGEOM_HFIELD,
+            hfieldname="terrain",
+            pos=[0.0, 0.0, low],
+            friction=[friction, 0.005, 0.0001],
+            material="ground",
+        )
+
+
+class Terrain:
+    """Where the robots of a task are on a map, as its state."""
+
+    def __init__(self, task: "Task", map: TerrainMap) -> None:
+        self.settings, device, n = map.settings, task.device, task.num_envs
+        self.episode_length = task.config.episode_length
+        self.dt = task.sim.dt
+        self._heights = torch.tensor(map.heights, device=device)
+        self._corner = torch.tensor(map.corner, dtype=torch.float32, device=device)
+        self._middles = torch.tensor(map.middles, device=device)
+        first = self.settings.rows
+        if self.settings.curriculum:
+            first = min(first, self.settings.first_rows)
+        self.row = task.state("terrain_row", torch.randint(first, (n,), device=device))
+        """(N,) the robots' row of tiles, which is the difficulty."""
+        places = torch.arange(n, device=device) * self.settings.columns // n
+        self.column = places
+        """(N,) the robots' column, which is the kind of ground; it stays."""
+        self.start = task.state("terrain_start", self._middles[self.row, self.column])
+        """(N, 3) the place at which a robot's episode began, on the ground [m]."""
+        self._walked = task.state("terrain_walked", torch.zeros(n, device=device))
+        self._asked = task.state("terrain_asked", torch.zeros(n, device=device))
+        self._steps = task.state("terrain_steps", torch.zeros(n, device=device))
+
+    def height(self, xy: Tensor) -> Tensor:
+        """Of the ground at world positions (..., 2) [m], (...) [m]; that of the edge outside."""
+        at = (xy - self._corner) / self.settings.spacing
+        nx, ny = self._heights.shape
+        i = at[..., 0].floor().clamp(0, nx - 2)
+        j = at[..., 1].floor().clamp(0, ny - 2)
+        u, v = (at[..., 0] - i).clamp(0, 1), (at[..., 1] - j).clamp(0, 1)
+        first = (i * ny + j).long()
+        z = self._heights.view(-1)
+        a, b, c, d = z[first], z[first + ny], z[first + 1], z[first + ny + 1]
+        # MuJoCo's triangles: the diagonal of a cell goes from its first corner to the opposite one
+        return a + torch.where(u > v, u * (b - a) + v * (d - b), v * (c - a) + u * (d - c))
+
+    def outside(self, pos: Tensor) -> Tensor:
+        """(N,) bool, whether positions (N, 3) are closer than 1 m to the end of the map."""
+        return (pos[:, :2].abs() > -self._corner - 1.0).any(1)
+
+    def step(self, pos: Tensor, speed: Tensor) -> None:
+        """One control step has passed. pos: of the bases, (N, 3) [m]; speed: that of the commands,
+        (N,) [m/s]."""
+        self._walked.copy_((pos[:, :2] - self.start[:, :2]).norm(dim=1))
+        self._asked += self.dt * speed
+        self._steps += 1
+
+    def begin(self, mask: Tensor) -> None:
+        """Episodes begin in environments `mask` (N,) bool: choose a tile."""
+        s, row = self.settings, self.row
+        whole = self._asked * self.episode_length / self._steps.clamp(min=1)
+        up = self._walked > s.tile / 2
+        down = ~up & (self._walked < 0.5 * whole)
+        anywhere = torch.randint_like(row, s.rows)
+        moved = (row + up.long() - down.long()).clamp(min=0)
+        moved = torch.where(moved >= s.rows, anywhere, moved)
+        if not s.curriculum:
+            moved = anywhere
+        row.copy_(torch.where(mask & (self._steps > 0), moved, row))
+        start = self._middles[row, self.column]
+        self.start.copy_(torch.where(mask[:, None], start, self.start))
+        for sums in (self._walked, self._asked, self._steps):
+            sums.masked_fill_(mask, 0.0)
+
+    def scalars(self) -> dict[str, float]:
+        """The robots' mean row, for the log; waits for the device."""
+        return {"terrain/row": float(self.row.float().mean())}
+
+    def end_schedules(self) -> None:
+        """Start in all rows, as a judge does."""
+        self.row.copy_(torch.randint_like(self.row, self.settings.rows))
+        self.start.copy_(self._middles[self.row, self.column])

@@ -1,0 +1,39 @@
+"""The terms of the reward of `velocity.py`, by name; `velocity_settings.py` has their weights."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from phalanx.tasks import gait_rewards as gait
+from phalanx.tasks.locomotion import Torso
+
+if TYPE_CHECKING:
+    from phalanx.tasks.velocity import Velocity
+
+
+def reward_terms(task: "Velocity", base: Torso, pressed: Tensor) -> dict[str, Tensor]:
+    """Each (N,), not weighted, by the names of `Weights`. pressed: (N, C) bool, which of the bodies
+    with contact sensors touch something."""
+    config, robot, feet, command = task.config, task.robot, task.feet, task.commands.values
+    low, high = robot.joint_limits.unbind(1)
+    inside = 0.05 * (high - low)
+    torque, moving = task.sim.actuator_force, task.commands.moving
+    off = robot.joint_pos - task.default_pos
+    width, swing = config.tracking_width, task.clock.swing(moving)
+    return {
+        "track_lin_vel": gait.tracking(command[:, :2], base.lin_vel_b[:, :2], width),
+        "track_ang_vel": gait.tracking(command[:, 2:], base.ang_vel_b[:, 2:], width),
+        "lin_vel_z": base.lin_vel_b[:, 2].square(),
+        "ang_vel_xy": gait.squared(base.ang_vel_b[:, :2]),
+        "upright": gait.squared(base.gravity_b[:, :2]),
+        "pose": gait.squared(off),
+        "stand_still": off.abs().sum(1) * ~moving,
+        "at_limit": gait.beyond(robot.joint_pos, low + inside, high - inside),
+        "torque": gait.squared(torque),
+        "power": gait.power(torque, robot.joint_vel),
+        "action_rate": gait.squared(task.actions - task.last_actions),
+        "in_step": gait.in_step(feet.contact, swing),
+        "swing_height": gait.swing_height(feet.height, swing, config.foot_height),
+        "slip": gait.slip(feet.speed, feet.contact),
+        "contact": pressed[:, task.not_to_touch].sum(1),
+    }
