@@ -19,6 +19,7 @@ from phalanx.sim.engines.fused.source import Sizes
 
 N = 24  # three vectors of worlds
 SPREADS = (1.0, 0.3, 0.1)
+MOCAP = ("mocap_pos", "mocap_quat")
 
 
 def pendulum(i, joint="", actuator=""):
@@ -333,6 +334,9 @@ def stir(sim, generator, spread=1.0, angles=0.4):
     sim.qvel += 2 * uniform(sim.qvel)
     sim.ctrl += uniform(sim.ctrl)
     sim.act[:] += 0.1 * uniform(sim.act)
+    if model.nmocap:
+        sim.mocap_pos += 0.1 * uniform(sim.mocap_pos)
+        sim.mocap_quat += 0.1 * uniform(sim.mocap_quat)
 
 
 def stepped(model, sim, env, steps=1):
@@ -340,7 +344,7 @@ def stepped(model, sim, env, steps=1):
     data = mujoco.MjData(model)
     data.qpos[:], data.qvel[:] = sim.qpos[env].numpy(), sim.qvel[env].numpy()
     data.ctrl[:], data.act[:] = sim.ctrl[env].numpy(), sim.act[env].numpy()
-    for name in ("qfrc_applied", "xfrc_applied"):
+    for name in ("qfrc_applied", "xfrc_applied", *(MOCAP if model.nmocap else ())):
         getattr(data, name)[:] = getattr(sim, name)[env].numpy()
     for _ in range(steps):
         mujoco.mj_step(model, data)

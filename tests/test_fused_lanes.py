@@ -5,10 +5,10 @@ import torch
 
 from cuda_on_cpu import lanes_on_cpu  # noqa: F401
 from phalanx import tasks
-from phalanx.sim import Scene, Sim
+from phalanx.sim import Sim
 from phalanx.sim.engines.fused.lanes import spread
 from phalanx.sim.engines.fused.structure import Structure
-from test_fused import launched, stir
+from test_fused import Text, launched, stir
 
 N = 6
 LANES = {"Ant": (4, 3), "Humanoid": (4, 10), "HumanoidWalk": (2, 7), "HumanoidAMP": (4, 11)}
@@ -18,14 +18,22 @@ FINGER = """<body pos="{x} .1 0"><joint name="k{i}" axis="1 0 0" damping=".1" ra
   <body pos="0 .06 0"><joint name="t{i}" axis="1 0 0" frictionloss=".02"/>
     <geom type="{shape}" size=".012 .02 .011" pos="0 .02 0"/><site name="s{i}" pos="0 .02 0"/>
   </body></body>"""
-HAND = """<mujoco><option integrator="implicitfast"/><worldbody>
-  <body name="palm" pos="0 0 {z}">{root}<geom type="box" size=".06 .08 .015"/>{fingers}</body>
+HAND = """<mujoco><option integrator="implicitfast" timestep=".005"/><worldbody>
+  <geom type="plane" size="1 1 1"/>
+  <body name="palm" pos="0 0 {z}" {root}<geom type="box" size=".06 .08 .015"/>{fingers}</body>
   </worldbody><actuator>{drives}</actuator><sensor>{sensors}</sensor></mujoco>"""
 
 KINDS = ("gyro", "accelerometer", "force", "torque", "velocimeter")
 
 
-def hand(free):
+ROOTS = {
+    "free": "><freejoint/>",
+    "jointed": '><joint axis="0 0 1"/><joint axis="1 0 0" range="-40 40"/>',
+    "mocap": 'mocap="true">',
+}
+
+
+def hand(root):
     shapes = ("capsule", "box", "sphere", "capsule", "box")
     fingers = "".join(
         FINGER.format(i=i, x=-0.05 + 0.025 * i, shape=shape) for i, shape in enumerate(shapes)
@@ -34,16 +42,11 @@ def hand(free):
     sensors = "".join(f'<{kind} site="s{i}"/>' for i, kind in enumerate(KINDS))
     sensors += '<framequat objtype="site" objname="s3"/><jointpos joint="k4"/>'
     sensors += '<framepos objtype="site" objname="s1" reftype="body" refname="palm"/>'
-    root = "<freejoint/>" if free else '<joint axis="0 0 1"/><joint axis="1 0 0" range="-40 40"/>'
-    return HAND.format(z=0.1, root=root, fingers=fingers, drives=drives, sensors=sensors)
+    return HAND.format(z=0.1, root=ROOTS[root], fingers=fingers, drives=drives, sensors=sensors)
 
 
-def made(text, path):
-    path.write_text(text)
-    scene = Scene(0.005)
-    scene.add_ground()
-    scene.add_actor("hand", path, pos=(0, 0, 0))
-    return Sim(scene, N, "cpu", engine="fused")
+def made(text):
+    return Sim(Text(text), N, "cpu", engine="fused")
 
 
 def robot(name):
@@ -68,11 +71,11 @@ def test_lanes_step_robots_as_one_lane_does(name, request):
     assert_same(one, robot(name), launched)
 
 
-@pytest.mark.parametrize("free", [True, False], ids=["free", "fixed"])
-def test_lanes_step_a_hand_as_one_lane_does(free, request, tmp_path):
-    one = made(hand(free), tmp_path / "hand.xml")
+@pytest.mark.parametrize("root", ROOTS)
+def test_lanes_step_a_hand_as_one_lane_does(root, request):
+    one = made(hand(root))
     request.getfixturevalue("lanes_on_cpu")
-    many = made(hand(free), tmp_path / "hand.xml")
+    many = made(hand(root))
     assert many.engine._lanes.count > 1
     generator = torch.Generator().manual_seed(3)
     for sim in (one, many):

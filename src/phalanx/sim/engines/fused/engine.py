@@ -70,7 +70,9 @@ class FusedEngine:
         self._lanes = spread(self._structure) if device.type == "cuda" else alone(self._structure)
         self._initials: dict[str, Tensor] = {}  # (1, ...) of what `reset` restores
         self._state = ("qpos", "qvel", "act") if model.na else ("qpos", "qvel")
-        self._data = {name: self._initial(name) for name in (*self._state, "ctrl", "time")}
+        poses = ("mocap_pos", "mocap_quat") if model.nmocap else ()
+        held = (*self._state, "ctrl", "time", *poses)
+        self._data = {name: self._initial(name) for name in held}
         self._derived: dict[str, Tensor] = {}
         self._bound: Any = None  # the tensors of both as the step takes them; None to bind again
         self._fresh: set[str] = set()  # derived fields to compute again after a step

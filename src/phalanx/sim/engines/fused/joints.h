@@ -67,7 +67,7 @@ FN void free_axis(const World &w, int k, int i, F *axis) {
 FN F friction_force(F floss, F D, F x) { return min_(max_(D * x, ZERO - floss), floss); }
 
 FN void free_joint_forces(World &w, int k) {
-  int f = FREE_OF[k];
+  int f = POSE_OF[k];
   EACH(i, 6) {
     F axis[6], force = T(free_joint, f, 6 + i) * w.v6[f][i];
     free_axis(w, k, i, axis);
@@ -77,7 +77,7 @@ FN void free_joint_forces(World &w, int k) {
 }
 // What integrators need of its damping, over the time h; see direction<false>.
 FN void free_joint_damping(World &w, int k, F h) {
-  int f = FREE_OF[k];
+  int f = POSE_OF[k];
   EACH(i, 6) {
     F axis[6], weight = h * T(free_joint, f, 6 + i);
     free_axis(w, k, i, axis);
@@ -89,7 +89,7 @@ FN void free_joint_damping(World &w, int k, F h) {
 }
 // Its weights in the pass to the roots, to A, and forces, to y.
 template <bool SOLVE> FN void free_joint_weights(const World &w, int k, F *A, F *y) {
-  int f = FREE_OF[k];
+  int f = POSE_OF[k];
   EACH(i, 6) {
     F axis[6], weight = T(free_joint, f, i);
     free_axis(w, k, i, axis);
@@ -119,7 +119,7 @@ FN void derivative_of_bias(const F *I, const F *w, const F *spin, const F *turn,
   EACH(i, 3) force[i] += t[i];
 }
 FN void free_body_correction(const World &w, int k, F h, F *change) {
-  int f = FREE_OF[k];
+  int f = POSE_OF[k];
   const F *I = w.I[k], *R = w.R[k], *acc = w.acc6[f], *omega = w.V[k];
   F v[6] = {omega[0], omega[1], omega[2], ZERO, ZERO, ZERO}, spin[6], A[3][3], b[3], weight[3], line[3], turn[3], t[3];
   multiply_inertia(I, v, spin);
@@ -174,7 +174,7 @@ FN B friction_changes(F floss, F D, F x, F next) {
   return (slips != will) | (slips & ((x < 0.0f) != (next < 0.0f)));
 }
 FN F free_friction_slope(const World &w, int k, F a, F &h) {
-  int f = FREE_OF[k];
+  int f = POSE_OF[k];
   F slope = ZERO, axis[6];
   EACH(i, 6) {
     free_axis(w, k, i, axis);
@@ -183,7 +183,7 @@ FN F free_friction_slope(const World &w, int k, F a, F &h) {
   return slope;
 }
 FN B advance_free_friction(World &w, int k, F a) {
-  int f = FREE_OF[k];
+  int f = POSE_OF[k];
   B changed = ONE < 0.0f;
   EACH(i, 6) {
     F axis[6], x = w.free_x[f][i];
@@ -197,8 +197,8 @@ FN B advance_free_friction(World &w, int k, F a) {
 // Frames of all slots as quaternions: their sign is MuJoCo's.
 FN void slot_quats(const Shown &w, F quat[][4]) {
   SLOTS(k) {
-    if (KIND[k] == FREE) {
-      EACH(i, 4) quat[k][i] = w.quat[FREE_OF[k]][i];
+    if (POSE_OF[k] >= 0) {
+      EACH(i, 4) quat[k][i] = w.quat[POSE_OF[k]][i];
       continue;
     }
     F own[4], base[4], turn[4], sine, cosine;

@@ -16,7 +16,7 @@ FN F sum_lanes(F x) { return x; }
 FN F sum_team(F x) { return x; }
 FN B any_lane(B b) { return b; }
 FN bool any_here(B b) { return any_(b); }
-#define OWN(k) true
+#define OWN(k) (!NBASE || QPOS[k] >= 0)  // a base has no coordinates
 #define ONE_OF(b, items, n) for (int b = 0; b < (n); b++)
 #else
 #define OWN(k) (((k) >= NTRUNK || LANE == 0) && QPOS[k] >= 0)  // this lane writes it

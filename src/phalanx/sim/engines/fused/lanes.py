@@ -12,7 +12,7 @@ import numpy as np
 
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.sensors import SUBTREES, Sensors, actuators_of
-from phalanx.sim.engines.fused.structure import FREE, HINGE, Structure
+from phalanx.sim.engines.fused.structure import HINGE, Structure
 
 Array = np.ndarray
 COUNTS = (2, 4, 8)
@@ -26,7 +26,7 @@ SLOT_TABLES = frozenset({
     "limit", "friction", "force_range",
 })  # fmt: skip
 """Tables with a row for each slot."""
-PADDING = {"UP": -1, "KIND": HINGE, "FREE_OF": -1, "TREE_FREE": -1, "QPOS": -1, "DOF": -1,
+PADDING = {"UP": -1, "KIND": HINGE, "POSE_OF": -1, "TREE_POSE": -1, "QPOS": -1, "DOF": -1,
            "BALL_OF": -1, "BALL_AXIS": -1}  # fmt: skip
 """Constants of a slot that a lane with shorter limbs has none of; others are 0."""
 
@@ -169,7 +169,7 @@ def _spread(s: Structure, count: int) -> Lanes:
     """The trunk that leaves the least to a lane. It begins as the free joints; then the root of the
     largest limb joins it, as long as something hangs from that root."""
     below = {k: [j for j in range(len(s.slots)) if _hangs(s, j, k)] for k in range(len(s.slots))}
-    trunk = [k for k, slot in enumerate(s.slots) if slot.kind == FREE]
+    trunk = list(s.posed)
     best = None
     while True:
         tops = [k for k, slot in enumerate(s.slots)
@@ -199,7 +199,7 @@ def _needs_one_lane(s: Structure) -> bool:
     return bool(
         coupled.rows or coupled.tendons or s.balls or m.na
         or len({s.root_of(k) for k in range(len(s.slots))}) > 1 or len(s.groups) > 1
-        or kinds & (SUBTREES | {"TOUCH"})
+        or kinds & (SUBTREES | {"TOUCH"}) or Sensors(s).of_fixed_contacts
         or len(s.slots) == 1
     )  # fmt: skip
 

@@ -40,16 +40,22 @@ FN void add_contact_force(const F *x, F D, int dim, F mu, const F *friction, con
     EACH(m, 6) wrench[m] += force[j] * b[m];
   }
 }
-// The contacts' forces on each body of the model, or on each slot, about its tree's origin.
+// The contacts' forces on each body of the model, or on each slot that moves, about its tree's origin.
 WRITER void contact_wrenches(const Shown &w, const Contacts &C, const Pairs &X, bool by_body, F ext[][6]) {
   for (int b = 0; b < (by_body ? NBODY : NSLOT); b++) EACH(i, 6) ext[b][i] = ZERO;
   SLOTS(k) {
     for (int c = w.from[k]; c < w.from[k + 1]; c++) {
       int i = C.point[c];
-      F friction[6];
+      F friction[6], wrench[6], shift[3], moved[6];
       EACH(j, NBASIS) friction[j] = T(point, i, 14 + j);
+      EACH(j, 6) wrench[j] = ZERO;
       add_contact_force(C.x[c], C.D[c], POINT_DIM[i], POINT_MU(i), friction, C.offset[c], C.normal[c], C.tangent[c],
-                        ext[by_body ? POINT_BODY[i] : k]);
+                        wrench);
+      EACH(j, 6) ext[by_body ? POINT_BODY[i] : k][j] += wrench[j];
+      if (!by_body || !FIXED_FORCES) continue;
+      tree_shift(w, k, POINT_OTHER_SLOT[i], shift);
+      move_force(wrench, shift, moved);
+      EACH(j, 6) ext[POINT_OTHER[i]][j] -= moved[j];
     }
   }
   for (int c = 0; c < w.npair; c++) {
@@ -88,7 +94,7 @@ WRITER void tree_com(const Shown &w, int k, F *com) {
   LIMBS(j) if (BODY[j] && GROUP[j] == GROUP[k]) add_mass(w, j, origin, mass, com);
   mass = sum_lanes(mass), sum_lanes(com, 3);
   TRUNK(j) if (BODY[j]) add_mass(w, j, origin, mass, com);
-  EACH(i, 3) com[i] /= mass;
+  EACH(i, 3) com[i] = NBASE ? select(mass > 0.0f, com[i] / mass, ZERO) : com[i] / mass;  // a base may have none
 }
 #include "sensors.h"
 
@@ -98,8 +104,8 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   if (OUT(qacc)) SLOTS(k) if (OWN(k)) {
     if (KIND[k] == FREE) {
       F local[3];
-      rotate_back(w.R[k], w.acc6[FREE_OF[k]], local);
-      EACH(i, 3) put(w, OUT(qacc), NV, DOF[k] + i, w.acc6[FREE_OF[k]][3 + i]), put(w, OUT(qacc), NV, DOF[k] + 3 + i, local[i]);
+      rotate_back(w.R[k], w.acc6[POSE_OF[k]], local);
+      EACH(i, 3) put(w, OUT(qacc), NV, DOF[k] + i, w.acc6[POSE_OF[k]][3 + i]), put(w, OUT(qacc), NV, DOF[k] + 3 + i, local[i]);
     } else {
       put(w, OUT(qacc), NV, DOF[k], w.acc[k]);
     }
@@ -128,12 +134,12 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   if (GRAVCOMP) compensate_gravity(w, inner, 1);  // a joint's force, not one from outside
   SLOTS(k) EACH(i, 6) inner[k][i] -= ext[k][i];
   if (NROW) {
-    F counted[NBODY][6];
-    for (int b = 0; b < NBODY; b++) EACH(i, 6) counted[b][i] = ZERO;
-    row_wrenches(w, ext, counted);
+    F pulled[NBODY][6];
+    for (int b = 0; b < NBODY; b++) EACH(i, 6) pulled[b][i] = ZERO;
+    row_wrenches(w, ext, pulled);
     for (int b = 0; b < NPLACE_BODY; b++) EACH(i, 6) {
-      touch[PLACE_BODY_ID[b]][i] += counted[PLACE_BODY_ID[b]][i];
-      inner[PLACE_BODY_SLOT[b]][i] -= counted[PLACE_BODY_ID[b]][i];
+      touch[PLACE_BODY_ID[b]][i] += pulled[PLACE_BODY_ID[b]][i];
+      inner[PLACE_BODY_SLOT[b]][i] -= pulled[PLACE_BODY_ID[b]][i];
     }
   }
   F com[3];
@@ -167,7 +173,7 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
       rotate_back(w.R[k], ext[k], local);
       EACH(i, 6) {
         F force = i < 3 ? ext[k][3 + i] : local[i - 3];
-        if (FREE_FRICTION) force -= friction_force(FREE_FLOSS(FREE_OF[k], i), FREE_D(FREE_OF[k], i), w.free_x[FREE_OF[k]][i]);
+        if (FREE_FRICTION) force -= friction_force(FREE_FLOSS(POSE_OF[k], i), FREE_D(POSE_OF[k], i), w.free_x[POSE_OF[k]][i]);
         put(w, OUT(qfrc_constraint), NV, DOF[k] + i, force);
       }
       continue;
@@ -232,6 +238,7 @@ WRITER void write_positions(const Shown &w) {
       place_of(w, k, x, o);
       tree_origin(w, k, origin);
       EACH(i, 3) sum[PLACE_BODY_ID[b]][i] = m * (o[i] + origin[i]);
+      if (!HAS_MASS[PLACE_BODY_ID[b]]) EACH(i, 3) put(w, OUT(subtree_com), 3 * NBODY, 3 * PLACE_BODY_ID[b] + i, o[i] + origin[i]);
       sum[PLACE_BODY_ID[b]][3] = m;
     }
     for (int b = NBODY - 1; b >= 0; b--) {

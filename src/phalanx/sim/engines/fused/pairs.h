@@ -8,10 +8,10 @@ FN void note_overflow(const World &w) {
 }
 
 // From the origin of slot a's tree to that of slot b's.
-FN void tree_shift(const World &w, int a, int b, F *shift) {
+FN void tree_shift(const Shown &w, int a, int b, F *shift) {
   F from[3], to[3];
   EACH(j, 3) shift[j] = ZERO;
-  if (!ACROSS_TREES || TREE[a] == TREE[b]) return;
+  if (b < 0 || NTREE == 1 || TREE[a] == TREE[b]) return;
   tree_origin(w, a, from), tree_origin(w, b, to);
   EACH(j, 3) shift[j] = to[j] - from[j];
 }
@@ -77,7 +77,8 @@ FN void add_pair(World &w, Pairs &X, int i, F dist, const F *o, const F *n, cons
 FN B near_each_other(const World &w, const Pairs &X, int i, F *dif, F *shift) {
   int g1 = PAIR_GEOM1[i], g2 = PAIR_GEOM2[i];
   F square = ZERO, reach = T(pair, i, 0);
-  tree_shift(w, GEOM_SLOT[g1], GEOM_SLOT[g2], shift);
+  EACH(j, 3) shift[j] = ZERO;
+  if (ACROSS_TREES) tree_shift(w, GEOM_SLOT[g1], GEOM_SLOT[g2], shift);
   EACH(j, 3) dif[j] = X.centre[g1][j] - X.centre[g2][j] - shift[j], square += dif[j] * dif[j];
   return square < reach * reach;
 }
@@ -188,16 +189,26 @@ FN void pair_directions(World &w, Pairs &X) {
   }
 }
 
+// Where geom g of a base is, from `origin`.
+FN void place_on_base(const World &w, Pairs &X, int g, int base, const F *origin) {
+  F at[3], half[3], from[3];
+  EACH(i, 3) at[i] = T(geom, g, i), half[i] = T(geom, g, 3 + i);
+  rotate(w.R[base], at, X.centre[g]), rotate(w.R[base], half, X.axis[g]);
+  tree_origin(w, base, from);
+  EACH(i, 3) X.centre[g][i] += from[i] - origin[i];
+}
+
 // Contacts of slot k's body with geoms that never move and are not planes, or that are not made of
 // points where they touch a plane. They weigh on one body, as points on planes do.
 FN void static_contacts(World &w, Contacts &C, Pairs &X, int k) {
   F origin[3];
   tree_origin(w, k, origin);
   for (int i = STATIC0[k]; i < STATIC1[k]; i++) {
-    int g1 = STATIC_GEOM1[i], g2 = STATIC_GEOM2[i], row = NPOINT + i, fixed = GEOM_SLOT[g1] < 0 ? g1 : g2;
+    int g1 = STATIC_GEOM1[i], g2 = STATIC_GEOM2[i], row = NPOINT + i, fixed = STATIC_FIXED[i], base = GEOM_SLOT[fixed];
     F dif[3], square = ZERO, reach = T(point, row, 0), side = ZERO + (fixed == g1 ? 1.0f : -1.0f);
+    EACH(j, 3) X.centre[fixed][j] = T(geom, fixed, j) - origin[j], X.axis[fixed][j] = T(geom, fixed, 3 + j);
+    if (NBASE && base >= 0) place_on_base(w, X, fixed, base, origin);
     EACH(j, 3) {
-      X.centre[fixed][j] = T(geom, fixed, j) - origin[j], X.axis[fixed][j] = T(geom, fixed, 3 + j);
       dif[j] = X.centre[g1][j] - X.centre[g2][j], square += dif[j] * dif[j];
     }
     B near = square < reach * reach;

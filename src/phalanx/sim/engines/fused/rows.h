@@ -241,9 +241,8 @@ FN B advance_coupled_rows(World &w, F a) {
 
 // -- for outputs ---------------------------------------------------------------------------------
 
-// The forces of rows between bodies, to `exact` of slots; and as MuJoCo counts them to `counted` of
-// bodies, which takes the rows of a weld's rotation for a torque.
-FN void row_wrenches(const Shown &w, F exact[][6], F counted[][6]) {
+// The forces of rows between bodies, to those of slots and of bodies.
+FN void row_wrenches(const Shown &w, F slots[][6], F bodies[][6]) {
   for (int r = 0; r < NROW; r++) {
     int m = ROW_BODY[r];
     if (m < 0) continue;
@@ -252,8 +251,10 @@ FN void row_wrenches(const Shown &w, F exact[][6], F counted[][6]) {
       int k = side ? ROW_SECOND[r] : ROW_FIRST[r], body = side ? ROW_BODY2[r] : ROW_BODY1[r];
       F sign = side ? ZERO - force : force;
       if (k < 0) continue;
-      EACH(i, 6) exact[k][i] += sign * w.row_motion[m][side][i];
-      EACH(i, 6) counted[body][i] += ROW_AXIS[r] < 3 ? sign * w.row_motion[m][side][i] : i == ROW_AXIS[r] - 3 ? sign : ZERO;
+      EACH(i, 6) {
+        F part = sign * w.row_motion[m][side][i];
+        slots[k][i] += part, bodies[body][i] += part;
+      }
     }
   }
 }

@@ -247,7 +247,8 @@ WRITER void sense_touch(const Shown &w, const Contacts &C, const Pairs &X, int s
 FN void accelerations(const Shown &w, F acc[][6]) {
   SLOTS(k) {
     F *own = acc[k];
-    if (KIND[k] == FREE) EACH(i, 6) own[i] = w.acc6[FREE_OF[k]][i];
+    if (KIND[k] == FREE) EACH(i, 6) own[i] = w.acc6[POSE_OF[k]][i];
+    else if (NBASE && KIND[k] == BASE) EACH(i, 6) own[i] = ZERO;
     else EACH(i, 6) own[i] = w.S[k][i] * w.acc[k] + (UP[k] < 0 ? ZERO : acc[UP[k]][i] - w.c[UP[k]][i]);
     EACH(i, 6) own[i] += w.c[k][i];
   }

@@ -56,6 +56,13 @@ class Sensors:
         self.rows = [self._row(i) for i in self.ids]
         """What each sensor reads; FRAME and REF: in `frames`."""
 
+    @property
+    def of_fixed_contacts(self) -> bool:
+        """Whether one measures the contacts of a body that no joint moves."""
+        s, ids = self.structure, zip(self.ids, self.kinds, strict=True)
+        bodies = [int(s.model.sensor_objid[i]) for i, name in ids if name == "CONTACT"]
+        return any(s.carrier(b) == 0 for b in bodies)
+
     def _row(self, i: int) -> dict[str, int]:
         """What sensor `i` reads."""
         m, s = self.structure.model, self.structure

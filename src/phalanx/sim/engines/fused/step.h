@@ -146,7 +146,7 @@ struct Shown {  // what is read after the solver
   F I[NSLOT][10], wrench[NSLOT][6];      // of a body, at its last slot: inertia; I a + v x I v
   F lside[NSLOT], lD[NSLOT], lx[NSLOT];  // joint limit: direction, 1 / R, J acc - aref
   F fx[NSLOT];                           // joint friction: acc - aref
-  F pos[NFREE + 1][3], quat[NFREE + 1][4], v6[NFREE + 1][6], acc6[NFREE + 1][6];
+  F pos[NFREE + NBASE + 1][3], quat[NFREE + NBASE + 1][4], v6[NFREE + 1][6], acc6[NFREE + 1][6];
   F free_x[FREE_FRICTION ? NFREE : 1][6];  // friction of free joints: acc - aref
   F ball[NBALL + 1][4];
   // rows.h; drive and pull: forces of tendons' actuators, and of their springs and dampers
@@ -186,7 +186,7 @@ FN F impedance(F r, F dmin, F dmax, F inverse_width, F midpoint, F power) {
 STAGE void kinematics(World &w, int k) {
   int up = UP[k];
   if (KIND[k] == FREE) {
-    int f = FREE_OF[k];
+    int f = POSE_OF[k];
     normalize_quat(w.quat[f]);
     matrix_of(w.quat[f], w.R[k]);
     F *V = w.V[k], *c = w.c[k];
@@ -194,6 +194,12 @@ STAGE void kinematics(World &w, int k) {
     EACH(i, 3) w.p[k][i] = ZERO, V[3 + i] = w.v6[f][i], c[i] = ZERO;
     cross(V + 3, V, c + 3);
     EACH(i, 3) c[3 + i] -= T(gravity, 0, i);
+    return;
+  }
+  if (NBASE && KIND[k] == BASE) {
+    normalize_quat(w.quat[POSE_OF[k]]);
+    matrix_of(w.quat[POSE_OF[k]], w.R[k]);
+    EACH(i, 3) w.p[k][i] = w.c[k][i] = w.V[k][i] = w.V[k][3 + i] = ZERO, w.c[k][3 + i] = ZERO - T(gravity, 0, i);
     return;
   }
   F Q[9], t[3], N[9], *R = w.R[k], *p = w.p[k], *S = w.S[k], *V = w.V[k], *c = w.c[k];
@@ -246,7 +252,7 @@ STAGE void inertia_and_bias(World &w, int k) {
 
 // Where the origin of slot k's tree is in the world.
 FN void tree_origin(const Shown &w, int k, F *origin) {
-  EACH(i, 3) origin[i] = TREE_FREE[k] < 0 ? T(origin, k, i) : w.pos[TREE_FREE[k]][i];
+  EACH(i, 3) origin[i] = TREE_POSE[k] < 0 ? T(origin, k, i) : w.pos[TREE_POSE[k]][i];
 }
 
 // A point of slot k's frame, from the tree's origin.
@@ -354,6 +360,7 @@ FN F actuator_force(World &w, int i, F length, F speed, F &changes) {
 // mj_fwdPosition and mj_fwdVelocity, constraint rows included, at zero acceleration
 FN void position_and_velocity(World &w, Contacts &C, Pairs &X) {
   w.ncontact = 0;
+  if (NBASE) SLOTS(k) if (KIND[k] == BASE) kinematics(w, k);  // before what touches it
   SLOTS(k) {
     kinematics(w, k);
     w.from[k] = w.ncontact;
@@ -387,7 +394,7 @@ FN void position_and_velocity(World &w, Contacts &C, Pairs &X) {
 STAGE void actuation(World &w) {
   if (NTENDON) tendons(w);
   SLOTS(k) {
-    if (KIND[k] == FREE) continue;
+    if (KIND[k] == FREE || KIND[k] == BASE) continue;
     w.implicit[k] = T(damping, k, 0);
     w.tau[k] = w.applied[k] - T(damping, k, 0) * w.v[k];
     if (KIND[k] != BALL) w.tau[k] -= T(spring, k, 0) * (w.q[k] - T(spring, k, 1));
@@ -475,6 +482,11 @@ FN void add_contacts(const World &w, const Contacts &C, int k, F *A, F *P) {
 // the slot before in a chain; what else hangs from a slot comes through w.A and w.P.
 // SOLVE: Newton's direction; else (M + diag(added))^-1 rhs.
 template <bool SOLVE> FN void to_root(World &w, const Contacts &C, int k, F *A, F *P, F &decrement) {
+  if (NBASE && KIND[k] == BASE) {  // it does not move
+    EACH(i, 21) A[i] = ZERO;
+    EACH(i, 6) P[i] = ZERO;
+    return;
+  }
   if (JOINS[k]) EACH(i, 21) A[i] += w.A[k][i];
   if (JOINS[k] || (SOLVE && PUSHED)) EACH(i, 6) P[i] += w.P[k][i];
   if (BODY[k]) {
@@ -485,7 +497,7 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, int k, F *A, 
     }
   }
   if (KIND[k] == FREE) {  // A = U D U'; y = U^-1 (tau - P)
-    int f = FREE_OF[k];
+    int f = POSE_OF[k];
     F *y = w.y6[f], *d = w.d6[f];
     EACH(i, 6) y[i] = (SOLVE ? w.tau6[f][i] : w.rhs6[f][i]) - P[i];
     if (!SOLVE) {
@@ -550,8 +562,13 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, int k, F *A, 
 // From the roots out: dir and the motions dV that it gives, with what it does to contact rows.
 template <bool SOLVE> FN void from_root(World &w, Contacts &C, int k) {
   F *dV = w.dV[k];
+  if (NBASE && KIND[k] == BASE) {
+    EACH(i, 6) dV[i] = ZERO;
+    w.dir[k] = ZERO;
+    return;
+  }
   if (KIND[k] == FREE) {
-    int f = FREE_OF[k];
+    int f = POSE_OF[k];
     const F *A = w.A[k], *y = w.y6[f], *d = w.d6[f];
     EACH(i, 6) {
       F t = y[i];
@@ -667,7 +684,7 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
     SLOTS(k) {
       F t[6];
       if (KIND[k] == FREE) {
-        int f = FREE_OF[k];
+        int f = POSE_OF[k];
         EACH(i, 6) w.acc6[f][i] += a * w.dV[k][i];
         if (FREE_FRICTION) changed = changed | advance_free_friction(w, k, a);
       } else {
@@ -719,7 +736,7 @@ STAGE void integrate(World &w, Contacts &C, Pairs &X) {
       else if (BALL_AXIS[k] == 2) turn_quat(w.ball[BALL_OF[k]], w.v + k - 2, h);
       continue;
     }
-    int f = FREE_OF[k];
+    int f = POSE_OF[k];
     F acc[6], local[3], *v = w.v6[f];
     if (LONERS && ALONE[k]) free_body_correction(w, k, h, w.dV[k]);
     EACH(i, 6) {

@@ -3,7 +3,7 @@
 Moving bodies, with all that is welded to them, are cut into slots, parents before children: a slot
 is one degree of freedom of a hinge, slide or ball joint, or a free joint. A slot's frame has its
 origin at the joint and the joint's axis as z. A body's last slot carries its inertia, its contact
-points and its geoms.
+points and its geoms. A mocap body is a slot, too, a base: it has a pose, but no degree of freedom.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-FREE, SLIDE, HINGE, BALL = 0, 1, 2, 3
+FREE, SLIDE, HINGE, BALL, BASE = 0, 1, 2, 3, 4
 GEOM, JOINT = mujoco.mjtGeom, mujoco.mjtJoint
 POINTED = {int(kind) for kind in (GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE, GEOM.mjGEOM_BOX)}
 """Shapes that touch a plane with points of theirs."""
@@ -21,10 +21,11 @@ POINTED = {int(kind) for kind in (GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE, GEOM.
 
 @dataclass
 class Slot:
-    """One degree of freedom, or a free joint."""
+    """One degree of freedom, a free joint, or a base."""
 
     kind: int
     joint: int
+    """-1 of a base."""
     body: int
     up: int
     """The slot it moves with, -1 for the world."""
@@ -73,15 +74,15 @@ class Structure:
     model: mujoco.MjModel
     slots: list[Slot] = field(default_factory=list)
     last: dict[int, int] = field(default_factory=dict)
-    """From a moving body to its last slot."""
+    """From a moving body or a mocap body to its last slot."""
     planes: list[int] = field(default_factory=list)
     points: list[Point] = field(default_factory=list)
     geoms: list[int] = field(default_factory=list)
-    """Of pairs and obstacles, by slot, last those that never move."""
+    """Of pairs and obstacles, by slot, last those of the world."""
     pairs: list[Pair] = field(default_factory=list)
     """Of which both move."""
     obstacles: list[Pair] = field(default_factory=list)
-    """Of which one never moves, by the other's slot, without those that are points on planes."""
+    """Of which one has no joints, by the other's slot, without those that are points on planes."""
 
     def __post_init__(self) -> None:
         self._cut()
@@ -94,8 +95,15 @@ class Structure:
 
     @property
     def dofs(self) -> list[int]:
-        """Of every slot, of a free joint the first."""
-        return [int(self.model.jnt_dofadr[slot.joint]) + slot.axis for slot in self.slots]
+        """Of every slot, of a free joint the first, -1 of a base."""
+        first = self.model.jnt_dofadr
+        return [int(first[x.joint]) + x.axis if x.kind != BASE else -1 for x in self.slots]
+
+    @property
+    def posed(self) -> list[int]:
+        """Slots that have a pose: free joints, then bases."""
+        kinds = [[k for k, x in enumerate(self.slots) if x.kind == kind] for kind in (FREE, BASE)]
+        return kinds[0] + kinds[1]
 
     @property
     def balls(self) -> list[int]:
@@ -117,21 +125,33 @@ class Structure:
         """Outermost bodies with something that moves: velocities refer to their centre of mass."""
         return sorted({int(self.model.body_rootid[slot.body]) for slot in self.slots})
 
+    def carrier(self, body: int) -> int:
+        """The body with joints, mocap body or world that `body` is welded to."""
+        m = self.model
+        while body != m.body_weldid[body] and m.body_mocapid[body] < 0:
+            body = int(m.body_parentid[body])
+        return body
+
     def slot_of_body(self, body: int) -> int:
         """The last slot of the body that `body` is welded to, -1 if that is the world."""
-        return self.last.get(int(self.model.body_weldid[body]), -1)
+        return self.last.get(self.carrier(body), -1)
 
     def slot_of_geom(self, geom: int) -> int:
         return self.slot_of_body(int(self.model.geom_bodyid[geom]))
 
+    def moves(self, geom: int) -> bool:
+        """Whether joints move it."""
+        k = self.slot_of_geom(geom)
+        return k >= 0 and self.slots[k].kind != BASE
+
     def slot_of_obstacle(self, pair: Pair) -> int:
         """The slot of the geom that moves."""
-        return max(self.slot_of_geom(pair.a), self.slot_of_geom(pair.b))
+        return self.slot_of_geom(pair.a if self.moves(pair.a) else pair.b)
 
     def placed(self, body: int, pos: np.ndarray, quat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Origin and rotation in a slot's frame of what is at (pos, quat) in `body`'s."""
-        m, rotation = self.model, matrix(quat)
-        while body != m.body_weldid[body]:
+        m, rotation, carrier = self.model, matrix(quat), self.carrier(body)
+        while body != carrier:
             turn = matrix(m.body_quat[body])
             pos, rotation = m.body_pos[body] + turn @ pos, turn @ rotation
             body = int(m.body_parentid[body])
@@ -142,8 +162,8 @@ class Structure:
 
     def placed_quat(self, body: int, quat: np.ndarray) -> np.ndarray:
         """The rotation of `placed` as a quaternion, with the sign that MuJoCo's products give."""
-        m = self.model
-        while body != m.body_weldid[body]:
+        m, carrier = self.model, self.carrier(body)
+        while body != carrier:
             quat, body = product(m.body_quat[body], quat), int(m.body_parentid[body])
         if body == 0:
             return quat
@@ -159,8 +179,11 @@ class Structure:
         return product(conjugate(quaternion(self.slots[slot.up].in_body)), own)
 
     def _cut(self) -> None:
-        m = self.model
+        m, still, none = self.model, np.eye(3), np.zeros(3)
         for body in range(1, m.nbody):
+            if m.body_mocapid[body] >= 0:
+                self.last[body] = len(self.slots)
+                self.slots.append(Slot(BASE, -1, body, -1, still, none, still, none))
             if m.body_weldid[body] != body:
                 continue
             first = int(m.body_jntadr[body])
@@ -171,10 +194,7 @@ class Structure:
             in_body, anchor = np.eye(3), np.zeros(3)
             for joint in range(first, first + int(m.body_jntnum[body])):
                 if m.jnt_type[joint] == JOINT.mjJNT_FREE:
-                    slot = Slot(
-                        FREE, joint, body, -1, np.eye(3), np.zeros(3), np.eye(3), np.zeros(3)
-                    )
-                    self.slots.append(slot)
+                    self.slots.append(Slot(FREE, joint, body, -1, still, none, still, none))
                     continue
                 ball = m.jnt_type[joint] == JOINT.mjJNT_BALL
                 frame = np.eye(3) if ball else with_axis_z(m.jnt_axis[joint])
@@ -189,9 +209,9 @@ class Structure:
                 in_body, anchor = frame, np.array(at)
                 self.slots.append(Slot(kind, joint, body, up, rotation, offset, in_body, anchor))
                 for axis in (1, 2) if ball else ():
-                    up, none = len(self.slots) - 1, np.zeros(3)
+                    up = len(self.slots) - 1
                     self.slots.append(
-                        Slot(BALL, joint, body, up, np.eye(3), none, in_body, anchor, axis)
+                        Slot(BALL, joint, body, up, still, none, in_body, anchor, axis)
                     )
             self.last[body] = len(self.slots) - 1
 
@@ -199,7 +219,7 @@ class Structure:
         m, (a, b, _) = self.model, pair
         kind = m.geom_type[b]
         if m.geom_type[a] != GEOM.mjGEOM_PLANE or int(kind) not in POINTED:
-            fixed = self.slot_of_geom(a) < 0 or self.slot_of_geom(b) < 0
+            fixed = not (self.moves(a) and self.moves(b))
             (self.obstacles if fixed else self.pairs).append(pair)
             return
         if a not in self.planes:

@@ -14,7 +14,7 @@ from phalanx.sim.engines.fused.tables import TOUCHES, pair_kind
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 _COUNTS = {
     "nflex": "flexible bodies",
-    "nhfield": "height fields", "nmocap": "mocap bodies",
+    "nhfield": "height fields",
     "nplugin": "plugins", "nplastic": "plastic deformation",
     "nhistory": "delays", "nuserdata": "user data",
 }  # fmt: skip
@@ -163,7 +163,7 @@ def _sensors(m: mujoco.MjModel) -> str | None:
         if kind not in sensors.OF_STATE | sensors.OF_FORCES:
             return f"{kind.lower()} sensors {name}"
         if kind == "CONTACT" and not _is_net_force(m, i):
-            return f"contact sensors of anything but the net force on one moving body {name}"
+            return f"contact sensors of anything but the net force on one body {name}"
         objects = [(int(m.sensor_objtype[i]), int(m.sensor_objid[i]))]
         objects.append((int(m.sensor_reftype[i]), int(m.sensor_refid[i])))
         for what, which in objects:
@@ -185,7 +185,7 @@ def _sensors(m: mujoco.MjModel) -> str | None:
 def _is_net_force(m: mujoco.MjModel, i: int) -> bool:
     body = int(m.sensor_objid[i])
     whole = m.sensor_objtype[i] == OBJ.mjOBJ_BODY and m.sensor_refid[i] < 0
-    whole = whole and m.body_weldid[body] != 0 and m.sensor_reftype[i] == OBJ.mjOBJ_UNKNOWN
+    whole = whole and body != 0 and m.sensor_reftype[i] == OBJ.mjOBJ_UNKNOWN
     return bool(whole and m.sensor_intprm[i, :3].tolist() == sensors.NET_FORCE)
 
 

@@ -17,7 +17,16 @@ from phalanx.sim.engines.fused.lanes import SLOT_TABLES, Lanes, declared
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.sensors import Sensors, actuators_of
 from phalanx.sim.engines.fused.source import Sizes
-from phalanx.sim.engines.fused.structure import BALL, FREE, HINGE, SLIDE, Pair, Structure, matrix
+from phalanx.sim.engines.fused.structure import (
+    BALL,
+    BASE,
+    FREE,
+    HINGE,
+    SLIDE,
+    Pair,
+    Structure,
+    matrix,
+)
 
 Array = np.ndarray
 Fields = Callable[[str], Array]
@@ -34,7 +43,9 @@ OUTPUTS = (
     "cvel", "subtree_com", "qacc", "actuator_force", "qfrc_actuator", "qfrc_constraint",
     "cfrc_ext", "cfrc_int", "sensordata",
 )  # fmt: skip
-INPUTS = ("qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied")
+INPUTS = (
+    "qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat",
+)  # fmt: skip
 
 # Model fields from which tables are made: these may differ between environments.
 VARIABLE = frozenset({
@@ -52,8 +63,8 @@ DRAWN = re.compile("(geom|site|mat|tendon)_(rgba|emission|specular|shininess|ref
 """Model fields that only pictures show: they may differ, too, and change nothing in a step."""
 
 BY_SLOT = frozenset({
-    "UP", "KIND", "BODY", "BODY_ID", "ALONE", "FREE_OF", "GROUP", "TREE", "TREE_FREE", "QPOS",
-    "DOF", "BALL_OF", "BALL_AXIS", "LIMITED", "FRICTION", "FORCE_LIMITED",
+    "UP", "KIND", "BODY", "BODY_ID", "ALONE", "POSE_OF", "GROUP", "TREE", "TREE_POSE", "QPOS",
+    "DOF", "MOCAP", "BALL_OF", "BALL_AXIS", "LIMITED", "FRICTION", "FORCE_LIMITED",
 })  # fmt: skip
 """Constants with a value for each slot."""
 
@@ -93,7 +104,7 @@ def tables(s: Structure, field: Fields) -> dict[str, Array]:
         "rotation": [[slot.rotation.ravel() for slot in s.slots]],
         "offset": [
             [
-                slot.offset if slot.up >= 0 or slot.kind == FREE else slot.offset - origin[k]
+                slot.offset if slot.up >= 0 or k in s.posed else slot.offset - origin[k]
                 for k, slot in enumerate(s.slots)
             ]
         ],
@@ -148,7 +159,7 @@ def constants(
 ) -> str:
     """C declarations of the structure; `shapes`: (rows, columns) of every table, arranged."""
     m, slots = s.model, s.slots
-    free = [k for k, slot in enumerate(slots) if slot.kind == FREE]
+    free, posed = [k for k, slot in enumerate(slots) if slot.kind == FREE], s.posed
     acts, pulling = actuators_by_slot(s), actuators_by_tendon(m)
     balls, coupled = s.balls, Rows(s)
     free_dofs = [int(m.jnt_dofadr[slots[k].joint]) + i for k in free for i in range(6)]
@@ -175,7 +186,7 @@ def constants(
     rows = min(sum(n * most for n, most in zip(each, touches, strict=True)), sizes.rows)
     rows += len(coupled.rows)
     joints = [slot.joint for slot in slots]
-    hinges = [k for k, slot in enumerate(slots) if slot.kind != FREE]
+    hinges = [k for k, slot in enumerate(slots) if slot.kind not in (FREE, BASE)]
     implicit_fast = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     free_loss, free_damped = (bool(x[free_dofs].any()) for x in (floss, m.dof_damping))
     extras = bool(m.dof_armature[free_dofs].any()) or free_loss or free_damped
@@ -187,7 +198,8 @@ def constants(
     alone = [int(implicit_fast and slot.kind == FREE and is_alone(m, slot.body)) for slot in slots]
     levels = all(np.allclose(_plane(m, g)[:3], [0, 0, 1], atol=1e-12) for g in s.planes)
     numbers = {
-        "NSLOT": lanes.length, "NFREE": len(free), "NQ": m.nq, "NV": m.nv,
+        "NSLOT": lanes.length, "NFREE": len(free), "NBASE": len(posed) - len(free), "NMOCAP": m.nmocap,
+        "NQ": m.nq, "NV": m.nv,
         "NU": m.nu, "NA": m.na,
         "NBODY": m.nbody, "NGEOM": m.ngeom, "NSITE": m.nsite,
         "NSENSORDATA": m.nsensordata,
@@ -202,7 +214,7 @@ def constants(
         "IMPLICIT": int(implicit), "IMPLICIT_FAST": int(implicit_fast), "PLANES_LEVEL": int(levels),
         "NPLACE_BODY": len(placed_bodies), "NPLACE_GEOM": len(placed_geoms),
         "NPLACE_SITE": len(placed_sites), **sensors.numbers(),
-        "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE, "BALL": BALL, "NBALL": len(balls),
+        "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE, "BALL": BALL, "BASE": BASE, "NBALL": len(balls),
         "BALL_SPRINGS": int(any(m.jnt_stiffness[joints[k]] for k in balls) or varies("spring")),
         "FREE_EXTRAS": int(extras), "FREE_FRICTION": int(free_loss and extras),
         "GRAVCOMP": int(m.ngravcomp > 0 and not m.opt.disableflags & _NO_GRAVITY),
@@ -210,6 +222,7 @@ def constants(
         "MAXTOUCH": max([1, *touches, *fixed_touches]), "HAS_SOLIDS": int(bool(solids(s))),
         "NSOLID": len(solids(s)),
         "HAS_CYLINDERS": int(("PLANE", "CYLINDER") in fixed_kinds),
+        "FIXED_FORCES": int(len(posed) > len(free) or sensors.of_fixed_contacts),
         "NTREE": len(trees), "ACROSS_TREES": int(any(
             root[s.slot_of_geom(a)] != root[s.slot_of_geom(b)] for a, b, _ in s.pairs)
             or any(len(coupled.trees(row)) > 1 for row in coupled.rows)),
@@ -224,20 +237,21 @@ def constants(
         "BODY": [int(x) for x in is_last],
         "BODY_ID": [slot.body for slot in slots],
         "ALONE": alone,
-        "FREE_OF": [free.index(k) if k in free else -1 for k in by_slot],
+        "POSE_OF": [posed.index(k) if k in posed else -1 for k in by_slot],
+        "MOCAP": [int(m.body_mocapid[slot.body]) for slot in slots],
         "GROUP": [groups.index(int(m.body_rootid[slot.body])) for slot in slots],
         "HAS_MASS": [int(x > MINVAL) for x in m.body_subtreemass],
         "TREE": [trees.index(r) for r in root],
         "TREE0": [0, lanes.length] if lanes.count > 1 else _starts([root.count(r) for r in trees]),
-        "TREE_FREE": [free.index(r) if r in free else -1 for r in root],
-        "QPOS": [int(m.jnt_qposadr[j]) for j in joints],
+        "TREE_POSE": [posed.index(r) if r in posed else -1 for r in root],
+        "QPOS": [int(m.jnt_qposadr[j]) if j >= 0 else -1 for j in joints],
         "DOF": s.dofs,
         "BALL_OF": [balls.index(k - slot.axis) if slot.kind == BALL else -1
                     for k, slot in enumerate(slots)],
         "BALL_AXIS": [slot.axis if slot.kind == BALL else -1 for slot in slots],
-        "LIMITED": [int(limited[slot.joint]) if slot.kind != BALL else 0 for slot in slots],
+        "LIMITED": [int(limited[x.joint]) if x.kind not in (BALL, BASE) else 0 for x in slots],
         "FRICTION": [int(floss[dof]) if k in hinges else 0 for k, dof in enumerate(s.dofs)],
-        "FORCE_LIMITED": [int(m.jnt_actfrclimited[j]) for j in joints],
+        "FORCE_LIMITED": [int(j >= 0 and m.jnt_actfrclimited[j]) for j in joints],
         "ACTUATOR0": _starts([len(a) for a in acts]),
         "BODIES0": _starts([len(some) for some in carried]),
         "SLOT_BODY": [n for some in carried for n in some],
@@ -251,6 +265,7 @@ def constants(
         "POINT_CORNER": [int(p.corner) for p in s.points],
         "POINT_DIM": point_dim,
         "POINT_BODY": [int(m.geom_bodyid[moving]) for moving, _ in moving_first(s, with_world)],
+        "POINT_OTHER_SLOT": [s.slot_of_geom(fixed) for _, fixed in moving_first(s, with_world)],
         "POINT_OTHER": [int(m.geom_bodyid[fixed]) for _, fixed in moving_first(s, with_world)],
         "GEOM_BODY": [int(m.geom_bodyid[g]) for g in s.geoms],
         "GEOM0": _starts([sum(s.slot_of_geom(g) == k for g in s.geoms) for k in by_slot]),
@@ -260,6 +275,7 @@ def constants(
         "STATIC0": _starts([sum(s.slot_of_obstacle(p) == k for p in s.obstacles) for k in by_slot]),
         "STATIC_GEOM1": [s.geoms.index(pair.a) for pair in s.obstacles],
         "STATIC_GEOM2": [s.geoms.index(pair.b) for pair in s.obstacles],
+        "STATIC_FIXED": [s.geoms.index(fixed) for _, fixed in moving_first(s, s.obstacles)],
         "STATIC_KIND": [KINDS.index(kind) for kind in fixed_kinds],
         "SOLID_OF": [solids(s).index(g) if g in solids(s) else -1 for g in s.geoms],
         "PAIR_KIND": [KINDS.index(kind) for kind in kinds],
@@ -337,8 +353,8 @@ def solids(s: Structure) -> list[int]:
 
 
 def moving_first(s: Structure, pairs: Sequence[Pair]) -> list[tuple[int, int]]:
-    """The geoms of pairs of which one never moves."""
-    return [(p.a, p.b) if s.slot_of_geom(p.b) < 0 else (p.b, p.a) for p in pairs]
+    """The geoms of pairs of which one has no joints."""
+    return [(p.a, p.b) if s.moves(p.a) else (p.b, p.a) for p in pairs]
 
 
 def contact_dim(m: mujoco.MjModel, pair: Pair) -> int:
@@ -366,9 +382,9 @@ def _powers(s: Structure, field: Fields) -> Array:
 
 
 def tree_origin(s: Structure, k: int) -> Array:
-    """(3,) the fixed point about which a tree without a free joint is computed [m]."""
-    base = s.slots[s.root_of(k)]
-    return np.zeros(3) if base.kind == FREE else np.array(base.offset)
+    """(3,) the fixed point about which a tree that no free joint or base carries is computed [m]."""
+    root = s.slots[s.root_of(k)]
+    return np.zeros(3) if root.kind in (FREE, BASE) else np.array(root.offset)
 
 
 def _on(m: mujoco.MjModel, flag: mujoco.mjtDisableBit) -> int:
@@ -453,7 +469,7 @@ def _inertia(s: Structure, field: Fields) -> Array:
     envs = max(len(mass), len(diagonal), len(ipos))
     out = np.zeros((envs, len(s.slots), 10))
     for body, k in s.last.items():
-        group = [b for b in range(1, m.nbody) if m.body_weldid[b] == body]
+        group = [b for b in range(1, m.nbody) if s.carrier(b) == body]
         parts = []
         for b in group:
             origin, turn = s.placed(b, np.zeros(3), np.array([1.0, 0, 0, 0]))
@@ -461,7 +477,8 @@ def _inertia(s: Structure, field: Fields) -> Array:
             centre = origin + ipos[:, b] @ turn.T  # (E, 3)
             parts.append((mass[:, b], centre, np.einsum("ij,ej,kj->eik", own, diagonal[:, b], own)))
         total = np.sum([p[0] for p in parts], 0)
-        com = np.sum([p[0][:, None] * p[1] for p in parts], 0) / total[:, None]
+        some = np.maximum(total, MINVAL)[:, None]  # a base may have none
+        com = np.sum([p[0][:, None] * p[1] for p in parts], 0) / some
         tensor = np.zeros((envs, 3, 3))
         for weight, centre, own in parts:
             arm = centre - com

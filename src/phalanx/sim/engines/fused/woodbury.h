@@ -9,9 +9,10 @@
 // One row's pass to the root of a tree: u and y are L^-1 of its column. P: minus its forces on bodies;
 // SLOTS_TOO: and those on slots are in u.
 template <bool SLOTS_TOO> FN void row_at_slot(World &w, Pairs &X, int r, int k, F P[][6]) {
+  if (NBASE && KIND[k] == BASE) return;
   if (KIND[k] == FREE) {
-    F *y = X.y[r][FREE_OF[k]];
-    const F *A = w.A[k], *d = w.d6[FREE_OF[k]];
+    F *y = X.y[r][POSE_OF[k]];
+    const F *A = w.A[k], *d = w.d6[POSE_OF[k]];
     EACH(i, 6) y[i] = ZERO - P[k][i];
     EACH(m, 6) {
       int j = 5 - m;
@@ -33,8 +34,9 @@ template <bool SLOTS_TOO> FN void row_to_root(World &w, Pairs &X, int r, int tre
 }
 FN int packed(int i, int j) { return i * (i + 1) / 2 + j; }  // of a lower triangle
 FN void add_product(const World &w, const Pairs &X, int r, int k, const F *u, const F (*y)[6], F &sum) {
+  if (NBASE && KIND[k] == BASE) return;
   if (KIND[k] == FREE) {
-    EACH(i, 6) sum += X.y[r][FREE_OF[k]][i] * w.d6[FREE_OF[k]][i] * y[FREE_OF[k]][i];
+    EACH(i, 6) sum += X.y[r][POSE_OF[k]][i] * w.d6[POSE_OF[k]][i] * y[POSE_OF[k]][i];
   } else {
     sum += X.u[r][k] * w.d[k] * u[k];
   }
@@ -66,7 +68,8 @@ template <bool SLOTS_TOO> FN void add_row(World &w, Pairs &X, int &n, F P[][6]) 
   n++;
 }
 FN void add_square(const World &w, int k, F &sum) {
-  if (KIND[k] == FREE) EACH(i, 6) sum += w.y6[FREE_OF[k]][i] * w.y6[FREE_OF[k]][i] * w.d6[FREE_OF[k]][i];
+  if (NBASE && KIND[k] == BASE) return;
+  if (KIND[k] == FREE) EACH(i, 6) sum += w.y6[POSE_OF[k]][i] * w.y6[POSE_OF[k]][i] * w.d6[POSE_OF[k]][i];
   else sum += w.u[k] * w.u[k] * w.d[k];
 }
 // Changes u, y and the decrement from H0's to H's.
@@ -90,7 +93,7 @@ STAGE void solve_rows(World &w, Pairs &X, int n, F &decrement) {
   }
   for (int r = 0; r < n; r++) {
     for (int t = 0; t < trees_of(X, r); t++) TREE_SLOTS(k, tree_of(X, r, t)) {
-      if (KIND[k] == FREE) EACH(i, 6) w.y6[FREE_OF[k]][i] -= X.gain[r] * X.y[r][FREE_OF[k]][i];
+      if (KIND[k] == FREE) EACH(i, 6) w.y6[POSE_OF[k]][i] -= X.gain[r] * X.y[r][POSE_OF[k]][i];
       else w.u[k] -= X.gain[r] * X.u[r][k];
     }
   }

@@ -34,10 +34,14 @@ STAGE void load(World &w, const Fields &f) {
   RowIn<NV> v(w, f.qvel), applied(w, f.qfrc_applied);
   SLOTS(k) {
     if (KIND[k] == FREE) {
-      int r = FREE_OF[k];
+      int r = POSE_OF[k];
       EACH(i, 3) w.pos[r][i] = q[QPOS[k] + i];
       EACH(i, 4) w.quat[r][i] = q[QPOS[k] + 3 + i];
       EACH(i, 6) w.v6[r][i] = v[DOF[k] + i], w.tau6[r][i] = ZERO;
+    } else if (NBASE && KIND[k] == BASE) {
+      EACH(i, 3) w.pos[POSE_OF[k]][i] = get(w, f.mocap_pos, 3 * NMOCAP, 3 * MOCAP[k] + i);
+      EACH(i, 4) w.quat[POSE_OF[k]][i] = get(w, f.mocap_quat, 4 * NMOCAP, 4 * MOCAP[k] + i);
+      w.q[k] = w.v[k] = w.applied[k] = ZERO;
     } else if (QPOS[k] < 0) {
       w.q[k] = w.v[k] = w.applied[k] = ZERO;
     } else {
@@ -51,7 +55,7 @@ STAGE void store(const World &w, const Fields &f) {
   RowOut<NV> v(w, f.qvel);
   SLOTS(k) if (OWN(k)) {
     if (KIND[k] == FREE) {
-      int r = FREE_OF[k];
+      int r = POSE_OF[k];
       EACH(i, 3) q.set(QPOS[k] + i, w.pos[r][i]);
       EACH(i, 4) q.set(QPOS[k] + 3 + i, w.quat[r][i]);
       EACH(i, 6) v.set(DOF[k] + i, w.v6[r][i]);
@@ -74,13 +78,13 @@ STAGE void apply_forces(World &w, const Fields &f) {
   if (f.qfrc_applied) SLOTS(k) if (KIND[k] == FREE) {
     F local[3];
     EACH(i, 3) {
-      w.tau6[FREE_OF[k]][3 + i] = get(w, f.qfrc_applied, NV, DOF[k] + i);
+      w.tau6[POSE_OF[k]][3 + i] = get(w, f.qfrc_applied, NV, DOF[k] + i);
       local[i] = get(w, f.qfrc_applied, NV, DOF[k] + 3 + i);
     }
-    rotate(w.R[k], local, w.tau6[FREE_OF[k]]);
+    rotate(w.R[k], local, w.tau6[POSE_OF[k]]);
   }
   if (FREE_EXTRAS) SLOTS(k) if (KIND[k] == FREE) {
-    if (!f.qfrc_applied) EACH(i, 6) w.tau6[FREE_OF[k]][i] = ZERO;
+    if (!f.qfrc_applied) EACH(i, 6) w.tau6[POSE_OF[k]][i] = ZERO;
     free_joint_forces(w, k);
   }
 }
@@ -120,12 +124,13 @@ STAGE void solve_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, const 
   SLOTS(k) {
     kinematics(w, k);
     if (BODY[k]) inertia_and_bias(w, k);
+    if (NBASE && KIND[k] == BASE) continue;
     if (KIND[k] != FREE) {
       w.rhs[k] = w.added[k] = ZERO;
       if (DOF[k] >= 0) w.rhs[k] = b[DOF[k]], w.added[k] = a[DOF[k]];
       continue;
     }
-    int r = FREE_OF[k], n = 0;
+    int r = POSE_OF[k], n = 0;
     F *R = w.R[k], torque[3], turn[3];
     EACH(i, 3) torque[i] = b[DOF[k] + 3 + i], turn[i] = a[DOF[k] + 3 + i];
     rotate(R, torque, w.rhs6[r]);
