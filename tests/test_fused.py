@@ -393,7 +393,7 @@ TASKS = {
 }
 SHOWN = (
     "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
-    "cvel", "subtree_com",
+    "cvel", "cdof", "subtree_com",
 )  # fmt: skip
 FORCES = ("qacc", "actuator_force", "qfrc_actuator", "qfrc_constraint", "cfrc_ext", "sensordata")
 
@@ -453,7 +453,7 @@ def test_robots_step_as_mujocos(robot):
             mujoco.mj_forward(model, now)
             for name, field in shown.items():
                 expected, value = getattr(now, name), field[env].numpy()
-                if name != "subtree_com":
+                if name not in ("subtree_com", "cdof"):
                     expected, value = expected[1:], value[1:]
                 np.testing.assert_allclose(value, expected, atol=3e-5, err_msg=name)
     assert touched > 10 or robot.name == "Cartpole"
@@ -527,6 +527,11 @@ def test_model_fields_of_each_environment_count():
     for name, low in (("body_mass", 0.5), ("dof_damping", 0.0), ("actuator_gear", 0.5)):
         field = sim.model_field(name)
         field *= low + torch.rand(field.shape, generator=generator)
+    turned = torch.from_numpy(sim.model.body_sameframe == 0)  # else MuJoCo does not look at it
+    assert turned.any()
+    iquat = sim.model_field("body_iquat")
+    iquat[:, turned] += 0.2 * torch.rand(9, int(turned.sum()), 4, generator=generator)
+    iquat /= iquat.norm(dim=-1, keepdim=True)
     sim.model_field("jnt_range")[3:] += 0.05
     sim.model_field("opt.gravity")[4] = torch.tensor([1.0, 2.0, 3.0])
     sim.set_const()

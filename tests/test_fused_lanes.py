@@ -108,8 +108,8 @@ def test_lanes_read_model_fields_of_each_environment(request):
 
 FIELDS = (
     "qpos", "qvel", "qacc", "qfrc_constraint", "qfrc_actuator", "actuator_force", "sensordata",
-    "cfrc_ext", "cfrc_int", "xpos", "xquat", "xmat", "xipos", "cvel", "subtree_com", "site_xpos",
-    "geom_xpos", "geom_xmat",
+    "cfrc_ext", "cfrc_int", "xpos", "xquat", "xmat", "xipos", "cvel", "cdof", "subtree_com",
+    "site_xpos", "geom_xpos", "geom_xmat",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Mocap bodies on the fused engine, against MuJoCo C: bases of arms, tables, what a weld follows."""
+"""Mocap bodies on the fused engine, against MuJoCo C: bases of arms, tables, guides of welds."""
 
 import copy
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from test_fused import N, SHOWN, SPREADS, exact, make, stepped, stir
+from test_fused import SHOWN, SPREADS, N, exact, make, stepped, stir
 
 MOUNTS = ["an arm", "another arm", "a ball on a table", "a box on a bar", "a held body"]
 MOUNTED = """<mujoco><option integrator="{0}" cone="{1}"/><worldbody>

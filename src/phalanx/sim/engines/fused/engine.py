@@ -132,7 +132,8 @@ class FusedEngine:
 
     def model_field(self, name: str) -> Tensor:
         drawn = DRAWN.fullmatch(name) is not None and hasattr(self.model, name)
-        if name not in VARIABLE and not drawn:
+        fast = self.model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+        if (name not in VARIABLE and not drawn) or (name == "tendon_damping" and fast):
             raise KeyError(name)
         if name not in self._model_fields:
             if self.captured and not drawn:

@@ -59,7 +59,7 @@ FN void ball_spring(World &w, int k) {  // k: the first of three slots
 
 // -- armature, damping and friction of a free joint: along the world's axes, then about the body's ---
 
-FN void free_axis(const World &w, int k, int i, F *axis) {
+FN void free_axis(const Shown &w, int k, int i, F *axis) {
   EACH(j, 3) axis[j] = i < 3 ? ZERO : w.R[k][3 * j + i - 3], axis[3 + j] = i == j ? ONE : ZERO;
 }
 #define FREE_FLOSS(f, i) T(free_joint, f, 12 + i)

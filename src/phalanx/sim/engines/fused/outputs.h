@@ -220,13 +220,27 @@ WRITER void write_positions(const Shown &w) {
   PLACES(PLACE_GEOM, geom_place, NGEOM, geom_xpos, geom_xmat)
   PLACES(PLACE_SITE, site_place, NSITE, site_xpos, site_xmat)
   F com[3];
-  if (LANES > 1 && OUT(cvel)) tree_com(w, 0, com);
+  if (LANES > 1 && (OUT(cvel) || OUT(cdof))) tree_com(w, 0, com);
   if (OUT(cvel)) ONE_OF(b, PLACE_BODY, NPLACE_BODY) {
     int k = PLACE_BODY_SLOT[b];
     F v[6];
     if (LANES == 1) tree_com(w, k, com);
     move_motion(w.V[k], com, v);
     EACH(i, 6) put(w, OUT(cvel), 6 * NBODY, 6 * PLACE_BODY_ID[b] + i, v[i]);
+  }
+  if (OUT(cdof)) SLOTS(k) if (OWN(k)) {
+    if (LANES == 1) tree_com(w, k, com);
+    EACH(j, KIND[k] == FREE ? 6 : 1) {
+      F motion[6];
+      if (KIND[k] != FREE) {
+        move_motion(w.S[k], com, motion);
+      } else {  // along the world's axes, and about the body's
+        F axis[6];
+        free_axis(w, k, j, axis);
+        move_motion(axis, com, motion);
+      }
+      EACH(i, 6) put(w, OUT(cdof), 6 * NV, 6 * (DOF[k] + j) + i, motion[i]);
+    }
   }
   if (OUT(subtree_com)) {
     F sum[NBODY][4];

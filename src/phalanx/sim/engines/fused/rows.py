@@ -149,7 +149,7 @@ class Rows:
         rest = field("tendon_lengthspring")
         tendon = [
             field("tendon_stiffness") * spring, rest[..., 0], rest[..., 1],
-            m.tendon_damping[None] * damping,
+            field("tendon_damping") * damping,
         ]  # fmt: skip
         welds = [self._weld(row) for row in self.rows if row.type == "WELD"]
         return {

@@ -155,17 +155,21 @@ class Sensors:
     def _frame(self, field: Callable[[str], Array], kind: int, i: int) -> Array:
         """(E, 16): origin, rotation and quaternion in a slot's frame, or in the world's."""
         m, s, body = self.structure.model, self.structure, _body_of(self.structure.model, kind, i)
-        pos, quat = np.zeros((1, 3)), np.array([1.0, 0, 0, 0])
+        pos, quat = np.zeros((1, 3)), np.array([[1.0, 0, 0, 0]])
         if kind == OBJ.mjOBJ_BODY:
-            pos, quat = field("body_ipos")[:, i], m.body_iquat[i]
+            pos, quat = field("body_ipos")[:, i], field("body_iquat")[:, i]
         elif kind != OBJ.mjOBJ_XBODY:
             name = {OBJ.mjOBJ_GEOM: "geom", OBJ.mjOBJ_SITE: "site", OBJ.mjOBJ_CAMERA: "cam"}
             prefix = name[OBJ(kind)]
-            pos, quat = getattr(m, f"{prefix}_pos")[None, i], getattr(m, f"{prefix}_quat")[i]
+            pos, quat = (getattr(m, f"{prefix}_{what}")[None, i] for what in ("pos", "quat"))
         origin, turn = s.placed(body, np.zeros(3), np.array([1.0, 0, 0, 0]))
-        _, rotation = s.placed(body, np.zeros(3), quat)
-        rest = np.concatenate([rotation.ravel(), s.placed_quat(body, quat)])
-        return np.concatenate([origin + pos @ turn.T, np.broadcast_to(rest, (len(pos), 13))], 1)
+        rest = np.stack([
+            np.concatenate([s.placed(body, np.zeros(3), q)[1].ravel(), s.placed_quat(body, q)])
+            for q in quat
+        ])  # fmt: skip
+        envs = max(len(pos), len(rest))
+        parts = [np.broadcast_to(x, (envs, x.shape[1])) for x in (origin + pos @ turn.T, rest)]
+        return np.concatenate(parts, 1)
 
 
 def actuators_of(m: mujoco.MjModel, joint: int) -> list[int]:

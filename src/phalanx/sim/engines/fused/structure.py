@@ -283,6 +283,17 @@ def matrix(quat: np.ndarray) -> np.ndarray:
     return out.reshape(3, 3)
 
 
+def matrices(quat: np.ndarray) -> np.ndarray:
+    """(E, 3, 3) of quaternions (E, 4), w x y z."""
+    w, x, y, z = np.moveaxis(quat / np.linalg.norm(quat, axis=-1, keepdims=True), -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
 def quaternion(rotation: np.ndarray) -> np.ndarray:
     """(w, x, y, z) of a rotation (3, 3)."""
     out = np.zeros(4)

@@ -25,7 +25,7 @@ from phalanx.sim.engines.fused.structure import (
     SLIDE,
     Pair,
     Structure,
-    matrix,
+    matrices,
 )
 
 Array = np.ndarray
@@ -40,7 +40,7 @@ TOUCHES = {
 KINDS = list(TOUCHES)
 OUTPUTS = (
     "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
-    "cvel", "subtree_com", "qacc", "actuator_force", "qfrc_actuator", "qfrc_constraint",
+    "cvel", "cdof", "subtree_com", "qacc", "actuator_force", "qfrc_actuator", "qfrc_constraint",
     "cfrc_ext", "cfrc_int", "sensordata",
 )  # fmt: skip
 INPUTS = (
@@ -49,13 +49,14 @@ INPUTS = (
 
 # Model fields from which tables are made: these may differ between environments.
 VARIABLE = frozenset({
-    "opt.gravity", "body_gravcomp", "body_mass", "body_inertia", "body_ipos", "body_invweight0",
+    "opt.gravity", "body_gravcomp", "body_mass", "body_inertia", "body_ipos", "body_iquat",
+    "body_invweight0",
     "dof_damping", "dof_armature", "dof_frictionloss", "dof_invweight0", "dof_solref", "dof_solimp",
     "jnt_stiffness", "jnt_range", "jnt_solref", "jnt_solimp", "jnt_margin", "jnt_actfrcrange",
     "qpos_spring", "actuator_gainprm", "actuator_biasprm", "actuator_gear", "actuator_ctrlrange",
     "actuator_forcerange", "geom_friction", "geom_solref", "geom_solimp", "geom_margin", "geom_gap",
-    "tendon_stiffness", "tendon_lengthspring", "tendon_range", "tendon_margin", "tendon_invweight0",
-    "tendon_solref_lim", "tendon_solimp_lim", "tendon_solref_fri", "tendon_solimp_fri", "eq_solref",
+    "tendon_stiffness", "tendon_damping", "tendon_lengthspring", "tendon_range", "tendon_margin",
+    "tendon_invweight0", "tendon_solref_lim", "tendon_solimp_lim", "tendon_solref_fri", "tendon_solimp_fri", "eq_solref",
     "eq_solimp", "pair_friction", "pair_solref", "pair_solimp", "pair_margin", "pair_gap",
 })  # fmt: skip
 
@@ -198,8 +199,8 @@ def constants(
     alone = [int(implicit_fast and slot.kind == FREE and is_alone(m, slot.body)) for slot in slots]
     levels = all(np.allclose(_plane(m, g)[:3], [0, 0, 1], atol=1e-12) for g in s.planes)
     numbers = {
-        "NSLOT": lanes.length, "NFREE": len(free), "NBASE": len(posed) - len(free), "NMOCAP": m.nmocap,
-        "NQ": m.nq, "NV": m.nv,
+        "NSLOT": lanes.length, "NFREE": len(free), "NBASE": len(posed) - len(free),
+        "NMOCAP": m.nmocap, "NQ": m.nq, "NV": m.nv,
         "NU": m.nu, "NA": m.na,
         "NBODY": m.nbody, "NGEOM": m.ngeom, "NSITE": m.nsite,
         "NSENSORDATA": m.nsensordata,
@@ -214,7 +215,8 @@ def constants(
         "IMPLICIT": int(implicit), "IMPLICIT_FAST": int(implicit_fast), "PLANES_LEVEL": int(levels),
         "NPLACE_BODY": len(placed_bodies), "NPLACE_GEOM": len(placed_geoms),
         "NPLACE_SITE": len(placed_sites), **sensors.numbers(),
-        "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE, "BALL": BALL, "BASE": BASE, "NBALL": len(balls),
+        "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE, "BALL": BALL, "BASE": BASE,
+        "NBALL": len(balls),
         "BALL_SPRINGS": int(any(m.jnt_stiffness[joints[k]] for k in balls) or varies("spring")),
         "FREE_EXTRAS": int(extras), "FREE_FRICTION": int(free_loss and extras),
         "GRAVCOMP": int(m.ngravcomp > 0 and not m.opt.disableflags & _NO_GRAVITY),
@@ -382,7 +384,7 @@ def _powers(s: Structure, field: Fields) -> Array:
 
 
 def tree_origin(s: Structure, k: int) -> Array:
-    """(3,) the fixed point about which a tree that no free joint or base carries is computed [m]."""
+    """(3,) the fixed point about which a tree without a free joint or base is computed [m]."""
     root = s.slots[s.root_of(k)]
     return np.zeros(3) if root.kind in (FREE, BASE) else np.array(root.offset)
 
@@ -411,12 +413,14 @@ def _place(s: Structure, body: int, pos: Array, quat: Array) -> Array:
 
 def _inertial(s: Structure, field: Fields, bodies: list[int]) -> Array:
     """(E, bodies, 12): the centre of mass and the axes of inertia in the slot's frame."""
-    m, ipos, rows = s.model, field("body_ipos"), []
+    ipos, iquat, rows = field("body_ipos"), field("body_iquat"), []
     for b in bodies:
         origin, turn = s.placed(b, np.zeros(3), np.array([1.0, 0, 0, 0]))
-        axes = (turn @ matrix(m.body_iquat[b])).ravel()
+        axes = (turn @ matrices(iquat[:, b])).reshape(-1, 9)
         at = origin + ipos[:, b] @ turn.T
-        rows.append(np.concatenate([at, np.broadcast_to(axes, (len(at), 9))], 1))
+        envs = max(len(at), len(axes))
+        parts = [np.broadcast_to(x, (envs, x.shape[1])) for x in (at, axes)]
+        rows.append(np.concatenate(parts, 1))
     return _stacked(rows, 12)
 
 
@@ -466,16 +470,18 @@ def _inertia(s: Structure, field: Fields) -> Array:
     the centre of mass xx yy zz xy xz yz, the centre, the mass; zero for other slots."""
     m = s.model
     mass, diagonal, ipos = field("body_mass"), field("body_inertia"), field("body_ipos")
-    envs = max(len(mass), len(diagonal), len(ipos))
+    iquat = field("body_iquat")
+    envs = max(len(mass), len(diagonal), len(ipos), len(iquat))
     out = np.zeros((envs, len(s.slots), 10))
     for body, k in s.last.items():
         group = [b for b in range(1, m.nbody) if s.carrier(b) == body]
         parts = []
         for b in group:
             origin, turn = s.placed(b, np.zeros(3), np.array([1.0, 0, 0, 0]))
-            own = turn @ matrix(m.body_iquat[b])
+            own = turn @ matrices(iquat[:, b])
             centre = origin + ipos[:, b] @ turn.T  # (E, 3)
-            parts.append((mass[:, b], centre, np.einsum("ij,ej,kj->eik", own, diagonal[:, b], own)))
+            tensor = (own * diagonal[:, b, None]) @ own.transpose(0, 2, 1)
+            parts.append((mass[:, b], centre, tensor))
         total = np.sum([p[0] for p in parts], 0)
         some = np.maximum(total, MINVAL)[:, None]  # a base may have none
         com = np.sum([p[0][:, None] * p[1] for p in parts], 0) / some
