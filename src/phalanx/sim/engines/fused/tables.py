@@ -57,8 +57,8 @@ VARIABLE = frozenset({
     "actuator_forcerange", "geom_friction", "geom_solref", "geom_solimp", "geom_margin", "geom_gap",
     "tendon_stiffness", "tendon_damping", "tendon_lengthspring", "tendon_range", "tendon_margin",
     "tendon_invweight0", "tendon_solref_lim", "tendon_solimp_lim", "tendon_solref_fri",
-    "tendon_solimp_fri",
-    "eq_solref", "eq_solimp", "pair_friction", "pair_solref", "pair_solimp", "pair_margin", "pair_gap",
+    "tendon_solimp_fri", "eq_solref", "eq_solimp", "pair_friction", "pair_solref", "pair_solimp",
+    "pair_margin", "pair_gap",
 })  # fmt: skip
 
 DRAWN = re.compile("(geom|site|mat|tendon)_(rgba|emission|specular|shininess|reflectance)|light_.*")
