@@ -5,6 +5,7 @@ seed gives the same numbers.
 """
 
 import sys
+import types
 from itertools import pairwise
 
 import numpy as np
@@ -89,11 +90,11 @@ def test_gymnasiums_own_checks_pass():
     import gymnasium
     from gymnasium.utils import env_checker
 
-    env = gymnasium.make_vec("phalanx.adapters.gymnasium:phalanx/Cartpole", num_envs=4)
+    env = gymnasium.make_vec("phalanx.adapters.gymnasium:phalanx/Cartpole-v0", num_envs=4)
     env_checker.check_reset_seed_determinism(env)
     env_checker.check_reset_return_type(env)
     env_checker.check_seed_deprecation(env)
-    one = gymnasium.make_vec("phalanx/Cartpole", num_envs=1)  # it asks `if terminated`
+    one = gymnasium.make_vec("phalanx/Cartpole-v0", num_envs=1)  # it asks `if terminated`
     env_checker.check_returned_data_not_reused(one)
     env_checker.check_space_limit(env.single_action_space, "action")
     env.reset(seed=0)
@@ -104,7 +105,7 @@ def test_gymnasiums_own_checks_pass():
         env.reset(options={"reset_mask": np.ones(4, bool)})
     # a wrapper that relies on the autoreset mode
     env = gymnasium.wrappers.vector.RecordEpisodeStatistics(
-        gymnasium.make_vec("phalanx/Cartpole", num_envs=4, episode_length=5, reach=100.0)
+        gymnasium.make_vec("phalanx/Cartpole-v0", num_envs=4, episode_length=5, reach=100.0)
     )
     env.reset()
     lengths = [
@@ -113,6 +114,62 @@ def test_gymnasiums_own_checks_pass():
         if "episode" in infos
     ]
     assert lengths == [[5] * 4] * 2
+
+
+def test_a_single_gymnasium_environment_passes_gymnasiums_checker(recwarn):
+    needs("gymnasium")
+    import gymnasium
+    from gymnasium.utils import env_checker
+
+    import phalanx.adapters.gymnasium
+
+    where = {"device": "cpu", "engine": "mujoco", "episode_length": 5, "reach": 100.0}
+    env = gymnasium.make("phalanx/Cartpole-v0", **where)
+    env_checker.check_env(env.unwrapped, skip_render_check=True)
+    env.reset(seed=1)
+    for k in range(5):
+        obs, _, terminated, truncated, _ = env.step(np.zeros(1, np.float32))
+        assert (terminated, truncated) == (False, k == 4)
+    assert obs == pytest.approx(env.unwrapped.task.terminal_obs_buf[0].numpy())  # the one reached
+    with pytest.raises(PhalanxError, match="render_mode is 'human'; it must be 'rgb_array'"):
+        phalanx.adapters.gymnasium.PhalanxVectorEnv("Cartpole", 2, render_mode="human")
+
+
+def test_gymnasium_records_a_film(tmp_path, monkeypatch):
+    needs("gymnasium")
+    import gymnasium
+
+    import phalanx.adapters.gymnasium  # noqa: F401
+
+    class Clip:  # in place of moviepy's
+        def __init__(self, frames, fps):
+            film.append((len(frames), frames[0].shape, fps))
+
+        def write_videofile(self, path, logger):
+            pass
+
+    film = []
+    for name in ("moviepy", "moviepy.video", "moviepy.video.io"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    writer = types.ModuleType("moviepy.video.io.ImageSequenceClip")
+    writer.ImageSequenceClip = Clip
+    monkeypatch.setitem(sys.modules, writer.__name__, writer)
+    env = gymnasium.make_vec(
+        "phalanx/Ant-v0", num_envs=2, device="cpu", engine="mujoco", render_mode="rgb_array"
+    )
+    env = gymnasium.wrappers.vector.RecordVideo(
+        env, str(tmp_path), video_length=4, record_first_only=True, disable_logger=True
+    )
+    env.reset(seed=0)
+    pictures = [env.render()[1]]
+    for _ in range(5):
+        env.step(env.action_space.sample())
+    pictures.append(env.render()[1])
+    env.close()
+    assert [p.shape for p in pictures] == [(240, 320, 3)] * 2
+    changed = np.abs(pictures[0].astype(int) - pictures[1]).max(2) > 40
+    assert 0.001 < changed.mean() < 0.5
+    assert film == [(5, (240, 320, 3), 60)]
 
 
 def test_spaces_become_gymnasiums():
@@ -224,6 +281,49 @@ def test_rsl_rl_trains_a_task(tmp_path):
         runner.learn(15, init_at_random_ep_len=not means)
         means.append(np.mean(runner.logger.lenbuffer))
     assert means[1] > 1.3 * means[0]
+
+
+def test_stable_baselines3_sees_what_the_task_does(truth):
+    needs("stable_baselines3")
+    from phalanx.adapters.stable_baselines3 import SB3VecEnv
+
+    torch.manual_seed(0)
+    env = SB3VecEnv("Cartpole", **TASK)
+    assert torch.equal(torch.from_numpy(env.reset()), truth[0][0])
+    for k, (obs, reward, terminated, truncated, reached) in enumerate(truth[1:]):
+        got, got_reward, done, infos = env.step(actions(k).numpy())
+        assert torch.equal(torch.from_numpy(got), obs)
+        assert torch.equal(torch.from_numpy(got_reward), reward)
+        assert done.tolist() == (terminated | truncated).tolist()
+        for i, said in enumerate(infos):
+            assert bool(said) == done[i]
+            if said:
+                assert said["TimeLimit.truncated"] == bool(truncated[i])
+                assert torch.equal(torch.from_numpy(said["terminal_observation"]), reached[i])
+
+
+def test_stable_baselines3_trains_a_task():
+    needs("stable_baselines3")
+    from stable_baselines3 import PPO
+
+    from phalanx.adapters.stable_baselines3 import SB3VecEnv
+
+    env = SB3VecEnv("Cartpole", num_envs=64, device="cpu")
+    options = {"n_steps": 16, "batch_size": 256, "n_epochs": 4, "learning_rate": 3e-3}
+    agent = PPO("MlpPolicy", env, device="cpu", seed=0, gamma=0.99, **options)
+    lengths = []
+    for _ in range(2):
+        steps = torch.zeros(64)
+        ended = []
+        agent.learn(15 * 16 * 64, reset_num_timesteps=False)
+        obs = env.reset()
+        for _ in range(150):
+            obs, _, done, _ = env.step(agent.predict(obs, deterministic=True)[0])
+            steps += 1
+            ended += steps[torch.from_numpy(done)].tolist()
+            steps[torch.from_numpy(done)] = 0
+        lengths.append(np.mean(ended + steps.tolist()))
+    assert lengths[1] > 1.2 * lengths[0] or lengths[1] > 140
 
 
 def test_skrl_sees_what_the_task_does(truth):

@@ -92,7 +92,7 @@ def sentence(capsys, arguments, cwd):
 MISTAKES = [
     ("trian", "unknown command 'trian'; did you mean 'train'?"),
     ("list all", "list takes no options", "'all'"),
-    ("play", "play needs a checkpoint="),
+    ("play actions=policy", "play needs a checkpoint="),
     ("train fast", "'fast' is not of the form key=value"),
     ("train --headless", "'--headless' is not of the form key=value"),
     ("train ~seed=3", "'~seed=3' is not of the form key=value"),
@@ -115,7 +115,6 @@ MISTAKES = [
     ("train episode_length=5", "did you mean task.env.episode_length=?"),
     ("train max_epochs=5", "unknown key 'max_epochs'; give max_iterations="),
     ("train test=True", "unknown key 'test'; `phalanx play` plays a checkpoint"),
-    ("train headless=False", "headless is False, but training opens no window"),
     ("train train.params.seed=3", "train.params.seed is set by seed="),
     (f"train {PARAMS}.load_checkpoint=true", "name the file with checkpoint= instead"),
     (f"train {CONFIG}.env_name=gymnasium", f"{CONFIG}.env_name is set by task="),

@@ -1,16 +1,13 @@
 """The browser view: its page in a headless Chromium, its server, and mistakes in words."""
 
 import importlib.util
-import io
-import shutil
 import socket
 import threading
-import time
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from browser import LOADING, page_of, pixels, wait_for
 from phalanx.cli.main import main
 from phalanx.errors import PhalanxError
 from phalanx.robot import HeldRobot, default_pose, read_robot
@@ -18,8 +15,6 @@ from phalanx.viewer import RobotView, open_server
 from phalanx.viewer.scene import BOTH, COLLIDES, DRAWN, GROUND, NEITHER, groups
 from phalanx.viewer.server import close
 from small_robots import ARM, QUADRUPED
-
-LOADING = 60_000  # [ms] at most, on a machine without a GPU
 
 
 @pytest.fixture
@@ -39,25 +34,9 @@ def view(tmp_path):
 @pytest.fixture
 def page(view):
     """The page in a browser, once the robot is there."""
-    from playwright.sync_api import sync_playwright
-
-    names = ("chromium", "google-chrome", "chromium-browser")
-    installed = next(filter(None, map(shutil.which, names)), None)
-    options = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=installed, args=options)
-        page = browser.new_page(viewport={"width": 640, "height": 480})
-        page.goto(f"http://127.0.0.1:{view.server.get_port()}")
+    with page_of(view.server) as page:
         page.get_by_text("Start physics").wait_for(timeout=LOADING)
         yield page
-        browser.close()
-
-
-def wait_for(condition, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert condition()
 
 
 def type_target(page, joint, value):
@@ -93,10 +72,6 @@ def test_sliders_and_switches_of_the_page_reach_the_simulation(view, page):
     page.get_by_text("Inertia boxes", exact=True).click()
     page.get_by_text("Collision shapes", exact=True).click()
     wait_for(lambda: scene.show_inertia and scene.geom_groups_visible[COLLIDES])
-
-
-def pixels(png):
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 def test_groups_follow_what_shapes_are_for(tmp_path):

@@ -39,7 +39,7 @@ def _render_job(job_file: Path, write: Callable[[bytes], object]) -> None:
     data = mujoco.MjData(model)
     low, high = _robot_boxes(model, data, job)
     size = np.median(high - low, axis=(0, 1))  # (3,) [m] of one robot
-    world = _shared_world(model, size)
+    world = shared_world(model, size)
     flat = bool((model.geom_type[world] == mujoco.mjtGeom.mjGEOM_PLANE).all())
     offset = _grid(model, data, low, high, world) if flat else np.zeros((num_envs, 3))
     low, high = low + offset, high + offset
@@ -114,17 +114,8 @@ def _set_pose(
 def _robot_boxes(
     model: mujoco.MjModel, data: mujoco.MjData, job: dict[str, Any]
 ) -> tuple[Array, Array]:
-    """Corners of the box around each environment's robot, (T, K, 3) [m] each, world frame.
-
-    The robot is the kinematic tree with most moving geoms, so that a lost ball or a distant target
-    does not pull the camera away; if nothing moves, it is everything except the ground.
-    """
-    tree = model.body_rootid[model.geom_bodyid]  # (ngeom,)
-    robot = model.body_weldid[model.geom_bodyid] != 0
-    if robot.any():
-        robot &= tree == np.bincount(tree[robot]).argmax()
-    else:
-        robot = ~np.isin(model.geom_type, GROUND_TYPES)
+    """Corners of the box around each environment's robot, (T, K, 3) [m] each, world frame."""
+    robot = robot_geoms(model)
     num_frames, num_envs = job["qpos"].shape[:2]
     low, high = np.empty((2, num_frames, num_envs, 3))
     if not robot.any():
@@ -134,11 +125,24 @@ def _robot_boxes(
     for frame in range(num_frames):
         for env in range(num_envs):
             _set_pose(model, data, job, frame, env)
-            low[frame, env], high[frame, env] = _box(model, data, robot)
+            low[frame, env], high[frame, env] = box(model, data, robot)
     return low, high
 
 
-def _box(
+def robot_geoms(model: mujoco.MjModel) -> NDArray[np.bool_]:
+    """Geoms of the robot, (ngeom,) bool.
+
+    The robot is the kinematic tree with most moving geoms, so that a lost ball or a distant target
+    does not pull the camera away; if nothing moves, it is everything except the ground.
+    """
+    tree = model.body_rootid[model.geom_bodyid]  # (ngeom,)
+    robot = model.body_weldid[model.geom_bodyid] != 0
+    if robot.any():
+        return robot & (tree == np.bincount(tree[robot]).argmax())
+    return ~np.isin(model.geom_type, GROUND_TYPES)
+
+
+def box(
     model: mujoco.MjModel, data: mujoco.MjData, geoms: NDArray[np.bool_]
 ) -> tuple[Array, Array]:
     """Corners of the box around these geoms at the current pose, (3,) [m] each, world frame."""
@@ -149,7 +153,7 @@ def _box(
     return (middle - reach).min(axis=0), (middle + reach).max(axis=0)
 
 
-def _shared_world(model: mujoco.MjModel, size: Array) -> NDArray[np.bool_]:
+def shared_world(model: mujoco.MjModel, size: Array) -> NDArray[np.bool_]:
     """Geoms drawn once for all environments, (ngeom,) bool: the ground, and world geoms much larger
     than `size`."""
     static = model.body_weldid[model.geom_bodyid] == 0
@@ -175,7 +179,7 @@ def _grid(
     mocap = model.body_mocapid[model.body_rootid[model.geom_bodyid]] >= 0
     static = (model.body_weldid[model.geom_bodyid] == 0) & ~world & ~mocap
     if static.any():
-        static_low, static_high = _box(model, data, static)
+        static_low, static_high = box(model, data, static)
         cell = np.maximum(cell, static_high - static_low)
     x, y = cell[:2] + 0.25 * robot.max()
     rows = int(np.clip(round(math.sqrt(num_envs * y / x)), 1, num_envs))  # a square, in metres

@@ -1,16 +1,21 @@
 """Phalanx tasks as Gymnasium vector environments.
 
-    import gymnasium, phalanx.adapters.gymnasium  # registers phalanx/<task> for every task
-    env = gymnasium.make_vec("phalanx/Cartpole", num_envs=64, device="cpu")
+    import gymnasium, phalanx.adapters.gymnasium  # registers phalanx/<task>-v0 for every task
+    env = gymnasium.make_vec("phalanx/Cartpole-v0", num_envs=64, device="cpu")
+    env = gymnasium.make("phalanx/Cartpole-v0", render_mode="rgb_array")      # a single one
 
 When an episode ends, the environment is reset within the step (`AutoresetMode.SAME_STEP`). The
 observation from before the reset is infos["final_obs"], valid where infos["_final_obs"] is True.
 For `output="numpy"` it is an array with an observation or None per environment, present only if an
 episode ended, as in Gymnasium's own environments. For `output="torch"` it is always the tensor (N,
 ...), so that nothing waits for the GPU. Source: gymnasium/vector/sync_vector_env.py 1.4.
+
+With `render_mode="rgb_array"`, `render()` gives a picture of each environment, which is drawn when
+it is looked at: with RecordVideo's `record_first_only=True`, only that of the first is.
 """
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +23,7 @@ from torch import Tensor
 
 from phalanx import tasks
 from phalanx.errors import PhalanxError
+from phalanx.frames import FrameRenderer
 from phalanx.spaces import Box, Discrete, MultiDiscrete
 
 try:
@@ -56,7 +62,10 @@ class PhalanxVectorEnv(VectorEnv):
     device; actions may be either.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.SAME_STEP}  # type: ignore[misc]
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+        "render_modes": ["rgb_array"],
+    }
 
     def __init__(
         self,
@@ -64,12 +73,16 @@ class PhalanxVectorEnv(VectorEnv):
         num_envs: int | None = None,
         device: str = "auto",
         output: Literal["numpy", "torch"] = "numpy",
+        render_mode: str | None = None,
         **env: Any,
     ) -> None:
+        _check_render_mode(render_mode)
         if output not in ("numpy", "torch"):
             raise PhalanxError(f"output is {output!r}; it must be 'numpy' or 'torch'")
         self.task = tasks.make(task, num_envs, device, **env) if isinstance(task, str) else task
-        self.output = output
+        self.output, self.render_mode = output, render_mode
+        self.metadata = {**self.metadata, "render_fps": round(1 / self.task.sim.dt)}
+        self._renderer: FrameRenderer | None = None
         self.num_envs = self.task.num_envs
         self.device = self.task.device
         self.single_observation_space = to_gymnasium(self.task.observation_space)
@@ -104,6 +117,18 @@ class PhalanxVectorEnv(VectorEnv):
             self._final(infos["terminal"]["obs"], terminated | truncated),
         )
 
+    def render(self) -> "Pictures | None":  # type: ignore[override]
+        """A picture (240, 320, 3) uint8 of each environment; None without a `render_mode`."""
+        if self.render_mode is None:
+            return None
+        self._renderer = self._renderer or FrameRenderer(self.task.sim.model_of(0))
+        return Pictures(self._renderer, states_of(self.task))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """End the process that draws."""
+        if self._renderer is not None:
+            self._renderer.close()
+
     def _final(self, reached: Tensor, ended: Tensor) -> dict[str, Any]:
         """Infos about the episodes that ended; reached (N, ...), ended (N,)."""
         final_obs, mask = self._out(reached), self._out(ended)
@@ -124,9 +149,77 @@ class PhalanxVectorEnv(VectorEnv):
         return x.clone() if self.output == "torch" else x.cpu().numpy().copy()
 
 
+class PhalanxEnv(gymnasium.Env[Any, Any]):
+    """One environment of a task as a `gymnasium.Env`; arguments as for `PhalanxVectorEnv`. As usual
+    in Gymnasium, the caller resets it when an episode has ended."""
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, task: str, render_mode: str | None = None, **kwargs: Any) -> None:
+        self._vector = PhalanxVectorEnv(task, num_envs=1, render_mode=render_mode, **kwargs)
+        self.task, self.render_mode = self._vector.task, render_mode
+        self.metadata = {**self.metadata, "render_fps": self._vector.metadata["render_fps"]}
+        self.observation_space = self._vector.single_observation_space
+        self.action_space = self._vector.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        super().reset(seed=seed)
+        obs, infos = self._vector.reset(seed=seed, options=options)
+        return obs[0], infos
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """The observation is the one that was reached, also where the episode ended."""
+        obs, reward, terminated, truncated, infos = self._vector.step(np.asarray(action)[None])
+        ended = bool(terminated[0] or truncated[0])
+        reached = infos["final_obs"][0] if ended else obs[0]
+        return reached, float(reward[0]), bool(terminated[0]), bool(truncated[0]), {}
+
+    def render(self) -> Any:
+        """A picture (240, 320, 3) uint8; None without a `render_mode`."""
+        pictures = self._vector.render()
+        return None if pictures is None else pictures[0]
+
+    def close(self) -> None:
+        """End the process that draws."""
+        self._vector.close()
+
+
+class Pictures(Sequence[np.ndarray]):
+    """Pictures of states (N, width), each drawn when it is taken."""
+
+    def __init__(self, renderer: FrameRenderer, states: np.ndarray) -> None:
+        self._renderer, self._states = renderer, states
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __getitem__(self, env: Any) -> Any:
+        if isinstance(env, slice):
+            return [self[k] for k in range(*env.indices(len(self)))]
+        return self._renderer.draw(self._states[env])
+
+
+def states_of(task: tasks.Task) -> np.ndarray:
+    """(N, width) a copy of what `FrameRenderer` draws."""
+    sim = task.sim
+    names = ("qpos", "mocap_pos", "mocap_quat") if sim.model.nmocap else ("qpos",)
+    return torch.cat([getattr(sim, n).flatten(1) for n in names], 1).cpu().numpy().copy()
+
+
+def _check_render_mode(render_mode: str | None) -> None:
+    if render_mode not in (None, "rgb_array"):
+        raise PhalanxError(
+            f"render_mode is {render_mode!r}; it must be 'rgb_array', or None for no pictures"
+        )
+
+
 for _name in tasks.TASKS:
     gymnasium.register(
-        f"{NAMESPACE}/{_name}",
+        f"{NAMESPACE}/{_name}-v0",
+        entry_point="phalanx.adapters.gymnasium:PhalanxEnv",
         vector_entry_point="phalanx.adapters.gymnasium:PhalanxVectorEnv",
         kwargs={"task": _name},
     )

@@ -79,7 +79,8 @@ class TrainingDisplay(AlgoObserver):
         figures = self._figures()
         for i in range(0, len(figures), 4):
             table.add_row(*[f"[dim]{n}[/dim] [bold]{v}[/bold]" for n, v in figures[i : i + 4]])
-        return Group(self._progress, table, Text("Ctrl-C saves and stops", style="dim"))
+        terms = Text("  ".join(words_of(self.agent.task_scalars)), style="dim")
+        return Group(self._progress, table, terms, Text("Ctrl-C saves and stops", style="dim"))
 
     def _figures(self) -> list[tuple[str, str]]:
         a = self.agent
@@ -107,6 +108,18 @@ class TrainingDisplay(AlgoObserver):
         ends = [a.frame + left] if c.max_epochs != -1 else []
         ends += [max(c.max_frames, a.frame)] if c.max_frames != -1 else []
         return min(ends, default=0)
+
+
+def words_of(scalars: dict[str, float]) -> list[str]:
+    """What a task logged, in words: reward up 0.5, ends fallen 20 %, level 3."""
+    words = []
+    for tag, value in scalars.items():
+        kind, _, name = tag.partition("/")
+        if kind == "ends":
+            words.append(f"ends {name} {value:.0%}")
+        else:
+            words.append(f"{f'reward {name}' if kind == 'reward' else tag} {value:.3g}")
+    return words
 
 
 def _short(number: float) -> str:

@@ -1,6 +1,14 @@
 """Keys of the command line that are treated specially."""
 
-TEXTS = ("checkpoint", "experiment", "train_dir", "sim_device", "rl_device", "task.env.asset")
+TEXTS = (
+    "checkpoint",
+    "experiment",
+    "train_dir",
+    "sim_device",
+    "rl_device",
+    "task.env.asset",
+    "host",
+)
 """Keys whose value is used as typed, without YAML: mostly paths."""
 
 DECIDED = {

@@ -89,6 +89,8 @@ def _interruptible() -> Iterator[None]:
         yield
         return
     signal.signal(signal.SIGINT, interrupt)
+    # An end like Ctrl-C's: half-written films, temporary folders and other processes go, too.
+    ended = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     except Exception as error:
@@ -97,6 +99,7 @@ def _interruptible() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, ended)
 
 
 def _of_system(error: OSError) -> str:

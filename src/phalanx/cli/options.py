@@ -5,10 +5,9 @@ The docstring under a field is its line in `phalanx <command> --help`.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from phalanx.config import ranged
-from phalanx.errors import PhalanxError
 from phalanx.tasks.task import TaskConfig
 
 
@@ -83,7 +82,28 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class TrainOptions(RunOptions):
+class ViewOptions(RunOptions):
+    """Options of commands that can show environments in a web page."""
+
+    view: bool = False
+    """Show the first environments in a web page, as they move."""
+    headless: bool | None = None
+    """IsaacGymEnvs' word for it: false means view=true."""
+    view_envs: int = ranged(9, at_least=1, at_most=64)
+    """Environments in that page."""
+    host: str = "127.0.0.1"
+    """Address that serves the page: this machine only; 0.0.0.0 is for all its addresses."""
+    port: int | None = ranged(None, at_least=1, at_most=65535)
+    """Port of the page; null takes the first free one from 8080."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether there is a page."""
+        return self.view or self.headless is False
+
+
+@dataclass(frozen=True)
+class TrainOptions(ViewOptions):
     """Options of `phalanx train`."""
 
     RESUMED = (
@@ -99,20 +119,16 @@ class TrainOptions(RunOptions):
     """Name of the run folder; null takes the task's name, with a number if that is taken."""
     train_dir: str = "runs"
     """Folder for the run folders."""
-    headless: bool = True
-    """Always true; accepted because IsaacGymEnvs' command lines have it."""
-
-    def __post_init__(self) -> None:
-        if not self.headless:
-            raise PhalanxError(
-                "headless is False, but training opens no window; look at the policy afterwards"
-                " with `phalanx play video=true` or `phalanx sim2sim window=true`"
-            )
+    video_every: int | None = ranged(None, at_least=1)
+    """Iterations between two films of 5 s, written to videos/ and TensorBoard; null for none."""
 
 
 @dataclass(frozen=True)
-class PlayOptions(RunOptions):
+class PlayOptions(ViewOptions):
     """Options of `phalanx play`."""
+
+    actions: Literal["policy", "random", "zero"] | None = None
+    """Who acts: null is the policy of checkpoint=, or random actions without one."""
 
     games: int = ranged(256, at_least=1)
     """Episodes to play."""

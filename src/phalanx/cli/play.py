@@ -1,4 +1,4 @@
-"""`phalanx play`: evaluates a policy, and records a video of it."""
+"""`phalanx play`: evaluates a policy, shows it in a web page, and records a video of it."""
 
 import dataclasses
 from pathlib import Path
@@ -10,6 +10,7 @@ from rich.console import Console
 from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.cli.display import show_randomization
 from phalanx.cli.options import PlayOptions
+from phalanx.cli.play_source import PlaySource, without_policy
 from phalanx.cli.run_folders import given_checkpoint
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
@@ -18,27 +19,38 @@ VIDEO_SECONDS = 10.0
 
 
 def play(arguments: list[str]) -> None:
-    """Print mean return and length over `games` episodes; with `video` write an mp4."""
+    """Print mean return and length over `games` episodes; with `video` write an mp4; with `view`
+    show a page instead, until Ctrl-C."""
     console = Console(highlight=False)
     options = compose_config(arguments, "play")
     assert isinstance(options, PlayOptions)
-    path = given_checkpoint(options, "play")
+    actions = options.actions or ("policy" if options.checkpoint else "random")
+    path = given_checkpoint(options, "play") if actions == "policy" else None
+    port = _page_port(options)
     if options.num_envs is None:
-        options = dataclasses.replace(options, num_envs=min(options.games, 256))
+        most = options.view_envs if options.watched else min(options.games, 256)
+        options = dataclasses.replace(options, num_envs=most)
     options = resolved(options)
     runner = Runner()
     runner.load({"params": train_params(options)})
     player = runner.create_player()
-    player.restore(path)
+    if path is None:
+        console.print(f"no policy plays: {actions} actions")
+        without_policy(player, actions)
+    else:
+        player.restore(path)
     if hasattr(player.env, "end_schedules"):
         player.env.end_schedules()
     if options.command is not None:
         if not hasattr(player.env, "give_command"):
             raise PhalanxError(f"{options.task.name} takes no commands; remove command=")
         player.env.give_command(options.command)
-    if str(path) != options.checkpoint:  # a run folder was given
+    if path is not None and str(path) != options.checkpoint:  # a run folder was given
         console.print(f"checkpoint: {path}", soft_wrap=True)
     show_randomization(console, player.env)
+    if options.watched:
+        _show(player, path, options, port)
+        return
     result = player.run()
     console.print(
         f"{options.task.name}: return [bold]{result.mean_return:.2f}[/bold]"
@@ -48,29 +60,57 @@ def play(arguments: list[str]) -> None:
         soft_wrap=True,
     )
     if options.video:
-        with console.status("rendering the video"):
-            video = record(player, _video_path(path))
+        with console.status("playing for the video") as status:
+            where = _video_path(path, options.task.name, actions)
+            video = record(player, where, lambda k, n: status.update(f"video: frame {k} of {n}"))
         console.print(f"video: {video}", soft_wrap=True)
 
 
-def record(player: Any, path: Path) -> Path:
-    """Play from a reset and render the first environments to `path`."""
-    from phalanx.video import render_video
+def _page_port(options: PlayOptions) -> int | None:
+    """A free port for the page, None without one. Raises PhalanxError without viser, and for a
+    wrong host or port."""
+    if not options.watched:
+        return None
+    from phalanx.viewer import require_viewer
+
+    require_viewer()
+    from phalanx.viewer.server import free_port
+
+    return free_port(options.host, options.port)
+
+
+def _show(player: Any, path: Path | None, options: PlayOptions, port: int | None) -> None:
+    from phalanx.viewer.live_view import LiveView, serve
+    from phalanx.viewer.server import close, open_server
+
+    source = PlaySource(player, path)
+    server = open_server(options.task.name, options.host, port)
+    try:
+        serve(LiveView(server, player.env.sim.model_of(0), source, options.task.name))
+    finally:
+        close(server)
+
+
+def record(player: Any, path: Path, on_frame: Any = None) -> Path:
+    """Play from a reset and render the first environment to `path`."""
+    from phalanx.video import render_video, thinned, with_cheaper_light
 
     env = player.env
-    shown = min(env.num_envs, 1)
-    fps = round(1 / env.sim.dt)
     player.reset()
     obs = env.reset()["obs"]
-    frames = [env.sim.qpos[:shown].cpu().clone()]
-    for _ in range(round(VIDEO_SECONDS * fps)):
+    frames = [env.sim.qpos[:1].cpu().clone()]
+    for _ in range(round(VIDEO_SECONDS / env.sim.dt)):
         stepped = env.step(player.get_action(obs))
         obs = stepped[0]["obs"]
         player.reset_states(stepped[2] | stepped[3])
-        frames.append(env.sim.qpos[:shown].cpu().clone())
-    return render_video(env.sim.model_of(0), torch.stack(frames).numpy(), path, fps=fps)
+        frames.append(env.sim.qpos[:1].cpu().clone())
+    qpos, fps = thinned(torch.stack(frames).numpy(), 1 / env.sim.dt)
+    model = with_cheaper_light(env.sim.model_of(0))
+    return render_video(model, qpos, path, fps=fps, on_frame=on_frame)
 
 
-def _video_path(checkpoint: Path) -> Path:
+def _video_path(checkpoint: Path | None, task: str, actions: str) -> Path:
+    if checkpoint is None:
+        return Path(f"{task}_{actions}.mp4")
     run = checkpoint.parent.parent if checkpoint.parent.name == "nn" else checkpoint.parent
     return run / "videos" / f"{checkpoint.stem}.mp4"

@@ -31,6 +31,7 @@ class ResultFile(AlgoObserver):
         self.path: Path = algo.experiment_dir / "result.json"
         text = yaml.safe_dump(self.config, sort_keys=False)
         write_atomically(algo.experiment_dir / "config.yaml", text.encode(), "train_dir=")
+        log_config(algo.writer, self.config, text)
         self.write()
 
     def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
@@ -55,12 +56,39 @@ class ResultFile(AlgoObserver):
             "mean_return": a.mean_rewards.mean if seen else None,
             "mean_episode_length": a.mean_lengths.mean if seen else None,
             "best_return": best if best > -1e9 else None,
+            "terms": a.task_scalars,
             "stopped": a.stop_reason or "running",
             "versions": versions(),
             "git_commit": git_commit(),
         }
         write_atomically(self.path, (json.dumps(result, indent=2) + "\n").encode())
         self._written_at = time.perf_counter()
+
+
+def log_config(writer: Any, config: dict[str, Any], text: str) -> None:
+    """Write the settings of a run to TensorBoard: as text, and as hyperparameters beside the mean
+    return."""
+    from torch.utils.tensorboard.summary import hparams
+
+    writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()))
+    sections = {"task.env": config["task"]["env"], **config["train"]["params"]}
+    kept = ("task.env", "config", "algo", "network")
+    values = {"seed": config["seed"], "num_envs": config["num_envs"]}
+    for name in kept:
+        values |= flat(sections.get(name, {}), name)
+    for summary in hparams(values, {"rewards/step": 0.0}):
+        writer.file_writer.add_summary(summary)
+
+
+def flat(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Numbers, texts and bools in nested mappings, by their path."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{where}.{key}")
+        elif isinstance(value, (bool, int, float, str)):
+            found[f"{where}.{key}"] = value
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,6 @@
 """`phalanx sim2sim`: plays an exported policy in plain MuJoCo, with a report, a video or a
 window."""
 
-import copy
 import dataclasses
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,8 +23,6 @@ from phalanx.tasks.projects import SECTIONS
 from phalanx.yaml_file import parse_yaml
 
 VIDEO_SECONDS = 5.0
-VIDEO_FPS = 30
-"""Approximate frame rate of the video; without a GPU, rendering is slow."""
 
 
 @dataclass(frozen=True)
@@ -188,14 +185,12 @@ def _make_folder(config: Sim2SimOptions) -> Path:
 
 
 def _video(trial: Any, folder: Path, console: Console) -> Path | None:
-    from phalanx.video import render_video
+    from phalanx.video import render_video, thinned, with_cheaper_light
 
     hz = trial.about.control_hz
-    stride = max(1, round(hz / VIDEO_FPS))
-    frames = np.array(trial.trace.qpos[: round(VIDEO_SECONDS * hz) : stride])[:, None]
-    fps = max(1, round(hz / stride))
-    model = copy.copy(trial.robots[0].model)
-    model.vis.quality.shadowsize, model.vis.quality.offsamples = 1024, 2  # half of the time
+    qpos = np.array(trial.trace.qpos[: round(VIDEO_SECONDS * hz)])[:, None]
+    frames, fps = thinned(qpos, hz)
+    model = with_cheaper_light(trial.robots[0].model)
     try:
         return render_video(model, frames, folder / "video.mp4", fps=fps)
     except PhalanxError as error:

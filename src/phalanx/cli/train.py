@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from phalanx.cli.config import as_settings, compose_config, resolved, train_params
-from phalanx.cli.display import TrainingDisplay, show_randomization
+from phalanx.cli.display import TrainingDisplay, show_randomization, words_of
 from phalanx.cli.options import TrainOptions
 from phalanx.cli.result import ResultFile, device_name
 from phalanx.cli.run_folders import resolve_checkpoint, resume_command, run_folder
@@ -46,8 +46,20 @@ def run(options: TrainOptions) -> Any:
         params = train_params(options)
         result = ResultFile(as_settings(options), params["seed"])
         showing = TrainingDisplay(console)
-        with showing as display, _stop_on_signals(display), loading_shown(console):
-            runner = Runner(Observers([_Header(console), result, display]))
+        observers = [_Header(console), result, showing]
+        with contextlib.ExitStack() as stack:
+            display = stack.enter_context(showing)
+            stack.enter_context(_stop_on_signals(display))
+            stack.enter_context(loading_shown(console))
+            if options.watched:
+                observers.append(stack.enter_context(_watch(console, options)))
+            if options.video_every:
+                from phalanx.cli.films import Films
+
+                films = Films(console, options.video_every)
+                stack.callback(films.stop)
+                observers.append(films)
+            runner = Runner(Observers(observers))
             runner.load({"params": params})
             runner.run({"train": True, "checkpoint": checkpoint})
         result.write()
@@ -59,6 +71,18 @@ def run(options: TrainOptions) -> Any:
             soft_wrap=True,
         )
     return display.agent
+
+
+def _watch(console: Console, options: TrainOptions) -> contextlib.AbstractContextManager[Any]:
+    """The page of view=true. Raises PhalanxError without viser, and for a wrong host or port."""
+    from phalanx.viewer import require_viewer
+
+    require_viewer()
+    from phalanx.cli.watch import Watch
+    from phalanx.viewer.server import free_port
+
+    port = free_port(options.host, options.port)
+    return Watch(console, options.view_envs, options.host, port).opened()
 
 
 class _Header(AlgoObserver):
@@ -121,6 +145,10 @@ def _closing_words(console: Console, agent: Any) -> None:
         f" {agent.frame:,} steps in {agent.total_time:.1f} s ({speed:,.0f} steps/s)",
         soft_wrap=True,
     )
+    for kind in ("reward", "ends"):
+        said = {k: v for k, v in agent.task_scalars.items() if k.startswith(f"{kind}/")}
+        if said:
+            out(f"{kind + ':':<13}{', '.join(w.partition(' ')[2] for w in words_of(said))}")
     played = f"task={agent.name} {shlex.quote(f'checkpoint={best}')}"
     out(f"checkpoint:  {best}")
     out(f"watch it:    phalanx play {played} video=true")

@@ -101,6 +101,7 @@ class Agent(Learner):
     total_time = _attribute("run.journal.total_time")
     last_lr = _attribute("run.journal.last_lr")
     last_stats = _attribute("run.journal.last_stats")
+    task_scalars = _attribute("run.task_scalars")
     fps = _attribute("run.journal.fps")
     mean_rewards = game_rewards = _attribute("run.journal.meters.rewards")
     mean_shaped_rewards = game_shaped_rewards = _attribute("run.journal.meters.shaped_rewards")

@@ -18,6 +18,10 @@ class AlgoObserver:
     def before_init(self, base_name: str, config: dict[str, Any], experiment_name: str) -> None:
         """Before the agent builds anything; `config` is `params.config` as loaded."""
 
+    def before_training(self, algo: Any) -> None:
+        """After the agent `algo` was built and restored, before any of its steps and before they
+        are captured."""
+
     def after_init(self, algo: Any) -> None:
         """After the agent `algo` was built."""
 
@@ -31,6 +35,9 @@ class AlgoObserver:
 
     def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
         """After statistics were read and logged."""
+
+    def after_training(self) -> None:
+        """After the last checkpoint was written; `writer` is still open."""
 
     def after_clear_stats(self) -> None:
         """Clear the scores; RL Games' programs call it."""
@@ -54,6 +61,10 @@ class Observers(AlgoObserver):
         for o in self.observers:
             o.before_init(base_name, config, experiment_name)
 
+    def before_training(self, algo: Any) -> None:
+        for o in self.observers:
+            o.before_training(algo)
+
     def after_init(self, algo: Any) -> None:
         for o in self.observers:
             o.after_init(algo)
@@ -65,6 +76,10 @@ class Observers(AlgoObserver):
     def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
         for o in self.observers:
             o.after_print_stats(frame, epoch_num, total_time)
+
+    def after_training(self) -> None:
+        for o in self.observers:
+            o.after_training()
 
     def after_clear_stats(self) -> None:
         for o in self.observers:

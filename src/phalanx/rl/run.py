@@ -65,6 +65,8 @@ class Run:
         reads = ITERATIONS_BETWEEN_READS[device.type]
         self.journal = Journal(c, device)
         self.saving = Saving(c, reads)
+        self.task_scalars: dict[str, float] = {}
+        """The latest of each number that the environment's `scalars` returned."""
         self.warnings: list[str] = []
         self._subjects: set[str] = set()
         self.stop_reason = ""
@@ -79,6 +81,7 @@ class Run:
     def train(self) -> tuple[float, int]:
         """Train until a limit is reached; returns best mean return and number of iterations."""
         agent, journal, c = self.agent, self.journal, self.config
+        self.observer.before_training(agent)
         if not self.episodes_restored:
             agent.reset(agent.hooked_env)
         if self.captures:
@@ -108,6 +111,7 @@ class Run:
                     self._restart.save(due)
             self.write_files()
             self._save(*self.saving.final(self, self.folder.nn_dir))
+            self.observer.after_training()
         return self.saving.best, self.epoch_num
 
     def iterate(self, after_steps: Callable[[], None]) -> None:
@@ -175,7 +179,9 @@ class Run:
         blame = partial(why_not_finite, self, self._restart.state, self._reads)
         self.journal.read(self.agent, self.folder, blame, last)
         if hasattr(self.env, "scalars"):
-            self.folder.log(self.env.scalars(), self.frame)
+            scalars = self.env.scalars()
+            self.task_scalars |= scalars
+            self.folder.log(scalars, self.frame)
         self._warn_of_env()
         self.observer.after_print_stats(self.frame, self.epoch_num, self.journal.total_time)
 

@@ -90,9 +90,10 @@ class Cartpole(Task):
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         pos, vel = self.cartpole.joint_pos, self.cartpole.joint_vel
-        fallen = (pos[:, 0].abs() > self.config.reach) | (pos[:, 1].abs() > math.pi / 2)
+        out, down = pos[:, 0].abs() > self.config.reach, pos[:, 1].abs() > math.pi / 2
         reward = 1 - pos[:, 1] ** 2 - 0.01 * vel[:, 0].abs() - 0.005 * vel[:, 1].abs()
-        return torch.where(fallen, -2.0, reward), fallen
+        self.log_terms(ends={"out of reach": out, "pole down": down & ~out})
+        return torch.where(out | down, -2.0, reward), out | down
 
     def reset_envs(self, mask: Tensor) -> None:
         """In environments `mask` (N,) bool, draw positions uniform in +-0.1 m and rad, velocities

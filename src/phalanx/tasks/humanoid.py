@@ -122,7 +122,9 @@ class Humanoid(Task):
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         torso = self.torso  # in the state that was just observed
         fallen = torso.height < self.config.termination_height
-        reward = torch.stack(list(self.reward_terms(torso).values())).sum(0)
+        terms = self.reward_terms(torso)
+        reward = torch.stack(list(terms.values())).sum(0)
+        self.log_terms(terms, {"fallen": fallen})
         self.distance.copy_(torso.distance)
         return torch.where(fallen, self.config.death_cost, reward), fallen
 

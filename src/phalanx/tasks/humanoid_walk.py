@@ -117,9 +117,11 @@ class HumanoidWalk(Task):
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         base = self.base  # in the state that was just observed
-        reward = torch.stack(list(self.reward_terms(base).values())).sum(0)
+        terms = self.reward_terms(base)
+        reward = torch.stack(list(terms.values())).sum(0)
         low = base.height < self.config.termination_height
         tilted = base.up < math.cos(math.radians(self.config.termination_tilt))
+        self.log_terms(terms, {"low": low, "tilted": tilted & ~low})
         return reward, low | tilted
 
     def reward_terms(self, base: locomotion.Torso) -> dict[str, Tensor]:

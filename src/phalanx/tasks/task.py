@@ -30,7 +30,7 @@ current task.
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -49,6 +49,7 @@ from phalanx.sim import Scene, Sim, resolve_device
 from phalanx.sim.engines import MakeEngine
 from phalanx.spaces import ActionSpace, Box
 from phalanx.tasks.actuators import make_actuators
+from phalanx.tasks.term_log import TermLog
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,10 @@ class Task:
         self.actuators = make_actuators(self.sim, self.config.actuators)
         self.randomizer: Randomizer | None = None
         self.onboard: Onboard | None = None
+        self.watchers: list[Callable[[], None]] = []
+        """Called at the end of every step, with the state that it reached or, where an episode
+        ended, the first of the next; as part of the step, they never wait for the device."""
+        self.terms = TermLog(self.device)
         self.init_buffers()
         if self.config.randomize:
             self.randomizer = self._make_randomizer()
@@ -200,9 +205,9 @@ class Task:
         return ActionLayout()
 
     def scalars(self) -> dict[str, float]:
-        """Numbers for the log, by tag, of the steps since the last call; it may wait for the
-        device."""
-        return {}
+        """Numbers for the log, by tag, of the steps since the last call: what `log_terms` got. It
+        may wait for the device; a task may add its own."""
+        return self.terms.read()
 
     def give_command(self, values: Sequence[float]) -> None:
         """Take this command from outside, in all environments and from now on, in the order of the
@@ -255,7 +260,26 @@ class Task:
         self._before_physics(actions)
         self._physics()
         self._after_physics()
+        for watch in self.watchers:
+            watch()
         return self.observations, self.rew_buf, self.terminated, self.truncated, self.infos
+
+    def log_terms(
+        self,
+        rewards: Mapping[str, Tensor] | None = None,
+        ends: Mapping[str, Tensor] | None = None,
+        numbers: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Log this step's values, for `compute_reward`: terms of the reward and other numbers as
+        means, under `reward/<name>` and `<name>`; of causes of ends, bool, the share of each in all
+        ends, under `ends/<name>`. Each is (N,), or () if it is the same everywhere; the names are
+        the same in every step. The cause `time` is added to others. Nothing waits for the device.
+        TensorBoard, the display and `result.json` show the values."""
+        if ends:
+            over = torch.stack(list(ends.values())).any(0)
+            in_time = self.progress_buf < self.config.episode_length
+            ends = {**ends, "time": ~(over | in_time)}
+        self.terms.add(rewards or {}, ends or {}, numbers or {})
 
     def state(self, name: str, initial: Tensor) -> Tensor:
         """Declare `initial` as the attribute `name`, which checkpoints save and restore, and return
@@ -378,6 +402,7 @@ class Task:
                 )
         tensors = {k: v.clone() for k, v in self._state.items()}
         state = {"num_envs": self.num_envs, "sim": self.sim.state_dict(), "task": tensors}
+        state["log"] = self.terms.state_dict()
         if self.randomizer is not None:
             state["randomizer"] = self.randomizer.state_dict()
             state["randomization_params"] = self.config.randomization_params
@@ -418,6 +443,7 @@ class Task:
                 " run continues with the new values"
             )
         check_fits(own, past, "it, in its task")
+        self.terms.check_state(state.get("log", {}))
         if self.randomizer is not None and "randomizer" in state:
             self.randomizer.check_state(state["randomizer"], same)
         actuators = [a.state_dict() for a in self.actuators] if "actuators" in state else []
@@ -425,6 +451,7 @@ class Task:
         self.sim.load_state_dict(state["sim"], model_fields=same)
         for name, value in past.items():
             own[name].copy_(value)
+        self.terms.load_state_dict(state.get("log", {}))
         if self.randomizer is not None and "randomizer" in state:
             self.randomizer.load_state_dict(state["randomizer"], same)
         for actuator, values in zip(self.actuators, state.get("actuators", []), strict=False):

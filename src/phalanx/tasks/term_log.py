@@ -1,39 +1,99 @@
-"""Means of a task's named terms for the log, summed on the device."""
+"""What a task says about its steps, by name: terms of the reward, causes of ends, other numbers.
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+    self.log_terms(rewards={"up": up}, ends={"fallen": fallen}, numbers={"level": level})   # Task
+
+Sums stay on the device until they are read, so that a CUDA graph may hold `add`. A name gets its
+place when it first occurs, which is before anything is captured.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from phalanx.tasks.task import Task
+from phalanx.errors import PhalanxError
+from phalanx.fits import check_tensor, mapping
+
+ROOM = 256
+"""Names at most."""
 
 
 class TermLog:
-    """Terms of the reward by name, and the causes for which episodes end."""
+    """Means since the last reading, by tag: `reward/<term>`, `ends/<cause>`, or a number's name."""
 
-    def __init__(self, task: "Task", rewards: Sequence[str], ends: Sequence[str]) -> None:
-        self._rewards, self._ends = list(rewards), list(ends)
-        size = len(self._rewards) + len(self._ends) + 1
-        # sums of the terms, counts of the ends, count of environment steps
-        self._sums = task.state("term_sums", torch.zeros(size, device=task.device))
+    def __init__(self, device: torch.device) -> None:
+        self._places: dict[str, int] = {}
+        self._sums = torch.zeros(2, ROOM, device=device)  # of the values, and their count
+        self.latest: dict[str, Tensor] | None = None
+        """The last step's values by tag, for a viewer that has set it to {}."""
 
-    def add(self, rewards: Mapping[str, Tensor], ends: Mapping[str, Tensor]) -> None:
-        """Add one step: terms (N,), and whether an episode ends for a cause, (N,) bool."""
-        terms = torch.stack([rewards[name] for name in self._rewards])
-        causes = torch.stack([ends[name] for name in self._ends])
-        count = torch.full_like(self._sums[:1], terms.shape[1])
-        self._sums += torch.cat([terms.sum(1), causes.sum(1).float(), count])
+    def add(
+        self,
+        rewards: Mapping[str, Tensor],
+        ends: Mapping[str, Tensor],
+        numbers: Mapping[str, Tensor],
+    ) -> None:
+        """Add one step: values (N,), or () where they are the same everywhere."""
+        tagged = {f"reward/{name}": value for name, value in rewards.items()}
+        tagged |= {f"ends/{name}": value for name, value in ends.items()}
+        tagged |= numbers
+        if not tagged:
+            return
+        size = max(value.numel() for value in tagged.values())
+        first = self._place(list(tagged))
+        rows = [value.float().reshape(-1).expand(size) for value in tagged.values()]
+        part = self._sums[:, first : first + len(rows)]
+        part[0] += torch.stack(rows).sum(1)
+        part[1] += size
+        if self.latest is not None:
+            self.latest = tagged
+
+    def _place(self, tags: list[str]) -> int:
+        """The place of the first of these tags; the others follow it."""
+        if tags[0] not in self._places:
+            known = len(self._places)
+            if known + len(tags) > ROOM:
+                raise PhalanxError(f"a task can log {ROOM} numbers, this one logs more: {tags[-1]}")
+            self._places |= {tag: known + k for k, tag in enumerate(tags)}
+        first = self._places[tags[0]]
+        if [self._places.get(tag) for tag in tags] != list(range(first, first + len(tags))):
+            raise PhalanxError(
+                f"log_terms got other names than in an earlier step: {', '.join(tags)}; give the"
+                " same ones in every step"
+            )
+        return first
 
     def read(self) -> dict[str, float]:
-        """`reward/<term>`, the mean of each term, and `ends/<cause>`, its share of the ends, since
-        the last call; empty if no step was taken. Waits for the device."""
-        *sums, steps = self._sums.tolist()
-        self._sums.zero_()
-        if not steps:
+        """Means of rewards and numbers, and the share of each cause in the ends, since the last
+        call; only what there was. Waits for the device."""
+        if not self._places:
             return {}
-        causes = sums[len(self._rewards) :]
-        ended = max(sum(causes), 1.0)
-        means = {f"reward/{n}": s / steps for n, s in zip(self._rewards, sums, strict=False)}
-        return means | {f"ends/{n}": c / ended for n, c in zip(self._ends, causes, strict=True)}
+        sums, counts = self._sums.tolist()
+        self._sums.zero_()
+        found = {tag: (sums[k], counts[k]) for tag, k in self._places.items() if counts[k]}
+        ended = sum(s for tag, (s, _) in found.items() if _is_end(tag))
+        values = {tag: s / n for tag, (s, n) in found.items() if not _is_end(tag)}
+        if ended:
+            values |= {tag: s / ended for tag, (s, _) in found.items() if _is_end(tag)}
+        return values
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Sum and count, (2,), by tag."""
+        return {tag: self._sums[:, k].clone() for tag, k in self._places.items()}
+
+    def check_state(self, state: Any) -> None:
+        """Raise PhalanxError unless `state` is one of `state_dict`."""
+        for tag, value in mapping(state, "it, in its log").items():
+            check_tensor(value, f"it, in its log's {tag}", (2,), torch.float32)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state_dict` returned; a tag that is not known yet begins anew."""
+        self._sums.zero_()
+        for tag, value in state.items():
+            if tag in self._places:
+                self._sums[:, self._places[tag]] = value
+
+
+def _is_end(tag: str) -> bool:
+    return tag.startswith("ends/")

@@ -40,7 +40,6 @@ from phalanx.tasks.commands import VelocityCommands
 from phalanx.tasks.feet import TOUCHES, Feet
 from phalanx.tasks.gait_clock import GaitClock
 from phalanx.tasks.task import Task
-from phalanx.tasks.term_log import TermLog
 from phalanx.tasks.terrain import Terrain, TerrainMap
 from phalanx.tasks.velocity_rewards import reward_terms
 from phalanx.tasks.velocity_settings import VelocityConfig
@@ -89,7 +88,6 @@ class Velocity(Task):
         self.actions = self.state("actions", no_actions)
         self.last_actions = self.state("last_actions", no_actions.clone())
         self.weights = {f.name: getattr(config.rewards, f.name) for f in fields(config.rewards)}
-        self.log = TermLog(self, list(self.weights), ["tilt", "contact", "time", "edge"])
 
     def places(self, bodies: Sequence[str]) -> Tensor:
         """Of these bodies among those with contact sensors; a tensor, since a CUDA graph cannot
@@ -131,9 +129,7 @@ class Velocity(Task):
         terms = self.reward_terms(base, pressed) | {"fall": fallen.float()}
         terms = {name: self.weights[name] * terms[name] for name in self.weights}
         ends["edge"] = self.follow_terrain() & ~fallen
-        ends["time"] = ~fallen & ~ends["edge"]
-        ends["time"] &= self.progress_buf >= self.config.episode_length
-        self.log.add(terms, ends)
+        self.log_terms(terms, ends, {"commands/part": self.commands.part})
         self.clock.step(self.commands.moving)
         self.commands.step(base.yaw)  # observed from the next step on
         return self.config.dt * torch.stack(list(terms.values())).sum(0), fallen
@@ -177,8 +173,8 @@ class Velocity(Task):
         self.commands.give(values)
 
     def scalars(self) -> dict[str, float]:
-        """Means of the terms, shares of the causes of ends since the last call, mean row."""
-        return self.log.read() | (self.terrain.scalars() if self.terrain else {})
+        """See `Task`; also the mean row of the terrain."""
+        return super().scalars() | (self.terrain.scalars() if self.terrain else {})
 
     def observation_layout(self) -> tuple[Term, ...]:
         joints, scan = self.robot.joint_names, len(self.scan_points)

@@ -20,7 +20,7 @@ def open_server(title: str, host: str = HOST, port: int | None = None) -> viser.
     Only this machine reaches 127.0.0.1; with 0.0.0.0 everyone does who reaches this machine.
     Raises PhalanxError for a port that is taken and for a host that is not this machine's.
     """
-    port = _free_port(host, port)
+    port = free_port(host, port)
     with contextlib.redirect_stdout(None):  # viser prints a table, and its own word at the end
         server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
     server.gui.configure_theme(show_share_button=False, control_width="large")
@@ -46,7 +46,7 @@ def address(server: viser.ViserServer) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{server.get_port()}"
 
 
-def _free_port(host: str, port: int | None) -> int:
+def free_port(host: str, port: int | None) -> int:
     """`port` if it is free, or the first free one. viser itself would silently take another one,
     and would try a thousand for a host that is not this machine's."""
     for candidate in [port] if port else range(PORT, PORT + TRIES):

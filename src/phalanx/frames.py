@@ -1,0 +1,142 @@
+"""Pictures of a model's states one by one, drawn by a process of its own without a display.
+
+    with FrameRenderer(model) as renderer:
+        picture = renderer.draw(qpos)              # (height, width, 3) uint8
+
+`video.py` draws whole films; here a program wants each picture at once, as Gymnasium's `render()`.
+The process starts with the first picture. It draws the robot from its front right.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from phalanx.errors import PhalanxError
+from phalanx.video import BACKENDS, GL_OFF, with_cheaper_light
+
+READY = b"ready\n"
+
+
+class FrameRenderer:
+    """Draws states of `model`, as Recorder has them: qpos, mocap_pos and mocap_quat."""
+
+    def __init__(self, model: mujoco.MjModel, width: int = 320, height: int = 240) -> None:
+        self.model, self.width, self.height = model, width, height
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def draw(self, state: NDArray[Any]) -> NDArray[np.uint8]:
+        """A picture (height, width, 3). Raises PhalanxError without OpenGL."""
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(np.ascontiguousarray(state, np.float64).tobytes())
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the answer is short, too
+        size = 3 * self.width * self.height
+        picture = process.stdout.read(size)
+        if len(picture) < size:
+            raise PhalanxError(f"the renderer has ended: {self._last_words()}")
+        return np.frombuffer(picture, np.uint8).reshape(self.height, self.width, 3)
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()  # type: ignore[union-attr]
+            self._process = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def __enter__(self) -> "FrameRenderer":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        self._folder = tempfile.TemporaryDirectory(prefix="phalanx-frames-")
+        file = Path(self._folder.name, "model.mjb")
+        model = with_cheaper_light(self.model)
+        data = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+        mujoco.mj_saveModel(model, None, data)
+        data.tofile(file)
+        chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
+        reasons = []
+        for backend in BACKENDS if chosen in GL_OFF else (chosen,):
+            command = [sys.executable, "-m", "phalanx.frames", str(file)]
+            with file.with_name("log").open("wb") as log:
+                process = subprocess.Popen(
+                    [*command, str(self.width), str(self.height)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env={**os.environ, "MUJOCO_GL": backend},
+                    start_new_session=True,
+                )
+            self._process = process
+            assert process.stdout is not None
+            if process.stdout.readline() == READY:
+                return process
+            process.wait()
+            reasons.append(f"{backend}: {self._last_words()}")
+        self.close()
+        raise PhalanxError(
+            "no OpenGL to draw pictures with; install it, on Debian or Ubuntu with"
+            f" `apt-get install libegl1 libgl1` ({'; '.join(reasons)})"
+        )
+
+    def _last_words(self) -> str:
+        assert self._folder is not None
+        lines = Path(self._folder.name, "log").read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "without a word"
+
+
+def main(file: str, width: int, height: int) -> None:
+    """Draw the states that come in until there are no more."""
+    from phalanx.video_renderer import AZIMUTH, ELEVATION, box, robot_geoms
+
+    states, pictures = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # stdout is for pictures only
+    model = mujoco.MjModel.from_binary_path(file)
+    data = mujoco.MjData(model)
+    model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+    robot = robot_geoms(model)
+    camera = mujoco.MjvCamera()
+    camera.azimuth, camera.elevation = AZIMUTH, ELEVATION
+    camera.distance = 0.0
+    size = 8 * (model.nq + 7 * model.nmocap)
+    with mujoco.Renderer(model, height, width) as renderer:
+        pictures.write(READY)
+        pictures.flush()
+        while len(state := states.read(size)) == size:
+            values = np.frombuffer(state)
+            data.qpos[:] = values[: model.nq]
+            mocap = values[model.nq :]
+            data.mocap_pos[:] = mocap[: 3 * model.nmocap].reshape(-1, 3)
+            data.mocap_quat[:] = mocap[3 * model.nmocap :].reshape(-1, 4)
+            mujoco.mj_forward(model, data)
+            low, high = box(model, data, robot)
+            camera.lookat = (low + high) / 2
+            camera.distance = max(camera.distance, 2.0 * float(np.linalg.norm(high - low)))
+            renderer.update_scene(data, camera)
+            pictures.write(renderer.render().tobytes())
+            pictures.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,44 @@
+"""States of a running task, read on the host without waiting for the device."""
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phalanx.sim.recorder import Recorder, rows_since
+
+SECONDS_BETWEEN_COPIES = 0.05
+
+
+class LatestStates:
+    """The states of a task's first environments, read without waiting for the device."""
+
+    def __init__(self, task: Any, num_envs: int) -> None:
+        self.sim = task.sim
+        self.recorder = Recorder(task.sim, num_envs)
+        task.watchers.append(self.recorder.record)
+        cuda = task.device.type == "cuda"
+        self._ring = torch.empty_like(self.recorder.ring, device="cpu", pin_memory=cuda)
+        self._last = torch.zeros((), dtype=torch.long, pin_memory=cuda)
+        self._copied: Any = None
+        self._event = torch.cuda.Event() if cuda else None
+        self._seen = int(task.sim.steps)
+        self._asked = 0.0
+
+    def read(self) -> tuple[Tensor, bool] | None:
+        """Rows that are new since the last call, as `rows_since`, if some have arrived; asks for
+        the next."""
+        rows = None
+        if self._copied and (self._event is None or self._event.query()):
+            last = int(self._last)
+            rows = rows_since(self._ring, last, self._seen)
+            self._seen, self._copied = last, False
+        now = time.perf_counter()
+        if not self._copied and now - self._asked > SECONDS_BETWEEN_COPIES:
+            self._asked, self._copied = now, True
+            self._ring.copy_(self.recorder.ring, non_blocking=True)
+            self._last.copy_(self.sim.steps, non_blocking=True)
+            if self._event is not None:
+                self._event.record()
+        return rows

@@ -1,0 +1,48 @@
+"""The latest states of a few environments, kept on the device for a viewer or a film.
+
+    recorder = Recorder(sim, num_envs=4)
+    task.watchers.append(recorder.record)       # before anything is captured
+    rows, last = recorder.ring, sim.steps       # read both together, see `rows_since`
+
+`record` is part of the step: it has fixed shapes and never waits, so a CUDA graph may hold it.
+"""
+
+import torch
+from torch import Tensor
+
+from phalanx.sim.sim import Sim
+
+ROWS = 512
+"""Steps that are kept."""
+
+
+class Recorder:
+    """States of the first `num_envs` environments in the last `ROWS` steps, as
+    `ring` (ROWS, num_envs, width): `qpos`, then `mocap_pos` and `mocap_quat`, flattened."""
+
+    def __init__(self, sim: Sim, num_envs: int) -> None:
+        self.sim = sim
+        self.num_envs = min(num_envs, sim.num_envs)
+        names = ("qpos", "mocap_pos", "mocap_quat") if sim.model.nmocap else ("qpos",)
+        self._parts = [getattr(sim, name) for name in names]
+        width = self._row().shape[-1]
+        self.ring = torch.zeros(ROWS, self.num_envs, width, device=sim.device)
+
+    def record(self) -> None:
+        """Keep the present state, as that of step `sim.steps`."""
+        self.ring.index_copy_(0, self.sim.steps.remainder(ROWS)[None], self._row())
+
+    def _row(self) -> Tensor:
+        """(1, num_envs, width)."""
+        parts = [p[: self.num_envs].flatten(1) for p in self._parts]
+        return (torch.cat(parts, 1) if len(parts) > 1 else parts[0])[None]
+
+
+def rows_since(ring: Tensor, last: int, seen: int) -> tuple[Tensor, bool]:
+    """Rows of steps seen + 1 to last, (T, num_envs, width), the oldest first, from a copy of `ring`
+    that was made after step `last`; and whether they begin there. If some of them are lost, or time
+    was set back, these are the latest rows that there are."""
+    follows = 0 <= last - seen <= ROWS
+    count = last - seen if follows else min(last, ROWS)
+    at = torch.arange(last - count + 1, last + 1).remainder(ROWS)
+    return ring[at], follows

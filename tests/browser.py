@@ -1,0 +1,46 @@
+"""A page in a headless Chromium."""
+
+import contextlib
+import io
+import shutil
+import time
+
+import numpy as np
+from PIL import Image
+
+LOADING = 60_000
+"""Time that a page may take on a busy machine without a GPU [ms]."""
+
+
+@contextlib.contextmanager
+def page_at(port):
+    """The page that this machine serves at `port`."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "google-chrome", "chromium-browser")
+    installed = next(filter(None, map(shutil.which, names)), None)
+    options = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=installed, args=options)
+        page = browser.new_page(viewport={"width": 640, "height": 480})
+        page.set_default_timeout(LOADING)
+        page.goto(f"http://127.0.0.1:{port}")
+        yield page
+        browser.close()
+
+
+def page_of(server):
+    """The page of a viser server."""
+    return page_at(server.get_port())
+
+
+def wait_for(condition, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert condition()
+
+
+def pixels(png):
+    """(height, width, 3) of a screenshot."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))

@@ -1,0 +1,216 @@
+"""The live page: environments that move while they learn or while a policy plays, in a browser."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from browser import LOADING, page_at, page_of, pixels, wait_for
+from phalanx import tasks
+from phalanx.cli.main import main
+from phalanx.cli.play_source import PlaySource
+from phalanx.sim.recorder import ROWS, Recorder, rows_since
+from phalanx.viewer import open_server
+from phalanx.viewer.live_view import LiveView
+from phalanx.viewer.server import close
+from phalanx.viewer.source import CURVES, TrainingSource
+from phalanx.viewer.states import ROWS as FILE_ROWS
+from phalanx.viewer.states import StateReader, StateWriter
+
+
+def test_the_recorder_keeps_the_latest_states_of_the_first_environments():
+    env = tasks.make("Cartpole", num_envs=5, device="cpu", engine="mujoco")
+    recorder = Recorder(env.sim, 3)
+    env.watchers.append(recorder.record)
+    env.reset()
+    seen = []
+    for _ in range(ROWS + 10):
+        env.step(torch.zeros(5, 1))
+        seen.append(env.sim.qpos[:3].clone())
+    last = int(env.sim.steps)
+    rows, follows = rows_since(recorder.ring.clone(), last, last - 7)
+    assert follows
+    assert torch.equal(rows, torch.stack(seen[-7:]))
+    rows, follows = rows_since(recorder.ring.clone(), last, last - ROWS - 1)
+    assert not follows  # some are lost
+    assert torch.equal(rows, torch.stack(seen[-ROWS:]))
+    rows, follows = rows_since(recorder.ring.clone(), 4, 9)  # time was set back
+    assert (len(rows), follows) == (4, False)
+
+
+def test_states_arrive_in_order_and_a_slow_reader_goes_on_with_the_newest(tmp_path):
+    writer = StateWriter(tmp_path, 2, 3)
+    reader = StateReader(tmp_path)
+    number = iter(range(10**6))
+
+    def write(count, follows=True):
+        writer.append(np.array([np.full((2, 3), next(number)) for _ in range(count)]), follows)
+
+    def take(most):
+        return reader.take(most)[:, 0, 0].tolist()
+
+    assert take(5) == []
+    write(7)
+    assert take(5) == [0, 1, 2, 3, 4]
+    assert take(5) == [5, 6]
+    write(3)
+    assert take(2) == [7, 8]
+    for _ in range(20):
+        write(FILE_ROWS // 8)
+    last = next(number) - 1
+    assert take(4) == [last - 3, last - 2, last - 1, last]  # a cut
+    write(2, follows=False)
+    assert take(9) == [last + 2, last + 3]
+
+
+def test_training_faster_than_real_time_is_shown_in_pieces_without_cuts(tmp_path):
+    writer = StateWriter(tmp_path, 1, 1)
+    (tmp_path / CURVES).write_text('{"iteration": 3, "values": {"return": 1.5}}\n{"itera')
+    source = TrainingSource(tmp_path, dt=0.1)
+    shown, count = [], 0
+    for _ in range(200):
+        writer.append(np.arange(count, count + 60, dtype=np.float32).reshape(-1, 1, 1))
+        count += 60
+        source.advance(2)
+        shown.append(float(source.states[0, 0]))
+    steps = np.diff(shown)
+    assert set(steps[steps <= 2]) == {2.0}
+    assert (steps > 2).sum() < len(steps) / 15  # 40 steps of each piece, 2 at a time
+    assert source.status() == "training, iteration 3"
+    assert source.curves.series == {"return": [1.5]}
+    with (tmp_path / CURVES).open("a") as file:
+        file.write('tion": 4, "values": {"return": 2.5, "reward/up": 1}}\n')
+    assert source.status() == "training, iteration 4"
+    assert source.curves.series["return"] == [1.5, 2.5]
+    assert np.isnan(source.curves.series["reward/up"][0])
+
+
+class Player:
+    """Stands still; counts what it is asked for."""
+
+    def __init__(self, env):
+        self.env, self.restored = env, []
+
+    def get_action(self, obs):
+        return torch.zeros(self.env.num_envs, self.env.num_actions)
+
+    def reset(self):
+        pass
+
+    def reset_states(self, done):
+        pass
+
+    def restore(self, path):
+        self.restored.append(path)
+
+
+@pytest.fixture
+def view(tmp_path):
+    """The page of a quadruped that takes commands, running."""
+    (tmp_path / "last_Go2.pth").touch()
+    env = tasks.make("Go2Velocity", num_envs=3, device="cpu", engine="mujoco", randomize=False)
+    source = PlaySource(Player(env), tmp_path / "last_Go2.pth")
+    view = LiveView(open_server("Go2"), env.sim.model_of(0), source, "Go2")
+    thread = threading.Thread(target=view.run)
+    thread.start()
+    yield view
+    view.stopped.set()
+    thread.join()
+    close(view.server)
+
+
+def test_every_control_of_the_page_reaches_what_plays(view, tmp_path):
+    source, env = view.source, view.source.env
+    with page_of(view.server) as page:
+        button = lambda text: page.get_by_role("button", name=text, exact=True)  # noqa: E731
+        wait_for(lambda: source._time > 0.3)
+        wait_for(lambda: page.locator(".uplot").count() == 2)  # return, terms of the reward
+        button("Pause").click()
+        wait_for(lambda: not view.running)
+        time = source._time
+        button("One step").click()
+        wait_for(lambda: source._time == pytest.approx(time + source.dt))
+        page.wait_for_timeout(1000)
+        robots = pixels(page.locator("canvas").first.screenshot())
+        assert len(np.unique(robots.reshape(-1, 3), axis=0)) > 200  # shaded shapes
+
+        before = env.sim.qvel[:, :3].clone()
+        button("Push").click()
+        wait_for(lambda: not torch.equal(env.sim.qvel[0, :3], before[0]))
+        assert float((env.sim.qvel[0, :2] - before[0, :2]).norm()) == pytest.approx(2.0, abs=0.1)
+        assert torch.equal(env.sim.qvel[1:, :3], before[1:])
+        before = env.sim.qvel.clone()
+        box = page.locator("canvas").first.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)  # the followed robot is in the middle
+        page.mouse.down()
+        page.mouse.move(x + 60, y, steps=6)
+        page.wait_for_timeout(300)
+        page.mouse.up()
+        wait_for(lambda: not torch.equal(env.sim.qvel[0], before[0]))
+        assert torch.equal(env.sim.qvel[1:], before[1:])
+
+        page.keyboard.press("w")
+        wait_for(lambda: float(env.commands.values[0, 0]) == pytest.approx(0.2))
+        assert env.commands.values.tolist()[1] == pytest.approx([0.2, 0.0, 0.0])
+        (tmp_path / "Go2.pth").touch()
+        os.utime(tmp_path / "Go2.pth", (2e9, 2e9))
+        view.say()
+        button("Play the newest checkpoint").click()
+        wait_for(lambda: source.player.restored == [str(tmp_path / "Go2.pth")])
+        button("Reset").click()
+        wait_for(lambda: source._time == 0)
+        button("Top").click()
+        camera = next(iter(view.server.get_clients().values())).camera
+        wait_for(lambda: camera.position[2] > 3 * abs(camera.position[1]) + 0.3)
+        page.get_by_role("textbox", name="Follow").click()
+        page.get_by_role("option", name="environment 2").click()
+        wait_for(lambda: view.followed == 2 and view._label.text == "Go2 environment 2")
+
+
+def test_an_impulse_changes_a_body_as_far_as_its_joints_let_it():
+    env = tasks.make("Cartpole", num_envs=2, device="cpu", engine="mujoco")
+    source = PlaySource(Player(env), None)
+    env.sim.qpos.zero_()
+    env.sim.qvel.zero_()
+    cart = int(env.sim.model.body("cartpole/cart").id)
+    source.push(1, (7.0, 0.5, 7.0), cart)  # the rail is along y
+    assert env.sim.qvel[0].abs().max() == 0
+    assert float(env.sim.qvel[1, 0]) == pytest.approx(0.5, abs=1e-5)
+
+
+def test_without_a_checkpoint_play_shows_a_task(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["play", "task=Cartpole", "sim_device=cpu", "games=4", "num_envs=2", "engine=mujoco"])
+    assert "no policy plays: random actions\nCartpole: return" in capsys.readouterr().out
+    main(["play", "actions=zero", "sim_device=cpu", "games=4", "num_envs=2", "engine=mujoco"])
+    assert "no policy plays: zero actions\nCartpole: return" in capsys.readouterr().out
+
+
+def test_training_can_be_watched(tmp_path):
+    command = [sys.executable, "-m", "phalanx", "train", "task=Cartpole", "headless=False"]
+    command += ["num_envs=64", "sim_device=cpu", "engine=mujoco", "max_iterations=100000"]
+    run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, bufsize=1)
+    try:
+        port = next(int(line.rpartition(":")[2]) for line in run.stdout if "watch:" in line)
+        threading.Thread(target=run.stdout.read, daemon=True).start()
+        with page_at(port) as page:
+            page.get_by_text("training, iteration").wait_for(timeout=LOADING)
+            page.wait_for_timeout(1000)
+            canvas = page.locator("canvas").first
+            first = pixels(canvas.screenshot()).astype(int)
+            wait_for(lambda: (abs(pixels(canvas.screenshot()) - first).max(2) > 40).mean() > 1e-3)
+            wait_for(lambda: page.locator(".uplot").count() >= 1, 60)
+            page.get_by_role("textbox", name="Show").click()
+            page.get_by_role("option", name="newest policy").click()
+            page.get_by_text("policy of").wait_for(timeout=LOADING)
+    finally:
+        run.terminate()
+        assert run.wait(60) == 130
+    with pytest.raises(ConnectionRefusedError):  # the page ends with the training
+        socket.create_connection(("127.0.0.1", port), timeout=5)
