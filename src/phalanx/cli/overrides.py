@@ -130,11 +130,11 @@ def _check_key(key: str, options: Collection[str], command: str) -> None:
 
 def _where_instead(key: str, options: Collection[str], command: str) -> str:
     """What to type instead of an unknown key, as the end of a sentence."""
+    if key in ELSEWHERE:
+        return f"; {ELSEWHERE[key]}"
     near = did_you_mean(key, options)
     if near:
         return near
-    if key in ELSEWHERE:
-        return f"; {ELSEWHERE[key]}"
     for other, about in COMMANDS.items():
         if about.options and key in _names(about.options):
             return f"; it is an option of `phalanx {other}`"
