@@ -44,8 +44,12 @@ if job["file_size"]:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (job["file_size"],) * 2)
 for name, value in job["agent"].items():
-    setattr(phalanx.rl.saving, name, value)
-phalanx.cli.main.main(job["arguments"])
+    setattr(phalanx.rl.ranks if hasattr(phalanx.rl.ranks, name) else phalanx.rl.saving, name, value)
+if job["program"]:
+    sys.argv = job["arguments"]
+    exec(compile(job["program"], "program", "exec"), {"__name__": "__main__"})
+else:
+    phalanx.cli.main.main(job["arguments"])
 """
 
 
@@ -95,7 +99,8 @@ class Server:
     def start(self, arguments: list[str], cwd: Path, **options) -> Process:
         """Run `phalanx *arguments` in `cwd`. options: logs (folder for its output, next to `cwd`),
         terminal (path of one to write to instead), file_size (largest file it may write
-        [bytes]), agent (attributes of phalanx.rl.saving to set), env."""
+        [bytes]), agent (attributes of phalanx.rl.saving or .ranks to set), env, program (Python
+        to run instead, with `arguments`)."""
         logs = options.get("logs", cwd.with_name(f"{cwd.name}-logs"))
         logs.mkdir(exist_ok=True)
         out, err = (Path(options.get("terminal", logs / name)) for name in ("out", "err"))
@@ -104,6 +109,7 @@ class Server:
                 file.touch()
         job = {"arguments": arguments, "cwd": str(cwd), "out": str(out), "err": str(err)}
         job |= {"file_size": options.get("file_size", 0), "agent": options.get("agent", {})}
+        job["program"] = options.get("program", "")
         return Process(self, self.ask({**job, "env": options.get("env", {})}), out, err)
 
 

@@ -97,8 +97,9 @@ def test_values_without_effect_are_named_too(tmp_path, monkeypatch):
         keys_without_effect(config, A2CAgent.Config)
     )
     our_agent(config)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "one of several processes" in refusal(tmp_path, multi_gpu=True)
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert "the environment has no MASTER_ADDR" in refusal(tmp_path, multi_gpu=True)
 
 
 def test_initializers_fill_what_their_options_say():

@@ -47,7 +47,7 @@ TASK_ENVIRONMENT = "rlgpu"
 """The env_name under which agents find a task, from IsaacGymEnvs' files."""
 
 ISAACGYMENVS_KEYS = {"multi_gpu": False}
-"""Keys of IsaacGymEnvs alone, which `${...}` in its train configs refers to."""
+"""Keys that `${...}` in IsaacGymEnvs' train configs refers to, where they are no options."""
 
 
 def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
@@ -123,7 +123,7 @@ def _merge(
     defaults = {
         f.name: f.default for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING
     }
-    root = {**defaults, **layer, **ISAACGYMENVS_KEYS}
+    root = {**ISAACGYMENVS_KEYS, **defaults, **layer}
     for override in overrides:
         if override.key not in ("task", "train"):
             put(root, override)
@@ -133,7 +133,8 @@ def _merge(
         # Options set these keys; in IsaacGymEnvs' files they refer to its own keys.
         if isinstance(config, dict) and is_reference(config.get(key)):
             del config[key]
-    return {k: v for k, v in resolve(root).items() if k not in ISAACGYMENVS_KEYS}
+    known = {f.name for f in dataclasses.fields(kind)}
+    return {k: v for k, v in resolve(root).items() if k in known or k not in ISAACGYMENVS_KEYS}
 
 
 def _check_environment(train: TrainFile) -> None:
@@ -170,6 +171,7 @@ def train_params(options: RunOptions) -> dict[str, Any]:
             inner["deterministic"] = True
             config = dataclasses.replace(task.config, deterministic=True)
             inner["env_config"] |= {"config": config}
+        inner["multi_gpu"] = options.multi_gpu or inner.get("multi_gpu", False)
         inner["train_dir"] = options.train_dir
         inner["full_experiment_name"] = options.experiment
         if options.max_iterations is not None:

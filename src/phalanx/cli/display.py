@@ -27,7 +27,11 @@ def show_randomization(console: Console, env: Any) -> None:
         table.add_column(heading, no_wrap=heading == "randomised")
     for row in randomizer.table():
         table.add_row(*(Text(text) for text in dataclasses.astuple(row)))
-    wide = console if console.is_terminal else Console(file=console.file, width=132)
+    wide = (
+        console
+        if console.is_terminal
+        else Console(file=console.file, width=132, quiet=console.quiet)
+    )
     wide.print(table)
 
 
@@ -104,7 +108,7 @@ class TrainingDisplay(AlgoObserver):
         """Frames at the end of the run, 0 if it has no limit. Iterations before this run may have
         had another number of frames."""
         a, c = self.agent, self.agent.config
-        left = max(c.max_epochs - a.epoch_num, 0) * a.batch_size
+        left = max(c.max_epochs - a.epoch_num, 0) * a.run.frames_per_iteration
         ends = [a.frame + left] if c.max_epochs != -1 else []
         ends += [max(c.max_frames, a.frame)] if c.max_frames != -1 else []
         return min(ends, default=0)

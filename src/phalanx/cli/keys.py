@@ -18,6 +18,7 @@ DECIDED = {
     "sim_device": "sim_device",
     "train_dir": "train_dir",
     "full_experiment_name": "experiment",
+    "multi_gpu": "multi_gpu",
     "player.games_num": "games",
 }
 """Keys of train.params.config that an option sets."""
@@ -30,7 +31,7 @@ ELSEWHERE = {
     "graphics_device_id": "browsers draw view=true, and a process of its own video_every=",
     "max_epochs": "give max_iterations=",
     "lr": "give train.params.config.learning_rate=",
-    "multi_gpu": "training runs on one device",
+    "multi_gpu": "only `phalanx train` uses several GPUs",
     "pipeline": "give sim_device= and rl_device=",
     "physics_engine": "sim_device= chooses: MuJoCo on cpu, MuJoCo Warp on cuda",
     "sigma": "give train.params.network.space.continuous.sigma_init.val=",

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
 import phalanx
 from phalanx.cli.commands import COMMANDS
@@ -34,14 +35,23 @@ def main(arguments: list[str] | None = None) -> None:
         except (MemoryError, RuntimeError) as error:
             raise PhalanxError(_out_of_memory(error)) from error
     except PhalanxError as error:
-        print(f"phalanx: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(f"phalanx: {error}", 2)
     except KeyboardInterrupt as interrupt:
-        words = ["phalanx: interrupted", *map(str, interrupt.args)]
-        print("; ".join(words), file=sys.stderr)
-        sys.exit(130)
+        _end("; ".join(["phalanx: interrupted", *map(str, interrupt.args)]), 130)
     if code is not None:
         sys.exit(code)
+
+
+def _end(words: str, code: int) -> NoReturn:
+    """Print the reason and end the process. One of several ranks prints for all, and does not wait
+    for a GPU that may wait for a rank that has ended."""
+    ranks = sys.modules.get("phalanx.rl.ranks")
+    if ranks is None or ranks.says():
+        print(words, file=sys.stderr, flush=True)
+    if ranks is not None and ranks.size() > 1:
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int | None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from phalanx.cli.config import compose_config
+from phalanx.cli.devices import check_start
 from phalanx.cli.options import TrainOptions
 from phalanx.cli.overrides import jobs, split, split_at_commas
 from phalanx.errors import PhalanxError
@@ -59,6 +60,12 @@ def _runs(arguments: list[str]) -> list[tuple[dict[str, str], TrainOptions]]:
     for k, job in enumerate(todo, 1):
         options = compose_config(job)
         assert isinstance(options, TrainOptions)
+        check_start(options)
+        if options.devices > 1:
+            raise PhalanxError(
+                "-m trains one run after the other in one process, so it cannot have devices=;"
+                " start it with torchrun and multi_gpu=true instead"
+            )
         if len(todo) > 1 and options.experiment:
             options = dataclasses.replace(options, experiment=f"{options.experiment}_{k}")
         elif len(todo) > 1 and options.checkpoint:

@@ -5,18 +5,20 @@ import dataclasses
 import shlex
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
 from phalanx.cli.config import as_settings, compose_config, resolved, train_params
+from phalanx.cli.devices import check_start, ended_if_stuck, kind_of_device, start_ranks
 from phalanx.cli.display import TrainingDisplay, show_randomization, words_of
 from phalanx.cli.options import TrainOptions
 from phalanx.cli.result import ResultFile, device_name
 from phalanx.cli.run_folders import resolve_checkpoint, resume_command, run_folder
 from phalanx.cli.warmup import loading_shown
-from phalanx.rl import AlgoObserver, Runner
+from phalanx.rl import AlgoObserver, Runner, ranks
 from phalanx.rl.observer import Observers
 
 INTERRUPTED = "interrupted"
@@ -31,29 +33,36 @@ def train(arguments: list[str]) -> int | None:
         return train_each([a for a in arguments if a not in SWEEP])
     options = compose_config(arguments)
     assert isinstance(options, TrainOptions)
+    check_start(options)
+    if options.devices > 1:
+        return start_ranks(options.devices, arguments)
     agent = run(options)
+    ranks.leave()
     return 130 if agent.stop_reason == INTERRUPTED else None
 
 
 def run(options: TrainOptions) -> Any:
     """Train until the end or Ctrl-C, and return the agent. Raises PhalanxError for bad input,
     before anything is written."""
-    console = Console(highlight=False)
+    if options.multi_gpu:
+        ranks.join(kind_of_device(options))
+    console = Console(highlight=False, quiet=ranks.rank() > 0)
     checkpoint = resolve_checkpoint(options.checkpoint) if options.checkpoint else None
     options = resolved(options)
-    with run_folder(options, checkpoint) as folder:
+    with _run_folder(options, checkpoint) as folder:
         options = dataclasses.replace(options, train_dir=str(folder.parent), experiment=folder.name)
         params = train_params(options)
         result = ResultFile(as_settings(options), params["seed"])
         showing = TrainingDisplay(console)
-        observers = [_Header(console), result, showing]
+        first = ranks.rank() == 0
+        observers = [_Header(console), *([result] if first else []), showing]
         with contextlib.ExitStack() as stack:
             display = stack.enter_context(showing)
             stack.enter_context(_stop_on_signals(display))
             stack.enter_context(loading_shown(console))
-            if options.watched:
+            if options.watched and first:
                 observers.append(stack.enter_context(_watch(console, options)))
-            if options.video_every:
+            if options.video_every and first:
                 from phalanx.cli.films import Films
 
                 films = Films(console, options.video_every)
@@ -62,7 +71,8 @@ def run(options: TrainOptions) -> Any:
             runner = Runner(Observers(observers))
             runner.load({"params": params})
             runner.run({"train": True, "checkpoint": checkpoint})
-        result.write()
+        if first:
+            result.write()
     _closing_words(console, display.agent)
     if display.agent.frame == display.first_frame:
         console.print(
@@ -85,6 +95,17 @@ def _watch(console: Console, options: TrainOptions) -> contextlib.AbstractContex
     return Watch(console, options.view_envs, options.host, port).opened()
 
 
+@contextlib.contextmanager
+def _run_folder(options: TrainOptions, checkpoint: Path | None) -> Iterator[Path]:
+    """The run's folder, which rank 0 makes and owns."""
+    if ranks.rank():
+        yield Path(ranks.from_first(""))
+        return
+    with run_folder(options, checkpoint) as folder:
+        ranks.from_first(str(folder))
+        yield folder
+
+
 class _Header(AlgoObserver):
     """Prints the first lines: task, devices, run folder, and keys without effect."""
 
@@ -95,7 +116,8 @@ class _Header(AlgoObserver):
         engine = algo.vec_env.sim.engine
         threads = f" on {engine.threads} threads" if getattr(engine, "threads", 0) else ""
         self.console.print(
-            f"[bold]phalanx[/bold] {algo.name}: {algo.num_actors} environments,"
+            f"[bold]phalanx[/bold] {algo.name}: {algo.num_actors} environments"
+            f"{f' on each of {algo.world_size} ranks' if algo.world_size > 1 else ''},"
             f" physics {engine.name}{threads}, learning on {device_name(algo.device)},"
             f" run folder {algo.experiment_dir}",
             soft_wrap=True,
@@ -123,7 +145,8 @@ def _stop_on_signals(display: TrainingDisplay) -> Iterator[None]:
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        with ended_if_stuck() if ranks.size() > 1 else contextlib.nullcontext():
+            yield
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)

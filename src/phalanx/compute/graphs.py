@@ -104,7 +104,10 @@ class Graph:
     def _capture(self) -> torch.cuda.CUDAGraph:
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph), self._context():
+        # With several ranks, NCCL's own threads must be free to ask about their work meanwhile.
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        mode = "thread_local" if several else "global"
+        with torch.cuda.graph(graph, capture_error_mode=mode), self._context():
             self._function()
         return graph
 

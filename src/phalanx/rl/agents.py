@@ -17,7 +17,7 @@ from torch import Tensor
 
 from phalanx.compute.fusing import fused
 from phalanx.errors import PhalanxError
-from phalanx.rl import checkpoint, run_state
+from phalanx.rl import checkpoint, ranks, run_state
 from phalanx.rl.amp import AMP
 from phalanx.rl.build import build_model, with_default_model
 from phalanx.rl.critic import CentralValue
@@ -59,6 +59,9 @@ class Agent(Learner):
         model = build_model(params, self.run.config, env).to(env.device)
         self.hooked_env = HookedEnv(self)
         super().__init__(self.run.config, env, model)
+        if ranks.size() > 1:  # seeds differ, so initial weights would, too
+            first = ranks.from_first(run_state.on_host(self.weights()))
+            self.load_weights(first, "rank 0")
         if getattr(self.config, "torch_compile", False):
             self.fuse()
 
@@ -115,8 +118,9 @@ class Agent(Learner):
     captures_update = _attribute("run.captures_update")
     ppo_device = _attribute("device")
     num_agents = 1
-    global_rank = local_rank = 0
-    world_size = 1
+    global_rank = rank = property(lambda agent: ranks.rank())
+    local_rank = property(lambda agent: ranks.local_rank())
+    world_size = property(lambda agent: ranks.size())
 
     # -- the loop ----------------------------------------------------------------------------------
 
@@ -169,7 +173,7 @@ class Agent(Learner):
     def restore(self, fn: str | Path, set_epoch: bool = True) -> None:
         """Continue from the checkpoint at `fn`. Raises PhalanxError, before anything has changed,
         for one that is damaged or does not fit."""
-        state = checkpoint.load(fn)
+        state = run_state.of_this_rank(checkpoint.load(fn))
         run_state.check(self.run, state, fn)
         self.set_full_state_weights(state, set_epoch, source=fn)
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phalanx.rl import ranks
 from phalanx.rl.nested import nested
 
 RETURN, SHAPED_RETURN = 0, 1  # columns of EpisodeSums.finished
@@ -20,14 +21,18 @@ def why_not_finite(run: Any, restart_point: Any, iterations: int) -> str:
         for _ in range(iterations):
             run.epoch_num += 1
             run.iterate(lambda: None)
-            run.frame += learner.batch_size
-            if not all(x.isfinite().all() for x in learner.statistics().values()):
+            run.frame += run.frames_per_iteration
+            finite = all(x.isfinite().all() for x in learner.statistics().values())
+            if ranks.from_any("" if finite else "found"):
                 break
-    return _origin(env, learner, run.frame - learner.batch_size)
+    own = _origin(env, learner, run.frame - run.frames_per_iteration)
+    nowhere = "rewards and observations are finite; try a lower learning rate"
+    return ranks.from_any(own) or nowhere
 
 
 def _origin(env: Any, learner: Any, frame: int) -> str:
-    """The message for the learner's last iteration, which began after `frame` steps."""
+    """The message for the learner's last iteration, which began after `frame` steps; empty if
+    this rank's numbers are finite."""
     if hasattr(env, "why_not_finite") and (said := env.why_not_finite()):
         return str(said)
     finished = learner.statistics()["finished"]
@@ -51,10 +56,13 @@ def _origin(env: Any, learner: Any, frame: int) -> str:
         default=None,
     )
     if first is None:
-        return "rewards and observations are finite; try a lower learning rate"
+        return ""
     t, name = first
     envs = found[name][:, t].nonzero()[:, 0].tolist()
-    where = f"environment {envs[0]} in step {frame // learner.num_actors + t + 1} of the run"
+    step = frame // (learner.num_actors * ranks.size()) + t + 1
+    where = f"environment {envs[0]} in step {step} of the run"
+    if ranks.size() > 1:
+        where += f" on rank {ranks.rank()}"
     if len(envs) > 1:
         where += f" (and of {len(envs) - 1} more in that step)"
     if name == "shaped rewards":

@@ -5,7 +5,6 @@ own with a new value (`value_bootstrap: reached`), and the field says so.
 """
 
 import math
-import os
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -98,7 +97,7 @@ class AgentConfig:
     sim_device: str | None = None
     """Device of the environment; None is the same."""
     multi_gpu: bool = False
-    """Has no effect: training uses one process."""
+    """Train with all ranks that torchrun has started, each with `num_actors` environments."""
     deterministic: bool = False
     """On a GPU, the same bits in every run: torch uses deterministic algorithms only. The task
     needs `deterministic` as well, which `phalanx train deterministic=true` sets."""
@@ -154,11 +153,6 @@ class AgentConfig:
         for key in ("max_epochs", "max_frames"):
             if getattr(self, key) == 0:
                 raise PhalanxError(f"params.config.{key} is 0; give 1 or more, or -1 for no limit")
-        if self.multi_gpu and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise PhalanxError(
-                "params.config.multi_gpu is true in one of several processes, but training uses"
-                " only one; start it without torchrun"
-            )
 
     def limit_reached(self, epoch: int, frame: int) -> str:
         """The limit that ends training after `epoch` iterations and `frame` steps; empty if

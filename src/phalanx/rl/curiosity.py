@@ -151,7 +151,7 @@ class Curiosity(Part):
             error = self.network(normal)
             self.optimizer.zero_grad(set_to_none=True)
             error.mean().backward()
-            self.optimizer.step()
+            self.optimizer.clip_and_step(None)
         self.error_mean_std.update(error.detach()[:, None])
         self.mean_error.copy_(error.detach().mean())
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from phalanx.errors import PhalanxError
 from phalanx.rl.config import DQNConfig
@@ -69,9 +69,7 @@ class DQN(OneOptimizer, OffPolicy):
         loss = (loss * batch["weights"]).mean() if "weights" in batch else loss.mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if c.grad_norm > 0:
-            nn.utils.clip_grad_norm_(m.q_network.parameters(), c.grad_norm)
-        self.optimizer.step()
+        self.optimizer.clip_and_step(c.grad_norm or None)
         self.record("losses/q_loss", loss, q.mean(), self.epsilon)
         return (q - target).detach()
 

@@ -66,9 +66,9 @@ def gae(
         next_values = values[:, t]
 
 
-def standardized(x: Tensor) -> Tensor:
-    """`x` (B,) shifted and scaled to mean 0 and (sample) standard deviation 1."""
-    return (x - x.mean()) / (x.std() + 1e-8)
+def standardized(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """`x` (B,) shifted and scaled to mean 0 and standard deviation 1, from these, scalars."""
+    return (x - mean) / (std + 1e-8)
 
 
 # -- PPO: losses and KL ------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
+from phalanx.rl import ranks
 from phalanx.rl.run_folder import RunFolder
 from phalanx.rl.statistics import Clock, Meters, performance, with_tags
 
@@ -47,12 +48,12 @@ class Journal:
     def read(self, learner: Any, folder: RunFolder, why: Callable[[], str], saved: Path) -> None:
         """Copy the unread statistics to the host and log them. If they are not finite, raises
         PhalanxError with the reason that `why` returns; `saved` is the last good checkpoint."""
-        rows = torch.stack([row for _, _, row in self._unread]).tolist()
+        rows = ranks.total(torch.stack([row for _, _, row in self._unread])).tolist()
         now = time.perf_counter()
         seconds = max(now - self._read_at, 0.0) / len(rows)  # a clock may be set back
         self._read_at = now
         times = self.clock.read() | learner.hooked_env.seconds_per_iteration(len(rows))
-        speed = performance(learner.batch_size, seconds, times)
+        speed = performance(learner.batch_size * ranks.size(), seconds, times)
         self.fps = {
             "total": speed["performance/step_inference_rl_update_fps"],
             "rollout": speed["performance/step_inference_fps"],
@@ -81,5 +82,7 @@ class Journal:
         values, start = {}, 0
         for name, size in self._sizes.items():
             values[name] = row[start : start + size]
+            if name != "finished":  # a sum over all ranks; others are means over them
+                values[name] = [x / ranks.size() for x in values[name]]
             start += size
         return values

@@ -5,13 +5,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from phalanx.rl import ranks
+
 
 class RunningMeanStd(nn.Module):
     """Normalises (B, *shape) by statistics over the first dimension.
 
-    In training mode a forward pass first merges the batch into the statistics, which are float64;
-    in evaluation mode they do not change. The result is clamped to +-5. Source of the merge: Chan,
-    Golub and LeVeque 1979; population variance and eps 1e-5 as in RL Games 1.6.5.
+    In training mode a forward pass first merges the batch, with those of all other ranks, into the
+    statistics, which are float64; in evaluation mode they do not change. The result is clamped to
+    +-5. Source of the merge: Chan, Golub and LeVeque 1979; population variance and eps 1e-5 as in
+    RL Games 1.6.5.
     """
 
     running_mean: Tensor
@@ -41,7 +44,8 @@ class RunningMeanStd(nn.Module):
         """Merge the batch `x`, (B, *shape)."""
         compiled = self._compiled is not None and x.dtype == torch.float32
         mean, var = self._compiled.moments(x) if compiled else _mean_and_variance(x)
-        n = x.shape[0]
+        mean, var = ranks.moments(mean, var, self.running_mean)
+        n = x.shape[0] * ranks.size()
         delta = mean - self.running_mean
         total = self.count + n
         merged = self.running_var * self.count + var * n + delta**2 * self.count * n / total
@@ -99,7 +103,7 @@ class MovingMeanStd(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Normalised x, (B, *shape)."""
-        mean, var = _mean_and_variance(x)
+        mean, var = ranks.moments(*_mean_and_variance(x), self.mean / self.weight.clamp(min=1e-8))
         for own, new in ((self.mean, mean), (self.var, var), (self.weight, 1.0)):
             own.mul_(self.momentum).add_((1.0 - self.momentum) * new)
         std = torch.sqrt(self.var / self.weight + self.epsilon)

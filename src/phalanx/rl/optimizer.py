@@ -8,6 +8,7 @@ import torch
 from phalanx.errors import PhalanxError
 from phalanx.fits import check_finite, check_tensor, mapping, number
 from phalanx.gate import listed as listed_keys
+from phalanx.rl import ranks
 
 
 class ClippedAdam(torch.optim.Adam):
@@ -16,13 +17,15 @@ class ClippedAdam(torch.optim.Adam):
     compiled: Any = None
     """On a CPU `compute.adam.Adam`, which takes the steps if it is there."""
 
-    def clip_and_step(self, most: float | None) -> None:
-        """Scale the gradients down to a norm of `most`, None to leave them, and take a step."""
+    def clip_and_step(self, most: float | None, *also: torch.Tensor) -> None:
+        """Average the gradients over all ranks, and the tensors `also` with them; scale the
+        gradients down to a norm of `most`, None to leave them; take a step."""
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        ranks.average([*(p.grad for p in parameters if p.grad is not None), *also])
         if self.compiled is not None:
             self.compiled.step(most)
             return
         if most is not None:
-            parameters = [p for group in self.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, most)
         self.step()
 

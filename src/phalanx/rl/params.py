@@ -1,12 +1,17 @@
 """Reads the top level of RL Games' `params`, and finds keys without effect in all sections."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import torch
+
+import phalanx
+from phalanx.compute.devices import resolve_device
 from phalanx.config import ranged, read, without_effect
 from phalanx.errors import PhalanxError
-from phalanx.rl import registry
+from phalanx.rl import ranks, registry
 from phalanx.rl.curiosity import RNDConfig
 
 LARGEST_SEED = 2**63 - 1
@@ -18,9 +23,9 @@ OLD_MODELS = {
 """Models in older RL Games files, which have `network.lstm` instead of `network.rnn`."""
 
 
-EFFECTLESS_VALUES = {"multi_gpu": True, "lr_schedule": "polynom_decay"}
-"""Values in `params.config` without effect: training uses one process, and RL Games has no such
-schedule and keeps the learning rate."""
+EFFECTLESS_VALUES = {"lr_schedule": "polynom_decay"}
+"""Values in `params.config` without effect: RL Games has no such schedule and keeps the learning
+rate."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ def keys_without_effect(params: Mapping[str, Any], config: type) -> list[str]:
     found = without_effect(Params, params) + without_effect(config, own)
     found += _of_network(params.get("network"), "network.")
     found += [k for k, v in EFFECTLESS_VALUES.items() if own.get(k) == v]
+    found += ["multi_gpu"] if own.get("multi_gpu") and ranks.size() == 1 else []
     if isinstance(own.get("rnd_config"), Mapping):
         found += without_effect(RNDConfig, own["rnd_config"], "rnd_config.")
     critic = own.get("central_value_config")
@@ -92,3 +98,40 @@ def _of_network(section: Any, prefix: str) -> list[str]:
     builder = registry.networks.builders.get(str(section.get("name", "actor_critic")))
     config = getattr(builder(), "Config", None) if builder else None
     return without_effect(config, section, prefix) if config else []
+
+
+OF_EACH_RANK = ("seed", "config.train_dir", "config.full_experiment_name", "config.features")
+"""Keys of `params` that ranks may have different values of."""
+
+
+def join_ranks(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Join the ranks that torchrun has started; returns the keys of `params.config` that are this
+    rank's own: its devices. Raises PhalanxError if ranks have different `params`."""
+    config = params["config"]
+    simulation = config.get("sim_device") or config.get("device", "auto")
+    named = {"device": config.get("device", "auto"), "sim_device": simulation}
+    kinds = {key: resolve_device(str(name)).type for key, name in named.items()}
+    ranks.join("cuda" if "cuda" in kinds.values() else "cpu")
+    if ranks.size() == 1:
+        return {}
+    same = {k: v for k, v in _flat(params) if not k.startswith(OF_EACH_RANK)}
+    ranks.check_same(
+        {
+            "the task": repr(config.get("name")),
+            **same,
+            "phalanx": phalanx.__version__,
+            "torch": torch.__version__,
+        }
+    )
+    gpu = f"cuda:{ranks.local_rank()}"
+    return {key: gpu if kind == "cuda" else "cpu" for key, kind in kinds.items()}
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """The values of nested mappings and dataclasses as text, by dotted key."""
+    inside = vars(value) if dataclasses.is_dataclass(value) else value
+    if not isinstance(inside, Mapping):
+        yield key.removeprefix("."), repr(value)
+        return
+    for name, inner in inside.items():
+        yield from _flat(inner, f"{key}.{name}")

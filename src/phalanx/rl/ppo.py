@@ -14,7 +14,7 @@ from torch import Tensor
 
 from phalanx.compute.threads import threads_for
 from phalanx.config import read
-from phalanx.rl import compiled, formulas
+from phalanx.rl import compiled, formulas, ranks
 from phalanx.rl.build import check_actions, check_masks
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.critic import CentralValue, Critic, PolicyCritic
@@ -258,7 +258,7 @@ class PPO(PolicyLearner):
         if self.advantage_mean_std is not None:
             advantages = self.advantage_mean_std(advantages)
         elif c.normalize_advantage:
-            advantages = formulas.standardized(advantages)
+            advantages = formulas.standardized(advantages, *ranks.mean_and_std(advantages))
         d["old_values"].copy_(values)
         d["returns"].copy_(returns)
         d["advantages"].copy_(advantages)
@@ -321,8 +321,8 @@ class PPO(PolicyLearner):
             loss.backward()
         with torch.no_grad(), threads_for(100 * self.torch_weights, self.device):
             c = self.config
-            self.optimizer.clip_and_step(c.grad_norm if c.truncate_grads else None)
             kl = self.policy_kl(batch, result)
+            self.optimizer.clip_and_step(c.grad_norm if c.truncate_grads else None, kl)
             for part in self.parts:
                 part.after_minibatch(mini_epoch, batch, result)
             return kl

@@ -3,6 +3,8 @@
 import copy
 from typing import Any
 
+from phalanx.rl import ranks
+
 
 class RestartPoint:
     """Captured steps cannot check for overflow, so a run with captured steps saves its state
@@ -28,6 +30,7 @@ class RestartPoint:
         that state, so that no contact is dropped."""
         run = self._run
         grown = run.env.grow() if hasattr(run.env, "grow") else None
+        grown = ranks.from_any(grown or "")  # all repeat, so that they stay in step
         if not grown:
             return False
         run.warn(grown)

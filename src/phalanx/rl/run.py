@@ -16,13 +16,14 @@ import torch
 from phalanx.compute.determinism import make_deterministic
 from phalanx.compute.graphs import EAGER_CALLS, Graphs
 from phalanx.config import read
+from phalanx.rl import ranks, run_state
 from phalanx.rl.blame import why_not_finite
 from phalanx.rl.build import make_env
 from phalanx.rl.journal import Journal
 from phalanx.rl.observer import AlgoObserver, overrides_process_infos
 from phalanx.rl.params import keys_without_effect
 from phalanx.rl.restart import RestartPoint
-from phalanx.rl.run_folder import RunFolder
+from phalanx.rl.run_folder import NoFolder, RunFolder
 from phalanx.rl.saving import Saving
 
 ITERATIONS_BETWEEN_READS = {"cpu": 1, "cuda": 8}
@@ -50,7 +51,8 @@ class Run:
         self.env: Any = make_env(c)
         agent.check_spaces(self.env, c)
         device = torch.device(self.env.device)
-        self.folder = RunFolder(Path(c.train_dir) / self.experiment_name, device)
+        kind = NoFolder if ranks.rank() else RunFolder
+        self.folder = kind(Path(c.train_dir) / self.experiment_name, device)
         # TF32 products, 10 bits of mantissa, as RL Games had with Isaac Gym's PyTorch.
         torch.backends.cuda.matmul.allow_tf32 = True
 
@@ -78,8 +80,21 @@ class Run:
 
     # -- the loop ----------------------------------------------------------------------------------
 
+    @property
+    def frames_per_iteration(self) -> int:
+        """Environment steps per iteration, of all ranks together."""
+        return int(self.agent.batch_size * ranks.size())
+
     def train(self) -> tuple[float, int]:
         """Train until a limit is reached; returns best mean return and number of iterations."""
+        try:
+            return self._train()
+        except ranks.RankLost as error:
+            last = self.folder.nn_dir / f"{self.saving.last}.pth"
+            left = f"; everything up to then is saved in {last}" if last.exists() else ""
+            raise ranks.RankLost(f"{error}{left}") from error
+
+    def _train(self) -> tuple[float, int]:
         agent, journal, c = self.agent, self.journal, self.config
         self.observer.before_training(agent)
         if not self.episodes_restored:
@@ -97,16 +112,21 @@ class Run:
             while not self.stop_reason:
                 agent.update_epoch()
                 agent.train_epoch()
-                self.frame += agent.batch_size
+                self.frame += self.frames_per_iteration
                 journal.record(self.epoch_num, self.frame, agent.statistics())
-                ends = self._stop_request or c.limit_reached(self.epoch_num, self.frame)
-                if ends or self.epoch_num % self._reads == 0:
+                reads = self.epoch_num % self._reads == 0
+                ends = c.limit_reached(self.epoch_num, self.frame)
+                if reads or ranks.size() == 1:
+                    ends = ranks.from_any(self._stop_request) or ends
+                if ends or reads:
                     self.write_files()  # the last reading's, while the device works
                     if self._restart.repeat_after_overflow():
                         continue
                     self.stop_reason = ends
                     self._read_statistics()
-                    due, won = self.saving.due(self.epoch_num, journal.meters.rewards)
+                    due, won = ranks.from_first(
+                        self.saving.due(self.epoch_num, journal.meters.rewards)
+                    )
                     self.stop_reason = self.stop_reason or won
                     self._restart.save(due)
             self.write_files()
@@ -155,7 +175,8 @@ class Run:
     # -- limits and messages -----------------------------------------------------------------------
 
     def request_stop(self, reason: str) -> None:
-        """Save and stop after the current iteration."""
+        """Save and stop after the current iteration; with several ranks, after the next reading of
+        the statistics."""
         self._stop_request = reason
 
     def warn(self, sentence: str) -> None:
@@ -189,9 +210,11 @@ class Run:
 
     def _save(self, *names: str) -> None:
         """Write the current state to checkpoints nn/<name>.pth."""
-        state = self.agent.get_full_state_weights()
+        state = run_state.of_all_ranks(self.agent.get_full_state_weights())
         for name in names:
-            self.observer.after_save(self.folder.save(self.folder.nn_dir / name, state))
+            path = self.folder.save(self.folder.nn_dir / name, state)
+            if ranks.rank() == 0:
+                self.observer.after_save(path)
 
     def write_files(self) -> None:
         """Finish writing the checkpoints that the folder keeps."""

@@ -15,6 +15,7 @@ from phalanx.errors import PhalanxError
 from phalanx.gate import reason
 from phalanx.rl import checkpoint
 from phalanx.rl.owner import owned
+from phalanx.rl.run_state import of_all_ranks
 
 Scalars = dict[str, float]
 
@@ -75,7 +76,8 @@ class RunFolder:
             self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
 
     def flush(self) -> list[Path]:
-        """Write everything queued; returns the paths of the checkpoints."""
+        """Write everything queued; returns the paths of the checkpoints. All ranks call it with
+        the same checkpoints queued."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         try:
@@ -87,10 +89,40 @@ class RunFolder:
         self._scalars.clear()
         kept, self._checkpoints = self._checkpoints, []
         with torch.cuda.stream(self._stream):
-            return [self.save(self.nn_dir / stem, state) for stem, state in kept]
+            whole = {id(state): of_all_ranks(state) for _, state in kept}
+            return [self.save(self.nn_dir / stem, whole[id(state)]) for stem, state in kept]
 
     def save(self, stem: Path, state: dict[str, Any]) -> Path:
         """Write a checkpoint now, atomically; `stem` has no ".pth"."""
         path = Path(f"{stem}.pth")
         checkpoint.save(path, state)
         return path
+
+
+class NoFolder(RunFolder):
+    """The run folder in all ranks but the first: they know where it is and write nothing."""
+
+    @contextlib.contextmanager
+    def opened(self, frame: int) -> Iterator[None]:
+        """Nothing to create; see `RunFolder`."""
+        self.writer = _NoWriter()
+        yield
+
+    def log(self, scalars: Scalars, step: float) -> None:
+        """See `RunFolder`."""
+
+    def flush(self) -> list[Path]:
+        """Send rank 0 this rank's part of the checkpoints; see `RunFolder`."""
+        super().flush()
+        return []
+
+    def save(self, stem: Path, state: dict[str, Any]) -> Path:
+        """See `RunFolder`."""
+        return Path(f"{stem}.pth")
+
+
+class _NoWriter:
+    """A TensorBoard writer that writes nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: None

@@ -8,11 +8,14 @@ continuation needs:
     learner       state beyond episodes: schedule, replay buffer, ...
     env, episodes state of the environments and of running episodes; restored together or not at all
     generators    random-number generators of torch, CUDA, NumPy and Python
+    others        with several ranks: the sections learner, env, episodes and generators of the
+                  ranks after the first, whose are the ones above
 
 If an environment's state cannot be restored, only its episodes are lost.
 """
 
 import dataclasses
+import hashlib
 import random
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,7 +26,7 @@ import torch
 from phalanx.errors import PhalanxError
 from phalanx.fits import check_fits, count, mapping, number
 from phalanx.gate import reason, show
-from phalanx.rl import checkpoint
+from phalanx.rl import checkpoint, ranks
 from phalanx.rl.learner import load_each
 
 NO_SETTINGS = frozenset(
@@ -35,6 +38,9 @@ NO_SETTINGS = frozenset(
     }
 )
 """Keys of the config that do not affect learning."""
+
+OF_A_RANK = ("learner", "env", "episodes", "generators")
+"""Sections of which every rank has its own."""
 
 
 def collect(run: Any) -> dict[str, Any]:
@@ -58,6 +64,62 @@ def collect(run: Any) -> dict[str, Any]:
             "episodes": {name: x.state_dict() for name, x in learner.episodic().items()},
         },
     }
+
+
+def of_all_ranks(state: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint of the whole run, from the `collect` of each rank. Raises PhalanxError if
+    their weights have become different."""
+    if ranks.size() == 1:
+        return state
+    learnt = {k: v for k, v in state.items() if k not in ("phalanx", "env_state")}
+    ranks.check_same({"weights with the digest": _digest(on_host(learnt))})
+    own = {key: state["phalanx"][key] for key in OF_A_RANK}
+    _, *others = ranks.from_all(on_host(own))
+    return {**state, "phalanx": {**state["phalanx"], "others": others}}
+
+
+def _digest(learnt: Any) -> str:
+    """A number for nested mappings and lists of tensors, which differs if any bit does."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(value.contiguous().numpy().tobytes())
+        elif isinstance(value, (dict, list)):
+            for inner in value.values() if isinstance(value, dict) else value:
+                add(inner)
+        else:
+            digest.update(repr(value).encode())
+
+    add(learnt)
+    return digest.hexdigest()[:12]
+
+
+def of_this_rank(state: dict[str, Any]) -> dict[str, Any]:
+    """What this rank restores of a run's checkpoint. A rank beyond those of that run starts new
+    episodes, and its learner continues from rank 0's. Raises PhalanxError for wrong structure."""
+    whole = state.get("phalanx")
+    if not isinstance(whole, dict):
+        return state
+    others = whole.get("others", [])
+    if not isinstance(others, list):
+        raise PhalanxError(f"its phalanx.others is {show(others)}")
+    mine = {k: v for k, v in whole.items() if k != "others"}
+    rank = ranks.rank()
+    if rank > len(others):
+        mine = {k: v for k, v in mine.items() if k not in ("env", "episodes", "generators")}
+    elif rank:
+        mine |= mapping(others[rank - 1], f"others[{rank - 1}]")
+    return {**state, "phalanx": mine}
+
+
+def on_host(value: Any) -> Any:
+    """A copy of nested mappings and lists with all tensors on the host."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, dict):
+        return {k: on_host(v) for k, v in value.items()}
+    return [on_host(v) for v in value] if isinstance(value, list) else value
 
 
 def check(run: Any, state: dict[str, Any], source: object) -> None:
@@ -92,11 +154,12 @@ def _check_own(run: Any, own: dict[str, Any]) -> None:
     for key, value in mapping(own.get("settings"), "settings").items():
         if value is not None and not isinstance(value, (bool, int, float, str)):
             raise PhalanxError(f"settings.{key} is {show(value)}")
-    mapping(own.get("episodes"), "episodes")
-    if "env" not in own:
-        raise PhalanxError("it has no env")
+    if ranks.rank() == 0 or "episodes" in own:
+        mapping(own.get("episodes"), "episodes")
+        if "env" not in own:
+            raise PhalanxError("it has no env")
+        _check_generators(mapping(own.get("generators"), "generators"))
     run.agent.check_state(dict(mapping(own.get("learner"), "learner")))
-    _check_generators(mapping(own.get("generators"), "generators"))
 
 
 def _check_generators(states: Mapping[str, Any]) -> None:
@@ -145,6 +208,8 @@ def restore(run: Any, state: dict[str, Any], set_epoch: bool, source: object) ->
     run.journal.meters.load_state_dict(own["meters"])
     for sentence in run.agent.load_state_dict(own["learner"]):
         run.warn(f"{source}: {sentence}")
+    if "episodes" not in own:  # of a rank that the run did not have
+        return
     _restore_episodes(run, own, source)
     _set_generators(own["generators"])
 

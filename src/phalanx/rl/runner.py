@@ -20,11 +20,12 @@ import numpy as np
 import torch
 
 from phalanx.errors import PhalanxError
+from phalanx.rl import ranks
 from phalanx.rl.agents import A2CAgent, AMPAgent, DiscreteA2CAgent, DQNAgent, SACAgent
 from phalanx.rl.amp_player import AMPPlayerContinuous
 from phalanx.rl.config import AgentConfig
 from phalanx.rl.observer import AlgoObserver, Observers, PythonWarnings
-from phalanx.rl.params import read_params, with_current_names
+from phalanx.rl.params import join_ranks, read_params, with_current_names
 from phalanx.rl.players import DQNPlayer, PpoPlayerContinuous, PpoPlayerDiscrete, SACPlayer
 from phalanx.rl.registry import ObjectFactory
 from phalanx.rl.rl_games_observers import OBSERVERS
@@ -70,18 +71,21 @@ class Runner:
         """
         params = with_current_names(copy.deepcopy(dict(yaml_dict.get("params", yaml_dict))))
         given = read_params(params)
+        config = dict(given.config)
+        if config.get("multi_gpu"):
+            config |= join_ranks(params)
         self._siblings = (
             [str(k) for k in yaml_dict if k != "params"] if "params" in yaml_dict else []
         )
         self.algo_name = given.algo_name
         self.seed = int(time.time()) if given.seed in (None, -1) else int(given.seed or 0)
+        self.seed = ranks.from_first(self.seed) + ranks.rank()
         torch.manual_seed(self.seed)
         np.random.seed(self.seed % 2**32)  # noqa: NPY002  (programs draw from it)
         random.seed(self.seed)
         if isinstance(given.torch_threads, int) and given.torch_threads > 0:
             torch.set_num_threads(given.torch_threads)
         model = {"name": given.model} if isinstance(given.model, str) else given.model
-        config = dict(given.config)
         env_config = config.get("env_config") or {}
         if takes_seed(config.get("env_name", AgentConfig.env_name), env_config):
             config["env_config"] = {"seed": self.seed, **env_config}

@@ -18,7 +18,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phalanx.errors import PhalanxError
 from phalanx.fits import check_finite, check_tensor
@@ -26,7 +26,7 @@ from phalanx.rl import checkpoint
 from phalanx.rl.config import SACConfig
 from phalanx.rl.formulas import soft_target, soft_update
 from phalanx.rl.off_policy import OffPolicy
-from phalanx.rl.optimizer import adam, check_optimizer, load_optimizer, optimizer_state
+from phalanx.rl.optimizer import ClippedAdam, adam, check_optimizer, load_optimizer, optimizer_state
 from phalanx.rl.replay import Replay
 from phalanx.rl.sac_network import SACNetwork
 from phalanx.spaces import Box
@@ -86,9 +86,7 @@ class SAC(OffPolicy):
         c1_loss, c2_loss = (q1 - target).square().mean(), (q2 - target).square().mean()
         self.critic_optimizer.zero_grad(set_to_none=True)
         (0.5 * (c1_loss + c2_loss)).backward()
-        if self.config.critic_grad_clip > 0:
-            nn.utils.clip_grad_norm_(self.network.critic.parameters(), self.config.critic_grad_clip)
-        self.critic_optimizer.step()
+        self.critic_optimizer.clip_and_step(self.config.critic_grad_clip or None)
         self.record("losses/c1_loss", c1_loss, c2_loss)
 
     def update_actor_and_alpha(self, obs: Tensor) -> None:
@@ -105,9 +103,9 @@ class SAC(OffPolicy):
         self.log_alpha_optimizer.zero_grad(set_to_none=True)
         learned = [*self.network.actor.parameters(), self.log_alpha]
         (a_loss + alpha_loss).backward(inputs=learned)  # leaves the critic's gradients unchanged
-        self.actor_optimizer.step()
+        self.actor_optimizer.clip_and_step(None)
         if c.learnable_temperature:
-            self.log_alpha_optimizer.step()
+            self.log_alpha_optimizer.clip_and_step(None)
         self.record("losses/a_loss", a_loss, -log_prob.mean(), alpha_loss, self.alpha)
 
     @property
@@ -162,7 +160,7 @@ class SAC(OffPolicy):
             c.gamma,
         )
 
-    def _adam(self, parameters: Any, lr: float, name: str) -> torch.optim.Adam:
+    def _adam(self, parameters: Any, lr: float, name: str) -> ClippedAdam:
         return adam(parameters, lr, self.device, betas=getattr(self.config, f"{name}_betas"))
 
     def _autocast(self) -> Any:

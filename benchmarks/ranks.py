@@ -1,0 +1,160 @@
+"""Measures how training on several GPUs of one machine scales.
+
+    uv run python benchmarks/ranks.py task=Ant devices=1,2 returns=7000 out=ranks_ant.json
+    uv run python benchmarks/ranks.py task=Humanoid devices=1,2 max_iterations=200
+
+Trains the task with its own config once for each number of devices, every device with num_envs
+environments, each time in new processes. One line and one entry of the JSON file each: training
+steps/s in the second half of the run, seconds until the mean return is first reached, and the
+milliseconds of an iteration: rollout, physics of the rollout alone, update, and communication
+alone, its calls and bytes. Communication is what the ranks exchange in an iteration, replayed from
+a CUDA graph of its own; physics is the same number of steps with random actions.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import phalanx  # noqa: F401  before torch, as in the commands: it sets up its threads
+from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.cli.result import device_name, git_commit, versions
+from phalanx.compute.graphs import EAGER_CALLS, Graph
+from phalanx.rl import AlgoObserver, Runner, ranks
+
+REPEATS = 50
+
+
+class Timer(AlgoObserver):
+    """Notes when each return was first reached, and the frames by second."""
+
+    def __init__(self, returns: list[float]) -> None:
+        self.returns, self.reached = returns, {}
+        self.marks: list[tuple[float, int]] = []
+
+    def after_init(self, algo) -> None:
+        self.algo, self.start = algo, time.perf_counter()
+
+    def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
+        now = time.perf_counter() - self.start
+        self.marks.append((now, frame))
+        for level in self.returns:
+            if self.algo.mean_rewards.mean >= level:
+                self.reached.setdefault(level, {"seconds": round(now, 1), "frames": frame})
+
+
+def main() -> None:
+    options = dict(a.split("=", 1) for a in sys.argv[1:])
+    out = options.pop("out", "")
+    counts = [int(n) for n in options.pop("devices", "1,2").split(",")]
+    if ranks.started_by_torchrun():
+        work(options, out)
+        return
+    rows = []
+    for count in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "row.json"
+            command = ["torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+            own = [__file__, *(f"{k}={v}" for k, v in options.items()), f"out={file}"]
+            subprocess.run([sys.executable, "-m", *command, *own], check=True)
+            rows.append(json.loads(file.read_text()))
+        rows[-1]["of_one_device"] = rows[-1]["steps_per_s"] / rows[0]["steps_per_s"]
+        print(json.dumps(rows[-1]), flush=True)
+    if out:
+        Path(out).write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def work(options: dict[str, str], out: str) -> None:
+    """Train in this rank and measure; rank 0 writes the row."""
+    returns = [float(r) for r in options.pop("returns", "").split(",") if r]
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [f"{k}={v}" for k, v in options.items()]
+        config = resolved(compose_config([*arguments, f"train_dir={folder}", "multi_gpu=true"]))
+        timer = Timer(returns)
+        runner = Runner(timer)
+        runner.load({"params": train_params(config)})
+        agent = runner.algo_factory.create(runner.algo_name, base_name="run", params=runner.params)
+        agent.train()
+        stats = agent.last_stats
+        row = {
+            "task": agent.name,
+            "devices": ranks.size(),
+            "num_envs": agent.num_actors,
+            "steps_per_s": second_half(timer.marks),
+            "reached": timer.reached,
+            "return": agent.mean_rewards.mean,
+            "iterations": agent.epoch_num,
+            "ms": {
+                "iteration": 1e3 * agent.run.frames_per_iteration / second_half(timer.marks),
+                "rollout": 1e3 * stats["performance/step_inference_time"],
+                "update": 1e3 * stats["performance/rl_update_time"],
+            },
+        }
+        if torch.cuda.is_available():
+            row["ms"]["physics"] = physics(agent)
+            row |= communication(agent)
+        row |= {"device": device_name(agent.device), "commit": git_commit(), **versions()}
+        if ranks.rank() == 0:
+            Path(out).write_text(json.dumps(row))
+    ranks.from_all("done")  # rank 0 must not leave while others measure
+    ranks.leave()
+
+
+def second_half(marks: list[tuple[float, int]]) -> float:
+    """Frames per second from the middle of the run on."""
+    middle, last = marks[len(marks) // 2], marks[-1]
+    return (last[1] - middle[1]) / (last[0] - middle[0])
+
+
+def physics(agent) -> float:
+    """Milliseconds of the environment steps of one iteration."""
+    env = agent.run.env
+    steps = agent.batch_size // agent.num_actors
+    shape = (agent.num_actors, *env.action_space.shape)
+    actions = torch.empty(shape, device=env.device).uniform_(-1.0, 1.0)
+
+    def roll() -> None:
+        for _ in range(steps):
+            env.step(actions)
+
+    return timed(Graph(roll, env.capture))
+
+
+def communication(agent) -> dict:
+    """What the ranks exchange in an iteration, and the milliseconds that it takes alone."""
+    sizes: list[torch.Tensor] = []
+    if ranks.size() > 1:
+        joined = ranks._joined
+        real = joined.sum
+        joined.sum = lambda x: (sizes.append(torch.zeros_like(x)), real(x))[1]
+        agent.learn()  # eagerly
+        joined.sum = real
+
+    def exchange() -> None:
+        for x in sizes:
+            real(x)
+
+    found = {"exchanges": len(sizes), "exchanged_bytes": sum(x.nbytes for x in sizes)}
+    found["largest_exchange_bytes"] = max((x.nbytes for x in sizes), default=0)
+    milliseconds = timed(Graph(exchange)) if sizes else 0.0
+    return found | {"communication_ms": milliseconds}
+
+
+def timed(call: Graph) -> float:
+    """Milliseconds of one replay."""
+    for _ in range(EAGER_CALLS + 2):
+        call()
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    for _ in range(REPEATS):
+        call()
+    torch.cuda.synchronize()
+    return 1e3 * (time.perf_counter() - begin) / REPEATS
+
+
+if __name__ == "__main__":
+    main()

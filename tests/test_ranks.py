@@ -1,0 +1,235 @@
+"""Several ranks train as one: they stay equal, to the bit, and see what one process would see."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+from forked import server
+from interrupted import QUICK, SAVE_ALWAYS, assert_same, wait_until
+from phalanx.rl import checkpoint
+
+CONFIG = "train.params.config."
+TOGETHER = ["train", "sim_device=cpu", "multi_gpu=true"]
+REPLAY = [f"{CONFIG}save_replay_buffer=true", f"{CONFIG}replay_buffer_size=200"]
+REPLAY += [f"{CONFIG}num_warmup_frames=320", f"{CONFIG}batch_size=64"]
+
+
+@pytest.fixture
+def cwd(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start(cwd, arguments, count=2, present=None, port=None, **options):
+    """Processes with what torchrun gives its own; `present`: the ranks to start, `arguments` may be
+    a list for each."""
+    port = port or free_port()
+    found = []
+    for rank in present or range(count):
+        env = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+        env = {k: str(v) for k, v in env.items()} | {"MASTER_ADDR": "127.0.0.1"}
+        env["MASTER_PORT"] = str(port)
+        own = arguments[rank] if isinstance(arguments[0], list) else arguments
+        logs = cwd.with_name(f"{cwd.name}-rank{rank}")
+        found.append(server().start(own, cwd, env=env, logs=logs, **options))
+    return found
+
+
+def end(processes, seconds=240):
+    codes = [p.wait(seconds) for p in processes]
+    return codes, "".join(p.err for p in processes)
+
+
+def trained(cwd, arguments, count=2, **options):
+    processes = start(cwd, [*TOGETHER, *arguments], count, **options)
+    codes, err = end(processes)
+    assert codes == [0] * count, err
+    assert not any(p.out for p in processes[1:]), "only rank 0 has something to say"
+    return processes[0].out
+
+
+def test_together_they_learn_what_one_process_does(tmp_path, cwd):
+    program = (Path(__file__).parent / "equal_batches.py").read_text()
+    alone = server().start(["", str(tmp_path / "one")], cwd, program=program)
+    both = start(cwd, ["", str(tmp_path / "two")], program=program)
+    codes, err = end([alone, *both])
+    assert codes == [0, 0, 0], err
+    assert "compiled frames 1536 compiled True" in both[0].out
+    assert both[0].out == alone.out
+    for name in ("plain", "compiled", "lstm", "central", "curious"):
+        one, two = (
+            checkpoint.load(tmp_path / way / name / "nn" / f"last_{name}.pth")
+            for way in ("one", "two")
+        )
+        learnt = ("model", "assymetric_vf_nets", "rnd_nets")
+        ours, theirs = ({key: state.get(key, {}) for key in learnt} for state in (two, one))
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=2e-5)
+        rates = [state["phalanx"]["learner"]["schedule"]["lr"] for state in (one, two)]
+        assert rates[0] == rates[1] != 3e-4
+        meters = [state["phalanx"]["meters"] for state in (one, two)]
+        torch.testing.assert_close(*map(torch.tensor, meters), rtol=1e-4, atol=1e-4)
+
+
+KINDS = {
+    "ppo": (20, ["num_envs=32", *QUICK]),
+    "lstm": (3, ["num_envs=16", "train=CartpoleLSTM", f"{CONFIG}minibatch_size_per_env=8"]),
+    "sac": (26, ["num_envs=16", "train=CartpoleSAC", *REPLAY]),
+    "dqn": (26, ["num_envs=16", "train=CartpoleDQN", *REPLAY]),
+    "amp": (3, ["num_envs=8", "task=HumanoidAMP", *QUICK, f"{CONFIG}amp_minibatch_size_per_env=8"]),
+    "ant": (3, ["num_envs=16", "task=Ant", "task.randomize=true", *QUICK]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ranks_stay_equal(cwd, kind):
+    """Every checkpoint compares the ranks' weights, bit for bit."""
+    iterations, options = KINDS[kind]
+    assert "on each of 2 ranks" in trained(cwd, [*options, f"max_iterations={iterations}"])
+    state = last(next(cwd.glob("runs/*")))
+    assert state["epoch"] == iterations
+    assert len(state["phalanx"]["others"]) == 1
+
+
+@pytest.mark.parametrize("kind", ["ppo", "sac"])
+def test_a_continued_run_is_the_same_run(cwd, kind):
+    iterations, options = KINDS[kind]
+    trained(cwd, [*options, f"max_iterations={iterations}", "experiment=whole"])
+    half = f"max_iterations={iterations // 2}"
+    trained(cwd, [*options, half, "experiment=halves"])
+    second = trained(cwd, ["checkpoint=runs/halves", f"max_iterations={iterations}"])
+    assert f"continuing at iteration {iterations // 2}" in second
+    once, twice = (last(cwd / "runs" / name) for name in ("whole", "halves"))
+    for state in (once, twice):
+        state["phalanx"].pop("total_time")
+    assert_same(once, twice)
+    one, two = once["phalanx"]["episodes"], once["phalanx"]["others"][0]["episodes"]
+    assert not torch.equal(one["episode_sums"]["running"], two["episode_sums"]["running"])
+
+
+def last(folder):
+    (file,) = (p for p in folder.glob("nn/last_*.pth") if "_ep_" not in p.name)
+    return checkpoint.load(file)
+
+
+def test_ranks_that_have_become_different_are_found(cwd):
+    program = """
+import sys, torch
+from phalanx.rl import ranks, agents
+from phalanx.cli.main import main
+update = agents.A2CAgent.update
+def wrong(self):
+    update(self)
+    if ranks.rank() == 1:
+        with torch.no_grad():
+            next(self.model.parameters()).view(-1)[0] += 1e-6
+agents.A2CAgent.update = wrong
+main(sys.argv)
+"""
+    arguments = [*TOGETHER, "num_envs=16", *QUICK, "max_iterations=2"]
+    codes, err = end(start(cwd, arguments, program=program))
+    assert codes == [2, 2]
+    assert "rank 0 has weights with the digest" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_killed_rank_ends_all_and_any_number_continues(cwd):
+    arguments = [*TOGETHER, "num_envs=16", *QUICK, "max_iterations=100000"]
+    one, two = start(cwd, arguments, agent=SAVE_ALWAYS)
+    wait_until(one.says("run folder"), 240)
+    file = cwd / "runs/Cartpole/nn/last_Cartpole.pth"
+    wait_until(lambda: file.exists() and checkpoint.load(file)["epoch"] > 3, 240)
+    os.kill(two.pid, signal.SIGKILL)
+    codes, err = end([one, two], 60)
+    assert codes == [2, -signal.SIGKILL]
+    assert len(err.splitlines()) == 1
+    assert "lost the others" in err
+    assert f"saved in {file.relative_to(cwd)}" in err
+    epoch, frame = (last(cwd / "runs/Cartpole")[key] for key in ("epoch", "frame"))
+    assert frame == epoch * 2 * 16 * 8
+    for count in (3, 1):
+        more = ["checkpoint=runs/Cartpole", f"max_iterations={epoch + 2}"]
+        out = trained(cwd, more, count)
+        assert f"continuing at iteration {epoch}, frame {frame}" in out
+        state = last(cwd / "runs/Cartpole")
+        assert state["frame"] == frame + 2 * count * 16 * 8
+        assert len(state["phalanx"].get("others", [])) == count - 1
+        epoch, frame = state["epoch"], state["frame"]
+
+
+def test_a_signal_to_one_rank_stops_all_after_the_same_iteration(cwd):
+    arguments = [*TOGETHER, "num_envs=16", *QUICK, "max_iterations=100000"]
+    one, two = start(cwd, arguments)
+    wait_until(lambda: "iteration" in one.out, 240)
+    os.kill(two.pid, signal.SIGTERM)
+    codes, err = end([one, two], 60)
+    assert (codes, err) == ([130, 130], "")
+    assert "everything is saved" in one.out
+
+
+def test_a_rank_that_waits_for_one_that_hangs_is_ended(cwd):
+    arguments = [*TOGETHER, "num_envs=16", *QUICK, "max_iterations=100000"]
+    program = """
+import sys
+from phalanx.cli import devices
+from phalanx.cli.main import main
+devices.SECONDS_TO_STOP = 1.0
+main(sys.argv)
+"""
+    one, two = start(cwd, arguments, program=program)
+    wait_until(lambda: "iteration" in one.out, 240)
+    os.kill(two.pid, signal.SIGSTOP)
+    os.kill(one.pid, signal.SIGTERM)
+    assert one.wait(60) == 2
+    assert "waits in vain for another rank" in one.err
+    os.kill(two.pid, signal.SIGKILL)
+    two.wait(60)
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (f"{CONFIG}gamma=0.5", "rank 0 has config.gamma 0.99, but rank 1 has 0.5"),
+        ("task=Ant", "rank 0 has the task 'Cartpole', but rank 1 has 'Ant'"),
+        ("num_envs=16", "rank 0 has config.num_actors 32, but rank 1 has 16"),
+    ],
+)
+def test_ranks_with_different_settings_end_with_one_sentence(cwd, second, words):
+    arguments = [*TOGETHER, *QUICK, "max_iterations=1"]
+    codes, err = end(start(cwd, [[*arguments, "num_envs=32"], [*arguments, "num_envs=32", second]]))
+    assert codes == [2, 2]
+    assert words in err
+    assert len(err.splitlines()) == 1
+    assert not any(cwd.glob("runs/*"))
+
+
+def test_a_rank_whose_others_do_not_come_says_so(cwd):
+    soon = {"SECONDS_TO_MEET": 1}
+    for alone in (0, 1):  # with and without the one that all others connect to
+        codes, err = end(start(cwd, [*TOGETHER, "num_envs=16"], present=[alone], agent=soon))
+        assert codes == [2]
+        assert len(err.splitlines()) == 1
+        assert (
+            "1/2 clients joined" if alone == 0 else "cannot meet the others at 127.0.0.1:"
+        ) in err
+
+
+def test_a_taken_port_is_named(cwd):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        soon = {"SECONDS_TO_MEET": 1}
+        codes, err = end(start(cwd, [*TOGETHER], present=[0], port=port, agent=soon))
+    assert codes == [2]
+    assert f"at 127.0.0.1:{port}: the port is taken; give another --master-port" in err
