@@ -11,10 +11,14 @@ import torch
 from phalanx import tasks
 from phalanx.cli.sim2sim_viewer import steer
 from phalanx.errors import PhalanxError
+from phalanx.randomization.disturbances import PushSettings
 from phalanx.sim import Scene
 from phalanx.sim.engines.fused.support import why_not
+from phalanx.tasks.contact_history import ContactHistory
 from phalanx.tasks.rays import cast, height_scan, lidar
 from phalanx.tasks.terrain_kinds import KINDS
+from phalanx.tasks.velocity import Velocity
+from phalanx.tasks.velocity_settings import VelocityConfig
 
 N = 4
 ASSETS = Path(tasks.__file__).parent / "assets"
@@ -312,3 +316,54 @@ def test_at_the_end_of_the_ground_time_is_over(hills):
     _, _, terminated, truncated, _ = hills.step(torch.zeros(20, 12))
     assert truncated.tolist() == [k == 3 for k in range(20)]
     assert not terminated.any()
+
+
+class Dropped(Velocity):
+    """Remembers the forces of all physics steps."""
+
+    Config = VelocityConfig
+
+    def init_buffers(self):
+        super().init_buffers()
+        self.contacts = ContactHistory(self, "robot", self.config.feet)
+
+
+def test_contacts_between_two_control_steps_count():
+    torch.manual_seed(0)
+    task = Dropped(VelocityConfig(2, dt=0.1, substeps=20), device="cpu", engine="mujoco")
+    task.reset()
+    task.sim.qpos[:, 2] += torch.tensor([0.02, 5.0])  # 20 mm fall in 64 ms
+    task.sim.qvel.zero_()
+    task.contacts.begin(torch.ones(2, dtype=torch.bool))
+    task.step(torch.zeros(2, 12))
+    assert (task.contacts.forces[0, :8] == 0).all()
+    assert (task.contacts.count(1.0)[0] > 0).all()
+    assert (task.contacts.count(1.0)[0] < 12).all()
+    assert task.contacts.first(1.0).tolist() == [[True] * 4, [False] * 4]
+    assert (task.contacts.forces[1] == 0).all()
+    task.step(torch.zeros(2, 12))
+    touching = task.contacts.forces[0, 0] > 0
+    assert touching.any()
+    assert not task.contacts.first(0.0)[0][touching].any()
+    with pytest.raises(PhalanxError, match="no contact force of the body 'FL_calf'; ask"):
+        ContactHistory(task, "robot", ["FL_calf"])
+
+
+def test_costs_and_pushes_grow():
+    task = make(4, costs={"first_part": 0.5, "grow_steps": 10})
+    reward = task.reward
+    reward.weights = {"gain": 2.0, "cost": -1.0}
+    terms = dict.fromkeys(reward.weights, torch.ones(4))
+    totals = []
+    for steps in (-1, 4):  # the call counts one
+        reward._steps.fill_(steps)
+        totals.append(float(reward.total(reward(terms))[0]) / 0.02)
+    task.end_schedules()
+    totals.append(float(reward.total(reward(terms))[0]) / 0.02)
+    assert totals == pytest.approx([1.5, 1.25, 1.0])
+    push = task.randomizer.pushes["robot"]
+    push.settings = PushSettings((1, 1), (1.0, 1.0), grow_steps=100, lin_vel_z=(0.5, 0.5))
+    task.sim.qvel.zero_()
+    push.countdown.zero_()
+    push(torch.tensor(25))
+    assert torch.allclose(task.sim.qvel[:, :3], torch.tensor([0.25, 0.25, 0.125]))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from phalanx.config import ranged
 from phalanx.randomization.distribution import Variation, draw_samples
 from phalanx.sim import Sim
 
@@ -39,6 +40,8 @@ class PushSettings:
     """The same of the velocity along world z [m/s]."""
     ang_vel_z: tuple[float, ...] = ()
     """The same about the base's z [rad/s]; empty for that of `ang_vel`."""
+    grow_steps: int = ranged(0, at_least=0)
+    """Environment steps, each of all environments, over which pushes grow from 0 to their size."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +141,11 @@ class Pushes:
         fresh = draw_samples(self.settings.interval_s, "uniform", mask.shape, mask.device)
         self.countdown.copy_(torch.where(mask, fresh, self.countdown))
 
-    def __call__(self) -> None:
-        """One step passes."""
+    def __call__(self, step: Tensor) -> None:
+        """One step passes. step: environment steps so far, 0-d."""
         self.countdown -= self.dt
+        grown = self.settings.grow_steps
+        size: Tensor | float = (step / grown).clamp(max=1.0) if grown else 1.0
         due = self.countdown <= 0
         lin, ang, s = self.actor.root_lin_vel_w, self.actor.root_ang_vel_b, self.settings
         jumps = [(lin[:, :2], s.lin_vel), (ang[:, :2] if s.ang_vel_z else ang, s.ang_vel)]
@@ -149,5 +154,5 @@ class Pushes:
             if not any(bounds):
                 continue
             jump = draw_samples(bounds, "uniform", vel.shape, vel.device)
-            vel.add_(torch.where(due[:, None], jump, 0.0))
+            vel.add_(torch.where(due[:, None], size * jump, 0.0))
         self.draw(due)

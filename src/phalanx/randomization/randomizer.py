@@ -112,7 +112,7 @@ class Randomizer:
     def disturb(self, actions: Tensor) -> Tensor:
         """Push the robots that are due, and return the delayed actions, of the same shape."""
         for push in self.pushes.values():
-            push()
+            push(self.step)
         return self.delay["actions"](actions) if "actions" in self.delay else actions
 
     def observe(self, observations: Tensor) -> Tensor:
@@ -133,6 +133,7 @@ class Randomizer:
         """Randomise everything at full strength from now on, as at the end of training."""
         ends = [p.variation.schedule_steps or 0 for p in self.model.parameters]
         ends += [n.variation.schedule_steps or 0 for n in self.noise.values()]
+        ends += [p.settings.grow_steps for p in self.pushes.values()]
         self.step.fill_(max([0, *ends]))
         everywhere = torch.ones_like(self.sim.diverged)
         self.model.draw(everywhere, self.step)

@@ -228,6 +228,9 @@ class PPOConfig(AgentConfig):
     rnd_config: dict[str, Any] | None = None
     """Add a reward for novel states; see `phalanx.rl.curiosity.RNDConfig`."""
 
+    symmetry_config: dict[str, Any] | None = None
+    """Learn with the mirror images of left and right; see `phalanx.rl.symmetry.SymmetryConfig`."""
+
     torch_compile: bool | str | dict[str, Any] = True
     """On CUDA, fuse the many small kernels of task, policy and losses with torch.compile; false
     starts faster and runs slower. On a CPU, compute perceptrons in compiled functions instead of by

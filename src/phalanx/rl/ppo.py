@@ -29,6 +29,7 @@ from phalanx.rl.policy_learner import PolicyLearner
 from phalanx.rl.rollout import Rollout
 from phalanx.rl.schedule import Schedule
 from phalanx.rl.statistics import EpisodeSums
+from phalanx.rl.symmetry import Symmetry, SymmetryConfig
 
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
 MAX_VALUED_SAMPLES = 65536  # samples, or one minibatch if that is larger
@@ -101,6 +102,9 @@ class PPO(PolicyLearner):
         if c.rnd_config is not None:
             rnd = read(RNDConfig, c.rnd_config, "params.config.rnd_config")
             parts.append(Curiosity(rnd, env.observation_space.shape, self.device))
+        if c.symmetry_config is not None:
+            symmetry = read(SymmetryConfig, c.symmetry_config, "params.config.symmetry_config")
+            parts.append(Symmetry(symmetry, env, self.model))
         if c.use_diagnostics:
             parts.append(Diagnostics(self))
         return parts

@@ -152,6 +152,8 @@ class Task:
         self.actuators = make_actuators(self.sim, self.config.actuators)
         self.randomizer: Randomizer | None = None
         self.onboard: Onboard | None = None
+        self.each_substep: list[Callable[[int], None]] = []
+        """Called after each physics step with its number in the control step, from 0."""
         self.watchers: list[Callable[[], None]] = []
         """Called at the end of every step, with the state that it reached or, where an episode
         ended, the first of the next; as part of the step, they never wait for the device."""
@@ -189,6 +191,14 @@ class Task:
         just seen: without noise or latency, and what no robot can measure. For tasks that set
         `num_states`; a `central_value_config` in the train config uses it."""
         raise NotImplementedError
+
+    def mirrors(self) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """Functions that exchange left and right in observations and in actions, for a
+        `symmetry_config` in the train config; `phalanx.tasks.mirror` makes them."""
+        raise PhalanxError(
+            f"the task {type(self).__name__} does not say what its mirror image is; remove"
+            " symmetry_config, or give the task the method mirrors"
+        )
 
     def reset_envs(self, mask: Tensor) -> None:
         """Write the initial state of a new episode into environments `mask`, (N,) bool. The
@@ -309,15 +319,17 @@ class Task:
         self.pre_physics_step(actions)
 
     def _physics(self) -> None:
-        if not self.actuators:
+        if not self.actuators and not self.each_substep:
             self.sim.advance()
             return
         for actuator in self.actuators:
             actuator.read_command()
-        for _ in range(self.sim.substeps):
+        for k in range(self.sim.substeps):
             for actuator in self.actuators:
                 actuator.write_effort()
             self.sim.advance(1)
+            for note in self.each_substep:
+                note(k)
 
     def _after_physics(self) -> None:
         self.sim.mark_diverged()

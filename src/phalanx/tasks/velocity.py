@@ -27,7 +27,7 @@ Noise, latency, pushes and other randomisation are on by default, see `cfg/task/
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from typing import ClassVar
 
 import torch
@@ -39,10 +39,12 @@ from phalanx.tasks import locomotion, rays
 from phalanx.tasks.commands import VelocityCommands
 from phalanx.tasks.feet import TOUCHES, Feet
 from phalanx.tasks.gait_clock import GaitClock
+from phalanx.tasks.mirror import Mirror, walking_mirrors
 from phalanx.tasks.task import Task
 from phalanx.tasks.terrain import Terrain, TerrainMap
 from phalanx.tasks.velocity_rewards import reward_terms
 from phalanx.tasks.velocity_settings import VelocityConfig
+from phalanx.tasks.weighted_terms import WeightedTerms
 
 
 class Velocity(Task):
@@ -58,10 +60,7 @@ class Velocity(Task):
         config, ground = self.config, self.config.ground()
         scene = Scene(config.dt / config.substeps, iterations=10, ls_iterations=20)
         self.map = TerrainMap(ground) if ground else None
-        if self.map:
-            self.map.add_to(scene)
-        else:
-            scene.add_ground()
+        self.map.add_to(scene) if self.map else scene.add_ground()
         robot = scene.add_actor("robot", config.asset, keyframe="home", self_collisions=False)
         scene.add_contact_force_sensors(
             "robot", dict.fromkeys((*config.feet, *config.falls_on, *config.not_to_touch))
@@ -87,11 +86,10 @@ class Velocity(Task):
         no_actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
         self.actions = self.state("actions", no_actions)
         self.last_actions = self.state("last_actions", no_actions.clone())
-        self.weights = {f.name: getattr(config.rewards, f.name) for f in fields(config.rewards)}
+        self.reward = WeightedTerms(self, asdict(config.rewards), config.costs)
 
     def places(self, bodies: Sequence[str]) -> Tensor:
-        """Of these bodies among those with contact sensors; a tensor, since a CUDA graph cannot
-        copy a list from the host."""
+        """Of bodies among those with contact sensors, on the device, as CUDA graphs need them."""
         place = self.robot.contact_body_names.index
         return torch.tensor([place(b) for b in bodies], dtype=torch.long, device=self.device)
 
@@ -127,12 +125,12 @@ class Velocity(Task):
         }
         fallen = ends["tilt"] | ends["contact"]
         terms = self.reward_terms(base, pressed) | {"fall": fallen.float()}
-        terms = {name: self.weights[name] * terms[name] for name in self.weights}
         ends["edge"] = self.follow_terrain() & ~fallen
-        self.log_terms(terms, ends, {"commands/part": self.commands.part})
+        weighted = self.reward(terms)
+        self.log_terms(weighted, ends, {"commands/part": self.commands.part})
         self.clock.step(self.commands.moving)
         self.commands.step(base.yaw)  # observed from the next step on
-        return self.config.dt * torch.stack(list(terms.values())).sum(0), fallen
+        return self.reward.total(weighted), fallen
 
     def follow_terrain(self) -> Tensor:
         """Note how far the robots came; at the end of the ground, (N,) bool, their time is over."""
@@ -144,7 +142,6 @@ class Velocity(Task):
         return outside
 
     def reward_terms(self, base: locomotion.Torso, pressed: Tensor) -> dict[str, Tensor]:
-        """See `velocity_rewards.py`."""
         return reward_terms(self, base, pressed)
 
     def reset_envs(self, mask: Tensor) -> None:
@@ -153,8 +150,8 @@ class Velocity(Task):
         if self.terrain:
             self.terrain.begin(mask)
             origins = self.terrain.start + self.start_pos
-        noise, speed = config.reset_joint_pos, config.reset_velocity
-        locomotion.reset_near(self.robot, mask, self.default_pos, noise, speed, origins)
+        off, speed = config.reset_joint_pos, config.reset_velocity
+        locomotion.reset_near(self.robot, mask, self.default_pos, off, speed, origins)
         at = mask[:, None]
         self.actions.masked_fill_(at, 0.0)
         self.last_actions.masked_fill_(at, 0.0)
@@ -162,9 +159,10 @@ class Velocity(Task):
             part.begin(mask)
 
     def end_schedules(self) -> None:
-        """See `Task`; commands come from their whole ranges."""
+        """See `Task`; commands come from their whole ranges, robots start in all rows."""
         super().end_schedules()
         self.commands.end_schedules()
+        self.reward.end_schedules()
         if self.terrain:
             self.terrain.end_schedules()
 
@@ -175,6 +173,9 @@ class Velocity(Task):
     def scalars(self) -> dict[str, float]:
         """See `Task`; also the mean row of the terrain."""
         return super().scalars() | (self.terrain.scalars() if self.terrain else {})
+
+    def mirrors(self) -> tuple[Mirror, Mirror]:
+        return walking_mirrors(self)
 
     def observation_layout(self) -> tuple[Term, ...]:
         joints, scan = self.robot.joint_names, len(self.scan_points)

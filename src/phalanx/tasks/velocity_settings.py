@@ -9,6 +9,7 @@ from phalanx.tasks.commands import CommandSettings
 from phalanx.tasks.task import TaskConfig
 from phalanx.tasks.terrain import TerrainSettings
 from phalanx.tasks.terrain_kinds import KINDS
+from phalanx.tasks.weighted_terms import CostSettings
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class VelocityConfig(TaskConfig):
     substeps: int = 4
     commands: CommandSettings = field(default_factory=CommandSettings)
     rewards: Weights = field(default_factory=Weights)
+    costs: CostSettings = field(default_factory=CostSettings)
     terrain: str = "flat"
     """flat, rough for the kinds of `terrain_settings`, or the name of one kind."""
     terrain_settings: TerrainSettings = field(default_factory=TerrainSettings)

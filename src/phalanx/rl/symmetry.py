@@ -1,0 +1,83 @@
+"""Symmetry of left and right as a part of PPO: mirrored samples, and a loss on asymmetric actions.
+
+    params.config.symmetry_config: {augment: true, mirror_loss_coef: 0.0}
+
+The environment gives the mirror images: `env.mirrors()` returns two functions, of observations and
+of actions. With `augment`, every minibatch holds each sample and its mirror image, with the same
+advantage, return and old probability. The mirror loss is the mean square of the mirrored mean
+action minus that of the mirrored observation. Sources: arXiv:1801.08093 (loss), arXiv:2403.04359
+(augmentation).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phalanx.config import ranged
+from phalanx.errors import PhalanxError
+from phalanx.rl.part import Part
+
+
+@dataclass(frozen=True)
+class SymmetryConfig:
+    """`params.config.symmetry_config`."""
+
+    augment: bool = True
+    """Whether minibatches also hold the mirror images of their samples."""
+    mirror_loss_coef: float = ranged(0.0, at_least=0)
+    """Weight of the mirror loss."""
+
+
+class Symmetry(Part):
+    """See the module."""
+
+    name = "symmetry"
+
+    def __init__(self, config: SymmetryConfig, env: Any, model: Any) -> None:
+        if not hasattr(env, "mirrors"):
+            raise PhalanxError(
+                "params.config.symmetry_config is given, but the environment has no `mirrors`"
+            )
+        if model.is_rnn():
+            raise PhalanxError(
+                "params.config.symmetry_config does not work with recurrent networks"
+            )
+        self.config, self.model = config, model
+        self.of_observations, self.of_actions = env.mirrors()
+        self.mean_loss = torch.zeros((), device=torch.device(env.device))
+        self._own: dict[str, Tensor] = {}
+
+    def extend(self, batch: dict[str, Any], rows: Any) -> None:
+        """Add the mirror images to the minibatch."""
+        if not self.config.augment:
+            return
+        self._own = {name: batch[name] for name in ("mus", "sigmas") if name in batch}
+        images = {"obs": self.of_observations(batch["obs"])}
+        images |= {n: self.of_actions(batch[n]) for n in ("actions", "mus") if n in batch}
+        if "sigmas" in batch:
+            images["sigmas"] = self.of_actions(batch["sigmas"]).abs()
+        for name, values in batch.items():
+            if isinstance(values, Tensor):
+                batch[name] = torch.cat([values, images.get(name, values)])
+
+    def loss(self, loss: Tensor, batch: dict[str, Any]) -> Tensor:
+        """Add the mirror loss."""
+        if not self.config.mirror_loss_coef:
+            return loss
+        obs = batch["obs"][: len(batch["obs"]) // 2] if self.config.augment else batch["obs"]
+        inputs = {**batch, "obs": torch.cat([obs, self.of_observations(obs)]), "is_train": False}
+        own, image = self.model.run(inputs)[0].chunk(2)
+        apart = (image - self.of_actions(own)).square().sum(1).mean()
+        self.mean_loss.copy_(apart.detach())
+        return loss + self.config.mirror_loss_coef * apart
+
+    def after_minibatch(self, mini_epoch: int, batch: dict[str, Any], result: Any) -> None:
+        """Keep the new policy as the old one of the next pass, as without symmetry."""
+        for name, values in self._own.items():
+            values.copy_(batch[name][: len(values)])
+
+    def statistics(self) -> dict[str, Tensor]:
+        """See `Part`."""
+        return {"losses/mirror": self.mean_loss} if self.config.mirror_loss_coef else {}

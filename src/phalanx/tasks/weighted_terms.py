@@ -1,0 +1,60 @@
+"""A reward as the weighted sum of named terms, with a curriculum of the costs.
+
+self.reward = WeightedTerms(self, {"upright": 1.0, "torque": -1e-4}, config.costs)
+weighted = self.reward(terms)               # once per step, in Task.compute_reward
+self.log_terms(weighted)
+return self.reward.total(weighted), terminated
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from phalanx.config import ranged
+
+if TYPE_CHECKING:
+    from phalanx.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class CostSettings:
+    """A curriculum of the costs, which are the terms with negative weights."""
+
+    first_part: float = ranged(1.0, at_least=0, at_most=1)
+    """Part of their weights that counts at first; it grows to 1 over `grow_steps`."""
+    grow_steps: int = ranged(0, at_least=0)
+    """Environment steps, each of all environments, over which that part grows."""
+
+
+class WeightedTerms:
+    """weights: of the terms, per second."""
+
+    def __init__(
+        self, task: "Task", weights: Mapping[str, float], costs: CostSettings | None = None
+    ) -> None:
+        self.weights, self.costs, self.dt = dict(weights), costs or CostSettings(), task.sim.dt
+        self._steps = task.state("reward_steps", torch.zeros((), device=task.device))
+
+    def __call__(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One step passes: the terms, (N,) each, by their weights; those without a weight are left
+        out."""
+        self._steps += 1
+        part = self.cost_part if self.costs.first_part < 1 else 1.0
+        return {k: (part * w if w < 0 else w) * terms[k] for k, w in self.weights.items()}
+
+    def total(self, weighted: Mapping[str, Tensor]) -> Tensor:
+        """The reward of a step, (N,), from what a call returned."""
+        return self.dt * torch.stack(list(weighted.values())).sum(0)
+
+    @property
+    def cost_part(self) -> Tensor:
+        """0-d: the part of the costs that counts now."""
+        first, grown = self.costs.first_part, self._steps / max(1, self.costs.grow_steps)
+        return first + (1 - first) * grown.clamp(max=1.0)
+
+    def end_schedules(self) -> None:
+        """All of the costs count from now on, as at the end of training."""
+        self._steps.fill_(self.costs.grow_steps + 1)

@@ -1,0 +1,97 @@
+"""Mirror images of robots, and learning with them."""
+
+import pytest
+import torch
+from torch import nn
+
+from phalanx import tasks
+from phalanx.errors import PhalanxError
+from phalanx.rl.symmetry import Symmetry, SymmetryConfig
+
+FLIP_QUAT = torch.tensor([1.0, -1.0, 1.0, -1.0])
+FLIP_Y = torch.tensor([1.0, -1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", ["Go2Velocity", "AnymalVelocity", "G1Velocity"])
+def test_a_mirrored_robot_moves_as_the_mirror_image(name):
+    task = tasks.make(name, 2, device="cpu", engine="mujoco", randomize=False)
+    task.reset()
+    of_observations, of_actions = task.mirrors()
+    assert torch.allclose(of_actions(task.default_pos), task.default_pos, atol=1e-3)
+    sim, robot = task.sim, task.robot
+    for pos, flip in ((robot.root_pos, FLIP_Y), (robot.root_quat, FLIP_QUAT)):
+        pos[1] = flip * pos[0]
+    robot.root_lin_vel_w[1] = FLIP_Y * robot.root_lin_vel_w[0]
+    robot.root_ang_vel_b[1] = -FLIP_Y * robot.root_ang_vel_b[0]
+    robot.joint_pos[1] = of_actions(robot.joint_pos[0])
+    robot.joint_vel[1] = of_actions(robot.joint_vel[0])
+    sim.forward()
+    task.commands.give(torch.tensor([[0.5, 0.2, 0.3], [0.5, -0.2, -0.3]]))
+    task.clock.phase.copy_(torch.tensor([0.1, 0.6]))
+    for _ in range(8):
+        action = 0.3 * (2 * torch.rand(task.num_actions) - 1)
+        task.step(torch.stack([action, of_actions(action)]))
+    # trunks and rotors are not quite symmetric
+    apart = (task.obs_buf[1] - of_observations(task.obs_buf[0])).abs()
+    changed = (task.obs_buf[1] - task.obs_buf[0]).abs()
+    assert apart.mean() < 0.02
+    assert apart.mean() < 0.1 * changed.mean()
+
+
+def test_the_scan_is_mirrored_side_by_side():
+    small = {"rows": 2, "columns": 2, "tile": 4.0, "border": 1.0}
+    task = tasks.make(
+        "Go2Velocity", 1, device="cpu", engine="mujoco", terrain="waves", terrain_settings=small
+    )
+    of_observations, _ = task.mirrors()
+    left = task.scan_points[:, 1]
+    image = of_observations(torch.cat([torch.zeros(50), left]))[50:]
+    assert torch.allclose(image, -left, atol=1e-6)
+
+
+def test_a_joint_or_term_without_a_mirror_image_is_named():
+    task = tasks.make("Go2JoystickUnilab", 1, device="cpu", engine="mujoco")
+    with pytest.raises(PhalanxError, match="term 'gait_phases' has no mirror image"):
+        task.mirrors()
+    with pytest.raises(PhalanxError, match="the task Ant does not say what its mirror image is"):
+        tasks.make("Ant", 1, device="cpu", engine="mujoco").mirrors()
+
+
+class Linear(nn.Module):
+    """A policy without bias: its mirror loss is worked out by hand below."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[1.0, 2.0]]))
+
+    def run(self, inputs):
+        return (inputs["obs"] @ self.weight.T,)
+
+    def is_rnn(self):
+        return False
+
+
+class Env:
+    device = "cpu"
+
+    def mirrors(self):
+        return (lambda obs: obs.flip(-1)), (lambda action: -action)
+
+
+def test_minibatches_hold_the_mirror_images_and_the_loss_is_that_of_asymmetric_actions():
+    part = Symmetry(SymmetryConfig(True, 0.5), Env(), Linear())
+    obs, mus = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[3.0], [4.0]])
+    batch = {"obs": obs, "actions": torch.tensor([[1.0], [2.0]]), "mus": mus}
+    batch |= {"advantages": torch.tensor([5.0, 6.0])}
+    part.extend(batch, slice(0, 2))
+    assert batch["obs"].tolist() == [[1, 0], [0, 1], [0, 1], [1, 0]]
+    assert batch["actions"].flatten().tolist() == [1, 2, -1, -2]
+    assert batch["advantages"].tolist() == [5, 6, 5, 6]
+    # mean actions are 1 and 2, those of the images 2 and 1; wanted are -1 and -2
+    loss = part.loss(torch.tensor(1.0), batch)
+    assert float(loss.detach()) == pytest.approx(1.0 + 0.5 * (3**2 + 3**2) / 2)
+    batch["mus"] += 1
+    part.after_minibatch(0, batch, {})
+    assert mus.flatten().tolist() == [4, 5]
+    with pytest.raises(PhalanxError, match="the environment has no `mirrors`"):
+        Symmetry(SymmetryConfig(), object(), Linear())
