@@ -4,6 +4,7 @@
         robosuite robosuite-models mjlab example-robot-data gymnasium-robotics dm_control pybullet
     uv pip install --python /tmp/robots/bin/python pin
     python benchmarks/robot_files.py packages=/tmp/robots out=robots.json
+    ... also=mujoco_menagerie,legged_gym      # folders with further robot files
 
 MJCF files are compared with plain MuJoCo: every body, joint, geom, actuator, equality, tendon and
 sensor of a scene that holds only the robot, against the file's own model. URDF files are compared
@@ -11,16 +12,21 @@ with Pinocchio: names and order of joints, limits, effort, velocity, placement, 
 and inertia of all that moves with a joint; where Pinocchio cannot read a file, with PyBullet.
 
 A file counts if plain MuJoCo (MJCF), PyBullet or MuJoCo (URDF) loads it and it has a body. It is
-"equal", or "impossible inertia, said": equal but for inertias that no moving body can have (none at
-all, or A + B < C), which MuJoCo refuses; or "differs, said": a note says what was changed; or
-"refused" with a sentence; or
-"differs, unsaid", which must not happen. Objects of one body are counted apart from robots.
+    equal
+    impossible, said    equal but for links that ask for a mass or an inertia that no moving body
+                        can have (none at all, or A + B < C), by their own numbers; a note names
+                        each of them
+    differs, said       a note says what was changed
+    refused             with a sentence
+    differs, unsaid     or without a note that explains it, which must not happen
+Objects of one body are counted apart from robots.
 """
 
 import collections
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,6 +35,7 @@ import traceback
 import warnings
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
@@ -59,7 +66,8 @@ def main() -> None:
     packages = Path(settings["packages"])
     logging.disable(logging.CRITICAL)  # notes are in the robots
     warnings.simplefilter("ignore")
-    files = find_files(packages)
+    also = [Path(folder).resolve() for folder in settings.get("also", "").split(",") if folder]
+    files = [file for folder in (packages, *also) for file in find_files(folder)]
     print(f"{len(files)} files", flush=True)
     known = Path(settings.get("facts", "/nowhere"))  # of an earlier run of the readers
     if known.exists():
@@ -72,9 +80,10 @@ def main() -> None:
     for number, file in enumerate(files):
         row = compare(file, readings.get(str(file)))
         if row is not None:
-            rows.append({"file": short(file, packages), "package": package(file, packages)} | row)
+            name = short(file, packages, also)
+            rows.append({"file": name, "package": package(name)} | row)
         if (row and row["result"] not in ("equal", "no robot")) or number % 200 == 0:
-            print(number, short(file, packages), row, flush=True)
+            print(number, short(file, packages, also), row, flush=True)
     summary = summarise(rows)
     print(json.dumps(summary, indent=1))
     if "out" in settings:
@@ -154,9 +163,8 @@ def compare(file: Path, reading: dict[str, Any] | None) -> dict[str, Any] | None
     if not differences:
         return {"result": "equal", "robot": moving}
     said = {"differences": differences, "notes": notes}
-    impossible = all(d.endswith(": inertia") for d in differences)
-    if impossible and any("the inertia of links" in note for note in notes):
-        return {"result": "impossible inertia, said", "robot": moving} | said
+    if reading is not None and impossible_and_said(file, differences, notes):
+        return {"result": "impossible, said", "robot": moving} | said
     return {"result": "differs, said" if notes else "differs, unsaid", "robot": moving} | said
 
 
@@ -240,6 +248,40 @@ def compare_urdf(file: Path, reading: dict[str, Any]) -> tuple[list[str], list[s
     return differences, notes
 
 
+def impossible_and_said(file: Path, differences: list[str], notes: list[str]) -> bool:
+    """Whether all differences of a URDF are masses and inertias of joints that carry a link with
+    an impossible one, and a note names that link."""
+    named = {link for note in notes for link in re.findall(r"'([^']*)'", note)}
+    wrong = named & impossible_links(file)
+    model = load_robot(file, fixed_base=True, density=0.0).compile()
+    for difference in differences:
+        joint, _, quantity = difference.rpartition(": ")
+        if quantity not in ("mass", "com", "inertia"):
+            return False
+        body = int(model.joint(joint).bodyid[0])
+        carried = {model.body(b).name for b in np.flatnonzero(model.body_weldid == body)}
+        if not carried & wrong:
+            return False
+    return True
+
+
+def impossible_links(file: Path) -> set[str]:
+    """Links of a URDF without mass, or with moments of inertia that no rigid body has."""
+    found = set()
+    for link in ElementTree.parse(file).getroot().iter("link"):
+        numbers = {}
+        for tag in ("mass", "inertia"):
+            element = link.find(f"inertial/{tag}")
+            numbers |= {} if element is None else element.attrib
+        off = [float(numbers.get(key, 0)) for key in ("ixy", "ixz", "iyz")]
+        tensor = np.diag([float(numbers.get(key, 0)) for key in ("ixx", "iyy", "izz")])
+        tensor[[0, 0, 1], [1, 2, 2]] = tensor[[1, 2, 2], [0, 0, 1]] = off
+        a, b, c = np.linalg.eigvalsh(tensor)
+        if float(numbers.get("value", 0)) <= 0 or a <= 0 or a + b < c * (1 - 1e-9):
+            found.add(link.get("name", ""))
+    return found
+
+
 def joints_of(model: mujoco.MjModel) -> dict[str, dict[str, Any]]:
     """What `robot_readers.by_pinocchio` gives."""
     data = mujoco.MjData(model)
@@ -316,7 +358,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     table = {}
     for group, results in sorted(counts.items()):
         total = sum(results.values())
-        possible = total - results["impossible inertia, said"]
+        possible = total - results["impossible, said"]
         share = {
             "files": total,
             "equal_percent": round(100 * results["equal"] / total, 1),
@@ -336,12 +378,16 @@ def short_row(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"differences": names[:6] + more, "notes": kinds}
 
 
-def package(file: Path, packages: Path) -> str:
-    parts = short(file, packages).split("/")
+def package(name: str) -> str:
+    parts = name.split("/")
     return "example-robot-data" if "example-robot-data" in parts else parts[0]
 
 
-def short(file: Path, packages: Path) -> str:
+def short(file: Path, packages: Path, also: list[Path]) -> str:
+    """The path of a file that begins with the name of its package or folder."""
+    for folder in also:
+        if folder in file.parents:
+            return str(file.relative_to(folder.parent))
     return str(file).split("site-packages/")[-1].replace(f"{packages.resolve()}/", "")
 
 

@@ -1,13 +1,18 @@
 """Mappings into typed dataclasses, and the command line's key=value arguments."""
 
+import dataclasses
+import importlib
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
 import yaml
 
+import phalanx
 from phalanx.cli.config import compose_config, train_params
-from phalanx.config import ranged, read, without_effect
+from phalanx.config import metadata_of, ranged, read, without_effect
 from phalanx.errors import PhalanxError
 
 
@@ -29,6 +34,7 @@ class Config:
     mode: Literal["fast", "exact"] = "fast"
     bootstrap: Literal["reached"] | bool = "reached"
     units: tuple[int, ...] = ranged((8,), at_least=1)
+    pair: tuple[float, float] = (0.0, 1.0)
     inner: Inner = Inner()
     maybe: Inner | None = None
     either: Inner | tuple[int, ...] | None = None
@@ -96,6 +102,7 @@ def test_value_takes_the_type_of_its_field(key, value, taken):
         ("units", 3, "params.units is 3; it must be a list"),
         ("units", "32", "params.units is '32'; it must be a list"),
         ("units", [8, "x"], "params.units[1] is 'x'; it must be a whole number"),
+        ("pair", [1, 2, 3], "params.pair is [1, 2, 3]; it must be a list of 2 values"),
         ("units", [8, 0], "params.units[1] is 0; it must be at least 1"),
         ("inner", 3, "params.inner is 3; it must be a mapping of keys to values"),
         ("inner", {"scale": -1}, "params.inner.scale is -1.0; it must be above 0"),
@@ -121,6 +128,54 @@ def test_wrong_value_is_named_with_what_is_accepted(key, value, words):
 def test_missing_key_is_named():
     with pytest.raises(PhalanxError, match=r"the key params\.name is missing and has no default"):
         read(Config, {}, "params")
+
+
+ENDLESS = """
+max_epochs max_frames max_steps save_best_after save_frequency epochs_between_resets
+num_warmup_steps num_warmup_frames policy_frequency epsilon_decay_frames beta_decay_frames
+grow_steps
+max_iterations games games_num seeds
+""".split()
+"""Limits of a run and counts of iterations: more of them only last longer."""
+OTHERS = ("phalanx.deploy", "phalanx.spaces", "phalanx.layout")
+
+
+def classes_of_settings():
+    """Every dataclass of the modules that declare ranges."""
+    root = Path(phalanx.__file__).parent
+    files = [f for f in root.rglob("*.py") if "ranged(" in f.read_text() and f.stem != "config"]
+    for file in [*files, root / "rl/config.py", *root.glob("tasks/*.py")]:
+        parts = file.relative_to(root.parent).with_suffix("").parts
+        module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+        for cls in vars(module).values():
+            # A policy's metadata are checked against its network; tasks make layouts and spaces.
+            if getattr(cls, "__module__", "").startswith(OTHERS):
+                continue
+            if hasattr(cls, "__dataclass_params__"):
+                yield cls
+
+
+def test_every_whole_number_has_a_largest_value():
+    """10^10 updates per step, units or substeps would wait for ever or fill the memory."""
+    checked = 0
+    for cls in set(classes_of_settings()):
+        for f in dataclasses.fields(cls):
+            hint = str(f.type)
+            if not re.search(r"\bint\b", hint) or not f.init or f.name in ENDLESS:
+                continue
+            assert "at_most" in metadata_of(cls, f.name), f"{cls.__qualname__}.{f.name}"
+            checked += 1
+    assert checked > 60
+
+
+def test_a_subclass_that_changes_a_default_keeps_the_range():
+    @dataclass(frozen=True)
+    class Longer(Config):
+        steps: int = 50
+
+    assert read(Longer, {"name": "x"}, "params").steps == 50
+    with pytest.raises(PhalanxError, match=r"steps is 101; it must be at least 1 and at most 100"):
+        read(Longer, {"name": "x", "steps": 101}, "params")
 
 
 def test_keys_without_effect_are_left_out():

@@ -35,7 +35,7 @@ RUNS = {
     "lstm": (200, ["num_envs=16", "train=CartpoleLSTM", f"{CONFIG}minibatch_size_per_env=8"]),
     "sac": (600, ["num_envs=16", "train=CartpoleSAC", *REPLAY]),
     "dqn": (600, ["num_envs=16", "train=CartpoleDQN", *REPLAY]),
-    "amp": (150, ["num_envs=8", "task=HumanoidAMP", *QUICK, *AMP]),
+    "amp": (60, ["num_envs=8", "task=HumanoidAMP", *QUICK, *AMP]),
     "ant": (200, ["num_envs=16", "task=Ant", "task.randomize=true", LATENCY, *QUICK]),
 }
 

@@ -225,36 +225,3 @@ def test_disk_full_while_training_keeps_the_last_checkpoint(cwd, what_fills_up):
     assert_nothing_half_written(cwd / "runs/Cartpole", temporaries=0)
     resumed = server().start(["train", "checkpoint=runs/Cartpole", "max_iterations=1"], cwd)
     assert resumed.wait() == 0, resumed.err
-
-
-# the run folder during a run ----------------------------------------------------------------------
-
-
-def test_a_run_folder_has_one_owner(cwd, tmp_path):
-    """A second process that would write into the folder is refused; when the first is killed, the
-    folder is free."""
-    first = server().start(["train", *SMALL, *QUICK, "max_iterations=100000"], cwd)
-    folder = cwd / "runs/Cartpole"
-    wait_until((folder / "nn/last_Cartpole.pth").exists)
-    options = [f"checkpoint={folder}", "max_iterations=100001"]
-    second = server().start(["train", *options], cwd, logs=tmp_path / "second")
-    assert second.wait() == 2
-    assert f"is in use by process {first.pid}, which writes its checkpoints" in second.err
-    os.kill(first.pid, signal.SIGKILL)
-    assert first.wait() == -signal.SIGKILL
-    options = [f"checkpoint={folder}", "max_iterations=1"]
-    third = server().start(["train", *options], cwd, logs=tmp_path / "third")
-    assert third.wait() == 0, third.err
-    assert not (folder / ".owner").exists()
-
-
-@pytest.mark.parametrize("gone", ["", "summaries", "nn"])
-def test_a_folder_that_disappears_during_a_run_is_one_sentence(cwd, gone):
-    options = [*SMALL, *QUICK, "max_iterations=100000"]
-    run = server().start(["train", *options], cwd, agent=SAVE_ALWAYS)
-    folder = cwd / "runs/Cartpole"
-    wait_until((folder / "nn/last_Cartpole.pth").exists)
-    wait_until(lambda: any((folder / "summaries").glob("events*")))
-    (folder / gone).rename(cwd / "moved")
-    assert run.wait() == 2
-    assert re.fullmatch(r"phalanx: cannot write [^\n]*no such file[^\n]*\n", run.err), run.err

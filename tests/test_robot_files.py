@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene, Sim
@@ -176,7 +177,7 @@ REFUSED = {
     "type with a capital": (hinge("", "Fixed"), "did you mean 'fixed'"),
     "no child": (
         robot(f'{BASE}<joint name="j" type="fixed"><parent link="base"/></joint>'),
-        "child link '' does not exist",
+        "it has no <child link=",
     ),
     "mesh of 0 bytes": (mesh("empty.stl"), "the file is empty"),
     "Git LFS": (mesh("lfs.stl"), "Git LFS pointer.*git lfs pull"),
@@ -398,6 +399,55 @@ def test_a_mesh_is_split_into_convex_parts_once(load, tmp_path, monkeypatch, cap
 
 
 # Mass and joints ----------------------------------------------------------------------------------
+
+
+def test_links_between_the_hinges_of_a_shoulder_weigh_next_to_nothing(load):
+    links = "".join(f'<link name="{name}"/>' for name in ("x", "y", "end"))
+    joints = [("base", "x"), ("x", "y"), ("y", "arm"), ("arm", "end")]
+    text = robot(BASE + ARM + links + "".join(
+        joint("continuous", parent, child, f"j{k}") for k, (parent, child) in enumerate(joints)
+    ))  # fmt: skip
+    loaded = load(text)
+    model = loaded.compile()
+    assert model.body("x").mass == pytest.approx(1e-6)
+    assert model.body("y").mass == pytest.approx(1e-6)
+    assert model.body("end").mass == pytest.approx(1e-3)  # nothing else gives its joint inertia
+    assert "added 1e-06 kg to moving links without mass: 'x'" in texts(loaded.notes)
+
+
+COMPILER = (
+    """
+boundmass="1"|boundinertia="1"|balanceinertia="true"|inertiafromgeom="true"|discardvisual="true"
+inertiagrouprange="0 1"|fusestatic="true"|alignfree="true"|fitaabb="true"|eulerseq="zyx"
+angle="radian"|settotalmass="7"|boundmass="1" settotalmass="20"|inertiafromgeom="auto"
+""".strip()
+    .replace("\n", "|")
+    .split("|")
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("setting", COMPILER)
+def test_every_setting_of_the_compiler_counts(scene_of, tmp_path, setting):
+    """MuJoCo takes some of them from the scene that a robot is attached to."""
+    trimesh.creation.cone(0.1, 0.5).export(tmp_path / "c.stl")
+    inertia = 'fullinertia="9 .1 .1 0 0 0"' if "balance" in setting else 'diaginertia=".2 .1 .1"'
+    text = f"""<mujoco><compiler {setting}/><asset><mesh name="c" file="c.stl"/></asset><worldbody>
+      <body name="b" pos="0 0 1"><freejoint/><inertial pos="0 0 .1" mass=".5" {inertia}/>
+        <geom type="box" size=".1 .1 .1" pos=".1 0 0" mass="1"/><geom group="2" size=".05"/>
+        <geom type="capsule" mesh="c" density="500"/>
+        <geom contype="0" conaffinity="0" group="2" size=".06"/>
+        <body name="k" pos=".2 0 0" euler=".1 .2 .3"><joint name="h" range="-.5 .5" axis="0 1 0"/>
+          <geom size=".1" mass=".3"/><geom type="cylinder" mesh="c" group="3" euler="1 2 3"/>
+          <body name="w" pos=".1 0 0" euler="20 10 0"><geom size=".05" mass=".1"/></body>
+        </body></body></worldbody></mujoco>"""
+    scene, _ = scene_of(text)
+    ours = scene.compile()
+    plain = mujoco.MjModel.from_xml_path(str(tmp_path / "r.xml"))
+    for field in "body_mass body_inertia body_ipos body_pos geom_size geom_pos jnt_range".split():
+        mine, theirs = getattr(ours, field), getattr(plain, field)
+        assert mine.shape == theirs.shape, field
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-8, err_msg=field)
 
 
 def test_frames_weigh_nothing_and_shapes_are_filled_with_the_density_asked_for(load):

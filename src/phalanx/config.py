@@ -6,8 +6,9 @@
 
     config = read(Config, {"horizon_length": "32"}, where="params.config")
 
-The dataclass declares a field's default, type and range together. Its metadata may also hold a
-"check", a function of value and path that raises PhalanxError. Numbers written as strings, as
+The dataclass declares a field's default, type and range together; a subclass that only changes a
+default keeps the range. Its metadata may also hold a "check", a function of value and path that
+raises PhalanxError. Numbers written as strings, as
 PyYAML reads `5e-5`, become numbers; the string "None" becomes None if the field may be None. A
 value of the wrong type or range, a missing key and an unknown key raise `PhalanxError` with a
 sentence that names the key and, for an unknown key, the nearest name.
@@ -65,8 +66,10 @@ def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ())
             accepted = near or f"; accepted: {', '.join(sorted(fields))}"
             raise PhalanxError(f"unknown key {prefix}{key}{accepted}")
         taken[key] = _value(hints[key], value, prefix + key)
-        _check_range(taken[key], fields[key], prefix + key)
-        if check := fields[key].metadata.get("check"):
+        about = metadata_of(cls, key)
+        endless = about.get("infinite") or fields[key].default in (math.inf, -math.inf)
+        _check_range(taken[key], about, endless, prefix + key)
+        if check := about.get("check"):
             check(taken[key], prefix + key)
     for name, field in fields.items():
         no_default = field.default is field.default_factory is MISSING
@@ -109,6 +112,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise _wrong(where, value, "a list")
+        if Ellipsis not in args and len(value) != len(args):
+            raise _wrong(where, value, f"a list of {len(args)} values")
         return tuple(_value(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if origin is dict or hint is dict:
         if not isinstance(value, Mapping):
@@ -163,10 +168,16 @@ def _number(hint: type, value: Any, where: str) -> Any:
     return hint(number)
 
 
-def _check_range(value: Any, field: dataclasses.Field[Any], where: str) -> None:
+def metadata_of(cls: type, name: str) -> Mapping[str, Any]:
+    """Metadata of a field, or of the base class's field that it replaces."""
+    declared = (vars(base).get("__dataclass_fields__", {}).get(name) for base in cls.__mro__)
+    return next((field.metadata for field in declared if field and field.metadata), {})
+
+
+def _check_range(value: Any, about: Mapping[str, Any], endless: bool, where: str) -> None:
     if isinstance(value, tuple):
         for i, part in enumerate(value):
-            _check_range(part, field, f"{where}[{i}]")
+            _check_range(part, about, endless, f"{where}[{i}]")
         return
     if value is None or not isinstance(value, (int, float)) or isinstance(value, bool):
         return
@@ -175,11 +186,10 @@ def _check_range(value: Any, field: dataclasses.Field[Any], where: str) -> None:
         "at_least": lambda limit: value >= limit,
         "at_most": lambda limit: value <= limit,
     }
-    bounds = {name: field.metadata[name] for name in tests if name in field.metadata}
+    bounds = {name: about[name] for name in tests if name in about}
     if not all(tests[name](limit) for name, limit in bounds.items()):
         words = " and ".join(f"{n.replace('_', ' ')} {limit}" for n, limit in bounds.items())
         raise PhalanxError(f"{where} is {show(value)}; it must be {words}")
-    endless = field.metadata.get("infinite") or field.default in (math.inf, -math.inf)
     if value != value or (abs(value) > MAX_FLOAT and not (endless and math.isinf(value))):
         raise PhalanxError(f"{where} is {show(value)}; it must be finite, at most {MAX_FLOAT:g}")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:

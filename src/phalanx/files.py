@@ -1,10 +1,13 @@
 """Atomic file writes."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
 from phalanx.errors import PhalanxError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomically(path: Path, content: bytes, option: str = "") -> None:
@@ -22,8 +25,9 @@ def write_atomically(path: Path, content: bytes, option: str = "") -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         reason = (error.strerror or str(error)).lower()
+        free = "free some space or " if error.errno in FULL else ""
         named = f" ({option})" if option else ""
+        intact = "; the earlier file is intact" if path.is_file() else ""
         raise PhalanxError(
-            f"cannot write {path}: {reason}; free some space or choose another folder{named}; an"
-            " earlier file is intact"
+            f"cannot write {path}: {reason}; {free}choose another folder{named}{intact}"
         ) from error

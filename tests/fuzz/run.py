@@ -1,6 +1,7 @@
 """Calls our loaders with broken files, and counts what they do.
 
     python tests/fuzz/run.py npy cases=100000          # some loaders; all without a name
+    python tests/fuzz/run.py cases=60000 jobs=16       # in so many processes at once
     python tests/fuzz/run.py npy case=4711             # one case, here, with its traceback
 
 Each loader runs in a process of its own, which is stopped when a case takes more than `SECONDS` or
@@ -17,8 +18,10 @@ Each loader runs in a process of its own, which is stopped when a case takes mor
 """
 
 import collections
+import concurrent.futures
 import contextlib
 import faulthandler
+import functools
 import io
 import logging
 import multiprocessing as mp
@@ -27,6 +30,7 @@ import resource
 import shutil
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import warnings
@@ -41,7 +45,7 @@ SECONDS, WARM_UP, START = 10.0, 120.0, 300.0
 BLOCKED = 10
 """So many times its seconds may pass while a process waits, for the processor or for anything."""
 AT_ONCE = 1000
-"""Cases of one process."""
+"""Cases of one process; with several jobs, the loaders take turns after so many."""
 MEMORY = 2 * 2**30
 GOOD = ("sentence", "accepted")
 EVENTS = (
@@ -135,7 +139,8 @@ def work(name, first, last, pipe, place):
 def run(name, first, last, report):
     """All cases of a target; `report(number, kind, words, seconds)` of each. A hang or want of
     memory counts if it is so again as the first case of a process: address space adds up."""
-    context = mp.get_context("spawn")
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(["fuzz.targets"])  # imports take longer than most cases
     while first < last:
         here, there = context.Pipe(duplex=False)
         place = context.Array("c", 200)
@@ -202,25 +207,34 @@ def main(arguments):
     if "case" in options:
         return one(names[0], int(options["case"]))
     first, cases = int(options.get("first", 0)), int(options.get("cases", 1000))
-    table, kinds = {}, [*GOOD, "traceback", "hang", "memory", "executed", "nonsense", "died"]
-    shown = collections.Counter()
-    for name in names:
-        counts, slowest, begun = collections.Counter(), 0.0, time.monotonic()
+    jobs, last = int(options.get("jobs", 1)), first + cases
+    kinds = [*GOOD, "traceback", "hang", "memory", "executed", "nonsense", "died"]
+    table = {name: collections.Counter() for name in names}
+    slowest, shown = collections.Counter(), collections.Counter()
+    lock, begun = threading.Lock(), time.monotonic()
 
-        def report(number, kind, said, seconds, name=name, counts=counts):
-            nonlocal slowest
-            counts[kind] += 1
-            slowest = max(slowest, seconds)
-            last = said.strip().rpartition("\n")[2][:60]
-            shown[name, kind, last] += 1
-            if kind not in GOOD and shown[name, kind, last] <= int(options.get("show", 2)):
+    def report(name, number, kind, said, seconds):
+        words = said.strip().rpartition("\n")[2][:60]
+        with lock:
+            table[name][kind] += 1
+            slowest[name] = max(slowest[name], seconds)
+            shown[name, kind, words] += 1
+            if kind not in GOOD and shown[name, kind, words] <= int(options.get("show", 2)):
                 print(f"--- {name} case={number}: {kind}\n{said[:1500]}", flush=True)
+            if table[name].total() == cases:
+                row = "".join(f"{table[name][k]:>10}" for k in kinds)
+                passed = time.monotonic() - begun
+                end = f"slowest {slowest[name]:.2f} s, done after {passed:.0f} s"
+                print(f"{name:<16}{row}   {end}", flush=True)
 
-        run(name, first, first + cases, report)
-        table[name] = counts
-        row = "".join(f"{counts[k]:>10}" for k in kinds)
-        seconds = time.monotonic() - begun
-        print(f"{name:<16}{row}   slowest {slowest:.2f} s, {seconds:.0f} s", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        step = AT_ONCE if jobs > 1 else cases
+        parts = [(name, at) for at in range(first, last, step) for name in names]
+        for done in [
+            pool.submit(run, name, at, min(at + step, last), functools.partial(report, name))
+            for name, at in parts
+        ]:
+            done.result()
     print(f"{'':<16}{''.join(f'{k:>10}' for k in kinds)}")
     total = sum(table.values(), collections.Counter())
     print(f"{'all':<16}{''.join(f'{total[k]:>10}' for k in kinds)}")

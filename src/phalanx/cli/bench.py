@@ -41,10 +41,10 @@ class BenchOptions:
 
     task: tuple[str, ...] = ("Cartpole",)
     """Tasks to measure."""
-    num_envs: tuple[int, ...] = ranged((), at_least=1)
+    num_envs: tuple[int, ...] = ranged((), at_least=1, at_most=2**24)
     """Numbers of environments to measure each task with; by default the task's number for the
     device."""
-    seconds: float = ranged(5.0, above=0)
+    seconds: float = ranged(5.0, above=0, at_most=3600)
     """Time to measure each speed for [s]."""
     eager: bool = False
     """Measure without CUDA graphs as well; on a GPU only."""

@@ -46,7 +46,7 @@ class MotionOptions:
     """BVH: axis that points up, y or z; None finds it."""
     scale: float | None = ranged(None, above=0)
     """BVH, AMASS: metres per unit of the file; None derives it from the length of the legs."""
-    fps: float | None = ranged(None, above=0)
+    fps: float | None = ranged(None, above=0, at_most=100_000)
     """CSV and arrays: frames per second, which they do not say; None is 30."""
     start: float = ranged(0.0, at_least=0)
     """Start of the part of the clip to use [s]."""

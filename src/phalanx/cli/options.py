@@ -38,9 +38,9 @@ class TrainParams:
     network: dict[str, Any]
     config: dict[str, Any]
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
-    seed: int | None = None
+    seed: int | None = ranged(None, at_least=-1, at_most=2**63 - 1)
     """Seed, if seed= gives none."""
-    torch_threads: int | str | None = None
+    torch_threads: int | str | None = ranged(None, at_least=-1, at_most=1024)
     """CPU threads of PyTorch; null, 0 or auto leaves the number unchanged."""
     load_checkpoint: bool = False
     """If true, checkpoint= is required; otherwise it has no effect."""
@@ -66,7 +66,7 @@ class RunOptions:
     """Name of the task, see `phalanx list`; its settings are the keys below task."""
     train: TrainFile
     """Train config, the name of a file in cfg/train; null takes <task>PPO, or a general one."""
-    num_envs: int | None = ranged(None, at_least=1)
+    num_envs: int | None = ranged(None, at_least=1, at_most=2**24)
     """Number of environments; null takes the task's default for the device."""
     seed: int = ranged(42, at_least=-1, at_most=2**63 - 1)
     """Seed of all random numbers; -1 draws a new one."""

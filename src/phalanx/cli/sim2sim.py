@@ -31,9 +31,9 @@ class Sim2SimOptions:
 
     policy: str
     """The .onnx file; the only argument without a key."""
-    episodes: int = ranged(64, at_least=1)
+    episodes: int = ranged(64, at_least=1, at_most=100_000)
     """Episodes to play, one per robot."""
-    timestep: float | None = ranged(None, above=0.0)
+    timestep: float | None = ranged(None, above=0.0, at_most=1)
     """Physics step [s]; None takes the task's."""
     drive: Literal["robot", "task"] = "robot"
     """robot: the policy's runtime builds observations from named state and returns named targets.
@@ -47,7 +47,7 @@ class Sim2SimOptions:
     out: str | None = None
     """Folder of the report; None takes `sim2sim` in the run folder, or a folder next to the
     file."""
-    seed: int = 42
+    seed: int = ranged(42, at_least=0, at_most=2**63 - 1)
     """Seed of the initial states, noise and randomisation."""
     command: tuple[float, ...] | None = None
     """Command to all robots, as in [0.5,0,0]; null draws them as in training. In the window, the

@@ -17,6 +17,7 @@ from phalanx.rl.initializers import IS_INITIALIZER, initialize
 from phalanx.rl.layers import mlp
 from phalanx.rl.models import ContinuousLogStdNetwork, Model
 from phalanx.rl.network_config import (
+    WIDEST,
     ActorCriticConfig,
     ContinuousConfig,
     MLPConfig,
@@ -49,7 +50,7 @@ class AMPSpaceConfig(SpaceConfig):
 class DiscriminatorConfig:
     """`network.disc`."""
 
-    units: tuple[int, ...] = ranged(at_least=1)
+    units: tuple[int, ...] = ranged(at_least=1, at_most=WIDEST)
     """Widths of the hidden layers."""
     activation: str = field(default="relu", metadata=IS_ACTIVATION)
     initializer: dict[str, Any] = field(

@@ -11,6 +11,10 @@ from typing import Any, ClassVar, Literal
 from phalanx.config import ranged
 from phalanx.errors import PhalanxError
 
+MOST_ENVS = 2**24
+MOST_ROWS = 10**9
+"""Rows of a buffer or of a minibatch; the memory of any machine is smaller."""
+
 NO_EFFECT = frozenset(
     {
         "asymmetric_obs",
@@ -90,7 +94,7 @@ class AgentConfig:
     """Name under which the environment is registered (`phalanx.rl.vecenv.register`)."""
     env_config: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments for the environment."""
-    num_actors: int | None = ranged(None, at_least=-1)
+    num_actors: int | None = ranged(None, at_least=-1, at_most=MOST_ENVS)
     """Number of environments N; None, or Isaac Lab's -1, takes the environment's own number."""
     device: str = "auto"
     """Device of the network and its training; auto is the environment's device."""
@@ -125,7 +129,7 @@ class AgentConfig:
     """First iteration at which <name>.pth may be written."""
     save_frequency: int = ranged(0, at_least=0)
     """Iterations between additional checkpoints that are kept; 0 for none."""
-    games_to_track: int = ranged(100, at_least=1)
+    games_to_track: int = ranged(100, at_least=1, at_most=MOST_ROWS)
     """Number of finished episodes for mean returns and lengths."""
     train_dir: str = "runs"
     full_experiment_name: str | None = None
@@ -177,9 +181,9 @@ class CentralValueConfig:
     """Like params.network, with central_value: true and without a space."""
     model: dict[str, Any] = field(default_factory=lambda: {"name": "central_value"})
     normalize_input: bool = True
-    minibatch_size: int | None = ranged(None, at_least=1)
-    minibatch_size_per_env: int = ranged(0, at_least=0)
-    mini_epochs: int = ranged(4, at_least=1)
+    minibatch_size: int | None = ranged(None, at_least=1, at_most=MOST_ROWS)
+    minibatch_size_per_env: int = ranged(0, at_least=0, at_most=100_000)
+    mini_epochs: int = ranged(4, at_least=1, at_most=1000)
     learning_rate: float = ranged(3e-4, above=0)
     lr_schedule: str | None = None
     """linear decays it until max_epochs; anything else keeps it constant."""
@@ -197,7 +201,7 @@ class PPOConfig(AgentConfig):
     """`params.config` of the agents a2c_continuous and a2c_discrete."""
 
     # rollout
-    horizon_length: int = ranged(16, at_least=1)
+    horizon_length: int = ranged(16, at_least=1, at_most=100_000)
     """Steps T per iteration in every environment."""
     tau: float = ranged(0.95, at_least=0, at_most=1)
     """Lambda of GAE."""
@@ -214,7 +218,7 @@ class PPOConfig(AgentConfig):
     """Iterations between resets of all environments; 0 for never."""
     use_action_masks: bool = False
     """Call the environment's get_action_masks() before every step; discrete actions only."""
-    seq_length: int = ranged(4, at_least=1)
+    seq_length: int = ranged(4, at_least=1, at_most=100_000)
     """Length of the sequences that a recurrent network is trained on; must divide
     horizon_length."""
     zero_rnn_on_done: bool = True
@@ -240,11 +244,11 @@ class PPOConfig(AgentConfig):
     """Log explained variance, clip fractions and normaliser statistics as diagnostics/*."""
 
     # update
-    minibatch_size: int | None = ranged(None, at_least=1)
+    minibatch_size: int | None = ranged(None, at_least=1, at_most=MOST_ROWS)
     """Samples per minibatch; must divide N * T. None needs minibatch_size_per_env."""
-    minibatch_size_per_env: int = ranged(0, at_least=0)
+    minibatch_size_per_env: int = ranged(0, at_least=0, at_most=100_000)
     """Samples per minibatch and environment, if minibatch_size is not given."""
-    mini_epochs: int = ranged(4, at_least=1)
+    mini_epochs: int = ranged(4, at_least=1, at_most=1000)
     """Passes over the batch."""
     learning_rate: float = ranged(3e-4, above=0)
     lr_schedule: str | None = None
@@ -337,18 +341,18 @@ class AMPConfig(PPOConfig):
     """Weight in the discriminator's loss of the squared weights of all layers."""
     normalize_amp_input: bool = True
     """Normalise the discriminator's inputs by running statistics."""
-    amp_obs_demo_buffer_size: int = ranged(200_000, at_least=1)
+    amp_obs_demo_buffer_size: int = ranged(200_000, at_least=1, at_most=MOST_ROWS)
     """Size of the buffer of demonstrations; it is filled before the first iteration."""
-    amp_batch_size: int = ranged(512, at_least=1)
+    amp_batch_size: int = ranged(512, at_least=1, at_most=MOST_ROWS)
     """Demonstrations added in each iteration."""
-    amp_replay_buffer_size: int = ranged(1_000_000, at_least=1)
+    amp_replay_buffer_size: int = ranged(1_000_000, at_least=1, at_most=MOST_ROWS)
     """Size of the buffer of the policy's past observations."""
     amp_replay_keep_prob: float = ranged(0.01, at_least=0, at_most=1)
     """Fraction of an iteration's observations that is stored once the buffer has been full."""
-    amp_minibatch_size: int | None = ranged(None, at_least=1)
+    amp_minibatch_size: int | None = ranged(None, at_least=1, at_most=MOST_ROWS)
     """Rows of a minibatch, of the replay and of the demonstrations, each, that the discriminator is
     trained on; None needs amp_minibatch_size_per_env."""
-    amp_minibatch_size_per_env: int = ranged(0, at_least=0)
+    amp_minibatch_size_per_env: int = ranged(0, at_least=0, at_most=MOST_ROWS)
     """The same per environment, if amp_minibatch_size is not given; 0 for whole minibatches."""
     save_replay_buffer: bool = False
     """Save both buffers in checkpoints, a gigabyte with IsaacGymEnvs' sizes, so that a run
@@ -376,7 +380,8 @@ def minibatch_size(
     batch = num_envs * horizon
     size = config.minibatch_size or config.minibatch_size_per_env * num_envs or batch
     if batch % size:
-        near = min((d for d in range(1, batch + 1) if batch % d == 0), key=lambda d: abs(d - size))
+        small = [d for d in range(1, math.isqrt(batch) + 1) if batch % d == 0]
+        near = min([*small, *(batch // d for d in small)], key=lambda d: abs(d - size))
         raise PhalanxError(
             f"{where}.minibatch_size {size} does not divide the batch of {batch} samples"
             f" ({num_envs} environments x horizon_length {horizon});"
@@ -396,28 +401,28 @@ class OffPolicyConfig(AgentConfig):
     """First iteration at which <name>.pth may be written."""
 
     # rollout and replay
-    num_steps_per_episode: int = ranged(1, at_least=1)
+    num_steps_per_episode: int = ranged(1, at_least=1, at_most=100_000)
     """Steps per iteration in every environment, each followed by its updates."""
     num_warmup_steps: int = ranged(1000, at_least=0)
     """Iterations before learning starts, with random actions."""
     num_warmup_frames: int | None = ranged(None, at_least=0)
     """The same in environment steps of all environments together; it takes precedence."""
-    replay_buffer_size: int = ranged(1_000_000, at_least=1)
+    replay_buffer_size: int = ranged(1_000_000, at_least=1, at_most=MOST_ROWS)
     """Size of the replay buffer in transitions, of all environments together."""
     save_replay_buffer: bool = False
     """Save the replay buffer in checkpoints, so that a run continues bit for bit."""
     value_bootstrap: bool = True
     """Bootstrap a time-out from the value of the state that was reached; false counts it as a
     termination."""
-    n_step: int = ranged(1, at_least=1)
+    n_step: int = ranged(1, at_least=1, at_most=1000)
     """Steps n of n-step returns."""
 
     # update
-    batch_size: int = ranged(256, at_least=1)
+    batch_size: int = ranged(256, at_least=1, at_most=MOST_ROWS)
     """Transitions per update, drawn with replacement."""
-    num_updates_per_step: int = ranged(1, at_least=1)
+    num_updates_per_step: int = ranged(1, at_least=1, at_most=1000)
     """Updates after every step of all environments."""
-    utd_ratio: float | None = ranged(None, above=0)
+    utd_ratio: float | None = ranged(None, above=0, at_most=1000)
     """Replaces it by updates per environment step: max(1, round(utd_ratio * N)) after every step of
     all N environments."""
 

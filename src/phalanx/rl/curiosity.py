@@ -19,7 +19,7 @@ from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint, registry
 from phalanx.rl.initializers import initialize
 from phalanx.rl.layers import mlp
-from phalanx.rl.network_config import MLPConfig
+from phalanx.rl.network_config import WIDEST, MLPConfig
 from phalanx.rl.normalize import RunningMeanStd
 from phalanx.rl.optimizer import adam, check_optimizer, load_optimizer, optimizer_state
 from phalanx.rl.part import Part
@@ -40,7 +40,7 @@ class RNDConfig:
     scale_value: float = 1.0
     """Weight of the curiosity reward; that of the shaped reward is 1."""
     learning_rate: float = ranged(1e-4, above=0)
-    mini_epochs: int = ranged(1, at_least=1)
+    mini_epochs: int = ranged(1, at_least=1, at_most=1000)
     """Passes over each rollout."""
 
 
@@ -48,14 +48,14 @@ class RNDConfig:
 class Units:
     """Hidden layers of one of the two networks."""
 
-    units: tuple[int, ...] = ranged(at_least=1)
+    units: tuple[int, ...] = ranged(at_least=1, at_most=WIDEST)
 
 
 @dataclass(frozen=True)
 class RNDMLPConfig(MLPConfig):
     """`mlp` of `rnd_curiosity`: one list of `units` for both networks, or one for each."""
 
-    units: tuple[int, ...] = ranged((), at_least=1)
+    units: tuple[int, ...] = ranged((), at_least=1, at_most=WIDEST)
     rnd: Units | None = None
     """Hidden layers of the fixed random network; replaces `units`."""
     net: Units | None = None
@@ -68,7 +68,7 @@ class RNDNetworkConfig:
 
     mlp: RNDMLPConfig
     name: str = "rnd_curiosity"
-    features: int = ranged(64, at_least=1)
+    features: int = ranged(64, at_least=1, at_most=WIDEST)
     """Number of predicted features."""
 
 

@@ -10,6 +10,8 @@ from phalanx.gate import show
 from phalanx.rl.activations import IS_ACTIVATION
 from phalanx.rl.initializers import IS_INITIALIZER
 
+WIDEST = 2**16
+"""Units of a layer."""
 Normalization = Literal["layer_norm", "batch_norm"] | None
 
 
@@ -24,7 +26,7 @@ class MLPConfig:
 
     NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"regularizer", "norm_only_first_layer"})
 
-    units: tuple[int, ...] = ranged(at_least=1)
+    units: tuple[int, ...] = ranged(at_least=1, at_most=WIDEST)
     """Widths of the hidden layers; an empty list passes the input through."""
     activation: str = field(default="elu", metadata=IS_ACTIVATION)
     initializer: dict[str, Any] = field(
@@ -42,10 +44,10 @@ class MLPConfig:
 class ConvConfig:
     """One entry of `network.cnn.convs`."""
 
-    filters: int = ranged(at_least=1)
-    kernel_size: int | tuple[int, ...] = 3
-    strides: int | tuple[int, ...] = 1
-    padding: int | tuple[int, ...] = 0
+    filters: int = ranged(at_least=1, at_most=WIDEST)
+    kernel_size: int | tuple[int, ...] = ranged(3, at_least=1, at_most=1000)
+    strides: int | tuple[int, ...] = ranged(1, at_least=1, at_most=1000)
+    padding: int | tuple[int, ...] = ranged(0, at_least=0, at_most=1000)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class CNNConfig:
     )
     permute_input: bool = True
     """Images are (height, width, channels), not (channels, height, width)."""
-    conv_depths: tuple[int, ...] = ()
+    conv_depths: tuple[int, ...] = ranged((), at_least=1, at_most=WIDEST)
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class RNNConfig:
     NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"zero_rnn_on_done"})
 
     name: Literal["lstm", "gru"]
-    units: int = ranged(at_least=1)
-    layers: int = ranged(1, at_least=1)
+    units: int = ranged(at_least=1, at_most=WIDEST)
+    layers: int = ranged(1, at_least=1, at_most=100)
     before_mlp: bool = False
     """True: input, RNN, MLP, heads; False: input, MLP, RNN, heads."""
     layer_norm: bool = False
@@ -104,6 +106,13 @@ class ContinuousConfig:
     """Added to the standard deviation."""
     logstd_bounds: tuple[float, float] | None = None
     """Bounds to which the number is clamped first, with exp."""
+
+    def __post_init__(self) -> None:
+        if self.logstd_bounds is not None and self.logstd_bounds[0] > self.logstd_bounds[1]:
+            raise PhalanxError(
+                f"params.network.space.continuous.logstd_bounds is {show(self.logstd_bounds)};"
+                " its first number must not be above the second"
+            )
 
 
 @dataclass(frozen=True)

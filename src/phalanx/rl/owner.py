@@ -1,6 +1,7 @@
 """A run folder has one owner: the process that writes into it.
 
-    with owned(folder): ...            # PhalanxError if another process is the owner
+    with owned(folder) as ownership:   # PhalanxError if another process is the owner
+        ownership.check()              # PhalanxError if the folder is gone or another's by now
 
 The owner holds a lock on the folder's file `.owner`, which has its process id. The system releases
 the lock when the process ends, however it ends.
@@ -9,6 +10,7 @@ the lock when the process ends, however it ends.
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from phalanx.errors import PhalanxError
@@ -21,40 +23,71 @@ except ImportError:  # Windows has no such locks
 
 FILE = ".owner"
 
-_own: dict[Path, int] = {}
-"""Folders of this process, with the number of its users there."""
+
+@dataclass
+class Ownership:
+    """Of a folder by this process."""
+
+    folder: Path
+    users: int = 1
+    """How often this process owns it."""
+    lock: int | None = None
+    """Descriptor of the folder's file, which keeps its identity; None where there are no locks."""
+
+    def check(self) -> None:
+        """Raise PhalanxError if the folder has been removed, moved or replaced."""
+        if self.lock is None:
+            return
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self.lock), os.stat(self.folder / FILE)):
+                return
+        what = "has been removed, moved or replaced"
+        if (self.folder / "nn").is_dir() and not (self.folder / FILE).exists():
+            what += f", or its file {FILE}, which keeps other runs out"
+        raise PhalanxError(
+            f"the run folder {self.folder} {what}; if its checkpoints are elsewhere now, continue"
+            " with checkpoint= and that folder"
+        )
+
+
+_own: dict[Path, Ownership] = {}
+"""Folders of this process."""
 
 
 @contextlib.contextmanager
-def owned(folder: Path) -> Iterator[None]:
+def owned(folder: Path) -> Iterator[Ownership]:
     """Be the folder's owner inside. A process may own a folder several times over. Raises
     PhalanxError, with the owner's process id, if another process owns it."""
     place = folder.resolve()
-    if fcntl is None or place in _own:
-        _own[place] = _own.get(place, 0) + 1
+    if place in _own:
+        _own[place].users += 1
         try:
-            yield
+            yield _own[place]
         finally:
-            _own[place] -= 1
+            _own[place].users -= 1
         return
-    with _locked(folder):
-        _own[place] = 1
+    with _locked(folder) as lock:
+        _own[place] = Ownership(folder, lock=lock)
         try:
-            yield
+            yield _own[place]
         finally:
             del _own[place]
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[int | None]:
+    if fcntl is None:
+        yield None
+        return
     number = _open(folder)
     try:
         os.ftruncate(number, 0)
         os.pwrite(number, f"{os.getpid()}\n".encode(), 0)
-        yield
+        yield number
     finally:
-        with contextlib.suppress(OSError):  # the folder may be gone
-            os.unlink(folder / FILE)
+        with contextlib.suppress(OSError):  # the folder may be gone, or another's
+            if os.path.samestat(os.fstat(number), os.stat(folder / FILE)):
+                os.unlink(folder / FILE)
         os.close(number)
 
 

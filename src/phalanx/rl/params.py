@@ -44,7 +44,7 @@ class Params:
     """`name`, or the name itself; None takes the default for the environment's actions."""
     seed: int | None = ranged(None, at_least=-1, at_most=LARGEST_SEED)
     """Random seed; None and -1 derive one from the clock."""
-    torch_threads: int | str | None = None
+    torch_threads: int | str | None = ranged(None, at_least=-1, at_most=1024)
     """CPU threads of PyTorch's operations; 0 and auto leave the number unchanged."""
 
     @property

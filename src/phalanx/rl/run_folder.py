@@ -14,7 +14,7 @@ import torch
 from phalanx.errors import PhalanxError
 from phalanx.gate import reason
 from phalanx.rl import checkpoint
-from phalanx.rl.owner import owned
+from phalanx.rl.owner import Ownership, owned
 from phalanx.rl.run_state import of_all_ranks
 
 Scalars = dict[str, float]
@@ -28,6 +28,8 @@ class RunFolder:
         self.nn_dir = path / "nn"
         self.summaries_dir = path / "summaries"
         self.writer: Any = None
+        self._ownership: Ownership | None = None
+        self._curves: set[Path] = set()
         self._scalars: list[tuple[Scalars, float]] = []
         self._checkpoints: list[tuple[str, dict[str, Any]]] = []
         # Copies queued checkpoints while the device works, instead of waiting for that work.
@@ -43,13 +45,14 @@ class RunFolder:
             self.nn_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._cannot_write(error) from error
-        with owned(self.path):
+        with owned(self.path) as self._ownership:
             try:
                 for leftover in self.nn_dir.glob(".*.pth.tmp"):  # of a run that was killed
                     leftover.unlink()
                 # If the run was killed after the checkpoint, later points are replaced. Those over
                 # iterations and seconds stay, because TensorBoard only compares frames.
                 self.writer = SummaryWriter(str(self.summaries_dir), purge_step=frame or None)
+                self._curves = set(self.summaries_dir.glob("events.*"))
             except OSError as error:
                 raise self._cannot_write(error) from error
             yield
@@ -59,11 +62,20 @@ class RunFolder:
                 raise self._cannot_write(error) from error
 
     def _cannot_write(self, error: OSError) -> PhalanxError:
-        gone = "" if self.summaries_dir.is_dir() else " (someone has removed or moved the folder)"
         return PhalanxError(
-            f"cannot write to the run folder {self.path}: {reason(error)}{gone};"
-            " choose another one with train_dir="
+            f"cannot write to the run folder {self.path}: {reason(error)}; choose another one with"
+            " train_dir="
         )
+
+    def check(self) -> None:
+        """Raise PhalanxError if something has happened to the folder while it was open."""
+        if self._ownership is not None:
+            self._ownership.check()
+        for path in (self.nn_dir, self.summaries_dir):
+            if not path.is_dir():
+                raise PhalanxError(f"cannot write to {path}: it has been removed or moved")
+        if lost := next((path for path in self._curves if not path.exists()), None):
+            raise PhalanxError(f"cannot write to {lost}: it has been removed or moved")
 
     def log(self, scalars: Scalars, step: float) -> None:
         """Queue values by tag, at `step` on the horizontal axis."""
@@ -80,6 +92,8 @@ class RunFolder:
         the same checkpoints queued."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
+        if self._scalars:
+            self.check()
         try:
             for scalars, step in self._scalars:
                 values = [Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items()]
@@ -95,6 +109,8 @@ class RunFolder:
     def save(self, stem: Path, state: dict[str, Any]) -> Path:
         """Write a checkpoint now, atomically; `stem` has no ".pth"."""
         path = Path(f"{stem}.pth")
+        if path.parent == self.nn_dir:
+            self.check()
         checkpoint.save(path, state)
         return path
 

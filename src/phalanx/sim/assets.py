@@ -31,8 +31,8 @@ from phalanx.sim.decompose import decompose as split_meshes
 from phalanx.sim.mjcf import mujoco_error, read_mjcf
 from phalanx.sim.mjcf_assets import find_files, mend, swap_limits
 from phalanx.sim.mjcf_parts import (
+    apply_compiler,
     choose_root,
-    scale_to_total_mass,
     strip_scenery,
     take_keyframes,
     take_options,
@@ -107,9 +107,9 @@ def load_robot(
         except ValueError:
             notes += mend(spec, file)
             _compiled(spec, xml, file)  # or a sentence
-        scale_to_total_mass(spec)
+        apply_compiler(spec)
         notes += choose_root(spec, root, file)
-        if collapse_fixed_joints:
+        if collapse_fixed_joints or spec.compiler.fusestatic:
             bodies.fuse_static(spec)
     else:
         hint = "convert it from SDF to URDF or MJCF" if xml.tag == "sdf" else "give MJCF or URDF"
@@ -144,7 +144,7 @@ def load_robot(
     if self_collisions:
         robot.overlaps = bodies.overlaps(model, robot.initial_qpos(model))
     for first, second, depth in robot.overlaps:
-        item = f"{first!r} and {second!r} by {1e3 * depth:.2g} mm"
+        item = f"{first!r} and {second!r} by {1e3 * depth:.4g} mm"
         if self_collisions is True:
             notes.append(Note("overlap", "overlap at the initial pose", item))
         else:

@@ -9,8 +9,9 @@ import numpy as np
 from phalanx.errors import PhalanxError
 from phalanx.sim.robot import Note
 
-LEAST_MASS = 1e-3  # [kg] of a moving link that has neither mass nor shapes
-LEAST_INERTIA = 1.5e-8  # [kg m^2] of a ball of water of that mass
+LEAST_MASS = 1e-3  # [kg] of a moving link without mass at the end of a chain
+INNER_MASS = 1e-6  # [kg] of one that carries links with mass; MuJoCo asks for some
+LEAST_INERTIA = 1.5e-8  # [kg m^2] of both; that of a ball of water of 1 g
 DEEP = 1e-3  # [m] shapes that overlap by less are not named
 FREE = mujoco.mjtJoint.mjJNT_FREE
 
@@ -61,14 +62,23 @@ def drop_root_joints(spec: mujoco.MjSpec) -> list[Note]:
 
 
 def add_missing_mass(spec: mujoco.MjSpec) -> list[Note]:
-    """Give moving bodies LEAST_MASS, where neither they nor the bodies welded to them have mass."""
+    """Give moving bodies some mass, where neither they nor the bodies welded to them have any.
+    Those that carry bodies with mass, as between the hinges of a shoulder, get next to none."""
     notes = []
     for body in spec.bodies[1:]:
-        if body.joints and not any(member.mass for member in _weld_group(body)[0]):
-            body.mass, body.inertia = LEAST_MASS, np.full(3, LEAST_INERTIA)
-            text = f"added {LEAST_MASS:g} kg to moving links without mass"
+        group, moving = _weld_group(body)
+        if body.joints and not any(member.mass for member in group):
+            free = any(joint.type == FREE for joint in body.joints)
+            inner = not free and any(_has_mass(child) for child in moving)
+            body.mass, body.inertia = INNER_MASS if inner else LEAST_MASS, np.full(3, LEAST_INERTIA)
+            text = f"added {body.mass:g} kg to moving links without mass"
             notes.append(Note("added", text, repr(body.name), body.info))
     return notes
+
+
+def _has_mass(body: mujoco.MjsBody) -> bool:
+    """Whether a body or any below it has mass."""
+    return body.mass > 0 or any(_has_mass(child) for child in body.bodies)
 
 
 def set_armature(spec: mujoco.MjSpec, armature: float) -> None:

@@ -27,6 +27,7 @@ _OPTIONS = (
     " jacobian solver iterations ls_iterations noslip_iterations ccd_iterations disableflags"
     " enableflags disableactuator sdf_initpoints sdf_iterations"
 ).split()
+_MESHES = (mujoco.mjtGeom.mjGEOM_MESH, mujoco.mjtGeom.mjGEOM_SDF)
 _WRAPPED = (mujoco.mjtWrap.mjWRAP_SPHERE, mujoco.mjtWrap.mjWRAP_CYLINDER)
 _FLAGS = ("disableflags", "enableflags", "disableactuator")
 _WIDTHS = {mujoco.mjtJoint.mjJNT_FREE: (7, 6), mujoco.mjtJoint.mjJNT_BALL: (4, 3)}
@@ -101,6 +102,9 @@ def strip_scenery(spec: mujoco.MjSpec) -> list[Note]:
         spec.delete(element)
     for pair in list(spec.pairs):
         if {pair.geomname1, pair.geomname2} & (gone - {""}):
+            text = "dropped contact pairs with shapes that are fixed to the world"
+            item = f"{pair.geomname1!r} and {pair.geomname2!r}"
+            notes.append(Note("dropped", text, item, place_of(pair)))
             spec.delete(pair)
     for element in (*spec.numerics, *spec.texts, *spec.tuples):
         spec.delete(element)
@@ -130,13 +134,36 @@ def choose_root(spec: mujoco.MjSpec, root: str | None, file: Path) -> list[Note]
     return [Note("offer", text, name) for name in map(repr, names)]
 
 
-def scale_to_total_mass(spec: mujoco.MjSpec) -> None:
-    """Apply <compiler settotalmass>, which MuJoCo forgets when it attaches a robot to a scene."""
+def apply_compiler(spec: mujoco.MjSpec) -> None:
+    """Apply what MuJoCo forgets of <compiler> when it attaches a robot to a scene, but for
+    fusestatic: discardvisual, fitaabb and settotalmass."""
+    if spec.compiler.discardvisual:
+        spec.discard_visual()
+    if spec.compiler.fitaabb:
+        _fit_to_boxes(spec)
+    if spec.compiler.settotalmass > 0:
+        _scale_to_total_mass(spec)
+
+
+def _fit_to_boxes(spec: mujoco.MjSpec) -> None:
+    """Give shapes that stand for a mesh the sizes that fit its bounding box."""
+    fitted = spec.copy()
+    model = fitted.compile()
+    for geom, same in zip(spec.geoms, fitted.geoms, strict=True):
+        if geom.meshname and geom.type not in _MESHES:
+            geom.size, geom.pos, geom.quat = (
+                getattr(model, f"geom_{field}")[same.id] for field in ("size", "pos", "quat")
+            )
+            geom.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
+            geom.meshname = ""
+
+
+def _scale_to_total_mass(spec: mujoco.MjSpec) -> None:
     total = spec.compiler.settotalmass
-    if total <= 0:
-        return
     spec.compiler.settotalmass = -1
     factor = total / float(spec.copy().compile().body_mass.sum())
+    spec.compiler.boundmass *= factor  # which come first
+    spec.compiler.boundinertia *= factor
     for body in spec.bodies[1:]:
         body.mass *= factor
         body.inertia *= factor

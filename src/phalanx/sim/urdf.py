@@ -173,6 +173,8 @@ class UrdfReader:
         """The link at the "parent" or "child" end of a joint; fails unless it exists."""
         element = joint.find(end)
         name = element.attrib.get("link", "") if element else ""
+        if not name:
+            joint.fail(f'it has no <{end} link="...">; name its {end} link')
         if name not in self.links:
             joint.fail(f"its {end} link {name!r} does not exist{did_you_mean(name, self.links)}")
         return name
@@ -256,7 +258,7 @@ class UrdfReader:
         if shape is None:
             return NOTHING
         text = f"filled collision shapes of links without mass with {self.density:g} kg/m^3"
-        self.say("added", text, f"{link.attrib['name']!r} {shape.mass:.3g} kg", link)
+        self.say("added", text, f"{link.attrib['name']!r} {shape.mass:.4g} kg", link)
         return shape
 
 

@@ -100,6 +100,8 @@ def _utf8(file: Path) -> tuple[bytes, int]:
     """The file's XML in UTF-8 from its declaration on, and the number of lines before that."""
     data = read_bytes(file, MAX_BYTES)
     data = data.rstrip(b"\0")  # some files end as C strings do
+    if not data.strip():
+        raise PhalanxError(f"{file} is empty; give a robot file")
     declaration = re.search(rb"<\?xml\s[^>]*\?>", data[:4096])
     skipped = 0
     if declaration and re.fullmatch(rb"(\s|<!--.*?-->)*", data[: declaration.start()], re.DOTALL):

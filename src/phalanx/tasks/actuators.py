@@ -67,7 +67,7 @@ class ActuatorSettings:
     no_load_speed: float | None = ranged(None, above=0)
     file: str | None = None
     activation: Literal["elu", "relu", "softsign", "tanh"] = "softsign"
-    history: tuple[int, ...] = (0,)
+    history: tuple[int, ...] = ranged((0,), at_least=0, at_most=1000)
     """Ages of a multilayer perceptron's inputs, in physics steps."""
     pos_scale: float = 1.0
     """Factor on position errors [rad or m] before they enter a network."""

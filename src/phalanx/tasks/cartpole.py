@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from phalanx.compute.rows import write_rows
+from phalanx.config import ranged
 from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
@@ -38,19 +39,18 @@ class CartpoleConfig(TaskConfig):
     episode_length: int = 500
     max_force: float = 400.0
     """Force on the cart at action 1 [N]."""
-    reach: float = 3.0
+    reach: float = ranged(3.0, above=0)
     """Cart position at which an episode ends [m]."""
-    discrete_actions: int = 0
+    discrete_actions: int = ranged(0, at_least=0, at_most=10_000)
     """Number of evenly spaced forces to choose from; 0 for a continuous force."""
     asset: str = str(Path(__file__).parent / "assets" / "cartpole.xml")
     """MJCF or URDF file with joints slider_to_cart and cart_to_pole."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.discrete_actions < 0 or self.discrete_actions == 1:
+        if self.discrete_actions == 1:
             raise PhalanxError(
-                f"task.env.discrete_actions is {self.discrete_actions}; it must be 2 or more,"
-                " or 0 for a continuous force"
+                "task.env.discrete_actions is 1; it must be 2 or more, or 0 for a continuous force"
             )
 
 

@@ -72,7 +72,7 @@ class HumanoidAMPConfig(TaskConfig):
     """How an episode starts."""
     hybrid_init_prob: float = ranged(0.5, at_least=0, at_most=1)
     """Fraction of episodes that start in a clip, with Hybrid."""
-    num_amp_obs_steps: int = ranged(2, at_least=2)
+    num_amp_obs_steps: int = ranged(2, at_least=2, at_most=1000)
     """Observations that the discriminator sees at once."""
     local_root_obs: bool = True
     """Observe the root's rotation from its heading; false: from the world, so that the

@@ -56,17 +56,17 @@ from phalanx.tasks.term_log import TermLog
 class TaskConfig:
     """Settings of every task; a task adds its own fields. `task.env.<field>=` overrides them."""
 
-    num_envs: int | None = None
+    num_envs: int | None = ranged(None, at_least=1, at_most=2**24)
     """Number of environments; None takes the default for the device (`Task.default_num_envs`)."""
-    episode_length: int = 1000
+    episode_length: int = ranged(1000, at_least=1, at_most=2**31 - 1)
     """Steps after which an episode is truncated."""
-    clip_observations: float = ranged(5.0, infinite=True)
+    clip_observations: float = ranged(5.0, above=0, infinite=True)
     """Observations are clamped to +- this value."""
-    clip_actions: float = ranged(1.0, infinite=True)
+    clip_actions: float = ranged(1.0, above=0, infinite=True)
     """Actions are clamped to +- this value."""
-    dt: float = 1 / 60
+    dt: float = ranged(1 / 60, above=0, at_most=10)
     """Time between two actions [s]."""
-    substeps: int = 2
+    substeps: int = ranged(2, at_least=1, at_most=1000)
     """Physics steps between two actions."""
     deterministic: bool = False
     """On a GPU, the same bits in every run, which is slower; `deterministic=` on the command line

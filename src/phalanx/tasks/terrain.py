@@ -42,20 +42,20 @@ class TerrainSettings:
     kinds: dict[str, float] = field(default_factory=lambda: dict(ROUGH))
     """Shares of the columns, by name of a kind: flat, slope_up, slope_down, stairs_up, stairs_down,
     obstacles, stones, gap, waves, uneven."""
-    rows: int = ranged(10, at_least=1)
+    rows: int = ranged(10, at_least=1, at_most=100)
     """Difficulties, from 0 to 1."""
-    columns: int = ranged(20, at_least=1)
-    tile: float = ranged(8.0, at_least=4.0)
+    columns: int = ranged(20, at_least=1, at_most=100)
+    tile: float = ranged(8.0, at_least=4.0, at_most=100)
     """Side of a tile [m]."""
     spacing: float = ranged(0.1, at_least=0.01)
     """Distance of samples [m]."""
-    border: float = ranged(8.0, at_least=0)
+    border: float = ranged(8.0, at_least=0, at_most=1000)
     """Width of the flat edge around all tiles [m]."""
-    first_rows: int = ranged(5, at_least=1)
+    first_rows: int = ranged(5, at_least=1, at_most=100)
     """Rows in which robots start at first."""
     curriculum: bool = True
     """Whether robots change rows; if not, they start in all of them."""
-    seed: int = 1
+    seed: int = ranged(1, at_least=0, at_most=2**63 - 1)
 
 
 class TerrainMap:

@@ -51,14 +51,14 @@ class VelocityConfig(TaskConfig):
     height_scan: bool | None = None
     """Whether the heights of the ground around the robot are observed; null: where it is not
     flat."""
-    scan_size: tuple[float, ...] = (1.6, 1.0)
+    scan_size: tuple[float, ...] = ranged((1.6, 1.0), above=0, at_most=10)
     """Length and width of the scan [m], every 0.1 m."""
     scan_offset: float = 0.3
     """Height of the base above flat ground [m], at which the scan observes 0."""
     privileged: bool = False
     """Whether there are states for a central value: the observation without noise, and the
     feet."""
-    tracking_width: float = 0.5
+    tracking_width: float = ranged(0.5, above=0)
     """Error of velocity or rate at which the tracking terms are 1/e [m/s or rad/s]."""
     gait_hz: float = ranged(2.0, above=0)
     """Strides per second."""
@@ -72,17 +72,17 @@ class VelocityConfig(TaskConfig):
     """How far an action of 1 moves a servo's target [rad]."""
     observe_lin_vel: bool = True
     """Whether the base's velocity is observed."""
-    fall_tilt: float = 70.0
+    fall_tilt: float = ranged(70.0, above=0, at_most=180)
     """Angle between the base's z and the vertical above which the robot has fallen [degrees]."""
-    reset_joint_pos: float = 0.1
+    reset_joint_pos: float = ranged(0.1, at_least=0)
     """Largest initial distance of a joint from the pose `home` [rad]."""
-    reset_velocity: float = 0.3
+    reset_velocity: float = ranged(0.3, at_least=0)
     """Largest initial velocity of the base along and about each axis [m/s or rad/s]."""
     asset: str = str(Path(__file__).parent / "assets" / "go2.xml")
     """MJCF file with a position servo on each joint, in their order, and a keyframe `home`."""
     feet: tuple[str, ...] = ("FL_foot", "FR_foot", "RL_foot", "RR_foot")
     """Bodies whose origins are the centres of the feet."""
-    foot_radius: float = 0.022
+    foot_radius: float = ranged(0.022, at_least=0)
     """Distance of a foot's origin from its sole [m]."""
     falls_on: tuple[str, ...] = ("base",)
     """Bodies that touch the ground only in a fall."""
