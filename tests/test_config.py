@@ -134,7 +134,7 @@ ENDLESS = """
 max_epochs max_frames max_steps save_best_after save_frequency epochs_between_resets
 num_warmup_steps num_warmup_frames policy_frequency epsilon_decay_frames beta_decay_frames
 grow_steps
-max_iterations games games_num seeds
+max_iterations games games_num seeds video_every
 """.split()
 """Limits of a run and counts of iterations: more of them only last longer."""
 OTHERS = ("phalanx.deploy", "phalanx.spaces", "phalanx.layout")

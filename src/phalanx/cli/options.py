@@ -117,7 +117,7 @@ class TrainOptions(ViewOptions):
     """On a GPU, the same bits in every run, but slower; CPU runs are always deterministic."""
     multi_gpu: bool = False
     """Train with all processes that torchrun has started, num_envs environments in each."""
-    devices: int = ranged(1, at_least=1)
+    devices: int = ranged(1, at_least=1, at_most=1024)
     """Start that many such processes on this machine, one for each GPU, or on the CPU."""
     experiment: str | None = None
     """Name of the run folder; null takes the task's name, with a number if that is taken."""
