@@ -2,15 +2,15 @@
 
 #define FN __device__ __forceinline__
 #define MEMBER FN
-// Small robots are stepped in registers: all loops over slots unrolled and all stages inlined, so that
-// every index is a constant. What is written out goes through a copy in memory.
+// Stages are inlined: their small arrays stay in registers. Small robots are stepped in registers as a
+// whole: all loops over slots are unrolled, so that every index is a constant, and what is written out
+// goes through a copy in memory.
 #define WRITER __device__ __noinline__
-#if IN_REGISTERS
 #define STAGE FN
+#if IN_REGISTERS
 #define STAGE_UNROLL _Pragma("unroll")
 #define WRITTEN(w, name) const Shown name = w
 #else
-#define STAGE __device__ __noinline__
 #define STAGE_UNROLL _Pragma("unroll 1")
 #define WRITTEN(w, name) const Shown &name = w
 #endif
@@ -49,6 +49,7 @@ FN F from_lane(F x, int lane) { return __shfl_sync(~0u, x, lane, LANES); }
 FN unsigned lanes_where(bool b) { return __ballot_sync(~0u, b) >> team_shift() & ((1u << LANES) - 1); }
 FN B any_lane(B b) { return lanes_where(b) != 0; }
 FN bool any_here(B b) { return __any_sync(~0u, b); }
+FN bool some_here(bool b) { return any_here(b); }
 #endif
 
 // Element `i` of rows of `width` floats.

@@ -9,13 +9,14 @@
 #define TRUNK_UP(k) UNROLL for (int k = NTRUNK - 1; k >= 0; k--)
 
 // `sum_lanes` and `any_lane`: over the lanes of a world, where all worlds of the warp come by;
-// `sum_team`: where this world comes alone. `any_here`: in any world that is stepped in lockstep.
+// `sum_team`: where this world comes alone. `any_here` and `some_here`: in any world that is stepped in lockstep.
 #if LANES == 1
 #define LANE 0
 FN F sum_lanes(F x) { return x; }
 FN F sum_team(F x) { return x; }
 FN B any_lane(B b) { return b; }
 FN bool any_here(B b) { return any_(b); }
+FN bool some_here(bool b) { return b; }
 #define OWN(k) (!NBASE || QPOS[k] >= 0)  // a base has no coordinates
 #define ONE_OF(b, items, n) for (int b = 0; b < (n); b++)
 #else

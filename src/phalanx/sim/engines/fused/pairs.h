@@ -24,32 +24,49 @@ FN void pair_basis(const Pairs &X, int c, int j, F *first, F *second) {
   cross(X.shift[c], first + 3, t);
   EACH(m, 3) second[m] -= t[m];
 }
-// Gives every lane the motions V of all geoms that may touch others, and with `places` where they are.
-FN void share_geoms(const World &w, Pairs &X, const F (*V)[6], bool places) {
+// Gives every lane the places of all geoms that may touch others.
+FN void share_geoms(const World &w, Pairs &X) {
 #if LANES > 1
-  for (int g = 0; g < (NPAIR ? NGEOM_ : 0); g++) {
+  for (int g = 0; g < NGEOM_; g++) {
     int k = GEOM_SLOT[g], from = GEOM_LANE[g];
-    EACH(i, 6) X.motion[g][i] = from < 0 ? V[k][i] : from_lane(V[k][i], from);
-    if (places && from >= 0) {
-      EACH(i, 3) X.centre[g][i] = from_lane(X.centre[g][i], from), X.axis[g][i] = from_lane(X.axis[g][i], from);
-      if (SOLID_OF[g] >= 0) {
-        F own[9], R[9];
-        EACH(i, 9) own[i] = T(solid, SOLID_OF[g], i);
-        multiply3(w.R[k], own, R);
-        EACH(i, 9) X.rotation[SOLID_OF[g]][i] = from_lane(R[i], from);
-      }
+    if (from < 0) continue;
+    EACH(i, 3) X.centre[g][i] = from_lane(X.centre[g][i], from), X.axis[g][i] = from_lane(X.axis[g][i], from);
+    if (SOLID_OF[g] >= 0) {
+      F own[9], R[9];
+      EACH(i, 9) own[i] = T(solid, SOLID_OF[g], i);
+      multiply3(w.R[k], own, R);
+      EACH(i, 9) X.rotation[SOLID_OF[g]][i] = from_lane(R[i], from);
     }
   }
 #endif
 }
-FN const F *motion_of(const Pairs &X, const F (*V)[6], int g) { return LANES > 1 ? X.motion[g] : V[GEOM_SLOT[g]]; }
-// How fast the second body moves along it, against the first; V: motions of all slots.
-FN F pair_speed(const World &w, const Pairs &X, int c, int j, const F (*V)[6]) {
-  int i = X.pair[c];
-  F first[6], second[6];
-  pair_basis(X, c, j, first, second);
-  F speed = dot6(second, motion_of(X, V, PAIR_GEOM2[i])) - dot6(first, motion_of(X, V, PAIR_GEOM1[i]));
-  return j ? speed * T(pair, i, 8 + j) : speed;
+// The motion of geom g's body, of those of all slots. Lanes: all come by.
+FN void motion_of(const F (*V)[6], int g, F *motion) {
+  int k = GEOM_SLOT[g];
+#if LANES > 1
+  int from = GEOM_LANE[g] < 0 ? LANE : GEOM_LANE[g];
+  EACH(m, 6) motion[m] = from_lane(V[k][m], from);
+#else
+  EACH(m, 6) motion[m] = V[k][m];
+#endif
+}
+// How fast the second body of every contact moves against the first, along its directions times their
+// friction: into `speed`, or with ADD `damping` times that is added to it. V: motions of all slots.
+template <bool ADD> FN void pair_speeds(const World &w, const Pairs &X, const F (*V)[6], F (*speed)[PBASIS]) {
+  for (int c = 0; some_here(c < w.npair); c++) {  // lanes exchange motions for as long as any world of theirs
+    bool mine = c < w.npair;
+    int i = mine ? X.pair[c] : 0;
+    F one[6], two[6], first[6], second[6];
+    motion_of(V, PAIR_GEOM1[i], one), motion_of(V, PAIR_GEOM2[i], two);
+    if (!mine) continue;
+    EACH(j, PBASIS) if (j < PAIR_DIM[i]) {
+      pair_basis(X, c, j, first, second);
+      F along = dot6(second, two) - dot6(first, one);
+      if (j) along *= T(pair, i, 8 + j);
+      if (ADD) speed[c][j] += T(pair, i, 3) * along;
+      else speed[c][j] = along;
+    }
+  }
 }
 
 // Contact of pair i at distance dist, o: between the surfaces, n: from the first geom.
@@ -69,8 +86,8 @@ FN void add_pair(World &w, Pairs &X, int i, F dist, const F *o, const F *n, cons
   X.pair[c] = i;
   EACH(j, 3) X.offset[c][j] = o[j], X.normal[c][j] = n[j], X.tangent[c][j] = t[j];
   if (ACROSS_TREES) EACH(j, 3) X.shift[c][j] = shift[j];
-  EACH(j, PBASIS) if (j < PAIR_DIM[i]) X.x[c][j] = T(pair, i, 3) * pair_speed(w, X, c, j, w.V);
-  X.x[c][0] += T(pair, i, 2) * imp * r;
+  EACH(j, PBASIS) X.x[c][j] = ZERO;
+  X.x[c][0] = T(pair, i, 2) * imp * r;
 }
 
 // Whether the geoms of pair i may touch; dif: from the second's centre to the first's.
@@ -104,6 +121,7 @@ STAGE void body_contacts(World &w, Pairs &X) {
     }
   }
 #endif
+  pair_speeds<true>(w, X, w.V, X.x);
 }
 
 // What row `row` of contact c measures: the motion of the second body less that of the first.
@@ -158,7 +176,7 @@ STAGE void couple_pairs(World &w, Pairs &X, int &n) {
         note_overflow(w);
         break;
       }
-      F first[6], second[6], P[NSLOT][6];
+      F first[6], second[6];
       X.tree[n][0] = TREE[a], X.tree[n][1] = TREE[b];
       if (ELLIPTIC) {
         EACH(m, 6) first[m] = second[m] = ZERO;
@@ -172,21 +190,13 @@ STAGE void couple_pairs(World &w, Pairs &X, int &n) {
         pair_row(w, X, c, row, first, second);
         EACH(m, 6) first[m] *= root, second[m] *= root;
       }
-      for (int t = 0; t < trees_of(X, n); t++) TREE_SLOTS(k, tree_of(X, n, t)) EACH(m, 6) P[k][m] = ZERO;
-      if (ADDS(PAIR_GEOM2[i])) EACH(m, 6) P[b][m] -= second[m];
-      if (ADDS(PAIR_GEOM1[i])) EACH(m, 6) P[a][m] += first[m];
-      add_row<false>(w, X, n, P);
+      add_row<false>(w, X, n, ADDS(PAIR_GEOM2[i]) ? b : -1, second, ADDS(PAIR_GEOM1[i]) ? a : -1, first);
     }
   }
 }
 
 FN void pair_directions(World &w, Pairs &X) {
-#if LANES > 1
-  if (any_here(w.npair > 0)) share_geoms(w, X, w.dV, false);
-#endif
-  for (int c = 0; c < w.npair; c++) {
-    EACH(j, PBASIS) if (j < PAIR_DIM[X.pair[c]]) X.v[c][j] = pair_speed(w, X, c, j, w.dV);
-  }
+  pair_speeds<false>(w, X, w.dV, X.v);
 }
 
 // Where geom g of a base is, from `origin`.

@@ -190,24 +190,18 @@ FN void add_row_forces(World &w) {
 }
 FN void couple_rows(World &w, Pairs &X, int &n) {
   for (int r = 0; r < NROW; r++) {
-    F D = w.row_D[r], x = w.row_x[r], P[NSLOT][6];
+    F D = w.row_D[r], x = w.row_x[r], above[6], below[6];
     B on = D > 0.0f;
     if (is_limit(r)) on = on & (x < 0.0f);
     if (is_friction(r)) on = on & (abs_(D * x) < T(row, r, 9));
     if (!any_(on)) continue;
     F root = select(on, D * rsqrt_(max_(D, ZERO + 1e-20f)), ZERO);
     X.tree[n][0] = ROW_TREE1[r], X.tree[n][1] = ROW_TREE2[r];
-    for (int t = 0; t < trees_of(X, n); t++) TREE_SLOTS(k, tree_of(X, n, t)) {
-      X.u[n][k] = ZERO;
-      EACH(i, 6) P[k][i] = ZERO;
-    }
+    for (int t = 0; t < trees_of(X, n); t++) TREE_SLOTS(k, tree_of(X, n, t)) X.u[n][k] = ZERO;
     for (int i = ROW0[r]; i < ROW0[r + 1]; i++) X.u[n][ROW_SLOT[i]] += root * w.coefficient[i];
-    int m = ROW_BODY[r], one = ROW_FIRST[r], two = ROW_SECOND[r];
-    if (m >= 0) {
-      if (one >= 0) EACH(i, 6) P[one][i] -= root * w.row_motion[m][0][i];
-      if (two >= 0) EACH(i, 6) P[two][i] += root * w.row_motion[m][1][i];
-    }
-    add_row<true>(w, X, n, P);
+    int m = ROW_BODY[r];
+    if (m >= 0) EACH(i, 6) above[i] = root * w.row_motion[m][0][i], below[i] = root * w.row_motion[m][1][i];
+    add_row<true>(w, X, n, m < 0 ? -1 : ROW_FIRST[r], above, m < 0 ? -1 : ROW_SECOND[r], below);
   }
 }
 FN void row_directions(World &w) {

@@ -9,7 +9,6 @@
 // a free body's position or a fixed point. `docs/physics.md` explains the method.
 
 #define EACH(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
-#define PUSHED (NPAIR || NROW)  // there are forces on bodies that are not contacts with the world
 #define ONE (ZERO + 1.0f)
 #define ZERO (F{})
 #include "lanes.h"
@@ -124,7 +123,6 @@ struct Pairs {  // contacts between bodies
   F centre[NGEOM_ + 1][3], axis[NGEOM_ + 1][3];
   F offset[MAXPAIR][3], normal[MAXPAIR][3], tangent[MAXPAIR][3], D[MAXPAIR];
   F x[MAXPAIR][PBASIS], v[MAXPAIR][PBASIS];
-  F motion[LANES > 1 ? NGEOM_ + 1 : 1][6];  // of the geoms' bodies, in every lane
   F rotation[LANES > 1 && NSOLID ? NSOLID : 1][9];
   F shift[ACROSS_TREES ? MAXPAIR : 1][3];  // from the first geom's tree, which has `offset`, to the second's
   int pair[MAXPAIR];
@@ -384,7 +382,7 @@ FN void position_and_velocity(World &w, Contacts &C, Pairs &X) {
   }
   w.from[NSLOT] = w.ncontact;
   EACH(f, NFREE) EACH(i, 6) w.acc6[f][i] = ZERO;
-  share_geoms(w, X, w.V, true);
+  if (LANES > 1 && NPAIR) share_geoms(w, X);
   body_contacts(w, X);
   if (NROW) coupled_rows(w);
 }
@@ -478,6 +476,9 @@ FN void add_contacts(const World &w, const Contacts &C, int k, F *A, F *P) {
   for (int c = w.from[k]; c < w.from[k + 1]; c++) ELLIPTIC ? add_elliptic_contact(w, C, c, A, P) : add_contact(w, C, c, A, P);
 }
 
+// Whether there are forces on bodies, in w.P, that are not contacts with the world.
+FN bool pushed(const World &w) { return NROW || (NPAIR && w.npair > 0); }
+
 // One slot of the pass to the roots. A and P are the articulated inertia and the bias force below it, of
 // the slot before in a chain; what else hangs from a slot comes through w.A and w.P.
 // SOLVE: Newton's direction; else (M + diag(added))^-1 rhs.
@@ -488,7 +489,7 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, int k, F *A, 
     return;
   }
   if (JOINS[k]) EACH(i, 21) A[i] += w.A[k][i];
-  if (JOINS[k] || (SOLVE && PUSHED)) EACH(i, 6) P[i] += w.P[k][i];
+  if (JOINS[k] || (SOLVE && pushed(w))) EACH(i, 6) P[i] += w.P[k][i];
   if (BODY[k]) {
     add_inertia(A, w.I[k]);
     if (SOLVE) {
@@ -602,7 +603,7 @@ template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
   EACH(i, 6) P[i] = ZERO;
   SLOTS(k) {
     if (JOINS[k]) EACH(i, 21) w.A[k][i] = ZERO;
-    if (JOINS[k] || PUSHED) EACH(i, 6) w.P[k][i] = ZERO;
+    if (JOINS[k] || (SOLVE && pushed(w))) EACH(i, 6) w.P[k][i] = ZERO;
   }
   if (SOLVE) add_pair_forces(w, X);
   if (SOLVE && NROW) add_row_forces(w);

@@ -6,31 +6,48 @@
 #define TREE_LIMBS(k, tree) for (int k = LANES > 1 ? NTRUNK : TREE0[tree]; k < TREE0[(tree) + 1]; k++)
 #define TREE_LIMBS_UP(k, tree) for (int k = TREE0[(tree) + 1] - 1; k >= (LANES > 1 ? NTRUNK : TREE0[tree]); k--)
 
-// One row's pass to the root of a tree: u and y are L^-1 of its column. P: minus its forces on bodies;
-// SLOTS_TOO: and those on slots are in u.
-template <bool SLOTS_TOO> FN void row_at_slot(World &w, Pairs &X, int r, int k, F P[][6]) {
-  if (NBASE && KIND[k] == BASE) return;
+// One row's pass to the root of a tree: u and y are L^-1 of its column. The row measures the motion
+// `above` of slot a less the motion `below` of slot b, each -1 for none; SLOTS_TOO: and has numbers of
+// slots in u. P is minus its force, of the slot before in a chain; what else hangs from a slot is in `joined`.
+template <bool SLOTS_TOO>
+FN void row_at_slot(World &w, Pairs &X, int r, int k, int a, const F *above, int b, const F *below, F *P, F joined[][6]) {
+  if (JOINS[k]) EACH(i, 6) P[i] += joined[k][i];
+  if (k == a) EACH(i, 6) P[i] -= above[i];
+  if (k == b) EACH(i, 6) P[i] += below[i];
+  if (NBASE && KIND[k] == BASE) {
+    EACH(i, 6) P[i] = ZERO;
+    return;
+  }
   if (KIND[k] == FREE) {
     F *y = X.y[r][POSE_OF[k]];
     const F *A = w.A[k], *d = w.d6[POSE_OF[k]];
-    EACH(i, 6) y[i] = ZERO - P[k][i];
+    EACH(i, 6) y[i] = ZERO - P[i], P[i] = ZERO;
     EACH(m, 6) {
       int j = 5 - m;
       for (int i = 0; i < j; i++) y[i] -= A[at(i, j)] * d[j] * y[j];
     }
     return;
   }
-  F u = (SLOTS_TOO ? X.u[r][k] : ZERO) - dot6(w.S[k], P[k]);
+  F u = (SLOTS_TOO ? X.u[r][k] : ZERO) - dot6(w.S[k], P);
   X.u[r][k] = u;
-  if (UP[k] < 0) return;
   F ud = u * w.d[k];
-  EACH(i, 6) P[UP[k]][i] += P[k][i] + w.U[k][i] * ud;
+  EACH(i, 6) P[i] += w.U[k][i] * ud;
+  if (CHAINED[k]) return;
+  if (UP[k] >= 0) EACH(i, 6) joined[UP[k]][i] += P[i];
+  EACH(i, 6) P[i] = ZERO;
 }
-template <bool SLOTS_TOO> FN void row_to_root(World &w, Pairs &X, int r, int tree, F P[][6]) {
-  TREE_LIMBS_UP(k, tree) row_at_slot<SLOTS_TOO>(w, X, r, k, P);
+template <bool SLOTS_TOO>
+FN void row_to_root(World &w, Pairs &X, int r, int tree, int a, const F *above, int b, const F *below) {
+  F P[6] = {}, joined[NSLOT][6];
+  TREE_SLOTS(k, tree) if (JOINS[k]) EACH(i, 6) joined[k][i] = ZERO;
+  TREE_LIMBS_UP(k, tree) row_at_slot<SLOTS_TOO>(w, X, r, k, a, above, b, below, P, joined);
   if (LANES == 1) return;
-  TRUNK(k) sum_team(P[k], 6);
-  TRUNK_UP(k) row_at_slot<SLOTS_TOO>(w, X, r, k, P);
+  TRUNK(k) {  // each lane's part of what acts there
+    if (k == a) EACH(i, 6) joined[k][i] -= above[i];
+    if (k == b) EACH(i, 6) joined[k][i] += below[i];
+    sum_team(joined[k], 6);
+  }
+  TRUNK_UP(k) row_at_slot<SLOTS_TOO>(w, X, r, k, -1, above, -1, below, P, joined);
 }
 FN int packed(int i, int j) { return i * (i + 1) / 2 + j; }  // of a lower triangle
 FN void add_product(const World &w, const Pairs &X, int r, int k, const F *u, const F (*y)[6], F &sum) {
@@ -59,9 +76,10 @@ FN F rows_product(const World &w, const Pairs &X, int r, int q) {
   return sum;
 }
 
-// One more row, which moves the trees X.tree[n]; counts it in n.
-template <bool SLOTS_TOO> FN void add_row(World &w, Pairs &X, int &n, F P[][6]) {
-  for (int t = 0; t < trees_of(X, n); t++) row_to_root<SLOTS_TOO>(w, X, n, tree_of(X, n, t), P);
+// One more row, which moves the trees X.tree[n]; counts it in n. See `row_at_slot`.
+template <bool SLOTS_TOO>
+FN void add_row(World &w, Pairs &X, int &n, int a, const F *above, int b, const F *below) {
+  for (int t = 0; t < trees_of(X, n); t++) row_to_root<SLOTS_TOO>(w, X, n, tree_of(X, n, t), a, above, b, below);
   for (int q = 0; q <= n; q++) X.M[packed(n, q)] = rows_product(w, X, n, q) + (q == n ? 1.0f : 0.0f);
   X.rhs[n] = ZERO;
   for (int t = 0; t < trees_of(X, n); t++) X.rhs[n] += row_product(w, X, n, tree_of(X, n, t), w.u, w.y6);
