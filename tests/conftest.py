@@ -1,9 +1,13 @@
 """Fixtures for all tests, and which of them are slow."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
+
+# Under `uv run pytest`, messages would say `uv run phalanx` instead of `phalanx`.
+os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
 
 
 def slow_tests():

@@ -121,6 +121,19 @@ COMMANDS = {
         ("doctor ~/legged_gym", "doctor ~/legged_gym all=true json=report.json"),
         "phalanx.cli.doctor:DoctorOptions",
     ),
+    "completion": Command(
+        "complete commands, keys and tasks in bash, zsh or fish",
+        "phalanx.cli.completion:completion",
+        "bash|zsh|fish",
+        (
+            'completion bash                          put eval "$(phalanx completion bash)" into'
+            " ~/.bashrc",
+            'completion zsh                           put eval "$(phalanx completion zsh)" into'
+            " ~/.zshrc",
+            "completion fish                          put phalanx completion fish | source into"
+            " config.fish",
+        ),
+    ),
 }
 
 ALGORITHMS = {

@@ -9,6 +9,7 @@ from rich.text import Text
 from phalanx.cli.doctor_api import UNKNOWN, works
 from phalanx.cli.doctor_install import SHIMMED
 from phalanx.cli.doctor_rot import SHIM
+from phalanx.cli.program import as_called
 
 PLACES = 3
 """Number of places shown for each problem; json= has one for every file."""
@@ -32,8 +33,8 @@ def show(console: Console, report: Report) -> None:
         console.print(f"left out: {file}: {why}", soft_wrap=True, markup=False)
     console.print(f"\n{_verdict(report)}", soft_wrap=True)
     if report["calls"] or report["problems"]:
-        console.print(f"all that was found: phalanx doctor {report['path']} all=true",
-                      soft_wrap=True, markup=False)  # fmt: skip
+        more = as_called(f"phalanx doctor {report['path']} all=true")
+        console.print(f"all that was found: {more}", soft_wrap=True, markup=False)
 
 
 def _show_assets(console: Console, assets: Report) -> None:

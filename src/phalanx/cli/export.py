@@ -7,6 +7,7 @@ from rich.console import Console
 
 from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.cli.options import ExportOptions, RunOptions
+from phalanx.cli.program import as_called
 from phalanx.cli.run_folders import given_checkpoint
 from phalanx.rl import Runner
 
@@ -37,7 +38,7 @@ def export_checkpoint(arguments: list[str]) -> None:
             f"terms that the robot's program must compute: {', '.join(custom)}", soft_wrap=True
         )
     if options.format == "onnx":
-        console.print(f"try it:      phalanx sim2sim {path}", soft_wrap=True)
+        console.print(as_called(f"try it:      phalanx sim2sim {path}"), soft_wrap=True)
 
 
 def make_player(options: RunOptions, num_envs: int) -> Any:

@@ -29,7 +29,7 @@ HIDDEN = {*DECIDED, "env_config", "features"}
 def overview() -> str:
     """The output of `phalanx --help`."""
     lines = ["usage: phalanx <command> [key=value ...]", ""]
-    lines += [f"  {name:<10}{command.goal}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<12}{command.goal}" for name, command in COMMANDS.items()]
     lines += [
         "",
         "phalanx <command> --help    list its keys, with default and meaning",
@@ -52,7 +52,7 @@ def of_command(name: str, arguments: Iterable[str]) -> str:
         shown = {"task": task, "train": train} if "options:" in command.options else {}
         lines += _table("key", keys, shown)
     if command.takes_task:
-        file, params = _read_train(train)
+        file, params = read_train(train)
         lines += _of_task(task, params)
         lines += _of_train(file, params)
         lines += ["", f"For another task or algorithm: phalanx {name} task=Ant train=AntSAC --help"]
@@ -61,7 +61,7 @@ def of_command(name: str, arguments: Iterable[str]) -> str:
 
 def _of_task(name: str, params: Mapping[str, Any]) -> list[str]:
     """The keys below `task.`; `params` are those of the train config."""
-    found = _config_class(name)
+    found = config_class(name)
     if found is None:
         return ["", f"The keys of task {name} cannot be read from {tasks.source_file(name)}."]
     values = tasks.settings(name)
@@ -78,7 +78,7 @@ def _of_task(name: str, params: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _config_class(task: str) -> ClassSource | None:
+def config_class(task: str) -> ClassSource | None:
     """The Config dataclass of a task."""
     file = tasks.source_file(task)
     try:
@@ -93,7 +93,7 @@ def _config_class(task: str) -> ClassSource | None:
     return None
 
 
-def _read_train(name: str) -> tuple[Path, dict[str, Any]]:
+def read_train(name: str) -> tuple[Path, dict[str, Any]]:
     """The file of a train config and its `params`."""
     file = train_file(name)
     values = read_yaml(file)

@@ -17,14 +17,21 @@ def list_tasks(arguments: list[str]) -> None:
     if arguments:
         raise PhalanxError(f"list takes no options, but {' '.join(arguments)!r} was given")
     table = Table(box=None, pad_edge=False)
-    for heading in ("task", "goal", "observations", "actions", "from"):
-        table.add_column(heading, no_wrap=heading != "goal")
+    for heading in ("task", "goal", "obs", "actions", "from"):
+        table.add_column(
+            heading,
+            no_wrap=heading not in ("goal", "from"),
+            overflow="fold",
+            min_width=24 if heading == "goal" else None,
+        )
     project = tasks.find_project()
     for name, origin in sorted(tasks.names().items()):
         own = project is not None and name in project.tasks
         origin = str(Path(origin).relative_to(project.root)) if own and project else "phalanx"
         table.add_row(name, *_describe(name), origin)
     console = Console()
+    if not console.is_terminal:
+        console.width = 200  # files have no width limit
     console.print(table)
     if project:
         console.print(f"project: {project.root}", highlight=False, soft_wrap=True)

@@ -1,7 +1,8 @@
 """The `phalanx` command.
 
 Exit codes: 0 success, 1 a fault in Phalanx or a finding of `doctor` or `motion check`, 2 bad input
-(one sentence on stderr), 130 interrupted.
+(one sentence on stderr), 130 interrupted. With PHALANX_TRACEBACK=1, a traceback instead of the
+sentence.
 """
 
 import contextlib
@@ -17,7 +18,8 @@ from typing import NoReturn
 
 import phalanx
 from phalanx.cli.commands import COMMANDS
-from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.cli.program import as_called
+from phalanx.errors import PhalanxError, did_you_mean, printable
 
 # Only light modules are imported here: a command imports its modules when it runs.
 
@@ -27,15 +29,13 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     threading.excepthook = _on_thread_error
     try:
-        try:
-            with _interruptible():
-                code = _run(arguments)
-        except OSError as error:
-            raise PhalanxError(_of_system(error)) from error
-        except (MemoryError, RuntimeError) as error:
-            raise PhalanxError(_out_of_memory(error)) from error
-    except PhalanxError as error:
-        _end(f"phalanx: {error}", 2)
+        with _interruptible():
+            code = _run(arguments)
+    except Exception as error:
+        sentence = _sentence(error)
+        if not sentence or "PHALANX_TRACEBACK" in os.environ:
+            raise
+        _end(f"phalanx: {as_called(sentence)}", 2)
     except KeyboardInterrupt as interrupt:
         _end("; ".join(["phalanx: interrupted", *map(str, interrupt.args)]), 130)
     if code is not None:
@@ -63,7 +63,7 @@ def _run(arguments: list[str]) -> int | None:
         print(f"phalanx {phalanx.__version__}")
         return None
     if name in ("--help", "-h", "help"):
-        print(help.overview(), end="")
+        print(as_called(help.overview()), end="")
         return None
     if name not in COMMANDS:
         raise PhalanxError(
@@ -71,7 +71,7 @@ def _run(arguments: list[str]) -> int | None:
             f" commands: {', '.join(COMMANDS)}"
         )
     if {"--help", "-h"} & set(rest):
-        print(help.of_command(name, rest), end="")
+        print(as_called(help.of_command(name, rest)), end="")
         return None
     if {"--cfg", "-c"} & set(rest):
         from phalanx.cli.config import print_config
@@ -112,13 +112,26 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, ended)
 
 
+def _sentence(error: Exception) -> str:
+    """The message for a mistake, or for what the system refuses; empty for a fault of Phalanx."""
+    if isinstance(error, PhalanxError):
+        return str(error)
+    known = _of_system(error) if isinstance(error, OSError) else _out_of_memory(error)
+    if known:
+        return printable(known)
+    from phalanx.tasks.projects import fault_in_project
+
+    found = fault_in_project(error)
+    return printable(f"{found}; PHALANX_TRACEBACK=1 shows the way there") if found else ""
+
+
 def _of_system(error: OSError) -> str:
     """A message for an error of the system that no caller has handled: a name that cannot be, or a
-    write error such as TensorBoard's. Raises `error` itself if it is of another kind."""
+    write error such as TensorBoard's. Empty for another kind."""
     if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENOTDIR):
         return f"cannot open {error.filename}: {os.strerror(error.errno).lower()}"
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
-        raise error
+        return ""
     place = f" {error.filename}" if error.filename else " to the run folder"
     return (
         f"cannot write{place}: {os.strerror(error.errno).lower()}; free some space or choose"
@@ -127,12 +140,11 @@ def _of_system(error: OSError) -> str:
 
 
 def _out_of_memory(error: Exception) -> str:
-    """A message for lack of memory. Raises `error` itself if it is of another kind."""
-    text = str(error)
-    if not isinstance(error, MemoryError) and not any(
-        words in text for words in ("can't allocate memory", "out of memory")
-    ):
-        raise error
+    """A message for lack of memory. Empty for another kind."""
+    words = ("can't allocate memory", "out of memory")
+    told = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    if not told and not isinstance(error, MemoryError):
+        return ""
     return "not enough memory for this number of environments; choose a smaller one with num_envs="
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from phalanx.cli.program import as_called
 from phalanx.config import read
 from phalanx.errors import PhalanxError
 
@@ -115,7 +116,7 @@ def _say(folder: Path, about: str, files: list[str], remarks: list[str], task: s
     out(f"[bold]{folder}[/bold] has {about}")
     for line in [*files, *remarks]:
         out(f"  {line}", markup=False)
-    out(f"next:  cd {folder} && phalanx train task={task}", markup=False)
+    out(as_called(f"next:  cd {folder} && phalanx train task={task}"), markup=False)
 
 
 def _files(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:

@@ -29,6 +29,8 @@ class Override:
 def parse(argument: str, options: Collection[str], command: str) -> Override:
     """Read one argument. `options` are the keys that `command` takes without a dot. Raises
     PhalanxError for an unknown key and for a value that is not YAML."""
+    if argument.startswith("--"):
+        raise PhalanxError(_without_dashes(argument, options, command))
     key, text = split(argument)
     if len(split_at_commas(text)) > 1 and key not in TEXTS:
         raise PhalanxError(
@@ -130,10 +132,10 @@ def _check_key(key: str, options: Collection[str], command: str) -> None:
 
 def _where_instead(key: str, options: Collection[str], command: str) -> str:
     """What to type instead of an unknown key, as the end of a sentence."""
+    key = key.lower().replace("-", "_")
     if key in ELSEWHERE:
         return f"; {ELSEWHERE[key]}"
-    near = did_you_mean(key, options)
-    if near:
+    if near := did_you_mean(key, options):
         return near
     for other, about in COMMANDS.items():
         if about.options and key in _names(about.options):
@@ -144,6 +146,15 @@ def _where_instead(key: str, options: Collection[str], command: str) -> str:
         return f"; did you mean task.env.{key}=?"
     accepted = [*options, "task.env.<field>", "train.params.config.<key>"]
     return f"; accepted: {', '.join(accepted)} (`phalanx {command} --help` explains them)"
+
+
+def _without_dashes(argument: str, options: Collection[str], command: str) -> str:
+    """The message for an option as other programs write it: `--num_envs 64`."""
+    name, _, value = argument.lstrip("-").partition("=")
+    key = name.replace("-", "_")
+    if key in options:
+        return f"{argument!r}: keys have no dashes here; write {key}={value or '<value>'}"
+    return f"unknown key {argument!r}{_where_instead(key, options, command)}"
 
 
 def _names(place: str) -> set[str]:

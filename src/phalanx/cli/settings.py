@@ -30,6 +30,11 @@ def train_file(name: str) -> Path:
     )
 
 
+def train_names() -> list[str]:
+    """The names that `train=` takes."""
+    return sorted(_train_files())
+
+
 def _train_files() -> dict[str, Path]:
     """The train configs of Phalanx and of the project, by name; the project's come first."""
     project = tasks.find_project()

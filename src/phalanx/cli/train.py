@@ -15,6 +15,7 @@ from phalanx.cli.config import as_settings, compose_config, resolved, train_para
 from phalanx.cli.devices import check_start, ended_if_stuck, kind_of_device, start_ranks
 from phalanx.cli.display import TrainingDisplay, show_randomization, words_of
 from phalanx.cli.options import TrainOptions
+from phalanx.cli.program import as_called
 from phalanx.cli.result import ResultFile, device_name
 from phalanx.cli.run_folders import resolve_checkpoint, resume_command, run_folder
 from phalanx.cli.warmup import loading_shown
@@ -153,7 +154,7 @@ def _stop_on_signals(display: TrainingDisplay) -> Iterator[None]:
 
 
 def _closing_words(console: Console, agent: Any) -> None:
-    out = lambda text: console.print(text, soft_wrap=True, markup=False)  # noqa: E731
+    out = lambda text: console.print(as_called(text), soft_wrap=True, markup=False)  # noqa: E731
     last, best = agent.nn_dir / f"last_{agent.name}.pth", agent.nn_dir / f"{agent.name}.pth"
     if agent.stop_reason == INTERRUPTED:
         out(f"\nstopped at iteration {agent.epoch_num}; everything is saved in {last}")

@@ -85,9 +85,21 @@ def _unknown(name: str) -> PhalanxError:
     known = names()
     elsewhere = "" if find_project() else "; tasks of a project are found inside its folder only"
     return PhalanxError(
-        f"unknown task {name!r}{did_you_mean(str(name), known)};"
+        f"unknown task {name!r}{_nearest(str(name), known)};"
         f" tasks: {', '.join(sorted(known))} (`phalanx list` describes them){elsewhere}"
     )
+
+
+def _nearest(name: str, known: Mapping[str, str]) -> str:
+    """The end of a sentence with the task that is meant, also for names like Isaac-Ant-v0 and
+    Mjlab-Velocity-Flat-Unitree-G1."""
+    if near := did_you_mean(name, known):
+        return near
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    for task in sorted(known):
+        if task.lower().removesuffix("velocity") in words:
+            return f"; did you mean {task!r}?"
+    return ""
 
 
 def settings_file(name: str) -> Path:

@@ -26,6 +26,7 @@ from phalanx.yaml_file import read_yaml
 if TYPE_CHECKING:
     from phalanx.tasks.task import Task
 
+SIZES = ("num_envs", "num_obs", "num_actions")
 SECTIONS = ("env", "randomize", "randomization_params", "actuators")
 
 
@@ -106,8 +107,28 @@ def _where_and_why(error: Exception, file: Path) -> str:
         return f"{error.filename}, line {error.lineno}: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f.lineno for f in frames if f.filename == str(file)]
-    reason = " ".join(str(error).split())
-    return f"{file}, line {lines[-1] if lines else 1}: {type(error).__name__}: {reason}"
+    return f"{file}, line {lines[-1] if lines else 1}: {_words(error)}"
+
+
+def fault_in_project(error: BaseException) -> str:
+    """Where in the project's own files an exception arose while a task ran, and with which sizes,
+    as one sentence; empty if it passed through none of them."""
+    project = find_project()
+    if project is None:
+        return ""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file, task = Path(frame.f_code.co_filename), frame.f_locals.get("self")
+        if file not in project.tasks.values():
+            continue
+        found = f"{file}, line {line}, in {frame.f_code.co_name}: {_words(error)}"
+        sizes = [f"{k} = {getattr(task, k)}" for k in SIZES if hasattr(task, k)]
+        found += f" ({', '.join(sizes)})" if sizes else ""
+    return found
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def read_settings(file: Path) -> dict[str, Any]:

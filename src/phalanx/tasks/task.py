@@ -29,7 +29,6 @@ current task.
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -49,6 +48,7 @@ from phalanx.sim import Scene, Sim, resolve_device
 from phalanx.sim.engines import MakeEngine
 from phalanx.spaces import ActionSpace, Box
 from phalanx.tasks.actuators import make_actuators
+from phalanx.tasks.checks import action_shape, check_actions, check_class, check_reward
 from phalanx.tasks.term_log import TermLog
 
 
@@ -119,7 +119,7 @@ class Task:
         self.device = resolve_device(device)
         self.num_envs = self.config.num_envs or self.default_num_envs[self.device.type]
         self.config = dataclasses.replace(self.config, num_envs=self.num_envs)
-        self._check_hooks()
+        check_class(self, Task)
         scene = self.create_scene()
         if self.config.randomize:
             prepare(scene, self.config.randomization_params)
@@ -162,6 +162,7 @@ class Task:
         if self.config.randomize:
             self.randomizer = self._make_randomizer()
         self._notes: list[str] = []
+        self._action_shape = action_shape(self)
         self._made = {k: v._version for k, v in vars(self).items() if isinstance(v, Tensor)}
 
     # -- hooks -----------------------------------------------------------------------------------
@@ -265,8 +266,10 @@ class Task:
         """One step of every environment, in the order above.
 
         Returns {"obs": (N, num_obs)}, reward (N,), terminated (N,), truncated (N,) and infos, all
-        live buffers that the next step overwrites.
+        live buffers that the next step overwrites. Raises PhalanxError for actions of another
+        shape, kind or device.
         """
+        check_actions(self, actions, self._action_shape)
         self._before_physics(actions)
         self._physics()
         self._after_physics()
@@ -347,7 +350,7 @@ class Task:
             self.terminal_states_buf.copy_(self._states())
             write_rows(self.terminal_states_buf, self.sim.diverged, 0.0)
             self.states_buf.copy_(self.terminal_states_buf)
-        reward, terminated = self.compute_reward()
+        reward, terminated = check_reward(self, self.compute_reward())
         self.rew_buf.copy_(torch.where(ok, reward, 0.0))
         self.terminated.copy_(terminated | ~ok)
         too_long = self.progress_buf >= self.config.episode_length
@@ -521,24 +524,3 @@ class Task:
                 drives.setdefault((actuator.settings.actor, gain), []).append(drive)
         terms = tuple(self.observation_layout())
         return Randomizer(self.sim, params, actions, self.obs_buf, drives, terms)
-
-    def _check_hooks(self) -> None:
-        cls = type(self)
-        for hook in _HOOKS:
-            if getattr(cls, hook) is getattr(Task, hook):
-                doc = " ".join((getattr(Task, hook).__doc__ or "").split())
-                raise PhalanxError(
-                    f"the task {cls.__name__} ({_file_of(cls)}) needs the method {hook}: {doc}"
-                )
-        for number in ("num_obs", "num_actions"):
-            if not isinstance(getattr(self, number, None), int):
-                raise PhalanxError(
-                    f"the task {cls.__name__} ({_file_of(cls)}) needs {number}, a whole number"
-                )
-
-
-_HOOKS = "create_scene pre_physics_step compute_observations compute_reward".split()
-
-
-def _file_of(cls: type) -> str:
-    return str(getattr(sys.modules.get(cls.__module__), "__file__", cls.__module__))

@@ -1,0 +1,126 @@
+"""What a task file and its callers can get wrong, as one sentence each.
+
+Checks look at names, shapes and types only, so they cost nothing in a compiled or captured step.
+"""
+
+import difflib
+import inspect
+import sys
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from phalanx.errors import PhalanxError
+from phalanx.spaces import Box, MultiDiscrete
+
+if TYPE_CHECKING:
+    from phalanx.tasks.task import Task
+
+NEEDED = "create_scene pre_physics_step compute_observations compute_reward".split()
+HOOKS = {
+    "create_scene": 0,
+    "init_buffers": 0,
+    "pre_physics_step": 1,
+    "compute_observations": 0,
+    "compute_reward": 0,
+    "reset_envs": 1,
+    "post_physics_step": 0,
+    "observation_layout": 0,
+    "action_layout": 0,
+    "scalars": 0,
+    "give_command": 1,
+}
+"""Hooks of a task and the number of their arguments, after self."""
+ISAACGYMENVS = {
+    "reset_idx": ("reset_envs", "reset_envs(mask), with a boolean mask (N,) instead of indices"),
+    "allocate_buffers": ("init_buffers", "init_buffers()"),
+}
+"""Hooks of IsaacGymEnvs that nothing here calls: our hook, and what to write instead."""
+
+
+def check_class(task: "Task", base: "type[Task]") -> None:
+    """Raise PhalanxError for a task class without a needed hook or number, with a hook of another
+    number of arguments, or with a method that looks like a misspelt hook."""
+    cls = type(task)
+    here = f"the task {cls.__name__} ({_file_of(cls)})"
+    for hook in NEEDED:
+        if getattr(cls, hook) is getattr(base, hook):
+            doc = " ".join((getattr(base, hook).__doc__ or "").split())
+            raise PhalanxError(f"{here} needs the method {hook}: {doc}")
+    bases = [c for c in reversed(cls.__mro__) if c not in base.__mro__]
+    own = {name: value for c in bases for name, value in vars(c).items()}
+    for name, method in own.items():
+        if not inspect.isfunction(method) or name.startswith("_"):
+            continue
+        hook, instead = ISAACGYMENVS.get(name, ("", ""))
+        if hook and hook not in own:
+            raise PhalanxError(f"{here} has {name}, which is not called; write {instead}")
+        if name in HOOKS:
+            _check_arguments(here, name, method)
+        elif near := difflib.get_close_matches(name, HOOKS.keys() - own.keys(), 1, cutoff=0.88):
+            raise PhalanxError(f"{here} has {name}, which is not called; did you mean {near[0]}?")
+    for number in ("num_obs", "num_actions"):
+        if not isinstance(getattr(task, number, None), int):
+            raise PhalanxError(f"{here} needs {number}, a whole number")
+
+
+def _check_arguments(here: str, name: str, method: Any) -> None:
+    values: list[None] = [None] * (1 + HOOKS[name])  # self and the hook's arguments
+    try:
+        inspect.signature(method).bind(*values)
+    except TypeError:
+        wanted = {0: "no argument", 1: "one argument"}[HOOKS[name]]
+        raise PhalanxError(f"{here}: {name} must take {wanted} after self") from None
+
+
+def action_shape(task: "Task") -> tuple[int, ...]:
+    """The shape of the actions that `step` takes."""
+    space = task.action_space
+    if isinstance(space, Box):
+        return (task.num_envs, task.num_actions)
+    return (task.num_envs, *((len(space.nvec),) if isinstance(space, MultiDiscrete) else ()))
+
+
+def check_actions(task: "Task", actions: Any, shape: tuple[int, ...]) -> None:
+    """Raise PhalanxError for actions that are no tensor of this shape, of the task's kind and on
+    its device."""
+    if isinstance(actions, Tensor) and actions.shape == shape and actions.device == task.device:
+        if actions.is_floating_point() and not isinstance(task.action_space, Box):
+            raise PhalanxError(
+                f"{type(task).__name__}.step got actions of type {actions.dtype}; its actions are"
+                " choices, so they must be integers"
+            )
+        return
+    given: object = type(actions).__name__
+    if isinstance(actions, Tensor):
+        given = f"a tensor of shape {tuple(actions.shape)} on {actions.device}"
+    raise PhalanxError(
+        f"{type(task).__name__}.step got {given} as actions; it must be a torch tensor of shape"
+        f" {shape} on {task.device}"
+    )
+
+
+def check_reward(task: "Task", result: Any) -> tuple[Tensor, Tensor]:
+    """What `compute_reward` returned, which must be a reward and a boolean, (N,) each. Raises
+    PhalanxError for anything else."""
+    where = f"{type(task).__name__}.compute_reward"
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise PhalanxError(f"{where} must return two tensors: the reward, and what terminated")
+    for name, value in zip(("reward", "terminated"), result, strict=True):
+        if not isinstance(value, Tensor) or value.shape != (task.num_envs,):
+            given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value)
+            raise PhalanxError(
+                f"{where} returns a {name} of {given}; it must be a tensor of one value for each"
+                f" environment, of shape {(task.num_envs,)}"
+            )
+    if result[1].dtype != torch.bool:
+        raise PhalanxError(
+            f"{where} returns terminated as {result[1].dtype}; it must be boolean, as in"
+            " height < 0.3"
+        )
+    return result[0], result[1]
+
+
+def _file_of(cls: type) -> str:
+    return str(getattr(sys.modules.get(cls.__module__), "__file__", cls.__module__))
