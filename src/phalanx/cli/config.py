@@ -37,14 +37,12 @@ from phalanx.cli.settings import (
 )
 from phalanx.config import read
 from phalanx.errors import PhalanxError
+from phalanx.rl.saved_run import TASK_ENVIRONMENT
 from phalanx.sim import resolve_device
 from phalanx.tasks.projects import SECTIONS
 from phalanx.tasks.task import TaskConfig
 
 Options = TypeVar("Options", bound=RunOptions)
-
-TASK_ENVIRONMENT = "rlgpu"
-"""The env_name under which agents find a task, from IsaacGymEnvs' files."""
 
 ISAACGYMENVS_KEYS = {"multi_gpu": False}
 """Keys that `${...}` in IsaacGymEnvs' train configs refers to, where they are no options."""

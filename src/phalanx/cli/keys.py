@@ -44,8 +44,8 @@ ELSEWHERE = {
     "solver_type": "the solver belongs to the robot's MJCF, in <option>",
     "num_subscenes": "there are no subscenes; leave it out",
     "multi_gpu": "only `phalanx train` uses several GPUs",
-    "distributed": "only `phalanx train` uses several GPUs",
-    "horovod": "only `phalanx train` uses several GPUs",
+    "distributed": "give devices=, the number of GPUs",
+    "horovod": "give devices=, the number of GPUs",
     "torch_deterministic": "give deterministic=true",
     # length and size
     "max_epochs": "give max_iterations=",

@@ -4,6 +4,7 @@ A value is YAML: `64`, `1e-3`, `true`, `null`, `[1, 2]`, `{name: adam}`. Paths a
 Hydra's `+key=` and `++key=` mean `key=`.
 """
 
+import difflib
 import itertools
 import re
 from collections.abc import Collection, Sequence
@@ -140,10 +141,11 @@ def _where_instead(key: str, options: Collection[str], command: str) -> str:
     for other, about in COMMANDS.items():
         if about.options and key in _names(about.options):
             return f"; it is an option of `phalanx {other}`"
-    if any(key in _names(place) for place in ALGORITHMS.values()):
-        return f"; did you mean train.params.config.{key}=?"
-    if key in _names("phalanx.tasks.task:TaskConfig"):
-        return f"; did you mean task.env.{key}=?"
+    places = {name: f"task.env.{name}" for name in _names("phalanx.tasks.task:TaskConfig")}
+    for place in ALGORITHMS.values():
+        places |= {name: f"train.params.config.{name}" for name in _names(place)}
+    if close := difflib.get_close_matches(key, places, 1, cutoff=0.8):
+        return f"; did you mean {places[close[0]]}=?"
     accepted = [*options, "task.env.<field>", "train.params.config.<key>"]
     return f"; accepted: {', '.join(accepted)} (`phalanx {command} --help` explains them)"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phalanx.cli.commands import COMMANDS
 
-_COMMAND = re.compile(rf"(?<![\w./-])phalanx (?=(?:{'|'.join(COMMANDS)}|--help)\b)")
+_COMMAND = re.compile(rf"(?<![\w./-])phalanx (?=(?:{'|'.join(COMMANDS)})\b|--|<command>)")
 
 
 def program() -> str:

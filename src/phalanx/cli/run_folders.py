@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from phalanx.cli.program import as_called
 from phalanx.cli.settings import run_folder_of
 from phalanx.errors import PhalanxError
 from phalanx.rl.owner import FILE, owned
+from phalanx.rl.saved_run import resolve_checkpoint
 
 
 def given_checkpoint(options: RunOptions, command: str) -> Path:
@@ -23,22 +23,6 @@ def given_checkpoint(options: RunOptions, command: str) -> Path:
             f"{options.task.name}.pth"
         )
     return resolve_checkpoint(options.checkpoint)
-
-
-def resolve_checkpoint(given: str) -> Path:
-    """The file that `checkpoint=` means: the file itself, or the last checkpoint of a run
-    folder."""
-    path = Path(given)
-    if path.is_dir():
-        last = (p for p in path.glob("nn/last_*.pth") if not re.search(r"_ep_\d+_rew_", p.name))
-        found = sorted(last, key=lambda p: p.stat().st_mtime)
-        if not found:
-            raise PhalanxError(
-                f"the folder {path} has no checkpoint nn/last_<task>.pth to continue from;"
-                " a run that ended before its first checkpoint has to be started again"
-            )
-        return found[-1]
-    return path
 
 
 @contextlib.contextmanager

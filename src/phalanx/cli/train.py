@@ -17,10 +17,11 @@ from phalanx.cli.display import TrainingDisplay, show_randomization, words_of
 from phalanx.cli.options import TrainOptions
 from phalanx.cli.program import as_called
 from phalanx.cli.result import ResultFile, device_name
-from phalanx.cli.run_folders import resolve_checkpoint, resume_command, run_folder
+from phalanx.cli.run_folders import resume_command, run_folder
 from phalanx.cli.warmup import loading_shown
 from phalanx.rl import AlgoObserver, Runner, ranks
 from phalanx.rl.observer import Observers
+from phalanx.rl.saved_run import resolve_checkpoint
 
 INTERRUPTED = "interrupted"
 SWEEP = {"-m", "--multirun"}

@@ -1,7 +1,7 @@
 """`Runner`: builds an agent or a player from RL Games' YAML, and runs it.
 
     runner = Runner()
-    runner.load(yaml.safe_load(open("CartpolePPO.yaml")))
+    runner.load("my_run.yaml")  # or a mapping, or the folder of an earlier run
     runner.reset()
     runner.run({"train": True})
 
@@ -14,6 +14,7 @@ import copy
 import random
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from phalanx.rl.params import join_ranks, read_params, with_current_names
 from phalanx.rl.players import DQNPlayer, PpoPlayerContinuous, PpoPlayerDiscrete, SACPlayer
 from phalanx.rl.registry import ObjectFactory
 from phalanx.rl.rl_games_observers import OBSERVERS
+from phalanx.rl.saved_run import read_settings, resolve_checkpoint
 from phalanx.rl.vecenv import takes_seed
 
 
@@ -63,12 +65,14 @@ class Runner:
         self.seed = 0
         self._siblings: list[str] = []
 
-    def load(self, yaml_dict: Mapping[str, Any]) -> None:
+    def load(self, yaml_dict: Mapping[str, Any] | str | Path) -> None:
         """Take RL Games' mapping, with or without its outer `params`, and seed torch, NumPy, Python
-        and, if its creator takes a `seed`, the environment.
+        and, if its creator takes a `seed`, the environment. Also takes a YAML file with such a
+        mapping, and the folder of a run or its `config.yaml`, for a new run with its settings.
 
         Raises PhalanxError for an unknown, missing or wrong key of `params`.
         """
+        yaml_dict = read_settings(yaml_dict)
         params = with_current_names(copy.deepcopy(dict(yaml_dict.get("params", yaml_dict))))
         given = read_params(params)
         config = dict(given.config)
@@ -101,8 +105,8 @@ class Runner:
         """Does nothing; RL Games' programs call it."""
 
     def run(self, args: Mapping[str, Any]) -> Any:
-        """Train, or play if `args["play"]`. `checkpoint`: a file to continue from; `sigma`: fixed
-        log standard deviation to set. Returns the result of the agent or player."""
+        """Train, or play if `args["play"]`. `checkpoint`: a file or run folder to continue from;
+        `sigma`: fixed log standard deviation to set. Returns the result of the agent or player."""
         for key in ("load_critic_only", "stop_fn"):
             if args.get(key):
                 raise PhalanxError(f"run() does not support RL Games' {key}; remove it")
@@ -129,7 +133,7 @@ class Runner:
 
     def _prepare(self, algo: Any, args: Mapping[str, Any]) -> None:
         if args.get("checkpoint"):
-            algo.restore(args["checkpoint"])
+            algo.restore(resolve_checkpoint(args["checkpoint"]))
         sigma = args.get("sigma")
         if sigma in (None, ""):
             return

@@ -1,0 +1,63 @@
+"""Completion: the words that may follow, and the scripts of the shells."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from phalanx.cli.completion import SCRIPTS, words
+from phalanx.cli.main import main
+
+
+@pytest.mark.parametrize(
+    ("typed", "some"),
+    [
+        ("phalanx tr", {"train"}),
+        ("phalanx train ta", {"task=", "task.env.dt="}),
+        ("phalanx train task=", {"task=Ant", "task=Cartpole"}),
+        ("phalanx train task=Ant task.env.ali", {"task.env.alive_weight="}),
+        ("phalanx train train=CartpoleSAC train.params.config.gradient", set()),
+        ("phalanx train train=CartpoleSAC train.params.config.replay", {
+            "train.params.config.replay_buffer_size="}),
+        ("phalanx train deterministic=", {"deterministic=true", "deterministic=false"}),
+        ("phalanx train train=", {"train=AntSAC"}),
+        ("phalanx doctor a", {"all="}),
+        ("phalanx train task=Nobody task.e", set()),
+        ("phalanx nothing a", set()),
+    ],
+)  # fmt: skip
+def test_words_that_may_follow(typed, some):
+    found = words(typed.split(" "))
+    assert some <= set(found)
+    assert bool(some) == bool(found)
+
+
+def test_a_checkpoint_is_a_run_folder(tmp_path, monkeypatch):
+    (tmp_path / "runs/Ant/nn").mkdir(parents=True)
+    (tmp_path / "runs/Ant/nn/last_Ant.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    assert words(["phalanx", "play", "checkpoint="]) == ["checkpoint=runs/Ant"]
+
+
+def in_bash(line):
+    """What bash offers after `line`; it takes a `=` for the beginning of a word."""
+    program = f'eval "$(phalanx completion bash)"; COMP_LINE={line!r}; COMP_POINT=${{#COMP_LINE}}'
+    function = f'phalanx() {{ {sys.executable} -m phalanx "$@"; }}; compopt() {{ :; }}'
+    shown = f'{function}; {program}; _phalanx; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    return subprocess.run(["bash", "-c", shown], capture_output=True, text=True).stdout.split()
+
+
+def test_bash_completes_keys_and_values():
+    assert in_bash("phalanx train task=An") == ["Ant", "AnymalVelocity"]
+    assert in_bash("phalanx train see") == ["seed="]
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_scripts_are_correct_for_their_shell(shell, capsys):
+    main(["completion", shell])
+    script = capsys.readouterr().out
+    assert "phalanx completion words" in script
+    if not shutil.which(shell):
+        pytest.skip(f"there is no {shell} here")
+    assert subprocess.run([shell, "-n", "-c", script]).returncode == 0

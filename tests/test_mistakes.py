@@ -1,0 +1,200 @@
+"""Sixty-one mistakes of a new user; each gets one sentence that says what to do instead."""
+
+import os
+import re
+import shlex
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from phalanx import tasks
+from phalanx.cli.main import main
+from phalanx.errors import PhalanxError
+from phalanx.rl import Runner
+from phalanx.tasks import cartpole
+
+TYPED = {
+    # what is typed after `phalanx`: words of the answer
+    "trian": "did you mean 'train'?",
+    "train fast": "not of the form key=value, as in num_envs=64",
+    "train --task=Ant": "keys have no dashes here; write task=Ant",
+    "train --num_envs 64": "keys have no dashes here; write num_envs=<value>",
+    "train --max-epochs=5": "give max_iterations=",
+    "train task=Cartpol": "did you mean 'Cartpole'?",
+    "train task=Isaac-Ant-v0": "did you mean 'Ant'?",
+    "train task=Mjlab-Velocity-Flat-Unitree-G1": "did you mean 'G1Velocity'?",
+    "train train=CartpolPPO": "did you mean 'CartpolePPO'?",
+    "train num_env=3": "did you mean 'num_envs'?",
+    "train num_actors=64": "give num_envs=",
+    "train lr=1e-3": "give train.params.config.learning_rate=",
+    "train learning_rate=1e-3": "did you mean train.params.config.learning_rate=?",
+    "train max_epochs=10": "give max_iterations=",
+    "train total_timesteps=1000000": "give max_iterations=",
+    "train episode_length=5": "did you mean task.env.episode_length=?",
+    "train device=cuda": "give sim_device= and rl_device=",
+    "train sim_device=gpu": "accepted: auto, cpu, cuda, cuda:<index>",
+    "train test=True": "`phalanx play` plays a checkpoint",
+    "train resume=True": "give checkpoint=, a run folder or a file",
+    "train load_run=-1": "give checkpoint=, a run folder or a file",
+    "train wandb_activate=True": "runs are logged to TensorBoard, in summaries/",
+    "train capture_video=True": "`phalanx play video=true` writes a video",
+    "train gama=0.9": "did you mean train.params.config.gamma=?",
+    "train train.params.config.gama=0.9": "did you mean 'gamma'?",
+    "train train.params.config.gamma=2": "at most 1",
+    "train train.params.config.learning_rate=-1": "it must be above 0",
+    "train train.params.config.minibatch_size=100 num_envs=64": "use 128",
+    "train train.params.network.mlp.units=64": "it must be a list",
+    "train train.params.network.mlp.activation=relo": "did you mean 'relu'?",
+    "train train.params.network.mlp.units=[64": "quote",
+    "train train.params.config.use_action_masks=true": "its actions are continuous",
+    "train seed=abc": "it must be a whole number",
+    "train seed=1,2": "`phalanx train -m` runs one after the other",
+    "train num_envs=0": "it must be at least 1",
+    "train task.env.dt=0": "it must be greater than 0",
+    "train task.env.asset=robot.xml": "no file robot.xml",
+    "train checkpoint=runs/Cartpole/nn/Cartpole.pth": "no checkpoint at runs/Cartpole/nn/",
+    "train train_dir=/dev/null": "choose another place with train_dir=",
+    "play": "play needs a checkpoint=",
+    "play games=3 max_iterations=5": "it is an option of `phalanx train`",
+    "export": "export needs a checkpoint=",
+    "sim2sim Ant.pth": "Ant.pth is a checkpoint; `phalanx export checkpoint=Ant.pth`",
+    "list all": "list takes no options",
+    "new": "new takes the name of a folder",
+    "robot": "as in `phalanx robot go2.xml`",
+    "motion walk": "`phalanx motion show FILE`",
+}
+WRITTEN = {
+    # what is written in the task file: words of the answer
+    ("def reset_envs", "def reset_idx"): "write reset_envs(mask), with a boolean mask (N,)",
+    ("def reset_envs", "def reset_env"): "did you mean reset_envs?",
+    ("def reset_envs(self, mask: Tensor)", "def reset_envs(self)"): "must take one argument",
+    ("def compute_reward", "def rewards"): "needs the method compute_reward",
+    ("num_obs = 4", "num_obs = 5"): "with num_obs = 5 it must be (4, 5)",
+    ("return torch.where(fallen, -2.0, reward), fallen",
+     "return reward[:, None], fallen"): "returns a reward of shape (4, 1)",
+    ("return torch.where(fallen, -2.0, reward), fallen",
+     "return reward, fallen.float()"): "must be boolean, as in height < 0.3",
+    ("self.sim.ctrl.copy_(actions)",
+     "self.sim.ctrl.copy_(actions[:, :3].T)"): "pole.py, line",
+    ("class Pole(Task)", "class Pole(Task"): "pole.py, line",
+}  # fmt: skip
+CALLED = {
+    # what a Python program does: words of the answer
+    "env.step(torch.zeros(4, 2))": "must be a torch tensor of shape (4, 1) on cpu",
+    "env.step(np.zeros((4, 1)))": "got ndarray as actions; it must be a torch tensor",
+    "env.step([[0.0]] * 4)": "got list as actions; it must be a torch tensor",
+    "tasks.make('Cartpole', num_env=4)": "did you mean 'num_envs'?",
+    "Runner().load({'params': {}})": "params.algo.name is missing",
+}
+
+
+@pytest.fixture
+def cwd(tmp_path, monkeypatch):
+    """An empty working folder."""
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def sentence(capsys, *arguments):
+    """What `phalanx` says of a mistake: one line on stderr, exit code 2."""
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments])
+    printed = capsys.readouterr()
+    assert stop.value.code == 2, printed
+    assert re.fullmatch(r"phalanx: [^\n]+\n", printed.err), printed.err
+    return printed.err
+
+
+def test_there_are_sixty_one():
+    assert len(TYPED) + len(WRITTEN) + len(CALLED) == 61
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_mistake_on_the_command_line(line, capsys, cwd):
+    arguments = shlex.split(line)
+    if arguments[0] == "train" and "num_envs=" not in line:
+        arguments += ["num_envs=16"]
+    assert TYPED[line] in sentence(capsys, *arguments)
+    assert os.listdir(cwd) == []
+
+
+@pytest.mark.parametrize("edit", WRITTEN, ids=lambda e: e[1][:40])
+def test_mistake_in_a_task_file(edit, capsys, cwd):
+    asset = str(Path(cartpole.__file__).parent / "assets" / "cartpole.xml")
+    text = Path(cartpole.__file__).read_text()
+    text = text.replace('str(Path(__file__).parent / "assets" / "cartpole.xml")', repr(asset))
+    text = text.replace("class Cartpole(Task)", "class Pole(Task)")
+    old, new = edit
+    assert old in text
+    Path("tasks/pole").mkdir(parents=True)
+    Path("tasks/pole/pole.py").write_text(text.replace(old, new))
+    Path("cfg").mkdir()
+    small = ["num_envs=4", "sim_device=cpu", "max_iterations=1"]
+    try:
+        said = sentence(capsys, "train", "task=Pole", "train=CartpolePPO", *small)
+    finally:
+        sys.modules.pop("phalanx_project_pole", None)
+    assert WRITTEN[edit] in said
+
+
+@pytest.mark.parametrize("code", CALLED)
+def test_mistake_in_a_program(code):
+    env = tasks.make("Cartpole", num_envs=4, device="cpu") if "env." in code else None
+    with pytest.raises(PhalanxError, match=re.escape(CALLED[code])):
+        eval(code, {"env": env, "torch": torch, "np": np, "tasks": tasks, "Runner": Runner})
+
+
+def test_choices_are_integers():
+    env = tasks.make("Cartpole", num_envs=4, device="cpu", discrete_actions=3)
+    env.step(torch.ones(4, dtype=torch.long))
+    with pytest.raises(PhalanxError, match=r"its actions are choices, so they must be integers"):
+        env.step(torch.full((4,), 0.5))
+
+
+def test_actions_that_are_not_numbers_are_counted_and_reported():
+    env = tasks.make("Cartpole", num_envs=4, device="cpu")
+    actions = torch.zeros(4, 1)
+    actions[2] = torch.nan
+    _, reward, terminated, *_ = env.step(actions)
+    assert terminated.tolist() == [False, False, True, False]
+    assert reward[2] == 0
+    assert "1 environments diverged and were reset (first bad quantity: 1 by ctrl)" in env.report()
+
+
+def test_messages_repeat_the_program_as_it_was_called(capsys, cwd, monkeypatch):
+    for variable, argv0, program in (
+        ({"UV_RUN_RECURSION_DEPTH": "1"}, "/x/bin/phalanx", "uv run phalanx"),
+        ({}, "/x/phalanx/__main__.py", "python -m phalanx"),
+        ({}, "/x y/bin/phalanx", "'/x y/bin/phalanx'"),
+    ):
+        with monkeypatch.context() as patched:
+            for key, value in variable.items():
+                patched.setenv(key, value)
+            patched.setattr(sys, "argv", [argv0])
+            assert f"`{program} play` plays a" in sentence(capsys, "train", "test=True")
+            main(["--help"])
+            assert f"usage: {program} <command>" in capsys.readouterr().out
+            main(["new", f"p{len(program)}"])
+            assert f"&& {program} train task=Twip" in capsys.readouterr().out
+
+
+def test_a_program_runs_again_what_a_run_left(cwd):
+    small = ["num_envs=16", "sim_device=cpu", "max_iterations=1", "task.env.reach=2.5", "seed=7"]
+    main(["train", *small, "train.params.config.minibatch_size_per_env=8"])
+    for given in ("runs/Cartpole", Path("runs/Cartpole/config.yaml"),
+                  yaml.safe_load(Path("runs/Cartpole/config.yaml").read_text())):  # fmt: skip
+        runner = Runner()
+        runner.load(given)
+        assert runner.seed == 7
+        player = runner.create_player()
+        assert player.env.config.reach == 2.5
+        assert player.env.num_envs == 16
+    assert runner.run({"play": True, "checkpoint": "runs/Cartpole"}).games > 0
+    assert runner.run({"train": True})[1] == 1
