@@ -24,6 +24,7 @@ HOOKS = {
     "pre_physics_step": 1,
     "compute_observations": 0,
     "compute_reward": 0,
+    "compute_states": 0,
     "reset_envs": 1,
     "post_physics_step": 0,
     "observation_layout": 0,
