@@ -394,8 +394,8 @@ FAULTS = {
     ),
     "mjcf names": (
         "r.xml",
-        mjcf('<body name="a"><geom name="g" size="1"/>\n<geom name="g" size="1"/></body>'),
-        "<geom name='g'>: MuJoCo cannot use this: repeated name 'g' in geom",
+        mjcf('<body name="a"><geom size="1"/>\n<body name="a"><geom size="1"/></body></body>'),
+        "<body name='a'>: MuJoCo cannot use this: repeated name 'a' in body",
     ),
     "mjcf no body": ("r.xml", mjcf('<geom size="1"/>'), "no body below the world"),
     "mjcf include": (
@@ -555,6 +555,22 @@ def test_anymal_has_isaac_gyms_joint_order():
     model = load_robot(file, fixed_base=True, collapse_fixed_joints=True).compile()
     legs = [f"{leg}_{j}" for leg in ("LF", "LH", "RF", "RH") for j in ("HAA", "HFE", "KFE")]
     assert names(model, "joint") == legs
+
+
+def test_attributes_of_older_mujoco_and_taken_names_are_mended_with_a_note(tmp_path, caplog):
+    """As in OpenAI's Shadow hand and DexterousHands' pot; Isaac Gym skips what it does not know."""
+    path = tmp_path / "r.xml"
+    path.write_text("""<mujoco><option apirate="200" mpr_iterations="7" timestep="0.003">
+      <flag passive="disable"/></option><worldbody><body name="a" friction="1 1 1">
+      <geom name="g" size="0.1"/><geom name="g" size="0.2"/></body></worldbody></mujoco>""")
+    with pytest.raises(PhalanxError, match=r"unrecognized attribute: 'friction'"):
+        load_robot(path)  # a mistake of the user
+    robot = load_robot(path, drop_unknown=True)
+    assert [g.name for g in robot.spec.geoms] == ["g", "g_1"]
+    assert robot.options["timestep"] == 0.003
+    assert robot.options["ccd_iterations"] == 7
+    for part in ("apirate of <option>", "friction of <body> (line 2)", "name was taken: 'g'"):
+        assert part in caplog.text
 
 
 def test_malformed_mjcf_of_isaac_gym_is_corrected_with_a_note(tmp_path, caplog):

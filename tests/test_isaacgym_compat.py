@@ -130,13 +130,19 @@ try:
     History(Env())._secret
 except AttributeError as error:
     print(error)
+print(History(Env()).reset())
 """
 
 
 def test_a_wrapper_of_gym_has_the_attributes_of_what_it_wraps(tmp_path):
     rl_games(tmp_path, "seq_len = 4", OLD_RUNNER)
     done = client(WRAPPED, ISAACGYM_COMPAT="1", PYTHONPATH=str(tmp_path))
-    assert done.stdout.splitlines()[1:] == ["70 70", "History has no attribute '_secret'"]
+    assert done.stdout.splitlines()[1:] == [
+        "70 70",
+        "History has no attribute '_secret'",
+        "70 70",
+        "0",
+    ]
 
 
 ON_CUDA = """
@@ -150,6 +156,10 @@ file = io.BytesIO()
 torch.save({"a": x[0]}, file)
 file.seek(0)
 print(torch.load(file, map_location="cuda:0")["a"].device)
+file = io.BytesIO()
+torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), file)
+file.seek(0)
+print(torch.jit.load(file, map_location="cuda:0").weight.device)
 """
 
 
@@ -159,4 +169,27 @@ def test_on_request_cuda_means_the_cpu_where_there_is_no_gpu(tmp_path):
     done = client(ON_CUDA, ISAACGYM_COMPAT="cpu", **environment)
     first, *lines = done.stdout.splitlines()
     assert "the CPU for all CUDA devices" in first, done.stderr
-    assert lines == ["{'cpu'} torch.float64 [1.0]", "cpu"]
+    assert lines == ["{'cpu'} torch.float64 [1.0]", "cpu", "cpu"]
+
+
+NUMBERS_AS_CONDITIONS = """
+import isaacgym, torch
+
+@torch.jit.script
+def reward(distance, goals, bonus: float):
+    reached = torch.where(distance < 1, torch.ones_like(goals), goals)
+    held = torch.where(reached, goals + 1, torch.zeros_like(goals))
+    return torch.where(distance < 1, bonus, 0.0), held
+
+goals = torch.tensor([0, 0, 5])
+for _ in range(3):  # TorchScript compiles again after the first calls
+    values, held = reward(torch.tensor([0.5, 2.0, 2.0]), goals, 3.0)
+print(values.tolist(), held.tolist(), torch.where(goals, 1, 2).tolist(), len(torch.where(goals)))
+"""
+
+
+def test_numbers_are_conditions_of_where_again_in_torchscript_too(tmp_path):
+    program = tmp_path / "program.py"  # TorchScript reads the text of functions
+    program.write_text(NUMBERS_AS_CONDITIONS)
+    done = client(f"import runpy; runpy.run_path({str(program)!r})", ISAACGYM_COMPAT="1")
+    assert done.stdout.splitlines()[1:] == ["[3.0, 0.0, 0.0] [1, 0, 6] [2, 2, 1] 1"], done.stderr

@@ -243,6 +243,7 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
         collapse_fixed_joints=options.collapse_fixed_joints and is_urdf,
         decompose=_to_decompose(path, options),
         drop_root_joints=True,
+        drop_unknown=True,  # Isaac Gym reads what it knows
     )
     # Some programs rewrite a file for every environment; only its content tells the assets apart.
     content = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -14,6 +14,7 @@ first. Without the variable nothing here runs. Nothing that exists is replaced:
   it is called;
 - rl_games, if installed, has again the attributes of its older versions: an agent's `seq_len`
   (IsaacGymEnvs' AMP), a runner's `load_path` and a run that loads it (gym2real);
+- `torch.where` takes whole numbers as its condition again (`old_torch.py`);
 - with `cpu`, and without a GPU, tensors that a program wants on a CUDA device are made on the CPU.
 """
 
@@ -55,7 +56,7 @@ def activate() -> None:
     done = [f"{len(names)} names back in NumPy"] if names else []
     if not _installed("gym") and _installed("gymnasium"):
         _alias("gymnasium", "gym")
-        _forward_attributes()
+        _wrap_as_gym_did()
         done.append("gym is Gymnasium")
     missing = [name for name in STAND_INS if not _installed(name)]
     for name in missing:
@@ -65,6 +66,9 @@ def activate() -> None:
         setattr(module, STAND_INS[name], _Absent(name, STAND_INS[name]))
     if missing:
         done.append(f"stand-ins for {' and '.join(missing)}")
+    from isaacgym import old_torch
+
+    done.append(old_torch.activate())
     if restored := _old_rl_games() if _installed("rl_games") else []:
         done.append(f"{' and '.join(restored)} in rl_games")
     if os.environ.get("ISAACGYM_COMPAT", "").lower() == "cpu":
@@ -110,8 +114,9 @@ def _has(module: types.ModuleType, kind: str, name: str) -> bool:
     return hasattr(getattr(module, kind), name) or f"self.{name} =" in inspect.getsource(module)
 
 
-def _forward_attributes() -> None:
-    """Have Gymnasium's wrappers look up attributes in what they wrap, as gym's did."""
+def _wrap_as_gym_did() -> None:
+    """Have Gymnasium's wrappers look up attributes in what they wrap, and reset it with what the
+    program gives: the environments of old programs take neither a seed nor options."""
     from gymnasium import Wrapper
 
     def forward(self: Any, name: str) -> Any:
@@ -119,9 +124,13 @@ def _forward_attributes() -> None:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         return getattr(self.env, name)
 
+    def reset(self: Any, **given: Any) -> Any:
+        return self.env.reset(**given)
+
+    wrapper: Any = Wrapper
     if not hasattr(Wrapper, "__getattr__"):
-        wrapper: Any = Wrapper
         wrapper.__getattr__ = forward
+    wrapper.reset = reset
 
 
 def _installed(name: str) -> bool:

@@ -50,6 +50,7 @@ def activate() -> str:
         return "CUDA as it is, since there is a GPU"
     OnTheCpu().__enter__()
     torch.load = _on_the_cpu(torch.load)
+    torch.jit.load = _on_the_cpu(torch.jit.load)
     return "the CPU for all CUDA devices"
 
 

@@ -59,6 +59,7 @@ def load_robot(
     collapse_fixed_joints: bool = False,
     decompose: bool | Sequence[str] = False,
     drop_root_joints: bool = False,
+    drop_unknown: bool = False,
 ) -> Robot:
     """The robot of a file.
 
@@ -72,6 +73,7 @@ def load_robot(
     decompose: names of collision meshes to split into convex parts, True for all, "sdf" for those
     of a URDF that have an <sdf>; without that, a mesh collides as its convex hull.
     drop_root_joints: the root loses its hinges and slides, so that any root can be fixed or free.
+    drop_unknown: attributes of an MJCF that MuJoCo does not know are dropped, not refused.
 
     The spec has been compiled once, so attaching it can fail only because of the scene.
     Raises PhalanxError, naming file, line and element, for anything that cannot be read.
@@ -96,7 +98,7 @@ def load_robot(
         fixed_base = urdf.fixed if fixed_base is None else fixed_base
     elif xml.tag == "mujoco":
         _only_for("URDF", file, density=density)
-        spec, notes = read_mjcf(xml, file)
+        spec, notes = read_mjcf(xml, file, drop_unknown)
         bodies.name_all(spec)
         options, poses = take_options(spec), take_keyframes(spec)
         notes += strip_scenery(spec)

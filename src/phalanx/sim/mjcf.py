@@ -2,9 +2,9 @@
 
     spec, notes = read_mjcf(root, file)
 
-MuJoCo reads the file. Only what it rejects is read again as text, with two mistakes mended: classes
-that are never defined, and joints that share a name. `mjcf_parts.py` then takes the robot out of
-its scene, and `mjcf_assets.py` mends its files.
+MuJoCo reads the file. Only what it rejects is read again as text, with three things mended: classes
+that are never defined, names that are taken, and attributes that only older versions of MuJoCo
+have. `mjcf_parts.py` then takes the robot out of its scene, and `mjcf_assets.py` mends its files.
 """
 
 import re
@@ -19,23 +19,78 @@ from phalanx.sim.xml_file import Element, read_xml
 from phalanx.sim.xml_gate import check_mjcf
 
 MOST_FILES = 200
+OLD_ATTRIBUTES: dict[str, dict[str, str]] = {
+    "option": {
+        "apirate": "",
+        "realtime": "",
+        "collision": "",
+        "algorithm": "solver",
+        "mpr_tolerance": "ccd_tolerance",
+        "mpr_iterations": "ccd_iterations",
+    },
+    "compiler": {"convexhull": "", "exactmeshinertia": ""},
+    "flag": {"passive": "", "sensornoise": ""},
+}
+"""Element -> attribute of an older MuJoCo -> its name today, empty if it is gone."""
 
 
-def read_mjcf(root: Element, file: Path) -> tuple[mujoco.MjSpec, list[Note]]:
+def read_mjcf(
+    root: Element, file: Path, drop_unknown: bool = False
+) -> tuple[mujoco.MjSpec, list[Note]]:
     """The spec of a file, as MuJoCo reads it, and notes on what was mended first. Puts included
-    elements into `root`."""
+    elements into `root`. drop_unknown: drop attributes that MuJoCo does not know."""
     _expand_includes(root, file, {file.resolve()})
     check_mjcf(root, file)
     try:
         return mujoco.MjSpec.from_file(str(file.resolve())), []
     except (ValueError, RuntimeError):
-        notes = _drop_undefined_classes(root) + _make_joint_names_unique(root)
+        notes = _drop_undefined_classes(root) + _make_names_unique(root)
+        notes += _renew_old_attributes(root)
+    while True:
         try:
             spec = mujoco.MjSpec.from_string(_to_xml(root, file))
         except (ValueError, RuntimeError) as error:
-            raise mujoco_error(file, error, root) from None
-        spec.modelfiledir = f"{file.resolve().parent}/"
-        return spec, notes
+            unknown = _unknown_attribute(error, root) if drop_unknown else None
+            if unknown is None:
+                raise mujoco_error(file, error, root) from None
+            element, key = unknown
+            del element.attrib[key]
+            text = "dropped attributes that MuJoCo does not know"
+            notes.append(Note("dropped", text, f"{key} of <{element.tag}>", element.place))
+        else:
+            spec.modelfiledir = f"{file.resolve().parent}/"
+            return spec, notes
+
+
+def _renew_old_attributes(root: Element) -> list[Note]:
+    """Rename or drop what only older versions of MuJoCo read."""
+    notes = []
+    for element in root.iter():
+        for key, now in OLD_ATTRIBUTES.get(element.tag, {}).items():
+            if key not in element.attrib:
+                continue
+            value = element.attrib.pop(key)
+            if key == "passive":  # one flag for what are two today
+                element.attrib |= {"spring": value, "damper": value}
+            elif now:
+                element.attrib.setdefault(now, value)
+            else:
+                text = "dropped attributes that MuJoCo no longer has"
+                notes.append(Note("dropped", text, f"{key} of <{element.tag}>", element.place))
+    return notes
+
+
+def _unknown_attribute(error: Exception, root: Element) -> tuple[Element, str] | None:
+    """The element and attribute that MuJoCo complains about, if it is about one of this file."""
+    text = " ".join(str(error).split())
+    found = re.search(r"unrecognized attribute: '([^']+)' Element '([^']+)', line (\d+)", text)
+    if found is None:
+        return None
+    key, tag, line = found[1], found[2], int(found[3])
+    having = [e for e in root.iter() if e.tag == tag and key in e.attrib]
+    return next(((e, key) for e in having if e.line == line), None) or (
+        (having[0], key) if having else None
+    )
 
 
 def _expand_includes(element: Element, main: Path, seen: set[Path]) -> None:
@@ -75,26 +130,27 @@ def _drop_undefined_classes(root: Element) -> list[Note]:
     return [Note("dropped", text, what, place) for what, place in dropped.items()]
 
 
-def _make_joint_names_unique(root: Element) -> list[Note]:
-    """Rename joints whose name is taken; references mean the first joint of that name."""
-    joints = [
-        e
-        for world in root.findall("worldbody")
-        for e in world.iter()
-        if e.tag in ("joint", "freejoint") and "name" in e.attrib
-    ]
-    taken = {joint.attrib["name"] for joint in joints}
-    seen: set[str] = set()
+def _make_names_unique(root: Element) -> list[Note]:
+    """Rename joints, geoms and sites whose name is taken; references mean the first of a name."""
     notes = []
-    for joint in joints:
-        name = joint.attrib["name"]
-        if name in seen:
-            free = (f"{name}_{i}" for i in range(1, len(joints) + 1))
-            joint.attrib["name"] = next(n for n in free if n not in taken)
-            taken.add(joint.attrib["name"])
-            text = "renamed joints whose name was taken"
-            notes.append(Note("mended", text, repr(name), f"line {joint.line}"))
-        seen.add(name)
+    bodies = [e for world in root.findall("worldbody") for e in world.iter() if "name" in e.attrib]
+    for kind, tags in (
+        ("joints", ("joint", "freejoint")),
+        ("geoms", ("geom",)),
+        ("sites", ("site",)),
+    ):
+        elements = [e for e in bodies if e.tag in tags]
+        taken = {e.attrib["name"] for e in elements}
+        seen: set[str] = set()
+        for element in elements:
+            name = element.attrib["name"]
+            if name in seen:
+                free = (f"{name}_{i}" for i in range(1, len(elements) + 1))
+                element.attrib["name"] = next(n for n in free if n not in taken)
+                taken.add(element.attrib["name"])
+                text = f"renamed {kind} whose name was taken"
+                notes.append(Note("mended", text, repr(name), element.place))
+            seen.add(name)
     return notes
 
 

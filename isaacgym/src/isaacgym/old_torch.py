@@ -1,0 +1,52 @@
+"""Lets `torch.where` take whole numbers as its condition, as PyTorch did on a GPU until 2022.
+
+    activate()
+
+In functions compiled with TorchScript (DeXtreme's rewards), which call no Python, a comparison with
+zero goes before each `where` whose condition does not come from a comparison; the others stay as
+they are.
+"""
+
+from typing import Any
+
+import torch
+from torch.jit import _builtins
+
+COMPARISONS = {f"aten::{name}" for name in ("gt", "lt", "ge", "le", "eq", "ne")}
+
+
+def activate() -> str:
+    """Replace `torch.where` and `torch.jit.script` from now on; returns what was done."""
+    original, script = torch.where, torch.jit.script
+
+    def where(condition: Any, *values: Any, **options: Any) -> Any:
+        if values and isinstance(condition, torch.Tensor) and condition.dtype is not torch.bool:
+            condition = condition != 0
+        return original(condition, *values, **options)
+
+    def script_and_compare(
+        obj: Any, optimize: Any = None, _frames_up: int = 0, _rcb: Any = None, **options: Any
+    ) -> Any:
+        done = script(obj, optimize, _frames_up + 1, _rcb, **options)
+        if isinstance(done, torch.jit.ScriptFunction):
+            _compare(done.graph)
+        return done
+
+    _builtins._register_builtin(where, "aten::where")  # for TorchScript it is the original
+    names: Any = torch.jit
+    torch.where, names.script = where, script_and_compare
+    return "numbers as conditions of torch.where"
+
+
+def _compare(graph: Any) -> None:
+    """Compare conditions with zero that may be numbers."""
+    for node in graph.findAllNodes("aten::where", True):
+        condition = next(node.inputs())
+        if len(list(node.inputs())) < 3 or condition.node().kind() in COMPARISONS:
+            continue
+        zero = graph.insertConstant(0)
+        zero.node().moveBefore(node)
+        compared = graph.create("aten::ne", [condition, zero], 1)
+        compared.output().setType(torch._C.TensorType.get())
+        compared.insertBefore(node)
+        node.replaceInput(0, compared.output())
