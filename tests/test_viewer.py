@@ -1,5 +1,6 @@
 """The browser view: its page in a headless Chromium, its server, and mistakes in words."""
 
+import http.client
 import importlib.util
 import socket
 import threading
@@ -108,6 +109,40 @@ def test_the_server_listens_on_this_machine_only_and_says_where(capsys):
     close(second)
     close(server)
     assert capsys.readouterr().out == ""
+
+
+def test_for_other_machines_there_is_a_token(capsys):
+    server = open_server("robot", host="0.0.0.0")
+    said = capsys.readouterr().out
+    whole = said.partition("robot: ")[2].partition("  ")[0]
+    port = int(whole.rpartition(":")[2].partition("/")[0])
+    with socket.create_connection(("127.0.0.1", server.get_port()), timeout=5):
+        pass  # viser itself is reached from this machine only
+    elsewhere = socket.socket()
+    elsewhere.bind(("127.0.0.2", server.get_port()))
+    elsewhere.close()
+
+    def ask(path, **headers):
+        line = http.client.HTTPConnection("127.0.0.2", port, timeout=20)
+        line.request("GET", path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        answer = line.getresponse()
+        return answer.status, answer.getheader("Set-Cookie"), answer.read()
+
+    assert ask("/")[0] == 403
+    assert b"whole address" in ask("/?token=guessed")[2]
+    assert ask("/", Cookie="phalanx-view=guessed")[0] == 403
+    status, cookie, _ = ask("/?" + whole.partition("?")[2])
+    assert status == 303
+    cookie = cookie.partition(";")[0]
+    status, _, page = ask("/", Cookie=cookie)
+    assert (status, b"<html" in page.lower()) == (200, True)
+    assert ask("/", Cookie=cookie, Origin="http://evil.example")[0] == 403
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+    upgrade |= {"Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    assert ask("/", **upgrade)[0] == 403
+    close(server)
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.2", port), timeout=5)
 
 
 def test_ctrl_c_is_the_normal_end(tmp_path, capsys, monkeypatch):

@@ -8,8 +8,12 @@ import viser
 from rich.console import Console
 
 from phalanx.errors import PhalanxError
+from phalanx.viewer.door import Door
 
 HOST, PORT = "127.0.0.1", 8080
+LOCAL = ("127.0.0.1", "localhost")
+INNER_PORT = 18080
+"""First port for a server behind a door."""
 TRIES = 100
 """Ports that are tried from `PORT` on."""
 
@@ -17,39 +21,47 @@ TRIES = 100
 def open_server(title: str, host: str = HOST, port: int | None = None) -> viser.ViserServer:
     """A server at `host`; prints its address. port: None takes the first free one from 8080.
 
-    Only this machine reaches 127.0.0.1; with 0.0.0.0 everyone does who reaches this machine.
+    Only this machine reaches 127.0.0.1; with 0.0.0.0 everyone does who reaches this machine and has
+    the token in the address that is printed.
     Raises PhalanxError for a port that is taken and for a host that is not this machine's.
     """
     port = free_port(host, port)
     with contextlib.redirect_stdout(None):  # viser prints a table, and its own word at the end
-        server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
+        inner = port if host in LOCAL else free_port(HOST, None, first=INNER_PORT)
+        server = viser.ViserServer(host=HOST, port=inner, label=title, verbose=False)
+    server.door = None if host in LOCAL else Door(host, port, inner)
     server.gui.configure_theme(show_share_button=False, control_width="large")
     # The page of viser can ask for a public address through a server of others; never give one.
     server.request_share_url = lambda verbose=True: None
     out = Console(highlight=False, soft_wrap=True).print
     out(f"{title}: [bold]{address(server)}[/bold]  (Ctrl-C stops it)")
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        out("anyone who reaches this machine can open it and move the robot")
+    if server.door is not None:
+        out("anyone who has this address can open it and move the robot; it is not encrypted")
     return server
 
 
 def close(server: viser.ViserServer) -> None:
     """Stop serving."""
+    if server.door is not None:
+        server.door.close()
     with contextlib.redirect_stdout(None):
         server.stop()
 
 
 def address(server: viser.ViserServer) -> str:
     """The address to type into a browser."""
-    host = server.get_host()
-    host = socket.gethostname() if host in ("0.0.0.0", "::") else host
-    return f"http://{f'[{host}]' if ':' in host else host}:{server.get_port()}"
+    door = server.door
+    if door is None:
+        return f"http://{server.get_host()}:{server.get_port()}"
+    host = socket.gethostname() if door.host in ("0.0.0.0", "::") else door.host
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{door.port}/?token={door.token}"
 
 
-def free_port(host: str, port: int | None) -> int:
+def free_port(host: str, port: int | None, first: int = PORT) -> int:
     """`port` if it is free, or the first free one. viser itself would silently take another one,
     and would try a thousand for a host that is not this machine's."""
-    for candidate in [port] if port else range(PORT, PORT + TRIES):
+    for candidate in [port] if port else range(first, first + TRIES):
         error = _problem(host, candidate)
         if error is None:
             return candidate
@@ -65,7 +77,7 @@ def free_port(host: str, port: int | None) -> int:
             f"host={host} is no address of this machine ({str(error.strerror).lower()}); leave it"
             " out for this machine only, or give 0.0.0.0 for all its addresses"
         ) from error
-    raise PhalanxError(f"ports {PORT} to {PORT + TRIES - 1} are all taken; choose one with port=")
+    raise PhalanxError(f"ports {first} to {first + TRIES - 1} are all taken; choose one with port=")
 
 
 def _problem(host: str, port: int) -> OSError | None:
