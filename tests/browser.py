@@ -34,6 +34,13 @@ def page_of(server):
     return page_at(server.get_port())
 
 
+def choose(page, label, option):
+    """Choose from a drop-down list of viser's panel."""
+    row = page.get_by_text(label, exact=True).locator("xpath=ancestor::*[.//input][1]")
+    row.locator("input").first.click()
+    page.get_by_role("option", name=option).click()
+
+
 def wait_for(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:

@@ -110,6 +110,7 @@ MISTAKES = [
     (f"train {PARAMS}.network.rnn.name=identity {PARAMS}.network.rnn.units=4",
      "network.rnn.name is 'identity'; it must be 'lstm' or 'gru'"),
     ("train video=true", "unknown key 'video'; video_every= films training, and `phalanx play"),
+    ("play view=true video=true", "view=true shows a page and video=true writes a film; give only"),
     ("train games=3", "unknown key 'games'; it is an option of `phalanx play`"),
     ("play max_iterations=3", "it is an option of `phalanx train`"),
     ("train learning_rate=1e-3", "did you mean train.params.config.learning_rate=?"),

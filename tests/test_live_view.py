@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from browser import LOADING, page_at, page_of, pixels, wait_for
+from browser import LOADING, choose, page_at, page_of, pixels, wait_for
 from phalanx import tasks
 from phalanx.cli.main import main
 from phalanx.cli.play_source import PlaySource
@@ -145,6 +145,8 @@ def test_every_control_of_the_page_reaches_what_plays(view, tmp_path):
         assert float((env.sim.qvel[0, :2] - before[0, :2]).norm()) == pytest.approx(2.0, abs=0.1)
         assert torch.equal(env.sim.qvel[1:, :3], before[1:])
         before = env.sim.qvel.clone()
+        page.set_viewport_size({"width": 1100, "height": 500})  # the panel leaves the middle free
+        page.wait_for_timeout(1000)
         box = page.locator("canvas").first.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         page.mouse.move(x, y)  # the followed robot is in the middle
@@ -168,8 +170,7 @@ def test_every_control_of_the_page_reaches_what_plays(view, tmp_path):
         button("Top").click()
         camera = next(iter(view.server.get_clients().values())).camera
         wait_for(lambda: camera.position[2] > 3 * abs(camera.position[1]) + 0.3)
-        page.get_by_role("textbox", name="Follow").click()
-        page.get_by_role("option", name="environment 2").click()
+        choose(page, "Follow", "environment 2")
         wait_for(lambda: view.followed == 2 and view._label.text == "Go2 environment 2")
 
 
@@ -206,8 +207,7 @@ def test_training_can_be_watched(tmp_path):
             first = pixels(canvas.screenshot()).astype(int)
             wait_for(lambda: (abs(pixels(canvas.screenshot()) - first).max(2) > 40).mean() > 1e-3)
             wait_for(lambda: page.locator(".uplot").count() >= 1, 60)
-            page.get_by_role("textbox", name="Show").click()
-            page.get_by_role("option", name="newest policy").click()
+            choose(page, "Show", "newest policy")
             page.get_by_text("policy of").wait_for(timeout=LOADING)
     finally:
         run.terminate()

@@ -39,6 +39,7 @@ class Films(AlgoObserver):
             raise PhalanxError(f"video_every= films Phalanx's own tasks only; {algo.name} is none")
         self._next = -(-(algo.epoch_num + 1) // self.every) * self.every
         self.states = LatestStates(self.task, 1)
+        self.model = self.task.sim.model_of(0)  # here, since it waits for the device
         self._wanted = round(SECONDS / self.task.sim.dt)
 
     def after_steps(self) -> None:
@@ -56,6 +57,8 @@ class Films(AlgoObserver):
             self._rows = None
 
     def after_training(self) -> None:
+        if self._rows and self._process is None:
+            self._start(np.concatenate(self._rows))  # what there is of it
         if self._process is not None:
             self.console.print("waiting for the last film")
             self._process.wait()
@@ -74,8 +77,7 @@ class Films(AlgoObserver):
 
         self._job = tempfile.TemporaryDirectory(prefix="phalanx-film-")
         folder = Path(self._job.name)
-        model = self.task.sim.model_of(0)
-        save_model(with_cheaper_light(model), folder)
+        save_model(with_cheaper_light(self.model), folder)
         states, fps = thinned(states, 1 / self.task.sim.dt)
         self.path = self.agent.experiment_dir / "videos" / f"iteration_{self._iteration:06d}.mp4"
         where, caption = str(self.path.resolve()), f"iteration {self._iteration}"

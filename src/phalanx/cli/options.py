@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from phalanx.config import ranged
+from phalanx.errors import PhalanxError
 from phalanx.tasks.task import TaskConfig
 
 
@@ -140,6 +141,10 @@ class PlayOptions(ViewOptions):
     """Also write an mp4 of one environment, to videos/ in the run folder."""
     command: tuple[float, ...] | None = None
     """Command to all robots, as in [0.5,0,0]; null draws them as in training."""
+
+    def __post_init__(self) -> None:
+        if self.watched and self.video:
+            raise PhalanxError("view=true shows a page and video=true writes a film; give only one")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class LatestStates:
         self.sim = task.sim
         self.recorder = Recorder(task.sim, num_envs)
         task.watchers.append(self.recorder.record)
-        cuda = task.device.type == "cuda"
+        cuda = task.sim.device.type == "cuda"
         self._ring = torch.empty_like(self.recorder.ring, device="cpu", pin_memory=cuda)
         self._last = torch.zeros((), dtype=torch.long, pin_memory=cuda)
         self._copied: Any = None

@@ -141,7 +141,7 @@ class LiveView:
         direction = np.array(CAMERAS[camera]) / np.linalg.norm(CAMERAS[camera])
         near = self.followed is not None
         center = np.array([0.0, 0.0, self.crowd.positions[self.followed or 0, 2]])
-        size = 2.2 * float(np.linalg.norm(self.crowd.size)) if near else 1.1 * self.crowd.spread
+        size = 1.8 * float(np.linalg.norm(self.crowd.size)) if near else 1.1 * self.crowd.spread
         views = [
             self.server.initial_camera,
             *(c.camera for c in self.server.get_clients().values()),

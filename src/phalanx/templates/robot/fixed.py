@@ -98,8 +98,13 @@ class MyTask(Task):
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         error = (self.pos - self.command).square().mean(1)
         effort = (self.sim.actuator_force / self.effort).square().mean(1)
-        reward = torch.exp(-error / 0.02) - 0.1 * self.change - 0.1 * effort
-        return reward, torch.zeros_like(self.terminated)
+        terms = {
+            "reached": torch.exp(-error / 0.02),
+            "change": -0.1 * self.change,
+            "effort": -0.1 * effort,
+        }
+        self.log_terms(terms)
+        return torch.stack(list(terms.values())).sum(0), torch.zeros_like(self.terminated)
 
     def reset_envs(self, mask: Tensor) -> None:
         """Start anywhere in the range of commands, at rest, with a new command."""

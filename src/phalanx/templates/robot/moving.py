@@ -144,18 +144,20 @@ class MyTask(Task):
         error = (self.lin_vel[:, :2] - self.command[:, :2]).square().sum(1)
         turn_error = (ang_vel[:, 2] - self.command[:, 2]).square()
         effort = (self.sim.actuator_force / self.effort).square().mean(1)
-        reward = (
-            2 * torch.exp(-error / 0.25**2)
-            + torch.exp(-turn_error / 0.25**2)
-            - self.gravity[:, :2].square().sum(1)
-            - self.lin_vel[:, 2].square()
-            - 0.05 * ang_vel[:, :2].square().sum(1)
-            - 0.2 * self.change
-            - 0.3 * effort
-            + self.swing()
-        )
+        terms = {
+            "velocity": 2 * torch.exp(-error / 0.25**2),
+            "turning": torch.exp(-turn_error / 0.25**2),
+            "tilt": -self.gravity[:, :2].square().sum(1),
+            "bouncing": -self.lin_vel[:, 2].square(),
+            "rolling": -0.05 * ang_vel[:, :2].square().sum(1),
+            "change": -0.2 * self.change,
+            "effort": -0.3 * effort,
+            "swing": self.swing(),
+        }
+        reward = torch.stack(list(terms.values())).sum(0)
         upright = -self.gravity[:, 2] > math.cos(math.radians(60))
         low = self.robot.root_pos[:, 2] < 0.5 * BASE_HEIGHT
+        self.log_terms(terms, {"tilted": ~upright, "low": low & upright})
         self.draw_commands(self.progress_buf % round(self.config.command_s / self.sim.dt) == 0)
         return reward, ~upright | low
 

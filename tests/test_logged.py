@@ -1,0 +1,98 @@
+"""What a task logs by name, and where a run shows it; films of training."""
+
+import json
+
+import pytest
+import torch
+from torch import Tensor
+
+from phalanx import tasks
+from phalanx.cli.main import main
+from phalanx.errors import PhalanxError
+from phalanx.tasks.term_log import TermLog
+
+
+def test_means_of_terms_and_shares_of_ends_since_the_last_reading():
+    log = TermLog(torch.device("cpu"))
+    assert log.read() == {}
+    yes, no = torch.tensor([True, True, False, False]), torch.zeros(4, dtype=torch.bool)
+    for up in (1.0, 3.0):
+        rewards = {"up": torch.tensor([up, up, 0, 0]), "alive": torch.tensor(0.5)}
+        log.add(rewards, {"fallen": yes, "time": no}, {"terrain/level": torch.tensor(7)})
+    log.add({}, {}, {"late": torch.tensor([2.0, 4.0, 6.0, 8.0])})  # a second call in a step
+    expected = {"reward/up": 1.0, "reward/alive": 0.5, "terrain/level": 7.0, "late": 5.0}
+    assert log.read() == expected | {"ends/fallen": 1.0, "ends/time": 0.0}
+    assert log.read() == {}
+    log.add({}, {"fallen": no, "time": no}, {})
+    assert log.read() == {}  # no end, no shares
+
+
+def test_other_names_in_a_later_step_are_a_sentence():
+    log = TermLog(torch.device("cpu"))
+    one = torch.ones(3)
+    log.add({"a": one, "b": one}, {}, {})
+    with pytest.raises(PhalanxError, match="other names than in an earlier step: reward/a"):
+        log.add({"a": one}, {}, {"c": one})
+    with pytest.raises(PhalanxError, match="a task can log 256 numbers"):
+        log.add({}, {}, {f"n{k}": one for k in range(300)})
+
+
+class Named(tasks.find("Cartpole")):
+    def compute_reward(self) -> tuple[Tensor, Tensor]:
+        reward, ended = super().compute_reward()
+        self.log_terms({"half": 0.5 * reward})
+        return reward, ended
+
+
+def test_sums_go_on_from_a_checkpoint_and_never_leave_the_device_in_a_step():
+    def make():
+        torch.manual_seed(0)
+        task = Named(Named.Config(num_envs=4), device="cpu", engine="mujoco")
+        task.reset()
+        return task
+
+    def walk(task, steps):
+        for _ in range(steps):
+            task.step(torch.ones(4, 1))
+
+    whole, first, second = make(), make(), make()
+    walk(whole, 30)
+    walk(first, 20)
+    state = first.state_dict()
+    walk(second, 1)
+    second.load_state_dict(state)
+    torch.manual_seed(1)
+    walk(second, 10)
+    totals = [task.scalars() for task in (whole, second)]
+    assert totals[0].keys() == totals[1].keys() >= {"reward/half", "ends/pole down"}
+    steps = second.terms._sums  # read, so it is empty now
+    assert not steps.any()
+    state["log"] = {"reward/half": torch.zeros(3)}
+    with pytest.raises(PhalanxError, match="log's reward/half has shape"):
+        second.load_state_dict(state)
+
+
+def test_a_run_shows_what_its_task_logs_and_films_it(tmp_path, monkeypatch, capsys):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.chdir(tmp_path)
+    settings = ["num_envs=64", "sim_device=cpu", "engine=mujoco", "max_iterations=24"]
+    main(["train", "task=Ant", *settings, "video_every=1", "task.env.episode_length=60"])
+    said = capsys.readouterr().out
+    assert "\nreward:      progress " in said
+    assert "ends:        fallen " in said
+    run = tmp_path / "runs" / "Ant"
+    terms = json.loads((run / "result.json").read_text())["terms"]
+    assert terms["reward/alive"] == pytest.approx(0.5)
+    assert terms["ends/fallen"] + terms["ends/time"] == pytest.approx(1.0)
+    film = next((run / "videos").glob("iteration_*.mp4"))
+    assert f"film:  {film.relative_to(tmp_path)}" in said
+    assert film.stat().st_size > 10_000
+    events = EventAccumulator(str(run / "summaries")).Reload()
+    assert len(events.Scalars("reward/progress")) == 24
+    assert {"ends/time", "reward/power"} <= set(events.Tags()["scalars"])
+    assert events.Images("film")[0].encoded_image_string.startswith(b"GIF89a")
+    text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "episode_length: 60" in text
+    hparams = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"config.learning_rate" in hparams
