@@ -1,6 +1,7 @@
 """isaacgym: camera sensors; matrices against points whose place in the picture is known."""
 
 import math
+import zlib
 
 import numpy as np
 import pytest
@@ -283,3 +284,28 @@ def test_attached_cameras_are_drawn_from_where_their_body_is(tmp_path):
     GYM.render_all_camera_sensors(world.sim)
     middles = [float(depth[4, 4]) for depth in depths]
     assert middles == pytest.approx([-0.9, -0.9, -0.9, -math.inf], abs=1e-5)
+
+
+def test_a_viewer_writes_what_it_sees(tmp_path):
+    """A red ball at the window's target; the window itself is never opened."""
+    world = World()
+    ball = GYM.create_sphere(world.sim, 0.5)
+    env = world.env()
+    GYM.create_actor(env, ball, pose(z=2.0), "ball", 0, 0, 0)
+    GYM.set_rigid_body_color(env, 0, 0, gymapi.MESH_VISUAL, gymapi.Vec3(1, 0, 0))
+    properties = gymapi.CameraProperties()
+    properties.width, properties.height = 16, 8
+    viewer = gymapi.Viewer(world.sim, properties)
+    GYM.write_viewer_image_to_file(None, str(tmp_path / "none.png"))
+    assert not list(tmp_path.iterdir())
+    GYM.prepare_sim(world.sim)
+    GYM.viewer_camera_look_at(viewer, env, gymapi.Vec3(3, 0, 2), gymapi.Vec3(0, 0, 2))
+    for _ in range(2):
+        GYM.write_viewer_image_to_file(viewer, str(tmp_path / "a.png"))
+    data = (tmp_path / "a.png").read_bytes()
+    start = data.index(b"IDAT") + 4
+    rows = np.frombuffer(zlib.decompress(data[start : data.index(b"IEND") - 8]), np.uint8)
+    picture = rows.reshape(8, 1 + 16 * 4)[:, 1:].reshape(8, 16, 4)
+    red, green, _ = picture[4, 8, :3].astype(int)
+    assert red > 2 * green
+    assert picture[0, 0, :3].tolist() != picture[4, 8, :3].tolist()

@@ -149,3 +149,83 @@ def test_textures_and_numbers_in_segmentation_images_are_kept_for_each_body(tmp_
     with pytest.raises(PhalanxError, match="body 2; there are 2"):
         GYM.set_rigid_body_color(env, 0, 2, gymapi.MESH_VISUAL, gymapi.Vec3(1, 0, 0))
     assert torch.isfinite(world.tensor("dof_state")).all()
+
+
+ARM = """<robot name="arm"><link name="base"/>
+  <link name="upper"><inertial><mass value="1"/><origin xyz="0 0 -0.5"/>
+    <inertia ixx="0.1" iyy="0.1" izz="0.1" ixy="0" ixz="0" iyz="0"/></inertial></link>
+  <link name="tool"><inertial><mass value="1"/>
+    <inertia ixx="0.1" iyy="0.1" izz="0.1" ixy="0" ixz="0" iyz="0"/></inertial></link>
+  <joint name="shoulder" type="continuous"><parent link="base"/><child link="upper"/>
+    <origin xyz="0 0 2"/><axis xyz="0 1 0"/></joint>
+  <joint name="mount" type="fixed"><parent link="upper"/><child link="tool"/>
+    <origin xyz="0 0 -1"/></joint></robot>"""
+
+
+def test_frames_and_values_of_joints_follow_the_bodies(tmp_path):
+    """The base is turned a quarter about z, so the shoulder's y axis is -x of the environment; at
+    a quarter turn about it, the tool is 1 m from the shoulder along y, at its height."""
+    world = World(gravity=0.0)
+    asset = world.load(tmp_path, "a.urdf", ARM, fix_base_link=True, collapse_fixed_joints=False)
+    env = world.env()
+    turned = pose(1, 0, 0, gymapi.Quat.from_euler_zyx(0, 0, math.pi / 2))
+    arm = GYM.create_actor(env, asset, turned, "arm", 0, 0, 0)
+    states = np.array([(math.pi / 2, 0.0)], gymapi.DofState.dtype)
+    GYM.set_actor_dof_states(env, arm, states, gymapi.STATE_ALL)
+    for prepared in (False, True):
+        if prepared:
+            GYM.prepare_sim(world.sim)
+        frame = GYM.get_dof_frame(env, 0)
+        np.testing.assert_allclose([*frame.origin], [1, 0, 2], atol=1e-6)
+        np.testing.assert_allclose([*frame.axis], [-1, 0, 0], atol=1e-6)
+        assert GYM.get_actor_dof_frames(env, arm)["axis"]["x"][0] == pytest.approx(-1)
+        places = GYM.get_actor_joint_transforms(env, arm)["p"]
+        assert places["z"] == pytest.approx([2, 2], abs=1e-6)
+        assert places["y"] == pytest.approx([0, -1], abs=1e-6)
+        shoulder, mount = (GYM.get_joint_handle(env, "arm", n) for n in ("shoulder", "mount"))
+        assert GYM.get_joint_transform(env, mount).p.y == pytest.approx(-1)
+        assert GYM.get_joint_position(env, shoulder) == pytest.approx(math.pi / 2)
+        assert GYM.get_joint_position(env, mount) == GYM.get_joint_velocity(env, mount) == 0
+        assert GYM.set_joint_target_position(env, shoulder, 0.5)
+        assert not GYM.set_joint_target_position(env, mount, 0.5)
+        assert GYM.get_joint_target_position(env, shoulder) == 0.5
+
+
+def test_states_of_bodies_put_roots_back_and_move_no_others(tmp_path, caplog):
+    """A ball falls for 0.1 s and is put back; with z from `set_rigid_transform` and 2 m/s upwards,
+    it is at 5.2 m after 0.1 s without gravity."""
+    world = World(gravity=0.0)
+    ball = GYM.create_sphere(world.sim, 0.1, options())
+    arm = world.load(tmp_path, "a.urdf", ARM, fix_base_link=True)
+    for _ in range(3):
+        env = world.env(spacing=2.0)
+        GYM.create_actor(env, arm, pose(0, 0, 0), "arm", 0, 0, 0)
+        GYM.create_actor(env, ball, pose(1, 0, 3), "ball", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    before = GYM.get_sim_rigid_body_states(world.sim, gymapi.STATE_ALL)
+    env = world.envs[1]
+    body = GYM.find_actor_rigid_body_handle(env, 1, "sphere")
+    assert GYM.set_rigid_linear_velocity(env, body, gymapi.Vec3(0, 0, 2))
+    assert GYM.set_rigid_angular_velocity(env, body, gymapi.Vec3(3, 0, 0))
+    world.step(10)
+    assert GYM.get_rigid_transform(env, body).p.z == pytest.approx(3.2, abs=1e-5)
+    assert GYM.get_rigid_angular_velocity(env, body).x == pytest.approx(3, abs=1e-5)
+    assert GYM.set_rigid_transform(env, body, pose(1, 0, 5))
+    world.step(10)
+    assert GYM.get_rigid_transform(env, body).p.z == pytest.approx(5.2, abs=1e-5)
+    assert GYM.get_rigid_transform(world.envs[2], body).p.z == pytest.approx(3)
+    assert GYM.set_sim_rigid_body_states(world.sim, before, gymapi.STATE_ALL)
+    after = GYM.get_sim_rigid_body_states(world.sim, gymapi.STATE_ALL)
+    for name in ("x", "y", "z"):
+        np.testing.assert_allclose(after["pose"]["p"][name], before["pose"]["p"][name], atol=1e-6)
+    assert GYM.get_rigid_linear_velocity(env, body).z == 0
+    assert not GYM.set_rigid_transform(env, 1, pose())  # the arm's upper link
+    assert "only its root can be placed" in caplog.text
+    own = GYM.get_actor_rigid_body_states(env, 1, gymapi.STATE_ALL)
+    own["pose"]["p"]["x"] = 0.5
+    assert GYM.set_actor_rigid_body_states(env, 1, own, gymapi.STATE_POS)
+    assert GYM.get_rigid_transform(env, body).p.x == 0.5
+    with pytest.raises(
+        PhalanxError, match=r"takes 4 of gymapi\.RigidBodyState\.dtype.* got 1 of pose, vel"
+    ):
+        GYM.set_env_rigid_body_states(env, own, gymapi.STATE_ALL)

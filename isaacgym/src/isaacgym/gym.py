@@ -22,6 +22,7 @@ from isaacgym.enums import SimType
 from isaacgym.gym_actors import ActorCalls
 from isaacgym.gym_appearance import AppearanceCalls
 from isaacgym.gym_assets import AssetCalls
+from isaacgym.gym_bodies import BodyCalls
 from isaacgym.gym_cameras import CameraCalls
 from isaacgym.gym_contacts import ContactCalls
 from isaacgym.gym_joints import JointCalls
@@ -50,6 +51,7 @@ class Gym(
     JointCalls,
     TendonCalls,
     TensorCalls,
+    BodyCalls,
     CameraCalls,
     ContactCalls,
     AppearanceCalls,

@@ -25,6 +25,7 @@ from isaacgym.gym_states import StateCalls
 from isaacgym.handles import Sim, checked, checked_index, note_look
 from isaacgym.pictures import Pictures
 from isaacgym.property_structs import CameraProperties
+from isaacgym.viewer import Viewer
 from isaacgym.world import Env
 from phalanx.errors import PhalanxError
 
@@ -132,6 +133,21 @@ class CameraCalls(StateCalls):
         far, segmentation ids in shades of grey."""
         image = self._image(sim, env, camera, type, "write_camera_image_to_file")
         Path(filename).write_bytes(_png(_visible(image)))
+
+    def write_viewer_image_to_file(self, viewer: Viewer | None, filename: str) -> None:
+        """Write what the viewer's camera sees to a PNG file, as a camera sensor draws it: the
+        environment nearest to the target, and the ground. Without a viewer there is no file."""
+        if viewer is None or viewer.sim.physics is None:
+            return
+        env, position, target = viewer.view()
+        if env.index not in viewer.cameras:
+            properties = CameraProperties()
+            properties.width, properties.height = viewer.size
+            viewer.cameras[env.index] = self.create_camera_sensor(env, properties)
+        camera = viewer.cameras[env.index]
+        self.set_camera_location(camera, env, position, target)
+        self.render_all_camera_sensors(viewer.sim)
+        self.write_camera_image_to_file(viewer.sim, env, camera, ImageType.IMAGE_COLOR, filename)
 
     def start_access_image_tensors(self, sim: Sim) -> None:
         """Nothing to do: pictures change only in `render_all_camera_sensors`."""

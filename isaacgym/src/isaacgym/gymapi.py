@@ -18,12 +18,15 @@ from isaacgym.enums import *
 from isaacgym.geometry import *
 from isaacgym.gym import Asset, Env, Gym, Sim, Viewer, acquire_gym
 from isaacgym.params import *
+from isaacgym.params import HeightFieldParams
 from isaacgym.property_structs import *
 from isaacgym.values import *
 from phalanx.errors import did_you_mean
 
 for _enum in enums.ApiEnum.__subclasses__():
     globals().update(_enum.__members__)  # gymapi.DOF_MODE_POS is DofDriveMode.DOF_MODE_POS
+
+HeightFieldProperties = HeightFieldParams  # the name before Preview 3
 
 # Classes of Isaac Gym for engines and services that are not provided.
 _REFUSED = {

@@ -5,18 +5,12 @@ why the call is refused; a refused call raises NotImplementedError with that lin
 table.
 """
 
-_CAMERAS = "the window is no camera"
 _SOFT = "soft bodies and particles belong to the Flex engine"
 _USD = "USD and Omniverse are not provided"
 _VECTOR = "not supported; use the tensor calls"
 
 REFUSED: dict[str, str] = {
-    **dict.fromkeys(
-        """
-        write_viewer_image_to_file get_viewer_camera_handle
-        """.split(),
-        _CAMERAS,
-    ),
+    "get_viewer_camera_handle": "the window is no camera; use gym.write_viewer_image_to_file",
     **dict.fromkeys(
         """
         create_cloth_grid create_tet_grid get_asset_soft_materials get_sim_tetrahedra
@@ -44,12 +38,7 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(
         """
         get_vec_actor_dof_states get_vec_rigid_transform get_vec_rigid_linear_velocity
-        get_vec_rigid_angular_velocity set_rigid_transform set_rigid_linear_velocity
-        set_rigid_angular_velocity set_actor_rigid_body_states set_env_rigid_body_states
-        set_sim_rigid_body_states get_joint_position get_joint_velocity get_joint_transform
-        get_joint_target_position get_joint_target_velocity set_joint_target_position
-        set_joint_target_velocity get_actor_joint_transforms get_actor_dof_frames get_dof_frame
-        get_actor_force_sensor get_sensor
+        get_vec_rigid_angular_velocity get_actor_force_sensor get_sensor
         """.split(),
         _VECTOR,
     ),
@@ -102,6 +91,16 @@ _NOTED: dict[str, str] = {
     "set_light_parameters": "accepted without effect; the viewer has its own light",
     "set_sim_params": "supported for gravity; dt, substeps and device are fixed",
     "step_graphics": "accepted; draw_viewer fetches the poses",
+    **dict.fromkeys(
+        """
+        set_actor_rigid_body_states set_env_rigid_body_states set_sim_rigid_body_states
+        set_rigid_transform set_rigid_linear_velocity set_rigid_angular_velocity
+        """.split(),
+        "supported for roots of actors; joints place the other bodies",
+    ),
+    "write_viewer_image_to_file": (
+        "supported; draws the environment nearest to the window's target, not the window"
+    ),
     "subscribe_viewer_mouse_event": "accepted; the mouse moves MuJoCo's camera",
 }
 
@@ -160,7 +159,12 @@ set_actor_dof_position_targets get_actor_dof_velocity_targets set_actor_dof_velo
 get_actor_dof_forces apply_actor_dof_efforts get_actor_rigid_body_states get_dof_position
 get_dof_velocity get_dof_target_position get_dof_target_velocity set_dof_target_position
 set_dof_target_velocity apply_dof_effort get_rigid_transform get_rigid_linear_velocity
-get_rigid_angular_velocity apply_body_forces apply_body_force_at_pos create_rigid_body_attractor
+get_rigid_angular_velocity set_actor_rigid_body_states set_env_rigid_body_states
+set_sim_rigid_body_states set_rigid_transform set_rigid_linear_velocity set_rigid_angular_velocity
+get_dof_frame get_actor_dof_frames get_joint_transform get_actor_joint_transforms
+get_joint_position get_joint_velocity get_joint_target_position get_joint_target_velocity
+set_joint_target_position set_joint_target_velocity apply_body_forces apply_body_force_at_pos
+create_rigid_body_attractor
 get_attractor_properties
 set_attractor_properties set_attractor_target
 create_viewer destroy_viewer draw_viewer step_graphics sync_frame_time poll_viewer_events
@@ -173,7 +177,7 @@ get_vec_env_rigid_contact_forces draw_env_rigid_contacts
 create_camera_sensor destroy_camera_sensor set_camera_location set_camera_transform
 attach_camera_to_body get_camera_transform get_camera_view_matrix get_camera_proj_matrix
 render_all_camera_sensors start_access_image_tensors end_access_image_tensors get_camera_image
-get_camera_image_gpu_tensor write_camera_image_to_file
+get_camera_image_gpu_tensor write_camera_image_to_file write_viewer_image_to_file
 create_texture_from_file create_texture_from_buffer free_texture set_rigid_body_texture
 get_rigid_body_texture reset_actor_materials
 """.split()

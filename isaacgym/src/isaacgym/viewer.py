@@ -38,6 +38,8 @@ class Viewer:
         self.size = (properties.width, properties.height)
         self.closed = False
         self.lines: list[tuple[np.ndarray, np.ndarray]] = []
+        self.cameras: dict[int, int] = {}
+        """Cameras that draw pictures in place of the window's, by environment."""
         self._position, self._target = Vec3(3.0, 3.0, 2.0), Vec3()
         self._actions: dict[int, str] = {}
         self._events: list[ActionEvent] = []
@@ -123,6 +125,13 @@ class Viewer:
         if self._window is not None:
             with self._window.lock():
                 self._aim()
+
+    def view(self) -> tuple[Env, Vec3, Vec3]:
+        """The environment nearest to the camera's target, and in its frame the positions [m] of
+        camera and target."""
+        origins = np.array([env.origin for env in self.sim.envs])
+        env = self.sim.envs[int(np.linalg.norm(origins - [*self._target], axis=1).argmin())]
+        return env, self._position - _origin(env), self._target - _origin(env)
 
     def camera_transform(self, env: Env | None) -> Transform:
         """Pose of the camera, which looks along its z axis, in the frame of `env`."""
