@@ -88,19 +88,19 @@ def test_model_fields_of_each_environment_count_on_a_gpu_and_in_graphs():
         field *= (0.7 + 0.6 * torch.rand(field.shape, generator=generator)).to("cuda")
     gpu.set_const()
     datas = [stepped(exact(gpu.model_of(env)), cpu, env) for env in range(N)]
-    gpu.step()
+    gpu.advance(1)
     expected = torch.tensor([d.qvel.tolist() for d in datas])
     change = (expected - cpu.qvel).abs().amax(1, keepdim=True).clamp(min=1)
     assert ((gpu.qvel.cpu() - expected).abs() / change).max() < 2 * TASKS["Ant"][0]
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph), gpu.engine.capture():
-        gpu.step()
+        gpu.advance(1)
     copied(cpu, gpu)
     graph.replay()
     assert ((gpu.qvel.cpu() - expected).abs() / change).max() < 2 * TASKS["Ant"][0]
     gpu.model_field("dof_damping").mul_(2)
     with torch.cuda.graph(torch.cuda.CUDAGraph()), pytest.raises(PhalanxError, match="setup_only"):
-        gpu.step()
+        gpu.advance(1)
 
 
 def test_contacts_that_do_not_fit_are_not_dropped(monkeypatch):

@@ -13,23 +13,20 @@ import torch
 from torch import Tensor
 
 from phalanx.compute.threads import threads_for
-from phalanx.config import read
 from phalanx.rl import compiled, formulas, ranks
 from phalanx.rl.build import check_actions, check_masks
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.critic import CentralValue, Critic, PolicyCritic
-from phalanx.rl.curiosity import Curiosity, RNDConfig
-from phalanx.rl.diagnostics import Diagnostics
 from phalanx.rl.memory import Memory
 from phalanx.rl.nested import nested
 from phalanx.rl.normalize import MovingMeanStd
 from phalanx.rl.optimizer import adam
 from phalanx.rl.part import Part
 from phalanx.rl.policy_learner import PolicyLearner
+from phalanx.rl.ppo_parts import ppo_parts
 from phalanx.rl.rollout import Rollout
 from phalanx.rl.schedule import Schedule
 from phalanx.rl.statistics import EpisodeSums
-from phalanx.rl.symmetry import Symmetry, SymmetryConfig
 
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
 MAX_VALUED_SAMPLES = 65536  # samples, or one minibatch if that is larger
@@ -94,19 +91,8 @@ class PPO(PolicyLearner):
 
     def make_parts(self, env: Any) -> list[Part]:
         """The parts that the config asks for; a central value becomes the critic."""
-        c = self.config
-        parts: list[Part] = []
-        if c.central_value_config is not None:
-            self.critic = CentralValue(c, env)
-            parts.append(self.critic)
-        if c.rnd_config is not None:
-            rnd = read(RNDConfig, c.rnd_config, "params.config.rnd_config")
-            parts.append(Curiosity(rnd, env.observation_space.shape, self.device))
-        if c.symmetry_config is not None:
-            symmetry = read(SymmetryConfig, c.symmetry_config, "params.config.symmetry_config")
-            parts.append(Symmetry(symmetry, env, self.model))
-        if c.use_diagnostics:
-            parts.append(Diagnostics(self))
+        parts = ppo_parts(self, env)
+        self.critic = next((p for p in parts if isinstance(p, CentralValue)), self.critic)
         return parts
 
     # -- one iteration: the rollout ----------------------------------------------------------------

@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +34,17 @@ VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "
 
 class RankLost(PhalanxError):
     """Another rank has ended or cannot be reached."""
+
+
+@contextlib.contextmanager
+def naming_what_is_left(checkpoint: Path) -> Iterator[None]:
+    """Add to a `RankLost` where the run's last checkpoint is, if there is one."""
+    try:
+        yield
+    except RankLost as error:
+        if not checkpoint.exists():
+            raise
+        raise RankLost(f"{error}; everything up to then is saved in {checkpoint}") from error
 
 
 class _Joined:

@@ -23,7 +23,7 @@ from phalanx.rl.journal import Journal
 from phalanx.rl.observer import AlgoObserver, overrides_process_infos
 from phalanx.rl.params import keys_without_effect
 from phalanx.rl.restart import RestartPoint
-from phalanx.rl.run_folder import NoFolder, RunFolder
+from phalanx.rl.run_folder import of_this_rank
 from phalanx.rl.saving import Saving
 
 ITERATIONS_BETWEEN_READS = {"cpu": 1, "cuda": 8}
@@ -51,8 +51,7 @@ class Run:
         self.env: Any = make_env(c)
         agent.check_spaces(self.env, c)
         device = torch.device(self.env.device)
-        kind = NoFolder if ranks.rank() else RunFolder
-        self.folder = kind(Path(c.train_dir) / self.experiment_name, device)
+        self.folder = of_this_rank(Path(c.train_dir) / self.experiment_name, device)
         # TF32 products, 10 bits of mantissa, as RL Games had with Isaac Gym's PyTorch.
         torch.backends.cuda.matmul.allow_tf32 = True
 
@@ -87,12 +86,8 @@ class Run:
 
     def train(self) -> tuple[float, int]:
         """Train until a limit is reached; returns best mean return and number of iterations."""
-        try:
+        with ranks.naming_what_is_left(self.folder.nn_dir / f"{self.saving.last}.pth"):
             return self._train()
-        except ranks.RankLost as error:
-            last = self.folder.nn_dir / f"{self.saving.last}.pth"
-            left = f"; everything up to then is saved in {last}" if last.exists() else ""
-            raise ranks.RankLost(f"{error}{left}") from error
 
     def _train(self) -> tuple[float, int]:
         agent, journal, c = self.agent, self.journal, self.config
@@ -124,9 +119,7 @@ class Run:
                         continue
                     self.stop_reason = ends
                     self._read_statistics()
-                    due, won = ranks.from_first(
-                        self.saving.due(self.epoch_num, journal.meters.rewards)
-                    )
+                    due, won = self.saving.due(self.epoch_num, journal.meters.rewards)
                     self.stop_reason = self.stop_reason or won
                     self._restart.save(due)
             self.write_files()

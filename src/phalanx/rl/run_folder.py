@@ -13,7 +13,7 @@ import torch
 
 from phalanx.errors import PhalanxError
 from phalanx.gate import reason
-from phalanx.rl import checkpoint
+from phalanx.rl import checkpoint, ranks
 from phalanx.rl.owner import Ownership, owned
 from phalanx.rl.run_state import of_all_ranks
 
@@ -142,3 +142,8 @@ class _NoWriter:
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: None
+
+
+def of_this_rank(path: Path, device: torch.device) -> RunFolder:
+    """The run folder `path` as this rank has it."""
+    return NoFolder(path, device) if ranks.rank() else RunFolder(path, device)

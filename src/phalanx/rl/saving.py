@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from phalanx.rl import ranks
 from phalanx.rl.statistics import Meter
 
 SECONDS_BETWEEN_CHECKPOINTS = 10.0
@@ -22,7 +23,7 @@ class Saving:
 
     def due(self, epoch: int, returns: Meter) -> tuple[list[str], str]:
         """Names to write after iteration `epoch`, and the reason to stop if score_to_win is
-        exceeded."""
+        exceeded; the first rank's on all of them, since their clocks differ."""
         c, names, won = self.config, [], ""
         period = c.save_frequency
         if period and epoch // period > (epoch - self._reads) // period:
@@ -37,7 +38,7 @@ class Saving:
         if now - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self._saved_at = now
             names.append(self.last)
-        return names, won
+        return ranks.from_first((names, won))
 
     def final(self, run: Any, folder: Path) -> list[str]:
         """Names to write into `folder` when `run` has ended."""
