@@ -113,6 +113,7 @@ def main() -> None:
             limit = float(options.pop("limit", 60))
             at = [float(s) for s in options.pop("at", f"{limit}").split(",")]
             returns = [float(r) for r in options.pop("returns", "").split(",") if r]
+            options.setdefault("train.params.config.max_epochs", "1000000")  # time is the limit
             arguments = [f"{k}={v}" for k, v in options.items()]
             write(json.dumps({"arguments": arguments, **versions(), "git_commit": git_commit()}))
             for seed in seeds:

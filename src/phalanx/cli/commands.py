@@ -142,6 +142,7 @@ ALGORITHMS = {
     "sac": "phalanx.rl.config:SACConfig",
     "dqn": "phalanx.rl.config:DQNConfig",
     "amp_continuous": "phalanx.rl.config:AMPConfig",
+    "distillation": "phalanx.rl.config:DistillationConfig",
 }
 """The class of `train.params.config` by `algo.name`."""
 

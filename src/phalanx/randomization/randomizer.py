@@ -52,7 +52,8 @@ SECTIONS = "frequency observations actions sim_params actor_params pushes latenc
 
 class Randomizer:
     """All randomisation of one task. actions: a tensor of the shape and type that `step` takes.
-    terms: of the observations, by whose names noise may differ.
+    terms: of the observations, by whose names noise may differ; optional: names of terms that may
+    be missing.
 
     Raises PhalanxError for anything invalid in `params`.
     """
@@ -65,7 +66,9 @@ class Randomizer:
         observations: Tensor,
         drives: Drives | None = None,
         terms: Sequence[Term] = (),
+        optional: Sequence[str] = (),
     ) -> None:
+        self._optional = optional
         for key in mapping(params, WHERE):
             if key not in SECTIONS:
                 near = did_you_mean(str(key), SECTIONS) or f"; accepted: {', '.join(SECTIONS)}"
@@ -232,7 +235,7 @@ class Randomizer:
         if variation.terms:
             known = [t.name for t in terms] if name == "observations" else []
             for term in variation.terms:
-                if term not in known:
+                if term not in known and term not in self._optional:
                     raise PhalanxError(
                         f"{where}.terms: no term {term!r}{did_you_mean(term, known)};"
                         f" terms: {', '.join(known) or 'none'}"

@@ -21,6 +21,7 @@ from phalanx.rl import checkpoint, ranks, run_state
 from phalanx.rl.amp import AMP
 from phalanx.rl.build import build_model, with_default_model
 from phalanx.rl.critic import CentralValue
+from phalanx.rl.distillation import Distillation
 from phalanx.rl.dqn import DQN
 from phalanx.rl.learner import Learner
 from phalanx.rl.ppo_continuous import ContinuousPPO
@@ -233,6 +234,10 @@ class DiscreteA2CAgent(Agent, DiscretePPO):
 
 class AMPAgent(Agent, AMP):
     """PPO with adversarial motion priors; registered as `amp_continuous`."""
+
+
+class DistillationAgent(Agent, Distillation):
+    """A student of a policy that sees more; registered as `distillation`."""
 
 
 class SACAgent(Agent, SAC):

@@ -310,6 +310,14 @@ class PPOConfig(AgentConfig):
 
 
 @dataclass(frozen=True)
+class DistillationConfig(PPOConfig):
+    """`params.config` of the agent distillation."""
+
+    teacher: dict[str, Any] | None = None
+    """The policy to learn from, see `phalanx.rl.distillation.TeacherConfig`."""
+
+
+@dataclass(frozen=True)
 class AMPConfig(PPOConfig):
     """`params.config` of the agent amp_continuous; defaults are those of IsaacGymEnvs' HumanoidAMP.
 

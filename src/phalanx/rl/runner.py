@@ -22,7 +22,14 @@ import torch
 
 from phalanx.errors import PhalanxError
 from phalanx.rl import ranks
-from phalanx.rl.agents import A2CAgent, AMPAgent, DiscreteA2CAgent, DQNAgent, SACAgent
+from phalanx.rl.agents import (
+    A2CAgent,
+    AMPAgent,
+    DiscreteA2CAgent,
+    DistillationAgent,
+    DQNAgent,
+    SACAgent,
+)
 from phalanx.rl.amp_player import AMPPlayerContinuous
 from phalanx.rl.config import AgentConfig
 from phalanx.rl.observer import AlgoObserver, Observers, PythonWarnings
@@ -45,12 +52,18 @@ class Runner:
         )
         self.algo_factory.register_builder("sac", lambda **kwargs: SACAgent(**kwargs))
         self.algo_factory.register_builder("dqn", lambda **kwargs: DQNAgent(**kwargs))
+        self.algo_factory.register_builder(
+            "distillation", lambda **kwargs: DistillationAgent(**kwargs)
+        )
         self.algo_factory.register_builder("amp_continuous", lambda **kwargs: AMPAgent(**kwargs))
         self.player_factory = ObjectFactory("player")
         self.player_factory.register_builder("sac", lambda **kwargs: SACPlayer(**kwargs))
         self.player_factory.register_builder("dqn", lambda **kwargs: DQNPlayer(**kwargs))
         self.player_factory.register_builder(
             "a2c_continuous", lambda **kwargs: PpoPlayerContinuous(**kwargs)
+        )
+        self.player_factory.register_builder(
+            "distillation", lambda **kwargs: PpoPlayerContinuous(**kwargs)
         )
         self.player_factory.register_builder(
             "a2c_discrete", lambda **kwargs: PpoPlayerDiscrete(**kwargs)

@@ -28,6 +28,7 @@ TASKS: dict[str, str] = {
     "Ant": "phalanx.tasks.ant",
     "AnymalVelocity": "phalanx.tasks.anymal_velocity",
     "Cartpole": "phalanx.tasks.cartpole",
+    "G1Tracking": "phalanx.tasks.g1_tracking",
     "G1Velocity": "phalanx.tasks.g1_velocity",
     "G1VelocityMjlab": "phalanx.tasks.g1_velocity_mjlab",
     "Go1Velocity": "phalanx.tasks.go1_velocity",

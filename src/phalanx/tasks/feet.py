@@ -1,7 +1,7 @@
 """What the feet of a robot do: contact, time in the air, height, speed.
 
     self.feet = Feet(self, "robot", ("FL_foot", "FR_foot", "RL_foot", "RR_foot"))
-    self.feet.update(force)     # once per step, before the reward
+    self.feet.update(force)     # once per step, before observation and reward
     self.feet.begin(mask)       # in Task.reset_envs
 
 The scene must measure contact forces on these bodies, see `Scene.add_contact_force_sensors`.

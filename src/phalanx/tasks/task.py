@@ -106,6 +106,8 @@ class Task:
     default_num_envs: ClassVar[dict[str, int]] = {"cpu": 512, "cuda": 4096}
     num_obs: int
     num_actions: int
+    optional_terms: ClassVar[tuple[str, ...]] = ()
+    """Terms of the observation that a setting may leave out; noise on them then has no effect."""
     num_states: int = 0
     """Numbers that only a central value sees, see `compute_states`; 0 for none."""
 
@@ -523,4 +525,5 @@ class Task:
             for gain, drive in actuator.gains().items():
                 drives.setdefault((actuator.settings.actor, gain), []).append(drive)
         terms = tuple(self.observation_layout())
-        return Randomizer(self.sim, params, actions, self.obs_buf, drives, terms)
+        optional = self.optional_terms
+        return Randomizer(self.sim, params, actions, self.obs_buf, drives, terms, optional)

@@ -54,6 +54,7 @@ class Velocity(Task):
     config: VelocityConfig
     num_obs = 0  # both follow from the robot's file
     num_actions = 0
+    optional_terms = ("base_lin_vel", "height_scan")
     default_num_envs: ClassVar[dict[str, int]] = {"cpu": 1024, "cuda": 4096}
 
     def create_scene(self) -> Scene:
@@ -67,20 +68,21 @@ class Velocity(Task):
         )
         self.num_actions = len(robot.spec.actuators)
         self.scan_points = rays.scan_grid(config.scan_size, 0.1, self.device)
-        self.scan_points = self.scan_points[: None if config.scans() else 0]
-        self.num_obs = 11 + 3 * (config.observe_lin_vel + self.num_actions) + len(self.scan_points)
-        self.num_states = (self.num_obs + 6 * len(config.feet)) * config.privileged
+        scan, blind = len(self.scan_points) * bool(ground), 3 * (not config.observe_lin_vel)
+        states = 14 + 3 * self.num_actions + scan + 6 * len(config.feet)
+        self.own = slice(blind, 14 + 3 * self.num_actions + scan * config.scans())
+        self.num_obs = states if config.teacher else self.own.stop - blind
+        self.num_states = states * config.privileged
         return scene
 
     def init_buffers(self) -> None:
         config, self.robot = self.config, self.sim.actor("robot")
         start = torch.tensor(self.sim.model.key("initial").qpos, dtype=torch.float32)
-        self.default_pos = start[7:].to(self.device)
+        self.start_pos, _, self.default_pos = start.to(self.device).split([3, 4, len(start) - 7])
         self.action_scale: Tensor | float = config.action_scale
         self.commands = VelocityCommands(self, config.commands)
         self.feet = Feet(self, "robot", config.feet, config.foot_radius)
         self.terrain = Terrain(self, self.map) if self.map else None
-        self.start_pos = start[:3].to(self.device)
         self.clock = GaitClock(self, config.gait_hz, config.gait_offsets, config.stance)
         self.falls_on, self.not_to_touch = map(self.places, (config.falls_on, config.not_to_touch))
         no_actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
@@ -98,26 +100,28 @@ class Velocity(Task):
         self.actions.copy_(self.previous_actions)
         self.sim.ctrl.copy_(self.default_pos + self.action_scale * actions)
 
+    def post_physics_step(self) -> None:
+        self.feet.update(self.robot.contact_force, self.terrain)
+        super().post_physics_step()
+
     def compute_observations(self) -> Tensor:
         robot = self.robot
         base = self.base = locomotion.observe_torso(robot)
-        parts = [base.lin_vel_b] if self.config.observe_lin_vel else []
-        parts += [base.ang_vel_b, base.gravity_b, robot.joint_pos - self.default_pos]
+        parts = [base.lin_vel_b, base.ang_vel_b, base.gravity_b, robot.joint_pos - self.default_pos]
         parts += [robot.joint_vel, self.previous_actions, self.commands.values]
         parts += [self.clock.observe(self.commands.moving)]
-        if self.terrain and len(self.scan_points):
+        if self.terrain:
             below = rays.height_scan(self.terrain, robot.root_pos, base.yaw, self.scan_points)
             parts += [(below - self.config.scan_offset).clamp(-1, 1)]
         self.seen = torch.cat(parts, dim=1)
-        return self.seen
+        return self.compute_states() if self.config.teacher else self.seen[:, self.own]
 
     def compute_states(self) -> Tensor:
-        """The observation without noise and all about the feet, (N, num_states)."""
+        """All that was seen, without noise, and the feet, (N, num_states)."""
         return torch.cat([self.seen, self.feet.observe(self.robot.contact_force)], 1)
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         base, force = self.base, self.robot.contact_force  # in the state that was just observed
-        self.feet.update(force, self.terrain)
         pressed = force.norm(dim=-1) > TOUCHES
         ends = {
             "tilt": base.up < math.cos(math.radians(self.config.fall_tilt)),
@@ -133,7 +137,7 @@ class Velocity(Task):
         return self.reward.total(weighted), fallen
 
     def follow_terrain(self) -> Tensor:
-        """Note how far the robots came; at the end of the ground, (N,) bool, their time is over."""
+        """(N,) bool: at the end of the ground, where a robot's time is over."""
         if not self.terrain:
             return torch.zeros_like(self.terminated)
         self.terrain.step(self.robot.root_pos, self.commands.values[:, :2].norm(dim=1))
@@ -146,12 +150,11 @@ class Velocity(Task):
 
     def reset_envs(self, mask: Tensor) -> None:
         """In environments `mask` (N,) bool, start near the pose `home`, facing anywhere, slowly."""
-        config, origins = self.config, None
+        origins, near = None, (self.config.reset_joint_pos, self.config.reset_velocity)
         if self.terrain:
             self.terrain.begin(mask)
             origins = self.terrain.start + self.start_pos
-        off, speed = config.reset_joint_pos, config.reset_velocity
-        locomotion.reset_near(self.robot, mask, self.default_pos, off, speed, origins)
+        locomotion.reset_near(self.robot, mask, self.default_pos, *near, origins)
         at = mask[:, None]
         self.actions.masked_fill_(at, 0.0)
         self.last_actions.masked_fill_(at, 0.0)
@@ -159,7 +162,7 @@ class Velocity(Task):
             part.begin(mask)
 
     def end_schedules(self) -> None:
-        """See `Task`; commands come from their whole ranges, robots start in all rows."""
+        """See `Task`; whole ranges of commands, all rows of the terrain."""
         super().end_schedules()
         self.commands.end_schedules()
         self.reward.end_schedules()
@@ -167,20 +170,20 @@ class Velocity(Task):
             self.terrain.end_schedules()
 
     def give_command(self, values: Sequence[float]) -> None:
-        """Velocity along the base's x and y [m/s] and rate of turning [rad/s], see `Task`."""
+        """See `Task`; [m/s, m/s, rad/s]."""
         self.commands.give(values)
 
     def scalars(self) -> dict[str, float]:
-        """See `Task`; also the mean row of the terrain."""
+        """See `Task`."""
         return super().scalars() | (self.terrain.scalars() if self.terrain else {})
 
     def mirrors(self) -> tuple[Mirror, Mirror]:
         return walking_mirrors(self)
 
     def observation_layout(self) -> tuple[Term, ...]:
-        joints, scan = self.robot.joint_names, len(self.scan_points)
+        joints, config, scan = self.robot.joint_names, self.config, len(self.scan_points)
         return (
-            *((Term("base_lin_vel"),) if self.config.observe_lin_vel else ()),
+            *((Term("base_lin_vel"),) if config.observe_lin_vel or config.teacher else ()),
             Term("base_ang_vel"),
             Term("projected_gravity"),
             Term("joint_pos", elements=joints, offset=self.default_pos),
@@ -188,9 +191,10 @@ class Velocity(Task):
             Term("previous_action", size=self.num_actions),
             self.commands.term(),
             Term("gait_clock", elements=("sin", "cos")),
-            *((Term("height_scan", size=scan, unit="m"),) if scan else ()),
+            *((Term("height_scan", size=scan, unit="m"),) if config.scans() else ()),
+            *((Term("feet", size=6 * len(config.feet)),) if config.teacher else ()),
         )
 
     def action_layout(self) -> ActionLayout:
-        scale, offset = self.action_scale, self.default_pos
-        return ActionLayout("position", self.robot.joint_names, scale=scale, offset=offset)
+        scale, home = self.action_scale, self.default_pos
+        return ActionLayout("position", self.robot.joint_names, scale=scale, offset=home)

@@ -56,8 +56,10 @@ class VelocityConfig(TaskConfig):
     scan_offset: float = 0.3
     """Height of the base above flat ground [m], at which the scan observes 0."""
     privileged: bool = False
-    """Whether there are states for a central value: the observation without noise, and the
-    feet."""
+    """Whether there are states, for a central value or a teacher: the base's velocity, the
+    observation without noise, the scan if there is terrain, and the feet."""
+    teacher: bool = False
+    """Whether the policy itself sees the states, as the teacher of a distillation."""
     tracking_width: float = ranged(0.5, above=0)
     """Error of velocity or rate at which the tracking terms are 1/e [m/s or rad/s]."""
     gait_hz: float = ranged(2.0, above=0)
@@ -109,4 +111,5 @@ class VelocityConfig(TaskConfig):
                 "task.env.height_scan is true, but task.env.terrain is flat; a scan needs terrain,"
                 " as in task.env.terrain=rough"
             )
-        return self.terrain != "flat" if self.height_scan is None else self.height_scan
+        rough = self.terrain != "flat"
+        return rough if self.height_scan is None or self.teacher else self.height_scan

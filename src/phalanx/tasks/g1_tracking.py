@@ -1,0 +1,199 @@
+"""G1Tracking: Unitree's G1 follows a motion clip, by the formulation of BeyondMimic.
+
+    phalanx train task=G1Tracking task.env.motion_file=[dance.csv]
+
+Terms, widths and weights are those of mjlab 1.6's task, see `tracking_rewards.py`. An episode ends
+early when the height of the trunk, an ankle or a wrist is off by more than 25 cm, or the trunk's
+tilt by more than 0.8 of gravity; at the end of a clip it is out of time. Episodes begin anywhere in
+a clip, more often where the robot failed lately. An action moves a servo's target from the pose
+`home`, by a quarter of the angle at which the torque reaches its limit.
+
+| observation           | unit       | frame                                                |
+|-----------------------|------------|------------------------------------------------------|
+| reference             | rad, rad/s | joint positions and velocities of the reference      |
+| anchor position       | m          | of the reference's trunk, in the robot's             |
+| anchor orientation    | -          | of the same: first two columns of its matrix         |
+| base velocity         | m/s        | base                                                 |
+| base angular velocity | rad/s      | base                                                 |
+| joint positions       | rad        | joint, relative to the pose `home`                   |
+| joint velocities      | rad/s      | joint                                                |
+| previous action       | -          |                                                      |
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from phalanx.compute.rows import write_rows
+from phalanx.layout import ActionLayout, Term
+from phalanx.sim import Scene
+from phalanx.tasks import gait_rewards as gait
+from phalanx.tasks import tracking_rewards as track
+from phalanx.tasks.reference_motion import ReferenceMotion
+from phalanx.tasks.start_frames import StartFrames
+from phalanx.tasks.task import Task, TaskConfig
+from phalanx.tasks.weighted_terms import WeightedTerms
+
+ASSETS = Path(__file__).parent / "assets"
+SIDES = ("hip_roll", "knee", "ankle_roll", "shoulder_roll", "elbow", "wrist_yaw")
+BODIES = ("torso_link", "pelvis", *(f"{s}_{b}_link" for b in SIDES for s in ("left", "right")))
+"""The bodies that follow the reference, the anchor first."""
+ENDS = [
+    BODIES.index(f"{s}_{b}_link") for b in ("ankle_roll", "wrist_yaw") for s in ("left", "right")
+]
+"""Bodies whose height ends an episode."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the terms of the reward, per second."""
+
+    anchor_pos: float = 0.5
+    anchor_rot: float = 0.5
+    body_pos: float = 1.0
+    body_rot: float = 1.0
+    body_lin_vel: float = 1.0
+    body_ang_vel: float = 1.0
+    action_rate: float = -0.1
+    at_limit: float = -10.0
+
+
+@dataclass(frozen=True)
+class G1TrackingConfig(TaskConfig):
+    """Settings of `G1Tracking`."""
+
+    episode_length: int = 500
+    clip_observations: float = 100.0
+    clip_actions: float = 100.0
+    dt: float = 1 / 50
+    substeps: int = 4
+    rewards: Weights = field(default_factory=Weights)
+    motion_file: tuple[str, ...] = (str(ASSETS / "g1_squat.json"),)
+    """Clips, in a format that `phalanx.motion` reads."""
+    asset: str = str(ASSETS / "g1.xml")
+
+
+class G1Tracking(Task):
+    """Unitree's G1 follows motion clips."""
+
+    Config = G1TrackingConfig
+    config: G1TrackingConfig
+    num_obs = 160
+    num_actions = 29
+    default_num_envs: ClassVar[dict[str, int]] = {"cpu": 512, "cuda": 4096}
+
+    def create_scene(self) -> Scene:
+        config = self.config
+        scene = Scene(config.dt / config.substeps, iterations=10, ls_iterations=20)
+        scene.add_ground()
+        scene.add_actor("robot", config.asset, keyframe="home", self_collisions=False)
+        return scene
+
+    def init_buffers(self) -> None:
+        config, sim = self.config, self.sim
+        self.robot = robot = sim.actor("robot")
+        home = torch.tensor(sim.model.key("initial").qpos, dtype=torch.float32)
+        self.default_pos = home[7:].to(self.device)
+        limit, kp = sim.model.actuator_forcerange[:, 1], sim.model.actuator_gainprm[:, 0]
+        scale = torch.tensor(0.25 * limit / kp, dtype=torch.float32)
+        self.action_scale = scale.to(self.device)
+        self.reference = ReferenceMotion(
+            config.motion_file, config.asset, robot.joint_names, BODIES, sim.dt, self.device
+        )
+        places = [robot.body_names.index(b) for b in BODIES]
+        self.places = torch.tensor(places, device=self.device)
+        self.ids = torch.tensor([robot.body_ids[k] for k in places], device=self.device)
+        self.starts = StartFrames(self, self.reference.num_frames)
+        self.frame = self.state("frame", self.terminated.long())
+        """(N,) the reference's row that the robot should be in now."""
+        self.last_actions = self.state("last_actions", torch.zeros_like(self.previous_actions))
+        self.change = self.state("change", torch.zeros_like(self.previous_actions))
+        self.reward = WeightedTerms(self, asdict(config.rewards))
+
+    def pre_physics_step(self, actions: Tensor) -> None:
+        self.change.copy_(self.previous_actions - self.last_actions)
+        self.last_actions.copy_(self.previous_actions)
+        self.sim.ctrl.copy_(self.default_pos + self.action_scale * actions)
+        self.frame.copy_(torch.minimum(self.frame + 1, self.reference.last[self.frame]))
+
+    def compute_observations(self) -> Tensor:
+        robot, n = self.robot, self.num_envs
+        self.wanted = wanted = self.reference.rows(self.frame)
+        self.pos = self.sim.xpos[:, self.ids]
+        self.mat = self.sim.xmat.view(n, -1, 3, 3)[:, self.ids]
+        trunk = self.mat[:, 0].transpose(1, 2)
+        off = (trunk @ (wanted.body_pos[:, 0] - self.pos[:, 0])[:, :, None])[:, :, 0]
+        turn = (trunk @ wanted.body_mat[:, 0])[:, :, :2].flatten(1)
+        lin = (robot.root_lin_vel_w[:, None] @ self.mat[:, 1])[:, 0]
+        parts = [wanted.qpos[:, 7:], wanted.qvel[:, 6:], off, turn, lin, robot.root_ang_vel_b]
+        parts += [robot.joint_pos - self.default_pos, robot.joint_vel, self.previous_actions]
+        return torch.cat(parts, 1)
+
+    def compute_reward(self) -> tuple[Tensor, Tensor]:
+        robot, wanted, pos, mat = self.robot, self.wanted, self.pos, self.mat
+        lin, ang = (v[:, self.places] for v in (robot.body_lin_vel_w, robot.body_ang_vel_w))
+        to = track.moved_to(wanted.body_pos, wanted.body_mat, 0, pos[:, 0], mat[:, 0])
+        low, high = robot.joint_limits.unbind(1)
+        inside = 0.05 * (high - low)
+        terms = {
+            "anchor_pos": track.near(track.distance(pos[:, :1], wanted.body_pos[:, :1]), 0.3),
+            "anchor_rot": track.near(track.angle(mat[:, :1], wanted.body_mat[:, :1]), 0.4),
+            "body_pos": track.near(track.distance(pos, to[0]), 0.3),
+            "body_rot": track.near(track.angle(mat, to[1]), 0.4),
+            "body_lin_vel": track.near(track.distance(lin, wanted.body_lin_vel), 1.0),
+            "body_ang_vel": track.near(track.distance(ang, wanted.body_ang_vel), 3.14),
+            "action_rate": gait.squared(self.change),
+            "at_limit": gait.beyond(robot.joint_pos, low + inside, high - inside),
+        }
+        height = (pos[..., 2] - wanted.body_pos[..., 2]).abs()
+        ends = {
+            "height": height[:, 0] > 0.25,
+            "tilt": (mat[:, 0, 2, 2] - wanted.body_mat[:, 0, 2, 2]).abs() > 0.8,
+            "limbs": (height[:, ENDS] > 0.25).any(1),
+        }
+        failed = torch.stack(list(ends.values())).any(0)
+        over = self.frame >= self.reference.last[self.frame]
+        self.progress_buf.masked_fill_(over & ~failed, self.config.episode_length)
+        weighted = self.reward(terms)
+        self.log_terms(weighted, ends)
+        self.starts.note(self.frame, failed)
+        return self.reward.total(weighted), failed
+
+    def reset_envs(self, mask: Tensor) -> None:
+        """In environments `mask` (N,) bool, begin near a frame of the reference."""
+        robot, n = self.robot, self.num_envs
+        self.frame.copy_(torch.where(mask, self.starts.draw(n), self.frame))
+        at = self.reference.rows(self.frame)
+        qpos, qvel = at.qpos, at.qvel  # copies
+        qpos[:, :2] += 0.05 * (2 * torch.rand(n, 2, device=self.device) - 1)
+        qvel[:, :6] += 0.3 * (2 * torch.rand(n, 6, device=self.device) - 1)
+        noise = 0.1 * (2 * torch.rand_like(robot.joint_pos) - 1)
+        qpos[:, 7:] = (qpos[:, 7:] + noise).clamp(*robot.joint_limits.unbind(1))
+        write_rows(self.sim.qpos, mask, qpos)
+        write_rows(self.sim.qvel, mask, qvel)
+        for values in (self.last_actions, self.change):
+            write_rows(values, mask, 0.0)
+
+    def end_schedules(self) -> None:
+        super().end_schedules()
+        self.starts.from_the_first = True
+
+    def observation_layout(self) -> tuple[Term, ...]:
+        joints = self.robot.joint_names
+        return (
+            Term("reference", elements=[f"{j}_{v}" for v in ("pos", "vel") for j in joints]),
+            Term("anchor_pos", elements=("x", "y", "z"), unit="m"),
+            Term("anchor_rot", size=6),
+            Term("base_lin_vel"),
+            Term("base_ang_vel"),
+            Term("joint_pos", elements=joints, offset=self.default_pos),
+            Term("joint_vel", elements=joints),
+            Term("previous_action", size=self.num_actions),
+        )
+
+    def action_layout(self) -> ActionLayout:
+        scale, home = self.action_scale, self.default_pos
+        return ActionLayout("position", self.robot.joint_names, scale=scale, offset=home)
