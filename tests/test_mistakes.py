@@ -14,6 +14,7 @@ import yaml
 
 from phalanx import tasks
 from phalanx.cli.main import main
+from phalanx.cli.program import as_called
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
 from phalanx.tasks import cartpole
@@ -178,6 +179,7 @@ def test_messages_repeat_the_program_as_it_was_called(capsys, cwd, monkeypatch):
             for key, value in variable.items():
                 patched.setenv(key, value)
             patched.setattr(sys, "argv", [argv0])
+            assert as_called(as_called("phalanx play x")) == f"{program} play x"
             assert f"`{program} play` plays a" in sentence(capsys, "train", "test=True")
             main(["--help"])
             assert f"usage: {program} <command>" in capsys.readouterr().out

@@ -83,6 +83,15 @@ def test_tasks_are_found_from_anywhere_inside(project, capsys, monkeypatch):
         tasks.find("Twip")
 
 
+def test_a_checkpoint_inside_a_project_brings_its_task(project, monkeypatch):
+    (project / "runs/Twip/nn").mkdir(parents=True)
+    monkeypatch.chdir(project.parent)
+    checkpoint = f"checkpoint={project}/runs/Twip/nn/Twip.pth"
+    assert compose_config(["task=Twip", checkpoint, *CPU], "play").task.name == "Twip"
+    with pytest.raises(PhalanxError, match="unknown task 'Twip'"):
+        compose_config(["task=Twip", *CPU], "train")
+
+
 def test_a_second_task_needs_no_list(project):
     folder = Path("tasks/two_legs")
     folder.mkdir()

@@ -12,6 +12,7 @@ result to typed dataclasses.
 import dataclasses
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -54,6 +55,7 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
     names = [f.name for f in dataclasses.fields(kind)]
     overrides = [parse(argument, names, command) for argument in arguments]
     given = {o.key: o.value for o in overrides}
+    tasks.look_beside(Path(given.get("checkpoint") or "."))
     saved = saved_settings(given["checkpoint"]) if given.get("checkpoint") else {}
     name = str(given.get("task", saved["task"]["name"] if saved else "Cartpole"))
     tasks.find(name)  # first, so that an unknown task is reported before other errors

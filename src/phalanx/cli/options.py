@@ -76,8 +76,8 @@ class RunOptions:
     rl_device: str = "auto"
     """Device of the network; auto is the simulation's."""
     engine: str = "auto"
-    """Physics engine: auto, mujoco, warp or fused; auto is warp on a GPU; on a CPU it is
-    fused if that has what the task needs, otherwise mujoco."""
+    """Physics engine: auto, mujoco, warp or fused; auto is fused if that has what the task needs,
+    otherwise mujoco on a CPU and warp on a GPU."""
     checkpoint: str | None = None
     """Checkpoint file, or a run folder, which means its last checkpoint."""
 

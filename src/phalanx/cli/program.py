@@ -9,7 +9,9 @@ from pathlib import Path
 
 from phalanx.cli.commands import COMMANDS
 
-_COMMAND = re.compile(rf"(?<![\w./-])phalanx (?=(?:{'|'.join(COMMANDS)})\b|--|<command>)")
+_COMMAND = re.compile(
+    rf"(?<![\w./-])(?<!-m )(?<!uv run )phalanx (?=(?:{'|'.join(COMMANDS)})\b|--|<command>)"
+)
 
 
 def program() -> str:

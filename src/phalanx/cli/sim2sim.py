@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from phalanx import tasks
 from phalanx.cli.config import compose_config
 from phalanx.cli.export import make_player
 from phalanx.cli.sim2sim_viewer import in_browser, in_window
@@ -130,6 +131,7 @@ def _config(arguments: list[str]) -> Sim2SimOptions:
             f"{values['policy']} is a checkpoint; `phalanx export checkpoint={values['policy']}`"
             " exports its policy"
         )
+    tasks.look_beside(Path(values["policy"]))
     return read(Sim2SimOptions, values, "")
 
 

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from phalanx.config import read
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.tasks.projects import SECTIONS, Project, find_project, load_task, read_settings
+from phalanx.tasks.projects import (
+    SECTIONS,
+    Project,
+    find_project,
+    load_task,
+    look_beside,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from phalanx.sim.engines import MakeEngine
@@ -43,8 +50,8 @@ TASKS: dict[str, str] = {
 }
 
 __all__ = [
-    "TASKS", "Project", "Task", "TaskConfig", "configure", "find", "find_project", "make",
-    "make_from_config", "names", "settings", "source_file",
+    "TASKS", "Project", "Task", "TaskConfig", "configure", "find", "find_project", "look_beside",
+    "make", "make_from_config", "names", "settings", "source_file",
 ]  # fmt: skip
 
 

@@ -39,12 +39,27 @@ class Project:
     """Task files by the name of their class."""
 
 
-def find_project(start: Path | None = None) -> Project | None:
-    """The project that contains the working folder, or `start`; None if there is none."""
+_beside: list[Path] = []
+
+
+def look_beside(file: Path) -> None:
+    """Where the working folder is in no project, find tasks in the project that contains `file`,
+    a checkpoint or a policy."""
+    _beside[:] = [file.absolute()]
+
+
+def find_project() -> Project | None:
+    """The project that contains the working folder, or the file of `look_beside`; None if there is
+    none."""
     try:
-        start = (start or Path.cwd()).resolve()
+        here = [Path.cwd()]
     except OSError:  # the working folder is gone
-        return None
+        here = []
+    found = (_project_around(place.resolve()) for place in [*here, *_beside])
+    return next((project for project in found if project), None)
+
+
+def _project_around(start: Path) -> Project | None:
     for root in (start, *start.parents):
         if (root / "cfg").is_dir() and (root / "tasks").is_dir():
             files = [p for p in sorted(root.glob("tasks/*/*.py")) if p.stem == p.parent.name]

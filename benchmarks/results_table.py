@@ -1,0 +1,100 @@
+"""Prints the table of results in README.md, from the files in results/; a test compares the two.
+
+python benchmarks/results_table.py
+"""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+ROWS = (
+    # file, task, mean returns of interest; None: the length of episodes that counts as solved
+    ("cartpole_cpu_PPO_2026-11-21", "Cartpole", (None,)),
+    ("cartpole_h200_2026-11-21", "Cartpole", (None,)),
+    ("ant_returns_compiled_cpu_2026-11-28", "Ant", ("3000",)),
+    ("training_h200_2026-11-28", "Ant", ("3000", "7000")),
+    ("humanoid_cpu_2026-11-22", "Humanoid", ("3000",)),
+    ("humanoid_h200_2026-11-21", "Humanoid", ("3000", "5000")),
+    ("humanoid_walk_cpu_2026-11-22", "HumanoidWalk", ("1000",)),
+)
+OLDER = {
+    # Made with MuJoCo's own engines, before engine=auto took the fused one.
+    "humanoid_cpu_2026-11-22": "mujoco",
+    "humanoid_walk_cpu_2026-11-22": "mujoco",
+    "humanoid_h200_2026-11-21": "warp",
+    "cartpole_cpu_PPO_2026-11-21": "mujoco",
+    "cartpole_h200_2026-11-21": "warp",
+}
+
+
+def table() -> str:
+    head = [
+        "task",
+        "hardware",
+        "environments",
+        "seeds",
+        "mean return: after seconds, median (range)",
+    ]
+    head += ["training steps/s", "engine", "result file"]
+    lines = [f"| {' | '.join(head)} |", "| " + " | ".join("---" for _ in head) + " |"]
+    lines += [row(*r) for r in ROWS]
+    return "\n".join(lines)
+
+
+def row(name: str, task: str, returns: tuple[str | None, ...]) -> str:
+    file = RESULTS / f"{name}.json"
+    values = json.loads(file.read_text())
+    runs, envs = _runs(values, task)
+    cells = []
+    for wanted in returns:
+        seconds = [s for run in runs if (s := _seconds(run, wanted)) is not None]
+        assert len(seconds) == len(runs), f"{name}: not every seed reached {wanted}"
+        spread = f" ({min(seconds):.3g} to {max(seconds):.3g})" if len(seconds) > 1 else ""
+        what = wanted or "490 of 500 steps"
+        cells.append(f"{what}: {statistics.median(seconds):.3g}{spread}")
+    speed = statistics.median(run["speed"] for run in runs)
+    hardware = "one H200" if "h200" in name else "two CPU cores"
+    shown = f"{speed / 1e6:.3g} M" if speed >= 1e6 else f"{speed / 1e3:.3g} k"
+    link = f"[{values['date']}](benchmarks/results/{file.name})"
+    row = [task, hardware, envs, len(runs), "; ".join(cells), shown]
+    return f"| {' | '.join(map(str, [*row, OLDER.get(name, 'fused'), link]))} |"
+
+
+def _seconds(run: dict[str, Any], wanted: str | None) -> float | None:
+    return run["solved"] if wanted is None else run["seconds"].get(wanted)
+
+
+def _runs(values: dict[str, Any], task: str) -> tuple[list[dict[str, Any]], int]:
+    """Seconds to returns and steps/s of every seed, and the number of environments."""
+    if "runs" in values:  # of time_to_solve.py
+        keys = ("solved_s", "seconds_to_return", "train_fps")
+        found = [
+            dict(zip(("solved", "seconds", "speed"), map(r.get, keys), strict=True))
+            for r in values["runs"]
+        ]
+        return found, values["num_envs"]
+    if "ant_4096" in values:
+        seconds = [
+            {k.removeprefix("seconds_to_"): v for k, v in r.items() if k.startswith("seconds_to_")}
+            for r in values["ant_4096"]
+        ]
+        speeds = [r["training_steps_per_s"] for r in values["ant_4096"]]
+        return [{"seconds": s, "speed": v} for s, v in zip(seconds, speeds, strict=True)], 4096
+    rows = [r for r in values["rows"] if r["task"] == task]  # of phalanx bench
+    speed = next(r["median"] for r in rows if r["measures"] == "training")
+    reached = {
+        r["measures"].removeprefix("time to return "): r["values"]
+        for r in rows
+        if r["measures"].startswith("time to return ")
+    }
+    seeds = len(next(iter(reached.values())))
+    runs = [
+        {"seconds": {k: v[i] for k, v in reached.items()}, "speed": speed} for i in range(seeds)
+    ]
+    return runs, rows[0]["num_envs"]
+
+
+if __name__ == "__main__":
+    print(table())

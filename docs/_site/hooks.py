@@ -1,0 +1,119 @@
+"""What MkDocs does not do by itself: pages and tables from the declarations, links into sources.
+
+- `tasks/`: an index and a page for each task, from its docstring, its Config and its train config.
+- `<!-- settings: module:Class -->` in a page becomes the table of that dataclass's fields.
+- `<!-- docstring: phalanx/x.py -->` becomes that module's docstring.
+- `benchmarks.md` is benchmarks/README.md.
+- Links out of docs/, which work where the repository is shown, become plain text here.
+
+Nothing slow is imported: fields are read from the sources, as for `phalanx train --help`.
+"""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+from phalanx import tasks
+from phalanx.cli.commands import ALGORITHMS
+from phalanx.cli.fields import Field, fields, find_class, source
+from phalanx.cli.help import config_class, read_train
+from phalanx.cli.settings import own_train
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = re.compile(r"<!-- settings: (\S+) -->")
+DOCSTRING = re.compile(r"<!-- docstring: (\S+) -->")
+OUTSIDE = re.compile(
+    r"(?<!!)\[([^\]]+)\]\((?:\.\./)+(?!docs/)(?:src|examples|benchmarks|README|CHANGELOG|tests|CONTRIBUTING)[^)]*\)"
+)
+PICTURES = {
+    "Ant": (
+        "ant_humanoid_h200.png",
+        "Return over time of five seeds on one H200: Ant and Humanoid",
+    ),
+    "Humanoid": ("ant_humanoid_h200.png", "Return over time of five seeds on one H200"),
+    "HumanoidWalk": ("humanoid_walk.jpg", "After half a minute of learning on one GPU"),
+    "HumanoidAMP": ("amp.jpg", "Policies that imitate clips"),
+    "Cartpole": ("learning.webp", "Cartpole learning"),
+}
+
+
+def on_files(files: Files, config: Any) -> Files:
+    pages = {f"tasks/{name}.md": task_page(name) for name in tasks.TASKS}
+    pages["tasks/index.md"] = task_index()
+    text = (ROOT / "benchmarks" / "README.md").read_text()
+    pages["benchmarks.md"] = text.replace("](../docs/", "](").replace(
+        "](results/", "](assets/results/"
+    )
+    for place, content in pages.items():
+        files.append(File.generated(config, place, content=content))
+    for picture in (ROOT / "benchmarks" / "results").glob("*.png"):
+        place = f"assets/results/{picture.name}"
+        files.append(File.generated(config, place, abs_src_path=str(picture)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+    markdown = OUTSIDE.sub(r"\1", markdown)
+    markdown = DOCSTRING.sub(lambda m: docstring(ROOT / "src" / m[1]), markdown)
+    return SETTINGS.sub(lambda m: table(fields(find_class(m[1]))), markdown)
+
+
+def task_index() -> str:
+    lines = ["# Tasks", "", "| task | goal | observations | actions |", "| --- | --- | --- | --- |"]
+    for name in tasks.TASKS:
+        cls = source(tasks.source_file(name)).find(name)
+        assert cls is not None
+        goal = cls.docstring().partition("\n")[0]
+        sizes = [getattr(cls.constant(f"num_{k}"), "value", "") for k in ("obs", "actions")]
+        lines.append(f"| [{name}]({name}.md) | {goal} | {sizes[0]} | {sizes[1]} |")
+    more = "`phalanx list` prints this table, with the tasks of your own project."
+    return "\n".join([*lines, "", more, "", "[Write your own](../own_task.md)."])
+
+
+def task_page(name: str) -> str:
+    file = tasks.source_file(name)
+    text = docstring(file)
+    lines = [f"# {name}", "", "```", f"phalanx train task={name}", "```", "", text, ""]
+    if name in PICTURES:
+        picture, words = PICTURES[name]
+        if (ROOT / "docs" / "images" / picture).is_file():
+            lines += [f"![{words}](../images/{picture})", ""]
+    config = config_class(name)
+    if config is not None:
+        lines += ["## Settings", "", "On the command line, `task.env.<key>=<value>`.", ""]
+        lines += [table(fields(config), tasks.settings(name).get("env", {})), ""]
+    train = own_train(name)
+    if train:
+        _, params = read_train(train)
+        own = fields(find_class(ALGORITHMS[params["algo"]["name"]]))
+        changed = [f for f in own if f.name in params["config"]]
+        lines += [
+            f"## Training: `{train}`",
+            "",
+            "On the command line, `train.params.config.<key>=`.",
+        ]
+        lines += ["", table(changed, params["config"])]
+    return "\n".join(lines)
+
+
+def docstring(file: Path) -> str:
+    """A module's docstring as Markdown: indented formulas are code already."""
+    text = ast.get_docstring(ast.parse(file.read_text())) or ""
+    head, colon, rest = text.partition(": ")
+    return rest[:1].upper() + rest[1:] if colon and "\n" not in head else text
+
+
+def table(keys: list[Field], values: dict[str, Any] | None = None) -> str:
+    lines = ["| key | default | meaning |", "| --- | --- | --- |"]
+    for key in keys:
+        if key.is_section:
+            continue
+        value = (values or {}).get(key.name, key.default)
+        shown = str(value).lower() if isinstance(value, bool) else str(value)
+        shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+        cells = [f"`{key.name}`", f"`{shown}`" if shown else "", key.meaning]
+        lines.append(f"| {' | '.join(c.replace('|', '&#124;') for c in cells)} |")
+    return "\n".join(lines)

@@ -1,0 +1,145 @@
+"""README and pages: numbers are those of result files, links lead somewhere, commands exist."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from phalanx.cli.commands import COMMANDS
+from phalanx.cli.completion import _keys
+from phalanx.errors import PhalanxError
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "benchmarks/README.md", *(ROOT / "docs").rglob("*.md")])
+INSTALL = json.loads((ROOT / "benchmarks/results/install_2026-11-28.json").read_text())
+
+
+def result(name):
+    return json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text())
+
+
+def training(name, trainer):
+    """Training steps/s of a trainer in a file of `phalanx bench against=`."""
+    rows = result(name)["rows"]
+    return next(
+        r["median"] for r in rows if r["trainer"] == trainer and r["measures"] == "training"
+    )
+
+
+def fused(task, engine):
+    rows = result("fused_h200_2026-11-28")["physics"]
+    return next(r["k_steps_per_s"] for r in rows if (r["task"], r["engine"]) == (task, engine))
+
+
+def deterministic(task, key):
+    rows = result("deterministic_h200_2026-11-27")["rows"]
+    return max(next(r[key] for r in rows if r["task"] == task)) / 1e6
+
+
+def dropped_in(trainer):
+    return result("drop_in_Ant_h200_2026-11-21")["trainers"][trainer]["train_fps"] / 1e6
+
+
+PEERS = "ant_peers_compiled_cpu_2026-11-28"
+OURS = training(PEERS, "phalanx")
+QUOTED = [
+    # page, words with {} for the number, its format, the number in a result file
+    ("README.md", "the Ant's\npolicy keeps {} % of its return", ".1f",
+     100 * result("finer_physics_Ant_2026-11-22")["return_kept"]),
+    ("README.md", "and the Humanoid's {} %.", ".1f",
+     100 * result("finer_physics_Humanoid_2026-11-21")["return_kept"]),
+    ("README.md", "{} times as fast as with RL Games", ".2f", OURS / training(PEERS, "rl_games")),
+    ("README.md", "and {} times as fast as with rsl_rl", ".2f", OURS / training(PEERS, "rsl_rl")),
+    ("README.md", "in one function: {} M\n", ".0f", fused("Ant", "fused") / 1e3),
+    ("README.md", "one H200, {} times MuJoCo Warp's", ".0f",
+     fused("Ant", "fused") / fused("Ant", "warp")),
+    ("README.md", "walks {} m in 20 s", ".1f",
+     result("finer_physics_HumanoidWalk_2026-11-21")["as_trained"]["median_distance_m"]),
+    ("docs/conventions.md", "Ant trains at {} M instead", ".2f",
+     deterministic("Ant", "deterministic_steps_per_s")),
+    ("docs/conventions.md", "instead of {} M steps/s and Humanoid", ".2f",
+     deterministic("Ant", "steps_per_s")),
+    ("docs/install.md", "the environment takes {} GB", ".1f", INSTALL["folder_gb"]),
+    ("docs/install.md", "Triton are {} GB", ".1f",
+     (INSTALL["largest_mb"]["nvidia"] + INSTALL["largest_mb"]["triton"]) / 1000),
+    ("docs/install.md", "uv needed {} minutes", ".0f", INSTALL["seconds"] / 60),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", QUOTED, ids=lambda c: c[1].strip()[:40])
+def test_a_quoted_number_is_in_a_result_file(case):
+    page, words, how, number = case
+    text = " ".join((ROOT / page).read_text().split())
+    assert " ".join(words.format(format(number, how)).split()) in text
+
+
+def test_the_table_of_results_is_made_from_the_files():
+    script = ROOT / "benchmarks/results_table.py"
+    printed = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert printed.stdout in (ROOT / "README.md").read_text()
+
+
+def test_readme_is_short_and_has_the_two_commands_and_a_moving_picture():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    for command in ("train task=Cartpole", "pytest"):
+        start = "uv run phalanx " if command != "pytest" else "uv run "
+        assert f"\npip install uv && {start}{command}\n" in text
+    (picture,) = re.findall(r"!\[[^]]*\]\((.*?\.webp)\)", text)
+    assert (ROOT / picture).stat().st_size < 3e6
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    generated = {ROOT / "docs/tasks/index.md", ROOT / "docs/benchmarks.md"}
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith(("http", "mailto")):
+            place = (page.parent / target).resolve()
+            assert place.exists() or place in generated, f"{page}: {target}"
+
+
+def commands(text):
+    """Commands of phalanx in blocks of a page and in code within sentences."""
+    for block in re.findall(r"^```(?:bash|sh)?\n(.*?)^```", text, re.M | re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            if found := re.match(
+                r"\s*(?:\$ )?(?:uv run )?phalanx (.*)", line.split("#")[0].split("&&")[-1]
+            ):
+                yield found[1].strip()
+    yield from re.findall(r"`phalanx ([a-z][^`]*)`", text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_in_pages_exist_with_their_keys(page):
+    for command in commands(page.read_text()):
+        name, *words = shlex.split(command)
+        if name.startswith("-"):
+            continue
+        assert name in COMMANDS, command
+        given = dict(w.split("=", 1) for w in words if "=" in w)
+        try:
+            known = _keys(name, {k: v for k, v in given.items() if k in ("task", "train")})
+        except PhalanxError:  # a task or file of the page's own project
+            known = _keys(name, {})
+        for key in given:
+            own = key.startswith(("task.", "train.params."))
+            assert own or not known or key in known, f"{command}: {key}"
+
+
+@pytest.mark.parametrize("name", ["double_pendulum.py", "assets/double_pendulum.xml"])
+def test_the_tutorials_files_are_those_of_the_example(name):
+    file = ROOT / "examples/own_tasks/tasks/double_pendulum" / name
+    assert file.read_text() in (ROOT / "docs/own_task.md").read_text()
+
+
+def test_the_tutorials_hopper_is_that_of_the_example():
+    text, folder = (ROOT / "docs/own_task.md").read_text(), ROOT / "examples/own_tasks/tasks/hopper"
+    assert (folder / "assets/hopper.xml").read_text() in text
+    hopper = (folder / "hopper.py").read_text()
+    start, end = hopper.index("    def compute_observations"), hopper.index("    def reset_envs")
+    shown = " ".join(text.split())  # the page's blocks are formatted on their own
+    assert " ".join(hopper[start:end].split()) in shown
