@@ -16,8 +16,10 @@ from phalanx.viewer.live_view import LiveView, serve
 from phalanx.viewer.server import address, close, open_server
 from phalanx.viewer.source import Source, TrainingSource
 
-NICENESS = 5
+NICENESS = 10
 """Training comes first."""
+FRAME = 1 / 20
+"""Time between two pictures [s]; nine Ants take 4 % of a core while somebody looks."""
 
 
 def main(folder: Path) -> None:
@@ -36,7 +38,8 @@ def main(folder: Path) -> None:
         return source_of_run(Path(about["run"]), source.num_envs)
 
     server = open_server(about["title"], about["host"], about["port"])
-    view = LiveView(server, model, source, about["title"], {"newest policy": policy})
+    others = {"newest policy": policy}
+    view = LiveView(server, model, source, about["title"], others, FRAME)
     partial = folder / ".address"
     partial.write_text(address(server))
     partial.replace(folder / "address")

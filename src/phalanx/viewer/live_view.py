@@ -51,8 +51,11 @@ class LiveView:
         source: Source,
         title: str,
         others: Mapping[str, Callable[[], Source]] | None = None,
+        frame: float = FRAME,
     ) -> None:
-        """others: what else the page can show, by name; made when it is first chosen."""
+        """others: what else the page can show, by name; made when it is first chosen. frame: time
+        between two pictures [s]."""
+        self.frame = frame
         self.server, self.title = server, title
         self.source = source
         self.sources = {source.name: source}
@@ -72,12 +75,12 @@ class LiveView:
     def run(self) -> None:
         """Move and draw until `stopped` is set."""
         owed, last, said = 0.0, time.perf_counter(), 0.0
-        while not self.stopped.wait(FRAME):
+        while not self.stopped.wait(self.frame):
             now = time.perf_counter()
             watched = bool(self.server.get_clients())
             owed, last = owed + (now - last) * self.speed / self.source.dt, now
             if self.running and watched:
-                until = now + FRAME
+                until = now + self.frame
                 with self.lock:
                     self.source.advance(int(owed), lambda: time.perf_counter() > until)  # noqa: B023
                 owed -= int(owed)
