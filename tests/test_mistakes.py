@@ -56,7 +56,7 @@ TYPED = {
     "train seed=abc": "it must be a whole number",
     "train seed=1,2": "`phalanx train -m` runs one after the other",
     "train num_envs=0": "it must be at least 1",
-    "train task.env.dt=0": "it must be greater than 0",
+    "train task.env.dt=0": "it must be above 0",
     "train task.env.asset=robot.xml": "no file robot.xml",
     "train checkpoint=runs/Cartpole/nn/Cartpole.pth": "no checkpoint at runs/Cartpole/nn/",
     "train train_dir=/dev/null": "choose another place with train_dir=",
