@@ -17,6 +17,7 @@ from phalanx.cli.config import compose_config, train_params
 from phalanx.cli.main import main
 from phalanx.cli.settings import say_how_to_write_train
 from phalanx.rl import Runner
+from phalanx.robot import HeldRobot, default_pose, drop, read_robot
 from recorder import Recorder
 from small_robots import ARM, BOX, QUADRUPED
 
@@ -84,6 +85,20 @@ def test_a_task_has_the_numbers_of_the_robot(cwd, capsys, monkeypatch):
     assert sum(t.size for t in env.observation_layout()) == env.num_obs
     assert env.action_layout().kind == "position"
     assert set(tasks.names()) >= {"DogWalk", "Ant"}
+
+
+def test_servos_are_as_stiff_as_it_takes_to_stand(cwd, capsys, monkeypatch):
+    """A weight high above the trunk tips the dog over while its servos are soft."""
+    rider = '<freejoint/><geom size=".05" pos="0 0 .5" mass="4"/>'
+    heavy = QUADRUPED.replace("<freejoint/>", rider).replace('gear="20"', 'gear="7"')
+    (cwd / "heavy.xml").write_text(heavy)
+    robot = read_robot("heavy.xml")
+    assert drop(HeldRobot(robot, default_pose(robot), deflection=1.0)).verdict == "falls"
+    main(["new", "mine", "robot=heavy.xml"])
+    assert "held by the servos of the task, it stands" in capsys.readouterr().out
+    monkeypatch.chdir("mine")
+    env = tasks.make("Heavy", 2, "cpu")
+    np.testing.assert_array_equal(env.sim.model.actuator_forcerange, [[-7, 7]] * 8)
 
 
 def test_the_kind_of_robot_decides_the_goal(cwd, capsys, monkeypatch):

@@ -234,6 +234,22 @@ def collada(corners: np.ndarray, unit: str, up: str, matrix: str = "", tool: str
     </library_visual_scenes><scene><instance_visual_scene url="#s"/></scene></COLLADA>"""
 
 
+def painted(text: str) -> str:
+    """The same with a material of a picture that is not there."""
+    effect = """<library_images><image id="i" name="i"><init_from>no.png</init_from></image>
+    </library_images><library_effects><effect id="e"><profile_COMMON>
+    <newparam sid="s"><surface type="2D"><init_from>no</init_from></surface></newparam>
+    <newparam sid="t"><sampler2D><source>s</source></sampler2D></newparam>
+    <technique sid="common"><lambert><diffuse><texture texture="t" texcoord="uv"/></diffuse>
+    </lambert></technique></profile_COMMON></effect></library_effects><library_materials>
+    <material id="m"><instance_effect url="#e"/></material></library_materials>"""
+    bound = """<instance_geometry url="#g"><bind_material><technique_common><instance_material
+    symbol="m" target="#m"/></technique_common></bind_material></instance_geometry>"""
+    text = text.replace("<library_geometries>", f"{effect}<library_geometries>")
+    text = text.replace('<triangles count="12">', '<triangles count="12" material="m">')
+    return text.replace('<instance_geometry url="#g"/>', bound)
+
+
 def glb(corners: np.ndarray) -> bytes:
     """A binary glTF file, by its specification: little-endian, y up, metres."""
     data = corners.astype("<f4").tobytes() + TRIANGLES.astype("<u2").tobytes()
@@ -283,6 +299,7 @@ def meshes(tmp_path):
         "node.dae": collada(
             1000 * CORNERS - [0, 0, 500], "1", "Z_UP", ".001 0 0 0 0 .001 0 0 0 0 .001 .5 0 0 0 1"
         ),
+        "picture.dae": painted(collada(CORNERS, "1", "Z_UP")),
         "y.glb": glb(CORNERS @ Y_UP.T),
         "cube.ply": ply(CORNERS),
     }
@@ -290,7 +307,8 @@ def meshes(tmp_path):
         (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-FORMATS = "cube.stl text.stl many.stl z.dae y.dae x.dae cm.dae meshlab.dae node.dae y.glb cube.ply"
+FORMATS = "cube.stl text.stl many.stl z.dae y.dae x.dae cm.dae meshlab.dae node.dae"
+FORMATS += " picture.dae y.glb cube.ply"
 
 
 @pytest.mark.parametrize("name", FORMATS.split())

@@ -1,7 +1,7 @@
 """Calls our loaders with broken files, and counts what they do.
 
     python tests/fuzz/run.py npy cases=100000          # some loaders; all without a name
-    python tests/fuzz/run.py cases=60000 jobs=16       # in so many processes at once
+    python tests/fuzz/run.py cases=60000 jobs=16 minutes=9     # 16 at once, no longer than that
     python tests/fuzz/run.py npy case=4711             # one case, here, with its traceback
 
 Each loader runs in a process of its own, which is stopped when a case takes more than `SECONDS` or
@@ -213,6 +213,8 @@ def main(arguments):
     slowest, shown = collections.Counter(), collections.Counter()
     lock, begun = threading.Lock(), time.monotonic()
 
+    end = begun + 60 * float(options.get("minutes", 1e6))
+
     def report(name, number, kind, said, seconds):
         words = said.strip().rpartition("\n")[2][:60]
         with lock:
@@ -221,20 +223,20 @@ def main(arguments):
             shown[name, kind, words] += 1
             if kind not in GOOD and shown[name, kind, words] <= int(options.get("show", 2)):
                 print(f"--- {name} case={number}: {kind}\n{said[:1500]}", flush=True)
-            if table[name].total() == cases:
-                row = "".join(f"{table[name][k]:>10}" for k in kinds)
-                passed = time.monotonic() - begun
-                end = f"slowest {slowest[name]:.2f} s, done after {passed:.0f} s"
-                print(f"{name:<16}{row}   {end}", flush=True)
+
+    def part(name, at):
+        if time.monotonic() < end:
+            run(name, at, min(at + AT_ONCE, last), functools.partial(report, name))
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        step = AT_ONCE if jobs > 1 else cases
-        parts = [(name, at) for at in range(first, last, step) for name in names]
-        for done in [
-            pool.submit(run, name, at, min(at + step, last), functools.partial(report, name))
-            for name, at in parts
-        ]:
+        parts = [(name, at) for at in range(first, last, AT_ONCE) for name in names]
+        if jobs == 1:
+            parts.sort(key=lambda p: names.index(p[0]))
+        for done in [pool.submit(part, *p) for p in parts]:
             done.result()
+    for name, counts in table.items():
+        row = "".join(f"{counts[k]:>10}" for k in kinds)
+        print(f"{name:<16}{row}   slowest {slowest[name]:.2f} s")
     print(f"{'':<16}{''.join(f'{k:>10}' for k in kinds)}")
     total = sum(table.values(), collections.Counter())
     print(f"{'all':<16}{''.join(f'{total[k]:>10}' for k in kinds)}")

@@ -14,8 +14,8 @@ import mujoco
 import numpy as np
 
 from phalanx.errors import PhalanxError
-from phalanx.robot import HeldRobot, Pose, RobotFile, default_pose, drop, read_robot
-from phalanx.robot.drives import HINGE, SLIDE, SOFT, Drive, limits_of
+from phalanx.robot import Drop, HeldRobot, Pose, RobotFile, default_pose, drop, read_robot
+from phalanx.robot.drives import HINGE, SLIDE, SOFT, STIFF, Drive, limits_of
 from phalanx.robot.file import Progress
 from phalanx.robot.pose import lowest_points
 from phalanx.robot.write import whole_spec, write_mjcf
@@ -31,6 +31,7 @@ SCALE = 0.5  # [rad] how far an action of 1 moves a hinge's target, at most; hal
 UNLIMITED = 1.5  # [rad or m] range, to both sides, of an arm's joint that has no limits
 FROUDE = 0.2  # v^2 / (g h) of the fastest command; walking is comfortable up to 0.25
 CONTROL_DT = 1 / 50  # [s]
+DEFLECTIONS = (SOFT, 0.5, 0.25, STIFF)  # [rad] at which servos give all their effort
 SUBSTEPS = (4, 10, 20)  # physics steps in a control step; the first that is stable
 NEAR = 1e-3  # [m] above the lowest point that still touches the ground
 ACTIONS = 0.7  # standard deviation of the actions with which stability is tried
@@ -90,7 +91,7 @@ def robot_task(
         )
     name = name or "".join(w.capitalize() for w in re.findall("[A-Za-z0-9]+", robot.path.stem))
     _check_name(name)
-    held, substeps = _stable(robot)
+    held, substeps, result = _standing(robot)
     if not held.drives:
         raise PhalanxError(
             f"{robot.path} has no joint that could be driven, so there is nothing to train"
@@ -100,7 +101,6 @@ def robot_task(
         remarks.append(
             f"{len(overlapping)} pairs of bodies overlap in its default pose and do not collide"
         )
-    result = drop(held)
     remarks.append(f"in its default pose, held by the servos of the task, it {result.verdict}")
     if any(d.guessed for d in held.drives):
         remarks.append("its file has no effort limits, so they are guesses from its weights")
@@ -137,12 +137,24 @@ def _check_name(name: str) -> None:
         raise PhalanxError(f"task={name} is a task of Phalanx; choose another name")
 
 
-def _stable(robot: RobotFile) -> tuple[HeldRobot, int]:
+def _standing(robot: RobotFile) -> tuple[HeldRobot, int, Drop]:
+    """The robot held by servos that are as soft as they can be without letting it fall, the physics
+    steps that this needs, and how it stands; by the softest if it falls with all of them."""
+    results = []
+    for deflection in DEFLECTIONS:
+        held, substeps = _stable(robot, deflection)
+        results.append((held, substeps, drop(held)))
+        if results[-1][2].verdict not in ("falls", "bursts"):
+            return results[-1]
+    return results[0]
+
+
+def _stable(robot: RobotFile, deflection: float) -> tuple[HeldRobot, int]:
     """The robot held as the task will hold it, and the physics steps that this needs."""
+    pose = default_pose(robot)
     for substeps in SUBSTEPS:
-        held = HeldRobot(
-            robot, default_pose(robot), 0.0, deflection=SOFT, timestep=CONTROL_DT / substeps
-        )
+        timestep = CONTROL_DT / substeps
+        held = HeldRobot(robot, pose, 0.0, deflection=deflection, timestep=timestep)
         if _survives(held, substeps):
             break
     return held, substeps

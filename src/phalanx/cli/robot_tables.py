@@ -61,6 +61,8 @@ def _table(*headings: str) -> Table:
 
 def _list(entries: list[str], bullet: str = "-") -> Table:
     table = Table.grid(padding=(0, 1, 0, 0))
+    for _ in range(1 + bool(bullet)):
+        table.add_column(overflow="fold")  # so that no path is cut off
     for entry in entries:
         table.add_row(bullet, entry) if bullet else table.add_row(entry)
     return table

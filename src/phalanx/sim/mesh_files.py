@@ -31,6 +31,7 @@ TO_Z_UP = {
     "Y_UP": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
     "Z_UP": np.eye(3),
 }
+MATERIALS = (b"bind_material", b"library_images", b"library_effects", b"library_materials")
 
 
 class MeshProblem(Exception):
@@ -95,8 +96,11 @@ def read_mesh(file: Path) -> tuple[Array, Faces]:
         data = read_bytes(file)
     except PhalanxError as error:
         raise MeshProblem(str(error)) from None
-    if kind == ".dae" and re.search(rb"<!(DOCTYPE|ENTITY)", data):
-        raise MeshProblem("a DOCTYPE is not accepted; remove it")
+    if kind == ".dae":
+        if re.search(rb"<!(DOCTYPE|ENTITY)", data):
+            raise MeshProblem("a DOCTYPE is not accepted; remove it")
+        for part in MATERIALS:  # a shape whose picture is missing would be left out
+            data = re.sub(rb"<%s\b.*?</%s>" % (part, part), b"", data, flags=re.DOTALL)
     try:
         # A stream instead of a path: the file cannot make trimesh open others.
         scene = trimesh.load_scene(io.BytesIO(data), file_type=kind[1:], process=False)
