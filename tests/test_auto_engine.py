@@ -1,13 +1,19 @@
 """`engine=auto`: the fused engine where that is possible, otherwise MuJoCo's own."""
 
+import re
+from pathlib import Path
+
+import mujoco
 import pytest
 import torch
 
 from phalanx import tasks
-from phalanx.errors import PhalanxError
+from phalanx.compute import cache
+from phalanx.errors import PhalanxError, PhalanxWarning
 from phalanx.sim import Scene, Sim
 from phalanx.sim.engines import make_engine
 from phalanx.sim.engines.auto import FEWEST, AutoEngine
+from phalanx.sim.engines.fused import cpu
 
 BALL = '<mujoco><worldbody><body name="b">{0}<geom size=".1"/></body></worldbody></mujoco>'
 
@@ -132,3 +138,23 @@ def test_without_a_compiler_it_is_mujoco_and_says_so(monkeypatch):
     sim = ant().sim
     assert sim.engine.name == "mujoco"
     assert sim.engine_report().endswith("this Warp came without its compiler for CPUs")
+
+
+def test_code_that_does_not_compile_is_kept_with_its_model(monkeypatch):
+    right = cpu.source
+    monkeypatch.setattr(cpu, "source", lambda constants: right(constants) + "nonsense")
+    sim = ant().sim
+    assert sim.engine.name == "mujoco"
+    code = Path(re.search(r"does not compile (\S+/code.cpp)", sim.engine_report())[1])
+    assert code.read_text().endswith("nonsense")
+    assert mujoco.MjModel.from_binary_path(str(code.with_name("model.mjb"))).nq == sim.model.nq
+    with pytest.raises(PhalanxError, match="use another engine"):
+        ant("fused")
+
+
+def test_a_cache_that_cannot_be_written_costs_one_warning(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "file" / "phalanx")
+    with pytest.warns(PhalanxWarning, match="every start compiles it again") as warned:
+        assert cache.kept("a", "b", lambda text, target: b"built") == b"built"
+    assert len(warned) == 1

@@ -1,18 +1,36 @@
 """What has been compiled, kept on disk for the next start."""
 
+import functools
 import hashlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from phalanx.compute.start_warp import init_warp
+from phalanx.errors import PhalanxError, PhalanxWarning
+
+
+class NotCompiled(PhalanxError):
+    """A compiler refuses code that was generated; it is kept in the file `code`."""
+
+    def __init__(self, compiler: str, code: Path, log: str = "") -> None:
+        super().__init__(f"{compiler} does not compile {code}{log and f' ({log[:500]})'}")
+        self.code = code
+
+
+def set_aside(text: str, name: str) -> Path:
+    """Write code to a file `name` in a new temporary folder."""
+    path = Path(tempfile.mkdtemp(prefix="phalanx-")) / name
+    path.write_text(text)
+    return path
 
 
 def kept(text: str, target: str, build: Callable[[str, str], bytes]) -> bytes:
     """`build(text, target)`, from the cache if it is there. Without a cache that can be written, it
-    is built at every start. Processes that start together may each build; a file is never half
-    written."""
+    is built at every start, with one warning. Processes that start together may each build; a file
+    is never half written."""
     key = hashlib.sha256(f"{text}\n{target}".encode()).hexdigest()[:32]
     path = folder() / f"{key}.{target.split()[0]}"
     try:
@@ -25,9 +43,19 @@ def kept(text: str, target: str, build: Callable[[str, str], bytes]) -> bytes:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             file.write(built)
         os.replace(file.name, path)
-    except OSError:
-        pass
+    except OSError as error:
+        _warn_once(f"{path.parent} ({error.strerror})")
     return built
+
+
+@functools.cache
+def _warn_once(folder: str) -> None:
+    warnings.warn(
+        f"cannot keep compiled code in {folder}, so that every start compiles it again; make that"
+        " folder writable, or name another in WARP_CACHE_PATH",
+        PhalanxWarning,
+        stacklevel=3,
+    )
 
 
 def folder() -> Path:

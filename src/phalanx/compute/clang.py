@@ -16,7 +16,7 @@ from typing import Any
 
 import warp as wp
 
-from phalanx.compute.cache import kept
+from phalanx.compute.cache import NotCompiled, kept, set_aside
 from phalanx.compute.start_warp import init_warp
 from phalanx.errors import PhalanxError
 
@@ -60,9 +60,8 @@ def functions(
 def _compile(flags: str, source: str, _target: str) -> bytes:
     from warp._src import build
 
-    folder = Path(tempfile.mkdtemp(prefix="phalanx-"))
-    code, built = folder / "step.cpp", folder / "step.o"
-    code.write_text(source)
+    code = set_aside(source, "code.cpp")
+    built = code.with_suffix(".o")
     for native in NATIVE:
         both = f"{flags} {native}".strip()
         try:
@@ -72,9 +71,9 @@ def _compile(flags: str, source: str, _target: str) -> bytes:
             continue
         for file in (built, code):
             file.unlink()
-        folder.rmdir()
+        code.parent.rmdir()
         return done
-    raise PhalanxError(f"Warp's clang does not compile {code}")
+    raise NotCompiled("Warp's clang", code)
 
 
 def _processor() -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from phalanx.compute import clang
+from phalanx.compute.cache import NotCompiled
 from phalanx.compute.team import Team
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines.fused.source import Sizes, read
@@ -108,6 +109,8 @@ class CpuStep:
 def _compiled(text: str, signatures: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
     try:
         return clang.functions(text, signatures, fast_math=True)
+    except NotCompiled:
+        raise
     except PhalanxError as error:
         raise PhalanxError(f"{error}; use another engine") from error
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phalanx.compute.cache import kept
+from phalanx.compute.cache import NotCompiled, kept, set_aside
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines.fused.source import Sizes, read
 
@@ -95,7 +95,7 @@ def source(constants: str) -> str:
 
 
 def compile_cubin(text: str, architecture: str) -> bytes:
-    """Machine code for `architecture`, as sm_90. Raises PhalanxError with NVRTC's log."""
+    """Machine code for `architecture`, as sm_90. Raises NotCompiled with NVRTC's log."""
     nvrtc = _bindings("nvrtc")
     program = _checked(nvrtc.nvrtcCreateProgram(text.encode(), b"step.cu", 0, [], []))
     options = [f"--gpu-architecture={architecture}".encode(), *(f.encode() for f in FLAGS)]
@@ -103,8 +103,7 @@ def compile_cubin(text: str, architecture: str) -> bytes:
     if int(status):
         log = b" " * _checked(nvrtc.nvrtcGetProgramLogSize(program))
         nvrtc.nvrtcGetProgramLog(program, log)
-        said = log.decode().strip("\0")[:2000]
-        raise PhalanxError(f"NVRTC does not compile the fused step: {said}")
+        raise NotCompiled("NVRTC", set_aside(text, "code.cu"), log.decode().strip("\0"))
     cubin = b" " * _checked(nvrtc.nvrtcGetCUBINSize(program))
     _checked(nvrtc.nvrtcGetCUBIN(program, cubin))
     return cubin

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phalanx.compute.cache import NotCompiled
 from phalanx.compute.rows import write_rows
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines import CompilesScene, Until, copy_with, read_only
@@ -302,10 +303,15 @@ class FusedEngine:
         wide = {name for name, values in probe.items() if len(values) > 1}
         shapes = {name: values.shape[1:] for name, values in arrays.items()}
         text = constants(self._structure, wide.__contains__, shapes, self._sizes, self._lanes)
-        if self.device.type == "cuda":
-            self._step: Any = cuda.CudaStep(text, self.device, self._lanes.count)
-        else:
-            self._step = cpu.CpuStep(text, self._threads)
+        try:
+            if self.device.type == "cuda":
+                self._step: Any = cuda.CudaStep(text, self.device, self._lanes.count)
+            else:
+                self._step = cpu.CpuStep(text, self._threads)
+        except NotCompiled as error:
+            model = error.code.with_name("model.mjb")
+            mujoco.mj_saveModel(self.model, str(model))
+            raise PhalanxError(f"{error}; its model is {model}; use another engine") from error
         shared = [a.ravel() for name, a in arrays.items() if name not in wide]
         self._shared = torch.from_numpy(np.concatenate(shared)).float().to(self.device)
         rows = sum(arrays[name][0].size for name in wide)
