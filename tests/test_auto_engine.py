@@ -1,6 +1,9 @@
 """`engine=auto`: the fused engine where that is possible, otherwise MuJoCo's own."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import mujoco
@@ -158,3 +161,16 @@ def test_a_cache_that_cannot_be_written_costs_one_warning(monkeypatch, tmp_path)
     with pytest.warns(PhalanxWarning, match="every start compiles it again") as warned:
         assert cache.kept("a", "b", lambda text, target: b"built") == b"built"
     assert len(warned) == 1
+
+
+def test_warp_starts_where_its_folder_cannot_be_written():
+    program = "from phalanx.compute.cache import kept; print(kept('a', 'b', lambda *_: b'built'))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "WARP_CACHE_PATH": "/proc/nowhere"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "b'built'\n"
+    assert done.stderr.count("cannot keep compiled code in /proc/nowhere") == 1

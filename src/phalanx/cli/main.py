@@ -12,14 +12,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
 import phalanx
 from phalanx.cli.commands import COMMANDS
 from phalanx.cli.program import as_called
-from phalanx.errors import PhalanxError, did_you_mean, printable
+from phalanx.errors import PhalanxError, PhalanxWarning, did_you_mean, printable
 
 # Only light modules are imported here: a command imports its modules when it runs.
 
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command; `arguments` default to the process's own."""
     arguments = sys.argv[1:] if arguments is None else arguments
     threading.excepthook = _on_thread_error
+    warnings.formatwarning = _format_warning
     try:
         with _interruptible():
             code = _run(arguments)
@@ -40,6 +42,21 @@ def main(arguments: list[str] | None = None) -> None:
         _end("; ".join(["phalanx: interrupted", *map(str, interrupt.args)]), 130)
     if code is not None:
         sys.exit(code)
+
+
+def _format_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+    *,
+    usual: Callable[..., str] = warnings.formatwarning,
+) -> str:
+    """Ours are for users, without the place in the code."""
+    if issubclass(category, PhalanxWarning):
+        return f"warning: {message}\n"
+    return usual(message, category, filename, lineno, line)
 
 
 def _end(words: str, code: int) -> NoReturn:

@@ -1,11 +1,16 @@
-"""Starts Warp quietly."""
+"""Starts Warp quietly, and with a folder for compiled code that it can write to."""
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
+import warnings
 
 import torch
 import warp as wp
+
+from phalanx.errors import PhalanxWarning
 
 NO_DRIVER = b"Could not find or load the NVIDIA CUDA driver"
 _started = False
@@ -13,22 +18,45 @@ _started = False
 
 def init_warp() -> None:
     """Start Warp without its greeting, and on a machine without a GPU without the warning that it
-    has none, which Warp's library writes to standard error by itself."""
+    has none, which Warp's library writes to standard error by itself. If Warp's folder cannot be
+    written to, compiled code goes to a temporary one for this process, with one warning."""
     global _started
-    wp.config.log_level = wp.LOG_WARNING
-    if torch.cuda.is_available() or _started:
-        wp.init()
+    if _started:
         return
     _started = True
+    wp.config.log_level = wp.LOG_WARNING
+    if torch.cuda.is_available():
+        _init()
+        return
     sys.stderr.flush()
     own = os.dup(2)
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
-            wp.init()
+            _init()
         finally:
             os.dup2(own, 2)
             os.close(own)
             said.seek(0)
             rest = [line for line in said if NO_DRIVER not in line]
             os.write(2, b"".join(rest))
+
+
+def _init() -> None:
+    try:
+        wp.init()
+        folder = str(wp.config.kernel_cache_dir)
+        why = "" if os.access(folder, os.W_OK) else "Read-only"
+    except OSError as error:
+        folder, why = str(error.filename), str(error.strerror)
+    if not why:
+        return
+    wp.config.kernel_cache_dir = tempfile.mkdtemp(prefix="phalanx-kernels-")
+    atexit.register(shutil.rmtree, wp.config.kernel_cache_dir, ignore_errors=True)
+    wp.init()
+    warnings.warn(
+        f"cannot keep compiled code in {folder} ({why}), so that every start compiles it again;"
+        " make that folder writable, or name another in WARP_CACHE_PATH",
+        PhalanxWarning,
+        stacklevel=3,
+    )
