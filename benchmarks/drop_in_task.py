@@ -2,15 +2,21 @@
 
     python benchmarks/drop_in_task.py path=/path/to/IsaacGymEnvs task=Ant num_envs=4096 \\
         device=cuda:0 iterations=200 out=ant.json
+    python benchmarks/drop_in_task.py path=... task=ShadowHand num_envs=16384 minutes=8 \\
+        trainers=rl_games out=shadow.json
 
 Both use the task's own train config, one after the other in separate processes: the repository's
 `train.py` with the installed rl-games, then our Runner with `isaacgymenvs.make`. Figures are read
 from the TensorBoard files that both write: the median speed over the second half of the iterations,
-and the final mean return.
+and curves of the mean return and of successes as (iteration, seconds, value). `minutes=` ends a
+training as Ctrl+C does; other options, such as train.params.config.minibatch_size=1024, go to
+Hydra.
+Set ISAACGYM_COMPAT=1.
 """
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -23,7 +29,9 @@ from phalanx.cli.result import git_commit, versions
 SPEED = "performance/step_inference_rl_update_fps"
 
 
-def train_here(path: str, task: str, num_envs: int, device: str, iterations: int) -> None:
+def train_here(
+    path: str, task: str, num_envs: int, device: str, iterations: int, overrides: list[str]
+) -> None:
     """Our Runner with the repository's own configuration."""
     import isaacgym  # noqa: F401, I001  first, as the repository's own scripts do
     import isaacgymenvs  # noqa: F401  registers resolvers
@@ -33,7 +41,7 @@ def train_here(path: str, task: str, num_envs: int, device: str, iterations: int
     from phalanx.rl import Runner
 
     with initialize_config_dir(f"{path}/isaacgymenvs/cfg", version_base="1.1"):
-        config = compose("config", [f"task={task}", f"num_envs={num_envs}"])
+        config = compose("config", [f"task={task}", f"num_envs={num_envs}", *overrides])
     params = OmegaConf.to_container(config.train, resolve=True)["params"]
     params["config"] |= {
         "env_name": "isaacgymenvs",
@@ -57,13 +65,39 @@ def figures(folder: Path) -> dict[str, object]:
     events = EventAccumulator(str(file), size_guidance={"scalars": 0})
     events.Reload()
     speeds = [e.value for e in events.Scalars(SPEED)]
-    returns = [(e.step, round(e.value, 2)) for e in events.Scalars("rewards/iter")]
+    start = events.Scalars(SPEED)[0].wall_time
+
+    def curve(tag: str) -> list[tuple[int, int, float]]:
+        values = events.Scalars(tag)[:: max(1, len(events.Scalars(tag)) // 40)]
+        return [(e.step, round(e.wall_time - start), round(e.value, 2)) for e in values]
+
+    tags = events.Tags()["scalars"]
+    returns = events.Scalars("rewards/iter") if "rewards/iter" in tags else []
+    successes = [t for t in tags if "success" in t and not t.endswith(("/time", "/step"))]
     return {
         "iterations": len(speeds),
         "train_fps": round(statistics.median(speeds[len(speeds) // 2 :])),
-        "final_return": returns[-1][1] if returns else None,
-        "returns_by_iteration": returns[:: max(1, len(returns) // 40)],
+        "final_return": round(returns[-1].value, 2) if returns else None,
+        "returns": curve("rewards/iter") if returns else [],
+        "successes": {tag: curve(tag) for tag in successes},
     }
+
+
+def run(command: list[str], folder: str, path: str, minutes: float) -> None:
+    """Run a training, at most for some minutes. Exits if it fails."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([path, *sys.path[1:]])}
+    training = subprocess.Popen([sys.executable, *command], cwd=folder, env=env)
+    try:
+        code = training.wait(60 * minutes)
+    except subprocess.TimeoutExpired:
+        training.send_signal(signal.SIGINT)
+        try:
+            training.wait(60)
+        except subprocess.TimeoutExpired:
+            training.kill()
+        code = 0
+    if code:
+        sys.exit(f"{command[0]} failed with exit code {code}")
 
 
 def main() -> None:
@@ -72,24 +106,29 @@ def main() -> None:
     task = options.pop("task", "Ant")
     num_envs, iterations = int(options.pop("num_envs", 4096)), int(options.pop("iterations", 200))
     device, out = options.pop("device", "cuda:0"), options.pop("out", "")
-    if options.pop("ours", ""):
-        train_here(path, task, num_envs, device, iterations)
+    minutes = float(options.pop("minutes", 600))
+    trainers = options.pop("trainers", "rl_games,phalanx").split(",")
+    ours = options.pop("ours", "")
+    overrides = [f"{key}={value}" for key, value in options.items()]
+    if ours:
+        train_here(path, task, num_envs, device, iterations, overrides)
         return
     train_py = [f"{path}/isaacgymenvs/train.py", "headless=True", f"max_iterations={iterations}"]
     train_py += [f"task={task}", f"num_envs={num_envs}", f"sim_device={device}"]
-    train_py += [f"rl_device={device}", f"pipeline={'cpu' if device == 'cpu' else 'gpu'}"]
+    train_py += [
+        f"rl_device={device}",
+        f"pipeline={'cpu' if device == 'cpu' else 'gpu'}",
+        *overrides,
+    ]
     commands = {"rl_games": train_py, "phalanx": [__file__, *sys.argv[1:], "ours=1"]}
     commands["phalanx"][1] = f"path={path}"
     rows = {}
-    for name, command in commands.items():
+    for name in trainers:
         with tempfile.TemporaryDirectory() as folder:
-            env = {**os.environ, "PYTHONPATH": os.pathsep.join([path, *sys.path[1:]])}
             start = time.perf_counter()
-            done = subprocess.run([sys.executable, *command], cwd=folder, env=env)
-            if done.returncode:
-                sys.exit(f"{name} failed with exit code {done.returncode}")
+            run(commands[name], folder, path, minutes)
             rows[name] = {"wall_s": round(time.perf_counter() - start, 1)} | figures(Path(folder))
-        print(name, {k: v for k, v in rows[name].items() if k != "returns_by_iteration"})
+        print(name, {k: v for k, v in rows[name].items() if k not in ("returns", "successes")})
     result = {
         "command": "benchmarks/drop_in_task.py " + " ".join(sys.argv[1:]),
         "task": task,
