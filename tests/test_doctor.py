@@ -247,6 +247,13 @@ def test_only_packages_that_the_repository_names_are_given_to_pip(examine, file,
     assert [said for said in report["install"] if " -e " not in said] == ([line] if line else [])
 
 
+def test_packages_whose_later_versions_lack_what_is_imported_keep_a_bound(examine):
+    """Version 3 of params-proto has no PrefixProto."""
+    needs = "setup(install_requires=['params_proto==2.10.5'])\n"
+    report, _ = examine({"setup.py": needs, "a.py": "from params_proto import PrefixProto\n"})
+    assert "pip install 'params_proto<3'" in report["install"]
+
+
 @pytest.mark.parametrize(
     ("files", "version"),
     [
@@ -286,9 +293,11 @@ def test_cuda_without_a_choice_is_named_where_there_is_no_gpu(examine, monkeypat
     text = (
         "import torch\nfrom isaacgym.torch_utils import *\ndef f(device='cuda:0'):\n"
         "    torch.zeros(3, device=device)\nto_torch([1], device=f)\n"
-        "to_torch([1])\ntorch.zeros(3, device='cuda:0')\nf().cuda()\n"
+        "to_torch([1])\ntorch.zeros(3, device='cuda:0')\nf().cuda()\ndef g(gpu=0):\n"
+        "    f(sim_device='cuda:0', rl_device=gpu)\n    f(device=f'cuda:{gpu}')\n"
+        "torch.device('cuda')\ntorch.device('cuda' if gpu else 'cpu')\n"
     )
-    for has_gpu, count in ((True, 0), (False, 3)):
+    for has_gpu, count in ((True, 0), (False, 6)):
         monkeypatch.setattr(rot, "HAS_GPU", has_gpu)
         report, _ = examine({"a.py": text})
         uses = [p["count"] for p in report["problems"] if p["what"].startswith("CUDA")]

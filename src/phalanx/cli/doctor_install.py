@@ -23,7 +23,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless", "yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn",
     "skimage": "scikit-image", "hydra": "hydra-core", "git": "GitPython", "attr": "attrs",
     "dateutil": "python-dateutil", "mpl_toolkits": "matplotlib", "stl": "numpy-stl",
-    "mujoco_viewer": "mujoco-python-viewer", "params_proto": "params-proto",
+    "mujoco_viewer": "mujoco-python-viewer", "params_proto": "params-proto<3",
     "bs4": "beautifulsoup4",
     "google": "protobuf", "pkg_resources": "setuptools<82", "OpenGL": "PyOpenGL",
     "sksparse": "scikit-sparse", "usb": "pyusb", "serial": "pyserial", "zmq": "pyzmq",
@@ -208,7 +208,7 @@ def _packages(root: Path) -> list[Path]:
 def _package(module: str, asked: list[str]) -> str | None:
     """What pip installs for a module: what the repository asks for, or a name known here."""
     package = DISTRIBUTIONS.get(module) or (module.replace("_", "-") if module in SAME_NAME else "")
-    names = {_plain(module), _plain(re.split("[<>=]", package)[0])} - {""}
+    names = {_plain(module), _plain(_name(package))} - {""}
     for line in asked:
         if line.startswith("git+"):
             repository = line.rpartition("/")[2].partition("@")[0].removesuffix(".git")
@@ -216,8 +216,13 @@ def _package(module: str, asked: list[str]) -> str | None:
                 return line
         elif (requirement := _parsed(line)) and _plain(requirement.name) in names:
             loose = [str(s) for s in requirement.specifier if s.operator != "=="]
-            return requirement.url or requirement.name + ",".join(loose)
+            bounds = ",".join(loose) or package.removeprefix(_name(package))
+            return requirement.url or requirement.name + bounds
     return package or None
+
+
+def _name(package: str) -> str:
+    return re.split("[<>=]", package)[0]
 
 
 def _plain(name: str) -> str:

@@ -286,9 +286,17 @@ def _asks_for_cuda(source: Source, call: ast.Call, name: str) -> bool:
         return "isaacgym.torch_utils" in {*source.stars, name.rpartition(".")[0]} and not (
             "device" in keys or None in keys or len(call.args) > 2
         )
-    device = keys.get("device")
-    literal = device.value if isinstance(device, ast.Constant) else None
-    return name.startswith("torch.") and str(literal).startswith("cuda")
+    given = [value for key, value in keys.items() if key and key.endswith("device")]
+    if name == "torch.device":
+        given += call.args[:1]
+    return any(_text(value).startswith("cuda") for value in given)
+
+
+def _text(value: ast.expr) -> str:
+    """A literal text, or the start of an f-string; empty for anything else."""
+    if isinstance(value, ast.JoinedStr) and value.values:
+        value = value.values[0]
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
 
 
 def _guarded(source: Source) -> set[int]:

@@ -97,9 +97,10 @@ def _show_install(console: Console, report: Report) -> None:
             why = f"  # for {', '.join(names)}{f' and {more} more' if more > 0 else ''}"
         console.print(f"  {line}{why}", soft_wrap=True, markup=False)
     if report["cuda"]:
+        asks = "asks" if len(report["cuda"]) == 1 else "ask"
         console.print(
             f"  export ISAACGYM_COMPAT=cpu  # instead, without a GPU: {_places(report['cuda'])}"
-            " ask for CUDA",
+            f" {asks} for CUDA",
             soft_wrap=True,
             markup=False,
         )
