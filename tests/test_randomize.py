@@ -255,6 +255,13 @@ def test_a_lone_bodys_centre_of_mass_can_move(tmp_path, engine):
     torch.testing.assert_close(sim.qvel[0], torch.tensor(data.qvel).float(), atol=5e-4, rtol=0)
 
 
+def test_the_table_shows_the_axes_of_a_vector_one_by_one(tmp_path):
+    sim = make_sim(tmp_path, "mujoco", xml=BALL, num_envs=2, ground=False)
+    (row,) = RandomModel(sim, {"sim_params": {"gravity": variation(0.9, 1.1)}}).table(1)
+    assert row.original == "0, 0, -9.81"
+    assert row.result == "0, 0, -10.79 .. -8.829"
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_gravity_acts_in_each_environment(tmp_path, engine):
     torch.manual_seed(2)

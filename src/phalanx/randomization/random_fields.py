@@ -36,6 +36,8 @@ class Property:
     at_least: float = -math.inf
     constants: bool = False
     """Whether MuJoCo derives constants from it, which `set_const` then recomputes."""
+    axes: int = 1
+    """3 for a vector, whose x, y and z the table shows one by one."""
 
 
 class Fields:
@@ -66,6 +68,7 @@ class Parameter:
     variation: Variation
     at_least, at_most = -math.inf, mujoco.mjMAXVAL
     constants = False
+    axes = 1
     sample: Tensor
 
     def write(self) -> None:
@@ -80,12 +83,17 @@ class Parameter:
         """The line of the table."""
         original = self.original()
         ends = [self.changed(original, bound) for bound in self.variation.bounds()]
-        low, high = torch.minimum(*ends).min(), torch.maximum(*ends).max()
+        low, high = torch.minimum(*ends), torch.maximum(*ends)
         when = self.variation.pace(frequency)
         return Row(
-            self.name, span(original.min(), original.max()), self.variation.words(),
-            span(low, high), self.unit, when,
+            self.name, self._spans(original, original), self.variation.words(),
+            self._spans(low, high), self.unit, when,
         )  # fmt: skip
+
+    def _spans(self, low: Tensor, high: Tensor) -> str:
+        """From the least to the largest element, of a vector for each axis."""
+        lows, highs = (v.reshape(-1, self.axes) for v in (low, high))
+        return ", ".join(map(span, lows.amin(0).tolist(), highs.amax(0).tolist()))
 
     def changed(self, original: Tensor, sample: float) -> Tensor:
         """The values (K,) that one sample gives from the original values (K,)."""
@@ -125,7 +133,7 @@ class FieldParameter(Parameter):
         addresses: Address | list[Address],
     ) -> None:
         self.name, self.unit, self.variation = name, prop.unit, variation
-        self.at_least, self.constants = prop.at_least, prop.constants
+        self.at_least, self.constants, self.axes = prop.at_least, prop.constants, prop.axes
         self.addresses = [addresses] if isinstance(addresses, Address) else addresses
         sim = fields.sim
         self._fields = [fields.live(p.field) for p in self.addresses]

@@ -68,7 +68,7 @@ WHERE = "task.randomization_params"
 PROPERTIES: dict[str, dict[str, Property]] = {
     "rigid_body_properties": {
         "mass": Property("kg", at_least=1e-6, constants=True),
-        "com": Property("m", constants=True),
+        "com": Property("m", constants=True, axes=3),
     },
     "rigid_shape_properties": {
         "friction": Property("-", at_least=0.0),
@@ -183,7 +183,11 @@ class RandomModel:
                 raise _unknown(where, name, ("gravity",))
             variation: Variation = read_variation(entry, where)
             yield FieldParameter(
-                self._fields, "gravity", Property("m/s2"), variation, Address("opt.gravity", [])
+                self._fields,
+                "gravity",
+                Property("m/s2", axes=3),
+                variation,
+                Address("opt.gravity", []),
             )
         actors = mapping(params.get("actor_params"), f"{WHERE}.actor_params")
         for actor_name, kinds in actors.items():
