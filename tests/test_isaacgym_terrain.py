@@ -14,12 +14,23 @@ from isaacgym import ground, gymapi, gymtorch, terrain_utils
 from isaacgym.contact_points import points_of
 from isaacgym.terrain import Piece
 from isaacgym.world import Ground
+from phalanx.errors import PhalanxError
 
 G = 9.81
 SLOPE = 0.2  # m each m
 WALL = 3.0  # its upper edge, one cell beyond the lower one
 TURN = gymapi.Quat.from_axis_angle(gymapi.Vec3(0, 0, 1), math.pi / 2)
 SHIFT = gymapi.Vec3(-1, 2, 0.25)
+
+
+@pytest.mark.parametrize("wrong", ["x", None, 10**400, [10**400], [math.nan], [[1], [2, 3]]])
+def test_a_ground_of_no_numbers_is_refused(wrong):
+    world, mesh = World(), gymapi.TriangleMeshParams()
+    mesh.nb_vertices, mesh.nb_triangles = 3, 1
+    right = (np.eye(3, dtype=np.float32).ravel(), np.arange(3, dtype=np.uint32))
+    for given in ((wrong, right[1]), (right[0], wrong)):
+        with pytest.raises(PhalanxError, match=r"^gym.add_triangle_mesh[^\n]*$"):
+            GYM.add_triangle_mesh(world.sim, *given, mesh)
 
 
 def slope_and_step() -> np.ndarray:

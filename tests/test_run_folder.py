@@ -70,6 +70,7 @@ HAPPENS = {
     "without nn": lambda folder: shutil.rmtree(folder / "nn"),
     "without summaries": lambda folder: shutil.rmtree(folder / "summaries"),
     "without curves": lambda folder: next((folder / "summaries").iterdir()).unlink(),
+    "without its settings": lambda folder: (folder / "config.yaml").unlink(),
     "checkpoint is a folder": lambda folder: (folder / "nn/last.pth").mkdir(),
     "nn is a file": lambda folder: ((folder / "nn").rmdir(), (folder / "nn").touch()),
     "read-only": read_only,
@@ -83,6 +84,9 @@ def test_whatever_happens_to_a_folder_that_is_written_to_is_one_sentence(tmp_pat
 
     def write():
         with folder.opened(0):
+            (folder.path / "config.yaml").write_text("task: {}")
+            folder.log({"a": 0.0}, 0)
+            folder.flush()
             HAPPENS[what](folder.path)
             folder.log({"a": 1.0}, 1)
             folder.keep("last", {"model": {"a": torch.zeros(1)}})

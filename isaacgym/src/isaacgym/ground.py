@@ -54,7 +54,7 @@ def _check_friction(params: Any, call: str) -> None:
 def _finite(values: Any, call: str) -> np.ndarray:
     try:
         result = np.asarray(values).astype(float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise PhalanxError(f"gym.{call} takes arrays of numbers") from None
     if not np.isfinite(result).all():
         raise PhalanxError(f"gym.{call} was given numbers that are not finite")

@@ -47,7 +47,7 @@ class StateCalls:
         actor = actor_of(env, handle, call)
         try:
             states = np.asarray(states, DofState.dtype).reshape(-1)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise PhalanxError(f"gym.{call} takes an array of gymapi.DofState.dtype") from None
         if len(states) != actor.asset.num_dofs:
             raise PhalanxError(

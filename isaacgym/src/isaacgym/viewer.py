@@ -23,6 +23,7 @@ from isaacgym.property_structs import CameraProperties
 from isaacgym.scene import HIDDEN
 from isaacgym.values import ActionEvent
 from isaacgym.world import Env
+from phalanx.errors import PhalanxError
 
 log = logging.getLogger(__name__)
 
@@ -234,8 +235,11 @@ def _origin(env: Env | None) -> Vec3:
 
 
 def _floats(values: Any) -> np.ndarray:
-    array = np.asarray(values)
-    return array.view("f4") if array.dtype.names else array.astype(float)
+    try:
+        array = np.asarray(values)
+        return array.view("f4") if array.dtype.names else array.astype(float)
+    except (TypeError, ValueError, OverflowError):
+        raise PhalanxError("gym.add_lines takes arrays of numbers") from None
 
 
 _KEY_NAMES = [key.name.removeprefix("KEY_") for key in KeyboardInput]  # type: ignore[attr-defined]

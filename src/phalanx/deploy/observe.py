@@ -182,7 +182,7 @@ def _vector(values: Any, size: int, what: str) -> Array:
         return values
     try:
         vector = np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise PhalanxError(f"{what} is {values!r}; it must be {size} numbers") from error
     if vector.size != size:
         raise PhalanxError(f"{what} has {vector.size} numbers; it must have {size}")

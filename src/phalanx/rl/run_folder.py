@@ -29,7 +29,7 @@ class RunFolder:
         self.summaries_dir = path / "summaries"
         self.writer: Any = None
         self._ownership: Ownership | None = None
-        self._curves: set[Path] = set()
+        self._kept: set[Path] = set()
         self._scalars: list[tuple[Scalars, float]] = []
         self._checkpoints: list[tuple[str, dict[str, Any]]] = []
         # Copies queued checkpoints while the device works, instead of waiting for that work.
@@ -52,7 +52,7 @@ class RunFolder:
                 # If the run was killed after the checkpoint, later points are replaced. Those over
                 # iterations and seconds stay, because TensorBoard only compares frames.
                 self.writer = SummaryWriter(str(self.summaries_dir), purge_step=frame or None)
-                self._curves = set(self.summaries_dir.glob("events.*"))
+                self._kept = set(self.summaries_dir.glob("events.*"))
             except OSError as error:
                 raise self._cannot_write(error) from error
             yield
@@ -74,8 +74,9 @@ class RunFolder:
         for path in (self.nn_dir, self.summaries_dir):
             if not path.is_dir():
                 raise PhalanxError(f"cannot write to {path}: it has been removed or moved")
-        if lost := next((path for path in self._curves if not path.exists()), None):
-            raise PhalanxError(f"cannot write to {lost}: it has been removed or moved")
+        self._kept |= set(self.path.glob("config.yaml"))  # which an observer writes
+        if lost := next((path for path in self._kept if not path.is_file()), None):
+            raise PhalanxError(f"{lost} has been removed or moved while the run needed it")
 
     def log(self, scalars: Scalars, step: float) -> None:
         """Queue values by tag, at `step` on the horizontal axis."""

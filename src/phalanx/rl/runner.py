@@ -155,7 +155,7 @@ class Runner:
             raise PhalanxError("sigma can be set only for a network with fixed_sigma: true")
         try:
             value = float(sigma)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise PhalanxError(f"sigma is {sigma!r}; it must be a number") from None
         with torch.no_grad():
             network.sigma.fill_(value)
