@@ -1,6 +1,6 @@
 """Judges a policy that walks, by what it does and not by its reward.
 
-    uv run python benchmarks/walk_judge.py runs/Go2Velocity/nn/Go2Velocity.pth.onnx
+    uv run python benchmarks/walk_judge.py runs/Go2Velocity/nn/Go2Velocity.pth.onnx [episodes=64]
 
 Plays an exported policy in plain MuJoCo, one `mj_step` of 1 ms after the other, by the program of
 `phalanx sim2sim`: 64 robots, an episode of 20 s each, commands drawn from the task's ranges, with
@@ -13,7 +13,7 @@ settled_...              the same from 1 s after a change of the command on
 saturated                share of joints and steps with a torque at its limit
 swing_height             mean of the largest height of a swing, by foot [m]
 contact                  share of the time on the ground while the robot walks, by foot
-base_height              mean height of the base [m]
+base_height              mean height of the base above the ground [m]
 touching_not_to          share of steps in which a body touches that should not (knees)
 """
 
@@ -50,7 +50,7 @@ def judge(policy: str, episodes: int = 64, seed: int = 42, **env: object) -> dic
             "speed_error": (wanted[:, :2] - base.lin_vel_b[:, :2]).norm(dim=1),
             "yaw_error": (wanted[:, 2] - base.ang_vel_b[:, 2]).abs(),
             "saturated": (task.sim.actuator_force.abs() >= 0.99 * limits).float().mean(1),
-            "base_height": base.height,
+            "base_height": base.height - ground(task),
             "touching_not_to": task.robot.contact_force[:, task.not_to_touch]
             .norm(dim=2)
             .gt(1.0)
@@ -74,6 +74,11 @@ def judge(policy: str, episodes: int = 64, seed: int = 42, **env: object) -> dic
         mean = np.nanmean(np.concatenate(values), axis=0)
         figures[name] = np.round(mean, 4).tolist()
     return figures | {"return": float(trial.returns.mean()), "episodes": episodes, "seed": seed}
+
+
+def ground(task: Velocity) -> torch.Tensor | float:
+    """Height of the ground below the bases, (N,) [m]."""
+    return task.terrain.height(task.robot.root_pos[:, :2]) if task.terrain else 0.0
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Clock(AlgoObserver):
         self.at, self.limit, self.returns = sorted(at), limit, returns
         self.weights: dict[float, dict[str, Any]] = {}
         self.reached: dict[str, float | None] = {f"{r:g}": None for r in returns}
-        self.curve: list[tuple[float, int, float, float]] = []
+        self.curve: list[tuple[float, ...]] = []
 
     def after_init(self, algo: Any) -> None:
         self.algo, self.start = algo, time.perf_counter()
@@ -50,7 +50,9 @@ class Clock(AlgoObserver):
         mean = self.algo.mean_rewards.mean
         if not self.curve or now > self.curve[-1][0] * 1.03 + 0.1:
             length = self.algo.mean_lengths.mean
-            self.curve.append((round(now, 2), frame, round(mean, 2), round(length, 1)))
+            row = self.algo.task_scalars.get("terrain/row")  # of rough ground
+            level = () if row is None else (round(row, 2),)
+            self.curve.append((round(now, 2), frame, round(mean, 2), round(length, 1), *level))
         for level in self.returns:
             if self.algo.mean_rewards.size and mean >= level and self.reached[f"{level:g}"] is None:
                 self.reached[f"{level:g}"] = round(now, 2)
@@ -81,7 +83,7 @@ def train(arguments: list[str], seed: int, clock: Clock, out: Path) -> dict[str,
         "frames": clock.frames,
         "train_steps_per_s": round(clock.frames / clock.seconds),
         "seconds_to_return": clock.reached,
-        "curve_s_frames_return_length": clock.curve,
+        "curve_s_frames_return_length_row": clock.curve,
         "num_envs": clock.algo.num_actors,
         "device": device_name(clock.algo.device),
     }
