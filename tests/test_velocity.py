@@ -1,6 +1,7 @@
 """Walking at a commanded velocity: commands, feet, gait clock, reward, log, robot files."""
 
 import math
+import re
 from pathlib import Path
 
 import mujoco
@@ -221,7 +222,10 @@ def test_noise_has_its_size_by_term():
 @pytest.mark.parametrize(
     ("env", "sentence"),
     [
-        ({"feet": ["FL_foot", "FR_paw"]}, "no body 'FR_paw' in .*go2.xml; did you mean"),
+        (
+            {"feet": ["FL_foot", "FR_paw", "RL_foot", "RR_foot"]},
+            "no body 'FR_paw' in .*go2.xml; did you mean",
+        ),
         ({"commands": {"lin_vel_x": [1, -1]}}, "task.env.commands.lin_vel_x is .1.0, -1.0.; it"),
         ({"rewards": {"in_stap": 1}}, "unknown key task.env.rewards.in_stap; did you mean"),
     ],
@@ -238,9 +242,14 @@ def test_wrong_settings_are_named(env, sentence):
         ({"height_scan": True}, "height_scan is true, but task.env.terrain is flat; a scan needs"),
         ({"terrain": "rough", "terrain_settings": {"kinds": {"stair_up": 1}}}, "ground 'stair_up'"),
         ({"terrain": "rough", "terrain_settings": {"spacing": 0.01}}, "samples, more than 16 mill"),
+        ({"terrain": "rough", "terrain_settings": {"spacing": 1}}, "a tile of 8 m needs samples"),
+        ({"terrain": "rough", "terrain_settings": {"kinds": {"gap": "x"}}}, "gap is 'x'; it must"),
+        ({"feet": ["FL_foot"]}, "gait_offsets has 4 numbers, but the robot has 1 feet"),
+        ({"feet": [], "gait_offsets": []}, "task.env.feet is empty; name the bodies"),
+        ({"scan_size": [1]}, "it must be length and width, as in"),
     ],
 )
-def test_ground_that_cannot_be_is_named(env, sentence):
+def test_ground_and_feet_that_cannot_be_are_named(env, sentence):
     with pytest.raises(PhalanxError, match=sentence):
         make(**env)
 
@@ -367,3 +376,18 @@ def test_costs_and_pushes_grow():
     push.countdown.zero_()
     push(torch.tensor(25))
     assert torch.allclose(task.sim.qvel[:, :3], torch.tensor([0.25, 0.25, 0.125]))
+
+
+def test_a_robot_needs_a_servo_on_each_joint(tmp_path):
+    text = (ASSETS / "go2.xml").read_text()
+    text = re.sub(r'<position name="FL_thigh"[^>]*>', "", text, count=1)
+    (tmp_path / "robot.xml").write_text(re.sub(r'ctrl="[^"]*"', "", text))
+    with pytest.raises(PhalanxError, match=r"one servo on each joint.*none on 'FL_thigh_joint'"):
+        make(asset=str(tmp_path / "robot.xml"))
+
+
+def test_comparisons_keep_to_their_definition():
+    with pytest.raises(PhalanxError, match="Go1VelocityMjlab is defined on flat ground only"):
+        tasks.make("Go1VelocityMjlab", 1, device="cpu", terrain="waves")
+    with pytest.raises(PhalanxError, match="has no body 'trank'; did you mean 'trunk'"):
+        tasks.make("Go1VelocityMjlab", 1, device="cpu", upright_body="trank")

@@ -6,7 +6,7 @@ import mujoco
 import torch
 from torch import Tensor
 
-from phalanx.errors import PhalanxError
+from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim.scene import CONTACT_FORCE
 
 if TYPE_CHECKING:
@@ -57,6 +57,15 @@ class Actor:
         ]
         self.contact_body_names = [self.body_names[b] for _, b in sensors]
         self._contact = [int(model.sensor_adr[i]) for i, _ in sensors]
+
+    def body_id(self, name: str) -> int:
+        """The place of a body in MuJoCo's fields. Raises PhalanxError for an unknown name."""
+        if name not in self.body_names:
+            raise PhalanxError(
+                f"actor {self.name!r} has no body {name!r}{did_you_mean(name, self.body_names)};"
+                f" bodies: {', '.join(self.body_names)}"
+            )
+        return self.body_ids[self.body_names.index(name)]
 
     @property
     def joint_pos(self) -> Tensor:

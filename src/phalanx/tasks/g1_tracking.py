@@ -32,6 +32,7 @@ from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
 from phalanx.tasks import gait_rewards as gait
 from phalanx.tasks import tracking_rewards as track
+from phalanx.tasks.locomotion import check_servos
 from phalanx.tasks.reference_motion import ReferenceMotion
 from phalanx.tasks.start_frames import StartFrames
 from phalanx.tasks.task import Task, TaskConfig
@@ -95,11 +96,11 @@ class G1Tracking(Task):
     def init_buffers(self) -> None:
         config, sim = self.config, self.sim
         self.robot = robot = sim.actor("robot")
+        check_servos(robot, config.asset)
         home = torch.tensor(sim.model.key("initial").qpos, dtype=torch.float32)
         self.default_pos = home[7:].to(self.device)
         limit, kp = sim.model.actuator_forcerange[:, 1], sim.model.actuator_gainprm[:, 0]
-        scale = torch.tensor(0.25 * limit / kp, dtype=torch.float32)
-        self.action_scale = scale.to(self.device)
+        self.action_scale = torch.tensor(0.25 * limit / kp).float().to(self.device)
         self.reference = ReferenceMotion(
             config.motion_file, config.asset, robot.joint_names, BODIES, sim.dt, self.device
         )
@@ -166,8 +167,7 @@ class G1Tracking(Task):
         """In environments `mask` (N,) bool, begin near a frame of the reference."""
         robot, n = self.robot, self.num_envs
         self.frame.copy_(torch.where(mask, self.starts.draw(n), self.frame))
-        at = self.reference.rows(self.frame)
-        qpos, qvel = at.qpos, at.qvel  # copies
+        qpos, qvel, *_ = self.reference.rows(self.frame)  # copies
         qpos[:, :2] += 0.05 * (2 * torch.rand(n, 2, device=self.device) - 1)
         qvel[:, :6] += 0.3 * (2 * torch.rand(n, 6, device=self.device) - 1)
         noise = 0.1 * (2 * torch.rand_like(robot.joint_pos) - 1)

@@ -89,12 +89,15 @@ class Go2Backflip(Task):
         config = self.config
         scene = Scene(config.dt / config.substeps, iterations=10, ls_iterations=20)
         scene.add_ground()
-        scene.add_actor("robot", config.asset, keyframe="home", self_collisions=False)
+        robot = scene.add_actor("robot", config.asset, keyframe="home", self_collisions=False)
+        self.num_actions = len(robot.spec.actuators)
+        self.num_obs = 10 + 3 * self.num_actions
         scene.add_contact_force_sensors("robot", config.feet)
         return scene
 
     def init_buffers(self) -> None:
         config, self.robot = self.config, self.sim.actor("robot")
+        locomotion.check_servos(self.robot, config.asset)
         start = torch.tensor(self.sim.model.key("initial").qpos, dtype=torch.float32)
         self.default_pos, self.standing_height = start[7:].to(self.device), float(start[2])
         self.feet = Feet(self, "robot", config.feet, config.foot_radius)

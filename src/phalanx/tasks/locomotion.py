@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from phalanx.compute.rows import write_rows
+from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Actor, Sim
 
@@ -119,6 +120,19 @@ def motor_layout(robot: Actor) -> ActionLayout:
     """The layout of actions in [-1, 1] that are the controls of motors, one per joint, in order."""
     torque = robot.sim.model.actuator_gear[:, 0]
     return ActionLayout("effort", robot.joint_names, scale=torque, low=-torque, high=torque)
+
+
+def check_servos(robot: Actor, file: str) -> None:
+    """Raise PhalanxError unless the scene's actuators drive the joints of a robot, one each, in
+    their order; file: the robot's, for the message."""
+    model = robot.sim.model
+    driven = [model.joint(int(j)).name.split("/")[-1] for j in model.actuator_trnid[:, 0]]
+    if driven != list(robot.joint_names):
+        without = [j for j in robot.joint_names if j not in driven]
+        what = f"none on {without[0]!r}" if without else f"the first on {driven[0]!r}"
+        raise PhalanxError(
+            f"{file} must have one servo on each joint, in the joints' order; it has {what}"
+        )
 
 
 def facing(heading: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from phalanx.compute.rows import write_rows
+from phalanx.errors import PhalanxError
 from phalanx.layout import Term
 from phalanx.sim import Scene
 from phalanx.tasks import gait_rewards as gait
@@ -91,6 +92,7 @@ class MjlabVelocity(Velocity):
     config: MjlabConfig
 
     def create_scene(self) -> Scene:
+        self.config.flat_only(type(self).__name__)
         scene, config = super().create_scene(), self.config
         option = scene.spec.option
         if config.elliptic:
@@ -126,14 +128,20 @@ class MjlabVelocity(Velocity):
         self.action_scale = scale.to(self.device)
         std = [self._std_of(name) for name in robot.joint_names]
         self.pose_std = torch.tensor(std, device=self.device).T.contiguous()  # (3, J)
-        self.body = robot.body_ids[robot.body_names.index(self.config.upright_body)]
+        self.body = robot.body_id(self.config.upright_body)
         self.momentum_at = int(model.sensor("angular_momentum").adr[0])
         bias = 0.015 * (2 * torch.rand(n, self.num_actions, device=self.device) - 1)
         self.encoder_bias = self.state("encoder_bias", bias)
 
     def _std_of(self, joint: str) -> tuple[float, ...]:
         fits = (std for part, std in self.config.pose_std.items() if part in joint)
-        return tuple(next(fits, (0.05, 0.3, 0.3)))
+        std = tuple(next(fits, (0.05, 0.3, 0.3)))
+        if len(std) != 3:
+            raise PhalanxError(
+                f"task.env.pose_std has {len(std)} numbers for the joint {joint!r}; it needs three:"
+                " standing, walking, running"
+            )
+        return std
 
     def compute_observations(self) -> Tensor:
         robot, base = self.robot, locomotion.observe_torso(self.robot)

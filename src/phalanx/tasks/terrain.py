@@ -71,12 +71,19 @@ class TerrainMap:
                     f"task.env.terrain_settings.kinds: no kind of ground {name!r}"
                     f"{did_you_mean(name, KINDS)}; kinds: {', '.join(KINDS)}"
                 )
-            if not 0 <= float(share) < float("inf"):
+            number = isinstance(share, (int, float)) and not isinstance(share, bool)
+            if not number or not 0 <= share < float("inf"):
                 raise PhalanxError(
-                    f"task.env.terrain_settings.kinds.{name} is {share}; it must be 0 or more"
+                    f"task.env.terrain_settings.kinds.{name} is {share!r}; it must be a number, 0"
+                    " or more"
                 )
         if not sum(s.kinds.values()) > 0:
             raise PhalanxError("task.env.terrain_settings.kinds has no share greater than 0")
+        if s.spacing > s.tile / 20:
+            raise PhalanxError(
+                f"task.env.terrain_settings.spacing is {s.spacing:g} m; a tile of {s.tile:g} m"
+                f" needs samples every {s.tile / 20:g} m or closer"
+            )
         n, edge = round(s.tile / s.spacing), round(s.border / s.spacing)
         shape = (s.rows * n + 2 * edge + 1, s.columns * n + 2 * edge + 1)
         if shape[0] * shape[1] > MOST_SAMPLES:

@@ -77,6 +77,7 @@ class Velocity(Task):
 
     def init_buffers(self) -> None:
         config, self.robot = self.config, self.sim.actor("robot")
+        locomotion.check_servos(self.robot, config.asset)
         start = torch.tensor(self.sim.model.key("initial").qpos, dtype=torch.float32)
         self.start_pos, _, self.default_pos = start.to(self.device).split([3, 4, len(start) - 7])
         self.action_scale: Tensor | float = config.action_scale
@@ -162,7 +163,6 @@ class Velocity(Task):
             part.begin(mask)
 
     def end_schedules(self) -> None:
-        """See `Task`; whole ranges of commands, all rows of the terrain."""
         super().end_schedules()
         self.commands.end_schedules()
         self.reward.end_schedules()
@@ -170,7 +170,6 @@ class Velocity(Task):
             self.terrain.end_schedules()
 
     def give_command(self, values: Sequence[float]) -> None:
-        """See `Task`; [m/s, m/s, rad/s]."""
         self.commands.give(values)
 
     def scalars(self) -> dict[str, float]:

@@ -91,6 +91,28 @@ class VelocityConfig(TaskConfig):
     not_to_touch: tuple[str, ...] = ("FL_thigh", "FR_thigh", "RL_thigh", "RR_thigh")
     """Bodies whose contact costs the weight `contact`."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.feet:
+            raise PhalanxError("task.env.feet is empty; name the bodies that are the robot's feet")
+        if len(self.gait_offsets) != len(self.feet):
+            raise PhalanxError(
+                f"task.env.gait_offsets has {len(self.gait_offsets)} numbers, but the robot has"
+                f" {len(self.feet)} feet; give one number for each foot"
+            )
+        if len(self.scan_size) != 2:
+            raise PhalanxError(
+                f"task.env.scan_size is {list(self.scan_size)}; it must be length and width, as in"
+                " [1.6, 1.0]"
+            )
+
+    def flat_only(self, task: str) -> None:
+        """Raise PhalanxError for other ground than a plane, which `task` does not define."""
+        if self.terrain != "flat":
+            raise PhalanxError(
+                f"task.env.terrain is {self.terrain!r}; {task} is defined on flat ground only"
+            )
+
     def ground(self) -> TerrainSettings | None:
         """The settings of the ground, None for a plane. Raises PhalanxError for an unknown kind."""
         if self.terrain == "flat":
