@@ -22,8 +22,11 @@ import torch
 import yaml
 
 import phalanx.cli.list
-from phalanx.cli.commands import COMMANDS
+from phalanx import tasks
+from phalanx.cli.commands import ALGORITHMS, COMMANDS, NETWORKS
 from phalanx.cli.config import compose_config
+from phalanx.cli.fields import fields, find_class
+from phalanx.cli.help import config_class
 from phalanx.cli.main import main
 from phalanx.tasks.cartpole import CartpoleConfig
 
@@ -497,6 +500,14 @@ def test_help_lists_the_keys_of_a_task_and_its_training(task, train, capsys):
     for name, value in used.items():
         if not isinstance(value, dict):
             assert re.search(rf"^{name} +{re.escape(as_typed(name, value))}(?= |$)", config, re.M)
+
+
+def test_every_key_has_a_meaning():
+    classes = [config_class(task) for task in tasks.TASKS]
+    classes += [find_class(place) for place in {**ALGORITHMS, **NETWORKS}.values()]
+    for cls in classes:
+        unexplained = [f.name for f in fields(cls) if not f.meaning and not f.is_section]
+        assert not unexplained, cls.node.name
 
 
 def as_typed(name, value):

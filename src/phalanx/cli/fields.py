@@ -128,9 +128,18 @@ def fields(cls: ClassSource, prefix: str = "", nested: bool = True) -> list[Fiel
                 inner = owner.file.find(word.id) if isinstance(word, ast.Name) else None
                 if inner and _is_dataclass(inner.node):
                     first, *rest = found[name]
-                    first = dataclasses.replace(first, is_section=not first.default)
-                    found[name] = [first, *rest, *fields(inner, f"{name}.")]
+                    first = dataclasses.replace(first, is_section=first.default != "null")
+                    own = fields(inner, f"{name}.")
+                    if name == prefix + "rewards":
+                        own = [_of_a_term(field) for field in own]
+                    found[name] = [first, *rest, *own]
     return [field for group in found.values() for field in group]
+
+
+def _of_a_term(field: Field) -> Field:
+    """A weight of a reward, which has a meaning even where its dataclass gives none."""
+    term = field.name.rpartition(".")[2].replace("_", " ")
+    return field if field.meaning else dataclasses.replace(field, meaning=f"Weight of {term}.")
 
 
 def _declared(node: ast.ClassDef) -> Iterator[tuple[ast.AnnAssign, str]]:

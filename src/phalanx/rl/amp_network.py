@@ -53,6 +53,7 @@ class DiscriminatorConfig:
     units: tuple[int, ...] = ranged(at_least=1, at_most=WIDEST)
     """Widths of the hidden layers."""
     activation: str = field(default="relu", metadata=IS_ACTIVATION)
+    """Activation function, by RL Games' name."""
     initializer: dict[str, Any] = field(
         default_factory=default_initializer, metadata=IS_INITIALIZER
     )

@@ -57,10 +57,15 @@ class RewardShaper:
     """(reward + shift_value) * scale_value, clamped, then its logarithm if `log_val`."""
 
     scale_value: float = 1.0
+    """Factor of rewards, after the shift."""
     shift_value: float = 0.0
+    """Added to rewards."""
     min_val: float = -float("inf")
+    """Least shaped reward."""
     max_val: float = float("inf")
+    """Largest shaped reward."""
     log_val: bool = False
+    """Whether to take the logarithm of shaped rewards."""
 
     NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"is_torch"})
 
@@ -110,7 +115,9 @@ class AgentConfig:
     gamma: float = ranged(0.99, at_least=0, at_most=1)
     """Discount."""
     normalize_input: bool = True
+    """Normalise observations by their moving mean and variance."""
     normalize_value: bool = False
+    """Normalise returns for the value's loss."""
     clip_actions: bool = True
     """Clamp actions to +-1 and rescale them to the action space's bounds; false passes them
     unchanged."""
@@ -132,6 +139,7 @@ class AgentConfig:
     games_to_track: int = ranged(100, at_least=1, at_most=MOST_ROWS)
     """Number of finished episodes for mean returns and lengths."""
     train_dir: str = "runs"
+    """Folder for the run folders."""
     full_experiment_name: str | None = None
     """Name of the run folder; None takes the name with a time stamp."""
     player: PlayerConfig = PlayerConfig()
@@ -180,7 +188,9 @@ class CentralValueConfig:
     network: dict[str, Any]
     """Like params.network, with central_value: true and without a space."""
     model: dict[str, Any] = field(default_factory=lambda: {"name": "central_value"})
+    """RL Games' model of the central value; only its name."""
     normalize_input: bool = True
+    """Normalise observations by their moving mean and variance."""
     minibatch_size: int | None = ranged(None, at_least=1, at_most=MOST_ROWS)
     minibatch_size_per_env: int = ranged(0, at_least=0, at_most=100_000)
     mini_epochs: int = ranged(4, at_least=1, at_most=1000)
@@ -188,8 +198,10 @@ class CentralValueConfig:
     lr_schedule: str | None = None
     """linear decays it until max_epochs; anything else keeps it constant."""
     clip_value: bool = True
+    """Clip the change of values by e_clip in their loss."""
     e_clip: float = ranged(0.2, above=0)
     truncate_grads: bool = False
+    """Clip the norm of gradients to grad_norm."""
     grad_norm: float = ranged(1.0, above=0)
     weight_decay: float = ranged(0.0, at_least=0)
     freeze_critic: bool = False
@@ -210,6 +222,7 @@ class PPOConfig(AgentConfig):
     reset, which is correct. true: RL Games' rule, the value of the state before the step. false:
     none, a time-out counts as a termination."""
     normalize_advantage: bool = True
+    """Normalise advantages to mean 0 and standard deviation 1."""
     normalize_rms_advantage: bool = False
     """Normalise advantages by moving statistics over iterations instead of the batch's own."""
     adv_rms_momentum: float = ranged(0.5, at_least=0, at_most=0.9999)
@@ -266,16 +279,20 @@ class PPOConfig(AgentConfig):
     e_clip: float = ranged(0.2, above=0)
     """Clip range of the ratio and of the value, the latter in normalised units."""
     clip_value: bool = True
+    """Clip the change of values by e_clip in their loss."""
     critic_coef: float = ranged(2.0, at_least=0)
     """Weight of the value loss, which is halved."""
     entropy_coef: float = 0.0
+    """Weight of the entropy."""
     schedule_entropy: bool = False
     """With the linear schedule, the entropy weight decays too, to 1e-4."""
     bounds_loss_coef: float | None = None
     """Weight of the penalty on mean actions beyond +-1.1; None is 0."""
     bound_loss_type: Literal["bound", "regularisation", "regularization"] = "bound"
     use_smooth_clamp: bool = False
+    """Clip the ratio smoothly, as RL Games offers."""
     truncate_grads: bool = False
+    """Clip the norm of gradients to grad_norm."""
     grad_norm: float = ranged(1.0, above=0)
     """Largest gradient norm, if truncate_grads."""
     weight_decay: float = ranged(0.0, at_least=0)
@@ -405,6 +422,7 @@ class OffPolicyConfig(AgentConfig):
     NO_EFFECT: ClassVar[frozenset[str]] = OFF_POLICY_NO_EFFECT
 
     normalize_input: bool = False
+    """Normalise observations by their moving mean and variance."""
     save_best_after: int = ranged(500, at_least=0)
     """First iteration at which <name>.pth may be written."""
 
@@ -472,6 +490,7 @@ class SACConfig(OffPolicyConfig):
     learnable_temperature: bool = True
     """Learn alpha so that the entropy approaches target_entropy_coef * -(number of actions)."""
     target_entropy_coef: float = 1.0
+    """Factor of the target entropy, with learnable_temperature."""
     min_alpha: float = ranged(0.01, at_least=0)
     """Smallest weight of the entropy in the actor's loss; RL Games' constant."""
 

@@ -29,6 +29,7 @@ class MLPConfig:
     units: tuple[int, ...] = ranged(at_least=1, at_most=WIDEST)
     """Widths of the hidden layers; an empty list passes the input through."""
     activation: str = field(default="elu", metadata=IS_ACTIVATION)
+    """Activation function, by RL Games' name."""
     initializer: dict[str, Any] = field(
         default_factory=default_initializer, metadata=IS_INITIALIZER
     )
@@ -57,13 +58,16 @@ class CNNConfig:
     NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"regularizer"})
 
     convs: tuple[ConvConfig, ...] = ()
+    """Convolutions, one entry each."""
     type: Literal[
         "conv2d", "conv2d_spatial_softargmax", "conv2d_flatten", "coord_conv2d", "conv1d"
     ] = "conv2d"
     activation: str = field(default="relu", metadata=IS_ACTIVATION)
+    """Activation function, by RL Games' name."""
     initializer: dict[str, Any] = field(
         default_factory=default_initializer, metadata=IS_INITIALIZER
     )
+    """Initialisation of weights, `name` and its arguments."""
     permute_input: bool = True
     """Images are (height, width, channels), not (channels, height, width)."""
     conv_depths: tuple[int, ...] = ranged((), at_least=1, at_most=WIDEST)
@@ -76,11 +80,13 @@ class RNNConfig:
     NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"zero_rnn_on_done"})
 
     name: Literal["lstm", "gru"]
+    """Registered name."""
     units: int = ranged(at_least=1, at_most=WIDEST)
     layers: int = ranged(1, at_least=1, at_most=100)
     before_mlp: bool = False
     """True: input, RNN, MLP, heads; False: input, MLP, RNN, heads."""
     layer_norm: bool = False
+    """Normalise the memory's output."""
     concat_input: bool = False
     """Feed the input to an RNN after the MLP as well."""
     concat_output: bool = False
@@ -92,11 +98,15 @@ class ContinuousConfig:
     """`network.space.continuous`: mean and standard deviation of a Gaussian."""
 
     mu_activation: str = field(default="None", metadata=IS_ACTIVATION)
+    """Activation of the mean."""
     sigma_activation: str = field(default="None", metadata=IS_ACTIVATION)
+    """Activation of the deviation."""
     mu_init: dict[str, Any] = field(default_factory=default_initializer, metadata=IS_INITIALIZER)
+    """Initialisation of the mean's layer."""
     sigma_init: dict[str, Any] = field(
         default_factory=lambda: {"name": "const_initializer"}, metadata=IS_INITIALIZER
     )
+    """Initialisation of the log deviation."""
     fixed_sigma: bool = True
     """True: one free parameter per action; False: a linear head on the trunk."""
     sigma_parametrization: Literal["exp", "softplus", "linear", "scalar"] = "exp"
@@ -120,8 +130,11 @@ class SpaceConfig:
     """`network.space`: exactly one of the three; none for a central value."""
 
     continuous: ContinuousConfig | None = None
+    """Settings for real actions."""
     discrete: dict[str, Any] | None = None
+    """Given for one choice."""
     multi_discrete: dict[str, Any] | None = None
+    """Given for several choices."""
 
 
 @dataclass(frozen=True)
@@ -134,15 +147,19 @@ class ActorCriticConfig:
     )
 
     name: str
+    """Registered name."""
     mlp: MLPConfig
     space: SpaceConfig = SpaceConfig()
     cnn: CNNConfig | None = None
+    """Convolutions before the MLP, for images."""
     rnn: RNNConfig | None = None
+    """Memory: an LSTM or a GRU."""
     separate: bool = False
     """Separate trunks for actor and critic."""
     normalization: Normalization = None
     """Normalisation in the CNN and in a d2rl MLP; a plain MLP has `mlp.normalization`."""
     value_activation: str = field(default="None", metadata=IS_ACTIVATION)
+    """Activation of the value."""
     central_value: bool = False
     """A critic only, without actions."""
 

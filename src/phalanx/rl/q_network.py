@@ -33,6 +33,7 @@ class QNetworkConfig:
     NO_EFFECT: ClassVar[frozenset[str]] = frozenset({"space"})
 
     name: str
+    """Registered name."""
     mlp: MLPConfig
     dueling: bool = False
     """Use Q = V + A - mean of A, so that a state's value is learned from all its actions."""

@@ -37,6 +37,7 @@ class SACNetworkConfig:
     )
 
     name: str
+    """Registered name."""
     mlp: MLPConfig
     log_std_bounds: tuple[float, ...] = (-5.0, 2.0)
     """Smallest and largest log standard deviation before squashing."""

@@ -72,8 +72,11 @@ class Go2BackflipConfig(TaskConfig):
     action_scale: float = 1.0
     """How far an action of 1 moves a servo's target [rad]."""
     feet: tuple[str, ...] = ("FL_foot", "FR_foot", "RL_foot", "RR_foot")
+    """Bodies that are feet."""
     foot_radius: float = 0.022
+    """Radius of a foot [m]."""
     asset: str = str(Path(__file__).parent / "assets" / "go2.xml")
+    """MJCF or URDF file of the robot."""
 
 
 class Go2Backflip(Task):

@@ -49,11 +49,17 @@ class HumanoidConfig(TaskConfig):
 
     clip_observations: float = 100.0
     alive_weight: float = 2.0
+    """Weight of being alive, of the reward."""
     up_weight: float = 0.1
+    """Weight of an upright torso."""
     heading_weight: float = 0.5
+    """Weight of facing the target."""
     actions_cost: float = 0.01
+    """Weight of the sum of squared actions."""
     energy_cost: float = 0.05
+    """Weight of the joints' power."""
     joints_at_limit_cost: float = 0.25
+    """Weight of joints near their upper limit."""
     death_cost: float = -1.0
     """Reward for the step in which the humanoid falls."""
     termination_height: float = 0.8

@@ -51,9 +51,13 @@ class HumanoidWalkConfig(TaskConfig):
     dt: float = 1 / 50
     substeps: int = 4
     forward_weight: float = 1.0
+    """Weight of the speed forwards."""
     alive_weight: float = 1.0
+    """Weight of being alive."""
     torque_cost: float = 0.01
+    """Weight of the torques."""
     tilt_cost: float = 1.0
+    """Weight of the torso's tilt."""
     turn_cost: float = 0.0
     """Weight of the squared yaw rate [rad^2/s^2]; the exercise has no such term."""
     torque_unit: float = 10.0
