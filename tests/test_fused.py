@@ -540,6 +540,8 @@ def test_model_fields_of_each_environment_count():
         fresh = copy.copy(models[-1])
         mujoco.mj_setConst(fresh, mujoco.MjData(fresh))
         np.testing.assert_allclose(models[-1].dof_invweight0, fresh.dof_invweight0, rtol=1e-5)
+        for name, values in sim.engine.invweights().items():  # as set_const finds them on a GPU
+            np.testing.assert_allclose(values[env], getattr(fresh, name), rtol=2e-4)
     datas = [stepped(m, sim, env) for env, m in enumerate(models)]
     sim.step()
     np.testing.assert_allclose(sim.qvel, [d.qvel for d in datas], atol=2e-4)
@@ -549,6 +551,40 @@ def test_model_fields_of_each_environment_count():
     datas = [stepped(m, sim, env) for env, m in enumerate(models)]
     sim.step()
     np.testing.assert_allclose(sim.qvel, [d.qvel for d in datas], atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["elliptic cones", "fixed obstacles"])
+def test_shapes_and_planes_of_each_environment_count(name):
+    sim = make(MODELS[name][1], 9)
+    generator = torch.Generator().manual_seed(6)
+    stir(sim, generator)
+
+    def drawn(field, low, high):
+        return low + (high - low) * torch.rand(field.shape, generator=generator)
+
+    for short_cut in ("geom_sameframe", "body_sameframe", "site_sameframe"):
+        sim.model_field(short_cut)[:] = 0
+    sim.model_field("geom_friction")[:] *= drawn(sim.model_field("geom_friction"), 0.5, 1.5)
+    sim.model_field("geom_size")[:] *= drawn(sim.model_field("geom_size"), 0.95, 1.05)
+    sim.model_field("geom_rbound")[:] *= 1.06
+    sim.model_field("geom_pos")[:] += drawn(sim.model_field("geom_pos"), -0.02, 0.02)
+    quat = sim.model_field("geom_quat")
+    quat += drawn(quat, -0.05, 0.05)
+    quat /= quat.norm(dim=-1, keepdim=True)
+    for k in range(2):
+        models = [exact(sim.model_of(env)) for env in range(9)]
+        before = sim.qvel.clone()
+        datas = [stepped(m, sim, env) for env, m in enumerate(models)]
+        sim.step()
+        expected = torch.tensor(np.array([d.qvel for d in datas])).float()
+        change = (expected - before).abs().amax(1, keepdim=True).clamp(min=1)
+        assert ((sim.qvel - expected).abs() / change).max() < 5e-4
+        assert sum(d.ncon for d in datas) > 30
+        places = np.array([d.geom_xpos for d in datas])
+        if k == 0:  # then in one environment alone
+            sim.geom_xpos  # noqa: B018
+            quat[3] = quat[4]
+    assert np.ptp(places, axis=0).max() > 0.02
 
 
 def test_activations_go_on_through_substeps_and_restored_states():
@@ -572,7 +608,9 @@ def test_contacts_between_bodies_that_do_not_fit_are_not_dropped(monkeypatch):
     small = make(MODELS["contacts between bodies"][1])
     for sim in (large, small):
         stir(sim, torch.Generator().manual_seed(7), angles=3.0)
+        sim.model_field("body_mass").mul_(1.1)
         sim.step()
+    assert small.qvel.isfinite().all()
     assert "enlarged" in small.engine.grow()
     assert small.engine.grow() is None
     assert large.engine.grow() is None

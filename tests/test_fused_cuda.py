@@ -98,9 +98,25 @@ def test_model_fields_of_each_environment_count_on_a_gpu_and_in_graphs():
     copied(cpu, gpu)
     graph.replay()
     assert ((gpu.qvel.cpu() - expected).abs() / change).max() < 2 * TASKS["Ant"][0]
-    gpu.model_field("dof_damping").mul_(2)
-    with torch.cuda.graph(torch.cuda.CUDAGraph()), pytest.raises(PhalanxError, match="setup_only"):
+    mass = gpu.model_field("body_mass")
+    halved = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(halved), gpu.engine.capture():  # writes inside of a graph
+        mass.mul_(0.5)
+        gpu.set_const()
         gpu.advance(1)
+    copied(cpu, gpu)
+    halved.replay()
+    datas = [stepped(exact(gpu.model_of(env)), cpu, env) for env in range(N)]
+    expected = torch.tensor([d.qvel.tolist() for d in datas])
+    assert ((gpu.qvel.cpu() - expected).abs() / change).max() < 2 * TASKS["Ant"][0]
+    mass.mul_(2)  # and outside of the first graph
+    gpu.set_const()
+    gpu.take_model_fields()
+    copied(cpu, gpu)
+    graph.replay()
+    datas = [stepped(exact(gpu.model_of(env)), cpu, env) for env in range(N)]
+    expected = torch.tensor([d.qvel.tolist() for d in datas])
+    assert ((gpu.qvel.cpu() - expected).abs() / change).max() < 2 * TASKS["Ant"][0]
 
 
 def test_contacts_that_do_not_fit_are_not_dropped(monkeypatch):

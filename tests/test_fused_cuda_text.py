@@ -2,11 +2,13 @@
 
 import mujoco
 import pytest
+import torch
 
 from phalanx.sim.engines.fused import cuda
 from phalanx.sim.engines.fused.lanes import spread
+from phalanx.sim.engines.fused.numbers import Numbers, model_fields
 from phalanx.sim.engines.fused.structure import Structure
-from phalanx.sim.engines.fused.tables import constants, model_fields, tables
+from phalanx.sim.engines.fused.tables import constants
 from test_fused import ARMS
 from test_fused import MODELS as TRUTHS
 from test_fused_rows import ROWS, model_of
@@ -29,8 +31,9 @@ def test_the_text_for_gpus_compiles_without_one(name):
     pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC comes with torch's CUDA build")
     structure = Structure(mujoco.MjModel.from_xml_string(MODELS[name]))
     lanes = spread(structure)
-    arrays = lanes.arrange(tables(structure, model_fields(structure.model)))
-    shapes = {name: values.shape[1:] for name, values in arrays.items()}
+    host = torch.device("cpu")
+    made = Numbers(structure, host).make(model_fields(structure.model, host))
+    shapes = {name: lanes.arranged(name, values).shape[1:] for name, values in made.items()}
     varies = {"inertia", "limit", "point", "pair"}
     text = cuda.source(constants(structure, varies.__contains__, shapes, cuda.SIZES, lanes))
     assert len(cuda.compile_cubin(text, "sm_90")) > 10_000

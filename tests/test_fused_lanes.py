@@ -93,11 +93,15 @@ def test_lanes_read_model_fields_of_each_environment(request):
     one = robot(name)
     request.getfixturevalue("lanes_on_cpu")
     many = robot(name)
+    many.engine._by_version = True  # as on a GPU
     for sim in (one, many):
         generator = torch.Generator().manual_seed(4)
         for field in (sim.model_field(n) for n in DRAWN):
             field *= 0.7 + 0.6 * torch.rand(field.shape, generator=generator)
         sim.set_const()
+    assert_same(one, many, launched)
+    for sim in (one, many):
+        sim.model_field("dof_damping").mul_(2)
     assert_same(one, many, launched)
     same = robot(name)
     same.load_state_dict({**one.state_dict(), "model": {}})

@@ -157,6 +157,7 @@ class Physics:
         if self.state.step_changed:
             self.state.step_changed = False
             self._graph.reset()
+        self.state.engine.take_model_fields()
         self._graph()
 
     def check(self) -> None:

@@ -175,6 +175,7 @@ class RandomModel:
         for parameter in self.parameters:
             parameter.sample.copy_(state[parameter.name])
             parameter.write()
+        self.sim.take_model_fields()
 
     def _read(self, params: Mapping[str, Any]) -> Iterator[Parameter]:
         for name, entry in mapping(params.get("sim_params"), f"{WHERE}.sim_params").items():

@@ -156,6 +156,12 @@ class Sim:
                 f"{did_you_mean(name, dir(mujoco.MjModel))}"
             ) from None
 
+    def take_model_fields(self) -> None:
+        """Bring what was written to model fields into the step, which does so itself, but not where
+        it is replayed in a CUDA graph: call this after writes from outside of the graph."""
+        if take := getattr(self.engine, "update_tables", None):
+            take()
+
     def set_const(self, mask: Tensor | None = None) -> None:
         """Recompute constants that depend on model fields you changed, in environments `mask` (N,)
         bool, None for all. As for `model_field`, the first call must come before any CUDA graph is

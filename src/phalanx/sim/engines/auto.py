@@ -13,16 +13,12 @@ from mujoco.batch import MODEL_FIELDS
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines import CompilesScene, Engine, Until
+from phalanx.sim.engines import CompilesScene, Engine
 from phalanx.sim.engines.fields import refusal
-from phalanx.sim.engines.fused import CHANGING, FusedEngine
+from phalanx.sim.engines.fused import FusedEngine
 
 FEWEST = 64
 """Environments: compiling a step takes seconds, which fewer do not repay."""
-
-
-_REWRITES = 4
-"""Steps in a row with new model fields: the program draws them all the time."""
 
 
 class OtherEngine(Engine, Protocol):
@@ -86,13 +82,6 @@ class AutoEngine:
                 error = PhalanxError(why)
             self._leave_fused(error)
             return self._engine.model_field(name)
-
-    def step(self, substeps: int, until: Until = "derived") -> None:
-        """See `Engine.step`."""
-        engine = self._engine
-        if isinstance(engine, FusedEngine) and engine.rewritten >= _REWRITES:
-            self._leave_fused(PhalanxError(CHANGING))
-        self._engine.step(substeps, until)
 
     def match(self, name: str) -> None:
         """Become engine `name`, which saved a state that is to be loaded, if this one can."""

@@ -27,29 +27,18 @@ from phalanx.sim.engines.fields import (
     refusal,
 )
 from phalanx.sim.engines.fused import cpu, cuda
+from phalanx.sim.engines.fused.invweights import NAMES, Invweights
 from phalanx.sim.engines.fused.lanes import alone, spread
+from phalanx.sim.engines.fused.numbers import Fields, Numbers, model_fields
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.support import why_not
-from phalanx.sim.engines.fused.tables import (
-    DRAWN,
-    INPUTS,
-    OUTPUTS,
-    VARIABLE,
-    Fields,
-    constants,
-    model_fields,
-    tables,
-)
+from phalanx.sim.engines.fused.tables import DRAWN, INPUTS, OUTPUTS, VARIABLE, constants
 from phalanx.sim.engines.initial import initial_data
 
 _FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS | {"sensordata"}
-_CONSTANTS = ("body_invweight0", "dof_invweight0", "tendon_invweight0")  # that set_const derives
+_AT_START = ("cdof", "xipos", "subtree_com")  # that invweights need
 _ACC = mujoco.mjtStage.mjSTAGE_ACC
 _NO_POSITIONS, _STALE, _FRESH = 0, 1, 2
-CHANGING = (
-    "on a GPU the fused engine does not change model fields in each step of a CUDA graph; draw them"
-    " once, with setup_only: true, or use engine=warp"
-)
 
 
 class FusedEngine:
@@ -69,20 +58,24 @@ class FusedEngine:
         self.failed = torch.zeros(num_envs, dtype=torch.bool, device=device)
         self._structure = Structure(model)
         self._lanes = spread(self._structure) if device.type == "cuda" else alone(self._structure)
+        self._numbers = Numbers(self._structure, device)
+        self._shared_fields = model_fields(model, device)
+        self._sources = self._numbers.sources(self._shared_fields)
         self._initials: dict[str, Tensor] = {}  # (1, ...) of what `reset` restores
         self._state = ("qpos", "qvel", "act") if model.na else ("qpos", "qvel")
         poses = ("mocap_pos", "mocap_quat") if model.nmocap else ()
         held = (*self._state, "ctrl", "time", *poses)
         self._data = {name: self._initial(name) for name in held}
         self._derived: dict[str, Tensor] = {}
+        self._invweights: Invweights | None = None
+        self._at_start: dict[str, Tensor] = {}
         self._bound: Any = None  # the tensors of both as the step takes them; None to bind again
         self._fresh: set[str] = set()  # derived fields to compute again after a step
         self._model_fields: dict[str, Tensor] = {}
         self._physical: dict[str, Tensor] = {}  # those that a step depends on
         self._seen: dict[str, Tensor] = {}  # their values in `_varied`
+        self._by_version = device.type == "cuda"
         self._versions: dict[str, int] = {}  # of these, by which writes show without waiting
-        self.rewritten = 0
-        """Steps in a row, on a GPU, before each of which model fields were written to."""
         self._threads = threads
         self._sizes = cuda.SIZES if device.type == "cuda" else cpu.SIZES
         self._grown: str | None = None
@@ -152,28 +145,45 @@ class FusedEngine:
         return self._model_fields[name]
 
     def set_const(self, mask: Tensor) -> None:
-        targets = [self.model_field(name) for name in _CONSTANTS]
-        if self.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            raise PhalanxError(CHANGING)
+        targets = {name: self.model_field(name) for name in NAMES}
+        if self.device.type == "cuda":
+            for name, values in self.invweights().items():
+                write_rows(targets[name], mask, values)
+            return
         scratch = copy.copy(self.model)
         data = mujoco.MjData(scratch)
-        fields = {k: v[mask].cpu().numpy() for k, v in self._model_fields.items()}
-        found: list[list[np.ndarray]] = [[] for _ in _CONSTANTS]
-        for i in range(int(mask.sum())):
-            one = copy_with(self.model, {k: v[i] for k, v in fields.items()})
+        for env in mask.nonzero()[:, 0].tolist():
+            one = self.model_of(env)
             mujoco.mj_setConst(one, data)
-            for name, rows in zip(_CONSTANTS, found, strict=True):
-                rows.append(getattr(one, name))
-        for target, rows in zip(targets, found, strict=True):
-            if rows:
-                target[mask] = torch.from_numpy(np.stack(rows)).float().to(self.device)
+            for name, target in targets.items():
+                target[env] = torch.from_numpy(getattr(one, name)).float()
+
+    def invweights(self) -> dict[str, Tensor]:
+        """What set_const derives, (N, ...) each, without waiting for the device."""
+        self.update_tables()
+        if self._invweights is None:
+            self._invweights = Invweights(self._structure, self.device)
+            self._at_start = {name: self._initial(name) for name in (*INPUTS, *_AT_START)}
+            qpos0 = torch.from_numpy(self.model.qpos0.copy()).float()
+            self._at_start["qpos"].copy_(qpos0.expand(self.num_envs, -1))
+        start, model = self._at_start, (self._shared, self._varied, self.num_envs)
+        bound = self._step.bind(
+            {**{k: start.get(k) for k in (*INPUTS, *OUTPUTS)}, "overflow": self._overflow}
+        )
+        self._step.run(bound, *model, 0, (False, _FRESH))
+        none = torch.zeros(self.num_envs, self.model.nv, device=self.device)
+        found = self._invweights.find(
+            lambda force: self._step.solve_m(bound, *model, force.contiguous(), none),
+            *(start[name] for name in _AT_START),
+        )
+        return found
 
     def model_of(self, env: int) -> mujoco.MjModel:
         fields = {k: v[env].cpu().numpy() for k, v in self._model_fields.items()}
         return copy_with(self.model, fields)
 
     def step(self, substeps: int, until: Until = "derived") -> None:
-        self._update_tables()
+        self.update_tables()
         capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
         self.captured |= capturing
         self._substeps = 0 if capturing else substeps
@@ -250,6 +260,7 @@ class FusedEngine:
         self._overflow.zero_()
         self._sizes = self._sizes.doubled
         self._build()
+        self.update_tables()
         return (
             "contacts between bodies filled their memory, which was enlarged to"
             f" {self._sizes.pairs} contacts and {self._sizes.rows} constraint rows an environment"
@@ -277,7 +288,7 @@ class FusedEngine:
                 owner = self.model.opt if name.startswith("opt.") else self.model
                 own = torch.tensor(np.asarray(getattr(owner, name.removeprefix("opt."))))
                 field.copy_(own if saved is None else saved)
-        self._update_tables()
+        self.update_tables()
         self._substeps = 0
         self.unstepped.fill_(True)
         for name in self._derived:
@@ -298,11 +309,14 @@ class FusedEngine:
 
     def _build(self) -> None:
         """Compile the step for the model fields that differ between environments now."""
-        arrays = self._tables(model_fields(self.model))
-        probe = self._tables(self._fields_of([0, 0])) if self._physical else arrays
-        wide = {name for name, values in probe.items() if len(values) > 1}
+        arrays = self._tables(self._shared_fields)
+        self._wide = [n for n, fields in self._sources.items() if fields & self._physical.keys()]
         shapes = {name: values.shape[1:] for name, values in arrays.items()}
-        text = constants(self._structure, wide.__contains__, shapes, self._sizes, self._lanes)
+        powers = any("solimp" in name for name in self._physical)
+        wide = set(self._wide)
+        text = constants(
+            self._structure, wide.__contains__, shapes, self._sizes, self._lanes, powers
+        )
         try:
             if self.device.type == "cuda":
                 self._step: Any = cuda.CudaStep(text, self.device, self._lanes.count)
@@ -312,59 +326,68 @@ class FusedEngine:
             model = error.code.with_name("model.mjb")
             mujoco.mj_saveModel(self.model, str(model))
             raise PhalanxError(f"{error}; its model is {model}; use another engine") from error
-        shared = [a.ravel() for name, a in arrays.items() if name not in wide]
-        self._shared = torch.from_numpy(np.concatenate(shared)).float().to(self.device)
-        rows = sum(arrays[name][0].size for name in wide)
+        shared = [a.flatten() for name, a in arrays.items() if name not in wide]
+        self._shared = torch.cat(shared).float()
+        self._starts, rows = {}, 0  # of each table in `_varied`
+        for name in self._wide:
+            self._starts[name] = rows
+            rows += arrays[name][0].numel()
         self._varied = self._step.varied(max(1, rows), self.num_envs)
-        self._wide = [name for name in arrays if name in wide]
         self._bound = None
         self._seen = {k: torch.full_like(v, torch.nan) for k, v in self._physical.items()}
+        self._versions = {}
 
-    def _tables(self, field: Fields) -> dict[str, np.ndarray]:
-        """All tables of the step for model fields, as its lanes read them."""
-        return self._lanes.arrange(tables(self._structure, field))
+    def _tables(self, field: Fields, names: list[str] | None = None) -> dict[str, Tensor]:
+        """Tables of the step for model fields, as its lanes read them."""
+        made = self._numbers.make(field, names)
+        return {name: self._lanes.arranged(name, values) for name, values in made.items()}
 
-    def _fields_of(self, envs: list[int]) -> Fields:
-        """Model fields of some environments, for `tables`."""
-        shared = model_fields(self.model)
+    def _fields_of(self, envs: slice | Tensor) -> Fields:
+        """Model fields of some environments."""
 
-        def field(name: str) -> np.ndarray:
+        def field(name: str) -> Tensor:
             if name in self._physical:
-                return self._physical[name][envs].double().cpu().numpy()
-            return shared(name)
+                return self._physical[name][envs].double()
+            return self._shared_fields(name)
 
         return field
 
-    def _update_tables(self) -> None:
-        """Bring what was written into model fields into the step's numbers."""
+    def update_tables(self) -> None:
+        """Bring what was written into model fields into the step's numbers. A step does so, too,
+        but not where it is replayed in a CUDA graph: writes from outside of the graph count there
+        after this."""
         if not self._physical:
             return
-        if self.device.type == "cuda":
-            versions = {name: value._version for name, value in self._physical.items()}
-            if versions == self._versions:
-                self.rewritten = 0
-                return
-            if torch.cuda.is_current_stream_capturing():
-                raise PhalanxError(CHANGING)
-            self._versions = versions
-            self.rewritten += 1
         if self._seen.keys() != self._physical.keys():
             self._build()
-        changed = torch.zeros_like(self.failed)
-        for name, value in self._physical.items():
-            changed |= (value != self._seen[name]).flatten(1).any(1)
-        envs = changed.nonzero()[:, 0].tolist()
-        if not envs:
+        changed, envs = self._changes()
+        names = [n for n in self._wide if self._sources[n] & changed]
+        if not names:
             return
-        arrays = self._tables(self._fields_of([*envs, envs[-1]]))
-        stacked = np.concatenate(
-            [arrays[name][:-1].reshape(len(envs), -1) for name in self._wide], 1
-        )
-        at, width = changed.nonzero()[:, 0], self._varied.shape[2]
-        numbers = torch.from_numpy(stacked.T.copy()).float().to(self.device)
-        self._varied[:, at // width, at % width] = numbers
-        for name, value in self._physical.items():
-            self._seen[name].copy_(value)
+        width = self._varied.shape[2]
+        for name, values in self._tables(self._fields_of(envs), names).items():
+            rows = values.flatten(1).T.float()
+            own = self._varied[self._starts[name] : self._starts[name] + len(rows)]
+            if isinstance(envs, Tensor):
+                own[:, envs // width, envs % width] = rows
+            else:
+                own[:, :, 0] = rows
+
+    def _changes(self) -> tuple[set[str], slice | Tensor]:
+        """Model fields that were written to since the last call, and in which environments. On a
+        GPU tensors' versions tell, so that nothing waits for it."""
+        if self._by_version:
+            versions = {name: value._version for name, value in self._physical.items()}
+            before, self._versions = self._versions, versions
+            return {n for n, v in versions.items() if v != before.get(n)}, slice(None)
+        different = {n: (v != self._seen[n]).flatten(1).any(1) for n, v in self._physical.items()}
+        changed = {n for n, some in different.items() if some.any()}
+        if not changed:
+            return changed, torch.empty(0)
+        envs = torch.stack([different[n] for n in changed]).any(0).nonzero()[:, 0]
+        for name in changed:
+            self._seen[name].copy_(self._physical[name])
+        return changed, envs
 
     def _advance(self, substeps: int, until: Until) -> None:
         forces = until != "state" and bool(self._derived.keys() & _FORCES)
@@ -391,7 +414,7 @@ class FusedEngine:
 
     def _compute(self, name: str) -> None:
         """Give a field that was not shown during the last step the value that it would have."""
-        self._update_tables()
+        self.update_tables()
         kept = {k: self._data[k].clone() for k in self._state}
         others = {k: v.clone() for k, v in self._derived.items() if k != name}
         if self._substeps:

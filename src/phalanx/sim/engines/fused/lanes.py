@@ -6,15 +6,15 @@ the fused step use these local numbers. A single lane has no trunk: all of its s
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
+import torch
+from torch import Tensor
 
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.sensors import SUBTREES, Sensors, actuators_of
 from phalanx.sim.engines.fused.structure import HINGE, Structure
 
-Array = np.ndarray
 COUNTS = (2, 4, 8)
 WORTH = 0.8
 """Twice the lanes must leave at most this part of the work to a lane."""
@@ -37,6 +37,8 @@ class Lanes:
 
     trunk: list[int]
     limbs: list[list[int]]
+    places: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    """(length, lanes) slots, on devices where tables have been arranged."""
 
     @property
     def count(self) -> int:
@@ -113,22 +115,18 @@ class Lanes:
         longest = max(len(row) for row in own)
         return laned(f"ONE_{name}", [[*row, *[-1] * (longest - len(row) + 1)] for row in own])
 
-    def arrange(self, tables: Mapping[str, Array]) -> dict[str, Array]:
-        """Tables (E, rows, columns); those of slots with the rows of the lanes side by side, so
-        that one load serves all lanes: (E, length, columns x lanes)."""
-        if self.count == 1:
-            return dict(tables)
-        out = {}
-        for name, values in tables.items():
-            if name not in SLOT_TABLES:
-                out[name] = values
-                continue
-            # of a slot that a lane does not have: an armature, so that it divides by something
-            none = np.full((len(values), 1, values.shape[2]), float(name == "armature"))
-            wide = np.concatenate([values, none], 1)
-            own = [wide[:, self.slots(lane)] for lane in range(self.count)]
-            out[name] = np.stack(own, -1).reshape(len(values), self.length, -1)
-        return out
+    def arranged(self, name: str, values: Tensor) -> Tensor:
+        """A table (E, rows, columns); if it is one of slots, with the rows of the lanes side by
+        side, so that one load serves all lanes: (E, length, columns x lanes)."""
+        if self.count == 1 or name not in SLOT_TABLES:
+            return values
+        if values.device not in self.places:
+            rows = torch.tensor([self.slots(lane) for lane in range(self.count)])
+            self.places[values.device] = rows.T.contiguous().to(values.device)
+        # of a slot that a lane does not have, -1: an armature, so that it divides by something
+        none = torch.full_like(values[:, :1], float(name == "armature"))
+        own = torch.cat([values, none], 1)[:, self.places[values.device]]
+        return own.transpose(-1, -2).flatten(2)
 
 
 def laned(name: str, rows: Sequence[Sequence[int]]) -> str:

@@ -1,21 +1,21 @@
 """Rows of `rows.h`: equalities, limits and friction of tendons, limits of ball joints; and tendons.
 
-Their numbers are tables as in `tables.py`, their structure is constants.
+Their numbers are tables as in `numbers.py`, their structure is constants.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import mujoco
 import numpy as np
+import torch
+from torch import Tensor
 
+from phalanx.sim.engines.fused.placing import Device, Make, columns, frames, product
+from phalanx.sim.engines.fused.solref import reference
 from phalanx.sim.engines.fused.structure import BALL, Structure
 
-Array = np.ndarray
-Fields = Callable[[str], Array]
-Reference = Callable[[Array, Array], tuple[Array, ...]]
-"""Stiffness, damping, dmin, dmax, 1 / width, midpoint from solref and solimp."""
+Fields = Callable[[str], Tensor]
 EQ, TYPES = mujoco.mjtEq, (
     "JOINTS", "TENDONS", "TENDON_LIMIT", "TENDON_FRICTION", "BALL_LIMIT", "CONNECT", "WELD", "REST",
 )  # fmt: skip
@@ -139,28 +139,32 @@ class Rows:
             "TENDON_SLOT": [k for k, _ in terms],
         }
 
-    def tables(self, field: Fields, reference: Reference) -> dict[str, Array]:
-        """(E, rows, columns) each."""
-        m = self.structure.model
-        rows = [self._numbers(row, field, reference) for row in self.rows]
-        terms = [[[c] for row in self.rows for _, c in row.terms]]
-        damping = not m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_DAMPER
-        spring = not m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_SPRING
-        rest = field("tendon_lengthspring")
-        tendon = [
-            field("tendon_stiffness") * spring, rest[..., 0], rest[..., 1],
-            field("tendon_damping") * damping,
-        ]  # fmt: skip
-        welds = [self._weld(row) for row in self.rows if row.type == "WELD"]
+    def tables(self, on: Device) -> dict[str, Make]:
+        """Makers of (E, rows, columns)."""
+        m, flags = self.structure.model, mujoco.mjtDisableBit
+        spring, damper = (int(not m.opt.disableflags & flag)
+                          for flag in (flags.mjDSBL_SPRING, flags.mjDSBL_DAMPER))  # fmt: skip
+        makers = [self._numbers(row, on) for row in self.rows]
+        none = on(np.zeros((1, 0, WIDTH)))
+        terms = on(np.array([c for row in self.rows for _, c in row.terms]).reshape(1, -1, 1))
+        tendon_terms = on(np.array([c for t in self.tendons for _, c in t]).reshape(1, -1, 1))
+        welds = [self._weld(row, on) for row in self.rows if row.type == "WELD"]
+        no_welds = on(np.zeros((1, 0, 8)))
+
+        def tendon(field: Fields) -> Tensor:
+            rest = field("tendon_lengthspring")
+            stiffness, damping = field("tendon_stiffness"), field("tendon_damping")
+            return columns(spring * stiffness, rest[..., 0], rest[..., 1], damper * damping)
+
         return {
-            "row": np.stack(np.broadcast_arrays(*rows), 1) if rows else np.zeros((1, 0, WIDTH)),
-            "row_term": np.array(terms).reshape(1, -1, 1),
-            "tendon": np.stack(np.broadcast_arrays(*tendon), -1),
-            "tendon_term": np.array([[[c] for t in self.tendons for _, c in t]]).reshape(1, -1, 1),
-            "weld": np.array([welds]).reshape(1, -1, 8),
+            "row": lambda field: stacked([make(field) for make in makers]) if makers else none,
+            "row_term": lambda field: terms,
+            "tendon": tendon,
+            "tendon_term": lambda field: tendon_terms,
+            "weld": lambda field: stacked([make(field) for make in welds]) if welds else no_welds,
         }
 
-    def _numbers(self, row: Row, field: Fields, reference: Reference) -> Array:
+    def _numbers(self, row: Row, on: Device) -> Make:
         """(E, WIDTH) of one row."""
         m, i = self.structure.model, row.id
         friction, limit = row.type == "TENDON_FRICTION", row.type == "TENDON_LIMIT"
@@ -169,65 +173,89 @@ class Rows:
         )
         if row.type == "BALL_LIMIT":
             prefix = "jnt_"
-        solref, solimp = (field(f"{prefix}{name}{end}")[:, i] for name in ("solref", "solimp"))
-        numbers = [
-            *reference(solref, solimp),
-            np.maximum(solimp[:, 4], 1),
-            self._weight(row, field),
-        ]
-        margin = np.zeros(1)
-        data: list[Any] = [0.0] * (WIDTH - DATA)
+        weight, anchors = self._weight(row, on), self._anchors(row, on)
+        zeros = on(np.zeros(1))
+        data = [zeros] * (WIDTH - DATA)
         if row.type in ("JOINTS", "TENDONS"):
-            data[:5] = m.eq_data[i, :5]
+            data[:5] = [on([x]) for x in m.eq_data[i, :5]]
             zero = m.tendon_length0 if row.type == "TENDONS" else m.qpos0[m.jnt_qposadr]
             for n, target in enumerate((m.eq_obj1id[i], m.eq_obj2id[i])):
-                data[5 + n] = zero[target] if target >= 0 else 0
-        elif friction:
-            dmin, weight = numbers[2], np.maximum(numbers[7], 1e-15)
-            data[:2] = field("tendon_frictionloss")[:, i], dmin / ((1 - dmin) * weight)
-        elif limit:
-            margin, data[:2] = field("tendon_margin")[:, i], field("tendon_range")[:, i].T
-        elif row.type == "BALL_LIMIT":
-            margin, data[0] = field("jnt_margin")[:, i], field("jnt_range")[:, i].max(1)
-        else:
-            data[:7] = *np.concatenate(self._anchors(row)), m.eq_data[i, 10]
-        return _row([*numbers, margin, *data])
+                data[5 + n] = on([zero[target] if target >= 0 else 0])
+        scale = on([m.eq_data[i, 10]]) if row.axis >= 0 else zeros
 
-    def _weight(self, row: Row, field: Fields) -> Array:
+        def make(field: Fields) -> Tensor:
+            solref, solimp = (field(f"{prefix}{name}{end}")[:, i] for name in ("solref", "solimp"))
+            numbers = [*reference(m, solref, solimp), solimp[:, 4].clamp_min(1), weight(field)]
+            margin, own = zeros, list(data)
+            if friction:
+                dmin, inverse = numbers[2], numbers[7].clamp_min(1e-15)
+                own[:2] = field("tendon_frictionloss")[:, i], dmin / ((1 - dmin) * inverse)
+            elif limit:
+                margin, own[:2] = (
+                    field("tendon_margin")[:, i],
+                    field("tendon_range")[:, i].unbind(1),
+                )
+            elif row.type == "BALL_LIMIT":
+                margin, own[0] = field("jnt_margin")[:, i], field("jnt_range")[:, i].amax(1)
+            elif row.axis >= 0:
+                own[:7] = [*(x for at in anchors(field) for x in at.unbind(-1)), scale]
+            return torch.stack(torch.broadcast_tensors(*numbers, margin, *own), -1)
+
+        return make
+
+    def _weight(self, row: Row, on: Device) -> Make:
         """(E,) mj_diagApprox."""
         m, i = self.structure.model, row.id
-        dofs, tendons, bodies = (field(f"{name}_invweight0") for name in ("dof", "tendon", "body"))
-        if row.type == "JOINTS":
-            joints = [j for j in (m.eq_obj1id[i], m.eq_obj2id[i]) if j >= 0]
-            return dofs[:, m.jnt_dofadr[joints]].sum(1)
-        if row.type == "TENDONS":
-            return tendons[:, [t for t in (m.eq_obj1id[i], m.eq_obj2id[i]) if t >= 0]].sum(1)
-        if row.type == "BALL_LIMIT":
-            return dofs[:, m.jnt_dofadr[i]]
+        of_equality = row.axis >= 0 or row.type in ("JOINTS", "TENDONS")
+        ends = (m.eq_obj1id[i], m.eq_obj2id[i]) if of_equality else ()
+        targets = [int(x) for x in ends if x >= 0]
         if row.axis >= 0:
-            return bodies[:, list(row.bodies), int(row.axis > 2)].sum(1)
-        return tendons[:, i]
+            bodies, part = on.index(row.bodies), int(row.axis > 2)
+            return lambda field: field("body_invweight0")[:, bodies, part].sum(1)
+        if row.type == "JOINTS":
+            dofs = on.index(m.jnt_dofadr[targets].tolist())
+            return lambda field: field("dof_invweight0")[:, dofs].sum(1)
+        if row.type == "TENDONS":
+            at = on.index(targets)
+            return lambda field: field("tendon_invweight0")[:, at].sum(1)
+        if row.type == "BALL_LIMIT":
+            dof = int(m.jnt_dofadr[i])
+            return lambda field: field("dof_invweight0")[:, dof]
+        return lambda field: field("tendon_invweight0")[:, i]
 
-    def _anchors(self, row: Row) -> list[Array]:
-        """The two points of a connect or weld, each in its slot's frame or the world's."""
+    def _anchors(self, row: Row, on: Device) -> Callable[[Fields], list[Tensor]]:
+        """The two points of a connect or weld, (E, 3) each in its slot's frame or the world's."""
+        m, s, i = self.structure.model, self.structure, row.id
+        if row.axis < 0:
+            return lambda field: []
+        if m.eq_objtype[i] == mujoco.mjtObj.mjOBJ_SITE:
+            place = frames(s, "site", [int(m.eq_obj1id[i]), int(m.eq_obj2id[i])], on)
+            return lambda field: [*place(field)[0].unbind(1)]
+        points = [m.eq_data[i, :3], m.eq_data[i, 3:6]]
+        if m.eq_type[i] == EQ.mjEQ_WELD:
+            points.reverse()
+        none = np.array([1.0, 0, 0, 0])
+        held = [on(s.placed(b, p, none)[0][None]) for b, p in zip(row.bodies, points, strict=True)]
+        return lambda field: held
+
+    def _weld(self, row: Row, on: Device) -> Make:
+        """(E, 8) quaternions in the slots' frames whose difference is a weld's error."""
         m, s, i = self.structure.model, self.structure, row.id
         none = np.array([1.0, 0, 0, 0])
+        turns = [on(s.placed_quat(b, none)) for b in row.bodies]
         if m.eq_objtype[i] == mujoco.mjtObj.mjOBJ_SITE:
-            points = [m.site_pos[site] for site in (m.eq_obj1id[i], m.eq_obj2id[i])]
+            sites = on.index([int(m.eq_obj1id[i]), int(m.eq_obj2id[i])])
+            own: Make = lambda field: field("site_quat")[:, sites]  # noqa: E731
         else:
-            points = [m.eq_data[i, :3], m.eq_data[i, 3:6]]
-            if m.eq_type[i] == EQ.mjEQ_WELD:
-                points.reverse()
-        return [s.placed(b, p, none)[0] for b, p in zip(row.bodies, points, strict=True)]
+            held = on(np.array([[m.eq_data[i, 6:10], none]]))
+            own = lambda field: held  # noqa: E731
+        turn = torch.stack(turns)
+        return lambda field: product(turn, own(field)).flatten(-2)
 
-    def _weld(self, row: Row) -> Array:
-        """(8,) quaternions in the slots' frames whose difference is a weld's error."""
-        m, s, i = self.structure.model, self.structure, row.id
-        if m.eq_objtype[i] == mujoco.mjtObj.mjOBJ_SITE:
-            quats = [m.site_quat[site] for site in (m.eq_obj1id[i], m.eq_obj2id[i])]
-        else:
-            quats = [m.eq_data[i, 6:10], np.array([1.0, 0, 0, 0])]
-        return np.concatenate([s.placed_quat(b, q) for b, q in zip(row.bodies, quats, strict=True)])
+
+def stacked(rows: Sequence[Tensor]) -> Tensor:
+    """(E, rows, columns) from (E or 1, columns) each."""
+    return torch.stack(torch.broadcast_tensors(*rows), 1)
 
 
 def tendon_terms(s: Structure, t: int) -> list[tuple[int, float]]:
@@ -237,8 +265,3 @@ def tendon_terms(s: Structure, t: int) -> list[tuple[int, float]]:
     first = int(m.tendon_adr[t])
     wraps = range(first, first + int(m.tendon_num[t]))
     return [(slot_of(int(m.wrap_objid[n])), float(m.wrap_prm[n])) for n in wraps]
-
-
-def _row(columns: Sequence[Array | float]) -> Array:
-    """(E, WIDTH) from columns (E,), (1,) or numbers."""
-    return np.stack(np.broadcast_arrays(*(np.atleast_1d(np.asarray(c)) for c in columns)), 1)

@@ -1,10 +1,13 @@
-"""Sensors that the fused step has: their constants and tables, as in `tables.py`."""
+"""Sensors that the fused step has: their constants, and tables as in `numbers.py`."""
 
 from collections.abc import Callable, Sequence
 
 import mujoco
 import numpy as np
+import torch
+from torch import Tensor
 
+from phalanx.sim.engines.fused.placing import Device, Make, matrices, product
 from phalanx.sim.engines.fused.structure import Structure
 
 Array = np.ndarray
@@ -134,8 +137,9 @@ class Sensors:
             "TOUCH_SHAPE": [SHAPES.index(site_shape(m, site)) for site in self.touching],
         }
 
-    def tables(self, field: Callable[[str], Array], static: Array) -> dict[str, Array]:
-        """(E, rows, columns) each; `static`: mass x centre and mass of bodies that never move."""
+    def tables(self, on: Device, static: Array) -> dict[str, Make]:
+        """Makers of (E, rows, columns); `static`: mass x centre and mass of bodies that never
+        move."""
         m, subtrees = self.structure.model, self.subtrees
         cutoff, data = m.sensor_cutoff[self.ids], m.sensor_datatype[self.ids]
         real = data == mujoco.mjtDataType.mjDATATYPE_REAL
@@ -143,33 +147,41 @@ class Sensors:
         high = np.where((cutoff > 0) & (real | positive), cutoff, NONE)
         low = np.where((cutoff > 0) & real, -cutoff, -NONE)
         below = [[b for b in range(m.nbody) if _is_below(m, b, body)] for body in subtrees]
-        frames = [self._frame(field, *frame) for frame in self.frames]
-        return {
+        frames, none = [self._frame(on, *frame) for frame in self.frames], on(np.zeros((1, 0, 16)))
+
+        def frame(field: Callable[[str], Tensor]) -> Tensor:
+            rows = [make(field) for make in frames]
+            return torch.stack(torch.broadcast_tensors(*rows), 1) if rows else none
+
+        fixed = {
             "cutoff": np.stack([low, high], 1)[None],
-            "frame": np.stack(np.broadcast_arrays(*frames), 1) if frames else np.zeros((1, 0, 16)),
-            "subtree": np.array([[static[b].sum(0) for b in below]]).reshape(1, -1, 4),
+            "subtree": np.array([static[b].sum(0) for b in below]).reshape(1, -1, 4),
             "touch": m.site_size[self.touching][None],
             "magnetic": m.opt.magnetic[None, None],
         }
+        held = {name: on(values) for name, values in fixed.items()}
+        makers: dict[str, Make] = {n: lambda field, n=n: held[n] for n in held}  # type: ignore[misc]
+        return makers | {"frame": frame}
 
-    def _frame(self, field: Callable[[str], Array], kind: int, i: int) -> Array:
+    def _frame(self, on: Device, kind: int, i: int) -> Make:
         """(E, 16): origin, rotation and quaternion in a slot's frame, or in the world's."""
-        m, s, body = self.structure.model, self.structure, _body_of(self.structure.model, kind, i)
-        pos, quat = np.zeros((1, 3)), np.array([[1.0, 0, 0, 0]])
-        if kind == OBJ.mjOBJ_BODY:
-            pos, quat = field("body_ipos")[:, i], field("body_iquat")[:, i]
-        elif kind != OBJ.mjOBJ_XBODY:
-            name = {OBJ.mjOBJ_GEOM: "geom", OBJ.mjOBJ_SITE: "site", OBJ.mjOBJ_CAMERA: "cam"}
-            prefix = name[OBJ(kind)]
-            pos, quat = (getattr(m, f"{prefix}_{what}")[None, i] for what in ("pos", "quat"))
-        origin, turn = s.placed(body, np.zeros(3), np.array([1.0, 0, 0, 0]))
-        rest = np.stack([
-            np.concatenate([s.placed(body, np.zeros(3), q)[1].ravel(), s.placed_quat(body, q)])
-            for q in quat
-        ])  # fmt: skip
-        envs = max(len(pos), len(rest))
-        parts = [np.broadcast_to(x, (envs, x.shape[1])) for x in (origin + pos @ turn.T, rest)]
-        return np.concatenate(parts, 1)
+        s, body = self.structure, _body_of(self.structure.model, kind, i)
+        none = np.array([1.0, 0, 0, 0])
+        origin, turn = (on(x) for x in s.placed(body, np.zeros(3), none))
+        own = on(s.placed_quat(body, none))
+        named = {OBJ.mjOBJ_GEOM: "geom_{}", OBJ.mjOBJ_SITE: "site_{}", OBJ.mjOBJ_CAMERA: "cam_{}",
+                 OBJ.mjOBJ_BODY: "body_i{}"}  # fmt: skip
+        name = named.get(OBJ(kind), "")
+        still = on(np.zeros((1, 3))), on(none[None])
+
+        def make(field: Callable[[str], Tensor]) -> Tensor:
+            pos, quat = (field(name.format(x))[:, i] for x in ("pos", "quat")) if name else still
+            at = origin + (turn @ pos[..., None])[..., 0]
+            parts = [at, (turn @ matrices(quat)).flatten(-2), product(own, quat)]
+            envs = max(len(x) for x in parts)
+            return torch.cat([x.expand(envs, x.shape[1]) for x in parts], 1)
+
+        return make
 
 
 def actuators_of(m: mujoco.MjModel, joint: int) -> list[int]:

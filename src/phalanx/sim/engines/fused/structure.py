@@ -59,11 +59,8 @@ class Point:
     """The plane and the geom."""
     plane: int
     """In `Structure.planes`."""
-    centre: np.ndarray
-    """(3,) in the slot's frame [m]."""
-    radius: float
-    axis: np.ndarray
-    """(3,) in the slot's frame: of a capsule, or from the centre of a box to this corner."""
+    side: tuple[int, int, int]
+    """Which end of a capsule or corner of a box, in the geom's axes: 1 or -1, or 0."""
     corner: bool
 
 
@@ -224,18 +221,13 @@ class Structure:
             return
         if a not in self.planes:
             self.planes.append(a)
-        pos, turn = self.placed(int(m.geom_bodyid[b]), m.geom_pos[b], m.geom_quat[b])
-        size, plane, slot = m.geom_size[b], self.planes.index(a), self.slot_of_geom(b)
-        if kind == GEOM.mjGEOM_SPHERE:
-            ends = [(pos, size[0], np.zeros(3), False)]
-        elif kind == GEOM.mjGEOM_CAPSULE:
-            axis = turn[:, 2]
-            ends = [(pos + side * axis * size[1], size[0], axis, False) for side in (1, -1)]
-        else:
-            corners = [[x, y, z] for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]
-            arms = [turn @ (np.array(c) * size) for c in corners]
-            ends = [(pos + arm, 0.0, arm, True) for arm in arms]
-        self.points += [Point(slot, pair, plane, *end) for end in ends]
+        sides, box = [(0, 0, 0)], kind == GEOM.mjGEOM_BOX
+        if kind == GEOM.mjGEOM_CAPSULE:
+            sides = [(0, 0, 1), (0, 0, -1)]
+        elif box:
+            sides = [(x, y, z) for z in (-1, 1) for y in (-1, 1) for x in (-1, 1)]
+        slot, plane = self.slot_of_geom(b), self.planes.index(a)
+        self.points += [Point(slot, pair, plane, side, bool(box)) for side in sides]
 
 
 def touching(m: mujoco.MjModel) -> Iterable[Pair]:
@@ -281,17 +273,6 @@ def matrix(quat: np.ndarray) -> np.ndarray:
     out = np.zeros(9)
     mujoco.mju_quat2Mat(out, np.asarray(quat, float))
     return out.reshape(3, 3)
-
-
-def matrices(quat: np.ndarray) -> np.ndarray:
-    """(E, 3, 3) of quaternions (E, 4), w x y z."""
-    w, x, y, z = np.moveaxis(quat / np.linalg.norm(quat, axis=-1, keepdims=True), -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, -1) for row in rows], -2)
 
 
 def quaternion(rotation: np.ndarray) -> np.ndarray:

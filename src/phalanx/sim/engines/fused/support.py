@@ -14,7 +14,6 @@ from phalanx.sim.engines.fused.tables import TOUCHES, pair_kind
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 _COUNTS = {
     "nflex": "flexible bodies",
-    "nhfield": "height fields",
     "nplugin": "plugins", "nplastic": "plastic deformation",
     "nhistory": "delays", "nuserdata": "user data",
 }  # fmt: skip

@@ -1,0 +1,279 @@
+"""The numbers of a model in the form that the fused step reads, made from model fields by torch.
+
+    numbers = Numbers(structure, device)
+    numbers.make(field)                    # {"inertia": (E, rows, columns), ...}, float64
+    numbers.make(field, ["armature"])      # some of them
+
+`field` gives MuJoCo's model fields, float64, with a leading dimension E: 1, or N where
+environments differ. A table is as wide as the fields that it is made from. Shapes are fixed and
+nothing waits for the device, so tables can be made inside of a CUDA graph.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from phalanx.sim.engines.fused import contact_numbers
+from phalanx.sim.engines.fused.placing import Device, Make, columns, joined, matrices, placed_at
+from phalanx.sim.engines.fused.rows import Rows
+from phalanx.sim.engines.fused.sensors import Sensors, actuators_of
+from phalanx.sim.engines.fused.solref import reference
+from phalanx.sim.engines.fused.structure import BASE, FREE, Structure
+
+Fields = Callable[[str], Tensor]
+MINVAL = 1e-15
+NONE = 1e30
+"""A range that never ends."""
+SIX = ((0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2))
+"""Rows and columns of a symmetric tensor's numbers: xx yy zz xy xz yz."""
+
+
+class Numbers:
+    """The tables of one structure on `device`."""
+
+    def __init__(self, s: Structure, device: torch.device) -> None:
+        on = Device(device)
+        self._fixed = {name: on(a) for name, a in _fixed(s).items()}
+        self._made: dict[str, Make] = {
+            **_bodies(s, on), **_joints(s, on), **_actuators(s, on),
+            **contact_numbers.tables(s, on), **Rows(s).tables(on),
+            **Sensors(s).tables(on, static_masses(s)),
+        }  # fmt: skip
+
+    @property
+    def names(self) -> list[str]:
+        """All tables, in the order of the step's memory."""
+        return [*self._fixed, *self._made]
+
+    def make(self, field: Fields, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Tables, all or those of `names`, (E, rows, columns) each."""
+        wanted = self.names if names is None else names
+        return {n: self._fixed[n] if n in self._fixed else self._made[n](field) for n in wanted}
+
+    def sources(self, field: Fields) -> dict[str, set[str]]:
+        """The model fields that each table is made from."""
+        found = {}
+        for name, make in self._made.items():
+            seen: set[str] = set()
+
+            def noted(field_name: str, seen: set[str] = seen) -> Tensor:
+                seen.add(field_name)
+                return field(field_name)
+
+            make(noted)
+            found[name] = seen
+        return found
+
+
+def model_fields(model: mujoco.MjModel, device: torch.device) -> Fields:
+    """The fields of one model, E = 1."""
+    held: dict[str, Tensor] = {}
+
+    def field(name: str) -> Tensor:
+        if name not in held:
+            owner = model.opt if name.startswith("opt.") else model
+            value = np.asarray(getattr(owner, name.removeprefix("opt.")), float)[None]
+            held[name] = torch.from_numpy(value.copy()).to(device)
+        return held[name]
+
+    return field
+
+
+def is_on(m: mujoco.MjModel, flag: mujoco.mjtDisableBit) -> int:
+    """Whether `flag` does not disable something, 0 or 1."""
+    return int(not m.opt.disableflags & flag)
+
+
+def actuators_by_slot(s: Structure) -> list[list[int]]:
+    """Actuators of every slot's joint."""
+    return [actuators_of(s.model, slot.joint) for slot in s.slots]
+
+
+def actuators_by_tendon(m: mujoco.MjModel) -> list[list[int]]:
+    """Actuators of every tendon."""
+    pulls = m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON
+    return [
+        np.flatnonzero(pulls & (m.actuator_trnid[:, 0] == t)).tolist() for t in range(m.ntendon)
+    ]
+
+
+def placed_bodies(s: Structure) -> list[int]:
+    """Bodies that slots carry."""
+    return [b for b in range(1, s.model.nbody) if s.slot_of_body(b) >= 0]
+
+
+def tree_origin(s: Structure, k: int) -> np.ndarray:
+    """(3,) the fixed point about which a tree without a free joint or base is computed [m]."""
+    root = s.slots[s.root_of(k)]
+    return np.zeros(3) if root.kind in (FREE, BASE) else np.array(root.offset)
+
+
+def static_masses(s: Structure) -> np.ndarray:
+    """(bodies, 4) mass x centre and mass of what never moves; the world's own is none."""
+    m, data = s.model, mujoco.MjData(s.model)
+    mujoco.mj_kinematics(m, data)
+    out = np.concatenate([m.body_mass[:, None] * data.xipos, m.body_mass[:, None]], 1)
+    out[[b == 0 or s.slot_of_body(b) >= 0 for b in range(m.nbody)]] = 0
+    return out
+
+
+def _fixed(s: Structure) -> dict[str, np.ndarray]:
+    """Tables of the structure alone, (1, rows, columns)."""
+    m, slots, static, one = s.model, s.slots, static_masses(s), np.array([1.0, 0, 0, 0])
+    origin = [tree_origin(s, k) for k in range(len(slots))]
+    offset = [x.offset if x.up >= 0 or k in s.posed else x.offset - origin[k]
+              for k, x in enumerate(slots)]  # fmt: skip
+    coordinates = [int(m.jnt_qposadr[slot.joint]) for slot in slots]
+    out = {
+        "timestep": [[m.opt.timestep]],
+        "scale": [[1 / (m.stat.meaninertia * max(1, m.nv)), m.opt.tolerance]],
+        "rotation": [slot.rotation.ravel() for slot in slots],
+        "offset": offset,
+        "origin": origin,
+        "quat": [s.slot_quat(k) for k in range(len(slots))],
+        "qpos0": m.qpos0[coordinates][:, None],
+        "ball": [m.qpos_spring[coordinates[k] : coordinates[k] + 4] for k in s.balls],
+        "body": [np.concatenate([*(x.ravel() for x in s.placed(b, np.zeros(3), one))])
+                 for b in placed_bodies(s)],
+        "body_quat": [s.placed_quat(b, one) for b in placed_bodies(s)],
+        "static_mass": static,
+        "group": [static[m.body_rootid == g].sum(0) for g in s.groups],
+    }  # fmt: skip
+    arrays = {name: np.array(rows, float) for name, rows in out.items()}
+    return {n: a.reshape(1, len(a), -1 if len(a) else 1) for n, a in arrays.items()}
+
+
+def _bodies(s: Structure, on: Device) -> dict[str, Make]:
+    bodies = placed_bodies(s)
+    at, slots = on.index(bodies), [s.slot_of_body(b) for b in bodies]
+    origin, turn = placed_at(s, bodies, on)
+    together = np.zeros((len(s.slots), len(bodies)))  # no index_add: a GPU adds in any order
+    together[slots, range(len(bodies))] = 1
+    gather, slot_of, eye, (row, column) = on(together), on.index(slots), on(np.eye(3)), (
+        on.index(SIX[0]), on.index(SIX[1]))  # fmt: skip
+
+    def centres(field: Fields) -> Tensor:  # (E, B, 3)
+        return origin + (turn @ field("body_ipos")[:, at, :, None])[..., 0]
+
+    def axes(field: Fields) -> Tensor:  # (E, B, 3, 3)
+        return turn @ matrices(field("body_iquat")[:, at])
+
+    def inertia(field: Fields) -> Tensor:
+        """(E, slots, 10) of a body with what is welded to it, in its last slot's frame: inertia
+        about the centre of mass, the centre, the mass; zero for other slots."""
+        mass, centre, own = field("body_mass")[:, at], centres(field), axes(field)
+        total = (gather @ mass[..., None])[..., 0]
+        com = gather @ (mass[..., None] * centre) / total.clamp_min(MINVAL)[..., None]
+        arm = centre - com[:, slot_of]
+        square = (arm * arm).sum(-1)[..., None, None] * eye
+        tensor = (own * field("body_inertia")[:, at, None]) @ own.transpose(-1, -2)
+        spread = square - arm[..., None] * arm[..., None, :]
+        tensor = tensor + mass[..., None, None] * spread
+        sums = (gather @ tensor.flatten(-2)).unflatten(-1, (3, 3))
+        return joined(sums[..., row, column], com, total[..., None])
+
+    def gravcomp(field: Fields) -> Tensor:
+        return (field("body_mass") * field("body_gravcomp"))[:, at, None]
+
+    return {
+        "gravity": lambda field: field("opt.gravity")[:, None],
+        "inertia": inertia,
+        "inertial": lambda field: joined(centres(field), axes(field).flatten(-2)),
+        "body_mass": lambda field: field("body_mass")[:, at, None],
+        "gravcomp": gravcomp,
+        "body_inertia": lambda field: field("body_inertia")[:, at],
+    }
+
+
+def _joints(s: Structure, on: Device) -> dict[str, Make]:
+    m, flags = s.model, mujoco.mjtDisableBit
+    dofs, joints = on.index(s.dofs), on.index([slot.joint for slot in s.slots])
+    places = on.index([int(m.jnt_qposadr[slot.joint]) for slot in s.slots])
+    free = [int(m.jnt_dofadr[x.joint]) + i for x in s.slots if x.kind == FREE for i in range(6)]
+    of_free = on.index(free)
+    damper, spring = is_on(m, flags.mjDSBL_DAMPER), is_on(m, flags.mjDSBL_SPRING)
+
+    def friction(field: Fields, at: Tensor) -> Tensor:
+        """Loss, 1 / R, damping of the reference."""
+        _, damping, dmin, *_ = reference(m, field("dof_solref")[:, at], field("dof_solimp")[:, at])
+        weight = field("dof_invweight0")[:, at].clamp_min(MINVAL)
+        return columns(field("dof_frictionloss")[:, at], dmin / ((1 - dmin) * weight), damping)
+
+    def free_joint(field: Fields) -> Tensor:
+        """(E, joints, 30) of the six degrees of freedom: armature, damping, then `friction`."""
+        armature, damping = field("dof_armature")[:, of_free], field("dof_damping")[:, of_free]
+        parts = joined(armature[..., None], damper * damping[..., None], friction(field, of_free))
+        six = parts.unflatten(1, (len(free) // 6, 6)).transpose(-1, -2)
+        return six.flatten(-2)
+
+    def limit(field: Fields) -> Tensor:
+        """Low, high, margin, `reference`, invweight, power."""
+        solref, solimp = field("jnt_solref")[:, joints], field("jnt_solimp")[:, joints]
+        span, margin = field("jnt_range")[:, joints], field("jnt_margin")[:, joints]
+        weight, power = field("dof_invweight0")[:, dofs], solimp[..., 4].clamp_min(1)
+        numbers = reference(m, solref, solimp)
+        return columns(span[..., 0], span[..., 1], margin, *numbers, weight, power)
+
+    def springs(field: Fields) -> Tensor:
+        stiffness = field("jnt_stiffness")[:, joints] * spring
+        return columns(stiffness, field("qpos_spring")[:, places])
+
+    return {
+        "armature": lambda field: field("dof_armature")[:, dofs, None],
+        "damping": lambda field: field("dof_damping")[:, dofs, None] * damper,
+        "spring": springs,
+        "free_joint": free_joint,
+        "limit": limit,
+        "friction": lambda field: friction(field, dofs),
+        "force_range": lambda field: field("jnt_actfrcrange")[:, joints],
+    }
+
+
+def _actuators(s: Structure, on: Device) -> dict[str, Make]:
+    m, flags = s.model, mujoco.mjtDisableBit
+    ids = [i for some in actuators_by_slot(s) + actuators_by_tendon(m) for i in some]
+    at, works = on.index(ids), is_on(m, flags.mjDSBL_ACTUATION)
+    clamped = on(m.actuator_ctrllimited[ids] * is_on(m, flags.mjDSBL_CLAMPCTRL)) > 0
+    limited = on(m.actuator_forcelimited[ids]) > 0
+    affine = on(works * (m.actuator_biastype[ids] == mujoco.mjtBias.mjBIAS_AFFINE))
+    none = np.array([-NONE, NONE])
+    act = on(np.where(m.actuator_actlimited[ids, None], m.actuator_actrange[ids], none).T)
+    grow, decay = on(np.array([_activation(m, i) for i in ids]).reshape(-1, 2).T)
+
+    def ranged(values: Tensor, on_: Tensor) -> list[Tensor]:
+        ends = zip((-NONE, NONE), values.unbind(-1), strict=True)
+        return [torch.where(on_, own, end) for end, own in ends]
+
+    def make(field: Fields) -> Tensor:
+        """Gear, gain, bias, of length, of velocity, lowest and highest control, force and
+        activation; what a step adds to the activation: this times the control, less that times
+        itself."""
+        gain, bias = field("actuator_gainprm")[:, at, 0], field("actuator_biasprm")[:, at, :3]
+        return columns(
+            field("actuator_gear")[:, at, 0], works * gain, *(affine[:, None] * bias).unbind(-1),
+            *ranged(field("actuator_ctrlrange")[:, at], clamped),
+            *ranged(field("actuator_forcerange")[:, at], limited), *act, grow, decay,
+        )  # fmt: skip
+
+    return {"actuator": make}
+
+
+def _activation(m: mujoco.MjModel, i: int) -> tuple[float, float]:
+    """Part of the control that a step adds to actuator i's activation, and part of itself that it
+    takes away; mj_nextActivation."""
+    kinds, h = mujoco.mjtDyn, m.opt.timestep
+    kind, time = kinds(int(m.actuator_dyntype[i])), max(m.actuator_dynprm[i, 0], MINVAL)
+    if kind == kinds.mjDYN_INTEGRATOR:
+        return h, 0.0
+    if kind == kinds.mjDYN_FILTER:
+        return h / time, h / time
+    part = 1 - float(np.exp(-h / time)) if kind == kinds.mjDYN_FILTEREXACT else 0.0
+    return part, part
+
+
+def starts(counts: Sequence[int]) -> list[int]:
+    """Where items begin of which there are so many."""
+    return [0, *np.cumsum(counts).tolist()]
