@@ -69,9 +69,20 @@ def contact_dim(m: mujoco.MjModel, pair: Pair) -> int:
 
 
 def solids(s: Structure) -> list[int]:
-    """Boxes and cylinders of `s.geoms`."""
-    kinds = (int(GEOM.mjGEOM_BOX), int(GEOM.mjGEOM_CYLINDER))
+    """Boxes, cylinders and height fields of `s.geoms`."""
+    kinds = [int(k) for k in (GEOM.mjGEOM_BOX, GEOM.mjGEOM_CYLINDER, GEOM.mjGEOM_HFIELD)]
     return [g for g in s.geoms if int(s.model.geom_type[g]) in kinds]
+
+
+def hfields(s: Structure) -> list[int]:
+    """Height fields of `s.geoms`."""
+    return [g for g in s.geoms if s.model.geom_type[g] == GEOM.mjGEOM_HFIELD]
+
+
+def grids(s: Structure) -> list[tuple[int, int]]:
+    """Samples and columns of each of `hfields`."""
+    m, ids = s.model, [int(s.model.geom_dataid[g]) for g in hfields(s)]
+    return [(int(m.hfield_nrow[i] * m.hfield_ncol[i]), int(m.hfield_ncol[i])) for i in ids]
 
 
 def _contact(m: mujoco.MjModel, pairs: Sequence[Pair], on: Device) -> Make:
@@ -128,7 +139,8 @@ def _mix(m: mujoco.MjModel, pair: Pair) -> float:
 def _reach(m: mujoco.MjModel, pairs: Sequence[Pair], on: Device) -> Make:
     """(E, pairs) the distance of their centres beyond which geoms do not touch, less the margin."""
     a, b = on.index([p.a for p in pairs]), on.index([p.b for p in pairs])
-    flat = on([m.geom_type[p.a] == GEOM.mjGEOM_PLANE for p in pairs]) > 0
+    wide = (int(GEOM.mjGEOM_PLANE), int(GEOM.mjGEOM_HFIELD))
+    flat = on([int(m.geom_type[p.a]) in wide for p in pairs]) > 0
     return lambda field: torch.where(
         flat, FAR, field("geom_rbound")[:, a] + field("geom_rbound")[:, b]
     )

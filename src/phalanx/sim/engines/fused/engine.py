@@ -27,6 +27,7 @@ from phalanx.sim.engines.fields import (
     refusal,
 )
 from phalanx.sim.engines.fused import cpu, cuda
+from phalanx.sim.engines.fused.contact_numbers import hfields
 from phalanx.sim.engines.fused.invweights import NAMES, Invweights
 from phalanx.sim.engines.fused.lanes import alone, spread
 from phalanx.sim.engines.fused.numbers import Fields, Numbers, model_fields
@@ -255,15 +256,17 @@ class FusedEngine:
 
     def _enlarge(self) -> str | None:
         """Twice the memory for contacts between bodies if a step had too little, and a sentence."""
-        if not self._structure.pairs or not int(self._overflow.max()):
+        many = self._structure.pairs or hfields(self._structure)
+        if not many or not int(self._overflow.max()):
             return None
         self._overflow.zero_()
         self._sizes = self._sizes.doubled
         self._build()
         self.update_tables()
         return (
-            "contacts between bodies filled their memory, which was enlarged to"
-            f" {self._sizes.pairs} contacts and {self._sizes.rows} constraint rows an environment"
+            "contacts filled their memory, which was enlarged to"
+            f" {self._sizes.pairs} contacts between bodies, {self._sizes.rows} constraint rows and"
+            f" {self._sizes.ground} contacts of a sphere with a height field, an environment"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -142,6 +142,11 @@ def _fixed(s: Structure) -> dict[str, np.ndarray]:
         "static_mass": static,
         "group": [static[m.body_rootid == g].sum(0) for g in s.groups],
     }  # fmt: skip
+    ids = [int(m.geom_dataid[g]) for g in contact_numbers.hfields(s)]
+    heights = [m.hfield_data[m.hfield_adr[i] :][: m.hfield_nrow[i] * m.hfield_ncol[i]]
+               * m.hfield_size[i, 2] for i in ids]  # fmt: skip
+    out["hfield"] = m.hfield_size[ids]
+    out["height"] = np.concatenate([*heights, np.zeros(0)])[:, None]
     arrays = {name: np.array(rows, float) for name, rows in out.items()}
     return {n: a.reshape(1, len(a), -1 if len(a) else 1) for n, a in arrays.items()}
 

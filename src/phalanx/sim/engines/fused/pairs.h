@@ -1,11 +1,11 @@
 // Contacts between moving bodies, and with fixed obstacles. Part of step.h.
 
-#include "touch.h"
-#include "woodbury.h"
-
 FN void note_overflow(const World &w) {
   for (int l = 0; l < w.valid; l++) w.fields->overflow[w.world + l] = 1;
 }
+
+#include "touch.h"
+#include "woodbury.h"
 
 // From the origin of slot a's tree to that of slot b's.
 FN void tree_shift(const Shown &w, int a, int b, F *shift) {

@@ -8,14 +8,16 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Sizes:
-    """Contacts between bodies, and rows of theirs, that a world has memory for."""
+    """Contacts between bodies, rows of theirs, and contacts of a geom with a height field, that a
+    world has memory for."""
 
     pairs: int
     rows: int
+    ground: int = 6
 
     @property
     def doubled(self) -> "Sizes":
-        return Sizes(2 * self.pairs, 2 * self.rows)
+        return Sizes(2 * self.pairs, 2 * self.rows, 2 * self.ground)
 
 
 def read(name: str) -> str:

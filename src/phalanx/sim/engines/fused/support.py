@@ -8,7 +8,7 @@ import numpy as np
 
 from phalanx.sim.engines.fused import sensors
 from phalanx.sim.engines.fused.rows import Rows
-from phalanx.sim.engines.fused.structure import Structure
+from phalanx.sim.engines.fused.structure import Pair, Structure
 from phalanx.sim.engines.fused.tables import TOUCHES, pair_kind
 
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
@@ -149,11 +149,20 @@ def _contacts(m: mujoco.MjModel) -> str | None:
         if s.slot_of_geom(plane) >= 0:
             return f"planes that move (geom {_name(m, 'geom', plane)})"
     for pair in (*s.pairs, *s.obstacles):
-        if pair_kind(m, pair) not in TOUCHES or (pair in s.pairs and "PLANE" in pair_kind(m, pair)):
+        kind, ground = pair_kind(m, pair), {"PLANE", "HFIELD"}
+        if kind[0] == "HFIELD" and not s.moves(pair.a) and _has_margin(m, pair):
+            return f"margins of contacts with a height field (geom {_name(m, 'geom', pair.b)})"
+        if kind not in TOUCHES or (pair in s.pairs and kind[0] in ground):
             shapes = " and a ".join(_word(GEOM(int(m.geom_type[g]))) for g in pair[:2])
             names = " and ".join(_name(m, "geom", g) for g in pair[:2])
             return f"contacts of a {shapes} (geoms {names})"
     return None
+
+
+def _has_margin(m: mujoco.MjModel, pair: Pair) -> bool:
+    if pair.explicit >= 0:
+        return bool(m.pair_margin[pair.explicit])
+    return bool(m.geom_margin[list(pair[:2])].any())
 
 
 def _sensors(m: mujoco.MjModel) -> str | None:

@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 import mujoco
 import numpy as np
 
-from phalanx.sim.engines.fused.contact_numbers import contact_dim, has_powers, solids
+from phalanx.sim.engines.fused.contact_numbers import (
+    contact_dim,
+    grids,
+    has_powers,
+    hfields,
+    solids,
+)
 from phalanx.sim.engines.fused.lanes import SLOT_TABLES, Lanes, declared
 from phalanx.sim.engines.fused.numbers import (
     actuators_by_slot,
@@ -23,9 +29,10 @@ from phalanx.sim.engines.fused.structure import BALL, BASE, FREE, HINGE, SLIDE, 
 TOUCHES = {
     ("SPHERE", "SPHERE"): 1, ("SPHERE", "CAPSULE"): 1, ("CAPSULE", "CAPSULE"): 1,
     ("SPHERE", "BOX"): 1, ("CAPSULE", "BOX"): 2, ("BOX", "BOX"): 8, ("SPHERE", "CYLINDER"): 1,
-    ("PLANE", "CYLINDER"): 4,
+    ("PLANE", "CYLINDER"): 4, ("HFIELD", "SPHERE"): 1, ("HFIELD", "CAPSULE"): 3,
 }  # fmt: skip
-"""The most contacts of two geoms, by their shapes in MuJoCo's order."""
+"""The most contacts of two geoms, by their shapes in MuJoCo's order; those of a height field are
+so many times `Sizes.ground`."""
 KINDS = list(TOUCHES)
 OUTPUTS = (
     "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
@@ -96,7 +103,11 @@ def constants(
     point_dim = [contact_dim(m, pair) for pair in with_world]
     pair_dim = [contact_dim(m, pair) for pair in s.pairs]
     kinds, fixed_kinds = ([pair_kind(m, pair) for pair in some] for some in (s.pairs, s.obstacles))
-    touches, fixed_touches = ([TOUCHES[kind] for kind in some] for some in (kinds, fixed_kinds))
+    touches, fixed_touches = (
+        [TOUCHES[kind] * (sizes.ground if kind[0] == "HFIELD" else 1) for kind in some]
+        for some in (kinds, fixed_kinds)
+    )
+    fields = hfields(s)
     pairs = min(sum(touches), sizes.pairs)
     each = [1 if d == 1 else 2 * (d - 1) for d in pair_dim]
     rows = min(sum(n * most for n, most in zip(each, touches, strict=True)), sizes.rows)
@@ -141,6 +152,7 @@ def constants(
         **{"_".join(kind): i for i, kind in enumerate(KINDS)},
         "MAXTOUCH": max([1, *touches, *fixed_touches]), "HAS_SOLIDS": int(bool(solids(s))),
         "NSOLID": len(solids(s)),
+        "HAS_HFIELDS": int(bool(fields)),
         "HAS_CYLINDERS": int(("PLANE", "CYLINDER") in fixed_kinds),
         "FIXED_FORCES": int(len(posed) > len(free) or sensors.of_fixed_contacts),
         "NTREE": len(trees), "ACROSS_TREES": int(any(
@@ -198,6 +210,10 @@ def constants(
         "STATIC_FIXED": [s.geoms.index(fixed) for _, fixed in moving_first(s, s.obstacles)],
         "STATIC_KIND": [KINDS.index(kind) for kind in fixed_kinds],
         "SOLID_OF": [solids(s).index(g) if g in solids(s) else -1 for g in s.geoms],
+        "HFIELD_OF": [fields.index(g) if g in fields else -1 for g in s.geoms],
+        "HFIELD_START": starts([n for n, _ in grids(s)])[:-1],
+        "HFIELD_ROWS": [int(m.hfield_nrow[m.geom_dataid[g]]) for g in fields],
+        "HFIELD_COLS": [cols for _, cols in grids(s)],
         "PAIR_KIND": [KINDS.index(kind) for kind in kinds],
         "PAIR_DIM": pair_dim,
         "PARENT_BODY": m.body_parentid.tolist(),

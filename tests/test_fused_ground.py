@@ -1,0 +1,114 @@
+"""Height fields on the fused engine, against MuJoCo C."""
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+
+from phalanx.sim.engines.fused import cpu
+from phalanx.sim.engines.fused.source import Sizes
+from test_fused import exact, make, stepped
+
+N, ROWS, COLS = 16, 13, 17
+RADII = (0.05, 0.12, 0.03, 0.2)
+GROUND = """<mujoco><option timestep=".002" cone="{0}"/><asset>
+  <hfield name="hills" nrow="13" ncol="17" size="1.6 1.2 .15 .5" elevation="{1}"/></asset><worldbody>
+  <geom type="hfield" hfield="hills" pos="30 20 .1" euler="0 0 {2}" friction=".8"/>{3}
+  </worldbody></mujoco>""".format
+BALL = """<body pos="30 20 1"><freejoint/><geom size="{0}" contype="0" conaffinity="1" mass="1"/>
+  <site pos="0 0 0"/></body>""".format
+ROD = """<body pos="30 20 1"><freejoint/><geom type="capsule" size=".06 .25" contype="0" mass="2"/>
+  </body>"""
+
+
+def hills(cone="pyramidal", turn=20, bodies="".join(map(BALL, RADII))):
+    rng = np.random.default_rng(0)
+    heights = rng.uniform(0, 1, (ROWS, COLS)) * (np.arange(COLS) > 7)  # the left half is flat
+    return GROUND(cone, " ".join(f"{h:.3f}" for h in heights.ravel()), turn, bodies)
+
+
+def dropped(sim, generator, flat=False):
+    """Every body near the ground, not deeper than it is wide."""
+    sim.reset()
+    model, data = sim.model, mujoco.MjData(sim.model)
+    mujoco.mj_forward(model, data)
+    moving = [g for g in range(model.ngeom) if model.geom_bodyid[g]]
+    turn = data.geom_xmat[0].reshape(3, 3)
+    for env in range(sim.num_envs):
+        for i, g in enumerate(moving):
+            x, y, depth = torch.rand(3, generator=generator).tolist()
+            at = data.geom_xpos[0] + turn @ [(-1.2 * x) if flat else 2.6 * x - 1.3, 2 * y - 1, 0]
+            top = np.array([at[0], at[1], 5.0])
+            down = np.array([0, 0, -1.0])
+            far = mujoco.mj_ray(model, data, top, down, None, 1, -1, np.zeros(1, np.int32), None)
+            size, a = model.geom_size[g], 7 * i
+            sim.qpos[env, a : a + 3] = torch.tensor(
+                [*at[:2], 5 - far + size[0] * (0.55 + depth / 2)]
+            )
+            quat = torch.randn(4, generator=generator)
+            if size[1] > 0:  # a rod lies, not quite level
+                quat = torch.tensor([1.0, 1, 0, 0]) + 0.1 * quat
+            sim.qpos[env, a + 3 : a + 7] = quat / quat.norm()
+    sim.qvel[:] = 2 * torch.rand(sim.qvel.shape, generator=generator) - 1
+
+
+def errors(sim, model):
+    before = sim.qvel.numpy().copy()
+    datas = [stepped(model, sim, env) for env in range(sim.num_envs)]
+    sim.step()
+    qvel = np.stack([d.qvel for d in datas])
+    change = np.abs(qvel - before).max(1, keepdims=True).clip(1)
+    return np.abs(sim.qvel.numpy() - qvel) / change, datas
+
+
+@pytest.fixture(scope="module")
+def balls():
+    return make(hills("elliptic"), N)
+
+
+def test_spheres_touch_hills_as_mujocos(balls):
+    model, generator = exact(balls.model), torch.Generator().manual_seed(0)
+    for flat in (True, False):
+        touched = []
+        for _ in range(3):
+            dropped(balls, generator, flat)
+            error, datas = errors(balls, model)
+            assert error.max() < 1e-4
+            touched += [data.ncon for data in datas]
+        assert sum(touched) > 6 * N
+        assert max(touched) > 12  # prisms in all
+
+
+def test_a_trajectory_over_hills_follows_mujocos(balls):
+    dropped(balls, torch.Generator().manual_seed(1))
+    model = exact(balls.model)
+    datas = [stepped(model, balls, env, steps=0) for env in range(4)]
+    for _ in range(10):
+        balls.advance(2)
+        for data in datas:
+            mujoco.mj_step(model, data, 2)
+    np.testing.assert_allclose(balls.qpos[:4], [d.qpos for d in datas], atol=2e-4)
+
+
+def test_capsules_touch_hills_as_mujocos():
+    sim = make(hills(bodies=ROD), N)
+    model, generator = exact(sim.model), torch.Generator().manual_seed(2)
+    off = []
+    for _ in range(4):
+        dropped(sim, generator)
+        error, datas = errors(sim, model)
+        deepest = np.array([d.contact.dist.min(initial=0) for d in datas])
+        touches = np.array([d.ncon for d in datas]) > 2
+        off.append(error.max(1)[touches & (deepest > -0.06)])  # the axis is not in the ground
+    assert len(np.concatenate(off)) > N
+    assert np.concatenate(off).max() < 1e-3
+
+
+def test_contacts_with_hills_that_do_not_fit_are_not_dropped(monkeypatch, balls):
+    monkeypatch.setattr(cpu, "SIZES", Sizes(pairs=4, rows=8, ground=1))
+    small = make(hills("elliptic"), N)
+    for sim in (balls, small):
+        dropped(sim, torch.Generator().manual_seed(3))
+        sim.step()
+    assert "height field" in small.engine.grow()
+    assert torch.equal(balls.qvel, small.qvel)
