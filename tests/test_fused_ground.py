@@ -12,16 +12,18 @@ from test_fused import exact, make, stepped
 N, ROWS, COLS = 16, 13, 17
 RADII = (0.05, 0.12, 0.03, 0.2)
 GROUND = """<mujoco><option timestep=".002" cone="{0}"/><asset>
-  <hfield name="hills" nrow="13" ncol="17" size="1.6 1.2 .15 .5" elevation="{1}"/></asset><worldbody>
+  <hfield name="hills" nrow="13" ncol="17" size="1.6 1.2 .15 .5" elevation="{1}"/></asset>
+  <worldbody>
   <geom type="hfield" hfield="hills" pos="30 20 .1" euler="0 0 {2}" friction=".8"/>{3}
   </worldbody></mujoco>""".format
 BALL = """<body pos="30 20 1"><freejoint/><geom size="{0}" contype="0" conaffinity="1" mass="1"/>
   <site pos="0 0 0"/></body>""".format
+BALLS = "".join(map(BALL, RADII))
 ROD = """<body pos="30 20 1"><freejoint/><geom type="capsule" size=".06 .25" contype="0" mass="2"/>
   </body>"""
 
 
-def hills(cone="pyramidal", turn=20, bodies="".join(map(BALL, RADII))):
+def hills(cone="pyramidal", turn=20, bodies=BALLS):
     rng = np.random.default_rng(0)
     heights = rng.uniform(0, 1, (ROWS, COLS)) * (np.arange(COLS) > 7)  # the left half is flat
     return GROUND(cone, " ".join(f"{h:.3f}" for h in heights.ravel()), turn, bodies)
