@@ -291,9 +291,10 @@ class Task:
         the same in every step. The cause `time` is added to others. Nothing waits for the device.
         TensorBoard, the display and `result.json` show the values."""
         if ends:
-            over = torch.stack(list(ends.values())).any(0)
-            in_time = self.progress_buf < self.config.episode_length
-            ends = {**ends, "time": ~(over | in_time)}
+            no_time_out = self.progress_buf < self.config.episode_length
+            for cause in ends.values():
+                no_time_out |= cause
+            ends = {**ends, "time": ~no_time_out}
         self.terms.add(rewards or {}, ends or {}, numbers or {})
 
     def state(self, name: str, initial: Tensor) -> Tensor:

@@ -42,10 +42,11 @@ class TermLog:
             return
         size = max(value.numel() for value in tagged.values())
         first = self._place(list(tagged))
-        rows = [value.float().reshape(-1).expand(size) for value in tagged.values()]
-        part = self._sums[:, first : first + len(rows)]
-        part[0] += torch.stack(rows).sum(1)
-        part[1] += size
+        rows = [value if value.numel() == size else value.expand(size) for value in tagged.values()]
+        rows = [row if row.dtype == torch.float32 else row.float() for row in rows]
+        sums, counts = self._sums[:, first : first + len(rows)]
+        sums += torch.stack(rows).sum(1)
+        counts += size
         if self.latest is not None:
             self.latest = tagged
 
