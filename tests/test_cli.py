@@ -526,8 +526,9 @@ def test_cfg_job_prints_the_configuration_that_a_run_would_save(cwd, capsys, run
         del settings["train_dir"], settings["experiment"]
     assert printed == saved
     assert os.listdir(cwd) == []
-    assert "as in phalanx train --cfg job" in sentence(capsys, ["list", "--cfg", "job"], cwd)
-    assert "as in phalanx train --cfg job" in sentence(capsys, ["train", "--cfg"], cwd)
+    assert "as in phalanx train --cfg task=Ant" in sentence(capsys, ["list", "--cfg"], cwd)
+    cartpole = yaml.safe_load(shown(capsys, "train", "seed=3", "--cfg"))
+    assert (cartpole["task"]["name"], cartpole["seed"]) == ("Cartpole", 3)
 
 
 def test_a_sweep_makes_one_run_for_each_combination_and_sums_up(cwd, capsys):

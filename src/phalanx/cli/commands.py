@@ -35,12 +35,12 @@ COMMANDS = {
     "train": Command(
         "train a policy for a task",
         "phalanx.cli.train:train",
-        "[-m] [--cfg job] [key=value ...]",
+        "[-m] [--cfg] [key=value ...]",
         (
             "train task=Cartpole seed=1 num_envs=1024",
             "train checkpoint=runs/Cartpole           continue where a run stopped",
             "train -m seed=1,2,3                      one run after the other, then a summary",
-            "train --cfg job task=Ant                 print the configuration and stop",
+            "train --cfg task=Ant                     print the configuration and stop",
         ),
         "phalanx.cli.options:TrainOptions",
         takes_task=True,
@@ -48,7 +48,7 @@ COMMANDS = {
     "play": Command(
         "evaluate a policy, or record a video of it",
         "phalanx.cli.play:play",
-        "checkpoint=<file or run folder> [--cfg job] [key=value ...]",
+        "checkpoint=<file or run folder> [--cfg] [key=value ...]",
         ("play checkpoint=runs/Cartpole/nn/Cartpole.pth games=64 video=true",),
         "phalanx.cli.options:PlayOptions",
         takes_task=True,
@@ -56,7 +56,7 @@ COMMANDS = {
     "export": Command(
         "write a policy as one file that runs without Phalanx",
         "phalanx.cli.export:export_checkpoint",
-        "checkpoint=<file or run folder> [--cfg job] [key=value ...]",
+        "checkpoint=<file or run folder> [--cfg] [key=value ...]",
         ("export checkpoint=runs/Ant/nn/Ant.pth",),
         "phalanx.cli.options:ExportOptions",
         takes_task=True,

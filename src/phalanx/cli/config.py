@@ -194,7 +194,7 @@ def resolved(options: Options) -> Options:
 
 
 def as_settings(options: RunOptions) -> dict[str, Any]:
-    """The options as plain values by key, for `config.yaml` of a run and `--cfg job`."""
+    """The options as plain values by key, for `config.yaml` of a run and `--cfg`."""
     values = dataclasses.asdict(options)
     config = values["task"].pop("config")
     sections = {name: config.pop(name) for name in SECTIONS if name != "env"}
@@ -203,13 +203,13 @@ def as_settings(options: RunOptions) -> dict[str, Any]:
 
 
 def print_config(command: str, arguments: list[str]) -> None:
-    """`--cfg job`: print the options for the other arguments as YAML. Raises PhalanxError for a
-    command without these options."""
+    """`--cfg`, or `--cfg job` as in Hydra: print the options for the other arguments as YAML.
+    Raises PhalanxError for a command without these options."""
     words = [a for a in arguments if a not in ("--cfg", "-c", "job")]
-    if command not in RUN_OPTIONS or len(arguments) - len(words) != 2:
+    if command not in RUN_OPTIONS:
         raise PhalanxError(
-            f"--cfg job prints the configuration of {', '.join(RUN_OPTIONS)}, as in"
-            " phalanx train --cfg job task=Ant"
+            f"--cfg prints the configuration of {', '.join(RUN_OPTIONS)}, as in"
+            " phalanx train --cfg task=Ant"
         )
     options = resolved(compose_config(words, command))
     print(yaml.safe_dump(as_settings(options), sort_keys=False), end="")
