@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phalanx.config import ranged
 from phalanx.randomization.distribution import Variation, draw_samples
 from phalanx.sim import Sim
 
@@ -40,7 +39,7 @@ class PushSettings:
     """The same of the velocity along world z [m/s]."""
     ang_vel_z: tuple[float, ...] = ()
     """The same about the base's z [rad/s]; empty for that of `ang_vel`."""
-    grow_steps: int = ranged(0, at_least=0)
+    grow_steps: int = 0
     """Environment steps, each of all environments, over which pushes grow from 0 to their size."""
 
 

@@ -279,6 +279,10 @@ class Randomizer:
                         f"{where}.{key} is {list(bounds)}; it must be the lower and the upper end,"
                         f" as in {'[2, 5]' if key == 'interval_s' else '[-0.5, 0.5]'}"
                     )
+            if settings.grow_steps < 0:
+                raise PhalanxError(
+                    f"{where}.grow_steps is {settings.grow_steps}; it must be 0 or more"
+                )
             if self.sim.actor(name).fixed_base:
                 raise PhalanxError(f"{where}: the base of {name!r} is fixed and cannot be pushed")
             pushes[name] = Pushes(self.sim, name, settings)
