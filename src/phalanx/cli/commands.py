@@ -83,6 +83,19 @@ COMMANDS = {
         "phalanx.cli.bench:BenchOptions",
         takes_task=True,
     ),
+    "tune": Command(
+        "search for good settings of a task with many runs",
+        "phalanx.cli.tune:tune",
+        "[key=value,value ...] [key=loguniform(a,b) ...]",
+        (
+            "tune task=Ant train.params.config.learning_rate=1e-4,3e-4,1e-3 seed=1,2",
+            "tune task=Ant 'train.params.config.gamma=uniform(0.97,0.999)' scheduler=asha",
+            "tune task=Ant scheduler=pbt samples=8 gpus=0.25",
+            "tune study=studies/Ant                   continue where a study stopped",
+        ),
+        "phalanx.cli.tune:TuneOptions",
+        takes_task=True,
+    ),
     "warmup": Command(
         "compile the GPU kernels before the first run",
         "phalanx.cli.warmup:warmup",

@@ -104,7 +104,31 @@ class ViewOptions(RunOptions):
 
 
 @dataclass(frozen=True)
-class TrainOptions(ViewOptions):
+class TrackingOptions(ViewOptions):
+    """Where else a run is logged, besides TensorBoard."""
+
+    wandb: bool = False
+    """Also log to Weights & Biases; WANDB_MODE=offline works without a network."""
+    wandb_activate: bool = False
+    """IsaacGymEnvs' word for wandb."""
+    wandb_project: str = "phalanx"
+    """Project there."""
+    wandb_entity: str | None = None
+    """User or team there; null is your own."""
+    wandb_group: str | None = None
+    """Group of the run."""
+    wandb_name: str | None = None
+    """Name of the run; null is that of the run folder."""
+    wandb_tags: tuple[str, ...] = ()
+    """Tags of the run."""
+    mlflow: bool = False
+    """Also log to MLflow, where MLFLOW_TRACKING_URI says."""
+    mlflow_experiment: str | None = None
+    """Experiment there; null takes the task's name."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(TrackingOptions):
     """Options of `phalanx train`."""
 
     RESUMED = (

@@ -110,7 +110,7 @@ def _left_without_checkpoint(folder: Path) -> bool:
     """Whether the folder contains only a run that ended before its first checkpoint."""
     if not folder.is_dir():
         return False
-    ours = {"config.yaml", "result.json", "summaries", "nn"}
+    ours = {"config.yaml", "result.json", "summaries", "nn", "tracking.json", "wandb"}
     found = {p.name for p in folder.iterdir() if not p.match(".*.tmp") and p.name != FILE}
     return found <= ours and not any(folder.glob("nn/*.pth"))
 

@@ -57,7 +57,7 @@ def run(options: TrainOptions) -> Any:
         result = ResultFile(as_settings(options), params["seed"])
         showing = TrainingDisplay(console)
         first = ranks.rank() == 0
-        observers = [_Header(console), *([result] if first else []), showing]
+        observers: list[AlgoObserver] = [_Header(console), *([result] if first else []), showing]
         with contextlib.ExitStack() as stack:
             display = stack.enter_context(showing)
             stack.enter_context(_stop_on_signals(display))
@@ -70,6 +70,8 @@ def run(options: TrainOptions) -> Any:
                 films = Films(console, options.video_every)
                 stack.callback(films.stop)
                 observers.append(films)
+            if first:
+                observers += _trackers(options)
             runner = Runner(Observers(observers))
             runner.load({"params": params})
             runner.run({"train": True, "checkpoint": checkpoint})
@@ -83,6 +85,20 @@ def run(options: TrainOptions) -> Any:
             soft_wrap=True,
         )
     return display.agent
+
+
+def _trackers(options: TrainOptions) -> list[AlgoObserver]:
+    """The observers of wandb=true and mlflow=true."""
+    from phalanx.rl.tracking import MLflowTracker, WandbTracker
+
+    settings, found = as_settings(options), list[AlgoObserver]()
+    if options.wandb or options.wandb_activate:
+        names = ("project", "entity", "group", "name", "tags")
+        chosen = {name: getattr(options, f"wandb_{name}") for name in names}
+        found.append(WandbTracker(settings, **chosen))
+    if options.mlflow:
+        found.append(MLflowTracker(settings, options.mlflow_experiment))
+    return found
 
 
 def _watch(console: Console, options: TrainOptions) -> contextlib.AbstractContextManager[Any]:

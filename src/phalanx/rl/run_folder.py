@@ -5,7 +5,7 @@ Writing files takes longer than a GPU needs for an iteration. So `log` and `keep
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class RunFolder:
         self.writer: Any = None
         self._ownership: Ownership | None = None
         self._kept: set[Path] = set()
+        self.listeners: list[Callable[[Scalars, float], None]] = []
+        """Get all that is logged, values by tag and their place on the horizontal axis."""
         self._scalars: list[tuple[Scalars, float]] = []
         self._checkpoints: list[tuple[str, dict[str, Any]]] = []
         # Copies queued checkpoints while the device works, instead of waiting for that work.
@@ -99,6 +101,8 @@ class RunFolder:
             for scalars, step in self._scalars:
                 values = [Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items()]
                 self.writer.file_writer.add_summary(Summary(value=values), step)
+                for listener in self.listeners:
+                    listener(scalars, step)
         except OSError as error:
             raise self._cannot_write(error) from error
         self._scalars.clear()

@@ -1,0 +1,158 @@
+"""A study: many runs of one task with other settings, and its folder.
+
+    study.yaml          the command line, and the settings of each trial when it began
+    trials/000.json     what trial 0 has reached: settings, curve, last checkpoint
+    runs/000_0/         the run folder of its first start, 000_1 of the second, ...
+
+These plain files are all that a study needs to continue, at whatever moment it was killed.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from phalanx.cli.overrides import split, split_at_commas
+from phalanx.config import read
+from phalanx.errors import PhalanxError
+from phalanx.files import write_atomically
+from phalanx.yaml_file import read_yaml
+
+COLUMNS = ("iteration", "frames", "return", "length", "seconds")
+"""What a row of a trial's curve has."""
+DRAWS = ("uniform", "loguniform", "randint", "choice")
+DRAW = re.compile(rf"({'|'.join(DRAWS)})\((.*)\)")
+
+
+@dataclass
+class Record:
+    """What a trial has reached."""
+
+    number: int
+    values: dict[str, Any]
+    """Settings by key; population based training changes them."""
+    checkpoint: str | None = None
+    """File to continue from."""
+    curve: list[list[float]] = field(default_factory=list)
+    """Rows of `COLUMNS`."""
+    state: str = "waiting"
+    """waiting, running, done, stopped (by ASHA) or failed."""
+    reason: str = ""
+    """Why it failed."""
+    starts: int = 0
+    change: str = ""
+    """Name of the last change that population based training made."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it trains no further."""
+        return self.state in ("done", "stopped", "failed")
+
+
+class Study:
+    """The folder `path`. Raises PhalanxError if it holds anything but a study."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.file = self.path / "study.yaml"
+        if self.path.exists() and not self.file.exists() and any(self.path.iterdir()):
+            raise PhalanxError(f"{path} is not empty and not a study; choose another with study=")
+
+    def begin(self, arguments: list[str], trials: list[dict[str, Any]]) -> None:
+        """Write the study's file, or check that it is of this command line."""
+        if self.file.exists():
+            there = self.arguments()
+            if there != arguments:
+                words = lambda a: " ".join(a) or "no arguments"  # noqa: E731
+                raise PhalanxError(
+                    f"{self.path} is a study of another command, `phalanx tune {words(there)}`;"
+                    f" continue it with `phalanx tune study={self.path}`, or choose another"
+                    " folder with study="
+                )
+            return
+        (self.path / "trials").mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump({"arguments": arguments, "trials": trials}, sort_keys=False)
+        write_atomically(self.file, text.encode(), "study=")
+
+    def arguments(self) -> list[str]:
+        """The command line that began the study."""
+        return [str(word) for word in self._read()["arguments"]]
+
+    def trials(self) -> list[Record]:
+        """Every trial, as far as it has come."""
+        return [self.trial(k, values) for k, values in enumerate(self._read()["trials"])]
+
+    def trial(self, number: int, values: dict[str, Any] | None = None) -> Record:
+        """One trial; without a file it has not begun, and has `values`."""
+        file = self._file(number)
+        if not file.exists():
+            return Record(number, dict(values or {}))
+        try:
+            return read_record(json.loads(file.read_text()), file)
+        except (ValueError, OSError) as error:
+            raise PhalanxError(f"{file} is damaged: {error}") from error
+
+    def write(self, record: Record) -> None:
+        """Replace the trial's file."""
+        write_atomically(self._file(record.number), json.dumps(asdict(record)).encode(), "study=")
+
+    def _file(self, number: int) -> Path:
+        return self.path / "trials" / f"{number:03}.json"
+
+    def _read(self) -> dict[str, Any]:
+        found = read_yaml(self.file)
+        fits = isinstance(found, dict) and all(
+            isinstance(found.get(key), list) for key in ("arguments", "trials")
+        )
+        if not fits or not all(isinstance(values, dict) for values in found["trials"]):
+            raise PhalanxError(f"{self.file} is not a study's: it needs arguments and trials")
+        return found
+
+
+def read_record(values: Any, file: Path) -> Record:
+    """A trial from its file's content. Raises PhalanxError for wrong content."""
+    return read(Record, values, str(file))
+
+
+def settings_of_trials(arguments: Sequence[str], samples: int, seed: int) -> list[dict[str, str]]:
+    """The settings of every trial by key, as texts: each combination of the values that commas
+    separate, `samples` times if anything is drawn, as in loguniform(1e-5, 1e-3)."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    grid: list[dict[str, str]] = [{}]
+    for argument in arguments:
+        key, text = split(argument)
+        parts = split_at_commas(text)
+        if len(parts) > 1 or DRAW.fullmatch(text):
+            grid = [{**values, key: part} for values in grid for part in parts]
+    drawn = any(DRAW.fullmatch(text) for values in grid for text in values.values())
+    repeats = samples if drawn or grid == [{}] else 1
+    return [dict(_drawn(values, rng)) for _ in range(repeats) for values in grid]
+
+
+def _drawn(values: dict[str, str], rng: Any) -> Iterator[tuple[str, str]]:
+    from ray import tune
+
+    for key, text in values.items():
+        match = DRAW.fullmatch(text)
+        if match is None:
+            yield key, text
+            continue
+        kind, inside = match[1], [part.strip() for part in split_at_commas(match[2])]
+        try:
+            if kind == "choice":
+                domain = tune.choice(inside)
+            else:
+                number = int if kind == "randint" else float
+                domain = getattr(tune, kind)(*map(number, inside))
+            yield key, str(domain.sample(random_state=rng))
+        except (ValueError, TypeError, AssertionError) as error:
+            raise PhalanxError(
+                f"cannot draw {key} from {text}: {error}; give two numbers, as in"
+                " loguniform(1e-5, 1e-3), or choice(a, b)"
+            ) from error

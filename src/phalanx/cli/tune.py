@@ -1,0 +1,287 @@
+"""`phalanx tune`: many runs of a task on Ray Tune, to find good settings.
+
+    phalanx tune task=Ant train.params.config.learning_rate=1e-4,3e-4,1e-3 seed=1,2
+    phalanx tune task=Ant "train.params.config.gamma=uniform(0.97, 0.999)" samples=16 scheduler=asha
+    phalanx tune task=Ant scheduler=pbt samples=8
+    phalanx tune study=studies/Ant
+
+The settings of all trials are drawn and checked before the first starts.
+"""
+
+import dataclasses
+import importlib.util
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from phalanx.cli.config import as_settings, compose_config
+from phalanx.cli.keys import TEXTS
+from phalanx.cli.overrides import split
+from phalanx.cli.study import DRAW, Record, Study, settings_of_trials, split_at_commas
+from phalanx.config import ranged, read
+from phalanx.errors import PhalanxError
+from phalanx.yaml_file import parse_yaml
+
+ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # we print
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths are relative to the folder of the command
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+START_TRIES = 4
+"""On a busy machine Ray's half a minute for its own start may not do."""
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """Options of `phalanx tune`. Every option and key of `phalanx train` may have several values
+    with commas between them, or be drawn: uniform(a, b), loguniform(a, b), randint(a, b) or
+    choice(x, y)."""
+
+    study: str | None = None
+    """Folder of the study; null is studies/<task>. One that is there continues."""
+    samples: int = ranged(8, at_least=1)
+    """How often values are drawn; with scheduler=pbt the number of trials."""
+    scheduler: Literal["none", "asha", "pbt"] = "none"
+    """asha stops trials that are behind; pbt replaces them by copies of others with mutated
+    settings."""
+    metric: Literal["return", "length"] = "return"
+    """What a good trial has much of."""
+    cpus: float = ranged(1.0, above=0)
+    """Cores for each trial; may be a fraction."""
+    gpus: float | None = ranged(None, at_least=0)
+    """GPUs for each trial; may be a fraction. Null is 1 if this machine has any, otherwise 0."""
+    address: str | None = None
+    """Address of a Ray cluster that is running, as in auto or ray://host:10001; null uses this
+    machine. The study's folder must be on a disk that all its machines share."""
+    report_every: int = ranged(10, at_least=1)
+    """Iterations between two reports and checkpoints of a trial."""
+    draw_seed: int = ranged(0, at_least=0)
+    """Seed of the values that are drawn and of mutations."""
+    grace: int = ranged(50, at_least=1)
+    """With scheduler=asha: iterations before a trial may be stopped."""
+    reduction: int = ranged(4, at_least=2)
+    """With scheduler=asha: one in so many trials trains on at each of its rungs."""
+    pbt: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """With scheduler=pbt: DexPBT's settings, as in {interval_steps: 2000000}."""
+
+
+def tune(arguments: list[str]) -> int | None:
+    """Run or continue a study, print its table and write its plot. Returns the exit code."""
+    if importlib.util.find_spec("ray") is None:
+        raise PhalanxError("phalanx tune needs Ray; install it with `pip install 'phalanx[tune]'`")
+    own, passed_on = _read(arguments)
+    if own.study and not passed_on and len(arguments) == 1:
+        study = Study(Path(own.study))
+        if not study.file.exists():
+            raise PhalanxError(f"there is no study in {own.study}; begin one with task=")
+        arguments = study.arguments()
+        own, passed_on = _read(arguments)
+    else:
+        study = Study(Path(own.study or f"studies/{_task(passed_on)}"))
+    fixed = [a for a in passed_on if not _varies(a)]
+    trials = [
+        {key: _value(key, text) for key, text in values.items()}
+        for values in _settings(own, fixed, passed_on)
+    ]
+    for values in trials[:1000]:
+        compose_config([*fixed, *(f"{key}={value}" for key, value in values.items())])
+    study.begin([a for a in arguments if not a.startswith(("study=", "address="))], trials)
+    console = Console(highlight=False)
+    failed = _run(own, study, fixed, console)
+    from phalanx.cli.tune_table import plot, table
+
+    records = study.trials()
+    table(console, records, own.metric)
+    plot(records, own.metric, study.path / "curves.png")
+    console.print(f"curves:   {study.path / 'curves.png'}", soft_wrap=True)
+    console.print(f"continue: phalanx tune study={study.path}", soft_wrap=True)
+    return failed
+
+
+def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> int | None:
+    records = study.trials()
+    left = [r for r in records if not r.ended]
+    console.print(
+        f"[bold]phalanx[/bold] {len(records)} trials, of which {len(records) - len(left)} have"
+        f" ended, study {study.path}",
+        soft_wrap=True,
+    )
+    if not left:
+        return None
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+    from ray import tune as ray_tune
+
+    from phalanx.cli.trial import trial
+    from phalanx.cli.tune_watch import Watcher
+
+    _connect(own.address)
+    gpus = own.gpus if own.gpus is not None else float(_has_gpu())
+    replays = own.scheduler == "asha"
+    first = records if replays else left
+    config = {
+        "trial": ray_tune.grid_search(
+            [_start(r) for r in sorted(first, key=lambda r: not r.ended)]
+        ),
+        "study": str(study.path),
+        "folder": os.getcwd(),
+        "arguments": fixed,
+        "every": own.report_every,
+        "replays": replays,
+    }
+    scheduler = _scheduler(own, study, _iterations(fixed))
+    tuner = ray_tune.Tuner(
+        ray_tune.with_resources(trial, {"cpu": own.cpus, "gpu": gpus}),
+        param_space=config,
+        tune_config=ray_tune.TuneConfig(metric=own.metric, mode="max", scheduler=scheduler),
+        run_config=ray_tune.RunConfig(
+            name=time.strftime("%Y%m%d-%H%M%S"),
+            storage_path=str(study.path / "ray"),
+            verbose=0,
+            callbacks=[Watcher(study, own.metric)],
+            checkpoint_config=ray_tune.CheckpointConfig(num_to_keep=4),
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        ray.shutdown()
+    return 2 if any(r.state == "failed" for r in study.trials()) else None
+
+
+def _start(record: Record) -> dict[str, Any]:
+    return {"number": record.number, "values": record.values}
+
+
+def _connect(address: str | None) -> None:
+    import ray
+
+    for left in range(START_TRIES, 0, -1):
+        try:
+            ray.init(
+                address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+            )
+            return
+        except Exception as error:  # Ray raises many kinds, Exception itself among them
+            ray.shutdown()
+            if address or left == 1:
+                where = f"no Ray cluster answers at {address}" if address else "Ray cannot start"
+                raise PhalanxError(f"{where}: {error}") from error
+
+
+def _scheduler(own: TuneOptions, study: Study, iterations: int) -> Any:
+    if own.scheduler == "asha":
+        from ray.tune.schedulers import ASHAScheduler
+
+        return ASHAScheduler(
+            time_attr="iteration",
+            max_t=max(iterations, own.grace) + 1,
+            grace_period=own.grace,
+            reduction_factor=own.reduction,
+        )
+    if own.scheduler == "pbt":
+        from phalanx.cli.dexpbt import DexPBT
+
+        return DexPBT(_pbt(own), study, own.draw_seed)
+    return None
+
+
+def _pbt(own: TuneOptions) -> Any:
+    from phalanx.cli.dexpbt import MUTATIONS, PBTOptions
+
+    options = read(PBTOptions, own.pbt, "pbt")
+    for key, kind in options.mutation.items():
+        if kind not in MUTATIONS:
+            raise PhalanxError(f"pbt.mutation.{key} is {kind!r}; accepted: {', '.join(MUTATIONS)}")
+    full = {_full(key): kind for key, kind in options.mutation.items()}
+    return dataclasses.replace(options, mutation=full)
+
+
+def _full(key: str) -> str:
+    return key if "." in key else f"train.params.config.{key}"
+
+
+def _read(arguments: list[str]) -> tuple[TuneOptions, list[str]]:
+    """The options, and the arguments that are for `phalanx train`."""
+    fields = {f.name for f in dataclasses.fields(TuneOptions)}
+    own: dict[str, Any] = {}
+    passed_on = []
+    for word in arguments:
+        key, text = split(word)
+        name = key.split(".")[0]
+        if name not in fields:
+            passed_on.append(word)
+        elif name == "pbt" and "." in key:
+            own.setdefault("pbt", {})[key.removeprefix("pbt.")] = _value(key, text)
+        else:
+            own[key] = _value(key, text)
+    for word in passed_on:
+        key = split(word)[0]
+        if key in ("experiment", "train_dir", "checkpoint", "devices", "multi_gpu", "view"):
+            raise PhalanxError(
+                f"{key}= is not for phalanx tune, which makes a run folder per trial"
+            )
+    return read(TuneOptions, own, ""), passed_on
+
+
+def _value(key: str, text: str) -> Any:
+    if key in (*TEXTS, "study", "address"):
+        return text
+    return parse_yaml(text, f"cannot read {key}={text}", any_number=True)
+
+
+def _settings(own: TuneOptions, fixed: list[str], passed_on: list[str]) -> list[dict[str, str]]:
+    trials = settings_of_trials(passed_on, own.samples, own.draw_seed)
+    if own.scheduler != "pbt":
+        return trials if trials != [{}] * len(trials) else [{}]
+    import random
+
+    from phalanx.cli.dexpbt import mutated
+
+    options, rng = _pbt(own), random.Random(own.draw_seed)
+    settings = as_settings(compose_config(fixed))
+    now = {key: _at(settings, key) for key in options.mutation}
+    now = {key: value for key, value in now.items() if isinstance(value, (int, float))}
+    now = {key: value for key, value in now.items() if not isinstance(value, bool)}
+    if not now:
+        raise PhalanxError("the train config has no setting of pbt.mutation; give some there")
+    filled = [trials[k % len(trials)] for k in range(max(own.samples, len(trials)))]
+    begun = [mutated(now, options, rng) for _ in filled]  # as DexPBT does at the first start
+    return [
+        {key: str(value) for key, value in {**first, **given}.items()}
+        for first, given in zip(begun, filled, strict=True)
+    ]
+
+
+def _at(settings: Any, key: str) -> Any:
+    for part in key.split("."):
+        settings = settings.get(part) if isinstance(settings, dict) else None
+    return settings
+
+
+def _varies(argument: str) -> bool:
+    text = split(argument)[1]
+    return len(split_at_commas(text)) > 1 or DRAW.fullmatch(text) is not None
+
+
+def _task(arguments: list[str]) -> str:
+    given = [text for key, text in map(split, arguments) if key == "task"]
+    return given[0].replace(",", "_") if given else "Cartpole"
+
+
+def _iterations(fixed: list[str]) -> int:
+    options: Any = compose_config(fixed)
+    return int(options.max_iterations or options.train.params.config.get("max_epochs", 1000))
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
