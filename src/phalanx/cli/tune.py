@@ -9,8 +9,10 @@ The settings of all trials are drawn and checked before the first starts.
 """
 
 import dataclasses
+import importlib
 import importlib.util
 import os
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,8 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from phalanx.cli.config import as_settings, compose_config
+from phalanx.cli.commands import ALGORITHMS
+from phalanx.cli.config import as_settings, compose_config, train_params
 from phalanx.cli.keys import TEXTS
 from phalanx.cli.overrides import split
 from phalanx.cli.study import DRAW, Record, Study, settings_of_trials, split_at_commas
@@ -89,8 +92,8 @@ def tune(arguments: list[str]) -> int | None:
         {key: _value(key, text) for key, text in values.items()}
         for values in _settings(own, fixed, passed_on)
     ]
-    for values in trials[:1000]:
-        compose_config([*fixed, *(f"{key}={value}" for key, value in values.items())])
+    for values in trials:
+        _check([*fixed, *(f"{key}={value}" for key, value in values.items())])
     study.begin([a for a in arguments if not a.startswith(("study=", "address="))], trials)
     console = Console(highlight=False)
     failed = _run(own, study, fixed, console)
@@ -102,6 +105,16 @@ def tune(arguments: list[str]) -> int | None:
     console.print(f"curves:   {study.path / 'curves.png'}", soft_wrap=True)
     console.print(f"continue: phalanx tune study={study.path}", soft_wrap=True)
     return failed
+
+
+def _check(arguments: list[str]) -> None:
+    """Raise PhalanxError if `phalanx train` does not take these arguments."""
+    options = compose_config(arguments)
+    place = ALGORITHMS.get(str(options.train.params.algo.get("name")))
+    if place:
+        module, _, name = place.partition(":")
+        kind = getattr(importlib.import_module(module), name)
+        read(kind, train_params(options)["config"], "params.config")
 
 
 def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> int | None:
@@ -163,6 +176,12 @@ def _start(record: Record) -> dict[str, Any]:
 def _connect(address: str | None) -> None:
     import ray
 
+    if address not in (None, "auto", "local"):
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except (OSError, ValueError, OverflowError) as error:
+            raise PhalanxError(f"no Ray cluster answers at {address}: {error}") from error
     for left in range(START_TRIES, 0, -1):
         try:
             ray.init(
@@ -210,13 +229,13 @@ def _full(key: str) -> str:
 
 def _read(arguments: list[str]) -> tuple[TuneOptions, list[str]]:
     """The options, and the arguments that are for `phalanx train`."""
-    fields = {f.name for f in dataclasses.fields(TuneOptions)}
+    names = {f.name for f in dataclasses.fields(TuneOptions)}
     own: dict[str, Any] = {}
     passed_on = []
     for word in arguments:
         key, text = split(word)
         name = key.split(".")[0]
-        if name not in fields:
+        if name not in names:
             passed_on.append(word)
         elif name == "pbt" and "." in key:
             own.setdefault("pbt", {})[key.removeprefix("pbt.")] = _value(key, text)

@@ -1,0 +1,94 @@
+"""Studies of many runs: what they try, how they continue, what a population changes."""
+
+import random
+
+import pytest
+
+pytest.importorskip("ray")
+
+from phalanx.cli import tune
+from phalanx.cli.dexpbt import MUTATIONS, PBTOptions, large_gap, mutated
+from phalanx.cli.main import main
+from phalanx.cli.study import Record, Study, settings_of_trials
+from phalanx.errors import PhalanxError
+
+RATE = "train.params.config.learning_rate"
+
+
+def test_a_grid_has_every_combination_once_and_draws_are_repeated():
+    grid = settings_of_trials([f"{RATE}=1e-3,1e-4", "task=Cartpole", "seed=1,2"], 8, 0)
+    assert grid == [{RATE: r, "seed": s} for r in ("1e-3", "1e-4") for s in ("1", "2")]
+    drawn = settings_of_trials([f"{RATE}=loguniform(1e-5, 1e-3)", "seed=1,2"], 50, 0)
+    assert len(drawn) == 100
+    rates = sorted(float(values[RATE]) for values in drawn)
+    assert 1e-5 <= rates[0] < rates[50] < rates[-1] <= 1e-3
+    assert 3e-5 < rates[50] < 3e-4  # the middle on a logarithmic scale is 1e-4
+    assert drawn == settings_of_trials([f"{RATE}=loguniform(1e-5, 1e-3)", "seed=1,2"], 50, 0)
+    choices = settings_of_trials(["task.env.x=choice([1, 2], 3)"], 20, 0)
+    assert {values["task.env.x"] for values in choices} == {"[1, 2]", "3"}
+
+
+def test_mutations_are_dexpbts():
+    rng = random.Random(0)
+    options = PBTOptions(mutation={"x": "mutate_float"}, mutation_rate=0.15)
+    factors = [mutated({"x": 1.0, "other": 5}, options, rng)["x"] for _ in range(4000)]
+    changed = [max(f, 1 / f) for f in factors if f != 1.0]
+    assert 0.13 < len(changed) / 4000 < 0.17
+    assert 1.1 <= min(changed) < max(changed) <= 1.5
+    assert 0.4 < sum(f > 1 for f in factors) / len(changed) < 0.6
+    gammas = [MUTATIONS["mutate_discount"](0.99, 1.1, 1.5, rng) for _ in range(200)]
+    assert 1 - 0.012 <= min(gammas) < max(gammas) <= 1 - 0.01 / 1.2
+    clips = [MUTATIONS["mutate_eps_clip"](0.29, 1.1, 1.5, rng) for _ in range(200)]
+    assert max(clips) == 0.3
+    epochs = {MUTATIONS["mutate_mini_epochs"](x, 1.1, 1.5, rng) for x in (1, 8) for _ in range(50)}
+    assert epochs == {1, 2, 7, 8}
+
+
+def test_weights_are_taken_only_over_a_large_gap():
+    scores = [0.0, 90.0, 95.0, 100.0, 105.0]  # without the lowest fifth they spread by 5.6
+    assert large_gap(105.0, 0.0, scores, PBTOptions())
+    assert not large_gap(105.0, 103.0, scores, PBTOptions())
+    assert not large_gap(105.0, 100.0, scores, PBTOptions())  # under 5 %
+    assert not large_gap(105.0, 0.0, scores, PBTOptions(replace_threshold_frac_std=100.0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sampels=3"], "unknown key 'sampels'"),
+        ([f"{RATE}=loguniform(1)"], f"cannot draw {RATE} from loguniform(1)"),
+        (["train.params.config.gama=0.9,0.99"], "did you mean 'gamma'?"),
+        (["scheduler=asa"], "scheduler is 'asa'"),
+        (["scheduler=pbt", "pbt.mutation={gamma: mutate_it}"], "is 'mutate_it'; accepted"),
+        (["scheduler=pbt", "pbt.intervall=3"], "did you mean 'interval_steps'?"),
+        (["experiment=x"], "experiment= is not for phalanx tune"),
+        (["study=elsewhere"], "there is no study in elsewhere"),
+        (["address=127.0.0.1:1", "num_envs=16"], "no Ray cluster answers at 127.0.0.1:1"),
+    ],
+)
+def test_mistakes_are_found_before_a_trial_starts(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tune, "START_TRIES", 1)
+    with pytest.raises(SystemExit) as ended:
+        main(["tune", *arguments])
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert words in err.splitlines()[-1]
+
+
+def test_a_study_of_another_command_is_refused(tmp_path):
+    study = Study(tmp_path / "s")
+    study.begin(["task=Ant", "seed=1,2"], [{"seed": 1}, {"seed": 2}])
+    Study(tmp_path / "s").begin(["task=Ant", "seed=1,2"], [])
+    with pytest.raises(PhalanxError, match="is a study of another command, `phalanx tune task=Ant"):
+        Study(tmp_path / "s").begin(["task=Humanoid", "seed=1,2"], [])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(PhalanxError, match="is not empty and not a study"):
+        Study(tmp_path / "other")
+    study.write(Record(1, {"seed": 2}, curve=[[1.0, 2.0, 3.0, 4.0, 5.0]], state="done"))
+    waiting, done = Study(tmp_path / "s").trials()
+    assert (waiting.state, waiting.values, done.ended) == ("waiting", {"seed": 1}, True)
+    study._file(1).write_text('{"number": "a"}')
+    with pytest.raises(PhalanxError, match=r"001\.json"):
+        study.trials()
