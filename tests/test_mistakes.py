@@ -42,7 +42,7 @@ TYPED = {
     "train test=True": "`phalanx play` plays a checkpoint",
     "train resume=True": "give checkpoint=, a run folder or a file",
     "train load_run=-1": "give checkpoint=, a run folder or a file",
-    "train wandb_activate=True": "runs are logged to TensorBoard, in summaries/",
+    "train track=True": "give wandb=true or mlflow=true",
     "train capture_video=True": "`phalanx play video=true` writes a video",
     "train gama=0.9": "did you mean train.params.config.gamma=?",
     "train train.params.config.gama=0.9": "did you mean 'gamma'?",

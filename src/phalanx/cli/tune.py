@@ -153,13 +153,17 @@ def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> 
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trial, {"cpu": own.cpus, "gpu": gpus}),
         param_space=config,
-        tune_config=ray_tune.TuneConfig(metric=own.metric, mode="max", scheduler=scheduler),
+        tune_config=ray_tune.TuneConfig(
+            metric=own.metric,
+            mode="max",
+            scheduler=scheduler,
+            trial_dirname_creator=lambda t: str(t.trial_id),
+        ),
         run_config=ray_tune.RunConfig(
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(study.path / "ray"),
             verbose=0,
             callbacks=[Watcher(study, own.metric)],
-            checkpoint_config=ray_tune.CheckpointConfig(num_to_keep=4),
         ),
     )
     try:

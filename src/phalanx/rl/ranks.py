@@ -265,6 +265,15 @@ def from_any(text: str) -> str:
     return next(filter(None, from_all(text)), "")
 
 
+def mean_of(scalars: dict[str, float]) -> dict[str, float]:
+    """Values by name, each the mean over the ranks that have it."""
+    found: dict[str, list[float]] = {}
+    for theirs in from_all(scalars):
+        for name, value in theirs.items():
+            found.setdefault(name, []).append(value)
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
 def check_same(values: dict[str, str]) -> None:
     """Raise PhalanxError if a value differs from rank 0's."""
     first, *others = from_all(values)

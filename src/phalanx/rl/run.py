@@ -193,7 +193,7 @@ class Run:
         blame = partial(why_not_finite, self, self._restart.state, self._reads)
         self.journal.read(self.agent, self.folder, blame, last)
         if hasattr(self.env, "scalars"):
-            scalars = self.env.scalars()
+            scalars = ranks.mean_of(self.env.scalars())
             self.task_scalars |= scalars
             self.folder.log(scalars, self.frame)
         self._warn_of_env()
