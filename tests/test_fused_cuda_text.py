@@ -1,14 +1,18 @@
-"""The fused engine's text for GPUs compiles; NVRTC needs no GPU to say so."""
+"""What the fused engine does on GPUs, as far as a machine without one can tell: its text compiles by
+NVRTC, and its numbers are made there."""
 
 import mujoco
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from phalanx import tasks
 from phalanx.sim.engines.fused import cuda
+from phalanx.sim.engines.fused.invweights import Invweights
 from phalanx.sim.engines.fused.lanes import spread
 from phalanx.sim.engines.fused.numbers import Numbers, model_fields
 from phalanx.sim.engines.fused.structure import Structure
-from phalanx.sim.engines.fused.tables import constants
+from phalanx.sim.engines.fused.tables import VARIABLE, constants
 from test_fused import ARMS
 from test_fused import MODELS as TRUTHS
 from test_fused_rows import ROWS, model_of
@@ -37,3 +41,27 @@ def test_the_text_for_gpus_compiles_without_one(name):
     varies = {"inertia", "limit", "point", "pair"}
     text = cuda.source(constants(structure, varies.__contains__, shapes, cuda.SIZES, lanes))
     assert len(cuda.compile_cubin(text, "sm_90")) > 10_000
+
+
+@pytest.mark.parametrize("name", ["Ant", "Go2Velocity"])
+def test_numbers_are_made_on_the_gpu_without_waiting(name):
+    """Fake tensors know their device and have no values: what mixes devices or waits, fails."""
+    model = tasks.make(name, num_envs=2, device="cpu", engine="mujoco").sim.model
+    gpu = torch.device("cuda")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        structure = Structure(model)
+        lanes, numbers = spread(structure), Numbers(structure, gpu)
+        shared = model_fields(model, gpu)
+
+        def own(name):
+            value = shared(name)
+            return value.expand(8, *value.shape[1:]) if name in VARIABLE else value
+
+        for field, envs in ((shared, 1), (own, 8)):
+            made = {k: lanes.arranged(k, v) for k, v in numbers.make(field).items()}
+            assert {v.device.type for v in made.values()} == {"cuda"}
+            assert max(len(v) for v in made.values()) == envs
+        zeros = [torch.zeros(8, *n, device=gpu) for n in ((model.nv, 6), *[(model.nbody, 3)] * 2)]
+        found = Invweights(structure, gpu).find(torch.zeros_like, *zeros)
+        assert found["body_invweight0"].shape == (8, model.nbody, 2)
+        assert {x.device.type for x in found.values()} == {"cuda"}
