@@ -1,5 +1,5 @@
-"""What the fused engine does on GPUs, as far as a machine without one can tell: its text compiles by
-NVRTC, and its numbers are made there."""
+"""The fused engine on GPUs, as far as a machine without one can tell: NVRTC compiles its text, and
+its numbers are made there."""
 
 import mujoco
 import pytest
