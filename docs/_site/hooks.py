@@ -28,13 +28,15 @@ DOCSTRING = re.compile(r"<!-- docstring: (\S+) -->")
 OUTSIDE = re.compile(
     r"(?<!!)\[([^\]]+)\]\((?:\.\./)+(?!docs/)(?:src|examples|benchmarks|README|CHANGELOG|tests|CONTRIBUTING)[^)]*\)"
 )
+CURVES = ("ant_humanoid_h200.png", "Return over time of five seeds on one H200")
 PICTURES = {
-    "Ant": ("learning.webp", "After 20, 60, 120 and 200 iterations on two CPU cores"),
-    "Humanoid": ("ant_humanoid_h200.png", "Return over time of five seeds on one H200"),
-    "HumanoidWalk": ("humanoid_walk.jpg", "After half a minute of learning on one GPU"),
-    "HumanoidAMP": ("amp.jpg", "Policies that imitate clips"),
-    "Cartpole": ("cartpole_learning.webp", "After 2, 8, 16 and 60 iterations"),
+    "Ant": [("learning.webp", "After 20, 60, 120 and 200 iterations on two CPU cores"), CURVES],
+    "Humanoid": [CURVES],
+    "HumanoidWalk": [("humanoid_walk.jpg", "After half a minute of learning on one GPU")],
+    "HumanoidAMP": [("amp.jpg", "Policies that imitate clips")],
+    "Cartpole": [("cartpole_learning.webp", "After 2, 8, 16 and 60 iterations")],
 }
+FILMS = {"HumanoidWalk": "humanoid_walk.mp4"}
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -74,10 +76,10 @@ def task_page(name: str) -> str:
     file = tasks.source_file(name)
     text = docstring(file)
     lines = [f"# {name}", "", "```", f"phalanx train task={name}", "```", "", text, ""]
-    if name in PICTURES:
-        picture, words = PICTURES[name]
-        if (ROOT / "docs" / "images" / picture).is_file():
-            lines += [f"![{words}](../images/{picture})", ""]
+    for picture, words in PICTURES.get(name, ()):
+        lines += [f"![{words}](../images/{picture})", f"*{words}.*", ""]
+    if name in FILMS:
+        lines += [f"[A film of it](../images/{FILMS[name]})", ""]
     config = config_class(name)
     if config is not None:
         lines += ["## Settings", "", "On the command line, `task.env.<key>=<value>`.", ""]
