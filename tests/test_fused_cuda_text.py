@@ -15,6 +15,7 @@ from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.tables import VARIABLE, constants
 from test_fused import ARMS
 from test_fused import MODELS as TRUTHS
+from test_fused_ground import hills
 from test_fused_rows import ROWS, model_of
 from test_fused_sensors import SENSORS, WORLD
 
@@ -24,6 +25,7 @@ MODELS = {
     "points": TRUTHS["on a plane"][1],
     "trees": TRUTHS["contacts between trees"][1],
     "obstacles": TRUTHS["fixed obstacles"][1],
+    "hills": hills(),
     "lanes": f"<mujoco><worldbody>{ARMS}</worldbody></mujoco>",
     "rows": model_of(ROWS),
     "sensors": WORLD.format("".join(SENSORS.values())),
