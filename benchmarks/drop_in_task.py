@@ -61,9 +61,11 @@ def figures(folder: Path) -> dict[str, object]:
     """Figures from the TensorBoard file below `folder`."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    [file] = folder.rglob("events.out.tfevents.*")
-    events = EventAccumulator(str(file), size_guidance={"scalars": 0})
+    files = [str(file) for file in folder.rglob("events.out.tfevents.*")]
+    events = EventAccumulator(files[0] if files else str(folder), size_guidance={"scalars": 0})
     events.Reload()
+    if SPEED not in events.Tags()["scalars"]:
+        sys.exit("no iteration ended in time; give more minutes")
     speeds = [e.value for e in events.Scalars(SPEED)]
     start = events.Scalars(SPEED)[0].wall_time
 
