@@ -345,7 +345,7 @@ def joint_differences(mine: dict[str, Any], theirs: dict[str, Any]) -> list[str]
                 unlimited = True  # as in MuJoCo; the others say it so
             if unlimited and (not np.isfinite(a) or a <= 0 or abs(a) > 1e10):
                 continue
-        size = max(float(np.abs(b).max()), 1e-3 if key in ("com", "placement") else 1e-9)
+        size = max(float(np.abs(b).max()), 1e-2 if key in ("com", "placement") else 1e-9)
         if np.abs(a - b).max() > 1e-5 * size:
             found.append(key)
     return found

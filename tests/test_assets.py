@@ -371,7 +371,7 @@ LINKS = '<link name="a"/><link name="b"/>'
 
 FAULTS = {
     "syntax": ("r.xml", "<mujoco>\n<worldbody>\n</mujoco>", r"line 3: not well-formed.*mismatched"),
-    "empty": ("r.xml", "", r"line 1: not well-formed.*no element"),
+    "empty": ("r.xml", "", r"is empty; give a robot file"),
     "encoding": ("r.xml", '<?xml version="1.0" encoding="klingon"?><mujoco/>', "save it as UTF-8"),
     "root element": ("r.xml", "<sdf/>", "line 1, <sdf>: .*neither <mujoco> nor <robot>"),
     "extension": ("r.usd", "", r"'\.usd'; accepted: \.xml, \.mjcf, \.urdf"),

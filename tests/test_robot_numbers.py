@@ -161,3 +161,28 @@ def test_numbers_that_are_too_large_together_are_refused_with_what_they_make(tmp
     file.write_text(f"{WORLD[0]}{heavy}{WORLD[2]}")
     with pytest.raises(PhalanxError, match=r"its numbers make body_inertia of 'b' too large"):
         load_robot(file)
+
+
+LONG = "a" * 3000
+LONG_NAMES = [
+    f'<robot name="r"><link name="a"><collision><geometry><mesh filename="{name}"/></geometry>'
+    "</collision></link></robot>"
+    for name in (LONG, f"package://{LONG}/x.stl", "b/" * 1500)
+] + [
+    f"<mujoco>{inner}<worldbody><body><geom size='1'/></body></worldbody></mujoco>"
+    for inner in (
+        f'<include file="{LONG}"/>',
+        f'<asset><mesh name="m" file="{LONG}.stl"/></asset>',
+        f'<compiler meshdir="{LONG}"/><asset><mesh name="m" file="a.stl"/></asset>',
+        f'<asset><texture name="m" type="2d" file="{LONG}.png"/></asset>',
+    )
+]
+
+
+@pytest.mark.parametrize("text", LONG_NAMES)
+def test_a_name_that_no_file_can_have_is_refused(tmp_path, text):
+    file = tmp_path / ("r.urdf" if "<robot" in text else "r.xml")
+    file.write_text(text)
+    with pytest.raises(PhalanxError, match=r"line 1, <\w+[^\n]*is too long for the name") as said:
+        load_robot(file)
+    assert len(str(said.value)) < 500

@@ -13,6 +13,12 @@ from phalanx.gate import MB, read_bytes
 MAX_BYTES = 64 * MB
 MAX_DEPTH = 400  # of nested elements; MuJoCo's own reader stops at 500
 
+PATHS = frozenset(
+    "file fileback filedown filefront fileleft fileright fileup filename meshdir texturedir"
+    " assetdir".split()
+)
+"""Attributes that name files or folders."""
+
 
 @dataclass(eq=False)
 class Element:
@@ -27,10 +33,10 @@ class Element:
     @property
     def where(self) -> str:
         """For error messages: `robot.urdf, line 12, <joint name='hip'>`."""
-        shown = [
-            f" {k}={self.attrib[k]!r}" for k in ("name", "file", "filename") if k in self.attrib
-        ]
-        return f"{self.file}, line {self.line}, <{self.tag}{shown[0] if shown else ''}>"
+        keys = [k for k in ("name", "file", "filename") if k in self.attrib]
+        text = f" {keys[0]}={self.attrib[keys[0]]!r}" if keys else ""
+        text = text if len(text) < 200 else f"{text[:200]}..."
+        return f"{self.file}, line {self.line}, <{self.tag}{text}>"
 
     @property
     def place(self) -> str:
@@ -70,6 +76,10 @@ def read_xml(file: Path) -> Element:
         element = Element(tag, attrib, str(file), line)
         if len(stack) == MAX_DEPTH:
             element.fail(f"elements are nested more than {MAX_DEPTH} deep; flatten the file")
+        for key in PATHS & attrib.keys():
+            parts = re.split(r"[/\\]", attrib[key])
+            if len(attrib[key]) > 2000 or max(len(part.encode()) for part in parts) > 255:
+                element.fail(f"{key} is too long for the name of a file; shorten it")
         (stack[-1].children if stack else roots).append(element)
         stack.append(element)
 
