@@ -39,10 +39,11 @@ def start(cwd, arguments, count=2, present=None, port=None, **options):
     for rank in present or range(count):
         env = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
         env = {k: str(v) for k, v in env.items()} | {"MASTER_ADDR": "127.0.0.1"}
-        env["MASTER_PORT"] = str(port)
+        env = {**env, "MASTER_PORT": str(port), **options.get("environment", {})}
         own = arguments[rank] if isinstance(arguments[0], list) else arguments
         logs = cwd.with_name(f"{cwd.name}-rank{rank}")
-        found.append(server().start(own, cwd, env=env, logs=logs, **options))
+        rest = {k: v for k, v in options.items() if k != "environment"}
+        found.append(server().start(own, cwd, env=env, logs=logs, **rest))
     return found
 
 
@@ -115,6 +116,19 @@ def test_a_continued_run_is_the_same_run(cwd, kind):
     assert_same(once, twice)
     one, two = once["phalanx"]["episodes"], once["phalanx"]["others"][0]["episodes"]
     assert not torch.equal(one["episode_sums"]["running"], two["episode_sums"]["running"])
+
+
+def test_ranks_that_start_together_fill_an_empty_cache(tmp_path, cwd):
+    cache = tmp_path / "cache"
+    options = ["task=Cartpole", "engine=fused", "num_envs=64", *QUICK, "max_iterations=2"]
+    environment = {"WARP_CACHE_PATH": str(cache)}
+    first = trained(cwd, [*options, "experiment=a"], count=3, environment=environment)
+    files = {p.name: p.read_bytes() for p in cache.rglob("phalanx/*")}
+    assert files
+    assert all(len(name.partition(".")[0]) == 32 for name in files), "nothing half written is left"
+    again = trained(cwd, [*options, "experiment=b"], count=3, environment=environment)
+    assert {p.name: p.read_bytes() for p in cache.rglob("phalanx/*")} == files
+    assert "physics fused" in first and "physics fused" in again  # noqa: PT018
 
 
 def last(folder):

@@ -49,8 +49,8 @@ class Record:
 
     @property
     def ended(self) -> bool:
-        """Whether it trains no further."""
-        return self.state in ("done", "stopped", "failed")
+        """Whether it trains no further; one that failed is tried again when the study continues."""
+        return self.state in ("done", "stopped")
 
 
 class Study:

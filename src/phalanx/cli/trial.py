@@ -50,7 +50,7 @@ def _train(config: dict[str, Any], record: Record, reporter: "Reporter") -> None
     options = resolved(compose_config([*config["arguments"], *own, *place]))
     assert isinstance(options, TrainOptions)
     record.starts += 1
-    record.state = "running"
+    record.state, record.reason = "running", ""
     study.write(record)
     params = train_params(options)
     runner = Runner(Observers([ResultFile(as_settings(options), params["seed"]), reporter]))

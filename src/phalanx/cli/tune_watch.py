@@ -29,7 +29,7 @@ class Watcher(Callback):
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         """It has ended by itself, or a scheduler has stopped it."""
         record = self.study.trial(number_of(trial))
-        if not record.ended:
+        if record.state in ("waiting", "running"):
             record.state = "stopped"
             self.study.write(record)
         self._say(trial, ": ".join(filter(None, (record.state, record.reason))))
