@@ -2,11 +2,16 @@
 
 #define FN __device__ __forceinline__
 #define MEMBER FN
-// Stages are inlined: their small arrays stay in registers. Small robots are stepped in registers as a
-// whole: all loops over slots are unrolled, so that every index is a constant, and what is written out
-// goes through a copy in memory.
+// Stages are inlined, so that their small arrays stay in registers; not on one lane, whose models can
+// have all kinds of rows and shapes, which would then take a minute to compile. Small robots are stepped
+// in registers as a whole: all loops over slots are unrolled, so that every index is a constant, and what
+// is written out goes through a copy in memory.
 #define WRITER __device__ __noinline__
+#if LANES > 1
 #define STAGE FN
+#else
+#define STAGE __device__ __noinline__
+#endif
 #if IN_REGISTERS
 #define STAGE_UNROLL _Pragma("unroll")
 #define WRITTEN(w, name) const Shown name = w
