@@ -279,6 +279,8 @@ def bits(value):
         ("frame", 2**60, "must be a whole number"),
         ("last_mean_rewards", float("nan"), "last_mean_rewards is nan"),
         ("phalanx", torch.zeros(2), "phalanx is tensor([0., 0.]); it must be a dictionary"),
+        ("phalanx/format", torch.zeros(2), "phalanx.format is tensor([0., 0.]); it must"),
+        ("phalanx/name", torch.zeros(2), "phalanx.name is tensor([0., 0.]); it must be a text"),
         ("phalanx/meters", [[0.0, 1]], "meters is [[0.0, 1]]; it must be a list of 3"),
         ("phalanx/total_time", -5.0, "total_time is -5.0"),
         ("phalanx/settings/gamma", [1], "settings.gamma is [1]"),

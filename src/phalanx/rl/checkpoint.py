@@ -10,7 +10,7 @@ import torch
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.files import write_atomically
 from phalanx.fits import check_finite, count, mapping, number
-from phalanx.gate import listed
+from phalanx.gate import listed, show
 from phalanx.rl.pth_file import read_pth
 
 FORMAT = 3
@@ -51,7 +51,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         if "last_mean_rewards" in state:
             state["last_mean_rewards"] = number(state["last_mean_rewards"], "last_mean_rewards")
         if state.get("phalanx") is not None:
-            mapping(state["phalanx"], "phalanx")
+            own = mapping(state["phalanx"], "phalanx")
+            count(own.get("format", 0), "phalanx.format")
+            if not isinstance(own.get("name", ""), str):
+                raise PhalanxError(f"phalanx.name is {show(own['name'])}; it must be a text")
     except PhalanxError as error:
         raise PhalanxError(f"{path} is damaged: {error}") from error
     state["model"] = {str(k).replace("_orig_mod.", ""): v for k, v in state["model"].items()}
