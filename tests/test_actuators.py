@@ -241,7 +241,8 @@ def test_mistakes_are_one_sentence(tmp_path):
         ({"model": "network", "file": str(tmp_path / "objects.npz")}, "cannot read"),
         ({"model": "network", "file": str(tmp_path / "wide.npz")}, "takes 3 numbers, but gets 2"),
         ({"model": "network", "file": str(tmp_path / "other.npz")}, "it holds kernel"),
-        ({"model": "network", "file": "/dev/zero.npz", "history": [10**9]}, "cannot read"),
+        ({"model": "network", "file": "/dev/zero.npz", "history": [1]}, "cannot read"),
+        ({"model": "network", "history": [10**9]}, "at most 1000"),
     ]
     for settings, words in cases:
         with pytest.raises(PhalanxError) as error:

@@ -6,6 +6,7 @@ name and which file to adapt. `test_every_private_name_has_a_canary` keeps the l
 
 import ast
 import dataclasses
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -40,8 +41,9 @@ PRIVATE = {
     ("compute/determinism.py", "torch._inductor"): "deterministic",
     ("rl/initializers.py", "_calculate_fan_in_and_fan_out"): "names_of_torch",
     ("rl/formulas.py", "_foreach_lerp_"): "names_of_torch",
+    ("rl/ranks.py", "_foreach_copy_"): "names_of_torch",
     ("adapters/skrl.py", "_env"): "tests/test_adapters.py",
-    ("video_renderer.py", "_exit"): "documented as os._exit",
+    ("cli/dexpbt.py", "_trial_state"): "population_of_ray",
 }
 
 
@@ -53,13 +55,14 @@ def make(deterministic=False):
 
 
 def private_names(path):
-    """Names of modules and attributes in a file that begin with one underscore."""
+    """Names of modules and attributes in a file that begin with one underscore; os._exit is
+    documented."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom | ast.Import):
             modules = [alias.name for alias in node.names]
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             yield from (m[0] for m in map(re.compile(r"\w+\._[a-z]\w+").match, modules) if m)
-        elif isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
+        elif isinstance(node, ast.Attribute) and re.match(r"_(?!exit$)[a-z]", node.attr):
             yield node.attr
 
 
@@ -221,9 +224,25 @@ def test_compiler_inside_warp():
 def test_names_of_torch():
     """initializers.py and formulas.py would fail when called; here they fail by name."""
     assert hasattr(torch, "_foreach_lerp_"), "torch._foreach_lerp_ is gone: see formulas.py"
+    assert hasattr(torch, "_foreach_copy_"), "torch._foreach_copy_ is gone: see ranks.py"
     fans = getattr(torch.nn.init, "_calculate_fan_in_and_fan_out", None)
     assert fans is not None, "torch.nn.init._calculate_fan_in_and_fan_out is gone"
     assert fans(torch.zeros(3, 5)) == (5, 3)
+
+
+def test_population_of_ray():
+    """dexpbt.py overrides two methods of Ray's scheduler; importing Ray would take seconds."""
+    ray = importlib.util.find_spec("ray")
+    assert ray is not None
+    assert ray.origin is not None
+    text = (Path(ray.origin).parent / "tune/schedulers/pbt.py").read_text()
+    for name in (
+        "def _quantiles(self)",
+        "def _get_new_config(self",
+        "self._trial_state",
+        "last_score",
+    ):
+        assert name in text, f"Ray's PopulationBasedTraining has no {name}: adapt cli/dexpbt.py"
 
 
 def test_version_of_a_tensor():

@@ -134,10 +134,16 @@ ENDLESS = """
 max_epochs max_frames max_steps save_best_after save_frequency epochs_between_resets
 num_warmup_steps num_warmup_frames policy_frequency epsilon_decay_frames beta_decay_frames
 grow_steps
-max_iterations games games_num seeds video_every
+max_iterations games games_num seeds video_every report_every grace interval_steps start_after
 """.split()
 """Limits of a run and counts of iterations: more of them only last longer."""
-OTHERS = ("phalanx.deploy", "phalanx.spaces", "phalanx.layout")
+OTHERS = (
+    "phalanx.deploy",
+    "phalanx.spaces",
+    "phalanx.layout",
+    "phalanx.sim.engines",
+    "phalanx.cli.study",
+)
 
 
 def classes_of_settings():
@@ -148,7 +154,8 @@ def classes_of_settings():
         parts = file.relative_to(root.parent).with_suffix("").parts
         module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
         for cls in vars(module).values():
-            # A policy's metadata are checked against its network; tasks make layouts and spaces.
+            # A policy's metadata are checked against its network; tasks make layouts and spaces;
+            # engines make structures.
             if getattr(cls, "__module__", "").startswith(OTHERS):
                 continue
             if hasattr(cls, "__dataclass_params__"):

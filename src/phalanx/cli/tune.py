@@ -48,7 +48,7 @@ class TuneOptions:
 
     study: str | None = None
     """Folder of the study; null is studies/<task>. One that is there continues."""
-    samples: int = ranged(8, at_least=1)
+    samples: int = ranged(8, at_least=1, at_most=100_000)
     """How often values are drawn; with scheduler=pbt the number of trials."""
     scheduler: Literal["none", "asha", "pbt"] = "none"
     """asha stops trials that are behind; pbt replaces them by copies of others with mutated
@@ -64,11 +64,11 @@ class TuneOptions:
     machine. The study's folder must be on a disk that all its machines share."""
     report_every: int = ranged(10, at_least=1)
     """Iterations between two reports and checkpoints of a trial."""
-    draw_seed: int = ranged(0, at_least=0)
+    draw_seed: int = ranged(0, at_least=0, at_most=2**63 - 1)
     """Seed of the values that are drawn and of mutations."""
     grace: int = ranged(50, at_least=1)
     """With scheduler=asha: iterations before a trial may be stopped."""
-    reduction: int = ranged(4, at_least=2)
+    reduction: int = ranged(4, at_least=2, at_most=1000)
     """With scheduler=asha: one in so many trials trains on at each of its rungs."""
     pbt: dict[str, Any] = dataclasses.field(default_factory=dict)
     """With scheduler=pbt: DexPBT's settings, as in {interval_steps: 2000000}."""

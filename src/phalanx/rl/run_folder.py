@@ -54,6 +54,7 @@ class RunFolder:
                 # If the run was killed after the checkpoint, later points are replaced. Those over
                 # iterations and seconds stay, because TensorBoard only compares frames.
                 self.writer = SummaryWriter(str(self.summaries_dir), purge_step=frame or None)
+                self.writer.flush()  # a thread of its own creates the file
                 self._kept = set(self.summaries_dir.glob("events.*"))
             except OSError as error:
                 raise self._cannot_write(error) from error
