@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -247,3 +249,17 @@ def test_a_taken_port_is_named(cwd):
         codes, err = end(start(cwd, [*TOGETHER], present=[0], port=port, agent=soon))
     assert codes == [2]
     assert f"at 127.0.0.1:{port}: the port is taken; give another --master-port" in err
+
+
+def test_a_machine_whose_own_name_leads_nowhere_trains(cwd):
+    """As in many containers; PyTorch asks for the address of the machine's name."""
+    alone = ["unshare", "--uts", "sh", "-c"]
+    if subprocess.run([*alone, "hostname nowhere"], capture_output=True, check=False).returncode:
+        pytest.skip("renaming the machine takes root")
+    train = "train task=Cartpole num_envs=32 sim_device=cpu max_iterations=2 devices=2"
+    command = f"hostname nowhere && exec {sys.executable} -m phalanx {train}"
+    done = subprocess.run(
+        [*alone, command], cwd=cwd, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "done: max_epochs 2 reached" in done.stdout

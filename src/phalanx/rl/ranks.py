@@ -104,6 +104,9 @@ def join(device: str) -> None:
             " torchrun or with devices="
         )
     own, count, local, here = (int(os.environ[name]) for name in VARIABLES[2:])
+    if here == count and sys.platform == "linux":  # else they look for an address of its name
+        for library in ("GLOO", "NCCL"):
+            os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
     store = _meet(own, count)
     _joined = _Joined(own, count, local, store, None)  # from here on, say_once works
     if device == "cuda":
