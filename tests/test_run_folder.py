@@ -87,6 +87,7 @@ def test_whatever_happens_to_a_folder_that_is_written_to_is_one_sentence(tmp_pat
             (folder.path / "config.yaml").write_text("task: {}")
             folder.log({"a": 0.0}, 0)
             folder.flush()
+            folder.writer.flush()  # its thread would make the file again
             HAPPENS[what](folder.path)
             folder.log({"a": 1.0}, 1)
             folder.keep("last", {"model": {"a": torch.zeros(1)}})

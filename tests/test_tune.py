@@ -1,16 +1,11 @@
 """Studies of many runs: what they try, how they continue, what a population changes."""
 
-import json
-import os
 import random
-import subprocess
-import sys
 
 import pytest
 
 pytest.importorskip("ray")
 
-from interrupted import wait_until
 from phalanx.cli import tune
 from phalanx.cli.dexpbt import MUTATIONS, PBTOptions, large_gap, mutated
 from phalanx.cli.main import main
@@ -97,36 +92,3 @@ def test_a_study_of_another_command_is_refused(tmp_path):
     study._file(1).write_text('{"number": "a"}')
     with pytest.raises(PhalanxError, match=r"001\.json"):
         study.trials()
-
-
-def test_a_study_that_is_killed_continues_where_it_was(tmp_path):
-    options = ["task=Cartpole", "sim_device=cpu", "num_envs=16", "max_iterations=60"]
-    options += ["train.params.config.horizon_length=8", "report_every=3", "study=s", "seed=1,2"]
-    environment = {**os.environ, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "phalanx", "tune"]
-
-    def start(arguments):
-        with open(tmp_path / "out", "w") as out:
-            return subprocess.Popen(
-                [*command, *arguments], cwd=tmp_path, env=environment, stdout=out, stderr=out
-            )
-
-    def curves():
-        files = (tmp_path / "s/trials").glob("*.json")
-        return [json.loads(file.read_text())["curve"] for file in files]
-
-    first = start(options)
-    try:
-        wait_until(lambda: any(len(curve) > 2 for curve in curves()), 400)
-    finally:
-        first.kill()
-        first.wait()
-    before = {curve[0][-1]: len(curve) for curve in curves() if curve}
-    assert start(["study=s"]).wait(400) == 0, (tmp_path / "out").read_text()
-    records = Study(tmp_path / "s").trials()
-    assert [r.state for r in records] == ["done", "done"]
-    assert [r.curve[-1][0] for r in records] == [60, 60]
-    kept = {r.curve[0][-1]: len(r.curve) for r in records}
-    assert all(kept[begin] > length for begin, length in before.items())
-    assert max(r.starts for r in records) == 2
-    assert (tmp_path / "s/curves.png").stat().st_size > 1000
