@@ -1,15 +1,13 @@
 """What has been compiled, kept on disk for the next start."""
 
-import functools
 import hashlib
 import os
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from phalanx.compute.start_warp import init_warp
-from phalanx.errors import PhalanxError, PhalanxWarning
+from phalanx.compute.start_warp import init_warp, warn_not_kept
+from phalanx.errors import PhalanxError
 
 
 class NotCompiled(PhalanxError):
@@ -44,18 +42,8 @@ def kept(text: str, target: str, build: Callable[[str, str], bytes]) -> bytes:
             file.write(built)
         os.replace(file.name, path)
     except OSError as error:
-        _warn_once(f"{path.parent} ({error.strerror})")
+        warn_not_kept(str(path.parent), str(error.strerror))
     return built
-
-
-@functools.cache
-def _warn_once(folder: str) -> None:
-    warnings.warn(
-        f"cannot keep compiled code in {folder}, so that every start compiles it again; make that"
-        " folder writable, or name another in WARP_CACHE_PATH",
-        PhalanxWarning,
-        stacklevel=3,
-    )
 
 
 def folder() -> Path:

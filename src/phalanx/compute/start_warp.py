@@ -1,6 +1,7 @@
 """Starts Warp quietly, and with a folder for compiled code that it can write to."""
 
 import atexit
+import functools
 import os
 import shutil
 import sys
@@ -54,6 +55,12 @@ def _init() -> None:
     wp.config.kernel_cache_dir = tempfile.mkdtemp(prefix="phalanx-kernels-")
     atexit.register(shutil.rmtree, wp.config.kernel_cache_dir, ignore_errors=True)
     wp.init()
+    warn_not_kept(folder, why)
+
+
+@functools.cache
+def warn_not_kept(folder: str, why: str) -> None:
+    """Say, once, that what is compiled cannot be kept in `folder`."""
     warnings.warn(
         f"cannot keep compiled code in {folder} ({why}), so that every start compiles it again;"
         " make that folder writable, or name another in WARP_CACHE_PATH",
