@@ -25,21 +25,18 @@ turned over once and ends upright at 80 % of the height or more.
 """
 
 import math
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from phalanx.layout import ActionLayout, Term
+from phalanx.layout import Term
 from phalanx.sim import Scene
 from phalanx.tasks import gait_rewards as gait
 from phalanx.tasks import locomotion
 from phalanx.tasks.feet import Feet
+from phalanx.tasks.go2_skill import Go2Skill, Go2SkillConfig
 from phalanx.tasks.mirror import joint_mirror
-from phalanx.tasks.task import Task, TaskConfig
-from phalanx.tasks.weighted_terms import WeightedTerms
 
 DURATION = 2.0
 """Of an episode [s]."""
@@ -61,69 +58,44 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Go2BackflipConfig(TaskConfig):
+class Go2BackflipConfig(Go2SkillConfig):
     """Settings of `Go2Backflip`."""
 
     episode_length: int = 100
-    clip_observations: float = 100.0
-    dt: float = 1 / 50
-    substeps: int = 4
     rewards: Weights = field(default_factory=Weights)
-    action_scale: float = 1.0
-    """How far an action of 1 moves a servo's target [rad]."""
     feet: tuple[str, ...] = ("FL_foot", "FR_foot", "RL_foot", "RR_foot")
     """Bodies that are feet."""
     foot_radius: float = 0.022
     """Radius of a foot [m]."""
-    asset: str = str(Path(__file__).parent / "assets" / "go2.xml")
-    """MJCF or URDF file of the robot."""
 
 
-class Go2Backflip(Task):
+class Go2Backflip(Go2Skill):
     """Unitree's Go2 does a backflip."""
 
     Config = Go2BackflipConfig
     config: Go2BackflipConfig
     num_obs = 46
-    num_actions = 12
-    default_num_envs: ClassVar[dict[str, int]] = {"cpu": 1024, "cuda": 4096}
 
     def create_scene(self) -> Scene:
-        config = self.config
-        scene = Scene(config.dt / config.substeps, iterations=10, ls_iterations=20)
-        scene.add_ground()
-        robot = scene.add_actor("robot", config.asset, keyframe="home", self_collisions=False)
-        self.num_actions = len(robot.spec.actuators)
-        self.num_obs = 10 + 3 * self.num_actions
-        scene.add_contact_force_sensors("robot", config.feet)
+        scene = super().create_scene()
+        self.num_obs += 4
+        scene.add_contact_force_sensors("robot", self.config.feet)
         return scene
 
     def init_buffers(self) -> None:
-        config, self.robot = self.config, self.sim.actor("robot")
-        locomotion.check_servos(self.robot, config.asset)
-        start = torch.tensor(self.sim.model.key("initial").qpos, dtype=torch.float32)
-        self.default_pos, self.standing_height = start[7:].to(self.device), float(start[2])
-        self.feet = Feet(self, "robot", config.feet, config.foot_radius)
+        super().init_buffers()
+        self.feet = Feet(self, "robot", self.config.feet, self.config.foot_radius)
         self.mirror = joint_mirror(self.robot)
-        no_actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
-        self.last_actions = self.state("last_actions", no_actions)
-        self.change = self.state("change", no_actions.clone())
         self.turned = self.state("turned", torch.zeros(self.num_envs, device=self.device))
         """(N,) how far the base has turned backwards [rad]."""
-        self.reward = WeightedTerms(self, asdict(config.rewards))
 
     def pre_physics_step(self, actions: Tensor) -> None:
-        self.change.copy_(self.previous_actions - self.last_actions)
-        self.last_actions.copy_(self.previous_actions)
-        self.sim.ctrl.copy_(self.default_pos + self.config.action_scale * actions)
+        self.sim.ctrl.copy_(self.targets(actions))
 
     def compute_observations(self) -> Tensor:
-        robot, base = self.robot, locomotion.observe_torso(self.robot)
-        self.base = base
         time = math.pi / DURATION * self.config.dt * self.progress_buf[:, None]
-        off = robot.joint_pos - self.default_pos
-        parts = [base.ang_vel_b, base.gravity_b, off, robot.joint_vel, self.previous_actions]
-        return torch.cat([*parts, time.sin(), time.cos(), (2 * time).sin(), (2 * time).cos()], 1)
+        clock = [time.sin(), time.cos(), (2 * time).sin(), (2 * time).cos()]
+        return torch.cat([*self.observed(), *clock], 1)
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         base, actions = self.base, self.previous_actions
@@ -162,16 +134,5 @@ class Go2Backflip(Task):
         self.feet.begin(mask)
 
     def observation_layout(self) -> tuple[Term, ...]:
-        joints = self.robot.joint_names
-        return (
-            Term("base_ang_vel"),
-            Term("projected_gravity"),
-            Term("joint_pos", elements=joints, offset=self.default_pos),
-            Term("joint_vel", elements=joints),
-            Term("previous_action", size=self.num_actions),
-            Term("clock", elements=("sin", "cos", "sin_twice", "cos_twice")),
-        )
-
-    def action_layout(self) -> ActionLayout:
-        joints, scale = self.robot.joint_names, self.config.action_scale
-        return ActionLayout("position", joints, scale=scale, offset=self.default_pos)
+        clock = Term("clock", elements=("sin", "cos", "sin_twice", "cos_twice"))
+        return (*super().observation_layout(), clock)

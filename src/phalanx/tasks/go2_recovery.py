@@ -19,21 +19,15 @@ servo by up to `action_scale` from the pose `home` of the robot's file.
 | previous action       | -     |                                       |
 """
 
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from phalanx.compute.rows import write_rows
-from phalanx.layout import ActionLayout, Term
-from phalanx.sim import Scene
 from phalanx.tasks import gait_rewards as gait
-from phalanx.tasks import locomotion
+from phalanx.tasks.go2_skill import Go2Skill, Go2SkillConfig
 from phalanx.tasks.mirror import Mirror, joint_mirror, layout_mirror
-from phalanx.tasks.task import Task, TaskConfig
-from phalanx.tasks.weighted_terms import WeightedTerms
 
 
 @dataclass(frozen=True)
@@ -49,65 +43,29 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Go2RecoveryConfig(TaskConfig):
+class Go2RecoveryConfig(Go2SkillConfig):
     """Settings of `Go2Recovery`."""
 
     episode_length: int = 300
-    clip_observations: float = 100.0
-    dt: float = 1 / 50
-    substeps: int = 4
     rewards: Weights = field(default_factory=Weights)
     action_scale: float = 1.2
-    """How far an action of 1 moves a servo's target [rad]."""
     falling_s: float = 1.0
     """Time during which the robot falls and cannot act [s]."""
     drop: float = 0.5
     """Height from which it is dropped [m]."""
-    asset: str = str(Path(__file__).parent / "assets" / "go2.xml")
-    """MJCF file with a position servo on each joint, in their order, and a keyframe `home`."""
 
 
-class Go2Recovery(Task):
+class Go2Recovery(Go2Skill):
     """Unitree's Go2 stands up after a fall."""
 
     Config = Go2RecoveryConfig
     config: Go2RecoveryConfig
     num_obs = 42
-    num_actions = 12
-    default_num_envs: ClassVar[dict[str, int]] = {"cpu": 1024, "cuda": 4096}
-
-    def create_scene(self) -> Scene:
-        config = self.config
-        scene = Scene(config.dt / config.substeps, iterations=10, ls_iterations=20)
-        scene.add_ground()
-        robot = scene.add_actor("robot", config.asset, keyframe="home", self_collisions=False)
-        self.num_actions = len(robot.spec.actuators)
-        self.num_obs = 6 + 3 * self.num_actions
-        return scene
-
-    def init_buffers(self) -> None:
-        self.robot = self.sim.actor("robot")
-        locomotion.check_servos(self.robot, self.config.asset)
-        start = torch.tensor(self.sim.model.key("initial").qpos, dtype=torch.float32)
-        self.default_pos, self.standing_height = start[7:].to(self.device), float(start[2])
-        no_actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
-        self.last_actions = self.state("last_actions", no_actions)
-        self.change = self.state("change", no_actions.clone())
-        self.reward = WeightedTerms(self, asdict(self.config.rewards))
 
     def pre_physics_step(self, actions: Tensor) -> None:
-        self.change.copy_(self.previous_actions - self.last_actions)
-        self.last_actions.copy_(self.previous_actions)
-        targets = self.default_pos + self.config.action_scale * actions
+        targets = self.targets(actions)
         falling = (self.progress_buf * self.config.dt < self.config.falling_s)[:, None]
         self.sim.ctrl.copy_(torch.where(falling, self.robot.joint_pos, targets))
-
-    def compute_observations(self) -> Tensor:
-        robot, base = self.robot, locomotion.observe_torso(self.robot)
-        self.base = base
-        off = robot.joint_pos - self.default_pos
-        parts = [base.ang_vel_b, base.gravity_b, off, robot.joint_vel, self.previous_actions]
-        return torch.cat(parts, 1)
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         base, robot = self.base, self.robot  # in the state that was just observed
@@ -141,17 +99,3 @@ class Go2Recovery(Task):
     def mirrors(self) -> tuple[Mirror, Mirror]:
         joints = joint_mirror(self.robot)
         return layout_mirror(self.observation_layout(), joints), joints
-
-    def observation_layout(self) -> tuple[Term, ...]:
-        joints = self.robot.joint_names
-        return (
-            Term("base_ang_vel"),
-            Term("projected_gravity"),
-            Term("joint_pos", elements=joints, offset=self.default_pos),
-            Term("joint_vel", elements=joints),
-            Term("previous_action", size=self.num_actions),
-        )
-
-    def action_layout(self) -> ActionLayout:
-        joints, scale = self.robot.joint_names, self.config.action_scale
-        return ActionLayout("position", joints, scale=scale, offset=self.default_pos)
