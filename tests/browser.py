@@ -3,10 +3,13 @@
 import contextlib
 import io
 import shutil
+import threading
 import time
 
 import numpy as np
 from PIL import Image
+
+from phalanx.viewer.server import close
 
 LOADING = 60_000
 """Time that a page may take on a busy machine without a GPU [ms]."""
@@ -27,6 +30,17 @@ def page_at(port):
         page.goto(f"http://127.0.0.1:{port}")
         yield page
         browser.close()
+
+
+@contextlib.contextmanager
+def running(view):
+    """A view, while it runs in a thread of its own; its server is closed at the end."""
+    thread = threading.Thread(target=view.run)
+    thread.start()
+    yield view
+    view.stopped.set()
+    thread.join()
+    close(view.server)
 
 
 def page_of(server):

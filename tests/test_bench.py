@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import command_line
 from phalanx.cli import bench, bench_rows, measure
 from phalanx.cli.instruments import WINDOWS
 from phalanx.cli.main import main
@@ -200,12 +201,7 @@ def test_a_mistake_gets_one_sentence_before_anything_is_measured(
     monkeypatch.setattr(
         bench.importlib.util, "find_spec", lambda name: None if name == "mjlab" else find(name)
     )
-    with pytest.raises(SystemExit) as stop:
-        main(["bench", *line.split()])
-    said = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert re.fullmatch(r"phalanx: [^\n]+\n", said)
-    assert words in said
+    assert words in command_line.sentence(capsys, "bench", *line.split())
     assert os.listdir(tmp_path) == []
 
 

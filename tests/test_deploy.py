@@ -16,6 +16,7 @@ import onnx
 import pytest
 import torch
 
+import command_line
 from phalanx import tasks
 from phalanx.cli.config import compose_config
 from phalanx.cli.export import make_player
@@ -712,12 +713,8 @@ def test_mistake_is_one_sentence(
         file = tmp_path / "Cartpole.pth"
         state = {"model": {"w": torch.zeros(1)}, "phalanx": {"name": "Cartpole"}}
         checkpoint.save(file, state)
-    with pytest.raises(SystemExit) as stop:
-        main([part.format(file) for part in line.split()])
-    said = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert re.fullmatch(r"phalanx: [^\n]+\n", said)
-    assert words in said
+    arguments = [part.format(file) for part in line.split()]
+    assert words in command_line.sentence(capsys, *arguments)
 
 
 # the example --------------------------------------------------------------------------------------

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from browser import LOADING, choose, page_at, page_of, pixels, wait_for
+from browser import LOADING, choose, page_at, page_of, pixels, running, wait_for
 from phalanx import tasks
 from phalanx.cli.main import main
 from phalanx.cli.play_source import PlaySource
 from phalanx.sim.recorder import ROWS, Recorder, rows_since
 from phalanx.viewer import open_server
 from phalanx.viewer.live_view import LiveView
-from phalanx.viewer.server import close
 from phalanx.viewer.source import CURVES, TrainingSource
 from phalanx.viewer.states import ROWS as FILE_ROWS
 from phalanx.viewer.states import StateReader, StateWriter
@@ -116,12 +115,8 @@ def view(tmp_path):
     env = tasks.make("Go2Velocity", num_envs=3, device="cpu", engine="mujoco", randomize=False)
     source = PlaySource(Player(env), tmp_path / "last_Go2.pth")
     view = LiveView(open_server("Go2"), env.sim.model_of(0), source, "Go2")
-    thread = threading.Thread(target=view.run)
-    thread.start()
-    yield view
-    view.stopped.set()
-    thread.join()
-    close(view.server)
+    with running(view):
+        yield view
 
 
 def test_every_control_of_the_page_reaches_what_plays(view, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from command_line import sentence
 from phalanx import tasks
 from phalanx.cli.main import main
 from phalanx.cli.program import as_called
@@ -101,16 +102,6 @@ def cwd(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def sentence(capsys, *arguments):
-    """What `phalanx` says of a mistake: one line on stderr, exit code 2."""
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments])
-    printed = capsys.readouterr()
-    assert stop.value.code == 2, printed
-    assert re.fullmatch(r"phalanx: [^\n]+\n", printed.err), printed.err
-    return printed.err
 
 
 def test_there_are_sixty_one():

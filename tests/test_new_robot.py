@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from command_line import sentence
 from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
 from phalanx.cli.main import main
@@ -52,15 +53,6 @@ def cwd(tmp_path, monkeypatch):
 
 
 CORNERS = [(1, 1), (1, -1), (-1, 1), (-1, -1)]
-
-
-def sentence(capsys, *arguments):
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments])
-    said = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert re.fullmatch(r"phalanx: [^\n]+\n", said), said
-    return said
 
 
 def test_a_task_has_the_numbers_of_the_robot(cwd, capsys, monkeypatch):

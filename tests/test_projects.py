@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import command_line
 from phalanx import tasks
 from phalanx.cli.config import compose_config
 from phalanx.cli.main import main
@@ -39,14 +40,9 @@ def edit(file, old, new):
 
 
 def sentence(capsys, *arguments):
-    """What `phalanx` says of a mistake: one line, exit code 2."""
+    """See `command_line`; the project is read again."""
     sys.modules.pop("phalanx_project_twip", None)
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments])
-    printed = capsys.readouterr()
-    assert stop.value.code == 2, printed
-    assert re.fullmatch(r"phalanx: [^\n]+\n", printed.err), printed.err
-    return printed.err
+    return command_line.sentence(capsys, *arguments)
 
 
 def test_new_makes_a_folder_and_overwrites_nothing(project, capsys, monkeypatch):

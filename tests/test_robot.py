@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import trimesh
 
+import command_line
 from phalanx.cli.main import main
 from phalanx.cli.robot import RobotOptions
 from phalanx.errors import PhalanxError
@@ -38,13 +39,8 @@ def held(source, **options):
 
 
 def sentence(capsys, *arguments):
-    """What `phalanx robot` says of a mistake: one line, exit code 2."""
-    with pytest.raises(SystemExit) as stop:
-        main(["robot", *arguments])
-    said = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert re.fullmatch(r"phalanx: [^\n]+\n", said), said
-    return said
+    """What `phalanx robot` says of a mistake."""
+    return command_line.sentence(capsys, "robot", *arguments)
 
 
 def test_facts_are_those_of_the_file(cwd):

@@ -3,12 +3,11 @@
 import http.client
 import importlib.util
 import socket
-import threading
 
 import numpy as np
 import pytest
 
-from browser import LOADING, page_of, pixels, wait_for
+from browser import LOADING, page_of, pixels, running, wait_for
 from phalanx.cli.main import main
 from phalanx.errors import PhalanxError
 from phalanx.robot import HeldRobot, default_pose, read_robot
@@ -24,12 +23,8 @@ def view(tmp_path):
     (tmp_path / "arm.xml").write_text(ARM)
     robot = read_robot(str(tmp_path / "arm.xml"))
     view = RobotView(HeldRobot(robot, default_pose(robot)), open_server("arm"))
-    thread = threading.Thread(target=view.run)
-    thread.start()
-    yield view
-    view.stopped.set()
-    thread.join()
-    close(view.server)
+    with running(view):
+        yield view
 
 
 @pytest.fixture
