@@ -93,8 +93,8 @@ def render_video(
 
 
 def thinned(qpos: NDArray[Any], hz: float) -> tuple[NDArray[Any], int]:
-    """Every so many of the poses (T, ...), which are `hz` per second, that about FPS are left; and
-    how many they are. Without a GPU, rendering is slow."""
+    """About FPS poses per second of the poses (T, ...), which are `hz` per second, and the number
+    per second that is left. Without a GPU, rendering is slow."""
     stride = max(1, round(hz / FPS))
     return qpos[::stride], max(1, round(hz / stride))
 

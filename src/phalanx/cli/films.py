@@ -1,4 +1,4 @@
-"""`phalanx train ... video_every=100`: a film of the first environment, every so many iterations.
+"""`phalanx train ... video_every=100`: a film of the first environment every 100 iterations.
 
 A process of its own draws it, `python -m phalanx.cli.films JOB`, one film at a time. The film goes
 to `videos/` in the run folder, and as a small moving picture to TensorBoard.

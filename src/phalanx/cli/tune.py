@@ -69,7 +69,7 @@ class TuneOptions:
     grace: int = ranged(50, at_least=1)
     """With scheduler=asha: iterations before a trial may be stopped."""
     reduction: int = ranged(4, at_least=2, at_most=1000)
-    """With scheduler=asha: one in so many trials trains on at each of its rungs."""
+    """With scheduler=asha: at each rung, one trial in this many trains on."""
     pbt: dict[str, Any] = dataclasses.field(default_factory=dict)
     """With scheduler=pbt: DexPBT's settings, as in {interval_steps: 2000000}."""
 

@@ -1,4 +1,4 @@
-"""The process of the page beside a training run; see `watch.py`.
+"""The process that serves the page of a training run; see `watch.py`.
 
 python -m phalanx.cli.watch_page FOLDER
 """

@@ -89,7 +89,7 @@ class TermLog:
             check_tensor(value, f"it, in its log's {tag}", (2,), torch.float32)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Restore what `state_dict` returned; a tag that is not known yet begins anew."""
+        """Restore what `state_dict` returned; a tag that is not in it starts at zero."""
         self._sums.zero_()
         for tag, value in state.items():
             if tag in self._places:

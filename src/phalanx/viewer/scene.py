@@ -1,8 +1,8 @@
 """The shapes of a model in a page, with switches for what is drawn.
 
-mjviser draws MuJoCo's shapes, contacts, forces and inertias. Here the groups of the geoms are laid
-anew, since files use groups as they like: shapes that are only drawn, shapes that collide, and
-shapes that do both.
+mjviser draws MuJoCo's shapes, contacts, forces and inertias. Files use the geoms' groups as they
+like, so groups are assigned again here: shapes that are only drawn, shapes that collide, and shapes
+that do both.
 """
 
 import copy

@@ -11,7 +11,7 @@ FN float plane_height(const Prism &T, const float *p) {  // of its top, at p
   float s = ((p[0] - a[0]) * vy - (p[1] - a[1]) * vx) / det, t = ((p[1] - a[1]) * ux - (p[0] - a[0]) * uy) / det;
   return a[2] + s * uz + t * vz;
 }
-// The point of an edge nearest to p, in so many dimensions; returns the square of its distance.
+// The point of an edge nearest to p, in two or three dimensions; returns the square of its distance.
 FN float nearest_on_edge(const float *a, const float *b, const float *p, int dims, float *q) {
   float along = 0, length = 0, square = 0;
   for (int i = 0; i < dims; i++) along += (p[i] - a[i]) * (b[i] - a[i]), length += (b[i] - a[i]) * (b[i] - a[i]);

@@ -280,5 +280,5 @@ def _activation(m: mujoco.MjModel, i: int) -> tuple[float, float]:
 
 
 def starts(counts: Sequence[int]) -> list[int]:
-    """Where items begin of which there are so many."""
+    """Where each owner's items begin, and the end; `counts`: of the items of each owner."""
     return [0, *np.cumsum(counts).tolist()]

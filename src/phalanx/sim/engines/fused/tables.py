@@ -31,8 +31,8 @@ TOUCHES = {
     ("SPHERE", "BOX"): 1, ("CAPSULE", "BOX"): 2, ("BOX", "BOX"): 8, ("SPHERE", "CYLINDER"): 1,
     ("PLANE", "CYLINDER"): 4, ("HFIELD", "SPHERE"): 1, ("HFIELD", "CAPSULE"): 3,
 }  # fmt: skip
-"""The most contacts of two geoms, by their shapes in MuJoCo's order; those of a height field are
-so many times `Sizes.ground`."""
+"""The most contacts of two geoms, by their shapes in MuJoCo's order; that of a height field
+is multiplied by `Sizes.ground`."""
 KINDS = list(TOUCHES)
 OUTPUTS = (
     "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
