@@ -158,7 +158,9 @@ struct World : Shown {
   // Of direction<false>; added9: a free joint's, its rotation's upper triangle and its position's diagonal
   F added[NSLOT], rhs[NSLOT], added9[NFREE + 1][9], rhs6[NFREE + 1][6];
   F applied[NSLOT];  // qfrc_applied
-  F A[NSLOT][21], P[NSLOT][6], U[NSLOT][6], d[NSLOT], u[NSLOT], dir[NSLOT], dV[NSLOT][6];
+  F A[NSLOT][21], P[NSLOT][6], d[NSLOT];
+  // On the way to the roots dV holds U = A S, and dir holds u; on the way out they become the direction.
+  F dir[NSLOT], dV[NSLOT][6];
   F tau6[NFREE + 1][6], y6[NFREE + 1][6], d6[NFREE + 1][6];
 };
 
@@ -521,7 +523,7 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, int k, F *A, 
     EACH(i, 6) P[i] = ZERO;
     return;
   }
-  F *S = w.S[k], *U = w.U[k], armature = T(armature, k, 0), u;
+  F *S = w.S[k], *U = w.dV[k], armature = T(armature, k, 0), u;
   multiply_symmetric(A, S, U);
   F d = dot6(S, U) + armature;
   if (SOLVE) {
@@ -543,7 +545,7 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, int k, F *A, 
   }
   d = 1 / d;
   u -= dot6(S, P);
-  w.u[k] = u, w.d[k] = d;
+  w.dir[k] = u, w.d[k] = d;
   if (SOLVE) decrement += u * u * d;
   F ud = u * d;
   EACH(i, 6) {
@@ -577,11 +579,11 @@ template <bool SOLVE> FN void from_root(World &w, Contacts &C, int k) {
       dV[i] = t * d[i];
     }
   } else if (UP[k] < 0) {
-    w.dir[k] = w.u[k] * w.d[k];
+    w.dir[k] *= w.d[k];
     EACH(i, 6) dV[i] = w.S[k][i] * w.dir[k];
   } else {
     const F *up = w.dV[UP[k]];
-    w.dir[k] = (w.u[k] - dot6(w.U[k], up)) * w.d[k];
+    w.dir[k] = (w.dir[k] - dot6(dV, up)) * w.d[k];
     EACH(i, 6) dV[i] = up[i] + w.S[k][i] * w.dir[k];
   }
   if (!SOLVE || !BODY[k]) return;

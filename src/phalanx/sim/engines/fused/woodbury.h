@@ -31,7 +31,7 @@ FN void row_at_slot(World &w, Pairs &X, int r, int k, int a, const F *above, int
   F u = (SLOTS_TOO ? X.u[r][k] : ZERO) - dot6(w.S[k], P);
   X.u[r][k] = u;
   F ud = u * w.d[k];
-  EACH(i, 6) P[i] += w.U[k][i] * ud;
+  EACH(i, 6) P[i] += w.dV[k][i] * ud;
   if (CHAINED[k]) return;
   if (UP[k] >= 0) EACH(i, 6) joined[UP[k]][i] += P[i];
   EACH(i, 6) P[i] = ZERO;
@@ -82,13 +82,13 @@ FN void add_row(World &w, Pairs &X, int &n, int a, const F *above, int b, const 
   for (int t = 0; t < trees_of(X, n); t++) row_to_root<SLOTS_TOO>(w, X, n, tree_of(X, n, t), a, above, b, below);
   for (int q = 0; q <= n; q++) X.M[packed(n, q)] = rows_product(w, X, n, q) + (q == n ? 1.0f : 0.0f);
   X.rhs[n] = ZERO;
-  for (int t = 0; t < trees_of(X, n); t++) X.rhs[n] += row_product(w, X, n, tree_of(X, n, t), w.u, w.y6);
+  for (int t = 0; t < trees_of(X, n); t++) X.rhs[n] += row_product(w, X, n, tree_of(X, n, t), w.dir, w.y6);
   n++;
 }
 FN void add_square(const World &w, int k, F &sum) {
   if (NBASE && KIND[k] == BASE) return;
   if (KIND[k] == FREE) EACH(i, 6) sum += w.y6[POSE_OF[k]][i] * w.y6[POSE_OF[k]][i] * w.d6[POSE_OF[k]][i];
-  else sum += w.u[k] * w.u[k] * w.d[k];
+  else sum += w.dir[k] * w.dir[k] * w.d[k];
 }
 // Changes u, y and the decrement from H0's to H's.
 STAGE void solve_rows(World &w, Pairs &X, int n, F &decrement) {
@@ -112,7 +112,7 @@ STAGE void solve_rows(World &w, Pairs &X, int n, F &decrement) {
   for (int r = 0; r < n; r++) {
     for (int t = 0; t < trees_of(X, r); t++) TREE_SLOTS(k, tree_of(X, r, t)) {
       if (KIND[k] == FREE) EACH(i, 6) w.y6[POSE_OF[k]][i] -= X.gain[r] * X.y[r][POSE_OF[k]][i];
-      else w.u[k] -= X.gain[r] * X.u[r][k];
+      else w.dir[k] -= X.gain[r] * X.u[r][k];
     }
   }
   // A sum of squares: H0's less what rows take away would lose its digits
