@@ -15,6 +15,9 @@ swing_height             mean of the largest height of a swing, by foot [m]
 contact                  share of the time on the ground while the robot walks, by foot
 base_height              mean height of the base above the ground [m]
 touching_not_to          share of steps in which a body touches that should not (knees)
+
+Of tasks without commands it prints falls, torques at their limits and the shares of `ends`, such as
+those of a Go2Backflip that landed, as the task's log has them.
 """
 
 import json
@@ -35,7 +38,32 @@ def judge(policy: str, episodes: int = 64, seed: int = 42, **env: object) -> dic
     """The figures of a policy, an .onnx file; `env` overrides settings of its task."""
     trial = Trial(policy, episodes, 0.001, env=dict(env), seed=seed)
     task = trial.task
-    assert isinstance(task, Velocity)
+    figures: dict[str, object] = {"policy": policy, "task": trial.about.task}
+    if isinstance(task, Velocity):
+        figures |= walk(trial, task)
+    else:
+        figures |= act(trial)
+    figures |= {"falls": float(trial.fell.mean()), "return": float(trial.returns.mean())}
+    return figures | {"episodes": episodes, "seed": seed}
+
+
+def act(trial: Trial) -> dict[str, object]:
+    """Play a task without commands."""
+    task, at_limit, n = trial.task, 0.0, 0
+    limits = torch.tensor(task.sim.model.actuator_forcerange[:, 1], dtype=torch.float32)
+    while trial.running.any():
+        live = torch.from_numpy(trial.running.copy())
+        trial.step()
+        torques = task.sim.actuator_force[live]
+        at_limit += float((torques.abs() >= 0.99 * limits).float().mean(1).sum())
+        n += int(live.sum())
+    ends = {k: round(v, 4) for k, v in task.scalars().items() if k.startswith("ends/")}
+    return {"saturated": round(at_limit / n, 4), **ends}
+
+
+def walk(trial: Trial, task: Velocity) -> dict[str, object]:
+    """Play a task with commands."""
+    episodes = task.num_envs
     limits = torch.tensor(task.sim.model.actuator_forcerange[:, 1], dtype=torch.float32)
     since = torch.zeros(episodes)
     rows: dict[str, list[np.ndarray]] = {}
@@ -69,11 +97,8 @@ def judge(policy: str, episodes: int = 64, seed: int = 42, **env: object) -> dic
         rows.setdefault("swing_height", []).append(peaks[walks].numpy())
         drawn = (task.commands.values[:, :2] != wanted[:, :2]).any(1)
         since = torch.where(drawn | ~live, 0.0, since + task.sim.dt)
-    figures: dict[str, object] = {"policy": policy, "falls": float(trial.fell.mean())}
-    for name, values in rows.items():
-        mean = np.nanmean(np.concatenate(values), axis=0)
-        figures[name] = np.round(mean, 4).tolist()
-    return figures | {"return": float(trial.returns.mean()), "episodes": episodes, "seed": seed}
+    means = {name: np.nanmean(np.concatenate(values), axis=0) for name, values in rows.items()}
+    return {name: np.round(mean, 4).tolist() for name, mean in means.items()}
 
 
 def ground(task: Velocity) -> torch.Tensor | float:
