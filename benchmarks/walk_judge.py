@@ -98,7 +98,7 @@ def walk(trial: Trial, task: Velocity) -> dict[str, object]:
         drawn = (task.commands.values[:, :2] != wanted[:, :2]).any(1)
         since = torch.where(drawn | ~live, 0.0, since + task.sim.dt)
     means = {name: np.nanmean(np.concatenate(values), axis=0) for name, values in rows.items()}
-    return {name: np.round(mean, 4).tolist() for name, mean in means.items()}
+    return {name: np.round(mean.astype(float), 4).tolist() for name, mean in means.items()}
 
 
 def ground(task: Velocity) -> torch.Tensor | float:
