@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -58,7 +59,12 @@ def main() -> None:
     for count in counts:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "row.json"
-            command = ["torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+            command = [
+                "torch.distributed.run",
+                "--rdzv-backend=c10d",
+                "--rdzv-endpoint=127.0.0.1:0",
+            ]
+            command += ["--local-addr=127.0.0.1", f"--nproc_per_node={count}"]
             own = [__file__, *(f"{k}={v}" for k, v in options.items()), f"out={file}"]
             subprocess.run([sys.executable, "-m", *command, *own], check=True)
             rows.append(json.loads(file.read_text()))
@@ -94,9 +100,10 @@ def work(options: dict[str, str], out: str) -> None:
                 "update": 1e3 * stats["performance/rl_update_time"],
             },
         }
-        if torch.cuda.is_available():
+        on_gpu = agent.device.type == "cuda"
+        if on_gpu:
             row["ms"]["physics"] = physics(agent)
-            row |= communication(agent)
+        row |= communication(agent, Graph if on_gpu else (lambda call: call))
         row |= {"device": device_name(agent.device), "commit": git_commit(), **versions()}
         if ranks.rank() == 0:
             Path(out).write_text(json.dumps(row))
@@ -124,35 +131,42 @@ def physics(agent) -> float:
     return timed(Graph(roll, env.capture))
 
 
-def communication(agent) -> dict:
+def communication(agent, captured: Callable) -> dict:
     """What the ranks exchange in an iteration, and the milliseconds that it takes alone."""
     sizes: list[torch.Tensor] = []
-    if ranks.size() > 1:
-        joined = ranks._joined
+    joined = ranks._joined
+    if joined:
         real = joined.sum
-        joined.sum = lambda x: (sizes.append(torch.zeros_like(x)), real(x))[1]
-        agent.learn()  # eagerly
+
+        def counting(x: torch.Tensor) -> None:
+            sizes.append(torch.zeros_like(x))
+            real(x)
+
+        joined.sum = torch.compiler.disable(counting)
+        agent.collect(agent.hooked_env)  # eagerly
+        agent.learn()
         joined.sum = real
 
     def exchange() -> None:
         for x in sizes:
-            real(x)
+            joined.sum(x)
 
     found = {"exchanges": len(sizes), "exchanged_bytes": sum(x.nbytes for x in sizes)}
     found["largest_exchange_bytes"] = max((x.nbytes for x in sizes), default=0)
-    milliseconds = timed(Graph(exchange)) if sizes else 0.0
+    milliseconds = timed(captured(exchange)) if sizes else 0.0
     return found | {"communication_ms": milliseconds}
 
 
-def timed(call: Graph) -> float:
-    """Milliseconds of one replay."""
+def timed(call: Callable[[], None]) -> float:
+    """Milliseconds of one call."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
     for _ in range(EAGER_CALLS + 2):
         call()
-    torch.cuda.synchronize()
+    wait()
     begin = time.perf_counter()
     for _ in range(REPEATS):
         call()
-    torch.cuda.synchronize()
+    wait()
     return 1e3 * (time.perf_counter() - begin) / REPEATS
 
 

@@ -69,8 +69,8 @@ def start_ranks(count: int, arguments: list[str]) -> int | None:
         nproc_per_node=count,
         run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",  # a machine's own name may lead nowhere
+        rdzv_endpoint=f"{ranks.THIS_MACHINE}:0",
+        local_addr=ranks.THIS_MACHINE,  # its name may lead nowhere
         max_restarts=0,
         monitor_interval=0.2,
         shutdown_timeout=SECONDS_TO_SAVE,

@@ -14,6 +14,7 @@ import linecache
 import sysconfig
 import traceback
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,6 +28,13 @@ HERE = Path(__file__).parents[1]
 EAGER_CALLS = 2
 WAITING = "synchronizing CUDA operation"
 STANDARD_LIBRARY = sysconfig.get_paths()["stdlib"]
+_captured: "weakref.WeakSet[Graph]" = weakref.WeakSet()
+
+
+def discard_all() -> None:
+    """Discard every captured graph of this process; the next calls capture again."""
+    for graph in list(_captured):
+        graph.reset()
 
 
 class Graphs(dict[Any, "Graph"]):
@@ -87,6 +95,7 @@ class Graph:
             self._function()
         else:
             self._graph = self._capture()
+            _captured.add(self)
             self._graph.replay()
 
     def reset(self) -> None:

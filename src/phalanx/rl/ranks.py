@@ -23,12 +23,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from phalanx.compute import graphs
 from phalanx.errors import PhalanxError
 
 SECONDS_TO_MEET = 50
 """Within which all ranks must have found each other."""
 SECONDS_TO_ANSWER = 1200
 """Within which a rank must answer later; one may compile kernels while the others wait."""
+THIS_MACHINE = "127.0.0.1"
 VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 
@@ -104,8 +106,9 @@ def join(device: str) -> None:
             " torchrun or with devices="
         )
     own, count, local, here = (int(os.environ[name]) for name in VARIABLES[2:])
-    if here == count and sys.platform == "linux":  # else they look for an address of its name
-        for library in ("GLOO", "NCCL"):
+    if here == count:  # else they look for an address of its name, which may lead nowhere
+        os.environ["MASTER_ADDR"] = THIS_MACHINE
+        for library in ("GLOO", "NCCL") if sys.platform == "linux" else ():
             os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
     store = _meet(own, count)
     _joined = _Joined(own, count, local, store, None)  # from here on, say_once works
@@ -134,9 +137,13 @@ def join(device: str) -> None:
 
 
 def leave() -> None:
-    """Part from the other ranks at the end of training."""
+    """Part from the other ranks at the end of training. Discards captured CUDA graphs, since NCCL
+    waits until none is left that contains an exchange."""
     global _joined
     if _joined and dist.is_initialized():
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+            graphs.discard_all()
         dist.destroy_process_group()
     _joined = None
 
