@@ -34,7 +34,7 @@ def describe(player: Any, checkpoint: Path) -> Metadata:
     task: Task = player.env
     name = player.config.name
     terms, layout = tuple(task.observation_layout()), task.action_layout()
-    sizes_add_up(terms, task.num_obs, name)
+    sizes_add_up(terms, task.obs_size, name)
     saved = load(checkpoint)
     best = float(saved.get("last_mean_rewards", -math.inf))
     params = player.params
@@ -64,7 +64,12 @@ def describe(player: Any, checkpoint: Path) -> Metadata:
             training_return=best if best > -1e9 else None,
         ),
         joints=_joints(task.sim.model, layout),
-        observation=Observation(size=task.num_obs, clip=task.config.clip_observations, terms=terms),
+        observation=Observation(
+            size=task.num_obs,
+            clip=task.config.clip_observations,
+            terms=terms,
+            history=task.config.history,
+        ),
         action=_action(task, layout),
         recurrent=tuple(
             State(f"state_{k}", f"next_state_{k}", tuple(s.shape), 0.0)

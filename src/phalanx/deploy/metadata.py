@@ -65,12 +65,15 @@ class Joint:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """The policy's input: concatenated terms, each (value - offset) * scale, then clipped."""
+    """The policy's input: concatenated terms, each (value - offset) * scale, then clipped, and
+    before them those of the steps before."""
 
     size: int = ranged(at_least=1, at_most=MAX_SIZE)
     clip: float = ranged(above=0, infinite=True)
     """Bound of the observation's absolute value; the model also applies it."""
     terms: tuple[Term, ...]
+    history: int = ranged(1, at_least=1, at_most=MAX_SIZE)
+    """Steps in the input, the latest last; at the start all of them are the first one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +167,10 @@ def check(about: Metadata) -> None:
     _unique("observation.terms", [term.name for term in terms])
     _unique("action.joints", action.joints)
     _unique("recurrent", [name for s in about.recurrent for name in (s.input, s.output)])
-    sizes_add_up(terms, about.observation.size, about.task)
+    past = about.observation.history
+    if about.observation.size % past:
+        raise PhalanxError(f"observation.size is {about.observation.size} for {past} steps")
+    sizes_add_up(terms, about.observation.size // past, about.task)
     if not terms:
         raise PhalanxError("the observation has no terms")
     for term in terms:

@@ -125,6 +125,7 @@ class Policy:
         self._action = np.zeros(self.metadata.action.size)
         self._due = -math.inf
         self._command: Command | None = None
+        self._past: Array | None = None
 
     def update(self, time: float, state: RobotState | Callable[[], RobotState]) -> Command:
         """The command at `time` [s], from any clock that does not jump: a new one if a control step
@@ -142,7 +143,7 @@ class Policy:
 
     def step(self, state: RobotState) -> Command:
         """Compute the next command. Raises PhalanxError for an incomplete state."""
-        return self.act(self.observe(state))
+        return self.act(self.remember(self.observe(state)))
 
     def observe(self, state: RobotState) -> Array:
         """The observation (D,), float32, as the task computes it, clipped. Raises PhalanxError for
@@ -152,9 +153,21 @@ class Policy:
         self._observing = clock.perf_counter_ns() - start
         return observation
 
+    def remember(self, observation: Array) -> Array:
+        """The network's input: the observation, after those of the steps before, of policies that
+        were trained with `history`."""
+        length = self.metadata.observation.history
+        if length == 1:
+            return observation
+        if self._past is None:
+            self._past = np.tile(observation, length)
+        else:
+            self._past = np.concatenate([self._past[len(observation) :], observation])
+        return self._past
+
     def act(self, observation: Array) -> Command:
-        """The next command for an observation (D,); updates recurrent state and previous action.
-        Raises PhalanxError for a wrong size or an output that is not finite."""
+        """The next command for the network's input (D,); updates recurrent state and previous
+        action. Raises PhalanxError for a wrong size or an output that is not finite."""
         start = clock.perf_counter_ns()
         about = self.metadata
         if np.shape(observation) != (about.observation.size,):

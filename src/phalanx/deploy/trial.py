@@ -113,8 +113,8 @@ class Trial:
         """Largest difference between robot 0's observation and the task's, by term."""
         self.control_gap = 0.0
         """Largest difference between robot 0's controls and the task's."""
-        self.observed = np.zeros((episodes, task.num_obs), np.float32)
-        """(N, num_obs) the policies' observations, built from the robots' named states."""
+        self.observed = np.zeros((episodes, task.obs_size), np.float32)
+        """(N, obs_size) the policies' observations, built from the robots' named states."""
         self._commands: list[Command] = [None] * episodes  # type: ignore[list-item]
         self._targets = np.zeros((episodes, len(about.action.joints)))
         randomizer = task.randomizer
@@ -163,7 +163,7 @@ class Trial:
             )
 
     def observe(self, observations: Tensor, begun: Tensor | None) -> Tensor:
-        """Observations (N, num_obs) that the policies build from the robots' named states; the
+        """Observations (N, obs_size) that the policies build from the robots' named states; the
         task's own with drive="task"."""
         if begun is None:
             self._note_step()

@@ -214,7 +214,7 @@ class HumanoidAMP(Task):
         height = s.root_pos[:, 2:] - s.lowest[:, None].clamp(max=0)  # not below the ground
         qpos = torch.cat([s.root_pos[:, :2], height, s.root_quat, s.joint_pos], 1)
         qvel = torch.cat([s.root_lin_vel, ang_vel_b, s.joint_vel], 1)
-        return frames.view(-1, k, self.num_obs), qpos[::k], qvel[::k]
+        return frames.view(-1, k, self.obs_size), qpos[::k], qvel[::k]
 
     def _servo_targets(self) -> tuple[Tensor, Tensor]:
         """Middle and scale of the targets, (28,) each [rad]."""

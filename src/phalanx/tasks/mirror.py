@@ -41,14 +41,16 @@ SIGNS: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Mirror:
-    """value -> value[..., index] * sign; both (D,)."""
+    """value -> value[..., index] * sign; both (D,). Of D numbers after others, such as those of a
+    history of observations, each D are exchanged by themselves."""
 
     index: Tensor
     sign: Tensor
 
     def __call__(self, values: Tensor) -> Tensor:
-        """The mirror image of values (..., D)."""
-        return values[..., self.index] * self.sign
+        """The mirror image of values (..., D), or (..., several times D)."""
+        rows = values.unflatten(-1, (-1, len(self.index)))
+        return (rows[..., self.index] * self.sign).flatten(-2)
 
 
 def joint_mirror(robot: Actor) -> Mirror:

@@ -49,6 +49,7 @@ from phalanx.sim.engines import MakeEngine
 from phalanx.spaces import ActionSpace, Box
 from phalanx.tasks.actuators import make_actuators
 from phalanx.tasks.checks import action_shape, check_actions, check_class, check_reward
+from phalanx.tasks.history import History
 from phalanx.tasks.term_log import TermLog
 
 
@@ -68,6 +69,10 @@ class TaskConfig:
     """Time between two actions [s]."""
     substeps: int = ranged(2, at_least=1, at_most=1000)
     """Physics steps between two actions."""
+    history: int = ranged(1, at_least=1, at_most=100)
+    """Observations that the policy gets: this step's and those before, the latest last."""
+    states_history: int = ranged(1, at_least=1, at_most=100)
+    """The same of the states that a central value gets."""
     deterministic: bool = False
     """On a GPU, the same bits in every run, which is slower; `deterministic=` on the command line
     sets it for task and learner."""
@@ -135,6 +140,10 @@ class Task:
         )
         self._state: dict[str, Tensor] = {}
         state, n, device_ = self.state, self.num_envs, self.device
+        self.obs_size, self.states_size = self.num_obs, self.num_states
+        """Numbers of one observation, and of the states of one step, without `history`."""
+        self.num_obs = self.obs_size * self.config.history
+        self.num_states = self.states_size * self.config.states_history
         self.obs_buf = state("obs_buf", torch.zeros(n, self.num_obs, device=device_))
         self.terminal_obs_buf = state("terminal_obs_buf", torch.zeros_like(self.obs_buf))
         self.rew_buf = state("rew_buf", torch.zeros(n, device=device_))
@@ -156,6 +165,9 @@ class Task:
         self.onboard: Onboard | None = None
         self.each_substep: list[Callable[[int], None]] = []
         """Called after each physics step with its number in the control step, from 0."""
+        self.history = self._history("obs_history", self.config.history, self.obs_size)
+        states = self.config.states_history if self.num_states else 1
+        self.states_history = self._history("states_history", states, self.states_size)
         self.watchers: list[Callable[[], None]] = []
         """Called at the end of every step, with the state that it reached or, where an episode
         ended, the first of the next; as part of the step, they never wait for the device."""
@@ -181,7 +193,7 @@ class Task:
         raise NotImplementedError
 
     def compute_observations(self) -> Tensor:
-        """Observations (N, num_obs) of the current state."""
+        """Observations (N, num_obs) of the current state, without those before."""
         raise NotImplementedError
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
@@ -210,7 +222,7 @@ class Task:
     def observation_layout(self) -> tuple[Term, ...]:
         """The meaning of an observation's numbers, in order, in the terms of `phalanx.layout`.
         Without this hook an exported policy takes the whole vector, as `obs`."""
-        return (Term("obs", size=self.num_obs),)
+        return (Term("obs", size=self.obs_size),)
 
     def action_layout(self) -> ActionLayout:
         """Which joints an action moves, and how. Without this hook an exported policy only outputs
@@ -259,7 +271,7 @@ class Task:
         self._reset(everywhere)
         self.obs_buf.copy_(self._observe(everywhere))
         if self.num_states:
-            self.states_buf.copy_(self._states())
+            self.states_buf.copy_(self._states(everywhere))
         return self.observations
 
     def step(
@@ -365,7 +377,7 @@ class Task:
         self._reset(done)
         write_rows(self.obs_buf, done, self._observe(done))
         if self.num_states:
-            write_rows(self.states_buf, done, self._states())
+            write_rows(self.states_buf, done, self._states(done))
 
     def end_schedules(self) -> None:
         """Randomise at full strength from now on, whatever the schedules say."""
@@ -479,11 +491,11 @@ class Task:
         """Observations (N, num_obs) as the policy receives them. begun: (N,) bool, environments
         whose episode begins; the others have already observed this state, `terminal_obs_buf`."""
         observations = self.compute_observations()
-        if observations.shape != self.obs_buf.shape:
+        if observations.shape != (self.num_envs, self.obs_size):
             raise PhalanxError(
                 f"{type(self).__name__}.compute_observations returns a tensor of shape"
-                f" {tuple(observations.shape)}; with num_obs = {self.num_obs} it must be"
-                f" {tuple(self.obs_buf.shape)}"
+                f" {tuple(observations.shape)}; with num_obs = {self.obs_size} it must be"
+                f" {(self.num_envs, self.obs_size)}"
             )
         if self.onboard is not None:
             observations = self.onboard.observe(observations, begun)
@@ -493,11 +505,14 @@ class Task:
             else:
                 observations = self.randomizer.observe_first(observations, begun)
         limit = self.config.clip_observations
-        return observations.clamp(-limit, limit)
+        return _with_past(self.history, observations.clamp(-limit, limit), begun)
 
-    def _states(self) -> Tensor:
+    def _states(self, begun: Tensor | None = None) -> Tensor:
         limit = self.config.clip_observations
-        return self.compute_states().clamp(-limit, limit)
+        return _with_past(self.states_history, self.compute_states().clamp(-limit, limit), begun)
+
+    def _history(self, name: str, length: int, width: int) -> History | None:
+        return History(self, name, length, width) if length > 1 else None
 
     def _reset(self, mask: Tensor) -> None:
         self.progress_buf.masked_fill_(mask, 0)
@@ -527,4 +542,11 @@ class Task:
                 drives.setdefault((actuator.settings.actor, gain), []).append(drive)
         terms = tuple(self.observation_layout())
         optional = self.optional_terms
-        return Randomizer(self.sim, params, actions, self.obs_buf, drives, terms, optional)
+        observations = torch.zeros(self.num_envs, self.obs_size, device=self.device)
+        return Randomizer(self.sim, params, actions, observations, drives, terms, optional)
+
+
+def _with_past(history: History | None, values: Tensor, begun: Tensor | None) -> Tensor:
+    if history is None:
+        return values
+    return history.add(values) if begun is None else history.begin(values, begun)
