@@ -40,17 +40,21 @@ FN void add_contact_force(const F *x, F D, int dim, F mu, const F *friction, con
     EACH(m, 6) wrench[m] += force[j] * b[m];
   }
 }
+// Of contact c with the world, about its tree's origin.
+FN void contact_wrench(const Shown &w, const Contacts &C, int c, F *wrench) {
+  int i = C.point[c];
+  F friction[6];
+  EACH(j, NBASIS) friction[j] = T(point, i, 14 + j);
+  add_contact_force(C.x[c], C.D[c], POINT_DIM[i], POINT_MU(i), friction, C.offset[c], C.normal[c], C.tangent[c], wrench);
+}
 // The contacts' forces on each body of the model, or on each slot that moves, about its tree's origin.
 WRITER void contact_wrenches(const Shown &w, const Contacts &C, const Pairs &X, bool by_body, F ext[][6]) {
   for (int b = 0; b < (by_body ? NBODY : NSLOT); b++) EACH(i, 6) ext[b][i] = ZERO;
   SLOTS(k) {
     for (int c = w.from[k]; c < w.from[k + 1]; c++) {
       int i = C.point[c];
-      F friction[6], wrench[6], shift[3], moved[6];
-      EACH(j, NBASIS) friction[j] = T(point, i, 14 + j);
-      EACH(j, 6) wrench[j] = ZERO;
-      add_contact_force(C.x[c], C.D[c], POINT_DIM[i], POINT_MU(i), friction, C.offset[c], C.normal[c], C.tangent[c],
-                        wrench);
+      F wrench[6] = {}, shift[3], moved[6];
+      contact_wrench(w, C, c, wrench);
       EACH(j, 6) ext[by_body ? POINT_BODY[i] : k][j] += wrench[j];
       if (!by_body || !FIXED_FORCES) continue;
       tree_shift(w, k, POINT_OTHER_SLOT[i], shift);
@@ -131,7 +135,7 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
     contact_wrenches(w, C, X, false, ext);
   }
   SLOTS(k) EACH(i, 6) inner[k][i] = BODY[k] ? w.wrench[k][i] : ZERO;
-  if (GRAVCOMP) compensate_gravity(w, inner, 1);  // a joint's force, not one from outside
+  if (GRAVCOMP) SLOTS(k) compensate_gravity(w, k, inner[k], 1);  // a joint's force, not one from outside
   SLOTS(k) EACH(i, 6) inner[k][i] -= ext[k][i];
   if (NROW) {
     F pulled[NBODY][6];
@@ -263,7 +267,16 @@ WRITER void write_positions(const Shown &w) {
   }
 }
 
+// Whether no field of `write_forces` is asked for but sensors.
+FN bool sensors_alone(const World &w) {
+  return !(OUT(actuator_force) || OUT(qacc) || OUT(qfrc_actuator) || OUT(qfrc_constraint) || OUT(cfrc_ext) || OUT(cfrc_int));
+}
 FN void write_out(const World &w, const Contacts &C, const Pairs &X, bool forces, bool positions) {
+  if (LIMB_SENSORS && forces && sensors_alone(w)) {
+    if (OUT(sensordata)) sense_limbs(w, C);
+    forces = false;
+  }
+  if (!forces && !positions) return;
   WRITTEN(w, written);
   if (forces) write_forces(written, C, X);
   if (positions) write_positions(written);

@@ -1,13 +1,13 @@
 // The step between memory and memory: rows of numbers, one row a world.
 
-// Minus gravity on part of the mass of bodies, about the origins of their trees.
-FN void compensate_gravity(const Shown &w, F wrench[][6], float side) {
-  SLOTS(k) BODIES_OF(k, b) {
+// Minus gravity on part of the mass of slot k's bodies, about their tree's origin.
+FN void compensate_gravity(const Shown &w, int k, F *wrench, float side) {
+  BODIES_OF(k, b) {
     F x[3], o[3], force[3], t[3], mass = side * T(gravcomp, b, 0);
     EACH(i, 3) x[i] = T(inertial, b, i), force[i] = ZERO - mass * T(gravity, 0, i);
     place_of(w, k, x, o);
     cross(o, force, t);
-    EACH(i, 3) wrench[k][i] += t[i], wrench[k][3 + i] += force[i];
+    EACH(i, 3) wrench[i] += t[i], wrench[3 + i] += force[i];
   }
 }
 
@@ -69,11 +69,13 @@ STAGE void store(const World &w, const Fields &f) {
 }
 // xfrc_applied acts at the bodies' centres of mass, qfrc_applied of a free joint in its frames.
 STAGE void apply_forces(World &w, const Fields &f) {
-  if (GRAVCOMP) compensate_gravity(w, w.wrench, -1);
-  if (f.xfrc_applied) SLOTS(k) BODIES_OF(k, b) {
-    F wrench[6] = {};
-    add_applied(w, f, k, b, wrench);
-    EACH(i, 6) w.wrench[k][i] -= wrench[i];
+  if (GRAVCOMP || f.xfrc_applied) SLOTS(k) if (BODY[k]) {
+    F given[6] = {}, wrench[6];
+    EACH(i, 6) wrench[i] = w.wrench[k][i];
+    if (GRAVCOMP) compensate_gravity(w, k, wrench, -1);
+    if (f.xfrc_applied) BODIES_OF(k, b) add_applied(w, f, k, b, given);
+    EACH(i, 6) wrench[i] -= given[i];
+    w.wrench.set(k, wrench);
   }
   if (f.qfrc_applied) SLOTS(k) if (KIND[k] == FREE) {
     F local[3];
@@ -108,6 +110,7 @@ STAGE void step_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, int sub
   if (NA) put_rows<NA ? NA : 1>(w, f.act, w.drives->act);
 }
 STAGE void derive_worlds(World &w, Contacts &C, Pairs &X) {
+  sync_lanes();
   SLOTS(k) {
     kinematics(w, k);
     if (BODY[k]) inertia_and_bias(w, k);
