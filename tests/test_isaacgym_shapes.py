@@ -4,8 +4,10 @@ import math
 
 import pytest
 
+import isaacgym.physics
 from isaac import GYM, World, pose
 from isaacgym import asset as assets
+from isaacgym import gymapi, gymtorch
 
 VERTICES = [(x, y, z) for x in (-0.05, 0.05) for y in (-0.05, 0.05) for z in (-0.05, 0.05)]
 FACES = ["1 2 4 3", "5 7 8 6", "1 5 6 2", "3 4 8 7", "1 3 7 5", "2 6 8 4"]
@@ -80,8 +82,62 @@ def test_a_ring_slides_down_a_peg_if_the_program_asks_for_convex_parts(
     world.step(90)
     heights = world.tensor("actor_root_state")[1::2, 2].tolist()
     assert heights == pytest.approx([0.005, 0.005, 0.065], abs=1e-3)
-    assert caplog.text.count("once") == 1  # then the parts are in runs/hulls
+    assert caplog.text.count("once") == 2  # then the parts are in runs/hulls
+    few = gymapi.VhacdParams()
+    few.max_convex_hulls = 4
+    asset = world.load(
+        tmp_path, "v.urdf", RING.format(sdf=""), vhacd_enabled=True, vhacd_params=few
+    )
+    assert len(asset.shapes) == 4
     monkeypatch.setattr(assets, "find_spec", lambda name: None)
     held = world.load(tmp_path, "vhacd.urdf", RING.format(sdf=""), vhacd_enabled=True)
     assert len(held.shapes) == 1
     assert "pip install 'phalanx[decompose]'" in caplog.text
+
+
+TABLE = """<robot name="t"><link name="t"><inertial><mass value="2"/>
+  <inertia ixx="0.02" iyy="0.02" izz="0.02"/></inertial>
+  <collision><origin xyz="-0.1 0 0"/><geometry><mesh filename="{mesh}"/></geometry></collision>
+  <collision><origin xyz="0.1 0 0"/><geometry><mesh filename="{mesh}"/></geometry></collision>
+  </link></robot>"""
+
+
+def foot(height, lean):
+    """OBJ of a foot that is wider below than above, where its origin is."""
+    rows = [(-height, 0.06, lean), (0.0, 0.03, 0.0)]
+    corners = [(x, y) for x in (-0.5, 0.5) for y in (-0.5, 0.5)]
+    lines = [f"v {w * x + dx} {w * y} {z}" for z, w, dx in rows for x, y in corners]
+    lines += ["f 1 3 4", "f 1 4 2", "f 5 6 8", "f 5 8 7", "f 1 2 6", "f 1 6 5", "f 3 7 8"]
+    return "\n".join([*lines, "f 3 8 4", "f 1 5 7", "f 1 7 3", "f 2 4 8", "f 2 8 6"])
+
+
+@pytest.mark.parametrize("engine", ["mujoco", "warp"])
+def test_environments_with_other_meshes_are_copies_of_one_model(tmp_path, monkeypatch, engine):
+    """A table stands on two feet; its origin is as high as they are. The meshes' own frames differ,
+    since the feet lean by different amounts. One foot in twice its size is another mesh."""
+    monkeypatch.setattr(isaacgym.physics, "ENGINE", engine)
+    world = World(dt=0.005)
+    world.ground()
+    feet = [(0.05, 0.0, 1.0), (0.15, 0.04, 1.0), (0.08, -0.03, 1.0), (0.08, -0.03, 2.0)]
+    for k, (height, lean, scale) in enumerate(feet):
+        (tmp_path / f"{height}.obj").write_text(foot(height, lean))
+        table = world.load(tmp_path, f"{height}.urdf", TABLE.format(mesh=f"{height}.obj"))
+        at = pose(z=height * scale + 0.002)
+        GYM.create_actor(world.env(), table, at, "table", k, 0, 0)
+        GYM.set_actor_scale(world.envs[k], 0, scale)
+    GYM.prepare_sim(world.sim)
+    assert len(world.sim.physics.groups) == 1
+    contact = world.tensor("net_contact_force")
+    world.step(100)
+    heights = [height * scale for height, _, scale in feet]
+    roots = world.tensor("actor_root_state")
+    assert roots[:, 2].tolist() == pytest.approx(heights, abs=1e-3)
+    assert abs(roots[:, 3:6]).max() < 5e-3  # upright
+    world.tensor("net_contact_force")
+    assert contact[:, 2].tolist() == pytest.approx([2 * 9.81 * s**3 for _, _, s in feet], rel=1e-2)
+    GYM.set_actor_scale(world.envs[0], 0, 3.0)  # a mesh that the model does not have yet
+    raised = world.tensor("actor_root_state")
+    raised[0, 2] = 0.152
+    GYM.set_actor_root_state_tensor(world.sim, gymtorch.unwrap_tensor(raised))
+    world.step(100)
+    assert world.tensor("actor_root_state")[0, 2] == pytest.approx(0.15, abs=1e-3)

@@ -14,6 +14,7 @@ import trimesh
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene, Sim
 from phalanx.sim.assets import load_robot
+from phalanx.sim.decompose import Splitting
 from phalanx.sim.robot import Note
 
 INERTIAL = (
@@ -414,6 +415,26 @@ def test_a_mesh_is_split_into_convex_parts_once(load, tmp_path, monkeypatch, cap
     assert len(list((tmp_path / "runs" / "hulls").iterdir())) == 1
     with pytest.raises(PhalanxError, match="no collision mesh 'el' to decompose; did you mean"):
         load(text, decompose=["el"])
+
+
+def test_a_mesh_that_takes_too_long_to_split_stays_a_hull(load, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    pytest.importorskip("coacd", reason="needs phalanx[decompose]")
+    both = np.concatenate([CORNERS[TRIANGLES] * [5, 1, 1], CORNERS[TRIANGLES] * [1, 1, 3]])
+    (tmp_path / "tee.stl").write_bytes(stl(both))
+    text = mjcf(
+        '<body><freejoint/><geom name="g" type="mesh" mesh="tee"/></body>',
+        '<asset><mesh name="tee" file="tee.stl"/></asset>',
+    )
+    monkeypatch.setenv("PHALANX_SPLIT_SECONDS", "0.01")
+    for _ in range(2):  # the second time it is not tried again, but said again
+        caplog.clear()
+        assert load(text, decompose=True).compile().ngeom == 1
+        assert "'tee' is not split but collides as its convex hull" in caplog.text
+    assert "once" not in caplog.text
+    monkeypatch.setenv("PHALANX_SPLIT_SECONDS", "soon")
+    with pytest.raises(PhalanxError, match="PHALANX_SPLIT_SECONDS is 'soon'; give it a number"):
+        load(text.replace("tee.stl", "./tee.stl"), decompose=True, splitting=Splitting(0.2))
 
 
 # Mass and joints ----------------------------------------------------------------------------------

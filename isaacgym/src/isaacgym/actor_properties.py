@@ -48,7 +48,7 @@ def tendon_properties(world: World) -> np.ndarray:
 
 
 def actor_scales(world: World) -> np.ndarray:
-    """Factors of lengths, (N or 1, A). Drawn meshes have the size of the first environment's."""
+    """Factors of lengths, (N or 1, A)."""
     scales = np.array([[a.scale for a in env.actors] for env in world.envs])
     return scales[:1] if (scales == scales[:1]).all() else scales
 

@@ -33,6 +33,7 @@ from isaacgym.values import DOF_PROPERTIES, FLT_MAX
 from phalanx.errors import PhalanxError
 from phalanx.sim.assets import load_robot
 from phalanx.sim.bodies import name_all
+from phalanx.sim.decompose import Splitting
 from phalanx.sim.urdf import WORLD
 
 log = logging.getLogger(__name__)
@@ -148,10 +149,9 @@ class Asset:
 
     @functools.cached_property
     def structure(self) -> tuple[Any, ...]:
-        """Equal for assets that are copies of one model with other numbers: sizes, places, masses,
-        gains, ..."""
+        """Equal for assets that are copies of one model with other meshes and other numbers: sizes,
+        places, masses, gains, ..."""
         m, options = self.model, self.options
-        meshes = [_mesh_bytes(m, int(mesh)) if mesh >= 0 else b"" for mesh in m.geom_dataid]
         fields = (
             m.body_parentid, m.jnt_type, m.jnt_bodyid, m.geom_type, m.geom_bodyid, m.geom_contype,
             m.geom_conaffinity, m.exclude_signature,
@@ -160,7 +160,13 @@ class Asset:
         speeds = (options.max_linear_velocity, options.max_angular_velocity)
         damping = (options.linear_damping, options.angular_damping)
         of_arrays = tuple(values.tobytes() for values in fields)
-        return (of_arrays, tuple(meshes), tendons, speeds, damping, repr(self.sensors))
+        return (of_arrays, tendons, speeds, damping, repr(self.sensors))
+
+    @functools.cached_property
+    def meshes(self) -> tuple[bytes, ...]:
+        """What identifies the mesh of each geom; nothing for geoms without one."""
+        m = self.model
+        return tuple(_mesh_bytes(m, int(mesh)) if mesh >= 0 else b"" for mesh in m.geom_dataid)
 
     def shape_range(self, body: int) -> tuple[int, int]:
         """(first shape, number of shapes) of a body."""
@@ -242,6 +248,7 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
         density=options.density if is_urdf else None,
         collapse_fixed_joints=options.collapse_fixed_joints and is_urdf,
         decompose=_to_decompose(path, options),
+        splitting=_splitting(options),
         drop_root_joints=True,
         drop_unknown=True,  # Isaac Gym reads what it knows
     )
@@ -264,6 +271,19 @@ def _to_decompose(path: Path, options: AssetOptions) -> bool | str:
             path,
         )
     return False
+
+
+def _splitting(options: AssetOptions) -> Splitting | None:
+    """What V-HACD's parameters mean to CoACD; None for meshes with an <sdf>, which have none."""
+    if not options.vhacd_enabled:
+        return None
+    params = options.vhacd_params
+    return Splitting(
+        concavity=min(max(params.concavity, 0.01), 1.0) if params.concavity > 0 else 0.05,
+        max_parts=max(params.max_convex_hulls, 1),
+        max_vertices=max(params.max_num_vertices_per_ch, 4),
+        cells=min(max(round(params.resolution ** (1 / 3)), 20), 100),  # of voxels in all
+    )
 
 
 def make_primitive(kind: str, size: Iterable[float], options: AssetOptions | None) -> Asset:

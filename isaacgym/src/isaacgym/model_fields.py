@@ -21,6 +21,7 @@ from isaacgym.asset import Asset
 from isaacgym.enums import RIGID_BODY_DISABLE_GRAVITY
 from isaacgym.implicit_pd import drive_fields
 from isaacgym.layout import Layout
+from isaacgym.mesh_variants import mesh_fields, placed, variants_of
 from isaacgym.tendons import tendon_fields
 from isaacgym.world import World
 from phalanx.errors import PhalanxError
@@ -139,8 +140,11 @@ def _shape_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[s
         {name: of_slot(world, a, _field_of(name)) for name in GEOM_FIELDS}
         for a in range(len(layout.actors))
     ]
+    variants = variants_of(world)
     n = max(len(scales), *(len(values) for fields_of in own for values in fields_of.values()))
-    for name in GEOM_FIELDS:
+    if any(len(v.kinds) > 1 for v in variants):
+        n = len(world.envs)
+    for name in (*GEOM_FIELDS, "geom_dataid"):
         values = getattr(model, name)
         fields[name] = np.broadcast_to(values, (n, *values.shape)).copy()
     for a, actor in enumerate(layout.actors):
@@ -152,12 +156,29 @@ def _shape_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[s
         fields["geom_quat"][:, geoms] = own[a]["geom_quat"]
         fields["geom_rbound"][:, geoms] = s[..., 0] * own[a]["geom_rbound"]
         fields["geom_aabb"][:, geoms] = s * own[a]["geom_aabb"]
+        if len(variants[a].kinds) > 1:
+            of_meshes = mesh_fields(variants[a], actor.handle, geoms, model)
+            own_rows = {name: rows[:, mesh] for name, rows in of_meshes.items()}
+            _place_meshes(fields, own_rows, geoms[mesh])
     radius = point_sizes(world, layout)
     fields["geom_size"][:, layout.point_geoms, 0] = radius
     fields["geom_rbound"][:, layout.point_geoms] = radius
     fields["geom_aabb"][:, layout.point_geoms, 3:] = radius[..., None]
     fields["geom_pos"][:, layout.point_geoms] = scales[:, points.actor, None] * points.pos
     return fields
+
+
+def _place_meshes(
+    fields: dict[str, np.ndarray], of_meshes: dict[str, np.ndarray], geoms: np.ndarray
+) -> None:
+    """Write what meshes decide (see `mesh_fields`, with a row for each of `geoms`)."""
+    fields["geom_dataid"][:, geoms] = of_meshes["id"]
+    fields["geom_pos"][:, geoms], fields["geom_quat"][:, geoms] = placed(
+        fields["geom_pos"][:, geoms], fields["geom_quat"][:, geoms], of_meshes["pos"],
+        of_meshes["quat"],
+    )  # fmt: skip
+    for name in ("size", "rbound", "aabb"):
+        fields[f"geom_{name}"][:, geoms] = of_meshes[name]
 
 
 def _field_of(name: str) -> Callable[[Asset], np.ndarray]:

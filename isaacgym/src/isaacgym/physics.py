@@ -97,7 +97,7 @@ class Physics:
         engine, state = self.ready(), self.state
         poses = ["qpos"] + (["mocap_pos", "mocap_quat"] if engine.model.nmocap else [])
         data = {name: getattr(engine, name) for name in poses}
-        own = [name for name in DRAWN if state.has_own(name)]
+        own = [name for name in (*DRAWN, "geom_dataid") if state.has_own(name)]
         return data, {name: state.model_field(name) for name in own}
 
     def ready(self) -> EngineSim:
@@ -297,13 +297,12 @@ class Physics:
             if name in STRUCTURAL:
                 continue
             if state.has_own(name) or not _same(values, getattr(model, name)):
-                field = state.model_field(name)
-                new = state.tensor(values).to(field.dtype)
-                # A bounding box is 6 numbers for MuJoCo and 2 vectors for MuJoCo Warp.
-                field.copy_(new.view(len(new), *field.shape[1:]).expand(field.shape))
+                self._write(name, values)
                 constants |= name in CONSTANT
         if constants:
             engine.set_const()
+            if state.has_own("geom_rbound"):  # which MuJoCo sets to that of the first environment
+                self._write("geom_rbound", fields["geom_rbound"])
         self.attractors.begin()
         if self._terrain is not None:
             self._terrain.radius.copy_(state.tensor(point_sizes(world, layout)))
@@ -311,6 +310,13 @@ class Physics:
         self.drives.update(props, state)
         self._limits.update(props)
         self._update_masses(fields)
+
+    def _write(self, name: str, values: np.ndarray) -> None:
+        """Write a model field (N or 1, ...) of the engine."""
+        field = self.state.model_field(name)
+        new = self.state.tensor(values).to(field.dtype)
+        # A bounding box is 6 numbers for MuJoCo and 2 vectors for MuJoCo Warp.
+        field.copy_(new.view(len(new), *field.shape[1:]).expand(field.shape))
 
     def _update_masses(self, fields: dict[str, np.ndarray]) -> None:
         """Mass properties of all bodies, in the axes of their links."""

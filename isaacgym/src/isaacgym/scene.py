@@ -15,13 +15,15 @@ from isaacgym.attractors import add_attractors
 from isaacgym.collisions import set_collisions
 from isaacgym.ground import Ground
 from isaacgym.layout import Layout
-from isaacgym.model_fields import model_fields, off_centre_bodies
+from isaacgym.mesh_variants import add_meshes, variants_of
+from isaacgym.model_fields import GEOM_FIELDS, model_fields, off_centre_bodies
 from isaacgym.world import Actor, World
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene
 
 HIDDEN = 5  # group of geoms that viewers show only on request
 MARGIN = 1.0  # [m] of solid ground below the lowest sample
+FAR = 1e4  # [m] half the edge of a box that holds every shape of a body
 
 
 class ActorScene(Scene):
@@ -51,8 +53,10 @@ class ActorScene(Scene):
             _add_ground(self.spec, piece)
         self._weightless = weightless_bodies(world)
         self._off_centre = off_centre_bodies(world, layout)
-        for actor in layout.actors:
+        self._variants = variants_of(world)
+        for actor, variants in zip(layout.actors, self._variants, strict=True):
             self._add(actor)
+            add_meshes(self.spec, actor.handle, variants)
         self._add_contact_points()
         self._unmeasured = set()
         if not contact_forces:
@@ -81,7 +85,10 @@ class ActorScene(Scene):
         return tensor not in self._unmeasured
 
     def allows(self, world: World) -> bool:
-        """Whether the model can have the mass properties of the bodies of all environments."""
+        """Whether the model can have the meshes and the mass properties of the bodies of all
+        environments."""
+        if [v.keys for v in variants_of(world)] != [v.keys for v in self._variants]:
+            return False
         off_centre = off_centre_bodies(world, self._layout)
         return self._weightless == weightless_bodies(world) and off_centre <= self._off_centre
 
@@ -98,6 +105,14 @@ class ActorScene(Scene):
         mujoco.mj_setConst(model, mujoco.MjData(model))
         # It looks for short cuts again, which must hold in all environments, not in the first only.
         model.body_sameframe[[b + 1 for b in self._off_centre]] = 0
+        moved = np.zeros(model.ngeom, bool)
+        for name in GEOM_FIELDS:
+            differs = (fields[name] != fields[name][:1]).any(0)
+            moved |= differs if differs.ndim == 1 else differs.any(-1)
+        model.geom_sameframe[moved] = 0
+        for body in set(model.geom_bodyid[moved]):  # its tree of boxes is of the first environment
+            tree = model.body_bvhadr[body] + np.arange(model.body_bvhnum[body])
+            model.bvh_aabb[tree, 3:] = FAR
         return model
 
     def _add(self, actor: Actor) -> None:

@@ -1,7 +1,7 @@
 """What environments must have in common to be copies of one model, and groups of those that do.
 
-Environments of one structure are simulated together; numbers that differ between them are model
-fields. A world with environments of several structures is simulated group by group.
+Environments of one structure are simulated together; meshes and numbers that differ between them
+are model fields. A world with environments of several structures is simulated group by group.
 """
 
 from typing import Any
@@ -64,8 +64,9 @@ def _structure(env: Env, exact: bool) -> Any:
         if group != NO_GROUP:
             group = numbers.setdefault(group, len(numbers))
         filters = tuple(actor.shapes["filter"].tolist())
-        size = actor.scale if asset.collides_as_mesh else None
-        key = (asset.key, repr(asset.sensors)) if exact else asset.structure
-        actors.append((key, group, actor.filter, filters, size))
+        key: Any = asset.structure
+        if exact:  # points of a mesh keep their places, so its size must agree too
+            key = (asset.key, repr(asset.sensors), actor.scale if asset.collides_as_mesh else None)
+        actors.append((key, group, actor.filter, filters))
     held = tuple((a.rigid_handle, a.axes) for a in env.attractors)
     return tuple(actors), held

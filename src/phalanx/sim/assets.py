@@ -27,6 +27,7 @@ import mujoco
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim import bodies
 from phalanx.sim.compiling import MUJOCO_WARNS, compile_spec, too_large
+from phalanx.sim.decompose import Splitting
 from phalanx.sim.decompose import decompose as split_meshes
 from phalanx.sim.mjcf import mujoco_error, read_mjcf
 from phalanx.sim.mjcf_assets import find_files, mend, swap_limits
@@ -58,6 +59,7 @@ def load_robot(
     armature: float | None = None,
     collapse_fixed_joints: bool = False,
     decompose: bool | Sequence[str] = False,
+    splitting: Splitting | None = None,
     drop_root_joints: bool = False,
     drop_unknown: bool = False,
 ) -> Robot:
@@ -71,7 +73,8 @@ def load_robot(
     collision shapes but no mass, 1000 if None. armature [kg m^2 or kg]: of hinges and slides for
     which the file has none. collapse_fixed_joints merges bodies without joints into their parents.
     decompose: names of collision meshes to split into convex parts, True for all, "sdf" for those
-    of a URDF that have an <sdf>; without that, a mesh collides as its convex hull.
+    of a URDF that have an <sdf>; without that, a mesh collides as its convex hull. splitting: how
+    finely, if not as usual.
     drop_root_joints: the root loses its hinges and slides, so that any root can be fixed or free.
     drop_unknown: attributes of an MJCF that MuJoCo does not know are dropped, not refused.
 
@@ -119,7 +122,7 @@ def load_robot(
 
     with_sdf = urdf.shapes.sdf if xml.tag == "robot" else []
     if chosen := with_sdf if decompose == "sdf" else decompose:
-        notes += split_meshes(spec, chosen, file)
+        notes += split_meshes(spec, chosen, file, splitting)
     elif with_sdf:
         text = "collide as convex hulls, not as an <sdf>; CoACD (phalanx[decompose]) splits them"
         notes += [Note("dropped", text, repr(name)) for name in with_sdf]

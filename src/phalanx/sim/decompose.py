@@ -4,15 +4,24 @@
 
 MuJoCo collides with the convex hull of a mesh; a cup becomes a plug. CoACD (arXiv:2205.02961, the
 extra `decompose`) finds a few convex parts instead, in seconds to minutes. They are kept in
-`runs/hulls/`, beside the runs, under a hash of the mesh, so that this happens once.
+`runs/hulls/`, beside the runs, under a hash of the mesh, so that this happens once. A mesh that
+takes longer than `PHALANX_SPLIT_SECONDS` (120 if it is not set) stays one convex hull, with a
+warning.
 """
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import io
+import json
 import logging
+import os
+import subprocess
+import sys
+import tempfile
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +36,47 @@ from phalanx.sim.robot import Note
 log = logging.getLogger(__name__)
 
 FOLDER = Path("runs") / "hulls"
-CONCAVITY = 0.05  # CoACD's default: parts may differ from their hulls by this, relative to the size
-SEARCH = {"mcts_iterations": 60, "mcts_nodes": 10, "resolution": 1000}  # 4 times as fast
+SECONDS = "PHALANX_SPLIT_SECONDS"
+LARGE = 2000  # triangles from which a mesh is simplified before, and searched less
+SEARCH = {"mcts_iterations": 60, "mcts_nodes": 10, "resolution": 1000}  # 4 times as fast as CoACD's
+QUICK = {"mcts_iterations": 20, "mcts_nodes": 5, "resolution": 500, "preprocess_mode": "on"}
+COARSEST = 30  # cells along a large mesh; an M16 nut of 15,078 triangles then takes 13 s, not 400 s
 FILLED = 0.98  # share of its hull that a convex mesh fills, bevels and rounding included
 Parts = list[tuple[Array, Faces]]
 
 
-def decompose(spec: mujoco.MjSpec, meshes: bool | Sequence[str], file: Path) -> list[Note]:
+@dataclass(frozen=True)
+class Splitting:
+    """How finely CoACD splits meshes."""
+
+    concavity: float = 0.05
+    """Parts may differ from their hulls by this, relative to the size of the mesh; 0.01 to 1."""
+    max_parts: int = -1
+    """Parts are merged until there are no more than this; -1 for no limit."""
+    max_vertices: int = 0
+    """Of a part; 0 for no limit."""
+    cells: int = 50
+    """A mesh with holes is first made whole on a grid with so many cells along it; 20 to 100."""
+
+    def options(self, triangles: int) -> dict[str, Any]:
+        """CoACD's options for a mesh with so many triangles."""
+        large = triangles > LARGE
+        options: dict[str, Any] = dict(QUICK if large else SEARCH)
+        options["preprocess_resolution"] = min(self.cells, COARSEST) if large else self.cells
+        options |= {"threshold": self.concavity, "max_convex_hull": self.max_parts, "seed": 0}
+        if self.max_vertices:
+            options |= {"decimate": True, "max_ch_vertex": self.max_vertices}
+        return options
+
+
+def decompose(
+    spec: mujoco.MjSpec,
+    meshes: bool | Sequence[str],
+    file: Path,
+    splitting: Splitting | None = None,
+) -> list[Note]:
     """Replace geoms of these meshes by geoms of their convex parts. The first part keeps the geom's
-    name. Raises PhalanxError for a mesh that does not exist or cannot be split."""
+    name. Raises PhalanxError for a mesh that does not exist."""
     users: dict[str, list[tuple[mujoco.MjsBody, mujoco.MjsGeom]]] = {}
     for body in spec.bodies:
         for geom in body.geoms:
@@ -54,35 +95,73 @@ def decompose(spec: mujoco.MjSpec, meshes: bool | Sequence[str], file: Path) -> 
         vertices, faces = _content(spec, name, file)
         if meshes is True and _is_convex(vertices, faces):
             continue
-        parts = convex_parts(vertices, faces, name, file)
+        parts = convex_parts(vertices, faces, name, file, splitting or Splitting())
         _replace(spec, name, users[name], parts)
         item = f"{name!r} into {len(parts)}"
         notes.append(Note("mended", "split collision meshes into convex parts", item))
     return notes
 
 
-def convex_parts(vertices: Array, faces: Faces, name: str, file: Path) -> Parts:
-    """Convex meshes that together stand for one, from the cache if it was split before."""
-    try:
-        import coacd
-    except ImportError:
+def convex_parts(
+    vertices: Array, faces: Faces, name: str, file: Path, splitting: Splitting
+) -> Parts:
+    """Convex meshes that together stand for one, from the cache if it was split before. Its hull,
+    with a warning, if CoACD fails or takes too long."""
+    if importlib.util.find_spec("coacd") is None:
         raise PhalanxError(
             "decomposing meshes needs CoACD; install it with: pip install 'phalanx[decompose]'"
-        ) from None
-    version = importlib.metadata.version("coacd")
-    key = hashlib.sha256(f"{version} {CONCAVITY} {SEARCH}".encode())
+        )
+    options = splitting.options(len(faces))
+    key = hashlib.sha256(f"{importlib.metadata.version('coacd')} {options}".encode())
     key.update(vertices.tobytes() + faces.tobytes())
     cached = FOLDER / f"{key.hexdigest()[:32]}.npz"
-    if parts := _load(cached):
-        return parts
-    log.warning("%s: splitting mesh %r into convex parts, once", file, name)
-    coacd.set_log_level("error")
-    found = coacd.run_coacd(coacd.Mesh(vertices, faces), threshold=CONCAVITY, seed=0, **SEARCH)
-    parts = [(np.array(v, float), np.array(f, np.int64)) for v, f in found]
-    if not parts:
-        raise PhalanxError(f"{file}: mesh {name!r} cannot be split into convex parts")
-    _save(cached, parts)
-    return parts
+    if not (parts := _load(cached)):
+        log.warning(
+            "%s: splitting mesh %r into convex parts, once; %s limits the time",
+            *(file, name, SECONDS),
+        )
+        parts = _run_coacd(vertices, faces, options)
+        _save(cached, parts or [_hull(vertices, faces)])
+    if len(parts) < 2 and not _is_convex(vertices, faces):
+        log.warning(
+            "%s: mesh %r is not split but collides as its convex hull, since CoACD found no parts"
+            " in time; to try again, delete %s and set %s",
+            *(file, name, cached, SECONDS),
+        )
+    return parts or [_hull(vertices, faces)]
+
+
+def _run_coacd(vertices: Array, faces: Faces, options: dict[str, Any]) -> Parts:
+    """The parts that CoACD finds; none if it fails or takes too long."""
+    try:
+        seconds = float(os.environ.get(SECONDS, 120))
+    except ValueError:
+        raise PhalanxError(
+            f"the environment variable {SECONDS} is {os.environ[SECONDS]!r}; give it a number"
+        ) from None
+    with tempfile.TemporaryDirectory() as folder:
+        mesh, found = Path(folder) / "mesh.npz", Path(folder) / "parts.npz"
+        np.savez(mesh, vertices0=vertices, faces0=faces)
+        # In a process of its own, since nothing else stops it. -P keeps our folder off its path.
+        command = [sys.executable, "-P", str(Path(__file__).with_name("coacd_process.py"))]
+        command += [str(mesh), json.dumps(options), str(found)]
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        try:
+            subprocess.run(
+                command, env={**os.environ, "PYTHONPATH": path}, timeout=seconds, check=True,
+                capture_output=True,
+            )  # fmt: skip
+        except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+            log.debug("CoACD: %s", error)
+            return []
+        return _load(found)
+
+
+def _hull(vertices: Array, faces: Faces) -> tuple[Array, Faces]:
+    import trimesh
+
+    hull = trimesh.Trimesh(vertices, faces, process=False).convex_hull
+    return np.array(hull.vertices, float), np.array(hull.faces, np.int64)
 
 
 def _content(spec: mujoco.MjSpec, name: str, file: Path) -> tuple[Array, Faces]:
