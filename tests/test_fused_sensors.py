@@ -26,7 +26,8 @@ WORLD = f"""<mujoco><option integrator="implicitfast" magnetic="1 -2 3"/>
     <body name="hand" pos=".3 0 .1" euler="5 5 5"><geom name="fist" type="box" size=".03 .05 .02"/>
       <camera name="eye" pos="0 0 .1" euler="1 2 3"/>
       <body name="tool" pos=".1 0 0"><joint name="rod" type="slide" axis="1 1 0" range="-.05 .1"/>
-        <geom type="box" size=".02 .02 .05" mass="1"/><site name="tip" pos="0 0 .05"/>
+        <geom type="box" size=".02 .02 .05" mass="1"/>
+        <geom size=".06" pos="-.4 0 -.12" mass=".1" solref=".05 1"/><site name="tip" pos="0 0 .05"/>
       </body></body></body></body>
 <body name="crane" pos="-2 0 1.5" childclass="air"><joint name="slew" axis="0 0 1"/>
   <geom size=".1" pos=".2 0 0"/>
@@ -64,10 +65,10 @@ SENSORS = {
     '<velocimeter site="post"/><magnetometer site="hook"/>',
     "joints": "".join(
         f'<{kind} joint="{joint}"/>'
-        for kind in ("jointpos", "jointvel", "jointlimitpos", "jointlimitvel", "jointlimitfrc",
-                     "jointactuatorfrc")
+        for kind in ("jointpos", "jointvel", "jointlimitpos", "jointlimitvel", "jointactuatorfrc")
         for joint in ("hip", "rod", "slew") if joint != "slew" or "limit" not in kind
     ),
+    "limits": '<jointlimitfrc joint="hip"/><jointlimitfrc joint="rod"/>',
     "balls": '<ballquat joint="swivel"/><ballangvel joint="swivel" cutoff="1"/>',
     "actuators": "".join(
         f'<{kind} actuator="{name}" cutoff="{cutoff}"/>'
@@ -87,11 +88,14 @@ SENSORS = {
     "touch": "".join(f'<touch site="{shape}"/>' for shape in SHAPES)
     + '<touch site="pad"/><touch site="pad" cutoff="3"/><touch site="imu"/>',
     "contacts": "".join(
-        f'<contact body1="{body}" data="force" reduce="netforce"/>' for body in ("torso", "hand")
+        f'<contact body1="{body}" {other} data="force" reduce="netforce"/>'
+        for other in ("", 'subtree2="torso"') for body in ("torso", "hand", "tool")
     ),
 }  # fmt: skip
 # Of the largest value of a sensor's kind. Stiff contacts round forces more than states.
-TOLERANCE = {"accelerations": 5e-4, "forces": 1e-4, "touch": 1e-4, "contacts": 1e-4}
+TOLERANCE = {
+    "accelerations": 5e-4, "limits": 1e-4, "forces": 1e-4, "touch": 1e-4, "contacts": 1e-4,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

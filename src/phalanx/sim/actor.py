@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.sim.scene import CONTACT_FORCE
+from phalanx.sim.scene import CONTACT_FORCE, SELF_CONTACT_FORCE
 
 if TYPE_CHECKING:
     from phalanx.sim.sim import Sim
@@ -49,14 +49,18 @@ class Actor:
         limits[~limited] = torch.tensor([-torch.inf, torch.inf])
         self.joint_limits = limits.to(device)
         """(J, 2) lower and upper [m or rad]; infinite where a joint has none."""
-        sensors = [
-            (i, self.body_names.index(model.sensor(i).name.split("/", 1)[1].rsplit(":", 1)[0]))
-            for i in range(model.nsensor)
-            if _owner(model.sensor(i).name) == name
-            and model.sensor(i).name.endswith(f":{CONTACT_FORCE}")
-        ]
-        self.contact_body_names = [self.body_names[b] for _, b in sensors]
-        self._contact = [int(model.sensor_adr[i]) for i, _ in sensors]
+        self.contact_body_names, self._contact = self._sensors(CONTACT_FORCE)
+        self.self_contact_body_names, self._self_contact = self._sensors(SELF_CONTACT_FORCE)
+
+    def _sensors(self, what: str) -> tuple[list[str], list[int]]:
+        """Bodies with a sensor of that name, and where its values are in `sensordata`."""
+        names, at, model = [], [], self.sim.model
+        for i in range(model.nsensor):
+            body, _, measures = model.sensor(i).name.rpartition(":")
+            if measures == what and _owner(body) == self.name:
+                names.append(body.split("/", 1)[1])
+                at.append(int(model.sensor_adr[i]))
+        return names, at
 
     def body_id(self, name: str) -> int:
         """The place of a body in MuJoCo's fields. Raises PhalanxError for an unknown name."""
@@ -138,6 +142,17 @@ class Actor:
             )
         # MuJoCo's sensor gives the force that the body exerts.
         return -torch.stack([self.sim.sensordata[:, a : a + 3] for a in self._contact], 1)
+
+    @property
+    def self_contact_force(self) -> Tensor:
+        """(N, C, 3) [N], world frame, net force on each of `self_contact_body_names` of contacts
+        with the actor's other bodies, a copy. Needs `Scene.add_self_contact_sensors`."""
+        if not self._self_contact:
+            raise PhalanxError(
+                f"actor {self.name!r} has no sensors of contacts with itself;"
+                f" ask for them with scene.add_self_contact_sensors({self.name!r})"
+            )
+        return -torch.stack([self.sim.sensordata[:, a : a + 3] for a in self._self_contact], 1)
 
     def _free(self) -> int:
         if self._root_v is None:

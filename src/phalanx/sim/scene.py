@@ -33,6 +33,7 @@ from phalanx.sim.urdf import WORLD
 log = logging.getLogger(__name__)
 
 CONTACT_FORCE = "contact_force"
+SELF_CONTACT_FORCE = "self_contact_force"
 INTEGRATORS = {
     "euler": mujoco.mjtIntegrator.mjINT_EULER,
     "implicitfast": mujoco.mjtIntegrator.mjINT_IMPLICITFAST,
@@ -216,19 +217,45 @@ class Scene:
 
         `Sim.actor(name).contact_force` returns them, (N, bodies, 3) [N], world frame.
         """
+        for body in self._bodies_of(actor, bodies):
+            self._add_contact_sensor(f"{body}:{CONTACT_FORCE}", body)
+
+    def add_self_contact_sensors(self, actor: str, bodies: Iterable[str] | None = None) -> None:
+        """Measure the net force on each body of an actor (all of them by default) of its contacts
+        with the other bodies of that actor.
+
+        `Sim.actor(name).self_contact_force` returns them, (N, bodies, 3) [N], world frame.
+        """
+        for body in self._bodies_of(actor, bodies):
+            root = self.spec.body(body)
+            while root.parent.name != "world":
+                root = root.parent
+            self._add_contact_sensor(
+                f"{body}:{SELF_CONTACT_FORCE}",
+                body,
+                reftype=mujoco.mjtObj.mjOBJ_XBODY,
+                refname=root.name,
+            )
+
+    def _bodies_of(self, actor: str, bodies: Iterable[str] | None) -> list[str]:
         prefix = f"{self._actor(actor).name}/"
         own = [b.name for b in self.spec.bodies if b.name.startswith(prefix)]
-        for body in own if bodies is None else [prefix + b for b in bodies]:
+        chosen = own if bodies is None else [prefix + b for b in bodies]
+        for body in chosen:
             if body not in own:
                 raise PhalanxError(self._unknown("body", actor, body, own))
-            # dataspec 1 << 1 is the force, reduction 3 sums all contacts in the world frame
-            self.spec.add_sensor(
-                name=f"{body}:{CONTACT_FORCE}",
-                type=mujoco.mjtSensor.mjSENS_CONTACT,
-                objtype=mujoco.mjtObj.mjOBJ_BODY,
-                objname=body,
-                intprm=[2, 3, 1],
-            )
+        return chosen
+
+    def _add_contact_sensor(self, name: str, body: str, **other: Any) -> None:
+        # dataspec 1 << 1 is the force, reduction 3 sums all contacts in the world frame
+        self.spec.add_sensor(
+            name=name,
+            type=mujoco.mjtSensor.mjSENS_CONTACT,
+            objtype=mujoco.mjtObj.mjOBJ_BODY,
+            objname=body,
+            intprm=[2, 3, 1],
+            **other,
+        )
 
     def compile(self, memory: int = -1) -> mujoco.MjModel:
         """The model of one environment. memory [bytes] for contacts, -1 for MuJoCo's choice.

@@ -47,10 +47,11 @@ FN void contact_wrench(const Shown &w, const Contacts &C, int c, F *wrench) {
   EACH(j, NBASIS) friction[j] = T(point, i, 14 + j);
   add_contact_force(C.x[c], C.D[c], POINT_DIM[i], POINT_MU(i), friction, C.offset[c], C.normal[c], C.tangent[c], wrench);
 }
-// The contacts' forces on each body of the model, or on each slot that moves, about its tree's origin.
-WRITER void contact_wrenches(const Shown &w, const Contacts &C, const Pairs &X, bool by_body, F ext[][6]) {
+// The contacts' forces on each body of the model, or on each slot that moves, about its tree's origin;
+// `own`: those between bodies of one tree only.
+WRITER void contact_wrenches(const Shown &w, const Contacts &C, const Pairs &X, bool by_body, bool own, F ext[][6]) {
   for (int b = 0; b < (by_body ? NBODY : NSLOT); b++) EACH(i, 6) ext[b][i] = ZERO;
-  SLOTS(k) {
+  if (!own) SLOTS(k) {
     for (int c = w.from[k]; c < w.from[k + 1]; c++) {
       int i = C.point[c];
       F wrench[6] = {}, shift[3], moved[6];
@@ -64,6 +65,7 @@ WRITER void contact_wrenches(const Shown &w, const Contacts &C, const Pairs &X, 
   }
   for (int c = 0; c < w.npair; c++) {
     int i = X.pair[c];
+    if (own && !PAIR_OWN[i]) continue;
     F friction[6], wrench[6], moved[6];
     EACH(j, PBASIS) friction[j] = T(pair, i, 8 + j);
     EACH(m, 6) wrench[m] = ZERO;
@@ -125,14 +127,18 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   if (!forces) return;
   F touch[NBODY][6], ext[NSLOT][6];
   if (NROW || OUT(cfrc_ext) || (sensors && CONTACT_SENSORS)) {
-    contact_wrenches(w, C, X, true, touch);
-    if (sensors && CONTACT_SENSORS) sense_contacts(w, touch);
+    if (sensors && OWN_CONTACT_SENSORS) {
+      contact_wrenches(w, C, X, true, true, touch);
+      sense_contacts(w, touch, true);
+    }
+    contact_wrenches(w, C, X, true, false, touch);
+    if (sensors && CONTACT_SENSORS) sense_contacts(w, touch, false);
     SLOTS(k) {
       EACH(i, 6) ext[k][i] = ZERO;
       BODIES_OF(k, b) EACH(i, 6) ext[k][i] += touch[PLACE_BODY_ID[b]][i];
     }
   } else {
-    contact_wrenches(w, C, X, false, ext);
+    contact_wrenches(w, C, X, false, false, ext);
   }
   SLOTS(k) EACH(i, 6) inner[k][i] = BODY[k] ? w.wrench[k][i] : ZERO;
   if (GRAVCOMP) SLOTS(k) compensate_gravity(w, k, inner[k], 1);  // a joint's force, not one from outside

@@ -276,10 +276,10 @@ FN F joint_actuation(const Shown &w, int k) {
 
 // mj_sensorAcc; inner: what each slot's parent passes on to it.
 // MuJoCo has the force that the body exerts; touch: those on the bodies.
-FN void sense_contacts(const Shown &w, const F touch[][6]) {
+FN void sense_contacts(const Shown &w, const F touch[][6], bool own) {
   ONE_OF(n, SENSORS_OF_FORCES, NSENSOR - NSENSOR_STATE) {
     int s = NSENSOR_STATE + n;
-    if (SENSOR_KIND[s] == SENS_CONTACT) EACH(i, 3) sense(w, s, i, ZERO - touch[SENSOR_ROW[s]][3 + i]);
+    if (SENSOR_KIND[s] == SENS_CONTACT && (SENSOR_REF[s] >= 0) == own) EACH(i, 3) sense(w, s, i, ZERO - touch[SENSOR_ROW[s]][3 + i]);
   }
 }
 WRITER void sense_forces(const Shown &w, const Contacts &C, const Pairs &X, F inner[][6]) {

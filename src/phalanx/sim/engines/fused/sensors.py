@@ -30,7 +30,8 @@ OF_FORCES = ACCELERATIONS | FORCES | {
     "TOUCH", "CONTACT", "ACTUATORFRC", "JOINTACTFRC", "JOINTLIMITFRC"
 }  # fmt: skip
 NET_FORCE = [2, 3, 1]
-"""intprm of the contact sensors that the step has: the force of all contacts together."""
+"""intprm of the contact sensors that the step has: the force of all contacts together, with
+anything or with the rest of the robot."""
 SHAPES = ("SPHERE", "CAPSULE", "ELLIPSOID", "CYLINDER", "BOX")
 """Of sites with a touch sensor."""
 NONE = np.float32(3e38)
@@ -74,7 +75,7 @@ class Sensors:
         if name.startswith(("JOINT", "BALL")):
             row["SLOT"] = [slot.joint for slot in s.slots].index(target)
         elif name in ("ACTUATORFRC", "CONTACT"):
-            row["ROW"] = target
+            row["ROW"], row["REF"] = target, int(m.sensor_refid[i])
         elif name in LENGTHS:
             by_slot = [a for slot in s.slots for a in actuators_of(m, slot.joint)]
             on = int(m.actuator_trnid[target, 0])
@@ -116,6 +117,12 @@ class Sensors:
             "ACCELERATION_SENSORS": int(bool(ACCELERATIONS & set(kinds))),
             "FORCE_SENSORS": int(bool((FORCES | {"CONTACT"}) & set(kinds))),
             "CONTACT_SENSORS": int("CONTACT" in kinds),
+            "OWN_CONTACT_SENSORS": int(
+                any(
+                    name == "CONTACT" and row["REF"] >= 0
+                    for name, row in zip(kinds, self.rows, strict=True)
+                )
+            ),
         }
 
     def arrays(self, placed_bodies: list[int]) -> dict[str, Sequence[int]]:

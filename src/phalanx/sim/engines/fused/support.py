@@ -191,9 +191,13 @@ def _sensors(m: mujoco.MjModel) -> str | None:
 
 
 def _is_net_force(m: mujoco.MjModel, i: int) -> bool:
-    body = int(m.sensor_objid[i])
-    whole = m.sensor_objtype[i] == OBJ.mjOBJ_BODY and m.sensor_refid[i] < 0
-    whole = whole and body != 0 and m.sensor_reftype[i] == OBJ.mjOBJ_UNKNOWN
+    """Of all contacts, or of those with the body's own robot, which must not be fixed."""
+    body, other = int(m.sensor_objid[i]), int(m.sensor_refid[i])
+    whole = m.sensor_objtype[i] == OBJ.mjOBJ_BODY and body != 0
+    if m.sensor_reftype[i] == OBJ.mjOBJ_XBODY:
+        whole = whole and other == m.body_rootid[body] and m.body_weldid[other] != 0
+    else:
+        whole = whole and other < 0 and m.sensor_reftype[i] == OBJ.mjOBJ_UNKNOWN
     return bool(whole and m.sensor_intprm[i, :3].tolist() == sensors.NET_FORCE)
 
 

@@ -160,7 +160,7 @@ def constants(
             or any(len(coupled.trees(row)) > 1 for row in coupled.rows)),
         **coupled.numbers(), "NJOINT_ACTUATOR": sum(len(a) for a in acts),
     }  # fmt: skip
-    by_slot = range(len(slots))
+    by_slot, tree = range(len(slots)), m.body_rootid[m.geom_bodyid]
     carried = [[n for n, b in enumerate(bodies) if s.slot_of_body(b) == k] for k in by_slot]
     is_last = [s.last[slot.body] == k for k, slot in enumerate(slots)]
     arrays: dict[str, Sequence[int]] = {
@@ -204,6 +204,7 @@ def constants(
         "GEOM_SLOT": [s.slot_of_geom(g) for g in s.geoms],
         "PAIR_GEOM1": [s.geoms.index(pair.a) for pair in s.pairs],
         "PAIR_GEOM2": [s.geoms.index(pair.b) for pair in s.pairs],
+        "PAIR_OWN": [int(tree[pair.a] == tree[pair.b]) for pair in s.pairs],
         "STATIC0": starts([sum(s.slot_of_obstacle(p) == k for p in s.obstacles) for k in by_slot]),
         "STATIC_GEOM1": [s.geoms.index(pair.a) for pair in s.obstacles],
         "STATIC_GEOM2": [s.geoms.index(pair.b) for pair in s.obstacles],

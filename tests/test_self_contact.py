@@ -1,0 +1,54 @@
+"""Forces between the bodies of one robot, apart from those of the ground and of others."""
+
+import pytest
+import torch
+
+from phalanx.errors import PhalanxError
+from phalanx.sim import Scene, Sim
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FOLDED = """<mujoco><worldbody><body name="torso"><freejoint/><geom size=".1" mass="3"/>
+<body name="arm" pos="-.3 0 .129"><joint axis="0 1 0" damping=".1"/>
+  <geom type="capsule" size=".02" fromto="0 0 0 .1 0 0" mass=".2"/>
+<body name="hand" pos=".15 0 0"><joint axis="0 1 0" damping=".1"/>
+  <geom type="capsule" size=".03" fromto=".1 0 0 .2 0 0" mass=".5"/>
+</body></body></body></worldbody></mujoco>"""
+
+
+def folded(tmp_path):
+    """Two robots side by side on the ground, each with a hand that rests on its torso."""
+    (tmp_path / "folded.xml").write_text(FOLDED)
+    scene = Scene(0.002)
+    scene.add_ground()
+    for k, name in enumerate(("one", "two")):
+        scene.add_actor(name, tmp_path / "folded.xml", pos=(0, 0.199 * k, 0.0995))
+        scene.add_contact_force_sensors(name)
+        scene.add_self_contact_sensors(name)
+    sim = Sim(scene, 3, "cpu", 1, engine="mujoco")
+    sim.reset()
+    for _ in range(25):
+        sim.advance()
+    return sim
+
+
+def test_a_robot_feels_itself_apart_from_ground_and_others(tmp_path):
+    one = folded(tmp_path).actor("one")
+    assert one.self_contact_body_names == ["torso", "arm", "hand"]
+    own, every = one.self_contact_force, one.contact_force
+    assert (own[:, 2].norm(dim=1) > 0.5).all()  # the hand on the torso
+    torch.testing.assert_close(own.sum(1), torch.zeros(3, 3), atol=1e-4, rtol=0)
+    # the torso also touches the ground and the other robot
+    assert ((every - own)[:, 0, 2] > 5).all()
+    assert ((every - own)[:, 0, 1] < -0.01).all()
+    assert torch.equal(every[:, 2], own[:, 2])
+
+
+def test_a_robot_without_such_sensors_says_how_to_ask_for_them(tmp_path):
+    (tmp_path / "folded.xml").write_text(FOLDED)
+    scene = Scene(0.002)
+    scene.add_actor("one", tmp_path / "folded.xml")
+    with pytest.raises(PhalanxError, match=r"scene.add_self_contact_sensors\('one'\)"):
+        Sim(scene, 1, "cpu", 1, engine="mujoco").actor("one").self_contact_force  # noqa: B018
+    with pytest.raises(PhalanxError, match=r"'hnad'.*'hand'"):
+        scene.add_self_contact_sensors("one", ["hnad"])
