@@ -214,6 +214,53 @@ def test_a_scale_reads_the_weight_and_a_force_sensor_reads_the_net_force():
     assert sensor[0].tolist() == pytest.approx([0] * 6, abs=0.1)
 
 
+def test_force_sensors_read_contacts_alone_or_all_but_contacts(engine):
+    """A box falls on an edge and tumbles. Its contacts are the net force less gravity, a third
+    sensor's reading; at rest they carry the weight, which the turned sensor feels 0.1 m beside."""
+    world = World(dt=0.005)
+    world.ground()
+    box = GYM.create_box(world.sim, 0.2, 0.3, 0.1, options(density=1000))
+    frame = pose(0.1, 0.0, 0.0, gymapi.Quat.from_axis_angle(gymapi.Vec3(0, 0, 1), math.pi / 2))
+    for dynamics, contacts in ((True, True), (False, True), (True, False), (False, False)):
+        wanted = gymapi.ForceSensorProperties()
+        wanted.enable_forward_dynamics_forces = dynamics
+        wanted.enable_constraint_solver_forces = contacts
+        GYM.create_asset_force_sensor(box, 0, frame, wanted)
+    env = world.env()
+    start = gymapi.Quat.from_euler_zyx(0.4, 0.3, 0.2)
+    GYM.create_actor(env, box, pose(z=0.25, r=start), "box", 0, 0, 0)
+    handle = GYM.get_actor_force_sensor(env, 0, 1)
+    in_world = gymapi.ForceSensorProperties()
+    in_world.use_world_frame, in_world.enable_forward_dynamics_forces = True, False
+    assert GYM.create_force_sensor(env, 0, pose(), in_world) == 4
+    assert (
+        GYM.get_actor_force_sensor_count(env, 0) == GYM.get_sim_force_sensor_count(world.sim) == 5
+    )
+    GYM.prepare_sim(world.sim)
+    hit = 0.0
+    for _ in range(40):
+        world.step()
+        net, touch, rest, none, _ = world.tensor("force_sensor")
+        torch.testing.assert_close(touch + rest, net, atol=2e-2, rtol=1e-3)
+        assert rest[:3].norm() == pytest.approx(6 * G, rel=1e-3)  # gravity, in the sensor's axes
+        assert not none.any()
+        hit = max(hit, touch[:3].norm().item())
+    assert hit > 100.0
+    world.step(250)
+    touch, at_root = world.tensor("force_sensor")[[1, 4]]
+    assert at_root.tolist() == pytest.approx([0, 0, 6 * G, 0, 0, 0], abs=0.05)
+    up = (
+        gymapi.Quat(*world.tensor("actor_root_state")[0, 3:7].tolist())
+        .inverse()
+        .rotate(gymapi.Vec3(0, 0, 6 * G))
+    )  # the weight in the box's axes; the sensor's x is the box's y, its y the box's -x
+    torque = [0.0, 0.1 * up.z, -0.1 * up.y]
+    expected = [up.y, -up.x, up.z, torque[1], -torque[0], torque[2]]
+    assert touch.tolist() == pytest.approx(expected, abs=0.1)
+    assert [*handle.get_forces().torque] == pytest.approx(touch[3:].tolist())
+    assert handle.get_global_index() == 1
+
+
 def test_jacobian_and_mass_matrix_of_two_links_by_hand(tmp_path, engine):
     world = World()
     asset = world.load(tmp_path, "arm.urdf", TWO_LINKS, fix_base_link=True, armature=0.3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import isaacgym.physics
-from isaac import GYM, PENDULUM, World, options, pose
+from isaac import GYM, PENDULUM, SLIDER, World, options, pose
 from isaacgym import gymapi, gymtorch
 from phalanx.errors import PhalanxError
 
@@ -229,3 +229,16 @@ def test_states_of_bodies_put_roots_back_and_move_no_others(tmp_path, caplog):
         PhalanxError, match=r"takes 4 of gymapi\.RigidBodyState\.dtype.* got 1 of pose, vel"
     ):
         GYM.set_env_rigid_body_states(env, own, gymapi.STATE_ALL)
+
+
+def test_states_of_one_actor_in_several_environments(tmp_path):
+    world = World()
+    slider = world.load(tmp_path, "s.urdf", SLIDER.format(effort=0), fix_base_link=True)
+    handles = [GYM.create_actor(world.env(), slider, pose(), "s", k, 0, 0) for k in range(2)]
+    for env, position in zip(world.envs, (0.1, 0.2), strict=True):
+        start = np.array([(position, 0.0)], gymapi.DofState.dtype)
+        GYM.set_actor_dof_states(env, 0, start, gymapi.STATE_ALL)
+    states = GYM.get_vec_actor_dof_states(world.envs, handles, gymapi.STATE_ALL)
+    assert states["pos"].tolist() == [[pytest.approx(0.1)], [pytest.approx(0.2)]]
+    with pytest.raises(PhalanxError, match="given 2 environments and 1 actors"):
+        GYM.get_vec_actor_dof_states(world.envs, handles[:1], gymapi.STATE_ALL)

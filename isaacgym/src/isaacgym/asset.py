@@ -160,7 +160,7 @@ class Asset:
         speeds = (options.max_linear_velocity, options.max_angular_velocity)
         damping = (options.linear_damping, options.angular_damping)
         of_arrays = tuple(values.tobytes() for values in fields)
-        return (of_arrays, tendons, speeds, damping, repr(self.sensors))
+        return (of_arrays, tendons, speeds, damping)
 
     @functools.cached_property
     def meshes(self) -> tuple[bytes, ...]:

@@ -29,8 +29,16 @@ class Forces:
         self._turn = state.tensor(turns)
         in_world = state.tensor([float(props.use_world_frame) for _, _, props in sensors])
         self._in_world = in_world[:, None] > 0
+        all_props = [props for _, _, props in sensors]
+        dynamics = [float(p.enable_forward_dynamics_forces) for p in all_props]
+        contacts = [float(p.enable_constraint_solver_forces) for p in all_props]
+        # The net force is the sum of both; one of them is read where the other is not wanted.
+        self._net = state.tensor(dynamics)[:, None]
+        self._touch = state.tensor(contacts)[:, None] - self._net
         self._contact_rows: Tensor
         self._accelerations: Tensor
+        self._num_accelerated = 0
+        self._touches: Tensor
         self._measure = {
             "net_contact_force": self._net_contact_force,
             "dof_force": self._dof_force,
@@ -62,6 +70,10 @@ class Forces:
         accelerated = scene.accelerated_bodies
         places = [accelerated.index(b) for b, _, _ in state.layout.sensors if b in accelerated]
         self._accelerations = state.index(np.array(places, int))
+        self._num_accelerated = len(accelerated)
+        touched = scene.touched_bodies
+        places = [touched.index(b) if b in touched else 0 for b, _, _ in state.layout.sensors]
+        self._touches = state.index(np.array(places if touched else [], int))
         for kind in self.measured:
             self.watch(kind)
 
@@ -77,6 +89,7 @@ class Forces:
         if kind == "force_sensor":
             state.field("xquat", stale=True)
             state.field("cvel", stale=True)
+            state.field("xpos", stale=True)
 
     def measure(self) -> None:
         """Measure all kinds, right after the last substep."""
@@ -102,10 +115,12 @@ class Forces:
     def _force_sensor(self) -> Tensor:
         """Net force [N] on the body of each sensor and torque [N m] about the sensor, (N, S, 6):
         mass times acceleration, so gravity, drives and contacts are included and the reading is
-        zero at rest."""
+        zero at rest. Sensors that leave out forward dynamics read the contacts alone, those that
+        leave out constraints the rest."""
         state, bodies = self._state, self._bodies
         first = 3 * len(self._contact_rows)
-        data = state.field("sensordata")[:, first:].view(state.num_envs, -1, 6)
+        last = first + 6 * self._num_accelerated
+        data = state.field("sensordata")[:, first:last].view(state.num_envs, -1, 6)
         data = data[:, self._accelerations]
         quat = state.field("xquat", stale=True)[:, bodies + 1]
         back = conjugate(quat)
@@ -116,8 +131,24 @@ class Forces:
         torque = apply(inertia, rotate(back, data[..., 3:])) + gyroscopic
         arm = state.com[:, bodies] - self._place
         torque = torque + torch.linalg.cross(arm, force)
+        if len(self._touches):
+            touch, turning = self._contacts(last, quat)
+            force = self._net * force + self._touch * touch
+            torque = self._net * torque + self._touch * turning
         turn = self._turn.expand_as(quat)
         parts = [
             torch.where(self._in_world, rotate(quat, x), rotate(turn, x)) for x in (force, torque)
         ]
         return torch.cat(parts, -1)
+
+    def _contacts(self, first: int, quat: Tensor) -> tuple[Tensor, Tensor]:
+        """Force of the contacts of each sensor's body [N] and their torque about the sensor [N m],
+        (N, S, 3) each, in the axes of the body, whose rotation is `quat`."""
+        state = self._state
+        data = state.field("sensordata")[:, first:].view(state.num_envs, -1, 9)[:, self._touches]
+        force, torque, place = (-data[..., :3], -data[..., 3:6], data[..., 6:])
+        body = state.field("xpos", stale=True)[:, self._bodies + 1]
+        sensor = body + rotate(quat, self._place.expand_as(body))
+        torque = torque + torch.linalg.cross(place - sensor, force)
+        back = conjugate(quat)
+        return rotate(back, force), rotate(back, torque)

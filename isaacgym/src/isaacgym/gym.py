@@ -26,6 +26,7 @@ from isaacgym.gym_bodies import BodyCalls
 from isaacgym.gym_cameras import CameraCalls
 from isaacgym.gym_contacts import ContactCalls
 from isaacgym.gym_joints import JointCalls
+from isaacgym.gym_sensors import SensorCalls
 from isaacgym.gym_tendons import TendonCalls
 from isaacgym.gym_tensors import TensorCalls
 from isaacgym.gym_viewer import ViewerCalls
@@ -49,6 +50,7 @@ class Gym(
     AssetCalls,
     ActorCalls,
     JointCalls,
+    SensorCalls,
     TendonCalls,
     TensorCalls,
     BodyCalls,

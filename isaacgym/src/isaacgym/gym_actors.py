@@ -80,11 +80,6 @@ class ActorCalls:
         """Number of degrees of freedom in all environments so far."""
         return checked(sim, Sim, "get_sim_dof_count").num_dofs
 
-    def get_sim_force_sensor_count(self, sim: Sim) -> int:
-        """Number of force sensors in all environments so far."""
-        sim = checked(sim, Sim, "get_sim_force_sensor_count")
-        return sum(len(actor.asset.sensors) for _, actor in sim.actors())
-
     def begin_aggregate(
         self, env: Env, max_bodies: int, max_shapes: int, self_collisions: bool
     ) -> bool:
@@ -296,10 +291,6 @@ class ActorCalls:
         """Nothing to do: the forces are measured for all actors."""
         actor_of(env, handle, "enable_actor_dof_force_sensors")
         return True
-
-    def get_actor_force_sensor_count(self, env: Env, handle: int) -> int:
-        """Number of force sensors of the actor."""
-        return len(actor_of(env, handle, "get_actor_force_sensor_count").asset.sensors)
 
     def create_rigid_body_attractor(self, env: Env, properties: AttractorProperties) -> int:
         """Hold a point of a body (AXIS_TRANSLATION) or its frame (AXIS_ALL) at a place in the

@@ -7,14 +7,12 @@ import numpy as np
 
 from isaacgym import asset as assets
 from isaacgym.asset import Asset
-from isaacgym.enums import INVALID_HANDLE, DofType, JointType
-from isaacgym.geometry import Transform
+from isaacgym.enums import DofType, JointType
 from isaacgym.handles import Sim, checked, checked_index, index_of
 from isaacgym.params import AssetOptions
 from isaacgym.properties import shape_rows, shape_structs
 from isaacgym.property_structs import (
     ActuatorProperties,
-    ForceSensorProperties,
     RigidShapeProperties,
 )
 from isaacgym.values import IndexRange
@@ -226,48 +224,6 @@ class AssetCalls:
         """0, since soft bodies are not supported."""
         checked(asset, Asset, "get_asset_soft_body_count")
         return 0
-
-    # Sensors ----------------------------------------------------------------------------------
-
-    def create_asset_force_sensor(
-        self,
-        asset: Asset,
-        body_idx: int,
-        local_pose: Transform,
-        props: ForceSensorProperties | None = None,
-    ) -> int:
-        """A sensor on a body, at a pose in its frame; returns its index in the asset.
-
-        It reads the net force on the body, which is zero at rest. Body -1, which searches return
-        for a name that does not exist, gets no sensor: returns -1, with a warning. Raises
-        PhalanxError if the sensor should read only a part of the forces, or if the asset already
-        has an actor.
-        """
-        call = "create_asset_force_sensor"
-        asset = checked(asset, Asset, call)
-        if int(body_idx) == INVALID_HANDLE:
-            if not asset.warned_of_sensor:
-                asset.warned_of_sensor = True
-                log.warning(
-                    "gym.%s was given body -1, so %s gets no sensor; its bodies are %s",
-                    call, asset.name, ", ".join(asset.body_names),
-                )  # fmt: skip
-            return INVALID_HANDLE
-        if asset.placed:
-            raise PhalanxError(
-                f"gym.{call} was called after gym.create_actor for {asset.name}; create sensors"
-                " first"
-            )
-        checked_index(body_idx, asset.num_bodies, "body", call)
-        props = props or ForceSensorProperties()
-        if not (props.enable_forward_dynamics_forces and props.enable_constraint_solver_forces):
-            raise PhalanxError(
-                f"gym.{call}: a sensor that reads only forward dynamics or only constraint forces"
-                " is not supported; leave both enabled, or read the net contact forces"
-            )
-        pose = Transform() * (local_pose or Transform())
-        asset.sensors.append((int(body_idx), pose, props))
-        return len(asset.sensors) - 1
 
 
 def checked_shapes(properties: Any, count: int, call: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 They handle one environment at a time, through the host; use the tensor calls for many."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,24 @@ class StateCalls:
         """Velocity [m/s or rad/s] of the degree of freedom with this handle."""
         actor, k = _dof(env, dof, "get_dof_velocity")
         return float(self.get_actor_dof_states(env, actor, STATE_VEL)["vel"][k])
+
+    def get_vec_actor_dof_states(
+        self, envs: Sequence[Env], handles: Sequence[int], flags: int
+    ) -> np.ndarray:
+        """States of the joints of one actor in each of some environments, (environments, dofs) of
+        DofState. Raises PhalanxError unless all have the same number."""
+        call = "get_vec_actor_dof_states"
+        if not envs or len(envs) != len(handles):
+            raise PhalanxError(
+                f"gym.{call} was given {len(envs)} environments and {len(handles)} actors; give one"
+                " actor for each environment"
+            )
+        states = [
+            self.get_actor_dof_states(e, a, flags) for e, a in zip(envs, handles, strict=True)
+        ]
+        if len({len(own) for own in states}) > 1:
+            raise PhalanxError(f"gym.{call}: the actors have different numbers of joints")
+        return np.stack(states)
 
     def get_actor_dof_forces(self, env: Env, handle: int) -> np.ndarray:
         """Forces of the drives in the last substep, (dofs,) [N or N m]."""

@@ -27,6 +27,7 @@ class Sim(World):
         self.physics: GroupedPhysics | None = None
         self.prepared = False
         self.destroyed = False
+        self.reads_sensors = False  # whether the program has a `ForceSensor`
         self.frame_count = 0
         self.started = time.monotonic()
         self.last_frame: float | None = None
@@ -46,6 +47,8 @@ class Sim(World):
         if self.physics is None:
             self.freeze()
             self.physics = GroupedPhysics(self)
+            if self.reads_sensors:
+                self.physics.acquire("force_sensor")
         return self.physics
 
 

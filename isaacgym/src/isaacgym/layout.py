@@ -40,7 +40,7 @@ class Layout:
         self.sensors = [
             (actor.first_body + body, pose, props)
             for actor in self.actors
-            for body, pose, props in actor.asset.sensors
+            for body, pose, props in actor.sensors
         ]
         has_terrain = any(piece.kind != "plane" for piece in grounds)
         self.points = contact_points(self.actors if has_terrain else [])

@@ -17,6 +17,7 @@ from isaacgym.ground import Ground
 from isaacgym.layout import Layout
 from isaacgym.mesh_variants import add_meshes, variants_of
 from isaacgym.model_fields import GEOM_FIELDS, model_fields, off_centre_bodies
+from isaacgym.property_structs import ForceSensorProperties
 from isaacgym.world import Actor, World
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene
@@ -78,6 +79,17 @@ class ActorScene(Scene):
                     objtype=mujoco.mjtObj.mjOBJ_BODY,
                     objname=names[b],
                 )
+        self.touched_bodies = sorted({b for b, _, p in layout.sensors if not _reads_all(p)})
+        self.touched_bodies = self.touched_bodies if force_sensors else []
+        for b in self.touched_bodies:
+            # dataspec: force, torque and place; reduction 3 sums all contacts in the world frame
+            self.spec.add_sensor(
+                name=f"{names[b]}:touch",
+                type=mujoco.mjtSensor.mjSENS_CONTACT,
+                objtype=mujoco.mjtObj.mjOBJ_BODY,
+                objname=names[b],
+                intprm=[1 << 1 | 1 << 2 | 1 << 4, 3, 1],
+            )
         add_attractors(self.spec, world.envs[0], names)
 
     def measures(self, tensor: str) -> bool:
@@ -170,6 +182,10 @@ class ActorScene(Scene):
             self.spec.add_pair(
                 name=f"point {k}", geomname1=plane.name, geomname2=sphere.name, condim=3
             )
+
+
+def _reads_all(sensor: ForceSensorProperties) -> bool:
+    return sensor.enable_forward_dynamics_forces and sensor.enable_constraint_solver_forces
 
 
 def _add_ground(spec: mujoco.MjSpec, piece: Ground) -> None:

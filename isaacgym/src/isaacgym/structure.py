@@ -45,9 +45,10 @@ def groups_of(world: World) -> list[Group]:
     # Contact points of shapes on terrain are part of a model, so sizes must agree there.
     exact = any(piece.kind != "plane" for piece in world.grounds)
     by_structure: dict[Any, list[Env]] = {}
+    sensors: dict[int, str] = {}
     for env in world.envs:
         if env.actors:
-            by_structure.setdefault(_structure(env, exact), []).append(env)
+            by_structure.setdefault(_structure(env, exact, sensors), []).append(env)
     groups = [Group(world, envs) for envs in by_structure.values()]
     for number, group in enumerate(groups):
         for row, env in enumerate(group.envs):
@@ -55,8 +56,8 @@ def groups_of(world: World) -> list[Group]:
     return groups
 
 
-def _structure(env: Env, exact: bool) -> Any:
-    """Equal for environments of one structure."""
+def _structure(env: Env, exact: bool, sensors: dict[int, str]) -> Any:
+    """Equal for environments of one structure. sensors: texts of lists of sensors, kept by id."""
     numbers: dict[int, int] = {}  # of collision groups, in the order in which they appear
     actors = []
     for actor in env.actors:
@@ -66,7 +67,9 @@ def _structure(env: Env, exact: bool) -> Any:
         filters = tuple(actor.shapes["filter"].tolist())
         key: Any = asset.structure
         if exact:  # points of a mesh keep their places, so its size must agree too
-            key = (asset.key, repr(asset.sensors), actor.scale if asset.collides_as_mesh else None)
-        actors.append((key, group, actor.filter, filters))
+            key = (asset.key, actor.scale if asset.collides_as_mesh else None)
+        own = sensors.setdefault(id(actor.sensors), "") or repr(actor.sensors)
+        sensors[id(actor.sensors)] = own
+        actors.append((key, group, actor.filter, filters, own))
     held = tuple((a.rigid_handle, a.axes) for a in env.attractors)
     return tuple(actors), held

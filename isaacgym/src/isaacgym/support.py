@@ -37,15 +37,14 @@ REFUSED: dict[str, str] = {
     ),
     **dict.fromkeys(
         """
-        get_vec_actor_dof_states get_vec_rigid_transform get_vec_rigid_linear_velocity
-        get_vec_rigid_angular_velocity get_actor_force_sensor get_sensor
+        get_vec_rigid_transform get_vec_rigid_linear_velocity get_vec_rigid_angular_velocity
+        get_sensor
         """.split(),
         _VECTOR,
     ),
     "set_actor_fixed_tendon_joint_coefficients": (
         "coefficients belong to the asset; use gym.set_asset_fixed_tendon_joint_coefficients"
     ),
-    "create_force_sensor": "a call of Preview 2; use gym.create_asset_force_sensor",
     **dict.fromkeys(
         "create_performance_timers get_performance_timers destroy_performance_timers".split(),
         "there are no timers",
@@ -60,7 +59,8 @@ _NOTED: dict[str, str] = {
     "begin_aggregate": "accepted without effect; a hint to PhysX",
     "end_aggregate": "accepted without effect; a hint to PhysX",
     "create_aggregate": "accepted without effect; a hint to PhysX",
-    "create_asset_force_sensor": "supported for the default properties, in body or world frame",
+    "create_asset_force_sensor": "supported; constraint forces are those of contacts",
+    "create_force_sensor": "supported before the next environment is created",
     "create_rigid_body_attractor": (
         "supported for AXIS_TRANSLATION and AXIS_ALL, as a rigid hold, whatever the stiffness"
     ),
@@ -117,7 +117,8 @@ get_asset_joint_count get_asset_joint_names get_asset_joint_name get_asset_joint
 get_asset_joint_type get_asset_actuator_count get_asset_actuator_name get_asset_actuator_joint_name
 get_asset_actuator_properties get_asset_tendon_count get_asset_soft_body_count find_asset_dof_index
 find_asset_rigid_body_index find_asset_joint_index find_asset_actuator_index find_asset_tendon_index
-create_asset_force_sensor get_dof_type_string get_joint_type_string
+create_asset_force_sensor create_force_sensor get_actor_force_sensor get_dof_type_string
+get_joint_type_string
 create_env destroy_env get_env get_env_count get_env_origin get_env_dof_count get_env_joint_count
 get_env_rigid_body_count get_env_rigid_body_states get_sim_actor_count get_sim_dof_count
 get_sim_joint_count get_sim_rigid_body_count get_sim_force_sensor_count get_sim_rigid_body_states
@@ -154,7 +155,7 @@ set_dof_position_target_tensor_indexed set_dof_velocity_target_tensor
 set_dof_velocity_target_tensor_indexed set_dof_actuation_force_tensor
 set_dof_actuation_force_tensor_indexed apply_rigid_body_force_tensors
 apply_rigid_body_force_at_pos_tensors
-get_actor_dof_states set_actor_dof_states get_actor_dof_position_targets
+get_actor_dof_states get_vec_actor_dof_states set_actor_dof_states get_actor_dof_position_targets
 set_actor_dof_position_targets get_actor_dof_velocity_targets set_actor_dof_velocity_targets
 get_actor_dof_forces apply_actor_dof_efforts get_actor_rigid_body_states get_dof_position
 get_dof_velocity get_dof_target_position get_dof_target_velocity set_dof_target_position

@@ -26,8 +26,8 @@ class Actor:
 
     __slots__ = (
         "asset", "bodies", "colors", "dof_props", "filter", "first_body", "first_dof", "group",
-        "handle", "name", "pos", "quat", "scale", "segmentation", "segmentation_id", "shapes",
-        "start", "tendon_props", "textures",
+        "handle", "name", "pos", "quat", "scale", "segmentation", "segmentation_id", "sensors",
+        "shapes", "start", "tendon_props", "textures",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +53,7 @@ class Actor:
         self.dof_props: np.ndarray | None = None
         self.bodies: np.ndarray | None = None
         self.tendon_props = asset.tendon_props
+        self.sensors = asset.sensors
         self.shapes = asset.shapes
         if filter != NO_FILTER:
             self.shapes = asset.shapes.copy()
