@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene, Sim
 
@@ -52,3 +53,26 @@ def test_a_robot_without_such_sensors_says_how_to_ask_for_them(tmp_path):
         Sim(scene, 1, "cpu", 1, engine="mujoco").actor("one").self_contact_force  # noqa: B018
     with pytest.raises(PhalanxError, match=r"'hnad'.*'hand'"):
         scene.add_self_contact_sensors("one", ["hnad"])
+
+
+def test_mjlabs_g1_pays_for_legs_that_cross_but_not_for_knees_on_the_ground():
+    task = tasks.make("G1VelocityMjlab", num_envs=2, device="cpu", engine="mujoco", randomize=False)
+    task.reset()
+    robot, joint = task.robot, task.robot.joint_names.index
+    press = torch.zeros(2, 29)
+    for side, sign in (("left", -1.0), ("right", 1.0)):
+        robot.joint_pos[0, joint(f"{side}_hip_roll_joint")] = 0.19 * sign
+        press[0, joint(f"{side}_hip_roll_joint")] = 3 * sign
+        robot.joint_pos[1, joint(f"{side}_hip_pitch_joint")] = 0.0
+        robot.joint_pos[1, joint(f"{side}_knee_joint")] = 1.6
+    robot.root_pos[:, 2] = torch.tensor([1.5, 0.485])
+    task.sim.forward()
+    on_ground, on_itself = [], []
+    for _ in range(6):
+        task.step(press)
+        on_ground.append(robot.contact_force[:, task.not_to_touch].norm(dim=2).amax(1))
+        on_itself.append(robot.self_contact_force.norm(dim=2).amax(1))
+    assert torch.stack(on_itself).amax(0)[0] > 10
+    assert torch.stack(on_itself).amax(0)[1] == 0
+    assert torch.stack(on_ground).amax(0)[1] > 10
+    assert task.scalars()["reward/self_collision"] < -0.1

@@ -20,6 +20,7 @@ class G1VelocityConfig(VelocityConfig):
     foot_height: float = 0.09
     fall_tilt: float = 50.0
     reset_joint_pos: float = 0.05
+    self_collisions: bool = True
     feet: tuple[str, ...] = ("left_ankle_roll_link", "right_ankle_roll_link")
     foot_radius: float = 0.035
     falls_on: tuple[str, ...] = ("pelvis", "torso_link", "left_elbow_link", "right_elbow_link")

@@ -34,6 +34,7 @@ class G1VelocityMjlabConfig(MjlabConfig):
         )
     )
     gait_offsets: tuple[float, ...] = (0.0, 0.5)
+    self_collisions: bool = True
     feet: tuple[str, ...] = ("left_ankle_roll_link", "right_ankle_roll_link")
     foot_radius: float = 0.035
     not_to_touch: tuple[str, ...] = ("left_knee_link", "right_knee_link")

@@ -5,7 +5,8 @@ flat tasks, from its published wheel; the robots are ours. Different from mjlab:
 
 - shapes: feet, knees, hips and trunk touch the ground, with mjlab's friction and solver settings;
   a Go1 does not touch itself, a G1's shins and feet touch those of the other leg;
-- a self-collision is counted by its force in the last of a control step's four physics steps;
+- a self-collision is counted by the force between the legs in the last of a control step's four
+  physics steps;
 - the ranges of commands do not grow after 5000 iterations.
 
 The critic's states are the observation without noise, and the feet; no gait clock is observed.
@@ -101,6 +102,8 @@ class MjlabVelocity(Velocity):
             armature = float(scene.spec.joint(actuator.target).armature)
             kp, kd = (armature * k for k in ((20 * torch.pi) ** 2, 80 * torch.pi))
             actuator.gainprm[0], actuator.biasprm[1:3] = kp, [-kp, -kd]
+        if config.not_to_touch:
+            scene.add_self_contact_sensors("robot", config.not_to_touch)
         soles = [f"robot/{name}" for name in config.feet]
         for geom in scene.spec.geoms:
             if geom.contype or geom.conaffinity:
@@ -161,7 +164,7 @@ class MjlabVelocity(Velocity):
         inside = 0.05 * (high - low)
         up = locomotion.rotation_matrix(sim.xquat[:, self.body])[:, 2, :2]
         momentum = sim.sensordata[:, self.momentum_at : self.momentum_at + 3]
-        force = robot.contact_force.norm(dim=-1)
+        own = robot.self_contact_force.norm(dim=-1) if self.config.not_to_touch else command[:, :0]
         impact = (feet.forces(robot.contact_force).norm(dim=-1) * feet.landed).sum(1)
         lin = (command[:, :2] - base.lin_vel_b[:, :2]).square().sum(1)
         turn = (command[:, 2] - base.ang_vel_b[:, 2]).square()
@@ -179,7 +182,7 @@ class MjlabVelocity(Velocity):
             "soft_landing": impact * moves,
             "body_ang_vel": gait.squared(sim.cvel[:, self.body, :2]),
             "angular_momentum": gait.squared(momentum),
-            "self_collision": self.config.substeps * (force[:, self.not_to_touch] > 10).sum(1),
+            "self_collision": self.config.substeps * (own > 10).sum(1),
         }
 
     def reset_envs(self, mask: Tensor) -> None:

@@ -62,7 +62,9 @@ class Velocity(Task):
         scene = Scene(config.dt / config.substeps, iterations=10, ls_iterations=20)
         self.map = TerrainMap(ground) if ground else None
         self.map.add_to(scene) if self.map else scene.add_ground()
-        robot = scene.add_actor("robot", config.asset, keyframe="home", self_collisions=False)
+        robot = scene.add_actor(
+            "robot", config.asset, keyframe="home", self_collisions=config.self_collisions
+        )
         scene.add_contact_force_sensors(
             "robot", dict.fromkeys((*config.feet, *config.falls_on, *config.not_to_touch))
         )

@@ -82,6 +82,8 @@ class VelocityConfig(TaskConfig):
     """Largest initial velocity of the base along and about each axis [m/s or rad/s]."""
     asset: str = str(Path(__file__).parent / "assets" / "go2.xml")
     """MJCF file with a position servo on each joint, in their order, and a keyframe `home`."""
+    self_collisions: bool = False
+    """Whether the robot's bodies touch each other, where its file lets them."""
     feet: tuple[str, ...] = ("FL_foot", "FR_foot", "RL_foot", "RR_foot")
     """Bodies whose origins are the centres of the feet."""
     foot_radius: float = ranged(0.022, at_least=0)
