@@ -454,6 +454,14 @@ def test_links_between_the_hinges_of_a_shoulder_weigh_next_to_nothing(load):
     assert "added 1e-06 kg to moving links without mass: 'x'" in texts(loaded.notes)
 
 
+def test_a_link_without_mass_has_the_density_in_its_inertial(load):
+    box = '<collision><geometry><box size="0.1 0.1 0.1"/></geometry></collision>'
+    given = '<inertial><density value="400"/></inertial>'
+    loaded = load(f'<robot name="o"><link name="o">{box}{given}</link></robot>')
+    assert loaded.compile().body("o").mass == pytest.approx(0.4)
+    assert "with 400 kg/m^3: 'o' 0.4 kg" in texts(loaded.notes)
+
+
 COMPILER = (
     """
 boundmass="1"|boundinertia="1"|balanceinertia="true"|inertiafromgeom="true"|discardvisual="true"

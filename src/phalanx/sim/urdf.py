@@ -253,11 +253,15 @@ class UrdfReader:
         return Inertia(mass, com, shape.tensor * (mass / shape.mass))
 
     def _filled(self, link: Element) -> Inertia:
-        """The collision geometry of a link without mass, filled with `density`."""
-        shape = self.shapes.inertia(link, self.density) if self.density else None
+        """The collision geometry of a link without mass, filled with the density in its <inertial>,
+        which objects made for Isaac Gym have, or else with `density`."""
+        inertial = link.find("inertial")
+        given = inertial.find("density") if inertial else None
+        density = numbers_of(given, "value", 1, (self.density,))[0]
+        shape = self.shapes.inertia(link, density) if density > 0 else None
         if shape is None:
             return NOTHING
-        text = f"filled collision shapes of links without mass with {self.density:g} kg/m^3"
+        text = f"filled collision shapes of links without mass with {density:g} kg/m^3"
         self.say("added", text, f"{link.attrib['name']!r} {shape.mass:.4g} kg", link)
         return shape
 
