@@ -10,7 +10,6 @@
 #define __noinline__
 #define __grid_constant__
 #define __launch_bounds__(x)
-#define __shared__ static
 struct Index {
   unsigned x;
 };
@@ -51,7 +50,6 @@ static unsigned __ballot_sync(unsigned, bool b) {
   next_lane();
   return bits;
 }
-static void __syncwarp() { __ballot_sync(0, false); }
 static bool __any_sync(unsigned, bool b) { return __ballot_sync(0, b) != 0; }
 static float __ldg(const float *p) { return *p; }
 static float rsqrtf(float a) { return 1 / sqrtf(a); }

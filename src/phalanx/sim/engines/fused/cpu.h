@@ -8,7 +8,6 @@
 #define MEMBER inline __attribute__((always_inline))
 #define STAGE static __attribute__((noinline))  // inlined, they take ten times as long to compile
 #define WORLDS 8
-#define TOGETHER 0
 typedef float F __attribute__((vector_size(4 * WORLDS)));
 typedef int B __attribute__((vector_size(4 * WORLDS)));
 typedef float Unaligned __attribute__((vector_size(4 * WORLDS), aligned(4)));

@@ -39,9 +39,7 @@ FN void set_element(F &a, int, float value) { a = value; }
 
 #define UNROLL STAGE_UNROLL
 
-#if LANES == 1
-#define TOGETHER 0
-#else
+#if LANES > 1
 #define LANE (threadIdx.x % LANES)
 FN unsigned team_shift() { return threadIdx.x % 32 / LANES * LANES; }
 // A sum is a butterfly: each lane adds in an order of its own, but pairs of equal sums, and gets the
@@ -57,15 +55,6 @@ FN unsigned lanes_where(bool b) { return __ballot_sync(~0u, b) >> team_shift() &
 FN B any_lane(B b) { return lanes_where(b) != 0; }
 FN bool any_here(B b) { return __any_sync(~0u, b); }
 FN bool some_here(bool b) { return any_here(b); }
-FN void sync_lanes() { __syncwarp(); }
-// Slot k of the trunk. Worlds are LANES banks apart, so that each reads from a bank of its own.
-#define TOGETHER (!IN_REGISTERS)
-#define OF_SLOT 52
-FN float *together(int k) {
-  constexpr int each = (NTRUNK * OF_SLOT + 31 - LANES) / 32 * 32 + LANES;
-  __shared__ float trunks[THREADS / LANES * each];
-  return trunks + threadIdx.x / LANES * each + k * OF_SLOT;
-}
 #endif
 
 // Element `i` of rows of `width` floats.

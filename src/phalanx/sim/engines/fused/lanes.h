@@ -17,7 +17,6 @@ FN F sum_team(F x) { return x; }
 FN B any_lane(B b) { return b; }
 FN bool any_here(B b) { return any_(b); }
 FN bool some_here(bool b) { return b; }
-FN void sync_lanes() {}
 #define OWN(k) (!NBASE || QPOS[k] >= 0)  // a base has no coordinates
 #define ONE_OF(b, items, n) for (int b = 0; b < (n); b++)
 #else
@@ -25,24 +24,6 @@ FN void sync_lanes() {}
 // Items of the lane; each of the trunk's is one lane's.
 #define ONE_OF(b, items, n) for (int b##_ = 0, b; (b = ONE_##items[b##_]) >= 0; b##_++)
 #endif
-// N numbers of each slot. Those of the trunk have the same bits in all lanes, which on a GPU keep one copy
-// of them together: what depends on an old value is written by `set`, once all lanes have read that.
-template <int N, int PLACE> struct OfSlots {
-#if TOGETHER
-  F own[NSLOT - NTRUNK][N];
-  MEMBER F *operator[](int k) { return k < NTRUNK ? together(k) + PLACE : own[k - NTRUNK]; }
-  MEMBER const F *operator[](int k) const { return k < NTRUNK ? together(k) + PLACE : own[k - NTRUNK]; }
-#else
-  F own[NSLOT][N];
-  MEMBER F *operator[](int k) { return own[k]; }
-  MEMBER const F *operator[](int k) const { return own[k]; }
-#endif
-  MEMBER void set(int k, const F *values) {
-    if (TOGETHER && k < NTRUNK) sync_lanes();
-    F *to = (*this)[k];
-    EACH(i, N) to[i] = values[i];
-  }
-};
 // Rows of the tables of bodies that move with slot k.
 #define BODIES_OF(k, b) for (int b##_ = BODIES0[k], b; b##_ < BODIES1[k] && (b = SLOT_BODY[b##_], true); b##_++)
 // Whether this lane adds to a sum what acts at the slot of a geom.

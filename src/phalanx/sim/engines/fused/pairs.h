@@ -41,7 +41,7 @@ FN void share_geoms(const World &w, Pairs &X) {
 #endif
 }
 // The motion of geom g's body, of those of all slots. Lanes: all come by.
-template <class Motions> FN void motion_of(const Motions &V, int g, F *motion) {
+FN void motion_of(const F (*V)[6], int g, F *motion) {
   int k = GEOM_SLOT[g];
 #if LANES > 1
   int from = GEOM_LANE[g] < 0 ? LANE : GEOM_LANE[g];
@@ -52,8 +52,7 @@ template <class Motions> FN void motion_of(const Motions &V, int g, F *motion) {
 }
 // How fast the second body of every contact moves against the first, along its directions times their
 // friction: into `speed`, or with ADD `damping` times that is added to it. V: motions of all slots.
-template <bool ADD, class Motions>
-FN void pair_speeds(const World &w, const Pairs &X, const Motions &V, F (*speed)[PBASIS]) {
+template <bool ADD> FN void pair_speeds(const World &w, const Pairs &X, const F (*V)[6], F (*speed)[PBASIS]) {
   for (int c = 0; some_here(c < w.npair); c++) {  // lanes exchange motions for as long as any world of theirs
     bool mine = c < w.npair;
     int i = mine ? X.pair[c] : 0;

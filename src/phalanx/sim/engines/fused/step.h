@@ -140,13 +140,8 @@ struct Shown {  // what is read after the solver
   long world, worlds;            // the first of this vector, and how many there are
   int valid;                     // worlds of the vector that exist
   F q[NSLOT], v[NSLOT], acc[NSLOT];
-  OfSlots<9, 0> R;
-  OfSlots<3, 9> p;
-  OfSlots<6, 12> V;
-  OfSlots<6, 18> c;
-  OfSlots<6, 24> S;
-  OfSlots<10, 30> I;      // of a body, at its last slot: inertia
-  OfSlots<6, 40> wrench;  // of a body, there: I a + v x I v
+  F R[NSLOT][9], p[NSLOT][3], V[NSLOT][6], c[NSLOT][6], S[NSLOT][6];
+  F I[NSLOT][10], wrench[NSLOT][6];      // of a body, at its last slot: inertia; I a + v x I v
   F lside[NSLOT], lD[NSLOT], lx[NSLOT];  // joint limit: direction, 1 / R, J acc - aref
   F fx[NSLOT];                           // joint friction: acc - aref
   F pos[NFREE + NBASE + 1][3], quat[NFREE + NBASE + 1][4], v6[NFREE + 1][6], acc6[NFREE + 1][6];
@@ -165,8 +160,7 @@ struct World : Shown {
   F applied[NSLOT];  // qfrc_applied
   F A[NSLOT][21], P[NSLOT][6], d[NSLOT];
   // On the way to the roots dV holds U = A S, and dir holds u; on the way out they become the direction.
-  F dir[NSLOT];
-  OfSlots<6, 46> dV;
+  F dir[NSLOT], dV[NSLOT][6];
   F tau6[NFREE + 1][6], y6[NFREE + 1][6], d6[NFREE + 1][6];
 };
 
@@ -195,11 +189,11 @@ STAGE void kinematics(World &w, int k) {
     int f = POSE_OF[k];
     normalize_quat(w.quat[f]);
     matrix_of(w.quat[f], w.R[k]);
-    F *V = w.V[k], *c = w.c[k], turning[3];
+    F *V = w.V[k], *c = w.c[k];
     rotate(w.R[k], w.v6[f] + 3, V);
     EACH(i, 3) w.p[k][i] = ZERO, V[3 + i] = w.v6[f][i], c[i] = ZERO;
-    cross(V + 3, V, turning);
-    EACH(i, 3) c[3 + i] = turning[i] - T(gravity, 0, i);
+    cross(V + 3, V, c + 3);
+    EACH(i, 3) c[3 + i] -= T(gravity, 0, i);
     return;
   }
   if (NBASE && KIND[k] == BASE) {
@@ -208,7 +202,7 @@ STAGE void kinematics(World &w, int k) {
     EACH(i, 3) w.p[k][i] = w.c[k][i] = w.V[k][i] = w.V[k][3 + i] = ZERO, w.c[k][3 + i] = ZERO - T(gravity, 0, i);
     return;
   }
-  F Q[9], t[3], N[9], p[3], V[6], c[6], *R = w.R[k], *S = w.S[k];
+  F Q[9], t[3], N[9], *R = w.R[k], *p = w.p[k], *S = w.S[k], *V = w.V[k], *c = w.c[k];
   EACH(i, 9) Q[i] = T(rotation, k, i);
   EACH(i, 3) t[i] = T(offset, k, i);
   if (up < 0) {
@@ -222,8 +216,6 @@ STAGE void kinematics(World &w, int k) {
   }
 #if NBALL
   if (KIND[k] == BALL) {
-    EACH(i, 3) w.p[k][i] = p[i];
-    EACH(i, 6) w.V[k][i] = V[i], w.c[k][i] = c[i];
     ball_kinematics(w, k, N);
     return;
   }
@@ -245,18 +237,17 @@ STAGE void kinematics(World &w, int k) {
   }
   F dS[6];
   cross_motion(V, S, dS);
-  EACH(i, 3) w.p[k][i] = p[i];
-  EACH(i, 6) w.c[k][i] = c[i] + dS[i] * w.v[k], w.V[k][i] = V[i] + S[i] * w.v[k];
+  EACH(i, 6) c[i] += dS[i] * w.v[k], V[i] += S[i] * w.v[k];
 }
 
 STAGE void inertia_and_bias(World &w, int k) {
-  F body[10], t[6], u[6], *I = w.I[k];
+  F body[10], t[6], *I = w.I[k];
   EACH(i, 10) body[i] = T(inertia, k, i);
   inertia_in_world(w.R[k], w.p[k], body, I);
   multiply_inertia(I, w.V[k], t);
-  cross_force(w.V[k], t, u);
+  cross_force(w.V[k], t, w.wrench[k]);
   multiply_inertia(I, w.c[k], t);
-  EACH(i, 6) w.wrench[k][i] = u[i] + t[i];
+  EACH(i, 6) w.wrench[k][i] += t[i];
 }
 
 // Where the origin of slot k's tree is in the world.
@@ -369,7 +360,6 @@ FN F actuator_force(World &w, int i, F length, F speed, F &changes) {
 // mj_fwdPosition and mj_fwdVelocity, constraint rows included, at zero acceleration
 FN void position_and_velocity(World &w, Contacts &C, Pairs &X) {
   w.ncontact = 0;
-  sync_lanes();  // all have read the trunk's last position
   if (NBASE) SLOTS(k) if (KIND[k] == BASE) kinematics(w, k);  // before what touches it
   SLOTS(k) {
     kinematics(w, k);
@@ -533,9 +523,8 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, int k, F *A, 
     EACH(i, 6) P[i] = ZERO;
     return;
   }
-  F *S = w.S[k], U[6], armature = T(armature, k, 0), u;
+  F *S = w.S[k], *U = w.dV[k], armature = T(armature, k, 0), u;
   multiply_symmetric(A, S, U);
-  EACH(i, 6) w.dV[k][i] = U[i];
   F d = dot6(S, U) + armature;
   if (SOLVE) {
     u = w.tau[k] - armature * w.acc[k];
@@ -575,11 +564,13 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, int k, F *A, 
 
 // From the roots out: dir and the motions dV that it gives, with what it does to contact rows.
 template <bool SOLVE> FN void from_root(World &w, Contacts &C, int k) {
-  F dV[6];
+  F *dV = w.dV[k];
   if (NBASE && KIND[k] == BASE) {
     EACH(i, 6) dV[i] = ZERO;
     w.dir[k] = ZERO;
-  } else if (KIND[k] == FREE) {
+    return;
+  }
+  if (KIND[k] == FREE) {
     int f = POSE_OF[k];
     const F *A = w.A[k], *y = w.y6[f], *d = w.d6[f];
     EACH(i, 6) {
@@ -591,11 +582,10 @@ template <bool SOLVE> FN void from_root(World &w, Contacts &C, int k) {
     w.dir[k] *= w.d[k];
     EACH(i, 6) dV[i] = w.S[k][i] * w.dir[k];
   } else {
-    const F *up = w.dV[UP[k]], *U = w.dV[k];
-    w.dir[k] = (w.dir[k] - dot6(U, up)) * w.d[k];
+    const F *up = w.dV[UP[k]];
+    w.dir[k] = (w.dir[k] - dot6(dV, up)) * w.d[k];
     EACH(i, 6) dV[i] = up[i] + w.S[k][i] * w.dir[k];
   }
-  w.dV.set(k, dV);
   if (!SOLVE || !BODY[k]) return;
   for (int c = w.from[k]; c < w.from[k + 1]; c++) {
     int i = C.point[c];
@@ -716,8 +706,7 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
       }
       if (BODY[k]) {
         multiply_inertia(w.I[k], w.dV[k], t);
-        EACH(i, 6) t[i] = w.wrench[k][i] + a * t[i];
-        w.wrench.set(k, t);
+        EACH(i, 6) w.wrench[k][i] += a * t[i];
       }
     }
     changed = any_lane(changed);

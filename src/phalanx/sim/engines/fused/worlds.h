@@ -70,12 +70,10 @@ STAGE void store(const World &w, const Fields &f) {
 // xfrc_applied acts at the bodies' centres of mass, qfrc_applied of a free joint in its frames.
 STAGE void apply_forces(World &w, const Fields &f) {
   if (GRAVCOMP || f.xfrc_applied) SLOTS(k) if (BODY[k]) {
-    F given[6] = {}, wrench[6];
-    EACH(i, 6) wrench[i] = w.wrench[k][i];
-    if (GRAVCOMP) compensate_gravity(w, k, wrench, -1);
-    if (f.xfrc_applied) BODIES_OF(k, b) add_applied(w, f, k, b, given);
-    EACH(i, 6) wrench[i] -= given[i];
-    w.wrench.set(k, wrench);
+    F wrench[6] = {};
+    if (GRAVCOMP) compensate_gravity(w, k, w.wrench[k], -1);
+    if (f.xfrc_applied) BODIES_OF(k, b) add_applied(w, f, k, b, wrench);
+    EACH(i, 6) w.wrench[k][i] -= wrench[i];
   }
   if (f.qfrc_applied) SLOTS(k) if (KIND[k] == FREE) {
     F local[3];
@@ -110,7 +108,6 @@ STAGE void step_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, int sub
   if (NA) put_rows<NA ? NA : 1>(w, f.act, w.drives->act);
 }
 STAGE void derive_worlds(World &w, Contacts &C, Pairs &X) {
-  sync_lanes();
   SLOTS(k) {
     kinematics(w, k);
     if (BODY[k]) inertia_and_bias(w, k);
