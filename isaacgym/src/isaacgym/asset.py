@@ -280,7 +280,7 @@ def _splitting(options: AssetOptions) -> Splitting | None:
     params = options.vhacd_params
     return Splitting(
         # 0.0025 is V-HACD's default and 0.05 CoACD's
-        concavity=min(max(20 * params.concavity, 0.01), 1.0) if params.concavity > 0 else 0.05,
+        concavity=min(max(20 * params.concavity, 0.01), 1.0) if params.concavity > 0 else 0.0,
         max_parts=max(params.max_convex_hulls, 1),
         max_vertices=max(params.max_num_vertices_per_ch, 4),
         cells=min(max(round(params.resolution ** (1 / 3)), 20), 100),  # of voxels in all

@@ -63,6 +63,8 @@ class Programs:
     def __init__(self, sources: list[Source]) -> None:
         self._sources = {source.file: source for source in sources}
         self._imports = {source.file: list(_imports(source)) for source in sources}
+        self._inside: dict[str, _Inside] = {}  # by file: whether a line is in a function
+        self._resolved: dict[tuple[str, int, str], list[str]] = {}
         self._modules: dict[str, list[str]] = {}
         ends = "/__init__.py"
         packages = {file.removesuffix(ends) for file in self._sources if file.endswith(ends)}
@@ -143,7 +145,7 @@ class Programs:
     def _events(
         self, file: str, stops: dict[str, list[Stop]]
     ) -> Iterator[Stop | str | tuple[str, str, int, bool]]:
-        inside = _functions(self._sources[file])
+        inside = self._in_function(file)
         own = [s for s in stops.get(file, ()) if not inside(s.line)]
         imports = [one for one in self._imports[file] if one.at_once]
         items: list[Stop | _Import] = [*own, *imports]
@@ -163,7 +165,7 @@ class Programs:
         while rest := sorted(program.files - done):
             for file in rest:
                 done.add(file)
-                inside = _functions(self._sources[file])
+                inside = self._in_function(file)
                 before = program.at_import
                 for one in self._imports[file]:
                     if one.at_once:
@@ -176,6 +178,11 @@ class Programs:
                 program.at_import = before
                 program.stops += [s for s in stops.get(file, ()) if inside(s.line)]
 
+    def _in_function(self, file: str) -> "_Inside":
+        if file not in self._inside:
+            self._inside[file] = _functions(self._sources[file])
+        return self._inside[file]
+
     def _note(self, program: Program, top: str, file: str, line: int, sure: bool) -> None:
         if top not in program.order:
             program.order.append(top)
@@ -184,6 +191,12 @@ class Programs:
 
     def _resolve(self, one: _Import, importer: str) -> list[str]:
         """Files of the repository that an import runs: packages on the way, then the module."""
+        key = (one.name, one.level, importer)
+        if key not in self._resolved:
+            self._resolved[key] = self._find(one, importer)
+        return self._resolved[key]
+
+    def _find(self, one: _Import, importer: str) -> list[str]:
         folder = PurePosixPath(importer).parent
         parts = one.name.split(".") if one.name else []
         if not one.level and parts[0] == "isaacgym":  # also where a folder has that name
@@ -223,6 +236,8 @@ def _shared(a: str, b: str) -> int:
 def _imports(source: Source) -> Iterator[_Import]:
     def walk(node: ast.AST, at_once: bool, sure: bool) -> Iterator[_Import]:
         for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):  # has no import
+                continue
             if isinstance(child, ast.Import):
                 for alias in child.names:
                     yield _Import(alias.name, 0, child.lineno, at_once, sure)

@@ -162,7 +162,7 @@ def imported(source: Source) -> Iterator[tuple[str, int, bool]]:
                 yield child.module, child.lineno, at_once
                 for alias in child.names:
                     yield f"{child.module}.{alias.name}", child.lineno, at_once
-            else:
+            elif not isinstance(child, ast.expr):
                 yield from walk(child, at_once and not isinstance(child, later))
 
     yield from walk(source.tree, True)

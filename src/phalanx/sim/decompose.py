@@ -5,7 +5,7 @@
 MuJoCo collides with the convex hull of a mesh; a cup becomes a plug. CoACD (arXiv:2205.02961, the
 extra `decompose`) finds a few convex parts instead, in seconds to minutes. They are kept in
 `runs/hulls/`, beside the runs, under a hash of the mesh, so that this happens once. A mesh that
-takes longer than `PHALANX_SPLIT_SECONDS` (120 if it is not set) stays one convex hull, with a
+takes longer than `PHALANX_SPLIT_SECONDS` (300 if it is not set) stays one convex hull, with a
 warning.
 """
 
@@ -40,7 +40,7 @@ SECONDS = "PHALANX_SPLIT_SECONDS"
 LARGE = 2000  # triangles from which a mesh is simplified before, and searched less
 SEARCH = {"mcts_iterations": 60, "mcts_nodes": 10, "resolution": 1000}  # 4 times as fast as CoACD's
 QUICK = {"mcts_iterations": 20, "mcts_nodes": 5, "resolution": 500, "preprocess_mode": "on"}
-COARSEST = 30  # cells along a large mesh; an M16 nut of 15,078 triangles then takes 13 s, not 400 s
+COARSEST = 30  # cells along a large mesh; an M16 nut of 15,078 triangles then takes 5 s, not 400 s
 FILLED = 0.98  # share of its hull that a convex mesh fills, bevels and rounding included
 Parts = list[tuple[Array, Faces]]
 
@@ -49,8 +49,9 @@ Parts = list[tuple[Array, Faces]]
 class Splitting:
     """How finely CoACD splits meshes."""
 
-    concavity: float = 0.05
-    """Parts may differ from their hulls by this, relative to the size of the mesh; 0.01 to 1."""
+    concavity: float = 0.0
+    """Parts may differ from their hulls by this, relative to the size of the mesh; 0.01 to 1, or 0
+    for CoACD's 0.05 and 0.1 for a large mesh."""
     max_parts: int = -1
     """Parts are merged until there are no more than this; -1 for no limit."""
     max_vertices: int = 0
@@ -63,7 +64,8 @@ class Splitting:
         large = triangles > LARGE
         options: dict[str, Any] = dict(QUICK if large else SEARCH)
         options["preprocess_resolution"] = min(self.cells, COARSEST) if large else self.cells
-        options |= {"threshold": self.concavity, "max_convex_hull": self.max_parts, "seed": 0}
+        options["threshold"] = self.concavity or (0.1 if large else 0.05)
+        options |= {"max_convex_hull": self.max_parts, "seed": 0}
         if self.max_vertices:
             options |= {"decimate": True, "max_ch_vertex": self.max_vertices}
         return options
@@ -134,7 +136,7 @@ def convex_parts(
 def _run_coacd(vertices: Array, faces: Faces, options: dict[str, Any]) -> Parts:
     """The parts that CoACD finds; none if it fails or takes too long."""
     try:
-        seconds = float(os.environ.get(SECONDS, 120))
+        seconds = float(os.environ.get(SECONDS, 300))
     except ValueError:
         raise PhalanxError(
             f"the environment variable {SECONDS} is {os.environ[SECONDS]!r}; give it a number"

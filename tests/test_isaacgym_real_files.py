@@ -1,6 +1,6 @@
-"""isaacgym: IsaacGymEnvs' hands hold a cube, as in its tasks. The files are in
-$PHALANX_SHARED/assets/isaacgymenvs or in $ISAACGYMENVS/assets, a checkout of that repository; where
-neither has them these tests are skipped."""
+"""isaacgym: IsaacGymEnvs' hands hold a cube, its nut goes onto its bolt, as in its tasks. The
+files are in $PHALANX_SHARED/assets/isaacgymenvs or in $ISAACGYMENVS/assets, a checkout of that
+repository; where neither has them these tests are skipped."""
 
 import math
 import os
@@ -93,3 +93,24 @@ def test_trifingers_cube_lies_on_its_table_at_half_its_edge():
     GYM.create_actor(world.envs[0], cube, pose(z=0.034), "cube", 0, 0, 0)
     world.step(50)
     assert world.tensor("actor_root_state")[1, 2] == pytest.approx(0.0325, abs=3e-4)
+
+
+def test_a_nut_slides_down_a_bolts_shaft_to_its_head(tmp_path, monkeypatch):
+    """It is steel of 7850 kg/m^3; the bolt stands on its head, which is 16 mm high."""
+    pytest.importorskip("coacd", reason="needs phalanx[decompose]")
+    root = folder("factory/urdf/factory_nut_m16_loose.urdf") + "/factory/urdf"
+    monkeypatch.chdir(tmp_path)
+    world = World(dt=1 / 120, substeps=4)
+    steel = {"density": 7850.0}
+    nut = GYM.load_asset(world.sim, root, "factory_nut_m16_loose.urdf", options(**steel))
+    held = options(fix_base_link=True, **steel)
+    bolt = GYM.load_asset(world.sim, root, "factory_bolt_m16_loose.urdf", held)
+    GYM.create_actor(world.env(), bolt, pose(), "bolt", 0, 0, 0)
+    GYM.create_actor(world.envs[0], nut, pose(z=0.06), "nut", 0, 0, 0)
+    mass = GYM.get_actor_rigid_body_properties(world.envs[0], 1)[0].mass
+    GYM.prepare_sim(world.sim)
+    contact = world.tensor("net_contact_force")
+    world.step(60)
+    assert world.tensor("actor_root_state")[1, 2] == pytest.approx(0.016, abs=2e-3)
+    world.tensor("net_contact_force")
+    assert contact[1].tolist() == pytest.approx([0, 0, mass * 9.81], abs=0.02 * mass * 9.81)
