@@ -14,6 +14,8 @@ from browser import LOADING, choose, page_at, page_of, pixels, running, wait_for
 from phalanx import tasks
 from phalanx.cli.main import main
 from phalanx.cli.play_source import PlaySource
+from phalanx.cli.watch import Watch
+from phalanx.sim.latest import LatestStates
 from phalanx.sim.recorder import ROWS, Recorder, rows_since
 from phalanx.viewer import open_server
 from phalanx.viewer.live_view import LiveView
@@ -40,6 +42,36 @@ def test_the_recorder_keeps_the_latest_states_of_the_first_environments():
     assert torch.equal(rows, torch.stack(seen[-ROWS:]))
     rows, follows = rows_since(recorder.ring.clone(), 4, 9)  # time was set back
     assert (len(rows), follows) == (4, False)
+
+
+def test_states_are_kept_and_handed_over_only_while_somebody_looks(tmp_path):
+    env = tasks.make("Cartpole", num_envs=5, device="cpu", engine="mujoco")
+    watch = Watch(None, 3, "127.0.0.1", None)
+    watch.folder, watch.states = tmp_path, LatestStates(env, 3)
+    watch.writer = StateWriter(tmp_path, *watch.states.recorder.ring.shape[1:])
+    (tmp_path / CURVES).touch()
+    source = TrainingSource(tmp_path, env.sim.dt)
+    env.reset()
+
+    def train(steps):
+        watch.states._asked = 0.0
+        for _ in range(steps):
+            env.step(torch.zeros(5, 1))
+        watch.after_steps()
+        return source._reader.written
+
+    assert train(3) == 3  # the first ones say that training has begun
+    source.watched(False)
+    train(1)
+    kept = watch.states.recorder.ring.clone()
+    assert train(5) == 3
+    assert torch.equal(watch.states.recorder.ring, kept)
+    source.watched(True)
+    train(1)
+    assert train(4) == 7
+    source.advance(100)
+    assert torch.equal(torch.from_numpy(source.states), env.sim.qpos[:3])
+    assert int(source._reader._file[FILE_ROWS]["begin"]) == 3  # a cut, not a jump
 
 
 def test_states_arrive_in_order_and_a_slow_reader_goes_on_with_the_newest(tmp_path):

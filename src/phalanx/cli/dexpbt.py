@@ -122,6 +122,12 @@ class DexPBT(PopulationBasedTraining):
         )
         self.options, self.study, self.rng = options, study, random.Random(seed)
 
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Decide about a trial; one that ends before it has a return gives no `result`."""
+        if self._metric not in result:
+            return str(self.CONTINUE)
+        return str(super().on_trial_result(tune_controller, trial, result))
+
     def _quantiles(self) -> tuple[list[Trial], list[Trial]]:
         seen = [t for t, s in self._trial_state.items() if s.last_score is not None]
         seen = [t for t in seen if not t.is_finished()]

@@ -22,7 +22,8 @@ class Watcher(Callback):
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         """At most one line in a while."""
-        if time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
+        has_row = self.metric in result  # one that ends before its first has none
+        if has_row and time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
             self._printed = time.monotonic()
             self._say(trial, f"iteration {result['iteration']:.0f}  {result[self.metric]:.2f}")
 

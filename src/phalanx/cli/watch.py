@@ -2,8 +2,9 @@
 
 The page is a process of its own, `python -m phalanx.cli.watch_page FOLDER`. In the folder are the
 model, what the page has to know (`about.json`), the states and the curves (`viewer/states.py`,
-`viewer/source.py`). Training writes there and never waits: on a GPU, states leave the device at the
-end of a rollout, up to 20 times a second, by a copy that the next rollout does not wait for.
+`viewer/source.py`). Training writes there and never waits, and writes states only while somebody
+looks: on a GPU they leave the device at the end of a rollout, up to 20 times a second, by a copy
+that the next rollout does not wait for.
 """
 
 import contextlib
@@ -64,7 +65,9 @@ class Watch(AlgoObserver):
                     self._page.wait()
 
     def after_steps(self) -> None:
-        if (rows := self.states.read()) is not None:
+        wanted = self.writer.wanted
+        self.states.keep(wanted)
+        if wanted and (rows := self.states.read()) is not None:
             self.writer.append(rows[0].numpy(), rows[1])
 
     def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:

@@ -25,6 +25,14 @@ class LatestStates:
         self._event = torch.cuda.Event() if cuda else None
         self._seen = int(task.sim.steps)
         self._asked = 0.0
+        self._begins = False
+
+    def keep(self, wanted: bool) -> None:
+        """Keep states from now on, or none. On a GPU they cost next to nothing, and are kept in any
+        case: the step may be captured."""
+        if self._event is None and wanted == self.recorder.resting:
+            self.recorder.resting = not wanted
+            self._seen, self._begins = int(self.sim.steps), True
 
     def read(self) -> tuple[Tensor, bool] | None:
         """Rows that are new since the last call, as `rows_since`, if some have arrived; asks for
@@ -51,4 +59,6 @@ class LatestStates:
             return None
         last, seen = int(self.sim.steps), self._seen
         self._asked, self._seen = now, last
-        return rows_since(self.recorder.ring, last, seen)
+        rows, follows = rows_since(self.recorder.ring, last, seen)
+        follows, self._begins = follows and not self._begins, False
+        return rows, follows

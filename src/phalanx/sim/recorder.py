@@ -24,18 +24,25 @@ class Recorder:
         self.sim = sim
         self.num_envs = min(num_envs, sim.num_envs)
         names = ("qpos", "mocap_pos", "mocap_quat") if sim.model.nmocap else ("qpos",)
-        self._parts = [getattr(sim, name) for name in names]
+        self._parts = [getattr(sim, name)[: self.num_envs].flatten(1) for name in names]  # views
+        self._on_host = sim.device.type == "cpu"
         width = self._row().shape[-1]
         self.ring = torch.zeros(ROWS, self.num_envs, width, device=sim.device)
+        self.resting = False
+        """Whether nothing is kept for now; a captured step goes on as it was captured."""
 
     def record(self) -> None:
         """Keep the present state, as that of step `sim.steps`."""
-        self.ring.index_copy_(0, self.sim.steps.remainder(ROWS)[None], self._row())
+        if self.resting:
+            return
+        if self._on_host:  # fewer calls
+            self.ring[int(self.sim.steps) % ROWS] = self._row()
+        else:
+            self.ring.index_copy_(0, self.sim.steps.remainder(ROWS)[None], self._row()[None])
 
     def _row(self) -> Tensor:
-        """(1, num_envs, width)."""
-        parts = [p[: self.num_envs].flatten(1) for p in self._parts]
-        return (torch.cat(parts, 1) if len(parts) > 1 else parts[0])[None]
+        """(num_envs, width)."""
+        return torch.cat(self._parts, 1) if len(self._parts) > 1 else self._parts[0]
 
 
 def rows_since(ring: Tensor, last: int, seen: int) -> tuple[Tensor, bool]:

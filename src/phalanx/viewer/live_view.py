@@ -23,6 +23,8 @@ from phalanx.viewer.source import Source
 
 FRAME = 1 / 30
 """Time between two pictures [s]."""
+UNSEEN = 0.25
+"""Time between two looks whether somebody looks [s]."""
 SPEEDS = {"1/10": 0.1, "1/4": 0.25, "1/2": 0.5, "1": 1.0, "2": 2.0, "5": 5.0}
 CAMERAS = {
     "Corner": (1.0, -1.2, 0.6),
@@ -75,9 +77,15 @@ class LiveView:
     def run(self) -> None:
         """Move and draw until `stopped` is set."""
         owed, last, said = 0.0, time.perf_counter(), 0.0
-        while not self.stopped.wait(self.frame):
-            now = time.perf_counter()
+        watched, shown = False, self.source
+        self.source.watched(False)
+        while not self.stopped.wait(self.frame if watched else UNSEEN):
+            now, before = time.perf_counter(), watched
             watched = bool(self.server.get_clients())
+            if (before, shown) != (watched, self.source):
+                shown.watched(False)
+                shown = self.source
+                shown.watched(watched)
             owed, last = owed + (now - last) * self.speed / self.source.dt, now
             if self.running and watched:
                 until = now + self.frame

@@ -62,6 +62,9 @@ class Source:
         """Go on by up to `steps` steps, fewer if `until` says so or there are no more."""
         raise NotImplementedError
 
+    def watched(self, watched: bool) -> None:
+        """Whether somebody looks from now on."""
+
     def status(self) -> str:
         """A few words on what is shown; also reads the curves."""
         raise NotImplementedError
@@ -114,6 +117,10 @@ class TrainingSource(Source):
         if steps:
             self.states = self._rows[steps - 1]
             self._rows = self._rows[steps:]
+
+    def watched(self, watched: bool) -> None:
+        """States are handed over only while somebody looks."""
+        self._reader.want(watched)
 
     def status(self) -> str:
         """Where training is."""

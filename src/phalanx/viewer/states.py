@@ -6,7 +6,7 @@
     reader.take(120)                                    # at most 120 steps of (4, 15)
 
 They meet in a file that both map into memory. The writer never waits for the reader; a reader that
-is too slow continues with the newest states.
+is too slow continues with the newest states, and one that needs none says so.
 """
 
 from pathlib import Path
@@ -30,6 +30,12 @@ class StateWriter:
             folder / FILE, "w+", dtype=_row_type(num_envs, width), shape=(ROWS + 1,)
         )
         self._count, self._begin = 0, 0
+        self._file[ROWS]["wanted"] = True  # the first state says that training has begun
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the reader wants states now."""
+        return bool(self._file[ROWS]["wanted"])
 
     def append(self, rows: NDArray[Any], follows: bool = True) -> None:
         """Add rows (T, num_envs, width). follows: whether they continue the last ones."""
@@ -47,7 +53,7 @@ class StateReader:
     """The end that shows."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = np.lib.format.open_memmap(folder / FILE, "r")
+        self._file = np.lib.format.open_memmap(folder / FILE, "r+")
         self._next = 0
 
     @property
@@ -65,6 +71,10 @@ class StateReader:
         """Steps that there have been."""
         return int(self._file[ROWS]["count"])
 
+    def want(self, wanted: bool) -> None:
+        """Ask for states from now on, or for none."""
+        self._file[ROWS]["wanted"] = wanted
+
     def take(self, most: int) -> Rows:
         """The next steps, at most `most`, (T, num_envs, width); T is 0 if there are none. If the
         next ones are lost, these are the newest."""
@@ -81,8 +91,7 @@ class StateReader:
 
 
 def _row_type(num_envs: int, width: int) -> np.dtype[Any]:
-    """A row of the file: a state, or in the last row how many states there have been, and which of
-    them is the first after a gap."""
-    return np.dtype(
-        [("state", np.float32, (num_envs, width)), ("count", np.int64), ("begin", np.int64)]
-    )
+    """A row of the file: a state, or in the last row how many states there have been, which of them
+    is the first after a gap, and whether more are wanted."""
+    counts = [("count", np.int64), ("begin", np.int64), ("wanted", np.bool_)]
+    return np.dtype([("state", np.float32, (num_envs, width)), *counts])
