@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -17,7 +18,7 @@ from phalanx.cli.play_source import PlaySource
 from phalanx.cli.watch import Watch
 from phalanx.sim.latest import LatestStates
 from phalanx.sim.recorder import ROWS, Recorder, rows_since
-from phalanx.viewer import open_server
+from phalanx.viewer import crowd, open_server
 from phalanx.viewer.live_view import LiveView
 from phalanx.viewer.source import CURVES, TrainingSource
 from phalanx.viewer.states import ROWS as FILE_ROWS
@@ -241,3 +242,29 @@ def test_training_can_be_watched(tmp_path):
         assert run.wait(60) == 130
     with pytest.raises(ConnectionRefusedError):  # the page ends with the training
         socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+@pytest.mark.parametrize("most", [10**6, 60])
+def test_hills_are_drawn_where_they_are(monkeypatch, most):
+    monkeypatch.setattr(crowd, "MOST_HEIGHTS", most)
+    spec = mujoco.MjSpec()
+    heights = np.random.default_rng(0).random((12, 17))
+    spec.add_hfield(name="h", nrow=12, ncol=17, size=[3, 2, 0.5, 0.1], userdata=heights.ravel())
+    spec.worldbody.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="h", pos=[1, 2, 3], quat=[1, 0, 0, 1]
+    )
+    model = spec.compile()
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    vertices, faces = crowd.hills(model, 0)
+    assert len(vertices) == (12 * 17 if most > 60 else 7 * 9)
+    assert np.allclose(np.abs(vertices[:, :2]).max(0), [3, 2])  # up to its edges
+    above, down = np.array([1e-4, 1e-4, 5.0]), np.array([0.0, 0.0, -1.0])  # beside an edge
+    within = vertices[(np.abs(vertices[:, :2]) < [2.9, 1.9]).all(1)]
+    for point in within @ data.geom_xmat[0].reshape(3, 3).T + data.geom_xpos[0]:
+        distance = mujoco.mj_ray(model, data, point + above, down, None, 1, -1, None)
+        assert distance == pytest.approx(5, abs=1e-3)
+    corners = vertices[faces]
+    up = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])[:, 2]
+    assert (up > 0).all()
+    assert up.sum() / 2 == pytest.approx(6 * 4)  # all of it

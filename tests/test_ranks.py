@@ -1,6 +1,7 @@
 """Several ranks train as one: they stay equal, to the bit, and see what one process would see."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,7 +13,10 @@ import torch
 
 from forked import server
 from interrupted import QUICK, SAVE_ALWAYS, assert_same, wait_until
-from phalanx.rl import checkpoint
+from phalanx.cli import devices
+from phalanx.cli.options import TrainOptions
+from phalanx.errors import PhalanxError
+from phalanx.rl import checkpoint, ranks
 
 CONFIG = "train.params.config."
 TOGETHER = ["train", "sim_device=cpu", "multi_gpu=true"]
@@ -94,7 +98,11 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+CONTINUED = ("ppo", "sac")
+"""Those that a test continues, and so need none of their own."""
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in CONTINUED])
 def test_ranks_stay_equal(cwd, kind):
     """Every checkpoint compares the ranks' weights, bit for bit."""
     iterations, options = KINDS[kind]
@@ -104,7 +112,7 @@ def test_ranks_stay_equal(cwd, kind):
     assert len(state["phalanx"]["others"]) == 1
 
 
-@pytest.mark.parametrize("kind", ["ppo", "sac"])
+@pytest.mark.parametrize("kind", CONTINUED)
 def test_a_continued_run_is_the_same_run(cwd, kind):
     iterations, options = KINDS[kind]
     trained(cwd, [*options, f"max_iterations={iterations}", "experiment=whole"])
@@ -116,6 +124,7 @@ def test_a_continued_run_is_the_same_run(cwd, kind):
     for state in (once, twice):
         state["phalanx"].pop("total_time")
     assert_same(once, twice)
+    assert (once["epoch"], len(once["phalanx"]["others"])) == (iterations, 1)
     one, two = once["phalanx"]["episodes"], once["phalanx"]["others"][0]["episodes"]
     assert not torch.equal(one["episode_sums"]["running"], two["episode_sums"]["running"])
 
@@ -124,11 +133,11 @@ def test_ranks_that_start_together_fill_an_empty_cache(tmp_path, cwd):
     cache = tmp_path / "cache"
     options = ["task=Cartpole", "engine=fused", "num_envs=64", *QUICK, "max_iterations=2"]
     environment = {"WARP_CACHE_PATH": str(cache)}
-    first = trained(cwd, [*options, "experiment=a"], count=3, environment=environment)
+    first = trained(cwd, [*options, "experiment=a"], environment=environment)
     files = {p.name: p.read_bytes() for p in cache.rglob("phalanx/*")}
     assert files
     assert all(len(name.partition(".")[0]) == 32 for name in files), "nothing half written is left"
-    again = trained(cwd, [*options, "experiment=b"], count=3, environment=environment)
+    again = trained(cwd, [*options, "experiment=b"], environment=environment)
     assert {p.name: p.read_bytes() for p in cache.rglob("phalanx/*")} == files
     assert "physics fused" in first and "physics fused" in again  # noqa: PT018
 
@@ -231,8 +240,10 @@ def test_ranks_with_different_settings_end_with_one_sentence(cwd, second, words)
 
 def test_a_rank_whose_others_do_not_come_says_so(cwd):
     soon = {"SECONDS_TO_MEET": 1}
+    options = [*TOGETHER, "num_envs=16"]
+    waiting = [start(cwd, options, present=[alone], agent=soon) for alone in (0, 1)]
     for alone in (0, 1):  # with and without the one that all others connect to
-        codes, err = end(start(cwd, [*TOGETHER, "num_envs=16"], present=[alone], agent=soon))
+        codes, err = end(waiting[alone])
         assert codes == [2]
         assert len(err.splitlines()) == 1
         assert (
@@ -263,3 +274,42 @@ def test_a_machine_whose_own_name_leads_nowhere_trains(cwd):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "done: max_epochs 2 reached" in done.stdout
+
+
+AS_TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "gpus", "words"),
+    [
+        ({"multi_gpu": True}, {}, 0, "torchrun has started, and it has started none"),
+        ({"devices": 2, "multi_gpu": True}, AS_TORCHRUN, 0, "devices=2 starts its own processes"),
+        ({}, AS_TORCHRUN, 0, "2 processes, which would all train the same run; add multi_gpu=true"),
+        ({"devices": 3}, {}, 2, "devices=3, but this machine has 2 GPUs"),
+        ({"devices": 2}, {}, 1, "devices=2, but this machine has 1 GPU;"),
+    ],
+)
+def test_a_wrong_start_is_one_sentence(monkeypatch, options, environment, gpus, words):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(devices, "kind_of_device", lambda _: "cuda" if gpus else "cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(PhalanxError, match=re.escape(words)):
+        devices.check_start(TrainOptions(task=None, train=None, **options))
+
+
+def test_ranks_that_a_machine_has_no_gpus_for_are_refused(monkeypatch):
+    monkeypatch.setattr(ranks, "_meet", lambda own, count: None)
+    monkeypatch.setattr(ranks, "_Joined", lambda *_: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, value in {**AS_TORCHRUN, "MASTER_ADDR": "x", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(PhalanxError, match="has no LOCAL_WORLD_SIZE, which torchrun sets"):
+        ranks.join("cuda")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.setenv(name, "lo")
+    with pytest.raises(
+        PhalanxError, match="2 ranks were started on this machine, which has 1 GPU;"
+    ):
+        ranks.join("cuda")

@@ -1,11 +1,16 @@
 """Studies of many runs: what they try, how they continue, what a population changes."""
 
+import json
+import os
 import random
+import subprocess
+import sys
 
 import pytest
 
 pytest.importorskip("ray")
 
+from interrupted import wait_until
 from phalanx.cli import tune
 from phalanx.cli.dexpbt import MUTATIONS, PBTOptions, large_gap, mutated
 from phalanx.cli.main import main
@@ -92,3 +97,53 @@ def test_a_study_of_another_command_is_refused(tmp_path):
     study._file(1).write_text('{"number": "a"}')
     with pytest.raises(PhalanxError, match=r"001\.json"):
         study.trials()
+
+
+def start(folder, arguments):
+    environment = {**os.environ, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
+    with (folder / "out").open("w") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "phalanx", "tune", *arguments],
+            cwd=folder,
+            env=environment,
+            stdout=out,
+            stderr=out,
+        )
+
+
+SMALL = ["task=Cartpole", "sim_device=cpu", "num_envs=16", "report_every=3", "study=s"]
+SMALL += ["train.params.config.horizon_length=8"]
+
+
+def test_a_population_that_is_killed_continues_where_it_was(tmp_path):
+    population = ["scheduler=pbt", "samples=2", "pbt.mutation_rate=1"]
+    population += ["pbt.interval_steps=384", "pbt.start_after=0", "pbt.replace_fraction_worst=0.5"]
+    first = start(tmp_path, [*SMALL, *population, "max_iterations=30"])
+    study = Study(tmp_path / "s")
+
+    def curves():
+        return [json.loads(f.read_text())["curve"] for f in (tmp_path / "s/trials").glob("*.json")]
+
+    try:
+        wait_until(lambda: sum(map(len, curves())) > 2, 200)
+    finally:
+        first.kill()
+        first.wait()
+    before = {r.number: r for r in study.trials()}
+    assert start(tmp_path, ["study=s"]).wait(200) == 0, (tmp_path / "out").read_text()
+    for r in study.trials():
+        assert (r.state, r.curve[-1][0]) == ("done", 30)
+        assert r.starts > 1
+        begun = study._read()["trials"][r.number]
+        assert r.change == before[r.number].change or r.values != begun
+    assert any(r.change for r in study.trials()), "no trial was changed"
+    assert (tmp_path / "s/curves.png").stat().st_size > 1000
+
+
+def test_a_trial_that_fails_leaves_the_others_alone(tmp_path):
+    sizes = "train.params.config.minibatch_size_per_env=8,7"
+    assert start(tmp_path, [*SMALL, sizes, "max_iterations=6"]).wait(200) == 2
+    done, failed = Study(tmp_path / "s").trials()
+    assert (done.state, done.curve[-1][0], failed.state) == ("done", 6, "failed")
+    assert "does not divide the batch" in failed.reason
+    assert "does not divide the batch" in (tmp_path / "out").read_text()

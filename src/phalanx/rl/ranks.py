@@ -113,10 +113,10 @@ def join(device: str) -> None:
     store = _meet(own, count)
     _joined = _Joined(own, count, local, store, None)  # from here on, say_once works
     if device == "cuda":
-        if here > torch.cuda.device_count():
+        if here > (gpus := torch.cuda.device_count()):
             raise PhalanxError(
-                f"{here} ranks were started on this machine, which has"
-                f" {torch.cuda.device_count()} GPUs; start one for each GPU, or use sim_device=cpu"
+                f"{here} ranks were started on this machine, which has {gpus}"
+                f" GPU{'s' * (gpus != 1)}; start one for each GPU, or use sim_device=cpu"
             )
         torch.cuda.set_device(local)
     else:

@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 FIXED = "/fixed"
 """What does not move is below this node, which moves against the robot that is followed. Robots are
 not: browsers leave out instances of a shape that are far from where it was made."""
+MOST_HEIGHTS = 500_000
+"""Of a height field that are drawn; a browser takes seconds for more."""
 GAP = 1.3
 """Width of a place over the robot's."""
 
@@ -120,6 +122,17 @@ class Crowd:
                     position=self.data.geom_xpos[geom],
                     wxyz=_quat(self.data.geom_xmat[geom]),
                 )
+            elif model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_HFIELD:
+                vertices, faces = hills(model, geom)
+                scene.add_mesh_simple(
+                    f"{FIXED}/ground{geom}",
+                    vertices,
+                    faces,
+                    color=tuple(0.4 * model.geom_rgba[geom, :3]),  # the page's light is bright
+                    flat_shading=True,
+                    position=self.data.geom_xpos[geom],
+                    wxyz=_quat(self.data.geom_xmat[geom]),
+                )
             elif group != NEITHER and model.geom_rgba[geom, 3] > 0:
                 parts[body, int(group), bool(self._world[geom])].append(geom)
         colours, materials = model.geom_rgba.copy(), model.geom_matid.copy()
@@ -149,6 +162,26 @@ class Crowd:
         ):
             switch = self.server.gui.add_checkbox(name, initial_value=on)
             switch.on_update(lambda event, group=group: self.set_visible(group, event.target.value))
+
+
+def hills(model: mujoco.MjModel, geom: int) -> tuple[Array, NDArray[np.int32]]:
+    """A height field's surface: vertices (V, 3) [m] in the geom's frame, and triangles (F, 3). Of
+    large ones only every second or third height is drawn, or fewer, MOST_HEIGHTS in all."""
+    field = model.geom_dataid[geom]
+    rows, columns = int(model.hfield_nrow[field]), int(model.hfield_ncol[field])
+    begin = model.hfield_adr[field]
+    heights = model.hfield_data[begin : begin + rows * columns].reshape(rows, columns)
+    apart = math.ceil(math.sqrt(heights.size / MOST_HEIGHTS))
+    row, column = (np.union1d(np.arange(0, n, apart), n - 1) for n in (rows, columns))
+    x_size, y_size, z_size, _ = model.hfield_size[field]
+    x = x_size * (2 * column / (columns - 1) - 1)
+    y = y_size * (2 * row / (rows - 1) - 1)
+    z = z_size * heights[np.ix_(row, column)]
+    vertices = np.stack([*np.meshgrid(x, y), z], -1).reshape(-1, 3)
+    corner = np.arange(len(vertices), dtype=np.int32).reshape(z.shape)
+    a, b, c, d = corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]
+    faces = np.stack([a, b, c, a, c, d], -1).reshape(-1, 3)
+    return vertices, faces
 
 
 def _quat(matrix: Array) -> Array:
