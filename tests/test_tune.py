@@ -118,7 +118,8 @@ SMALL += ["train.params.config.horizon_length=8"]
 def test_a_population_that_is_killed_continues_where_it_was(tmp_path):
     population = ["scheduler=pbt", "samples=2", "pbt.mutation_rate=1"]
     population += ["pbt.interval_steps=384", "pbt.start_after=0", "pbt.replace_fraction_worst=0.5"]
-    first = start(tmp_path, [*SMALL, *population, "max_iterations=30"])
+    population += ["train.params.config.minibatch_size_per_env=8", "max_iterations=30"]
+    first = start(tmp_path, [*SMALL, *population])
     study = Study(tmp_path / "s")
 
     def curves():

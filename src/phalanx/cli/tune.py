@@ -14,6 +14,7 @@ import importlib.util
 import os
 import socket
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -133,8 +134,9 @@ def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> 
     from ray import tune as ray_tune
 
     from phalanx.cli.trial import trial
-    from phalanx.cli.tune_watch import Watcher
+    from phalanx.cli.tune_watch import Silence, Watcher
 
+    warnings.filterwarnings("ignore", message="Consider boosting PBT performance")
     _connect(own.address)
     gpus = own.gpus if own.gpus is not None else float(_has_gpu())
     replays = own.scheduler == "asha"
@@ -163,7 +165,7 @@ def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> 
             name=time.strftime("%Y%m%d-%H%M%S"),
             storage_path=str(study.path / "ray"),
             verbose=0,
-            callbacks=[Watcher(study, own.metric)],
+            callbacks=[Watcher(study, own.metric), Silence()],
         ),
     )
     try:

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from ray.tune import Callback
+from ray.tune.progress_reporter import TrialProgressCallback
 from rich.console import Console
 
 from phalanx.cli.study import Study
@@ -44,6 +45,16 @@ class Watcher(Callback):
 
     def _say(self, trial: Any, words: str) -> None:
         Console(highlight=False).print(f"trial {number_of(trial)}  {words}", soft_wrap=True)
+
+
+class Silence(TrialProgressCallback):
+    """Takes the place of the callback by which Ray prints."""
+
+    def _print(self, msg: str) -> None:
+        pass
+
+    def log_result(self, trial: Any, result: dict[str, Any], error: bool = False) -> None:
+        """Nothing."""
 
 
 def number_of(trial: Any) -> int:
