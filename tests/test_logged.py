@@ -27,6 +27,12 @@ def test_means_of_terms_and_shares_of_ends_since_the_last_reading():
     assert log.read() == {}  # no end, no shares
 
 
+def test_one_environment_logs_numbers_that_are_the_same_everywhere():
+    log = TermLog(torch.device("cpu"))
+    log.add({"up": torch.tensor([2.0])}, {}, {"part": torch.tensor(0.5)})
+    assert log.read() == {"reward/up": 2.0, "part": 0.5}
+
+
 def test_other_names_in_a_later_step_are_a_sentence():
     log = TermLog(torch.device("cpu"))
     one = torch.ones(3)

@@ -254,6 +254,11 @@ def test_ground_and_feet_that_cannot_be_are_named(env, sentence):
         make(**env)
 
 
+def test_a_backflip_without_feet_is_one_sentence():
+    with pytest.raises(PhalanxError, match=r"task.env.feet is empty; name the bodies"):
+        tasks.make("Go2Backflip", num_envs=1, device="cpu", feet=())
+
+
 @pytest.fixture(scope="module")
 def hills():
     kinds = dict.fromkeys(KINDS, 1.0)

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from phalanx.errors import PhalanxError
 from phalanx.layout import Term
 from phalanx.sim import Scene
 from phalanx.tasks import gait_rewards as gait
@@ -67,6 +68,11 @@ class Go2BackflipConfig(Go2SkillConfig):
     """Bodies that are feet."""
     foot_radius: float = 0.022
     """Radius of a foot [m]."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.feet:
+            raise PhalanxError("task.env.feet is empty; name the bodies that are the robot's feet")
 
 
 class Go2Backflip(Go2Skill):

@@ -42,7 +42,7 @@ class TermLog:
             return
         size = max(value.numel() for value in tagged.values())
         first = self._place(list(tagged))
-        rows = [value if value.numel() == size else value.expand(size) for value in tagged.values()]
+        rows = [value.expand(size) for value in tagged.values()]
         rows = [row if row.dtype == torch.float32 else row.float() for row in rows]
         sums, counts = self._sums[:, first : first + len(rows)]
         sums += torch.stack(rows).sum(1)
