@@ -22,10 +22,12 @@ MAX_PARTS = 100_000
 """Values in the result, shared ones counted wherever they appear."""
 MAX_DEPTH = 30
 
-ARGUMENTS = """
+ARGUMENTS = frozenset(
+    """
 BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES
 SHORT_BINBYTES BINBYTES8
 """.split()
+)
 """Instructions whose argument is the value."""
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 PREVIOUS = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -84,11 +86,13 @@ def _run(file: IO[bytes], names: Mapping[str, Name], stored: Callable[[Any], Any
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if count > MAX_INSTRUCTIONS:
             raise ValueError(f"more than {MAX_INSTRUCTIONS} instructions")
-        match opcode.name:
-            case "PROTO" | "FRAME":
-                pass
+        match opcode.name:  # the most frequent first
+            case "BINPUT" | "LONG_BINPUT":
+                memo[of(int, argument)] = stack[-1]
             case name if name in ARGUMENTS:
                 stack.append(argument)
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[of(int, argument)])
             case name if name in CONSTANTS:
                 stack.append(CONSTANTS[name])
             case "MARK":
@@ -116,12 +120,10 @@ def _run(file: IO[bytes], names: Mapping[str, Name], stored: Callable[[Any], Any
                 values = group()
                 for key, value in zip(values[::2], values[1::2], strict=True):
                     of(dict, stack[-1])[_key(key)] = value
-            case "BINPUT" | "LONG_BINPUT":
-                memo[of(int, argument)] = stack[-1]
             case "MEMOIZE":
                 memo[len(memo)] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(memo[of(int, argument)])
+            case "PROTO" | "FRAME":
+                pass
             case "GLOBAL":
                 stack.append(_named(names, *str(argument).split(" ", 1)))
             case "STACK_GLOBAL":

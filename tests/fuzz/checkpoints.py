@@ -1,8 +1,10 @@
 """Checkpoints of every algorithm: what is refused leaves the agent as it was, to the bit."""
 
 import contextlib
+import copy
 import io
 import zipfile
+from unittest import mock
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from fuzz import mutate
 from fuzz.motions import MALICE, Malice
 from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.errors import PhalanxError
-from phalanx.rl import Runner
+from phalanx.rl import Runner, checkpoint
 
 SMALL = ["num_envs=4", "sim_device=cpu", "train.params.config.max_epochs=100000"]
 CONFIG = "train.params.config."
@@ -48,9 +50,11 @@ class Checkpoint:
         buffer = io.BytesIO()
         torch.save(self.agent.get_full_state_weights(), buffer)
         self.good = buffer.getvalue()
+        self.content = torch.load(io.BytesIO(self.good), weights_only=True)
         self.file.write_bytes(self.good)
+        self.loaded = checkpoint.load(self.file)
         self.player = runner.create_player()  # which draws weights
-        self.bytes, self.changed = self.state(), False
+        self.before, self.changed = self.state(), False
 
     def params(self, folder):
         options = resolved(compose_config([*self.arguments, *SMALL, f"train_dir={folder}"]))
@@ -63,9 +67,8 @@ class Checkpoint:
         run.frame += self.agent.batch_size
 
     def state(self):
-        buffer = io.BytesIO()
-        torch.save(self.agent.get_full_state_weights(), buffer)
-        return buffer.getvalue()
+        """All that a checkpoint would hold, to the bit, as texts and bytes by place."""
+        return dict(_flat(self.agent.get_full_state_weights()))
 
     def case(self, rng):
         way = rng.randrange(8)
@@ -73,11 +76,10 @@ class Checkpoint:
             return mutate.of_bytes(rng, self.good)
         if way < 3:
             return of_zip(rng, self.good)
-        state = torch.load(io.BytesIO(self.good), weights_only=True)
         if rng.randrange(30) == 0:
-            state["evil"] = Malice(rng.choice(MALICE))
+            state = {**self.content, "evil": Malice(rng.choice(MALICE))}
         else:
-            state = mutate.of_structure(rng, state, change)
+            state = mutate.of_structure(rng, self.content, change)
         buffer = io.BytesIO()
         try:
             torch.save(state, buffer)
@@ -87,16 +89,18 @@ class Checkpoint:
 
     def __call__(self, data):
         if self.changed:
-            self.file.write_bytes(self.good)
-            self.agent.restore(self.file)
-            self.bytes, self.changed = self.state(), False
+            with read_as(self.loaded):
+                self.agent.restore(self.file)
+            self.before, self.changed = self.state(), False
         self.file.write_bytes(data)
-        with contextlib.suppress(PhalanxError):
+        state = checkpoint.load(self.file)
+        with read_as(state), contextlib.suppress(PhalanxError):
             self.player.restore(self.file)
         try:
-            self.agent.restore(self.file)
+            with read_as(state):
+                self.agent.restore(self.file)
         except PhalanxError:
-            assert self.state() == self.bytes, "refused, but something has been set"
+            assert self.state() == self.before, "refused, but something has been set"
             raise
         self.changed = True
         run, agent = self.agent.run, self.agent
@@ -110,6 +114,28 @@ class Checkpoint:
         values = agent.statistics()
         if not all(v.isfinite().all() for v in values.values()):
             raise PhalanxError("the losses became NaN, as a run would say")
+
+
+def read_as(state):
+    """Inside, all checkpoints hold a copy of `state`: reading takes longer than all the rest."""
+    return mock.patch.object(checkpoint, "load", side_effect=lambda _: copy.deepcopy(state))
+
+
+def _flat(value, place=""):
+    """(place, kind, content) of everything in nested dictionaries and lists."""
+    if isinstance(value, dict):
+        yield place, ("dict", tuple(value))
+        for key, item in value.items():
+            yield from _flat(item, f"{place}.{key}")
+    elif isinstance(value, (list, tuple)):
+        yield place, (type(value), len(value))
+        for at, item in enumerate(value):
+            yield from _flat(item, f"{place}[{at}]")
+    elif isinstance(value, torch.Tensor):
+        content = value.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        yield place, (value.dtype, value.shape, content)
+    else:
+        yield place, (type(value), repr(value))
 
 
 def change(rng, old):

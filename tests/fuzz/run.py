@@ -2,6 +2,8 @@
 
     python tests/fuzz/run.py npy cases=100000          # some loaders; all without a name
     python tests/fuzz/run.py cases=60000 jobs=16 minutes=9     # 16 at once, no longer than that
+    python tests/fuzz/run.py cases=60000 minutes=9 out=a.json  # goes on where a.json ends
+    python tests/fuzz/run.py sum=a.json,b.json                 # the table of several
     python tests/fuzz/run.py npy case=4711             # one case, here, with its traceback
 
 Each loader runs in a process of its own, which is stopped when a case takes more than `SECONDS` or
@@ -21,7 +23,6 @@ import collections
 import concurrent.futures
 import contextlib
 import faulthandler
-import functools
 import io
 import logging
 import multiprocessing as mp
@@ -39,15 +40,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fuzz import mutate, targets
+from fuzz.table import GOOD, Table
 from phalanx.errors import PhalanxError
 
 SECONDS, WARM_UP, START = 10.0, 120.0, 300.0
 BLOCKED = 10
 """So many times its seconds may pass while a process waits, for the processor or for anything."""
-AT_ONCE = 1000
-"""Cases of one process; with several jobs, the loaders take turns after so many."""
+AT_ONCE = collections.defaultdict(lambda: 4000)
+"""Cases of one process, by loader; with several jobs or `out=`, they take turns after so many."""
+AT_ONCE |= dict.fromkeys(("settings", "randomization", "doctor"), 1000)
+AT_ONCE |= dict.fromkeys(("ppo", "lstm", "sac", "dqn", "amp", "randomized"), 1000)
+PRELOAD = ["fuzz.targets", "torch._dynamo", "onnx", "onnxruntime", "phalanx.sim.engines.auto"]
+"""Modules that processes share: importing them takes longer than most cases."""
 MEMORY = 2 * 2**30
-GOOD = ("sentence", "accepted")
 EVENTS = (
     "os.system",
     "os.exec",
@@ -140,11 +145,11 @@ def run(name, first, last, report):
     """All cases of a target; `report(number, kind, words, seconds)` of each. A hang or want of
     memory counts if it is so again as the first case of a process: address space adds up."""
     context = mp.get_context("forkserver")
-    context.set_forkserver_preload(["fuzz.targets"])  # imports take longer than most cases
+    context.set_forkserver_preload(PRELOAD)
     while first < last:
         here, there = context.Pipe(duplex=False)
         place = context.Array("c", 200)
-        end = min(last, first + AT_ONCE)
+        end = min(last, first + AT_ONCE[name])
         process = context.Process(target=work, args=(name, first, end, there, place), daemon=True)
         process.start()
         there.close()
@@ -206,41 +211,48 @@ def main(arguments):
     names = [a for a in arguments if "=" not in a] or list(targets.TARGETS)
     if "case" in options:
         return one(names[0], int(options["case"]))
+    if "sum" in options:
+        table = Table([])
+        for file in options["sum"].split(","):
+            for name, row in Table([], Path(file)).rows.items():
+                table.add(name, row)
+        return table.show()
+    table = Table(names, Path(options["out"]) if "out" in options else None)
     first, cases = int(options.get("first", 0)), int(options.get("cases", 1000))
-    jobs, last = int(options.get("jobs", 1)), first + cases
-    kinds = [*GOOD, "traceback", "hang", "memory", "executed", "nonsense", "died"]
-    table = {name: collections.Counter() for name in names}
-    slowest, shown = collections.Counter(), collections.Counter()
-    lock, begun = threading.Lock(), time.monotonic()
+    jobs, end = int(options.get("jobs", 1)), 60 * float(options.get("minutes", 1e6))
+    shown, lock, begun = collections.Counter(), threading.Lock(), time.monotonic()
 
-    end = begun + 60 * float(options.get("minutes", 1e6))
+    def part(name, at, last):
+        """Run these cases, unless it is too late, and put them into the table."""
+        row = collections.Counter()
 
-    def report(name, number, kind, said, seconds):
-        words = said.strip().rpartition("\n")[2][:60]
-        with lock:
-            table[name][kind] += 1
-            slowest[name] = max(slowest[name], seconds)
-            shown[name, kind, words] += 1
-            if kind not in GOOD and shown[name, kind, words] <= int(options.get("show", 2)):
-                print(f"--- {name} case={number}: {kind}\n{said[:1500]}", flush=True)
+        def report(number, kind, said, seconds):
+            row[kind] += 1
+            row["slowest"] = max(row["slowest"], seconds)
+            words = said.strip().rpartition("\n")[2][:60]
+            with lock:
+                shown[name, kind, words] += 1
+                if kind not in GOOD and shown[name, kind, words] <= int(options.get("show", 2)):
+                    print(f"--- {name} case={number}: {kind}\n{said[:1500]}", flush=True)
 
-    def part(name, at):
-        if time.monotonic() < end:
-            run(name, at, min(at + AT_ONCE, last), functools.partial(report, name))
+        if time.monotonic() - begun < end:
+            run(name, at, last, report)
+            with lock:
+                table.add(name, row | {"next": last})
 
+    parts = []
+    for order, name in enumerate(names):
+        step, start = AT_ONCE[name], max(first, table.rows[name]["next"])
+        for turn, at in enumerate(range(start, start + cases, step)):
+            parts.append((turn, order, name, at, min(at + step, start + cases)))
+    if jobs == 1 and not table.file:
+        parts.sort(key=lambda p: p[1])  # one loader after the other
+    else:
+        parts.sort()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        parts = [(name, at) for at in range(first, last, AT_ONCE) for name in names]
-        if jobs == 1:
-            parts.sort(key=lambda p: names.index(p[0]))
-        for done in [pool.submit(part, *p) for p in parts]:
+        for done in [pool.submit(part, *p[2:]) for p in parts]:
             done.result()
-    for name, counts in table.items():
-        row = "".join(f"{counts[k]:>10}" for k in kinds)
-        print(f"{name:<16}{row}   slowest {slowest[name]:.2f} s")
-    print(f"{'':<16}{''.join(f'{k:>10}' for k in kinds)}")
-    total = sum(table.values(), collections.Counter())
-    print(f"{'all':<16}{''.join(f'{total[k]:>10}' for k in kinds)}")
-    return any(total[k] for k in kinds if k not in GOOD)
+    return table.show()
 
 
 if __name__ == "__main__":
