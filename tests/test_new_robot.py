@@ -116,6 +116,21 @@ def test_the_kind_of_robot_decides_the_goal(cwd, capsys, monkeypatch):
         assert sum(t.size for t in env.observation_layout()) == env.num_obs
 
 
+def test_a_base_whose_frame_lies_on_the_ground_has_not_sunk(cwd, capsys, monkeypatch):
+    text = (cwd / "cart.urdf").read_text().replace("-0.04", "0.08")
+    for part in ("inertial", "collision"):
+        text = text.replace(f"<{part}>", f'<{part}><origin xyz="0 0 0.12"/>', 1)
+    (cwd / "low.urdf").write_text(text)
+    main(["new", "mine", "robot=low.urdf", "fixed_base=false"])
+    monkeypatch.chdir("mine")
+    env = tasks.make("Low", 2, "cpu")
+    env.reset()
+    for _ in range(5):
+        _, _, terminated, _, _ = env.step(torch.zeros(2, env.num_actions))
+        assert not terminated.any()
+    assert env.robot.root_pos[:, 2].abs().max() < 0.01
+
+
 def test_huge_limits_are_none_and_locked_joints_are_not_driven(cwd, capsys, monkeypatch):
     text = ARM.replace('range="-2 2"', 'range="-1e16 1e16"', 1).replace("-2 2", "0 0.00001")
     (cwd / "odd.xml").write_text(re.sub("(?s)<actuator>.*</actuator>", "", text))

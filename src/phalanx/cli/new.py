@@ -116,7 +116,8 @@ def _say(folder: Path, about: str, files: list[str], remarks: list[str], task: s
     out(f"[bold]{folder}[/bold] has {about}")
     for line in [*files, *remarks]:
         out(f"  {line}", markup=False)
-    out(as_called(f"next:  cd {folder} && phalanx train task={task}"), markup=False)
+    there = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
+    out(as_called(f"next:  {there}phalanx train task={task}"), markup=False)
 
 
 def _files(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:

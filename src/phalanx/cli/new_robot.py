@@ -181,14 +181,17 @@ def _filled(template: str, robot: RobotFile, held: HeldRobot, goal: str, substep
     fill |= {"substeps: int = 4": f"substeps: int = {substeps}"}
     fill |= {"MY_GOAL": goal, "MY_SOURCE": robot.path.name}
     fill |= {"num_actions = 0": f"num_actions = {len(joints)}"}
+    held.reset()
+    mass_height = float(held.data.subtree_com[0, 2])  # the base's frame may lie on the ground
     per_joint, others = (4, 0) if goal == REACH else (3, 12)
     fill["num_obs = 0"] = f"num_obs = {others + per_joint * len(joints)}"
     if goal != REACH:
         feet = [robot.model.body(f).name for f in held.pose.feet]
         fill["FEET: tuple[str, ...] = ()"] = f"FEET: tuple[str, ...] = {_tuple(feet)}"
-        fill["BASE_HEIGHT = 1.0"] = f"BASE_HEIGHT = {held.start[2]:.4g}"
+        fill["BASE_HEIGHT = 1.0"] = f"BASE_HEIGHT = {held.start[2]:.4f}"
+        fill["MASS_HEIGHT = 1.0"] = f"MASS_HEIGHT = {mass_height:.4f}"
     if goal == MOVE:
-        speed = math.sqrt(FROUDE * 9.81 * float(held.start[2]))
+        speed = math.sqrt(FROUDE * 9.81 * mass_height)
         fill["speed: float = 0.0"] = f"speed: float = {speed:.1f}"
         fill["turn: float = 0.0"] = "turn: float = 1.0"
     for old, new in fill.items():

@@ -1,7 +1,7 @@
 """MyTask: MY_GOAL
 
-    reward =  1    * reached       exp(-error / 0.02), error: mean square of the joints' distances
-                                   from their commands, in units of half of their range
+    reward =  1    * reached       1 / (1 + (distance / 0.1)^2), mean of the joints; distance from
+                                   the command in units of half of the joint's range
             - 0.1  * change^2      of the actions, mean
             - 0.1  * effort^2      of the servos, as a share of their limits, mean
 
@@ -96,10 +96,10 @@ class MyTask(Task):
         return torch.cat([self.command, self.pos, vel, self.previous_actions], dim=1)
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
-        error = (self.pos - self.command).square().mean(1)
+        distance = self.pos - self.command
         effort = (self.sim.actuator_force / self.effort).square().mean(1)
         terms = {
-            "reached": torch.exp(-error / 0.02),
+            "reached": (1 / (1 + (distance / 0.1).square())).mean(1),  # falls off slowly
             "change": -0.1 * self.change,
             "effort": -0.1 * effort,
         }

@@ -9,9 +9,9 @@
             - 0.3   * effort^2      of the servos, as a share of their limits, mean
             + 1     * swing         time in the air of a foot that lands, above 0.2 s [s]
 
-An episode ends when the base tilts by more than 60 degrees or sinks below half of its height, or
-after 1000 steps, which are 20 s. An action of 1 moves the target of a joint's servo by `scale` from
-its default position.
+An episode ends when the base tilts by more than 60 degrees or sinks by half of the height of the
+robot's centre of mass, or after 1000 steps, which are 20 s. An action of 1 moves the target of a
+joint's servo by `scale` from its default position.
 
 | observation        | width  | unit            | frame                                        |
 |--------------------|--------|-----------------|----------------------------------------------|
@@ -56,7 +56,9 @@ JOINTS: dict[str, Joint] = {}
 FEET: tuple[str, ...] = ()
 """Bodies that it stands on."""
 BASE_HEIGHT = 1.0
-"""Height of the base in the default pose [m]."""
+"""Height of the base's origin in the default pose [m]."""
+MASS_HEIGHT = 1.0
+"""Height of the robot's centre of mass in the default pose [m]."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class MyTask(Task):
         }
         reward = torch.stack(list(terms.values())).sum(0)
         upright = -self.gravity[:, 2] > math.cos(math.radians(60))
-        low = self.robot.root_pos[:, 2] < 0.5 * BASE_HEIGHT
+        low = self.robot.root_pos[:, 2] < BASE_HEIGHT - 0.5 * MASS_HEIGHT
         self.log_terms(terms, {"tilted": ~upright, "low": low & upright})
         self.draw_commands(self.progress_buf % round(self.config.command_s / self.sim.dt) == 0)
         return reward, ~upright | low
