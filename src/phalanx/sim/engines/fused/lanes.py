@@ -7,13 +7,12 @@ the fused step use these local numbers. A single lane has no trunk: all of its s
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from phalanx.sim.engines.fused.rows import Rows
-from phalanx.sim.engines.fused.sensors import FORCES, SUBTREES, Sensors, actuators_of
+from phalanx.sim.engines.fused.sensors import SUBTREES, Sensors, actuators_of
 from phalanx.sim.engines.fused.structure import HINGE, Structure
 
 COUNTS = (2, 4, 8)
@@ -232,22 +231,6 @@ def sensor_lanes(s: Structure, sensors: Sensors, lanes: Lanes) -> list[set[int]]
     return out
 
 
-def _limb_sensors(s: Structure, sensors: Sensors, lanes: Lanes) -> bool:
-    """Whether the step keeps a lane in registers, its limbs are chains, and all sensors of forces
-    measure what passes through them (see `sense_limbs`)."""
-    first, frames = len(sensors.of_state), sensors.frame_slots()
-    kinds, rows = sensors.kinds[first:], sensors.rows[first:]
-    measured = all(
-        lanes.lane_of(frames[row["FRAME"]]) != TRUNK for row in rows if row["FRAME"] >= 0
-    )
-    chains = all(
-        s.slots[k].up in (*lanes.trunk, -1, before)
-        for limb in lanes.limbs
-        for before, k in pairwise(limb)
-    )
-    return _in_registers(s, lanes) and set(kinds) <= FORCES and measured and chains
-
-
 def declared(s: Structure, lanes: Lanes, arrays: Mapping[str, Sequence[int]], sensors: Sensors,
              is_by_slot: Callable[[str], bool]) -> list[str]:  # fmt: skip
     """C declarations of `arrays`, those of slots by lanes, and of what belongs to each lane."""
@@ -272,7 +255,6 @@ def declared(s: Structure, lanes: Lanes, arrays: Mapping[str, Sequence[int]], se
         f"#define LANES {lanes.count}",
         f"#define NTRUNK {len(lanes.trunk)}",
         f"#define IN_REGISTERS {int(_in_registers(s, lanes))}",
-        f"#define LIMB_SENSORS {int(_limb_sensors(s, sensors, lanes))}",
         *lanes.chains(s),
         laned("GEOM_LANE", [[owner(k) for k in arrays["GEOM_SLOT"]]]),
         lanes.items("ACTUATORS", acting),

@@ -273,16 +273,7 @@ WRITER void write_positions(const Shown &w) {
   }
 }
 
-// Whether no field of `write_forces` is asked for but sensors.
-FN bool sensors_alone(const World &w) {
-  return !(OUT(actuator_force) || OUT(qacc) || OUT(qfrc_actuator) || OUT(qfrc_constraint) || OUT(cfrc_ext) || OUT(cfrc_int));
-}
 FN void write_out(const World &w, const Contacts &C, const Pairs &X, bool forces, bool positions) {
-  if (LIMB_SENSORS && forces && sensors_alone(w)) {
-    if (OUT(sensordata)) sense_limbs(w, C);
-    forces = false;
-  }
-  if (!forces && !positions) return;
   WRITTEN(w, written);
   if (forces) write_forces(written, C, X);
   if (positions) write_positions(written);

@@ -304,29 +304,3 @@ WRITER void sense_forces(const Shown &w, const Contacts &C, const Pairs &X, F in
     }
   }
 }
-
-// Force and torque sensors of limbs alone, without contacts between bodies: f is what a slot's parent passes
-// on to it, from the tips of the lane's limbs on. In registers, and so much faster than by `write_forces`.
-FN void sense_limbs(const World &w, const Contacts &C) {
-  F f[6] = {};
-  LIMBS_UP(k) {
-    if (BODY[k]) EACH(i, 6) f[i] += w.wrench[k][i];
-    for (int c = w.from[k]; c < w.from[k + 1]; c++) {
-      F touch[6] = {};
-      contact_wrench(w, C, c, touch);
-      EACH(i, 6) f[i] -= touch[i];
-    }
-    if (GRAVCOMP) compensate_gravity(w, k, f, 1);  // a joint's force, not one from outside
-    ONE_OF(n, SENSORS_OF_FORCES, NSENSOR - NSENSOR_STATE) {
-      int s = NSENSOR_STATE + n, row = SENSOR_ROW[s];
-      if (FRAME_SLOT[row] != k) continue;
-      F pos[3], x[3], M[9], R[9], moved[6];
-      EACH(i, 3) pos[i] = T(frame, row, i);
-      EACH(i, 9) M[i] = T(frame, row, 3 + i);
-      place_of(w, k, pos, x), multiply3(w.R[k], M, R);
-      move_force(f, x, moved);
-      sense_vector(w, s, R, true, SENSOR_KIND[s] == SENS_TORQUE ? moved : moved + 3);
-    }
-    if (!CHAINED[k]) EACH(i, 6) f[i] = ZERO;
-  }
-}
