@@ -176,6 +176,16 @@ def test_versions_that_cannot_be_had_are_named_and_left_out_of_the_install(exami
     assert any(line.startswith("pip install --no-deps -e") for line in report["install"])
 
 
+def test_a_stand_in_does_not_do_for_a_package_that_is_called(examine):
+    used = "import isaacgym\nfrom urdfpy import URDF\n"
+    main = "if __name__ == '__main__':\n    main()\n"
+    call = "def f(x):\n    return URDF.load(x)\n"
+    report, _ = examine({"a.py": used + main, "b.py": used + call + main})
+    stops = {p["file"]: [s["at"] for s in p["stops"]] for p in report["programs"]}
+    assert stops == {"a.py": [], "b.py": ["b.py:4"]}
+    assert "export ISAACGYM_COMPAT=1" in report["install"]
+
+
 def test_packages_that_are_missing_are_listed_once_by_their_own_name(examine):
     text = (
         "import cv3, os, mine.part, rl_games_x\n"

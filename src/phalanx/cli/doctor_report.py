@@ -1,6 +1,7 @@
 """Puts together what the doctor finds in a repository."""
 
-from collections.abc import Iterable
+import ast
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,20 @@ def _stops(
     for module, why in by_hand.items():
         cure = "shim" if module in SHIMMED else ""
         add(graph.imports_of(module), f"{module}, which is not installed", why, cure)
+        if cure:
+            called = f"{module}, which is called and not only imported"
+            add(_calls_of(module, sources), called, f"{SHIM} makes it importable only; {why}")
     return stops
+
+
+def _calls_of(module: str, sources: list[Source]) -> Iterator[tuple[str, int]]:
+    """Files and lines that call something of a module."""
+    for source in sources:
+        for node in source.nodes:
+            if isinstance(node, ast.Call) and (
+                (source.dotted(node.func) or "").startswith(f"{module}.")
+            ):
+                yield source.file, node.lineno
 
 
 def _told(program: Program, sources: list[Source]) -> Report:

@@ -98,8 +98,9 @@ def _show_install(console: Console, report: Report) -> None:
         console.print(f"  {line}{why}", soft_wrap=True, markup=False)
     if report["cuda"]:
         asks = "asks" if len(report["cuda"]) == 1 else "ask"
+        instead = "instead, " if f"export {SHIM}" in report["install"] else ""
         console.print(
-            f"  export ISAACGYM_COMPAT=cpu  # instead, without a GPU: {_places(report['cuda'])}"
+            f"  export ISAACGYM_COMPAT=cpu  # {instead}without a GPU: {_places(report['cuda'])}"
             f" {asks} for CUDA",
             soft_wrap=True,
             markup=False,
