@@ -5,8 +5,8 @@
 
 The film shows an exported policy in plain MuJoCo, with the task's noise, latency, pushes and
 randomised robots. Robots that walk get a list of commands, one after the other. The curve is that
-of `walk_seeds.py`, return and tracking over time, a line for each seed. `seconds=`, `robots=` and
-`width=` change the film.
+of `walk_seeds.py`, return and tracking over time, or with `x=frames` over environment steps, a line
+for each seed. `seconds=`, `robots=` and `width=` change the film.
 """
 
 import json
@@ -49,10 +49,14 @@ def film(policy: str, out: Path, seconds: float, robots: int, width: int) -> Non
     print(f"{out}: {out.stat().st_size / 1e3:.0f} kB, {len(qpos)} pictures")
 
 
-def curve(folder: Path, out: Path) -> None:
-    """Draw return and tracking over time of the seeds in `folder`."""
+def curve(folder: Path, out: Path, x: str) -> None:
+    """Draw return and tracking of the seeds in `folder` over `x`: s or frames."""
     from matplotlib import pyplot
 
+    label_x, unit = {
+        "s": ("seconds since the first iteration", 1),
+        "frames": ("million environment steps", 1e6),
+    }[x]
     shown = {"return": "mean return", "reward/track_lin_vel": "tracking of velocity [1/s]"}
     seeds = [
         [json.loads(line) for line in file.read_text().splitlines()]
@@ -64,9 +68,9 @@ def curve(folder: Path, out: Path) -> None:
     figure, axes = pyplot.subplots(1, len(shown), figsize=size, squeeze=False, layout="constrained")
     for axis, (key, label) in zip(axes[0], shown.items(), strict=True):
         for k, rows in enumerate(seeds):
-            points = [(row["s"], row[key]) for row in rows if row.get(key) is not None]
+            points = [(row[x] / unit, row[key]) for row in rows if row.get(key) is not None]
             axis.plot(*zip(*points, strict=True), label=f"seed {k + 1}", linewidth=1.3)
-        axis.set(xlabel="seconds since the first iteration", ylabel=label, xlim=(0, None))
+        axis.set(xlabel=label_x, ylabel=label, xlim=(0, None))
         axis.grid(alpha=0.3)
     axes[0][0].legend(fontsize=7)
     figure.savefig(out, dpi=90)
@@ -76,7 +80,7 @@ def main() -> None:
     given = dict(a.split("=", 1) for a in sys.argv[1:])
     out = Path(given["out"])
     if "curve" in given:
-        curve(Path(given["curve"]), out)
+        curve(Path(given["curve"]), out, given.get("x", "s"))
         return
     seconds, robots = float(given.get("seconds", 8)), int(given.get("robots", 1))
     film(given["film"], out, seconds, robots, int(given.get("width", 320)))

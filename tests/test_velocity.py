@@ -254,6 +254,17 @@ def test_ground_and_feet_that_cannot_be_are_named(env, sentence):
         make(**env)
 
 
+def test_the_first_episodes_of_a_training_do_not_end_together():
+    task = tasks.make("Go2Recovery", num_envs=64, device="cpu", engine="mujoco", randomize=False)
+    task.reset()
+    assert len(task.progress_buf.unique()) > 32
+    assert task.progress_buf.max() < 300
+    assert int(task.step(torch.zeros(64, 12))[3].sum()) < 8
+    task.end_schedules()
+    task.reset()
+    assert not task.progress_buf.any()
+
+
 def test_a_backflip_without_feet_is_one_sentence():
     with pytest.raises(PhalanxError, match=r"task.env.feet is empty; name the bodies"):
         tasks.make("Go2Backflip", num_envs=1, device="cpu", feet=())

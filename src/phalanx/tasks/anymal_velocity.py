@@ -15,6 +15,7 @@ from phalanx.tasks.velocity_settings import VelocityConfig
 class AnymalVelocityConfig(VelocityConfig):
     """Settings of `AnymalVelocity`."""
 
+    clip_actions: float = 100.0
     gait_hz: float = 1.5
     gait_offsets: tuple[float, ...] = (0.0, 0.5, 0.5, 0.0)
     foot_height: float = 0.12

@@ -68,6 +68,7 @@ class G1TrackingConfig(TaskConfig):
 
     episode_length: int = 500
     clip_observations: float = 100.0
+    spread_starts: bool = True
     clip_actions: float = 100.0
     dt: float = 1 / 50
     substeps: int = 4

@@ -14,6 +14,8 @@ from phalanx.tasks.velocity_settings import VelocityConfig
 class G1VelocityConfig(VelocityConfig):
     """Settings of `G1Velocity`."""
 
+    clip_actions: float = 100.0
+    action_effort: float = 0.25
     gait_hz: float = 1.5
     gait_offsets: tuple[float, ...] = (0.0, 0.5)
     stance: float = 0.6

@@ -23,6 +23,7 @@ class Go2SkillConfig(TaskConfig):
     """Settings of every such task; its own add `rewards`, the weights of its terms."""
 
     clip_observations: float = 100.0
+    spread_starts: bool = True
     dt: float = 1 / 50
     substeps: int = 4
     action_scale: float = 1.0

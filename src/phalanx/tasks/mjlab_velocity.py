@@ -67,6 +67,7 @@ class MjlabConfig(VelocityConfig):
     """Settings of mjlab's tasks."""
 
     clip_actions: float = 100.0
+    action_effort: float = 0.25
     commands: CommandSettings = field(default_factory=mjlab_commands)
     rewards: MjlabWeights = field(default_factory=MjlabWeights)  # type: ignore[assignment]
     privileged: bool = True
@@ -126,9 +127,6 @@ class MjlabVelocity(Velocity):
     def init_buffers(self) -> None:
         super().init_buffers()
         model, robot, n = self.sim.model, self.robot, self.num_envs
-        limit, kp = model.actuator_forcerange[:, 1], model.actuator_gainprm[:, 0]
-        scale = torch.tensor(0.25 * limit / kp, dtype=torch.float32)
-        self.action_scale = scale.to(self.device)
         std = [self._std_of(name) for name in robot.joint_names]
         self.pose_std = torch.tensor(std, device=self.device).T.contiguous()  # (3, J)
         self.body = robot.body_id(self.config.upright_body)

@@ -73,6 +73,9 @@ class TaskConfig:
     """Observations that the policy gets: this step's and those before, the latest last."""
     states_history: int = ranged(1, at_least=1, at_most=100)
     """The same of the states that a central value gets."""
+    spread_starts: bool = False
+    """Whether a training's first episodes begin at any age, so that not all of them end in the same
+    step; without effect where a policy is played."""
     deterministic: bool = False
     """On a GPU, the same bits in every run, which is slower; `deterministic=` on the command line
     sets it for task and learner."""
@@ -175,6 +178,7 @@ class Task:
         self.init_buffers()
         if self.config.randomize:
             self.randomizer = self._make_randomizer()
+        self._spreads = self.config.spread_starts
         self._notes: list[str] = []
         self._action_shape = action_shape(self)
         self._made = {k: v._version for k, v in vars(self).items() if isinstance(v, Tensor)}
@@ -269,6 +273,8 @@ class Task:
         """Start a new episode everywhere; returns `observations`."""
         everywhere = torch.ones_like(self.terminated)
         self._reset(everywhere)
+        if self._spreads:
+            self.progress_buf.random_(self.config.episode_length)
         self.obs_buf.copy_(self._observe(everywhere))
         if self.num_states:
             self.states_buf.copy_(self._states(everywhere))
@@ -380,7 +386,9 @@ class Task:
             write_rows(self.states_buf, done, self._states(done))
 
     def end_schedules(self) -> None:
-        """Randomise at full strength from now on, whatever the schedules say."""
+        """Randomise at full strength from now on, whatever the schedules say, and begin episodes
+        at their beginning."""
+        self._spreads = False
         if self.randomizer is not None:
             self.randomizer.end_schedules()
 

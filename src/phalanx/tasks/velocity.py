@@ -5,8 +5,9 @@ step is the sum of the terms in `velocity_rewards.py`, times their weights (`vel
 and the time of a step; the log shows each mean per second, as `reward/<term>`.
 
 An episode ends when the base tilts by more than `fall_tilt`, or when a body of `falls_on` touches
-anything; the log shows the share of each cause, as `ends/<cause>`. An action in [-1, 1] moves the
-target of a joint's servo by up to `action_scale` from the pose `home` of the robot's file.
+anything; the log shows the share of each cause, as `ends/<cause>`. An action of 1 moves the target
+of a joint's servo by `action_scale` from the pose `home` of the robot's file, or so far that the
+servo pulls with `action_effort` of its largest torque; actions stay within `clip_actions`.
 
 With `terrain=rough` the ground is that of `terrain.py`, and who comes to its end is out of time.
 
@@ -83,6 +84,10 @@ class Velocity(Task):
         start = torch.tensor(self.sim.model.key("initial").qpos, dtype=torch.float32)
         self.start_pos, _, self.default_pos = start.to(self.device).split([3, 4, len(start) - 7])
         self.action_scale: Tensor | float = config.action_scale
+        if config.action_effort:
+            limit, kp = self.sim.model.actuator_forcerange[:, 1], self.sim.model.actuator_gainprm
+            scale = torch.tensor(config.action_effort * limit / kp[:, 0], dtype=torch.float32)
+            self.action_scale = scale.to(self.device)
         self.commands = VelocityCommands(self, config.commands)
         self.feet = Feet(self, "robot", config.feet, config.foot_radius)
         self.terrain = Terrain(self, self.map) if self.map else None

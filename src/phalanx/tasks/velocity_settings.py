@@ -40,6 +40,7 @@ class VelocityConfig(TaskConfig):
     """Settings of all these tasks."""
 
     clip_observations: float = 100.0
+    spread_starts: bool = True
     dt: float = 1 / 50
     substeps: int = 4
     commands: CommandSettings = field(default_factory=CommandSettings)
@@ -72,6 +73,9 @@ class VelocityConfig(TaskConfig):
     """Height of a foot in the middle of a swing [m]."""
     action_scale: float = 0.5
     """How far an action of 1 moves a servo's target [rad]."""
+    action_effort: float = ranged(0.0, at_least=0, at_most=10)
+    """If above 0, instead: until the servo pulls with this part of its largest torque, from rest in
+    the pose `home`."""
     observe_lin_vel: bool = True
     """Whether the base's velocity is observed."""
     fall_tilt: float = ranged(70.0, above=0, at_most=180)
