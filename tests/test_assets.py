@@ -374,6 +374,7 @@ FAULTS = {
     "empty": ("r.xml", "", r"is empty; give a robot file"),
     "encoding": ("r.xml", '<?xml version="1.0" encoding="klingon"?><mujoco/>', "save it as UTF-8"),
     "root element": ("r.xml", "<sdf/>", "line 1, <sdf>: .*neither <mujoco> nor <robot>"),
+    "part of a file": ("r.xml", "<mujocoinclude/>", "give the file that includes it"),
     "extension": ("r.usd", "", r"'\.usd'; accepted: \.xml, \.mjcf, \.urdf"),
     "xacro": ("r.urdf", urdf('<xacro:arm name="x"/>'), "line 2, <xacro:arm name='x'>.*run xacro"),
     "entity bomb": (

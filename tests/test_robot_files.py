@@ -336,6 +336,17 @@ def rotation(quat: np.ndarray) -> np.ndarray:
     return flat.reshape(3, 3)
 
 
+@pytest.mark.parametrize("size", [1e12, 1e30])
+def test_a_mesh_of_absurd_size_is_one_sentence_and_nothing_else(tmp_path, capfd, size):
+    triangles = CORNERS[TRIANGLES].copy()
+    triangles[3, 0, 0] = size
+    (tmp_path / "wide.stl").write_bytes(stl(triangles))
+    (tmp_path / "r.urdf").write_text(mesh("wide.stl"))
+    with pytest.raises(PhalanxError, match=r"it extends over 1e\+\d+ m; correct its vertices"):
+        load_robot(tmp_path / "r.urdf")
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     ("scale", "name"),
     [('scale="0.001 0.001 0.001"', "mm.stl"), ('scale="0.001"', "mm.stl"),

@@ -45,6 +45,11 @@ from phalanx.sim.xml_file import Element, read_xml
 log = logging.getLogger(__name__)
 
 EXTENSIONS = (".xml", ".mjcf", ".urdf")
+ROOTS = {
+    "sdf": "convert it from SDF to URDF or MJCF",
+    "mujocoinclude": "it is a part of another file; give the file that includes it",
+}
+"""What to do about files with another root element."""
 SelfCollisions = bool | Literal["except_overlaps"]
 
 
@@ -117,7 +122,7 @@ def load_robot(
         if collapse_fixed_joints or spec.compiler.fusestatic:
             bodies.fuse_static(spec)
     else:
-        hint = "convert it from SDF to URDF or MJCF" if xml.tag == "sdf" else "give MJCF or URDF"
+        hint = ROOTS.get(xml.tag, "give MJCF or URDF")
         xml.fail(f"the root element is neither <mujoco> nor <robot>; {hint}")
 
     with_sdf = urdf.shapes.sdf if xml.tag == "robot" else []

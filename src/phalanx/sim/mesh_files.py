@@ -105,7 +105,8 @@ def read_mesh(file: Path) -> tuple[Array, Faces]:
         # A stream instead of a path: the file cannot make trimesh open others.
         scene = trimesh.load_scene(io.BytesIO(data), file_type=kind[1:], process=False)
         mesh = scene.to_mesh()
-        mesh.merge_vertices()
+        with np.errstate(all="ignore"):  # vertices beyond all integers
+            mesh.merge_vertices()
         mesh.update_faces(mesh.unique_faces())
         vertices, faces = np.array(mesh.vertices, float), np.array(mesh.faces, int)
     except Exception:  # readers of damaged files fail in every way

@@ -78,7 +78,9 @@ class Meshes:
     def _try(self, file: Path, scale: Array, collides: bool) -> Content:
         check_content(file)
         if file.suffix.lower() in (".stl", ".obj", ".msh"):
-            problem = mesh_problem(file, None, scale, collides, self.warned)
+            problem = mesh_problem(file, None, scale, False, self.warned)
+            if problem is None and collides:  # only now: Qhull prints pages about absurd sizes
+                problem = mesh_problem(file, None, scale, True, self.warned)
             if problem is None:
                 return None
             if file.suffix.lower() == ".msh":
@@ -86,6 +88,8 @@ class Meshes:
         if file not in self._read:
             self._read[file] = read_mesh(file)
         vertices, faces = self._read[file]
+        if problem := too_wide(vertices * scale):
+            raise MeshProblem(problem)
         problem = mesh_problem(file, (vertices, faces), scale, collides, self.warned)
         if problem and collides and "coplanar" in problem:
             self.note(f"gave flat collision meshes a thickness of {1e3 * FLAT:g} mm", file.name)
@@ -122,8 +126,17 @@ def mesh_problem(
         model, said = compile_spec(spec)
     except ValueError as error:
         return str(error).splitlines()[0].removeprefix("Error: ")
-    extent = float(np.ptp(model.mesh_vert, axis=0).max())
-    if not extent < MAX_EXTENT:
-        return f"it extends over {extent:g} m; correct its vertices or scale"
+    if problem := too_wide(model.mesh_vert):
+        return problem
     warned += said
     return None
+
+
+def too_wide(vertices: Array) -> str | None:
+    """The problem of a mesh with these vertices (V, 3) [m] that is absurdly large, or None."""
+    extent = float(np.ptp(vertices.astype(float), axis=0).max())
+    return (
+        None
+        if extent < MAX_EXTENT
+        else f"it extends over {extent:g} m; correct its vertices or scale"
+    )
