@@ -186,6 +186,14 @@ def test_a_stand_in_does_not_do_for_a_package_that_is_called(examine):
     assert "export ISAACGYM_COMPAT=1" in report["install"]
 
 
+def test_packages_at_both_depths_of_a_repository_are_installed(examine):
+    setup = "from setuptools import setup\nsetup()\n"
+    places = ("low/setup.py", "third/skrl/setup.py", "low/own/setup.py")
+    report, _ = examine({"a.py": GOOD, **dict.fromkeys(places, setup)})
+    ends = [line.rpartition("/")[2] for line in report["install"]]
+    assert ends == ["low", "skrl"]
+
+
 def test_packages_that_are_missing_are_listed_once_by_their_own_name(examine):
     text = (
         "import cv3, os, mine.part, rl_games_x\n"

@@ -193,16 +193,16 @@ def commands(root: Path, absent: set[str], sources: list[Source], asked: list[st
 
 
 def _packages(root: Path) -> list[Path]:
-    """The folders that pip can install: the repository's own, or else those below it."""
+    """The folders that pip can install: the repository's own, or else those in it."""
+    found: list[Path] = []
     for level in (".", "*", "*/*"):
-        found = {
+        places = {
             file.parent
             for name in ("setup.py", "pyproject.toml")
             for file in root.glob(f"{level}/{name}")
         }
-        if found:
-            return sorted(found)[:MOST_PACKAGES]
-    return []
+        found += sorted(p for p in places if not set(p.parents) & set(found))
+    return found[:MOST_PACKAGES]
 
 
 def _package(module: str, asked: list[str]) -> str | None:
