@@ -23,44 +23,46 @@ from interrupted import (
 from phalanx.rl import checkpoint
 
 KILLS = int(os.environ.get("PHALANX_TEST_KILLS", "10"))
-SECONDS = float(os.environ.get("PHALANX_TEST_KILL_SECONDS", "20"))
-"""Of one kind of run, in which as many of the kills as fit are tried."""
+SECONDS = float(os.environ.get("PHALANX_TEST_KILL_SECONDS", "8"))
+"""Of one kind of run, in which as many of the kills as fit are tried, and at least one of each."""
+MOMENTS = 4
 CONFIG = "train.params.config."
 REPLAY = [f"{CONFIG}save_replay_buffer=true", f"{CONFIG}replay_buffer_size=2000"]
 REPLAY += [f"{CONFIG}num_warmup_frames=320", f"{CONFIG}batch_size=64"]
 AMP = [f"{CONFIG}amp_minibatch_size_per_env=8", f"{CONFIG}save_replay_buffer=true"]
 LATENCY = "task.randomization_params.latency={actions: [0, 2]}"
 RUNS = {
-    "ppo": (300, SMALL + QUICK),
-    "lstm": (200, ["num_envs=16", "train=CartpoleLSTM", f"{CONFIG}minibatch_size_per_env=8"]),
-    "sac": (600, ["num_envs=16", "train=CartpoleSAC", *REPLAY]),
-    "dqn": (600, ["num_envs=16", "train=CartpoleDQN", *REPLAY]),
-    "amp": (60, ["num_envs=8", "task=HumanoidAMP", *QUICK, *AMP]),
-    "ant": (200, ["num_envs=16", "task=Ant", "task.randomize=true", LATENCY, *QUICK]),
+    "ppo": (200, SMALL + QUICK),
+    "lstm": (120, ["num_envs=16", "train=CartpoleLSTM", f"{CONFIG}minibatch_size_per_env=8"]),
+    "sac": (300, ["num_envs=16", "train=CartpoleSAC", *REPLAY]),
+    "dqn": (300, ["num_envs=16", "train=CartpoleDQN", *REPLAY]),
+    "amp": (40, ["num_envs=8", "task=HumanoidAMP", *QUICK, *AMP]),
+    "ant": (120, ["num_envs=16", "task=Ant", "task.randomize=true", LATENCY, *QUICK]),
 }
 
 
 @pytest.mark.parametrize("kind", RUNS)
 def test_killed_again_and_again_it_ends_where_an_uninterrupted_run_does(tmp_path, kind):
     iterations, options = RUNS[kind]
+    iterations *= max(1, KILLS // 10)  # no run ends by itself before
     options = ["train", "sim_device=cpu", *options, f"max_iterations={iterations}"]
     cwd = tmp_path / "work"
     cwd.mkdir()
     folder, rng, end = cwd / "runs" / "killed", random.Random(0), time.monotonic() + SECONDS
     saved, kills, mid_write = None, 0, 0
     for k in range(KILLS):
-        if time.monotonic() > end and saved is not None:
+        if k >= MOMENTS and time.monotonic() > end and saved is not None:
             break
         start = (
             [*options, "experiment=killed"] if saved is None else ["train", f"checkpoint={folder}"]
         )
         run = server().start(start, cwd, agent=SAVE_ALWAYS)
-        if k % 4 == 0:  # start-up: building the model, reading the checkpoint
+        if k % MOMENTS == 0:  # start-up: building the model, reading the checkpoint
             time.sleep(rng.uniform(0.0, 0.4))
-        elif k % 4 == 1:  # the first moments of training
+        elif k % MOMENTS == 1:  # the first moments of training
             wait_until(run.says("run folder"), 240)
             time.sleep(rng.uniform(0.0, 0.05))
-        elif k % 4 == 2:  # while a checkpoint is written
+        elif k % MOMENTS == 2:  # while a checkpoint is written
             wait_until(run.says("run folder"), 240)
             wait_until(lambda: any(p.endswith(".tmp") for p in os.listdir(folder / "nn")))
         else:

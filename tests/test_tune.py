@@ -1,18 +1,18 @@
 """Studies of many runs: what they try, how they continue, what a population changes."""
 
-import json
 import os
 import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("ray")
 
 from interrupted import wait_until
-from phalanx.cli import tune
-from phalanx.cli.dexpbt import MUTATIONS, PBTOptions, large_gap, mutated
+from phalanx.cli import trial, tune
+from phalanx.cli.dexpbt import MUTATIONS, DexPBT, PBTOptions, large_gap, mutated
 from phalanx.cli.main import main
 from phalanx.cli.study import Record, Study, settings_of_trials
 from phalanx.errors import PhalanxError
@@ -99,52 +99,79 @@ def test_a_study_of_another_command_is_refused(tmp_path):
         study.trials()
 
 
-def start(folder, arguments):
+class Running:
+    """A trial of Ray's, as far as the scheduler looks at it."""
+
+    def __init__(self, number, values):
+        self.config = {"trial": {"number": number, "values": values}}
+
+    def is_finished(self):
+        return False
+
+
+@pytest.mark.parametrize("scores", [[0.0, 50.0, 100.0, 104.0], [100.0, 101.0, 102.0, 103.0]])
+def test_a_trial_among_the_worst_becomes_like_one_of_the_best(tmp_path, monkeypatch, scores):
+    study = Study(tmp_path / "s")
+    settings = [{RATE: k + 1.0, "train.params.config.tau": 0.9 + k / 100} for k in range(4)]
+    study.begin(["task=Cartpole"], settings)
+    for k, score in enumerate(scores):
+        row = [3.0, 300.0, score, 10.0, 1.0]
+        study.write(Record(k, settings[k], checkpoint=f"{k}.pth", curve=[row], state="running"))
+    options = PBTOptions(mutation={RATE: "mutate_float"}, mutation_rate=1.0)
+    scheduler = DexPBT(options, study, seed=0)
+    trials = [Running(k, values) for k, values in enumerate(settings)]
+    scheduler._trial_state = {
+        t: SimpleNamespace(last_score=s) for t, s in zip(trials, scores, strict=True)
+    }
+    worst, best = scheduler._quantiles()
+    assert (worst, best) == (trials[:1], trials[2:])
+    chosen, _ = scheduler._get_new_config(trials[0], trials[3])
+    gap = scores[3] - scores[0] > 50
+    assert chosen["trial"]["checkpoint"] == ("3.pth" if gap else "0.pth")
+    assert chosen["trial"]["values"]["train.params.config.tau"] in (0.9, 0.93)
+    assert chosen["trial"]["values"][RATE] not in (1.0, 4.0)
+
+    def train(config, record, reporter):
+        seen.append((record.values, record.checkpoint, record.curve[-1][2]))
+
+    seen = []
+    monkeypatch.setattr(trial, "_train", train)
+    place = {"study": str(study.path), "folder": str(tmp_path), "arguments": []}
+    trial.trial({**chosen, **place, "every": 3, "replays": False})
+    donor = 3 if gap else 0
+    assert seen == [(chosen["trial"]["values"], f"{donor}.pth", scores[donor])]
+    assert study.trial(0).change == chosen["trial"]["change"]
+
+
+def test_a_study_that_is_killed_continues_and_a_trial_that_fails_leaves_others_alone(tmp_path):
+    options = ["task=Cartpole", "sim_device=cpu", "num_envs=16", "max_iterations=100", "study=s"]
+    options += ["train.params.config.horizon_length=8", "report_every=3"]
+    options += ["train.params.config.minibatch_size_per_env=8,7"]  # of which one cannot be
     environment = {**os.environ, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
-    with (folder / "out").open("w") as out:
-        return subprocess.Popen(
-            [sys.executable, "-m", "phalanx", "tune", *arguments],
-            cwd=folder,
-            env=environment,
-            stdout=out,
-            stderr=out,
-        )
-
-
-SMALL = ["task=Cartpole", "sim_device=cpu", "num_envs=16", "report_every=3", "study=s"]
-SMALL += ["train.params.config.horizon_length=8"]
-
-
-def test_a_population_that_is_killed_continues_where_it_was(tmp_path):
-    population = ["scheduler=pbt", "samples=2", "pbt.mutation_rate=1"]
-    population += ["pbt.interval_steps=384", "pbt.start_after=0", "pbt.replace_fraction_worst=0.5"]
-    population += ["train.params.config.minibatch_size_per_env=8", "max_iterations=30"]
-    first = start(tmp_path, [*SMALL, *population])
     study = Study(tmp_path / "s")
 
-    def curves():
-        return [json.loads(f.read_text())["curve"] for f in (tmp_path / "s/trials").glob("*.json")]
+    def start(arguments):
+        command = [sys.executable, "-m", "phalanx", "tune", *arguments]
+        with (tmp_path / "out").open("w") as out:
+            return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=out, stderr=out)
 
+    def begun():
+        return study.file.exists() and len(study.trials()[0].curve) > 2
+
+    first = start(options)
     try:
-        wait_until(lambda: sum(map(len, curves())) > 2, 200)
+        wait_until(begun, 400)
     finally:
         first.kill()
         first.wait()
-    before = {r.number: r for r in study.trials()}
-    assert start(tmp_path, ["study=s"]).wait(200) == 0, (tmp_path / "out").read_text()
-    for r in study.trials():
-        assert (r.state, r.curve[-1][0]) == ("done", 30)
-        assert r.starts > 1
-        begun = study._read()["trials"][r.number]
-        assert r.change == before[r.number].change or r.values != begun
-    assert any(r.change for r in study.trials()), "no trial was changed"
-    assert (tmp_path / "s/curves.png").stat().st_size > 1000
-
-
-def test_a_trial_that_fails_leaves_the_others_alone(tmp_path):
-    sizes = "train.params.config.minibatch_size_per_env=8,7"
-    assert start(tmp_path, [*SMALL, sizes, "max_iterations=6"]).wait(200) == 2
-    done, failed = Study(tmp_path / "s").trials()
-    assert (done.state, done.curve[-1][0], failed.state) == ("done", 6, "failed")
+    before = study.trials()[0]
+    assert before.state == "running"
+    assert start(["study=s"]).wait(400) == 2
+    out = (tmp_path / "out").read_text()
+    done, failed = study.trials()
+    assert (done.state, done.curve[-1][0], done.starts) == ("done", 100, 2), out
+    assert done.curve[: len(before.curve)] == before.curve
+    assert failed.state == "failed"
     assert "does not divide the batch" in failed.reason
-    assert "does not divide the batch" in (tmp_path / "out").read_text()
+    assert "does not divide the batch" in out
+    assert (tmp_path / "s/curves.png").stat().st_size > 1000

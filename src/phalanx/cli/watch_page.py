@@ -16,13 +16,15 @@ from phalanx.viewer.live_view import LiveView, serve
 from phalanx.viewer.server import address, close, open_server
 from phalanx.viewer.source import Source, TrainingSource
 
+NICENESS = 10
+"""Training comes first, but a page has to appear on busy cores, too."""
 FRAME = 1 / 12
 """Time between two pictures [s]; nine Ants take 2 % of a core while somebody looks."""
 
 
 def main(folder: Path) -> None:
     """Serve the page until the process that started this one ends."""
-    _step_back()
+    os.nice(NICENESS)
     parent = os.getppid()
     about = json.loads((folder / "about.json").read_text())
     source = TrainingSource(folder, about["dt"])
@@ -43,14 +45,6 @@ def main(folder: Path) -> None:
     partial.replace(folder / "address")
     serve(view, until=lambda: os.getppid() != parent)
     close(server)
-
-
-def _step_back() -> None:
-    """Training comes first: use only what it leaves of the cores."""
-    if hasattr(os, "SCHED_IDLE"):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    else:
-        os.nice(19)
 
 
 if __name__ == "__main__":
