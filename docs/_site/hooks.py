@@ -34,6 +34,13 @@ PICTURES = {
     "Humanoid": [CURVES],
     "HumanoidWalk": [("humanoid_walk.jpg", "After half a minute of learning on one GPU")],
     "HumanoidAMP": [("amp.jpg", "Policies that imitate clips")],
+    **{
+        f"{robot}Velocity": [
+            (f"{robot.lower()}_velocity.webp", "Forward, left, in a curve and back, with pushes"),
+            (f"{robot.lower()}_velocity_curve.png", "Return and tracking in training"),
+        ]
+        for robot in ("Go1", "Go2", "Anymal")
+    },
     "Cartpole": [("cartpole_learning.webp", "After 2, 8, 16 and 60 iterations")],
 }
 FILMS = {"HumanoidWalk": "humanoid_walk.mp4"}
