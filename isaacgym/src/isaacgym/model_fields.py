@@ -142,9 +142,10 @@ def _shape_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[s
     ]
     variants = variants_of(world)
     n = max(len(scales), *(len(values) for fields_of in own for values in fields_of.values()))
+    names: tuple[str, ...] = GEOM_FIELDS
     if any(len(v.kinds) > 1 for v in variants):
-        n = len(world.envs)
-    for name in (*GEOM_FIELDS, "geom_dataid"):
+        n, names = len(world.envs), (*GEOM_FIELDS, "geom_dataid")
+    for name in names:
         values = getattr(model, name)
         fields[name] = np.broadcast_to(values, (n, *values.shape)).copy()
     for a, actor in enumerate(layout.actors):
