@@ -103,12 +103,13 @@ TABLE = """<robot name="t"><link name="t"><inertial><mass value="2"/>
 
 
 def foot(height, lean):
-    """OBJ of a foot that is wider below than above, where its origin is."""
+    """OBJ of a foot that is wider below than above, where its origin is, as for a texture."""
     rows = [(-height, 0.06, lean), (0.0, 0.03, 0.0)]
     corners = [(x, y) for x in (-0.5, 0.5) for y in (-0.5, 0.5)]
     lines = [f"v {w * x + dx} {w * y} {z}" for z, w, dx in rows for x, y in corners]
-    lines += ["f 1 3 4", "f 1 4 2", "f 5 6 8", "f 5 8 7", "f 1 2 6", "f 1 6 5", "f 3 7 8"]
-    return "\n".join([*lines, "f 3 8 4", "f 1 5 7", "f 1 7 3", "f 2 4 8", "f 2 8 6"])
+    lines += [f"vt {(1 + k) / 10} 0.5" for k in range(8)]
+    faces = "134 142 568 587 126 165 378 384 157 173 248 286".split()
+    return "\n".join([*lines, *(f"f {a}/{a} {b}/{b} {c}/{c}" for a, b, c in faces)])
 
 
 @pytest.mark.parametrize("engine", ["mujoco", "warp"])

@@ -55,19 +55,20 @@ def add_meshes(spec: mujoco.MjSpec, handle: int, variants: Variants) -> None:
     for k, (asset, scale) in enumerate(variants.kinds[1:], 1):
         model = asset.model
         for geom in np.flatnonzero(model.geom_type == MESH):
-            mesh, name = model.mesh(int(model.geom_dataid[geom])), _name(handle, k, int(geom))
+            mesh = int(model.geom_dataid[geom])
             collides = bool(model.geom_contype[geom] | model.geom_conaffinity[geom])
             inertia = mujoco.mjtMeshInertia
             added = spec.add_mesh(
-                name=name,
-                uservert=_rows(model.mesh_vert, mesh.vertadr, mesh.vertnum) * scale,
-                userface=_rows(model.mesh_face, mesh.faceadr, mesh.facenum),
+                name=_name(handle, k, int(geom)),
+                uservert=_rows(model, "vert", mesh) * scale,
+                userface=_rows(model, "face", mesh),
                 # MuJoCo finds the hull of a mesh that no geom of the model has only for its inertia
                 inertia=inertia.mjMESH_INERTIA_CONVEX if collides else inertia.mjMESH_INERTIA_SHELL,
             )
-            if mesh.texcoordadr[0] >= 0:
-                added.usertexcoord = _rows(model.mesh_texcoord, mesh.texcoordadr, mesh.texcoordnum)
-                added.userfacetexcoord = _rows(model.mesh_facetexcoord, mesh.faceadr, mesh.facenum)
+            if model.mesh_texcoordadr[mesh] >= 0:
+                added.usertexcoord = _rows(model, "texcoord", mesh)
+                first, count = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
+                added.userfacetexcoord = model.mesh_facetexcoord[first : first + count].flatten()
 
 
 def mesh_fields(
@@ -87,10 +88,10 @@ def mesh_fields(
                 size[0, g] = model.geom_size[geoms[g]]
                 aabb[0, g] = scale * asset.model.geom_aabb[g]
                 continue
-            mesh = model.mesh(_name(handle, k, int(g)))
-            ids[k, g] = mesh.id
-            pos[k, g], quat[k, g] = model.mesh_pos[mesh.id], model.mesh_quat[mesh.id]
-            vertices = _rows(model.mesh_vert, mesh.vertadr, mesh.vertnum).reshape(-1, 3)
+            mesh = model.mesh(_name(handle, k, int(g))).id
+            ids[k, g] = mesh
+            pos[k, g], quat[k, g] = model.mesh_pos[mesh], model.mesh_quat[mesh]
+            vertices = _rows(model, "vert", mesh).reshape(-1, 3)
             low, high = vertices.min(0), vertices.max(0)
             aabb[k, g] = [*(low + high) / 2, *(high - low) / 2]
             size[k, g] = np.maximum(abs(low), abs(high))
@@ -117,5 +118,9 @@ def _name(handle: int, kind: int, geom: int) -> str:
     return f"{handle}:{kind}/{geom}"  # actors of the first environment have names without a colon
 
 
-def _rows(values: np.ndarray, first: np.ndarray, count: np.ndarray) -> np.ndarray:
-    return values[int(first[0]) : int(first[0] + count[0])].flatten()
+def _rows(model: mujoco.MjModel, what: str, mesh: int) -> np.ndarray:
+    """The "vert", "face" or "texcoord" numbers of a mesh, one after the other."""
+    first = int(getattr(model, f"mesh_{what}adr")[mesh])
+    count = int(getattr(model, f"mesh_{what}num")[mesh])
+    rows: np.ndarray = getattr(model, f"mesh_{what}")[first : first + count].flatten()
+    return rows
