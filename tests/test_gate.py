@@ -7,7 +7,11 @@ import zipfile
 import pytest
 
 from phalanx import gate
+from phalanx.config import read
 from phalanx.errors import PhalanxError
+from phalanx.rl import checkpoint
+from phalanx.sim.assets import load_robot
+from phalanx.tasks.ant import AntConfig
 from phalanx.yaml_file import parse_yaml
 
 
@@ -95,3 +99,16 @@ def test_a_zip_file_that_unpacks_to_more_than_its_size_is_not_unpacked(tmp_path)
         refused(lambda: gate.check_zip(archive, bomb, 30 * gate.MB, False), "has compressed parts")
     with zipfile.ZipFile(plain) as archive:
         gate.check_zip(archive, plain, gate.MB, compressed=False)
+
+
+@pytest.mark.parametrize("name", ["A" * 5000, "b/" * 3000 + "c", "a\0b"])
+@pytest.mark.parametrize("load", [load_robot, checkpoint.load])
+def test_a_name_that_the_system_refuses_is_one_short_sentence(load, name):
+    with pytest.raises(PhalanxError, match="cannot read") as said:
+        load(name)
+    assert len(str(said.value)) < 200
+
+
+def test_a_setting_with_a_zero_byte_is_refused():
+    with pytest.raises(PhalanxError, match=r"asset is 'a.*must be a text without zero bytes"):
+        read(AntConfig, {"asset": "a\0b"}, "")

@@ -127,8 +127,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         raise _wrong(where, value, "true or false")
     if hint in (int, float):
         return _number(hint, value, where)
-    if hint is str and not isinstance(value, str):
-        raise _wrong(where, value, "a text")
+    if hint is str and not (isinstance(value, str) and "\0" not in value):
+        raise _wrong(where, value, "a text without zero bytes" if "\0" in str(value) else "a text")
     return value
 
 

@@ -43,6 +43,17 @@ def open_file(path: Where) -> BinaryIO:
     raise PhalanxError(f"{path} is {kind}, not a file; give a file with content")
 
 
+def check_name(path: Where) -> None:
+    """Raise PhalanxError for a path that the system cannot look at: too long, with a zero byte, in
+    a folder that is closed to us."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        raise PhalanxError(f"cannot read {show(str(path))}: {reason(error)}") from error
+
+
 def read_bytes(path: Where, most: int = 256 * MB) -> bytes:
     """The content of a regular file of at most `most` bytes. Raises PhalanxError for anything
     else."""

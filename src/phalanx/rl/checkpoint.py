@@ -10,7 +10,7 @@ import torch
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.files import write_atomically
 from phalanx.fits import check_finite, count, mapping, number
-from phalanx.gate import listed, show
+from phalanx.gate import check_name, listed, show
 from phalanx.rl.pth_file import read_pth
 
 FORMAT = 3
@@ -30,6 +30,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint onto the CPU. Raises PhalanxError for any other file."""
     path = Path(path)
+    check_name(path)
     if not path.is_file():
         raise PhalanxError(f"no checkpoint at {path}{_nearby(path)}")
     state = read_pth(path)

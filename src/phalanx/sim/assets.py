@@ -25,6 +25,7 @@ from typing import Any, Literal
 import mujoco
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.gate import check_name
 from phalanx.sim import bodies
 from phalanx.sim.compiling import MUJOCO_WARNS, compile_spec, too_large
 from phalanx.sim.decompose import Splitting
@@ -197,6 +198,7 @@ def _only_for(kind: str, file: Path, **given: object) -> None:
 
 def _checked(file: Path) -> Path:
     """`file`, if it exists and has an accepted extension. Raises PhalanxError otherwise."""
+    check_name(file)
     if file.is_dir():
         inside = sorted(f.name for f in file.iterdir() if f.suffix.lower() in EXTENSIONS)
         raise PhalanxError(
