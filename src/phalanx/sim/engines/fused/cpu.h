@@ -119,6 +119,3 @@ template <int width> struct RowOut {
 #define WRITTEN(w, name) const Shown &name = w
 #define STAGE_UNROLL _Pragma("unroll 1")
 #define UNROLL STAGE_UNROLL
-#define PASS UNROLL
-#define DIRECTION FN
-#define CONTACTS_FIRST 0

@@ -38,20 +38,6 @@ FN bool element_on(B a, int) { return a; }
 FN void set_element(F &a, int, float value) { a = value; }
 
 #define UNROLL STAGE_UNROLL
-#if LANES > 1 && !IN_REGISTERS
-#define DIRECTION __device__ __noinline__
-#else
-#define DIRECTION FN
-#endif
-// Newton's passes are unrolled: a warp has its scheduler to itself, and waits for every number that was not
-// asked for in time.
-#if LANES > 1
-#define PASS _Pragma("unroll")
-#define CONTACTS_FIRST (!IN_REGISTERS)
-#else
-#define PASS UNROLL
-#define CONTACTS_FIRST 0
-#endif
 
 #if LANES > 1
 #define LANE (threadIdx.x % LANES)

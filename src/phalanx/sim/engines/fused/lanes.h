@@ -24,12 +24,6 @@ FN bool some_here(bool b) { return b; }
 // Items of the lane; each of the trunk's is one lane's.
 #define ONE_OF(b, items, n) for (int b##_ = 0, b; (b = ONE_##items[b##_]) >= 0; b##_++)
 #endif
-// Constants of slots; `same`: a bit for each that all lanes share, which is read where the compiler knows it.
-template <int N> struct OfLanes {
-  const int (*rows)[N];
-  unsigned long long same;
-  MEMBER int operator[](int k) const { return rows[same >> k & 1 ? 0 : LANE][k]; }
-};
 // Rows of the tables of bodies that move with slot k.
 #define BODIES_OF(k, b) for (int b##_ = BODIES0[k], b; b##_ < BODIES1[k] && (b = SLOT_BODY[b##_], true); b##_++)
 // Whether this lane adds to a sum what acts at the slot of a geom.

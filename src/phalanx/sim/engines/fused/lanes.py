@@ -73,7 +73,7 @@ class Lanes:
                 for lane in range(self.count)]  # fmt: skip
         if name == "UP":
             some = [[self.local(k) for k in row] for row in some]
-        return by_slot(name, some)
+        return laned(name, some)
 
     def chains(self, s: Structure) -> list[str]:
         """Declarations of which slots hang from the one before them, and from which others hang."""
@@ -87,7 +87,7 @@ class Lanes:
             trunk = set(range(len(self.trunk)))
             chained.append([int(x) for x in chain])
             joins.append([int(i in joined | trunk) for i in range(len(slots))])
-        return [by_slot("CHAINED", chained), by_slot("JOINS", joins)]
+        return [laned("CHAINED", chained), laned("JOINS", joins)]
 
     def ranges(self, name: str, starts: Sequence[int]) -> str:
         """The declaration of where each slot's items begin and end. Of the trunk's, lanes take
@@ -137,19 +137,6 @@ def laned(name: str, rows: Sequence[Sequence[int]]) -> str:
     return (
         f"TABLE int {name}_OF_LANE[][{len(rows[0])}] = {{{each}}};\n"
         f"#define {name} {name}_OF_LANE[LANE]"
-    )
-
-
-def by_slot(name: str, rows: Sequence[Sequence[int]]) -> str:
-    """As `laned`, for constants of slots: those that all lanes share are known to the compiler
-    where it unrolls a loop over slots."""
-    same = sum(1 << k for k, column in enumerate(zip(*rows, strict=True)) if len(set(column)) == 1)
-    if len(rows[0]) > 63 or same == (1 << len(rows[0])) - 1:
-        return laned(name, rows)
-    each = ", ".join(f"{{{_list(row)}}}" for row in rows)
-    return (
-        f"TABLE int {name}_OF_LANE[][{len(rows[0])}] = {{{each}}};\n"
-        f"#define {name} (OfLanes<{len(rows[0])}>{{{name}_OF_LANE, {same}ull}})"
     )
 
 

@@ -481,11 +481,6 @@ FN void add_contacts(const World &w, const Contacts &C, int k, F *A, F *P) {
 // Whether there are forces on bodies, in w.P, that are not contacts with the world.
 FN bool pushed(const World &w) { return NROW || (NPAIR && w.npair > 0); }
 
-// Whether w.A and w.P have something for slot k: what hangs from it beside its chain, and contacts where
-// these are added first, so that the pass has one copy of their code.
-template <bool SOLVE> FN bool joins(const World &w, int k) {
-  return JOINS[k] || (CONTACTS_FIRST && SOLVE && w.from[k] < w.from[k + 1]);
-}
 // One slot of the pass to the roots. A and P are the articulated inertia and the bias force below it, of
 // the slot before in a chain; what else hangs from a slot comes through w.A and w.P.
 // SOLVE: Newton's direction; else (M + diag(added))^-1 rhs.
@@ -495,14 +490,13 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, int k, F *A, 
     EACH(i, 6) P[i] = ZERO;
     return;
   }
-  bool meets = joins<SOLVE>(w, k);
-  if (meets) EACH(i, 21) A[i] += w.A[k][i];
-  if (meets || (SOLVE && pushed(w))) EACH(i, 6) P[i] += w.P[k][i];
+  if (JOINS[k]) EACH(i, 21) A[i] += w.A[k][i];
+  if (JOINS[k] || (SOLVE && pushed(w))) EACH(i, 6) P[i] += w.P[k][i];
   if (BODY[k]) {
     add_inertia(A, w.I[k]);
     if (SOLVE) {
       EACH(i, 6) P[i] += w.wrench[k][i];
-      if (!CONTACTS_FIRST && k >= NTRUNK) add_contacts(w, C, k, A, P);
+      if (k >= NTRUNK) add_contacts(w, C, k, A, P);
     }
   }
   if (KIND[k] == FREE) {  // A = U D U'; y = U^-1 (tau - P)
@@ -568,8 +562,8 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, int k, F *A, 
   EACH(i, 6) P[i] = ZERO;
 }
 
-// From the roots out: dir and the motions dV that it gives.
-FN void from_root(World &w, int k) {
+// From the roots out: dir and the motions dV that it gives, with what it does to contact rows.
+template <bool SOLVE> FN void from_root(World &w, Contacts &C, int k) {
   F *dV = w.dV[k];
   if (NBASE && KIND[k] == BASE) {
     EACH(i, 6) dV[i] = ZERO;
@@ -592,41 +586,37 @@ FN void from_root(World &w, int k) {
     w.dir[k] = (w.dir[k] - dot6(dV, up)) * w.d[k];
     EACH(i, 6) dV[i] = up[i] + w.S[k][i] * w.dir[k];
   }
-}
-// What the direction does to the rows of contacts with the world.
-FN void contact_directions(const World &w, Contacts &C) {
-  SLOTS(k) for (int c = w.from[k]; c < w.from[k + 1]; c++) {
+  if (!SOLVE || !BODY[k]) return;
+  for (int c = w.from[k]; c < w.from[k + 1]; c++) {
     int i = C.point[c];
     EACH(j, NBASIS) if (j < POINT_DIM[i]) {
       F b[6];
       contact_basis(C.offset[c], C.normal[c], C.tangent[c], j, b);
-      C.v[c][j] = dot6(b, w.dV[k]);
+      C.v[c][j] = dot6(b, dV);
       if (j) C.v[c][j] *= T(point, i, 14 + j);
     }
   }
 }
 
 // Newton's direction into dir and dV; returns grad' H^-1 grad.
-template <bool SOLVE> DIRECTION F direction(World &w, Contacts &C, Pairs &X) {
+template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
   F decrement = ZERO, A[21], P[6];
   EACH(i, 21) A[i] = ZERO;
   EACH(i, 6) P[i] = ZERO;
   SLOTS(k) {
-    bool meets = joins<SOLVE>(w, k);
-    if (meets) EACH(i, 21) w.A[k][i] = ZERO;
-    if (meets || (SOLVE && pushed(w))) EACH(i, 6) w.P[k][i] = ZERO;
-    if (CONTACTS_FIRST && SOLVE) add_contacts(w, C, k, w.A[k], w.P[k]);
+    if (JOINS[k]) EACH(i, 21) w.A[k][i] = ZERO;
+    if (JOINS[k] || (SOLVE && pushed(w))) EACH(i, 6) w.P[k][i] = ZERO;
   }
   if (SOLVE) add_pair_forces(w, X);
   if (SOLVE && NROW) add_row_forces(w);
-  PASS for (int k = NSLOT - 1; k >= NTRUNK; k--) to_root<SOLVE>(w, C, k, A, P, decrement);
+  LIMBS_UP(k) to_root<SOLVE>(w, C, k, A, P, decrement);
   if (LANES > 1) {
     decrement = sum_lanes(decrement);
-    PASS for (int k = 0; k < NTRUNK; k++) {
-      if (!CONTACTS_FIRST && SOLVE) add_contacts(w, C, k, w.A[k], w.P[k]);
+    TRUNK(k) {
+      if (SOLVE) add_contacts(w, C, k, w.A[k], w.P[k]);
       sum_lanes(w.A[k], 21), sum_lanes(w.P[k], 6);
     }
-    PASS for (int k = NTRUNK - 1; k >= 0; k--) to_root<SOLVE>(w, C, k, A, P, decrement);
+    TRUNK_UP(k) to_root<SOLVE>(w, C, k, A, P, decrement);
   }
   if (SOLVE && (NPAIR || NROW)) {
     int n = 0;
@@ -634,8 +624,7 @@ template <bool SOLVE> DIRECTION F direction(World &w, Contacts &C, Pairs &X) {
     couple_pairs(w, X, n);
     if (n) solve_rows(w, X, n, decrement);
   }
-  PASS for (int k = 0; k < NSLOT; k++) from_root(w, k);
-  if (SOLVE) contact_directions(w, C);
+  SLOTS(k) from_root<SOLVE>(w, C, k);
   if (SOLVE) pair_directions(w, X);
   if (SOLVE && NROW) row_directions(w);
   return decrement;
