@@ -36,7 +36,7 @@ RUNS = {
     "lstm": (120, ["num_envs=16", "train=CartpoleLSTM", f"{CONFIG}minibatch_size_per_env=8"]),
     "sac": (300, ["num_envs=16", "train=CartpoleSAC", *REPLAY]),
     "dqn": (300, ["num_envs=16", "train=CartpoleDQN", *REPLAY]),
-    "amp": (40, ["num_envs=8", "task=HumanoidAMP", *QUICK, *AMP]),
+    "amp": (60, ["num_envs=8", "task=HumanoidAMP", *QUICK, *AMP]),
     "ant": (120, ["num_envs=16", "task=Ant", "task.randomize=true", LATENCY, *QUICK]),
 }
 
