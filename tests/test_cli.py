@@ -28,6 +28,7 @@ from phalanx.cli.commands import ALGORITHMS, COMMANDS, NETWORKS
 from phalanx.cli.config import compose_config
 from phalanx.cli.fields import fields, find_class
 from phalanx.cli.help import config_class
+from phalanx.cli.main import _interruptible as interruptible
 from phalanx.cli.main import main
 from phalanx.tasks.cartpole import CartpoleConfig
 
@@ -605,3 +606,17 @@ def test_play_writes_a_video(run, capsys, cwd, monkeypatch):
     file = Path(re.search(r"video: (.*)", capsys.readouterr().out)[1])
     assert file == run / "videos" / "Cartpole.mp4"
     assert b"ftyp" in file.read_bytes()[:12]
+
+
+def test_sigterm_ends_a_command_where_a_shell_has_it_ignore_ctrl_c():
+    """As of background jobs; what is half done is cleared away on the way out."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt), interruptible():
+            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -111,13 +111,14 @@ def _interruptible() -> Iterator[None]:
         came = True
         signal.default_int_handler(number, frame)
 
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not usual or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGINT, interrupt)
-    # An end like Ctrl-C's: half-written films, temporary folders and other processes go, too.
-    ended = signal.signal(signal.SIGTERM, interrupt)
+    # SIGTERM ends like Ctrl-C: half-written films, temporary folders and other processes go, too. A
+    # shell has its background jobs ignore SIGINT, which stays so.
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {s: handler for s, handler in usual.items() if signal.getsignal(s) == handler}
+    if threading.current_thread() is not threading.main_thread():
+        before = {}
+    for s in before:
+        signal.signal(s, interrupt)
     try:
         yield
     except Exception as error:
@@ -125,8 +126,8 @@ def _interruptible() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, ended)
+        for s, handler in before.items():
+            signal.signal(s, handler)
 
 
 def _sentence(error: Exception) -> str:
