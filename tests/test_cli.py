@@ -608,14 +608,19 @@ def test_play_writes_a_video(run, capsys, cwd, monkeypatch):
     assert b"ftyp" in file.read_bytes()[:12]
 
 
+def told_to_end():
+    with interruptible():
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+
 def test_sigterm_ends_a_command_where_a_shell_has_it_ignore_ctrl_c():
     """As of background jobs; what is half done is cleared away on the way out."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with pytest.raises(KeyboardInterrupt), interruptible():
-            assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(5)
+        with pytest.raises(KeyboardInterrupt):
+            told_to_end()
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
