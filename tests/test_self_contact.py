@@ -38,7 +38,7 @@ def test_a_robot_feels_itself_apart_from_ground_and_others(tmp_path):
     assert one.self_contact_body_names == ["torso", "arm", "hand"]
     own, every = one.self_contact_force, one.contact_force
     assert (own[:, 2].norm(dim=1) > 0.5).all()  # the hand on the torso
-    torch.testing.assert_close(own.sum(1), torch.zeros(3, 3), atol=1e-4, rtol=0)
+    assert own.sum(1).abs().max() < 1e-4
     # the torso also touches the ground and the other robot
     assert ((every - own)[:, 0, 2] > 5).all()
     assert ((every - own)[:, 0, 1] < -0.01).all()
