@@ -17,6 +17,7 @@ from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
 from phalanx.cli.main import main
 from phalanx.cli.settings import say_how_to_write_train
+from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
 from phalanx.robot import HeldRobot, default_pose, drop, read_robot
 from recorder import Recorder
@@ -77,6 +78,22 @@ def test_a_task_has_the_numbers_of_the_robot(cwd, capsys, monkeypatch):
     assert sum(t.size for t in env.observation_layout()) == env.num_obs
     assert env.action_layout().kind == "position"
     assert set(tasks.names()) >= {"DogWalk", "Ant"}
+
+
+@pytest.mark.parametrize(("robot", "good", "bad"), [
+    ("dog.xml", [0.2, 0, 0.1], [9, 0, 0]), ("arm.xml", [0.5, -0.5], [0.5]),
+])  # fmt: skip
+def test_a_written_task_takes_a_command(cwd, capsys, monkeypatch, robot, good, bad):
+    main(["new", "mine", f"robot={robot}", "task=Mine"])
+    monkeypatch.chdir("mine")
+    env = tasks.make("Mine", 2, "cpu")
+    env.give_command(good)
+    env.reset()
+    for _ in range(3):
+        env.step(torch.zeros(2, env.num_actions))
+    torch.testing.assert_close(env.command, torch.tensor([good, good], dtype=torch.float32))
+    with pytest.raises(PhalanxError, match="must be"):
+        env.give_command(bad)
 
 
 def test_servos_are_as_stiff_as_it_takes_to_stand(cwd, capsys, monkeypatch):

@@ -16,6 +16,7 @@ the target of a joint's servo through its range.
 | previous actions   | joints | -               |                                              |
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
 from phalanx.tasks import Task, TaskConfig
@@ -82,6 +84,7 @@ class MyTask(Task):
         self.v = torch.tensor([int(j.dofadr[0]) for j in joints], device=self.device)
         zeros = torch.zeros(self.num_envs, self.num_actions, device=self.device)
         self.command = self.state("command", zeros)
+        self.is_given = False  # the command, from outside
         self.actions = self.state("actions", zeros.clone())
         self.change = self.state("change", zeros[:, 0].clone())
 
@@ -106,6 +109,15 @@ class MyTask(Task):
         self.log_terms(terms)
         return torch.stack(list(terms.values())).sum(0), torch.zeros_like(self.terminated)
 
+    def give_command(self, values: Sequence[float]) -> None:
+        """Let all robots move their joints to these shares of their ranges, -1 to 1."""
+        given = torch.tensor(values, device=self.device)
+        if given.shape != self.half.shape or (given.abs() > 1).any():
+            count = len(self.half)
+            raise PhalanxError(f"command={list(values)} must be {count} numbers from -1 to 1")
+        self.command.copy_(given.expand_as(self.command))
+        self.is_given = True
+
     def reset_envs(self, mask: Tensor) -> None:
         """Start anywhere in the range of commands, at rest, with a new command."""
         rows, reach = mask[:, None], self.config.reach
@@ -114,7 +126,8 @@ class MyTask(Task):
         pos = torch.where(rows, self.middle + self.half * start, self.sim.qpos[:, self.q])
         self.sim.qpos[:, self.q] = pos
         self.actions.copy_(torch.where(rows, start, self.actions))
-        self.command.copy_(torch.where(rows, command, self.command))
+        if not self.is_given:
+            self.command.copy_(torch.where(rows, command, self.command))
 
     def observation_layout(self) -> tuple[Term, ...]:
         joints = tuple(JOINTS)

@@ -25,6 +25,7 @@ joint's servo by `scale` from its default position.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
 from phalanx.tasks import Task, TaskConfig
@@ -114,6 +116,7 @@ class MyTask(Task):
         speed, turn = self.config.speed, self.config.turn
         self.most = torch.tensor([speed, speed / 2, turn], device=self.device)
         self.command = self.state("command", zeros(3))
+        self.is_given = False  # the command, from outside
         self.actions = self.state("actions", zeros(self.num_actions))
         self.change = self.state("change", zeros())
         self.air_time = self.state("air_time", zeros(len(FEET)))
@@ -174,10 +177,21 @@ class MyTask(Task):
         return time * (self.command.abs().sum(1) > 0)
 
     def draw_commands(self, mask: Tensor) -> None:
-        """New commands in environments `mask` (N,) bool."""
+        """New commands in environments `mask` (N,) bool, unless one is given."""
+        if self.is_given:
+            return
         command = self.most * (2 * torch.rand_like(self.command) - 1)
         command *= torch.rand_like(command[:, :1]) > self.config.standing
         self.command.copy_(torch.where(mask[:, None], command, self.command))
+
+    def give_command(self, values: Sequence[float]) -> None:
+        """Let all robots follow this command: forward, to the left [m/s], yaw rate [rad/s]."""
+        given = torch.tensor(values, device=self.device)
+        if given.shape != self.most.shape or (given.abs() > self.most + 1e-6).any():
+            most = ", ".join(f"{m:.3g}" for m in self.most.tolist())
+            raise PhalanxError(f"command={list(values)} must be three numbers, at most +-({most})")
+        self.command.copy_(given.expand_as(self.command))
+        self.is_given = True
 
     def reset_envs(self, mask: Tensor) -> None:
         """Start near the default pose, facing anywhere."""
