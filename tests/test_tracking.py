@@ -13,7 +13,8 @@ N = 4
 
 @pytest.fixture(scope="module")
 def task():
-    made = tasks.make("G1Tracking", N, device="cpu", engine="mujoco", randomize=False)
+    settings = {"randomize": False, "spread_starts": False}
+    made = tasks.make("G1Tracking", N, device="cpu", engine="mujoco", **settings)
     made.reset()
     return made
 
