@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -116,7 +117,9 @@ def test_a_trial_among_the_worst_becomes_like_one_of_the_best(tmp_path, monkeypa
     study.begin(["task=Cartpole"], settings)
     for k, score in enumerate(scores):
         row = [3.0, 300.0, score, 10.0, 1.0]
-        study.write(Record(k, settings[k], checkpoint=f"{k}.pth", curve=[row], state="running"))
+        (tmp_path / f"{k}.pth").write_text(str(k))
+        file = str(tmp_path / f"{k}.pth")
+        study.write(Record(k, settings[k], checkpoint=file, curve=[row], state="running"))
     options = PBTOptions(mutation={RATE: "mutate_float"}, mutation_rate=1.0)
     scheduler = DexPBT(options, study, seed=0)
     trials = [Running(k, values) for k, values in enumerate(settings)]
@@ -127,7 +130,9 @@ def test_a_trial_among_the_worst_becomes_like_one_of_the_best(tmp_path, monkeypa
     assert (worst, best) == (trials[:1], trials[2:])
     chosen, _ = scheduler._get_new_config(trials[0], trials[3])
     gap = scores[3] - scores[0] > 50
-    assert chosen["trial"]["checkpoint"] == ("3.pth" if gap else "0.pth")
+    donor = 3 if gap else 0
+    (tmp_path / f"{donor}.pth").unlink()  # the donor goes on, and keeps its last ones only
+    assert Path(chosen["trial"]["checkpoint"]).read_text() == str(donor)
     assert chosen["trial"]["values"]["train.params.config.tau"] in (0.9, 0.93)
     assert chosen["trial"]["values"][RATE] not in (1.0, 4.0)
 
@@ -138,8 +143,7 @@ def test_a_trial_among_the_worst_becomes_like_one_of_the_best(tmp_path, monkeypa
     monkeypatch.setattr(trial, "_train", train)
     place = {"study": str(study.path), "folder": str(tmp_path), "arguments": []}
     trial.trial({**chosen, **place, "every": 3, "replays": False})
-    donor = 3 if gap else 0
-    assert seen == [(chosen["trial"]["values"], f"{donor}.pth", scores[donor])]
+    assert seen == [(*(chosen["trial"][key] for key in ("values", "checkpoint")), scores[donor])]
     assert study.trial(0).change == chosen["trial"]["change"]
 
 

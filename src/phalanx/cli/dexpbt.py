@@ -145,7 +145,7 @@ class DexPBT(PopulationBasedTraining):
         states = self._trial_state
         better, worse = states[trial_to_clone].last_score, states[trial].last_score
         takes = large_gap(better, worse, scores, self.options)
-        donor = self.study.trial(other["number"] if takes else own["number"], own["values"])
+        donor, checkpoint = self.study.take(other["number"] if takes else own["number"])
         values = {
             key: self.rng.choice((value, other["values"].get(key, value)))
             for key, value in own["values"].items()
@@ -153,7 +153,7 @@ class DexPBT(PopulationBasedTraining):
         chosen = {
             "number": own["number"],
             "values": mutated(values, self.options, self.rng),
-            "checkpoint": donor.checkpoint,
+            "checkpoint": checkpoint,
             "curve": donor.curve,
             "change": uuid.uuid4().hex,
         }

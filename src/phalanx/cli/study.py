@@ -3,12 +3,15 @@
     study.yaml          the command line, and the settings of each trial when it began
     trials/000.json     what trial 0 has reached: settings, curve, last checkpoint
     runs/000_0/         the run folder of its first start, 000_1 of the second, ...
+    taken/              what a trial of a population takes from another, until it saves itself
 
 These plain files are all that a study needs to continue, at whatever moment it was killed.
 """
 
 import json
 import re
+import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -59,6 +62,7 @@ class Study:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.file = self.path / "study.yaml"
+        self.taken = self.path / "taken"
         if self.path.exists() and not self.file.exists() and any(self.path.iterdir()):
             raise PhalanxError(f"{path} is not empty and not a study; choose another with study=")
 
@@ -99,6 +103,22 @@ class Study:
     def write(self, record: Record) -> None:
         """Replace the trial's file."""
         write_atomically(self._file(record.number), json.dumps(asdict(record)).encode(), "study=")
+
+    def take(self, number: int) -> tuple[Record, str | None]:
+        """A trial, and a copy of its last checkpoint, which stays when the trial goes on."""
+        for left in (True, False):
+            record = self.trial(number)
+            if record.checkpoint is None:
+                break
+            copy = self.taken / f"{uuid.uuid4().hex}.pth"
+            self.taken.mkdir(exist_ok=True)
+            try:
+                shutil.copyfile(record.checkpoint, copy)
+                return record, str(copy)
+            except FileNotFoundError:  # it has just written another
+                if not left:
+                    raise
+        return record, None
 
     def _file(self, number: int) -> Path:
         return self.path / "trials" / f"{number:03}.json"

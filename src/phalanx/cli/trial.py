@@ -81,9 +81,12 @@ class Reporter(AlgoObserver):
         old = sorted(a.nn_dir.glob("trial_*.pth"), key=lambda p: p.stat().st_mtime)
         for each in old[:-KEPT]:
             each.unlink()
+        begun_from = Path(self.record.checkpoint or "")
         self.record.checkpoint = str(file.absolute())
         self.record.curve.append([float(x) for x in numbers])
         self.study.write(self.record)
+        if begun_from.parent == self.study.taken:
+            begun_from.unlink(missing_ok=True)
         self.report(self.record.curve[-1])
 
     def report(self, row: list[float]) -> None:
