@@ -123,8 +123,8 @@ class DexPBT(PopulationBasedTraining):
         self.options, self.study, self.rng = options, study, random.Random(seed)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Decide about a trial; one that ends before it has a return gives no `result`."""
-        if self._metric not in result:
+        """Decide about a trial; one that ends before it has reported gives an empty `result`."""
+        if "frames" not in result:
             return str(self.CONTINUE)
         return str(super().on_trial_result(tune_controller, trial, result))
 
