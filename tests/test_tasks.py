@@ -1,6 +1,7 @@
 """One suite over all tasks: a new task in `tasks.TASKS` joins by itself."""
 
 import itertools
+import json
 import subprocess
 import sys
 
@@ -19,8 +20,12 @@ CONSTANT: dict[str, dict[int, str]] = {
         k: "the default clip does not move this joint" for k in range(58) if k % 29 not in SQUATS
     }
 }
-QUICK = {"Cartpole"}
-PHALANX = "from phalanx.cli.main import main; main()"
+COMMANDS = """
+import json, sys
+from phalanx.cli.main import main
+for command in json.loads(sys.argv[1]):
+    main(command)
+"""
 
 
 def rollout(name, seed=0, steps=STEPS):
@@ -142,40 +147,52 @@ def test_no_task_of_ours_forgets_to_declare_its_state(played):
     assert task.report() == ""
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-        for name in sorted(tasks.TASKS)
-    ],
-)
-def test_twelve_iterations_are_six_and_six_in_two_processes(tmp_path, name):
-    def train(experiment, iterations, *more):
-        arguments = [
-            *(f"task={name}", "num_envs=16", "sim_device=cpu", f"max_iterations={iterations}"),
-            *(f"experiment={experiment}", "train.params.config.horizon_length=8"),
-            *("train.params.config.mini_epochs=2", "train.params.config.minibatch_size=64"),
-        ]
-        if name.endswith(("Mjlab", "Unilab")):  # their central values divide this batch, too
-            arguments += ["train.params.config.central_value_config.minibatch_size_per_env=4"]
-        if name == "HumanoidAMP":  # the discriminator's buffers, and small ones
-            arguments += ["train.params.config.save_replay_buffer=true"]
-            arguments += ["train.params.config.amp_obs_demo_buffer_size=1024"]
-            arguments += ["train.params.config.amp_replay_buffer_size=1024"]
-            arguments += ["train.params.config.amp_batch_size=128"]
-        command = [sys.executable, "-c", PHALANX, "train", *arguments, *more]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+def train_command(name, experiment, iterations, *more):
+    arguments = [
+        *("train", f"task={name}", "num_envs=16", "sim_device=cpu"),
+        *(f"max_iterations={iterations}", f"experiment={name}_{experiment}"),
+        *("train.params.config.horizon_length=8", "train.params.config.mini_epochs=2"),
+        "train.params.config.minibatch_size=64",
+    ]
+    if name.endswith(("Mjlab", "Unilab")):  # their central values divide this batch, too
+        arguments += ["train.params.config.central_value_config.minibatch_size_per_env=4"]
+    if name == "HumanoidAMP":  # the discriminator's buffers, and small ones
+        arguments += ["train.params.config.save_replay_buffer=true"]
+        arguments += ["train.params.config.amp_obs_demo_buffer_size=1024"]
+        arguments += ["train.params.config.amp_replay_buffer_size=1024"]
+        arguments += ["train.params.config.amp_batch_size=128"]
+    return [*arguments, *more]
 
-    train("at_once", 12)
-    train("in_two", 6)
-    train("in_two", 12, "checkpoint=runs/in_two")
+
+@pytest.fixture(scope="module")
+def trained(request, tmp_path_factory):
+    """The folder of the runs of all tasks that are tested. One process trains what is trained at
+    once and first halves, one second halves."""
+    folder = tmp_path_factory.mktemp("halves")
+    names = [item.callspec.params["name"] for item in request.session.items
+             if getattr(item, "originalname", "") == TWELVE]  # fmt: skip
+    first = [train_command(n, *run) for n in names for run in (("at_once", 12), ("in_two", 6))]
+    second = [train_command(n, "in_two", 12, f"checkpoint=runs/{n}_in_two") for n in names]
+    for commands in (first, second):
+        command = [sys.executable, "-c", COMMANDS, json.dumps(commands)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, f"{done.stdout[-500:]}\n{done.stderr[-2000:]}"
+    return folder
+
+
+TWELVE = "test_twelve_iterations_are_six_and_six_in_two_processes"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(tasks.TASKS))
+def test_twelve_iterations_are_six_and_six_in_two_processes(trained, name):
     whole, parts = (
-        torch.load(tmp_path / f"runs/{run}/nn/last_{name}.pth", weights_only=True)
+        torch.load(trained / f"runs/{name}_{run}/nn/last_{name}.pth", weights_only=True)
         for run in ("at_once", "in_two")
     )
     for key in ("model", "optimizer"):
         assert_same(whole[key], parts[key], key)
+    assert parts["epoch"] == 12
 
 
 def assert_same(a, b, at):
