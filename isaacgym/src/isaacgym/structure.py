@@ -68,8 +68,9 @@ def _structure(env: Env, exact: bool, sensors: dict[int, str]) -> Any:
         key: Any = asset.structure
         if exact:  # points of a mesh keep their places, so its size must agree too
             key = (asset.key, actor.scale if asset.collides_as_mesh else None)
-        own = sensors.setdefault(id(actor.sensors), "") or repr(actor.sensors)
-        sensors[id(actor.sensors)] = own
-        actors.append((key, group, actor.filter, filters, own))
+        own = id(actor.sensors)
+        if own not in sensors:
+            sensors[own] = repr(actor.sensors)
+        actors.append((key, group, actor.filter, filters, sensors[own]))
     held = tuple((a.rigid_handle, a.axes) for a in env.attractors)
     return tuple(actors), held

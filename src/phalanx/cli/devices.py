@@ -1,7 +1,6 @@
 """Training on several devices: `phalanx train devices=2` starts the ranks that torchrun would."""
 
 import contextlib
-import dataclasses
 import logging
 import os
 import signal
@@ -9,7 +8,6 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
@@ -65,9 +63,6 @@ def start_ranks(count: int, arguments: list[str]) -> int | None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the ranks say why they end
-    # torch 2.11 always gives processes 30 s to end
-    known = {field.name for field in dataclasses.fields(LaunchConfig)}
-    own_time: dict[str, Any] = {"shutdown_timeout": SECONDS_TO_SAVE}
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -78,8 +73,8 @@ def start_ranks(count: int, arguments: list[str]) -> int | None:
         local_addr=ranks.THIS_MACHINE,  # its name may lead nowhere
         max_restarts=0,
         monitor_interval=0.2,
-        **{name: value for name, value in own_time.items() if name in known},
     )
+    config.shutdown_timeout = SECONDS_TO_SAVE  # no argument in torch 2.11, which waits for 30 s
     own = [a for a in arguments if not a.startswith(("devices=", "multi_gpu="))]
     command = ["-m", "phalanx", "train", *own, "multi_gpu=true"]
     try:

@@ -140,8 +140,7 @@ class Actor:
                 f"actor {self.name!r} has no contact force sensors;"
                 f" ask for them with scene.add_contact_force_sensors({self.name!r})"
             )
-        # MuJoCo's sensor gives the force that the body exerts.
-        return -torch.stack([self.sim.sensordata[:, a : a + 3] for a in self._contact], 1)
+        return self._forces(self._contact)
 
     @property
     def self_contact_force(self) -> Tensor:
@@ -152,7 +151,12 @@ class Actor:
                 f"actor {self.name!r} has no sensors of contacts with itself;"
                 f" ask for them with scene.add_self_contact_sensors({self.name!r})"
             )
-        return -torch.stack([self.sim.sensordata[:, a : a + 3] for a in self._self_contact], 1)
+        return self._forces(self._self_contact)
+
+    def _forces(self, sensors: list[int]) -> Tensor:
+        """(N, C, 3) on bodies, of contact sensors whose values begin at these places."""
+        # MuJoCo's sensor gives the force that the body exerts.
+        return -torch.stack([self.sim.sensordata[:, a : a + 3] for a in sensors], 1)
 
     def _free(self) -> int:
         if self._root_v is None:

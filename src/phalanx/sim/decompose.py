@@ -57,10 +57,10 @@ class Splitting:
     max_vertices: int = 0
     """Of a part; 0 for no limit."""
     cells: int = 50
-    """A mesh with holes is first made whole on a grid with so many cells along it; 20 to 100."""
+    """A mesh with holes is first made whole on a grid with this many cells along it; 20 to 100."""
 
     def options(self, triangles: int) -> dict[str, Any]:
-        """CoACD's options for a mesh with so many triangles."""
+        """CoACD's options for a mesh of `triangles` triangles."""
         large = triangles > LARGE
         options: dict[str, Any] = dict(QUICK if large else SEARCH)
         options["preprocess_resolution"] = min(self.cells, COARSEST) if large else self.cells
@@ -122,15 +122,15 @@ def convex_parts(
             "%s: splitting mesh %r into convex parts, once; %s limits the time",
             *(file, name, SECONDS),
         )
-        parts = _run_coacd(vertices, faces, options)
-        _save(cached, parts or [_hull(vertices, faces)])
+        parts = _run_coacd(vertices, faces, options) or [_hull(vertices, faces)]
+        _save(cached, parts)
     if len(parts) < 2 and not _is_convex(vertices, faces):
         log.warning(
             "%s: mesh %r is not split but collides as its convex hull, since CoACD found no parts"
             " in time; to try again, delete %s and set %s",
             *(file, name, cached, SECONDS),
         )
-    return parts or [_hull(vertices, faces)]
+    return parts
 
 
 def _run_coacd(vertices: Array, faces: Faces, options: dict[str, Any]) -> Parts:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from phalanx.errors import PhalanxError
 from phalanx.tasks.terrain import Terrain
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 TOUCHES = 1.0
 """Force from which on a foot counts as touching [N]."""
+
+
+def check_feet(bodies: Sequence[str]) -> None:
+    """Raise PhalanxError if a task's setting `feet` names none."""
+    if not bodies:
+        raise PhalanxError("task.env.feet is empty; name the bodies that are the robot's feet")
 
 
 class Feet:

@@ -30,12 +30,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from phalanx.errors import PhalanxError
 from phalanx.layout import Term
 from phalanx.sim import Scene
 from phalanx.tasks import gait_rewards as gait
 from phalanx.tasks import locomotion
-from phalanx.tasks.feet import Feet
+from phalanx.tasks.feet import Feet, check_feet
 from phalanx.tasks.go2_skill import Go2Skill, Go2SkillConfig
 from phalanx.tasks.mirror import joint_mirror
 
@@ -71,8 +70,7 @@ class Go2BackflipConfig(Go2SkillConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.feet:
-            raise PhalanxError("task.env.feet is empty; name the bodies that are the robot's feet")
+        check_feet(self.feet)
 
 
 class Go2Backflip(Go2Skill):

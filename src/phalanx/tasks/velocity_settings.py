@@ -6,6 +6,7 @@ from pathlib import Path
 from phalanx.config import ranged
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.tasks.commands import CommandSettings
+from phalanx.tasks.feet import check_feet
 from phalanx.tasks.task import TaskConfig
 from phalanx.tasks.terrain import TerrainSettings
 from phalanx.tasks.terrain_kinds import KINDS
@@ -99,8 +100,7 @@ class VelocityConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.feet:
-            raise PhalanxError("task.env.feet is empty; name the bodies that are the robot's feet")
+        check_feet(self.feet)
         if len(self.gait_offsets) != len(self.feet):
             raise PhalanxError(
                 f"task.env.gait_offsets has {len(self.gait_offsets)} numbers, but the robot has"
