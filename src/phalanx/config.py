@@ -115,6 +115,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if Ellipsis not in args and len(value) != len(args):
             raise _wrong(where, value, f"a list of {len(args)} values")
         return tuple(_value(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin is list:
+        if not isinstance(value, (list, tuple)):
+            raise _wrong(where, value, "a list")
+        return [_value(args[0], v, f"{where}[{i}]") for i, v in enumerate(value)]
     if origin is dict or hint is dict:
         if not isinstance(value, Mapping):
             raise _wrong(where, value, "a mapping")

@@ -64,10 +64,17 @@ class Motion:
         file.write_bytes(data)
         if self.suffix == ".bvh":
             names = {name: name for name in ("root", "upper", "lower")}
-            clip = load_clip(file, self.robot, names=names)
-            file = file.with_suffix(".json")
-            write_json(clip, file)
-        library = MotionLibrary([file], self.model, ["lower"])
+            file = self.kept(load_clip(file, self.robot, names=names))
+        self.sample([file])
+
+    def kept(self, clip):
+        """The file of a clip that is written."""
+        file = self.folder / "kept.json"
+        write_json(clip, file)
+        return file
+
+    def sample(self, files):
+        library = MotionLibrary(files, self.model, ["lower"])
         ids = library.sample_motions(4)
         for seconds in (0.0, 0.01, 1e3):
             state = library.state(ids, library.sample_times(ids) * 0 + seconds)

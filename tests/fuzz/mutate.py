@@ -158,7 +158,7 @@ def _like(rng, old):
             new = old.copy()
             new.reshape(-1)[rng.randrange(old.size)] = rng.choice((np.nan, np.inf, -1e30, 1e5))
             return new
-        if change == 1 and not old.dtype.names:
+        if change == 1 and old.dtype.kind in "biuf":
             return old.astype(rng.choice(("f2", "f4", "f8", "i4", "i8", "u1", "?", "c8", ">f8")))
         if change == 2:
             return old.reshape(-1)

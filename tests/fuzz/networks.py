@@ -81,7 +81,7 @@ class Npz(Actuator):
                 name = rng.choice(list(parts))
                 parts[name] = mutate.of_text(rng, parts[name])
             if rng.randrange(5) == 0:
-                parts["x.npy"] = bytes(2**24)
+                parts["x.npy"] = bytes(2**21)
             buffer = io.BytesIO()
             with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name, content in parts.items():

@@ -1,12 +1,18 @@
 """Robot files: MJCF, URDF and meshes, with numbers and words of MuJoCo's schema in odd places."""
 
+import dataclasses
+import io
+import json
 import re
 
 import mujoco
 import numpy as np
 import trimesh
+from rich.console import Console
 
 from fuzz import mutate
+from phalanx.cli.robot_tables import show
+from phalanx.robot import HeldRobot, default_pose, drop, facts_of, read_robot
 from phalanx.sim.assets import load_robot
 
 MJCF = b"""<mujoco model="r">
@@ -178,3 +184,26 @@ def with_attributes(rng, data, known):
             inside = b' %s="%s"' % (key, value) + inside
         data = data[: at.end()] + inside + data[end:]
     return data
+
+
+class Look(Robot):
+    """`phalanx robot FILE`: its facts, two seconds on the ground, the file that it writes."""
+
+    name = "r.xml"
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.kinds = (Mjcf(folder), Urdf(folder))
+
+    def case(self, rng):
+        return rng.choice(self.kinds).case(rng)
+
+    def __call__(self, files):
+        for name, data in files.items():
+            (self.folder / name).write_bytes(data)
+        file = read_robot(str(self.folder / next(iter(files))))
+        held = HeldRobot(file, default_pose(file))
+        facts, dropped = facts_of(file, held.pose.qpos), drop(held)
+        text = json.dumps({**dataclasses.asdict(facts), "drop": dataclasses.asdict(dropped)})
+        assert not {"NaN", "Infinity"} & set(re.findall(r"[A-Za-z]+", text)), "not finite"
+        show(Console(file=io.StringIO(), width=120), facts, dropped)

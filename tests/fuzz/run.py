@@ -23,6 +23,7 @@ import collections
 import concurrent.futures
 import contextlib
 import faulthandler
+import importlib.util
 import io
 import logging
 import multiprocessing as mp
@@ -46,13 +47,17 @@ from phalanx.errors import PhalanxError
 SECONDS, WARM_UP, START = 10.0, 120.0, 300.0
 BLOCKED = 10
 """So many times its seconds may pass while a process waits, for the processor or for anything."""
-AT_ONCE = collections.defaultdict(lambda: 4000)
-"""Cases of one process, by loader; with several jobs or `out=`, they take turns after so many."""
-AT_ONCE |= dict.fromkeys(("settings", "randomization", "doctor"), 1000)
-AT_ONCE |= dict.fromkeys(("ppo", "lstm", "sac", "dqn", "amp", "randomized"), 1000)
+AT_ONCE = collections.defaultdict(lambda: 6000)
+"""Cases of one process, by loader, about 15 s; with several jobs or `out=`, they take turns after
+so many."""
+AT_ONCE |= dict.fromkeys(("settings", "command_line", "picture"), 2000)
+AT_ONCE |= dict.fromkeys(("randomization", "doctor", "assets", "look"), 700)
+AT_ONCE |= dict.fromkeys(("ppo", "lstm", "sac", "dqn", "amp", "randomized"), 700)
 PRELOAD = ["fuzz.targets", "torch._dynamo", "onnx", "onnxruntime", "phalanx.sim.engines.auto"]
 """Modules that processes share: importing them takes longer than most cases."""
 MEMORY = 2 * 2**30
+AT, SLOWEST, COUNTS = 0, 1, 2
+"""Places in what a process shares of its progress."""
 EVENTS = (
     "os.system",
     "os.exec",
@@ -118,8 +123,10 @@ def outcome(target, argument, watch=None):
     return kind, said
 
 
-def work(name, first, last, pipe, place):
-    """Run cases of one target; (number, kind, words) of each into the pipe."""
+def work(name, first, last, pipe, place, progress):
+    """Run cases of one target. `progress` has the number of the present one, the slowest one's
+    seconds and a count of each of GOOD; (number, kind, words, seconds) of others go into the pipe:
+    a message a case would keep one process from reading those of many."""
     faulthandler.disable()
     tempfile.gettempdir()  # which writes a file to find out
     warnings.simplefilter("ignore")
@@ -132,59 +139,71 @@ def work(name, first, last, pipe, place):
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     watch = Watch()
     for number in range(first, last):
-        pipe.send((number, "begun", ""))
+        progress[AT] = number
         argument = target.case(mutate.seeded(name, number))
+        start = time.perf_counter()
         kind, said = outcome(target, argument, watch)
-        pipe.send((number, kind, said))
+        seconds = time.perf_counter() - start
+        progress[SLOWEST] = max(progress[SLOWEST], seconds)
+        if kind in GOOD:
+            progress[COUNTS + GOOD.index(kind)] += 1
+        else:
+            pipe.send((number, kind, said, seconds))
         if kind == "memory":
             return
-    pipe.send((last, "end", ""))
+    pipe.send((last, "end", "", 0.0))
 
 
 def run(name, first, last, report):
-    """All cases of a target; `report(number, kind, words, seconds)` of each. A hang or want of
-    memory counts if it is so again as the first case of a process: address space adds up."""
+    """All cases of a target: `report(number, kind, words, seconds)` of each that is not good.
+    Returns how many were, by kind, and the slowest one's seconds. A hang or want of memory counts
+    if it is so again as the first case of a process: address space adds up."""
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
+    good = collections.Counter()
     while first < last:
         here, there = context.Pipe(duplex=False)
-        place = context.Array("c", 200)
-        end = min(last, first + AT_ONCE[name])
-        process = context.Process(target=work, args=(name, first, end, there, place), daemon=True)
+        place, progress = context.Array("c", 200), context.RawArray("d", COUNTS + len(GOOD))
+        progress[AT] = first - 1
+        arguments = (name, first, last, there, place, progress)
+        process = context.Process(target=work, args=arguments, daemon=True)
         process.start()
         there.close()
-        number, since, used, patience = first, time.monotonic(), 0.0, START
+        number, since, used = first - 1, time.monotonic(), 0.0
         while True:
-            if not here.poll(1.0):
-                now = time.monotonic()
-                if computed(process.pid) - used < patience and now - since < BLOCKED * patience:
-                    continue
-                kind = "hang"
-                if number == first:
-                    report(number, kind, "", now - since)
-                process.kill()
-                break
             try:
-                number, kind, said = here.recv()
+                if here.poll(1.0):
+                    number, kind, said, seconds = here.recv()
+                    if (kind == "memory" and number > first) or kind == "end":
+                        break
+                    report(number, kind, said, seconds)
+                    if kind == "memory":
+                        break
+                    continue
             except EOFError:
                 process.join(10)
-                kind = "died"
+                number, kind = max(int(progress[AT]), first), "died"
                 report(number, kind, f"exit code {process.exitcode}", 0.0)
-                process.kill()
                 break
             now = time.monotonic()
-            if kind in ("end", "memory"):
-                if kind == "memory" and number == first:
-                    report(number, kind, said, now - since)
-                break
-            if kind != "begun":
-                report(number, kind, said, now - since)
-            since, used = now, computed(process.pid)
-            patience = WARM_UP if number < first + 20 else SECONDS
+            if progress[AT] != number:
+                number, since, used = int(progress[AT]), now, computed(process.pid)
+            patience = START if number < first else WARM_UP if number < first + 20 else SECONDS
+            if computed(process.pid) - used < patience and now - since < BLOCKED * patience:
+                continue
+            number, kind = max(number, first), "hang"
+            if number == first:
+                report(number, kind, "", now - since)
+            break
+        if kind != "end":
+            process.kill()
         process.join(10)
         shutil.rmtree(place.value.decode() or "/nowhere", ignore_errors=True)
+        good.update({k: int(progress[COUNTS + i]) for i, k in enumerate(GOOD)})
+        good["slowest"] = max(good["slowest"], progress[SLOWEST])
         again = kind in ("hang", "memory") and number > first
-        first = end if kind == "end" else number + (not again)
+        first = last if kind == "end" else number + (not again)
+    return good
 
 
 def computed(pid):
@@ -194,6 +213,11 @@ def computed(pid):
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def missing(name):
+    """Packages that a loader needs and that are not installed."""
+    return [p for p in targets.NEEDS.get(name, ()) if importlib.util.find_spec(p) is None]
 
 
 def one(name, number):
@@ -209,6 +233,10 @@ def one(name, number):
 def main(arguments):
     options = dict(a.split("=") for a in arguments if "=" in a)
     names = [a for a in arguments if "=" not in a] or list(targets.TARGETS)
+    lacking = {name: lacks for name in names if (lacks := missing(name))}
+    for name, packages in lacking.items():
+        print(f"{name} is left out: it needs {', '.join(packages)}")
+    names = [name for name in names if name not in lacking]
     if "case" in options:
         return one(names[0], int(options["case"]))
     if "sum" in options:
@@ -232,13 +260,14 @@ def main(arguments):
             words = said.strip().rpartition("\n")[2][:60]
             with lock:
                 shown[name, kind, words] += 1
-                if kind not in GOOD and shown[name, kind, words] <= int(options.get("show", 2)):
+                if shown[name, kind, words] <= int(options.get("show", 2)):
                     print(f"--- {name} case={number}: {kind}\n{said[:1500]}", flush=True)
 
         if time.monotonic() - begun < end:
-            run(name, at, last, report)
+            good = run(name, at, last, report)
+            slowest = max(row["slowest"], good.pop("slowest"))
             with lock:
-                table.add(name, row | {"next": last})
+                table.add(name, row + good | {"slowest": slowest, "next": last})
 
     parts = []
     for order, name in enumerate(names):

@@ -129,6 +129,29 @@ def largest(value):
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
+class CommandLine:
+    """Arguments of `phalanx train`, up to the settings of a run."""
+
+    GOOD = """task=Cartpole num_envs=8 seed=3 train.params.config.learning_rate=1e-3
+    train.params.network.mlp.units=[8,8] train.params.config.max_epochs=10 experiment=a
+    task.env.episode_length=100 task.randomize=true sim_device=cpu engine=mujoco checkpoint=a.pth
+    train.params.config={gamma: 0.9} train=CartpoleLSTM videos=1 target=10""".split()
+
+    def __init__(self, folder):
+        torch.set_num_threads(1)
+        os.chdir(folder)
+
+    def case(self, rng):
+        words = ["task=Cartpole", *rng.sample(self.GOOD, rng.randrange(5))]
+        at = rng.randrange(len(words))
+        words[at] = mutate.of_text(rng, words[at].encode()).decode("utf8", "replace")
+        return words
+
+    def __call__(self, words):
+        params = train_params(resolved(compose_config(words)))
+        Runner().load({"params": params})
+
+
 RANDOMIZATION = {
     "frequency": 2,
     "observations": {"range": [0, 0.002], "operation": "additive", "distribution": "gaussian",

@@ -1,6 +1,5 @@
 """Rows of `phalanx bench` as a table, and as curves over the number of environments."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from phalanx.errors import PhalanxError
+from phalanx.gate import MB
+from phalanx.json_text import read_json
 
 Row = dict[str, Any]
 """Keys of a row: `task`, `num_envs`, `trainer`, `measures`; then `unit`, `values`, `median` and
@@ -16,13 +17,39 @@ Row = dict[str, Any]
 
 def load(file: str) -> list[Row]:
     """The rows of a file that an earlier call wrote. Raises PhalanxError for any other file."""
-    try:
-        rows: list[Row] = json.loads(Path(file).read_text())["rows"]
-    except OSError as error:
-        raise PhalanxError(f"cannot read {file}: {str(error.strerror).lower()}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise PhalanxError(f"{file} was not written by `phalanx bench out=`") from error
+    content = read_json(file, 64 * MB)
+    rows = content.get("rows") if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not rows or not all(map(_is_row, rows)):
+        raise PhalanxError(f"{file} was not written by `phalanx bench out=`")
     return rows
+
+
+TEXTS = ("task", "trainer", "measures", "unit", "failed", "note", "engine", "device")
+FIGURES = (
+    *("median", "spread", "memory_gb"),
+    *("outside_physics", "phalanx_over_this", "over_first_engine"),
+)
+
+
+def _is_row(row: Any) -> bool:
+    """Whether `cells` and `growth` find what they need."""
+    if not isinstance(row, dict):
+        return False
+    values = row.get("values", [])
+    needed = {"task", "num_envs", "trainer", "measures"}
+    needed |= {"failed"} if "failed" in row else {"unit", "median", "spread", "values"}
+    return (
+        needed <= row.keys()
+        and all(isinstance(row[key], str) for key in TEXTS if key in row)
+        and type(row["num_envs"]) is int
+        and isinstance(values, list)
+        and all(map(_is_figure, [*values, *(row[key] for key in FIGURES if key in row)]))
+        and (row.get("unit") == "s" or "failed" in row or row["median"] is not None)
+    )
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and abs(value) < 1e15)
 
 
 def cells(row: Row) -> list[str]:
@@ -41,14 +68,14 @@ def cells(row: Row) -> list[str]:
             notes.append(", ".join("-" if v is None else f"{v:.1f}" for v in row["values"]))
     else:
         value, several = f"{median:,.0f} /s", True
-    if "outside_physics" in row:
+    if row.get("outside_physics") is not None:
         notes.append(f"{row['outside_physics']:.0%} of the time outside physics")
-    if "phalanx_over_this" in row:
+    if row.get("phalanx_over_this") is not None:
         notes.append(f"Phalanx {row['phalanx_over_this']:.2f} x")
-    if "over_first_engine" in row:
+    if row.get("over_first_engine") is not None:
         notes.append(f"{row['over_first_engine']:.2f} x the first engine")
     spread = "" if row["spread"] is None or not several else f"{row['spread']:.0%}"
-    memory = f"{row['memory_gb']:.2f} GB" if "memory_gb" in row else ""
+    memory = f"{row['memory_gb']:.2f} GB" if row.get("memory_gb") is not None else ""
     return [*head, value, spread, memory, "; ".join(notes)]
 
 
@@ -74,7 +101,7 @@ def growth(rows: list[Row], file: Path) -> None:
 
     figure, (speed, memory) = pyplot.subplots(1, 2, figsize=(9, 3.6))
     ours = [r for r in rows if r["trainer"] == "phalanx" and r.get("unit") == "steps/s"]
-    best = [r for r in ours if r["captured"] or r["device"] == "cpu"]
+    best = [r for r in ours if r.get("captured") or r.get("device") == "cpu"]
     sizes = sorted({r["num_envs"] for r in best})
     for k, task in enumerate(dict.fromkeys(r["task"] for r in best)):
         for measures, line in (("physics", ":"), ("environment", "--"), ("training", "-")):
@@ -84,7 +111,7 @@ def growth(rows: list[Row], file: Path) -> None:
             style = {"color": f"C{k}", "linestyle": line, "marker": "."}
             speed.plot(counts, [r["median"] for r in chosen], label=f"{task}, {measures}", **style)
             if measures == "training":
-                memory.plot(counts, [r["memory_gb"] for r in chosen], label=task, **style)
+                memory.plot(counts, [r.get("memory_gb") for r in chosen], label=task, **style)
     for axis, title in ((speed, "environment steps/s"), (memory, "memory while training [GB]")):
         axis.set(xscale="log", yscale="log", xlabel="environments", title=title)
         axis.set_xticks(sizes, [str(n) for n in sizes], minor=False)

@@ -23,6 +23,7 @@ from phalanx.cli.overrides import split, split_at_commas
 from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.files import write_atomically
+from phalanx.json_text import read_json
 from phalanx.yaml_file import read_yaml
 
 COLUMNS = ("iteration", "frames", "return", "length", "seconds")
@@ -95,10 +96,7 @@ class Study:
         file = self._file(number)
         if not file.exists():
             return Record(number, dict(values or {}))
-        try:
-            return read_record(json.loads(file.read_text()), file)
-        except (ValueError, OSError) as error:
-            raise PhalanxError(f"{file} is damaged: {error}") from error
+        return read_record(read_json(file), file)
 
     def write(self, record: Record) -> None:
         """Replace the trial's file."""
@@ -135,7 +133,10 @@ class Study:
 
 def read_record(values: Any, file: Path) -> Record:
     """A trial from its file's content. Raises PhalanxError for wrong content."""
-    return read(Record, values, str(file))
+    record = read(Record, values, str(file))
+    if any(len(row) != len(COLUMNS) for row in record.curve):
+        raise PhalanxError(f"{file} is damaged: a row of its curve is not {', '.join(COLUMNS)}")
+    return record
 
 
 def settings_of_trials(arguments: Sequence[str], samples: int, seed: int) -> list[dict[str, str]]:

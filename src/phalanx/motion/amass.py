@@ -48,8 +48,8 @@ def amass(
     """The clip of AMASS's arrays, fitted to a robot; see `fitted`. Raises PhalanxError if they are
     not AMASS's or do not fit."""
     poses, trans = arrays["poses"].astype(float), arrays.get("trans", np.empty(0)).astype(float)
-    count, width = len(poses), 3 * len(JOINTS)
-    if poses.ndim != 2 or poses.shape[1] < width or trans.shape != (count, 3):
+    width = 3 * len(JOINTS)
+    if poses.ndim != 2 or poses.shape[1] < width or trans.shape != (len(poses), 3):
         raise PhalanxError(
             f"{path}: poses has shape {poses.shape} and trans {trans.shape}; AMASS's are (T, 66 or"
             " more) and (T, 3)"
@@ -58,6 +58,7 @@ def amass(
     if rate is None or rate.size != 1:
         raise PhalanxError(f"{path} has no mocap_framerate; add it")
     fps = check_fps(float(rate.ravel()[0]), str(path))
+    count = len(poses)
     check_frames(str(path), count, len(JOINTS))
     check_finite(str(path), "poses", poses, [str(k) for k in range(poses.shape[1])])
     check_finite(str(path), "trans", trans)

@@ -18,6 +18,7 @@ from typing import Any
 from phalanx.errors import PhalanxError
 from phalanx.files import write_atomically
 from phalanx.gate import reason
+from phalanx.json_text import read_json
 from phalanx.rl.observer import AlgoObserver
 
 FILE = "tracking.json"
@@ -44,7 +45,9 @@ class Tracker(AlgoObserver):
     def after_init(self, algo: Any) -> None:
         self.algo, self.folder = algo, Path(algo.experiment_dir)
         file = self.folder / FILE
-        ids = json.loads(file.read_text()) if file.exists() else {}
+        ids = read_json(file) if file.exists() else {}
+        if not isinstance(ids, dict) or not all(isinstance(i, str) for i in ids.values()):
+            raise PhalanxError(f"{file} is damaged: it must have a run's id for each tracker")
         try:
             ids[self.package] = self.start(ids.get(self.package))
         except Exception as error:  # of many kinds: no login, no network, a server's refusal
