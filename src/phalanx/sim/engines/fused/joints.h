@@ -171,7 +171,7 @@ FN F friction_change(F floss, F D, F x0, F v, F a, F &h) {
 }
 FN B friction_changes(F floss, F D, F x, F next) {
   B slips = abs_(D * x) >= floss, will = abs_(D * next) >= floss;
-  return (slips != will) | (slips & ((x < 0.0f) != (next < 0.0f)));
+  return (floss > 0.0f) & ((slips != will) | (slips & ((x < 0.0f) != (next < 0.0f))));
 }
 FN F free_friction_slope(const World &w, int k, F a, F &h) {
   int f = POSE_OF[k];

@@ -24,6 +24,12 @@ FN bool some_here(bool b) { return b; }
 // Items of the lane; each of the trunk's is one lane's.
 #define ONE_OF(b, items, n) for (int b##_ = 0, b; (b = ONE_##items[b##_]) >= 0; b##_++)
 #endif
+#if LANES > 1  // known to the compiler where all lanes agree
+struct Ups {
+  FN int operator[](int k) const { return UP_OF_LANE[UP_SAME[k] ? 0 : LANE][k]; }
+};
+#define UP (Ups{})
+#endif
 // Rows of the tables of bodies that move with slot k.
 #define BODIES_OF(k, b) for (int b##_ = BODIES0[k], b; b##_ < BODIES1[k] && (b = SLOT_BODY[b##_], true); b##_++)
 // Whether this lane adds to a sum what acts at the slot of a geom.

@@ -3,37 +3,52 @@
 Every lane computes the trunk, with the same bits. Each limb, a part of the tree that hangs from
 the trunk, belongs to one lane. A lane numbers its slots from the trunk on; constants and tables of
 the fused step use these local numbers. A single lane has no trunk: all of its slots are limbs.
+
+The lanes of a warp run together, so what one of them does takes the time of all. Constants are the
+same for all lanes where they can be: a shorter limb has gaps, slots that do not move, and what one
+lane has at a slot, a body or a limit, all have there, with numbers that do nothing.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.sensors import SUBTREES, Sensors, actuators_of
-from phalanx.sim.engines.fused.structure import HINGE, Structure
+from phalanx.sim.engines.fused.structure import Structure
 
 COUNTS = (2, 4, 8)
 WORTH = 0.8
 """Twice the lanes must leave at most this part of the work to a lane."""
 TRUNK = -1
 """Instead of a lane: all of them."""
+GAP = -1
+"""Instead of a slot, where a lane has none."""
 
 SLOT_TABLES = frozenset({
     "rotation", "offset", "origin", "quat", "qpos0", "inertia", "armature", "damping", "spring",
     "limit", "friction", "force_range",
 })  # fmt: skip
 """Tables with a row for each slot."""
-PADDING = {"UP": -1, "KIND": HINGE, "POSE_OF": -1, "TREE_POSE": -1, "QPOS": -1, "DOF": -1,
-           "BALL_OF": -1, "BALL_AXIS": -1}  # fmt: skip
-"""Constants of a slot that a lane with shorter limbs has none of; others are 0."""
+OF_GAPS = {"POSE_OF": -1, "TREE_POSE": -1, "QPOS": -1, "DOF": -1, "BALL_OF": -1, "BALL_AXIS": -1}
+"""Constants of gaps; others are 0, but for KIND and UP."""
+SHARED = frozenset({"BODY", "LIMITED", "FRICTION", "FORCE_LIMITED"})
+"""What all lanes have at a slot if one has."""
+HEAVY = 1e30
+NUMBERS_OF_GAPS = {
+    "rotation": {0: 1, 4: 1, 8: 1}, "quat": {0: 1}, "armature": {0: HEAVY},
+    "limit": {0: -HEAVY, 1: HEAVY},
+}  # fmt: skip
+"""Columns of the tables that are not 0. What hangs from a gap moves with what that hangs from."""
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """`trunk`: slots of all lanes; `limbs`: of each lane; parents before children."""
+    """`trunk`: slots of all lanes; `limbs`: of each lane, with GAPs; parents before children."""
 
     trunk: list[int]
     limbs: list[list[int]]
@@ -50,9 +65,9 @@ class Lanes:
         return len(self.trunk) + max(len(limb) for limb in self.limbs)
 
     def slots(self, lane: int) -> list[int]:
-        """Slots of a lane in the order of its local numbers, -1 where it has none."""
+        """Slots of a lane in the order of its local numbers, with GAPs."""
         own = self.trunk + self.limbs[lane]
-        return own + [-1] * (self.length - len(own))
+        return own + [GAP] * (self.length - len(own))
 
     def lane_of(self, slot: int) -> int:
         """The lane of a slot; TRUNK for those of all lanes and for what never moves (-1)."""
@@ -69,25 +84,45 @@ class Lanes:
 
     def by_slot(self, name: str, values: Sequence[int]) -> str:
         """The declaration of a constant of each slot."""
-        some = [[PADDING.get(name, 0) if k < 0 else int(values[k]) for k in self.slots(lane)]
+        some = [[OF_GAPS.get(name, 0) if k == GAP else int(values[k]) for k in self.slots(lane)]
                 for lane in range(self.count)]  # fmt: skip
-        if name == "UP":
-            some = [[self.local(k) for k in row] for row in some]
+        for i in range(self.length):
+            there = [row[i] for lane, row in enumerate(some) if self.slots(lane)[i] != GAP]
+            for lane, row in enumerate(some):
+                if name in SHARED:
+                    row[i] = max(there)
+                elif name == "KIND" and self.slots(lane)[i] == GAP:
+                    row[i] = there[0]
         return laned(name, some)
 
-    def chains(self, s: Structure) -> list[str]:
-        """Declarations of which slots hang from the one before them, and from which others hang."""
-        chained, joins = [], []
-        for lane in range(self.count):
-            slots = self.slots(lane)
-            ups = [self.local(s.slots[k].up) if k >= 0 else -1 for k in slots]
-            first = len(self.trunk) if self.count > 1 else -1
-            chain = [up >= 0 and up == i - 1 and i != first for i, up in enumerate(ups)]
-            joined = {up for i, up in enumerate(ups) if not chain[i]}
-            trunk = set(range(len(self.trunk)))
-            chained.append([int(x) for x in chain])
-            joins.append([int(i in joined | trunk) for i in range(len(slots))])
-        return [laned("CHAINED", chained), laned("JOINS", joins)]
+    def ups(self, lane: int, s: Structure) -> list[int]:
+        """What each slot of a lane hangs from, in local numbers; a gap, from the slot before it."""
+        slots, begin, out = self.slots(lane), len(self.trunk), []
+        for i in range(len(slots)):
+            if i > begin and GAP in slots[i - 1 : i + 1]:
+                out.append(i - 1)
+            else:
+                real = next((j for j in slots[i:] if j != GAP), GAP)
+                out.append(GAP if real == GAP else self.local(s.slots[real].up))
+        return out
+
+    def hanging(self, s: Structure) -> list[str]:
+        """Declarations of what each slot hangs from, of which ones hang from the slot before them,
+        and from which others hang."""
+        ups = [self.ups(lane, s) for lane in range(self.count)]
+        begin = len(self.trunk)
+        chained = [(i != begin or self.count == 1) and all(row[i] == i - 1 >= 0 for row in ups)
+                   for i in range(self.length)]  # fmt: skip
+        joined = {row[i] for row in ups for i in range(self.length) if not chained[i]}
+        trunk = range(begin if self.count > 1 else 0)
+        joins = [i in joined or i in trunk for i in range(self.length)]
+        lines = [laned("CHAINED", [chained]), laned("JOINS", [joins])]
+        if self.count == 1:
+            return [laned("UP", ups), *lines]
+        each = ", ".join(f"{{{_list(row)}}}" for row in ups)
+        same = [len({row[i] for row in ups}) == 1 for i in range(self.length)]
+        all_ups = f"TABLE int UP_OF_LANE[][{self.length}] = {{{each}}};"
+        return [all_ups, laned("UP_SAME", [same]), *lines]
 
     def ranges(self, name: str, starts: Sequence[int]) -> str:
         """The declaration of where each slot's items begin and end. Of the trunk's, lanes take
@@ -123,8 +158,9 @@ class Lanes:
         if values.device not in self.places:
             rows = torch.tensor([self.slots(lane) for lane in range(self.count)])
             self.places[values.device] = rows.T.contiguous().to(values.device)
-        # of a slot that a lane does not have, -1: an armature, so that it divides by something
-        none = torch.full_like(values[:, :1], float(name == "armature"))
+        none = torch.zeros_like(values[:, :1])
+        for column, number in NUMBERS_OF_GAPS.get(name, {}).items():
+            none[..., column] = number
         own = torch.cat([values, none], 1)[:, self.places[values.device]]
         return own.transpose(-1, -2).flatten(2)
 
@@ -175,13 +211,51 @@ def _spread(s: Structure, count: int) -> Lanes:
         limbs: list[list[int]] = [[] for _ in range(count)]
         for top in sorted(tops, key=lambda k: -len(below[k])):
             min(limbs, key=len).extend(below[top])
-        lanes = Lanes(sorted(trunk), [sorted(limb) for limb in limbs])
+        lanes = Lanes(sorted(trunk), _with_gaps(s, [sorted(limb) for limb in limbs]))
         if best is None or lanes.length < best.length:
             best = lanes
         largest = max(tops, key=lambda k: len(below[k]), default=None)
         if largest is None or len(below[largest]) == 1:
             return best
         trunk.append(largest)
+
+
+def _with_gaps(s: Structure, limbs: list[list[int]]) -> list[list[int]]:
+    """Chains of the length of the longest, with gaps where that leaves the fewest slots at which
+    some lane has a body. Limbs that branch, or hang from the world, stay as they are."""
+    for limb in limbs:
+        ups = [s.slots[k].up for k in limb]
+        if ups[:1] in ([], [-1]) or ups[1:] != limb[:-1]:
+            return limbs
+    longest = max(limbs, key=len)
+    kinds = [s.slots[k].kind for k in longest]
+    bodies = [_is_last(s, k) for k in longest]
+
+    def placed(limb: list[int]) -> list[int]:
+        @cache
+        def rest(i: int, at: int) -> tuple[float, tuple[int, ...]]:
+            """Where slots i, ... of the limb go from place `at` on, and what that costs."""
+            if i == len(limb):
+                return 0, ()
+            if at == len(longest):
+                return math.inf, ()
+            k = limb[i]
+            cost, others = rest(i + 1, at + 1)
+            cost += (_is_last(s, k) > bodies[at]) + 9 * (s.slots[k].kind != kinds[at])
+            return min((cost, (at, *others)), rest(i, at + 1))
+
+        places = rest(0, 0)[1]
+        return [limb[places.index(i)] if i in places else GAP for i in range(len(longest))]
+
+    out = []
+    for limb in limbs:
+        out.append(placed(limb))
+        bodies = [b or (k != GAP and _is_last(s, k)) for b, k in zip(bodies, out[-1], strict=True)]
+    return out
+
+
+def _is_last(s: Structure, k: int) -> bool:
+    return s.last[s.slots[k].body] == k
 
 
 def _hangs(s: Structure, k: int, top: int) -> bool:
@@ -255,7 +329,7 @@ def declared(s: Structure, lanes: Lanes, arrays: Mapping[str, Sequence[int]], se
         f"#define LANES {lanes.count}",
         f"#define NTRUNK {len(lanes.trunk)}",
         f"#define IN_REGISTERS {int(_in_registers(s, lanes))}",
-        *lanes.chains(s),
+        *lanes.hanging(s),
         laned("GEOM_LANE", [[owner(k) for k in arrays["GEOM_SLOT"]]]),
         lanes.items("ACTUATORS", acting),
         lanes.items("PLACE_BODY", [owner(k) for k in arrays["PLACE_BODY_SLOT"]]),

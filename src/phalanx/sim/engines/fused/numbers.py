@@ -200,6 +200,8 @@ def _joints(s: Structure, on: Device) -> dict[str, Make]:
     free = [int(m.jnt_dofadr[x.joint]) + i for x in s.slots if x.kind == FREE for i in range(6)]
     of_free = on.index(free)
     damper, spring = is_on(m, flags.mjDSBL_DAMPER), is_on(m, flags.mjDSBL_SPRING)
+    ids = [slot.joint for slot in s.slots]
+    limited, force_limited = (on(x[ids]) > 0 for x in (m.jnt_limited, m.jnt_actfrclimited))
 
     def friction(field: Fields, at: Tensor) -> Tensor:
         """Loss, 1 / R, damping of the reference."""
@@ -220,7 +222,7 @@ def _joints(s: Structure, on: Device) -> dict[str, Make]:
         span, margin = field("jnt_range")[:, joints], field("jnt_margin")[:, joints]
         weight, power = field("dof_invweight0")[:, dofs], solimp[..., 4].clamp_min(1)
         numbers = reference(m, solref, solimp)
-        return columns(span[..., 0], span[..., 1], margin, *numbers, weight, power)
+        return columns(*ranged(span, limited), margin, *numbers, weight, power)
 
     def springs(field: Fields) -> Tensor:
         stiffness = field("jnt_stiffness")[:, joints] * spring
@@ -233,8 +235,16 @@ def _joints(s: Structure, on: Device) -> dict[str, Make]:
         "free_joint": free_joint,
         "limit": limit,
         "friction": lambda field: friction(field, dofs),
-        "force_range": lambda field: field("jnt_actfrcrange")[:, joints],
+        "force_range": lambda field: columns(
+            *ranged(field("jnt_actfrcrange")[:, joints], force_limited)
+        ),
     }
+
+
+def ranged(values: Tensor, on: Tensor) -> list[Tensor]:
+    """Low and high ends, (E, n) each, of ranges (E, n, 2) that are `on`, else far away."""
+    ends = zip((-NONE, NONE), values.unbind(-1), strict=True)
+    return [torch.where(on, own, end) for end, own in ends]
 
 
 def _actuators(s: Structure, on: Device) -> dict[str, Make]:
@@ -247,10 +257,6 @@ def _actuators(s: Structure, on: Device) -> dict[str, Make]:
     none = np.array([-NONE, NONE])
     act = on(np.where(m.actuator_actlimited[ids, None], m.actuator_actrange[ids], none).T)
     grow, decay = on(np.array([_activation(m, i) for i in ids]).reshape(-1, 2).T)
-
-    def ranged(values: Tensor, on_: Tensor) -> list[Tensor]:
-        ends = zip((-NONE, NONE), values.unbind(-1), strict=True)
-        return [torch.where(on_, own, end) for end, own in ends]
 
     def make(field: Fields) -> Tensor:
         """Gear, gain, bias, of length, of velocity, lowest and highest control, force and

@@ -165,7 +165,7 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   add_to_parents(ext), add_to_parents(inner);
   if (OUT(cfrc_int)) {
     F world[6] = {};
-    SLOTS(k) if (BODY[k] && OWN(k)) {
+    SLOTS(k) if (LAST[k] && OWN(k)) {
       F f[6];
       if (LANES == 1) tree_com(w, k, com);
       int base = k;

@@ -64,7 +64,7 @@ DRAWN = re.compile(
 """Model fields that change nothing in a step: those of pictures and of MuJoCo's short cuts."""
 
 BY_SLOT = frozenset({
-    "UP", "KIND", "BODY", "BODY_ID", "ALONE", "POSE_OF", "GROUP", "TREE", "TREE_POSE", "QPOS",
+    "KIND", "BODY", "LAST", "BODY_ID", "ALONE", "POSE_OF", "GROUP", "TREE", "TREE_POSE", "QPOS",
     "DOF", "MOCAP", "BALL_OF", "BALL_AXIS", "LIMITED", "FRICTION", "FORCE_LIMITED",
 })  # fmt: skip
 """Constants with a value for each slot."""
@@ -164,9 +164,9 @@ def constants(
     carried = [[n for n, b in enumerate(bodies) if s.slot_of_body(b) == k] for k in by_slot]
     is_last = [s.last[slot.body] == k for k, slot in enumerate(slots)]
     arrays: dict[str, Sequence[int]] = {
-        "UP": [slot.up for slot in slots],
         "KIND": [slot.kind for slot in slots],
         "BODY": [int(x) for x in is_last],
+        "LAST": [int(x) for x in is_last],
         "BODY_ID": [slot.body for slot in slots],
         "ALONE": alone,
         "POSE_OF": [posed.index(k) if k in posed else -1 for k in by_slot],
