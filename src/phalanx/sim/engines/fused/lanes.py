@@ -39,7 +39,7 @@ OF_GAPS = {"POSE_OF": -1, "TREE_POSE": -1, "QPOS": -1, "DOF": -1, "BALL_OF": -1,
 SHARED = frozenset({"BODY", "LIMITED", "FRICTION", "FORCE_LIMITED"})
 """What all lanes have at a slot if one has."""
 HEAVY = 1e30
-NUMBERS_OF_GAPS = {
+NUMBERS_OF_GAPS: dict[str, dict[int, float]] = {
     "rotation": {0: 1, 4: 1, 8: 1}, "quat": {0: 1}, "armature": {0: HEAVY},
     "limit": {0: -HEAVY, 1: HEAVY},
 }  # fmt: skip
