@@ -114,3 +114,22 @@ def test_a_nut_slides_down_a_bolts_shaft_to_its_head(tmp_path, monkeypatch):
     assert world.tensor("actor_root_state")[1, 2] == pytest.approx(0.016, abs=2e-3)
     world.tensor("net_contact_force")
     assert contact[1].tolist() == pytest.approx([0, 0, mass * 9.81], abs=0.02 * mass * 9.81)
+
+
+def test_a_peg_slides_into_the_hole_of_its_tray(tmp_path, monkeypatch, caplog):
+    """IndustReal's round peg of 12 mm has 0.1 mm of room. The peg is convex, so it is not split; its
+    file puts its lower end 3 mm above its origin, as thick as the tray's floor: inside, both have
+    the same origin. On a tray without a hole it would stand at 25 mm."""
+    pytest.importorskip("coacd", reason="needs phalanx[decompose]")
+    root = folder("industreal/urdf/industreal_round_hole_12mm.urdf") + "/industreal/urdf"
+    monkeypatch.chdir(tmp_path)
+    world = World(dt=1 / 60, substeps=8)
+    peg = GYM.load_asset(world.sim, root, "industreal_round_peg_12mm.urdf", options())
+    assert "once" not in caplog.text
+    held = options(fix_base_link=True)
+    tray = GYM.load_asset(world.sim, root, "industreal_round_hole_12mm.urdf", held)
+    assert len(tray.shapes) > 20
+    GYM.create_actor(world.env(), tray, pose(), "tray", 0, 0, 0)
+    GYM.create_actor(world.envs[0], peg, pose(z=0.03), "peg", 0, 0, 0)
+    world.step(60)
+    assert world.tensor("actor_root_state")[1, 2] == pytest.approx(0.0, abs=2e-3)
