@@ -117,7 +117,7 @@ def test_a_nut_slides_down_a_bolts_shaft_to_its_head(tmp_path, monkeypatch):
 
 
 def test_a_peg_slides_into_the_hole_of_its_tray(tmp_path, monkeypatch, caplog):
-    """IndustReal's round peg of 12 mm has 0.1 mm of room. The peg is convex, so it is not split; its
+    """IndustReal's round peg of 12 mm has 0.1 mm of room. It is convex, so it is not split. Its
     file puts its lower end 3 mm above its origin, as thick as the tray's floor: inside, both have
     the same origin. On a tray without a hole it would stand at 25 mm."""
     pytest.importorskip("coacd", reason="needs phalanx[decompose]")

@@ -113,9 +113,7 @@ def decompose(
     return notes
 
 
-def _split(
-    meshes: dict[str, tuple[Array, Faces]], file: Path, splitting: Splitting
-) -> list[Parts]:
+def _split(meshes: dict[str, tuple[Array, Faces]], file: Path, splitting: Splitting) -> list[Parts]:
     """The parts of each mesh, several at the same time."""
     with ThreadPoolExecutor(max(1, min(len(meshes), os.cpu_count() or 1))) as threads:
         jobs = [
