@@ -434,9 +434,82 @@ def test_skrl_trains_a_task(tmp_path):
     assert means[-1] > 1.5 * means[0]
 
 
+def test_torchrl_sees_what_the_task_does(truth):
+    needs("torchrl")
+    from tensordict import TensorDict
+    from torchrl.envs import check_env_specs
+
+    from phalanx.adapters.torchrl import TorchRLEnv
+
+    env = TorchRLEnv("Cartpole", **TASK)
+    torch.manual_seed(0)
+    now = env.reset()
+    assert torch.equal(now["observation"], truth[0][0])
+    for k, (obs, reward, terminated, truncated, reached) in enumerate(truth[1:]):
+        step, now = env.step_and_maybe_reset(now.set("action", actions(k)))
+        assert torch.equal(step["next", "observation"], reached)
+        assert torch.equal(now["observation"], obs)
+        flags = {"terminated": terminated, "truncated": truncated, "done": terminated | truncated}
+        for name, value in {"reward": reward, **flags}.items():
+            assert torch.equal(step["next", name], value[:, None])
+    env._ended.fill_(False)
+    some = torch.arange(N)[:, None] > 0
+    with pytest.raises(PhalanxError, match="all together"):
+        env.reset(TensorDict({"_reset": some}, (N,)))
+    check_env_specs(env)
+    check_env_specs(TorchRLEnv("Cartpole", num_envs=N, device="cpu", discrete_actions=3))
+
+
+def test_torchrl_trains_a_task():
+    needs("torchrl")
+    from tensordict.nn import NormalParamExtractor, TensorDictModule
+    from torchrl.collectors import Collector
+    from torchrl.modules import ProbabilisticActor, TanhNormal, ValueOperator
+    from torchrl.objectives import ClipPPOLoss
+    from torchrl.objectives.value import GAE
+
+    from phalanx.adapters.torchrl import TorchRLEnv
+
+    torch.manual_seed(0)
+    env = TorchRLEnv("Cartpole", num_envs=64, device="cpu")
+
+    def mlp(outputs):
+        return nn.Sequential(nn.Linear(4, 32), nn.ELU(), nn.Linear(32, 32), nn.ELU(), outputs)
+
+    mean = TensorDictModule(
+        nn.Sequential(mlp(nn.Linear(32, 2)), NormalParamExtractor()),
+        ["observation"],
+        ["loc", "scale"],
+    )
+    actor = ProbabilisticActor(
+        mean,
+        in_keys=["loc", "scale"],
+        distribution_class=TanhNormal,
+        return_log_prob=True,
+    )
+    critic = ValueOperator(mlp(nn.Linear(32, 1)), in_keys=["observation"])
+    gae, loss = GAE(gamma=0.99, lmbda=0.95, value_network=critic), ClipPPOLoss(actor, critic)
+    optimizer = torch.optim.Adam(loss.parameters(), lr=3e-3)
+    returns = []
+    for data in Collector(env, actor, frames_per_batch=64 * 32, total_frames=64 * 32 * 25):
+        for _ in range(4):
+            with torch.no_grad():
+                gae(data)
+            for rows in data.flatten().split(512):
+                losses = loss(rows)
+                sum(losses[k] for k in ("loss_objective", "loss_critic", "loss_entropy")).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        returns.append(float(data["next", "reward"].mean()))
+    assert np.mean(returns[-3:]) > 1.2 * np.mean(returns[:3])
+
+
 @pytest.mark.parametrize(
     ("adapter", "missing"),
-    [("gymnasium", "gymnasium"), ("rl_games", "rl_games"), ("rsl_rl", "rsl_rl"), ("skrl", "skrl")],
+    [
+        (name, name)
+        for name in ("gymnasium", "rl_games", "rsl_rl", "skrl", "stable_baselines3", "torchrl")
+    ],
 )
 def test_a_missing_library_is_said_in_one_sentence(monkeypatch, adapter, missing):
     for name in list(sys.modules):

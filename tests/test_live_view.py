@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -19,7 +20,7 @@ from phalanx.cli.watch import Watch
 from phalanx.sim.latest import LatestStates
 from phalanx.sim.recorder import ROWS, Recorder, rows_since
 from phalanx.viewer import crowd, open_server
-from phalanx.viewer.live_view import LiveView
+from phalanx.viewer.live_view import FRAME, SLOWEST, LiveView
 from phalanx.viewer.source import CURVES, TrainingSource
 from phalanx.viewer.states import ROWS as FILE_ROWS
 from phalanx.viewer.states import StateReader, StateWriter
@@ -202,6 +203,15 @@ def test_every_control_of_the_page_reaches_what_plays(view, tmp_path):
         wait_for(lambda: view.followed == 2 and view._label.text == "Go2 environment 2")
 
 
+def test_a_page_of_training_draws_less_often_where_pictures_are_dear(view, monkeypatch):
+    view.most_cores = 0.02
+    assert view.frame_after(1.0) == FRAME  # one that simulates is never slowed down
+    monkeypatch.setattr(PlaySource, "touchable", False)
+    assert view.frame_after(0.0001) == FRAME
+    assert view.frame_after(0.002) == pytest.approx(0.1)
+    assert view.frame_after(1.0) == SLOWEST
+
+
 def test_an_impulse_changes_a_body_as_far_as_its_joints_let_it():
     env = tasks.make("Cartpole", num_envs=2, device="cpu", engine="mujoco")
     source = PlaySource(Player(env), None)
@@ -221,6 +231,13 @@ def test_without_a_checkpoint_play_shows_a_task(capsys, tmp_path, monkeypatch):
     assert "no policy plays: zero actions\nCartpole: return" in capsys.readouterr().out
 
 
+def policies_of_page(training):
+    """Under which the system runs the threads of a run's page."""
+    children = Path(f"/proc/{training}/task/{training}/children").read_text().split()
+    page = next(c for c in children if b"watch_page" in Path(f"/proc/{c}/cmdline").read_bytes())
+    return {os.sched_getscheduler(int(t.name)) for t in Path(f"/proc/{page}/task").iterdir()}
+
+
 def test_training_can_be_watched(tmp_path):
     command = [sys.executable, "-m", "phalanx", "train", "task=Cartpole", "headless=False"]
     command += ["num_envs=64", "sim_device=cpu", "engine=mujoco", "max_iterations=100000"]
@@ -230,6 +247,7 @@ def test_training_can_be_watched(tmp_path):
         threading.Thread(target=run.stdout.read, daemon=True).start()
         with page_at(port) as page:
             page.get_by_text("training, iteration").wait_for(timeout=LOADING)
+            assert policies_of_page(run.pid) == {os.SCHED_IDLE}  # training comes first
             page.wait_for_timeout(1000)
             canvas = page.locator("canvas").first
             first = pixels(canvas.screenshot()).astype(int)

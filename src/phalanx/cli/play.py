@@ -80,8 +80,8 @@ def _page_port(options: PlayOptions) -> int | None:
 
 
 def _show(player: Any, path: Path | None, options: PlayOptions, port: int | None) -> None:
-    from phalanx.viewer.live_view import LiveView, serve
-    from phalanx.viewer.server import close, open_server
+    from phalanx.viewer.live_view import LiveView
+    from phalanx.viewer.server import close, open_server, serve
 
     source = PlaySource(player, path)
     server = open_server(options.task.name, options.host, port)

@@ -3,6 +3,7 @@
 python -m phalanx.cli.watch_page FOLDER
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -12,14 +13,15 @@ from pathlib import Path
 import mujoco
 
 from phalanx.errors import PhalanxError
-from phalanx.viewer.live_view import LiveView, serve
-from phalanx.viewer.server import address, close, open_server
+from phalanx.viewer.live_view import LiveView
+from phalanx.viewer.server import address, close, open_server, serve
 from phalanx.viewer.source import Source, TrainingSource
 
 NICENESS = 10
-"""Training comes first, but a page has to appear on busy cores, too."""
-FRAME = 1 / 12
-"""Time between two pictures [s]; nine Ants take 2 % of a core while somebody looks."""
+"""Until the page is there: it has to appear on busy cores, too."""
+SHARE = 0.006
+"""Of the machine that the page may take while training is shown: 6 pictures a second of nine Ants
+on two cores."""
 
 
 def main(folder: Path) -> None:
@@ -39,12 +41,31 @@ def main(folder: Path) -> None:
 
     server = open_server(about["title"], about["host"], about["port"])
     others = {"newest policy": policy}
-    view = LiveView(server, model, source, about["title"], others, FRAME)
+    view = LiveView(server, model, source, about["title"], others, SHARE * cores())
     partial = folder / ".address"
     partial.write_text(address(server))
     partial.replace(folder / "address")
+    give_way()
     serve(view, until=lambda: os.getppid() != parent)
     close(server)
+
+
+def cores() -> int:
+    """That this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def give_way() -> None:
+    """Run from now on only where a core has nothing else to do: a thread of training that has work
+    gets the core at once."""
+    if not hasattr(os, "SCHED_IDLE"):  # not on Linux
+        os.nice(19)
+        return
+    for thread in Path("/proc/self/task").iterdir():  # a thread's own; new ones take it over
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from phalanx.viewer.source import Source
 
 FRAME = 1 / 30
 """Time between two pictures [s]."""
+SLOWEST = 1 / 4
+"""The same, of a page that may not take more time of the processor [s]."""
 UNSEEN = 0.25
 """Time between two looks whether somebody looks [s]."""
 SPEEDS = {"1/10": 0.1, "1/4": 0.25, "1/2": 0.5, "1": 1.0, "2": 2.0, "5": 5.0}
@@ -53,11 +55,12 @@ class LiveView:
         source: Source,
         title: str,
         others: Mapping[str, Callable[[], Source]] | None = None,
-        frame: float = FRAME,
+        most_cores: float = math.inf,
     ) -> None:
-        """others: what else the page can show, by name; made when it is first chosen. frame: time
-        between two pictures [s]."""
-        self.frame = frame
+        """others: what else the page can show, by name; made when it is first chosen. most_cores:
+        cores that the page may keep busy while its source does not simulate; above that, it draws
+        less often."""
+        self.most_cores = most_cores
         self.server, self.title = server, title
         self.source = source
         self.sources = {source.name: source}
@@ -77,9 +80,10 @@ class LiveView:
     def run(self) -> None:
         """Move and draw until `stopped` is set."""
         owed, last, said = 0.0, time.perf_counter(), 0.0
+        frame, drawn, used = FRAME, 0, time.process_time()
         watched, shown = False, self.source
         self.source.watched(False)
-        while not self.stopped.wait(self.frame if watched else UNSEEN):
+        while not self.stopped.wait(frame if watched else UNSEEN):
             now, before = time.perf_counter(), watched
             watched = bool(self.server.get_clients())
             if (before, shown) != (watched, self.source):
@@ -88,7 +92,7 @@ class LiveView:
                 shown.watched(watched)
             owed, last = owed + (now - last) * self.speed / self.source.dt, now
             if self.running and watched:
-                until = now + self.frame
+                until = now + frame
                 with self.lock:
                     self.source.advance(int(owed), lambda: time.perf_counter() > until)  # noqa: B023
                 owed -= int(owed)
@@ -98,9 +102,17 @@ class LiveView:
             if watched and self._changed:
                 self._changed = False
                 self.draw()
+                drawn += 1
             if watched and now - said > 1.0:
                 said = now
                 self.say()
+                frame = self.frame_after((time.process_time() - used) / max(drawn, 1))
+                drawn, used = 0, time.process_time()
+
+    def frame_after(self, used: float) -> float:
+        """Time between two pictures [s], where the last ones took this much of a processor [s]."""
+        least = 0.0 if self.source.touchable else used / self.most_cores
+        return min(max(FRAME, least), SLOWEST)
 
     def draw(self) -> None:
         """Draw the source's states."""
@@ -277,20 +289,3 @@ class LiveView:
     def _notify(self, title: str, text: str) -> None:
         for client in self.server.get_clients().values():
             client.add_notification(title, text)
-
-
-def serve(view: LiveView, until: Callable[[], bool] = lambda: False) -> None:
-    """Run a page until Ctrl-C, or until `until` returns True, asked twice a second."""
-
-    def ask() -> None:
-        while not view.stopped.wait(0.5):
-            if until():
-                view.stopped.set()
-
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        view.run()
-    except KeyboardInterrupt:
-        print()
-    finally:
-        view.stopped.set()

@@ -3,12 +3,18 @@
 import contextlib
 import errno
 import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import viser
 from rich.console import Console
 
 from phalanx.errors import PhalanxError
 from phalanx.viewer.door import Door
+
+if TYPE_CHECKING:
+    from phalanx.viewer.live_view import LiveView
 
 HOST, PORT = "127.0.0.1", 8080
 LOCAL = ("127.0.0.1", "localhost")
@@ -38,6 +44,23 @@ def open_server(title: str, host: str = HOST, port: int | None = None) -> viser.
     if server.door is not None:
         out("anyone who has this address can open it and move the robot; it is not encrypted")
     return server
+
+
+def serve(view: "LiveView", until: Callable[[], bool] = lambda: False) -> None:
+    """Run a page until Ctrl-C, or until `until` returns True, asked twice a second."""
+
+    def ask() -> None:
+        while not view.stopped.wait(0.5):
+            if until():
+                view.stopped.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        view.run()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        view.stopped.set()
 
 
 def close(server: viser.ViserServer) -> None:
