@@ -638,6 +638,23 @@ def test_several_bodies_below_the_world_are_one_actor_or_one_is_named(scene_of):
         scene_of(text, fixed_base=True)
 
 
+def test_what_refers_to_nothing_goes_with_a_note(scene_of):
+    """MuJoCo's copy of a spec leaves such elements out without a word."""
+    after = """
+      <actuator><motor name="lost" joint="nope"/><motor name="kept" joint="j"/></actuator>
+      <sensor><jointpos name="angle" joint="nope"/></sensor>
+      <tendon><fixed name="t"><joint joint="nope" coef="1"/></fixed></tendon>
+      <equality><joint name="e" joint1="nope"/></equality>
+      <contact><exclude name="x" body1="base" body2="nope"/></contact>
+      <keyframe><key name="home" qpos="0 0 1 1 0 0 0 .5" ctrl="7 3"/></keyframe>"""
+    scene, loaded = scene_of(mjcf(ROBOT, after=after), keyframe="home")
+    found = [n for n in loaded.notes if "refer to what the file does not have" in n.text]
+    assert {n.item for n in found} == {"'lost'", "'angle'", "'t'", "'e'", "'x'"}
+    assert all(n.place for n in found)
+    model = scene.compile()
+    assert (model.nu, model.key_ctrl.tolist()) == (1, [[3]])
+
+
 @pytest.mark.parametrize("engine", ["mujoco", "warp"])
 def test_a_keyframe_is_where_environments_begin_and_return_to(scene_of, engine):
     key = '<key name="home" qpos="0 0 .5 1 0 0 0 .7" qvel="0 0 0 0 0 0 2" ctrl="3"/>'

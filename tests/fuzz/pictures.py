@@ -76,8 +76,8 @@ class Assets(robots.Robot):
             (self.folder / name).write_bytes(data)
         try:
             self.load(next(iter(files)), given)
-        except (TypeError, NotImplementedError) as error:
-            if "AssetOptions" in str(error) or str(error).startswith("gym."):
+        except (TypeError, NotImplementedError, OverflowError) as error:
+            if given or str(error).startswith("gym."):  # a struct refuses a value
                 raise PhalanxError(str(error)) from error
             raise
 

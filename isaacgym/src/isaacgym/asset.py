@@ -17,7 +17,6 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
@@ -35,6 +34,7 @@ from phalanx.sim.assets import load_robot
 from phalanx.sim.bodies import name_all
 from phalanx.sim.decompose import Splitting
 from phalanx.sim.urdf import WORLD
+from phalanx.sim.xml_file import read_xml
 
 log = logging.getLogger(__name__)
 
@@ -334,10 +334,10 @@ def rotation(quat: np.ndarray) -> np.ndarray:
 def _fixed_joints(path: Path) -> dict[str, str]:
     """Names of the fixed joints of a URDF by child link; MuJoCo's model does not keep them."""
     fixed = {}
-    for joint in ElementTree.parse(path).getroot().findall("joint"):
+    for joint in read_xml(path).findall("joint"):
         child = joint.find("child")
-        if joint.get("type") == "fixed" and child is not None:
-            fixed[child.get("link", "")] = joint.get("name", "")
+        if joint.attrib.get("type") == "fixed" and child is not None:
+            fixed[child.attrib.get("link", "")] = joint.attrib.get("name", "")
     return fixed
 
 

@@ -126,9 +126,13 @@ class Study:
         fits = isinstance(found, dict) and all(
             isinstance(found.get(key), list) for key in ("arguments", "trials")
         )
-        if not fits or not all(isinstance(values, dict) for values in found["trials"]):
+        if not fits or not all(map(_is_setting, found["trials"])):
             raise PhalanxError(f"{self.file} is not a study's: it needs arguments and trials")
         return found
+
+
+def _is_setting(values: Any) -> bool:
+    return isinstance(values, dict) and all(isinstance(key, str) for key in values)
 
 
 def read_record(values: Any, file: Path) -> Record:

@@ -95,7 +95,9 @@ def read_npz(path: Path) -> dict[str, Array]:
                     arrays[member.filename.removesuffix(".npy")] = read_numbers(content)
                 except ValueError:  # texts, such as AMASS's gender
                     continue
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+    except PhalanxError:
+        raise
+    except Exception as error:  # zipfile and zlib raise many kinds for a damaged file
         raise PhalanxError(f"{path} is not a .npz file, or damaged: {reason(error)}") from error
     return arrays
 

@@ -35,9 +35,11 @@ from phalanx.sim.mjcf_assets import find_files, mend, swap_limits
 from phalanx.sim.mjcf_parts import (
     apply_compiler,
     choose_root,
+    drop_dangling,
     strip_scenery,
     take_keyframes,
     take_options,
+    without_dropped_actuators,
 )
 from phalanx.sim.robot import Note, Pose, Robot, summary
 from phalanx.sim.urdf import UrdfReader
@@ -110,7 +112,10 @@ def load_robot(
         spec, notes = read_mjcf(xml, file, drop_unknown)
         bodies.name_all(spec)
         options, poses = take_options(spec), take_keyframes(spec)
+        actuators = [(a.name, a.target) for a in spec.actuators]
+        notes += drop_dangling(spec, "what the file does not have")
         notes += strip_scenery(spec)
+        notes += drop_dangling(spec, "the file's lights or cameras")
         find_files(spec, file)
         notes += swap_limits(spec)
         try:
@@ -122,6 +127,8 @@ def load_robot(
         notes += choose_root(spec, root, file)
         if collapse_fixed_joints or spec.compiler.fusestatic:
             bodies.fuse_static(spec)
+        left = [(a.name, a.target) for a in spec.actuators]
+        without_dropped_actuators(poses, actuators, left)
     else:
         hint = ROOTS.get(xml.tag, "give MJCF or URDF")
         xml.fail(f"the root element is neither <mujoco> nor <robot>; {hint}")

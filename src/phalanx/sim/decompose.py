@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -266,9 +265,20 @@ def _load(file: Path) -> Parts:
     try:
         with np.load(file, allow_pickle=False) as saved:
             count = len(saved.files) // 2
-            return [(saved[f"vertices{i}"], saved[f"faces{i}"]) for i in range(count)]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            parts = [(saved[f"vertices{i}"], saved[f"faces{i}"]) for i in range(count)]
+    except Exception:  # zipfile, zlib and NumPy raise many kinds for a damaged file
         return []
+    return parts if all(_is_part(*part) for part in parts) else []
+
+
+def _is_part(vertices: Array, faces: Faces) -> bool:
+    """Whether arrays of a file are a mesh."""
+    if vertices.dtype.kind != "f" or faces.dtype.kind not in "iu":
+        return False
+    if vertices.ndim != 2 or faces.ndim != 2 or vertices.shape[1] != 3 or faces.shape[1] != 3:
+        return False
+    inside = faces.size > 0 and faces.min() >= 0 and faces.max() < len(vertices)
+    return bool(inside and np.isfinite(vertices).all())
 
 
 def _save(file: Path, parts: Parts) -> None:

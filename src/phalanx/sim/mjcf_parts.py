@@ -9,6 +9,7 @@ A scene has its own floor, lights, cameras and visual settings, so those of the 
 the world stay: tendons hang from them. Options and keyframes are returned as data.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,48 @@ def take_keyframes(spec: mujoco.MjSpec) -> dict[str, Pose]:
         poses[key.name or str(number)] = pose
         spec.delete(key)
     return poses
+
+
+_REFERRING = ("actuators", "sensors", "tendons", "equalities", "excludes", "pairs")
+_TARGETS = "target objname refname name1 name2 bodyname1 bodyname2 geomname1 geomname2".split()
+
+
+def drop_dangling(spec: mujoco.MjSpec, what: str) -> list[Note]:
+    """Remove what refers to joints, bodies, shapes, ... that are not there; `what` they are, for
+    the notes. MuJoCo rejects such a file, but its copy of a spec leaves such elements out and says
+    nothing."""
+    notes: list[Note] = []
+    while True:
+        copied, lost = spec.copy(), 0
+        for kind in _REFERRING:
+            left = Counter(map(_identity, getattr(copied, kind)))
+            for element in list(getattr(spec, kind)):
+                left[_identity(element)] -= 1
+                if left[_identity(element)] < 0:
+                    text = f"dropped {kind} that refer to {what}"
+                    notes.append(Note("dropped", text, repr(element.name), place_of(element)))
+                    spec.delete(element)
+                    lost += 1
+        if not lost:
+            return notes
+
+
+def _identity(element: Any) -> tuple[str, ...]:
+    return (element.name, element.info, *(str(getattr(element, a, "")) for a in _TARGETS))
+
+
+def without_dropped_actuators(
+    poses: dict[str, Pose], before: list[tuple[str, str]], left: list[tuple[str, str]]
+) -> None:
+    """Take the controls of actuators that loading dropped out of the poses; names and targets of
+    the actuators that were read, and of those that are left."""
+    kept = [i for i, names in enumerate(before) if names in left]
+    for pose in poses.values():
+        if pose.ctrl is not None and not len(kept) == len(before) == len(pose.ctrl):
+            # Of a file that MuJoCo rejects, some may not have been read: then all begin at 0.
+            fits = len(pose.ctrl) == len(before)
+            pose.ctrl = [pose.ctrl[i] for i in kept] if fits else None
+            pose.act = None
 
 
 def strip_scenery(spec: mujoco.MjSpec) -> list[Note]:
