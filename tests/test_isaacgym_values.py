@@ -35,10 +35,19 @@ def mujoco_rotation(axis, angle):
     return q
 
 
+def imported(code):
+    run = [sys.executable, "-c", code]
+    return subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()
+
+
 def test_importing_the_package_alone_loads_no_torch():
     code = "import isaacgym, sys; print('torch' in sys.modules, 'mujoco' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.split() == ["False", "False"]
+    assert imported(code) == ["False", "False"]
+
+
+def test_importing_its_modules_loads_no_mujoco_warp_which_takes_seconds():
+    code = "from isaacgym import gymapi; import sys; print('mujoco_warp' in sys.modules)"
+    assert imported(code) == ["False"]
 
 
 def test_reading_a_struct_is_live_and_assigning_one_copies():

@@ -8,6 +8,7 @@ import copy
 import struct
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,17 +24,21 @@ from isaacgym.enums import CameraFollowMode, ImageType, UpAxis
 from isaacgym.geometry import Transform, Vec3
 from isaacgym.gym_states import StateCalls
 from isaacgym.handles import Sim, checked, checked_index, note_look
-from isaacgym.pictures import Pictures
 from isaacgym.property_structs import CameraProperties
 from isaacgym.viewer import Viewer
 from isaacgym.world import Env
 from phalanx.errors import PhalanxError
 
+if TYPE_CHECKING:
+    from isaacgym.pictures import Pictures
+
 
 class CameraCalls(StateCalls):
     """Cameras can be created, moved and attached at any time."""
 
-    def _pictures(self, sim: Sim, call: str) -> Pictures:
+    def _pictures(self, sim: Sim, call: str) -> "Pictures":
+        from isaacgym.pictures import Pictures  # it takes seconds to import MuJoCo Warp
+
         if checked(sim, Sim, call).pictures is None:
             sim.pictures = Pictures(sim)
         pictures: Pictures = sim.pictures

@@ -247,7 +247,7 @@ class Physics:
         if len(layout.points):
             self._terrain = Terrain(world.grounds, layout, engine, point_sizes(world, layout))
         self.dirty = False
-        self._give_properties(engine, model_fields(world, layout, engine.model))
+        self._give_properties(engine, self.scene.fields)
         self._forces.begin(self.scene)
         self._tensors.begin()
         engine.forward()

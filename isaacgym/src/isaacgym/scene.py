@@ -52,6 +52,8 @@ class ActorScene(Scene):
         self._layout = layout
         for piece in world.grounds:
             _add_ground(self.spec, piece)
+        self.fields: dict[str, np.ndarray] = {}
+        """What `model_fields` gave when the model was compiled, for all environments."""
         self._weightless = weightless_bodies(world)
         self._off_centre = off_centre_bodies(world, layout)
         self._variants = variants_of(world)
@@ -111,7 +113,7 @@ class ActorScene(Scene):
         set_collisions(model, self._world.grounds, layout)
         tendons = [tendon for actor in layout.actors for tendon in actor.asset.tendons]
         model.wrap_prm[:] = [c for tendon in tendons for c in tendon.coefficients]
-        fields = model_fields(self._world, layout, model)
+        self.fields = fields = model_fields(self._world, layout, model)
         for name, values in fields.items():
             getattr(model, name)[...] = values[0]
         mujoco.mj_setConst(model, mujoco.MjData(model))
