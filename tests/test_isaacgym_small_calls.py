@@ -242,3 +242,18 @@ def test_states_of_one_actor_in_several_environments(tmp_path):
     assert states["pos"].tolist() == [[pytest.approx(0.1)], [pytest.approx(0.2)]]
     with pytest.raises(PhalanxError, match="given 2 environments and 1 actors"):
         GYM.get_vec_actor_dof_states(world.envs, handles[:1], gymapi.STATE_ALL)
+
+
+def test_what_physx_cannot_do_says_so_and_changes_nothing(tmp_path, caplog):
+    world = World()
+    asset = world.load(tmp_path, "pendulum.urdf", PENDULUM, fix_base_link=True)
+    GYM.create_actor(world.env(), asset, pose(), "s", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    states = world.tensor("rigid_body_state").clone()
+    for _ in range(2):
+        assert not GYM.set_rigid_body_state_tensor(world.sim, gymtorch.unwrap_tensor(states + 1))
+    assert torch.equal(world.tensor("rigid_body_state"), states)
+    assert caplog.text.count("use gym.set_actor_root_state_tensor") == 1
+    camera = GYM.get_viewer_camera_handle(None)
+    with pytest.raises(PhalanxError, match="camera -1"):
+        GYM.get_camera_image(world.sim, world.envs[0], camera, gymapi.IMAGE_COLOR)

@@ -1,10 +1,14 @@
 """Gym's tensor calls: `acquire_*`, `refresh_*` and setters, on `tensors.py` and `setters.py`."""
 
+import functools
+import logging
 from typing import Any
 
 from isaacgym.descriptor import Tensor
 from isaacgym.enums import CoordinateSpace
 from isaacgym.handles import Sim, checked, physics_of
+
+log = logging.getLogger(__name__)
 
 
 class TensorCalls:
@@ -150,6 +154,15 @@ class TensorCalls:
         physics_of(sim, call).set_commands("dof_target_vel", targets, indices, count, call)
         return True
 
+    def set_rigid_body_state_tensor(self, sim: Any, states: Tensor) -> bool:
+        """Nothing, with a warning: with PhysX, too, joints place the bodies."""
+        physics_of(sim, "set_rigid_body_state_tensor")
+        _say_once(
+            "gym.set_rigid_body_state_tensor changes nothing, as with PhysX; use"
+            " gym.set_actor_root_state_tensor and gym.set_dof_state_tensor"
+        )
+        return False
+
     def set_dof_actuation_force_tensor(self, sim: Any, efforts: Tensor) -> bool:
         """Set efforts (dofs,) [N or N m] of DOFs in effort mode, which stay until set again."""
         call = "set_dof_actuation_force_tensor"
@@ -188,3 +201,8 @@ class TensorCalls:
         call = "apply_rigid_body_force_at_pos_tensors"
         physics_of(sim, call).apply_forces_at(forceTensor, posTensor, int(space), call)
         return True
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    log.warning("%s", text)

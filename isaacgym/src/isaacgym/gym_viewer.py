@@ -86,6 +86,10 @@ class ViewerCalls:
         """(0, 0): the window does not report it."""
         return Vec2(0.0, 0.0)
 
+    def get_viewer_camera_handle(self, viewer: Viewer | None) -> int:
+        """-1, which is no camera's handle."""
+        return -1
+
     def add_lines(
         self, viewer: Viewer | None, env: Env | None, num_lines: int, vertices: Any, colors: Any
     ) -> None:

@@ -10,14 +10,13 @@ _USD = "USD and Omniverse are not provided"
 _VECTOR = "not supported; use the tensor calls"
 
 REFUSED: dict[str, str] = {
-    "get_viewer_camera_handle": "the window is no camera; use gym.write_viewer_image_to_file",
     **dict.fromkeys(
         """
         create_cloth_grid create_tet_grid get_asset_soft_materials get_sim_tetrahedra
         get_sim_tetrahedra_count get_sim_triangles get_sim_triangle_count get_actor_soft_materials
         set_actor_soft_materials get_actor_tetrahedra_range get_actor_triangle_range
         reset_actor_particles_to_rest acquire_particle_state_tensor refresh_particle_state_tensor
-        set_particle_state_tensor set_particle_state_tensor_indexed set_rigid_body_state_tensor
+        set_particle_state_tensor set_particle_state_tensor_indexed
         acquire_pneumatic_pressure_tensor acquire_pneumatic_target_tensor
         refresh_pneumatic_pressure_tensor refresh_pneumatic_target_tensor
         set_pneumatic_pressure_tensor set_pneumatic_pressure_tensor_indexed
@@ -81,6 +80,9 @@ _NOTED: dict[str, str] = {
     "get_actor_dof_forces": "supported; forces of the drives only, in the last substep",
     "get_rigid_contacts": "supported; some milliseconds for each environment",
     "get_env_rigid_contacts": "supported; some milliseconds",
+    "get_viewer_camera_handle": (
+        "always -1: the window is no camera; use gym.write_viewer_image_to_file"
+    ),
     "get_viewer_mouse_position": "always (0, 0)",
     "poll_viewer_events": "accepted; the window handles its own events",
     "refresh_dof_force_tensor": "supported; without the forces of joint limits and dry friction",
@@ -89,6 +91,9 @@ _NOTED: dict[str, str] = {
     "refresh_rigid_body_state_tensor": "supported; also current after setters",
     "set_actor_scale": "supported; masses that the program set are scaled too",
     "set_light_parameters": "accepted without effect; the viewer has its own light",
+    "set_rigid_body_state_tensor": (
+        "changes nothing and returns False, as with PhysX; use gym.set_actor_root_state_tensor"
+    ),
     "set_sim_params": "supported for gravity; dt, substeps and device are fixed",
     "step_graphics": "accepted; draw_viewer fetches the poses",
     **dict.fromkeys(
@@ -154,7 +159,7 @@ set_dof_state_tensor set_dof_state_tensor_indexed set_dof_position_target_tensor
 set_dof_position_target_tensor_indexed set_dof_velocity_target_tensor
 set_dof_velocity_target_tensor_indexed set_dof_actuation_force_tensor
 set_dof_actuation_force_tensor_indexed apply_rigid_body_force_tensors
-apply_rigid_body_force_at_pos_tensors
+apply_rigid_body_force_at_pos_tensors set_rigid_body_state_tensor
 get_actor_dof_states get_vec_actor_dof_states set_actor_dof_states get_actor_dof_position_targets
 set_actor_dof_position_targets get_actor_dof_velocity_targets set_actor_dof_velocity_targets
 get_actor_dof_forces apply_actor_dof_efforts get_actor_rigid_body_states get_dof_position
@@ -171,7 +176,7 @@ set_attractor_properties set_attractor_target
 create_viewer destroy_viewer draw_viewer step_graphics sync_frame_time poll_viewer_events
 query_viewer_has_closed query_viewer_action_events subscribe_viewer_keyboard_event
 subscribe_viewer_mouse_event viewer_camera_look_at get_viewer_camera_transform get_viewer_size
-get_viewer_mouse_position add_lines clear_lines set_rigid_body_color get_rigid_body_color
+get_viewer_mouse_position get_viewer_camera_handle add_lines clear_lines set_rigid_body_color get_rigid_body_color
 set_rigid_body_segmentation_id get_rigid_body_segmentation_id set_light_parameters
 get_rigid_contacts get_env_rigid_contacts get_rigid_contact_forces get_env_rigid_contact_forces
 get_vec_env_rigid_contact_forces draw_env_rigid_contacts
