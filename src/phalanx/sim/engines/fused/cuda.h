@@ -50,7 +50,7 @@ FN F sum_of(F x, unsigned mask) {
 }
 FN F sum_lanes(F x) { return sum_of(x, ~0u); }
 FN F sum_team(F x) { return sum_of(x, ((1u << LANES) - 1) << team_shift()); }
-FN F from_lane(F x, int lane) { return __shfl_sync(~0u, x, lane, LANES); }
+template <class S> FN S from_lane(S x, int lane) { return __shfl_sync(~0u, x, lane, LANES); }
 FN unsigned lanes_where(bool b) { return __ballot_sync(~0u, b) >> team_shift() & ((1u << LANES) - 1); }
 FN B any_lane(B b) { return lanes_where(b) != 0; }
 FN bool any_here(B b) { return __any_sync(~0u, b); }

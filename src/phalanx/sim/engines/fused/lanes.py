@@ -103,12 +103,12 @@ class Lanes:
                 out.append(i - 1)
             else:
                 real = next((j for j in slots[i:] if j != GAP), GAP)
-                out.append(GAP if real == GAP else self.local(s.slots[real].up))
+                out.append((0 if begin else GAP) if real == GAP else self.local(s.slots[real].up))
         return out
 
     def hanging(self, s: Structure) -> list[str]:
         """Declarations of what each slot hangs from, of which ones hang from the slot before them,
-        and from which others hang."""
+        from which others hang, and on which of the trunk lanes act."""
         ups = [self.ups(lane, s) for lane in range(self.count)]
         begin = len(self.trunk)
         chained = [(i != begin or self.count == 1) and all(row[i] == i - 1 >= 0 for row in ups)
@@ -116,7 +116,11 @@ class Lanes:
         joined = {row[i] for row in ups for i in range(self.length) if not chained[i]}
         trunk = range(begin if self.count > 1 else 0)
         joins = [i in joined or i in trunk for i in range(self.length)]
-        lines = [laned("CHAINED", [chained]), laned("JOINS", [joins])]
+        hung = {row[i] for row in ups for i in range(begin, self.length)}
+        bodies = {self.local(k) for k in s.last.values()}
+        gathers = [i in hung or i in bodies for i in range(self.length)]
+        lines = [laned(name, [values]) for name, values in
+                 (("CHAINED", chained), ("JOINS", joins), ("GATHERS", gathers))]  # fmt: skip
         if self.count == 1:
             return [laned("UP", ups), *lines]
         each = ", ".join(f"{{{_list(row)}}}" for row in ups)
@@ -225,7 +229,7 @@ def _with_gaps(s: Structure, limbs: list[list[int]]) -> list[list[int]]:
     some lane has a body. Limbs that branch, or hang from the world, stay as they are."""
     for limb in limbs:
         ups = [s.slots[k].up for k in limb]
-        if ups[:1] in ([], [-1]) or ups[1:] != limb[:-1]:
+        if ups[:1] == [-1] or ups[1:] != limb[:-1]:
             return limbs
     longest = max(limbs, key=len)
     kinds = [s.slots[k].kind for k in longest]

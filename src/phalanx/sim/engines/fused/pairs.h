@@ -104,6 +104,16 @@ FN void add_touches(World &w, Pairs &X, int i, const F *dif, const F *shift, B n
   int count = find_touches(w, X, PAIR_KIND[i], PAIR_GEOM1[i], PAIR_GEOM2[i], dif, T(pair, i, 1), near, t);
   for (int m = 0; m < count; m++) add_pair(w, X, i, t.dist[m], t.o[m], t.n[m], shift);
 }
+// Whether the geoms of pair i, which are near each other, touch, as far as that is soon known.
+FN bool may_touch(const World &w, const Pairs &X, int i) {
+  if (PAIR_KIND[i] > CAPSULE_CAPSULE) return true;
+  F dif[3], shift[3];
+  Touches t;
+  int a = PAIR_GEOM1[i], b = PAIR_GEOM2[i];
+  near_each_other(w, X, i, dif, shift);
+  touch_capsules(X, PAIR_KIND[i], a, b, dif, T(geom, a, 6), T(geom, b, 6), t);
+  return any_(t.dist[0] < T(pair, i, 1));
+}
 STAGE void body_contacts(World &w, Pairs &X) {
   F dif[3], shift[3];
   w.npair = 0;
@@ -113,11 +123,17 @@ STAGE void body_contacts(World &w, Pairs &X) {
     if (any_(near)) add_touches(w, X, i, dif, shift, near);
   }
 #else
-  for (int first = 0; first < NPAIR; first += LANES) {  // a pair each; then all lanes note what is near
-    int i = first + LANE;
-    unsigned near = lanes_where(i < NPAIR && near_each_other(w, X, i < NPAIR ? i : 0, dif, shift));
-    for (int j = first; near; j++, near >>= 1) {
-      if (near & 1) add_touches(w, X, j, dif, shift, near_each_other(w, X, j, dif, shift));
+  // A lane looks at its share of the pairs and keeps those that are near each other; of these it finds the
+  // ones that touch, which all lanes note.
+  int own[NPAIR / LANES + 1], count = 0;
+  for (int i = LANE; i < NPAIR; i += LANES)
+    if (near_each_other(w, X, i, dif, shift)) own[count++] = i;
+  for (int r = 0; some_here(r < count); r++) {
+    int i = r < count ? own[r] : 0;
+    unsigned found = lanes_where(r < count && may_touch(w, X, i));
+    for (int lane = 0; some_here(found >> lane); lane++) {
+      int j = from_lane(i, lane);
+      if (found >> lane & 1) add_touches(w, X, j, dif, shift, near_each_other(w, X, j, dif, shift));
     }
   }
 #endif

@@ -70,7 +70,9 @@ FN void cross_force(const F *v, const F *f, F *out) {
   EACH(i, 3) out[i] += t[i];
 }
 // Symmetric 6x6 matrices are kept as 21 numbers, their upper triangle by rows.
-FN constexpr int at(int i, int j) { return i <= j ? i * 6 - i * (i - 1) / 2 + j - i : at(j, i); }
+// No recursion here: a compiler that leaves it in place keeps these matrices in memory.
+FN constexpr int upper(int i, int j) { return i * 6 - i * (i - 1) / 2 + j - i; }
+FN constexpr int at(int i, int j) { return i <= j ? upper(i, j) : upper(j, i); }
 FN void multiply_symmetric(const F *A, const F *x, F *out) {
   EACH(i, 6) {
     F sum = A[at(i, 0)] * x[0];
@@ -562,11 +564,12 @@ template <bool SOLVE> FN void to_root(World &w, const Contacts &C, int k, F *A, 
   EACH(i, 6) P[i] = ZERO;
 }
 
-// From the roots out: dir and the motions dV that it gives, with what it does to contact rows.
-template <bool SOLVE> FN void from_root(World &w, Contacts &C, int k) {
+// From the roots out: dir and the motions dV that it gives, with what it does to contact rows. V: the
+// motion of the slot before, then of this one.
+template <bool SOLVE> FN void from_root(World &w, Contacts &C, int k, F *V) {
   F *dV = w.dV[k];
   if (NBASE && KIND[k] == BASE) {
-    EACH(i, 6) dV[i] = ZERO;
+    EACH(i, 6) dV[i] = V[i] = ZERO;
     w.dir[k] = ZERO;
     return;
   }
@@ -575,24 +578,22 @@ template <bool SOLVE> FN void from_root(World &w, Contacts &C, int k) {
     const F *A = w.A[k], *y = w.y6[f], *d = w.d6[f];
     EACH(i, 6) {
       F t = y[i];
-      for (int j = 0; j < i; j++) t -= A[at(j, i)] * dV[j];
-      dV[i] = t * d[i];
+      for (int j = 0; j < i; j++) t -= A[at(j, i)] * V[j];
+      V[i] = t * d[i];
     }
-  } else if (UP[k] < 0) {
-    w.dir[k] *= w.d[k];
-    EACH(i, 6) dV[i] = w.S[k][i] * w.dir[k];
   } else {
-    const F *up = w.dV[UP[k]];
-    w.dir[k] = (w.dir[k] - dot6(dV, up)) * w.d[k];
-    EACH(i, 6) dV[i] = up[i] + w.S[k][i] * w.dir[k];
+    if (!CHAINED[k]) EACH(i, 6) V[i] = UP[k] < 0 ? ZERO : w.dV[UP[k]][i];
+    w.dir[k] = (w.dir[k] - dot6(dV, V)) * w.d[k];
+    EACH(i, 6) V[i] += w.S[k][i] * w.dir[k];
   }
+  EACH(i, 6) dV[i] = V[i];
   if (!SOLVE || !BODY[k]) return;
   for (int c = w.from[k]; c < w.from[k + 1]; c++) {
     int i = C.point[c];
     EACH(j, NBASIS) if (j < POINT_DIM[i]) {
       F b[6];
       contact_basis(C.offset[c], C.normal[c], C.tangent[c], j, b);
-      C.v[c][j] = dot6(b, dV);
+      C.v[c][j] = dot6(b, V);
       if (j) C.v[c][j] *= T(point, i, 14 + j);
     }
   }
@@ -614,7 +615,7 @@ template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
     decrement = sum_lanes(decrement);
     TRUNK(k) {
       if (SOLVE) add_contacts(w, C, k, w.A[k], w.P[k]);
-      sum_lanes(w.A[k], 21), sum_lanes(w.P[k], 6);
+      if (GATHERS[k]) sum_lanes(w.A[k], 21), sum_lanes(w.P[k], 6);
     }
     TRUNK_UP(k) to_root<SOLVE>(w, C, k, A, P, decrement);
   }
@@ -624,7 +625,7 @@ template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
     couple_pairs(w, X, n);
     if (n) solve_rows(w, X, n, decrement);
   }
-  SLOTS(k) from_root<SOLVE>(w, C, k);
+  SLOTS(k) from_root<SOLVE>(w, C, k, P);
   if (SOLVE) pair_directions(w, X);
   if (SOLVE && NROW) row_directions(w);
   return decrement;

@@ -45,7 +45,7 @@ FN void row_to_root(World &w, Pairs &X, int r, int tree, int a, const F *above, 
   TRUNK(k) {  // each lane's part of what acts there
     if (k == a) EACH(i, 6) joined[k][i] -= above[i];
     if (k == b) EACH(i, 6) joined[k][i] += below[i];
-    sum_team(joined[k], 6);
+    if (GATHERS[k]) sum_team(joined[k], 6);
   }
   TRUNK_UP(k) row_at_slot<SLOTS_TOO>(w, X, r, k, -1, above, -1, below, P, joined);
 }
