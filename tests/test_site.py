@@ -15,6 +15,7 @@ from phalanx.errors import PhalanxError
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "benchmarks/README.md", *(ROOT / "docs").rglob("*.md")])
+NOTEBOOK = ROOT / "examples/colab.ipynb"
 INSTALL = json.loads((ROOT / "benchmarks/results/install_2026-11-28.json").read_text())
 
 
@@ -112,8 +113,13 @@ def test_links_lead_somewhere(page):
             assert place.exists() or place in generated, f"{page}: {target}"
 
 
-def commands(text):
-    """Commands of phalanx in blocks of a page and in code within sentences."""
+def commands(page):
+    """Commands of phalanx in blocks of a page and in code within sentences, or in a notebook."""
+    text = page.read_text()
+    if page.suffix == ".ipynb":
+        cells = ("".join(c["source"]) for c in json.loads(text)["cells"])
+        yield from re.findall(r"^!phalanx (.*?)(?: \||$)", "\n".join(cells), re.M)
+        return
     for block in re.findall(r"^```(?:bash|sh)?\n(.*?)^```", text, re.M | re.S):
         for line in block.replace("\\\n", " ").splitlines():
             if found := re.match(
@@ -123,9 +129,9 @@ def commands(text):
     yield from re.findall(r"`phalanx ([a-z][^`]*)`", text)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=lambda p: str(p.relative_to(ROOT)))
 def test_commands_in_pages_exist_with_their_keys(page):
-    for command in commands(page.read_text()):
+    for command in commands(page):
         name, *words = shlex.split(command)
         if name.startswith("-"):
             continue

@@ -105,7 +105,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     words = " ".join(str(error).split())
-    return words[:200] or type(error).__name__
+    return words[:200].rstrip(".") or type(error).__name__
 
 
 def size(count: int) -> str:
