@@ -87,6 +87,31 @@ def test_shims_are_named_in_one_line_and_mean_what_they_meant(tmp_path):
     assert lines[5].startswith("urdfpy.URDF needs urdfpy, which is not installed;")
 
 
+COMPILING_RUNNER = """
+class Runner:
+    load_path = None
+    def __init__(self, config):
+        self.params = {"config": config}
+    def run_train(self, args):
+        print(self.params["config"].get("torch_compile", True))
+"""
+
+
+def test_rl_games_compiles_networks_on_a_cpu_only_if_it_is_asked_to(tmp_path):
+    rl_games(tmp_path, "seq_len = 4", COMPILING_RUNNER)
+    code = "import isaacgym; from rl_games.torch_runner import Runner\n"
+    for config in (
+        {"device": "cpu"},
+        {"device": "cpu", "torch_compile": True},
+        {"device": "cuda:0"},
+    ):
+        code += f"Runner({config}).run_train({{}})\n"
+    done = client(code, ISAACGYM_COMPAT="1", PYTHONPATH=str(tmp_path))
+    first, *lines = done.stdout.splitlines()
+    assert "uncompiled networks on a CPU in rl_games" in first
+    assert lines == ["False", "True", "True"]
+
+
 def test_what_is_there_is_not_replaced(tmp_path):
     (tmp_path / "gym.py").write_text("mine = True\n")
     (tmp_path / "pysdf.py").write_text("SDF = 3\n")

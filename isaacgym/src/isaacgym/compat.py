@@ -13,7 +13,8 @@ first. Without the variable nothing here runs. Nothing that exists is replaced:
 - packages that some programs import without calling them get a stand-in, which raises an error when
   it is called;
 - rl_games, if installed, has again the attributes of its older versions: an agent's `seq_len`
-  (IsaacGymEnvs' AMP), a runner's `load_path` and a run that loads it (gym2real);
+  (IsaacGymEnvs' AMP), a runner's `load_path` and a run that loads it (gym2real). On a CPU it does
+  not compile networks unasked, as before 1.6.5: that takes minutes;
 - `torch.where` takes whole numbers as its condition again (`old_torch.py`);
 - with `cpu`, and without a GPU, tensors that a program wants on a CUDA device are made on the CPU.
 """
@@ -70,7 +71,7 @@ def activate() -> None:
 
     done.append(old_torch.activate())
     if restored := _old_rl_games() if _installed("rl_games") else []:
-        done.append(f"{' and '.join(restored)} in rl_games")
+        done.append(f"{', '.join(restored)} in rl_games")
     if os.environ.get("ISAACGYM_COMPAT", "").lower() == "cpu":
         from isaacgym import no_cuda
 
@@ -106,6 +107,17 @@ def _old_rl_games() -> list[str]:
 
         runner.run = run_from_load_path
         restored.append("load_path")
+    if "torch_compile" in inspect.getsource(torch_runner):
+        train = runner.run_train  # which compiles networks unless the settings forbid it
+
+        def train_uncompiled(self: Any, args: dict[str, Any]) -> None:
+            config = self.params.get("config", {})
+            if str(config.get("device", "cuda")).startswith("cpu"):
+                config.setdefault("torch_compile", False)
+            train(self, args)
+
+        runner.run_train = train_uncompiled
+        restored.append("uncompiled networks on a CPU")
     return restored
 
 
