@@ -15,6 +15,8 @@ from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.tables import VARIABLE, constants
 from test_fused import ARMS
 from test_fused import MODELS as TRUTHS
+from test_fused_convex import MESHES
+from test_fused_convex import MODELS as CONVEX
 from test_fused_ground import hills
 from test_fused_rows import ROWS, model_of
 from test_fused_sensors import SENSORS, WORLD
@@ -26,6 +28,7 @@ MODELS = {
     "trees": TRUTHS["contacts between trees"][1],
     "obstacles": TRUTHS["fixed obstacles"][1],
     "hills": hills(),
+    "convex": CONVEX["on what is fixed"][1].replace("<worldbody>", f"{MESHES}<worldbody>", 1),
     "lanes": f"<mujoco><worldbody>{ARMS}</worldbody></mujoco>",
     "rows": model_of(ROWS),
     "sensors": WORLD.format("".join(SENSORS.values())),

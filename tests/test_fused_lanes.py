@@ -34,7 +34,7 @@ ROOTS = {
 
 
 def hand(root):
-    shapes = ("capsule", "box", "sphere", "capsule", "box")
+    shapes = ("capsule", "box", "cylinder", "ellipsoid", "box")
     fingers = "".join(
         FINGER.format(i=i, x=-0.05 + 0.025 * i, shape=shape) for i, shape in enumerate(shapes)
     )

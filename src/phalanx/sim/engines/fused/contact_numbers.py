@@ -69,9 +69,9 @@ def contact_dim(m: mujoco.MjModel, pair: Pair) -> int:
 
 
 def solids(s: Structure) -> list[int]:
-    """Boxes, cylinders and height fields of `s.geoms`."""
-    kinds = [int(k) for k in (GEOM.mjGEOM_BOX, GEOM.mjGEOM_CYLINDER, GEOM.mjGEOM_HFIELD)]
-    return [g for g in s.geoms if int(s.model.geom_type[g]) in kinds]
+    """Geoms of `s.geoms` whose rotation counts."""
+    round_ = [int(kind) for kind in (GEOM.mjGEOM_PLANE, GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE)]
+    return [g for g in s.geoms if int(s.model.geom_type[g]) not in round_]
 
 
 def hfields(s: Structure) -> list[int]:

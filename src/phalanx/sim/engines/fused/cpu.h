@@ -37,6 +37,7 @@ FN float element(F a, int l) { return a[l]; }
 FN bool element_on(B a, int l) { return a[l] != 0; }
 FN void set_element(F &a, int l, float value) { a[l] = value; }
 FN float sqrt_(float a) { return __builtin_sqrtf(a); }
+FN double sqrt_(double a) { return __builtin_elementwise_sqrt(a); }
 FN float abs_(float a) { return __builtin_fabsf(a); }
 FN float max_(float a, float b) { return a > b ? a : b; }
 FN float min_(float a, float b) { return a < b ? a : b; }

@@ -32,6 +32,7 @@ FN F min_(F a, F b) { return fminf(a, b); }
 FN F abs_(F a) { return fabsf(a); }
 FN F power_(F x, F p) { return powf(x, p); }
 FN F sqrt_(F a) { return sqrtf(a); }
+FN double sqrt_(double a) { return sqrt(a); }
 // One world of the vector, of which there is one
 FN float element(F a, int) { return a; }
 FN bool element_on(B a, int) { return a; }

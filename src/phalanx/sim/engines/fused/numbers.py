@@ -9,14 +9,14 @@ environments differ. A table is as wide as the fields that it is made from. Shap
 nothing waits for the device, so tables can be made inside of a CUDA graph.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.sim.engines.fused import contact_numbers
+from phalanx.sim.engines.fused import contact_numbers, hulls
 from phalanx.sim.engines.fused.placing import Device, Make, columns, joined, matrices, placed_at
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.sensors import Sensors, actuators_of
@@ -145,6 +145,7 @@ def _fixed(s: Structure) -> dict[str, np.ndarray]:
     ids = [int(m.geom_dataid[g]) for g in contact_numbers.hfields(s)]
     heights = [m.hfield_data[m.hfield_adr[i] :][: m.hfield_nrow[i] * m.hfield_ncol[i]]
                * m.hfield_size[i, 2] for i in ids]  # fmt: skip
+    out |= hulls.tables(s)
     out["hfield"] = m.hfield_size[ids]
     out["height"] = np.concatenate([*heights, np.zeros(0)])[:, None]
     arrays = {name: np.array(rows, float) for name, rows in out.items()}
@@ -283,8 +284,3 @@ def _activation(m: mujoco.MjModel, i: int) -> tuple[float, float]:
         return h / time, h / time
     part = 1 - float(np.exp(-h / time)) if kind == kinds.mjDYN_FILTEREXACT else 0.0
     return part, part
-
-
-def starts(counts: Sequence[int]) -> list[int]:
-    """Where each owner's items begin, and the end; `counts`: of the items of each owner."""
-    return [0, *np.cumsum(counts).tolist()]

@@ -81,3 +81,8 @@ def frames(
         return origin + (turn @ pos[..., None])[..., 0], turn @ matrices(quat)
 
     return make
+
+
+def starts(counts: Sequence[int]) -> list[int]:
+    """Where each owner's items begin, and the end; `counts`: of the items of each owner."""
+    return [0, *np.cumsum(counts).tolist()]

@@ -7,9 +7,10 @@ import mujoco
 import numpy as np
 
 from phalanx.sim.engines.fused import sensors
+from phalanx.sim.engines.fused.hulls import has_hull
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.structure import Pair, Structure
-from phalanx.sim.engines.fused.tables import TOUCHES, pair_kind
+from phalanx.sim.engines.fused.touches import CONVEX, TOUCHES, pair_kind
 
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 _COUNTS = {
@@ -152,6 +153,12 @@ def _contacts(m: mujoco.MjModel) -> str | None:
         kind, ground = pair_kind(m, pair), {"PLANE", "HFIELD"}
         if kind[0] == "HFIELD" and not s.moves(pair.a) and _has_margin(m, pair):
             return f"margins of contacts with a height field (geom {_name(m, 'geom', pair.b)})"
+        meshes = [g for g in pair[:2] if m.geom_type[g] == GEOM.mjGEOM_MESH]
+        for geom in meshes:
+            if not has_hull(m, geom):
+                return f"meshes without a convex hull (geom {_name(m, 'geom', geom)})"
+        if kind in CONVEX and m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_NATIVECCD:
+            return "contacts of convex shapes by libccd (option flag nativeccd)"
         if kind not in TOUCHES or (pair in s.pairs and kind[0] in ground):
             shapes = " and a ".join(_word(GEOM(int(m.geom_type[g]))) for g in pair[:2])
             names = " and ".join(_name(m, "geom", g) for g in pair[:2])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import mujoco
 import numpy as np
 
+from phalanx.sim.engines.fused import hulls
 from phalanx.sim.engines.fused.contact_numbers import (
     contact_dim,
     grids,
@@ -19,21 +20,22 @@ from phalanx.sim.engines.fused.numbers import (
     actuators_by_tendon,
     is_on,
     placed_bodies,
-    starts,
 )
+from phalanx.sim.engines.fused.placing import starts
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.sensors import Sensors
 from phalanx.sim.engines.fused.source import Sizes
-from phalanx.sim.engines.fused.structure import BALL, BASE, FREE, HINGE, SLIDE, Pair, Structure
+from phalanx.sim.engines.fused.structure import (
+    BALL,
+    BASE,
+    FREE,
+    HINGE,
+    SLIDE,
+    Pair,
+    Structure,
+)
+from phalanx.sim.engines.fused.touches import CONVEX, KINDS, LOWEST, TOUCHES, pair_kind
 
-TOUCHES = {
-    ("SPHERE", "SPHERE"): 1, ("SPHERE", "CAPSULE"): 1, ("CAPSULE", "CAPSULE"): 1,
-    ("SPHERE", "BOX"): 1, ("CAPSULE", "BOX"): 2, ("BOX", "BOX"): 8, ("SPHERE", "CYLINDER"): 1,
-    ("PLANE", "CYLINDER"): 4, ("HFIELD", "SPHERE"): 1, ("HFIELD", "CAPSULE"): 3,
-}  # fmt: skip
-"""The most contacts of two geoms, by their shapes in MuJoCo's order; that of a height field
-is multiplied by `Sizes.ground`."""
-KINDS = list(TOUCHES)
 OUTPUTS = (
     "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
     "cvel", "cdof", "subtree_com", "qacc", "actuator_force", "qfrc_actuator", "qfrc_constraint",
@@ -107,7 +109,9 @@ def constants(
         [TOUCHES[kind] * (sizes.ground if kind[0] == "HFIELD" else 1) for kind in some]
         for some in (kinds, fixed_kinds)
     )
-    fields = hfields(s)
+    fields, (hull_numbers, hull_arrays) = hfields(s), hulls.constants(s)
+    convex = any(kind in CONVEX for kind in kinds + fixed_kinds)
+    lowest = any(kind in fixed_kinds for kind in LOWEST)
     pairs = min(sum(touches), sizes.pairs)
     each = [1 if d == 1 else 2 * (d - 1) for d in pair_dim]
     rows = min(sum(n * most for n, most in zip(each, touches, strict=True)), sizes.rows)
@@ -153,6 +157,8 @@ def constants(
         "MAXTOUCH": max([1, *touches, *fixed_touches]), "HAS_SOLIDS": int(bool(solids(s))),
         "NSOLID": len(solids(s)),
         "HAS_HFIELDS": int(bool(fields)),
+        **hull_numbers, "HAS_CONVEX": int(convex), "HAS_LOWEST": int(lowest),
+        "MULTICCD": is_on(m, mujoco.mjtDisableBit.mjDSBL_MULTICCD),
         "HAS_CYLINDERS": int(("PLANE", "CYLINDER") in fixed_kinds),
         "FIXED_FORCES": int(len(posed) > len(free) or sensors.of_fixed_contacts),
         "NTREE": len(trees), "ACROSS_TREES": int(any(
@@ -211,6 +217,7 @@ def constants(
         "STATIC_FIXED": [s.geoms.index(fixed) for _, fixed in moving_first(s, s.obstacles)],
         "STATIC_KIND": [KINDS.index(kind) for kind in fixed_kinds],
         "SOLID_OF": [solids(s).index(g) if g in solids(s) else -1 for g in s.geoms],
+        **(hull_arrays if convex or lowest else {}),
         "HFIELD_OF": [fields.index(g) if g in fields else -1 for g in s.geoms],
         "HFIELD_START": starts([n for n, _ in grids(s)])[:-1],
         "HFIELD_ROWS": [int(m.hfield_nrow[m.geom_dataid[g]]) for g in fields],
@@ -262,12 +269,6 @@ def is_alone(m: mujoco.MjModel, body: int) -> bool:
     """Whether a body with a free joint has no others, and nothing with mass hangs from it."""
     tree = m.dof_treeid[m.jnt_dofadr[m.body_jntadr[body]]]
     return bool(m.tree_dofnum[tree] == 6 and m.body_subtreemass[body] == m.body_mass[body])
-
-
-def pair_kind(m: mujoco.MjModel, pair: Pair) -> tuple[str, str]:
-    """A key of TOUCHES if the fused step finds the contacts of these geoms."""
-    shapes = [mujoco.mjtGeom(int(m.geom_type[g])).name for g in pair[:2]]
-    return shapes[0].removeprefix("mjGEOM_"), shapes[1].removeprefix("mjGEOM_")
 
 
 def moving_first(s: Structure, pairs: Sequence[Pair]) -> list[tuple[int, int]]:

@@ -1,0 +1,31 @@
+"""Which pairs of shapes the fused step brings together, and in how many contacts."""
+
+import mujoco
+
+from phalanx.sim.engines.fused.structure import Pair
+
+TOUCHES = {
+    ("SPHERE", "SPHERE"): 1, ("SPHERE", "CAPSULE"): 1, ("CAPSULE", "CAPSULE"): 1,
+    ("SPHERE", "BOX"): 1, ("CAPSULE", "BOX"): 2, ("BOX", "BOX"): 8, ("SPHERE", "CYLINDER"): 1,
+    ("PLANE", "CYLINDER"): 4, ("HFIELD", "SPHERE"): 1, ("HFIELD", "CAPSULE"): 3,
+    ("PLANE", "ELLIPSOID"): 1, ("PLANE", "MESH"): 4,
+    # by their supporting points:
+    ("SPHERE", "ELLIPSOID"): 1, ("CAPSULE", "ELLIPSOID"): 1, ("ELLIPSOID", "ELLIPSOID"): 1,
+    ("ELLIPSOID", "CYLINDER"): 1, ("ELLIPSOID", "BOX"): 1, ("ELLIPSOID", "MESH"): 1,
+    ("SPHERE", "MESH"): 1, ("CAPSULE", "CYLINDER"): 2, ("CAPSULE", "MESH"): 2,
+    ("CYLINDER", "CYLINDER"): 4, ("CYLINDER", "BOX"): 4, ("CYLINDER", "MESH"): 4,
+    ("BOX", "MESH"): 4, ("MESH", "MESH"): 4,
+}  # fmt: skip
+"""The most contacts of two geoms, by their shapes in MuJoCo's order; that of a height field
+is multiplied by `Sizes.ground`."""
+KINDS = list(TOUCHES)
+CONVEX = KINDS[KINDS.index(("SPHERE", "ELLIPSOID")) :]
+"""Pairs of shapes that `convex.h` brings together."""
+LOWEST = (("PLANE", "ELLIPSOID"), ("PLANE", "MESH"))
+"""Shapes that touch a plane with their lowest points."""
+
+
+def pair_kind(m: mujoco.MjModel, pair: Pair) -> tuple[str, str]:
+    """A key of TOUCHES if the fused step finds the contacts of these geoms."""
+    shapes = [mujoco.mjtGeom(int(m.geom_type[g])).name for g in pair[:2]]
+    return shapes[0].removeprefix("mjGEOM_"), shapes[1].removeprefix("mjGEOM_")
