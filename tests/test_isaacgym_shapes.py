@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 
 import isaacgym.physics
 from isaac import GYM, World, pose
 from isaacgym import asset as assets
 from isaacgym import gymapi, gymtorch
+from isaacgym.mesh_stand_ins import SDF, URDF
 
 VERTICES = [(x, y, z) for x in (-0.05, 0.05) for y in (-0.05, 0.05) for z in (-0.05, 0.05)]
 FACES = ["1 2 4 3", "5 7 8 6", "1 5 6 2", "3 4 8 7", "1 3 7 5", "2 6 8 4"]
@@ -142,3 +144,22 @@ def test_environments_with_other_meshes_are_copies_of_one_model(tmp_path, monkey
     GYM.set_actor_root_state_tensor(world.sim, gymtorch.unwrap_tensor(raised))
     world.step(100)
     assert world.tensor("actor_root_state")[0, 2] == pytest.approx(0.15, abs=1e-3)
+
+
+def test_stand_ins_for_pysdf_and_urdfpy_measure_a_cube(tmp_path):
+    """A cube of 0.2 m, its centre at (1, 0, 0) in the link: the centre is 0.1 m inside, (1, 0, 0.3)
+    is 0.2 m outside, and so is a point 0.2 m from a corner."""
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes" / "cube.obj").write_text(CUBE)
+    shape = '<mesh filename="meshes/cube.obj" scale="2 2 2"/></geometry><origin xyz="1 0 0"/>'
+    (tmp_path / "o.urdf").write_text(
+        BODY.format(shape=f"{shape}<geometry>").replace("<geometry></geometry>", "")
+    )
+    (link,) = URDF.load(str(tmp_path / "o.urdf")).links
+    mesh = link.collision_mesh
+    assert (link.name, mesh.volume) == ("o", pytest.approx(0.008, rel=1e-5))
+    sdf = SDF(mesh.vertices, mesh.faces)
+    corner = 0.1 + 0.2 / math.sqrt(3)
+    points = np.array([[1, 0, 0], [1, 0, 0.3], [1 + corner, corner, corner]])
+    assert sdf(points).tolist() == pytest.approx([0.1, -0.2, -0.2], abs=1e-5)
+    assert sdf.contains(points).tolist() == [True, False, False]

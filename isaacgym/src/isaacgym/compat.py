@@ -10,8 +10,8 @@ first. Without the variable nothing here runs. Nothing that exists is replaced:
 - `import gym` gives Gymnasium if no gym is installed, and wrappers have the attributes of what they
   wrap, as gym's had. This is enough for programs that use its spaces and base classes; `gym.make`,
   `step` and `reset` return what Gymnasium's do, not gym's;
-- packages that some programs import without calling them get a stand-in, which raises an error when
-  it is called;
+- pysdf and urdfpy, which pip alone cannot install today, get stand-ins with what IndustReal calls
+  (`mesh_stand_ins.py`);
 - rl_games, if installed, has again the attributes of its older versions: an agent's `seq_len`
   (IsaacGymEnvs' AMP), a runner's `load_path` and a run that loads it (gym2real). On a CPU it does
   not compile networks unasked, as before 1.6.5: that takes minutes;
@@ -45,7 +45,7 @@ NUMPY: dict[str, Any] = {
 
 STAND_INS = {"pysdf": "SDF", "urdfpy": "URDF"}
 """Package -> the name that is imported from it. IsaacGymEnvs imports both for every task but calls
-them only in its IndustReal tasks, and pip alone can install neither today."""
+them only in its IndustReal tasks."""
 
 
 def activate() -> None:
@@ -59,12 +59,14 @@ def activate() -> None:
         _alias("gymnasium", "gym")
         _wrap_as_gym_did()
         done.append("gym is Gymnasium")
+    from isaacgym import mesh_stand_ins
+
     missing = [name for name in STAND_INS if not _installed(name)]
     for name in missing:
         sys.modules[name] = module = types.ModuleType(
             name, "Stands in for a package not installed."
         )
-        setattr(module, STAND_INS[name], _Absent(name, STAND_INS[name]))
+        setattr(module, STAND_INS[name], getattr(mesh_stand_ins, STAND_INS[name]))
     if missing:
         done.append(f"stand-ins for {' and '.join(missing)}")
     from isaacgym import old_torch
@@ -154,21 +156,3 @@ def _alias(name: str, alias: str) -> None:
     importlib.import_module(name)
     modules = {k: m for k, m in sys.modules.items() if k == name or k.startswith(f"{name}.")}
     sys.modules.update({alias + k.removeprefix(name): m for k, m in modules.items()})
-
-
-class _Absent:
-    """A stand-in that can be imported but not used."""
-
-    def __init__(self, package: str, name: str) -> None:
-        self._why = (
-            f"{package}.{name} needs {package}, which is not installed; ISAACGYM_COMPAT only"
-            " made the name importable"
-        )
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise ImportError(self._why)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise ImportError(self._why)

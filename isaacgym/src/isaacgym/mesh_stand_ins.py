@@ -1,0 +1,74 @@
+"""What IndustReal's tasks ask of pysdf and urdfpy, which do not install today; `compat.py` puts it
+in their place.
+
+    SDF(vertices, faces)(points)                     # distances [m], positive inside
+    URDF.load("peg.urdf").links[0].collision_mesh    # a trimesh.Trimesh
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+
+class SDF:
+    """Signed distances to the surface of a closed mesh: vertices (V, 3) [m], faces (F, 3)."""
+
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
+        from phalanx.sim.engines.mesh_distances import MeshDistances
+
+        self._distances = MeshDistances(vertices, faces)
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """(P,) float32 [m] of points (P, 3): positive inside, negative outside."""
+        return self._distances(points)
+
+    def contains(self, points: np.ndarray) -> np.ndarray:
+        """Whether points (P, 3) are inside, (P,) bool."""
+        return self(points) > 0
+
+
+class Link(NamedTuple):
+    """A link of a URDF. collision_mesh: a trimesh.Trimesh of its collision meshes in the frame of
+    the link, None if there are none."""
+
+    name: str
+    collision_mesh: Any
+
+
+class URDF:
+    """A robot file's links, in the order of the file."""
+
+    def __init__(self, links: list[Link]) -> None:
+        self.links = links
+
+    @classmethod
+    def load(cls, file_obj: str) -> "URDF":
+        """Read a file. Raises PhalanxError, naming file and element."""
+        import mujoco
+        import trimesh
+
+        from phalanx.sim.assets import load_robot
+
+        path = Path(file_obj)
+        model = load_robot(path, drop_unknown=True).spec.compile()
+        own: dict[str, Any] = {}
+        for body in range(1, model.nbody):
+            meshes = []
+            for geom in np.flatnonzero(model.geom_bodyid == body):
+                mesh = int(model.geom_dataid[geom])
+                if mesh < 0 or not model.geom_contype[geom] | model.geom_conaffinity[geom]:
+                    continue
+                turn = np.zeros(9)
+                mujoco.mju_quat2Mat(turn, model.geom_quat[geom])
+                held = model.mesh(mesh)
+                first, count = int(held.vertadr[0]), int(held.vertnum[0])
+                vertices = model.mesh_vert[first : first + count] @ turn.reshape(3, 3).T
+                first, count = int(held.faceadr[0]), int(held.facenum[0])
+                faces = model.mesh_face[first : first + count]
+                meshes.append(trimesh.Trimesh(vertices + model.geom_pos[geom], faces))
+            if meshes:
+                own[model.body(body).name] = trimesh.util.concatenate(meshes)
+        names = [link.get("name", "") for link in ElementTree.parse(path).getroot().findall("link")]
+        return cls([Link(name, own.get(name)) for name in names])
