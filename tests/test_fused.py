@@ -650,10 +650,6 @@ REFUSED = {
         "<joint type='free' stiffness='1' name='root'/>",
         "a spring on a free joint (joint 'root')",
     ),
-    "a plane that moves": (
-        "<joint/><geom name='sole' type='plane' size='1 1 1'/>",
-        "planes that move (geom 'sole')",
-    ),
     "a muscle": (
         "<joint name='j' range='0 1'/>",
         "other activations than integrators and filters (actuator 'calf')",

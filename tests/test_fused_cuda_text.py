@@ -17,7 +17,7 @@ from test_fused import ARMS
 from test_fused import MODELS as TRUTHS
 from test_fused_convex import MESHES
 from test_fused_convex import MODELS as CONVEX
-from test_fused_ground import hills
+from test_fused_ground import BALLS, ROUND, hills, rolling
 from test_fused_rows import ROWS, model_of
 from test_fused_sensors import SENSORS, WORLD
 
@@ -27,7 +27,7 @@ MODELS = {
     "points": TRUTHS["on a plane"][1],
     "trees": TRUTHS["contacts between trees"][1],
     "obstacles": TRUTHS["fixed obstacles"][1],
-    "hills": hills(),
+    "hills": hills(bodies=BALLS + "".join(map(rolling, ROUND.values()))),
     "convex": CONVEX["on what is fixed"][1].replace("<worldbody>", f"{MESHES}<worldbody>", 1),
     "lanes": f"<mujoco><worldbody>{ARMS}</worldbody></mujoco>",
     "rows": model_of(ROWS),

@@ -106,6 +106,32 @@ def test_capsules_touch_hills_as_mujocos():
     assert np.concatenate(off).max() < 1e-3
 
 
+ROUND = {
+    "a cylinder": 'type="cylinder" size=".1 .08"',
+    "an ellipsoid": 'type="ellipsoid" size=".12 .08 .15"',
+}
+
+
+def rolling(geom):
+    return f"""<body pos="30 20 1"><freejoint/>
+      <geom {geom} contype="0" conaffinity="1" mass="1"/></body>"""
+
+
+def test_cylinders_and_ellipsoids_touch_hills_as_mujocos():
+    sim = make(hills(bodies="".join(map(rolling, ROUND.values()))), N)
+    model, generator = exact(sim.model), torch.Generator().manual_seed(2)
+    touched, many = 0, []
+    for flat in (True, False, False):
+        dropped(sim, generator, flat)
+        error, datas = errors(sim, model)
+        assert np.quantile(error, 0.98) < 1e-4
+        assert (error.max(1) > 1e-3).sum() < 2  # deep ones may find another way out
+        many += [data.ncon for data in datas]
+        touched += sum(data.ncon > 0 for data in datas)
+    assert touched > N
+    assert max(many) > 4
+
+
 def test_contacts_with_hills_that_do_not_fit_are_not_dropped(monkeypatch, balls):
     monkeypatch.setattr(cpu, "SIZES", Sizes(pairs=4, rows=8, ground=1))
     small = make(hills("elliptic"), N)

@@ -7,11 +7,14 @@ FN double max_(double a, double b) { return a > b ? a : b; }
 FN double min_(double a, double b) { return a < b ? a : b; }
 
 #define GUESSES 29
-enum { POINT_SHAPE = 2, LINE_SHAPE = 3, ELLIPSOID_SHAPE = 4, CYLINDER_SHAPE = 5, BOX_SHAPE = 6, HULL_SHAPE = 7 };
+enum { PRISM_SHAPE = 1, POINT_SHAPE = 2, LINE_SHAPE = 3, ELLIPSOID_SHAPE = 4, CYLINDER_SHAPE = 5, BOX_SHAPE = 6, HULL_SHAPE = 7 };
 
 struct Shape {  // a sphere is a point with a radius, a capsule a line with one
   int kind, corner;  // corner: the last supporting one of a hull or box, or which end of a cylinder
   double centre[3], R[9], size[3], radius;
+#if HAS_PRISMS
+  double prism[6][3];
+#endif
   const float *corners, *neighbours, *corner_faces, *faces, *face_corners;  // of a hull: see hulls.py
 };
 struct Simplex {  // corners of a - b, and where on a they come from; which corner or end of each shape that is
@@ -61,6 +64,14 @@ FN void support_of(Shape &s, const double *dir, double *out) {
       s.corner = 0;
       for (int j = 0; j < 3; j++) x[j] = d[j] >= 0 ? s.size[j] : -s.size[j], s.corner |= (d[j] >= 0) << j;
       break;
+#if HAS_PRISMS
+    case PRISM_SHAPE: {
+      int best = 0;
+      for (int i = 1; i < 6; i++) if (dot3(s.prism[i], d) > dot3(s.prism[best], d)) best = i;
+      for (int j = 0; j < 3; j++) x[j] = s.prism[best][j];
+      break;
+    }
+#endif
 #if HAS_HULLS
     case HULL_SHAPE:
       s.corner = farthest_corner(s, d, s.corner);

@@ -10,7 +10,7 @@ from phalanx.sim.engines.fused import sensors
 from phalanx.sim.engines.fused.hulls import has_hull
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.structure import Pair, Structure
-from phalanx.sim.engines.fused.touches import CONVEX, TOUCHES, pair_kind
+from phalanx.sim.engines.fused.touches import CONVEX, PRISMS, TOUCHES, pair_kind
 
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 _COUNTS = {
@@ -157,7 +157,7 @@ def _contacts(m: mujoco.MjModel) -> str | None:
         for geom in meshes:
             if not has_hull(m, geom):
                 return f"meshes without a convex hull (geom {_name(m, 'geom', geom)})"
-        if kind in CONVEX and m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_NATIVECCD:
+        if kind in CONVEX + PRISMS and m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_NATIVECCD:
             return "contacts of convex shapes by libccd (option flag nativeccd)"
         if kind not in TOUCHES or (pair in s.pairs and kind[0] in ground):
             shapes = " and a ".join(_word(GEOM(int(m.geom_type[g]))) for g in pair[:2])

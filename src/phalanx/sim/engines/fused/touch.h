@@ -165,17 +165,24 @@ FN int touch_solids(const World &, const Pairs &, int, int, int, const F *, F, B
 FN int touch_ground(const World &, const Pairs &, int, int, const F *, B, Touches &) { return 0; }
 #endif
 
-#if HAS_CONVEX || HAS_LOWEST
+#if HAS_CONVEX || HAS_LOWEST || HAS_PRISMS
 #include "convex_pairs.h"
 #else
 FN int touch_convex(const World &, const Pairs &, int, int, const F *, F, B, Touches &) { return 0; }
 FN int touch_plane_lowest(const World &, const Pairs &, int, int, const F *, F, B, Touches &) { return 0; }
 #endif
 
+#if HAS_PRISMS
+#include "convex_ground.h"
+#else
+FN int touch_ground_with_shape(const World &, const Pairs &, int, int, const F *, B, Touches &) { return 0; }
+#endif
+
 // Contacts of geoms g1 and g2 in worlds that are `near`; returns the most of a world.
 FN int find_touches(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
   if (kind > CAPSULE_CAPSULE && kind < PLANE_CYLINDER) return touch_solids(w, X, kind, g1, g2, dif, margin, near, t);
   if (HAS_CONVEX && kind >= SPHERE_ELLIPSOID) return touch_convex(w, X, g1, g2, dif, margin, near, t);
+  if (HAS_PRISMS && kind >= HFIELD_ELLIPSOID) return touch_ground_with_shape(w, X, g1, g2, dif, near, t);
   if (HAS_LOWEST && kind >= PLANE_ELLIPSOID) return touch_plane_lowest(w, X, g1, g2, dif, margin, near, t);
   if (HAS_HFIELDS && kind > PLANE_CYLINDER) return touch_ground(w, X, g1, g2, dif, near, t);
   if (HAS_CYLINDERS && kind == PLANE_CYLINDER) return touch_plane(w, X, g1, g2, dif, margin, t);

@@ -9,6 +9,7 @@ TOUCHES = {
     ("SPHERE", "BOX"): 1, ("CAPSULE", "BOX"): 2, ("BOX", "BOX"): 8, ("SPHERE", "CYLINDER"): 1,
     ("PLANE", "CYLINDER"): 4, ("HFIELD", "SPHERE"): 1, ("HFIELD", "CAPSULE"): 3,
     ("PLANE", "ELLIPSOID"): 1, ("PLANE", "MESH"): 4,
+    ("HFIELD", "ELLIPSOID"): 1, ("HFIELD", "CYLINDER"): 3,
     # by their supporting points:
     ("SPHERE", "ELLIPSOID"): 1, ("CAPSULE", "ELLIPSOID"): 1, ("ELLIPSOID", "ELLIPSOID"): 1,
     ("ELLIPSOID", "CYLINDER"): 1, ("ELLIPSOID", "BOX"): 1, ("ELLIPSOID", "MESH"): 1,
@@ -23,6 +24,9 @@ CONVEX = KINDS[KINDS.index(("SPHERE", "ELLIPSOID")) :]
 """Pairs of shapes that `convex.h` brings together."""
 LOWEST = (("PLANE", "ELLIPSOID"), ("PLANE", "MESH"))
 """Shapes that touch a plane with their lowest points."""
+PRISMS = [("HFIELD", "ELLIPSOID"), ("HFIELD", "CYLINDER")]
+"""Shapes that `convex.h` brings together with the prisms of height fields. Not boxes and hulls, for
+which MuJoCo 4.0 stops before it has found the depth."""
 
 
 def pair_kind(m: mujoco.MjModel, pair: Pair) -> tuple[str, str]:
