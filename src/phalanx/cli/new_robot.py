@@ -13,6 +13,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from phalanx.cli.new_walker import Walker, walks
 from phalanx.errors import PhalanxError
 from phalanx.robot import Drop, HeldRobot, Pose, RobotFile, default_pose, drop, read_robot
 from phalanx.robot.drives import HINGE, SLIDE, SOFT, STIFF, Drive, limits_of
@@ -33,8 +34,10 @@ FROUDE = 0.2  # v^2 / (g h) of the fastest command; walking is comfortable up to
 CONTROL_DT = 1 / 50  # [s]
 DEFLECTIONS = (SOFT, 0.5, 0.25, STIFF)  # [rad] at which servos give all their effort
 SUBSTEPS = (4, 10, 20)  # physics steps in a control step; the first that is stable
+SUNK = 0.8  # of the height of its centre of mass, below which a robot has sunk into its legs
 NEAR = 1e-3  # [m] above the lowest point that still touches the ground
 ACTIONS = 0.7  # standard deviation of the actions with which stability is tried
+NO_JOINTS = "JOINTS: dict[str, Joint] = {}"
 COMMENT = "  # the effort limit is a guess: the file has none"
 
 
@@ -106,17 +109,26 @@ def robot_task(
         remarks.append("its file has no effort limits, so they are guesses from its weights")
     goal = REACH if robot.is_fixed else MOVE if pose.feet else STAND
     folder = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-    template = _template("fixed.py" if robot.is_fixed else "moving.py")
-    task = _filled(template, robot, held, goal, substeps)
-    train = (resources.files("phalanx.cfg") / "train" / "ContinuousPPO.yaml").read_text()
     names = {"MyTask": name, "my_task": folder, "my_robot.xml": f"{folder}.xml"}
-    files = {
-        f"tasks/{folder}/{folder}.py": _renamed(task, names),
-        f"cfg/train/{name}PPO.yaml": re.sub("^#.*", "# PPO, in RL Games' format.", train, count=1),
-        "README.md": _renamed(_template("README.md"), names),
-        ".gitignore": _template(".gitignore"),
-    }
-    return RobotTask(name, goal, files, f"tasks/{folder}/assets/{folder}.xml", _spec(held), remarks)
+    files = {"README.md": _template("README.md"), ".gitignore": _template(".gitignore")}
+    spec = _spec(held)
+    if walks(robot, held):
+        walker = Walker(robot, held)
+        walker.add_feet(spec)
+        walker.add_armatures(spec, remarks)
+        task = _with(_template("walking.py"), walker.settings() | _common(robot, substeps))
+        task = _with(task, {NO_JOINTS: walker.joints()})
+        files[f"cfg/task/{name}.yaml"] = walker.randomization()
+        files[f"cfg/train/{name}PPO.yaml"] = walker.train()
+    else:
+        template = _template("fixed.py" if robot.is_fixed else "moving.py")
+        task = _filled(template, robot, held, goal, substeps)
+        train = (resources.files("phalanx.cfg") / "train" / "ContinuousPPO.yaml").read_text()
+        train = re.sub("^#.*", "# PPO, in RL Games' format.", train, count=1)
+        files[f"cfg/train/{name}PPO.yaml"] = train
+    files = {f"tasks/{folder}/{folder}.py": task.replace("MY_GOAL", goal), **files}
+    files = {file: _renamed(text, names) for file, text in files.items()}
+    return RobotTask(name, goal, files, f"tasks/{folder}/assets/{folder}.xml", spec, remarks)
 
 
 def _rolls(robot: RobotFile, pose: Pose) -> bool:
@@ -138,15 +150,20 @@ def _check_name(name: str) -> None:
 
 
 def _standing(robot: RobotFile) -> tuple[HeldRobot, int, Drop]:
-    """The robot held by servos that are as soft as they can be without letting it fall, the physics
-    steps that this needs, and how it stands; by the softest if it falls with all of them."""
+    """The robot held by servos that are as soft as they can be without letting it fall or sink, the
+    physics steps that this needs, and how it stands; by the softest if it falls with all of
+    them."""
     results = []
     for deflection in DEFLECTIONS:
         held, substeps = _stable(robot, deflection)
+        held.reset()
+        height = float(held.data.subtree_com[0, 2])
         results.append((held, substeps, drop(held)))
-        if results[-1][2].verdict not in ("falls", "bursts"):
+        sunk = not robot.is_fixed and held.data.subtree_com[0, 2] < SUNK * height
+        if results[-1][2].verdict not in ("falls", "bursts") and not sunk:
             return results[-1]
-    return results[0]
+    stand = [result for result in results if result[2].verdict not in ("falls", "bursts")]
+    return (stand or results)[0]
 
 
 def _stable(robot: RobotFile, deflection: float) -> tuple[HeldRobot, int]:
@@ -177,9 +194,7 @@ def _survives(held: HeldRobot, substeps: int) -> bool:
 def _filled(template: str, robot: RobotFile, held: HeldRobot, goal: str, substeps: int) -> str:
     """The template with the robot's numbers."""
     joints = [robot.model.joint(d.joint).id for d in held.drives]
-    fill = {"JOINTS: dict[str, Joint] = {}": _joints(robot, held, joints, goal)}
-    fill |= {"substeps: int = 4": f"substeps: int = {substeps}"}
-    fill |= {"MY_GOAL": goal, "MY_SOURCE": robot.path.name}
+    fill = {NO_JOINTS: _joints(robot, held, joints, goal)} | _common(robot, substeps)
     fill |= {"num_actions = 0": f"num_actions = {len(joints)}"}
     held.reset()
     mass_height = float(held.data.subtree_com[0, 2])  # the base's frame may lie on the ground
@@ -194,6 +209,18 @@ def _filled(template: str, robot: RobotFile, held: HeldRobot, goal: str, substep
         speed = math.sqrt(FROUDE * 9.81 * mass_height)
         fill["speed: float = 0.0"] = f"speed: float = {speed:.1f}"
         fill["turn: float = 0.0"] = "turn: float = 1.0"
+    return _with(template, fill)
+
+
+def _common(robot: RobotFile, substeps: int) -> dict[str, str]:
+    """What all templates have."""
+    return {
+        "substeps: int = 4": f"substeps: int = {substeps}",
+        "MY_SOURCE": robot.path.name,
+    }
+
+
+def _with(template: str, fill: dict[str, str]) -> str:
     for old, new in fill.items():
         assert old in template, old
         template = template.replace(old, new)
@@ -236,7 +263,7 @@ def _spec(held: HeldRobot) -> mujoco.MjSpec:
     if not held.file.is_fixed:
         root.pos, root.quat = np.zeros(3), held.start[3:7]
         root.alt.type = mujoco.mjtOrientation.mjORIENTATION_QUAT
-        qpos[:3] = 0
+        qpos[:3] = (0, 0, held.start[2])
     for first, second, _ in overlaps(held.file.model, held.pose.qpos):
         spec.add_exclude(bodyname1=first, bodyname2=second)
     spec.add_key(name="home", qpos=qpos)

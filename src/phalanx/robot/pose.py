@@ -24,7 +24,8 @@ KEYFRAMES = ("home", "stand", "standing", "default", "init", "initial")
 NEAR = 0.03  # share of the robot's height within which of its lowest point a foot is
 SOLE = 0.01  # the same for a body above the foot, from which it counts as its heel
 STRAIGHT = 160.0  # angle of a knee, from which the leg counts as straight [degrees]
-BENT = 0.9  # share of its length to which a leg is stretched after bending
+BENT = 0.9  # share of its length to which one of two legs is stretched after bending
+CROUCHED = 0.7  # the same for one of more legs: the makers' own poses of dogs have 0.61 to 0.75
 BEND = 0.15  # how far each joint starts from its initial position towards the middle of its range
 FLAT = 0.02  # weight of a foot's orientation [leg lengths per rad], against its position
 STAY = 0.005  # weight of each joint's distance from where it starts
@@ -207,7 +208,7 @@ def _bent(model: mujoco.MjModel, qpos: Array, legs: list[_Leg]) -> Array:
     wanted = []
     for leg, sole in zip(legs, soles, strict=True):
         length = _reach(data, leg)
-        sole[2] = data.xanchor[leg.hip, 2] - BENT * length
+        sole[2] = data.xanchor[leg.hip, 2] - (BENT if len(legs) < 3 else CROUCHED) * length
         wanted.append((sole, data.xmat[leg.foot].copy(), length))
     start = qpos[adr] + BEND * ((low + high) / 2 - qpos[adr])
 

@@ -63,13 +63,10 @@ class Velocity(Task):
         scene = Scene(config.dt / config.substeps, iterations=10, ls_iterations=20)
         self.map = TerrainMap(ground) if ground else None
         self.map.add_to(scene) if self.map else scene.add_ground()
-        robot = scene.add_actor(
-            "robot", config.asset, keyframe="home", self_collisions=config.self_collisions
-        )
+        self.num_actions = self.add_robot(scene)
         scene.add_contact_force_sensors(
             "robot", dict.fromkeys((*config.feet, *config.falls_on, *config.not_to_touch))
         )
-        self.num_actions = len(robot.spec.actuators)
         self.scan_points = rays.scan_grid(config.scan_size, 0.1, self.device)
         scan, blind = len(self.scan_points) * bool(ground), 3 * (not config.observe_lin_vel)
         states = 14 + 3 * self.num_actions + scan + 6 * len(config.feet)
@@ -77,6 +74,15 @@ class Velocity(Task):
         self.num_obs = states if config.teacher else self.own.stop - blind
         self.num_states = states * config.privileged
         return scene
+
+    def add_robot(self, scene: Scene) -> int:
+        """Put the actor `robot` into a scene, with a servo on each joint in the joints' order.
+        Returns the number of servos."""
+        config = self.config
+        robot = scene.add_actor(
+            "robot", config.asset, keyframe="home", self_collisions=config.self_collisions
+        )
+        return len(robot.spec.actuators)
 
     def init_buffers(self) -> None:
         config, self.robot = self.config, self.sim.actor("robot")

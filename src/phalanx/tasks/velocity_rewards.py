@@ -16,7 +16,7 @@ def reward_terms(task: "Velocity", base: Torso, pressed: Tensor) -> dict[str, Te
     with contact sensors touch something."""
     config, robot, feet, command = task.config, task.robot, task.feet, task.commands.values
     low, high = robot.joint_limits.unbind(1)
-    inside = 0.05 * (high - low)
+    inside = (0.05 * (high - low)).nan_to_num(posinf=0.0)  # of joints without limits
     torque, moving = task.sim.actuator_force, task.commands.moving
     off = robot.joint_pos - task.default_pos
     width, swing = config.tracking_width, task.clock.swing(moving)

@@ -94,7 +94,7 @@ class MyTask(Task):
     def create_scene(self) -> Scene:
         scene = Scene(self.config.dt / self.config.substeps, iterations=20, ls_iterations=20)
         scene.add_ground()
-        scene.add_actor("robot", self.config.asset, (0, 0, BASE_HEIGHT), keyframe="home")
+        scene.add_actor("robot", self.config.asset, keyframe="home")
         for name, j in JOINTS.items():
             targets = (j.default - 3 * j.scale, j.default + 3 * j.scale)
             scene.add_servo("robot", name, j.stiffness, j.damping, j.effort, targets)
