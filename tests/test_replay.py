@@ -101,6 +101,22 @@ def test_a_ring_smaller_than_the_return_is_refused():
         replay(2, n_step=3)
 
 
+BAD_PRIORITIES = {"zero": 0.0, "not finite": float("nan"), "negative": -1.0}
+
+
+@pytest.mark.parametrize("value", BAD_PRIORITIES)
+def test_saved_priorities_that_are_no_priorities_are_refused(value):
+    a, b = (replay(4, kind=PrioritizedReplay, alpha=1.0) for _ in range(2))
+    fill(a, 3)
+    state = a.state_dict()
+    state["rows"]["priorities"][1] = BAD_PRIORITIES[value]
+    with pytest.raises(PhalanxError, match="not positive numbers; the replay starts empty"):
+        b.load_state_dict(state)
+    with pytest.raises(PhalanxError, match="not positive numbers"):
+        b.load_state_dict({**a.state_dict(), "largest": torch.ones(1)})
+    assert b.steps == 0
+
+
 @pytest.mark.parametrize("kind", [Replay, PrioritizedReplay])
 def test_a_restored_ring_draws_the_same(kind):
     options = {"alpha": 0.5} if kind is PrioritizedReplay else {}

@@ -9,7 +9,7 @@ from typing import Any
 
 from phalanx import tasks
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.gate import show
+from phalanx.gate import check_name, show
 from phalanx.yaml_file import read_yaml
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,9 @@ def _reference_in(value: Any) -> str:
 
 
 def run_folder_of(checkpoint: Path) -> Path | None:
-    """The run folder that `checkpoint` is, or that contains it; None for a file from elsewhere."""
+    """The run folder that `checkpoint` is, or that contains it; None for a file from elsewhere.
+    Raises PhalanxError for a name that the system refuses."""
+    check_name(checkpoint)
     for folder in (checkpoint, *checkpoint.absolute().parents[:2]):
         if (folder / "nn").is_dir() and (folder / "config.yaml").is_file():
             return folder

@@ -219,9 +219,20 @@ class PrioritizedReplay(Replay):
         return {**super().state_dict(), "largest": self.largest.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        largest = state.get("largest", torch.ones(()))
+        priorities = state["rows"].get("priorities", largest)
+        if largest.shape != () or not all(_are_positive(x) for x in (largest, priorities)):
+            raise PhalanxError(
+                "its replay buffer has priorities that are not positive numbers; the replay starts"
+                " empty"
+            )
         self.rows["priorities"].fill_(1.0)  # as for new transitions, if `state` has none
         super().load_state_dict(state)
-        self.largest.copy_(state.get("largest", torch.ones(())))
+        self.largest.copy_(largest)
+
+
+def _are_positive(numbers: Tensor) -> bool:
+    return bool((numbers.isfinite() & (numbers > 0)).all())
 
 
 def resize_ring(

@@ -119,4 +119,5 @@ template <int width> struct RowOut {
 #define WRITER STAGE
 #define WRITTEN(w, name) const Shown &name = w
 #define STAGE_UNROLL _Pragma("unroll 1")
+#define SOLVER_UNROLL STAGE_UNROLL
 #define UNROLL STAGE_UNROLL

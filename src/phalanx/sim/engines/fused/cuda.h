@@ -38,6 +38,12 @@ FN float element(F a, int) { return a; }
 FN bool element_on(B a, int) { return a; }
 FN void set_element(F &a, int, float value) { a = value; }
 
+// Newton's loops know each slot's place on several lanes; on one lane there may be too many slots.
+#if LANES > 1
+#define SOLVER_UNROLL _Pragma("unroll")
+#else
+#define SOLVER_UNROLL STAGE_UNROLL
+#endif
 #define UNROLL STAGE_UNROLL
 
 #if LANES > 1

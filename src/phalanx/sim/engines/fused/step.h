@@ -421,6 +421,8 @@ STAGE void actuation(World &w) {
 }
 
 // -- mj_fwdConstraint: Newton's method ------------------------------------------------------------
+#undef UNROLL
+#define UNROLL SOLVER_UNROLL
 //
 // The direction -H^-1 grad, H = M + J' D J, comes from one articulated-body pass: contacts with the
 // world add a 6x6 weight to their body, limits and joint friction a number to their slot, so
@@ -717,6 +719,9 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
     if (!any_here(!done)) break;
   }
 }
+
+#undef UNROLL
+#define UNROLL STAGE_UNROLL
 
 // -- mj_Euler, mj_implicit ------------------------------------------------------------------------
 
