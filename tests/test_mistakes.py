@@ -14,6 +14,7 @@ import yaml
 
 from command_line import sentence
 from phalanx import tasks
+from phalanx.cli.config import compose_config
 from phalanx.cli.main import main
 from phalanx.cli.program import as_called
 from phalanx.errors import PhalanxError
@@ -70,6 +71,18 @@ TYPED = {
     "robot": "as in `phalanx robot go2.xml`",
     "motion walk": "`phalanx motion show FILE`",
 }
+WORDS_OF_OTHERS = {
+    # the same, of users who come from elsewhere
+    "train task=ShadowHand": "IsaacGymEnvs' tasks run from its own repository",
+    "train task=AnymalTerrain": "see docs/isaacgym.md",
+    "train Ant": "as in task=Ant",
+    "train hydra.run.dir=x": "give train_dir=",
+    "train --config-name=x": "give train=",
+    "train force_render=False": "without it nothing is drawn",
+    "Ant": "`phalanx train task=Ant` trains this task",
+    "test task=Ant": "`phalanx play` does it",
+    "watch": "`phalanx play view=true` does it",
+}
 WRITTEN = {
     # what is written in the task file: words of the answer
     ("def reset_envs", "def reset_idx"): "write reset_envs(mask), with a boolean mask (N,)",
@@ -108,13 +121,23 @@ def test_there_are_sixty_one():
     assert len(TYPED) + len(WRITTEN) + len(CALLED) == 61
 
 
-@pytest.mark.parametrize("line", TYPED)
+@pytest.mark.parametrize("line", [*TYPED, *WORDS_OF_OTHERS])
 def test_mistake_on_the_command_line(line, capsys, cwd):
     arguments = shlex.split(line)
     if arguments[0] == "train" and "num_envs=" not in line:
         arguments += ["num_envs=16"]
-    assert TYPED[line] in sentence(capsys, *arguments)
+    assert (TYPED | WORDS_OF_OTHERS)[line] in sentence(capsys, *arguments)
     assert os.listdir(cwd) == []
+
+
+def test_options_without_effect_are_named():
+    idle = compose_config(["wandb_project=x", "mlflow_experiment=y", "view_envs=3"]).idle
+    assert idle == [
+        "wandb_project= needs wandb=true",
+        "mlflow_experiment= needs mlflow=true",
+        "view_envs= needs view=true",
+    ]
+    assert compose_config(["headless=false", "view_envs=3", "wandb_activate=true"]).idle == []
 
 
 @pytest.mark.parametrize("edit", WRITTEN, ids=lambda e: e[1][:40])

@@ -89,6 +89,10 @@ ELSEWHERE = {
     "run_name": "give experiment=",
     "logdir": "give train_dir=",
     "log_dir": "give train_dir=",
+    "hydra.run.dir": "give train_dir=, and there is no Hydra here",
+    "config_name": "give train=, the name of a file in cfg/train of your project",
+    "config_dir": "give train=, the name of a file in cfg/train of your project",
+    "config_path": "give train=, the name of a file in cfg/train of your project",
     "output_dir": "give train_dir=",
     "resume": "give checkpoint=, a run folder or a file",
     "load_run": "give checkpoint=, a run folder or a file",
@@ -109,9 +113,27 @@ ELSEWHERE = {
     "video": "video_every= films training, and `phalanx play video=true` a policy",
     "video_interval": "give video_every=, in iterations",
     "video_length": "video_every= films training, and `phalanx play video=true` a policy",
-    "render": "give view=true, for a page in the browser",
-    "force_render": "give view=true, for a page in the browser",
+    "render": "view=true shows a page in the browser, and without it nothing is drawn",
+    "force_render": "view=true shows a page in the browser, and without it nothing is drawn",
     "enable_cameras": "cameras are on when a task asks for them; leave it out",
 }
 """Keys of IsaacGymEnvs, Isaac Lab, legged_gym, mjlab, RL Games, rsl_rl and Stable-Baselines3 that
 have another name or no counterpart here."""
+
+NEEDS = {
+    "wandb": ("wandb_project", "wandb_entity", "wandb_group", "wandb_name", "wandb_tags"),
+    "mlflow": ("mlflow_experiment",),
+    "view": ("view_envs", "host", "port"),
+}
+"""Options without effect unless another one is true."""
+
+COMMANDS_ELSEWHERE = {
+    **dict.fromkeys(("test", "eval", "evaluate", "enjoy", "run"), "`phalanx play`"),
+    **dict.fromkeys(("view", "watch", "viewer"), "`phalanx play view=true`"),
+    **dict.fromkeys(("video", "record"), "`phalanx play video=true`"),
+    **dict.fromkeys(("tasks", "envs", "ls"), "`phalanx list`"),
+    **dict.fromkeys(("init", "create"), "`phalanx new`"),
+    **dict.fromkeys(("resume", "continue"), "`phalanx train checkpoint=<run folder>`"),
+    **dict.fromkeys(("sweep", "optimize", "hpo"), "`phalanx tune`"),
+}
+"""Commands of other programs, and what does the same here."""

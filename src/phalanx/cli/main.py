@@ -19,6 +19,7 @@ from typing import NoReturn
 
 import phalanx
 from phalanx.cli.commands import COMMANDS
+from phalanx.cli.keys import COMMANDS_ELSEWHERE
 from phalanx.cli.program import as_called
 from phalanx.errors import PhalanxError, PhalanxWarning, did_you_mean, printable
 
@@ -83,10 +84,7 @@ def _run(arguments: list[str]) -> int | None:
         print(as_called(help.overview()), end="")
         return None
     if name not in COMMANDS:
-        raise PhalanxError(
-            f"unknown command {name!r}{did_you_mean(name, COMMANDS)};"
-            f" commands: {', '.join(COMMANDS)}"
-        )
+        raise PhalanxError(f"unknown command {name!r}{_command_meant(name)}")
     if {"--help", "-h"} & set(rest):
         print(as_called(help.of_command(name, rest)), end="")
         return None
@@ -98,6 +96,17 @@ def _run(arguments: list[str]) -> int | None:
     module, function = COMMANDS[name].function.split(":")
     code: int | None = getattr(importlib.import_module(module), function)(rest)
     return code
+
+
+def _command_meant(name: str) -> str:
+    """What to type instead of an unknown command, as the end of a sentence."""
+    from phalanx import tasks
+
+    if name in COMMANDS_ELSEWHERE:
+        return f"; {COMMANDS_ELSEWHERE[name]} does it"
+    if name in tasks.names():
+        return f"; `phalanx train task={name}` trains this task"
+    return f"{did_you_mean(name, COMMANDS)}; commands: {', '.join(COMMANDS)}"
 
 
 @contextlib.contextmanager

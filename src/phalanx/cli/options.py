@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from phalanx.cli.keys import NEEDS
 from phalanx.config import ranged
 from phalanx.errors import PhalanxError
 from phalanx.tasks.task import TaskConfig
@@ -101,6 +102,20 @@ class ViewOptions(RunOptions):
     def watched(self) -> bool:
         """Whether there is a page."""
         return self.view or self.headless is False
+
+    @property
+    def idle(self) -> list[str]:
+        """Options that are given and have no effect, with what they need."""
+        on = {"view": self.watched, "wandb": True, "mlflow": True}
+        if isinstance(self, TrackingOptions):
+            on |= {"wandb": self.wandb or self.wandb_activate, "mlflow": self.mlflow}
+        given = {f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
+        return [
+            f"{name}= needs {switch}=true"
+            for switch, names in NEEDS.items()
+            for name in names
+            if name in given and not on[switch]
+        ]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from phalanx import tasks
 from phalanx.cli import fields
 from phalanx.cli.commands import ALGORITHMS, COMMANDS
 from phalanx.cli.keys import DECIDED, ELSEWHERE, TEXTS
@@ -86,7 +87,8 @@ def split(argument: str) -> tuple[str, str]:
     """Key and text of `key=text`."""
     key, equals, text = argument.lstrip("+").partition("=")
     if not equals or not key or key.startswith(("~", "-")):
-        raise PhalanxError(f"{argument!r} is not of the form key=value, as in num_envs=64")
+        example = f"task={argument}" if argument in tasks.names() else "num_envs=64"
+        raise PhalanxError(f"{argument!r} is not of the form key=value, as in {example}")
     return key.replace("task.task.", "task.", 1), text  # IsaacGymEnvs' form
 
 

@@ -57,7 +57,8 @@ def run(options: TrainOptions) -> Any:
         result = ResultFile(as_settings(options), params["seed"])
         showing = TrainingDisplay(console)
         first = ranks.rank() == 0
-        observers: list[AlgoObserver] = [_Header(console), *([result] if first else []), showing]
+        header = _Header(console, options.idle)
+        observers: list[AlgoObserver] = [header, *([result] if first else []), showing]
         with contextlib.ExitStack() as stack:
             display = stack.enter_context(showing)
             stack.enter_context(_stop_on_signals(display))
@@ -127,8 +128,8 @@ def _run_folder(options: TrainOptions, checkpoint: Path | None) -> Iterator[Path
 class _Header(AlgoObserver):
     """Prints the first lines: task, devices, run folder, and keys without effect."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, idle: list[str]) -> None:
+        self.console, self.idle = console, idle
 
     def after_init(self, algo: Any) -> None:
         engine = algo.vec_env.sim.engine
@@ -143,6 +144,8 @@ class _Header(AlgoObserver):
         show_randomization(self.console, algo.vec_env)
         if algo.frame:
             self.console.print(f"continuing at iteration {algo.epoch_num}, frame {algo.frame}")
+        if self.idle:
+            self.console.print(f"options without effect: {', '.join(self.idle)}", style="dim")
         if algo.no_effect:
             self.console.print(
                 f"keys of the train config that have no effect: {', '.join(algo.no_effect)}",

@@ -49,6 +49,12 @@ TASKS: dict[str, str] = {
     "HumanoidWalk": "phalanx.tasks.humanoid_walk",
 }
 
+ISAACGYMENVS = tuple(
+    "AllegroHand AllegroKuka Anymal BallBalance FactoryTask Franka IndustRealTask Ingenuity"
+    " Quadcopter ShadowHand Trifinger".split()
+)
+"""Beginnings of the names of IsaacGymEnvs' tasks that Phalanx has none of."""
+
 __all__ = [
     "TASKS", "Project", "Task", "TaskConfig", "configure", "find", "find_project", "look_beside",
     "make", "make_from_config", "names", "settings", "source_file",
@@ -91,6 +97,11 @@ def find(name: str) -> "type[Task]":
 
 def _unknown(name: str) -> PhalanxError:
     known = names()
+    if str(name).startswith(ISAACGYMENVS):
+        return PhalanxError(
+            f"unknown task {name!r}{_nearest(str(name), known)}; IsaacGymEnvs' tasks run from its"
+            " own repository, see docs/isaacgym.md, and `phalanx list` shows those of Phalanx"
+        )
     elsewhere = "" if find_project() else "; tasks of a project are found inside its folder only"
     return PhalanxError(
         f"unknown task {name!r}{_nearest(str(name), known)};"
