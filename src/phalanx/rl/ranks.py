@@ -13,6 +13,7 @@ a sum have the same bits on all ranks.
 import contextlib
 import datetime
 import os
+import pickle
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,8 @@ SECONDS_TO_MEET = 50
 """Within which all ranks must have found each other."""
 SECONDS_TO_ANSWER = 1200
 """Within which a rank must answer later; one may compile kernels while the others wait."""
+LETTER = 4096
+"""Bytes of a value that hosts tell each other in one exchange."""
 THIS_MACHINE = "127.0.0.1"
 VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
@@ -254,11 +257,7 @@ def mean_and_std(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def from_first(value: Any) -> Any:
     """Rank 0's `value`."""
-    if _joined is None:
-        return value
-    box = [value]
-    _talk(lambda: dist.broadcast_object_list(box, src=0, group=_joined.group))
-    return box[0]
+    return from_all(value if rank() == 0 else None)[0]
 
 
 def from_all(value: Any) -> list[Any]:
@@ -266,6 +265,17 @@ def from_all(value: Any) -> list[Any]:
     if _joined is None:
         return [value]
     values: list[Any] = [None] * _joined.size
+    # PyTorch's own call exchanges lengths first. Small values, those of every reading while the
+    # device waits, travel with their length at once.
+    data = pickle.dumps(value)
+    letter = len(data).to_bytes(8, "little") + data[:LETTER]
+    own = torch.frombuffer(bytearray(letter.ljust(8 + LETTER, b"\0")), dtype=torch.uint8)
+    letters = [torch.empty_like(own) for _ in values]
+    _talk(lambda: dist.all_gather(letters, own, group=_joined.group))
+    theirs = [bytes(x.numpy()) for x in letters]
+    lengths = [int.from_bytes(x[:8], "little") for x in theirs]
+    if max(lengths) <= LETTER:
+        return [pickle.loads(x[8 : 8 + n]) for x, n in zip(theirs, lengths, strict=True)]
     _talk(lambda: dist.all_gather_object(values, value, group=_joined.group))
     return values
 
