@@ -16,6 +16,7 @@ from phalanx.errors import PhalanxError
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "benchmarks/README.md", *(ROOT / "docs").rglob("*.md")])
 NOTEBOOK = ROOT / "examples/colab.ipynb"
+WATCHING = json.loads((ROOT / "benchmarks/results/watching_cpu_2026-11-28.json").read_text())
 INSTALL = json.loads((ROOT / "benchmarks/results/install_2026-11-28.json").read_text())
 
 
@@ -74,6 +75,12 @@ QUOTED = [
      result("own_tasks_cpu_2026-11-28")["DoublePendulum"]["played"]["mean_return"]),
     ("docs/own_task.md", "with a return of {};", ".0f",
      result("own_tasks_cpu_2026-11-28")["Hopper"]["played"]["mean_return"]),
+    ("docs/watching.md", "it took {} % while", ".2f",
+     WATCHING["as_it_is"]["page_percent_of_machine"]),
+    ("docs/watching.md", "page cost {} % of the", ".1f",
+     WATCHING["twelve_pictures_a_second"]["loss_percent"]),
+    ("docs/watching.md", "standard error of {} %", ".1f",
+     WATCHING["twelve_pictures_a_second"]["standard_error_percent"]),
     ("docs/install.md", "the environment takes {} GB", ".1f", INSTALL["folder_gb"]),
     ("docs/install.md", "Triton are {} GB", ".1f",
      (INSTALL["largest_mb"]["nvidia"] + INSTALL["largest_mb"]["triton"]) / 1000),
