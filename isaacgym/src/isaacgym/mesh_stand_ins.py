@@ -50,25 +50,23 @@ class URDF:
         import trimesh
 
         from phalanx.sim.assets import load_robot
+        from phalanx.sim.decompose import mesh_content
 
         path = Path(file_obj)
-        model = load_robot(path, drop_unknown=True).spec.compile()
+        spec = load_robot(path, drop_unknown=True).spec
         own: dict[str, Any] = {}
-        for body in range(1, model.nbody):
+        for body in spec.bodies[1:]:
             meshes = []
-            for geom in np.flatnonzero(model.geom_bodyid == body):
-                mesh = int(model.geom_dataid[geom])
-                if mesh < 0 or not model.geom_contype[geom] | model.geom_conaffinity[geom]:
+            for geom in body.geoms:
+                if geom.type != mujoco.mjtGeom.mjGEOM_MESH or not geom.contype | geom.conaffinity:
                     continue
+                # The compiled model may hold only the hull of a mesh that collides.
+                vertices, faces = mesh_content(spec, geom.meshname, path)
                 turn = np.zeros(9)
-                mujoco.mju_quat2Mat(turn, model.geom_quat[geom])
-                held = model.mesh(mesh)
-                first, count = int(held.vertadr[0]), int(held.vertnum[0])
-                vertices = model.mesh_vert[first : first + count] @ turn.reshape(3, 3).T
-                first, count = int(held.faceadr[0]), int(held.facenum[0])
-                faces = model.mesh_face[first : first + count]
-                meshes.append(trimesh.Trimesh(vertices + model.geom_pos[geom], faces))
+                mujoco.mju_quat2Mat(turn, geom.quat)
+                placed = vertices * spec.mesh(geom.meshname).scale @ turn.reshape(3, 3).T
+                meshes.append(trimesh.Trimesh(placed + geom.pos, faces))
             if meshes:
-                own[model.body(body).name] = trimesh.util.concatenate(meshes)
+                own[body.name] = trimesh.util.concatenate(meshes)
         names = [link.get("name", "") for link in ElementTree.parse(path).getroot().findall("link")]
         return cls([Link(name, own.get(name)) for name in names])

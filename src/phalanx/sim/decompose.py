@@ -101,7 +101,7 @@ def decompose(
                 f"{file}: no collision mesh {name!r} to decompose{did_you_mean(name, users)};"
                 f" there is: {', '.join(users) or 'none'}"
             )
-        vertices, faces = _content(spec, name, file)
+        vertices, faces = mesh_content(spec, name, file)
         if not _is_convex(vertices, faces, filled):
             concave[name] = vertices, faces
     notes = []
@@ -192,7 +192,7 @@ def _hull(vertices: Array, faces: Faces) -> tuple[Array, Faces]:
     return np.array(hull.vertices, float), np.array(hull.faces, np.int64)
 
 
-def _content(spec: mujoco.MjSpec, name: str, file: Path) -> tuple[Array, Faces]:
+def mesh_content(spec: mujoco.MjSpec, name: str, file: Path) -> tuple[Array, Faces]:
     """Vertices and faces of a mesh, with equal vertices merged, which CoACD needs."""
     import trimesh
 
