@@ -46,6 +46,14 @@ PICTURES = {
 FILMS = {"HumanoidWalk": "humanoid_walk.mp4"}
 
 
+def on_config(config: Any) -> Any:
+    """The tasks' pages are in the navigation, too."""
+    for section in config.nav:
+        if "Tasks" in section:
+            section["Tasks"] += [f"tasks/{name}.md" for name in tasks.TASKS]
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     pages = {f"tasks/{name}.md": task_page(name) for name in tasks.TASKS}
     pages["tasks/index.md"] = task_index()
