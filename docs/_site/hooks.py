@@ -39,7 +39,7 @@ PICTURES = {
             (f"{robot.lower()}_velocity.webp", "Forward, left, in a curve and back, with pushes"),
             (f"{robot.lower()}_velocity_curve.png", "Return and tracking in training"),
         ]
-        for robot in ("Go1", "Go2", "Anymal")
+        for robot in ("Go1", "Go2", "G1", "Anymal")
     },
     "Cartpole": [("cartpole_learning.webp", "After 2, 8, 16 and 60 iterations")],
 }
