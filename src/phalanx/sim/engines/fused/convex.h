@@ -116,7 +116,7 @@ FN bool mixture(const double (*v)[3], int n, double *weight) {
 }
 // Keeps the corners whose mixture is nearest to the origin, x; the last one is always among them. Returns
 // whether the origin is inside.
-STAGE bool reduce(Simplex &s, double *x) {
+APART bool reduce(Simplex &s, double *x) {
   double best = 1e300;
   Simplex kept;
   kept.n = 0;
@@ -142,7 +142,7 @@ STAGE bool reduce(Simplex &s, double *x) {
 
 // The points of `a` and of `b` + shift that are nearest to each other. x: their difference, before a guess.
 // Returns its length, below zero if the shapes overlap; more than `beyond` need not be exact.
-STAGE double between(Shape &a, Shape &b, const double *shift, double beyond, double *x, double *on_a, Simplex &s) {
+APART double between(Shape &a, Shape &b, const double *shift, double beyond, double *x, double *on_a, Simplex &s) {
   s.n = 0;
   double square = 1e300;
   for (int iteration = 0; iteration < 64; iteration++) {
@@ -177,7 +177,7 @@ FN double overlap(Shape &a, Shape &b, const double *n) {
 }
 // Shapes that overlap: the direction in which the least motion parts them. Moved apart along a guess,
 // they are nearest in a better direction, until that is the one along which they were moved.
-STAGE void part(Shape &a, Shape &b, double least, double extent, Nearest &f) {
+APART void part(Shape &a, Shape &b, double least, double extent, Nearest &f) {
   double *n = f.n;
   for (int iteration = 0; iteration < 40; iteration++) {
     double apart = 0.1 * least + 1e-3 * extent, shift[3], x[3], turned = 0;

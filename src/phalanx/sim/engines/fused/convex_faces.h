@@ -40,7 +40,7 @@ FN bool has_corner(const Shape &s, int face, int corner) {
 #endif
 
 // The faces that meet in a feature, two times the axis and the side of a box's. Returns how many.
-STAGE int faces_of(const Shape &s, const Feature &f, double (*normal)[3], int *face) {
+APART int faces_of(const Shape &s, const Feature &f, double (*normal)[3], int *face) {
   int n = 0;
   if (s.kind == CYLINDER_SHAPE && f.dim == 1) {
     along_axis(s, 2, f.corner[0] ? 1 : -1, normal[0]), face[0] = f.corner[0];
@@ -73,7 +73,7 @@ STAGE int faces_of(const Shape &s, const Feature &f, double (*normal)[3], int *f
   return n;
 }
 // The edges that meet in a feature, from `from` to `to`. Returns how many.
-STAGE int edges_of(const Shape &s, const Feature &f, double *from, double (*to)[3]) {
+APART int edges_of(const Shape &s, const Feature &f, double *from, double (*to)[3]) {
   for (int j = 0; j < 3; j++) from[j] = f.at[j];
   if (s.kind <= CYLINDER_SHAPE) {  // through where it touches, along the surface
     double arm[3], axis[3];
@@ -141,7 +141,7 @@ FN int polygon_of(const Shape &s, int face, double (*p)[3]) {
 }
 
 // Cuts polygon p, of which an edge is one with two corners, to what is above face `by`, whose normal is n.
-STAGE int cut(const double (*by)[3], int sides, const double *n, double (*p)[3], int count) {
+APART int cut(const double (*by)[3], int sides, const double *n, double (*p)[3], int count) {
   double out[2 * SIDES][3];
   for (int e = 0; e < sides; e++) {
     const double *a = by[e], *b = by[(e + 1) % sides];
@@ -203,7 +203,7 @@ FN void widest_four(const double (*p)[3], int count, int starts, int *best) {
 }
 // Contacts of polygon p of one shape with a face of the other, `by`, as far as it is above that. n: of the
 // contacts, from the first shape; side: 1 if the face is the first's; steep: distances over heights.
-STAGE int contacts_on_face(const Shape &by, int face, const double *normal, double (*p)[3], int count, double margin,
+APART int contacts_on_face(const Shape &by, int face, const double *normal, double (*p)[3], int count, double margin,
                            const double *n, double side, double steep, Spot *spots) {
   double own[SIDES][3];
   int sides = polygon_of(by, face, own), picked[4] = {0, 1, 2, 3}, many = 0;
@@ -262,7 +262,7 @@ FN int edge_on_face(const Shape &own, const Feature &f, const Shape &other, int 
   return 0;
 }
 // All contacts of shapes that are nearest as `f` says, if they lie on each other; else none.
-STAGE int lying_contacts(const Shape &a, const Shape &b, const Nearest &f, double margin, Spot *spots) {
+APART int lying_contacts(const Shape &a, const Shape &b, const Nearest &f, double margin, Spot *spots) {
   Feature of_a, of_b;
   double normal_a[MEETING][3], normal_b[MEETING][3], p[2 * SIDES][3], n[3], best = -ALIGNED;
   int face_a[MEETING], face_b[MEETING], one = -1, two = -1;

@@ -36,7 +36,7 @@ FN void spot_of(const Nearest &f, Spot &spot) {
   spot.dist = (float)f.dist;
   for (int j = 0; j < 3; j++) spot.o[j] = (float)(0.5 * (f.on_a[j] + f.on_b[j])), spot.n[j] = (float)f.n[j];
 }
-STAGE int convex_contacts(Shape &a, Shape &b, double margin, Spot *spots) {
+APART int convex_contacts(Shape &a, Shape &b, double margin, Spot *spots) {
   Nearest f;
   double extent = min_(extent_of(a), extent_of(b));
   if (!nearest(a, b, margin, extent, false, f)) return 0;
@@ -77,7 +77,7 @@ STAGE int touch_convex(const World &w, const Pairs &X, int g1, int g2, const F *
 
 // The lowest point of a hull or ellipsoid over a plane through the origin, and up to three more corners of a
 // hull: of the face there that is nearest to level.
-FN int lowest_points(Shape &s, const double *n, double margin, Spot *spots) {
+APART int lowest_points(Shape &s, const double *n, double margin, Spot *spots) {
   double down[3], low[3], dist;
   int count = 1;
   for (int j = 0; j < 3; j++) down[j] = -n[j];

@@ -117,6 +117,7 @@ template <int width> struct RowOut {
 };
 #define OUT(name) w.fields->name
 #define WRITER STAGE
+#define APART STAGE
 #define WRITTEN(w, name) const Shown &name = w
 #define STAGE_UNROLL _Pragma("unroll 1")
 #define SOLVER_UNROLL STAGE_UNROLL

@@ -6,7 +6,9 @@
 // have all kinds of rows and shapes, which would then take a minute to compile. Small robots are stepped
 // in registers as a whole: all loops over slots are unrolled, so that every index is a constant, and what
 // is written out goes through a copy in memory.
+// APART is never inlined: it sees nothing of the world, and most worlds do not need it.
 #define WRITER __device__ __noinline__
+#define APART __device__ __noinline__
 #if LANES > 1
 #define STAGE FN
 #else
