@@ -352,6 +352,20 @@ def stepped(model, sim, env, steps=1):
     return data
 
 
+def test_contacts_between_bodies_as_stiff_as_can_be_step_as_mujocos():
+    """One row takes all of a force away but 1e-4: what a direction lost, the next ones find."""
+    geom = 'size=".03" condim="{}" solimp=".015 1 .031" friction=".8 .02 .01"'.format
+    parts = {str(n): (geom(n), f'{geom(n)} pos="0 0 -.05"') for n in (1, 3, 6)}
+    sim = make(between_trees(parts)[1].replace("1.13", "0.98"))
+    model, generator = exact(sim.model), torch.Generator().manual_seed(0)
+    stir(sim, generator, 0.1)
+    datas = [stepped(model, sim, env) for env in range(N)]
+    sim.step()
+    qvel = np.stack([d.qvel for d in datas])
+    assert np.mean([d.ncon for d in datas]) > 1
+    assert np.abs(sim.qvel.numpy() - qvel).max() / np.abs(qvel).max() < 2e-3
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_one_step_is_mujocos(name):
     features, xml, tolerance = MODELS[name]

@@ -667,14 +667,15 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
     B found = done;
     for (int i = 0; i <= LS_ITERATIONS; i++) {
       F h, slope = slope_at(w, C, X, a, decrement, h);
-      found = found | (abs_(slope) <= LINE_SEARCH_TOLERANCE * decrement);
+      // in stiff rows between bodies the slope can be lost in rounding: then not too far, the next direction is better
+      found = found | (abs_(slope) <= LINE_SEARCH_TOLERANCE * decrement) | (a >= 8.0f);
       if (!any_here(!found) || i == LS_ITERATIONS) break;
       low = select(slope < 0.0f, a, low);
       high = select(slope < 0.0f, high, a);
       F next = a - slope / max_(h, 1e-6f * decrement);
       B outside = (next <= low) | (next >= high);
       next = select(outside, select(high < 1e8f, 0.5f * (low + high), 2 * low + 1e-3f), next);
-      a = select(found, a, next);
+      a = select(found, a, min_(next, ZERO + 8.0f));
     }
     a = select(done, ZERO, a);
     B changed = ONE < 0.0f;

@@ -96,7 +96,8 @@ STAGE void solve_rows(World &w, Pairs &X, int n, F &decrement) {
     for (int j = 0; j <= k; j++) {
       F sum = X.M[packed(k, j)];
       for (int i = 0; i < j; i++) sum -= X.M[packed(k, i)] * X.M[packed(j, i)];
-      X.M[packed(k, j)] = j < k ? sum * X.M[packed(j, j)] : rsqrt_(max_(sum, ZERO + 1e-20f));
+      // M is the identity and squares, so what is left of its diagonal is 1 or more, but for rounding
+      X.M[packed(k, j)] = j < k ? sum * X.M[packed(j, j)] : rsqrt_(max_(sum, ONE));
     }
     F sum = X.rhs[k];
     for (int i = 0; i < k; i++) sum -= X.M[packed(k, i)] * X.gain[i];
