@@ -81,7 +81,8 @@ WORDS_OF_OTHERS = {
     "train force_render=False": "without it nothing is drawn",
     "Ant": "`phalanx train task=Ant` trains this task",
     "test task=Ant": "`phalanx play` does it",
-    "watch": "`phalanx play view=true` does it",
+    "watch": "`phalanx play view=true`",
+    "train task=go2.urdf": "`phalanx new my_robots robot=go2.urdf` writes a task around it",
 }
 WRITTEN = {
     # what is written in the task file: words of the answer

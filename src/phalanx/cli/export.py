@@ -26,7 +26,8 @@ def export_checkpoint(arguments: list[str]) -> None:
     path, difference = export(player, checkpoint, options.format)
     about = describe(player, checkpoint)
     custom = [t.name for t in about.observation.terms if t.quantity == "custom"]
-    joints = f"{len(about.action.joints)} joints" if about.action.joints else "actions"
+    many = len(about.action.joints)
+    joints = f"{many} joint{'s' * (many != 1)}" if many else "actions"
     console.print(
         f"{path}: {about.policy.kind} policy of {about.task}, {about.observation.size} observations"
         f" to {joints} ({about.action.kind}) at {about.control_hz:.4g} Hz; differs from torch by"

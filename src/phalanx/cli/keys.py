@@ -129,7 +129,10 @@ NEEDS = {
 
 COMMANDS_ELSEWHERE = {
     **dict.fromkeys(("test", "eval", "evaluate", "enjoy", "run"), "`phalanx play`"),
-    **dict.fromkeys(("view", "watch", "viewer"), "`phalanx play view=true`"),
+    **dict.fromkeys(
+        ("view", "watch", "viewer"),
+        "`phalanx play view=true`, or for a robot `phalanx robot FILE view=true`,",
+    ),
     **dict.fromkeys(("video", "record"), "`phalanx play video=true`"),
     **dict.fromkeys(("tasks", "envs", "ls"), "`phalanx list`"),
     **dict.fromkeys(("init", "create"), "`phalanx new`"),

@@ -102,6 +102,11 @@ def _unknown(name: str) -> PhalanxError:
             f"unknown task {name!r}{_nearest(str(name), known)}; IsaacGymEnvs' tasks run from its"
             " own repository, see docs/isaacgym.md, and `phalanx list` shows those of Phalanx"
         )
+    if str(name).lower().endswith((".urdf", ".xml", ".mjcf")):
+        return PhalanxError(
+            f"{name!r} is a robot and no task; `phalanx new my_robots robot={name}` writes a task"
+            " around it"
+        )
     elsewhere = "" if find_project() else "; tasks of a project are found inside its folder only"
     return PhalanxError(
         f"unknown task {name!r}{_nearest(str(name), known)};"
