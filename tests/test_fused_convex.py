@@ -9,8 +9,20 @@ import numpy as np
 import pytest
 import torch
 
+from phalanx.sim import Sim
 from phalanx.sim.engines.fused import why_not
-from test_fused import GROUND, N, between_trees, exact, make, on_obstacles, resting, stepped, stir
+from test_fused import (
+    GROUND,
+    N,
+    Text,
+    between_trees,
+    exact,
+    make,
+    on_obstacles,
+    resting,
+    stepped,
+    stir,
+)
 
 CORNERS = np.random.default_rng(0).normal(size=(30, 3))
 CORNERS *= np.array([0.14, 0.1, 0.12]) / np.linalg.norm(CORNERS, axis=1, keepdims=True)
@@ -91,6 +103,17 @@ def test_convex_shapes_touch_as_mujocos(name):
     off[2:, [feature in LEVEL for feature in features]] = False
     assert off.mean() < 0.02
     assert (off.mean((0, 2)) < 0.1).all(), dict(zip(features, off.sum((0, 2)), strict=True))
+
+
+def test_auto_leaves_many_convex_pairs_to_mujoco():
+    cans = "".join(
+        f'<body pos="{i} 0 1"><freejoint/><geom type="cylinder" size=".1 .1"/></body>'
+        for i in range(15)
+    )
+    model = f"<mujoco><worldbody>{cans}</worldbody></mujoco>"
+    sim = Sim(Text(model), 64, "cpu", engine="auto", threads=1)
+    assert "slower with so many pairs of convex shapes (105)" in sim.engine.reason
+    assert why_not(sim.model) is None
 
 
 def test_what_convex_shapes_need_is_named():

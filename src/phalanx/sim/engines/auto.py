@@ -1,8 +1,8 @@
 """The engine that `engine=auto` takes: the fused one, until something needs MuJoCo's own.
 
-The fused engine does not step every model and does not show every field. Whatever it refuses goes
-to MuJoCo C on a CPU and to MuJoCo Warp on a GPU: from the start, or from the moment at which the
-program asks for it. Tensors that the program holds stay the same objects.
+The fused engine does not step every model, some of them not sooner, and does not show every field.
+Whatever it leaves goes to MuJoCo C on a CPU and to MuJoCo Warp on a GPU: from the start, or from
+the moment at which the program asks for it. Tensors that the program holds stay the same objects.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ class AutoEngine:
             self._engine: FusedEngine | OtherEngine = self._make()
             return
         try:
-            self._engine = FusedEngine(scene, num_envs, device, threads)
+            self._engine = FusedEngine(scene, num_envs, device, threads, if_faster=True)
         except (PhalanxError, OSError) as error:  # refused, or not compiled: no room, no rights
             self.reason = str(error).removesuffix("; use another engine")
             self._engine = self._make()

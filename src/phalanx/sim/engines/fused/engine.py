@@ -32,7 +32,7 @@ from phalanx.sim.engines.fused.invweights import NAMES, Invweights
 from phalanx.sim.engines.fused.lanes import alone, spread
 from phalanx.sim.engines.fused.numbers import Fields, Numbers, model_fields
 from phalanx.sim.engines.fused.structure import Structure
-from phalanx.sim.engines.fused.support import why_not
+from phalanx.sim.engines.fused.support import slower, why_not
 from phalanx.sim.engines.fused.tables import DRAWN, INPUTS, OUTPUTS, VARIABLE, constants
 from phalanx.sim.engines.initial import initial_data
 
@@ -48,10 +48,15 @@ class FusedEngine:
     name = "fused"
 
     def __init__(
-        self, scene: CompilesScene, num_envs: int, device: torch.device, threads: int = 0
+        self,
+        scene: CompilesScene,
+        num_envs: int,
+        device: torch.device,
+        threads: int = 0,
+        if_faster: bool = False,
     ) -> None:
         model = scene.compile()
-        if reason := why_not(model):
+        if reason := why_not(model) or (slower(model) if if_faster else None):
             raise PhalanxError(f"{reason}; use another engine")
         self.model = read_only(model)
         self.num_envs = num_envs
