@@ -669,7 +669,7 @@ def test_export_and_sim2sim_from_the_command_line(tmp_path, monkeypatch, capsys,
     main(["export", "checkpoint=runs/Cartpole/nn/Cartpole.pth"])
     out = capsys.readouterr().out
     file = "runs/Cartpole/nn/Cartpole.pth.onnx"
-    assert f"{file}: continuous policy of Cartpole, 4 observations to 1 joints (effort)" in out
+    assert f"{file}: continuous policy of Cartpole, 4 observations to 1 joint (effort)" in out
     off = "task.env.randomize=false"
     main(["sim2sim", file, "episodes=4", "video=false", off, "task.env.actuators={}"])
     out = capsys.readouterr().out
