@@ -773,3 +773,15 @@ def test_options_for_the_other_format_are_refused(load):
         load(mjcf(ROBOT), density=10)
     with pytest.raises(PhalanxError, match="root= is for MJCF files"):
         load(robot(BASE), root="base")
+
+
+def test_a_mesh_too_flat_for_its_size_is_a_sentence_without_qhulls_pages(tmp_path, capfd):
+    corners = " ".join(f"{x}e15 {y}e15 {z}" for x in (-1, 1) for y in (-1, 1) for z in (-0.1, 0.1))
+    body = '<body name="b"><freejoint/><geom type="mesh" mesh="flat"/></body>'
+    mesh = f'<mesh name="flat" vertex="{corners}"/>'
+    (tmp_path / "r.xml").write_text(
+        f"<mujoco><asset>{mesh}</asset><worldbody>{body}</worldbody></mujoco>"
+    )
+    with pytest.raises(PhalanxError, match=r"it extends over 2e\+15 m|too flat for its size"):
+        load_robot(tmp_path / "r.xml")
+    assert "QH" not in "".join(capfd.readouterr())

@@ -1,7 +1,11 @@
 """Compiles a spec without letting MuJoCo's warnings show lines of our source."""
 
+import contextlib
 import functools
+import os
+import threading
 import warnings
+from collections.abc import Iterator
 
 import mujoco
 import numpy as np
@@ -17,11 +21,47 @@ def compile_spec(spec: mujoco.MjSpec) -> tuple[mujoco.MjModel, list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            model = spec.compile()
+            with _silent() if spec.meshes else contextlib.nullcontext():
+                model = spec.compile()
+        except ValueError as error:
+            if "qhull error" not in str(error):
+                raise
+            flat = "its hull cannot be computed, for it is too flat for its size; correct its scale"
+            raise ValueError(str(error).replace("qhull error", flat)) from None
         except RuntimeError as error:
             raise ValueError(f"it fails or does not fit into memory ({error})") from None
     texts = [" ".join(str(warning.message).split()) for warning in caught]
     return model, list(dict.fromkeys(texts))
+
+
+_lock = threading.Lock()
+_silenced: list[tuple[int, int]] = []
+_compiling = 0
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Without what Qhull writes to the terminal, pages about a mesh that is nearly flat. Several
+    threads may be inside."""
+    global _compiling
+    with _lock:
+        _compiling += 1
+        if _compiling == 1:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            for number in (1, 2):
+                with contextlib.suppress(OSError):  # there may be no standard output
+                    _silenced.append((number, os.dup(number)))
+                    os.dup2(nothing, number)
+            os.close(nothing)
+    try:
+        yield
+    finally:
+        with _lock:
+            _compiling -= 1
+            while not _compiling and _silenced:
+                number, before = _silenced.pop()
+                os.dup2(before, number)
+                os.close(before)
 
 
 def too_large(model: mujoco.MjModel) -> str:

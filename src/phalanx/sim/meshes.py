@@ -78,9 +78,7 @@ class Meshes:
     def _try(self, file: Path, scale: Array, collides: bool) -> Content:
         check_content(file)
         if file.suffix.lower() in (".stl", ".obj", ".msh"):
-            problem = mesh_problem(file, None, scale, False, self.warned)
-            if problem is None and collides:  # only now: Qhull prints pages about absurd sizes
-                problem = mesh_problem(file, None, scale, True, self.warned)
+            problem = mesh_problem(file, None, scale, collides, self.warned)
             if problem is None:
                 return None
             if file.suffix.lower() == ".msh":

@@ -15,6 +15,8 @@ from typing import Any, Literal
 import mujoco
 import numpy as np
 
+from phalanx.sim.compiling import compile_spec
+
 MOST = 8  # notes of one sort that are named in a sentence
 Kind = Literal["dropped", "added", "mended", "overlap", "offer", "doubt"]
 
@@ -93,7 +95,7 @@ class Robot:
 
     def compile(self) -> mujoco.MjModel:
         """The robot alone as a model, without a ground."""
-        return self.spec.copy().compile()
+        return compile_spec(self.spec.copy())[0]
 
     def initial_qpos(self, model: mujoco.MjModel) -> np.ndarray:
         """qpos (nq,) of the initial pose in `model`, which `compile` returned."""
