@@ -51,7 +51,7 @@ def test_fused_where_that_is_possible_and_pays(tmp_path):
 
 
 def test_what_fused_refuses_runs_on_mujoco_and_says_why(tmp_path):
-    refused = '<freejoint/><geom type="ellipsoid" size=".1 .2 .3"/>'
+    refused = '<joint type="free" stiffness="1"/><geom size=".1"/>'
     sim = ball(tmp_path, refused)
     assert sim.engine.name == "mujoco"
     assert sim.engine_report().startswith("physics runs on engine mujoco: the fused engine does")
