@@ -6,7 +6,8 @@ import torch
 from cuda_on_cpu import lanes_on_cpu  # noqa: F401
 from phalanx import tasks
 from phalanx.sim import Sim
-from phalanx.sim.engines.fused.lanes import GAP, spread
+from phalanx.sim.engines.fused.lanes import GAP
+from phalanx.sim.engines.fused.spreading import spread
 from phalanx.sim.engines.fused.structure import Structure
 from test_fused import Text, launched, stir
 

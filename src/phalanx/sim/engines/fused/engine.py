@@ -29,8 +29,8 @@ from phalanx.sim.engines.fields import (
 from phalanx.sim.engines.fused import cpu, cuda
 from phalanx.sim.engines.fused.contact_numbers import hfields
 from phalanx.sim.engines.fused.invweights import NAMES, Invweights
-from phalanx.sim.engines.fused.lanes import alone, spread
 from phalanx.sim.engines.fused.numbers import Fields, Numbers, model_fields
+from phalanx.sim.engines.fused.spreading import alone, spread
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.support import slower, why_not
 from phalanx.sim.engines.fused.tables import DRAWN, INPUTS, OUTPUTS, VARIABLE, constants
