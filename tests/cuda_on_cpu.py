@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from phalanx.sim.engines.fused import cpu, cuda, engine, lanes
+from phalanx.sim.engines.fused import cpu, cuda, engine, spreading
 from phalanx.sim.engines.fused.source import read
 
 ENTRY = """
@@ -31,7 +31,7 @@ def lanes_on_cpu(monkeypatch, tmp_path_factory):
         pytest.skip("needs g++ to compile the text for GPUs")
     folder = tmp_path_factory.mktemp("cuda_on_cpu")
     monkeypatch.setattr(cpu, "CpuStep", lambda text, threads: Step(text, folder))
-    monkeypatch.setattr(engine, "alone", lanes.spread)
+    monkeypatch.setattr(engine, "alone", spreading.spread)
 
 
 class Step:

@@ -9,8 +9,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from phalanx import tasks
 from phalanx.sim.engines.fused import cuda
 from phalanx.sim.engines.fused.invweights import Invweights
-from phalanx.sim.engines.fused.spreading import spread
 from phalanx.sim.engines.fused.numbers import Numbers, model_fields
+from phalanx.sim.engines.fused.spreading import spread
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.tables import VARIABLE, constants
 from test_fused import ARMS
