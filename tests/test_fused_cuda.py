@@ -7,7 +7,10 @@ import torch
 
 from phalanx import tasks
 from phalanx.errors import PhalanxError
-from test_fused import TASKS, exact, launched, stepped
+from phalanx.sim import Sim
+from test_fused import TASKS, Text, exact, launched, stepped, stir
+from test_fused_convex import MESHES
+from test_fused_convex import MODELS as CONVEX
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -43,6 +46,22 @@ def test_robots_step_as_mujocos_on_a_gpu(name):
             error = (gpu.qvel[env].cpu() - expected).abs().max() / change
             assert error < 2 * TASKS[name][0], env  # --use_fast_math
     assert all(field.isfinite().all() for field in forces)
+
+
+@pytest.mark.parametrize("name", CONVEX)
+def test_convex_shapes_touch_on_a_gpu_as_on_a_cpu(name):
+    xml = CONVEX[name][1].replace("<worldbody>", f"{MESHES}<worldbody>", 1)
+    cpu, gpu = (Sim(Text(xml), N, device, engine="fused") for device in ("cpu", "cuda"))
+    generator, off = torch.Generator().manual_seed(1), []
+    for spread in (0.5, 0.3):
+        stir(cpu, generator, spread)
+        copied(cpu, gpu)
+        before = cpu.qvel.clone()
+        cpu.step()
+        gpu.step()
+        change = (cpu.qvel - before).abs().amax().clamp(min=1)
+        off.append((gpu.qvel.cpu() - cpu.qvel).abs() > 1e-3 * change)
+    assert torch.stack(off).float().mean() < 0.01  # tolerances: see test_fused_convex
 
 
 @pytest.mark.parametrize("name", TASKS)
