@@ -18,6 +18,7 @@ from phalanx.robot.pose import lowest_points
 
 UPRIGHT = 0.995  # cosine of the largest tilt of a base whose z axis counts as the vertical
 FROUDE = {2: 0.12, 4: 0.35}  # v^2 / (g h) of the fastest command, from so many feet on
+FASTEST = 1.0  # [m/s] of commands, as in the tasks of Phalanx, whose rewards have one width
 GO2_HEIGHT, GO2_WEIGHT = 0.29, 15 * 9.81  # [m] of the centre of mass, [N]
 ARMATURE = 2e-4  # [s^2] of a joint over its largest effort: Go1 1.7e-4 to 2.6e-4, G1 about 1.6e-4
 REACH = 0.25  # [rad] that an action of 1 moves the target of a servo, or more
@@ -74,7 +75,7 @@ class Walker:
         """Lines of the template, and with the robot's numbers."""
         count, height, model = len(self.feet), self.mass_height, self.model
         froude = FROUDE[2 if count < 4 else 4]
-        speed = math.sqrt(froude * 9.81 * height)
+        speed = min(math.sqrt(froude * 9.81 * height), FASTEST)
         weight = 9.81 * float(model.body_mass.sum())
         moment = GO2_WEIGHT * GO2_HEIGHT / (weight * height)
         power = GO2_WEIGHT * math.sqrt(GO2_HEIGHT) / (weight * math.sqrt(height))
