@@ -49,9 +49,9 @@ def test_robots_step_as_mujocos_on_a_gpu(name):
 
 
 @pytest.mark.parametrize("name", CONVEX)
-def test_convex_shapes_touch_on_a_gpu_as_on_a_cpu(name):
+def test_convex_shapes_touch_as_mujocos_on_a_gpu(name):
     xml = CONVEX[name][1].replace("<worldbody>", f"{MESHES}<worldbody>", 1)
-    cpu, gpu = (Sim(Text(xml), N, device, engine="fused") for device in ("cpu", "cuda"))
+    cpu, gpu = Sim(Text(xml), N, "cpu", engine="mujoco"), Sim(Text(xml), N, "cuda", engine="fused")
     generator, off = torch.Generator().manual_seed(1), []
     for spread in (0.5, 0.3):
         stir(cpu, generator, spread)
@@ -61,7 +61,8 @@ def test_convex_shapes_touch_on_a_gpu_as_on_a_cpu(name):
         gpu.step()
         change = (cpu.qvel - before).abs().amax().clamp(min=1)
         off.append((gpu.qvel.cpu() - cpu.qvel).abs() > 1e-3 * change)
-    assert torch.stack(off).float().mean() < 0.01  # tolerances: see test_fused_convex
+    # Which of two faces counts may differ, see docs/physics.md; on a CPU 2 % of the numbers do.
+    assert torch.stack(off).float().mean() < 0.04
 
 
 @pytest.mark.parametrize("name", TASKS)

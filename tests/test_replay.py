@@ -101,6 +101,13 @@ def test_a_ring_smaller_than_the_return_is_refused():
         replay(2, n_step=3)
 
 
+def test_priorities_that_became_nan_leave_the_losses_to_say_so():
+    r = replay(4, kind=PrioritizedReplay, alpha=1.0)
+    fill(r, 3)
+    r.update_priorities(torch.tensor([1, 2]), torch.tensor([math.nan, 1.0]))
+    assert r.sample(8)["weights"].isnan().all()
+
+
 BAD_PRIORITIES = {"zero": 0.0, "not finite": float("nan"), "negative": -1.0}
 
 

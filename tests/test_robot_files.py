@@ -186,6 +186,7 @@ REFUSED = {
     "no mesh": (mesh("package://other/nowhere.stl"), "no file 'package://other/nowhere.stl'"),
     "format": (mesh("cube.step"), "not one of .stl, .obj, .dae"),
     "text as glb": (mesh("broken.glb"), "cannot be read as binary glTF"),
+    "flat glb": (mesh("flat.glb"), "its vertices or faces do not have three numbers each"),
     "scale 0": (mesh("cube.stl", 'scale="1 0 1"'), "scale has a 0"),
     "attribute twice": (robot(BASE.replace("<link", '<link name="x"', 1)), "duplicate attribute"),
 }
@@ -290,6 +291,7 @@ def meshes(tmp_path):
         "flat.stl": stl(CORNERS[TRIANGLES][:2]),
         "cube.step": "ISO-10303-21;",
         "broken.glb": "glTF",
+        "flat.glb": glb(CORNERS).replace(b"VEC3", b"VEC2"),
         "empty.stl": "",
         "lfs.stl": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
         "z.dae": collada(CORNERS, "1", "Z_UP"),

@@ -204,6 +204,7 @@ class PrioritizedReplay(Replay):
         # Just below the total, so that rounding cannot reach past the last transition.
         at = (strata / batch_size * total).clamp(max=total * (1 - 1e-9))
         row = torch.searchsorted(cumulative, at, right=True)
+        row = row.clamp(max=len(mass) - 1)  # priorities that are NaN make losses that the run names
         batch = self.gather(row // self.num_envs, row % self.num_envs)
         transitions = (self.size - self.n_step + 1) * self.num_envs
         weights = (transitions * mass[row] / total.float()) ** -self.beta

@@ -113,6 +113,8 @@ def read_mesh(file: Path) -> tuple[Array, Faces]:
         raise MeshProblem(f"it cannot be read as {FORMATS[kind]}") from None
     if not len(vertices) or not len(faces):
         raise MeshProblem("it has no triangles")
+    if vertices.shape[1:] != (3,) or faces.shape[1:] != (3,):
+        raise MeshProblem("its vertices or faces do not have three numbers each")
     if not np.isfinite(vertices).all():
         raise MeshProblem("a vertex in it is not finite")
     if kind == ".glb":

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.gate import show
+from phalanx.gate import check_name, show
 from phalanx.yaml_file import read_yaml
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ _beside: list[Path] = []
 
 def look_beside(file: Path) -> None:
     """Where the working folder is in no project, find tasks in the project that contains `file`,
-    a checkpoint or a policy."""
+    a checkpoint or a policy. Raises PhalanxError for a name that the system refuses."""
+    check_name(file)
     _beside[:] = [file.absolute()]
 
 
