@@ -310,6 +310,15 @@ def meshes(tmp_path):
         (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def test_all_objects_of_an_obj_file_are_read(load, tmp_path):
+    """MuJoCo takes the faces of the first object or group alone."""
+    rows = [f"v {x} {y} {z}" for x, y, z in CORNERS]
+    for k, faces in enumerate(np.split(TRIANGLES + 1, 3)):
+        rows += [f"{'og'[k % 2]} part{k}", *(f"f {a} {b} {c}" for a, b, c in faces)]
+    (tmp_path / "parts.obj").write_text("\n".join(rows))
+    assert load(mesh("parts.obj")).compile().mesh_facenum.tolist() == [12]
+
+
 FORMATS = "cube.stl text.stl many.stl z.dae y.dae x.dae cm.dae meshlab.dae node.dae"
 FORMATS += " picture.dae y.glb cube.ply"
 

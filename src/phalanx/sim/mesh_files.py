@@ -3,8 +3,8 @@
     file = find_mesh("package://go2/meshes/base.dae", robot.urdf)    # Missing if there is none
     vertices, faces = read_mesh(file)                                # in metres, z up
 
-MuJoCo reads binary STL (at most 200 000 faces), OBJ and MSH itself. `trimesh` reads COLLADA
-(.dae), glTF (.glb), PLY, text STL and larger meshes; scenes in these files become one mesh, with
+MuJoCo reads binary STL (at most 200 000 faces), OBJ of one object and MSH itself. `trimesh` reads
+COLLADA (.dae), glTF (.glb), PLY, text STL, other OBJ and larger meshes; scenes in these files become one mesh, with
 the pose of every node applied. Lengths become metres and z points up, as those formats define it:
 a .glb has y up, a .dae says its unit and up axis. One exception: MeshLab writes "y up" into every
 .dae and does not turn the mesh, so its files are taken as they are.
@@ -83,6 +83,21 @@ def check_content(file: Path) -> None:
         raise MeshProblem("the file is empty")
     if start.startswith(b"version https://git-lfs"):
         raise MeshProblem("the file is a Git LFS pointer, not a mesh; run 'git lfs pull' there")
+
+
+def has_parts(file: Path) -> bool:
+    """Whether an OBJ file has faces in several objects or groups. MuJoCo takes those of the first."""
+    parts, begins = 0, True
+    try:
+        lines = read_bytes(file).splitlines()
+    except PhalanxError as error:
+        raise MeshProblem(str(error)) from None
+    for line in lines:
+        if line.startswith((b"o ", b"g ")):
+            begins = True
+        elif begins and line.startswith(b"f "):
+            parts, begins = parts + 1, False
+    return parts > 1
 
 
 def read_mesh(file: Path) -> tuple[Array, Faces]:

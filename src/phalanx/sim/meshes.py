@@ -20,6 +20,7 @@ from phalanx.sim.mesh_files import (
     MeshProblem,
     check_content,
     find_mesh,
+    has_parts,
     read_mesh,
     thicken,
 )
@@ -77,11 +78,12 @@ class Meshes:
 
     def _try(self, file: Path, scale: Array, collides: bool) -> Content:
         check_content(file)
-        if file.suffix.lower() in (".stl", ".obj", ".msh"):
+        kind = file.suffix.lower()
+        if kind in (".stl", ".msh") or (kind == ".obj" and not has_parts(file)):
             problem = mesh_problem(file, None, scale, collides, self.warned)
             if problem is None:
                 return None
-            if file.suffix.lower() == ".msh":
+            if kind == ".msh":
                 raise MeshProblem(problem)
         if file not in self._read:
             self._read[file] = read_mesh(file)
