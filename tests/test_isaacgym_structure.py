@@ -590,6 +590,6 @@ def test_what_a_file_says_without_effect_is_said(tmp_path, caplog):
     asset = GYM.load_asset(sim, str(tmp_path), "r.xml", options)
     assert not asset.dof_props["hasLimits"][0]
     assert 'without limited="true" have no limits, as in Isaac Gym: j' in caplog.text
-    assert "convex_decomposition_from_submeshes, use_mesh_materials has no effect" in caplog.text
+    assert "AssetOptions.convex_decomposition_from_submeshes, use_mesh_materials" in caplog.text
     asset = GYM.load_asset(sim, str(tmp_path), "r.urdf", options)
     assert GYM.get_asset_rigid_body_names(asset) == ["world"]

@@ -279,6 +279,7 @@ def test_a_wrong_argument_is_named(held, call, arguments, words):
         ("effort", -1.0, "the largest effort [-1.0, 5.0], which must not be negative or NaN"),
         ("velocity", np.nan, "the largest velocity [nan"),
         ("stiffness", np.nan, "given stiffness [nan"),
+        ("damping", np.inf, "which must be finite and not negative"),
         ("driveMode", 9, "given driveMode [9"),
     ],
 )

@@ -240,7 +240,7 @@ def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
     path = Path(root or ".") / filename
     options = options or AssetOptions()
     if ignored := [name for name in UNUSED_OPTIONS if getattr(options, name)]:
-        log.warning("%s: AssetOptions.%s has no effect", path, ", ".join(ignored))
+        log.warning("%s: without effect: AssetOptions.%s", path, ", ".join(ignored))
     is_urdf = path.suffix.lower() == ".urdf"
     robot = load_robot(
         path,

@@ -64,10 +64,10 @@ class JointCalls:
                 f" {actor.asset.num_dofs} rows; got {given.shape} of {given.dtype}"
             )
         for name in ("stiffness", "damping", "armature", "friction"):
-            if not (given[name] >= 0).all():
+            if not ((given[name] >= 0) & np.isfinite(given[name])).all():
                 raise PhalanxError(
-                    f"gym.{call} was given {name} {given[name].tolist()}, which must not be"
-                    " negative or NaN"
+                    f"gym.{call} was given {name} {given[name].tolist()}, which must be finite and"
+                    " not negative"
                 )
         for name in ("effort", "velocity"):
             if not (given[name] >= 0).all():
