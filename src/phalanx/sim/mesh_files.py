@@ -4,10 +4,10 @@
     vertices, faces = read_mesh(file)                                # in metres, z up
 
 MuJoCo reads binary STL (at most 200 000 faces), OBJ of one object and MSH itself. `trimesh` reads
-COLLADA (.dae), glTF (.glb), PLY, text STL, other OBJ and larger meshes; scenes in these files become one mesh, with
-the pose of every node applied. Lengths become metres and z points up, as those formats define it:
-a .glb has y up, a .dae says its unit and up axis. One exception: MeshLab writes "y up" into every
-.dae and does not turn the mesh, so its files are taken as they are.
+COLLADA (.dae), glTF (.glb), PLY, text STL, other OBJ and larger meshes; scenes in these files
+become one mesh, with the pose of every node applied. Lengths become metres and z points up, as
+those formats define it: a .glb has y up, a .dae says its unit and up axis. One exception: MeshLab
+writes "y up" into every .dae and does not turn the mesh, so its files are taken as they are.
 """
 
 import io
@@ -86,7 +86,7 @@ def check_content(file: Path) -> None:
 
 
 def has_parts(file: Path) -> bool:
-    """Whether an OBJ file has faces in several objects or groups. MuJoCo takes those of the first."""
+    """Whether an OBJ file has faces in several objects or groups: MuJoCo takes the first one's."""
     parts, begins = 0, True
     try:
         lines = read_bytes(file).splitlines()
