@@ -103,7 +103,7 @@ MISTAKES = [
     ("train train=CartpolPPO", "unknown train config 'CartpolPPO'; did you mean 'CartpolePPO'?"),
     # keys
     ("train num_env=3", "unknown key 'num_env'; did you mean 'num_envs'?"),
-    ("train hydra.run.dir=x", "unknown key 'hydra.run.dir'; accepted: task, train, num_envs"),
+    ("train hydra.run.dir=x", "unknown key 'hydra.run.dir'; give train_dir="),
     ("train seed=abc", "seed is 'abc'; it must be a whole number"),
     (f"train {PARAMS}.model=null", "train.params.model is None; it must be a mapping"),
     (f"train {PARAMS}.model=dqn", "train.params.model is 'dqn'; it must be a mapping"),
