@@ -7,7 +7,6 @@ in their place.
 
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 
@@ -51,6 +50,7 @@ class URDF:
 
         from phalanx.sim.assets import load_robot
         from phalanx.sim.decompose import mesh_content
+        from phalanx.sim.xml_file import read_xml
 
         path = Path(file_obj)
         spec = load_robot(path, drop_unknown=True).spec
@@ -68,5 +68,5 @@ class URDF:
                 meshes.append(trimesh.Trimesh(placed + geom.pos, faces))
             if meshes:
                 own[body.name] = trimesh.util.concatenate(meshes)
-        names = [link.get("name", "") for link in ElementTree.parse(path).getroot().findall("link")]
+        names = [link.attrib.get("name", "") for link in read_xml(path).findall("link")]
         return cls([Link(name, own.get(name)) for name in names])

@@ -73,13 +73,12 @@ class Walker:
 
     def settings(self) -> dict[str, str]:
         """Lines of the template, and with the robot's numbers."""
-        count, height, model = len(self.feet), self.mass_height, self.model
-        froude = FROUDE[2 if count < 4 else 4]
+        height, model, on_two = self.mass_height, self.model, len(self.feet) < 4
+        froude = FROUDE[2 if on_two else 4]
         speed = min(math.sqrt(froude * 9.81 * height), FASTEST)
         weight = 9.81 * float(model.body_mass.sum())
         moment = GO2_WEIGHT * GO2_HEIGHT / (weight * height)
         power = GO2_WEIGHT * math.sqrt(GO2_HEIGHT) / (weight * math.sqrt(height))
-        on_two = count < 4
         values = {
             "lin_vel_x": (f"({-speed:.1f}, {speed:.1f})", "(-1.0, 1.0)"),
             "lin_vel_y": (f"({-0.6 * speed:.1f}, {0.6 * speed:.1f})", "(-0.6, 0.6)"),

@@ -79,10 +79,6 @@ STAGE int touch_ground_with_shape(const World &w, const Pairs &X, int g1, int g2
     }
     most = n > most ? n : most;
   }
-  for (int m = 0; m < most; m++) {
-    F n[3], rel[3];
-    rotate(R, t.n[m], n), rotate(R, t.o[m], rel);
-    EACH(j, 3) t.n[m][j] = n[j], t.o[m][j] = X.centre[g2][j] + rel[j];
-  }
+  turn_touches(X, g2, R, most, t);
   return most;
 }

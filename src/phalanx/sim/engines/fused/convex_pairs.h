@@ -47,12 +47,6 @@ APART int convex_contacts(Shape &a, Shape &b, double margin, Spot *spots) {
   return lying ? lying : 1;
 }
 
-FN void no_touches(Touches &t) {
-  EACH(m, MAXTOUCH) {
-    t.dist[m] = ZERO + 1e9f;
-    EACH(j, 3) t.o[m][j] = ZERO, t.n[m][j] = j == 2 ? ONE : ZERO;
-  }
-}
 FN void set_spot(Touches &t, int m, int l, const Spot &spot) {
   set_element(t.dist[m], l, spot.dist);
   EACH(j, 3) set_element(t.o[m][j], l, spot.o[j]), set_element(t.n[m][j], l, spot.n[j]);

@@ -43,7 +43,8 @@ _NO_POSITIONS, _STALE, _FRESH = 0, 1, 2
 
 
 class FusedEngine:
-    """See `phalanx.sim.engines.Engine`."""
+    """See `phalanx.sim.engines.Engine`. if_faster: refuse models that another engine steps sooner,
+    too."""
 
     name = "fused"
 
@@ -56,13 +57,16 @@ class FusedEngine:
         if_faster: bool = False,
     ) -> None:
         model = scene.compile()
-        if reason := why_not(model) or (slower(model) if if_faster else None):
+        reason = why_not(model)
+        if not reason:
+            self._structure = Structure(model)
+            reason = slower(self._structure) if if_faster else None
+        if reason:
             raise PhalanxError(f"{reason}; use another engine")
         self.model = read_only(model)
         self.num_envs = num_envs
         self.device = device
         self.failed = torch.zeros(num_envs, dtype=torch.bool, device=device)
-        self._structure = Structure(model)
         self._lanes = spread(self._structure) if device.type == "cuda" else alone(self._structure)
         self._numbers = Numbers(self._structure, device)
         self._shared_fields = model_fields(model, device)

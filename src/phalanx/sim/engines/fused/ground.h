@@ -140,10 +140,7 @@ STAGE int touch_ground(const World &w, const Pairs &X, int g1, int g2, const F *
   geom_rotation(w, X, g1, R);
   EACH(j, 3) away[j] = ZERO - dif[j];
   rotate_back(R, away, centre), rotate_back(R, X.axis[g2], half);
-  EACH(m, MAXTOUCH) {
-    t.dist[m] = ZERO + 1e9f;
-    EACH(j, 3) t.o[m][j] = ZERO, t.n[m][j] = j == 2 ? ONE : ZERO;
-  }
+  no_touches(t);
   for (int l = 0; l < WORLDS; l++) {
     if (!element_on(near, l)) continue;
     GroundSpot spots[MAXTOUCH];
@@ -160,10 +157,6 @@ STAGE int touch_ground(const World &w, const Pairs &X, int g1, int g2, const F *
     }
     most = n > most ? n : most;
   }
-  for (int m = 0; m < most; m++) {
-    F n[3], rel[3];
-    rotate(R, t.n[m], n), rotate(R, t.o[m], rel);
-    EACH(j, 3) t.n[m][j] = n[j], t.o[m][j] = X.centre[g2][j] + rel[j];
-  }
+  turn_touches(X, g2, R, most, t);
   return most;
 }

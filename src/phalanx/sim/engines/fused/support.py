@@ -55,9 +55,9 @@ def why_not(model: mujoco.MjModel) -> str | None:
     return f"the fused engine does not have {reason}" if reason else None
 
 
-def slower(model: mujoco.MjModel) -> str | None:
-    """Why MuJoCo's own engine would step `model` sooner, in one sentence; None if it would not."""
-    many = sum(pair_kind(model, pair) in CONVEX for pair in Structure(model).pairs)
+def slower(s: Structure) -> str | None:
+    """Why MuJoCo's own engine would step this sooner, in one sentence; None if it would not."""
+    many = sum(pair_kind(s.model, pair) in CONVEX for pair in s.pairs)
     if many <= MANY:
         return None
     return f"the fused engine is slower with so many pairs of convex shapes ({many})"

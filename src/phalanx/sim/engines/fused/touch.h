@@ -40,6 +40,20 @@ FN void nearest_on_axes(const F *axis1, const F *axis2, const F *dif, int kind, 
 struct Touches {  // of two geoms; dist is large in worlds that have fewer
   F dist[MAXTOUCH], o[MAXTOUCH][3], n[MAXTOUCH][3];
 };
+FN void no_touches(Touches &t) {
+  EACH(m, MAXTOUCH) {
+    t.dist[m] = ZERO + 1e9f;
+    EACH(j, 3) t.o[m][j] = ZERO, t.n[m][j] = j == 2 ? ONE : ZERO;
+  }
+}
+// From the axes R of a geom, about the centre of geom g2, to the world's axes.
+FN void turn_touches(const Pairs &X, int g2, const F *R, int count, Touches &t) {
+  for (int m = 0; m < count; m++) {
+    F n[3], rel[3];
+    rotate(R, t.n[m], n), rotate(R, t.o[m], rel);
+    EACH(j, 3) t.n[m][j] = n[j], t.o[m][j] = X.centre[g2][j] + rel[j];
+  }
+}
 
 FN void touch_capsules(const Pairs &X, int kind, int g1, int g2, const F *dif, F r1, F r2, Touches &t) {
   F x1, x2, *n = t.n[0], *o = t.o[0], distance = ZERO;
@@ -128,10 +142,7 @@ STAGE int touch_solids(const World &w, const Pairs &X, int kind, int g1, int g2,
   if (kind == BOX_BOX) geom_rotation(w, X, g1, R1);
   else if (kind != SPHERE_CYLINDER) near = near & !beyond_a_face(w, X, g1, g2, R2, dif, radius + margin);
   if (!any_(near)) return 0;
-  EACH(m, MAXTOUCH) {
-    t.dist[m] = ZERO + 1e9f;
-    EACH(j, 3) t.o[m][j] = ZERO, t.n[m][j] = j == 2 ? ONE : ZERO;
-  }
+  no_touches(t);
   for (int l = 0; l < WORLDS; l++) {
     if (!element_on(near, l)) continue;
     Spot spots[MAXTOUCH];
