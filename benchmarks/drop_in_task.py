@@ -7,13 +7,15 @@
 
 Both use the task's own train config, one after the other in separate processes: the repository's
 `train.py` with the installed rl-games, then our Runner with `isaacgymenvs.make`. Figures are read
-from the TensorBoard files that both write: the median speed over the second half of the iterations,
-and curves of the mean return and of successes as (iteration, seconds, value). `minutes=` ends a
-training as Ctrl+C does; other options, such as train.params.config.minibatch_size=1024, go to
-Hydra.
+from the TensorBoard files that both write: the median speed over the second half of the iterations, the
+seconds up to the end of the first one (`start_up_s`), and from there on curves of the mean return
+and of successes as (iteration, seconds, value). Without num_envs= the task's own number is taken.
+`minutes=`, start-up included, ends a training as Ctrl+C does; other options, such as
+train.params.config.minibatch_size=1024, go to Hydra.
 Set ISAACGYM_COMPAT=1.
 """
 
+import importlib.metadata
 import json
 import os
 import signal
@@ -30,7 +32,7 @@ SPEED = "performance/step_inference_rl_update_fps"
 
 
 def train_here(
-    path: str, task: str, num_envs: int, device: str, iterations: int, overrides: list[str]
+    path: str, task: str, num_envs: str, device: str, iterations: int, overrides: list[str]
 ) -> None:
     """Our Runner with the repository's own configuration."""
     import isaacgym  # noqa: F401, I001  first, as the repository's own scripts do
@@ -46,7 +48,7 @@ def train_here(
     params["config"] |= {
         "env_name": "isaacgymenvs",
         "env_config": {"task": task},
-        "num_actors": num_envs,
+        "num_actors": config.task.env.numEnvs,
         "device": device,
         "sim_device": device,
         "max_epochs": iterations,
@@ -57,8 +59,8 @@ def train_here(
     runner.run({"train": True})
 
 
-def figures(folder: Path) -> dict[str, object]:
-    """Figures from the TensorBoard file below `folder`."""
+def figures(folder: Path, began: float) -> dict[str, object]:
+    """Figures from the TensorBoard file below `folder` of a training that began at this time."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     files = [str(file) for file in folder.rglob("events.out.tfevents.*")]
@@ -70,13 +72,15 @@ def figures(folder: Path) -> dict[str, object]:
     start = events.Scalars(SPEED)[0].wall_time
 
     def curve(tag: str) -> list[tuple[int, int, float]]:
-        values = events.Scalars(tag)[:: max(1, len(events.Scalars(tag)) // 40)]
+        values = events.Scalars(tag)
+        values = values[:: -max(1, len(values) // 60)][::-1]  # with the last one
         return [(e.step, round(e.wall_time - start), round(e.value, 2)) for e in values]
 
     tags = events.Tags()["scalars"]
     returns = events.Scalars("rewards/iter") if "rewards/iter" in tags else []
-    successes = [t for t in tags if "success" in t and not t.endswith(("/time", "/step"))]
+    successes = [t for t in tags if "success" in t and not t.endswith(("/time", "/step", "/frame"))]
     return {
+        "start_up_s": round(start - began, 1),
         "iterations": len(speeds),
         "train_fps": round(statistics.median(speeds[len(speeds) // 2 :])),
         "final_return": round(returns[-1].value, 2) if returns else None,
@@ -105,8 +109,8 @@ def run(command: list[str], folder: str, path: str, minutes: float) -> None:
 def main() -> None:
     options = dict(a.split("=", 1) for a in sys.argv[1:])
     path = str(Path(options.pop("path")).resolve())
-    task = options.pop("task", "Ant")
-    num_envs, iterations = int(options.pop("num_envs", 4096)), int(options.pop("iterations", 200))
+    task, num_envs = options.pop("task", "Ant"), options.pop("num_envs", "")
+    iterations = int(options.pop("iterations", 200))
     device, out = options.pop("device", "cuda:0"), options.pop("out", "")
     minutes = float(options.pop("minutes", 600))
     trainers = options.pop("trainers", "rl_games,phalanx").split(",")
@@ -127,17 +131,17 @@ def main() -> None:
     rows = {}
     for name in trainers:
         with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
+            start = time.time()  # as TensorBoard's times
             run(commands[name], folder, path, minutes)
-            rows[name] = {"wall_s": round(time.perf_counter() - start, 1)} | figures(Path(folder))
+            rows[name] = {"wall_s": round(time.time() - start, 1)} | figures(Path(folder), start)
         print(name, {k: v for k, v in rows[name].items() if k not in ("returns", "successes")})
     result = {
         "command": "benchmarks/drop_in_task.py " + " ".join(sys.argv[1:]),
         "task": task,
-        "num_envs": num_envs,
+        "num_envs": num_envs or "the task's own",
         "device": device,
         "date": time.strftime("%Y-%m-%d"),
-        "versions": versions(),
+        "versions": versions() | {"rl-games": importlib.metadata.version("rl-games")},
         "git_commit": git_commit(),
         "trainers": rows,
     }
