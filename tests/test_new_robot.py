@@ -19,6 +19,7 @@ from phalanx.cli.main import main
 from phalanx.cli.settings import say_how_to_write_train
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
+from phalanx.robot import HeldRobot, default_pose, read_robot
 from recorder import Recorder
 from small_robots import ARM, BOX, QUADRUPED
 
@@ -65,6 +66,7 @@ def test_a_task_has_the_numbers_of_the_robot(cwd, capsys, monkeypatch):
     env = tasks.make("DogWalk", 4, "cpu", engine="mujoco")
     assert (env.num_obs, env.num_actions) == (14 + 3 * 8, 8)
     model = env.sim.model
+    assert env.action_scale == 0.5  # rad, of all robots that walk
     assert model.nu == 8  # servos in place of the motors, whose effort limit is kept
     np.testing.assert_array_equal(model.actuator_forcerange, [[-20, 20]] * 8)
     env.reset()
@@ -134,6 +136,38 @@ def test_feet_that_are_shapes_of_a_shank_get_bodies_of_their_own(cwd, monkeypatc
             assert not terminated.any()
     torch.testing.assert_close(dog.feet.height, own.feet.height, atol=2e-3, rtol=0)
     assert own.feet.contact.all()
+
+
+def test_what_is_rigidly_joined_to_the_base_falls_and_what_is_joined_to_a_leg_does_not(
+    cwd, monkeypatch
+):
+    """As in URDFs whose root link is empty, and whose links have fixed parts."""
+    text = QUADRUPED.replace(
+        '<geom type="box" size="0.25 0.1 0.05" mass="5"/>',
+        '<geom size=".01" mass=".1" contype="0" conaffinity="0"/>'
+        '<body name="shell"><geom type="box" size="0.25 0.1 0.05" mass="5"/></body>',
+    )
+    knee = re.compile(r'(<body name="(\w\w)_shank")')
+    text = knee.sub(r'<body name="\2_cap"><geom size=".03" mass=".01"/></body>\1', text)
+    (cwd / "shells.xml").write_text(text)
+    main(["new", "mine", "robot=shells.xml"])
+    monkeypatch.chdir("mine")
+    config = tasks.make("Shells", 1, "cpu", engine="mujoco").config
+    assert config.falls_on == ("shell",)
+    assert {"FL_cap", "FL_thigh"} <= set(config.not_to_touch)
+
+
+def test_servos_of_a_file_that_hardly_damp_are_damped(cwd, monkeypatch):
+    """Menagerie's ANYmals have a stiffness of 100 and joints that damp with 1."""
+    servos = re.sub(
+        r'<motor ([^>]*)gear="20" ctrlrange="-1 1"/>', r'<position \1kp="100"/>', QUADRUPED
+    )
+    (cwd / "loose.xml").write_text(servos.replace('range="-2.5 0"', 'range="-2.5 0" damping="1"'))
+    main(["new", "mine", "robot=loose.xml"])
+    monkeypatch.chdir("mine")
+    model = tasks.make("Loose", 1, "cpu", engine="mujoco").sim.model
+    np.testing.assert_array_equal(model.actuator_gainprm[:, 0], [100] * 8)
+    np.testing.assert_array_equal(-model.actuator_biasprm[:, 2], [2.5, 1.5] * 4)
 
 
 def test_the_kind_of_robot_decides_the_goal(cwd, capsys, monkeypatch):
@@ -286,6 +320,13 @@ def test_overlapping_bodies_of_the_pose_do_not_collide(cwd, capsys, monkeypatch)
     text = QUADRUPED.replace('name="FL_thigh" pos="0.2 0.1 0"', 'name="FL_thigh" pos="0.2 -0.09 0"')
     (cwd / "close.xml").write_text(text)
     main(["new", "mine", "robot=close.xml"])
+    said = capsys.readouterr().out
+    assert "overlap in its default pose, and so do not collide: 7" in said
+    robot = read_robot("close.xml")
+    for for_task in (False, True):  # what is said of its stand is said of the task
+        held = HeldRobot(robot, default_pose(robot), 0.0, for_task=for_task)
+        pushed = held.data.contact.geom.min(axis=1) > held.model.geom("ground").id
+        assert pushed.any() != for_task
     monkeypatch.chdir("mine")
     env = tasks.make("Close", 1, "cpu")
     model = env.sim.model

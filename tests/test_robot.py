@@ -45,6 +45,43 @@ def sentence(capsys, *arguments):
     return command_line.sentence(capsys, "robot", *arguments)
 
 
+BIPED_LEG = """
+<body name="{side}_thigh" pos="0 {y} -.05">
+  <joint name="{side}_roll" axis="1 0 0" range="-.5 .5"/>
+  <joint name="{side}_hip" axis="0 1 0" range="-1.5 1.5"/>
+  <geom type="capsule" fromto="0 0 0 0 0 -.35" size=".04" mass="2"/>
+  <body name="{side}_shank" pos="0 0 -.4">
+    <joint name="{side}_knee" axis="0 1 0" range="0 2.5"/>
+    <geom type="capsule" fromto="0 0 -.05 0 0 -.32" size=".03" mass="1"/>
+    <body name="{side}_foot" pos="0 0 -.4">
+      <joint name="{side}_ankle" axis="0 1 0" range="-1 1"/>
+      <geom type="box" pos="{toe} 0 -.05" size=".11 .05 .02" mass=".5"/>
+    </body>
+  </body>
+</body>"""
+
+
+@pytest.mark.parametrize("toe", [0.04, -0.03])
+def test_bent_legs_stand_on_flat_soles_under_the_weight(cwd, toe):
+    legs = "".join(BIPED_LEG.format(side=s, y=y, toe=toe) for s, y in (("l", 0.1), ("r", -0.1)))
+    (cwd / "biped.xml").write_text(
+        '<mujoco><compiler angle="radian"/><worldbody><body name="hips" pos="0 0 1"><freejoint/>'
+        f'<geom type="box" pos=".02 0 .2" size=".1 .15 .2" mass="10"/>{legs}</body></worldbody>'
+        "</mujoco>"
+    )
+    robot = read_robot("biped.xml")
+    pose = default_pose(robot)
+    assert pose.name == "its legs bent by Phalanx"
+    data = mujoco.MjData(robot.model)
+    data.qpos[:] = pose.qpos
+    mujoco.mj_forward(robot.model, data)
+    soles = [data.geom(g).xpos[0] for g in np.flatnonzero(robot.model.geom_size[:, 0] == 0.11)]
+    tilts = [data.body(f).xmat[6] for f in pose.feet]
+    assert np.abs(tilts).max() < 2e-3  # a sole of 22 cm is flat within half a millimetre
+    assert np.abs(np.array(soles) - data.subtree_com[0, 0]).max() < 5e-3
+    assert drop(HeldRobot(robot, pose)).verdict == "stands"
+
+
 def test_facts_are_those_of_the_file(cwd):
     facts = facts_of(read_robot("dog.xml"))
     assert (facts.name, facts.format, facts.base) == ("dog", "MJCF", "free")

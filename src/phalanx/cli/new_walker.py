@@ -13,7 +13,7 @@ import numpy as np
 
 from phalanx.motion.robot import geom_points
 from phalanx.robot import HeldRobot, RobotFile
-from phalanx.robot.drives import HINGE, Array, limits_of
+from phalanx.robot.drives import HINGE, Array, chain_of, limits_of
 from phalanx.robot.pose import lowest_points
 
 UPRIGHT = 0.995  # cosine of the largest tilt of a base whose z axis counts as the vertical
@@ -21,7 +21,6 @@ FROUDE = {2: 0.12, 4: 0.35}  # v^2 / (g h) of the fastest command, from so many 
 FASTEST = 1.0  # [m/s] of commands, as in the tasks of Phalanx, whose rewards have one width
 GO2_HEIGHT, GO2_WEIGHT = 0.29, 15 * 9.81  # [m] of the centre of mass, [N]
 ARMATURE = 2e-4  # [s^2] of a joint over its largest effort: Go1 1.7e-4 to 2.6e-4, G1 about 1.6e-4
-REACH = 0.25  # [rad] that an action of 1 moves the target of a servo, or more
 HIGH = 0.15  # share of the centre of mass's height from which a body's origin is no foot's
 ALIKE = 0.02  # the same, above the lowest point of a foot, for points that belong to it
 
@@ -52,6 +51,10 @@ class Walker:
         self.lowest = lowest_points(self.model, held.start)
         self.feet = [self._foot(body) for body in held.pose.feet]
         self.base = self.model.body(robot.base).name
+        weld = self.model.body_weldid
+        chains = {int(weld[b]) for f in held.pose.feet for b in chain_of(self.model, f)}
+        self.legs = np.flatnonzero(np.isin(weld, list(chains - {int(weld[robot.base])})))
+        """Bodies that move with a leg, or are rigidly joined to one."""
 
     def _foot(self, body: int) -> tuple[str, list[int], Array]:
         """Name of a foot, the places among its body's shapes of those to give to it (none if a body
@@ -88,11 +91,8 @@ class Walker:
         found = {f"{key}={old}": f"{key}={new}" for key, (new, old) in values.items()}
         hz = min(max(2 * math.sqrt(GO2_HEIGHT / height), 1.0), 4.0)
         lift = min((0.13 if on_two else 0.26) * height, 0.12)
-        deflection = float(np.median([d.effort / d.stiffness for d in self.held.drives]))
-        effort = 0.5 if on_two else max(0.5, REACH / deflection)
         radius = float(np.mean([centre[2] for _, _, centre in self.feet]))
         lines = {
-            "action_effort: float = 0.5": f"{min(effort, 10.0):.2f}",
             "gait_hz: float = 2.0": f"{hz:.1f}",
             "gait_offsets: tuple[float, ...] = ()": repr(self.offsets()),
             "stance: float = 0.55": "0.6" if on_two else "0.55",
@@ -122,22 +122,13 @@ class Walker:
 
     def falls_on(self) -> list[str]:
         """Colliding bodies that are part of no leg."""
-        legs = {b for foot in self.held.pose.feet for b in self._leg(foot)}
-        found = [self.model.body(b).name for b in self._colliding() if b not in legs]
+        found = [self.model.body(b).name for b in self._colliding() if b not in self.legs]
         return found or [self.base]
 
     def not_to_touch(self) -> list[str]:
         """Colliding bodies of the legs that are well above the ground."""
-        legs = {b for foot in self.held.pose.feet for b in self._leg(foot)}
         high = self.lowest > 0.2 * self.mass_height
-        return [self.model.body(b).name for b in self._colliding() if b in legs and high[b]]
-
-    def _leg(self, body: int) -> list[int]:
-        found = []
-        while body != self.robot.base:
-            found.append(body)
-            body = int(self.model.body_parentid[body])
-        return found
+        return [self.model.body(b).name for b in self._colliding() if b in self.legs and high[b]]
 
     def _colliding(self) -> list[int]:
         return [b for b in range(1, self.model.nbody) if np.isfinite(self.lowest[b])]

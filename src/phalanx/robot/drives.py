@@ -9,6 +9,7 @@ these are the numbers with which legged robots are commonly trained (Go1 20 to 3
 would sag by more than `SAG` under the robot's own weight gets more.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import mujoco
@@ -44,15 +45,22 @@ class Drive:
 
 
 def drives_of(
-    model: mujoco.MjModel, qpos: Array | None = None, deflection: float = SOFT
+    model: mujoco.MjModel,
+    qpos: Array | None = None,
+    deflection: float = SOFT,
+    feet: Collection[int] = (),
+    damped: bool = False,
 ) -> list[Drive]:
     """A servo for each driven joint, in the order of the joints. qpos: (nq,) the pose to hold, by
-    default the initial one. deflection: [rad] at which a hinge's servo gives all its effort."""
+    default the initial one. deflection: [rad] at which a hinge's servo gives all its effort. feet:
+    bodies that the robot stands on, whose legs carry it. damped: whether position actuators of the
+    file that hardly damp get the damping of the others."""
     data = mujoco.MjData(model)
     if qpos is not None:
         data.qpos[:] = qpos
     mujoco.mj_forward(model, data)
-    return [_drive(model, data, j, deflection) for j in driven_joints(model)]
+    legs = {b for foot in feet for b in chain_of(model, foot)}
+    return [_drive(model, data, j, deflection, legs, damped) for j in driven_joints(model)]
 
 
 def driven_joints(model: mujoco.MjModel) -> list[int]:
@@ -96,11 +104,30 @@ def _joints_of(model: mujoco.MjModel, actuator: int) -> list[int]:
     return [int(j) for j in model.wrap_objid[wraps][is_joint]]
 
 
-def _drive(model: mujoco.MjModel, data: mujoco.MjData, joint: int, deflection: float) -> Drive:
+def chain_of(model: mujoco.MjModel, body: int) -> list[int]:
+    """A body and its ancestors up to the root, the nearest first."""
+    found = []
+    while body:
+        found.append(body)
+        body = int(model.body_parentid[body])
+    return found
+
+
+def _drive(
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    joint: int,
+    deflection: float,
+    legs: Collection[int],
+    damped: bool,
+) -> Drive:
     name = model.joint(joint).name
     limit = effort_limit(model, joint)
-    effort = limit or _effort_for_weight(model, data, joint)
+    effort = limit or _effort_for_weight(model, data, joint, legs)
     gains = _own_gains(model, joint)
+    if gains is not None and damped:
+        passive = float(model.dof_damping[model.jnt_dofadr[joint]])
+        gains = gains[0], max(gains[1], gains[0] * DAMPING_TIME - passive)
     if gains is None:
         unit = 1.0  # [rad], or a quarter of a slide's range [m]
         if model.jnt_type[joint] == SLIDE:
@@ -149,10 +176,12 @@ def _own_gains(model: mujoco.MjModel, joint: int) -> tuple[float, float] | None:
     return None
 
 
-def _effort_for_weight(model: mujoco.MjModel, data: mujoco.MjData, joint: int) -> float:
+def _effort_for_weight(
+    model: mujoco.MjModel, data: mujoco.MjData, joint: int, legs: Collection[int]
+) -> float:
     """A guess: what carries twice the weight beyond the joint; if the base is free, at least half
-    of the robot's weight on a lever from the joint to its farthest shape, or of `LEAN` of the
-    robot's height."""
+    of the robot's weight, in a leg all of it, on a lever from the joint to its farthest shape, or
+    of `LEAN` of the robot's height."""
     body = int(model.jnt_bodyid[joint])
     beyond = [b for b in range(model.nbody) if _is_below(model, b, body)]
     anchor = data.xanchor[joint]
@@ -162,7 +191,8 @@ def _effort_for_weight(model: mujoco.MjModel, data: mujoco.MjData, joint: int) -
         shapes = [g for g in range(model.ngeom) if model.geom_bodyid[g] in beyond]
         reach = max((float(np.linalg.norm(data.geom_xpos[g] - anchor)) for g in shapes), default=0)
         reach = max(reach, LEAN * float(np.ptp(data.geom_xpos[:, 2]))) if model.ngeom else reach
-        needed = max(needed, 0.5 * GRAVITY * float(model.body_mass.sum()) * reach)
+        share = 1.0 if body in legs else 0.5
+        needed = max(needed, share * GRAVITY * float(model.body_mass.sum()) * reach)
     if model.jnt_type[joint] == SLIDE:
         needed = 2 * GRAVITY * float(model.body_subtreemass[body])
     return max(needed, 1e-3)

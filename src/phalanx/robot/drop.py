@@ -50,7 +50,7 @@ class Drop:
     """Joints whose servo gives its largest effort at the end, so that it cannot hold them."""
 
 
-def drop(held: HeldRobot) -> Drop:
+def drop(held: HeldRobot, seconds: float = SECONDS) -> Drop:
     """Simulate; see above."""
     model, data = held.model, held.data
     held.reset()
@@ -64,7 +64,7 @@ def drop(held: HeldRobot) -> Drop:
     pair: tuple[str, ...] = ()
     on_ground = bool(np.isfinite(lowest_points(held.file.model, held.pose.qpos)).any())
     burst = False
-    while not burst and data.time < SECONDS - 0.5 * model.opt.timestep:
+    while not burst and data.time < seconds - 0.5 * model.opt.timestep:
         held.step()
         burst = held.burst
         if not burst:

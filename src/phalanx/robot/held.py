@@ -16,6 +16,7 @@ from phalanx.robot.drives import STIFF, Array, driven_joints, drives_of
 from phalanx.robot.file import RobotFile
 from phalanx.robot.pose import Pose, lowest_points
 from phalanx.sim import Scene
+from phalanx.sim.bodies import overlaps
 from phalanx.sim.mujoco_warnings import count_warnings
 from phalanx.sim.scene_options import take_options
 
@@ -35,7 +36,8 @@ class HeldRobot:
 
     clearance: height of a free base's lowest point [m]. deflection: from their targets, at which
     the servos of hinges without gains of their own give all their effort [rad]. timestep: of the
-    physics [s]; None takes the file's, if it is smaller than 2 ms.
+    physics [s]; None takes the file's, if it is smaller than 2 ms. for_task: as in a task that is
+    written for it: bodies that overlap in the pose do not collide, and all servos damp.
     """
 
     def __init__(
@@ -45,13 +47,16 @@ class HeldRobot:
         clearance: float = CLEARANCE,
         deflection: float = STIFF,
         timestep: float | None = None,
+        for_task: bool = False,
     ) -> None:
         self.file, self.pose = file, pose
         count_warnings()  # instead of printing them
         if timestep is None:
             own = float(file.robot.options.get("timestep", TIMESTEP))
             timestep = min(max(own, LEAST_TIMESTEP), TIMESTEP)
-        self.drives = drives_of(file.model, pose.qpos, deflection)
+        self.drives = drives_of(file.model, pose.qpos, deflection, pose.feet, damped=for_task)
+        self.apart = [pair[:2] for pair in overlaps(file.model, pose.qpos)] if for_task else []
+        """Names of bodies that do not collide with each other."""
         self.model = self._scene(timestep).compile()
         self.data = mujoco.MjData(self.model)
         joints = driven_joints(file.model)
@@ -80,6 +85,8 @@ class HeldRobot:
         own_lights = [light for light in spec.lights if light.name != "sun"]
         for element in [*spec.sensors, *spec.actuators, *spec.keys, *own_lights]:
             spec.delete(element)
+        for first, second in self.apart:
+            spec.add_exclude(bodyname1=f"{NAME}/{first}", bodyname2=f"{NAME}/{second}")
         for drive in self.drives:
             anywhere = (-1e6, 1e6)
             gains = drive.stiffness, drive.damping, drive.effort

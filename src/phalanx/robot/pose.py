@@ -16,7 +16,15 @@ from mujoco import minimize
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.motion.robot import geom_points
-from phalanx.robot.drives import HINGE, SLIDE, Array, driven_joints, free_joints, limits_of
+from phalanx.robot.drives import (
+    HINGE,
+    SLIDE,
+    Array,
+    chain_of,
+    driven_joints,
+    free_joints,
+    limits_of,
+)
 from phalanx.robot.file import RobotFile
 
 KEYFRAMES = ("home", "stand", "standing", "default", "init", "initial")
@@ -27,7 +35,7 @@ STRAIGHT = 160.0  # angle of a knee, from which the leg counts as straight [degr
 BENT = 0.9  # share of its length to which one of two legs is stretched after bending
 CROUCHED = 0.7  # the same for one of more legs: the makers' own poses of dogs have 0.61 to 0.75
 BEND = 0.15  # how far each joint starts from its initial position towards the middle of its range
-FLAT = 0.02  # weight of a foot's orientation [leg lengths per rad], against its position
+BOTTOM = 0.01  # share of a leg's length above a foot's lowest point that belongs to its sole
 STAY = 0.005  # weight of each joint's distance from where it starts
 
 
@@ -103,14 +111,14 @@ def feet_of(model: mujoco.MjModel, qpos: Array) -> tuple[int, ...]:
             lowest[moving] = int(body)
     if int(model.jnt_bodyid[free[0]]) in lowest:
         return ()  # it lies on its trunk
-    inner = {above for body in lowest for above in _above(model, body)}
+    inner = {above for body in lowest for above in chain_of(model, body)[1:]}
     feet = set()
     for toe in lowest.keys() - inner:
-        chain = [toe, *(b for b in _above(model, toe) if b in lowest)]
+        chain = [toe, *(b for b in chain_of(model, toe)[1:] if b in lowest)]
         limit = min(heights[lowest[b]] for b in chain) + SOLE * tall
         feet.add([b for b in chain if heights[lowest[b]] <= limit][-1])
     driven = {int(model.jnt_bodyid[j]) for j in driven_joints(model)}
-    if len(feet) < 2 or any(len(driven & {b, *_above(model, b)}) < 2 for b in feet):
+    if len(feet) < 2 or any(len(driven & set(chain_of(model, b))) < 2 for b in feet):
         return ()
     return tuple(lowest[b] for b in sorted(feet))
 
@@ -122,14 +130,6 @@ def _top(model: mujoco.MjModel, qpos: Array) -> float:
     return float(max(data.xpos[1:, 2].max(), data.xipos[1:, 2].max()))
 
 
-def _above(model: mujoco.MjModel, body: int) -> list[int]:
-    """The ancestors of a body up to the root, the nearest first."""
-    found = []
-    while body := int(model.body_parentid[body]):
-        found.append(body)
-    return found
-
-
 @dataclass(frozen=True)
 class _Leg:
     hip: int
@@ -138,30 +138,41 @@ class _Leg:
     foot: int
     """Body."""
     sole: Array
-    """(3,) [m] middle of the foot's shapes, in its frame."""
+    """(4, 3) [m] corners of the rectangle on which the foot stands, in its frame; all the same for
+    a ball."""
 
 
 def _leg(model: mujoco.MjModel, foot: int) -> _Leg:
     """The leg of a foot: the joints that move no other foot."""
-    chain = [foot, *_above(model, foot)]
+    chain = chain_of(model, foot)
     joints = [j for j in driven_joints(model) if int(model.jnt_bodyid[j]) in chain]
-    own = [g for g in range(model.ngeom) if model.geom_bodyid[g] == foot]
-    own = [g for g in own if model.geom_contype[g] or model.geom_conaffinity[g]]
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
-    middle = data.geom_xpos[own].mean(axis=0) - data.xpos[foot]
-    return _Leg(joints[0], tuple(joints), foot, data.xmat[foot].reshape(3, 3).T @ middle)
+    points, heights = [], []
+    for g in np.flatnonzero(model.geom_bodyid == foot).tolist():
+        if model.geom_contype[g] or model.geom_conaffinity[g]:
+            local, radius = geom_points(model, g)
+            points.append(data.geom_xpos[g] + local @ data.geom_xmat[g].reshape(3, 3).T)
+            heights.append(points[-1][:, 2] - radius)
+    height = np.concatenate(heights)
+    bottom = height.min() + BOTTOM * np.linalg.norm(data.xanchor[joints[0]] - data.xpos[foot])
+    low = np.concatenate(points)[height <= bottom]
+    first, last, z = low.min(axis=0), low.max(axis=0), low[:, 2].mean()
+    corners = np.array([(x, y, z) for x in (first[0], last[0]) for y in (first[1], last[1])])
+    return _Leg(
+        joints[0], tuple(joints), foot, (corners - data.xpos[foot]) @ data.xmat[foot].reshape(3, 3)
+    )
 
 
 def _sole(data: mujoco.MjData, leg: _Leg) -> Array:
-    """(3,) [m] world position of the foot's middle."""
-    return np.asarray(data.xpos[leg.foot] + data.xmat[leg.foot].reshape(3, 3) @ leg.sole)
+    """(4, 3) [m] world positions of the sole's corners."""
+    return np.asarray(data.xpos[leg.foot] + leg.sole @ data.xmat[leg.foot].reshape(3, 3).T)
 
 
 def _segments(data: mujoco.MjData, leg: _Leg) -> tuple[Array, Array]:
     """Thigh and shank: from the hip to the knee, and from the knee to the sole, (3,) [m]. The knee
     is the joint that is farthest from both ends."""
-    hip, sole = data.xanchor[leg.hip], _sole(data, leg)
+    hip, sole = data.xanchor[leg.hip], _sole(data, leg).mean(axis=0)
     knee = max(
         (data.xanchor[j] for j in leg.joints),
         key=lambda at: min(np.linalg.norm(at - hip), np.linalg.norm(at - sole)),
@@ -204,12 +215,12 @@ def _bent(model: mujoco.MjModel, qpos: Array, legs: list[_Leg]) -> Array:
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)  # with all joints as the file has them
     soles = np.array([_sole(data, leg) for leg in legs])
-    soles[:, :2] -= soles[:, :2].mean(axis=0)  # relative to where the weight will be
+    soles[..., :2] -= soles[..., :2].mean(axis=(0, 1))  # relative to where the weight will be
     wanted = []
     for leg, sole in zip(legs, soles, strict=True):
         length = _reach(data, leg)
-        sole[2] = data.xanchor[leg.hip, 2] - (BENT if len(legs) < 3 else CROUCHED) * length
-        wanted.append((sole, data.xmat[leg.foot].copy(), length))
+        sole[:, 2] = data.xanchor[leg.hip, 2] - (BENT if len(legs) < 3 else CROUCHED) * length
+        wanted.append((sole, length))
     start = qpos[adr] + BEND * ((low + high) / 2 - qpos[adr])
 
     def residual(columns: Array) -> Array:
@@ -221,9 +232,8 @@ def _bent(model: mujoco.MjModel, qpos: Array, legs: list[_Leg]) -> Array:
             mujoco.mj_comPos(model, data)
             weight = np.array([*data.subtree_com[0, :2], 0])
             parts = [STAY * (x - start)]
-            for leg, (place, turn, length) in zip(legs, wanted, strict=True):
-                parts.append((_sole(data, leg) - weight - place) / length)
-                parts.append(FLAT * (data.xmat[leg.foot] - turn))
+            for leg, (place, length) in zip(legs, wanted, strict=True):
+                parts.append((_sole(data, leg) - weight - place).ravel() / (2 * length))
             results.append(np.concatenate(parts))
         return np.stack(results, axis=1)
 

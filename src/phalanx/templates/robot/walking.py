@@ -44,7 +44,6 @@ class MyTaskConfig(VelocityConfig):
     )
     rewards: Weights = field(default_factory=lambda: Weights(torque=-1.0, power=-1.0))
     clip_actions: float = 100.0
-    action_effort: float = 0.5
     gait_hz: float = 2.0
     gait_offsets: tuple[float, ...] = ()
     stance: float = 0.55
