@@ -7,9 +7,10 @@
 
 Both use the task's own train config, one after the other in separate processes: the repository's
 `train.py` with the installed rl-games, then our Runner with `isaacgymenvs.make`. Figures are read
-from the TensorBoard files that both write: the median speed over the second half of the iterations, the
-seconds up to the end of the first one (`start_up_s`), and from there on curves of the mean return
-and of successes as (iteration, seconds, value). Without num_envs= the task's own number is taken.
+from the TensorBoard files that both write: the median speed over the second half of the iterations,
+the seconds up to the end of the first one (`start_up_s`), and from there on curves of the mean
+return and of successes as (iteration, seconds, value). Without num_envs= the task's own number is
+taken.
 `minutes=`, start-up included, ends a training as Ctrl+C does; other options, such as
 train.params.config.minibatch_size=1024, go to Hydra.
 Set ISAACGYM_COMPAT=1.
