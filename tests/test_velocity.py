@@ -329,12 +329,42 @@ def test_who_walks_far_goes_up_a_row_and_who_does_not_goes_down(hills):
     far = terrain.start.clone()
     far[:10, 0] += 4.0  # beyond half a tile of 6 m; a whole episode at 1 m/s takes 20 m
     terrain._steps.zero_()
-    terrain.step(far, torch.ones(20))
+    ahead = torch.tensor([[1.0, 0.0]]).expand(20, 2)
+    terrain.step(far, torch.zeros(20), ahead)
     terrain.begin(everywhere)
     assert terrain.row.tolist() == [2] * 10 + [0] * 10
     assert torch.equal(terrain.start, terrain._middles[terrain.row, terrain.column])
     terrain.begin(everywhere)  # no step since: nobody moves
     assert terrain.row.tolist() == [2] * 10 + [0] * 10
+
+
+def test_who_does_as_commanded_never_goes_down(hills):
+    terrain, commands, n = hills.terrain, hills.commands, 20
+    pos, yaw, dt = torch.zeros(n, 3), torch.linspace(-3, 3, n), hills.sim.dt
+    everywhere = torch.ones(n, dtype=torch.bool)
+    for walks_on in (False, True):  # one command in an episode, which turns; then many
+        terrain.begin(everywhere)
+        commands.begin(everywhere)
+        commands.values[:] = torch.tensor([1.0, 0.5, 1.0])  # a circle of 1.1 m
+        commands._left.fill_(1e6)
+        commands._faces.fill_(False)
+        terrain.row.fill_(1)
+        pos.copy_(terrain.start)
+        for _ in range(hills.config.episode_length):
+            c, s, (x, y, turn) = yaw.cos(), yaw.sin(), commands.values.unbind(1)
+            pos[:, :2] += dt * torch.stack([c * x - s * y, s * x + c * y], 1)
+            terrain.step(pos, yaw, commands.values[:, :2])
+            yaw = yaw + dt * turn
+            if walks_on:
+                commands.step(yaw)
+        terrain.begin(everywhere)
+        assert terrain.row.min() >= 1
+
+
+def test_commands_on_rough_ground_lead_away(hills):
+    hills.commands.begin(torch.ones(20, dtype=torch.bool))
+    assert torch.equal(hills.commands._faces, hills.commands.moving)
+    assert make(randomize=False).commands.heading == 0.3
 
 
 def test_at_the_end_of_the_ground_time_is_over(hills):

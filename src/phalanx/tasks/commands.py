@@ -44,8 +44,9 @@ class CommandSettings:
     """Shortest and longest time of a command [s]."""
     standing: float = ranged(0.1, at_least=0, at_most=1)
     """Share of the commands that are to stand still."""
-    heading: float = ranged(0.3, at_least=0, at_most=1)
-    """Share of the commands that give a direction to face, instead of a rate of turning."""
+    heading: float | None = ranged(None, at_least=0, at_most=1)
+    """Share of the commands that give a direction to face, instead of a rate of turning. null: 0.3
+    on a plane; on other ground all that walk, as those who turn on and on stay on their tile."""
     heading_gain: float = ranged(1.0, above=0)
     """Rate of turning per angle to that direction [1/s]; within the range of `ang_vel_z`."""
     forward: float = ranged(0.0, at_least=0, at_most=1)
@@ -70,9 +71,10 @@ class CommandSettings:
 class VelocityCommands:
     """The commands of all environments of a task, as its state."""
 
-    def __init__(self, task: "Task", settings: CommandSettings) -> None:
+    def __init__(self, task: "Task", settings: CommandSettings, rough: bool = False) -> None:
         n, device = task.num_envs, task.device
         self.settings, self.dt = settings, task.sim.dt
+        self.heading: float = (0.3, 1.0)[rough] if settings.heading is None else settings.heading
         self.values = task.state("command", torch.zeros(n, 3, device=device))
         """(N, 3) velocity along x and y [m/s] and rate of turning [rad/s]."""
         self._left = task.state("command_left", torch.zeros(n, device=device))  # (N,) [s]
@@ -113,7 +115,7 @@ class VelocityCommands:
             ahead = fresh[:, :1].sign() * fresh[:, :1].abs().clamp(min=0.3)
             ahead = torch.cat([ahead, torch.zeros_like(fresh[:, 1:])], 1)
             fresh = torch.where(straight & (kind >= s.standing)[:, None], ahead, fresh)
-        faces = (kind >= s.standing) & (kind < s.standing + s.heading)
+        faces = (kind >= s.standing) & (kind < s.standing + self.heading)
         facing = math.pi * (2 * torch.rand(n, device=device) - 1)
         shortest, longest = s.resample_s
         time = shortest + (longest - shortest) * torch.rand(n, device=device)

@@ -3,14 +3,14 @@
     self.map = TerrainMap(config.terrain_settings)      # in Task.create_scene
     self.map.add_to(scene)
     self.terrain = Terrain(self, self.map)              # in Task.init_buffers
-    self.terrain.step(base_pos, speed)                  # once per step, before the reward
+    self.terrain.step(base_pos, yaw, velocity)          # once per step, before the reward
     self.terrain.begin(mask)                            # in Task.reset_envs; then `terrain.start`
 
 The map is one height field, made of square tiles: kinds by column, difficulty by row. All robots
 walk on it, each from the middle of its tile. Where an episode ends, the robot goes on a row up if
-it left its tile, and down if it came less than half as far as its commands would have taken it in
-a whole episode; who masters the last row starts anywhere. `height` looks the ground up, exactly
-between samples, too, without waiting for the device.
+it left its tile, and down if it came less than half as far from its start as its commands would
+have taken it in a whole episode; who masters the last row starts anywhere. `height` looks the
+ground up, exactly between samples, too, without waiting for the device.
 """
 
 from dataclasses import dataclass, field
@@ -156,7 +156,8 @@ class Terrain:
         self.start = task.state("terrain_start", self._middles[self.row, self.column])
         """(N, 3) the place at which a robot's episode began, on the ground [m]."""
         self._walked = task.state("terrain_walked", torch.zeros(n, device=device))
-        self._asked = task.state("terrain_asked", torch.zeros(n, device=device))
+        # (N, 2) [m], where the commands would have taken the robots, who turned as they did
+        self._asked = task.state("terrain_asked", torch.zeros(n, 2, device=device))
         self._steps = task.state("terrain_steps", torch.zeros(n, device=device))
 
     def height(self, xy: Tensor) -> Tensor:
@@ -176,17 +177,18 @@ class Terrain:
         """(N,) bool, whether positions (N, 3) are closer than 1 m to the end of the map."""
         return (pos[:, :2].abs() > -self._corner - 1.0).any(1)
 
-    def step(self, pos: Tensor, speed: Tensor) -> None:
-        """One control step has passed. pos: of the bases, (N, 3) [m]; speed: that of the commands,
-        (N,) [m/s]."""
+    def step(self, pos: Tensor, yaw: Tensor, velocity: Tensor) -> None:
+        """One control step has passed. pos: of the bases, (N, 3) [m]; yaw: theirs, (N,) [rad];
+        velocity: that of the commands along their x and y, (N, 2) [m/s]."""
         self._walked.copy_((pos[:, :2] - self.start[:, :2]).norm(dim=1))
-        self._asked += self.dt * speed
+        (x, y), cos, sin = velocity.unbind(1), yaw.cos(), yaw.sin()
+        self._asked += self.dt * torch.stack([cos * x - sin * y, sin * x + cos * y], 1)
         self._steps += 1
 
     def begin(self, mask: Tensor) -> None:
         """Episodes begin in environments `mask` (N,) bool: choose a tile."""
         s, row = self.settings, self.row
-        whole = self._asked * self.episode_length / self._steps.clamp(min=1)
+        whole = self._asked.norm(dim=1) * self.episode_length / self._steps.clamp(min=1)
         up = self._walked > s.tile / 2
         down = ~up & (self._walked < 0.5 * whole)
         anywhere = torch.randint_like(row, s.rows)
@@ -197,7 +199,8 @@ class Terrain:
         row.copy_(torch.where(mask & (self._steps > 0), moved, row))
         start = self._middles[row, self.column]
         self.start.copy_(torch.where(mask[:, None], start, self.start))
-        for sums in (self._walked, self._asked, self._steps):
+        self._asked.masked_fill_(mask[:, None], 0.0)
+        for sums in (self._walked, self._steps):
             sums.masked_fill_(mask, 0.0)
 
     def scalars(self) -> dict[str, float]:

@@ -89,12 +89,14 @@ class Velocity(Task):
         locomotion.check_servos(self.robot, config.asset)
         start = torch.tensor(self.sim.model.key("initial").qpos, dtype=torch.float32)
         self.start_pos, _, self.default_pos = start.to(self.device).split([3, 4, len(start) - 7])
+        offset = config.scan_offset
+        self.scan_offset = float(self.start_pos[2]) if offset is None else offset
         self.action_scale: Tensor | float = config.action_scale
         if config.action_effort:
             limit, kp = self.sim.model.actuator_forcerange[:, 1], self.sim.model.actuator_gainprm
             scale = torch.tensor(config.action_effort * limit / kp[:, 0], dtype=torch.float32)
             self.action_scale = scale.to(self.device)
-        self.commands = VelocityCommands(self, config.commands)
+        self.commands = VelocityCommands(self, config.commands, self.map is not None)
         self.feet = Feet(self, "robot", config.feet, config.foot_radius)
         self.terrain = Terrain(self, self.map) if self.map else None
         self.clock = GaitClock(self, config.gait_hz, config.gait_offsets, config.stance)
@@ -126,7 +128,7 @@ class Velocity(Task):
         parts += [self.clock.observe(self.commands.moving)]
         if self.terrain:
             below = rays.height_scan(self.terrain, robot.root_pos, base.yaw, self.scan_points)
-            parts += [(below - self.config.scan_offset).clamp(-1, 1)]
+            parts += [(below - self.scan_offset).clamp(-1, 1)]
         self.seen = torch.cat(parts, dim=1)
         return self.compute_states() if self.config.teacher else self.seen[:, self.own]
 
@@ -154,7 +156,7 @@ class Velocity(Task):
         """(N,) bool: at the end of the ground, where a robot's time is over."""
         if not self.terrain:
             return torch.zeros_like(self.terminated)
-        self.terrain.step(self.robot.root_pos, self.commands.values[:, :2].norm(dim=1))
+        self.terrain.step(self.robot.root_pos, self.base.yaw, self.commands.values[:, :2])
         outside = self.terrain.outside(self.robot.root_pos)
         self.progress_buf.masked_fill_(outside, self.config.episode_length)
         return outside

@@ -55,8 +55,9 @@ class VelocityConfig(TaskConfig):
     flat."""
     scan_size: tuple[float, ...] = ranged((1.6, 1.0), above=0, at_most=10)
     """Length and width of the scan [m], every 0.1 m."""
-    scan_offset: float = 0.3
-    """Height of the base above flat ground [m], at which the scan observes 0."""
+    scan_offset: float | None = None
+    """Height of the base above flat ground [m], at which the scan observes 0; null: that of the
+    pose `home`."""
     privileged: bool = False
     """Whether there are states, for a central value or a teacher: the base's velocity, the
     observation without noise, the scan if there is terrain, and the feet."""
