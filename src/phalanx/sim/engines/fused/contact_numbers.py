@@ -1,29 +1,30 @@
 """Tables of contacts: planes, points on them, pairs and geoms. See `numbers.py`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.sim.engines.fused.placing import Device, Make, columns, frames, joined
+from phalanx.sim.engines.fused.places import Places, frames
+from phalanx.sim.engines.fused.placing import Device, Fields, Make, columns, joined
 from phalanx.sim.engines.fused.solref import MINVAL, reference
 from phalanx.sim.engines.fused.structure import Pair, Structure
 
-Fields = Callable[[str], Tensor]
 GEOM = mujoco.mjtGeom
 FAR = 1e9
 
 
-def tables(s: Structure, on: Device) -> dict[str, Make]:
+def tables(places: Places) -> dict[str, Make]:
     """Makers of the tables."""
+    s, on = places.structure, places.on
     m = s.model
     on_planes, mixed_pairs = [p.pair for p in s.points], list(s.pairs)
     geoms = [g for g in range(m.ngeom) if s.slot_of_geom(g) >= 0]
     sites = [i for i in range(m.nsite) if s.slot_of_body(int(m.site_bodyid[i])) >= 0]
     at_points = _contact(m, [*on_planes, *s.obstacles], on)
-    at_pairs, points = _contact(m, mixed_pairs, on), _points(s, on)
+    at_pairs, points = _contact(m, mixed_pairs, on), _points(places)
     near_obstacles, near = _reach(m, s.obstacles, on), _reach(m, mixed_pairs, on)
     count, still = len(s.points), on(np.zeros((1, len(s.obstacles), 6)))
 
@@ -42,9 +43,9 @@ def tables(s: Structure, on: Device) -> dict[str, Make]:
         return joined((near(field) + contact[..., 0])[..., None], contact)
 
     return {
-        "plane": _planes(s, on), "point": point, "geom": _geoms(s, on), "solid": _solids(s, on),
-        "pair": pair, "geom_place": _places(s, "geom", geoms, on),
-        "site_place": _places(s, "site", sites, on),
+        "plane": _planes(places), "point": point, "geom": _geoms(places), "solid": _solids(places),
+        "pair": pair, "geom_place": _places(places, "geom", geoms),
+        "site_place": _places(places, "site", sites),
     }  # fmt: skip
 
 
@@ -146,11 +147,11 @@ def _reach(m: mujoco.MjModel, pairs: Sequence[Pair], on: Device) -> Make:
     )
 
 
-def _points(s: Structure, on: Device) -> Make:
+def _points(places: Places) -> Make:
     """Centre, radius and axis, (E, points, 7): of a capsule, or from a box's centre to a corner."""
-    m, points = s.model, s.points
+    on, m, points = places.on, places.structure.model, places.structure.points
     geoms = [p.pair.b for p in points]
-    place, at = frames(s, "geom", geoms, on), on.index(geoms)
+    place, at = frames(places, "geom", geoms), on.index(geoms)
     side = on(np.array([p.side for p in points]).reshape(-1, 3))
     kinds = m.geom_type[geoms]
     box, capsule = on(kinds == GEOM.mjGEOM_BOX), on(kinds == GEOM.mjGEOM_CAPSULE)
@@ -166,9 +167,10 @@ def _points(s: Structure, on: Device) -> Make:
     return make
 
 
-def _planes(s: Structure, on: Device) -> Make:
+def _planes(places: Places) -> Make:
     """Normal, height and the tangent that MuJoCo gives a contact without a direction."""
-    place, y, z = frames(s, "geom", s.planes, on), on([0.0, 1, 0]), on([0.0, 0, 1])
+    place = frames(places, "geom", places.structure.planes)
+    y, z = places.on([0.0, 1, 0]), places.on([0.0, 0, 1])
 
     def make(field: Fields) -> Tensor:
         pos, turn = place(field)
@@ -181,9 +183,14 @@ def _planes(s: Structure, on: Device) -> Make:
     return make
 
 
-def _geoms(s: Structure, on: Device) -> Make:
+def _geoms(places: Places) -> Make:
     """Centre, half axis, or a plane's normal, and radius, in its slot's frame or the world's."""
-    place, at, kinds = frames(s, "geom", s.geoms, on), on.index(s.geoms), s.model.geom_type[s.geoms]
+    s, on = places.structure, places.on
+    place, at, kinds = (
+        frames(places, "geom", s.geoms),
+        on.index(s.geoms),
+        s.model.geom_type[s.geoms],
+    )
     long = on((kinds == GEOM.mjGEOM_CAPSULE) | (kinds == GEOM.mjGEOM_CYLINDER))
     flat = on(kinds == GEOM.mjGEOM_PLANE)
 
@@ -195,16 +202,16 @@ def _geoms(s: Structure, on: Device) -> Make:
     return make
 
 
-def _solids(s: Structure, on: Device) -> Make:
+def _solids(places: Places) -> Make:
     """Rotation in its slot's frame and half sizes."""
-    some = solids(s)
-    place, at = frames(s, "geom", some, on), on.index(some)
+    some = solids(places.structure)
+    place, at = frames(places, "geom", some), places.on.index(some)
     return lambda field: joined(place(field)[1].flatten(-2), field("geom_size")[:, at])
 
 
-def _places(s: Structure, kind: str, ids: Sequence[int], on: Device) -> Make:
+def _places(places: Places, kind: str, ids: Sequence[int]) -> Make:
     """Positions and rotations in their slots' frames."""
-    place = frames(s, kind, ids, on)
+    place = frames(places, kind, ids)
 
     def make(field: Fields) -> Tensor:
         pos, turn = place(field)

@@ -28,11 +28,11 @@ from phalanx.sim.engines.fields import (
 )
 from phalanx.sim.engines.fused import cpu, cuda
 from phalanx.sim.engines.fused.contact_numbers import hfields
-from phalanx.sim.engines.fused.invweights import NAMES, Invweights
+from phalanx.sim.engines.fused.invweights import LENGTHS, NAMES, Invweights
 from phalanx.sim.engines.fused.numbers import Fields, Numbers, model_fields
 from phalanx.sim.engines.fused.spreading import alone, spread
-from phalanx.sim.engines.fused.structure import Structure
-from phalanx.sim.engines.fused.support import slower, why_not
+from phalanx.sim.engines.fused.statics import Statics
+from phalanx.sim.engines.fused.support import examined, slower
 from phalanx.sim.engines.fused.tables import DRAWN, INPUTS, OUTPUTS, VARIABLE, constants
 from phalanx.sim.engines.initial import initial_data
 
@@ -57,12 +57,11 @@ class FusedEngine:
         if_faster: bool = False,
     ) -> None:
         model = scene.compile()
-        reason = why_not(model)
-        if not reason:
-            self._structure = Structure(model)
-            reason = slower(self._structure) if if_faster else None
-        if reason:
+        found = examined(model)
+        reason = found if isinstance(found, str) else slower(found) if if_faster else None
+        if isinstance(found, str) or reason:
             raise PhalanxError(f"{reason}; use another engine")
+        self._structure = found
         self.model = read_only(model)
         self.num_envs = num_envs
         self.device = device
@@ -71,6 +70,7 @@ class FusedEngine:
         self._numbers = Numbers(self._structure, device)
         self._shared_fields = model_fields(model, device)
         self._sources = self._numbers.sources(self._shared_fields)
+        self._statics = Statics(self._numbers.places, self._shared_fields)
         self._initials: dict[str, Tensor] = {}  # (1, ...) of what `reset` restores
         self._state = ("qpos", "qvel", "act") if model.na else ("qpos", "qvel")
         poses = ("mocap_pos", "mocap_quat") if model.nmocap else ()
@@ -128,6 +128,9 @@ class FusedEngine:
         if name not in self._derived or not (free or name in self._fresh):
             if name not in self._derived:
                 self._derived[name] = self._initial(name)
+                everywhere = slice(None)
+                one, fields = {name: self._derived[name]}, self._fields_of(everywhere)
+                self._statics.write(one, fields, everywhere, {*self._physical})
                 self._bound = None
             if not free:
                 self._fresh.add(name)
@@ -155,10 +158,12 @@ class FusedEngine:
         return self._model_fields[name]
 
     def set_const(self, mask: Tensor) -> None:
-        targets = {name: self.model_field(name) for name in NAMES}
+        names = NAMES + LENGTHS if "qpos0" in self._physical and self.model.ntendon else NAMES
+        targets = {name: self.model_field(name) for name in names}
         if self.device.type == "cuda":
             for name, values in self.invweights().items():
-                write_rows(targets[name], mask, values)
+                if name in targets:
+                    write_rows(targets[name], mask, values)
             return
         scratch = copy.copy(self.model)
         data = mujoco.MjData(scratch)
@@ -174,8 +179,8 @@ class FusedEngine:
         if self._invweights is None:
             self._invweights = Invweights(self._structure, self.device)
             self._at_start = {name: self._initial(name) for name in (*INPUTS, *_AT_START)}
-            qpos0 = torch.from_numpy(self.model.qpos0.copy()).float()
-            self._at_start["qpos"].copy_(qpos0.expand(self.num_envs, -1))
+        qpos0 = self._fields_of(slice(None))("qpos0")
+        self._at_start["qpos"].copy_(qpos0.expand(self.num_envs, -1))
         start, model = self._at_start, (self._shared, self._varied, self.num_envs)
         bound = self._step.bind(
             {**{k: start.get(k) for k in (*INPUTS, *OUTPUTS)}, "overflow": self._overflow}
@@ -186,7 +191,7 @@ class FusedEngine:
             lambda force: self._step.solve_m(bound, *model, force.contiguous(), none),
             *(start[name] for name in _AT_START),
         )
-        return found
+        return found | {"tendon_length0": self._invweights.lengths(start["qpos"])}
 
     def model_of(self, env: int) -> mujoco.MjModel:
         fields = {k: v[env].cpu().numpy() for k, v in self._model_fields.items()}
@@ -211,6 +216,7 @@ class FusedEngine:
 
     def derive(self, mask: Tensor) -> None:
         if self._fresh and (self.device.type == "cuda" or mask.any()):
+            self.update_tables()
             self._run(0, (False, _FRESH), mask)
 
     def forward(self, mask: Tensor) -> None:
@@ -355,12 +361,15 @@ class FusedEngine:
         return {name: self._lanes.arranged(name, values) for name, values in made.items()}
 
     def _fields_of(self, envs: slice | Tensor) -> Fields:
-        """Model fields of some environments."""
+        """Model fields of some environments, each the same tensor as often as it is asked for."""
+        own: dict[str, Tensor] = {}
 
         def field(name: str) -> Tensor:
-            if name in self._physical:
-                return self._physical[name][envs].double()
-            return self._shared_fields(name)
+            if name not in self._physical:
+                return self._shared_fields(name)
+            if name not in own:
+                own[name] = self._physical[name][envs].double()
+            return own[name]
 
         return field
 
@@ -373,11 +382,12 @@ class FusedEngine:
         if self._seen.keys() != self._physical.keys():
             self._build()
         changed, envs = self._changes()
-        names = [n for n in self._wide if self._sources[n] & changed]
-        if not names:
+        if not changed:
             return
-        width = self._varied.shape[2]
-        for name, values in self._tables(self._fields_of(envs), names).items():
+        fields, width = self._fields_of(envs), self._varied.shape[2]
+        self._statics.write(self._derived, fields, envs, changed)
+        names = [n for n in self._wide if self._sources[n] & changed]
+        for name, values in self._tables(fields, names).items():
             rows = values.flatten(1).T.float()
             own = self._varied[self._starts[name] : self._starts[name] + len(rows)]
             if isinstance(envs, Tensor):

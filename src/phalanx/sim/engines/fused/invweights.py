@@ -12,6 +12,8 @@ from phalanx.sim.engines.fused.rows import tendon_terms
 from phalanx.sim.engines.fused.structure import Structure
 
 NAMES = ("body_invweight0", "dof_invweight0", "tendon_invweight0")
+LENGTHS = ("tendon_length0",)
+"""What follows from qpos0, too."""
 MINVAL = 1e-15
 
 
@@ -34,17 +36,23 @@ class Invweights:
             for n in range(blocks.get(mujoco.mjtJoint(int(m.jnt_type[j])), 0)):
                 own = slice(first + 3 * n, first + 3 * n + 3)
                 together[own, own] = 1 / 3
-        tendons = np.zeros((m.ntendon, m.nv))
+        tendons, coordinates = np.zeros((m.ntendon, m.nv)), np.zeros((m.ntendon, m.nq))
         for t in range(m.ntendon):
             for k, coefficient in tendon_terms(s, t):
                 tendons[t, s.dofs[k]] += coefficient
+                coordinates[t, m.jnt_qposadr[s.slots[k].joint]] += coefficient
 
         def on(values: np.ndarray) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=device)
 
         self._moved, self._together, self._tendons = on(moved), on(together), on(tendons)
+        self._coordinates = on(coordinates)
         self._roots = torch.tensor(m.body_rootid, dtype=torch.long, device=device)
         self._units = on(np.eye(m.nv))
+
+    def lengths(self, qpos0: Tensor) -> Tensor:
+        """Lengths (N, tendons) at qpos0 (N, nq)."""
+        return qpos0 @ self._coordinates.T
 
     def find(
         self, solve: Callable[[Tensor], Tensor], cdof: Tensor, xipos: Tensor, com: Tensor

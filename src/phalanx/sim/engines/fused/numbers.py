@@ -9,7 +9,7 @@ environments differ. A table is as wide as the fields that it is made from. Shap
 nothing waits for the device, so tables can be made inside of a CUDA graph.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import mujoco
 import numpy as np
@@ -17,13 +17,23 @@ import torch
 from torch import Tensor
 
 from phalanx.sim.engines.fused import contact_numbers, hulls
-from phalanx.sim.engines.fused.placing import Device, Make, columns, joined, matrices, placed_at
+from phalanx.sim.engines.fused.places import Places
+from phalanx.sim.engines.fused.placing import (
+    Device,
+    Fields,
+    Make,
+    columns,
+    held,
+    joined,
+    matrices,
+    sources,
+    turned,
+)
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.sensors import Sensors, actuators_of
 from phalanx.sim.engines.fused.solref import reference
 from phalanx.sim.engines.fused.structure import BASE, FREE, Structure
 
-Fields = Callable[[str], Tensor]
 MINVAL = 1e-15
 NONE = 1e30
 """A range that never ends."""
@@ -36,36 +46,27 @@ class Numbers:
 
     def __init__(self, s: Structure, device: torch.device) -> None:
         on = Device(device)
-        self._fixed = {name: on(a) for name, a in _fixed(s).items()}
+        self.places = Places(s, on)
         self._made: dict[str, Make] = {
-            **_bodies(s, on), **_joints(s, on), **_actuators(s, on),
-            **contact_numbers.tables(s, on), **Rows(s).tables(on),
-            **Sensors(s).tables(on, static_masses(s)),
+            **held(on, _options(s)), **_slots(self.places), **held(on, _surfaces(s)),
+            **_bodies(self.places), **_joints(s, on), **_actuators(s, on),
+            **contact_numbers.tables(self.places), **Rows(s).tables(self.places),
+            **Sensors(s).tables(self.places, static_masses(self.places)),
         }  # fmt: skip
 
     @property
     def names(self) -> list[str]:
         """All tables, in the order of the step's memory."""
-        return [*self._fixed, *self._made]
+        return list(self._made)
 
     def make(self, field: Fields, names: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Tables, all or those of `names`, (E, rows, columns) each."""
         wanted = self.names if names is None else names
-        return {n: self._fixed[n] if n in self._fixed else self._made[n](field) for n in wanted}
+        return {name: self._made[name](field) for name in wanted}
 
     def sources(self, field: Fields) -> dict[str, set[str]]:
         """The model fields that each table is made from."""
-        found = {}
-        for name, make in self._made.items():
-            seen: set[str] = set()
-
-            def noted(field_name: str, seen: set[str] = seen) -> Tensor:
-                seen.add(field_name)
-                return field(field_name)
-
-            make(noted)
-            found[name] = seen
-        return found
+        return {name: sources(make, field) for name, make in self._made.items()}
 
 
 def model_fields(model: mujoco.MjModel, device: torch.device) -> Fields:
@@ -105,67 +106,82 @@ def placed_bodies(s: Structure) -> list[int]:
     return [b for b in range(1, s.model.nbody) if s.slot_of_body(b) >= 0]
 
 
-def tree_origin(s: Structure, k: int) -> np.ndarray:
-    """(3,) the fixed point about which a tree without a free joint or base is computed [m]."""
-    root = s.slots[s.root_of(k)]
-    return np.zeros(3) if root.kind in (FREE, BASE) else np.array(root.offset)
+def static_masses(places: Places) -> Make:
+    """(E, bodies, 4) mass x centre and mass of what never moves; the world's own is none."""
+    s = places.structure
+    bodies = range(s.model.nbody)
+    still = places.on([b > 0 and s.slot_of_body(b) < 0 for b in bodies])
+    centres = places.of(bodies)
+
+    def make(field: Fields) -> Tensor:
+        (pos, turn), mass = centres(field), (field("body_mass") * still)[..., None]
+        return joined(mass * (pos + turned(turn, field("body_ipos"))), mass)
+
+    return make
 
 
-def static_masses(s: Structure) -> np.ndarray:
-    """(bodies, 4) mass x centre and mass of what never moves; the world's own is none."""
-    m, data = s.model, mujoco.MjData(s.model)
-    mujoco.mj_kinematics(m, data)
-    out = np.concatenate([m.body_mass[:, None] * data.xipos, m.body_mass[:, None]], 1)
-    out[[b == 0 or s.slot_of_body(b) >= 0 for b in range(m.nbody)]] = 0
-    return out
+def _options(s: Structure) -> dict[str, np.ndarray]:
+    m = s.model
+    scale = [1 / (m.stat.meaninertia * max(1, m.nv)), m.opt.tolerance]
+    return {"timestep": np.array([[m.opt.timestep]]), "scale": np.array([scale])}
 
 
-def _fixed(s: Structure) -> dict[str, np.ndarray]:
-    """Tables of the structure alone, (1, rows, columns)."""
-    m, slots, static, one = s.model, s.slots, static_masses(s), np.array([1.0, 0, 0, 0])
-    origin = [tree_origin(s, k) for k in range(len(slots))]
-    offset = [x.offset if x.up >= 0 or k in s.posed else x.offset - origin[k]
-              for k, x in enumerate(slots)]  # fmt: skip
-    coordinates = [int(m.jnt_qposadr[slot.joint]) for slot in slots]
-    out = {
-        "timestep": [[m.opt.timestep]],
-        "scale": [[1 / (m.stat.meaninertia * max(1, m.nv)), m.opt.tolerance]],
-        "rotation": [slot.rotation.ravel() for slot in slots],
-        "offset": offset,
-        "origin": origin,
-        "quat": [s.slot_quat(k) for k in range(len(slots))],
-        "qpos0": m.qpos0[coordinates][:, None],
-        "ball": [m.qpos_spring[coordinates[k] : coordinates[k] + 4] for k in s.balls],
-        "body": [np.concatenate([*(x.ravel() for x in s.placed(b, np.zeros(3), one))])
-                 for b in placed_bodies(s)],
-        "body_quat": [s.placed_quat(b, one) for b in placed_bodies(s)],
-        "static_mass": static,
-        "group": [static[m.body_rootid == g].sum(0) for g in s.groups],
-    }  # fmt: skip
+def _surfaces(s: Structure) -> dict[str, np.ndarray]:
+    """Hulls and height fields."""
+    m = s.model
     ids = [int(m.geom_dataid[g]) for g in contact_numbers.hfields(s)]
     heights = [m.hfield_data[m.hfield_adr[i] :][: m.hfield_nrow[i] * m.hfield_ncol[i]]
                * m.hfield_size[i, 2] for i in ids]  # fmt: skip
-    out |= hulls.tables(s)
-    out["hfield"] = m.hfield_size[ids]
-    out["height"] = np.concatenate([*heights, np.zeros(0)])[:, None]
-    arrays = {name: np.array(rows, float) for name, rows in out.items()}
-    return {n: a.reshape(1, len(a), -1 if len(a) else 1) for n, a in arrays.items()}
+    grids = {"hfield": m.hfield_size[ids], "height": np.concatenate([*heights, np.zeros(0)])}
+    arrays = hulls.tables(s) | grids
+    return {n: a.reshape(len(a), -1 if len(a) else 1) for n, a in arrays.items()}
 
 
-def _bodies(s: Structure, on: Device) -> dict[str, Make]:
+def _slots(places: Places) -> dict[str, Make]:
+    s, on = places.structure, places.on
+    m, slots = s.model, s.slots
+    at = on.index([int(m.jnt_qposadr[slot.joint]) for slot in slots])
+    balls = on.index([int(m.jnt_qposadr[slots[k].joint]) + i for k in s.balls for i in range(4)])
+    bodies, groups, mass = on.index(placed_bodies(s)), s.groups, static_masses(places)
+    # What a tree without a free joint or base is computed about: where its root is
+    roots = [s.root_of(k) for k in range(len(slots))]
+    root, posed = on.index(roots), on([slots[k].kind in (FREE, BASE) for k in roots])[:, None] > 0
+    is_root = on([k == root for k, root in enumerate(roots)])[:, None] > 0
+    of_group = on(np.array([m.body_rootid == g for g in groups]).reshape(-1, m.nbody))
+
+    def body(field: Fields) -> Tensor:
+        there = places(field)
+        return joined(there.pos[:, bodies], there.turn[:, bodies].flatten(-2))
+
+    return {
+        "rotation": lambda field: places(field).slot_turn.flatten(-2),
+        "offset": lambda field: torch.where(is_root, 0.0, places(field).slot_pos),
+        "origin": lambda field: torch.where(posed, 0.0, places(field).slot_pos[:, root]),
+        "quat": lambda field: places(field).slot_quat,
+        "qpos0": lambda field: field("qpos0")[:, at, None],
+        "ball": lambda field: field("qpos_spring")[:, balls].unflatten(1, (len(s.balls), 4)),
+        "body": body,
+        "body_quat": lambda field: places(field).quat[:, bodies],
+        "static_mass": mass,
+        "group": lambda field: of_group @ mass(field),
+    }
+
+
+def _bodies(places: Places) -> dict[str, Make]:
+    s, on = places.structure, places.on
     bodies = placed_bodies(s)
-    at, slots = on.index(bodies), [s.slot_of_body(b) for b in bodies]
-    origin, turn = placed_at(s, bodies, on)
+    at, slots, of_bodies = on.index(bodies), [s.slot_of_body(b) for b in bodies], places.of(bodies)
     together = np.zeros((len(s.slots), len(bodies)))  # no index_add: a GPU adds in any order
     together[slots, range(len(bodies))] = 1
     gather, slot_of, eye, (row, column) = on(together), on.index(slots), on(np.eye(3)), (
         on.index(SIX[0]), on.index(SIX[1]))  # fmt: skip
 
     def centres(field: Fields) -> Tensor:  # (E, B, 3)
-        return origin + (turn @ field("body_ipos")[:, at, :, None])[..., 0]
+        origin, turn = of_bodies(field)
+        return origin + turned(turn, field("body_ipos")[:, at])
 
     def axes(field: Fields) -> Tensor:  # (E, B, 3, 3)
-        return turn @ matrices(field("body_iquat")[:, at])
+        return of_bodies(field)[1] @ matrices(field("body_iquat")[:, at])
 
     def inertia(field: Fields) -> Tensor:
         """(E, slots, 10) of a body with what is welded to it, in its last slot's frame: inertia

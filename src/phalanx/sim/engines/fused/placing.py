@@ -1,15 +1,15 @@
-"""Tensors for the tables of the fused step: constants on a device, and frames in those of slots."""
+"""Tensors for the tables of the fused step: constants on a device, rows and columns, rotations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.sim.engines.fused.structure import Structure
-
-Make = Callable[[Callable[[str], Tensor]], Tensor]
+Fields = Callable[[str], Tensor]
+"""Gives a model field by name, (E, ...)."""
+Make = Callable[[Fields], Tensor]
 """A table (E, rows, columns) from model fields."""
 
 
@@ -60,27 +60,58 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack(parts, -1)
 
 
-def placed_at(s: Structure, bodies: Sequence[int], on: Device) -> tuple[Tensor, Tensor]:
-    """Origins (B, 3) and rotations (B, 3, 3) of bodies in their slots' frames, or the world's."""
-    places = [s.placed(b, np.zeros(3), np.array([1.0, 0, 0, 0])) for b in bodies]
-    origin = np.array([p for p, _ in places]).reshape(-1, 3)
-    return on(origin), on(np.array([r for _, r in places]).reshape(-1, 3, 3))
+def quaternions(turn: Tensor) -> Tensor:
+    """Unit quaternions (..., 4), w x y z, of rotations (..., 3, 3), with either sign."""
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (row.unbind(-1) for row in turn.unbind(-2))
+    times = (  # the quaternion times 4 w, 4 x, 4 y and 4 z, of which the largest keeps its digits
+        (1 + xx + yy + zz, zy - yz, xz - zx, yx - xy),
+        (zy - yz, 1 + xx - yy - zz, xy + yx, xz + zx),
+        (xz - zx, xy + yx, 1 - xx + yy - zz, yz + zy),
+        (yx - xy, xz + zx, yz + zy, 1 - xx - yy + zz),
+    )
+    four = torch.stack([torch.stack(row, -1) for row in times], -2)
+    best = four.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    quat = torch.take_along_dim(four, best[..., None, None], -2)[..., 0, :]
+    return quat / quat.norm(dim=-1, keepdim=True)
 
 
-def frames(
-    s: Structure, kind: str, ids: Sequence[int], on: Device
-) -> Callable[[Callable[[str], Tensor]], tuple[Tensor, Tensor]]:
-    """Gives positions (E, n, 3) and rotations (E, n, 3, 3) in their slots' frames, or the world's,
-    of geoms, sites or cameras (kind: geom, site or cam)."""
-    owners = getattr(s.model, f"{kind}_bodyid")
-    origin, turn = placed_at(s, [int(owners[i]) for i in ids], on)
-    at = on.index(ids)
+def conjugate(quat: Tensor) -> Tensor:
+    return torch.cat([quat[..., :1], -quat[..., 1:]], -1)
 
-    def make(field: Callable[[str], Tensor]) -> tuple[Tensor, Tensor]:
-        pos, quat = field(f"{kind}_pos")[:, at], field(f"{kind}_quat")[:, at]
-        return origin + (turn @ pos[..., None])[..., 0], turn @ matrices(quat)
 
-    return make
+def with_axis_z(axis: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) whose third columns are along `axis` (..., 3)."""
+    z = axis / axis.norm(dim=-1, keepdim=True)
+    across = torch.eye(3, dtype=z.dtype, device=z.device)[z.abs().argmin(-1)]
+    x = torch.linalg.cross(across, z)
+    x = x / x.norm(dim=-1, keepdim=True)
+    return torch.stack([x, torch.linalg.cross(z, x), z], -1)
+
+
+def turned(turn: Tensor, pos: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) times vectors (..., 3)."""
+    return (turn @ pos[..., None])[..., 0]
+
+
+def sources(make: Make, field: Fields) -> set[str]:
+    """The model fields that a table is made from."""
+    seen: set[str] = set()
+
+    def noted(name: str) -> Tensor:
+        seen.add(name)
+        return field(name)
+
+    make(noted)
+    return seen
+
+
+def held(on: Device, arrays: Mapping[str, np.ndarray]) -> dict[str, Make]:
+    """Tables (1, rows, columns) that are the same whatever the model fields."""
+
+    def make(rows: Tensor) -> Make:
+        return lambda field: rows
+
+    return {name: make(on(rows)[None]) for name, rows in arrays.items()}
 
 
 def starts(counts: Sequence[int]) -> list[int]:

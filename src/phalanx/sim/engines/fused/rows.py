@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.sim.engines.fused.placing import Device, Make, columns, frames, product
+from phalanx.sim.engines.fused.places import Places, frames
+from phalanx.sim.engines.fused.placing import Device, Fields, Make, columns, product, turned
 from phalanx.sim.engines.fused.solref import reference
 from phalanx.sim.engines.fused.structure import BALL, Structure
 
-Fields = Callable[[str], Tensor]
 EQ, TYPES = mujoco.mjtEq, (
     "JOINTS", "TENDONS", "TENDON_LIMIT", "TENDON_FRICTION", "BALL_LIMIT", "CONNECT", "WELD", "REST",
 )  # fmt: skip
@@ -139,16 +139,17 @@ class Rows:
             "TENDON_SLOT": [k for k, _ in terms],
         }
 
-    def tables(self, on: Device) -> dict[str, Make]:
+    def tables(self, places: Places) -> dict[str, Make]:
         """Makers of (E, rows, columns)."""
+        on = places.on
         m, flags = self.structure.model, mujoco.mjtDisableBit
         spring, damper = (int(not m.opt.disableflags & flag)
                           for flag in (flags.mjDSBL_SPRING, flags.mjDSBL_DAMPER))  # fmt: skip
-        makers = [self._numbers(row, on) for row in self.rows]
+        makers = [self._numbers(row, places) for row in self.rows]
         none = on(np.zeros((1, 0, WIDTH)))
         terms = on(np.array([c for row in self.rows for _, c in row.terms]).reshape(1, -1, 1))
         tendon_terms = on(np.array([c for t in self.tendons for _, c in t]).reshape(1, -1, 1))
-        welds = [self._weld(row, on) for row in self.rows if row.type == "WELD"]
+        welds = [self._weld(row, places) for row in self.rows if row.type == "WELD"]
         no_welds = on(np.zeros((1, 0, 8)))
 
         def tendon(field: Fields) -> Tensor:
@@ -164,29 +165,26 @@ class Rows:
             "weld": lambda field: stacked([make(field) for make in welds]) if welds else no_welds,
         }
 
-    def _numbers(self, row: Row, on: Device) -> Make:
+    def _numbers(self, row: Row, places: Places) -> Make:
         """(E, WIDTH) of one row."""
-        m, i = self.structure.model, row.id
+        m, i, on = self.structure.model, row.id, places.on
         friction, limit = row.type == "TENDON_FRICTION", row.type == "TENDON_LIMIT"
         prefix, end = (
             ("tendon_", "_fri" if friction else "_lim") if friction or limit else ("eq_", "")
         )
         if row.type == "BALL_LIMIT":
             prefix = "jnt_"
-        weight, anchors = self._weight(row, on), self._anchors(row, on)
+        weight, anchors = self._weight(row, on), self._anchors(row, places)
         zeros = on(np.zeros(1))
-        data = [zeros] * (WIDTH - DATA)
-        if row.type in ("JOINTS", "TENDONS"):
-            data[:5] = [on([x]) for x in m.eq_data[i, :5]]
-            zero = m.tendon_length0 if row.type == "TENDONS" else m.qpos0[m.jnt_qposadr]
-            for n, target in enumerate((m.eq_obj1id[i], m.eq_obj2id[i])):
-                data[5 + n] = on([zero[target] if target >= 0 else 0])
-        scale = on([m.eq_data[i, 10]]) if row.axis >= 0 else zeros
+        coupled, zero = row.type in ("JOINTS", "TENDONS"), "tendon_length0"
+        ends = [int(m.eq_obj1id[i]), int(m.eq_obj2id[i])] if coupled else []
+        if row.type == "JOINTS":
+            zero, ends = "qpos0", [int(m.jnt_qposadr[j]) if j >= 0 else -1 for j in ends]
 
         def make(field: Fields) -> Tensor:
             solref, solimp = (field(f"{prefix}{name}{end}")[:, i] for name in ("solref", "solimp"))
             numbers = [*reference(m, solref, solimp), solimp[:, 4].clamp_min(1), weight(field)]
-            margin, own = zeros, list(data)
+            margin, own = zeros, [zeros] * (WIDTH - DATA)
             if friction:
                 dmin, inverse = numbers[2], numbers[7].clamp_min(1e-15)
                 own[:2] = field("tendon_frictionloss")[:, i], dmin / ((1 - dmin) * inverse)
@@ -198,7 +196,11 @@ class Rows:
             elif row.type == "BALL_LIMIT":
                 margin, own[0] = field("jnt_margin")[:, i], field("jnt_range")[:, i].amax(1)
             elif row.axis >= 0:
+                scale = field("eq_data")[:, i, 10]
                 own[:7] = [*(x for at in anchors(field) for x in at.unbind(-1)), scale]
+            elif coupled:
+                own[:5] = field("eq_data")[:, i, :5].unbind(1)
+                own[5:7] = [field(zero)[:, end] if end >= 0 else zeros for end in ends]
             return torch.stack(torch.broadcast_tensors(*numbers, margin, *own), -1)
 
         return make
@@ -223,34 +225,40 @@ class Rows:
             return lambda field: field("dof_invweight0")[:, dof]
         return lambda field: field("tendon_invweight0")[:, i]
 
-    def _anchors(self, row: Row, on: Device) -> Callable[[Fields], list[Tensor]]:
+    def _anchors(self, row: Row, places: Places) -> Callable[[Fields], list[Tensor]]:
         """The two points of a connect or weld, (E, 3) each in its slot's frame or the world's."""
-        m, s, i = self.structure.model, self.structure, row.id
+        m, i = self.structure.model, row.id
         if row.axis < 0:
             return lambda field: []
         if m.eq_objtype[i] == mujoco.mjtObj.mjOBJ_SITE:
-            place = frames(s, "site", [int(m.eq_obj1id[i]), int(m.eq_obj2id[i])], on)
+            place = frames(places, "site", [int(m.eq_obj1id[i]), int(m.eq_obj2id[i])])
             return lambda field: [*place(field)[0].unbind(1)]
-        points = [m.eq_data[i, :3], m.eq_data[i, 3:6]]
-        if m.eq_type[i] == EQ.mjEQ_WELD:
-            points.reverse()
-        none = np.array([1.0, 0, 0, 0])
-        held = [on(s.placed(b, p, none)[0][None]) for b, p in zip(row.bodies, points, strict=True)]
-        return lambda field: held
+        bodies = places.of(row.bodies)
+        first, second = (3, 0) if m.eq_type[i] == EQ.mjEQ_WELD else (0, 3)
 
-    def _weld(self, row: Row, on: Device) -> Make:
+        def make(field: Fields) -> list[Tensor]:
+            (pos, turn), data = bodies(field), field("eq_data")[:, i]
+            points = torch.stack([data[:, first : first + 3], data[:, second : second + 3]], 1)
+            return [*(pos + turned(turn, points)).unbind(1)]
+
+        return make
+
+    def _weld(self, row: Row, places: Places) -> Make:
         """(E, 8) quaternions in the slots' frames whose difference is a weld's error."""
-        m, s, i = self.structure.model, self.structure, row.id
-        none = np.array([1.0, 0, 0, 0])
-        turns = [on(s.placed_quat(b, none)) for b in row.bodies]
-        if m.eq_objtype[i] == mujoco.mjtObj.mjOBJ_SITE:
-            sites = on.index([int(m.eq_obj1id[i]), int(m.eq_obj2id[i])])
-            own: Make = lambda field: field("site_quat")[:, sites]  # noqa: E731
-        else:
-            held = on(np.array([[m.eq_data[i, 6:10], none]]))
-            own = lambda field: held  # noqa: E731
-        turn = torch.stack(turns)
-        return lambda field: product(turn, own(field)).flatten(-2)
+        m, i, on = self.structure.model, row.id, places.on
+        bodies, of_sites = on.index(row.bodies), m.eq_objtype[i] == mujoco.mjtObj.mjOBJ_SITE
+        sites = on.index([int(m.eq_obj1id[i]), int(m.eq_obj2id[i])])
+        none = on([1.0, 0, 0, 0])
+
+        def make(field: Fields) -> Tensor:
+            if of_sites:
+                own = field("site_quat")[:, sites]
+            else:
+                relative = field("eq_data")[:, i, 6:10]
+                own = torch.stack([relative, none.expand_as(relative)], 1)
+            return product(places(field).quat[:, bodies], own).flatten(-2)
+
+        return make
 
 
 def stacked(rows: Sequence[Tensor]) -> Tensor:

@@ -1,16 +1,16 @@
 """Sensors that the fused step has: their constants, and tables as in `numbers.py`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.sim.engines.fused.placing import Device, Make, matrices, product
+from phalanx.sim.engines.fused.places import Places
+from phalanx.sim.engines.fused.placing import Fields, Make, held, matrices, product, turned
 from phalanx.sim.engines.fused.structure import Structure
 
-Array = np.ndarray
 SENSOR, OBJ = mujoco.mjtSensor, mujoco.mjtObj
 
 JOINTS = frozenset({"JOINTPOS", "JOINTVEL", "JOINTLIMITPOS", "JOINTLIMITVEL"})
@@ -144,47 +144,47 @@ class Sensors:
             "TOUCH_SHAPE": [SHAPES.index(site_shape(m, site)) for site in self.touching],
         }
 
-    def tables(self, on: Device, static: Array) -> dict[str, Make]:
+    def tables(self, places: Places, static: Make) -> dict[str, Make]:
         """Makers of (E, rows, columns); `static`: mass x centre and mass of bodies that never
         move."""
-        m, subtrees = self.structure.model, self.subtrees
+        m, on = self.structure.model, places.on
         cutoff, data = m.sensor_cutoff[self.ids], m.sensor_datatype[self.ids]
         real = data == mujoco.mjtDataType.mjDATATYPE_REAL
         positive = data == mujoco.mjtDataType.mjDATATYPE_POSITIVE
         high = np.where((cutoff > 0) & (real | positive), cutoff, NONE)
         low = np.where((cutoff > 0) & real, -cutoff, -NONE)
-        below = [[b for b in range(m.nbody) if _is_below(m, b, body)] for body in subtrees]
-        frames, none = [self._frame(on, *frame) for frame in self.frames], on(np.zeros((1, 0, 16)))
+        below = [[_is_below(m, b, body) for b in range(m.nbody)] for body in self.subtrees]
+        of_subtree = on(np.array(below).reshape(-1, m.nbody))
+        frames, none = (
+            [self._frame(places, *frame) for frame in self.frames],
+            on(np.zeros((1, 0, 16))),
+        )
 
-        def frame(field: Callable[[str], Tensor]) -> Tensor:
+        def frame(field: Fields) -> Tensor:
             rows = [make(field) for make in frames]
             return torch.stack(torch.broadcast_tensors(*rows), 1) if rows else none
 
-        fixed = {
-            "cutoff": np.stack([low, high], 1)[None],
-            "subtree": np.array([static[b].sum(0) for b in below]).reshape(1, -1, 4),
-            "touch": m.site_size[self.touching][None],
-            "magnetic": m.opt.magnetic[None, None],
+        return {
+            **held(on, {"cutoff": np.stack([low, high], 1)}),
+            "subtree": lambda field: of_subtree @ static(field),
+            **held(on, {"touch": m.site_size[self.touching], "magnetic": m.opt.magnetic[None]}),
+            "frame": frame,
         }
-        held = {name: on(values) for name, values in fixed.items()}
-        makers: dict[str, Make] = {n: lambda field, n=n: held[n] for n in held}  # type: ignore[misc]
-        return makers | {"frame": frame}
 
-    def _frame(self, on: Device, kind: int, i: int) -> Make:
+    def _frame(self, places: Places, kind: int, i: int) -> Make:
         """(E, 16): origin, rotation and quaternion in a slot's frame, or in the world's."""
-        s, body = self.structure, _body_of(self.structure.model, kind, i)
-        none = np.array([1.0, 0, 0, 0])
-        origin, turn = (on(x) for x in s.placed(body, np.zeros(3), none))
-        own = on(s.placed_quat(body, none))
+        on, body = places.on, _body_of(self.structure.model, kind, i)
         named = {OBJ.mjOBJ_GEOM: "geom_{}", OBJ.mjOBJ_SITE: "site_{}", OBJ.mjOBJ_CAMERA: "cam_{}",
                  OBJ.mjOBJ_BODY: "body_i{}"}  # fmt: skip
         name = named.get(OBJ(kind), "")
-        still = on(np.zeros((1, 3))), on(none[None])
+        still = on(np.zeros((1, 3))), on([[1.0, 0, 0, 0]])
 
-        def make(field: Callable[[str], Tensor]) -> Tensor:
+        def make(field: Fields) -> Tensor:
+            there = places(field)
             pos, quat = (field(name.format(x))[:, i] for x in ("pos", "quat")) if name else still
-            at = origin + (turn @ pos[..., None])[..., 0]
-            parts = [at, (turn @ matrices(quat)).flatten(-2), product(own, quat)]
+            turn = there.turn[:, body]
+            at = there.pos[:, body] + turned(turn, pos)
+            parts = [at, (turn @ matrices(quat)).flatten(-2), product(there.quat[:, body], quat)]
             envs = max(len(x) for x in parts)
             return torch.cat([x.expand(envs, x.shape[1]) for x in parts], 1)
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import mujoco
-import numpy as np
 
 FREE, SLIDE, HINGE, BALL, BASE = 0, 1, 2, 3, 4
 GEOM, JOINT = mujoco.mjtGeom, mujoco.mjtJoint
+KIND_OF_JOINT = {int(JOINT.mjJNT_FREE): FREE, int(JOINT.mjJNT_BALL): BALL,
+                 int(JOINT.mjJNT_SLIDE): SLIDE, int(JOINT.mjJNT_HINGE): HINGE}  # fmt: skip
 POINTED = {int(kind) for kind in (GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE, GEOM.mjGEOM_BOX)}
 """Shapes that touch a plane with points of theirs."""
 
@@ -29,14 +30,6 @@ class Slot:
     body: int
     up: int
     """The slot it moves with, -1 for the world."""
-    rotation: np.ndarray
-    """(3, 3) of its frame in its parent's, at qpos0."""
-    offset: np.ndarray
-    """(3,) of its origin in its parent's frame [m]."""
-    in_body: np.ndarray
-    """(3, 3) of its frame in its body's."""
-    anchor: np.ndarray
-    """(3,) of its origin in its body's frame [m]."""
     axis: int = 0
     """Of a ball joint, whose three slots turn about its body's axes."""
 
@@ -145,71 +138,21 @@ class Structure:
         """The slot of the geom that moves."""
         return self.slot_of_geom(pair.a if self.moves(pair.a) else pair.b)
 
-    def placed(self, body: int, pos: np.ndarray, quat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Origin and rotation in a slot's frame of what is at (pos, quat) in `body`'s."""
-        m, rotation, carrier = self.model, matrix(quat), self.carrier(body)
-        while body != carrier:
-            turn = matrix(m.body_quat[body])
-            pos, rotation = m.body_pos[body] + turn @ pos, turn @ rotation
-            body = int(m.body_parentid[body])
-        if body == 0:
-            return pos, rotation
-        slot = self.slots[self.last[body]]
-        return slot.in_body.T @ (pos - slot.anchor), slot.in_body.T @ rotation
-
-    def placed_quat(self, body: int, quat: np.ndarray) -> np.ndarray:
-        """The rotation of `placed` as a quaternion, with the sign that MuJoCo's products give."""
-        m, carrier = self.model, self.carrier(body)
-        while body != carrier:
-            quat, body = product(m.body_quat[body], quat), int(m.body_parentid[body])
-        if body == 0:
-            return quat
-        return product(conjugate(quaternion(self.slots[self.last[body]].in_body)), quat)
-
-    def slot_quat(self, k: int) -> np.ndarray:
-        """Slot k's `rotation` as a quaternion, (4,)."""
-        slot, m = self.slots[k], self.model
-        own = quaternion(slot.in_body)
-        if slot.joint == m.body_jntadr[slot.body] and slot.axis == 0:
-            parent = int(m.body_parentid[slot.body])
-            return product(self.placed_quat(parent, m.body_quat[slot.body]), own)
-        return product(conjugate(quaternion(self.slots[slot.up].in_body)), own)
-
     def _cut(self) -> None:
-        m, still, none = self.model, np.eye(3), np.zeros(3)
+        m = self.model
         for body in range(1, m.nbody):
             if m.body_mocapid[body] >= 0:
                 self.last[body] = len(self.slots)
-                self.slots.append(Slot(BASE, -1, body, -1, still, none, still, none))
+                self.slots.append(Slot(BASE, -1, body, -1))
             if m.body_weldid[body] != body:
                 continue
             first = int(m.body_jntadr[body])
             up = self.slot_of_body(int(m.body_parentid[body]))
-            base, turn = self.placed(
-                int(m.body_parentid[body]), m.body_pos[body], m.body_quat[body]
-            )
-            in_body, anchor = np.eye(3), np.zeros(3)
             for joint in range(first, first + int(m.body_jntnum[body])):
-                if m.jnt_type[joint] == JOINT.mjJNT_FREE:
-                    self.slots.append(Slot(FREE, joint, body, -1, still, none, still, none))
-                    continue
-                ball = m.jnt_type[joint] == JOINT.mjJNT_BALL
-                frame = np.eye(3) if ball else with_axis_z(m.jnt_axis[joint])
-                at = m.jnt_pos[joint]
-                if joint == first:
-                    rotation, offset = turn @ frame, base + turn @ at
-                else:
-                    rotation, offset = in_body.T @ frame, in_body.T @ (at - anchor)
+                kind = KIND_OF_JOINT[int(m.jnt_type[joint])]
+                for axis in range(3 if kind == BALL else 1):
+                    self.slots.append(Slot(kind, joint, body, up, axis))
                     up = len(self.slots) - 1
-                hinge = m.jnt_type[joint] == JOINT.mjJNT_HINGE
-                kind = BALL if ball else HINGE if hinge else SLIDE
-                in_body, anchor = frame, np.array(at)
-                self.slots.append(Slot(kind, joint, body, up, rotation, offset, in_body, anchor))
-                for axis in (1, 2) if ball else ():
-                    up = len(self.slots) - 1
-                    self.slots.append(
-                        Slot(BALL, joint, body, up, still, none, in_body, anchor, axis)
-                    )
             self.last[body] = len(self.slots) - 1
 
     def _add_pair(self, pair: Pair) -> None:
@@ -266,35 +209,3 @@ def touching(m: mujoco.MjModel) -> Iterable[Pair]:
 def _pair(m: mujoco.MjModel, a: int, b: int, explicit: int) -> Pair:
     first = m.geom_type[a] <= m.geom_type[b]
     return Pair(a, b, explicit) if first else Pair(b, a, explicit)
-
-
-def matrix(quat: np.ndarray) -> np.ndarray:
-    """(3, 3) of a quaternion (w, x, y, z)."""
-    out = np.zeros(9)
-    mujoco.mju_quat2Mat(out, np.asarray(quat, float))
-    return out.reshape(3, 3)
-
-
-def quaternion(rotation: np.ndarray) -> np.ndarray:
-    """(w, x, y, z) of a rotation (3, 3)."""
-    out = np.zeros(4)
-    mujoco.mju_mat2Quat(out, np.ascontiguousarray(rotation).reshape(9))
-    return out
-
-
-def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    out = np.zeros(4)
-    mujoco.mju_mulQuat(out, np.asarray(a, float), np.asarray(b, float))
-    return out
-
-
-def conjugate(quat: np.ndarray) -> np.ndarray:
-    return quat * np.array([1, -1, -1, -1])
-
-
-def with_axis_z(axis: np.ndarray) -> np.ndarray:
-    """A rotation (3, 3) whose third column is `axis`."""
-    z = axis / np.linalg.norm(axis)
-    x = np.cross(np.eye(3)[np.argmin(np.abs(z))], z)
-    x /= np.linalg.norm(x)
-    return np.stack([x, np.cross(z, x), z], 1)

@@ -50,9 +50,18 @@ MANY = 10
 
 def why_not(model: mujoco.MjModel) -> str | None:
     """Why the fused engine does not step `model`, in one sentence; None if it does."""
-    parts = (_options, _joints, _rows, _actuators, _contacts, _sensors)
+    found = examined(model)
+    return found if isinstance(found, str) else None
+
+
+def examined(model: mujoco.MjModel) -> Structure | str:
+    """The structure of a model that the fused engine steps, or `why_not`'s sentence."""
+    parts = (_options, _joints, _equalities, _tendons, _actuators, _sensors)
     reason = next((said for part in parts if (said := part(model))), None)
-    return f"the fused engine does not have {reason}" if reason else None
+    if not reason:
+        structure = Structure(model)
+        reason = _rows(structure) or _contacts(structure)
+    return f"the fused engine does not have {reason}" if reason else structure
 
 
 def slower(s: Structure) -> str | None:
@@ -130,14 +139,18 @@ def _actuators(m: mujoco.MjModel) -> str | None:
     return None
 
 
-def _rows(m: mujoco.MjModel) -> str | None:
-    fast = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+def _equalities(m: mujoco.MjModel) -> str | None:
     kinds = mujoco.mjtEq
     for i in range(m.neq):
         kind, name = kinds(int(m.eq_type[i])), f"(equality {_name(m, 'equality', i)})"
         known = (kinds.mjEQ_CONNECT, kinds.mjEQ_WELD, kinds.mjEQ_JOINT, kinds.mjEQ_TENDON)
         if not _is(kind, *known):
             return f"equalities of kind {kind.name.removeprefix('mjEQ_').lower()} {name}"
+    return None
+
+
+def _tendons(m: mujoco.MjModel) -> str | None:
+    fast = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     for t in range(m.ntendon):
         name = f"(tendon {_name(m, 'tendon', t)})"
         wraps = m.wrap_type[m.tendon_adr[t] : m.tendon_adr[t] + m.tendon_num[t]]
@@ -150,15 +163,19 @@ def _rows(m: mujoco.MjModel) -> str | None:
         pulls = (m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON) & (m.actuator_trnid[:, 0] == t)
         if fast and (m.tendon_damping[t] or m.actuator_biasprm[pulls, 2].any()):
             return f"damping of tendons with implicitfast; use Euler {name}"
-    rows = Rows(Structure(m))
+    return None
+
+
+def _rows(s: Structure) -> str | None:
+    rows = Rows(s)
     for row in rows.rows:
         if len(rows.trees(row)) > 2:
             return f"tendons and equalities that couple three trees (tendon {row.id})"
     return None
 
 
-def _contacts(m: mujoco.MjModel) -> str | None:
-    s = Structure(m)
+def _contacts(s: Structure) -> str | None:
+    m = s.model
     for plane in s.planes:
         if s.slot_of_geom(plane) >= 0:
             return f"planes that move (geom {_name(m, 'geom', plane)})"

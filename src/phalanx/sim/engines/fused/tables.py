@@ -47,16 +47,18 @@ INPUTS = (
 
 # Model fields from which tables are made: these may differ between environments.
 VARIABLE = frozenset({
-    "opt.gravity", "body_gravcomp", "body_mass", "body_inertia", "body_ipos", "body_iquat",
-    "body_invweight0", "geom_pos", "geom_quat", "geom_size", "geom_rbound", "site_pos", "site_quat",
-    "dof_damping", "dof_armature", "dof_frictionloss", "dof_invweight0", "dof_solref", "dof_solimp",
+    "opt.gravity", "body_pos", "body_quat", "jnt_pos", "jnt_axis", "qpos0", "body_gravcomp",
+    "body_mass", "body_inertia", "body_ipos", "body_iquat", "body_invweight0", "geom_pos",
+    "geom_quat", "geom_size", "geom_rbound", "site_pos", "site_quat", "dof_damping",
+    "dof_armature", "dof_frictionloss", "dof_invweight0", "dof_solref", "dof_solimp",
     "jnt_stiffness", "jnt_range", "jnt_solref", "jnt_solimp", "jnt_margin", "jnt_actfrcrange",
-    "qpos_spring", "actuator_gainprm", "actuator_biasprm", "actuator_gear", "actuator_ctrlrange",
-    "actuator_forcerange", "geom_friction", "geom_solref", "geom_solimp", "geom_margin", "geom_gap",
-    "tendon_stiffness", "tendon_damping", "tendon_lengthspring", "tendon_range", "tendon_margin",
-    "tendon_invweight0", "tendon_solref_lim", "tendon_solimp_lim", "tendon_solref_fri",
-    "tendon_solimp_fri", "eq_solref", "eq_solimp", "pair_friction", "pair_solref", "pair_solimp",
-    "pair_margin", "pair_gap",
+    "qpos_spring", "actuator_gainprm", "actuator_biasprm", "actuator_gear",
+    "actuator_ctrlrange", "actuator_forcerange", "geom_friction", "geom_solref", "geom_solimp",
+    "geom_margin", "geom_gap", "tendon_stiffness", "tendon_damping", "tendon_lengthspring",
+    "tendon_range", "tendon_margin", "tendon_invweight0", "tendon_length0", "eq_data",
+    "cam_pos", "cam_quat", "tendon_solref_lim", "tendon_solimp_lim", "tendon_solref_fri",
+    "tendon_solimp_fri", "eq_solref", "eq_solimp", "pair_friction", "pair_solref",
+    "pair_solimp", "pair_margin", "pair_gap",
 })  # fmt: skip
 
 DRAWN = re.compile(
