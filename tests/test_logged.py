@@ -50,6 +50,20 @@ class Named(tasks.find("Cartpole")):
         return reward, ended
 
 
+def test_environments_that_diverged_are_not_in_the_means():
+    task = tasks.make("Ant", 4, "cpu", engine="mujoco")
+    task.reset()
+    actions = torch.zeros(4, task.num_actions)
+    task.step(actions)
+    sound = task.scalars()
+    task.sim.qvel[1:] = float("nan")
+    task.sim.qvel[3] = 1e30
+    task.step(actions)
+    found = task.scalars()
+    assert task.sim.divergences.sum() == 3
+    assert all(abs(found[k] - v) < 1 for k, v in sound.items() if k.startswith("reward/")), found
+
+
 def test_sums_go_on_from_a_checkpoint_and_never_leave_the_device_in_a_step():
     def make():
         torch.manual_seed(0)

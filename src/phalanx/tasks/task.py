@@ -306,14 +306,15 @@ class Task:
         """Log this step's values, for `compute_reward`: terms of the reward and other numbers as
         means, under `reward/<name>` and `<name>`; of causes of ends, bool, the share of each in all
         ends, under `ends/<name>`. Each is (N,), or () if it is the same everywhere; the names are
-        the same in every step. The cause `time` is added to others. Nothing waits for the device.
+        the same in every step. The cause `time` is added to others; environments that diverged in
+        this step are left out. Nothing waits for the device.
         TensorBoard, the display and `result.json` show the values."""
         if ends:
             no_time_out = self.progress_buf < self.config.episode_length
             for cause in ends.values():
                 no_time_out |= cause
             ends = {**ends, "time": ~no_time_out}
-        self.terms.add(rewards or {}, ends or {}, numbers or {})
+        self.terms.add(rewards or {}, ends or {}, numbers or {}, self.sim.diverged)
 
     def state(self, name: str, initial: Tensor) -> Tensor:
         """Declare `initial` as the attribute `name`, which checkpoints save and restore, and return

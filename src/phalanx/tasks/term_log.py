@@ -33,8 +33,10 @@ class TermLog:
         rewards: Mapping[str, Tensor],
         ends: Mapping[str, Tensor],
         numbers: Mapping[str, Tensor],
+        diverged: Tensor | None = None,
     ) -> None:
-        """Add one step: values (N,), or () where they are the same everywhere."""
+        """Add one step: values (N,), or () where they are the same everywhere. Environments of
+        `diverged`, (N,) bool, are left out: one NaN would be the mean of all."""
         tagged = {f"reward/{name}": value for name, value in rewards.items()}
         tagged |= {f"ends/{name}": value for name, value in ends.items()}
         tagged |= numbers
@@ -45,8 +47,12 @@ class TermLog:
         rows = [value.expand(size) for value in tagged.values()]
         rows = [row if row.dtype == torch.float32 else row.float() for row in rows]
         sums, counts = self._sums[:, first : first + len(rows)]
-        sums += torch.stack(rows).sum(1)
-        counts += size
+        if diverged is None or size != len(diverged):
+            sums += torch.stack(rows).sum(1)
+            counts += size
+        else:
+            sums += torch.where(diverged, 0.0, torch.stack(rows)).sum(1)
+            counts += size - diverged.sum()
         if self.latest is not None:
             self.latest = tagged
 
