@@ -362,7 +362,7 @@ def test_result_file_has_what_a_table_needs(run):
     assert "best_return" in result
     assert {"phalanx", "torch", "mujoco", "mujoco-warp", "python"} <= result["versions"].keys()
     assert "git_commit" in result
-    assert result["stopped"] == "max_epochs 8 reached"
+    assert result["stopped"] == "iteration 8 was the last"
 
 
 def test_summaries_have_rl_games_tags_and_the_common_ones(run):
@@ -397,7 +397,7 @@ def test_output_is_plain_lines_and_a_second_run_takes_another_folder(cwd, capsys
     )
     for word in ("frames", "steps/s", "return", "length", "kl", "lr", "elapsed", "left"):
         assert f"{word} " in lines[0]
-    assert any(x.startswith("done: max_epochs 2 reached; final return ") for x in lines)
+    assert any(x.startswith("done: iteration 2 was the last; final return ") for x in lines)
     assert "checkpoint:  runs/Cartpole_2/nn/Cartpole.pth" in lines
     names = {"config.yaml", "result.json", "nn", "summaries"}
     for folder in ("runs/Cartpole", "runs/Cartpole_2"):
@@ -500,6 +500,14 @@ def test_help_lists_the_keys_of_a_task_and_its_training(task, train, capsys):
             assert re.search(rf"^{name} +{re.escape(as_typed(name, value))}(?= |$)", config, re.M)
 
 
+def test_help_has_what_a_task_says_of_the_rest_of_a_part():
+    """G1VelocityMjlab gives three of MjlabWeights other defaults, and has no YAML for them."""
+    used = compose_config(["task=G1VelocityMjlab"]).task.config.rewards
+    shown = {f.name: f.default for f in fields(config_class("G1VelocityMjlab"))}
+    for name, value in dataclasses.asdict(used).items():
+        assert shown[f"rewards.{name}"] == str(value), name
+
+
 def test_every_key_has_a_meaning():
     classes = [config_class(task) for task in tasks.TASKS]
     classes += [find_class(place) for place in {**ALGORITHMS, **NETWORKS}.values()]
@@ -590,7 +598,7 @@ def test_terminal_shows_a_live_panel(cwd, monkeypatch):
     for word in ("training", "frames", "steps/s", "rollout steps/s", "return", "length", "kl", "lr",
                  "elapsed", "left", "100%", "Ctrl-C saves and stops"):  # fmt: skip
         assert word in text, word
-    assert "done: max_epochs 20 reached" in text
+    assert "done: iteration 20 was the last" in text
 
 
 def test_play_writes_a_video(run, capsys, cwd, monkeypatch):

@@ -175,6 +175,28 @@ def test_every_whole_number_has_a_largest_value():
     assert checked > 60
 
 
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = field(default_factory=lambda: Inner(scale=5.0, offset=2.0))
+    deep: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outermost:
+    outer: Outer = field(default_factory=lambda: Outer(inner=Inner(scale=7.0, offset=3.0)))
+
+
+def test_a_part_given_in_part_keeps_what_the_whole_says_of_the_rest():
+    assert read(Outer, {"inner": {"offset": 1}}, "").inner == Inner(5.0, 1.0)
+    assert read(Outer, {"inner": {}}, "").inner == Inner(5.0, 2.0)
+    assert read(Outermost, {"outer": {"inner": {"scale": 1}}}, "").outer.inner == Inner(1.0, 3.0)
+    with pytest.raises(PhalanxError, match=r"inner\.scale is -1.0; it must be above 0"):
+        read(Outer, {"inner": {"scale": -1}}, "")
+    with pytest.raises(PhalanxError, match=r"unknown key inner\.scal; did you mean 'scale'"):
+        read(Outer, {"inner": {"scal": 1}}, "")
+    assert read(Config, {"name": "x", "maybe": {"scale": 2}}, "").maybe == Inner(2.0)
+
+
 def test_a_subclass_that_changes_a_default_keeps_the_range():
     @dataclass(frozen=True)
     class Longer(Config):

@@ -112,7 +112,7 @@ def test_auto_leaves_many_convex_pairs_to_mujoco():
     )
     model = f"<mujoco><worldbody>{cans}</worldbody></mujoco>"
     sim = Sim(Text(model), 64, "cpu", engine="auto", threads=1)
-    assert "slower with so many pairs of convex shapes (105)" in sim.engine.reason
+    assert "slower with 105 pairs of convex shapes, more than 10" in sim.engine.reason
     assert why_not(sim.model) is None
 
 

@@ -14,6 +14,7 @@ import torch
 
 from browser import LOADING, choose, page_at, page_of, pixels, running, wait_for
 from phalanx import tasks
+from phalanx.cli import console
 from phalanx.cli.main import main
 from phalanx.cli.play_source import PlaySource
 from phalanx.cli.watch import Watch
@@ -227,8 +228,13 @@ def test_without_a_checkpoint_play_shows_a_task(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     main(["play", "task=Cartpole", "sim_device=cpu", "games=4", "num_envs=2", "engine=mujoco"])
     assert "no policy plays: random actions\nCartpole: return" in capsys.readouterr().out
-    main(["play", "actions=zero", "sim_device=cpu", "games=4", "num_envs=2", "engine=mujoco"])
-    assert "no policy plays: zero actions\nCartpole: return" in capsys.readouterr().out
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
+    short = ["sim_device=cpu", "games=4", "num_envs=2", "engine=mujoco"]
+    main(["play", "actions=zero", *short, "port=9000", "view_envs=2"])
+    said = capsys.readouterr().out
+    assert "no policy plays: zero actions" in said
+    assert "options without effect: view_envs= needs view=true, port= needs view=true" in said
+    assert "2 of 4 episodes, step " in said  # a line now and then, where no line can change
 
 
 def policies_of_page(training):

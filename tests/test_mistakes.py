@@ -82,6 +82,15 @@ WORDS_OF_OTHERS = {
     "Ant": "`phalanx train task=Ant` trains this task",
     "test task=Ant": "`phalanx play` does it",
     "watch": "`phalanx play view=true`",
+    "play episodes=3": "give games=",
+    "play task=Cartpole window=true": "give view=",
+    "sim2sim Ant.onnx games=3": "give episodes=",
+    "sim2sim Ant.onnx --games 3": "give episodes=",
+    "sim2sim Ant.onnx view=true": "give browser=",
+    "sim2sim Ant.onnx window=true browser=true": "give only one",
+    "sim2sim Ant.onnx num_envs=3": "it is an option of `phalanx train`",
+    "robot go2.xml games=3": "it is an option of `phalanx play`",
+    "motion show walk games=3": "it is an option of `phalanx play`",
     "train task=go2.urdf": "`phalanx new my_robots robot=go2.urdf` writes a task around it",
 }
 WRITTEN = {

@@ -799,7 +799,7 @@ def test_motion_show_reports_and_check_fails_for_faults(capsys, humanoid, tmp_pa
         (["shw", "walk"], "did you mean 'show'"),
         (["show"], "takes one file"),
         (["show", "none.json"], "cannot read none.json"),
-        (["show", "walk", "robt=a.xml"], "unknown key robt; did you mean 'robot'"),
+        (["show", "walk", "robt=a.xml"], "unknown key 'robt'; did you mean 'robot'"),
         (["show", "walk", "start=5", "end=6"], "fewer than two frames"),
         (["convert", "walk", "a.npy"], "a.npy must end in .json"),
     ],

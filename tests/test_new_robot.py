@@ -299,7 +299,7 @@ def test_every_mistake_is_one_sentence(cwd, capsys):
         capsys, "new", "mine", "robot=dg.xml"
     )
     assert "task= needs the robot's file" in sentence(capsys, "new", "mine", "task=Dog")
-    assert "unknown key robt; did you mean 'robot'?" in sentence(
+    assert "unknown key 'robt'; did you mean 'robot'?" in sentence(
         capsys, "new", "mine", "robt=dog.xml"
     )
     said = sentence(capsys, "new", "mine", "robot=dog.xml", "task=dog-walk")

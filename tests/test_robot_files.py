@@ -532,6 +532,19 @@ def test_frames_weigh_nothing_and_shapes_are_filled_with_the_density_asked_for(l
         assert ("'tip'" in texts(loaded.notes)) == (mass > 1)
 
 
+def test_a_base_whose_mass_is_in_a_link_fixed_to_it_is_not_filled(load):
+    """KDL wants a root without inertia, hence `base_inertia` in files for ROS. A sensor of a gram
+    is no such link."""
+    box = '<collision><geometry><box size=".1 .1 .1"/></geometry></collision>'
+    inertia = '<inertia ixx=".01" iyy=".01" izz=".01" ixy="0" ixz="0" iyz="0"/>'
+    for mass, total in ((0.6, 0.6), (0.001, 1.001)):
+        extra = f'<link name="m"><inertial><mass value="{mass}"/>{inertia}</inertial></link>'
+        text = robot(f'<link name="base">{box}</link>{extra}{joint("fixed", "base", "m", "m")}')
+        assert load(text, f"{mass}.urdf").compile().body_mass.sum() == pytest.approx(total)
+        filled = load(text, f"{mass}.urdf", density=1000).compile().body_mass.sum()
+        assert filled == pytest.approx(1 + mass)  # asked for, as Isaac Gym's programs do
+
+
 def test_an_impossible_inertia_of_a_welded_link_moves_to_the_link_that_carries_it(load):
     """(1, 1, 9) e-3 of the tip is no inertia, but together with the arm's .01 it is. The tip is
     turned by 90 degrees about x, so its z is the arm's -y. Each has 1 kg, 0.2 m apart along z,

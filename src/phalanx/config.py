@@ -45,8 +45,11 @@ def ranged(
     return dataclasses.field(default=default, metadata={**metadata, "infinite": infinite})
 
 
-def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ()) -> T:
+def read(
+    cls: type[T], values: Any, where: str, no_effect: Collection[str] = (), base: T | None = None
+) -> T:
     """Convert `values` to a `cls`; `where` is the path in messages, as in "params.config" or "".
+    base: what fields have that are not in `values`, instead of the class's defaults.
 
     Keys in `no_effect`, or in the class's NO_EFFECT, are accepted and dropped. Raises PhalanxError
     for any other unknown key.
@@ -65,17 +68,32 @@ def read(cls: type[T], values: Any, where: str, no_effect: Collection[str] = ())
             near = did_you_mean(str(key), fields)
             accepted = near or f"; accepted: {', '.join(sorted(fields))}"
             raise PhalanxError(f"unknown key {prefix}{key}{accepted}")
-        taken[key] = _value(hints[key], value, prefix + key)
+        usual = getattr(base, key) if base is not None else default_of(fields[key])
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(usual):
+            # The rest of it is what this class says, not what the class of the part says.
+            taken[key] = read(type(usual), value, prefix + key, base=usual)
+        else:
+            taken[key] = _value(hints[key], value, prefix + key)
         about = metadata_of(cls, key)
         endless = about.get("infinite") or fields[key].default in (math.inf, -math.inf)
         _check_range(taken[key], about, endless, prefix + key)
         if check := about.get("check"):
             check(taken[key], prefix + key)
     for name, field in fields.items():
-        no_default = field.default is field.default_factory is MISSING
-        if name not in taken and no_default:
+        if name in taken:
+            continue
+        if base is not None:
+            taken[name] = getattr(base, name)
+        elif field.default is field.default_factory is MISSING:
             raise PhalanxError(f"the key {prefix}{name} is missing and has no default")
     return cls(**taken)
+
+
+def default_of(field: "dataclasses.Field[Any]") -> Any:
+    """The default of a dataclass's field, None without one."""
+    if field.default_factory is not MISSING:
+        return field.default_factory()
+    return None if field.default is MISSING else field.default
 
 
 def without_effect(cls: type, values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -26,6 +26,7 @@ from rich.console import Console
 from phalanx.cli import bench_rows
 from phalanx.cli.bench_table import Row, cells, growth, load, print_table
 from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.cli.console import Lines
 from phalanx.cli.measure import Job
 from phalanx.cli.peers import MJLAB_TASKS, PEERS
 from phalanx.cli.result import device_name, git_commit, versions
@@ -89,9 +90,7 @@ PASSED_ON = ("sim_device", "rl_device", "train", "max_iterations")
 def bench(arguments: list[str]) -> None:
     """Measure, print a table, write the file. Raises PhalanxError, before anything is measured."""
     config, passed_on = _read(arguments)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200  # files have no width limit
+    console = Lines()
     _check_places(config)
     if config.results:
         rows = [row for file in config.results for row in load(file)]
@@ -103,7 +102,7 @@ def bench(arguments: list[str]) -> None:
     if config.plot:
         growth(rows, Path(config.plot))
     for file in filter(None, (config.out, config.plot)):
-        console.print(f"written: {file}", soft_wrap=True)
+        console.print(f"written: {file}")
 
 
 def _measure_all(
@@ -129,7 +128,7 @@ def _measure_all(
             for row in new:
                 rows.append(bench_rows.with_median({**about, **row}))
                 if not console.is_terminal:
-                    console.print("  ".join(cells(rows[-1])), soft_wrap=True, markup=False)
+                    console.print("  ".join(cells(rows[-1])))
         bench_rows.derive(rows)
         if config.out:
             text = json.dumps(result, indent=1) + "\n"

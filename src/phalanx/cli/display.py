@@ -11,9 +11,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from phalanx.cli.console import SECONDS_BETWEEN_LINES, Lines
 from phalanx.rl import AlgoObserver
-
-SECONDS_BETWEEN_LINES = 3.0
 
 
 def show_randomization(console: Console, env: Any) -> None:
@@ -27,12 +26,7 @@ def show_randomization(console: Console, env: Any) -> None:
         table.add_column(heading, no_wrap=heading == "randomised")
     for row in randomizer.table():
         table.add_row(*(Text(text) for text in dataclasses.astuple(row)))
-    wide = (
-        console
-        if console.is_terminal
-        else Console(file=console.file, width=132, quiet=console.quiet)
-    )
-    wide.print(table)
+    console.print(table)
 
 
 class TrainingDisplay(AlgoObserver):
@@ -41,7 +35,7 @@ class TrainingDisplay(AlgoObserver):
     shows_warnings = True
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=False, highlight=False)
+        self.console = console or Lines()
         self.agent: Any = None
         self._live: Live | None = None
         self._progress = Progress(
@@ -75,7 +69,7 @@ class TrainingDisplay(AlgoObserver):
         elif time.perf_counter() - self._line_at > SECONDS_BETWEEN_LINES or self.agent.stop_reason:
             self._line_at = time.perf_counter()
             cells = "  ".join(f"{name} {value}" for name, value in self._figures())
-            self.console.print(cells, soft_wrap=True)
+            self.console.print(cells)
             sys.stdout.flush()
 
     def _panel(self) -> Group:

@@ -11,8 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
+from phalanx.cli.console import Lines
 from phalanx.cli.doctor_api import installed_support
 from phalanx.cli.doctor_read import read
 from phalanx.cli.doctor_report import examine
@@ -43,13 +42,11 @@ def doctor(arguments: list[str]) -> int:
     if file == "-":
         print(json.dumps(report, indent=1))
     else:
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = 160  # files have no width limit
+        console = Lines()
         (show_all if options.all else show)(console, report)
         if file:
             write_atomically(Path(file), (json.dumps(report, indent=1) + "\n").encode())
-            console.print(f"written: {file}", soft_wrap=True)
+            console.print(f"written: {file}")
     return 0 if report["will_run"] else 1
 
 

@@ -26,27 +26,27 @@ def show(console: Console, report: Report) -> None:
     refused = [n for n, use in report["calls"].items() if not works(use["state"])]
     if rest := [name for name in refused if name not in shown]:
         where = [f"{name} ({report['calls'][name]['places'][0]})" for name in rest[:PROGRAMS]]
-        console.print(f"no program reaches {', '.join(where)}", markup=False, soft_wrap=True)
+        console.print(f"no program reaches {', '.join(where)}")
     _show_assets(console, report["assets"])
     _show_install(console, report)
     for file, why in list(report["unreadable"].items())[:ASSETS]:
-        console.print(f"left out: {file}: {why}", soft_wrap=True, markup=False)
-    console.print(f"\n{_verdict(report)}", soft_wrap=True)
+        console.print(f"left out: {file}: {why}")
+    console.print(f"\n{_verdict(report)}", markup=True)
     if report["calls"] or report["problems"]:
         more = as_called(f"phalanx doctor {report['path']} all=true")
-        console.print(f"all that was found: {more}", soft_wrap=True, markup=False)
+        console.print(f"all that was found: {more}")
 
 
 def _show_assets(console: Console, assets: Report) -> None:
     for what in dict.fromkeys(assets.values()):
         files = [file for file, said in assets.items() if said == what]
-        console.print(f"{_places(files)}: {what}", markup=False, soft_wrap=True)
+        console.print(f"{_places(files)}: {what}")
 
 
 def _show_programs(console: Console, programs: list[Report]) -> None:
     if not programs or not programs[0]["file"]:
         for stop in _first(programs):
-            console.print(f"stops at {_said(stop)}", markup=False, soft_wrap=True)
+            console.print(f"stops at {_said(stop)}")
         return
     table = _table("program", "what stops it first, once all is installed")
     alike: dict[tuple[str, ...], list[Report]] = {}
@@ -86,7 +86,7 @@ def _said(stop: Report) -> str:
 
 def _show_install(console: Console, report: Report) -> None:
     if report["install"]:
-        console.print("\n[bold]To do first[/bold]")
+        console.print("\nTo do first", style="bold")
     for line in report["install"]:
         why = ""
         if line == f"export {SHIM}":
@@ -95,15 +95,13 @@ def _show_install(console: Console, report: Report) -> None:
             names += [f"{name}" for name in report["by_hand"] if name in SHIMMED]
             more = len(cured) - CURED
             why = f"  # for {', '.join(names)}{f' and {more} more' if more > 0 else ''}"
-        console.print(f"  {line}{why}", soft_wrap=True, markup=False)
+        console.print(f"  {line}{why}")
     if report["cuda"]:
         asks = "asks" if len(report["cuda"]) == 1 else "ask"
         instead = "instead, " if f"export {SHIM}" in report["install"] else ""
         console.print(
             f"  export ISAACGYM_COMPAT=cpu  # {instead}without a GPU: {_places(report['cuda'])}"
             f" {asks} for CUDA",
-            soft_wrap=True,
-            markup=False,
         )
 
 
@@ -112,9 +110,9 @@ def show_all(console: Console, report: Report) -> None:
     _show_calls(console, report["calls"])
     _show_programs(console, report["programs"])
     for file, why in report["unreadable"].items():
-        console.print(f"left out: {file}: {why}", soft_wrap=True, markup=False)
+        console.print(f"left out: {file}: {why}")
     if report["problems"]:
-        console.print("\n[bold]What no longer works with today's Python and packages[/bold]")
+        console.print("\nWhat no longer works with today's Python and packages", style="bold")
         table = _table("uses", "what", "fix", "where")
         for p in report["problems"]:
             mark = "" if p["breaks"] else " (may still run)"
@@ -122,15 +120,15 @@ def show_all(console: Console, report: Report) -> None:
             table.add_row(*map(Text, cells))
         console.print(table)
     if report["unmet_requirements"]:
-        console.print("\n[bold]Required versions that are not available here[/bold]")
+        console.print("\nRequired versions that are not available here", style="bold")
         for file, lines in report["unmet_requirements"].items():
-            console.print(f"{file}: {', '.join(lines)}", markup=False)
+            console.print(f"{file}: {', '.join(lines)}")
     for name, why in report["by_hand"].items():
         shim = f"; {SHIM} makes it importable" if name in SHIMMED else ""
-        console.print(f"{name} {why}{shim}", markup=False)
+        console.print(f"{name} {why}{shim}")
     _show_assets(console, report["assets"])
     _show_install(console, report)
-    console.print(f"\n{_verdict(report)}", soft_wrap=True)
+    console.print(f"\n{_verdict(report)}", markup=True)
 
 
 def _show_calls(console: Console, used: Report) -> None:

@@ -3,9 +3,8 @@
 import dataclasses
 from typing import Any
 
-from rich.console import Console
-
 from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.cli.console import Lines
 from phalanx.cli.options import ExportOptions, RunOptions
 from phalanx.cli.program import as_called
 from phalanx.cli.run_folders import given_checkpoint
@@ -18,7 +17,7 @@ def export_checkpoint(arguments: list[str]) -> None:
     from phalanx.deploy.describe import describe
     from phalanx.deploy.export import export
 
-    console = Console(highlight=False)
+    console = Lines()
     options = compose_config(arguments, "export")
     assert isinstance(options, ExportOptions)
     checkpoint = given_checkpoint(options, "export")
@@ -32,14 +31,11 @@ def export_checkpoint(arguments: list[str]) -> None:
         f"{path}: {about.policy.kind} policy of {about.task}, {about.observation.size} observations"
         f" to {joints} ({about.action.kind}) at {about.control_hz:.4g} Hz; differs from torch by"
         f" {difference:.1e} at most",
-        soft_wrap=True,
     )
     if custom:
-        console.print(
-            f"terms that the robot's program must compute: {', '.join(custom)}", soft_wrap=True
-        )
+        console.print(f"terms that the robot's program must compute: {', '.join(custom)}")
     if options.format == "onnx":
-        console.print(as_called(f"try it:      phalanx sim2sim {path}"), soft_wrap=True)
+        console.print(as_called(f"try it:      phalanx sim2sim {path}"))
 
 
 def make_player(options: RunOptions, num_envs: int) -> Any:

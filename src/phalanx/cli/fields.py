@@ -129,11 +129,20 @@ def fields(cls: ClassSource, prefix: str = "", nested: bool = True) -> list[Fiel
                 if inner and _is_dataclass(inner.node):
                     first, *rest = found[name]
                     first = dataclasses.replace(first, is_section=first.default != "null")
-                    own = fields(inner, f"{name}.")
+                    own = _with_given(fields(inner, f"{name}."), name, statement, owner.file)
                     if name == prefix + "rewards":
                         own = [_of_a_term(field) for field in own]
                     found[name] = [first, *rest, *own]
     return [field for group in found.values() for field in group]
+
+
+def _with_given(own: list[Field], name: str, statement: ast.AnnAssign, file: Source) -> list[Field]:
+    """The fields of the part `name` with the defaults that the outer class gives it, as in
+    `field(default_factory=lambda: Weights(torque=-1e-5))`."""
+    calls = [n for n in ast.walk(statement) if isinstance(n, ast.Call)]
+    made = [k for call in calls for k in call.keywords if _name(call) not in ("field", "ranged")]
+    given = {f"{name}.{k.arg}": _text(k.value, file) for k in made if k.arg}
+    return [dataclasses.replace(f, default=given.get(f.name, f.default)) for f in own]
 
 
 def _of_a_term(field: Field) -> Field:

@@ -93,7 +93,7 @@ class Films(AlgoObserver):
             return
         folder = Path(self._job.name)
         if self._process.returncode == 0:
-            self.console.print(f"film:  {self.path}", soft_wrap=True)
+            self.console.print(f"film:  {self.path}")
             log_film(self.agent.writer, (folder / "film.gif").read_bytes(), frame)
         else:
             log = (folder / "log").read_text(errors="replace").strip().splitlines()

@@ -1,5 +1,9 @@
 """Keys of the command line that are treated specially."""
 
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
 TEXTS = (
     "checkpoint",
     "experiment",
@@ -126,6 +130,39 @@ NEEDS = {
     "view": ("view_envs", "host", "port"),
 }
 """Options without effect unless another one is true."""
+
+WITHOUT = {
+    "view": ("games", "json"),
+    "window": ("episodes", "video", "out"),
+    "browser": ("episodes", "video", "out"),
+}
+"""Options without effect if another one is true."""
+
+
+def without_effect(options: Any, on: Mapping[str, bool]) -> list[str]:
+    """Options, a dataclass, that are given and have no effect, with the reason. on: which of the
+    switches of `NEEDS` and `WITHOUT` are on."""
+    given = {f.name for f in fields(options) if getattr(options, f.name) != f.default}
+    found = [
+        f"{name}= needs {switch}=true"
+        for switch, names in NEEDS.items()
+        for name in names
+        if name in given and not on.get(switch, True)
+    ]
+    return found + [
+        f"{name}= counts only without {switch}=true"
+        for switch, names in WITHOUT.items()
+        for name in names
+        if name in given and on.get(switch)
+    ]
+
+
+SAME = (
+    {"games", "episodes", "num_episodes", "n_episodes"},
+    {"view", "browser", "window", "viewer", "gui"},
+    {"out", "output"},
+)
+"""Keys that mean the same in different commands."""
 
 COMMANDS_ELSEWHERE = {
     **dict.fromkeys(("test", "eval", "evaluate", "enjoy", "run"), "`phalanx play`"),

@@ -3,10 +3,10 @@
 import ast
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from phalanx import tasks
+from phalanx.cli.console import Lines
 from phalanx.cli.fields import source
 from phalanx.errors import PhalanxError
 
@@ -29,12 +29,10 @@ def list_tasks(arguments: list[str]) -> None:
         own = project is not None and name in project.tasks
         origin = str(Path(origin).relative_to(project.root)) if own and project else "phalanx"
         table.add_row(name, *_describe(name), origin)
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # files have no width limit
+    console = Lines()
     console.print(table)
     if project:
-        console.print(f"project: {project.root}", highlight=False, soft_wrap=True)
+        console.print(f"project: {project.root}", highlight=False)
 
 
 def _describe(name: str) -> tuple[str, str, str]:

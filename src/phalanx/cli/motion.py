@@ -11,10 +11,11 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from phalanx import tasks
+from phalanx.cli.console import Lines
+from phalanx.cli.overrides import read_words
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.motion import Clip, Robot, load_clip, write_json
@@ -23,6 +24,7 @@ from phalanx.sim import Scene
 from phalanx.yaml_file import read_yaml
 
 ROBOT = Path(tasks.__file__).parent / "assets" / "humanoid_amp.xml"
+TEXTS = ("robot", "out", "names", "up")
 ACTIONS = ("show", "check", "convert")
 SECONDS, FPS = 10.0, 30  # of the video
 BEYOND = 0.5  # joints beyond their limits by more than this are reported [degrees]
@@ -66,7 +68,8 @@ def motion(arguments: list[str]) -> None:
     if len(files) != 1 + (action == "convert"):
         wanted = "two files, from and to" if action == "convert" else "one file, or walk or run"
         raise PhalanxError(f"motion {action} takes {wanted}, but {len(files)} were given")
-    config = read(MotionOptions, dict(a.split("=", 1) for a in arguments if "=" in a), "")
+    keys = [a for a in arguments if "=" in a]
+    config = read(MotionOptions, read_words(keys, MotionOptions, "motion", texts=TEXTS), "")
     model = _model(config.robot)
     robot = Robot(model)
     clip = load_clip(
@@ -79,7 +82,7 @@ def motion(arguments: list[str]) -> None:
     )
     if config.start or config.end is not None:
         clip = clip.cut(config.start, clip.length if config.end is None else config.end)
-    console = Console(highlight=False)
+    console = Lines()
     faults = find_faults(clip, robot)
     if action == "convert":
         if Path(files[1]).suffix != ".json":
@@ -87,16 +90,16 @@ def motion(arguments: list[str]) -> None:
                 f"motion convert writes Phalanx's JSON format; {files[1]} must end in .json"
             )
         write_json(clip, files[1])
-        console.print(f"{files[1]}: {clip.num_frames} frames, {clip.length:.2f} s", soft_wrap=True)
+        console.print(f"{files[1]}: {clip.num_frames} frames, {clip.length:.2f} s")
         return
     if action == "show":
         console.print(_table(clip, robot))
     for fault in faults:
-        console.print(f"- {fault}", soft_wrap=True)
+        console.print(f"- {fault}")
     if not faults:
         console.print(f"{clip.name}: no problems found")
     if action == "show" and config.out:
-        console.print(f"video: {_video(clip, robot, Path(config.out))}", soft_wrap=True)
+        console.print(f"video: {_video(clip, robot, Path(config.out))}")
     if action == "check" and faults:
         sys.exit(1)
 

@@ -7,9 +7,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-import yaml
-from rich.console import Console
-
+from phalanx.cli.console import Lines
+from phalanx.cli.overrides import read_words
 from phalanx.cli.program import as_called
 from phalanx.config import read
 from phalanx.errors import PhalanxError
@@ -53,7 +52,7 @@ def new(arguments: list[str]) -> None:
     from phalanx.cli.new_robot import robot_task
     from phalanx.cli.robot import downloads
 
-    with downloads(Console(stderr=True)) as on_progress:
+    with downloads(Lines(stderr=True)) as on_progress:
         made = robot_task(
             options.robot, options.task, options.fixed_base, options.root, on_progress
         )
@@ -67,25 +66,15 @@ def new(arguments: list[str]) -> None:
 
 
 def _options(arguments: list[str]) -> NewOptions:
-    values: dict[str, Any] = {}
-    for argument in arguments:
-        key, equals, text = argument.partition("=")
-        if not equals:
-            key, text = "folder", argument
-        if key in values or argument.startswith("-"):
-            values.pop("folder", None)
-            break
-        try:
-            values[key] = yaml.safe_load(text) if key == "fixed_base" else text
-        except yaml.YAMLError as error:
-            raise PhalanxError(f"cannot read {argument!r}") from error
-    if not values.get("folder"):
-        given = f", not {' '.join(arguments)!r}" if arguments else ""
+    words = [a for a in arguments if "=" not in a]
+    if len(words) != 1 or words[0].startswith("-"):
+        given = f", not {' '.join(words)!r}" if words else ""
         raise PhalanxError(
             f"new takes the name of a folder, as in phalanx new my_robots{given}; and, to write a"
             " task for a robot, robot=<file> and task=<Name>"
         )
-    options = read(NewOptions, values, "")
+    texts = ("robot", "task", "root")
+    options = read(NewOptions, read_words(arguments, NewOptions, "new", "folder", texts), "")
     for key in ("task", "root", "fixed_base"):
         if getattr(options, key) is not None and options.robot is None:
             raise PhalanxError(f"{key}= needs the robot's file as well, as in robot=go2.xml")
@@ -112,12 +101,12 @@ def _write(folder: Path, files: dict[str, str]) -> None:
 
 
 def _say(folder: Path, about: str, files: list[str], remarks: list[str], task: str) -> None:
-    out = Console(highlight=False, soft_wrap=True).print
-    out(f"[bold]{folder}[/bold] has {about}")
+    out = Lines().print
+    out(f"{folder} has {about}", style="bold")
     for line in [*files, *remarks]:
-        out(f"  {line}", markup=False)
+        out(f"  {line}")
     there = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
-    out(as_called(f"next:  {there}phalanx train task={task}"), markup=False)
+    out(as_called(f"next:  {there}phalanx train task={task}"))
 
 
 def _files(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:

@@ -100,6 +100,7 @@ def robot_task(
         raise PhalanxError(
             f"{robot.path} has no joint that could be driven, so there is nothing to train"
         )
+    remarks += _said_of_file(robot)
     if held.apart:
         remarks.append(
             "pairs of bodies that overlap in its default pose, and so do not collide:"
@@ -135,6 +136,18 @@ def robot_task(
     files = {f"tasks/{folder}/{folder}.py": task.replace("MY_GOAL", goal), **files}
     files = {file: _renamed(text, names) for file, text in files.items()}
     return RobotTask(name, goal, files, f"tasks/{folder}/assets/{folder}.xml", spec, remarks)
+
+
+def _said_of_file(robot: RobotFile) -> list[str]:
+    """What was added to the file or mended in it, one line for each kind."""
+    kinds: dict[str, list[str]] = {}
+    for note in robot.robot.notes:
+        if note.kind in ("added", "mended"):
+            kinds.setdefault(note.text, []).append(note.item)
+    return [
+        f"{text}: {items[0]}" + (f" and {len(items) - 1} more" if items[1:] else "")
+        for text, items in kinds.items()
+    ]
 
 
 def _rolls(robot: RobotFile, pose: Pose) -> bool:

@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from phalanx.cli.keys import NEEDS
+from phalanx.cli.keys import without_effect
 from phalanx.config import ranged
 from phalanx.errors import PhalanxError
 from phalanx.tasks.task import TaskConfig
@@ -106,16 +106,7 @@ class ViewOptions(RunOptions):
     @property
     def idle(self) -> list[str]:
         """Options that are given and have no effect, with what they need."""
-        on = {"view": self.watched, "wandb": True, "mlflow": True}
-        if isinstance(self, TrackingOptions):
-            on |= {"wandb": self.wandb or self.wandb_activate, "mlflow": self.mlflow}
-        given = {f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
-        return [
-            f"{name}= needs {switch}=true"
-            for switch, names in NEEDS.items()
-            for name in names
-            if name in given and not on[switch]
-        ]
+        return without_effect(self, {"view": self.watched})
 
 
 @dataclass(frozen=True)
@@ -140,6 +131,13 @@ class TrackingOptions(ViewOptions):
     """Also log to MLflow, where MLFLOW_TRACKING_URI says."""
     mlflow_experiment: str | None = None
     """Experiment there; null takes the task's name."""
+
+    @property
+    def idle(self) -> list[str]:
+        """The same."""
+        wandb = self.wandb or self.wandb_activate
+        on = {"view": self.watched, "wandb": wandb, "mlflow": self.mlflow}
+        return without_effect(self, on)
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,18 @@ A value is YAML: `64`, `1e-3`, `true`, `null`, `[1, 2]`, `{name: adam}`. Paths a
 Hydra's `+key=` and `++key=` mean `key=`.
 """
 
+import dataclasses
 import difflib
 import itertools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from phalanx import tasks
 from phalanx.cli import fields
 from phalanx.cli.commands import ALGORITHMS, COMMANDS
-from phalanx.cli.keys import DECIDED, ELSEWHERE, TEXTS
+from phalanx.cli.keys import DECIDED, ELSEWHERE, SAME, TEXTS
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.tasks.projects import SECTIONS
 from phalanx.yaml_file import parse_yaml
@@ -51,6 +52,31 @@ def parse(argument: str, options: Collection[str], command: str) -> Override:
         ) from error
     _check_mapping(value, argument)
     return Override(key, value)
+
+
+def read_words(
+    arguments: Iterable[str], kind: type, command: str, word: str = "", texts: Collection[str] = ()
+) -> dict[str, Any]:
+    """The values in the arguments of a command without a train config, by key. kind: the dataclass
+    with its keys; word: the key of an argument without one; texts: keys whose value is used as
+    typed. Raises PhalanxError for an unknown key, one that is given twice, and for a value that is
+    not YAML."""
+    names = [f.name for f in dataclasses.fields(kind)]
+    values: dict[str, Any] = {}
+    for argument in arguments:
+        if argument.startswith("-"):
+            raise PhalanxError(_without_dashes(argument, names, command))
+        key, equals, text = argument.partition("=")
+        if not equals:
+            key, text = word, argument
+        if key.split(".")[0] not in names:
+            raise PhalanxError(f"unknown key {key!r}{_where_instead(key, names, command)}")
+        if key in values:
+            raise PhalanxError(f"{key} is given twice, as {values[key]!r} and {text!r}")
+        as_typed = key == word or key in texts
+        where = f"cannot read {argument!r}"
+        values[key] = text if as_typed else parse_yaml(text, where, any_number=True)
+    return values
 
 
 def put(root: dict[str, Any], override: Override) -> None:
@@ -135,14 +161,19 @@ def _check_key(key: str, options: Collection[str], command: str) -> None:
 
 def _where_instead(key: str, options: Collection[str], command: str) -> str:
     """What to type instead of an unknown key, as the end of a sentence."""
-    key = key.lower().replace("-", "_")
-    if key in ELSEWHERE:
+    key, trains = key.lower().replace("-", "_"), "train" in options
+    for same in SAME:
+        if key in same and (here := same & set(options)):
+            return f"; give {here.pop()}="
+    if trains and key in ELSEWHERE:
         return f"; {ELSEWHERE[key]}"
-    if near := did_you_mean(key, options):
-        return near
     for other, about in COMMANDS.items():
         if about.options and key in _names(about.options):
             return f"; it is an option of `phalanx {other}`"
+    if near := did_you_mean(key, options):
+        return near
+    if not trains:
+        return f"; accepted: {', '.join(options)} (`phalanx {command} --help` explains them)"
     places = {name: f"task.env.{name}" for name in _names("phalanx.tasks.task:TaskConfig")}
     for place in ALGORITHMS.values():
         places |= {name: f"train.params.config.{name}" for name in _names(place)}

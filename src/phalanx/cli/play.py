@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.cli.console import Lines
 from phalanx.cli.display import show_randomization
 from phalanx.cli.options import PlayOptions
 from phalanx.cli.play_source import PlaySource, without_policy
@@ -21,7 +21,7 @@ VIDEO_SECONDS = 10.0
 def play(arguments: list[str]) -> None:
     """Print mean return and length over `games` episodes; with `video` write an mp4; with `view`
     show a page instead, until Ctrl-C."""
-    console = Console(highlight=False)
+    console = Lines()
     options = compose_config(arguments, "play")
     assert isinstance(options, PlayOptions)
     actions = options.actions or ("policy" if options.checkpoint else "random")
@@ -46,24 +46,31 @@ def play(arguments: list[str]) -> None:
             raise PhalanxError(f"{options.task.name} takes no commands; remove command=")
         player.env.give_command(options.command)
     if path is not None and str(path) != options.checkpoint:  # a run folder was given
-        console.print(f"checkpoint: {path}", soft_wrap=True)
+        console.print(f"checkpoint: {path}")
     show_randomization(console, player.env)
+    if options.idle:
+        console.print(f"options without effect: {', '.join(options.idle)}", style="dim")
     if options.watched:
         _show(player, path, options, port)
         return
-    result = player.run()
+    with console.progress() as show:
+        player.on_step = lambda ended, games, step: show(
+            f"{ended} of {games} episodes, step {step}"
+        )
+        result = player.run()
     console.print(
         f"{options.task.name}: return [bold]{result.mean_return:.2f}[/bold]"
         f" +- {result.std_return:.2f}, episode length {result.mean_length:.1f},"
         f" over {result.games} episodes"
         + "".join(f", {name} {value:.3f}" for name, value in result.measures.items()),
-        soft_wrap=True,
+        markup=True,
     )
     if options.video:
-        with console.status("playing for the video") as status:
+        with console.progress() as show:
+            show("playing for the video")
             where = _video_path(path, options.task.name, actions)
-            video = record(player, where, lambda k, n: status.update(f"video: frame {k} of {n}"))
-        console.print(f"video: {video}", soft_wrap=True)
+            video = record(player, where, lambda k, n: show(f"video: frame {k} of {n}"))
+        console.print(f"video: {video}")
 
 
 def _page_port(options: PlayOptions) -> int | None:

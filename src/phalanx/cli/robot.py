@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+from phalanx.cli.console import Lines
+from phalanx.cli.keys import without_effect
+from phalanx.cli.overrides import read_words
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
 
@@ -61,8 +63,10 @@ class RobotOptions:
 def robot(arguments: list[str]) -> None:
     """Show a robot. Raises PhalanxError."""
     options = _options(arguments)
-    console = Console(highlight=False)
-    errors = Console(highlight=False, stderr=True)
+    console = Lines()
+    errors = Lines(stderr=True)
+    if idle := without_effect(options, {"view": options.view}):
+        errors.print(f"options without effect: {', '.join(idle)}", style="dim")
     if options.view:
         from phalanx.viewer import require_viewer
 
@@ -90,12 +94,12 @@ def robot(arguments: list[str]) -> None:
         from phalanx.robot.write import whole_spec, write_mjcf
 
         said = f"MJCF: {write_mjcf(whole_spec(loaded), Path(options.out))}"
-        (errors if options.json else console).print(said, soft_wrap=True)
+        (errors if options.json else console).print(said)
     if options.picture:
         from phalanx.video import render_picture
 
         said = f"picture: {render_picture(held.model, held.start, options.picture)}"
-        (errors if options.json else console).print(said, soft_wrap=True)
+        (errors if options.json else console).print(said)
     if options.view:
         from phalanx.viewer import view_robot
 
@@ -112,17 +116,7 @@ def robot(arguments: list[str]) -> None:
 
 
 def _options(arguments: list[str]) -> RobotOptions:
-    values: dict[str, Any] = {}
-    for argument in arguments:
-        key, equals, text = argument.partition("=")
-        if not equals:
-            key, text = "robot", argument
-        if key in values:
-            raise PhalanxError(f"{key} is given twice, as {values[key]!r} and {text!r}")
-        try:
-            values[key] = text if key in TEXTS else yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise PhalanxError(f"cannot read {argument!r}") from error
+    values = read_words(arguments, RobotOptions, "robot", "robot", TEXTS)
     if not values.get("robot"):
         raise PhalanxError(
             "robot needs a file or a name of MuJoCo Menagerie, as in `phalanx robot go2.xml` or"

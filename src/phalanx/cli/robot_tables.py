@@ -46,7 +46,7 @@ def show(console: Console, facts: RobotFacts, dropped: Drop) -> None:
 
 def _part(console: Console, title: str, table: Table) -> None:
     if table.row_count:
-        console.print(f"\n{title}", style="bold", markup=False)
+        console.print(f"\n{title}", style="bold")
         console.print(table)
 
 
@@ -77,7 +77,7 @@ def _head(console: Console, facts: RobotFacts) -> None:
     )
     size = " x ".join(f"{s:.2f}" for s in facts.size)
     numbers = ", ".join(_count(*count) for count in counts if count[0])
-    console.print(f"{facts.name}: {facts.format} file {facts.file}", style="bold", soft_wrap=True)
+    console.print(f"{facts.name}: {facts.format} file {facts.file}", style="bold")
     console.print(f"{facts.mass:.4g} kg, {facts.base} base, {size} m; {numbers}")
 
 

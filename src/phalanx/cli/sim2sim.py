@@ -14,14 +14,16 @@ from rich.console import Console
 
 from phalanx import tasks
 from phalanx.cli.config import compose_config
+from phalanx.cli.console import Lines
 from phalanx.cli.export import make_player
+from phalanx.cli.keys import without_effect
+from phalanx.cli.overrides import read_words
 from phalanx.cli.sim2sim_viewer import in_browser, in_window
 from phalanx.config import ranged, read
 from phalanx.deploy.metadata import Metadata
 from phalanx.errors import PhalanxError
 from phalanx.files import write_atomically
 from phalanx.tasks.projects import SECTIONS
-from phalanx.yaml_file import parse_yaml
 
 VIDEO_SECONDS = 5.0
 
@@ -56,14 +58,20 @@ class Sim2SimOptions:
     task: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of the task's Config, as in task.env.episode_length=500."""
 
+    def __post_init__(self) -> None:
+        if self.window and self.browser:
+            raise PhalanxError("window=true and browser=true show the same robot; give only one")
+
 
 def sim2sim(arguments: list[str]) -> None:
     """Play and report. Raises PhalanxError."""
     from phalanx.deploy.trial import Trial
 
-    console = Console(highlight=False)
+    console = Lines()
     config = _config(arguments)
     watched = config.window or config.browser
+    if idle := without_effect(config, {"window": config.window, "browser": config.browser}):
+        console.print(f"options without effect: {', '.join(idle)}", style="dim")
     if config.browser:
         from phalanx.viewer import require_viewer
 
@@ -82,20 +90,21 @@ def sim2sim(arguments: list[str]) -> None:
         (in_browser if config.browser else in_window)(trial)
         return
     film: Future[Path | None] | None = None
-    wanted = round(VIDEO_SECONDS * trial.about.control_hz)
+    wanted, steps = round(VIDEO_SECONDS * trial.about.control_hz), 0
     folder = _make_folder(config)
     # Another process renders the first robot's video while the other robots play on.
-    with console.status("") as status, ThreadPoolExecutor(1) as pool:
+    with console.progress() as show, ThreadPoolExecutor(1) as pool:
         while trial.running.any():
             trial.step()
-            status.update(f"{int((~trial.running).sum())} of {config.episodes} episodes")
+            steps += 1
+            show(f"{int((~trial.running).sum())} of {config.episodes} episodes, step {steps}")
             complete = len(trial.trace.qpos) >= wanted or not trial.tracing
             if config.video and complete and film is None:
                 film = pool.submit(_video, trial, folder, console)
-        status.update("training player, for comparison")
+        show("the training player, for comparison")
         figures = trial.figures() | {"policy": config.policy}
         figures["training"] = _training(config, trial.about, figures)
-        status.update("video")
+        show("video")
         video = film.result() if film else None
     _say(console, figures)
     from phalanx.deploy.report import report
@@ -103,27 +112,17 @@ def sim2sim(arguments: list[str]) -> None:
     write_atomically(folder / "report.json", json.dumps(figures, indent=1).encode())
     page = report(figures, trial.about, trial.trace, video)
     write_atomically(folder / "report.html", page.encode())
-    console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+    console.print(f"report: {folder / 'report.html'}")
 
 
 def _config(arguments: list[str]) -> Sim2SimOptions:
-    values: dict[str, Any] = {}
-    for argument in arguments:
-        key, equals, text = argument.partition("=")
-        if not equals:
-            key, text = "policy", argument
-        where = f"cannot read {argument!r}"
-        value = text if key in ("policy", "out") else parse_yaml(text, where, any_number=True)
-        if key == "task":
-            raise PhalanxError(
-                f"the policy's metadata names its task, so {argument!r} cannot be given; remove it"
-            )
-        if key in values:
-            raise PhalanxError(f"{key} is given twice, as {values[key]!r} and {value!r}")
-        if key.startswith("task.env."):
-            values.setdefault("task", {}).setdefault("env", {})[key[9:]] = value
-        else:
-            values[key] = value
+    if named := next((a for a in arguments if a.startswith("task=")), None):
+        raise PhalanxError(
+            f"the policy's metadata names its task, so {named!r} cannot be given; remove it"
+        )
+    values = read_words(arguments, Sim2SimOptions, "sim2sim", "policy", ("policy", "out"))
+    for key in [k for k in values if k.startswith("task.env.")]:
+        values.setdefault("task", {}).setdefault("env", {})[key[9:]] = values.pop(key)
     if "policy" not in values:
         raise PhalanxError("sim2sim needs an exported policy, as in `phalanx sim2sim Ant.pth.onnx`")
     if values["policy"].endswith(".pth"):
@@ -196,7 +195,7 @@ def _video(trial: Any, folder: Path, console: Console) -> Path | None:
     try:
         return render_video(model, frames, folder / "video.mp4", fps=fps)
     except PhalanxError as error:
-        console.print(f"no video: {error}", soft_wrap=True)
+        console.print(f"no video: {error}")
         return None
 
 
@@ -210,15 +209,13 @@ def _say(console: Console, figures: dict[str, Any]) -> None:
         f"{figures['task']} in plain MuJoCo: return [bold]{figures['mean_return']:.2f}[/bold]"
         f" +- {figures['std_return']:.2f}{ratio}, episode length {figures['mean_length']:.1f},"
         f" {figures['falls']} falls in {figures['episodes']} episodes",
-        soft_wrap=True,
+        markup=True,
     )
     if figures["randomised"]:
         console.print(
             f"randomised at full strength: {', '.join(r[0] for r in figures['randomised'])}",
-            soft_wrap=True,
         )
     console.print(
         f"latency: median {latency['median']:.3f} ms, p99 {latency['p99']:.3f} ms; of the network"
         f" {latency['network_median']:.3f} ms",
-        soft_wrap=True,
     )

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from phalanx.cli.config import compose_config
+from phalanx.cli.console import Lines
 from phalanx.cli.devices import check_start
 from phalanx.cli.options import TrainOptions
 from phalanx.cli.overrides import jobs, split, split_at_commas
@@ -27,7 +28,7 @@ def train_each(arguments: list[str]) -> int | None:
     in any of them, before the first run starts."""
     from phalanx.cli import train
 
-    console = Console(highlight=False)
+    console = Lines()
     swept = [key for key, text in map(split, arguments) if len(split_at_commas(text)) > 1]
     runs = _runs(arguments)
     rows: list[list[str]] = []
@@ -35,11 +36,11 @@ def train_each(arguments: list[str]) -> int | None:
     for k, (values, options) in enumerate(runs, 1):
         chosen = [values[key] for key in swept]
         about = ", ".join(f"{key}={value}" for key, value in zip(swept, chosen, strict=True))
-        console.print(f"\n[bold]run {k} of {len(runs)}[/bold]: {about}", soft_wrap=True)
+        console.print(f"\nrun {k} of {len(runs)}: {about}", style="bold")
         try:
             agent = train.run(options)
         except PhalanxError as error:
-            console.print(f"failed: {error}", soft_wrap=True, markup=False)
+            console.print(f"failed: {error}")
             rows.append([*chosen, "failed", "", "", str(error)])
             code = FAILED
             continue
@@ -89,8 +90,6 @@ def _result(agent: Any) -> list[str]:
 
 
 def _summary(console: Console, swept: list[str], rows: list[list[str]]) -> None:
-    if not console.is_terminal:
-        console.width = 200  # files have no width limit
     table = Table(box=None, pad_edge=False)
     for heading in (*swept, "return", "iterations", "steps/s", "run folder"):
         table.add_column(heading, overflow="fold")

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from phalanx.cli.config import as_settings, compose_config, resolved, train_params
+from phalanx.cli.console import Lines
 from phalanx.cli.devices import check_start, ended_if_stuck, kind_of_device, start_ranks
 from phalanx.cli.display import TrainingDisplay, show_randomization, words_of
 from phalanx.cli.options import TrainOptions
@@ -48,7 +49,7 @@ def run(options: TrainOptions) -> Any:
     before anything is written."""
     if options.multi_gpu:
         ranks.join(kind_of_device(options))
-    console = Console(highlight=False, quiet=ranks.rank() > 0)
+    console = Lines(quiet=ranks.rank() > 0)
     checkpoint = resolve_checkpoint(options.checkpoint) if options.checkpoint else None
     options = resolved(options)
     with _run_folder(options, checkpoint) as folder:
@@ -83,7 +84,6 @@ def run(options: TrainOptions) -> Any:
         console.print(
             f"this run had already ended; to continue training, give max_iterations= above"
             f" {display.agent.epoch_num}",
-            soft_wrap=True,
         )
     return display.agent
 
@@ -135,11 +135,10 @@ class _Header(AlgoObserver):
         engine = algo.vec_env.sim.engine
         threads = f" on {engine.threads} threads" if getattr(engine, "threads", 0) else ""
         self.console.print(
-            f"[bold]phalanx[/bold] {algo.name}: {algo.num_actors} environments"
+            f"phalanx {algo.name}: {algo.num_actors} environments"
             f"{f' on each of {algo.world_size} ranks' if algo.world_size > 1 else ''},"
             f" physics {engine.name}{threads}, learning on {device_name(algo.device)},"
             f" run folder {algo.experiment_dir}",
-            soft_wrap=True,
         )
         show_randomization(self.console, algo.vec_env)
         if algo.frame:
@@ -174,7 +173,7 @@ def _stop_on_signals(display: TrainingDisplay) -> Iterator[None]:
 
 
 def _closing_words(console: Console, agent: Any) -> None:
-    out = lambda text: console.print(as_called(text), soft_wrap=True, markup=False)  # noqa: E731
+    out = lambda text: console.print(as_called(text))  # noqa: E731
     last, best = agent.nn_dir / f"last_{agent.name}.pth", agent.nn_dir / f"{agent.name}.pth"
     if agent.stop_reason == INTERRUPTED:
         out(f"\nstopped at iteration {agent.epoch_num}; everything is saved in {last}")
@@ -187,7 +186,7 @@ def _closing_words(console: Console, agent: Any) -> None:
     console.print(
         f"\n[bold]done[/bold]: {agent.stop_reason}; final return [bold]{mean}[/bold]{length};"
         f" {agent.frame:,} steps in {agent.total_time:.1f} s ({speed:,.0f} steps/s)",
-        soft_wrap=True,
+        markup=True,
     )
     for kind in ("reward", "ends"):
         said = {k: v for k, v in agent.task_scalars.items() if k.startswith(f"{kind}/")}

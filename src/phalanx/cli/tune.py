@@ -23,6 +23,7 @@ from rich.console import Console
 
 from phalanx.cli.commands import ALGORITHMS
 from phalanx.cli.config import as_settings, compose_config, train_params
+from phalanx.cli.console import Lines
 from phalanx.cli.keys import TEXTS
 from phalanx.cli.overrides import split
 from phalanx.cli.study import DRAW, Record, Study, settings_of_trials, split_at_commas
@@ -96,15 +97,15 @@ def tune(arguments: list[str]) -> int | None:
     for values in trials:
         _check([*fixed, *(f"{key}={value}" for key, value in values.items())])
     study.begin([a for a in arguments if not a.startswith(("study=", "address="))], trials)
-    console = Console(highlight=False)
+    console = Lines()
     failed = _run(own, study, fixed, console)
     from phalanx.cli.tune_table import plot, table
 
     records = study.trials()
     table(console, records, own.metric)
     plot(records, own.metric, study.path / "curves.png")
-    console.print(f"curves:   {study.path / 'curves.png'}", soft_wrap=True)
-    console.print(f"continue: phalanx tune study={study.path}", soft_wrap=True)
+    console.print(f"curves:   {study.path / 'curves.png'}")
+    console.print(f"continue: phalanx tune study={study.path}")
     return failed
 
 
@@ -122,9 +123,8 @@ def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> 
     records = study.trials()
     left = [r for r in records if not r.ended]
     console.print(
-        f"[bold]phalanx[/bold] {len(records)} trials, of which {len(records) - len(left)} have"
+        f"phalanx: {len(records)} trials, of which {len(records) - len(left)} have"
         f" ended, study {study.path}",
-        soft_wrap=True,
     )
     if not left:
         return None

@@ -17,8 +17,6 @@ def best_first(records: list[Record], metric: str) -> list[Record]:
 
 def table(console: Console, records: list[Record], metric: str) -> None:
     """Print the trials, the best first."""
-    if not console.is_terminal:
-        console.width = 200  # files have no width limit
     keys = list(dict.fromkeys(key for r in records for key in r.values))
     shown = Table(box=None, pad_edge=False)
     short = [key.rsplit(".", 1)[-1] for key in keys]

@@ -5,8 +5,8 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.progress_reporter import TrialProgressCallback
-from rich.console import Console
 
+from phalanx.cli.console import Lines
 from phalanx.cli.study import Study
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -44,7 +44,7 @@ class Watcher(Callback):
         self._say(trial, f"failed: {record.reason}")
 
     def _say(self, trial: Any, words: str) -> None:
-        Console(highlight=False).print(f"trial {number_of(trial)}  {words}", soft_wrap=True)
+        Lines().print(f"trial {number_of(trial)}  {words}")
 
 
 class Silence(TrialProgressCallback):

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from phalanx import tasks
 from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.cli.console import Lines
 from phalanx.rl import Runner
 from phalanx.sim.engines import kernels
 
@@ -20,7 +21,7 @@ QUICK_S = 1.0
 
 def warmup(arguments: list[str]) -> None:
     """Train each task for a few iterations; print how long that took and what was compiled."""
-    console = Console(highlight=False)
+    console = Lines()
     every = "task=all" in arguments
     given = [a for a in arguments if a != "task=all"]
     runs = [[f"task={name}", *given] for name in sorted(tasks.names())] if every else [given]
@@ -42,7 +43,6 @@ def warmup(arguments: list[str]) -> None:
         console.print(
             f"{options.task.name}: {what}, ready after {seconds:.1f} s with {options.num_envs}"
             " environments",
-            soft_wrap=True,
         )
 
 

@@ -93,7 +93,7 @@ class Watch(AlgoObserver):
             self._said = True
         elif (self.folder / "address").is_file():
             address = (self.folder / "address").read_text()
-            self.console.print(f"watch:  {address}", soft_wrap=True)
+            self.console.print(f"watch:  {address}")
             self._said = True
 
 

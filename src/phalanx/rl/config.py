@@ -170,9 +170,9 @@ class AgentConfig:
         """The limit that ends training after `epoch` iterations and `frame` steps; empty if
         none."""
         if self.max_epochs != -1 and epoch >= self.max_epochs:
-            return f"max_epochs {self.max_epochs} reached"
+            return f"iteration {self.max_epochs} was the last"
         if self.max_frames != -1 and frame >= self.max_frames:
-            return f"max_frames {self.max_frames} reached"
+            return f"step {self.max_frames:,} was the last"
         return ""
 
 

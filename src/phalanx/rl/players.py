@@ -1,6 +1,7 @@
 """Players: evaluate a trained policy over whole episodes."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -57,6 +58,9 @@ class PpoPlayerContinuous:
         self.batch_size = self.env.num_envs
         self.has_batch_dimension = True
         self.warnings: list[str] = []
+        self.on_step: Callable[[int, int, int], None] | None = None
+        """What `run` calls after a step: with the episodes that have ended, all of them, and the
+        steps so far."""
 
     def restore(self, fn: str | Path) -> None:
         """Load the weights of the checkpoint at `fn`. Raises PhalanxError if they do not fit."""
@@ -197,6 +201,8 @@ class PpoPlayerContinuous:
             played += done
             total[done] = 0.0
             length[done] = 0.0
+            if self.on_step is not None:
+                self.on_step(int(played.clamp(max=per_env).sum()), per_env * n, steps)
         all_returns = torch.cat(returns)
         return PlayResult(
             float(all_returns.mean()),

@@ -45,12 +45,11 @@ class Saving:
         names = [self.last]
         if not (folder / f"{self.config.name}.pth").exists():
             names.append(self.config.name)
-        ends = {"max_epochs": f"ep_{run.epoch_num}", "max_frames": f"frame_{run.frame}"}
-        for limit, progress in ends.items():
-            if run.stop_reason.startswith(limit):
-                names.append(
-                    f"{self.last}_{progress}_rew_{format_return(run.journal.meters.rewards)}"
-                )
+        c = self.config
+        if run.stop_reason == c.limit_reached(run.epoch_num, run.frame) != "":
+            at_epoch = c.limit_reached(run.epoch_num, 0)
+            progress = f"ep_{run.epoch_num}" if at_epoch else f"frame_{run.frame}"
+            names.append(f"{self.last}_{progress}_rew_{format_return(run.journal.meters.rewards)}")
         return names
 
 

@@ -78,7 +78,8 @@ def load_robot(
     below the world, the one to take; None takes all as one robot. keyframe: the one of an MJCF to
     start from. self_collisions: whether bodies of the robot may touch; "except_overlaps" turns off
     the pairs that overlap at the initial pose. density [kg/m^3], for URDF only: of links that have
-    collision shapes but no mass, 1000 if None. armature [kg m^2 or kg]: of hinges and slides for
+    collision shapes but no mass; None is 1000, except where a link without shapes is fixed to
+    them and has their mass. armature [kg m^2 or kg]: of hinges and slides for
     which the file has none. collapse_fixed_joints merges bodies without joints into their parents.
     decompose: names of collision meshes to split into convex parts, True for all, "sdf" for those
     of a URDF that have an <sdf>; without that, a mesh collides as its convex hull. splitting: how
@@ -101,9 +102,7 @@ def load_robot(
     poses: dict[str, Pose] = {}
     if xml.tag == "robot":
         _only_for("MJCF", file, root=root)
-        urdf = UrdfReader(
-            xml, file.resolve(), 1000.0 if density is None else density, collapse_fixed_joints
-        )
+        urdf = UrdfReader(xml, file.resolve(), density, collapse_fixed_joints)
         urdf.read()
         spec, notes = urdf.spec, urdf.notes
         fixed_base = urdf.fixed if fixed_base is None else fixed_base

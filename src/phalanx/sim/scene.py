@@ -117,9 +117,10 @@ class Scene:
         "except_overlaps" those of bodies that overlap at the initial pose; bodies joined directly
         never collide. root: of an MJCF with several bodies below the world, the one to take; None
         takes all as one actor. keyframe: of an MJCF, the pose and controls that `Sim.reset`
-        restores. density [kg/m^3]: of URDF links that have collision shapes but no mass, 1000 if
-        None. armature [kg m^2 or kg]: of hinges and slides for which the file has none.
-        collapse_fixed_joints merges bodies without joints into their parents. decompose: names of
+        restores. density [kg/m^3]: of URDF links that have collision shapes but no mass; None is
+        1000, except where a link without shapes is fixed to them and has their mass. armature
+        [kg m^2 or kg]: of hinges and slides for which the file has none. collapse_fixed_joints
+        merges bodies without joints into their parents. decompose: names of
         collision meshes to split into convex parts, True for all of them, "sdf" for those of a URDF
         that have an <sdf>; without that, a mesh collides as its convex hull.
 

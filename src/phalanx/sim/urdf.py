@@ -44,17 +44,22 @@ from phalanx.sim.urdf_values import (
 from phalanx.sim.xml_file import Element
 from phalanx.sim.xml_gate import check_urdf
 
+WATER = 1000.0  # [kg/m^3]
+LEAST = 0.05  # share of what a link of water weighs that a link without shapes has at least
 WORLD = "world_link"  # in the spec, what the file calls "world"
 
 
 class UrdfReader:
     """Builds one spec from the <robot> element of one file; use once.
 
-    density [kg/m^3] is for links without mass. collapse_fixed_joints merges a link on a fixed joint
+    density [kg/m^3] is for links without mass; None is 1000, but not for links whose mass is in
+    another that is fixed to them. collapse_fixed_joints merges a link on a fixed joint
     into its parent, except where the joint says dont_collapse="true".
     """
 
-    def __init__(self, robot: Element, path: Path, density: float, collapse_fixed_joints: bool):
+    def __init__(
+        self, robot: Element, path: Path, density: float | None, collapse_fixed_joints: bool
+    ):
         self.robot = robot
         self.density = density
         self.collapse = collapse_fixed_joints
@@ -257,13 +262,33 @@ class UrdfReader:
         which objects made for Isaac Gym have, or else with `density`."""
         inertial = link.find("inertial")
         given = inertial.find("density") if inertial else None
-        density = numbers_of(given, "value", 1, (self.density,))[0]
+        default = WATER if self.density is None else self.density
+        density = numbers_of(given, "value", 1, (default,))[0]
         shape = self.shapes.inertia(link, density) if density > 0 else None
         if shape is None:
+            return NOTHING
+        if (
+            self.density is None
+            and not given
+            and self._mass_of_fixed_links(link) > LEAST * shape.mass
+        ):
             return NOTHING
         text = f"filled collision shapes of links without mass with {density:g} kg/m^3"
         self.say("added", text, f"{link.attrib['name']!r} {shape.mass:.4g} kg", link)
         return shape
+
+    def _mass_of_fixed_links(self, link: Element) -> float:
+        """Mass [kg] of links without shapes that are fixed to `link`: KDL wants a root without
+        inertia, so that many files for ROS have a link more for the mass of their base."""
+        mass = 0.0
+        for joint in self.joints_below[link.attrib["name"]]:
+            child = self.links[self._joint_link(joint, "child")]
+            if joint.attrib.get("type") != "fixed" or child.find("collision") is not None:
+                continue
+            inertial = child.find("inertial") if child.find("visual") is None else None
+            found = inertial.find("mass") if inertial else None
+            mass += numbers_of(found, "value", 1, (0.0,))[0]
+        return mass
 
 
 _MENDED = (

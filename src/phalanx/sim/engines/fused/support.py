@@ -69,7 +69,7 @@ def slower(s: Structure) -> str | None:
     many = sum(pair_kind(s.model, pair) in CONVEX for pair in s.pairs)
     if many <= MANY:
         return None
-    return f"the fused engine is slower with so many pairs of convex shapes ({many})"
+    return f"the fused engine is slower with {many} pairs of convex shapes, more than {MANY}"
 
 
 def _options(m: mujoco.MjModel) -> str | None:

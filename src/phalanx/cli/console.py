@@ -1,0 +1,46 @@
+"""Where commands print."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console
+
+SECONDS_BETWEEN_LINES = 3.0
+
+
+class Lines(Console):
+    """rich's Console for words that are not ours alone, such as names of files: a text is printed
+    as it is, on one line, without markup unless markup=True. Tables are as wide as the terminal; a
+    file has room for them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, **options)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = 200
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich does, otherwise."""
+        text = all(isinstance(x, str) for x in objects)
+        super().print(*objects, **{"markup": False, "soft_wrap": text, **options})
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Callable[[str], None]]:
+        """A function that shows how far something is: in a terminal on one line that changes, in a
+        file on a new line every few seconds."""
+        if self.is_terminal:
+            with self.status("") as status:
+                yield status.update
+            return
+        shown = time.perf_counter()
+
+        def show(words: str) -> None:
+            nonlocal shown
+            if time.perf_counter() - shown > SECONDS_BETWEEN_LINES:
+                shown = time.perf_counter()
+                self.print(words)
+                self.file.flush()
+
+        yield show
