@@ -256,7 +256,10 @@ def arms(condim, body=ARMS, option=""):
 MODELS = {
     "Euler": (*pendulums(PENDULUMS), 2e-5),
     "Euler, explicit damping": (
-        *pendulums({"damping": {"joint": 'damping=".5"'}}, flag='eulerdamp="disable"'),
+        *pendulums(
+            {"damping": {"joint": 'damping=".5"'}},
+            flag='eulerdamp="disable" gravity="disable" energy="enable"',
+        ),
         2e-5,
     ),
     "implicitfast": (*pendulums(SERVOS, option='integrator="implicitfast"'), 2e-5),
@@ -275,6 +278,16 @@ MODELS = {
         ),
         2e-5,
     ),
+    "RK4": (
+        [*PENDULUMS, *SWINGING],
+        world(
+            [pendulum(i, **p) for i, p in enumerate(PENDULUMS.values())]
+            + [swinging(*x) for x in SWINGING.values()],
+            'integrator="RK4" timestep="0.004"',
+        ),
+        2e-5,
+    ),
+    "RK4 on a plane": (*on_plane(RESTING, "", option='integrator="RK4"'), 2e-4),
     "on a plane": (*on_plane(RESTING, ""), 2e-4),
     "on a tilted plane": (
         *on_plane({k: RESTING[k] for k in ("a capsule", "a box")}, 'euler="10 20 0" pos="0 0 .05"'),

@@ -19,7 +19,7 @@ from test_fused_convex import MESHES
 from test_fused_convex import MODELS as CONVEX
 from test_fused_ground import BALLS, ROUND, hills, rolling
 from test_fused_rows import ROWS, model_of
-from test_fused_sensors import SENSORS, WORLD
+from test_fused_sensors import SENSORS, WELDED, WORLD
 
 MODELS = {
     "joints": TRUTHS["implicitfast"][1],
@@ -31,6 +31,9 @@ MODELS = {
     "convex": CONVEX["on what is fixed"][1].replace("<worldbody>", f"{MESHES}<worldbody>", 1),
     "lanes": f"<mujoco><worldbody>{ARMS}</worldbody></mujoco>",
     "rows": model_of(ROWS),
+    "RK4": TRUTHS["RK4"][1],
+    "lanes, RK4": f'<mujoco><option integrator="RK4"/><worldbody>{ARMS}</worldbody></mujoco>',
+    "welded": WELDED.format(""),
     "sensors": WORLD.format("".join(SENSORS.values())),
 }
 

@@ -10,6 +10,7 @@ from phalanx.sim.engines.fused.lanes import GAP
 from phalanx.sim.engines.fused.spreading import spread
 from phalanx.sim.engines.fused.structure import Structure
 from test_fused import Text, launched, stir
+from test_fused_fields import WALKER
 
 N = 6
 LANES = {"Ant": (4, 3), "Humanoid": (4, 10), "HumanoidWalk": (2, 7), "HumanoidAMP": (4, 11)}
@@ -71,6 +72,15 @@ def test_lanes_step_robots_as_one_lane_does(name, request):
     one = robot(name)
     request.getfixturevalue("lanes_on_cpu")
     assert_same(one, robot(name), launched)
+
+
+def test_lanes_step_with_rk4_as_one_lane_does(request):
+    text = WALKER.replace("<mujoco>", '<mujoco><option integrator="RK4"/>')
+    one = made(text)
+    request.getfixturevalue("lanes_on_cpu")
+    many = made(text)
+    assert many.engine._lanes.count > 1
+    assert_same(one, many, launched)
 
 
 @pytest.mark.parametrize("root", ROOTS)

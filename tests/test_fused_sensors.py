@@ -136,14 +136,70 @@ def test_sensors_are_mujocos(robot):
         assert np.mean(np.array(values) > 1e-3) > 0.1, name
 
 
-def test_stale_sensors_are_those_of_the_state_before_the_last_substep():
-    sim = make(WORLD.format(SENSORS["poses"] + SENSORS["velocities"] + SENSORS["touch"]))
+# A gripper whose palm is welded to the world, and a leg whose foot is welded to its shin.
+WELDED = """<mujoco><option timestep=".002" {}/><worldbody><geom type="plane" size="2 2 1"/>
+  <body name="base" pos="0 0 .6" euler="0 20 0"><geom type="box" size=".1 .1 .02" mass="2"/>
+    <body name="palm" pos="0 0 .1" euler="30 0 0"><geom type="box" size=".1 .05 .05"/>
+      <site name="palm" pos=".01 0 -.05" euler="0 0 50"/>
+      <body name="left" pos=".05 0 .1"><joint axis="0 1 0" damping=".1"/>
+        <geom type="capsule" size=".02" fromto="0 0 0 .1 0 .1"/>
+        <body name="pad" pos=".1 0 .1"><geom type="box" size=".02 .03 .03"/><site name="pad"/>
+        </body></body>
+      <body name="right" pos="-.05 0 .1"><joint type="slide" axis="1 0 0"/>
+        <geom type="capsule" size=".02" fromto="0 0 0 0 0 .1"/></body></body></body>
+  <body pos="0 0 .78"><freejoint/><geom size=".06" mass=".4"/><site name="grip" pos="0 0 -.05"/>
+  </body>
+  <body name="trunk" pos="1 0 .36" gravcomp=".3"><freejoint/><geom type="box" size=".1 .1 .1"/>
+    <body name="leg" pos="0 0 -.1"><joint axis="0 1 0" range="-40 40"/>
+      <geom type="capsule" size=".03" fromto="0 0 0 0 0 -.15"/>
+      <body name="ankle" pos="0 0 -.15" euler="0 0 30"><site name="ankle"/>
+        <geom type="box" size=".03 .03 .01" mass=".2"/>
+        <body name="foot" pos="0 0 -.05"><geom type="box" size=".1 .05 .02"/>
+          <body pos="0 .1 0"><joint axis="1 0 0"/><geom size=".03"/>
+          </body></body></body></body></body>
+  </worldbody><equality><connect body1="palm" body2="left" anchor="0 0 .3" solref=".2 1"/>
+    <connect site1="grip" site2="palm" solref=".3 1"/></equality>
+  <sensor><force site="palm"/><torque site="palm"/><force site="pad"/><torque site="pad"/>
+    <force site="ankle"/><torque site="ankle"/></sensor></mujoco>"""
+
+
+@pytest.mark.parametrize("cone", ["pyramidal", "elliptic"])
+def test_forces_between_welded_bodies_are_mujocos(cone):
+    sim = make(WELDED.format(f'cone="{cone}"'))
+    model, generator = exact(sim.model), torch.Generator().manual_seed(4)
+    sim.sensordata  # noqa: B018
+    touched = 0
+    for spread in (0.3, 0.1):
+        stir(sim, generator, spread)
+        sim.xfrc_applied[:, 1:] = torch.randn(N, model.nbody - 1, 6, generator=generator)
+        datas = [stepped(model, sim, env) for env in range(N)]
+        sim.step()
+        for env, data in enumerate(datas):
+            touched += data.ncon
+            for own in (slice(0, 6), slice(6, 12), slice(12, 18)):
+                wanted, value = data.sensordata[own], sim.sensordata[env, own].numpy()
+                np.testing.assert_allclose(value, wanted, atol=3e-4 * (1 + np.abs(wanted).max()))
+    assert touched > N
+
+
+@pytest.mark.parametrize("option", ["", 'integrator="RK4"'])
+def test_stale_sensors_are_those_of_the_state_before_the_last_substep(option):
+    text = WORLD.format(SENSORS["poses"] + SENSORS["velocities"] + SENSORS["touch"])
+    sim = make(text.replace('integrator="implicitfast"', option or 'integrator="implicitfast"'))
     stale = sim.engine.field("sensordata", stale=True)
     stir(sim, torch.Generator().manual_seed(3))
     model = exact(sim.model)
     data = stepped(model, sim, 0, steps=2)  # mj_step computes sensors before it integrates
     sim.advance(2)
     np.testing.assert_allclose(stale[0], data.sensordata, atol=1e-4 * np.abs(data.sensordata).max())
+    for name in ("qacc", "xpos") if option else ():  # of all and of the last stage
+        sim.reset()
+        own = sim.engine.field(name, stale=True)
+        stir(sim, torch.Generator().manual_seed(3), 0.3)
+        data = stepped(model, sim, 0)
+        sim.advance(1)
+        wanted = getattr(data, name)
+        np.testing.assert_allclose(own[0], wanted, atol=1e-4 * (1 + np.abs(wanted).max()))
 
 
 def test_a_body_at_rest_feels_its_weight_and_touches_the_ground():

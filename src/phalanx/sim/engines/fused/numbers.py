@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from phalanx.sim.engines.fused import contact_numbers, hulls
+from phalanx.sim.engines.fused.masses import SIX, static_masses
 from phalanx.sim.engines.fused.places import Places
 from phalanx.sim.engines.fused.placing import (
     Device,
@@ -37,8 +38,6 @@ from phalanx.sim.engines.fused.structure import BASE, FREE, Structure
 MINVAL = 1e-15
 NONE = 1e30
 """A range that never ends."""
-SIX = ((0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2))
-"""Rows and columns of a symmetric tensor's numbers: xx yy zz xy xz yz."""
 
 
 class Numbers:
@@ -51,7 +50,7 @@ class Numbers:
             **held(on, _options(s)), **_slots(self.places), **held(on, _surfaces(s)),
             **_bodies(self.places), **_joints(s, on), **_actuators(s, on),
             **contact_numbers.tables(self.places), **Rows(s).tables(self.places),
-            **Sensors(s).tables(self.places, static_masses(self.places)),
+            **Sensors(s).tables(self.places),
         }  # fmt: skip
 
     @property
@@ -104,20 +103,6 @@ def actuators_by_tendon(m: mujoco.MjModel) -> list[list[int]]:
 def placed_bodies(s: Structure) -> list[int]:
     """Bodies that slots carry."""
     return [b for b in range(1, s.model.nbody) if s.slot_of_body(b) >= 0]
-
-
-def static_masses(places: Places) -> Make:
-    """(E, bodies, 4) mass x centre and mass of what never moves; the world's own is none."""
-    s = places.structure
-    bodies = range(s.model.nbody)
-    still = places.on([b > 0 and s.slot_of_body(b) < 0 for b in bodies])
-    centres = places.of(bodies)
-
-    def make(field: Fields) -> Tensor:
-        (pos, turn), mass = centres(field), (field("body_mass") * still)[..., None]
-        return joined(mass * (pos + turned(turn, field("body_ipos"))), mass)
-
-    return make
 
 
 def _options(s: Structure) -> dict[str, np.ndarray]:
@@ -200,8 +185,9 @@ def _bodies(places: Places) -> dict[str, Make]:
     def gravcomp(field: Fields) -> Tensor:
         return (field("body_mass") * field("body_gravcomp"))[:, at, None]
 
+    falls = is_on(s.model, mujoco.mjtDisableBit.mjDSBL_GRAVITY)
     return {
-        "gravity": lambda field: field("opt.gravity")[:, None],
+        "gravity": lambda field: field("opt.gravity")[:, None] * falls,
         "inertia": inertia,
         "inertial": lambda field: joined(centres(field), axes(field).flatten(-2)),
         "body_mass": lambda field: field("body_mass")[:, at, None],

@@ -122,11 +122,11 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   }
   bool sensors = OUT(sensordata) && NSENSOR > NSENSOR_STATE;
   bool forces = OUT(qfrc_constraint) || OUT(cfrc_ext) || OUT(cfrc_int) || (sensors && FORCE_SENSORS);
-  F inner[NSLOT][6];
-  if (sensors && !forces) sense_forces(w, C, X, inner);
+  F inner[NSLOT][6], parts[NPART + 1][6];
+  if (sensors && !forces) sense_forces(w, C, X, inner, parts);
   if (!forces) return;
   F touch[NBODY][6], ext[NSLOT][6];
-  if (NROW || OUT(cfrc_ext) || (sensors && CONTACT_SENSORS)) {
+  if (NROW || OUT(cfrc_ext) || (sensors && (CONTACT_SENSORS || NPART))) {
     if (sensors && OWN_CONTACT_SENSORS) {
       contact_wrenches(w, C, X, true, true, touch);
       sense_contacts(w, touch, true);
@@ -147,11 +147,12 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
     F pulled[NBODY][6];
     for (int b = 0; b < NBODY; b++) EACH(i, 6) pulled[b][i] = ZERO;
     row_wrenches(w, ext, pulled);
-    for (int b = 0; b < NPLACE_BODY; b++) EACH(i, 6) {
-      touch[PLACE_BODY_ID[b]][i] += pulled[PLACE_BODY_ID[b]][i];
-      inner[PLACE_BODY_SLOT[b]][i] -= pulled[PLACE_BODY_ID[b]][i];
-    }
+    for (int b = 0; b < NBODY; b++) EACH(i, 6) touch[b][i] += pulled[b][i];
+    for (int b = 0; b < NPLACE_BODY; b++) EACH(i, 6) inner[PLACE_BODY_SLOT[b]][i] -= pulled[PLACE_BODY_ID[b]][i];
   }
+#if NPART
+  if (sensors) welded_forces(w, touch, parts);
+#endif
   F com[3];
   if (LANES > 1 && (OUT(cfrc_ext) || OUT(cfrc_int))) tree_com(w, 0, com);  // lanes step one tree
   if (OUT(cfrc_ext)) ONE_OF(b, PLACE_BODY, NPLACE_BODY) {
@@ -163,6 +164,9 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
     EACH(i, 6) put(w, OUT(cfrc_ext), 6 * NBODY, 6 * id + i, f[i]);
   }
   add_to_parents(ext), add_to_parents(inner);
+#if NPART
+  if (sensors) add_limbs(w, inner, parts);
+#endif
   if (OUT(cfrc_int)) {
     F world[6] = {};
     SLOTS(k) if (LAST[k] && OWN(k)) {
@@ -194,7 +198,7 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
     if (NROW) f += w.row_tau[k];
     put(w, OUT(qfrc_constraint), NV, DOF[k], f);
   }
-  if (sensors) sense_forces(w, C, X, inner);
+  if (sensors) sense_forces(w, C, X, inner, parts);
 }
 
 // mj_kinematics, mj_comPos, mj_comVel of the present state

@@ -7,12 +7,13 @@ FN void note_overflow(const World &w) {
 #include "touch.h"
 #include "woodbury.h"
 
-// From the origin of slot a's tree to that of slot b's.
+// From the origin of slot a's tree to that of slot b's, or to the world's if b is -1.
 FN void tree_shift(const Shown &w, int a, int b, F *shift) {
   F from[3], to[3];
-  EACH(j, 3) shift[j] = ZERO;
-  if (b < 0 || NTREE == 1 || TREE[a] == TREE[b]) return;
-  tree_origin(w, a, from), tree_origin(w, b, to);
+  EACH(j, 3) shift[j] = to[j] = ZERO;
+  if (b >= 0 && (NTREE == 1 || TREE[a] == TREE[b])) return;
+  tree_origin(w, a, from);
+  if (b >= 0) tree_origin(w, b, to);
   EACH(j, 3) shift[j] = to[j] - from[j];
 }
 // A contact's basis vector j as motions of the first and of the second body.

@@ -244,10 +244,10 @@ FN void row_wrenches(const Shown &w, F slots[][6], F bodies[][6]) {
     EACH(side, 2) {
       int k = side ? ROW_SECOND[r] : ROW_FIRST[r], body = side ? ROW_BODY2[r] : ROW_BODY1[r];
       F sign = side ? ZERO - force : force;
-      if (k < 0) continue;
       EACH(i, 6) {
         F part = sign * w.row_motion[m][side][i];
-        slots[k][i] += part, bodies[body][i] += part;
+        bodies[body][i] += part;
+        if (k >= 0) slots[k][i] += part;
       }
     }
   }

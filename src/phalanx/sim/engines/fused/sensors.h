@@ -268,6 +268,44 @@ FN void sense_acceleration(const Shown &w, int s, F acc[][6]) {
   sense_vector(w, s, frame.R, kind == SENS_ACCELEROMETER, kind == SENS_FRAMEANGACC ? a : a + 3);
 }
 
+#if NPART
+// What a body without joints passes on to the one that it is welded to: the wrench of itself and of what is
+// welded to it further out, about their tree's origin; then that of what hangs from them. touch: contacts and
+// equalities by body. inner: what each slot's parent passes on to it.
+WRITER void welded_forces(const Shown &w, const F touch[][6], F parts[][6]) {
+  F acc[NSLOT][6];
+  accelerations(w, acc);
+  for (int p = 0; p < NPART; p++) {
+    int k = PART_SLOT[p];
+    F still[12] = {ONE, ZERO, ZERO, ZERO, ONE, ZERO, ZERO, ZERO, ONE, ZERO, ZERO, ZERO}, at_rest[6] = {};
+    EACH(i, 3) at_rest[3 + i] = ZERO - T(gravity, 0, i);
+    EACH(i, 6) parts[p][i] = ZERO;
+    for (int n = PART0[p]; n < PART0[p + 1]; n++) {
+      F body[10], I[10], inertial[6], moving[6], gyroscopic[6], outside[6] = {}, o[3];
+      EACH(i, 10) body[i] = T(part, n, i);
+      inertia_in_world(k < 0 ? still : w.R[k], k < 0 ? still + 9 : w.p[k], body, I);
+      multiply_inertia(I, k < 0 ? at_rest : acc[k], inertial);
+      EACH(i, 6) moving[i] = k < 0 ? ZERO : w.V[k][i];
+      F spin[6];
+      multiply_inertia(I, moving, spin), cross_force(moving, spin, gyroscopic);
+      if (k < 0) EACH(i, 3) o[i] = body[6 + i];
+      else place_of(w, k, body + 6, o);
+      if (w.fields->xfrc_applied) add_applied_at(w, *w.fields, PART_BODY[n], o, outside);
+      EACH(i, 6) parts[p][i] += inertial[i] + gyroscopic[i] - touch[PART_BODY[n]][i] - outside[i];
+    }
+  }
+}
+WRITER void add_limbs(const Shown &w, const F inner[][6], F parts[][6]) {
+  for (int p = 0; p < NPART; p++) for (int n = PART_LIMB0[p]; n < PART_LIMB0[p + 1]; n++) {
+    F from[3], moved[6];
+    tree_origin(w, PART_LIMB[n], from);
+    EACH(i, 3) from[i] = PART_SLOT[p] < 0 ? ZERO - from[i] : ZERO;  // to the world's origin
+    move_force(inner[PART_LIMB[n]], from, moved);
+    EACH(i, 6) parts[p][i] += moved[i];
+  }
+}
+#endif
+
 FN F joint_actuation(const Shown &w, int k) {
   F sum = NTENDON ? w.drive[k] : ZERO;
   for (int i = ACTUATOR0[k]; i < ACTUATOR1[k]; i++) sum += T(actuator, i, 0) * w.drives->force[ACTUATOR[i]];
@@ -282,7 +320,7 @@ FN void sense_contacts(const Shown &w, const F touch[][6], bool own) {
     if (SENSOR_KIND[s] == SENS_CONTACT && (SENSOR_REF[s] >= 0) == own) EACH(i, 3) sense(w, s, i, ZERO - touch[SENSOR_ROW[s]][3 + i]);
   }
 }
-WRITER void sense_forces(const Shown &w, const Contacts &C, const Pairs &X, F inner[][6]) {
+WRITER void sense_forces(const Shown &w, const Contacts &C, const Pairs &X, F inner[][6], F parts[][6]) {
   F acc[NSLOT][6];
   if (ACCELERATION_SENSORS) accelerations(w, acc);
   ONE_OF(n, SENSORS_OF_FORCES, NSENSOR - NSENSOR_STATE) {
@@ -296,7 +334,7 @@ WRITER void sense_forces(const Shown &w, const Contacts &C, const Pairs &X, F in
       case SENS_FORCE: case SENS_TORQUE: {
         F x[3], R[9], f[6];
         place_frame(w, SENSOR_ROW[s], x, R);
-        move_force(inner[FRAME_SLOT[SENSOR_ROW[s]]], x, f);
+        move_force(NPART && SENSOR_PART[s] >= 0 ? parts[SENSOR_PART[s]] : inner[FRAME_SLOT[SENSOR_ROW[s]]], x, f);
         sense_vector(w, s, R, true, kind == SENS_TORQUE ? f : f + 3);
         break;
       }

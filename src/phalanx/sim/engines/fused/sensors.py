@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phalanx.sim.engines.fused.masses import inertias, static_masses
 from phalanx.sim.engines.fused.places import Places
-from phalanx.sim.engines.fused.placing import Fields, Make, held, matrices, product, turned
+from phalanx.sim.engines.fused.placing import Fields, Make, held, matrices, product, starts, turned
 from phalanx.sim.engines.fused.structure import Structure
 
 SENSOR, OBJ = mujoco.mjtSensor, mujoco.mjtObj
@@ -57,6 +58,7 @@ class Sensors:
         self.frames: list[tuple[int, int]] = []
         self.subtrees: list[int] = []
         self.touching: list[int] = []  # sites
+        self.parts: list[int] = []  # bodies without joints that pass on a force
         self.rows = [self._row(i) for i in self.ids]
         """What each sensor reads; FRAME and REF: in `frames`."""
 
@@ -65,13 +67,13 @@ class Sensors:
         """Whether one measures the contacts of a body that no joint moves."""
         s, ids = self.structure, zip(self.ids, self.kinds, strict=True)
         bodies = [int(s.model.sensor_objid[i]) for i, name in ids if name == "CONTACT"]
-        return any(s.carrier(b) == 0 for b in bodies)
+        return any(s.carrier(b) == 0 for b in bodies + self.parts)
 
     def _row(self, i: int) -> dict[str, int]:
         """What sensor `i` reads."""
         m, s = self.structure.model, self.structure
         name, target = kind(m, i), int(m.sensor_objid[i])
-        row = {"SLOT": 0, "ROW": 0, "FRAME": -1, "REF": -1, "TOUCH": -1, "TENDON": -1}
+        row = {"SLOT": 0, "ROW": 0, "FRAME": -1, "REF": -1, "TOUCH": -1, "TENDON": -1, "PART": -1}
         if name.startswith(("JOINT", "BALL")):
             row["SLOT"] = [slot.joint for slot in s.slots].index(target)
         elif name in ("ACTUATORFRC", "CONTACT"):
@@ -95,9 +97,25 @@ class Sensors:
             if m.sensor_refid[i] >= 0:
                 other = int(m.sensor_reftype[i]), int(m.sensor_refid[i])
                 row["REF"] = _place(self.frames, other)
+            body = int(m.site_bodyid[target]) if name in FORCES else 0
+            if s.carrier(body) != body:
+                row["PART"] = _place(self.parts, body)
             if name == "TOUCH":
                 row["TOUCH"] = _place(self.touching, target)
         return row
+
+    def bodies_of_part(self, part: int) -> list[int]:
+        """Body `part` and what is welded to it further out."""
+        s = self.structure
+        return [b for b in range(s.model.nbody)
+                if _is_below(s.model, b, part) and s.carrier(b) == s.carrier(part)]  # fmt: skip
+
+    def limbs_of_part(self, part: int) -> list[int]:
+        """First slots of what hangs from `bodies_of_part`."""
+        s, own = self.structure, self.bodies_of_part(part)
+        up = s.slot_of_body(part)
+        return [k for k, slot in enumerate(s.slots)
+                if slot.up == up and int(s.model.body_parentid[slot.body]) in own]  # fmt: skip
 
     def frame_slots(self) -> list[int]:
         """The slot of each of `frames`."""
@@ -117,6 +135,7 @@ class Sensors:
             "ACCELERATION_SENSORS": int(bool(ACCELERATIONS & set(kinds))),
             "FORCE_SENSORS": int(bool((FORCES | {"CONTACT"}) & set(kinds))),
             "CONTACT_SENSORS": int("CONTACT" in kinds),
+            "NPART": len(self.parts),
             "OWN_CONTACT_SENSORS": int(
                 any(
                     name == "CONTACT" and row["REF"] >= 0
@@ -132,9 +151,16 @@ class Sensors:
                  for body in self.subtrees]  # fmt: skip
         rows = {
             f"SENSOR_{name}": [row[name] for row in self.rows]
-            for name in ("SLOT", "ROW", "REF", "TOUCH", "TENDON")
+            for name in ("SLOT", "ROW", "REF", "TOUCH", "TENDON", "PART")
         }
+        bodies = [self.bodies_of_part(part) for part in self.parts]
+        limbs = [self.limbs_of_part(part) for part in self.parts]
         return rows | {
+            "PART_SLOT": [self.structure.slot_of_body(part) for part in self.parts],
+            "PART0": starts([len(some) for some in bodies]),
+            "PART_BODY": [b for some in bodies for b in some],
+            "PART_LIMB0": starts([len(some) for some in limbs]),
+            "PART_LIMB": [k for some in limbs for k in some],
             "SENSOR_KIND": m.sensor_type[self.ids].tolist(),
             "SENSOR_ADR": m.sensor_adr[self.ids].tolist(),
             "FRAME_SLOT": self.frame_slots(),
@@ -144,10 +170,9 @@ class Sensors:
             "TOUCH_SHAPE": [SHAPES.index(site_shape(m, site)) for site in self.touching],
         }
 
-    def tables(self, places: Places, static: Make) -> dict[str, Make]:
-        """Makers of (E, rows, columns); `static`: mass x centre and mass of bodies that never
-        move."""
-        m, on = self.structure.model, places.on
+    def tables(self, places: Places) -> dict[str, Make]:
+        """Makers of (E, rows, columns)."""
+        m, on, static = self.structure.model, places.on, static_masses(places)
         cutoff, data = m.sensor_cutoff[self.ids], m.sensor_datatype[self.ids]
         real = data == mujoco.mjtDataType.mjDATATYPE_REAL
         positive = data == mujoco.mjtDataType.mjDATATYPE_POSITIVE
@@ -167,6 +192,7 @@ class Sensors:
         return {
             **held(on, {"cutoff": np.stack([low, high], 1)}),
             "subtree": lambda field: of_subtree @ static(field),
+            "part": inertias(places, [b for part in self.parts for b in self.bodies_of_part(part)]),
             **held(on, {"touch": m.site_size[self.touching], "magnetic": m.opt.magnetic[None]}),
             "frame": frame,
         }

@@ -104,7 +104,7 @@ def _needs_one_lane(s: Structure) -> bool:
     return bool(
         coupled.rows or coupled.tendons or s.balls or m.na
         or len({s.root_of(k) for k in range(len(s.slots))}) > 1 or len(s.groups) > 1
-        or kinds & (SUBTREES | {"TOUCH"}) or Sensors(s).of_fixed_contacts
+        or kinds & (SUBTREES | {"TOUCH"}) or Sensors(s).of_fixed_contacts or Sensors(s).parts
         or len(s.slots) == 1
     )  # fmt: skip
 

@@ -16,13 +16,16 @@ JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 _COUNTS = {
     "nflex": "flexible bodies",
     "nplugin": "plugins", "nplastic": "plastic deformation",
-    "nhistory": "delays", "nuserdata": "user data",
+    "nhistory": "delays",
 }  # fmt: skip
 _OPTIONS = {
     "density": "a fluid's density", "viscosity": "a fluid's viscosity",
     "noslip_iterations": "the noslip solver", "disableactuator": "disabled groups of actuators",
-    "enableflags": "enabled options",
 }  # fmt: skip
+_BESIDES = tuple(
+    getattr(mujoco.mjtEnableBit, f"mjENBL_{x}") for x in ("ENERGY", "FWDINV", "INVDISCRETE")
+)
+"""Enabled options that change nothing in a step."""
 _ZERO = {
     "jnt_stiffnesspoly": ("joint", "a polynomial spring"),
     "jnt_springyield": ("joint", "a yielding spring"),
@@ -79,15 +82,20 @@ def _options(m: mujoco.MjModel) -> str | None:
     for name, what in _OPTIONS.items():
         if getattr(m.opt, name):
             return f"{what} (option {name})"
+    for bit in mujoco.mjtEnableBit.__members__.values():
+        if m.opt.enableflags & bit and bit not in (*_BESIDES, mujoco.mjtEnableBit.mjNENABLE):
+            name = bit.name.removeprefix("mjENBL_").lower()
+            return f"an enabled option (option flag {name})"
     if np.any(m.opt.wind):
         return "wind (option wind)"
     integrators = mujoco.mjtIntegrator
-    if not _is(m.opt.integrator, integrators.mjINT_EULER, integrators.mjINT_IMPLICITFAST):
-        return "other integrators than Euler and implicitfast (option integrator)"
+    known = (integrators.mjINT_EULER, integrators.mjINT_IMPLICITFAST, integrators.mjINT_RK4)
+    if not _is(m.opt.integrator, *known):
+        return "other integrators than Euler, implicitfast and RK4 (option integrator)"
+    if m.opt.integrator == integrators.mjINT_RK4 and m.na:
+        return "activations of actuators with RK4 (option integrator)"
     if m.opt.cone == mujoco.mjtCone.mjCONE_ELLIPTIC and m.pair_solreffriction.any():
         return "a solref of friction of its own in contact pairs (pair_solreffriction)"
-    if m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY:
-        return "gravity switched off by a flag; set gravity to zero (option flag gravity)"
     for name, (kind, what) in _ZERO.items():
         values = np.atleast_1d(getattr(m, name))
         for row in np.flatnonzero(values.reshape(len(values), values[:1].size).any(1)).tolist():
@@ -219,9 +227,8 @@ def _sensors(m: mujoco.MjModel) -> str | None:
                 return f"sensors of cameras that track something {name}"
         if "LIMIT" in kind and m.jnt_type[m.sensor_objid[i]] == JOINT.mjJNT_BALL:
             return f"sensors of a ball joint's limit {name}"
-        body = int(m.site_bodyid[m.sensor_objid[i]]) if kind in sensors.FORCES else 0
-        if m.body_weldid[body] != body:
-            return f"forces between bodies that are welded {name}"
+        if kind in sensors.FORCES and m.site_bodyid[m.sensor_objid[i]] == 0:
+            return f"the force on the world {name}"
         if kind == "TOUCH" and sensors.site_shape(m, int(m.sensor_objid[i])) not in sensors.SHAPES:
             return f"touch sensors of other shapes {name}"
     return None

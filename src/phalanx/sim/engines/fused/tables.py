@@ -121,13 +121,14 @@ def constants(
     joints = [slot.joint for slot in slots]
     hinges = [k for k, slot in enumerate(slots) if slot.kind not in (FREE, BASE)]
     implicit_fast = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    runge_kutta = m.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
     free_loss, free_damped = (bool(x[free_dofs].any()) for x in (floss, m.dof_damping))
     extras = bool(m.dof_armature[free_dofs].any()) or free_loss or free_damped
     extras = extras or (bool(free) and varies("free_joint"))
     damped = any(m.dof_damping[s.dofs[k]] > 0 for k in hinges) or varies("damping") or free_damped
     velocity_gain = bool((m.actuator_biasprm[:, 2] != 0).any()) or varies("actuator")
     euler_damp = is_on(m, mujoco.mjtDisableBit.mjDSBL_EULERDAMP) and damped
-    implicit = (damped or velocity_gain) if implicit_fast else euler_damp
+    implicit = (damped or velocity_gain) if implicit_fast else euler_damp and not runge_kutta
     alone = [int(implicit_fast and slot.kind == FREE and is_alone(m, slot.body)) for slot in slots]
     levels = not varies("plane") and all(
         np.allclose(_normal(m, g), [0, 0, 1], atol=1e-12) for g in s.planes
@@ -148,6 +149,7 @@ def constants(
         "INVERSE_SQRT_IMPRATIO": f"{max(m.opt.impratio, MINVAL) ** -0.5:.9e}f",
         "LONERS": int(any(alone)),
         "IMPLICIT": int(implicit), "IMPLICIT_FAST": int(implicit_fast), "PLANES_LEVEL": int(levels),
+        "RUNGE_KUTTA": int(runge_kutta),
         "NPLACE_BODY": len(bodies), "NPLACE_GEOM": len(placed_geoms),
         "NPLACE_SITE": len(placed_sites), **sensors.numbers(),
         "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE, "BALL": BALL, "BASE": BASE,

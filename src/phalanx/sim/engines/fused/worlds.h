@@ -11,17 +11,22 @@ FN void compensate_gravity(const Shown &w, int k, F *wrench, float side) {
   }
 }
 
-// The wrench that xfrc_applied exerts on moving body number b, about its tree's origin.
-FN void add_applied(const Shown &w, const Fields &f, int k, int b, F *wrench) {
-  F x[3], o[3], force[3], t[3];
-  EACH(i, 3) x[i] = T(inertial, b, i);
-  place_of(w, k, x, o);
-  EACH(i, 3) force[i] = get(w, f.xfrc_applied, 6 * NBODY, 6 * PLACE_BODY_ID[b] + i);
+// The wrench that xfrc_applied exerts on body `id` of the model, whose centre of mass is at o.
+FN void add_applied_at(const Shown &w, const Fields &f, int id, const F *o, F *wrench) {
+  F force[3], t[3];
+  EACH(i, 3) force[i] = get(w, f.xfrc_applied, 6 * NBODY, 6 * id + i);
   cross(o, force, t);
   EACH(i, 3) {
-    wrench[i] += t[i] + get(w, f.xfrc_applied, 6 * NBODY, 6 * PLACE_BODY_ID[b] + 3 + i);
+    wrench[i] += t[i] + get(w, f.xfrc_applied, 6 * NBODY, 6 * id + 3 + i);
     wrench[3 + i] += force[i];
   }
+}
+// The same on moving body number b, about its tree's origin.
+FN void add_applied(const Shown &w, const Fields &f, int k, int b, F *wrench) {
+  F x[3], o[3];
+  EACH(i, 3) x[i] = T(inertial, b, i);
+  place_of(w, k, x, o);
+  add_applied_at(w, f, PLACE_BODY_ID[b], o, wrench);
 }
 #undef UNROLL
 #define UNROLL _Pragma("unroll 1")  // written once a step: small rather than fast
@@ -89,20 +94,31 @@ STAGE void apply_forces(World &w, const Fields &f) {
   }
 }
 
+// The accelerations of the present state.
+FN void evaluate(World &w, Contacts &C, Pairs &X, const Fields &f) {
+  actuation(w);
+  position_and_velocity(w, C, X);
+  apply_forces(w, f);
+  solve(w, C, X);
+}
+#if RUNGE_KUTTA
+#include "stages.h"
+#endif
 STAGE void step_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, int substeps, bool stale) {
   load(w, f);
   if (NU) get_rows<NU>(w, f.ctrl, w.drives->ctrl);
   if (NA) get_rows<NA ? NA : 1>(w, f.act, w.drives->act);
   for (int s = 0; s < substeps; s++) {
-    actuation(w);
-    position_and_velocity(w, C, X);
-    apply_forces(w, f);
-    solve(w, C, X);
+#if RUNGE_KUTTA
+    runge_kutta(w, C, X, f, s == substeps - 1, stale);
+#else
+    evaluate(w, C, X, f);
     if (s == substeps - 1) {
       if (NROW && f.forces) add_row_forces(w);
       if (f.forces || stale) write_out(w, C, X, f.forces, stale);
     }
     integrate(w, C, X);
+#endif
   }
   store(w, f);
   if (NA) put_rows<NA ? NA : 1>(w, f.act, w.drives->act);
