@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import phalanx
+from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
 from phalanx.config import metadata_of, ranged, read, without_effect
 from phalanx.errors import PhalanxError
@@ -195,6 +196,19 @@ def test_a_part_given_in_part_keeps_what_the_whole_says_of_the_rest():
     with pytest.raises(PhalanxError, match=r"unknown key inner\.scal; did you mean 'scale'"):
         read(Outer, {"inner": {"scal": 1}}, "")
     assert read(Config, {"name": "x", "maybe": {"scale": 2}}, "").maybe == Inner(2.0)
+
+
+def test_every_source_of_a_task_s_settings_gives_only_what_it_says():
+    """Go1Velocity's YAML has contact -3, where Weights has -1."""
+    given = ["train.params.config.env_config={rewards: {slip: -0.7}}", "task.env.rewards.torque=-1"]
+    weights = compose_config(["task=Go1Velocity", *given]).task.config.rewards
+    assert (weights.contact, weights.slip, weights.torque, weights.power) == (-3, -0.7, -1, -1e-3)
+    first = tasks.config_of("Go1Velocity", {"rewards": {"slip": -0.7}})
+    made = tasks.config_of("Go1Velocity", {"rewards": {"slip": -0.7}}, {"rewards": {"torque": -1}})
+    assert made.rewards == weights
+    assert tasks.make("Go1Velocity", 1, "cpu", config=first, rewards={"torque": -1}).config == (
+        dataclasses.replace(made, num_envs=1)
+    )
 
 
 def test_a_subclass_that_changes_a_default_keeps_the_range():

@@ -89,6 +89,13 @@ def read(
     return cls(**taken)
 
 
+def merged(old: Any, new: Any) -> Any:
+    """`new`, or if both are mappings what `old` has besides, at every depth."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return new
+    return {**old, **{key: merged(old.get(key), value) for key, value in new.items()}}
+
+
 def default_of(field: "dataclasses.Field[Any]") -> Any:
     """The default of a dataclass's field, None without one."""
     if field.default_factory is not MISSING:

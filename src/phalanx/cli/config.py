@@ -11,7 +11,7 @@ result to typed dataclasses.
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,9 +85,7 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
         values["seed"] = train.params.seed
 
     sections = read(TaskSections, values["task"], "task")
-    for key, value in env.items():
-        if f"task.env.{key}" not in given:
-            sections.env[key] = value
+    _put_below(sections.env, env, given, "task.env")
     chosen = {f.name: getattr(sections, f.name) for f in dataclasses.fields(sections)}
     task = TaskChoice(chosen.pop("name"), tasks.configure(name, chosen, sources))
     if by_default and own_train(name) is None:
@@ -102,6 +100,20 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
         )
     _check_devices(options)
     return options
+
+
+def _put_below(
+    values: dict[str, Any], more: Mapping[str, Any], given: Collection[str], place: str
+) -> None:
+    """Put `more` into `values`, but not what the command line has given; `place` is their key."""
+    for key, value in more.items():
+        path = f"{place}.{key}"
+        if path in given:
+            continue
+        if isinstance(value, Mapping) and isinstance(values.get(key), dict):
+            _put_below(values[key], value, given, path)
+        elif not any(k.startswith(f"{path}.") for k in given):
+            values[key] = value
 
 
 def _action_kind(name: str, config: TaskConfig) -> str:

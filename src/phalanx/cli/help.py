@@ -15,6 +15,7 @@ from phalanx.cli.commands import ALGORITHMS, COMMANDS, NETWORKS
 from phalanx.cli.fields import ClassSource, Field, fields, find_class, source
 from phalanx.cli.keys import DECIDED
 from phalanx.cli.settings import GENERAL_TRAIN, own_train, train_file
+from phalanx.config import merged
 from phalanx.errors import PhalanxError
 from phalanx.yaml_file import read_yaml
 
@@ -65,7 +66,7 @@ def _of_task(name: str, params: Mapping[str, Any]) -> list[str]:
     if found is None:
         return ["", f"The keys of task {name} cannot be read from {tasks.source_file(name)}."]
     values = tasks.settings(name)
-    trained_with = {**values.get("env", {}), **(params["config"].get("env_config") or {})}
+    trained_with = merged(values.get("env", {}), params["config"].get("env_config") or {})
     config = fields(found)
     env = [f for f in config if f.name.split(".")[0] not in SECTIONS]
     outside = [f for f in config if f.name in SECTIONS]

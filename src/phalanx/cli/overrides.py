@@ -16,6 +16,7 @@ from phalanx import tasks
 from phalanx.cli import fields
 from phalanx.cli.commands import ALGORITHMS, COMMANDS
 from phalanx.cli.keys import DECIDED, ELSEWHERE, SAME, TEXTS
+from phalanx.config import merged
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.tasks.projects import SECTIONS
 from phalanx.yaml_file import parse_yaml
@@ -92,7 +93,7 @@ def put(root: dict[str, Any], override: Override) -> None:
         holder = inner
     key = _place(holder, last, override.key)
     old = holder.get(key) if isinstance(holder, dict) else holder[key]
-    holder[key] = _merged(old, override.value)
+    holder[key] = merged(old, override.value)
 
 
 def _place(holder: Any, part: str, where: str) -> Any:
@@ -101,12 +102,6 @@ def _place(holder: Any, part: str, where: str) -> Any:
     if not part.isdecimal() or int(part[:9]) >= len(holder):
         raise PhalanxError(f"{where}: {part!r} is no place in a list of {len(holder)} values")
     return int(part)
-
-
-def _merged(old: Any, new: Any) -> Any:
-    if not isinstance(old, dict) or not isinstance(new, dict):
-        return new
-    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
 
 
 def split(argument: str) -> tuple[str, str]:

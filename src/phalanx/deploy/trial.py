@@ -79,7 +79,7 @@ class Trial:
             num_envs=episodes,
             device="cpu",
             engine=functools.partial(PlainEngine, timestep=_timestep(about, timestep)),
-            **{**about.env, **(env or {})},
+            config=tasks.config_of(about.task, about.env, env or {}),
         )
         if task.num_obs != about.observation.size or abs(task.sim.dt / about.control_dt - 1) > 1e-6:
             raise PhalanxError(

@@ -176,6 +176,25 @@ def _by_section(error: PhalanxError) -> str:
     return re.sub(rf"\btask\.env\.({outside})\b", r"task.\1", str(error))
 
 
+def config_of(name: str, *layers: Mapping[str, Any]) -> "TaskConfig":
+    """The Config of task `name` with its YAML file, and with the fields in each layer. A part of
+    them that is given in part keeps its rest. Raises PhalanxError for a wrong field."""
+    file = settings(name)
+    config = configure(name, file, [(str(settings_file(name)), file)])
+    for layer in layers:
+        config = _replaced(find(name).Config, config, layer)
+    return config
+
+
+def _replaced(
+    cls: "type[TaskConfig]", config: "TaskConfig", fields: Mapping[str, Any]
+) -> "TaskConfig":
+    try:
+        return read(cls, fields, "task.env", base=config) if fields else config
+    except PhalanxError as error:
+        raise PhalanxError(_by_section(error)) from error
+
+
 def make(
     name: str,
     num_envs: int | None = None,
@@ -187,14 +206,7 @@ def make(
     """Task `name` with the settings `config`, by default those of its Config and its YAML file.
     `env` overrides fields by name. Raises PhalanxError for a wrong field."""
     cls = find(name)
-    if config is None:
-        file = settings(name)
-        given = {k: env.pop(k) for k in SECTIONS if k in env}
-        values = {**file, **given, "env": {**file.get("env", {}), **env}}
-        config = configure(name, values, [(str(settings_file(name)), file)])
-    elif env:
-        own = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-        config = read(cls.Config, own | env, "task.env")
+    config = config_of(name, env) if config is None else _replaced(cls.Config, config, env)
     if num_envs is not None:
         config = dataclasses.replace(config, num_envs=num_envs)
     return cls(config, device=device, engine=engine)
