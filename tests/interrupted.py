@@ -46,21 +46,25 @@ def without_times(state):
 
 
 def assert_nothing_half_written(folder, temporaries):
-    """Every file of a run folder under a final name is whole; returns the iteration of the last
-    checkpoint."""
+    """Every file of a run folder under a final name is whole, and the best checkpoint is the best
+    that the last one knows of; returns the iteration of the last checkpoint."""
     files = [p for p in folder.rglob("*") if p.is_file()]
     left = [p for p in files if p.name.endswith(".tmp")]
     assert len(left) <= temporaries, left
-    epoch = None
+    epoch, returns = None, {"best": -1e9, "last": -1e9}
     for file in files:
         if file.suffix == ".pth":
             state = checkpoint.load(file)
-            if file.name.startswith("last_"):
+            of_last = file.name.startswith("last_")
+            if of_last:
                 epoch = state["epoch"]
+            if "_ep_" not in file.name:
+                returns["last" if of_last else "best"] = state["last_mean_rewards"]
         elif file.name == "result.json":
             json.loads(file.read_text())
         elif file.name == "config.yaml":
             assert yaml.safe_load(file.read_text())["task"]["name"]
+    assert returns["last"] <= returns["best"]
     return epoch
 
 

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from clockwork import Clockwork, N, make_agent, same
 from phalanx.errors import PhalanxError
-from phalanx.rl import compiled, vecenv
+from phalanx.rl import checkpoint, compiled, saving, vecenv
 from phalanx.rl.formulas import gaussian_kl
 from phalanx.spaces import Box
 from test_rl_games import configuration, in_folder, our_agent, their_agent
@@ -107,6 +107,35 @@ def test_every_tag_and_final_file_of_rl_games_is_written(tmp_path):
     assert logged == pytest.approx([used[steps * (k + 1) - 1] for k in range(8)])
     for name in ("theirs", "ours"):
         assert len(list((tmp_path / name / "nn").glob("last_t_ep_8_rew_*.pth"))) == 1
+
+
+@pytest.mark.parametrize("captures", [False, True])
+def test_the_best_is_that_moments_state_although_it_is_written_later(
+    tmp_path, monkeypatch, captures
+):
+    """On a GPU a reading copies the state, and it is written after the next work was given out."""
+    real = saving.Saving.due
+
+    def due(self, epoch, returns):
+        returns.mean, returns.size = [1.0, 3.0, 2.0, 5.0, 4.0, 0.0][epoch - 1], 1
+        return real(self, epoch, returns)
+
+    monkeypatch.setattr(saving.Saving, "due", due)
+    files = {}
+    for name, seconds in (("at once", 0.0), ("later", 1e9)):
+        monkeypatch.setattr(saving, "SECONDS_BETWEEN_CHECKPOINTS", seconds)
+        config = configuration(tmp_path / name, max_epochs=6, save_best_after=0)
+        _, agent = make_agent(config)
+        agent.run.captures, agent.run.env.capture = captures, None
+        agent.run.graphs.launch = lambda key, call, *_: call()
+        monkeypatch.setattr(agent.run.observer, "after_save", files.setdefault(name, []).append)
+        agent.train()
+    names = {name: [p.stem.partition("_ep_")[0] for p in own] for name, own in files.items()}
+    assert names["at once"].count("t") == 3
+    assert names["later"] == ["last_t", "t", "last_t", "last_t"]
+    now, later = (checkpoint.load(own[1]) for own in files.values())
+    assert now["epoch"] == 4
+    assert same(now, later)
 
 
 # -- continue means continue -----------------------------------------------------------------------

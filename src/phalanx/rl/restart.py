@@ -1,9 +1,9 @@
 """`RestartPoint`: the state to which a run returns if captured steps have overflowed."""
 
-import copy
 from typing import Any
 
 from phalanx.rl import ranks
+from phalanx.rl.run_state import copied
 
 
 class RestartPoint:
@@ -14,15 +14,19 @@ class RestartPoint:
         self._run = run
         self.state: dict[str, Any] | None = None
 
-    def save(self, due: list[str]) -> None:
-        """Copy the current state, and write the checkpoints `due` from the copy."""
-        run = self._run
+    def save(self, best: bool, due: list[str]) -> None:
+        """Copy the current state. From the copy, write the checkpoints `due`, and with the next
+        ones that are due, if it is the best until then, the best."""
+        run, state = self._run, {}
+        if run.captures or best or due:
+            state = copied(run.agent.get_full_state_weights())
         if run.captures:
-            self.state = copy.deepcopy(run.agent.get_full_state_weights())
-        state = self.state or (run.agent.get_full_state_weights() if due else {})
+            self.state = state
+        if best:
+            run.folder.keep(run.config.name, state, waits=True)
         for name in due:
             run.folder.keep(name, state)
-        if not run.captures:  # the state keeps changing
+        if not run.captures:  # there is no work of the device to wait for
             run.write_files()
 
     def repeat_after_overflow(self) -> bool:

@@ -4,7 +4,6 @@ Read `Run.train` and `Run.iterate` first; then `PPO.collect` and `PPO.learn` in 
 buffers of `rollout.py`. These three files contain one whole iteration.
 """
 
-import copy
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -27,7 +26,8 @@ from phalanx.rl.run_folder import of_this_rank
 from phalanx.rl.saving import Saving
 
 ITERATIONS_BETWEEN_READS = {"cpu": 1, "cuda": 8}
-"""Iterations between two reads of the device's statistics: each read waits for the device."""
+"""Iterations between two reads of the device's statistics: each read waits for the device. On CUDA,
+as many times more as there are ranks, since they also wait for each other."""
 
 
 class Run:
@@ -64,6 +64,7 @@ class Run:
         self.epoch_num = 0
         self.frame = 0
         reads = ITERATIONS_BETWEEN_READS[device.type]
+        reads *= ranks.size() if device.type == "cuda" else 1
         self.journal = Journal(c, device)
         self.saving = Saving(c, reads)
         self.task_scalars: dict[str, float] = {}
@@ -100,7 +101,7 @@ class Run:
             self.observer.after_init(agent)
             journal.start()
             self._save(self.saving.last)
-            self._restart.save([])
+            self._restart.save(best=False, due=[])
             self.stop_reason = c.limit_reached(
                 self.epoch_num, self.frame
             )  # a finished run trains no further
@@ -119,10 +120,10 @@ class Run:
                         continue
                     self.stop_reason = ends
                     self._read_statistics()
-                    due, won = self.saving.due(self.epoch_num, journal.meters.rewards)
+                    best, due, won = self.saving.due(self.epoch_num, journal.meters.rewards)
                     self.stop_reason = self.stop_reason or won
-                    self._restart.save(due)
-            self.write_files()
+                    self._restart.save(best, due)
+            self.write_files(at_end=True)
             self._save(*self.saving.final(self, self.folder.nn_dir))
             self.observer.after_training()
         return self.saving.best, self.epoch_num
@@ -160,7 +161,7 @@ class Run:
     def rehearse(self) -> None:
         """Iterate until kernels are compiled and graphs captured, then restore everything. The
         run's clock starts afterwards."""
-        before = copy.deepcopy(self.agent.get_full_state_weights())
+        before = run_state.copied(self.agent.get_full_state_weights())
         for _ in range(EAGER_CALLS + 1):  # eagerly, then captured
             self.iterate(lambda: None)
         self.agent.set_full_state_weights(before)
@@ -209,7 +210,7 @@ class Run:
             if ranks.rank() == 0:
                 self.observer.after_save(path)
 
-    def write_files(self) -> None:
-        """Finish writing the checkpoints that the folder keeps."""
-        for path in self.folder.flush():
+    def write_files(self, at_end: bool = False) -> None:
+        """Write what the folder has queued; see `RunFolder.flush`."""
+        for path in self.folder.flush(at_end):
             self.observer.after_save(path)

@@ -1,7 +1,9 @@
 """A run's folder: checkpoints in `nn/`, TensorBoard events in `summaries/`.
 
 Writing files takes longer than a GPU needs for an iteration. So `log` and `keep` only queue;
-`flush` writes, and the run calls it after it has given the device its next work.
+`flush` writes, and the run calls it after it has given the device its next work. While returns
+rise, every reading of the statistics has a new best checkpoint; it waits for others, and only the
+last of those that wait is written.
 """
 
 import contextlib
@@ -33,7 +35,7 @@ class RunFolder:
         self.listeners: list[Callable[[Scalars, float], None]] = []
         """Get all that is logged, values by tag and their place on the horizontal axis."""
         self._scalars: list[tuple[Scalars, float]] = []
-        self._checkpoints: list[tuple[str, dict[str, Any]]] = []
+        self._checkpoints: dict[str, tuple[dict[str, Any], bool]] = {}
         # Copies queued checkpoints while the device works, instead of waiting for that work.
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
@@ -85,15 +87,17 @@ class RunFolder:
         """Queue values by tag, at `step` on the horizontal axis."""
         self._scalars.append((scalars, step))
 
-    def keep(self, stem: str, state: dict[str, Any]) -> None:
-        """Queue a checkpoint nn/<stem>.pth of `state`, which must not change before `flush`."""
-        self._checkpoints.append((stem, state))
+    def keep(self, stem: str, state: dict[str, Any], waits: bool = False) -> None:
+        """Queue a checkpoint nn/<stem>.pth of `state`, which must not change before it is written.
+        waits: until one is queued that does not wait, or the run ends."""
+        self._checkpoints[stem] = state, waits
         if self._stream is not None:
             self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
 
-    def flush(self) -> list[Path]:
-        """Write everything queued; returns the paths of the checkpoints. All ranks call it with
-        the same checkpoints queued."""
+    def flush(self, at_end: bool = False) -> list[Path]:
+        """Write everything queued, in that order, but checkpoints that wait only with others or
+        `at_end`; returns the paths of the checkpoints. All ranks call it with the same checkpoints
+        queued."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         if self._scalars:
@@ -107,10 +111,14 @@ class RunFolder:
         except OSError as error:
             raise self._cannot_write(error) from error
         self._scalars.clear()
-        kept, self._checkpoints = self._checkpoints, []
+        if not at_end and all(waits for _, waits in self._checkpoints.values()):
+            return []
+        kept, self._checkpoints = self._checkpoints, {}
         with torch.cuda.stream(self._stream):
-            whole = {id(state): of_all_ranks(state) for _, state in kept}
-            return [self.save(self.nn_dir / stem, whole[id(state)]) for stem, state in kept]
+            whole = {id(state): of_all_ranks(state) for state, _ in kept.values()}
+            return [
+                self.save(self.nn_dir / stem, whole[id(state)]) for stem, (state, _) in kept.items()
+            ]
 
     def save(self, stem: Path, state: dict[str, Any]) -> Path:
         """Write a checkpoint now, atomically; `stem` has no ".pth"."""
@@ -133,9 +141,9 @@ class NoFolder(RunFolder):
     def log(self, scalars: Scalars, step: float) -> None:
         """See `RunFolder`."""
 
-    def flush(self) -> list[Path]:
+    def flush(self, at_end: bool = False) -> list[Path]:
         """Send rank 0 this rank's part of the checkpoints; see `RunFolder`."""
-        super().flush()
+        super().flush(at_end)
         return []
 
     def save(self, stem: Path, state: dict[str, Any]) -> Path:

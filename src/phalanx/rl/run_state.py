@@ -14,6 +14,7 @@ continuation needs:
 If an environment's state cannot be restored, only its episodes are lost.
 """
 
+import copy
 import dataclasses
 import hashlib
 import random
@@ -111,6 +112,17 @@ def of_this_rank(state: dict[str, Any]) -> dict[str, Any]:
     elif rank:
         mine |= mapping(others[rank - 1], f"others[{rank - 1}]")
     return {**state, "phalanx": mine}
+
+
+def copied(value: Any) -> Any:
+    """A copy of nested mappings and lists with tensors, which stay on their device. As deep as
+    `copy.deepcopy`, but with a tenth of the host's time for each tensor, in which the device
+    waits."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {k: copied(v) for k, v in value.items()}
+    return [copied(v) for v in value] if isinstance(value, list) else copy.deepcopy(value)
 
 
 def on_host(value: Any) -> Any:

@@ -17,20 +17,21 @@ class Saving:
         self.config = config
         self.last = f"last_{config.name}"
         self.best = -1e9
-        """Best mean return so far; `<name>.pth` holds it."""
+        """Best mean return so far. `<name>.pth` holds it as soon as any other checkpoint is
+        written, so that none knows of a better one than is there."""
         self._reads = reads
         self._saved_at = time.perf_counter()
 
-    def due(self, epoch: int, returns: Meter) -> tuple[list[str], str]:
-        """Names to write after iteration `epoch`, and the reason to stop if score_to_win is
-        exceeded; the first rank's on all of them, since their clocks differ."""
-        c, names, won = self.config, [], ""
+    def due(self, epoch: int, returns: Meter) -> tuple[bool, list[str], str]:
+        """Whether the state after iteration `epoch` is the best so far, other names to write it
+        to, and the reason to stop if score_to_win is exceeded; the first rank's on all of them,
+        since their clocks differ."""
+        c, rises, names, won = self.config, False, [], ""
         period = c.save_frequency
         if period and epoch // period > (epoch - self._reads) // period:
             names.append(f"{self.last}_ep_{epoch}_rew_{format_return(returns)}")
         if returns.size and returns.mean > self.best and epoch >= c.save_best_after:
-            self.best = returns.mean
-            names.append(c.name)
+            self.best, rises = returns.mean, True
             if self.best > c.score_to_win:
                 won = f"score_to_win {c.score_to_win:g} exceeded"
                 names.append(f"{c.name}_ep_{epoch}_rew_{format_return(returns)}")
@@ -38,7 +39,7 @@ class Saving:
         if now - self._saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             self._saved_at = now
             names.append(self.last)
-        return ranks.from_first((names, won))
+        return ranks.from_first((rises, names, won))
 
     def final(self, run: Any, folder: Path) -> list[str]:
         """Names to write into `folder` when `run` has ended."""
