@@ -221,6 +221,20 @@ main(sys.argv)
     two.wait(60)
 
 
+LATE = """
+import sys, time
+from phalanx.cli.main import main
+from phalanx.rl import ranks
+real = ranks.say_once
+def late(sentence):
+    time.sleep(0.5 * ranks.rank())
+    real(sentence)
+ranks.say_once = late
+main(sys.argv)
+"""
+"""Rank 1 has its error when rank 0 has said it."""
+
+
 @pytest.mark.parametrize(
     ("second", "words"),
     [
@@ -230,8 +244,9 @@ main(sys.argv)
     ],
 )
 def test_ranks_with_different_settings_end_with_one_sentence(cwd, second, words):
-    arguments = [*TOGETHER, *QUICK, "max_iterations=1"]
-    codes, err = end(start(cwd, [[*arguments, "num_envs=32"], [*arguments, "num_envs=32", second]]))
+    arguments = [*TOGETHER, *QUICK, "max_iterations=1", "num_envs=32"]
+    processes = start(cwd, [arguments, [*arguments, second]], program=LATE)
+    codes, err = end(processes)
     assert codes == [2, 2]
     assert words in err
     assert len(err.splitlines()) == 1

@@ -18,7 +18,9 @@ from phalanx.cli.main import main
 from phalanx.cli.study import Record, Study, settings_of_trials
 from phalanx.errors import PhalanxError
 
-RATE = "train.params.config.learning_rate"
+CONFIG = "train.params.config."
+RATE = f"{CONFIG}learning_rate"
+CRITIC = "{minibatch_size: 7, network: {mlp: {units: [8], activation: elu}}}"
 
 
 def test_a_grid_has_every_combination_once_and_draws_are_repeated():
@@ -69,6 +71,10 @@ def test_weights_are_taken_only_over_a_large_gap():
         (["scheduler=pbt", "pbt.intervall=3"], "did you mean 'interval_steps'?"),
         (["experiment=x"], "experiment= is not for phalanx tune"),
         (["study=elsewhere"], "there is no study in elsewhere"),
+        (["num_envs=16", f"{CONFIG}minibatch_size_per_env=8,7"], "112 does not divide the batch"),
+        (["train=CartpoleLSTM", f"{CONFIG}seq_length=4,3"], "seq_length 3 does not divide"),
+        (["task=HumanoidAMP", f"{CONFIG}amp_minibatch_size_per_env=9999"], "larger than the minib"),
+        (["task=HumanoidAMP", "seed=1,2", f"{CONFIG}central_value_config={CRITIC}"], "size 7 does"),
         (["address=127.0.0.1:1", "num_envs=16"], "no Ray cluster answers at 127.0.0.1:1"),
     ],
 )
@@ -150,7 +156,7 @@ def test_a_trial_among_the_worst_becomes_like_one_of_the_best(tmp_path, monkeypa
 def test_a_study_that_is_killed_continues_and_a_trial_that_fails_leaves_others_alone(tmp_path):
     options = ["task=Cartpole", "sim_device=cpu", "num_envs=16", "max_iterations=100", "study=s"]
     options += ["train.params.config.horizon_length=8", "report_every=3"]
-    options += ["train.params.config.minibatch_size_per_env=8,7"]  # of which one cannot be
+    options += [f"{CONFIG}minibatch_size_per_env=8", f"{RATE}=1e-4,1e30"]  # of which one cannot be
     environment = {**os.environ, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
     study = Study(tmp_path / "s")
 
@@ -176,6 +182,6 @@ def test_a_study_that_is_killed_continues_and_a_trial_that_fails_leaves_others_a
     assert (done.state, done.curve[-1][0], done.starts) == ("done", 100, 2), out
     assert done.curve[: len(before.curve)] == before.curve
     assert failed.state == "failed"
-    assert "does not divide the batch" in failed.reason
-    assert "does not divide the batch" in out
+    assert "the losses became NaN or infinite" in failed.reason
+    assert "the losses became NaN or infinite" in out
     assert (tmp_path / "s/curves.png").stat().st_size > 1000

@@ -102,13 +102,10 @@ def ended_if_stuck() -> Iterator[None]:
         told = os.read(reading, 1)  # Python writes the number of a signal here, whatever runs
         if not told or over.wait(SECONDS_TO_STOP):
             return
-        if ranks.says():
-            print(
-                f"phalanx: rank {ranks.rank()} waits in vain for another rank, which has ended or"
-                " hangs; the last checkpoint is intact",
-                file=sys.stderr,
-                flush=True,
-            )
+        ranks.say_once(
+            f"phalanx: rank {ranks.rank()} waits in vain for another rank, which has ended or"
+            " hangs; the last checkpoint is intact"
+        )
         os._exit(2)
 
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)

@@ -64,11 +64,13 @@ def _end(words: str, code: int) -> NoReturn:
     """Print the reason and end the process. One of several ranks prints for all, and does not wait
     for a GPU that may wait for a rank that has ended."""
     ranks = sys.modules.get("phalanx.rl.ranks")
-    if ranks is None or ranks.says():
+    if ranks is None:
         print(words, file=sys.stderr, flush=True)
-    if ranks is not None and ranks.size() > 1:
-        sys.stdout.flush()
-        os._exit(code)
+    else:
+        ranks.say_once(words)
+        if ranks.size() > 1:
+            sys.stdout.flush()
+            os._exit(code)
     sys.exit(code)
 
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from phalanx.cli.commands import ALGORITHMS
-from phalanx.cli.config import as_settings, compose_config, train_params
+from phalanx.cli.config import as_settings, compose_config, resolved, train_params
 from phalanx.cli.console import Lines
 from phalanx.cli.keys import TEXTS
 from phalanx.cli.overrides import split
@@ -116,7 +116,9 @@ def _check(arguments: list[str]) -> None:
     if place:
         module, _, name = place.partition(":")
         kind = getattr(importlib.import_module(module), name)
-        read(kind, train_params(options)["config"], "params.config")
+        options = resolved(options)  # with the number of environments
+        config = read(kind, train_params(options)["config"], "params.config")
+        config.check_sizes(options.num_envs, bool(options.train.params.network.get("rnn")))
 
 
 def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> int | None:

@@ -166,6 +166,10 @@ class AgentConfig:
             if getattr(self, key) == 0:
                 raise PhalanxError(f"params.config.{key} is 0; give 1 or more, or -1 for no limit")
 
+    def check_sizes(self, num_envs: int, recurrent: bool) -> None:
+        """Raise PhalanxError unless sizes fit `num_envs` environments and, if `recurrent`, a
+        policy with memory."""
+
     def limit_reached(self, epoch: int, frame: int) -> str:
         """The limit that ends training after `epoch` iterations and `frame` steps; empty if
         none."""
@@ -320,6 +324,16 @@ class PPOConfig(AgentConfig):
                     " which a recurrent network needs"
                 )
 
+    def check_sizes(self, num_envs: int, recurrent: bool) -> None:
+        size = self.minibatch(num_envs)
+        if recurrent:
+            self.check_sequences(size, "params.config")
+        if self.central_value_config is not None:
+            where, own = "params.config.central_value_config", self.central_value_config
+            size = minibatch_size(own, num_envs, self.horizon_length, where)
+            if own.network.get("rnn"):
+                self.check_sequences(size, where)
+
     def minibatch(self, num_envs: int) -> int:
         """Samples per minibatch for `num_envs` environments. Raises PhalanxError if they do not
         divide the batch."""
@@ -384,6 +398,10 @@ class AMPConfig(PPOConfig):
     continues bit for bit; without them it continues with new demonstrations and an empty replay."""
     print_disc_prediction: bool = False
     """The player prints the discriminator's logit and reward for environment 0 in every step."""
+
+    def check_sizes(self, num_envs: int, recurrent: bool) -> None:
+        super().check_sizes(num_envs, recurrent)
+        self.amp_minibatch(num_envs)
 
     def amp_minibatch(self, num_envs: int) -> int:
         """Rows per minibatch for the discriminator. Raises PhalanxError for too many."""

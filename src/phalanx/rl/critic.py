@@ -83,8 +83,6 @@ class CentralValue(Part):
             }
         ).to(device)
         self.model.eval()  # its normaliser is updated in `fit` only
-        if self.model.is_rnn():
-            config.check_sequences(self.minibatch, where)
         self.memory = Memory(self.model, env.num_envs, config, device)
         self.optimizer = adam(
             self.model.parameters(), own.learning_rate, device, weight_decay=own.weight_decay

@@ -53,6 +53,7 @@ class PPO(PolicyLearner):
     def __init__(self, config: PPOConfig, env: Any, model: Any) -> None:
         super().__init__(config, env, model)
         c, n, device = config, env.num_envs, self.device
+        c.check_sizes(n, model.is_rnn())
         self.env = env
         self.horizon_length = c.horizon_length
         self.minibatch_size = c.minibatch(n)
@@ -63,8 +64,6 @@ class PPO(PolicyLearner):
         self.lr: Tensor = self.optimizer.param_groups[0]["lr"]
         self.schedule = Schedule(c, self.lr, self.adapts_per_minibatch, self.adapts_per_update)
         self.entropy_coef = self.schedule.entropy_coef
-        if model.is_rnn():
-            c.check_sequences(self.minibatch_size, "params.config")
         self.memory = Memory(model, n, c, device)
         self.critic: Critic = PolicyCritic(model, self.memory)
         self.advantage_mean_std: MovingMeanStd | None = None

@@ -31,6 +31,8 @@ SECONDS_TO_MEET = 50
 """Within which all ranks must have found each other."""
 SECONDS_TO_ANSWER = 1200
 """Within which a rank must answer later; one may compile kernels while the others wait."""
+SECONDS_TO_ASK = 2.0
+"""For which rank 0, which may hold the store, stays there at its end so that others can ask it."""
 LETTER = 4096
 """Bytes of a value that hosts tell each other in one exchange."""
 THIS_MACHINE = "127.0.0.1"
@@ -307,16 +309,24 @@ def check_same(values: dict[str, str]) -> None:
                 )
 
 
-def says() -> bool:
-    """Whether this rank prints an error that ends it: the first rank that asks does, since the
-    others end because of it."""
-    if _joined is None:
-        return True
+def say_once(sentence: str) -> None:
+    """Print the error that ends this rank, unless another rank has printed one: the others end
+    because of the first."""
+    own, store = str(rank()), _joined.store if _joined else None
     try:
-        said = _joined.store.compare_set("said", "", str(_joined.rank))
-    except RuntimeError:  # rank 0 held the store and is gone
-        return _joined.rank == 1
-    return bool(said == str(_joined.rank).encode())
+        first = store is None or store.compare_set("said", "", own) == own.encode()
+    except RuntimeError:  # rank 0 held the store and has been killed
+        first = own == "1"
+    if first:
+        print(sentence, file=sys.stderr, flush=True)
+    if _joined is None or store is None:
+        return
+    with contextlib.suppress(RuntimeError):
+        asked = store.add("asked", 1)
+        end = time.monotonic() + SECONDS_TO_ASK
+        while own == "0" and asked < _joined.size and time.monotonic() < end:
+            time.sleep(0.01)
+            asked = store.add("asked", 0)
 
 
 def _talk(exchange: Callable[[], Any]) -> None:
