@@ -4,6 +4,8 @@ says in one sentence what is wrong. Files are tiny and made here."""
 import logging
 import re
 import struct
+import subprocess
+import sys
 
 import mujoco
 import numpy as np
@@ -530,6 +532,20 @@ def test_frames_weigh_nothing_and_shapes_are_filled_with_the_density_asked_for(l
         loaded = load(text, density=density)
         assert loaded.compile().body_mass.sum() == pytest.approx(mass)
         assert ("'tip'" in texts(loaded.notes)) == (mass > 1)
+
+
+def test_warnings_of_mujoco_while_a_robot_is_read_are_not_printed(tmp_path):
+    """Two hinges about the same line make the inertia singular. By itself MuJoCo prints that and
+    writes it into the working folder."""
+    hinges = '<joint name="a" axis="0 0 1"/><joint name="b" axis="0 0 1"/>'
+    body = f'<body name="arm">{hinges}<geom size=".1"/></body>'
+    (tmp_path / "r.xml").write_text(f"<mujoco><worldbody>{body}</worldbody></mujoco>")
+    program = "from phalanx.robot import *; facts_of(read_robot('r.xml')); print('read')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("read\n", "")
+    assert not (tmp_path / "MUJOCO_LOG.TXT").exists()
 
 
 def test_a_base_whose_mass_is_in_a_link_fixed_to_it_is_not_filled(load):

@@ -41,6 +41,7 @@ from phalanx.sim.mjcf_parts import (
     take_options,
     without_dropped_actuators,
 )
+from phalanx.sim.mujoco_warnings import count_warnings
 from phalanx.sim.robot import Note, Pose, Robot, summary
 from phalanx.sim.urdf import UrdfReader
 from phalanx.sim.xml_file import Element, read_xml
@@ -90,6 +91,7 @@ def load_robot(
     The spec has been compiled once, so attaching it can fail only because of the scene.
     Raises PhalanxError, naming file, line and element, for anything that cannot be read.
     """
+    count_warnings()  # of MuJoCo, instead of printing them
     file = Path(path)
     if self_collisions not in (True, False, "except_overlaps"):
         raise PhalanxError(
