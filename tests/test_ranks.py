@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from forked import server
 from interrupted import QUICK, SAVE_ALWAYS, assert_same, wait_until
@@ -289,6 +290,17 @@ def test_a_machine_whose_own_name_leads_nowhere_trains(cwd):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "done: iteration 2 was the last" in done.stdout
+
+
+@pytest.mark.parametrize("mistake", ["multi_gpu=false", "taks=Cartpole", "experiment=../x"])
+def test_what_is_wrong_before_ranks_meet_is_said_once(cwd, mistake):
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    environment = {"TORCHELASTIC_USE_AGENT_STORE": "True"}
+    arguments = [*TOGETHER, mistake]
+    processes = start(cwd, arguments, port=store.port, environment=environment)
+    codes, err = end(processes)
+    assert codes == [2, 2]
+    assert len(err.splitlines()) == 1, err
 
 
 AS_TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}

@@ -63,6 +63,8 @@ def _format_warning(
 def _end(words: str, code: int) -> NoReturn:
     """Print the reason and end the process. One of several ranks prints for all, and does not wait
     for a GPU that may wait for a rank that has ended."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # also for errors before it was needed
+        importlib.import_module("phalanx.rl.ranks")
     ranks = sys.modules.get("phalanx.rl.ranks")
     if ranks is None:
         print(words, file=sys.stderr, flush=True)

@@ -311,10 +311,12 @@ def check_same(values: dict[str, str]) -> None:
 
 def say_once(sentence: str) -> None:
     """Print the error that ends this rank, unless another rank has printed one: the others end
-    because of the first."""
-    own, store = str(rank()), _joined.store if _joined else None
+    because of the first. Ranks that have not met print what none of them has printed."""
+    own, store, key = str(rank()), _joined.store if _joined else None, "said"
+    if others_started() and _joined is None:
+        own, store, key = os.environ["RANK"], _launchers_store(), f"said {sentence}"
     try:
-        first = store is None or store.compare_set("said", "", own) == own.encode()
+        first = store is None or store.compare_set(key, "", own) == own.encode()
     except RuntimeError:  # rank 0 held the store and has been killed
         first = own == "1"
     if first:
@@ -327,6 +329,19 @@ def say_once(sentence: str) -> None:
         while own == "0" and asked < _joined.size and time.monotonic() < end:
             time.sleep(0.01)
             asked = store.add("asked", 0)
+
+
+def _launchers_store() -> Any:
+    """The store of torchrun, which outlives its ranks; None if none answers."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    second = datetime.timedelta(seconds=1)
+    try:
+        with _without_stderr():
+            host, port = (os.environ[name] for name in VARIABLES[:2])
+            return dist.TCPStore(host, int(port), None, False, second)
+    except (RuntimeError, ValueError, KeyError):
+        return None
 
 
 def _talk(exchange: Callable[[], Any]) -> None:
