@@ -9,13 +9,14 @@ Both use the task's own train config, one after the other in separate processes:
 `train.py` with the installed rl-games, then our Runner with `isaacgymenvs.make`. Figures are read
 from the TensorBoard files that both write: the median speed over the second half of the iterations,
 the seconds up to the end of the first one (`start_up_s`), and from there on curves of the mean
-return and of successes as (iteration, seconds, value). Without num_envs= the task's own number is
-taken.
-`minutes=`, start-up included, ends a training as Ctrl+C does; other options, such as
-train.params.config.minibatch_size=1024, go to Hydra.
+return, length and successes of episodes as (iteration, seconds, value). Without num_envs= the
+task's own number is taken. `minutes=`, start-up included, ends a training as Ctrl+C does.
+`keep=FOLDER` keeps its files, with the checkpoint that another one may continue (checkpoint=).
+Other options, such as train.params.config.minibatch_size=1024, go to Hydra.
 Set ISAACGYM_COMPAT=1.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -87,6 +88,7 @@ def figures(folder: Path, began: float) -> dict[str, object]:
         "final_return": round(returns[-1].value, 2) if returns else None,
         "returns": curve("rewards/iter") if returns else [],
         "successes": {tag: curve(tag) for tag in successes},
+        "lengths": curve("episode_lengths/iter") if returns else [],
     }
 
 
@@ -115,6 +117,7 @@ def main() -> None:
     device, out = options.pop("device", "cuda:0"), options.pop("out", "")
     minutes = float(options.pop("minutes", 600))
     trainers = options.pop("trainers", "rl_games,phalanx").split(",")
+    keep = options.pop("keep", "")
     ours = options.pop("ours", "")
     overrides = [f"{key}={value}" for key, value in options.items()]
     if ours:
@@ -131,11 +134,18 @@ def main() -> None:
     commands["phalanx"][1] = f"path={path}"
     rows = {}
     for name in trainers:
-        with tempfile.TemporaryDirectory() as folder:
+        with contextlib.ExitStack() as stack:
+            folder = (
+                f"{keep}/{name}" if keep else stack.enter_context(tempfile.TemporaryDirectory())
+            )
+            Path(folder).mkdir(parents=True, exist_ok=not keep)
             start = time.time()  # as TensorBoard's times
             run(commands[name], folder, path, minutes)
             rows[name] = {"wall_s": round(time.time() - start, 1)} | figures(Path(folder), start)
-        print(name, {k: v for k, v in rows[name].items() if k not in ("returns", "successes")})
+        print(
+            name,
+            {k: v for k, v in rows[name].items() if k not in ("returns", "successes", "lengths")},
+        )
     result = {
         "command": "benchmarks/drop_in_task.py " + " ".join(sys.argv[1:]),
         "task": task,

@@ -144,6 +144,7 @@ def main() -> None:
     if judge:
         rows = [json.loads(line) for line in results.read_text().splitlines()]
         arguments = [row["arguments"] for row in rows if "arguments" in row][-1]
+        arguments = [a for a in arguments if "_device=" not in a]  # of where it was trained
         done = {row.get("policy") for row in rows if "error" not in row}
         todo = [w for w in sorted(out.glob("seed*.pth")) if f"{w}.onnx" not in done]
         for error in filter(None, [exported(weights, arguments) for weights in todo]):
