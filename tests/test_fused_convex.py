@@ -116,6 +116,19 @@ def test_auto_leaves_many_convex_pairs_to_mujoco():
     assert why_not(sim.model) is None
 
 
+@pytest.mark.parametrize(("span", "slower"), [("5", False), ("90", True)])
+def test_auto_leaves_a_robot_whose_convex_shapes_often_touch_to_mujoco(span, slower):
+    fingers = "".join(
+        f"""<body pos="{0.12 * np.cos(k)} {0.12 * np.sin(k)} 0" euler="0 0 {np.rad2deg(k)}">
+        <joint axis="0 1 0" range="-{span} {span}"/>
+        <geom type="cylinder" size=".04 .15" pos="0 0 .2"/></body>"""
+        for k in np.arange(6) * np.pi / 3
+    )
+    hand = f"<mujoco><worldbody><body pos='0 0 1'><freejoint/><geom size='.05'/>{fingers}</body>"
+    sim = Sim(Text(f"{hand}</worldbody></mujoco>"), 64, "cpu", engine="auto", threads=1)
+    assert ("of 15 pairs of convex shapes touch" in sim.engine.reason) == slower
+
+
 def test_what_convex_shapes_need_is_named():
     """A mesh without its hull cannot come from MuJoCo's compiler, so it is taken away."""
     model = mujoco.MjModel.from_xml_string(

@@ -51,9 +51,33 @@ FN void set_spot(Touches &t, int m, int l, const Spot &spot) {
   set_element(t.dist[m], l, spot.dist);
   EACH(j, 3) set_element(t.o[m][j], l, spot.o[j]), set_element(t.n[m][j], l, spot.n[j]);
 }
+// Whether the boxes around two geoms are apart, along a side of either or along the line between them.
+FN F reach_along(const World &w, const Pairs &X, int g, const F *R, const F *d) {
+  if (SOLID_OF[g] < 0) return abs_(dot3(X.axis[g], d)) + T(geom, g, 6);
+  F reach = ZERO, along[3];
+  rotate_back(R, d, along);
+  bool cylinder = GEOM_SHAPE[g] == CYLINDER_SHAPE;  // its sizes: radius, half length
+  EACH(j, 3) reach += T(solid, SOLID_OF[g], 9 + (cylinder ? j / 2 : j)) * abs_(along[j]);
+  return reach;
+}
+STAGE B boxes_apart(const World &w, const Pairs &X, int g1, int g2, const F *dif, F margin) {
+  F R[2][9], d[3], scale = rsqrt_(max_(dot3(dif, dif), ZERO + 1e-20f));
+  B apart = ONE < 0.0f;
+  EACH(side, 2) if (SOLID_OF[side ? g2 : g1] >= 0) geom_rotation(w, X, side ? g2 : g1, R[side]);
+  for (int axis = 0; axis < 7; axis++) {
+    int side = axis >= 3;
+    if (axis < 6 && SOLID_OF[side ? g2 : g1] < 0) continue;
+    EACH(j, 3) d[j] = axis == 6 ? dif[j] * scale : R[side][3 * j + axis % 3];
+    F most = reach_along(w, X, g1, R[0], d) + reach_along(w, X, g2, R[1], d) + margin;
+    apart = apart | (abs_(dot3(dif, d)) > most * 1.00001f + 1e-7f);
+  }
+  return apart;
+}
 STAGE int touch_convex(const World &w, const Pairs &X, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
   F none[3], away[3];
   int most = 0;
+  near = near & !boxes_apart(w, X, g1, g2, dif, margin);
+  if (!any_(near)) return 0;
   no_touches(t);
   EACH(j, 3) none[j] = ZERO, away[j] = ZERO - dif[j];
   for (int l = 0; l < WORLDS; l++) {

@@ -1,6 +1,7 @@
 """Which models the fused engine steps, and why it does not step the others: one sentence that names
 feature and element."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import mujoco
@@ -9,8 +10,9 @@ import numpy as np
 from phalanx.sim.engines.fused import sensors
 from phalanx.sim.engines.fused.hulls import has_hull
 from phalanx.sim.engines.fused.rows import Rows
-from phalanx.sim.engines.fused.structure import Pair, Structure
+from phalanx.sim.engines.fused.structure import FREE, Pair, Structure
 from phalanx.sim.engines.fused.touches import CONVEX, PRISMS, TOUCHES, pair_kind
+from phalanx.sim.engines.initial import initial_data
 
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 _COUNTS = {
@@ -47,8 +49,10 @@ _ZERO = {
 
 
 MANY = 10
-"""Pairs of bodies' shapes in `CONVEX`. On two cores models with 247 to 414 of them ran at 0.15 to
-1.1 times the speed of MuJoCo C, one with 20 at 0.22 times, one with 6 at 22 times."""
+"""Pairs of convex shapes (`CONVEX`) of free bodies with others, which may all touch at a time."""
+TOUCHING = 1.0
+"""Other pairs that touch at a time, on average over the joints' ranges."""
+POSES = 16
 
 
 def why_not(model: mujoco.MjModel) -> str | None:
@@ -68,11 +72,39 @@ def examined(model: mujoco.MjModel) -> Structure | str:
 
 
 def slower(s: Structure) -> str | None:
-    """Why MuJoCo's own engine would step this sooner, in one sentence; None if it would not."""
-    many = sum(pair_kind(s.model, pair) in CONVEX for pair in s.pairs)
-    if many <= MANY:
-        return None
-    return f"the fused engine is slower with {many} pairs of convex shapes, more than {MANY}"
+    """Why MuJoCo's own engine would step this sooner, in one sentence; None if it would not.
+
+    Convex shapes that overlap cost about 0.1 ms each on a CPU, ten times as much as in MuJoCo C;
+    those that do not, next to nothing. `docs/physics.md` has the measurements."""
+    m = s.model
+    convex = [p for p in s.pairs + s.obstacles if pair_kind(m, p) in CONVEX]
+    apart = sum(_come_together(s, p) for p in convex)
+    if apart > MANY:
+        return f"the fused engine is slower with {apart} pairs of convex shapes, more than {MANY}"
+    if len(convex) > MANY and (touching := _touching(s, convex)) > TOUCHING:
+        many = f"{touching:.1f} of {len(convex)} pairs of convex shapes touch"
+        return f"the fused engine is slower where {many} on average, more than {TOUCHING:.0f}"
+    return None
+
+
+def _come_together(s: Structure, pair: Pair) -> bool:
+    """Whether both move, in two trees of which one is free."""
+    slots = [k for g in pair[:2] if (k := s.slot_of_geom(g)) >= 0]
+    roots = {s.root_of(k) for k in slots}
+    return len(roots) > 1 and any(s.slots[k].kind == FREE for k in roots)
+
+
+def _touching(s: Structure, pairs: Sequence[Pair]) -> float:
+    """How many of `pairs` touch, on average over poses anywhere in the joints' ranges."""
+    m, data, rng = s.model, initial_data(s.model), np.random.default_rng(0)
+    hinges = np.flatnonzero(np.isin(m.jnt_type, (JOINT.mjJNT_HINGE, JOINT.mjJNT_SLIDE)))
+    low, high = np.where(m.jnt_limited[hinges, None] > 0, m.jnt_range[hinges], (-1, 1)).T
+    own, found = {frozenset(pair[:2]) for pair in pairs}, 0
+    for _ in range(POSES):
+        data.qpos[m.jnt_qposadr[hinges]] = rng.uniform(low, high)
+        mujoco.mj_fwdPosition(m, data)
+        found += len({frozenset(c) for c in data.contact.geom.tolist()} & own)
+    return found / POSES
 
 
 def _options(m: mujoco.MjModel) -> str | None:
