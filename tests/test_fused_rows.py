@@ -150,3 +150,30 @@ def test_one_step_with_rows_is_mujocos(option):
             forced[i] += (np.abs(expected).max(1) > 1e-6).mean() / len(SPREADS)
     for name, share in zip(names, forced, strict=True):
         assert share > 0.3 or name == "a tendon with actuators", (name, share)
+
+
+def test_equalities_are_switched_in_each_environment():
+    names = [name for name, parts in ROWS.items() if parts[1](0)]
+    sim = make(model_of(names))
+    model, generator = exact(sim.model), torch.Generator().manual_seed(6)
+    sim.step()
+    assert (sim.eq_active[0] == torch.tensor(sim.model.eq_active0.tolist())).all()
+    assert not sim.eq_active.all()  # one is off at first
+    assert sim.eq_active.dtype == torch.float32  # as on engine mujoco
+    for _ in range(2):
+        stir(sim, generator, 0.1)
+        sim.eq_active[:] = torch.rand(sim.eq_active.shape, generator=generator) < 0.5
+        before, datas = sim.qvel.numpy().copy(), []
+        for env in range(N):
+            data = mujoco.MjData(model)
+            data.qpos[:], data.qvel[:] = sim.qpos[env].numpy(), sim.qvel[env].numpy()
+            data.ctrl[:], data.eq_active[:] = sim.ctrl[env].numpy(), sim.eq_active[env].numpy()
+            mujoco.mj_step(model, data)
+            datas.append(data)
+        sim.step()
+        qvel = np.stack([d.qvel for d in datas])
+        change = np.abs(qvel - before).max(1, keepdims=True).clip(1)
+        assert (np.abs(sim.qvel.numpy() - qvel) / change).max() < 1e-3
+    sim.reset()
+    assert not sim.eq_active.all()
+    assert sim.eq_active.any()

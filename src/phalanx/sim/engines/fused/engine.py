@@ -32,7 +32,8 @@ from phalanx.sim.engines.fused.invweights import LENGTHS, NAMES, Invweights
 from phalanx.sim.engines.fused.numbers import Fields, Numbers, model_fields
 from phalanx.sim.engines.fused.spreading import alone, spread
 from phalanx.sim.engines.fused.statics import Statics
-from phalanx.sim.engines.fused.support import examined, slower
+from phalanx.sim.engines.fused.structure import Structure
+from phalanx.sim.engines.fused.support import examined, slower, too_many_trees
 from phalanx.sim.engines.fused.tables import DRAWN, INPUTS, OUTPUTS, VARIABLE, constants
 from phalanx.sim.engines.initial import initial_data
 
@@ -61,16 +62,12 @@ class FusedEngine:
         reason = found if isinstance(found, str) else slower(found) if if_faster else None
         if isinstance(found, str) or reason:
             raise PhalanxError(f"{reason}; use another engine")
-        self._structure = found
         self.model = read_only(model)
         self.num_envs = num_envs
         self.device = device
         self.failed = torch.zeros(num_envs, dtype=torch.bool, device=device)
-        self._lanes = spread(self._structure) if device.type == "cuda" else alone(self._structure)
-        self._numbers = Numbers(self._structure, device)
         self._shared_fields = model_fields(model, device)
-        self._sources = self._numbers.sources(self._shared_fields)
-        self._statics = Statics(self._numbers.places, self._shared_fields)
+        self._take(found)
         self._initials: dict[str, Tensor] = {}  # (1, ...) of what `reset` restores
         self._state = ("qpos", "qvel", "act") if model.na else ("qpos", "qvel")
         poses = ("mocap_pos", "mocap_quat") if model.nmocap else ()
@@ -104,14 +101,16 @@ class FusedEngine:
         self._acc_sensors = torch.from_numpy(np.repeat(acc, model.sensor_dim)).to(device)
         self._left_by_forces = _FORCES - (set() if acc.all() else {"sensordata"})
 
+    def _take(self, structure: Structure) -> None:
+        self._structure, gpu = structure, self.device.type == "cuda"
+        self._lanes = spread(structure) if gpu else alone(structure)
+        self._numbers = Numbers(structure, self.device)
+        self._sources = self._numbers.sources(self._shared_fields)
+        self._statics = Statics(self._numbers.places, self._shared_fields)
+
     def field(self, name: str, stale: bool = False) -> Tensor:
         if reason := refusal(name, self.name, self.model):
             raise PhalanxError(reason)
-        if name == "eq_active" and self.model.neq:
-            raise PhalanxError(
-                "the fused engine does not switch equality constraints while it runs; use another"
-                " engine"
-            )
         if name in STATE_FIELDS or name in INPUT_FIELDS:
             if name not in self._data:
                 if self.captured:
@@ -119,6 +118,8 @@ class FusedEngine:
                         f"sim.{name} is used for the first time after a CUDA graph was captured,"
                         " which would not see it; read it once before, in init_buffers"
                     )
+                if name == "eq_active" and self.model.neq:
+                    self._switch()
                 self._data[name] = self._initial(name)
                 self._bound = None
             return self._data[name]
@@ -136,6 +137,14 @@ class FusedEngine:
                 self._fresh.add(name)
             self._compute(name)
         return self._derived[name]
+
+    def _switch(self) -> None:
+        """Build a step in which equalities can be switched on and off."""
+        structure = Structure(self.model, switched=True)
+        if reason := too_many_trees(structure):
+            raise PhalanxError(f"the fused engine does not have {reason}; use another engine")
+        self._take(structure)
+        self._build()
 
     def model_field(self, name: str) -> Tensor:
         drawn = DRAWN.fullmatch(name) is not None and hasattr(self.model, name)
@@ -321,7 +330,7 @@ class FusedEngine:
         mujoco.mj_kinematics(self.model, data)
         mujoco.mj_comPos(self.model, data)
         value = torch.from_numpy(np.array(getattr(data, name)))
-        value = value.float() if value.is_floating_point() else value
+        value = value.float() if value.is_floating_point() or name == "eq_active" else value
         envs = self.num_envs if num_envs is None else num_envs
         return value.to(self.device).expand(envs, *value.shape).clone()
 

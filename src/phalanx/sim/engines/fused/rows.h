@@ -31,6 +31,11 @@ FN void set_row(World &w, int r, B on, F distance, F size, F speed) {
   w.row_D[r] = select(on, imp / max_((1 - imp) * T(row, r, 7), ZERO + 1e-15f), ZERO);
   w.row_x[r] = select(on, T(row, r, 1) * speed + T(row, r, 0) * imp * distance, ZERO);
 }
+// Whether row r's equality is on; one that is not has no weight.
+FN B is_on(const World &w, int r) {
+  if (!SWITCHED || !w.fields->eq_active) return ONE > 0.0f;
+  return get(w, w.fields->eq_active, NEQ, ROW_EQ[r]) != 0.0f;
+}
 FN F row_speed(const World &w, int r) {
   F speed = ZERO;
   for (int n = ROW0[r]; n < ROW0[r + 1]; n++) speed += w.coefficient[n] * w.v[ROW_SLOT[n]];
@@ -49,7 +54,7 @@ FN void polynomial_row(World &w, int r) {
   }
   for (int n = ROW0[r]; n < ROW0[r + 1]; n++)
     w.coefficient[n] = n < split ? T(row_term, n, 0) : ZERO - slope * T(row_term, n, 0);
-  set_row(w, r, ONE > 0.0f, position, position, row_speed(w, r));
+  set_row(w, r, is_on(w, r), position, position, row_speed(w, r));
 }
 FN void tendon_limit_row(World &w, int r) {
   F low = w.length[ROW_FIRST[r]] - T(row, r, 9), high = T(row, r, 10) - w.length[ROW_FIRST[r]];
@@ -131,6 +136,7 @@ FN void fixed_rows(World &w, int r, F quat[][4]) {
   }
   EACH(i, 6) square += error[i] * error[i];
   F size = square * rsqrt_(max_(square, ZERO + 1e-30f));
+  B on = is_on(w, r);
   for (int i = 0; i < (weld ? 6 : 3); i++) {
     F *first = w.row_motion[m + i][0], *second = w.row_motion[m + i][1], force[3], speed = ZERO;
     EACH(j, 3) force[j] = i < 3 && j == i ? ONE : ZERO;
@@ -144,7 +150,7 @@ FN void fixed_rows(World &w, int r, F quat[][4]) {
         speed += turn[i - 3][j] * (a.turning[j] - b.turning[j]);
       }
     }
-    set_row(w, r + i, ONE > 0.0f, error[i], size, speed);
+    set_row(w, r + i, on, error[i], size, speed);
     w.row_x[r + i] += drift[i];
   }
 }

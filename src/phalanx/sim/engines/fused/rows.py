@@ -19,6 +19,7 @@ from phalanx.sim.engines.fused.structure import BALL, Structure
 EQ, TYPES = mujoco.mjtEq, (
     "JOINTS", "TENDONS", "TENDON_LIMIT", "TENDON_FRICTION", "BALL_LIMIT", "CONNECT", "WELD", "REST",
 )  # fmt: skip
+EQUALITIES = ("JOINTS", "TENDONS", "CONNECT", "WELD", "REST")
 WIDTH, DATA = 16, 9
 """Columns of the table of rows, and where those of the row's type begin."""
 
@@ -54,7 +55,7 @@ class Rows:
         if off & flags.mjDSBL_CONSTRAINT:
             return
         if not off & flags.mjDSBL_EQUALITY:
-            for i in np.flatnonzero(m.eq_active0).tolist():
+            for i in np.flatnonzero(m.eq_active0 | s.switched).tolist():
                 self._add_equality(i)
         if not off & flags.mjDSBL_FRICTIONLOSS:
             for t in np.flatnonzero(m.tendon_frictionloss > 0).tolist():
@@ -110,6 +111,8 @@ class Rows:
             "NROW": len(self.rows),
             "NROW_TERM": sum(len(row.terms) for row in self.rows),
             "NROW_BODY": sum(row.axis >= 0 for row in self.rows),
+            "SWITCHED": int(self.structure.switched),
+            "NEQ": self.structure.model.neq,
             "NWELD": sum(row.type == "WELD" for row in self.rows),
             "NTENDON": len(self.tendons),
         }
@@ -123,6 +126,7 @@ class Rows:
         terms = [term for tendon in self.tendons for term in tendon]
         return {
             "ROW_TYPE": [TYPES.index(row.type) for row in rows],
+            "ROW_EQ": [row.id if row.type in EQUALITIES else -1 for row in rows],
             "ROW_FIRST": [row.first for row in rows],
             "ROW_SECOND": [row.second for row in rows],
             "ROW0": starts,

@@ -62,6 +62,8 @@ class Structure:
     """Slots, points and pairs of a model, in the order of the tables."""
 
     model: mujoco.MjModel
+    switched: bool = False
+    """Whether equalities are switched on and off while the simulation runs."""
     slots: list[Slot] = field(default_factory=list)
     last: dict[int, int] = field(default_factory=dict)
     """From a moving body or a mocap body to its last slot."""

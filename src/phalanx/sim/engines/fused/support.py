@@ -67,7 +67,7 @@ def examined(model: mujoco.MjModel) -> Structure | str:
     reason = next((said for part in parts if (said := part(model))), None)
     if not reason:
         structure = Structure(model)
-        reason = _rows(structure) or _contacts(structure)
+        reason = too_many_trees(structure) or _contacts(structure)
     return f"the fused engine does not have {reason}" if reason else structure
 
 
@@ -206,7 +206,8 @@ def _tendons(m: mujoco.MjModel) -> str | None:
     return None
 
 
-def _rows(s: Structure) -> str | None:
+def too_many_trees(s: Structure) -> str | None:
+    """Which row couples more trees than two, if any."""
     rows = Rows(s)
     for row in rows.rows:
         if len(rows.trees(row)) > 2:

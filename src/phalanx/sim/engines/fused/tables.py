@@ -43,6 +43,7 @@ OUTPUTS = (
 )  # fmt: skip
 INPUTS = (
     "qpos", "qvel", "act", "ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat",
+    "eq_active",
 )  # fmt: skip
 
 # Model fields from which tables are made: these may differ between environments.
