@@ -200,7 +200,8 @@ def _connect(address: str | None) -> None:
             ray.shutdown()
             if address or left == 1:
                 where = f"no Ray cluster answers at {address}" if address else "Ray cannot start"
-                raise PhalanxError(f"{where}: {error}") from error
+                token = "; it may ask for a token, see Ray's RAY_AUTH_MODE" if address else ""
+                raise PhalanxError(f"{where}: {error}{token}") from error
 
 
 def _scheduler(own: TuneOptions, study: Study, iterations: int) -> Any:
