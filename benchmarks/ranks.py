@@ -7,10 +7,9 @@ Trains the task with its own config once for each number of devices, every devic
 environments, each time in new processes. One line and one entry of the JSON file each: training
 steps/s in the second half of the run, seconds until the mean return is first reached, and the
 milliseconds of an iteration: rollout, physics of the rollout alone, update, and communication
-alone, its calls and bytes. `reading` and `files` are the host's milliseconds of one reading of the
-statistics, medians: while the device waits, and while it works. Communication is what the ranks
-exchange in an iteration, replayed from a CUDA graph of its own; physics is the same number of steps
-with random actions.
+alone, its calls and bytes. `files` is what the host writes between two readings of the statistics
+while the device works, the median. Communication is what the ranks exchange in an iteration,
+replayed from a CUDA graph of its own; physics is the same number of steps with random actions.
 """
 
 import json
@@ -29,7 +28,6 @@ from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.cli.result import device_name, git_commit, versions
 from phalanx.compute.graphs import EAGER_CALLS, Graph
 from phalanx.rl import AlgoObserver, Runner, ranks
-from phalanx.rl.restart import RestartPoint
 from phalanx.rl.run import Run
 
 REPEATS = 50
@@ -87,8 +85,6 @@ def work(options: dict[str, str], out: str) -> None:
         config = resolved(compose_config([*arguments, f"train_dir={folder}", "multi_gpu=true"]))
         timer = Timer(returns)
         host: dict[str, list[float]] = {}
-        time_of(Run, "_read_statistics", host)
-        time_of(RestartPoint, "save", host)
         time_of(Run, "write_files", host)
         runner = Runner(timer)
         runner.load({"params": train_params(config)})
@@ -107,7 +103,6 @@ def work(options: dict[str, str], out: str) -> None:
                 "iteration": 1e3 * agent.run.frames_per_iteration / second_half(timer.marks),
                 "rollout": 1e3 * stats["performance/step_inference_time"],
                 "update": 1e3 * stats["performance/rl_update_time"],
-                "reading": sum(map(median, (host["_read_statistics"], host["save"]))),
                 "files": median(host["write_files"]),
             },
         }
