@@ -162,7 +162,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 
 def _one_of(args: tuple[Any, ...], value: Any, where: str) -> Any:
-    if value is None or value == "None":
+    if value in (None, "None", "null"):
         if type(None) in args:
             return None
         raise _wrong(where, value, "a value")

@@ -46,10 +46,14 @@ COMMANDS = {
         takes_task=True,
     ),
     "play": Command(
-        "evaluate a policy, or record a video of it",
+        "evaluate a policy, show it, or record a video of it",
         "phalanx.cli.play:play",
-        "checkpoint=<file or run folder> [--cfg] [key=value ...]",
-        ("play checkpoint=runs/Cartpole/nn/Cartpole.pth games=64 video=true",),
+        "[checkpoint=<file or run folder>] [--cfg] [key=value ...]",
+        (
+            "play checkpoint=runs/Cartpole/nn/Cartpole.pth games=64 video=true",
+            "play checkpoint=runs/Cartpole view=true  in a web page",
+            "play task=Go2Velocity view=true          without a policy: random actions",
+        ),
         "phalanx.cli.options:PlayOptions",
         takes_task=True,
     ),

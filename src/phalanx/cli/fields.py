@@ -9,6 +9,7 @@ user's task file.
 import ast
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +191,8 @@ def _field(name: str, statement: ast.AnnAssign, doc: str, file: Source) -> Field
     choices = _choices(statement.annotation)
     allowed = " or ".join([*choices, *([f"({bounds})"] if bounds and choices else [])]) or bounds
     meaning = f"{doc} ({allowed})".lstrip() if allowed else doc
+    for python, yaml in WORDS.items():  # as it is typed
+        meaning = re.sub(rf"\b{python}\b", yaml, meaning)
     return Field(name, "" if value is None else _text(value, file), meaning)
 
 
@@ -218,7 +221,7 @@ def _text(value: ast.expr, file: Source) -> str:
         return _text(value.args[0], file)
     if "__file__" in ast.unparse(value):  # a path below the source: show its last part
         return next(str(n.value) for n in ast.walk(value) if isinstance(n, ast.Constant))
-    return ast.unparse(value).replace("'", "").replace("float(inf)", "inf")
+    return ast.unparse(value).replace("'", "").replace("float(inf)", "inf").replace(" ** ", "^")
 
 
 def _name(call: ast.Call) -> str:

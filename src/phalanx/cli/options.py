@@ -90,11 +90,11 @@ class ViewOptions(RunOptions):
     view: bool = False
     """Show the first environments in a web page, as they move."""
     headless: bool | None = None
-    """IsaacGymEnvs' word for it: false means view=true."""
+    """IsaacGymEnvs' word for view: false means view=true."""
     view_envs: int = ranged(9, at_least=1, at_most=64)
-    """Environments in that page."""
+    """Environments in the page of view=true."""
     host: str = "127.0.0.1"
-    """Address that serves the page: this machine only; 0.0.0.0 is for all its addresses."""
+    """Address that serves the page; 127.0.0.1 is for this machine only, 0.0.0.0 for others, too."""
     port: int | None = ranged(None, at_least=1, at_most=65535)
     """Port of the page; null takes the first free one from 8080."""
 
@@ -118,19 +118,19 @@ class TrackingOptions(ViewOptions):
     wandb_activate: bool = False
     """IsaacGymEnvs' word for wandb."""
     wandb_project: str = "phalanx"
-    """Project there."""
+    """Project in Weights & Biases."""
     wandb_entity: str | None = None
-    """User or team there; null is your own."""
+    """User or team in Weights & Biases; null is your own."""
     wandb_group: str | None = None
-    """Group of the run."""
+    """Group of the run in Weights & Biases."""
     wandb_name: str | None = None
-    """Name of the run; null is that of the run folder."""
+    """Name of the run in Weights & Biases; null is that of the run folder."""
     wandb_tags: tuple[str, ...] = ()
-    """Tags of the run."""
+    """Tags of the run in Weights & Biases."""
     mlflow: bool = False
     """Also log to MLflow, where MLFLOW_TRACKING_URI says."""
     mlflow_experiment: str | None = None
-    """Experiment there; null takes the task's name."""
+    """Experiment in MLflow; null takes the task's name."""
 
     @property
     def idle(self) -> list[str]:
@@ -156,7 +156,8 @@ class TrainOptions(TrackingOptions):
     multi_gpu: bool = False
     """Train with all processes that torchrun has started, num_envs environments in each."""
     devices: int = ranged(1, at_least=1, at_most=1024)
-    """Start that many such processes on this machine, one for each GPU, or on the CPU."""
+    """Processes that train together on this machine, one for each GPU, or on the CPU; each has
+    num_envs environments."""
     experiment: str | None = None
     """Name of the run folder; null takes the task's name, with a number if that is taken."""
     train_dir: str = "runs"

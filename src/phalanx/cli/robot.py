@@ -37,10 +37,10 @@ class RobotOptions:
     """Whether bodies of the robot may touch; except_overlaps turns off the pairs that overlap at
     the initial pose."""
     density: float | None = ranged(None, at_least=0)
-    """[kg/m^3] of links of a URDF that have collision shapes but no mass; null takes 1000, and 0
-    leaves them without."""
+    """Density of links of a URDF that have collision shapes but no mass [kg/m^3]; null takes 1000,
+    except where a link that is fixed to them has their mass, and 0 leaves them without."""
     armature: float | None = ranged(None, at_least=0)
-    """[kg m^2 or kg] of hinges and slides for which the file has none."""
+    """Armature of hinges and slides for which the file has none [kg m^2 or kg]."""
     collapse_fixed_joints: bool = False
     """Merge bodies without joints into their parents."""
     decompose: bool | str = False

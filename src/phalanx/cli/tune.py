@@ -56,7 +56,7 @@ class TuneOptions:
     """asha stops trials that are behind; pbt replaces them by copies of others with mutated
     settings."""
     metric: Literal["return", "length"] = "return"
-    """What a good trial has much of."""
+    """What the best trial has most of: mean return or episode length."""
     cpus: float = ranged(1.0, above=0)
     """Cores for each trial; may be a fraction."""
     gpus: float | None = ranged(None, at_least=0)

@@ -61,7 +61,7 @@ class RewardShaper:
     shift_value: float = 0.0
     """Added to rewards."""
     min_val: float = -float("inf")
-    """Least shaped reward."""
+    """Smallest shaped reward."""
     max_val: float = float("inf")
     """Largest shaped reward."""
     log_val: bool = False
@@ -196,18 +196,25 @@ class CentralValueConfig:
     normalize_input: bool = True
     """Normalise observations by their moving mean and variance."""
     minibatch_size: int | None = ranged(None, at_least=1, at_most=MOST_ROWS)
+    """Samples per minibatch; null takes minibatch_size_per_env."""
     minibatch_size_per_env: int = ranged(0, at_least=0, at_most=100_000)
+    """Samples per minibatch and environment; 0, without minibatch_size, is the whole batch."""
     mini_epochs: int = ranged(4, at_least=1, at_most=1000)
+    """Passes over the batch."""
     learning_rate: float = ranged(3e-4, above=0)
+    """Step size of Adam."""
     lr_schedule: str | None = None
     """linear decays it until max_epochs; anything else keeps it constant."""
     clip_value: bool = True
     """Clip the change of values by e_clip in their loss."""
     e_clip: float = ranged(0.2, above=0)
+    """Clip range of the value, in normalised units."""
     truncate_grads: bool = False
     """Clip the norm of gradients to grad_norm."""
     grad_norm: float = ranged(1.0, above=0)
+    """Largest gradient norm, if truncate_grads."""
     weight_decay: float = ranged(0.0, at_least=0)
+    """Adam's weight decay."""
     freeze_critic: bool = False
     """Do not train the central value."""
 
@@ -268,6 +275,7 @@ class PPOConfig(AgentConfig):
     mini_epochs: int = ranged(4, at_least=1, at_most=1000)
     """Passes over the batch."""
     learning_rate: float = ranged(3e-4, above=0)
+    """Step size of Adam; where an adaptive schedule begins."""
     lr_schedule: str | None = None
     """adaptive (by KL) or linear (until max_epochs or max_frames); None, constant, fixed and
     identity keep the learning rate."""
@@ -276,8 +284,11 @@ class PPOConfig(AgentConfig):
     batch (standard), or never (standard_epoch, as in RL Games; with AMP, as in IsaacGymEnvs, after
     all passes)."""
     kl_threshold: float = ranged(0.008, above=0)
+    """KL divergence of an update that the adaptive schedule aims at."""
     min_lr: float = ranged(1e-6, above=0)
+    """Smallest learning rate of the adaptive schedule."""
     max_lr: float = ranged(1e-2, above=0)
+    """Largest learning rate of the adaptive schedule."""
     ppo: bool = True
     """false uses the plain policy gradient, without ratio and clipping (A2C)."""
     e_clip: float = ranged(0.2, above=0)
@@ -291,8 +302,10 @@ class PPOConfig(AgentConfig):
     schedule_entropy: bool = False
     """With the linear schedule, the entropy weight decays too, to 1e-4."""
     bounds_loss_coef: float | None = None
-    """Weight of the penalty on mean actions beyond +-1.1; None is 0."""
+    """Weight of the penalty on mean actions, see bound_loss_type; None is 0."""
     bound_loss_type: Literal["bound", "regularisation", "regularization"] = "bound"
+    """What bounds_loss_coef weighs: bound, mean actions beyond +-1.1; regularisation, the squares
+    of all mean actions."""
     use_smooth_clamp: bool = False
     """Clip the ratio smoothly, as RL Games offers."""
     truncate_grads: bool = False
@@ -300,6 +313,7 @@ class PPOConfig(AgentConfig):
     grad_norm: float = ranged(1.0, above=0)
     """Largest gradient norm, if truncate_grads."""
     weight_decay: float = ranged(0.0, at_least=0)
+    """Adam's weight decay."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -490,11 +504,17 @@ class SACConfig(OffPolicyConfig):
     NO_EFFECT: ClassVar[frozenset[str]] = OFF_POLICY_NO_EFFECT | {"weight_decay"}
 
     actor_lr: float = ranged(3e-4, above=0)
+    """Step size of the actor's Adam."""
     critic_lr: float = ranged(3e-4, above=0)
+    """Step size of the critics' Adam."""
     alpha_lr: float = ranged(3e-4, above=0)
+    """Step size of the temperature's Adam."""
     actor_betas: tuple[float, ...] = ranged((0.9, 0.999), at_least=0, at_most=1)
+    """Adam's betas of the actor."""
     critic_betas: tuple[float, ...] = ranged((0.9, 0.999), at_least=0, at_most=1)
+    """Adam's betas of the critics."""
     alphas_betas: tuple[float, ...] = ranged((0.9, 0.999), at_least=0, at_most=1)
+    """Adam's betas of the temperature."""
     critic_tau: float = ranged(0.005, above=0, at_most=1)
     """Polyak coefficient of the critics' targets, per update."""
     critic_grad_clip: float = ranged(5.0, at_least=0)
@@ -523,6 +543,7 @@ class DQNConfig(OffPolicyConfig):
     """`params.config` of the agent dqn."""
 
     learning_rate: float = ranged(1e-3, above=0)
+    """Step size of Adam."""
     grad_norm: float = ranged(10.0, at_least=0)
     """Largest gradient norm; 0 for no limit."""
     target_tau: float = ranged(0.005, above=0, at_most=1)
@@ -536,6 +557,7 @@ class DQNConfig(OffPolicyConfig):
     epsilon_decay_frames: int = ranged(100_000, at_least=1)
     """Environment steps, of all environments together, over which epsilon decays linearly."""
     replay_buffer_type: Literal["normal", "prioritized"] = "normal"
+    """normal draws samples uniformly, prioritized by their TD errors."""
     priority_alpha: float = ranged(0.6, at_least=0, at_most=1)
     """Exponent of the TD error in a priority; 0 draws uniformly."""
     priority_beta: float = ranged(0.4, at_least=0, at_most=1)

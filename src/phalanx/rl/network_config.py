@@ -46,9 +46,13 @@ class ConvConfig:
     """One entry of `network.cnn.convs`."""
 
     filters: int = ranged(at_least=1, at_most=WIDEST)
+    """Channels of the result."""
     kernel_size: int | tuple[int, ...] = ranged(3, at_least=1, at_most=1000)
+    """Size of the kernel [pixels]."""
     strides: int | tuple[int, ...] = ranged(1, at_least=1, at_most=1000)
+    """Distance between places of the kernel [pixels]."""
     padding: int | tuple[int, ...] = ranged(0, at_least=0, at_most=1000)
+    """Zeros around the image [pixels]."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class CNNConfig:
     type: Literal[
         "conv2d", "conv2d_spatial_softargmax", "conv2d_flatten", "coord_conv2d", "conv1d"
     ] = "conv2d"
+    """Kind of convolution, by RL Games' name."""
     activation: str = field(default="relu", metadata=IS_ACTIVATION)
     """Activation function, by RL Games' name."""
     initializer: dict[str, Any] = field(
@@ -71,6 +76,7 @@ class CNNConfig:
     permute_input: bool = True
     """Images are (height, width, channels), not (channels, height, width)."""
     conv_depths: tuple[int, ...] = ranged((), at_least=1, at_most=WIDEST)
+    """Channels of each stage of a resnet."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,9 @@ class RNNConfig:
     name: Literal["lstm", "gru"]
     """Registered name."""
     units: int = ranged(at_least=1, at_most=WIDEST)
+    """Width of the state."""
     layers: int = ranged(1, at_least=1, at_most=100)
+    """Layers on top of each other."""
     before_mlp: bool = False
     """True: input, RNN, MLP, heads; False: input, MLP, RNN, heads."""
     layer_norm: bool = False

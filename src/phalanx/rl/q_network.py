@@ -38,6 +38,7 @@ class QNetworkConfig:
     dueling: bool = False
     """Use Q = V + A - mean of A, so that a state's value is learned from all its actions."""
     normalization: Literal["layer_norm"] | None = None
+    """Normalisation after every hidden layer."""
 
 
 class QNetworkBuilder:

@@ -42,6 +42,7 @@ class SACNetworkConfig:
     log_std_bounds: tuple[float, ...] = (-5.0, 2.0)
     """Smallest and largest log standard deviation before squashing."""
     normalization: Literal["layer_norm"] | None = None
+    """Normalisation after every hidden layer."""
     separate: Literal[True] = True
     """Always true: the critics have separate trunks."""
 

@@ -72,7 +72,7 @@ class TaskConfig:
     history: int = ranged(1, at_least=1, at_most=100)
     """Observations that the policy gets: this step's and those before, the latest last."""
     states_history: int = ranged(1, at_least=1, at_most=100)
-    """The same of the states that a central value gets."""
+    """How many steps of states a central value gets, the latest last."""
     spread_starts: bool = False
     """Whether a training's first episodes begin at any age, so that not all of them end in the same
     step; without effect where a policy is played."""

@@ -45,6 +45,7 @@ class TerrainSettings:
     rows: int = ranged(10, at_least=1, at_most=100)
     """Difficulties, from 0 to 1."""
     columns: int = ranged(20, at_least=1, at_most=100)
+    """Tiles of each difficulty, shared out to the kinds."""
     tile: float = ranged(8.0, at_least=4.0, at_most=100)
     """Side of a tile [m]."""
     spacing: float = ranged(0.1, at_least=0.01)
@@ -56,6 +57,7 @@ class TerrainSettings:
     curriculum: bool = True
     """Whether robots change rows; if not, they start in all of them."""
     seed: int = ranged(1, at_least=0, at_most=2**63 - 1)
+    """Seed of the random ground."""
 
 
 class TerrainMap:
