@@ -71,7 +71,7 @@ QUOTED = [
      100 * result("amp_cmu_walk_h200_2026-11-21")["pose_error_m"]),
     ("README.md", "and {} cm of the clips", ".2f",
      100 * result("amp_cmu_run_h200_2026-11-21")["pose_error_m"]),
-    ("docs/own_task.md", "other programs it was {}:", ".0f",
+    ("docs/own_task.md", "programs ran, it was {}:", ".0f",
      result("own_tasks_cpu_2026-11-28")["DoublePendulum"]["played"]["mean_return"]),
     ("docs/own_task.md", "with a return of {};", ".0f",
      result("own_tasks_cpu_2026-11-28")["Hopper"]["played"]["mean_return"]),
