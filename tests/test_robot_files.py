@@ -14,7 +14,7 @@ import torch
 import trimesh
 
 from phalanx.errors import PhalanxError
-from phalanx.sim import Scene, Sim
+from phalanx.sim import Scene, Sim, decompose
 from phalanx.sim.assets import load_robot
 from phalanx.sim.decompose import Splitting
 from phalanx.sim.robot import Note
@@ -439,6 +439,19 @@ def test_a_mesh_is_split_into_convex_parts_once(load, tmp_path, monkeypatch, cap
     assert len(list((tmp_path / "runs" / "hulls").iterdir())) == 1
     with pytest.raises(PhalanxError, match="no collision mesh 'el' to decompose; did you mean"):
         load(text, decompose=["el"])
+
+
+def test_a_mesh_whose_finer_search_fails_is_split_coarsely(load, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pytest.importorskip("coacd", reason="needs phalanx[decompose]")
+    monkeypatch.setitem(decompose.SEARCH, "unknown_option", 1)
+    both = np.concatenate([CORNERS[TRIANGLES] * [5, 1, 1], CORNERS[TRIANGLES] * [1, 1, 3]])
+    (tmp_path / "tee.stl").write_bytes(stl(both))
+    text = mjcf(
+        '<body><freejoint/><geom name="g" type="mesh" mesh="tee"/></body>',
+        '<asset><mesh name="tee" file="tee.stl"/></asset>',
+    )
+    assert load(text, decompose=True).compile().ngeom >= 2
 
 
 def test_a_mesh_that_takes_too_long_to_split_stays_a_hull(load, tmp_path, monkeypatch, caplog):

@@ -5,8 +5,9 @@
 MuJoCo collides with the convex hull of a mesh; a cup becomes a plug. CoACD (arXiv:2205.02961, the
 extra `decompose`) finds a few convex parts instead, in seconds to minutes; the meshes of one file
 are split at the same time, each on a core. The parts are kept in `runs/hulls/`, beside the runs,
-under a hash of the mesh, so that this happens once. A mesh that takes longer than
-`PHALANX_SPLIT_SECONDS` (300 if it is not set) stays one convex hull, with a warning.
+under a hash of the mesh, so that this happens once. A mesh that takes more than half of
+`PHALANX_SPLIT_SECONDS` (300 if it is not set) is split coarsely; if that takes as long, it stays
+one convex hull, with a warning.
 """
 
 import hashlib
@@ -144,7 +145,12 @@ def convex_parts(
             *(file, name, len(faces), SECONDS),
         )
         started = time.monotonic()
-        parts = _run_coacd(vertices, faces, options) or [_hull(vertices, faces)]
+        coarse = splitting.options(LARGE + 1, closed=False)
+        searches = [options] if options == coarse else [options, coarse]
+        for search in searches:
+            if parts := _run_coacd(vertices, faces, search, 1 / len(searches)):
+                break
+        parts = parts or [_hull(vertices, faces)]
         _save(cached, parts)
         log.warning(
             "%s: mesh %r has %d convex parts, found in %.0f s",
@@ -159,10 +165,10 @@ def convex_parts(
     return parts
 
 
-def _run_coacd(vertices: Array, faces: Faces, options: dict[str, Any]) -> Parts:
-    """The parts that CoACD finds; none if it fails or takes too long."""
+def _run_coacd(vertices: Array, faces: Faces, options: dict[str, Any], share: float) -> Parts:
+    """The parts that CoACD finds; none if it fails or takes more than this share of the time."""
     try:
-        seconds = float(os.environ.get(SECONDS, 300))
+        seconds = share * float(os.environ.get(SECONDS, 300))
     except ValueError:
         raise PhalanxError(
             f"the environment variable {SECONDS} is {os.environ[SECONDS]!r}; give it a number"
