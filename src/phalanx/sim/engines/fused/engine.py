@@ -30,10 +30,11 @@ from phalanx.sim.engines.fused import cpu, cuda
 from phalanx.sim.engines.fused.contact_numbers import hfields
 from phalanx.sim.engines.fused.invweights import LENGTHS, NAMES, Invweights
 from phalanx.sim.engines.fused.numbers import Fields, Numbers, model_fields
+from phalanx.sim.engines.fused.rows import may_be_damped
 from phalanx.sim.engines.fused.spreading import alone, spread
 from phalanx.sim.engines.fused.statics import Statics
 from phalanx.sim.engines.fused.structure import Structure
-from phalanx.sim.engines.fused.support import examined, slower, too_many_trees
+from phalanx.sim.engines.fused.support import examined, refused_rows, slower
 from phalanx.sim.engines.fused.tables import DRAWN, INPUTS, OUTPUTS, VARIABLE, constants
 from phalanx.sim.engines.initial import initial_data
 
@@ -141,15 +142,14 @@ class FusedEngine:
     def _switch(self) -> None:
         """Build a step in which equalities can be switched on and off."""
         structure = Structure(self.model, switched=True)
-        if reason := too_many_trees(structure):
+        if reason := refused_rows(structure):
             raise PhalanxError(f"the fused engine does not have {reason}; use another engine")
         self._take(structure)
         self._build()
 
     def model_field(self, name: str) -> Tensor:
         drawn = DRAWN.fullmatch(name) is not None and hasattr(self.model, name)
-        fast = self.model.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-        if (name not in VARIABLE and not drawn) or (name == "tendon_damping" and fast):
+        if (name not in VARIABLE and not drawn) or may_be_damped(self.model, name):
             raise KeyError(name)
         if name not in self._model_fields:
             if self.captured and not drawn:

@@ -14,8 +14,12 @@ FN void tendons(World &w) {
     w.length[t] = length, w.speed[t] = speed;
     F beyond = max_(length - T(tendon, t, 2), ZERO) + min_(length - T(tendon, t, 1), ZERO);
     F passive = ZERO - T(tendon, t, 0) * beyond - T(tendon, t, 3) * speed, active = ZERO, changes;
-    for (int n = TENDON_ACTUATOR0[t]; n < TENDON_ACTUATOR0[t + 1]; n++)
-      active += T(actuator, NJOINT_ACTUATOR + n, 0) * actuator_force(w, NJOINT_ACTUATOR + n, length, speed, changes);
+    w.tendon_damping[t] = T(tendon, t, 3);
+    for (int n = TENDON_ACTUATOR0[t]; n < TENDON_ACTUATOR0[t + 1]; n++) {
+      F gear = T(actuator, NJOINT_ACTUATOR + n, 0);
+      active += gear * actuator_force(w, NJOINT_ACTUATOR + n, length, speed, changes);
+      w.tendon_damping[t] -= gear * changes;
+    }
     for (int n = TENDON0[t]; n < TENDON0[t + 1]; n++) {
       w.pull[TENDON_SLOT[n]] += T(tendon_term, n, 0) * passive;
       w.drive[TENDON_SLOT[n]] += T(tendon_term, n, 0) * active;
@@ -210,6 +214,30 @@ FN void couple_rows(World &w, Pairs &X, int &n) {
     add_row<true>(w, X, n, m < 0 ? -1 : ROW_FIRST[r], above, m < 0 ? -1 : ROW_SECOND[r], below);
   }
 }
+#if NDAMPED
+// implicitfast: the damping of tendons over the time h, in what corrects the acceleration; see integrate.
+FN void damp_tendons(World &w, F h) {
+  for (int p = 0; p < NDAMPED; p++) {
+    F weight = h * w.tendon_damping[DAMPED_TENDON[p]], along = ZERO;
+    for (int i = DAMPED0[p]; i < DAMPED0[p + 1]; i++) along += T(tendon_term, DAMPED_TERM[i], 0) * w.acc[TENDON_SLOT[DAMPED_TERM[i]]];
+    for (int i = DAMPED0[p]; i < DAMPED0[p + 1]; i++)
+      w.rhs[TENDON_SLOT[DAMPED_TERM[i]]] -= T(tendon_term, DAMPED_TERM[i], 0) * weight * along;
+    w.tendon_weight[p] = weight;
+  }
+}
+FN void couple_tendons(World &w, Pairs &X, int &n) {
+  for (int p = 0; p < NDAMPED; p++) {
+    F weight = w.tendon_weight[p], root = weight * rsqrt_(max_(weight, ZERO + 1e-20f)), none[6];
+    if (!any_(weight > 0.0f)) continue;
+    EACH(i, 6) none[i] = ZERO;
+    X.tree[n][0] = X.tree[n][1] = DAMPED_TREE[p];
+    TREE_SLOTS(k, tree_of(X, n, 0)) X.u[n][k] = ZERO;
+    for (int i = DAMPED0[p]; i < DAMPED0[p + 1]; i++)
+      X.u[n][TENDON_SLOT[DAMPED_TERM[i]]] += root * T(tendon_term, DAMPED_TERM[i], 0);
+    add_row<true>(w, X, n, -1, none, -1, none);
+  }
+}
+#endif
 FN void row_directions(World &w) {
   for (int r = 0; r < NROW; r++) {
     F v = ZERO;

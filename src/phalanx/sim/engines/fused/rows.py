@@ -97,6 +97,34 @@ class Rows:
             return int(m.site_bodyid[ends[0]]), int(m.site_bodyid[ends[1]])
         return ends
 
+    def damped(self) -> list[list[int]]:
+        """Parts of tendons whose damping changes accelerations, with implicitfast: terms, counted
+        over all tendons, of slots that carry each other. MuJoCo leaves out what damping couples
+        beyond the pattern of the mass matrix."""
+        m, s = self.structure.model, self.structure
+        parts: list[list[int]] = []
+        first, slowed = 0, damped_tendons(m)
+        for t, terms in enumerate(self.tendons):
+            own: list[list[int]] = []
+            for n, (k, _) in enumerate(terms if t in slowed else []):
+                part = next((x for x in own if s.carries(k, terms[x[0] - first][0])), None)
+                part.append(first + n) if part else own.append([first + n])
+            parts += own
+            first += len(terms)
+        return parts
+
+    def branching(self) -> int:
+        """A tendon whose damping couples slots only some of which carry each other, or -1."""
+        s, slots = self.structure, [k for terms in self.tendons for k, _ in terms]
+        owners = [t for t, terms in enumerate(self.tendons) for _ in terms]
+        parts = self.damped()
+        for part in parts:
+            for other in (p for p in parts if owners[p[0]] == owners[part[0]]):
+                pairs = [(slots[i], slots[j]) for i in part for j in other]
+                if any(s.carries(*pair) != (part is other) for pair in pairs):
+                    return owners[part[0]]
+        return -1
+
     def trees(self, row: Row) -> list[int]:
         """The trees that a row moves, by number, at least one."""
         slots = [k for k, _ in row.terms]
@@ -115,6 +143,7 @@ class Rows:
             "NEQ": self.structure.model.neq,
             "NWELD": sum(row.type == "WELD" for row in self.rows),
             "NTENDON": len(self.tendons),
+            "NDAMPED": len(self.damped()),
         }
 
     def arrays(self) -> dict[str, Sequence[int]]:
@@ -124,6 +153,7 @@ class Rows:
         welds = [row for row in rows if row.type == "WELD"]
         starts = np.cumsum([0, *(len(row.terms) for row in rows)]).tolist()
         terms = [term for tendon in self.tendons for term in tendon]
+        owners, damped = [t for t, x in enumerate(self.tendons) for _ in x], self.damped()
         return {
             "ROW_TYPE": [TYPES.index(row.type) for row in rows],
             "ROW_EQ": [row.id if row.type in EQUALITIES else -1 for row in rows],
@@ -141,6 +171,10 @@ class Rows:
             "ROW_TREE2": [self.trees(row)[-1] for row in rows],
             "TENDON0": np.cumsum([0, *(len(t) for t in self.tendons)]).tolist(),
             "TENDON_SLOT": [k for k, _ in terms],
+            "DAMPED_TENDON": [owners[part[0]] for part in damped],
+            "DAMPED_TREE": [self.structure.tree_of(terms[part[0]][0]) for part in damped],
+            "DAMPED0": np.cumsum([0, *(len(part) for part in damped)]).tolist(),
+            "DAMPED_TERM": [n for part in damped for n in part],
         }
 
     def tables(self, places: Places) -> dict[str, Make]:
@@ -263,6 +297,25 @@ class Rows:
             return product(places(field).quat[:, bodies], own).flatten(-2)
 
         return make
+
+
+def damped_tendons(m: mujoco.MjModel) -> set[int]:
+    """Tendons with damping, their own or that of actuators, if implicitfast takes it into
+    account."""
+    if m.opt.integrator != mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
+        return set()
+    pulls = (m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON) & (m.actuator_biasprm[:, 2] != 0)
+    return {*np.flatnonzero(m.tendon_damping).tolist(), *m.actuator_trnid[pulls, 0].tolist()}
+
+
+def may_be_damped(m: mujoco.MjModel, name: str) -> bool:
+    """Whether model field `name` could damp a tendon for which the step has no `damped` part."""
+    if m.opt.integrator != mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
+        return False
+    pulls = m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON
+    pulled = {*m.actuator_trnid[pulls, 0].tolist()}
+    others = {"tendon_damping": {*range(m.ntendon)}, "actuator_biasprm": pulled}.get(name, set())
+    return not others <= damped_tendons(m)
 
 
 def stacked(rows: Sequence[Tensor]) -> Tensor:

@@ -160,6 +160,7 @@ struct World : Shown {
   // Of direction<false>; added9: a free joint's, its rotation's upper triangle and its position's diagonal
   F added[NSLOT], rhs[NSLOT], added9[NFREE + 1][9], rhs6[NFREE + 1][6];
   F applied[NSLOT];  // qfrc_applied
+  F tendon_damping[NTENDON + 1], tendon_weight[NDAMPED + 1];  // see couple_tendons
   F A[NSLOT][21], P[NSLOT][6], d[NSLOT];
   // On the way to the roots dV holds U = A S, and dir holds u; on the way out they become the direction.
   F dir[NSLOT], dV[NSLOT][6];
@@ -627,6 +628,13 @@ template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
     couple_pairs(w, X, n);
     if (n) solve_rows(w, X, n, decrement);
   }
+#if NDAMPED
+  if (!SOLVE) {
+    int n = 0;
+    couple_tendons(w, X, n);
+    if (n) solve_rows(w, X, n, decrement);
+  }
+#endif
   SLOTS(k) from_root<SOLVE>(w, C, k, P);
   if (SOLVE) pair_directions(w, X);
   if (SOLVE && NROW) row_directions(w);
@@ -735,6 +743,9 @@ STAGE void integrate(World &w, Contacts &C, Pairs &X) {
       EACH(i, 9) w.added9[f][i] = ZERO;
     }
     if (FREE_EXTRAS) SLOTS(k) if (KIND[k] == FREE) free_joint_damping(w, k, h);
+#if NDAMPED
+    damp_tendons(w, h);
+#endif
     direction<false>(w, C, X);
   }
   SLOTS(k) {

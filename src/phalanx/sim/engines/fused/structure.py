@@ -108,6 +108,13 @@ class Structure:
             k = self.slots[k].up
         return k
 
+    def carries(self, a: int, b: int) -> bool:
+        """Whether slot a is b, or one of them moves with the other."""
+        low, high = sorted((a, b))
+        while high > low:
+            high = self.slots[high].up
+        return high == low
+
     def tree_of(self, k: int) -> int:
         """The number of slot k's tree; each tree is a range of slots."""
         return sorted({self.root_of(i) for i in range(len(self.slots))}).index(self.root_of(k))

@@ -67,7 +67,7 @@ def examined(model: mujoco.MjModel) -> Structure | str:
     reason = next((said for part in parts if (said := part(model))), None)
     if not reason:
         structure = Structure(model)
-        reason = too_many_trees(structure) or _contacts(structure)
+        reason = refused_rows(structure) or _contacts(structure)
     return f"the fused engine does not have {reason}" if reason else structure
 
 
@@ -201,14 +201,17 @@ def _tendons(m: mujoco.MjModel) -> str | None:
             if high - low <= 2 * max(m.tendon_margin[t], 0):
                 return f"limits that overlap {name}"
         pulls = (m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON) & (m.actuator_trnid[:, 0] == t)
-        if fast and (m.tendon_damping[t] or m.actuator_biasprm[pulls, 2].any()):
-            return f"damping of tendons with implicitfast; use Euler {name}"
+        if fast and (m.actuator_biasprm[pulls, 2] > 0).any():
+            return f"actuators that push a tendon the faster it moves, with implicitfast {name}"
     return None
 
 
-def too_many_trees(s: Structure) -> str | None:
-    """Which row couples more trees than two, if any."""
+def refused_rows(s: Structure) -> str | None:
+    """Which row couples more trees than two, or branches of one, if any."""
     rows = Rows(s)
+    if (t := rows.branching()) >= 0:
+        name = _name(s.model, "tendon", t)
+        return f"damping of tendons along branches with implicitfast; use Euler (tendon {name})"
     for row in rows.rows:
         if len(rows.trees(row)) > 2:
             return f"tendons and equalities that couple three trees (tendon {row.id})"

@@ -118,7 +118,7 @@ def constants(
     pairs = min(sum(touches), sizes.pairs)
     each = [1 if d == 1 else 2 * (d - 1) for d in pair_dim]
     rows = min(sum(n * most for n, most in zip(each, touches, strict=True)), sizes.rows)
-    rows += len(coupled.rows)
+    rows += max(len(coupled.rows), len(coupled.damped()))
     joints = [slot.joint for slot in slots]
     hinges = [k for k, slot in enumerate(slots) if slot.kind not in (FREE, BASE)]
     implicit_fast = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -129,6 +129,7 @@ def constants(
     damped = any(m.dof_damping[s.dofs[k]] > 0 for k in hinges) or varies("damping") or free_damped
     velocity_gain = bool((m.actuator_biasprm[:, 2] != 0).any()) or varies("actuator")
     euler_damp = is_on(m, mujoco.mjtDisableBit.mjDSBL_EULERDAMP) and damped
+    damped = damped or bool(coupled.damped())
     implicit = (damped or velocity_gain) if implicit_fast else euler_damp and not runge_kutta
     alone = [int(implicit_fast and slot.kind == FREE and is_alone(m, slot.body)) for slot in slots]
     levels = not varies("plane") and all(

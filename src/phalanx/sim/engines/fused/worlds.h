@@ -137,6 +137,7 @@ STAGE void solve_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, const 
   RowIn<NV> b(w, force), a(w, added);
   RowOut<NV> x(w, out);
   load(w, f);
+  for (int p = 0; p < NDAMPED; p++) w.tendon_weight[p] = ZERO;  // without damping
   SLOTS(k) {
     kinematics(w, k);
     if (BODY[k]) inertia_and_bias(w, k);
