@@ -26,8 +26,9 @@ from phalanx.rl.run_folder import of_this_rank
 from phalanx.rl.saving import Saving
 
 ITERATIONS_BETWEEN_READS = {"cpu": 1, "cuda": 8}
-"""Iterations between two reads of the device's statistics: each read waits for the device. On CUDA,
-as many times more as there are ranks, since they also wait for each other."""
+"""Iterations between two reads of the device's statistics: each read waits for the device. Several
+ranks on CUDA also wait for each other, and read every other time; not more seldom, as they only
+stop when they read."""
 
 
 class Run:
@@ -64,7 +65,8 @@ class Run:
         self.epoch_num = 0
         self.frame = 0
         reads = ITERATIONS_BETWEEN_READS[device.type]
-        reads *= ranks.size() if device.type == "cuda" else 1
+        if device.type == "cuda" and ranks.size() > 1:
+            reads *= 2
         self.journal = Journal(c, device)
         self.saving = Saving(c, reads)
         self.task_scalars: dict[str, float] = {}
