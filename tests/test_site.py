@@ -18,6 +18,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "benchmarks/README.md", *(ROOT / "doc
 NOTEBOOK = ROOT / "examples/colab.ipynb"
 WATCHING = json.loads((ROOT / "benchmarks/results/watching_cpu_2026-11-28.json").read_text())
 INSTALL = json.loads((ROOT / "benchmarks/results/install_2026-11-28.json").read_text())
+INSTALL_CPU = json.loads((ROOT / "benchmarks/results/install_cpu_2026-11-28.json").read_text())
 
 
 def result(name):
@@ -81,10 +82,14 @@ QUOTED = [
      WATCHING["twelve_pictures_a_second"]["loss_percent"]),
     ("docs/watching.md", "standard error of {} %", ".1f",
      WATCHING["twelve_pictures_a_second"]["standard_error_percent"]),
-    ("docs/install.md", "the environment takes {} GB", ".1f", INSTALL["folder_gb"]),
+    ("docs/install.md", "minutes | | {} GB |", ".1f", INSTALL["folder_gb"]),
+    ("docs/install.md", "| {} s | 14 minutes", ".0f", INSTALL_CPU["uv"]["seconds"]),
+    ("docs/install.md", "77 s | {} minutes", ".0f", INSTALL_CPU["pip"]["seconds"] / 60),
+    ("docs/install.md", "14 minutes | {} GB", ".1f", INSTALL_CPU["uv"]["folder_mb"] / 1000),
+    ("docs/install.md", "bytecode {} GB", ".1f", INSTALL_CPU["pip"]["folder_mb"] / 1000),
     ("docs/install.md", "Triton are {} GB", ".1f",
      (INSTALL["largest_mb"]["nvidia"] + INSTALL["largest_mb"]["triton"]) / 1000),
-    ("docs/install.md", "uv needed {} minutes", ".0f", INSTALL["seconds"] / 60),
+    ("docs/install.md", "GB | {} minutes | |", ".0f", INSTALL["seconds"] / 60),
 ]  # fmt: skip
 
 
