@@ -25,6 +25,7 @@ HAND = """<mujoco><option integrator="implicitfast" timestep=".005"/><worldbody>
   <body name="palm" pos="0 0 {z}" {root}<geom type="box" size=".06 .08 .015"/>{fingers}</body>
   </worldbody><actuator>{drives}</actuator><sensor>{sensors}</sensor></mujoco>"""
 
+SUBTREES = ("subtreecom", "subtreelinvel", "subtreeangmom")
 KINDS = ("gyro", "accelerometer", "force", "torque", "velocimeter")
 
 
@@ -44,6 +45,7 @@ def hand(root):
     sensors = "".join(f'<{kind} site="s{i}"/>' for i, kind in enumerate(KINDS))
     sensors += '<framequat objtype="site" objname="s3"/><jointpos joint="k4"/>'
     sensors += '<framepos objtype="site" objname="s1" reftype="body" refname="palm"/>'
+    sensors += "".join(f'<{kind} body="palm"/>' for kind in SUBTREES)
     return HAND.format(z=0.1, root=ROOTS[root], fingers=fingers, drives=drives, sensors=sensors)
 
 

@@ -32,8 +32,10 @@ struct Ups {
 #endif
 // Rows of the tables of bodies that move with slot k.
 #define BODIES_OF(k, b) for (int b##_ = BODIES0[k], b; b##_ < BODIES1[k] && (b = SLOT_BODY[b##_], true); b##_++)
-// Whether this lane adds to a sum what acts at the slot of a geom.
-#define ADDS(g) (LANES == 1 || GEOM_LANE[g] == LANE || (GEOM_LANE[g] < 0 && LANE == 0))
+// Whether this lane adds to a sum what acts at the slot of geom g, or of placed body b.
+#define ADDS_FOR(owner) (LANES == 1 || (owner) == LANE || ((owner) < 0 && LANE == 0))
+#define ADDS(g) ADDS_FOR(GEOM_LANE[g])
+#define ADDS_BODY(b) ADDS_FOR(PLACE_BODY_LANE[b])
 FN void sum_lanes(F *x, int n) {
   if (LANES > 1) _Pragma("unroll") for (int i = 0; i < n; i++) x[i] = sum_lanes(x[i]);
 }

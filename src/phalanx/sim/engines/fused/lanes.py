@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from phalanx.sim.engines.fused.sensors import Sensors, actuators_of
+from phalanx.sim.engines.fused.sensors import SUBTREES, Sensors, actuators_of
 from phalanx.sim.engines.fused.structure import Structure
 
 TRUNK = -1
 """Instead of a lane: all of them."""
+TOGETHER = -2
+"""Instead of a lane: all of them, each with its part."""
 GAP = -1
 """Instead of a slot, where a lane has none."""
 
@@ -141,10 +143,11 @@ class Lanes:
 
     def items(self, name: str, owners: Sequence[int]) -> str:
         """The declaration of which items each lane has; the trunk's go to the lanes in turns.
-        `owners`: the lane of each item."""
+        `owners`: the lane of each item; none has what they do TOGETHER."""
         own: list[list[int]] = [[] for _ in range(self.count)]
         for i, owner in enumerate(owners):
-            own[owner if owner >= 0 else i % self.count].append(i)
+            if owner != TOGETHER:
+                own[owner if owner >= 0 else i % self.count].append(i)
         longest = max(len(row) for row in own)
         return laned(f"ONE_{name}", [[*row, *[-1] * (longest - len(row) + 1)] for row in own])
 
@@ -194,6 +197,8 @@ def sensor_lanes(s: Structure, sensors: Sensors, lanes: Lanes) -> list[set[int]]
                      if int(m.sensor_objid[i]) in actuators_of(m, slot.joint)]  # fmt: skip
         elif name == "CONTACT":
             slots = [s.slot_of_body(int(m.sensor_objid[i]))]
+        elif name in SUBTREES:
+            slots = []
         elif row["FRAME"] < 0:
             slots = [row["SLOT"]]
         else:
@@ -216,7 +221,9 @@ def declared(s: Structure, lanes: Lanes, arrays: Mapping[str, Sequence[int]], se
         else:
             lines.append(laned(name, [values]))
     owner = lanes.lane_of
-    reading = [min(some, default=TRUNK) for some in sensor_lanes(s, sensors, lanes)]
+    of_sensors = zip(sensors.kinds, sensor_lanes(s, sensors, lanes), strict=True)
+    reading = [TOGETHER if name in SUBTREES else min(some, default=TRUNK)
+               for name, some in of_sensors]  # fmt: skip
     acting = [TRUNK] * s.model.nu
     for k, slot in enumerate(s.slots):
         for i in actuators_of(s.model, slot.joint):
@@ -228,6 +235,7 @@ def declared(s: Structure, lanes: Lanes, arrays: Mapping[str, Sequence[int]], se
         f"#define IN_REGISTERS {int(_in_registers(s, lanes))}",
         *lanes.hanging(s),
         laned("GEOM_LANE", [[owner(k) for k in arrays["GEOM_SLOT"]]]),
+        laned("PLACE_BODY_LANE", [[owner(k) for k in arrays["PLACE_BODY_SLOT"]]]),
         lanes.items("ACTUATORS", acting),
         lanes.items("PLACE_BODY", [owner(k) for k in arrays["PLACE_BODY_SLOT"]]),
         lanes.items("PLACE_GEOM", [owner(k) for k in arrays["PLACE_GEOM_SLOT"]]),

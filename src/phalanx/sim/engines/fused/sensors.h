@@ -81,13 +81,14 @@ WRITER void sense_frame(const Shown &w, int s, F quat[][4]) {
   sense_vector(w, s, own ? frame.R : other.R, own || ref >= 0, out);
 }
 
-// Centre of mass, its velocity and the angular momentum about it, of a body with all below it.
+// Centre of mass, its velocity and the angular momentum about it, of a body with all below it. All lanes
+// come by.
 WRITER void sense_subtree(const Shown &w, int s) {
   int kind = SENSOR_KIND[s], row = SENSOR_ROW[s];
-  F com[3], velocity[3] = {}, momentum[3] = {}, mass = T(subtree, row, 3);
-  EACH(i, 3) com[i] = T(subtree, row, i);
+  F com[3] = {}, velocity[3] = {}, momentum[3] = {}, mass = ZERO;
   for (int n = SUBTREE0[row]; n < SUBTREE0[row + 1]; n++) {
     int b = SUBTREE_BODY[n], k = PLACE_BODY_SLOT[b];
+    if (!ADDS_BODY(b)) continue;
     F x[3], o[3], v[6], origin[3], m = T(body_mass, b, 0);
     EACH(i, 3) x[i] = T(inertial, b, i);
     place_of(w, k, x, o);
@@ -96,12 +97,15 @@ WRITER void sense_subtree(const Shown &w, int s) {
     mass += m;
     EACH(i, 3) com[i] += m * (o[i] + origin[i]), velocity[i] += m * v[3 + i];
   }
-  EACH(i, 3) com[i] /= mass;
-  if (kind == SENS_SUBTREECOM) EACH(i, 3) sense(w, s, i, com[i]);
-  if (kind == SENS_SUBTREELINVEL) EACH(i, 3) sense(w, s, i, velocity[i] / mass);
+  sum_lanes(com, 3), sum_lanes(velocity, 3);
+  mass = sum_lanes(mass) + T(subtree, row, 3);
+  EACH(i, 3) com[i] = (com[i] + T(subtree, row, i)) / mass;
+  if (kind == SENS_SUBTREECOM && LANE == 0) EACH(i, 3) sense(w, s, i, com[i]);
+  if (kind == SENS_SUBTREELINVEL && LANE == 0) EACH(i, 3) sense(w, s, i, velocity[i] / mass);
   if (kind != SENS_SUBTREEANGMOM) return;
   for (int n = SUBTREE0[row]; n < SUBTREE0[row + 1]; n++) {
     int b = SUBTREE_BODY[n], k = PLACE_BODY_SLOT[b];
+    if (!ADDS_BODY(b)) continue;
     F x[3], o[3], v[6], origin[3], M[9], R[9], spin[3], local[3], orbit[3], m = T(body_mass, b, 0);
     EACH(i, 3) x[i] = T(inertial, b, i);
     EACH(i, 9) M[i] = T(inertial, b, 3 + i);
@@ -115,7 +119,8 @@ WRITER void sense_subtree(const Shown &w, int s) {
     cross(o, v + 3, orbit);
     EACH(i, 3) momentum[i] += spin[i] + m * orbit[i];
   }
-  EACH(i, 3) sense(w, s, i, momentum[i]);
+  sum_lanes(momentum, 3);
+  if (LANE == 0) EACH(i, 3) sense(w, s, i, momentum[i]);
 }
 
 // Distance beyond a joint's limit, below zero, or zero; side: -1 at the upper limit.
@@ -159,12 +164,11 @@ WRITER void sense_state(const Shown &w) {
         sense(w, s, 0, select(beyond, side * w.v[k], ZERO));
         break;
       }
-      case SENS_SUBTREECOM: case SENS_SUBTREELINVEL: case SENS_SUBTREEANGMOM:
-        sense_subtree(w, s);
-        break;
+      case SENS_SUBTREECOM: case SENS_SUBTREELINVEL: case SENS_SUBTREEANGMOM: break;  // below
       default: sense_frame(w, s, quat);
     }
   }
+  for (int n = 0; n < NSUBTREE_SENSOR; n++) sense_subtree(w, SUBTREE_SENSOR[n]);
 }
 
 // Whether a ray from x along e, in a site's frame, meets the site or starts inside it.

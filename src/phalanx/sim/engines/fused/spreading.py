@@ -5,7 +5,7 @@ from functools import cache
 
 from phalanx.sim.engines.fused.lanes import GAP, Lanes, sensor_lanes
 from phalanx.sim.engines.fused.rows import Rows
-from phalanx.sim.engines.fused.sensors import SUBTREES, Sensors
+from phalanx.sim.engines.fused.sensors import Sensors
 from phalanx.sim.engines.fused.structure import Structure
 
 COUNTS = (2, 4, 8)
@@ -100,11 +100,10 @@ def _hangs(s: Structure, k: int, top: int) -> bool:
 def _needs_one_lane(s: Structure) -> bool:
     """Whether `s` has what couples slots in other ways than limbs, trunk and contacts do."""
     m, coupled = s.model, Rows(s)
-    kinds = set(Sensors(s).kinds)
     return bool(
         coupled.rows or coupled.tendons or s.balls or m.na
         or len({s.root_of(k) for k in range(len(s.slots))}) > 1 or len(s.groups) > 1
-        or kinds & (SUBTREES | {"TOUCH"}) or Sensors(s).of_fixed_contacts or Sensors(s).parts
+        or "TOUCH" in Sensors(s).kinds or Sensors(s).of_fixed_contacts or Sensors(s).parts
         or len(s.slots) == 1
     )  # fmt: skip
 
