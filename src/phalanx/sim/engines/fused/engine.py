@@ -204,7 +204,12 @@ class FusedEngine:
 
     def model_of(self, env: int) -> mujoco.MjModel:
         fields = {k: v[env].cpu().numpy() for k, v in self._model_fields.items()}
-        return copy_with(self.model, fields)
+        model = copy_with(self.model, fields)
+        below = model.body_subtreemass  # the step has no such number
+        below[:] = model.body_mass
+        for body in range(model.nbody - 1, 0, -1):
+            below[model.body_parentid[body]] += below[body]
+        return model
 
     def step(self, substeps: int, until: Until = "derived") -> None:
         self.update_tables()
@@ -346,7 +351,7 @@ class FusedEngine:
         )
         try:
             if self.device.type == "cuda":
-                self._step: Any = cuda.CudaStep(text, self.device, self._lanes.count)
+                self._step: Any = cuda.CudaStep(text, self.device, self._lanes.count, self.num_envs)
             else:
                 self._step = cpu.CpuStep(text, self._threads)
         except NotCompiled as error:
