@@ -55,14 +55,29 @@ template <int N> FN void elliptic_terms(const F *x, int dim, F D, F mu, F *G, F 
     else H[i][j] = term;
   }
 }
+// The same of a pyramid.
+template <int N> FN void pyramid_terms(const F *x, int dim, F D, F *G, F (*H)[N]) {
+  H[0][0] = dim == 1 ? select(x[0] < 0.0f, D, ZERO) : ZERO;
+  G[0] = H[0][0] * x[0];
+  EACH(j, N) if (j && j < dim) {
+    F x1 = x[0] + x[j], x2 = x[0] - x[j], d1 = select(x1 < 0.0f, D, ZERO), d2 = select(x2 < 0.0f, D, ZERO);
+    G[0] += d1 * x1 + d2 * x2, G[j] = d1 * x1 - d2 * x2;
+    H[0][0] += d1 + d2, H[0][j] = d1 - d2, H[j][j] = d1 + d2;
+    EACH(i, N) if (i && i < j) H[i][j] = ZERO;
+  }
+}
+template <int N> FN void cone_terms(const F *x, int dim, F D, F mu, F *G, F (*H)[N]) {
+  if (ELLIPTIC) elliptic_terms<N>(x, dim, D, mu, G, H);
+  else pyramid_terms<N>(x, dim, D, G, H);
+}
 // A lower triangle L with H = L L'.
-template <int N> FN void elliptic_factor(const F *x, int dim, F D, F mu, F (*L)[N]) {
+template <int N> FN void cone_factor(const F *x, int dim, F D, F mu, F (*L)[N]) {
   F G[N], H[N][N];
-  elliptic_terms<N>(x, dim, D, mu, G, H);
+  cone_terms<N>(x, dim, D, mu, G, H);
   for (int k = 0; k < dim; k++) for (int j = k; j < dim; j++) {
     F sum = H[k][j];
     for (int i = 0; i < k; i++) sum -= L[k][i] * L[j][i];
-    if (j == k) {  // 0 where it is lost in rounding: in the sliding direction there is no curvature
+    if (j == k) {  // 0 where it is lost in rounding: where an elliptic contact slides, there is no curvature
       B rest = sum > 1e-6f * H[k][k];
       L[k][k] = select(rest, sum * rsqrt_(max_(sum, ZERO + 1e-20f)), ZERO);
     } else {
@@ -73,18 +88,9 @@ template <int N> FN void elliptic_factor(const F *x, int dim, F D, F mu, F (*L)[
 
 // Forces along the contact's directions.
 FN void contact_force(const F *x, F D, int dim, F mu, const F *friction, F *force) {
-  if (ELLIPTIC) {
-    F H[6][6];
-    elliptic_terms<6>(x, dim, D, mu, force, H);
-    for (int j = 0; j < dim; j++) force[j] *= j ? ZERO - friction[j] : ZERO - 1.0f;
-    return;
-  }
-  force[0] = dim == 1 ? ZERO - select(x[0] < 0.0f, D * x[0], ZERO) : ZERO;
-  for (int j = 1; j < dim; j++) {
-    F x1 = x[0] + x[j], x2 = x[0] - x[j], f1 = select(x1 < 0.0f, D * x1, ZERO), f2 = select(x2 < 0.0f, D * x2, ZERO);
-    force[0] -= f1 + f2;
-    force[j] = friction[j] * (f2 - f1);
-  }
+  F H[6][6];
+  cone_terms<6>(x, dim, D, mu, force, H);
+  for (int j = 0; j < dim; j++) force[j] *= j ? ZERO - friction[j] : ZERO - 1.0f;
 }
 
 // A row that changes sides between 0 and a corrects the slope (returned) and curvature h of the cost.

@@ -4,6 +4,7 @@
 // Sums keep their order, so that a row that only a neighbour has, which adds zero, changes no bit.
 #pragma clang fp reassociate(off) contract(fast)
 
+#define MEET()
 #define FN static inline __attribute__((always_inline))
 #define MEMBER inline __attribute__((always_inline))
 #define STAGE static __attribute__((noinline))  // inlined, they take ten times as long to compile

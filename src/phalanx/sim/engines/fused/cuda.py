@@ -14,8 +14,9 @@ from phalanx.compute.cache import NotCompiled, kept, set_aside
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines.fused.source import Sizes, read
 
-THREADS = 32
-"""A block: as small as a warp, so that few worlds spread over all multiprocessors."""
+THREADS = (256, 128, 64, 32)
+"""Of a block: as many as leave a block to nearly every multiprocessor. Warps of a block wait for
+the same instructions together, which is most of what a step waits for."""
 SIZES = Sizes(pairs=16, rows=32)
 FLAGS = ("--std=c++17", "--use_fast_math", "--device-as-default-execution-space")
 LINE_SEARCH_TOLERANCE = "1e-4f"
@@ -23,15 +24,18 @@ LINE_SEARCH_TOLERANCE = "1e-4f"
 
 class CudaStep:
     """The step of one structure on `device`. `constants`: its C declarations, for `lanes` threads a
-    world."""
+    world; worlds: the most that it will step."""
 
     threads = 0
 
-    def __init__(self, constants: str, device: torch.device, lanes: int) -> None:
+    def __init__(self, constants: str, device: torch.device, lanes: int, worlds: int) -> None:
         self._device = device
         self._lanes = lanes
+        cores = torch.cuda.get_device_properties(device).multi_processor_count
+        self._block = block_size(worlds * lanes, cores)
         major, minor = torch.cuda.get_device_capability(device)
-        cubin = kept(f"// {FLAGS}\n{source(constants)}", f"sm_{major}{minor}", compile_cubin)
+        text = source(constants, self._block)
+        cubin = kept(f"// {FLAGS}\n{text}", f"sm_{major}{minor}", compile_cubin)
         driver = _bindings("driver")
         with torch.cuda.device(device):
             torch.cuda.current_stream().synchronize()  # makes torch's context current
@@ -81,15 +85,24 @@ class CudaStep:
         values = (bound, *pointers, ctypes.c_int64(worlds), *rest)
         addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
         stream = torch.cuda.current_stream(self._device).cuda_stream
-        grid = (-(-worlds * self._lanes // THREADS), 1, 1, THREADS, 1, 1, 0)
+        grid = (self._blocks(worlds), 1, 1, self._block, 1, 1, 0)
         _checked(self._launch(kernel, *grid, stream, ctypes.addressof(addresses), 0))
 
+    def _blocks(self, worlds: int) -> int:
+        return -(-worlds * self._lanes // self._block)
 
-def source(constants: str) -> str:
-    """The whole CUDA text of one structure's step."""
+
+def block_size(threads: int, multiprocessors: int) -> int:
+    """Threads of a block where `threads` run in all."""
+    nearly = 0.9 * multiprocessors
+    return next((n for n in THREADS if threads >= n * nearly), THREADS[-1])
+
+
+def source(constants: str, threads: int = THREADS[-1]) -> str:
+    """The whole CUDA text of one structure's step, for blocks of `threads`."""
     head = (
         "#define TABLE __device__ const\n"
-        f"#define THREADS {THREADS}\n#define LINE_SEARCH_TOLERANCE {LINE_SEARCH_TOLERANCE}\n"
+        f"#define THREADS {threads}\n#define LINE_SEARCH_TOLERANCE {LINE_SEARCH_TOLERANCE}\n"
     )
     return head + constants + read("cuda.h") + read("step.h") + read("cuda_entry.h")
 

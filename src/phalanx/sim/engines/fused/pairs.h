@@ -127,7 +127,7 @@ STAGE void body_contacts(World &w, Pairs &X) {
   // A lane looks at its share of the pairs and keeps those that are near each other; of these it finds the
   // ones that touch, which all lanes note.
   int own[NPAIR / LANES + 1], count = 0;
-  for (int i = LANE; i < NPAIR; i += LANES)
+  _Pragma("unroll 4") for (int i = LANE; i < NPAIR; i += LANES)  // four wait for memory together
     if (near_each_other(w, X, i, dif, shift)) own[count++] = i;
   for (int r = 0; some_here(r < count); r++) {
     int i = r < count ? own[r] : 0;
@@ -141,17 +141,6 @@ STAGE void body_contacts(World &w, Pairs &X) {
   pair_speeds<true>(w, X, w.V, X.x);
 }
 
-// What row `row` of contact c measures: the motion of the second body less that of the first.
-FN void pair_row(const World &w, const Pairs &X, int c, int row, F *first, F *second) {
-  pair_basis(X, c, 0, first, second);
-  if (row == 0) return;
-  int j = (row + 1) / 2;
-  F a[6], b[6], mu = T(pair, X.pair[c], 8 + j);
-  if (row % 2 == 0) mu = ZERO - mu;
-  pair_basis(X, c, j, a, b);
-  EACH(i, 6) first[i] += mu * a[i], second[i] += mu * b[i];
-}
-
 // Direction j of contact c times its friction, as motions of the first and of the second body.
 FN void scaled_basis(const World &w, const Pairs &X, int c, int j, F *first, F *second) {
   pair_basis(X, c, j, first, second);
@@ -161,52 +150,44 @@ FN void scaled_basis(const World &w, const Pairs &X, int c, int j, F *first, F *
 FN void add_pair_forces(World &w, const Pairs &X) {
   for (int c = 0; c < w.npair; c++) {
     int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]], dim = PAIR_DIM[i];
-    if (ELLIPTIC) {
-      F G[PBASIS], H[PBASIS][PBASIS], first[6], second[6];
-      elliptic_terms<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), G, H);
-      for (int j = 0; j < dim; j++) {
-        scaled_basis(w, X, c, j, first, second);
-        if (ADDS(PAIR_GEOM2[i])) EACH(m, 6) w.P[b][m] += G[j] * second[m];
-        if (ADDS(PAIR_GEOM1[i])) EACH(m, 6) w.P[a][m] -= G[j] * first[m];
-      }
-      continue;
-    }
-    for (int row = first_row(dim); row <= last_row(dim); row++) {
-      F x = row_of(X.x[c], row), f = select(x < 0.0f, X.D[c] * x, ZERO), first[6], second[6];
-      if (!any_(f != 0.0f)) continue;
-      pair_row(w, X, c, row, first, second);
-      if (ADDS(PAIR_GEOM2[i])) EACH(m, 6) w.P[b][m] += f * second[m];
-      if (ADDS(PAIR_GEOM1[i])) EACH(m, 6) w.P[a][m] -= f * first[m];
+    F G[PBASIS], H[PBASIS][PBASIS], first[6], second[6];
+    cone_terms<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), G, H);
+    for (int j = 0; j < dim; j++) {
+      scaled_basis(w, X, c, j, first, second);
+      if (ADDS(PAIR_GEOM2[i])) EACH(m, 6) w.P[b][m] += G[j] * second[m];
+      if (ADDS(PAIR_GEOM1[i])) EACH(m, 6) w.P[a][m] -= G[j] * first[m];
     }
   }
 }
 
+// What a contact adds to H: rows, column j of L with a positive diagonal each; returns its directions.
+FN int pair_factor(const World &w, const Pairs &X, int c, F (*L)[PBASIS]) {
+  int i = X.pair[c], dim = PAIR_DIM[i];
+  cone_factor<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), L);
+  return dim;
+}
+FN void factor_row(const World &w, const Pairs &X, int c, int row, int dim, const F (*L)[PBASIS], F *first, F *second) {
+  EACH(m, 6) first[m] = second[m] = ZERO;
+  for (int j = row; j < dim; j++) {
+    F one[6], two[6];
+    scaled_basis(w, X, c, j, one, two);
+    EACH(m, 6) first[m] += L[j][row] * one[m], second[m] += L[j][row] * two[m];
+  }
+}
 STAGE void couple_pairs(World &w, Pairs &X, int &n) {
   for (int c = 0; c < w.npair; c++) {
-    int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]], dim = PAIR_DIM[i];
+    int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]];
     F L[PBASIS][PBASIS];
-    if (ELLIPTIC) elliptic_factor<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), L);
-    for (int row = ELLIPTIC ? 0 : first_row(dim); row <= (ELLIPTIC ? dim - 1 : last_row(dim)); row++) {
-      B on = ELLIPTIC ? L[row][row] > 0.0f : (row_of(X.x[c], row) < 0.0f) & (X.D[c] > 0.0f);
-      if (!any_(on)) continue;
+    int dim = pair_factor(w, X, c, L);
+    for (int j = 0; j < dim; j++) {
+      if (!any_(L[j][j] > 0.0f)) continue;
       if (n == MAXROW) {
         note_overflow(w);
         break;
       }
       F first[6], second[6];
       X.tree[n][0] = TREE[a], X.tree[n][1] = TREE[b];
-      if (ELLIPTIC) {
-        EACH(m, 6) first[m] = second[m] = ZERO;
-        for (int j = row; j < dim; j++) {
-          F one[6], two[6];
-          scaled_basis(w, X, c, j, one, two);
-          EACH(m, 6) first[m] += L[j][row] * one[m], second[m] += L[j][row] * two[m];
-        }
-      } else {
-        F root = select(on, X.D[c] * rsqrt_(max_(X.D[c], ZERO + 1e-20f)), ZERO);
-        pair_row(w, X, c, row, first, second);
-        EACH(m, 6) first[m] *= root, second[m] *= root;
-      }
+      factor_row(w, X, c, j, dim, L, first, second);
       add_row<false>(w, X, n, ADDS(PAIR_GEOM2[i]) ? b : -1, second, ADDS(PAIR_GEOM1[i]) ? a : -1, first);
     }
   }

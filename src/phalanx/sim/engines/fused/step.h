@@ -602,8 +602,8 @@ template <bool SOLVE> FN void from_root(World &w, Contacts &C, int k, F *V) {
   }
 }
 
-// Newton's direction into dir and dV; returns grad' H^-1 grad.
-template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
+// Newton's direction into dir and dV, in worlds that are `on`; returns grad' H^-1 grad.
+template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X, B on) {
   F decrement = ZERO, A[21], P[6];
   EACH(i, 21) A[i] = ZERO;
   EACH(i, 6) P[i] = ZERO;
@@ -622,7 +622,7 @@ template <bool SOLVE> FN F direction(World &w, Contacts &C, Pairs &X) {
     }
     TRUNK_UP(k) to_root<SOLVE>(w, C, k, A, P, decrement);
   }
-  if (SOLVE && (NPAIR || NROW)) {
+  if (SOLVE && (NPAIR || NROW) && any_(on)) {
     int n = 0;
     if (NROW) couple_rows(w, X, n);
     couple_pairs(w, X, n);
@@ -669,7 +669,7 @@ STAGE F slope_at(const World &w, const Contacts &C, const Pairs &X, F a, F decre
 STAGE void solve(World &w, Contacts &C, Pairs &X) {
   B done = ONE < 0.0f;
   for (int iteration = 0; iteration < ITERATIONS; iteration++) {
-    F decrement = direction<true>(w, C, X);
+    F decrement = direction<true>(w, C, X, !done);
     B tiny = decrement * (0.5f * T(scale, 0, 0)) < T(scale, 0, 1);
     F a = ONE, low = ZERO, high = ZERO + 1e9f;
     B found = done;
@@ -746,7 +746,7 @@ STAGE void integrate(World &w, Contacts &C, Pairs &X) {
 #if NDAMPED
     damp_tendons(w, h);
 #endif
-    direction<false>(w, C, X);
+    direction<false>(w, C, X, ONE > 0.0f);
   }
   SLOTS(k) {
     if (KIND[k] != FREE) {

@@ -116,8 +116,7 @@ def constants(
     convex = any(kind in CONVEX for kind in kinds + fixed_kinds)
     lowest, prisms = (any(kind in fixed_kinds for kind in some) for some in (LOWEST, PRISMS))
     pairs = min(sum(touches), sizes.pairs)
-    each = [1 if d == 1 else 2 * (d - 1) for d in pair_dim]
-    rows = min(sum(n * most for n, most in zip(each, touches, strict=True)), sizes.rows)
+    rows = min(sum(n * most for n, most in zip(pair_dim, touches, strict=True)), sizes.rows)
     rows += max(len(coupled.rows), len(coupled.damped()))
     joints = [slot.joint for slot in slots]
     hinges = [k for k, slot in enumerate(slots) if slot.kind not in (FREE, BASE)]

@@ -109,6 +109,7 @@ STAGE void step_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, int sub
   if (NU) get_rows<NU>(w, f.ctrl, w.drives->ctrl);
   if (NA) get_rows<NA ? NA : 1>(w, f.act, w.drives->act);
   for (int s = 0; s < substeps; s++) {
+    MEET();
 #if RUNGE_KUTTA
     runge_kutta(w, C, X, f, s == substeps - 1, stale);
 #else
@@ -158,7 +159,7 @@ STAGE void solve_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, const 
       w.added9[r][n++] = sum;
     }
   }
-  direction<false>(w, C, X);
+  direction<false>(w, C, X, ONE > 0.0f);
   SLOTS(k) if (OWN(k)) {
     if (KIND[k] != FREE) {
       x.set(DOF[k], w.dir[k]);
