@@ -615,6 +615,18 @@ def test_shapes_and_planes_of_each_environment_count(name):
     assert np.ptp(places, axis=0).max() > 0.02
 
 
+def test_the_model_of_an_environment_has_mujocos_constants():
+    sim = make(MODELS["balls and free joints"][1], 3)
+    mass = sim.model_field("body_mass")
+    mass *= 1 + torch.rand(mass.shape)
+    sim.set_const()
+    model, expected = sim.model_of(1), sim.model_of(1)
+    mujoco.mj_setConst(expected, mujoco.MjData(expected))
+    assert model.body_subtreemass[0] > 1.05 * sim.model.body_subtreemass[0]
+    for name in ("body_subtreemass", "body_invweight0", "dof_invweight0"):
+        np.testing.assert_allclose(getattr(model, name), getattr(expected, name), rtol=1e-4)
+
+
 def test_activations_go_on_through_substeps_and_restored_states():
     sim = make(MODELS["activations"][1])
     stir(sim, torch.Generator().manual_seed(9), 0.3)

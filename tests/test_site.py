@@ -34,7 +34,7 @@ def training(name, trainer):
 
 
 def fused(task, engine):
-    rows = result("fused_h200_2026-11-28")["physics"]
+    rows = result("fused_blocks_h200_2026-11-28")["physics"]
     return next(r["k_steps_per_s"] for r in rows if (r["task"], r["engine"]) == (task, engine))
 
 
