@@ -715,7 +715,7 @@ MISTAKES = [
     ({"latency": {"action": [0, 1]}}, "latency.action; did you mean 'actions'?"),
     ({"latency": {"actions": [0, 10**9]}}, "as in [0, 2], at most 1000"),
     ({"frequency": 10**30}, "it must be a whole number of steps"),
-    ({"observations": {**GOOD, "schedule": "linear", "schedule_steps": 10**30}}, "63 bits"),
+    ({"observations": {**GOOD, "schedule": "linear", "schedule_steps": 10**30}}, "below 2^63"),
     ({"observations": {**GOOD, "range": []}}, "range is []; it must be two numbers"),
     ({"actor_params": {"bot": 3}}, "actor_params.bot is 3; it must be a mapping"),
     ({"actor_params": {3: {}}}, "no actor 3 in the simulation"),

@@ -66,6 +66,7 @@ def refusal(tmp_path, top=None, **changes):
         ({"seed": "abc"}, "params.seed is 'abc'; it must be a whole number"),
         ({"seed": -2}, "params.seed is -2; it must be at least -1"),
         ({"algo": {}}, "params.algo.name is missing"),
+        ({"algo": {"name": {"a": 1}}}, "params.algo.name is {'a': 1}; it must be a name"),
         ({"model": 3}, "params.model is 3; it must be"),
     ],
 )

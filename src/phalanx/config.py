@@ -222,7 +222,7 @@ def _check_range(value: Any, about: Mapping[str, Any], endless: bool, where: str
     if value != value or (abs(value) > MAX_FLOAT and not (endless and math.isinf(value))):
         raise PhalanxError(f"{where} is {show(value)}; it must be finite, at most {MAX_FLOAT:g}")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        raise PhalanxError(f"{where} is {show(value)}; it must have at most 63 bits")
+        raise PhalanxError(f"{where} is {show(value)}; it must be below 2^63")
 
 
 class _WrongType(PhalanxError):

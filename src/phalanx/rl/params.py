@@ -11,6 +11,7 @@ import phalanx
 from phalanx.compute.devices import resolve_device
 from phalanx.config import ranged, read, without_effect
 from phalanx.errors import PhalanxError
+from phalanx.gate import show
 from phalanx.rl import ranks, registry
 from phalanx.rl.curiosity import RNDConfig
 
@@ -51,7 +52,9 @@ class Params:
     def algo_name(self) -> str:
         """Name of the algorithm. Raises PhalanxError if there is none."""
         name = self.algo.get("name")
-        if not isinstance(name, str):
+        if name is not None and not isinstance(name, str):
+            raise PhalanxError(f"params.algo.name is {show(name)}; it must be a name")
+        if not name:
             raise PhalanxError("params.algo.name is missing, as in `algo: {name: a2c_continuous}`")
         return name
 
