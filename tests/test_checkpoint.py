@@ -270,6 +270,7 @@ def bits(value):
         ("optimizer", 3, "the optimiser's state is 3; it must be a dictionary"),
         ("optimizer/param_groups", [], "no param_groups that fit"),
         ("optimizer/param_groups/0/lr", -1.0, "its learning rate is -1.0"),
+        ("optimizer/param_groups/0/lr", 1e300, "its learning rate is 1e+300"),
         ("optimizer/state/1/step", None, "[1].step is None; it must be a number"),
         ("optimizer/state/1/step", 2**63, "[1].step is 9223372036854775808; it must be a number"),
         ("optimizer/state/1/exp_avg", "x", "[1].exp_avg is 'x'; it must be a tensor"),

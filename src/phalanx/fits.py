@@ -17,6 +17,7 @@ from phalanx.errors import PhalanxError
 from phalanx.gate import show
 
 MAX_COUNT = 2**53
+FLOAT32 = torch.finfo(torch.float32)
 
 
 def check_fits(own: Any, saved: Any, where: str) -> None:
@@ -81,13 +82,13 @@ def count(saved: Any, where: str) -> int:
 
 
 def number(saved: Any, where: str, least: float = -math.inf) -> float:
-    """`saved`, which must be a number, `least` or more, and not NaN, positive infinity or a whole
-    number beyond MAX_COUNT. Raises PhalanxError."""
+    """`saved`, which must be a number, `least` or more, and not NaN, positive infinity, a whole
+    number beyond MAX_COUNT or what float32 cannot hold. Raises PhalanxError."""
     value = _single(saved)
     right = isinstance(value, float) or (
         isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_COUNT
     )
-    if not right or not least <= value < math.inf:
+    if not right or not least <= value <= FLOAT32.max or -math.inf < value < FLOAT32.min:
         wanted = "a number" if least == -math.inf else f"a number from {least:g} on"
         raise PhalanxError(f"{where} is {show(saved)}; it must be {wanted}")
     return float(value)
