@@ -76,7 +76,7 @@ def test_what_is_asked_for_later_changes_the_engine_and_nothing_else(asked, othe
     if asked == "field":
         assert len(sim.M) == FEWEST
     else:
-        sim.model_field("body_pos")
+        sim.model_field("geom_solmix")
     assert sim.engine.name == other
     for name, value in held.items():
         assert getattr(sim, name) is value
@@ -101,9 +101,9 @@ def test_values_of_model_fields_are_kept():
     colour = task.sim.model_field("geom_rgba")  # only pictures show it
     colour[3, 0] = 0.5
     assert task.sim.engine.name == "fused"
-    task.sim.model_field("body_pos")
+    task.sim.model_field("geom_solmix")
     assert task.sim.engine.name == "mujoco"
-    assert task.sim.engine_report().endswith("has no body_pos of each environment's own")
+    assert task.sim.engine_report().endswith("has no geom_solmix of each environment's own")
     assert task.sim.model_field("body_mass") is mass
     assert task.sim.model_of(3).geom_rgba[0, 0] == 0.5
     assert task.sim.model_of(3).body_mass[2] == pytest.approx(float(mass[3, 2]))

@@ -158,11 +158,11 @@ def without_effect(options: Any, on: Mapping[str, bool]) -> list[str]:
 
 
 SAME = (
-    {"games", "episodes", "num_episodes", "n_episodes"},
-    {"view", "browser", "window", "viewer", "gui"},
-    {"out", "output"},
+    ("games", "episodes", "num_episodes", "n_episodes"),
+    ("view", "browser", "window", "viewer", "gui"),
+    ("out", "output"),
 )
-"""Keys that mean the same in different commands."""
+"""Keys that mean the same in different commands, the best first."""
 
 COMMANDS_ELSEWHERE = {
     **dict.fromkeys(("test", "eval", "evaluate", "enjoy", "run"), "`phalanx play`"),

@@ -158,8 +158,9 @@ def _where_instead(key: str, options: Collection[str], command: str) -> str:
     """What to type instead of an unknown key, as the end of a sentence."""
     key, trains = key.lower().replace("-", "_"), "train" in options
     for same in SAME:
-        if key in same and (here := same & set(options)):
-            return f"; give {here.pop()}="
+        here = [name for name in same if name in options]
+        if key in same and here:
+            return f"; give {here[0]}="
     if trains and key in ELSEWHERE:
         return f"; {ELSEWHERE[key]}"
     for other, about in COMMANDS.items():
