@@ -311,19 +311,22 @@ def test_stable_baselines3_trains_a_task():
     env = SB3VecEnv("Cartpole", num_envs=64, device="cpu")
     options = {"n_steps": 16, "batch_size": 256, "n_epochs": 4, "learning_rate": 3e-3}
     agent = PPO("MlpPolicy", env, device="cpu", seed=0, gamma=0.99, **options)
-    lengths = []
-    for _ in range(2):
-        steps = torch.zeros(64)
-        ended = []
-        agent.learn(15 * 16 * 64, reset_num_timesteps=False)
-        obs = env.reset()
+
+    def length():
+        """Mean steps upright, of 150 at most, with what the agent does without exploring."""
+        steps, ended, obs = torch.zeros(64), [], env.reset()
         for _ in range(150):
             obs, _, done, _ = env.step(agent.predict(obs, deterministic=True)[0])
             steps += 1
             ended += steps[torch.from_numpy(done)].tolist()
             steps[torch.from_numpy(done)] = 0
-        lengths.append(np.mean(ended + steps.tolist()))
-    assert lengths[1] > 1.2 * lengths[0] or lengths[1] > 140
+        return np.mean(ended + steps.tolist())
+
+    before, after = length(), []
+    for _ in range(2):  # at these settings, what was learned may be lost for a while
+        agent.learn(15 * 16 * 64, reset_num_timesteps=False)
+        after.append(length())
+    assert max(after) > 1.5 * before, (before, after)
 
 
 def test_skrl_sees_what_the_task_does(truth):
