@@ -106,12 +106,9 @@ def robot_task(
             "pairs of bodies that overlap in its default pose, and so do not collide:"
             f" {len(held.apart)}"
         )
-    unless = " in the end, as most do on two feet that no policy moves"
-    balances = result.verdict == "falls" and len(pose.feet) == 2
-    remarks.append(
-        f"in its default pose, held by the servos of the task, it {result.verdict}"
-        f"{unless * balances}"
-    )
+    falls_on_two = result.verdict == "falls" and len(pose.feet) == 2
+    why = " in the end, as most do on two feet that no policy moves" if falls_on_two else ""
+    remarks.append(f"in its default pose, held by the servos of the task, it {result.verdict}{why}")
     if any(d.guessed for d in held.drives):
         remarks.append("its file has no effort limits, so they are guesses from its weights")
     goal = REACH if robot.is_fixed else MOVE if pose.feet else STAND

@@ -74,7 +74,8 @@ class VelocityCommands:
     def __init__(self, task: "Task", settings: CommandSettings, rough: bool = False) -> None:
         n, device = task.num_envs, task.device
         self.settings, self.dt = settings, task.sim.dt
-        self.heading: float = (0.3, 1.0)[rough] if settings.heading is None else settings.heading
+        usual = 1.0 if rough else 0.3
+        self.heading: float = usual if settings.heading is None else settings.heading
         self.values = task.state("command", torch.zeros(n, 3, device=device))
         """(N, 3) velocity along x and y [m/s] and rate of turning [rad/s]."""
         self._left = task.state("command_left", torch.zeros(n, device=device))  # (N,) [s]

@@ -186,11 +186,8 @@ def _planes(places: Places) -> Make:
 def _geoms(places: Places) -> Make:
     """Centre, half axis, or a plane's normal, and radius, in its slot's frame or the world's."""
     s, on = places.structure, places.on
-    place, at, kinds = (
-        frames(places, "geom", s.geoms),
-        on.index(s.geoms),
-        s.model.geom_type[s.geoms],
-    )
+    place, at = frames(places, "geom", s.geoms), on.index(s.geoms)
+    kinds = s.model.geom_type[s.geoms]
     long = on((kinds == GEOM.mjGEOM_CAPSULE) | (kinds == GEOM.mjGEOM_CYLINDER))
     flat = on(kinds == GEOM.mjGEOM_PLANE)
 

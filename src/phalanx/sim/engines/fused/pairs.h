@@ -160,12 +160,7 @@ FN void add_pair_forces(World &w, const Pairs &X) {
   }
 }
 
-// What a contact adds to H: rows, column j of L with a positive diagonal each; returns its directions.
-FN int pair_factor(const World &w, const Pairs &X, int c, F (*L)[PBASIS]) {
-  int i = X.pair[c], dim = PAIR_DIM[i];
-  cone_factor<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), L);
-  return dim;
-}
+// What contact c adds to H is L L': one row for each column of L, as motions of the first and of the second body.
 FN void factor_row(const World &w, const Pairs &X, int c, int row, int dim, const F (*L)[PBASIS], F *first, F *second) {
   EACH(m, 6) first[m] = second[m] = ZERO;
   for (int j = row; j < dim; j++) {
@@ -176,9 +171,9 @@ FN void factor_row(const World &w, const Pairs &X, int c, int row, int dim, cons
 }
 STAGE void couple_pairs(World &w, Pairs &X, int &n) {
   for (int c = 0; c < w.npair; c++) {
-    int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]];
+    int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]], dim = PAIR_DIM[i];
     F L[PBASIS][PBASIS];
-    int dim = pair_factor(w, X, c, L);
+    cone_factor<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), L);
     for (int j = 0; j < dim; j++) {
       if (!any_(L[j][j] > 0.0f)) continue;
       if (n == MAXROW) {
