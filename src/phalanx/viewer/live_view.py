@@ -91,14 +91,13 @@ class LiveView:
                 shown = self.source
                 shown.watched(watched)
             owed, last = owed + (now - last) * self.speed / self.source.dt, now
-            if self.running and watched:
-                until = now + frame
-                with self.lock:
+            until = now + frame
+            with self.lock:  # what is paused has come to rest when `running` says so
+                moves = self.running and watched
+                if moves:
                     self.source.advance(int(owed), lambda: time.perf_counter() > until)  # noqa: B023
-                owed -= int(owed)
-                self._changed = True
-            else:
-                owed = 0.0
+                    self._changed = True
+            owed = owed - int(owed) if moves else 0.0
             if watched and self._changed:
                 self._changed = False
                 self.draw()
@@ -134,8 +133,9 @@ class LiveView:
     # What buttons do ------------------------------------------------------------------------------
 
     def set_running(self, running: bool) -> None:
-        """Go on, or pause."""
-        self.running = running
+        """Go on, or pause: nothing moves any more when this is back."""
+        with self.lock:
+            self.running = running
         self.pause.label = "Pause" if running else "Continue"
         self.pause.icon = viser.Icon.PLAYER_PAUSE if running else viser.Icon.PLAYER_PLAY
 

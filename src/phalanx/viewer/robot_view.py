@@ -59,11 +59,9 @@ class RobotView:
         while not self.stopped.wait(FRAME):
             now = time.perf_counter()
             owed, last = owed + (now - last) * self.speed, now
-            if self.running:
-                owed = self._catch_up(owed, now + FRAME)
-                self._changed = True
-            else:
-                owed = 0.0
+            with self.lock:  # what is stopped has come to rest when `running` says so
+                owed = self._catch_up(owed, now + FRAME) if self.running else 0.0
+                self._changed |= self.running
             if self.held.burst:
                 self._end_burst()
             if self._changed or self.scene.changed:
@@ -86,8 +84,9 @@ class RobotView:
         self._changed = True
 
     def set_running(self, running: bool) -> None:
-        """Switch physics on or off."""
-        self.running = running
+        """Switch physics on, or off: nothing moves any more when this is back."""
+        with self.lock:
+            self.running = running
         self.button.label = "Stop physics" if running else "Start physics"
         self.button.icon = viser.Icon.PLAYER_PAUSE if running else viser.Icon.PLAYER_PLAY
 
@@ -105,12 +104,11 @@ class RobotView:
     def _catch_up(self, owed: float, until: float) -> float:
         """Simulate `owed` seconds, but only until this time; returns what remains. A slow robot is
         shown in slow motion, with the page still answering."""
-        with self.lock:
-            while owed >= self.held.model.opt.timestep:
-                self.held.step()
-                owed -= self.held.model.opt.timestep
-                if time.perf_counter() > until:
-                    return 0.0
+        while owed >= self.held.model.opt.timestep:
+            self.held.step()
+            owed -= self.held.model.opt.timestep
+            if time.perf_counter() > until:
+                return 0.0
         return owed
 
     def _end_burst(self) -> None:
