@@ -221,8 +221,6 @@ def test_pictures_show_colours_textures_and_what_moves(tmp_path):
         world.sim, env, camera, gymapi.IMAGE_COLOR, str(tmp_path / "a.png")
     )
     assert (tmp_path / "a.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    with pytest.raises(NotImplementedError, match="optical flow"):
-        GYM.get_camera_image(world.sim, env, camera, gymapi.IMAGE_OPTICAL_FLOW)
 
 
 def test_cameras_see_the_sizes_structures_and_terrain_of_their_environment():
@@ -309,3 +307,62 @@ def test_a_viewer_writes_what_it_sees(tmp_path):
     red, green, _ = picture[4, 8, :3].astype(int)
     assert red > 2 * green
     assert picture[0, 0, :3].tolist() != picture[4, 8, :3].tolist()
+
+
+def place(world, env, x=0.0, y=0.0, z=1.0, r=None):
+    """Put an environment's box somewhere, without a step."""
+    GYM.set_rigid_transform(env, 0, pose(x, y, z, r))
+
+
+def test_optical_flow_is_how_far_each_point_moved_in_the_picture():
+    """The whole width is 2 tangents of 45 degrees or 2**15 units, so a point at 1.9 m that moves d
+    to the right moves d / 1.9 * 2**14; the height is half of the width, so upwards twice that. The
+    points of a box that turns by 30 degrees about the view turn with it."""
+    world = boxes(ground=7, gravity=0.0)
+    first, env = world.envs
+    cameras = [front(world, env, enable_tensors=True) for env in world.envs]
+    GYM.prepare_sim(world.sim)
+    flow = gymtorch.wrap_tensor(
+        GYM.get_camera_image_gpu_tensor(world.sim, first, cameras[0], gymapi.IMAGE_OPTICAL_FLOW)
+    )
+    assert (flow.shape, flow.dtype) == ((H, W, 2), torch.int16)
+
+    def moved():
+        GYM.render_all_camera_sensors(world.sim)
+        image = GYM.get_camera_image(world.sim, env, cameras[1], gymapi.IMAGE_OPTICAL_FLOW)
+        assert (image.shape, image.dtype) == ((H, 2 * W), np.int16)
+        return image.reshape(H, W, 2)
+
+    assert not moved().any()  # nothing before the first picture
+    unit = 2**14 / 1.9
+    place(world, env, y=0.1, z=1.05)  # y is to the left
+    image = moved()
+    assert image[48, 95].tolist() == pytest.approx([-0.1 * unit, -0.05 * 2 * unit], abs=1)
+    assert not image[70:].any()  # the ground
+    assert not image[:20].any()  # the sky
+    assert not flow.any()  # the other environment
+    assert not moved().any()
+
+    place(world, env)
+    moved()
+    GYM.get_camera_image(world.sim, env, cameras[1], gymapi.IMAGE_DEPTH)  # one more to draw
+    place(world, env, r=gymapi.Quat.from_axis_angle(gymapi.Vec3(1, 0, 0), math.radians(30)))
+    image = moved()
+    right, up = 2.5 / 100, 2.5 / 100  # of pixel (47, 102) from the middle, in tangents
+    cos, sin = math.cos(math.radians(30)), math.sin(math.radians(30))
+    # About x, which is ahead, y (left) turns to z (up): clockwise in the picture.
+    was = right * cos - up * sin, right * sin + up * cos
+    expected = [(right - was[0]) * 2**14, -(up - was[1]) * 2 * 2**14]
+    assert image[47, 102].tolist() == pytest.approx(expected, abs=1.5)
+
+    place(world, env)
+    moved()
+    GYM.set_camera_location(cameras[1], env, gymapi.Vec3(-2, 0.1, 1), gymapi.Vec3(0, 0.1, 1))
+    image = moved()
+    assert image[50, 105].tolist() == pytest.approx([0.1 * unit, 0], abs=1)
+    depth = 1 / (49.5 / 50 * 0.5)  # of the ground in the last row
+    assert image[99, 20].tolist() == pytest.approx([0.1 / depth * 2**14, 0], abs=1)
+    place(world, env, x=-9.0)  # behind the camera, then back
+    moved()
+    place(world, env)
+    assert not moved()[50, 105].any()

@@ -12,6 +12,7 @@ from isaacgym.cameras import Camera
 from isaacgym.enums import CameraFollowMode
 from isaacgym.geometry import Transform
 from isaacgym.layout import Layout
+from isaacgym.optical_flow import Frames, optical_flow
 from isaacgym.physics import Physics
 from isaacgym.rotations import matrix, rotate
 from isaacgym.world import Env, World
@@ -21,13 +22,21 @@ RIGHT_UP_BACK = (1, 2, 0), (-1.0, 1.0, -1.0)
 """Columns and signs of a pose's axes forward, left and up, as those of a picture."""
 
 
+class View(NamedTuple):
+    """A camera by its handle, what the renderer draws of it, and the types of its images."""
+
+    camera: int
+    lens: Lens
+    images: frozenset[str]
+
+
 class Kind(NamedTuple):
     """What environments that are drawn together have in common: the group, whether collision shapes
-    are shown, and the lens of each camera by its handle."""
+    are shown, and the views."""
 
     group: int
     collision: bool
-    lenses: tuple[tuple[int, Lens], ...]
+    views: tuple[View, ...]
 
 
 class _Places(NamedTuple):
@@ -43,12 +52,19 @@ class _Places(NamedTuple):
 
 
 class CameraBatch:
-    """The cameras of `envs`, which belong to `physics`."""
+    """The cameras of `envs`, which belong to `physics`. frames: those of the last drawing by
+    environment and camera, for optical flow."""
 
     def __init__(
-        self, physics: Physics, kind: Kind, envs: Sequence[Env], renderer: BatchPictures
+        self,
+        physics: Physics,
+        kind: Kind,
+        envs: Sequence[Env],
+        renderer: BatchPictures,
+        frames: dict[tuple[int, int], Frames],
     ) -> None:
         self._physics, self._kind, self._envs, self._renderer = physics, kind, envs, renderer
+        self._frames = frames
         self._rows = torch.tensor([env.row for env in envs], device=physics.device)
         self._places: _Places | None = None
         self._looks: tuple[dict[str, Tensor], Tensor] | None = None
@@ -58,29 +74,43 @@ class CameraBatch:
         self._places = self._looks = None
 
     def draw(self) -> list[dict[str, Tensor]]:
-        """The current images of each camera: "color" (N, H, W, 4), "depth" (N, H, W), negative, and
-        "segmentation" (N, H, W) int32."""
+        """The current images of each view, of the types that it asks for: "color" (N, H, W, 4),
+        "depth" (N, H, W), negative, "segmentation" (N, H, W) int32 and "flow" (N, H, W, 2)."""
         data, own = self._physics.drawn()
         if self._looks is None:
             self._looks = looks(self._physics, self._envs)
         fields, ids = self._looks
-        colors = any(lens.color for _, lens in self._kind.lenses)
+        colors = any(view.lens.color for view in self._kind.views)
         own = {name: values[self._rows] for name, values in own.items()}
         pos, axes = self._poses()
-        images = self._renderer.draw(
+        drawn = self._renderer.draw(
             {name: values[self._rows] for name, values in data.items()},
             own | fields if colors else own,
             pos,
             axes,
         )
-        for held in images:
-            if "depth" in held:
-                held["depth"] = -held["depth"]
-            if "geoms" in held:
-                geoms = held.pop("geoms")
-                place = (geoms + 1).flatten(1).long()
-                held["segmentation"] = ids.gather(1, place).view_as(geoms)
-        return images
+        for k, (view, images) in enumerate(zip(self._kind.views, drawn, strict=True)):
+            if "flow" in view.images:
+                now = Frames(pos[:, k], axes[:, k], *self._renderer.shapes())
+                images["flow"] = self._flow(view, images, now)
+            if "depth" in view.images:
+                images["depth"] = -images["depth"]
+            if "segmentation" in view.images:
+                place = (images["geoms"] + 1).flatten(1).long()
+                images["segmentation"] = ids.gather(1, place).view_as(images["geoms"])
+        return [
+            {name: images[name] for name in view.images}
+            for view, images in zip(self._kind.views, drawn, strict=True)
+        ]
+
+    def _flow(self, view: View, images: dict[str, Tensor], now: Frames) -> Tensor:
+        """Optical flow since the last drawing of each camera; a camera's first one has none."""
+        keys = [(env.index, view.camera) for env in self._envs]
+        mine = [Frames(*(values[row] for values in now)) for row in range(len(keys))]
+        last = [self._frames.get(key, own) for key, own in zip(keys, mine, strict=True)]
+        before = Frames(*(torch.stack(values) for values in zip(*last, strict=True)))
+        self._frames.update(zip(keys, mine, strict=True))
+        return optical_flow(images["depth"], images["geoms"], view.lens.fov, now, before)
 
     def _poses(self) -> tuple[Tensor, Tensor]:
         """Positions (N, C, 3) [m] and axes (N, C, 3, 3) in the frame of the physics."""
@@ -88,8 +118,8 @@ class CameraBatch:
             cameras = [
                 camera
                 for env in self._envs
-                for handle, _ in self._kind.lenses
-                if (camera := env.cameras[handle]) is not None
+                for view in self._kind.views
+                if (camera := env.cameras[view.camera]) is not None
             ]
             self._places = _places(cameras, len(self._envs), self._physics.device)
         places = self._places

@@ -113,7 +113,9 @@ class CameraCalls(StateCalls):
     def get_camera_image(self, sim: Sim, env: Env, camera: int, type: ImageType) -> np.ndarray:
         """The last picture: IMAGE_COLOR (H, 4 W) uint8, red, green, blue and opacity of each pixel;
         IMAGE_DEPTH (H, W) float32 [m], negative, -inf where nothing is; IMAGE_SEGMENTATION (H, W)
-        uint32, the numbers of bodies."""
+        uint32, the numbers of bodies; IMAGE_OPTICAL_FLOW (H, 2 W) int16, how far each pixel's point
+        moved since the last picture, to the right in 2**15ths of the width and down in those of the
+        height."""
         image = self._image(sim, env, camera, type, "get_camera_image")
         return image.reshape(len(image), -1).copy()
 
@@ -121,8 +123,8 @@ class CameraCalls(StateCalls):
         self, sim: Sim, env: Env, camera: int, type: ImageType
     ) -> Tensor:
         """The picture as a tensor on the simulation's device, which `render_all_camera_sensors`
-        fills: (H, W, 4) uint8, (H, W) float32 or (H, W) int32. The camera must have
-        `enable_tensors`."""
+        fills: (H, W, 4) uint8, (H, W) float32, (H, W) int32 or (H, W, 2) int16. The camera must
+        have `enable_tensors`."""
         call = "get_camera_image_gpu_tensor"
         if not _camera(env, camera, call).properties.enable_tensors:
             raise PhalanxError(
@@ -135,7 +137,7 @@ class CameraCalls(StateCalls):
         self, sim: Sim, env: Env, camera: int, type: ImageType, filename: str
     ) -> None:
         """Write the last picture to a PNG file: colours as they are, depths from near (bright) to
-        far, segmentation ids in shades of grey."""
+        far, segmentation ids and lengths of optical flow in shades of grey."""
         image = self._image(sim, env, camera, type, "write_camera_image_to_file")
         Path(filename).write_bytes(_png(_visible(image)))
 
@@ -169,8 +171,10 @@ class CameraCalls(StateCalls):
 
 def _visible(image: np.ndarray) -> np.ndarray:
     """A picture of any type as colours (H, W, 4) uint8."""
-    if image.ndim == 3:
+    if image.dtype == np.uint8:
         return image
+    if image.ndim == 3:
+        image = np.linalg.norm(image.astype(float), axis=2)
     seen = np.isfinite(image)
     values = np.where(seen, image.astype(float), np.nan)
     low, high = (np.nanmin(values), np.nanmax(values)) if seen.any() else (0.0, 1.0)

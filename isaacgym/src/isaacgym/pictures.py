@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from isaacgym.camera_batch import CameraBatch, Kind
+from isaacgym.camera_batch import CameraBatch, Kind, View
 from isaacgym.cameras import Camera
 from isaacgym.enums import ImageType
 from isaacgym.handles import Sim
+from isaacgym.optical_flow import Frames
 from isaacgym.physics import Physics
 from isaacgym.scene import drawn_model
 from isaacgym.world import Env
@@ -29,7 +30,10 @@ TYPES = {
     ImageType.IMAGE_COLOR: ("color", torch.uint8),
     ImageType.IMAGE_DEPTH: ("depth", torch.float32),
     ImageType.IMAGE_SEGMENTATION: ("segmentation", torch.int32),
+    ImageType.IMAGE_OPTICAL_FLOW: ("flow", torch.int16),
 }
+VALUES = {"color": 4, "flow": 2}
+"""Of each pixel, where there is more than one."""
 Key = tuple[int, int, str]
 """Environment, camera, type of image."""
 
@@ -46,10 +50,13 @@ class Pictures:
         self._renderers: dict[tuple[Kind, int], tuple[mujoco.MjModel, int, BatchPictures]] = {}
         """By kind and number of environments, with the physics' model and the number of textures
         that each was made for."""
+        self._frames: dict[tuple[int, int], Frames] = {}
+        """Of the last drawing, by environment and camera; only for optical flow."""
 
     def image(self, env: Env, camera: int, kind: int, call: str) -> np.ndarray:
         """The last picture of a camera, on the host: colours (H, W, 4) uint8, depths (H, W)
-        float32, negative and -inf where nothing is, or segmentation ids (H, W) uint32."""
+        float32, negative and -inf where nothing is, segmentation ids (H, W) uint32, or optical flow
+        (H, W, 2) int16, zero in the first picture."""
         tensor = self.tensor(env, camera, kind, call)
         key = (env.index, camera, TYPES[ImageType(kind)][0])
         if key not in self._drawn:
@@ -61,8 +68,6 @@ class Pictures:
     def tensor(self, env: Env, camera: int, kind: int, call: str) -> Tensor:
         """The tensor that `render` fills with the picture, on the simulation's device; segmentation
         ids are int32."""
-        if kind not in TYPES:
-            raise NotImplementedError(f"gym.{call}: optical flow is not drawn")
         name, dtype = TYPES[ImageType(kind)]
         key = (env.index, camera, name)
         if key not in self._tensors:
@@ -71,7 +76,7 @@ class Pictures:
                     f"gym.{call} was called before gym.prepare_sim; prepare the simulation first"
                 )
             lens = self._camera(key).properties
-            shape = (lens.height, lens.width, *((4,) if name == "color" else ()))
+            shape = (lens.height, lens.width, *([VALUES[name]] if name in VALUES else []))
             self._tensors[key] = torch.zeros(shape, dtype=dtype, device=self._sim.device)
             self._plan = None
         return self._tensors[key]
@@ -90,6 +95,7 @@ class Pictures:
         for key in [k for k in self._tensors if k[:2] == (env.index, camera)]:
             del self._tensors[key]
             self._drawn.discard(key)
+        self._frames.pop((env.index, camera), None)
         self._plan = None
 
     def note_change(self) -> None:
@@ -114,8 +120,8 @@ class Pictures:
         together: dict[Kind, list[int]] = {}
         for (e, shapes), cameras in wanted.items():
             env = self._sim.envs[e]
-            lenses = tuple((k, _lens(env.cameras[k], cameras[k])) for k in sorted(cameras))
-            together.setdefault(Kind(env.group, shapes, lenses), []).append(e)
+            views = tuple(_view(k, env.cameras[k], cameras[k]) for k in sorted(cameras))
+            together.setdefault(Kind(env.group, shapes, views), []).append(e)
         return {kind: (self._batch(kind, envs), envs) for kind, envs in together.items()}
 
     def _batch(self, kind: Kind, numbers: list[int]) -> CameraBatch:
@@ -124,24 +130,26 @@ class Pictures:
         key, made_for = (kind, len(numbers)), (physics.model, len(self._sim.textures))
         held = self._renderers.get(key)
         if held is None or held[0] is not made_for[0] or held[1] != made_for[1]:
-            lenses = [lens for _, lens in kind.lenses]
+            lenses = [view.lens for view in kind.views]
             model = drawn_model(physics.scene.spec, physics.model, self._sim.textures, len(lenses))
             renderer = BatchPictures(model, len(numbers), physics.device, lenses, kind.collision)
             held = self._renderers[key] = (*made_for, renderer)
-        return CameraBatch(physics, kind, [self._sim.envs[e] for e in numbers], held[2])
+        envs = [self._sim.envs[e] for e in numbers]
+        return CameraBatch(physics, kind, envs, held[2], self._frames)
 
     def _draw(self, kind: Kind, batch: CameraBatch, envs: list[int]) -> None:
-        for (camera, _), images in zip(kind.lenses, batch.draw(), strict=True):
+        for view, images in zip(kind.views, batch.draw(), strict=True):
             for name, drawn in images.items():
-                keys = [(e, camera, name) for e in envs]
+                keys = [(e, view.camera, name) for e in envs]
                 torch._foreach_copy_([self._tensors[k] for k in keys], list(drawn.unbind(0)))
                 self._drawn.update(keys)
 
 
-def _lens(camera: Camera | None, names: set[str]) -> Lens:
+def _view(handle: int, camera: Camera | None, names: set[str]) -> View:
     assert camera is not None
-    p = camera.properties
-    return Lens(
+    p, flow = camera.properties, "flow" in names
+    lens = Lens(
         p.width, p.height, p.horizontal_fov, p.far_plane,
-        "color" in names, "depth" in names, "segmentation" in names,
+        "color" in names, flow or "depth" in names, flow or "segmentation" in names,
     )  # fmt: skip
+    return View(handle, lens, frozenset(names))

@@ -66,8 +66,7 @@ _NOTED: dict[str, str] = {
     "create_texture_from_buffer": "supported; cameras draw it, the viewer does not",
     "create_texture_from_file": "supported; cameras draw it, the viewer does not",
     "get_camera_image": (
-        "supported for colour, depth and segmentation, on the host; a camera sees its own"
-        " environment and the ground"
+        "supported, on the host; a camera sees its own environment and the ground"
     ),
     "get_camera_image_gpu_tensor": (
         "the same as a tensor on the device, which `render_all_camera_sensors` fills"

@@ -114,6 +114,11 @@ class BatchPictures:
             mjw.render(m, d, context)
         return [self._images(k, lens) for k, lens in enumerate(self._lenses)]
 
+    def shapes(self) -> tuple[Tensor, Tensor]:
+        """Copies of where the geoms of the last `draw` are: (N, G, 3) [m] and axes (N, G, 3, 3), in
+        the world's frame."""
+        return self._view("geom_xpos").clone(), self._view("geom_xmat").clone()
+
     def _images(self, k: int, lens: Lens) -> dict[str, Tensor]:
         context = self._context
         count, shape = lens.width * lens.height, (-1, lens.height, lens.width)
