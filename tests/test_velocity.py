@@ -226,8 +226,10 @@ def test_noise_has_its_size_by_term():
     [
         (
             {"feet": ["FL_foot", "FR_paw", "RL_foot", "RR_foot"]},
-            "no body 'FR_paw' in .*go2.xml; did you mean",
+            "task.env.feet: no body 'FR_paw' in .*go2.xml; did you mean 'FR_.*'.; set it to bodies",
         ),
+        ({"falls_on": ["trunk"]}, "task.env.falls_on: no body 'trunk' in .*go2.xml; set it to"),
+        ({"not_to_touch": ["FL_knee"]}, "task.env.not_to_touch: no body 'FL_knee' in .*go2.xml"),
         ({"commands": {"lin_vel_x": [1, -1]}}, "task.env.commands.lin_vel_x is .1.0, -1.0.; it"),
         ({"rewards": {"in_stap": 1}}, "unknown key task.env.rewards.in_stap; did you mean"),
     ],
@@ -267,9 +269,11 @@ def test_the_first_episodes_of_a_training_do_not_end_together():
     assert not task.progress_buf.any()
 
 
-def test_a_backflip_without_feet_is_one_sentence():
+def test_a_backflip_without_its_feet_is_one_sentence():
     with pytest.raises(PhalanxError, match=r"task.env.feet is empty; name the bodies"):
         tasks.make("Go2Backflip", num_envs=1, device="cpu", feet=())
+    with pytest.raises(PhalanxError, match=r"task.env.feet: no body 'FL_paw' in .*go2.xml"):
+        tasks.make("Go2Backflip", num_envs=1, device="cpu", feet=("FL_paw",))
 
 
 @pytest.fixture(scope="module")
@@ -437,5 +441,5 @@ def test_a_robot_needs_a_servo_on_each_joint(tmp_path):
 def test_comparisons_keep_to_their_definition():
     with pytest.raises(PhalanxError, match="Go1VelocityMjlab is defined on flat ground only"):
         tasks.make("Go1VelocityMjlab", 1, device="cpu", terrain="waves")
-    with pytest.raises(PhalanxError, match="has no body 'trank'; did you mean 'trunk'"):
+    with pytest.raises(PhalanxError, match=r"upright_body: no body 'trank' in .*mean 'trunk'"):
         tasks.make("Go1VelocityMjlab", 1, device="cpu", upright_body="trank")

@@ -83,6 +83,7 @@ class Go2Backflip(Go2Skill):
     def create_scene(self) -> Scene:
         scene = super().create_scene()
         self.num_obs += 4
+        locomotion.check_bodies(scene, "robot", feet=self.config.feet)
         scene.add_contact_force_sensors("robot", self.config.feet)
         return scene
 

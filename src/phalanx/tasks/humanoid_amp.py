@@ -45,12 +45,12 @@ import torch
 from torch import Tensor
 
 from phalanx.config import ranged
-from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.errors import PhalanxError
 from phalanx.motion import MotionLibrary
 from phalanx.sim import Scene
 from phalanx.sim.assets import load_robot
 from phalanx.spaces import Box
-from phalanx.tasks.locomotion import rotation_matrix
+from phalanx.tasks.locomotion import check_bodies, rotation_matrix
 from phalanx.tasks.task import Task, TaskConfig
 
 KEY_BODIES = ("right_hand", "left_hand", "right_foot", "left_foot")
@@ -100,6 +100,7 @@ class HumanoidAMP(Task):
         scene = Scene(self.config.dt / self.config.substeps, iterations=10, ls_iterations=20)
         scene.add_ground()
         scene.add_actor("humanoid", self.config.asset, pos=(0, 0, 0.89))
+        check_bodies(scene, "humanoid", contact_bodies=self.config.contact_bodies)
         return scene
 
     def init_buffers(self) -> None:
@@ -291,13 +292,6 @@ class Shapes:
     """The spheres, capsules and boxes of an actor, except those of the bodies `without`."""
 
     def __init__(self, sim: Any, actor: Any, without: tuple[str, ...]) -> None:
-        for name in without:
-            if name not in actor.body_names:
-                raise PhalanxError(
-                    f"task.env.contact_bodies: no body {name!r} in the humanoid"
-                    f"{did_you_mean(name, actor.body_names)}; it has:"
-                    f" {', '.join(actor.body_names)}"
-                )
         model = sim.model
         self.centres = sim.geom_xpos
         self.axes = sim.geom_xmat.view(sim.num_envs, -1, 3, 3)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from phalanx.compute.rows import write_rows
-from phalanx.errors import PhalanxError
+from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.layout import ActionLayout, Term
-from phalanx.sim import Actor, Sim
+from phalanx.sim import Actor, Scene, Sim
 
 TARGET_DISTANCE = 1000.0
 """Distance of the target from the start of an episode, along x [m]."""
@@ -133,6 +133,20 @@ def check_servos(robot: Actor, file: str) -> None:
         raise PhalanxError(
             f"{file} must have one servo on each joint, in the joints' order; it has {what}"
         )
+
+
+def check_bodies(scene: Scene, actor: str, **settings: Sequence[str]) -> None:
+    """Raise PhalanxError unless an actor has the bodies that a task names in its settings:
+    `check_bodies(scene, "robot", feet=config.feet)`."""
+    start, file = f"{actor}/", scene.actors[actor].path
+    own = [b.name.removeprefix(start) for b in scene.spec.bodies if b.name.startswith(start)]
+    for key, names in settings.items():
+        for name in names:
+            if name not in own:
+                raise PhalanxError(
+                    f"task.env.{key}: no body {name!r} in {file}{did_you_mean(name, own)}; set it"
+                    f" to bodies of that file: {', '.join(own)}"
+                )
 
 
 def facing(heading: Tensor) -> Tensor:

@@ -96,6 +96,7 @@ class MjlabVelocity(Velocity):
     def create_scene(self) -> Scene:
         self.config.flat_only(type(self).__name__)
         scene, config = super().create_scene(), self.config
+        locomotion.check_bodies(scene, "robot", upright_body=[config.upright_body])
         option = scene.spec.option
         if config.elliptic:
             option.cone, option.impratio = mujoco.mjtCone.mjCONE_ELLIPTIC, 10.0

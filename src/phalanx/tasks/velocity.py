@@ -64,9 +64,10 @@ class Velocity(Task):
         self.map = TerrainMap(ground) if ground else None
         self.map.add_to(scene) if self.map else scene.add_ground()
         self.num_actions = self.add_robot(scene)
-        scene.add_contact_force_sensors(
-            "robot", dict.fromkeys((*config.feet, *config.falls_on, *config.not_to_touch))
-        )
+        named = {k: getattr(config, k) for k in ("feet", "falls_on", "not_to_touch")}
+        locomotion.check_bodies(scene, "robot", **named)
+        bodies = dict.fromkeys(body for names in named.values() for body in names)
+        scene.add_contact_force_sensors("robot", bodies)
         self.scan_points = rays.scan_grid(config.scan_size, 0.1, self.device)
         scan, blind = len(self.scan_points) * bool(ground), 3 * (not config.observe_lin_vel)
         states = 14 + 3 * self.num_actions + scan + 6 * len(config.feet)
