@@ -574,9 +574,12 @@ def test_a_sweep_continues_after_a_failure_and_checks_all_runs_first(cwd, capsys
     assert os.listdir("runs") == ["two_2"]
 
 
-def test_terminal_shows_a_live_panel(cwd, monkeypatch):
+@contextlib.contextmanager
+def terminal(monkeypatch):
+    """A terminal as standard output; a list of what was printed there, without its controls, when
+    the block ends."""
     ours, theirs = pty.openpty()
-    seen = []
+    seen, texts = [], []
 
     def read():
         with contextlib.suppress(OSError):  # the other end is closed
@@ -585,21 +588,29 @@ def test_terminal_shows_a_live_panel(cwd, monkeypatch):
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    for name, value in {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "30"}.items():
-        monkeypatch.setenv(name, value)
-    with open(theirs, "w") as terminal:
-        monkeypatch.setattr(sys, "stdout", terminal)
-        main(["train", *SMALL, *QUICK, "max_iterations=20"])
-        monkeypatch.undo()
+    with open(theirs, "w") as file, monkeypatch.context() as patched:
+        for name, value in {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "30"}.items():
+            patched.setenv(name, value)
+        patched.setattr(sys, "stdout", file)
+        yield texts
     reader.join(5)
     os.close(ours)
     raw = b"".join(seen).decode()
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", raw)
     assert "\x1b[" in raw
-    for word in ("training", "frames", "steps/s", "rollout steps/s", "return", "length", "kl", "lr",
-                 "elapsed", "left", "100%", "Ctrl-C saves and stops"):  # fmt: skip
-        assert word in text, word
-    assert "done: iteration 20 was the last" in text
+    texts.append(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", raw))
+
+
+def test_a_terminal_shows_a_live_panel_and_words_as_they_are(cwd, monkeypatch):
+    with terminal(monkeypatch) as said:
+        main(["train", *SMALL, *QUICK, "max_iterations=20", "experiment=a[dim]b"])
+        main(["play", "checkpoint=runs/a[dim]b", "games=64"])
+    for figure in (r"training \S+ 100%", "iteration 20 ", r"frames 10\.24 k/10\.24 k",
+                   r"rollout steps/s [\d.]+ ", r"return [\d.]+ ", r"length [\d.]+ ",
+                   r"kl -?0\.\d+ ", r"lr [\de.-]+ ", r"elapsed 0:\d\d", "left 0:00",
+                   "Ctrl-C saves and stops"):  # fmt: skip
+        assert re.search(figure, said[0]), figure
+    assert "done: iteration 20 was the last" in said[0]
+    assert "[" not in said[0].replace("a[dim]b", "")
 
 
 def test_play_writes_a_video(run, capsys, cwd, monkeypatch):

@@ -194,16 +194,17 @@ def test_actions_that_are_not_numbers_are_counted_and_reported():
 
 
 def test_messages_repeat_the_program_as_it_was_called(capsys, cwd, monkeypatch):
-    for variable, argv0, program in (
-        ({"UV_RUN_RECURSION_DEPTH": "1"}, "/x/bin/phalanx", "uv run phalanx"),
-        ({}, "/x/phalanx/__main__.py", "python -m phalanx"),
-        ({}, "/x y/bin/phalanx", "'/x y/bin/phalanx'"),
+    for variable, argv0, program, curves in (
+        ({"UV_RUN_RECURSION_DEPTH": "1"}, "/x/bin/phalanx", "uv run phalanx", "uv run tensorboard"),
+        ({}, "/x/phalanx/__main__.py", "python -m phalanx", "python -m tensorboard.main"),
+        ({}, "/x y/bin/phalanx", "'/x y/bin/phalanx'", "'/x y/bin/tensorboard'"),
     ):
         with monkeypatch.context() as patched:
             for key, value in variable.items():
                 patched.setenv(key, value)
             patched.setattr(sys, "argv", [argv0])
             assert as_called(as_called("phalanx play x")) == f"{program} play x"
+            assert as_called(as_called("tensorboard --logdir x")) == f"{curves} --logdir x"
             assert f"`{program} play` plays a" in sentence(capsys, "train", "test=True")
             main(["--help"])
             assert f"usage: {program} <command>" in capsys.readouterr().out

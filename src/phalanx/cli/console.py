@@ -7,24 +7,30 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.status import Status
+from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 3.0
 
 
 class Lines(Console):
-    """rich's Console for words that are not ours alone, such as names of files: a text is printed
-    as it is, on one line, without markup unless markup=True. Tables are as wide as the terminal; a
-    file has room for them."""
+    """rich's Console for words that are not ours alone, such as names of files: a string is printed
+    as it is, on one line, and so are those in tables and in lines that change; rich's markup means
+    nothing, a `Text` has styles. Tables are as wide as the terminal; a file has room for them."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, **options)
+        super().__init__(highlight=False, markup=False, **options)
         if not self.is_terminal and "COLUMNS" not in os.environ:
             self.width = 200
 
     def print(self, *objects: Any, **options: Any) -> None:
         """As rich does, otherwise."""
-        text = all(isinstance(x, str) for x in objects)
-        super().print(*objects, **{"markup": False, "soft_wrap": text, **options})
+        text = all(isinstance(x, str | Text) for x in objects)
+        super().print(*objects, **{"soft_wrap": text, **options})
+
+    def status(self, status: Any, **options: Any) -> Status:
+        """As rich does, otherwise."""
+        return super().status(Text(status), **options)
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Callable[[str], None]]:
@@ -32,7 +38,7 @@ class Lines(Console):
         file on a new line every few seconds."""
         if self.is_terminal:
             with self.status("") as status:
-                yield status.update
+                yield lambda words: status.update(Text(words))
             return
         shown = time.perf_counter()
 

@@ -76,7 +76,10 @@ class TrainingDisplay(AlgoObserver):
         table = Table.grid(padding=(0, 2))
         figures = self._figures()
         for i in range(0, len(figures), 4):
-            table.add_row(*[f"[dim]{n}[/dim] [bold]{v}[/bold]" for n, v in figures[i : i + 4]])
+            row = figures[i : i + 4]
+            table.add_row(
+                *(Text.assemble((name, "dim"), " ", (value, "bold")) for name, value in row)
+            )
         terms = Text("  ".join(words_of(self.agent.task_scalars)), style="dim")
         return Group(self._progress, table, terms, Text("Ctrl-C saves and stops", style="dim"))
 

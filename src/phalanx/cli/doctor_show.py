@@ -31,7 +31,7 @@ def show(console: Console, report: Report) -> None:
     _show_install(console, report)
     for file, why in list(report["unreadable"].items())[:ASSETS]:
         console.print(f"left out: {file}: {why}")
-    console.print(f"\n{_verdict(report)}", markup=True)
+    console.print(Text("\n") + _verdict(report))
     if report["calls"] or report["problems"]:
         more = as_called(f"phalanx doctor {report['path']} all=true")
         console.print(f"all that was found: {more}")
@@ -128,7 +128,7 @@ def show_all(console: Console, report: Report) -> None:
         console.print(f"{name} {why}{shim}")
     _show_assets(console, report["assets"])
     _show_install(console, report)
-    console.print(f"\n{_verdict(report)}", markup=True)
+    console.print(Text("\n") + _verdict(report))
 
 
 def _show_calls(console: Console, used: Report) -> None:
@@ -139,7 +139,7 @@ def _show_calls(console: Console, used: Report) -> None:
         console.print(table)
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: Report) -> Text:
     used = report["calls"].values()
     words = [f"{report['files']} files"]
     if used:
@@ -154,12 +154,12 @@ def _verdict(report: Report) -> str:
         words[-1] = "the state of its calls is unknown until the drop-in is installed"
     stopped = sum(_stops_early(program) for program in report["programs"])
     if report["will_run"] and not report["install"]:
-        verdict = "[green]should run[/green]"
+        verdict = Text("should run", "bold green")
     elif stopped or report["assets"]:
-        verdict = "[yellow]needs attention[/yellow]"
+        verdict = Text("needs attention", "bold yellow")
     else:
-        verdict = "[green]should run after these steps[/green]"
-    return f"[bold]{verdict}[/bold]: {', '.join(words)}"
+        verdict = Text("should run after these steps", "bold green")
+    return verdict + Text(f": {', '.join(words)}")
 
 
 def _stops_early(program: Report) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.text import Text
 
 from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.cli.console import Lines
@@ -59,11 +60,13 @@ def play(arguments: list[str]) -> None:
         )
         result = player.run()
     console.print(
-        f"{options.task.name}: return [bold]{result.mean_return:.2f}[/bold]"
-        f" +- {result.std_return:.2f}, episode length {result.mean_length:.1f},"
-        f" over {result.games} episodes"
-        + "".join(f", {name} {value:.3f}" for name, value in result.measures.items()),
-        markup=True,
+        Text.assemble(
+            f"{options.task.name}: return ",
+            (f"{result.mean_return:.2f}", "bold"),
+            f" +- {result.std_return:.2f}, episode length {result.mean_length:.1f},"
+            f" over {result.games} episodes",
+            *(f", {name} {value:.3f}" for name, value in result.measures.items()),
+        )
     )
     if options.video:
         with console.progress() as show:

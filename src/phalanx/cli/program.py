@@ -10,23 +10,25 @@ from pathlib import Path
 from phalanx.cli.commands import COMMANDS
 
 _COMMAND = re.compile(
-    rf"(?<![\w./-])(?<!-m )(?<!uv run )phalanx (?=(?:{'|'.join(COMMANDS)})\b|--|<command>)"
+    r"(?<![\w./-])(?<!-m )(?<!uv run )(phalanx|tensorboard) "
+    rf"(?=(?:{'|'.join(COMMANDS)})\b|--|<command>)"
 )
 
 
-def program() -> str:
-    """How this process was called: `phalanx`, `uv run phalanx`, `python -m phalanx` or a path."""
+def program(name: str = "phalanx") -> str:
+    """How this process was called: `phalanx`, `uv run phalanx`, `python -m phalanx` or a path; or
+    how to call `tensorboard`, which is installed next to it."""
     if "UV_RUN_RECURSION_DEPTH" in os.environ:  # uv run sets it
-        return "uv run phalanx"
+        return f"uv run {name}"
     called = Path(sys.argv[0])
     if called.name == "__main__.py" and called.parent.name == "phalanx":
-        return "python -m phalanx"
+        return "python -m phalanx" if name == "phalanx" else f"python -m {name}.main"
     found = shutil.which("phalanx")
     if called.stem != "phalanx" or (found and Path(found).absolute() == called.absolute()):
-        return "phalanx"
-    return shlex.quote(str(called))
+        return name
+    return shlex.quote(str(called.with_name(name)))
 
 
 def as_called(text: str) -> str:
-    """`text` with `phalanx <command>` as the user would type it."""
-    return _COMMAND.sub(f"{program()} ".replace("\\", r"\\"), text)
+    """`text` with `phalanx <command>` and `tensorboard --logdir` as the user would type them."""
+    return _COMMAND.sub(lambda found: f"{program(found[1])} ", text)

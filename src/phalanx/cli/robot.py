@@ -129,7 +129,7 @@ def _options(arguments: list[str]) -> RobotOptions:
 def downloads(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     """A function of a robot's name, the bytes downloaded and all bytes, which shows them."""
     progress = Progress(
-        TextColumn("downloading {task.description}"),
+        TextColumn("downloading {task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         console=console,

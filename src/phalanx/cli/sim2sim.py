@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from rich.console import Console
+from rich.text import Text
 
 from phalanx import tasks
 from phalanx.cli.config import compose_config
@@ -206,10 +207,12 @@ def _say(console: Console, figures: dict[str, Any]) -> None:
         share, error = 100 * training["share"], 100 * training["share_error"]
         ratio = f", {share:.1f} +- {error:.1f} % of training's"
     console.print(
-        f"{figures['task']} in plain MuJoCo: return [bold]{figures['mean_return']:.2f}[/bold]"
-        f" +- {figures['std_return']:.2f}{ratio}, episode length {figures['mean_length']:.1f},"
-        f" {figures['falls']} falls in {figures['episodes']} episodes",
-        markup=True,
+        Text.assemble(
+            f"{figures['task']} in plain MuJoCo: return ",
+            (f"{figures['mean_return']:.2f}", "bold"),
+            f" +- {figures['std_return']:.2f}{ratio}, episode length {figures['mean_length']:.1f},"
+            f" {figures['falls']} falls in {figures['episodes']} episodes",
+        )
     )
     if figures["randomised"]:
         console.print(

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from phalanx.cli.config import as_settings, compose_config, resolved, train_params
 from phalanx.cli.console import Lines
@@ -184,9 +185,12 @@ def _closing_words(console: Console, agent: Any) -> None:
     length = f", episode length {agent.mean_lengths.mean:.1f}" if seen else ""
     speed = agent.frame / agent.total_time if agent.total_time else 0.0
     console.print(
-        f"\n[bold]done[/bold]: {agent.stop_reason}; final return [bold]{mean}[/bold]{length};"
-        f" {agent.frame:,} steps in {agent.total_time:.1f} s ({speed:,.0f} steps/s)",
-        markup=True,
+        Text.assemble(
+            ("\ndone", "bold"),
+            f": {agent.stop_reason}; final return ",
+            (mean, "bold"),
+            f"{length}; {agent.frame:,} steps in {agent.total_time:.1f} s ({speed:,.0f} steps/s)",
+        )
     )
     for kind in ("reward", "ends"):
         said = {k: v for k, v in agent.task_scalars.items() if k.startswith(f"{kind}/")}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import viser
 from rich.console import Console
+from rich.text import Text
 
 from phalanx.errors import PhalanxError
 from phalanx.viewer.door import Door
@@ -39,8 +40,8 @@ def open_server(title: str, host: str = HOST, port: int | None = None) -> viser.
     server.gui.configure_theme(show_share_button=False, control_width="large")
     # The page of viser can ask for a public address through a server of others; never give one.
     server.request_share_url = lambda verbose=True: None
-    out = Console(highlight=False, soft_wrap=True).print
-    out(f"{title}: [bold]{address(server)}[/bold]  (Ctrl-C stops it)")
+    out = Console(highlight=False, markup=False, soft_wrap=True).print
+    out(Text.assemble(f"{title}: ", (address(server), "bold"), "  (Ctrl-C stops it)"))
     if server.door is not None:
         out("anyone who has this address can open it and move the robot; it is not encrypted")
     return server
