@@ -1,13 +1,15 @@
 """Places that differ between environments, on the fused engine, against MuJoCo C with the same
 fields."""
 
+import copy
+
 import mujoco
 import numpy as np
 import pytest
 import torch
 
 from cuda_on_cpu import lanes_on_cpu  # noqa: F401
-from phalanx.sim.engines.fused import cpu
+from phalanx.sim.engines.fused import cpu, engine
 from phalanx.sim.engines.fused.numbers import Numbers, model_fields
 from phalanx.sim.engines.fused.spreading import alone
 from phalanx.sim.engines.fused.structure import Structure
@@ -153,6 +155,17 @@ def test_constants_that_follow_are_mujocos(shop):
         np.testing.assert_allclose(
             shop.model_field("tendon_length0")[env], fresh.tendon_length0, atol=1e-6
         )
+
+
+def test_constants_are_found_on_one_model_for_all_environments(shop, monkeypatch):
+    """A robot with textures has 250 MB, and each copy took a third of a second."""
+    copies = []
+    monkeypatch.setattr(
+        engine.copy, "copy", lambda m: copies.append(copy.deepcopy(m)) or copies[-1]
+    )
+    for _ in range(3):
+        shop.set_const()
+    assert len(copies) <= 1
 
 
 def test_lanes_have_places_of_each_environment(request):

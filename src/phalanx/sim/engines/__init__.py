@@ -26,6 +26,7 @@ of the last substep; also derived fields of the new state."""
 __all__ = [
     "ACCELERATION_FIELDS", "ENGINES", "INPUT_FIELDS", "STATE_FIELDS", "CompilesScene", "Engine",
     "MakeEngine", "Until", "copy_with", "make_engine", "read_only",
+    "write_fields",
 ]  # fmt: skip
 
 
@@ -180,6 +181,12 @@ def read_only(model: mujoco.MjModel) -> mujoco.MjModel:
 def copy_with(model: mujoco.MjModel, fields: Mapping[str, np.ndarray]) -> mujoco.MjModel:
     """A writable copy of `model` with other values in `fields`, by name or as `opt.<name>`."""
     model = copy.copy(model)
+    write_fields(model, fields)
+    return model
+
+
+def write_fields(model: mujoco.MjModel, fields: Mapping[str, np.ndarray]) -> None:
+    """Write values into `model`, by name or as `opt.<name>`."""
     for name, values in fields.items():
         owner, key = (model.opt, name[4:]) if name.startswith("opt.") else (model, name)
         own = getattr(owner, key)
@@ -187,4 +194,3 @@ def copy_with(model: mujoco.MjModel, fields: Mapping[str, np.ndarray]) -> mujoco
             own.reshape(-1)[: values.size] = values.reshape(-1)  # bvh_aabb: bodies', then meshes'
         else:
             setattr(owner, key, values.item())
-    return model

@@ -17,7 +17,7 @@ from torch import Tensor
 from phalanx.compute.cache import NotCompiled
 from phalanx.compute.rows import write_rows
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines import CompilesScene, Until, copy_with, read_only
+from phalanx.sim.engines import CompilesScene, Until, read_only, write_fields
 from phalanx.sim.engines.fields import (
     ACCELERATION_FIELDS,
     BODY_FORCE_FIELDS,
@@ -81,6 +81,8 @@ class FusedEngine:
         self._fresh: set[str] = set()  # derived fields to compute again after a step
         self._model_fields: dict[str, Tensor] = {}
         self._physical: dict[str, Tensor] = {}  # those that a step depends on
+        self._scratch: tuple[mujoco.MjModel, mujoco.MjData] | None = None
+        """A model for `set_const`; meshes and textures make copies of it large and slow."""
         self._seen: dict[str, Tensor] = {}  # their values in `_varied`
         self._by_version = device.type == "cuda"
         self._versions: dict[str, int] = {}  # of these, by which writes show without waiting
@@ -174,10 +176,11 @@ class FusedEngine:
                 if name in targets:
                     write_rows(targets[name], mask, values)
             return
-        scratch = copy.copy(self.model)
-        data = mujoco.MjData(scratch)
+        if self._scratch is None:
+            self._scratch = copy.copy(self.model), mujoco.MjData(self.model)
+        one, data = self._scratch
         for env in mask.nonzero()[:, 0].tolist():
-            one = self.model_of(env)
+            self._write_model(one, env)
             mujoco.mj_setConst(one, data)
             for name, target in targets.items():
                 target[env] = torch.from_numpy(getattr(one, name)).float()
@@ -203,13 +206,17 @@ class FusedEngine:
         return found | {"tendon_length0": self._invweights.lengths(start["qpos"])}
 
     def model_of(self, env: int) -> mujoco.MjModel:
-        fields = {k: v[env].cpu().numpy() for k, v in self._model_fields.items()}
-        model = copy_with(self.model, fields)
+        model = copy.copy(self.model)
+        self._write_model(model, env)
+        return model
+
+    def _write_model(self, model: mujoco.MjModel, env: int) -> None:
+        """Give `model` the values that the environment has of its own."""
+        write_fields(model, {k: v[env].cpu().numpy() for k, v in self._model_fields.items()})
         below = model.body_subtreemass  # the step has no such number
         below[:] = model.body_mass
         for body in range(model.nbody - 1, 0, -1):
             below[model.body_parentid[body]] += below[body]
-        return model
 
     def step(self, substeps: int, until: Until = "derived") -> None:
         self.update_tables()
