@@ -41,15 +41,25 @@ def parse_yaml(text: str, where: str, any_number: bool = False) -> Any:
         _check_events(text, where)
         return _plain(yaml.load(text, Loader=_Loader), where, any_number)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise PhalanxError(
-            f"{where}{line}: {getattr(error, 'problem', None) or reason(error)}"
-        ) from error
+        raise PhalanxError(_problem(text, where, error)) from error
     except PhalanxError:
         raise
     except Exception as error:  # a date like 2001-99-99 or a number of 5000 digits
         raise PhalanxError(f"{where}: {reason(error)}") from error
+
+
+def _problem(text: str, where: str, error: yaml.YAMLError) -> str:
+    """What PyYAML says, in the words of a user."""
+    mark = getattr(error, "problem_mark", None)
+    line = f", line {mark.line + 1}" if mark else ""
+    if isinstance(error, yaml.reader.ReaderError):  # its words name its own buffers
+        line = f", line {text[: error.position].count(chr(10)) + 1}"
+        return f"{where}{line}: character {show(chr(error.character))} is not accepted in YAML"
+    problem = str(getattr(error, "problem", None) or reason(error))
+    tag = re.search(r"constructor for the tag '([^']*)'", problem)
+    if tag:
+        return f"{where}{line}: the tag {show(tag[1])} is not accepted; give plain values"
+    return f"{where}{line}: {problem}"
 
 
 def _check_events(text: str, where: str) -> None:

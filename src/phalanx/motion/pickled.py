@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from phalanx.errors import PhalanxError
-from phalanx.gate import reason
 from phalanx.pickles import NUMPY_NAMES, Refused, read_pickle
 
 
@@ -19,4 +18,4 @@ def read_motion_pickle(file: IO[bytes], path: Path, cure: str) -> Any:
             f" {cure}"
         ) from refused
     except Exception as error:  # a damaged pickle may raise anything
-        raise PhalanxError(f"{path} is damaged or cut short: {reason(error)}") from error
+        raise PhalanxError(f"{path} is damaged or cut short; get it again") from error

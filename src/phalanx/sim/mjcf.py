@@ -14,6 +14,7 @@ from xml.sax.saxutils import quoteattr
 import mujoco
 
 from phalanx.errors import PhalanxError
+from phalanx.gate import check_file
 from phalanx.sim.robot import Note
 from phalanx.sim.xml_file import Element, read_xml
 from phalanx.sim.xml_gate import check_mjcf
@@ -104,9 +105,14 @@ def _expand_includes(element: Element, main: Path, seen: set[Path]) -> None:
             continue
         name = child.attrib.get("file", "")
         candidates = [main.parent / name, Path(child.file).parent / name]
-        found = next((c for c in candidates if c.is_file()), None)
-        if found is None:
+        there = [c for c in candidates if c.exists()]
+        if not there:
             child.fail(f"no file {candidates[0]}; correct the path")
+        found = next((c for c in there if c.is_file()), there[0])
+        try:
+            check_file(found)
+        except PhalanxError as error:
+            child.fail(str(error))
         if found.resolve() in seen:
             child.fail("this file is already included; a file can be included only once")
         if len(seen) > MOST_FILES:

@@ -38,10 +38,8 @@ def add_joints(body: mujoco.MjsBody, joint: Element, say: Say) -> None:
             " shapes and mass; remove the links above it, or make the joint another type"
         )
     if kind not in ACCEPTED:
-        joint.fail(
-            f"joint type {kind!r} is not supported{did_you_mean(kind, ACCEPTED)};"
-            f" accepted: {', '.join(ACCEPTED)}"
-        )
+        problem = f"joint type {kind!r} is not supported" if kind else "it has no type"
+        joint.fail(f"{problem}{did_you_mean(kind, ACCEPTED)}; accepted: {', '.join(ACCEPTED)}")
     if kind == "spherical":  # PyBullet's
         _add(body, joint, name, mujoco.mjtJoint.mjJNT_BALL, np.array([0.0, 0.0, 1.0]))
         return
