@@ -198,6 +198,52 @@ def test_verdicts(cwd):
     assert result.at_effort_limit == ("shoulder",)
 
 
+HOOK = '<site name="hook" pos="0 0 2"/>'
+TIES = {
+    "a weld": ("", '<equality><weld name="tie" body1="box"/></equality>', "tied"),
+    "a connect": ("", '<equality><connect name="tie" body1="box" body2="world" anchor="0 0 0"/>'
+                  "</equality>", "tied"),
+    "a weld to a mocap body": ('<body name="hand" mocap="true"/>', '<equality><weld name="tie"'
+                               ' body1="hand" body2="box"/></equality>', "tied"),
+    "a tendon": (HOOK, '<tendon><spatial name="tie" range="0 0.9"><site site="hook"/>'
+                 '<site site="top"/></spatial></tendon>', "tied"),
+    "a slack tendon": (HOOK, '<tendon><spatial name="tie"><site site="hook"/>'
+                       '<site site="top"/></spatial></tendon>', "free"),
+    "a weld that is off": ("", '<equality><weld name="tie" body1="box" active="false"/>'
+                           "</equality>", "free"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tie", TIES)
+def test_what_ties_a_robot_to_the_world_keeps_it_where_its_file_has_it(cwd, capsys, tie):
+    """On the ground, a metre below, the same tie would throw it about."""
+    beside, tied, kind = TIES[tie]
+    box = BOX.replace('name="box">', 'name="box" pos="0 0 1">', 1)
+    box = box.replace("</body>", f'<site name="top" pos="0 0 0.1"/></body>{beside}')
+    (cwd / "tied.xml").write_text(box.replace("</worldbody>", f"</worldbody>{tied}"))
+    facts = facts_of(read_robot("tied.xml"))
+    assert facts.base == kind
+    assert [c.name for c in facts.constraints] == ["tie"]
+    hanging = held("tied.xml")
+    result = drop(hanging)
+    assert result.verdict == ("holds" if kind == "tied" else "stands")
+    assert hanging.data.body("robot/box").xpos[2] == pytest.approx(
+        1 if kind == "tied" else 0.1, abs=0.02
+    )
+    if kind == "tied":
+        assert "tied to the world" in command_line.sentence(capsys, "new", "p", "robot=tied.xml")
+
+
+def test_options_of_the_file_are_shown_with_those_that_a_scene_decides(cwd, capsys):
+    option = '<option timestep="0.001" gravity="0 0 0" cone="elliptic" impratio="10"/><worldbody>'
+    (cwd / "space.xml").write_text(BOX.replace("<worldbody>", option))
+    assert facts_of(read_robot("space.xml")).options["gravity"] == "0 0 0"
+    main(["robot", "space.xml"])
+    text = capsys.readouterr().out
+    assert "hold in a scene: impratio 10, cone elliptic" in text
+    assert "left to the scene: timestep 0.001, gravity 0 0 0" in text
+
+
 def test_a_dog_on_straight_legs_gets_bent_ones_and_stands(cwd):
     robot = read_robot("dog.xml")
     pose = default_pose(robot)

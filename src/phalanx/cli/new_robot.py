@@ -84,6 +84,12 @@ def robot_task(
             f"the base of {robot.path} moves on joints that nothing drives; `phalanx new` writes"
             " tasks for robots with a free or a fixed base, so remove these joints or drive them"
         )
+    if robot.base_kind == "tied":
+        raise PhalanxError(
+            f"the base of {robot.path} is tied to the world by an equality or a tendon; `phalanx"
+            " new` writes tasks for robots with a free or a fixed base, so remove it, or fix the"
+            " base with fixed_base=true"
+        )
     remarks: list[str] = []
     pose = default_pose(robot)
     if robot.format == "URDF" and fixed_base is None and not pose.feet and not _rolls(robot, pose):

@@ -7,12 +7,14 @@ from phalanx.robot import Drop, RobotFacts
 from phalanx.robot.drives import GRAVITY
 from phalanx.robot.facts import JointFacts
 from phalanx.sim.robot import Note, summary
+from phalanx.sim.scene_options import SCENE_OPTIONS
 
 MOST_OVERLAPS = 10
 FRAME = 1e-3  # [kg]
 AXES: dict[tuple[float, ...], str] = {(1, 0, 0): "x", (0, 1, 0): "y", (0, 0, 1): "z"}
 AXES |= {(-1, 0, 0): "-x", (0, -1, 0): "-y", (0, 0, -1): "-z"}
 NO_LIMIT = "no limit"
+PLACES = {"fixed": "On its fixed base", "tied": "Tied to the world"}
 VERDICTS = {
     "stands": "it stands",
     "moves": "it has not fallen, but still moves",
@@ -33,8 +35,10 @@ def show(console: Console, facts: RobotFacts, dropped: Drop) -> None:
     _part(console, "Joints [rad, N m; slides m, N]", _joints(facts))
     _part(console, "Actuators", _actuators(facts))
     _part(console, "Sensors", _sensors(facts))
+    _part(console, "Equalities and tendons", _constraints(facts))
     if facts.keyframes:
         _part(console, "Keyframes", _list([", ".join(facts.keyframes)], bullet=""))
+    _part(console, "Physics options of the file", _options(facts))
     notes = [n for n in facts.notes if n.kind != "overlap"]  # these are listed below
     _part(console, "What differs from the file, and what is doubtful in it", _notes(notes))
     if facts.outside:
@@ -169,6 +173,26 @@ def _sensors(facts: RobotFacts) -> Table:
     return table
 
 
+def _constraints(facts: RobotFacts) -> Table:
+    limited = any(c.limits for c in facts.constraints)
+    table = _table("name", "type", "between", *(["limits>"] * limited))
+    for c in facts.constraints:
+        row = [c.name, c.type + ("" if c.active else ", off"), ", ".join(c.between)]
+        if limited:
+            row.append(" .. ".join(map(_n, c.limits)) if c.limits else "")
+        table.add_row(*row)
+    return table
+
+
+def _options(facts: RobotFacts) -> Table:
+    parts = {"hold in a scene": False, "left to the scene": True}
+    entries = []
+    for words, left in parts.items():
+        chosen = [f"{k} {v}" for k, v in facts.options.items() if (k in SCENE_OPTIONS) == left]
+        entries += [f"{words}: {', '.join(chosen)}"] * bool(chosen)
+    return _list(entries)
+
+
 def _notes(notes: list[Note]) -> Table:
     """Notes of one sort share an entry."""
     sorts: dict[str, list[Note]] = {}
@@ -206,5 +230,5 @@ def _drop(console: Console, facts: RobotFacts, d: Drop) -> None:
         table.add_row("deepest contact", f"{1000 * d.deepest:.1f} mm at the end")
     if d.at_effort_limit:
         table.add_row("too weak", f"at their effort limit: {', '.join(d.at_effort_limit)}")
-    where = "On its fixed base" if facts.base == "fixed" else "Dropped on the ground"
+    where = PLACES.get(facts.base, "Dropped on the ground")
     _part(console, f"{where} for two seconds, joints held: {VERDICTS[d.verdict]}", table)

@@ -13,6 +13,7 @@ from phalanx.robot.drives import Array, effort_limit, is_motor
 from phalanx.robot.file import RobotFile
 from phalanx.sim.bodies import overlaps
 from phalanx.sim.robot import Note
+from phalanx.sim.scene_options import shown
 
 Vector = tuple[float, ...]
 
@@ -94,6 +95,21 @@ class SensorFacts:
 
 
 @dataclass(frozen=True)
+class ConstraintFacts:
+    """An equality or a tendon."""
+
+    name: str
+    type: str
+    """connect, weld, joint or another kind of equality; fixed tendon or spatial tendon."""
+    between: tuple[str, ...]
+    """Bodies or sites, joints or tendons that it joins, in order; "world" is what cannot move."""
+    limits: Vector | None
+    """Shortest and longest length of a tendon [m, or m and rad summed], None if not limited."""
+    active: bool
+    """False for an equality that the file turns off."""
+
+
+@dataclass(frozen=True)
 class OverlapFacts:
     """Two bodies that overlap in the initial pose and push each other apart."""
 
@@ -112,7 +128,7 @@ class RobotFacts:
     format: str
     """MJCF or URDF."""
     base: str
-    """free, fixed or guided: on slides and hinges that nothing drives."""
+    """free, fixed, guided: on slides and hinges that nothing drives, or tied: to the world."""
     mass: float
     """[kg]."""
     size: Vector
@@ -120,8 +136,11 @@ class RobotFacts:
     bodies: list[BodyFacts]
     joints: list[JointFacts]
     actuators: list[ActuatorFacts]
+    constraints: list[ConstraintFacts]
     sensors: list[SensorFacts]
     keyframes: list[str]
+    options: dict[str, str]
+    """Physics options that the file gives, in its words."""
     outside: list[str]
     """Joints whose position is outside of their limits when all are at zero, or at their ref."""
     overlaps: list[OverlapFacts]
@@ -147,8 +166,13 @@ def facts_of(robot: RobotFile, qpos: Array | None = None) -> RobotFacts:
         bodies=[_body(model, b) for b in range(1, model.nbody)],
         joints=joints,
         actuators=[_actuator(model, a) for a in range(model.nu)],
+        constraints=[
+            *(_equality(model, e) for e in range(model.neq)),
+            *(_tendon(model, t) for t in range(model.ntendon)),
+        ],
         sensors=[_sensor(model, s) for s in range(model.nsensor)],
         keyframes=list(robot.robot.keyframes),
+        options={name: shown(name, value) for name, value in robot.robot.options.items()},
         outside=[
             facts.name
             for j, facts in enumerate(joints)
@@ -234,6 +258,47 @@ def _target(model: mujoco.MjModel, a: int) -> str:
     if kind == mujoco.mjtTrn.mjTRN_BODY:
         return f"body {model.body(target).name}"
     return f"site {model.site(target).name}"
+
+
+def _equality(model: mujoco.MjModel, e: int) -> ConstraintFacts:
+    kind = mujoco.mjtEq(int(model.eq_type[e]))
+    on = mujoco.mjtObj(int(model.eq_objtype[e]))
+    ends = (int(model.eq_obj1id[e]), int(model.eq_obj2id[e]))
+    return ConstraintFacts(
+        name=model.equality(e).name or f"equality{e}",
+        type=kind.name.removeprefix("mjEQ_").lower(),
+        between=tuple(mujoco.mj_id2name(model, on, end) or "" for end in ends if end >= 0),
+        limits=None,
+        active=bool(model.eq_active0[e]),
+    )
+
+
+def _tendon(model: mujoco.MjModel, t: int) -> ConstraintFacts:
+    first = int(model.tendon_adr[t])
+    wraps = range(first, first + int(model.tendon_num[t]))
+    fixed = model.wrap_type[first] == mujoco.mjtWrap.mjWRAP_JOINT
+    return ConstraintFacts(
+        name=model.tendon(t).name or f"tendon{t}",
+        type="fixed tendon" if fixed else "spatial tendon",
+        between=tuple(n for n in (_wrapped(model, w) for w in wraps) if n),
+        limits=_range(model.tendon_range[t], model.tendon_limited[t]),
+        active=True,
+    )
+
+
+def _wrapped(model: mujoco.MjModel, wrap: int) -> str:
+    """What a tendon passes there; empty for a pulley."""
+    kind, element = int(model.wrap_type[wrap]), int(model.wrap_objid[wrap])
+    on = _WRAPPED.get(kind)
+    return "" if on is None else mujoco.mj_id2name(model, on, element) or ""
+
+
+_WRAPPED = {
+    int(mujoco.mjtWrap.mjWRAP_JOINT): mujoco.mjtObj.mjOBJ_JOINT,
+    int(mujoco.mjtWrap.mjWRAP_SITE): mujoco.mjtObj.mjOBJ_SITE,
+    int(mujoco.mjtWrap.mjWRAP_SPHERE): mujoco.mjtObj.mjOBJ_GEOM,
+    int(mujoco.mjtWrap.mjWRAP_CYLINDER): mujoco.mjtObj.mjOBJ_GEOM,
+}
 
 
 def _sensor(model: mujoco.MjModel, s: int) -> SensorFacts:

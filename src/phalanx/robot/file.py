@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import mujoco
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.robot.base import base_kind
+from phalanx.robot.base import BaseKind, base_kind
 from phalanx.robot.drives import free_joints
 from phalanx.sim import assets
 from phalanx.sim.robot import Robot
@@ -37,14 +37,14 @@ class RobotFile:
         return self.robot.spec
 
     @property
-    def base_kind(self) -> Literal["free", "fixed", "guided"]:
+    def base_kind(self) -> BaseKind:
         """See `phalanx.robot.base`."""
         return base_kind(self.model)
 
     @property
     def is_fixed(self) -> bool:
         """Whether the robot cannot fall to the ground."""
-        return self.base_kind == "fixed"
+        return self.base_kind in ("fixed", "tied")
 
     @property
     def base(self) -> int:

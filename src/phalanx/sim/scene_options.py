@@ -32,9 +32,9 @@ def take_options(
             set_option(scene, option, value)
             held[option] = (f"actor {name!r}", value)
         if owner and not np.allclose(owner[1], value):
-            ours = f"{owner[0]} has {_shown(option, owner[1])}"
+            ours = f"{owner[0]} has {shown(option, owner[1])}"
             text = "options of the file that do not count"
-            notes.append(Note("dropped", text, f"{option} {_shown(option, value)}, {ours}"))
+            notes.append(Note("dropped", text, f"{option} {shown(option, value)}, {ours}"))
     return notes
 
 
@@ -63,7 +63,7 @@ def _flag(name: str) -> tuple[str, int, bool]:
     return "enableflags", int(getattr(mujoco.mjtEnableBit, f"mjENBL_{flag}")), False
 
 
-def _shown(option: str, value: Any) -> str:
+def shown(option: str, value: Any) -> str:
     """An option's value in the words of the file."""
     if option.startswith("flag "):
         return "on" if value else "off"
