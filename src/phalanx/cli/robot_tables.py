@@ -6,6 +6,7 @@ from rich.table import Table
 from phalanx.robot import Drop, RobotFacts
 from phalanx.robot.drives import GRAVITY
 from phalanx.robot.facts import JointFacts
+from phalanx.sim.assets import OFFERS_KEYFRAMES
 from phalanx.sim.robot import Note, summary
 from phalanx.sim.scene_options import SCENE_OPTIONS
 
@@ -37,9 +38,14 @@ def show(console: Console, facts: RobotFacts, dropped: Drop) -> None:
     _part(console, "Sensors", _sensors(facts))
     _part(console, "Equalities and tendons", _constraints(facts))
     if facts.keyframes:
-        _part(console, "Keyframes", _list([", ".join(facts.keyframes)], bullet=""))
+        _part(
+            console,
+            "Keyframes, which keyframe= starts from",
+            _list([", ".join(facts.keyframes)], bullet=""),
+        )
     _part(console, "Physics options of the file", _options(facts))
-    notes = [n for n in facts.notes if n.kind != "overlap"]  # these are listed below
+    # Overlaps and keyframes have parts of their own.
+    notes = [n for n in facts.notes if n.kind != "overlap" and n.text != OFFERS_KEYFRAMES]
     _part(console, "What differs from the file, and what is doubtful in it", _notes(notes))
     if facts.outside:
         outside = _list([", ".join(facts.outside)], bullet="")
@@ -131,7 +137,8 @@ def _joints(facts: RobotFacts) -> Table:
 
 
 def _kind(joint: JointFacts) -> str:
-    axis = AXES.get(joint.axis) or " ".join(f"{a:.2g}" for a in joint.axis)
+    rounded = tuple(round(a, 3) + 0.0 for a in joint.axis)
+    axis = AXES.get(rounded) or " ".join(f"{a:.2g}" for a in rounded)
     return f"{joint.type} {axis}".rstrip()
 
 
@@ -148,11 +155,15 @@ def _n(number: float) -> str:
 
 def _actuators(facts: RobotFacts) -> Table:
     gains = any(a.stiffness or a.damping for a in facts.actuators)
-    table = _table(
-        "actuator", "type", "moves", "control>", "force>", "gear>", *(["gains>"] * gains)
-    )
+    # Columns that say something; names are long.
+    moves = any(a.target != a.name for a in facts.actuators)
+    forces = any(a.force for a in facts.actuators)
+    gears = any(a.gear != 1 for a in facts.actuators)
+    columns = ["actuator", "type", *(["moves"] * moves), "control>", *(["force>"] * forces)]
+    table = _table(*columns, *(["gear>"] * gears), *(["gains>"] * gains))
     for a in facts.actuators:
-        row = [a.name, a.type, a.target, _span(a.control), _span(a.force), f"{a.gear:.4g}"]
+        row = [a.name, a.type, *([a.target] * moves), _span(a.control)]
+        row += [_span(a.force)] * forces + [f"{a.gear:.4g}"] * gears
         if gains:
             row.append(f"{a.stiffness:.4g}, {a.damping:.3g}" if a.stiffness or a.damping else "")
         table.add_row(*row)

@@ -54,6 +54,7 @@ ROOTS = {
     "mujocoinclude": "it is a part of another file; give the file that includes it",
 }
 """What to do about files with another root element."""
+OFFERS_KEYFRAMES = "keyframes that keyframe= starts from"
 SelfCollisions = bool | Literal["except_overlaps"]
 
 
@@ -158,8 +159,7 @@ def load_robot(
     robot = Robot(spec, file, notes, options, poses)
     robot.initial = _keyframe(poses, keyframe, file)
     if poses and keyframe is None:
-        text = "keyframes that keyframe= starts from"
-        notes += [Note("offer", text, repr(name)) for name in poses]
+        notes += [Note("offer", OFFERS_KEYFRAMES, repr(name)) for name in poses]
     if self_collisions:
         robot.overlaps = bodies.overlaps(model, robot.initial_qpos(model))
     for first, second, depth in robot.overlaps:
