@@ -1,14 +1,19 @@
 """Compares our files of robots with the makers' or with other published models of them.
 
-    uv run python benchmarks/robot_figures.py go2=/path/to/go2_description.urdf g1=/path/to/g1.xml
+    uv run python benchmarks/robot_figures.py go2=/path/to/go2_description.urdf g1=/path/to/g1.xml \
+        out=figures.json
 
 Both files are loaded as `phalanx.sim` loads robots, a URDF without its shapes, which do not matter
-here; joints are matched by name. Prints one line of JSON for each: the masses, whether the joints
+here; joints are matched by name. Prints one line of JSON for each, and writes all to `out`: the
+other file's name and the first digits of its SHA-256, the masses, whether the joints
 come in the same order, the largest difference of a limit [rad], and the largest difference of the
 mass matrix without rotor inertias at 20 random poses, |M - M'| / sqrt(M_ii M_jj).
 """
 
+import datetime
+import hashlib
 import json
+import platform
 import re
 import sys
 import tempfile
@@ -17,6 +22,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from phalanx.cli.result import versions
 from phalanx.sim.assets import load_robot
 
 ASSETS = Path(__file__).parents[1] / "src" / "phalanx" / "tasks" / "assets"
@@ -74,8 +80,22 @@ def compare(ours: mujoco.MjModel, theirs: mujoco.MjModel) -> dict[str, object]:
     }
 
 
-if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        name, _, path = argument.partition("=")
+def main() -> None:
+    given = [argument.partition("=")[::2] for argument in sys.argv[1:]]
+    rows = []
+    for name, path in given:
+        if name == "out":
+            continue
         figures = compare(model(ASSETS / f"{name}.xml"), model(Path(path)))
-        print(json.dumps({"robot": name, "against": Path(path).name, **figures}))
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+        rows.append({"robot": name, "against": Path(path).name, "sha256": digest, **figures})
+        print(json.dumps(rows[-1]), flush=True)
+    if "out" in dict(given):
+        call = ["benchmarks/robot_figures.py", *(f"{n}={Path(p).name}" for n, p in given)]
+        result = {"command": " ".join(call), "date": f"{datetime.date.today()}"}
+        result |= {"hardware": platform.platform(), "versions": versions(), "rows": rows}
+        Path(dict(given)["out"]).write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

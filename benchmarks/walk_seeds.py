@@ -6,7 +6,9 @@
 Writes `out/seed<S>_<T>s.pth`, the weights after T seconds, for each T of `at` and for the limit,
 and `out/seed<S>_curve.jsonl`, both while it trains: a run that is killed keeps what it had. The
 clock starts with the first iteration; start-up, with compiling on a GPU, is apart. `returns=40,60`
-prints when the mean return of the last 100 episodes reached these.
+prints when the mean return of the last 100 episodes reached these. `limit=8M at=4M,6M` count
+million environment steps instead, which other programs on the machine do not change; `cores` says
+how many cores the training had, as a mean.
 
 With `judge=now`, the weights are exported and judged afterwards by `walk_judge.py`, in processes of
 one thread, as many as there are cores; `judge=<folder>` only judges what is not judged yet.
@@ -40,13 +42,13 @@ from phalanx.rl import AlgoObserver, Runner  # noqa: E402
 class Clock(AlgoObserver):
     """Writes the weights at given times, and the curve; ends the run at the limit."""
 
-    def __init__(self, at: list[float], limit: float, returns: list[float], out: Path) -> None:
-        self.due, self.limit, self.out = sorted({*at, limit}), limit, out
+    def __init__(self, at: list[str], limit: str, returns: list[float], out: Path) -> None:
+        self.due, self.limit, self.out = list(dict.fromkeys([*at, limit])), limit, out
         self.reached: dict[str, float | None] = {f"{r:g}": None for r in returns}
         self.noted = -1.0
 
     def after_init(self, algo: Any) -> None:
-        self.algo, self.start = algo, time.perf_counter()
+        self.algo, self.start, self.cpu_start = algo, time.perf_counter(), time.process_time()
         self.curve = Path(f"{self.out}_curve.jsonl")
         self.curve.unlink(missing_ok=True)
 
@@ -64,13 +66,21 @@ class Clock(AlgoObserver):
             row |= {k: round(v, 4) for k, v in self.algo.task_scalars.items()}
             with self.curve.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-        while self.due and self.due[0] <= now:
-            path = Path(f"{self.out}_{self.due.pop(0):g}s.pth")
+        for mark in [m for m in self.due if self.passed(m)]:
+            self.due.remove(mark)
+            path = Path(f"{self.out}_{mark if mark.endswith('M') else f'{mark}s'}.pth")
             model = self.algo.get_weights()["model"]
             torch.save({"model": model}, content := io.BytesIO())
             write_atomically(path, content.getvalue())
-        if now >= self.limit:
+        if self.passed(self.limit):
+            self.cores = (time.process_time() - self.cpu_start) / now
             self.algo.request_stop("time is over")
+
+    def passed(self, mark: str) -> bool:
+        """Whether so many seconds, or million steps, are over."""
+        if mark.endswith("M"):
+            return self.frames >= 1e6 * float(mark[:-1])
+        return self.seconds >= float(mark)
 
 
 def train(arguments: list[str], seed: int, clock: Clock) -> dict[str, Any]:
@@ -86,6 +96,7 @@ def train(arguments: list[str], seed: int, clock: Clock) -> dict[str, Any]:
         "seed": seed,
         "start_up_s": round(clock.start - began, 2),
         "wall_s": round(clock.seconds, 2),
+        "cores": round(clock.cores, 2),
         "frames": clock.frames,
         "train_steps_per_s": round(clock.frames / clock.seconds),
         "return": clock.mean,
@@ -132,8 +143,8 @@ def main() -> None:
 
     if judge in ("", "now"):
         seeds = [int(s) for s in options.pop("seeds", "1").split(",")]
-        limit = float(options.pop("limit", 60))
-        at = [float(s) for s in options.pop("at", "").split(",") if s]
+        limit = options.pop("limit", "60")
+        at = [mark for mark in options.pop("at", "").split(",") if mark]
         returns = [float(r) for r in options.pop("returns", "").split(",") if r]
         options.setdefault("train.params.config.max_epochs", "1000000")  # time is the limit
         arguments = [f"{k}={v}" for k, v in options.items()]

@@ -100,6 +100,20 @@ def test_a_quoted_number_is_in_a_result_file(case):
     assert " ".join(words.format(format(number, how)).split()) in text
 
 
+def test_the_robots_differ_from_the_makers_files_as_the_page_says():
+    row = r"\| `(\w+)\.xml` \| .* \| ([\d.]+), ([\d.]+) \| ([\d.]+) % \|"
+    shown = re.findall(row, (ROOT / "docs/walking.md").read_text())
+    assert shown == [
+        (
+            r["robot"],
+            f"{r['mass']:.3f}",
+            f"{r['their_mass']:.3f}",
+            f"{100 * r['mass_matrix_apart']:.4f}",
+        )
+        for r in result("robot_figures_2026-11-28")["rows"]
+    ]
+
+
 def test_the_table_of_results_is_made_from_the_files():
     script = ROOT / "benchmarks/results_table.py"
     printed = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
