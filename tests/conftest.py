@@ -1,10 +1,14 @@
 """Fixtures for all tests, and which of them are slow."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+
+# Workers of pytest-xdist ignore Ctrl-C, and so would the programs that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Under `uv run pytest`, messages would say `uv run phalanx` instead of `phalanx`.
 os.environ.pop("UV_RUN_RECURSION_DEPTH", None)
