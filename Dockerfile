@@ -3,7 +3,7 @@
 # docker run --rm -it --gpus all -v "$PWD/runs:/work/runs" phalanx train task=Ant
 FROM python:3.12-slim
 
-# OpenGL for films, a compiler for Triton's kernels, git for the versions in result.json.
+# OpenGL for films, a compiler for Triton's kernels, git for the commit in result.json.
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends libegl1 libgl1 gcc libc6-dev git \
     && rm -rf /var/lib/apt/lists/*

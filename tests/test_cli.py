@@ -384,7 +384,8 @@ def test_summaries_have_rl_games_tags_and_the_common_ones(run):
     assert last == pytest.approx(result["mean_episode_length"], rel=1e-6)
 
 
-def test_output_is_plain_lines_and_a_second_run_takes_another_folder(cwd, capsys, run):
+def test_output_is_plain_lines_and_a_second_run_takes_another_folder(cwd, capsys, run, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a notebook, which is no terminal
     for _ in range(2):
         main(["train", *SMALL, *QUICK, "max_iterations=2"])
         out = capsys.readouterr().out
@@ -431,8 +432,11 @@ def test_progress_after_a_change_of_the_number_of_environments(cwd, capsys):
 def test_continuing_a_finished_run_explains_how_to_train_further(cwd, capsys):
     main(["train", *SMALL, *QUICK, "max_iterations=2"])
     assert "already ended" not in capsys.readouterr().out
-    main(["train", "checkpoint=runs/Cartpole", "sim_device=cpu"])
+    files = [Path("runs/Cartpole", name) for name in ("config.yaml", "result.json")]
+    before = [file.read_text() for file in files]
+    main(["train", "checkpoint=runs/Cartpole", "sim_device=cpu", "max_iterations=1"])
     assert "to continue training, give max_iterations= above 2" in capsys.readouterr().out
+    assert [file.read_text() for file in files] == before
 
 
 def test_list_shows_each_task_in_one_line(capsys):

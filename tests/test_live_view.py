@@ -204,6 +204,17 @@ def test_every_control_of_the_page_reaches_what_plays(view, tmp_path):
         wait_for(lambda: view.followed == 2 and view._label.text == "Go2 environment 2")
 
 
+def test_what_takes_long_to_load_is_said_to_be_loading(view):
+    def slow():
+        view.say()  # as every second
+        assert view.status.content == "loading: another"
+        return view.source
+
+    view.others = {"another": slow}
+    view.choose("another")
+    assert view.status.content == view.source.status()
+
+
 def test_a_page_of_training_draws_less_often_where_pictures_are_dear(view, monkeypatch):
     view.most_cores = 0.02
     assert view.frame_after(1.0) == FRAME  # one that simulates is never slowed down

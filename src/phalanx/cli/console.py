@@ -23,6 +23,11 @@ class Lines(Console):
         if not self.is_terminal and "COLUMNS" not in os.environ:
             self.width = 200
 
+    @property
+    def is_terminal(self) -> bool:
+        """Whether this is one: FORCE_COLOR, which notebooks set, makes no terminal of a pipe."""
+        return super().is_terminal and self.file.isatty()
+
     def print(self, *objects: Any, **options: Any) -> None:
         """As rich does, otherwise."""
         text = all(isinstance(x, str | Text) for x in objects)

@@ -19,24 +19,38 @@ SECONDS_BETWEEN_WRITES = 5.0
 
 
 class ResultFile(AlgoObserver):
-    """Writes both files when the run starts, and updates `result.json` during the run."""
+    """Writes both files when the run starts, and updates `result.json` during the run. Those of a
+    run that goes on stay as they are until it has trained: it may have ended already."""
 
     def __init__(self, config: dict[str, Any], seed: int) -> None:
         self.config = config
         self.seed = seed
         self._written_at = 0.0
+        self._begun = False
 
     def after_init(self, algo: Any) -> None:
         self.agent = algo
         self.path: Path = algo.experiment_dir / "result.json"
-        text = yaml.safe_dump(self.config, sort_keys=False)
-        write_atomically(algo.experiment_dir / "config.yaml", text.encode(), "train_dir=")
-        log_config(algo.writer, self.config, text)
-        self.write()
+        if not self.path.exists():
+            self._begin()
 
     def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
-        if time.perf_counter() - self._written_at > SECONDS_BETWEEN_WRITES:
+        if not self._begun:
+            self._begin()
+        elif time.perf_counter() - self._written_at > SECONDS_BETWEEN_WRITES:
             self.write()
+
+    def end(self) -> None:
+        """Write the last figures, if the run has begun."""
+        if self._begun:
+            self.write()
+
+    def _begin(self) -> None:
+        self._begun = True
+        text = yaml.safe_dump(self.config, sort_keys=False)
+        write_atomically(self.path.with_name("config.yaml"), text.encode(), "train_dir=")
+        log_config(self.agent.writer, self.config, text)
+        self.write()
 
     def write(self) -> None:
         """Replace `result.json` with the current figures."""

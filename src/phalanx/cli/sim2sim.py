@@ -105,7 +105,8 @@ def sim2sim(arguments: list[str]) -> None:
         show("the training player, for comparison")
         figures = trial.figures() | {"policy": config.policy}
         figures["training"] = _training(config, trial.about, figures)
-        show("video")
+        if film:
+            show("video")
         video = film.result() if film else None
     _say(console, figures)
     from phalanx.deploy.report import report
@@ -211,7 +212,7 @@ def _say(console: Console, figures: dict[str, Any]) -> None:
             f"{figures['task']} in plain MuJoCo: return ",
             (f"{figures['mean_return']:.2f}", "bold"),
             f" +- {figures['std_return']:.2f}{ratio}, episode length {figures['mean_length']:.1f},"
-            f" {figures['falls']} falls in {figures['episodes']} episodes",
+            f" {figures['falls']} of {figures['episodes']} episodes ended in a fall",
         )
     )
     if figures["randomised"]:

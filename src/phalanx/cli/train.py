@@ -79,7 +79,7 @@ def run(options: TrainOptions) -> Any:
             runner.load({"params": params})
             runner.run({"train": True, "checkpoint": checkpoint})
         if first:
-            result.write()
+            result.end()
     _closing_words(console, display.agent)
     if display.agent.frame == display.first_frame:
         console.print(

@@ -72,6 +72,7 @@ class LiveView:
         self.followed: int | None = 0
         self.crowd = Crowd(server, model, self.source.num_envs)
         self._changed = True
+        self._loading = ""
         self._touching: list[Any] = []
         self._label = server.scene.add_label("/robots/name", title, anchor="bottom-center")
         self._add_controls()
@@ -126,7 +127,7 @@ class LiveView:
         with self.lock:
             status, newest = self.source.status(), self.source.newest()
             self.plots.show(self.source.curves)
-        self.status.content = status
+        self.status.content = f"loading: {self._loading}" if self._loading else status
         if self.source.touchable:
             self.newest.disabled = not newest
 
@@ -176,13 +177,16 @@ class LiveView:
     def choose(self, name: str) -> None:
         """Show another source."""
         if name not in self.sources:
-            self.status.content = f"loading: {name}"
+            self._loading = name
+            self.say()
             try:
                 self.sources[name] = self.others[name]()
             except PhalanxError as error:
                 self._notify(f"no {name} yet", str(error))
                 self.shown.value = self.source.name
                 return
+            finally:
+                self._loading = ""
             self._add_touching(self.sources[name])
         self.source = self.sources[name]
         for control in self._touching:
