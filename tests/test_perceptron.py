@@ -8,16 +8,19 @@ from torch import nn
 
 from phalanx.compute.normalize import Normalize
 from phalanx.compute.perceptron import Perceptron
+from phalanx.compute.tiles import has_tiles
 
+needs_tiles = pytest.mark.skipif(not has_tiles(), reason="no AMX: no tiles for bfloat16")
+PRECISIONS = [False, pytest.param(True, marks=needs_tiles)]
 ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 
 
-def make(sizes, widths, activation, threads=2):
+def make(sizes, widths, activation, threads=2, half=False):
     torch.manual_seed(0)
     linears = [nn.Linear(a, b) for a, b in pairwise(sizes)]
     heads = [nn.Linear(sizes[-1], w) for w in widths]
     trunk = nn.Sequential(*[m for one in linears for m in (one, ACTIVATIONS[activation]())])
-    return Perceptron(linears, heads, activation, threads), trunk, nn.ModuleList(heads)
+    return Perceptron(linears, heads, activation, threads, half), trunk, nn.ModuleList(heads)
 
 
 def gradients(outputs, modules):
@@ -27,6 +30,7 @@ def gradients(outputs, modules):
     return torch.autograd.grad(loss, weights)
 
 
+@pytest.mark.parametrize("half", PRECISIONS, ids=["float", "bfloat16"])
 @pytest.mark.parametrize(
     ("sizes", "widths", "rows", "activation"),
     [
@@ -36,8 +40,8 @@ def gradients(outputs, modules):
         ((70, 33, 20), (21, 1), 5000, "elu"),  # on two threads, the last chunks are short
     ],
 )
-def test_values_and_gradients_are_those_of_torch(sizes, widths, rows, activation):
-    perceptron, trunk, heads = make(sizes, widths, activation)
+def test_values_and_gradients_are_those_of_torch(sizes, widths, rows, activation, half):
+    perceptron, trunk, heads = make(sizes, widths, activation, half=half)
     modules = [*(m for m in trunk if isinstance(m, nn.Linear)), *heads]
     x = 2 * torch.randn(rows, sizes[0])
     own = perceptron(x)
@@ -49,8 +53,24 @@ def test_values_and_gradients_are_those_of_torch(sizes, widths, rows, activation
     hidden = trunk(x.double())
     exact = [head(hidden) for head in heads]
     exact_gradients = gradients(exact, modules)
+    relative, part = (1e-5, 2e-6) if not half else (1e-2, 1e-2)  # bfloat16 has 8 bits
     for a, b in zip((*own, *own_gradients), (*exact, *exact_gradients), strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=2e-6 * b.abs().max().item())
+        torch.testing.assert_close(a.double(), b, rtol=relative, atol=part * b.abs().max().item())
+
+
+@needs_tiles
+@pytest.mark.parametrize(("inputs", "widths", "rows"), [(33, (21, 1), 300), (7, (5,), 3)])
+def test_bfloat16_rounds_factors_and_nothing_else(inputs, widths, rows):
+    perceptron, _, heads = make((inputs,), widths, "elu", half=True)
+    x = torch.randn(rows, inputs)
+    outputs = perceptron(x)
+    given = [torch.randn_like(y) for y in outputs]
+    gradients = torch.autograd.grad(outputs, [m.weight for m in heads], given)
+    for head, y, g, own in zip(heads, outputs, given, gradients, strict=True):
+        factors = (t.detach().bfloat16().double() for t in (x, head.weight, g))
+        a, b, c = factors
+        torch.testing.assert_close(y.double(), a @ b.T + head.bias, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(own.double(), c.T @ a, rtol=1e-5, atol=1e-4)
 
 
 def test_rows_do_not_depend_on_the_number_of_threads():
@@ -62,8 +82,9 @@ def test_rows_do_not_depend_on_the_number_of_threads():
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_what_is_not_a_number_stays_so(activation, bad):
-    perceptron, _, _ = make((5, 32, 7), (3,), activation)
+@pytest.mark.parametrize("half", PRECISIONS, ids=["float", "bfloat16"])
+def test_what_is_not_a_number_stays_so(activation, bad, half):
+    perceptron, _, _ = make((5, 32, 7), (3,), activation, half=half)
     x = torch.zeros(20, 5)
     x[13, 2] = bad
     (y,) = perceptron(x)

@@ -5,7 +5,8 @@
 
 torch takes a pass over memory, and hands over to its threads, for every product, bias and
 activation. Here each thread takes some rows through all layers while they are in its cache:
-`perceptron.h`.
+`perceptron.h`. Products are of floats (`products.h`), or of numbers rounded to bfloat16, where the
+processor has tiles for them (`half_products.h`); sums are floats in any case.
 """
 
 import ctypes
@@ -20,6 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from phalanx.compute import clang
 from phalanx.compute.team import Team
+from phalanx.compute.tiles import has_tiles
 from phalanx.errors import PhalanxError
 
 ACTIVATIONS = {"elu": 1, "relu": 2, "tanh": 3}
@@ -27,12 +29,17 @@ MOST_LAYERS = 15
 FEWEST_PRODUCTS = 4_000_000
 """Multiplications of a thread; fewer are not worth waking another one for."""
 _ROW_STEP = 8
-_SOURCE = Path(__file__).with_name("perceptron.h")
+
+
+def _source(half: bool) -> str:
+    names = ("vectors.h", "half_products.h" if half else "products.h", "perceptron.h")
+    return "\n".join(Path(__file__).with_name(name).read_text() for name in names)
 
 
 class Perceptron:
     """The layers `linears`, each with `activation`, a key of `ACTIVATIONS`, then `heads` without
-    one. Weights stay the modules' own. Raises PhalanxError if Warp's clang does not compile it."""
+    one. Weights stay the modules' own. half: multiply in bfloat16, which needs `has_tiles`. Raises
+    PhalanxError if Warp's clang does not compile it."""
 
     def __init__(
         self,
@@ -40,7 +47,10 @@ class Perceptron:
         heads: Sequence[nn.Linear],
         activation: str,
         threads: int,
+        half: bool = False,
     ) -> None:
+        if half and not has_tiles():
+            raise PhalanxError("this processor has no tiles for products in bfloat16")
         if len(linears) > MOST_LAYERS:
             raise PhalanxError(f"{len(linears)} layers; at most {MOST_LAYERS} are compiled")
         self._modules = [*linears, *heads]
@@ -52,7 +62,7 @@ class Perceptron:
         self._team = Team(threads - 1)
         word, long = ctypes.c_void_p, ctypes.c_long
         compiled = clang.functions(
-            _SOURCE.read_text(),
+            _source(half),
             {
                 "memory_size": (long, word),
                 "row_size": (long, long),

@@ -65,6 +65,8 @@ class Agent(Learner):
             self.load_weights(first, "rank 0")
         if getattr(self.config, "torch_compile", False):
             self.fuse()
+        if self.config.mixed_precision and not (self.mixed_precision or self.half_products):
+            self.run.no_effect = sorted([*self.run.no_effect, "mixed_precision"])
 
     @property
     def central_value_net(self) -> CentralValue | None:

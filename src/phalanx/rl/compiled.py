@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from phalanx.compute.tiles import has_tiles
 from phalanx.rl.models import ContinuousLogStdNetwork
 
 FEWEST = 1_000_000
@@ -18,11 +19,12 @@ def compile_on_cpu(learner: Any) -> None:
     fails to compile."""
     if learner.minibatch_size * learner.torch_weights < FEWEST:
         return
+    threads, half = torch.get_num_threads(), learner.config.mixed_precision and has_tiles()
     for part in (learner, learner.critic):
-        if hasattr(part, "optimizer") and part.model.compile_on_cpu(torch.get_num_threads()):
+        if hasattr(part, "optimizer") and part.model.compile_on_cpu(threads, half):
             part.optimizer.compile_on_cpu()
             if part is learner:
-                learner.torch_weights = 0
+                learner.torch_weights, learner.half_products = 0, half
 
 
 def compiled_loss(learner: Any) -> Any:

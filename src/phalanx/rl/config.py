@@ -122,7 +122,8 @@ class AgentConfig:
     """Clamp actions to +-1 and rescale them to the action space's bounds; false passes them
     unchanged."""
     mixed_precision: bool = False
-    """On CUDA, bfloat16 autocast in the training pass; the rollout stays in float32."""
+    """On CUDA, bfloat16 autocast in the training pass; the rollout stays in float32. On a CPU,
+    products of a compiled perceptron in bfloat16, if the processor has tiles for them (AMX)."""
 
     max_epochs: int = ranged(-1, at_least=-1)
     """Iterations of the run, -1 for no limit."""

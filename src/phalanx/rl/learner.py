@@ -59,6 +59,8 @@ class Learner:
         self.device = torch.device(env.device)
         # Only on CUDA, as in RL Games: CPUs without bfloat16 take ten times as long with it.
         self.mixed_precision = config.mixed_precision and self.device.type == "cuda"
+        self.half_products = False
+        """Whether compiled functions on a CPU multiply in bfloat16."""
         self.obs: dict[str, Any] = {}
         self.parts: list[Part] = []
 
