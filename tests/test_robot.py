@@ -403,6 +403,7 @@ def test_every_option_of_add_actor_is_a_key(cwd, capsys):
     assert "root= is for MJCF files" in sentence(capsys, "r.urdf", "root=base")
     assert "density= is for URDF files" in sentence(capsys, "dog.xml", "density=1")
     assert "density is -1.0; it must be at least 0" in sentence(capsys, "r.urdf", "density=-1")
+    assert "a URDF cannot have one; `phalanx new" in sentence(capsys, "r.urdf", "keyframe=home")
     assert "no collision mesh 'cip' to decompose; did you mean 'cup'?" in sentence(
         capsys, "r.urdf", "decompose=cip"
     )
@@ -423,7 +424,9 @@ def test_every_mistake_is_one_sentence(cwd, capsys, monkeypatch):
     (cwd / "broken.xml").write_text("<mujoco><worldbody></mujoco>")
     assert "broken.xml, line 1" in sentence(capsys, "broken.xml")
     assert "did you mean 'unitree_go2'?" in sentence(capsys, "unitre_go2")
-    assert "no keyframe 'home'; it has: none" in sentence(capsys, "dog.xml", "keyframe=home")
+    assert "no keyframe 'home'; it has: none; add <keyframe><key" in sentence(
+        capsys, "dog.xml", "keyframe=home"
+    )
     assert "must end in .png" in sentence(capsys, "dog.xml", "picture=dog.gif")
     assert "cannot write" in sentence(capsys, "dog.xml", "out=dog.xml/x.xml")
     assert "unknown key 'pictur'; did you mean 'picture'?" in sentence(

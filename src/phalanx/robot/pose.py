@@ -14,7 +14,6 @@ import mujoco
 import numpy as np
 from mujoco import minimize
 
-from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.motion.robot import geom_points
 from phalanx.robot.drives import (
     HINGE,
@@ -26,6 +25,7 @@ from phalanx.robot.drives import (
     limits_of,
 )
 from phalanx.robot.file import RobotFile
+from phalanx.sim.assets import no_keyframe
 
 KEYFRAMES = ("home", "stand", "standing", "default", "init", "initial")
 """Names of keyframes that are taken for the initial pose, the best first."""
@@ -56,10 +56,7 @@ def default_pose(robot: RobotFile, keyframe: str | None = None) -> Pose:
     model = robot.model
     names = list(robot.robot.keyframes)
     if keyframe is not None and keyframe not in names:
-        raise PhalanxError(
-            f"{robot.path} has no keyframe {keyframe!r}{did_you_mean(keyframe, names)};"
-            f" it has: {', '.join(names) or 'none'}"
-        )
+        raise no_keyframe(robot.path, keyframe, names)
     chosen = keyframe or next((n for n in KEYFRAMES if n in names), None)
     if chosen is not None:
         data = mujoco.MjData(model)

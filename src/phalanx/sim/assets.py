@@ -18,7 +18,7 @@ added or mended is in the robot's notes, and logged as one warning. Surprises:
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,11 +191,21 @@ def _keyframe(poses: dict[str, Pose], name: str | None, file: Path) -> Pose | No
     if name is None:
         return None
     if name not in poses:
-        raise PhalanxError(
-            f"{file} has no keyframe {name!r}{did_you_mean(name, poses)};"
-            f" it has: {', '.join(map(repr, poses)) or 'none'}"
-        )
+        raise no_keyframe(file, name, poses)
     return poses[name]
+
+
+def no_keyframe(file: Path, name: str, own: Iterable[str]) -> PhalanxError:
+    """The error for a keyframe that a robot's file lacks, where it has those named `own`."""
+    names = list(own)
+    cure = f'add <keyframe><key name="{name}" qpos="..."/></keyframe> to it'
+    if file.suffix.lower() == ".urdf":
+        new = f"phalanx new my_robots robot={file}"
+        cure = f"a URDF cannot have one; `{new}` writes an MJCF with one, `home`"
+    return PhalanxError(
+        f"{file} has no keyframe {name!r}{did_you_mean(name, names)};"
+        f" it has: {', '.join(map(repr, names)) or 'none'}; {cure}"
+    )
 
 
 def _only_for(kind: str, file: Path, **given: object) -> None:

@@ -76,7 +76,7 @@ class G1TrackingConfig(TaskConfig):
     motion_file: tuple[str, ...] = (str(ASSETS / "g1_squat.json"),)
     """Clips, in a format that `phalanx.motion` reads."""
     asset: str = str(ASSETS / "g1.xml")
-    """MJCF or URDF file of the robot."""
+    """MJCF file with a position servo on each joint, in their order, and a keyframe `home`."""
 
 
 class G1Tracking(Task):

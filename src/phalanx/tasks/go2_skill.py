@@ -29,8 +29,7 @@ class Go2SkillConfig(TaskConfig):
     action_scale: float = 1.0
     """How far an action of 1 moves a servo's target [rad]."""
     asset: str = str(Path(__file__).parent / "assets" / "go2.xml")
-    """MJCF or URDF file with a position servo on each joint, in their order, and a keyframe
-    `home`."""
+    """MJCF file with a position servo on each joint, in their order, and a keyframe `home`."""
 
 
 class Go2Skill(Task):
