@@ -257,10 +257,8 @@ def test_nan_in_one_environment_ends_its_episode_and_harms_no_other():
             assert (terminal[2] == 0).all()
             assert obs[2].abs().max() <= 0.25
             assert task.sim.diverged.tolist() == [False, False, True, False]
-    assert task.report() == (
-        "1 environments diverged and were reset (first bad quantity: 1 by qpos); the first was"
-        " environment 2 in step 11, by qpos"
-    )
+    said = "an environment diverged and was reset: environment 2 in step 11, by qpos"
+    assert task.report() == said
     assert untouched.report() == ""
 
 
@@ -283,5 +281,5 @@ def test_nan_action_is_counted_as_such():
     task = make()
     task.step(torch.tensor([[0.0], [torch.nan], [0.0], [0.0]]))
     assert task.terminated.tolist() == [False, True, False, False]
-    assert "1 by ctrl" in task.report()
+    assert "by ctrl" in task.report()
     assert task.obs_buf.isfinite().all()

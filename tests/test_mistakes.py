@@ -190,7 +190,7 @@ def test_actions_that_are_not_numbers_are_counted_and_reported():
     _, reward, terminated, *_ = env.step(actions)
     assert terminated.tolist() == [False, False, True, False]
     assert reward[2] == 0
-    assert "1 environments diverged and were reset (first bad quantity: 1 by ctrl)" in env.report()
+    assert "an environment diverged and was reset: environment 2 in step 1, by ctrl" in env.report()
 
 
 def test_messages_repeat_the_program_as_it_was_called(capsys, cwd, monkeypatch):

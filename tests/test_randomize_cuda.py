@@ -121,7 +121,7 @@ def test_the_origin_of_a_nan_is_noted_inside_the_graph(tmp_path):
     agent.update_epoch()
     agent.train_epoch()
     said = agent.vec_env.report()
-    assert f"the first was environment 200 in step {step + 1}, by the model's body_mass" in said
+    assert f"environment 200 in step {step + 1}, by the model's body_mass" in said
     force[100, 1, 0] = torch.nan
     agent.update_epoch()
     agent.train_epoch()

@@ -248,9 +248,14 @@ class Sim:
         lost = [f"{n} by {name}" for name, n in counts.items() if n]
         if not lost:
             return ""
+        number, step, cause = self._first_divergence(numbers)
+        times = sum(counts.values())  # more often than there are environments, perhaps
+        first = f"environment {number} in step {step}, by {cause}"
+        if times == 1:
+            return f"an environment diverged and was reset: {first}"
         return (
-            f"{sum(counts.values())} environments diverged and were reset"
-            f" (first bad quantity: {', '.join(lost)}); {self._first_divergence(numbers)}"
+            f"environments diverged {times} times and were reset (first bad quantity:"
+            f" {', '.join(lost)}); the first was {first}"
         )
 
     def warnings_report(self) -> str:
@@ -258,7 +263,8 @@ class Sim:
         were none."""
         return warnings_report(self._warned_before)
 
-    def _first_divergence(self, numbers: Sequence[int] | None) -> str:
+    def _first_divergence(self, numbers: Sequence[int] | None) -> tuple[int, int, str]:
+        """What the environment is called, its step, and what diverged."""
         at = self.lost_at.cpu()
         env = int(torch.where(at > 0, at, at.max() + 1).argmin())
         cause = _QUANTITIES[int(self.lost_by[env])]
@@ -266,7 +272,7 @@ class Sim:
             if not values[env].isfinite().all():
                 cause = f"the model's {name}, which is not finite there"
         number = env if numbers is None else numbers[env]
-        return f"the first was environment {number} in step {int(at[env])}, by {cause}"
+        return number, int(at[env]), cause
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that determines the next steps, and the derived fields in use, bit for
