@@ -35,7 +35,8 @@ def test_words_that_may_follow(typed, some):
 
 def test_a_checkpoint_is_a_run_folder(tmp_path, monkeypatch):
     (tmp_path / "runs/Ant/nn").mkdir(parents=True)
-    (tmp_path / "runs/Ant/nn/last_Ant.pth").touch()
+    for name in ("last_Ant.pth", "last_Ant_ep_20_rew_126.7938.pth"):
+        (tmp_path / "runs/Ant/nn" / name).touch()
     monkeypatch.chdir(tmp_path)
     assert words(["phalanx", "play", "checkpoint="]) == ["checkpoint=runs/Ant"]
 

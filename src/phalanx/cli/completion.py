@@ -101,7 +101,7 @@ def _values(key: str, keys: dict[str, Field]) -> list[str]:
     if key == "train":
         return train_names()
     if key == "checkpoint":
-        return sorted(str(p.parent.parent) for p in Path().glob("*/*/nn/last_*.pth"))
+        return sorted({str(p.parent.parent) for p in Path().glob("*/*/nn/last_*.pth")})
     if key not in keys or key in TEXTS:
         return []
     return ["true", "false"] if keys[key].default in ("true", "false") else []
