@@ -305,6 +305,12 @@ def test_folder_without_a_checkpoint_is_named(capsys, cwd, tmp_path):
     assert f"the folder {tmp_path} has no checkpoint nn/last_<task>.pth to continue from" in said
 
 
+def test_the_run_near_a_folder_that_is_none_is_named(capsys, cwd, run):
+    for near in (run.parent, run / "nn"):
+        said = sentence(capsys, ["play", f"checkpoint={near}"], cwd)
+        assert f"{near} is not the folder of one run, as these are: {run}\n" in said
+
+
 def test_name_of_another_run_is_refused(capsys, cwd, run):
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     options = [f"train_dir={run.parent}", f"experiment={run.name}"]

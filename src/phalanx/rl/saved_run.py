@@ -14,6 +14,8 @@ from phalanx.yaml_file import read_yaml
 
 TASK_ENVIRONMENT = "rlgpu"
 """The env_name under which agents find a task, from IsaacGymEnvs' files."""
+SHOWN = 5
+"""Runs that a message names."""
 
 
 def read_settings(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
@@ -55,13 +57,20 @@ def _of_run(settings: Mapping[str, Any]) -> dict[str, Any]:
 def resolve_checkpoint(given: str | Path) -> Path:
     """The file that `checkpoint` means: the file itself, or the last checkpoint of a run folder."""
     path = Path(given)
-    if path.is_dir():
-        last = (p for p in path.glob("nn/last_*.pth") if not re.search(r"_ep_\d+_rew_", p.name))
-        found = sorted(last, key=lambda p: p.stat().st_mtime)
-        if not found:
-            raise PhalanxError(
-                f"the folder {path} has no checkpoint nn/last_<task>.pth to continue from;"
-                " a run that ended before its first checkpoint has to be started again"
-            )
-        return found[-1]
-    return path
+    if not path.is_dir():
+        return path
+    if found := _last_checkpoint(path):
+        return found
+    if near := [p for p in (path.parent, *sorted(path.iterdir())) if _last_checkpoint(p)]:
+        runs = ", ".join(map(str, near[:SHOWN])) + (", ..." if len(near) > SHOWN else "")
+        raise PhalanxError(f"{path} is not the folder of one run, as these are: {runs}")
+    raise PhalanxError(
+        f"the folder {path} has no checkpoint nn/last_<task>.pth to continue from;"
+        " a run that ended before its first checkpoint has to be started again"
+    )
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """Of a run, not of one of its iterations that was kept."""
+    last = (p for p in folder.glob("nn/last_*.pth") if not re.search(r"_ep_\d+_rew_", p.name))
+    return max(last, key=lambda p: p.stat().st_mtime, default=None)
