@@ -116,20 +116,31 @@ def test_a_nut_slides_down_a_bolts_shaft_to_its_head(tmp_path, monkeypatch):
     assert contact[1].tolist() == pytest.approx([0, 0, mass * 9.81], abs=0.02 * mass * 9.81)
 
 
-def test_a_peg_slides_into_the_hole_of_its_tray(tmp_path, monkeypatch, caplog):
-    """IndustReal's round peg of 12 mm has 0.1 mm of room. It is convex, so it is not split. Its
-    file puts its lower end 3 mm above its origin, as thick as the tray's floor: inside, both have
-    the same origin. On a tray without a hole it would stand at 25 mm."""
+@pytest.mark.parametrize(
+    ("kind", "scale", "start", "bottom"),
+    [
+        ("round_{}_12mm", 1.0, 0.03, 0.0),
+        ("rectangular_{}_8mm", 1.0, 0.03, 0.0),
+        ("rectangular_{}_8mm", 1.5, 0.0245, 0.0235),
+    ],
+)
+def test_a_peg_slides_into_the_hole_of_its_tray(
+    tmp_path, monkeypatch, caplog, kind, scale, start, bottom
+):
+    """IndustReal's round peg of 12 mm has 0.1 mm of room. Its file puts its lower end 3 mm above
+    its origin, as thick as the tray's floor: inside, both have the same origin. A peg of 8 x 6.9 mm
+    fits a hole of 9 x 8 mm; 1.5 times as large it stands on the tray, which is 28 mm high."""
     pytest.importorskip("coacd", reason="needs phalanx[decompose]")
-    root = folder("industreal/urdf/industreal_round_hole_12mm.urdf") + "/industreal/urdf"
+    tray_file, peg_file = (f"industreal_{kind.format(name)}.urdf" for name in ("hole", "peg"))
+    root = folder(f"industreal/urdf/{tray_file}") + "/industreal/urdf"
     monkeypatch.chdir(tmp_path)
     world = World(dt=1 / 60, substeps=8)
-    peg = GYM.load_asset(world.sim, root, "industreal_round_peg_12mm.urdf", options())
-    assert "once" not in caplog.text
-    held = options(fix_base_link=True)
-    tray = GYM.load_asset(world.sim, root, "industreal_round_hole_12mm.urdf", held)
+    peg = GYM.load_asset(world.sim, root, peg_file, options())
+    tray = GYM.load_asset(world.sim, root, tray_file, options(fix_base_link=True))
+    assert "once" not in caplog.text  # the peg is convex, the tray is made of layers
     assert len(tray.shapes) > 20
     GYM.create_actor(world.env(), tray, pose(), "tray", 0, 0, 0)
-    GYM.create_actor(world.envs[0], peg, pose(z=0.03), "peg", 0, 0, 0)
+    GYM.create_actor(world.envs[0], peg, pose(z=start), "peg", 0, 0, 0)
+    GYM.set_actor_scale(world.envs[0], 1, scale)
     world.step(60)
-    assert world.tensor("actor_root_state")[1, 2] == pytest.approx(0.0, abs=2e-3)
+    assert world.tensor("actor_root_state")[1, 2] == pytest.approx(bottom, abs=2e-3)

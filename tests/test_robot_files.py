@@ -417,13 +417,19 @@ def test_meshdir_inside_a_urdf_counts(load, tmp_path):
     assert load(text).compile().nmesh == 1
 
 
+def tower(right: float = 0.0) -> np.ndarray:
+    """Triangles of a long box and of a high one that narrows upwards: not made of layers."""
+    long, high = CORNERS * [5, 1, 1], CORNERS * [1, 1, 3]
+    high[high[:, 2] > 0, :2] *= 0.5
+    high += np.array([right, 0, 0])
+    return np.concatenate([long[TRIANGLES], high[TRIANGLES]])
+
+
 def test_a_mesh_is_split_into_convex_parts_once(load, tmp_path, monkeypatch, caplog):
     """An L of two boxes: its hull fills the corner, its parts do not."""
     monkeypatch.chdir(tmp_path)
     pytest.importorskip("coacd", reason="needs phalanx[decompose]")
-    long, short = CORNERS * [5, 1, 1], CORNERS * [1, 1, 3] + [0.4, 0, 0]
-    both = np.concatenate([long[TRIANGLES], short[TRIANGLES]])
-    (tmp_path / "ell.stl").write_bytes(stl(both))
+    (tmp_path / "ell.stl").write_bytes(stl(tower(0.4)))
     text = mjcf(
         '<body><freejoint/><geom name="g" type="mesh" mesh="ell" friction=".3"/></body>',
         '<asset><mesh name="ell" file="ell.stl"/></asset>',
@@ -445,8 +451,7 @@ def test_a_mesh_whose_finer_search_fails_is_split_coarsely(load, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     pytest.importorskip("coacd", reason="needs phalanx[decompose]")
     monkeypatch.setitem(decompose.SEARCH, "unknown_option", 1)
-    both = np.concatenate([CORNERS[TRIANGLES] * [5, 1, 1], CORNERS[TRIANGLES] * [1, 1, 3]])
-    (tmp_path / "tee.stl").write_bytes(stl(both))
+    (tmp_path / "tee.stl").write_bytes(stl(tower()))
     text = mjcf(
         '<body><freejoint/><geom name="g" type="mesh" mesh="tee"/></body>',
         '<asset><mesh name="tee" file="tee.stl"/></asset>',
@@ -457,8 +462,7 @@ def test_a_mesh_whose_finer_search_fails_is_split_coarsely(load, tmp_path, monke
 def test_a_mesh_that_takes_too_long_to_split_stays_a_hull(load, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     pytest.importorskip("coacd", reason="needs phalanx[decompose]")
-    both = np.concatenate([CORNERS[TRIANGLES] * [5, 1, 1], CORNERS[TRIANGLES] * [1, 1, 3]])
-    (tmp_path / "tee.stl").write_bytes(stl(both))
+    (tmp_path / "tee.stl").write_bytes(stl(tower()))
     text = mjcf(
         '<body><freejoint/><geom name="g" type="mesh" mesh="tee"/></body>',
         '<asset><mesh name="tee" file="tee.stl"/></asset>',

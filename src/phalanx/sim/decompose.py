@@ -2,8 +2,9 @@
 
     decompose(spec, ["hull"], file)          # or True: every mesh that collides and is not convex
 
-MuJoCo collides with the convex hull of a mesh; a cup becomes a plug. CoACD (arXiv:2205.02961, the
-extra `decompose`) finds a few convex parts instead, in seconds to minutes; the meshes of one file
+MuJoCo collides with the convex hull of a mesh; a cup becomes a plug. A mesh made of layers is split
+exactly (`layered.py`). For others CoACD (arXiv:2205.02961; both need the extra `decompose`)
+finds a few convex parts, in seconds to minutes; the meshes of one file
 are split at the same time, each on a core. The parts are kept in `runs/hulls/`, beside the runs,
 under a hash of the mesh, so that this happens once. A mesh that takes more than half of
 `PHALANX_SPLIT_SECONDS` (300 if it is not set) is split coarsely; if that takes as long, it stays
@@ -37,6 +38,7 @@ from phalanx.sim.robot import Note
 
 log = logging.getLogger(__name__)
 
+NEEDS = ("coacd", "shapely")
 FOLDER = Path("runs") / "hulls"
 SECONDS = "PHALANX_SPLIT_SECONDS"
 LARGE = 2000  # triangles from which a mesh is simplified before, and searched less
@@ -126,14 +128,20 @@ def _split(meshes: dict[str, tuple[Array, Faces]], file: Path, splitting: Splitt
 def convex_parts(
     vertices: Array, faces: Faces, name: str, file: Path, splitting: Splitting
 ) -> Parts:
-    """Convex meshes that together stand for one, from the cache if it was split before. Its hull,
-    with a warning, if CoACD fails or takes too long."""
-    if importlib.util.find_spec("coacd") is None:
+    """Convex meshes that together stand for one: its layers', else those that CoACD finds, from the
+    cache if it was split before. Its hull, with a warning, if CoACD fails or takes too long."""
+    if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
         raise PhalanxError(
-            "decomposing meshes needs CoACD; install it with: pip install 'phalanx[decompose]'"
+            f"decomposing meshes needs {' and '.join(missing)}; install it with:"
+            " pip install 'phalanx[decompose]'"
         )
     import trimesh
 
+    from phalanx.sim.layered import layered_parts
+
+    parts = layered_parts(vertices, faces)
+    if parts and (splitting.max_parts < 0 or len(parts) <= splitting.max_parts):
+        return parts
     closed = bool(trimesh.Trimesh(vertices, faces, process=False).is_watertight)
     options = splitting.options(len(faces), closed)
     key = hashlib.sha256(f"{importlib.metadata.version('coacd')} {options}".encode())
