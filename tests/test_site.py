@@ -47,6 +47,19 @@ def dropped_in(trainer):
     return result("drop_in_Ant_h200_2026-11-21")["trainers"][trainer]["train_fps"] / 1e6
 
 
+def unilab(name):
+    """Steps/s, and times UniLab's, as a row of the table ends."""
+    rows = result("walk_peers_cpu_2026-11-29")
+    return f"{rows['median_steps_per_s'][name]:.0f} | {rows['times_unilab'][name]} times"
+
+
+def unilab_learns():
+    """Part of UniLab's training time that is not collection [%]."""
+    rows = [r for r in result("walk_peers_cpu_2026-11-29")["rows"] if r["trains"] == "unilab"]
+    parts = [1 - r["train_steps_per_s"] / r["collect_steps_per_s"] for r in rows]
+    return 100 * sum(parts) / len(parts)
+
+
 PEERS = "ant_peers_compiled_cpu_2026-11-28"
 OURS = training(PEERS, "phalanx")
 QUOTED = [
@@ -72,6 +85,9 @@ QUOTED = [
      100 * result("amp_cmu_walk_h200_2026-11-21")["pose_error_m"]),
     ("README.md", "and {} cm of the clips", ".2f",
      100 * result("amp_cmu_run_h200_2026-11-21")["pose_error_m"]),
+    ("docs/walking.md", "the same task and PPO | {}", "", unilab("Go2JoystickUnilab")),
+    ("docs/walking.md", "with its own PPO | {}", "", unilab("Go2Velocity")),
+    ("docs/walking.md", "UniLab learned during {} % of", ".0f", unilab_learns()),
     ("docs/own_task.md", "programs ran, it was {}:", ".0f",
      result("own_tasks_cpu_2026-11-28")["DoublePendulum"]["played"]["mean_return"]),
     ("docs/own_task.md", "with a return of {};", ".0f",
