@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-# Workers of pytest-xdist ignore Ctrl-C, and so would the programs that tests start and interrupt.
+# Workers of pytest-xdist ignore Ctrl-C, and so would the programs that tests start and interrupt;
+# and they have a terminal's width, to which tables in files would be cut.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ.pop("COLUMNS", None)
 
 # Under `uv run pytest`, messages would say `uv run phalanx` instead of `phalanx`.
 os.environ.pop("UV_RUN_RECURSION_DEPTH", None)

@@ -633,7 +633,7 @@ def test_play_writes_a_video(run, capsys, cwd, monkeypatch):
         said = capsys.readouterr().err
         assert "no OpenGL to render the video with; install it" in said
         pytest.skip(said)
-    file = Path(re.search(r"video: (.*)", capsys.readouterr().out)[1])
+    file = Path(re.findall(r"video: (.*)", capsys.readouterr().out)[-1])  # after its progress
     assert file == run / "videos" / "Cartpole.mp4"
     assert b"ftyp" in file.read_bytes()[:12]
 
