@@ -208,8 +208,9 @@ def test_packages_that_are_missing_are_listed_once_by_their_own_name(examine):
     assert [*report["by_hand"]] == ["cv3", "rl_games_x"]
 
 
-def test_rsl_rl_is_wanted_as_it_was_if_the_repository_asks_for_its_old_name(examine):
-    files = {"requirements.txt": "rsl-rl\n", "a.py": "from rsl_rl.runners import OnPolicyRunner\n"}
+@pytest.mark.parametrize("line", ["rsl-rl", "rsl_rl==1.0.2"])
+def test_rsl_rl_is_wanted_as_it_was_if_the_repository_asks_for_its_old_name(examine, line):
+    files = {"requirements.txt": f"{line}\n", "a.py": "from rsl_rl.runners import OnPolicyRunner\n"}
     report, code = examine(files)  # rsl-rl-lib is installed here
     assert code == 1
     assert report["install"][0].endswith("rsl_rl@v1.0.2")
@@ -320,6 +321,27 @@ def test_cuda_without_a_choice_is_named_where_there_is_no_gpu(examine, monkeypat
         report, _ = examine({"a.py": text})
         uses = [p["count"] for p in report["problems"] if p["what"].startswith("CUDA")]
         assert uses == ([count] if count else [])
+
+
+def test_the_switch_for_a_cpu_is_for_what_programs_reach(examine, monkeypatch):
+    """A file that no program imports does not count, nor does a comparison of kinds of devices."""
+    monkeypatch.setattr(rot, "HAS_GPU", False)
+    files = {
+        "train.py": "import isaacgym, torch, used\n"
+        "def f(a):\n    return a.type == torch.device('cuda').type\nf(used)\n",
+        "used.py": "import torch\nA = torch.zeros(1, device='cuda')\n",
+        "robot/run.py": "import torch\nA = torch.zeros(1, device='cuda')\n",
+    }
+    report, _ = examine(files)
+    assert report["cuda"] == ["used.py:2"]
+
+
+def test_isaacgymenvs_is_wanted_as_it_was_by_programs_that_register_its_resolvers(examine):
+    files = {"train.py": "from omegaconf import OmegaConf\nimport isaacgym, isaacgymenvs\n"}
+    for line, old in (("", False), ("OmegaConf.register_new_resolver('eq', max)\n", True)):
+        report, _ = examine({"train.py": files["train.py"] + line})
+        (clone,) = [text for text in report["install"] if "git clone" in text]
+        assert ("checkout 9656bac" in clone) == old
 
 
 def test_programs_that_come_through_others_are_said_to(examine, capsys, tmp_path):

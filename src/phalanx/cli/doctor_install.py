@@ -54,6 +54,12 @@ REPOSITORIES = {
 }
 """How to install packages that are in no registry, without their requirements."""
 
+OLD_ISAACGYMENVS = (
+    "git clone https://github.com/isaac-sim/IsaacGymEnvs && git -C IsaacGymEnvs checkout 9656bac"
+    " && export PYTHONPATH=$PWD/IsaacGymEnvs  # later ones repeat this one's resolvers"
+)
+"""The last version without them, in which pip finds no packages."""
+
 BY_HAND = {
     "pysdf": "it has no wheel for today's Python",
     "urdfpy": "it needs networkx 2.2, which today's Python cannot run",
@@ -68,6 +74,8 @@ BY_HAND = {
 }  # fmt: skip
 SHIMMED = ("pysdf", "urdfpy")
 """Packages that `isaacgym.compat` replaces."""
+RESOLVER = re.compile(r"""register_new_resolver\(\s*["'](eq|contains|if|resolve_default)["']""")
+"""Names that later versions of IsaacGymEnvs register as well; a second time is an error."""
 MOST_PACKAGES = 4
 OLD_RL_GAMES = "1.1.4"
 """The last version whose Runner has `model_builder` and others."""
@@ -130,7 +138,8 @@ def missing(
     works. asked: the repository's own requirements."""
     tops = modules - local - sys.stdlib_module_names
     absent = {t for t in tops if not installed(t)}
-    if "rsl_rl" in tops and {"rsl-rl", "rsl_rl"} & set(asked) and _version("rsl-rl") is None:
+    names = {_plain(requirement.name) for line in asked if (requirement := _parsed(line))}
+    if "rsl_rl" in tops and "rslrl" in names and _version("rsl-rl") is None:
         absent.add("rsl_rl")  # later releases are called rsl-rl-lib and have another API
     if "rl_games" in tops:
         here, meant = _version("rl-games") or "", wanted_rl_games(sources, asked)
@@ -171,7 +180,9 @@ def commands(root: Path, absent: set[str], sources: list[Source], asked: list[st
     if "isaacgym" in absent:
         lines.append("pip install PHALANX/isaacgym  # PHALANX: where its repository is")
     for name in sorted(absent - {"isaacgym"}):
-        if name in REPOSITORIES:
+        if name == "isaacgymenvs" and any(RESOLVER.search(s.text) for s in sources):
+            lines.append(OLD_ISAACGYMENVS)
+        elif name in REPOSITORIES:
             lines.append(REPOSITORIES[name])
         elif name == "rl_games":
             version = wanted_rl_games(sources, asked)

@@ -86,7 +86,7 @@ def examine(
             for p, uses in found.items()
         ],
         "wrappers": sorted({m for p in programs for m in p.order} & WRAPPERS - {"isaacgym"}),
-        "cuda": found[CUDA].places if CUDA in found else [],
+        "cuda": [p for p in found.get(CUDA, Uses()).places if p.rpartition(":")[0] in files],
         "unmet_requirements": unmet,
         "missing_packages": sorted(absent),
         "by_hand": by_hand,

@@ -249,12 +249,15 @@ def _in_file(
         if top == "gym" and (GYM, line) not in lines:
             lines.add((GYM, line))
             yield GYM, line
+    compared = [n.value for n in source.nodes if isinstance(n, ast.Attribute) and n.attr == "type"]
     for node in source.nodes:
         if isinstance(node, ast.Attribute):
             if (name := source.dotted(node)) in NAMES and node.lineno not in guarded:
                 yield NAMES[name], node.lineno
         elif isinstance(node, ast.Call):
-            yield from ((problem, node.lineno) for problem in _in_call(source, node))
+            for problem in _in_call(source, node):
+                if not (problem is CUDA and node in compared):  # its name is asked for, no device
+                    yield problem, node.lineno
         elif isinstance(node, ast.ClassDef) and _is_mutable_dataclass(node):
             yield from ((MUTABLE, line) for line in _mutable_defaults(node, dataclasses))
     yield from ((ESCAPE, line) for line in source.escapes)
