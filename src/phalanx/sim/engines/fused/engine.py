@@ -423,11 +423,12 @@ class FusedEngine:
             versions = {name: value._version for name, value in self._physical.items()}
             before, self._versions = self._versions, versions
             return {n for n, v in versions.items() if v != before.get(n)}, slice(None)
-        different = {n: (v != self._seen[n]).flatten(1).any(1) for n, v in self._physical.items()}
-        changed = {n for n, some in different.items() if some.any()}
+        # Nothing changes in most steps, which equal tells fastest.
+        changed = {n for n, v in self._physical.items() if not torch.equal(v, self._seen[n])}
         if not changed:
             return changed, torch.empty(0)
-        envs = torch.stack([different[n] for n in changed]).any(0).nonzero()[:, 0]
+        different = [(self._physical[n] != self._seen[n]).flatten(1).any(1) for n in changed]
+        envs = torch.stack(different).any(0).nonzero()[:, 0]
         for name in changed:
             self._seen[name].copy_(self._physical[name])
         return changed, envs
