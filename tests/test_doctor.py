@@ -417,6 +417,7 @@ def test_what_is_no_file_or_no_program_is_left_out_with_a_reason(tmp_path, capsy
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert r"red\x1b[31m[bold].py:2" in said
+    assert "left out: pipe.py is a pipe or a device" in said
 
 
 def test_nothing_of_the_repository_runs(examine, tmp_path):

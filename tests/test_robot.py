@@ -23,7 +23,7 @@ from phalanx.robot import HeldRobot, default_pose, drop, facts_of, read_robot
 from phalanx.robot.drives import drives_of
 from phalanx.robot.write import whole_spec, write_mjcf
 from phalanx.sim import Scene
-from small_robots import ARM, BOX, QUADRUPED
+from small_robots import ARM, BOX, LEG, LEGS, MOTORS, QUADRUPED
 
 
 @pytest.fixture
@@ -256,6 +256,18 @@ def test_a_dog_on_straight_legs_gets_bent_ones_and_stands(cwd):
     result = drop(HeldRobot(robot, pose))
     assert result.verdict == "stands"
     assert result.feet == ("FL_foot", "FR_foot", "RL_foot", "RR_foot")
+
+
+def test_straight_legs_whose_parts_lie_side_by_side_are_bent_too(cwd):
+    """As ANYmal's, in which hip, thigh and shank are beside each other."""
+    roll = '<joint name="{name}_roll" axis="1 0 0" range="-.7 .7"/><geom size=".03" mass=".3"/>'
+    leg = LEG.replace('pos="{x} {y} 0"', 'pos=".06 .08 0"').replace("0 0 -0.2", "0 0.1 -0.2", 2)
+    leg = f'<body name="{{name}}_roll" pos="{{x}} {{y}} 0">{roll}{leg}</body>'
+    dog = QUADRUPED.replace(MOTORS, "")
+    for name, (x, y) in LEGS.items():
+        dog = dog.replace(LEG.format(name=name, x=x, y=y), leg.format(name=name, x=x, y=y))
+    (cwd / "wide.xml").write_text(dog)
+    assert default_pose(read_robot("wide.xml")).name == "its legs bent by Phalanx"
 
 
 def test_a_keyframe_named_home_is_the_pose(cwd):

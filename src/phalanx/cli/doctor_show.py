@@ -30,7 +30,7 @@ def show(console: Console, report: Report) -> None:
     _show_assets(console, report["assets"])
     _show_install(console, report)
     for file, why in list(report["unreadable"].items())[:ASSETS]:
-        console.print(f"left out: {file}: {why}")
+        console.print(_left_out(file, why))
     console.print(Text("\n") + _verdict(report))
     if report["calls"] or report["problems"]:
         more = as_called(f"phalanx doctor {report['path']} all=true")
@@ -105,12 +105,16 @@ def _show_install(console: Console, report: Report) -> None:
         )
 
 
+def _left_out(file: str, why: str) -> str:
+    return f"left out: {why}" if why.startswith(f"{file} ") else f"left out: {file}: {why}"
+
+
 def show_all(console: Console, report: Report) -> None:
     """Print the report as tables, followed by the verdict."""
     _show_calls(console, report["calls"])
     _show_programs(console, report["programs"])
     for file, why in report["unreadable"].items():
-        console.print(f"left out: {file}: {why}")
+        console.print(_left_out(file, why))
     if report["problems"]:
         console.print("\nWhat no longer works with today's Python and packages", style="bold")
         table = _table("uses", "what", "fix", "where")

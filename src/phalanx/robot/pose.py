@@ -32,6 +32,7 @@ KEYFRAMES = ("home", "stand", "standing", "default", "init", "initial")
 NEAR = 0.03  # share of the robot's height within which of its lowest point a foot is
 SOLE = 0.01  # the same for a body above the foot, from which it counts as its heel
 STRAIGHT = 160.0  # angle of a knee, from which the leg counts as straight [degrees]
+PARALLEL = 0.9  # cosine between axes of joints that swing a leg in the same plane
 BENT = 0.9  # share of its length to which one of two legs is stretched after bending
 CROUCHED = 0.7  # the same for one of more legs: the makers' own poses of dogs have 0.61 to 0.75
 BEND = 0.15  # how far each joint starts from its initial position towards the middle of its range
@@ -166,15 +167,16 @@ def _sole(data: mujoco.MjData, leg: _Leg) -> Array:
     return np.asarray(data.xpos[leg.foot] + leg.sole @ data.xmat[leg.foot].reshape(3, 3).T)
 
 
+def _knee(data: mujoco.MjData, leg: _Leg) -> int:
+    """The joint that is farthest from both ends of the leg."""
+    ends = np.array([data.xanchor[leg.hip], _sole(data, leg).mean(axis=0)])
+    return max(leg.joints, key=lambda j: np.linalg.norm(data.xanchor[j] - ends, axis=1).min())
+
+
 def _segments(data: mujoco.MjData, leg: _Leg) -> tuple[Array, Array]:
-    """Thigh and shank: from the hip to the knee, and from the knee to the sole, (3,) [m]. The knee
-    is the joint that is farthest from both ends."""
-    hip, sole = data.xanchor[leg.hip], _sole(data, leg).mean(axis=0)
-    knee = max(
-        (data.xanchor[j] for j in leg.joints),
-        key=lambda at: min(np.linalg.norm(at - hip), np.linalg.norm(at - sole)),
-    )
-    return knee - hip, sole - knee
+    """Thigh and shank: from the hip to the knee, and from the knee to the sole, (3,) [m]."""
+    hip, knee = data.xanchor[leg.hip], data.xanchor[_knee(data, leg)]
+    return knee - hip, _sole(data, leg).mean(axis=0) - knee
 
 
 def _reach(data: mujoco.MjData, leg: _Leg) -> float:
@@ -183,11 +185,19 @@ def _reach(data: mujoco.MjData, leg: _Leg) -> float:
 
 
 def _knee_angle(model: mujoco.MjModel, qpos: Array, leg: _Leg) -> float:
-    """180 [degrees] for a straight leg."""
+    """180 [degrees] for a straight leg, seen along the knee's axis: joints of a hip and parts of a
+    leg lie side by side."""
     data = mujoco.MjData(model)
     data.qpos[:] = qpos
     mujoco.mj_kinematics(model, data)
-    thigh, shank = _segments(data, leg)
+    knee = _knee(data, leg)
+    axis = data.xaxis[knee]
+    swings = (j for j in leg.joints if abs(data.xaxis[j] @ axis) > PARALLEL)
+    top, middle = data.xanchor[next(swings)], data.xanchor[knee]
+    if not np.any(middle - top):  # no joint of the hip swings the leg as the knee does
+        top = data.xanchor[leg.hip]
+    thigh, shank = middle - top, _sole(data, leg).mean(axis=0) - middle
+    thigh, shank = thigh - (thigh @ axis) * axis, shank - (shank @ axis) * axis
     lengths = float(np.linalg.norm(thigh) * np.linalg.norm(shank))
     if not lengths:
         return 0.0
