@@ -106,7 +106,8 @@ def _show_install(console: Console, report: Report) -> None:
 
 
 def _left_out(file: str, why: str) -> str:
-    return f"left out: {why}" if why.startswith(f"{file} ") else f"left out: {file}: {why}"
+    """The reason may have the name already."""
+    return f"left out: {why}" if file in why else f"left out: {file}: {why}"
 
 
 def show_all(console: Console, report: Report) -> None:
