@@ -130,6 +130,15 @@ def test_the_robots_differ_from_the_makers_files_as_the_page_says():
     ]
 
 
+def test_ppo_and_fast_sac_on_two_cores_are_those_of_the_file():
+    page = (ROOT / "docs/walking.md").read_text()
+    for r in result("walk_fast_sac_cpu_2026-11-29")["rows"]:
+        ran, judged = r["training"], r["judged_after_150_s"]
+        errors = f"{judged['speed_error']:.3f}, {judged['settled_speed_error']:.3f}"
+        falls = round(judged["falls"] * judged["episodes"])
+        assert f"| {ran['frames']} | {ran['return']:.1f} | {falls} | {errors} |" in page
+
+
 def test_the_table_of_results_is_made_from_the_files():
     script = ROOT / "benchmarks/results_table.py"
     printed = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
