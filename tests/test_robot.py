@@ -440,6 +440,10 @@ def test_every_mistake_is_one_sentence(cwd, capsys, monkeypatch):
         capsys, "dog.xml", "keyframe=home"
     )
     assert "must end in .png" in sentence(capsys, "dog.xml", "picture=dog.gif")
+    assert "must end in .xml or .mjcf" in sentence(capsys, "dog.xml", "out=dog.urdf")
+    assert "the robot's own file" in sentence(
+        capsys, "dog.xml", "out=.././" + cwd.name + "/dog.xml"
+    )
     assert "cannot write" in sentence(capsys, "dog.xml", "out=dog.xml/x.xml")
     assert "unknown key 'pictur'; did you mean 'picture'?" in sentence(
         capsys, "dog.xml", "pictur=a"

@@ -122,7 +122,16 @@ def _options(arguments: list[str]) -> RobotOptions:
             "robot needs a file or a name of MuJoCo Menagerie, as in `phalanx robot go2.xml` or"
             " `phalanx robot unitree_go2`"
         )
-    return read(RobotOptions, values, "")
+    options = read(RobotOptions, values, "")
+    for key, file, ends in (
+        ("out", options.out, (".xml", ".mjcf")),
+        ("picture", options.picture, (".png",)),
+    ):
+        if file and Path(file).suffix.lower() not in ends:
+            raise PhalanxError(f"{key} is {file!r}; it must end in {' or '.join(ends)}")
+    if options.out and Path(options.out).resolve() == Path(options.robot).resolve():
+        raise PhalanxError(f"out is {options.out!r}, the robot's own file; choose another name")
+    return options
 
 
 @contextmanager
