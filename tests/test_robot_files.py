@@ -447,6 +447,22 @@ def test_a_mesh_is_split_into_convex_parts_once(load, tmp_path, monkeypatch, cap
         load(text, decompose=["el"])
 
 
+def test_a_mesh_with_holes_is_searched_by_what_a_grid_makes_of_it(monkeypatch, tmp_path):
+    """A lid of few triangles has a surface of thousands of cells, and a fine search of it does not
+    end. A square sheet has 2 * cells^2 triangles."""
+    pytest.importorskip("coacd", reason="needs phalanx[decompose]")
+    monkeypatch.setattr(decompose, "FOLDER", tmp_path)
+    searches = []
+    monkeypatch.setattr(decompose, "_run_coacd", lambda *args: searches.append(args[2]))
+    top = np.array([[0, 0, 0.3], [1, 1, 0], [-1, 1, 0], [-1, -1, 0], [1, -1, 0.0]])
+    faces = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 1]])  # open below
+    for cells, quick in ((20, False), (90, True)):
+        searches.clear()
+        decompose.convex_parts(top, faces, "lid", tmp_path / "r", Splitting(cells=cells))
+        assert (searches[0]["mcts_iterations"] == 5) == quick
+        assert searches[-1]["preprocess_resolution"] == min(cells, 30)
+
+
 def test_a_mesh_whose_finer_search_fails_is_split_coarsely(load, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pytest.importorskip("coacd", reason="needs phalanx[decompose]")

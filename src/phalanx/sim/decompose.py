@@ -41,13 +41,12 @@ log = logging.getLogger(__name__)
 NEEDS = ("coacd", "shapely")
 FOLDER = Path("runs") / "hulls"
 SECONDS = "PHALANX_SPLIT_SECONDS"
-LARGE = 2000  # triangles from which a mesh is simplified before, and searched less
+LARGE = 2000  # triangles from which a closed mesh is searched less
+LARGE_GRID = 8000  # the same for a mesh with holes, whose surface on the grid counts
 SEARCH = {"mcts_iterations": 60, "mcts_nodes": 10, "resolution": 1000}  # 4 times as fast as CoACD's
-QUICK = {"mcts_iterations": 20, "mcts_nodes": 5, "resolution": 500, "preprocess_mode": "on"}
-CLOSED = QUICK | {"mcts_iterations": 5, "mcts_max_depth": 1, "preprocess_mode": "off"}
-"""Options for a large mesh that is closed: it keeps its own surface, which the grid of the others
-would thicken. A tray of 30,000 triangles takes 13 s, and its peg fits into its hole."""
-COARSEST = 30  # cells along a large mesh; an M16 nut of 15,078 triangles then takes 5 s, not 400 s
+QUICK = {"mcts_iterations": 5, "mcts_nodes": 5, "mcts_max_depth": 1, "resolution": 500}
+"""Options for a large mesh, so that 30,000 triangles take 13 s."""
+COARSEST = 30  # cells along a mesh with holes, which becomes a surface of up to 50,000 triangles
 FILLED = 0.98  # share of its hull that a convex mesh fills, bevels and rounding included
 EXACT = 0.9995  # the same for a mesh that is chosen by name, which may have a small hole
 Parts = list[tuple[Array, Faces]]
@@ -67,11 +66,12 @@ class Splitting:
     cells: int = 50
     """A mesh with holes is first made whole on a grid with this many cells along it; 20 to 100."""
 
-    def options(self, triangles: int, closed: bool) -> dict[str, Any]:
-        """CoACD's options for a mesh of `triangles` triangles, closed or with holes."""
-        large = triangles > LARGE
+    def options(self, closed: bool, large: bool) -> dict[str, Any]:
+        """CoACD's options for a mesh that is closed or has holes in its surface."""
+        options: dict[str, Any] = dict(QUICK if large else SEARCH)
+        if large:
+            options["preprocess_mode"] = "off" if closed else "on"
         coarse = large and not closed
-        options: dict[str, Any] = dict(QUICK if coarse else CLOSED if large else SEARCH)
         options["preprocess_resolution"] = min(self.cells, COARSEST) if coarse else self.cells
         options["threshold"] = self.concavity or (0.1 if coarse else 0.05)
         options |= {"max_convex_hull": self.max_parts, "seed": 0}
@@ -142,8 +142,11 @@ def convex_parts(
     parts = layered_parts(vertices, faces)
     if parts and (splitting.max_parts < 0 or len(parts) <= splitting.max_parts):
         return parts
-    closed = bool(trimesh.Trimesh(vertices, faces, process=False).is_watertight)
-    options = splitting.options(len(faces), closed)
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    closed = bool(mesh.is_watertight)
+    on_grid = 2 * mesh.area / (mesh.extents.max() / splitting.cells) ** 2  # triangles, two a square
+    large = len(faces) > LARGE if closed else on_grid > LARGE_GRID
+    options = splitting.options(closed, large)
     key = hashlib.sha256(f"{importlib.metadata.version('coacd')} {options}".encode())
     key.update(vertices.tobytes() + faces.tobytes())
     cached = FOLDER / f"{key.hexdigest()[:32]}.npz"
@@ -153,7 +156,7 @@ def convex_parts(
             *(file, name, len(faces), SECONDS),
         )
         started = time.monotonic()
-        coarse = splitting.options(LARGE + 1, closed=False)
+        coarse = splitting.options(closed=False, large=True)
         searches = [options] if options == coarse else [options, coarse]
         for search in searches:
             if parts := _run_coacd(vertices, faces, search, 1 / len(searches)):
