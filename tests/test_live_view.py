@@ -18,6 +18,7 @@ from phalanx.cli import console
 from phalanx.cli.main import main
 from phalanx.cli.play_source import PlaySource
 from phalanx.cli.watch import Watch
+from phalanx.sim import Scene, Sim
 from phalanx.sim.latest import LatestStates
 from phalanx.sim.recorder import ROWS, Recorder, rows_since
 from phalanx.viewer import crowd, open_server
@@ -45,6 +46,22 @@ def test_the_recorder_keeps_the_latest_states_of_the_first_environments():
     assert torch.equal(rows, torch.stack(seen[-ROWS:]))
     rows, follows = rows_since(recorder.ring.clone(), 4, 9)  # time was set back
     assert (len(rows), follows) == (4, False)
+
+
+def test_the_recorder_keeps_bodies_that_are_set_too(tmp_path):
+    (tmp_path / "two.xml").write_text(
+        """<mujoco><worldbody><body mocap="true" pos="1 2 3"><geom size=".1"/></body>
+        <body pos="0 0 1"><freejoint/><geom size=".1"/></body></worldbody></mujoco>"""
+    )
+    scene = Scene(timestep=0.01)
+    scene.add_actor("two", tmp_path / "two.xml")
+    sim = Sim(scene, num_envs=3, device="cpu")
+    recorder = Recorder(sim, 2)
+    sim.mocap_pos[:, 0, 0] = torch.arange(3.0)
+    recorder.record()
+    row = recorder.ring[int(sim.steps) % ROWS]
+    assert torch.equal(row[:, :7], sim.qpos[:2])
+    assert row[:, 7:].tolist() == [[0, 2, 3, 1, 0, 0, 0], [1, 2, 3, 1, 0, 0, 0]]
 
 
 def test_states_are_kept_and_handed_over_only_while_somebody_looks(tmp_path):

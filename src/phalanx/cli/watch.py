@@ -30,6 +30,10 @@ SECONDS_BETWEEN_POINTS = 0.5
 class Watch(AlgoObserver):
     """The page of a training run."""
 
+    share = 0.005
+    """Of the machine that the page may take while training is shown: 5 pictures a second of nine
+    Ants on two cores."""
+
     def __init__(self, console: Any, num_envs: int, host: str, port: int | None) -> None:
         self.console, self.num_envs = console, num_envs
         self.host, self.port = host, port
@@ -48,7 +52,7 @@ class Watch(AlgoObserver):
         model = task.sim.model_of(0)
         save_model(model, self.folder)
         about = {"title": algo.name, "dt": task.sim.dt, "run": str(algo.experiment_dir.resolve())}
-        about |= {"host": self.host, "port": self.port}
+        about |= {"host": self.host, "port": self.port, "share": self.share}
         (self.folder / "about.json").write_text(json.dumps(about))
         self._page = start_page(self.folder)
 

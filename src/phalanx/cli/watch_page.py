@@ -19,9 +19,6 @@ from phalanx.viewer.source import Source, TrainingSource
 
 NICENESS = 10
 """Until the page is there: it has to appear on busy cores, too."""
-SHARE = 0.006
-"""Of the machine that the page may take while training is shown: 6 pictures a second of nine Ants
-on two cores."""
 
 
 def main(folder: Path) -> None:
@@ -41,7 +38,7 @@ def main(folder: Path) -> None:
 
     server = open_server(about["title"], about["host"], about["port"])
     others = {"newest policy": policy}
-    view = LiveView(server, model, source, about["title"], others, SHARE * cores())
+    view = LiveView(server, model, source, about["title"], others, about["share"] * cores())
     partial = folder / ".address"
     partial.write_text(address(server))
     partial.replace(folder / "address")

@@ -26,27 +26,28 @@ class StateWriter:
     """The end that simulates."""
 
     def __init__(self, folder: Path, num_envs: int, width: int) -> None:
-        self._file = np.lib.format.open_memmap(
+        file = np.lib.format.open_memmap(
             folder / FILE, "w+", dtype=_row_type(num_envs, width), shape=(ROWS + 1,)
         )
-        self._count, self._begin = 0, 0
-        self._file[ROWS]["wanted"] = True  # the first state says that training has begun
+        self._states, last = file["state"], file[ROWS:]
+        self._written, self._began, self._wanted = (last[k] for k in ("count", "begin", "wanted"))
+        self._count = 0
+        self._wanted[0] = True  # the first state says that training has begun
 
     @property
     def wanted(self) -> bool:
         """Whether the reader wants states now."""
-        return bool(self._file[ROWS]["wanted"])
+        return bool(self._wanted[0])
 
     def append(self, rows: NDArray[Any], follows: bool = True) -> None:
         """Add rows (T, num_envs, width). follows: whether they continue the last ones."""
         rows = rows[-ROWS // 2 :]  # the others are lost to a reader in any case
         if not follows:
-            self._begin = self._count
-            self._file[ROWS]["begin"] = self._begin
+            self._began[0] = self._count
         at = np.arange(self._count, self._count + len(rows)) % ROWS
-        self._file["state"][at] = rows
+        self._states[at] = rows
         self._count += len(rows)
-        self._file[ROWS]["count"] = self._count  # last, so that what is counted is there
+        self._written[0] = self._count  # last, so that what is counted is there
 
 
 class StateReader:
