@@ -1,41 +1,52 @@
 """What a page of `phalanx train view=true` costs.
 
-python benchmarks/watching.py task=Ant pairs=20 seconds=5 out=watching.json
+python benchmarks/watching.py task=Ant num_envs=1024 sim_device=cpu seconds=300 out=watching.json
 
-Trains once with a page. By turns, nobody looks at it and somebody does, `seconds` each, and the
-steps/s of the two halves of each pair are compared; which half comes first alternates. The cost is
-the mean over the pairs without the highest and the lowest fifth of them, with its standard error.
-Pairs during which other programs took more than 3 % of the machine are repeated, up to `most` pairs
-in all.
+Trains once with a page that somebody looks at. By turns of a few iterations each, the page is
+stopped (SIGSTOP) and asks for no states, and goes on. The turns of a pair follow each other at
+once, and which comes first alternates: the speed of a machine drifts more slowly than that.
+
+Steps/s depend on what else runs there, processor time hardly does. So this measures processor time:
+
+- `page_percent`: what the page takes, of one processor.
+- `handed_percent`: what training takes longer to hand states over, of an iteration's time with all
+  processors busy.
+- `slowed`: what training takes longer for every second that the page takes, for they share caches;
+  a mean over the pairs, less the highest and the lowest fifth, with its standard error. With
+  `share=1` the page draws 30 pictures a second, and the error is smaller by as much.
+
+If training stood still while the page or the handing over runs, and were slowed down as well, it
+would lose `page_percent` x (1 + `slowed`) + `handed_percent` of its steps/s; that is the most.
+`unseen_percent` is the same before anybody looks.
 
 In place of a browser, a process takes everything that the page sends and draws nothing: a browser
-would take time of the same cores. It needs the extra `view` and a quiet machine.
+would take time of the same cores. It needs the extra `view`, Linux and a CPU engine.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from phalanx.cli import watch
 from phalanx.cli.main import main as phalanx
+from phalanx.viewer.states import StateReader
 
-WARM_UP = 15.0
-"""Time from the page's address to the first window [s]."""
-SETTLE = 1.0
-"""At the beginning of a window, not measured: somebody comes or goes [s]."""
-MOST_OTHERS = 0.03
-"""Share of the machine that other programs may take in a pair that counts."""
-
+UNSEEN = 15.0
+"""Time from the page's address to the first look [s]."""
+SETTLE = 5.0
+"""Time from the first look to the first turn: the page sends its shapes [s]."""
 LOOK = """
-import sys, threading
+import sys
 import msgspec
 from importlib.metadata import version
 from websockets.sync.client import connect
@@ -46,144 +57,159 @@ camera = {
     "look_at": (0, 0, 0), "up_direction": (0, 0, 1),
 }
 url, protocol = sys.argv[1].replace("http", "ws"), f"viser-v{version('viser')}"
-def look(line):
-    count = sum(1 for _ in line)
-    print(count, flush=True)
-while sys.stdin.readline():  # somebody comes
-    with connect(url, subprotocols=[protocol], max_size=None, compression=None) as line:
-        line.send(msgspec.msgpack.encode(camera))
-        reader = threading.Thread(target=look, args=(line,))
-        reader.start()
-        sys.stdin.readline()  # and goes
-    reader.join()
+with connect(url, subprotocols=[protocol], max_size=None, compression=None) as line:
+    line.send(msgspec.msgpack.encode(camera))
+    for _ in line:
+        pass
 """
 
 
 class Measured(watch.Watch):
-    """Notes when which frame was reached."""
+    """A page that is looked at by turns, and what each turn took."""
 
-    now: "Measured"
+    seconds, iterations = 300, 5
+    turns: list[dict[str, float]]
+    unseen: dict[str, float]
 
     def before_training(self, algo: Any) -> None:
         super().before_training(algo)
-        self.reached: list[tuple[float, int]] = []
-        Measured.now = self
+        assert self._page is not None
+        self.page, self.handed = self._page.pid, 0.0
+        watchers = algo.vec_env.watchers
+        watchers[-1] = self.timed(watchers[-1])
+        self.states.keep = self.timed(self.states.keep)  # type: ignore[method-assign]
+        self.writer.append = self.timed(self.writer.append)  # type: ignore[method-assign]
+        self.states.read = self.timed(self.states.read)  # type: ignore[method-assign]
+        Measured.turns, self.script = [], self.measure()
+
+    def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, a part of `handed`, the time that training spends on handing states over."""
+
+        def run(*given: Any) -> Any:
+            begin = time.thread_time()
+            try:
+                return call(*given)
+            finally:
+                self.handed += time.thread_time() - begin
+
+        return run
 
     def after_steps(self) -> None:
         super().after_steps()
-        self.reached.append((time.perf_counter(), self.agent.frame))
+        next(self.script, None)
 
-    def rate(self, begin: float, end: float) -> float:
-        """Training steps/s between two times."""
-        times, frames = np.array([r for r in self.reached if begin <= r[0] <= end]).T
-        return float((frames[-1] - frames[0]) / (times[-1] - times[0]))
-
-
-class Windows(threading.Thread):
-    """Somebody looks and goes while training runs; `found` has a line per window."""
-
-    def __init__(self, pairs: int, seconds: float, most: int) -> None:
-        super().__init__(daemon=True)
-        self.pairs, self.seconds, self.most = pairs, seconds, most
-        self.found: list[dict[str, Any]] = []
-
-    def run(self) -> None:
-        while not hasattr(Measured, "now") or not (Measured.now.folder / "address").is_file():
-            time.sleep(0.1)
-        self.watch = Measured.now
-        address = (self.watch.folder / "address").read_text()
-        looker = subprocess.Popen(
-            [sys.executable, "-c", LOOK, address],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        assert looker.stdin is not None
-        assert looker.stdout is not None
-        pids = {"training": os.getpid(), "page": self.watch._page.pid, "looker": looker.pid}
-        self.processes = {k: Path(f"/proc/{pid}/stat") for k, pid in pids.items()}
-        time.sleep(WARM_UP)
-        for pair in range(self.most):
-            if len(losses(self.found)) == self.pairs:
-                break
-            for looked in (False, True) if pair % 2 else (True, False):
-                if looked:
-                    looker.stdin.write("\n")
-                time.sleep(SETTLE)
-                self.found.append({"pair": pair, "looked": looked, **self.window()})
-                if looked:
-                    looker.stdin.write("\n")
-                    self.found[-1]["messages"] = int(looker.stdout.readline())
-                print(self.found[-1], flush=True)
+    def measure(self) -> Iterator[None]:
+        """Goes on by a line after each iteration of training."""
+        while not (self.folder / "address").is_file():
+            yield
+        before = self.used()
+        yield from self.wait(UNSEEN)
+        Measured.unseen = self.since(before)
+        address = (self.folder / "address").read_text()
+        looker = subprocess.Popen([sys.executable, "-c", LOOK, address])
+        yield from self.wait(SETTLE)
+        end = time.perf_counter() + self.seconds
+        while time.perf_counter() < end:
+            first = len(self.turns) % 4 == 0
+            for looked in (first, not first):
+                self.let_look(looked)
+                yield  # the first iteration has the change in it
+                before = self.used()
+                for _ in range(self.iterations):
+                    yield
+                self.turns.append({"looked": looked, **self.since(before)})
+        self.let_look(True)
         looker.kill()
-        self.watch.agent.request_stop("measured")
+        self.agent.request_stop("measured")
 
-    def window(self) -> dict[str, Any]:
-        """Steps/s and shares of the machine's time, in `seconds` from now."""
-        begin, before = time.perf_counter(), self.used()
-        time.sleep(self.seconds)
-        end, after = time.perf_counter(), self.used()
-        whole = (end - begin) * (os.cpu_count() or 1)
-        shares = {k: (after[k] - before[k]) / whole for k in after}
-        shares["others"] = shares.pop("all") - sum(shares.values())
-        return {"rate": self.watch.rate(begin, end), **{k: round(s, 4) for k, s in shares.items()}}
+    def wait(self, seconds: float) -> Iterator[None]:
+        """Iterations, for a while."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            yield
+
+    def let_look(self, looked: bool) -> None:
+        """Let the page go on, or stop it."""
+        os.kill(self.page, signal.SIGCONT if looked else signal.SIGSTOP)
+        StateReader(self.folder).want(looked)
 
     def used(self) -> dict[str, float]:
-        """CPU seconds so far, of all and of ours, see proc(5)."""
+        """Seconds so far: of the clock, and of processors, see proc(5)."""
         user, nice, system, _, _, *rest = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
-        ticks = {"all": sum(map(int, [user, nice, system, *rest[:3]]))}
-        for name, stat in self.processes.items():
-            ticks[name] = sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13]))
-        return {k: t / os.sysconf("SC_CLK_TCK") for k, t in ticks.items()}
+        tick = 1 / os.sysconf("SC_CLK_TCK")
+        return {
+            "seconds": time.perf_counter(),
+            "training": time.process_time(),
+            "handed": self.handed,
+            "page": cpu_seconds(self.page),
+            "all": tick * sum(map(int, [user, nice, system, *rest[:3]])),
+        }
+
+    def since(self, before: dict[str, float]) -> dict[str, float]:
+        """Seconds from then on; `others`, which are not ours, in place of all."""
+        now = self.used()
+        taken = {k: now[k] - before[k] for k in now}
+        taken["others"] = taken.pop("all") - taken["training"] - taken["page"]
+        return {k: round(s, 5) for k, s in taken.items()}
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of a process's threads."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(t.read_text().split()[0]) for t in tasks) / 1e9
+
+
+def trimmed(values: ArrayLike) -> tuple[float, float]:
+    """Mean without a fifth at either end, and its standard error, from the winsorised deviation
+    (Tukey and McLaughlin, 1963)."""
+    values = np.sort(values)
+    cut = len(values) // 5
+    kept = values[cut : len(values) - cut]
+    deviation = np.clip(values, kept[0], kept[-1]).std(ddof=1) * len(values) / len(kept)
+    return float(kept.mean()), float(deviation / np.sqrt(len(values)))
+
+
+def compare(turns: list[dict[str, float]], unseen: dict[str, float]) -> dict[str, Any]:
+    """The cost, see above."""
+    columns = {
+        k: np.array([[t[k] for t in turns if t["looked"] is looked] for looked in (False, True)])
+        for k in ("seconds", "training", "handed", "page")
+    }  # (without and with a look, pairs)
+    handed, training, page = (columns[k] for k in ("handed", "training", "page"))
+    slower = (training[1] - handed[1]) - (training[0] - handed[0])
+    mean, error = trimmed(slower)
+    cores = os.cpu_count() or 1
+    page_part = page[1].sum() / columns["seconds"][1].sum()
+    handed_part = (handed[1] - handed[0]).mean() / (training[0].mean() / cores)
+    result = {
+        "pairs": len(slower),
+        "page_percent": 100 * page_part,
+        "handed_percent": 100 * handed_part,
+        "slowed": mean / page[1].mean(),
+        "slowed_standard_error": error / page[1].mean(),
+        "unseen_percent": 100 * (unseen["page"] + unseen["handed"]) / unseen["seconds"],
+    }
+    result["most_percent"] = result["page_percent"] * (1 + result["slowed"]) + 100 * handed_part
+    return {k: round(float(v), 3) for k, v in result.items()}
 
 
 def main() -> None:
     """Measure and print."""
     given = dict(a.partition("=")[::2] for a in sys.argv[1:])
-    pairs, seconds = int(given.pop("pairs", 20)), float(given.pop("seconds", 5))
     out = given.pop("out", None)
-    windows = Windows(pairs, seconds, int(given.pop("most", 4 * pairs)))
+    for name in ("seconds", "iterations"):
+        setattr(Measured, name, int(given.pop(name, getattr(Measured, name))))
+    Measured.share = float(given.pop("share", Measured.share))
     arguments = [f"{k}={v}" for k, v in given.items()]
-    watch.Watch = Measured
-    windows.start()
+    watch.Watch = Measured  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder:
         phalanx(["train", *arguments, "view=true", "max_iterations=1000000", f"train_dir={folder}"])
-    cost = compare(windows.found)
+    cost = compare(Measured.turns, Measured.unseen)
     print(cost)
     if out:
-        result = {"arguments": arguments, "seconds": seconds, **cost, "windows": windows.found}
-        Path(out).write_text(json.dumps(result, indent=1))
-
-
-def losses(found: list[dict[str, Any]]) -> list[float]:
-    """Loss of steps/s while somebody looks, of each pair that counts."""
-    result = []
-    for without, looked in zip(
-        *([w for w in found if w["looked"] is x] for x in (False, True)), strict=True
-    ):
-        if max(without["others"], looked["others"]) <= MOST_OTHERS:
-            result.append(1 - looked["rate"] / without["rate"])
-    return result
-
-
-def compare(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean loss without the pairs at either end."""
-    lost = losses(found)
-    if len(lost) < 5:
-        raise SystemExit("other programs ran all the time")
-    cut = len(lost) // 5
-    kept = np.sort(lost)[cut : len(lost) - cut]
-    # Of a trimmed mean, from the winsorised deviation (Tukey and McLaughlin, 1963).
-    deviation = np.clip(lost, kept[0], kept[-1]).std(ddof=1) * len(lost) / len(kept)
-    error = deviation / np.sqrt(len(lost))
-    page = np.mean([w["page"] for w in found if w["looked"]])
-    return {
-        "pairs": len(lost),
-        "loss_percent": round(100 * float(kept.mean()), 2),
-        "standard_error_percent": round(100 * float(error), 2),
-        "page_percent_of_machine": round(100 * float(page), 2),
-    }
+        columns = {k: [t[k] for t in Measured.turns] for k in Measured.turns[0]}
+        result = {"arguments": arguments, "share": Measured.share, **cost}
+        Path(out).write_text(json.dumps({**result, "unseen": Measured.unseen, "turns": columns}))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from phalanx.errors import PhalanxError
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "benchmarks/README.md", *(ROOT / "docs").rglob("*.md")])
 NOTEBOOK = ROOT / "examples/colab.ipynb"
-WATCHING = json.loads((ROOT / "benchmarks/results/watching_cpu_2026-11-28.json").read_text())
+WATCHING = json.loads((ROOT / "benchmarks/results/watching_cpu_2026-11-29.json").read_text())
 INSTALL = json.loads((ROOT / "benchmarks/results/install_2026-11-28.json").read_text())
 INSTALL_CPU = json.loads((ROOT / "benchmarks/results/install_cpu_2026-11-28.json").read_text())
 
@@ -92,12 +92,13 @@ QUOTED = [
      result("own_tasks_cpu_2026-11-28")["DoublePendulum"]["played"]["mean_return"]),
     ("docs/own_task.md", "with a return of {};", ".0f",
      result("own_tasks_cpu_2026-11-28")["Hopper"]["played"]["mean_return"]),
-    ("docs/watching.md", "it took {} % while", ".2f",
-     WATCHING["as_it_is"]["page_percent_of_machine"]),
-    ("docs/watching.md", "page cost {} % of the", ".1f",
-     WATCHING["twelve_pictures_a_second"]["loss_percent"]),
-    ("docs/watching.md", "standard error of {} %", ".1f",
-     WATCHING["twelve_pictures_a_second"]["standard_error_percent"]),
+    ("docs/watching.md", "at most {} % of its steps/s", ".1f", WATCHING["most_percent"]),
+    ("docs/watching.md", "standard error of {} %", ".1f", WATCHING["most_standard_error_percent"]),
+    ("docs/watching.md", "nobody looks at costs at most {} %", ".1f", WATCHING["unseen_percent"]),
+    ("docs/watching.md", "lose {} % x", ".2f", WATCHING["page_percent"]),
+    ("docs/watching.md", "x (1 + {})", ".2f", WATCHING["slowed"]),
+    ("docs/watching.md", "the page | {} s of training", ".2f", WATCHING["slowed"]),
+    ("docs/watching.md", "over | {} % of an iteration", ".2f", WATCHING["handed_percent"]),
     ("docs/install.md", "minutes | | {} GB |", ".1f", INSTALL["folder_gb"]),
     ("docs/install.md", "| {} s | 14 minutes", ".0f", INSTALL_CPU["uv"]["seconds"]),
     ("docs/install.md", "77 s | {} minutes", ".0f", INSTALL_CPU["pip"]["seconds"] / 60),

@@ -30,8 +30,8 @@ SECONDS_BETWEEN_POINTS = 0.5
 class Watch(AlgoObserver):
     """The page of a training run."""
 
-    share = 0.005
-    """Of the machine that the page may take while training is shown: 5 pictures a second of nine
+    share = 0.004
+    """Of the machine that the page may take while training is shown: 4 pictures a second of nine
     Ants on two cores."""
 
     def __init__(self, console: Any, num_envs: int, host: str, port: int | None) -> None:

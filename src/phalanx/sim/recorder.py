@@ -33,6 +33,7 @@ class Recorder:
         self.ring = torch.zeros(ROWS, self.num_envs, width, device=sim.device)
         self._on_host: list[tuple[NDArray[Any], NDArray[Any]]] = []
         if sim.device.type == "cpu":  # places in the ring, and what goes there; views, too
+            self._steps = sim.steps.numpy()
             ends = np.cumsum([p.shape[1] for p in self._parts])[:-1]
             places = np.split(self.ring.numpy(), ends, axis=2)
             self._on_host = [(p, part.numpy()) for p, part in zip(places, self._parts, strict=True)]
@@ -44,7 +45,7 @@ class Recorder:
         if self.resting:
             return
         if self._on_host:  # a tenth of what torch's calls take
-            row = int(self.sim.steps) % ROWS
+            row = int(self._steps) % ROWS
             for place, part in self._on_host:
                 place[row] = part
         else:

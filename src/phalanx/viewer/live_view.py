@@ -25,6 +25,8 @@ FRAME = 1 / 30
 """Time between two pictures [s]."""
 SLOWEST = 1 / 4
 """The same, of a page that may not take more time of the processor [s]."""
+WORDS, WORDS_OF_TRAINING = 1.0, 2.0
+"""Time between two looks at words and curves [s]."""
 UNSEEN = 0.25
 """Time between two looks whether somebody looks [s]."""
 SPEEDS = {"1/10": 0.1, "1/4": 0.25, "1/2": 0.5, "1": 1.0, "2": 2.0, "5": 5.0}
@@ -103,7 +105,7 @@ class LiveView:
                 self._changed = False
                 self.draw()
                 drawn += 1
-            if watched and now - said > 1.0:
+            if watched and now - said > (WORDS if self.source.touchable else WORDS_OF_TRAINING):
                 said = now
                 self.say()
                 frame = self.frame_after((time.process_time() - used) / max(drawn, 1))
