@@ -41,6 +41,10 @@ PICTURES = {
         ]
         for robot in ("Go1", "Go2", "G1", "Anymal")
     },
+    "Go2Recovery": [
+        ("go2_recovery.webp", "After 12 M steps on two cores: three of these four stand up"),
+        ("go2_recovery_curve.png", "Return in training"),
+    ],
     "Cartpole": [("cartpole_learning.webp", "After 2, 8, 16 and 60 iterations")],
 }
 FILMS = {"HumanoidWalk": "humanoid_walk.mp4"}
