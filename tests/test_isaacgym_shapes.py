@@ -38,6 +38,31 @@ def test_an_actor_with_a_mesh_that_is_only_drawn_may_have_any_size(tmp_path, sha
     assert heights == pytest.approx([0.05 * s for s in scales], abs=1e-3)
 
 
+def test_a_file_is_read_once_until_its_text_changes(tmp_path, monkeypatch):
+    """As programs load each object, and again as its goal, which floats. Density is the only option
+    here that reading depends on."""
+    reads = []
+    read = assets.load_robot
+    monkeypatch.setattr(assets, "load_robot", lambda *a, **k: reads.append(a) or read(*a, **k))
+    world = World()
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes" / "cube.obj").write_text(CUBE)
+    text = BODY.format(shape='<sphere radius="0.05"/>')
+    thing = world.load(tmp_path, "o.urdf", text)
+    goal = world.load(tmp_path, "o.urdf", text, disable_gravity=True)
+    assert len(reads) == 1
+    assert [a.bodies["flags"][0] for a in (thing, goal)] == [0, 1]
+    world.load(tmp_path, "o.urdf", text, density=500.0)
+    heavy = world.load(tmp_path, "o.urdf", text.replace('"0.05"/>\n', '"0.07"/>\n', 1))
+    assert len(reads) == 3
+    assert [a.bodies["mass"][0] for a in (thing, heavy)] == pytest.approx([0.05, 0.07])
+    for k, asset in enumerate((thing, goal)):
+        GYM.create_actor(world.env(), asset, pose(z=1.0), "o", k, 0, 0)
+    world.step(5)
+    heights = world.tensor("actor_root_state")[:, 2]
+    assert heights[0] < 0.999 < heights[1]
+
+
 PEG = """<robot name="peg"><link name="peg"><inertial><mass value="1"/>
   <inertia ixx="1e-3" iyy="1e-3" izz="1e-3"/></inertial>
   <collision><origin xyz="0 0 0.03"/><geometry><cylinder radius="0.008" length="0.06"/></geometry>

@@ -1,6 +1,6 @@
 """Assets: a robot or a prop, read once and placed any number of times.
 
-    ant = load_file("assets/mjcf", "nv_ant.xml", AssetOptions())
+    ant = load_file("assets/mjcf", "nv_ant.xml", AssetOptions(), {})
     ant.body_names, ant.dof_names, ant.dof_props["driveMode"]
 
 `phalanx.sim.assets` reads the files; this module interprets them as Isaac Gym does. Joint stiffness
@@ -235,27 +235,35 @@ class Asset:
         return joints
 
 
-def load_file(root: str, filename: str, options: AssetOptions | None) -> Asset:
-    """The asset in an MJCF or URDF file. Raises PhalanxError, naming file and element."""
+Read = dict[tuple[Any, ...], mujoco.MjSpec]
+"""Files that were read before, by path, content and what they were read with."""
+
+
+def load_file(root: str, filename: str, options: AssetOptions | None, read: Read) -> Asset:
+    """The asset in an MJCF or URDF file. A file in `read` is not read again: programs load every
+    object twice, as itself and as its goal, which floats. Raises PhalanxError, naming file and
+    element."""
     path = Path(root or ".") / filename
     options = options or AssetOptions()
     if ignored := [name for name in UNUSED_OPTIONS if getattr(options, name)]:
         log.warning("%s: without effect: AssetOptions.%s", path, ", ".join(ignored))
     is_urdf = path.suffix.lower() == ".urdf"
-    robot = load_robot(
-        path,
-        fixed_base=options.fix_base_link,
-        density=options.density if is_urdf else None,
-        collapse_fixed_joints=options.collapse_fixed_joints and is_urdf,
-        decompose=_to_decompose(path, options),
-        splitting=_splitting(options),
-        drop_root_joints=True,
-        drop_unknown=True,  # Isaac Gym reads what it knows
-    )
+    ways: dict[str, Any] = {
+        "fixed_base": options.fix_base_link,
+        "density": options.density if is_urdf else None,
+        "collapse_fixed_joints": options.collapse_fixed_joints and is_urdf,
+        "decompose": _to_decompose(path, options),
+        "splitting": _splitting(options),
+        "drop_root_joints": True,
+        "drop_unknown": True,  # Isaac Gym reads what it knows
+    }
     # Some programs rewrite a file for every environment; only its content tells the assets apart.
-    content = hashlib.sha256(path.read_bytes()).hexdigest()
-    asset = Asset(robot.spec, options, str(path), (str(path.resolve()), content, repr(options)))
-    if path.suffix.lower() == ".urdf":
+    content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    file = str(path.resolve()), content
+    if (spec := read.get((*file, *ways.values()))) is None:
+        spec = read[*file, *ways.values()] = load_robot(path, **ways).spec
+    asset = Asset(spec.copy(), options, str(path), (*file, repr(options)))
+    if is_urdf:
         asset.name_fixed_joints(_fixed_joints(path))
     return asset
 

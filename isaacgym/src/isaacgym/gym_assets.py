@@ -28,8 +28,7 @@ class AssetCalls:
         self, sim: Any, rootpath: str, filename: str, options: AssetOptions | None = None
     ) -> Asset:
         """The robot or object of a URDF or MJCF file. Raises PhalanxError, naming the file."""
-        checked(sim, Sim, "load_asset")
-        return assets.load_file(rootpath, filename, options)
+        return assets.load_file(rootpath, filename, options, checked(sim, Sim, "load_asset").read)
 
     def load_urdf(
         self, sim: Any, rootpath: str, filename: str, options: AssetOptions | None = None

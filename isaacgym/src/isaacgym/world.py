@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 import torch
 
-from isaacgym.asset import NO_FILTER, Asset
+from isaacgym.asset import NO_FILTER, Asset, Read
 from isaacgym.cameras import Camera
 from isaacgym.geometry import Transform, Vec3
 from isaacgym.ground import Ground
@@ -120,6 +120,7 @@ class World:
     def __init__(self, params: SimParams, device: torch.device) -> None:
         self.params = params
         self.device = device
+        self.read: Read = {}
         self.envs: list[Env] = []
         self.grounds: list[Ground] = []
         self.frozen = False
