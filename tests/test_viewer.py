@@ -106,6 +106,20 @@ def test_the_server_listens_on_this_machine_only_and_says_where(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_line_that_asks_for_nothing_is_no_event(caplog):
+    server = open_server("Robot")
+    try:
+        with socket.create_connection(("127.0.0.1", server.get_port()), timeout=10):
+            pass
+        line = http.client.HTTPConnection("127.0.0.1", server.get_port(), timeout=10)
+        line.request("GET", "/")
+        assert line.getresponse().status == 200
+        line.close()
+    finally:
+        close(server)
+    assert not [r for r in caplog.records if r.name.startswith("websockets")]
+
+
 def test_for_other_machines_there_is_a_token(capsys):
     server = open_server("robot", host="0.0.0.0")
     said = capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import socket
 import threading
 from collections.abc import Callable
@@ -33,6 +34,7 @@ def open_server(title: str, host: str = HOST, port: int | None = None) -> viser.
     Raises PhalanxError for a port that is taken and for a host that is not this machine's.
     """
     port = free_port(host, port)
+    logging.getLogger("websockets.server").addFilter(_worth_a_word)
     with contextlib.redirect_stdout(None):  # viser prints a table, and its own word at the end
         inner = port if host in LOCAL else free_port(HOST, None, first=INNER_PORT)
         server = viser.ViserServer(host=HOST, port=inner, label=title, verbose=False)
@@ -45,6 +47,11 @@ def open_server(title: str, host: str = HOST, port: int | None = None) -> viser.
     if server.door is not None:
         out("anyone who has this address can open it and move the robot; it is not encrypted")
     return server
+
+
+def _worth_a_word(record: logging.LogRecord) -> bool:
+    """Not a line that ends before anything was asked, as browsers open some ahead of their need."""
+    return record.getMessage() != "opening handshake failed"
 
 
 def serve(view: "LiveView", until: Callable[[], bool] = lambda: False) -> None:
