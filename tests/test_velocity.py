@@ -439,7 +439,8 @@ def test_a_robot_needs_a_servo_on_each_joint(tmp_path):
 
 
 def test_comparisons_keep_to_their_definition():
-    with pytest.raises(PhalanxError, match="Go1VelocityMjlab is defined on flat ground only"):
-        tasks.make("Go1VelocityMjlab", 1, device="cpu", terrain="waves")
+    for other in ({"terrain": "waves"}, {"height_scan": True}):
+        with pytest.raises(PhalanxError, match="Go1VelocityMjlab is defined on flat ground only"):
+            tasks.make("Go1VelocityMjlab", 1, device="cpu", **other)
     with pytest.raises(PhalanxError, match=r"upright_body: no body 'trank' in .*mean 'trunk'"):
         tasks.make("Go1VelocityMjlab", 1, device="cpu", upright_body="trank")

@@ -114,11 +114,13 @@ class VelocityConfig(TaskConfig):
             )
 
     def flat_only(self, task: str) -> None:
-        """Raise PhalanxError for other ground than a plane, which `task` does not define."""
+        """Raise PhalanxError for other ground than a plane, which `task` does not define, and for a
+        scan of it."""
+        only = f"{task} is defined on flat ground only"
         if self.terrain != "flat":
-            raise PhalanxError(
-                f"task.env.terrain is {self.terrain!r}; {task} is defined on flat ground only"
-            )
+            raise PhalanxError(f"task.env.terrain is {self.terrain!r}; {only}")
+        if self.height_scan:
+            raise PhalanxError(f"task.env.height_scan is true; {only}")
 
     def ground(self) -> TerrainSettings | None:
         """The settings of the ground, None for a plane. Raises PhalanxError for an unknown kind."""
