@@ -38,7 +38,7 @@ from phalanx.sim.robot import Note
 
 log = logging.getLogger(__name__)
 
-NEEDS = ("coacd", "shapely")
+NEEDS = ("coacd", "shapely", "scipy")
 FOLDER = Path("runs") / "hulls"
 SECONDS = "PHALANX_SPLIT_SECONDS"
 LARGE = 2000  # triangles from which a closed mesh is searched less
