@@ -100,7 +100,6 @@ class Walker:
             "fall_tilt: float = 70.0": "50.0" if on_two else "70.0",
             "reset_joint_pos: float = 0.1": "0.05" if on_two else "0.1",
             "scan_offset: float = 0.3": f"{self.held.start[2]:.2f}",
-            "self_collisions: bool = False": repr(on_two),
             "feet: tuple[str, ...] = ()": _texts([name for name, _, _ in self.feet]),
             "foot_radius: float = 0.0": f"{radius:.3f}",
             "falls_on: tuple[str, ...] = ()": _texts(self.falls_on()),
