@@ -1,9 +1,11 @@
 """Fixtures for all tests, and which of them are slow."""
 
 import os
+import random
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -35,6 +37,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
         if file in whole and not found:
             raise pytest.UsageError(f"tests/slow.txt names {name}, which {file} does not have")
+
+
+def pytest_runtest_setup(item):
+    """The same draws in every order of tests and in every process that shares them."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
 
 
 @pytest.fixture
