@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,14 @@ def unilab_learns():
     return 100 * sum(parts) / len(parts)
 
 
+def bfloat16(task):
+    """Training steps/s in bfloat16 over those in float32, medians of rows taken in turn."""
+    rows = [r for r in result("bfloat16_cpu_2026-11-29")["rows"] if r["task"] == task]
+    speeds = {half: [r["train_steps_per_s"] for r in rows if r["mixed_precision"] == half
+                     and r["iterations"] > 20] for half in (True, False)}  # fmt: skip
+    return statistics.median(speeds[True]) / statistics.median(speeds[False])
+
+
 PEERS = "ant_peers_compiled_cpu_2026-11-28"
 OURS = training(PEERS, "phalanx")
 QUOTED = [
@@ -85,6 +94,8 @@ QUOTED = [
      100 * result("amp_cmu_walk_h200_2026-11-21")["pose_error_m"]),
     ("README.md", "and {} cm of the clips", ".2f",
      100 * result("amp_cmu_run_h200_2026-11-21")["pose_error_m"]),
+    ("docs/learning.md", "Humanoid then trains {} times", ".2f", bfloat16("Humanoid")),
+    ("docs/learning.md", "and Ant {} times", ".2f", bfloat16("Ant")),
     ("docs/walking.md", "the same task and PPO | {}", "", unilab("Go2JoystickUnilab")),
     ("docs/walking.md", "with its own PPO | {}", "", unilab("Go2Velocity")),
     ("docs/walking.md", "UniLab learned during {} % of", ".0f", unilab_learns()),
