@@ -30,6 +30,8 @@ from phalanx.cli.fields import fields, find_class
 from phalanx.cli.help import config_class
 from phalanx.cli.main import _interruptible as interruptible
 from phalanx.cli.main import main
+from phalanx.compute.tiles import has_tiles
+from phalanx.rl import compiled
 from phalanx.tasks.cartpole import CartpoleConfig
 
 SMALL = ["num_envs=64", "sim_device=cpu"]
@@ -621,6 +623,17 @@ def test_a_terminal_shows_a_live_panel_and_words_as_they_are(cwd, monkeypatch):
         assert re.search(figure, said[0]), figure
     assert "done: iteration 20 was the last" in said[0]
     assert "[" not in said[0].replace("a[dim]b", "")
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+def test_mixed_precision_that_does_nothing_is_named(tiles, cwd, capsys, monkeypatch):
+    if tiles and not has_tiles():
+        pytest.skip("no AMX: no tiles for bfloat16")
+    monkeypatch.setattr(compiled, "FEWEST", 0)
+    monkeypatch.setattr(compiled, "has_tiles", lambda: tiles)
+    asked = "train.params.config.mixed_precision=true"
+    main(["train", *SMALL, *QUICK, "max_iterations=1", asked, "train_dir=runs"])
+    assert ("no effect: mixed_precision" in capsys.readouterr().out) == (not tiles)
 
 
 def test_play_writes_a_video(run, capsys, cwd, monkeypatch):

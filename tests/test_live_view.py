@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import mujoco
@@ -230,6 +231,21 @@ def test_what_takes_long_to_load_is_said_to_be_loading(view):
     view.others = {"another": slow}
     view.choose("another")
     assert view.status.content == view.source.status()
+
+
+def test_what_is_paused_has_come_to_rest(view, monkeypatch):
+    moving = threading.Event()
+
+    def advance(steps, until):
+        moving.set()
+        time.sleep(0.2)
+        moving.clear()
+
+    monkeypatch.setattr(view.source, "advance", advance)
+    monkeypatch.setattr(view.server, "get_clients", lambda: {0: None})
+    assert moving.wait(60)
+    view.set_running(False)
+    assert not moving.is_set()
 
 
 def test_a_page_of_training_draws_less_often_where_pictures_are_dear(view, monkeypatch):

@@ -23,8 +23,9 @@ def compile_on_cpu(learner: Any) -> None:
     for part in (learner, learner.critic):
         if hasattr(part, "optimizer") and part.model.compile_on_cpu(threads, half):
             part.optimizer.compile_on_cpu()
+            learner.half_products = half
             if part is learner:
-                learner.torch_weights, learner.half_products = 0, half
+                learner.torch_weights = 0
 
 
 def compiled_loss(learner: Any) -> Any:
