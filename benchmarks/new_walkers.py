@@ -2,12 +2,12 @@
 
     uv run python benchmarks/new_walkers.py go1.xml a1.urdf limit=600 seed=1 out=walkers.json
 
-For each file it writes the task into a folder of its own, trains it for `limit` seconds with the
-settings that are written, and lets 64 robots follow each of `COMMANDS` for 8 s, without noise,
-pushes and other randomisation. Prints, and writes to `out`, one line of JSON per robot: mean
-velocities from 2 s on along the base's x and y [m/s], mean rate of turning [rad/s], and the share
-of robots that fell. `folder=` keeps the projects there; `NAME=file.xml` names a robot. Other
-arguments are those of `phalanx train`.
+For each file it writes the task into a folder of its own, trains it for `limit` seconds, or million
+environment steps (`limit=60M`), with the settings that are written, and lets 64 robots follow each
+of `COMMANDS` for 8 s on the CPU, without noise, pushes and other randomisation. Prints, and writes
+to `out`, one line of JSON per robot: mean velocities from 2 s on along the base's x and y [m/s],
+mean rate of turning [rad/s], and the share of robots that fell. `folder=` keeps the projects there;
+`NAME=file.xml` names a robot. Other arguments are those of `phalanx train`.
 """
 
 import json
@@ -38,6 +38,7 @@ SECONDS, SETTLED, ROBOTS = 8.0, 2.0, 64
 def speeds(arguments: list[str], weights: Path) -> dict[str, Any]:
     """What the policy of `weights` does at each command, or as much of it as its task allows."""
     still = ["task.randomize=false", f"num_envs={ROBOTS}", "seed=42"]
+    still += ["sim_device=cpu", "rl_device=cpu"]
     options = resolved(compose_config([*arguments, *still], "play"))
     runner = Runner()
     runner.load({"params": train_params(options)})
@@ -65,7 +66,7 @@ def speeds(arguments: list[str], weights: Path) -> dict[str, Any]:
     return found
 
 
-def walker(name: str, file: str, folder: Path, limit: float, seed: int, more: list[str]) -> Any:
+def walker(name: str, file: str, folder: Path, limit: str, seed: int, more: list[str]) -> Any:
     """Write, train and measure one robot."""
     task = name[0].upper() + name[1:]
     project = folder / name
@@ -74,9 +75,10 @@ def walker(name: str, file: str, folder: Path, limit: float, seed: int, more: li
     os.chdir(project)
     arguments = [f"task={task}", *more]
     clock = walk_seeds.Clock([], limit, [], project / "trained")
+    weights = project / f"trained_{limit}{'' if limit.endswith('M') else 's'}.pth"
     long = [] if any("max_epochs" in a for a in more) else ["max_iterations=1000000"]
     trained = walk_seeds.train([*arguments, *long], seed, clock)
-    return trained | {"speeds": speeds(arguments, Path(f"{project}/trained_{limit:g}s.pth"))}
+    return trained | {"speeds": speeds(arguments, weights)}
 
 
 def main() -> None:
@@ -101,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options["folder"] or temporary).resolve()
         for name, file in robots.items():
-            row = walker(name, file, folder, float(options["limit"]), int(options["seed"]), more)
+            row = walker(name, file, folder, options["limit"], int(options["seed"]), more)
             lines.append(json.dumps({"robot": name, "file": Path(file).name, **row}))
             print(lines[-1], flush=True)
             if out:

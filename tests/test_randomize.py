@@ -15,7 +15,7 @@ from phalanx.randomization import Randomizer, RandomModel, prepare
 from phalanx.randomization.random_model import PROPERTIES
 from phalanx.sim import Scene, Sim
 
-ENGINES = ("mujoco", "warp")
+ENGINES = ("mujoco", "warp", "fused")
 MANY = 400  # environments for statistics
 
 ROBOT = """

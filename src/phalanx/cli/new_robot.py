@@ -16,7 +16,7 @@ import numpy as np
 from phalanx.cli.new_walker import Walker, walks
 from phalanx.errors import PhalanxError
 from phalanx.robot import Drop, HeldRobot, Pose, RobotFile, default_pose, drop, read_robot
-from phalanx.robot.drives import HINGE, SLIDE, SOFT, STIFF, Drive, limits_of
+from phalanx.robot.drives import HINGE, SLIDE, SOFT, STIFF, STIFFEST, Drive, limits_of
 from phalanx.robot.drop import SECONDS
 from phalanx.robot.file import Progress
 from phalanx.robot.pose import lowest_points
@@ -117,6 +117,11 @@ def robot_task(
     remarks.append(f"in its default pose, held by the servos of the task, it {result.verdict}{why}")
     if any(d.guessed for d in held.drives):
         remarks.append("its file has no effort limits, so they are guesses from its weights")
+    if soft := sum(d.softened for d in held.drives):
+        remarks.append(
+            f"its file's servos of {soft} joints give all their effort within {STIFFEST:g} rad, too"
+            " stiff to learn to walk with, so the task's are softer"
+        )
     goal = REACH if robot.is_fixed else MOVE if pose.feet else STAND
     folder = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     names = {"MyTask": name, "my_task": folder, "my_robot.xml": f"{folder}.xml"}

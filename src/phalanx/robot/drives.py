@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 
 HINGE, SLIDE = int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE)
 SOFT, STIFF = 1.0, 0.1  # [rad] from the target at which a hinge's servo gives all its effort
+STIFFEST = 0.3  # [rad] the least with which legs learn to walk
 SAG = 0.05  # [rad] that the robot's own weight may move a hinge
 DAMPING_TIME = 1 / 40  # [s] damping over stiffness
 LEAST_RANGE = 1e-4  # [rad or m] of a joint that is not locked by its limits
@@ -42,6 +43,8 @@ class Drive:
     """Largest effort [N m or N]."""
     guessed: bool
     """Whether the file has no effort limit for this joint, so that it is a guess from weights."""
+    softened: bool
+    """Whether the file's own servo is too stiff to learn with, so that this one is softer."""
 
 
 def drives_of(
@@ -49,18 +52,19 @@ def drives_of(
     qpos: Array | None = None,
     deflection: float = SOFT,
     feet: Collection[int] = (),
-    damped: bool = False,
+    for_task: bool = False,
 ) -> list[Drive]:
     """A servo for each driven joint, in the order of the joints. qpos: (nq,) the pose to hold, by
     default the initial one. deflection: [rad] at which a hinge's servo gives all its effort. feet:
-    bodies that the robot stands on, whose legs carry it. damped: whether position actuators of the
-    file that hardly damp get the damping of the others."""
+    bodies that the robot stands on, whose legs carry it. for_task: whether a policy will move them:
+    position actuators of the file that hardly damp get the damping of the others, and on a robot
+    with feet those that give all their effort within `STIFFEST` are replaced."""
     data = mujoco.MjData(model)
     if qpos is not None:
         data.qpos[:] = qpos
     mujoco.mj_forward(model, data)
     legs = {b for foot in feet for b in chain_of(model, foot)}
-    return [_drive(model, data, j, deflection, legs, damped) for j in driven_joints(model)]
+    return [_drive(model, data, j, deflection, legs, for_task) for j in driven_joints(model)]
 
 
 def driven_joints(model: mujoco.MjModel) -> list[int]:
@@ -119,13 +123,19 @@ def _drive(
     joint: int,
     deflection: float,
     legs: Collection[int],
-    damped: bool,
+    for_task: bool,
 ) -> Drive:
     name = model.joint(joint).name
     limit = effort_limit(model, joint)
     effort = limit or _effort_for_weight(model, data, joint, legs)
     gains = _own_gains(model, joint)
-    if gains is not None and damped:
+    # With a noise of 0.1 rad such servos pull to and fro with all their effort.
+    hinge = model.jnt_type[joint] == HINGE
+    trained = for_task and bool(legs) and hinge and limit is not None
+    too_stiff = trained and gains is not None and gains[0] * STIFFEST > effort
+    if too_stiff:
+        gains = None
+    if gains is not None and for_task:
         passive = float(model.dof_damping[model.jnt_dofadr[joint]])
         gains = gains[0], max(gains[1], gains[0] * DAMPING_TIME - passive)
     if gains is None:
@@ -137,7 +147,7 @@ def _drive(
         stiffness = max(effort / deflection, weight / SAG) / unit
         gains = stiffness, stiffness * DAMPING_TIME
     stiffness, damping, effort = (float(f"{g:.3g}") for g in (*gains, effort))
-    return Drive(name, stiffness, damping, effort, guessed=limit is None)
+    return Drive(name, stiffness, damping, effort, limit is None, too_stiff)
 
 
 def effort_limit(model: mujoco.MjModel, joint: int) -> float | None:

@@ -37,7 +37,8 @@ class HeldRobot:
     clearance: height of a free base's lowest point [m]. deflection: from their targets, at which
     the servos of hinges without gains of their own give all their effort [rad]. timestep: of the
     physics [s]; None takes the file's, if it is smaller than 2 ms. for_task: as in a task that is
-    written for it: bodies that overlap in the pose do not collide, and all servos damp.
+    written for it: bodies that overlap in the pose do not collide, all servos damp, and those
+    of a robot with feet are soft.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class HeldRobot:
         if timestep is None:
             own = float(file.robot.options.get("timestep", TIMESTEP))
             timestep = min(max(own, LEAST_TIMESTEP), TIMESTEP)
-        self.drives = drives_of(file.model, pose.qpos, deflection, pose.feet, damped=for_task)
+        self.drives = drives_of(file.model, pose.qpos, deflection, pose.feet, for_task)
         self.apart = [pair[:2] for pair in overlaps(file.model, pose.qpos)] if for_task else []
         """Names of bodies that do not collide with each other."""
         self.model = self._scene(timestep).compile()

@@ -147,6 +147,23 @@ def _reach(m: mujoco.MjModel, pairs: Sequence[Pair], on: Device) -> Make:
     )
 
 
+def bounding_radii(m: mujoco.MjModel, size: Tensor) -> Tensor:
+    """(N, ngeom) geom_rbound of primitives of `size`, geom_size (N, ngeom, 3), as mj_setConst has
+    it; NaN where it does not follow from the size."""
+    x, y, _ = size.unbind(-1)
+    of = {
+        GEOM.mjGEOM_SPHERE: x,
+        GEOM.mjGEOM_CAPSULE: x + y,
+        GEOM.mjGEOM_CYLINDER: torch.hypot(x, y),
+        GEOM.mjGEOM_ELLIPSOID: size.amax(-1),
+        GEOM.mjGEOM_BOX: size.norm(dim=-1),
+    }
+    none = torch.full_like(x[:, 0], torch.nan)
+    columns = [of[kind][:, g] if (kind := GEOM(int(t))) in of else none
+               for g, t in enumerate(m.geom_type)]  # fmt: skip
+    return torch.stack(columns, 1)
+
+
 def _points(places: Places) -> Make:
     """Centre, radius and axis, (E, points, 7): of a capsule, or from a box's centre to a corner."""
     on, m, points = places.on, places.structure.model, places.structure.points

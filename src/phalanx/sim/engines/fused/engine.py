@@ -27,7 +27,7 @@ from phalanx.sim.engines.fields import (
     refusal,
 )
 from phalanx.sim.engines.fused import cpu, cuda
-from phalanx.sim.engines.fused.contact_numbers import hfields
+from phalanx.sim.engines.fused.contact_numbers import bounding_radii, hfields
 from phalanx.sim.engines.fused.invweights import LENGTHS, NAMES, Invweights
 from phalanx.sim.engines.fused.numbers import Fields, Numbers, model_fields
 from phalanx.sim.engines.fused.rows import may_be_damped
@@ -171,6 +171,10 @@ class FusedEngine:
     def set_const(self, mask: Tensor) -> None:
         names = NAMES + LENGTHS if "qpos0" in self._physical and self.model.ntendon else NAMES
         targets = {name: self.model_field(name) for name in names}
+        if "geom_size" in self._physical:
+            found = bounding_radii(self.model, self.model_field("geom_size"))
+            radii = self.model_field("geom_rbound")
+            write_rows(radii, mask, torch.where(found.isnan(), radii, found))
         if self.device.type == "cuda":
             for name, values in self.invweights().items():
                 if name in targets:
