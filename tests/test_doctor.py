@@ -188,10 +188,12 @@ def test_a_stand_in_does_not_do_for_a_package_that_is_called(examine):
 
 def test_packages_at_both_depths_of_a_repository_are_installed(examine):
     setup = "from setuptools import setup\nsetup()\n"
-    places = ("low/setup.py", "third/skrl/setup.py", "low/own/setup.py")
-    report, _ = examine({"a.py": GOOD, **dict.fromkeys(places, setup)})
+    places = ("low/setup.py", "third/skrl/setup.py", "low/own/setup.py", "low/part/setup.py")
+    files = {"a.py": GOOD + "import apart\nimport low.part\n", "low/part/__init__.py": ""}
+    files |= {"low/other/setup.py": setup, "low/other/apart/__init__.py": ""}
+    report, _ = examine(files | dict.fromkeys(places, setup))
     ends = [line.rpartition("/")[2] for line in report["install"]]
-    assert ends == ["low", "skrl"]
+    assert ends == ["low", "other", "skrl"]  # other is needed, and no part of low
 
 
 def test_packages_that_are_missing_are_listed_once_by_their_own_name(examine):
@@ -350,6 +352,62 @@ def test_programs_that_come_through_others_are_said_to(examine, capsys, tmp_path
     with pytest.raises(SystemExit):
         main(["doctor", str(tmp_path / "repo")])
     assert "Isaac Gym through isaacgymenvs" in capsys.readouterr().out
+
+
+HYDRA = """import hydra, isaacgym
+@hydra.main(config_path='cfg', config_name='x')
+def main(c):
+    hydra.utils.instantiate(c)
+main()
+"""
+INITIALIZE = """import isaacgym
+from hydra import initialize, utils
+initialize(config_path='cfg')
+make = utils.instantiate
+"""
+TARGET = "simulator:\n  _target_: mine.gym.Sim  # {_target_: mine.no.Sim}\n"
+ATTRIBUTE = "class Sim:\n    _target_: str = 'mine.gym.Sim'\ngo(dict(_target_='mine.no'))\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "setting"),
+    [
+        (HYDRA, TARGET),
+        (HYDRA.replace("cfg", "../run/./cfg"), TARGET.replace("mine.gym.Sim", "'mine.gym.Sim'")),
+        (HYDRA, "- {_target_: mine.gym.Sim, x: 1}\n"),
+        (INITIALIZE, TARGET),
+        ("import isaacgym\nfrom hydra.utils import get_class\nget_class('mine.gym.Sim')\n", ""),
+        ("import isaacgym\ngo({'_target_': 'mine.gym.Sim'})\n", ""),
+        ("import isaacgym\n" + ATTRIBUTE, ""),
+        ("import isaacgym, importlib\nimportlib.import_module('mine.gym')\n", ""),
+        ("import isaacgym, pydoc\npydoc.locate(f'mine.{name}.Sim')\n", ""),
+    ],
+)  # fmt: skip
+def test_names_in_strings_are_followed_as_imports(examine, program, setting):
+    """What such a class lacks is missing, and what stops it stops the program that gets there; one
+    for another simulator is a choice that nobody makes here."""
+    report, code = examine(
+        {
+            "run/train.py": program,
+            "run/cfg/sim/gym.yaml": setting,
+            "run/cfg/sim/lab.yaml": "_target_: mine.lab.Sim\n# _target_: mine.no.Sim\n",
+            "run/cfg/sim/other.yaml": "_target_: ${x}\n",
+            "run/view.py": HYDRA.replace("hydra.utils.instantiate", "print"),
+            "run/cfg/.hydra/old.yaml": "_target_: mine.no.Sim\n",
+            "run/other/no.yaml": "_target_: mine.no.Sim\n",
+            "mine/__init__.py": "",
+            "mine/gym.py": "import isaacgym, vedo\n\nimport torch._six\n",
+            "mine/lab.py": "import omni.isaac.lab, plotly, wandb\n",
+            "mine/no/__init__.py": "import omni, mediapipe\n",
+        }
+    )
+    assert code == 1
+    assert report["missing_packages"] == ["vedo"]
+    found = {
+        p["file"]: [(s["at"], s["at_import"], s["choice"]) for s in p["stops"]]
+        for p in report["programs"]
+    }
+    assert found == {"run/train.py": [("mine/gym.py:3", False, True)], "run/view.py": []}
 
 
 URDF = (

@@ -70,6 +70,7 @@ BY_HAND = {
     **dict.fromkeys(("carb", "omni", "pxr", "isaacsim"), "it comes with Isaac Sim"),
     "isaaclab": "it comes with Isaac Lab",
     "unitree_sdk2py": "it comes from Unitree", "poselib": "it comes with nv-tlabs/ASE",
+    "smpl_sim": "it comes from ZhengyiLuo/SMPLSim",
     "smac": "it comes from oxwhirl/smac", "mosek": "it needs a licence",
 }  # fmt: skip
 SHIMMED = ("pysdf", "urdfpy")
@@ -173,9 +174,12 @@ def elsewhere(absent: set[str], asked: list[str]) -> dict[str, str]:
 _KNOWN = {"isaacgym", "rl_games", *REPOSITORIES}
 
 
-def commands(root: Path, absent: set[str], sources: list[Source], asked: list[str]) -> list[str]:
+def commands(
+    root: Path, absent: set[str], sources: list[Source], asked: list[str], reached: set[str]
+) -> list[str]:
     """Commands that install what is absent, and the repository itself without its requirements,
-    which are often too old and which it takes from strangers: isaacgym, rsl-rl."""
+    which are often too old and which it takes from strangers: isaacgym, rsl-rl. reached: the files
+    that its programs run."""
     lines, packages = [], []
     if "isaacgym" in absent:
         lines.append("pip install PHALANX/isaacgym  # PHALANX: where its repository is")
@@ -196,23 +200,27 @@ def commands(root: Path, absent: set[str], sources: list[Source], asked: list[st
     if packages:
         lines.append(f"pip install {shlex.join(dict.fromkeys(packages))}")
     if root.is_dir():
-        for folder in _packages(root):
+        for folder in _packages(root, reached):
             near = os.path.relpath(folder)
             place = str(folder.resolve()) if near.startswith("..") else near
             lines.append(f"pip install --no-deps -e {shlex.quote(place)}")
     return lines
 
 
-def _packages(root: Path) -> list[Path]:
-    """The folders that pip can install: the repository's own, or else those in it."""
+def _packages(root: Path, reached: set[str]) -> list[Path]:
+    """The folders that pip can install: the repository's own, or else those in it; and those in
+    another one that it does not include, if programs need them."""
     found: list[Path] = []
+    run = [root / file for file in reached if not file.endswith("setup.py")]
+    needed = {parent for file in run for parent in file.parents}
     for level in (".", "*", "*/*"):
         places = {
             file.parent
             for name in ("setup.py", "pyproject.toml")
             for file in root.glob(f"{level}/{name}")
         }
-        found += sorted(p for p in places if not set(p.parents) & set(found))
+        apart = {p for p in places & needed if not (p / "__init__.py").exists()}
+        found += sorted(p for p in places if p in apart or not set(p.parents) & set(found))
     return found[:MOST_PACKAGES]
 
 

@@ -2,8 +2,8 @@
 
 A program is a file that runs something, that no other file imports, and that imports Isaac Gym
 itself or through others; not one of a folder of others' code, of documents or of tests. Imports are
-followed by name without running anything, so a file that is imported under a name built at run time
-is not found.
+followed by name without running anything, those of names in strings too (`doctor_names.py`); a file
+that is imported under a name built at run time is not found.
 """
 
 import ast
@@ -11,12 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from phalanx.cli.doctor_names import Named
 from phalanx.cli.doctor_read import Source
 
 WRAPPERS = {"isaacgym", "isaacgymenvs", "legged_gym", "bidexhands"}
 """Packages through which a program reaches Isaac Gym."""
 OTHERS = {"third_party", "thirdparty", "external", "docs", "tests"}
 """Folders whose programs are not the repository's own."""
+SIMULATORS = {
+    "omni", "carb", "pxr", "isaacsim", "isaaclab", "genesis", "mujoco", "mujoco_py", "pybullet",
+    "brax", "sapien",
+}  # fmt: skip
+"""A file that imports one of them, instead of Isaac Gym, and is named in a string is a choice that
+programs have."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -34,7 +41,8 @@ class Stop:
 @dataclass
 class Program:
     """A file that is run. `stops` come in the order in which they are met; the first `at_import` of
-    them while modules are imported, the others only where their code is reached."""
+    them while modules are imported, the others only where their code is reached, those after the
+    first `without_choice` only if a setting names their class."""
 
     file: str
     files: set[str] = field(default_factory=set)
@@ -46,6 +54,7 @@ class Program:
     ordered: int = 0
     stops: list[Stop] = field(default_factory=list)
     at_import: int = 0
+    without_choice: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,16 +64,18 @@ class _Import:
     line: int
     at_once: bool  # not in a function
     sure: bool  # nor in a `try` or an `if`
+    in_string: bool = False
 
 
 class Programs:
-    """The programs of a repository whose files are `sources`."""
+    """The programs of a repository whose files are `sources`. named: the modules and classes that
+    each file names in strings."""
 
-    def __init__(self, sources: list[Source]) -> None:
+    def __init__(self, sources: list[Source], named: dict[str, list[Named]]) -> None:
         self._sources = {source.file: source for source in sources}
         self._imports = {source.file: list(_imports(source)) for source in sources}
         self._inside: dict[str, _Inside] = {}  # by file: whether a line is in a function
-        self._resolved: dict[tuple[str, int, str], list[str]] = {}
+        self._resolved: dict[tuple[str, int, bool, str], list[str]] = {}
         self._modules: dict[str, list[str]] = {}
         ends = "/__init__.py"
         packages = {file.removesuffix(ends) for file in self._sources if file.endswith(ends)}
@@ -80,6 +91,11 @@ class Programs:
             for k in range(len(parts)):
                 if "/".join(parts[:k]) not in packages:
                     self._modules.setdefault(".".join(parts[k:]), []).append(file)
+        for file, names in named.items():
+            for name, line in names:
+                bare = name.lstrip(".")
+                level = len(name) - len(bare)
+                self._imports[file].append(_Import(bare, level, line, False, False, in_string=True))
 
     def find(self, stops: dict[str, list[Stop]]) -> list[Program]:
         """All programs. stops: those of each file."""
@@ -160,23 +176,41 @@ class Programs:
                 yield (item.name.split(".")[0], file, item.line, item.sure)
 
     def _reach(self, program: Program, stops: dict[str, list[Stop]]) -> None:
-        """Add what the functions of the files import and meet."""
-        done: set[str] = set()
-        while rest := sorted(program.files - done):
+        """Add what the functions of the files import and meet; after it, what strings lead to."""
+        called: set[str] = set()
+        while rest := sorted(program.files - called):
             for file in rest:
-                done.add(file)
-                inside = self._in_function(file)
-                before = program.at_import
-                for one in self._imports[file]:
-                    if one.at_once:
-                        continue
-                    for found in self._resolve(one, file):
-                        if found not in program.files:
-                            self._visit(found, program, stops)
-                    if not one.level and not self._resolve(one, file):
-                        self._note(program, one.name.split(".")[0], file, one.line, False)
-                program.at_import = before
-                program.stops += [s for s in stops.get(file, ()) if inside(s.line)]
+                called.add(file)
+                self._call(file, program, stops)
+        program.without_choice = len(program.stops)
+        chosen: set[str] = set()
+        while rest := sorted(program.files - chosen):
+            for file in rest:
+                chosen.add(file)
+                self._import(file, [i for i in self._imports[file] if i.in_string], program, stops)
+                if file not in called:
+                    self._call(file, program, stops)
+
+    def _call(self, file: str, program: Program, stops: dict[str, list[Stop]]) -> None:
+        """What the functions of a file import and meet."""
+        later = [i for i in self._imports[file] if not (i.at_once or i.in_string)]
+        self._import(file, later, program, stops)
+        inside = self._in_function(file)
+        program.stops += [s for s in stops.get(file, ()) if inside(s.line)]
+
+    def _import(
+        self, file: str, imports: list[_Import], program: Program, stops: dict[str, list[Stop]]
+    ) -> None:
+        """Imports of a file while the program runs."""
+        before = program.at_import
+        for one in imports:
+            files = self._resolve(one, file)
+            for found in files:
+                if found not in program.files:
+                    self._visit(found, program, stops)
+            if not one.level and not files:
+                self._note(program, one.name.split(".")[0], file, one.line, False)
+        program.at_import = before
 
     def _in_function(self, file: str) -> "_Inside":
         if file not in self._inside:
@@ -191,10 +225,18 @@ class Programs:
 
     def _resolve(self, one: _Import, importer: str) -> list[str]:
         """Files of the repository that an import runs: packages on the way, then the module."""
-        key = (one.name, one.level, importer)
+        key = (one.name, one.level, one.in_string, importer)
         if key not in self._resolved:
-            self._resolved[key] = self._find(one, importer)
+            files = self._find(one, importer)
+            if one.in_string:
+                files = [file for file in files if not self._is_for_another_simulator(file)]
+            self._resolved[key] = files
         return self._resolved[key]
+
+    def _is_for_another_simulator(self, file: str) -> bool:
+        own = [one for one in self._imports[file] if one.at_once and not one.level]
+        tops = {one.name.split(".")[0] for one in own}
+        return bool(tops & SIMULATORS) and "isaacgym" not in tops
 
     def _find(self, one: _Import, importer: str) -> list[str]:
         folder = PurePosixPath(importer).parent
@@ -205,6 +247,10 @@ class Programs:
             for _ in range(one.level - 1):
                 folder = folder.parent
             return self._at(folder, parts)
+        if one.name.endswith("."):  # the rest of it is not known
+            within = {f for m, of in self._modules.items() if m.startswith(one.name) for f in of}
+            near = max((_shared(file, importer) for file in within), default=0)
+            return sorted(file for file in within if _shared(file, importer) == near)
         if beside := self._at(folder, parts):
             return beside
         found = []

@@ -16,6 +16,7 @@ from phalanx.cli.doctor_install import (
     missing,
     refused,
 )
+from phalanx.cli.doctor_names import named
 from phalanx.cli.doctor_programs import WRAPPERS, Program, Programs, Stop, class_at
 from phalanx.cli.doctor_read import Source, Uses, local_names
 from phalanx.cli.doctor_requirements import requirements
@@ -40,7 +41,7 @@ def examine(
         for file, of_file in asked.items()
         if not file.upper().startswith("README") and (bad := refused(of_file))
     }
-    graph = Programs(sources)
+    graph = Programs(sources, named(root, sources))
     programs = graph.find({})
     reached = programs or [graph.whole({})]
     files = {file for program in reached for file in program.files}
@@ -57,7 +58,7 @@ def examine(
     if support is None and used:
         absent.add("isaacgym")  # another package of that name is installed, or none
     by_hand = elsewhere(absent, lines)
-    install = commands(root, absent - by_hand.keys(), sources, lines)
+    install = commands(root, absent - by_hand.keys(), sources, lines, files)
     install += [f"pip install {p.package!r}" for p in broken if p.cure == "install"]
     if early:
         install.insert(0, f"pip install gym=={TESTED['gym']}  # {early} imports it before isaacgym")
@@ -152,7 +153,7 @@ def _calls_of(module: str, sources: list[Source]) -> Iterator[tuple[str, int]]:
 def _told(program: Program, sources: list[Source]) -> Report:
     """What is said of a program: what stops it, beyond what the commands and the switch cure."""
     by_file = {source.file: source for source in sources}
-    left = [(k < program.at_import, stop) for k, stop in enumerate(program.stops) if not stop.cure]
+    left = [(k, stop) for k, stop in enumerate(program.stops) if not stop.cure]
     return {
         "file": program.file,
         "stops": [
@@ -161,8 +162,9 @@ def _told(program: Program, sources: list[Source]) -> Report:
                 "in": class_at(by_file[stop.file], stop.line),
                 "what": stop.what,
                 "fix": stop.fix,
-                "at_import": at_import,
+                "at_import": k < program.at_import,
+                "choice": k >= program.without_choice,
             }
-            for at_import, stop in left
+            for k, stop in left
         ],
     }

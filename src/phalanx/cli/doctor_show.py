@@ -80,7 +80,8 @@ def _first(programs: list[Report]) -> list[Report]:
 
 def _said(stop: Report) -> str:
     where = f"{stop['at']}, class {stop['in']}" if stop["in"] else stop["at"]
-    reached = "" if stop["at_import"] else ", if it gets there"
+    later = ", if a setting names it" if stop["choice"] else ", if it gets there"
+    reached = "" if stop["at_import"] else later
     return f"{stop['what']} ({where}{reached}): {stop['fix']}"
 
 
