@@ -1,7 +1,7 @@
-"""Makes docs/images/learning.webp: robots at several moments of one training, side by side.
+"""Makes docs/images/ant.webp: robots at several moments of one training, side by side.
 
 phalanx train task=Ant max_iterations=160 train.params.config.save_frequency=20
-python benchmarks/learning_picture.py run=runs/Ant iterations=20,80,160 out=learning.webp
+python benchmarks/learning_picture.py run=runs/Ant iterations=20,80,160 out=ant.webp
 """
 
 import re

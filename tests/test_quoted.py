@@ -228,7 +228,7 @@ SCALES = {
 """By how much the number of a file, in its own unit, may be multiplied."""
 MEASURED = re.compile(
     r"\d (?:(?:k|M|ms|us|GB|min|minutes)\b|%)|(?:steps|images|frames)/s\b|\d times (?:as|UniLab)"
-    r"|\d\.\d+ s\b|\d\.\d+ cm\b|\d\d+ s (?:on|of training|after)\b|(?:after|took|takes|in) \d\d+ s\b"
+    r"|\d\.\d+ s\b|\d\.\d+ cm\b|\d\d+ s (?:on|of training|after)\b|(?:after|took|in) \d\d+ s\b"
 )
 """Words of what was measured."""
 MADE = "| task | hardware |"

@@ -1,5 +1,7 @@
 """README and pages: links lead somewhere, commands exist, examples are those of their files."""
 
+import dataclasses
+import importlib.util
 import json
 import re
 import shlex
@@ -9,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from phalanx.cli.commands import COMMANDS
+from phalanx import tasks
+from phalanx.cli.commands import ALGORITHMS, COMMANDS
 from phalanx.cli.completion import _keys
 from phalanx.errors import PhalanxError
+from phalanx.sim import Sim
+from phalanx.sim.actor import Actor
+from phalanx.tasks.task import Task, TaskConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "benchmarks/README.md", *(ROOT / "docs").rglob("*.md")])
@@ -59,6 +65,18 @@ def commands(page):
     yield from re.findall(r"`phalanx ([a-z][^`]*)`", text)
 
 
+@pytest.mark.parametrize("page", ["isaac_gym", "isaac_lab", "mjlab", "rl_games"])
+def test_what_ours_is_called_in_tables_for_those_who_come_from_elsewhere(page):
+    ours = {*dir(Task), *dir(Actor), *dir(Sim), "Task", "TaskConfig"}
+    ours |= {"ctrl", "terminated", "truncated", *(f.name for f in dataclasses.fields(TaskConfig))}
+    text = (ROOT / f"docs/coming_from/{page}.md").read_text()
+    rows = re.findall(r"^\| .* \| (.*) \|$", text, re.M)
+    assert rows[0] == "ours"
+    for code in re.findall(r"`([^`]+)`", " ".join(rows)):
+        if name := re.fullmatch(r'(?:sim\.actor\("robot"\))?(?:sim)?\.?(\w+)(?:\(\w*\))?', code):
+            assert name[1] in ours, code
+
+
 @pytest.mark.parametrize("page", [*PAGES, NOTEBOOK], ids=lambda p: str(p.relative_to(ROOT)))
 def test_commands_in_pages_exist_with_their_keys(page):
     for command in commands(page):
@@ -91,3 +109,39 @@ def test_the_tutorials_hopper_is_that_of_the_example():
     start, end = hopper.index("    def compute_observations"), hopper.index("    def reset_envs")
     shown = " ".join(text.split())  # the page's blocks are formatted on their own
     assert " ".join(hopper[start:end].split()) in shown
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    """What makes the site's pages of tasks."""
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs/_site/hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_task_has_a_film_and_a_curve_or_its_page_says_that_there_is_none(hooks):
+    images = ROOT / "docs/images"
+    stems = {tasks.source_file(name).stem for name in tasks.TASKS}
+    for shown, ending in ((hooks.FILMS, ".webp"), (hooks.CURVES, "_curve.png")):
+        assert set(shown) == {stem for stem in stems if (images / f"{stem}{ending}").is_file()}
+
+
+def test_a_task_s_page_has_what_the_task_declares(hooks):
+    page = hooks.task_page("Ant")
+    assert "| `joint_vel` | 8 | `hip_1`, `ankle_1`" in page
+    assert "| `alive_weight` | `0.5` |" in page
+    assert "An action of 1 is 15" in page.replace("an action", "An action")
+    assert "*After 20, 60, 120 and 200 iterations on two CPU cores.*" in page
+
+
+def test_every_algorithm_has_a_page_with_its_formula_source_and_settings():
+    files = [*(ROOT / "docs/algorithms").glob("*.md"), ROOT / "docs/amp.md"]
+    pages = [file.read_text() for file in files]
+    for name, settings in ALGORITHMS.items():
+        (page,) = [p for p in pages if f"`{name}`" in p or f"`algo.name: {name}`" in p]
+        for file in re.findall(r"<!-- docstring: (\S+) -->", page):
+            page += (ROOT / "src" / file).read_text().split('"""')[1]
+        assert re.search(r"^ *(loss|actor|critic)\b.* [-+=(]", page, re.M), name
+        assert "arXiv:" in page, name
+        assert f"<!-- settings: {settings} -->" in page, name

@@ -1,16 +1,18 @@
 """What MkDocs does not do by itself: pages and tables from the declarations, links into sources.
 
-- `tasks/`: an index and a page for each task, from its docstring, its Config and its train config.
+- `tasks/`: an index and a page for each task, from its docstring, its layouts of observations and
+  actions, its Config and its train config, with a film and a curve.
 - `<!-- settings: module:Class -->` in a page becomes the table of that dataclass's fields.
 - `<!-- docstring: phalanx/x.py -->` becomes that module's docstring.
 - `benchmarks.md` is benchmarks/README.md.
 - Links out of docs/, which work where the repository is shown, become plain text here.
 
-Nothing slow is imported: fields are read from the sources, as for `phalanx train --help`.
+Settings are read from the sources, as for `phalanx train --help`; layouts are asked of the tasks.
 """
 
 import ast
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +23,42 @@ from phalanx.cli.commands import ALGORITHMS
 from phalanx.cli.fields import Field, fields, find_class, source
 from phalanx.cli.help import config_class, read_train
 from phalanx.cli.settings import own_train
+from phalanx.layout import KINDS
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = re.compile(r"<!-- settings: (\S+) -->")
 DOCSTRING = re.compile(r"<!-- docstring: (\S+) -->")
+WALKS = "Forward, left, in a curve and back, with pushes"
+TRACKS = "Return and tracking in training"
 OUTSIDE = re.compile(
     r"(?<!!)\[([^\]]+)\]\((?:\.\./)+(?!docs/)(?:src|examples|benchmarks|README|CHANGELOG|tests|CONTRIBUTING)[^)]*\)"
 )
-CURVES = ("ant_humanoid_h200.png", "Return over time of five seeds on one H200")
-PICTURES = {
-    "Ant": [("learning.webp", "After 20, 60, 120 and 200 iterations on two CPU cores"), CURVES],
-    "Humanoid": [CURVES],
-    "HumanoidWalk": [("humanoid_walk.jpg", "After half a minute of learning on one GPU")],
-    "HumanoidAMP": [("amp.jpg", "Policies that imitate clips")],
-    **{
-        f"{robot}Velocity": [
-            (f"{robot.lower()}_velocity.webp", "Forward, left, in a curve and back, with pushes"),
-            (f"{robot.lower()}_velocity_curve.png", "Return and tracking in training"),
-        ]
-        for robot in ("Go1", "Go2", "G1", "Anymal")
-    },
-    "Go2Recovery": [
-        ("go2_recovery.webp", "After 12 M steps on two cores: three of these four stand up"),
-        ("go2_recovery_curve.png", "Return in training"),
-    ],
-    "Cartpole": [("cartpole_learning.webp", "After 2, 8, 16 and 60 iterations")],
+FILMS = {
+    # docs/images/<task>.webp shows
+    "ant": "After 20, 60, 120 and 200 iterations on two CPU cores",
+    "anymal_velocity": WALKS,
+    "cartpole": "After 2, 8, 16 and 60 iterations",
+    "g1_velocity": WALKS,
+    "go1_velocity": WALKS,
+    "go2_recovery": "After 12 M steps on two cores: three of these four stand up",
+    "go2_velocity": WALKS,
+    "humanoid_walk": "Without noise, after training on one H200",
 }
-FILMS = {"HumanoidWalk": "humanoid_walk.mp4"}
+CURVES = {
+    # docs/images/<task>_curve.png shows
+    "ant": "Return over time of five seeds on one H200",
+    "anymal_velocity": TRACKS,
+    "g1_velocity": TRACKS,
+    "go1_velocity": TRACKS,
+    "go1_velocity_mjlab": "Return and tracking on one H200, still rising when it ended",
+    "go2_recovery": "Return in training",
+    "go2_velocity": TRACKS,
+    "humanoid": "Return over time of five seeds on one H200",
+    "humanoid_amp": "Discriminator's reward and length of an episode, CMU's walk on one H200",
+    "humanoid_walk": "Return over time of five seeds on two CPU cores",
+}
+LACKS = "No policy of this task is at hand that a {} could show"
+"""Said on the pages of tasks that are not in FILMS or CURVES."""
 
 
 def on_config(config: Any) -> Any:
@@ -95,10 +106,14 @@ def task_page(name: str) -> str:
     file = tasks.source_file(name)
     text = docstring(file)
     lines = [f"# {name}", "", "```", f"phalanx train task={name}", "```", "", text, ""]
-    for picture, words in PICTURES.get(name, ()):
-        lines += [f"![{words}](../images/{picture})", f"*{words}.*", ""]
-    if name in FILMS:
-        lines += [f"[A film of it](../images/{FILMS[name]})", ""]
+    for kind, picture, shown in (
+        ("film", f"{file.stem}.webp", FILMS.get(file.stem)),
+        ("curve", f"{file.stem}_curve.png", CURVES.get(file.stem)),
+    ):
+        words = shown or LACKS.format(kind)
+        lines += [f"![{words}](../images/{picture})", ""] if shown else []
+        lines += [f"*{words}.*", ""]
+    lines += vectors(name)
     config = config_class(name)
     if config is not None:
         lines += ["## Settings", "", "On the command line, `task.env.<key>=<value>`.", ""]
@@ -115,6 +130,34 @@ def task_page(name: str) -> str:
         ]
         lines += ["", table(changed, params["config"])]
     return "\n".join(lines)
+
+
+def vectors(name: str) -> list[str]:
+    """Tables of a task's observations and actions, from its layouts."""
+    task = tasks.make(name, num_envs=1, device="cpu")
+    lines = ["## Observations", "", "| term | numbers | which | unit | times |"]
+    lines += ["| --- | --- | --- | --- | --- |"]
+    for term in task.observation_layout():
+        cells = [f"`{term.name}`", str(term.size), few(term.elements), term.unit]
+        lines.append(f"| {' | '.join([*cells, span(term.scale)])} |")
+    layout = task.action_layout()
+    lines += ["", "## Actions", ""]
+    if layout.kind == "custom":
+        return [*lines, f"{task.num_actions} numbers, as above.", ""]
+    head = f"A {layout.kind} [{KINDS[layout.kind]}] for each joint: an action of 1 is"
+    return [*lines, f"{head} {span(layout.scale)}. Joints: {few(layout.joints)}.", ""]
+
+
+def few(names: Sequence[str]) -> str:
+    """Some names, and how many there are."""
+    shown = [f"`{n}`" for n in names]
+    return ", ".join(shown if len(shown) <= 6 else [*shown[:4], "...", shown[-1]])
+
+
+def span(values: Sequence[float]) -> str:
+    """One number for equal ones, else the least and the greatest."""
+    low, high = min(values), max(values)
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
 def docstring(file: Path) -> str:

@@ -117,7 +117,7 @@ def find_class(place: str) -> ClassSource:
 
 def fields(cls: ClassSource, prefix: str = "", nested: bool = True) -> list[Field]:
     """The fields of a dataclass in their order, those of its bases first. With `nested`, a field
-    that is itself a dataclass is followed by its fields, as `outer.inner`."""
+    that is itself a dataclass, or read by one, is followed by its fields, as `outer.inner`."""
     found: dict[str, list[Field]] = {}
     docs: dict[str, str] = {}
     for owner in reversed(cls.lineage()):
@@ -126,7 +126,7 @@ def fields(cls: ClassSource, prefix: str = "", nested: bool = True) -> list[Fiel
             docs[name] = doc or docs.get(name, "")  # a subclass may only change the default
             found[name] = [_field(name, statement, docs[name], owner.file)]
             for word in ast.walk(statement.annotation) if nested else ():
-                inner = owner.file.find(word.id) if isinstance(word, ast.Name) else None
+                inner = _class_of(word, owner.file)
                 if inner and _is_dataclass(inner.node):
                     first, *rest = found[name]
                     first = dataclasses.replace(first, is_section=first.default != "null")
@@ -135,6 +135,13 @@ def fields(cls: ClassSource, prefix: str = "", nested: bool = True) -> list[Fiel
                         own = [_of_a_term(field) for field in own]
                     found[name] = [first, *rest, *own]
     return [field for group in found.values() for field in group]
+
+
+def _class_of(word: ast.AST, file: Source) -> ClassSource | None:
+    """The class that a part of an annotation names, as itself or as "module:Name"."""
+    if isinstance(word, ast.Constant) and re.fullmatch(r"phalanx[\w.]*:\w+", str(word.value)):
+        return find_class(str(word.value))
+    return file.find(word.id) if isinstance(word, ast.Name) else None
 
 
 def _with_given(own: list[Field], name: str, statement: ast.AnnAssign, file: Source) -> list[Field]:

@@ -1,12 +1,13 @@
 """RL Games' YAML as typed dataclasses: every key of every agent with default, unit and meaning.
 
 Keys and formulas are those of RL Games 1.6.5. Where Phalanx has an extension, the key is RL Games'
-own with a new value (`value_bootstrap: reached`), and the field says so.
+own with a new value (`value_bootstrap: reached`), and the field says so. An annotation names the
+class that reads a mapping where that class is needed by few runs.
 """
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from phalanx.config import ranged
 from phalanx.errors import PhalanxError
@@ -254,12 +255,10 @@ class PPOConfig(AgentConfig):
     """With a central value: train the policy network's own value too; None is RL Games' choice,
     yes for continuous actions and no for discrete ones."""
 
-    rnd_config: dict[str, Any] | None = None
-    """Add a reward for novel states; see `phalanx.rl.curiosity.RNDConfig`."""
-
-    symmetry_config: dict[str, Any] | None = None
-    """Learn with the mirror images of left and right; see `phalanx.rl.symmetry.SymmetryConfig`."""
-
+    rnd_config: Annotated[dict[str, Any] | None, "phalanx.rl.curiosity:RNDConfig"] = None
+    """Add a reward for novel states."""
+    symmetry_config: Annotated[dict[str, Any] | None, "phalanx.rl.symmetry:SymmetryConfig"] = None
+    """Learn with the mirror images of left and right."""
     torch_compile: bool | str | dict[str, Any] = True
     """On CUDA, fuse the many small kernels of task, policy and losses with torch.compile; false
     starts faster and runs slower. On a CPU, compute perceptrons in compiled functions instead of by
@@ -359,8 +358,8 @@ class PPOConfig(AgentConfig):
 class DistillationConfig(PPOConfig):
     """`params.config` of the agent distillation."""
 
-    teacher: dict[str, Any] | None = None
-    """The policy to learn from, see `phalanx.rl.distillation.TeacherConfig`."""
+    teacher: Annotated[dict[str, Any] | None, "phalanx.rl.distillation:TeacherConfig"] = None
+    """The policy to learn from; required."""
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,11 @@ class RNDConfig:
     network: dict[str, Any] = field(
         default_factory=lambda: {"name": "rnd_curiosity", "mlp": {"units": [128, 128]}}
     )
+    """Its two networks; `mlp.rnd.units` are those of the fixed one, if they differ."""
     scale_value: float = 1.0
     """Weight of the curiosity reward; that of the shaped reward is 1."""
     learning_rate: float = ranged(1e-4, above=0)
+    """Of the predictor."""
     mini_epochs: int = ranged(1, at_least=1, at_most=1000)
     """Passes over each rollout."""
 

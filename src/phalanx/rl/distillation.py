@@ -36,8 +36,11 @@ class TeacherConfig:
     network: dict[str, Any] = field(default_factory=dict)
     """Its section `network`; empty for the student's."""
     model: str = "continuous_a2c_logstd"
+    """Its `model.name`."""
     normalize_input: bool = True
+    """Whether its observations were normalised in training."""
     normalize_value: bool = True
+    """Whether its values were normalised in training."""
 
 
 class Distillation(ContinuousPPO):
