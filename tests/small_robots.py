@@ -36,6 +36,33 @@ QUADRUPED = f"""
 """
 """A dog of 5 + 4 (0.3 + 0.2 + 0.05) = 7.2 kg on straight legs, with motors of 20 N m."""
 
+BIPED_LEG = """
+<body name="{side}_thigh" pos="0 {y} -.05">
+  <joint name="{side}_roll" axis="1 0 0" range="-.5 .5"/>
+  <joint name="{side}_hip" axis="0 1 0" range="-1.5 1.5"/>
+  <geom type="capsule" fromto="0 0 0 0 0 -.35" size=".04" mass="2"/>
+  <body name="{side}_shank" pos="0 0 -.4">
+    <joint name="{side}_knee" axis="0 1 0" range="0 2.5"/>
+    <geom type="capsule" fromto="0 0 -.05 0 0 -.32" size=".03" mass="1"/>
+    <body name="{side}_foot" pos="0 0 -.4">
+      <joint name="{side}_ankle" axis="0 1 0" range="-1 1"/>
+      <geom type="box" pos="{toe} 0 -.05" size=".11 .05 .02" mass=".5"/>
+    </body>
+  </body>
+</body>"""
+
+
+def biped(toe=0.04, arms=""):
+    """A robot of 17 kg on two straight legs, without actuators. toe: how far the middle of a sole
+    is ahead of its ankle [m]."""
+    legs = "".join(BIPED_LEG.format(side=s, y=y, toe=toe) for s, y in (("l", 0.1), ("r", -0.1)))
+    return (
+        '<mujoco><compiler angle="radian"/><worldbody><body name="hips" pos="0 0 1"><freejoint/>'
+        '<geom type="box" pos=".02 0 .2" size=".1 .15 .2" mass="10"/>'
+        f"{legs}{arms}</body></worldbody></mujoco>"
+    )
+
+
 ARM = """
 <mujoco model="arm">
   <compiler angle="radian"/>

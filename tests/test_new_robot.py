@@ -21,7 +21,7 @@ from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
 from phalanx.robot import HeldRobot, default_pose, read_robot
 from recorder import Recorder
-from small_robots import ARM, BOX, QUADRUPED
+from small_robots import ARM, BOX, QUADRUPED, biped
 
 WHEELED = """
 <robot name="cart">
@@ -155,6 +155,38 @@ def test_what_is_rigidly_joined_to_the_base_falls_and_what_is_joined_to_a_leg_do
     config = tasks.make("Shells", 1, "cpu", engine="mujoco").config
     assert config.falls_on == ("shell",)
     assert {"FL_cap", "FL_thigh"} <= set(config.not_to_touch)
+
+
+ARMS = """
+<body name="shoulder" pos="0 .25 .3"><joint name="swing" axis="0 1 0" range="-1 1"/>
+  <geom size=".02" mass=".1"/>
+  <body name="hand"><joint name="fold" axis="1 0 0" range="-1 1"/>
+    <geom type="capsule" fromto="0 0 0 0 0 -.25" size=".03" mass=".5"/></body></body>"""
+CROSSED = {
+    "dog": (QUADRUPED, {"FL_hip": 1.4, "FL_knee": 0, "RL_hip": -1.5, "RL_knee": 0}, "FL_thigh"),
+    "biped": (biped(arms=ARMS), {"fold": -0.8}, "hips"),
+}
+
+
+@pytest.mark.parametrize("robot", CROSSED)
+def test_bodies_of_a_robot_that_walks_pass_through_each_other(cwd, monkeypatch, robot):
+    """Else a leg that touches another one costs reward, and a hand on the own hips is a fall."""
+    text, crossed, body = CROSSED[robot]
+    (cwd / "walker.xml").write_text(text)
+    main(["new", "mine", "robot=walker.xml"])
+    monkeypatch.chdir("mine")
+    for own, given in ((False, {}), (True, {"self_collisions": True})):
+        env = tasks.make("Walker", 2, "cpu", engine="mujoco", randomize=False, **given)
+        env.reset()
+        env.sim.qpos[:, 2] += 1  # away from the ground
+        for joint, angle in crossed.items():
+            env.sim.qpos[:, int(env.sim.model.joint(f"robot/{joint}").qposadr[0])] = angle
+        felt = torch.zeros(2, len(env.robot.contact_body_names))
+        for _ in range(8):
+            env.sim.advance(1)
+            felt += env.robot.contact_force.norm(dim=-1)
+        assert (felt[:, env.robot.contact_body_names.index(body)] > 1).tolist() == [own] * 2
+        assert own or not felt.any()
 
 
 def test_servos_of_a_file_that_hardly_damp_are_damped(cwd, monkeypatch):

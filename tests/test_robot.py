@@ -23,7 +23,7 @@ from phalanx.robot import HeldRobot, default_pose, drop, facts_of, read_robot
 from phalanx.robot.drives import drives_of
 from phalanx.robot.write import whole_spec, write_mjcf
 from phalanx.sim import Scene
-from small_robots import ARM, BOX, LEG, LEGS, MOTORS, QUADRUPED
+from small_robots import ARM, BOX, LEG, LEGS, MOTORS, QUADRUPED, biped
 
 
 @pytest.fixture
@@ -45,30 +45,9 @@ def sentence(capsys, *arguments):
     return command_line.sentence(capsys, "robot", *arguments)
 
 
-BIPED_LEG = """
-<body name="{side}_thigh" pos="0 {y} -.05">
-  <joint name="{side}_roll" axis="1 0 0" range="-.5 .5"/>
-  <joint name="{side}_hip" axis="0 1 0" range="-1.5 1.5"/>
-  <geom type="capsule" fromto="0 0 0 0 0 -.35" size=".04" mass="2"/>
-  <body name="{side}_shank" pos="0 0 -.4">
-    <joint name="{side}_knee" axis="0 1 0" range="0 2.5"/>
-    <geom type="capsule" fromto="0 0 -.05 0 0 -.32" size=".03" mass="1"/>
-    <body name="{side}_foot" pos="0 0 -.4">
-      <joint name="{side}_ankle" axis="0 1 0" range="-1 1"/>
-      <geom type="box" pos="{toe} 0 -.05" size=".11 .05 .02" mass=".5"/>
-    </body>
-  </body>
-</body>"""
-
-
 @pytest.mark.parametrize("toe", [0.04, -0.03])
 def test_bent_legs_stand_on_flat_soles_under_the_weight(cwd, toe):
-    legs = "".join(BIPED_LEG.format(side=s, y=y, toe=toe) for s, y in (("l", 0.1), ("r", -0.1)))
-    (cwd / "biped.xml").write_text(
-        '<mujoco><compiler angle="radian"/><worldbody><body name="hips" pos="0 0 1"><freejoint/>'
-        f'<geom type="box" pos=".02 0 .2" size=".1 .15 .2" mass="10"/>{legs}</body></worldbody>'
-        "</mujoco>"
-    )
+    (cwd / "biped.xml").write_text(biped(toe))
     robot = read_robot("biped.xml")
     pose = default_pose(robot)
     assert pose.name == "its legs bent by Phalanx"
