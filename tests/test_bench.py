@@ -23,7 +23,7 @@ SPEEDS = ["physics", "environment", "rollout", "training"]
 def run_here(job):
     """Runs a job in this process instead of its own."""
     rows = []
-    job = dataclasses.replace(job, started=time.time())
+    job = dataclasses.replace(job, started=time.monotonic())
     try:
         measure.run(job, rows.append)
     except PhalanxError as error:

@@ -134,6 +134,23 @@ def test_isaacgym_goes_one_way():
     assert backwards == []
 
 
+def test_no_duration_comes_from_a_clock_that_can_be_set():
+    """`time.perf_counter` and `time.monotonic` never jump."""
+    packages = (SOURCE, ISAACGYM)
+    clock = re.compile(r"\btime\.time\(|\bfrom time import\b|datetime\.(now|utcnow|today)\(")
+    users = {
+        f"{file.parent.name}/{file.name}"
+        for package in packages
+        for file in package.rglob("*.py")
+        if clock.search(file.read_text())
+    }
+    assert users == {
+        "rl/runner.py",  # a seed
+        "rl/run.py",  # a name
+        "rl/tracking.py",  # when a number was logged
+    }
+
+
 def test_importing_phalanx_alone_is_light():
     heavy = ("torch", "mujoco", "warp", "numpy")
     code = f"import sys, phalanx; print([m for m in {heavy} if m in sys.modules])"

@@ -153,6 +153,33 @@ def test_a_trial_among_the_worst_becomes_like_one_of_the_best(tmp_path, monkeypa
     assert study.trial(0).change == chosen["trial"]["change"]
 
 
+def test_the_checkpoint_just_written_is_kept_though_the_clock_was_set_back(tmp_path):
+    study = Study(tmp_path / "s")
+    study.begin(["task=Cartpole"], [{}])
+    record = study.trial(0)
+    reporter = trial.Reporter(study, record, 1, False)
+    reporter.report = lambda row: None
+    mean = SimpleNamespace(mean=1.0, size=1)
+    algo = SimpleNamespace(
+        epoch_num=0, nn_dir=tmp_path, stop_reason="", mean_rewards=mean, mean_lengths=mean
+    )
+
+    def save(name):
+        file = name.with_suffix(".pth")
+        file.touch()
+        os.utime(file, (1e9 - algo.epoch_num, 1e9 - algo.epoch_num))
+        return file
+
+    algo.save = save
+    reporter.after_init(algo)
+    for epoch in range(1, 9):
+        algo.epoch_num = epoch
+        reporter.after_print_stats(epoch, epoch, 1.0)
+        assert Path(record.checkpoint).name == f"trial_{epoch}.pth"
+        assert Path(record.checkpoint).exists()
+        assert len(list(tmp_path.glob("trial_*.pth"))) == min(epoch, trial.KEPT)
+
+
 def test_a_study_that_is_killed_continues_and_a_trial_that_fails_leaves_others_alone(tmp_path):
     options = ["task=Cartpole", "sim_device=cpu", "num_envs=16", "max_iterations=100", "study=s"]
     options += ["train.params.config.horizon_length=8", "report_every=3"]

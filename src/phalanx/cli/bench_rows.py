@@ -26,7 +26,7 @@ def run(job: Job) -> Iterator[Row]:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            job = dataclasses.replace(job, started=time.time())
+            job = dataclasses.replace(job, started=time.monotonic())
             process.stdin.write(json.dumps(dataclasses.asdict(job)))
             process.stdin.close()
             row: Row = {}

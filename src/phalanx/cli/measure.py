@@ -65,7 +65,7 @@ class Job:
     seconds: float = 5.0
     """Total duration of all windows of one row [s]."""
     started: float = 0.0
-    """`time.time()` at the start of the process."""
+    """`time.monotonic()`, which processes share, at the start of this one [s]."""
     eager: bool = False
     """Measure without CUDA graphs and fused kernels."""
     target: float | None = None
@@ -151,7 +151,7 @@ def measure_speeds(job: Job, params: dict[str, Any], emit: Emit) -> None:
         steps = in_a_call * n
         row(measures, _without_overflow(task, step_all, graph.reset, steps, job.seconds, device))
 
-    row("start-up", [max(time.time() - job.started, 0.0)], "s")
+    row("start-up", [time.monotonic() - job.started], "s")
     with torch.no_grad():
         task.reset()
         task.pre_physics_step(random_actions(task.action_space, n, device))

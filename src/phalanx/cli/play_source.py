@@ -1,6 +1,6 @@
 """A policy that plays in a live page: it can be paused, reset, pushed and commanded."""
 
-import time
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ class PlaySource(Source):
 
     def __init__(self, player: Any, checkpoint: Path | None) -> None:
         self.player, self.env = player, player.env
-        self.checkpoint, self._loaded = checkpoint, time.time()
+        self.checkpoint = checkpoint
+        self._seen = self._files()
         self.dt, self.num_envs = self.env.sim.dt, self.env.num_envs
         self.curves = Curves("time [s]")
         self.env.terms.latest = {}
@@ -62,23 +63,30 @@ class PlaySource(Source):
         return f"{whose}, {self._time:.1f} s"
 
     def newest(self) -> str:
-        """The newest checkpoint of the folder, if it was written after the one that plays was
-        read."""
-        if self.checkpoint is None:
-            return ""
-        times = {}
-        for path in self.checkpoint.parent.glob("*.pth"):
-            if not path.name.startswith("."):
-                times[path] = path.stat().st_mtime
-        latest = max(times, key=times.__getitem__, default=None)
-        return str(latest) if latest is not None and times[latest] > self._loaded else ""
+        """The newest of the folder's checkpoints that were written after the one that plays was
+        read. Clocks can be set back, so files count as such that are other than then."""
+        files = self._files()
+        written = [path for path, what in files.items() if what != self._seen.get(path)]
+        return str(max(written, key=files.__getitem__, default=""))
 
     def take_newest(self) -> None:
         """Play the newest checkpoint from now on."""
+        files = self._files()
         if path := self.newest():
-            self._loaded = time.time()
+            self._seen = files
             self.player.restore(path)
             self.checkpoint = Path(path)
+
+    def _files(self) -> dict[Path, tuple[int, int]]:
+        """Checkpoints in the folder, each with its time [ns] and what tells one file from
+        another."""
+        found = {}
+        for path in self.checkpoint.parent.glob("*.pth") if self.checkpoint else ():
+            with contextlib.suppress(OSError):  # training may have removed it by now
+                status = path.stat()
+                if not path.name.startswith("."):
+                    found[path] = status.st_mtime_ns, status.st_ino
+        return found
 
     def give_command(self, values: Sequence[float]) -> None:
         """Give this command to all robots, in the order of `command_names`."""

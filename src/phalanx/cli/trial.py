@@ -78,8 +78,9 @@ class Reporter(AlgoObserver):
         self._reported = epoch_num
         numbers = (epoch_num, frame, a.mean_rewards.mean, a.mean_lengths.mean, total_time)
         file = a.save(a.nn_dir / f"trial_{epoch_num}")
-        old = sorted(a.nn_dir.glob("trial_*.pth"), key=lambda p: p.stat().st_mtime)
-        for each in old[:-KEPT]:
+        others = [p for p in a.nn_dir.glob("trial_*.pth") if p.name != file.name]
+        others.sort(key=lambda p: p.stat().st_mtime)  # by a clock that may have been set back
+        for each in others[: 1 - KEPT]:
             each.unlink()
         begun_from = Path(self.record.checkpoint or "")
         self.record.checkpoint = str(file.absolute())
