@@ -34,6 +34,10 @@ FACES = "0 1 3  0 3 2  4 6 7  4 7 5  0 4 5  0 5 1  2 3 7  2 7 6  0 2 6  0 6 4  1
 TRIANGLES = np.array(FACES.split(), int).reshape(12, 3)
 
 
+PLACED = ("dropped", "added", "mended", "unused")
+"""Kinds of notes that say where in the file they are about."""
+
+
 def robot(inner: str) -> str:
     return f'<robot name="r">\n{inner}</robot>'
 
@@ -72,7 +76,10 @@ def load(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
             file.write_text(text, encoding="utf-8")
-        return load_robot(file, **options)
+        loaded = load_robot(file, **options)
+        nowhere = [n for n in loaded.notes if n.kind in PLACED and not n.place]
+        assert all(" mm" in n.item for n in nowhere)  # which is between two bodies
+        return loaded
 
     return load_text
 
@@ -156,8 +163,9 @@ def test_a_urdf_loads_as_its_maker_meant(load, case):
     model = loaded.compile()
     assert (model.njnt, model.nv) == (joints, freedom)
     assert model.body_mass.sum() == pytest.approx(mass)
-    assert re.search(note, texts(loaded.notes))
-    assert bool(note) == bool(loaded.notes)
+    notes = [n for n in loaded.notes if n.kind != "unused"]
+    assert re.search(note, texts(notes))
+    assert bool(note) == bool(notes)
     mujoco.mj_step(model, mujoco.MjData(model))
 
 
@@ -642,6 +650,36 @@ def test_collapsing_merges_bodies_without_joints_in_both_formats(load):
     assert load(text, collapse_fixed_joints=True).compile().nbody == 2
     text = robot(f"{BASE}{ARM}{joint('fixed', 'base', 'arm')}")
     assert load(text, collapse_fixed_joints=True).compile().nbody == 2
+
+
+def test_what_has_no_effect_is_listed_with_its_line_and_not_warned_about(load, tmp_path, caplog):
+    extras = """<transmission name="t"/>
+      <gazebo reference="base"/>
+      <mujoco><compiler fusestatic="0" meshdir="m"/></mujoco>
+      <material name="wood"><texture filename="w.png"/></material>"""
+    text = hinge(f"{LIMIT}<safety_controller/>").replace("</robot>", f"{extras}</robot>")
+    assert texts(load(text).notes).split("; ") == [
+        "<transmission> without effect: 't' (line 2)",
+        "<gazebo> without effect: 'base' (line 3)",
+        "<safety_controller> without effect: 'j' (line 2)",
+        "textures that are not drawn: 'w.png' (line 5)",
+        "settings in <mujoco> without effect: fusestatic of <compiler> (line 4)",
+    ]
+    (tmp_path / "world.xml").write_text(
+        '<mujoco>\n<worldbody>\n<geom name="floor" type="plane" size="1 1 1"/><light/></worldbody>'
+        '<custom><numeric name="n" data="1"/></custom></mujoco>'
+    )
+    body = '<body name="b"><geom size=".1"/></body>'
+    scene = f'<mujoco><include file="world.xml"/>\n<worldbody><camera name="c"/>{body}</worldbody>'
+    loaded = load(f"{scene}<visual/></mujoco>")
+    assert {str(n) for n in loaded.notes} == {
+        "sections without effect: <custom> (world.xml, line 3)",
+        "sections without effect: <visual> (line 2)",
+        "left out, since a scene has its own: plane 'floor' (world.xml, line 3)",
+        "left out, since a scene has its own: light without a name (world.xml, line 3)",
+        "left out, since a scene has its own: camera 'c' (line 2)",
+    }
+    assert not caplog.records
 
 
 # Contacts at the start ----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from phalanx.robot import Drop, RobotFacts
 from phalanx.robot.drives import GRAVITY
 from phalanx.robot.facts import JointFacts
 from phalanx.sim.assets import OFFERS_KEYFRAMES
-from phalanx.sim.robot import Note, summary
+from phalanx.sim.robot import sentences
 from phalanx.sim.scene_options import SCENE_OPTIONS
 
 MOST_OVERLAPS = 10
@@ -45,8 +45,12 @@ def show(console: Console, facts: RobotFacts, dropped: Drop) -> None:
         )
     _part(console, "Physics options of the file", _options(facts))
     # Overlaps and keyframes have parts of their own.
-    notes = [n for n in facts.notes if n.kind != "overlap" and n.text != OFFERS_KEYFRAMES]
-    _part(console, "What differs from the file, and what is doubtful in it", _notes(notes))
+    told = ("overlap", "unused")
+    notes = [n for n in facts.notes if n.kind not in told and n.text != OFFERS_KEYFRAMES]
+    title = "What differs from the file, and what is doubtful in it"
+    _part(console, title, _list(sentences(notes)))
+    unused = [n for n in facts.notes if n.kind == "unused"]
+    _part(console, "What is left out, since nothing here needs it", _list(sentences(unused)))
     if facts.outside:
         outside = _list([", ".join(facts.outside)], bullet="")
         _part(console, "Joints outside of their limits in the file's pose", outside)
@@ -202,14 +206,6 @@ def _options(facts: RobotFacts) -> Table:
         chosen = [f"{k} {v}" for k, v in facts.options.items() if (k in SCENE_OPTIONS) == left]
         entries += [f"{words}: {', '.join(chosen)}"] * bool(chosen)
     return _list(entries)
-
-
-def _notes(notes: list[Note]) -> Table:
-    """Notes of one sort share an entry."""
-    sorts: dict[str, list[Note]] = {}
-    for note in notes:
-        sorts.setdefault(note.text, []).append(note)
-    return _list([summary(group) for group in sorts.values()])
 
 
 def _overlaps(facts: RobotFacts) -> Table:

@@ -19,6 +19,7 @@ added or mended is in the robot's notes, and logged as one warning. Surprises:
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,10 +40,11 @@ from phalanx.sim.mjcf_parts import (
     strip_scenery,
     take_keyframes,
     take_options,
+    unused_parts,
     without_dropped_actuators,
 )
 from phalanx.sim.mujoco_warnings import count_warnings
-from phalanx.sim.robot import Note, Pose, Robot, summary
+from phalanx.sim.robot import Note, Pose, Robot, place_of, summary
 from phalanx.sim.urdf import UrdfReader
 from phalanx.sim.xml_file import Element, read_xml
 
@@ -116,7 +118,7 @@ def load_robot(
         options, poses = take_options(spec), take_keyframes(spec)
         actuators = [(a.name, a.target) for a in spec.actuators]
         notes += drop_dangling(spec, "what the file does not have")
-        notes += strip_scenery(spec)
+        notes += unused_parts(xml) + strip_scenery(spec)
         notes += drop_dangling(spec, "the file's lights or cameras")
         find_files(spec, file)
         notes += swap_limits(spec)
@@ -126,7 +128,7 @@ def load_robot(
             notes += mend(spec, file)
             _compiled(spec, xml, file)  # or a sentence
         apply_compiler(spec)
-        notes += choose_root(spec, root, file)
+        notes = _placed(notes, xml) + choose_root(spec, root, file)
         if collapse_fixed_joints or spec.compiler.fusestatic:
             bodies.fuse_static(spec)
         left = [(a.name, a.target) for a in spec.actuators]
@@ -140,7 +142,8 @@ def load_robot(
         notes += split_meshes(spec, chosen, file, splitting)
     elif with_sdf:
         text = "collide as convex hulls, not as an <sdf>; CoACD (phalanx[decompose]) splits them"
-        notes += [Note("dropped", text, repr(name)) for name in with_sdf]
+        places = {g.meshname: place_of(g) for g in spec.geoms if g.contype}
+        notes += [Note("dropped", text, repr(name), places[name]) for name in with_sdf]
     if drop_root_joints:
         notes += bodies.drop_root_joints(spec)
     bodies.set_base(spec, fixed_base, file)
@@ -169,7 +172,8 @@ def load_robot(
         else:
             spec.add_exclude(bodyname1=first, bodyname2=second)
             notes.append(Note("mended", "no contacts, since they overlap at first", item))
-    if logged := [note for note in notes if note.kind != "offer"]:  # a scene says what it offers
+    # A scene says what a file offers.
+    if logged := [note for note in notes if note.kind not in ("offer", "unused")]:
         log.warning("%s: %s", file, summary(logged))
     return robot
 
@@ -185,6 +189,19 @@ def _compiled(spec: mujoco.MjSpec, xml: Element, file: Path) -> tuple[mujoco.MjM
             f"{file}: its numbers make {what} too large for any computation; correct them"
         )
     return model, warned
+
+
+def _placed(notes: list[Note], xml: Element) -> list[Note]:
+    """The notes, with the places of named elements in included files, which MuJoCo does not
+    know."""
+    places: dict[str, list[str]] = {}
+    for element in xml.iter():
+        places.setdefault(repr(element.attrib.get("name")), []).append(element.place_in(xml))
+    found = []
+    for note in notes:
+        place = places.get(note.item.removeprefix("plane "), [])
+        found.append(replace(note, place=place[0]) if len(place) == 1 and not note.place else note)
+    return found
 
 
 def _keyframe(poses: dict[str, Pose], name: str | None, file: Path) -> Pose | None:

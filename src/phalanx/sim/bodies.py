@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 
 from phalanx.errors import PhalanxError
-from phalanx.sim.robot import Note
+from phalanx.sim.robot import Note, place_of
 
 LEAST_MASS = 1e-3  # [kg] of a moving link without mass at the end of a chain
 INNER_MASS = 1e-6  # [kg] of one that carries links with mass; MuJoCo asks for some
@@ -56,7 +56,8 @@ def drop_root_joints(spec: mujoco.MjSpec) -> list[Note]:
     notes = []
     for root in spec.worldbody.bodies:
         for joint in [j for j in root.joints if j.type != FREE]:
-            notes.append(Note("dropped", "dropped joints of the root", repr(joint.name)))
+            text = "dropped joints of the root"
+            notes.append(Note("dropped", text, repr(joint.name), place_of(joint)))
             spec.delete(joint)
     return notes
 
@@ -72,7 +73,7 @@ def add_missing_mass(spec: mujoco.MjSpec) -> list[Note]:
             inner = not free and any(_has_mass(child) for child in moving)
             body.mass, body.inertia = INNER_MASS if inner else LEAST_MASS, np.full(3, LEAST_INERTIA)
             text = f"added {body.mass:g} kg to moving links without mass"
-            notes.append(Note("added", text, repr(body.name), body.info))
+            notes.append(Note("added", text, repr(body.name), place_of(body)))
     return notes
 
 

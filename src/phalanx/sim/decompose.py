@@ -34,7 +34,7 @@ import numpy as np
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.files import write_atomically
 from phalanx.sim.mesh_files import Array, Faces, MeshProblem, read_mesh
-from phalanx.sim.robot import Note
+from phalanx.sim.robot import Note, place_of
 
 log = logging.getLogger(__name__)
 
@@ -109,9 +109,9 @@ def decompose(
             concave[name] = vertices, faces
     notes = []
     for name, parts in zip(concave, _split(concave, file, splitting or Splitting()), strict=True):
+        item, place = f"{name!r} into {len(parts)}", place_of(users[name][0][1])
+        notes.append(Note("mended", "split collision meshes into convex parts", item, place))
         _replace(spec, name, users[name], parts)
-        item = f"{name!r} into {len(parts)}"
-        notes.append(Note("mended", "split collision meshes into convex parts", item))
     return notes
 
 

@@ -1,7 +1,7 @@
 """Mesh files of one robot as meshes of its spec.
 
     meshes = Meshes(robot_file)
-    name = meshes.add(spec, "package://go2/meshes/base.dae", scale=np.ones(3), collides=True)
+    name = meshes.add(spec, "package://go2/meshes/base.dae", np.ones(3), collides=True, note=print)
 
 A mesh that collides stands for its convex hull, in contacts and in the inertia it is given. A flat
 one gets a thickness of FLAT. Every file is read and tried out once.
@@ -28,27 +28,27 @@ from phalanx.sim.mesh_files import (
 FLAT = 1e-3  # [m] thickness of a collision mesh whose vertices lie in a plane
 MAX_EXTENT = 1e6  # [m] inertia grows with the fifth power, and float32 must hold it
 Content = tuple[Array, Faces] | None  # None: MuJoCo reads the file itself
+Tell = Callable[[str, str], None]
 
 
 class Meshes:
-    """Adds each mesh file at each scale once to a spec. meshdir: a folder to search as well.
-    note(text, item) is told what was mended."""
+    """Adds each mesh file at each scale once to a spec. meshdir: a folder to search as well."""
 
-    def __init__(
-        self, robot: Path, meshdir: str = "", note: Callable[[str, str], None] = lambda *_: None
-    ) -> None:
+    def __init__(self, robot: Path, meshdir: str = "") -> None:
         self.robot = robot
         self.meshdir = meshdir
-        self.note = note
         self.warned: list[str] = []
         """What MuJoCo warned about."""
         self._tried: dict[tuple[Path, tuple[float, ...], bool], Content | MeshProblem] = {}
         self._read: dict[Path, tuple[Array, Faces]] = {}
 
-    def add(self, spec: mujoco.MjSpec, filename: str, scale: Array, collides: bool) -> str:
-        """The name in `spec` of a mesh file at `scale` (3,). Raises MeshProblem."""
+    def add(
+        self, spec: mujoco.MjSpec, filename: str, scale: Array, collides: bool, note: Tell
+    ) -> str:
+        """The name in `spec` of a mesh file at `scale` (3,). note(text, item) is told what was
+        mended. Raises MeshProblem."""
         file = find_mesh(filename, self.robot, self.meshdir)
-        content = self._content(file, scale, collides)
+        content = self._content(file, scale, collides, note)
         source = f"{file} {'' if content is None else len(content[0])}".strip()
         for mesh in spec.meshes:
             if mesh.info == source and np.array_equal(mesh.scale, scale):
@@ -64,11 +64,11 @@ class Meshes:
             mesh.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_CONVEX
         return str(mesh.name)
 
-    def _content(self, file: Path, scale: Array, collides: bool) -> Content:
+    def _content(self, file: Path, scale: Array, collides: bool, note: Tell) -> Content:
         key = (file, tuple(scale), collides)
         if key not in self._tried:
             try:
-                self._tried[key] = self._try(file, scale, collides)
+                self._tried[key] = self._try(file, scale, collides, note)
             except MeshProblem as problem:
                 self._tried[key] = problem
         content = self._tried[key]
@@ -76,7 +76,7 @@ class Meshes:
             raise content
         return content
 
-    def _try(self, file: Path, scale: Array, collides: bool) -> Content:
+    def _try(self, file: Path, scale: Array, collides: bool, note: Tell) -> Content:
         check_content(file)
         kind = file.suffix.lower()
         if kind in (".stl", ".msh") or (kind == ".obj" and not has_parts(file)):
@@ -92,7 +92,7 @@ class Meshes:
             raise MeshProblem(problem)
         problem = mesh_problem(file, (vertices, faces), scale, collides, self.warned)
         if problem and collides and "coplanar" in problem:
-            self.note(f"gave flat collision meshes a thickness of {1e3 * FLAT:g} mm", file.name)
+            note(f"gave flat collision meshes a thickness of {1e3 * FLAT:g} mm", file.name)
             vertices, faces = thicken(vertices, faces, FLAT / float(np.abs(scale).max()))
             problem = mesh_problem(file, (vertices, faces), scale, collides, self.warned)
         if problem:

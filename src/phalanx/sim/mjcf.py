@@ -57,7 +57,7 @@ def read_mjcf(
             element, key = unknown
             del element.attrib[key]
             text = "dropped attributes that MuJoCo does not know"
-            notes.append(Note("dropped", text, f"{key} of <{element.tag}>", element.place))
+            notes.append(Note("dropped", text, f"{key} of <{element.tag}>", element.place_in(root)))
         else:
             spec.modelfiledir = f"{file.resolve().parent}/"
             return spec, notes
@@ -77,7 +77,8 @@ def _renew_old_attributes(root: Element) -> list[Note]:
                 element.attrib.setdefault(now, value)
             else:
                 text = "dropped attributes that MuJoCo no longer has"
-                notes.append(Note("dropped", text, f"{key} of <{element.tag}>", element.place))
+                item = f"{key} of <{element.tag}>"
+                notes.append(Note("dropped", text, item, element.place_in(root)))
     return notes
 
 
@@ -131,7 +132,7 @@ def _drop_undefined_classes(root: Element) -> list[Note]:
     for element in root.iter():
         for key in ("class", "childclass"):
             if element.attrib.get(key) not in {None, *defined}:
-                dropped.setdefault(f"class {element.attrib.pop(key)!r}", element.place)
+                dropped.setdefault(f"class {element.attrib.pop(key)!r}", element.place_in(root))
     text = "dropped references to undefined names"
     return [Note("dropped", text, what, place) for what, place in dropped.items()]
 
@@ -155,7 +156,7 @@ def _make_names_unique(root: Element) -> list[Note]:
                 element.attrib["name"] = next(n for n in free if n not in taken)
                 taken.add(element.attrib["name"])
                 text = f"renamed {kind} whose name was taken"
-                notes.append(Note("mended", text, repr(name), element.place))
+                notes.append(Note("mended", text, repr(name), element.place_in(root)))
             seen.add(name)
     return notes
 

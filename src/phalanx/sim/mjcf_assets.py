@@ -15,15 +15,10 @@ import numpy as np
 from phalanx.errors import PhalanxError
 from phalanx.sim.mesh_files import MeshProblem, check_content, find_mesh, read_mesh
 from phalanx.sim.meshes import fill, mesh_problem
-from phalanx.sim.robot import Note
+from phalanx.sim.robot import Note, place_of
 
 EMPTY_RANGE = 1e-5  # [rad or m] distance put between limits that are equal
 TINY = (1e-3, 1e-6)  # [kg], [kg m^2] of a body whose only shape cannot be read
-
-
-def place_of(element: Any) -> str:
-    """MuJoCo's place of an element in the file; empty for included files, where it knows none."""
-    return "" if element.info in ("", "line 0") else str(element.info)
 
 
 def find_files(spec: mujoco.MjSpec, file: Path) -> None:

@@ -18,8 +18,8 @@ import mujoco
 import numpy as np
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.sim.mjcf_assets import place_of
-from phalanx.sim.robot import Note, Pose
+from phalanx.sim.robot import Note, Pose, name_of, place_of
+from phalanx.sim.xml_file import Element
 
 # Fields of mjOption in the order of the bits that say which of them a file gives.
 _OPTIONS = (
@@ -98,7 +98,7 @@ def drop_dangling(spec: mujoco.MjSpec, what: str) -> list[Note]:
                 left[_identity(element)] -= 1
                 if left[_identity(element)] < 0:
                     text = f"dropped {kind} that refer to {what}"
-                    notes.append(Note("dropped", text, repr(element.name), place_of(element)))
+                    notes.append(Note("dropped", text, name_of(element), place_of(element)))
                     spec.delete(element)
                     lost += 1
         if not lost:
@@ -123,6 +123,32 @@ def without_dropped_actuators(
             pose.act = None
 
 
+_SECTIONS = ("visual", "statistic", "size", "custom")
+_OWN = "left out, since a scene has its own"
+
+
+def unused_parts(root: Element) -> list[Note]:
+    """Notes on the parts of a file that are about its own scene, but for planes."""
+    text, notes = "sections without effect", []
+    for section in root.children:
+        if section.tag in _SECTIONS:
+            notes.append(Note("unused", text, f"<{section.tag}>", section.place_in(root)))
+        for element in _of_world(section) if section.tag == "worldbody" else ():
+            if element.tag in ("light", "camera"):
+                name = element.attrib.get("name")
+                item = f"{element.tag} {name!r}" if name else f"{element.tag} without a name"
+                notes.append(Note("unused", _OWN, item, element.place_in(root)))
+    return notes
+
+
+def _of_world(section: Element) -> Iterable[Element]:
+    """What is in <worldbody>, but bodies and what is in them."""
+    for element in section.children:
+        yield element
+        if element.tag in ("frame", "replicate"):
+            yield from _of_world(element)
+
+
 def strip_scenery(spec: mujoco.MjSpec) -> list[Note]:
     """Remove what belongs to the world: shapes, lights, cameras, and contact pairs with them. A
     shape that a sensor or a tendon needs stays."""
@@ -136,9 +162,11 @@ def strip_scenery(spec: mujoco.MjSpec) -> list[Note]:
     for geom in list(world.geoms):
         if geom.name and geom.name in needed:
             continue
-        if geom.type != mujoco.mjtGeom.mjGEOM_PLANE:
+        if geom.type == mujoco.mjtGeom.mjGEOM_PLANE:
+            notes.append(Note("unused", _OWN, name_of(geom, "plane"), place_of(geom)))
+        else:
             text = "dropped shapes that are fixed to the world"
-            notes.append(Note("dropped", text, repr(geom.name), place_of(geom)))
+            notes.append(Note("dropped", text, name_of(geom), place_of(geom)))
         gone.add(geom.name)
         spec.delete(geom)
     for element in (*world.lights, *world.cameras):

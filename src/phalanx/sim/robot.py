@@ -18,7 +18,7 @@ import numpy as np
 from phalanx.sim.compiling import compile_spec
 
 MOST = 8  # notes of one sort that are named in a sentence
-Kind = Literal["dropped", "added", "mended", "overlap", "offer", "doubt"]
+Kind = Literal["dropped", "added", "mended", "unused", "overlap", "offer", "doubt"]
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,10 @@ class Note:
     """Something that the robot has other than its file, or that its user should know."""
 
     kind: Kind
-    """"dropped", "added" or "mended": a difference from the file. "overlap": shapes that overlap at
-    the initial pose. "offer": something in the file that counts only if it is asked for. "doubt":
-    what was taken as it is, but is probably not meant."""
+    """"dropped", "added" or "mended": a difference from the file. "unused": what a scene has of its
+    own, as a floor, or no simulation uses; only `phalanx robot` lists it. "overlap": shapes that
+    overlap at the initial pose. "offer": something in the file that counts only if it is asked for.
+    "doubt": what was taken as it is, but is probably not meant."""
     text: str
     """What happened, the same for all notes of its sort: "dropped textures without a file"."""
     item: str = ""
@@ -42,6 +43,16 @@ class Note:
     @property
     def _shown(self) -> str:
         return f"{self.item} ({self.place})".strip() if self.place else self.item
+
+
+def place_of(element: Any) -> str:
+    """MuJoCo's place of an element in the file; empty for included files, where it knows none."""
+    return "" if element.info in ("", "line 0") else str(element.info)
+
+
+def name_of(element: Any, kind: str = "") -> str:
+    """The name of a spec's element after its kind, for a note."""
+    return f"{kind} {element.name!r}".strip() if element.name else f"{kind or 'one'} without a name"
 
 
 @dataclass
@@ -106,14 +117,19 @@ class Robot:
 
 
 def summary(notes: list[Note]) -> str:
-    """All notes in one sentence; those of one sort share their text, and MOST of them are named."""
+    """All notes in one sentence."""
+    return "; ".join(sentences(notes))
+
+
+def sentences(notes: list[Note]) -> list[str]:
+    """One for all notes of a sort, which share their text; MOST of them are named."""
     sorts: dict[str, list[str]] = {}
     for note in notes:
         sorts.setdefault(note.text, []).append(note._shown)
-    return "; ".join(
+    return [
         text + (f": {_listed([item for item in items if item])}" if any(items) else "")
         for text, items in sorts.items()
-    )
+    ]
 
 
 def _listed(items: list[str]) -> str:

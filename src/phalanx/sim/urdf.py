@@ -111,8 +111,26 @@ class UrdfReader:
             self.notes += set_inertias(weld)
             weld.clear()  # bodies of one weld share the list
         add_mimic(self.spec, self.joints, self.say)
+        self._say_unused()
         warned = dict.fromkeys(self.shapes.meshes.warned)
         self.notes += [Note("doubt", MUJOCO_WARNS, text) for text in warned]
+
+    def _say_unused(self) -> None:
+        """Make a note on every element that has no effect."""
+        for element in (self.robot, *self.links.values(), *self.joints.values()):
+            for child in element.children:
+                if child.tag not in _USED[element.tag]:
+                    names = (child.attrib.get("name"), child.attrib.get("reference"))
+                    name = next(filter(None, (*names, element.attrib.get("name"))), "")
+                    self.say("unused", f"<{child.tag}> without effect", repr(name), child)
+        for texture in self.robot.iter():
+            if texture.tag == "texture" and (file := texture.attrib.get("filename")):
+                self.say("unused", "textures that are not drawn", repr(file), texture)
+        for mujoco_own in self.robot.findall("mujoco"):
+            for setting in mujoco_own.children:
+                for key in sorted(setting.attrib.keys() - {"meshdir"}):
+                    item = f"{key} of <{setting.tag}>"
+                    self.say("unused", "settings in <mujoco> without effect", item, setting)
 
     def _mend_numbers(self) -> None:
         """Take what PyBullet takes: `lower=""`, which older exporters write, as a missing one;
@@ -291,6 +309,12 @@ class UrdfReader:
         return mass
 
 
+_USED = {
+    "robot": {"link", "joint", "material", "mujoco"},
+    "link": {"inertial", "visual", "collision"},
+    "joint": {"parent", "child", "origin", "axis", "limit", "dynamics", "mimic"},
+}
+"""Elements that have an effect, by the element that they are in."""
 _MENDED = (
     ("took the defaults of $(optenv ...)", r"^\s*\$\(optenv \S+ ([^()$]*)\)\s*$", r"\1"),
     (

@@ -7,7 +7,7 @@ refuses others, in each body; files have them, mostly in links on fixed joints.
 import mujoco
 import numpy as np
 
-from phalanx.sim.robot import Note
+from phalanx.sim.robot import Note, place_of
 from phalanx.sim.urdf_values import Array, Inertia, quat_of
 
 MIN_GYRATION = 1e-4  # [m] a moving body's radius of gyration is at least this about every axis
@@ -29,8 +29,8 @@ def set_inertias(weld: Weld) -> list[Note]:
                 total += weld[n][1].moved(weld[n][2])
         if any(moved) and _possible(total, welded=False):
             text = "gave links with an impossible inertia to the link that they are fixed to"
-            names = [weld[n][0].name for n in moved if n]
-            notes = [Note("mended", text, repr(name)) for name in names]
+            given = [weld[n][0] for n in moved if n]
+            notes = [Note("mended", text, repr(body.name), place_of(body)) for body in given]
             weld = [
                 (body, total if n == 0 else NOTHING if n in moved else inertia, pose)
                 for n, (body, inertia, pose) in enumerate(weld)
@@ -53,7 +53,7 @@ def _set_inertia(body: mujoco.MjsBody, inertia: Inertia, welded: bool) -> list[N
         moments[:2] += 0.5 * missing + 1e-9 * moments[2]
     if np.any(moments > asked + 1e-6 * moments[2]):
         text = "raised the inertia of links to the least that is physically possible"
-        notes.append(Note("mended", text, repr(body.name), body.info))
+        notes.append(Note("mended", text, repr(body.name), place_of(body)))
     axes[:, 2] *= np.sign(np.linalg.det(axes))
     body.inertia = moments
     pose = np.eye(4)

@@ -45,7 +45,7 @@ class Shapes:
         # MuJoCo's own element in a URDF says where meshes are.
         compiler = next((c for m in robot.findall("mujoco") for c in m.findall("compiler")), None)
         meshdir = compiler.attrib.get("meshdir", "") if compiler else ""
-        self.meshes = Meshes(path, meshdir, lambda text, item: say("mended", text, item, robot))
+        self.meshes = Meshes(path, meshdir)
         self.skipped: set[str] = set()  # visual meshes, as the file names them
         self.sdf: list[str] = []  # meshes in the spec whose <collision> has an <sdf>
 
@@ -141,7 +141,13 @@ class Shapes:
         filename = shape.attrib.get("filename", "")
         scale = self._scale(shape)
         try:
-            return self.meshes.add(spec, filename, scale, collides)
+            return self.meshes.add(
+                spec,
+                filename,
+                scale,
+                collides,
+                lambda text, item: self.say("mended", text, item, shape),
+            )
         except MeshProblem as problem:
             if collides:
                 shape.fail(

@@ -43,6 +43,12 @@ class Element:
         """For notes and MuJoCo's messages: `line 12`."""
         return f"line {self.line}"
 
+    def place_in(self, root: "Element") -> str:
+        """The same, with the file's name if it is another than that of `root`, which includes
+        it."""
+        name = "" if self.file == root.file else f"{Path(self.file).name}, "
+        return f"{name}line {self.line}"
+
     def find(self, tag: str) -> "Element | None":
         """The first child with this tag."""
         return next((c for c in self.children if c.tag == tag), None)

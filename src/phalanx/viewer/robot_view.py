@@ -11,6 +11,7 @@ import viser
 from phalanx.robot import HeldRobot, facts_of
 from phalanx.robot.drives import limits_of
 from phalanx.robot.held import NAME
+from phalanx.sim.robot import sentences
 from phalanx.viewer.scene import SceneView
 from phalanx.viewer.server import HOST, close, open_server
 
@@ -21,7 +22,6 @@ STEP = 0.001
 """Of a slider [rad or m]."""
 FREE_RANGE = {False: 3.142, True: 0.5}
 """Range of a slider for a joint without limits, to both sides: hinge [rad], slide [m]."""
-MOST_NOTES = 20
 
 
 def view_robot(held: HeldRobot, host: str = HOST, port: int | None = None) -> None:
@@ -185,9 +185,9 @@ class RobotView:
             f" {len(facts.actuators)} actuators",
             f"Starts with {self.held.pose.name}.",
             *([f"Overlapping: {', '.join(touching)}"] if touching else []),
-            *map(str, facts.notes),
+            *sentences([note for note in facts.notes if note.kind != "unused"]),
         ]
-        return "\n\n".join(lines[: 3 + MOST_NOTES])
+        return "\n\n".join(lines)
 
 
 def _rounded(value: float, low: float, high: float) -> float:
