@@ -131,7 +131,7 @@ def test_a_task_s_page_has_what_the_task_declares(hooks):
     page = hooks.task_page("Ant")
     assert "| `joint_vel` | 8 | `hip_1`, `ankle_1`" in page
     assert "| `alive_weight` | `0.5` |" in page
-    assert "An action of 1 is 15" in page.replace("an action", "An action")
+    assert "For each joint its effort [N or N m]:\nan action of 1 is 15." in page
     assert "*After 20, 60, 120 and 200 iterations on two CPU cores.*" in page
 
 

@@ -106,6 +106,8 @@ def task_page(name: str) -> str:
     file = tasks.source_file(name)
     text = docstring(file)
     lines = [f"# {name}", "", "```", f"phalanx train task={name}", "```", "", text, ""]
+    lines += [docstring(file.with_name(m)) for m in re.findall(r"described in\s`(\w+\.py)`", text)]
+    lines.append("")
     for kind, picture, shown in (
         ("film", f"{file.stem}.webp", FILMS.get(file.stem)),
         ("curve", f"{file.stem}_curve.png", CURVES.get(file.stem)),
@@ -144,8 +146,10 @@ def vectors(name: str) -> list[str]:
     lines += ["", "## Actions", ""]
     if layout.kind == "custom":
         return [*lines, f"{task.num_actions} numbers, as above.", ""]
-    head = f"A {layout.kind} [{KINDS[layout.kind]}] for each joint: an action of 1 is"
-    return [*lines, f"{head} {span(layout.scale)}. Joints: {few(layout.joints)}.", ""]
+    start = ", from the default position" if any(layout.offset) else ""
+    lines.append(f"For each joint its {layout.kind} [{KINDS[layout.kind]}]{start}:")
+    lines.append(f"an action of 1 is {span(layout.scale)}. Joints: {few(layout.joints)}.")
+    return [*lines, ""]
 
 
 def few(names: Sequence[str]) -> str:
