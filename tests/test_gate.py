@@ -3,16 +3,21 @@
 import os
 import time
 import zipfile
+from functools import partial
 
+import mujoco
 import pytest
 
 from phalanx import gate
 from phalanx.config import read
+from phalanx.deploy import Policy
 from phalanx.errors import PhalanxError
+from phalanx.motion import Robot, load_clip
 from phalanx.rl import checkpoint
 from phalanx.sim.assets import load_robot
 from phalanx.tasks.ant import AntConfig
-from phalanx.yaml_file import parse_yaml
+from phalanx.yaml_file import parse_yaml, read_yaml
+from small_robots import QUADRUPED
 
 
 def refused(path_or_call, words):
@@ -41,6 +46,20 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path):
     assert gate.read_text(good) == "grün"
     good.write_bytes(b"a\xff")
     refused(lambda: gate.read_text(good), "good is not text in UTF-8: byte 1")
+
+
+def test_a_file_that_git_has_not_fetched_is_called_so(tmp_path):
+    """In every format: repositories of others keep robots, motions and policies in Git LFS."""
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+    dog = Robot(mujoco.MjModel.from_xml_string(QUADRUPED))
+    load_motion = partial(load_clip, robot=dog)
+    motions = ("walk.npy", "walk.npz", "walk.csv", "walk.pkl", "walk.bvh", "walk.json")
+    loaders = {"robot.xml": load_robot, "robot.urdf": load_robot, "policy.pth": checkpoint.load}
+    loaders |= {"policy.onnx": Policy, "settings.yaml": read_yaml}
+    loaders |= dict.fromkeys(motions, load_motion)
+    for name, load in loaders.items():
+        (tmp_path / name).write_text(pointer)
+        refused(partial(load, tmp_path / name), f"{name} is a Git LFS pointer.*git lfs pull")
 
 
 @pytest.mark.parametrize(

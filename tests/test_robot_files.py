@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene, Sim, decompose
@@ -865,8 +866,28 @@ def test_an_error_in_an_included_file_names_it(load, tmp_path):
     (tmp_path / "legs.xml").write_text(
         '<mujoco>\n\n<body name="leg"><geom name="shin"/></body></mujoco>'
     )
-    with pytest.raises(PhalanxError, match=r"legs.xml, line 3, <geom name='shin'>: .*size 0"):
+    said = r"legs.xml, line 3, <geom name='shin'>: .*number 1 of its size must be positive"
+    with pytest.raises(PhalanxError, match=said):
         load(mjcf('<body><geom size=".1"/><include file="legs.xml"/></body>'))
+
+
+def test_a_texture_that_cannot_be_read_is_dropped_as_a_missing_one_is(load, tmp_path):
+    (tmp_path / "lfs.png").write_text("version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
+    names = ("lfs", "broken", "good", "gone")
+    textures = "".join(f'<texture name="{n}" type="2d" file="{n}.png"/>' for n in names)
+    materials = "".join(f'<material name="{n}" texture="{n}"/>' for n in names)
+    geoms = "".join(f'<geom size=".1" material="{n}"/>' for n in names)
+    loaded = load(mjcf(f"<body>{geoms}</body>", f"<asset>{textures}{materials}</asset>"))
+    assert loaded.compile().ntex == 1
+    said = texts(loaded.notes)
+    assert re.search(r"textures that cannot be read: \S*lfs.png \(the file is a Git LFS", said)
+    assert re.search(r"textures that cannot be read: \S*broken.png \(error decoding PNG", said)
+    assert re.search(r"dropped textures without a file: .*gone.png", said)
+    field = '<asset><hfield name="h" file="lfs.png" size="1 1 1 1"/></asset>'
+    with pytest.raises(PhalanxError, match=r"<hfield file=.*Git LFS pointer"):
+        load(mjcf('<body><geom size=".1"/></body>', field), "field.xml")
 
 
 def test_a_scene_in_which_nothing_moves_steps(load, tmp_path):

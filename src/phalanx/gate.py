@@ -10,6 +10,7 @@ sentence that names the file. Loaders check what a file means; nothing that one 
 more bytes, levels or parts than these limits.
 """
 
+import io
 import os
 import stat
 import zipfile
@@ -22,13 +23,29 @@ MB = 2**20
 MAX_TEXT = 4 * MB
 """Bytes of a text that is not told otherwise; the longest settings of a run have 20 kB."""
 MAX_INTEGER = 2**63 - 1
+LFS = b"version https://git-lfs"
+"""What stands in the place of a large file that Git has not fetched begins with this."""
 
 Where = str | os.PathLike[str]
 
 
 def open_file(path: Where) -> BinaryIO:
     """A regular file, open for reading. Raises PhalanxError for anything else: a pipe, a device, a
-    folder, a missing file."""
+    folder, a missing file, one that Git has not fetched."""
+    file = _opened(path)
+    try:
+        is_pointer = file.peek(len(LFS)).startswith(LFS)
+    except OSError as error:
+        raise PhalanxError(f"cannot read {path}: {reason(error)}") from error
+    if is_pointer:
+        file.close()
+        raise PhalanxError(
+            f"{path} is a Git LFS pointer, not the file itself; run 'git lfs pull' in its folder"
+        )
+    return file
+
+
+def _opened(path: Where) -> io.BufferedReader:
     number = -1
     try:
         # Opening a pipe would wait for a writer.
@@ -72,7 +89,7 @@ def read_bytes(path: Where, most: int = 256 * MB) -> bytes:
 def check_file(path: Where, most: int = 256 * MB) -> None:
     """Raise PhalanxError for anything but a regular file of at most `most` bytes, which another
     program will read."""
-    with open_file(path) as file:
+    with _opened(path) as file:
         if os.fstat(file.fileno()).st_size > most:
             raise PhalanxError(
                 f"{path} is larger than {size(most)}, the most that is read of its kind"

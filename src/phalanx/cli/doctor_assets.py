@@ -13,10 +13,9 @@ from xml.etree import ElementTree
 from phalanx.cli.doctor_install import installed
 from phalanx.cli.doctor_read import SKIPPED, Source
 from phalanx.errors import PhalanxError, printable
-from phalanx.gate import MB, read_bytes
+from phalanx.gate import LFS, MB, read_bytes
 
 MAX_FILE, MAX_ASSETS, MAX_SETTINGS = 4 * MB, 300, 2000
-LFS = b"version https://git-lfs"
 SPLIT = "pip install 'phalanx[decompose]' splits it into convex parts; without it, it has no hole"
 
 
@@ -60,8 +59,6 @@ def _problem(file: Path, root: Path) -> str:
         content = read_bytes(file, MAX_FILE)
     except PhalanxError as error:
         return str(error)
-    if content.startswith(LFS):
-        return "a pointer of Git LFS; run `git lfs pull`"
     if b"<!ENTITY" in content:
         return ""
     try:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.gate import read_bytes
+from phalanx.gate import LFS, read_bytes
 
 Array = NDArray[np.float64]
 Faces = NDArray[np.int64]
@@ -81,8 +81,8 @@ def check_content(file: Path) -> None:
         start = opened.read(64)
     if not start:
         raise MeshProblem("the file is empty")
-    if start.startswith(b"version https://git-lfs"):
-        raise MeshProblem("the file is a Git LFS pointer, not a mesh; run 'git lfs pull' there")
+    if start.startswith(LFS):
+        raise MeshProblem("the file is a Git LFS pointer; run 'git lfs pull' in its folder")
 
 
 def has_parts(file: Path) -> bool:

@@ -190,6 +190,7 @@ def mujoco_error(file: Path, error: Exception, root: Element) -> PhalanxError:
     """
     text = " ".join(str(error).split())
     text = re.sub(r"^((XML )?Error: |Schema violation: )+", "", text)
+    text = re.sub(r"^size (\d) must", lambda n: f"number {int(n[1]) + 1} of its size must", text)
     line = re.search(r",? line (\d+)$", text)
     name = re.search(r"Element (?:name )?'([^']+)'", text)
     elements = list(root.iter())

@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 
 from phalanx.errors import PhalanxError
+from phalanx.sim.compiling import compile_spec
 from phalanx.sim.mesh_files import MeshProblem, check_content, find_mesh, read_mesh
 from phalanx.sim.meshes import fill, mesh_problem
 from phalanx.sim.robot import Note, place_of
@@ -48,6 +49,7 @@ def swap_limits(spec: mujoco.MjSpec) -> list[Note]:
 
 def mend(spec: mujoco.MjSpec, file: Path) -> list[Note]:
     """Drop what is missing and not needed, and read the meshes that MuJoCo cannot."""
+    _check_files(spec, file)
     return (
         _drop_undefined(spec)
         + _drop_textures(spec)
@@ -75,18 +77,58 @@ def _absolute(name: str, robot: Path, folder: str, strip: bool) -> str:
         return name  # `mend` says so, if it matters
 
 
+def _check_files(spec: mujoco.MjSpec, robot: Path) -> None:
+    """Raise PhalanxError for a file that is empty or not fetched, of what collides or moves."""
+    for kind, elements in (("hfield", spec.hfields), ("skin", spec.skins)):
+        for element in (e for e in elements if e.file and Path(e.file).is_file()):
+            try:
+                check_content(Path(element.file))
+            except MeshProblem as problem:
+                where = ", ".join(filter(None, (str(robot), place_of(element))))
+                what = f"<{kind} file={element.file!r}>"
+                raise PhalanxError(f"{where}, {what}: {problem}") from None
+
+
 def _drop_textures(spec: mujoco.MjSpec) -> list[Note]:
+    """Drop textures that are missing or cannot be read, since they are only drawn."""
     notes = []
     for texture in list(spec.textures):
-        files = [f for f in (texture.file, *texture.cubefiles) if f]
-        if missing := next((f for f in files if not Path(f).is_file()), None):
-            text = "dropped textures without a file"
-            notes.append(Note("dropped", text, repr(missing), place_of(texture)))
+        files = [Path(f) for f in (texture.file, *texture.cubefiles) if f]
+        if missing := next((f for f in files if not f.is_file()), None):
+            text, item = "dropped textures without a file", repr(str(missing))
+        elif problem := _texture_problem(texture, files):
+            text, item = "dropped textures that cannot be read", f"{files[0]} ({problem})"
+        else:
+            text = ""
+        if text:
+            notes.append(Note("dropped", text, item, place_of(texture)))
             name = texture.name
             spec.delete(texture)
             for material in spec.materials:
                 material.textures = ["" if t == name else t for t in material.textures]
     return notes
+
+
+def _texture_problem(texture: mujoco.MjsTexture, files: list[Path]) -> str:
+    """Why MuJoCo cannot read the files of a texture; empty if it can."""
+    if not files:
+        return ""
+    try:
+        for file in files:
+            check_content(file)
+        alone = mujoco.MjSpec()
+        copy = alone.add_texture(name="texture")
+        for key in _OF_TEXTURE:
+            setattr(copy, key, getattr(texture, key))
+        compile_spec(alone)
+    except MeshProblem as problem:
+        return str(problem)
+    except ValueError as error:
+        return str(error).splitlines()[0].removeprefix("Error: ").replace(f" file '{files[0]}'", "")
+    return ""
+
+
+_OF_TEXTURE = "type file cubefiles content_type gridsize gridlayout nchannel hflip vflip".split()
 
 
 def _drop_undefined(spec: mujoco.MjSpec) -> list[Note]:
