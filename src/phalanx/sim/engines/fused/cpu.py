@@ -19,8 +19,6 @@ WORLDS = 8
 """Worlds a vector, as in `cpu.h`. Sixteen gain nothing where vectors are that wide."""
 SIZES = Sizes(pairs=256, rows=512)
 """More than a robot has; only what is used takes memory."""
-LINE_SEARCH_TOLERANCE = "1e-4f"
-"""Slope at which a line search stops, over the one at its start."""
 _PER_THREAD = 2 * WORLDS
 """Fewer worlds than this are not worth waking another thread for."""
 
@@ -117,5 +115,10 @@ def _compiled(text: str, signatures: Mapping[str, tuple[Any, ...]]) -> dict[str,
 
 def source(constants: str) -> str:
     """The whole C++ text of one structure's step."""
-    head = f"#define TABLE static const\n#define LINE_SEARCH_TOLERANCE {LINE_SEARCH_TOLERANCE}\n"
-    return head + read("cpu.h") + constants + read("step.h") + read("cpu_entry.h")
+    return (
+        "#define TABLE static const\n"
+        + read("cpu.h")
+        + constants
+        + read("step.h")
+        + read("cpu_entry.h")
+    )

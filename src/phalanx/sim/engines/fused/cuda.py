@@ -19,7 +19,6 @@ THREADS = (256, 128, 64, 32)
 the same instructions together, which is most of what a step waits for."""
 SIZES = Sizes(pairs=16, rows=32)
 FLAGS = ("--std=c++17", "--use_fast_math", "--device-as-default-execution-space")
-LINE_SEARCH_TOLERANCE = "1e-4f"
 
 
 class CudaStep:
@@ -100,10 +99,7 @@ def block_size(threads: int, multiprocessors: int) -> int:
 
 def source(constants: str, threads: int = THREADS[-1]) -> str:
     """The whole CUDA text of one structure's step, for blocks of `threads`."""
-    head = (
-        "#define TABLE __device__ const\n"
-        f"#define THREADS {threads}\n#define LINE_SEARCH_TOLERANCE {LINE_SEARCH_TOLERANCE}\n"
-    )
+    head = f"#define TABLE __device__ const\n#define THREADS {threads}\n"
     return head + constants + read("cuda.h") + read("step.h") + read("cuda_entry.h")
 
 

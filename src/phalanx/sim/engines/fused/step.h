@@ -665,25 +665,39 @@ STAGE F slope_at(const World &w, const Contacts &C, const Pairs &X, F a, F decre
   return slope - decrement * (1 - a);
 }
 
+#define UNBOUNDED 1e9f
+#define LINE_SEARCH_TOLERANCE 1e-2f  // slope at which a line search stops, over the one at its start
 // The acceleration that minimises MuJoCo's cost, into acc and acc6; wrench follows.
 STAGE void solve(World &w, Contacts &C, Pairs &X) {
   B done = ONE < 0.0f;
   for (int iteration = 0; iteration < ITERATIONS; iteration++) {
     F decrement = direction<true>(w, C, X, !done);
     B tiny = decrement * (0.5f * T(scale, 0, 0)) < T(scale, 0, 1);
-    F a = ONE, low = ZERO, high = ZERO + 1e9f;
-    B found = done;
+    // Where a contact begins to slide the slope jumps, and steps of Newton go to and fro between the two
+    // sides: whenever one leaves more than half of the bracket, a secant through its ends follows, and the
+    // slope at an end that stays counts half (Illinois).
+    F a = ONE, low = ZERO, high = ZERO + UNBOUNDED, at_low = ZERO - decrement, at_high = ZERO;
+    B found = done | tiny, was_above = ONE < 0.0f;
     for (int i = 0; i <= LS_ITERATIONS; i++) {
       F h, slope = slope_at(w, C, X, a, decrement, h);
       // in stiff rows between bodies the slope can be lost in rounding: then not too far, the next direction is better
       found = found | (abs_(slope) <= LINE_SEARCH_TOLERANCE * decrement) | (a >= 8.0f);
       if (!any_here(!found) || i == LS_ITERATIONS) break;
-      low = select(slope < 0.0f, a, low);
-      high = select(slope < 0.0f, high, a);
-      F next = a - slope / max_(h, 1e-6f * decrement);
+      B above = !(slope < 0.0f), slow = high < UNBOUNDED;
+      F width = high - low;
+      low = select(above, low, a), high = select(above, a, high);
+      at_low = select(above, at_low, slope), at_high = select(above, slope, at_high);
+      slow = slow & (high - low > 0.5f * width);
+      at_low = select(slow & above & was_above, 0.5f * at_low, at_low);
+      at_high = select(slow & !above & !was_above, 0.5f * at_high, at_high);
+      was_above = above;
+      F next = a - slope / max_(h, 1e-6f * decrement), secant = low - at_low * (high - low) / (at_high - at_low);
       B outside = (next <= low) | (next >= high);
-      next = select(outside, select(high < 1e8f, 0.5f * (low + high), 2 * low + 1e-3f), next);
-      a = select(found, a, min_(next, ZERO + 8.0f));
+      next = select((outside | slow) & (high < UNBOUNDED), secant, select(outside, 2 * low + 1e-3f, next));
+      next = min_(next, ZERO + 8.0f);
+      B still = abs_(next - a) <= 2e-3f * a;  // as good as rounding allows
+      a = select(found, a, next);
+      found = found | still;
     }
     a = select(done, ZERO, a);
     B changed = ONE < 0.0f;
