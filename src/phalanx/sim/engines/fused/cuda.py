@@ -52,6 +52,7 @@ class CudaStep:
         pointers = [0 if t is None else t.data_ptr() for t in fields.values()]
         return (ctypes.c_int64 * (len(pointers) + 1))(*pointers, 0)
 
+    @torch.compiler.disable  # which could not follow the driver's calls, and would say so
     def run(
         self,
         bound: Any,
@@ -68,6 +69,7 @@ class CudaStep:
         rest = (ctypes.c_int(substeps), ctypes.c_int(flags[1]), where)
         self._start(self._kernel, bound, shared, varied, worlds, *rest)
 
+    @torch.compiler.disable
     def solve_m(
         self, bound: Any, shared: Tensor, varied: Tensor, worlds: int, force: Tensor, added: Tensor
     ) -> Tensor:

@@ -99,6 +99,7 @@ FN void evaluate(World &w, Contacts &C, Pairs &X, const Fields &f) {
   actuation(w);
   position_and_velocity(w, C, X);
   apply_forces(w, f);
+  MEET();
   solve(w, C, X);
 }
 #if RUNGE_KUTTA
@@ -118,6 +119,7 @@ STAGE void step_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, int sub
       if (NROW && f.forces) add_row_forces(w);
       if (f.forces || stale) write_out(w, C, X, f.forces, stale);
     }
+    MEET();
     integrate(w, C, X);
 #endif
   }
