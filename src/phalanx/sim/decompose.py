@@ -4,7 +4,7 @@
 
 MuJoCo collides with the convex hull of a mesh; a cup becomes a plug. A mesh made of layers is split
 exactly (`layered.py`). For others CoACD (arXiv:2205.02961; both need the extra `decompose`)
-finds a few convex parts, in seconds to minutes; the meshes of one file
+finds convex parts, in seconds to minutes, of which `merging.py` makes a few; the meshes of one file
 are split at the same time, each on a core. The parts are kept in `runs/hulls/`, beside the runs,
 under a hash of the mesh, so that this happens once. A mesh that takes more than half of
 `PHALANX_SPLIT_SECONDS` (300 if it is not set) is split coarsely; if that takes as long, it stays
@@ -47,6 +47,9 @@ SEARCH = {"mcts_iterations": 60, "mcts_nodes": 10, "resolution": 1000}  # 4 time
 QUICK = {"mcts_iterations": 5, "mcts_nodes": 5, "mcts_max_depth": 1, "resolution": 500}
 """Options for a large mesh, so that 30,000 triangles take 13 s."""
 COARSEST = 30  # cells along a mesh with holes, which becomes a surface of up to 50,000 triangles
+LOOSER = (
+    3  # of a concavity and the mesh's size, what merging allows, so that it merges as CoACD does
+)
 FILLED = 0.98  # share of its hull that a convex mesh fills, bevels and rounding included
 EXACT = 0.9995  # the same for a mesh that is chosen by name, which may have a small hole
 Parts = list[tuple[Array, Faces]]
@@ -74,10 +77,7 @@ class Splitting:
         coarse = large and not closed
         options["preprocess_resolution"] = min(self.cells, COARSEST) if coarse else self.cells
         options["threshold"] = self.concavity or (0.1 if coarse else 0.05)
-        options |= {"max_convex_hull": self.max_parts, "seed": 0}
-        if self.max_vertices:
-            options |= {"decimate": True, "max_ch_vertex": self.max_vertices}
-        return options
+        return options | {"merge": False, "seed": 0}
 
 
 def decompose(
@@ -138,6 +138,7 @@ def convex_parts(
     import trimesh
 
     from phalanx.sim.layered import layered_parts
+    from phalanx.sim.merging import merged
 
     parts = layered_parts(vertices, faces)
     if parts and (splitting.max_parts < 0 or len(parts) <= splitting.max_parts):
@@ -147,7 +148,7 @@ def convex_parts(
     on_grid = 2 * mesh.area / (mesh.extents.max() / splitting.cells) ** 2  # triangles, two a square
     large = len(faces) > LARGE if closed else on_grid > LARGE_GRID
     options = splitting.options(closed, large)
-    key = hashlib.sha256(f"{importlib.metadata.version('coacd')} {options}".encode())
+    key = hashlib.sha256(f"{importlib.metadata.version('coacd')} {options} {splitting}".encode())
     key.update(vertices.tobytes() + faces.tobytes())
     cached = FOLDER / f"{key.hexdigest()[:32]}.npz"
     if not (parts := _load(cached)):
@@ -160,6 +161,8 @@ def convex_parts(
         searches = [options] if options == coarse else [options, coarse]
         for search in searches:
             if parts := _run_coacd(vertices, faces, search, 1 / len(searches)):
+                tolerance = search["threshold"] * mesh.extents.max() / LOOSER
+                parts = merged(parts, tolerance, splitting.max_parts, splitting.max_vertices)
                 break
         parts = parts or [_hull(vertices, faces)]
         _save(cached, parts)
