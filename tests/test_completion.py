@@ -54,6 +54,35 @@ def test_bash_completes_keys_and_values():
     assert in_bash("phalanx train see") == ["seed="]
 
 
+def in_zsh(line):
+    """What the script offers in zsh after `line`."""
+    program = f"""
+        compdef() {{ : }}
+        compadd() {{ shift 3; print -l -- ${{(M)@:#$PREFIX*}} }}  # it takes the fitting ones
+        phalanx() {{ {sys.executable} -m phalanx "$@" }}
+        eval "$(phalanx completion zsh)"
+        words=({line}); CURRENT=$#words; PREFIX=$words[-1]; _phalanx"""
+    return subprocess.run(["zsh", "-fc", program], capture_output=True, text=True).stdout.split()
+
+
+def in_fish(line):
+    """What fish offers after `line`."""
+    program = f"""
+        function phalanx; {sys.executable} -m phalanx $argv; end
+        phalanx completion fish | source
+        complete -C {line!r}"""
+    shell = ["fish", "--no-config", "-c", program]
+    return subprocess.run(shell, capture_output=True, text=True).stdout.split()
+
+
+@pytest.mark.parametrize(("shell", "offers"), [("zsh", in_zsh), ("fish", in_fish)])
+def test_zsh_and_fish_complete_keys_and_values(shell, offers):
+    if not shutil.which(shell):
+        pytest.skip(f"there is no {shell} here")
+    assert offers("phalanx train task=An") == ["task=Ant", "task=AnymalVelocity"]
+    assert offers("phalanx train see") == ["seed="]
+
+
 @pytest.mark.parametrize("shell", SCRIPTS)
 def test_scripts_are_correct_for_their_shell(shell, capsys):
     main(["completion", shell])
