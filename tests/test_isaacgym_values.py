@@ -259,6 +259,8 @@ def held(tmp_path):
         ("set_actor_dof_position_targets", [0, [1.0]], "given 1 values of degrees of freedom"),
         ("set_actor_dof_velocity_targets", [0, [1.0, np.nan]], "that are not finite"),
         ("set_dof_target_position", [0, np.inf], "target inf; it must be a finite number"),
+        ("set_dof_target_position", [0, 1e300], "target 1e+300; it must be a finite number"),
+        ("set_actor_dof_position_targets", [0, [1e300, 0.0]], "that are not finite: [inf"),
         ("set_actor_rigid_body_properties", [0, 5], "properties 5; it must be a list"),
         ("set_actor_rigid_body_properties", [0, [1, 2, 3]], "takes one RigidBodyProperties, not"),
     ],

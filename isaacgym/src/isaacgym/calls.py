@@ -24,6 +24,7 @@ from isaacgym.descriptor import Tensor
 from isaacgym.geometry import Quat, Transform, Vec3
 from isaacgym.handles import checked
 from isaacgym.structs import Struct
+from isaacgym.values import FLT_MAX
 from phalanx.errors import PhalanxError
 
 Reader = Callable[[Any, str, str], Any]
@@ -103,13 +104,14 @@ def whole(value: Any, call: str, name: str) -> int:
 
 
 def number(value: Any, call: str, name: str) -> float:
-    """`value` as a float. Raises PhalanxError if it is not finite or no number."""
+    """`value` as a float. Raises PhalanxError if it is no number, or not finite in the single
+    precision in which Isaac Gym holds it."""
     try:
         given = value.item() if hasattr(value, "item") else value
         result = math.nan if isinstance(given, (str, bytes)) else float(given)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         result = math.nan
-    if not math.isfinite(result):
+    if not abs(result) <= FLT_MAX:  # nor if it is NaN
         raise _wrong(value, call, name, "a finite number")
     return result
 
@@ -118,7 +120,8 @@ def numbers(values: Any, count: int, call: str, what: str) -> np.ndarray:
     """`values` as (count,) float32. Raises PhalanxError for another count and for anything that is
     no finite number."""
     try:
-        result = np.array(values.cpu() if hasattr(values, "cpu") else values, np.float32)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+            result = np.array(values.cpu() if hasattr(values, "cpu") else values, np.float32)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise _wrong(values, call, what, f"{count} numbers") from None
     result = result.reshape(-1)
