@@ -5,6 +5,7 @@ import math
 import pickle
 import subprocess
 import sys
+from functools import partial
 
 import mujoco
 import numpy as np
@@ -291,6 +292,23 @@ def test_properties_that_no_joint_has_are_refused(held, field, value, words):
     with pytest.raises(PhalanxError) as error:
         GYM.set_actor_dof_properties(env, 0, properties)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("dt", 0.0), ("dt", -1.0), ("dt", np.inf), ("substeps", 0), ("substeps", 2**40)],
+)
+def test_times_that_no_simulation_can_have_are_refused_wherever_they_are_given(field, value):
+    """2^40 substeps would not end."""
+    params = gymapi.SimParams()
+    sim = GYM.create_sim(0, -1, gymapi.SIM_PHYSX, params)
+    setattr(params, field, value)
+    for call in (
+        partial(GYM.create_sim, 0, -1, gymapi.SIM_PHYSX),
+        partial(GYM.set_sim_params, sim),
+    ):
+        with pytest.raises(PhalanxError, match="dt must be positive and substeps 1 to"):
+            call(params)
 
 
 def test_numbers_may_be_arrays_and_tensors_of_one_element(held):

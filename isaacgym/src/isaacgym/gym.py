@@ -91,15 +91,7 @@ class Gym(
         Raises PhalanxError for the Flex engine and for impossible parameters."""
         if type != SimType.SIM_PHYSX:
             raise PhalanxError("gym.create_sim supports gymapi.SIM_PHYSX only, not Flex")
-        params = SimParams() if params is None else params
-        held = copy.copy(checked(params, SimParams, "create_sim"))
-        if not (held.dt > 0 and math.isfinite(held.dt) and 1 <= held.substeps <= MAX_SUBSTEPS):
-            raise PhalanxError(
-                f"gym.create_sim was given dt {held.dt:g} and substeps {held.substeps}; dt must be"
-                f" positive and substeps 1 to {MAX_SUBSTEPS}"
-            )
-        if not all(map(math.isfinite, held.gravity)):
-            raise PhalanxError(f"gym.create_sim was given the gravity {list(held.gravity)}")
+        held = _checked_params(SimParams() if params is None else params, "create_sim")
         device = torch.device("cpu")
         if held.use_gpu_pipeline:
             count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -154,19 +146,17 @@ class Gym(
 
     def set_sim_params(self, sim: Sim, params: SimParams) -> None:
         """Change gravity from the next `simulate` on. Raises PhalanxError if dt, substeps, up_axis
-        or pipeline of a prepared simulation differ."""
+        or pipeline of a prepared simulation differ, and for impossible parameters."""
         sim = checked(sim, Sim, "set_sim_params")
-        params = checked(params, SimParams, "set_sim_params")
+        params = _checked_params(params, "set_sim_params")
         for name in ("dt", "substeps", "up_axis", "use_gpu_pipeline"):
             if sim.frozen and getattr(params, name) != getattr(sim.params, name):
                 raise PhalanxError(
                     f"gym.set_sim_params cannot change {name} from {getattr(sim.params, name)} to"
                     f" {getattr(params, name)} once the simulation is prepared"
                 )
-        if not all(map(math.isfinite, params.gravity)):
-            raise PhalanxError(f"gym.set_sim_params was given the gravity {list(params.gravity)}")
         moved = list(params.gravity) != list(sim.params.gravity)
-        sim.params = copy.copy(params)
+        sim.params = params
         if moved and sim.physics is not None:
             sim.physics.set_gravity(list(params.gravity))
 
@@ -225,3 +215,16 @@ check_calls(Gym)
 def acquire_gym() -> Gym:
     """The one `Gym` of this process."""
     return Gym()
+
+
+def _checked_params(params: SimParams, call: str) -> SimParams:
+    """A copy of `params`. Raises PhalanxError if no simulation can have them."""
+    held = copy.copy(checked(params, SimParams, call))
+    if not (held.dt > 0 and math.isfinite(held.dt) and 1 <= held.substeps <= MAX_SUBSTEPS):
+        raise PhalanxError(
+            f"gym.{call} was given dt {held.dt:g} and substeps {held.substeps}; dt must be positive"
+            f" and substeps 1 to {MAX_SUBSTEPS}"
+        )
+    if not all(map(math.isfinite, held.gravity)):
+        raise PhalanxError(f"gym.{call} was given the gravity {list(held.gravity)}")
+    return held
