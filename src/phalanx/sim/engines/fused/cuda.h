@@ -1,7 +1,7 @@
 // The build for CUDA: LANES threads a world, one after the other in a warp. Needs no headers.
 
 // What a warp executes comes from a cache that is smaller than a step's code: warps of a block that start
-// a substep, its solver and its integration together wait for the same instructions once.
+// a substep, or its integration, together wait for the same instructions once.
 #define MEET() if (THREADS > 32) __syncthreads()
 #define FN __device__ __forceinline__
 #define MEMBER FN

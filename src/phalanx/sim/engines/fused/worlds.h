@@ -99,7 +99,6 @@ FN void evaluate(World &w, Contacts &C, Pairs &X, const Fields &f) {
   actuation(w);
   position_and_velocity(w, C, X);
   apply_forces(w, f);
-  MEET();
   solve(w, C, X);
 }
 #if RUNGE_KUTTA
