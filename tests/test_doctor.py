@@ -268,6 +268,13 @@ def test_only_packages_that_the_repository_names_are_given_to_pip(examine, file,
     assert [said for said in report["install"] if " -e " not in said] == ([line] if line else [])
 
 
+@pytest.mark.parametrize("asked", ["", "git+https://github.com/ZhengyiLuo/SMPLSim.git@master\n"])
+def test_a_package_in_no_registry_is_installed_from_its_repository(examine, asked):
+    report, _ = examine({"a.py": GOOD + "import smpl_sim\n", "requirements.txt": asked})
+    assert report["install"] == ["pip install git+https://github.com/ZhengyiLuo/SMPLSim.git@master"]
+    assert not report["by_hand"]
+
+
 def test_packages_whose_later_versions_lack_what_is_imported_keep_a_bound(examine):
     """Version 3 of params-proto has no PrefixProto."""
     needs = "setup(install_requires=['params_proto==2.10.5'])\n"

@@ -28,6 +28,7 @@ DISTRIBUTIONS = {
     "google": "protobuf", "pkg_resources": "setuptools<82", "OpenGL": "PyOpenGL",
     "sksparse": "scikit-sparse", "usb": "pyusb", "serial": "pyserial", "zmq": "pyzmq",
     "rsl_rl_lib": "rsl-rl-lib", "ruamel": "ruamel.yaml", "igl": "libigl", "fcl": "python-fcl",
+    "smpl_sim": "git+https://github.com/ZhengyiLuo/SMPLSim.git@master",
 }  # fmt: skip
 """pip's names of modules whose package has another name."""
 SAME_NAME = set(
@@ -70,7 +71,6 @@ BY_HAND = {
     **dict.fromkeys(("carb", "omni", "pxr", "isaacsim"), "it comes with Isaac Sim"),
     "isaaclab": "it comes with Isaac Lab",
     "unitree_sdk2py": "it comes from Unitree", "poselib": "it comes with nv-tlabs/ASE",
-    "smpl_sim": "it comes from ZhengyiLuo/SMPLSim",
     "smac": "it comes from oxwhirl/smac", "mosek": "it needs a licence",
 }  # fmt: skip
 SHIMMED = ("pysdf", "urdfpy")
