@@ -34,7 +34,9 @@ def film(policy: str, out: Path, seconds: float, robots: int, width: int) -> Non
     steps = round(seconds / task.sim.dt)
     for k in range(steps):
         if isinstance(task, Velocity):
-            task.give_command(COMMANDS[k * len(COMMANDS) // steps])
+            command = np.array(COMMANDS[k * len(COMMANDS) // steps])
+            low, high = task.commands.low.numpy(), task.commands.high.numpy()
+            task.give_command(command.clip(low, high).tolist())
         poses.append(task.sim.qpos.numpy().copy())
         trial.step()
     qpos = np.stack(poses)[:: round(1 / (FPS * task.sim.dt))]
