@@ -11,6 +11,8 @@ import torch
 
 from forked import server
 from interrupted import QUICK, SAVE_ALWAYS, SMALL, wait_until
+from phalanx.cli.config import compose_config, resolved
+from phalanx.cli.run_folders import run_folder
 from phalanx.errors import PhalanxError
 from phalanx.rl.run_folder import RunFolder
 
@@ -103,6 +105,31 @@ def test_whatever_happens_to_a_folder_that_is_written_to_is_one_sentence(tmp_pat
     assert "intact" not in str(raised.value)
     if what == "replaced by another run":
         assert not list(folder.path.rglob("*.pth"))
+
+
+@pytest.mark.parametrize("what", ["a folder", "a pipe"])
+def test_what_was_put_in_the_place_of_a_failed_runs_folder_stays(tmp_path, what):
+    """A run without a checkpoint removes its folder, and nobody else's."""
+    options = resolved(compose_config(["task=Cartpole", f"train_dir={tmp_path / 'runs'}"]))
+
+    def fail():
+        with run_folder(options, None) as folder:
+            folder.rename(tmp_path / "moved")
+            if what == "a pipe":
+                os.mkfifo(folder)  # which nobody writes to
+            else:
+                folder.mkdir()
+                (folder / "thesis.tex").touch()
+            raise PhalanxError("as at the end of the disk")
+
+    with pytest.raises(PhalanxError, match="end of the disk"):
+        fail()
+    place = tmp_path / "runs" / "Cartpole"
+    assert place.is_fifo() if what == "a pipe" else (place / "thesis.tex").is_file()
+    place.rename(tmp_path / "theirs")
+    with pytest.raises(PhalanxError), run_folder(options, None):
+        raise PhalanxError("at once")
+    assert not (tmp_path / "runs" / "Cartpole").exists()
 
 
 @pytest.mark.parametrize("gone", ["", "summaries", "nn"])

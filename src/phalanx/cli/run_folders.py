@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ def run_folder(options: TrainOptions, checkpoint: Path | None) -> Iterator[Path]
     """The checkpoint's own run folder, or a new folder that no other run uses.
 
     A new folder is created at once, so that two runs that start together do not share it, and
-    removed if this run fails before its first checkpoint. Inside, this process owns the folder.
+    removed if this run fails before its first checkpoint and it is still the same folder. Inside,
+    this process owns the folder.
     Raises PhalanxError if it cannot be created, or if another process owns it.
     """
     root = Path(options.train_dir)
@@ -47,11 +49,11 @@ def run_folder(options: TrainOptions, checkpoint: Path | None) -> Iterator[Path]
             yield folder
     except BaseException as error:
         if not any(folder.glob("nn/*.pth")):
-            if folder in made:
-                shutil.rmtree(folder, ignore_errors=True)
-            for parent in made:
+            for path, status in made.items():
                 with contextlib.suppress(OSError):  # already gone, or used by another run
-                    parent.rmdir()
+                    if not os.path.samestat(status, path.lstat()):
+                        continue  # somebody has put another in its place
+                    shutil.rmtree(path) if path == folder else path.rmdir()
         elif isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(f"continue:  {resume_command(folder)}") from None
         raise
@@ -71,8 +73,9 @@ def resume_command(folder: Path) -> str:
     return as_called(f"phalanx train {shlex.quote(f'checkpoint={folder}')}")
 
 
-def _new_folder(root: Path, options: TrainOptions) -> tuple[Path, list[Path]]:
-    """A new run folder, and the folders created for it, innermost first."""
+def _new_folder(root: Path, options: TrainOptions) -> tuple[Path, dict[Path, os.stat_result]]:
+    """A new run folder, and the folders created for it, innermost first, with what tells each from
+    another in its place."""
     name = Path(options.experiment or options.task.name)
     if name.is_absolute() or ".." in name.parts or not name.name or "\0" in str(name):
         raise PhalanxError(
@@ -103,7 +106,7 @@ def _new_folder(root: Path, options: TrainOptions) -> tuple[Path, list[Path]]:
         raise PhalanxError(
             f"cannot create the run folder {folder}: {reason}; choose another place with train_dir="
         ) from error
-    return folder, made
+    return folder, {path: path.lstat() for path in made}
 
 
 def _left_without_checkpoint(folder: Path) -> bool:
