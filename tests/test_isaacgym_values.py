@@ -263,6 +263,7 @@ def held(tmp_path):
         ("set_dof_target_position", [0, 1e300], "target 1e+300; it must be a finite number"),
         ("set_actor_dof_position_targets", [0, [1e300, 0.0]], "that are not finite: [inf"),
         ("set_actor_rigid_body_properties", [0, 5], "properties 5; it must be a list"),
+        ("set_actor_rigid_body_properties", [0, [], np.zeros(2)], "it must be true or false"),
         ("set_actor_rigid_body_properties", [0, [1, 2, 3]], "takes one RigidBodyProperties, not"),
     ],
 )

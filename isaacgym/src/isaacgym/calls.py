@@ -73,8 +73,8 @@ def _reader(hint: Any) -> Reader | None:
         return inner and functools.partial(_several, inner)
     if not isinstance(hint, type):
         return None
-    if hint in (int, float, str):
-        return {int: whole, float: number, str: _text}[hint]
+    if hint in (int, float, str, bool):
+        return {int: whole, float: number, str: _text, bool: _flag}[hint]
     if issubclass(hint, enum.Enum):
         return functools.partial(_member, hint)
     if hint is Vec3:
@@ -130,6 +130,13 @@ def numbers(values: Any, count: int, call: str, what: str) -> np.ndarray:
     if not np.isfinite(result).all():
         raise PhalanxError(f"gym.{call} was given {what} that are not finite: {result.tolist()}")
     return result
+
+
+def _flag(value: Any, call: str, name: str) -> bool:
+    try:
+        return bool(value)
+    except (TypeError, ValueError, RuntimeError):  # NumPy and torch: more than one element
+        raise _wrong(value, call, name, "true or false") from None
 
 
 def _object(kind: type, value: Any, call: str, name: str) -> Any:
