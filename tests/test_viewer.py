@@ -65,9 +65,20 @@ def test_sliders_and_switches_of_the_page_reach_the_simulation(view, page):
     page.get_by_text("Reset", exact=True).click()
     wait_for(lambda: held.data.time == 0 and held.data.qpos[joint["elbow"]] == 0)
     scene = view.scene.scene
-    page.get_by_text("Inertia boxes", exact=True).click()
-    page.get_by_text("Collision shapes", exact=True).click()
-    wait_for(lambda: scene.show_inertia and scene.geom_groups_visible[COLLIDES])
+    shown = {
+        "Drawn shapes": lambda: scene.geom_groups_visible[DRAWN],
+        "Collision shapes": lambda: scene.geom_groups_visible[COLLIDES],
+        "Inertia boxes": lambda: scene.show_inertia,
+        "Body frames": lambda: scene.frame_mode == "Body",
+        "Contact points": lambda: scene.show_contact_points,
+        "Contact forces": lambda: scene.show_contact_forces,
+        "Follow the robot": lambda: scene.camera_tracking_enabled,
+    }
+    before = [is_on() for is_on in shown.values()]
+    assert before == [True, False, False, False, True, True, False]
+    for name in shown:
+        page.get_by_text(name, exact=True).click()
+    wait_for(lambda: [is_on() for is_on in shown.values()] == [not on for on in before])
 
 
 def test_groups_follow_what_shapes_are_for(tmp_path):
