@@ -98,6 +98,12 @@ ALL = sum(ROBOT_FILES[f"all {kind}"]["files"] for kind in ("robots", "objects"))
 RANKS = result("ranks_ant_h200x2_2026-11-28")["rows"]
 
 
+def filmed(task):
+    """Million environment steps of the policy in the film of a task's page."""
+    pages = result("task_pages_h200_2026-11-29")["tasks"]
+    return pages[task]["training"][0]["frames"] / 1e6
+
+
 PEERS = "ant_peers_compiled_cpu_2026-11-28"
 OURS = training(PEERS, "phalanx")
 QUOTED = [
@@ -156,6 +162,14 @@ QUOTED = [
     ("docs/scale.md", "grows by {} ms", ".2f", RANKS[1]["ms"]["update"] - RANKS[0]["ms"]["update"]),
     ("docs/install.md", "PyTorch itself is {} GB", ".1f", INSTALL_CPU["largest_mb"]["torch"] / 1e3),
     ("docs/install.md", "Warp {} GB", ".1f", INSTALL_CPU["largest_mb"]["warp"] / 1e3),
+    ("docs/_site/hooks.py", '"go2_backflip": "After {} M steps', ".0f", filmed("Go2Backflip")),
+    ("docs/_site/hooks.py", '"The squat, after {} M steps', ".0f", filmed("G1Tracking")),
+    ("docs/_site/hooks.py", '"humanoid": "After {} M steps', ".0f", filmed("Humanoid")),
+    ("docs/_site/hooks.py", 'unilab": f"{{WALKS}}, after {} M', ".0f", filmed("Go2JoystickUnilab")),
+    ("docs/_site/hooks.py", '"g1_velocity_mjlab": f"{{WALKS}}, after {} M', ".0f",
+     filmed("G1VelocityMjlab")),
+    ("docs/_site/hooks.py", '"go1_velocity_mjlab": f"{{WALKS}}, after {} M', ".0f",
+     filmed("Go1VelocityMjlab")),
     ("docs/watching.md", "at most {} % of its steps/s", ".1f", WATCHING["most_percent"]),
     ("docs/watching.md", "standard error of {} %", ".1f", WATCHING["most_standard_error_percent"]),
     ("docs/watching.md", "nobody looks at costs at most {} %", ".1f", WATCHING["unseen_percent"]),

@@ -38,7 +38,7 @@ FILMS = {
     "ant": "After 20, 60, 120 and 200 iterations on two CPU cores",
     "anymal_velocity": WALKS,
     "cartpole": "After 2, 8, 16 and 60 iterations",
-    "g1_tracking": "The squat, after 100 M steps on one H200",
+    "g1_tracking": "The squat, after 101 M steps on one H200",
     "g1_velocity": WALKS,
     "g1_velocity_mjlab": f"{WALKS}, after 204 M steps on one H200",
     "go1_velocity": WALKS,
@@ -68,7 +68,7 @@ CURVES = {
     "humanoid_amp": "Discriminator's reward and length of an episode, CMU's walk on one H200",
     "humanoid_walk": "Return over time of five seeds on two CPU cores",
 }
-LACKS = "No policy of this task is at hand that a {} could show"
+LACKS = "There is no {} of this task yet"
 """Said on the pages of tasks that are not in FILMS or CURVES."""
 
 
