@@ -36,7 +36,7 @@ def train_each(arguments: list[str]) -> int | None:
     for k, (values, options) in enumerate(runs, 1):
         chosen = [values[key] for key in swept]
         about = ", ".join(f"{key}={value}" for key, value in zip(swept, chosen, strict=True))
-        console.print(f"\nrun {k} of {len(runs)}: {about}", style="bold")
+        console.print(f"\nrun {k} of {len(runs)}{about and f': {about}'}", style="bold")
         try:
             agent = train.run(options)
         except PhalanxError as error:
