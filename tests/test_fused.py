@@ -594,7 +594,7 @@ def test_shapes_and_planes_of_each_environment_count(name):
         sim.model_field(short_cut)[:] = 0
     sim.model_field("geom_friction")[:] *= drawn(sim.model_field("geom_friction"), 0.5, 1.5)
     sim.model_field("geom_size")[:] *= drawn(sim.model_field("geom_size"), 0.95, 1.05)
-    sim.model_field("geom_rbound")[:] *= 1.06
+    sim.set_const()  # the bounding radii follow
     sim.model_field("geom_pos")[:] += drawn(sim.model_field("geom_pos"), -0.02, 0.02)
     quat = sim.model_field("geom_quat")
     quat += drawn(quat, -0.05, 0.05)
