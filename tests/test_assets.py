@@ -391,7 +391,7 @@ FAULTS = {
     "mjcf compile": (
         "r.xml",
         mjcf('\n<body name="b">\n<geom name="g" size="0"/></body>'),
-        "line 4, <geom name='g'>: .*size 0 must be positive",
+        "line 4, <geom name='g'>: .*number 1 of its size must be positive",
     ),
     "mjcf names": (
         "r.xml",
