@@ -202,6 +202,21 @@ def test_servos_of_a_file_that_hardly_damp_are_damped(cwd, monkeypatch):
     np.testing.assert_array_equal(-model.actuator_biasprm[:, 2], [2.5, 1.5] * 4)
 
 
+@pytest.mark.parametrize(("kp", "stiffness", "softer"), [(500, 20, 8), (60, 60, 0)])
+def test_servos_of_a_file_that_are_too_stiff_to_learn_with_are_softer(
+    cwd, capsys, monkeypatch, kp, stiffness, softer
+):
+    """Menagerie's G1 has servos of 500 N m/rad, which give all their effort, here 20, at once."""
+    position = rf'<position \1kp="{kp}" forcerange="-20 20"/>'
+    servos = re.sub(r'<motor ([^>]*)gear="20" ctrlrange="-1 1"/>', position, QUADRUPED)
+    (cwd / "stiff.xml").write_text(servos)
+    main(["new", "mine", "robot=stiff.xml"])
+    assert (f"servos of {softer} joints" in capsys.readouterr().out) == bool(softer)
+    monkeypatch.chdir("mine")
+    model = tasks.make("Stiff", 1, "cpu", engine="mujoco").sim.model
+    np.testing.assert_array_equal(model.actuator_gainprm[:, 0], [stiffness] * 8)
+
+
 def test_the_kind_of_robot_decides_the_goal(cwd, capsys, monkeypatch):
     main(["new", "mine", "robot=cart.urdf"])
     assert "the task Cart for cart.urdf: stand still" in capsys.readouterr().out
