@@ -409,7 +409,7 @@ def test_names_in_strings_are_followed_as_imports(examine, program, setting):
         }
     )
     assert code == 1
-    assert report["missing_packages"] == ["vedo"]
+    assert {*report["missing_packages"]} - {"hydra"} == {"vedo"}  # Hydra may be here, or not
     found = {
         p["file"]: [(s["at"], s["at_import"], s["choice"]) for s in p["stops"]]
         for p in report["programs"]

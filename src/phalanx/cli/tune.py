@@ -12,11 +12,13 @@ import dataclasses
 import importlib
 import importlib.util
 import os
+import signal
 import socket
 import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 from rich.console import Console
@@ -195,6 +197,7 @@ def _connect(address: str | None) -> None:
             ray.init(
                 address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
             )
+            signal.signal(signal.SIGTERM, _as_ctrl_c)
             return
         except Exception as error:  # Ray raises many kinds, Exception itself among them
             ray.shutdown()
@@ -202,6 +205,11 @@ def _connect(address: str | None) -> None:
                 where = f"no Ray cluster answers at {address}" if address else "Ray cannot start"
                 token = "; it may ask for a token, see Ray's RAY_AUTH_MODE" if address else ""
                 raise PhalanxError(f"{where}: {error}{token}") from error
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """Ends a study as Ctrl-C does; Ray would end it, and print a stack of its own."""
+    signal.raise_signal(signal.SIGINT)
 
 
 def _scheduler(own: TuneOptions, study: Study, iterations: int) -> Any:
