@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -181,7 +182,7 @@ def test_the_checkpoint_just_written_is_kept_though_the_clock_was_set_back(tmp_p
 
 
 def test_a_study_that_is_killed_continues_and_a_trial_that_fails_leaves_others_alone(tmp_path):
-    options = ["task=Cartpole", "sim_device=cpu", "num_envs=16", "max_iterations=100", "study=s"]
+    options = ["task=Cartpole", "sim_device=cpu", "num_envs=16", "max_iterations=300", "study=s"]
     options += ["train.params.config.horizon_length=8", "report_every=3"]
     options += [f"{CONFIG}minibatch_size_per_env=8", f"{RATE}=1e-4,1e30"]  # of which one cannot be
     environment = {**os.environ, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
@@ -195,18 +196,25 @@ def test_a_study_that_is_killed_continues_and_a_trial_that_fails_leaves_others_a
     def begun():
         return study.file.exists() and len(study.trials()[0].curve) > 2
 
-    first = start(options)
-    try:
-        wait_until(begun, 400)
-    finally:
-        first.kill()
-        first.wait()
+    def end(run, number, more):
+        try:
+            wait_until(lambda: begun() and len(study.trials()[0].curve) > more, 400)
+        finally:
+            run.send_signal(number)
+            status = run.wait(100)
+        assert study.trials()[0].state == "running"
+        return status
+
+    assert end(start(options), signal.SIGTERM, 2) == 130
+    told = (tmp_path / "out").read_text()
+    assert "continue: " in told
+    assert not {"SIGTERM", "Traceback"} & {*told.replace(":", " ").split()}
+    end(start(["study=s"]), signal.SIGKILL, len(study.trials()[0].curve))
     before = study.trials()[0]
-    assert before.state == "running"
     assert start(["study=s"]).wait(400) == 2
     out = (tmp_path / "out").read_text()
     done, failed = study.trials()
-    assert (done.state, done.curve[-1][0], done.starts) == ("done", 100, 2), out
+    assert (done.state, done.curve[-1][0], done.starts) == ("done", 300, 3), out
     assert done.curve[: len(before.curve)] == before.curve
     assert failed.state == "failed"
     assert "the losses became NaN or infinite" in failed.reason

@@ -40,6 +40,8 @@ ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may end before it has a return
 }
 
+INTERRUPTED = 130
+"""Exit status of what Ctrl-C ended, as a shell has it."""
 START_TRIES = 4
 """On a busy machine Ray's half a minute for its own start may not do."""
 
@@ -176,7 +178,10 @@ def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> 
         tuner.fit()
     finally:
         ray.shutdown()
-    return 2 if any(r.state == "failed" for r in study.trials()) else None
+    trials = study.trials()
+    if not all(r.ended or r.state == "failed" for r in trials):
+        return INTERRUPTED
+    return 2 if any(r.state == "failed" for r in trials) else None
 
 
 def _start(record: Record) -> dict[str, Any]:
