@@ -47,9 +47,7 @@ SEARCH = {"mcts_iterations": 60, "mcts_nodes": 10, "resolution": 1000}  # 4 time
 QUICK = {"mcts_iterations": 5, "mcts_nodes": 5, "mcts_max_depth": 1, "resolution": 500}
 """Options for a large mesh, so that 30,000 triangles take 13 s."""
 COARSEST = 30  # cells along a mesh with holes, which becomes a surface of up to 50,000 triangles
-LOOSER = (
-    3  # of a concavity and the mesh's size, what merging allows, so that it merges as CoACD does
-)
+LOOSER = 3  # a third of concavity times size: merging keeps about as many parts as CoACD then
 FILLED = 0.98  # share of its hull that a convex mesh fills, bevels and rounding included
 EXACT = 0.9995  # the same for a mesh that is chosen by name, which may have a small hole
 Parts = list[tuple[Array, Faces]]
