@@ -6,11 +6,13 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from phalanx.cli import doctor as command
 from phalanx.cli import doctor_rot as rot
 from phalanx.cli.doctor_api import calls, installed_support
+from phalanx.cli.doctor_install import refused
 from phalanx.cli.doctor_read import parse
 from phalanx.cli.doctor_rot import NAMES, SHIM
 from phalanx.cli.main import main
@@ -583,3 +585,10 @@ def test_the_doctor_promises_the_shim_for_what_it_brings_back():
 def test_the_documented_table_of_calls_is_the_drop_ins():
     table = importlib.import_module("isaacgym.support").table()
     assert table in (Path(__file__).parents[1] / "docs" / "isaacgym.md").read_text()
+
+
+@pytest.mark.parametrize("marker", ["'3.9' < '3.10'", "python_version ~= 'x'", "extra == 'x'"])
+def test_a_requirement_whose_marker_has_no_meaning_asks_for_nothing(marker):
+    assert refused([f"numpy==1.0; {marker}", "numpy==1.0"]) == [
+        f"numpy==1.0 (here {np.__version__})"
+    ]

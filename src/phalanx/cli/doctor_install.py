@@ -13,7 +13,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
@@ -95,7 +94,7 @@ def refused(lines: list[str]) -> list[str]:
         try:
             if requirement.marker and not requirement.marker.evaluate():
                 continue
-        except (UndefinedComparison, UndefinedEnvironmentName, ValueError):
+        except (ValueError, LookupError):  # a marker without a meaning, or one of two texts
             continue
         here = platform.python_version() if name == "python" else _version(name)
         if name.lower() in BY_HAND and here is None:
