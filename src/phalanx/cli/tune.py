@@ -14,6 +14,7 @@ import importlib.util
 import os
 import signal
 import socket
+import threading
 import time
 import warnings
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from phalanx.cli.console import Lines
 from phalanx.cli.keys import TEXTS
 from phalanx.cli.overrides import split
 from phalanx.cli.study import DRAW, Record, Study, settings_of_trials, split_at_commas
+from phalanx.cli.sweep import FAILED, INTERRUPTED
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
 from phalanx.yaml_file import parse_yaml
@@ -40,8 +42,6 @@ ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may end before it has a return
 }
 
-INTERRUPTED = 130
-"""Exit status of what Ctrl-C ended, as a shell has it."""
 START_TRIES = 4
 """On a busy machine Ray's half a minute for its own start may not do."""
 
@@ -144,6 +144,8 @@ def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> 
 
     warnings.filterwarnings("ignore", message="Consider boosting PBT performance")
     _connect(own.address)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _as_ctrl_c)
     gpus = own.gpus if own.gpus is not None else float(_has_gpu())
     replays = own.scheduler == "asha"
     first = records if replays else left
@@ -181,7 +183,7 @@ def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> 
     trials = study.trials()
     if not all(r.ended or r.state == "failed" for r in trials):
         return INTERRUPTED
-    return 2 if any(r.state == "failed" for r in trials) else None
+    return FAILED if any(r.state == "failed" for r in trials) else None
 
 
 def _start(record: Record) -> dict[str, Any]:
@@ -202,7 +204,6 @@ def _connect(address: str | None) -> None:
             ray.init(
                 address=address, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
             )
-            signal.signal(signal.SIGTERM, _as_ctrl_c)
             return
         except Exception as error:  # Ray raises many kinds, Exception itself among them
             ray.shutdown()

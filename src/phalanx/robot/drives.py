@@ -129,10 +129,9 @@ def _drive(
     limit = effort_limit(model, joint)
     effort = limit or _effort_for_weight(model, data, joint, legs)
     gains = _own_gains(model, joint)
-    # With a noise of 0.1 rad such servos pull to and fro with all their effort.
-    hinge = model.jnt_type[joint] == HINGE
-    trained = for_task and bool(legs) and hinge and limit is not None
-    too_stiff = trained and gains is not None and gains[0] * STIFFEST > effort
+    learns = for_task and bool(legs) and model.jnt_type[joint] == HINGE and limit is not None
+    # The noise of a training makes such a servo pull to and fro with all its effort.
+    too_stiff = learns and gains is not None and gains[0] * STIFFEST > effort
     if too_stiff:
         gains = None
     if gains is not None and for_task:

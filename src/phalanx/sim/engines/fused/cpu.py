@@ -115,10 +115,5 @@ def _compiled(text: str, signatures: Mapping[str, tuple[Any, ...]]) -> dict[str,
 
 def source(constants: str) -> str:
     """The whole C++ text of one structure's step."""
-    return (
-        "#define TABLE static const\n"
-        + read("cpu.h")
-        + constants
-        + read("step.h")
-        + read("cpu_entry.h")
-    )
+    text = read("cpu.h") + constants + read("step.h") + read("cpu_entry.h")
+    return f"#define TABLE static const\n{text}"
