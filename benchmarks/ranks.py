@@ -1,15 +1,16 @@
 """Measures how training on several GPUs of one machine scales.
 
-    uv run python benchmarks/ranks.py task=Ant devices=1,2 returns=7000 out=ranks_ant.json
+    uv run python benchmarks/ranks.py task=Ant devices=1,2 seeds=1,2,3 returns=7000 out=ant.json
     uv run python benchmarks/ranks.py task=Humanoid devices=1,2 max_iterations=200
 
 Trains the task with its own config once for each number of devices, every device with num_envs
-environments, each time in new processes. One line and one entry of the JSON file each: training
-steps/s in the second half of the run, seconds until the mean return is first reached, and the
-milliseconds of an iteration: rollout, physics of the rollout alone, update, and communication
-alone, its calls and bytes. `files` is what the host writes between two readings of the statistics
-while the device works, the median. Communication is what the ranks exchange in an iteration,
-replayed from a CUDA graph of its own; physics is the same number of steps with random actions.
+environments, each time in new processes. One line and one entry of the JSON file each: for each
+seed the seconds until the mean return is first reached, and their median; of the last seed training
+steps/s in the second half of the run, and the milliseconds of an iteration: rollout, physics of the
+rollout alone, update, and communication alone, its calls and bytes. `files` is what the host writes
+between two readings of the statistics while the device works, the median. Communication is what the
+ranks exchange in an iteration, replayed from a CUDA graph of its own; physics is the same number of
+steps with random actions.
 """
 
 import json
@@ -48,7 +49,7 @@ class Timer(AlgoObserver):
         self.marks.append((now, frame))
         for level in self.returns:
             if self.algo.mean_rewards.mean >= level:
-                self.reached.setdefault(level, {"seconds": round(now, 1), "frames": frame})
+                self.reached.setdefault(level, {"seconds": round(now, 2), "frames": frame})
 
 
 def main() -> None:
@@ -80,23 +81,31 @@ def main() -> None:
 def work(options: dict[str, str], out: str) -> None:
     """Train in this rank and measure; rank 0 writes the row."""
     returns = [float(r) for r in options.pop("returns", "").split(",") if r]
+    seeds = options.pop("seeds", options.pop("seed", "1")).split(",")
+    host: dict[str, list[float]] = {}
+    time_of(Run, "write_files", host)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [f"{k}={v}" for k, v in options.items()]
-        config = resolved(compose_config([*arguments, f"train_dir={folder}", "multi_gpu=true"]))
-        timer = Timer(returns)
-        host: dict[str, list[float]] = {}
-        time_of(Run, "write_files", host)
-        runner = Runner(timer)
-        runner.load({"params": train_params(config)})
-        agent = runner.algo_factory.create(runner.algo_name, base_name="run", params=runner.params)
-        agent.train()
+        timers = []
+        for seed in seeds:
+            agent = None  # frees the one before
+            timers.append(timer := Timer(returns))
+            arguments = [f"{k}={v}" for k, v in options.items()]
+            arguments += [f"seed={seed}", f"train_dir={folder}/{seed}", "multi_gpu=true"]
+            runner = Runner(timer)
+            runner.load({"params": train_params(resolved(compose_config(arguments)))})
+            agent = runner.algo_factory.create(
+                runner.algo_name, base_name="run", params=runner.params
+            )
+            agent.train()
         stats = agent.last_stats
         row = {
             "task": agent.name,
             "devices": ranks.size(),
             "num_envs": agent.num_actors,
             "steps_per_s": second_half(timer.marks),
-            "reached": timer.reached,
+            "seeds": seeds,
+            "reached": [t.reached for t in timers],
+            "median_seconds": {r: median_time(timers, r) for r in returns},
             "return": agent.mean_rewards.mean,
             "iterations": agent.epoch_num,
             "ms": {
@@ -115,6 +124,12 @@ def work(options: dict[str, str], out: str) -> None:
             Path(out).write_text(json.dumps(row))
     ranks.from_all("done")  # rank 0 must not leave while others measure
     ranks.leave()
+
+
+def median_time(timers: list[Timer], level: float) -> float | None:
+    """Seconds until `level`; None if the median seed did not reach it."""
+    seconds = median(t.reached.get(level, {"seconds": float("inf")})["seconds"] for t in timers)
+    return seconds if seconds < float("inf") else None
 
 
 def time_of(owner: type, method: str, found: dict[str, list[float]]) -> None:

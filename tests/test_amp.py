@@ -68,8 +68,11 @@ def loss_by_hand(network, c, agent, demo, eps=1e-6):
         )
 
 
-def test_loss_is_the_formula_and_its_gradient_that_of_the_formula(tmp_path):
+@pytest.mark.parametrize("plain", [True, False])
+def test_loss_is_the_formula_and_its_gradient_that_of_the_formula(tmp_path, plain):
     agent = make_agent(tmp_path, disc_weight_decay=0.01, disc_grad_penalty=3.0)
+    assert agent.discriminator.plain
+    agent.discriminator.plain = plain  # else its slope is torch.autograd's, as of other networks
     network = agent.model.a2c_network.double()
     agent.discriminator.sums = agent.discriminator.sums.double()
     rows, demo = torch.randn(50, 4).double(), torch.randn(40, 4).double()

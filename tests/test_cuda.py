@@ -26,6 +26,8 @@ from phalanx import tasks
 from phalanx.cli.config import compose_config, train_params
 from phalanx.compute.fusing import fused
 from phalanx.rl import vecenv
+from phalanx.rl.critic import CentralValue
+from phalanx.rl.layers import Aligned
 from phalanx.rl.ppo import PPO
 from phalanx.sim import Scene
 from phalanx.tasks import Task, TaskConfig
@@ -262,6 +264,36 @@ def test_fused_losses_equal_eager(tmp_path):
     for merged, plain in zip(*results, strict=True):
         torch.testing.assert_close(merged, plain, rtol=1e-2, atol=1e-4)  # products in TF32
     assert not agent.warnings
+
+
+def test_fused_loss_of_a_central_value_equals_eager(tmp_path):
+    agent = iterate(make_agent(tmp_path, "task=Go1VelocityMjlab"), 3)
+    critic, rows = agent.critic, slice(0, agent.critic.minibatch)
+    critic.model.eval()  # so that its normaliser stays
+    inputs = {"is_train": True, "obs": agent.dataset["states"][rows]}
+    found = []
+    for loss_of in (critic.loss_of, lambda *a: CentralValue.loss_of(critic, *a)):
+        critic.optimizer.zero_grad()
+        loss = loss_of(inputs, agent.dataset["old_values"][rows], agent.dataset["returns"][rows])
+        loss.backward()
+        found.append([loss.detach(), *(p.grad.clone() for p in critic.model.parameters())])
+    for merged, plain in zip(*found, strict=True):
+        torch.testing.assert_close(merged, plain, rtol=1e-2, atol=1e-3)  # products in TF32
+    assert not agent.warnings
+
+
+@pytest.mark.parametrize("width", [105, 112])
+def test_a_layer_of_any_width_has_the_values_and_gradients_of_a_cpu(width):
+    layer, x = Aligned(width, 64), torch.randn(256, width, requires_grad=True)
+    found = []
+    for device in ("cpu", "cuda"):
+        own, seen = copy.deepcopy(layer).to(device), x.detach().to(device).requires_grad_()
+        (slope,) = torch.autograd.grad(own(seen).relu().sum(), seen, create_graph=True)
+        (own(seen).square().mean() + slope.square().mean()).backward()
+        found.append([own(seen), slope, seen.grad, own.weight.grad, own.bias.grad])
+    for cpu, gpu in zip(*found, strict=True):
+        torch.testing.assert_close(gpu.cpu(), cpu, rtol=1e-2, atol=1e-2)  # products in TF32
+    assert found[1][3].shape == (64, width)
 
 
 class Waits(Drop):

@@ -48,6 +48,7 @@ FILMS = {
     "go2_recovery": "After 12 M steps on two cores: three of these four stand up",
     "go2_velocity": WALKS,
     "humanoid": "After 61 M steps on one H200, in plain MuJoCo",
+    "humanoid_amp": "After 90 M steps on one H200",
     "humanoid_walk": "Without noise, after training on one H200",
 }
 CURVES = {

@@ -89,8 +89,9 @@ class Agent(Learner):
             except (PhalanxError, OSError) as error:  # no room, no rights, another Warp
                 warn(f"torch computes what compiled functions do not: {error}")
             return
-        for name in self.fused_methods():
-            setattr(self, name, fused(getattr(self, name), warn))
+        for owner in (self, *self.parts):
+            for name in owner.fused_methods():
+                setattr(owner, name, fused(getattr(owner, name), warn))
         if hasattr(self.run.env, "fuse"):
             self.run.env.fuse(lambda function: fused(function, warn))
 

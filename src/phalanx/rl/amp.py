@@ -9,8 +9,8 @@ demonstration. Losses, reward, buffers and order of operations are those of Isaa
 differences: every minibatch draws new rows from the buffers, with replacement; and
 `save_replay_buffer` can save the buffers in checkpoints. Source: arXiv:2104.02180.
 
-The discriminator's loss contains a gradient, so torch.compile cannot fuse its backward pass; as
-part of the captured update it costs no extra launches.
+The discriminator's loss contains a gradient. With ReLU, as here, it is a product of weights and
+masks, so that torch.compile can fuse the loss, which it cannot with torch.autograd inside.
 """
 
 from typing import Any, ClassVar
@@ -50,6 +50,7 @@ class Discriminator(Part):
         c: AMPConfig = learner.config
         self.config, self.env, device = c, env, learner.device
         self.network = learner.model.a2c_network
+        self.plain = getattr(self.network, "disc_is_plain", False)
         self._check(c, learner)
         (width,) = env.amp_observation_space.shape
         self.rows = c.amp_minibatch(env.num_envs)
@@ -100,12 +101,16 @@ class Discriminator(Part):
         """The discriminator's loss, a scalar, for the policy's motion (A, D) and demonstrations
         (B, D), both normalised; adds to the means of `MEAN_TAGS`."""
         c, network = self.config, self.network
-        demo = demo.requires_grad_()
-        agent_logit, demo_logit = network.eval_disc(agent), network.eval_disc(demo)
+        agent_logit = network.eval_disc(agent)
+        if self.plain:
+            demo_logit, slope = network.eval_disc_and_slope(demo)
+        else:
+            demo = demo.requires_grad_()
+            demo_logit = network.eval_disc(demo)
+            (slope,) = torch.autograd.grad(demo_logit.sum(), demo, create_graph=True)
         prediction = self.prediction_loss(agent_logit, demo_logit)
         logit_loss = network.get_disc_logit_weights().square().sum()
-        (gradient,) = torch.autograd.grad(demo_logit.sum(), demo, create_graph=True)
-        penalty = gradient.square().sum(-1).mean()
+        penalty = slope.square().sum(-1).mean()
         decay = torch.cat(network.get_disc_weights()).square().sum()
         loss = prediction + c.disc_logit_reg * logit_loss + c.disc_grad_penalty * penalty
         loss = loss + c.disc_weight_decay * decay
@@ -123,7 +128,17 @@ class Discriminator(Part):
             self.normalizer.update(amp_obs)
         return self.normalizer(amp_obs)
 
+    def inputs(self, agent: Tensor, replay: Tensor, demo: Tensor) -> tuple[Tensor, Tensor]:
+        """The inputs of `disc_loss`, in this order seen by the normaliser."""
+        agent, replay, demo = (self.normalized(x, learn=True) for x in (agent, replay, demo))
+        return torch.cat([agent, replay]), demo
+
     # -- as a part ---------------------------------------------------------------------------------
+
+    def fused_methods(self) -> tuple[str, ...]:
+        """See `Part`."""
+        own = type(self).disc_loss is Discriminator.disc_loss and self.plain
+        return ("inputs", "disc_loss") if own else ("inputs",)
 
     def store(self, t: int, infos: dict[str, Any]) -> None:
         """See `Part`."""
@@ -154,8 +169,8 @@ class Discriminator(Part):
     def loss(self, loss: Tensor, batch: dict[str, Any]) -> Tensor:
         """See `Part`."""
         kinds = ("amp_obs", "amp_obs_replay", "amp_obs_demo")
-        agent, replay, demo = (self.normalized(batch[kind], learn=True) for kind in kinds)
-        return loss + self.config.disc_coef * self.disc_loss(torch.cat([agent, replay]), demo)
+        inputs = self.inputs(*(batch[kind] for kind in kinds))
+        return loss + self.config.disc_coef * self.disc_loss(*inputs)
 
     def after_minibatch(self, mini_epoch: int, batch: dict[str, Any], result: Any) -> None:
         """See `Part`."""

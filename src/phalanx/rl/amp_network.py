@@ -14,7 +14,7 @@ from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
 from phalanx.rl.activations import IS_ACTIVATION
 from phalanx.rl.initializers import IS_INITIALIZER, initialize
-from phalanx.rl.layers import mlp
+from phalanx.rl.layers import Aligned, mlp
 from phalanx.rl.models import ContinuousLogStdNetwork, Model
 from phalanx.rl.network_config import (
     WIDEST,
@@ -115,6 +115,26 @@ class AMPNetwork(ActorCritic):
         """Logits (B, 1) of being a demonstration, for normalised observations (B, D)."""
         logits: Tensor = self._disc_logits(self._disc_mlp(amp_obs))
         return logits
+
+    @property
+    def disc_is_plain(self) -> bool:
+        """Whether the discriminator is a perceptron with ReLU, as `eval_disc_and_slope` needs."""
+        own = type(self).eval_disc is AMPNetwork.eval_disc
+        return own and all(isinstance(m, (Aligned, nn.ReLU)) for m in self._disc_mlp)
+
+    def eval_disc_and_slope(self, amp_obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, 1) for normalised observations (B, D), and their gradients with respect to
+        them (B, D), on a GPU with more columns of zeros; torch.autograd is needed for neither, so
+        that torch.compile can fuse what uses them."""
+        layers = [m for m in self._disc_mlp if isinstance(m, Aligned)]
+        x, active = amp_obs, []
+        for layer in layers:
+            x = layer(x).relu()
+            active.append(x > 0)
+        slope = self._disc_logits.weight.expand(len(x), -1)
+        for layer, on in zip(reversed(layers), reversed(active), strict=True):
+            slope = layer.back(slope * on)
+        return self._disc_logits(x), slope
 
     def get_disc_logit_weights(self) -> Tensor:
         """The last layer's weights, flattened to (n,)."""

@@ -123,6 +123,10 @@ class CentralValue(Part):
 
     # -- as a part ---------------------------------------------------------------------------------
 
+    def fused_methods(self) -> tuple[str, ...]:
+        """See `Part`."""
+        return () if self.memory.recurrent else ("loss_of",)
+
     def begin_iteration(self, epoch: int, frame: int) -> None:
         """Apply the linear decay, if configured; RL Games steps it after each iteration."""
         if self.config.lr_schedule == "linear":
@@ -141,15 +145,18 @@ class CentralValue(Part):
                 rows = slice(start, start + self.minibatch)
                 states = nested(lambda x, rows=rows: x[rows], dataset["states"])
                 inputs = {"is_train": True, "obs": states, **self.memory.sequence_inputs(rows)}
-                value = self.model(inputs)["values"]
-                old, target = dataset["old_values"][rows], dataset["returns"][rows]
-                loss = value_loss(value, old, target, c.e_clip if c.clip_value else None)
+                loss = self.loss_of(inputs, dataset["old_values"][rows], dataset["returns"][rows])
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 self.optimizer.clip_and_step(c.grad_norm if c.truncate_grads else None)
                 self.mean_loss += loss.detach()
         self.model.eval()
         self.mean_loss /= c.mini_epochs * (self.batch // self.minibatch)
+
+    def loss_of(self, inputs: dict[str, Any], old: Tensor, target: Tensor) -> Tensor:
+        """Of a minibatch, a scalar; old values and returns are (M, V)."""
+        clip = self.config.e_clip if self.config.clip_value else None
+        return value_loss(self.model(inputs)["values"], old, target, clip)
 
     def statistics(self) -> dict[str, Tensor]:
         """Mean loss and learning rate, scalars."""

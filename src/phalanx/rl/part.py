@@ -26,6 +26,10 @@ class Part:
     name: str
     """Key of `state_dict` in checkpoints."""
 
+    def fused_methods(self) -> tuple[str, ...]:
+        """Methods whose small kernels torch.compile may fuse on CUDA."""
+        return ()
+
     def begin_iteration(self, epoch: int, frame: int) -> None:
         """Begin iteration `epoch`, counted from 1, after `frame` environment steps."""
 

@@ -8,6 +8,7 @@ from 1.4 s on. The reward's terms are those of stage-wise shaping (arXiv:2409.15
     orientation   squared distance of gravity from where a steady turn from 0.5 to 1 s has it
     height        squared distance from standing, before 0.4 s and after 1.4 s
     feet_up       height of the feet before 0.5 s
+    pose          squared distance of the joints from the pose `home`, after 1.4 s
     straight      squared sideways tilt; yaw  |rate about z|; action_rate, symmetry of the legs
 
 An action in [-1, 1] moves the target of a joint's servo by up to `action_scale` from `home`, the
@@ -51,6 +52,7 @@ class Weights:
     orientation: float = -1.0
     height: float = -10.0
     feet_up: float = -30.0
+    pose: float = -5.0
     straight: float = -10.0
     yaw: float = -1.0
     symmetry: float = -0.1
@@ -118,6 +120,7 @@ class Go2Backflip(Go2Skill):
             "orientation": gait.squared(base.gravity_b - wanted),
             "height": off.square() * ((time < 0.4) | (time > 1.4)),
             "feet_up": self.feet.height.clamp(min=0).sum(1) * (time < 0.5),
+            "pose": gait.squared(self.robot.joint_pos - self.default_pos) * (time > 1.4),
             "straight": base.gravity_b[:, 1].square(),
             "yaw": base.ang_vel_b[:, 2].abs(),
             "symmetry": gait.squared(actions - self.mirror(actions)),

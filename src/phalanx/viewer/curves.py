@@ -11,6 +11,8 @@ LINES = ("return", "reward")
 """Series that have a plot of their own; the others share one."""
 HEIGHT = 180
 """Of a plot [pixels]."""
+NUMBERS = 60
+"""Width of the numbers beside it, which fits 100,000 [pixels]."""
 
 
 class CurvePlots:
@@ -49,6 +51,7 @@ class CurvePlots:
                     _columns(series, curves),
                     tuple(lines),
                     scales={"x": viser.uplot.Scale(time=False)},
+                    axes=(viser.uplot.Axis(), viser.uplot.Axis(size=NUMBERS)),
                     height=HEIGHT,
                 )
             self._plots.append((series, plot))
