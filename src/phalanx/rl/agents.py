@@ -24,6 +24,7 @@ from phalanx.rl.critic import CentralValue
 from phalanx.rl.distillation import Distillation
 from phalanx.rl.dqn import DQN
 from phalanx.rl.learner import Learner
+from phalanx.rl.part import Part
 from phalanx.rl.ppo_continuous import ContinuousPPO
 from phalanx.rl.ppo_discrete import DiscretePPO
 from phalanx.rl.run import Run
@@ -89,7 +90,8 @@ class Agent(Learner):
             except (PhalanxError, OSError) as error:  # no room, no rights, another Warp
                 warn(f"torch computes what compiled functions do not: {error}")
             return
-        for owner in (self, *self.parts):
+        owners: list[Learner | Part] = [self, *self.parts]
+        for owner in owners:
             for name in owner.fused_methods():
                 setattr(owner, name, fused(getattr(owner, name), warn))
         if hasattr(self.run.env, "fuse"):

@@ -120,13 +120,13 @@ class AMPNetwork(ActorCritic):
     def disc_is_plain(self) -> bool:
         """Whether the discriminator is a perceptron with ReLU, as `eval_disc_and_slope` needs."""
         own = type(self).eval_disc is AMPNetwork.eval_disc
-        return own and all(isinstance(m, (Aligned, nn.ReLU)) for m in self._disc_mlp)
+        return own and all(isinstance(m, (Aligned, nn.ReLU)) for m in self._disc_mlp.children())
 
     def eval_disc_and_slope(self, amp_obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, 1) for normalised observations (B, D), and their gradients with respect to
         them (B, D), on a GPU with more columns of zeros; torch.autograd is needed for neither, so
         that torch.compile can fuse what uses them."""
-        layers = [m for m in self._disc_mlp if isinstance(m, Aligned)]
+        layers = [m for m in self._disc_mlp.children() if isinstance(m, Aligned)]
         x, active = amp_obs, []
         for layer in layers:
             x = layer(x).relu()
