@@ -131,6 +131,19 @@ def test_all_places_of_each_environment_count(shop):
     assert_steps_as_mujocos(shop, generator)
 
 
+@pytest.mark.parametrize("by_torch", [True, False])
+def test_what_numpy_writes_counts_as_what_torch_writes(shop, by_torch):
+    generator = torch.Generator().manual_seed(0)
+    shop.sensordata  # noqa: B018
+    field = shop.model_field("body_pos", by_torch)
+    for k in range(3):
+        if by_torch:
+            field[k, -1] += 0.1
+        else:
+            field.numpy()[k, -1] += 0.1
+        assert_steps_as_mujocos(shop, generator)
+
+
 def test_what_never_moves_is_where_its_environment_has_it(shop):
     """At once, before the next step, and for a field that is read later."""
     shop.model_field("body_pos")[:] = torch.rand(N, shop.model.nbody, 3)

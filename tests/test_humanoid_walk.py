@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from phalanx import tasks
-from phalanx.tasks.locomotion import observe_torso
+from phalanx.tasks.locomotion import observe_base
 from robots import assert_solved_exactly, engines_apart
 
 
@@ -74,7 +74,7 @@ def test_reward_terms_worked_out_by_hand():
     task.sim.actuator_force.zero_()
     task.sim.actuator_force[0, column(task, "left_knee")] = 60.0  # 6 units of 10 N m
     task.sim.actuator_force[0, column(task, "right_ankle_roll")] = -30.0
-    terms = task.reward_terms(observe_torso(task.humanoid))
+    terms = task.reward_terms(observe_base(task.humanoid))
     expected = {
         "forward": [1.5, 0.0, -0.5],
         "alive": [1.0, 1.0, 1.0],

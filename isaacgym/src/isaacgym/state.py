@@ -81,7 +81,7 @@ class State:
         """A model field with a value for each environment, (N, ...)."""
         if name not in self._model_fields:
             self.step_changed = True
-            self._model_fields[name] = self.engine.model_field(name)
+            self._model_fields[name] = self.engine.model_field(name, by_torch=True)
         return self._model_fields[name]
 
     def has_own(self, name: str) -> bool:

@@ -48,8 +48,8 @@ class Terrain:
         if self._in_data:
             self._pos, self._turn = self._xpos[:, planes], engine.stale("geom_xmat")[:, planes]
         else:
-            self._pos = engine.model_field("geom_pos")[:, planes]
-            self._turn = engine.model_field("geom_quat")[:, planes]
+            self._pos = engine.model_field("geom_pos", by_torch=True)[:, planes]
+            self._turn = engine.model_field("geom_quat", by_torch=True)[:, planes]
 
     def move_planes(self) -> None:
         """Move each plane under its contact point. Derived fields must be current. Environments

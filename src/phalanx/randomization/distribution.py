@@ -13,6 +13,8 @@ from phalanx.errors import PhalanxError
 from phalanx.gate import show
 
 MAX_SAMPLE = 1e9
+FULL = 1.0
+"""Strength of an effect that no schedule changes."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,17 @@ class Variation:
     def effect(self, step: Tensor) -> Tensor | float:
         """Strength of the effect, 0 .. 1, after `step` (0-d) environment steps."""
         if self.setup_only or self.schedule is None or self.schedule_steps is None:
-            return 1.0
+            return FULL
         if self.schedule == "linear":
             return (step / self.schedule_steps).clamp(max=1.0)
         return (step >= self.schedule_steps).float()
 
     def sample(self, shape: Sequence[int], step: Tensor) -> Tensor:
         """Samples of shape `shape`; step: 0-d, environment steps so far, on the device."""
-        return self.neutral + self.effect(step) * (
-            draw_samples(self.range, self.distribution, shape, step.device) - self.neutral
-        )
+        samples = draw_samples(self.range, self.distribution, shape, step.device)
+        if (effect := self.effect(step)) is FULL:
+            return samples
+        return self.neutral + effect * (samples - self.neutral)
 
     def apply(self, original: Tensor, sample: Tensor) -> Tensor:
         """The randomised values; original and sample (N, K), or broadcastable to it."""
@@ -124,9 +127,9 @@ def draw_samples(
     mean and standard deviation (gaussian)."""
     a, b = bounds
     if distribution == "gaussian":
-        return a + b * torch.randn(*shape, device=device)
+        return torch.randn(*shape, device=device).mul_(b).add_(a)
     if distribution == "uniform":
-        return a + (b - a) * torch.rand(*shape, device=device)
+        return torch.rand(*shape, device=device).mul_(b - a).add_(a)
     low, high = math.log(a), math.log(b)
     return torch.exp(low + (high - low) * torch.rand(*shape, device=device))
 

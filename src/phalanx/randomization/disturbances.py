@@ -77,12 +77,16 @@ class Noise:
     def __call__(self, values: Tensor, step: Tensor) -> Tensor:
         v = self.variation
         values = v.apply(values, self._scaled(v.sample(values.shape, step)))
+        if not v.range_correlated:
+            return values
         effect = v.effect(step) * (self.correlated - v.neutral) + v.neutral
-        return v.apply(values, self._scaled(effect)) if v.range_correlated else values
+        return v.apply(values, self._scaled(effect))
 
     def _scaled(self, sample: Tensor) -> Tensor:
+        if self.factors is None:
+            return sample
         neutral = self.variation.neutral
-        return sample if self.factors is None else neutral + self.factors * (sample - neutral)
+        return neutral + self.factors * (sample - neutral) if neutral else self.factors * sample
 
 
 class Delay:
@@ -146,6 +150,8 @@ class Pushes:
         grown = self.settings.grow_steps
         size: Tensor | float = (step / grown).clamp(max=1.0) if grown else 1.0
         due = self.countdown <= 0
+        if due.device.type == "cpu" and not due.any():  # on a GPU, checking would synchronise
+            return
         lin, ang, s = self.actor.root_lin_vel_w, self.actor.root_ang_vel_b, self.settings
         jumps = [(lin[:, :2], s.lin_vel), (ang[:, :2] if s.ang_vel_z else ang, s.ang_vel)]
         jumps += [(lin[:, 2:], s.lin_vel_z), (ang[:, 2:], s.ang_vel_z)]

@@ -50,13 +50,13 @@ class Fields:
     def base(self, field: str) -> Tensor:
         """(N, ...) the field's values before any randomisation except that of the scale."""
         if field not in self._base:
-            self._base[field] = self.sim.model_field(field).clone()
+            self._base[field] = self.sim.model_field(field, by_torch=True).clone()
         return self._base[field]
 
     def live(self, field: str) -> Tensor:
         """(N, ...) the field itself; its original values are stored."""
         self.base(field)
-        return self.sim.model_field(field)
+        return self.sim.model_field(field, by_torch=True)
 
 
 class Parameter:

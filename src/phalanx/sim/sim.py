@@ -140,16 +140,19 @@ class Sim:
             )
         return self._actors[name]
 
-    def model_field(self, name: str) -> Tensor:
+    def model_field(self, name: str, by_torch: bool = False) -> Tensor:
         """MjModel field with a value per environment, (N, ...), writable: masses, frictions, ...
 
         The first call, which must come before any CUDA graph is captured, gives every environment
         its own copy. Call `set_const` after writing what mj_setConst reads (masses, inertias).
-        Floats are float32, other types MuJoCo's.
+        Floats are float32, other types MuJoCo's. by_torch: only torch's operations write to it, not
+        NumPy's on its memory; then steps on a CPU need not look for writes.
         """
         try:
-            self._model_fields[name] = self.engine.model_field(name)
-            return self._model_fields[name]
+            field = self._model_fields[name] = self.engine.model_field(name)
+            if not by_torch and (compare := getattr(self.engine, "compare", None)):
+                compare(name)
+            return field
         except KeyError:
             raise PhalanxError(
                 f"no per-environment model field {name!r} on the {self.engine.name} engine"

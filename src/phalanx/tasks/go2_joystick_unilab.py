@@ -100,7 +100,7 @@ class Go2JoystickUnilab(Velocity):
         self.default_pos = torch.tensor(pose, device=self.device)
 
     def compute_observations(self) -> Tensor:
-        robot, base = self.robot, locomotion.observe_torso(self.robot)
+        robot, base = self.robot, locomotion.observe_base(self.robot)
         self.base = base
         phases = torch.remainder(self.clock.phase[:, None] + self.clock.offsets, 1.0)
         parts = [base.ang_vel_b, base.gravity_b, robot.joint_pos - self.default_pos]
@@ -112,7 +112,7 @@ class Go2JoystickUnilab(Velocity):
         """The observation and the base's velocity [m/s]."""
         return torch.cat([self.seen, self.base.lin_vel_b], 1)
 
-    def reward_terms(self, base: locomotion.Torso, pressed: Tensor) -> dict[str, Tensor]:
+    def reward_terms(self, base: locomotion.Base, pressed: Tensor) -> dict[str, Tensor]:
         feet, command = self.feet, self.commands.values
         everywhere = torch.ones_like(self.terminated)
         swings = self.clock.swing(everywhere) > 0

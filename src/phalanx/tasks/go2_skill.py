@@ -69,7 +69,7 @@ class Go2Skill(Task):
 
     def observed(self) -> list[Tensor]:
         """The parts (N, ...) of the first terms of `observation_layout`."""
-        robot, self.base = self.robot, locomotion.observe_torso(self.robot)
+        robot, self.base = self.robot, locomotion.observe_base(self.robot)
         off = robot.joint_pos - self.default_pos
         angular, gravity = self.base.ang_vel_b, self.base.gravity_b
         return [angular, gravity, off, robot.joint_vel, self.previous_actions]

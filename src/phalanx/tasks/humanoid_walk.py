@@ -107,7 +107,7 @@ class HumanoidWalk(Task):
 
     def compute_observations(self) -> Tensor:
         robot = self.humanoid
-        base = self.base = locomotion.observe_torso(robot)
+        base = self.base = locomotion.observe_base(robot)
         return torch.cat(
             [
                 base.lin_vel_b,
@@ -128,7 +128,7 @@ class HumanoidWalk(Task):
         self.log_terms(terms, {"low": low, "tilted": tilted & ~low})
         return reward, low | tilted
 
-    def reward_terms(self, base: locomotion.Torso) -> dict[str, Tensor]:
+    def reward_terms(self, base: locomotion.Base) -> dict[str, Tensor]:
         """Each (N,), weighted; their sum is the reward."""
         config = self.config
         torque = self.sim.actuator_force / config.torque_unit

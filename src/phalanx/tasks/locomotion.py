@@ -1,4 +1,4 @@
-"""Shared by robots that run towards a distant target: the torso's state, reward terms, resets.
+"""Shared by robots that walk or run: the root body's state, reward terms, resets.
 
 Pure functions on tensors, with N environments first; tasks are built from them.
 """
@@ -20,49 +20,66 @@ TARGET_DISTANCE = 1000.0
 
 
 @dataclass(frozen=True)
-class Torso:
-    """State of the root body, relative to itself and to the target; angles in [-pi, pi] [rad]."""
+class Base:
+    """State of the root body."""
 
     height: Tensor
     """(N,) [m]."""
     lin_vel_b: Tensor
-    """(N, 3) [m/s], torso frame."""
+    """(N, 3) [m/s], its own frame."""
     ang_vel_b: Tensor
-    """(N, 3) [rad/s], torso frame."""
+    """(N, 3) [rad/s], its own frame."""
     gravity_b: Tensor
-    """(N, 3) direction of gravity, of length 1, torso frame: (0, 0, -1) upright."""
+    """(N, 3) direction of gravity, of length 1, its own frame: (0, 0, -1) upright."""
     yaw: Tensor
-    """(N,) about z."""
+    """(N,) about z, in [-pi, pi] [rad]."""
+    up: Tensor
+    """(N,) cosine between its z axis and the vertical: 1 upright, -1 upside down."""
+
+
+@dataclass(frozen=True)
+class Torso(Base):
+    """The same, and relative to the target; angles in [-pi, pi] [rad]."""
+
     roll: Tensor
     """(N,) about x; yaw, pitch and roll are the angles of a rotation z, y', x''."""
     angle_to_target: Tensor
     """(N,) horizontal direction of the target, relative to the yaw."""
-    up: Tensor
-    """(N,) cosine between the torso's z axis and the vertical: 1 upright, -1 upside down."""
     heading: Tensor
     """(N,) cosine between the torso's x axis and the horizontal direction of the target."""
     distance: Tensor
     """(N,) horizontal distance of the target [m]."""
 
 
+def observe_base(robot: Actor) -> Base:
+    """The root body of a robot with a free base."""
+    return Base(**_base(robot, rotation_matrix(robot.root_quat)))
+
+
 def observe_torso(robot: Actor) -> Torso:
     """The torso of a robot with a free base and the target at (`TARGET_DISTANCE`, 0)."""
     pos, rotation = robot.root_pos, rotation_matrix(robot.root_quat)
+    base = _base(robot, rotation)
     to_x, to_y = TARGET_DISTANCE - pos[:, 0], -pos[:, 1]
     distance = torch.sqrt(to_x**2 + to_y**2)
-    yaw = torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0])
     return Torso(
-        height=pos[:, 2],
-        lin_vel_b=(robot.root_lin_vel_w[:, None] @ rotation)[:, 0],  # v^T R = (R^T v)^T
-        ang_vel_b=robot.root_ang_vel_b,
-        gravity_b=-rotation[:, 2],
-        yaw=yaw,
+        **base,
         roll=torch.atan2(rotation[:, 2, 1], rotation[:, 2, 2]),
-        angle_to_target=wrap_angle(torch.atan2(to_y, to_x) - yaw),
-        up=rotation[:, 2, 2],
+        angle_to_target=wrap_angle(torch.atan2(to_y, to_x) - base["yaw"]),
         heading=(rotation[:, 0, 0] * to_x + rotation[:, 1, 0] * to_y) / distance,
         distance=distance,
     )
+
+
+def _base(robot: Actor, rotation: Tensor) -> dict[str, Tensor]:
+    return {
+        "height": robot.root_pos[:, 2],
+        "lin_vel_b": (robot.root_lin_vel_w[:, None] @ rotation)[:, 0],  # v^T R = (R^T v)^T
+        "ang_vel_b": robot.root_ang_vel_b,
+        "gravity_b": -rotation[:, 2],
+        "yaw": torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0]),
+        "up": rotation[:, 2, 2],
+    }
 
 
 def rotation_matrix(quat: Tensor) -> Tensor:

@@ -146,7 +146,7 @@ class MjlabVelocity(Velocity):
         return std
 
     def compute_observations(self) -> Tensor:
-        robot, base = self.robot, locomotion.observe_torso(self.robot)
+        robot, base = self.robot, locomotion.observe_base(self.robot)
         self.base = base
         off = robot.joint_pos - self.default_pos
         start = [base.lin_vel_b, base.ang_vel_b, base.gravity_b]
@@ -154,7 +154,7 @@ class MjlabVelocity(Velocity):
         self.seen = torch.cat([*start, off, *end], 1)
         return torch.cat([*start, off + self.encoder_bias, *end], 1)
 
-    def reward_terms(self, base: locomotion.Torso, pressed: Tensor) -> dict[str, Tensor]:
+    def reward_terms(self, base: locomotion.Base, pressed: Tensor) -> dict[str, Tensor]:
         robot, feet, sim, command = self.robot, self.feet, self.sim, self.commands.values
         size = command[:, :2].norm(dim=1) + command[:, 2].abs()
         moves, wanted = (size > STANDS).float(), self.config.foot_height

@@ -123,7 +123,7 @@ class Velocity(Task):
 
     def compute_observations(self) -> Tensor:
         robot = self.robot
-        base = self.base = locomotion.observe_torso(robot)
+        base = self.base = locomotion.observe_base(robot)
         parts = [base.lin_vel_b, base.ang_vel_b, base.gravity_b, robot.joint_pos - self.default_pos]
         parts += [robot.joint_vel, self.previous_actions, self.commands.values]
         parts += [self.clock.observe(self.commands.moving)]
@@ -162,7 +162,7 @@ class Velocity(Task):
         self.progress_buf.masked_fill_(outside, self.config.episode_length)
         return outside
 
-    def reward_terms(self, base: locomotion.Torso, pressed: Tensor) -> dict[str, Tensor]:
+    def reward_terms(self, base: locomotion.Base, pressed: Tensor) -> dict[str, Tensor]:
         return reward_terms(self, base, pressed)
 
     def reset_envs(self, mask: Tensor) -> None:

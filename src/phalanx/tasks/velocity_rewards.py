@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from phalanx.tasks import gait_rewards as gait
-from phalanx.tasks.locomotion import Torso
+from phalanx.tasks.locomotion import Base
 
 if TYPE_CHECKING:
     from phalanx.tasks.velocity import Velocity
 
 
-def reward_terms(task: "Velocity", base: Torso, pressed: Tensor) -> dict[str, Tensor]:
+def reward_terms(task: "Velocity", base: Base, pressed: Tensor) -> dict[str, Tensor]:
     """Each (N,), not weighted, by the names of `Weights`. pressed: (N, C) bool, which of the bodies
     with contact sensors touch something."""
     config, robot, feet, command = task.config, task.robot, task.feet, task.commands.values

@@ -85,7 +85,8 @@ class FusedEngine:
         """A model for `set_const`; meshes and textures make copies of it large and slow."""
         self._seen: dict[str, Tensor] = {}  # their values in `_varied`
         self._by_version = device.type == "cuda"
-        self._versions: dict[str, int] = {}  # of these, by which writes show without waiting
+        self._versions: dict[str, int] = {}  # of these, by which torch's writes show at no cost
+        self._compared: set[str] = set()  # those that others than torch may write to
         self._threads = threads
         self._sizes = cuda.SIZES if device.type == "cuda" else cpu.SIZES
         self._grown: str | None = None
@@ -167,6 +168,11 @@ class FusedEngine:
             if not drawn:
                 self._physical[name] = own
         return self._model_fields[name]
+
+    def compare(self, name: str) -> None:
+        """Look for what was written to a model field by comparing it, which takes time, as well as
+        by its version, which shows torch's writes only."""
+        self._compared.add(name)
 
     def set_const(self, mask: Tensor) -> None:
         names = NAMES + LENGTHS if "qpos0" in self._physical and self.model.ntendon else NAMES
@@ -423,12 +429,13 @@ class FusedEngine:
     def _changes(self) -> tuple[set[str], slice | Tensor]:
         """Model fields that were written to since the last call, and in which environments. On a
         GPU tensors' versions tell, so that nothing waits for it."""
+        versions = {name: value._version for name, value in self._physical.items()}
+        before, self._versions = self._versions, versions
+        written = {n for n, v in versions.items() if v != before.get(n)}
         if self._by_version:
-            versions = {name: value._version for name, value in self._physical.items()}
-            before, self._versions = self._versions, versions
-            return {n for n, v in versions.items() if v != before.get(n)}, slice(None)
-        # Nothing changes in most steps, which equal tells fastest.
-        changed = {n for n, v in self._physical.items() if not torch.equal(v, self._seen[n])}
+            return written, slice(None)
+        written |= self._compared & self._physical.keys()
+        changed = {n for n in written if not _same_bits(self._physical[n], self._seen[n])}
         if not changed:
             return changed, torch.empty(0)
         different = [(self._physical[n] != self._seen[n]).flatten(1).any(1) for n in changed]
@@ -486,6 +493,12 @@ class FusedEngine:
             if "sensordata" not in self._left_by_forces:  # some are of the state
                 cleared = torch.where(self._acc_sensors, 0.0, values)
             write_rows(values, mask, cleared)
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two float32 tensors on the CPU hold the same numbers."""
+    one, other = (x.view(torch.int32).numpy() for x in (a, b))
+    return bool((one == other).all())
 
 
 def _welded(model: mujoco.MjModel) -> str | None:
