@@ -140,6 +140,10 @@ def test_training_faster_than_real_time_is_shown_in_pieces_without_cuts(tmp_path
     assert source.status() == "training, iteration 4"
     assert source.curves.series["return"] == [1.5, 2.5]
     assert np.isnan(source.curves.series["reward/up"][0])
+    source.curves.clear()
+    terms = [f"reward/{letter}" for letter in "qwertyuiop"]
+    source.curves.add(0.0, dict.fromkeys(terms, 1.0))
+    assert list(source.curves.series) == terms  # colours of a task's terms do not change
 
 
 class Player:
@@ -172,12 +176,23 @@ def view(tmp_path):
         yield view
 
 
+ROOM_BESIDE_NUMBERS = """() => Object.values(__viserTestpoints.uplots).map(({chart}) => {
+    const axis = chart.axes[1], text = document.createElement("canvas").getContext("2d");
+    text.font = axis.font[0];
+    const width = text.measureText("-1,000,000").width / devicePixelRatio;
+    return Math.min(axis._size - axis.gap - width, chart.over.offsetTop - axis.font[1] / 2);
+})"""
+"""Space [pixels] that a long number leaves at the left of each plot, or the top one above it."""
+
+
 def test_every_control_of_the_page_reaches_what_plays(view, tmp_path):
     source, env = view.source, view.source.env
     with page_of(view.server) as page:
         button = lambda text: page.get_by_role("button", name=text, exact=True)  # noqa: E731
         wait_for(lambda: source._time > 0.3)
         wait_for(lambda: page.locator(".uplot").count() == 2)  # return, terms of the reward
+        assert min(page.evaluate(ROOM_BESIDE_NUMBERS)) > 0
+        assert "--" not in page.locator(".u-legend .u-value").all_inner_texts()
         button("Pause").click()
         wait_for(lambda: not view.running)
         time = source._time

@@ -103,9 +103,10 @@ def check_mjcf(root: Element, file: Path, depth: int = 0) -> None:
     in_visual = {id(e) for visual in root.findall("visual") for e in visual.iter()}
     for element in root.iter():
         names = NAMES if id(element) not in in_visual else NAMES - {"actuator", "camera"}
+        others = names | FILES
         signless = NOT_NEGATIVE.get(element.tag, "").split()
-        for key in element.attrib.keys() - names - FILES:
-            if (element.tag, key) != ("text", "data"):
+        for key in element.attrib:  # in their order: the first that does not pass is named
+            if key not in others and (element.tag, key) != ("text", "data"):
                 _check_numbers(element, key, not_negative=key in signless)
         _check_counts(element)
     _check_replicas(root)

@@ -11,8 +11,18 @@ LINES = ("return", "reward")
 """Series that have a plot of their own; the others share one."""
 HEIGHT = 180
 """Of a plot [pixels]."""
-NUMBERS = 60
-"""Width of the numbers beside it, which fits 100,000 [pixels]."""
+NO_TICKS = viser.uplot.Axis_Ticks(show=False)
+AXES = (
+    viser.uplot.Axis(size=35, ticks=NO_TICKS),
+    viser.uplot.Axis(size=72, ticks=NO_TICKS),
+)
+"""Room for the numbers below and at the side, which fits -1,000,000 [pixels]."""
+PADDING = (10, 24, 0, 0)
+"""Above, right, below and left [pixels]. A number at the top needs half its height there."""
+AT_THE_END = viser.uplot.Cursor(left=1e6, top=1e6)
+"""Until a mouse points at a curve, the numbers below it are the newest."""
+PREFIX = "reward/"
+"""Of the terms' names, which the title says once."""
 
 
 class CurvePlots:
@@ -41,17 +51,23 @@ class CurvePlots:
         own = [n for n in names if n in LINES]
         rest = [n for n in names if n not in LINES]
         self._plots = []
-        for series in filter(None, [own, rest]):
+        for title, series in (("", own), ("terms of the reward", rest)):
+            if not series:
+                continue
             lines = [viser.uplot.Series(label=curves.axis)]
             for k, name in enumerate(series):
                 colour = COLOURS[k % len(COLOURS)]
-                lines.append(viser.uplot.Series(label=name, stroke=colour, width=2))
+                label = name.removeprefix(PREFIX)
+                lines.append(viser.uplot.Series(label=label, stroke=colour, width=2))
             with self._place:
                 plot = self.server.gui.add_uplot(
                     _columns(series, curves),
                     tuple(lines),
                     scales={"x": viser.uplot.Scale(time=False)},
-                    axes=(viser.uplot.Axis(), viser.uplot.Axis(size=NUMBERS)),
+                    axes=AXES,
+                    cursor=AT_THE_END,
+                    title=title,
+                    padding=PADDING,
                     height=HEIGHT,
                 )
             self._plots.append((series, plot))

@@ -31,8 +31,8 @@ class Curves:
 
     def add(self, x: float, values: dict[str, float]) -> None:
         """Add a point; a series that begins late has no values before."""
-        for name in values.keys() - self.series.keys():
-            self.series[name] = [math.nan] * len(self.x)
+        for name in values:  # in their order, which decides their colours
+            self.series.setdefault(name, [math.nan] * len(self.x))
         self.x.append(x)
         for name, series in self.series.items():
             series.append(values.get(name, math.nan))
