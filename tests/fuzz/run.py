@@ -123,10 +123,11 @@ def outcome(target, argument, watch=None):
     return kind, said
 
 
-def work(name, first, last, pipe, place, progress):
-    """Run cases of one target. `progress` has the number of the present one, the slowest one's
-    seconds and a count of each of GOOD; (number, kind, words, seconds) of others go into the pipe:
-    a message a case would keep one process from reading those of many."""
+def work(name, first, last, until, pipe, place, progress):
+    """Run cases of one target that begin before the time `until`. `progress` has the number of the
+    present one, the slowest one's seconds and a count of each of GOOD; (number, kind, words,
+    seconds) of others go into the pipe: a message a case would keep one process from reading those
+    of many."""
     faulthandler.disable()
     tempfile.gettempdir()  # which writes a file to find out
     warnings.simplefilter("ignore")
@@ -139,6 +140,8 @@ def work(name, first, last, pipe, place, progress):
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     watch = Watch()
     for number in range(first, last):
+        if time.monotonic() > until:
+            break
         progress[AT] = number
         argument = target.case(mutate.seeded(name, number))
         start = time.perf_counter()
@@ -154,18 +157,19 @@ def work(name, first, last, pipe, place, progress):
     pipe.send((last, "end", "", 0.0))
 
 
-def run(name, first, last, report):
-    """All cases of a target: `report(number, kind, words, seconds)` of each that is not good.
-    Returns how many were, by kind, and the slowest one's seconds. A hang or want of memory counts
-    if it is so again as the first case of a process: address space adds up."""
+def run(name, first, last, until, report):
+    """The cases of a target that begin before `until`: `report(number, kind, words, seconds)` of
+    each that is not good. Returns how many were, by kind, and the slowest one's seconds. A hang or
+    want of memory counts if it is so again as the first case of a process: address space adds
+    up."""
     context = mp.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     good = collections.Counter()
-    while first < last:
+    while first < last and time.monotonic() < until:
         here, there = context.Pipe(duplex=False)
         place, progress = context.Array("c", 200), context.RawArray("d", COUNTS + len(GOOD))
         progress[AT] = first - 1
-        arguments = (name, first, last, there, place, progress)
+        arguments = (name, first, last, until, there, place, progress)
         process = context.Process(target=work, args=arguments, daemon=True)
         process.start()
         there.close()
@@ -247,11 +251,12 @@ def main(arguments):
         return table.show()
     table = Table(names, Path(options["out"]) if "out" in options else None)
     first, cases = int(options.get("first", 0)), int(options.get("cases", 1000))
-    jobs, end = int(options.get("jobs", 1)), 60 * float(options.get("minutes", 1e6))
-    shown, lock, begun = collections.Counter(), threading.Lock(), time.monotonic()
+    jobs = int(options.get("jobs", 1))
+    end = time.monotonic() + 60 * float(options.get("minutes", 1e6))
+    shown, lock = collections.Counter(), threading.Lock()
 
     def part(name, at, last):
-        """Run these cases, unless it is too late, and put them into the table."""
+        """Run these cases, while there is time, and put what they did into the table."""
         row = collections.Counter()
 
         def report(number, kind, said, seconds):
@@ -263,8 +268,8 @@ def main(arguments):
                 if shown[name, kind, words] <= int(options.get("show", 2)):
                     print(f"--- {name} case={number}: {kind}\n{said[:1500]}", flush=True)
 
-        if time.monotonic() - begun < end:
-            good = run(name, at, last, report)
+        if time.monotonic() < end:
+            good = run(name, at, last, end, report)
             slowest = max(row["slowest"], good.pop("slowest"))
             with lock:
                 table.add(name, row + good | {"slowest": slowest, "next": last})
