@@ -338,6 +338,21 @@ def test_a_new_process_exits_with_2_and_one_line(cwd):
     assert os.listdir(cwd) == []
 
 
+def test_a_way_to_draw_that_mujoco_does_not_have_is_one_sentence(cwd, capsys, monkeypatch):
+    """MuJoCo's import fails then, in whatever command imports it first."""
+
+    def command(arguments):
+        file = "site-packages/mujoco/rendering/classic/gl_context.py"
+        exec(compile("raise RuntimeError('invalid value')", file, "exec"))
+
+    monkeypatch.setattr("phalanx.cli.robot.robot", command)
+    with pytest.raises(RuntimeError):
+        main(["robot", "go2"])
+    monkeypatch.setenv("MUJOCO_GL", "elg")
+    said = command_line.sentence(capsys, "robot", "go2")
+    assert "cannot draw with MUJOCO_GL=elg on this machine; unset it" in said
+
+
 # what a run leaves and shows ----------------------------------------------------------------------
 
 

@@ -138,6 +138,24 @@ def test_feet_that_are_shapes_of_a_shank_get_bodies_of_their_own(cwd, monkeypatc
     assert own.feet.contact.all()
 
 
+def test_a_wheel_at_the_end_of_a_leg_is_a_foot_as_a_whole(cwd, monkeypatch):
+    """Not the shape of it that is lowest just now, which would turn with it."""
+    foot = re.compile(
+        r'(<body name="(\w\w)_foot" pos="0 0 -0.2">)\s*<geom type="sphere" size="0.03"'
+    )
+    wheel = (
+        r'\1<joint name="\2_spin" axis="0 1 0"/><geom type="cylinder" zaxis="0 1 0" size=".1 .02"'
+    )
+    motors = "".join(f'<motor joint="{leg}_spin" gear="5"/>' for leg in ("FL", "FR", "RL", "RR"))
+    text = foot.sub(wheel, QUADRUPED).replace("</actuator>", f"{motors}</actuator>")
+    (cwd / "rover.xml").write_text(text)
+    main(["new", "mine", "robot=rover.xml"])
+    monkeypatch.chdir("mine")
+    config = tasks.make("Rover", 1, "cpu", engine="mujoco").config
+    assert config.feet == ("FL_foot", "FR_foot", "RL_foot", "RR_foot")
+    assert config.foot_radius == pytest.approx(0.1, abs=1e-3)
+
+
 def test_what_is_rigidly_joined_to_the_base_falls_and_what_is_joined_to_a_leg_does_not(
     cwd, monkeypatch
 ):
@@ -155,6 +173,26 @@ def test_what_is_rigidly_joined_to_the_base_falls_and_what_is_joined_to_a_leg_do
     config = tasks.make("Shells", 1, "cpu", engine="mujoco").config
     assert config.falls_on == ("shell",)
     assert {"FL_cap", "FL_thigh"} <= set(config.not_to_touch)
+
+
+def test_what_the_file_has_beside_the_robot_is_no_part_of_it(cwd, capsys, monkeypatch):
+    """Unitree's H1, R1 and G1 carry unused bodies 20 m above the ground; what hangs lower than the
+    feet does not lift them."""
+    (cwd / "alone.xml").write_text(biped())
+    joint = '<joint name="{0}" axis="0 0 1"/><inertial pos="0 0 0" mass=".1" diaginertia="1 1 1"/>'
+    beside = f'<body name="unused" pos="0 0 20">{joint.format("spin")}</body>'
+    beside += '<body name="pit" pos="9 0 -5"><geom size=".1" mass="1"/></body>'
+    (cwd / "h1.xml").write_text(biped().replace("</worldbody>", f"{beside}</worldbody>"))
+    alone, robot = read_robot("alone.xml"), read_robot("h1.xml")
+    held = [HeldRobot(file, default_pose(file)) for file in (alone, robot)]
+    for file, h in zip((alone, robot), held, strict=True):
+        assert [file.model.body(f).name for f in h.pose.feet] == ["l_foot", "r_foot"]
+    np.testing.assert_allclose(held[1].start[: alone.model.nq], held[0].start, atol=1e-6)
+    main(["new", "mine", "robot=h1.xml"])
+    said = "of its 3 bodies below the world, the task has 'hips', the only one that nothing holds"
+    assert said in capsys.readouterr().out
+    monkeypatch.chdir("mine")
+    assert tasks.make("H1", 1, "cpu", engine="mujoco").config.feet == ("l_foot", "r_foot")
 
 
 ARMS = """

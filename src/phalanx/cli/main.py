@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -148,7 +149,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, PhalanxError):
         return str(error)
     known = _of_system(error) if isinstance(error, OSError) else _out_of_memory(error)
-    if known:
+    if known := known or _of_opengl(error):
         return printable(known)
     from phalanx.tasks.projects import fault_in_project
 
@@ -177,6 +178,18 @@ def _out_of_memory(error: Exception) -> str:
     if not told and not isinstance(error, MemoryError):
         return ""
     return "not enough memory for this number of environments; choose a smaller one with num_envs="
+
+
+def _of_opengl(error: Exception) -> str:
+    """A message for a MUJOCO_GL with which MuJoCo cannot be imported. Empty for another kind."""
+    frames = traceback.extract_tb(error.__traceback__)
+    chosen = os.environ.get("MUJOCO_GL")
+    if chosen is None or not any(f.filename.endswith("gl_context.py") for f in frames):
+        return ""
+    return (
+        f"MuJoCo cannot draw with MUJOCO_GL={chosen} on this machine; unset it, and Phalanx looks"
+        " for a way to draw that works"
+    )
 
 
 def _on_thread_error(failed: threading.ExceptHookArgs) -> None:

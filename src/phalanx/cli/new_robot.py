@@ -16,6 +16,7 @@ import numpy as np
 from phalanx.cli.new_walker import Walker, walks
 from phalanx.errors import PhalanxError
 from phalanx.robot import Drop, HeldRobot, Pose, RobotFile, default_pose, drop, read_robot
+from phalanx.robot.base import falling_roots
 from phalanx.robot.drives import HINGE, SLIDE, SOFT, STIFF, STIFFEST, Drive, limits_of
 from phalanx.robot.drop import SECONDS
 from phalanx.robot.file import Progress
@@ -73,11 +74,19 @@ def robot_task(
     """The task for a robot's file, or its name in MuJoCo Menagerie. fixed_base, root: as for
     `load_robot`. Raises PhalanxError."""
     robot = read_robot(source, fixed_base, root, on_progress)
+    remarks: list[str] = []
     roots = [body.name for body in robot.spec.worldbody.bodies]
     if len(roots) > 1 and not robot.is_fixed:
-        raise PhalanxError(
-            f"{robot.path} has {len(roots)} bodies below the world; choose the robot's with root=,"
-            f" one of: {', '.join(roots)}"
+        falling = [robot.model.body(body).name for body in falling_roots(robot.model)]
+        if len(falling) > 1:
+            raise PhalanxError(
+                f"{robot.path} has {len(roots)} bodies below the world; choose the robot's with"
+                f" root=, one of: {', '.join(roots)}"
+            )
+        robot = read_robot(source, fixed_base, falling[0], on_progress)
+        remarks.append(
+            f"of its {len(roots)} bodies below the world, the task has {falling[0]!r}, the only one"
+            " that nothing holds"
         )
     if robot.base_kind == "guided":
         raise PhalanxError(
@@ -90,7 +99,6 @@ def robot_task(
             " new` writes tasks for robots with a free or a fixed base, so remove it, or fix the"
             " base with fixed_base=true"
         )
-    remarks: list[str] = []
     pose = default_pose(robot)
     if robot.format == "URDF" and fixed_base is None and not pose.feet and not _rolls(robot, pose):
         robot = read_robot(source, True)

@@ -22,6 +22,7 @@ FASTEST = 1.0  # [m/s] of commands, as in the tasks of Phalanx, whose rewards ha
 GO2_HEIGHT, GO2_WEIGHT = 0.29, 15 * 9.81  # [m] of the centre of mass, [N]
 ARMATURE = 2e-4  # [s^2] of a joint over its largest effort: Go1 1.7e-4 to 2.6e-4, G1 about 1.6e-4
 HIGH = 0.15  # share of the centre of mass's height from which a body's origin is no foot's
+AROUND = 0.5  # share of its depth below its origin that a wheel or a ball, a foot, has above it
 ALIKE = 0.02  # the same, above the lowest point of a foot, for points that belong to it
 
 
@@ -62,13 +63,16 @@ class Walker:
         name, origin = self.model.body(body).name, self.data.xpos[body]
         if origin[2] < HIGH * self.mass_height:
             return name, [], origin
-        first, points, heights = int(self.model.body_geomadr[body]), [], []
+        first, points, heights, tops = int(self.model.body_geomadr[body]), [], [], []
         own = np.flatnonzero(self.model.geom_bodyid == body).tolist()
         own = [g for g in own if self.model.geom_contype[g] or self.model.geom_conaffinity[g]]
         for g in own:
             local, radius = geom_points(self.model, g)
             points.append(self.data.geom_xpos[g] + local @ self.data.geom_xmat[g].reshape(3, 3).T)
             heights.append(points[-1][:, 2] - radius)
+            tops.append(points[-1][:, 2].max() + radius)
+        if max(tops) - origin[2] > AROUND * (origin[2] - min(h.min() for h in heights)):
+            return name, [], origin
         bottom = min(h.min() for h in heights) + ALIKE * self.mass_height
         low = [g - first for g, h in zip(own, heights, strict=True) if h.min() <= bottom]
         centre = np.concatenate([p[h <= bottom] for p, h in zip(points, heights, strict=True)])

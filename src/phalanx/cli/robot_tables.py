@@ -224,7 +224,8 @@ def _drop(console: Console, facts: RobotFacts, d: Drop) -> None:
         table.add_row("feet", ", ".join(d.feet))
     if d.verdict == "bursts":
         table.add_row("stopped after", f"{d.seconds:.2f} s")
-    table.add_row("highest speed", f"{d.highest_speed:.2f} m/s ({d.fastest_body})")
+    fastest = f" ({d.fastest_body})" if d.fastest_body else ""
+    table.add_row("highest speed", f"{d.highest_speed:.2f} m/s{fastest}")
     if d.fastest_joint:
         slides = any(j.type == "slide" for j in facts.joints if j.name == d.fastest_joint)
         unit = "m/s" if slides else "rad/s"

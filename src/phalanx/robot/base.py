@@ -17,7 +17,7 @@ def base_kind(model: mujoco.MjModel) -> BaseKind:
     """free: on a free joint. guided: it falls along joints that nothing drives, as robots that
     stay in a plane do. tied: it would be one of these, but connects, welds or tendons hold it to
     the world, so that it belongs where its file has it. fixed: it cannot fall to the ground."""
-    roots = _falling_roots(model)
+    roots = falling_roots(model)
     if not roots:
         return "fixed"
     if roots <= _tied_roots(model):
@@ -45,7 +45,7 @@ def _falling_slides(model: mujoco.MjModel, data: mujoco.MjData) -> list[tuple[in
     return found
 
 
-def _falling_roots(model: mujoco.MjModel) -> set[int]:
+def falling_roots(model: mujoco.MjModel) -> set[int]:
     """Bodies below the world that fall."""
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)

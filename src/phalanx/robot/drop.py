@@ -37,6 +37,7 @@ class Drop:
     highest_speed: float
     """Of any body's origin [m/s]."""
     fastest_body: str
+    """Empty if none moved."""
     highest_joint_speed: float
     """[rad/s or m/s]."""
     fastest_joint: str
@@ -55,9 +56,10 @@ def drop(held: HeldRobot, seconds: float = SECONDS) -> Drop:
     model, data = held.model, held.data
     held.reset()
     base = held.file.base
+    root = model.body_rootid[base]
     start = data.xmat[base, 6:].copy()  # the vertical in the base's frame
     height = float(data.xpos[base, 2])
-    centre = float(data.subtree_com[0, 2])  # a base's frame may lie on the ground
+    centre = float(data.subtree_com[root, 2])  # a base's frame may lie on the ground
     span = float(np.linalg.norm(data.xpos[1:] - data.xpos[base], axis=1).max(initial=0.0))
     fall = math.sqrt(2 * GRAVITY * (abs(height) + span + 0.1))
     speed, joint_speed, force = _Highest(), _Highest(), _Highest()
@@ -76,14 +78,14 @@ def drop(held: HeldRobot, seconds: float = SECONDS) -> Drop:
             burst = speed.value > BURST * fall + GRAVITY * data.time
     used = np.abs(data.actuator_force) / np.array([d.effort for d in held.drives])
     tilt = math.degrees(math.acos(np.clip(start @ data.xmat[base, 6:], -1, 1)))
-    share = float(data.subtree_com[0, 2]) / centre if centre > 0 else 1.0
+    share = float(data.subtree_com[root, 2]) / centre if centre > 0 else 1.0
     return Drop(
         verdict=_verdict(held, burst, on_ground, tilt, share),
         pose=held.pose.name,
         feet=tuple(held.file.model.body(f).name for f in held.pose.feet),
         seconds=round(float(data.time), 3),
         highest_speed=speed.value,
-        fastest_body=_name(model, speed.index),
+        fastest_body=_name(model, speed.index) if speed.index else "",
         highest_joint_speed=joint_speed.value,
         fastest_joint=held.drives[joint_speed.index].joint if held.drives else "",
         highest_force=force.value,

@@ -11,7 +11,7 @@ a robot with motors, with position servos or without any actuator can be looked 
 import mujoco
 import numpy as np
 
-from phalanx.robot.base import falling_joints
+from phalanx.robot.base import falling_joints, falling_roots
 from phalanx.robot.drives import STIFF, Array, driven_joints, drives_of
 from phalanx.robot.file import RobotFile
 from phalanx.robot.pose import Pose, lowest_points
@@ -68,8 +68,9 @@ class HeldRobot:
         self.start = pose.qpos.copy()
         """(nq,) the pose, placed on the ground."""
         if not file.is_fixed:
-            heights = lowest_points(file.model, pose.qpos)
-            lowest = heights.min() if np.isfinite(heights).any() else 0.0
+            falls = np.isin(file.model.body_rootid, list(falling_roots(file.model)))
+            lowest = lowest_points(file.model, pose.qpos)[falls].min()
+            lowest = lowest if np.isfinite(lowest) else 0.0
             for adr, rises in falling_joints(file.model):
                 self.start[adr] += (clearance - lowest) / rises
         self.targets = np.zeros(len(self.drives))

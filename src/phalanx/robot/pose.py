@@ -97,11 +97,12 @@ def feet_of(model: mujoco.MjModel, qpos: Array) -> tuple[int, ...]:
     free = free_joints(model)
     if not free:
         return ()
-    heights = lowest_points(model, qpos)
+    own = model.body_rootid == model.jnt_bodyid[free[0]]  # nothing that stands or hangs elsewhere
+    heights = np.where(own, lowest_points(model, qpos), np.inf)
     touching = np.isfinite(heights)
     if not touching.any():
         return ()
-    tall = _top(model, qpos) - heights[touching].min()
+    tall = _top(model, qpos, own) - heights[touching].min()
     lowest: dict[int, int] = {}  # moving body -> the lowest of it and what is rigidly joined to it
     for body in np.flatnonzero(heights <= heights[touching].min() + NEAR * tall):
         moving = int(model.body_weldid[body])
@@ -121,11 +122,12 @@ def feet_of(model: mujoco.MjModel, qpos: Array) -> tuple[int, ...]:
     return tuple(lowest[b] for b in sorted(feet))
 
 
-def _top(model: mujoco.MjModel, qpos: Array) -> float:
+def _top(model: mujoco.MjModel, qpos: Array, bodies: Array) -> float:
+    """Height of the highest of `bodies`, a mask [m]."""
     data = mujoco.MjData(model)
     data.qpos[:] = qpos
     mujoco.mj_kinematics(model, data)
-    return float(max(data.xpos[1:, 2].max(), data.xipos[1:, 2].max()))
+    return float(max(data.xpos[bodies, 2].max(), data.xipos[bodies, 2].max()))
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,7 @@ def _bent(model: mujoco.MjModel, qpos: Array, legs: list[_Leg]) -> Array:
         length = _reach(data, leg)
         sole[:, 2] = data.xanchor[leg.hip, 2] - (BENT if len(legs) < 3 else CROUCHED) * length
         wanted.append((sole, length))
+    trunk = model.body_rootid[legs[0].foot]
     start = qpos[adr] + BEND * ((low + high) / 2 - qpos[adr])
 
     def residual(columns: Array) -> Array:
@@ -237,7 +240,7 @@ def _bent(model: mujoco.MjModel, qpos: Array, legs: list[_Leg]) -> Array:
             data.qpos[adr] = x
             mujoco.mj_kinematics(model, data)
             mujoco.mj_comPos(model, data)
-            weight = np.array([*data.subtree_com[0, :2], 0])
+            weight = np.array([*data.subtree_com[trunk, :2], 0])
             parts = [STAY * (x - start)]
             for leg, (place, length) in zip(legs, wanted, strict=True):
                 parts.append((_sole(data, leg) - weight - place).ravel() / (2 * length))

@@ -49,8 +49,9 @@ class RobotView:
         self.sliders: list[viser.GuiSliderHandle[float]] = []
         """One for each of `held.drives`."""
         self._changed = True
-        extent = float(max(np.ptp(held.data.xpos[1:], axis=0).max(initial=0.2), 0.2))
-        self.scene.look_at(held.data.subtree_com[0], extent)
+        tree = held.model.body_rootid == held.model.body_rootid[held.file.base]
+        extent = float(max(np.ptp(held.data.xpos[tree], axis=0).max(initial=0.2), 0.2))
+        self.scene.look_at(held.data.subtree_com[held.model.body_rootid[held.file.base]], extent)
         self._add_controls()
 
     def run(self) -> None:
