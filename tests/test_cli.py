@@ -107,7 +107,7 @@ MISTAKES = [
     ("train num_env=3", "unknown key 'num_env'; did you mean 'num_envs'?"),
     ("train hydra.run.dir=x", "unknown key 'hydra.run.dir'; give train_dir="),
     ("train seed=abc", "seed is 'abc'; it must be a whole number"),
-    (f"train {PARAMS}.model=null", "train.params.model is None; it must be a mapping"),
+    (f"train {PARAMS}.model=null", "train.params.model is empty; it must be a mapping"),
     (f"train {PARAMS}.model=dqn", "train.params.model is 'dqn'; it must be a mapping"),
     (f"train {PARAMS}.sed=3", "unknown key train.params.sed; did you mean 'seed'?"),
     (f"train {PARAMS}.network.rnn.name=identity {PARAMS}.network.rnn.units=4",
@@ -458,7 +458,9 @@ def test_continuing_a_finished_run_explains_how_to_train_further(cwd, capsys):
     files = [Path("runs/Cartpole", name) for name in ("config.yaml", "result.json")]
     before = [file.read_text() for file in files]
     main(["train", "checkpoint=runs/Cartpole", "sim_device=cpu", "max_iterations=1"])
-    assert "to continue training, give max_iterations= above 2" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "to continue training, give max_iterations= above 2" in said
+    assert "checkpoint:  runs/Cartpole/nn/Cartpole.pth" in said  # relative, as it was given
     assert [file.read_text() for file in files] == before
 
 

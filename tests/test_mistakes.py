@@ -14,6 +14,7 @@ import yaml
 
 from command_line import sentence
 from phalanx import tasks
+from phalanx.cli import console
 from phalanx.cli.config import compose_config
 from phalanx.cli.main import main
 from phalanx.cli.program import as_called
@@ -207,7 +208,10 @@ def test_messages_repeat_the_program_as_it_was_called(capsys, cwd, monkeypatch):
             assert as_called(as_called("tensorboard --logdir x")) == f"{curves} --logdir x"
             assert f"`{program} play` plays a" in sentence(capsys, "train", "test=True")
             main(["--help"])
-            assert f"usage: {program} <command>" in capsys.readouterr().out
+            console.Lines().print("continue: phalanx tune study=x")
+            said = capsys.readouterr().out
+            assert f"usage: {program} <command>" in said
+            assert f"continue: {program} tune study=x" in said
             main(["new", f"p{len(program)}"])
             assert f"&& {program} train task=Twip" in capsys.readouterr().out
 

@@ -229,7 +229,8 @@ class _WrongType(PhalanxError):
     """`where` is the path of the value, `wanted` describes the required type."""
 
     def __init__(self, where: str, value: Any, wanted: str) -> None:
-        super().__init__(f"{where} is {show(value)}; it must be {wanted}")
+        shown = "empty" if value is None else show(value)
+        super().__init__(f"{where} is {shown}; it must be {wanted}")
         self.where, self.wanted = where, wanted
 
 

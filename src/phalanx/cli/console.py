@@ -10,13 +10,16 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from phalanx.cli.program import as_called
+
 SECONDS_BETWEEN_LINES = 3.0
 
 
 class Lines(Console):
     """rich's Console for words that are not ours alone, such as names of files: a string is printed
     as it is, on one line, and so are those in tables and in lines that change; rich's markup means
-    nothing, a `Text` has styles. Tables are as wide as the terminal; a file has room for them."""
+    nothing, a `Text` has styles. Only commands in it become those that the user would type. Tables
+    are as wide as the terminal; a file has room for them."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, **options)
@@ -31,7 +34,8 @@ class Lines(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """As rich does, otherwise."""
         text = all(isinstance(x, str | Text) for x in objects)
-        super().print(*objects, **{"soft_wrap": text, **options})
+        words = [as_called(x) if isinstance(x, str) else x for x in objects]
+        super().print(*words, **{"soft_wrap": text, **options})
 
     def status(self, status: Any, **options: Any) -> Status:
         """As rich does, otherwise."""

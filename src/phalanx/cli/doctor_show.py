@@ -9,7 +9,6 @@ from rich.text import Text
 from phalanx.cli.doctor_api import UNKNOWN, works
 from phalanx.cli.doctor_install import SHIMMED
 from phalanx.cli.doctor_rot import SHIM
-from phalanx.cli.program import as_called
 
 PLACES = 3
 """Number of places shown for each problem; json= has one for every file."""
@@ -33,8 +32,7 @@ def show(console: Console, report: Report) -> None:
         console.print(_left_out(file, why))
     console.print(Text("\n") + _verdict(report))
     if report["calls"] or report["problems"]:
-        more = as_called(f"phalanx doctor {report['path']} all=true")
-        console.print(f"all that was found: {more}")
+        console.print(f"all that was found: phalanx doctor {report['path']} all=true")
 
 
 def _show_assets(console: Console, assets: Report) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.cli.console import Lines
 from phalanx.cli.options import ExportOptions, RunOptions
-from phalanx.cli.program import as_called
 from phalanx.cli.run_folders import given_checkpoint
 from phalanx.rl import Runner
 
@@ -35,7 +34,7 @@ def export_checkpoint(arguments: list[str]) -> None:
     if custom:
         console.print(f"terms that the robot's program must compute: {', '.join(custom)}")
     if options.format == "onnx":
-        console.print(as_called(f"try it:      phalanx sim2sim {path}"))
+        console.print(f"try it:      phalanx sim2sim {path}")
 
 
 def make_player(options: RunOptions, num_envs: int) -> Any:

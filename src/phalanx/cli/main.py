@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _end(f"phalanx: {as_called(sentence)}", 2)
     except KeyboardInterrupt as interrupt:
-        _end("; ".join(["phalanx: interrupted", *map(str, interrupt.args)]), 130)
+        words = as_called("; ".join(map(str, interrupt.args)))
+        _end(f"phalanx: interrupted{words and '; '}{words}", 130)
     if code is not None:
         sys.exit(code)
 
@@ -57,7 +58,7 @@ def _format_warning(
 ) -> str:
     """Ours are for users, without the place in the code."""
     if issubclass(category, PhalanxWarning):
-        return f"warning: {message}\n"
+        return f"warning: {as_called(str(message))}\n"
     return usual(message, category, filename, lineno, line)
 
 

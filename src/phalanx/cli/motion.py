@@ -61,8 +61,9 @@ def motion(arguments: list[str]) -> None:
     words = [a for a in arguments if "=" not in a]
     action, files = (words[0], words[1:]) if words else ("", [])
     if action not in ACTIONS:
+        found = f"has no action {action!r}{did_you_mean(action, ACTIONS)}"
         raise PhalanxError(
-            f"phalanx motion has no action {action!r}{did_you_mean(action, ACTIONS)}; use"
+            f"motion {found if action else 'needs an action'}; use"
             " `phalanx motion show FILE`, `check FILE` or `convert FILE OUT.json`"
         )
     if len(files) != 1 + (action == "convert"):

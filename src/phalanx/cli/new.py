@@ -9,7 +9,6 @@ from typing import Any
 
 from phalanx.cli.console import Lines
 from phalanx.cli.overrides import read_words
-from phalanx.cli.program import as_called
 from phalanx.config import read
 from phalanx.errors import PhalanxError
 
@@ -106,7 +105,7 @@ def _say(folder: Path, about: str, files: list[str], remarks: list[str], task: s
     for line in [*files, *remarks]:
         out(f"  {line}")
     there = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
-    out(as_called(f"next:  {there}phalanx train task={task}"))
+    out(f"next:  {there}phalanx train task={task}")
 
 
 def _files(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from phalanx.cli.options import RunOptions, TrainOptions
-from phalanx.cli.program import as_called
 from phalanx.cli.settings import run_folder_of
 from phalanx.errors import PhalanxError
 from phalanx.rl.owner import FILE, owned
@@ -70,7 +69,7 @@ def _owned_and_tidy(folder: Path) -> Iterator[None]:
 
 def resume_command(folder: Path) -> str:
     """The command that continues the run in `folder`."""
-    return as_called(f"phalanx train {shlex.quote(f'checkpoint={folder}')}")
+    return f"phalanx train {shlex.quote(f'checkpoint={folder}')}"
 
 
 def _new_folder(root: Path, options: TrainOptions) -> tuple[Path, dict[Path, os.stat_result]]:

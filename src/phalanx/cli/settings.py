@@ -113,7 +113,9 @@ def run_folder_of(checkpoint: Path) -> Path | None:
     """The run folder that `checkpoint` is, or that contains it; None for a file from elsewhere.
     Raises PhalanxError for a name that the system refuses."""
     check_name(checkpoint)
+    here = Path.cwd()
     for folder in (checkpoint, *checkpoint.absolute().parents[:2]):
         if (folder / "nn").is_dir() and (folder / "config.yaml").is_file():
-            return folder
+            inside = not checkpoint.is_absolute() and folder.is_relative_to(here)
+            return folder.relative_to(here) if inside and folder.is_absolute() else folder
     return None

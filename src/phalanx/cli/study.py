@@ -61,7 +61,7 @@ class Study:
     """The folder `path`. Raises PhalanxError if it holds anything but a study."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+        self.given, self.path = path, path.absolute()  # as in messages; in every process
         self.file = self.path / "study.yaml"
         self.taken = self.path / "taken"
         if self.path.exists() and not self.file.exists() and any(self.path.iterdir()):
@@ -74,8 +74,8 @@ class Study:
             if there != arguments:
                 words = lambda a: " ".join(a) or "no arguments"  # noqa: E731
                 raise PhalanxError(
-                    f"{self.path} is a study of another command, `phalanx tune {words(there)}`;"
-                    f" continue it with `phalanx tune study={self.path}`, or choose another"
+                    f"{self.given} is a study of another command, `phalanx tune {words(there)}`;"
+                    f" continue it with `phalanx tune study={self.given}`, or choose another"
                     " folder with study="
                 )
             return

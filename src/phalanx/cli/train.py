@@ -17,7 +17,6 @@ from phalanx.cli.console import Lines
 from phalanx.cli.devices import check_start, ended_if_stuck, kind_of_device, start_ranks
 from phalanx.cli.display import TrainingDisplay, show_randomization, words_of
 from phalanx.cli.options import TrainOptions
-from phalanx.cli.program import as_called
 from phalanx.cli.result import ResultFile, device_name
 from phalanx.cli.run_folders import resume_command, run_folder
 from phalanx.cli.warmup import loading_shown
@@ -174,7 +173,7 @@ def _stop_on_signals(display: TrainingDisplay) -> Iterator[None]:
 
 
 def _closing_words(console: Console, agent: Any) -> None:
-    out = lambda text: console.print(as_called(text))  # noqa: E731
+    out = console.print
     last, best = agent.nn_dir / f"last_{agent.name}.pth", agent.nn_dir / f"{agent.name}.pth"
     if agent.stop_reason == INTERRUPTED:
         out(f"\nstopped at iteration {agent.epoch_num}; everything is saved in {last}")
@@ -184,7 +183,7 @@ def _closing_words(console: Console, agent: Any) -> None:
     mean = f"{agent.mean_rewards.mean:.2f}" if seen else "unknown, no episode ended"
     length = f", episode length {agent.mean_lengths.mean:.1f}" if seen else ""
     speed = agent.frame / agent.total_time if agent.total_time else 0.0
-    console.print(
+    out(
         Text.assemble(
             ("\ndone", "bold"),
             f": {agent.stop_reason}; final return ",

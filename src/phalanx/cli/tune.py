@@ -12,6 +12,7 @@ import dataclasses
 import importlib
 import importlib.util
 import os
+import shlex
 import signal
 import socket
 import threading
@@ -83,7 +84,7 @@ class TuneOptions:
 def tune(arguments: list[str]) -> int | None:
     """Run or continue a study, print its table and write its plot. Returns the exit code."""
     if importlib.util.find_spec("ray") is None:
-        raise PhalanxError("phalanx tune needs Ray; install it with `pip install 'phalanx[tune]'`")
+        raise PhalanxError("tune needs Ray; install it with `pip install 'phalanx[tune]'`")
     own, passed_on = _read(arguments)
     if own.study and not passed_on and len(arguments) == 1:
         study = Study(Path(own.study))
@@ -108,8 +109,8 @@ def tune(arguments: list[str]) -> int | None:
     records = study.trials()
     table(console, records, own.metric)
     plot(records, own.metric, study.path / "curves.png")
-    console.print(f"curves:   {study.path / 'curves.png'}")
-    console.print(f"continue: phalanx tune study={study.path}")
+    console.print(f"curves:   {study.given / 'curves.png'}")
+    console.print(f"continue: phalanx tune {shlex.quote(f'study={study.given}')}")
     return failed
 
 
@@ -128,10 +129,8 @@ def _check(arguments: list[str]) -> None:
 def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> int | None:
     records = study.trials()
     left = [r for r in records if not r.ended]
-    console.print(
-        f"phalanx: {len(records)} trials, of which {len(records) - len(left)} have"
-        f" ended, study {study.path}",
-    )
+    ended = f"{len(records) - len(left)} of {len(records)} trials"
+    console.print(f"phalanx: {ended} have ended, study {study.given}")
     if not left:
         return None
     for name, value in ENVIRONMENT.items():

@@ -52,8 +52,8 @@ class Tracker(AlgoObserver):
             ids[self.package] = self.start(ids.get(self.package))
         except Exception as error:  # of many kinds: no login, no network, a server's refusal
             raise PhalanxError(
-                f"{self.package} does not start: {reason(error)}; leave it out, or work offline"
-                f" with {self.offline}"
+                f"{self.package} does not start: {reason(error)}; leave {self.package}=true"
+                f" out, or work offline with {self.offline}"
             ) from error
         write_atomically(file, json.dumps(ids).encode(), "train_dir=")
         algo.run.folder.listeners.append(self._scalars)
