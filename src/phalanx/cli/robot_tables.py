@@ -213,6 +213,8 @@ def _overlaps(facts: RobotFacts) -> Table:
     entries = [f"{o.first} and {o.second} by {1000 * o.depth:.1f} mm" for o in shown]
     if len(facts.overlaps) > len(shown):
         entries.append(f"{len(facts.overlaps) - len(shown)} more pairs (json=true has them)")
+    if entries:
+        entries.append("self_collisions=except_overlaps turns off those in the file's own pose")
     return _list(entries)
 
 

@@ -138,8 +138,8 @@ class Velocity(Task):
         return torch.cat([self.seen, self.feet.observe(self.robot.contact_force)], 1)
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
-        base, force = self.base, self.robot.contact_force  # in the state that was just observed
-        pressed = force.norm(dim=-1) > TOUCHES
+        base = self.base  # of the state that was just observed, as the forces are
+        pressed = self.pressing().norm(dim=-1) > TOUCHES
         ends = {
             "tilt": base.up < math.cos(math.radians(self.config.fall_tilt)),
             "contact": pressed[:, self.falls_on].any(1),
@@ -152,6 +152,11 @@ class Velocity(Task):
         self.clock.step(self.commands.moving)
         self.commands.step(base.yaw)  # observed from the next step on
         return self.reward.total(weighted), fallen
+
+    def pressing(self) -> Tensor:
+        """(N, C, 3) [N], world frame: what counts for falls and costs of the forces on bodies with
+        contact sensors."""
+        return self.robot.contact_force
 
     def follow_terrain(self) -> Tensor:
         """(N,) bool: at the end of the ground, where a robot's time is over."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import Tensor
+
 from phalanx.sim import Scene
 from phalanx.tasks.commands import CommandSettings
 from phalanx.tasks.velocity import Velocity
@@ -63,6 +65,18 @@ class MyTask(Velocity):
     """MY_GOAL"""
 
     Config = MyTaskConfig
+
+    def create_scene(self) -> Scene:
+        scene = super().create_scene()
+        if self.config.self_collisions:
+            bodies = [*self.config.feet, *self.config.falls_on, *self.config.not_to_touch]
+            scene.add_self_contact_sensors("robot", dict.fromkeys(bodies))
+        return scene
+
+    def pressing(self) -> Tensor:
+        """What the robot's bodies touch of each other is neither a fall nor a cost."""
+        own = self.robot.self_contact_force if self.config.self_collisions else 0.0
+        return self.robot.contact_force - own
 
     def add_robot(self, scene: Scene) -> int:
         super().add_robot(scene)
