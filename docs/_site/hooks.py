@@ -43,7 +43,7 @@ FILMS = {
     "g1_velocity_mjlab": f"{WALKS}, after 204 M steps on one H200",
     "go1_velocity": WALKS,
     "go1_velocity_mjlab": f"{WALKS}, after 107 M steps on one H200",
-    "go2_backflip": "After 98 M steps on one H200 all four turn over; they land too low to count",
+    "go2_backflip": "After 150 M steps on one H200",
     "go2_joystick_unilab": f"{WALKS}, after 48 M steps on one H200",
     "go2_recovery": "After 12 M steps on two cores: three of these four stand up",
     "go2_velocity": WALKS,

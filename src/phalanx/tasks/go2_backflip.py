@@ -52,7 +52,7 @@ class Weights:
     orientation: float = -1.0
     height: float = -10.0
     feet_up: float = -30.0
-    pose: float = -5.0
+    pose: float = -10.0
     straight: float = -10.0
     yaw: float = -1.0
     symmetry: float = -0.1
