@@ -537,6 +537,15 @@ def test_help_has_what_a_task_says_of_the_rest_of_a_part():
         assert shown[f"rewards.{name}"] == str(value), name
 
 
+def test_every_term_of_a_reward_is_explained():
+    for task in tasks.TASKS:
+        described = tasks.source_file(task).read_text().split('"""')[1]
+        for key in fields(config_class(task)):
+            if key.meaning.startswith("Weight of "):
+                term = key.name.rpartition(".")[2]
+                assert key.name == term or term in described, f"{task}: {key.name}"
+
+
 def test_every_key_has_a_meaning():
     classes = [config_class(task) for task in tasks.TASKS]
     classes += [find_class(place) for place in {**ALGORITHMS, **NETWORKS}.values()]

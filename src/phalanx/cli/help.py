@@ -126,9 +126,7 @@ def _table(heading: str, keys: list[Field], values: Mapping[str, Any]) -> list[s
     for key in keys:
         if key.is_section:
             continue  # its keys follow
-        value = _lookup(values, key.name)
-        shown = key.default if value is None else _as_typed(value)
-        shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+        shown = default_in(values, key)
         head = f"{key.name:<{KEY - 1}} {shown:<{DEFAULT - 1}} "
         if len(head) > KEY + DEFAULT and key.meaning:
             lines.append(head.rstrip())
@@ -139,11 +137,25 @@ def _table(heading: str, keys: list[Field], values: Mapping[str, Any]) -> list[s
     return lines
 
 
+def default_in(values: Mapping[str, Any], key: Field) -> str:
+    """What a key is if nobody sets it, shortened to 40 characters: its value in the mappings of a
+    YAML file, or else its class's."""
+    shown = _as_typed(_lookup(values, key.name)) if is_in(values, key) else key.default
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."
+
+
+def is_in(values: Mapping[str, Any], key: Field) -> bool:
+    """Whether the mappings of a YAML file have the key `a.b`."""
+    outer, _, last = key.name.rpartition(".")
+    inside = _lookup(values, outer) if outer else values
+    return isinstance(inside, Mapping) and last in inside
+
+
 def _lookup(values: Mapping[str, Any], name: str) -> Any:
-    """The value at `a.b`, None if there is none."""
+    """The value at `a.b`; {} where there is none."""
     value: Any = values
     for part in name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+        value = value.get(part, {}) if isinstance(value, Mapping) else {}
     return value
 
 

@@ -46,7 +46,7 @@ class CommandSettings:
     """Share of the commands that are to stand still."""
     heading: float | None = ranged(None, at_least=0, at_most=1)
     """Share of the commands that give a direction to face, instead of a rate of turning. null: 0.3
-    on a plane; on other ground all that walk, as those who turn on and on stay on their tile."""
+    on a plane; on other ground all that walk, as robots that turn on and on stay on their tile."""
     heading_gain: float = ranged(1.0, above=0)
     """Rate of turning per angle to that direction [1/s]; within the range of `ang_vel_z`."""
     forward: float = ranged(0.0, at_least=0, at_most=1)

@@ -1,4 +1,7 @@
-"""G1VelocityMjlab: the G1 walks on flat ground by mjlab's definition, see `mjlab_velocity.py`."""
+"""G1VelocityMjlab: the G1 walks on flat ground by mjlab's definition.
+
+Observations, actions and reward are described in `mjlab_velocity.py`.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path

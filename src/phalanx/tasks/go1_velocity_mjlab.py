@@ -1,4 +1,7 @@
-"""Go1VelocityMjlab: the Go1 walks on flat ground by mjlab's definition, see `mjlab_velocity.py`."""
+"""Go1VelocityMjlab: the Go1 walks on flat ground by mjlab's definition.
+
+Observations, actions and reward are described in `mjlab_velocity.py`.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path

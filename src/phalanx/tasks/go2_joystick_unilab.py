@@ -32,14 +32,23 @@ class UnilabWeights:
     """UniLab's weights, per second."""
 
     track_lin_vel: float = 1.0
+    """exp(-error^2 / 0.5) of the horizontal velocity [m/s]."""
     track_ang_vel: float = 0.2
+    """exp(-error^2 / 0.5) of the rate of turning [rad/s]."""
     lin_vel_z: float = -5.0
+    """Squared velocity along the base's z [m^2/s^2]."""
     ang_vel_xy: float = -0.1
+    """Squared rates of roll and pitch [rad^2/s^2]."""
     base_height: float = -100.0
+    """Squared distance of the base's height from 0.3 m [m^2]."""
     action_rate: float = -0.005
+    """Squared change of the actions."""
     pose: float = -0.1
+    """Distance of the joints from the default pose [rad]."""
     in_step: float = 0.24
+    """Share of the feet that stand or swing as the gait clock says."""
     swing_height: float = 4.0
+    """How close swinging feet are to `foot_height`, 0 to 1."""
 
 
 @dataclass(frozen=True)

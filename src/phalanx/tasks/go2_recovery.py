@@ -35,11 +35,17 @@ class Weights:
     """Weights of the terms of the reward, per second."""
 
     upright: float = 1.0
+    """1 + the cosine of the base's tilt."""
     height: float = 2.0
+    """The base's height over that of standing, at most 1, while the cosine is above 0.5."""
     pose: float = 2.0
+    """exp(-|q - home|^2 / 2) of the joints [rad], while the robot stands."""
     torque: float = -5e-5
+    """Squared torques [N^2 m^2]."""
     joint_vel: float = -1e-3
+    """Squared velocities of the joints [rad^2/s^2]."""
     action_rate: float = -0.02
+    """Squared change of the actions."""
 
 
 @dataclass(frozen=True)

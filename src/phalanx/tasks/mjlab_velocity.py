@@ -37,18 +37,31 @@ class MjlabWeights:
     """mjlab's weights, per second."""
 
     track_lin_vel: float = 2.0
+    """exp(-error^2 / 0.25) of the velocity [m/s], the vertical one included."""
     track_ang_vel: float = 2.0
+    """exp(-error^2 / 0.5) of the rate of turning [rad/s], roll and pitch included."""
     upright: float = 1.0
+    """exp(-sine^2 / 0.2) of the tilt of `upright_body`."""
     pose: float = 1.0
+    """exp(-mean square) of the joints' distances from the pose `home`, in units of `pose_std`."""
     at_limit: float = -1.0
+    """How far joints are outside of the middle 90 % of their ranges [rad]."""
     action_rate: float = -0.1
+    """Squared change of the actions."""
     foot_clearance: float = -2.0
+    """Distance of the feet from `foot_height`, times their speed [m^2/s]."""
     swing_height: float = -0.25
+    """Squared error of a swing's greatest height, as a part of `foot_height`, when it ends."""
     slip: float = -0.1
+    """Squared speed of the feet on the ground [m^2/s^2]."""
     soft_landing: float = -1e-5
+    """Force on a foot in the step in which it lands [N]."""
     body_ang_vel: float = 0.0
+    """Squared rates of `upright_body` about the world's x and y [rad^2/s^2]."""
     angular_momentum: float = 0.0
+    """Squared angular momentum of the robot [kg^2 m^4/s^2]."""
     self_collision: float = 0.0
+    """Pairs of bodies that press on each other with more than 10 N, times `substeps`."""
 
 
 def mjlab_commands() -> CommandSettings:

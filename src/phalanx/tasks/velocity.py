@@ -1,4 +1,4 @@
-"""A robot with legs walks at a commanded velocity: `Go2Velocity`, ... at 50 Hz for 20 s.
+"""Robots with legs walk at a commanded velocity, at 50 Hz for 20 s.
 
 A command is a velocity over the ground and a rate of turning, see `commands.py`. The reward of a
 step is the sum of the terms in `velocity_rewards.py`, times their weights (`velocity_settings.py`)
@@ -9,7 +9,8 @@ anything; the log shows the share of each cause, as `ends/<cause>`. An action of
 of a joint's servo by `action_scale` from the pose `home` of the robot's file, or so far that the
 servo pulls with `action_effort` of its largest torque; actions stay within `clip_actions`.
 
-With `terrain=rough` the ground is that of `terrain.py`, and who comes to its end is out of time.
+With `terrain=rough` the ground is that of `terrain.py`, and a robot that comes to its end is out of
+time.
 
 | observation           | unit       | frame                                                 |
 |-----------------------|------------|-------------------------------------------------------|

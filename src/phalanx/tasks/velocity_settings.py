@@ -18,22 +18,37 @@ class Weights:
     """Weights of the terms of the reward, per second."""
 
     track_lin_vel: float = 3.0
+    """exp(-(error / `tracking_width`)^2) of the horizontal velocity."""
     track_ang_vel: float = 1.5
+    """exp(-(error / `tracking_width`)^2) of the rate of turning."""
     lin_vel_z: float = -2.0
+    """Squared velocity along the base's z [m^2/s^2]."""
     ang_vel_xy: float = -0.05
+    """Squared rates of roll and pitch [rad^2/s^2]."""
     upright: float = -2.0
+    """Squared sine of the base's tilt."""
     pose: float = -0.3
+    """Squared distance of the joints from the pose `home` [rad^2]."""
     stand_still: float = -0.5
+    """Distance of the joints from the pose `home` [rad], while the command is to stand."""
     at_limit: float = -1.0
+    """How far joints are outside of the middle 90 % of their ranges [rad]."""
     torque: float = -1e-4
+    """Squared torques [N^2 m^2]."""
     power: float = -1e-3
+    """|torque x velocity| of the joints [W]."""
     action_rate: float = -0.02
+    """Squared change of the actions."""
     in_step: float = 0.6
+    """Share of the feet that stand or swing as the gait clock says."""
     swing_height: float = 0.8
+    """For each foot that swings, how close it is to an arc of height `foot_height`, 0 to 1."""
     slip: float = -0.1
+    """Squared speed of the feet on the ground [m^2/s^2]."""
     contact: float = -1.0
+    """Number of the bodies `not_to_touch` that touch something."""
     fall: float = -100.0
-    """In the step of a fall."""
+    """1 in the step of a fall."""
 
 
 @dataclass(frozen=True)
