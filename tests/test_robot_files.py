@@ -890,6 +890,27 @@ def test_a_texture_that_cannot_be_read_is_dropped_as_a_missing_one_is(load, tmp_
         load(mjcf('<body><geom size=".1"/></body>', field), "field.xml")
 
 
+UNREADABLE = {
+    '<mesh name="m" file="m.step"/>': "its format is not one of .stl.*; save it again, or give",
+    '<mesh name="m" file="m.dae"/>': "it cannot be read as COLLADA; save it again, or give",
+    '<mesh name="m" file="m.stl"/>': "stl_decoder.*; save it again, or give the body another shape",
+    '<mesh name="m" file="n.stl"/>': "no file .*; supply the file or correct meshdir",
+    '<hfield name="h" file="n.png" size="1 1 1 1"/>': "no file 'n.png'.*; supply the file",
+    '<skin name="s" file="n.skn"/>': "no file 'n.skn'.*; supply the file",
+}
+
+
+@pytest.mark.parametrize("asset", UNREADABLE)
+def test_a_file_of_an_mjcf_that_cannot_be_used_is_named_with_a_cure_that_helps(
+    load, tmp_path, asset
+):
+    for kind in ("step", "dae", "stl"):
+        (tmp_path / f"m.{kind}").write_bytes(b"nothing of the kind")
+    geom = '<geom type="mesh" mesh="m"/>' if "mesh" in asset else '<geom size=".1"/>'
+    with pytest.raises(PhalanxError, match=f"line 1, <{asset[1:5]}.*: {UNREADABLE[asset]}"):
+        load(mjcf(f"<body>{geom}</body>", f"<asset>{asset}</asset>"))
+
+
 def test_a_scene_in_which_nothing_moves_steps(load, tmp_path):
     load(robot(BASE))
     scene = Scene()

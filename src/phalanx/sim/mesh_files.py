@@ -106,7 +106,7 @@ def read_mesh(file: Path) -> tuple[Array, Faces]:
 
     kind = file.suffix.lower()
     if kind not in FORMATS:
-        raise MeshProblem(f"its format is not one of {', '.join(FORMATS)}")
+        raise MeshProblem(f"its format is not one of {', '.join(FORMATS)}, .msh")
     try:
         data = read_bytes(file)
     except PhalanxError as error:

@@ -18,6 +18,7 @@ from phalanx.sim.mesh_files import MeshProblem, check_content, find_mesh, read_m
 from phalanx.sim.meshes import fill, mesh_problem
 from phalanx.sim.robot import Note, place_of
 
+MUJOCOS = (".stl", ".obj", ".msh")  # formats of which MuJoCo says better what is wrong
 EMPTY_RANGE = 1e-5  # [rad or m] distance put between limits that are equal
 TINY = (1e-3, 1e-6)  # [kg], [kg m^2] of a body whose only shape cannot be read
 
@@ -78,15 +79,16 @@ def _absolute(name: str, robot: Path, folder: str, strip: bool) -> str:
 
 
 def _check_files(spec: mujoco.MjSpec, robot: Path) -> None:
-    """Raise PhalanxError for a file that is empty or not fetched, of what collides or moves."""
+    """Raise PhalanxError for a file that is missing, empty or not fetched, of what collides or
+    moves."""
     for kind, elements in (("hfield", spec.hfields), ("skin", spec.skins)):
-        for element in (e for e in elements if e.file and Path(e.file).is_file()):
+        for element in (e for e in elements if e.file):
             try:
-                check_content(Path(element.file))
+                check_content(find_mesh(element.file, robot, spec.meshdir))
             except MeshProblem as problem:
                 where = ", ".join(filter(None, (str(robot), place_of(element))))
                 what = f"<{kind} file={element.file!r}>"
-                raise PhalanxError(f"{where}, {what}: {problem}") from None
+                raise PhalanxError(f"{where}, {what}: {problem}; supply the file") from None
 
 
 def _drop_textures(spec: mujoco.MjSpec) -> list[Note]:
@@ -168,9 +170,11 @@ def _read_meshes(spec: mujoco.MjSpec, robot: Path) -> list[Note]:
         except MeshProblem as problem:
             if collides:
                 place = ", ".join(filter(None, (str(robot), place_of(mesh))))
+                cure = "save it again, or give the body another shape"
+                if not Path(mesh.file).is_file():  # else its path is absolute, see `find_files`
+                    cure = "supply the file or correct meshdir"
                 raise PhalanxError(
-                    f"{place}, <mesh name={mesh.name!r}>: {problem};"
-                    " supply the file or correct meshdir"
+                    f"{place}, <mesh name={mesh.name!r}>: {problem}; {cure}"
                 ) from None
             text = "skipped visual meshes that cannot be read"
             item = f"{mesh.file} ({problem})"
@@ -195,8 +199,8 @@ def _read(mesh: mujoco.MjsMesh, robot: Path, collides: bool, folder: str) -> Non
         return
     try:
         content = read_mesh(file)
-    except MeshProblem:
-        raise MeshProblem(problem) from None
+    except MeshProblem as own:
+        raise own if file.suffix.lower() not in MUJOCOS else MeshProblem(problem) from None
     if problem := mesh_problem(file, content, scale, collides, []):
         raise MeshProblem(problem)
     fill(mesh, file, content)

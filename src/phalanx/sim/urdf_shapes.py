@@ -152,7 +152,7 @@ class Shapes:
             if collides:
                 shape.fail(
                     f"the collision mesh of link {link.attrib['name']!r} cannot be used: {problem};"
-                    " supply the file, or another shape in its place"
+                    " supply a file that can be read, or another shape in its place"
                 )
             if filename not in self.skipped:
                 self.skipped.add(filename)
