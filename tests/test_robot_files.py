@@ -154,6 +154,10 @@ LOADS = {
         *(1, 1, 6, ""),
     ),
     "missing visual": (mesh("no.stl", tag="visual"), 1, 1, 6, "skipped <visual> meshes.*no.stl"),
+    "loop": (
+        hinge(LIMIT).replace("</robot>", '<loop_joint name="l" type="spherical"/></robot>'),
+        *(2, 2, 7, "left loops open.*'l'"),
+    ),
 }  # fmt: skip
 
 
@@ -890,9 +894,17 @@ def test_a_texture_that_cannot_be_read_is_dropped_as_a_missing_one_is(load, tmp_
         load(mjcf('<body><geom size=".1"/></body>', field), "field.xml")
 
 
+def test_a_file_in_utf_16_is_read_as_it_says(tmp_path):
+    """The second byte of its last character is zero."""
+    (tmp_path / "r.urdf").write_bytes(
+        f'<?xml version="1.0" encoding="utf-16"?>{hinge(LIMIT)}'.encode("utf-16")
+    )
+    assert load_robot(tmp_path / "r.urdf").compile().njnt == 2
+
+
 UNREADABLE = {
-    '<mesh name="m" file="m.step"/>': "its format is not one of .stl.*; save it again, or give",
-    '<mesh name="m" file="m.dae"/>': "it cannot be read as COLLADA; save it again, or give",
+    '<mesh name="m" file="m.step"/>': "m.step: its format is not one of .stl.*; save it again",
+    '<mesh name="m" file="m.dae"/>': "m.dae: it cannot be read as COLLADA; save it again",
     '<mesh name="m" file="m.stl"/>': "stl_decoder.*; save it again, or give the body another shape",
     '<mesh name="m" file="n.stl"/>': "no file .*; supply the file or correct meshdir",
     '<hfield name="h" file="n.png" size="1 1 1 1"/>': "no file 'n.png'.*; supply the file",

@@ -50,7 +50,7 @@ def show(console: Console, facts: RobotFacts, dropped: Drop) -> None:
     title = "What differs from the file, and what is doubtful in it"
     _part(console, title, _list(sentences(notes)))
     unused = [n for n in facts.notes if n.kind == "unused"]
-    _part(console, "What is left out, since nothing here needs it", _list(sentences(unused)))
+    _part(console, "What is left out, since nothing here reads it", _list(sentences(unused)))
     if facts.outside:
         outside = _list([", ".join(facts.outside)], bullet="")
         _part(console, "Joints outside of their limits in the file's pose", outside)

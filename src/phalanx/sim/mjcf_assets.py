@@ -200,7 +200,9 @@ def _read(mesh: mujoco.MjsMesh, robot: Path, collides: bool, folder: str) -> Non
     try:
         content = read_mesh(file)
     except MeshProblem as own:
-        raise own if file.suffix.lower() not in MUJOCOS else MeshProblem(problem) from None
+        if file.suffix.lower() not in MUJOCOS:
+            problem = f"{file.name}: {own}"
+        raise MeshProblem(problem) from None
     if problem := mesh_problem(file, content, scale, collides, []):
         raise MeshProblem(problem)
     fill(mesh, file, content)

@@ -122,7 +122,10 @@ class UrdfReader:
                 if child.tag not in _USED[element.tag]:
                     names = (child.attrib.get("name"), child.attrib.get("reference"))
                     name = next(filter(None, (*names, element.attrib.get("name"))), "")
-                    self.say("unused", f"<{child.tag}> without effect", repr(name), child)
+                    if child.tag == "loop_joint":
+                        self.say("dropped", "left loops open, as MuJoCo does", repr(name), child)
+                    else:
+                        self.say("unused", f"<{child.tag}> without effect", repr(name), child)
         for texture in self.robot.iter():
             if texture.tag == "texture" and (file := texture.attrib.get("filename")):
                 self.say("unused", "textures that are not drawn", repr(file), texture)

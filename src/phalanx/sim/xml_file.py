@@ -115,7 +115,8 @@ def read_xml(file: Path) -> Element:
 def _utf8(file: Path) -> tuple[bytes, int]:
     """The file's XML in UTF-8 from its declaration on, and the number of lines before that."""
     data = read_bytes(file, MAX_BYTES)
-    data = data.rstrip(b"\0")  # some files end as C strings do
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # UTF-16's marks
+    data = data if wide else data.rstrip(b"\0")  # some files end as C strings do
     if not data.strip():
         raise PhalanxError(f"{file} is empty; give a robot file")
     declaration = re.search(rb"<\?xml\s[^>]*\?>", data[:4096])
@@ -125,7 +126,7 @@ def _utf8(file: Path) -> tuple[bytes, int]:
         data = data[declaration.start() :]
     encoding = re.match(rb"<\?xml\s[^>]*\bencoding\s*=\s*[\"']([^\"']*)", data)
     name = encoding[1].decode("ascii", "replace") if encoding else "utf-8"
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if wide:
         name = "utf-16"
     try:
         text = data.decode(name)
