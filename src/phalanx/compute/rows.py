@@ -12,6 +12,8 @@ def write_rows(target: Tensor, mask: Tensor, values: Tensor | float) -> None:
         target.copy_(torch.where(at, values, target))
         return
     rows = mask.nonzero()[:, 0]  # on a CPU mostly faster than to write all of them
+    if not len(rows):
+        return
     if isinstance(values, Tensor):
         target[rows] = values.expand_as(target)[rows]
     else:

@@ -156,7 +156,10 @@ class Actor:
     def _forces(self, sensors: list[int]) -> Tensor:
         """(N, C, 3) on bodies, of contact sensors whose values begin at these places."""
         # MuJoCo's sensor gives the force that the body exerts.
-        return -torch.stack([self.sim.sensordata[:, a : a + 3] for a in sensors], 1)
+        first, count, values = sensors[0], len(sensors), self.sim.sensordata
+        if sensors == [first + 3 * k for k in range(count)]:  # a scene's own
+            return -values[:, first : first + 3 * count].unflatten(1, (count, 3))
+        return -torch.stack([values[:, a : a + 3] for a in sensors], 1)
 
     def _free(self) -> int:
         if self._root_v is None:
