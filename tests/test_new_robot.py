@@ -188,8 +188,10 @@ def test_what_the_file_has_beside_the_robot_is_no_part_of_it(cwd, capsys, monkey
     for file, h in zip((alone, robot), held, strict=True):
         assert [file.model.body(f).name for f in h.pose.feet] == ["l_foot", "r_foot"]
     np.testing.assert_allclose(held[1].start[: alone.model.nq], held[0].start, atol=1e-6)
+    ball = '<body name="ball" pos="9 0 1"><freejoint/><geom size=".1" mass="1"/></body>'
+    (cwd / "h1.xml").write_text((cwd / "h1.xml").read_text().replace(beside, beside + ball))
     main(["new", "mine", "robot=h1.xml"])
-    said = "of its 3 bodies below the world, the task has 'hips', the only one that nothing holds"
+    said = "of its 4 bodies below the world, the task has 'hips', the only free one with joints to"
     assert said in capsys.readouterr().out
     monkeypatch.chdir("mine")
     assert tasks.make("H1", 1, "cpu", engine="mujoco").config.feet == ("l_foot", "r_foot")

@@ -17,7 +17,16 @@ from phalanx.cli.new_walker import Walker, walks
 from phalanx.errors import PhalanxError
 from phalanx.robot import Drop, HeldRobot, Pose, RobotFile, default_pose, drop, read_robot
 from phalanx.robot.base import falling_roots
-from phalanx.robot.drives import HINGE, SLIDE, SOFT, STIFF, STIFFEST, Drive, limits_of
+from phalanx.robot.drives import (
+    HINGE,
+    SLIDE,
+    SOFT,
+    STIFF,
+    STIFFEST,
+    Drive,
+    driven_joints,
+    limits_of,
+)
 from phalanx.robot.drop import SECONDS
 from phalanx.robot.file import Progress
 from phalanx.robot.pose import lowest_points
@@ -77,16 +86,18 @@ def robot_task(
     remarks: list[str] = []
     roots = [body.name for body in robot.spec.worldbody.bodies]
     if len(roots) > 1 and not robot.is_fixed:
-        falling = [robot.model.body(body).name for body in falling_roots(robot.model)]
-        if len(falling) > 1:
+        rooted = robot.model.body_rootid[robot.model.jnt_bodyid[driven_joints(robot.model)]]
+        falling = sorted(falling_roots(robot.model) & set(rooted.tolist()))
+        if len(falling) != 1:
             raise PhalanxError(
                 f"{robot.path} has {len(roots)} bodies below the world; choose the robot's with"
                 f" root=, one of: {', '.join(roots)}"
             )
-        robot = read_robot(source, fixed_base, falling[0], on_progress)
+        own = robot.model.body(falling[0]).name
+        robot = read_robot(source, fixed_base, own, on_progress)
         remarks.append(
-            f"of its {len(roots)} bodies below the world, the task has {falling[0]!r}, the only one"
-            " that nothing holds"
+            f"of its {len(roots)} bodies below the world, the task has {own!r}, the only free one"
+            " with joints to drive"
         )
     if robot.base_kind == "guided":
         raise PhalanxError(
