@@ -480,6 +480,16 @@ def test_noise_has_a_white_and_a_lasting_part(tmp_path, distribution):
     assert (new[50:] == lasting[50:]).all()
 
 
+def test_an_episodes_first_observation_has_the_noise_of_its_environment(tmp_path):
+    entry = variation(1.0, 1.0, range_correlated=[0.5, 1.5])
+    r = randomizer(tmp_path, {"observations": entry}, num_envs=9, width=4)
+    seen, begun = torch.ones(9, 4), torch.arange(9) % 3 == 1
+    first = r.observe_first(seen, begun)
+    assert torch.equal(first[begun], r.noise["observations"].correlated[begun])
+    assert first[begun].unique().numel() == 12
+    assert (seen == 1).all()  # what it was made of stays
+
+
 def test_scaling_noise_leaves_zero_alone_and_follows_its_schedule(tmp_path):
     entry = variation(0.5, 1.5, schedule="linear", schedule_steps=10, range_correlated=[0.9, 1.1])
     r = randomizer(tmp_path, {"actions": entry})

@@ -74,12 +74,14 @@ class Noise:
             fresh = draw_samples(v.range_correlated, v.distribution, shape, mask.device)
             self.correlated.copy_(torch.where(mask[:, None], fresh, self.correlated))
 
-    def __call__(self, values: Tensor, step: Tensor) -> Tensor:
+    def __call__(self, values: Tensor, step: Tensor, rows: Tensor | None = None) -> Tensor:
+        """`values` (N, K) with noise; rows: the environments they are of, None for all."""
         v = self.variation
         values = v.apply(values, self._scaled(v.sample(values.shape, step)))
         if not v.range_correlated:
             return values
-        effect = v.effect(step) * (self.correlated - v.neutral) + v.neutral
+        correlated = self.correlated if rows is None else self.correlated[rows]
+        effect = v.effect(step) * (correlated - v.neutral) + v.neutral
         return v.apply(values, self._scaled(effect))
 
     def _scaled(self, sample: Tensor) -> Tensor:

@@ -127,7 +127,12 @@ class Randomizer:
     def observe_first(self, observations: Tensor, mask: Tensor) -> Tensor:
         """The same for environments `mask` (N,) bool, where an episode begins; other rows are
         undefined."""
-        observations = self._noisy_observations(observations)
+        if mask.device.type == "cpu":  # where few begin, and random numbers take time
+            rows = mask.nonzero()[:, 0]
+            noisy = self._noisy_observations(observations[rows], rows)
+            observations = observations.index_copy(0, rows, noisy)
+        else:
+            observations = self._noisy_observations(observations)
         if "observations" in self.delay:
             self.delay["observations"].fill(observations, mask)
         return observations
@@ -217,9 +222,9 @@ class Randomizer:
         for delay in self.delay.values():
             delay.draw(mask)
 
-    def _noisy_observations(self, observations: Tensor) -> Tensor:
+    def _noisy_observations(self, observations: Tensor, rows: Tensor | None = None) -> Tensor:
         noise = self.noise.get("observations")
-        return noise(observations, self.step) if noise else observations
+        return noise(observations, self.step, rows) if noise else observations
 
     def _noise(self, entry: Any, name: str, tensor: Tensor, terms: Sequence[Term]) -> Noise:
         where = f"{WHERE}.{name}"

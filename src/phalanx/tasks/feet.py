@@ -8,6 +8,7 @@ The scene must measure contact forces on these bodies, see `Scene.add_contact_fo
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,7 +37,12 @@ class Feet:
         self.robot, self.radius, self.dt = task.sim.actor(actor), radius, task.sim.dt
         names, device = self.robot.body_names, task.device
         ids = [self.robot.body_ids[names.index(b)] for b in bodies]
-        self._ids = torch.tensor(ids, device=device)
+        # A slice is a view; legs have the same number of bodies, mostly.
+        steps = {b - a for a, b in pairwise(ids)}
+        even = len(steps) == 1 and min(steps) > 0
+        self._ids = (
+            slice(ids[0], ids[-1] + 1, min(steps)) if even else torch.tensor(ids, device=device)
+        )
         forces = [self.robot.contact_body_names.index(b) for b in bodies]
         self._forces = torch.tensor(forces, device=device)
         shape = (task.num_envs, len(ids))
