@@ -14,6 +14,7 @@ from isaacgym.layout import Layout
 from isaacgym.world import NO_GROUP
 from phalanx.errors import PhalanxError
 
+LITTLE = 1e-3  # weight of a heavy body's softness, so that that of a light one in its way counts
 MOST_CLASSES = 30  # of shapes with equal collision rules: one bit each, and one for the ground
 
 
@@ -41,6 +42,28 @@ def set_collisions(model: mujoco.MjModel, grounds: list[Ground], layout: Layout)
 
 
 _PLAIN = """<mujoco><worldbody><body><joint/><geom size="1"/></body></worldbody></mujoco>"""
+
+
+def harden_light_objects(model: mujoco.MjModel, layout: Layout, mass: np.ndarray) -> None:
+    """Let contacts of free single bodies yield no more to a force than those of one of 1 kg do.
+    mass: (bodies,) [kg].
+
+    PhysX's contacts are rigid. MuJoCo's yield to a force F by a depth that is proportional to
+    (1 - d) / d F / m, with the mass m and the impedance d = `solimp[1]`: strong fingers squeeze a
+    light cube out, and a heavy block sinks into the light one below it. Where a robot touches a
+    light body, d is the mean of theirs; with that of the body alone, fingers of some grams throw it
+    out of the palm at the time steps of IsaacGymEnvs.
+    """
+    for actor in layout.actors:
+        if actor.asset.num_bodies > 1:
+            continue
+        body = actor.first_body + 1  # after the world
+        own = model.geom_bodyid == body
+        if actor.asset.fixed or mass[body] >= 1.0:
+            model.geom_solmix[own] = LITTLE
+        else:
+            softness = mass[body] * (1 / model.geom_solimp[own, 1] - 1)
+            model.geom_solimp[own, 1] = 1 / (1 + softness)
 
 
 def collision_masks(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
