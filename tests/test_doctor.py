@@ -1,5 +1,6 @@
 """The doctor on small repositories: what it finds, where, and that it runs nothing of them."""
 
+import dataclasses
 import importlib
 import json
 import os
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from phalanx.cli import doctor as command
+from phalanx.cli import doctor_install
 from phalanx.cli import doctor_rot as rot
 from phalanx.cli.doctor_api import calls, installed_support
 from phalanx.cli.doctor_install import refused
@@ -261,6 +263,8 @@ def test_a_program_stops_at_what_it_meets_first(examine):
         ("a/setup.py", "setup(install_requires=['numpy_x_y'])\n", "pip install numpy_x_y"),
         ("pyproject.toml", "[tool.poetry.dependencies]\nnumpy_x_y = '*'\n",
          "pip install numpy_x_y"),
+        ("requirements.txt", "good-numpy.x-y>=2\n", "pip install good-numpy.x-y"),
+        ("requirements.txt", "good-numpy-x-y\nother-numpy-x-y\n", None),  # which of them?
         ("none.txt", "", None),
     ],
 )  # fmt: skip
@@ -268,6 +272,16 @@ def test_only_packages_that_the_repository_names_are_given_to_pip(examine, file,
     report, _ = examine({file: text, "a.py": "import numpy_x_y, numpy_x_y.sub\n"})
     assert report["missing_packages"] == ["numpy_x_y"]
     assert [said for said in report["install"] if " -e " not in said] == ([line] if line else [])
+
+
+def test_a_package_that_two_things_need_is_installed_once(examine, monkeypatch):
+    """setuptools, for a module that is not here and for one that is gone from Python."""
+    monkeypatch.setattr(doctor_install, "installed", lambda module: module != "pkg_resources")
+    for module in ("pkg_resources", "distutils"):
+        gone = dataclasses.replace(rot.MODULES[module], breaks=True)
+        monkeypatch.setitem(rot.MODULES, module, gone)
+    report, _ = examine({"a.py": GOOD + "import distutils.util, pkg_resources\n"})
+    assert report["install"] == ["pip install 'setuptools<82'"]
 
 
 @pytest.mark.parametrize("asked", ["", "git+https://github.com/ZhengyiLuo/SMPLSim.git@master\n"])
@@ -427,11 +441,15 @@ URDF = (
 
 def test_robot_files_that_the_code_names_are_looked_into(examine):
     files = {
-        "a.py": "import isaacgym\nfiles = ['good.urdf', 'bad.urdf', 'lfs.urdf']\n",
+        "a.py": "import isaacgym\nfiles = ['good.urdf', 'bad.urdf', 'lfs.urdf', 'template.urdf']\n"
+        "if __name__ == '__main__':\n    main()\n",
         "x/urdf/good.urdf": URDF.format("m/a.stl"),
         "x/urdf/bad.urdf": URDF.format("m/b.stl"),
         "x/urdf/lfs.urdf": URDF.format("m/c.stl"),
         "x/urdf/unused.urdf": URDF.format("m/b.stl"),
+        "x/urdf/template.urdf": URDF.format("$mesh$"),
+        "x/urdf/tested.urdf": URDF.format("m/b.stl"),
+        "tests/test_a.py": "file = 'tested.urdf'\n",  # which no program imports
         "x/m/a.stl": "solid",
         "x/m/c.stl": "version https://git-lfs.github.com/spec/v1\n",
     }

@@ -83,9 +83,9 @@ FINGERS = """<robot name="g"><link name="b"/>{}</robot>""".format(
 
 
 def test_strong_fingers_hold_a_light_cube(tmp_path):
-    """110 N on a cube of 125 g. By the formula above, with the mean d = 0.972 of finger and cube and
-    the inertia of a finger with its drive, each finger sinks in by 2.7 mm. With MuJoCo's own d it
-    would be 4.8 mm, and the cube is squeezed out within half a second."""
+    """110 N on a cube of 125 g. By the formula above, with the mean d = 0.972 of finger and cube
+    and the inertia of a finger with its drive, each finger sinks in by 2.7 mm. With MuJoCo's own d
+    it would be 4.8 mm, and the cube is squeezed out within half a second."""
     world = World(dt=1 / 60, substeps=2)
     world.ground()
     hand = world.load(tmp_path, "g.urdf", FINGERS, fix_base_link=True, disable_gravity=True)

@@ -1,6 +1,7 @@
 """Looks into the robot files that a repository names: meshes that are missing, shapes with holes.
 
-A mesh that is only drawn may be missing. Files that the code does not name are not looked at.
+A mesh that is only drawn may be missing. Files that no program names are not looked at, nor are
+templates, whose names of meshes are filled in later.
 """
 
 import os
@@ -16,6 +17,8 @@ from phalanx.errors import PhalanxError, printable
 from phalanx.gate import LFS, MB, read_bytes
 
 MAX_FILE, MAX_ASSETS, MAX_SETTINGS = 4 * MB, 300, 2000
+TEMPLATE = re.compile(r"[${}]")
+"""Where a template has something to fill in: $mesh$, ${mesh}, {mesh}."""
 SPLIT = "pip install 'phalanx[decompose]' splits it into convex parts; without it, it has no hole"
 
 
@@ -65,7 +68,10 @@ def _problem(file: Path, root: Path) -> str:
         tree = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
         return f"not XML: {error}" if file.suffix == ".urdf" else ""
-    for mesh in _collision_meshes(tree):
+    meshes = list(_collision_meshes(tree))
+    if any(TEMPLATE.search(mesh) for mesh in meshes):
+        return ""
+    for mesh in meshes:
         found = _find(mesh, file, root)
         if found is None:
             return f"its collision mesh {mesh} is missing"

@@ -174,12 +174,18 @@ _KNOWN = {"isaacgym", "rl_games", *REPOSITORIES}
 
 
 def commands(
-    root: Path, absent: set[str], sources: list[Source], asked: list[str], reached: set[str]
+    root: Path,
+    absent: set[str],
+    cures: list[str],
+    sources: list[Source],
+    asked: list[str],
+    reached: set[str],
 ) -> list[str]:
-    """Commands that install what is absent, and the repository itself without its requirements,
-    which are often too old and which it takes from strangers: isaacgym, rsl-rl. reached: the files
-    that its programs run."""
-    lines, packages = [], []
+    """Commands that install what is absent, the packages in `cures`, and the repository itself
+    without its requirements, which are often too old and which it takes from strangers: isaacgym,
+    rsl-rl. reached: the files that its programs run."""
+    lines: list[str] = []
+    packages: list[str] = []
     if "isaacgym" in absent:
         lines.append("pip install PHALANX/isaacgym  # PHALANX: where its repository is")
     for name in sorted(absent - {"isaacgym"}):
@@ -196,8 +202,8 @@ def commands(
                 packages += ["ray", "tensorboardX", "psutil", "setproctitle", "pyyaml"]
         elif package := _package(name, asked):
             packages.append(package)
-    if packages:
-        lines.append(f"pip install {shlex.join(dict.fromkeys(packages))}")
+    if once := _once(packages + cures):
+        lines.append(f"pip install {shlex.join(once)}")
     if root.is_dir():
         for folder in _packages(root, reached):
             near = os.path.relpath(folder)
@@ -223,6 +229,16 @@ def _packages(root: Path, reached: set[str]) -> list[Path]:
     return found[:MOST_PACKAGES]
 
 
+def _once(packages: list[str]) -> list[str]:
+    """Each package once, with its bound if it has one: pip refuses a package that is named
+    twice."""
+    kept: dict[str, str] = {}
+    for package in packages:
+        name = _plain(_name(package))
+        kept[name] = max(kept.get(name, ""), package, key=len)
+    return [*kept.values()]
+
+
 def _package(module: str, asked: list[str]) -> str | None:
     """What pip installs for a module: what the repository asks for, or a name known here."""
     package = DISTRIBUTIONS.get(module) or (module.replace("_", "-") if module in SAME_NAME else "")
@@ -236,7 +252,19 @@ def _package(module: str, asked: list[str]) -> str | None:
             loose = [str(s) for s in requirement.specifier if s.operator != "=="]
             bounds = ",".join(loose) or package.removeprefix(_name(package))
             return requirement.url or requirement.name + bounds
-    return package or None
+    return package or _package_with_word(module, asked)
+
+
+def _package_with_word(module: str, asked: list[str]) -> str | None:
+    """The one package that the repository asks for whose name has that of a module as whole words,
+    as numpy-quaternion has quaternion."""
+
+    def words(name: str) -> str:
+        return f"-{re.sub(r'[-_.]+', '-', name).lower()}-"
+
+    names = {r.name for line in asked if (r := _parsed(line))}
+    fit = [name for name in names if words(module) in words(name)]
+    return fit[0] if len(fit) == 1 else None
 
 
 def _name(package: str) -> str:

@@ -1,6 +1,7 @@
 """Puts together what the doctor finds in a repository."""
 
 import ast
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,15 +59,15 @@ def examine(
     if support is None and used:
         absent.add("isaacgym")  # another package of that name is installed, or none
     by_hand = elsewhere(absent, lines)
-    install = commands(root, absent - by_hand.keys(), sources, lines, files)
-    install += [f"pip install {p.package!r}" for p in broken if p.cure == "install"]
+    cures = [name for p in broken if p.cure == "install" for name in shlex.split(p.package)]
+    install = commands(root, absent - by_hand.keys(), cures, sources, lines, files)
     if early:
         install.insert(0, f"pip install gym=={TESTED['gym']}  # {early} imports it before isaacgym")
     if any(p.cure == "shim" for p in broken) or by_hand.keys() & set(SHIMMED):
         install.append(f"export {SHIM}")
     stops = _stops(sources, graph, broken, used, states, by_hand)
     programs = graph.find(stops) if programs else [graph.whole(stops)]
-    broken_assets = assets(root, sources)
+    broken_assets = assets(root, [source for source in sources if source.file in files])
     return {
         "path": str(root),
         "files": len(sources),
