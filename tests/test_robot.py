@@ -45,6 +45,18 @@ def sentence(capsys, *arguments):
     return command_line.sentence(capsys, "robot", *arguments)
 
 
+def test_a_robot_above_a_table_of_its_file_stays_there_and_one_with_room_stands_on_the_ground(cwd):
+    for x, base in ((0, 0.35), (5, 0.06)):
+        table = f'<body name="table" pos="{x} 0 .1"><geom type="box" size="1 1 .1"/></body>'
+        (cwd / "box.xml").write_text(
+            '<mujoco><worldbody><body name="box" pos="0 0 .35"><freejoint/>'
+            f'<geom type="box" size=".05 .05 .05"/></body>{table}</worldbody></mujoco>'
+        )
+        box = held("box.xml")
+        assert box.start[2] == pytest.approx(base)
+        assert drop(box).highest_speed < 1.5
+
+
 @pytest.mark.parametrize("toe", [0.04, -0.03])
 def test_bent_legs_stand_on_flat_soles_under_the_weight(cwd, toe):
     (cwd / "biped.xml").write_text(biped(toe))

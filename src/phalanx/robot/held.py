@@ -10,6 +10,7 @@ a robot with motors, with position servos or without any actuator can be looked 
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from phalanx.robot.base import falling_joints, falling_roots
 from phalanx.robot.drives import STIFF, Array, driven_joints, drives_of
@@ -70,12 +71,26 @@ class HeldRobot:
         if not file.is_fixed:
             falls = np.isin(file.model.body_rootid, list(falling_roots(file.model)))
             lowest = lowest_points(file.model, pose.qpos)[falls].min()
-            lowest = lowest if np.isfinite(lowest) else 0.0
-            for adr, rises in falling_joints(file.model):
-                self.start[adr] += (clearance - lowest) / rises
+            lift = clearance - lowest if np.isfinite(lowest) else clearance
+            self._lift(lift)
+            if lift < 0 and self._stands_in(falls):
+                self._lift(-lift)
         self.targets = np.zeros(len(self.drives))
         """(J,) [rad or m], where the servos pull the joints."""
         self.reset()
+
+    def _lift(self, height: float) -> None:
+        """Move the pose up [m]."""
+        for adr, rises in falling_joints(self.file.model):
+            self.start[adr] += height / rises
+
+    def _stands_in(self, falls: NDArray[np.bool_]) -> bool:
+        """Whether bodies that fall, a mask, start inside of the robot's others, such as a table."""
+        self.data.qpos[:] = self.start
+        mujoco.mj_forward(self.model, self.data)
+        bodies = self.model.geom_bodyid[self.data.contact.geom[self.data.contact.dist < 0]]
+        one_falls = falls[bodies].sum(axis=1) == 1
+        return bool((one_falls & (bodies > 0).all(axis=1)).any())
 
     def _scene(self, timestep: float) -> Scene:
         scene = Scene(timestep)
