@@ -14,6 +14,7 @@ import pytest
 from phalanx import tasks
 from phalanx.cli.commands import ALGORITHMS, COMMANDS
 from phalanx.cli.completion import _keys
+from phalanx.cli.fields import Field
 from phalanx.errors import PhalanxError
 from phalanx.sim import Sim
 from phalanx.sim.actor import Actor
@@ -133,6 +134,10 @@ def test_a_task_s_page_has_what_the_task_declares(hooks):
     assert "| `alive_weight` | `0.5` |" in page
     assert "For each joint its effort [N or N m]:\nan action of 1 is 15." in page
     assert "*After 20, 60, 120 and 200 iterations on two CPU cores.*" in page
+    assert "| `randomize` | `true` |" in hooks.task_page("Go2Velocity")  # its file says so
+    keys = [Field(name, "1", "") for name in ("a.b", "a.c", "a.b.c")]
+    table = hooks.table(keys, {"a": {"b": None}})
+    assert [line.split("`")[3] for line in table.splitlines()[2:]] == ["null", "1", "1"]
 
 
 def test_every_algorithm_has_a_page_with_its_formula_source_and_settings():

@@ -21,7 +21,7 @@ from mkdocs.structure.files import File, Files
 from phalanx import tasks
 from phalanx.cli.commands import ALGORITHMS
 from phalanx.cli.fields import Field, fields, find_class, source
-from phalanx.cli.help import config_class, read_train
+from phalanx.cli.help import config_class, default_in, is_in, read_train
 from phalanx.cli.settings import own_train
 from phalanx.layout import KINDS
 
@@ -131,12 +131,13 @@ def task_page(name: str) -> str:
     config = config_class(name)
     if config is not None:
         lines += ["## Settings", "", "On the command line, `task.env.<key>=<value>`.", ""]
-        lines += [table(fields(config), tasks.settings(name).get("env", {})), ""]
+        file = tasks.settings(name)
+        lines += [table(fields(config), {**file, **file.get("env", {})}), ""]
     train = own_train(name)
     if train:
         _, params = read_train(train)
         own = fields(find_class(ALGORITHMS[params["algo"]["name"]]))
-        changed = [f for f in own if f.name in params["config"]]
+        changed = [f for f in own if is_in(params["config"], f)]
         lines += [
             f"## Training: `{train}`",
             "",
@@ -149,7 +150,7 @@ def task_page(name: str) -> str:
 def vectors(name: str) -> list[str]:
     """Tables of a task's observations and actions, from its layouts."""
     task = tasks.make(name, num_envs=1, device="cpu")
-    lines = ["## Observations", "", "| term | numbers | which | unit | times |"]
+    lines = ["## Observations", "", "| term | numbers | which | unit | scale |"]
     lines += ["| --- | --- | --- | --- | --- |"]
     for term in task.observation_layout():
         cells = [f"`{term.name}`", str(term.size), few(term.elements), term.unit]
@@ -188,9 +189,7 @@ def table(keys: list[Field], values: dict[str, Any] | None = None) -> str:
     for key in keys:
         if key.is_section:
             continue
-        value = (values or {}).get(key.name, key.default)
-        shown = str(value).lower() if isinstance(value, bool) else str(value)
-        shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+        shown = default_in(values or {}, key)
         cells = [f"`{key.name}`", f"`{shown}`" if shown else "", key.meaning]
         lines.append(f"| {' | '.join(c.replace('|', '&#124;') for c in cells)} |")
     return "\n".join(lines)
