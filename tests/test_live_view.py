@@ -192,7 +192,8 @@ def test_every_control_of_the_page_reaches_what_plays(view, tmp_path):
         wait_for(lambda: source._time > 0.3)
         wait_for(lambda: page.locator(".uplot").count() == 2)  # return, terms of the reward
         assert min(page.evaluate(ROOM_BESIDE_NUMBERS)) > 0
-        assert "--" not in page.locator(".u-legend .u-value").all_inner_texts()
+        page.locator(".u-over").first.hover()
+        wait_for(lambda: page.locator(".u-legend .u-value").all_inner_texts()[1] != "--")
         button("Pause").click()
         wait_for(lambda: not view.running)
         time = source._time

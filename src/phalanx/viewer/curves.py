@@ -19,8 +19,6 @@ AXES = (
 """Room for the numbers below and at the side, which fits -1,000,000 [pixels]."""
 PADDING = (10, 24, 0, 0)
 """Above, right, below and left [pixels]. A number at the top needs half its height there."""
-AT_THE_END = viser.uplot.Cursor(left=1e6, top=1e6)
-"""Until a mouse points at a curve, the numbers below it are the newest."""
 PREFIX = "reward/"
 """Of the terms' names, which the title says once."""
 
@@ -65,7 +63,6 @@ class CurvePlots:
                     tuple(lines),
                     scales={"x": viser.uplot.Scale(time=False)},
                     axes=AXES,
-                    cursor=AT_THE_END,
                     title=title,
                     padding=PADDING,
                     height=HEIGHT,
