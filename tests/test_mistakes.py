@@ -128,6 +128,13 @@ def cwd(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_run_s_folder_alone_is_answered_with_what_takes_it(capsys, cwd):
+    Path("runs/Ant/nn").mkdir(parents=True)
+    said = sentence(capsys, "sim2sim", "runs/Ant")
+    assert "runs/Ant is a run's folder; `phalanx export checkpoint=runs/Ant` exports" in said
+    assert "key=value, as in checkpoint=runs/Ant" in sentence(capsys, "play", "runs/Ant")
+
+
 def test_there_are_sixty_one():
     assert len(TYPED) + len(WRITTEN) + len(CALLED) == 61
 

@@ -7,6 +7,7 @@ Hydra's `+key=` and `++key=` mean `key=`.
 import dataclasses
 import difflib
 import itertools
+import os
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -109,6 +110,8 @@ def split(argument: str) -> tuple[str, str]:
     key, equals, text = argument.lstrip("+").partition("=")
     if not equals or not key or key.startswith(("~", "-")):
         example = f"task={argument}" if argument in tasks.names() else "num_envs=64"
+        if argument.endswith(".pth") or os.path.isdir(os.path.join(argument, "nn")):
+            example = f"checkpoint={argument}"
         raise PhalanxError(f"{argument!r} is not of the form key=value, as in {example}")
     return key.replace("task.task.", "task.", 1), text  # IsaacGymEnvs' form
 

@@ -127,12 +127,13 @@ def _config(arguments: list[str]) -> Sim2SimOptions:
         values.setdefault("task", {}).setdefault("env", {})[key[9:]] = values.pop(key)
     if "policy" not in values:
         raise PhalanxError("sim2sim needs an exported policy, as in `phalanx sim2sim Ant.pth.onnx`")
-    if values["policy"].endswith(".pth"):
+    given = Path(values["policy"])
+    if given.suffix == ".pth" or (given / "nn").is_dir():
+        kind = "checkpoint" if given.suffix == ".pth" else "run's folder"
         raise PhalanxError(
-            f"{values['policy']} is a checkpoint; `phalanx export checkpoint={values['policy']}`"
-            " exports its policy"
+            f"{given} is a {kind}; `phalanx export checkpoint={given}` exports its policy"
         )
-    tasks.look_beside(Path(values["policy"]))
+    tasks.look_beside(given)
     return read(Sim2SimOptions, values, "")
 
 

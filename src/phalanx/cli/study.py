@@ -72,9 +72,9 @@ class Study:
         if self.file.exists():
             there = self.arguments()
             if there != arguments:
-                words = lambda a: " ".join(a) or "no arguments"  # noqa: E731
+                began = " ".join(["phalanx tune", *there])
                 raise PhalanxError(
-                    f"{self.given} is a study of another command, `phalanx tune {words(there)}`;"
+                    f"{self.given} is a study of another command, `{began}`;"
                     f" continue it with `phalanx tune study={self.given}`, or choose another"
                     " folder with study="
                 )
