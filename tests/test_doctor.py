@@ -190,6 +190,16 @@ def test_a_stand_in_does_not_do_for_a_package_that_is_called(examine):
     assert "export ISAACGYM_COMPAT=1" in report["install"]
 
 
+def test_a_part_that_a_python_lacks_is_missing(examine, monkeypatch):
+    monkeypatch.setattr(doctor_install, "installed", lambda module: module != "_tkinter")
+    report, _ = examine({"a.py": GOOD + "from tkinter import W\nimport sqlite3\n"})
+    assert report["by_hand"] == {"tkinter": "it comes with Python, on Ubuntu as python3-tk"}
+    assert report["install"] == ["export ISAACGYM_COMPAT=1"]
+    assert not report["programs"][0]["stops"]
+    report, _ = examine({"a.py": GOOD + "import tkinter\ntkinter.Tk()\n"})
+    assert "called and not only imported" in report["programs"][0]["stops"][0]["what"]
+
+
 def test_packages_at_both_depths_of_a_repository_are_installed(examine):
     setup = "from setuptools import setup\nsetup()\n"
     places = ("low/setup.py", "third/skrl/setup.py", "low/own/setup.py", "low/part/setup.py")

@@ -79,6 +79,19 @@ def test_shims_are_named_in_one_line_and_mean_what_they_meant(tmp_path):
     assert lines[2:] == ["{'checkpoint': 'a.pth', 'play': True}", "{'checkpoint': 'b.pth'}"]
 
 
+def test_a_python_without_tk_gets_what_a_stray_import_takes():
+    """As in containers: the package tkinter may be there, but not its part in C."""
+    code = (
+        "import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == '_tkinter' else find(name, *a)\n"
+        "import isaacgym\nfrom tkinter import W\nprint(W)"
+    )
+    done = client(code, ISAACGYM_COMPAT="1")
+    first, last = done.stdout.splitlines()
+    assert "and tkinter" in first
+    assert last == "w"
+
+
 COMPILING_RUNNER = """
 class Runner:
     load_path = None

@@ -11,7 +11,8 @@ first. Without the variable nothing here runs. Nothing that exists is replaced:
   wrap, as gym's had. This is enough for programs that use its spaces and base classes; `gym.make`,
   `step` and `reset` return what Gymnasium's do, not gym's;
 - pysdf and urdfpy, which pip alone cannot install today, get stand-ins with what IndustReal calls
-  (`mesh_stand_ins.py`);
+  (`mesh_stand_ins.py`), and so does tkinter in a Python without Tk, as containers have: an editor
+  once added `from tkinter import W` to a task of IsaacGymEnvs, which all tasks import;
 - rl_games, if installed, has again the attributes of its older versions: an agent's `seq_len`
   (IsaacGymEnvs' AMP), a runner's `load_path` and a run that loads it (gym2real). On a CPU it does
   not compile networks unasked, as before 1.6.5: that takes minutes;
@@ -48,6 +49,10 @@ STAND_INS = {"pysdf": "SDF", "urdfpy": "URDF"}
 them only in its IndustReal tasks."""
 
 
+COMPASS = {"N": "n", "S": "s", "E": "e", "W": "w"}
+"""Constants of tkinter. Its windows are not there, and nobody looks."""
+
+
 def activate() -> None:
     """Add everything that is missing and say so in one line. A second call does nothing."""
     # vars, not hasattr, for which NumPy 1.26 warns about some of them
@@ -67,6 +72,10 @@ def activate() -> None:
             name, "Stands in for a package not installed."
         )
         setattr(module, STAND_INS[name], getattr(mesh_stand_ins, STAND_INS[name]))
+    if not _installed("_tkinter"):
+        missing.append("tkinter")
+        sys.modules["tkinter"] = types.ModuleType("tkinter", "Stands in for a Tk not installed.")
+        vars(sys.modules["tkinter"]).update(COMPASS)
     if missing:
         done.append(f"stand-ins for {' and '.join(missing)}")
     from isaacgym import old_torch

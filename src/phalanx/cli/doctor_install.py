@@ -70,10 +70,13 @@ BY_HAND = {
     **dict.fromkeys(("carb", "omni", "pxr", "isaacsim"), "it comes with Isaac Sim"),
     "isaaclab": "it comes with Isaac Lab",
     "unitree_sdk2py": "it comes from Unitree", "poselib": "it comes with nv-tlabs/ASE",
+    "tkinter": "it comes with Python, on Ubuntu as python3-tk",
     "smac": "it comes from oxwhirl/smac", "mosek": "it needs a licence",
 }  # fmt: skip
-SHIMMED = ("pysdf", "urdfpy")
+SHIMMED = ("pysdf", "urdfpy", "tkinter")
 """Packages that `isaacgym.compat` replaces."""
+PARTS = {"tkinter": "_tkinter"}
+"""Modules of Python's library that need a part which some systems leave out."""
 RESOLVER = re.compile(r"""register_new_resolver\(\s*["'](eq|contains|if|resolve_default)["']""")
 """Names that later versions of IsaacGymEnvs register as well; a second time is an error."""
 MOST_PACKAGES = 4
@@ -136,8 +139,8 @@ def missing(
 ) -> set[str]:
     """Of the modules that programs import, those that are not installed here in a version that
     works. asked: the repository's own requirements."""
-    tops = modules - local - sys.stdlib_module_names
-    absent = {t for t in tops if not installed(t)}
+    tops = modules - local - (sys.stdlib_module_names - PARTS.keys())
+    absent = {t for t in tops if not installed(PARTS.get(t, t))}
     names = {_plain(requirement.name) for line in asked if (requirement := _parsed(line))}
     if "rsl_rl" in tops and "rslrl" in names and _version("rsl-rl") is None:
         absent.add("rsl_rl")  # later releases are called rsl-rl-lib and have another API
