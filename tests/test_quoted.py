@@ -177,14 +177,14 @@ QUOTED = [
     ("docs/watching.md", "x (1 + {})", ".2f", WATCHING["slowed"]),
     ("docs/watching.md", "the page | {} s of training", ".2f", WATCHING["slowed"]),
     ("docs/watching.md", "over | {} % of an iteration", ".2f", WATCHING["handed_percent"]),
-    ("docs/install.md", "minutes | | {} GB |", ".1f", INSTALL["folder_gb"]),
+    ("docs/install.md", "minutes | not measured | {} GB |", ".1f", INSTALL["folder_gb"]),
     ("docs/install.md", "| {} s | 14 minutes", ".0f", INSTALL_CPU["uv"]["seconds"]),
     ("docs/install.md", "77 s | {} minutes", ".0f", INSTALL_CPU["pip"]["seconds"] / 60),
     ("docs/install.md", "14 minutes | {} GB", ".1f", INSTALL_CPU["uv"]["folder_mb"] / 1000),
     ("docs/install.md", "bytecode {} GB", ".1f", INSTALL_CPU["pip"]["folder_mb"] / 1000),
     ("docs/install.md", "Triton are {} GB", ".1f",
      (INSTALL["largest_mb"]["nvidia"] + INSTALL["largest_mb"]["triton"]) / 1000),
-    ("docs/install.md", "GB | {} minutes | |", ".0f", INSTALL["seconds"] / 60),
+    ("docs/install.md", "GB | {} minutes | not measured |", ".0f", INSTALL["seconds"] / 60),
 ]  # fmt: skip
 
 
