@@ -6,7 +6,8 @@
 `unilab` is a virtual environment; the robot's meshes must lie in its `unilab/assets/robots/go2`,
 where UniLab puts them on first use. Each round trains UniLab's `go2_joystick_flat` with PPO, then
 our `Go2JoystickUnilab`, which is the same task and the same PPO, and our `Go2Velocity`, for
-`seconds` each, all with two physics threads, two of PyTorch, and `num_envs` environments. Of each
+`seconds` each, as it is and with `mixed_precision`, which counts on processors with tiles for
+bfloat16; all with two physics threads, two of PyTorch, and `num_envs` environments. Of each
 it writes training steps/s, from the second iteration on, and how many cores it had; other programs
 on the machine take from both.
 """
@@ -94,10 +95,17 @@ def unilab(venv: Path, num_envs: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def phalanx(task: str, num_envs: int, seconds: float) -> dict[str, Any]:
-    """Train one of our tasks for `seconds`."""
+OURS = {
+    "Go2JoystickUnilab": ["task=Go2JoystickUnilab"],
+    "Go2Velocity": ["task=Go2Velocity"],
+    "Go2Velocity, bfloat16": ["task=Go2Velocity", "train.params.config.mixed_precision=true"],
+}
+
+
+def phalanx(arguments: list[str], num_envs: int, seconds: float) -> dict[str, Any]:
+    """Train a task of ours for `seconds`."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(SEEDS), f"task={task}", f"num_envs={num_envs}"]
+        command = [sys.executable, str(SEEDS), *arguments, f"num_envs={num_envs}"]
         command += ["sim_device=cpu", f"limit={seconds:g}", f"out={folder}"]
         subprocess.run(command, check=True, capture_output=True, cwd=folder)
         row = json.loads(Path(folder, "result.jsonl").read_text().splitlines()[-1])
@@ -110,17 +118,17 @@ def main() -> None:
     num_envs = int(given.get("num_envs", 1024))
     rows = []
     for _ in range(int(given.get("rounds", 3))):
-        for who in ("unilab", "Go2JoystickUnilab", "Go2Velocity"):
+        for who in ("unilab", *OURS):
             measured = (
                 unilab(venv, num_envs, seconds)
                 if who == "unilab"
-                else phalanx(who, num_envs, seconds)
+                else phalanx(OURS[who], num_envs, seconds)
             )
             rows.append({"trains": who, "num_envs": num_envs, **measured})
             print(json.dumps(rows[-1]), flush=True)
     medians = {
         who: statistics.median(r["train_steps_per_s"] for r in rows if r["trains"] == who)
-        for who in ("unilab", "Go2JoystickUnilab", "Go2Velocity")
+        for who in ("unilab", *OURS)
     }
     listing = [str(venv / "bin/pip"), "list", "--format=json"]
     theirs = json.loads(subprocess.run(listing, capture_output=True, text=True, check=True).stdout)
