@@ -35,7 +35,6 @@ import traceback
 import warnings
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import mujoco
 import numpy as np
@@ -44,6 +43,7 @@ from phalanx.cli.result import git_commit, versions
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene
 from phalanx.sim.assets import load_robot
+from phalanx.sim.xml_file import read_xml
 
 # Fields of MjModel that must be equal, by the kind of element that they belong to.
 FIELDS = {
@@ -237,8 +237,8 @@ def compare_urdf(file: Path, reading: dict[str, Any]) -> tuple[list[str], list[s
     if "error" in reference:  # only MuJoCo loads it
         return [], []
     # Floating bases are fixed here.
-    elements = ElementTree.parse(file).getroot().iter("joint")
-    floating = {joint.get("name") for joint in elements if joint.get("type") == "floating"}
+    joints = [e.attrib for e in read_xml(file).iter() if e.tag == "joint"]
+    floating = {joint.get("name") for joint in joints if joint.get("type") == "floating"}
     theirs = {name: j for name, j in reference["joints"].items() if name not in floating}
     differences = []
     if sorted(mine) != sorted(theirs):
@@ -271,17 +271,18 @@ def impossible_and_said(file: Path, differences: list[str], notes: list[str]) ->
 def impossible_links(file: Path) -> set[str]:
     """Links of a URDF without mass, or with moments of inertia that no rigid body has."""
     found = set()
-    for link in ElementTree.parse(file).getroot().iter("link"):
-        numbers = {}
+    for link in (e for e in read_xml(file).iter() if e.tag == "link"):
+        numbers: dict[str, str] = {}
+        inertial = link.find("inertial")
         for tag in ("mass", "inertia"):
-            element = link.find(f"inertial/{tag}")
+            element = None if inertial is None else inertial.find(tag)
             numbers |= {} if element is None else element.attrib
         off = [float(numbers.get(key, 0)) for key in ("ixy", "ixz", "iyz")]
         tensor = np.diag([float(numbers.get(key, 0)) for key in ("ixx", "iyy", "izz")])
         tensor[[0, 0, 1], [1, 2, 2]] = tensor[[1, 2, 2], [0, 0, 1]] = off
         a, b, c = np.linalg.eigvalsh(tensor)
         if float(numbers.get("value", 0)) <= 0 or a <= 0 or a + b < c * (1 - 1e-9):
-            found.add(link.get("name", ""))
+            found.add(link.attrib.get("name", ""))
     return found
 
 
