@@ -103,7 +103,7 @@ OURS = {
 
 
 def phalanx(arguments: list[str], num_envs: int, seconds: float) -> dict[str, Any]:
-    """Train a task of ours for `seconds`."""
+    """Train one of `OURS` for `seconds`."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(SEEDS), *arguments, f"num_envs={num_envs}"]
         command += ["sim_device=cpu", f"limit={seconds:g}", f"out={folder}"]

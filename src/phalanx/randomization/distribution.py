@@ -13,8 +13,6 @@ from phalanx.errors import PhalanxError
 from phalanx.gate import show
 
 MAX_SAMPLE = 1e9
-FULL = 1.0
-"""Strength of an effect that no schedule changes."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Variation:
     def effect(self, step: Tensor) -> Tensor | float:
         """Strength of the effect, 0 .. 1, after `step` (0-d) environment steps."""
         if self.setup_only or self.schedule is None or self.schedule_steps is None:
-            return FULL
+            return 1.0
         if self.schedule == "linear":
             return (step / self.schedule_steps).clamp(max=1.0)
         return (step >= self.schedule_steps).float()
@@ -50,7 +48,8 @@ class Variation:
     def sample(self, shape: Sequence[int], step: Tensor) -> Tensor:
         """Samples of shape `shape`; step: 0-d, environment steps so far, on the device."""
         samples = draw_samples(self.range, self.distribution, shape, step.device)
-        if (effect := self.effect(step)) is FULL:
+        effect = self.effect(step)
+        if isinstance(effect, float):  # the full one: no schedule
             return samples
         return self.neutral + effect * (samples - self.neutral)
 

@@ -49,9 +49,10 @@ class RobotView:
         self.sliders: list[viser.GuiSliderHandle[float]] = []
         """One for each of `held.drives`."""
         self._changed = True
-        tree = held.model.body_rootid == held.model.body_rootid[held.file.base]
+        root = held.model.body_rootid[held.file.base]
+        tree = held.model.body_rootid == root
         extent = float(max(np.ptp(held.data.xpos[tree], axis=0).max(initial=0.2), 0.2))
-        self.scene.look_at(held.data.subtree_com[held.model.body_rootid[held.file.base]], extent)
+        self.scene.look_at(held.data.subtree_com[root], extent)
         self._add_controls()
 
     def run(self) -> None:

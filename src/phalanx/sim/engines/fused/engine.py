@@ -435,7 +435,7 @@ class FusedEngine:
         if self._by_version:
             return written, slice(None)
         written |= self._compared & self._physical.keys()
-        changed = {n for n in written if not _same_bits(self._physical[n], self._seen[n])}
+        changed = {n for n in written if not torch.equal(self._physical[n], self._seen[n])}
         if not changed:
             return changed, torch.empty(0)
         different = [(self._physical[n] != self._seen[n]).flatten(1).any(1) for n in changed]
@@ -493,12 +493,6 @@ class FusedEngine:
             if "sensordata" not in self._left_by_forces:  # some are of the state
                 cleared = torch.where(self._acc_sensors, 0.0, values)
             write_rows(values, mask, cleared)
-
-
-def _same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether two float32 tensors on the CPU hold the same numbers."""
-    one, other = (x.view(torch.int32).numpy() for x in (a, b))
-    return bool((one == other).all())
 
 
 def _welded(model: mujoco.MjModel) -> str | None:
