@@ -193,6 +193,25 @@ def test_a_killed_rank_ends_all_and_any_number_continues(cwd):
         epoch, frame = state["epoch"], state["frame"]
 
 
+def test_a_killed_rank_of_devices_is_one_sentence(cwd):
+    """Who started the ranks ends the other one, which says why before."""
+    train = "train task=Cartpole num_envs=16 sim_device=cpu max_iterations=100000 devices=2"
+    command = [sys.executable, "-m", "phalanx", *train.split(), *QUICK]
+    with open(cwd / "out", "w") as out, open(cwd / "err", "w") as err:
+        run = subprocess.Popen(command, cwd=cwd, stdout=out, stderr=err)
+    wait_until(lambda: "iteration" in (cwd / "out").read_text(), 240)
+    children = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True)
+    of_rank = {}
+    for pid in map(int, children.stdout.split()):
+        if found := re.search(r"\0RANK=(\d)\0", Path(f"/proc/{pid}/environ").read_text()):
+            of_rank[int(found[1])] = pid
+    os.kill(of_rank[1], signal.SIGKILL)
+    assert run.wait(60) == 2
+    said = (cwd / "err").read_text()
+    assert len(said.splitlines()) == 1, said
+    assert "rank 0 has lost the others" in said
+
+
 def test_a_signal_to_one_rank_stops_all_after_the_same_iteration(cwd):
     arguments = [*TOGETHER, "num_envs=16", *QUICK, "max_iterations=100000"]
     one, two = start(cwd, arguments)

@@ -142,7 +142,8 @@ def _interruptible() -> Iterator[None]:
         raise
     finally:
         for s, handler in before.items():
-            signal.signal(s, handler)
+            if signal.getsignal(s) == interrupt:  # the command may have set its own for its end
+                signal.signal(s, handler)
 
 
 def _sentence(error: Exception) -> str:

@@ -154,7 +154,9 @@ class _Header(AlgoObserver):
 
 @contextlib.contextmanager
 def _stop_on_signals(display: TrainingDisplay) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run after the current iteration; a second one ends it at once."""
+    """Ctrl-C and SIGTERM end the run after the current iteration; a second one ends it at once. One
+    of several ranks that ends with an error ignores them from then on: who has started it ends it,
+    too, and it must have said why."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         for s in (signal.SIGINT, signal.SIGTERM):
@@ -163,10 +165,14 @@ def _stop_on_signals(display: TrainingDisplay) -> Iterator[None]:
             raise KeyboardInterrupt
         display.agent.request_stop(INTERRUPTED)
 
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         with ended_if_stuck() if ranks.size() > 1 else contextlib.nullcontext():
             yield
+    except Exception:
+        if ranks.size() > 1:
+            before = dict.fromkeys(before, signal.SIG_IGN)
+        raise
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)

@@ -14,6 +14,7 @@ import contextlib
 import datetime
 import os
 import pickle
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -355,4 +356,6 @@ def _talk(exchange: Callable[[], Any]) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    """The first sentence of PyTorch's message, without the place in its source."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return re.sub(r"^\[\S+:\d+\] ", "", line).split(". ")[0][:200]
