@@ -5,12 +5,12 @@
 
 Trains the task with its own config once for each number of devices, every device with num_envs
 environments, each time in new processes. One line and one entry of the JSON file each: for each
-seed the seconds until the mean return is first reached, and their median; of the last seed training
-steps/s in the second half of the run, and the milliseconds of an iteration: rollout, physics of the
-rollout alone, update, and communication alone, its calls and bytes. `files` is what the host writes
-between two readings of the statistics while the device works, the median. Communication is what the
-ranks exchange in an iteration, replayed from a CUDA graph of its own; physics is the same number of
-steps with random actions.
+seed the seconds until the mean return is first reached and training steps/s in the second half of
+the run, and the medians of both; of the last seed the milliseconds of an iteration in that half, of
+each rank: rollout, update, and `between`, when the device waits for the host. Then, measured apart:
+physics, the rollout's steps with random actions, and communication, what the ranks exchange in an
+iteration, replayed from a CUDA graph of its own, its calls and bytes. `files` is what the host
+writes between two readings of the statistics while the device works, the median.
 """
 
 import json
@@ -19,8 +19,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -30,6 +32,7 @@ from phalanx.cli.result import device_name, git_commit, versions
 from phalanx.compute.graphs import EAGER_CALLS, Graph
 from phalanx.rl import AlgoObserver, Runner, ranks
 from phalanx.rl.run import Run
+from phalanx.rl.statistics import Clock
 
 REPEATS = 50
 
@@ -50,6 +53,34 @@ class Timer(AlgoObserver):
         for level in self.returns:
             if self.algo.mean_rewards.mean >= level:
                 self.reached.setdefault(level, {"seconds": round(now, 2), "frames": frame})
+
+
+class Marks(Clock):
+    """A clock that remembers every iteration."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self.all: list[tuple[str, Any, Any]] = []
+
+    def stop(self, name: str, repeats: int = 1) -> None:
+        super().stop(name, repeats)
+        begin, end, _ = self._marks[name]
+        self.all.append((name, begin, end))
+
+    def of_second_half(self) -> dict[str, float]:
+        """Mean milliseconds of an iteration by name."""
+        half = self.all[len(self.all) // 4 * 2 :]
+        count = sum(name == "update" for name, _, _ in half)
+
+        def took(begin: Any, end: Any) -> float:
+            return begin.elapsed_time(end) if self._cuda else 1e3 * (end - begin)
+
+        found = dict.fromkeys(("rollout", "update", "between"), 0.0)
+        for name, begin, end in half:
+            found[name] += took(begin, end) / count
+        for (_, _, end), (_, begin, _) in pairwise(half):
+            found["between"] += took(end, begin) / count
+        return found
 
 
 def main() -> None:
@@ -96,22 +127,24 @@ def work(options: dict[str, str], out: str) -> None:
             agent = runner.algo_factory.create(
                 runner.algo_name, base_name="run", params=runner.params
             )
+            agent.run.journal.clock = Marks(agent.device)
             agent.train()
-        stats = agent.last_stats
+        speeds = [second_half(t.marks) for t in timers]
+        times = ranks.from_all(agent.run.journal.clock.of_second_half())
         row = {
             "task": agent.name,
             "devices": ranks.size(),
             "num_envs": agent.num_actors,
-            "steps_per_s": second_half(timer.marks),
+            "steps_per_s": median(speeds),
             "seeds": seeds,
+            "steps_per_s_of_seeds": speeds,
             "reached": [t.reached for t in timers],
             "median_seconds": {r: median_time(timers, r) for r in returns},
             "return": agent.mean_rewards.mean,
             "iterations": agent.epoch_num,
             "ms": {
-                "iteration": 1e3 * agent.run.frames_per_iteration / second_half(timer.marks),
-                "rollout": 1e3 * stats["performance/step_inference_time"],
-                "update": 1e3 * stats["performance/rl_update_time"],
+                "iteration": 1e3 * agent.run.frames_per_iteration / speeds[-1],
+                **{name: [of[name] for of in times] for name in times[0]},
                 "files": median(host["write_files"]),
             },
         }

@@ -158,12 +158,11 @@ def test_smooth_clamp_is_centred_and_bounded():
 
 def test_meter_forgets_what_its_window_cannot_hold():
     meter = Meter(10)
-    meter.add(1.0, 4)
-    meter.add(4.0, 2)
+    meter.add([4.0, 0.0, 8.0], [4.0, 0.0, 2.0])
     assert (meter.mean, meter.size) == (2.0, 6)
-    meter.add(0.0, 8)  # two of the six old ones stay: (2 * 2 + 8 * 0) / 10
+    meter.add([0.0], [8.0])  # two of the six old ones stay: (2 * 2 + 8 * 0) / 10
     assert (meter.mean, meter.size) == (pytest.approx(0.4), 10)
-    meter.add(7.0, 50)
+    meter.add([350.0], [50.0])
     assert (meter.mean, meter.size) == (7.0, 10)
 
 

@@ -56,14 +56,16 @@ class Meter:
         self.mean = 0.0
         self.size = 0
 
-    def add(self, mean: float, count: int) -> None:
-        """Add a group of `count` values with that mean."""
-        if count == 0:
-            return
-        count = min(count, self.window)
-        old = min(self.window - count, self.size)
-        self.size = old + count
-        self.mean = (self.mean * old + mean * count) / self.size
+    def add(self, sums: list[float], counts: list[float]) -> None:
+        """Add groups of values: their sums, and how many each has; in this order."""
+        window, mean, size = self.window, self.mean, self.size
+        for total, count in zip(sums, counts, strict=True):  # a device waits for this loop
+            if count:
+                new = min(int(count), window)
+                old = min(window - new, size)
+                size = old + new
+                mean = (mean * old + total / count * new) / size
+        self.mean, self.size = mean, size
 
     @property
     def current_size(self) -> int:
@@ -88,10 +90,8 @@ class Meters:
 
     def add(self, finished: list[float]) -> None:
         """Add `EpisodeSums.finished` of an iteration, flattened: 4 numbers per step."""
-        for t in range(0, len(finished), 4):
-            *sums, count = finished[t : t + 4]
-            for meter, total in zip(self.all, sums, strict=True):
-                meter.add(total / max(count, 1.0), int(count))
+        for k, meter in enumerate(self.all):
+            meter.add(finished[k::4], finished[3::4])
 
     def state_dict(self) -> list[list[float]]:
         """Mean and size of each meter."""
