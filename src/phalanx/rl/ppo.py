@@ -206,8 +206,6 @@ class PPO(PolicyLearner):
         r, c, m = self.rollout, self.config, self.minibatch_size
         values = r.values.flatten(0, 1)
         at_once = m * max(1, MAX_VALUED_SAMPLES // m)
-        # Checking whether any episode timed out would synchronise a GPU.
-        timed_out = self.device.type != "cpu" or bool(r.truncated.any())
         for start in range(0, self.batch_size, at_once):
             rows = slice(start, min(start + at_once, self.batch_size))
             batch = self.samples(rows)
@@ -217,13 +215,22 @@ class PPO(PolicyLearner):
                     batch[name].copy_(result[name])
                 values[rows] = result["values"]
             self.critic.value_rows(values[rows], batch, rows)
-            if r.reached is not None and r.reached_values is not None and timed_out:
-                reached = nested(lambda x, rows=rows: x.flatten(0, 1)[rows], r.reached)
-                r.reached_values.flatten(0, 1)[rows] = self.critic.values(reached)
+            if r.reached is not None and r.reached_values is not None:
+                self._value_reached(r.reached, r.reached_values.flatten(0, 1), rows)
         bootstrap = r.values if c.value_bootstrap is True else r.reached_values
         if bootstrap is not None:
             # Only for time-outs: the last observation of a terminated episode may be anything.
             r.rewards.add_(torch.where(r.truncated[..., None] > 0, c.gamma * bootstrap, 0.0))
+
+    def _value_reached(self, reached: Any, values: Tensor, rows: Any) -> None:
+        """Of the steps `rows` of the batch, write values (B, V) of the states reached. Those of
+        time-outs count; only on a CPU is asking which they are free."""
+        if self.device.type == "cpu":
+            start, timed_out = rows.start, self.rollout.truncated.flatten()[rows]
+            rows = start + timed_out.nonzero()[:, 0]
+            if not len(rows):
+                return
+        values[rows] = self.critic.values(nested(lambda x: x.flatten(0, 1)[rows], reached))
 
     def policy_terms(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """The model's results for a batch (B, ...) of observations and actions, with values in
