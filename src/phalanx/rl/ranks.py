@@ -283,6 +283,18 @@ def from_all(value: Any) -> list[Any]:
     return values
 
 
+def to_first(value: Any) -> list[Any]:
+    """On rank 0 the values of all ranks, in order, which may be large; on others nothing."""
+    if _joined is None:
+        return [value]
+    own = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
+    lengths = from_all(own.numel())
+    own = torch.nn.functional.pad(own, (0, max(lengths) - own.numel()))
+    theirs = [torch.empty_like(own) for _ in lengths] if rank() == 0 else None
+    _talk(lambda: dist.gather(own, theirs, dst=0, group=_joined.group))
+    return [pickle.loads(x[:n].numpy().data) for x, n in zip(theirs or [], lengths, strict=False)]
+
+
 def from_any(text: str) -> str:
     """The first text that is not empty, in the order of ranks."""
     return next(filter(None, from_all(text)), "")

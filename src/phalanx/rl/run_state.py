@@ -68,14 +68,14 @@ def collect(run: Any) -> dict[str, Any]:
 
 
 def of_all_ranks(state: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint of the whole run, from the `collect` of each rank. Raises PhalanxError if
-    their weights have become different."""
+    """On rank 0 the checkpoint of the whole run, from the `collect` of each rank. Raises PhalanxError
+    if their weights have become different."""
     if ranks.size() == 1:
         return state
     learnt = {k: v for k, v in state.items() if k not in ("phalanx", "env_state")}
     ranks.check_same({"weights with the digest": _digest(on_host(learnt))})
     own = {key: state["phalanx"][key] for key in OF_A_RANK}
-    _, *others = ranks.from_all(on_host(own))
+    others = ranks.to_first(on_host(own))[1:]
     return {**state, "phalanx": {**state["phalanx"], "others": others}}
 
 
