@@ -93,6 +93,7 @@ BODY, SHAPE, DOF, TENDON = (
 PLACES = [
     (BODY, "mass", "body_mass", lambda f: f[:, 1:]),
     (BODY, "com", "body_ipos", lambda f: f[:, 1:].flatten(1)),
+    (BODY, "com_x", "body_ipos", lambda f: f[:, 1:, 0]),
     (SHAPE, "friction", "geom_friction", lambda f: f[:, 1:, 0]),
     (SHAPE, "torsion_friction", "geom_friction", lambda f: f[:, 1:, 1]),
     (SHAPE, "rolling_friction", "geom_friction", lambda f: f[:, 1:, 2]),
@@ -125,6 +126,21 @@ def test_every_property_takes_the_values_asked_for(tmp_path, engine):
         if ratio.shape[1] > 1:  # each body, shape and joint draws for itself
             assert torch.corrcoef(ratio[:, :2].T)[0, 1].abs() < 0.25, name
         values.copy_(before)
+
+
+def test_only_the_shapes_that_are_randomised_change_and_they_may_share_one_sample(tmp_path):
+    shared = variation(0.5, 1.5, bodies=["arm", "hand"], shared=True)
+    smooth = ROBOT.replace("<geom ", '<geom condim="1" ')
+    sim = make_sim(tmp_path, "mujoco", of(SHAPE, "friction", shared), smooth, num_envs=50)
+    ground, hull, rod, ball = (sim.model.geom(n).id for n in ("ground", *map("bot/{}".format, (
+        "hull", "rod", "ball"))))  # fmt: skip
+    assert [*sim.model.geom_condim[[ground, hull, rod, ball]]] == [3, 1, 3, 3]
+    assert [*sim.model.geom_priority[[ground, hull, rod, ball]]] == [0, 0, 1, 1]
+    RandomModel(sim, of(SHAPE, "friction", shared))
+    friction = sim.model_field("geom_friction")
+    assert (friction[:, [ground, hull], 0] == 1).all()
+    assert torch.equal(friction[:, rod, 0], friction[:, ball, 0])
+    assert friction[:, rod, 0].std() > 0.2
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -344,11 +360,14 @@ def numbers(model):
     return {k: v for k, v in found.items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiub"}
 
 
+LEFT_OUT = ("velocity", "com_x", "com_y", "com_z")  # of no model field; what com has already
+
+
 def test_samples_that_change_nothing_change_nothing(tmp_path):
     """Servos of equal gains, overdamped and direct solref, muscles: what formulas get wrong."""
     for entry in (variation(1, 1), variation(0, 0, "additive")):
         kinds = {
-            kind: {name: entry for name in names if name != "velocity"}
+            kind: {name: entry for name in names if name not in LEFT_OUT}
             for kind, names in PROPERTIES.items()
         }
         params = {"actor_params": {"bot": kinds}}
@@ -721,6 +740,10 @@ MISTAKES = [
     (of(BODY, "mass", variation(0, 1, schedule="linear")), "needs schedule_steps"),
     (of(BODY, "mass", variation(0, 1, schedule_steps=5)), "say which schedule"),
     ({"observations": {**GOOD, "setup_only": True}}, "does not exist for noise"),
+    ({"observations": {**GOOD, "bodies": ["arm"]}}, "unknown key task.randomization_params.obs"),
+    ({"sim_params": {"gravity": {**GOOD, "bodies": ["arm"]}}}, "gravity.bodies"),
+    ({"actor_params": {"bot": {"scale": {**GOOD, "joints": ["hinge"]}}}}, "scale.joints"),
+    ({"actor_params": {"bot": {BODY: {"com": GOOD, "com_z": GOOD}}}}, "com is all three axes"),
     ({"latency": {"actions": [2, 1]}}, "latency.actions is [2, 1]"),
     ({"latency": {"action": [0, 1]}}, "latency.action; did you mean 'actions'?"),
     ({"latency": {"actions": [0, 10**9]}}, "as in [0, 2], at most 1000"),

@@ -25,10 +25,6 @@ class Variation:
     schedule: Literal["linear", "constant"] | None = None
     schedule_steps: int | None = None
     setup_only: bool = False
-    bodies: tuple[str, ...] = ()
-    """Only these bodies and their shapes; empty for all."""
-    joints: tuple[str, ...] = ()
-    """Only these joints; empty for all."""
 
     NO_EFFECT = ("num_buckets",)  # a limit of PhysX that MuJoCo does not have
 
@@ -79,6 +75,18 @@ class Variation:
         elif self.schedule == "constant":
             words += f"; from step {self.schedule_steps} on"
         return words
+
+
+@dataclass(frozen=True)
+class ActorVariation(Variation):
+    """The randomisation of a quantity of an actor's bodies, shapes or joints."""
+
+    bodies: tuple[str, ...] = ()
+    """Only these bodies and their shapes; empty for all."""
+    joints: tuple[str, ...] = ()
+    """Only these joints; empty for all."""
+    shared: bool = False
+    """Whether these bodies, shapes or joints have one sample for all, not one each."""
 
 
 V = TypeVar("V", bound=Variation)

@@ -13,10 +13,12 @@
     schedule_steps: 3000      #   starts at schedule_steps
     setup_only: true          # optional: drawn once at the start, in full, never again
     bodies: [torso]           # optional: only these bodies; for dof_properties, joints: [...]
+    shared: true              # optional: one sample for all of them
 
 A value is always `original (operation) sample`; samples do not accumulate. Each body, shape and
-joint has its own sample. Nothing is rebuilt: values are written to the engine's model fields,
-shapes are fixed and nothing waits for the device, so `draw` can be part of a CUDA graph.
+joint has its own sample, unless `shared`. Nothing is rebuilt: values are written to the engine's
+model fields, shapes are fixed and nothing waits for the device, so `draw` can be part of a CUDA
+graph.
 
 Surprises
 - For two touching shapes MuJoCo uses the larger friction. Shapes with randomised properties get
@@ -37,7 +39,12 @@ from torch import Tensor
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.gate import show
-from phalanx.randomization.distribution import Variation, mapping, read_variation
+from phalanx.randomization.distribution import (
+    ActorVariation,
+    Variation,
+    mapping,
+    read_variation,
+)
 from phalanx.randomization.model_addresses import (
     Address,
     bodies_of,
@@ -64,13 +71,16 @@ from phalanx.sim.sim import Actor, Sim
 Drives = Mapping[tuple[str, str], list[Drive]]
 
 WHERE = "task.randomization_params"
+BODIES, SHAPES = "rigid_body_properties", "rigid_shape_properties"
+COM_AXES = ("com_x", "com_y", "com_z")
 
 PROPERTIES: dict[str, dict[str, Property]] = {
-    "rigid_body_properties": {
+    BODIES: {
         "mass": Property("kg", at_least=1e-6, constants=True),
         "com": Property("m", constants=True, axes=3),
+        **{name: Property("m", constants=True) for name in COM_AXES},
     },
-    "rigid_shape_properties": {
+    SHAPES: {
         "friction": Property("-", at_least=0.0),
         "torsion_friction": Property("m", at_least=0.0),
         "rolling_friction": Property("m", at_least=0.0),
@@ -104,17 +114,23 @@ KINDS = (*PROPERTIES, "scale", "color")
 
 
 def prepare(scene: Scene, params: Mapping[str, Any]) -> None:
-    """Prepare a scene for the randomisation in `params`: shapes get contact priority, and friction
-    even if the file turns it off (condim 1); bodies get storage for another centre of mass."""
+    """Prepare a scene for the randomisation in `params`: shapes that are randomised get contact
+    priority, and friction even if the file turns it off (condim 1); bodies get storage for another
+    centre of mass."""
     for name, kinds in mapping(params.get("actor_params"), f"{WHERE}.actor_params").items():
-        kinds = mapping(kinds, f"{WHERE}.actor_params.{name}")
-        if "rigid_shape_properties" in kinds:
-            for geom in scene.spec.geoms:
-                if geom.parent.name.startswith(f"{name}/"):
-                    geom.priority += 1
-                    geom.condim = max(geom.condim, 3)
-        where = f"{WHERE}.actor_params.{name}.rigid_body_properties"
-        if "com" in mapping(kinds.get("rigid_body_properties"), where):
+        where = f"{WHERE}.actor_params.{name}"
+        kinds = mapping(kinds, where)
+        shapes = mapping(kinds.get(SHAPES), f"{where}.{SHAPES}")
+        read = [
+            read_variation(v, f"{where}.{SHAPES}.{k}", ActorVariation) for k, v in shapes.items()
+        ]
+        for geom in scene.spec.geoms:
+            actor, _, body = geom.parent.name.partition("/")
+            if actor == name and any(not v.bodies or body in v.bodies for v in read):
+                geom.priority += 1
+                geom.condim = max(geom.condim, 3)
+        entries = mapping(kinds.get(BODIES), f"{where}.{BODIES}")
+        if any(key in entries for key in ("com", *COM_AXES)):
             for body in scene.spec.bodies:
                 if body.name.startswith(f"{name}/"):
                     body.simple = False
@@ -149,7 +165,9 @@ class RandomModel:
         if not changing or (mask.device.type == "cpu" and not mask.any()):
             return
         for parameter in changing:
-            fresh = parameter.variation.sample(parameter.sample.shape, step)
+            shape = parameter.sample.shape
+            shared = isinstance(parameter.variation, ActorVariation) and parameter.variation.shared
+            fresh = parameter.variation.sample((shape[0], 1, *shape[2:]) if shared else shape, step)
             at = mask.view(-1, *(1,) * (fresh.dim() - 1))
             parameter.sample.copy_(torch.where(at, fresh, parameter.sample))
         scaled = any(isinstance(p, Scale) for p in changing)  # the base of the others
@@ -216,11 +234,15 @@ class RandomModel:
         elif kind not in PROPERTIES:
             raise _unknown(where, kind, KINDS)
         else:
-            for name, entry in mapping(entries, where).items():
+            entries = mapping(entries, where)
+            both = [axis for axis in COM_AXES if axis in entries and "com" in entries]
+            if both:
+                raise PhalanxError(f"{where} has com and {both[0]}; com is all three axes")
+            for name, entry in entries.items():
                 path = f"{where}.{name}"
                 if name not in PROPERTIES[kind]:
                     raise _unknown(path, name, PROPERTIES[kind])
-                variation: Variation = read_variation(entry, path)
+                variation = read_variation(entry, path, ActorVariation)
                 if kind == "dof_properties" and (actor.name, name) in self.drives:
                     made = [*self._of_drives(actor, name, variation, path)]
                 else:
@@ -254,7 +276,7 @@ class RandomModel:
         return found
 
     def _of_drives(
-        self, actor: Actor, name: str, variation: Variation, where: str
+        self, actor: Actor, name: str, variation: ActorVariation, where: str
     ) -> Iterator[Parameter]:
         model = self.sim.model
         prop = self._in_units(PROPERTIES["dof_properties"][name], actor, variation)
@@ -266,7 +288,7 @@ class RandomModel:
             if columns:
                 yield DriveParameter(label, prop, variation, drive, columns, where)
 
-    def _in_units(self, prop: Property, actor: Actor, variation: Variation) -> Property:
+    def _in_units(self, prop: Property, actor: Actor, variation: ActorVariation) -> Property:
         """`prop` with the unit of hinges or of slides, where all joints are of one kind."""
         model = self.sim.model
         kinds = {
@@ -281,11 +303,11 @@ class RandomModel:
         return prop
 
     def _property(
-        self, actor: Actor, kind: str, name: str, variation: Variation, where: str
+        self, actor: Actor, kind: str, name: str, variation: ActorVariation, where: str
     ) -> Parameter:
         prop = self._in_units(PROPERTIES[kind][name], actor, variation)
         label = f"{actor.name} {kind.split('_')[-2]} {name}"
-        if kind == "rigid_body_properties":
+        if kind == BODIES:
             if variation.joints:
                 raise PhalanxError(f"{where}.joints: bodies are selected by bodies, not by joints")
             ids = bodies_of(actor, variation.bodies, where)
@@ -293,8 +315,10 @@ class RandomModel:
                 if not variation.bodies:  # frames that are welded to a body may have no mass
                     ids = [i for i in ids if self.sim.model.body_mass[i] > 0]
                 return Mass(self._fields, label, prop, variation, Address("body_mass", ids))
-            return FieldParameter(self._fields, label, prop, variation, Address("body_ipos", ids))
-        if kind == "rigid_shape_properties":
+            axis = COM_AXES.index(name) if name in COM_AXES else None
+            address = Address("body_ipos", ids, axis)
+            return FieldParameter(self._fields, label, prop, variation, address)
+        if kind == SHAPES:
             if variation.joints:
                 raise PhalanxError(f"{where}.joints: shapes are selected by bodies, not by joints")
             ids = shapes_of(actor, variation.bodies, where)

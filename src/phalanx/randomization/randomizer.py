@@ -233,9 +233,8 @@ class Randomizer:
             raise PhalanxError(
                 f"{where}: discrete actions cannot have noise; they can have latency"
             )
-        for key in ("setup_only", "bodies", "joints"):
-            if getattr(variation, key):
-                raise PhalanxError(f"{where}.{key} does not exist for noise; remove it")
+        if variation.setup_only:
+            raise PhalanxError(f"{where}.setup_only does not exist for noise; remove it")
         factors = None
         if variation.terms:
             known = [t.name for t in terms] if name == "observations" else []
