@@ -87,6 +87,16 @@ def test_commands_stay_in_their_ranges_and_a_share_stands_still():
     assert not torch.equal(task.commands.values, command)
 
 
+def test_those_who_walk_straight_walk_ahead():
+    task = make(500, commands={"standing": 0.0, "heading": 0.0, "forward": 1.0})
+    task.reset()
+    x, y, turn = task.commands.values.T
+    assert x.min() == pytest.approx(0.3)
+    assert x.max() > 0.9
+    assert not y.any()
+    assert not turn.any()
+
+
 def test_the_ranges_of_commands_grow():
     settings = {"first_part": 0.2, "grow_steps": 100, "standing": 0, "heading": 0}
     task = make(1000, randomize=False, commands=settings)
@@ -436,6 +446,30 @@ def test_a_robot_needs_a_servo_on_each_joint(tmp_path):
     (tmp_path / "robot.xml").write_text(re.sub(r'ctrl="[^"]*"', "", text))
     with pytest.raises(PhalanxError, match=r"one servo on each joint.*none on 'FL_thigh_joint'"):
         make(asset=str(tmp_path / "robot.xml"))
+
+
+def test_a_foot_is_a_point_of_its_body():
+    """Against MuJoCo's velocity of that point, with a robot that turns."""
+    point = (0.04, 0.01, -0.037)
+    task = make(2, foot_place=point, foot_radius=0.0, randomize=False)
+    sim, robot = task.sim, task.robot
+    task.reset()
+    sim.qvel.uniform_(-1, 1)
+    sim.qpos[:, 3:7] = torch.nn.functional.normalize(torch.randn(2, 4), dim=1)
+    sim.forward()
+    task.feet.update(robot.contact_force)
+    model, data = sim.model, mujoco.MjData(sim.model)
+    data.qpos[:], data.qvel[:] = sim.qpos[1].numpy(), sim.qvel[1].numpy()
+    mujoco.mj_forward(model, data)
+    for k, name in enumerate(task.config.feet):
+        body, jac = model.body(f"robot/{name}").id, np.zeros((3, model.nv))
+        at = data.xpos[body] + data.xmat[body].reshape(3, 3) @ point
+        mujoco.mj_jac(model, data, jac, None, at, body)
+        assert float(task.feet.height[1, k]) == pytest.approx(at[2], abs=1e-5)
+        speed = np.linalg.norm((jac @ data.qvel)[:2])
+        assert float(task.feet.speed[1, k]) == pytest.approx(speed, rel=1e-3)
+    with pytest.raises(PhalanxError, match=r"foot_place is \[0.1\]; it must be x, y and z"):
+        make(1, foot_place=[0.1])
 
 
 def test_comparisons_keep_to_their_definition():

@@ -50,7 +50,7 @@ class CommandSettings:
     heading_gain: float = ranged(1.0, above=0)
     """Rate of turning per angle to that direction [1/s]; within the range of `ang_vel_z`."""
     forward: float = ranged(0.0, at_least=0, at_most=1)
-    """Share of the other commands that are to walk straight ahead or back, at 0.3 m/s or more."""
+    """Share of the other commands that are to walk straight ahead, at 0.3 m/s or more."""
 
     first_part: float = ranged(1.0, at_least=0, at_most=1)
     """Part of the ranges of velocity and turning from which commands are drawn at first; it grows
@@ -113,8 +113,8 @@ class VelocityCommands:
         fresh = torch.where((kind < s.standing)[:, None], 0.0, fresh)
         if s.forward:
             straight = (torch.rand(n, device=device) < s.forward)[:, None]
-            ahead = fresh[:, :1].sign() * fresh[:, :1].abs().clamp(min=0.3)
-            ahead = torch.cat([ahead, torch.zeros_like(fresh[:, 1:])], 1)
+            ahead = torch.zeros_like(fresh)
+            ahead[:, 0] = fresh[:, 0].abs().clamp(min=0.3)
             fresh = torch.where(straight & (kind >= s.standing)[:, None], ahead, fresh)
         faces = (kind >= s.standing) & (kind < s.standing + self.heading)
         facing = math.pi * (2 * torch.rand(n, device=device) - 1)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
+from phalanx.tasks.locomotion import rotation_matrix
 from phalanx.tasks.terrain import Terrain
 
 if TYPE_CHECKING:
@@ -31,10 +32,19 @@ def check_feet(bodies: Sequence[str]) -> None:
 
 
 class Feet:
-    """F bodies of an actor, whose origins are the feet."""
+    """F bodies of an actor. A foot is its body's origin, or the point `place` [m] in its frame;
+    radius: from there to the sole [m]."""
 
-    def __init__(self, task: "Task", actor: str, bodies: Sequence[str], radius: float) -> None:
+    def __init__(
+        self,
+        task: "Task",
+        actor: str,
+        bodies: Sequence[str],
+        radius: float,
+        place: Sequence[float] = (),
+    ) -> None:
         self.robot, self.radius, self.dt = task.sim.actor(actor), radius, task.sim.dt
+        self._place = torch.tensor(place, device=task.device) if any(place) else None
         names, device = self.robot.body_names, task.device
         ids = [self.robot.body_ids[names.index(b)] for b in bodies]
         # A slice is a view; legs have the same number of bodies, mostly.
@@ -77,6 +87,9 @@ class Feet:
         sim = self.robot.sim
         touches = self.forces(force).norm(dim=-1) > TOUCHES
         pos, cvel = sim.xpos[:, self._ids], sim.cvel[:, self._ids]
+        if self._place is not None:
+            turned = rotation_matrix(sim.xquat[:, self._ids].flatten(0, 1)) @ self._place
+            pos = pos + turned.view_as(pos)
         arm = pos - sim.subtree_com[:, self.robot.root_id, None]
         vel = cvel[..., 3:5] + torch.linalg.cross(cvel[..., :3], arm)[..., :2]
         self.height = pos[..., 2] - self.radius

@@ -39,7 +39,8 @@ class G1VelocityMjlabConfig(MjlabConfig):
     gait_offsets: tuple[float, ...] = (0.0, 0.5)
     self_collisions: bool = True
     feet: tuple[str, ...] = ("left_ankle_roll_link", "right_ankle_roll_link")
-    foot_radius: float = 0.035
+    foot_radius: float = 0.0
+    foot_place: tuple[float, ...] = (0.04, 0.0, -0.037)  # mjlab's sites, 2 mm below the soles
     not_to_touch: tuple[str, ...] = ("left_knee_link", "right_knee_link")
     start_height: float = 0.76
     upright_body: str = "torso_link"

@@ -14,7 +14,7 @@ class Go1VelocityMjlabConfig(MjlabConfig):
     """Settings of `Go1VelocityMjlab`."""
 
     feet: tuple[str, ...] = ("FR_foot", "FL_foot", "RR_foot", "RL_foot")
-    foot_radius: float = 0.023
+    foot_radius: float = 0.0  # heights are those of the feet's centres
     asset: str = str(Path(__file__).parent / "assets" / "go1.xml")
     pose_std: dict[str, tuple[float, ...]] = field(
         default_factory=lambda: {"calf": (0.1, 0.6, 0.6), "": (0.05, 0.3, 0.3)}

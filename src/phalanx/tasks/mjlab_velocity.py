@@ -4,9 +4,14 @@ Observations, actions, gains, reward, commands, ends, resets and randomisation a
 flat tasks, from its published wheel; the robots are ours. Different from mjlab:
 
 - shapes: feet, knees, hips and trunk touch the ground, with mjlab's friction and solver settings;
-  a Go1 does not touch itself, a G1's shins and feet touch those of the other leg;
-- a self-collision is counted by the force between the legs in the last of a control step's four
-  physics steps;
+  a G1's foot has four corners, not seven capsules; a Go1 does not touch itself (mjlab's is 30
+  shapes that do), a G1's shins and feet touch those of the other leg (mjlab's 33 shapes all do);
+- contacts of feet are looked at once in a control step, and touching begins at 1 N; a
+  self-collision is counted by the force between the legs in the last of its four physics steps;
+- reward and ends are of the state after the last physics step, mjlab's of the one before it;
+- the base's velocity is observed at its origin, mjlab's at the IMU, up to 10 cm away;
+- the critic sees how long a foot was last in the air while it stands, too;
+- pushes turn about the base's axes, mjlab's about the world's;
 - the ranges of commands do not grow after 5000 iterations.
 
 The critic's states are the observation without noise, and the feet; no gait clock is observed.
@@ -61,7 +66,7 @@ class MjlabWeights:
     angular_momentum: float = 0.0
     """Squared angular momentum of the robot [kg^2 m^4/s^2]."""
     self_collision: float = 0.0
-    """Pairs of bodies that press on each other with more than 10 N, times `substeps`."""
+    """`substeps` while bodies of the robot press on each other with more than 10 N, else 0."""
 
 
 def mjlab_commands() -> CommandSettings:
@@ -69,7 +74,7 @@ def mjlab_commands() -> CommandSettings:
     return CommandSettings(
         *((-1.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (3.0, 8.0)),
         standing=0.1,
-        heading=0.3,
+        heading=0.27,  # mjlab's 0.3 of those that do not stand
         heading_gain=0.5,
         forward=0.2,
     )
@@ -94,7 +99,8 @@ class MjlabConfig(VelocityConfig):
     upright_body: str = "trunk"
     """Body whose tilt and turning the reward looks at."""
     elliptic: bool = True
-    """Whether friction cones are elliptic, with impratio 10, and feet resist rolling."""
+    """Whether friction cones are elliptic, with impratio 10, and feet are harder and resist
+    rolling."""
     pose_std: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Widths of the term `pose` [rad] when standing, walking and running, by part of a joint's
     name; the first that fits counts."""
@@ -121,12 +127,12 @@ class MjlabVelocity(Velocity):
             scene.add_self_contact_sensors("robot", config.not_to_touch)
         soles = [f"robot/{name}" for name in config.feet]
         for geom in scene.spec.geoms:
-            if geom.contype or geom.conaffinity:
-                geom.solref[:] = [0.01, 1.0]
+            if geom.name != "ground" and (geom.contype or geom.conaffinity):
+                geom.solref[0] = 0.01 if config.elliptic else 0.02
                 if geom.parent.name in soles:
                     geom.condim, geom.priority = (6 if config.elliptic else 3), 1
                     geom.friction[:] = [1.0, 5e-3, 5e-4] if config.elliptic else [0.6, 5e-3, 1e-4]
-                elif geom.name != "ground":
+                else:
                     geom.condim = 1
         scene.spec.add_sensor(
             name="angular_momentum",
@@ -194,7 +200,7 @@ class MjlabVelocity(Velocity):
             "soft_landing": impact * moves,
             "body_ang_vel": gait.squared(sim.cvel[:, self.body, :2]),
             "angular_momentum": gait.squared(momentum),
-            "self_collision": self.config.substeps * (own > 10).sum(1),
+            "self_collision": self.config.substeps * (own > 10).any(1),
         }
 
     def reset_envs(self, mask: Tensor) -> None:

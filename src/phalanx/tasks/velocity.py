@@ -99,7 +99,7 @@ class Velocity(Task):
             scale = torch.tensor(config.action_effort * limit / kp[:, 0], dtype=torch.float32)
             self.action_scale = scale.to(self.device)
         self.commands = VelocityCommands(self, config.commands, self.map is not None)
-        self.feet = Feet(self, "robot", config.feet, config.foot_radius)
+        self.feet = Feet(self, "robot", config.feet, config.foot_radius, config.foot_place)
         self.terrain = Terrain(self, self.map) if self.map else None
         self.clock = GaitClock(self, config.gait_hz, config.gait_offsets, config.stance)
         self.falls_on, self.not_to_touch = map(self.places, (config.falls_on, config.not_to_touch))

@@ -109,6 +109,8 @@ class VelocityConfig(TaskConfig):
     """Bodies whose origins are the centres of the feet."""
     foot_radius: float = ranged(0.022, at_least=0)
     """Distance of a foot's origin from its sole [m]."""
+    foot_place: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Point of a foot's body whose height and speed count [m], in the body's frame."""
     falls_on: tuple[str, ...] = ("base",)
     """Bodies that touch the ground only in a fall."""
     not_to_touch: tuple[str, ...] = ("FL_thigh", "FR_thigh", "RL_thigh", "RR_thigh")
@@ -121,6 +123,11 @@ class VelocityConfig(TaskConfig):
             raise PhalanxError(
                 f"task.env.gait_offsets has {len(self.gait_offsets)} numbers, but the robot has"
                 f" {len(self.feet)} feet; give one number for each foot"
+            )
+        if len(self.foot_place) != 3:
+            raise PhalanxError(
+                f"task.env.foot_place is {list(self.foot_place)}; it must be x, y and z, as in"
+                " [0.04, 0, -0.037]"
             )
         if len(self.scan_size) != 2:
             raise PhalanxError(
