@@ -68,8 +68,8 @@ def collect(run: Any) -> dict[str, Any]:
 
 
 def of_all_ranks(state: dict[str, Any]) -> dict[str, Any]:
-    """On rank 0 the checkpoint of the whole run, from the `collect` of each rank. Raises PhalanxError
-    if their weights have become different."""
+    """On rank 0 the checkpoint of the whole run, from the `collect` of each rank. Raises
+    PhalanxError if their weights have become different."""
     if ranks.size() == 1:
         return state
     learnt = {k: v for k, v in state.items() if k not in ("phalanx", "env_state")}
