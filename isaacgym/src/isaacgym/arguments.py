@@ -61,18 +61,17 @@ class Arguments:
             )
         total = self._num_actors
         index = index.flatten()[: int(count)].long()
-        good = (index >= 0) & (index < total)
-        if self._device.type == "cpu":
-            if not good.all():
-                raise PhalanxError(
-                    f"gym.{call} was given actor index {int(index[~good][0])}; the simulation has"
-                    f" {total} actors, counted from 0 over all environments"
-                )
-        else:
-            self._bad_index |= ~good.all()
-            index = torch.where(good, index, total)
         mask = torch.zeros(total + 1, dtype=torch.bool, device=self._device)
-        return mask.index_fill_(0, index, True)[:total]
+        mask.index_fill_(0, index.clamp(-1, total), True)  # -1 is the last place as well
+        if self._device.type != "cpu":
+            self._bad_index |= mask[total]
+        elif mask[total]:
+            bad = index[(index < 0) | (index >= total)]
+            raise PhalanxError(
+                f"gym.{call} was given actor index {int(bad[0])}; the simulation has"
+                f" {total} actors, counted from 0 over all environments"
+            )
+        return mask[:total]
 
     def _check_device(self, tensor: Tensor, call: str) -> None:
         if tensor.device != self._device:

@@ -103,7 +103,7 @@ class Drives:
         force depends on the acceleration to come; two estimates of it are tried: that of a joint
         that moves freely, and that of the last substep."""
         engine = state.engine
-        q, v = engine.qpos[:, state.dof_q], engine.qvel[:, state.dof_v]
+        q, v = state.dof_q.of(engine.qpos), state.dof_v.of(engine.qvel)
         force = engine.ctrl.addcmul(self.kp, q, value=-1).addcmul_(self.slope, v, value=-1)
         above = force.abs() > self.limit
         if state.device.type == "cpu":  # checking would synchronise a GPU
@@ -111,17 +111,15 @@ class Drives:
                 return
             self.bounding = bool(above.any())
         free = force * self.free_inertia / (self.free_inertia + self.implicit)
-        last = force - self.implicit * state.field("qacc")[:, state.dof_v]
+        last = force - self.implicit * state.dof_v.of(state.field("qacc"))
         beyond = (free.abs() > self.limit) | (last.abs() > self.limit)
         beyond &= above
         self.implicit_now.copy_(torch.where(beyond, 0.0, self.implicit))
-        state.model_field("dof_armature").index_copy_(
-            1, state.dof_v, self.armature + self.implicit_now
-        )
+        state.dof_v.write(state.model_field("dof_armature"), self.armature + self.implicit_now)
         limit = torch.where(beyond, self.limit, UNLIMITED)
         state.model_field("actuator_forcerange").copy_(torch.stack([-limit, limit], -1))
 
     def force(self, state: State) -> Tensor:
         """Force of each drive in the last substep, (N, D) [N m or N]."""
-        explicit = state.field("qfrc_actuator")[:, state.dof_v]
-        return explicit - self.implicit_now * state.field("qacc")[:, state.dof_v]
+        explicit = state.dof_v.of(state.field("qfrc_actuator"))
+        return explicit - self.implicit_now * state.dof_v.of(state.field("qacc"))

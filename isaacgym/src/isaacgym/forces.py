@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from isaacgym.drives import Drives
-from isaacgym.rotations import apply, conjugate, rotate
+from isaacgym.rotations import apply, rotate, rotate_back
 from isaacgym.scene import ActorScene
 from isaacgym.state import State
 
@@ -123,23 +123,21 @@ class Forces:
         data = state.field("sensordata")[:, first:last].view(state.num_envs, -1, 6)
         data = data[:, self._accelerations]
         quat = state.field("xquat", stale=True)[:, bodies + 1]
-        back = conjugate(quat)
-        omega = rotate(back, state.field("cvel", stale=True)[:, bodies + 1, :3])
-        force = state.mass[:, bodies, None] * rotate(back, data[..., :3] + state.gravity)
+        omega = state.field("cvel", stale=True)[:, bodies + 1, :3]
+        moves = torch.stack([omega, data[..., :3] + state.gravity, data[..., 3:]], -2)
+        omega, linear, angular = rotate_back(quat[..., None, :], moves).unbind(-2)
+        force = state.mass[:, bodies, None] * linear
         inertia = state.inertia[:, bodies]
         gyroscopic = torch.linalg.cross(omega, apply(inertia, omega))
-        torque = apply(inertia, rotate(back, data[..., 3:])) + gyroscopic
+        torque = apply(inertia, angular) + gyroscopic
         arm = state.com[:, bodies] - self._place
         torque = torque + torch.linalg.cross(arm, force)
         if len(self._touches):
             touch, turning = self._contacts(last, quat)
             force = self._net * force + self._touch * touch
             torque = self._net * torque + self._touch * turning
-        turn = self._turn.expand_as(quat)
-        parts = [
-            torch.where(self._in_world, rotate(quat, x), rotate(turn, x)) for x in (force, torque)
-        ]
-        return torch.cat(parts, -1)
+        turn = torch.where(self._in_world, quat, self._turn)  # to the sensor's axes
+        return rotate(turn[..., None, :], torch.stack([force, torque], -2)).flatten(-2)
 
     def _contacts(self, first: int, quat: Tensor) -> tuple[Tensor, Tensor]:
         """Force of the contacts of each sensor's body [N] and their torque about the sensor [N m],
@@ -150,5 +148,4 @@ class Forces:
         body = state.field("xpos", stale=True)[:, self._bodies + 1]
         sensor = body + rotate(quat, self._place.expand_as(body))
         torque = torque + torch.linalg.cross(place - sensor, force)
-        back = conjugate(quat)
-        return rotate(back, force), rotate(back, torque)
+        return rotate_back(quat, force), rotate_back(quat, torque)

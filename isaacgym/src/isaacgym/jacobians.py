@@ -78,7 +78,7 @@ class Jacobians:
         state.refresh_derived()
         actor = state.layout.actors[slot]
         bodies = slice(actor.first_body + 1, actor.first_body + 1 + actor.asset.num_bodies)
-        dofs = state.dof_v[actor.first_dof : actor.first_dof + actor.asset.num_dofs]
+        dofs = state.dof_v.index[actor.first_dof : actor.first_dof + actor.asset.num_dofs]
         com = state.field("xipos")[:, bodies]  # (N, B, 3)
         cdof = state.field("cdof")[:, dofs]  # (N, D, 6): angular, linear at the tree's centre
         centre = state.field("subtree_com")[:, actor.first_body + 1]

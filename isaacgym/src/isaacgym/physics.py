@@ -151,6 +151,7 @@ class Physics:
         self.ready()
         if self._terrain is not None:
             self.state.refresh_derived()
+        self.state.note_derived()  # from here on, as `_advance` derives all fields
         if self._graph is None:
             self._advance()
             return
@@ -261,13 +262,13 @@ class Physics:
         poses = state.tensor(start.root_poses(world))
         poses[..., :3] += state.offset
         qpos = torch.zeros((n, layout.nq), device=self.device)
-        qpos[:, state.dof_q] = state.tensor(start.set_before(world, "pos", rest))
+        state.dof_q.write(qpos, state.tensor(start.set_before(world, "pos", rest)))
         qvel = torch.zeros((n, layout.nv), device=self.device)
-        qvel[:, state.dof_v] = state.tensor(start.set_before(world, "vel"))
-        qpos[:, state.root_q] = poses[:, state.free].flatten(1)
+        state.dof_v.write(qvel, state.tensor(start.set_before(world, "vel")))
+        state.root_q.write(qpos, state.free.of(poses).flatten(1))
         initial = {"qpos": qpos, "qvel": qvel}
         if len(state.fixed):
-            fixed = poses[:, state.fixed]
+            fixed = state.fixed.of(poses)
             initial |= {"mocap_pos": fixed[..., :3], "mocap_quat": fixed[..., 3:]}
         return initial
 
@@ -323,6 +324,7 @@ class Physics:
         state = self.state
         state.mass.copy_(state.tensor(fields["body_mass"][:, 1:]))
         state.com.copy_(state.tensor(fields["body_ipos"][:, 1:]))
+        state.eccentric = bool(state.roots.of(state.com).any())
         tensor = body_properties(self.world)["inertia"].astype(float)
         trace = np.trace(tensor, axis1=-2, axis2=-1)
         scale5 = fields["body_inertia"].sum(-1)[:, 1:]

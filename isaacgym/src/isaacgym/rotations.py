@@ -7,14 +7,15 @@ from torch import Tensor
 def rotate(quat: Tensor, vector: Tensor) -> Tensor:
     """Vectors (..., 3) turned by unit quaternions (..., 4)."""
     w, axis = quat[..., :1], quat[..., 1:]
-    axis, vector = torch.broadcast_tensors(axis, vector)
-    t = 2 * torch.linalg.cross(axis, vector)
-    return vector + w * t + torch.linalg.cross(axis, t)
+    half = torch.linalg.cross(axis, vector).addcmul(w, vector)
+    return torch.add(vector, torch.linalg.cross(axis, half), alpha=2)
 
 
-def conjugate(quat: Tensor) -> Tensor:
-    """The inverse of unit quaternions (..., 4)."""
-    return torch.cat([quat[..., :1], -quat[..., 1:]], -1)
+def rotate_back(quat: Tensor, vector: Tensor) -> Tensor:
+    """Vectors (..., 3) turned by the inverse of unit quaternions (..., 4)."""
+    w, axis = quat[..., :1], quat[..., 1:]
+    half = torch.linalg.cross(axis, vector).addcmul(w, vector, value=-1)
+    return torch.add(vector, torch.linalg.cross(axis, half), alpha=2)
 
 
 def turned(quat: Tensor, angle: Tensor) -> Tensor:
@@ -23,11 +24,6 @@ def turned(quat: Tensor, angle: Tensor) -> Tensor:
     real = w - (axis * half).sum(-1, keepdim=True)
     new = torch.cat([real, axis + w * half + torch.linalg.cross(axis, half)], -1)
     return new / torch.linalg.vector_norm(new, dim=-1, keepdim=True)
-
-
-def xyzw(quat: Tensor) -> Tensor:
-    """Quaternions (..., 4) in the order x, y, z, w."""
-    return quat.roll(-1, -1)
 
 
 def matrix(quat: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from isaacgym.drives import Drives
 from isaacgym.enums import CoordinateSpace
-from isaacgym.rotations import conjugate, rotate
-from isaacgym.state import State
+from isaacgym.rotations import rotate, rotate_back
+from isaacgym.state import Places, State
 
 
 @dataclasses.dataclass
@@ -26,55 +26,38 @@ class Setters:
         state = self.state
         engine = state.engine
         quat = new[..., 3:7].roll(1, -1)  # w first
-        quat = quat / torch.linalg.vector_norm(quat, dim=-1, keepdim=True).clamp_min(1e-9)
+        quat = torch.nn.functional.normalize(quat, dim=-1, eps=1e-9)
         pos = new[..., :3] + state.offset
-        if len(state.free):
-            f = state.free
-            omega = new[:, f, 10:]
-            arm = rotate(quat[:, f], state.com[:, state.roots])
-            speed = new[:, f, 7:10] - torch.linalg.cross(omega, arm)
-            back = conjugate(quat[:, f])
-            q = torch.cat([pos[:, f], quat[:, f]], -1)
-            v = torch.cat([speed, rotate(back, omega)], -1)
-            self._write(engine.qpos, state.root_q, q, mask, f)
-            self._write(engine.qvel, state.root_v, v, mask, f)
-        if len(state.fixed):
-            f = state.fixed
-            keep = (
-                torch.ones((), dtype=torch.bool, device=state.device)
-                if mask is None
-                else mask[:, f, None]
-            )
-            engine.mocap_pos.copy_(torch.where(keep, pos[:, f], engine.mocap_pos))
-            engine.mocap_quat.copy_(torch.where(keep, quat[:, f], engine.mocap_quat))
+        if len(f := state.free):
+            turn, v = f.of(quat), f.of(new[..., 7:])
+            speed, omega = v[..., :3], v[..., 3:]
+            if (more := state.centre_speed(turn, omega)) is not None:
+                speed = speed - more
+            listed = None if mask is None else f.of(mask)
+            _write(engine.qpos, state.root_q, torch.cat([f.of(pos), turn], -1), listed)
+            v = torch.cat([speed, rotate_back(turn, omega)], -1)
+            _write(engine.qvel, state.root_v, v, listed)
+        if len(f := state.fixed):
+            for held, values in ((engine.mocap_pos, f.of(pos)), (engine.mocap_quat, f.of(quat))):
+                if mask is not None:
+                    values = torch.where(f.of(mask)[..., None], values, held)
+                held.copy_(values)
         state.note_change(mask)
-
-    def _write(
-        self, field: Tensor, index: Tensor, values: Tensor, mask: Tensor | None, of: Tensor
-    ) -> None:
-        """Write columns `index` of a state field, for the actors `of` that are in `mask`."""
-        values = values.flatten(1)
-        if mask is not None:
-            listed = mask[:, of].repeat_interleave(values.shape[1] // max(len(of), 1), 1)
-            values = torch.where(listed, values, field[:, index])
-        field.index_copy_(1, index, values)
 
     def set_dof_states(self, new: Tensor, mask: Tensor | None) -> None:
         """Set positions and velocities, (N, D, 2)."""
         state = self.state
         engine = state.engine
-        for field, index, column in (
-            (engine.qpos, state.dof_q, 0),
-            (engine.qvel, state.dof_v, 1),
-        ):
-            self._write(field, index, new[..., column], mask, state.actor_of_dof)
+        listed = None if mask is None else state.of_dofs(mask)
+        _write(engine.qpos, state.dof_q, new[..., :1], listed)
+        _write(engine.qvel, state.dof_v, new[..., 1:], listed)
         state.note_change(mask)
 
     def set_dof_commands(self, what: str, new: Tensor, mask: Tensor | None) -> None:
         """Set targets or efforts, (N, D). what: one of `drives.COMMANDS`."""
         held: Tensor = getattr(self.drives, what)
         if mask is not None:
-            new = torch.where(mask[:, self.state.actor_of_dof], new, held)
+            new = torch.where(self.state.of_dofs(mask), new, held)
         held.copy_(new)
 
     def apply_forces(self, force: Tensor | None, torque: Tensor | None, space: int) -> None:
@@ -111,3 +94,15 @@ class Setters:
         if not self.forces_used:
             self.forces_used = state.step_changed = True
         state.engine.xfrc_applied[:, 1:] += torch.cat([force, torque], -1)
+
+
+def _write(field: Tensor, columns: Places, new: Tensor, listed: Tensor | None) -> None:
+    """Write columns of a state field (N, X), of those `listed` (N, things or 1) if given. new: (N,
+    things, columns of each)."""
+    if listed is not None:
+        held = columns.of(field).view(new.shape)
+        if columns.follow:
+            torch.where(listed[..., None], new, held, out=held)
+            return
+        new = torch.where(listed[..., None], new, held)
+    columns.write(field, new.flatten(1))

@@ -3,7 +3,9 @@
 `tensors.py`, `setters.py`, `drives.py` and others read and write the running simulation through one
 `State`. There are N environments, with A actors, B bodies and D degrees of freedom each.
 
-A captured `simulate` reads these tensors, so they are allocated once and written in place.
+A captured `simulate` reads these tensors, so they are allocated once and written in place. Every
+operation of torch takes a GPU's host microseconds, whatever the number of environments, so few of
+them matter more than little data.
 """
 
 from typing import Any
@@ -17,6 +19,37 @@ from isaacgym.layout import Layout
 from isaacgym.rotations import rotate
 from isaacgym.world import World
 from phalanx.sim import Sim as EngineSim
+
+
+class Places:
+    """Some places in the second dimension of (N, X, ...) tensors. Where they follow each other, as
+    those of most programs do, they are views, which cost no operation."""
+
+    def __init__(self, index: np.ndarray, device: torch.device) -> None:
+        self.index = torch.as_tensor(np.asarray(index, np.int64), device=device)
+        """(places,) on the device."""
+        self._count = count = len(index)
+        first = int(index[0]) if count else 0
+        whole = bool((np.asarray(index) == np.arange(first, first + count)).all())
+        self._run = slice(first, first + count) if whole else None
+        self.follow = whole
+        """Whether they follow each other."""
+
+    def __len__(self) -> int:
+        return self._count
+
+    def of(self, values: Tensor) -> Tensor:
+        """The values there, (N, places, ...): a view or a copy."""
+        if self._run is not None:
+            return values[:, self._run]
+        return values.index_select(1, self.index)
+
+    def write(self, values: Tensor, new: Tensor) -> None:
+        """Write (N, places, ...) there."""
+        if self._run is not None:
+            values[:, self._run].copy_(new)
+        else:
+            values.index_copy_(1, self.index, new)
 
 
 class State:
@@ -34,17 +67,17 @@ class State:
         """(N, 1, 3) [m] from the physics frame of an environment to the frame that programs see."""
         self.beyond_offset = self.tensor(origins - offsets)[:, None]
         """(N, 1, 3) [m] from that frame to its place in the world."""
-        self.dof_q, self.dof_v = self.index(layout.dof_q), self.index(layout.dof_v)
+        self.dof_q, self.dof_v = Places(layout.dof_q, device), Places(layout.dof_v, device)
         """(D,) columns in qpos and qvel."""
         self.actor_of_dof = self.index(layout.actor_of_dof)
-        free = np.flatnonzero(layout.free)
-        self.free, self.fixed = self.index(free), self.index(np.flatnonzero(~layout.free))
+        free, fixed = np.flatnonzero(layout.free), np.flatnonzero(~layout.free)
+        self.free, self.fixed = Places(free, device), Places(fixed, device)
         """Numbers of the actors with a free base (F,), and of those with a fixed one."""
         root_q, root_v = np.array(layout.root_q, int)[free], np.array(layout.root_v, int)[free]
-        self.root_q = self.index((root_q[:, None] + np.arange(7)).flatten())
-        self.root_v = self.index((root_v[:, None] + np.arange(6)).flatten())
+        self.root_q = Places((root_q[:, None] + np.arange(7)).flatten(), device)
+        self.root_v = Places((root_v[:, None] + np.arange(6)).flatten(), device)
         """Columns of free joints in qpos and qvel, (7 F,) and (6 F,)."""
-        self.roots = self.index(layout.root_body[free])
+        self.roots = Places(layout.root_body[free], device)
         """(F,) rows of the free actors' roots among the bodies."""
         self.gravity = self.tensor([*world.params.gravity])
         bodies = layout.num_bodies
@@ -52,6 +85,8 @@ class State:
         """(N, B) [kg]"""
         self.com = torch.zeros(n, bodies, 3, device=device)
         """(N, B, 3) centres of mass in the frames of the links [m]."""
+        self.eccentric = False
+        """Whether a free root has its centre of mass elsewhere than at its frame's origin."""
         self.inertia = torch.zeros(n, bodies, 3, 3, device=device)
         """(N, B, 3, 3) about the centre of mass, in the axes of the link [kg m^2]."""
         self.step_changed = False
@@ -95,23 +130,30 @@ class State:
             self.stale.zero_()
             self._any_stale = False
 
+    def note_derived(self) -> None:
+        """Note that `simulate` has recomputed derived fields everywhere."""
+        self._any_stale = False
+
     def note_change(self, mask: Tensor | None) -> None:
         """Note that a setter changed the state of the actors in `mask` (N, A) bool, None for
         all."""
         if mask is None:
             self.stale.fill_(True)
         else:
-            self.stale |= mask.any(1)
+            self.stale |= mask[:, 0] if mask.shape[1] == 1 else mask.any(1)
         self._any_stale = True
 
-    def root_velocity(self, quat: Tensor) -> Tensor:
-        """Velocity [m/s] of the centre of mass of each free root, then its angular velocity
-        [rad/s], (N, F, 6), both along world axes. quat: rotations of the roots, (N, F, 4) w, x, y,
-        z."""
-        v = self.engine.qvel[:, self.root_v].view(self.num_envs, -1, 6)
-        omega = rotate(quat, v[..., 3:])
-        arm = rotate(quat, self.com[:, self.roots])
-        return torch.cat([v[..., :3] + torch.linalg.cross(omega, arm), omega], -1)
+    def of_dofs(self, mask: Tensor) -> Tensor:
+        """A mask of actors (N, A) as one of their degrees of freedom, (N, D or 1)."""
+        return mask if mask.shape[1] == 1 else mask.index_select(1, self.actor_of_dof)
+
+    def centre_speed(self, quat: Tensor, omega: Tensor) -> Tensor | None:
+        """Velocity (N, F, 3) [m/s] of each free root's centre of mass relative to its frame's
+        origin, along world axes; None if they are the same point. quat: the roots' rotations, (N,
+        F, 4) w, x, y, z. omega: (N, F, 3) [rad/s], along world axes."""
+        if not self.eccentric:
+            return None
+        return torch.linalg.cross(omega, rotate(quat, self.roots.of(self.com)))
 
     def tensor(self, values: Any) -> Tensor:
         """Numbers as float32 on the device."""

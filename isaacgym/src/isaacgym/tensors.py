@@ -18,7 +18,7 @@ from isaacgym.descriptor import Tensor as Descriptor
 from isaacgym.forces import KINDS as FORCES
 from isaacgym.forces import Forces
 from isaacgym.jacobians import Jacobians
-from isaacgym.rotations import xyzw
+from isaacgym.rotations import rotate
 from isaacgym.state import State
 
 BODY_FIELDS = ("xpos", "xquat", "cvel", "xipos", "subtree_com")
@@ -91,9 +91,9 @@ class Tensors:
             case "root_state":
                 self._fill_root_state(buffer)
             case "dof_state":
-                rows = buffer.view(self._state.num_envs, -1, 2)
-                rows[..., 0] = self._state.engine.qpos[:, self._state.dof_q]
-                rows[..., 1] = self._state.engine.qvel[:, self._state.dof_v]
+                state = self._state
+                columns = [state.dof_q.of(state.engine.qpos), state.dof_v.of(state.engine.qvel)]
+                torch.stack(columns, -1, out=buffer.view(*columns[0].shape, 2))
             case "rigid_body_state":
                 self._fill_rigid_body_state(buffer)
             case "jacobian":
@@ -112,12 +112,18 @@ class Tensors:
         engine, n = state.engine, state.num_envs
         rows = buffer.view(n, -1, 13)
         if len(state.free):
-            q = engine.qpos[:, state.root_q].view(n, -1, 7)
-            pose = torch.cat([q[..., :3] - state.offset, xyzw(q[..., 3:])], -1)
-            rows[:, state.free] = torch.cat([pose, state.root_velocity(q[..., 3:])], -1)
+            q = state.root_q.of(engine.qpos).view(n, -1, 7)
+            v = state.root_v.of(engine.qvel).view(n, -1, 6)
+            quat, speed = q[..., 3:], v[..., :3]
+            omega = rotate(quat, v[..., 3:])
+            if (more := state.centre_speed(quat, omega)) is not None:
+                speed = speed + more
+            parts = [q[..., :3] - state.offset, quat[..., 1:], quat[..., :1], speed, omega]
+            state.free.write(rows, torch.cat(parts, -1))
         if len(state.fixed):
-            pos, quat = engine.mocap_pos - state.offset, xyzw(engine.mocap_quat)
-            rows[:, state.fixed] = torch.nn.functional.pad(torch.cat([pos, quat], -1), (0, 6))
+            pos, quat = engine.mocap_pos - state.offset, engine.mocap_quat
+            pose = torch.cat([pos, quat[..., 1:], quat[..., :1]], -1)
+            state.fixed.write(rows, torch.nn.functional.pad(pose, (0, 6)))
 
     def _fill_rigid_body_state(self, buffer: Tensor) -> None:
         state = self._state
@@ -126,8 +132,8 @@ class Tensors:
         omega = cvel[..., :3]
         arm = state.field("xipos")[:, 1:] - state.field("subtree_com")[:, self._trees]
         speed = cvel[..., 3:] + torch.linalg.cross(omega, arm)
-        rows = torch.cat([pos - state.offset, xyzw(quat), speed, omega], -1)
-        buffer.copy_(rows.view_as(buffer))
+        parts = [pos - state.offset, quat[..., 1:], quat[..., :1], speed, omega]
+        torch.cat(parts, -1, out=buffer.view(*pos.shape[:2], 13))
 
 
 def _kind(name: str) -> str:

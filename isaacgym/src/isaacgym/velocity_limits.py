@@ -28,6 +28,7 @@ class VelocityLimits:
         self.damps = False
         self.bounding = False
         """Whether a velocity exceeded its bound in the last substep; not known on a GPU."""
+        self._nowhere = torch.zeros(state.num_envs, dtype=torch.bool, device=state.device)
         self._stiffness = torch.zeros(nv, device=state.device)
         """Inertia (nv,) that holds a joint at its limit [kg or kg m^2]; 0 for roots."""
 
@@ -64,12 +65,12 @@ class VelocityLimits:
         v = engine.qvel
         if self.damps:
             v.mul_(self.keep)
+        if state.device.type == "cpu":  # checking would synchronise a GPU
+            self.bounding = not bool((v.abs() <= self.fastest).all())
+            if not self.bounding:
+                return self._nowhere
         excess = v - torch.clamp(v, -self.fastest, self.fastest)  # (N, nv)
         bounded = excess.any(1)
-        if state.device.type == "cpu":  # checking would synchronise a GPU
-            self.bounding = bool(bounded.any())
-            if not self.bounding:
-                return bounded
         change = -torch.where(self._stiffness > 0, 0.0, excess)
         if len(state.dof_v):
             added = torch.where(excess != 0, self._stiffness, 0.0)
@@ -82,10 +83,10 @@ class VelocityLimits:
         """Move positions by `change` (N, nv) [m or rad] in environments `where` (N,) bool."""
         state = self._state
         qpos = state.engine.qpos
-        qpos.index_add_(1, state.dof_q, change[:, state.dof_v])
+        state.dof_q.write(qpos, state.dof_q.of(qpos) + state.dof_v.of(change))
         if len(state.free):
-            old = qpos[:, state.root_q].view(len(qpos), -1, 7)
-            step = change[:, state.root_v].view(len(qpos), -1, 6)
+            old = state.root_q.of(qpos).view(len(qpos), -1, 7)
+            step = state.root_v.of(change).view(len(qpos), -1, 6)
             new = torch.cat([old[..., :3] + step[..., :3], turned(old[..., 3:], step[..., 3:])], -1)
             new = torch.where(where[:, None, None], new, old)
-            qpos.index_copy_(1, state.root_q, new.flatten(1))
+            state.root_q.write(qpos, new.flatten(1))
