@@ -17,7 +17,7 @@ from test_fused import ARMS
 from test_fused import MODELS as TRUTHS
 from test_fused_convex import MESHES
 from test_fused_convex import MODELS as CONVEX
-from test_fused_ground import BALLS, ROUND, hills, rolling
+from test_fused_ground import BALLS, CORNERED, ROUND, hills, rolling
 from test_fused_rows import ROWS, model_of
 from test_fused_sensors import SENSORS, WELDED, WORLD
 
@@ -28,6 +28,7 @@ MODELS = {
     "trees": TRUTHS["contacts between trees"][1],
     "obstacles": TRUTHS["fixed obstacles"][1],
     "hills": hills(bodies=BALLS + "".join(map(rolling, ROUND.values()))),
+    "cornered on hills": hills(bodies="".join(map(rolling, CORNERED.values())), assets=MESHES),
     "convex": CONVEX["on what is fixed"][1].replace("<worldbody>", f"{MESHES}<worldbody>", 1),
     "lanes": f"<mujoco><worldbody>{ARMS}</worldbody></mujoco>",
     "rows": model_of(ROWS),

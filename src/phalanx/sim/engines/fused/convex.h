@@ -15,6 +15,9 @@ struct Shape {  // a sphere is a point with a radius, a capsule a line with one
 #if HAS_PRISMS
   double prism[6][3];
 #endif
+#if HAS_GROUND_SOLIDS
+  int many_faces;  // of a hull
+#endif
   const float *corners, *neighbours, *corner_faces, *faces, *face_corners;  // of a hull: see hulls.py
 };
 struct Simplex {  // corners of a - b, and where on a they come from; which corner or end of each shape that is

@@ -1,4 +1,9 @@
-// Cylinders and ellipsoids on height fields: one contact with each prism, see ground.h. Part of touch.h.
+// Cylinders, ellipsoids, boxes and hulls on height fields: one contact with each prism, see ground.h. Part of
+// touch.h.
+
+#if HAS_GROUND_SOLIDS
+#include "ground_solids.h"
+#endif
 
 // Contacts of a shape in the axes of height field f, from its middle. Returns how many there are.
 STAGE int shape_on_ground(const World &w, int f, Shape &s, GroundSpot *spots) {
@@ -33,6 +38,18 @@ STAGE int shape_on_ground(const World &w, int f, Shape &s, GroundSpot *spots) {
       }
       for (int i = 0; i < 6; i++) for (int j = 0; j < 3; j++) prism.prism[i][j] -= middle[j];
       for (int j = 0; j < 3; j++) prism.centre[j] = middle[j];
+#if HAS_GROUND_SOLIDS
+      if (s.kind >= BOX_SHAPE) {
+        double depth = depth_in_prism(prism, s, found.n);
+        if (depth <= 0) continue;
+        if (s.kind != BOX_SHAPE || !touch_with_corners(prism, s, depth, found)) part(prism, s, depth, extent, found);
+        if (HAS_HULLS && s.kind == HULL_SHAPE && found.dist < -0.02 * extent) {  // two edges may be the least
+          Nearest other;
+          part_from_guesses(prism, s, extent, other);
+          if (other.dist > found.dist) found = other;
+        }
+      } else
+#endif
       if (!nearest(prism, s, 0, extent, false, found)) continue;
       if (count < MAXTOUCH) {
         spots[count].dist = (float)found.dist;

@@ -25,6 +25,9 @@ FN void shape_of(const World &w, const Pairs &X, int g, const F *centre, int l, 
   s.neighbours = w.shared + AT_hull_neighbour(0, 0), s.corner_faces = w.shared + AT_hull_corner_face(0, 0);
   s.face_corners = w.shared + AT_hull_face_corner(0, 0);
 #endif
+#if HAS_GROUND_SOLIDS
+  s.many_faces = HULL_FACES[g];
+#endif
 }
 FN double extent_of(const Shape &s) {  // geom_rbound
   const double *x = s.size;

@@ -312,7 +312,7 @@ class FusedEngine:
         return (
             "contacts filled their memory, which was enlarged to"
             f" {self._sizes.pairs} contacts between bodies, {self._sizes.rows} constraint rows and"
-            f" {self._sizes.ground} contacts of a sphere with a height field, an environment"
+            f" {self._sizes.ground} contacts of a geom with a height field, an environment"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -94,3 +94,10 @@ def constants(s: Structure) -> tuple[dict[str, int], dict[str, list[int]]]:
         "HULL_CORNER0": [corner for corner, _ in of_geoms],
         "HULL_FACE0": [face for _, face in of_geoms],
     }
+
+
+def many_faces(s: Structure) -> list[int]:
+    """How many each of `s.geoms` has, 0 if it is not a hull."""
+    m = s.model
+    ids = [int(m.geom_dataid[g]) if m.geom_type[g] == MESH else -1 for g in s.geoms]
+    return [int(m.mesh_polynum[i]) if i >= 0 else 0 for i in ids]

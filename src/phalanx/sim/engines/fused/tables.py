@@ -34,7 +34,15 @@ from phalanx.sim.engines.fused.structure import (
     Pair,
     Structure,
 )
-from phalanx.sim.engines.fused.touches import CONVEX, KINDS, LOWEST, PRISMS, TOUCHES, pair_kind
+from phalanx.sim.engines.fused.touches import (
+    CONVEX,
+    CORNERED,
+    KINDS,
+    LOWEST,
+    PRISMS,
+    TOUCHES,
+    pair_kind,
+)
 
 OUTPUTS = (
     "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
@@ -114,7 +122,9 @@ def constants(
     )
     fields, (hull_numbers, hull_arrays) = hfields(s), hulls.constants(s)
     convex = any(kind in CONVEX for kind in kinds + fixed_kinds)
-    lowest, prisms = (any(kind in fixed_kinds for kind in some) for some in (LOWEST, PRISMS))
+    lowest, prisms, cornered = (
+        any(kind in fixed_kinds for kind in some) for some in (LOWEST, PRISMS, CORNERED)
+    )
     pairs = min(sum(touches), sizes.pairs)
     rows = min(sum(n * most for n, most in zip(pair_dim, touches, strict=True)), sizes.rows)
     rows += max(len(coupled.rows), len(coupled.damped()))
@@ -163,7 +173,7 @@ def constants(
         "NSOLID": len(solids(s)),
         "HAS_HFIELDS": int(bool(fields)),
         **hull_numbers, "HAS_CONVEX": int(convex), "HAS_LOWEST": int(lowest),
-        "HAS_PRISMS": int(prisms),
+        "HAS_PRISMS": int(prisms), "HAS_GROUND_SOLIDS": int(cornered),
         "MULTICCD": is_on(m, mujoco.mjtDisableBit.mjDSBL_MULTICCD),
         "HAS_CYLINDERS": int(("PLANE", "CYLINDER") in fixed_kinds),
         "FIXED_FORCES": int(len(posed) > len(free) or sensors.of_fixed_contacts),
@@ -224,6 +234,7 @@ def constants(
         "STATIC_KIND": [KINDS.index(kind) for kind in fixed_kinds],
         "SOLID_OF": [solids(s).index(g) if g in solids(s) else -1 for g in s.geoms],
         **(hull_arrays if convex or lowest or prisms else {}),
+        **({"HULL_FACES": hulls.many_faces(s)} if cornered else {}),
         "HFIELD_OF": [fields.index(g) if g in fields else -1 for g in s.geoms],
         "HFIELD_START": starts([n for n, _ in grids(s)])[:-1],
         "HFIELD_ROWS": [int(m.hfield_nrow[m.geom_dataid[g]]) for g in fields],

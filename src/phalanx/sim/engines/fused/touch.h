@@ -192,6 +192,9 @@ FN int touch_ground_with_shape(const World &, const Pairs &, int, int, const F *
 // Contacts of geoms g1 and g2 in worlds that are `near`; returns the most of a world.
 FN int find_touches(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
   if (kind > CAPSULE_CAPSULE && kind < PLANE_CYLINDER) return touch_solids(w, X, kind, g1, g2, dif, margin, near, t);
+#if HAS_GROUND_SOLIDS
+  if (kind >= HFIELD_BOX) return touch_ground_with_shape(w, X, g1, g2, dif, near, t);
+#endif
   if (HAS_CONVEX && kind >= SPHERE_ELLIPSOID) return touch_convex(w, X, g1, g2, dif, margin, near, t);
   if (HAS_PRISMS && kind >= HFIELD_ELLIPSOID) return touch_ground_with_shape(w, X, g1, g2, dif, near, t);
   if (HAS_LOWEST && kind >= PLANE_ELLIPSOID) return touch_plane_lowest(w, X, g1, g2, dif, margin, near, t);

@@ -16,17 +16,19 @@ TOUCHES = {
     ("SPHERE", "MESH"): 1, ("CAPSULE", "CYLINDER"): 2, ("CAPSULE", "MESH"): 2,
     ("CYLINDER", "CYLINDER"): 4, ("CYLINDER", "BOX"): 4, ("CYLINDER", "MESH"): 4,
     ("BOX", "MESH"): 4, ("MESH", "MESH"): 4,
+    # with the prisms of height fields:
+    ("HFIELD", "BOX"): 3, ("HFIELD", "MESH"): 3,
 }  # fmt: skip
 """The most contacts of two geoms, by their shapes in MuJoCo's order; that of a height field
 is multiplied by `Sizes.ground`."""
 KINDS = list(TOUCHES)
-CONVEX = KINDS[KINDS.index(("SPHERE", "ELLIPSOID")) :]
+CONVEX = KINDS[KINDS.index(("SPHERE", "ELLIPSOID")) : KINDS.index(("HFIELD", "BOX"))]
 """Pairs of shapes that `convex.h` brings together."""
 LOWEST = (("PLANE", "ELLIPSOID"), ("PLANE", "MESH"))
 """Shapes that touch a plane with their lowest points."""
-PRISMS = [("HFIELD", "ELLIPSOID"), ("HFIELD", "CYLINDER")]
-"""Shapes that `convex.h` brings together with the prisms of height fields. Not boxes and hulls, for
-which MuJoCo 4.0 stops before it has found the depth."""
+CORNERED = [("HFIELD", "BOX"), ("HFIELD", "MESH")]
+PRISMS = [("HFIELD", "ELLIPSOID"), ("HFIELD", "CYLINDER"), *CORNERED]
+"""Shapes that `convex.h` brings together with the prisms of height fields."""
 
 
 def pair_kind(m: mujoco.MjModel, pair: Pair) -> tuple[str, str]:
