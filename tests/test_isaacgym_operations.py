@@ -2,6 +2,8 @@
 environments."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -79,3 +81,11 @@ def test_states_that_are_set_come_back_whatever_the_order_of_actors(tmp_path, mi
         shown = world.tensor(name)
         torch.testing.assert_close(shown[[0, last]], new[k][[0, last]])
         torch.testing.assert_close(shown[1:last], before[k][1:last])
+
+
+def test_physics_on_a_cpu_does_not_load_torchs_compiler():
+    """Which takes seconds; only a GPU's engine needs it."""
+    code = (
+        "import sys, isaacgym, phalanx.sim.engines.auto; sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

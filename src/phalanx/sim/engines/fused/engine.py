@@ -26,7 +26,7 @@ from phalanx.sim.engines.fields import (
     left_by_step,
     refusal,
 )
-from phalanx.sim.engines.fused import cpu, cuda
+from phalanx.sim.engines.fused import cpu
 from phalanx.sim.engines.fused.contact_numbers import bounding_radii, hfields
 from phalanx.sim.engines.fused.invweights import LENGTHS, NAMES, Invweights
 from phalanx.sim.engines.fused.numbers import Fields, Numbers, model_fields
@@ -88,7 +88,11 @@ class FusedEngine:
         self._versions: dict[str, int] = {}  # of these, by which torch's writes show at no cost
         self._compared: set[str] = set()  # those that others than torch may write to
         self._threads = threads
-        self._sizes = cuda.SIZES if device.type == "cuda" else cpu.SIZES
+        self._sizes = cpu.SIZES
+        if device.type == "cuda":  # imported here, as it takes torch's compiler along: seconds
+            from phalanx.sim.engines.fused import cuda
+
+            self._sizes, self._cuda_step = cuda.SIZES, cuda.CudaStep
         self._grown: str | None = None
         self.captured = False
         """Whether a step is in a CUDA graph."""
@@ -368,7 +372,9 @@ class FusedEngine:
         )
         try:
             if self.device.type == "cuda":
-                self._step: Any = cuda.CudaStep(text, self.device, self._lanes.count, self.num_envs)
+                self._step: Any = self._cuda_step(
+                    text, self.device, self._lanes.count, self.num_envs
+                )
             else:
                 self._step = cpu.CpuStep(text, self._threads)
         except NotCompiled as error:
