@@ -17,6 +17,7 @@ from test_fused import ARMS
 from test_fused import MODELS as TRUTHS
 from test_fused_convex import MESHES
 from test_fused_convex import MODELS as CONVEX
+from test_fused_fluid import FLUIDS, SWIMMER
 from test_fused_ground import BALLS, CORNERED, ROUND, hills, rolling
 from test_fused_rows import ROWS, model_of
 from test_fused_sensors import SENSORS, WELDED, WORLD
@@ -34,6 +35,7 @@ MODELS = {
     "rows": model_of(ROWS),
     "RK4": TRUTHS["RK4"][1],
     "lanes, RK4": f'<mujoco><option integrator="RK4"/><worldbody>{ARMS}</worldbody></mujoco>',
+    "fluid": SWIMMER(**FLUIDS["RK4"]),
     "welded": WELDED.format(""),
     "sensors": WORLD.format("".join(SENSORS.values())),
 }

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.sim.engines.fused import contact_numbers, hulls
+from phalanx.sim.engines.fused import contact_numbers, fluid, hulls
 from phalanx.sim.engines.fused.masses import SIX, static_masses
 from phalanx.sim.engines.fused.places import Places
 from phalanx.sim.engines.fused.placing import (
@@ -50,7 +50,7 @@ class Numbers:
             **held(on, _options(s)), **_slots(self.places), **held(on, _surfaces(s)),
             **_bodies(self.places), **_joints(s, on), **_actuators(s, on),
             **contact_numbers.tables(self.places), **Rows(s).tables(self.places),
-            **Sensors(s).tables(self.places),
+            **Sensors(s).tables(self.places), **fluid.tables(self.places, placed_bodies(s)),
         }  # fmt: skip
 
     @property

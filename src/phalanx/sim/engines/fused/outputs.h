@@ -142,6 +142,9 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   }
   SLOTS(k) EACH(i, 6) inner[k][i] = BODY[k] ? w.wrench[k][i] : ZERO;
   if (GRAVCOMP) SLOTS(k) compensate_gravity(w, k, inner[k], 1);  // a joint's force, not one from outside
+#if FLUID
+  SLOTS(k) if (BODY[k]) resist(w, k, inner[k], 1);
+#endif
   SLOTS(k) EACH(i, 6) inner[k][i] -= ext[k][i];
   if (NROW) {
     F pulled[NBODY][6];

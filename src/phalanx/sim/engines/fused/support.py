@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from phalanx.sim.engines.fused import sensors
+from phalanx.sim.engines.fused.fluid import has_fluid
 from phalanx.sim.engines.fused.hulls import has_hull
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.structure import FREE, Pair, Structure
@@ -21,7 +22,6 @@ _COUNTS = {
     "nhistory": "delays",
 }  # fmt: skip
 _OPTIONS = {
-    "density": "a fluid's density", "viscosity": "a fluid's viscosity",
     "noslip_iterations": "the noslip solver", "disableactuator": "disabled groups of actuators",
 }  # fmt: skip
 _BESIDES = tuple(
@@ -118,9 +118,12 @@ def _options(m: mujoco.MjModel) -> str | None:
         if m.opt.enableflags & bit and bit not in (*_BESIDES, mujoco.mjtEnableBit.mjNENABLE):
             name = bit.name.removeprefix("mjENBL_").lower()
             return f"an enabled option (option flag {name})"
-    if np.any(m.opt.wind):
-        return "wind (option wind)"
     integrators = mujoco.mjtIntegrator
+    if has_fluid(m):
+        if _is(m.opt.integrator, integrators.mjINT_IMPLICITFAST):
+            return "a fluid with implicitfast; use Euler or RK4 (option integrator)"
+        for geom in np.flatnonzero(m.geom_fluid[:, 0] > 0).tolist():
+            return f"a fluid around ellipsoids, fluidshape (geom {_name(m, 'geom', geom)})"
     known = (integrators.mjINT_EULER, integrators.mjINT_IMPLICITFAST, integrators.mjINT_RK4)
     if not _is(m.opt.integrator, *known):
         return "other integrators than Euler, implicitfast and RK4 (option integrator)"

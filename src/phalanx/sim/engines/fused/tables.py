@@ -14,6 +14,7 @@ from phalanx.sim.engines.fused.contact_numbers import (
     hfields,
     solids,
 )
+from phalanx.sim.engines.fused.fluid import has_fluid
 from phalanx.sim.engines.fused.lanes import SLOT_TABLES, Lanes, declared
 from phalanx.sim.engines.fused.numbers import (
     actuators_by_slot,
@@ -167,6 +168,7 @@ def constants(
         "NBALL": len(balls),
         "BALL_SPRINGS": int(any(m.jnt_stiffness[joints[k]] for k in balls) or varies("spring")),
         "FREE_EXTRAS": int(extras), "FREE_FRICTION": int(free_loss and extras),
+        "FLUID": int(has_fluid(m)),
         "GRAVCOMP": int(m.ngravcomp > 0 and not m.opt.disableflags & _NO_GRAVITY),
         **{"_".join(kind): i for i, kind in enumerate(KINDS)},
         "MAXTOUCH": max([1, *touches, *fixed_touches]), "HAS_SOLIDS": int(bool(solids(s))),

@@ -11,6 +11,10 @@ FN void compensate_gravity(const Shown &w, int k, F *wrench, float side) {
   }
 }
 
+#if FLUID
+#include "fluid.h"
+#endif
+
 // The wrench that xfrc_applied exerts on body `id` of the model, whose centre of mass is at o.
 FN void add_applied_at(const Shown &w, const Fields &f, int id, const F *o, F *wrench) {
   F force[3], t[3];
@@ -80,6 +84,9 @@ STAGE void apply_forces(World &w, const Fields &f) {
     if (f.xfrc_applied) BODIES_OF(k, b) add_applied(w, f, k, b, wrench);
     EACH(i, 6) w.wrench[k][i] -= wrench[i];
   }
+#if FLUID
+  SLOTS(k) if (BODY[k]) resist(w, k, w.wrench[k], -1);
+#endif
   if (f.qfrc_applied) SLOTS(k) if (KIND[k] == FREE) {
     F local[3];
     EACH(i, 3) {
