@@ -21,6 +21,7 @@ from test_fused_fluid import FLUIDS, SWIMMER
 from test_fused_ground import BALLS, CORNERED, ROUND, hills, rolling
 from test_fused_rows import ROWS, model_of
 from test_fused_sensors import SENSORS, WELDED, WORLD
+from test_fused_thrust import DRONE, OPTIONS
 
 MODELS = {
     "joints": TRUTHS["implicitfast"][1],
@@ -36,6 +37,7 @@ MODELS = {
     "RK4": TRUTHS["RK4"][1],
     "lanes, RK4": f'<mujoco><option integrator="RK4"/><worldbody>{ARMS}</worldbody></mujoco>',
     "fluid": SWIMMER(**FLUIDS["RK4"]),
+    "drone": DRONE(**OPTIONS["implicitfast"]),
     "welded": WELDED.format(""),
     "sensors": WORLD.format("".join(SENSORS.values())),
 }

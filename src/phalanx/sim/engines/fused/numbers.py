@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.sim.engines.fused import contact_numbers, fluid, hulls
+from phalanx.sim.engines.fused import contact_numbers, fluid, hulls, thrust
 from phalanx.sim.engines.fused.masses import SIX, static_masses
 from phalanx.sim.engines.fused.places import Places
 from phalanx.sim.engines.fused.placing import (
@@ -51,6 +51,7 @@ class Numbers:
             **_bodies(self.places), **_joints(s, on), **_actuators(s, on),
             **contact_numbers.tables(self.places), **Rows(s).tables(self.places),
             **Sensors(s).tables(self.places), **fluid.tables(self.places, placed_bodies(s)),
+            **thrust.tables(self.places),
         }  # fmt: skip
 
     @property
@@ -252,7 +253,8 @@ def ranged(values: Tensor, on: Tensor) -> list[Tensor]:
 
 def _actuators(s: Structure, on: Device) -> dict[str, Make]:
     m, flags = s.model, mujoco.mjtDisableBit
-    ids = [i for some in actuators_by_slot(s) + actuators_by_tendon(m) for i in some]
+    groups = (*actuators_by_slot(s), *actuators_by_tendon(m), thrust.thrusters(m))
+    ids = [i for some in groups for i in some]
     at, works = on.index(ids), is_on(m, flags.mjDSBL_ACTUATION)
     clamped = on(m.actuator_ctrllimited[ids] * is_on(m, flags.mjDSBL_CLAMPCTRL)) > 0
     limited = on(m.actuator_forcelimited[ids]) > 0

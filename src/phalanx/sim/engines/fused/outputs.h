@@ -104,6 +104,22 @@ WRITER void tree_com(const Shown &w, int k, F *com) {
 }
 #include "sensors.h"
 
+#if NTHRUSTER
+// qfrc_actuator, of actuators at sites and at joints.
+WRITER void write_with_thrust(const Shown &w) {
+  F pushed[NSLOT][6], local[3];
+  SLOTS(k) EACH(i, 6) pushed[k][i] = ZERO;
+  thrust(w, 1, pushed);
+  add_to_parents(pushed);
+  SLOTS(k) if (KIND[k] == FREE) {
+    rotate_back(w.R[k], pushed[k], local);
+    EACH(i, 3) put(w, OUT(qfrc_actuator), NV, DOF[k] + i, pushed[k][3 + i]), put(w, OUT(qfrc_actuator), NV, DOF[k] + 3 + i, local[i]);
+  } else if (DOF[k] >= 0) {
+    put(w, OUT(qfrc_actuator), NV, DOF[k], joint_actuation(w, k) + dot6(w.S[k], pushed[k]));
+  }
+}
+#endif
+
 // mj_sensorAcc, mj_rnePostConstraint: after `solve`, before `integrate`
 WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   if (OUT(actuator_force)) ONE_OF(i, ACTUATORS, NU) put(w, OUT(actuator_force), NU, i, w.drives->force[i]);
@@ -120,6 +136,9 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
     if (KIND[k] == FREE) EACH(i, 5) put(w, OUT(qfrc_actuator), NV, DOF[k] + 1 + i, ZERO);
     put(w, OUT(qfrc_actuator), NV, DOF[k], joint_actuation(w, k));
   }
+#if NTHRUSTER
+  if (OUT(qfrc_actuator)) write_with_thrust(w);
+#endif
   bool sensors = OUT(sensordata) && NSENSOR > NSENSOR_STATE;
   bool forces = OUT(qfrc_constraint) || OUT(cfrc_ext) || OUT(cfrc_int) || (sensors && FORCE_SENSORS);
   F inner[NSLOT][6], parts[NPART + 1][6];
@@ -144,6 +163,9 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   if (GRAVCOMP) SLOTS(k) compensate_gravity(w, k, inner[k], 1);  // a joint's force, not one from outside
 #if FLUID
   SLOTS(k) if (BODY[k]) resist(w, k, inner[k], 1);
+#endif
+#if NTHRUSTER
+  thrust(w, 1, inner);
 #endif
   SLOTS(k) EACH(i, 6) inner[k][i] -= ext[k][i];
   if (NROW) {

@@ -7,6 +7,7 @@ from phalanx.sim.engines.fused.lanes import GAP, Lanes, sensor_lanes
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.sensors import Sensors
 from phalanx.sim.engines.fused.structure import Structure
+from phalanx.sim.engines.fused.thrust import thrusters
 
 COUNTS = (2, 4, 8)
 WORTH = 0.8
@@ -104,7 +105,7 @@ def _needs_one_lane(s: Structure) -> bool:
         coupled.rows or coupled.tendons or s.balls or m.na
         or len({s.root_of(k) for k in range(len(s.slots))}) > 1 or len(s.groups) > 1
         or "TOUCH" in Sensors(s).kinds or Sensors(s).of_fixed_contacts or Sensors(s).parts
-        or len(s.slots) == 1
+        or len(s.slots) == 1 or thrusters(m)
     )  # fmt: skip
 
 

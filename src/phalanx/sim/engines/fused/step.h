@@ -416,6 +416,10 @@ STAGE void actuation(World &w) {
     w.tau[k] += total;
     if (IMPLICIT_FAST) w.implicit[k] -= derivative;
   }
+#if NTHRUSTER
+  F same;
+  for (int n = 0; n < NTHRUSTER; n++) actuator_force(w, FIRST_THRUSTER + n, ZERO, ZERO, same);
+#endif
 #if NBALL
   SLOTS(k) if (BALL_AXIS[k] == 0 && BALL_SPRINGS) ball_spring(w, k);
 #endif

@@ -7,7 +7,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from phalanx.sim.engines.fused import sensors
+from phalanx.sim.engines.fused import sensors, thrust
 from phalanx.sim.engines.fused.fluid import has_fluid
 from phalanx.sim.engines.fused.hulls import has_hull
 from phalanx.sim.engines.fused.rows import Rows
@@ -162,8 +162,9 @@ def _actuators(m: mujoco.MjModel) -> str | None:
         kinds = mujoco.mjtTrn
         at_tendon = _is(m.actuator_trntype[i], kinds.mjTRN_TENDON)
         at_joint = _is(m.actuator_trntype[i], kinds.mjTRN_JOINT, kinds.mjTRN_JOINTINPARENT)
-        if not at_joint and not at_tendon:
-            return f"transmissions to other things than joints and tendons {name}"
+        at_site = _is(m.actuator_trntype[i], kinds.mjTRN_SITE)
+        if not at_joint and not at_tendon and not at_site:
+            return f"transmissions to other things than joints, tendons and sites {name}"
         joint = m.jnt_type[m.actuator_trnid[i, 0]] if at_joint else JOINT.mjJNT_HINGE
         if not _is(joint, JOINT.mjJNT_HINGE, JOINT.mjJNT_SLIDE):
             return f"actuators of other joints than hinges and slides {name}"
@@ -179,7 +180,7 @@ def _actuators(m: mujoco.MjModel) -> str | None:
             return f"other biases than affine ones {name}"
     if m.nactuator != m.nu:
         return "actuators with several controls"
-    return None
+    return thrust.refused(m)
 
 
 def _equalities(m: mujoco.MjModel) -> str | None:

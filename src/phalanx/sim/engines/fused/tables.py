@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import mujoco
 import numpy as np
 
-from phalanx.sim.engines.fused import hulls
+from phalanx.sim.engines.fused import hulls, thrust
 from phalanx.sim.engines.fused.contact_numbers import (
     contact_dim,
     grids,
@@ -100,6 +100,7 @@ def constants(
     m, slots = s.model, s.slots
     free, posed = [k for k, slot in enumerate(slots) if slot.kind == FREE], s.posed
     acts, pulling = actuators_by_slot(s), actuators_by_tendon(m)
+    thrusting = [thrust.thrusters(m)]
     balls, coupled = s.balls, Rows(s)
     free_dofs = [int(m.jnt_dofadr[slots[k].joint]) + i for k in free for i in range(6)]
     limited = _constrains(m, mujoco.mjtDisableBit.mjDSBL_LIMIT) * m.jnt_limited
@@ -183,6 +184,7 @@ def constants(
             root[s.slot_of_geom(a)] != root[s.slot_of_geom(b)] for a, b, _ in s.pairs)
             or any(len(coupled.trees(row)) > 1 for row in coupled.rows)),
         **coupled.numbers(), "NJOINT_ACTUATOR": sum(len(a) for a in acts),
+        "NTHRUSTER": len(thrusting[0]), "FIRST_THRUSTER": sum(len(a) for a in acts + pulling),
     }  # fmt: skip
     by_slot, tree = range(len(slots)), m.body_rootid[m.geom_bodyid]
     carried = [[n for n, b in enumerate(bodies) if s.slot_of_body(b) == k] for k in by_slot]
@@ -211,9 +213,11 @@ def constants(
         "ACTUATOR0": starts([len(a) for a in acts]),
         "BODIES0": starts([len(some) for some in carried]),
         "SLOT_BODY": [n for some in carried for n in some],
-        "ACTUATOR": [i for a in acts + pulling for i in a],
-        "ACT": [int(m.actuator_actadr[i]) for a in acts + pulling for i in a],
-        "ACT_EARLY": [int(m.actuator_actearly[i]) for a in acts + pulling for i in a],
+        "ACTUATOR": [i for a in acts + pulling + thrusting for i in a],
+        "ACT": [int(m.actuator_actadr[i]) for a in acts + pulling + thrusting for i in a],
+        "ACT_EARLY": [int(m.actuator_actearly[i]) for a in acts + pulling + thrusting for i in a],
+        **({"THRUST_SLOT": [s.slot_of_body(int(m.site_bodyid[i])) for i in thrust.sites(m)]}
+           if thrust.thrusters(m) else {}),
         "TENDON_ACTUATOR0": starts([len(a) for a in pulling]),
         **coupled.arrays(),
         "POINT0": starts([sum(p.slot == k for p in s.points) for k in by_slot]),

@@ -14,6 +14,9 @@ FN void compensate_gravity(const Shown &w, int k, F *wrench, float side) {
 #if FLUID
 #include "fluid.h"
 #endif
+#if NTHRUSTER
+#include "thrust.h"
+#endif
 
 // The wrench that xfrc_applied exerts on body `id` of the model, whose centre of mass is at o.
 FN void add_applied_at(const Shown &w, const Fields &f, int id, const F *o, F *wrench) {
@@ -86,6 +89,9 @@ STAGE void apply_forces(World &w, const Fields &f) {
   }
 #if FLUID
   SLOTS(k) if (BODY[k]) resist(w, k, w.wrench[k], -1);
+#endif
+#if NTHRUSTER
+  thrust(w, -1, w.wrench);
 #endif
   if (f.qfrc_applied) SLOTS(k) if (KIND[k] == FREE) {
     F local[3];
