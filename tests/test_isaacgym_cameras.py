@@ -322,10 +322,16 @@ def test_optical_flow_is_how_far_each_point_moved_in_the_picture():
     first, env = world.envs
     cameras = [front(world, env, enable_tensors=True) for env in world.envs]
     GYM.prepare_sim(world.sim)
-    flow = gymtorch.wrap_tensor(
-        GYM.get_camera_image_gpu_tensor(world.sim, first, cameras[0], gymapi.IMAGE_OPTICAL_FLOW)
-    )
+    held = GYM.get_camera_image_gpu_tensor(world.sim, first, cameras[0], gymapi.IMAGE_OPTICAL_FLOW)
+    flow = gymtorch.wrap_tensor(held)
     assert (flow.shape, flow.dtype) == ((H, W, 2), torch.int16)
+    where = held.data_ptr, held.device, int(held.dtype)
+    other = gymtorch.wrap_tensor_impl(*where, (*held.shape, 2), (0, 0, 0), (H, W, 2))
+    assert (other.shape, other.data_ptr()) == (flow.shape, flow.data_ptr())
+    with pytest.raises(TypeError, match=r"shape \(100, 200\)"):
+        gymtorch.wrap_tensor_impl(*where, held.shape, (0, 0), held.shape)
+    with pytest.raises(TypeError, match=r"no gymapi\.Tensor"):
+        gymtorch.wrap_tensor_impl(1, *where[1:], (*held.shape, 2), (0, 0, 0), (H, W, 2))
 
     def moved():
         GYM.render_all_camera_sensors(world.sim)

@@ -1,5 +1,7 @@
 """The descriptor by which Isaac Gym's calls take and return PyTorch tensors."""
 
+import weakref
+
 import torch
 
 from isaacgym.enums import TensorDataType
@@ -17,10 +19,11 @@ class Tensor:
     """A descriptor of the memory of a PyTorch tensor.
 
     It keeps the tensor alive, so a descriptor of a temporary tensor stays valid. absent: whether
-    `gymtorch.wrap_tensor` gives None, as Isaac Gym does for a simulation without any DOFs.
+    `gymtorch.wrap_tensor` gives None, as Isaac Gym does for a simulation without any DOFs. pairs:
+    whether `shape` leaves out the last dimension, as Isaac Gym's does for optical flow.
     """
 
-    def __init__(self, tensor: torch.Tensor, absent: bool = False) -> None:
+    def __init__(self, tensor: torch.Tensor, absent: bool = False, pairs: bool = False) -> None:
         """Raises TypeError unless it is a contiguous tensor of a supported element type."""
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"expected a torch.Tensor, got {type(tensor).__name__}")
@@ -37,6 +40,7 @@ class Tensor:
             )
         self.torch = tensor.detach()
         self.absent = absent
+        self._pairs = pairs
 
     @property
     def device(self) -> int:
@@ -52,17 +56,19 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the dimensions."""
-        return tuple(self.torch.shape)
+        return tuple(self.torch.shape[: -1 if self._pairs else None])
 
     @property
     def ndim(self) -> int:
         """Number of dimensions."""
-        return self.torch.ndim
+        return len(self.shape)
 
     @property
     def data_address(self) -> int:
-        """Address of the first element."""
-        return self.torch.data_ptr()
+        """Address of the first element; `at_address` knows it while this descriptor lives."""
+        address = self.torch.data_ptr()
+        _at_address[address] = self
+        return address
 
     data_ptr = data_address
 
@@ -73,3 +79,13 @@ class Tensor:
 
     def __repr__(self) -> str:
         return f"Tensor(shape={self.shape}, dtype={self.dtype}, device={self.device})"
+
+
+_at_address: "weakref.WeakValueDictionary[int, Tensor]" = weakref.WeakValueDictionary()
+
+
+def at_address(address: int) -> Tensor:
+    """The living descriptor that gave this address. Raises TypeError if there is none."""
+    if (held := _at_address.get(address)) is None:
+        raise TypeError("no gymapi.Tensor that is still referred to gave this address as data_ptr")
+    return held

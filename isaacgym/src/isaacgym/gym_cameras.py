@@ -131,7 +131,8 @@ class CameraCalls(StateCalls):
                 f"gym.{call} was given a camera without CameraProperties.enable_tensors; set it"
             )
         pictures = self._pictures(sim, call)
-        return Tensor(pictures.tensor(env, int(camera), int(type), call))
+        flow = type == ImageType.IMAGE_OPTICAL_FLOW
+        return Tensor(pictures.tensor(env, int(camera), int(type), call), pairs=flow)
 
     def write_camera_image_to_file(
         self, sim: Sim, env: Env, camera: int, type: ImageType, filename: str

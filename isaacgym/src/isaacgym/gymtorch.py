@@ -4,11 +4,13 @@ root_states = gymtorch.wrap_tensor(gym.acquire_actor_root_state_tensor(sim))   #
 gym.set_actor_root_state_tensor(sim, gymtorch.unwrap_tensor(root_states))
 """
 
+import math
+
 import torch
 
 from isaacgym import descriptor
 
-__all__ = ["torch", "unwrap_tensor", "wrap_tensor"]
+__all__ = ["torch", "unwrap_tensor", "wrap_tensor", "wrap_tensor_impl"]
 # `Tensor` is left out: after a star import, TorchScript's type comments mean torch's `Tensor`.
 
 
@@ -24,6 +26,31 @@ def wrap_tensor(gym_tensor: descriptor.Tensor) -> torch.Tensor | None:
             f" {type(gym_tensor).__name__}"
         )
     return None if gym_tensor.absent else gym_tensor.torch
+
+
+def wrap_tensor_impl(
+    data: int,
+    device: int,
+    dtype: int,
+    shape: tuple[int, ...],
+    offsets: tuple[int, ...],
+    counts: tuple[int, ...],
+) -> torch.Tensor:
+    """The PyTorch tensor at the address `data` that a `gymapi.Tensor` gave, as `shape`; from each
+    dimension `counts` entries from `offsets` on. Some programs wrap optical flow by it, since that
+    descriptor's shape leaves out the two values of a pixel.
+
+    Raises TypeError if no descriptor gave the address, or for another size, type or device.
+    """
+    held = descriptor.at_address(data)
+    if (math.prod(shape), int(dtype), device) != (held.torch.numel(), held.dtype, held.device):
+        raise TypeError(
+            f"gymtorch.wrap_tensor_impl was given shape {tuple(shape)}, dtype {int(dtype)} and"
+            f" device {device} for {held.torch.numel()} elements of dtype {int(held.dtype)} on"
+            f" device {held.device}"
+        )
+    rows = zip(offsets, counts, strict=True)
+    return held.torch.view(shape)[tuple(slice(at, at + count) for at, count in rows)]
 
 
 def unwrap_tensor(torch_tensor: torch.Tensor) -> descriptor.Tensor:
