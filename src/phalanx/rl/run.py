@@ -99,6 +99,8 @@ class Run:
             agent.reset(agent.hooked_env)
         if self.captures:
             self.rehearse()
+        elif getattr(c, "torch_compile", False) and hasattr(self.env, "compile_on_cpu"):
+            self.env.compile_on_cpu(self.warn)
         with self.folder.opened(self.frame):
             self.observer.after_init(agent)
             journal.start()

@@ -11,10 +11,11 @@ One `step(actions)`, for all N environments
     a. `progress_buf` counts the step;
     b. `compute_observations()` gives the observation of the state that was reached;
     c. `compute_reward()` gives the reward for reaching it and whether the episode `terminated`;
-    d. an episode that did not terminate and has lasted `episode_length` steps is `truncated`;
-    e. environments that are done are reset: `sim.reset(mask)`, then `reset_envs(mask)`;
-    f. `compute_observations()` gives their first observation; the others keep that of (b). On a
-       CPU, where checking needs no synchronisation, (e) and (f) are skipped if no episode ended.
+    d. an episode that did not terminate and has lasted `episode_length` steps is `truncated`.
+ 4. Episodes begin where others have ended; on a CPU, where checking needs no synchronisation, this
+    is skipped if none has:
+    a. `sim.reset(mask)`, then `reset_envs(mask)`;
+    b. `compute_observations()` gives their first observation; the others keep that of (3b).
 So where an episode has ended, the returned observation belongs to the new episode. The observation
 of (b) is in `infos["terminal"]`; time-outs bootstrap from its value. An environment that diverged
 (NaN) has terminated with reward 0; its last observation is zero.
@@ -51,6 +52,9 @@ from phalanx.tasks.actuators import make_actuators
 from phalanx.tasks.checks import action_shape, check_actions, check_class, check_reward
 from phalanx.tasks.history import History
 from phalanx.tasks.term_log import TermLog
+
+FEWEST_RECORDED = 256
+"""Environments; for fewer it does not repay compiling."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,7 @@ class Task:
             deterministic=self.config.deterministic,
         )
         self._state: dict[str, Tensor] = {}
+        self._recorded: Callable[[], None] | None = None
         state, n, device_ = self.state, self.num_envs, self.device
         self.obs_size, self.states_size = self.num_obs, self.num_states
         """Numbers of one observation, and of the states of one step, without `history`."""
@@ -330,6 +335,29 @@ class Task:
         self._before_physics = compiled(self._before_physics)  # type: ignore[method-assign]
         self._after_physics = compiled(self._after_physics)  # type: ignore[method-assign]
 
+    def compile_on_cpu(self, warn: Callable[[str], None]) -> None:
+        """On a CPU, compile what follows the physics, see `compute.recorded`; state stays as it is.
+        Only of Phalanx's own tasks: what others compute in Python alone would not be repeated. If
+        that fails, torch goes on, and `warn` gets the reason."""
+        own = type(self).__module__.startswith("phalanx.tasks.")
+        if self.device.type != "cpu" or not own or self.num_envs < FEWEST_RECORDED:
+            return
+        from phalanx.compute.recorded import NotRecordable, Recorded
+
+        before, random = self.state_dict(), torch.get_rng_state()
+        kind = torch.float32 if isinstance(self.action_space, Box) else torch.long
+        threads = torch.get_num_threads()
+        try:
+            self._before_physics(torch.zeros(self._action_shape, dtype=kind))
+            self._physics()
+            self._after_physics()  # fields that are read exist from now on
+            self._recorded = Recorded(self.post_physics_step, self.num_envs, threads)
+        except (PhalanxError, NotRecordable, OSError) as error:
+            warn(f"torch computes the rewards and observations, slower: {error}")
+        finally:
+            self.load_state_dict(before)
+            torch.set_rng_state(random)
+
     def _before_physics(self, actions: Tensor) -> None:
         continuous, limit = isinstance(self.action_space, Box), self.config.clip_actions
         if continuous:
@@ -358,10 +386,12 @@ class Task:
 
     def _after_physics(self) -> None:
         self.sim.mark_diverged()
-        self.post_physics_step()
+        reach = self.post_physics_step if self._recorded is None else self._recorded
+        reach()
+        self._begin_episodes()
 
     def post_physics_step(self) -> None:
-        """Count, observe, reward, reset, observe new episodes: (a) to (f) above."""
+        """Count, observe, reward: (3) above."""
         self.progress_buf += 1
         if self.randomizer is not None:
             self.randomizer.count()
@@ -377,8 +407,11 @@ class Task:
         self.terminated.copy_(terminated | ~ok)
         too_long = self.progress_buf >= self.config.episode_length
         self.truncated.copy_(too_long & ~self.terminated)
-        done = self.terminated | self.truncated
         self.obs_buf.copy_(self.terminal_obs_buf)
+
+    def _begin_episodes(self) -> None:
+        """Reset where episodes have ended, and observe: (4) above."""
+        done = self.terminated | self.truncated
         if self.device.type == "cpu" and not done.any():  # on a GPU, checking would synchronise
             return
         self._reset(done)

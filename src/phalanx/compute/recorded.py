@@ -1,0 +1,199 @@
+"""A function's torch operations on a CPU, recorded once, then run as one compiled function.
+
+    step = Recorded(function, rows=N, threads=2)      # calls the function
+    step()                                            # does the same, compiled
+
+It is to a CPU what a CUDA graph is to a GPU: the function has fixed shapes, masks instead of
+branches on values, and buffers that are written in place. Most of its time were hundreds of small
+operations, each on all rows, one core busy. Compiled, a block of rows goes through all of them
+while it is in a core's cache, and cores share the rows. `recorded_c.py` knows the operations that
+compute each row from that row; torch does the others, as random numbers, before or after.
+"""
+
+import ctypes
+import weakref
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from phalanx.compute import clang
+from phalanx.compute.recorded_c import BLOCK, View, source_of, statement
+from phalanx.compute.rows import by_masks
+from phalanx.compute.team import Team
+
+_BRANCHES = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "item")
+"""Operations whose results the host, or a shape, depends on."""
+
+
+class NotRecordable(RuntimeError):
+    """A function does something that the next call may do differently."""
+
+
+@dataclass
+class _Call:
+    """One operation: `function(*args, **kwargs)`, which returned `out`."""
+
+    function: Any
+    args: Any
+    kwargs: Any
+    out: Any
+    reads: set[int]  # memory by address
+    writes: set[int]
+    code: str | None  # loops over rows; None: torch does it
+    phase: int = 0  # even ones are torch's, in odd ones rows go through all calls
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.split("::")[1]
+        if name in _BRANCHES:
+            raise NotRecordable(f"{name} makes the step depend on values")
+        out = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, out))
+        return out
+
+
+class Recorded:
+    """`function()` without arguments and result, which is called once, to record it; calls of this
+    object repeat what it did. rows: the environments, which is the length of one dimension of most
+    tensors. Raises NotRecordable, or PhalanxError if Warp's clang fails to compile it."""
+
+    def __init__(self, function: Callable[[], None], rows: int, threads: int) -> None:
+        self._rows, self._threads = rows, threads
+        self._team = Team(threads - 1)
+        recorder = _Recorder()
+        with torch.no_grad(), by_masks(), recorder:
+            function()
+        self._phases = self._compile(recorder)
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        for phase in self._phases:
+            phase()
+
+    def _compile(self, recorder: _Recorder) -> list[Callable[[], object]]:
+        """The phases in turn. Memory that the function made, that one phase of rows alone uses, and
+        that nobody keeps, becomes a thread's own scratch."""
+        rows = self._rows
+        calls = [c for c in (_described(*call, rows) for call in recorder.calls) if c]
+        _order(calls)
+        tensors = {id(t): t for call in recorder.calls for t in _tensors(call[1:])}
+        made = {at for c in calls if not c.function._schema.is_mutable for at in c.writes}
+        phases = defaultdict(set)
+        for c in calls:
+            for at in c.reads | c.writes:
+                phases[at].add(c.phase)
+        within = {at for at in made if len(phases[at]) == 1 and max(phases[at]) % 2}
+        within -= {_address(t) for t in tensors.values() if not View(t).by_row(rows)}
+        kept = [t for t in tensors.values() if _address(t) not in within]
+        perhaps = [t for t in tensors.values() if _address(t) in within]
+        sizes = {_address(t): t.untyped_storage().nbytes() // rows for t in perhaps}
+        watched = [weakref.ref(t) for t in perhaps]
+        steps: list[list[Any]] = [[] for _ in range(1 + max((c.phase for c in calls), default=0))]
+        changed: list[dict[int, Tensor]] = [{} for _ in steps]
+        for c in calls:
+            steps[c.phase].append(_again(c) if c.code is None else c.code)
+            if c.code is not None and c.function._schema.is_mutable:
+                changed[c.phase] |= {_address(c.out): c.out} if not c.writes <= within else {}
+        # What is still there after this is somebody's, and it may change in any step.
+        recorder.calls.clear()
+        del tensors, perhaps, calls, c
+        kept += [t for ref in watched if (t := ref()) is not None]
+        shared = list(dict.fromkeys(at for at in map(_address, kept) if at in phases))
+        local = {at: n for at, n in sizes.items() if at not in set(shared)}
+        self._kept = kept
+        text, scratch = source_of(steps[1::2], shared, local)
+        word, long = ctypes.c_void_p, ctypes.c_long
+        names = [f"rows_{k}" for k in range(len(steps) // 2)]
+        functions = clang.functions(text, dict.fromkeys(names, (None, word, word, long, long)))
+        on_rows = self._sharing(np.array(shared, np.int64), scratch)
+        found: list[Callable[[], object]] = []
+        for k in range(len(steps)):
+            if k % 2:
+                found.append(on_rows(functions[names[k // 2]], list(changed[k].values())))
+            else:
+                found += steps[k]
+        return found
+
+    def _sharing(self, table: np.ndarray, scratch: int) -> Callable[..., Callable[[], None]]:
+        """What makes a phase of a compiled function: threads share the rows, whole blocks each.
+        table: of addresses."""
+        memories = [torch.zeros(scratch + 64, dtype=torch.uint8) for _ in range(self._threads)]
+        own = [m.data_ptr() + -m.data_ptr() % 64 for m in memories]
+        share = -(-self._rows // (self._threads * BLOCK)) * BLOCK
+        ends = [min(k * share, self._rows) for k in range(self._threads + 1)]
+        threads = sum(a < b for a, b in pairwise(ends))
+        self._scratch = (table, memories)
+
+        def phase(function: Any, changed: list[Tensor]) -> Callable[[], None]:
+            def work(k: int) -> None:
+                function(table.ctypes.data, own[k], ends[k], ends[k + 1])
+
+            def run() -> None:
+                self._team.run(work, threads)
+                torch.autograd.graph.increment_version(changed)  # as torch's own writes do
+
+            return run
+
+        return phase
+
+
+def _described(function: Any, args: Any, kwargs: Any, out: Any, rows: int) -> _Call | None:
+    """None for what moves no numbers."""
+    inputs, outputs = _tensors((args, kwargs)), _tensors(out)
+    writes = {_address(t) for t in outputs if t.numel()}
+    reads = {_address(t) for t in inputs if t.numel()}
+    if not writes or (not function._schema.is_mutable and writes <= reads):
+        return None  # nothing, or a view
+    code = statement(function, args, kwargs, out, rows)
+    return _Call(function, args, kwargs, out, reads, writes, code)
+
+
+def _order(calls: list[_Call]) -> None:
+    """Give each call the first phase in which all that it needs is there."""
+    written: dict[int, int] = defaultdict(int)
+    read: dict[int, int] = defaultdict(int)
+    for c in calls:
+        kind = c.code is not None
+        before = [written[at] for at in c.reads | c.writes] + [read[at] for at in c.writes]
+        c.phase = max(before, default=0)
+        c.phase += c.phase % 2 != kind
+        for at in c.reads:
+            read[at] = max(read[at], c.phase)
+        for at in c.writes:
+            written[at] = max(written[at], c.phase)
+
+
+def _again(call: _Call) -> Callable[[], Any]:
+    """The call's operation with the same memory."""
+    function, args, kwargs, out = call.function, call.args, call.kwargs, call.out
+    if function._schema.is_mutable:
+        return lambda: function(*args, **kwargs)
+    if function is torch.ops.aten.rand.default:
+        return lambda: out.uniform_()
+    if isinstance(out, Tensor):
+        return lambda: out.copy_(function(*args, **kwargs))
+    return lambda: [a.copy_(b) for a, b in zip(out, function(*args, **kwargs), strict=True)]
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    if isinstance(values, Tensor):
+        return [values]
+    if isinstance(values, dict):
+        values = list(values.values())
+    return [t for v in values for t in _tensors(v)] if isinstance(values, list | tuple) else []
