@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from phalanx.compute import clang
-from phalanx.compute.recorded_c import BLOCK, View, source_of, statement
+from phalanx.compute.recorded_c import BLOCK, View, called, source_of, statement
 from phalanx.compute.rows import by_masks
 from phalanx.compute.team import Team
 
@@ -41,6 +41,7 @@ class _Call:
     """One operation: `function(*args, **kwargs)`, which returned `out`."""
 
     function: Any
+    in_place: bool
     args: Any
     kwargs: Any
     out: Any
@@ -56,7 +57,7 @@ class _Recorder(TorchDispatchMode):
         self.calls: list[tuple[Any, Any, Any, Any]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._schema.name.split("::")[1]
+        name, _ = called(func)
         if name in _BRANCHES:
             raise NotRecordable(f"{name} makes the step depend on values")
         out = func(*args, **(kwargs or {}))
@@ -89,7 +90,7 @@ class Recorded:
         calls = [c for c in (_described(*call, rows) for call in recorder.calls) if c]
         _order(calls)
         tensors = {id(t): t for call in recorder.calls for t in _tensors(call[1:])}
-        made = {at for c in calls if not c.function._schema.is_mutable for at in c.writes}
+        made = {at for c in calls if not c.in_place for at in c.writes}
         phases = defaultdict(set)
         for c in calls:
             for at in c.reads | c.writes:
@@ -104,7 +105,7 @@ class Recorded:
         changed: list[dict[int, Tensor]] = [{} for _ in steps]
         for c in calls:
             steps[c.phase].append(_again(c) if c.code is None else c.code)
-            if c.code is not None and c.function._schema.is_mutable:
+            if c.code is not None and c.in_place:
                 changed[c.phase] |= {_address(c.out): c.out} if not c.writes <= within else {}
         # What is still there after this is somebody's, and it may change in any step.
         recorder.calls.clear()
@@ -154,10 +155,11 @@ def _described(function: Any, args: Any, kwargs: Any, out: Any, rows: int) -> _C
     inputs, outputs = _tensors((args, kwargs)), _tensors(out)
     writes = {_address(t) for t in outputs if t.numel()}
     reads = {_address(t) for t in inputs if t.numel()}
-    if not writes or (not function._schema.is_mutable and writes <= reads):
+    in_place = called(function)[1]
+    if not writes or (not in_place and writes <= reads):
         return None  # nothing, or a view
     code = statement(function, args, kwargs, out, rows)
-    return _Call(function, args, kwargs, out, reads, writes, code)
+    return _Call(function, in_place, args, kwargs, out, reads, writes, code)
 
 
 def _order(calls: list[_Call]) -> None:
@@ -178,7 +180,7 @@ def _order(calls: list[_Call]) -> None:
 def _again(call: _Call) -> Callable[[], Any]:
     """The call's operation with the same memory."""
     function, args, kwargs, out = call.function, call.args, call.kwargs, call.out
-    if function._schema.is_mutable:
+    if in_place:
         return lambda: function(*args, **kwargs)
     if function is torch.ops.aten.rand.default:
         return lambda: out.uniform_()

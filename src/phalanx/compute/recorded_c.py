@@ -73,6 +73,12 @@ class _Other(Exception):
     """Not an operation on rows."""
 
 
+def called(function: Any) -> tuple[str, bool]:
+    """The name of one of torch's operations, and whether it writes into an argument."""
+    name, _, variant = function.name().split("::")[1].partition(".")
+    return name, variant == "out" or (name.endswith("_") and not name.endswith("__"))
+
+
 def statement(function: Any, args: Any, kwargs: Any, out: Any, rows: int) -> str | None:
     """The C of one operation, None if torch must do it."""
     try:
@@ -86,12 +92,10 @@ class _Writer:
         self.rows = rows
 
     def write(self, function: Any, args: Any, kwargs: Any, out: Any) -> str:
-        name = function._schema.name.split("::")[1]
-        in_place = function._schema.is_mutable
-        if name.endswith("_") and in_place:
-            name = name[:-1]
-        elif in_place:
+        name, in_place = called(function)
+        if in_place and not name.endswith("_"):
             raise _Other
+        name = name.removesuffix("_")
         if not isinstance(out, Tensor) or out.dtype not in _TYPES:
             raise _Other
         special = getattr(self, f"_{name.lstrip('_')}", None)
