@@ -180,7 +180,7 @@ def _order(calls: list[_Call]) -> None:
 def _again(call: _Call) -> Callable[[], Any]:
     """The call's operation with the same memory."""
     function, args, kwargs, out = call.function, call.args, call.kwargs, call.out
-    if in_place:
+    if call.in_place:
         return lambda: function(*args, **kwargs)
     if function is torch.ops.aten.rand.default:
         return lambda: out.uniform_()
