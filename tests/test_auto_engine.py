@@ -70,11 +70,11 @@ def auto_with_warp(scene, num_envs):
 def test_what_is_asked_for_later_changes_the_engine_and_nothing_else(asked, other):
     task = moved(ant("auto" if other == "mujoco" else auto_with_warp), 20)
     sim, before = task.sim, task.sim.qpos.clone()
-    held = {name: getattr(sim, name) for name in ("qpos", "qvel", "ctrl", "sensordata", "xpos")}
+    held = {n: getattr(sim, n) for n in ("qpos", "qvel", "ctrl", "sensordata", "xpos", "M")}
     values = {name: value.clone() for name, value in held.items()}
     assert sim.engine.name == "fused"
     if asked == "field":
-        assert len(sim.M) == FEWEST
+        assert len(sim.qfrc_bias) == FEWEST
     else:
         sim.model_field("geom_solmix")
     assert sim.engine.name == other

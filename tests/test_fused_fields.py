@@ -158,6 +158,44 @@ def test_what_never_moves_is_where_its_environment_has_it(shop):
     )
 
 
+def mass_matrices(sim):
+    """MuJoCo's in the state of each environment, with its own numbers."""
+    for env in range(sim.num_envs):
+        data = mujoco.MjData(model := sim.model_of(env))
+        data.qpos[:] = sim.qpos[env].numpy()
+        mujoco.mj_forward(model, data)
+        yield data.M
+
+
+def test_the_mass_matrix_is_mujocos(shop):
+    generator = torch.Generator().manual_seed(4)
+    shop.model_field("body_mass")[:] *= 1 + torch.rand(N, 1, generator=generator)
+    shop.model_field("dof_armature")[:] += 0.1
+    draw(shop, generator)
+    stir(shop, generator)
+    shop.step()
+    matrix = shop.M  # for the first time after a step
+
+    def assert_mujocos():
+        for found, truth in zip(matrix, mass_matrices(shop), strict=True):
+            np.testing.assert_allclose(found, truth, rtol=1e-4, atol=1e-5 * truth.max())
+
+    assert_mujocos()
+    kept = shop.engine.state_dict()
+    shop.advance(2)
+    assert_mujocos()
+    shop.engine.load_state_dict(kept, model_fields=False)
+    assert_mujocos()
+
+
+def test_a_field_that_is_read_later_leaves_others_as_they_are(shop):
+    shown = [shop.xpos, shop.sensordata, shop.M]
+    shop.advance(2)
+    before = [field.clone() for field in shown]
+    assert shop.qfrc_actuator is not None
+    assert all(map(torch.equal, shown, before))
+
+
 def test_constants_that_follow_are_mujocos(shop):
     draw(shop, torch.Generator().manual_seed(3))
     for env in range(N):

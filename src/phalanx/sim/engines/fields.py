@@ -45,7 +45,7 @@ DERIVED_FIELDS = KINEMATIC_FIELDS | STAGE_FIELDS | ACCELERATION_FIELDS | LEFT_OU
 _IN_FUSED = frozenset({
     "xpos", "xquat", "xmat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos", "site_xmat",
     "cvel", "cdof", "subtree_com", "qacc", "actuator_force", "qfrc_actuator", "qfrc_constraint",
-    "cfrc_ext", "cfrc_int", "sensordata",
+    "cfrc_ext", "cfrc_int", "sensordata", "M",
 })  # fmt: skip
 _ARENA = ("contact", "efc_", "iefc_", "efm_", "island_", "map_", "iacc", "ifrc_", "tendon_efcadr")
 _NOT_IN_WARP = {

@@ -26,7 +26,7 @@ from phalanx.sim.engines.fields import (
     left_by_step,
     refusal,
 )
-from phalanx.sim.engines.fused import cpu
+from phalanx.sim.engines.fused import cpu, crb
 from phalanx.sim.engines.fused.contact_numbers import bounding_radii, hfields
 from phalanx.sim.engines.fused.invweights import LENGTHS, NAMES, Invweights
 from phalanx.sim.engines.fused.numbers import Fields, Numbers, model_fields
@@ -75,6 +75,7 @@ class FusedEngine:
         held = (*self._state, "ctrl", "time", *poses)
         self._data = {name: self._initial(name) for name in held}
         self._derived: dict[str, Tensor] = {}
+        self._crb: crb.MassMatrix | None = None
         self._invweights: Invweights | None = None
         self._at_start: dict[str, Tensor] = {}
         self._bound: Any = None  # the tensors of both as the step takes them; None to bind again
@@ -133,6 +134,8 @@ class FusedEngine:
             return self._data[name]
         if name == "cfrc_int" and (reason := _welded(self.model)):
             raise PhalanxError(f"Sim does not show 'cfrc_int' on the fused engine: {reason}")
+        if name == "M":
+            return self._mass_matrix(stale)
         free = stale or left_by_step(name, self.model)
         if name not in self._derived or not (free or name in self._fresh):
             if name not in self._derived:
@@ -145,6 +148,23 @@ class FusedEngine:
                 self._fresh.add(name)
             self._compute(name)
         return self._derived[name]
+
+    def _mass_matrix(self, stale: bool) -> Tensor:
+        """M, which follows from fields that a step shows and is found again with them."""
+        for name in crb.NEEDS:
+            self.field(name, stale)
+        if self._crb is None:
+            self._crb = crb.MassMatrix(self.model, self.device)
+            self._derived["M"] = torch.empty(self.num_envs, self.model.nC, device=self.device)
+        if not stale:
+            self._fresh.add("M")
+        self._write_mass_matrix()
+        return self._derived["M"]
+
+    def _write_mass_matrix(self) -> None:
+        if self._crb is not None:
+            shown = (self._derived[name] for name in crb.NEEDS)
+            self._derived["M"].copy_(self._crb.find(self._fields_of(slice(None)), *shown))
 
     def _switch(self) -> None:
         """Build a step in which equalities can be switched on and off."""
@@ -472,6 +492,8 @@ class FusedEngine:
             self._bound = self._step.bind({**fields, "overflow": self._overflow})
         shared, varied = self._shared, self._varied
         self._step.run(self._bound, shared, varied, self.num_envs, substeps, flags, mask)
+        if flags[1] != _NO_POSITIONS:
+            self._write_mass_matrix()
 
     def _compute(self, name: str) -> None:
         """Give a field that was not shown during the last step the value that it would have."""
@@ -487,8 +509,7 @@ class FusedEngine:
         if name in self._fresh:
             self._run(0, (False, _FRESH))
         for k, value in others.items():
-            if k not in self._fresh:
-                self._derived[k].copy_(value)
+            self._derived[k].copy_(value)
         self._clear_acceleration_sensors(self.unstepped)
 
     def _clear_acceleration_sensors(self, mask: Tensor) -> None:
