@@ -324,7 +324,8 @@ class Physics:
         state = self.state
         state.mass.copy_(state.tensor(fields["body_mass"][:, 1:]))
         state.com.copy_(state.tensor(fields["body_ipos"][:, 1:]))
-        state.eccentric = bool(state.roots.of(state.com).any())
+        roots = 1 + self.layout.root_body[self.layout.free]
+        state.eccentric = bool(fields["body_ipos"][:, roots].any())
         tensor = body_properties(self.world)["inertia"].astype(float)
         trace = np.trace(tensor, axis1=-2, axis2=-1)
         scale5 = fields["body_inertia"].sum(-1)[:, 1:]

@@ -11,6 +11,8 @@ What is current when
 - Forces: those of the last substep of the last `simulate`, in whatever order tensors are refreshed.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -31,11 +33,13 @@ class Tensors:
         self._state, self._forces, self._jacobians = state, forces, jacobians
         self._buffers: dict[str, Tensor] = {}
         self._descriptors: dict[str, Descriptor] = {}
+        self._fills: dict[str, list[Callable[[], object]]] = {}
+        """What fills the tensors of each kind."""
         self._trees: Tensor  # (B,) the root body of each body
 
     def has(self, kind: str) -> bool:
         """Whether a tensor of this kind was acquired."""
-        return any(_kind(name) == kind for name in self._buffers)
+        return kind in self._fills
 
     def begin(self) -> None:
         """Have a new engine compute the fields that acquired tensors need."""
@@ -62,13 +66,14 @@ class Tensors:
             buffer = self._buffers[name]
             absent = name == "dof_state" and not buffer.numel()
             self._descriptors[name] = Descriptor(buffer, absent)
+            if buffer.numel():
+                self._fills.setdefault(_kind(name), []).append(self._fill(name, buffer))
         return self._descriptors[name], new
 
     def refresh(self, kind: str) -> None:
         """Fill the acquired tensors of a kind."""
-        for name, buffer in self._buffers.items():
-            if _kind(name) == kind and buffer.numel():
-                self._fill(name, buffer)
+        for fill in self._fills[kind]:
+            fill()
 
     def _shape(self, name: str) -> tuple[int, ...]:
         state = self._state
@@ -86,26 +91,32 @@ class Tensors:
                 return self._jacobians.mass_matrix_shape(self._slot(name))
         return self._forces.shape(name)
 
-    def _fill(self, name: str, buffer: Tensor) -> None:
+    def _fill(self, name: str, buffer: Tensor) -> Callable[[], object]:
+        """What fills a tensor."""
         match _kind(name):
             case "root_state":
-                self._fill_root_state(buffer)
+                return lambda: self._fill_root_state(buffer)
             case "dof_state":
-                state = self._state
-                columns = [state.dof_q.of(state.engine.qpos), state.dof_v.of(state.engine.qvel)]
-                torch.stack(columns, -1, out=buffer.view(*columns[0].shape, 2))
+                return lambda: self._fill_dof_state(buffer)
             case "rigid_body_state":
-                self._fill_rigid_body_state(buffer)
+                return lambda: self._fill_rigid_body_state(buffer)
             case "jacobian":
-                buffer.copy_(self._jacobians.jacobian(self._slot(name)))
+                slot = self._slot(name)
+                return lambda: buffer.copy_(self._jacobians.jacobian(slot))
             case "mass_matrix":
-                buffer.copy_(self._jacobians.mass_matrix(self._slot(name)))
-            case _:
-                buffer.copy_(self._forces.measured[name])
+                slot = self._slot(name)
+                return lambda: buffer.copy_(self._jacobians.mass_matrix(slot))
+        measured = self._forces.measured[name]
+        return lambda: buffer.copy_(measured)
 
     def _slot(self, name: str) -> int:
         kind, _, actor = name.partition(":")
         return self._jacobians.slot(actor, kind)
+
+    def _fill_dof_state(self, buffer: Tensor) -> None:
+        state = self._state
+        columns = [state.dof_q.of(state.engine.qpos), state.dof_v.of(state.engine.qvel)]
+        torch.stack(columns, -1, out=buffer.view(*columns[0].shape, 2))
 
     def _fill_root_state(self, buffer: Tensor) -> None:
         state = self._state
