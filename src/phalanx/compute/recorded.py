@@ -1,7 +1,7 @@
 """A function's torch operations on a CPU, recorded once, then run as one compiled function.
 
-    step = Recorded(function, rows=N, threads=2)      # calls the function
-    step()                                            # does the same, compiled
+    step = Recorded(function, N, 2)      # calls the function
+    step()                               # does the same, compiled, for N rows on 2 threads
 
 It is to a CPU what a CUDA graph is to a GPU: the function has fixed shapes, masks instead of
 branches on values, and buffers that are written in place. Most of its time were hundreds of small
@@ -66,22 +66,29 @@ class _Recorder(TorchDispatchMode):
 
 
 class Recorded:
-    """`function()` without arguments and result, which is called once, to record it; calls of this
-    object repeat what it did. rows: the environments, which is the length of one dimension of most
-    tensors. Raises NotRecordable, or PhalanxError if Warp's clang fails to compile it."""
+    """`function(*inputs)`, which is called once, to record it. Calls of this object do what it did
+    with their own inputs, of the same shapes, and return its result, always in the same tensors.
+    rows: the environments, which is the length of one dimension of most tensors. Raises
+    NotRecordable, or PhalanxError if Warp's clang fails to compile it."""
 
-    def __init__(self, function: Callable[[], None], rows: int, threads: int) -> None:
+    def __init__(
+        self, function: Callable[..., Any], rows: int, threads: int, *inputs: Tensor
+    ) -> None:
         self._rows, self._threads = rows, threads
         self._team = Team(threads - 1)
+        self._inputs = [x.clone() for x in inputs]
         recorder = _Recorder()
         with torch.no_grad(), by_masks(), recorder:
-            function()
+            self._result = function(*self._inputs)
         self._phases = self._compile(recorder)
 
     @torch.no_grad()
-    def __call__(self) -> None:
+    def __call__(self, *inputs: Tensor) -> Any:
+        for own, given in zip(self._inputs, inputs, strict=True):
+            own.copy_(given)
         for phase in self._phases:
             phase()
+        return self._result
 
     def _compile(self, recorder: _Recorder) -> list[Callable[[], object]]:
         """The phases in turn. Memory that the function made, that one phase of rows alone uses, and

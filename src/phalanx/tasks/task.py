@@ -146,7 +146,6 @@ class Task:
             deterministic=self.config.deterministic,
         )
         self._state: dict[str, Tensor] = {}
-        self._recorded: Callable[[], None] | None = None
         state, n, device_ = self.state, self.num_envs, self.device
         self.obs_size, self.states_size = self.num_obs, self.num_states
         """Numbers of one observation, and of the states of one step, without `history`."""
@@ -336,9 +335,9 @@ class Task:
         self._after_physics = compiled(self._after_physics)  # type: ignore[method-assign]
 
     def compile_on_cpu(self, warn: Callable[[str], None]) -> None:
-        """On a CPU, compile what follows the physics, see `compute.recorded`; state stays as it is.
-        Only of Phalanx's own tasks: what others compute in Python alone would not be repeated. If
-        that fails, torch goes on, and `warn` gets the reason."""
+        """On a CPU, compile observations, rewards and resets, see `compute.recorded`; state stays
+        as it is. Only of Phalanx's own tasks: what others compute in Python alone would not be
+        repeated. Where that fails, torch goes on, and `warn` gets the reason."""
         own = type(self).__module__.startswith("phalanx.tasks.")
         if self.device.type != "cpu" or not own or self.num_envs < FEWEST_RECORDED:
             return
@@ -346,14 +345,17 @@ class Task:
 
         before, random = self.state_dict(), torch.get_rng_state()
         kind = torch.float32 if isinstance(self.action_space, Box) else torch.long
-        threads = torch.get_num_threads()
         try:
             self._before_physics(torch.zeros(self._action_shape, dtype=kind))
             self._physics()
             self._after_physics()  # fields that are read exist from now on
-            self._recorded = Recorded(self.post_physics_step, self.num_envs, threads)
+            # In the order of a step: resets may read what the last observation has left.
+            for hook in ("post_physics_step", "reset_envs", "compute_observations"):
+                inputs = [self.terminated] if hook == "reset_envs" else []
+                function, threads = getattr(self, hook), torch.get_num_threads()
+                setattr(self, hook, Recorded(function, self.num_envs, threads, *inputs))
         except (PhalanxError, NotRecordable, OSError) as error:
-            warn(f"torch computes the rewards and observations, slower: {error}")
+            warn(f"torch computes some of the rewards, observations and resets, slower: {error}")
         finally:
             self.load_state_dict(before)
             torch.set_rng_state(random)
@@ -386,8 +388,7 @@ class Task:
 
     def _after_physics(self) -> None:
         self.sim.mark_diverged()
-        reach = self.post_physics_step if self._recorded is None else self._recorded
-        reach()
+        self.post_physics_step()
         self._begin_episodes()
 
     def post_physics_step(self) -> None:
