@@ -46,7 +46,7 @@ class Step:
         count = constants.split("#define LANES ")[1].split()[0]
         text = (
             f"#define THREADS {count}\n{(Path(__file__).parent / 'cuda_on_cpu.h').read_text()}"
-            f"#define TABLE static const\n#define LINE_SEARCH_TOLERANCE 1e-4f\n{constants}"
+            f"#define TABLE static const\n{constants}"
             f"{read('cuda.h')}{read('step.h')}{read('cuda_entry.h')}{ENTRY}"
         )
         library = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"

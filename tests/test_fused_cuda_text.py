@@ -51,8 +51,8 @@ def test_the_text_for_gpus_compiles_without_one(name):
     host = torch.device("cpu")
     made = Numbers(structure, host).make(model_fields(structure.model, host))
     shapes = {name: lanes.arranged(name, values).shape[1:] for name, values in made.items()}
-    varies = {"inertia", "limit", "point", "pair"}
-    text = cuda.source(constants(structure, varies.__contains__, shapes, cuda.SIZES, lanes))
+    wide = {"inertia", "limit", "point", "pair"}
+    text = cuda.source(constants(structure, {"body_mass"}, wide, shapes, cuda.SIZES, lanes))
     assert len(cuda.compile_cubin(text, "sm_90")) > 10_000
 
 

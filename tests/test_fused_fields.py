@@ -2,6 +2,7 @@
 fields."""
 
 import copy
+import re
 
 import mujoco
 import numpy as np
@@ -228,16 +229,33 @@ def test_lanes_have_places_of_each_environment(request):
     assert_steps_as_mujocos(sim, generator)
 
 
+def text_of(structure, *fields):
+    """The step's declarations if these model fields differ between environments."""
+    numbers = Numbers(structure, torch.device("cpu"))
+    shared = model_fields(structure.model, torch.device("cpu"))
+    wide = {name for name, own in numbers.sources(shared).items() if own & {*fields}}
+    shapes = {name: table.shape[1:] for name, table in numbers.make(shared).items()}
+    return constants(structure, {*fields}, wide, shapes, cpu.SIZES, alone(structure))
+
+
+def test_weights_that_vary_bring_no_rows_that_nothing_needs():
+    """A randomised mass changes every dof_invweight0, which joint friction's rows also have."""
+    structure = Structure(mujoco.MjModel.from_xml_string(WALKER))
+    structure.model.dof_frictionloss[:] = 0
+    heavy = text_of(structure, "body_mass", "dof_invweight0")
+    assert "#define FREE_EXTRAS 0" in heavy
+    assert re.search(r"int FRICTION\[\] = {[0, ]+}", heavy)
+    assert "#define VARIES_friction 1" in heavy
+    rough = text_of(structure, "dof_frictionloss")
+    assert "#define FREE_EXTRAS 1" in rough
+    assert re.search(r"int FRICTION\[\] = {[01, ]*1", rough)
+
+
 def test_only_what_varies_becomes_an_array():
-    structure, host = Structure(mujoco.MjModel.from_xml_string(WALKER)), torch.device("cpu")
-    numbers, shared = Numbers(structure, host), model_fields(structure.model, host)
-    made, sources = numbers.make(shared), numbers.sources(shared)
+    structure = Structure(mujoco.MjModel.from_xml_string(WALKER))
 
     def varied_rows(*fields):
-        wide = {name for name, own in sources.items() if own & {*fields}}
-        shapes = {name: table.shape[1:] for name, table in made.items()}
-        text = constants(structure, wide.__contains__, shapes, cpu.SIZES, alone(structure))
-        return int(text.split("VARIED_ROWS ")[1].split("L")[0])
+        return int(text_of(structure, *fields).split("VARIED_ROWS ")[1].split("L")[0])
 
     slots = len(structure.slots)
     assert varied_rows() == 0

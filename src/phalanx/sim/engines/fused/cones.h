@@ -99,34 +99,35 @@ FN F row_change(F x0, F v, F a, F D, F &h) {
   h += change * v * v;
   return change * x * v;
 }
-// The same for a contact.
+// The same for a contact; of an elliptic one it is the whole slope and curvature at a.
 FN F contact_change(const F *x, const F *v, int dim, F a, F D, F mu, F &h) {
+  F slope = ZERO, curvature;
   if (ELLIPTIC) {
-    F there[6], slope0, slope1, curvature0, curvature1;
+    F there[6];
     for (int j = 0; j < dim; j++) there[j] = x[j] + a * v[j];
-    elliptic_slope(x, v, dim, D, mu, slope0, curvature0);
-    elliptic_slope(there, v, dim, D, mu, slope1, curvature1);
-    h += curvature1 - curvature0;
-    return slope1 - slope0 - a * curvature0;
+    elliptic_slope(there, v, dim, D, mu, slope, curvature);
+    h += curvature;
+    return slope;
   }
-  F slope = ZERO;
   for (int row = first_row(dim); row <= last_row(dim); row++)
     slope += row_change(row_of(x, row), row_of(v, row), a, D, h);
   return slope;
 }
 
 FN B changes_side(F x, F y) { return (x < 0.0f) != (y < 0.0f); }
-// Moves a contact's rows on; whether the quadratic at their start was not the whole truth.
-FN B advance_rows(F *x, const F *v, int dim, F a, F D, F mu) {
+// Moves a contact's rows on; whether the cost has another form there. slides: also true if it is one that is not
+// quadratic.
+FN B advance_rows(F *x, const F *v, int dim, F a, F D, F mu, B &slides) {
   B changed = ONE < 0.0f;
   if (ELLIPTIC) {
     Zone before = zone_of(x, dim, D, mu);
     for (int j = 0; j < dim; j++) x[j] += a * v[j];
     Zone after = zone_of(x, dim, D, mu);
-    return before.slides | after.slides | (before.sticks != after.sticks);
+    slides = slides | (after.slides & (D > 0.0f));
+    return ((before.slides != after.slides) | (before.sticks != after.sticks)) & (D > 0.0f);
   }
   for (int row = first_row(dim); row <= last_row(dim); row++)
     changed = changed | changes_side(row_of(x, row), row_of(x, row) + a * row_of(v, row));
   for (int j = 0; j < dim; j++) x[j] += a * v[j];
-  return changed;
+  return changed & (D > 0.0f);
 }

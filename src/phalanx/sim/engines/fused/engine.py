@@ -385,11 +385,8 @@ class FusedEngine:
         arrays = self._tables(self._shared_fields)
         self._wide = [n for n, fields in self._sources.items() if fields & self._physical.keys()]
         shapes = {name: values.shape[1:] for name, values in arrays.items()}
-        powers = any("solimp" in name for name in self._physical)
-        wide = set(self._wide)
-        text = constants(
-            self._structure, wide.__contains__, shapes, self._sizes, self._lanes, powers
-        )
+        varied, wide = set(self._physical), set(self._wide)
+        text = constants(self._structure, varied, wide, shapes, self._sizes, self._lanes)
         try:
             if self.device.type == "cuda":
                 self._step: Any = self._cuda_step(

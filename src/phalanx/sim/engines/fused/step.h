@@ -653,37 +653,53 @@ FN F slot_slope(const World &w, int k, F a, F &h) {
   if (FREE_FRICTION && KIND[k] == FREE) slope += free_friction_slope(w, k, a, h);
   return slope;
 }
-// Slope of the cost along dir at step a, from its value -decrement at 0; h: the curvature.
-STAGE F slope_at(const World &w, const Contacts &C, const Pairs &X, F a, F decrement, F &h) {
+// What this lane's contacts add to the slope along dir at step a and to its curvature h; see contact_change.
+FN F contacts_slope(const World &w, const Contacts &C, const Pairs &X, F a, F &h) {
   F slope = ZERO;
-  h = ZERO;
   for (int c = 0; c < w.ncontact; c++)
     slope += contact_change(C.x[c], C.v[c], POINT_DIM[C.point[c]], a, C.D[c], POINT_MU(C.point[c]), h);
   for (int c = LANE; c < w.npair; c += LANES)
     slope += contact_change(X.x[c], X.v[c], PAIR_DIM[X.pair[c]], a, X.D[c], PAIR_MU(X.pair[c]), h);
+  return slope;
+}
+// The part of the cost that is quadratic along dir: its slope and curvature at 0. All of it has -decrement and
+// decrement there, and without what elliptic contacts add it stays quadratic, but for rows that change sides.
+STAGE void quadratic_part(const World &w, const Contacts &C, const Pairs &X, F decrement, F &slope0, F &curvature) {
+  slope0 = ZERO - decrement, curvature = decrement;
+  if (!ELLIPTIC) return;
+  F h = ZERO, slope = contacts_slope(w, C, X, ZERO, h);
+  slope0 -= sum_lanes(slope), curvature -= sum_lanes(h);
+}
+// Slope of the cost along dir at step a; h: its curvature. slope0, curvature: of the quadratic part.
+STAGE F slope_at(const World &w, const Contacts &C, const Pairs &X, F a, F slope0, F curvature, F &h) {
+  h = ZERO;
+  F slope = contacts_slope(w, C, X, a, h);
   LIMBS(k) slope += slot_slope(w, k, a, h);
   slope = sum_lanes(slope), h = sum_lanes(h);
   TRUNK(k) slope += slot_slope(w, k, a, h);
   if (NROW) slope += rows_slope(w, a, h);
-  h += decrement;
-  return slope - decrement * (1 - a);
+  h += curvature;
+  return slope + slope0 + a * curvature;
 }
 
 #define UNBOUNDED 1e9f
-#define LINE_SEARCH_TOLERANCE 1e-2f  // slope at which a line search stops, over the one at its start
+#define LINE_SEARCH_TOLERANCE 0.1f  // slope at which a line search stops, over the one at its start
 // The acceleration that minimises MuJoCo's cost, into acc and acc6; wrench follows.
 STAGE void solve(World &w, Contacts &C, Pairs &X) {
-  B done = ONE < 0.0f;
+  B done = ONE < 0.0f, was_full = done;
+  F before = ZERO;
   for (int iteration = 0; iteration < ITERATIONS; iteration++) {
     F decrement = direction<true>(w, C, X, !done);
     B tiny = decrement * (0.5f * T(scale, 0, 0)) < T(scale, 0, 1);
     // Where a contact begins to slide the slope jumps, and steps of Newton go to and fro between the two
     // sides: whenever one leaves more than half of the bracket, a secant through its ends follows, and the
     // slope at an end that stays counts half (Illinois).
+    F slope0, curvature;
+    quadratic_part(w, C, X, decrement, slope0, curvature);
     F a = ONE, low = ZERO, high = ZERO + UNBOUNDED, at_low = ZERO - decrement, at_high = ZERO;
     B found = done | tiny, was_above = ONE < 0.0f;
     for (int i = 0; i <= LS_ITERATIONS; i++) {
-      F h, slope = slope_at(w, C, X, a, decrement, h);
+      F h, slope = slope_at(w, C, X, a, slope0, curvature, h);
       // in stiff rows between bodies the slope can be lost in rounding: then not too far, the next direction is better
       found = found | (abs_(slope) <= LINE_SEARCH_TOLERANCE * decrement) | (a >= 8.0f);
       if (!any_here(!found) || i == LS_ITERATIONS) break;
@@ -704,14 +720,14 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
       found = found | still;
     }
     a = select(done, ZERO, a);
-    B changed = ONE < 0.0f;
+    B changed = ONE < 0.0f, slides = changed;
     for (int c = 0; c < w.ncontact; c++) {
       int i = C.point[c];
-      changed = changed | (advance_rows(C.x[c], C.v[c], POINT_DIM[i], a, C.D[c], POINT_MU(i)) & (C.D[c] > 0.0f));
+      changed = changed | advance_rows(C.x[c], C.v[c], POINT_DIM[i], a, C.D[c], POINT_MU(i), slides);
     }
     for (int c = 0; c < w.npair; c++) {
       int i = X.pair[c];
-      changed = changed | (advance_rows(X.x[c], X.v[c], PAIR_DIM[i], a, X.D[c], PAIR_MU(i)) & (X.D[c] > 0.0f));
+      changed = changed | advance_rows(X.x[c], X.v[c], PAIR_DIM[i], a, X.D[c], PAIR_MU(i), slides);
     }
     if (NROW) changed = changed | advance_coupled_rows(w, a);
     SLOTS(k) {
@@ -742,7 +758,14 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
     changed = any_lane(changed);
     // the full step with every row on its side: the quadratic was the whole truth; rows that are always
     // on take most of a force away again, so that a second step finds the digits that the first one lost
-    if (!NROW || iteration) done = done | tiny | (!changed & (abs_(a - 1) < 1e-3f));
+    B full = abs_(a - 1) < 1e-3f, enough = full & !changed;
+    if (ELLIPTIC) {  // unless a contact slides: then full steps square the decrement, times what the last two tell
+      F next = 3000 * decrement * decrement * decrement;  // the next decrement times before^2, with much to spare
+      B tiny_next = was_full & (next * (0.5f * T(scale, 0, 0)) < T(scale, 0, 1) * before * before);
+      enough = enough & (tiny_next | !any_lane(slides));
+      was_full = full & !changed, before = decrement;
+    }
+    if (!NROW || iteration) done = done | tiny | enough;
     if (!any_here(!done)) break;
   }
 }

@@ -1,7 +1,7 @@
 """The structure of a model as C constants, and which numbers of it the fused step reads where."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import mujoco
 import numpy as np
@@ -89,14 +89,14 @@ _NO_GRAVITY = mujoco.mjtDisableBit.mjDSBL_GRAVITY
 
 def constants(
     s: Structure,
-    varies: Callable[[str], bool],
+    varied: Set[str],
+    wide: Set[str],
     shapes: Mapping[str, Sequence[int]],
     sizes: Sizes,
     lanes: Lanes,
-    powers: bool = False,
 ) -> str:
-    """C declarations of the structure. varies: which tables differ between environments; shapes:
-    (rows, columns) of every table, arranged; powers: whether powers of impedances do."""
+    """C declarations of the structure. varied: model fields that differ between environments; wide:
+    the tables made from any of them; shapes: (rows, columns) of every table, arranged."""
     m, slots = s.model, s.slots
     free, posed = [k for k, slot in enumerate(slots) if slot.kind == FREE], s.posed
     acts, pulling = actuators_by_slot(s), actuators_by_tendon(m)
@@ -106,7 +106,7 @@ def constants(
     limited = _constrains(m, mujoco.mjtDisableBit.mjDSBL_LIMIT) * m.jnt_limited
     lossy = _constrains(m, mujoco.mjtDisableBit.mjDSBL_FRICTIONLOSS)
     floss = (m.dof_frictionloss > 0) * lossy
-    if varies("friction"):
+    if "dof_frictionloss" in varied:  # not if only another number of the table does
         floss = np.full(m.nv, lossy)
     groups, bodies = s.groups, placed_bodies(s)
     root = [s.root_of(k) for k in range(len(slots))]
@@ -136,14 +136,15 @@ def constants(
     runge_kutta = m.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
     free_loss, free_damped = (bool(x[free_dofs].any()) for x in (floss, m.dof_damping))
     extras = bool(m.dof_armature[free_dofs].any()) or free_loss or free_damped
-    extras = extras or (bool(free) and varies("free_joint"))
-    damped = any(m.dof_damping[s.dofs[k]] > 0 for k in hinges) or varies("damping") or free_damped
-    velocity_gain = bool((m.actuator_biasprm[:, 2] != 0).any()) or varies("actuator")
+    extras = extras or (bool(free) and bool({"dof_armature", "dof_damping"} & varied))
+    damped = any(m.dof_damping[s.dofs[k]] > 0 for k in hinges) or free_damped
+    damped = damped or "dof_damping" in varied
+    velocity_gain = bool((m.actuator_biasprm[:, 2] != 0).any()) or "actuator_biasprm" in varied
     euler_damp = is_on(m, mujoco.mjtDisableBit.mjDSBL_EULERDAMP) and damped
     damped = damped or bool(coupled.damped())
     implicit = (damped or velocity_gain) if implicit_fast else euler_damp and not runge_kutta
     alone = [int(implicit_fast and slot.kind == FREE and is_alone(m, slot.body)) for slot in slots]
-    levels = not varies("plane") and all(
+    levels = not {"geom_quat", "body_quat"} & varied and all(
         np.allclose(_normal(m, g), [0, 0, 1], atol=1e-12) for g in s.planes
     )
     numbers = {
@@ -154,7 +155,7 @@ def constants(
         "NSENSORDATA": m.nsensordata,
         "MAXCON": _most_contacts(s, lanes, fixed_touches), "NPOINT": len(s.points),
         "NSTATIC": len(s.obstacles), "NBASIS": max([1, *point_dim]),
-        "POWERS": int(powers or has_powers(s)),
+        "POWERS": int(any("solimp" in name for name in varied) or has_powers(s)),
         "NGEOM_": len(s.geoms), "NPAIR": len(s.pairs), "MAXPAIR": max(1, pairs),
         "PBASIS": max([1, *pair_dim]), "MAXROW": max(1, rows),
         "ITERATIONS": m.opt.iterations, "LS_ITERATIONS": m.opt.ls_iterations,
@@ -167,7 +168,9 @@ def constants(
         "NPLACE_SITE": len(placed_sites), **sensors.numbers(),
         "FREE": FREE, "SLIDE": SLIDE, "HINGE": HINGE, "BALL": BALL, "BASE": BASE,
         "NBALL": len(balls),
-        "BALL_SPRINGS": int(any(m.jnt_stiffness[joints[k]] for k in balls) or varies("spring")),
+        "BALL_SPRINGS": int(
+            any(m.jnt_stiffness[joints[k]] for k in balls) or "jnt_stiffness" in varied
+        ),
         "FREE_EXTRAS": int(extras), "FREE_FRICTION": int(free_loss and extras),
         "FLUID": int(has_fluid(m)),
         "GRAVCOMP": int(m.ngravcomp > 0 and not m.opt.disableflags & _NO_GRAVITY),
@@ -260,12 +263,12 @@ def constants(
     lines += declared(s, lanes, arrays, sensors, BY_SLOT.__contains__)
     start = {False: 0, True: 0}
     for name, (height, width) in shapes.items():
-        wide, own = varies(name), lanes.count > 1 and name in SLOT_TABLES
+        differs, own = name in wide, lanes.count > 1 and name in SLOT_TABLES
         columns = width // lanes.count if own else width
-        at = f"({start[wide]} + ((r) * {columns} + (c))"
+        at = f"({start[differs]} + ((r) * {columns} + (c))"
         at += " * LANES + LANE)" if own else ")"
-        lines.append(f"#define AT_{name}(r, c) {at}\n#define VARIES_{name} {int(wide)}")
-        start[wide] += height * width
+        lines.append(f"#define AT_{name}(r, c) {at}\n#define VARIES_{name} {int(differs)}")
+        start[differs] += height * width
     lines.append(f"#define VARIED_ROWS {start[True]}L")
     pointers = "".join(f"float *{name}; " for name in (*INPUTS, *OUTPUTS))
     lines.append(f"struct Fields {{ {pointers}int *overflow; long forces; }};")
