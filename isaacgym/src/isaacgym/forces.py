@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from isaacgym.drives import Drives
-from isaacgym.rotations import apply, rotate, rotate_back
+from isaacgym.rotations import rotate, rotate_back
 from isaacgym.scene import ActorScene
-from isaacgym.state import State
+from isaacgym.state import Places, State
 
 KINDS = ("net_contact_force", "dof_force", "force_sensor")
 
@@ -23,8 +23,15 @@ class Forces:
         self._state, self._drives = state, drives
         self.measured: dict[str, Tensor] = {}
         sensors = state.layout.sensors
-        self._bodies = state.index(np.array([b for b, _, _ in sensors], int))
-        self._place = state.tensor([[*pose.p] for _, pose, _ in sensors])
+        bodies = np.array([b for b, _, _ in sensors], int)
+        self._bodies, self._rows = Places(bodies, state.device), Places(bodies + 1, state.device)
+        """The sensors' bodies (S,) among those of programs, and among MuJoCo's."""
+        n, count = state.num_envs, len(sensors)
+        self._mass = torch.zeros(n, count, 1, device=state.device)
+        self._arm = torch.zeros(n, count, 3, device=state.device)
+        """(N, S, 3) [m] from the sensor to the centre of mass of its body, in the body's frame."""
+        self._inertia = torch.zeros(n, count, 3, 3, device=state.device)
+        self._place = state.tensor([[*pose.p] for _, pose, _ in sensors]).view(-1, 3)
         turns = [[pose.r.w, -pose.r.x, -pose.r.y, -pose.r.z] for _, pose, _ in sensors]
         self._turn = state.tensor(turns)
         in_world = state.tensor([float(props.use_world_frame) for _, _, props in sensors])
@@ -36,7 +43,7 @@ class Forces:
         self._net = state.tensor(dynamics)[:, None]
         self._touch = state.tensor(contacts)[:, None] - self._net
         self._contact_rows: Tensor
-        self._accelerations: Tensor
+        self._accelerations: Places
         self._num_accelerated = 0
         self._touches: Tensor
         self._measure = {
@@ -69,13 +76,20 @@ class Forces:
         self._contact_rows = state.index(np.array(scene.contact_bodies, int))
         accelerated = scene.accelerated_bodies
         places = [accelerated.index(b) for b, _, _ in state.layout.sensors if b in accelerated]
-        self._accelerations = state.index(np.array(places, int))
+        self._accelerations = Places(np.array(places, int), state.device)
         self._num_accelerated = len(accelerated)
         touched = scene.touched_bodies
         places = [touched.index(b) if b in touched else 0 for b, _, _ in state.layout.sensors]
         self._touches = state.index(np.array(places if touched else [], int))
         for kind in self.measured:
             self.watch(kind)
+
+    def update(self) -> None:
+        """Take the new masses of the sensors' bodies."""
+        state, bodies = self._state, self._bodies
+        self._mass.copy_(bodies.of(state.mass)[..., None])
+        self._arm.copy_(bodies.of(state.com) - self._place)
+        self._inertia.copy_(bodies.of(state.inertia))
 
     def watch(self, kind: str) -> None:
         """Have the engine compute the fields that a kind needs."""
@@ -117,21 +131,19 @@ class Forces:
         mass times acceleration, so gravity, drives and contacts are included and the reading is
         zero at rest. Sensors that leave out forward dynamics read the contacts alone, those that
         leave out constraints the rest."""
-        state, bodies = self._state, self._bodies
+        state, rows = self._state, self._rows
         first = 3 * len(self._contact_rows)
         last = first + 6 * self._num_accelerated
         data = state.field("sensordata")[:, first:last].view(state.num_envs, -1, 6)
-        data = data[:, self._accelerations]
-        quat = state.field("xquat", stale=True)[:, bodies + 1]
-        omega = state.field("cvel", stale=True)[:, bodies + 1, :3]
-        moves = torch.stack([omega, data[..., :3] + state.gravity, data[..., 3:]], -2)
-        omega, linear, angular = rotate_back(quat[..., None, :], moves).unbind(-2)
-        force = state.mass[:, bodies, None] * linear
-        inertia = state.inertia[:, bodies]
-        gyroscopic = torch.linalg.cross(omega, apply(inertia, omega))
-        torque = apply(inertia, angular) + gyroscopic
-        arm = state.com[:, bodies] - self._place
-        torque = torque + torch.linalg.cross(arm, force)
+        data = self._accelerations.of(data)
+        quat = rows.of(state.field("xquat", stale=True))
+        omega = rows.of(state.field("cvel", stale=True))[..., :3]
+        moves = torch.stack([data[..., :3] + state.gravity, omega, data[..., 3:]], -2)
+        moves = rotate_back(quat[..., None, :], moves)  # (N, S, 3, 3), rows in the body's axes
+        force = self._mass * moves[..., 0, :]
+        momentum, change = (moves[..., 1:, :] @ self._inertia.mT).unbind(-2)
+        torque = change + torch.linalg.cross(moves[..., 1, :], momentum)  # gyroscopic
+        torque = torque + torch.linalg.cross(self._arm, force)
         if len(self._touches):
             touch, turning = self._contacts(last, quat)
             force = self._net * force + self._touch * touch
@@ -145,7 +157,7 @@ class Forces:
         state = self._state
         data = state.field("sensordata")[:, first:].view(state.num_envs, -1, 9)[:, self._touches]
         force, torque, place = (-data[..., :3], -data[..., 3:6], data[..., 6:])
-        body = state.field("xpos", stale=True)[:, self._bodies + 1]
+        body = self._rows.of(state.field("xpos", stale=True))
         sensor = body + rotate(quat, self._place.expand_as(body))
         torque = torque + torch.linalg.cross(place - sensor, force)
         return rotate_back(quat, force), rotate_back(quat, torque)

@@ -331,6 +331,7 @@ class Physics:
         scale5 = fields["body_inertia"].sum(-1)[:, 1:]
         factor = scale5 / np.where(trace, trace, 1)
         state.inertia.copy_(state.tensor(tensor * factor[..., None, None]))
+        self._forces.update()
 
 
 def _same(values: np.ndarray, held: np.ndarray) -> bool:

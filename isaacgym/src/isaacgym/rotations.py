@@ -30,8 +30,3 @@ def matrix(quat: Tensor) -> Tensor:
     """Rotation matrices (..., 3, 3) of unit quaternions (..., 4)."""
     axes = torch.eye(3, device=quat.device)
     return torch.stack([rotate(quat, axis.expand(*quat.shape[:-1], 3)) for axis in axes], -1)
-
-
-def apply(matrix: Tensor, vector: Tensor) -> Tensor:
-    """Matrices (..., 3, 3) times vectors (..., 3)."""
-    return (matrix @ vector[..., None])[..., 0]
