@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from phalanx.sim import Sim
 from phalanx.sim.engines.fused import cpu
 from phalanx.sim.engines.fused.source import Sizes
-from test_fused import exact, make, stepped
+from test_fused import Text, exact, make, stepped
 from test_fused_convex import MESHES, STONE
 
 N, ROWS, COLS = 16, 13, 17
@@ -166,6 +167,17 @@ def test_boxes_and_hulls_touch_hills_as_mujocos():
     assert boxes.max() < 1e-4
     assert np.quantile(stones, 0.9) < 1e-4  # deep ones may find another way out
     assert (stones > 1e-3).mean() < 0.08
+
+
+@pytest.mark.parametrize(
+    ("shape", "slower"), [("ellipsoid", True), ("cylinder", True), ("box", False)]
+)
+def test_auto_leaves_round_shapes_on_hills_to_mujoco_on_a_cpu(shape, slower):
+    model = hills(bodies=rolling(f'type="{shape}" size=".1 .1 .1"'))
+    sim = Sim(Text(model), 4, "cpu", engine="auto", threads=1)
+    assert (sim.engine.name == "mujoco") == slower
+    if slower:
+        assert f"slower on a CPU with a {shape} on a height field" in sim.engine.reason
 
 
 def test_boxes_on_flat_ground_come_to_rest():

@@ -60,7 +60,9 @@ class FusedEngine:
     ) -> None:
         model = scene.compile()
         found = examined(model)
-        reason = found if isinstance(found, str) else slower(found) if if_faster else None
+        reason = (
+            found if isinstance(found, str) else slower(found, device.type) if if_faster else None
+        )
         if isinstance(found, str) or reason:
             raise PhalanxError(f"{reason}; use another engine")
         self.model = read_only(model)

@@ -12,7 +12,7 @@ from phalanx.sim.engines.fused.fluid import has_fluid
 from phalanx.sim.engines.fused.hulls import has_hull
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.structure import FREE, Pair, Structure
-from phalanx.sim.engines.fused.touches import CONVEX, PRISMS, TOUCHES, pair_kind
+from phalanx.sim.engines.fused.touches import CONVEX, PRISMS, ROUND, TOUCHES, pair_kind
 from phalanx.sim.engines.initial import initial_data
 
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
@@ -71,12 +71,18 @@ def examined(model: mujoco.MjModel) -> Structure | str:
     return f"the fused engine does not have {reason}" if reason else structure
 
 
-def slower(s: Structure) -> str | None:
+def slower(s: Structure, device: str) -> str | None:
     """Why MuJoCo's own engine would step this sooner, in one sentence; None if it would not.
+    device: "cpu" or "cuda".
 
     Convex shapes that overlap cost about 0.1 ms each on a CPU, ten times as much as in MuJoCo C;
-    those that do not, next to nothing. `docs/physics.md` has the measurements."""
+    those that do not, next to nothing. `docs/physics.md` has the measurements. On a height field
+    they nearly always overlap; boxes have a formula."""
     m = s.model
+    on_hills = {b for a, b in (pair_kind(m, p) for p in s.obstacles) if a == "HFIELD"} & ROUND
+    if device == "cpu" and on_hills:
+        shapes = " and ".join(sorted(kind.lower() for kind in on_hills))
+        return f"the fused engine is slower on a CPU with a {shapes} on a height field"
     convex = [p for p in s.pairs + s.obstacles if pair_kind(m, p) in CONVEX]
     apart = sum(_come_together(s, p) for p in convex)
     if apart > MANY:
