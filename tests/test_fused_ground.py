@@ -174,10 +174,8 @@ def test_boxes_and_hulls_touch_hills_as_mujocos():
 )
 def test_auto_leaves_round_shapes_on_hills_to_mujoco_on_a_cpu(shape, slower):
     model = hills(bodies=rolling(f'type="{shape}" size=".1 .1 .1"'))
-    sim = Sim(Text(model), 4, "cpu", engine="auto", threads=1)
-    assert (sim.engine.name == "mujoco") == slower
-    if slower:
-        assert f"slower on a CPU with a {shape} on a height field" in sim.engine.reason
+    sim = Sim(Text(model), 64, "cpu", engine="auto", threads=1)
+    assert (f"slower on a CPU with {shape}s on a height field" in sim.engine.reason) == slower
 
 
 def test_boxes_on_flat_ground_come_to_rest():

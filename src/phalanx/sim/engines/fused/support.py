@@ -79,10 +79,12 @@ def slower(s: Structure, device: str) -> str | None:
     those that do not, next to nothing. `docs/physics.md` has the measurements. On a height field
     they nearly always overlap; boxes have a formula."""
     m = s.model
-    on_hills = {b for a, b in (pair_kind(m, p) for p in s.obstacles) if a == "HFIELD"} & ROUND
+    on_hills = {
+        b for a, b in (pair_kind(m, p) for p in s.obstacles) if a == "HFIELD"
+    } & ROUND.keys()
     if device == "cpu" and on_hills:
-        shapes = " and ".join(sorted(kind.lower() for kind in on_hills))
-        return f"the fused engine is slower on a CPU with a {shapes} on a height field"
+        shapes = " and ".join(sorted(ROUND[kind] for kind in on_hills))
+        return f"the fused engine is slower on a CPU with {shapes} on a height field"
     convex = [p for p in s.pairs + s.obstacles if pair_kind(m, p) in CONVEX]
     apart = sum(_come_together(s, p) for p in convex)
     if apart > MANY:

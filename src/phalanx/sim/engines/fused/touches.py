@@ -27,8 +27,8 @@ CONVEX = KINDS[KINDS.index(("SPHERE", "ELLIPSOID")) : KINDS.index(("HFIELD", "BO
 LOWEST = (("PLANE", "ELLIPSOID"), ("PLANE", "MESH"))
 """Shapes that touch a plane with their lowest points."""
 CORNERED = [("HFIELD", "BOX"), ("HFIELD", "MESH")]
-ROUND = {"ELLIPSOID", "CYLINDER", "MESH"}
-"""Shapes that a prism of a height field touches by their supporting points."""
+ROUND = {"ELLIPSOID": "ellipsoids", "CYLINDER": "cylinders", "MESH": "meshes"}
+"""Shapes that a prism of a height field touches by their supporting points, and their names."""
 PRISMS = [("HFIELD", "ELLIPSOID"), ("HFIELD", "CYLINDER"), *CORNERED]
 """Shapes that `convex.h` brings together with the prisms of height fields."""
 
