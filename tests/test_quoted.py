@@ -95,7 +95,7 @@ ON_GPU = ("cartpole_h200_16384_2026-11-21", "cartpole_h200_2026-11-21", "humanoi
 ROBOT_FILES = result("robot_files_2026-11-28")["summary"]
 EQUAL = sum(ROBOT_FILES[f"all {kind}"]["equal"] for kind in ("robots", "objects"))
 ALL = sum(ROBOT_FILES[f"all {kind}"]["files"] for kind in ("robots", "objects"))
-RANKS = result("ranks_ant_h200x2_2026-11-28")["rows"]
+RANKS = result("ranks_ant_h200x2_2026-11-29")["rows"]
 
 
 def filmed(task):
