@@ -759,9 +759,11 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
     // the full step with every row on its side: the quadratic was the whole truth; rows that are always
     // on take most of a force away again, so that a second step finds the digits that the first one lost
     B full = abs_(a - 1) < 1e-3f, enough = full & !changed;
-    if (ELLIPTIC) {  // unless a contact slides: then full steps square the decrement, times what the last two tell
-      F next = 3000 * decrement * decrement * decrement;  // the next decrement times before^2, with much to spare
-      B tiny_next = was_full & (next * (0.5f * T(scale, 0, 0)) < T(scale, 0, 1) * before * before);
+    if (ELLIPTIC) {  // unless a contact slides: then, near the end, full steps square the decrement
+      F gain = 0.5f * T(scale, 0, 0), tolerance = T(scale, 0, 1);
+      F next = 3000 * decrement * decrement * decrement;  // times what the last two tell, with much to spare
+      B near = was_full & (gain * decrement < 1000 * tolerance);
+      B tiny_next = near & (gain * next < tolerance * before * before);
       enough = enough & (tiny_next | !any_lane(slides));
       was_full = full & !changed, before = decrement;
     }
