@@ -683,7 +683,8 @@ STAGE F slope_at(const World &w, const Contacts &C, const Pairs &X, F a, F slope
 }
 
 #define UNBOUNDED 1e9f
-#define LINE_SEARCH_TOLERANCE 0.1f  // slope at which a line search stops, over the one at its start
+// Slope at which a line search stops, over the one at its start: an elliptic contact costs much in each
+#define LINE_SEARCH_TOLERANCE (ELLIPTIC ? 0.1f : 1e-2f)
 // The acceleration that minimises MuJoCo's cost, into acc and acc6; wrench follows.
 STAGE void solve(World &w, Contacts &C, Pairs &X) {
   B done = ONE < 0.0f, was_full = done;
