@@ -193,11 +193,13 @@ def test_boxes_on_flat_ground_come_to_rest():
     assert float(sim.qpos[:, 16].min()) > 0.16
 
 
-def test_contacts_with_hills_that_do_not_fit_are_not_dropped(monkeypatch, balls):
+def test_contacts_with_hills_that_do_not_fit_are_not_dropped(monkeypatch):
+    """Room for one prism a sphere and three a rod; a sphere that touches three takes another's."""
+    large = make(hills("elliptic", bodies=BALLS + ROD), N)
     monkeypatch.setattr(cpu, "SIZES", Sizes(pairs=4, rows=8, ground=1))
-    small = make(hills("elliptic"), N)
-    for sim in (balls, small):
+    small = make(hills("elliptic", bodies=BALLS + ROD), N)
+    for sim in (large, small):
         dropped(sim, torch.Generator().manual_seed(3))
         sim.step()
     assert "height field" in small.engine.grow()
-    assert torch.equal(balls.qvel, small.qvel)
+    assert torch.equal(large.qvel, small.qvel)

@@ -1,9 +1,5 @@
 // Contacts between moving bodies, and with fixed obstacles. Part of step.h.
 
-FN void note_overflow(const World &w) {
-  for (int l = 0; l < w.valid; l++) w.fields->overflow[w.world + l] = 1;
-}
-
 #include "touch.h"
 #include "woodbury.h"
 
