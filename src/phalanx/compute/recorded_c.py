@@ -66,7 +66,7 @@ class View:
         ahead = self.bytes // rows // self.size
         at = [s for s, n in zip(self.strides, self.shape, strict=True) if n == rows]
         whole = self.bytes == ahead * rows * self.size and len(at) == 1 and at[0] == ahead
-        return whole and self.start < ahead
+        return bool(whole and self.start < ahead)
 
 
 class _Other(Exception):
