@@ -61,7 +61,7 @@ def main() -> None:
             "file": "/".join(Path(path).parts[-3:]), "mujoco": mujoco_c, "fused": fused,
             "ratio": round(fused / mujoco_c, 2), "diverged": int(sim.diverged.sum()),
             "convex_pairs": sum(pair_kind(s.model, pair) in CONVEX for pair in pairs),
-            "auto_takes_mujoco": slower(s),
+            "auto_takes_mujoco": slower(s, "cpu"),
         }  # fmt: skip
         print(json.dumps(row), flush=True)
 

@@ -1,4 +1,4 @@
-"""Trains mjlab's flat velocity task of the Go1 or the G1 and measures it, as a peer of ours.
+"""Trains mjlab's flat velocity task of the Go1 or the G1 and measures it, to compare with Phalanx.
 
     python benchmarks/mjlab_train.py task=go1 num_envs=4096 seconds=60 out=mjlab_go1.json
 

@@ -9,6 +9,7 @@ import torch
 
 from phalanx import tasks
 from phalanx.errors import PhalanxError
+from phalanx.randomization import RandomModel
 from phalanx.sim import Scene, Sim
 from phalanx.tasks.actuators import make_actuators
 
@@ -290,3 +291,15 @@ def test_a_randomised_effort_that_the_motor_cannot_give_is_refused():
     with pytest.raises(PhalanxError, match=words):
         tasks.make("Cartpole", 2, "cpu", randomize=True, randomization_params=params,
                    actuators={"cart": cart})  # fmt: skip
+
+
+def test_a_shared_sample_is_one_for_all_actuators_of_an_actor(tmp_path):
+    sim = make_sim(tmp_path, num_envs=20)
+    settings = {"actor": "arm", "model": "pd", "stiffness": 1.0}
+    made = make_actuators(sim, {j: {**settings, "joints": [j]} for j in ("a", "b")})
+    entry = {"range": [0.5, 1.5], "operation": "scaling", "distribution": "uniform"}
+    params = {"actor_params": {"arm": {"dof_properties": {"stiffness": {**entry, "shared": True}}}}}
+    RandomModel(sim, params, {("arm", "stiffness"): [a.gains()["stiffness"] for a in made]})
+    one, two = (a.stiffness[:, 0] for a in made)
+    assert torch.equal(one, two)
+    assert len(one.unique()) > 10

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from phalanx.errors import PhalanxError
+from phalanx.sim import Sim
 from phalanx.sim.engines.fused import why_not
-from test_fused import exact, make, stepped, stir
+from test_fused import Text, exact, make, stepped, stir
 
 N = 8
 DRONE = """<mujoco><option timestep=".005" {option}/><worldbody>
@@ -71,6 +73,15 @@ def test_gears_of_thrusters_may_differ_between_environments():
     datas = [stepped(exact(sim.model_of(env)), sim, env) for env in range(4)]
     sim.step()
     np.testing.assert_allclose(sim.qvel, [d.qvel for d in datas], atol=5e-4)
+
+
+def test_a_thruster_that_may_depend_on_a_velocity_is_left_to_mujoco():
+    model = DRONE(**OPTIONS["Euler"])
+    with pytest.raises(PhalanxError, match="actuator_biasprm"):
+        make(model, 4).model_field("actuator_biasprm")
+    sim = Sim(Text(model), 4, "cpu", engine="auto", threads=1)
+    sim.model_field("actuator_biasprm")[:, -1, 2] = -5
+    assert sim.engine.name == "mujoco"
 
 
 @pytest.mark.parametrize(

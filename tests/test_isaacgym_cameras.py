@@ -330,8 +330,12 @@ def test_optical_flow_is_how_far_each_point_moved_in_the_picture():
     assert (other.shape, other.data_ptr()) == (flow.shape, flow.data_ptr())
     with pytest.raises(TypeError, match=r"shape \(100, 200\)"):
         gymtorch.wrap_tensor_impl(*where, held.shape, (0, 0), held.shape)
+    with pytest.raises(TypeError, match=r"offsets \(0, 0\) and counts"):
+        gymtorch.wrap_tensor_impl(*where, (*held.shape, 2), (0, 0), (H, W, 2))
+    del held  # the address is enough, as the camera has the picture
+    gymtorch.wrap_tensor_impl(*where, (H, W, 2), (0, 0, 0), (H, W, 2))
     with pytest.raises(TypeError, match=r"no gymapi\.Tensor"):
-        gymtorch.wrap_tensor_impl(1, *where[1:], (*held.shape, 2), (0, 0, 0), (H, W, 2))
+        gymtorch.wrap_tensor_impl(1, *where[1:], (H, W, 2), (0, 0, 0), (H, W, 2))
 
     def moved():
         GYM.render_all_camera_sensors(world.sim)

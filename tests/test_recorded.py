@@ -73,6 +73,9 @@ def test_what_depends_on_values_is_refused_and_random_numbers_are_drawn_in_every
     x = torch.zeros(ROWS)
     with pytest.raises(NotRecordable, match="depend on values"):
         Recorded(lambda: x.add_(1) if x.sum() > 0 else None, ROWS, 1)
+    with pytest.raises(NotRecordable, match="depend on values"):
+        Recorded(lambda: x[x > 0], ROWS, 1)
+    Recorded(lambda: None, ROWS, 1)()
     recorded = Recorded(lambda: x.copy_(torch.rand(ROWS) + 1), ROWS, 1)
     torch.manual_seed(3)
     recorded()

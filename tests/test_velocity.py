@@ -95,6 +95,10 @@ def test_those_who_walk_straight_walk_ahead():
     assert x.max() > 0.9
     assert not y.any()
     assert not turn.any()
+    backwards = {"standing": 0.0, "heading": 0.0, "forward": 1.0, "lin_vel_x": (-1.0, 0.2)}
+    task = make(500, commands=backwards)
+    task.reset()
+    assert task.commands.values[:, 0].max() == pytest.approx(0.2)  # not beyond the range
 
 
 def test_the_ranges_of_commands_grow():

@@ -132,7 +132,8 @@ class CameraCalls(StateCalls):
             )
         pictures = self._pictures(sim, call)
         flow = type == ImageType.IMAGE_OPTICAL_FLOW
-        return Tensor(pictures.tensor(env, int(camera), int(type), call), pairs=flow)
+        tensor = pictures.tensor(env, int(camera), int(type), call)
+        return pictures.descriptors.setdefault(tensor.data_ptr(), Tensor(tensor, pairs=flow))
 
     def write_camera_image_to_file(
         self, sim: Sim, env: Env, camera: int, type: ImageType, filename: str

@@ -40,7 +40,8 @@ def wrap_tensor_impl(
     dimension `counts` entries from `offsets` on. Some programs wrap optical flow by it, since that
     descriptor's shape leaves out the two values of a pixel.
 
-    Raises TypeError if no descriptor gave the address, or for another size, type or device.
+    Raises TypeError if no descriptor gave the address, or for another size, type or device, or
+    entries that are not there.
     """
     held = descriptor.at_address(data)
     if (math.prod(shape), int(dtype), device) != (held.torch.numel(), held.dtype, held.device):
@@ -49,8 +50,16 @@ def wrap_tensor_impl(
             f" device {device} for {held.torch.numel()} elements of dtype {int(held.dtype)} on"
             f" device {held.device}"
         )
-    rows = zip(offsets, counts, strict=True)
-    return held.torch.view(shape)[tuple(slice(at, at + count) for at, count in rows)]
+    ends = [at + count for at, count in zip(offsets, counts, strict=False)]
+    whole = len(offsets) == len(counts) == len(shape)
+    if not whole or any(
+        not 0 <= at <= end <= n for at, end, n in zip(offsets, ends, shape, strict=False)
+    ):
+        raise TypeError(
+            f"gymtorch.wrap_tensor_impl was given offsets {tuple(offsets)} and counts"
+            f" {tuple(counts)} for shape {tuple(shape)}; give both for each dimension, within it"
+        )
+    return held.torch.view(shape)[tuple(slice(*row) for row in zip(offsets, ends, strict=True))]
 
 
 def unwrap_tensor(torch_tensor: torch.Tensor) -> descriptor.Tensor:

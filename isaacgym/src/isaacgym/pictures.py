@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from isaacgym import descriptor
 from isaacgym.camera_batch import CameraBatch, Kind, View
 from isaacgym.cameras import Camera
 from isaacgym.enums import ImageType
@@ -44,6 +45,8 @@ class Pictures:
     def __init__(self, sim: Sim) -> None:
         self._sim = sim
         self._tensors: dict[Key, Tensor] = {}
+        self.descriptors: dict[int, descriptor.Tensor] = {}
+        """Of `tensor`s, by address, which programs may keep alone."""
         self._drawn: set[Key] = set()
         self._plan: dict[Kind, tuple[CameraBatch, list[int]]] | None = None
         """Batches, with the numbers of their environments, that draw all pictures."""

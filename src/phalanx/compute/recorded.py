@@ -4,10 +4,11 @@
     step()                               # does the same, compiled, for N rows on 2 threads
 
 It is to a CPU what a CUDA graph is to a GPU: the function has fixed shapes, masks instead of
-branches on values, and buffers that are written in place. Most of its time were hundreds of small
-operations, each on all rows, one core busy. Compiled, a block of rows goes through all of them
-while it is in a core's cache, and cores share the rows. `recorded_c.py` knows the operations that
-compute each row from that row; torch does the others, as random numbers, before or after.
+branches on values, and buffers that are written in place. Without this, hundreds of small
+operations take most of the time, each on all rows and on one core. Compiled, a block of rows goes
+through all of them while it is in a core's cache, and cores share the rows. `recorded_c.py` knows
+the operations that compute each row from that row; torch does the others, as random numbers, before
+or after.
 """
 
 import ctypes
@@ -58,8 +59,9 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, _ = called(func)
-        if name in _BRANCHES:
-            raise NotRecordable(f"{name} makes the step depend on values")
+        masks = name.startswith("index") and any(t.dtype == torch.bool for t in _tensors(args[1]))
+        if name in _BRANCHES or masks:
+            raise NotRecordable(f"{name}{' by a mask' * masks} makes the step depend on values")
         out = func(*args, **(kwargs or {}))
         self.calls.append((func, args, kwargs or {}, out))
         return out
@@ -99,6 +101,7 @@ class Recorded:
         tensors = {id(t): t for call in recorder.calls for t in _tensors(call[1:])}
         made = {at for c in calls if not c.in_place for at in c.writes}
         phases = defaultdict(set)
+        c: _Call | None = None  # there may be none
         for c in calls:
             for at in c.reads | c.writes:
                 phases[at].add(c.phase)

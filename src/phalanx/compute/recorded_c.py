@@ -169,7 +169,7 @@ class _Writer:
         return self._clamp(out, x, low)
 
     def _pow(self, out: Tensor, x: Tensor, power: Any) -> str:
-        if power != 2:
+        if isinstance(power, Tensor) or power != 2:
             raise _Other
         return self._each(out, "{0} * {0}", [x])
 

@@ -164,10 +164,15 @@ class RandomModel:
         changing = [p for p in self.parameters if at_start or not p.variation.setup_only]
         if not changing or (mask.device.type == "cpu" and not mask.any()):
             return
+        drawn: dict[int, Tensor] = {}  # one sample for all drives of a shared entry
         for parameter in changing:
-            shape = parameter.sample.shape
-            shared = isinstance(parameter.variation, ActorVariation) and parameter.variation.shared
-            fresh = parameter.variation.sample((shape[0], 1, *shape[2:]) if shared else shape, step)
+            variation, shape = parameter.variation, parameter.sample.shape
+            if isinstance(variation, ActorVariation) and variation.shared:
+                if id(variation) not in drawn:
+                    drawn[id(variation)] = variation.sample((shape[0], 1, *shape[2:]), step)
+                fresh = drawn[id(variation)]
+            else:
+                fresh = variation.sample(shape, step)
             at = mask.view(-1, *(1,) * (fresh.dim() - 1))
             parameter.sample.copy_(torch.where(at, fresh, parameter.sample))
         scaled = any(isinstance(p, Scale) for p in changing)  # the base of the others

@@ -368,6 +368,6 @@ def _talk(exchange: Callable[[], Any]) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    """The first sentence of PyTorch's message, without the place in its source."""
+    """PyTorch's message, without the place in its source and what is typically the cause."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return re.sub(r"^\[\S+:\d+\] ", "", line).split(". ")[0][:200]
+    return re.sub(r"^\[\S+:\d+\] ", "", line).split(". This is")[0][:200]

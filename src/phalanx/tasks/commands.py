@@ -50,7 +50,8 @@ class CommandSettings:
     heading_gain: float = ranged(1.0, above=0)
     """Rate of turning per angle to that direction [1/s]; within the range of `ang_vel_z`."""
     forward: float = ranged(0.0, at_least=0, at_most=1)
-    """Share of the other commands that are to walk straight ahead, at 0.3 m/s or more."""
+    """Share of the other commands that are to walk straight ahead, at 0.3 m/s or more, if the range
+    of `lin_vel_x` has that."""
 
     first_part: float = ranged(1.0, at_least=0, at_most=1)
     """Part of the ranges of velocity and turning from which commands are drawn at first; it grows
@@ -114,7 +115,7 @@ class VelocityCommands:
         if s.forward:
             straight = (torch.rand(n, device=device) < s.forward)[:, None]
             ahead = torch.zeros_like(fresh)
-            ahead[:, 0] = fresh[:, 0].abs().clamp(min=0.3)
+            ahead[:, 0] = torch.minimum(fresh[:, 0].abs().clamp(min=0.3), self.high[0])
             fresh = torch.where(straight & (kind >= s.standing)[:, None], ahead, fresh)
         faces = (kind >= s.standing) & (kind < s.standing + self.heading)
         facing = math.pi * (2 * torch.rand(n, device=device) - 1)

@@ -99,8 +99,8 @@ class MjlabConfig(VelocityConfig):
     upright_body: str = "trunk"
     """Body whose tilt and turning the reward looks at."""
     elliptic: bool = True
-    """Whether friction cones are elliptic, with impratio 10, and feet are harder and resist
-    rolling."""
+    """Whether friction cones are elliptic, with impratio 10, the robot's shapes are harder, and its
+    feet resist rolling."""
     pose_std: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Widths of the term `pose` [rad] when standing, walking and running, by part of a joint's
     name; the first that fits counts."""

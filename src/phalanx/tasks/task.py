@@ -17,7 +17,7 @@ One `step(actions)`, for all N environments
     a. `sim.reset(mask)`, then `reset_envs(mask)`;
     b. `compute_observations()` gives their first observation; the others keep that of (3b).
 So where an episode has ended, the returned observation belongs to the new episode. The observation
-of (b) is in `infos["terminal"]`; time-outs bootstrap from its value. An environment that diverged
+of (3b) is in `infos["terminal"]`; time-outs bootstrap from its value. An environment that diverged
 (NaN) has terminated with reward 0; its last observation is zero.
 
 The step has fixed shapes and never waits for the device: masks and `torch.where` instead of
@@ -341,7 +341,7 @@ class Task:
         own = type(self).__module__.startswith("phalanx.tasks.")
         if self.device.type != "cpu" or not own or self.num_envs < FEWEST_RECORDED:
             return
-        from phalanx.compute.recorded import NotRecordable, Recorded
+        from phalanx.compute.recorded import Recorded
 
         before, random = self.state_dict(), torch.get_rng_state()
         kind = torch.float32 if isinstance(self.action_space, Box) else torch.long
@@ -354,7 +354,7 @@ class Task:
                 inputs = [self.terminated] if hook == "reset_envs" else []
                 function, threads = getattr(self, hook), torch.get_num_threads()
                 setattr(self, hook, Recorded(function, self.num_envs, threads, *inputs))
-        except (PhalanxError, NotRecordable, OSError) as error:
+        except (PhalanxError, RuntimeError, OSError) as error:
             warn(f"torch computes some of the rewards, observations and resets, slower: {error}")
         finally:
             self.load_state_dict(before)

@@ -36,6 +36,7 @@ from phalanx.sim.engines.fused.statics import Statics
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.support import examined, refused_rows, slower
 from phalanx.sim.engines.fused.tables import DRAWN, INPUTS, OUTPUTS, VARIABLE, constants
+from phalanx.sim.engines.fused.thrust import may_depend_on_velocity
 from phalanx.sim.engines.initial import initial_data
 
 _FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS | {"sensordata"}
@@ -178,7 +179,9 @@ class FusedEngine:
 
     def model_field(self, name: str) -> Tensor:
         drawn = DRAWN.fullmatch(name) is not None and hasattr(self.model, name)
-        if (name not in VARIABLE and not drawn) or may_be_damped(self.model, name):
+        if name not in VARIABLE and not drawn:
+            raise KeyError(name)
+        if may_be_damped(self.model, name) or may_depend_on_velocity(self.model, name):
             raise KeyError(name)
         if name not in self._model_fields:
             if self.captured and not drawn:

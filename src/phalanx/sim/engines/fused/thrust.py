@@ -43,6 +43,12 @@ def refused(m: mujoco.MjModel) -> str | None:
     return None
 
 
+def may_depend_on_velocity(m: mujoco.MjModel, name: str) -> bool:
+    """Whether model field `name` could make `thrusters` depend on a velocity, see `refused`."""
+    affine = m.actuator_biastype[thrusters(m)] == mujoco.mjtBias.mjBIAS_AFFINE
+    return name == "actuator_biasprm" and bool(affine.any())
+
+
 def tables(places: Places) -> dict[str, Make]:
     """The maker of `thrust`: each thruster's site, and the force and torque of a unit of its
     actuator's force, in its slot's frame, (E, thrusters, 9). None without thrusters."""
