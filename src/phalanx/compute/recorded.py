@@ -101,7 +101,7 @@ class Recorded:
         tensors = {id(t): t for call in recorder.calls for t in _tensors(call[1:])}
         made = {at for c in calls if not c.in_place for at in c.writes}
         phases = defaultdict(set)
-        c: _Call | None = None  # there may be none
+        c: _Call | None = None  # which `del` below removes, also where there was no call
         for c in calls:
             for at in c.reads | c.writes:
                 phases[at].add(c.phase)

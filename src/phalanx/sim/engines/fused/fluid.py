@@ -7,8 +7,7 @@ import torch
 
 from phalanx.sim.engines.fused.places import Places
 from phalanx.sim.engines.fused.placing import Fields, Make, held
-
-MINVAL = 1e-15
+from phalanx.sim.engines.fused.solref import MINVAL
 
 
 def has_fluid(m: mujoco.MjModel) -> bool:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from phalanx.sim.engines.fused.rows import tendon_terms
+from phalanx.sim.engines.fused.solref import MINVAL
 from phalanx.sim.engines.fused.structure import Structure
 
 NAMES = ("body_invweight0", "dof_invweight0", "tendon_invweight0")
 LENGTHS = ("tendon_length0",)
 """What follows from qpos0, too."""
-MINVAL = 1e-15
 
 
 class Invweights:

@@ -32,10 +32,9 @@ from phalanx.sim.engines.fused.placing import (
 )
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.sensors import Sensors, actuators_of
-from phalanx.sim.engines.fused.solref import reference
+from phalanx.sim.engines.fused.solref import MINVAL, reference
 from phalanx.sim.engines.fused.structure import BASE, FREE, Structure
 
-MINVAL = 1e-15
 NONE = 1e30
 """A range that never ends."""
 

@@ -25,6 +25,7 @@ from phalanx.sim.engines.fused.numbers import (
 from phalanx.sim.engines.fused.placing import starts
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.sensors import Sensors
+from phalanx.sim.engines.fused.solref import MINVAL
 from phalanx.sim.engines.fused.source import Sizes
 from phalanx.sim.engines.fused.structure import (
     BALL,
@@ -83,7 +84,6 @@ BY_SLOT = frozenset({
 })  # fmt: skip
 """Constants with a value for each slot."""
 
-MINVAL = 1e-15
 _NO_GRAVITY = mujoco.mjtDisableBit.mjDSBL_GRAVITY
 
 
