@@ -211,6 +211,13 @@ def test_every_source_of_a_task_s_settings_gives_only_what_it_says():
     ).config == dataclasses.replace(made, num_envs=1)
 
 
+def test_a_mistake_on_the_command_line_is_not_the_file_s():
+    """Go1Velocity's YAML has weights of its own, in which an override is put."""
+    with pytest.raises(PhalanxError) as error:
+        compose_config(["task=Go1Velocity", "task.env.rewards.contakt=1"])
+    assert str(error.value) == "unknown key task.env.rewards.contakt; did you mean 'contact'?"
+
+
 def test_a_subclass_that_changes_a_default_keeps_the_range():
     @dataclass(frozen=True)
     class Longer(Config):

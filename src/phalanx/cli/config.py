@@ -9,6 +9,7 @@ settings of that run replace the two files. `interpolation` resolves `${...}`; `
 result to typed dataclasses.
 """
 
+import copy
 import dataclasses
 import os
 from collections.abc import Collection, Mapping
@@ -69,7 +70,8 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
     sources = []
     if "task" not in layer:
         file = tasks.settings(name)
-        layer["task"] = {"name": name, "env": {}, **file}
+        # A copy, which overrides change: their mistakes are not the file's.
+        layer["task"] = copy.deepcopy({"name": name, "env": {}, **file})
         sources.append((str(tasks.settings_file(name)), file))
     values = _merge(kind, layer, overrides)
 

@@ -153,7 +153,8 @@ class VelocityConfig(TaskConfig):
         if self.terrain not in KINDS:
             raise PhalanxError(
                 f"task.env.terrain is {self.terrain!r}"
-                f"{did_you_mean(self.terrain, ['rough', *KINDS])}; kinds: {', '.join(KINDS)}"
+                f"{did_you_mean(self.terrain, ['rough', *KINDS])}; it may be rough, a mixture,"
+                f" or one of {', '.join(KINDS)}"
             )
         return replace(self.terrain_settings, kinds={self.terrain: 1.0})
 
