@@ -7,6 +7,7 @@ from clockwork import Clockwork, N
 from phalanx import environments
 from phalanx.errors import PhalanxError, PhalanxWarning
 from phalanx.rl import Runner
+from phalanx.rl.runner import ALGORITHMS
 from test_rl_games import configuration, our_agent
 from test_rl_games_checkpoints import LSTM
 
@@ -82,3 +83,9 @@ def test_a_policy_of_another_name_plays_if_it_fits_and_says_so(tmp_path):
     wider = {"mlp": {"units": [32], "activation": "elu"}}
     with pytest.raises(PhalanxError, match="is a checkpoint of 't', not of 'other'"):
         player_of(configuration(tmp_path, name="other", network=wider)).restore(file)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_player_reads_the_config_of_its_agent(name):
+    agent, player = ALGORITHMS[name]
+    assert player.Config is agent.Config

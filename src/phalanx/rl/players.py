@@ -14,7 +14,7 @@ from phalanx.errors import PhalanxError, PhalanxWarning
 from phalanx.gate import show
 from phalanx.rl import checkpoint
 from phalanx.rl.build import build_model, check_masks, make_env, with_default_model
-from phalanx.rl.config import AgentConfig, DQNConfig, PPOConfig, SACConfig
+from phalanx.rl.config import AgentConfig, DistillationConfig, DQNConfig, PPOConfig, SACConfig
 from phalanx.rl.nested import nested
 from phalanx.rl.vecenv import image_to_float
 from phalanx.spaces import Box, MultiDiscrete
@@ -235,6 +235,12 @@ class PpoPlayerDiscrete(PpoPlayerContinuous):
 
     def to_env(self, actions: Tensor) -> Tensor:
         return actions
+
+
+class StudentPlayer(PpoPlayerContinuous):
+    """Plays a student without its teacher; registered as the player `distillation`."""
+
+    Config = DistillationConfig
 
 
 class SACPlayer(PpoPlayerContinuous):

@@ -34,11 +34,27 @@ from phalanx.rl.amp_player import AMPPlayerContinuous
 from phalanx.rl.config import AgentConfig
 from phalanx.rl.observer import AlgoObserver, Observers, PythonWarnings
 from phalanx.rl.params import join_ranks, read_params, with_current_names
-from phalanx.rl.players import DQNPlayer, PpoPlayerContinuous, PpoPlayerDiscrete, SACPlayer
+from phalanx.rl.players import (
+    DQNPlayer,
+    PpoPlayerContinuous,
+    PpoPlayerDiscrete,
+    SACPlayer,
+    StudentPlayer,
+)
 from phalanx.rl.registry import ObjectFactory
 from phalanx.rl.rl_games_observers import OBSERVERS
 from phalanx.rl.saved_run import read_settings, resolve_checkpoint
 from phalanx.rl.vecenv import takes_seed
+
+ALGORITHMS: dict[str, tuple[type[Any], type[Any]]] = {
+    "a2c_continuous": (A2CAgent, PpoPlayerContinuous),
+    "a2c_discrete": (DiscreteA2CAgent, PpoPlayerDiscrete),
+    "sac": (SACAgent, SACPlayer),
+    "dqn": (DQNAgent, DQNPlayer),
+    "distillation": (DistillationAgent, StudentPlayer),
+    "amp_continuous": (AMPAgent, AMPPlayerContinuous),
+}
+"""Agent and player by name; both read the same `params.config`."""
 
 
 class Runner:
@@ -46,31 +62,10 @@ class Runner:
 
     def __init__(self, algo_observer: AlgoObserver | None = None) -> None:
         self.algo_factory = ObjectFactory("algorithm")
-        self.algo_factory.register_builder("a2c_continuous", lambda **kwargs: A2CAgent(**kwargs))
-        self.algo_factory.register_builder(
-            "a2c_discrete", lambda **kwargs: DiscreteA2CAgent(**kwargs)
-        )
-        self.algo_factory.register_builder("sac", lambda **kwargs: SACAgent(**kwargs))
-        self.algo_factory.register_builder("dqn", lambda **kwargs: DQNAgent(**kwargs))
-        self.algo_factory.register_builder(
-            "distillation", lambda **kwargs: DistillationAgent(**kwargs)
-        )
-        self.algo_factory.register_builder("amp_continuous", lambda **kwargs: AMPAgent(**kwargs))
         self.player_factory = ObjectFactory("player")
-        self.player_factory.register_builder("sac", lambda **kwargs: SACPlayer(**kwargs))
-        self.player_factory.register_builder("dqn", lambda **kwargs: DQNPlayer(**kwargs))
-        self.player_factory.register_builder(
-            "a2c_continuous", lambda **kwargs: PpoPlayerContinuous(**kwargs)
-        )
-        self.player_factory.register_builder(
-            "distillation", lambda **kwargs: PpoPlayerContinuous(**kwargs)
-        )
-        self.player_factory.register_builder(
-            "a2c_discrete", lambda **kwargs: PpoPlayerDiscrete(**kwargs)
-        )
-        self.player_factory.register_builder(
-            "amp_continuous", lambda **kwargs: AMPPlayerContinuous(**kwargs)
-        )
+        for name, (agent, player) in ALGORITHMS.items():
+            self.algo_factory.register_builder(name, agent)
+            self.player_factory.register_builder(name, player)
         self._given_observer = algo_observer
         self.algo_observer = algo_observer or AlgoObserver()
         self.params: dict[str, Any] = {}
