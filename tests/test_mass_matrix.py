@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from phalanx.sim import Scene, Sim
+from phalanx.sim.engines import kernels
 from phalanx.sim.engines.plain import PlainEngine
 
 TREE = """<mujoco><worldbody><body pos="0 0 1"><freejoint/><geom size=".1" mass="3"/>
@@ -39,3 +40,27 @@ def test_solve_m_inverts_mujocos_mass_matrix_plus_added_inertia(tmp_path, engine
         mujoco.mj_fullM(sim.model, data, full)
         expected = np.linalg.solve(full + np.diag(added[env]), force[env])
         np.testing.assert_allclose(solved[env], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_warp_compiles_what_solve_m_launches_side_by_side(tmp_path, monkeypatch):
+    """Each size of tree has modules of its own, which are slow to compile one after the other."""
+    from warp._src.context import Module
+
+    (tmp_path / "tree.xml").write_text(TREE)
+    scene = Scene(0.01)
+    scene.add_actor("tree", tmp_path / "tree.xml")
+    sim = Sim(scene, 3, "cpu", engine="warp")
+    noted, loaded, load = set(), set(), Module.load
+
+    def together(launch, opt):
+        noted.update(module for module, *_ in kernels._launched_by(launch, opt))
+
+    def one(module, *rest):
+        loaded.add(module)
+        return load(module, *rest)
+
+    monkeypatch.setattr(kernels, "load_together", together)
+    monkeypatch.setattr(Module, "load", one)
+    sim.solve_m(torch.ones(3, 9), torch.zeros(3, 9))
+    assert loaded
+    assert loaded <= noted

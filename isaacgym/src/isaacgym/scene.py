@@ -113,7 +113,9 @@ class ActorScene(Scene):
         set_collisions(model, self._world.grounds, layout)
         tendons = [tendon for actor in layout.actors for tendon in actor.asset.tendons]
         model.wrap_prm[:] = [c for tendon in tendons for c in tendon.coefficients]
-        self.fields = fields = model_fields(self._world, layout, model)
+        if not self.fields:  # every engine that looks at the scene compiles it
+            self.fields = model_fields(self._world, layout, model)
+        fields = self.fields
         for name, values in fields.items():
             getattr(model, name)[...] = values[0]
         harden_light_objects(model, layout, fields["body_mass"].min(0))

@@ -290,7 +290,7 @@ class CpuEngine:
             self._run(lambda: self._batch.forward())
         mirror.pull()
         np.copyto(self._batch.state, now)
-        if name in self._fresh:  # the state may have been written since
+        if name in self._fresh and self._substeps:  # the state may have been written since
             self._run(lambda: self._batch.forward(stage=VEL_STAGE))
             everywhere = np.ones(self.num_envs, bool)
             forces = name == "sensordata"

@@ -136,6 +136,7 @@ class WarpEngine:
         self._capture_stream: Any = None
         self._grown: str | None = None
         self._stepped = False
+        self._solves = False  # whether the kernels of `solve_m` are loaded
         self._before: dict[str, Tensor] = {}  # the last step, if it was an eager one
         self._substeps = 0  # of the last step
         self._unstepped = torch.ones_like(self.failed)  # environments reset since the last step
@@ -252,10 +253,17 @@ class WarpEngine:
         mass = self._view("M").index_add(1, self._diagonal, added)
         solution = torch.empty_like(force)
         d = dataclasses.replace(self._d, M=wp.from_torch(mass))
-        with self._stream():
+
+        def launch() -> None:
             # The factors overwrite those of the last step, which no later step reads.
             mjw.factor_m(self._m, d)
             mjw.solve_m(self._m, d, wp.from_torch(solution), wp.from_torch(force.contiguous()))
+
+        with self._stream():
+            if not self._solves:  # a module for each size of tree, slow to compile one by one
+                kernels.load_together(launch, self._m.opt)
+                self._solves = True
+            launch()
         return solution
 
     def reset(self, mask: Tensor) -> None:
