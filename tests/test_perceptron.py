@@ -11,16 +11,18 @@ from phalanx.compute.perceptron import Perceptron
 from phalanx.compute.tiles import has_tiles
 
 needs_tiles = pytest.mark.skipif(not has_tiles(), reason="no AMX: no tiles for bfloat16")
-PRECISIONS = [False, pytest.param(True, marks=needs_tiles)]
+PRECISIONS = {"float": (1e-5, 2e-6), "split": (3e-5, 2e-5), "half": (1e-2, 1e-2)}
+"""Relative to each number, and to the largest one: bfloat16 has 8 bits."""
+PRODUCTS = ["float", *(pytest.param(p, marks=needs_tiles) for p in ("split", "half"))]
 ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 
 
-def make(sizes, widths, activation, threads=2, half=False):
+def make(sizes, widths, activation, threads=2, products="float"):
     torch.manual_seed(0)
     linears = [nn.Linear(a, b) for a, b in pairwise(sizes)]
     heads = [nn.Linear(sizes[-1], w) for w in widths]
     trunk = nn.Sequential(*[m for one in linears for m in (one, ACTIVATIONS[activation]())])
-    return Perceptron(linears, heads, activation, threads, half), trunk, nn.ModuleList(heads)
+    return Perceptron(linears, heads, activation, threads, products), trunk, nn.ModuleList(heads)
 
 
 def gradients(outputs, modules):
@@ -30,7 +32,7 @@ def gradients(outputs, modules):
     return torch.autograd.grad(loss, weights)
 
 
-@pytest.mark.parametrize("half", PRECISIONS, ids=["float", "bfloat16"])
+@pytest.mark.parametrize("products", PRODUCTS)
 @pytest.mark.parametrize(
     ("sizes", "widths", "rows", "activation"),
     [
@@ -40,8 +42,8 @@ def gradients(outputs, modules):
         ((70, 33, 20), (21, 1), 5000, "elu"),  # on two threads, the last chunks are short
     ],
 )
-def test_values_and_gradients_are_those_of_torch(sizes, widths, rows, activation, half):
-    perceptron, trunk, heads = make(sizes, widths, activation, half=half)
+def test_values_and_gradients_are_those_of_torch(sizes, widths, rows, activation, products):
+    perceptron, trunk, heads = make(sizes, widths, activation, products=products)
     modules = [*(m for m in trunk if isinstance(m, nn.Linear)), *heads]
     x = 2 * torch.randn(rows, sizes[0])
     own = perceptron(x)
@@ -53,7 +55,7 @@ def test_values_and_gradients_are_those_of_torch(sizes, widths, rows, activation
     hidden = trunk(x.double())
     exact = [head(hidden) for head in heads]
     exact_gradients = gradients(exact, modules)
-    relative, part = (1e-5, 2e-6) if not half else (1e-2, 1e-2)  # bfloat16 has 8 bits
+    relative, part = PRECISIONS[products]
     for a, b in zip((*own, *own_gradients), (*exact, *exact_gradients), strict=True):
         torch.testing.assert_close(a.double(), b, rtol=relative, atol=part * b.abs().max().item())
 
@@ -61,7 +63,7 @@ def test_values_and_gradients_are_those_of_torch(sizes, widths, rows, activation
 @needs_tiles
 @pytest.mark.parametrize(("inputs", "widths", "rows"), [(33, (21, 1), 300), (7, (5,), 3)])
 def test_bfloat16_rounds_factors_and_nothing_else(inputs, widths, rows):
-    perceptron, _, heads = make((inputs,), widths, "elu", half=True)
+    perceptron, _, heads = make((inputs,), widths, "elu", products="half")
     x = torch.randn(rows, inputs)
     outputs = perceptron(x)
     given = [torch.randn_like(y) for y in outputs]
@@ -82,9 +84,9 @@ def test_rows_do_not_depend_on_the_number_of_threads():
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-@pytest.mark.parametrize("half", PRECISIONS, ids=["float", "bfloat16"])
-def test_what_is_not_a_number_stays_so(activation, bad, half):
-    perceptron, _, _ = make((5, 32, 7), (3,), activation, half=half)
+@pytest.mark.parametrize("products", PRODUCTS)
+def test_what_is_not_a_number_stays_so(activation, bad, products):
+    perceptron, _, _ = make((5, 32, 7), (3,), activation, products=products)
     x = torch.zeros(20, 5)
     x[13, 2] = bad
     (y,) = perceptron(x)

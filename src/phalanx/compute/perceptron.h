@@ -1,7 +1,7 @@
 // A perceptron on the CPU, forwards and backwards, compiled by the clang inside Warp, which has no
 // headers and links no library. Each call computes some rows, a few at a time, so that what one
 // layer writes is still in the core's cache when the next one reads it. Follows vectors.h, and
-// products.h or half_products.h.
+// products.h or tiled_products.h.
 
 #define CHUNK 128  // rows from the first layer to the last
 
@@ -26,8 +26,8 @@ struct Memory {
     return piece;
   }
 };
-// Rows between two of them in scratch memory; not a power of two
-FN long apart(long n) { return padded(n) + WIDTH; }
+// Floats from one row to the next in scratch memory
+FN long apart(long n) { return odd(padded(n) / WIDTH) * WIDTH; }
 static long outputs_of(const Network &f, long l) {
   if (l < f.layers) return f.sizes[l + 1];
   long sum = 0;

@@ -5,8 +5,8 @@
 
 torch takes a pass over memory, and hands over to its threads, for every product, bias and
 activation. Here each thread takes some rows through all layers while they are in its cache:
-`perceptron.h`. Products are of floats (`products.h`), or of numbers rounded to bfloat16, where the
-processor has tiles for them (`half_products.h`); sums are floats in any case.
+`perceptron.h`. Products are of floats (`products.h`) or, where the processor has tiles for that, of
+bfloat16 (`tiled_products.h`); sums are floats in any case.
 """
 
 import ctypes
@@ -28,18 +28,22 @@ ACTIVATIONS = {"elu": 1, "relu": 2, "tanh": 3}
 MOST_LAYERS = 15
 FEWEST_PRODUCTS = 4_000_000
 """Multiplications of a thread; fewer are not worth waking another one for."""
+PARTS = {"float": 0, "split": 2, "half": 1}
+"""How many bfloat16 stand for a float in products. Two are right to 2^-16, where a GPU's TF32 is to
+2^-11; one is to 2^-8."""
 _ROW_STEP = 8
 
 
-def _source(half: bool) -> str:
-    names = ("vectors.h", "half_products.h" if half else "products.h", "perceptron.h")
-    return "\n".join(Path(__file__).with_name(name).read_text() for name in names)
+def _source(parts: int) -> str:
+    names = ("vectors.h", "tiled_products.h" if parts else "products.h", "perceptron.h")
+    texts = [Path(__file__).with_name(name).read_text() for name in names]
+    return "\n".join([f"#define PARTS {parts}", *texts])
 
 
 class Perceptron:
     """The layers `linears`, each with `activation`, a key of `ACTIVATIONS`, then `heads` without
-    one. Weights stay the modules' own. half: multiply in bfloat16, which needs `has_tiles`. Raises
-    PhalanxError if Warp's clang does not compile it."""
+    one. Weights stay the modules' own. products: a key of `PARTS`; what has parts needs
+    `has_tiles`. Raises PhalanxError if Warp's clang does not compile it."""
 
     def __init__(
         self,
@@ -47,22 +51,22 @@ class Perceptron:
         heads: Sequence[nn.Linear],
         activation: str,
         threads: int,
-        half: bool = False,
+        products: str = "float",
     ) -> None:
-        if half and not has_tiles():
+        if PARTS[products] and not has_tiles():
             raise PhalanxError("this processor has no tiles for products in bfloat16")
         if len(linears) > MOST_LAYERS:
             raise PhalanxError(f"{len(linears)} layers; at most {MOST_LAYERS} are compiled")
         self._modules = [*linears, *heads]
-        self._activation = ACTIVATIONS[activation]
         self._sizes = np.array([m.in_features for m in (*linears, heads[0])], np.int64)
+        self._activation = ACTIVATIONS[activation]
         self._widths = np.array([m.out_features for m in heads], np.int64)
         self._products = sum(m.weight.numel() for m in self._modules)
         self._threads = threads
         self._team = Team(threads - 1)
         word, long = ctypes.c_void_p, ctypes.c_long
         compiled = clang.functions(
-            _source(half),
+            _source(PARTS[products]),
             {
                 "memory_size": (long, word),
                 "row_size": (long, long),

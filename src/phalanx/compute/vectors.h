@@ -18,6 +18,8 @@ typedef float U __attribute__((vector_size(BYTES), aligned(4)));
 typedef int I __attribute__((vector_size(BYTES)));
 
 FN long padded(long n) { return (n + WIDTH - 1) / WIDTH * WIDTH; }
+// Cache lines between rows: with even ones, and worse powers of two, rows share the cache's sets.
+FN long odd(long n) { return n | 1; }
 FN long least(long a, long b) { return a < b ? a : b; }
 FN long largest(long a, long b) { return a > b ? a : b; }
 

@@ -124,7 +124,7 @@ class AgentConfig:
     unchanged."""
     mixed_precision: bool = False
     """On CUDA, bfloat16 autocast in the training pass; the rollout stays in float32. On a CPU,
-    products of a compiled perceptron in bfloat16, if the processor has tiles for them (AMX)."""
+    factors of a compiled perceptron are rounded to bfloat16, if the processor has tiles (AMX)."""
 
     max_epochs: int = ranged(-1, at_least=-1)
     """Iterations of the run, -1 for no limit."""

@@ -59,12 +59,12 @@ class ModelNetwork(nn.Module):
         """The network's outputs for unnormalised observations."""
         return self.a2c_network({**inputs, "obs": self.norm_obs(inputs["obs"])})
 
-    def compile_on_cpu(self, threads: int, half: bool = False) -> bool:
+    def compile_on_cpu(self, threads: int, products: str = "float") -> bool:
         """From now on compute in compiled functions on a CPU what they know; returns whether these
-        are all of the network's layers. half: multiply in bfloat16. Raises PhalanxError if they
-        fail to compile."""
+        are all of the network's layers. products: how to multiply, a key of
+        `compute.perceptron.PARTS`. Raises PhalanxError if they fail to compile."""
         own = getattr(self.a2c_network, "compile_on_cpu", None)  # not every user's network has it
-        whole = own is not None and bool(own(threads, half))
+        whole = own is not None and bool(own(threads, products))
         if whole and isinstance(self.running_mean_std, RunningMeanStd):
             self.running_mean_std.compile_on_cpu()
         return whole

@@ -136,10 +136,10 @@ class ActorCritic(nn.Module):
             return list(self.logits)
         return [] if space.discrete is None else [self.logits]
 
-    def compile_on_cpu(self, threads: int, half: bool = False) -> bool:
+    def compile_on_cpu(self, threads: int, products: str = "float") -> bool:
         """From now on compute layers and heads in compiled functions on a CPU, if it has only
-        layers that they know; returns whether it has. half: multiply in bfloat16. Raises
-        PhalanxError if they fail to compile."""
+        layers that they know; returns whether it has. products: how to multiply, a key of
+        `compute.perceptron.PARTS`. Raises PhalanxError if they fail to compile."""
         from phalanx.compute.perceptron import ACTIVATIONS, MOST_LAYERS, Perceptron
 
         c, own = self.config, self.config.mlp
@@ -151,7 +151,7 @@ class ActorCritic(nn.Module):
         if self.separate:
             parts = [(parts[0][0], self._actor_heads()), (self.critic_mlp, [self.value])]
         self._compiled = [
-            Perceptron(list(trunk)[::2], heads, own.activation, threads, half)
+            Perceptron(list(trunk)[::2], heads, own.activation, threads, products)
             for trunk, heads in parts
         ]
         return True
