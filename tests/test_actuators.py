@@ -12,6 +12,7 @@ from phalanx.errors import PhalanxError
 from phalanx.randomization import RandomModel
 from phalanx.sim import Scene, Sim
 from phalanx.tasks.actuators import make_actuators
+from phalanx.tasks.taken_servos import take_servos
 
 ARM = """
 <mujoco><compiler autolimits="true"/><worldbody>
@@ -92,6 +93,61 @@ def test_pd_in_each_physics_step_moves_as_mujocos_position_servo(tmp_path, engin
         expected.step()
     assert expected.qpos.abs().min() > 0.05
     torch.testing.assert_close(sim.qpos, expected.qpos, atol=5e-3, rtol=0)
+
+
+SERVOS = """<position joint="a" kp="8" kv="0.2" ctrlrange="-0.25 9"/><velocity joint="b" kv="0.3"/>
+</actuator>"""
+
+
+def test_a_model_in_place_of_servos_moves_as_they_do(tmp_path):
+    xml = ARM.partition("<motor")[0] + SERVOS + "</mujoco>"
+    expected = make_sim(tmp_path, xml)
+    scene = Scene(timestep=1e-3)
+    scene.add_actor("arm", tmp_path / "arm.xml", fixed_base=True, self_collisions=False)
+    groups = {
+        "a": {"actor": "arm", "joints": ["a"], "model": "pd"},
+        "b": {"actor": "arm", "joints": ["b"], "model": "pd", "command": "velocity"},
+    }
+    servos = take_servos(scene.spec, groups)
+    sim = Sim(scene, 3, "cpu")
+    made = make_actuators(sim, groups, servos)
+    sim.ctrl.copy_(torch.tensor([-0.3, 0.5]))  # the first is outside of its range
+    expected.ctrl.copy_(sim.ctrl)
+    for actuator in made:
+        actuator.read_command()
+    for _ in range(300):
+        for actuator in made:
+            actuator.write_effort()
+        sim.advance(1)
+        expected.step()
+    assert expected.qpos.abs().min() > 0.05
+    torch.testing.assert_close(sim.qpos, expected.qpos, atol=5e-3, rtol=0)
+
+
+def test_a_robot_of_servos_takes_a_motor_model_with_their_gains():
+    motor = {"actor": "robot", "model": "dc_motor", "stall_effort": 40.0, "no_load_speed": 30.0}
+    settings = {"num_envs": 2, "device": "cpu", "engine": "mujoco", "randomize": False}
+    own = tasks.make("G1Velocity", **settings)
+    task = tasks.make("G1Velocity", **settings, actuators={"legs": motor})
+    (legs,) = task.actuators
+    model = own.sim.model
+    for values, of_model in (
+        (legs.stiffness, model.actuator_gainprm[:, 0]),
+        (legs.damping, -model.actuator_biasprm[:, 2]),
+        (legs.effort, model.actuator_forcerange[:, 1]),
+        (task.action_scale, own.action_scale),
+    ):
+        expected = torch.as_tensor(np.array(of_model), dtype=torch.float32)
+        torch.testing.assert_close(values, expected.expand_as(values))
+    task.reset()
+    task.step(torch.zeros(2, 29))
+    torch.testing.assert_close(legs.command, task.default_pos.expand(2, -1))
+    for change, words in (
+        ({"scale": 0.5}, "legs.scale is 0.5, but the joint .* has a servo, whose control is a"),
+        ({"command": "effort"}, "legs.command is 'effort', but the joint .* target position"),
+    ):
+        with pytest.raises(PhalanxError, match=words):
+            tasks.make("G1Velocity", **settings, actuators={"legs": {**motor, **change}})
 
 
 def save(path, module):

@@ -14,12 +14,13 @@
         no_load_speed: 30.0         # dc_motor: speed at which no effort is left [rad/s or m/s]
         file: legs.npz              # network
 
-The model has torque motors on these joints, and the task writes `sim.ctrl` as usual. Before each
-physics step the command is converted to an effort:
+The joints have torque motors or servos, and the task writes `sim.ctrl` as usual. A control of a
+servo is its target, so that `scale` has no place there, and its own gains are the defaults of
+`stiffness` and `damping`. Before each physics step the command is converted to an effort:
 
     pd         position command: stiffness (command - position) - damping velocity, with positions
-               relative to the joint's initial one; velocity command: damping (command - velocity);
-               effort command: the command. Clamped to +-effort.
+               relative to the joint's initial one, but of a servo as they are; velocity command:
+               damping (command - velocity); effort command: the command. Clamped to +-effort.
     dc_motor   the same, also clamped to the motor's limit at its current speed:
                +-stall_effort (1 -+ velocity / no_load_speed); beyond the no-load speed it
                only brakes
@@ -32,7 +33,7 @@ share the network. The inputs of a multilayer perceptron are the position errors
 velocities, of each physics step in `history`; an LSTM takes the current ones and keeps a state.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,6 +48,7 @@ from phalanx.randomization.random_fields import Drive
 from phalanx.sim import Sim
 from phalanx.sim.engines.initial import initial_data
 from phalanx.tasks.actuator_networks import Network, read_network
+from phalanx.tasks.taken_servos import Servo
 
 WHERE = "task.actuators"
 
@@ -60,8 +62,8 @@ class ActuatorSettings:
     joints: tuple[str, ...] = ()
     command: Literal["position", "velocity", "effort"] = "position"
     scale: float = 1.0
-    stiffness: float = ranged(0.0, at_least=0)
-    damping: float = ranged(0.0, at_least=0)
+    stiffness: float | None = ranged(None, at_least=0)
+    damping: float | None = ranged(None, at_least=0)
     effort: float | None = ranged(None, above=0)
     stall_effort: float | None = ranged(None, above=0)
     no_load_speed: float | None = ranged(None, above=0)
@@ -77,12 +79,15 @@ class ActuatorSettings:
     """Factor from a network's output to an effort [N m or N]."""
 
 
-def make_actuators(sim: Sim, groups: Mapping[str, Any]) -> list["Actuator"]:
-    """One `Actuator` for each group of the YAML. Raises PhalanxError for an invalid group."""
+def make_actuators(
+    sim: Sim, groups: Mapping[str, Any], servos: Mapping[int, Servo] | None = None
+) -> list["Actuator"]:
+    """One `Actuator` for each group of the YAML. servos: by the motor's id, those that it takes
+    the place of, from `take_servos`. Raises PhalanxError for an invalid group."""
     made: list[Actuator] = []
     for name, values in groups.items():
         where = f"{WHERE}.{name}"
-        actuator = Actuator(sim, read(ActuatorSettings, values, where), where)
+        actuator = Actuator(sim, read(ActuatorSettings, values, where), where, servos or {})
         twice = {m for other in made for m in other.motors} & set(actuator.motors)
         if twice:
             motor = sim.model.actuator(min(twice)).name
@@ -94,7 +99,9 @@ def make_actuators(sim: Sim, groups: Mapping[str, Any]) -> list["Actuator"]:
 class Actuator:
     """J motors of one actor, in the order of the model's actuators."""
 
-    def __init__(self, sim: Sim, settings: ActuatorSettings, where: str) -> None:
+    def __init__(
+        self, sim: Sim, settings: ActuatorSettings, where: str, servos: Mapping[int, Servo]
+    ) -> None:
         self.sim, self.settings = sim, settings
         model, s = sim.model, settings
         self.motors, self.joints = _motors(sim, s, where)
@@ -118,16 +125,31 @@ class Actuator:
                 )
             most = np.full(count, s.effort)
 
-        def gain(value: Any) -> Tensor:
-            row = torch.as_tensor(value, dtype=torch.float32, device=device)
-            return row.expand(sim.num_envs, count).clone()
+        def row(values: Any) -> Tensor:
+            return torch.as_tensor(values, dtype=torch.float32, device=device).expand(count)
 
-        self.stiffness, self.damping = gain(s.stiffness), gain(s.damping)
+        def gain(values: Any) -> Tensor:
+            return row(values).expand(sim.num_envs, count).clone()
+
+        held = [servos.get(m) for m in self.motors]
+        self._check_servos(held, where)
+        stiff, damp = (
+            [getattr(x, k) if x else 0.0 for x in held] for k in ("stiffness", "damping")
+        )
+        self.stiffness = gain(stiff if s.stiffness is None else s.stiffness)
+        self.damping = gain(damp if s.damping is None else s.damping)
         self.effort = gain(most)
         """(N, J) effort limit [N m or N]; like the gains, it may be randomised."""
         qpos = initial_data(model).qpos
         start = torch.tensor(qpos[model.jnt_qposadr[joint_ids]], dtype=torch.float32)
-        self.default_pos = start.to(device)
+        # (J,) [rad or m] what is added to a position command, which of a servo is the target itself
+        self.default_pos = start.to(device) * row([x is None for x in held])
+        self.bounds: tuple[Tensor, Tensor] | None = None
+        """(J,) lowest and highest control of servos."""
+        if any(held):
+            ends = [(x.low, x.high) if x else (-float("inf"), float("inf")) for x in held]
+            low, high = zip(*ends, strict=True)
+            self.bounds = row(low), row(high)
         self.command = torch.zeros(sim.num_envs, count, device=device)
         """(N, J) command of this control step, in its unit."""
         if s.model == "dc_motor":
@@ -139,14 +161,27 @@ class Actuator:
             if s.command == "effort":
                 raise PhalanxError(f"{where}: a network takes a position or velocity command")
             self.network = read_network(s, sim.num_envs * count, device, where)
-        elif s.command == "position" and not s.stiffness:
+        elif s.command == "position" and not self.stiffness.any():
             raise PhalanxError(f"{where}: a position command needs a stiffness above 0")
-        elif s.command == "velocity" and not s.damping:
+        elif s.command == "velocity" and not self.damping.any():
             raise PhalanxError(f"{where}: a velocity command needs a damping above 0")
+
+    def _check_servos(self, held: Sequence[Servo | None], where: str) -> None:
+        """Raise PhalanxError unless the settings fit the servos that the motors were."""
+        for joint, servo in zip(self.joints, held, strict=True):
+            if servo is None:
+                continue
+            of = f"the joint {joint!r} has a servo, whose control is a target {servo.command}"
+            if self.settings.command != servo.command:
+                raise PhalanxError(f"{where}.command is {self.settings.command!r}, but {of}")
+            if self.settings.scale != 1:
+                raise PhalanxError(f"{where}.scale is {self.settings.scale:g}, but {of}; remove it")
 
     def read_command(self) -> None:
         """Begin a control step: take the command from `sim.ctrl`."""
         command = self.sim.ctrl[:, self._ctrl] * self.settings.scale
+        if self.bounds is not None:
+            command = command.clamp(*self.bounds)
         if self.settings.command == "position":
             command = command + self.default_pos
         self.command.copy_(command)
@@ -222,8 +257,9 @@ def _motors(sim: Sim, s: ActuatorSettings, where: str) -> tuple[list[int], list[
             continue
         if model.actuator_biastype[m] != mujoco.mjtBias.mjBIAS_NONE:
             raise PhalanxError(
-                f"{where}: the actuator of joint {joint!r} is a MuJoCo servo; an actuator model"
-                " needs a torque motor there"
+                f"{where}: the actuator of joint {joint!r} is none that an actuator model"
+                " can take the place of; it needs a torque motor there, or a servo of gear 1"
+                " without a filter and inheritrange"
             )
         motors.append(m)
         joints.append(joint)

@@ -51,6 +51,7 @@ from phalanx.spaces import ActionSpace, Box
 from phalanx.tasks.actuators import make_actuators
 from phalanx.tasks.checks import action_shape, check_actions, check_class, check_reward
 from phalanx.tasks.history import History
+from phalanx.tasks.taken_servos import take_servos
 from phalanx.tasks.term_log import TermLog
 
 FEWEST_RECORDED = 256
@@ -135,6 +136,7 @@ class Task:
         self.config = dataclasses.replace(self.config, num_envs=self.num_envs)
         check_class(self, Task)
         scene = self.create_scene()
+        servos = take_servos(scene.spec, self.config.actuators)
         if self.config.randomize:
             prepare(scene, self.config.randomization_params)
         self.sim = Sim(
@@ -167,14 +169,14 @@ class Task:
         self.previous_actions = state("previous_actions", no_actions)
         """(N, num_actions) the policy's last actions, clamped, without noise or latency; 0 at the
         start of an episode. Continuous actions only."""
-        self.actuators = make_actuators(self.sim, self.config.actuators)
+        self.actuators = make_actuators(self.sim, self.config.actuators, servos)
         self.randomizer: Randomizer | None = None
         self.onboard: Onboard | None = None
         self.each_substep: list[Callable[[int], None]] = []
         """Called after each physics step with its number in the control step, from 0."""
         self.history = self._history("obs_history", self.config.history, self.obs_size)
         states = self.config.states_history if self.num_states else 1
-        self.states_history = self._history("states_history", states, self.states_size)
+        self.critic_history = self._history("states_history", states, self.states_size)
         self.watchers: list[Callable[[], None]] = []
         """Called at the end of every step, with the state that it reached or, where an episode
         ended, the first of the next; as part of the step, they never wait for the device."""
@@ -182,6 +184,7 @@ class Task:
         self.init_buffers()
         if self.config.randomize:
             self.randomizer = self._make_randomizer()
+        self._check_bound()
         self._spreads = self.config.spread_starts
         self._notes: list[str] = []
         self._action_shape = action_shape(self)
@@ -452,6 +455,16 @@ class Task:
             )
         return {subject: sentence for subject, sentence in said.items() if sentence}
 
+    def _check_bound(self) -> None:
+        """Raise PhalanxError if state is no longer the attribute of its name."""
+        for name, tensor in self._state.items():
+            if (now := getattr(self, name)) is not tensor:
+                what = "another tensor" if isinstance(now, Tensor) else f"a {type(now).__name__}"
+                raise PhalanxError(
+                    f"{type(self).__name__}.{name} is state and was bound to {what}; write into it:"
+                    f" self.{name}.copy_(...)"
+                )
+
     def _undeclared(self) -> list[str]:
         """Names of tensors from `init_buffers` that have been written since, but are not state.
         Views of the simulation's fields or of state are saved as part of these."""
@@ -467,12 +480,7 @@ class Task:
     def state_dict(self) -> dict[str, Any]:
         """The state of the simulation and the declared state; a run continues from it bit for
         bit."""
-        for name, tensor in self._state.items():
-            if getattr(self, name) is not tensor:
-                raise PhalanxError(
-                    f"{type(self).__name__}.{name} is state and was bound to another tensor; write"
-                    f" into it: self.{name}.copy_(...)"
-                )
+        self._check_bound()
         tensors = {k: v.clone() for k, v in self._state.items()}
         state = {"num_envs": self.num_envs, "sim": self.sim.state_dict(), "task": tensors}
         state["log"] = self.terms.state_dict()
@@ -552,7 +560,7 @@ class Task:
 
     def _states(self, begun: Tensor | None = None) -> Tensor:
         limit = self.config.clip_observations
-        return _with_past(self.states_history, self.compute_states().clamp(-limit, limit), begun)
+        return _with_past(self.critic_history, self.compute_states().clamp(-limit, limit), begun)
 
     def _history(self, name: str, length: int, width: int) -> History | None:
         return History(self, name, length, width) if length > 1 else None
