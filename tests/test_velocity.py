@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mujoco
@@ -19,7 +20,7 @@ from phalanx.tasks.contact_history import ContactHistory
 from phalanx.tasks.rays import cast, height_scan, lidar
 from phalanx.tasks.terrain_kinds import KINDS
 from phalanx.tasks.velocity import Velocity
-from phalanx.tasks.velocity_settings import VelocityConfig
+from phalanx.tasks.velocity_settings import VelocityConfig, Weights
 
 N = 4
 ASSETS = Path(tasks.__file__).parent / "assets"
@@ -202,6 +203,69 @@ def test_logged_terms_add_up_to_the_reward_and_ends_to_the_resets():
     causes = sum(v for k, v in scalars.items() if k.startswith("ends/"))
     assert causes == pytest.approx(1.0 if ends else 0.0, abs=0.5)
     assert task.scalars() == {}
+
+
+def test_further_terms_count_with_a_weight_and_a_policy_may_do_without_clock():
+    names = ("alive", "air_time", "foot_clearance", "landing", "base_height", "joint_vel")
+    task = make(randomize=False, gait_clock=False, rewards=dict.fromkeys(names, 1.0))
+    assert task.reset()["obs"].shape == (N, 48)
+    assert "gait_clock" not in [term.name for term in task.observation_layout()]
+    for _ in range(20):
+        task.step(torch.zeros(N, 12))
+    feet, moving = task.feet, task.commands.moving
+    feet.landed[:] = torch.tensor([True, False, True, False])
+    feet.air_time[:] = torch.tensor([0.35, 9.0, 0.20, 9.0])
+    feet.height[:], feet.speed[:] = 0.05, 2.0
+    task.robot.joint_vel[:] = 0.5
+    terms = task.reward_terms(task.base, torch.zeros(N, 20, dtype=torch.bool))
+    assert not {"in_step", "swing_height"} & terms.keys()
+    expected = {
+        "alive": torch.ones(N),
+        "air_time": (0.35 - 0.25 + 0.20 - 0.25) * moving,
+        "foot_clearance": torch.full((N,), 4 * (0.08 - 0.05) * 2.0),
+        "base_height": (task.sim.qpos[:, 2] - 0.30).square(),  # of the pose home
+        "joint_vel": torch.full((N,), 12 * 0.5**2),
+        "landing": task.robot.contact_force[:, feet._forces[::2]].norm(dim=2).sum(1),
+    }
+    for name, values in expected.items():
+        torch.testing.assert_close(terms[name], values.float(), msg=name)
+    assert task.scalars().keys() >= {f"reward/{name}" for name in names}
+
+
+@dataclass(frozen=True)
+class DogWeights(Weights):
+    hips: float = -0.5
+
+
+@dataclass(frozen=True)
+class DogConfig(VelocityConfig):
+    rewards: Weights = field(default_factory=DogWeights)
+
+
+class Dog(Velocity):
+    """The example of docs/walking.md."""
+
+    Config = DogConfig
+
+    def reward_terms(self, base, pressed):
+        hips = self.robot.joint_pos[:, ::3]
+        return super().reward_terms(base, pressed) | {"hips": hips.square().sum(1)}
+
+    def falls(self, base, pressed):
+        return super().falls(base, pressed) | {"low": base.height < 0.4}
+
+
+def test_a_task_adds_terms_and_causes_of_a_fall():
+    dog = Dog(DogConfig(num_envs=2), "cpu", "mujoco")
+    dog.reset()
+    _, _, terminated, *_ = dog.step(torch.zeros(2, 12))
+    assert terminated.all()
+    logged = dog.scalars()
+    assert logged["ends/low"] == 1
+    assert logged["reward/hips"] < 0
+    dog.reward.weights["hipps"] = 1.0
+    with pytest.raises(PhalanxError, match="the reward has the weight 'hipps', but no such term"):
+        dog.step(torch.zeros(2, 12))
 
 
 def test_the_robot_stands_with_actions_of_zero_and_falls_on_its_back():
@@ -480,5 +544,8 @@ def test_comparisons_keep_to_their_definition():
     for other in ({"terrain": "waves"}, {"height_scan": True}):
         with pytest.raises(PhalanxError, match="Go1VelocityMjlab is defined on flat ground only"):
             tasks.make("Go1VelocityMjlab", 1, device="cpu", **other)
+    for other in ({"gait_clock": False}, {"teacher": True}, {"observe_lin_vel": False}):
+        with pytest.raises(PhalanxError, match=r"Go2JoystickUnilab has an observation of its own"):
+            tasks.make("Go2JoystickUnilab", 1, device="cpu", **other)
     with pytest.raises(PhalanxError, match=r"upright_body: no body 'trank' in .*mean 'trunk'"):
         tasks.make("Go1VelocityMjlab", 1, device="cpu", upright_body="trank")

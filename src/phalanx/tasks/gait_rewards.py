@@ -42,6 +42,18 @@ def swing_height(height: Tensor, swing: Tensor, wanted: float) -> Tensor:
     return (torch.exp(-off.square()) * (swing > 0)).sum(1)
 
 
+def air_time(time: Tensor, landed: Tensor, least: float) -> Tensor:
+    """How much longer than `least` [s] the feet that land in this step were in the air, summed;
+    time (N, F) [s], landed (N, F) bool. Source: legged_gym (arXiv:2109.11978)."""
+    return ((time - least) * landed).sum(1)
+
+
+def foot_clearance(height: Tensor, speed: Tensor, wanted: float) -> Tensor:
+    """Distance of the feet from the height `wanted` [m] times their horizontal speed, summed
+    [m^2/s]; (N, F) each. Source: arXiv:2009.10019."""
+    return ((height - wanted).abs() * speed).sum(1)
+
+
 def slip(speed: Tensor, contact: Tensor) -> Tensor:
     """Squared horizontal speed of feet that touch the ground [m^2/s^2]; (N, F) each."""
     return (speed.square() * contact).sum(1)

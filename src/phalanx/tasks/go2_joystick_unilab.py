@@ -83,7 +83,7 @@ class Go2JoystickUnilab(Velocity):
     num_actions = 12
 
     def create_scene(self) -> Scene:
-        self.config.flat_only(type(self).__name__)
+        self.config.only_as_defined(type(self).__name__)
         scene = super().create_scene()
         option = scene.spec.option
         option.integrator = mujoco.mjtIntegrator.mjINT_EULER

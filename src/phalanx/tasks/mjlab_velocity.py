@@ -113,7 +113,7 @@ class MjlabVelocity(Velocity):
     config: MjlabConfig
 
     def create_scene(self) -> Scene:
-        self.config.flat_only(type(self).__name__)
+        self.config.only_as_defined(type(self).__name__)
         scene, config = super().create_scene(), self.config
         locomotion.check_bodies(scene, "robot", upright_body=[config.upright_body])
         option = scene.spec.option

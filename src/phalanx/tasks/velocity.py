@@ -21,12 +21,14 @@ time.
 | joint velocities      | rad/s      | joint                                                 |
 | previous action       | -          |                                                       |
 | command               | m/s, rad/s | velocity along the base's x and y, rate about z       |
-| gait clock            | -          | sine and cosine of the stride's phase, 0 while still  |
+| gait clock            | -          | sine and cosine of the stride's phase, 0 while still; |
+|                       |            | only with `gait_clock`                                |
 | height scan           | m          | ground below the base, less `scan_offset`; rough only |
 
 Noise, latency, pushes and other randomisation are on by default, see `cfg/task/<Task>.yaml`.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -56,7 +58,7 @@ class Velocity(Task):
     config: VelocityConfig
     num_obs = 0  # both follow from the robot's file
     num_actions = 0
-    optional_terms = ("base_lin_vel", "height_scan")
+    optional_terms = ("base_lin_vel", "gait_clock", "height_scan")
     default_num_envs: ClassVar[dict[str, int]] = {"cpu": 1024, "cuda": 4096}
 
     def create_scene(self) -> Scene:
@@ -71,8 +73,9 @@ class Velocity(Task):
         scene.add_contact_force_sensors("robot", bodies)
         self.scan_points = rays.scan_grid(config.scan_size, 0.1, self.device)
         scan, blind = len(self.scan_points) * bool(ground), 3 * (not config.observe_lin_vel)
-        states = 14 + 3 * self.num_actions + scan + 6 * len(config.feet)
-        self.own = slice(blind, 14 + 3 * self.num_actions + scan * config.scans())
+        rest = 12 + 2 * config.gait_clock + 3 * self.num_actions
+        states = rest + scan + 6 * len(config.feet)
+        self.own = slice(blind, rest + scan * config.scans())
         self.num_obs = states if config.teacher else self.own.stop - blind
         self.num_states = states * config.privileged
         return scene
@@ -106,7 +109,12 @@ class Velocity(Task):
         no_actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)
         self.actions = self.state("actions", no_actions)
         self.last_actions = self.state("last_actions", no_actions.clone())
-        self.reward = WeightedTerms(self, asdict(config.rewards), config.costs)
+        home = float(self.start_pos[2])
+        self.wanted_height = home if config.base_height is None else config.base_height
+        weights = asdict(config.rewards)
+        if not config.gait_clock:
+            weights |= {"in_step": 0.0, "swing_height": 0.0}
+        self.reward = WeightedTerms(self, weights, config.costs)
 
     def places(self, bodies: Sequence[str]) -> Tensor:
         """Of bodies among those with contact sensors, on the device, as CUDA graphs need them."""
@@ -127,7 +135,8 @@ class Velocity(Task):
         base = self.base = locomotion.observe_base(robot)
         parts = [base.lin_vel_b, base.ang_vel_b, base.gravity_b, robot.joint_pos - self.default_pos]
         parts += [robot.joint_vel, self.previous_actions, self.commands.values]
-        parts += [self.clock.observe(self.commands.moving)]
+        if self.config.gait_clock:
+            parts += [self.clock.observe(self.commands.moving)]
         if self.terrain:
             below = rays.height_scan(self.terrain, robot.root_pos, base.yaw, self.scan_points)
             parts += [(below - self.scan_offset).clamp(-1, 1)]
@@ -141,11 +150,8 @@ class Velocity(Task):
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         base = self.base  # of the state that was just observed, as the forces are
         pressed = self.pressing().norm(dim=-1) > TOUCHES
-        ends = {
-            "tilt": base.up < math.cos(math.radians(self.config.fall_tilt)),
-            "contact": pressed[:, self.falls_on].any(1),
-        }
-        fallen = ends["tilt"] | ends["contact"]
+        ends = self.falls(base, pressed)
+        fallen = functools.reduce(torch.logical_or, ends.values())
         terms = self.reward_terms(base, pressed) | {"fall": fallen.float()}
         ends["edge"] = self.follow_terrain() & ~fallen
         weighted = self.reward(terms)
@@ -153,6 +159,14 @@ class Velocity(Task):
         self.clock.step(self.commands.moving)
         self.commands.step(base.yaw)  # observed from the next step on
         return self.reward.total(weighted), fallen
+
+    def falls(self, base: locomotion.Base, pressed: Tensor) -> dict[str, Tensor]:
+        """What ends an episode as a fall, (N,) bool each, by the name of the cause. pressed: (N, C)
+        bool, which of the bodies with contact sensors touch something."""
+        return {
+            "tilt": base.up < math.cos(math.radians(self.config.fall_tilt)),
+            "contact": pressed[:, self.falls_on].any(1),
+        }
 
     def pressing(self) -> Tensor:
         """(N, C, 3) [N], world frame: what counts for falls and costs of the forces on bodies with
@@ -169,6 +183,7 @@ class Velocity(Task):
         return outside
 
     def reward_terms(self, base: locomotion.Base, pressed: Tensor) -> dict[str, Tensor]:
+        """(N,) each, not weighted, by the names of the weights; pressed as in `falls`."""
         return reward_terms(self, base, pressed)
 
     def reset_envs(self, mask: Tensor) -> None:
@@ -211,7 +226,7 @@ class Velocity(Task):
             Term("joint_vel", elements=joints),
             Term("previous_action", size=self.num_actions),
             self.commands.term(),
-            Term("gait_clock", elements=("sin", "cos")),
+            *((Term("gait_clock", elements=("sin", "cos")),) if config.gait_clock else ()),
             *((Term("height_scan", size=scan, unit="m"),) if config.scans() else ()),
             *((Term("feet", size=6 * len(config.feet)),) if config.teacher else ()),
         )

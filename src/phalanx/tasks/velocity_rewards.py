@@ -1,7 +1,9 @@
 """The terms of the reward of `velocity.py`, by name; `velocity_settings.py` has their weights."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from phalanx.tasks import gait_rewards as gait
@@ -12,15 +14,16 @@ if TYPE_CHECKING:
 
 
 def reward_terms(task: "Velocity", base: Base, pressed: Tensor) -> dict[str, Tensor]:
-    """Each (N,), not weighted, by the names of `Weights`. pressed: (N, C) bool, which of the bodies
-    with contact sensors touch something."""
+    """Each (N,), not weighted, by the names of `Weights`; of the `further_terms` those that have a
+    weight. pressed: (N, C) bool, which of the bodies with contact sensors touch something."""
     config, robot, feet, command = task.config, task.robot, task.feet, task.commands.values
     low, high = robot.joint_limits.unbind(1)
-    inside = (0.05 * (high - low)).nan_to_num(posinf=0.0)  # of joints without limits
+    outside = (1 - config.soft_limits) / 2
+    inside = (outside * (high - low)).nan_to_num(posinf=0.0)  # of joints without limits
     torque, moving = task.sim.actuator_force, task.commands.moving
     off = robot.joint_pos - task.default_pos
     width, swing = config.tracking_width, task.clock.swing(moving)
-    return {
+    terms = {
         "track_lin_vel": gait.tracking(command[:, :2], base.lin_vel_b[:, :2], width),
         "track_ang_vel": gait.tracking(command[:, 2:], base.ang_vel_b[:, 2:], width),
         "lin_vel_z": base.lin_vel_b[:, 2].square(),
@@ -32,8 +35,31 @@ def reward_terms(task: "Velocity", base: Base, pressed: Tensor) -> dict[str, Ten
         "torque": gait.squared(torque),
         "power": gait.power(torque, robot.joint_vel),
         "action_rate": gait.squared(task.actions - task.last_actions),
-        "in_step": gait.in_step(feet.contact, swing),
-        "swing_height": gait.swing_height(feet.height, swing, config.foot_height),
         "slip": gait.slip(feet.speed, feet.contact),
         "contact": pressed[:, task.not_to_touch].sum(1),
+    }
+    if config.gait_clock:
+        terms["in_step"] = gait.in_step(feet.contact, swing)
+        terms["swing_height"] = gait.swing_height(feet.height, swing, config.foot_height)
+    more = further_terms(task, base)
+    return terms | {k: term() for k, term in more.items() if getattr(config.rewards, k)}
+
+
+def further_terms(task: "Velocity", base: Base) -> dict[str, Callable[[], Tensor]]:
+    """Terms that have no weight at first, each computed only on demand, (N,)."""
+    config, robot, feet = task.config, task.robot, task.feet
+
+    def base_height() -> Tensor:
+        ground = task.terrain.height(robot.root_pos[:, :2]) if task.terrain else 0.0
+        return (base.height - ground - task.wanted_height).square()
+
+    return {
+        "alive": lambda: torch.ones_like(base.height),
+        "air_time": lambda: (
+            gait.air_time(feet.air_time, feet.landed, config.swing_time) * task.commands.moving
+        ),
+        "foot_clearance": lambda: gait.foot_clearance(feet.height, feet.speed, config.foot_height),
+        "landing": lambda: (feet.forces(robot.contact_force).norm(dim=-1) * feet.landed).sum(1),
+        "base_height": base_height,
+        "joint_vel": lambda: gait.squared(robot.joint_vel),
     }

@@ -32,7 +32,7 @@ class Weights:
     stand_still: float = -0.5
     """Distance of the joints from the pose `home` [rad], while the command is to stand."""
     at_limit: float = -1.0
-    """How far joints are outside of the middle 90 % of their ranges [rad]."""
+    """How far joints are outside of the middle part, `soft_limits`, of their ranges [rad]."""
     torque: float = -1e-4
     """Squared torques [N^2 m^2]."""
     power: float = -1e-3
@@ -49,6 +49,21 @@ class Weights:
     """Number of the bodies `not_to_touch` that touch something."""
     fall: float = -100.0
     """1 in the step of a fall."""
+
+    # Not in use at first.
+    alive: float = 0.0
+    """1."""
+    air_time: float = 0.0
+    """For each foot that lands while the robot moves, how much longer than `swing_time` it was in
+    the air [s]."""
+    foot_clearance: float = 0.0
+    """Distance of the feet from `foot_height`, times their speed [m^2/s]."""
+    landing: float = 0.0
+    """Force on feet in the step in which they land [N]."""
+    base_height: float = 0.0
+    """Squared distance of the base's height above the ground from `base_height` [m^2]."""
+    joint_vel: float = 0.0
+    """Squared velocities of the joints [rad^2/s^2]."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,16 @@ class VelocityConfig(TaskConfig):
     """Whether the policy itself sees the states, as the teacher of a distillation."""
     tracking_width: float = ranged(0.5, above=0)
     """Error of velocity or rate at which the tracking terms are 1/e [m/s or rad/s]."""
+    soft_limits: float = ranged(0.9, at_least=0, at_most=1)
+    """Middle part of the joints' ranges outside of which the term `at_limit` costs."""
+    base_height: float | None = ranged(None, above=0)
+    """Height of the base above the ground that the term of that name wants [m]; null: that of the
+    pose `home`."""
+    swing_time: float = ranged(0.25, at_least=0)
+    """Time in the air beyond which the term `air_time` is positive [s]."""
+    gait_clock: bool = True
+    """Whether there is a gait clock: observed, and compared with the feet by the terms `in_step`
+    and `swing_height`, which are left out without one."""
     gait_hz: float = ranged(2.0, above=0)
     """Strides per second."""
     gait_offsets: tuple[float, ...] = (0.0, 0.5, 0.5, 0.0)
@@ -135,14 +160,19 @@ class VelocityConfig(TaskConfig):
                 " [1.6, 1.0]"
             )
 
-    def flat_only(self, task: str) -> None:
-        """Raise PhalanxError for other ground than a plane, which `task` does not define, and for a
-        scan of it."""
+    def only_as_defined(self, task: str) -> None:
+        """Raise PhalanxError for other ground than a plane, which `task` does not define, and for
+        settings of the observation, which it defines itself."""
         only = f"{task} is defined on flat ground only"
         if self.terrain != "flat":
             raise PhalanxError(f"task.env.terrain is {self.terrain!r}; {only}")
         if self.height_scan:
             raise PhalanxError(f"task.env.height_scan is true; {only}")
+        for name, usual in {"observe_lin_vel": True, "gait_clock": True, "teacher": False}.items():
+            if (value := getattr(self, name)) != usual:
+                raise PhalanxError(
+                    f"task.env.{name} is {str(value).lower()}; {task} has an observation of its own"
+                )
 
     def ground(self) -> TerrainSettings | None:
         """The settings of the ground, None for a plane. Raises PhalanxError for an unknown kind."""

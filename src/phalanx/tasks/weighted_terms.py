@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from phalanx.config import ranged
+from phalanx.errors import PhalanxError, did_you_mean
 
 if TYPE_CHECKING:
     from phalanx.tasks.task import Task
@@ -40,10 +41,18 @@ class WeightedTerms:
 
     def __call__(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One step passes: the terms, (N,) each, by their weights; those without a weight are left
-        out."""
+        out. Raises PhalanxError for a weight without a term, unless it is 0."""
+        for name, weight in self.weights.items():
+            if weight and name not in terms:
+                raise PhalanxError(
+                    f"the reward has the weight {name!r}, but no such term"
+                    f"{did_you_mean(name, [k for k in terms if k not in self.weights])}; terms:"
+                    f" {', '.join(terms)}"
+                )
         self._steps += 1
         part = self.cost_part if self.costs.first_part < 1 else 1.0
-        return {k: (part * w if w < 0 else w) * terms[k] for k, w in self.weights.items()}
+        weights = {k: w for k, w in self.weights.items() if k in terms}
+        return {k: (part * w if w < 0 else w) * terms[k] for k, w in weights.items()}
 
     def total(self, weighted: Mapping[str, Tensor]) -> Tensor:
         """The reward of a step, (N,), from what a call returned."""
