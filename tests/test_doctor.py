@@ -544,12 +544,12 @@ def test_a_file_alone_is_read_too_and_the_tables_are_for_people(tmp_path, capsys
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "doctor needs one path"),
-        (["a", "b"], "doctor needs one path"),
+        ([], "doctor needs a path"),
+        (["a", "b"], "path is given twice, as 'a' and 'b'"),
         (["/nowhere"], "there is no file or folder /nowhere"),
-        ([".", "jsn=x"], "'jsn=x' was given"),
+        ([".", "jsn=x"], "did you mean 'json'?"),
         (["."], "there is no Python file in ."),
-        ([".", "json=/nowhere/x.json"], "there is no folder /nowhere"),
+        ([".", "json=/nowhere/x.json"], "/nowhere is not a writable folder"),
         ([".", "json=."], "cannot write .: it is a folder"),
     ],
 )

@@ -12,9 +12,11 @@ import pytest
 import torch
 import yaml
 
+import phalanx
 from command_line import sentence
 from phalanx import tasks
 from phalanx.cli import console
+from phalanx.cli.commands import COMMANDS
 from phalanx.cli.config import compose_config
 from phalanx.cli.main import main
 from phalanx.cli.program import as_called
@@ -93,7 +95,23 @@ WORDS_OF_OTHERS = {
     "robot go2.xml games=3": "it is an option of `phalanx play`",
     "motion show walk games=3": "it is an option of `phalanx play`",
     "train task=go2.urdf": "`phalanx new my_robots robot=go2.urdf` writes a task around it",
+    "train 'task=my go2.urdf'": "robot='my go2.urdf'` writes a task around it",
+    "train TASK=Ant": "did you mean 'task'?",
+    "train train=my.yaml": "put the file into cfg/train of a project, and give train=my",
+    "tune n_trials=3": "give samples=",
+    "tune sample=3": "did you mean 'samples'?",
+    "bench plot=no/x.png": "no is not a writable folder",
+    "bench plot=x.doc": "it must end in .png, .svg or .pdf",
+    "motion show walk out=no/x.mp4": "no is not a writable folder",
+    "robot go2.xml picture=no/x.png": "no is not a writable folder",
 }
+EMPTY = (
+    *("train task=", "train checkpoint=", "train max_iterations=", "play games="),
+    *("tune study=", "tune task=", "bench task=", "sim2sim x.onnx out=", "robot go2.xml out="),
+    *("new ''", "new x robot=", "motion show walk out=", "motion show ''", "doctor ''"),
+    *("robot ''", "sim2sim ''", "doctor . json=", "train -m seed=1,"),
+)
+"""What a shell makes of a variable that is not set."""
 WRITTEN = {
     # what is written in the task file: words of the answer
     ("def reset_envs", "def reset_idx"): "write reset_envs(mask), with a boolean mask (N,)",
@@ -146,6 +164,21 @@ def test_mistake_on_the_command_line(line, capsys, cwd):
         arguments += ["num_envs=16"]
     assert (TYPED | WORDS_OF_OTHERS)[line] in sentence(capsys, *arguments)
     assert os.listdir(cwd) == []
+
+
+@pytest.mark.parametrize("line", EMPTY)
+def test_an_empty_value_is_not_the_default(line, capsys, cwd):
+    assert "is empty" in sentence(capsys, *shlex.split(line))
+    assert os.listdir(cwd) == []
+
+
+def test_commands_in_messages_quote_what_users_named():
+    """A command with a name or a path in it can be copied as it is."""
+    loose = re.compile(rf"phalanx (?:{'|'.join(COMMANDS)})\b[^`\"]*\{{(?!shlex)")
+    for file in Path(phalanx.__file__).parent.rglob("*.py"):
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            if "{played}" not in line:  # quoted above
+                assert not loose.search(line), f"{file}, line {number}: {line.strip()}"
 
 
 def test_options_without_effect_are_named():

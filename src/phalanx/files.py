@@ -10,6 +10,19 @@ from phalanx.errors import PhalanxError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def check_place(path: Path, option: str) -> None:
+    """Raise PhalanxError if a file cannot be written to `path`, before the work for it begins.
+    option: the one that names the file, for the message."""
+    folder = path.parent
+    if path.is_dir():
+        raise PhalanxError(f"cannot write {path}: it is a folder; give {option} a file in it")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise PhalanxError(
+            f"cannot write {path}: {folder} is not a writable folder; make it, or choose another"
+            f" with {option}"
+        )
+
+
 def write_atomically(path: Path, content: bytes, option: str = "") -> None:
     """Replace the file at `path` by `content` atomically. `option` is the option for another
     folder, for the message. Raises PhalanxError if it cannot be written."""

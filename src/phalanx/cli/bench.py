@@ -28,11 +28,12 @@ from phalanx.cli.bench_table import Row, cells, growth, load, print_table
 from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.cli.console import Lines
 from phalanx.cli.measure import Job
+from phalanx.cli.overrides import check_given
 from phalanx.cli.peers import MJLAB_TASKS, PEERS
 from phalanx.cli.result import device_name, git_commit, versions
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.files import write_atomically
+from phalanx.files import check_place, write_atomically
 from phalanx.sim import resolve_device
 
 
@@ -150,9 +151,10 @@ def _read(arguments: list[str]) -> tuple[BenchOptions, list[str]]:
             key, equals, text = "against", "=", key
         if not equals or key.startswith("-"):
             raise PhalanxError(f"{word!r} is not of the form key=value, as in num_envs=64,256")
+        check_given(key, text)
         if key in fields:
             many = isinstance(fields[key].default, tuple)
-            own[key] = [x for x in text.split(",") if x] if many else text
+            own[key] = [x for x in text.strip("[]").split(",") if x] if many else text
         elif not key.startswith(("task.", "train.")):
             accepted = f"; accepted: {', '.join(fields)}, task.env.<field>, train.<key>"
             raise PhalanxError(f"unknown key {key!r}{did_you_mean(key, fields) or accepted}")
@@ -209,12 +211,11 @@ def _check_peer(name: str, task: str) -> None:
 
 
 def _check_places(config: BenchOptions) -> None:
-    for file in filter(None, (config.out, config.plot)):
-        folder = Path(file).parent
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise PhalanxError(f"cannot write {file}: {folder} is not a writable folder")
-        if Path(file).is_dir():
-            raise PhalanxError(f"cannot write {file}: it is a folder; give a file in it")
+    for option, file in (("out=", config.out), ("plot=", config.plot)):
+        if file:
+            check_place(Path(file), option)
+    if config.plot and Path(config.plot).suffix not in (".png", ".svg", ".pdf"):
+        raise PhalanxError(f"plot is {config.plot!r}; it must end in .png, .svg or .pdf")
     if config.plot and importlib.util.find_spec("matplotlib") is None:
         raise PhalanxError("plot= needs matplotlib; install it with `pip install matplotlib`")
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from phalanx.cli.figures import write_figure
 from phalanx.errors import PhalanxError
 from phalanx.gate import MB
 from phalanx.json_text import read_json
@@ -121,4 +122,4 @@ def growth(rows: list[Row], file: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
     figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    write_figure(figure, file)

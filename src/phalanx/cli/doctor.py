@@ -11,19 +11,23 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from phalanx import config
 from phalanx.cli.console import Lines
 from phalanx.cli.doctor_api import installed_support
 from phalanx.cli.doctor_read import read
 from phalanx.cli.doctor_report import examine
 from phalanx.cli.doctor_show import show, show_all
+from phalanx.cli.overrides import read_words
 from phalanx.errors import PhalanxError
-from phalanx.files import write_atomically
+from phalanx.files import check_place, write_atomically
 
 
 @dataclass(frozen=True)
 class DoctorOptions:
     """Options of `phalanx doctor`."""
 
+    path: str
+    """Repository, folder or file; the only argument without a key."""
     all: bool = False
     """Also list every Isaac Gym name, every problem and every version that differs."""
     json: str | None = None
@@ -51,21 +55,13 @@ def doctor(arguments: list[str]) -> int:
 
 
 def _read(arguments: list[str]) -> tuple[Path, DoctorOptions]:
-    paths = [a for a in arguments if "=" not in a and not a.startswith("-")]
-    files = [a.removeprefix("json=") for a in arguments if a.startswith("json=")]
-    wholes = [a for a in arguments if a in ("all=true", "all=false")]
-    others = set(arguments) - set(paths) - set(wholes) - {f"json={f}" for f in files}
-    if others:
-        raise PhalanxError(
-            f"doctor takes a path, all=true and json=<file>, but {others.pop()!r} was given"
-        )
-    if len(paths) != 1:
-        raise PhalanxError("doctor needs one path, as in phalanx doctor ~/legged_gym")
-    root = Path(paths[0]).expanduser()
+    values = read_words(arguments, DoctorOptions, "doctor", "path", ("json",))
+    if "path" not in values:
+        raise PhalanxError("doctor needs a path, as in phalanx doctor ~/legged_gym")
+    options = config.read(DoctorOptions, values, "")
+    root = Path(options.path).expanduser()
     if not root.exists():
         raise PhalanxError(f"there is no file or folder {root}")
-    if files and files[-1] != "-" and not Path(files[-1]).parent.is_dir():
-        raise PhalanxError(f"cannot write {files[-1]}: there is no folder {Path(files[-1]).parent}")
-    if files and Path(files[-1]).is_dir():
-        raise PhalanxError(f"cannot write {files[-1]}: it is a folder; give a file in it")
-    return root, DoctorOptions("all=true" in wholes[-1:], files[-1] if files else None)
+    if options.json not in (None, "-"):
+        check_place(Path(options.json), "json=")
+    return root, options

@@ -1,5 +1,6 @@
 """Prints the doctor's report: a screen for people, or all of it."""
 
+import shlex
 from typing import Any
 
 from rich.console import Console
@@ -32,7 +33,9 @@ def show(console: Console, report: Report) -> None:
         console.print(_left_out(file, why))
     console.print(Text("\n") + _verdict(report))
     if report["calls"] or report["problems"]:
-        console.print(f"all that was found: phalanx doctor {report['path']} all=true")
+        console.print(
+            f"all that was found: phalanx doctor {shlex.quote(str(report['path']))} all=true"
+        )
 
 
 def _show_assets(console: Console, assets: Report) -> None:

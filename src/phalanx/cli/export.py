@@ -1,6 +1,7 @@
 """`phalanx export`: a checkpoint's policy as one file that runs without Phalanx."""
 
 import dataclasses
+import shlex
 from typing import Any
 
 from phalanx.cli.config import compose_config, resolved, train_params
@@ -34,7 +35,7 @@ def export_checkpoint(arguments: list[str]) -> None:
     if custom:
         console.print(f"terms that the robot's program must compute: {', '.join(custom)}")
     if options.format == "onnx":
-        console.print(f"try it:      phalanx sim2sim {path}")
+        console.print(f"try it:      phalanx sim2sim {shlex.quote(str(path))}")
 
 
 def make_player(options: RunOptions, num_envs: int) -> Any:

@@ -160,7 +160,8 @@ def without_effect(options: Any, on: Mapping[str, bool]) -> list[str]:
 SAME = (
     ("games", "episodes", "num_episodes", "n_episodes"),
     ("view", "browser", "window", "viewer", "gui"),
-    ("out", "output"),
+    ("out", "output", "output_file"),
+    ("samples", "trials", "n_trials", "num_trials", "num_samples"),
 )
 """Keys that mean the same in different commands, the best first."""
 

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import importlib
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -86,6 +87,8 @@ def _run(arguments: list[str]) -> int | None:
     if name in ("--version", "-V", "version"):
         print(f"phalanx {phalanx.__version__}")
         return None
+    if name == "help" and rest and rest[0] in COMMANDS:
+        name, rest = rest[0], ["--help"]
     if name in ("--help", "-h", "help"):
         print(as_called(help.overview()), end="")
         return None
@@ -111,7 +114,7 @@ def _command_meant(name: str) -> str:
     if name in COMMANDS_ELSEWHERE:
         return f"; {COMMANDS_ELSEWHERE[name]} does it"
     if name in tasks.names():
-        return f"; `phalanx train task={name}` trains this task"
+        return f"; `phalanx train task={shlex.quote(name)}` trains this task"
     return f"{did_you_mean(name, COMMANDS)}; commands: {', '.join(COMMANDS)}"
 
 

@@ -15,9 +15,10 @@ from rich.table import Table
 
 from phalanx import tasks
 from phalanx.cli.console import Lines
-from phalanx.cli.overrides import read_words
+from phalanx.cli.overrides import check_given, read_words
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.files import check_place
 from phalanx.motion import Clip, Robot, load_clip, write_json
 from phalanx.motion.library import sinking_depth, velocities
 from phalanx.sim import Scene
@@ -69,8 +70,12 @@ def motion(arguments: list[str]) -> None:
     if len(files) != 1 + (action == "convert"):
         wanted = "two files, from and to" if action == "convert" else "one file, or walk or run"
         raise PhalanxError(f"motion {action} takes {wanted}, but {len(files)} were given")
+    for file in files:
+        check_given("", file)
     keys = [a for a in arguments if "=" in a]
     config = read(MotionOptions, read_words(keys, MotionOptions, "motion", texts=TEXTS), "")
+    if config.out:
+        check_place(Path(config.out), "out=")
     model = _model(config.robot)
     robot = Robot(model)
     clip = load_clip(

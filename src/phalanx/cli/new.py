@@ -1,6 +1,7 @@
 """`phalanx new`: a folder for a user's own robots, with a worked example or a task for a robot."""
 
 import os
+import shlex
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -96,7 +97,10 @@ def _write(folder: Path, files: dict[str, str]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content.replace(TEMPLATE_NAME, folder.resolve().name))
     except OSError as error:
-        raise PhalanxError(f"cannot write {error.filename}: {error.strerror}") from error
+        reason = str(error.strerror).lower()
+        raise PhalanxError(
+            f"cannot write {error.filename}: {reason}; choose another folder"
+        ) from error
 
 
 def _say(folder: Path, about: str, files: list[str], remarks: list[str], task: str) -> None:
@@ -104,8 +108,8 @@ def _say(folder: Path, about: str, files: list[str], remarks: list[str], task: s
     out(f"{folder} has {about}", style="bold")
     for line in [*files, *remarks]:
         out(f"  {line}")
-    there = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
-    out(f"next:  {there}phalanx train task={task}")
+    there = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    out(f"next:  {there}phalanx train task={shlex.quote(task)}")
 
 
 def _files(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ import difflib
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,10 +43,11 @@ def parse(argument: str, options: Collection[str], command: str) -> Override:
             f"{argument!r} is a sweep over several values; `phalanx train -m` runs one after the"
             f" other, and a list has brackets, as in {key}=[1,2]"
         )
-    _check_key(key, options, command)
+    check_key(key, options, command)
+    check_given(key, text)
     if key in TEXTS:
         bare = text[1:-1] if len(text) > 1 and text[0] == text[-1] in "'\"" else text
-        return Override(key, None if text in ("", "null", "None") else bare)
+        return Override(key, None if text in ("null", "None") else bare)
     try:
         value = parse_yaml(text, f"cannot read {argument!r}", any_number=True)
     except PhalanxError as error:
@@ -75,10 +77,20 @@ def read_words(
             raise PhalanxError(f"unknown key {key!r}{_where_instead(key, names, command)}")
         if key in values:
             raise PhalanxError(f"{key} is given twice, as {values[key]!r} and {text!r}")
+        check_given(key if equals else "", text)
         as_typed = key == word or key in texts
         where = f"cannot read {argument!r}"
         values[key] = text if as_typed else parse_yaml(text, where, any_number=True)
     return values
+
+
+def check_given(key: str, text: str) -> None:
+    """Raise PhalanxError for an empty value, as a shell makes it of a variable that is not set; a
+    run with the default instead would not be what was meant. key: empty for an argument without."""
+    if not text:
+        raise PhalanxError(
+            f"{key}= is empty; give a value, or leave {key}= out" if key else "an argument is empty"
+        )
 
 
 def put(root: dict[str, Any], override: Override) -> None:
@@ -111,7 +123,7 @@ def split(argument: str) -> tuple[str, str]:
     if not equals or not key or key.startswith(("~", "-")):
         example = f"task={argument}" if argument in tasks.names() else "num_envs=64"
         if argument.endswith(".pth") or os.path.isdir(os.path.join(argument, "nn")):
-            example = f"checkpoint={argument}"
+            example = shlex.quote(f"checkpoint={argument}")
         raise PhalanxError(f"{argument!r} is not of the form key=value, as in {example}")
     return key.replace("task.task.", "task.", 1), text  # IsaacGymEnvs' form
 
@@ -143,7 +155,9 @@ def jobs(arguments: Sequence[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*values)]
 
 
-def _check_key(key: str, options: Collection[str], command: str) -> None:
+def check_key(key: str, options: Collection[str], command: str) -> None:
+    """Raise PhalanxError for a key that `command` does not take, with what to type instead.
+    options: the keys that it takes without a dot."""
     first = key.split(".")[0]
     if first not in options:
         raise PhalanxError(f"unknown key {key!r}{_where_instead(key, options, command)}")
@@ -160,6 +174,8 @@ def _check_key(key: str, options: Collection[str], command: str) -> None:
 def _where_instead(key: str, options: Collection[str], command: str) -> str:
     """What to type instead of an unknown key, as the end of a sentence."""
     key, trains = key.lower().replace("-", "_"), "train" in options
+    if key in options:
+        return f"; did you mean {key!r}?"
     for same in SAME:
         here = [name for name in same if name in options]
         if key in same and here:

@@ -16,6 +16,7 @@ from phalanx.cli.keys import without_effect
 from phalanx.cli.overrides import read_words
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
+from phalanx.files import check_place
 
 TEXTS = ("robot", "root", "keyframe", "decompose", "out", "picture", "host")
 """Keys whose values are taken as typed."""
@@ -129,6 +130,8 @@ def _options(arguments: list[str]) -> RobotOptions:
     ):
         if file and Path(file).suffix.lower() not in ends:
             raise PhalanxError(f"{key} is {file!r}; it must end in {' or '.join(ends)}")
+        if file:
+            check_place(Path(file), f"{key}=")
     if options.out and Path(options.out).resolve() == Path(options.robot).resolve():
         raise PhalanxError(f"out is {options.out!r}, the robot's own file; choose another name")
     return options

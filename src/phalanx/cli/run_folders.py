@@ -69,7 +69,8 @@ def _owned_and_tidy(folder: Path) -> Iterator[None]:
 
 def resume_command(folder: Path) -> str:
     """The command that continues the run in `folder`."""
-    return f"phalanx train {shlex.quote(f'checkpoint={folder}')}"
+    word = f"checkpoint={folder}"
+    return f"phalanx train {shlex.quote(word)}"
 
 
 def _new_folder(root: Path, options: TrainOptions) -> tuple[Path, dict[Path, os.stat_result]]:
@@ -93,7 +94,7 @@ def _new_folder(root: Path, options: TrainOptions) -> tuple[Path, dict[Path, os.
             except FileExistsError:
                 if options.experiment and not _left_without_checkpoint(folder):
                     raise PhalanxError(
-                        f"{folder} is taken; continue that run with checkpoint={folder}"
+                        f"{folder} is taken; continue that run with `{resume_command(folder)}`,"
                         " or choose another name with experiment="
                     ) from None
                 if options.experiment:

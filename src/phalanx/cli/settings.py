@@ -22,6 +22,12 @@ def train_file(name: str) -> Path:
     if name in files:
         return files[name]
     project = tasks.find_project()
+    if name.endswith((".yaml", ".yml")):
+        folder = project.root / "cfg" / "train" if project else "cfg/train of a project"
+        raise PhalanxError(
+            f"train= takes a name, not the file {name!r}; put the file into {folder}, and give"
+            f" train={Path(name).stem}"
+        )
     own = project.root / "cfg" / "train" / f"{name}.yaml" if project else None
     raise PhalanxError(
         f"unknown train config {name!r}{did_you_mean(name, files)};"

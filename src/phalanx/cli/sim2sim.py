@@ -3,6 +3,7 @@ window."""
 
 import dataclasses
 import json
+import shlex
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,8 +131,9 @@ def _config(arguments: list[str]) -> Sim2SimOptions:
     given = Path(values["policy"])
     if given.suffix == ".pth" or (given / "nn").is_dir():
         kind = "checkpoint" if given.suffix == ".pth" else "run's folder"
+        word = f"checkpoint={given}"
         raise PhalanxError(
-            f"{given} is a {kind}; `phalanx export checkpoint={given}` exports its policy"
+            f"{given} is a {kind}; `phalanx export {shlex.quote(word)}` exports its policy"
         )
     tasks.look_beside(given)
     return read(Sim2SimOptions, values, "")

@@ -10,6 +10,7 @@ These plain files are all that a study needs to continue, at whatever moment it 
 
 import json
 import re
+import shlex
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -72,16 +73,21 @@ class Study:
         if self.file.exists():
             there = self.arguments()
             if there != arguments:
-                began = " ".join(["phalanx tune", *there])
+                began = f"phalanx tune {shlex.join(there)}"
                 raise PhalanxError(
                     f"{self.given} is a study of another command, `{began}`;"
-                    f" continue it with `phalanx tune study={self.given}`, or choose another"
-                    " folder with study="
+                    f" continue it with `{self.command}`, or choose another folder with study="
                 )
             return
         (self.path / "trials").mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump({"arguments": arguments, "trials": trials}, sort_keys=False)
         write_atomically(self.file, text.encode(), "study=")
+
+    @property
+    def command(self) -> str:
+        """What continues the study."""
+        word = f"study={self.given}"
+        return f"phalanx tune {shlex.quote(word)}"
 
     def arguments(self) -> list[str]:
         """The command line that began the study."""

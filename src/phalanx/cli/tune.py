@@ -12,7 +12,6 @@ import dataclasses
 import importlib
 import importlib.util
 import os
-import shlex
 import signal
 import socket
 import threading
@@ -29,7 +28,8 @@ from phalanx.cli.commands import ALGORITHMS
 from phalanx.cli.config import as_settings, compose_config, resolved, train_params
 from phalanx.cli.console import Lines
 from phalanx.cli.keys import TEXTS
-from phalanx.cli.overrides import split
+from phalanx.cli.options import TrainOptions
+from phalanx.cli.overrides import check_given, check_key, split
 from phalanx.cli.study import DRAW, Record, Study, settings_of_trials, split_at_commas
 from phalanx.cli.sweep import FAILED, INTERRUPTED
 from phalanx.config import ranged, read
@@ -103,6 +103,8 @@ def tune(arguments: list[str]) -> int | None:
         _check([*fixed, *(f"{key}={value}" for key, value in values.items())])
     study.begin([a for a in arguments if not a.startswith(("study=", "address="))], trials)
     console = Lines()
+    if idle := _without_effect(arguments, own, passed_on):
+        console.print(f"options without effect: {', '.join(idle)}", style="dim")
     failed = _run(own, study, fixed, console)
     from phalanx.cli.tune_table import plot, table
 
@@ -110,8 +112,22 @@ def tune(arguments: list[str]) -> int | None:
     table(console, records, own.metric)
     plot(records, own.metric, study.path / "curves.png")
     console.print(f"curves:   {study.given / 'curves.png'}")
-    console.print(f"continue: phalanx tune {shlex.quote(f'study={study.given}')}")
+    console.print(f"continue: {study.command}")
     return failed
+
+
+def _without_effect(arguments: list[str], own: TuneOptions, passed_on: list[str]) -> list[str]:
+    """Options that are given and have no effect, with what they need."""
+    drawn = any(DRAW.fullmatch(split(word)[1]) for word in passed_on)
+    needs = {
+        "samples": (drawn or own.scheduler == "pbt", "a key that is drawn, as in uniform(a,b)"),
+        "draw_seed": (drawn or own.scheduler == "pbt", "a key that is drawn, as in uniform(a,b)"),
+        "grace": (own.scheduler == "asha", "scheduler=asha"),
+        "reduction": (own.scheduler == "asha", "scheduler=asha"),
+        "pbt": (own.scheduler == "pbt", "scheduler=pbt"),
+    }
+    given = {split(word)[0].split(".")[0] for word in arguments}
+    return [f"{k}= needs {what}" for k, (there, what) in needs.items() if k in given and not there]
 
 
 def _check(arguments: list[str]) -> None:
@@ -251,7 +267,7 @@ def _full(key: str) -> str:
 
 def _read(arguments: list[str]) -> tuple[TuneOptions, list[str]]:
     """The options, and the arguments that are for `phalanx train`."""
-    names = {f.name for f in dataclasses.fields(TuneOptions)}
+    names = [f.name for f in dataclasses.fields(TuneOptions)]
     own: dict[str, Any] = {}
     passed_on = []
     for word in arguments:
@@ -263,8 +279,10 @@ def _read(arguments: list[str]) -> tuple[TuneOptions, list[str]]:
             own.setdefault("pbt", {})[key.removeprefix("pbt.")] = _value(key, text)
         else:
             own[key] = _value(key, text)
+    trains = [f.name for f in dataclasses.fields(TrainOptions)]
     for word in passed_on:
         key = split(word)[0]
+        check_key(key, [*names, *trains], "tune")
         if key in ("experiment", "train_dir", "checkpoint", "devices", "multi_gpu", "view"):
             raise PhalanxError(
                 f"{key}= is not for phalanx tune, which makes a run folder per trial"
@@ -273,6 +291,7 @@ def _read(arguments: list[str]) -> tuple[TuneOptions, list[str]]:
 
 
 def _value(key: str, text: str) -> Any:
+    check_given(key, text)
     if key in (*TEXTS, "study", "address"):
         return text
     return parse_yaml(text, f"cannot read {key}={text}", any_number=True)

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from phalanx.cli.figures import write_figure
 from phalanx.cli.study import COLUMNS, Record
 
 
@@ -48,7 +49,7 @@ def plot(records: list[Record], metric: str, file: Path) -> None:
     axes.set(xlabel="environment steps", ylabel=metric)
     if axes.lines:
         axes.legend()
-    figure.savefig(file)
+    write_figure(figure, file)
     pyplot.close(figure)
 
 

@@ -18,6 +18,7 @@ added or mended is in the robot's notes, and logged as one warning. Surprises:
 
 import logging
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -217,7 +218,7 @@ def no_keyframe(file: Path, name: str, own: Iterable[str]) -> PhalanxError:
     names = list(own)
     cure = f'add <keyframe><key name="{name}" qpos="..."/></keyframe> to it'
     if file.suffix.lower() == ".urdf":
-        new = f"phalanx new my_robots robot={file}"
+        new = f"phalanx new my_robots robot={shlex.quote(str(file))}"
         cure = f"a URDF cannot have one; `{new}` writes an MJCF with one, `home`"
     return PhalanxError(
         f"{file} has no keyframe {name!r}{did_you_mean(name, names)};"

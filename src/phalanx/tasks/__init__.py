@@ -11,6 +11,7 @@ overrides the defaults of its Config.
 import dataclasses
 import importlib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -104,8 +105,8 @@ def _unknown(name: str) -> PhalanxError:
         )
     if str(name).lower().endswith((".urdf", ".xml", ".mjcf")):
         return PhalanxError(
-            f"{name!r} is a robot and no task; `phalanx new my_robots robot={name}` writes a task"
-            " around it"
+            f"{name!r} is a robot and no task;"
+            f" `phalanx new my_robots robot={shlex.quote(name)}` writes a task around it"
         )
     elsewhere = "" if find_project() else "; tasks of a project are found inside its folder only"
     return PhalanxError(
