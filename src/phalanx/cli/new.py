@@ -70,7 +70,7 @@ def _options(arguments: list[str]) -> NewOptions:
     if len(words) != 1 or words[0].startswith("-"):
         given = f", not {' '.join(words)!r}" if words else ""
         raise PhalanxError(
-            f"new takes the name of a folder, as in phalanx new my_robots{given}; and, to write a"
+            f"new takes the name of a folder, as in `phalanx new my_robots`{given}; and, to write a"
             " task for a robot, robot=<file> and task=<Name>"
         )
     texts = ("robot", "task", "root")
