@@ -174,7 +174,7 @@ def test_an_empty_value_is_not_the_default(line, capsys, cwd):
 
 def test_commands_in_messages_quote_what_users_named():
     """A command with a name or a path in it can be copied as it is."""
-    loose = re.compile(rf"phalanx (?:{'|'.join(COMMANDS)})\b[^`\"]*\{{(?!shlex)")
+    loose = re.compile(rf"phalanx (?:{'|'.join(COMMANDS)})\b[^`\"$]*\{{(?!shlex)")
     for file in Path(phalanx.__file__).parent.rglob("*.py"):
         for number, line in enumerate(file.read_text().splitlines(), 1):
             if "{played}" not in line:  # quoted above

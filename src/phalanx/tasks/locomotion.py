@@ -128,7 +128,7 @@ def torso_and_joint_terms(
 
 def foot_terms(sim: Sim, scale: float) -> tuple[Term, ...]:
     """Force and torque sensors at the feet as a term of a layout."""
-    names = [sim.model.sensor(i).name.split("/")[-1] for i in range(sim.model.nsensor)]
+    names = [sim.model.sensor(i).name.split("/", 1)[-1] for i in range(sim.model.nsensor)]
     elements = [f"{name}_{axis}" for name in names for axis in "xyz"]
     return (Term("foot_wrenches", elements=elements, unit="N or N m", scale=scale),)
 
@@ -143,7 +143,7 @@ def check_servos(robot: Actor, file: str) -> None:
     """Raise PhalanxError unless the scene's actuators drive the joints of a robot, one each, in
     their order; file: the robot's, for the message."""
     model = robot.sim.model
-    driven = [model.joint(int(j)).name.split("/")[-1] for j in model.actuator_trnid[:, 0]]
+    driven = [model.joint(int(j)).name.split("/", 1)[-1] for j in model.actuator_trnid[:, 0]]
     if driven != list(robot.joint_names):
         without = [j for j in robot.joint_names if j not in driven]
         what = f"none on {without[0]!r}" if without else f"the first on {driven[0]!r}"
