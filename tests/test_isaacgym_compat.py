@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 CLIENT = """
 import isaacgym
@@ -17,7 +18,8 @@ from rl_games.common.a2c_common import A2CBase
 agent = A2CBase()
 low = -np.Inf * np.ones(2)
 print(spaces.Box(low, -low).shape, np.float is float, isinstance(np.float64(1), np.float_))
-print(np.product([2, 3]), np.in1d([[1, 2]], [2]).tolist(), gym.Space.__module__, agent.seq_len)
+print(np.product([2, 3]), np.in1d([[1, 2]], [2]).tolist(), gym.Space.__module__)
+print(agent.seq_len, agent.rank, agent.rank_size)
 from rl_games.torch_runner import Runner
 Runner().run({"play": True})
 Runner().run({"checkpoint": "b.pth"})
@@ -69,14 +71,15 @@ def test_nothing_is_done_unasked(setting):
 
 
 def test_shims_are_named_in_one_line_and_mean_what_they_meant(tmp_path):
-    rl_games(tmp_path, "seq_length = 7")
+    rl_games(tmp_path, "seq_length, global_rank, world_size = 7, 3, 8")
     done = client(CLIENT, ISAACGYM_COMPAT="1", PYTHONPATH=str(tmp_path))
     first, *lines = done.stdout.splitlines()
     assert first.startswith("isaacgym.compat: ")
     for words in ("names back in NumPy", "gym is Gymnasium", "stand-ins for pysdf and urdfpy"):
         assert words in first
-    assert lines[:2] == ["(2,) True True", "6 [False, True] gymnasium.spaces.space 7"]
-    assert lines[2:] == ["{'checkpoint': 'a.pth', 'play': True}", "{'checkpoint': 'b.pth'}"]
+    assert lines[:2] == ["(2,) True True", "6 [False, True] gymnasium.spaces.space"]
+    assert lines[2] == "7 3 8"
+    assert lines[3:] == ["{'checkpoint': 'a.pth', 'play': True}", "{'checkpoint': 'b.pth'}"]
 
 
 def test_a_python_without_tk_gets_what_a_stray_import_takes():
@@ -109,12 +112,14 @@ def test_rl_games_compiles_networks_on_a_cpu_only_if_it_is_asked_to(tmp_path):
         {"device": "cpu"},
         {"device": "cpu", "torch_compile": True},
         {"device": "cuda:0"},
+        {},
     ):
         code += f"Runner({config}).run_train({{}})\n"
     done = client(code, ISAACGYM_COMPAT="1", PYTHONPATH=str(tmp_path))
     first, *lines = done.stdout.splitlines()
     assert "uncompiled networks on a CPU in rl_games" in first
-    assert lines == ["False", "True", "True"]
+    there = str(torch.cuda.is_available())  # else the device that is named is not
+    assert lines == ["False", "True", there, there]
 
 
 def test_what_is_there_is_not_replaced(tmp_path):
@@ -223,3 +228,19 @@ def test_numbers_are_conditions_of_where_again_in_torchscript_too(tmp_path):
     program.write_text(NUMBERS_AS_CONDITIONS)
     done = client(f"import runpy; runpy.run_path({str(program)!r})", ISAACGYM_COMPAT="1")
     assert done.stdout.splitlines()[1:] == ["[3.0, 0.0, 0.0] [1, 0, 6] [2, 2, 1] 1"], done.stderr
+
+
+def test_torch_load_reads_numbers_of_numpy_and_no_other_objects(tmp_path):
+    """Without it, PBT of IsaacGymEnvs catches the refusal and never replaces a policy."""
+    code = (
+        "import isaacgym, torch, numpy, fractions\n"
+        "numbers = [numpy.float32(1.5), numpy.float64(2), numpy.int64(3), numpy.bool_(True)]\n"
+        "torch.save(numbers, 'a.pth')\n"
+        "print(torch.load('a.pth') == numbers)\n"
+        "torch.save(fractions.Fraction(1), 'b.pth')\n"
+        "torch.load('b.pth')"
+    )
+    code = f"import os; os.chdir({str(tmp_path)!r})\n" + code
+    done = client(code, ISAACGYM_COMPAT="1")
+    assert done.stdout.splitlines()[1:] == ["True"]
+    assert "Weights only load failed" in done.stderr

@@ -14,20 +14,23 @@ first. Without the variable nothing here runs. Nothing that exists is replaced:
   (`mesh_stand_ins.py`), and so does tkinter in a Python without Tk, as containers have: an editor
   once added `from tkinter import W` to a task of IsaacGymEnvs, which all tasks import;
 - rl_games, if installed, has again the attributes of its older versions: an agent's `seq_len`
-  (IsaacGymEnvs' AMP), a runner's `load_path` and a run that loads it (gym2real). On a CPU it does
-  not compile networks unasked, as before 1.6.5: that takes minutes;
+  (IsaacGymEnvs' AMP), `rank` and `rank_size` (TimeChamber), a runner's `load_path` and a run that
+  loads it (gym2real). On a CPU it does not compile networks unasked, as before 1.6.5: that takes
+  minutes;
 - `torch.where` takes whole numbers as its condition again (`old_torch.py`);
 - with `cpu`, and without a GPU, tensors that a program wants on a CUDA device are made on the CPU.
 """
 
 import importlib.util
 import inspect
+import operator
 import os
 import sys
 import types
 from typing import Any
 
 import numpy as np
+import torch
 
 NUMPY: dict[str, Any] = {
     # aliases of Python's types, gone since 1.24
@@ -48,6 +51,9 @@ STAND_INS = {"pysdf": "SDF", "urdfpy": "URDF"}
 """Package -> the name that is imported from it. IsaacGymEnvs imports both for every task but calls
 them only in its IndustReal tasks."""
 
+
+AGENT = {"seq_len": "seq_length", "rank": "global_rank", "rank_size": "world_size"}
+"""Attributes of rl_games' agents before 1.6 -> their names now."""
 
 COMPASS = {"N": "n", "S": "s", "E": "e", "W": "w"}
 """Constants of tkinter. Its windows are not there, and nobody looks."""
@@ -101,9 +107,10 @@ def _old_rl_games() -> list[str]:
     except ImportError:  # a version that does not run here; the program's own import will say so
         return []
     restored = []
-    if not _has(a2c_common, "A2CBase", "seq_len"):
-        a2c_common.A2CBase.seq_len = property(lambda agent: agent.seq_length)
-        restored.append("seq_len")
+    for old, new in AGENT.items():
+        if not _has(a2c_common, "A2CBase", old) and _has(a2c_common, "A2CBase", new):
+            setattr(a2c_common.A2CBase, old, property(operator.attrgetter(new)))
+            restored.append(old)
     runner = torch_runner.Runner
     if not _has(torch_runner, "Runner", "load_path"):
         runner.load_path = property(
@@ -123,7 +130,8 @@ def _old_rl_games() -> list[str]:
 
         def train_uncompiled(self: Any, args: dict[str, Any]) -> None:
             config = self.params.get("config", {})
-            if str(config.get("device", "cuda")).startswith("cpu"):
+            device = str(config.get("device", "cuda"))  # may be named and not be there
+            if device.startswith("cpu") or not torch.cuda.is_available():
                 config.setdefault("torch_compile", False)
             train(self, args)
 

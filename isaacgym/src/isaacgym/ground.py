@@ -53,7 +53,10 @@ def _check_friction(params: Any, call: str) -> None:
 
 def _finite(values: Any, call: str) -> np.ndarray:
     try:
-        result = np.asarray(values).astype(float)
+        result = np.asarray(values)
+        if result.dtype.kind in "iu":  # are finite, and terrains have tens of millions
+            return result
+        result = result.astype(float)
     except (TypeError, ValueError, OverflowError):
         raise PhalanxError(f"gym.{call} takes arrays of numbers") from None
     if not np.isfinite(result).all():
@@ -89,7 +92,7 @@ def triangle_mesh(
     """A mesh from vertices (x, y, z, x, ...) [m] and triangles (three vertex numbers each)."""
     _check_friction(params, "add_triangle_mesh")
     points = _finite(vertices, "add_triangle_mesh").reshape(-1)
-    corners = _finite(triangles, "add_triangle_mesh").reshape(-1).astype(np.int64)
+    corners = _finite(triangles, "add_triangle_mesh").reshape(-1)
     if points.size != 3 * params.nb_vertices or corners.size != 3 * params.nb_triangles:
         raise PhalanxError(
             f"gym.add_triangle_mesh was given {points.size} coordinates and {corners.size} corners"
@@ -100,7 +103,8 @@ def triangle_mesh(
         raise PhalanxError(
             "gym.add_triangle_mesh was given no triangles, or corners beyond the last vertex"
         )
-    heights, cell, corner = _rasterise(points.reshape(-1, 3), corners.reshape(-1, 3))
+    triples = corners.astype(np.int64, copy=False).reshape(-1, 3)
+    heights, cell, corner = _rasterise(points.reshape(-1, 3), triples)
     return Ground("mesh", params, heights, cell, corner)
 
 
@@ -116,32 +120,45 @@ def _rasterise(
     on_grid = (np.abs(u - i) < TINY) & (np.abs(v - j) < TINY)
     np.maximum.at(flat, i[on_grid] * len(ys) + j[on_grid], points[on_grid, 2])
     # Grid points that are within a triangle but not at one of its corners.
-    u, v, z = u[corners], v[corners], points[:, 2][corners]
-    i0, j0 = np.ceil(u.min(1) - TINY).astype(int), np.ceil(v.min(1) - TINY).astype(int)
-    i1, j1 = np.floor(u.max(1) + TINY).astype(int), np.floor(v.max(1) + TINY).astype(int)
-    area = (u[:, 1] - u[:, 0]) * (v[:, 2] - v[:, 0]) - (u[:, 2] - u[:, 0]) * (v[:, 1] - v[:, 0])
-    # A triangle of half a cell contains no other grid points; a wall has no area.
-    half_cell = on_grid[corners].all(1) & (np.abs(area) < 1 + TINY) & (i1 - i0 < 2) & (j1 - j0 < 2)
-    left = np.flatnonzero(~half_cell & (np.abs(area) > 1e-9))
-    size = np.cumsum((i1[left] - i0[left] + 1) * (j1[left] - j0[left] + 1))
-    for part in np.split(left, np.flatnonzero(np.diff(size // AT_ONCE)) + 1):
-        _draw(flat, len(ys), u[part], v[part], z[part], i0[part], i1[part])
+    for some in np.array_split(corners, 1 + len(corners) // AT_ONCE):
+        for part in _parts(some[_reach_others(some, u, v, on_grid)], u, v):
+            _draw(flat, len(ys), u[part], v[part], points[:, 2][part])
     heights = flat.reshape(len(xs), len(ys))
     heights[~np.isfinite(heights)] = points[:, 2].min()  # where the mesh has holes
     return heights, (dx, dy), (float(xs[0]), float(ys[0]), 0.0)
 
 
-def _draw(
-    flat: np.ndarray,
-    ny: int,
-    u: np.ndarray,
-    v: np.ndarray,
-    z: np.ndarray,
-    first: np.ndarray,
-    last: np.ndarray,
-) -> None:
-    """Raise the heights `flat` of a grid with `ny` points along v to triangles (n, 3), which cross
-    the lines u = first to last (n,)."""
+def _reach_others(
+    corners: np.ndarray, u: np.ndarray, v: np.ndarray, on_grid: np.ndarray
+) -> np.ndarray:
+    """(n,) whether triangles may contain grid points other than their corners (n, 3), numbers of
+    points at (u, v) [cells]. One of half a cell contains none; a wall has no area."""
+    a, b, c = corners.T
+    (i0, i1), (j0, j1) = _lines(u, corners), _lines(v, corners)
+    area = (u[b] - u[a]) * (v[c] - v[a]) - (u[c] - u[a]) * (v[b] - v[a])
+    half_cell = on_grid[a] & on_grid[b] & on_grid[c] & (i1 - i0 < 2) & (j1 - j0 < 2)
+    half_cell &= np.abs(area) < 1 + TINY
+    reach: np.ndarray = ~half_cell & (np.abs(area) > 1e-9)
+    return reach
+
+
+def _lines(u: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (n,) of the first and last grid line that triangles (n, 3) cross."""
+    a, b, c = (u[k] for k in corners.T)  # by column: NumPy's min along a short axis is slow
+    low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+    return np.ceil(low - TINY).astype(int), np.floor(high + TINY).astype(int)
+
+
+def _parts(corners: np.ndarray, u: np.ndarray, v: np.ndarray) -> list[np.ndarray]:
+    """Triangles (n, 3) in parts whose bounds have about `AT_ONCE` grid points."""
+    (i0, i1), (j0, j1) = _lines(u, corners), _lines(v, corners)
+    size = np.cumsum((i1 - i0 + 1) * (j1 - j0 + 1))
+    return np.split(corners, np.flatnonzero(np.diff(size // AT_ONCE)) + 1)
+
+
+def _draw(flat: np.ndarray, ny: int, u: np.ndarray, v: np.ndarray, z: np.ndarray) -> None:
+    """Raise the heights `flat` of a grid with `ny` points along v to triangles (n, 3)."""
+    first, last = _lines(u.T.ravel(), np.arange(u.size).reshape(3, -1).T)
     e, f = np.diff(u, axis=1)[:, 0], u[:, 2] - u[:, 0]
     g, h = np.diff(v, axis=1)[:, 0], v[:, 2] - v[:, 0]
     rise1, rise2 = z[:, 1] - z[:, 0], z[:, 2] - z[:, 0]

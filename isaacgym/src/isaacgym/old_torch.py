@@ -1,6 +1,11 @@
-"""Lets `torch.where` take whole numbers as its condition, as PyTorch did on a GPU until 2022.
+"""Lets `torch.where` take whole numbers as its condition, as PyTorch did on a GPU until 2022, and
+`torch.load` read NumPy's numbers, as it did before 2.6.
 
     activate()
+
+RL Games' checkpoints hold the best return as a number of NumPy. IsaacGymEnvs' population based
+training catches the refusal and never replaces a policy. Nothing in a file runs: what is read are
+numbers of fixed types.
 
 In functions compiled with TorchScript (DeXtreme's rewards), which call no Python, a comparison with
 zero goes before each `where` whose condition does not come from a comparison; the others stay as
@@ -9,14 +14,19 @@ they are.
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch.jit import _builtins
 
+NUMBERS = (np.bool_, np.int32, np.int64, np.float32, np.float64)
 COMPARISONS = {f"aten::{name}" for name in ("gt", "lt", "ge", "le", "eq", "ne")}
 
 
 def activate() -> str:
-    """Replace `torch.where` and `torch.jit.script` from now on; returns what was done."""
+    """Replace `torch.where` and `torch.jit.script` from now on, and let `torch.load` read NumPy's
+    numbers; returns what was done."""
+    if hasattr(torch.serialization, "add_safe_globals"):
+        _read_numbers()
     original, script = torch.where, torch.jit.script
 
     def where(condition: Any, *values: Any, **options: Any) -> Any:
@@ -35,7 +45,14 @@ def activate() -> str:
     _builtins._register_builtin(where, "aten::where")  # for TorchScript it is the original
     names: Any = torch.jit
     torch.where, names.script = where, script_and_compare
-    return "numbers as conditions of torch.where"
+    return "numbers as conditions of torch.where, NumPy's numbers in torch.load"
+
+
+def _read_numbers() -> None:
+    scalar: Any = np.float64(0).__reduce__()[0]
+    names: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    kinds = [type(np.dtype(number)) for number in NUMBERS]
+    torch.serialization.add_safe_globals([*names, np.dtype, *kinds])
 
 
 def _compare(graph: Any) -> None:
