@@ -182,6 +182,45 @@ def test_forces_between_welded_bodies_are_mujocos(cone):
     assert touched > N
 
 
+# A post that is welded to the world, a cart that a program moves, and what they carry. Geoms of
+# both overlap, which pushes nothing.
+MOUNTED = """<mujoco><option><flag actuation="disable"/></option><worldbody>
+  <geom type="plane" size="2 2 1"/>
+  <body name="post" pos="0 0 .3"><geom size=".05"/>
+    <body name="shelf" pos="0 -.12 .06" euler="10 0 0"><geom type="box" size=".08 .08 .05"/></body>
+    <body name="vane" pos="0 .1 0"><joint name="vane" axis="1 0 0"/>
+      <geom size=".04" pos="0 .05 0"/></body></body>
+  <body name="stone" pos="1 0 .02"><geom size=".05"/></body>
+  <body name="cart" pos="0 .1 .16" mocap="true">
+    <geom type="capsule" size=".06 .3" euler="90 0 0" mass="1"/>
+    <body name="mast" pos=".1 0 .1" euler="0 20 0"><geom size=".05" mass="2"/><site name="x"/>
+      <body pos="0 0 .1"><joint axis="0 1 0"/><geom size=".04" pos="0 0 .05"/></body></body></body>
+  <body pos="0 -.14 .47"><freejoint/><geom size=".08"/></body>
+  <body pos="0 .3 .26"><freejoint/><geom size=".06"/></body>
+  <body pos="1 0 .12"><freejoint/><geom size=".06" condim="1"/></body></worldbody>
+  <actuator><motor name="m" joint="vane"/></actuator>
+  <sensor><force site="x"/><actuatorvel actuator="m"/></sensor></mujoco>"""
+
+
+def test_forces_on_what_joints_do_not_move_are_mujocos():
+    sim = make(MOUNTED)
+    model, generator = exact(sim.model), torch.Generator().manual_seed(4)
+    sim.sensordata  # noqa: B018
+    touched = set()
+    for _ in range(2):
+        stir(sim, generator, 0.1)
+        sim.xfrc_applied[:, 1:] = torch.randn(N, model.nbody - 1, 6, generator=generator)
+        datas = [stepped(model, sim, env) for env in range(N)]
+        sim.step()
+        for env, data in enumerate(datas):
+            touched |= {tuple(pair) for pair in data.contact.geom.tolist()}
+            np.testing.assert_allclose(sim.qvel[env], data.qvel, atol=1e-3)
+            for name in ("sensordata",):  # the actuator's velocity is 0
+                wanted, value = getattr(data, name), getattr(sim, name)[env].numpy()
+                np.testing.assert_allclose(value, wanted, atol=3e-4 * (1 + np.abs(wanted).max()))
+    assert len(touched) > 2, touched  # shelf, cart and stone
+
+
 @pytest.mark.parametrize("option", ["", 'integrator="RK4"'])
 def test_stale_sensors_are_those_of_the_state_before_the_last_substep(option):
     text = WORLD.format(SENSORS["poses"] + SENSORS["velocities"] + SENSORS["touch"])

@@ -50,8 +50,10 @@ class Sensors:
     def __init__(self, s: Structure) -> None:
         m = s.model
         self.structure = s
-        off = m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_SENSOR
-        every = [] if off else range(m.nsensor)
+        flags = mujoco.mjtDisableBit
+        zero = {"ACTUATORVEL"} if m.opt.disableflags & flags.mjDSBL_ACTUATION else set()
+        every = [i for i in range(m.nsensor) if kind(m, i) not in zero]
+        every = [] if m.opt.disableflags & flags.mjDSBL_SENSOR else every
         self.of_state = [i for i in every if kind(m, i) in OF_STATE]
         self.ids = self.of_state + [i for i in every if kind(m, i) in OF_FORCES]
         self.kinds = [kind(m, i) for i in self.ids]

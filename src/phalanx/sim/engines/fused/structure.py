@@ -166,6 +166,8 @@ class Structure:
 
     def _add_pair(self, pair: Pair) -> None:
         m, (a, b, _) = self.model, pair
+        if not (self.moves(a) or self.moves(b)):
+            return  # of mocap bodies and the world: nothing gives way
         kind = m.geom_type[b]
         if m.geom_type[a] != GEOM.mjGEOM_PLANE or int(kind) not in POINTED:
             fixed = not (self.moves(a) and self.moves(b))
