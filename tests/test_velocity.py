@@ -404,6 +404,19 @@ def test_robots_stand_on_every_kind_of_ground_and_see_it(hills):
     assert below.std() > 0.1
 
 
+def test_tiles_meet_at_one_height_where_robots_walk_on():
+    along = np.linspace(-4, 4, 81)
+    x, y = np.meshgrid(along, along, indexing="ij")
+    for name, kind in KINDS.items():
+        z = kind(x, y, 1.0, np.random.default_rng(1))
+        edge = np.concatenate([z[0], z[-1], z[:, 0], z[:, -1]])
+        least, most = {"obstacles": (-0.25, 0.25), "waves": (-0.1, 0.1), "uneven": (-0.05, 0.05),
+                       "stones": (-1, 0.05)}.get(name, (0, 0))  # fmt: skip
+        assert edge.min() >= least - 1e-6, name
+        assert edge.max() <= most + 1e-6, name
+        assert np.ptp(z[36:45, 36:45]) < (0.4 if name in ("waves", "uneven") else 1e-6), name
+
+
 def test_who_walks_far_goes_up_a_row_and_who_does_not_goes_down(hills):
     terrain, everywhere = hills.terrain, torch.ones(20, dtype=torch.bool)
     terrain.row.fill_(1)

@@ -118,6 +118,22 @@ def test_environments_stand_side_by_side(model, tmp_path):
 
 
 @pytest.mark.usefixtures("needs_gl")
+def test_of_robots_far_apart_on_one_map_the_first_is_followed(tmp_path):
+    ground = '<geom type="hfield" hfield="hills"/>'
+    asset = '<asset><hfield name="hills" nrow="3" ncol="3" size="60 60 1 1"/></asset>'
+    robot = '<body><freejoint/><geom type="box" size=".3 .2 .1" rgba="1 0 0 1"/></body>'
+    xml = f"<mujoco>{asset}<worldbody>{ground}{robot}</worldbody></mujoco>"
+    qpos = np.zeros((3, 2, 7))
+    qpos[..., 2], qpos[..., 3] = 0.1, 1.0
+    qpos[:, :, 0] = [-40, 40]
+    path = render_video(
+        mujoco.MjModel.from_xml_string(xml),
+        qpos, tmp_path / "far.mp4", fps=10, width=WIDTH, height=HEIGHT,
+    )  # fmt: skip
+    assert red(decoded(path)[-1]).mean() > 0.05
+
+
+@pytest.mark.usefixtures("needs_gl")
 def test_a_killed_renderer_leaves_nothing_behind(model, falling, tmp_path, monkeypatch):
     monkeypatch.setattr(video.tempfile, "tempdir", str(tmp_path))
     started = []

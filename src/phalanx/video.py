@@ -10,8 +10,9 @@ one process, and a crash in a graphics driver becomes an error message and does 
 run.
 
 Surprises: several environments are drawn next to each other in one picture and share only the
-ground; if the ground is not flat, they keep their positions. The picture shows `model` itself,
-without randomisation per environment. Skins and flexes are drawn only for the first environment.
+ground; if the ground is not flat, they keep their positions, and the camera follows the first one.
+The picture shows `model` itself, without randomisation per environment. Skins and flexes are drawn
+only for the first environment.
 """
 
 import contextlib

@@ -21,6 +21,7 @@ GROUND_TYPES = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
 AZIMUTH, ELEVATION = 125.0, -16.0  # [deg] shows a robot facing +x from its front right
 GRID_ELEVATION = -23.0  # [deg] for several environments, so that those behind are visible
 MARGIN = 1.2  # picture size over the size that just contains every robot
+NEAREST = 0.05  # part of the camera's distance from which on things are drawn
 SMOOTHING_S = 0.4  # standard deviation of the camera's low-pass filter [s]
 
 Array = NDArray[np.float64]
@@ -48,7 +49,9 @@ def _render_job(job_file: Path, write: Callable[[bytes], object]) -> None:
     model.geom_group[world & (model.geom_group <= 2)] = 4
 
     cam = mujoco.MjvCamera()
-    cam.azimuth, cam.elevation = AZIMUTH, ELEVATION if num_envs == 1 else GRID_ELEVATION
+    cam.azimuth, cam.elevation = AZIMUTH, ELEVATION if num_envs == 1 and flat else GRID_ELEVATION
+    if not flat:  # on one map they may be far apart: the camera follows the first one
+        low, high = low[:, :1], high[:, :1]
     lookat = _lookat(low, high, offset, float(np.linalg.norm(size)), int(job["fps"]))
     cam.distance, lookat = _framed(cam, model.vis.global_.fovy, width / height, lookat, low, high)
     if job["camera"]:
@@ -58,6 +61,9 @@ def _render_job(job_file: Path, write: Callable[[bytes], object]) -> None:
     # The shadow map covers the area around the robots; below, it moves with the camera.
     shadow_radius = 1.5 * cam.distance * math.tan(math.radians(model.vis.global_.fovy / 2))
     model.vis.map.shadowclip = shadow_radius / model.stat.extent
+    # Both are parts of the extent, and that of a map is so large that robots would be too near.
+    nearest = NEAREST * cam.distance / model.stat.extent
+    model.vis.map.znear = min(float(model.vis.map.znear), nearest)
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
     font_scale = mujoco.mjtFontScale(100 if height < 720 else 150)  # percent
     context = mujoco.MjrContext(model, font_scale)

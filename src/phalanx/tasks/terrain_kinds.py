@@ -3,8 +3,9 @@
     z = KINDS["stairs_up"](x, y, 0.5, rng)
 
 x, y: (n, n) [m] from the middle of the tile, where robots start; x grows along the first axis.
-difficulty: 0 to 1. Each returns heights (n, n) [m], 0 or nearly so in the middle, where a platform
-of `PLATFORM` is left for the start. The sizes are those of the field: slopes to 0.4, steps of 5 to
+difficulty: 0 to 1. Each returns heights (n, n) [m], level in the middle, where a platform of
+`PLATFORM` is left for the start, and 0 or nearly so at the edge, where a robot walks on to the next
+tile. The sizes are those of the field: slopes to 0.4, steps of 5 to
 23 cm, obstacles of 5 to 25 cm (arXiv:2109.11978), roughness of 2 to 10 cm, waves to 20 cm.
 """
 
@@ -35,7 +36,8 @@ def flat(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Arr
 
 def slope_down(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
     """A hill, whose top is the start; rise per run up to 0.4."""
-    return -0.4 * difficulty * _ring(x, y)
+    ring = _ring(x, y)
+    return 0.4 * difficulty * (ring.max() - ring)
 
 
 def slope_up(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
@@ -45,7 +47,8 @@ def slope_up(x: Array, y: Array, difficulty: float, rng: np.random.Generator) ->
 
 def stairs_down(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
     """Stairs around the start that lead down."""
-    return -(0.05 + 0.18 * difficulty) * np.ceil(_ring(x, y) / TREAD - 1e-9)
+    steps = np.ceil(_ring(x, y) / TREAD - 1e-9)
+    return (0.05 + 0.18 * difficulty) * (steps.max() - steps)
 
 
 def stairs_up(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
