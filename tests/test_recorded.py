@@ -11,6 +11,7 @@ from phalanx.compute.rows import write_rows
 
 HOOKS = ("post_physics_step", "reset_envs", "compute_observations")
 ROWS = 300  # not a multiple of a block
+TABLE = torch.linspace(0, 1, 22).view(11, 2)
 
 
 def all_operations(x, v, k, flag, index, total, moved):
@@ -35,6 +36,8 @@ def all_operations(x, v, k, flag, index, total, moved):
         "counts": (k + 1) * flag + (x > 0).sum(1),
         "by index": x[:, chosen],
         "gathered": x.gather(1, index),
+        "from a table": TABLE[(k % 11)[:, None] - index],
+        "from other rows": moved[(k * 7) % ROWS],
         "products": (x[:, None] @ (x[:, :, None] * row))[:, 0] + (x @ row)[:, None],
         "crossed": torch.linalg.cross(x, row.expand_as(x)),
         "with the total": v * total + x[:, 1:2].expand(-1, 2).sum(1),

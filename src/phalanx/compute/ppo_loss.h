@@ -5,6 +5,7 @@
 #define FN static inline __attribute__((always_inline))
 #define CHUNK 256
 #define RESTRICT __restrict  // what is written is not what is read, so loops become vectors
+#define VECTORS _Pragma("clang loop vectorize(enable) vectorize_predicate(enable)")  // few actions, too
 
 struct Loss {
   // What the network says of each row, and what the rollout holds: (rows, actions) or (rows)
@@ -16,7 +17,8 @@ struct Loss {
   // value_clip < 0: the value is not clipped. soft_bound: 0 is a penalty on every mean.
   double clip, value_clip, value_weight, bounds_weight, soft_bound;
   float *mu_gradient, *value_gradient, *log_std_gradient;
-  double *sums;  // of actor, value and bounds loss, and of the KL's part that depends on means
+  float *by_action;  // (2, actions): of bounds loss, and of the KL's part that depends on means
+  double *sums;  // of actor and value loss, and of both of `by_action`
 };
 
 // exp, to 2e-7
@@ -33,38 +35,39 @@ static void distances(long rows, long actions, const float *RESTRICT mu, const f
                       const float *RESTRICT inverse, float *RESTRICT out) {
   for (long i = 0; i < rows; i++) {
     float sum = 0;
-    for (long j = 0; j < actions; j++) {
+    VECTORS for (long j = 0; j < actions; j++) {
       float z = (action[i * actions + j] - mu[i * actions + j]) * inverse[j];
       sum += z * z;
     }
     out[i] = 0.5f * sum;
   }
 }
-// Gradients of means and of log sigma from `slope`, that of -log p; returns sums of bounds and KL.
-struct Sums { float bounds, kl; };
-static Sums gradients(long rows, long actions, const float *RESTRICT mu, const float *RESTRICT action,
+// Gradients of means and of log sigma from `slope`, that of -log p, and parts of bounds and KL. Sums
+// are (actions): a sum over them would keep the loop from becoming vectors.
+static void gradients(long rows, long actions, const float *RESTRICT mu, const float *RESTRICT action,
                       const float *RESTRICT old_mu, const float *RESTRICT inverse, const float *RESTRICT kl_weight,
                       const float *RESTRICT slope, float soft, float bounds_factor,
-                      float *RESTRICT mu_gradient, float *RESTRICT log_std_gradient) {
-  Sums sums{0, 0};
+                      float *RESTRICT mu_gradient, float *RESTRICT log_std_gradient,
+                      float *RESTRICT bounds, float *RESTRICT kl) {
   for (long i = 0; i < rows; i++) {
-    for (long j = 0; j < actions; j++) {
+    float by = slope[i];
+    VECTORS for (long j = 0; j < actions; j++) {
       float m = mu[i * actions + j], z = (action[i * actions + j] - m) * inverse[j];
       float over = m > soft ? m - soft : m < -soft ? m + soft : 0;
       float moved = old_mu[i * actions + j] - m;
-      mu_gradient[i * actions + j] = bounds_factor * over - slope[i] * z * inverse[j];
-      log_std_gradient[j] += slope[i] * (1 - z * z);
-      sums.bounds += over * over;
-      sums.kl += moved * moved * kl_weight[j];
+      mu_gradient[i * actions + j] = bounds_factor * over - by * z * inverse[j];
+      log_std_gradient[j] += by * (1 - z * z);
+      bounds[j] += over * over;
+      kl[j] += moved * moved * kl_weight[j];
     }
   }
-  return sums;
 }
 extern "C" void ppo_loss(const Loss *loss) {
   const Loss &l = *loss;
   double actor = 0, critic = 0, bounds = 0, kl = 0;
   float of_mean = 1.0f / l.rows, slope[CHUNK];
-  for (long j = 0; j < l.actions; j++) l.log_std_gradient[j] = 0;
+  float *of_bounds = l.by_action, *of_kl = l.by_action + l.actions;
+  for (long j = 0; j < l.actions; j++) l.log_std_gradient[j] = of_bounds[j] = of_kl[j] = 0;
   for (long start = 0; start < l.rows; start += CHUNK) {
     long rows = l.rows - start < CHUNK ? l.rows - start : CHUNK;
     const float *mu = l.mu + start * l.actions, *action = l.action + start * l.actions, *old_mu = l.old_mu + start * l.actions;
@@ -91,9 +94,10 @@ extern "C" void ppo_loss(const Loss *loss) {
       part_critic += squared;
       l.value_gradient[start + i] = (float)l.value_weight * 2 * by * of_mean;
     }
-    Sums part = gradients(rows, l.actions, mu, action, old_mu, l.inverse, l.kl_weight, slope, l.soft_bound,
-                          2 * l.bounds_weight * of_mean, l.mu_gradient + start * l.actions, l.log_std_gradient);
-    actor += part_actor, critic += part_critic, bounds += part.bounds, kl += part.kl;
+    gradients(rows, l.actions, mu, action, old_mu, l.inverse, l.kl_weight, slope, l.soft_bound,
+                          2 * l.bounds_weight * of_mean, l.mu_gradient + start * l.actions, l.log_std_gradient, of_bounds, of_kl);
+    actor += part_actor, critic += part_critic;
   }
+  for (long j = 0; j < l.actions; j++) bounds += of_bounds[j], kl += of_kl[j];
   l.sums[0] = actor, l.sums[1] = critic, l.sums[2] = bounds, l.sums[3] = kl;
 }

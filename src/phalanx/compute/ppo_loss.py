@@ -62,10 +62,10 @@ class PPOLoss:
         small = [1 / sigma, 1 / old_variance]
         kl = (torch.log(old / sigma + 1e-5) - 0.5 + sigma**2 / old_variance).sum()
         gradients = [torch.empty_like(x) for x in (rows[0], rows[1], log_std)]
-        sums = torch.empty(4, dtype=torch.float64)
+        by_action, sums = torch.empty(2, mu.shape[1]), torch.empty(4, dtype=torch.float64)
         constant = float(log_std.sum()) + _HALF_LOG_2PI * log_std.numel()
         inputs = np.array([*mu.shape, *(x.data_ptr() for x in (*rows, *small))], np.int64)
-        outputs = np.array([x.data_ptr() for x in (*gradients, sums)], np.int64)
+        outputs = np.array([x.data_ptr() for x in (*gradients, by_action, sums)], np.int64)
         numbers = np.array([constant, *self._coefficients], np.float64)
         fields = np.concatenate([inputs, numbers.view(np.int64), outputs])
         self._run(fields.ctypes.data)

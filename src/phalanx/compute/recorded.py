@@ -96,7 +96,8 @@ class Recorded:
         """The phases in turn. Memory that the function made, that one phase of rows alone uses, and
         that nobody keeps, becomes a thread's own scratch."""
         rows = self._rows
-        calls = [c for c in (_described(*call, rows) for call in recorder.calls) if c]
+        written = {at for call in recorder.calls for at in _written(*call)}
+        calls = [c for c in (_described(*call, rows, written) for call in recorder.calls) if c]
         _order(calls)
         tensors = {id(t): t for call in recorder.calls for t in _tensors(call[1:])}
         made = {at for c in calls if not c.in_place for at in c.writes}
@@ -160,15 +161,23 @@ class Recorded:
         return phase
 
 
-def _described(function: Any, args: Any, kwargs: Any, out: Any, rows: int) -> _Call | None:
+def _written(function: Any, args: Any, kwargs: Any, out: Any) -> set[int]:
+    """The memory that a call writes to; none if its result is a view."""
+    writes = {_address(t) for t in _tensors(out) if t.numel()}
+    reads = {_address(t) for t in _tensors((args, kwargs)) if t.numel()}
+    return writes if called(function)[1] or not writes <= reads else set()
+
+
+def _described(
+    function: Any, args: Any, kwargs: Any, out: Any, rows: int, written: set[int]
+) -> _Call | None:
     """None for what moves no numbers."""
-    inputs, outputs = _tensors((args, kwargs)), _tensors(out)
-    writes = {_address(t) for t in outputs if t.numel()}
-    reads = {_address(t) for t in inputs if t.numel()}
+    writes = _written(function, args, kwargs, out)
+    if not writes:
+        return None
+    reads = {_address(t) for t in _tensors((args, kwargs)) if t.numel()}
     in_place = called(function)[1]
-    if not writes or (not in_place and writes <= reads):
-        return None  # nothing, or a view
-    code = statement(function, args, kwargs, out, rows)
+    code = statement(function, args, kwargs, out, rows, written)
     return _Call(function, in_place, args, kwargs, out, reads, writes, code)
 
 

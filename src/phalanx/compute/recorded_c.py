@@ -6,7 +6,7 @@ scratch memory.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -79,17 +79,20 @@ def called(function: Any) -> tuple[str, bool]:
     return name, variant == "out" or (name.endswith("_") and not name.endswith("__"))
 
 
-def statement(function: Any, args: Any, kwargs: Any, out: Any, rows: int) -> str | None:
-    """The C of one operation, None if torch must do it."""
+def statement(
+    function: Any, args: Any, kwargs: Any, out: Any, rows: int, written: Collection[int] = ()
+) -> str | None:
+    """The C of one operation, None if torch must do it. written: addresses of all memory that any
+    of the operations writes to."""
     try:
-        return _Writer(rows).write(function, args, dict(kwargs), out)
+        return _Writer(rows, written).write(function, args, dict(kwargs), out)
     except _Other:
         return None
 
 
 class _Writer:
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
+    def __init__(self, rows: int, written: Collection[int]) -> None:
+        self.rows, self.written = rows, written
 
     def write(self, function: Any, args: Any, kwargs: Any, out: Any) -> str:
         name, in_place = called(function)
@@ -287,12 +290,32 @@ class _Writer:
 
     def _index(self, out: Tensor, x: Tensor, index: Sequence[Tensor | None]) -> str:
         given = [(d, i) for d, i in enumerate(index) if i is not None]
-        if len(given) != 1 or given[0][1].dtype != torch.long or given[0][1].dim() != 1:
+        if len(given) != 1 or given[0][1].dtype != torch.long:
             raise _Other
         dim, places = given[0]
+        if dim == 0 and self.rows in places.shape:
+            return self._from_table(out, x, places)
+        if places.dim() != 1:
+            raise _Other
         shape = [1] * out.dim()
         shape[dim] = len(places)
         return self._gather(out, x, dim, places.view(shape).expand(out.shape))
+
+    def _from_table(self, out: Tensor, table: Tensor, index: Tensor) -> str:
+        """table[index]; each row reads anywhere, so nothing may write there meanwhile."""
+        if View(table).at in self.written:
+            raise _Other
+        size, step = len(table), View(table).strides[0]
+        places = index.view(*index.shape, *(1,) * (table.dim() - 1)).expand(out.shape)
+
+        def body(terms: list[str]) -> str:
+            # What torch refuses reads the nearest number instead of other memory.
+            inside = f"k < 0 ? 0 : k < {size} ? k : {size - 1}"
+            place = terms[0].replace("/*more*/", f" + ({inside}) * {step}")
+            return f"long k = {terms[1]}; k += k < 0 ? {size} : 0; {{o}} = {place};"
+
+        values = [table[0].expand(out.shape), _Place(places)]
+        return self._loops(out, body, values, out.dtype, scalar=True)
 
     # -- loops -----------------------------------------------------------------------------------
 
