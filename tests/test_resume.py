@@ -26,7 +26,9 @@ from interrupted import (
     without_times,
 )
 from phalanx.cli.config import compose_config, resolved, train_params
+from phalanx.compute.recorded import Recorded
 from phalanx.rl import Runner, checkpoint
+from phalanx.tasks.task import FEWEST_RECORDED
 from recorder import Recorder
 
 
@@ -87,6 +89,25 @@ def test_resumed_run_equals_uninterrupted_one_bit_for_bit(tmp_path, more):
     for state in states[1:]:
         assert_same(without_times(state), without_times(states[0]))
     assert_same(second.agent.obs, whole.agent.obs, "observations")
+
+
+def test_compiled_steps_and_full_buffers_continue_bit_for_bit(tmp_path):
+    """With as many environments as it takes to compile observations, rewards and resets; all
+    episodes begin again in each half, and AMP's buffers have been full before the checkpoint."""
+    config, network = "train.params.config", "train.params.network"
+    more = ["task=HumanoidAMP", f"num_envs={FEWEST_RECORDED}", "task.env.episode_length=5"]
+    more += [f"{config}.{x}" for x in ("save_replay_buffer=true", "amp_obs_demo_buffer_size=600")]
+    more += [f"{config}.amp_replay_buffer_size={8 * FEWEST_RECORDED}"]
+    more += [f"{network}.{part}.units=[32]" for part in ("mlp", "disc")]
+    whole = train(tmp_path, "whole", 4, *more)
+    assert isinstance(whole.agent.env.post_physics_step, Recorded)
+    first = train(tmp_path, "parts", 2, *more)
+    torch.manual_seed(99)
+    last = tmp_path / "parts" / "nn" / "last_HumanoidAMP.pth"
+    second = train(tmp_path, "parts", 4, *more, continue_from=last)
+    assert first.rows + second.rows == whole.rows
+    one, other = (without_times(r.agent.get_full_state_weights()) for r in (whole, second))
+    assert_same(one, other)
 
 
 def test_rehearsal_leaves_no_trace(tmp_path):
