@@ -44,6 +44,7 @@ class Step:
 
     def __init__(self, constants: str, folder: Path) -> None:
         count = constants.split("#define LANES ")[1].split()[0]
+        self._lanes = int(count)
         text = (
             f"#define THREADS {count}\n{(Path(__file__).parent / 'cuda_on_cpu.h').read_text()}"
             f"#define TABLE static const\n{constants}"

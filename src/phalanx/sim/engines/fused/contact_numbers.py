@@ -14,6 +14,10 @@ from phalanx.sim.engines.fused.structure import Pair, Structure
 
 GEOM = mujoco.mjtGeom
 FAR = 1e9
+_ROUND = tuple(
+    int(kind) for kind in (GEOM.mjGEOM_SPHERE, GEOM.mjGEOM_CAPSULE, GEOM.mjGEOM_CYLINDER,
+                           GEOM.mjGEOM_ELLIPSOID, GEOM.mjGEOM_BOX)
+)  # fmt: skip
 
 
 def tables(places: Places) -> dict[str, Make]:
@@ -147,21 +151,14 @@ def _reach(m: mujoco.MjModel, pairs: Sequence[Pair], on: Device) -> Make:
     )
 
 
-def bounding_radii(m: mujoco.MjModel, size: Tensor) -> Tensor:
+def bounding_radii(kinds: Sequence[int], size: Tensor) -> Tensor:
     """(N, ngeom) geom_rbound of primitives of `size`, geom_size (N, ngeom, 3), as mj_setConst has
-    it; NaN where it does not follow from the size."""
+    it; NaN where it does not follow from the size. `kinds`: geom_type."""
     x, y, _ = size.unbind(-1)
-    of = {
-        GEOM.mjGEOM_SPHERE: x,
-        GEOM.mjGEOM_CAPSULE: x + y,
-        GEOM.mjGEOM_CYLINDER: torch.hypot(x, y),
-        GEOM.mjGEOM_ELLIPSOID: size.amax(-1),
-        GEOM.mjGEOM_BOX: size.norm(dim=-1),
-    }
+    radii = x, x + y, torch.hypot(x, y), size.amax(-1), size.norm(dim=-1)
+    of = dict(zip(_ROUND, radii, strict=True))
     none = torch.full_like(x[:, 0], torch.nan)
-    columns = [of[kind][:, g] if (kind := GEOM(int(t))) in of else none
-               for g, t in enumerate(m.geom_type)]  # fmt: skip
-    return torch.stack(columns, 1)
+    return torch.stack([of[k][:, g] if k in of else none for g, k in enumerate(kinds)], 1)
 
 
 def _points(places: Places) -> Make:

@@ -6,9 +6,9 @@
 #define FN __device__ __forceinline__
 #define MEMBER FN
 // Stages are inlined, so that their small arrays stay in registers; not on one lane, whose models can
-// have all kinds of rows and shapes, which would then take a minute to compile. Small robots are stepped
-// in registers as a whole: all loops over slots are unrolled, so that every index is a constant, and what
-// is written out goes through a copy in memory.
+// have all kinds of rows and shapes, which would then take a minute to compile. Where loops over slots are
+// unrolled, every index is a constant, and what is waited for is asked for early. Small robots are stepped
+// in registers as a whole: what is written out goes through a copy in memory.
 // APART is never inlined: it sees nothing of the world, and most worlds do not need it.
 #define WRITER __device__ __noinline__
 #define APART __device__ __noinline__
@@ -17,11 +17,14 @@
 #else
 #define STAGE __device__ __noinline__
 #endif
-#if IN_REGISTERS
+#if UNROLLED
 #define STAGE_UNROLL _Pragma("unroll")
-#define WRITTEN(w, name) const Shown name = w
 #else
 #define STAGE_UNROLL _Pragma("unroll 1")
+#endif
+#if IN_REGISTERS
+#define WRITTEN(w, name) const Shown name = w
+#else
 #define WRITTEN(w, name) const Shown &name = w
 #endif
 typedef float F;
@@ -95,8 +98,10 @@ template <int width> struct RowOut {
   template <class W> MEMBER void write(const W &, float *) {}
 };
 
+// Numbers that vary lie together for the worlds of a warp, so that their places are constants.
+#define PER_WARP (32 / LANES)
 template <bool VARIES, class W> FN F number(const W &w, int i) {
-  return VARIES ? w.varied[(long)i * w.worlds + w.world] : __ldg(w.shared + i);
+  return VARIES ? w.varied[i * PER_WARP] : __ldg(w.shared + i);
 }
 #define T(table, row, column) number<VARIES_##table>(w, AT_##table(row, column))
 #define OUT(name) w.fields->name

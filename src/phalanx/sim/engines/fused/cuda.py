@@ -44,8 +44,10 @@ class CudaStep:
         self._launch = driver.cuLaunchKernel
 
     def varied(self, rows: int, worlds: int) -> Tensor:
-        """Memory for the numbers that differ between worlds, (rows, worlds, 1), float32."""
-        return torch.zeros(rows, worlds, 1, device=self._device)
+        """Memory for the numbers that differ between worlds, (rows, warps, worlds of a warp),
+        float32: those of a warp lie together."""
+        width = 32 // self._lanes
+        return torch.zeros(-(-worlds // width), rows, width, device=self._device).permute(1, 0, 2)
 
     def bind(self, fields: Mapping[str, Tensor | None]) -> Any:
         """See `CpuStep.bind`."""

@@ -8,7 +8,8 @@ FN void begin(World &w, Drives &drives, const Fields &f, const float *shared, co
   w.valid = world < worlds;
   w.world = w.valid ? world : worlds - 1;
   if (mask && !mask[w.world]) w.valid = 0;
-  w.drives = &drives, w.fields = &f, w.shared = shared, w.varied = varied, w.worlds = worlds;
+  w.drives = &drives, w.fields = &f, w.shared = shared, w.worlds = worlds;
+  w.varied = varied + (w.world / PER_WARP * VARIED_ROWS * PER_WARP + w.world % PER_WARP);
 }
 // See `run` in cpu_entry.h.
 extern "C" __global__ void __launch_bounds__(THREADS)

@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from phalanx.compute.cache import NotCompiled
 from phalanx.compute.rows import write_rows
@@ -67,6 +68,7 @@ class FusedEngine:
         if isinstance(found, str) or reason:
             raise PhalanxError(f"{reason}; use another engine")
         self.model = read_only(model)
+        self._geom_types = model.geom_type.tolist()
         self.num_envs = num_envs
         self.device = device
         self.failed = torch.zeros(num_envs, dtype=torch.bool, device=device)
@@ -178,25 +180,28 @@ class FusedEngine:
         self._build()
 
     def model_field(self, name: str) -> Tensor:
+        if name not in self._model_fields:  # torch.compile follows no look into the model
+            self._make_model_field(name)
+        return self._model_fields[name]
+
+    def _make_model_field(self, name: str) -> None:
         drawn = DRAWN.fullmatch(name) is not None and hasattr(self.model, name)
         if name not in VARIABLE and not drawn:
             raise KeyError(name)
         if may_be_damped(self.model, name) or may_depend_on_velocity(self.model, name):
             raise KeyError(name)
-        if name not in self._model_fields:
-            if self.captured and not drawn:
-                raise PhalanxError(
-                    f"model field {name} is used for the first time after a CUDA graph was"
-                    " captured, which would not see it; use it once before, in init_buffers"
-                )
-            owner = self.model.opt if name.startswith("opt.") else self.model
-            value = torch.tensor(np.asarray(getattr(owner, name.removeprefix("opt."))))
-            value = value.float() if value.is_floating_point() else value
-            own = value.to(self.device).expand(self.num_envs, *value.shape).clone()
-            self._model_fields[name] = own
-            if not drawn:
-                self._physical[name] = own
-        return self._model_fields[name]
+        if self.captured and not drawn:
+            raise PhalanxError(
+                f"model field {name} is used for the first time after a CUDA graph was captured,"
+                " which would not see it; use it once before, in init_buffers"
+            )
+        owner = self.model.opt if name.startswith("opt.") else self.model
+        value = torch.tensor(np.asarray(getattr(owner, name.removeprefix("opt."))))
+        value = value.float() if value.is_floating_point() else value
+        own = value.to(self.device).expand(self.num_envs, *value.shape).clone()
+        self._model_fields[name] = own
+        if not drawn:
+            self._physical[name] = own
 
     def compare(self, name: str) -> None:
         """Look for what was written to a model field by comparing it, which takes time, as well as
@@ -207,7 +212,7 @@ class FusedEngine:
         names = NAMES + LENGTHS if "qpos0" in self._physical and self.model.ntendon else NAMES
         targets = {name: self.model_field(name) for name in names}
         if "geom_size" in self._physical:
-            found = bounding_radii(self.model, self.model_field("geom_size"))
+            found = bounding_radii(self._geom_types, self.model_field("geom_size"))
             radii = self.model_field("geom_rbound")
             write_rows(radii, mask, torch.where(found.isnan(), radii, found))
         if self.device.type == "cuda":
@@ -452,7 +457,8 @@ class FusedEngine:
             if isinstance(envs, Tensor):
                 own[:, envs // width, envs % width] = rows
             else:
-                own[:, :, 0] = rows
+                missing = own.shape[1] * width - self.num_envs
+                own.copy_(pad(rows, (0, missing)).view_as(own))  # of the last warp
 
     def _changes(self) -> tuple[set[str], slice | Tensor]:
         """Model fields that were written to since the last call, and in which environments. On a

@@ -30,6 +30,8 @@ SLOT_TABLES = frozenset({
     "limit", "friction", "force_range",
 })  # fmt: skip
 """Tables with a row for each slot."""
+BY_COLUMN = frozenset({"pair"})
+"""Tables of which lanes look at one number of every row, most of the time."""
 OF_GAPS = {"POSE_OF": -1, "TREE_POSE": -1, "QPOS": -1, "DOF": -1, "BALL_OF": -1, "BALL_AXIS": -1}
 """Constants of gaps; others are 0, but for KIND and UP."""
 SHARED = frozenset({"BODY", "LIMITED", "FRICTION", "FORCE_LIMITED"})
@@ -153,7 +155,10 @@ class Lanes:
 
     def arranged(self, name: str, values: Tensor) -> Tensor:
         """A table (E, rows, columns); if it is one of slots, with the rows of the lanes side by
-        side, so that one load serves all lanes: (E, length, columns x lanes)."""
+        side, so that one load serves all lanes: (E, length, columns x lanes). One BY_COLUMN has
+        its columns as rows."""
+        if self.count > 1 and name in BY_COLUMN:
+            return values.transpose(1, 2)
         if self.count == 1 or name not in SLOT_TABLES:
             return values
         if values.device not in self.places:
@@ -167,7 +172,10 @@ class Lanes:
 
 
 def laned(name: str, rows: Sequence[Sequence[int]]) -> str:
-    """An array of constants that lanes may have values of their own for."""
+    """An array of constants that lanes may have values of their own for. If they are all the same,
+    the compiler knows it, whatever the index."""
+    if len(same := {int(value) for row in rows for value in row}) == 1:
+        return f"#define {name} (Same<{same.pop()}>{{}})"
     if all(list(row) == list(rows[0]) for row in rows):
         return f"TABLE int {name}[] = {{{_list(rows[0])}}};"
     each = ", ".join(f"{{{_list(row)}}}" for row in rows)
@@ -179,6 +187,12 @@ def laned(name: str, rows: Sequence[Sequence[int]]) -> str:
 
 def _list(values: Sequence[int]) -> str:
     return ", ".join(str(int(v)) for v in values) or "0"
+
+
+def _is_unrolled(s: Structure, lanes: Lanes) -> bool:
+    """Whether loops over slots are unrolled outside the solver, too. On an H200 that saved a tenth
+    of a Humanoid's step, which has 142 pairs of shapes, and cost a G1, which has 4, as much."""
+    return _in_registers(s, lanes) or (lanes.count > 1 and len(s.pairs) >= 32)
 
 
 def _in_registers(s: Structure, lanes: Lanes) -> bool:
@@ -233,6 +247,7 @@ def declared(s: Structure, lanes: Lanes, arrays: Mapping[str, Sequence[int]], se
         f"#define LANES {lanes.count}",
         f"#define NTRUNK {len(lanes.trunk)}",
         f"#define IN_REGISTERS {int(_in_registers(s, lanes))}",
+        f"#define UNROLLED {int(_is_unrolled(s, lanes))}",
         *lanes.hanging(s),
         laned("GEOM_LANE", [[owner(k) for k in arrays["GEOM_SLOT"]]]),
         laned("PLACE_BODY_LANE", [[owner(k) for k in arrays["PLACE_BODY_SLOT"]]]),

@@ -37,12 +37,10 @@ FN void share_geoms(const World &w, Pairs &X) {
   }
 #endif
 }
-// The motion of geom g's body, of those of all slots. Lanes: all come by.
-FN void motion_of(const F (*V)[6], int g, F *motion) {
-  int k = GEOM_SLOT[g];
+// The motion of slot k of a lane, of those of all slots. Lanes: all come by.
+FN void motion_of(const F (*V)[6], int k, int lane, F *motion) {
 #if LANES > 1
-  int from = GEOM_LANE[g] < 0 ? LANE : GEOM_LANE[g];
-  EACH(m, 6) motion[m] = from_lane(V[k][m], from);
+  EACH(m, 6) motion[m] = from_lane(V[k][m], lane < 0 ? LANE : lane);
 #else
   EACH(m, 6) motion[m] = V[k][m];
 #endif
@@ -50,11 +48,12 @@ FN void motion_of(const F (*V)[6], int g, F *motion) {
 // How fast the second body of every contact moves against the first, along its directions times their
 // friction: into `speed`, or with ADD `damping` times that is added to it. V: motions of all slots.
 template <bool ADD> FN void pair_speeds(const World &w, const Pairs &X, const F (*V)[6], F (*speed)[PBASIS]) {
+  if (!NPAIR) return;
   for (int c = 0; some_here(c < w.npair); c++) {  // lanes exchange motions for as long as any world of theirs
     bool mine = c < w.npair;
-    int i = mine ? X.pair[c] : 0;
+    int a = mine ? X.slot[c][0] : 0, b = mine ? X.slot[c][1] : 0, i = X.pair[c];
     F one[6], two[6], first[6], second[6];
-    motion_of(V, PAIR_GEOM1[i], one), motion_of(V, PAIR_GEOM2[i], two);
+    motion_of(V, a, mine ? X.lane[c][0] : 0, one), motion_of(V, b, mine ? X.lane[c][1] : 0, two);
     if (!mine) continue;
     EACH(j, PBASIS) if (j < PAIR_DIM[i]) {
       pair_basis(X, c, j, first, second);
@@ -81,6 +80,8 @@ FN void add_pair(World &w, Pairs &X, int i, F dist, const F *o, const F *n, cons
   F imp = impedance(r, T(pair, i, 4), T(pair, i, 5), T(pair, i, 6), T(pair, i, 7), T(pair, i, 14));
   X.D[c] = select(on, imp / max_((1 - imp) * T(pair, i, 8), ZERO + 1e-15f), ZERO);
   X.pair[c] = i;
+  X.slot[c][0] = GEOM_SLOT[PAIR_GEOM1[i]], X.lane[c][0] = GEOM_LANE[PAIR_GEOM1[i]];
+  X.slot[c][1] = GEOM_SLOT[PAIR_GEOM2[i]], X.lane[c][1] = GEOM_LANE[PAIR_GEOM2[i]];
   EACH(j, 3) X.offset[c][j] = o[j], X.normal[c][j] = n[j], X.tangent[c][j] = t[j];
   if (ACROSS_TREES) EACH(j, 3) X.shift[c][j] = shift[j];
   EACH(j, PBASIS) X.x[c][j] = ZERO;
@@ -123,7 +124,7 @@ STAGE void body_contacts(World &w, Pairs &X) {
   // A lane looks at its share of the pairs and keeps those that are near each other; of these it finds the
   // ones that touch, which all lanes note.
   int own[NPAIR / LANES + 1], count = 0;
-  _Pragma("unroll 4") for (int i = LANE; i < NPAIR; i += LANES)  // four wait for memory together
+  _Pragma("unroll 8") for (int i = LANE; i < NPAIR; i += LANES)  // eight wait for memory together
     if (near_each_other(w, X, i, dif, shift)) own[count++] = i;
   for (int r = 0; some_here(r < count); r++) {
     int i = r < count ? own[r] : 0;
@@ -144,14 +145,15 @@ FN void scaled_basis(const World &w, const Pairs &X, int c, int j, F *first, F *
 }
 
 FN void add_pair_forces(World &w, const Pairs &X) {
+  if (!NPAIR) return;
   for (int c = 0; c < w.npair; c++) {
-    int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]], dim = PAIR_DIM[i];
+    int i = X.pair[c], a = X.slot[c][0], b = X.slot[c][1], dim = PAIR_DIM[i];
     F G[PBASIS], H[PBASIS][PBASIS], first[6], second[6];
     cone_terms<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), G, H);
     for (int j = 0; j < dim; j++) {
       scaled_basis(w, X, c, j, first, second);
-      if (ADDS(PAIR_GEOM2[i])) EACH(m, 6) w.P[b][m] += G[j] * second[m];
-      if (ADDS(PAIR_GEOM1[i])) EACH(m, 6) w.P[a][m] -= G[j] * first[m];
+      if (ADDS_FOR(X.lane[c][1])) EACH(m, 6) w.P[b][m] += G[j] * second[m];
+      if (ADDS_FOR(X.lane[c][0])) EACH(m, 6) w.P[a][m] -= G[j] * first[m];
     }
   }
 }
@@ -166,8 +168,9 @@ FN void factor_row(const World &w, const Pairs &X, int c, int row, int dim, cons
   }
 }
 STAGE void couple_pairs(World &w, Pairs &X, int &n) {
+  if (!NPAIR) return;
   for (int c = 0; c < w.npair; c++) {
-    int i = X.pair[c], a = GEOM_SLOT[PAIR_GEOM1[i]], b = GEOM_SLOT[PAIR_GEOM2[i]], dim = PAIR_DIM[i];
+    int i = X.pair[c], a = X.slot[c][0], b = X.slot[c][1], dim = PAIR_DIM[i];
     F L[PBASIS][PBASIS];
     cone_factor<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), L);
     for (int j = 0; j < dim; j++) {
@@ -179,7 +182,7 @@ STAGE void couple_pairs(World &w, Pairs &X, int &n) {
       F first[6], second[6];
       X.tree[n][0] = TREE[a], X.tree[n][1] = TREE[b];
       factor_row(w, X, c, j, dim, L, first, second);
-      add_row<false>(w, X, n, ADDS(PAIR_GEOM2[i]) ? b : -1, second, ADDS(PAIR_GEOM1[i]) ? a : -1, first);
+      add_row<false>(w, X, n, ADDS_FOR(X.lane[c][1]) ? b : -1, second, ADDS_FOR(X.lane[c][0]) ? a : -1, first);
     }
   }
 }

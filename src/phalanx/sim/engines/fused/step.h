@@ -11,6 +11,9 @@
 #define EACH(i, n) _Pragma("unroll") for (int i = 0; i < (n); i++)
 #define ONE (ZERO + 1.0f)
 #define ZERO (F{})
+template <int VALUE> struct Same {  // an array of constants that are all the same
+  MEMBER int operator[](int) const { return VALUE; }
+};
 #include "lanes.h"
 
 // -- vectors, of F or of a float ------------------------------------------------------------------
@@ -127,7 +130,7 @@ struct Pairs {  // contacts between bodies
   F x[MAXPAIR][PBASIS], v[MAXPAIR][PBASIS];
   F rotation[LANES > 1 && NSOLID ? NSOLID : 1][9];
   F shift[ACROSS_TREES ? MAXPAIR : 1][3];  // from the first geom's tree, which has `offset`, to the second's
-  int pair[MAXPAIR];
+  int pair[MAXPAIR], slot[MAXPAIR][2], lane[MAXPAIR][2];  // of both bodies
   // Woodbury: rows scaled by sqrt(D), and what a pass to the roots of two trees makes of them
   int tree[MAXROW][2];
   F u[MAXROW][NSLOT], y[MAXROW][NFREE + 1][6], M[MAXROW * (MAXROW + 1) / 2], rhs[MAXROW], gain[MAXROW];
@@ -691,41 +694,50 @@ STAGE F slope_at(const World &w, const Contacts &C, const Pairs &X, F a, F slope
 #define UNBOUNDED 1e9f
 // Slope at which a line search stops, over the one at its start: an elliptic contact costs much in each
 #define LINE_SEARCH_TOLERANCE (ELLIPTIC ? 0.1f : 1e-2f)
+// Where the cost is least along dir, in worlds that are not `found` yet.
+// Where a contact begins to slide the slope jumps, and steps of Newton go to and fro between the two
+// sides: whenever one leaves more than half of the bracket, a secant through its ends follows, and the
+// slope at an end that stays counts half (Illinois).
+STAGE F least_along(const World &w, const Contacts &C, const Pairs &X, F decrement, B found) {
+  F slope0, curvature;
+  quadratic_part(w, C, X, decrement, slope0, curvature);
+  F a = ONE, low = ZERO, high = ZERO + UNBOUNDED, at_low = ZERO - decrement, at_high = ZERO;
+  B was_above = ONE < 0.0f;
+  for (int i = 0; i <= LS_ITERATIONS; i++) {
+    F h, slope = slope_at(w, C, X, a, slope0, curvature, h);
+    // in stiff rows between bodies the slope can be lost in rounding: then not too far, the next direction is better
+    found = found | (abs_(slope) <= LINE_SEARCH_TOLERANCE * decrement) | (a >= 8.0f);
+    if (!any_here(!found) || i == LS_ITERATIONS) break;
+    B above = !(slope < 0.0f), slow = high < UNBOUNDED;
+    F width = high - low;
+    low = select(above, low, a), high = select(above, a, high);
+    at_low = select(above, at_low, slope), at_high = select(above, slope, at_high);
+    slow = slow & (high - low > 0.5f * width);
+    at_low = select(slow & above & was_above, 0.5f * at_low, at_low);
+    at_high = select(slow & !above & !was_above, 0.5f * at_high, at_high);
+    was_above = above;
+    F next = a - slope / max_(h, 1e-6f * decrement), secant = low - at_low * (high - low) / (at_high - at_low);
+    B outside = (next <= low) | (next >= high);
+    next = select((outside | slow) & (high < UNBOUNDED), secant, select(outside, 2 * low + 1e-3f, next));
+    next = min_(next, ZERO + 8.0f);
+    B still = abs_(next - a) <= 2e-3f * a;  // as good as rounding allows
+    a = select(found, a, next);
+    found = found | still;
+  }
+  return a;
+}
+// Pyramids and limits are either on or off, and a full step tells which: nearly all of them are right after two or
+// three such steps, which line searches only make smaller. They begin where full steps have not come to an
+// end by then.
+#define FULL_STEPS (ELLIPTIC ? 0 : 3)
 // The acceleration that minimises MuJoCo's cost, into acc and acc6; wrench follows.
 STAGE void solve(World &w, Contacts &C, Pairs &X) {
   B done = ONE < 0.0f, was_full = done;
-  F before = ZERO;
+  F before = ZERO, first = ZERO;
   for (int iteration = 0; iteration < ITERATIONS; iteration++) {
     F decrement = direction<true>(w, C, X, !done);
     B tiny = decrement * (0.5f * T(scale, 0, 0)) < T(scale, 0, 1);
-    // Where a contact begins to slide the slope jumps, and steps of Newton go to and fro between the two
-    // sides: whenever one leaves more than half of the bracket, a secant through its ends follows, and the
-    // slope at an end that stays counts half (Illinois).
-    F slope0, curvature;
-    quadratic_part(w, C, X, decrement, slope0, curvature);
-    F a = ONE, low = ZERO, high = ZERO + UNBOUNDED, at_low = ZERO - decrement, at_high = ZERO;
-    B found = done | tiny, was_above = ONE < 0.0f;
-    for (int i = 0; i <= LS_ITERATIONS; i++) {
-      F h, slope = slope_at(w, C, X, a, slope0, curvature, h);
-      // in stiff rows between bodies the slope can be lost in rounding: then not too far, the next direction is better
-      found = found | (abs_(slope) <= LINE_SEARCH_TOLERANCE * decrement) | (a >= 8.0f);
-      if (!any_here(!found) || i == LS_ITERATIONS) break;
-      B above = !(slope < 0.0f), slow = high < UNBOUNDED;
-      F width = high - low;
-      low = select(above, low, a), high = select(above, a, high);
-      at_low = select(above, at_low, slope), at_high = select(above, slope, at_high);
-      slow = slow & (high - low > 0.5f * width);
-      at_low = select(slow & above & was_above, 0.5f * at_low, at_low);
-      at_high = select(slow & !above & !was_above, 0.5f * at_high, at_high);
-      was_above = above;
-      F next = a - slope / max_(h, 1e-6f * decrement), secant = low - at_low * (high - low) / (at_high - at_low);
-      B outside = (next <= low) | (next >= high);
-      next = select((outside | slow) & (high < UNBOUNDED), secant, select(outside, 2 * low + 1e-3f, next));
-      next = min_(next, ZERO + 8.0f);
-      B still = abs_(next - a) <= 2e-3f * a;  // as good as rounding allows
-      a = select(found, a, next);
-      found = found | still;
-    }
+    F a = iteration < FULL_STEPS ? ONE : least_along(w, C, X, decrement, done | tiny);
     a = select(done, ZERO, a);
     B changed = ONE < 0.0f, slides = changed;
     for (int c = 0; c < w.ncontact; c++) {
@@ -766,6 +778,10 @@ STAGE void solve(World &w, Contacts &C, Pairs &X) {
     // the full step with every row on its side: the quadratic was the whole truth; rows that are always
     // on take most of a force away again, so that a second step finds the digits that the first one lost
     B full = abs_(a - 1) < 1e-3f, enough = full & !changed;
+    if (FULL_STEPS) {  // nor from so far away that the way back has lost digits
+      if (!iteration) first = decrement;
+      enough = enough & (decrement <= 4 * first);
+    }
     if (ELLIPTIC) {  // unless a contact slides: then, near the end, full steps square the decrement
       F gain = 0.5f * T(scale, 0, 0), tolerance = T(scale, 0, 1);
       F next = 3000 * decrement * decrement * decrement;  // times what the last two tell, with much to spare

@@ -15,7 +15,7 @@ from phalanx.sim.engines.fused.contact_numbers import (
     solids,
 )
 from phalanx.sim.engines.fused.fluid import has_fluid
-from phalanx.sim.engines.fused.lanes import SLOT_TABLES, Lanes, declared
+from phalanx.sim.engines.fused.lanes import BY_COLUMN, SLOT_TABLES, Lanes, declared
 from phalanx.sim.engines.fused.numbers import (
     actuators_by_slot,
     actuators_by_tendon,
@@ -267,6 +267,8 @@ def constants(
         columns = width // lanes.count if own else width
         at = f"({start[differs]} + ((r) * {columns} + (c))"
         at += " * LANES + LANE)" if own else ")"
+        if lanes.count > 1 and name in BY_COLUMN:
+            at = f"({start[differs]} + (c) * {width} + (r))"
         lines.append(f"#define AT_{name}(r, c) {at}\n#define VARIES_{name} {int(differs)}")
         start[differs] += height * width
     lines.append(f"#define VARIED_ROWS {start[True]}L")

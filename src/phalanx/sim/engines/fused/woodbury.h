@@ -58,12 +58,12 @@ FN void add_product(const World &w, const Pairs &X, int r, int k, const F *u, co
     sum += X.u[r][k] * w.d[k] * u[k];
   }
 }
+// The lane's part: its limbs' and, the first lane's, the trunk's.
 STAGE F row_product(const World &w, const Pairs &X, int r, int tree, const F *u, const F (*y)[6]) {
-  F sum = ZERO;
+  F sum = ZERO, trunk = ZERO;
   TREE_LIMBS(k, tree) add_product(w, X, r, k, u, y, sum);
-  sum = sum_team(sum);
-  TRUNK(k) add_product(w, X, r, k, u, y, sum);
-  return sum;
+  TRUNK(k) add_product(w, X, r, k, u, y, trunk);
+  return LANE == 0 ? sum + trunk : sum;
 }
 // Which trees row r moves: t is the first, and if there is another, the second.
 FN int trees_of(const Pairs &X, int r) { return ACROSS_TREES && X.tree[r][0] != X.tree[r][1] ? 2 : 1; }
@@ -80,9 +80,11 @@ FN F rows_product(const World &w, const Pairs &X, int r, int q) {
 template <bool SLOTS_TOO>
 FN void add_row(World &w, Pairs &X, int &n, int a, const F *above, int b, const F *below) {
   for (int t = 0; t < trees_of(X, n); t++) row_to_root<SLOTS_TOO>(w, X, n, tree_of(X, n, t), a, above, b, below);
-  for (int q = 0; q <= n; q++) X.M[packed(n, q)] = rows_product(w, X, n, q) + (q == n ? 1.0f : 0.0f);
-  X.rhs[n] = ZERO;
-  for (int t = 0; t < trees_of(X, n); t++) X.rhs[n] += row_product(w, X, n, tree_of(X, n, t), w.dir, w.y6);
+  F rhs = ZERO, *M = X.M + packed(n, 0);
+  _Pragma("unroll 2") for (int q = 0; q <= n; q++) M[q] = rows_product(w, X, n, q);
+  for (int t = 0; t < trees_of(X, n); t++) rhs += row_product(w, X, n, tree_of(X, n, t), w.dir, w.y6);
+  sum_team(M, n + 1);  // all wait together
+  X.rhs[n] = sum_team(rhs), M[n] += 1.0f;
   n++;
 }
 FN void add_square(const World &w, int k, F &sum) {
