@@ -427,3 +427,22 @@ def test_overlapping_bodies_of_the_pose_do_not_collide(cwd, capsys, monkeypatch)
     }
     assert ("robot/FL_thigh", "robot/FR_thigh") in pairs
     assert mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_ACTUATOR, "robot/FL_hip") >= 0
+
+
+def test_a_slash_in_a_joint_s_name_stays(tmp_path, monkeypatch):
+    """As dm_control writes names; an actor's own prefix ends at the first."""
+    monkeypatch.chdir(tmp_path)
+    legs = "".join(
+        f'<body name="l{k}/thigh" pos="{x} {y} 0"><joint name="l{k}/hip" axis="0 1 0"'
+        ' range="-1 1" actuatorfrcrange="-20 20"/><geom type="capsule" fromto="0 0 0 0 0 -.2"'
+        ' size=".02" mass=".4"/></body>'
+        for k, (x, y) in enumerate([(0.2, 0.1), (0.2, -0.1), (-0.2, 0.1), (-0.2, -0.1)])
+    )
+    Path("dog.xml").write_text(
+        '<mujoco><worldbody><body name="dog/base" pos="0 0 .25"><freejoint/>'
+        f'<geom type="box" size=".2 .1 .05" mass="4"/>{legs}</body></worldbody></mujoco>'
+    )
+    main(["new", "p", "robot=dog.xml", "task=SlashDog"])
+    monkeypatch.chdir("p")
+    env = tasks.make("SlashDog", num_envs=2, device="cpu")
+    assert env.robot.joint_names == [f"l{k}/hip" for k in range(4)]

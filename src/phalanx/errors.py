@@ -6,7 +6,7 @@ exits with 2; in Python it is an ordinary exception.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 MAX_SENTENCE = 2000
 
@@ -37,3 +37,19 @@ def did_you_mean(name: object, names: Iterable[object]) -> str:
     lower = {str(n).lower()[:100]: n for n in names}
     close = difflib.get_close_matches(str(name).lower()[:100], lower, n=1, cutoff=0.6)
     return f"; did you mean {lower[close[0]]!r}?" if close else ""
+
+
+def no_attribute(owner: object, name: str, elsewhere: Mapping[str, str]) -> AttributeError:
+    """The error for an attribute that `owner` does not have, for its `__getattr__`. elsewhere:
+    names that the field's other frameworks have for it, and what to write here."""
+    if hasattr(type(owner), name):  # a property, inside of which another attribute is missing
+        try:
+            object.__getattribute__(owner, name)
+        except AttributeError as error:
+            return error
+    what = f"{type(owner).__name__} has no attribute {name!r}"
+    if name.startswith("_"):
+        return AttributeError(what)
+    if name in elsewhere:
+        return AttributeError(f"{what}; here, {elsewhere[name]}")
+    return AttributeError(what + did_you_mean(name, (n for n in dir(owner) if n[0] != "_")))

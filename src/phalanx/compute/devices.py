@@ -7,9 +7,10 @@ import torch
 from phalanx.errors import PhalanxError
 
 
-def resolve_device(device: str) -> torch.device:
-    """The device for `auto`, `cpu`, `cuda` or `cuda:N`; `auto` is the first GPU if there is one.
-    Raises PhalanxError if it does not exist."""
+def resolve_device(device: str | int | torch.device) -> torch.device:
+    """The device for `auto`, `cpu`, `cuda`, `cuda:N`, N or what torch.device makes of them; `auto`
+    is the first GPU if there is one. Raises PhalanxError if it does not exist."""
+    device = f"cuda:{device}" if isinstance(device, int) else str(device)
     if device == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     if re.fullmatch(r"cpu(:0)?", device):

@@ -6,11 +6,61 @@ import mujoco
 import torch
 from torch import Tensor
 
-from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.errors import PhalanxError, did_you_mean, no_attribute
 from phalanx.sim.scene import CONTACT_FORCE, SELF_CONTACT_FORCE
 
 if TYPE_CHECKING:
     from phalanx.sim.sim import Sim
+
+
+_BASE = "phalanx.tasks.locomotion.observe_base(actor)"
+ELSEWHERE = {
+    "data": "these tensors belong to the actor itself, as in actor.joint_pos",
+    "dof_pos": "it is joint_pos",
+    "dof_vel": "it is joint_vel",
+    "dof_names": "it is joint_names",
+    "num_dof": "it is len(actor.joint_names)",
+    "num_dofs": "it is len(actor.joint_names)",
+    "num_joints": "it is len(actor.joint_names)",
+    "num_bodies": "it is len(actor.body_names)",
+    "joint_acc": "it is in sim.qacc",
+    "applied_torque": "it is in sim.qfrc_actuator",
+    "joint_pos_limits": "it is joint_limits",
+    "soft_joint_pos_limits": "it is joint_limits",
+    "dof_pos_limits": "it is joint_limits",
+    "default_joint_pos": "the initial pose is in sim.model.qpos0",
+    "default_dof_pos": "the initial pose is in sim.model.qpos0",
+    "root_state": "it is root_pos, root_quat, root_lin_vel_w and root_ang_vel_b",
+    "root_states": "it is root_pos, root_quat, root_lin_vel_w and root_ang_vel_b",
+    "root_state_w": "it is root_pos, root_quat, root_lin_vel_w and root_ang_vel_b",
+    "root_pos_w": "it is root_pos",
+    "root_quat_w": "it is root_quat",
+    "root_link_pos_w": "it is root_pos",
+    "root_link_quat_w": "it is root_quat",
+    "root_lin_vel": "it is root_lin_vel_w",
+    "root_ang_vel": "it is root_ang_vel_b, in the root body's frame",
+    "root_ang_vel_w": "it is one of body_ang_vel_w, or root_ang_vel_b in the root body's frame",
+    "root_lin_vel_b": f"it is {_BASE}.lin_vel_b",
+    "root_link_lin_vel_b": f"it is {_BASE}.lin_vel_b",
+    "root_link_ang_vel_b": "it is root_ang_vel_b",
+    "base_lin_vel": f"it is {_BASE}.lin_vel_b",
+    "base_ang_vel": "it is root_ang_vel_b",
+    "projected_gravity": f"it is {_BASE}.gravity_b",
+    "projected_gravity_b": f"it is {_BASE}.gravity_b",
+    "body_pos_w": "it is body_pos",
+    "body_quat_w": "it is body_quat",
+    "body_link_pos_w": "it is body_pos",
+    "body_link_quat_w": "it is body_quat",
+    "net_contact_forces": "it is contact_force",
+    "net_forces_w": "it is contact_force",
+    "find_joints": "joint_names is a list",
+    "find_bodies": "body_names is a list, and body_id(name) the place in MuJoCo's fields",
+    "set_joint_position_target": "targets of servos are written to sim.ctrl",
+    "set_joint_effort_target": "efforts of motors are written to sim.ctrl",
+    "write_joint_state_to_sim": "write into joint_pos and joint_vel, where a mask is true",
+    "write_root_state_to_sim": "write into root_pos and root_quat, where a mask is true",
+}
+"""Names of Isaac Lab, mjlab and legged_gym, and what to write here."""
 
 
 class Actor:
@@ -51,6 +101,9 @@ class Actor:
         """(J, 2) lower and upper [m or rad]; infinite where a joint has none."""
         self.contact_body_names, self._contact = self._sensors(CONTACT_FORCE)
         self.self_contact_body_names, self._self_contact = self._sensors(SELF_CONTACT_FORCE)
+
+    def __getattr__(self, name: str) -> Any:  # only for names that do not exist
+        raise no_attribute(self, name, ELSEWHERE)
 
     def _sensors(self, what: str) -> tuple[list[str], list[int]]:
         """Bodies with a sensor of that name, and where its values are in `sensordata`."""

@@ -29,7 +29,7 @@ rounded, and values you do not write keep full precision.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import mujoco
 import numpy as np
@@ -37,13 +37,39 @@ import torch
 from torch import Tensor
 
 from phalanx.compute.devices import resolve_device
-from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.errors import PhalanxError, did_you_mean, no_attribute
 from phalanx.fits import check_fits, check_tensor, mapping
 from phalanx.gate import show
 from phalanx.sim.actor import Actor
 from phalanx.sim.engines import MakeEngine, Until, make_engine
 from phalanx.sim.mujoco_warnings import count_warnings, warnings_report
 from phalanx.sim.scene import Scene
+
+ELSEWHERE = {
+    "data": "its fields belong to sim itself, as in sim.qpos",
+    "timestep": "it is sim.model.opt.timestep, and sim.dt the time of a step",
+    "physics_dt": "it is sim.model.opt.timestep",
+    "actors": "it is actor_names and actor(name)",
+    "num_actors": "it is len(sim.actor_names)",
+    "articulations": "it is actor(name)",
+    "joint_pos": "it is sim.actor(name).joint_pos, or qpos of all actors",
+    "joint_vel": "it is sim.actor(name).joint_vel, or qvel of all actors",
+    "dof_pos": "it is sim.actor(name).joint_pos, or qpos of all actors",
+    "dof_vel": "it is sim.actor(name).joint_vel, or qvel of all actors",
+    "gravity": "it is sim.model.opt.gravity",
+    "simulate": "it is step()",
+    "reset_idx": "it is reset(mask), with a mask, bool (N,)",
+    "render": "phalanx.video.render_video draws states",
+}
+"""Names of other frameworks, and what to write here."""
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise PhalanxError unless `value` is a whole number from 1 on, such as 4096."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise PhalanxError(f"{name} is {value!r}; it must be a whole number")
+    if value.__index__() < 1:
+        raise PhalanxError(f"{name} is {value}; it must be 1 or more")
 
 
 class Sim:
@@ -65,12 +91,10 @@ class Sim:
         engine: str | MakeEngine = "auto",
         deterministic: bool = False,
     ) -> None:
-        if num_envs < 1 or substeps < 1:
-            raise PhalanxError(
-                f"num_envs is {num_envs} and substeps {substeps}; both must be 1 or more"
-            )
+        check_count("num_envs", num_envs)
+        check_count("substeps", substeps)
         self._warned_before = count_warnings()
-        self.device = resolve_device(str(device))
+        self.device = resolve_device(device)
         self.engine = make_engine(engine, scene, num_envs, self.device, threads, deterministic)
         self.model: mujoco.MjModel = self.engine.model
         """The model of one environment. Its arrays are read-only, because engines copy the model
@@ -104,6 +128,8 @@ class Sim:
         try:
             tensor = self.engine.field(name)
         except PhalanxError as error:
+            if name in ELSEWHERE:
+                raise no_attribute(self, name, ELSEWHERE) from None
             raise AttributeError(str(error)) from None
         object.__setattr__(self, name, tensor)
         if name in _INPUTS and name != "ctrl":  # nobody writes what nobody has read
@@ -169,7 +195,7 @@ class Sim:
         """Recompute constants that depend on model fields you changed, in environments `mask` (N,)
         bool, None for all. As for `model_field`, the first call must come before any CUDA graph is
         captured. On a GPU it takes a few hundred small kernels, about as many as a step."""
-        self.engine.set_const(self._all if mask is None else mask)
+        self.engine.set_const(self._mask("set_const", mask))
 
     def model_of(self, env: int) -> mujoco.MjModel:
         """A writable copy of the model with environment `env`'s values. Waits for the GPU."""
@@ -220,12 +246,12 @@ class Sim:
 
     def derive(self, mask: Tensor | None = None) -> None:
         """Like `forward`, but forces and acceleration sensors stay those of the last substep."""
-        self.engine.derive(self._all if mask is None else mask)
+        self.engine.derive(self._mask("derive", mask))
 
     def forward(self, mask: Tensor | None = None) -> None:
         """Make derived fields current after a state write, in environments `mask` (N,) bool, None
         for all."""
-        self.engine.forward(self._all if mask is None else mask)
+        self.engine.forward(self._mask("forward", mask))
 
     def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
         """(M + diag(added))^-1 force, (N, nv) each, with the mass matrix M of the last substep:
@@ -236,7 +262,23 @@ class Sim:
     def reset(self, mask: Tensor | None = None) -> None:
         """Restore the initial state and zero inputs in environments `mask` (N,) bool, None for
         all."""
-        self.engine.reset(self._all if mask is None else mask)
+        self.engine.reset(self._mask("reset", mask))
+
+    def _mask(self, method: str, mask: Tensor | None) -> Tensor:
+        """`mask`, (N,) bool. Raises PhalanxError for indices, which would choose others."""
+        if mask is None:
+            return self._all
+        given = ""
+        if not isinstance(mask, Tensor):
+            given = type(mask).__name__
+        elif mask.dtype != torch.bool or mask.shape != self._all.shape:
+            given = f"a tensor of {mask.dtype}, of shape {tuple(mask.shape)}"
+        if given:
+            raise PhalanxError(
+                f"sim.{method} got {given}; it takes a mask, bool of shape {(self.num_envs,)}, and"
+                " no indices: mask = torch.zeros_like(sim.diverged); mask[env_ids] = True"
+            )
+        return mask
 
     def engine_report(self) -> str:
         """Why engine "auto" does not take the fused engine, in one sentence; empty if it

@@ -29,6 +29,8 @@ from phalanx.tasks.projects import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from phalanx.sim.engines import MakeEngine
     from phalanx.tasks.task import Task, TaskConfig
 
@@ -199,7 +201,7 @@ def _replaced(
 def make(
     name: str,
     num_envs: int | None = None,
-    device: str = "auto",
+    device: "str | torch.device" = "auto",
     engine: "str | MakeEngine" = "auto",
     config: "TaskConfig | None" = None,
     **env: Any,

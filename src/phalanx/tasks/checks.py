@@ -40,6 +40,46 @@ ISAACGYMENVS = {
 """Hooks of IsaacGymEnvs that nothing here calls: our hook, and what to write instead."""
 
 
+ELSEWHERE = {
+    "num_observations": "it is num_obs",
+    "num_acts": "it is num_actions",
+    "num_privileged_obs": "it is num_states",
+    "single_observation_space": "it is observation_space",
+    "single_action_space": "it is action_space",
+    "cfg": "it is config",
+    "max_episode_length": "it is config.episode_length, in steps",
+    "max_episode_length_s": "it is config.episode_length * config.dt",
+    "episode_length_buf": "it is progress_buf",
+    "dt": "it is config.dt, of a control step",
+    "step_dt": "it is config.dt",
+    "control_dt": "it is config.dt",
+    "physics_dt": "it is sim.model.opt.timestep",
+    "reset_buf": "it is terminated | truncated",
+    "reset_terminated": "it is terminated",
+    "reset_time_outs": "it is truncated",
+    "timeout_buf": "it is truncated",
+    "time_out_buf": "it is truncated",
+    "obs_dict": "it is observations",
+    "get_observations": "it is observations",
+    "actions": "it is previous_actions",
+    "last_actions": "it is previous_actions",
+    "extras": "it is infos, and log_terms logs by name",
+    "episode_sums": "log_terms logs by name",
+    "reset_idx": "reset() begins episodes everywhere, and step() where others have ended",
+    "gym": "it is sim",
+    "scene": 'it is sim, and sim.actor("robot") a robot in it',
+    "robot": "it is sim.actor(name); sim.actor_names lists them",
+    "root_states": "they are in sim.actor(name), as root_pos, root_quat, ...",
+    "dof_pos": "it is sim.actor(name).joint_pos",
+    "dof_vel": "it is sim.actor(name).joint_vel",
+    "render": "phalanx.adapters.gymnasium draws with render_mode, and `phalanx play` in a page",
+    "seed": "torch.manual_seed(seed) is for tasks, too",
+    "close": "nothing has to be closed",
+    "unwrapped": "a task is not wrapped",
+}
+"""Names of IsaacGymEnvs, Isaac Lab, mjlab, legged_gym and Gymnasium, and what to write here."""
+
+
 def check_class(task: "Task", base: "type[Task]") -> None:
     """Raise PhalanxError for a task class without a needed hook or number, with a hook of another
     number of arguments, or with a method that looks like a misspelt hook."""

@@ -40,16 +40,16 @@ from torch import Tensor
 
 from phalanx.compute.rows import write_rows
 from phalanx.config import ranged
-from phalanx.errors import PhalanxError
+from phalanx.errors import PhalanxError, no_attribute
 from phalanx.fits import check_fits
 from phalanx.layout import ActionLayout, Term
 from phalanx.randomization import Randomizer, prepare
 from phalanx.randomization.random_fields import Drive
-from phalanx.sim import Scene, Sim, resolve_device
+from phalanx.sim import Scene, Sim, check_count, resolve_device
 from phalanx.sim.engines import MakeEngine
 from phalanx.spaces import ActionSpace, Box
 from phalanx.tasks.actuators import make_actuators
-from phalanx.tasks.checks import action_shape, check_actions, check_class, check_reward
+from phalanx.tasks.checks import ELSEWHERE, action_shape, check_actions, check_class, check_reward
 from phalanx.tasks.history import History
 from phalanx.tasks.taken_servos import take_servos
 from phalanx.tasks.term_log import TermLog
@@ -92,12 +92,12 @@ class TaskConfig:
     """Actuator models by name of a group of joints, see `phalanx.tasks.actuators`."""
 
     def __post_init__(self) -> None:
-        for name in (
-            *("num_envs", "episode_length", "dt", "substeps"),
-            *("clip_observations", "clip_actions"),
-        ):
+        for name in ("num_envs", "episode_length", "substeps"):
+            if getattr(self, name) is not None:
+                check_count(f"task.env.{name}", getattr(self, name))
+        for name in ("dt", "clip_observations", "clip_actions"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if not value > 0:
                 raise PhalanxError(f"task.env.{name} is {value}; it must be greater than 0")
 
 
@@ -127,7 +127,7 @@ class Task:
     def __init__(
         self,
         config: TaskConfig | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         engine: str | MakeEngine = "auto",
     ) -> None:
         self.config = self.Config() if config is None else config
@@ -189,6 +189,9 @@ class Task:
         self._notes: list[str] = []
         self._action_shape = action_shape(self)
         self._made = {k: v._version for k, v in vars(self).items() if isinstance(v, Tensor)}
+
+    def __getattr__(self, name: str) -> Any:  # only for names that do not exist
+        raise no_attribute(self, name, ELSEWHERE)
 
     # -- hooks -----------------------------------------------------------------------------------
 
