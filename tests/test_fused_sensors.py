@@ -168,6 +168,7 @@ def test_forces_between_welded_bodies_are_mujocos(cone):
     sim = make(WELDED.format(f'cone="{cone}"'))
     model, generator = exact(sim.model), torch.Generator().manual_seed(4)
     sim.sensordata  # noqa: B018
+    sim.cfrc_int  # noqa: B018
     touched = 0
     for spread in (0.3, 0.1):
         stir(sim, generator, spread)
@@ -179,6 +180,8 @@ def test_forces_between_welded_bodies_are_mujocos(cone):
             for own in (slice(0, 6), slice(6, 12), slice(12, 18)):
                 wanted, value = data.sensordata[own], sim.sensordata[env, own].numpy()
                 np.testing.assert_allclose(value, wanted, atol=3e-4 * (1 + np.abs(wanted).max()))
+            wanted, value = data.cfrc_int, sim.cfrc_int[env].numpy()
+            np.testing.assert_allclose(value, wanted, atol=3e-4 * (1 + np.abs(wanted).max()))
     assert touched > N
 
 
@@ -205,6 +208,7 @@ MOUNTED = """<mujoco><option><flag actuation="disable"/></option><worldbody>
 def test_forces_on_what_joints_do_not_move_are_mujocos():
     sim = make(MOUNTED)
     model, generator = exact(sim.model), torch.Generator().manual_seed(4)
+    sim.cfrc_int  # noqa: B018
     sim.sensordata  # noqa: B018
     touched = set()
     for _ in range(2):
@@ -215,7 +219,7 @@ def test_forces_on_what_joints_do_not_move_are_mujocos():
         for env, data in enumerate(datas):
             touched |= {tuple(pair) for pair in data.contact.geom.tolist()}
             np.testing.assert_allclose(sim.qvel[env], data.qvel, atol=1e-3)
-            for name in ("sensordata",):  # the actuator's velocity is 0
+            for name in ("cfrc_int", "sensordata"):  # the actuator's velocity is 0
                 wanted, value = getattr(data, name), getattr(sim, name)[env].numpy()
                 np.testing.assert_allclose(value, wanted, atol=3e-4 * (1 + np.abs(wanted).max()))
     assert len(touched) > 2, touched  # shelf, cart and stone

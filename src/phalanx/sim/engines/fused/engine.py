@@ -127,18 +127,15 @@ class FusedEngine:
             raise PhalanxError(reason)
         if name in STATE_FIELDS or name in INPUT_FIELDS:
             if name not in self._data:
-                if self.captured:
-                    raise PhalanxError(
-                        f"sim.{name} is used for the first time after a CUDA graph was captured,"
-                        " which would not see it; read it once before, in init_buffers"
-                    )
+                self._needs_no_graph(name)
                 if name == "eq_active" and self.model.neq:
-                    self._switch()
+                    self._rebuild(switched=True)
                 self._data[name] = self._initial(name)
                 self._bound = None
             return self._data[name]
-        if name == "cfrc_int" and (reason := _welded(self.model)):
-            raise PhalanxError(f"Sim does not show 'cfrc_int' on the fused engine: {reason}")
+        if name == "cfrc_int" and self._structure.jointless and not self._structure.shows_welds:
+            self._needs_no_graph(name)
+            self._rebuild(shows_welds=True)
         if name == "M":
             return self._mass_matrix(stale)
         free = stale or left_by_step(name, self.model)
@@ -171,9 +168,17 @@ class FusedEngine:
             shown = (self._derived[name] for name in crb.NEEDS)
             self._derived["M"].copy_(self._crb.find(self._fields_of(slice(None)), *shown))
 
-    def _switch(self) -> None:
-        """Build a step in which equalities can be switched on and off."""
-        structure = Structure(self.model, switched=True)
+    def _needs_no_graph(self, name: str) -> None:
+        if self.captured:
+            raise PhalanxError(
+                f"sim.{name} is used for the first time after a CUDA graph was captured,"
+                " which would not see it; read it once before, in init_buffers"
+            )
+
+    def _rebuild(self, switched: bool = False, shows_welds: bool = False) -> None:
+        """Build a step that also does what only some programs ask for, see `Structure`."""
+        own = self._structure
+        structure = Structure(self.model, switched or own.switched, shows_welds or own.shows_welds)
         if reason := refused_rows(structure):
             raise PhalanxError(f"the fused engine does not have {reason}; use another engine")
         self._take(structure)
@@ -528,11 +533,3 @@ class FusedEngine:
             if "sensordata" not in self._left_by_forces:  # some are of the state
                 cleared = torch.where(self._acc_sensors, 0.0, values)
             write_rows(values, mask, cleared)
-
-
-def _welded(model: mujoco.MjModel) -> str | None:
-    """Which body has no joint of its own: forces between welded bodies are not computed."""
-    welded = [b for b in range(1, model.nbody) if model.body_weldid[b] != b]
-    if not welded:
-        return None
-    return f"body {model.body(welded[0]).name!r} is welded to another; use another engine"

@@ -120,6 +120,13 @@ WRITER void write_with_thrust(const Shown &w) {
 }
 #endif
 
+#if SHOWS_WELDS
+#define WANTS_PARTS (sensors || OUT(cfrc_int))
+#define ON_WORLD(k) PARENT_BODY[BODY_ID[k]] == 0 && KIND[k] != BASE
+#else
+#define WANTS_PARTS sensors
+#define ON_WORLD(k) UP[k] < 0
+#endif
 // mj_sensorAcc, mj_rnePostConstraint: after `solve`, before `integrate`
 WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   if (OUT(actuator_force)) ONE_OF(i, ACTUATORS, NU) put(w, OUT(actuator_force), NU, i, w.drives->force[i]);
@@ -145,7 +152,7 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   if (sensors && !forces) sense_forces(w, C, X, inner, parts);
   if (!forces) return;
   F touch[NBODY][6], ext[NSLOT][6];
-  if (NROW || OUT(cfrc_ext) || (sensors && (CONTACT_SENSORS || NPART))) {
+  if (NROW || OUT(cfrc_ext) || (WANTS_PARTS && (CONTACT_SENSORS || NPART))) {
     if (sensors && OWN_CONTACT_SENSORS) {
       contact_wrenches(w, C, X, true, true, touch);
       sense_contacts(w, touch, true);
@@ -176,7 +183,7 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
     for (int b = 0; b < NPLACE_BODY; b++) EACH(i, 6) inner[PLACE_BODY_SLOT[b]][i] -= pulled[PLACE_BODY_ID[b]][i];
   }
 #if NPART
-  if (sensors) welded_forces(w, touch, parts);
+  if (WANTS_PARTS) welded_forces(w, touch, parts);
 #endif
   F com[3];
   if (LANES > 1 && (OUT(cfrc_ext) || OUT(cfrc_int))) tree_com(w, 0, com);  // lanes step one tree
@@ -190,7 +197,7 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   }
   add_to_parents(ext), add_to_parents(inner);
 #if NPART
-  if (sensors) add_limbs(w, inner, parts);
+  if (WANTS_PARTS) add_limbs(w, inner, parts);
 #endif
   if (OUT(cfrc_int)) {
     F world[6] = {};
@@ -201,8 +208,11 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
       while (UP[base] >= 0 && BODY_ID[UP[base]] == BODY_ID[k]) base = UP[base];
       move_force(inner[base], com, f);
       EACH(i, 6) put(w, OUT(cfrc_int), 6 * NBODY, 6 * BODY_ID[k] + i, f[i]);
-      if (UP[base] < 0) EACH(i, 6) world[i] += f[i];
+      if (ON_WORLD(base)) EACH(i, 6) world[i] += f[i];
     }
+#if SHOWS_WELDS
+    show_parts(w, parts, world);
+#endif
     sum_lanes(world, 6);
     if (LANE == 0) EACH(i, 6) put(w, OUT(cfrc_int), 6 * NBODY, i, world[i]);
   }

@@ -309,6 +309,21 @@ WRITER void add_limbs(const Shown &w, const F inner[][6], F parts[][6]) {
   }
 }
 #endif
+#if SHOWS_WELDS
+// cfrc_int of bodies without joints; world: the world's, to which the outermost ones add theirs.
+WRITER void show_parts(const Shown &w, const F parts[][6], F *world) {
+  for (int p = 0; p < NPART; p++) {
+    int k = PART_SLOT[p], near = k < 0 ? PART_NEAR[p] : k;
+    F com[3], from[3], f[6];
+    if (near < 0) EACH(i, 3) com[i] = T(part_tree, p, i);
+    else tree_com(w, near, com), tree_origin(w, near, from);
+    if (k < 0 && near >= 0) EACH(i, 3) com[i] += from[i];  // from the world's origin
+    move_force(parts[p], com, f);
+    EACH(i, 6) put(w, OUT(cfrc_int), 6 * NBODY, 6 * PART_ID[p] + i, f[i]);
+    if (PARENT_BODY[PART_ID[p]] == 0) EACH(i, 6) world[i] += f[i];
+  }
+}
+#endif
 
 FN F joint_actuation(const Shown &w, int k) {
   F sum = NTENDON ? w.drive[k] : ZERO;

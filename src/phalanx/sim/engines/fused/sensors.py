@@ -10,6 +10,7 @@ from torch import Tensor
 from phalanx.sim.engines.fused.masses import inertias, static_masses
 from phalanx.sim.engines.fused.places import Places
 from phalanx.sim.engines.fused.placing import Fields, Make, held, matrices, product, starts, turned
+from phalanx.sim.engines.fused.solref import MINVAL
 from phalanx.sim.engines.fused.structure import Structure
 
 SENSOR, OBJ = mujoco.mjtSensor, mujoco.mjtObj
@@ -63,6 +64,8 @@ class Sensors:
         self.parts: list[int] = []  # bodies without joints that pass on a force
         self.rows = [self._row(i) for i in self.ids]
         """What each sensor reads; FRAME and REF: in `frames`."""
+        for body in s.jointless if s.shows_welds else ():
+            _place(self.parts, body)
 
     @property
     def of_fixed_contacts(self) -> bool:
@@ -119,6 +122,12 @@ class Sensors:
         return [k for k, slot in enumerate(s.slots)
                 if slot.up == up and int(s.model.body_parentid[slot.body]) in own]  # fmt: skip
 
+    def _near(self, part: int) -> int:
+        """A slot of the tree whose centre of mass the part's force is about; -1: none moves."""
+        root = self.structure.model.body_rootid
+        near = (k for k, x in enumerate(self.structure.slots) if root[x.body] == root[part])
+        return next(near, -1)
+
     def frame_slots(self) -> list[int]:
         """The slot of each of `frames`."""
         s = self.structure
@@ -139,6 +148,7 @@ class Sensors:
             "FORCE_SENSORS": int(bool((FORCES | {"CONTACT"}) & set(kinds))),
             "CONTACT_SENSORS": int("CONTACT" in kinds),
             "NPART": len(self.parts),
+            "SHOWS_WELDS": int(self.structure.shows_welds),
             "OWN_CONTACT_SENSORS": int(
                 any(
                     name == "CONTACT" and row["REF"] >= 0
@@ -156,6 +166,8 @@ class Sensors:
             f"SENSOR_{name}": [row[name] for row in self.rows]
             for name in ("SLOT", "ROW", "REF", "TOUCH", "TENDON", "PART")
         }
+        if self.structure.shows_welds:
+            rows |= {"PART_ID": self.parts, "PART_NEAR": [self._near(p) for p in self.parts]}
         bodies = [self.bodies_of_part(part) for part in self.parts]
         limbs = [self.limbs_of_part(part) for part in self.parts]
         return rows | {
@@ -199,7 +211,22 @@ class Sensors:
             "part": inertias(places, [b for part in self.parts for b in self.bodies_of_part(part)]),
             **held(on, {"touch": m.site_size[self.touching], "magnetic": m.opt.magnetic[None]}),
             "frame": frame,
+            **({"part_tree": self._tree_centres(places)} if self.structure.shows_welds else {}),
         }
+
+    def _tree_centres(self, places: Places) -> Make:
+        """(E, parts, 3): the centre of mass of each part's tree, if nothing of it moves."""
+        m, static = self.structure.model, static_masses(places)
+        roots = m.body_rootid[self.parts]
+        trees, own = places.on(m.body_rootid == roots[:, None]), inertias(places, roots.tolist())
+
+        def make(field: Fields) -> Tensor:
+            whole = trees @ static(field)
+            mass = whole[..., 3:]
+            centres = whole[..., :3] / mass.clamp(min=MINVAL)
+            return torch.where(mass < MINVAL, own(field)[..., 6:9], centres)
+
+        return make
 
     def _frame(self, places: Places, kind: int, i: int) -> Make:
         """(E, 16): origin, rotation and quaternion in a slot's frame, or in the world's."""

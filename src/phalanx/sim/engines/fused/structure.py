@@ -64,6 +64,8 @@ class Structure:
     model: mujoco.MjModel
     switched: bool = False
     """Whether equalities are switched on and off while the simulation runs."""
+    shows_welds: bool = False
+    """Whether forces between welded bodies are shown, in `cfrc_int`."""
     slots: list[Slot] = field(default_factory=list)
     last: dict[int, int] = field(default_factory=dict)
     """From a moving body or a mocap body to its last slot."""
@@ -130,6 +132,11 @@ class Structure:
         while body != m.body_weldid[body] and m.body_mocapid[body] < 0:
             body = int(m.body_parentid[body])
         return body
+
+    @property
+    def jointless(self) -> list[int]:
+        """Bodies without joints: part of others, of the world, or mocap bodies."""
+        return [b for b in range(1, self.model.nbody) if not self.model.body_jntnum[b]]
 
     def slot_of_body(self, body: int) -> int:
         """The last slot of the body that `body` is welded to, -1 if that is the world."""
