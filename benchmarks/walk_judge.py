@@ -97,8 +97,17 @@ def walk(trial: Trial, task: Velocity) -> dict[str, object]:
         rows.setdefault("swing_height", []).append(peaks[walks].numpy())
         drawn = (task.commands.values[:, :2] != wanted[:, :2]).any(1)
         since = torch.where(drawn | ~live, 0.0, since + task.sim.dt)
-    means = {name: np.nanmean(np.concatenate(values), axis=0) for name, values in rows.items()}
-    return {name: np.round(mean.astype(float), 4).tolist() for name, mean in means.items()}
+    return {name: mean_of(np.concatenate(values)) for name, values in rows.items()}
+
+
+def mean_of(values: np.ndarray) -> object:
+    """Over the rows (T,) or (T, F) without what is NaN; None where nothing is left, as JSON has no
+    NaN."""
+    some = ~np.isnan(values)
+    total, count = np.where(some, values, 0.0).sum(0, dtype=float), some.sum(0)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    rounded = np.where(np.isnan(mean), None, np.round(mean, 4))
+    return rounded.tolist()
 
 
 def ground(task: Velocity) -> torch.Tensor | float:

@@ -116,6 +116,23 @@ def test_the_ranges_of_commands_grow():
     assert float(task.commands.part) == 1.0
 
 
+def test_the_ranges_of_commands_grow_only_while_they_are_followed():
+    settings = {"first_part": 0.2, "grow_steps": 100, "grow_at": 0.8, "resample_s": [99, 99]}
+    task = make(2, randomize=False, commands=settings)
+    task.reset()
+    commands, yaw, grown = task.commands, torch.zeros(2), []
+    for well in (1.0, 0.5):  # 200 steps are 4 s: after 4 s ln 5 the mean has come to 0.8
+        for _ in range(400):
+            commands.step(yaw, torch.tensor([well, well]))
+        grown.append(int(commands._steps))
+    assert grown[0] == pytest.approx(400 - 200 * math.log(5), abs=2)
+    # from 1 - exp(-2) down to 0.8, on the way to 0.5
+    assert grown[1] - grown[0] == pytest.approx(200 * math.log((0.5 - math.exp(-2)) / 0.3), abs=2)
+    task.step(torch.zeros(2, 12))
+    assert task.scalars()["commands/part"] == 1.0
+    task.state_dict()
+
+
 def test_a_direction_to_face_becomes_a_rate_of_turning():
     task = make(commands={"standing": 0.0, "heading": 1.0, "heading_gain": 0.5})
     task.reset()

@@ -2,7 +2,7 @@
 
     self.commands = VelocityCommands(self, config.commands)     # in Task.init_buffers
     self.commands.begin(mask)                                   # in Task.reset_envs
-    self.commands.step(yaw)                                     # once per step, after the reward
+    self.commands.step(yaw, followed)                           # once per step, after the reward
 
 `commands.values` is (N, 3): the velocity along the base's x and y [m/s], projected onto the ground,
 and the rate of turning about the vertical [rad/s]. A command stays for a few seconds. A part of the
@@ -58,6 +58,9 @@ class CommandSettings:
     to 1 over `grow_steps`."""
     grow_steps: int = ranged(0, at_least=0)
     """Environment steps, each of all environments, over which that part grows."""
+    grow_at: float | None = ranged(None, above=0, at_most=1)
+    """It grows only while commands are followed this well: the mean of the reward's term
+    `track_lin_vel`, without its weight, of all environments and some seconds. null: always."""
 
     def __post_init__(self) -> None:
         for name in (*NAMES, "resample_s"):
@@ -67,6 +70,10 @@ class CommandSettings:
                     f"task.env.commands.{name} is {list(bounds)}; it must be the lowest and the"
                     " highest value, as in [-1, 1]"
                 )
+
+
+FOLLOWED_S = 4.0
+"""Time over which it is averaged how well commands are followed [s]."""
 
 
 class VelocityCommands:
@@ -84,6 +91,8 @@ class VelocityCommands:
         self._facing = task.state("command_facing", torch.zeros(n, device=device))
         self._faces = task.state("command_faces", torch.zeros(n, dtype=torch.bool, device=device))
         self._steps = task.state("command_steps", torch.zeros((), device=device))
+        if settings.grow_at is not None:
+            self._followed = task.state("commands_followed", torch.zeros((), device=device))
         ranges = torch.tensor([getattr(settings, name) for name in NAMES], device=device)
         self.low, self.high = ranges.unbind(1)
         self.fixed = False
@@ -126,13 +135,18 @@ class VelocityCommands:
         self._facing.copy_(torch.where(mask, facing, self._facing))
         self._faces.copy_(torch.where(mask, faces, self._faces))
 
-    def step(self, yaw: Tensor) -> None:
+    def step(self, yaw: Tensor, followed: Tensor | None = None) -> None:
         """One control step passes: draw where a command's time is over, and turn those that face a
-        direction; yaw (N,) [rad]."""
+        direction; yaw (N,) [rad]. followed: (N,) how well the commands were followed, 0 to 1; only
+        `grow_at` needs it."""
         if self.fixed:
             return
         self._left -= self.dt
-        self._steps += 1
+        if self.settings.grow_at is None or followed is None:
+            self._steps += 1
+        else:
+            self._followed += self.dt / FOLLOWED_S * (followed.mean() - self._followed)
+            self._steps += self._followed >= self.settings.grow_at
         self.begin(self._left <= 0)
         rate = self.settings.heading_gain * wrap_angle(self._facing - yaw)
         part = self.part

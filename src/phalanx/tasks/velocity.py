@@ -157,7 +157,7 @@ class Velocity(Task):
         weighted = self.reward(terms)
         self.log_terms(weighted, ends, {"commands/part": self.commands.part})
         self.clock.step(self.commands.moving)
-        self.commands.step(base.yaw)  # observed from the next step on
+        self.commands.step(base.yaw, terms["track_lin_vel"])  # observed from the next step on
         return self.reward.total(weighted), fallen
 
     def falls(self, base: locomotion.Base, pressed: Tensor) -> dict[str, Tensor]:
