@@ -249,6 +249,12 @@ def test_fused_step_equals_eager(tmp_path):
     assert not warnings
 
 
+def assert_close_in_tf32(merged, plain):
+    """Products in TF32 are right to 2^-11 of the numbers that they sum, not of small sums."""
+    least = 5e-3 * plain.abs().max().item()
+    torch.testing.assert_close(merged, plain, rtol=1e-2, atol=max(1e-4, least))
+
+
 def test_fused_losses_equal_eager(tmp_path):
     agent = iterate(make_agent(tmp_path, "task=Ant"), 1)
     before = snapshot(agent)
@@ -262,7 +268,7 @@ def test_fused_losses_equal_eager(tmp_path):
         grads = [p.grad.clone() for p in agent.model.parameters()]
         results.append([loss.detach(), agent.losses.clone(), result["mus"].detach(), *grads])
     for merged, plain in zip(*results, strict=True):
-        torch.testing.assert_close(merged, plain, rtol=1e-2, atol=1e-4)  # products in TF32
+        assert_close_in_tf32(merged, plain)
     assert not agent.warnings
 
 
@@ -278,7 +284,7 @@ def test_fused_loss_of_a_central_value_equals_eager(tmp_path):
         loss.backward()
         found.append([loss.detach(), *(p.grad.clone() for p in critic.model.parameters())])
     for merged, plain in zip(*found, strict=True):
-        torch.testing.assert_close(merged, plain, rtol=1e-2, atol=1e-3)  # products in TF32
+        assert_close_in_tf32(merged, plain)
     assert not agent.warnings
 
 
