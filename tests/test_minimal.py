@@ -53,7 +53,7 @@ def test_it_ends_by_itself_when_solved():
     ("arguments", "sentence"),
     [
         (["--method", "sac"], "invalid choice: 'sac'"),
-        (["--num_envs", "0"], "num_envs is 0; it must be greater than 0"),
+        (["--num_envs", "0"], "num_envs is 0; it must be 1 or more"),
         (["--sim_device", "cuda:99"], "device cuda:99 was requested"),
         (["--steps", "0"], "--steps must be 1 or more"),
     ],
