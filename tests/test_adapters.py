@@ -4,6 +4,10 @@ The reference is the task itself, run in parallel from the same seed: on the CPU
 seed gives the same numbers.
 """
 
+import contextlib
+import os
+import signal
+import subprocess
 import sys
 import types
 from itertools import pairwise
@@ -133,6 +137,27 @@ def test_a_single_gymnasium_environment_passes_gymnasiums_checker(recwarn):
     assert obs == pytest.approx(env.unwrapped.task.terminal_obs_buf[0].numpy())  # the one reached
     with pytest.raises(PhalanxError, match="render_mode is 'human'; it must be 'rgb_array'"):
         phalanx.adapters.gymnasium.PhalanxVectorEnv("Cartpole", 2, render_mode="human")
+
+
+ASYNC = """
+import gymnasium, phalanx.adapters.gymnasium, torch
+torch.ones(9999).sum()  # torch's threads exist before the processes fork
+env = gymnasium.make_vec("phalanx/Cartpole-v0", num_envs=2, vectorization_mode="async")
+env.reset(seed=1)
+print(env.step(env.action_space.sample())[1].shape)
+env.close()
+"""
+
+
+def test_gymnasiums_own_processes_step():
+    with subprocess.Popen(
+        [sys.executable, "-c", ASYNC], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.communicate(timeout=100)[0] == "(2,)\n"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # children that hang, too
 
 
 def test_gymnasium_records_a_film(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ With `render_mode="rgb_array"`, `render()` gives a picture of each environment, 
 it is looked at: with RecordVideo's `record_first_only=True`, only that of the first is.
 """
 
+import multiprocessing
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -156,6 +157,8 @@ class PhalanxEnv(gymnasium.Env[Any, Any]):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
     def __init__(self, task: str, render_mode: str | None = None, **kwargs: Any) -> None:
+        if multiprocessing.parent_process() is not None:  # AsyncVectorEnv's, which may have forked:
+            torch.set_num_threads(1)  # threads of the parent, for which torch would wait, are gone
         self._vector = PhalanxVectorEnv(task, num_envs=1, render_mode=render_mode, **kwargs)
         self.task, self.render_mode = self._vector.task, render_mode
         self.metadata = {**self.metadata, "render_fps": self._vector.metadata["render_fps"]}
