@@ -8,7 +8,7 @@ import torch
 
 from phalanx import tasks
 from phalanx.errors import PhalanxError
-from phalanx.sim import Sim, actor, resolve_device, sim
+from phalanx.sim import Scene, Sim, actor, resolve_device, sim
 from phalanx.tasks import checks
 
 
@@ -55,6 +55,27 @@ def test_a_misspelt_attribute_is_answered_with_the_nearest(env):
         assert not hasattr(owner, wrong)
 
 
+ARM = """<mujoco><worldbody><body><joint/><geom size=".1"/></body></worldbody>
+<keyframe><key name="home" qpos="0.5"/></keyframe></mujoco>"""
+
+
+def test_answers_are_the_initial_pose_of_a_keyframe_and_how_to_keep_earlier_actions(env, tmp_path):
+    (tmp_path / "arm.xml").write_text(ARM)
+    scene = Scene()
+    scene.add_actor("arm", tmp_path / "arm.xml", keyframe="home")
+    held = Sim(scene, 1, "cpu")
+    with pytest.raises(AttributeError, match="soft ones are a part of them"):
+        _ = held.actor("arm").soft_joint_pos_limits
+    with pytest.raises(AttributeError) as missing:
+        _ = held.actor("arm").default_joint_pos
+    pose = re.search(r"sim(\.model.*?qpos)", str(missing.value))[1]
+    assert eval(f"held{pose}").tolist() == held.qpos[0].tolist() == [0.5]
+    with pytest.raises(AttributeError, match="copy previous_actions at the end of compute_reward"):
+        _ = env.last_actions
+    with pytest.raises(AttributeError, match="root_lin_vel_w and root_ang_vel_b, where"):
+        _ = env.sim.actor("ant").write_root_state_to_sim
+
+
 def test_an_attribute_missing_in_a_property_is_named_itself(env):
     class Own(type(env)):
         @property
@@ -64,6 +85,19 @@ def test_an_attribute_missing_in_a_property_is_named_itself(env):
     own = Own.__new__(Own)
     with pytest.raises(AttributeError, match="torso_heigth"):
         _ = own.height
+
+
+def test_a_property_that_fails_once_is_not_suggested_for_itself(env):
+    class Own(type(env)):
+        @property
+        def height(self):
+            if fails:
+                raise AttributeError(fails.pop())
+            return 1.0
+
+    fails = ["first"]
+    with pytest.raises(AttributeError, match=r"^inside Own\.height an attribute was missing$"):
+        _ = Own.__new__(Own).height
 
 
 def test_indices_are_no_mask(env):

@@ -47,6 +47,7 @@ def no_attribute(owner: object, name: str, elsewhere: Mapping[str, str]) -> Attr
             object.__getattribute__(owner, name)
         except AttributeError as error:
             return error
+        return AttributeError(f"inside {type(owner).__name__}.{name} an attribute was missing")
     what = f"{type(owner).__name__} has no attribute {name!r}"
     if name.startswith("_"):
         return AttributeError(what)

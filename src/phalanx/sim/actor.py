@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 
 _BASE = "phalanx.tasks.locomotion.observe_base(actor)"
+_POSE = 'the initial pose is sim.model.key("initial").qpos, or sim.model.qpos0 without such a key'
+_SOFT = "joint_limits are the hard ones; soft ones are a part of them"
+_ROOT = "root_pos, root_quat (w, x, y, z), root_lin_vel_w and root_ang_vel_b"
 ELSEWHERE = {
     "data": "these tensors belong to the actor itself, as in actor.joint_pos",
     "dof_pos": "it is joint_pos",
@@ -26,13 +29,13 @@ ELSEWHERE = {
     "joint_acc": "it is in sim.qacc",
     "applied_torque": "it is in sim.qfrc_actuator",
     "joint_pos_limits": "it is joint_limits",
-    "soft_joint_pos_limits": "it is joint_limits",
-    "dof_pos_limits": "it is joint_limits",
-    "default_joint_pos": "the initial pose is in sim.model.qpos0",
-    "default_dof_pos": "the initial pose is in sim.model.qpos0",
-    "root_state": "it is root_pos, root_quat, root_lin_vel_w and root_ang_vel_b",
-    "root_states": "it is root_pos, root_quat, root_lin_vel_w and root_ang_vel_b",
-    "root_state_w": "it is root_pos, root_quat, root_lin_vel_w and root_ang_vel_b",
+    "soft_joint_pos_limits": _SOFT,
+    "dof_pos_limits": _SOFT,
+    "default_joint_pos": _POSE,
+    "default_dof_pos": _POSE,
+    "root_state": f"it is {_ROOT}",
+    "root_states": f"it is {_ROOT}",
+    "root_state_w": f"it is {_ROOT}",
     "root_pos_w": "it is root_pos",
     "root_quat_w": "it is root_quat",
     "root_link_pos_w": "it is root_pos",
@@ -58,7 +61,7 @@ ELSEWHERE = {
     "set_joint_position_target": "targets of servos are written to sim.ctrl",
     "set_joint_effort_target": "efforts of motors are written to sim.ctrl",
     "write_joint_state_to_sim": "write into joint_pos and joint_vel, where a mask is true",
-    "write_root_state_to_sim": "write into root_pos and root_quat, where a mask is true",
+    "write_root_state_to_sim": f"write into {_ROOT}, where a mask is true",
 }
 """Names of Isaac Lab, mjlab and legged_gym, and what to write here."""
 

@@ -62,7 +62,8 @@ ELSEWHERE = {
     "obs_dict": "it is observations",
     "get_observations": "it is observations",
     "actions": "it is previous_actions",
-    "last_actions": "it is previous_actions",
+    "last_actions": "keep your own: copy previous_actions at the end of compute_reward (see"
+    " velocity.py's last_actions)",
     "extras": "it is infos, and log_terms logs by name",
     "episode_sums": "log_terms logs by name",
     "reset_idx": "reset() begins episodes everywhere, and step() where others have ended",
@@ -73,7 +74,7 @@ ELSEWHERE = {
     "dof_pos": "it is sim.actor(name).joint_pos",
     "dof_vel": "it is sim.actor(name).joint_vel",
     "render": "phalanx.adapters.gymnasium draws with render_mode, and `phalanx play` in a page",
-    "seed": "torch.manual_seed(seed) is for tasks, too",
+    "seed": "torch.manual_seed(seed) also seeds tasks",
     "close": "nothing has to be closed",
     "unwrapped": "a task is not wrapped",
 }
