@@ -793,6 +793,13 @@ def test_motion_show_reports_and_check_fails_for_faults(capsys, humanoid, tmp_pa
     assert "the feet are 50 mm below the ground" in found
 
 
+def test_motion_makes_the_folder_of_what_it_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr("phalanx.cli.motion._video", lambda clip, robot, path: path)
+    main(["motion", "show", "walk", f"out={tmp_path}/new/er/a.mp4"])
+    main(["motion", "convert", "walk", f"{tmp_path}/new/er/w.json", "end=0.5"])
+    assert os.listdir(tmp_path / "new/er") == ["w.json"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -802,6 +809,7 @@ def test_motion_show_reports_and_check_fails_for_faults(capsys, humanoid, tmp_pa
         (["show", "walk", "robt=a.xml"], "unknown key 'robt'; did you mean 'robot'"),
         (["show", "walk", "start=5", "end=6"], "fewer than two frames"),
         (["convert", "walk", "a.npy"], "a.npy must end in .json"),
+        (["convert", "walk", "."], "cannot write .: it is a folder"),
     ],
 )
 def test_wrong_arguments_of_motion_give_one_sentence(

@@ -334,8 +334,8 @@ def test_options_and_keyframes_are_written_too(cwd):
     text = ARM.replace("<worldbody>", f"{extra}<worldbody>")
     text = text.replace("</mujoco>", f"{keys}</mujoco>")
     (cwd / "arm.xml").write_text(text)
-    main(["robot", "arm.xml", "out=again.xml", "keyframe=bent"])
-    first, second = (mujoco.MjModel.from_xml_path(f) for f in ("arm.xml", "again.xml"))
+    main(["robot", "arm.xml", "out=new/again.xml", "keyframe=bent"])
+    first, second = (mujoco.MjModel.from_xml_path(f) for f in ("arm.xml", "new/again.xml"))
     for name in ("cone", "impratio", "timestep", "disableflags"):
         assert getattr(first.opt, name) == getattr(second.opt, name)
     np.testing.assert_array_equal(first.key_qpos, second.key_qpos)

@@ -10,10 +10,12 @@ from phalanx.errors import PhalanxError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def check_place(path: Path, option: str) -> None:
+def check_place(path: Path, option: str, makes_folders: bool = False) -> None:
     """Raise PhalanxError if a file cannot be written to `path`, before the work for it begins.
-    option: the one that names the file, for the message."""
+    option: what names the file, for the message. makes_folders: the writer makes those missing."""
     folder = path.parent
+    while makes_folders and not os.path.lexists(folder):
+        folder = folder.parent
     if path.is_dir():
         raise PhalanxError(f"cannot write {path}: it is a folder; give {option} a file in it")
     if not folder.is_dir() or not os.access(folder, os.W_OK):

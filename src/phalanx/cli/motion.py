@@ -75,7 +75,9 @@ def motion(arguments: list[str]) -> None:
     keys = [a for a in arguments if "=" in a]
     config = read(MotionOptions, read_words(keys, MotionOptions, "motion", texts=TEXTS), "")
     if config.out:
-        check_place(Path(config.out), "out=")
+        check_place(Path(config.out), "out=", makes_folders=True)
+    if action == "convert":
+        check_place(Path(files[1]), "OUT.json", makes_folders=True)
     model = _model(config.robot)
     robot = Robot(model)
     clip = load_clip(

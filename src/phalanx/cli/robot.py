@@ -131,7 +131,7 @@ def _options(arguments: list[str]) -> RobotOptions:
         if file and Path(file).suffix.lower() not in ends:
             raise PhalanxError(f"{key} is {file!r}; it must end in {' or '.join(ends)}")
         if file:
-            check_place(Path(file), f"{key}=")
+            check_place(Path(file), f"{key}=", makes_folders=True)
     if options.out and Path(options.out).resolve() == Path(options.robot).resolve():
         raise PhalanxError(f"out is {options.out!r}, the robot's own file; choose another name")
     return options
