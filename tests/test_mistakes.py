@@ -102,14 +102,16 @@ WORDS_OF_OTHERS = {
     "tune sample=3": "did you mean 'samples'?",
     "bench plot=no/x.png": "no is not a writable folder",
     "bench plot=x.doc": "it must end in .png, .svg or .pdf",
-    "motion show walk out=no/x.mp4": "no is not a writable folder",
-    "robot go2.xml picture=no/x.png": "no is not a writable folder",
+    "motion show walk out=/dev/null/x.mp4": "/dev/null is not a writable folder",
+    "motion convert walk /dev/null/x/y.json": "/dev/null is not a writable folder",
+    "robot go2.xml picture=/dev/null/x.png": "/dev/null is not a writable folder",
 }
 EMPTY = (
     *("train task=", "train checkpoint=", "train max_iterations=", "play games="),
     *("tune study=", "tune task=", "bench task=", "sim2sim x.onnx out=", "robot go2.xml out="),
     *("new ''", "new x robot=", "motion show walk out=", "motion show ''", "doctor ''"),
     *("robot ''", "sim2sim ''", "doctor . json=", "train -m seed=1,"),
+    *("""train checkpoint='""'""", """train experiment="' '" """),
 )
 """What a shell makes of a variable that is not set."""
 WRITTEN = {

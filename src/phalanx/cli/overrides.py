@@ -47,6 +47,7 @@ def parse(argument: str, options: Collection[str], command: str) -> Override:
     check_given(key, text)
     if key in TEXTS:
         bare = text[1:-1] if len(text) > 1 and text[0] == text[-1] in "'\"" else text
+        check_given(key, bare.strip())
         return Override(key, None if text in ("null", "None") else bare)
     try:
         value = parse_yaml(text, f"cannot read {argument!r}", any_number=True)
