@@ -20,6 +20,8 @@ low = -np.Inf * np.ones(2)
 print(spaces.Box(low, -low).shape, np.float is float, isinstance(np.float64(1), np.float_))
 print(np.product([2, 3]), np.in1d([[1, 2]], [2]).tolist(), gym.Space.__module__)
 print(agent.seq_len, agent.rank, agent.rank_size)
+agent.rank, agent.seq_len = 1, 2  # as programs do that set their own
+print(agent.rank, agent.global_rank, agent.seq_len)
 from rl_games.torch_runner import Runner
 Runner().run({"play": True})
 Runner().run({"checkpoint": "b.pth"})
@@ -79,7 +81,8 @@ def test_shims_are_named_in_one_line_and_mean_what_they_meant(tmp_path):
         assert words in first
     assert lines[:2] == ["(2,) True True", "6 [False, True] gymnasium.spaces.space"]
     assert lines[2] == "7 3 8"
-    assert lines[3:] == ["{'checkpoint': 'a.pth', 'play': True}", "{'checkpoint': 'b.pth'}"]
+    assert lines[3] == "1 3 2"
+    assert lines[4:] == ["{'checkpoint': 'a.pth', 'play': True}", "{'checkpoint': 'b.pth'}"]
 
 
 def test_a_python_without_tk_gets_what_a_stray_import_takes():

@@ -33,6 +33,16 @@ def test_a_ground_of_no_numbers_is_refused(wrong):
             GYM.add_triangle_mesh(world.sim, *given, mesh)
 
 
+def test_a_mesh_of_small_integers_is_that_of_the_same_floats():
+    """A slope down along x whose differences, computed in bytes, would wrap around."""
+    points = np.uint8([[0, 0, 8], [4, 0, 0], [4, 4, 0], [0, 4, 8], [5, 5, 0], [6, 5, 0], [5, 6, 0]])
+    given = gymapi.TriangleMeshParams()
+    given.nb_vertices, given.nb_triangles = len(points), 3
+    corners = np.uint32([0, 1, 2, 0, 2, 3, 4, 5, 6])
+    heights = ground.triangle_mesh(points.ravel(), corners, given).heights
+    assert heights[:5, 0].tolist() == [8, 6, 4, 2, 0]
+
+
 def slope_and_step() -> np.ndarray:
     """6 m x 4 m in cells of 0.1 m, units of 5 mm: a slope up along x, beside a step of 0.3 m."""
     x = np.arange(61)[:, None] * 0.1 + np.zeros(41)

@@ -23,7 +23,6 @@ first. Without the variable nothing here runs. Nothing that exists is replaced:
 
 import importlib.util
 import inspect
-import operator
 import os
 import sys
 import types
@@ -109,7 +108,7 @@ def _old_rl_games() -> list[str]:
     restored = []
     for old, new in AGENT.items():
         if not _has(a2c_common, "A2CBase", old) and _has(a2c_common, "A2CBase", new):
-            setattr(a2c_common.A2CBase, old, property(operator.attrgetter(new)))
+            setattr(a2c_common.A2CBase, old, _Renamed(new))
             restored.append(old)
     runner = torch_runner.Runner
     if not _has(torch_runner, "Runner", "load_path"):
@@ -138,6 +137,16 @@ def _old_rl_games() -> list[str]:
         runner.run_train = train_uncompiled
         restored.append("uncompiled networks on a CPU")
     return restored
+
+
+class _Renamed:
+    """An attribute by its old name; unlike a property, it may be set on an object."""
+
+    def __init__(self, new: str) -> None:
+        self.new = new
+
+    def __get__(self, owner: Any, kind: type) -> Any:
+        return self if owner is None else getattr(owner, self.new)
 
 
 def _has(module: types.ModuleType, kind: str, name: str) -> bool:

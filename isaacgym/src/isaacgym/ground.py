@@ -91,7 +91,7 @@ def triangle_mesh(
 ) -> Ground:
     """A mesh from vertices (x, y, z, x, ...) [m] and triangles (three vertex numbers each)."""
     _check_friction(params, "add_triangle_mesh")
-    points = _finite(vertices, "add_triangle_mesh").reshape(-1)
+    points = _finite(vertices, "add_triangle_mesh").astype(float, copy=False).reshape(-1)
     corners = _finite(triangles, "add_triangle_mesh").reshape(-1)
     if points.size != 3 * params.nb_vertices or corners.size != 3 * params.nb_triangles:
         raise PhalanxError(
