@@ -136,6 +136,20 @@ def test_file_of_another_kind_is_refused(tmp_path, content):
         checkpoint.load(tmp_path / "a.pth")
 
 
+def test_a_damaged_last_checkpoint_is_answered_with_an_intact_best_one(tmp_path):
+    last, best = tmp_path / "last_Ant.pth", tmp_path / "Ant.pth"
+    checkpoint.save(best, state())
+    whole = best.read_bytes()
+    for content, intact in ((whole, True), (whole[:300], False)):
+        best.write_bytes(content)
+        last.write_bytes(whole[:200])
+        with pytest.raises(PhalanxError, match="is damaged") as said:
+            checkpoint.load(last)
+        end = f"; {best}, saved at the run's best return, is intact"
+        assert str(said.value).endswith(end) == intact
+        assert str(said.value).count("Ant.pth") == 1 + intact
+
+
 def test_missing_file_offers_the_nearest(tmp_path):
     for name in ("Cartpole.pth", "last_Cartpole.pth"):
         checkpoint.save(tmp_path / name, state())

@@ -33,7 +33,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     check_name(path)
     if not path.is_file():
         raise PhalanxError(f"no checkpoint at {path}{_nearby(path)}")
-    state = read_pth(path)
+    try:
+        state = read_pth(path)
+    except PhalanxError as error:
+        raise PhalanxError(f"{error}{_best_instead(path)}") from error
     if isinstance(state, dict) and "actor" in state and "model" not in state:
         state["model"] = join_sac_weights(state)
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
@@ -139,6 +142,18 @@ def check_weights(module: torch.nn.Module, weights: Any, path: object) -> None:
         check_finite(saved, where)
         if name.rpartition(".")[2] in NOT_NEGATIVE and (saved < 0).any():
             raise PhalanxError(f"{where} holds negative numbers")
+
+
+def _best_instead(path: Path) -> str:
+    """The end of the message for a damaged last checkpoint, if the run's best one is intact."""
+    best = path.with_name(path.name.removeprefix("last_"))
+    try:
+        if best == path or not best.is_file():
+            return ""
+        read_pth(best)
+    except (PhalanxError, OSError):
+        return ""
+    return f"; {best}, saved at the run's best return, is intact"
 
 
 def _nearby(path: Path) -> str:
