@@ -229,6 +229,16 @@ def test_lanes_have_places_of_each_environment(request):
     assert_steps_as_mujocos(sim, generator)
 
 
+def test_a_table_that_has_no_number_of_a_varied_field_has_room_for_all_worlds(request):
+    """`solid` asks for geom_pos, but holds none of it."""
+    request.getfixturevalue("lanes_on_cpu")
+    sim = make(WALKER, N)
+    sim.engine._by_version = True  # as on a GPU
+    sim.model_field("geom_sameframe")[:] = 0  # else MuJoCo does not look at places
+    sim.model_field("geom_pos").add_(0.001)
+    assert_steps_as_mujocos(sim, torch.Generator().manual_seed(1))
+
+
 def text_of(structure, *fields):
     """The step's declarations if these model fields differ between environments."""
     numbers = Numbers(structure, torch.device("cpu"))

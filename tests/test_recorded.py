@@ -22,7 +22,7 @@ def all_operations(x, v, k, flag, index, total, moved):
     moved[:, 1:].mul_(2).add_(v[:, None]).sub_(1.0)
     moved.masked_fill_(flag[:, None], 7.0)
     write_rows(moved, v > 1, row)
-    chosen = torch.tensor([2, 0])
+    chosen = torch.tensor([2, -3])
     return {
         "sums": torch.stack([x.sum(1), x.mean(1), x.square().sum(1), x.norm(dim=-1)]),
         "bounds": torch.cat([x.clamp(-1, 1), x.clamp(min=0), v.clamp(max=0.5)[:, None]], 1),

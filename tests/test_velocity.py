@@ -130,7 +130,7 @@ def test_the_ranges_of_commands_grow_only_while_they_are_followed():
     assert grown[1] - grown[0] == pytest.approx(200 * math.log((0.5 - math.exp(-2)) / 0.3), abs=2)
     task.step(torch.zeros(2, 12))
     assert task.scalars()["commands/part"] == 1.0
-    task.state_dict()
+    assert "commands_followed" in task.state_dict()["task"]
 
 
 def test_a_direction_to_face_becomes_a_rate_of_turning():

@@ -1,16 +1,20 @@
 """Devices by name."""
 
+import operator
 import re
+from typing import SupportsIndex
 
 import torch
 
 from phalanx.errors import PhalanxError
 
 
-def resolve_device(device: str | int | torch.device) -> torch.device:
+def resolve_device(device: str | SupportsIndex | torch.device) -> torch.device:
     """The device for `auto`, `cpu`, `cuda`, `cuda:N`, N or what torch.device makes of them; `auto`
     is the first GPU if there is one. Raises PhalanxError if it does not exist."""
-    device = f"cuda:{device}" if isinstance(device, int) else str(device)
+    if isinstance(device, SupportsIndex) and not isinstance(device, bool):
+        device = f"cuda:{operator.index(device)}"
+    device = str(device)
     if device == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
     if re.fullmatch(r"cpu(:0)?", device):

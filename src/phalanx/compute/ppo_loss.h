@@ -67,11 +67,12 @@ extern "C" void ppo_loss(const Loss *loss) {
   double actor = 0, critic = 0, bounds = 0, kl = 0;
   float of_mean = 1.0f / l.rows, slope[CHUNK];
   float *of_bounds = l.by_action, *of_kl = l.by_action + l.actions;
-  for (long j = 0; j < l.actions; j++) l.log_std_gradient[j] = of_bounds[j] = of_kl[j] = 0;
+  for (long j = 0; j < l.actions; j++) l.log_std_gradient[j] = 0;
   for (long start = 0; start < l.rows; start += CHUNK) {
     long rows = l.rows - start < CHUNK ? l.rows - start : CHUNK;
     const float *mu = l.mu + start * l.actions, *action = l.action + start * l.actions, *old_mu = l.old_mu + start * l.actions;
     float part_actor = 0, part_critic = 0, constant = l.constant;
+    for (long j = 0; j < l.actions; j++) of_bounds[j] = of_kl[j] = 0;
     distances(rows, l.actions, mu, action, l.inverse, slope);
     float low = 1 - l.clip, high = 1 + l.clip, near = l.value_clip;
     for (long i = 0; i < rows; i++) {
@@ -95,9 +96,9 @@ extern "C" void ppo_loss(const Loss *loss) {
       l.value_gradient[start + i] = (float)l.value_weight * 2 * by * of_mean;
     }
     gradients(rows, l.actions, mu, action, old_mu, l.inverse, l.kl_weight, slope, l.soft_bound,
-                          2 * l.bounds_weight * of_mean, l.mu_gradient + start * l.actions, l.log_std_gradient, of_bounds, of_kl);
+              2 * l.bounds_weight * of_mean, l.mu_gradient + start * l.actions, l.log_std_gradient, of_bounds, of_kl);
     actor += part_actor, critic += part_critic;
+    for (long j = 0; j < l.actions; j++) bounds += of_bounds[j], kl += of_kl[j];
   }
-  for (long j = 0; j < l.actions; j++) bounds += of_bounds[j], kl += of_kl[j];
   l.sums[0] = actor, l.sums[1] = critic, l.sums[2] = bounds, l.sums[3] = kl;
 }

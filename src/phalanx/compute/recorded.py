@@ -7,8 +7,9 @@ It is to a CPU what a CUDA graph is to a GPU: the function has fixed shapes, mas
 branches on values, and buffers that are written in place. Without this, hundreds of small
 operations take most of the time, each on all rows and on one core. Compiled, a block of rows goes
 through all of them while it is in a core's cache, and cores share the rows. `recorded_c.py` knows
-the operations that compute each row from that row; torch does the others, as random numbers, before
-or after.
+the operations that compute each row from that row, or from a table that none of them writes to;
+torch does the others, as random numbers, before or after. An index beyond its tensor, which torch
+refuses, reads the nearest element.
 """
 
 import ctypes

@@ -281,10 +281,17 @@ class _Writer:
         if x.shape[dim] == self.rows:
             raise _Other
         first = x.narrow(dim, 0, 1).expand(out.shape)
-        step = View(x).strides[dim]
+        return self._at(out, first, x.shape[dim], View(x).strides[dim], index)
+
+    def _at(self, out: Tensor, first: Tensor, size: int, step: int, index: Tensor) -> str:
+        """The element `index` times `step` after the `first`, of `size`; from the end if it is
+        negative. All of the shape of `out`."""
 
         def body(terms: list[str]) -> str:
-            return "{o} = " + terms[0].replace("/*more*/", f" + {terms[1]} * {step}") + ";"
+            # What torch refuses reads the nearest number instead of other memory.
+            inside = f"k < 0 ? 0 : k < {size} ? k : {size - 1}"
+            place = terms[0].replace("/*more*/", f" + ({inside}) * {step}")
+            return f"long k = {terms[1]}; k += k < 0 ? {size} : 0; {{o}} = {place};"
 
         return self._loops(out, body, [first, _Place(index)], out.dtype, scalar=True)
 
@@ -305,17 +312,9 @@ class _Writer:
         """table[index]; each row reads anywhere, so nothing may write there meanwhile."""
         if View(table).at in self.written:
             raise _Other
-        size, step = len(table), View(table).strides[0]
         places = index.view(*index.shape, *(1,) * (table.dim() - 1)).expand(out.shape)
-
-        def body(terms: list[str]) -> str:
-            # What torch refuses reads the nearest number instead of other memory.
-            inside = f"k < 0 ? 0 : k < {size} ? k : {size - 1}"
-            place = terms[0].replace("/*more*/", f" + ({inside}) * {step}")
-            return f"long k = {terms[1]}; k += k < 0 ? {size} : 0; {{o}} = {place};"
-
-        values = [table[0].expand(out.shape), _Place(places)]
-        return self._loops(out, body, values, out.dtype, scalar=True)
+        first = table[0].expand(out.shape)
+        return self._at(out, first, len(table), View(table).strides[0], places)
 
     # -- loops -----------------------------------------------------------------------------------
 

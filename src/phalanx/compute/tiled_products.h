@@ -2,7 +2,7 @@
 // AMX, which multiply 16 times as fast as its vectors. A tile has 16 rows of 64 bytes: 16 floats, or
 // 16 pairs of bfloat16 that follow each other along the sum. Part of perceptron.h. PARTS:
 // 1 rounds each number to bfloat16. 2 takes it as the sum of two, x = high + low to 2^-17 of it, and
-// x y as low high + high low + high high: another 2^-17 is left out.
+// x y as low high + high low + high high: another 2^-17 is left out. Infinity becomes NaN there.
 
 #define TILE 16
 typedef unsigned P;  // a pair

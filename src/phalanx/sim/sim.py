@@ -66,7 +66,7 @@ ELSEWHERE = {
 
 def check_count(name: str, value: object) -> None:
     """Raise PhalanxError unless `value` is a whole number from 1 on, such as 4096."""
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+    if isinstance(value, bool | torch.Tensor) or not isinstance(value, SupportsIndex):
         raise PhalanxError(f"{name} is {value!r}; it must be a whole number")
     if value.__index__() < 1:
         raise PhalanxError(f"{name} is {value}; it must be 1 or more")

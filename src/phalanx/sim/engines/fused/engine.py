@@ -462,8 +462,9 @@ class FusedEngine:
             if isinstance(envs, Tensor):
                 own[:, envs // width, envs % width] = rows
             else:
-                missing = own.shape[1] * width - self.num_envs
-                own.copy_(pad(rows, (0, missing)).view_as(own))  # of the last warp
+                rows = rows.expand(-1, self.num_envs)
+                missing = own.shape[1] * width - self.num_envs  # worlds of the last warp
+                own.copy_(pad(rows, (0, missing)).view_as(own))
 
     def _changes(self) -> tuple[set[str], slice | Tensor]:
         """Model fields that were written to since the last call, and in which environments. On a
