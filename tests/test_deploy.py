@@ -194,6 +194,18 @@ def test_servo_gains_and_default_pose_are_in_the_metadata(tmp_path):
     assert (about.action.low[k], about.action.high[k]) == pytest.approx((0.1, 1.1))
 
 
+def test_gains_are_those_of_an_actuator_model_in_place_of_servos(tmp_path):
+    motor = "{actor: robot, model: dc_motor, stall_effort: 45, no_load_speed: 30, effort: 20}"
+    joints = "joints: [FL_hip_joint, FL_calf_joint], damping: 2"
+    model = f"task.actuators={{legs: {{{joints}, {motor[1:-1]}}}}}"
+    player, path = make(tmp_path, ["task=Go2Velocity", model], num_envs=1)
+    found = {j.name: (j.stiffness, j.damping) for j in describe(player, path).joints}
+    assert found["FL_hip_joint"] == (40, 2)
+    assert found["FR_hip_joint"] == (40, 1)
+    (effort,) = {j.effort_limit for j in describe(player, path).joints if j.name in joints}
+    assert effort == 20
+
+
 def test_recurrent_states_are_described(tmp_path):
     about = describe(*make(tmp_path, MODELS["GRU, separate"]))
     assert [(s.input, s.output, s.shape, s.initial) for s in about.recurrent] == [

@@ -63,7 +63,7 @@ def describe(player: Any, checkpoint: Path) -> Metadata:
             frame=int(saved.get("frame", 0)),
             training_return=best if best > -1e9 else None,
         ),
-        joints=_joints(task.sim.model, layout),
+        joints=_joints(task, layout),
         observation=Observation(
             size=task.num_obs,
             clip=task.config.clip_observations,
@@ -130,8 +130,14 @@ def find_joint(model: mujoco.MjModel, name: str) -> int:
     )
 
 
-def _joints(model: mujoco.MjModel, layout: ActionLayout) -> tuple[Joint, ...]:
+def _joints(task: Task, layout: ActionLayout) -> tuple[Joint, ...]:
     """All joints of the robot that the layout names joints of, or of the scene's first robot."""
+    model = task.sim.model
+    modelled = {
+        f"{actuator.settings.actor}/{joint}": values
+        for actuator in task.actuators
+        for joint, values in actuator.as_set.items()
+    }
     single = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
     moved = {find_joint(model, name): k for k, name in enumerate(layout.joints)}
     ids = [i for i in range(model.njnt) if model.jnt_type[i] in single]
@@ -144,7 +150,7 @@ def _joints(model: mujoco.MjModel, layout: ActionLayout) -> tuple[Joint, ...]:
     for i in (i for i in ids if _robot(model, i) == robot):
         limited = bool(model.jnt_limited[i])
         lower, upper = (float(x) for x in model.jnt_range[i])
-        stiffness, damping, effort = gains(model, i)
+        stiffness, damping, effort = modelled.get(model.jnt(i).name) or gains(model, i)
         pos = float(start[model.jnt_qposadr[i]])
         pos = min(max(pos, lower), upper) if limited else pos
         k = moved.get(i)

@@ -140,6 +140,9 @@ class Actuator:
         self.damping = gain(damp if s.damping is None else s.damping)
         self.effort = gain(most)
         """(N, J) effort limit [N m or N]; like the gains, it may be randomised."""
+        rows = (self.stiffness, self.damping, self.effort)
+        self.as_set = dict(zip(self.joints, zip(*(r[0].tolist() for r in rows)), strict=True))
+        """By joint: stiffness, damping and effort limit, not randomised."""
         qpos = initial_data(model).qpos
         start = torch.tensor(qpos[model.jnt_qposadr[joint_ids]], dtype=torch.float32)
         # (J,) [rad or m] what is added to a position command, which of a servo is the target itself
@@ -165,6 +168,7 @@ class Actuator:
             raise PhalanxError(f"{where}: a position command needs a stiffness above 0")
         elif s.command == "velocity" and not self.damping.any():
             raise PhalanxError(f"{where}: a velocity command needs a damping above 0")
+        self.reset(torch.ones(sim.num_envs, dtype=torch.bool, device=device))
 
     def _check_servos(self, held: Sequence[Servo | None], where: str) -> None:
         """Raise PhalanxError unless the settings fit the servos that the motors were."""
@@ -213,7 +217,10 @@ class Actuator:
         return effort
 
     def reset(self, mask: Tensor) -> None:
-        """Clear the history in environments `mask` (N,) bool."""
+        """Clear the history in environments `mask` (N,) bool, and the control, which at first is a
+        servo's target and no effort."""
+        control = self.sim.ctrl[:, self._ctrl].masked_fill(mask[:, None], 0.0)
+        self.sim.ctrl.index_copy_(1, self._ctrl, control)
         if self.network is not None:
             self.network.reset(mask.repeat_interleave(len(self.motors)))
 
