@@ -139,7 +139,9 @@ def test_a_robot_of_servos_takes_a_motor_model_with_their_gains():
     ):
         expected = torch.as_tensor(np.array(of_model), dtype=torch.float32)
         torch.testing.assert_close(values, expected.expand_as(values))
+    assert not task.sim.ctrl.any()  # no targets of servos, which would be efforts now
     task.reset()
+    assert not task.sim.actuator_force.any()
     task.step(torch.zeros(2, 29))
     torch.testing.assert_close(legs.command, task.default_pos.expand(2, -1))
     for change, words in (
@@ -235,6 +237,26 @@ def test_any_task_accepts_an_actuator_model_and_its_gains_are_randomised(engine)
     state = task.state_dict()
     assert "actuators" in state
     task.load_state_dict(state)
+
+
+def test_gains_of_joints_without_a_model_are_randomised_too():
+    entry = {"range": [0.5, 0.6], "operation": "scaling", "distribution": "uniform"}
+    names = ("stiffness", "damping", "effort", "velocity")
+    params = {"actor_params": {"robot": {"dof_properties": dict.fromkeys(names, entry)}}}
+    motor = {"actor": "robot", "joints": ["FL_hip_joint"], "model": "dc_motor",
+             "stall_effort": 40.0, "no_load_speed": 30.0}  # fmt: skip
+    task = tasks.make("Go2Velocity", 8, "cpu", "mujoco", randomize=True,
+                      randomization_params=params, actuators={"hip": motor})  # fmt: skip
+    own = tasks.make("Go2Velocity", 1, "cpu", "mujoco", randomize=False).sim.model
+    fields = {row.what: row for row in task.randomizer.table()}
+    assert {f"robot {k} {n}" for k in ("drive", "dof") for n in names} - fields.keys() == {
+        "robot dof velocity"
+    }
+    model = {n: task.randomizer.model._fields.live(n) for n in ("actuator_biasprm",)}
+    part = model["actuator_biasprm"][:, 1:, 1] / torch.tensor(own.actuator_biasprm[1:, 1])
+    assert 0.5 <= part.min() < part.max() <= 0.6
+    (hip,) = task.actuators
+    assert 20 <= hip.stiffness.min() < hip.stiffness.max() <= 24
 
 
 LSTM = {"l.weight_ih_l0": (8, 2), "l.weight_hh_l0": (8, 2), "l.bias_ih_l0": (8,)}

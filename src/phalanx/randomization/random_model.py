@@ -286,6 +286,13 @@ class RandomModel:
         model = self.sim.model
         prop = self._in_units(PROPERTIES["dof_properties"][name], actor, variation)
         joints = joints_of(actor, variation.joints, where)
+        modelled = {n for drive in self.drives[actor.name, name] for n in drive.joints}
+        rest = [j for j in joints if model.jnt(j).name.split("/", 1)[1] not in modelled]
+        if not variation.joints:  # of those that nothing drives, only on demand
+            driven = model.actuator_trnid[model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT, 0]
+            rest = [j for j in rest if j in driven and name != "velocity"]
+        if rest:
+            yield self._property(actor, "dof_properties", name, variation, where, rest)
         own = [model.jnt(j).name.split("/", 1)[1] for j in joints]
         for k, drive in enumerate(self.drives[actor.name, name]):
             columns = [drive.joints.index(n) for n in own if n in drive.joints]
@@ -308,7 +315,13 @@ class RandomModel:
         return prop
 
     def _property(
-        self, actor: Actor, kind: str, name: str, variation: ActorVariation, where: str
+        self,
+        actor: Actor,
+        kind: str,
+        name: str,
+        variation: ActorVariation,
+        where: str,
+        joints: list[int] | None = None,
     ) -> Parameter:
         prop = self._in_units(PROPERTIES[kind][name], actor, variation)
         label = f"{actor.name} {kind.split('_')[-2]} {name}"
@@ -345,7 +358,7 @@ class RandomModel:
             return FieldParameter(
                 self._fields, label, prop, variation, Address(f"tendon_{name}", ids)
             )
-        joints = joints_of(actor, variation.joints, where)
+        joints = joints or joints_of(actor, variation.joints, where)
         addresses = joint_addresses(self.sim.model, joints, name, where)
         return FieldParameter(self._fields, label, prop, variation, addresses)
 
