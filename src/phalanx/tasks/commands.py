@@ -70,6 +70,14 @@ class CommandSettings:
                     f"task.env.commands.{name} is {list(bounds)}; it must be the lowest and the"
                     " highest value, as in [-1, 1]"
                 )
+        grows = (self.first_part < 1, self.grow_steps > 0)
+        if any(grows) != all(grows) or (self.grow_at is not None and not all(grows)):
+            raise PhalanxError(
+                "task.env.commands.first_part, grow_steps and grow_at are"
+                f" {self.first_part:g}, {self.grow_steps} and"
+                f" {'null' if self.grow_at is None else format(self.grow_at, 'g')}; commands grow"
+                " only with first_part below 1 and grow_steps above 0"
+            )
 
 
 FOLLOWED_S = 4.0
