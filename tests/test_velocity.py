@@ -580,5 +580,9 @@ def test_comparisons_keep_to_their_definition():
     for other in ({"gait_clock": False}, {"teacher": True}, {"observe_lin_vel": False}):
         with pytest.raises(PhalanxError, match=r"Go2JoystickUnilab has an observation of its own"):
             tasks.make("Go2JoystickUnilab", 1, device="cpu", **other)
+    for other in ({"soft_limits": 0.5}, {"swing_time": 0.1}, {"base_height": 0.2}):
+        for name in ("Go2JoystickUnilab", "G1VelocityMjlab"):
+            with pytest.raises(PhalanxError, match=rf"is 0.\d; {name} has a reward of its own"):
+                tasks.make(name, 1, device="cpu", **other)
     with pytest.raises(PhalanxError, match=r"upright_body: no body 'trank' in .*mean 'trunk'"):
         tasks.make("Go1VelocityMjlab", 1, device="cpu", upright_body="trank")

@@ -162,16 +162,18 @@ class VelocityConfig(TaskConfig):
 
     def only_as_defined(self, task: str) -> None:
         """Raise PhalanxError for other ground than a plane, which `task` does not define, and for
-        settings of the observation, which it defines itself."""
+        settings of the observation and the reward, which it defines itself."""
         only = f"{task} is defined on flat ground only"
         if self.terrain != "flat":
             raise PhalanxError(f"task.env.terrain is {self.terrain!r}; {only}")
         if self.height_scan:
             raise PhalanxError(f"task.env.height_scan is true; {only}")
-        for name, usual in {"observe_lin_vel": True, "gait_clock": True, "teacher": False}.items():
-            if (value := getattr(self, name)) != usual:
+        seen = ("observe_lin_vel", "gait_clock", "teacher")
+        for name in (*seen, "soft_limits", "swing_time", "base_height"):
+            if (value := getattr(self, name)) != getattr(VelocityConfig, name):
+                part = "an observation" if name in seen else "a reward"
                 raise PhalanxError(
-                    f"task.env.{name} is {str(value).lower()}; {task} has an observation of its own"
+                    f"task.env.{name} is {str(value).lower()}; {task} has {part} of its own"
                 )
 
     def ground(self) -> TerrainSettings | None:
