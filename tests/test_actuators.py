@@ -124,7 +124,7 @@ def test_a_model_in_place_of_servos_moves_as_they_do(tmp_path):
     torch.testing.assert_close(sim.qpos, expected.qpos, atol=5e-3, rtol=0)
 
 
-def test_a_robot_of_servos_takes_a_motor_model_with_their_gains():
+def test_a_robot_of_servos_takes_a_motor_model_with_their_gains(tmp_path):
     motor = {"actor": "robot", "model": "dc_motor", "stall_effort": 40.0, "no_load_speed": 30.0}
     settings = {"num_envs": 2, "device": "cpu", "engine": "mujoco", "randomize": False}
     own = tasks.make("G1Velocity", **settings)
@@ -144,6 +144,13 @@ def test_a_robot_of_servos_takes_a_motor_model_with_their_gains():
     assert not task.sim.actuator_force.any()
     task.step(torch.zeros(2, 29))
     torch.testing.assert_close(legs.command, task.default_pos.expand(2, -1))
+    mixed = '<motor joint="a"/><position joint="b" kp="8"/></actuator></mujoco>'
+    (tmp_path / "arm.xml").write_text(ARM.partition("<motor")[0] + mixed)
+    scene, both = Scene(timestep=1e-3), {"both": {"actor": "arm", "model": "pd"}}
+    scene.add_actor("arm", tmp_path / "arm.xml", fixed_base=True)
+    servos = take_servos(scene.spec, both)
+    with pytest.raises(PhalanxError, match=r"position command needs a stiffness above 0 .* 'a'"):
+        make_actuators(Sim(scene, 1, "cpu"), both, servos)
     for change, words in (
         ({"scale": 0.5}, "legs.scale is 0.5, but the joint .* has a servo, whose control is a"),
         ({"command": "effort"}, "legs.command is 'effort', but the joint .* target position"),
@@ -327,6 +334,9 @@ def test_mistakes_are_one_sentence(tmp_path):
         with pytest.raises(PhalanxError) as error:
             one(sim, **settings)
         assert words in str(error.value), settings
+    servo = make_sim(tmp_path, ARM.partition("<motor")[0] + SERVOS + "</mujoco>")  # still a servo
+    with pytest.raises(PhalanxError, match="joint 'a' cannot be replaced by an actuator model: it"):
+        one(servo, model="pd")
     entry = {"actor": "arm", "model": "pd", "stiffness": 1.0}
     with pytest.raises(PhalanxError, match="belongs to another group"):
         make_actuators(sim, {"a": entry, "b": entry})

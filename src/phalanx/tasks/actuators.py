@@ -140,8 +140,8 @@ class Actuator:
         self.damping = gain(damp if s.damping is None else s.damping)
         self.effort = gain(most)
         """(N, J) effort limit [N m or N]; like the gains, it may be randomised."""
-        rows = (self.stiffness, self.damping, self.effort)
-        self.as_set = dict(zip(self.joints, zip(*(r[0].tolist() for r in rows)), strict=True))
+        rows = torch.stack([self.stiffness[0], self.damping[0], self.effort[0]], 1).tolist()
+        self.as_set = {joint: tuple(row) for joint, row in zip(self.joints, rows, strict=True)}
         """By joint: stiffness, damping and effort limit, not randomised."""
         qpos = initial_data(model).qpos
         start = torch.tensor(qpos[model.jnt_qposadr[joint_ids]], dtype=torch.float32)
@@ -164,10 +164,14 @@ class Actuator:
             if s.command == "effort":
                 raise PhalanxError(f"{where}: a network takes a position or velocity command")
             self.network = read_network(s, sim.num_envs * count, device, where)
-        elif s.command == "position" and not self.stiffness.any():
-            raise PhalanxError(f"{where}: a position command needs a stiffness above 0")
-        elif s.command == "velocity" and not self.damping.any():
-            raise PhalanxError(f"{where}: a velocity command needs a damping above 0")
+        elif s.command != "effort":
+            name = "stiffness" if s.command == "position" else "damping"
+            for joint, value in zip(self.joints, getattr(self, name)[0].tolist(), strict=True):
+                if not value:
+                    raise PhalanxError(
+                        f"{where}: a {s.command} command needs a {name} above 0 for the joint"
+                        f" {joint!r}"
+                    )
         self.reset(torch.ones(sim.num_envs, dtype=torch.bool, device=device))
 
     def _check_servos(self, held: Sequence[Servo | None], where: str) -> None:
@@ -264,9 +268,9 @@ def _motors(sim: Sim, s: ActuatorSettings, where: str) -> tuple[list[int], list[
             continue
         if model.actuator_biastype[m] != mujoco.mjtBias.mjBIAS_NONE:
             raise PhalanxError(
-                f"{where}: the actuator of joint {joint!r} is none that an actuator model"
-                " can take the place of; it needs a torque motor there, or a servo of gear 1"
-                " without a filter and inheritrange"
+                f"{where}: the actuator of joint {joint!r} cannot be replaced by an actuator model:"
+                " it must be a torque motor, or a servo with gear 1, kv instead of dampratio, no"
+                " filter and no inheritrange"
             )
         motors.append(m)
         joints.append(joint)
