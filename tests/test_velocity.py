@@ -16,6 +16,7 @@ from phalanx.errors import PhalanxError
 from phalanx.randomization.disturbances import PushSettings
 from phalanx.sim import Scene
 from phalanx.sim.engines.fused.support import why_not
+from phalanx.tasks.commands import CommandSettings
 from phalanx.tasks.contact_history import ContactHistory
 from phalanx.tasks.rays import cast, height_scan, lidar
 from phalanx.tasks.terrain_kinds import KINDS
@@ -130,7 +131,12 @@ def test_the_ranges_of_commands_grow_only_while_they_are_followed():
     assert grown[1] - grown[0] == pytest.approx(200 * math.log((0.5 - math.exp(-2)) / 0.3), abs=2)
     task.step(torch.zeros(2, 12))
     assert task.scalars()["commands/part"] == 1.0
-    assert "commands_followed" in task.state_dict()["task"]
+    other = make(2, randomize=False, commands={**settings, "grow_at": None})
+    other.load_state_dict(task.state_dict())
+    assert float(other.commands._steps) == float(commands._steps)
+    commands._followed.fill_(0.5)
+    task.load_state_dict(other.state_dict())
+    assert float(commands._followed) == 0.0
 
 
 def test_a_direction_to_face_becomes_a_rate_of_turning():
@@ -285,6 +291,36 @@ def test_a_task_adds_terms_and_causes_of_a_fall():
         dog.step(torch.zeros(2, 12))
 
 
+@dataclass(frozen=True)
+class FewWeights:
+    alive: float = 1.0
+
+
+@dataclass(frozen=True)
+class FewConfig(VelocityConfig):
+    rewards: FewWeights = field(default_factory=FewWeights)
+
+
+class Few(Velocity):
+    """A reward of one term."""
+
+    Config = FewConfig
+
+    def reward_terms(self, base, pressed):
+        return {"alive": super().reward_terms(base, pressed)["alive"]}
+
+
+def test_a_task_may_have_a_reward_of_few_terms():
+    few = Few(FewConfig(num_envs=2), "cpu", "mujoco")
+    few.reset()
+    assert few.step(torch.zeros(2, 12))[1].tolist() == pytest.approx([0.02, 0.02])
+    grows = CommandSettings(first_part=0.5, grow_steps=9, grow_at=0.7)
+    few = Few(FewConfig(num_envs=2, commands=grows), "cpu", "mujoco")
+    few.reset()
+    with pytest.raises(PhalanxError, match=r"grow_at is 0.7, but .* no term track_lin_vel; set it"):
+        few.step(torch.zeros(2, 12))
+
+
 def test_the_robot_stands_with_actions_of_zero_and_falls_on_its_back():
     task = make(randomize=False)
     task.reset()
@@ -325,6 +361,10 @@ def test_noise_has_its_size_by_term():
         ),
         ({"falls_on": ["trunk"]}, "task.env.falls_on: no body 'trunk' in .*go2.xml; set it to"),
         ({"not_to_touch": ["FL_knee"]}, "task.env.not_to_touch: no body 'FL_knee' in .*go2.xml"),
+        (
+            {"gait_clock": False, "rewards": {"in_step": 5}},
+            "in_step is 5, but task.env.gait_clock is false; this term needs the gait clock",
+        ),
         ({"commands": {"grow_at": 0.7}}, "are 1, 0 and 0.7; commands grow only with first_part b"),
         ({"commands": {"grow_steps": 9}}, "grow_at are 1, 9 and null; commands grow only with"),
         ({"commands": {"first_part": 0.2}}, "are 0.2, 0 and null; commands grow only with"),

@@ -150,8 +150,13 @@ class VelocityCommands:
         if self.fixed:
             return
         self._left -= self.dt
-        if self.settings.grow_at is None or followed is None:
+        if self.settings.grow_at is None:
             self._steps += 1
+        elif followed is None:
+            raise PhalanxError(
+                f"task.env.commands.grow_at is {self.settings.grow_at:g}, but the task's reward has"
+                " no term track_lin_vel; set it to null"
+            )
         else:
             self._followed += self.dt / FOLLOWED_S * (followed.mean() - self._followed)
             self._steps += self._followed >= self.settings.grow_at

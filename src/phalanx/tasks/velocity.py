@@ -32,11 +32,12 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
 from phalanx.tasks import locomotion, rays
@@ -113,7 +114,14 @@ class Velocity(Task):
         self.wanted_height = home if config.base_height is None else config.base_height
         weights = asdict(config.rewards)
         if not config.gait_clock:
-            weights |= {"in_step": 0.0, "swing_height": 0.0}
+            usual = asdict(type(config)().rewards)
+            for name in ("in_step", "swing_height"):
+                if (weight := weights.get(name, 0.0)) not in (0.0, usual.get(name)):
+                    raise PhalanxError(
+                        f"task.env.rewards.{name} is {weight:g}, but task.env.gait_clock is false;"
+                        " this term needs the gait clock"
+                    )
+                weights[name] = 0.0
         self.reward = WeightedTerms(self, weights, config.costs)
 
     def places(self, bodies: Sequence[str]) -> Tensor:
@@ -157,7 +165,7 @@ class Velocity(Task):
         weighted = self.reward(terms)
         self.log_terms(weighted, ends, {"commands/part": self.commands.part})
         self.clock.step(self.commands.moving)
-        self.commands.step(base.yaw, terms["track_lin_vel"])  # observed from the next step on
+        self.commands.step(base.yaw, terms.get("track_lin_vel"))  # observed from the next step on
         return self.reward.total(weighted), fallen
 
     def falls(self, base: locomotion.Base, pressed: Tensor) -> dict[str, Tensor]:
@@ -205,6 +213,16 @@ class Velocity(Task):
         self.reward.end_schedules()
         if self.terrain:
             self.terrain.end_schedules()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Task`. How well commands are followed starts at 0 where `grow_at` is new, and is
+        left out where it is null now."""
+        name, past = "commands_followed", state.get("task")
+        if isinstance(past, dict):
+            past = {k: v for k, v in past.items() if k != name or name in self._state}
+            new = {name: torch.zeros(())} if name in self._state else {}
+            state = {**state, "task": new | past}
+        super().load_state_dict(state)
 
     def give_command(self, values: Sequence[float]) -> None:
         self.commands.give(values)

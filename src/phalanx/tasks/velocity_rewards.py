@@ -42,7 +42,7 @@ def reward_terms(task: "Velocity", base: Base, pressed: Tensor) -> dict[str, Ten
         terms["in_step"] = gait.in_step(feet.contact, swing)
         terms["swing_height"] = gait.swing_height(feet.height, swing, config.foot_height)
     more = further_terms(task, base)
-    return terms | {k: term() for k, term in more.items() if getattr(config.rewards, k)}
+    return terms | {k: term() for k, term in more.items() if getattr(config.rewards, k, 0.0)}
 
 
 def further_terms(task: "Velocity", base: Base) -> dict[str, Callable[[], Tensor]]:
