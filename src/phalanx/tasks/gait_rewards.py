@@ -50,7 +50,7 @@ def air_time(time: Tensor, landed: Tensor, least: float) -> Tensor:
 
 def foot_clearance(height: Tensor, speed: Tensor, wanted: float) -> Tensor:
     """Distance of the feet from the height `wanted` [m] times their horizontal speed, summed
-    [m^2/s]; (N, F) each. Source: arXiv:2009.10019."""
+    [m^2/s]; (N, F) each. Source: mjlab's `feet_clearance`."""
     return ((height - wanted).abs() * speed).sum(1)
 
 
