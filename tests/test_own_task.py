@@ -64,6 +64,6 @@ def test_the_page_leads_to_two_tasks_that_learn_and_to_their_films(tmp_path, mon
             shutil.copy(ROOT / "examples/own_tasks/tasks/hopper/hopper.py", "tasks/hopper")
     returns = re.findall(r"^(\w+): return (\S+)", capsys.readouterr().out, re.M)
     assert [name for name, _ in returns] == list(LEAST)
-    assert all(float(value) > LEAST[name] for name, value in returns)
+    assert all(float(value) > LEAST[name] for name, value in returns), returns
     for name in LEAST:
         assert (tmp_path / f"my_tasks/runs/{name}/videos/last_{name}.mp4").stat().st_size > 3_000
