@@ -275,8 +275,8 @@ class Sim:
             given = f"a tensor of {mask.dtype}, of shape {tuple(mask.shape)}"
         if given:
             raise PhalanxError(
-                f"sim.{method} got {given}; it takes a mask, bool of shape {(self.num_envs,)}, and"
-                " no indices: mask = torch.zeros_like(sim.diverged); mask[env_ids] = True"
+                f"sim.{method} got {given}; it takes a mask, bool of shape {(self.num_envs,)}, not"
+                " indices; to make one: mask = torch.zeros_like(sim.diverged); mask[env_ids] = True"
             )
         return mask
 

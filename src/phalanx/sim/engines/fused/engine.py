@@ -127,14 +127,14 @@ class FusedEngine:
             raise PhalanxError(reason)
         if name in STATE_FIELDS or name in INPUT_FIELDS:
             if name not in self._data:
-                self._needs_no_graph(name)
+                self._needs_no_graph(f"sim.{name}")
                 if name == "eq_active" and self.model.neq:
                     self._rebuild(switched=True)
                 self._data[name] = self._initial(name)
                 self._bound = None
             return self._data[name]
         if name == "cfrc_int" and self._structure.jointless and not self._structure.shows_welds:
-            self._needs_no_graph(name)
+            self._needs_no_graph(f"sim.{name}")
             self._rebuild(shows_welds=True)
         if name == "M":
             return self._mass_matrix(stale)
@@ -168,11 +168,12 @@ class FusedEngine:
             shown = (self._derived[name] for name in crb.NEEDS)
             self._derived["M"].copy_(self._crb.find(self._fields_of(slice(None)), *shown))
 
-    def _needs_no_graph(self, name: str) -> None:
+    def _needs_no_graph(self, what: str) -> None:
+        """Raise PhalanxError if a graph was captured that knows nothing of `what`."""
         if self.captured:
             raise PhalanxError(
-                f"sim.{name} is used for the first time after a CUDA graph was captured,"
-                " which would not see it; read it once before, in init_buffers"
+                f"{what} is used for the first time after a CUDA graph was captured, which would"
+                " not see it; use it once before, in init_buffers"
             )
 
     def _rebuild(self, switched: bool = False, shows_welds: bool = False) -> None:
@@ -195,11 +196,8 @@ class FusedEngine:
             raise KeyError(name)
         if may_be_damped(self.model, name) or may_depend_on_velocity(self.model, name):
             raise KeyError(name)
-        if self.captured and not drawn:
-            raise PhalanxError(
-                f"model field {name} is used for the first time after a CUDA graph was captured,"
-                " which would not see it; use it once before, in init_buffers"
-            )
+        if not drawn:
+            self._needs_no_graph(f"model field {name}")
         owner = self.model.opt if name.startswith("opt.") else self.model
         value = torch.tensor(np.asarray(getattr(owner, name.removeprefix("opt."))))
         value = value.float() if value.is_floating_point() else value
