@@ -104,8 +104,8 @@ class Sim:
         self.dt = self.model.opt.timestep * substeps
         """Time one `step` advances [s]."""
         self.diverged = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
-        """(N,) bool: environments whose state became NaN, infinite or larger than MuJoCo's limit of
-        1e10 (in any unit) in the last `step`."""
+        """(N,) bool: environments whose state became NaN, infinite or too large in the last `step`:
+        a velocity above 1e4 [m/s or rad/s], anything else above MuJoCo's limit of 1e10."""
         self.divergences = torch.zeros(len(_QUANTITIES), dtype=torch.long, device=self.device)
         """Number of divergences so far, by first bad quantity, in the order of `_QUANTITIES`."""
         self.steps = torch.zeros((), dtype=torch.long, device=self.device)
@@ -218,12 +218,11 @@ class Sim:
         inputs = [v.flatten(1) for v in self._inputs.values()]
         states = torch.cat([inputs[0], *(v.flatten(1) for v in self._states)], 1)
         if self.device.type == "cpu":  # checking would synchronise a GPU
-            # False if the maximum is NaN; a scene without joints has no states
-            fine = not states.numel() or states.abs().max() <= mujoco.mjMAXVAL
-            if fine and not self.engine.failed.any():
+            fine = states.abs() <= self._limits[self._limits.numel() - states.shape[1] :]
+            if fine.all() and not self.engine.failed.any():
                 self.diverged.zero_()
                 return
-        bad = ~(torch.cat([*inputs[1:], states], 1).abs() <= mujoco.mjMAXVAL)
+        bad = ~(torch.cat([*inputs[1:], states], 1).abs() <= self._limits)  # NaN is not <= either
         named = torch.cat([bad.float() @ self._owners > 0, self.engine.failed[:, None]], 1)
         self.diverged.copy_(named.any(1))
         first = named & (named.cumsum(1) == 1)
@@ -241,8 +240,11 @@ class Sim:
         widths = torch.tensor([v.flatten(1).shape[1] for v in values])
         owner = torch.repeat_interleave(torch.tensor(places), widths)
         one_hot = torch.nn.functional.one_hot(owner, len(_QUANTITIES) - 1)
+        limits = torch.full(owner.shape, mujoco.mjMAXVAL)
+        limits[owner == _QUANTITIES.index("qvel")] = _FASTEST
         object.__setattr__(self, "_owners", one_hot.float().to(self.device))
-        self._kept.append(self._owners)  # a CUDA graph may hold an earlier one
+        object.__setattr__(self, "_limits", limits.to(self.device))
+        self._kept += [self._owners, self._limits]  # a CUDA graph may hold earlier ones
 
     def derive(self, mask: Tensor | None = None) -> None:
         """Like `forward`, but forces and acceleration sensors stay those of the last substep."""
@@ -425,4 +427,7 @@ _SIZES = ("nq", "nv", "na", "nu", "neq", "nmocap", "nbody", "njnt", "ngeom", "ns
 _INPUTS = ("ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat")
 _STATES = ("qpos", "qvel", "act")
 _QUANTITIES = (*_INPUTS, *_STATES, "engine error")
+_FASTEST = 1e4
+"""Largest velocity [m/s or rad/s]. Where an integrator blows up, velocities multiply from step to
+step; at MuJoCo's limit of 1e10, a single reward with their square outweighs all others."""
 _COUNTS = ("divergences", "steps", "lost_at", "lost_by")
