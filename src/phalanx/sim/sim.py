@@ -114,7 +114,7 @@ class Sim:
         """(N,) the step, counted from 1, in which an environment first diverged; 0 for never."""
         self.lost_by = torch.zeros_like(self.lost_at)
         """(N,) the first bad quantity in that step, a place in `_QUANTITIES`."""
-        self._states = [self.engine.field(f) for f in _STATES]
+        self._states = {name: self.engine.field(name) for name in _STATES}
         self._model_fields: dict[str, Tensor] = {}
         self._kept: list[Tensor] = []
         self._watch_inputs(["ctrl"])
@@ -215,13 +215,15 @@ class Sim:
     def mark_diverged(self) -> None:
         """Set `diverged` and count in `divergences`; `step` does this after `advance`."""
         self.steps += 1
-        inputs = [v.flatten(1) for v in self._inputs.values()]
-        states = torch.cat([inputs[0], *(v.flatten(1) for v in self._states)], 1)
         if self.device.type == "cpu":  # checking would synchronise a GPU
-            fine = states.abs() <= self._limits[self._limits.numel() - states.shape[1] :]
-            if fine.all() and not self.engine.failed.any():
+            watched = {"ctrl": self._inputs["ctrl"], **self._states}
+            # False where the maximum is NaN; a scene without joints has no states
+            fine = all(v.abs().max() <= _limit(k) for k, v in watched.items() if v.numel())
+            if fine and not self.engine.failed.any():
                 self.diverged.zero_()
                 return
+        inputs = [v.flatten(1) for v in self._inputs.values()]
+        states = torch.cat([inputs[0], *(v.flatten(1) for v in self._states.values())], 1)
         bad = ~(torch.cat([*inputs[1:], states], 1).abs() <= self._limits)  # NaN is not <= either
         named = torch.cat([bad.float() @ self._owners > 0, self.engine.failed[:, None]], 1)
         self.diverged.copy_(named.any(1))
@@ -235,13 +237,12 @@ class Sim:
         """Name these inputs, with `ctrl` among them, if they make an environment diverge."""
         self._inputs = {name: self.engine.field(name) for name in _INPUTS if name in names}
         rest = [n for n in self._inputs if n != "ctrl"]
-        values = [*(self._inputs[n] for n in rest), self._inputs["ctrl"], *self._states]
-        places = [_QUANTITIES.index(n) for n in (*rest, "ctrl", *_STATES)]
-        widths = torch.tensor([v.flatten(1).shape[1] for v in values])
-        owner = torch.repeat_interleave(torch.tensor(places), widths)
+        watched = {n: self._inputs[n] for n in (*rest, "ctrl")} | self._states
+        widths = torch.tensor([v.flatten(1).shape[1] for v in watched.values()])
+        places = torch.tensor([_QUANTITIES.index(n) for n in watched])
+        owner = torch.repeat_interleave(places, widths)
         one_hot = torch.nn.functional.one_hot(owner, len(_QUANTITIES) - 1)
-        limits = torch.full(owner.shape, mujoco.mjMAXVAL)
-        limits[owner == _QUANTITIES.index("qvel")] = _FASTEST
+        limits = torch.repeat_interleave(torch.tensor([_limit(n) for n in watched]), widths)
         object.__setattr__(self, "_owners", one_hot.float().to(self.device))
         object.__setattr__(self, "_limits", limits.to(self.device))
         self._kept += [self._owners, self._limits]  # a CUDA graph may hold earlier ones
@@ -421,13 +422,16 @@ def _original(model: mujoco.MjModel, field: str) -> np.ndarray:
     return np.array(getattr(owner, name))
 
 
+def _limit(quantity: str) -> float:
+    """Above which a quantity has diverged. Where an integrator blows up, velocities multiply from
+    step to step; at MuJoCo's limit of 1e10, one reward with their square outweighs all others."""
+    return 1e4 if quantity == "qvel" else mujoco.mjMAXVAL
+
+
 _SIZES = ("nq", "nv", "na", "nu", "neq", "nmocap", "nbody", "njnt", "ngeom", "nsite", "ntendon")
 
 # Inputs come first: engines differ in what a NaN in them does to the state.
 _INPUTS = ("ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat")
 _STATES = ("qpos", "qvel", "act")
 _QUANTITIES = (*_INPUTS, *_STATES, "engine error")
-_FASTEST = 1e4
-"""Largest velocity [m/s or rad/s]. Where an integrator blows up, velocities multiply from step to
-step; at MuJoCo's limit of 1e10, a single reward with their square outweighs all others."""
 _COUNTS = ("divergences", "steps", "lost_at", "lost_by")
