@@ -19,6 +19,9 @@ def all_operations(x, v, k, flag, index, total, moved):
     `total` () and `moved` (N, 3) are written in place."""
     w, row = x[:, 0], torch.tensor([0.5, -2.0, 3.0])
     total += x.nan_to_num().sum()
+    bounds = torch.stack([total, total.nan_to_num(posinf=2.0), (total / 3).clamp(max=1.0)])
+    width = (bounds[1:] - bounds[:-1]).abs()  # of numbers that all rows share
+    total += torch.where(bounds[0] > 0, width[0] * 0.5, -1.0)
     moved[:, 1:].mul_(2).add_(v[:, None]).sub_(1.0)
     moved.masked_fill_(flag[:, None], 7.0)
     write_rows(moved, v > 1, row)
@@ -40,6 +43,7 @@ def all_operations(x, v, k, flag, index, total, moved):
         "from other rows": moved[(k * 7) % ROWS],
         "products": (x[:, None] @ (x[:, :, None] * row))[:, 0] + (x @ row)[:, None],
         "crossed": torch.linalg.cross(x, row.expand_as(x)),
+        "with shared numbers": v[:, None] * width + bounds[2],
         "with the total": v * total + x[:, 1:2].expand(-1, 2).sum(1),
         "moved": moved * 1,
         "empty": x[:, :0].any(1),

@@ -7,8 +7,9 @@ It is to a CPU what a CUDA graph is to a GPU: the function has fixed shapes, mas
 branches on values, and buffers that are written in place. Without this, hundreds of small
 operations take most of the time, each on all rows and on one core. Compiled, a block of rows goes
 through all of them while it is in a core's cache, and cores share the rows. `recorded_c.py` knows
-the operations that compute each row from that row, or from a table that none of them writes to;
-torch does the others, as random numbers, before or after. An index beyond its tensor, which torch
+the operations that compute each row from that row, or from a table that none of them writes to, and
+those on a few numbers that all rows share; torch does the others, as random numbers, before or
+after. An index beyond its tensor, which torch
 refuses, reads the nearest element.
 """
 
@@ -26,7 +27,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from phalanx.compute import clang
-from phalanx.compute.recorded_c import BLOCK, View, called, source_of, statement
+from phalanx.compute.recorded_c import (
+    BLOCK,
+    View,
+    called,
+    source_of,
+    statement,
+    statement_alone,
+)
 from phalanx.compute.rows import by_masks
 from phalanx.compute.team import Team
 
@@ -36,6 +44,11 @@ _BRANCHES = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_non
 
 class NotRecordable(RuntimeError):
     """A function does something that the next call may do differently."""
+
+
+_TORCH, _ALONE, _ROWS = range(3)
+"""Who does an operation, in this order again and again: torch; C, on a few numbers that all rows
+share; C, on each row by itself."""
 
 
 @dataclass
@@ -49,8 +62,9 @@ class _Call:
     out: Any
     reads: set[int]  # memory by address
     writes: set[int]
-    code: str | None  # loops over rows; None: torch does it
-    phase: int = 0  # even ones are torch's, in odd ones rows go through all calls
+    kind: int
+    code: str | None
+    phase: int = 0  # of 0, 3, 6, ... if torch does it, and so on
 
 
 class _Recorder(TorchDispatchMode):
@@ -107,7 +121,7 @@ class Recorded:
         for c in calls:
             for at in c.reads | c.writes:
                 phases[at].add(c.phase)
-        within = {at for at in made if len(phases[at]) == 1 and max(phases[at]) % 2}
+        within = {at for at in made if len(phases[at]) == 1 and max(phases[at]) % 3 == _ROWS}
         within -= {_address(t) for t in tensors.values() if not View(t).by_row(rows)}
         kept = [t for t in tensors.values() if _address(t) not in within]
         perhaps = [t for t in tensors.values() if _address(t) in within]
@@ -116,7 +130,7 @@ class Recorded:
         steps: list[list[Any]] = [[] for _ in range(1 + max((c.phase for c in calls), default=0))]
         changed: list[dict[int, Tensor]] = [{} for _ in steps]
         for c in calls:
-            steps[c.phase].append(_again(c) if c.code is None else c.code)
+            steps[c.phase].append(c.code or _again(c))
             if c.code is not None and c.in_place:
                 changed[c.phase] |= {_address(c.out): c.out} if not c.writes <= within else {}
         # What is still there after this is somebody's, and it may change in any step.
@@ -126,20 +140,22 @@ class Recorded:
         shared = list(dict.fromkeys(at for at in map(_address, kept) if at in phases))
         local = {at: n for at, n in sizes.items() if at not in set(shared)}
         self._kept = kept
-        text, scratch = source_of(steps[1::2], shared, local)
+        compiled = [k for k, texts in enumerate(steps) if k % 3 != _TORCH and texts]
+        text, scratch = source_of({k: steps[k] for k in compiled}, shared, local)
         word, long = ctypes.c_void_p, ctypes.c_long
-        names = [f"rows_{k}" for k in range(len(steps) // 2)]
-        functions = clang.functions(text, dict.fromkeys(names, (None, word, word, long, long)))
-        on_rows = self._sharing(np.array(shared, np.int64), scratch)
+        names = {f"phase_{k}": (None, word, word, long, long) for k in compiled}
+        functions = clang.functions(text, names)
+        calling = self._calling(np.array(shared, np.int64), scratch)
         found: list[Callable[[], object]] = []
         for k in range(len(steps)):
-            if k % 2:
-                found.append(on_rows(functions[names[k // 2]], list(changed[k].values())))
+            if k in compiled:
+                function, writes = functions[f"phase_{k}"], list(changed[k].values())
+                found.append(calling(function, k % 3 == _ROWS, writes))
             else:
                 found += steps[k]
         return found
 
-    def _sharing(self, table: np.ndarray, scratch: int) -> Callable[..., Callable[[], None]]:
+    def _calling(self, table: np.ndarray, scratch: int) -> Callable[..., Callable[[], None]]:
         """What makes a phase of a compiled function: threads share the rows, whole blocks each.
         table: of addresses."""
         memories = [torch.zeros(scratch + 64, dtype=torch.uint8) for _ in range(self._threads)]
@@ -149,12 +165,15 @@ class Recorded:
         threads = sum(a < b for a, b in pairwise(ends))
         self._scratch = (table, memories)
 
-        def phase(function: Any, changed: list[Tensor]) -> Callable[[], None]:
+        def phase(function: Any, on_rows: bool, changed: list[Tensor]) -> Callable[[], None]:
             def work(k: int) -> None:
                 function(table.ctypes.data, own[k], ends[k], ends[k + 1])
 
             def run() -> None:
-                self._team.run(work, threads)
+                if on_rows:
+                    self._team.run(work, threads)
+                else:
+                    function(table.ctypes.data, own[0], 0, 1)
                 torch.autograd.graph.increment_version(changed)  # as torch's own writes do
 
             return run
@@ -178,8 +197,11 @@ def _described(
         return None
     reads = {_address(t) for t in _tensors((args, kwargs)) if t.numel()}
     in_place = called(function)[1]
-    code = statement(function, args, kwargs, out, rows, written)
-    return _Call(function, in_place, args, kwargs, out, reads, writes, code)
+    kind, code = _ROWS, statement(function, args, kwargs, out, rows, written)
+    if code is None:
+        kind, code = _ALONE, statement_alone(function, args, kwargs, out)
+    kind = _TORCH if code is None else kind
+    return _Call(function, in_place, args, kwargs, out, reads, writes, kind, code)
 
 
 def _order(calls: list[_Call]) -> None:
@@ -187,10 +209,9 @@ def _order(calls: list[_Call]) -> None:
     written: dict[int, int] = defaultdict(int)
     read: dict[int, int] = defaultdict(int)
     for c in calls:
-        kind = c.code is not None
         before = [written[at] for at in c.reads | c.writes] + [read[at] for at in c.writes]
         c.phase = max(before, default=0)
-        c.phase += c.phase % 2 != kind
+        c.phase += (c.kind - c.phase) % 3
         for at in c.reads:
             read[at] = max(read[at], c.phase)
         for at in c.writes:

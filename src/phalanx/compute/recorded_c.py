@@ -49,6 +49,9 @@ _BINARY = {
 }
 _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 _BINARY |= {name: f"{{0}} {sign} {{1}}" for name, sign in _COMPARISONS.items()}
+_FILLED = "copy to_copy clone fill zero zeros_like ones_like full_like scalar_tensor".split()
+_ALONE = {*_UNARY, *_BINARY, *_FILLED, *"masked_fill where clamp clamp_min nan_to_num".split()}
+"""Names of operations on elements, whose arguments broadcast to the result."""
 
 
 class View:
@@ -82,10 +85,23 @@ def called(function: Any) -> tuple[str, bool]:
 def statement(
     function: Any, args: Any, kwargs: Any, out: Any, rows: int, written: Collection[int] = ()
 ) -> str | None:
-    """The C of one operation, None if torch must do it. written: addresses of all memory that any
-    of the operations writes to."""
+    """The C of one operation on rows, None if it is another. written: addresses of all memory that
+    any of the operations writes to."""
     try:
         return _Writer(rows, written).write(function, args, dict(kwargs), out)
+    except _Other:
+        return None
+
+
+def statement_alone(function: Any, args: Any, kwargs: Any, out: Any) -> str | None:
+    """The C of one operation on a few numbers that all rows share, as if they were the only row;
+    None if torch must do it."""
+    name = called(function)[0].removesuffix("_").lstrip("_")
+    few = isinstance(out, Tensor) and 0 < out.numel() <= BLOCK
+    if not few or name not in _ALONE:
+        return None
+    try:
+        return _Writer(1, ()).write(function, args, dict(kwargs), out.unsqueeze(0))
     except _Other:
         return None
 
@@ -152,6 +168,19 @@ class _Writer:
 
     def _full_like(self, out: Tensor, _like: Tensor, value: float, **__: Any) -> str:
         return self._each(out, "{0}", [value])
+
+    def _scalar_tensor(self, out: Tensor, value: float, **_: Any) -> str:
+        return self._each(out, "{0}", [value])
+
+    def _nan_to_num(
+        self, out: Tensor, x: Tensor, nan: Any = None, posinf: Any = None, neginf: Any = None
+    ) -> str:
+        if out.dtype != torch.float32:
+            raise _Other
+        most = torch.finfo(out.dtype).max
+        high, low = (most if posinf is None else posinf), (-most if neginf is None else neginf)
+        formula = "({0} != {0} ? {1} : {0} > {4} ? {2} : {0} < -{4} ? {3} : {0})"
+        return self._each(out, formula, [x, nan or 0.0, high, low, most])
 
     def _masked_fill(self, out: Tensor, to: Tensor, mask: Tensor, value: Any) -> str:
         return self._where(out, mask, value, to)
@@ -327,7 +356,8 @@ class _Writer:
         scalar: bool = False,
     ) -> str:
         """Loops over `out`, with `body` of the terms for `values`, each of type `kind`."""
-        if list(out.shape).count(self.rows) != 1:
+        alone = self.rows == 1
+        if not alone and list(out.shape).count(self.rows) != 1:
             raise _Other
         axis = list(out.shape).index(self.rows)
         tensors = [v.tensor if isinstance(v, _Flag) else v for v in values]
@@ -337,7 +367,7 @@ class _Writer:
                 if value.dtype not in _TYPES:
                     raise _Other
                 value = View(value.expand(out.shape))
-                if value.strides[axis] == 0 and value.at == View(out).at:
+                if not alone and value.strides[axis] == 0 and value.at == View(out).at:
                     raise _Other
             views.append(value if isinstance(value, View) else None)
         target = View(out)
@@ -417,9 +447,9 @@ def _merged(sizes: list[int], strides: list[list[int]]) -> tuple[list[int], list
 
 
 def source_of(
-    phases: Sequence[Sequence[str]], shared: Sequence[int], local: Mapping[int, int]
+    phases: Mapping[int, Sequence[str]], shared: Sequence[int], local: Mapping[int, int]
 ) -> tuple[str, int]:
-    """The C++ of functions `rows_<k>(table, own, begin, end)`, one for each of `phases`, and the
+    """The C++ of functions `phase_<k>(table, own, begin, end)`, one for each of `phases`, and the
     bytes of scratch memory `own`. shared: the addresses in the table; local: bytes of a row, by
     address, of what lies in scratch memory."""
     offsets, scratch, places_of = {}, 0, {at: k for k, at in enumerate(shared)}
@@ -429,9 +459,9 @@ def source_of(
 
     functions: dict[str, str] = {}  # the names of loops by their text: many differ in memory only
     text = ""
-    for k, statements in enumerate(phases):
+    for k, statements in phases.items():
         text += (
-            f'extern "C" void rows_{k}(char *const *table, char *own, long begin, long end) {{\n'
+            f'extern "C" void phase_{k}(char *const *table, char *own, long begin, long end) {{\n'
             f"for (long start = begin; start < end; start += {BLOCK}) {{\n"
             f"const long first = start, last = start + {BLOCK} < end ? start + {BLOCK} : end;\n"
         )
