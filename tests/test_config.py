@@ -12,7 +12,7 @@ import yaml
 
 import phalanx
 from phalanx import tasks
-from phalanx.cli.config import compose_config, train_params
+from phalanx.cli.config import as_settings, compose_config, train_params
 from phalanx.config import metadata_of, ranged, read, without_effect
 from phalanx.errors import PhalanxError
 
@@ -297,7 +297,7 @@ params:
   seed: ${...seed}
   algo: {name: a2c_continuous}
   model: {name: continuous_a2c_logstd}
-  network: {name: actor_critic}
+  network: {name: actor_critic, mlp: {units: [8]}, space: {continuous: {}}}
   load_checkpoint: ${if:${...checkpoint},True,False}
   load_path: ${...checkpoint}
   config:
@@ -325,12 +325,13 @@ def test_train_configs_of_isaacgymenvs_are_taken_with_their_interpolations(tmp_p
     assert longer["config"]["max_epochs"] == 7
 
 
-def run_folder(tmp_path, **settings):
+def run_folder(tmp_path, clean=False, **settings):
     (tmp_path / "nn").mkdir()
     (tmp_path / "nn" / "last_Cartpole.pth").touch()
     saved = {"task": {"name": "Cartpole", "env": {"reach": 1.5}}, "seed": 7, "num_envs": 24}
     saved["train"] = {"params": {"algo": {"name": "a2c_discrete"}, "network": {}, "config": {}}}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(saved | settings))
+    settings = settings if clean else saved | settings
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
     return tmp_path
 
 
@@ -355,6 +356,55 @@ def test_settings_of_other_programs_are_left_alone(tmp_path):
     # IsaacGymEnvs writes a config.yaml with `task` and `train`, too.
     checkpoint = run_folder(tmp_path, physics_engine="physx")
     assert compose_config([f"checkpoint={checkpoint}"]).num_envs is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s.update(num_envz=3), "unknown key num_envz; did you mean 'num_envs'"),
+        (lambda s: s.pop("train"), "the key train is missing"),
+        (lambda s: s.pop("task"), "the key task is missing"),
+        (lambda s: s["task"].pop("name"), r"the key task\.name is missing"),
+        (lambda s: s["task"].update(name="Ants"), "unknown task 'Ants'"),
+        (lambda s: s["task"].update(envs={}), r"unknown key task\.envs"),
+        (lambda s: s["task"]["env"].update(reech=1), r"unknown key task\.env\.reech"),
+        (lambda s: s.update(seed="a"), "seed is 'a'"),
+        (lambda s: s["train"]["params"].update(configs={}), r"unknown key train\.params\.configs"),
+        (lambda s: s["train"]["params"]["config"].update(gama=1), "did you mean 'gamma'"),
+        (lambda s: s["train"]["params"]["network"].update(mpl=1), "did you mean 'mlp'"),
+    ],
+)
+def test_mistakes_in_the_settings_of_a_run_name_file_and_key(tmp_path, change, words):
+    saved = as_settings(compose_config(["task=Cartpole"]))
+    change(saved)
+    checkpoint = f"checkpoint={run_folder(tmp_path, clean=True, **saved)}"
+    (tmp_path / "result.json").touch()
+    for command in ("train", "play"):
+        with pytest.raises(PhalanxError, match=rf"^{tmp_path}/config\.yaml: [^\n]*{words}"):
+            compose_config([checkpoint, "seed=3"], command)
+
+
+def test_settings_that_a_run_lacks_are_named(tmp_path, caplog):
+    compose_config([f"checkpoint={run_folder(tmp_path)}", "task.env.dt=0.02"])
+    assert "config.yaml has no max_iterations, " in caplog.text
+    assert "task.env.max_force" in caplog.text
+    assert "task.env.reach" not in caplog.text
+
+
+def test_mistakes_in_a_train_config_name_its_file_and_those_of_the_command_line_do_not(
+    tmp_path, monkeypatch
+):
+    for name in ("tasks/own/own.py", "cfg/train/Mine.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / "tasks/own/own.py").write_text("class Own: pass")
+    file = tmp_path / "cfg/train/Mine.yaml"
+    file.write_text(ISAACGYMENVS.replace("gamma:", "gama:"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PhalanxError, match=rf"^{file}: unknown key params\.config\.gama"):
+        compose_config(["train=Mine"])
+    file.write_text(ISAACGYMENVS)
+    with pytest.raises(PhalanxError, match=r"^unknown key params\.config\.gama"):
+        compose_config(["train=Mine", "train.params.config.gama=1"])
 
 
 def test_unreadable_settings_are_named(tmp_path):

@@ -152,6 +152,19 @@ def test_another_number_of_environments_keeps_the_network_with_a_warning(tmp_pat
     assert second.rows[-1][1] == first.agent.frame + 2 * 32 * 8
 
 
+def test_changed_settings_of_run_and_task_are_listed(tmp_path):
+    train(tmp_path, "run", 1)
+    last = tmp_path / "run" / "nn" / "last_Cartpole.pth"
+    assert not train(tmp_path, "run", 2, "num_envs=64", continue_from=last).agent.warnings
+    changes = ["task.env.max_force=300", "task.randomize=true", "train.params.config.gamma=0.9"]
+    changes += ["task.randomization_params.frequency=9"]
+    (said, *_) = train(tmp_path, "run", 3, *changes, continue_from=last).agent.warnings
+    assert said.endswith(
+        "continues with changed settings: gamma 0.9 (was 0.99), task.env.max_force 300.0 (was"
+        " 400.0), task.randomize True (was False), task.randomization_params.frequency 9 (was 500)"
+    )
+
+
 def test_a_changed_task_starts_new_episodes_with_a_warning(tmp_path):
     first = train(tmp_path, "run", 3)
     state = first.agent.get_full_state_weights()

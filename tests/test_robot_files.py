@@ -642,6 +642,18 @@ def test_mimic_is_an_equality_between_joints(load):
     assert b == pytest.approx(0.5 - 2 * a, abs=0.02)
 
 
+@pytest.mark.parametrize(("scale", "mass", "noted"), [(1000, 5, True), (1, 5, False),
+                                                      (100, 5000, False)])  # fmt: skip
+def test_a_robot_in_millimetres_is_noted_in_either_format(load, scale, mass, noted):
+    size = f"{0.2 * scale} {0.4 * scale} {0.6 * scale}"
+    inertial = f'<inertial><mass value="{mass}"/><inertia ixx="1" iyy="1" izz="1"/></inertial>'
+    box = f'<collision><geometry><box size="{size}"/></geometry></collision>'
+    urdf = load(robot(f'<link name="a">{inertial}{box}</link>'))
+    body = f'<body><freejoint/><geom type="box" size="{size}" mass="{mass}"/></body>'
+    for robots in (urdf, load(mjcf(body))):
+        assert any("millimetres" in note.text for note in robots.notes) == noted
+
+
 def test_armature_is_for_joints_that_have_none(load):
     body = (
         '<body><geom size=".1"/><joint name="a" armature="3"/><joint name="b" axis="1 0 0"/></body>'

@@ -9,10 +9,12 @@ settings of that run replace the two files. `interpolation` resolves `${...}`; `
 result to typed dataclasses.
 """
 
+import contextlib
 import copy
 import dataclasses
+import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,14 +30,17 @@ from phalanx.cli.options import (
     TaskSections,
     TrainFile,
     TrainOptions,
+    TrainParams,
 )
 from phalanx.cli.overrides import Override, parse, put
 from phalanx.cli.settings import (
     GENERAL_TRAIN,
+    check_train,
     load_train,
     own_train,
     saved_settings,
     say_how_to_write_train,
+    train_file,
 )
 from phalanx.config import read
 from phalanx.errors import PhalanxError
@@ -44,6 +49,7 @@ from phalanx.sim import resolve_device
 from phalanx.tasks.projects import SECTIONS
 from phalanx.tasks.task import TaskConfig
 
+log = logging.getLogger(__name__)
 Options = TypeVar("Options", bound=RunOptions)
 
 ISAACGYMENVS_KEYS = {"multi_gpu": False}
@@ -57,26 +63,36 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
     overrides = [parse(argument, names, command) for argument in arguments]
     given = {o.key: o.value for o in overrides}
     tasks.look_beside(Path(given.get("checkpoint") or "."))
-    saved = saved_settings(given["checkpoint"]) if given.get("checkpoint") else {}
+    saved, run = saved_settings(given["checkpoint"]) if given.get("checkpoint") else ({}, Path())
     name = str(given.get("task", saved["task"]["name"] if saved else "Cartpole"))
-    tasks.find(name)  # first, so that an unknown task is reported before other errors
+    with _named(run if "task" not in given else None):
+        tasks.find(name)  # first, so that an unknown task is reported before other errors
     resumes = bool(saved) and saved["task"]["name"] == name
     layer = {k: v for k, v in saved.items() if resumes and k in kind.RESUMED}
     by_default = "train" not in given and "train" not in layer
-    if by_default:
-        layer["train"] = load_train(own_train(name) or GENERAL_TRAIN["Box"])
-    elif "train" in given:
-        layer["train"] = load_train(str(given["train"]))
-    sources = []
-    if "task" not in layer:
-        file = tasks.settings(name)
-        # A copy, which overrides change: their mistakes are not the file's.
-        layer["task"] = copy.deepcopy({"name": name, "env": {}, **file})
-        sources.append((str(tasks.settings_file(name)), file))
-    values = _merge(kind, layer, overrides)
+    train_source = run
+    if by_default or "train" in given:
+        chosen = own_train(name) or GENERAL_TRAIN["Box"] if by_default else str(given["train"])
+        layer["train"], train_source = load_train(chosen), train_file(chosen)
+    if "task" in layer:
+        task_source = run
+        _check_saved(saved, run)
+    else:
+        task_source = tasks.settings_file(name)
+        layer["task"] = {"name": name, "env": {}, **tasks.settings(name)}
+    # Overrides change a copy: their mistakes are not the files'.
+    file = {k: v for k, v in layer["task"].items() if k != "name"}
+    values = _merge(kind, copy.deepcopy(layer), overrides)
+    sources = [(str(task_source), file)]
 
     train = read(TrainFile, values["train"], "train")
     _check_environment(train)
+    try:
+        check_train(values["train"])
+    except PhalanxError:
+        with _named(train_source):
+            check_train(_merge(kind, copy.deepcopy(layer), [])["train"])
+        raise
     env = train.params.config.get("env_config") or {}
     if not isinstance(env, Mapping):
         raise PhalanxError(f"train.params.config.env_config is {env!r}; it must be a mapping")
@@ -88,8 +104,8 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
 
     sections = read(TaskSections, values["task"], "task")
     _put_below(sections.env, env, given, "task.env")
-    chosen = {f.name: getattr(sections, f.name) for f in dataclasses.fields(sections)}
-    task = TaskChoice(chosen.pop("name"), tasks.configure(name, chosen, sources))
+    parts = {f.name: getattr(sections, f.name) for f in dataclasses.fields(sections)}
+    task = TaskChoice(parts.pop("name"), tasks.configure(name, parts, sources))
     if by_default and own_train(name) is None:
         general = GENERAL_TRAIN[_action_kind(name, task.config)]
         say_how_to_write_train(name, general)
@@ -102,6 +118,37 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
         )
     _check_devices(options)
     return options
+
+
+@contextlib.contextmanager
+def _named(file: Path | None) -> Iterator[None]:
+    """A PhalanxError that comes from inside begins with the file's name, if there is one."""
+    try:
+        yield
+    except PhalanxError as error:
+        if file is None or file == Path():
+            raise
+        raise PhalanxError(f"{file}: {error}") from error
+
+
+def _check_saved(saved: dict[str, Any], file: Path) -> None:
+    """Raise PhalanxError, naming the file, if the settings of a run are wrong before overrides
+    change them; log which it lacks. `tasks.configure` and `check_train` look at the values of task
+    and train config."""
+    with _named(file):
+        sections = read(TaskSections, saved["task"], "task")
+        read(TrainFile, saved["train"], "train")
+        task = TaskChoice("", TaskConfig())
+        train = TrainFile(TrainParams({}, {}, {}))
+        of_train = {f.name for f in dataclasses.fields(TrainOptions)} & set(saved)
+        options = {key: saved[key] for key in of_train}
+        read(TrainOptions, {**options, "task": task, "train": train}, "")
+    lacking = [k for k in TrainOptions.RESUMED if k not in saved]
+    config = tasks.find(sections.name).Config
+    fields = [f.name for f in dataclasses.fields(config) if f.name not in SECTIONS]
+    lacking += [f"task.env.{k}" for k in fields if k not in sections.env]
+    if lacking:
+        log.warning("%s has no %s; defaults take their place", file, ", ".join(lacking))
 
 
 def _put_below(

@@ -2,12 +2,16 @@
 
 import dataclasses
 import functools
+import importlib
 import logging
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from phalanx import tasks
+from phalanx.cli.commands import ALGORITHMS, NETWORKS
+from phalanx.config import read
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.gate import check_name, show
 from phalanx.yaml_file import read_yaml
@@ -84,27 +88,60 @@ def load_train(name: str) -> Any:
     return values
 
 
-def saved_settings(checkpoint: str) -> dict[str, Any]:
-    """`config.yaml` of the run folder that contains a checkpoint; {} if none does, or if another
-    program wrote it. Raises PhalanxError for a file that cannot be read, or that refers to anything
-    outside itself: a run's settings are resolved."""
+def saved_settings(checkpoint: str) -> tuple[dict[str, Any], Path]:
+    """What `config.yaml` of the run folder that contains a checkpoint holds, and that file; {} if
+    there is none, or if another program wrote it. Raises PhalanxError, naming the file, if it
+    cannot be read, if it has unknown keys or lacks the task or the train config, or if it refers
+    to anything outside itself: a run's settings are resolved."""
     from phalanx.cli.options import RUN_OPTIONS
 
     folder = run_folder_of(Path(checkpoint))
     if folder is None:
-        return {}
+        return {}, Path()
     file = folder / "config.yaml"
     try:
         saved = read_yaml(file)
     except PhalanxError as error:
         raise PhalanxError(f"cannot read the settings of the run in {error}") from error
     known = {f.name for kind in RUN_OPTIONS.values() for f in dataclasses.fields(kind)}
-    ours = isinstance(saved, dict) and {"task", "train"} <= set(saved) <= known
-    if not ours or not isinstance(saved["task"], dict) or "name" not in saved["task"]:
-        return {}
+    if not (folder / "result.json").is_file() and _is_of_another_program(saved):
+        return {}, file
+    if not isinstance(saved, dict):
+        raise PhalanxError(f"{file} is not a mapping with the settings of a run")
+    for key in saved.keys() - known:
+        raise PhalanxError(f"{file}: unknown key {key}{did_you_mean(key, known)}")
+    task = saved.get("task")
+    for key in ("task", "train", "task.name"):
+        inside = task if "." in key else saved
+        if not isinstance(inside, dict) or key.removeprefix("task.") not in inside:
+            raise PhalanxError(f"{file}: the key {key} is missing; every run writes it")
     if text := _reference_in(saved):
         raise PhalanxError(f"{file} holds {show(text)}, which the settings of a run never do")
-    return saved
+    return saved, file
+
+
+def _is_of_another_program(settings: Any) -> bool:
+    """Whether RL Games, IsaacGymEnvs or another program wrote these; ours also writes a
+    result.json."""
+    ours = isinstance(settings, dict) and {"task", "train"} & set(settings)
+    return not ours or "physics_engine" in settings
+
+
+def check_train(values: Mapping[str, Any]) -> None:
+    """Raise PhalanxError for a wrong key or value in `params.config` or `params.network` of a
+    train config."""
+    from phalanx.rl import registry
+    from phalanx.rl.params import with_current_names
+
+    params = with_current_names(values["params"])
+    name = (params.get("algo") or {}).get("name")
+    if name in ALGORITHMS:
+        module, cls = ALGORITHMS[name].split(":")
+        config = {"name": "", **params["config"]}
+        read(getattr(importlib.import_module(module), cls), config, "params.config")
+    network = params.get("network") or {}
+    if network.get("name") in NETWORKS:
+        registry.networks.create(network["name"]).load(network)
 
 
 def _reference_in(value: Any) -> str:

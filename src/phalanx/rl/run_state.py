@@ -36,9 +36,10 @@ NO_SETTINGS = frozenset(
         *("max_epochs", "max_frames", "score_to_win", "save_best_after", "save_frequency"),
         *("games_to_track", "train_dir", "full_experiment_name", "torch_compile", "num_actors"),
         *("use_diagnostics", "save_replay_buffer", "deterministic"),
+        *("task.env.num_envs", "task.env.deterministic"),
     }
 )
-"""Keys of the config that do not affect learning."""
+"""Keys of the config, and of an environment's settings, that do not affect learning."""
 
 OF_A_RANK = ("learner", "env", "episodes", "generators")
 """Sections of which every rank has its own."""
@@ -56,7 +57,7 @@ def collect(run: Any) -> dict[str, Any]:
         "phalanx": {
             "format": checkpoint.FORMAT,
             "name": run.config.name,
-            "settings": dict(_settings(run.config)),
+            "settings": _all_settings(run),
             "total_time": run.journal.total_time,
             "meters": run.journal.meters.state_dict(),
             "generators": _generators(),
@@ -255,12 +256,18 @@ def _restore_env_state(run: Any, env_state: Any, source: object) -> None:
         )
 
 
+def _all_settings(run: Any) -> dict[str, Any]:
+    """Those of the run and of its environment, if that says them (`Task.settings_by_key`)."""
+    say = getattr(run.env, "settings_by_key", dict)
+    return dict([*_settings(run.config), *_settings(say())])
+
+
 def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Settings that affect learning, by dotted key, as numbers and strings, which a checkpoint can
     hold."""
     values = vars(config) if dataclasses.is_dataclass(config) else config
     for key, value in values.items():
-        if not prefix and key in NO_SETTINGS:
+        if f"{prefix}{key}" in NO_SETTINGS:
             continue
         if isinstance(value, dict) or dataclasses.is_dataclass(value):
             yield from _settings(value, f"{prefix}{key}.")
@@ -271,7 +278,7 @@ def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _warn_changes(run: Any, saved: dict[str, Any], source: object) -> None:
-    now = dict(_settings(run.config))
+    now = _all_settings(run)
     changed = [key for key in now if saved.get(key, now[key]) != now[key]]
     changes = [f"{key} {now[key]} (was {show(saved[key])})" for key in changed]
     if changes:

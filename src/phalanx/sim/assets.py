@@ -58,6 +58,14 @@ ROOTS = {
 }
 """What to do about files with another root element."""
 OFFERS_KEYFRAMES = "keyframes that keyframe= starts from"
+MILLIMETRES = (
+    "light for its size, so lengths may be millimetres where metres are due (a mesh takes"
+    ' scale="0.001 0.001 0.001", other lengths are to be divided by 1000)'
+)
+HUGE = 20.0
+"""Metres; a robot that is longer is looked at."""
+LIGHT = 0.3
+"""Kilograms per metre, which a robot in metres always has and one in millimetres never."""
 SelfCollisions = bool | Literal["except_overlaps"]
 
 
@@ -159,6 +167,9 @@ def load_robot(
     model, warned = _compiled(spec, xml, file)
     said = {note.item for note in notes}
     notes += [Note("doubt", MUJOCO_WARNS, text) for text in warned if text not in said]
+    mass, extent = model.body_mass.sum(), model.stat.extent
+    if model.nv and extent > HUGE and 0 < mass < LIGHT * extent:
+        notes.append(Note("doubt", MILLIMETRES, f"{mass:.3g} kg and {extent:.3g} m"))
 
     robot = Robot(spec, file, notes, options, poses)
     robot.initial = _keyframe(poses, keyframe, file)

@@ -51,6 +51,7 @@ from phalanx.spaces import ActionSpace, Box
 from phalanx.tasks.actuators import make_actuators
 from phalanx.tasks.checks import ELSEWHERE, action_shape, check_actions, check_class, check_reward
 from phalanx.tasks.history import History
+from phalanx.tasks.projects import SECTIONS
 from phalanx.tasks.taken_servos import take_servos
 from phalanx.tasks.term_log import TermLog
 
@@ -479,6 +480,12 @@ class Task:
             for k, v in own.items()
             if v._version != self._made[k] and v.untyped_storage().data_ptr() not in saved
         ]
+
+    def settings_by_key(self) -> dict[str, Any]:
+        """The settings as in YAML: `task`, and in it `env`, `randomize`, ..."""
+        env = {f.name: getattr(self.config, f.name) for f in dataclasses.fields(self.config)}
+        sections = {name: env.pop(name) for name in SECTIONS if name != "env"}
+        return {"task": {"env": env, **sections}}
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the simulation and the declared state; a run continues from it bit for
