@@ -182,7 +182,7 @@ def test_the_checkpoint_just_written_is_kept_though_the_clock_was_set_back(tmp_p
 
 
 def test_a_study_that_is_killed_continues_and_a_trial_that_fails_leaves_others_alone(tmp_path):
-    options = ["task=Cartpole", "sim_device=cpu", "num_envs=16", "max_iterations=300", "study=s"]
+    options = ["task=Cartpole", "sim_device=cpu", "num_envs=16", "max_iterations=150", "study=s"]
     options += ["train.params.config.horizon_length=8", "report_every=3"]
     options += [f"{CONFIG}minibatch_size_per_env=8", f"{RATE}=1e-4,1e30"]  # of which one cannot be
     environment = {**os.environ, "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
@@ -214,7 +214,7 @@ def test_a_study_that_is_killed_continues_and_a_trial_that_fails_leaves_others_a
     assert start(["study=s"]).wait(400) == 2
     out = (tmp_path / "out").read_text()
     done, failed = study.trials()
-    assert (done.state, done.curve[-1][0], done.starts) == ("done", 300, 3), out
+    assert (done.state, done.curve[-1][0], done.starts) == ("done", 150, 3), out
     assert done.curve[: len(before.curve)] == before.curve
     assert failed.state == "failed"
     assert "the losses became NaN or infinite" in failed.reason
