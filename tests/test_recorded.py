@@ -76,6 +76,36 @@ def test_every_operation_gives_what_torch_gives_also_for_nan_and_in_later_calls(
         torch.testing.assert_close(state, tuple(own), equal_nan=True)
 
 
+def test_rows_that_need_other_rows_wait_for_them():
+    def function(x, v):
+        y, z = x * 2, x + 1
+        z -= z[0].clone()
+        two = torch.cat([x[:, 0], v]).view(ROWS, 2) * 2
+        columns = torch.stack([x[:, 0] * 2, v + 1])
+        shifted = torch.zeros(ROWS + 1)
+        shifted[1:] = v + 1
+        sums = (y[5] + y).sum(1)
+        return (
+            v[:, None] + y[0],
+            y[-1] * v[:, None],
+            z,
+            two,
+            columns.view(ROWS, 2) * 2,
+            (
+                shifted[:-1] * 2,
+                columns[1] + sums,
+            ),
+        )
+
+    def inputs():
+        return torch.randn(ROWS, 3), torch.randn(ROWS)
+
+    recorded = Recorded(function, ROWS, 2, *inputs())
+    for _ in range(3):
+        x, v = inputs()
+        torch.testing.assert_close(recorded(x, v), function(x, v))
+
+
 def test_what_depends_on_values_is_refused_and_random_numbers_are_drawn_in_every_call():
     x = torch.zeros(ROWS)
     with pytest.raises(NotRecordable, match="depend on values"):

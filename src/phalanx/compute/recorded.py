@@ -29,11 +29,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from phalanx.compute import clang
 from phalanx.compute.recorded_c import (
     BLOCK,
+    Statement,
     View,
     called,
     source_of,
     statement,
     statement_alone,
+    together,
 )
 from phalanx.compute.rows import by_masks
 from phalanx.compute.team import Team
@@ -64,6 +66,7 @@ class _Call:
     writes: set[int]
     kind: int
     code: str | None
+    rows: Statement | None
     phase: int = 0  # of 0, 3, 6, ... if torch does it, and so on
 
 
@@ -197,25 +200,43 @@ def _described(
         return None
     reads = {_address(t) for t in _tensors((args, kwargs)) if t.numel()}
     in_place = called(function)[1]
-    kind, code = _ROWS, statement(function, args, kwargs, out, rows, written)
-    if code is None:
-        kind, code = _ALONE, statement_alone(function, args, kwargs, out)
-    kind = _TORCH if code is None else kind
-    return _Call(function, in_place, args, kwargs, out, reads, writes, kind, code)
+    on_rows = statement(function, args, kwargs, out, rows, written)
+    alone = None if on_rows else statement_alone(function, args, kwargs, out)
+    kind = _ROWS if on_rows else _ALONE if alone else _TORCH
+    code = on_rows.text if on_rows else alone
+    return _Call(function, in_place, args, kwargs, out, reads, writes, kind, code, on_rows)
 
 
 def _order(calls: list[_Call]) -> None:
-    """Give each call the first phase in which all that it needs is there."""
+    """Give each call the first phase in which all that it needs is there, from any row."""
     written: dict[int, int] = defaultdict(int)
     read: dict[int, int] = defaultdict(int)
+    seen: dict[tuple[int, int], list[Statement]] = defaultdict(list)  # by phase and memory
     for c in calls:
         before = [written[at] for at in c.reads | c.writes] + [read[at] for at in c.writes]
         c.phase = max(before, default=0)
         c.phase += (c.kind - c.phase) % 3
+        if c.rows:
+            memories = c.reads | c.writes
+            while any(_crosses(c.rows, seen[c.phase, at], at) for at in memories):
+                c.phase += 3
+            for at in memories:
+                seen[c.phase, at].append(c.rows)
         for at in c.reads:
             read[at] = max(read[at], c.phase)
         for at in c.writes:
             written[at] = max(written[at], c.phase)
+
+
+def _crosses(one: Statement, others: list[Statement], at: int) -> bool:
+    """Whether a row of one statement needs what another row of the others writes, or the reverse,
+    in the memory at `at`."""
+    for other in others:
+        writes = [s.writes[at] for s in (one, other) if at in s.writes]
+        reads = [s.reads[at] for s in (one, other) if at in s.reads]
+        if writes and not together(*writes, *reads):
+            return True
+    return False
 
 
 def _again(call: _Call) -> Callable[[], Any]:

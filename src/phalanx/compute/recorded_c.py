@@ -6,7 +6,9 @@ scratch memory.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -64,6 +66,18 @@ class View:
         self.start = tensor.storage_offset()
         self.shape, self.strides = tuple(tensor.shape), tuple(tensor.stride())
 
+    def row_step(self, axis: int, rows: int, inside: Sequence[tuple[int, int]] = ()) -> int | None:
+        """Bytes from a row to the next along dimension `axis`; None if the view reads or writes in
+        a row what, by that step, lies in another. inside: further (length, stride) of a row."""
+        step = self.strides[axis]
+        if not step:
+            return None
+        whole, reach = step * rows, self.start % (step * rows)
+        dims = zip(self.shape, self.strides, strict=True)
+        for size, stride in (*(d for k, d in enumerate(dims) if k != axis), *inside):
+            reach += (size - 1) * stride if stride % whole else 0
+        return step * self.size if reach < step else None
+
     def by_row(self, rows: int) -> bool:
         """Whether each row has a piece of the memory, one after the other."""
         ahead = self.bytes // rows // self.size
@@ -82,15 +96,36 @@ def called(function: Any) -> tuple[str, bool]:
     return name, variant == "out" or (name.endswith("_") and not name.endswith("__"))
 
 
+@dataclass
+class Statement:
+    """C for rows, and how it goes through memory: for each address that it reads, and that it
+    writes, the results of `View.row_step`."""
+
+    text: str
+    reads: dict[int, set[int | None]]
+    writes: dict[int, set[int | None]]
+
+
 def statement(
     function: Any, args: Any, kwargs: Any, out: Any, rows: int, written: Collection[int] = ()
-) -> str | None:
-    """The C of one operation on rows, None if it is another. written: addresses of all memory that
-    any of the operations writes to."""
+) -> Statement | None:
+    """One operation on rows, None if it is another. written: addresses of all memory that any of
+    the operations writes to."""
+    writer = _Writer(rows, written)
     try:
-        return _Writer(rows, written).write(function, args, dict(kwargs), out)
+        text = writer.write(function, args, dict(kwargs), out)
     except _Other:
         return None
+    for at, steps in writer.writes.items():
+        if at in writer.reads and not together(steps, writer.reads[at]):
+            return None
+    return Statement(text, writer.reads, writer.writes)
+
+
+def together(*steps: set[int | None]) -> bool:
+    """Whether row n of all these accesses to one memory is the same part of it."""
+    every = set().union(*steps)
+    return len(every) == 1 and None not in every
 
 
 def statement_alone(function: Any, args: Any, kwargs: Any, out: Any) -> str | None:
@@ -109,6 +144,8 @@ def statement_alone(function: Any, args: Any, kwargs: Any, out: Any) -> str | No
 class _Writer:
     def __init__(self, rows: int, written: Collection[int]) -> None:
         self.rows, self.written = rows, written
+        self.reads: dict[int, set[int | None]] = defaultdict(set)
+        self.writes: dict[int, set[int | None]] = defaultdict(set)
 
     def write(self, function: Any, args: Any, kwargs: Any, out: Any) -> str:
         name, in_place = called(function)
@@ -245,7 +282,8 @@ class _Writer:
         first = x
         for d in dims:
             first = first.narrow(d, 0, 1)
-        return self._loops(target, body, [first], kind, scalar=True)
+        inside = [[(n, s) for _, n, s in loops]]
+        return self._loops(target, body, [first], kind, inside)
 
     def _sum(
         self, out: Tensor, x: Tensor, dim: Any = None, keepdim: bool = False, **kw: Any
@@ -292,7 +330,8 @@ class _Writer:
             )
             return f"float a = 0; {k}a += {both}; {{o}} = a;"
 
-        return self._loops(out, body, [left[..., 0], right[..., 0]], out.dtype, scalar=True)
+        inside = [[(a.shape[2], s)] for s in at]
+        return self._loops(out, body, [left[..., 0], right[..., 0]], out.dtype, inside)
 
     def _mv(self, out: Tensor, a: Tensor, b: Tensor) -> str:
         return self._bmm(out.view(-1, 1, 1), a[:, None], b[None, :, None].expand(len(a), -1, 1))
@@ -322,7 +361,8 @@ class _Writer:
             place = terms[0].replace("/*more*/", f" + ({inside}) * {step}")
             return f"long k = {terms[1]}; k += k < 0 ? {size} : 0; {{o}} = {place};"
 
-        return self._loops(out, body, [first, _Place(index)], out.dtype, scalar=True)
+        inside = [[(size, step)], []]
+        return self._loops(out, body, [first, _Place(index)], out.dtype, inside)
 
     def _index(self, out: Tensor, x: Tensor, index: Sequence[Tensor | None]) -> str:
         given = [(d, i) for d, i in enumerate(index) if i is not None]
@@ -353,11 +393,12 @@ class _Writer:
         body: Callable[[list[str]], str],
         values: list[Any],
         kind: torch.dtype,
-        scalar: bool = False,
+        inside: Sequence[Sequence[tuple[int, int]]] | None = None,
     ) -> str:
-        """Loops over `out`, with `body` of the terms for `values`, each of type `kind`."""
-        alone = self.rows == 1
-        if not alone and list(out.shape).count(self.rows) != 1:
+        """Loops over `out`, with `body` of the terms for `values`, each of type `kind`. inside:
+        where `body` itself loops, (length, stride) of what it reads of each of the values."""
+        scalar = inside is not None
+        if self.rows != 1 and list(out.shape).count(self.rows) != 1:
             raise _Other
         axis = list(out.shape).index(self.rows)
         tensors = [v.tensor if isinstance(v, _Flag) else v for v in values]
@@ -367,10 +408,11 @@ class _Writer:
                 if value.dtype not in _TYPES:
                     raise _Other
                 value = View(value.expand(out.shape))
-                if not alone and value.strides[axis] == 0 and value.at == View(out).at:
-                    raise _Other
+                more = inside[len(views)] if inside else ()
+                self.reads[value.at].add(value.row_step(axis, self.rows, more))
             views.append(value if isinstance(value, View) else None)
         target = View(out)
+        self.writes[target.at].add(target.row_step(axis, self.rows))
         order = [axis, *(d for d in range(out.dim()) if d != axis)]
         sizes = [out.shape[d] for d in order]
         every = [target, *(v for v in views if v)]
