@@ -233,6 +233,18 @@ def test_numbers_are_conditions_of_where_again_in_torchscript_too(tmp_path):
     assert done.stdout.splitlines()[1:] == ["[3.0, 0.0, 0.0] [1, 0, 6] [2, 2, 1] 1"], done.stderr
 
 
+def test_recurrent_networks_take_numbers_of_numpy_as_sizes():
+    code = (
+        "import isaacgym, torch, numpy\n"
+        "size = numpy.prod([2, 3])\n"
+        "print(torch.nn.GRU(size, hidden_size=size).weight_ih_l0.shape[1])\n"
+        "torch.nn.LSTM(3.5, 6)"
+    )
+    done = client(code, ISAACGYM_COMPAT="1")
+    assert done.stdout.splitlines()[1:] == ["6"], done.stderr
+    assert "TypeError" in done.stderr  # other sizes are refused as before
+
+
 def test_torch_load_reads_numbers_of_numpy_and_no_other_objects(tmp_path):
     """Without it, PBT of IsaacGymEnvs catches the refusal and never replaces a policy."""
     code = (

@@ -17,7 +17,8 @@ first. Without the variable nothing here runs. Nothing that exists is replaced:
   (IsaacGymEnvs' AMP), `rank` and `rank_size` (TimeChamber), a runner's `load_path` and a run that
   loads it (gym2real). On a CPU it does not compile networks unasked, as before 1.6.5: that takes
   minutes;
-- `torch.where` takes whole numbers as its condition again (`old_torch.py`);
+- `torch.where` takes whole numbers as its condition again, and recurrent networks take NumPy's
+  numbers as sizes (`old_torch.py`);
 - with `cpu`, and without a GPU, tensors that a program wants on a CUDA device are made on the CPU.
 """
 

@@ -1,5 +1,6 @@
-"""Lets `torch.where` take whole numbers as its condition, as PyTorch did on a GPU until 2022, and
-`torch.load` read NumPy's numbers, as it did before 2.6.
+"""Lets `torch.where` take whole numbers as its condition, as PyTorch did on a GPU until 2022,
+`torch.load` read NumPy's numbers, as it did before 2.6, and recurrent networks have sizes from
+NumPy, such as `np.prod(shape)`, as before 2.11.
 
     activate()
 
@@ -24,9 +25,10 @@ COMPARISONS = {f"aten::{name}" for name in ("gt", "lt", "ge", "le", "eq", "ne")}
 
 def activate() -> str:
     """Replace `torch.where` and `torch.jit.script` from now on, and let `torch.load` read NumPy's
-    numbers; returns what was done."""
+    numbers and recurrent networks take them; returns what was done."""
     if hasattr(torch.serialization, "add_safe_globals"):
         _read_numbers()
+    _recurrent_sizes()
     original, script = torch.where, torch.jit.script
 
     def where(condition: Any, *values: Any, **options: Any) -> Any:
@@ -45,7 +47,10 @@ def activate() -> str:
     _builtins._register_builtin(where, "aten::where")  # for TorchScript it is the original
     names: Any = torch.jit
     torch.where, names.script = where, script_and_compare
-    return "numbers as conditions of torch.where, NumPy's numbers in torch.load"
+    return (
+        "numbers as conditions of torch.where, NumPy's numbers in torch.load and as sizes of"
+        " recurrent networks"
+    )
 
 
 def _read_numbers() -> None:
@@ -53,6 +58,20 @@ def _read_numbers() -> None:
     names: list[Any] = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     kinds = [type(np.dtype(number)) for number in NUMBERS]
     torch.serialization.add_safe_globals([*names, np.dtype, *kinds])
+
+
+def _recurrent_sizes() -> None:
+    kind: Any = torch.nn.RNNBase  # other layers, single cells included, still take them
+    build = kind.__init__
+
+    def build_from_numbers(self: Any, *given: Any, **options: Any) -> None:
+        build(self, *map(_plain, given), **{name: _plain(v) for name, v in options.items()})
+
+    kind.__init__ = build_from_numbers
+
+
+def _plain(value: Any) -> Any:
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _compare(graph: Any) -> None:
