@@ -232,6 +232,18 @@ def test_torchs_own_formats_agree_and_hold_the_metadata(format, suffix, exported
     assert torch.allclose(got[0], player.get_action(obs), atol=1e-5)
 
 
+def test_a_policy_is_written_where_out_says(tmp_path):
+    player, path = make(tmp_path, ["task=Cartpole"])
+    file, _ = export(player, path, "pt2", tmp_path / "policy.pt2")
+    assert file == tmp_path / "policy.pt2"
+    assert file.is_file()
+    for out, words in (("policy.onnx", r"for pt2 it must end in \.pt2"), ("", "it is a folder"),
+                       ("none/policy.pt2", "not a writable folder")):  # fmt: skip
+        with pytest.raises(PhalanxError, match=words):
+            export(player, path, "pt2", tmp_path / out)
+    assert {p.name for p in tmp_path.iterdir()} == {"Cartpole.pth", "policy.pt2"}
+
+
 def test_export_that_differs_leaves_nothing(tmp_path, monkeypatch):
     player, path = make(tmp_path, ["task=Cartpole"])
     monkeypatch.setattr(export_module, "_pt2", lambda *_: b"")

@@ -59,6 +59,20 @@ def test_a_step_is_compiled_without_being_run(cache):
     assert x.numpy().tolist() == [0.75, 0.75, 0.75]
 
 
+def test_long_compiling_without_a_listener_is_logged(cache, caplog, monkeypatch):
+    opt = SimpleNamespace(graph_conditional=True, iterations=0)
+    adds = [add_builder(2.0), add_builder(4.0)]
+    x = wp.zeros(1, dtype=float, device="cpu")
+    monkeypatch.setattr(kernels, "QUICK_S", 0.0)
+    monkeypatch.setattr(kernels, "SECONDS_BETWEEN_WORDS", 1e-9)
+    step = lambda: [wp.launch(add, dim=1, inputs=[x], device="cpu") for add in adds]  # noqa: E731
+    with kernels.progress(lambda *counts: None):
+        kernels.load_together(lambda: wp.launch(add_builder(8.0), 1, [x], device="cpu"), opt)
+    assert not caplog.text
+    kernels.load_together(step, opt)
+    assert caplog.text.count("compiling 2 modules of kernels") == 1
+
+
 def test_an_error_in_the_dry_run_restores_warp(cache):
     opt = SimpleNamespace(graph_conditional=True, iterations=0)
     with pytest.raises(ZeroDivisionError):
@@ -82,7 +96,7 @@ def shown(seconds_each, monkeypatch):
 def test_only_compiling_is_shown(monkeypatch):
     assert shown(0.01, monkeypatch) == ""
     said = shown(10.0, monkeypatch)
-    assert "compiling GPU kernels" in said
+    assert "compiling kernels of MuJoCo Warp" in said
     assert "3 modules of kernels loaded in 30 s" in said
 
 

@@ -12,8 +12,8 @@ from phalanx.rl import Runner
 
 
 def export_checkpoint(arguments: list[str]) -> None:
-    """Write the policy next to its checkpoint and describe it. Raises PhalanxError if it cannot be
-    exported."""
+    """Write the policy, by default next to its checkpoint, and describe it. Raises PhalanxError if
+    it cannot be exported."""
     from phalanx.deploy.describe import describe
     from phalanx.deploy.export import export
 
@@ -22,7 +22,7 @@ def export_checkpoint(arguments: list[str]) -> None:
     assert isinstance(options, ExportOptions)
     checkpoint = given_checkpoint(options, "export")
     player = make_player(options, num_envs=1)
-    path, difference = export(player, checkpoint, options.format)
+    path, difference = export(player, checkpoint, options.format, options.out)
     about = describe(player, checkpoint)
     custom = [t.name for t in about.observation.terms if t.quantity == "custom"]
     many = len(about.action.joints)

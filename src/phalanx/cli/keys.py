@@ -12,6 +12,7 @@ TEXTS = (
     "rl_device",
     "task.env.asset",
     "host",
+    "out",
 )
 """Keys whose value is used as typed, without YAML: mostly paths."""
 

@@ -191,6 +191,8 @@ class ExportOptions(RunOptions):
 
     format: str = "onnx"
     """File format of the policy: onnx, torchscript or pt2."""
+    out: str | None = None
+    """File to write; null is the checkpoint's name with .onnx, .pt or .pt2 after it."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from phalanx.cli.display import show_randomization
 from phalanx.cli.options import PlayOptions
 from phalanx.cli.play_source import PlaySource, without_policy
 from phalanx.cli.run_folders import given_checkpoint
+from phalanx.cli.warmup import loading_shown
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
 
@@ -34,7 +35,8 @@ def play(arguments: list[str]) -> None:
     options = resolved(options)
     runner = Runner()
     runner.load({"params": train_params(options)})
-    player = runner.create_player()
+    with loading_shown(console):
+        player = runner.create_player()
     if path is None:
         console.print(f"no policy plays: {actions} actions")
         without_policy(player, actions)

@@ -15,8 +15,6 @@ from phalanx.sim.engines import kernels
 
 ITERATIONS = 3
 """Number of iterations; with PPO's rehearsal before them, they load every kernel."""
-QUICK_S = 1.0
-"""Loading compiled kernels takes less than this time, compiling them takes longer [s]."""
 
 
 def warmup(arguments: list[str]) -> None:
@@ -58,9 +56,9 @@ def loading_shown(console: Console) -> Iterator[None]:
         now = time.perf_counter()
         if not loaded:
             start, shown_at = now, 0.0
-        elif now - start > QUICK_S and not shown_at:
+        elif now - start > kernels.QUICK_S and not shown_at:
             shown_at = now
-            console.print("compiling GPU kernels; Warp caches them for the next start")
+            console.print(f"compiling kernels of MuJoCo Warp; {kernels.CACHED}")
             status.start()
         status.update(f"{loaded} of {modules} modules of kernels")
         if loaded == modules:

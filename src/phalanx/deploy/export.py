@@ -29,7 +29,7 @@ from phalanx.deploy.describe import OPSET, describe
 from phalanx.deploy.metadata import KEY, Metadata
 from phalanx.deploy.network import open_session
 from phalanx.errors import PhalanxError, did_you_mean
-from phalanx.files import write_atomically
+from phalanx.files import check_place, write_atomically
 from phalanx.tasks import Task
 
 TOLERANCE = 1e-5
@@ -38,19 +38,25 @@ their scale."""
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "pt2": ".pt2"}
 
 
-def export(player: Any, checkpoint: str | Path, format: str = "onnx") -> tuple[Path, float]:
-    """Write `<checkpoint>.onnx` (or .pt, .pt2 for format torchscript or pt2) next to it.
+def export(
+    player: Any, checkpoint: str | Path, format: str = "onnx", out: str | Path | None = None
+) -> tuple[Path, float]:
+    """Write `out`, or `<checkpoint>.onnx` (.pt, .pt2 for format torchscript or pt2) next to it.
 
     player: a player of the checkpoint's task and network, on the CPU; the weights are loaded into
     it. Returns the file and the largest difference from torch on random inputs. Raises
-    PhalanxError, and writes nothing, if that is above 1e-5, for an unknown format, for a policy
-    that cannot be exported and if a package is missing.
+    PhalanxError, and writes nothing, if that is above 1e-5, for an unknown format, for a file that
+    cannot be written, for a policy that cannot be exported and if a package is missing.
     """
     if format not in SUFFIXES:
         raise PhalanxError(
             f"unknown format {format!r}{did_you_mean(format, SUFFIXES)};"
             f" formats: {', '.join(SUFFIXES)}"
         )
+    path = Path(out or f"{checkpoint}{SUFFIXES[format]}")
+    if path.suffix != SUFFIXES[format] and not path.is_dir():
+        raise PhalanxError(f"out is {str(out)!r}; for {format} it must end in {SUFFIXES[format]}")
+    check_place(path, "out=")
     if format == "onnx":
         _check_packages()
     if not isinstance(player.env, Task):
@@ -62,7 +68,6 @@ def export(player: Any, checkpoint: str | Path, format: str = "onnx") -> tuple[P
             "a policy with use_action_masks cannot be exported: a robot's program has no masks"
         )
     player.restore(checkpoint)
-    path = Path(f"{checkpoint}{SUFFIXES[format]}")
     about = describe(player, Path(checkpoint))
     module = ExportedPolicy(player, about).eval()
     with torch.no_grad(), _quiet():

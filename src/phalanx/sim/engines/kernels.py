@@ -4,12 +4,15 @@
 
 Warp compiles a module of kernels when one of them is first launched, so a first step compiles
 dozens, one after the other. Here a dry run of the step records the modules without launching
-anything, and threads compile them (the compilers are C++ and release the GIL). Modules that only a
-step with other data launches are still compiled at their first launch.
+anything, and threads compile them (the compilers are C++ and release the GIL). If that takes long
+and nobody listens to its progress, it is logged. Modules that only a step with other data launches
+are still compiled at their first launch.
 """
 
 import contextlib
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -17,7 +20,11 @@ from typing import Any
 
 from phalanx.compute.start_warp import init_warp
 
+log = logging.getLogger(__name__)
 SECONDS_BETWEEN_WORDS = 0.5
+QUICK_S = 1.0
+"""Loading compiled kernels takes less than this time, compiling them takes longer [s]."""
+CACHED = "Warp caches them for the next start"
 _listeners: list[Callable[[int, int], None]] = []
 
 
@@ -37,6 +44,7 @@ def load_together(step: Callable[[], None], opt: Any) -> None:
     module per core at a time."""
     loads = _launched_by(step, opt)
     loads.sort(key=lambda load: -len(load[0].kernels))  # the longest first
+    began, said = time.perf_counter(), bool(_listeners)
     _report_progress(0, len(loads))
     with ThreadPoolExecutor(max(1, min(len(loads), os.cpu_count() or 1))) as pool:
         pending = {pool.submit(module.load, device, dim) for module, device, dim in loads}
@@ -45,6 +53,9 @@ def load_together(step: Callable[[], None], opt: Any) -> None:
             for future in done:
                 future.result()
             _report_progress(len(loads) - len(pending), len(loads))
+            if pending and not said and time.perf_counter() - began > QUICK_S:
+                said = True
+                log.warning("compiling %d modules of kernels; %s", len(loads), CACHED)
 
 
 def _report_progress(loaded: int, modules: int) -> None:
