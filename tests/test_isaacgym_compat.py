@@ -169,6 +169,11 @@ try:
 except AttributeError as error:
     print(error)
 print(History(Env()).reset())
+class Task:  # not of gym
+    num_obs = 7
+    def reset(self):
+        return 1
+print(History(Task()).reset())
 """
 
 
@@ -180,6 +185,8 @@ def test_a_wrapper_of_gym_has_the_attributes_of_what_it_wraps(tmp_path):
         "History has no attribute '_secret'",
         "70 70",
         "0",
+        "7 7",
+        "1",
     ]
 
 
@@ -198,6 +205,8 @@ file = io.BytesIO()
 torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), file)
 file.seek(0)
 print(torch.jit.load(file, map_location="cuda:0").weight.device)
+flags = torch.tensor([True, False])
+print(torch.abs(flags).tolist(), abs(flags).tolist(), flags.abs().tolist(), abs(-x[0]).item())
 """
 
 
@@ -207,7 +216,12 @@ def test_on_request_cuda_means_the_cpu_where_there_is_no_gpu(tmp_path):
     done = client(ON_CUDA, ISAACGYM_COMPAT="cpu", **environment)
     first, *lines = done.stdout.splitlines()
     assert "the CPU for all CUDA devices" in first, done.stderr
-    assert lines == ["{'cpu'} torch.float64 [1.0]", "cpu", "cpu"]
+    assert lines == [
+        "{'cpu'} torch.float64 [1.0]",
+        "cpu",
+        "cpu",
+        "[True, False] [True, False] [True, False] 1.0",
+    ]
 
 
 NUMBERS_AS_CONDITIONS = """

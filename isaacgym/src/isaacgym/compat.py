@@ -7,9 +7,9 @@
 first. Without the variable nothing here runs. Nothing that exists is replaced:
 
 - names that NumPy 1.20 to 2.4 removed come back with their old meaning (`np.float`, `np.Inf`);
-- `import gym` gives Gymnasium if no gym is installed, and wrappers have the attributes of what they
-  wrap, as gym's had. This is enough for programs that use its spaces and base classes; `gym.make`,
-  `step` and `reset` return what Gymnasium's do, not gym's;
+- `import gym` gives Gymnasium if no gym is installed, and wrappers take any object and have the
+  attributes of what they wrap, as gym's did. This is enough for programs that use its spaces and
+  base classes; `gym.make`, `step` and `reset` return what Gymnasium's do, not gym's;
 - pysdf and urdfpy, which pip alone cannot install today, get stand-ins with what IndustReal calls
   (`mesh_stand_ins.py`), and so does tkinter in a Python without Tk, as containers have: an editor
   once added `from tkinter import W` to a task of IsaacGymEnvs, which all tasks import;
@@ -156,9 +156,10 @@ def _has(module: types.ModuleType, kind: str, name: str) -> bool:
 
 
 def _wrap_as_gym_did() -> None:
-    """Have Gymnasium's wrappers look up attributes in what they wrap, and reset it with what the
-    program gives: the environments of old programs take neither a seed nor options."""
-    from gymnasium import Wrapper
+    """Have Gymnasium's wrappers take any object as an environment, look up attributes in it, and
+    reset it with what the program gives: the environments of old programs take neither a seed nor
+    options."""
+    from gymnasium import Env, Wrapper
 
     def forward(self: Any, name: str) -> Any:
         if name.startswith("_"):
@@ -169,6 +170,13 @@ def _wrap_as_gym_did() -> None:
         return self.env.reset(**given)
 
     wrapper: Any = Wrapper
+    build = Wrapper.__init__
+
+    def wrap(self: Any, env: Any) -> None:
+        build(self, env if isinstance(env, Env) else Env())  # which is all that it checks
+        self.env = env
+
+    wrapper.__init__ = wrap
     if not hasattr(Wrapper, "__getattr__"):
         wrapper.__getattr__ = forward
     wrapper.reset = reset

@@ -4,7 +4,8 @@
 
 Every function of PyTorch that is asked for a CUDA device gets the CPU: `torch.zeros(3,
 device="cuda:0")`, `x.cuda()`, `module.to("cuda")`. Functions compiled with TorchScript and
-`torch.cuda` itself are as they are. This costs a few microseconds for each call of PyTorch.
+`torch.cuda` itself are as they are. `torch.abs` takes truth values, as PyTorch's does on
+a GPU only. This costs a few microseconds for each call of PyTorch.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,13 @@ from torch.overrides import TorchFunctionMode
 
 CPU = torch.device("cpu")
 _TO_CUDA = (torch.Tensor.cuda,)
+_MAGNITUDE = (
+    torch.abs,
+    torch.absolute,
+    torch.Tensor.abs,
+    torch.Tensor.absolute,
+    torch.Tensor.__abs__,
+)
 
 
 class OnTheCpu(TorchFunctionMode):
@@ -29,6 +37,8 @@ class OnTheCpu(TorchFunctionMode):
     ) -> Any:
         if func in _TO_CUDA:
             return args[0]
+        if func in _MAGNITUDE and args and args[0].dtype is torch.bool:
+            return args[0].clone()
         kwargs = {} if kwargs is None else {k: _moved(v) for k, v in kwargs.items()}
         if func is torch.Tensor.to:
             args = tuple(_moved(value) for value in args)
