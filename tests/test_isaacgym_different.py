@@ -158,7 +158,7 @@ def test_environments_of_other_structure_share_tensors_in_order(tmp_path, engine
         [0, 0, 0, boxes, 3 * mass * G, boxes, 0, 0, 0], rel=2e-2
     )
     # Structures that do not fit into one tensor.
-    with pytest.raises(PhalanxError, match=r"no actor 'rod' in the environments"):
+    with pytest.raises(PhalanxError, match=r"no actor 'rod' in environment 0"):
         GYM.acquire_jacobian_tensor(sim, "rod")
     states = GYM.get_sim_rigid_body_states(sim, gymapi.STATE_POS)
     assert len(states) == 9
@@ -191,6 +191,68 @@ def test_targets_and_efforts_reach_the_joints_of_every_structure(tmp_path):
     assert jacobian.shape == (4, 1, 6, 1)
     assert jacobian[:, 0, 0, 0].tolist() == pytest.approx([1, 1, 1, 1])
     assert world.tensor("mass_matrix", "slider").flatten().tolist() == pytest.approx([2.0] * 4)
+
+
+def test_names_count_in_every_environment(tmp_path):
+    """Two pendulums in one model, whose names are in another order in the second environment: "x"
+    hangs and "y" is turned by 1 rad. The centre of mass is 0.5 m below the pivot, so d x / d q is
+    -0.5 cos q."""
+    world = World(gravity=0.0)
+    rod = world.load(tmp_path, "p.urdf", PENDULUM, fix_base_link=True)
+    for k, names in enumerate(("xy", "yx", "xy")):
+        env = world.env()
+        for x, name in enumerate(names):
+            GYM.create_actor(env, rod, pose(x=x), name, 0, 1)
+        GYM.create_actor(env, rod, pose(x=3), f"robot_{k}", 0, 1)
+    GYM.prepare_sim(world.sim)
+    assert groups(world) == [3]
+    q = torch.zeros(3, 3, 2)
+    q[0, 1, 0] = q[1, 0, 0] = q[2, 1, 0] = 1.0
+    GYM.set_dof_state_tensor(world.sim, gymtorch.unwrap_tensor(q.view(9, 2)))
+    for name, angle in (("x", 0.0), ("y", 1.0)):
+        along = world.tensor("jacobian", name)[:, 0, 0, 0].tolist()
+        assert along == pytest.approx([-0.5 * math.cos(angle)] * 3, abs=1e-5)
+        mass = world.tensor("mass_matrix", name).flatten().tolist()
+        assert mass == pytest.approx([0.1 + 0.25] * 3, rel=1e-4)
+    with pytest.raises(PhalanxError, match=r"'robot_0' in environment 1; did you mean 'robot_1'"):
+        GYM.acquire_jacobian_tensor(world.sim, "robot_0")
+
+
+def test_filters_set_while_running_hold_in_every_environment_or_are_refused():
+    """Of two boxes of 8 kg the upper one rests on the lower one, or falls through it."""
+    world = World(dt=0.005)
+    world.ground()
+    box = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options())
+    for _ in range(3):
+        env = world.env()
+        for z in (0.1, 0.3):
+            GYM.create_actor(env, box, pose(z=z), "box", 0, 0)
+    GYM.prepare_sim(world.sim)
+    world.step()
+
+    def filter_in(env, word):
+        for actor in (0, 1):
+            shapes = GYM.get_actor_rigid_shape_properties(env, actor)
+            shapes[0].filter = word
+            GYM.set_actor_rigid_shape_properties(env, actor, shapes)
+
+    for env in (1, 0):
+        filter_in(world.envs[env], 1)
+        for _ in range(2):  # it stays refused
+            with pytest.raises(PhalanxError, match=rf"environment {max(env, 1)} than in env.* 0"):
+                world.step()
+        filter_in(world.envs[env], 0)
+        world.step()
+    world.step(20)
+    upper = world.tensor("actor_root_state")[1::2, 2].tolist()
+    assert upper == pytest.approx([0.3] * 3, abs=2e-3)
+    for env in world.envs:
+        filter_in(env, 1)
+    world.step(20)
+    fallen = 0.3 - G * (20 * 0.005) ** 2 / 2
+    assert world.tensor("actor_root_state")[1::2, 2].tolist() == pytest.approx(
+        [fallen] * 3, abs=4e-3
+    )
 
 
 def test_an_empty_environment_is_no_obstacle():

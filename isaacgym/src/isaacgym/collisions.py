@@ -9,16 +9,15 @@ import mujoco
 import numpy as np
 
 from isaacgym.asset import NO_FILTER
-from isaacgym.ground import Ground
 from isaacgym.layout import Layout
-from isaacgym.world import NO_GROUP
+from isaacgym.world import NO_GROUP, Actor, Env, World
 from phalanx.errors import PhalanxError
 
 LITTLE = 1e-3  # weight of a heavy body's softness, so that that of a light one in its way counts
 MOST_CLASSES = 30  # of shapes with equal collision rules: one bit each, and one for the ground
 
 
-def set_collisions(model: mujoco.MjModel, grounds: list[Ground], layout: Layout) -> None:
+def set_collisions(model: mujoco.MjModel, world: World, layout: Layout) -> None:
     """Set the softness of contacts and limits, and the masks of shapes that may touch."""
     geoms = layout.shape_geoms
     model.geom_condim[:] = 3
@@ -31,8 +30,8 @@ def set_collisions(model: mujoco.MjModel, grounds: list[Ground], layout: Layout)
     model.geom_priority[:] = 0
     model.geom_priority[geoms] = 1  # their friction is already the average with the ground's
     model.geom_contype[:] = model.geom_conaffinity[:] = 0
-    model.geom_contype[layout.ground_geoms] = [piece.kind == "plane" for piece in grounds]
-    contype, conaffinity = collision_masks(layout)
+    model.geom_contype[layout.ground_geoms] = [piece.kind == "plane" for piece in world.grounds]
+    contype, conaffinity = common_masks(world)
     model.geom_contype[geoms], model.geom_conaffinity[geoms] = contype, conaffinity
     for b in range(model.nbody):
         own = np.flatnonzero(model.geom_bodyid == b)
@@ -66,13 +65,33 @@ def harden_light_objects(model: mujoco.MjModel, layout: Layout, mass: np.ndarray
             model.geom_solimp[own, 1] = 1 / (1 + softness)
 
 
-def collision_masks(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+def common_masks(world: World) -> tuple[np.ndarray, np.ndarray]:
+    """The masks of `collision_masks` that all environments of one model have. Raises PhalanxError
+    if a program has given some of them other filters since they became copies of one model."""
+    different: dict[bytes, Env] = {}
+    for env in world.envs:
+        words = b"".join(actor.shapes["filter"].tobytes() for actor in env.actors)
+        different.setdefault(words, env)
+    first, *others = different.values()
+    masks = collision_masks(first.actors)
+    for env in others:
+        if not all(map(np.array_equal, masks, collision_masks(env.actors))):
+            raise PhalanxError(
+                "gym.set_actor_rigid_shape_properties gave shapes other filters in environment"
+                f" {env.index} than in environment {first.index}, which after gym.prepare_sim or"
+                " gym.acquire_*_tensor share one model; set the same filters in both, or set"
+                " them before"
+            )
+    return masks
+
+
+def collision_masks(actors: Sequence[Actor]) -> tuple[np.ndarray, np.ndarray]:
     """contype and conaffinity of each shape; bit 0 is the ground's. Two shapes touch if their
     groups are equal or one of them is -1, and their filters have no bit in common. Shapes of one
     actor that keep their file's masks (filter -1) touch if those masks allow it."""
     kinds: list[tuple[Any, ...]] = []
     of_shape = []
-    for a, actor in enumerate(layout.actors):
+    for a, actor in enumerate(actors):
         model = actor.asset.model
         for g, word in zip(actor.asset.shape_geoms, actor.shapes["filter"], strict=True):
             kind: tuple[Any, ...] = (actor.group, int(word), None)

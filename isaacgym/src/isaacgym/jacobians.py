@@ -1,5 +1,7 @@
 """Jacobians and mass matrices of actors, for operational-space control."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,27 +10,64 @@ from isaacgym.asset import Asset
 from isaacgym.drives import Drives
 from isaacgym.rotations import matrix
 from isaacgym.state import State
+from isaacgym.world import Env
 from phalanx.errors import PhalanxError, did_you_mean
 
 FIELDS = ("xipos", "cdof", "subtree_com", "xquat")
+DIFFERENT = (
+    "the actors of this name have different structures; their rows do not fit into one tensor"
+)
+
+
+def check_name(envs: Sequence[Env], actor: str, kind: str) -> None:
+    """Raise PhalanxError unless every environment has an actor with this name: each has a row."""
+    for env in envs:
+        names = [a.name for a in env.actors]
+        if actor not in names:
+            raise PhalanxError(
+                f"gym.acquire_{kind}_tensor: no actor {actor!r} in environment {env.index}"
+                f"{did_you_mean(actor, names)}; the tensor has a row for each environment, so each"
+                f" needs such an actor; this one has {', '.join(map(repr, names)) or 'none'}"
+            )
 
 
 class Jacobians:
     """For actors with B bodies and D degrees of freedom; a free base adds 6 columns in front."""
 
-    def __init__(self, state: State, drives: Drives) -> None:
-        self._state, self._drives = state, drives
+    def __init__(self, state: State, drives: Drives, envs: Sequence[Env]) -> None:
+        self._state, self._drives, self._envs = state, drives, envs
         self._moves: dict[int, Tensor] = {}
 
-    def slot(self, actor: str, tensor: str) -> int:
-        """Index of the actor with this name. Raises PhalanxError if there is none."""
-        names = [a.name for a in self._state.layout.actors]
-        if actor not in names:
-            raise PhalanxError(
-                f"gym.acquire_{tensor}_tensor: no actor {actor!r} in the environments"
-                f"{did_you_mean(actor, names)}; their actors are {', '.join(map(repr, names))}"
-            )
-        return names.index(actor)
+    def shape(self, kind: str, actor: str) -> tuple[int, ...]:
+        """Shape of the "jacobian" or "mass_matrix" of the actors with this name. Raises
+        PhalanxError if it differs between environments."""
+        of = self.jacobian_shape if kind == "jacobian" else self.mass_matrix_shape
+        shapes = {of(slot) for slot in self._slots(actor)}
+        if len(shapes) > 1:
+            raise PhalanxError(f"gym.acquire_{kind}_tensor: {DIFFERENT}")
+        return shapes.pop()
+
+    def fill(self, kind: str, actor: str) -> Callable[[Tensor], None]:
+        """What fills a tensor of this `shape`."""
+        of = self.jacobian if kind == "jacobian" else self.mass_matrix
+        slots = self._slots(actor)
+
+        def fill(tensor: Tensor) -> None:
+            for slot, rows in slots.items():
+                if rows is None:
+                    tensor.copy_(of(slot))
+                else:
+                    tensor.index_copy_(0, rows, of(slot)[rows])
+
+        return fill
+
+    def _slots(self, actor: str) -> dict[int, Tensor | None]:
+        """Indices in an environment of the actors with this name, and the rows (n,) of the
+        environments that have them there, None for all: actors of one model may have other names in
+        each environment."""
+        own = np.array([[a.name for a in env.actors].index(actor) for env in self._envs])
+        found = {int(slot): self._state.index(np.flatnonzero(own == slot)) for slot in set(own)}
+        return dict(found) if len(found) > 1 else dict.fromkeys(found)
 
     def jacobian_shape(self, slot: int) -> tuple[int, ...]:
         """Shape of an actor's Jacobians: (N, B, 6, 6 + D), or (N, B - 1, 6, D) with a fixed

@@ -20,7 +20,7 @@ from torch import Tensor
 from isaacgym import start
 from isaacgym.actor_properties import body_properties, dof_properties
 from isaacgym.attractors import Attractors
-from isaacgym.collisions import collision_masks
+from isaacgym.collisions import common_masks
 from isaacgym.descriptor import Tensor as Descriptor
 from isaacgym.drives import COMMANDS, Drives
 from isaacgym.forces import Forces
@@ -68,7 +68,7 @@ class Physics:
         self.attractors = Attractors(state, world.envs)
         self._limits = VelocityLimits(state, world.timestep)
         self._forces = Forces(state, drives)
-        self._tensors = Tensors(state, self._forces, Jacobians(state, drives))
+        self._tensors = Tensors(state, self._forces, Jacobians(state, drives, world.envs))
         self._setters = Setters(state, drives)
         self._graph = Graph(self._advance, self._capturing) if device.type == "cuda" else None
         self._terrain: Terrain | None = None
@@ -274,10 +274,10 @@ class Physics:
 
     def _update_properties(self, engine: EngineSim) -> None:
         """Give the engine the properties of all actors. Builds a new one if structure changes."""
-        self.dirty = False
         world, layout, model = self.world, self.layout, engine.model
         fields = model_fields(world, layout, model)
-        masks = collision_masks(layout)
+        masks = common_masks(world)
+        self.dirty = False  # not if one of them raised
         geoms = layout.shape_geoms
         structural = [
             *((fields[n], getattr(model, n)) for n in STRUCTURAL if n in fields),

@@ -110,7 +110,7 @@ class ActorScene(Scene):
         model = super().compile(memory)
         layout = self._layout
         assert (model.nbody - 1, model.nq, model.nv) == (layout.num_bodies, layout.nq, layout.nv)
-        set_collisions(model, self._world.grounds, layout)
+        set_collisions(model, self._world, layout)
         tendons = [tendon for actor in layout.actors for tendon in actor.asset.tendons]
         model.wrap_prm[:] = [c for tendon in tendons for c in tendon.coefficients]
         if not self.fields:  # every engine that looks at the scene compiles it

@@ -85,10 +85,8 @@ class Tensors:
                 return (n * layout.num_dofs, 2)
             case "rigid_body_state":
                 return (n * layout.num_bodies, 13)
-            case "jacobian":
-                return self._jacobians.jacobian_shape(self._slot(name))
-            case "mass_matrix":
-                return self._jacobians.mass_matrix_shape(self._slot(name))
+            case "jacobian" | "mass_matrix":
+                return self._jacobians.shape(*name.split(":", 1))
         return self._forces.shape(name)
 
     def _fill(self, name: str, buffer: Tensor) -> Callable[[], object]:
@@ -100,18 +98,11 @@ class Tensors:
                 return lambda: self._fill_dof_state(buffer)
             case "rigid_body_state":
                 return lambda: self._fill_rigid_body_state(buffer)
-            case "jacobian":
-                slot = self._slot(name)
-                return lambda: buffer.copy_(self._jacobians.jacobian(slot))
-            case "mass_matrix":
-                slot = self._slot(name)
-                return lambda: buffer.copy_(self._jacobians.mass_matrix(slot))
+            case "jacobian" | "mass_matrix":
+                fill = self._jacobians.fill(*name.split(":", 1))
+                return lambda: fill(buffer)
         measured = self._forces.measured[name]
         return lambda: buffer.copy_(measured)
-
-    def _slot(self, name: str) -> int:
-        kind, _, actor = name.partition(":")
-        return self._jacobians.slot(actor, kind)
 
     def _fill_dof_state(self, buffer: Tensor) -> None:
         state = self._state
