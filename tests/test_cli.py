@@ -24,6 +24,7 @@ import yaml
 import command_line
 import phalanx.cli.list
 from phalanx import tasks
+from phalanx.__main__ import main as phalanx_program
 from phalanx.cli.commands import ALGORITHMS, COMMANDS, NETWORKS
 from phalanx.cli.config import compose_config
 from phalanx.cli.fields import fields, find_class
@@ -61,6 +62,19 @@ def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     main(["train", *SMALL, *QUICK, "max_iterations=8", "seed=7", f"train_dir={root}"])
     return root / "Cartpole"
+
+
+def test_an_interrupt_while_the_command_itself_is_imported_is_quiet(capsys, monkeypatch):
+    class Interrupts:
+        def find_spec(self, name, path, target=None):
+            if name == "phalanx.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "phalanx.cli.main")
+    monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        phalanx_program()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "phalanx: interrupted\n")
 
 
 def test_an_interrupt_that_an_import_hides_is_still_an_interrupt(capsys, monkeypatch):

@@ -9,7 +9,6 @@ layer. Register your own before the run starts:
 """
 
 import importlib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +47,8 @@ def find(name: str) -> Creator:
 
 def takes(creator: Creator, argument: str) -> bool:
     """Whether `creator` has a parameter `argument`; `**kwargs` does not count."""
+    import inspect  # `phalanx` starts without it
+
     try:
         return argument in inspect.signature(creator).parameters
     except ValueError:  # functions written in C may have no signature

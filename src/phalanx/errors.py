@@ -5,7 +5,6 @@ the value seen, what is accepted and what to do. The command line prints only th
 exits with 2; in Python it is an ordinary exception.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 MAX_SENTENCE = 2000
@@ -34,6 +33,8 @@ class PhalanxWarning(UserWarning):
 
 def did_you_mean(name: object, names: Iterable[object]) -> str:
     """`"; did you mean 'x'?"` for the accepted name nearest to `name`, or an empty string."""
+    import difflib  # `phalanx` starts without it
+
     lower = {str(n).lower()[:100]: n for n in names}
     close = difflib.get_close_matches(str(name).lower()[:100], lower, n=1, cutoff=0.6)
     return f"; did you mean {lower[close[0]]!r}?" if close else ""
