@@ -207,6 +207,10 @@ file.seek(0)
 print(torch.jit.load(file, map_location="cuda:0").weight.device)
 flags = torch.tensor([True, False])
 print(torch.abs(flags).tolist(), abs(flags).tolist(), flags.abs().tolist(), abs(-x[0]).item())
+torch.cuda.set_device("cuda:0"), torch.cuda.synchronize(), torch.cuda.reset_peak_memory_stats()
+free, total = torch.cuda.mem_get_info("cuda:0")
+print(0 < free <= total, torch.cuda.current_device(), torch.cuda.get_device_name(0),
+      torch.cuda.device_count(), torch.cuda.is_available())
 """
 
 
@@ -221,6 +225,7 @@ def test_on_request_cuda_means_the_cpu_where_there_is_no_gpu(tmp_path):
         "cpu",
         "cpu",
         "[True, False] [True, False] [True, False] 1.0",
+        "True 0 CPU 0 False",
     ]
 
 

@@ -3,11 +3,13 @@
     ISAACGYM_COMPAT=cpu python train.py
 
 Every function of PyTorch that is asked for a CUDA device gets the CPU: `torch.zeros(3,
-device="cuda:0")`, `x.cuda()`, `module.to("cuda")`. Functions compiled with TorchScript and
-`torch.cuda` itself are as they are. `torch.abs` takes truth values, as PyTorch's does on
-a GPU only. This costs a few microseconds for each call of PyTorch.
+device="cuda:0")`, `x.cuda()`, `module.to("cuda")`. Functions compiled with TorchScript are as they
+are. `torch.cuda.synchronize`, `set_device` and others that programs call for their logs do nothing
+or tell of the CPU; there is still no device to count. `torch.abs` takes truth values, as PyTorch's
+does on a GPU only. This costs a few microseconds for each call of PyTorch.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,23 @@ _MAGNITUDE = (
     torch.Tensor.absolute,
     torch.Tensor.__abs__,
 )
+
+
+def _memory(*_: Any, **__: Any) -> tuple[int, int]:
+    page = os.sysconf("SC_PAGE_SIZE")
+    return page * os.sysconf("SC_AVPHYS_PAGES"), page * os.sysconf("SC_PHYS_PAGES")
+
+
+def _nothing(*_: Any, **__: Any) -> None: ...
+
+
+_REPORTS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("synchronize", "set_device", "reset_peak_memory_stats"), _nothing),
+    "current_device": lambda: 0,
+    "get_device_name": lambda *_, **__: "CPU",
+    "mem_get_info": _memory,
+}
+"""Functions of `torch.cuda` that fail without a GPU and that programs call to time and log."""
 
 
 class OnTheCpu(TorchFunctionMode):
@@ -59,6 +78,7 @@ def activate() -> str:
     if torch.cuda.is_available():
         return "CUDA as it is, since there is a GPU"
     OnTheCpu().__enter__()
+    vars(torch.cuda).update(_REPORTS)
     torch.load = _on_the_cpu(torch.load)
     torch.jit.load = _on_the_cpu(torch.jit.load)
     return "the CPU for all CUDA devices"
