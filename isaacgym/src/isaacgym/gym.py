@@ -156,7 +156,8 @@ class Gym(
                     f" {getattr(params, name)} once the simulation is prepared"
                 )
         moved = list(params.gravity) != list(sim.params.gravity)
-        sim.params = params
+        for name in SimParams._fields:
+            setattr(sim.params, name, getattr(params, name))
         if moved and sim.physics is not None:
             sim.physics.set_gravity(list(params.gravity))
 

@@ -48,6 +48,8 @@ DRAWN = ("body_pos", "body_quat", "jnt_pos", "jnt_axis", "geom_pos", "geom_quat"
 """Fields of the model that decide where things are, and how large."""
 CONSTANT = (*DRAWN, "body_mass", "body_ipos", "body_iquat", "body_inertia", "qpos0")
 """Fields of the model that constants of MuJoCo follow from."""
+CARRIED = ("qpos", "qvel", "ctrl", "diverged", "divergences", "steps", "lost_at", "lost_by")
+"""What an engine holds that is nowhere else, so a new one gets it from the last."""
 
 
 class Physics:
@@ -173,10 +175,12 @@ class Physics:
             log.warning("%s; they start again from their initial pose", report)
 
     def set_gravity(self, gravity: list[float]) -> None:
-        """Set gravity [m/s^2] in all environments, from the next `simulate` on."""
-        self.ready()
+        """Set gravity [m/s^2], which is already that of the world's parameters, in all
+        environments, from the next `simulate` on."""
         self.state.gravity.copy_(self.state.tensor(gravity))
-        self.state.model_field("opt.gravity").copy_(self.state.gravity.expand(self.num_envs, 3))
+        if self.engine is not None:
+            field = self.state.model_field("opt.gravity")
+            field.copy_(self.state.gravity.expand(self.num_envs, 3))
 
     def _advance(self) -> None:
         """One `simulate`, which is captured on a GPU."""
@@ -233,7 +237,7 @@ class Physics:
         """Build an engine with the sensors that acquired tensors need, in the state of the last
         one."""
         world, layout, state = self.world, self.layout, self.state
-        before = {name: getattr(self.engine, name).clone() for name in self._initial}
+        before = self._carried()
         measured = self._forces.measured
         self.scene = ActorScene(
             world, layout, "net_contact_force" in measured, "force_sensor" in measured
@@ -242,7 +246,7 @@ class Physics:
             self.scene, self.num_envs, self.device, world.params.substeps, engine=ENGINE
         )
         state.begin(engine)
-        self._initial = self._initial_state()
+        self._initial = self._initial or self._initial_state()
         for name, value in (before or self._initial).items():
             getattr(engine, name).copy_(value)
         if len(layout.points):
@@ -253,6 +257,16 @@ class Physics:
         self._tensors.begin()
         engine.forward()
         return self.engine
+
+    def _carried(self) -> dict[str, Tensor]:
+        """What the next engine gets from this one, by name; nothing if this will be the first. All
+        else that programs set is in the `World`, in `drives` or in acquired tensors."""
+        if self.engine is None:
+            return {}
+        names = [*CARRIED, *(name for name in self._initial if name not in CARRIED)]
+        if self._setters.forces_used:  # a step that reads no forces takes less time
+            names.append("xfrc_applied")
+        return {name: getattr(self.engine, name).clone() for name in names}
 
     def _initial_state(self) -> dict[str, Tensor]:
         """State fields by name: actors where `create_actor` put them, joints where the program set

@@ -5,6 +5,7 @@ finds the environments that are copies of one model. Nothing here simulates."""
 
 import functools
 from collections.abc import Iterator
+from typing import Final
 
 import mujoco
 import numpy as np
@@ -118,7 +119,8 @@ class World:
     """Everything a program has described: parameters, ground, environments and their actors."""
 
     def __init__(self, params: SimParams, device: torch.device) -> None:
-        self.params = params
+        self.params: Final = params
+        """Changed in place: groups of environments refer to the same object."""
         self.device = device
         self.read: Read = {}
         self.envs: list[Env] = []
