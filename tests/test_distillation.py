@@ -119,6 +119,8 @@ def test_what_is_missing_is_named(tmp_path, teacher):
     for change, sentence in (
         ({"teacher": None}, "teacher is missing"),
         ({"lr_schedule": "adaptive"}, "lr_schedule is adaptive, which needs PPO's KL"),
+        ({"symmetry_config": {}}, "config.symmetry_config is for PPO's rewards and values, of whi"),
+        ({"use_diagnostics": True}, "config.use_diagnostics is for PPO's rewards and values, of"),
         ({"env_name": "open"}, "distillation needs an environment with states"),
         ({"teacher": {"checkpoint": str(tmp_path / "no.pth")}}, "no checkpoint at .*no.pth"),
     ):

@@ -365,6 +365,43 @@ def stepped(model, sim, env, steps=1):
     return data
 
 
+def test_capsules_exactly_side_by_side_and_bodies_with_one_centre_touch():
+    rail = '<geom type="capsule" size=".1 .3" pos="0 {} .2" euler="0 90 0"/>'.format
+    beam = """<body pos=".2 0 .37" euler="0 90 0"><freejoint/><geom type="capsule" size=".1 .3"/>
+      </body>"""
+    sim = make(world([(rail(0.13), ""), (rail(-0.13), ""), (beam, "")]), 1)
+    data = stepped(sim.model, sim, 0, steps=300)
+    for _ in range(300):
+        sim.step()
+    assert sim.qpos[0].tolist() == pytest.approx(data.qpos.tolist(), abs=2e-3)
+    ball = '<body><freejoint/><geom size=".1" {}/></body>'.format
+    for other in ("", 'type="capsule" size=".1 .2"'):
+        two = ball(""), ball(other).replace('size=".1" t', "t")
+        sim = make(world([(b, "") for b in two], 'gravity="0 0 0"'), 1)
+        data = stepped(sim.model, sim, 0)
+        sim.step()
+        assert sim.qvel[0].tolist() == pytest.approx(data.qvel.tolist(), rel=1e-3, abs=1e-6)
+        assert abs(data.qvel[0]) > 0.4
+
+
+@pytest.mark.parametrize("friction", [0.05, 0.03, 0.01, 0.001, 0])
+def test_boxes_slide_on_ice_as_mujocos(friction):
+    geom = f'<geom type="box" size=".15 .2 .18" friction="{friction}"/>'
+    ground = f'<geom type="plane" size="1 1 1" friction="{friction}"/>'
+    box = f'<body pos="0 0 .182"><freejoint/>{geom}</body>'
+    sim = make(world([(ground, ""), (box, "")]), 1)
+    model = exact(sim.model)
+    sim.qvel[:] = torch.tensor([0.5, 0.1, 0, 0.1, 0.2, 0.3])
+    touched = 0
+    for _ in range(100):
+        data = stepped(model, sim, 0)
+        sim.step()
+        touched += data.ncon > 0
+        assert sim.qvel[0].tolist() == pytest.approx(data.qvel.tolist(), abs=1e-3)
+        sim.qpos[0], sim.qvel[0] = torch.tensor(data.qpos), torch.tensor(data.qvel)
+    assert touched > 30
+
+
 def test_contacts_between_bodies_as_stiff_as_can_be_step_as_mujocos():
     """One row takes all of a force away but 1e-4: what a direction lost, the next ones find."""
     geom = 'size=".03" condim="{}" solimp=".015 1 .031" friction=".8 .02 .01"'.format

@@ -84,6 +84,14 @@ def test_spheres_touch_hills_as_mujocos(balls):
         assert max(touched) > 12  # prisms in all
 
 
+def test_under_the_base_nothing_is_touched(balls):
+    dropped(balls, torch.Generator().manual_seed(1))
+    balls.qpos[:, 2::7] -= 3.0
+    error, datas = errors(balls, exact(balls.model))
+    assert error.max() < 1e-5
+    assert not any(data.ncon for data in datas)
+
+
 def test_a_trajectory_over_hills_follows_mujocos(balls):
     dropped(balls, torch.Generator().manual_seed(1))
     model = exact(balls.model)

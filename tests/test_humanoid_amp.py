@@ -165,6 +165,13 @@ def test_start_in_the_default_pose():
     assert demo.shape == (8, 210)
 
 
+def test_with_a_history_of_observations_the_discriminator_sees_the_latest_ones():
+    task = make(state_init="Default", history=3)
+    task.step(torch.zeros(4, task.num_actions))
+    assert task.obs_buf.shape == (4, 315)
+    assert torch.equal(task.amp_frames[:, 0], task.terminal_obs_buf[:, 210:])
+
+
 @pytest.mark.parametrize("state_init", ["Start", "Random"])
 def test_start_in_a_clip(state_init):
     task = make(num_envs=32, state_init=state_init, num_amp_obs_steps=3)

@@ -781,10 +781,13 @@ def test_joint_limits_stay_in_order(tmp_path):
     tails = of(DOF, "lower", variation(0, 0.0145, "additive", "gaussian"))
     tails["actor_params"]["bot"][DOF]["lower"]["joints"] = ["hinge"]
     sim = make_sim(tmp_path, "mujoco", num_envs=4000)
-    Randomizer(sim, tails, torch.zeros(4000, 2), torch.zeros(4000, 3))
+    made = Randomizer(sim, tails, torch.zeros(4000, 2), torch.zeros(4000, 3))
     low, high = sim.model_field("jnt_range").unbind(-1)
     assert (low <= high).all()
     assert (low == high).any()
+    before = low.clone()
+    made.load_state_dict(made.state_dict(), same=True)
+    assert torch.equal(low, before)
 
 
 def test_meshes_that_collide_keep_their_size_and_fixed_bases_stay(tmp_path):

@@ -94,6 +94,17 @@ def test_n_step_returns_never_reach_past_the_last_written_step(kind, steps):
     torch.testing.assert_close(batch["next_obs"], batch["obs"] + 25)
 
 
+def test_episodes_that_begin_outside_of_a_step_end_those_before():
+    ring = replay(steps=5, n_step=3)
+    fill(ring, 3)
+    ring.end_episodes()  # as after a resume whose environment starts again
+    fill(ring, 2, first=3)
+    found = ring.gather(torch.tensor([1]), torch.tensor([0]))
+    assert found["rewards"].tolist() == [2 + 0.5 * 3]
+    assert found["next_obs"].tolist() == [[25.0]]
+    assert found["discounts"].tolist() == [0.25]  # the old episode did not terminate
+
+
 def test_a_ring_smaller_than_the_return_is_refused():
     with pytest.raises(
         PhalanxError, match=r"replay_buffer_size 4 holds 2 steps .* set it to 6 or more"

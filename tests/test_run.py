@@ -310,9 +310,53 @@ def test_settings_can_be_changed_during_a_run(tmp_path):
     assert (float(agent.entropy_coef), float(agent.lr)) == (0.25, pytest.approx(2e-4))
     with pytest.raises(PhalanxError, match="no setting 'entropy'"):
         agent.set_param("entropy", 1.0)
+    with pytest.raises(PhalanxError, match="horizon_length cannot change during a run; these can"):
+        agent.set_param("horizon_length", 8)
     _, adaptive = make_agent(in_folder(configuration(tmp_path), "b"))
     with pytest.raises(PhalanxError, match="learning_rate cannot be set, because lr_schedule"):
         adaptive.set_param("learning_rate", 1e-3)
+
+
+def test_parts_follow_a_changed_setting(tmp_path):
+    changes = {"lr_schedule": None, "use_diagnostics": True, "max_epochs": 2}
+    _, agent = make_agent(in_folder(configuration(tmp_path, **changes), "a"))
+    agent.set_param("mini_epochs_num", 5)
+    agent.train()
+    assert "diagnostics/clip_frac/4" in agent.statistics()
+
+
+def test_what_other_environments_return_as_numbers_is_converted(tmp_path):
+    class Numbers(Clockwork):
+        def step(self, actions):
+            obs, reward, terminated, truncated, infos = super().step(actions)
+            return obs, reward.double(), terminated.int(), truncated.float(), infos
+
+        def see(self, x):
+            return {name: seen.double() for name, seen in super().see(x).items()}
+
+    vecenv.register("numbers", lambda **_: Numbers())
+    params = configuration(tmp_path, max_epochs=3)
+    _, expected = make_agent(in_folder(params, "a"))
+    expected.train()
+    _, agent = make_agent(in_folder(configuration(tmp_path, max_epochs=3, env_name="numbers"), "b"))
+    agent.train()
+    for own, other in zip(agent.model.parameters(), expected.model.parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_that_terminates_is_no_time_out(tmp_path):
+    class Both(Clockwork):
+        def step(self, actions):
+            obs, reward, terminated, truncated, infos = super().step(actions)
+            return obs, reward, terminated, truncated | terminated, infos
+
+    vecenv.register("both", lambda **_: Both())
+    rewards = []
+    for name in ("clockwork", "both"):
+        _, agent = make_agent(in_folder(configuration(tmp_path, max_epochs=2, env_name=name), name))
+        agent.train()
+        rewards.append(agent.rollout.rewards)
+    assert torch.equal(*rewards)
 
 
 # -- blame -----------------------------------------------------------------------------------------

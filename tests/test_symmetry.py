@@ -7,6 +7,7 @@ from torch import nn
 from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.rl.symmetry import Symmetry, SymmetryConfig
+from phalanx.spaces import Box
 
 FLIP_QUAT = torch.tensor([1.0, -1.0, 1.0, -1.0])
 FLIP_Y = torch.tensor([1.0, -1.0, 1.0])
@@ -75,6 +76,7 @@ class Linear(nn.Module):
 
 class Env:
     device = "cpu"
+    action_space = Box((1,))
 
     def mirrors(self):
         return (lambda obs: obs.flip(-1)), (lambda action: -action)

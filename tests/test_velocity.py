@@ -137,6 +137,9 @@ def test_the_ranges_of_commands_grow_only_while_they_are_followed():
     commands._followed.fill_(0.5)
     task.load_state_dict(other.state_dict())
     assert float(commands._followed) == 0.0
+    task.sim.qvel[0, 0] = torch.nan  # one environment diverges: the others' mean counts
+    task.step(torch.zeros(2, 12))
+    assert commands._followed.isfinite()
 
 
 def test_a_direction_to_face_becomes_a_rate_of_turning():
@@ -431,6 +434,20 @@ def test_the_ground_is_where_mujoco_has_it(hills):
     for xy, height in zip(places, hills.terrain.height(torch.tensor(places).float()), strict=True):
         hit = mujoco.mj_ray(model, data, [*xy, above], down, None, 1, -1, np.zeros(1, np.int32))
         assert float(height) == pytest.approx(above - hit, abs=1e-3)
+
+
+def test_states_where_an_episode_begins_have_the_feets_heights_of_now(hills):
+    hills.reset()
+    for _ in range(20):
+        hills.step(torch.randn(20, 12))
+    hills.progress_buf[:10] = hills.config.episode_length - 1
+    hills.step(torch.zeros(20, 12))
+    assert hills.truncated[:10].all()
+    feet = hills.feet
+    pos = hills.sim.xpos[:, feet._ids]
+    height = pos[..., 2] - feet.radius - hills.terrain.height(pos[..., :2])
+    seen = hills.states_buf[:, -6 * 4 :][:, :4]
+    torch.testing.assert_close(seen, height, rtol=0, atol=1e-5)
 
 
 def test_rays_meet_the_ground_where_mujoco_does(hills):

@@ -30,7 +30,7 @@ Surprises
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import mujoco
@@ -176,11 +176,7 @@ class RandomModel:
             at = mask.view(-1, *(1,) * (fresh.dim() - 1))
             parameter.sample.copy_(torch.where(at, fresh, parameter.sample))
         scaled = any(isinstance(p, Scale) for p in changing)  # the base of the others
-        for parameter in self.parameters if scaled else changing:
-            parameter.write()
-        if self._moves_limits:  # beyond two standard deviations they may cross
-            limits = self._fields.live("jnt_range")
-            limits[..., 0].copy_(torch.minimum(limits[..., 0], limits[..., 1]))
+        self._write(self.parameters if scaled else changing)
         if any(p.constants for p in changing):
             self.sim.set_const(mask)
 
@@ -197,8 +193,16 @@ class RandomModel:
         Raises KeyError if other quantities were randomised."""
         for parameter in self.parameters:
             parameter.sample.copy_(state[parameter.name])
-            parameter.write()
+        self._write(self.parameters)
         self.sim.take_model_fields()
+
+    def _write(self, parameters: Sequence[Parameter]) -> None:
+        """Write their samples into the model."""
+        for parameter in parameters:
+            parameter.write()
+        if self._moves_limits:  # beyond two standard deviations they may cross
+            limits = self._fields.live("jnt_range")
+            limits[..., 0].copy_(torch.minimum(limits[..., 0], limits[..., 1]))
 
     def _read(self, params: Mapping[str, Any]) -> Iterator[Parameter]:
         for name, entry in mapping(params.get("sim_params"), f"{WHERE}.sim_params").items():

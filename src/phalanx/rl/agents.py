@@ -157,7 +157,7 @@ class Agent(Learner):
         """Step the environments; see `VecEnv.step`."""
         step = self.run.env.step(actions)
         if self.run.watched:
-            self.run.observer.process_infos(step[4], (step[2] | step[3]).nonzero())
+            self.run.observer.process_infos(step[4], ((step[2] > 0) | (step[3] > 0)).nonzero())
         return step
 
     def request_stop(self, reason: str) -> None:
@@ -215,8 +215,12 @@ class Agent(Learner):
 
     def set_param(self, param_name: str, param_value: Any) -> None:
         """Change a setting during a run; graphs are captured again. Raises PhalanxError for a
-        learning rate that a schedule sets."""
+        setting that is not one of `CHANGEABLE`, and a learning rate that a schedule sets."""
         key = self._key(param_name)
+        if key not in self.CHANGEABLE:
+            raise PhalanxError(
+                f"{param_name} cannot change during a run; these can: {', '.join(self.CHANGEABLE)}"
+            )
         if key == "learning_rate" and getattr(self.config, "lr_schedule", None) == "adaptive":
             raise PhalanxError("learning_rate cannot be set, because lr_schedule is adaptive")
         self.change_config(dataclasses.replace(self.config, **{key: param_value}))
@@ -271,11 +275,12 @@ class HookedEnv:
         return self._agent.env_reset()
 
     def step(self, actions: Tensor) -> Any:
-        """See `VecEnv.step`."""
+        """See `VecEnv.step`; flags that are numbers become booleans."""
         start = time.perf_counter()
-        step = self._agent.env_step(actions)
+        obs, reward, terminated, truncated, infos = self._agent.env_step(actions)
         self._seconds += time.perf_counter() - start
-        return step
+        flags = (x if x.dtype == torch.bool else x > 0 for x in (terminated, truncated))
+        return obs, reward, *flags, infos
 
     def get_action_masks(self) -> Tensor:
         """(N, n) bool."""

@@ -61,7 +61,7 @@ class Discriminator(Part):
         self.clipped = torch.zeros((), device=device)
         self.reward_spread = torch.zeros(2, device=device)
         """Mean and standard deviation of the discriminator's reward over the rollout."""
-        self.steps = c.mini_epochs * (learner.batch_size // learner.minibatch_size)
+        self.minibatches = learner.batch_size // learner.minibatch_size
         self.replay = AMPBuffer(c.amp_replay_buffer_size, width, device)
         self.demos = AMPBuffer(c.amp_obs_demo_buffer_size, width, device)
         for _ in range(-(-c.amp_obs_demo_buffer_size // c.amp_batch_size)):
@@ -140,6 +140,10 @@ class Discriminator(Part):
         own = type(self).disc_loss is Discriminator.disc_loss and self.plain
         return ("inputs", "disc_loss") if own else ("inputs",)
 
+    def change_config(self, config: Any) -> None:
+        """See `Part`."""
+        self.config = config
+
     def store(self, t: int, infos: dict[str, Any]) -> None:
         """See `Part`."""
         self.amp_obs[:, t] = infos["amp_obs"]
@@ -180,8 +184,9 @@ class Discriminator(Part):
     def after_update(self) -> None:
         """Store the policy's motion in the replay."""
         self.replay.store(self.amp_obs.flatten(0, 1), self.config.amp_replay_keep_prob)
-        self.sums.div_(self.steps)
-        self.clipped.div_(self.steps)
+        steps = self.config.mini_epochs * self.minibatches
+        self.sums.div_(steps)
+        self.clipped.div_(steps)
 
     def statistics(self) -> dict[str, Tensor]:
         """See `Part`."""
@@ -252,6 +257,11 @@ class AMP(ContinuousPPO):
         "episode_lengths/frame": "episode_lengths/step",
     }
     """IsaacGymEnvs' tags, and RL Games' tags for the same values."""
+    CHANGEABLE = (
+        *ContinuousPPO.CHANGEABLE,
+        *("task_reward_w", "disc_reward_w", "disc_reward_scale", "disc_coef", "disc_grad_penalty"),
+        *("disc_logit_reg", "disc_weight_decay"),
+    )
     Discriminator = Discriminator
     adapts_per_update = True
     soft_bound = 1.0

@@ -24,6 +24,11 @@ class Diagnostics(Part):
         self.explained = torch.zeros((), device=learner.device)
         self.clipped = torch.zeros(c.mini_epochs, device=learner.device)
 
+    def change_config(self, config: Any) -> None:
+        """See `Part`."""
+        self.config = config
+        self.clipped = torch.zeros(config.mini_epochs, device=self.clipped.device)
+
     def fit(self, dataset: dict[str, Any]) -> None:
         """Reset the means at the start of an update."""
         self.explained.zero_()

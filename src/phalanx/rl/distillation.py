@@ -66,6 +66,12 @@ class Distillation(ContinuousPPO):
                 "params.config.lr_schedule is adaptive, which needs PPO's KL; take linear or"
                 " constant"
             )
+        for key in ("central_value_config", "rnd_config", "symmetry_config", "use_diagnostics"):
+            if getattr(config, key) not in (None, False):
+                raise PhalanxError(
+                    f"params.config.{key} is for PPO's rewards and values, of which distillation"
+                    " learns nothing; remove it"
+                )
         super().__init__(config, env, model)
         self.teacher = self._teacher(config, env, space)
         self.states = self.rollout.zeros(*space.shape)

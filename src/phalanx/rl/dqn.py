@@ -33,6 +33,11 @@ class DQN(OneOptimizer, OffPolicy):
     model: DQNModel
     LOGGED = ("losses/q_loss", "info/q_value", "info/epsilon")
 
+    CHANGEABLE = (
+        *("gamma", "learning_rate", "target_tau", "grad_norm", "is_double"),
+        *("epsilon", "min_epsilon", "epsilon_decay_frames"),
+    )
+
     def __init__(self, config: DQNConfig, env: Any, model: Any) -> None:
         super().__init__(config, env, model)
         c = config
@@ -40,6 +45,10 @@ class DQN(OneOptimizer, OffPolicy):
         self.epsilon = torch.tensor(c.epsilon, device=self.device)
         self.optimizer = adam(self.model.q_network.parameters(), c.learning_rate, self.device)
         self.lr: Tensor = self.optimizer.param_groups[0]["lr"]
+
+    def change_config(self, config: Any) -> None:
+        super().change_config(config)
+        self.lr.fill_(config.learning_rate)
 
     # -- the update ------------------------------------------------------------------------------
 

@@ -32,6 +32,8 @@ class Learner:
 
     Config: ClassVar[type[AgentConfig]] = AgentConfig
     FUSED: ClassVar[tuple[str, ...]] = ()
+    CHANGEABLE: ClassVar[tuple[str, ...]] = ()
+    """Settings that may change during a run."""
     """Names of methods for `fused_methods`."""
     ALIASES: ClassVar[dict[str, str]] = {}
     """Additional tags of logged values: {additional tag: tag}."""
@@ -78,8 +80,11 @@ class Learner:
         fail to compile."""
 
     def change_config(self, config: Any) -> None:
-        """Continue with these settings; tensors that depend on them are written in place."""
+        """Continue with these settings, of which only `CHANGEABLE` ones differ; tensors that depend
+        on them are written in place."""
         self.config = config
+        for part in self.parts:
+            part.change_config(config)
 
     # -- one iteration -----------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ class ModelNetwork(nn.Module):
     @torch.no_grad()
     def norm_obs(self, obs: Any) -> Any:
         """Normalised observations, of the same shapes. Raises PhalanxError for bytes."""
-        nested(refuse_bytes, obs)
+        obs = nested(as_floats, obs)
         return obs if self.running_mean_std is None else self.running_mean_std(obs)
 
     @torch.no_grad()
@@ -179,13 +179,14 @@ class CentralValueNetwork(ModelNetwork):
         return {"values": values, "rnn_states": states}
 
 
-def refuse_bytes(obs: Tensor) -> None:
-    """Raise PhalanxError for observations (B, ...) that are bytes."""
+def as_floats(obs: Tensor) -> Tensor:
+    """Observations (B, ...) as float32. Raises PhalanxError for bytes."""
     if obs.dtype == torch.uint8:
         raise PhalanxError(
             "observations are bytes (torch.uint8); images of (height, width, channels) are divided"
             " by 255, all other observations must be float32"
         )
+    return obs.float()
 
 
 class Model:

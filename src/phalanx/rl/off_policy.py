@@ -53,6 +53,14 @@ class OffPolicy(Learner):
         self.sums = torch.zeros(len(self.LOGGED), device=device)
         self.counts = torch.zeros_like(self.sums)
 
+    def change_config(self, config: Any) -> None:
+        super().change_config(config)
+        self.replay.gamma = config.gamma
+
+    def restart_episodes(self) -> None:
+        super().restart_episodes()
+        self.replay.end_episodes()
+
     # -- one iteration -----------------------------------------------------------------------------
 
     def begin_iteration(self, epoch: int, frame: int) -> None:

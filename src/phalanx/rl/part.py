@@ -30,6 +30,9 @@ class Part:
         """Methods whose small kernels torch.compile may fuse on CUDA."""
         return ()
 
+    def change_config(self, config: Any) -> None:
+        """Continue with these settings, see `Learner.change_config`."""
+
     def begin_iteration(self, epoch: int, frame: int) -> None:
         """Begin iteration `epoch`, counted from 1, after `frame` environment steps."""
 

@@ -38,6 +38,11 @@ class PPO(PolicyLearner):
 
     Config = PPOConfig
     FUSED = ("act", "shape_and_count", "policy_terms", "loss_of", "policy_kl")
+    CHANGEABLE: ClassVar[tuple[str, ...]] = (
+        *("gamma", "tau", "e_clip", "clip_value", "critic_coef", "bounds_loss_coef"),
+        *("entropy_coef", "truncate_grads", "grad_norm", "mini_epochs"),
+        *("learning_rate", "kl_threshold", "min_lr", "max_lr"),
+    )
     is_discrete: ClassVar[bool]
     adapts_per_minibatch: ClassVar[bool]
     """With schedule_type legacy, the learning rate changes after every minibatch."""
@@ -127,7 +132,7 @@ class PPO(PolicyLearner):
             )
             r.rewards[:, t, 0] = shaped
             r.dones[:, t] = done
-            r.truncated[:, t] = truncated
+            r.truncated[:, t] = truncated & ~terminated
             self._store_reached(t, infos["terminal"], critic_states)
             for part in self.parts:
                 part.store(t, infos)

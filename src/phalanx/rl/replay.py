@@ -67,12 +67,18 @@ class Replay:
     def write(self, **values: Tensor) -> None:
         """Write values (N, ...) by name into the step at the cursor."""
         for name, value in values.items():
-            self.rows[name].index_copy_(0, self.cursor, value[None])
+            rows = self.rows[name]
+            rows.index_copy_(0, self.cursor, value[None].to(rows.dtype))
 
     def advance(self) -> None:
         """Complete the step at the cursor and move on."""
         self.cursor.add_(1).remainder_(self.capacity)
         self.size.add_(1).clamp_(max=self.capacity)
+
+    def end_episodes(self) -> None:
+        """New episodes begin in all environments: those of the newest step end with it."""
+        newest = (self.cursor - 1) % self.capacity
+        self.rows["ended"].index_fill_(0, newest, True)
 
     def sample(self, batch_size: int) -> dict[str, Tensor]:
         """Transitions over up to n steps, (B, ...): obs, actions, rewards, next_obs, discounts.

@@ -45,6 +45,11 @@ class SAC(OffPolicy):
         "info/alpha",
     )
 
+    CHANGEABLE = (
+        *("gamma", "actor_lr", "critic_lr", "alpha_lr", "critic_tau", "critic_grad_clip"),
+        *("clipped_double_q", "learnable_temperature", "min_alpha"),
+    )
+
     def __init__(self, config: SACConfig, env: Any, model: Any) -> None:
         super().__init__(config, env, model)
         c = config
@@ -58,6 +63,12 @@ class SAC(OffPolicy):
         self.log_alpha_optimizer = self._adam([self.log_alpha], c.alpha_lr, "alphas")
         self.optimizer = self.actor_optimizer
         self.lr: Tensor = self.optimizer.param_groups[0]["lr"]
+
+    def change_config(self, config: Any) -> None:
+        super().change_config(config)
+        self.actor_optimizer.param_groups[0]["lr"].fill_(config.actor_lr)
+        self.critic_optimizer.param_groups[0]["lr"].fill_(config.critic_lr)
+        self.log_alpha_optimizer.param_groups[0]["lr"].fill_(config.alpha_lr)
 
     # -- the update ------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from phalanx.config import ranged
 from phalanx.errors import PhalanxError
 from phalanx.rl.part import Part
+from phalanx.spaces import Box
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Symmetry(Part):
         if not hasattr(env, "mirrors"):
             raise PhalanxError(
                 "params.config.symmetry_config is given, but the environment has no `mirrors`"
+            )
+        if not isinstance(env.action_space, Box):
+            raise PhalanxError(
+                "params.config.symmetry_config works with continuous actions only; this environment"
+                f" has {env.action_space}"
             )
         if model.is_rnn():
             raise PhalanxError(

@@ -89,7 +89,7 @@ class VelocityCommands:
 
     def __init__(self, task: "Task", settings: CommandSettings, rough: bool = False) -> None:
         n, device = task.num_envs, task.device
-        self.settings, self.dt = settings, task.sim.dt
+        self.settings, self.sim, self.dt = settings, task.sim, task.sim.dt
         usual = 1.0 if rough else 0.3
         self.heading: float = usual if settings.heading is None else settings.heading
         self.values = task.state("command", torch.zeros(n, 3, device=device))
@@ -158,7 +158,9 @@ class VelocityCommands:
                 " no term track_lin_vel; set it to null"
             )
         else:
-            self._followed += self.dt / FOLLOWED_S * (followed.mean() - self._followed)
+            ok = ~self.sim.diverged
+            mean = torch.where(ok, followed, 0.0).sum() / ok.sum().clamp(min=1)
+            self._followed += self.dt / FOLLOWED_S * (mean - self._followed)
             self._steps += self._followed >= self.settings.grow_at
         self.begin(self._left <= 0)
         rate = self.settings.heading_gain * wrap_angle(self._facing - yaw)

@@ -74,11 +74,25 @@ class Feet:
         """Those of the actor's `contact_force` (N, C, 3) that are the feet's, (N, F, 3) [N]."""
         return force[:, self._forces]
 
-    def observe(self, force: Tensor) -> Tensor:
+    def positions(self) -> Tensor:
+        """(N, F, 3) of the feet's spheres [m], world frame."""
+        pos = self.robot.sim.xpos[:, self._ids]
+        if self._place is None:
+            return pos
+        quat = self.robot.sim.xquat[:, self._ids].flatten(0, 1)
+        return pos + (rotation_matrix(quat) @ self._place).view_as(pos)
+
+    def heights(self, pos: Tensor, terrain: Terrain | None = None) -> Tensor:
+        """(N, F) of the soles above the ground [m], of feet at `pos`."""
+        height = pos[..., 2] - self.radius
+        return height - terrain.height(pos[..., :2]) if terrain else height
+
+    def observe(self, force: Tensor, terrain: Terrain | None = None) -> Tensor:
         """(N, 6 F) heights [m], times in the air [s], contacts, 0 or 1, and forces as the logarithm
-        of 1 + |force [N]|, with its sign."""
+        of 1 + |force [N]|, with its sign; force and terrain as for `update`."""
         force = self.forces(force).flatten(1)
-        parts = [self.height, self.air_time, self.contact.float()]
+        # Heights of now: where an episode begins, those of `update` are the last episode's.
+        parts = [self.heights(self.positions(), terrain), self.air_time, self.contact.float()]
         return torch.cat([*parts, force.sign() * force.abs().log1p()], 1)
 
     def update(self, force: Tensor, terrain: Terrain | None = None) -> None:
@@ -86,15 +100,10 @@ class Feet:
         the ground, if it is not a plane at 0."""
         sim = self.robot.sim
         touches = self.forces(force).norm(dim=-1) > TOUCHES
-        pos, cvel = sim.xpos[:, self._ids], sim.cvel[:, self._ids]
-        if self._place is not None:
-            turned = rotation_matrix(sim.xquat[:, self._ids].flatten(0, 1)) @ self._place
-            pos = pos + turned.view_as(pos)
+        pos, cvel = self.positions(), sim.cvel[:, self._ids]
         arm = pos - sim.subtree_com[:, self.robot.root_id, None]
         vel = cvel[..., 3:5] + torch.linalg.cross(cvel[..., :3], arm)[..., :2]
-        self.height = pos[..., 2] - self.radius
-        if terrain:
-            self.height = self.height - terrain.height(pos[..., :2])
+        self.height = self.heights(pos, terrain)
         self.speed = vel.norm(dim=-1)
         self.landed = touches & ~self.contact
         lifted = ~touches & self.contact

@@ -159,7 +159,8 @@ class HumanoidAMP(Task):
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         before = self.amp_frames[:, :-1]
-        self.amp_frames.copy_(torch.cat([self.terminal_obs_buf[:, None], before], 1))
+        latest = self.terminal_obs_buf[:, None, -self.obs_size :]  # of its history
+        self.amp_frames.copy_(torch.cat([latest, before], 1))
         self.amp_obs_buf.copy_(self.amp_frames.flatten(1))
         fallen = self.shapes.touch_ground() & self.config.enable_early_termination
         return torch.ones_like(self.rew_buf), fallen
@@ -232,7 +233,7 @@ class HumanoidAMP(Task):
             self.humanoid.joint_pos[:, self.humanoid.joint_names.index(name)] = angle
         self.sim.forward()
         self.default_qpos = self.sim.qpos[0].clone()
-        self.default_obs = self._observe()[0].clone()
+        self.default_obs = self._observe()[0, -self.obs_size :].clone()
 
 
 def observe(

@@ -153,7 +153,8 @@ class Velocity(Task):
 
     def compute_states(self) -> Tensor:
         """All that was seen, without noise, and the feet, (N, num_states)."""
-        return torch.cat([self.seen, self.feet.observe(self.robot.contact_force)], 1)
+        feet = self.feet.observe(self.robot.contact_force, self.terrain)
+        return torch.cat([self.seen, feet], 1)
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         base = self.base  # of the state that was just observed, as the forces are

@@ -1,7 +1,7 @@
 // Contacts with height fields. MuJoCo cuts each cell into two prisms, from the surface down to the base,
 // and a geom touches each of them once. A sphere is a capsule without length. Part of touch.h.
 
-struct Prism {  // the corners of its top; below them it goes on
+struct Prism {  // the corners of its top; below them it goes on, see ground_touches
   float v[3][3];
 };
 FN float plane_height(const Prism &T, const float *p) {  // of its top, at p
@@ -114,6 +114,7 @@ STAGE int ground_touches(const World &w, int f, const float *centre, const float
   float dx = 2 * size[0] / cols, dy = 2 * size[1] / rows, x = centre[0] + size[0], y = centre[1] + size[1];
   float wide = radius + abs_(half[0]), deep = radius + abs_(half[1]), low = centre[2] - radius - abs_(half[2]);
   if (x + wide < 0 || x - wide > 2 * size[0] || y + deep < 0 || y - deep > 2 * size[1]) return 0;
+  if (centre[2] < -w.shared[AT_hfield(f, 3)]) return 0;  // under the base
   int c0 = grid_index((x - wide) / dx, cols), c1 = grid_index((x + wide) / dx + 0.999999f, cols);
   int r0 = grid_index((y - deep) / dy, rows), r1 = grid_index((y + deep) / dy + 0.999999f, rows);
   for (int r = r0; r < r1; r++) for (int c = c0; c < c1; c++) {

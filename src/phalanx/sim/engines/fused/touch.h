@@ -25,9 +25,15 @@ FN void nearest_on_axes(const F *axis1, const F *axis2, const F *dif, int kind, 
   // Vector products keep the digits of axes that are nearly parallel
   F across[3], one[3], two[3];
   cross(axis1, axis2, across), cross(axis1, dif, one), cross(axis2, dif, two);
-  F det = max_(dot3(across, across), ma * mc * 1e-10f);  // parallel: any of the nearest points
-  x1 = dot3(two, across) / det;
-  x2 = dot3(one, across) / det;
+  F det = dot3(across, across), least = ma * mc * 1e-10f;
+  x1 = dot3(two, across) / max_(det, least);
+  x2 = dot3(one, across) / max_(det, least);
+  // Parallel: the middle of where they lie side by side, or the nearest ends
+  B parallel = det < least;
+  F at = u / ma, reach = abs_(mb) / ma;
+  F middle = 0.5f * (max_(ZERO - 1.0f, at - reach) + min_(ONE, at + reach));
+  x1 = select(parallel, min_(max_(middle, ZERO - 1.0f), ONE), x1);
+  x2 = select(parallel, (v - x1 * mb) / mc, x2);
   B over = x1 > 1.0f, under = x1 < -1.0f;
   x2 = select(over, (v - mb) / mc, select(under, (v + mb) / mc, x2));
   x1 = min_(max_(x1, ZERO - 1.0f), ONE);
@@ -70,6 +76,7 @@ FN void touch_capsules(const Pairs &X, int kind, int g1, int g2, const F *dif, F
     cross(X.axis[g1], X.axis[g2], across);
     EACH(j, 3) n[j] = select(cross_, across[j], n[j]);
   }
+  n[0] = select(dot3(n, n) < 1e-24f, ONE, n[0]);  // one centre, or one line
   F inverse = rsqrt_(max_(dot3(n, n), ZERO + 1e-24f));
   t.dist[0] = select(cross_, ZERO, distance * inverse) - r1 - r2;
   F depth = r1 + 0.5f * t.dist[0];
