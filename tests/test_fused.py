@@ -5,6 +5,8 @@ A model is compiled in a few seconds and kept in the cache.
 """
 
 import copy
+import re
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.sim import Sim
-from phalanx.sim.engines.fused import cpu, why_not
+from phalanx.sim.engines.fused import cpu, support, why_not
 from phalanx.sim.engines.fused.source import Sizes
 
 N = 24  # three vectors of worlds
@@ -741,20 +743,63 @@ REFUSED = {
         "rangefinder sensors (sensor 'eye')",
         "<sensor><rangefinder name='eye' site='s'/></sensor>",
     ),
+    "a pair that sticks": (
+        "<joint/>",
+        "adhesion (pair 'glue')",
+        "<contact><pair name='glue' geom1='ground' geom2='ball' adhesion='5'/></contact>",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_other_models_are_refused_in_one_sentence(what):
     inside, sentence, *rest = REFUSED[what]
-    body = f"<body pos='0 0 1'>{inside}<site name='s'/><geom size='.1'/></body>"
-    plane = "<geom type='plane' size='1 1 1'/>"
+    body = f"<body pos='0 0 1'>{inside}<site name='s'/><geom name='ball' size='.1'/></body>"
+    plane = "<geom name='ground' type='plane' size='1 1 1'/>"
     xml = f"<mujoco><worldbody>{plane}{body}</worldbody>{''.join(rest)}</mujoco>"
     reason = why_not(mujoco.MjModel.from_xml_string(xml))
     assert sentence in reason
     assert "\n" not in reason
     with pytest.raises(PhalanxError, match="use another engine"):
         make(xml)
+
+
+# Names in MuJoCo's model that the fused engine need not know.
+NOTHING = re.compile(
+    r"""(light|mat|skin|tex|text|tuple|numeric|key|name|cam)_.*     # pictures, names, notes
+    |n(light|mat|skin|tex|text|tuple|numeric|key|names|cam)(data|bone|(tex)?vert|face|bonevert|_map)?
+    |names_map|\w+_(user|group|rgba|matid|pathadr)|n?paths|vis|signature|geom_castshadow|tendon_width
+    |nuser(_\w+|data)|sensor_noise|site_dataid|mesh_(scale|pos|quat|facenormal|(\w*tex|norm)\w*)
+    # sizes of memory and orders of loops; what follows from other fields
+    |n(buffer|arena|jmax|conmax|emax|polygonmax|mesh\w*|hfield(data)?|exclude|wrap|out|tree|oct)
+    |n(B|D|M|Jfe|Jmom|Jten|efm0L|efm0dof|efmCvert)|nbvh\w*|\w+_bvh(adr|num)|(bvh|oct|mesh_oct)\w+
+    |[BD]_(colind|rowadr|rownnz|diag)|map[DM]2[DM]|ten_J_\w+|tree_\w+adr|tree_\w+num|pair_signature
+    |body_(geomadr|geomnum|treeid|simple|contype|conaffinity|margin)|\w+_sameframe|mesh_(face|extrema)
+    |jnt_(bodyid|actuatorid)|dof_(M0|Madr|parentid|simplenum|length)|tendon_(actuatorid|type|tree\w+)
+    |actuator_(acc0|length0|ctrladr|outadr)|mesh_face(adr|num)|flg_(adhesion|gravcomp|surfacevel)
+    # what only counts with something that is refused
+    |n?flex\w*|n?plugin\w*|\w+_plugin|\w+_history(adr)?|\w+_plasticadr|tendon_actfrcrange|efm\w+
+    |actuator_(cranklength|ctrlnum|ctrlspec|lengthrange|outnum)|tree_sleep_policy
+    |o_(friction|margin|solimp|solref)|sdf_\w+|(noslip|sleep)_tolerance
+    # how a solver stores, begins and ends; which pairs come first; `Sim` itself resets
+    |jacobian|(ls|ccd)_(tolerance|iterations)|WARMSTART|MIDPHASE|ISLAND|AUTORESET""",
+    re.VERBOSE,
+)
+
+
+def test_every_field_of_mujocos_model_is_read_or_refused_or_changes_nothing():
+    """A field that nobody thought of would be ignored silently, as a pair's adhesion was."""
+    code = " ".join(path.read_text() for path in Path(support.__file__).parent.glob("*.py"))
+    words = {word.removeprefix("mjDSBL_") for word in re.findall(r"\w+", code)}
+    model = mujoco.MjModel.from_xml_string("<mujoco/>")
+    fields = [n for n in dir(model) if not n.startswith("_") and not callable(getattr(model, n))]
+    options = [name for name in dir(model.opt) if not name.startswith("_")]
+    flags = [n.removeprefix("mjDSBL_") for n in dir(mujoco.mjtDisableBit) if "mjDSBL_" in n]
+    assert len(fields) > 400
+    assert len(options) > 20
+    names = {*fields, *options, *flags} - words
+    forgotten = [name for name in sorted(names) if not NOTHING.fullmatch(name)]
+    assert forgotten == []
 
 
 def test_a_field_that_is_not_computed_is_refused():

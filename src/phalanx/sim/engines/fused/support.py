@@ -42,6 +42,7 @@ _ZERO = {
     "tendon_armature": ("tendon", "armature"),
     "tendon_actfrclimited": ("tendon", "a limit of its actuators' force"),
     "geom_adhesion": ("geom", "adhesion"),
+    "pair_adhesion": ("pair", "adhesion"),
     "geom_surfacevel": ("geom", "a surface velocity"),
     "sensor_delay": ("sensor", "a delay"),
     "sensor_interval": ("sensor", "an interval"),
