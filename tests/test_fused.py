@@ -101,7 +101,7 @@ PENDULUMS = {
 }
 ACTIVE = {
     "an integrator": {
-        "actuator": '<intvelocity joint="{a}" kp="20" actrange="-.1 .15"/>'
+        "actuator": '<intvelocity joint="{a}" kp="20" actrange="-.05 .08"/>'
         '<general joint="{b}" dyntype="integrator" gainprm="3" actearly="true"/>'
     },
     "filters": {
@@ -266,6 +266,7 @@ MODELS = {
     ),
     "implicitfast": (*pendulums(SERVOS, option='integrator="implicitfast"'), 2e-5),
     "activations": (*pendulums(ACTIVE), 2e-5),
+    "activations, disabled": (*pendulums(ACTIVE, flag='actuation="disable"'), 2e-5),
     "activations, implicitfast": (*pendulums(ACTIVE, option='integrator="implicitfast"'), 2e-5),
     "balls and free joints": (
         [*SWINGING, "hanging"],

@@ -259,8 +259,9 @@ def _actuators(s: Structure, on: Device) -> dict[str, Make]:
     limited = on(m.actuator_forcelimited[ids]) > 0
     affine = on(works * (m.actuator_biastype[ids] == mujoco.mjtBias.mjBIAS_AFFINE))
     none = np.array([-NONE, NONE])
-    act = on(np.where(m.actuator_actlimited[ids, None], m.actuator_actrange[ids], none).T)
-    grow, decay = on(np.array([_activation(m, i) for i in ids]).reshape(-1, 2).T)
+    clipped = works * m.actuator_actlimited[ids, None]
+    act = on(np.where(clipped, m.actuator_actrange[ids], none).T)
+    grow, decay = on(works * np.array([_activation(m, i) for i in ids]).reshape(-1, 2).T)
 
     def make(field: Fields) -> Tensor:
         """Gear, gain, bias, of length, of velocity, lowest and highest control, force and
