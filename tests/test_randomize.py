@@ -801,3 +801,9 @@ def test_meshes_that_collide_keep_their_size_and_fixed_bases_stay(tmp_path):
         RandomModel(sim, {"actor_params": {"bot": {"scale": GOOD}}})
     with pytest.raises(PhalanxError, match="is fixed and cannot be pushed"):
         Randomizer(sim, {"pushes": {"bot": {"interval_s": [1, 2]}}}, *(torch.zeros(1, 1),) * 2)
+
+
+@pytest.mark.parametrize("key", ["actor_parms", "observations", "randomization_params"])
+def test_a_random_model_refuses_sections_that_it_does_not_read(tmp_path, key):
+    with pytest.raises(PhalanxError, match=rf"unknown key task\.randomization_params\.{key}; "):
+        RandomModel(make_sim(tmp_path, "mujoco"), {key: {}})

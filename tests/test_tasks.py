@@ -207,3 +207,44 @@ def assert_same(a, b, at):
             assert_same(x, y, f"{at}[{k}]")
     else:
         assert a == b, at
+
+
+# what a task may get wrong ------------------------------------------------------------------------
+
+
+def without_super(self):
+    self.seen = True
+
+
+def own_init(self, config=None, device="auto", engine="auto"):
+    self.seen = True
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"compute_observations": lambda self: None}, "returns nothing; it must be a torch tensor"),
+        ({"compute_observations": lambda self: self.obs_buf.numpy()}, "returns a ndarray"),
+        ({"compute_observations": lambda self: self.obs_buf.long()}, r"real numbers: \.float"),
+        ({"compute_observations": lambda self: self.obs_buf.to("meta")}, "on meta; make it on cpu"),
+        ({"num_states": 2, "compute_states": lambda self: self.obs_buf}, "with num_states = 2 it"),
+        (
+            {"compute_reward": lambda self: (self.rew_buf.to("meta"), self.terminated)},
+            "compute_reward returns a tensor on meta",
+        ),
+        ({"post_physics_step": without_super}, r"must call super\(\)\.post_physics_step\(\)"),
+        ({"__init__": own_init}, r"pass them to super\(\)\.__init__"),
+        ({"__init__": lambda self: None}, "must take config, device and engine"),
+    ],
+)
+def test_what_a_task_gets_wrong_is_one_sentence(changes, words, monkeypatch):
+    task = type("Mine", (tasks.find("Cartpole"),), changes)
+    monkeypatch.setattr(tasks, "find", lambda name: task)
+
+    def use():
+        made = tasks.make("Cartpole", num_envs=4, device="cpu")
+        made.reset()
+        made.step(torch.zeros(4, 1))
+
+    with pytest.raises(PhalanxError, match=rf"^[^\n]*Mine[^\n]*{words}[^\n]*$"):
+        use()

@@ -4,7 +4,7 @@
     model = RandomModel(sim, params)             # draws everything, everywhere
     model.draw(mask, step)                       # draws new values in environments `mask`
 
-`params` is the section `randomization_params`: `sim_params` and `actor_params`. One entry:
+`params` has two sections of `randomization_params`, `sim_params` and `actor_params`. One entry:
 
     range: [0.5, 1.5]         # lowest and highest; for gaussian the mean and the standard deviation
     operation: scaling        # or additive: how a sample changes the original value
@@ -111,6 +111,8 @@ REFUSED = {
     "fixed_upper_limit": "MuJoCo's tendons take it from the model",
 }
 KINDS = (*PROPERTIES, "scale", "color")
+OF_MODEL = ("sim_params", "actor_params")
+"""Sections of `randomization_params` that a `RandomModel` reads; the others need a task."""
 
 
 def prepare(scene: Scene, params: Mapping[str, Any]) -> None:
@@ -141,7 +143,7 @@ class RandomModel:
 
     drives: quantities outside MuJoCo's model, such as an actuator model's stiffness,
     {(actor, "stiffness"): [Drive, ...]}; they replace those of the model.
-    Raises PhalanxError for actors, properties, bodies or joints that do not exist.
+    Raises PhalanxError for sections, actors, properties, bodies or joints that do not exist.
     """
 
     def __init__(
@@ -205,6 +207,9 @@ class RandomModel:
             limits[..., 0].copy_(torch.minimum(limits[..., 0], limits[..., 1]))
 
     def _read(self, params: Mapping[str, Any]) -> Iterator[Parameter]:
+        for key in mapping(params, WHERE):
+            if key not in OF_MODEL:
+                raise _unknown(f"{WHERE}.{key}", key, OF_MODEL)
         for name, entry in mapping(params.get("sim_params"), f"{WHERE}.sim_params").items():
             where = f"{WHERE}.sim_params.{name}"
             if name != "gravity":

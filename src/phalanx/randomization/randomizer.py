@@ -42,12 +42,12 @@ from phalanx.randomization.disturbances import (
     PushSettings,
 )
 from phalanx.randomization.random_fields import Row, span
-from phalanx.randomization.random_model import WHERE, Drives, RandomModel
+from phalanx.randomization.random_model import OF_MODEL, WHERE, Drives, RandomModel
 from phalanx.sim import Sim
 
 MAX_LATENCY = 1000
 """Steps that are remembered, for each environment."""
-SECTIONS = "frequency observations actions sim_params actor_params pushes latency".split()
+SECTIONS = [*OF_MODEL, *"frequency observations actions pushes latency".split()]
 
 
 class Randomizer:
@@ -79,7 +79,8 @@ class Randomizer:
         """Environment steps so far, 0-d, for schedules."""
         self.since = torch.zeros(sim.num_envs, dtype=torch.long, device=sim.device)
         """(N,) steps since an environment last drew."""
-        self.model = RandomModel(sim, params, drives)
+        of_model = {key: params[key] for key in OF_MODEL if key in params}
+        self.model = RandomModel(sim, of_model, drives)
         values = {"actions": actions, "observations": observations}
         self.noise = {
             name: self._noise(params[name], name, tensor, terms)

@@ -157,6 +157,10 @@ def configure(
     try:
         return read(cls, _fields(values), "task.env")
     except PhalanxError as error:
+        try:
+            read(cls, {}, "task.env")
+        except PhalanxError as default:
+            raise PhalanxError(f"the defaults of {cls.__name__}: {_by_section(default)}") from error
         for file, part in sources:
             try:
                 read(cls, _fields(part), "task.env")
@@ -208,10 +212,14 @@ def make(
 ) -> "Task":
     """Task `name` with the settings `config`, by default those of its Config and its YAML file.
     `env` overrides fields by name. Raises PhalanxError for a wrong field."""
+    from phalanx.tasks.checks import check_init
+    from phalanx.tasks.task import Task
+
     cls = find(name)
     config = config_of(name, env) if config is None else _replaced(cls.Config, config, env)
     if num_envs is not None:
         config = dataclasses.replace(config, num_envs=num_envs)
+    check_init(cls, Task)
     return cls(config, device=device, engine=engine)
 
 

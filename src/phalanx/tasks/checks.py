@@ -100,7 +100,11 @@ def check_class(task: "Task", base: "type[Task]") -> None:
             raise PhalanxError(f"{here} has {name}, which is not called; write {instead}")
         if name in HOOKS:
             _check_arguments(here, name, method)
-        elif near := difflib.get_close_matches(name, HOOKS.keys() - own.keys(), 1, cutoff=0.88):
+        if name == "post_physics_step":
+            cure = f"call super().{name}(), which counts, observes and rewards"
+            _check_super(here, name, method, cure)
+        near = difflib.get_close_matches(name, HOOKS.keys() - own.keys(), 1, cutoff=0.88)
+        if near and name not in HOOKS:
             raise PhalanxError(f"{here} has {name}, which is not called; did you mean {near[0]}?")
     for number in ("num_obs", "num_actions"):
         if not isinstance(getattr(task, number, None), int):
@@ -114,6 +118,27 @@ def _check_arguments(here: str, name: str, method: Any) -> None:
     except TypeError:
         wanted = {0: "no argument", 1: "one argument"}[HOOKS[name]]
         raise PhalanxError(f"{here}: {name} must take {wanted} after self") from None
+
+
+def check_init(cls: "type[Task]", base: "type[Task]") -> None:
+    """Raise PhalanxError for an `__init__` that `tasks.make` cannot call, or that leaves out the
+    base class's."""
+    here = f"the task {cls.__name__} ({_file_of(cls)})"
+    cure = "take config, device and engine, and pass them to super().__init__; init_buffers suits"
+    cure += " a task's own tensors better"
+    try:
+        inspect.signature(cls).bind(None, device="", engine="")
+    except TypeError:
+        raise PhalanxError(f"{here}: __init__ must {cure}") from None
+    for c in cls.__mro__:
+        if "__init__" in vars(c) and c not in base.__mro__:
+            _check_super(here, "__init__", vars(c)["__init__"], cure)
+
+
+def _check_super(here: str, name: str, method: Any, cure: str) -> None:
+    code = getattr(inspect.unwrap(method), "__code__", None)
+    if code is not None and name not in code.co_names:
+        raise PhalanxError(f"{here}: {name} must {cure}")
 
 
 def action_shape(task: "Task") -> tuple[int, ...]:
@@ -143,6 +168,32 @@ def check_actions(task: "Task", actions: Any, shape: tuple[int, ...]) -> None:
     )
 
 
+def check_numbers(task: "Task", hook: str, values: Any, number: str, size: int) -> Tensor:
+    """What `compute_observations` or `compute_states` returned, which must be real numbers, (N,
+    size), on the task's device. number: the name of `size`. Raises PhalanxError otherwise."""
+    where, shape = f"{type(task).__name__}.{hook}", (task.num_envs, size)
+    if not isinstance(values, Tensor):
+        given = "nothing" if values is None else f"a {type(values).__name__}"
+        raise PhalanxError(f"{where} returns {given}; it must be a torch tensor of shape {shape}")
+    if values.shape != shape:
+        raise PhalanxError(
+            f"{where} returns a tensor of shape {tuple(values.shape)}; with {number} = {size} it"
+            f" must be {shape}"
+        )
+    if not values.is_floating_point():
+        raise PhalanxError(f"{where} returns {values.dtype}; it must be real numbers: .float()")
+    _check_device(task, where, values)
+    return values
+
+
+def _check_device(task: "Task", what: str, values: Tensor) -> None:
+    if values.device != task.device:
+        raise PhalanxError(
+            f"{what} returns a tensor on {values.device}; make it on {task.device}, as with"
+            " device=self.device"
+        )
+
+
 def check_reward(task: "Task", result: Any) -> tuple[Tensor, Tensor]:
     """What `compute_reward` returned, which must be a reward and a boolean, (N,) each. Raises
     PhalanxError for anything else."""
@@ -156,6 +207,7 @@ def check_reward(task: "Task", result: Any) -> tuple[Tensor, Tensor]:
                 f"{where} returns a {name} of {given}; it must be a tensor of one value for each"
                 f" environment, of shape {(task.num_envs,)}"
             )
+        _check_device(task, where, value)
     if result[1].dtype != torch.bool:
         raise PhalanxError(
             f"{where} returns terminated as {result[1].dtype}; it must be boolean, as in"

@@ -49,7 +49,14 @@ from phalanx.sim import Scene, Sim, check_count, resolve_device
 from phalanx.sim.engines import MakeEngine
 from phalanx.spaces import ActionSpace, Box
 from phalanx.tasks.actuators import make_actuators
-from phalanx.tasks.checks import ELSEWHERE, action_shape, check_actions, check_class, check_reward
+from phalanx.tasks.checks import (
+    ELSEWHERE,
+    action_shape,
+    check_actions,
+    check_class,
+    check_numbers,
+    check_reward,
+)
 from phalanx.tasks.history import History
 from phalanx.tasks.projects import SECTIONS
 from phalanx.tasks.taken_servos import take_servos
@@ -98,6 +105,8 @@ class TaskConfig:
                 check_count(f"task.env.{name}", getattr(self, name))
         for name in ("dt", "clip_observations", "clip_actions"):
             value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise PhalanxError(f"task.env.{name} is {value!r}; it must be a number")
             if not value > 0:
                 raise PhalanxError(f"task.env.{name} is {value}; it must be greater than 0")
 
@@ -552,12 +561,7 @@ class Task:
         """Observations (N, num_obs) as the policy receives them. begun: (N,) bool, environments
         whose episode begins; the others have already observed this state, `terminal_obs_buf`."""
         observations = self.compute_observations()
-        if observations.shape != (self.num_envs, self.obs_size):
-            raise PhalanxError(
-                f"{type(self).__name__}.compute_observations returns a tensor of shape"
-                f" {tuple(observations.shape)}; with num_obs = {self.obs_size} it must be"
-                f" {(self.num_envs, self.obs_size)}"
-            )
+        check_numbers(self, "compute_observations", observations, "num_obs", self.obs_size)
         if self.onboard is not None:
             observations = self.onboard.observe(observations, begun)
         if self.randomizer is not None:
@@ -569,8 +573,9 @@ class Task:
         return _with_past(self.history, observations.clamp(-limit, limit), begun)
 
     def _states(self, begun: Tensor | None = None) -> Tensor:
-        limit = self.config.clip_observations
-        return _with_past(self.critic_history, self.compute_states().clamp(-limit, limit), begun)
+        limit, states = self.config.clip_observations, self.compute_states()
+        check_numbers(self, "compute_states", states, "num_states", self.states_size)
+        return _with_past(self.critic_history, states.clamp(-limit, limit), begun)
 
     def _history(self, name: str, length: int, width: int) -> History | None:
         return History(self, name, length, width) if length > 1 else None
