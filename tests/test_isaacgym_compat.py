@@ -195,16 +195,24 @@ import isaacgym, io, torch
 from isaacgym.torch_utils import to_torch
 x = [to_torch([1.0]), torch.zeros(3).cuda(), torch.rand(2, device="cuda:0"),
      torch.ones(2).to("cuda"), torch.ones(2).to(torch.device("cuda", 0)), torch.eye(2).to(dtype=
-     torch.float64, device="cuda:0"), torch.nn.Linear(2, 2).to("cuda:0").weight]
-print({t.device.type for t in x}, x[5].dtype, x[0].tolist())
-file = io.BytesIO()
-torch.save({"a": x[0]}, file)
-file.seek(0)
-print(torch.load(file, map_location="cuda:0")["a"].device)
+     torch.float64, device="cuda:0"), torch.nn.Linear(2, 2).to("cuda:0").weight,
+     torch.zeros(2, device=0), torch.ones(2).to(0), torch.ones(2).to(0, torch.float64, True),
+     torch.nn.Linear(2, 2).to(0).weight, torch.ones(2).type("torch.cuda.FloatTensor"),
+     torch.ones(2).type(torch.cuda.FloatTensor), torch.empty_like(torch.ones(2), device=1),
+     torch.rand(2, generator=torch.Generator("cuda:0"), device="cuda:0"),
+     torch.rand(2, generator=torch.Generator(device=0).manual_seed(1))]
+print({t.device.type for t in x}, x[5].dtype, x[0].tolist(), torch.zeros(2).sum(0).shape)
+print(isinstance(torch.default_generator, torch.Generator), x[0].type())
+for place in ({"map_location": "cuda:0"}, {}):
+    for unnamed in ((), ("cuda:0",)):
+        file = io.BytesIO()
+        torch.save({"a": x[0]}, file)
+        file.seek(0)
+        assert torch.load(file, *unnamed, **({} if unnamed else place))["a"].device.type == "cpu"
 file = io.BytesIO()
 torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), file)
 file.seek(0)
-print(torch.jit.load(file, map_location="cuda:0").weight.device)
+print(torch.jit.load(file, "cuda:0").weight.device)
 flags = torch.tensor([True, False])
 print(torch.abs(flags).tolist(), abs(flags).tolist(), flags.abs().tolist(), abs(-x[0]).item())
 torch.cuda.set_device("cuda:0"), torch.cuda.synchronize(), torch.cuda.reset_peak_memory_stats()
@@ -221,8 +229,8 @@ def test_on_request_cuda_means_the_cpu_where_there_is_no_gpu(tmp_path):
     first, *lines = done.stdout.splitlines()
     assert "the CPU for all CUDA devices" in first, done.stderr
     assert lines == [
-        "{'cpu'} torch.float64 [1.0]",
-        "cpu",
+        "{'cpu'} torch.float64 [1.0] torch.Size([])",
+        "True torch.FloatTensor",
         "cpu",
         "[True, False] [True, False] [True, False] 1.0",
         "True 0 CPU 0 False",

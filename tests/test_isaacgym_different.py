@@ -10,6 +10,7 @@ import torch
 import isaacgym.physics
 from isaac import GYM, PENDULUM, SLIDER, World, indices, options, pose
 from isaacgym import gymapi, gymtorch
+from isaacgym.viewer import Viewer
 from phalanx.errors import PhalanxError
 
 G = 9.81
@@ -253,6 +254,29 @@ def test_filters_set_while_running_hold_in_every_environment_or_are_refused():
     assert world.tensor("actor_root_state")[1::2, 2].tolist() == pytest.approx(
         [fallen] * 3, abs=4e-3
     )
+
+
+def test_an_empty_environment_shows_nothing_of_the_others():
+    world = World()
+    world.ground()
+    box = GYM.create_box(world.sim, 0.2, 0.2, 0.2)
+    GYM.create_actor(world.env(5.0), box, pose(z=0.1), "box")
+    empty = world.env(5.0)
+    camera = GYM.create_camera_sensor(empty, gymapi.CameraProperties())
+    viewer = Viewer(world.sim, gymapi.CameraProperties())
+    viewer.look_at(empty, gymapi.Vec3(1, 1, 1), gymapi.Vec3())
+    world.step()
+    assert len(GYM.get_env_rigid_contacts(empty)) == 0
+    assert set(GYM.get_rigid_contacts(world.sim)["env1"]) == {0}
+    assert GYM.get_env_rigid_contact_forces(empty).shape == (0,)
+    for call in (GYM.get_camera_image, GYM.get_camera_image_gpu_tensor):
+        with pytest.raises(
+            PhalanxError, match=r"environment 1, which has no actors|enable_tensors"
+        ):
+            call(world.sim, empty, camera, gymapi.IMAGE_DEPTH)
+    assert viewer.view()[0] is world.envs[0]
+    with pytest.raises(PhalanxError, match="given body 0"):
+        GYM.apply_body_forces(empty, 0, gymapi.Vec3(0, 0, 1))
 
 
 def test_an_empty_environment_is_no_obstacle():

@@ -426,6 +426,26 @@ def test_bodies_are_as_fast_as_their_limited_joints_and_slow_down_in_every_subst
     assert bodies[2, 7] == pytest.approx((1 - 20 * H / substeps) ** substeps, abs=1e-5)
 
 
+def test_the_velocity_of_a_root_keeps_its_direction_at_its_limit(engine):
+    """Bounds are for the length, as in PhysX, and positions move with the bounded velocity."""
+    world = World(gravity=0.0)
+    sphere = GYM.create_sphere(
+        world.sim, 0.1, options(max_linear_velocity=2.0, max_angular_velocity=10.0)
+    )
+    fast, slow = [3.0, -4.0, 12.0, 20.0, 20.0, 10.0], [1.1, 1.1, 1.1, 5.7, 5.7, 5.7]
+    for _ in (fast, slow):
+        GYM.create_actor(world.env(), sphere, pose(), "ball")
+    GYM.prepare_sim(world.sim)
+    roots = world.tensor("actor_root_state")
+    roots[:, 7:] = torch.tensor([fast, slow])
+    GYM.set_actor_root_state_tensor(world.sim, gymtorch.unwrap_tensor(roots))
+    world.step()
+    roots = world.tensor("actor_root_state")
+    wanted = [[x * 2 / 13 for x in fast[:3]] + [x / 3 for x in fast[3:]], slow]
+    torch.testing.assert_close(roots[:, 7:], torch.tensor(wanted), atol=1e-5, rtol=0)
+    torch.testing.assert_close(roots[:, :3], 0.01 * roots[:, 7:10], atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("fixed", [True, False])
 def test_a_velocity_limit_holds_within_the_step_and_keeps_the_momentum(tmp_path, engine, fixed):
     """A client's explicit damper kicks a light foot to its limit of 12 rad/s in every step."""

@@ -120,7 +120,19 @@ def test_only_the_last_environment_can_be_removed():
         GYM.create_actor(world.env(), ball, pose(), "ball", k, 0, 0)
     with pytest.raises(PhalanxError, match="environment 0 of 3"):
         GYM.destroy_env(world.envs[0])
-    GYM.destroy_env(world.envs[2])
+    gone = world.envs[2]
+    GYM.destroy_env(gone)
+    again = GYM.create_env(world.sim, gymapi.Vec3(), gymapi.Vec3(), 1)  # has its number
+    for call in (
+        lambda: GYM.create_actor(gone, ball, pose()),
+        lambda: GYM.create_force_sensor(gone, 0),
+        lambda: GYM.get_actor_count(gone),
+        lambda: GYM.create_camera_sensor(gone, gymapi.CameraProperties()),
+        lambda: GYM.destroy_env(gone),
+    ):
+        with pytest.raises(PhalanxError, match=r"an environment that gym\.destroy_env has removed"):
+            call()
+    GYM.destroy_env(again)
     assert (GYM.get_env_count(world.sim), GYM.get_sim_actor_count(world.sim)) == (2, 2)
     world.step()
     GYM.destroy_env(world.envs[0])  # at the end of a program

@@ -17,6 +17,7 @@ from isaacgym.world import Ground
 from phalanx.errors import PhalanxError
 
 G = 9.81
+UP = np.array([0, 0, 1.0])
 SLOPE = 0.2  # m each m
 WALL = 3.0  # its upper edge, one cell beyond the lower one
 TURN = gymapi.Quat.from_axis_angle(gymapi.Vec3(0, 0, 1), math.pi / 2)
@@ -39,7 +40,7 @@ def test_a_mesh_of_small_integers_is_that_of_the_same_floats():
     given = gymapi.TriangleMeshParams()
     given.nb_vertices, given.nb_triangles = len(points), 3
     corners = np.uint32([0, 1, 2, 0, 2, 3, 4, 5, 6])
-    heights = ground.triangle_mesh(points.ravel(), corners, given).heights
+    heights = ground.triangle_mesh(points.ravel(), corners, given, UP).heights
     assert heights[:5, 0].tolist() == [8, 6, 4, 2, 0]
 
 
@@ -71,6 +72,37 @@ def local(roots: torch.Tensor) -> np.ndarray:
     """Positions (..., 3) of root states in the frame of the height field."""
     shifted = roots[..., :3].numpy() - [*SHIFT]
     return np.stack([shifted[..., 1], -shifted[..., 0], shifted[..., 2]], -1)
+
+
+ROLLED = gymapi.Quat.from_axis_angle(gymapi.Vec3(1, 0, 0), math.pi / 2)
+
+
+@pytest.mark.parametrize("up", ["y", "z"])
+def test_a_mesh_is_seen_from_above_whatever_axis_points_up(up):
+    """A mesh whose heights are along y, in a world with y up, and rolled in one with z up."""
+    world = World(dt=0.005)
+    if up == "y":
+        held = GYM.get_sim_params(world.sim)
+        held.up_axis, held.gravity = gymapi.UP_AXIS_Y, gymapi.Vec3(0, -G, 0)
+        GYM.set_sim_params(world.sim, held)
+        field = gymapi.HeightFieldParams()
+        field.nbColumns = field.nbRows = 2
+        with pytest.raises(PhalanxError, match=r"z axis points up; here up is \[0.0, 1.0, 0.0\]"):
+            GYM.add_heightfield(world.sim, np.zeros((2, 2), np.int16), field)
+    vertices, triangles = terrain_utils.convert_heightfield_to_trimesh(slope_and_step(), 0.1, 0.005)
+    mesh = gymapi.TriangleMeshParams()
+    mesh.nb_vertices, mesh.nb_triangles = len(vertices), len(triangles)
+    mesh.transform.p = SHIFT
+    mesh.transform.r = ROLLED if up == "z" else gymapi.Quat()
+    rolled = vertices[:, [0, 2, 1]] * np.float32([1, 1, -1])  # x, height, -y
+    GYM.add_triangle_mesh(world.sim, rolled.flatten(), triangles.flatten(), mesh)
+    place = gymapi.Transform(SHIFT, mesh.transform.r) * pose(4.0, 0.45, -3.0)
+    box = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options())
+    GYM.create_actor(world.env(), box, place, "box")
+    world.step(100)
+    axis = "xyz".index(up)
+    height = world.tensor("actor_root_state")[0, axis] - [*SHIFT][axis]
+    assert height == pytest.approx(0.3 + 0.1, abs=3e-3)
 
 
 @pytest.mark.parametrize("engine", ["mujoco", "warp"])
@@ -296,7 +328,7 @@ def test_large_triangles_beside_small_ones_are_drawn_at_once():
     given.nb_vertices, given.nb_triangles = len(vertices), len(triangles)
     begin = time.process_time()
     corners = np.uint32(triangles).ravel()
-    piece = ground.triangle_mesh(np.float32(vertices).ravel(), corners, given)
+    piece = ground.triangle_mesh(np.float32(vertices).ravel(), corners, given, UP)
     assert time.process_time() - begin < 3  # a loop over cells took minutes
     assert piece.heights.shape == (n + 2, n + 1)
     x, y = np.meshgrid(cell * np.arange(n + 1), cell * np.arange(n + 1), indexing="ij")

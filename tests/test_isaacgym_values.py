@@ -3,17 +3,20 @@
 import copy
 import math
 import pickle
+import re
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
 import torch
 
-from isaac import GYM, World, pose
-from isaacgym import gymapi, gymtorch, rlgpu
+import isaacgym
+from isaac import GYM, TWO_LINKS, World, options, pose
+from isaacgym import gymapi, gymtorch, gymutil, rlgpu
 from isaacgym.structs import Struct
 from isaacgym.values import DOF_PROPERTIES
 from phalanx.errors import PhalanxError
@@ -322,6 +325,88 @@ def test_numbers_may_be_arrays_and_tensors_of_one_element(held):
     GYM.set_rigid_body_color(env, 0, 0, gymapi.MESH_VISUAL, (1.0, 0.0, 0.5))
     assert list(GYM.get_rigid_body_color(env, 0, 0, gymapi.MESH_VISUAL)) == [1.0, 0.0, 0.5]
     GYM.simulate(world.sim)
+
+
+def test_numbers_of_more_than_32_bits_are_refused_wherever_they_are_given():
+    world = World()
+    box = GYM.create_box(world.sim, 0.1, 0.1, 0.1)
+    env = world.env()
+    GYM.create_actor(env, box, pose(), "a", 0, 2**31, 2**32 - 1)
+    shapes = GYM.get_actor_rigid_shape_properties(env, 0)
+    assert shapes[0].filter % 2**32 == 2**31
+    shapes[0].filter = 2**32
+    plane, body = gymapi.PlaneParams(), GYM.get_actor_rigid_body_properties(env, 0)
+    plane.segmentation_id, body[0].flags = 2**40, 2**32
+    for call in (
+        lambda: GYM.create_actor(env, box, pose(), "b", 0, 2**32),
+        lambda: GYM.create_actor(env, box, pose(), "b", 0, 0, 2**32),
+        lambda: GYM.set_rigid_body_segmentation_id(env, 0, 0, -(2**32)),
+        lambda: GYM.set_actor_rigid_shape_properties(env, 0, shapes),
+        lambda: GYM.set_actor_rigid_body_properties(env, 0, body),
+        lambda: GYM.add_ground(world.sim, plane),
+    ):
+        with pytest.raises(PhalanxError, match="it has 32 bits"):
+            call()
+    assert GYM.get_actor_count(env) == 1
+
+
+def test_a_setting_that_nothing_reads_is_in_the_docs_or_refused(caplog):
+    """Of what programs set to have another simulation."""
+    package = Path(isaacgym.__file__).parent
+    read = "".join(
+        file.read_text()
+        for file in package.glob("*.py")
+        if file.name not in ("params.py", "property_structs.py")
+    )
+    docs = (Path(__file__).parents[1] / "docs" / "isaacgym.md").read_text()
+    structs = [gymapi.AssetOptions, gymapi.PhysXParams, gymapi.RigidShapeProperties]
+    structs += [gymapi.CameraProperties]
+    for name in (name for struct in structs for name in struct._fields):
+        assert re.search(rf"\b{name}\b", docs) or re.search(rf"\.{name}\b", read), name
+    world = World()
+    box = GYM.create_box(
+        world.sim, 1, 1, 1, options(use_physx_armature=False, enable_gyroscopic_forces=False)
+    )
+    assert "AssetOptions.use_physx_armature, enable_gyroscopic_forces" in caplog.text
+    GYM.create_actor(world.env(), box, pose())
+    body = GYM.get_actor_rigid_body_properties(world.envs[0], 0)
+    body[0].flags = gymapi.RIGID_BODY_DISABLE_SIMULATION
+    with pytest.raises(PhalanxError, match=r"flags 2; of RIGID_BODY_\* only DISABLE_GRAVITY"):
+        GYM.set_actor_rigid_body_properties(world.envs[0], 0, body)
+    body[0].flags = gymapi.RIGID_BODY_ENABLE_GYROSCOPIC_FORCES | gymapi.RIGID_BODY_DISABLE_GRAVITY
+    assert GYM.set_actor_rigid_body_properties(world.envs[0], 0, body)
+
+
+def test_a_vector_has_three_numbers_and_a_wrapped_tensor_the_part_that_is_asked_for():
+    for short in ([0, 0], [0, 0, 0, 0], 1.0):
+        with pytest.raises(TypeError, match="gravity takes three numbers"):
+            gymutil.parse_sim_config({"gravity": short}, gymapi.SimParams())
+        with pytest.raises(PhalanxError, match=r"it must be a gymapi\.Vec3"):
+            GYM.create_env(World().sim, short, gymapi.Vec3(), 1)
+    assert len(GYM.get_sim_rigid_body_states(World().sim, gymapi.STATE_ALL)) == 0
+    held = torch.arange(12.0).view(3, 4)
+    tensor = gymtorch.unwrap_tensor(held)
+    part = gymtorch.wrap_tensor(tensor, (1, 0), (2, 3))
+    assert part.tolist() == held[1:3, :3].tolist()
+    assert part.data_ptr() == held[1].data_ptr()
+    assert torch.equal(gymtorch.wrap_tensor(tensor, offsets=(0, 1)), held[:, 1:])
+    with pytest.raises(TypeError, match="give both for each dimension"):
+        gymtorch.wrap_tensor(tensor, (2, 0), (2, 4))
+
+
+def test_before_the_simulation_bodies_are_where_it_starts(tmp_path):
+    """The elbow may not be straight: it starts at the nearest limit, 0.5 rad."""
+    world = World(gravity=0.0)
+    arm = world.load(tmp_path, "arm.urdf", TWO_LINKS, fix_base_link=True)
+    env = world.env()
+    GYM.create_actor(env, arm, pose(), "arm")
+    props = GYM.get_actor_dof_properties(env, 0)
+    props["hasLimits"][1], props["lower"][1], props["upper"][1] = True, 0.5, 1.0
+    GYM.set_actor_dof_properties(env, 0, props)
+    before = GYM.get_rigid_transform(env, 2).r
+    assert before.z == pytest.approx(np.sin(0.25))
+    GYM.prepare_sim(world.sim)
+    assert GYM.get_rigid_transform(env, 2).r.z == pytest.approx(before.z, abs=1e-6)
 
 
 TWO_JOINTS = """

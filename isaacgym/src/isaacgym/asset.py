@@ -45,6 +45,8 @@ JOINT_TYPES = {
 }
 THINNEST = 1e-4  # [m] edge of a box that a program makes flat
 UNUSED_OPTIONS = (
+    "use_physx_armature",
+    "enable_gyroscopic_forces",
     "override_com",
     "override_inertia",
     "convex_decomposition_from_submeshes",
@@ -71,6 +73,10 @@ class Asset:
                     f"AssetOptions.{field} is {getattr(options, field):g}; it must be finite and"
                     " not negative"
                 )
+        default = AssetOptions()
+        changed = [n for n in UNUSED_OPTIONS if getattr(options, n) != getattr(default, n)]
+        if changed:
+            log.warning("%s: without effect: AssetOptions.%s", name, ", ".join(changed))
         self.spec = spec
         self.name = name
         self.key = key
@@ -245,8 +251,6 @@ def load_file(root: str, filename: str, options: AssetOptions | None, read: Read
     element."""
     path = Path(root or ".") / filename
     options = options or AssetOptions()
-    if ignored := [name for name in UNUSED_OPTIONS if getattr(options, name)]:
-        log.warning("%s: without effect: AssetOptions.%s", path, ", ".join(ignored))
     is_urdf = path.suffix.lower() == ".urdf"
     ways: dict[str, Any] = {
         "fixed_base": options.fix_base_link,

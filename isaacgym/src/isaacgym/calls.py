@@ -160,8 +160,9 @@ def _member(kind: type[enum.Enum], value: Any, call: str, name: str) -> Any:
 def _vector(value: Any, call: str, name: str) -> Vec3:
     if not isinstance(value, Vec3):
         try:
-            value = Vec3(*value)
-        except TypeError:
+            x, y, z = value
+            value = Vec3(x, y, z)
+        except (TypeError, ValueError):
             raise _wrong(value, call, name, "a gymapi.Vec3") from None
     return _struct(Vec3, value, call, name)
 

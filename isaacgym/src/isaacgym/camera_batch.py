@@ -192,7 +192,7 @@ def looks(physics: Physics, envs: Sequence[Env]) -> tuple[dict[str, Tensor], Ten
 def _ids(world: World, layout: Layout, envs: Sequence[Env], num_geoms: int) -> np.ndarray:
     ids = np.zeros((len(envs), 1 + num_geoms), np.uint32)
     for geom, piece in enumerate(world.grounds):
-        ids[:, 1 + layout.ground_geoms.start + geom] = piece.params.segmentation_id
+        ids[:, 1 + layout.ground_geoms.start + geom] = piece.params.segmentation_id % 2**32
     for k, env in enumerate(envs):
         for a, actor in enumerate(env.actors):
             of_body = np.full(actor.asset.num_bodies, actor.segmentation_id, np.int64)

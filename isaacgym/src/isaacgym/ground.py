@@ -1,17 +1,22 @@
 """Static ground, shared by all environments: planes, height fields and triangle meshes.
 
 A plane is a plane of MuJoCo. A triangle mesh becomes a height field with the highest point of the
-mesh over each sample of a grid. A grid mesh, such as `terrain_utils.convert_heightfield_to_trimesh`
-makes, keeps its samples exactly; its vertical walls become slopes one cell wide. Surfaces under an
-overhang are lost. MuJoCo's model has height fields only for display; `terrain.py` makes contacts.
+mesh over each sample of a grid, as seen from above. A grid mesh, such as
+`terrain_utils.convert_heightfield_to_trimesh` makes, keeps its samples exactly; its vertical walls
+become slopes one cell wide. Surfaces under an overhang are lost. MuJoCo's model has height fields
+only for display; `terrain.py` makes contacts.
 """
 
 import dataclasses
 from typing import Any
 
+import mujoco
 import numpy as np
 
-from isaacgym.params import HeightFieldParams, PlaneParams, TriangleMeshParams
+from isaacgym.enums import UpAxis
+from isaacgym.geometry import Quat, Transform, Vec3
+from isaacgym.params import HeightFieldParams, PlaneParams, SimParams, TriangleMeshParams
+from isaacgym.properties import bits
 from phalanx.errors import PhalanxError
 
 FINEST_GRID = 4096  # samples along one side of a mesh that is not a grid itself
@@ -38,17 +43,18 @@ def plane(params: PlaneParams) -> Ground:
     length = params.normal.length()
     if not 0 < length < np.inf:
         raise PhalanxError(f"gym.add_ground was given a normal of length {length}")
-    _check_friction(params, "add_ground")
+    _check_numbers(params, "add_ground")
     return Ground("plane", params)
 
 
-def _check_friction(params: Any, call: str) -> None:
+def _check_numbers(params: Any, call: str) -> None:
     for name in ("static_friction", "dynamic_friction", "restitution"):
         value = getattr(params, name)
         if not 0 <= value < np.inf:
             raise PhalanxError(
                 f"gym.{call} was given {name} {value}, which must be finite and not negative"
             )
+    bits(params.segmentation_id, f"gym.{call}'s segmentation_id")
 
 
 def _finite(values: Any, call: str) -> np.ndarray:
@@ -75,7 +81,7 @@ def heightfield(samples: np.ndarray, params: HeightFieldParams) -> Ground:
             f"gym.add_heightfield was given {samples.size} samples for nbRows {rows} times"
             f" nbColumns {columns}; they must agree, with at least 2 each"
         )
-    _check_friction(params, call)
+    _check_numbers(params, call)
     steps = (params.column_scale, params.row_scale)
     if not all(0 < step < np.inf for step in steps) or not np.isfinite(params.vertical_scale):
         raise PhalanxError(
@@ -87,10 +93,12 @@ def heightfield(samples: np.ndarray, params: HeightFieldParams) -> Ground:
 
 
 def triangle_mesh(
-    vertices: np.ndarray, triangles: np.ndarray, params: TriangleMeshParams
+    vertices: np.ndarray, triangles: np.ndarray, params: TriangleMeshParams, up: np.ndarray
 ) -> Ground:
-    """A mesh from vertices (x, y, z, x, ...) [m] and triangles (three vertex numbers each)."""
-    _check_friction(params, "add_triangle_mesh")
+    """A mesh from vertices (x, y, z, x, ...) [m] and triangles (three vertex numbers each). up:
+    (3,) in the world. Changes the transform of `params` to one whose z axis is the axis of the mesh
+    that is nearest to it."""
+    _check_numbers(params, "add_triangle_mesh")
     points = _finite(vertices, "add_triangle_mesh").astype(float, copy=False).reshape(-1)
     corners = _finite(triangles, "add_triangle_mesh").reshape(-1)
     if points.size != 3 * params.nb_vertices or corners.size != 3 * params.nb_triangles:
@@ -104,8 +112,42 @@ def triangle_mesh(
             "gym.add_triangle_mesh was given no triangles, or corners beyond the last vertex"
         )
     triples = corners.astype(np.int64, copy=False).reshape(-1, 3)
-    heights, cell, corner = _rasterise(points.reshape(-1, 3), triples)
+    transform = params.transform
+    turn = _upright(np.array([*transform.r.inverse().rotate(Vec3(*up))]))
+    vectors = points.reshape(-1, 3)
+    if (turn != np.eye(3)).any():
+        vectors = vectors @ turn.T
+        quat = np.zeros(4)
+        mujoco.mju_mat2Quat(quat, turn.T.flatten())
+        w, x, y, z = quat
+        params.transform = transform * Transform(r=Quat(x, y, z, w))
+    heights, cell, corner = _rasterise(vectors, triples)
     return Ground("mesh", params, heights, cell, corner)
+
+
+def up_of(params: SimParams) -> np.ndarray:
+    """Where up is in the world, (3,): against gravity, or along `up_axis` where there is none."""
+    gravity = np.array([*params.gravity])
+    if gravity.any():
+        return -gravity / np.linalg.norm(gravity)
+    return np.eye(3)[1 if params.up_axis == UpAxis.UP_AXIS_Y else 2]
+
+
+def check_z_up(up: np.ndarray) -> None:
+    """Raise PhalanxError unless z is the axis nearest to up."""
+    if (_upright(up) != np.eye(3)).any():
+        raise PhalanxError(
+            "gym.add_heightfield takes a world whose z axis points up; here up is"
+            f" {(up + 0.0).tolist()}; set SimParams.gravity and up_axis = UP_AXIS_Z, or use"
+            " gym.add_triangle_mesh"
+        )
+
+
+def _upright(up: np.ndarray) -> np.ndarray:
+    """The rotation (3, 3), of zeros and ones, to axes whose z is the axis nearest to up (3,)."""
+    k = int(np.abs(up).argmax())
+    z, x = np.sign(up[k]) * np.eye(3)[k], np.eye(3)[(k + 1) % 3]
+    return np.array([x, np.cross(z, x), z])
 
 
 def _rasterise(
@@ -204,7 +246,7 @@ def _grid_lines(values: np.ndarray) -> np.ndarray:
     """Coordinates of a regular grid on which all vertices lie, or of one that is fine enough."""
     lines = np.unique(np.round(values, 5))
     if len(lines) < 2:
-        raise PhalanxError("gym.add_triangle_mesh was given a mesh without extent along x or y")
+        raise PhalanxError("gym.add_triangle_mesh was given a mesh without area seen from above")
     gaps = np.diff(lines)
     step = gaps[gaps > 1e-4].min()
     count = round((lines[-1] - lines[0]) / step) + 1

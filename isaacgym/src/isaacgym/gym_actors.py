@@ -7,7 +7,11 @@ import numpy as np
 
 from isaacgym import attractors
 from isaacgym.asset import NO_FILTER, Asset
-from isaacgym.enums import IndexDomain
+from isaacgym.enums import (
+    RIGID_BODY_DISABLE_GRAVITY,
+    RIGID_BODY_ENABLE_GYROSCOPIC_FORCES,
+    IndexDomain,
+)
 from isaacgym.geometry import Transform, Vec3
 from isaacgym.gym_assets import checked_shapes
 from isaacgym.handles import (
@@ -19,7 +23,7 @@ from isaacgym.handles import (
     index_of,
     note_change,
 )
-from isaacgym.properties import body_rows, body_structs, shape_structs
+from isaacgym.properties import bits, body_rows, body_structs, shape_structs
 from isaacgym.property_structs import (
     AttractorProperties,
     RigidBodyProperties,
@@ -29,6 +33,9 @@ from isaacgym.structs import single
 from isaacgym.values import IndexRange
 from isaacgym.world import NO_GROUP, Env
 from phalanx.errors import PhalanxError
+
+BODY_FLAGS = RIGID_BODY_DISABLE_GRAVITY | RIGID_BODY_ENABLE_GYROSCOPIC_FORCES
+"""Those that bodies have or may have: gyroscopic forces always act."""
 
 
 class ActorCalls:
@@ -116,6 +123,7 @@ class ActorCalls:
         env = checked(env, Env, "create_actor")
         asset = checked(asset, Asset, "create_actor")
         pose = checked(pose, Transform, "create_actor")
+        bits(segmentationId, "gym.create_actor's segmentationId")
         actor = env.sim.create_actor(env, asset, pose, name or "", int(group), int(filter))
         actor.segmentation_id = int(segmentationId)
         return actor.handle
@@ -243,6 +251,11 @@ class ActorCalls:
                 f"gym.{call} was given {len(properties)} properties for {len(old)} bodies"
             )
         new = body_rows(properties)
+        if others := [int(flags) for flags in new["flags"] if flags & ~BODY_FLAGS]:
+            raise PhalanxError(
+                f"gym.{call} was given flags {others[0]}; of RIGID_BODY_* only DISABLE_GRAVITY and"
+                " ENABLE_GYROSCOPIC_FORCES are supported; AssetOptions.fix_base_link holds a body"
+            )
         massless = (new["mass"] == 0) & (old["mass"] == 0)
         if not (np.isfinite(new["mass"]) & (new["mass"] > 0) | massless).all():
             raise PhalanxError(

@@ -10,6 +10,7 @@ import numpy as np
 from isaacgym.enums import INVALID_HANDLE
 from isaacgym.geometry import Vec3
 from isaacgym.handles import Sim, actor_of, checked, checked_index, note_look
+from isaacgym.properties import bits
 from isaacgym.world import Env
 from phalanx.errors import PhalanxError
 
@@ -91,6 +92,7 @@ class AppearanceCalls:
         call = "set_rigid_body_segmentation_id"
         actor = actor_of(env, handle, call)
         at = checked_index(body, actor.asset.num_bodies, "body", call)
+        bits(value, f"gym.{call}'s value")
         actor.segmentation[at] = int(value)
         note_look(env)
 

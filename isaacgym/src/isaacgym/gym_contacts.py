@@ -21,6 +21,8 @@ class ContactCalls(StateCalls):
     def get_env_rigid_contacts(self, env: Env) -> np.ndarray:
         """Contacts in the environment's current state, (contacts,) of RigidContact, with their
         forces [N]: `lambda` along the normal, from body0 to body1."""
+        if not checked(env, Env, "get_env_rigid_contacts").actors:
+            return np.zeros(0, RigidContact.dtype)
         physics = env_physics(env, "get_env_rigid_contacts")
         return contacts(physics.ready(), physics.layout, env.row, env.index)
 
@@ -32,6 +34,8 @@ class ContactCalls(StateCalls):
 
     def get_env_rigid_contact_forces(self, env: Env) -> np.ndarray:
         """Net contact forces in the last substep [N], (bodies,) of Vec3, world axes."""
+        if not checked(env, Env, "get_env_rigid_contact_forces").actors:
+            return np.zeros(0, Vec3.dtype)
         physics = env_physics(env, "get_env_rigid_contact_forces")
         return _vectors(physics.rows("net_contact_force", env.row))
 

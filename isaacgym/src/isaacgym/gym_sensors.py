@@ -84,11 +84,7 @@ class SensorCalls:
         env = checked(env, Env, call)
         sim = checked(env.sim, Sim, call)
         sim.check_open(call)
-        if env.index != len(sim.envs) - 1:
-            raise PhalanxError(
-                f"gym.{call} was called for environment {env.index} after environment"
-                f" {len(sim.envs) - 1} had been created; create all sensors of one first"
-            )
+        sim.check_last(env, call, "sensors")
         body = checked_index(body, env.num_bodies, "body", call)
         actor = next(a for a in reversed(env.actors) if a.first_body <= body)
         pose = Transform() * (local_pose or Transform())

@@ -91,12 +91,13 @@ class StateCalls:
             rows = np.concatenate([np.zeros((0, 13)), *(_body_rows(env, call) for env in envs)])
         else:
             rows = sim.physics.rows("rigid_body_state")
-        rows[:, :3] += np.repeat([env.origin for env in envs], [env.num_bodies for env in envs], 0)
+        origins = np.array([env.origin for env in envs]).reshape(-1, 3)
+        rows[:, :3] += np.repeat(origins, [env.num_bodies for env in envs], 0)
         return _as_states(rows, flags)
 
     def get_rigid_transform(self, env: Env, body: int) -> Transform:
-        """Pose of the body with this handle. Before `prepare_sim` joints are at zero, or where the
-        program put them."""
+        """Pose of the body with this handle. Before `prepare_sim` joints are where the
+        program put them, otherwise at zero or the nearest limit."""
         row = _body_row(env, body, "get_rigid_transform")
         return Transform(Vec3(*row[:3]), Quat(*row[3:7]))
 
@@ -301,8 +302,8 @@ def _for_body(
     env: Env, body: int, call: str, *vectors: Vec3 | None
 ) -> tuple[Physics, list[torch.Tensor | None]]:
     """The physics, and each vector as a tensor of its bodies that is zero for the others."""
+    checked_index(body, checked(env, Env, call).num_bodies, "body", call)
     physics = env_physics(env, call)
-    checked_index(body, env.num_bodies, "body", call)
     tensors: list[torch.Tensor | None] = []
     for vector in vectors:
         if vector is None:

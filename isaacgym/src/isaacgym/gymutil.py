@@ -127,6 +127,15 @@ def parse_sim_config(config: Any, sim_params: SimParams) -> None:
     _fill(config, sim_params)
 
 
+def _vector(value: Any, name: str) -> Vec3:
+    """Three numbers as a vector."""
+    try:
+        x, y, z = value
+    except (TypeError, ValueError):
+        raise TypeError(f"SimParams.{name} takes three numbers, not {value!r}") from None
+    return Vec3(x, y, z)
+
+
 def _fill(config: Any, params: Struct) -> None:
     for name, kind in params._fields.items():
         if isinstance(config, Mapping):
@@ -136,7 +145,7 @@ def _fill(config: Any, params: Struct) -> None:
         if value is _MISSING or value is None:
             continue
         if kind is Vec3 and not isinstance(value, Vec3):
-            value = Vec3(*value)
+            value = _vector(value, name)
         if issubclass(kind, Struct) and not isinstance(value, kind):
             _fill(value, getattr(params, name))
         else:

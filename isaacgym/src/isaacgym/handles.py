@@ -63,6 +63,11 @@ def checked(value: Any, kind: type[T], call: str) -> T:
         raise TypeError(f"gym.{call} takes one {kind.__name__}, not {shown}")
     if isinstance(value, Sim) and value.destroyed:
         raise PhalanxError(f"gym.{call} was called after gym.destroy_sim; create a new simulation")
+    if isinstance(value, Env) and value.destroyed:
+        raise PhalanxError(
+            f"gym.{call} was given an environment that gym.destroy_env has removed; use one that is"
+            " there"
+        )
     return value
 
 
@@ -78,8 +83,13 @@ def physics_of(sim: Any, call: str) -> GroupedPhysics:
 
 def env_physics(env: Any, call: str) -> Physics:
     """The physics of an environment, where it has row `env.row`. Raises PhalanxError if its
-    simulation is not prepared."""
-    return physics_of(checked(env, Env, call).sim, call).of(env)
+    simulation is not prepared, and if it has no actors."""
+    physics = physics_of(checked(env, Env, call).sim, call)
+    if not env.actors:
+        raise PhalanxError(
+            f"gym.{call} was called for environment {env.index}, which has no actors"
+        )
+    return physics.of(env)
 
 
 def checked_index(index: int, count: int, what: str, call: str) -> int:

@@ -3,12 +3,14 @@
     ISAACGYM_COMPAT=cpu python train.py
 
 Every function of PyTorch that is asked for a CUDA device gets the CPU: `torch.zeros(3,
-device="cuda:0")`, `x.cuda()`, `module.to("cuda")`. Functions compiled with TorchScript are as they
+device="cuda:0")`, `device=0`, `x.cuda()`, `module.to(0)`, `x.type("torch.cuda.FloatTensor")`,
+`torch.Generator("cuda")`. Functions compiled with TorchScript and `torch.device(0)` are as they
 are. `torch.cuda.synchronize`, `set_device` and others that programs call for their logs do nothing
 or tell of the CPU; there is still no device to count. `torch.abs` takes truth values, as PyTorch's
 does on a GPU only. This costs a few microseconds for each call of PyTorch.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 CPU = torch.device("cpu")
 _TO_CUDA = (torch.Tensor.cuda,)
+_OF_PLACES = (torch.Tensor.to, torch.Tensor.type)
 _MAGNITUDE = (
     torch.abs,
     torch.absolute,
@@ -25,6 +28,7 @@ _MAGNITUDE = (
     torch.Tensor.absolute,
     torch.Tensor.__abs__,
 )
+_Generator = torch.Generator
 
 
 def _memory(*_: Any, **__: Any) -> tuple[int, int]:
@@ -58,19 +62,45 @@ class OnTheCpu(TorchFunctionMode):
             return args[0]
         if func in _MAGNITUDE and args and args[0].dtype is torch.bool:
             return args[0].clone()
-        kwargs = {} if kwargs is None else {k: _moved(v) for k, v in kwargs.items()}
-        if func is torch.Tensor.to:
-            args = tuple(_moved(value) for value in args)
+        kwargs = _moved_by_name(kwargs or {})
+        if func in _OF_PLACES:
+            args = (args[0], *map(_moved, args[1:]))
         return func(*args, **kwargs)
 
 
 def _moved(value: Any) -> Any:
-    """`value`, or the CPU if it is a CUDA device."""
+    """`value`, or the CPU if it is a CUDA device, also as a number, or the same type of tensor on
+    the CPU."""
     if isinstance(value, torch.device):
         return CPU if value.type == "cuda" else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return CPU
     if isinstance(value, str):
-        return CPU if value.partition(":")[0] == "cuda" else value
+        on_cpu = value.replace("torch.cuda.", "torch.")
+        return CPU if value.partition(":")[0] == "cuda" else on_cpu
+    if isinstance(value, type) and value.__module__ == "torch.cuda":
+        return f"torch.{value.__name__}"
     return value
+
+
+def _moved_by_name(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by name; a number is a device only as `device`."""
+    return {
+        name: value if type(value) is int and name != "device" else _moved(value)
+        for name, value in kwargs.items()
+    }
+
+
+class _AnyGenerator(type(_Generator)):  # type: ignore[misc]
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, _Generator)
+
+
+class Generator(_Generator, metaclass=_AnyGenerator):
+    """A generator of random numbers, of the CPU for a CUDA device."""
+
+    def __new__(cls, device: Any = CPU) -> "Generator":
+        return super().__new__(cls, _moved(device))  # type: ignore[call-arg]
 
 
 def activate() -> str:
@@ -81,11 +111,25 @@ def activate() -> str:
     vars(torch.cuda).update(_REPORTS)
     torch.load = _on_the_cpu(torch.load)
     torch.jit.load = _on_the_cpu(torch.jit.load)
+    torch.Generator = Generator  # type: ignore[misc]
+    # These read their arguments themselves.
+    torch.nn.Module.to = _with_moved(torch.nn.Module.to)  # type: ignore[method-assign]
+    torch.set_default_device = _with_moved(torch.set_default_device)
+    torch.set_default_tensor_type = _with_moved(torch.set_default_tensor_type)
     return "the CPU for all CUDA devices"
 
 
+def _with_moved(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def moved(*args: Any, **kwargs: Any) -> Any:
+        return function(*map(_moved, args), **_moved_by_name(kwargs))
+
+    return moved
+
+
 def _on_the_cpu(load: Callable[..., Any]) -> Callable[..., Any]:
-    def load_on_the_cpu(*args: Any, **kwargs: Any) -> Any:
-        return load(*args, **{**kwargs, "map_location": CPU})
+    @functools.wraps(load)
+    def load_on_the_cpu(f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return load(f, CPU, *args, **kwargs)
 
     return load_on_the_cpu

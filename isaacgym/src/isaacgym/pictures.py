@@ -78,6 +78,11 @@ class Pictures:
                 raise PhalanxError(
                     f"gym.{call} was called before gym.prepare_sim; prepare the simulation first"
                 )
+            if not env.actors:
+                raise PhalanxError(
+                    f"gym.{call} was called for environment {env.index}, which has no actors, so it"
+                    " is not drawn; give it one"
+                )
             lens = self._camera(key).properties
             shape = (lens.height, lens.width, *([VALUES[name]] if name in VALUES else []))
             self._tensors[key] = torch.zeros(shape, dtype=dtype, device=self._sim.device)

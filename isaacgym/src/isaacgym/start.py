@@ -12,9 +12,11 @@ from isaacgym.world import Actor, World
 
 def body_poses(actor: Actor) -> tuple[np.ndarray, np.ndarray]:
     """Positions (bodies, 3) [m] and quaternions (bodies, 4), w x y z, of the bodies of an actor in
-    its environment before `prepare_sim`: degrees of freedom are zero or as the program set them."""
-    joints = actor.start.get("pos")
-    at_rest, turns = rest_poses(actor.asset, None if joints is None else tuple(joints.tolist()))
+    its environment before `prepare_sim`: degrees of freedom are as the program set them, otherwise
+    at zero or the nearest limit."""
+    props = actor.asset.dof_props if actor.dof_props is None else actor.dof_props
+    joints = actor.start.get("pos", rest_positions(props))
+    at_rest, turns = rest_poses(actor.asset, tuple(joints.tolist()))
     pos, quat = np.zeros_like(at_rest), np.zeros_like(turns)
     for b in range(actor.asset.num_bodies):
         mujoco.mju_rotVecQuat(pos[b], at_rest[b] * actor.scale, actor.quat)

@@ -51,9 +51,9 @@ REFUSED: dict[str, str] = {
 }
 
 _NOTED: dict[str, str] = {
-    "add_triangle_mesh": "supported; uses the upper surface of the mesh, as a height field",
+    "add_triangle_mesh": "supported; uses the surface seen from above, as a height field",
     "acquire_dof_force_tensor": "supported; forces of the drives only",
-    "add_heightfield": "supported",
+    "add_heightfield": "supported where z is up; use a triangle mesh where y is",
     "apply_rigid_body_force_tensors": "supported; several calls before a simulate add up",
     "begin_aggregate": "accepted without effect; a hint to PhysX",
     "end_aggregate": "accepted without effect; a hint to PhysX",

@@ -1,8 +1,8 @@
 """Damping and bounds of velocities, which PhysX applies in every substep.
 
 A joint above its limit gets an impulse that acts on both of its links, as in PhysX, so a robot
-keeps its momentum. The velocity of a free root is clipped, like that of a rigid body in PhysX. In
-both cases the position is corrected to match the new velocity.
+keeps its momentum. Linear and angular velocity of a free root are scaled down to their bounds, like
+those of a rigid body in PhysX. In both cases the position is corrected to match the new velocity.
 """
 
 import numpy as np
@@ -14,20 +14,28 @@ from isaacgym.state import State
 from isaacgym.values import FLT_MAX
 
 MAX_DOF_SPEED = 100.0  # [rad/s or m/s] where a file says nothing, as PhysX
+SLOWEST = 1e-12  # [m/s or rad/s] what is slower is zero
 STIFF = 1e6  # how many times its own inertia a joint at its limit gets
 
 
 class VelocityLimits:
-    """fastest: bounds (N, nv) [m/s or rad/s]. keep: (nv,) factor of each velocity in a substep."""
+    """fastest: bounds (N, nv) [m/s or rad/s]; those of a free root are for the length of its linear
+    and of its angular velocity. keep: (nv,) factor of each velocity in a substep."""
 
     def __init__(self, state: State, timestep: float) -> None:
         self._state, self._timestep = state, timestep
         nv = state.layout.nv
         self.fastest = torch.zeros(state.num_envs, nv, device=state.device)
+        self._slow = torch.zeros_like(self.fastest)
+        """Velocities (N, nv) up to which nothing is bounded: three such components of a root's
+        vector are as long as its bound."""
+        self._longest = torch.zeros(state.num_envs, 2 * len(state.free), 1, device=state.device)
+        """Bounds (N, 2 F, 1) of the linear and the angular velocities of free roots."""
         self.keep = torch.ones(nv, device=state.device)
         self.damps = False
         self.bounding = False
-        """Whether a velocity exceeded its bound in the last substep; not known on a GPU."""
+        """Whether a velocity may have been above its bound in the last substep, where known: not on
+        a GPU."""
         self._nowhere = torch.zeros(state.num_envs, dtype=torch.bool, device=state.device)
         self._stiffness = torch.zeros(nv, device=state.device)
         """Inertia (nv,) that holds a joint at its limit [kg or kg m^2]; 0 for roots."""
@@ -52,6 +60,11 @@ class VelocityLimits:
         stiffness = np.zeros(layout.nv)
         stiffness[layout.dof_v] = STIFF * np.maximum(state.engine.model.dof_M0[layout.dof_v], 1e-9)
         self.fastest.copy_(state.tensor(fastest))
+        self._slow.copy_(self.fastest)
+        if len(state.free):
+            of_roots = state.root_v.of(self.fastest)
+            self._longest.copy_(of_roots.reshape(len(of_roots), -1, 3)[..., :1])
+            state.root_v.write(self._slow, of_roots / 3**0.5)
         self.keep.copy_(state.tensor(keep))
         self._stiffness.copy_(state.tensor(stiffness))
         damps = bool((keep < 1).any())
@@ -66,10 +79,15 @@ class VelocityLimits:
         if self.damps:
             v.mul_(self.keep)
         if state.device.type == "cpu":  # checking would synchronise a GPU
-            self.bounding = not bool((v.abs() <= self.fastest).all())
+            self.bounding = not bool((v.abs() <= self._slow).all())
             if not self.bounding:
                 return self._nowhere
         excess = v - torch.clamp(v, -self.fastest, self.fastest)  # (N, nv)
+        if len(state.free):
+            roots = state.root_v.of(v).reshape(len(v), -1, 3)
+            speed = torch.linalg.vector_norm(roots, dim=-1, keepdim=True)
+            kept = (self._longest / speed.clamp_min(SLOWEST)).clamp_max(1.0)
+            state.root_v.write(excess, (roots * (1 - kept)).flatten(1))
         bounded = excess.any(1)
         change = -torch.where(self._stiffness > 0, 0.0, excess)
         if len(state.dof_v):

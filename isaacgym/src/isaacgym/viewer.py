@@ -95,6 +95,8 @@ class Viewer:
             self._window.user_scn.ngeom = 0
             for e in self._nearest():
                 env = self.sim.envs[e]
+                if not env.actors:
+                    continue
                 data, own, offsets = drawn[env.group]
                 for holder, fields in zip(self._scenes[env.group], (own, data), strict=True):
                     for name, values in fields.items():
@@ -128,10 +130,11 @@ class Viewer:
                 self._aim()
 
     def view(self) -> tuple[Env, Vec3, Vec3]:
-        """The environment nearest to the camera's target, and in its frame the positions [m] of
-        camera and target."""
-        origins = np.array([env.origin for env in self.sim.envs])
-        env = self.sim.envs[int(np.linalg.norm(origins - [*self._target], axis=1).argmin())]
+        """The environment with actors that is nearest to the camera's target, and in its frame the
+        positions [m] of camera and target."""
+        envs = [env for env in self.sim.envs if env.actors]
+        origins = np.array([env.origin for env in envs])
+        env = envs[int(np.linalg.norm(origins - [*self._target], axis=1).argmin())]
         return env, self._position - _origin(env), self._target - _origin(env)
 
     def camera_transform(self, env: Env | None) -> Transform:

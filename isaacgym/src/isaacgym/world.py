@@ -16,6 +16,7 @@ from isaacgym.cameras import Camera
 from isaacgym.geometry import Transform, Vec3
 from isaacgym.ground import Ground
 from isaacgym.params import SimParams
+from isaacgym.properties import bits
 from isaacgym.property_structs import AttractorProperties
 from phalanx.errors import PhalanxError
 
@@ -37,7 +38,7 @@ class Actor:
         self.asset = asset
         self.name = name
         self.group = group
-        self.filter = filter
+        self.filter = filter = bits(filter, "gym.create_actor's filter")
         self.pos = np.array([pose.p.x, pose.p.y, pose.p.z])
         quat = np.array([pose.r.w, pose.r.x, pose.r.y, pose.r.z])
         length = np.linalg.norm(quat)
@@ -74,6 +75,7 @@ class Env:
         "actors",
         "attractors",
         "cameras",
+        "destroyed",
         "first",
         "group",
         "index",
@@ -88,6 +90,7 @@ class Env:
     def __init__(self, sim: "World", index: int, origin: np.ndarray) -> None:
         self.sim = sim
         self.index = index
+        self.destroyed = False
         self.origin = origin
         self.actors: list[Actor] = []
         self.attractors: list[AttractorProperties] = []
@@ -102,8 +105,10 @@ class Env:
             "sensors": sim.num_sensors,
         }
         """Numbers of actors, bodies, ... in the environments before this one."""
-        self.group = self.row = 0
-        """Number of its group, and its row in it; see `structure.py`."""
+        self.group: int
+        self.row: int
+        """Number of its group, and its row in it; see `structure.py`. An environment without actors
+        has none."""
 
     def actor(self, handle: int, call: str) -> Actor:
         """The actor with this handle. Raises PhalanxError naming the call."""
@@ -175,7 +180,7 @@ class World:
                 f"gym.destroy_env was called for environment {env.index} of {len(self.envs)};"
                 " before gym.prepare_sim only the last one can be removed"
             )
-        self.envs.pop()
+        self.envs.pop().destroyed = True
         self.num_actors -= len(env.actors)
         self.num_bodies -= env.num_bodies
         self.num_dofs -= env.num_dofs
@@ -186,11 +191,7 @@ class World:
     ) -> Actor:
         """The next actor of `env`, which must be the last environment created."""
         self.check_open("create_actor")
-        if env.index != len(self.envs) - 1:
-            raise PhalanxError(
-                f"gym.create_actor was called for environment {env.index} after environment"
-                f" {len(self.envs) - 1} had been created; create all actors of one first"
-            )
+        self.check_last(env, "create_actor", "actors")
         actor = Actor(asset, pose, name, group, filter, env)
         env.actors.append(actor)
         env.num_bodies += asset.num_bodies
@@ -202,6 +203,15 @@ class World:
         self.num_sensors += len(asset.sensors)
         asset.placed = True
         return actor
+
+    def check_last(self, env: Env, call: str, parts: str) -> None:
+        """Raise PhalanxError unless `env` is the environment that was created last, whose `parts`
+        then have the last rows of tensors."""
+        if env is not self.envs[-1]:
+            raise PhalanxError(
+                f"gym.{call} was called for environment {env.index} after environment"
+                f" {len(self.envs) - 1} had been created; create all {parts} of one first"
+            )
 
     def check_open(self, call: str) -> None:
         """Raise PhalanxError if the structure is already fixed."""
