@@ -109,6 +109,28 @@ def test_values_of_model_fields_are_kept():
     assert task.sim.model_of(3).body_mass[2] == pytest.approx(float(mass[3, 2]))
 
 
+def test_a_value_that_fused_refuses_changes_the_engine(tmp_path):
+    spring = '<body name="b" pos="0 0 2"><freejoint/><geom size=".1"/></body>'
+    (tmp_path / "ball.xml").write_text(f"<mujoco><worldbody>{spring}</worldbody></mujoco>")
+    for ask in (Sim.step, Sim.forward):
+        scene = Scene(0.01)
+        scene.add_actor("ball", tmp_path / "ball.xml")
+        sim = Sim(scene, FEWEST, "cpu")
+        qpos, xpos = sim.qpos, sim.xpos
+        sim.step()
+        sim.model_field("jnt_stiffness")[3] = 5
+        sim.qpos[:, 0] += 1
+        assert sim.engine.name == "fused"
+        ask(sim)
+        assert sim.engine.name == "mujoco"
+        assert "a spring on a free joint" in sim.engine_report()
+        sim.step()
+        assert sim.qpos is qpos
+        assert sim.xpos is xpos
+        assert sim.qvel[3, 0] < -0.01
+        assert sim.qvel[4, 0] == 0
+
+
 def test_names_that_no_engine_has_change_nothing():
     task = ant()
     with pytest.raises(AttributeError, match="did you mean"):

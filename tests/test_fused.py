@@ -765,6 +765,39 @@ def test_other_models_are_refused_in_one_sentence(what):
         make(xml)
 
 
+HILL = """<mujoco><option integrator="implicitfast"/>
+  <asset><hfield name="hill" nrow="2" ncol="2" size="1 1 1 1"/></asset>
+  <worldbody><geom type="hfield" hfield="hill"/>
+    <body name="ball" pos="0 0 2"><freejoint name="root"/><geom name="shell" size=".1"/>
+      <body><joint name="a" range="-60 60"/><geom size=".1" contype="0" conaffinity="0"/></body>
+    </body></worldbody>
+  <tendon><fixed name="rope" range="-1 1" damping="1"><joint joint="a" coef="1"/></fixed></tendon>
+  <actuator><position name="winch" tendon="rope" kv="1"/></actuator></mujoco>"""
+VALUES = {
+    "jnt_stiffness": (0, 5.0, "a spring on a free joint (joint 'root')"),
+    "jnt_range": (1, 0.5, "limits that overlap (joint 'a')"),
+    "tendon_margin": (0, 1.0, "limits that overlap (tendon 'rope')"),
+    "actuator_biasprm": (0, 1.0, "actuators that push a tendon the faster it moves"),
+    "geom_margin": (1, 0.1, "margins of contacts with a height field (geom 'shell')"),
+}
+
+
+def test_what_is_refused_in_a_model_is_refused_in_an_environment():
+    sim = make(HILL, 2)
+    fields = {name: sim.model_field(name) for name in VALUES}
+    for name, (element, value, sentence) in VALUES.items():
+        field = fields[name]
+        own = field.clone()
+        field[1, element] = value
+        for _ in range(2):  # what was refused once does not count the second time
+            with pytest.raises(PhalanxError, match=re.escape(sentence)) as refusal:
+                sim.step()
+        assert str(refusal.value).endswith("use another engine")
+        assert sentence in why_not(sim.model_of(1))
+        field.copy_(own)
+        sim.step()
+
+
 # Names in MuJoCo's model that the fused engine need not know.
 NOTHING = re.compile(
     r"""(light|mat|skin|tex|text|tuple|numeric|key|name|cam)_.*     # pictures, names, notes

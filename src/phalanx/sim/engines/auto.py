@@ -13,9 +13,10 @@ from mujoco.batch import MODEL_FIELDS
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines import CompilesScene, Engine
+from phalanx.sim.engines import CompilesScene, Engine, Until
 from phalanx.sim.engines.fields import refusal
 from phalanx.sim.engines.fused import FusedEngine
+from phalanx.sim.engines.fused.values import DoesNotFit
 
 FEWEST = 64
 """Environments: compiling a step takes seconds, which fewer do not repay."""
@@ -82,6 +83,26 @@ class AutoEngine:
                 error = PhalanxError(why)
             self._leave_fused(error)
             return self._engine.model_field(name)
+
+    def step(self, substeps: int, until: Until = "derived") -> None:
+        """See `Engine.step`."""
+        self._fitting(lambda: self._engine.step(substeps, until))
+
+    def derive(self, mask: Tensor) -> None:
+        """See `Engine.derive`."""
+        self._fitting(lambda: self._engine.derive(mask))
+
+    def forward(self, mask: Tensor) -> None:
+        """See `Engine.forward`."""
+        self._fitting(lambda: self._engine.forward(mask))
+
+    def _fitting(self, call: Callable[[], None]) -> None:
+        """`call` the engine, and leave the fused one if it refuses the values of a model field."""
+        try:
+            call()
+        except DoesNotFit as error:
+            self._leave_fused(error)
+            call()
 
     def match(self, name: str) -> None:
         """Become engine `name`, which saved a state that is to be loaded, if this one can."""

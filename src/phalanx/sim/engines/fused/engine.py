@@ -38,6 +38,7 @@ from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.support import examined, refused_rows, slower
 from phalanx.sim.engines.fused.tables import DRAWN, INPUTS, OUTPUTS, VARIABLE, constants
 from phalanx.sim.engines.fused.thrust import may_depend_on_velocity
+from phalanx.sim.engines.fused.values import DoesNotFit, refused
 from phalanx.sim.engines.initial import initial_data
 
 _FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS | {"sensordata"}
@@ -452,10 +453,18 @@ class FusedEngine:
         if not changed:
             return
         fields, width = self._fields_of(envs), self._varied.shape[2]
+        if not self._by_version and (reason := refused(self._structure, fields, changed)):
+            self._versions = {}  # to be found again by the next step, too
+            for name in changed:
+                self._seen[name].fill_(torch.nan)
+            raise DoesNotFit(
+                f"the fused engine does not have {reason}, which an environment's model fields ask"
+                " for; use another engine"
+            )
         self._statics.write(self._derived, fields, envs, changed)
         names = [n for n in self._wide if self._sources[n] & changed]
-        for name, values in self._tables(fields, names).items():
-            rows = values.flatten(1).T.float()
+        for name, table in self._tables(fields, names).items():
+            rows = table.flatten(1).T.float()
             own = self._varied[self._starts[name] : self._starts[name] + len(rows)]
             if isinstance(envs, Tensor):
                 own[:, envs // width, envs % width] = rows

@@ -6,13 +6,16 @@ from typing import Any
 
 import mujoco
 import numpy as np
+import torch
 
-from phalanx.sim.engines.fused import sensors, thrust
+from phalanx.sim.engines.fused import sensors, thrust, values
 from phalanx.sim.engines.fused.fluid import has_fluid
 from phalanx.sim.engines.fused.hulls import has_hull
+from phalanx.sim.engines.fused.numbers import model_fields
 from phalanx.sim.engines.fused.rows import Rows
 from phalanx.sim.engines.fused.structure import FREE, Pair, Structure
 from phalanx.sim.engines.fused.touches import CONVEX, PRISMS, ROUND, TOUCHES, pair_kind
+from phalanx.sim.engines.fused.values import name_of
 from phalanx.sim.engines.initial import initial_data
 
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
@@ -68,7 +71,8 @@ def examined(model: mujoco.MjModel) -> Structure | str:
     reason = next((said for part in parts if (said := part(model))), None)
     if not reason:
         structure = Structure(model)
-        reason = refused_rows(structure) or _contacts(structure)
+        own = model_fields(model, torch.device("cpu"))
+        reason = refused_rows(structure) or _contacts(structure) or values.refused(structure, own)
     return f"the fused engine does not have {reason}" if reason else structure
 
 
@@ -132,7 +136,7 @@ def _options(m: mujoco.MjModel) -> str | None:
         if _is(m.opt.integrator, integrators.mjINT_IMPLICITFAST):
             return "a fluid with implicitfast; use Euler or RK4 (option integrator)"
         for geom in np.flatnonzero(m.geom_fluid[:, 0] > 0).tolist():
-            return f"a fluid around ellipsoids, fluidshape (geom {_name(m, 'geom', geom)})"
+            return f"a fluid around ellipsoids, fluidshape (geom {name_of(m, 'geom', geom)})"
     known = (integrators.mjINT_EULER, integrators.mjINT_IMPLICITFAST, integrators.mjINT_RK4)
     if not _is(m.opt.integrator, *known):
         return "other integrators than Euler, implicitfast and RK4 (option integrator)"
@@ -144,7 +148,7 @@ def _options(m: mujoco.MjModel) -> str | None:
         values = np.atleast_1d(getattr(m, name))
         for row in np.flatnonzero(values.reshape(len(values), values[:1].size).any(1)).tolist():
             row = int(m.dof_jntid[row]) if name.startswith("dof_") else row
-            return f"{what} ({kind} {_name(m, kind, row)})"
+            return f"{what} ({kind} {name_of(m, kind, row)})"
     return None
 
 
@@ -152,22 +156,14 @@ def _joints(m: mujoco.MjModel) -> str | None:
     if m.nv == 0:
         return "a model in which nothing moves"
     for j in range(m.njnt):
-        kind, name = m.jnt_type[j], f"(joint {_name(m, 'joint', j)})"
         if m.jnt_actgravcomp[j]:
-            return f"gravity compensation by actuators {name}"
-        if kind == JOINT.mjJNT_FREE:
-            if m.jnt_stiffness[j]:
-                return f"a spring on a free joint {name}"
-        elif kind != JOINT.mjJNT_BALL and m.jnt_limited[j]:
-            low, high = m.jnt_range[j]
-            if high - low <= 2 * max(m.jnt_margin[j], 0):
-                return f"limits that overlap {name}"
+            return f"gravity compensation by actuators (joint {name_of(m, 'joint', j)})"
     return None
 
 
 def _actuators(m: mujoco.MjModel) -> str | None:
     for i in range(m.nu):
-        name = f"(actuator {_name(m, 'actuator', i)})"
+        name = f"(actuator {name_of(m, 'actuator', i)})"
         kinds = mujoco.mjtTrn
         at_tendon = _is(m.actuator_trntype[i], kinds.mjTRN_TENDON)
         at_joint = _is(m.actuator_trntype[i], kinds.mjTRN_JOINT, kinds.mjTRN_JOINTINPARENT)
@@ -195,7 +191,7 @@ def _actuators(m: mujoco.MjModel) -> str | None:
 def _equalities(m: mujoco.MjModel) -> str | None:
     kinds = mujoco.mjtEq
     for i in range(m.neq):
-        kind, name = kinds(int(m.eq_type[i])), f"(equality {_name(m, 'equality', i)})"
+        kind, name = kinds(int(m.eq_type[i])), f"(equality {name_of(m, 'equality', i)})"
         known = (kinds.mjEQ_CONNECT, kinds.mjEQ_WELD, kinds.mjEQ_JOINT, kinds.mjEQ_TENDON)
         if not _is(kind, *known):
             return f"equalities of kind {kind.name.removeprefix('mjEQ_').lower()} {name}"
@@ -203,19 +199,10 @@ def _equalities(m: mujoco.MjModel) -> str | None:
 
 
 def _tendons(m: mujoco.MjModel) -> str | None:
-    fast = m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     for t in range(m.ntendon):
-        name = f"(tendon {_name(m, 'tendon', t)})"
         wraps = m.wrap_type[m.tendon_adr[t] : m.tendon_adr[t] + m.tendon_num[t]]
         if (wraps != mujoco.mjtWrap.mjWRAP_JOINT).any():
-            return f"tendons through points of space {name}"
-        if m.tendon_limited[t]:
-            low, high = m.tendon_range[t]
-            if high - low <= 2 * max(m.tendon_margin[t], 0):
-                return f"limits that overlap {name}"
-        pulls = (m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON) & (m.actuator_trnid[:, 0] == t)
-        if fast and (m.actuator_biasprm[pulls, 2] > 0).any():
-            return f"actuators that push a tendon the faster it moves, with implicitfast {name}"
+            return f"tendons through points of space (tendon {name_of(m, 'tendon', t)})"
     return None
 
 
@@ -223,7 +210,7 @@ def refused_rows(s: Structure) -> str | None:
     """Which row couples more trees than two, or branches of one, if any."""
     rows = Rows(s)
     if (t := rows.branching()) >= 0:
-        name = _name(s.model, "tendon", t)
+        name = name_of(s.model, "tendon", t)
         return f"damping of tendons along branches with implicitfast; use Euler (tendon {name})"
     for row in rows.rows:
         if len(rows.trees(row)) > 2:
@@ -235,33 +222,25 @@ def _contacts(s: Structure) -> str | None:
     m = s.model
     for plane in s.planes:
         if s.slot_of_geom(plane) >= 0:
-            return f"planes that move (geom {_name(m, 'geom', plane)})"
+            return f"planes that move (geom {name_of(m, 'geom', plane)})"
     for pair in (*s.pairs, *s.obstacles):
         kind, ground = pair_kind(m, pair), {"PLANE", "HFIELD"}
-        if kind[0] == "HFIELD" and not s.moves(pair.a) and _has_margin(m, pair):
-            return f"margins of contacts with a height field (geom {_name(m, 'geom', pair.b)})"
         meshes = [g for g in pair[:2] if m.geom_type[g] == GEOM.mjGEOM_MESH]
         for geom in meshes:
             if not has_hull(m, geom):
-                return f"meshes without a convex hull (geom {_name(m, 'geom', geom)})"
+                return f"meshes without a convex hull (geom {name_of(m, 'geom', geom)})"
         if kind in CONVEX + PRISMS and m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_NATIVECCD:
             return "contacts of convex shapes by libccd (option flag nativeccd)"
         if kind not in TOUCHES or (pair in s.pairs and kind[0] in ground):
             shapes = " and a ".join(_word(GEOM(int(m.geom_type[g]))) for g in pair[:2])
-            names = " and ".join(_name(m, "geom", g) for g in pair[:2])
+            names = " and ".join(name_of(m, "geom", g) for g in pair[:2])
             return f"contacts of a {shapes} (geoms {names})"
     return None
 
 
-def _has_margin(m: mujoco.MjModel, pair: Pair) -> bool:
-    if pair.explicit >= 0:
-        return bool(m.pair_margin[pair.explicit])
-    return bool(m.geom_margin[list(pair[:2])].any())
-
-
 def _sensors(m: mujoco.MjModel) -> str | None:
     for i in range(m.nsensor):
-        kind, name = sensors.kind(m, i), f"(sensor {_name(m, 'sensor', i)})"
+        kind, name = sensors.kind(m, i), f"(sensor {name_of(m, 'sensor', i)})"
         if kind not in sensors.OF_STATE | sensors.OF_FORCES:
             return f"{kind.lower()} sensors {name}"
         if kind == "CONTACT" and not _is_net_force(m, i):
@@ -296,11 +275,6 @@ def _is_net_force(m: mujoco.MjModel, i: int) -> bool:
 
 def _is(value: Any, *kinds: Any) -> bool:
     return int(value) in [int(k) for k in kinds]
-
-
-def _name(m: mujoco.MjModel, kind: str, i: int) -> str:
-    name = getattr(m, kind)(i).name
-    return repr(name) if name else str(i)
 
 
 def _word(kind: mujoco.mjtGeom) -> str:

@@ -1,0 +1,89 @@
+"""Values that the fused step does not have, of model fields that may differ between environments:
+the same are refused in the model and in an environment."""
+
+from collections.abc import Callable, Iterator, Sequence, Set
+from typing import NamedTuple
+
+import mujoco
+import numpy as np
+from torch import Tensor
+
+from phalanx.errors import PhalanxError
+from phalanx.sim.engines.fused.placing import Fields
+from phalanx.sim.engines.fused.structure import Structure
+from phalanx.sim.engines.fused.touches import pair_kind
+
+
+class DoesNotFit(PhalanxError):
+    """An environment's model fields have values that the fused engine refuses; it did not step."""
+
+
+class _Rule(NamedTuple):
+    """What `bad` finds in `fields`, (E, ids) bool, is refused of elements `ids`."""
+
+    fields: tuple[str, ...]
+    kind: str
+    ids: Sequence[int]
+    bad: Callable[[Fields, Sequence[int]], Tensor]
+    what: str
+
+
+def refused(s: Structure, field: Fields, changed: Set[str] | None = None) -> str | None:
+    """What the step does not have of the values of `field`, in any environment, with the element's
+    name. changed: the fields to look at, None for all. Waits for the device."""
+    for rule in _rules(s):
+        if len(rule.ids) and (changed is None or not changed.isdisjoint(rule.fields)):
+            bad = rule.bad(field, rule.ids).any(0)
+            if bad.any():
+                first = rule.ids[int(bad.nonzero()[0, 0])]
+                return f"{rule.what} ({rule.kind} {name_of(s.model, rule.kind, first)})"
+    return None
+
+
+def name_of(m: mujoco.MjModel, kind: str, i: int) -> str:
+    """The name of an element in quotes, else its number."""
+    name = getattr(m, kind)(i).name
+    return repr(name) if name else str(i)
+
+
+def _rules(s: Structure) -> Iterator[_Rule]:
+    m, joints = s.model, mujoco.mjtJoint
+    free = m.jnt_type == joints.mjJNT_FREE
+    limited = (m.jnt_limited > 0) & ~free & (m.jnt_type != joints.mjJNT_BALL)
+    yield _Rule(
+        ("jnt_stiffness",), "joint", _places(free), _is_set("jnt_stiffness"),
+        "a spring on a free joint",
+    )  # fmt: skip
+    for kind, ids in (("jnt", _places(limited)), ("tendon", _places(m.tendon_limited > 0))):
+        fields = (f"{kind}_range", f"{kind}_margin")
+        word = "joint" if kind == "jnt" else kind
+        yield _Rule(fields, word, ids, _overlap(*fields), "limits that overlap")
+    if m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
+        pulls = _places(m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON)
+        yield _Rule(
+            ("actuator_biasprm",), "actuator", pulls,
+            lambda field, ids: field("actuator_biasprm")[:, ids, 2] > 0,
+            "actuators that push a tendon the faster it moves, with implicitfast",
+        )  # fmt: skip
+    hills = [p for p in s.obstacles if pair_kind(m, p)[0] == "HFIELD" and not s.moves(p.a)]
+    geoms = sorted({geom for p in hills if p.explicit < 0 for geom in p[:2]})
+    for kind, ids in (("geom", geoms), ("pair", [p.explicit for p in hills if p.explicit >= 0])):
+        margin = f"{kind}_margin"
+        what = "margins of contacts with a height field"
+        yield _Rule((margin,), kind, ids, _is_set(margin), what)
+
+
+def _places(where: np.ndarray) -> list[int]:
+    return [int(i) for i in np.flatnonzero(where)]
+
+
+def _is_set(name: str) -> Callable[[Fields, Sequence[int]], Tensor]:
+    return lambda field, ids: field(name)[:, ids] != 0
+
+
+def _overlap(span: str, margin: str) -> Callable[[Fields, Sequence[int]], Tensor]:
+    def bad(field: Fields, ids: Sequence[int]) -> Tensor:
+        low, high = field(span)[:, ids].unbind(-1)
+        return high - low <= 2 * field(margin)[:, ids].clamp(min=0)
+
+    return bad
