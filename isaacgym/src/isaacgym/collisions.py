@@ -18,15 +18,15 @@ MOST_CLASSES = 30  # of shapes with equal collision rules: one bit each, and one
 
 
 def set_collisions(model: mujoco.MjModel, world: World, layout: Layout) -> None:
-    """Set the softness of contacts and limits, and the masks of shapes that may touch."""
+    """Set the softness of contacts and limits, and the masks of shapes that may touch. That of
+    contacts depends on masses, too, see `contact_softness`."""
     geoms = layout.shape_geoms
     model.geom_condim[:] = 3
     model.geom_margin[:] = model.geom_gap[:] = 0.0
-    plain = mujoco.MjModel.from_xml_string(_PLAIN)  # for MuJoCo's own softness
-    model.geom_solref[:], model.geom_solimp[:] = plain.geom_solref[0], plain.geom_solimp[0]
+    plain = _plain()
+    model.geom_solref[:] = plain.geom_solref[0]
     model.jnt_solref[:], model.jnt_solimp[:] = plain.jnt_solref[0], plain.jnt_solimp[0]
     model.dof_solref[:], model.dof_solimp[:] = plain.dof_solref[0], plain.dof_solimp[0]
-    model.geom_solmix[:] = 1.0
     model.geom_priority[:] = 0
     model.geom_priority[geoms] = 1  # their friction is already the average with the ground's
     model.geom_contype[:] = model.geom_conaffinity[:] = 0
@@ -40,12 +40,20 @@ def set_collisions(model: mujoco.MjModel, world: World, layout: Layout) -> None:
         model.body_margin[b] = 0.0
 
 
-_PLAIN = """<mujoco><worldbody><body><joint/><geom size="1"/></body></worldbody></mujoco>"""
+@functools.cache
+def _plain() -> mujoco.MjModel:
+    """A model with MuJoCo's own softness."""
+    return mujoco.MjModel.from_xml_string(
+        '<mujoco><worldbody><body><joint/><geom size="1"/></body></worldbody></mujoco>'
+    )
 
 
-def harden_light_objects(model: mujoco.MjModel, layout: Layout, mass: np.ndarray) -> None:
-    """Let contacts of free single bodies yield no more to a force than those of one of 1 kg do.
-    mass: (bodies,) [kg].
+def contact_softness(
+    layout: Layout, model: mujoco.MjModel, mass: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Fields of the model, (1, geoms, ...), that let contacts of free single bodies yield no more
+    to a force than those of one of 1 kg do. mass: (1 + bodies,) [kg], the world's first; the least
+    of all environments.
 
     PhysX's contacts are rigid. MuJoCo's yield to a force F by a depth that is proportional to
     (1 - d) / d F / m, with the mass m and the impedance d = `solimp[1]`: strong fingers squeeze a
@@ -53,16 +61,19 @@ def harden_light_objects(model: mujoco.MjModel, layout: Layout, mass: np.ndarray
     light body, d is the mean of theirs; with that of the body alone, fingers of some grams throw it
     out of the palm at the time steps of IsaacGymEnvs.
     """
+    solimp = np.tile(_plain().geom_solimp[0], (1, model.ngeom, 1))
+    solmix = np.ones((1, model.ngeom))
     for actor in layout.actors:
         if actor.asset.num_bodies > 1:
             continue
         body = actor.first_body + 1  # after the world
         own = model.geom_bodyid == body
         if actor.asset.fixed or mass[body] >= 1.0:
-            model.geom_solmix[own] = LITTLE
+            solmix[:, own] = LITTLE
         else:
-            softness = mass[body] * (1 / model.geom_solimp[own, 1] - 1)
-            model.geom_solimp[own, 1] = 1 / (1 + softness)
+            softness = mass[body] * (1 / solimp[:, own, 1] - 1)
+            solimp[:, own, 1] = 1 / (1 + softness)
+    return {"geom_solimp": solimp, "geom_solmix": solmix}
 
 
 def common_masks(world: World) -> tuple[np.ndarray, np.ndarray]:

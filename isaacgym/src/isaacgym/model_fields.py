@@ -18,6 +18,7 @@ from isaacgym.actor_properties import (
     tendon_properties,
 )
 from isaacgym.asset import Asset
+from isaacgym.collisions import contact_softness
 from isaacgym.enums import RIGID_BODY_DISABLE_GRAVITY
 from isaacgym.implicit_pd import drive_fields
 from isaacgym.layout import Layout
@@ -39,6 +40,7 @@ def model_fields(world: World, layout: Layout, model: mujoco.MjModel) -> dict[st
         fields |= tendon_fields(tendon_properties(world), world.timestep)
     fields |= _body_fields(world, layout, model)
     fields |= _shape_fields(world, layout, model)
+    fields |= contact_softness(layout, model, fields["body_mass"].min(0))
     return fields
 
 

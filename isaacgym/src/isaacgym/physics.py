@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 ENGINE = "auto"  # tests run the GPU engine on the CPU with "warp"
 STRUCTURAL = (
     "dof_damping", "jnt_stiffness", "jnt_actfrclimited", "jnt_limited", "jnt_margin",
-    "actuator_forcelimited", "tendon_limited",
+    "actuator_forcelimited", "tendon_limited", "geom_solmix",
 )  # fmt: skip
 DRAWN = ("body_pos", "body_quat", "jnt_pos", "jnt_axis", "geom_pos", "geom_quat", "geom_size")
 """Fields of the model that decide where things are, and how large."""

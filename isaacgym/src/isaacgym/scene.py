@@ -12,7 +12,7 @@ import numpy as np
 
 from isaacgym.actor_properties import weightless_bodies
 from isaacgym.attractors import add_attractors
-from isaacgym.collisions import harden_light_objects, set_collisions
+from isaacgym.collisions import set_collisions
 from isaacgym.ground import Ground
 from isaacgym.layout import Layout
 from isaacgym.mesh_variants import add_meshes, variants_of
@@ -118,7 +118,6 @@ class ActorScene(Scene):
         fields = self.fields
         for name, values in fields.items():
             getattr(model, name)[...] = values[0]
-        harden_light_objects(model, layout, fields["body_mass"].min(0))
         mujoco.mj_setConst(model, mujoco.MjData(model))
         # It looks for short cuts again, which must hold in all environments, not in the first only.
         model.body_sameframe[[b + 1 for b in self._off_centre]] = 0
