@@ -1,6 +1,8 @@
 """isaacgym: camera sensors; matrices against points whose place in the picture is known."""
 
+import gc
 import math
+import weakref
 import zlib
 
 import numpy as np
@@ -250,6 +252,31 @@ def test_cameras_see_the_sizes_structures_and_terrain_of_their_environment():
         nearest.append(-float(depth[50, 100]))
         np.testing.assert_allclose(depth[99, 10], -0.5 / (0.99 * 0.5), rtol=1e-3)
     assert nearest == pytest.approx([1.9, 1.7, 1.5, 1.7], abs=2e-3)
+    GYM.set_actor_scale(world.envs[0], 0, 2.0)
+    GYM.acquire_net_contact_force_tensor(world.sim)  # takes new engines, whose models are drawn
+    GYM.render_all_camera_sensors(world.sim)
+    depth = GYM.get_camera_image(world.sim, world.envs[0], cameras[0], gymapi.IMAGE_DEPTH)
+    assert -depth[50, 100] == pytest.approx(1.8, abs=2e-3)
+
+
+def test_pictures_and_assets_are_freed_with_cameras_and_simulations():
+    world = boxes(1)
+    env = world.envs[0]
+    camera = GYM.create_camera_sensor(env, lens(enable_tensors=True))
+    GYM.get_rigid_transform(env, 0)
+    GYM.prepare_sim(world.sim)
+    picture = GYM.get_camera_image_gpu_tensor(world.sim, env, camera, gymapi.IMAGE_DEPTH).torch
+    picture = weakref.ref(picture)
+    assert picture() is not None
+    GYM.destroy_camera_sensor(world.sim, env, camera)
+    gc.collect()
+    assert picture() is None
+    asset = weakref.ref(GYM.get_actor_asset(env, 0))
+    world.step()
+    GYM.destroy_sim(world.sim)
+    del world, env
+    gc.collect()
+    assert asset() is None
 
 
 def test_attached_cameras_are_drawn_from_where_their_body_is(tmp_path):

@@ -62,7 +62,7 @@ enums structs geometry values params property_structs descriptor support no_cuda
 mesh_stand_ins compat
 rlgpu torch_utils terrain_utils gymtorch debug_lines randomization gymutil
 properties tendons asset ground cameras world
-contact_points layout start mesh_variants actor_properties implicit_pd model_fields collisions
+contact_points layout start mesh_variants actor_properties implicit_pd collisions model_fields
 rotations state attractors scene drives velocity_limits forces jacobians tensors setters terrain
 physics contacts arguments structure grouped handles calls viewer optical_flow camera_batch
 pictures gym_assets gym_actors gym_joints gym_tendons gym_states gym_bodies gym_sensors

@@ -141,6 +141,8 @@ class Asset:
         self.turned = bool((self.root_quat != [1, 0, 0, 0]).any())
         self.sensors: list[tuple[int, Transform, ForceSensorProperties]] = []
         self.placed = False
+        self.rest_poses: dict[Any, tuple[np.ndarray, np.ndarray]] = {}
+        """See `start.rest_poses`."""
         self.warned_of_sensor = False
 
     @property

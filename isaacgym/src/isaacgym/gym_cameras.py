@@ -130,10 +130,7 @@ class CameraCalls(StateCalls):
             raise PhalanxError(
                 f"gym.{call} was given a camera without CameraProperties.enable_tensors; set it"
             )
-        pictures = self._pictures(sim, call)
-        flow = type == ImageType.IMAGE_OPTICAL_FLOW
-        tensor = pictures.tensor(env, int(camera), int(type), call)
-        return pictures.descriptors.setdefault(tensor.data_ptr(), Tensor(tensor, pairs=flow))
+        return self._pictures(sim, call).descriptor(env, int(camera), int(type), call)
 
     def write_camera_image_to_file(
         self, sim: Sim, env: Env, camera: int, type: ImageType, filename: str

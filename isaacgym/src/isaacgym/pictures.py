@@ -8,6 +8,7 @@ A camera sees its own environment and the ground, not other environments. A pict
 every `render` once it has been asked for; so cameras that nobody reads cost nothing.
 """
 
+import operator
 from collections.abc import Iterable
 
 import mujoco
@@ -45,11 +46,13 @@ class Pictures:
     def __init__(self, sim: Sim) -> None:
         self._sim = sim
         self._tensors: dict[Key, Tensor] = {}
-        self.descriptors: dict[int, descriptor.Tensor] = {}
-        """Of `tensor`s, by address, which programs may keep alone."""
+        self._descriptors: dict[Key, descriptor.Tensor] = {}
+        """Of `tensor`s, of which programs may keep only the address."""
         self._drawn: set[Key] = set()
         self._plan: dict[Kind, tuple[CameraBatch, list[int]]] | None = None
         """Batches, with the numbers of their environments, that draw all pictures."""
+        self._models: list[mujoco.MjModel] = []
+        """What they draw: the models of the groups, for which a new engine has new ones."""
         self._renderers: dict[tuple[Kind, int], tuple[mujoco.MjModel, int, BatchPictures]] = {}
         """By kind and number of environments, with the physics' model and the number of textures
         that each was made for."""
@@ -89,10 +92,20 @@ class Pictures:
             self._plan = None
         return self._tensors[key]
 
+    def descriptor(self, env: Env, camera: int, kind: int, call: str) -> descriptor.Tensor:
+        """The descriptor of `tensor`, the same in every call."""
+        tensor = self.tensor(env, camera, kind, call)
+        key = (env.index, camera, TYPES[ImageType(kind)][0])
+        if key not in self._descriptors:
+            self._descriptors[key] = descriptor.Tensor(tensor, pairs=key[2] == "flow")
+        return self._descriptors[key]
+
     def render(self) -> None:
         """Draw all pictures that have been asked for."""
-        if self._plan is None:
-            self._plan = self._batches(self._tensors)
+        physics = self._sim.physics
+        models = [] if physics is None else [group.model for group in physics.groups]
+        if self._plan is None or not all(map(operator.is_, models, self._models)):
+            self._plan, self._models = self._batches(self._tensors), models
         for kind, (batch, envs) in self._plan.items():
             self._draw(kind, batch, envs)
         used = {(kind, len(envs)) for kind, (_, envs) in self._plan.items()}
@@ -102,6 +115,7 @@ class Pictures:
         """Stop drawing a camera."""
         for key in [k for k in self._tensors if k[:2] == (env.index, camera)]:
             del self._tensors[key]
+            self._descriptors.pop(key, None)
             self._drawn.discard(key)
         self._frames.pop((env.index, camera), None)
         self._plan = None

@@ -1,7 +1,5 @@
 """Positions of actors and joints when the simulation starts."""
 
-import functools
-
 import mujoco
 import numpy as np
 
@@ -24,12 +22,14 @@ def body_poses(actor: Actor) -> tuple[np.ndarray, np.ndarray]:
     return pos + actor.pos, quat
 
 
-@functools.lru_cache(maxsize=64)
 def rest_poses(
     asset: Asset, joints: tuple[float, ...] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (bodies, 3) [m] and quaternions (bodies, 4), w x y z, of all bodies in the root's
-    frame, with degrees of freedom at `joints` or at zero."""
+    frame, with degrees of freedom at `joints` or at zero. The asset keeps the last, for which
+    many actors ask in a row."""
+    if joints in asset.rest_poses:
+        return asset.rest_poses[joints]
     data = mujoco.MjData(asset.model)
     data.qpos[asset.model.jnt_qposadr[asset.dof_joints]] = joints or 0.0
     mujoco.mj_kinematics(asset.model, data)
@@ -39,6 +39,7 @@ def rest_poses(
     for b in range(asset.num_bodies):
         mujoco.mju_rotVecQuat(pos[b], data.xpos[b + 1] - data.xpos[1], inverse)
         mujoco.mju_mulQuat(quat[b], inverse, data.xquat[b + 1])
+    asset.rest_poses = {joints: (pos, quat)}
     return pos, quat
 
 

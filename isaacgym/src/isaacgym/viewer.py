@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import copy
 import logging
+import operator
 import os
 import sys
 import threading
@@ -47,6 +48,8 @@ class Viewer:
         self._window: Any = None
         self._threads: list[threading.Thread] = []
         self._drawings = 0
+        self._models: list[Any] = []
+        """Of the groups of environments, as they were when the window opened."""
         self._scenes: list[tuple[Any, Any]] = []
         """Model and data of each structure, with robots in a separate group of geoms."""
         self._origins = np.zeros((0, 3))
@@ -66,8 +69,11 @@ class Viewer:
         return cls(sim, properties)
 
     def close(self) -> None:
-        """Close the window."""
+        """Close the window for good."""
         self.closed = True
+        self._shut()
+
+    def _shut(self) -> None:
         if self._window is not None:
             self._window.close()
         for thread in self._threads:  # they draw, and must have stopped when the display closes
@@ -85,6 +91,9 @@ class Viewer:
             return
         groups = self.sim.physics.groups
         models = [group.model for group in groups]
+        if self._window is not None and not all(map(operator.is_, models, self._models)):
+            self._shut()  # it cannot take the shapes of the models of new engines
+            self._window = None
         if self._window is None:
             self._open(models)
         # All at once, since every copy waits for the device.
@@ -157,6 +166,7 @@ class Viewer:
     def _open(self, models: list[Any]) -> None:
         import mujoco.viewer
 
+        self._models, self._scenes, self._drawings = models, [], 0
         for held in models:
             own = copy.copy(held)
             shown = own.geom_group < 3  # the window's default
