@@ -10,6 +10,7 @@ import torch
 import isaacgym.physics
 from isaac import GYM, PENDULUM, SLIDER, World, indices, options, pose
 from isaacgym import gymapi, gymtorch
+from isaacgym.camera_batch import looks
 from isaacgym.viewer import Viewer
 from phalanx.errors import PhalanxError
 
@@ -277,6 +278,22 @@ def test_an_empty_environment_shows_nothing_of_the_others():
     assert viewer.view()[0] is world.envs[0]
     with pytest.raises(PhalanxError, match="given body 0"):
         GYM.apply_body_forces(empty, 0, gymapi.Vec3(0, 0, 1))
+
+
+def test_pictures_have_the_colours_of_the_materials_in_each_environment(tmp_path):
+    text = """<mujoco><asset><material name="m" rgba="{}"/></asset><worldbody><body name="b">
+      <freejoint/><geom type="box" size=".1 .1 .1" material="m"/></body></worldbody></mujoco>"""
+    world = World()
+    for k, color in enumerate(("1 0 0 1", "0 1 0 1", "1 0 0 1")):
+        box = world.load(tmp_path, f"b{k}.xml", text.format(color))
+        GYM.create_actor(world.env(), box, pose(z=1), "b")
+    world.step()
+    physics = world.sim.physics.groups[0]
+    fields, _ = looks(physics, world.envs)
+    place = fields["geom_matid"].tolist()
+    assert place == [[place[0][0]], [-1], [place[0][0]]]
+    assert physics.model.mat_rgba[place[0][0]].tolist() == [1, 0, 0, 1]
+    assert fields["geom_rgba"][1].tolist() == [[0, 1, 0, 1]]
 
 
 def test_an_empty_environment_is_no_obstacle():

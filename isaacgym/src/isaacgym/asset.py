@@ -176,6 +176,22 @@ class Asset:
         m = self.model
         return tuple(_mesh_bytes(m, int(mesh)) if mesh >= 0 else b"" for mesh in m.geom_dataid)
 
+    @functools.cached_property
+    def materials(self) -> tuple[bytes, ...]:
+        """What identifies the materials and textures of the geoms."""
+        m = self.model
+        fields = (m.geom_matid, m.mat_rgba, m.mat_texid, m.tex_adr, m.tex_data)
+        return tuple(values.tobytes() for values in fields)
+
+    @functools.cached_property
+    def plain_colors(self) -> np.ndarray:
+        """Colour of each geom without textures, (geoms, 4): its own, else its material's."""
+        m = self.model
+        of_material = (m.geom_matid >= 0) & (m.geom_rgba == [0.5, 0.5, 0.5, 1.0]).all(1)
+        colors: np.ndarray = m.geom_rgba.copy()
+        colors[of_material] = m.mat_rgba[m.geom_matid[of_material]]
+        return colors
+
     def shape_range(self, body: int) -> tuple[int, int]:
         """(first shape, number of shapes) of a body."""
         own = np.flatnonzero(self.shape_body == body)
