@@ -783,6 +783,21 @@ def test_what_refers_to_nothing_goes_with_a_note(scene_of):
     assert (model.nu, model.key_ctrl.tolist()) == (1, [[3]])
 
 
+def test_a_scene_has_all_of_a_robot_that_no_note_says_it_lost(scene_of):
+    """MuJoCo's attach leaves out what refers to the world's body and nothing else."""
+    after = """<sensor><subtreecom name="com" body="world"/><clock/><jointpos joint="j"/>
+      <framelinacc name="g" objtype="xbody" objname="world"/>
+      <framepos objtype="body" objname="world" reftype="site" refname="tip"/>
+      <framepos objtype="site" objname="tip" reftype="body" refname="world"/></sensor>
+      <actuator><adhesion name="grip" body="world" ctrlrange="0 1"/><motor joint="j"/></actuator>"""
+    scene, loaded = scene_of(mjcf(ROBOT, after=after))
+    alone = load_robot(loaded.path).compile()
+    found = {n.item for n in loaded.notes if "refer to nothing but the world's body" in n.text}
+    assert found == {"'com'", "'g'", "'grip'"}
+    model = scene.compile()
+    assert (model.nsensor, model.nu) == (alone.nsensor, alone.nu) == (4, 1)
+
+
 @pytest.mark.parametrize("engine", ["mujoco", "warp"])
 def test_a_keyframe_is_where_environments_begin_and_return_to(scene_of, engine):
     key = '<key name="home" qpos="0 0 .5 1 0 0 0 .7" qvel="0 0 0 0 0 0 2" ctrl="3"/>'

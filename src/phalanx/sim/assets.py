@@ -36,6 +36,7 @@ from phalanx.sim.mjcf import mujoco_error, read_mjcf
 from phalanx.sim.mjcf_assets import find_files, mend, swap_limits
 from phalanx.sim.mjcf_parts import (
     apply_compiler,
+    attached,
     choose_root,
     drop_dangling,
     strip_scenery,
@@ -137,6 +138,7 @@ def load_robot(
             notes += mend(spec, file)
             _compiled(spec, xml, file)  # or a sentence
         apply_compiler(spec)
+        notes += drop_dangling(spec, "nothing but the world's body", attached)
         notes = _placed(notes, xml) + choose_root(spec, root, file)
         if collapse_fixed_joints or spec.compiler.fusestatic:
             bodies.fuse_static(spec)

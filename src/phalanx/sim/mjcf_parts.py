@@ -10,7 +10,7 @@ the world stay: tendons hang from them. Options and keyframes are returned as da
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +81,29 @@ def take_keyframes(spec: mujoco.MjSpec) -> dict[str, Pose]:
     return poses
 
 
+_PREFIX = "attached/"
 _REFERRING = ("actuators", "sensors", "tendons", "equalities", "excludes", "pairs")
 _TARGETS = "target objname refname name1 name2 bodyname1 bodyname2 geomname1 geomname2".split()
 
 
-def drop_dangling(spec: mujoco.MjSpec, what: str) -> list[Note]:
+def attached(spec: mujoco.MjSpec) -> mujoco.MjSpec:
+    """A scene of the robot alone."""
+    scene = mujoco.MjSpec()
+    scene.attach(spec.copy(), frame=scene.worldbody.add_frame(), prefix=_PREFIX)
+    return scene
+
+
+def drop_dangling(
+    spec: mujoco.MjSpec,
+    what: str,
+    copy: Callable[[mujoco.MjSpec], mujoco.MjSpec] = mujoco.MjSpec.copy,
+) -> list[Note]:
     """Remove what refers to joints, bodies, shapes, ... that are not there; `what` they are, for
-    the notes. MuJoCo rejects such a file, but its copy of a spec leaves such elements out and says
-    nothing."""
+    the notes. MuJoCo rejects such a file, but `copy` leaves such elements out and says nothing:
+    that of a spec, or `attached`."""
     notes: list[Note] = []
     while True:
-        copied, lost = spec.copy(), 0
+        copied, lost = copy(spec), 0
         for kind in _REFERRING:
             left = Counter(map(_identity, getattr(copied, kind)))
             for element in list(getattr(spec, kind)):
@@ -106,7 +118,8 @@ def drop_dangling(spec: mujoco.MjSpec, what: str) -> list[Note]:
 
 
 def _identity(element: Any) -> tuple[str, ...]:
-    return (element.name, element.info, *(str(getattr(element, a, "")) for a in _TARGETS))
+    names = (element.name, *(str(getattr(element, a, "")) for a in _TARGETS))
+    return (element.info, *(name.removeprefix(_PREFIX) for name in names))
 
 
 def without_dropped_actuators(
