@@ -2,6 +2,7 @@
 another structure replaces."""
 
 import numpy as np
+import pytest
 import torch
 
 from isaac import GYM, World, options, pose
@@ -201,3 +202,17 @@ def test_what_is_set_outlives_the_engine(tmp_path, monkeypatch):
         torch.testing.assert_close(
             built.states(), kept.states(), rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
         )
+
+
+def test_forces_that_are_first_read_after_steps_are_not_zero(tmp_path, monkeypatch):
+    """A box of 1 kg rests on the ground; a drive of 2 N m/rad holds an arm against its weight."""
+    monkeypatch.setattr("isaacgym.physics.ENGINE", "mujoco")
+    world = Scene(tmp_path)
+    world.step(60)
+    assert GYM.get_env_rigid_contact_forces(world.first)["z"][4] == pytest.approx(9.81, rel=1e-2)
+    before = world.states().clone()
+    force = GYM.get_actor_dof_forces(world.first, 0)
+    torch.testing.assert_close(world.states(), before)
+    world.step()
+    assert force == pytest.approx(GYM.get_actor_dof_forces(world.first, 0), rel=0.05, abs=1e-4)
+    assert abs(force[0]) > 1e-3

@@ -107,11 +107,15 @@ class Forces:
 
     def measure(self) -> None:
         """Measure all kinds, right after the last substep."""
-        lost = self._state.engine.diverged[:, None]
-        for kind, held in self.measured.items():
-            if held.numel():
-                values = self._measure[kind]().reshape(len(lost), -1).masked_fill(lost, 0.0)
-                held.copy_(values.view_as(held))
+        for kind in self.measured:
+            self.measure_one(kind)
+
+    def measure_one(self, kind: str) -> None:
+        """Measure one kind."""
+        lost, held = self._state.engine.diverged[:, None], self.measured[kind]
+        if held.numel():
+            values = self._measure[kind]().reshape(len(lost), -1).masked_fill(lost, 0.0)
+            held.copy_(values.view_as(held))
 
     def _net_contact_force(self) -> Tensor:
         """Net contact force on each body, (N, B, 3) [N], world axes."""

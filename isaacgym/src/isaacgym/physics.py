@@ -76,6 +76,7 @@ class Physics:
         self._terrain: Terrain | None = None
         self._initial: dict[str, Tensor] = {}
         self._warned_of_divergence = False
+        self._simulated = False
 
     @property
     def model(self) -> mujoco.MjModel:
@@ -123,7 +124,25 @@ class Physics:
             if name in self._forces.measured:
                 self._forces.watch(name)
             self._tensors.watch(name)
+            if name in self._forces.measured and self._simulated:
+                self._measure_now(name)
         return descriptor
+
+    def _measure_now(self, kind: str) -> None:
+        """Measure forces of a kind that the last `simulate` has not measured, in one more substep
+        from the current state, to which the engine then returns."""
+        engine, before = self.state.engine, self._carried()
+        if self._terrain is not None:
+            self.state.refresh_derived()
+            self._terrain.move_planes()
+        self.drives.command(engine.ctrl)
+        if self.drives.limited:
+            self.drives.bound(self.state)
+        engine.advance(1, until="forces")
+        self._forces.measure_one(kind)
+        for name, value in before.items():
+            getattr(engine, name).copy_(value)
+        engine.forward()
 
     def refresh(self, kind: str) -> None:
         """Fill the acquired tensors of a kind, if there are any."""
@@ -151,6 +170,7 @@ class Physics:
     def simulate(self) -> None:
         """Advance all environments by dt."""
         self.ready()
+        self._simulated = True
         if self._terrain is not None:
             self.state.refresh_derived()
         self.state.note_derived()  # from here on, as `_advance` derives all fields
