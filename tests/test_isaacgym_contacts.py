@@ -68,11 +68,11 @@ def test_a_heavy_block_does_not_sink_into_a_light_cube(monkeypatch, engine, befo
         box = GYM.create_box(world.sim, 0.1, 0.1, 0.1, options(density=density))
         GYM.create_actor(env, box, pose(z=z), name, 0, 0, 0)
     GYM.prepare_sim(world.sim)
-    world.step()
-    props = GYM.get_actor_rigid_body_properties(env, 0)
-    props[0].mass = 0.1
-    GYM.set_actor_rigid_body_properties(env, 0, props, True)
-    world.step(59)
+    for mass, steps in ((before, 1), (1.1 * before, 1), (0.1, 58)):
+        props = GYM.get_actor_rigid_body_properties(env, 0)
+        props[0].mass = mass
+        GYM.set_actor_rigid_body_properties(env, 0, props, True)
+        world.step(steps)
     light, heavy = world.tensor("actor_root_state")[:, 2].tolist()
     assert 0.0001 < 0.05 - light < 0.001
     assert 0.0001 < 0.1 - (heavy - light) < 0.001

@@ -574,7 +574,8 @@ def test_the_window_shows_every_environment_at_its_origin(tmp_path, monkeypatch)
     assert any(np.allclose(at, origins[1] + np.array([0, 0, 1]), atol=1.01) for at in drawn)
     assert opened[0].cam.lookat == pytest.approx(origins[2] + np.array([0, 0, 1]))
     assert opened[0].cam.azimuth % 360 == pytest.approx(180)
-    GYM.set_actor_scale(world.envs[1], 0, 3.0)
+    for env in world.envs:
+        GYM.set_actor_scale(env, 0, 3.0)
     GYM.acquire_net_contact_force_tensor(world.sim)  # takes a new engine
     GYM.draw_viewer(viewer, world.sim, True)
     scene = opened[-1].user_scn
