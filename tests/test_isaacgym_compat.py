@@ -219,6 +219,8 @@ torch.cuda.set_device("cuda:0"), torch.cuda.synchronize(), torch.cuda.reset_peak
 free, total = torch.cuda.mem_get_info("cuda:0")
 print(0 < free <= total, torch.cuda.current_device(), torch.cuda.get_device_name(0),
       torch.cuda.device_count(), torch.cuda.is_available())
+import torch._dynamo.trace_rules
+print(len(torch._dynamo.trace_rules.get_torch_obj_rule_map()) > 1000)  # torch's compiler starts
 """
 
 
@@ -234,6 +236,7 @@ def test_on_request_cuda_means_the_cpu_where_there_is_no_gpu(tmp_path):
         "cpu",
         "[True, False] [True, False] [True, False] 1.0",
         "True 0 CPU 0 False",
+        "True",
     ]
 
 
