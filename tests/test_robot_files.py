@@ -820,6 +820,47 @@ def test_a_keyframe_is_where_environments_begin_and_return_to(scene_of, engine):
         scene_of(text, keyframe="hom")
 
 
+@pytest.mark.parametrize("constraint", [
+    '<weld body1="base" relpose=".1 0 -1 .8 0 .6 0" anchor="0 0 1"/>',
+    '<weld body1="world" body2="base" relpose=".1 0 1 .8 0 .6 0" anchor="0 .2 0"/>',
+    '<weld body1="base" body2="world" anchor=".3 0 0"/>',
+    '<connect body1="world" body2="base" anchor="0 0 1.1"/>',
+    '<weld body1="base" body2="aim"/>',
+])  # fmt: skip
+def test_what_a_file_says_about_its_world_moves_with_the_actor(scene_of, constraint):
+    """Constraints with the world, and poses of mocap bodies in keyframes."""
+    aim = '<body name="aim" mocap="true" pos="0 0 1"/>'
+    key = '<key name="home" mpos=".2 .1 1.3" mquat=".8 .6 0 0"/>'
+    after = f"<equality>{constraint}</equality><keyframe>{key}</keyframe>"
+    pos, quat = np.array([3.0, 1.0, 0.5]), np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)])
+    felt = []
+    text = mjcf(aim + ROBOT, "<option gravity='0 0 0'/>", after)
+    there, loaded = scene_of(text, keyframe="home", pos=pos, quat=quat)
+    assert loaded.compile().neq == 1  # the robot is still there when a scene has it
+    own = mujoco.MjModel.from_xml_string(text)
+    for model in (own, there.compile()):
+        model.opt.gravity[:] = 0
+        data = mujoco.MjData(model)
+        mujoco.mj_resetDataKeyframe(model, data, 0)
+        data.qvel[:6] = 0
+        mujoco.mj_forward(model, data)
+        base = 2
+        felt.append((data.qacc.copy(), data.xpos[base].copy(), data.mocap_pos[0].copy(),
+                     data.mocap_quat[0].copy()))  # fmt: skip
+    (acc, place, aimed, turn), (acc2, place2, aimed2, turn2) = felt
+    turned = np.zeros(3)
+    for local, moved in ((place, place2), (aimed, aimed2)):
+        mujoco.mju_rotVecQuat(turned, local, quat)
+        np.testing.assert_allclose(moved, pos + turned, atol=1e-9)
+    product = np.zeros(4)
+    mujoco.mju_mulQuat(product, quat, turn)
+    np.testing.assert_allclose(turn2, product, atol=1e-9)
+    mujoco.mju_rotVecQuat(turned, acc[:3], quat)
+    np.testing.assert_allclose(acc2[:3], turned, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(acc2[3:6], acc[3:6], rtol=1e-4, atol=1e-6)  # of the base's own frame
+    assert np.abs(acc).max() > 0.1 or "world" in constraint
+
+
 def test_options_of_the_file_count_unless_the_scene_decides(scene_of, caplog):
     option = (
         '<option timestep=".001" cone="elliptic" impratio="100" density="1.2"'

@@ -66,8 +66,9 @@ def take_options(spec: mujoco.MjSpec) -> dict[str, Any]:
 
 
 def take_keyframes(spec: mujoco.MjSpec) -> dict[str, Pose]:
-    """The keyframes of the file by name, or by number where they have none. Joints must be named.
-    The spec loses them, since they hold as long as the robot has all of the file's joints."""
+    """The keyframes of the file by name, or by number where they have none. Joints and mocap bodies
+    must be named. The spec loses them, since they hold as long as the robot has all of the file's
+    joints."""
     poses = {}
     for number, key in enumerate(list(spec.keys)):
         pose = Pose(ctrl=list(key.ctrl) or None, act=list(key.act) or None)
@@ -76,6 +77,13 @@ def take_keyframes(spec: mujoco.MjSpec) -> dict[str, Pose]:
             for joint in spec.joints if rest else []:
                 count = _WIDTHS.get(joint.type, (1, 1))[width]
                 target[joint.name], rest = rest[:count], rest[count:]
+        mocap = [body.name for body in spec.bodies if body.mocap]
+        for values, count, target in (
+            (key.mpos, 3, pose.mocap_pos),
+            (key.mquat, 4, pose.mocap_quat),
+        ):
+            rows = np.array(values).reshape(-1, count).tolist()
+            target.update(zip(mocap, rows, strict=False))
         poses[key.name or str(number)] = pose
         spec.delete(key)
     return poses

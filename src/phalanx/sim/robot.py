@@ -57,19 +57,22 @@ def name_of(element: Any, kind: str = "") -> str:
 
 @dataclass
 class Pose:
-    """A keyframe by joint: qpos and qvel by the joint's name; ctrl and act of all actuators, None
-    if the file gives none."""
+    """A keyframe by joint: qpos and qvel by the joint's name, mocap_pos and mocap_quat by the mocap
+    body's; ctrl and act of all actuators, None if the file gives none."""
 
     qpos: dict[str, list[float]] = field(default_factory=dict)
     qvel: dict[str, list[float]] = field(default_factory=dict)
     ctrl: list[float] | None = None
     act: list[float] | None = None
+    mocap_pos: dict[str, list[float]] = field(default_factory=dict)
+    mocap_quat: dict[str, list[float]] = field(default_factory=dict)
 
     def write(
         self, model: mujoco.MjModel, data: Any, prefix: str = "", first_actuator: int = 0
     ) -> None:
-        """Write into `data`, whose qpos, qvel, ctrl and act are those of `model`. Joints have
-        `prefix` before their names there, and the pose's actuators begin at `first_actuator`."""
+        """Write into `data`, whose qpos, qvel, ctrl, act and mocap poses are those of `model`.
+        Joints and bodies have `prefix` before their names there, and the pose's actuators begin at
+        `first_actuator`."""
         for values, address, target in (
             (self.qpos, model.jnt_qposadr, data.qpos),
             (self.qvel, model.jnt_dofadr, data.qvel),
@@ -78,6 +81,14 @@ class Pose:
                 joint = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, prefix + name)
                 if joint >= 0:  # loading may have dropped it
                     target[address[joint] : address[joint] + len(numbers)] = numbers
+        for values, target in (
+            (self.mocap_pos, data.mocap_pos),
+            (self.mocap_quat, data.mocap_quat),
+        ):
+            for name, numbers in values.items():
+                body = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, prefix + name)
+                if body >= 0:
+                    target[model.body_mocapid[body]] = numbers
         if self.ctrl is not None:
             data.ctrl[first_actuator : first_actuator + len(self.ctrl)] = self.ctrl
         if self.act is not None:

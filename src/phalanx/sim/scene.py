@@ -24,7 +24,7 @@ from phalanx.sim.assets import SelfCollisions, load_robot
 from phalanx.sim.bodies import name_all
 from phalanx.sim.compiling import MUJOCO_WARNS, compile_spec
 from phalanx.sim.engines.initial import INITIAL
-from phalanx.sim.placed import ActorSpec, write_initial
+from phalanx.sim.placed import ActorSpec, move_constraints, write_initial
 from phalanx.sim.robot import Pose, Robot, summary
 from phalanx.sim.scene_options import take_options
 from phalanx.sim.scenery import add_scenery
@@ -146,7 +146,8 @@ class Scene:
             log.warning("%s: %s", path, summary(offers))
         robot.notes += unused
         self._warned |= {note.item for note in robot.notes if note.text == MUJOCO_WARNS}
-        self.attach(name, robot.spec, pos, quat, path, robot.initial)
+        # A copy: MuJoCo crashes where a spec is compiled that another one has taken.
+        self.attach(name, robot.spec.copy(), pos, quat, path, robot.initial)
         return robot
 
     def attach(
@@ -165,12 +166,13 @@ class Scene:
         name_all(robot)
         roots = robot.worldbody.bodies
         fixed = not any(j.type == mujoco.mjtJoint.mjJNT_FREE for b in roots for j in b.joints)
+        unit = np.array(quat) / (np.linalg.norm(quat) or 1.0)
+        move_constraints(robot, np.array(pos), unit)
         frame = self.spec.worldbody.add_frame(pos=pos, quat=quat)
         first_actuator = len(self.spec.actuators)
         self.spec.attach(robot, frame=frame, prefix=f"{name}/")
         if (link := self.spec.body(f"{name}/{WORLD}")) is not None:
             self._rename(link, f"{name}/world")
-        unit = np.array(quat) / (np.linalg.norm(quat) or 1.0)
         file = os.fspath(path)
         self.actors[name] = ActorSpec(
             name, file, fixed, initial, np.array(pos), unit, first_actuator
