@@ -85,7 +85,8 @@ class Drives:
             held.copy_(state.tensor(values))
         self.bounding = True  # the next `bound` decides
         limited = bool((drive_limits(props) < UNLIMITED).any())
-        state.step_changed |= limited != self.limited
+        if limited != self.limited:
+            state.change_step()
         self.limited = limited
         if limited:  # allocate before a capture
             state.field("qacc")

@@ -94,7 +94,7 @@ class Forces:
     def watch(self, kind: str) -> None:
         """Have the engine compute the fields that a kind needs."""
         state = self._state
-        state.step_changed = True
+        state.change_step()
         if kind == "dof_force":
             state.field("qfrc_actuator")
             state.field("qacc")

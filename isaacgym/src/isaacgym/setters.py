@@ -92,7 +92,8 @@ class Setters:
     def _add_wrench(self, force: Tensor, torque: Tensor) -> None:
         state = self.state
         if not self.forces_used:
-            self.forces_used = state.step_changed = True
+            self.forces_used = True
+            state.change_step()
         state.engine.xfrc_applied[:, 1:] += torch.cat([force, torque], -1)
 
 

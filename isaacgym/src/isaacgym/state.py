@@ -100,14 +100,20 @@ class State:
         """Use a new engine."""
         self.engine = engine
         self._fields, self._model_fields = {}, {}
+        self.change_step()
+
+    def change_step(self) -> None:
+        """`simulate` is captured again. Called before the engine is asked for something new, which
+        it refuses where a graph may still be used."""
         self.step_changed = True
+        self.engine.forget_graphs()
 
     def field(self, name: str, stale: bool = False) -> Tensor:
-        """A derived field, (N, ...). The first request for a field changes what a step computes, so
-        it must come before a capture. stale: see `phalanx.sim.Sim.stale`."""
+        """A derived field, (N, ...). The first request for a field changes what a step computes.
+        stale: see `phalanx.sim.Sim.stale`."""
         key = f"stale {name}" if stale else name
         if key not in self._fields:
-            self.step_changed = True
+            self.change_step()
             engine = self.engine
             self._fields[key] = engine.stale(name) if stale else getattr(engine, name)
         return self._fields[key]
@@ -115,7 +121,7 @@ class State:
     def model_field(self, name: str) -> Tensor:
         """A model field with a value for each environment, (N, ...)."""
         if name not in self._model_fields:
-            self.step_changed = True
+            self.change_step()
             self._model_fields[name] = self.engine.model_field(name, by_torch=True)
         return self._model_fields[name]
 

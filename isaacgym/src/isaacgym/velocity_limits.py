@@ -68,7 +68,8 @@ class VelocityLimits:
         self.keep.copy_(state.tensor(keep))
         self._stiffness.copy_(state.tensor(stiffness))
         damps = bool((keep < 1).any())
-        state.step_changed |= damps != self.damps
+        if damps != self.damps:
+            state.change_step()
         self.damps = damps
 
     def apply(self) -> Tensor:

@@ -191,6 +191,12 @@ class Sim:
         if take := getattr(self.engine, "update_tables", None):
             take()
 
+    def forget_graphs(self) -> None:
+        """CUDA graphs of steps that a program captured are no longer used: what must come before a
+        capture may come again."""
+        if forget := getattr(self.engine, "forget_graphs", None):
+            forget()
+
     def set_const(self, mask: Tensor | None = None) -> None:
         """Recompute constants that depend on model fields you changed, in environments `mask` (N,)
         bool, None for all. As for `model_field`, the first call must come before any CUDA graph is

@@ -169,6 +169,10 @@ class FusedEngine:
             shown = (self._derived[name] for name in crb.NEEDS)
             self._derived["M"].copy_(self._crb.find(self._fields_of(slice(None)), *shown))
 
+    def forget_graphs(self) -> None:
+        """See `Sim.forget_graphs`."""
+        self.captured = False
+
     def _needs_no_graph(self, what: str) -> None:
         """Raise PhalanxError if a graph was captured that knows nothing of `what`."""
         if self.captured:
