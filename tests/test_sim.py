@@ -271,6 +271,30 @@ def test_unknown_actor_joint_and_body_name_the_nearest(tmp_path, sim):
         assert one_sentence(error), str(error.value)
 
 
+@pytest.mark.parametrize("engine", ["mujoco", "fused"])
+@pytest.mark.parametrize("name", ["body_ipos", "body_iquat"])
+def test_another_centre_of_mass_of_a_simple_body_names_the_cure(tmp_path, engine, name):
+    scene = ball_scene(tmp_path)
+    sim = Sim(scene, 2, "cpu", threads=1, engine=engine)
+    mass, field = sim.model_field("body_mass"), sim.model_field(name)
+    mass[:] *= 2
+    field[:, 1] *= -1  # the same rotation, or zero
+    sim.set_const()
+    before = sim.model_field("body_invweight0").clone()
+    mass[:] *= 2
+    field[1, 1, 1] += 0.1
+    with pytest.raises(PhalanxError, match=f"{name} of body 'ball/.* in environment 1") as error:
+        sim.set_const()
+    assert one_sentence(error)
+    assert torch.equal(sim.model_field("body_invweight0"), before)
+    sim.set_const(torch.tensor([True, False]))
+    assert "scene.spec.body('ball/ball').simple = False" in str(error.value)
+    scene.spec.body("ball/ball").simple = False
+    sim = Sim(scene, 2, "cpu", threads=1, engine=engine)
+    sim.model_field(name)[1, 1, 1] += 0.1
+    sim.set_const()
+
+
 def test_a_state_of_another_size_is_refused(tmp_path, sim):
     other = Sim(ball_scene(tmp_path), 4, "cpu", threads=1)
     with pytest.raises(PhalanxError, match=r"num_envs 3.*this one has 4") as error:

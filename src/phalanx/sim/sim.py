@@ -200,8 +200,33 @@ class Sim:
     def set_const(self, mask: Tensor | None = None) -> None:
         """Recompute constants that depend on model fields you changed, in environments `mask` (N,)
         bool, None for all. As for `model_field`, the first call must come before any CUDA graph is
-        captured. On a GPU it takes a few hundred small kernels, about as many as a step."""
-        self.engine.set_const(self._mask("set_const", mask))
+        captured. On a GPU it takes a few hundred small kernels, about as many as a step.
+        Raises PhalanxError, on a CPU without MuJoCo Warp, if a body that MuJoCo compiled as simple
+        (its centre of mass and axes are those of its frame) has got others."""
+        mask = self._mask("set_const", mask)
+        if self.engine.name != "warp" and self.device.type == "cpu":  # a GPU would have to wait
+            self._check_simple_bodies(mask)
+        self.engine.set_const(mask)
+
+    def _check_simple_bodies(self, mask: Tensor) -> None:
+        simple = torch.tensor(self.model.body_simple)
+        simple = self._model_fields.get("body_simple", simple) > 0  # (bodies,) or (N, bodies)
+        for name in ("body_ipos", "body_iquat"):
+            if (field := self._model_fields.get(name)) is None:
+                continue
+            own = torch.tensor(getattr(self.model, name))
+            off = (field - own).abs().amax(-1)
+            if name == "body_iquat":  # a quaternion turns as its negative does
+                off = torch.minimum(off, (field + own).abs().amax(-1))
+            found = ((off >= 1e-6) & simple & mask[:, None]).nonzero()  # MuJoCo's own bound
+            if len(found):
+                env, body = found[0].tolist()
+                called = self.model.body(body).name
+                raise PhalanxError(
+                    f"{name} of body {called!r} in environment {env} is not the model's, but MuJoCo"
+                    ' compiled the body as simple; give it <body simple="false">, or'
+                    f" scene.spec.body({called!r}).simple = False before the simulation is made"
+                )
 
     def model_of(self, env: int) -> mujoco.MjModel:
         """A writable copy of the model with environment `env`'s values. Waits for the GPU."""
