@@ -149,10 +149,10 @@ def test_a_job_runs_in_its_own_process():
 
 def test_if_everything_fails_the_error_is_printed(here, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["bench", *TINY, "train.params.config.gama=1"])
+        main(["bench", *TINY, "train.params.config.minibatch_size=7"])
     assert stop.value.code == 2
     said = capsys.readouterr().err
-    assert "nothing could be measured: unknown key params.config.gama; did you mean" in said
+    assert "nothing could be measured: params.config.minibatch_size 7 does not divide" in said
 
 
 def test_files_of_earlier_calls_are_shown_and_drawn(here, tmp_path, capsys):

@@ -783,8 +783,8 @@ def test_joint_limits_stay_in_order(tmp_path):
     sim = make_sim(tmp_path, "mujoco", num_envs=4000)
     made = Randomizer(sim, tails, torch.zeros(4000, 2), torch.zeros(4000, 3))
     low, high = sim.model_field("jnt_range").unbind(-1)
-    assert (low <= high).all()
-    assert (low == high).any()
+    narrowest = (high - low)[:, sim.model.jnt_limited > 0].min()  # which every engine takes
+    assert float(narrowest) == pytest.approx(1e-3, rel=0.01)
     before = low.clone()
     made.load_state_dict(made.state_dict(), same=True)
     assert torch.equal(low, before)

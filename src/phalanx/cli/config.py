@@ -14,7 +14,7 @@ import copy
 import dataclasses
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,7 +76,7 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
         layer["train"], train_source = load_train(chosen), train_file(chosen)
     if "task" in layer:
         task_source = run
-        _check_saved(saved, run)
+        _check_saved(saved, run, kind.RESUMED, given)
     else:
         task_source = tasks.settings_file(name)
         layer["task"] = {"name": name, "env": {}, **tasks.settings(name)}
@@ -131,10 +131,12 @@ def _named(file: Path | None) -> Iterator[None]:
         raise PhalanxError(f"{file}: {error}") from error
 
 
-def _check_saved(saved: dict[str, Any], file: Path) -> None:
+def _check_saved(
+    saved: dict[str, Any], file: Path, resumed: Sequence[str], given: Collection[str]
+) -> None:
     """Raise PhalanxError, naming the file, if the settings of a run are wrong before overrides
-    change them; log which it lacks. `tasks.configure` and `check_train` look at the values of task
-    and train config."""
+    change them; log which of the keys `resumed` it lacks that are not `given` instead.
+    `tasks.configure` and `check_train` look at the values of task and train config."""
     with _named(file):
         sections = read(TaskSections, saved["task"], "task")
         read(TrainFile, saved["train"], "train")
@@ -143,11 +145,11 @@ def _check_saved(saved: dict[str, Any], file: Path) -> None:
         of_train = {f.name for f in dataclasses.fields(TrainOptions)} & set(saved)
         options = {key: saved[key] for key in of_train}
         read(TrainOptions, {**options, "task": task, "train": train}, "")
-    lacking = [k for k in TrainOptions.RESUMED if k not in saved]
+    lacking = [k for k in resumed if k not in saved]
     config = tasks.find(sections.name).Config
     fields = [f.name for f in dataclasses.fields(config) if f.name not in SECTIONS]
     lacking += [f"task.env.{k}" for k in fields if k not in sections.env]
-    if lacking:
+    if lacking := [k for k in lacking if k not in given]:
         log.warning("%s has no %s; defaults take their place", file, ", ".join(lacking))
 
 

@@ -8,9 +8,8 @@ branches on values, and buffers that are written in place. Without this, hundred
 operations take most of the time, each on all rows and on one core. Compiled, a block of rows goes
 through all of them while it is in a core's cache, and cores share the rows. `recorded_c.py` knows
 the operations that compute each row from that row, or from a table that none of them writes to, and
-those on a few numbers that all rows share; torch does the others, as random numbers, before or
-after. An index beyond its tensor, which torch
-refuses, reads the nearest element.
+those on a few numbers that all rows share; torch does the others, as random numbers, in between. An
+index beyond its tensor, which torch refuses, reads the nearest element.
 """
 
 import ctypes
@@ -133,7 +132,7 @@ class Recorded:
         steps: list[list[Any]] = [[] for _ in range(1 + max((c.phase for c in calls), default=0))]
         changed: list[dict[int, Tensor]] = [{} for _ in steps]
         for c in calls:
-            steps[c.phase].append(c.code or _again(c))
+            steps[c.phase].append(_again(c) if c.code is None else c.code)
             if c.code is not None and c.in_place:
                 changed[c.phase] |= {_address(c.out): c.out} if not c.writes <= within else {}
         # What is still there after this is somebody's, and it may change in any step.

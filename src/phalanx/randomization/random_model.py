@@ -34,6 +34,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import mujoco
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,6 +112,8 @@ REFUSED = {
     "fixed_upper_limit": "MuJoCo's tendons take it from the model",
 }
 KINDS = (*PROPERTIES, "scale", "color")
+NARROWEST = 1e-3
+"""What is left between the limits of a joint where draws would cross them [m or rad]."""
 OF_MODEL = ("sim_params", "actor_params")
 """Sections of `randomization_params` that a `RandomModel` reads; the others need a task."""
 
@@ -157,6 +160,9 @@ class RandomModel:
         self._fields = Fields(sim)
         self.parameters = sorted(self._read(params), key=lambda p: p.order)
         self._moves_limits = self._check_limits()
+        model = sim.model
+        gap = np.where(model.jnt_limited > 0, NARROWEST + 2 * model.jnt_margin.clip(0), 0.0)
+        self._narrowest = torch.tensor(gap, dtype=torch.float32, device=sim.device)
         everywhere = torch.ones(sim.num_envs, dtype=torch.bool, device=sim.device)
         self.draw(everywhere, torch.zeros((), dtype=torch.long, device=sim.device), at_start=True)
 
@@ -203,8 +209,8 @@ class RandomModel:
         for parameter in parameters:
             parameter.write()
         if self._moves_limits:  # beyond two standard deviations they may cross
-            limits = self._fields.live("jnt_range")
-            limits[..., 0].copy_(torch.minimum(limits[..., 0], limits[..., 1]))
+            low, high = self._fields.live("jnt_range").unbind(-1)
+            low.copy_(torch.minimum(low, high - self._narrowest))
 
     def _read(self, params: Mapping[str, Any]) -> Iterator[Parameter]:
         for key in mapping(params, WHERE):

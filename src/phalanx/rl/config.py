@@ -341,11 +341,6 @@ class PPOConfig(AgentConfig):
 
     def check_sizes(self, num_envs: int, recurrent: bool) -> None:
         size = self.minibatch(num_envs)
-        if num_envs * self.horizon_length == 1 and self.normalize_advantage:
-            raise PhalanxError(
-                "params.config.horizon_length 1 with one environment is a batch of one sample,"
-                " whose advantage cannot be normalised; raise it, or set normalize_advantage: false"
-            )
         if recurrent:
             self.check_sequences(size, "params.config")
         if self.central_value_config is not None:

@@ -27,7 +27,8 @@ class Diagnostics(Part):
     def change_config(self, config: Any) -> None:
         """See `Part`."""
         self.config = config
-        self.clipped = torch.zeros(config.mini_epochs, device=self.clipped.device)
+        if config.mini_epochs != len(self.clipped):  # graphs that know the old ones are forgotten
+            self.clipped = torch.zeros(config.mini_epochs, device=self.clipped.device)
 
     def fit(self, dataset: dict[str, Any]) -> None:
         """Reset the means at the start of an update."""

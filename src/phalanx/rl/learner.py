@@ -32,9 +32,9 @@ class Learner:
 
     Config: ClassVar[type[AgentConfig]] = AgentConfig
     FUSED: ClassVar[tuple[str, ...]] = ()
+    """Names of methods for `fused_methods`."""
     CHANGEABLE: ClassVar[tuple[str, ...]] = ()
     """Settings that may change during a run."""
-    """Names of methods for `fused_methods`."""
     ALIASES: ClassVar[dict[str, str]] = {}
     """Additional tags of logged values: {additional tag: tag}."""
 

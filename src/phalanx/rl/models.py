@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from phalanx.errors import PhalanxError
 from phalanx.rl.nested import nested
 from phalanx.rl.network_config import section
-from phalanx.rl.normalize import RunningMeanStd, RunningMeanStdObs, running_mean_std
+from phalanx.rl.normalize import RunningMeanStd, RunningMeanStdObs, as_floats, running_mean_std
 from phalanx.rl.registry import register_model
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -177,16 +177,6 @@ class CentralValueNetwork(ModelNetwork):
         value = value.float()
         values = value if inputs["is_train"] else self.denorm_value(value)
         return {"values": values, "rnn_states": states}
-
-
-def as_floats(obs: Tensor) -> Tensor:
-    """Observations (B, ...) as float32. Raises PhalanxError for bytes."""
-    if obs.dtype == torch.uint8:
-        raise PhalanxError(
-            "observations are bytes (torch.uint8); images of (height, width, channels) are divided"
-            " by 255, all other observations must be float32"
-        )
-    return obs.float()
 
 
 class Model:

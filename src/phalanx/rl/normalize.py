@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from phalanx.errors import PhalanxError
 from phalanx.rl import ranks
 
 
@@ -77,6 +78,16 @@ class RunningMeanStdObs(nn.Module):
     def forward(self, obs: dict[str, Any]) -> dict[str, Any]:
         """Normalised observations, of the same shapes."""
         return {k: self.running_mean_std[k](v) for k, v in obs.items()}
+
+
+def as_floats(obs: Tensor) -> Tensor:
+    """Observations (B, ...) as float32. Raises PhalanxError for bytes."""
+    if obs.dtype == torch.uint8:
+        raise PhalanxError(
+            "observations are bytes (torch.uint8); images of (height, width, channels) are divided"
+            " by 255, all other observations must be float32"
+        )
+    return obs.float()
 
 
 def running_mean_std(shape: Any) -> "RunningMeanStd | RunningMeanStdObs":

@@ -19,6 +19,7 @@ from phalanx.fits import count, mapping
 from phalanx.rl.config import OffPolicyConfig
 from phalanx.rl.formulas import shape_reward
 from phalanx.rl.learner import Learner
+from phalanx.rl.normalize import as_floats
 from phalanx.rl.replay import Replay
 from phalanx.rl.statistics import EpisodeSums
 
@@ -76,7 +77,7 @@ class OffPolicy(Learner):
         The normaliser is updated once with every observation, when it is acted on. RL Games 1.6.5
         updates it with every batch instead, whose mean differs from that of the observations.
         """
-        c, replay, obs = self.config, self.replay, self.obs["obs"]
+        c, replay, obs = self.config, self.replay, as_floats(self.obs["obs"])
         if self.model.running_mean_std is not None:
             self.model.running_mean_std.update(obs)
         actions = self.random_actions() if self.random else self.explore(obs)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from phalanx.compute.threads import threads_for
+from phalanx.errors import PhalanxError
 from phalanx.rl import compiled, formulas, ranks
 from phalanx.rl.build import check_actions, check_masks
 from phalanx.rl.config import PPOConfig
@@ -59,6 +60,12 @@ class PPO(PolicyLearner):
         super().__init__(config, env, model)
         c, n, device = config, env.num_envs, self.device
         c.check_sizes(n, model.is_rnn())
+        if n * c.horizon_length * ranks.size() == 1 and c.normalize_advantage:
+            raise PhalanxError(
+                "params.config.horizon_length 1 with one environment is a batch of one sample,"
+                " whose advantage cannot be normalised; raise horizon_length, or set"
+                " normalize_advantage: false"
+            )
         self.env = env
         self.horizon_length = c.horizon_length
         self.minibatch_size = c.minibatch(n)

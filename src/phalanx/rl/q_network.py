@@ -22,7 +22,7 @@ from phalanx.errors import PhalanxError
 from phalanx.rl.initializers import initialize
 from phalanx.rl.layers import mlp
 from phalanx.rl.network_config import MLPConfig
-from phalanx.rl.normalize import RunningMeanStd
+from phalanx.rl.normalize import RunningMeanStd, as_floats
 from phalanx.rl.registry import register_model, register_network
 
 
@@ -99,7 +99,8 @@ class DQNModel(nn.Module):
 
     @torch.no_grad()
     def norm_obs(self, obs: Tensor) -> Tensor:
-        """Normalised observations (B, D)."""
+        """Normalised observations (B, D). Raises PhalanxError for bytes."""
+        obs = as_floats(obs)
         return obs if self.running_mean_std is None else self.running_mean_std(obs)
 
     def forward(self, inputs: dict[str, Any]) -> dict[str, Tensor]:

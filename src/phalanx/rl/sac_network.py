@@ -22,7 +22,7 @@ from phalanx.errors import PhalanxError
 from phalanx.rl.initializers import initialize
 from phalanx.rl.layers import mlp
 from phalanx.rl.network_config import MLPConfig, Normalization
-from phalanx.rl.normalize import RunningMeanStd
+from phalanx.rl.normalize import RunningMeanStd, as_floats
 from phalanx.rl.registry import register_model, register_network
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -140,7 +140,8 @@ class SACModel(nn.Module):
 
     @torch.no_grad()
     def norm_obs(self, obs: Tensor) -> Tensor:
-        """Normalised observations (B, D)."""
+        """Normalised observations (B, D). Raises PhalanxError for bytes."""
+        obs = as_floats(obs)
         return obs if self.running_mean_std is None else self.running_mean_std(obs)
 
     def forward(self, inputs: dict[str, Any]) -> dict[str, Tensor]:

@@ -126,7 +126,8 @@ class Scene:
 
         Physics options of an MJCF count, except those that the scene decides; see
         `phalanx.sim.scene_options`.
-        Returns the robot with notes on everything dropped, added or mended.
+        Returns the robot with notes on everything dropped, added or mended; the scene has a copy of
+        its `spec`, whose elements are named `<name>/...` in `scene.spec`.
         Raises PhalanxError, naming file and element, for a file that cannot be read.
         """
         self._check_new(name)

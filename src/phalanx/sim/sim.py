@@ -209,19 +209,23 @@ class Sim:
         self.engine.set_const(mask)
 
     def _check_simple_bodies(self, mask: Tensor) -> None:
-        simple = torch.tensor(self.model.body_simple)
-        simple = self._model_fields.get("body_simple", simple) > 0  # (bodies,) or (N, bodies)
-        for name in ("body_ipos", "body_iquat"):
-            if (field := self._model_fields.get(name)) is None:
-                continue
-            own = torch.tensor(getattr(self.model, name))
-            off = (field - own).abs().amax(-1)
+        moved = self._model_fields.keys() & {"body_ipos", "body_iquat"}
+        bodies = np.flatnonzero(self.model.body_simple[1:]) + 1  # the world has no mass
+        if not moved or not len(bodies):
+            return
+        simple: Tensor | bool = True
+        if (own := self._model_fields.get("body_simple")) is not None:
+            simple = own[:, bodies] > 0
+        for name in sorted(moved):
+            field, model = self._model_fields[name][:, bodies], getattr(self.model, name)[bodies]
+            given = torch.tensor(model, dtype=field.dtype)
+            off = (field - given).abs().amax(-1)
             if name == "body_iquat":  # a quaternion turns as its negative does
-                off = torch.minimum(off, (field + own).abs().amax(-1))
+                off = torch.minimum(off, (field + given).abs().amax(-1))
             found = ((off >= 1e-6) & simple & mask[:, None]).nonzero()  # MuJoCo's own bound
             if len(found):
-                env, body = found[0].tolist()
-                called = self.model.body(body).name
+                env, at = found[0].tolist()
+                called = self.model.body(bodies[at]).name
                 raise PhalanxError(
                     f"{name} of body {called!r} in environment {env} is not the model's, but MuJoCo"
                     ' compiled the body as simple; give it <body simple="false">, or'

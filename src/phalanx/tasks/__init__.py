@@ -160,7 +160,9 @@ def configure(
         try:
             read(cls, {}, "task.env")
         except PhalanxError as default:
-            raise PhalanxError(f"the defaults of {cls.__name__}: {_by_section(default)}") from error
+            if str(default) == str(error):
+                said = f"the defaults of {cls.__name__}: {_by_section(default)}"
+                raise PhalanxError(said) from error
         for file, part in sources:
             try:
                 read(cls, _fields(part), "task.env")

@@ -1,6 +1,7 @@
 """What a task file and its callers can get wrong, as one sentence each.
 
-Checks look at names, shapes and types only, so they cost nothing in a compiled or captured step.
+Checks of a step look at shapes, types and devices only, so they cost nothing where it is compiled or
+captured.
 """
 
 import difflib
@@ -100,12 +101,13 @@ def check_class(task: "Task", base: "type[Task]") -> None:
             raise PhalanxError(f"{here} has {name}, which is not called; write {instead}")
         if name in HOOKS:
             _check_arguments(here, name, method)
-        if name == "post_physics_step":
-            cure = f"call super().{name}(), which counts, observes and rewards"
-            _check_super(here, name, method, cure)
         near = difflib.get_close_matches(name, HOOKS.keys() - own.keys(), 1, cutoff=0.88)
         if near and name not in HOOKS:
             raise PhalanxError(f"{here} has {name}, which is not called; did you mean {near[0]}?")
+    for c in bases:  # one that is no task, a mixin, may not have a super() to call
+        if issubclass(c, base) and "post_physics_step" in vars(c):
+            cure = "call super().post_physics_step(), which counts, observes and rewards"
+            _check_super(c, "post_physics_step", cure)
     for number in ("num_obs", "num_actions"):
         if not isinstance(getattr(task, number, None), int):
             raise PhalanxError(f"{here} needs {number}, a whole number")
@@ -131,14 +133,14 @@ def check_init(cls: "type[Task]", base: "type[Task]") -> None:
     except TypeError:
         raise PhalanxError(f"{here}: __init__ must {cure}") from None
     for c in cls.__mro__:
-        if "__init__" in vars(c) and c not in base.__mro__:
-            _check_super(here, "__init__", vars(c)["__init__"], cure)
+        if "__init__" in vars(c) and issubclass(c, base) and c is not base:
+            _check_super(c, "__init__", cure)
 
 
-def _check_super(here: str, name: str, method: Any, cure: str) -> None:
-    code = getattr(inspect.unwrap(method), "__code__", None)
+def _check_super(cls: "type[Task]", name: str, cure: str) -> None:
+    code = getattr(inspect.unwrap(vars(cls)[name]), "__code__", None)
     if code is not None and name not in code.co_names:
-        raise PhalanxError(f"{here}: {name} must {cure}")
+        raise PhalanxError(f"the task {cls.__name__} ({_file_of(cls)}): {name} must {cure}")
 
 
 def action_shape(task: "Task") -> tuple[int, ...]:

@@ -96,6 +96,18 @@ class AutoEngine:
         """See `Engine.forward`."""
         self._fitting(lambda: self._engine.forward(mask))
 
+    def load_state_dict(self, state: dict[str, Any], model_fields: bool) -> None:
+        """See `Engine.load_state_dict`."""
+        self._fitting(lambda: self._engine.load_state_dict(state, model_fields))
+
+    def update_tables(self) -> None:
+        """See `Sim.take_model_fields`."""
+        try:
+            if update := getattr(self._engine, "update_tables", None):
+                update()
+        except DoesNotFit as error:
+            self._leave_fused(error)
+
     def _fitting(self, call: Callable[[], None]) -> None:
         """`call` the engine, and leave the fused one if it refuses the values of a model field."""
         try:

@@ -38,7 +38,7 @@ from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.support import examined, refused_rows, slower
 from phalanx.sim.engines.fused.tables import DRAWN, INPUTS, OUTPUTS, VARIABLE, constants
 from phalanx.sim.engines.fused.thrust import may_depend_on_velocity
-from phalanx.sim.engines.fused.values import DoesNotFit, refused
+from phalanx.sim.engines.fused.values import DoesNotFit, refused, rules_of
 from phalanx.sim.engines.initial import initial_data
 
 _FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS | {"sensordata"}
@@ -400,6 +400,7 @@ class FusedEngine:
 
     def _build(self) -> None:
         """Compile the step for the model fields that differ between environments now."""
+        self._rules = rules_of(self._structure)
         arrays = self._tables(self._shared_fields)
         self._wide = [n for n, fields in self._sources.items() if fields & self._physical.keys()]
         shapes = {name: values.shape[1:] for name, values in arrays.items()}
@@ -457,7 +458,7 @@ class FusedEngine:
         if not changed:
             return
         fields, width = self._fields_of(envs), self._varied.shape[2]
-        if not self._by_version and (reason := refused(self._structure, fields, changed)):
+        if not self._by_version and (reason := refused(self.model, self._rules, fields, changed)):
             self._versions = {}  # to be found again by the next step, too
             for name in changed:
                 self._seen[name].fill_(torch.nan)

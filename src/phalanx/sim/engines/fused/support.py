@@ -72,7 +72,8 @@ def examined(model: mujoco.MjModel) -> Structure | str:
     if not reason:
         structure = Structure(model)
         own = model_fields(model, torch.device("cpu"))
-        reason = refused_rows(structure) or _contacts(structure) or values.refused(structure, own)
+        reason = refused_rows(structure) or _contacts(structure)
+        reason = reason or values.refused(model, values.rules_of(structure), own)
     return f"the fused engine does not have {reason}" if reason else structure
 
 

@@ -1,5 +1,5 @@
 """Values that the fused step does not have, of model fields that may differ between environments:
-the same are refused in the model and in an environment."""
+the same are refused in the model and, on a CPU, in an environment. A GPU would have to wait."""
 
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class DoesNotFit(PhalanxError):
     """An environment's model fields have values that the fused engine refuses; it did not step."""
 
 
-class _Rule(NamedTuple):
+class Rule(NamedTuple):
     """What `bad` finds in `fields`, (E, ids) bool, is refused of elements `ids`."""
 
     fields: tuple[str, ...]
@@ -28,16 +28,23 @@ class _Rule(NamedTuple):
     what: str
 
 
-def refused(s: Structure, field: Fields, changed: Set[str] | None = None) -> str | None:
+def refused(
+    m: mujoco.MjModel, rules: Sequence[Rule], field: Fields, changed: Set[str] | None = None
+) -> str | None:
     """What the step does not have of the values of `field`, in any environment, with the element's
     name. changed: the fields to look at, None for all. Waits for the device."""
-    for rule in _rules(s):
-        if len(rule.ids) and (changed is None or not changed.isdisjoint(rule.fields)):
+    for rule in rules:
+        if changed is None or not changed.isdisjoint(rule.fields):
             bad = rule.bad(field, rule.ids).any(0)
             if bad.any():
                 first = rule.ids[int(bad.nonzero()[0, 0])]
-                return f"{rule.what} ({rule.kind} {name_of(s.model, rule.kind, first)})"
+                return f"{rule.what} ({rule.kind} {name_of(m, rule.kind, first)})"
     return None
+
+
+def rules_of(s: Structure) -> list[Rule]:
+    """What is refused of a model with this structure."""
+    return [rule for rule in _rules(s) if rule.ids]
 
 
 def name_of(m: mujoco.MjModel, kind: str, i: int) -> str:
@@ -46,21 +53,21 @@ def name_of(m: mujoco.MjModel, kind: str, i: int) -> str:
     return repr(name) if name else str(i)
 
 
-def _rules(s: Structure) -> Iterator[_Rule]:
+def _rules(s: Structure) -> Iterator[Rule]:
     m, joints = s.model, mujoco.mjtJoint
     free = m.jnt_type == joints.mjJNT_FREE
     limited = (m.jnt_limited > 0) & ~free & (m.jnt_type != joints.mjJNT_BALL)
-    yield _Rule(
+    yield Rule(
         ("jnt_stiffness",), "joint", _places(free), _is_set("jnt_stiffness"),
         "a spring on a free joint",
     )  # fmt: skip
     for kind, ids in (("jnt", _places(limited)), ("tendon", _places(m.tendon_limited > 0))):
         fields = (f"{kind}_range", f"{kind}_margin")
         word = "joint" if kind == "jnt" else kind
-        yield _Rule(fields, word, ids, _overlap(*fields), "limits that overlap")
+        yield Rule(fields, word, ids, _overlap(*fields), "limits that overlap")
     if m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST:
         pulls = _places(m.actuator_trntype == mujoco.mjtTrn.mjTRN_TENDON)
-        yield _Rule(
+        yield Rule(
             ("actuator_biasprm",), "actuator", pulls,
             lambda field, ids: field("actuator_biasprm")[:, ids, 2] > 0,
             "actuators that push a tendon the faster it moves, with implicitfast",
@@ -70,7 +77,7 @@ def _rules(s: Structure) -> Iterator[_Rule]:
     for kind, ids in (("geom", geoms), ("pair", [p.explicit for p in hills if p.explicit >= 0])):
         margin = f"{kind}_margin"
         what = "margins of contacts with a height field"
-        yield _Rule((margin,), kind, ids, _is_set(margin), what)
+        yield Rule((margin,), kind, ids, _is_set(margin), what)
 
 
 def _places(where: np.ndarray) -> list[int]:
