@@ -1,7 +1,7 @@
 """What a task file and its callers can get wrong, as one sentence each.
 
-Checks of a step look at shapes, types and devices only, so they cost nothing where it is compiled or
-captured.
+Checks of a step look at shapes, types and devices only, so they cost nothing where it is compiled
+or captured.
 """
 
 import difflib
