@@ -10,10 +10,10 @@ import torch
 import yaml
 from rl_games.torch_runner import Runner as TheirRunner
 
-from clockwork import N, make_agent, same
+from clockwork import Clockwork, N, make_agent, same
 from phalanx.cli.config import compose_config, train_params
 from phalanx.errors import PhalanxError
-from phalanx.rl import Runner, checkpoint
+from phalanx.rl import Runner, checkpoint, vecenv
 from phalanx.rl.formulas import soft_target, soft_update
 from phalanx.rl.sac_network import squashed_log_prob
 from recorder import Recorder
@@ -360,3 +360,20 @@ def test_it_learns_to_balance(tmp_path, train):
     runner.run({"train": True})
     assert recorder.lengths[10] < 40
     assert recorder.lengths[-1] > 120
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_numbers_of_other_types_are_converted(tmp_path, normalize):
+    class Numbers(Clockwork):
+        def step(self, actions):
+            obs, reward, terminated, truncated, infos = super().step(actions)
+            return obs, reward.double(), terminated.int(), truncated.float(), infos
+
+        def see(self, x):
+            return {name: seen.double() for name, seen in super().see(x).items()}
+
+    vecenv.register("numbers", lambda **_: Numbers())
+    changes = {"env_name": "numbers", "max_epochs": 8, "normalize_input": normalize}
+    _, agent = make_agent(parameters(tmp_path, **changes))
+    agent.train()
+    assert agent.replay.rows["obs"].dtype == torch.float32
