@@ -218,6 +218,20 @@ def test_forces_that_are_first_read_after_steps_are_not_zero(tmp_path, monkeypat
     assert abs(force[0]) > 1e-3
 
 
+def test_an_engine_that_cannot_be_built_leaves_the_last_one_in_use(tmp_path, monkeypatch):
+    monkeypatch.setattr("isaacgym.physics.ENGINE", "mujoco")
+    world = Scene(tmp_path)
+    change(world, "rigid_shape", 2, "filter", 1)  # other masks, so another engine
+    with monkeypatch.context() as patch:
+        patch.setattr("isaacgym.physics.EngineSim", lambda *_, **__: 1 / 0)
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                world.tensor("net_contact_force")
+    change(world, "rigid_shape", 2, "filter", 0)
+    world.step(60)
+    assert world.tensor("net_contact_force")[4, 2].item() == pytest.approx(9.81, rel=1e-2)
+
+
 def test_a_graph_that_is_captured_again_does_not_forbid_anything_new(tmp_path, monkeypatch):
     monkeypatch.setattr("isaacgym.physics.ENGINE", "fused")
     world = Scene(tmp_path)

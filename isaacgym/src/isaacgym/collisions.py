@@ -17,8 +17,10 @@ LITTLE = 1e-3  # weight of a heavy body's softness, so that that of a light one 
 MOST_CLASSES = 30  # of shapes with equal collision rules: one bit each, and one for the ground
 
 
-def set_collisions(model: mujoco.MjModel, world: World, layout: Layout) -> None:
-    """Set the softness of contacts and limits, and the masks of shapes that may touch. That of
+def set_collisions(
+    model: mujoco.MjModel, world: World, layout: Layout, masks: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Set the softness of contacts and limits, and the `masks` of shapes that may touch. That of
     contacts depends on masses, too, see `contact_softness`."""
     geoms = layout.shape_geoms
     model.geom_condim[:] = 3
@@ -31,8 +33,7 @@ def set_collisions(model: mujoco.MjModel, world: World, layout: Layout) -> None:
     model.geom_priority[geoms] = 1  # their friction is already the average with the ground's
     model.geom_contype[:] = model.geom_conaffinity[:] = 0
     model.geom_contype[layout.ground_geoms] = [piece.kind == "plane" for piece in world.grounds]
-    contype, conaffinity = common_masks(world)
-    model.geom_contype[geoms], model.geom_conaffinity[geoms] = contype, conaffinity
+    model.geom_contype[geoms], model.geom_conaffinity[geoms] = masks
     for b in range(model.nbody):
         own = np.flatnonzero(model.geom_bodyid == b)
         model.body_contype[b] = np.bitwise_or.reduce(model.geom_contype[own], initial=0)

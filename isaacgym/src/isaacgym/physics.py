@@ -35,6 +35,7 @@ from isaacgym.terrain import Terrain
 from isaacgym.velocity_limits import VelocityLimits
 from isaacgym.world import World
 from phalanx.compute.graphs import Graph
+from phalanx.errors import PhalanxError
 from phalanx.sim import Sim as EngineSim
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ class Physics:
         self.device = device = world.device
         self.engine: EngineSim | None = None
         self.scene: ActorScene
-        self.dirty = False  # whether properties have changed since the engine got them
+        self.dirty = False  # whether properties have changed since the engine got them all
+        self._masks = common_masks(world)
         self.state = state = State(world, layout)
         self.drives = drives = Drives.zeros(n, layout.num_dofs, device, world.timestep)
         for command in COMMANDS:
@@ -113,10 +115,12 @@ class Physics:
 
     def check_model(self) -> None:
         """Compile the model once, so that errors show early. Raises PhalanxError."""
-        ActorScene(self.world, self.layout, False, False).compile()
+        ActorScene(self.world, self.layout, common_masks(self.world), False, False).compile()
 
     def acquire(self, name: str) -> Descriptor:
         """The descriptor of tensor `name` (see `Tensors`), with the same memory in every call."""
+        if self.engine is not None:
+            self.ready()  # before anything is new, as it may raise
         descriptor, new = self._tensors.acquire(name)
         if new and self.engine is not None:
             if not self.scene.measures(name):
@@ -168,8 +172,10 @@ class Physics:
         return values
 
     def simulate(self) -> None:
-        """Advance all environments by dt."""
+        """Advance all environments by dt. Raises PhalanxError if they have different filters."""
         self.ready()
+        if self.dirty:
+            common_masks(self.world)
         self._simulated = True
         if self._terrain is not None:
             self.state.refresh_derived()
@@ -259,24 +265,34 @@ class Physics:
         world, layout, state = self.world, self.layout, self.state
         before = self._carried()
         measured = self._forces.measured
-        self.scene = ActorScene(
-            world, layout, "net_contact_force" in measured, "force_sensor" in measured
+        agree = self._take_masks()
+        contact_forces, force_sensors = (
+            k in measured for k in ("net_contact_force", "force_sensor")
         )
-        self.engine = engine = EngineSim(
-            self.scene, self.num_envs, self.device, world.params.substeps, engine=ENGINE
-        )
+        scene = ActorScene(world, layout, self._masks, contact_forces, force_sensors)
+        engine = EngineSim(scene, self.num_envs, self.device, world.params.substeps, engine=ENGINE)
+        self.scene, self.engine = scene, engine  # both, or what was there stays in use
         state.begin(engine)
         self._initial = self._initial or self._initial_state()
         for name, value in (before or self._initial).items():
             getattr(engine, name).copy_(value)
         if len(layout.points):
             self._terrain = Terrain(world.grounds, layout, engine, point_sizes(world, layout))
-        self.dirty = False
-        self._give_properties(engine, self.scene.fields)
-        self._forces.begin(self.scene)
+        self._give_properties(engine, scene.fields)
+        self._forces.begin(scene)
         self._tensors.begin()
         engine.forward()
-        return self.engine
+        self.dirty = not agree
+        return engine
+
+    def _take_masks(self) -> bool:
+        """Take the masks that all environments have. False, and the masks stay, while they have
+        none in common: a program may be in the middle of a loop over them."""
+        try:
+            self._masks = common_masks(self.world)
+        except PhalanxError:
+            return False
+        return True
 
     def _carried(self) -> dict[str, Tensor]:
         """What the next engine gets from this one, by name; nothing if this will be the first. All
@@ -310,18 +326,18 @@ class Physics:
         """Give the engine the properties of all actors. Builds a new one if structure changes."""
         world, layout, model = self.world, self.layout, engine.model
         fields = model_fields(world, layout, model)
-        masks = common_masks(world)
-        self.dirty = False  # not if one of them raised
+        agree = self._take_masks()
         geoms = layout.shape_geoms
         structural = [
             *((fields[n], getattr(model, n)) for n in STRUCTURAL if n in fields),
-            (masks[0][None], model.geom_contype[geoms]),
-            (masks[1][None], model.geom_conaffinity[geoms]),
+            (self._masks[0][None], model.geom_contype[geoms]),
+            (self._masks[1][None], model.geom_conaffinity[geoms]),
         ]
         if not self.scene.allows(world) or not all(_same(v, held) for v, held in structural):
             self._build()
             return
         self._give_properties(engine, fields)
+        self.dirty = not agree
 
     def _give_properties(self, engine: EngineSim, fields: dict[str, np.ndarray]) -> None:
         """Write model fields (N or 1, ...) by name, and what else follows from properties, to an

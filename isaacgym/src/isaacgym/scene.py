@@ -28,11 +28,17 @@ FAR = 1e4  # [m] half the edge of a box that holds every shape of a body
 
 
 class ActorScene(Scene):
-    """The first environment of `world`. contact_forces: add sensors of them to every body with
+    """The first environment of `world`. masks: contype and conaffinity of its shapes, see
+    `collisions.collision_masks`. contact_forces: add sensors of them to every body with
     shapes. force_sensors: add the sensors that Isaac Gym's force sensors need."""
 
     def __init__(
-        self, world: World, layout: Layout, contact_forces: bool, force_sensors: bool
+        self,
+        world: World,
+        layout: Layout,
+        masks: tuple[np.ndarray, np.ndarray],
+        contact_forces: bool,
+        force_sensors: bool,
     ) -> None:
         params = world.params
         super().__init__(
@@ -50,6 +56,7 @@ class ActorScene(Scene):
         self.spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_EULERDAMP
         self._world = world
         self._layout = layout
+        self._masks = masks
         for piece in world.grounds:
             _add_ground(self.spec, piece)
         self.fields: dict[str, np.ndarray] = {}
@@ -110,7 +117,7 @@ class ActorScene(Scene):
         model = super().compile(memory)
         layout = self._layout
         assert (model.nbody - 1, model.nq, model.nv) == (layout.num_bodies, layout.nq, layout.nv)
-        set_collisions(model, self._world, layout)
+        set_collisions(model, self._world, layout, self._masks)
         tendons = [tendon for actor in layout.actors for tendon in actor.asset.tendons]
         model.wrap_prm[:] = [c for tendon in tendons for c in tendon.coefficients]
         if not self.fields:  # every engine that looks at the scene compiles it
