@@ -5,6 +5,9 @@ mesh over each sample of a grid, as seen from above. A grid mesh, such as
 `terrain_utils.convert_heightfield_to_trimesh` makes, keeps its samples exactly; its vertical walls
 become slopes one cell wide. Surfaces under an overhang are lost. MuJoCo's model has height fields
 only for display; `terrain.py` makes contacts.
+
+Gravity and the up axis may still change after a program has added its ground. So `settle` looks at
+them, when the content of the simulation is fixed.
 """
 
 import dataclasses
@@ -36,6 +39,8 @@ class Ground:
     """Spacing of the samples along x and y [m]."""
     corner: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Position of the first sample at height 0 [m], in the frame of the transform."""
+    mesh: tuple[np.ndarray, np.ndarray] | None = None
+    """Vertices (V, 3) [m] and triangles (T, 3), numbers of vertices, until it is settled."""
 
 
 def plane(params: PlaneParams) -> Ground:
@@ -93,13 +98,12 @@ def heightfield(samples: np.ndarray, params: HeightFieldParams) -> Ground:
 
 
 def triangle_mesh(
-    vertices: np.ndarray, triangles: np.ndarray, params: TriangleMeshParams, up: np.ndarray
+    vertices: np.ndarray, triangles: np.ndarray, params: TriangleMeshParams
 ) -> Ground:
-    """A mesh from vertices (x, y, z, x, ...) [m] and triangles (three vertex numbers each). up:
-    (3,) in the world. Changes the transform of `params` to one whose z axis is the axis of the mesh
-    that is nearest to it."""
+    """A mesh from vertices (x, y, z, x, ...) [m] and triangles (three vertex numbers each). It has
+    no heights until `settle`."""
     _check_numbers(params, "add_triangle_mesh")
-    points = _finite(vertices, "add_triangle_mesh").astype(float, copy=False).reshape(-1)
+    points = _finite(vertices, "add_triangle_mesh").reshape(-1)
     corners = _finite(triangles, "add_triangle_mesh").reshape(-1)
     if points.size != 3 * params.nb_vertices or corners.size != 3 * params.nb_triangles:
         raise PhalanxError(
@@ -111,36 +115,44 @@ def triangle_mesh(
         raise PhalanxError(
             "gym.add_triangle_mesh was given no triangles, or corners beyond the last vertex"
         )
-    triples = corners.astype(np.int64, copy=False).reshape(-1, 3)
-    transform = params.transform
-    turn = _upright(np.array([*transform.r.inverse().rotate(Vec3(*up))]))
-    vectors = points.reshape(-1, 3)
-    if (turn != np.eye(3)).any():
+    mesh = points.reshape(-1, 3).copy(), corners.reshape(-1, 3).copy()
+    return Ground("mesh", params, mesh=mesh)
+
+
+def settle(piece: Ground, params: SimParams) -> None:
+    """Give a mesh its heights, as seen from above, and a transform whose z axis is the axis of the
+    mesh that is nearest to up. Up is against gravity, or along `up_axis` where there is none.
+    Raises PhalanxError for a height field on which gravity does not act along its own z axis."""
+    if piece.kind == "plane":
+        return
+    gravity = np.array([*params.gravity])
+    if gravity.any():
+        up = -gravity / np.linalg.norm(gravity)
+    elif piece.kind == "heightfield":
+        return
+    else:
+        up = np.eye(3)[1 if params.up_axis == UpAxis.UP_AXIS_Y else 2]
+    transform = piece.params.transform
+    up = np.array([*transform.r.inverse().rotate(Vec3(*up.tolist()))])
+    turn = _upright(up)
+    turned = bool((turn != np.eye(3)).any())
+    if piece.kind == "heightfield" and turned:
+        raise PhalanxError(
+            "gym.add_heightfield takes a field whose own z axis points up; here up is"
+            f" {(np.round(up, 3) + 0.0).tolist()} along its axes; set SimParams.gravity and up_axis"
+            " = UP_AXIS_Z, or turn it with HeightFieldParams.transform"
+        )
+    if piece.mesh is None:
+        return
+    vectors = piece.mesh[0].astype(float)
+    if turned:
         vectors = vectors @ turn.T
         quat = np.zeros(4)
         mujoco.mju_mat2Quat(quat, turn.T.flatten())
         w, x, y, z = quat
-        params.transform = transform * Transform(r=Quat(x, y, z, w))
-    heights, cell, corner = _rasterise(vectors, triples)
-    return Ground("mesh", params, heights, cell, corner)
-
-
-def up_of(params: SimParams) -> np.ndarray:
-    """Where up is in the world, (3,): against gravity, or along `up_axis` where there is none."""
-    gravity = np.array([*params.gravity])
-    if gravity.any():
-        return -gravity / np.linalg.norm(gravity)
-    return np.eye(3)[1 if params.up_axis == UpAxis.UP_AXIS_Y else 2]
-
-
-def check_z_up(up: np.ndarray) -> None:
-    """Raise PhalanxError unless z is the axis nearest to up."""
-    if (_upright(up) != np.eye(3)).any():
-        raise PhalanxError(
-            "gym.add_heightfield takes a world whose z axis points up; here up is"
-            f" {(up + 0.0).tolist()}; set SimParams.gravity and up_axis = UP_AXIS_Z, or use"
-            " gym.add_triangle_mesh"
-        )
+        piece.params.transform = transform * Transform(r=Quat(x, y, z, w))
+    piece.heights, piece.cell, piece.corner = _rasterise(vectors, piece.mesh[1].astype(np.int64))
+    piece.mesh = None
 
 
 def _upright(up: np.ndarray) -> np.ndarray:

@@ -192,11 +192,11 @@ class Gym(
         self, sim: Sim, heightsamples: np.ndarray, params: HeightFieldParams
     ) -> None:
         """Add a height field that everything collides with. heightsamples: integers, in memory
-        `nbColumns` along x times `nbRows` along y. Raises PhalanxError where z is not up."""
+        `nbColumns` along x times `nbRows` along y. Its z axis must point up; gym.prepare_sim or the
+        first gym.acquire_*_tensor raises PhalanxError if it does not."""
         sim = checked(sim, Sim, "add_heightfield")
         sim.check_open("add_heightfield")
         params = copy.copy(checked(params, HeightFieldParams, "add_heightfield"))
-        ground.check_z_up(ground.up_of(sim.params))
         sim.grounds.append(ground.heightfield(heightsamples, params))
 
     def add_triangle_mesh(
@@ -207,9 +207,7 @@ class Gym(
         sim = checked(sim, Sim, "add_triangle_mesh")
         sim.check_open("add_triangle_mesh")
         params = copy.copy(checked(params, TriangleMeshParams, "add_triangle_mesh"))
-        sim.grounds.append(
-            ground.triangle_mesh(vertices, triangles, params, ground.up_of(sim.params))
-        )
+        sim.grounds.append(ground.triangle_mesh(vertices, triangles, params))
 
 
 check_calls(Gym)

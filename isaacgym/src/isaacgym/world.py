@@ -14,7 +14,7 @@ import torch
 from isaacgym.asset import NO_FILTER, Asset, Read
 from isaacgym.cameras import Camera
 from isaacgym.geometry import Transform, Vec3
-from isaacgym.ground import Ground
+from isaacgym.ground import Ground, settle
 from isaacgym.params import SimParams
 from isaacgym.properties import bits
 from isaacgym.property_structs import AttractorProperties
@@ -223,12 +223,14 @@ class World:
 
     def freeze(self) -> None:
         """Fix the structure, which gives tensors their sizes. Raises PhalanxError if there are no
-        actors."""
+        actors, and for ground that cannot be seen from above."""
         if not self.num_actors:
             raise PhalanxError(
                 "the simulation has no actors; call gym.create_env and gym.create_actor before"
                 " gym.prepare_sim or gym.acquire_*_tensor"
             )
+        for piece in self.grounds:
+            settle(piece, self.params)
         self.frozen = True
 
     def actors(self) -> Iterator[tuple[Env, Actor]]:
