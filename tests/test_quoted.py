@@ -57,16 +57,18 @@ def dropped_in(trainer):
 
 
 def unilab(name):
-    """Steps/s, and times UniLab's, as a row of the table ends."""
-    rows = result("walk_peers_cpu_2026-11-29")
-    return f"{rows['median_steps_per_s'][name]:.0f} | {rows['times_unilab'][name]} times"
+    """Steps/s, and times UniLab's, with 1024 and 4096 environments, as a row of the table ends."""
+    by_number = result("walk_peers_cpu_2026-11-29")["by_num_envs"].values()
+    return " | ".join(
+        f"{row['steps_per_s'][name]:.0f}, {row['times_unilab'][name]} times" for row in by_number
+    )
 
 
 def unilab_learns():
-    """Part of UniLab's training time that is not collection [%]."""
-    rows = [r for r in result("walk_peers_cpu_2026-11-29")["rows"] if r["trains"] == "unilab"]
-    parts = [1 - r["train_steps_per_s"] / r["collect_steps_per_s"] for r in rows]
-    return 100 * sum(parts) / len(parts)
+    """Part of UniLab's training time with 1024 environments that is not collection [%]."""
+    row = result("walk_peers_cpu_2026-11-29")["rows"][0]
+    assert (row["trains"], row["num_envs"]) == ("unilab", 1024)
+    return 100 * (1 - row["train_steps_per_s"] / row["collect_steps_per_s"])
 
 
 def bfloat16(task):
