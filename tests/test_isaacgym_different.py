@@ -216,8 +216,33 @@ def test_names_count_in_every_environment(tmp_path):
         assert along == pytest.approx([-0.5 * math.cos(angle)] * 3, abs=1e-5)
         mass = world.tensor("mass_matrix", name).flatten().tolist()
         assert mass == pytest.approx([0.1 + 0.25] * 3, rel=1e-4)
-    with pytest.raises(PhalanxError, match=r"'robot_0' in environment 1; did you mean 'robot_1'"):
-        GYM.acquire_jacobian_tensor(world.sim, "robot_0")
+    with pytest.raises(PhalanxError, match=r"'robot_1' in environment 0; did you mean 'robot_0'"):
+        GYM.acquire_jacobian_tensor(world.sim, "robot_1")
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_name_for_each_environment_counts_in_all_that_have_actors(tmp_path, mixed):
+    """Robots 0 to 3, of which 1 is missing; environment 2 has another structure if `mixed`."""
+    world = World(gravity=0.0)
+    rod = world.load(tmp_path, "p.urdf", PENDULUM, fix_base_link=True)
+    ball = GYM.create_sphere(world.sim, 0.1, options())
+    for k in range(4):
+        env = world.env()
+        if k != 1:
+            GYM.create_actor(env, rod, pose(), f"robot_{k}", k, 1)
+            GYM.create_actor(env, ball, pose(x=5), "ball" if k < 3 else "robot_0b", k, 1)
+        if k == 2 and mixed:
+            GYM.create_actor(env, ball, pose(x=8), "more", k, 1)
+    GYM.prepare_sim(world.sim)
+    assert groups(world) == ([2, 1] if mixed else [3])
+    angles = torch.tensor([0.0, 0.5, 1.0])
+    states = torch.stack([angles, torch.zeros(3)], -1)
+    GYM.set_dof_state_tensor(world.sim, gymtorch.unwrap_tensor(states))
+    along = world.tensor("jacobian", "robot_0")[:, 0, 0, 0]
+    torch.testing.assert_close(along, -0.5 * angles.cos())
+    assert world.tensor("mass_matrix", "robot_0").shape == (3, 1, 1)
+    with pytest.raises(PhalanxError, match=r"no actor 'ball' in environment 3"):
+        GYM.acquire_jacobian_tensor(world.sim, "ball")
 
 
 def test_filters_set_while_running_hold_in_every_environment_or_are_refused():

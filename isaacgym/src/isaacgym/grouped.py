@@ -19,7 +19,7 @@ from torch import Tensor
 
 from isaacgym.arguments import Arguments
 from isaacgym.descriptor import Tensor as Descriptor
-from isaacgym.jacobians import DIFFERENT, check_name
+from isaacgym.jacobians import DIFFERENT
 from isaacgym.physics import Physics
 from isaacgym.structure import groups_of
 from isaacgym.world import Env, World
@@ -70,15 +70,13 @@ class GroupedPhysics:
     def acquire(self, name: str) -> Descriptor:
         """The descriptor of tensor `name` (see `Tensors`), with the same memory in every call.
         Raises PhalanxError if its rows differ in shape."""
-        kind, _, actor = name.partition(":")
-        if UNITS[kind] == "envs":
-            check_name(self.world.envs, actor, kind)
         parts = [group.acquire(name) for group in self.groups]
         if len(parts) == 1:
             return parts[0]
         if name not in self._descriptors:
             shapes = {part.shape[1:] for part in parts}
             if len(shapes) > 1:
+                kind = name.partition(":")[0]
                 raise PhalanxError(f"gym.acquire_{kind}_tensor: {DIFFERENT}")
             count = sum(part.shape[0] for part in parts)
             buffer = torch.zeros((count, *shapes.pop()), device=self.world.device)

@@ -49,14 +49,15 @@ class TensorCalls:
         return self._acquire(sim, "force_sensor", "acquire_force_sensor_tensor")
 
     def acquire_jacobian_tensor(self, sim: Any, name: str) -> Tensor:
-        """Jacobians of the actor with this name in every environment, (environments, links, 6,
-        dofs). With a fixed base the root link is left out; with a free base all links are there,
-        and 6 columns of the base come first."""
+        """Jacobians of the actor with this name in every environment with actors, (environments,
+        links, 6, dofs); if only the first has the name, of the actors in its place. With a fixed
+        base the root link is left out; with a free base all links are there, and 6 columns of the
+        base come first."""
         return self._acquire(sim, f"jacobian:{name}", "acquire_jacobian_tensor")
 
     def acquire_mass_matrix_tensor(self, sim: Any, name: str) -> Tensor:
-        """Mass matrices of the actor with this name in every environment, with the columns of its
-        Jacobian."""
+        """Mass matrices of the actors of `acquire_jacobian_tensor`, with the columns of their
+        Jacobians."""
         return self._acquire(sim, f"mass_matrix:{name}", "acquire_mass_matrix_tensor")
 
     def refresh_actor_root_state_tensor(self, sim: Any) -> bool:

@@ -19,16 +19,33 @@ DIFFERENT = (
 )
 
 
-def check_name(envs: Sequence[Env], actor: str, kind: str) -> None:
-    """Raise PhalanxError unless every environment has an actor with this name: each has a row."""
-    for env in envs:
-        names = [a.name for a in env.actors]
-        if actor not in names:
+def slots(envs: Sequence[Env], actor: str, kind: str) -> dict[int, int]:
+    """Index of the actor with this name in each environment with actors, by the environment's: each
+    has a row. If only the first has the name, as with `f"robot_{i}"`, the others have the actor of
+    its structure in its place. envs: of the whole world. Raises PhalanxError if one has none."""
+    seated = [env for env in envs if env.actors]
+    names = {env.index: [a.name for a in env.actors] for env in seated}
+    found = {e: own.index(actor) for e, own in names.items() if actor in own}
+    first = seated[0]
+    if found.keys() == {first.index}:
+        slot = found[first.index]
+        asset = first.actors[slot].asset
+        for env in seated[1:]:
+            stand_in = env.actors[slot] if slot < len(env.actors) else None
+            if (
+                stand_in is not None
+                and stand_in.name not in names[first.index]  # else it is another of the first's
+                and stand_in.asset.structure == asset.structure
+            ):
+                found[env.index] = slot
+    for e, own in names.items():
+        if e not in found:
             raise PhalanxError(
-                f"gym.acquire_{kind}_tensor: no actor {actor!r} in environment {env.index}"
-                f"{did_you_mean(actor, names)}; the tensor has a row for each environment, so each"
-                f" needs such an actor; this one has {', '.join(map(repr, names)) or 'none'}"
+                f"gym.acquire_{kind}_tensor: no actor {actor!r} in environment {e}"
+                f"{did_you_mean(actor, own)}; the tensor has a row for each environment, so each"
+                f" needs such an actor; this one has {', '.join(map(repr, own))}"
             )
+    return found
 
 
 class Jacobians:
@@ -40,9 +57,9 @@ class Jacobians:
 
     def shape(self, kind: str, actor: str) -> tuple[int, ...]:
         """Shape of the "jacobian" or "mass_matrix" of the actors with this name. Raises
-        PhalanxError if it differs between environments."""
+        PhalanxError if it differs between environments, or if one has no such actor."""
         of = self.jacobian_shape if kind == "jacobian" else self.mass_matrix_shape
-        shapes = {of(slot) for slot in self._slots(actor)}
+        shapes = {of(slot) for slot in self._slots(kind, actor)}
         if len(shapes) > 1:
             raise PhalanxError(f"gym.acquire_{kind}_tensor: {DIFFERENT}")
         return shapes.pop()
@@ -50,10 +67,10 @@ class Jacobians:
     def fill(self, kind: str, actor: str) -> Callable[[Tensor], None]:
         """What fills a tensor of this `shape`."""
         of = self.jacobian if kind == "jacobian" else self.mass_matrix
-        slots = self._slots(actor)
+        places = self._slots(kind, actor)
 
         def fill(tensor: Tensor) -> None:
-            for slot, rows in slots.items():
+            for slot, rows in places.items():
                 if rows is None:
                     tensor.copy_(of(slot))
                 else:
@@ -61,11 +78,12 @@ class Jacobians:
 
         return fill
 
-    def _slots(self, actor: str) -> dict[int, Tensor | None]:
+    def _slots(self, kind: str, actor: str) -> dict[int, Tensor | None]:
         """Indices in an environment of the actors with this name, and the rows (n,) of the
         environments that have them there, None for all: actors of one model may have other names in
         each environment."""
-        own = np.array([[a.name for a in env.actors].index(actor) for env in self._envs])
+        everywhere = slots(self._envs[0].sim.envs, actor, kind)
+        own = np.array([everywhere[env.index] for env in self._envs])
         found = {int(slot): self._state.index(np.flatnonzero(own == slot)) for slot in set(own)}
         return dict(found) if len(found) > 1 else dict.fromkeys(found)
 

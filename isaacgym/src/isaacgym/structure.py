@@ -4,6 +4,7 @@ Environments of one structure are simulated together; meshes and numbers that di
 are model fields. A world with environments of several structures is simulated group by group.
 """
 
+from bisect import bisect_left
 from typing import Any
 
 import torch
@@ -33,8 +34,12 @@ class Group(World):
 
     def rows(self, unit: str) -> Tensor:
         """Places of this group's actors, bodies, dofs, sensors or envs among those of the whole
-        world, (environments * size,)."""
-        first = [env.index if unit == "envs" else env.first[unit] for env in self.envs]
+        world, (environments * size,). Environments without actors do not count."""
+        if unit == "envs":
+            seated = [env.index for env in self.envs[0].sim.envs if env.actors]
+            first = [bisect_left(seated, env.index) for env in self.envs]
+        else:
+            first = [env.first[unit] for env in self.envs]
         places = torch.tensor(first)[:, None] + torch.arange(self.size(unit))
         return places.flatten().to(self.device)
 
