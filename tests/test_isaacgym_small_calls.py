@@ -137,6 +137,13 @@ def test_only_the_last_environment_can_be_removed():
     world.step()
     GYM.destroy_env(world.envs[0])  # at the end of a program
     assert world.tensor("actor_root_state").shape == (2, 13)
+    GYM.destroy_sim(world.sim)
+    for create in (
+        lambda: GYM.create_actor(world.envs[0], ball, pose()),
+        lambda: GYM.create_force_sensor(world.envs[0], 0),
+    ):
+        with pytest.raises(PhalanxError, match=r"was called after gym\.destroy_sim"):
+            create()
 
 
 def test_textures_and_numbers_in_segmentation_images_are_kept_for_each_body(tmp_path):

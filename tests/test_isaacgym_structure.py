@@ -597,5 +597,8 @@ def test_what_a_file_says_without_effect_is_said(tmp_path, caplog):
     assert not asset.dof_props["hasLimits"][0]
     assert 'without limited="true" have no limits, as in Isaac Gym: j' in caplog.text
     assert "AssetOptions.convex_decomposition_from_submeshes, use_mesh_materials" in caplog.text
+    said = len(caplog.records)
+    GYM.load_asset(sim, str(tmp_path), "r.xml", options)
+    assert len(caplog.records) == said, "said for every environment"
     asset = GYM.load_asset(sim, str(tmp_path), "r.urdf", options)
     assert GYM.get_asset_rigid_body_names(asset) == ["world"]

@@ -54,6 +54,12 @@ UNUSED_OPTIONS = (
 )
 
 
+@functools.cache
+def _say_once(text: str) -> None:
+    """Programs make the same asset for every environment."""
+    log.warning("%s", text)
+
+
 class Asset:
     """One root body and everything below it.
 
@@ -76,7 +82,7 @@ class Asset:
         default = AssetOptions()
         changed = [n for n in UNUSED_OPTIONS if getattr(options, n) != getattr(default, n)]
         if changed:
-            log.warning("%s: without effect: AssetOptions.%s", name, ", ".join(changed))
+            _say_once(f"{name}: without effect: AssetOptions.{', '.join(changed)}")
         self.spec = spec
         self.name = name
         self.key = key
@@ -90,11 +96,9 @@ class Asset:
         limited = {j.name for j in spec.joints if j.limited == mujoco.mjtLimited.mjLIMITED_TRUE}
         auto = mujoco.mjtLimited.mjLIMITED_AUTO
         if ranges := [j.name for j in spec.joints if j.limited == auto and any(j.range)]:
-            log.warning(
-                '%s: joints with a range but without limited="true" have no limits, as in Isaac'
-                " Gym: %s",
-                name,
-                ", ".join(ranges),
+            _say_once(
+                f'{name}: joints with a range but without limited="true" have no limits, as in'
+                f" Isaac Gym: {', '.join(ranges)}"
             )
         _strip(spec)
         try:
@@ -295,10 +299,9 @@ def _to_decompose(path: Path, options: AssetOptions) -> bool | str:
     if find_spec("coacd") is not None:
         return options.vhacd_enabled or "sdf"
     if options.vhacd_enabled:
-        log.warning(
-            "%s: meshes collide as their convex hulls; for AssetOptions.vhacd_enabled install"
-            " CoACD: pip install 'phalanx[decompose]'",
-            path,
+        _say_once(
+            f"{path}: meshes collide as their convex hulls; for AssetOptions.vhacd_enabled install"
+            " CoACD: pip install 'phalanx[decompose]'"
         )
     return False
 

@@ -124,7 +124,8 @@ class ActorCalls:
         asset = checked(asset, Asset, "create_actor")
         pose = checked(pose, Transform, "create_actor")
         bits(segmentationId, "gym.create_actor's segmentationId")
-        actor = env.sim.create_actor(env, asset, pose, name or "", int(group), int(filter))
+        sim = checked(env.sim, Sim, "create_actor")
+        actor = sim.create_actor(env, asset, pose, name or "", int(group), int(filter))
         actor.segmentation_id = int(segmentationId)
         return actor.handle
 
