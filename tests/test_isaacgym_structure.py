@@ -532,11 +532,12 @@ def test_the_window_shows_every_environment_at_its_origin(tmp_path, monkeypatch)
         def __init__(self, model, data, **kwargs):
             self.user_scn = mujoco.MjvScene(model, 1000)
             self.cam = mujoco.MjvCamera()
+            self.running = True
 
         lock = contextlib.nullcontext
 
         def is_running(self):
-            return True
+            return self.running
 
         def sync(self):
             pass
@@ -580,6 +581,13 @@ def test_the_window_shows_every_environment_at_its_origin(tmp_path, monkeypatch)
     GYM.draw_viewer(viewer, world.sim, True)
     scene = opened[-1].user_scn
     assert max(g.size[0] for g in scene.geoms[: scene.ngeom] if g.type == 6) == pytest.approx(0.3)
+    GYM.acquire_force_sensor_tensor(world.sim)
+    world.sim.physics.groups[0]._build()
+    opened[-1].running = False  # the user closes it
+    count = len(opened)
+    GYM.draw_viewer(viewer, world.sim, True)
+    assert GYM.query_viewer_has_closed(viewer)
+    assert len(opened) == count == 2
     GYM.destroy_viewer(viewer)
 
 

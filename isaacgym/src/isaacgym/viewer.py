@@ -74,6 +74,7 @@ class Viewer:
         self._shut()
 
     def _shut(self) -> None:
+        atexit.unregister(self.close)
         if self._window is not None:
             self._window.close()
         for thread in self._threads:  # they draw, and must have stopped when the display closes
@@ -87,7 +88,7 @@ class Viewer:
 
     def draw(self) -> None:
         """Show the current poses."""
-        if self.closed or self.sim.physics is None:
+        if self.has_closed() or self.sim.physics is None:
             return
         groups = self.sim.physics.groups
         models = [group.model for group in groups]
@@ -188,7 +189,7 @@ class Viewer:
             show_right_ui=False,
         )
         self._threads = [t for t in threading.enumerate() if t not in others]
-        atexit.register(self.close)
+        atexit.register(self.close)  # after each opening, whose own calls at exit must come later
 
     def _nearest(self) -> np.ndarray:
         """The environments to draw."""
