@@ -181,11 +181,13 @@ class Asset:
         return tuple(_mesh_bytes(m, int(mesh)) if mesh >= 0 else b"" for mesh in m.geom_dataid)
 
     @functools.cached_property
-    def materials(self) -> tuple[bytes, ...]:
-        """What identifies the materials and textures of the geoms."""
-        m = self.model
-        fields = (m.geom_matid, m.mat_rgba, m.mat_texid, m.tex_adr, m.tex_data)
-        return tuple(values.tobytes() for values in fields)
+    def materials(self) -> bytes:
+        """A digest that identifies the materials and textures of the geoms."""
+        m, digest = self.model, hashlib.sha256()
+        for values in (m.geom_matid, m.mat_rgba, m.mat_texid, m.tex_adr, m.tex_data):
+            digest.update(str(values.shape).encode())
+            digest.update(values.tobytes())
+        return digest.digest()
 
     @functools.cached_property
     def plain_colors(self) -> np.ndarray:

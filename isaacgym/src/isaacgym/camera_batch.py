@@ -173,11 +173,11 @@ def looks(physics: Physics, envs: Sequence[Env]) -> tuple[dict[str, Tensor], Ten
         geoms = layout.actor_geoms[a]
         rgba[:, geoms] = colors[rows if len(colors) > 1 else [0]]
         assets, which = world.assets[a]
-        for k, row in enumerate(rows):
-            asset = assets[which[row]]
-            if asset is not assets[0] and asset.materials != assets[0].materials:
+        for number, asset in enumerate(assets[1:], 1):
+            if asset.materials != assets[0].materials:
                 # The model has the materials of the first environment only.
-                rgba[k, geoms], material[k, geoms] = asset.plain_colors, -1
+                own = np.flatnonzero(which[rows] == number)[:, None]
+                rgba[own, geoms], material[own, geoms] = asset.plain_colors, -1
     first_texture = model.nmat  # materials of textures come after the model's own
     for k, env in enumerate(envs):
         for a, actor in enumerate(env.actors):

@@ -87,7 +87,8 @@ def env_physics(env: Any, call: str) -> Physics:
     physics = physics_of(checked(env, Env, call).sim, call)
     if not env.actors:
         raise PhalanxError(
-            f"gym.{call} was called for environment {env.index}, which has no actors"
+            f"gym.{call} was called for environment {env.index}, which has no actors; create one"
+            " in it before gym.prepare_sim"
         )
     return physics.of(env)
 

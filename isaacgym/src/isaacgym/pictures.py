@@ -84,7 +84,7 @@ class Pictures:
             if not env.actors:
                 raise PhalanxError(
                     f"gym.{call} was called for environment {env.index}, which has no actors, so it"
-                    " is not drawn; give it one"
+                    " is not drawn; create one in it before gym.prepare_sim"
                 )
             lens = self._camera(key).properties
             shape = (lens.height, lens.width, *([VALUES[name]] if name in VALUES else []))

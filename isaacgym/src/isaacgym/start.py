@@ -7,6 +7,8 @@ from isaacgym.asset import Asset
 from isaacgym.ground import Ground
 from isaacgym.world import Actor, World
 
+MOST_KEPT = 64
+
 
 def body_poses(actor: Actor) -> tuple[np.ndarray, np.ndarray]:
     """Positions (bodies, 3) [m] and quaternions (bodies, 4), w x y z, of the bodies of an actor in
@@ -22,16 +24,15 @@ def body_poses(actor: Actor) -> tuple[np.ndarray, np.ndarray]:
     return pos + actor.pos, quat
 
 
-def rest_poses(
-    asset: Asset, joints: tuple[float, ...] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def rest_poses(asset: Asset, joints: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Positions (bodies, 3) [m] and quaternions (bodies, 4), w x y z, of all bodies in the root's
-    frame, with degrees of freedom at `joints` or at zero. The asset keeps the last, for which
-    many actors ask in a row."""
-    if joints in asset.rest_poses:
-        return asset.rest_poses[joints]
+    frame, with degrees of freedom at `joints`. The asset keeps `MOST_KEPT`, for which many actors
+    ask by turns."""
+    kept = asset.rest_poses
+    if joints in kept:
+        return kept[joints]
     data = mujoco.MjData(asset.model)
-    data.qpos[asset.model.jnt_qposadr[asset.dof_joints]] = joints or 0.0
+    data.qpos[asset.model.jnt_qposadr[asset.dof_joints]] = joints
     mujoco.mj_kinematics(asset.model, data)
     inverse = np.zeros(4)
     mujoco.mju_negQuat(inverse, data.xquat[1])
@@ -39,7 +40,9 @@ def rest_poses(
     for b in range(asset.num_bodies):
         mujoco.mju_rotVecQuat(pos[b], data.xpos[b + 1] - data.xpos[1], inverse)
         mujoco.mju_mulQuat(quat[b], inverse, data.xquat[b + 1])
-    asset.rest_poses = {joints: (pos, quat)}
+    if len(kept) == MOST_KEPT:
+        del kept[next(iter(kept))]  # the oldest
+    kept[joints] = (pos, quat)
     return pos, quat
 
 
