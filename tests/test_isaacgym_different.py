@@ -323,6 +323,9 @@ def test_pictures_have_the_colours_of_the_materials_in_each_environment(tmp_path
     assert place == [[place[0][0]], [-1], [place[0][0]]]
     assert physics.model.mat_rgba[place[0][0]].tolist() == [1, 0, 0, 1]
     assert fields["geom_rgba"][1].tolist() == [[0, 1, 0, 1]]
+    some, _ = looks(physics, [world.envs[2], world.envs[1]])
+    assert some["geom_matid"].tolist() == [[place[0][0]], [-1]]
+    assert len(box.materials) == 32, "a digest, not a copy of all textures"
 
 
 def test_an_empty_environment_is_no_obstacle():

@@ -232,6 +232,20 @@ def test_an_engine_that_cannot_be_built_leaves_the_last_one_in_use(tmp_path, mon
     assert world.tensor("net_contact_force")[4, 2].item() == pytest.approx(9.81, rel=1e-2)
 
 
+def test_a_tensor_without_rows_takes_no_substep(monkeypatch):
+    world = World()
+    GYM.create_actor(world.env(), GYM.create_sphere(world.sim, 0.1), pose(), "ball")
+    world.step()
+
+    def refuse(*_, **__):
+        raise AssertionError("a substep for nothing")
+
+    monkeypatch.setattr(type(world.sim.physics.groups[0].engine), "advance", refuse)
+    assert world.tensor("force_sensor").shape == (0, 6)
+    with pytest.raises(AssertionError, match="for nothing"):
+        world.tensor("net_contact_force")
+
+
 def test_a_graph_that_is_captured_again_does_not_forbid_anything_new(tmp_path, monkeypatch):
     monkeypatch.setattr("isaacgym.physics.ENGINE", "fused")
     world = Scene(tmp_path)

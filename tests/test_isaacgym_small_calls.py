@@ -84,6 +84,24 @@ def test_states_before_the_start_are_where_joints_were_put(tmp_path):
             assert [*a] == pytest.approx([*b], abs=1e-6)
 
 
+def test_starts_that_are_read_by_turns_are_computed_once(tmp_path, monkeypatch):
+    world = World()
+    rod = world.load(tmp_path, "p.urdf", PENDULUM, fix_base_link=True)
+    for k in range(2):
+        GYM.create_actor(world.env(), rod, pose(), "p", k)
+        state = np.array([(0.5 * k, 0.0)], gymapi.DofState.dtype)
+        GYM.set_actor_dof_states(world.envs[k], 0, state, gymapi.STATE_POS)
+
+    def tilts():
+        states = [GYM.get_actor_rigid_body_states(e, 0, gymapi.STATE_POS) for e in world.envs]
+        return [float(s["pose"]["r"]["y"][1]) for s in states]
+
+    expected = [0.0, math.sin(0.25)]
+    assert tilts() == pytest.approx(expected, abs=1e-6)
+    monkeypatch.setattr("isaacgym.start.mujoco.mj_kinematics", None)
+    assert tilts() == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.mark.parametrize("engine", ["mujoco", "warp"])
 def test_an_attractor_takes_a_body_along_when_its_target_moves(monkeypatch, engine):
     monkeypatch.setattr(isaacgym.physics, "ENGINE", engine)

@@ -1,7 +1,8 @@
 """Forces of the last substep of the last `simulate`.
 
 They are computed at the end of every `simulate` and kept until the next. So nothing that happens
-between `simulate` and `refresh` (a setter, another refresh, new gravity) changes them.
+between `simulate` and `refresh` (a setter, another refresh, new gravity) changes them. A kind that
+a program first asks for after a `simulate` is measured in one more substep, from the state then.
 """
 
 import numpy as np
@@ -67,7 +68,7 @@ class Forces:
         }[kind]
 
     def add(self, kind: str) -> None:
-        """Measure a kind from the next `simulate` on."""
+        """Measure a kind in every `simulate` from now on; zero until the first one."""
         self.measured[kind] = torch.zeros(self.shape(kind), device=self._state.device)
 
     def begin(self, scene: ActorScene) -> None:

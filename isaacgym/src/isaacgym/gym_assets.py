@@ -228,7 +228,7 @@ class AssetCalls:
 def checked_shapes(properties: Any, count: int, call: str) -> np.ndarray:
     """Shape properties as rows. Raises PhalanxError unless there is one for each of `count`
     shapes, with finite numbers. Programs draw frictions below zero (-0.2 to 1.25): the mean with
-    the ground's is what counts."""
+    the ground's is what counts. The other numbers have no effect, whatever their sign."""
     if len(properties) != count:
         raise PhalanxError(f"gym.{call} was given {len(properties)} properties for {count} shapes")
     rows = shape_rows(properties)

@@ -33,7 +33,9 @@ class ContactCalls(StateCalls):
         return np.concatenate([np.zeros(0, RigidContact.dtype), *lists])
 
     def get_env_rigid_contact_forces(self, env: Env) -> np.ndarray:
-        """Net contact forces in the last substep [N], (bodies,) of Vec3, world axes."""
+        """Net contact forces in the last substep [N], (bodies,) of Vec3, world axes; in the first
+        call, unless their tensor was acquired before, in one more substep from the current state.
+        """
         if not checked(env, Env, "get_env_rigid_contact_forces").actors:
             return np.zeros(0, Vec3.dtype)
         physics = env_physics(env, "get_env_rigid_contact_forces")

@@ -99,7 +99,7 @@ class SensorCalls:
         return len(actor_of(env, handle, "get_actor_force_sensor_count").sensors)
 
     def get_actor_force_sensor(self, env: Env, handle: int, index: int) -> ForceSensor:
-        """A force sensor of the actor. It reads zero until the next `simulate`."""
+        """A force sensor of the actor. It reads zero until the first `simulate`."""
         call = "get_actor_force_sensor"
         actor = actor_of(env, handle, call)
         index = checked_index(index, len(actor.sensors), "force sensor", call)
