@@ -15,6 +15,8 @@ from isaacgym.contact_points import points_of
 from isaacgym.terrain import Piece
 from isaacgym.world import Ground
 from phalanx.errors import PhalanxError
+from phalanx.sim.engines import make_engine
+from phalanx.sim.engines.auto import AutoEngine
 
 G = 9.81
 SLOPE = 0.2  # m each m
@@ -217,6 +219,35 @@ def test_a_height_field_and_the_mesh_made_from_it_carry_a_ball(engine, monkeypat
         GYM.set_actor_root_state_tensor(world.sim, gymtorch.unwrap_tensor(roots))
         world.step(2)
         assert world.tensor("actor_root_state")[:, 9].abs().max() < 0.2
+
+
+def test_the_ground_stays_where_it_is_when_the_engine_changes(monkeypatch):
+    """As "auto" does on a GPU when a program asks for what the fused engine has not."""
+
+    def auto(scene, num_envs):
+        device = torch.device("cpu")
+        return AutoEngine(
+            scene, num_envs, device, "warp", lambda: make_engine("warp", scene, num_envs, device)
+        )
+
+    monkeypatch.setattr("phalanx.sim.engines.auto.FEWEST", 1)
+    monkeypatch.setattr(isaacgym.physics, "ENGINE", auto)
+    world = World(dt=0.005)
+    add_heightfield(world, slope_and_step())
+    ball = GYM.create_sphere(world.sim, 0.1, options())
+    GYM.create_actor(world.env(), ball, at(4.0, 3.0, 0.42), "ball")
+    world.step(5)
+    state = world.sim.physics.groups[0].state
+    assert state.engine.engine.name == "fused"
+    state.model_field("geom_solmix")
+    assert state.engine.engine.name == "warp"
+    roots = world.tensor("actor_root_state")
+    roots[0, :3] = torch.tensor([*at(1.0, 3.0, 0.11).p])  # below the step
+    roots[0, 7:] = 0
+    GYM.set_actor_root_state_tensor(world.sim, gymtorch.unwrap_tensor(roots))
+    world.step(40)
+    end = local(world.tensor("actor_root_state"))[0]
+    np.testing.assert_allclose(end, [1.0, 3.0, 0.1], atol=3e-3)
 
 
 @pytest.mark.parametrize("engine", ["mujoco", "warp"])

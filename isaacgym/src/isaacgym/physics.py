@@ -143,6 +143,7 @@ class Physics:
             return
         engine, before = self.state.engine, self._carried()
         if self._terrain is not None:
+            self._terrain.follow_engine()
             self.state.refresh_derived()
             self._terrain.move_planes()
         self.drives.command(engine.ctrl)
@@ -184,6 +185,7 @@ class Physics:
             common_masks(self.world)
         self._simulated = True
         if self._terrain is not None:
+            self._terrain.follow_engine()
             self.state.refresh_derived()
         self.state.note_derived()  # from here on, as `_advance` derives all fields
         if self._graph is None:

@@ -42,9 +42,22 @@ class Terrain:
         self._points = torch.as_tensor(layout.point_geoms, device=device)
         self._pieces = [Piece(g, device, radius.max(0)) for g in grounds if g.kind != "plane"]
         self._xpos = engine.geom_xpos
-        planes = layout.plane_geoms
+        self._planes = layout.plane_geoms
+        self._kind = ""
+        self._in_data: bool
+        self._pos: Tensor
+        self._turn: Tensor
+        self.follow_engine()
+
+    def follow_engine(self) -> None:
+        """Take the fields that decide where the planes are in the kind of engine that steps now:
+        "auto" may have left the fused one since the last call."""
+        engine, planes = self._engine, self._planes
+        if self._kind == engine.engine.name:
+            return
+        self._kind = engine.engine.name
         # MuJoCo computes the poses of the world's geoms in every step, MuJoCo Warp only once.
-        self._in_data = engine.engine.name == "warp"
+        self._in_data = self._kind == "warp"
         if self._in_data:
             self._pos, self._turn = self._xpos[:, planes], engine.stale("geom_xmat")[:, planes]
         else:
