@@ -43,11 +43,8 @@ log = logging.getLogger(__name__)
 ENGINE = "auto"  # tests run the GPU engine on the CPU with "warp"
 STRUCTURAL = (
     "dof_damping", "jnt_stiffness", "jnt_actfrclimited", "jnt_limited", "jnt_margin",
-    "actuator_forcelimited", "tendon_limited",
+    "actuator_forcelimited", "tendon_limited", "geom_solmix",
 )  # fmt: skip
-CHOSEN = ("geom_solmix",)
-"""What an engine keeps from when it was built: masses that a program draws near 1 kg do not switch
-it on and off."""
 DRAWN = ("body_pos", "body_quat", "jnt_pos", "jnt_axis", "geom_pos", "geom_quat", "geom_size")
 """Fields of the model that decide where things are, and how large."""
 CONSTANT = (*DRAWN, "body_mass", "body_ipos", "body_iquat", "body_inertia", "qpos0")
@@ -353,7 +350,7 @@ class Physics:
         world, layout, state, model = self.world, self.layout, self.state, engine.model
         constants = False
         for name, values in fields.items():
-            if name in STRUCTURAL or name in CHOSEN:
+            if name in STRUCTURAL:
                 continue
             if state.has_own(name) or not _same(values, getattr(model, name)):
                 self._write(name, values)
