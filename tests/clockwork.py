@@ -88,6 +88,17 @@ class Clockwork:
         self.t, self.x = state["t"], state["x"].clone()
 
 
+class Numbers(Clockwork):
+    """The same in other types of numbers."""
+
+    def step(self, actions):
+        obs, reward, terminated, truncated, infos = super().step(actions)
+        return obs, reward.double(), terminated.int(), truncated.float(), infos
+
+    def see(self, x):
+        return {name: seen.double() for name, seen in super().see(x).items()}
+
+
 class Theirs(IVecEnv):
     """The same with RL Games' interface."""
 
@@ -123,6 +134,7 @@ class Theirs(IVecEnv):
 
 
 vecenv.register("clockwork", lambda name, num_envs, device, **options: Clockwork(**options))
+vecenv.register("numbers", lambda **_: Numbers())
 their_vecenv.register("CLOCKWORK", lambda name, num, seed=0, **options: Theirs(**options))
 env_configurations.register(
     "clockwork",

@@ -326,15 +326,6 @@ def test_parts_follow_a_changed_setting(tmp_path):
 
 
 def test_what_other_environments_return_as_numbers_is_converted(tmp_path):
-    class Numbers(Clockwork):
-        def step(self, actions):
-            obs, reward, terminated, truncated, infos = super().step(actions)
-            return obs, reward.double(), terminated.int(), truncated.float(), infos
-
-        def see(self, x):
-            return {name: seen.double() for name, seen in super().see(x).items()}
-
-    vecenv.register("numbers", lambda **_: Numbers())
     params = configuration(tmp_path, max_epochs=3)
     _, expected = make_agent(in_folder(params, "a"))
     expected.train()
@@ -342,6 +333,16 @@ def test_what_other_environments_return_as_numbers_is_converted(tmp_path):
     agent.train()
     for own, other in zip(agent.model.parameters(), expected.model.parameters(), strict=True):
         torch.testing.assert_close(own, other, rtol=1e-3, atol=1e-5)
+
+
+def test_a_batch_of_one_sample_is_refused(tmp_path):
+    class One(Clockwork):
+        num_envs = 1
+
+    vecenv.register("one", lambda **_: One())
+    sizes = {"num_actors": 1, "horizon_length": 1, "minibatch_size": 1}
+    with pytest.raises(PhalanxError, match="a batch of one sample, whose advantage cannot be norm"):
+        make_agent(configuration(tmp_path, env_name="one", **sizes))
 
 
 def test_a_step_that_terminates_is_no_time_out(tmp_path):

@@ -10,10 +10,10 @@ import torch
 import yaml
 from rl_games.torch_runner import Runner as TheirRunner
 
-from clockwork import Clockwork, N, make_agent, same
+from clockwork import N, make_agent, same
 from phalanx.cli.config import compose_config, train_params
 from phalanx.errors import PhalanxError
-from phalanx.rl import Runner, checkpoint, vecenv
+from phalanx.rl import Runner, checkpoint
 from phalanx.rl.formulas import soft_target, soft_update
 from phalanx.rl.sac_network import squashed_log_prob
 from recorder import Recorder
@@ -364,16 +364,19 @@ def test_it_learns_to_balance(tmp_path, train):
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_numbers_of_other_types_are_converted(tmp_path, normalize):
-    class Numbers(Clockwork):
-        def step(self, actions):
-            obs, reward, terminated, truncated, infos = super().step(actions)
-            return obs, reward.double(), terminated.int(), truncated.float(), infos
-
-        def see(self, x):
-            return {name: seen.double() for name, seen in super().see(x).items()}
-
-    vecenv.register("numbers", lambda **_: Numbers())
     changes = {"env_name": "numbers", "max_epochs": 8, "normalize_input": normalize}
     _, agent = make_agent(parameters(tmp_path, **changes))
     agent.train()
     assert agent.replay.rows["obs"].dtype == torch.float32
+
+
+def test_rates_and_the_discount_can_be_changed_during_a_run(tmp_path):
+    _, agent = make_agent(parameters(tmp_path))
+    for name in ("actor", "critic", "alpha"):
+        agent.set_param(f"{name}_lr", 1e-5)
+    agent.set_param("gamma", 0.5)
+    optimizers = (agent.actor_optimizer, agent.critic_optimizer, agent.log_alpha_optimizer)
+    assert [float(o.param_groups[0]["lr"]) for o in optimizers] == pytest.approx([1e-5] * 3)
+    assert agent.replay.gamma == 0.5
+    with pytest.raises(PhalanxError, match="n_step cannot change during a run; these can: gamma"):
+        agent.set_param("n_step", 3)

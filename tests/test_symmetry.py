@@ -7,7 +7,7 @@ from torch import nn
 from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.rl.symmetry import Symmetry, SymmetryConfig
-from phalanx.spaces import Box
+from phalanx.spaces import Box, Discrete
 
 FLIP_QUAT = torch.tensor([1.0, -1.0, 1.0, -1.0])
 FLIP_Y = torch.tensor([1.0, -1.0, 1.0])
@@ -99,3 +99,7 @@ def test_minibatches_hold_the_mirror_images_and_the_loss_is_that_of_asymmetric_a
     assert mus.flatten().tolist() == [4, 5]
     with pytest.raises(PhalanxError, match="the environment has no `mirrors`"):
         Symmetry(SymmetryConfig(), object(), Linear())
+    discrete = Env()
+    discrete.action_space = Discrete(3)
+    with pytest.raises(PhalanxError, match=r"works with continuous actions only; .* has Discrete"):
+        Symmetry(SymmetryConfig(), discrete, Linear())

@@ -158,8 +158,8 @@ class Recorded:
         return found
 
     def _calling(self, table: np.ndarray, scratch: int) -> Callable[..., Callable[[], None]]:
-        """What makes a phase of a compiled function: threads share the rows, whole blocks each.
-        table: of addresses."""
+        """What makes a phase of a compiled function. on_rows: threads share the rows, whole blocks
+        each; else it runs once. table: of addresses."""
         memories = [torch.zeros(scratch + 64, dtype=torch.uint8) for _ in range(self._threads)]
         own = [m.data_ptr() + -m.data_ptr() % 64 for m in memories]
         share = -(-self._rows // (self._threads * BLOCK)) * BLOCK
