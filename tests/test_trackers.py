@@ -6,7 +6,7 @@ import pytest
 
 from interrupted import QUICK, SMALL
 from phalanx.cli.main import main
-from phalanx.errors import PhalanxError
+from phalanx.errors import PhalanxError, PhalanxWarning
 from phalanx.rl import tracking
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -41,6 +41,7 @@ def test_settings_scalars_films_and_checkpoints_are_there(tmp_path, train, monke
 
     monkeypatch.setattr(tracking.Tracker, "after_training", filmed)
     train("max_iterations=4", "mlflow=true", "wandb_activate=True", "wandb_tags=[a, b]")
+    monkeypatch.setattr(tracking.Tracker, "after_training", end)
     ids = json.loads((tmp_path / "runs/Cartpole/tracking.json").read_text())
     client = MlflowClient()
     run = client.get_run(ids["mlflow"])
@@ -54,6 +55,7 @@ def test_settings_scalars_films_and_checkpoints_are_there(tmp_path, train, monke
         for where in ("checkpoints", "videos")
         for a in client.list_artifacts(ids["mlflow"], where)
     }
+    assert client.get_metric_history(ids["mlflow"], "ends/time")
     assert found == {"checkpoints/Cartpole.pth", "checkpoints/last_Cartpole.pth", "videos/1.mp4"}
 
     (file,) = (tmp_path / "runs/Cartpole/wandb").glob(f"offline-run-*/run-{ids['wandb']}.wandb")
@@ -61,7 +63,10 @@ def test_settings_scalars_films_and_checkpoints_are_there(tmp_path, train, monke
     for word in (b"losses/a_loss", b"horizon_length", b"last_Cartpole.pth", b"media/videos"):
         assert word in logged, word
 
+    sent = []
+    monkeypatch.setattr(tracking.MLflowTracker, "film", lambda self, file, frame: sent.append(file))
     train("checkpoint=runs/Cartpole", "max_iterations=6", "mlflow=true")
+    assert not sent  # that film is of frames long gone
     assert json.loads((tmp_path / "runs/Cartpole/tracking.json").read_text()) == ids
     frames = [m.step for m in client.get_metric_history(ids["mlflow"], "losses/a_loss")]
     assert frames == [512 * k for k in range(1, 7)]
@@ -78,3 +83,44 @@ def test_a_library_that_is_missing_or_refuses_ends_with_one_sentence(
     monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(PhalanxError, match=r"install it with `pip install 'phalanx\[wandb\]'`"):
         tracking.WandbTracker({})
+
+
+class Unreachable(tracking.Tracker):
+    """A tracker whose server goes away after the first values."""
+
+    package = "torch"
+
+    def start(self, run):
+        self.calls = ["start"]
+        return "id"
+
+    def log(self, scalars, frame):
+        self.calls.append("log")
+        if self.calls.count("log") > 1:
+            raise ConnectionError("nobody answers")
+
+    def files(self, checkpoints):
+        self.calls.append("files")
+
+    def end(self, failed):
+        self.calls.append(f"end, failed {failed}")
+
+
+def test_training_goes_on_without_a_server_and_one_that_fails_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tracker = Unreachable({})
+    monkeypatch.setattr("phalanx.cli.train._trackers", lambda options: [tracker])
+    with pytest.warns(PhalanxWarning, match="torch gets no more of this run: nobody answers; trai"):
+        main(["train", *SMALL, *QUICK, "max_iterations=4"])
+    assert tracker.calls == ["start", "log", "log"]
+
+    tracker = Unreachable({})
+    with pytest.raises(SystemExit):
+        main(["train", *SMALL, *QUICK, "train.params.config.learning_rate=1e30"])
+    assert tracker.calls == ["start", "end, failed True"]
+
+
+def test_names_are_as_mlflow_takes_them():
+    assert tracking._name("reward/speed [m/s]") == "reward/speed _m/s_"
+    assert tracking._name("task.x.foot*") == "task.x.foot_"
+    assert len(tracking._name("a" * 300)) == 250

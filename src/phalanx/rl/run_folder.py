@@ -34,6 +34,8 @@ class RunFolder:
         self._kept: set[Path] = set()
         self.listeners: list[Callable[[Scalars, float], None]] = []
         """Get all that is logged, values by tag and their place on the horizontal axis."""
+        self.ending = contextlib.ExitStack()
+        """What ends with the run, also with one that fails; observers may add to it."""
         self._scalars: list[tuple[Scalars, float]] = []
         self._checkpoints: dict[str, tuple[dict[str, Any], bool]] = {}
         # Copies queued checkpoints while the device works, instead of waiting for that work.
@@ -49,7 +51,7 @@ class RunFolder:
             self.nn_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._cannot_write(error) from error
-        with owned(self.path) as self._ownership:
+        with owned(self.path) as self._ownership, self.ending:
             try:
                 for leftover in self.nn_dir.glob(".*.pth.tmp"):  # of a run that was killed
                     leftover.unlink()

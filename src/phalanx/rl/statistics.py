@@ -133,6 +133,11 @@ class Clock:
         return event
 
 
+MEANS = ("rewards", "shaped_rewards", "episode_lengths")
+OTHER_AXES = {f"{tag}/{axis}" for tag in MEANS for axis in ("iter", "time")}
+"""Tags that repeat a mean over iterations and over seconds."""
+
+
 def with_tags(
     scalars: dict[str, float], meters: Meters, at: dict[str, float]
 ) -> dict[str, dict[str, float]]:
@@ -141,9 +146,8 @@ def with_tags(
     points: dict[str, dict[str, float]] = {axis: {} for axis in at}
     points["step"] = {**scalars, "info/epochs": at["iter"]}
     if meters.rewards.size:
-        tags = ("rewards", "shaped_rewards", "episode_lengths")
         for axis, values in points.items():
-            values |= {f"{t}/{axis}": m.mean for t, m in zip(tags, meters.all, strict=True)}
+            values |= {f"{t}/{axis}": m.mean for t, m in zip(MEANS, meters.all, strict=True)}
         # Names that tools of other trainers use.
         means = {"ep_rew_mean": meters.rewards.mean, "ep_len_mean": meters.lengths.mean}
         points["step"] |= means

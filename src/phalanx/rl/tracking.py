@@ -6,26 +6,36 @@ Both get the settings, every scalar over environment steps, films and, when trai
 and the last checkpoint. A run that continues continues there, too: its id is in `tracking.json` of
 the run folder. Where to log, and whether offline, the libraries' own variables say (`WANDB_MODE`,
 `MLFLOW_TRACKING_URI`, ...).
+
+A tracker that does not start ends the run at once; one that fails later gets no more of it, with a
+warning, and training goes on.
 """
 
 import importlib.util
 import json
+import re
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from phalanx.errors import PhalanxError
+from phalanx.errors import PhalanxError, PhalanxWarning
 from phalanx.files import write_atomically
 from phalanx.gate import reason
 from phalanx.json_text import read_json
+from phalanx.rl import ranks
 from phalanx.rl.observer import AlgoObserver
+from phalanx.rl.statistics import OTHER_AXES
 
 FILE = "tracking.json"
+FILMS = "videos/*.mp4"
 MOST_PARAMS = 100
 """Settings that MLflow takes at once."""
-OTHER_AXES = ("/iter", "/time")
-"""Ends of the tags that repeat a value over iterations and seconds."""
+NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
+"""What MLflow does not take in names of metrics and settings."""
+LONGEST_NAME = 250
+"""Of MLflow's names."""
 
 
 class Tracker(AlgoObserver):
@@ -41,9 +51,13 @@ class Tracker(AlgoObserver):
             )
         self.settings = dict(settings)
         self._films: set[Path] = set()
+        self._lost = False
 
     def after_init(self, algo: Any) -> None:
         self.algo, self.folder = algo, Path(algo.experiment_dir)
+        if ranks.rank():  # the first logs for all
+            self._lost = True
+            return
         file = self.folder / FILE
         ids = read_json(file) if file.exists() else {}
         if not isinstance(ids, dict) or not all(isinstance(i, str) for i in ids.values()):
@@ -55,25 +69,46 @@ class Tracker(AlgoObserver):
                 f"{self.package} does not start: {reason(error)}; leave {self.package}=true"
                 f" out, or work offline with {self.offline}"
             ) from error
+        algo.run.folder.ending.push(self._ended)
         write_atomically(file, json.dumps(ids).encode(), "train_dir=")
         algo.run.folder.listeners.append(self._scalars)
+        self._films = {*self.folder.glob(FILMS)}  # earlier ones are of other frames
 
     def _scalars(self, scalars: dict[str, float], step: float) -> None:
-        own = {tag: x for tag, x in scalars.items() if not tag.endswith(OTHER_AXES)}
+        own = {tag: x for tag, x in scalars.items() if tag not in OTHER_AXES}
         if own:
-            self.log(own, int(step))
+            self._attempt(lambda: self.log(own, int(step)))
 
     def after_print_stats(self, frame: int, epoch_num: int, total_time: float) -> None:
-        for film in sorted({*self.folder.glob("videos/*.mp4")} - self._films):
+        for film in sorted({*self.folder.glob(FILMS)} - self._films):
             self._films.add(film)
-            self.film(film, frame)
+            self._attempt(lambda film=film: self.film(film, frame))  # type: ignore[misc]
 
     def after_training(self) -> None:
         a = self.algo
         self.after_print_stats(a.frame, a.epoch_num, a.total_time)
         names = (f"{a.name}.pth", f"last_{a.name}.pth")
-        self.files([a.nn_dir / name for name in names if (a.nn_dir / name).exists()])
-        self.end()
+        kept = [a.nn_dir / name for name in names if (a.nn_dir / name).exists()]
+        self._attempt(lambda: self.files(kept))
+
+    def _ended(self, kind: type[BaseException] | None, *_: object) -> None:
+        """The run has ended, by an error of that kind if there is one."""
+        self._attempt(lambda: self.end(failed=kind is not None))
+
+    def _attempt(self, work: Callable[[], None]) -> None:
+        """Do what a server may refuse: hours of training are worth more than their log."""
+        if self._lost:
+            return
+        try:
+            work()
+        except Exception as error:  # of many kinds, see above
+            self._lost = True
+            warnings.warn(
+                f"{self.package} gets no more of this run: {reason(error)}; training goes on, and"
+                f" TensorBoard's files in {self.algo.summaries_dir} have everything",
+                PhalanxWarning,
+                stacklevel=2,
+            )
 
     offline = ""
     """What to set to work without a server."""
@@ -94,7 +129,7 @@ class Tracker(AlgoObserver):
         """Keep checkpoints."""
         raise NotImplementedError
 
-    def end(self) -> None:
+    def end(self, failed: bool) -> None:
         """End the run."""
         raise NotImplementedError
 
@@ -139,9 +174,9 @@ class WandbTracker(Tracker):
             artifact.add_file(str(file))
         self.run.log_artifact(artifact)
 
-    def end(self) -> None:
+    def end(self, failed: bool) -> None:
         """See `Tracker`."""
-        self.run.finish()
+        self.run.finish(exit_code=int(failed))
 
 
 class MLflowTracker(Tracker):
@@ -168,7 +203,7 @@ class MLflowTracker(Tracker):
         experiment = found.experiment_id if found else self.client.create_experiment(name)
         made = self.client.create_run(experiment, run_name=self.folder.name)
         self.run = made.info.run_id
-        params = [Param(key, value) for key, value in flat(self.settings).items()]
+        params = [Param(_name(key), value) for key, value in flat(self.settings).items()]
         for k in range(0, len(params), MOST_PARAMS):
             self.client.log_batch(self.run, params=params[k : k + MOST_PARAMS])
         return str(self.run)
@@ -178,7 +213,7 @@ class MLflowTracker(Tracker):
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(tag, float(x), now, frame) for tag, x in scalars.items()]
+        metrics = [Metric(_name(tag), float(x), now, frame) for tag, x in scalars.items()]
         self.client.log_batch(self.run, metrics=metrics)
 
     def film(self, file: Path, frame: int) -> None:
@@ -190,9 +225,14 @@ class MLflowTracker(Tracker):
         for file in checkpoints:
             self.client.log_artifact(self.run, str(file), "checkpoints")
 
-    def end(self) -> None:
+    def end(self, failed: bool) -> None:
         """See `Tracker`."""
-        self.client.set_terminated(self.run)
+        self.client.set_terminated(self.run, "FAILED" if failed else "FINISHED")
+
+
+def _name(name: str) -> str:
+    """A name as MLflow takes it: `speed _m/s_` for `speed [m/s]`."""
+    return NOT_IN_NAMES.sub("_", name)[:LONGEST_NAME]
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
