@@ -152,7 +152,7 @@ class Player:
     def __init__(self, env):
         self.env, self.restored = env, []
 
-    def get_action(self, obs):
+    def act(self, obs):
         return torch.zeros(self.env.num_envs, self.env.num_actions)
 
     def reset(self):

@@ -4,10 +4,16 @@ import pytest
 import torch
 
 from clockwork import Clockwork, N
-from phalanx import environments
+from phalanx import environments, tasks
+from phalanx.cli.config import compose_config
+from phalanx.cli.export import make_player
+from phalanx.cli.play import record
+from phalanx.cli.play_source import PlaySource
 from phalanx.errors import PhalanxError, PhalanxWarning
 from phalanx.rl import Runner
 from phalanx.rl.runner import ALGORITHMS
+from phalanx.spaces import Discrete
+from phalanx.tasks.cartpole import Cartpole
 from test_rl_games import configuration, our_agent
 from test_rl_games_checkpoints import LSTM
 
@@ -89,3 +95,54 @@ def test_a_policy_of_another_name_plays_if_it_fits_and_says_so(tmp_path):
 def test_a_player_reads_the_config_of_its_agent(name):
     agent, player = ALGORITHMS[name]
     assert player.Config is agent.Config
+
+
+class OneWay(Cartpole):
+    """The cart may only be pushed to one side; notes the choices that arrive, and the episodes'
+    ages at their beginning."""
+
+    action_space = Discrete(2)
+
+    def init_buffers(self):
+        super().init_buffers()
+        self.chosen, self.ages = [], []
+
+    def get_action_masks(self):
+        return torch.tensor([[True, False]]).expand(self.num_envs, 2)
+
+    def pre_physics_step(self, actions):
+        self.ages += self.progress_buf.tolist() if not self.chosen else []
+        self.chosen += actions.tolist()
+
+
+@pytest.mark.parametrize("way", ["run", "page", "film"])
+def test_every_way_to_play_has_the_masks_and_the_beginnings_of_an_evaluation(way, monkeypatch):
+    """The policy prefers what the masks forbid; a training's first episodes begin at any age."""
+    monkeypatch.setitem(tasks.TASKS, "OneWay", __name__)
+    monkeypatch.setattr("phalanx.video.render_video", lambda *args, **kwargs: None)
+    monkeypatch.setattr("phalanx.cli.play.VIDEO_SECONDS", 0.5)
+    own = ["task=OneWay", "task.env.spread_starts=true", "engine=mujoco", "games=1"]
+    train = ["train=CartpoleDiscretePPO", "train.params.config.env_config={}"]
+    masks = ["train.params.config.use_action_masks=true"]
+    player = make_player(compose_config([*own, *train, *masks], "play"), num_envs=8)
+    player.model.a2c_network.logits.bias.data = torch.tensor([0.0, 1e3])
+    if way == "run":
+        player.run()
+    elif way == "page":
+        PlaySource(player, None).advance(20)
+    else:
+        record(player, "film.mp4")
+    assert set(player.env.chosen) == {0}
+    assert set(player.env.ages) == {0}
+
+
+def test_a_recurrent_state_does_not_outlive_its_network(tmp_path):
+    _, agent = our_agent(configuration(tmp_path, max_epochs=1, network={"rnn": LSTM}))
+    agent.train()
+    player = player_of(configuration(tmp_path, network={"rnn": LSTM}))
+    obs, file = torch.randn(N, 3), tmp_path / "ours" / "nn" / "last_t.pth"
+    player.restore(file)
+    first = player.get_action(obs)
+    player.get_action(10 * obs)
+    player.restore(file)
+    assert torch.equal(player.get_action(obs), first)

@@ -42,8 +42,6 @@ def play(arguments: list[str]) -> None:
         without_policy(player, actions)
     else:
         player.restore(path)
-    if hasattr(player.env, "end_schedules"):
-        player.env.end_schedules()
     if options.command is not None:
         if not hasattr(player.env, "give_command"):
             raise PhalanxError(f"{options.task.name} takes no commands; remove command=")
@@ -112,7 +110,7 @@ def record(player: Any, path: Path, on_frame: Any = None) -> Path:
     obs = env.reset()["obs"]
     frames = [env.sim.qpos[:1].cpu().clone()]
     for _ in range(round(VIDEO_SECONDS / env.sim.dt)):
-        stepped = env.step(player.get_action(obs))
+        stepped = env.step(player.act(obs))
         obs = stepped[0]["obs"]
         player.reset_states(stepped[2] | stepped[3])
         frames.append(env.sim.qpos[:1].cpu().clone())

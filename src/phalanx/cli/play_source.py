@@ -108,7 +108,7 @@ class PlaySource(Source):
         sim.qvel[env] += torch.from_numpy(impulse @ response).to(sim.qvel)
 
     def _step(self) -> None:
-        action = self.player.get_action(self._obs)
+        action = self.player.act(self._obs)
         obs, reward, terminated, truncated, _ = self.env.step(action)
         self._obs = obs["obs"]
         self.player.reset_states(terminated | truncated)
@@ -132,7 +132,7 @@ def without_policy(player: Any, actions: str) -> None:
     """Let a player act without its network: actions "zero" or "random"."""
     env, space = player.env, player.env.action_space
 
-    def act(obs: Any, mask: Any = None, is_deterministic: bool = True) -> torch.Tensor:
+    def act(obs: Any) -> torch.Tensor:
         n, device = env.num_envs, env.device
         if isinstance(space, Box):
             zero = torch.zeros(n, *space.shape, device=device)
@@ -142,7 +142,7 @@ def without_policy(player: Any, actions: str) -> None:
         choices = torch.stack(columns, 1).to(device)
         return choices[:, 0] if isinstance(space, Discrete) else choices
 
-    player.get_masked_action, player.get_action = act, act
+    player.act = act
 
 
 def source_of_run(run: Path, num_envs: int) -> PlaySource:

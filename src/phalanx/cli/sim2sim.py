@@ -149,7 +149,6 @@ def _training(config: Sim2SimOptions, about: Metadata, figures: dict[str, Any]) 
         env = [_as_typed(k, v) for k, v in config.task.get("env", {}).items()]
         player = make_player(compose_config([*arguments, *env], "play"), config.episodes)
         player.restore(checkpoint)
-        player.env.end_schedules()
         if config.command is not None:
             player.env.give_command(config.command)
         torch.manual_seed(config.seed)  # the initial states of sim2sim

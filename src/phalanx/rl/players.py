@@ -1,4 +1,8 @@
-"""Players: evaluate a trained policy over whole episodes."""
+"""Players: evaluate a trained policy over whole episodes.
+
+Their environments are those of the end of training: schedules have ended, and every episode begins
+at its beginning.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -45,6 +49,8 @@ class PpoPlayerContinuous:
         self.params = params
         self.config = read(self.Config, params["config"], "params.config")
         self.env: Any = make_env(self.config)
+        if hasattr(self.env, "end_schedules"):
+            self.env.end_schedules()
         self.device = torch.device(self.env.device)
         self.model = build_model(params, self.config, self.env).to(self.device).eval()
         self.is_rnn = getattr(self.model, "is_rnn", lambda: False)()
@@ -63,7 +69,8 @@ class PpoPlayerContinuous:
         steps so far."""
 
     def restore(self, fn: str | Path) -> None:
-        """Load the weights of the checkpoint at `fn`. Raises PhalanxError if they do not fit."""
+        """Load the weights of the checkpoint at `fn`, and zero the recurrent state, which is of
+        others. Raises PhalanxError if they do not fit."""
         state = checkpoint.load(fn)
         own, name = self.config.name, (state.get("phalanx") or {}).get("name", self.config.name)
         try:
@@ -74,6 +81,7 @@ class PpoPlayerContinuous:
             raise PhalanxError(
                 f"{fn} is a checkpoint of {show(name)}, not of {own!r}; use task={name}"
             ) from error
+        self.reset()
         if name != own:
             self.warnings.append(
                 f"{fn} is a checkpoint of {show(name)}; its policy now plays {own!r}"
@@ -89,6 +97,13 @@ class PpoPlayerContinuous:
         if self.states is not None:
             alive = 1.0 - done.float()[None, :, None]
             self.states = tuple(s * alive for s in self.states)
+
+    def act(self, obs: Any) -> Tensor:
+        """The actions of an evaluation for the environment's present observations, (N, ...): with
+        its masks, if the policy was trained with some, and drawn only where
+        `player.deterministic` is false."""
+        masks = self.env.get_action_masks() if self.uses_masks else None
+        return self.get_masked_action(obs, masks, self.is_deterministic)
 
     # -- RL Games' way to play in a loop of your own, as Isaac Lab's play.py does ------------------
 
@@ -178,8 +193,7 @@ class PpoPlayerContinuous:
         returns: list[Tensor] = []
         lengths: list[Tensor] = []
         while int(played.min()) < per_env:
-            masks = env.get_action_masks() if self.uses_masks else None
-            actions = self.get_masked_action(obs["obs"], masks, self.is_deterministic)
+            actions = self.act(obs["obs"])
             obs, reward, terminated, truncated, infos = env.step(actions)
             self.post_step(infos)
             total += reward
