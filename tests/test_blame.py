@@ -9,6 +9,7 @@ import torch
 from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner, vecenv
+from phalanx.rl.absurd import AbsurdRewards
 
 N, HORIZON, ITERATIONS = 16, 8, 4
 ENV, STEP = 3, 13  # the fifth step of the second iteration, or the last one with LAST
@@ -46,6 +47,8 @@ def broken(name, origin, step):
             reward, terminated = super().compute_reward()
             if self.now() and origin == "reward":
                 reward[ENV] = math.inf
+            if self.now() and isinstance(origin, float):
+                reward[ENV] = origin
             return reward, terminated
 
         ended = False
@@ -66,7 +69,7 @@ def broken(name, origin, step):
     return Broken(Broken.Config(num_envs=N), device="cpu")
 
 
-def trained(tmp_path, name, origin, step=STEP, **changes):
+def trained(tmp_path, name, origin, step=STEP, algorithm=None, **changes):
     vecenv.register("broken_task", lambda num_envs, device, **options: broken(name, origin, step))
     config = {
         "name": "broken", "env_name": "broken_task", "device": "cpu", "train_dir": str(tmp_path),
@@ -75,6 +78,7 @@ def trained(tmp_path, name, origin, step=STEP, **changes):
     }  # fmt: skip
     network = {"name": "actor_critic", "mlp": {"units": [8]}, "space": {"continuous": {}}}
     params = {"seed": 0, "algo": {"name": "a2c_continuous"}, "network": network, "config": config}
+    params |= algorithm or {}
     runner = Runner()
     runner.load({"params": params})
     agent = runner.algo_factory.create(runner.algo_name, base_name="run", params=runner.params)
@@ -97,6 +101,58 @@ def test_bad_values_returned_by_the_task_are_blamed_on_it(tmp_path, name, origin
     said = words.format(step=step, after=step + 1)
     with pytest.raises(PhalanxError, match=said):
         trained(tmp_path, name, origin, step)
+
+
+SAC = {"algo": {"name": "sac"}, "network": {"name": "soft_actor_critic", "mlp": {"units": [8]}}}
+SAC_SIZES = {"num_steps_per_episode": HORIZON, "num_warmup_steps": 1, "replay_buffer_size": 4096}
+
+
+@pytest.mark.parametrize("algorithm", [None, SAC])
+def test_one_absurd_reward_counts_as_zero_and_is_named(tmp_path, algorithm):
+    def run(folder, reward):
+        own = (
+            {}
+            if algorithm is None
+            else SAC_SIZES
+            | {
+                "name": "broken",
+                "env_name": "broken_task",
+                "device": "cpu",
+                "train_dir": str(tmp_path / folder),
+                "max_epochs": ITERATIONS,
+            }
+        )
+        changed = algorithm and algorithm | {"config": own}
+        return trained(tmp_path / folder, "Cartpole", reward, algorithm=changed)
+
+    zero, absurd = run("zero", 0.0), run("absurd", -1e12)
+    assert absurd.last_mean_rewards == zero.last_mean_rewards
+    expected = zero.model.state_dict()
+    for name, weights in absurd.model.state_dict().items():
+        assert torch.equal(weights, expected[name]), name
+    said = [sentence for sentence in absurd.warnings if "reward of" in sentence]
+    assert len(said) == 1
+    assert "environment 3 gave a reward of -1e+12 in iteration 2 (step 13 of the run)" in said[0]
+    assert not any("reward of" in sentence for sentence in zero.warnings)
+
+
+def test_large_rewards_are_ordinary_where_they_are_frequent():
+    torch.manual_seed(0)
+    seldom, always, often = (AbsurdRewards(512, torch.device("cpu")) for _ in range(3))
+    for step in range(2000):
+        ordinary = torch.rand(512)
+        assert seldom.without(ordinary, ordinary)[1] is ordinary
+        millions = 1e6 * ordinary
+        assert torch.equal(always.without(millions, millions)[1], millions)
+        glitch = ordinary.clone()
+        glitch[7] = 1e6
+        if step % 200 == 199:  # 1 in 100,000 rewards
+            assert seldom.without(glitch, glitch)[1][7] == 0
+        if step % 2 == 1:  # 1 in 1,000
+            last = often.without(glitch, glitch)[1]
+    assert torch.equal(last, glitch)
+    assert "environment 7 gave a reward of 1e+06" in seldom.report(1, 1, 1)
+    assert not always.report(1, 1, 1)
 
 
 def test_a_shaper_is_blamed_itself(tmp_path):

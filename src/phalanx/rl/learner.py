@@ -21,6 +21,7 @@ from torch import Tensor
 
 from phalanx.errors import PhalanxError
 from phalanx.fits import check_fits
+from phalanx.rl.absurd import AbsurdRewards
 from phalanx.rl.config import AgentConfig
 from phalanx.rl.part import Part
 from phalanx.rl.statistics import EpisodeSums
@@ -65,6 +66,7 @@ class Learner:
         """Whether compiled functions on a CPU multiply in bfloat16."""
         self.obs: dict[str, Any] = {}
         self.parts: list[Part] = []
+        self.absurd = AbsurdRewards(env.num_envs, self.device)
 
     @property
     def batch_size(self) -> int:

@@ -84,6 +84,7 @@ class OffPolicy(Learner):
         replay.write(obs=obs, actions=actions)
         self.obs, reward, terminated, truncated, infos = env.step(actions)
         shaped = shape_reward(reward, c.reward_shaper)
+        reward, shaped = self.absurd.without(reward, shaped)
         ended = terminated | truncated
         replay.write(
             rewards=shaped,

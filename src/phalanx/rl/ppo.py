@@ -170,6 +170,7 @@ class PPO(PolicyLearner):
         shaped = formulas.shape_reward(reward, self.config.reward_shaper)
         for part in self.parts:
             shaped = part.step_reward(shaped, reached)
+        reward, shaped = self.absurd.without(reward, shaped)
         done = (terminated | truncated).float()
         return shaped, done, self.episodes.add(reward, shaped, done)
 

@@ -73,6 +73,7 @@ class Run:
         """The latest of each number that the environment's `scalars` returned."""
         self.warnings: list[str] = []
         self._subjects: set[str] = set()
+        self._absurd_reward = ""
         self.stop_reason = ""
         self.episodes_restored = False
         self._reads = reads
@@ -193,6 +194,14 @@ class Run:
         elif hasattr(self.env, "report"):
             self.warn(self.env.report())
 
+    def _warn_of_rewards(self) -> None:
+        if self._absurd_reward:  # once in a run
+            return
+        own = self.agent.num_actors * ranks.size()
+        steps = self.agent.batch_size // self.agent.num_actors
+        self._absurd_reward = self.agent.absurd.report(self.epoch_num, steps, self.frame // own)
+        self.warn(self._absurd_reward)
+
     def _read_statistics(self) -> None:
         last = self.folder.nn_dir / f"{self.saving.last}.pth"
         blame = partial(why_not_finite, self, self._restart.state, self._reads)
@@ -202,6 +211,7 @@ class Run:
             self.task_scalars |= scalars
             self.folder.log(scalars, self.frame)
         self._warn_of_env()
+        self._warn_of_rewards()
         self.observer.after_print_stats(self.frame, self.epoch_num, self.journal.total_time)
 
     # -- files -------------------------------------------------------------------------------------

@@ -199,6 +199,7 @@ def restore(run: Any, state: dict[str, Any], set_epoch: bool, source: object) ->
     a file, `check` must have accepted it."""
     own = state.get("phalanx") or {}
     name, saved_name = run.config.name, own.get("name", run.config.name)
+    run.agent.absurd.restart()
     for sentence in run.agent.load_weights(state, source):
         run.warn(f"{source}: {sentence}")
     if set_epoch:
