@@ -18,9 +18,11 @@ import torch
 
 import command_line
 from phalanx import tasks
+from phalanx.cli import sim2sim
 from phalanx.cli.config import compose_config
 from phalanx.cli.export import make_player
 from phalanx.cli.main import main
+from phalanx.cli.play import record
 from phalanx.deploy import Policy
 from phalanx.deploy import export as export_module
 from phalanx.deploy.describe import describe
@@ -54,6 +56,20 @@ class TwoPushes(Cartpole):
         coarse, fine = [tuple((f * (k - 1),) for k in range(3)) for f in (200, 40)]
         joints = self.cartpole.joint_names[:1]
         return ActionLayout("effort", joints, low=-400, high=400, choices=(coarse, fine))
+
+
+class Aimed(Cartpole):
+    """A ball that the task sets shows each step of an episode, ten to a metre."""
+
+    def create_scene(self):
+        scene = super().create_scene()
+        ball = scene.spec.worldbody.add_body(name="ball", mocap=True)
+        ball.add_geom(type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.1, 0, 0])
+        return scene
+
+    def pre_physics_step(self, actions):
+        super().pre_physics_step(actions)
+        self.sim.mocap_pos[:, 0, 0] = 0.1 * (self.progress_buf + 1)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -680,6 +696,23 @@ def test_actuator_models_are_driven_once_a_physics_step(exported):
 def test_timestep_that_does_not_fit_is_refused(exported):
     with pytest.raises(PhalanxError, match=r"timestep is 0.01, which does not divide .* 0.01667"):
         Trial(exported("LSTM")[2], episodes=1, timestep=0.01)
+
+
+def test_films_show_bodies_that_the_task_sets(exported, tmp_path, monkeypatch):
+    policy = exported("LSTM")[2]
+    monkeypatch.setitem(tasks.TASKS, "Cartpole", __name__)
+    monkeypatch.setattr(sys.modules[__name__], "Cartpole", Aimed)
+    filmed = []
+    draw = lambda model, **shown: filmed.append(shown["mocap_pos"][:3, 0, 0, 0])  # noqa: E731
+    monkeypatch.setattr("phalanx.video.render_video", draw)
+    monkeypatch.setattr("phalanx.cli.play.VIDEO_SECONDS", 0.2)
+    player, _ = make(tmp_path, MODELS["LSTM"])
+    record(player, tmp_path / "film.mp4")
+    trial = Trial(policy, episodes=2)
+    for _ in range(5):
+        trial.step()
+    sim2sim._video(trial, tmp_path, None)
+    np.testing.assert_allclose(filmed, [[0, 0.2, 0.4], [0.1, 0.3, 0.5]], rtol=1e-6)
 
 
 # the command line ---------------------------------------------------------------------------------

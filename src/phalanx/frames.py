@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phalanx.errors import PhalanxError
-from phalanx.video import BACKENDS, GL_OFF, with_cheaper_light
+from phalanx.video import BACKENDS, GL_OFF, poses, with_cheaper_light
 
 READY = b"ready\n"
 
@@ -124,11 +124,8 @@ def main(file: str, width: int, height: int) -> None:
         pictures.write(READY)
         pictures.flush()
         while len(state := states.read(size)) == size:
-            values = np.frombuffer(state)
-            data.qpos[:] = values[: model.nq]
-            mocap = values[model.nq :]
-            data.mocap_pos[:] = mocap[: 3 * model.nmocap].reshape(-1, 3)
-            data.mocap_quat[:] = mocap[3 * model.nmocap :].reshape(-1, 4)
+            for name, pose in poses(model, np.frombuffer(state)).items():
+                getattr(data, name)[:] = pose
             mujoco.mj_forward(model, data)
             low, high = box(model, data, robot)
             camera.lookat = (low + high) / 2

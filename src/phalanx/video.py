@@ -93,11 +93,21 @@ def render_video(
     return _render(model, arrays, Path(path), "the video", MP4, on_frame)
 
 
-def thinned(qpos: NDArray[Any], hz: float) -> tuple[NDArray[Any], int]:
-    """About FPS poses per second of the poses (T, ...), which are `hz` per second, and the number
+def poses(model: mujoco.MjModel, states: NDArray[Any]) -> dict[str, Any]:
+    """What `render_video` draws of states (..., width), which are as `sim.recorder` has them: qpos
+    and, if the model has mocap bodies, mocap_pos and mocap_quat, by name."""
+    qpos, pos, quat = np.split(states, [model.nq, model.nq + 3 * model.nmocap], axis=-1)
+    if not model.nmocap:
+        return {"qpos": qpos}
+    pos, quat = (x.reshape(*x.shape[:-1], model.nmocap, -1) for x in (pos, quat))
+    return {"qpos": qpos, "mocap_pos": pos, "mocap_quat": quat}
+
+
+def thinned(states: NDArray[Any], hz: float) -> tuple[NDArray[Any], int]:
+    """About FPS states per second of the states (T, ...), which are `hz` per second, and the number
     per second that is left. Without a GPU, rendering is slow."""
     stride = max(1, round(hz / FPS))
-    return qpos[::stride], max(1, round(hz / stride))
+    return states[::stride], max(1, round(hz / stride))
 
 
 def with_cheaper_light(model: mujoco.MjModel) -> mujoco.MjModel:

@@ -25,6 +25,7 @@ from torch import Tensor
 from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.frames import FrameRenderer
+from phalanx.sim.recorder import states_of
 from phalanx.spaces import Box, Discrete, MultiDiscrete
 
 try:
@@ -123,7 +124,7 @@ class PhalanxVectorEnv(VectorEnv):
         if self.render_mode is None:
             return None
         self._renderer = self._renderer or FrameRenderer(self.task.sim.model_of(0))
-        return Pictures(self._renderer, states_of(self.task))
+        return Pictures(self._renderer, states_of(self.task.sim))
 
     def close_extras(self, **kwargs: Any) -> None:
         """End the process that draws."""
@@ -203,13 +204,6 @@ class Pictures(Sequence[np.ndarray]):
         if isinstance(env, slice):
             return [self[k] for k in range(*env.indices(len(self)))]
         return self._renderer.draw(self._states[env])
-
-
-def states_of(task: tasks.Task) -> np.ndarray:
-    """(N, width) a copy of what `FrameRenderer` draws."""
-    sim = task.sim
-    names = ("qpos", "mocap_pos", "mocap_quat") if sim.model.nmocap else ("qpos",)
-    return torch.cat([getattr(sim, n).flatten(1) for n in names], 1).cpu().numpy().copy()
 
 
 def _check_render_mode(render_mode: str | None) -> None:

@@ -117,21 +117,15 @@ def main(folder: Path) -> None:
     import imageio_ffmpeg
     import mujoco
 
-    from phalanx.video import render_video
+    from phalanx.video import poses, render_video
 
     os.nice(NICENESS)
     with np.load(folder / "job.npz", allow_pickle=False) as archive:
         job = dict(archive)
     model = mujoco.MjModel.from_binary_path(str(folder / "model.mjb"))
-    states, n = job["states"], model.nmocap
-    qpos, mocap = states[..., : model.nq], states[..., model.nq :]
-    places = {}
-    if n:
-        places["mocap_pos"] = mocap[..., : 3 * n].reshape(*mocap.shape[:2], n, 3)
-        places["mocap_quat"] = mocap[..., 3 * n :].reshape(*mocap.shape[:2], n, 4)
     path = Path(str(job["path"]))
     fps, caption = int(job["fps"]), str(job["caption"])
-    render_video(model, qpos, path, fps=fps, caption=caption, **places)
+    render_video(model, path=path, fps=fps, caption=caption, **poses(model, job["states"]))
     ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-i", str(path)]
     subprocess.run([*ffmpeg, *GIF, str(folder / "film.gif")], check=True)
 

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from rich.text import Text
 
 from phalanx.cli.config import compose_config, resolved, train_params
@@ -16,6 +16,7 @@ from phalanx.cli.run_folders import given_checkpoint
 from phalanx.cli.warmup import loading_shown
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
+from phalanx.sim.recorder import states_of
 
 VIDEO_SECONDS = 10.0
 
@@ -103,20 +104,20 @@ def _show(player: Any, path: Path | None, options: PlayOptions, port: int | None
 
 def record(player: Any, path: Path, on_frame: Any = None) -> Path:
     """Play from a reset and render the first environment to `path`."""
-    from phalanx.video import render_video, thinned, with_cheaper_light
+    from phalanx.video import poses, render_video, thinned, with_cheaper_light
 
     env = player.env
     player.reset()
     obs = env.reset()["obs"]
-    frames = [env.sim.qpos[:1].cpu().clone()]
+    states = [states_of(env.sim, 1)]
     for _ in range(round(VIDEO_SECONDS / env.sim.dt)):
         stepped = env.step(player.act(obs))
         obs = stepped[0]["obs"]
         player.reset_states(stepped[2] | stepped[3])
-        frames.append(env.sim.qpos[:1].cpu().clone())
-    qpos, fps = thinned(torch.stack(frames).numpy(), 1 / env.sim.dt)
+        states.append(states_of(env.sim, 1))
+    shown, fps = thinned(np.stack(states), 1 / env.sim.dt)
     model = with_cheaper_light(env.sim.model_of(0))
-    return render_video(model, qpos, path, fps=fps, on_frame=on_frame)
+    return render_video(model, path=path, fps=fps, on_frame=on_frame, **poses(model, shown))
 
 
 def _video_path(checkpoint: Path | None, task: str, actions: str) -> Path:

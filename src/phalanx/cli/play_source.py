@@ -11,6 +11,7 @@ import torch
 
 from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.rl import Runner
+from phalanx.sim.recorder import states_of
 from phalanx.spaces import Box, Discrete
 from phalanx.viewer.source import Curves, Source
 
@@ -122,10 +123,7 @@ class PlaySource(Source):
             self._return = 0.0
 
     def _look(self) -> None:
-        sim = self.env.sim
-        names = ("qpos", "mocap_pos", "mocap_quat") if sim.model.nmocap else ("qpos",)
-        parts = [getattr(sim, name).flatten(1) for name in names]
-        self.states = torch.cat(parts, 1).cpu().numpy().copy()
+        self.states = states_of(self.env.sim)
 
 
 def without_policy(player: Any, actions: str) -> None:

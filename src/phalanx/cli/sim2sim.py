@@ -100,7 +100,7 @@ def sim2sim(arguments: list[str]) -> None:
             trial.step()
             steps += 1
             show(f"{int((~trial.running).sum())} of {config.episodes} episodes, step {steps}")
-            complete = len(trial.trace.qpos) >= wanted or not trial.tracing
+            complete = len(trial.trace.states) >= wanted or not trial.tracing
             if config.video and complete and film is None:
                 film = pool.submit(_video, trial, folder, console)
         show("the training player, for comparison")
@@ -190,14 +190,15 @@ def _make_folder(config: Sim2SimOptions) -> Path:
 
 
 def _video(trial: Any, folder: Path, console: Console) -> Path | None:
-    from phalanx.video import render_video, thinned, with_cheaper_light
+    from phalanx.video import poses, render_video, thinned, with_cheaper_light
 
     hz = trial.about.control_hz
-    qpos = np.array(trial.trace.qpos[: round(VIDEO_SECONDS * hz)])[:, None]
-    frames, fps = thinned(qpos, hz)
+    states = np.array(trial.trace.states[: round(VIDEO_SECONDS * hz)])[:, None]
+    shown, fps = thinned(states, hz)
     model = with_cheaper_light(trial.robots[0].model)
     try:
-        return render_video(model, frames, folder / "video.mp4", fps=fps)
+        path = folder / "video.mp4"
+        return render_video(model, path=path, fps=fps, **poses(model, shown))
     except PhalanxError as error:
         console.print(f"no video: {error}")
         return None

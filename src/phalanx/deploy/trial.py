@@ -44,7 +44,8 @@ class Trace:
     """Robot 0's first episode, one row per control step."""
 
     time: list[float] = field(default_factory=list)
-    qpos: list[Array] = field(default_factory=list)
+    states: list[Array] = field(default_factory=list)
+    """As `sim.recorder` has them: qpos, then mocap_pos and mocap_quat."""
     targets: list[Array] = field(default_factory=list)
     measured: list[Array] = field(default_factory=list)
     joint_pos: list[Array] = field(default_factory=list)
@@ -224,7 +225,8 @@ class Trial:
         if self.tracing:
             trace = self.trace
             trace.time.append(len(trace.time) * self.about.control_dt)
-            trace.qpos.append(robot.data.qpos.copy())
+            d = robot.data
+            trace.states.append(np.concatenate([d.qpos, d.mocap_pos.flat, d.mocap_quat.flat]))
             trace.targets.append(command.targets.copy())
             trace.measured.append(robot.measured())
             trace.joint_pos.append(robot.data.qpos[robot.qpos].copy())

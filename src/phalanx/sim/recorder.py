@@ -27,8 +27,7 @@ class Recorder:
     def __init__(self, sim: Sim, num_envs: int) -> None:
         self.sim = sim
         self.num_envs = min(num_envs, sim.num_envs)
-        names = ("qpos", "mocap_pos", "mocap_quat") if sim.model.nmocap else ("qpos",)
-        self._parts = [getattr(sim, name)[: self.num_envs].flatten(1) for name in names]  # views
+        self._parts = _parts(sim, self.num_envs)
         width = self._row().shape[-1]
         self.ring = torch.zeros(ROWS, self.num_envs, width, device=sim.device)
         self._on_host: list[tuple[NDArray[Any], NDArray[Any]]] = []
@@ -54,6 +53,18 @@ class Recorder:
     def _row(self) -> Tensor:
         """(num_envs, width)."""
         return torch.cat(self._parts, 1) if len(self._parts) > 1 else self._parts[0]
+
+
+def states_of(sim: Sim, num_envs: int | None = None) -> NDArray[Any]:
+    """(num_envs, width) a copy of the present states of the first environments, None for all, as
+    `Recorder` has them."""
+    return torch.cat(_parts(sim, num_envs), 1).cpu().numpy().copy()
+
+
+def _parts(sim: Sim, num_envs: int | None) -> list[Tensor]:
+    """Views of all that is drawn of a state: (num_envs, width) each."""
+    names = ("qpos", "mocap_pos", "mocap_quat") if sim.model.nmocap else ("qpos",)
+    return [getattr(sim, name)[:num_envs].flatten(1) for name in names]
 
 
 def rows_since(ring: Tensor, last: int, seen: int) -> tuple[Tensor, bool]:

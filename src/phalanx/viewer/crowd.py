@@ -14,6 +14,7 @@ import viser
 from mjviser.conversions import group_geoms_by_visual_compat, merge_geoms
 from numpy.typing import NDArray
 
+from phalanx.video import poses
 from phalanx.video_renderer import box, robot_geoms, shared_world
 from phalanx.viewer.scene import COLLIDES, COLLISION_RGBA, DRAWN, NEITHER, groups
 
@@ -60,11 +61,8 @@ class Crowd:
         n, model, data = self.num_envs, self.model, self.data
         pos, quat = np.empty((n, model.nbody, 3)), np.empty((n, model.nbody, 4))
         for env, state in enumerate(states):
-            data.qpos[:] = state[: model.nq]
-            if model.nmocap:
-                mocap = state[model.nq :]
-                data.mocap_pos[:] = mocap[: 3 * model.nmocap].reshape(-1, 3)
-                data.mocap_quat[:] = mocap[3 * model.nmocap :].reshape(-1, 4)
+            for name, pose in poses(model, state).items():
+                getattr(data, name)[:] = pose
             mujoco.mj_kinematics(model, data)
             pos[env], quat[env] = data.xpos, data.xquat
         pos += self.offsets[:, None]
