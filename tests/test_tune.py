@@ -1,5 +1,6 @@
 """Studies of many runs: what they try, how they continue, what a population changes."""
 
+import fcntl
 import os
 import random
 import signal
@@ -16,7 +17,8 @@ from interrupted import wait_until
 from phalanx.cli import trial, tune
 from phalanx.cli.dexpbt import MUTATIONS, DexPBT, PBTOptions, large_gap, mutated
 from phalanx.cli.main import main
-from phalanx.cli.study import Record, Study, settings_of_trials
+from phalanx.cli.overrides import split
+from phalanx.cli.study import Record, Study, as_arguments, settings_of_trials
 from phalanx.errors import PhalanxError
 
 CONFIG = "train.params.config."
@@ -71,6 +73,7 @@ def test_weights_are_taken_only_over_a_large_gap():
         (["scheduler=pbt", "pbt.mutation={gamma: mutate_it}"], "is 'mutate_it'; accepted"),
         (["scheduler=pbt", "pbt.intervall=3"], "did you mean 'interval_steps'?"),
         (["experiment=x"], "experiment= is not for phalanx tune"),
+        (["wandb_project=x"], "wandb_project= is not for phalanx tune, whose trials"),
         (["study=elsewhere"], "there is no study in elsewhere"),
         (["num_envs=16", f"{CONFIG}minibatch_size_per_env=8,7"], "112 does not divide the batch"),
         (["train=CartpoleLSTM", f"{CONFIG}seq_length=4,3"], "seq_length 3 does not divide"),
@@ -220,3 +223,46 @@ def test_a_study_that_is_killed_continues_and_a_trial_that_fails_leaves_others_a
     assert "the losses became NaN or infinite" in failed.reason
     assert "the losses became NaN or infinite" in out
     assert (tmp_path / "s/curves.png").stat().st_size > 1000
+
+
+def test_a_trial_reads_the_values_that_were_given():
+    values = {
+        "a": None,
+        "b": "1",
+        "c": 1e-05,
+        "d": float("inf"),
+        "e": [1, None],
+        "f": {"x": "a, b"},
+    }
+    values |= {"g": True, "h": "é", "task": "Ant", "i": "null", "j": "~", "sim_device": "cpu"}
+    words = as_arguments(values)
+    assert {k: tune._value(k, text) for k, text in map(split, words)} == values
+    own, given = tune._read(["task=Cartpole", "max_iterations=null,1000"])
+    (first, _) = tune._settings(own, given[:1], given)
+    tune._check([*given[:1], *as_arguments({k: tune._value(k, v) for k, v in first.items()})])
+
+
+def test_asha_ends_no_trial_before_its_own_last_iteration(tmp_path):
+    scheduler = tune._scheduler(tune.TuneOptions(scheduler="asha"), Study(tmp_path / "s"))
+    scheduler.set_search_properties("return", "max")
+    running = SimpleNamespace(trial_id="0")
+    scheduler.on_trial_add(None, running)
+    row = {"iteration": 100_000, "return": 1.0}
+    assert scheduler.on_trial_result(None, running, row) == scheduler.CONTINUE
+
+
+def test_a_study_that_runs_is_left_alone_and_one_continues_elsewhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["task=Cartpole", "num_envs=16", "seed=1,2"]
+    monkeypatch.setattr(tune, "_run", lambda own, *rest: seen.append(own.address))
+    seen = []
+    main(["tune", *arguments, "study=s"])
+    main(["tune", "study=s", "address=auto"])
+    assert seen == [None, "auto"]
+    with (tmp_path / "s/.owner").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write("77")
+        held.flush()
+        with pytest.raises(SystemExit):
+            main(["tune", "study=s"])
+    assert "s is in use by process 77, which" in capsys.readouterr().err

@@ -9,6 +9,7 @@ These plain files are all that a study needs to continue, at whatever moment it 
 """
 
 import json
+import math
 import re
 import shlex
 import shutil
@@ -20,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from phalanx.cli.keys import TEXTS
 from phalanx.cli.overrides import split, split_at_commas
 from phalanx.config import read
 from phalanx.errors import PhalanxError
@@ -147,6 +149,15 @@ def read_record(values: Any, file: Path) -> Record:
     if any(len(row) != len(COLUMNS) for row in record.curve):
         raise PhalanxError(f"{file} is damaged: a row of its curve is not {', '.join(COLUMNS)}")
     return record
+
+
+def as_arguments(values: dict[str, Any]) -> list[str]:
+    """A trial's settings as arguments of `phalanx train`, which reads the same values from them."""
+
+    def text(value: Any) -> str:
+        return yaml.safe_dump([value], default_flow_style=True, width=math.inf)[1:-2]
+
+    return [f"{key}={v if key in TEXTS else text(v)}" for key, v in values.items()]
 
 
 def settings_of_trials(arguments: Sequence[str], samples: int, seed: int) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from phalanx.cli.study import COLUMNS, Record, Study
+from phalanx.cli.study import COLUMNS, Record, Study, as_arguments
 from phalanx.errors import PhalanxError
 from phalanx.rl import AlgoObserver
 
@@ -45,7 +45,7 @@ def _train(config: dict[str, Any], record: Record, reporter: "Reporter") -> None
     from phalanx.rl.observer import Observers
 
     study = reporter.study
-    own = [f"{key}={value}" for key, value in record.values.items()]
+    own = as_arguments(record.values)
     place = [f"train_dir={study.path / 'runs'}", f"experiment={record.number:03}_{record.starts}"]
     options = resolved(compose_config([*config["arguments"], *own, *place]))
     assert isinstance(options, TrainOptions)

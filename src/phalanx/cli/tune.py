@@ -30,10 +30,18 @@ from phalanx.cli.console import Lines
 from phalanx.cli.keys import TEXTS
 from phalanx.cli.options import TrainOptions
 from phalanx.cli.overrides import check_given, check_key, split
-from phalanx.cli.study import DRAW, Record, Study, settings_of_trials, split_at_commas
+from phalanx.cli.study import (
+    DRAW,
+    Record,
+    Study,
+    as_arguments,
+    settings_of_trials,
+    split_at_commas,
+)
 from phalanx.cli.sweep import FAILED, INTERRUPTED
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
+from phalanx.rl.owner import owned
 from phalanx.yaml_file import parse_yaml
 
 ENVIRONMENT = {
@@ -42,6 +50,16 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may end before it has a return
 }
+
+WHERE = ("study=", "address=")
+"""What says where a study is, and not what it tries."""
+
+LONGEST = 10**9
+"""Iterations of a trial, for ASHA's rungs: settings may limit them, and each trial differently."""
+
+OWN_FOLDER = ("experiment", "train_dir", "checkpoint", "devices", "multi_gpu")
+UNSEEN = ("view", "host", "port", "video_every", "wandb", "mlflow")
+"""Beginnings of options of `phalanx train` that a trial has no use for."""
 
 START_TRIES = 4
 """On a busy machine Ray's half a minute for its own start may not do."""
@@ -73,7 +91,7 @@ class TuneOptions:
     """Iterations between two reports and checkpoints of a trial."""
     draw_seed: int = ranged(0, at_least=0, at_most=2**63 - 1)
     """Seed of the values that are drawn and of mutations."""
-    grace: int = ranged(50, at_least=1)
+    grace: int = ranged(50, at_least=1, at_most=1_000_000)
     """With scheduler=asha: iterations before a trial may be stopped."""
     reduction: int = ranged(4, at_least=2, at_most=1000)
     """With scheduler=asha: at each rung, one trial in this many trains on."""
@@ -86,12 +104,13 @@ def tune(arguments: list[str]) -> int | None:
     if importlib.util.find_spec("ray") is None:
         raise PhalanxError("tune needs Ray; install it with `pip install 'phalanx[tune]'`")
     own, passed_on = _read(arguments)
-    if own.study and not passed_on and len(arguments) == 1:
-        study = Study(Path(own.study))
+    if own.study and all(a.startswith(WHERE) for a in arguments):
+        study, address = Study(Path(own.study)), own.address
         if not study.file.exists():
             raise PhalanxError(f"there is no study in {own.study}; begin one with task=")
         arguments = study.arguments()
         own, passed_on = _read(arguments)
+        own = dataclasses.replace(own, address=address)
     else:
         study = Study(Path(own.study or f"studies/{_task(passed_on)}"))
     fixed = [a for a in passed_on if not _varies(a)]
@@ -100,12 +119,13 @@ def tune(arguments: list[str]) -> int | None:
         for values in _settings(own, fixed, passed_on)
     ]
     for values in trials:
-        _check([*fixed, *(f"{key}={value}" for key, value in values.items())])
-    study.begin([a for a in arguments if not a.startswith(("study=", "address="))], trials)
+        _check([*fixed, *as_arguments(values)])
+    study.begin([a for a in arguments if not a.startswith(WHERE)], trials)
     console = Lines()
     if idle := _without_effect(arguments, own, passed_on):
         console.print(f"options without effect: {', '.join(idle)}", style="dim")
-    failed = _run(own, study, fixed, console)
+    with owned(study.path, "study"):
+        failed = _run(own, study, fixed, console)
     from phalanx.cli.tune_table import plot, table
 
     records = study.trials()
@@ -174,7 +194,7 @@ def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> 
         "every": own.report_every,
         "replays": replays,
     }
-    scheduler = _scheduler(own, study, _iterations(fixed))
+    scheduler = _scheduler(own, study)
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(trial, {"cpu": own.cpus, "gpu": gpus}),
         param_space=config,
@@ -233,13 +253,13 @@ def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _scheduler(own: TuneOptions, study: Study, iterations: int) -> Any:
+def _scheduler(own: TuneOptions, study: Study) -> Any:
     if own.scheduler == "asha":
         from ray.tune.schedulers import ASHAScheduler
 
         return ASHAScheduler(
             time_attr="iteration",
-            max_t=max(iterations, own.grace) + 1,
+            max_t=LONGEST,
             grace_period=own.grace,
             reduction_factor=own.reduction,
         )
@@ -283,9 +303,14 @@ def _read(arguments: list[str]) -> tuple[TuneOptions, list[str]]:
     for word in passed_on:
         key = split(word)[0]
         check_key(key, [*names, *trains], "tune")
-        if key in ("experiment", "train_dir", "checkpoint", "devices", "multi_gpu", "view"):
+        if key in OWN_FOLDER:
             raise PhalanxError(
                 f"{key}= is not for phalanx tune, which makes a run folder per trial"
+            )
+        if key.startswith(UNSEEN):
+            raise PhalanxError(
+                f"{key}= is not for phalanx tune, whose trials have TensorBoard's files only, in"
+                " runs/ of the study's folder"
             )
     return read(TuneOptions, own, ""), passed_on
 
@@ -334,11 +359,6 @@ def _varies(argument: str) -> bool:
 def _task(arguments: list[str]) -> str:
     given = [text for key, text in map(split, arguments) if key == "task"]
     return given[0].replace(",", "_") if given else "Cartpole"
-
-
-def _iterations(fixed: list[str]) -> int:
-    options: Any = compose_config(fixed)
-    return int(options.max_iterations or options.train.params.config.get("max_epochs", 1000))
 
 
 def _has_gpu() -> bool:

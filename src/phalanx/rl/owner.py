@@ -1,4 +1,4 @@
-"""A run folder has one owner: the process that writes into it.
+"""A run folder, or a study's, has one owner: the process that writes into it.
 
     with owned(folder) as ownership:   # PhalanxError if another process is the owner
         ownership.check()              # PhalanxError if the folder is gone or another's by now
@@ -22,6 +22,8 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 FILE = ".owner"
+OTHERS = {"run folder": ("train_dir=", "experiment="), "study": ("study=", "study=")}
+"""What is owned, and the options that choose another place and another name."""
 
 
 @dataclass
@@ -55,9 +57,9 @@ _own: dict[Path, Ownership] = {}
 
 
 @contextlib.contextmanager
-def owned(folder: Path) -> Iterator[Ownership]:
-    """Be the folder's owner inside. A process may own a folder several times over. Raises
-    PhalanxError, with the owner's process id, if another process owns it."""
+def owned(folder: Path, what: str = "run folder") -> Iterator[Ownership]:
+    """Be the folder's owner inside. A process may own a folder several times over. what: of
+    `OTHERS`. Raises PhalanxError, with the owner's process id, if another process owns it."""
     place = folder.resolve()
     if place in _own:
         _own[place].users += 1
@@ -66,7 +68,7 @@ def owned(folder: Path) -> Iterator[Ownership]:
         finally:
             _own[place].users -= 1
         return
-    with _locked(folder) as lock:
+    with _locked(folder, what) as lock:
         _own[place] = Ownership(folder, lock=lock)
         try:
             yield _own[place]
@@ -75,11 +77,11 @@ def owned(folder: Path) -> Iterator[Ownership]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[int | None]:
+def _locked(folder: Path, what: str) -> Iterator[int | None]:
     if fcntl is None:
         yield None
         return
-    number = _open(folder)
+    number = _open(folder, what)
     try:
         os.ftruncate(number, 0)
         os.pwrite(number, f"{os.getpid()}\n".encode(), 0)
@@ -91,15 +93,16 @@ def _locked(folder: Path) -> Iterator[int | None]:
         os.close(number)
 
 
-def _open(folder: Path) -> int:
+def _open(folder: Path, what: str) -> int:
     """The descriptor of the folder's file, locked."""
+    place, name = OTHERS[what]
     while True:
         try:
             number = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise PhalanxError(
-                f"cannot write to the run folder {folder}: {reason(error)}; choose another one with"
-                " train_dir="
+                f"cannot write to the {what} {folder}: {reason(error)}; choose another one with"
+                f" {place}"
             ) from error
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,7 +112,7 @@ def _open(folder: Path) -> int:
             who = f"process {owner}" if owner.isdecimal() else "another process"
             raise PhalanxError(
                 f"{folder} is in use by {who}, which writes its checkpoints there; wait until it"
-                " has ended, or choose another name with experiment="
+                f" has ended, or choose another name with {name}"
             ) from None
         except OSError:  # a file system without locks
             return number
