@@ -1,4 +1,4 @@
-"""Sixty-one mistakes of a new user; each gets one sentence that says what to do instead."""
+"""Sixty-four mistakes of a new user; each gets one sentence that says what to do instead."""
 
 import os
 import re
@@ -128,6 +128,13 @@ WRITTEN = {
     ("self.sim.ctrl.copy_(actions)",
      "self.sim.ctrl.copy_(actions[:, :3].T)"): "pole.py, line",
     ("class Pole(Task)", "class Pole(Task"): "pole.py, line",
+    ("return torch.stack([pos[:, 0]",
+     "vel *= 0.1; return torch.stack([pos[:, 0]"): "compute_observations writes into sim.qvel in",
+    ("return torch.where(out | down, -2.0, reward), out",
+     "pos[:, 1].abs_(); return torch.where(out | down, -2.0, reward), out"):
+     "compute_reward writes into sim.qpos in place",
+    ("write_rows(pos, mask, 0.2 * torch.rand_like(pos) - 0.1)",
+     "pos.uniform_(-0.1, 0.1)"): "reset_envs changes sim.qpos of environments outside of its mask",
 }  # fmt: skip
 CALLED = {
     # what a Python program does: words of the answer
@@ -155,8 +162,8 @@ def test_a_run_s_folder_alone_is_answered_with_what_takes_it(capsys, cwd):
     assert "key=value, as in checkpoint=runs/Ant" in sentence(capsys, "play", "runs/Ant")
 
 
-def test_there_are_sixty_one():
-    assert len(TYPED) + len(WRITTEN) + len(CALLED) == 61
+def test_there_are_sixty_four():
+    assert len(TYPED) + len(WRITTEN) + len(CALLED) == 64
 
 
 @pytest.mark.parametrize("line", [*TYPED, *WORDS_OF_OTHERS])
