@@ -22,8 +22,11 @@ from phalanx.cli.watch import Watch
 from phalanx.sim import Scene, Sim
 from phalanx.sim.latest import LatestStates
 from phalanx.sim.recorder import ROWS, Recorder, rows_since
+from phalanx.tasks.cartpole import Cartpole
 from phalanx.viewer import crowd, open_server
 from phalanx.viewer.live_view import FRAME, SLOWEST, LiveView
+from phalanx.viewer.scene import COLLIDES
+from phalanx.viewer.server import close
 from phalanx.viewer.source import CURVES, TrainingSource
 from phalanx.viewer.states import ROWS as FILE_ROWS
 from phalanx.viewer.states import StateReader, StateWriter
@@ -271,6 +274,49 @@ def test_a_page_of_training_draws_less_often_where_pictures_are_dear(view, monke
     assert view.frame_after(0.0001) == FRAME
     assert view.frame_after(0.002) == pytest.approx(0.1)
     assert view.frame_after(1.0) == SLOWEST
+
+
+def test_shapes_that_appear_while_nothing_moves_are_where_the_robots_are(view, monkeypatch):
+    view.set_running(False)
+    view.source.advance(20)
+    monkeypatch.setattr(view.server, "get_clients", lambda: {0: "somebody"})
+    view._changed = True
+    wait_for(lambda: not view._changed)
+    hidden, body = next((h, b) for h, b in view.crowd.moving if not h.visible)
+    view.crowd.set_visible(COLLIDES, True)
+    drawn = next(h for h, b in view.crowd.moving if b == body and h is not hidden)
+    same = lambda: np.array_equal(hidden.batched_positions, drawn.batched_positions)  # noqa: E731
+    wait_for(same)
+    assert same()
+
+
+def test_sliders_begin_at_the_command_and_leave_out_what_has_no_range():
+    straight = {"lin_vel_y": [0.1, 0.1]}
+    env = tasks.make("Go2Velocity", num_envs=2, device="cpu", engine="mujoco", commands=straight)
+    start = PlaySource(Player(env), None).command
+    assert start == pytest.approx([0.0, 0.1, 0.0])  # as near to standing still as it goes
+    env.give_command([0.5, 0.1, -0.2])
+    server = open_server("Go2")
+    view = LiveView(server, env.sim.model_of(0), PlaySource(Player(env), None), "Go2")
+    sliders = [h for h in view._touching if hasattr(h, "min")]
+    assert [s.value for s in sliders] == pytest.approx([0.5, 0.1, -0.2])
+    assert [s.visible for s in sliders] == [True, False, True]
+    close(server)
+
+
+class Alive(Cartpole):
+    def compute_reward(self):
+        _, ended = super().compute_reward()
+        return torch.ones(self.num_envs), ended
+
+    def log_terms(self, rewards=None, ends=None, numbers=None):
+        super().log_terms({"alive": torch.tensor(1.5)})
+
+
+def test_a_term_that_is_the_same_everywhere_has_a_curve():
+    source = PlaySource(Player(Alive(Alive.Config(num_envs=2), "cpu", "mujoco")), None)
+    source.advance(20)
+    assert set(source.curves.series["reward/alive"]) == {1.5}
 
 
 def test_an_impulse_changes_a_body_as_far_as_its_joints_let_it():

@@ -38,6 +38,8 @@ class PlaySource(Source):
             self.command_names = term.elements
             bounds = zip(commands.low.tolist(), commands.high.tolist(), strict=True)
             self.command_ranges = list(bounds)
+            still = torch.zeros_like(commands.low).clamp(commands.low, commands.high)
+            self.command = (commands.values[0] if commands.fixed else still).tolist()
         self._time = 0.0
         self.reset()
 
@@ -117,7 +119,8 @@ class PlaySource(Source):
         self._return += float(reward[0])
         if int(self._time / SECONDS_BETWEEN_POINTS) > int(before / SECONDS_BETWEEN_POINTS):
             latest = self.env.terms.latest or {}
-            terms = {k: float(v[0]) for k, v in latest.items() if k.startswith("reward/")}
+            rewards = {k: v for k, v in latest.items() if k.startswith("reward/")}
+            terms = {k: float(v[0] if v.dim() else v) for k, v in rewards.items()}
             self.curves.add(self._time, {"return": self._return} | terms)
         if bool(terminated[0] | truncated[0]):
             self._return = 0.0

@@ -52,12 +52,15 @@ class Crowd:
         self._fixed = server.scene.add_frame(FIXED, show_axes=False)
         self.moving: list[tuple[viser.BatchedGlbHandle, int]] = []
         """Shapes that move, with their bodies; an instance's index is its environment."""
+        self.changed = False
+        """Whether shapes have appeared that `show` has not yet moved."""
         self._of_group: dict[int, list[Any]] = defaultdict(list)
         self._draw()
 
     def show(self, states: NDArray[Any], followed: int | None = None) -> None:
         """Draw states (num_envs, width), as `Recorder` has them. followed: the environment that
         stays in the middle of the page."""
+        self.changed = False
         n, model, data = self.num_envs, self.model, self.data
         pos, quat = np.empty((n, model.nbody, 3)), np.empty((n, model.nbody, 4))
         for env, state in enumerate(states):
@@ -83,6 +86,7 @@ class Crowd:
         """Show or hide the shapes of a group of `scene.groups`."""
         for handle in self._of_group[group]:
             handle.visible = visible
+        self.changed = True
 
     @property
     def spread(self) -> float:

@@ -101,7 +101,7 @@ class LiveView:
                     self.source.advance(int(owed), lambda: time.perf_counter() > until)  # noqa: B023
                     self._changed = True
             owed = owed - int(owed) if moves else 0.0
-            if watched and self._changed:
+            if watched and (self._changed or self.crowd.changed):
                 self._changed = False
                 self.draw()
                 drawn += 1
@@ -258,9 +258,12 @@ class LiveView:
 
     def _add_command(self, source: Source) -> None:
         gui, sliders = self.server.gui, []
-        for name, (low, high) in zip(source.command_names, source.command_ranges, strict=True):
-            start = min(max(0.0, low), high)
-            sliders.append(gui.add_slider(name, low, high, (high - low) / 100, start))
+        elements = zip(source.command_names, source.command_ranges, source.command, strict=True)
+        for name, (low, high), start in elements:
+            top = high if low < high else low + 1  # without a range there is nothing to slide
+            slider = gui.add_slider(name, low, top, (top - low) / 100, start)
+            slider.visible = low < high
+            sliders.append(slider)
 
         def give() -> None:
             with self.lock:
@@ -268,7 +271,7 @@ class LiveView:
 
         def change(element: int, sign: int) -> None:
             slider = sliders[element]
-            change = sign * KEY_STEP * (slider.max - slider.min)
+            change = sign * KEY_STEP * (slider.max - slider.min) if slider.visible else 0.0
             slider.value = min(max(slider.value + change, slider.min), slider.max)
             give()
 

@@ -57,6 +57,8 @@ class Source:
     curves: Curves
     command_names: Sequence[str] = ()
     command_ranges: Sequence[tuple[float, float]] = ()
+    command: Sequence[float] = ()
+    """What all robots are told, as far as they are; else what is nearest to standing still."""
 
     def advance(self, steps: int, until: Callable[[], bool] = lambda: False) -> None:
         """Go on by up to `steps` steps, fewer if `until` says so or there are no more."""
