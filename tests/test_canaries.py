@@ -6,7 +6,6 @@ name and which file to adapt. `test_every_private_name_has_a_canary` keeps the l
 
 import ast
 import dataclasses
-import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -43,7 +42,6 @@ PRIVATE = {
     ("rl/formulas.py", "_foreach_lerp_"): "names_of_torch",
     ("rl/ranks.py", "_foreach_copy_"): "names_of_torch",
     ("adapters/skrl.py", "_env"): "tests/test_adapters.py",
-    ("cli/dexpbt.py", "_trial_state"): "population_of_ray",
 }
 
 
@@ -228,21 +226,6 @@ def test_names_of_torch():
     fans = getattr(torch.nn.init, "_calculate_fan_in_and_fan_out", None)
     assert fans is not None, "torch.nn.init._calculate_fan_in_and_fan_out is gone"
     assert fans(torch.zeros(3, 5)) == (5, 3)
-
-
-def test_population_of_ray():
-    """dexpbt.py overrides two methods of Ray's scheduler; importing Ray would take seconds."""
-    ray = importlib.util.find_spec("ray")
-    assert ray is not None
-    assert ray.origin is not None
-    text = (Path(ray.origin).parent / "tune/schedulers/pbt.py").read_text()
-    for name in (
-        "def _quantiles(self)",
-        "def _get_new_config(self",
-        "self._trial_state",
-        "last_score",
-    ):
-        assert name in text, f"Ray's PopulationBasedTraining has no {name}: adapt cli/dexpbt.py"
 
 
 def test_version_of_a_tensor():

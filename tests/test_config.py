@@ -136,6 +136,7 @@ max_epochs max_frames max_steps save_best_after save_frequency epochs_between_re
 num_warmup_steps num_warmup_frames policy_frequency epsilon_decay_frames beta_decay_frames
 grow_steps
 max_iterations games games_num seeds video_every report_every grace interval_steps start_after
+initial_delay
 """.split()
 """Limits of a run and counts of iterations: more of them only last longer."""
 OTHERS = (

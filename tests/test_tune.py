@@ -113,47 +113,114 @@ def test_a_study_of_another_command_is_refused(tmp_path):
 class Running:
     """A trial of Ray's, as far as the scheduler looks at it."""
 
+    status = "RUNNING"
+
     def __init__(self, number, values):
         self.config = {"trial": {"number": number, "values": values}}
 
-    def is_finished(self):
-        return False
+    def set_config(self, config):
+        self.config = config
+
+
+class Controller:
+    """Ray's, of `trials`."""
+
+    def __init__(self, trials):
+        self.trials = trials
+
+    def get_trials(self):
+        return self.trials
+
+    def pause_trial(self, trial, should_checkpoint):
+        trial.status = "PAUSED"
+
+
+TAU = "train.params.config.tau"
+
+
+def population(folder, scores, **options):
+    """A scheduler, its controller and trials with these scores, by whose end none has reported."""
+    study = Study(folder / "s")
+    settings = [{RATE: k + 1.0, TAU: 0.9 + k / 100, "seed": k} for k in range(len(scores))]
+    study.begin(["task=Cartpole"], settings)
+    for k in range(len(scores)):
+        file = folder / f"{k}.pth"
+        file.write_text(str(k))
+        study.write(Record(k, settings[k], checkpoint=str(file), state="running"))
+    kinds = {RATE: "mutate_float", TAU: "mutate_discount"}
+    given = {"mutation": kinds, "interval_steps": 100, "start_after": 0, "initial_delay": 100}
+    scheduler = DexPBT(PBTOptions(**{**given, **options}), study, seed=0)
+    scheduler.set_search_properties("return", "max")
+    trials = [Running(k, values) for k, values in enumerate(settings)]
+    for trial_ in trials:
+        scheduler.on_trial_add(None, trial_)
+    return scheduler, Controller(trials)
+
+
+def report(scheduler, controller, number, frames, score):
+    row = {"frames": frames, "return": score}
+    decision = scheduler.on_trial_result(controller, controller.trials[number], row)
+    if decision == scheduler.CONTINUE and frames >= 100:  # as the trial does before it reports
+        record = scheduler.study.trial(number)
+        record.curve.append([3.0, frames, score, 10.0, 1.0])
+        scheduler.study.write(record)
+    return decision
+
+
+def test_a_trial_among_the_worst_waits_for_most_others_and_may_have_been_good_a_moment_ago(
+    tmp_path,
+):
+    scheduler, controller = population(tmp_path, [0.0] * 8)
+    for k in range(7, 3, -1):
+        assert report(scheduler, controller, k, 100, 10.0 * k) == scheduler.CONTINUE
+    # The lowest of five, but three have not come that far, and are below it.
+    assert report(scheduler, controller, 3, 100, 30.0) == scheduler.CONTINUE
+    for k in (2, 1):
+        assert report(scheduler, controller, k, 100, 10.0 * k) == scheduler.CONTINUE
+    assert report(scheduler, controller, 0, 90, 60.0) == scheduler.CONTINUE  # as the best do
+    assert report(scheduler, controller, 0, 100, 0.0) == scheduler.CONTINUE
+    assert report(scheduler, controller, 0, 190, 20.0) == scheduler.CONTINUE  # no interval
+    assert report(scheduler, controller, 0, 200, 0.0) == scheduler.NOOP
+    assert report(scheduler, controller, 1, 200, 10.0) == scheduler.PAUSE  # for the one that waits
+
+
+def test_a_trial_has_time_after_its_start_and_after_a_change(tmp_path):
+    scheduler, controller = population(tmp_path, [0.0] * 3, start_after=200, initial_delay=300)
+    for frames in (100, 200):
+        for k in (2, 1, 0):
+            assert report(scheduler, controller, k, frames, 10.0 * k) == scheduler.CONTINUE
+    for k, decision in ((2, "CONTINUE"), (1, "CONTINUE"), (0, "NOOP")):
+        assert report(scheduler, controller, k, 300, 10.0 * k) == decision
+    controller.trials[0].status = "RUNNING"
+    assert report(scheduler, controller, 0, 400, 0.0) == scheduler.CONTINUE
+    assert report(scheduler, controller, 0, 500, 0.0) == scheduler.NOOP
 
 
 @pytest.mark.parametrize("scores", [[0.0, 50.0, 100.0, 104.0], [100.0, 101.0, 102.0, 103.0]])
 def test_a_trial_among_the_worst_becomes_like_one_of_the_best(tmp_path, monkeypatch, scores):
-    study = Study(tmp_path / "s")
-    settings = [{RATE: k + 1.0, "train.params.config.tau": 0.9 + k / 100} for k in range(4)]
-    study.begin(["task=Cartpole"], settings)
-    for k, score in enumerate(scores):
-        row = [3.0, 300.0, score, 10.0, 1.0]
-        (tmp_path / f"{k}.pth").write_text(str(k))
-        file = str(tmp_path / f"{k}.pth")
-        study.write(Record(k, settings[k], checkpoint=file, curve=[row], state="running"))
-    options = PBTOptions(mutation={RATE: "mutate_float"}, mutation_rate=1.0)
-    scheduler = DexPBT(options, study, seed=0)
-    trials = [Running(k, values) for k, values in enumerate(settings)]
-    scheduler._trial_state = {
-        t: SimpleNamespace(last_score=s) for t, s in zip(trials, scores, strict=True)
-    }
-    worst, best = scheduler._quantiles()
-    assert (worst, best) == (trials[:1], trials[2:])
-    chosen, _ = scheduler._get_new_config(trials[0], trials[3])
-    gap = scores[3] - scores[0] > 50
-    donor = 3 if gap else 0
-    (tmp_path / f"{donor}.pth").unlink()  # the donor goes on, and keeps its last ones only
-    assert Path(chosen["trial"]["checkpoint"]).read_text() == str(donor)
-    assert chosen["trial"]["values"]["train.params.config.tau"] in (0.9, 0.93)
-    assert chosen["trial"]["values"][RATE] not in (1.0, 4.0)
+    scheduler, controller = population(tmp_path, scores, mutation_rate=0.0)
+    study = scheduler.study
+    for k in (3, 2, 1):
+        report(scheduler, controller, k, 100, scores[k])
+    for file in tmp_path.glob("[0-3].pth"):  # who goes on keeps its last ones only
+        assert file.exists()
+    assert report(scheduler, controller, 0, 100, scores[0]) == scheduler.NOOP
+    chosen = {"trial": controller.trials[0].config["trial"]}
+    number = int(Path(chosen["trial"]["checkpoint"]).read_text())
+    assert number in (2, 3) if scores[0] == 0.0 else number == 0
+    values = chosen["trial"]["values"]
+    # All settings that mutate are of one trial; others stay.
+    assert values[RATE] in (1.0, number + 1.0)
+    assert values == {RATE: values[RATE], TAU: 0.9 + (values[RATE] - 1) / 100, "seed": 0}
 
     def train(config, record, reporter):
-        seen.append((record.values, record.checkpoint, record.curve[-1][2]))
+        seen.append((record.values, record.checkpoint, record.curve))
 
     seen = []
     monkeypatch.setattr(trial, "_train", train)
     place = {"study": str(study.path), "folder": str(tmp_path), "arguments": []}
     trial.trial({**chosen, **place, "every": 3, "replays": False})
-    assert seen == [(*(chosen["trial"][key] for key in ("values", "checkpoint")), scores[donor])]
+    assert seen == [tuple(chosen["trial"][key] for key in ("values", "checkpoint", "curve"))]
     assert study.trial(0).change == chosen["trial"]["change"]
 
 

@@ -1,9 +1,10 @@
 """Population based training by DexPBT's rules, as a scheduler of Ray Tune.
 
-At every interval of environment steps a trial among the worst takes the settings of a random one of
-the best, half of them, and mutates them: each with probability 0.15 is multiplied or divided by a
-number between 1.1 and 1.5. If the gap between the two is large it takes the other's weights, too.
-Source: arXiv:2305.12127; defaults are those of IsaacGymEnvs.
+At every interval of environment steps a trial among the worst is compared with a random one of the
+best. If the gap is large it goes on from the other's weights, and every second time with the
+other's settings; otherwise from its own. The settings are mutated: each with probability 0.15 is
+multiplied or divided by a number between 1.1 and 1.5.
+Source: arXiv:2305.12127; defaults, and what the paper leaves open, are those of IsaacGymEnvs.
 """
 
 import math
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import PopulationBasedTraining
+from ray.tune.schedulers import FIFOScheduler
 
 from phalanx.cli.study import Study
 from phalanx.config import ranged
@@ -27,11 +28,13 @@ class PBTOptions:
     interval_steps: int = ranged(10_000_000, at_least=1)
     """Environment steps between two decisions about a trial."""
     start_after: int = ranged(10_000_000, at_least=0)
-    """Environment steps before the first."""
+    """Environment steps of a trial after its start, or its last change, before it is changed."""
+    initial_delay: int = ranged(20_000_000, at_least=0)
+    """Environment steps before any trial is changed."""
     replace_fraction_worst: float = ranged(0.125, above=0, at_most=0.5)
-    """Share of the trials that may be replaced."""
+    """Share of the trials that may be replaced, rounded up."""
     replace_fraction_best: float = ranged(0.3, above=0, at_most=0.5)
-    """Share of the trials that they may take from."""
+    """Share of the trials that they may take from, rounded up."""
     replace_threshold_frac_std: float = ranged(0.5, at_least=0)
     """Least gap for taking weights, in standard deviations of the returns."""
     replace_threshold_frac_absolute: float = ranged(0.05, at_least=0)
@@ -109,52 +112,106 @@ def large_gap(better: float, worse: float, all_scores: list[float], o: PBTOption
     return gap > o.replace_threshold_frac_std * spread and gap > relative
 
 
-class DexPBT(PopulationBasedTraining):
-    """Ray's scheduler with DexPBT's choice of trials and mutations."""
+@dataclass
+class _Seen:
+    """What the scheduler knows of a trial."""
+
+    began: float
+    """Environment steps when it started, or was last changed."""
+    interval: float
+    """Number of the last interval in which it was looked at."""
+    frames: float = 0.0
+    """Environment steps at its last report."""
+    best: float = -math.inf
+    """Highest return in the present interval."""
+    score: float | None = None
+    """Return at the end of its last interval, by which trials are compared."""
+
+
+class DexPBT(FIFOScheduler):
+    """Ray's interface, with DexPBT's choice of trials, donors and mutations."""
 
     def __init__(self, options: PBTOptions, study: Study, seed: int) -> None:
-        super().__init__(
-            time_attr="frames",
-            perturbation_interval=options.interval_steps,
-            burn_in_period=options.start_after,
-            quantile_fraction=options.replace_fraction_worst,
-            custom_explore_fn=lambda config: config,
-        )
+        super().__init__()
         self.options, self.study, self.rng = options, study, random.Random(seed)
+        self._seen: dict[Any, _Seen] = {}
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial that begins, or goes on in a study that continues."""
+        curve = self.study.trial(trial.config["trial"]["number"]).curve
+        self._see(trial, curve)
+
+    def _see(self, trial: Trial, curve: list[list[float]]) -> None:
+        """It starts at the end of that curve."""
+        began = curve[-1][1] if curve else 0.0
+        score = self._seen[trial].score if trial in self._seen else None
+        interval = began // self.options.interval_steps
+        self._seen[trial] = _Seen(began, interval, frames=began, score=score)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Decide about a trial; one that ends before it has reported gives an empty `result`."""
         if "frames" not in result:
             return str(self.CONTINUE)
-        return str(super().on_trial_result(tune_controller, trial, result))
+        seen, o = self._seen[trial], self.options
+        seen.frames, score = result["frames"], float(result[self.metric])
+        seen.best = max(seen.best, score)
+        interval = seen.frames // o.interval_steps
+        if interval <= seen.interval:
+            return str(self.CONTINUE)
+        best = seen.best
+        seen.interval, seen.score, seen.best = interval, score, -math.inf
+        ready = seen.frames - seen.began >= o.start_after and seen.frames >= o.initial_delay
+        donor = self.donor(trial, best) if ready else None
+        if donor is not None:
+            chosen = self.changed(trial, donor)
+            tune_controller.pause_trial(trial, should_checkpoint=False)
+            trial.set_config({**trial.config, "trial": chosen})
+            self._see(trial, chosen["curve"])
+            return str(self.NOOP)
+        waiting = (Trial.PENDING, Trial.PAUSED)
+        wait = any(other.status in waiting for other in tune_controller.get_trials())
+        return str(self.PAUSE if wait else self.CONTINUE)
 
-    def _quantiles(self) -> tuple[list[Trial], list[Trial]]:
-        seen = [t for t, s in self._trial_state.items() if s.last_score is not None]
-        seen = [t for t in seen if not t.is_finished()]
-        seen.sort(key=lambda t: self._trial_state[t].last_score)
-        if len(seen) < 2:
-            return [], []
-        o, half = self.options, len(seen) // 2
-        worst = min(math.ceil(o.replace_fraction_worst * len(seen)), half)
-        best = min(math.ceil(o.replace_fraction_best * len(seen)), len(seen) - worst)
-        return seen[:worst], seen[-best:]
+    def donor(self, trial: Trial, best: float) -> Trial | None:
+        """One of the best trials if this one is among the worst; None if it goes on unchanged.
+        best: its highest return since it was last looked at, since one may dip for a moment."""
+        o = self.options
 
-    def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict, dict]:
-        own, other = trial.config["trial"], trial_to_clone.config["trial"]
-        scores = [s.last_score for s in self._trial_state.values() if s.last_score is not None]
-        states = self._trial_state
-        better, worse = states[trial_to_clone].last_score, states[trial].last_score
-        takes = large_gap(better, worse, scores, self.options)
-        donor, checkpoint = self.study.take(other["number"] if takes else own["number"])
-        values = {
-            key: self.rng.choice((value, other["values"].get(key, value)))
-            for key, value in own["values"].items()
-        }
-        chosen = {
+        def score(trial: Trial) -> float:
+            known = self._seen[trial].score
+            return -math.inf if known is None or math.isnan(known) else known
+
+        ranked = sorted((t for t in self._seen if t.status != Trial.ERROR), key=score, reverse=True)
+        count, known = len(ranked), sum(map(math.isfinite, map(score, ranked)))
+        top = ranked[: math.ceil(o.replace_fraction_best * count)]
+        worst = ranked[-math.ceil(o.replace_fraction_worst * count) :]
+        if trial not in worst or trial in top or best >= min(map(score, top)):
+            return None
+        if known <= max(min(2, count - 1), count // 2):  # most have not come that far
+            return None
+        return self.rng.choice(top)
+
+    def changed(self, trial: Trial, donor: Trial) -> dict[str, Any]:
+        """What the trial goes on with."""
+        own, other = trial.config["trial"], donor.config["trial"]
+        scores = [s.score for s in self._seen.values() if s.score is not None]
+        better, worse = self._seen[donor].score, self._seen[trial].score
+        assert better is not None
+        assert worse is not None
+        source = other if large_gap(better, worse, scores, self.options) else own
+        record, checkpoint = self.study.take(source["number"])
+        settings = self.rng.choice((source, own))["values"]
+        taken = {k: v for k, v in settings.items() if k in self.options.mutation}
+        return {
             "number": own["number"],
-            "values": mutated(values, self.options, self.rng),
+            "values": mutated({**own["values"], **taken}, self.options, self.rng),
             "checkpoint": checkpoint,
-            "curve": donor.curve,
+            "curve": record.curve,
             "change": uuid.uuid4().hex,
         }
-        return {**trial.config, "trial": chosen}, {}
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Of those that wait, the one that has come least far, so that all have their share."""
+        waiting = (Trial.PENDING, Trial.PAUSED)
+        found = [t for t in tune_controller.get_trials() if t.status in waiting]
+        return min(found, key=lambda t: self._seen[t].frames, default=None)
