@@ -1,5 +1,6 @@
 """Sixty-four mistakes of a new user; each gets one sentence that says what to do instead."""
 
+import dataclasses
 import os
 import re
 import shlex
@@ -19,9 +20,11 @@ from phalanx.cli import console
 from phalanx.cli.commands import COMMANDS
 from phalanx.cli.config import compose_config
 from phalanx.cli.main import main
+from phalanx.cli.options import TrainOptions
 from phalanx.cli.program import as_called
 from phalanx.errors import PhalanxError
 from phalanx.rl import Runner
+from phalanx.rl.saved_run import OTHERS, TAKEN
 from phalanx.tasks import cartpole
 
 TYPED = {
@@ -278,3 +281,15 @@ def test_a_program_runs_again_what_a_run_left(cwd):
         assert player.env.num_envs == 16
     assert runner.run({"play": True, "checkpoint": "runs/Cartpole"}).games > 0
     assert runner.run({"train": True})[1] == 1
+    given["num_env"] = 32
+    with pytest.raises(PhalanxError, match=r"unknown key num_env; did you mean 'num_envs'\?"):
+        runner.load(given)
+    del given["num_env"]
+    given["train"]["parms"] = {}
+    with pytest.raises(PhalanxError, match=r"unknown key train\.parms; did you mean 'params'\?"):
+        runner.load(given)
+
+
+def test_programs_know_every_setting_that_a_run_writes():
+    assert {f.name for f in dataclasses.fields(TrainOptions)} == {*TAKEN, *OTHERS}
+    assert set(TrainOptions.RESUMED) == set(TAKEN)

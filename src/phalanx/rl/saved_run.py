@@ -9,11 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from phalanx.errors import PhalanxError
+from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.yaml_file import read_yaml
 
 TASK_ENVIRONMENT = "rlgpu"
 """The env_name under which agents find a task, from IsaacGymEnvs' files."""
+TAKEN = ("task", "train", "num_envs", "seed", "max_iterations", "sim_device", "rl_device")
+TAKEN += ("engine", "deterministic")
+"""Settings of a run that a new run takes from it."""
+OTHERS = ("checkpoint", "view", "headless", "view_envs", "host", "port", "wandb", "wandb_activate")
+OTHERS += ("wandb_project", "wandb_entity", "wandb_group", "wandb_name", "wandb_tags", "mlflow")
+OTHERS += ("mlflow_experiment", "multi_gpu", "devices", "experiment", "train_dir", "video_every")
+"""Those of the command line alone: its files, displays and processes."""
 SHOWN = 5
 """Runs that a message names."""
 
@@ -21,7 +28,7 @@ SHOWN = 5
 def read_settings(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
     """RL Games' mapping, with or without its outer `params`: `source` itself, or what the YAML file
     or the run folder `source` holds. The `config.yaml` of a run becomes such a mapping. Raises
-    PhalanxError for anything else."""
+    PhalanxError for anything else, and for a key that no run writes."""
     if isinstance(source, Mapping):
         values: Any = source
     else:
@@ -29,13 +36,22 @@ def read_settings(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
         values = read_yaml(path / "config.yaml" if path.is_dir() else path)
     if not isinstance(values, Mapping):
         raise PhalanxError(f"{source} is not a mapping with the key params")
-    return _of_run(values) if {"task", "train"} <= set(values) else values
+    if not {"task", "train"} <= set(values):
+        return values
+    here = "the settings of a run" if isinstance(source, Mapping) else str(source)
+    return _of_run(values, here)
 
 
-def _of_run(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _of_run(settings: Mapping[str, Any], here: str) -> dict[str, Any]:
     task, train = settings["task"], settings["train"]
     if not (isinstance(task, Mapping) and "name" in task and isinstance(train, Mapping)):
-        raise PhalanxError("task.name or train is missing in these settings of a run")
+        raise PhalanxError(f"{here}: task.name or train is missing")
+    known = {"": (*TAKEN, *OTHERS), "train.": ("params",)}
+    for place, values in (("", settings), ("train.", train)):
+        for key in values:
+            if key not in known[place]:
+                near = did_you_mean(str(key), known[place])
+                raise PhalanxError(f"{here}: unknown key {place}{key}{near}")
     params = dict(train.get("params") or {})
     for key in ("load_checkpoint", "load_path"):  # of the command line
         params.pop(key, None)
