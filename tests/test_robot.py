@@ -330,8 +330,9 @@ def test_options_and_keyframes_are_written_too(cwd):
     extra = (
         '<option cone="elliptic" impratio="10" timestep="0.001"><flag gravity="disable"/></option>'
     )
-    keys = '<keyframe><key name="bent" qpos="1 -1" ctrl="1 -1"/></keyframe>'
-    text = ARM.replace("<worldbody>", f"{extra}<worldbody>")
+    keys = '<key name="bent" qpos="1 -1" ctrl="1 -1" mpos="0 0 2" mquat="0 1 0 0" time="1.5"/>'
+    keys = f"<keyframe>{keys}</keyframe>"
+    text = ARM.replace("<worldbody>", f'{extra}<worldbody><body name="aim" mocap="true"/>')
     text = text.replace("</mujoco>", f"{keys}</mujoco>")
     (cwd / "arm.xml").write_text(text)
     main(["robot", "arm.xml", "out=new/again.xml", "keyframe=bent"])
@@ -339,7 +340,8 @@ def test_options_and_keyframes_are_written_too(cwd):
     for name in ("cone", "impratio", "timestep", "disableflags"):
         assert getattr(first.opt, name) == getattr(second.opt, name)
     np.testing.assert_array_equal(first.key_qpos, second.key_qpos)
-    np.testing.assert_array_equal(first.key_ctrl, second.key_ctrl)
+    for name in ("ctrl", "mpos", "mquat", "time"):
+        np.testing.assert_array_equal(*(getattr(m, f"key_{name}") for m in (first, second)))
     assert second.key(0).name == "bent"
 
 

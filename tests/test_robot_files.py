@@ -18,6 +18,7 @@ from phalanx.errors import PhalanxError
 from phalanx.sim import Scene, Sim, decompose
 from phalanx.sim.assets import load_robot
 from phalanx.sim.decompose import Splitting
+from phalanx.sim.engines.plain import PlainEngine
 from phalanx.sim.robot import Note
 
 INERTIAL = (
@@ -798,9 +799,9 @@ def test_a_scene_has_all_of_a_robot_that_no_note_says_it_lost(scene_of):
     assert (model.nsensor, model.nu) == (alone.nsensor, alone.nu) == (4, 1)
 
 
-@pytest.mark.parametrize("engine", ["mujoco", "warp"])
+@pytest.mark.parametrize("engine", ["mujoco", "warp", "fused", PlainEngine])
 def test_a_keyframe_is_where_environments_begin_and_return_to(scene_of, engine):
-    key = '<key name="home" qpos="0 0 .5 1 0 0 0 .7" qvel="0 0 0 0 0 0 2" ctrl="3"/>'
+    key = '<key name="home" qpos="0 0 .5 1 0 0 0 .7" qvel="0 0 0 0 0 0 2" ctrl="3" time="1.5"/>'
     text = mjcf(
         ROBOT,
         after=f'<actuator><motor joint="j"/></actuator><keyframe>{key}</keyframe>',
@@ -814,6 +815,7 @@ def test_a_keyframe_is_where_environments_begin_and_return_to(scene_of, engine):
         assert sim.qpos[1].tolist() == pytest.approx([1, 0, 2.5, 0, 0, 0, 1, 0.7])
         assert sim.qvel[1].tolist() == [0, 0, 0, 0, 0, 0, 2]
         assert sim.ctrl[1].tolist() == [3]
+        assert sim.time[1] == 1.5
         sim.step()
         sim.reset(torch.tensor([False, True]))
     with pytest.raises(PhalanxError, match="no keyframe 'hom'; did you mean 'home'"):

@@ -23,7 +23,9 @@ def whole_spec(robot: RobotFile) -> mujoco.MjSpec:
     for name, pose in robot.robot.keyframes.items():
         data = mujoco.MjData(robot.model)
         pose.write(robot.model, data)
-        spec.add_key(name=name, qpos=data.qpos, qvel=data.qvel, ctrl=data.ctrl, act=data.act)
+        mocap = {"mpos": data.mocap_pos.ravel(), "mquat": data.mocap_quat.ravel()}
+        moving = {"qpos": data.qpos, "qvel": data.qvel, "act": data.act, "ctrl": data.ctrl}
+        spec.add_key(name=name, time=pose.time, **moving, **mocap)
     return spec
 
 

@@ -71,7 +71,7 @@ def take_keyframes(spec: mujoco.MjSpec) -> dict[str, Pose]:
     joints."""
     poses = {}
     for number, key in enumerate(list(spec.keys)):
-        pose = Pose(ctrl=list(key.ctrl) or None, act=list(key.act) or None)
+        pose = Pose(ctrl=list(key.ctrl) or None, act=list(key.act) or None, time=key.time)
         for values, width, target in ((key.qpos, 0, pose.qpos), (key.qvel, 1, pose.qvel)):
             rest = list(values)
             for joint in spec.joints if rest else []:

@@ -34,9 +34,11 @@ def write_initial(model: mujoco.MjModel, actors: Iterable[ActorSpec]) -> None:
     data = mujoco.MjData(model)
     for actor in actors:
         if actor.initial is not None:
+            data.time = max(data.time, actor.initial.time)
             actor.initial.write(model, data, f"{actor.name}/", actor.first_actuator)
             _move_free_joints(model, data.qpos, actor, actor.initial)
             _move_mocap(model, data, actor, actor.initial)
+    model.key_time[key] = data.time
     model.key_qpos[key], model.key_qvel[key] = data.qpos, data.qvel
     model.key_ctrl[key], model.key_act[key] = data.ctrl, data.act
     model.key_mpos[key], model.key_mquat[key] = data.mocap_pos.ravel(), data.mocap_quat.ravel()

@@ -58,7 +58,8 @@ def name_of(element: Any, kind: str = "") -> str:
 @dataclass
 class Pose:
     """A keyframe by joint: qpos and qvel by the joint's name, mocap_pos and mocap_quat by the mocap
-    body's; ctrl and act of all actuators, None if the file gives none."""
+    body's; ctrl and act of all actuators, None if the file gives none; time [s], which a scene
+    takes from the latest of its actors."""
 
     qpos: dict[str, list[float]] = field(default_factory=dict)
     qvel: dict[str, list[float]] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Pose:
     act: list[float] | None = None
     mocap_pos: dict[str, list[float]] = field(default_factory=dict)
     mocap_quat: dict[str, list[float]] = field(default_factory=dict)
+    time: float = 0.0
 
     def write(
         self, model: mujoco.MjModel, data: Any, prefix: str = "", first_actuator: int = 0

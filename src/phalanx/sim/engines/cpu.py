@@ -114,7 +114,7 @@ class CpuEngine:
         self.threads = self._batch.nthread
         initial = initial_data(model)
         for name in KEYFRAME_FIELDS:
-            if (value := getattr(initial, name)).size:
+            if np.size(value := getattr(initial, name)):
                 self._bind(name)[:] = value
         self._initial = self._batch.state[:1].copy()
         self._before = _copy_apart(self._batch.state)  # the last step

@@ -6,7 +6,7 @@ It is the model's: qpos0 and zeros. A model whose keyframe INITIAL was made by `
 import mujoco
 
 INITIAL = "initial"
-KEYFRAME_FIELDS = ("qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat")
+KEYFRAME_FIELDS = ("time", "qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat")
 
 
 def reset_data(model: mujoco.MjModel, data: mujoco.MjData) -> None:
