@@ -14,12 +14,16 @@ from phalanx.yaml_file import read_yaml
 
 TASK_ENVIRONMENT = "rlgpu"
 """The env_name under which agents find a task, from IsaacGymEnvs' files."""
-TAKEN = ("task", "train", "num_envs", "seed", "max_iterations", "sim_device", "rl_device")
-TAKEN += ("engine", "deterministic")
+TAKEN = (
+    *("task", "train", "num_envs", "seed", "max_iterations", "sim_device", "rl_device", "engine"),
+    "deterministic",
+)
 """Settings of a run that a new run takes from it."""
-OTHERS = ("checkpoint", "view", "headless", "view_envs", "host", "port", "wandb", "wandb_activate")
-OTHERS += ("wandb_project", "wandb_entity", "wandb_group", "wandb_name", "wandb_tags", "mlflow")
-OTHERS += ("mlflow_experiment", "multi_gpu", "devices", "experiment", "train_dir", "video_every")
+OTHERS = (
+    *("checkpoint", "view", "headless", "view_envs", "host", "port", "wandb", "wandb_activate"),
+    *("wandb_project", "wandb_entity", "wandb_group", "wandb_name", "wandb_tags", "mlflow"),
+    *("mlflow_experiment", "multi_gpu", "devices", "experiment", "train_dir", "video_every"),
+)
 """Those of the command line alone: its files, displays and processes."""
 SHOWN = 5
 """Runs that a message names."""
