@@ -128,7 +128,8 @@ def test_a_single_gymnasium_environment_passes_gymnasiums_checker(recwarn):
     import phalanx.adapters.gymnasium
 
     where = {"device": "cpu", "engine": "mujoco", "episode_length": 5, "reach": 100.0}
-    env = gymnasium.make("phalanx/Cartpole-v0", **where)
+    # Others begin at any age, so that not all end together.
+    env = gymnasium.make("phalanx/Cartpole-v0", **where, spread_starts=True)
     env_checker.check_env(env.unwrapped, skip_render_check=True)
     env.reset(seed=1)
     for k in range(5):
@@ -485,7 +486,10 @@ def test_torchrl_sees_what_the_task_does(truth):
     with pytest.raises(PhalanxError, match="all together"):
         env.reset(TensorDict({"_reset": some}, (N,)))
     check_env_specs(env)
-    check_env_specs(TorchRLEnv("Cartpole", num_envs=N, device="cpu", discrete_actions=3))
+    other = TorchRLEnv("Cartpole", num_envs=N, device="cpu", discrete_actions=3)
+    every = TensorDict({"_reset": torch.ones(N, 1, dtype=torch.bool)}, (N,))
+    assert other.reset(every)["observation"].any(1).all()  # they had not begun
+    check_env_specs(other)
 
 
 def test_torchrl_trains_a_task():

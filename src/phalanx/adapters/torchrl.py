@@ -46,7 +46,7 @@ class TorchRLEnv(EnvBase):
             self.action_spec = Categorical(actions.n, shape=(n,), device=device)
         else:
             raise PhalanxError(f"the adapter for TorchRL has no actions of the kind {actions}")
-        self._ended = torch.ones(n, 1, dtype=torch.bool, device=device)
+        self._ended = torch.zeros(n, 1, dtype=torch.bool, device=device)  # and begun again
         self.reward_spec = Unbounded((n, 1), device=device)
         flag = Binary(1, shape=(n, 1), dtype=torch.bool, device=device)
         self.done_spec = Composite(
@@ -58,6 +58,7 @@ class TorchRLEnv(EnvBase):
         chosen = None if tensordict is None else tensordict.get("_reset", None)
         if chosen is None or (chosen.all() and not self._ended.all()):
             self.task.reset()
+            self._ended = torch.zeros_like(self._ended)
         elif (chosen & ~self._ended).any():
             raise PhalanxError("environments whose episodes go on can only be reset all together")
         return self._out(observation=self.task.observations["obs"].clone())

@@ -89,7 +89,7 @@ class TaskConfig:
     """How many steps of states a central value gets, the latest last."""
     spread_starts: bool = False
     """Whether a training's first episodes begin at any age, so that not all of them end in the same
-    step; without effect where a policy is played."""
+    step; without effect where a policy is played, and on an environment alone."""
     deterministic: bool = False
     """On a GPU, the same bits in every run, which is slower; `deterministic=` on the command line
     sets it for task and learner."""
@@ -196,7 +196,7 @@ class Task:
         if self.config.randomize:
             self.randomizer = self._make_randomizer()
         self._check_bound()
-        self._spreads = self.config.spread_starts
+        self._spreads = self.config.spread_starts and self.num_envs > 1  # one has none to part from
         self._notes: list[str] = []
         self._action_shape = action_shape(self)
         # Ours have tests, and may be compiled.
