@@ -12,6 +12,7 @@ import pytest
 
 from phalanx import video
 from phalanx.errors import PhalanxError
+from phalanx.frames import FrameRenderer
 from phalanx.video import render_video
 
 PENDULUM = """
@@ -201,6 +202,14 @@ def test_bad_arguments_are_named(model, falling, tmp_path, change, sentence):
     with pytest.raises(PhalanxError, match=sentence):
         render_video(model, **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_that_cannot_be_drawn_is_refused_instead_of_waited_for(model):
+    with FrameRenderer(model) as renderer:
+        with pytest.raises(PhalanxError, match="the state has 1 numbers, 1 of them finite; a pict"):
+            renderer.draw(np.zeros(1))  # without the target
+        with pytest.raises(PhalanxError, match="the state has 8 numbers, 7 of them finite"):
+            renderer.draw(np.r_[np.nan, np.zeros(7)])
 
 
 def test_the_renderer_process_never_loads_torch():

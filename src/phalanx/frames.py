@@ -30,16 +30,24 @@ class FrameRenderer:
 
     def __init__(self, model: mujoco.MjModel, width: int = 320, height: int = 240) -> None:
         self.model, self.width, self.height = model, width, height
+        self._size = model.nq + 7 * model.nmocap
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def draw(self, state: NDArray[Any]) -> NDArray[np.uint8]:
-        """A picture (height, width, 3). Raises PhalanxError without OpenGL."""
+        """A picture (height, width, 3). Raises PhalanxError for a state of another size or with
+        numbers that are not finite, and without OpenGL."""
+        values = np.ascontiguousarray(state, np.float64)
+        if values.size != self._size or not np.isfinite(values).all():
+            raise PhalanxError(
+                f"the state has {values.size} numbers, {np.isfinite(values).sum()} of them finite;"
+                f" a picture needs {self._size}: qpos, mocap_pos and mocap_quat"
+            )
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(np.ascontiguousarray(state, np.float64).tobytes())
+            process.stdin.write(values.tobytes())
             process.stdin.flush()
         except BrokenPipeError:
             pass  # the answer is short, too
