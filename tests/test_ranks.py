@@ -344,6 +344,18 @@ def test_a_wrong_start_is_one_sentence(monkeypatch, options, environment, gpus, 
         devices.check_start(TrainOptions(task=None, train=None, **options))
 
 
+def test_ranks_that_cannot_be_started_are_one_sentence(monkeypatch):
+    from torch.distributed.elastic.rendezvous.api import RendezvousConnectionError
+    from torch.distributed.launcher import api
+
+    def launch(config, program):
+        raise RendezvousConnectionError("see inner exception") from RuntimeError("No network.\nat")
+
+    monkeypatch.setattr(api, "elastic_launch", launch)
+    with pytest.raises(PhalanxError, match=r"^2 processes cannot be started and .*: No network; "):
+        devices.start_ranks(2, [])
+
+
 def test_ranks_that_a_machine_has_no_gpus_for_are_refused(monkeypatch):
     monkeypatch.setattr(ranks, "_meet", lambda own, count: None)
     monkeypatch.setattr(ranks, "_Joined", lambda *_: None)

@@ -60,6 +60,7 @@ def start_ranks(count: int, arguments: list[str]) -> int | None:
     and SIGTERM stop them all after their iteration."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous.api import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the ranks say why they end
@@ -69,6 +70,7 @@ def start_ranks(count: int, arguments: list[str]) -> int | None:
         nproc_per_node=count,
         run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
+        rdzv_configs={"is_host": True, "read_timeout": ranks.SECONDS_TO_MEET},
         rdzv_endpoint=f"{ranks.THIS_MACHINE}:0",
         local_addr=ranks.THIS_MACHINE,  # its name may lead nowhere
         max_restarts=0,
@@ -87,6 +89,12 @@ def start_ranks(count: int, arguments: list[str]) -> int | None:
             name = signal.Signals(-codes[0]).name
             raise PhalanxError(f"all {count} ranks were killed ({name})") from None
         return max(*codes, 1)
+    except (RendezvousError, RuntimeError, OSError) as error:  # before any rank has begun
+        raise PhalanxError(
+            f"{count} processes cannot be started and meet at {ranks.THIS_MACHINE}:"
+            f" {ranks.first_line(error.__cause__ or error)}; let processes of this machine"
+            " talk to each other, or leave devices= out"
+        ) from error
     return None
 
 

@@ -137,7 +137,7 @@ def join(device: str) -> None:
     except RuntimeError as error:
         raise RankLost(
             f"rank {own} of {count} found the others at {_address()}, but cannot talk to them:"
-            f" {_first_line(error)}; check firewalls, and name the network with GLOO_SOCKET_IFNAME"
+            f" {first_line(error)}; check firewalls, and name the network with GLOO_SOCKET_IFNAME"
             " and NCCL_SOCKET_IFNAME"
         ) from error
 
@@ -165,7 +165,7 @@ def _meet(own: int, count: int) -> Any:
         store.set(f"here{own}", "")
     except (RuntimeError, ValueError, OSError) as error:
         taken = "EADDRINUSE" in str(error) or "already in use" in str(error)
-        why = "the port is taken; give another --master-port" if taken else _first_line(error)
+        why = "the port is taken; give another --master-port" if taken else first_line(error)
         raise RankLost(
             f"rank {own} of {count} cannot meet the others at {_address()}: {why}"
         ) from error
@@ -363,11 +363,11 @@ def _talk(exchange: Callable[[], Any]) -> None:
     except RuntimeError as error:
         raise RankLost(
             f"rank {rank()} has lost the others, because one of them has ended or hangs"
-            f" ({_first_line(error)})"
+            f" ({first_line(error)})"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """PyTorch's message, without the place in its source and what is typically the cause."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return re.sub(r"^\[\S+:\d+\] ", "", line).split(". This is")[0][:200]
+    return re.sub(r"^\[\S+:\d+\] ", "", line).split(". This is")[0].rstrip(".")[:200]
