@@ -294,7 +294,7 @@ def test_observations_from_named_state_equal_the_tasks(task, tmp_path):
     env.reset()
     env.sim.qpos.add_(0.3 * torch.randn_like(env.sim.qpos))
     env.sim.qvel.copy_(torch.randn_like(env.sim.qvel))
-    if "encoder_bias" in vars(env):  # of mjlab's joints, which no robot's program knows
+    if env.encoder_bias is not None:  # the robot below has exact encoders
         env.encoder_bias.zero_()
     if task != "Cartpole":
         quat = env.sim.qpos[:, 3:7]
@@ -696,6 +696,41 @@ def test_actuator_models_are_driven_once_a_physics_step(exported):
 def test_timestep_that_does_not_fit_is_refused(exported):
     with pytest.raises(PhalanxError, match=r"timestep is 0.01, which does not divide .* 0.01667"):
         Trial(exported("LSTM")[2], episodes=1, timestep=0.01)
+
+
+def linear(folder, task):
+    """The exported policy of a task whose actions are a hundredth of the first observations."""
+    player, path = make(folder, [f"task={task}"])
+    about = describe(player, path)
+    action, numbers = about.action, {"weight": 0.01 * np.eye(about.observation.size)}
+    numbers["weight"] = numbers["weight"][:, : action.size]
+    numbers |= {"scale": action.scale, "offset": action.offset}
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("MatMul", ["obs", "weight"], ["actions"]),
+            onnx.helper.make_node("Mul", ["actions", "scale"], ["scaled"]),
+            onnx.helper.make_node("Add", ["scaled", "offset"], ["targets"]),
+        ],
+        "linear",
+        [onnx.helper.make_tensor_value_info("obs", 1, [1, about.observation.size])],
+        [onnx.helper.make_tensor_value_info(name, 1, None) for name in ("actions", "targets")],
+        [onnx.numpy_helper.from_array(np.array(x, np.float32), k) for k, x in numbers.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 23)])
+    onnx.helper.set_model_props(model, {"phalanx": about.to_json()})
+    model.ir_version = 11
+    onnx.save(model, path.with_suffix(".onnx"))
+    return path.with_suffix(".onnx")
+
+
+@pytest.mark.parametrize("task", sorted(set(tasks.TASKS) - {"HumanoidAMP"}))  # custom layouts
+def test_robots_see_and_do_what_those_of_the_task_do(task, tmp_path):
+    """Also encoders that are off, and robots that fall before they may act."""
+    trial = Trial(linear(tmp_path, task), episodes=1)
+    for _ in range(5):
+        trial.step()
+    assert trial.control_gap < 1e-5
+    assert max(trial.observation_gap.values(), default=0) < 1e-5
 
 
 def test_films_show_bodies_that_the_task_sets(exported, tmp_path, monkeypatch):

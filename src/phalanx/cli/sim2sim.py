@@ -28,6 +28,8 @@ from phalanx.files import write_atomically
 from phalanx.tasks.projects import SECTIONS
 
 VIDEO_SECONDS = 5.0
+FAR = 0.01
+"""Difference from the task's observations and controls that rounding does not explain."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,14 @@ def _say(console: Console, figures: dict[str, Any]) -> None:
             f" {figures['falls']} of {figures['episodes']} episodes ended in a fall",
         )
     )
+    gaps = {f"{name!r} as it observes it": gap for name, gap in figures["observation_gap"].items()}
+    for what, gap in (gaps | {"controls": figures["control_gap"]}).items():
+        if gap > FAR:
+            console.print(
+                f"warning: by the policy's metadata, the first robot differs from its task in"
+                f" {what}, by up to {gap:.2g}; see that the task's layouts say what it does",
+                style="yellow",
+            )
     if figures["randomised"]:
         console.print(
             f"randomised at full strength: {', '.join(r[0] for r in figures['randomised'])}",

@@ -118,13 +118,14 @@ class Trial:
         """(N, obs_size) the policies' observations, built from the robots' named states."""
         self._commands: list[Command] = [None] * episodes  # type: ignore[list-item]
         self._targets = np.zeros((episodes, len(about.action.joints)))
+        self._limp = np.zeros(episodes, bool)
         randomizer = task.randomizer
         self._actions_change = randomizer is not None and (
             "actions" in randomizer.noise or "actions" in randomizer.delay
         )
         task.onboard = self
         if self.drive == "robot":
-            self.engine.control = lambda env: self.robots[env].apply(self._targets[env])
+            self.engine.control = self._control
         task.end_schedules()
         if command is not None:
             task.give_command(command)
@@ -155,7 +156,9 @@ class Trial:
 
     def act(self, actions: Tensor) -> None:
         """Make the actions that arrive at the robots, (N, num_actions), the joints' targets."""
-        arrived = actions.numpy()
+        arrived, limp = actions.numpy(), self.task.limp()
+        if limp is not None:
+            self._limp[:] = limp.numpy()
         for i in self._running():
             self._targets[i] = (
                 targets_of(self.about.action, arrived[i])
@@ -176,7 +179,7 @@ class Trial:
             return observations
         of_task = observations.numpy()
         for i in self._running(None if begun is None else begun.numpy()):
-            state = self.robots[i].state() | self._terms_of_the_task(of_task[i])
+            state = self._state(i, of_task[i])
             self.observed[i] = self.policies[i].observe(state)
             if i == 0:
                 self._compare(self.observed[0], of_task[0])
@@ -184,6 +187,21 @@ class Trial:
 
     def _running(self, among: Array | None = None) -> list[int]:
         return np.flatnonzero(self.running if among is None else self.running & among).tolist()
+
+    def _control(self, env: int) -> None:
+        """Drive a robot before a physics step."""
+        if self._limp[env]:
+            self.robots[env].data.ctrl[:] = self.task.sim.ctrl[env].numpy()
+        else:
+            self.robots[env].apply(self._targets[env])
+
+    def _state(self, env: int, of_task: Array) -> dict[str, Any]:
+        """What a robot's program knows, for the task's observation (obs_size,)."""
+        robot, bias = self.robots[env], self.task.encoder_bias
+        state = robot.state()
+        if bias is not None:
+            state["joint_pos"][robot.moved] += bias[env].numpy()
+        return state | self._terms_of_the_task(of_task)
 
     def _terms_of_the_task(self, observation: Array) -> dict[str, Array]:
         """Values of the custom terms, recovered from the task's observation."""
@@ -270,10 +288,7 @@ class Trial:
         many robots would leave its cache cold."""
         policy = self.policies[0].clone()
         of_task = self.task.compute_observations().numpy()
-        states = [
-            robot.state() | self._terms_of_the_task(row)
-            for robot, row in zip(self.robots, of_task, strict=True)
-        ]
+        states = [self._state(env, row) for env, row in enumerate(of_task)]
         for k in range(steps):
             if self.drive == "robot":
                 policy.step(states[k % len(states)])

@@ -69,9 +69,11 @@ class Go2Recovery(Go2Skill):
     num_obs = 42
 
     def pre_physics_step(self, actions: Tensor) -> None:
-        targets = self.targets(actions)
-        falling = (self.progress_buf * self.config.dt < self.config.falling_s)[:, None]
+        targets, falling = self.targets(actions), self.limp()[:, None]
         self.sim.ctrl.copy_(torch.where(falling, self.robot.joint_pos, targets))
+
+    def limp(self) -> Tensor:
+        return self.progress_buf * self.config.dt < self.config.falling_s
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         base, robot = self.base, self.robot  # in the state that was just observed

@@ -132,6 +132,9 @@ class Task:
     num_actions: int
     optional_terms: ClassVar[tuple[str, ...]] = ()
     """Terms of the observation that a setting may leave out; noise on them then has no effect."""
+    encoder_bias: Tensor | None = None
+    """(N, A) what `compute_observations` adds to the positions of the joints that actions move, as
+    their encoders would [rad or m]; robots of `phalanx sim2sim` have it, too."""
     num_states: int = 0
     """Numbers that only a central value sees, see `compute_states`; 0 for none."""
 
@@ -255,6 +258,11 @@ class Task:
         """Which joints an action moves, and how. Without this hook an exported policy only outputs
         actions, and the robot's program must interpret them."""
         return ActionLayout()
+
+    def limp(self) -> Tensor | None:
+        """(N,) bool, environments whose robots do not follow the policy in this step, as while they
+        fall; None if all do. Robots of `phalanx sim2sim` then get the task's own controls."""
+        return None
 
     def scalars(self) -> dict[str, float]:
         """Numbers for the log, by tag, of the steps since the last call: what `log_terms` got. It
