@@ -793,6 +793,16 @@ def test_motion_show_reports_and_check_fails_for_faults(capsys, humanoid, tmp_pa
     assert "the feet are 50 mm below the ground" in found
 
 
+def test_motion_names_options_without_effect(tmp_path, capsys):
+    options = ["out=a.mp4", "up=z", "scale=2", "fps=60"]
+    main(["motion", "convert", "walk", str(tmp_path / "w.json"), *options])
+    said = " ".join(capsys.readouterr().err.split())
+    for word in ("up= is for files that end in .bvh", "scale=", "fps=", "out= is for show"):
+        assert word in said
+    main(["motion", "show", "walk"])
+    assert not capsys.readouterr().err
+
+
 def test_motion_makes_the_folder_of_what_it_writes(tmp_path, monkeypatch):
     monkeypatch.setattr("phalanx.cli.motion._video", lambda clip, robot, path: path)
     main(["motion", "show", "walk", f"out={tmp_path}/new/er/a.mp4"])

@@ -231,6 +231,9 @@ def test_a_list_gives_files_beside_it_with_weights(legs, tmp_path):
     (tmp_path / "all.yaml").write_text(text)
     library = MotionLibrary([tmp_path / "all.yaml"], legs.model, ["left"], fit_height=False)
     assert library.cdf.tolist() == [0.75, 1.0]
+    (tmp_path / "all.yaml").write_text(text.replace("weight: 3", "weigth: 3"))
+    with pytest.raises(PhalanxError, match="motion 1 has 'weigth'; did you mean 'weight'"):
+        MotionLibrary([tmp_path / "all.yaml"], legs.model, ["left"])
     (tmp_path / "all.yaml").write_text("motions: 3\n")
     with pytest.raises(PhalanxError, match="has no list of motions"):
         MotionLibrary([tmp_path / "all.yaml"], legs.model, ["left"])

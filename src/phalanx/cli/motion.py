@@ -27,6 +27,13 @@ from phalanx.yaml_file import read_yaml
 ROBOT = Path(tasks.__file__).parent / "assets" / "humanoid_amp.xml"
 TEXTS = ("robot", "out", "names", "up")
 ACTIONS = ("show", "check", "convert")
+COUNTS_FOR = {
+    "names": (".bvh", ".npz"),
+    "up": (".bvh",),
+    "scale": (".bvh", ".npz"),
+    "fps": (".csv", ".npy"),
+}
+"""Options that only some kinds of files need."""
 SECONDS, FPS = 10.0, 30  # of the video
 BEYOND = 0.5  # joints beyond their limits by more than this are reported [degrees]
 DEEP, FLOATING = 0.01, 0.05  # feet deeper below the ground, or always higher, are reported [m]
@@ -74,10 +81,16 @@ def motion(arguments: list[str]) -> None:
         check_given("", file)
     keys = [a for a in arguments if "=" in a]
     config = read(MotionOptions, read_words(keys, MotionOptions, "motion", texts=TEXTS), "")
-    if config.out:
+    if config.out and action == "show":
         check_place(Path(config.out), "out=", makes_folders=True)
     if action == "convert":
         check_place(Path(files[1]), "OUT.json", makes_folders=True)
+        if Path(files[1]).suffix != ".json":
+            raise PhalanxError(
+                f"motion convert writes Phalanx's JSON format; {files[1]} must end in .json"
+            )
+    if idle := _without_effect(config, action, Path(files[0])):
+        Lines(stderr=True).print(f"options without effect: {', '.join(idle)}", style="dim")
     model = _model(config.robot)
     robot = Robot(model)
     clip = load_clip(
@@ -91,15 +104,11 @@ def motion(arguments: list[str]) -> None:
     if config.start or config.end is not None:
         clip = clip.cut(config.start, clip.length if config.end is None else config.end)
     console = Lines()
-    faults = find_faults(clip, robot)
     if action == "convert":
-        if Path(files[1]).suffix != ".json":
-            raise PhalanxError(
-                f"motion convert writes Phalanx's JSON format; {files[1]} must end in .json"
-            )
         write_json(clip, files[1])
         console.print(f"{files[1]}: {clip.num_frames} frames, {clip.length:.2f} s")
         return
+    faults = find_faults(clip, robot)
     if action == "show":
         console.print(_table(clip, robot))
     for fault in faults:
@@ -110,6 +119,16 @@ def motion(arguments: list[str]) -> None:
         console.print(f"video: {_video(clip, robot, Path(config.out))}")
     if action == "check" and faults:
         sys.exit(1)
+
+
+def _without_effect(config: MotionOptions, action: str, file: Path) -> list[str]:
+    """Options that are given and have no effect, with what they are for."""
+    found = [
+        f"{name}= is for files that end in {' or '.join(ends)}"
+        for name, ends in COUNTS_FOR.items()
+        if getattr(config, name) is not None and file.suffix.lower() not in ends
+    ]
+    return found + ["out= is for show"] * (config.out is not None and action != "show")
 
 
 def find_faults(clip: Clip, robot: Robot) -> list[str]:

@@ -234,6 +234,12 @@ def _listed(
             or not isinstance(share, int | float)
         ):
             raise PhalanxError(f"{path}: motion {number} must have a file and a weight")
+        if isinstance(motion, dict) and (more := motion.keys() - {"file", "weight"}):
+            key = min(map(str, more))
+            raise PhalanxError(
+                f"{path}: motion {number} has {key!r}{did_you_mean(key, ('file', 'weight'))};"
+                " accepted: file, weight"
+            )
         found.append(name if name in CLIPS else path.parent / name)
         shares.append(float(share))
     return found, shares
