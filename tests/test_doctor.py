@@ -177,7 +177,10 @@ def test_versions_that_cannot_be_had_are_named_and_left_out_of_the_install(exami
         "requirements.txt": ["torch==1.8.1"],
         "pyproject.toml": ["python<3.9", "numpy<1.24"],
     }
-    assert any(line.startswith("pip install --no-deps -e") for line in report["install"])
+    assert any(
+        line.startswith("pip install --no-deps --ignore-requires-python -e")
+        for line in report["install"]
+    )
 
 
 def test_a_stand_in_does_not_do_for_a_package_that_is_called(examine):
@@ -489,6 +492,51 @@ def test_python_2_is_listed_and_copies_of_others_are_not_read(examine):
     assert code == 0
     assert report["files"] == 1
     assert set(report["unreadable"]) == {"old.py", "null.py"}
+
+
+def test_a_program_stops_at_a_file_that_python_cannot_read(examine):
+    files = {"old.py": "x = 1\nprint 'hello'\n", "run.py": GOOD + "import old\nold.x()\n"}
+    report, code = examine(files)
+    assert code == 1
+    (program,) = report["programs"]
+    (stop,) = program["stops"]
+    assert (stop["at"], stop["at_import"]) == ("old.py:2", True)
+    assert "not Python 3: line 2" in stop["fix"]
+    assert not report["missing_packages"]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"run.py": GOOD + "gym.simulate()\n"}, "should run: 1 file,"),
+        ({"run.py": GOOD + "def f():\n    gym.no()\nf()\n"}, "should run, up to the places above"),
+        ({"run.py": GOOD + "gym.no()\n"}, "needs attention: 1 file,"),
+        ({"old.py": "\0"}, "needs attention: 0 files"),
+        (
+            {"run.py": GOOD + "gym.simulate()\n", "requirements.txt": "torch==0.4\n"},
+            "should run: 1 file, 3 Isaac Gym names, 1 of the versions that it asks for are others",
+        ),
+    ],
+)
+def test_the_verdict_promises_no_more_than_was_found(tmp_path, capsys, monkeypatch, files, words):
+    monkeypatch.setattr(command, "installed_support", lambda: SUPPORT)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(SystemExit):
+        main(["doctor", str(tmp_path)])
+    assert words in " ".join(capsys.readouterr().out.split())
+
+
+def test_requirements_of_windows_are_read(examine):
+    files = {"run.py": GOOD}
+    report, _ = examine(files)
+    assert not report["unmet_requirements"]
+    for kind in ("utf-16", "utf-8-sig"):
+        (Path(report["path"]) / "requirements.txt").write_bytes("torch==0.4\r\n".encode(kind))
+        report, _ = examine(files)
+        assert [
+            line.split(" (")[0] for line in report["unmet_requirements"]["requirements.txt"]
+        ] == ["torch==0.4"]
 
 
 def test_what_is_no_file_or_no_program_is_left_out_with_a_reason(tmp_path, capsys):

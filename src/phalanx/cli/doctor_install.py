@@ -80,6 +80,8 @@ PARTS = {"tkinter": "_tkinter"}
 RESOLVER = re.compile(r"""register_new_resolver\(\s*["'](eq|contains|if|resolve_default)["']""")
 """Names that later versions of IsaacGymEnvs register as well; a second time is an error."""
 MOST_PACKAGES = 4
+DECLARING = ("setup.py", "setup.cfg", "pyproject.toml")
+"""Files in which a package says what it needs."""
 OLD_RL_GAMES = "1.1.4"
 """The last version whose Runner has `model_builder` and others."""
 TESTED = {"rl_games": "1.6.5", "gym": "0.23.1"}
@@ -183,10 +185,11 @@ def commands(
     sources: list[Source],
     asked: list[str],
     reached: set[str],
+    unmet: dict[str, list[str]],
 ) -> list[str]:
     """Commands that install what is absent, the packages in `cures`, and the repository itself
     without its requirements, which are often too old and which it takes from strangers: isaacgym,
-    rsl-rl. reached: the files that its programs run."""
+    rsl-rl. reached: the files that its programs run. unmet: what its files ask for in vain."""
     lines: list[str] = []
     packages: list[str] = []
     if "isaacgym" in absent:
@@ -211,7 +214,12 @@ def commands(
         for folder in _packages(root, reached):
             near = os.path.relpath(folder)
             place = str(folder.resolve()) if near.startswith("..") else near
-            lines.append(f"pip install --no-deps -e {shlex.quote(place)}")
+            own = (folder.relative_to(root).joinpath(name).as_posix() for name in DECLARING)
+            asks = [line for file in own for line in unmet.get(file, ())]
+            wanted = [_parsed(line.partition(" (here")[0]) for line in asks]
+            python = any(requirement and requirement.name == "python" for requirement in wanted)
+            option = " --ignore-requires-python" if python else ""  # pip stops at another one
+            lines.append(f"pip install --no-deps{option} -e {shlex.quote(place)}")
     return lines
 
 

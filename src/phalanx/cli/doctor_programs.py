@@ -68,10 +68,14 @@ class _Import:
 
 
 class Programs:
-    """The programs of a repository whose files are `sources`. named: the modules and classes that
-    each file names in strings."""
+    """The programs of a repository whose files are `sources`, and `unparsed` if one of those
+    imports them. named: the modules and classes that each file names in strings."""
 
-    def __init__(self, sources: list[Source], named: dict[str, list[Named]]) -> None:
+    def __init__(
+        self, sources: list[Source], named: dict[str, list[Named]], unparsed: list[Source]
+    ) -> None:
+        self._parsed = [source.file for source in sources]
+        sources = [*sources, *unparsed]
         self._sources = {source.file: source for source in sources}
         self._imports = {source.file: list(_imports(source)) for source in sources}
         self._inside: dict[str, _Inside] = {}  # by file: whether a line is in a function
@@ -118,7 +122,7 @@ class Programs:
     def whole(self, stops: dict[str, list[Stop]]) -> Program:
         """All files as one program, for a library."""
         program = Program("")
-        for file in self._sources:
+        for file in self._parsed:
             self._visit(file, program, stops)
         self._reach(program, stops)
         return program

@@ -109,8 +109,9 @@ def tree_of(text: bytes, file: str) -> tuple[ast.Module, list[ast.AST]]:
     valid in this version of Python, or nested deeper than any program."""
     try:
         tree = ast.parse(text, file)
-    except SyntaxError as error:
-        raise PhalanxError(f"not Python 3: line {error.lineno}: {error.msg}") from error
+    except SyntaxError as error:  # without a line for a null byte or an unknown encoding
+        line = f" line {error.lineno}:" if error.lineno else ""
+        raise PhalanxError(f"not Python 3:{line} {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:  # a null byte, deep nesting
         raise PhalanxError(f"not Python 3: {reason(error)}") from error
     nodes: list[ast.AST] = []
@@ -166,6 +167,12 @@ def imported(source: Source) -> Iterator[tuple[str, int, bool]]:
                 yield from walk(child, at_once and not isinstance(child, later))
 
     yield from walk(source.tree, True)
+
+
+def unparsed(left_out: dict[str, str]) -> list[Source]:
+    """The Python files among those left out, as files without content: others may import them."""
+    empty = ast.Module([], [])
+    return [Source(f, empty, [], {}, [], []) for f in left_out if f.endswith(".py")]
 
 
 def local_names(root: Path, sources: list[Source]) -> set[str]:

@@ -1,6 +1,7 @@
 """Puts together what the doctor finds in a repository."""
 
 import ast
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from phalanx.cli.doctor_install import (
 )
 from phalanx.cli.doctor_names import named
 from phalanx.cli.doctor_programs import WRAPPERS, Program, Programs, Stop, class_at
-from phalanx.cli.doctor_read import Source, Uses, local_names
+from phalanx.cli.doctor_read import Source, Uses, local_names, unparsed
 from phalanx.cli.doctor_requirements import requirements
 from phalanx.cli.doctor_rot import CUDA, GYM, ONNX, SHIM, Problem, problems
 
@@ -31,7 +32,8 @@ def examine(
     root: Path, sources: list[Source], unreadable: dict[str, str], support: Support | None
 ) -> Report:
     """The whole report, ready for JSON. `support` is None without a drop-in."""
-    local = local_names(root, sources)
+    others = unparsed(unreadable)
+    local = local_names(root, [*sources, *others])
     used = calls(sources, support or {})
     states = {n: UNKNOWN if support is None else support.get(n, NO_SUCH_NAME) for n in used}
     found = problems(sources, local)
@@ -42,7 +44,7 @@ def examine(
         for file, of_file in asked.items()
         if not file.upper().startswith("README") and (bad := refused(of_file))
     }
-    graph = Programs(sources, named(root, sources))
+    graph = Programs(sources, named(root, sources), others)
     programs = graph.find({})
     reached = programs or [graph.whole({})]
     files = {file for program in reached for file in program.files}
@@ -60,19 +62,20 @@ def examine(
         absent.add("isaacgym")  # another package of that name is installed, or none
     by_hand = elsewhere(absent, lines)
     cures = [name for p in broken if p.cure == "install" for name in shlex.split(p.package)]
-    install = commands(root, absent - by_hand.keys(), cures, sources, lines, files)
+    install = commands(root, absent - by_hand.keys(), cures, sources, lines, files, unmet)
     if early:
         install.insert(0, f"pip install gym=={TESTED['gym']}  # {early} imports it before isaacgym")
     if any(p.cure == "shim" for p in broken) or by_hand.keys() & set(SHIMMED):
         install.append(f"export {SHIM}")
     stops = _stops(sources, graph, broken, used, states, by_hand)
+    stops |= {source.file: [_of_unparsed(source, unreadable)] for source in others}
     programs = graph.find(stops) if programs else [graph.whole(stops)]
     broken_assets = assets(root, [source for source in sources if source.file in files])
     return {
         "path": str(root),
         "files": len(sources),
         "unreadable": unreadable | left_out,
-        "programs": [_told(program, sources) for program in programs],
+        "programs": [_told(program, [*sources, *others]) for program in programs],
         "calls": {
             n: {"state": states[n], "count": uses.count, "places": uses.places}
             for n, uses in used.items()
@@ -94,7 +97,9 @@ def examine(
         "by_hand": by_hand,
         "assets": broken_assets,
         "install": install,
-        "will_run": not (broken or absent or early or unmet or broken_assets)
+        "will_run": bool(sources)
+        and not (broken or absent or early or unmet or broken_assets)
+        and not files & {source.file for source in others}
         and all(works(states[n]) for n, uses in used.items() if _in(files, uses)),
     }
 
@@ -139,6 +144,12 @@ def _stops(
             called = f"{module}, which is called and not only imported"
             add(_calls_of(module, sources), called, f"{SHIM} makes it importable only; {why}")
     return stops
+
+
+def _of_unparsed(source: Source, unreadable: dict[str, str]) -> Stop:
+    why = unreadable[source.file]
+    line = re.search(r"line (\d+)", why)
+    return Stop(source.file, int(line[1]) if line else 1, "a file that Python cannot read", why)
 
 
 def _calls_of(module: str, sources: list[Source]) -> Iterator[tuple[str, int]]:

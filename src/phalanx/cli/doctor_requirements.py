@@ -6,6 +6,7 @@ tells people to give to pip.
 """
 
 import ast
+import codecs
 import configparser
 import os
 import re
@@ -60,8 +61,14 @@ def _files(folder: Path) -> Iterator[tuple[Path, Callable[[bytes], Iterable[str]
                 yield file, _readme
 
 
+def _text(content: bytes) -> str:
+    """As its byte order mark says, which editors and shells of Windows write; else UTF-8."""
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8-sig", "replace")
+
+
 def _requirements_txt(content: bytes) -> list[str]:
-    lines = content.decode("utf8", "replace").splitlines()
+    lines = _text(content).splitlines()
     lines = [re.split(r"(?:^|\s)#", line)[0].strip() for line in lines]
     lines = [re.sub(r"^(-e|--editable)[ =]+(?=git\+)", "", line) for line in lines]
     return [line for line in lines if line and not line.startswith("-")]
@@ -69,7 +76,7 @@ def _requirements_txt(content: bytes) -> list[str]:
 
 def _readme(content: bytes) -> Iterator[str]:
     """What it tells people to give to pip."""
-    for said in re.findall(r"pip3? install ([^\n`]+)", content.decode("utf8", "replace")):
+    for said in re.findall(r"pip3? install ([^\n`]+)", _text(content)):
         for word in said.split("#")[0].split():
             if not word.startswith(("-", ".", "/", "$", "&")) and "=" not in word.strip("\"'"):
                 yield word.strip("\"'")
@@ -78,7 +85,7 @@ def _readme(content: bytes) -> Iterator[str]:
 def _conda(content: bytes) -> Iterator[str]:
     """The list of dependencies, `name=version=build` or pip's own lines below `pip:`."""
     inside = False
-    for line in content.decode("utf8", "replace").splitlines():
+    for line in _text(content).splitlines():
         text = line.split(" #")[0].strip().strip("'\"")
         if not line.startswith((" ", "-", "\t")):
             inside = text == "dependencies:"

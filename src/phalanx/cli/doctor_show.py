@@ -148,7 +148,7 @@ def _show_calls(console: Console, used: Report) -> None:
 
 def _verdict(report: Report) -> Text:
     used = report["calls"].values()
-    words = [f"{report['files']} files"]
+    words = [f"{report['files']} file{'s' * (report['files'] != 1)}"]
     if used:
         words.append(f"{len(used)} Isaac Gym names")
         refused = sum(not works(use["state"]) for use in used)
@@ -159,19 +159,17 @@ def _verdict(report: Report) -> Text:
         words.append("it makes no Isaac Gym calls")
     if UNKNOWN in [use["state"] for use in used]:
         words[-1] = "the state of its calls is unknown until the drop-in is installed"
-    stopped = sum(_stops_early(program) for program in report["programs"])
-    if report["will_run"] and not report["install"]:
-        verdict = Text("should run", "bold green")
-    elif stopped or report["assets"]:
+    if unmet := sum(map(len, report["unmet_requirements"].values())):
+        words.append(f"{unmet} of the versions that it asks for are others here, see all=true")
+    stops = [stop for program in report["programs"] for stop in program["stops"]]
+    after = " after these steps" if report["install"] else ""
+    if any(s["at_import"] for s in stops) or report["assets"] or not report["files"]:
         verdict = Text("needs attention", "bold yellow")
+    elif any(not s["choice"] for s in stops):
+        verdict = Text(f"should run{after}, up to the places above", "bold yellow")
     else:
-        verdict = Text("should run after these steps", "bold green")
+        verdict = Text(f"should run{after}", "bold green")
     return verdict + Text(f": {', '.join(words)}")
-
-
-def _stops_early(program: Report) -> bool:
-    """Whether it stops before it runs."""
-    return any(stop["at_import"] for stop in program["stops"])
 
 
 def _table(*headings: str) -> Table:
