@@ -698,10 +698,10 @@ def test_timestep_that_does_not_fit_is_refused(exported):
         Trial(exported("LSTM")[2], episodes=1, timestep=0.01)
 
 
-def linear(folder, task):
+def linear(folder, *words):
     """The exported policy of a task whose actions are a hundredth of the first observations."""
-    player, path = make(folder, [f"task={task}"])
-    about = describe(player, path)
+    player, path = make(folder, words)
+    about, file = describe(player, path), Path(f"{path}.onnx")
     action, numbers = about.action, {"weight": 0.01 * np.eye(about.observation.size)}
     numbers["weight"] = numbers["weight"][:, : action.size]
     numbers |= {"scale": action.scale, "offset": action.offset}
@@ -719,14 +719,14 @@ def linear(folder, task):
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 23)])
     onnx.helper.set_model_props(model, {"phalanx": about.to_json()})
     model.ir_version = 11
-    onnx.save(model, path.with_suffix(".onnx"))
-    return path.with_suffix(".onnx")
+    onnx.save(model, file)
+    return file
 
 
 @pytest.mark.parametrize("task", sorted(set(tasks.TASKS) - {"HumanoidAMP"}))  # custom layouts
 def test_robots_see_and_do_what_those_of_the_task_do(task, tmp_path):
     """Also encoders that are off, and robots that fall before they may act."""
-    trial = Trial(linear(tmp_path, task), episodes=1)
+    trial = Trial(linear(tmp_path, f"task={task}"), episodes=1)
     for _ in range(5):
         trial.step()
     assert trial.control_gap < 1e-5
@@ -781,6 +781,24 @@ def test_export_and_sim2sim_from_the_command_line(tmp_path, monkeypatch, capsys,
     page = Path("runs/Cartpole/sim2sim/report.html").read_text()
     assert page.count("<svg") == 2 + 1 + 2  # returns and lengths, one target, two joints
     assert "slider_to_cart [N]" in page
+
+
+def test_the_training_player_plays_the_same_policy_in_the_same_task_or_not_at_all(tmp_path, capsys):
+    policy = linear(tmp_path, "task=Cartpole", "task.env.episode_length=7")
+    for epoch, weights in ((3, None), (9, None), (3, {})):
+        saved = checkpoint.load(tmp_path / "Cartpole.pth")
+        model = saved["model"] if weights is None else weights
+        checkpoint.save(tmp_path / "Cartpole.pth", {"model": model, "epoch": epoch})
+        main(["sim2sim", str(policy), "episodes=2", "video=false", f"out={tmp_path / str(epoch)}"])
+        out = " ".join(capsys.readouterr().out.split())
+        assert "episode length 7.0" in out
+        if epoch == 9:
+            assert "Cartpole.pth is of iteration 9 and the policy of 3; export it again" in out
+        elif weights is None:
+            figures = json.loads((tmp_path / "3" / "report.json").read_text())
+            assert figures["training"]["player_length"] == 7
+    assert "no comparison with training:" in out
+    assert "does not fit this task and network" in out
 
 
 @pytest.mark.parametrize(

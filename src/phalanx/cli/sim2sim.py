@@ -19,13 +19,13 @@ from phalanx.cli.config import compose_config
 from phalanx.cli.console import Lines
 from phalanx.cli.export import make_player
 from phalanx.cli.keys import without_effect
+from phalanx.cli.options import TaskChoice
 from phalanx.cli.overrides import read_words
 from phalanx.cli.sim2sim_viewer import in_browser, in_window
 from phalanx.config import ranged, read
-from phalanx.deploy.metadata import Metadata
 from phalanx.errors import PhalanxError
 from phalanx.files import write_atomically
-from phalanx.tasks.projects import SECTIONS
+from phalanx.rl.checkpoint import load
 
 VIDEO_SECONDS = 5.0
 FAR = 0.01
@@ -107,7 +107,7 @@ def sim2sim(arguments: list[str]) -> None:
                 film = pool.submit(_video, trial, folder, console)
         show("the training player, for comparison")
         figures = trial.figures() | {"policy": config.policy}
-        figures["training"] = _training(config, trial.about, figures)
+        figures["training"] = _training(config, trial, figures, console)
         if film:
             show("video")
         video = film.result() if film else None
@@ -141,36 +141,51 @@ def _config(arguments: list[str]) -> Sim2SimOptions:
     return read(Sim2SimOptions, values, "")
 
 
-def _training(config: Sim2SimOptions, about: Metadata, figures: dict[str, Any]) -> dict[str, Any]:
+def _training(
+    config: Sim2SimOptions, trial: Any, figures: dict[str, Any], console: Console
+) -> dict[str, Any]:
     """Figures to compare with: the training player's return over the same number of episodes, if
-    the checkpoint is in the policy's folder, and the best return in training."""
-    checkpoint = Path(config.policy.removesuffix(".onnx"))
+    the policy's checkpoint is in its folder, and the best return in training."""
+    checkpoint, about = Path(config.policy.removesuffix(".onnx")), trial.about
     known: dict[str, Any] = {"best_return": about.policy.training_return, "player_return": None}
-    if checkpoint.is_file() and checkpoint.suffix == ".pth":
-        arguments = [f"task={about.task}", f"checkpoint={checkpoint}", f"games={config.episodes}"]
-        env = [_as_typed(k, v) for k, v in config.task.get("env", {}).items()]
-        player = make_player(compose_config([*arguments, *env], "play"), config.episodes)
-        player.restore(checkpoint)
-        if config.command is not None:
-            player.env.give_command(config.command)
-        torch.manual_seed(config.seed)  # the initial states of sim2sim
-        played = player.run()
-        known |= {"player_return": played.mean_return, "player_std": played.std_return}
-        known["player_length"] = played.mean_length
-        if played.mean_return:
-            known["share"] = figures["mean_return"] / played.mean_return
-            # Standard error of the ratio of the two means; episodes that end in a fall make it
-            # large.
-            errors = [figures["std_return"], played.std_return]
-            known["share_error"] = float(np.hypot(*errors)) / np.sqrt(config.episodes)
-            known["share_error"] /= abs(played.mean_return)
+    if not checkpoint.is_file() or checkpoint.suffix != ".pth":
+        return known
+    try:
+        player = _player(checkpoint, config, trial)
+    except PhalanxError as error:  # what has been played is worth a report in any case
+        console.print(f"no comparison with training: {error}", style="yellow")
+        return known
+    torch.manual_seed(config.seed)  # the initial states of sim2sim
+    played = player.run()
+    known |= {"player_return": played.mean_return, "player_std": played.std_return}
+    known["player_length"] = played.mean_length
+    if played.mean_return:
+        known["share"] = figures["mean_return"] / played.mean_return
+        # Standard error of the ratio of the two means; episodes that end in a fall make it
+        # large.
+        errors = [figures["std_return"], played.std_return]
+        known["share_error"] = float(np.hypot(*errors)) / np.sqrt(config.episodes)
+        known["share_error"] /= abs(played.mean_return)
     return known
 
 
-def _as_typed(key: str, value: Any) -> str:
-    """A field of the task's Config as an argument of `play`."""
-    place = "task" if key in SECTIONS else "task.env"
-    return f"{place}.{key}={value if key == 'asset' else json.dumps(value)}"
+def _player(checkpoint: Path, config: Sim2SimOptions, trial: Any) -> Any:
+    """The player of the trial's policy, in the trial's task. Raises PhalanxError if the checkpoint
+    is of other weights, or does not fit the settings that are known of its run."""
+    policy, saved = trial.about.policy, load(checkpoint)
+    if (saved["epoch"], saved["frame"]) != (policy.epoch, policy.frame):
+        raise PhalanxError(
+            f"{checkpoint} is of iteration {saved['epoch']} and the policy of {policy.epoch};"
+            " export it again"
+        )
+    words = [f"task={trial.about.task}", f"checkpoint={checkpoint}", f"games={config.episodes}"]
+    task = TaskChoice(trial.about.task, trial.task.config)
+    options = dataclasses.replace(compose_config(words, "play"), task=task)
+    player = make_player(options, config.episodes)
+    player.restore(checkpoint)
+    if config.command is not None:
+        player.env.give_command(config.command)
+    return player
 
 
 def _make_folder(config: Sim2SimOptions) -> Path:
