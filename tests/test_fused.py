@@ -378,7 +378,7 @@ def test_capsules_exactly_side_by_side_and_bodies_with_one_centre_touch():
         sim.step()
     assert sim.qpos[0].tolist() == pytest.approx(data.qpos.tolist(), abs=2e-3)
     ball = '<body><freejoint/><geom size=".1" {}/></body>'.format
-    for other in ("", 'type="capsule" size=".1 .2"'):
+    for other in ("", 'type="capsule" size=".1 .2"', 'type="cylinder" size=".15 .2"'):
         two = ball(""), ball(other).replace('size=".1" t', "t")
         sim = make(world([(b, "") for b in two], 'gravity="0 0 0"'), 1)
         data = stepped(sim.model, sim, 0)

@@ -165,6 +165,10 @@ STAGE int touch_solids(const World &w, const Pairs &X, int kind, int g1, int g2,
       if (kind == SPHERE_CYLINDER) n = sphere_cylinder(centre, element(radius, l), box, element(margin, l), spots);
       else n = capsule_box(centre, half, element(radius, l), box, element(margin, l), spots);
     }
+    if (kind == SPHERE_CYLINDER && n && dot3(spots->n, spots->n) == 0) {  // on its axis: any way out
+      float to = element(radius, l) + 0.5f * spots->dist;
+      EACH(j, 3) spots->n[j] = box.R[3 * j], spots->o[j] += box.R[3 * j] * to;
+    }
     for (int m = 0; m < n; m++) {
       set_element(t.dist[m], l, spots[m].dist);
       EACH(j, 3) set_element(t.o[m][j], l, spots[m].o[j]), set_element(t.n[m][j], l, spots[m].n[j]);
