@@ -8,6 +8,7 @@
 #define __global__
 #define __forceinline__ inline
 #define __noinline__
+#define __shared__ static
 #define __grid_constant__
 #define __launch_bounds__(x)
 struct Index {
@@ -51,7 +52,11 @@ static unsigned __ballot_sync(unsigned, bool b) {
   return bits;
 }
 static bool __any_sync(unsigned, bool b) { return __ballot_sync(0, b) != 0; }
-static void __syncthreads() {}
+static void __syncwarp() {
+  exchange(0);
+  next_lane();
+}
+static void __syncthreads() { __syncwarp(); }
 static float __ldg(const float *p) { return *p; }
 static float rsqrtf(float a) { return 1 / sqrtf(a); }
 

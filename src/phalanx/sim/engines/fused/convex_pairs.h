@@ -16,7 +16,7 @@ FN void shape_of(const World &w, const Pairs &X, int g, const F *centre, int l, 
     for (int j = 0; j < 3; j++) s.size[j] = element(T(solid, SOLID_OF[g], 9 + j), l);
   } else {
     s.radius = element(T(geom, g, 6), l);
-    for (int j = 0; j < 3; j++) s.R[3 * j + 2] = element(X.axis[g][j], l), s.size[1] += s.R[3 * j + 2] * s.R[3 * j + 2];
+    for (int j = 0; j < 3; j++) s.R[3 * j + 2] = element(X.axis(g)[j], l), s.size[1] += s.R[3 * j + 2] * s.R[3 * j + 2];
     s.size[1] = sqrt_(s.size[1]);
     for (int j = 0; j < 3; j++) s.R[3 * j + 2] /= max_(s.size[1], 1e-300);
   }
@@ -56,7 +56,7 @@ FN void set_spot(Touches &t, int m, int l, const Spot &spot) {
 }
 // Whether the boxes around two geoms are apart, along a side of either or along the line between them.
 FN F reach_along(const World &w, const Pairs &X, int g, const F *R, const F *d) {
-  if (SOLID_OF[g] < 0) return abs_(dot3(X.axis[g], d)) + T(geom, g, 6);
+  if (SOLID_OF[g] < 0) return abs_(dot3(X.axis(g), d)) + T(geom, g, 6);
   F reach = ZERO, along[3];
   rotate_back(R, d, along);
   bool cylinder = GEOM_SHAPE[g] == CYLINDER_SHAPE;  // its sizes: radius, half length
@@ -92,7 +92,7 @@ STAGE int touch_convex(const World &w, const Pairs &X, int g1, int g2, const F *
     for (int m = 0; m < n; m++) set_spot(t, m, l, spots[m]);
     most = n > most ? n : most;
   }
-  for (int m = 0; m < most; m++) EACH(j, 3) t.o[m][j] += X.centre[g1][j];
+  for (int m = 0; m < most; m++) EACH(j, 3) t.o[m][j] += X.centre(g1)[j];
   return most;
 }
 
@@ -144,7 +144,7 @@ STAGE int touch_plane_lowest(const World &w, const Pairs &X, int g1, int g2, con
     Spot spots[4];
     double n[3];
     shape_of(w, X, g2, away, l, s);
-    for (int j = 0; j < 3; j++) n[j] = element(X.axis[g1][j], l);
+    for (int j = 0; j < 3; j++) n[j] = element(X.axis(g1)[j], l);
     int count = lowest_points(s, n, element(margin, l), spots);
     for (int m = 0; m < count; m++) {
       for (int j = 0; j < 3; j++) spots[m].n[j] = (float)n[j];
@@ -152,6 +152,6 @@ STAGE int touch_plane_lowest(const World &w, const Pairs &X, int g1, int g2, con
     }
     most = count > most ? count : most;
   }
-  for (int m = 0; m < most; m++) EACH(j, 3) t.o[m][j] += X.centre[g1][j];
+  for (int m = 0; m < most; m++) EACH(j, 3) t.o[m][j] += X.centre(g1)[j];
   return most;
 }

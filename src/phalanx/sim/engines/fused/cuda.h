@@ -98,10 +98,32 @@ template <int width> struct RowOut {
   template <class W> MEMBER void write(const W &, float *) {}
 };
 
+// Shared memory of a block, 48 kB: where the geoms of its worlds are, and the numbers that all worlds share, as
+// far as there is room. A cache has enough to do with what each lane has alone.
+#define WORLDS_NEAR (THREADS / LANES)
+#define GEOMS_NEAR (LANES > 1 && NGEOM_ && NGEOM_ * 6 * WORLDS_NEAR <= 8 * 1024)
+#define NUMBERS_NEAR (NUMBERS + (GEOMS_NEAR ? NGEOM_ * 6 * WORLDS_NEAR : 0) <= 12 * 1024)
+#if GEOMS_NEAR
+__shared__ F near_geoms[NGEOM_ * 6 * WORLDS_NEAR];
+#endif
+#if NUMBERS_NEAR
+__shared__ float near_numbers[NUMBERS + 1];
+#endif
 // Numbers that vary lie together for the worlds of a warp, so that their places are constants.
 #define PER_WARP (32 / LANES)
+FN void bring_near(const float *shared) {
+#if NUMBERS_NEAR
+  _Pragma("unroll 16") for (int i = threadIdx.x; i < NUMBERS; i += THREADS) near_numbers[i] = __ldg(shared + i);
+  __syncthreads();
+#endif
+}
 template <bool VARIES, class W> FN F number(const W &w, int i) {
-  return VARIES ? w.varied[i * PER_WARP] : __ldg(w.shared + i);
+  if (VARIES) return w.varied[i * PER_WARP];
+#if NUMBERS_NEAR
+  return near_numbers[i];
+#else
+  return __ldg(w.shared + i);
+#endif
 }
 #define T(table, row, column) number<VARIES_##table>(w, AT_##table(row, column))
 #define OUT(name) w.fields->name

@@ -4,6 +4,7 @@
 // that have none, or one that is not in the mask, repeat another and write nothing.
 FN void begin(World &w, Drives &drives, const Fields &f, const float *shared, const float *varied, long worlds,
               const unsigned char *mask) {
+  bring_near(shared);
   long world = ((long)blockIdx.x * THREADS + threadIdx.x) / LANES;
   w.valid = world < worlds;
   w.world = w.valid ? world : worlds - 1;

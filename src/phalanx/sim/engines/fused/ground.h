@@ -140,7 +140,7 @@ STAGE int touch_ground(const World &w, const Pairs &X, int g1, int g2, const F *
   int most = 0;
   geom_rotation(w, X, g1, R);
   EACH(j, 3) away[j] = ZERO - dif[j];
-  rotate_back(R, away, centre), rotate_back(R, X.axis[g2], half);
+  rotate_back(R, away, centre), rotate_back(R, X.axis(g2), half);
   no_touches(t);
   for (int l = 0; l < WORLDS; l++) {
     if (!element_on(near, l)) continue;

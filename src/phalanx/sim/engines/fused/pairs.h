@@ -27,7 +27,9 @@ FN void share_geoms(const World &w, Pairs &X) {
   for (int g = 0; g < NGEOM_; g++) {
     int k = GEOM_SLOT[g], from = GEOM_LANE[g];
     if (from < 0) continue;
-    EACH(i, 3) X.centre[g][i] = from_lane(X.centre[g][i], from), X.axis[g][i] = from_lane(X.axis[g][i], from);
+#if !GEOMS_NEAR
+    EACH(i, 6) X.geoms[g][i] = from_lane(X.geoms[g][i], from);
+#endif
     if (SOLID_OF[g] >= 0) {
       F own[9], R[9];
       EACH(i, 9) own[i] = T(solid, SOLID_OF[g], i);
@@ -35,6 +37,9 @@ FN void share_geoms(const World &w, Pairs &X) {
       EACH(i, 9) X.rotation[SOLID_OF[g]][i] = from_lane(R[i], from);
     }
   }
+#if GEOMS_NEAR
+  __syncwarp();
+#endif
 #endif
 }
 // The motion of slot k of a lane, of those of all slots. Lanes: all come by.
@@ -94,7 +99,7 @@ FN B near_each_other(const World &w, const Pairs &X, int i, F *dif, F *shift) {
   F square = ZERO, reach = T(pair, i, 0);
   EACH(j, 3) shift[j] = ZERO;
   if (ACROSS_TREES) tree_shift(w, GEOM_SLOT[g1], GEOM_SLOT[g2], shift);
-  EACH(j, 3) dif[j] = X.centre[g1][j] - X.centre[g2][j] - shift[j], square += dif[j] * dif[j];
+  EACH(j, 3) dif[j] = X.centre(g1)[j] - X.centre(g2)[j] - shift[j], square += dif[j] * dif[j];
   return square < reach * reach;
 }
 FN void add_touches(World &w, Pairs &X, int i, const F *dif, const F *shift, B near) {
@@ -158,13 +163,17 @@ FN void add_pair_forces(World &w, const Pairs &X) {
   }
 }
 
-// What contact c adds to H is L L': one row for each column of L, as motions of the first and of the second body.
-FN void factor_row(const World &w, const Pairs &X, int c, int row, int dim, const F (*L)[PBASIS], F *first, F *second) {
-  EACH(m, 6) first[m] = second[m] = ZERO;
+// What contact c adds to H is L L': one row for each column of L, as motions of the first and of the second
+// body. AT_ONCE of them, from column `row` on: lanes have little else to do while they wait for a number.
+#define AT_ONCE (LANES > 1 && PBASIS >= 3 ? 3 : 1)
+FN void factor_rows(const World &w, const Pairs &X, int c, int row, int dim, const F (*L)[PBASIS], F (*first)[6], F (*second)[6]) {
+  EACH(r, AT_ONCE) EACH(m, 6) first[r][m] = second[r][m] = ZERO;
   for (int j = row; j < dim; j++) {
     F one[6], two[6];
     scaled_basis(w, X, c, j, one, two);
-    EACH(m, 6) first[m] += L[j][row] * one[m], second[m] += L[j][row] * two[m];
+    EACH(r, AT_ONCE) if (row + r <= j) EACH(m, 6) {
+      first[r][m] += L[j][row + r] * one[m], second[r][m] += L[j][row + r] * two[m];
+    }
   }
 }
 STAGE void couple_pairs(World &w, Pairs &X, int &n) {
@@ -173,16 +182,14 @@ STAGE void couple_pairs(World &w, Pairs &X, int &n) {
     int i = X.pair[c], a = X.slot[c][0], b = X.slot[c][1], dim = PAIR_DIM[i];
     F L[PBASIS][PBASIS];
     cone_factor<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), L);
-    for (int j = 0; j < dim; j++) {
-      if (!any_(L[j][j] > 0.0f)) continue;
-      if (n == MAXROW) {
-        note_overflow(w);
-        break;
-      }
-      F first[6], second[6];
+    for (int row = 0; row < dim; row += AT_ONCE) {
+      bool used[AT_ONCE], some = false;
+      EACH(r, AT_ONCE) used[r] = row + r < dim && any_(L[row + r][row + r] > 0.0f), some |= used[r];
+      if (!some) continue;
+      F first[AT_ONCE][6], second[AT_ONCE][6];
+      factor_rows(w, X, c, row, dim, L, first, second);
       X.tree[n][0] = TREE[a], X.tree[n][1] = TREE[b];
-      factor_row(w, X, c, j, dim, L, first, second);
-      add_row<false>(w, X, n, ADDS_FOR(X.lane[c][1]) ? b : -1, second, ADDS_FOR(X.lane[c][0]) ? a : -1, first);
+      add_rows<AT_ONCE, false>(w, X, n, used, ADDS_FOR(X.lane[c][1]) ? b : -1, second, ADDS_FOR(X.lane[c][0]) ? a : -1, first);
     }
   }
 }
@@ -191,13 +198,13 @@ FN void pair_directions(World &w, Pairs &X) {
   pair_speeds<false>(w, X, w.dV, X.v);
 }
 
-// Where geom g of a base is, from `origin`.
+// Where geom g of a base is, from `origin`. Lanes may write it at the same time.
 FN void place_on_base(const World &w, Pairs &X, int g, int base, const F *origin) {
-  F at[3], half[3], from[3];
+  F at[3], half[3], from[3], centre[3], axis[3];
   EACH(i, 3) at[i] = T(geom, g, i), half[i] = T(geom, g, 3 + i);
-  rotate(w.R[base], at, X.centre[g]), rotate(w.R[base], half, X.axis[g]);
   tree_origin(w, base, from);
-  EACH(i, 3) X.centre[g][i] += from[i] - origin[i];
+  rotate(w.R[base], at, centre), rotate(w.R[base], half, axis);
+  EACH(i, 3) X.centre(g)[i] = centre[i] + (from[i] - origin[i]), X.axis(g)[i] = axis[i];
 }
 
 // Contacts of slot k's body with geoms that never move and are not planes, or that are not made of
@@ -208,10 +215,10 @@ FN void static_contacts(World &w, Contacts &C, Pairs &X, int k) {
   for (int i = STATIC0[k]; i < STATIC1[k]; i++) {
     int g1 = STATIC_GEOM1[i], g2 = STATIC_GEOM2[i], row = NPOINT + i, fixed = STATIC_FIXED[i], base = GEOM_SLOT[fixed];
     F dif[3], square = ZERO, reach = T(point, row, 0), side = ZERO + (fixed == g1 ? 1.0f : -1.0f);
-    EACH(j, 3) X.centre[fixed][j] = T(geom, fixed, j) - origin[j], X.axis[fixed][j] = T(geom, fixed, 3 + j);
     if (NBASE && base >= 0) place_on_base(w, X, fixed, base, origin);
+    else EACH(j, 3) X.centre(fixed)[j] = T(geom, fixed, j) - origin[j], X.axis(fixed)[j] = T(geom, fixed, 3 + j);
     EACH(j, 3) {
-      dif[j] = X.centre[g1][j] - X.centre[g2][j], square += dif[j] * dif[j];
+      dif[j] = X.centre(g1)[j] - X.centre(g2)[j], square += dif[j] * dif[j];
     }
     B near = square < reach * reach;
     if (!any_(near)) continue;

@@ -125,15 +125,24 @@ struct Contacts {  // with the world
   int point[MAXCON];
 };
 struct Pairs {  // contacts between bodies
-  F centre[NGEOM_ + 1][3], axis[NGEOM_ + 1][3];
+#if GEOMS_NEAR
+  MEMBER F *centre(int g) const { return near_geoms + (threadIdx.x / LANES * NGEOM_ + g) * 6; }
+  MEMBER F *axis(int g) const { return centre(g) + 3; }
+#else
+  F geoms[NGEOM_ + 1][6];
+  MEMBER F *centre(int g) { return geoms[g]; }
+  MEMBER const F *centre(int g) const { return geoms[g]; }
+  MEMBER F *axis(int g) { return geoms[g] + 3; }
+  MEMBER const F *axis(int g) const { return geoms[g] + 3; }
+#endif
   F offset[MAXPAIR][3], normal[MAXPAIR][3], tangent[MAXPAIR][3], D[MAXPAIR];
   F x[MAXPAIR][PBASIS], v[MAXPAIR][PBASIS];
   F rotation[LANES > 1 && NSOLID ? NSOLID : 1][9];
   F shift[ACROSS_TREES ? MAXPAIR : 1][3];  // from the first geom's tree, which has `offset`, to the second's
   int pair[MAXPAIR], slot[MAXPAIR][2], lane[MAXPAIR][2];  // of both bodies
-  // Woodbury: rows scaled by sqrt(D), and what a pass to the roots of two trees makes of them
-  int tree[MAXROW][2];
-  F u[MAXROW][NSLOT], y[MAXROW][NFREE + 1][6], M[MAXROW * (MAXROW + 1) / 2], rhs[MAXROW], gain[MAXROW];
+  // Woodbury: rows scaled by sqrt(D), and what a pass to the roots of two trees makes of them; room for a group
+  int tree[MAXROW + 2][2];
+  F u[MAXROW + 2][NSLOT], y[MAXROW + 2][NFREE + 1][6], M[MAXROW * (MAXROW + 1) / 2], rhs[MAXROW], gain[MAXROW];
 };
 struct Drives {  // of actuators
   F ctrl[NU + 1], force[NU + 1], act[NA + 1];

@@ -271,7 +271,7 @@ def constants(
             at = f"({start[differs]} + (c) * {width} + (r))"
         lines.append(f"#define AT_{name}(r, c) {at}\n#define VARIES_{name} {int(differs)}")
         start[differs] += height * width
-    lines.append(f"#define VARIED_ROWS {start[True]}L")
+    lines.append(f"#define NUMBERS {start[False]}\n#define VARIED_ROWS {start[True]}L")
     pointers = "".join(f"float *{name}; " for name in (*INPUTS, *OUTPUTS))
     lines.append(f"struct Fields {{ {pointers}int *overflow; long forces; }};")
     return "\n".join(lines) + "\n"

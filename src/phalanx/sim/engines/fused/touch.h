@@ -4,11 +4,10 @@
 // The world's positions of all geoms of body k that may touch others.
 FN void place_geoms(World &w, Pairs &X, int k) {
   for (int g = GEOM0[k]; g < GEOM1[k]; g++) {
-    F x[3], half[3];
+    F x[3], half[3], centre[3], axis[3];
     EACH(i, 3) x[i] = T(geom, g, i), half[i] = T(geom, g, 3 + i);
-    rotate(w.R[k], x, X.centre[g]);
-    EACH(i, 3) X.centre[g][i] += w.p[k][i];
-    rotate(w.R[k], half, X.axis[g]);
+    rotate(w.R[k], x, centre), rotate(w.R[k], half, axis);
+    EACH(i, 3) X.centre(g)[i] = centre[i] + w.p[k][i], X.axis(g)[i] = axis[i];  // lanes may write it at once
   }
 }
 
@@ -57,23 +56,23 @@ FN void turn_touches(const Pairs &X, int g2, const F *R, int count, Touches &t) 
   for (int m = 0; m < count; m++) {
     F n[3], rel[3];
     rotate(R, t.n[m], n), rotate(R, t.o[m], rel);
-    EACH(j, 3) t.n[m][j] = n[j], t.o[m][j] = X.centre[g2][j] + rel[j];
+    EACH(j, 3) t.n[m][j] = n[j], t.o[m][j] = X.centre(g2)[j] + rel[j];
   }
 }
 
 FN void touch_capsules(const Pairs &X, int kind, int g1, int g2, const F *dif, F r1, F r2, Touches &t) {
   F x1, x2, *n = t.n[0], *o = t.o[0], distance = ZERO;
-  nearest_on_axes(X.axis[g1], X.axis[g2], dif, kind, x1, x2);
+  nearest_on_axes(X.axis(g1), X.axis(g2), dif, kind, x1, x2);
   EACH(j, 3) {
-    F arm = x1 * X.axis[g1][j];
-    o[j] = X.centre[g1][j] + arm;
-    n[j] = x2 * X.axis[g2][j] - arm - dif[j];
+    F arm = x1 * X.axis(g1)[j];
+    o[j] = X.centre(g1)[j] + arm;
+    n[j] = x2 * X.axis(g2)[j] - arm - dif[j];
     distance += n[j] * n[j];
   }
   B cross_ = distance < 1e-12f;  // axes that meet: along their common normal
   if (kind == CAPSULE_CAPSULE && any_(cross_)) {
     F across[3];
-    cross(X.axis[g1], X.axis[g2], across);
+    cross(X.axis(g1), X.axis(g2), across);
     EACH(j, 3) n[j] = select(cross_, across[j], n[j]);
   }
   n[0] = select(dot3(n, n) < 1e-24f, ONE, n[0]);  // one centre, or one line
@@ -94,11 +93,11 @@ FN void geom_rotation(const World &w, const Pairs &X, int g, F *R) {  // of a bo
   else multiply3(w.R[GEOM_SLOT[g]], own, R);
 }
 
-// A cylinder on a plane, whose normal is in X.axis[g1]: the lowest points of its lower and upper rim,
+// A cylinder on a plane, whose normal is in X.axis(g1): the lowest points of its lower and upper rim,
 // and two more that make a triangle of the lower rim.
 FN int touch_plane(const World &w, const Pairs &X, int g1, int g2, const F *dif, F margin, Touches &t) {
   F R[9], rim[3], sideways[3], down[3], half[3], radius = T(geom, g2, 6);
-  const F *n = X.axis[g1];
+  const F *n = X.axis(g1);
   geom_rotation(w, X, g2, R);
   F dist = ZERO - dot3(dif, n), up[3];
   rotate_back(R, n, up);
@@ -110,7 +109,7 @@ FN int touch_plane(const World &w, const Pairs &X, int g1, int g2, const F *dif,
   EACH(j, 3) {
     rim[j] = R[3 * j] * x + R[3 * j + 1] * y;
     sideways[j] = (R[3 * j] * y - R[3 * j + 1] * x) * 0.8660254f;
-    half[j] = X.axis[g2][j], down[j] = side * half[j];
+    half[j] = X.axis(g2)[j], down[j] = side * half[j];
   }
   F end = side * dot3(half, n);
   t.dist[0] = dist + end + drop, t.dist[1] = dist - end + drop;
@@ -119,7 +118,7 @@ FN int touch_plane(const World &w, const Pairs &X, int g1, int g2, const F *dif,
     F off = select(t.dist[0] > margin, ZERO + 1e9f, ZERO), middle = 0.5f * t.dist[m];
     EACH(j, 3) {
       F at = m == 0 ? rim[j] + down[j] : m == 1 ? rim[j] - down[j] : down[j] - 0.5f * rim[j] + (m == 2 ? sideways[j] : ZERO - sideways[j]);
-      t.o[m][j] = X.centre[g1][j] - dif[j] + at - n[j] * middle, t.n[m][j] = n[j];
+      t.o[m][j] = X.centre(g1)[j] - dif[j] + at - n[j] * middle, t.n[m][j] = n[j];
     }
     t.dist[m] += off;
   }
@@ -132,7 +131,7 @@ FN int touch_plane(const World &w, const Pairs &X, int g1, int g2, const F *dif,
 FN B beyond_a_face(const World &w, const Pairs &X, int g1, int g2, const F *R, const F *dif, F reach) {
   F c[3], h[3];
   B beyond = ONE < 0.0f;
-  rotate_back(R, dif, c), rotate_back(R, X.axis[g1], h);
+  rotate_back(R, dif, c), rotate_back(R, X.axis(g1), h);
   EACH(j, 3) beyond = beyond | (abs_(c[j]) - abs_(h[j]) > T(solid, SOLID_OF[g2], 9 + j) + reach);
   return beyond;
 }
@@ -144,7 +143,7 @@ FN void box_of_world(const World &w, int g, const F *centre, const F *R, int l, 
 STAGE int touch_solids(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
   F R1[9], R2[9], centre2[3], radius = kind == BOX_BOX ? ZERO : T(geom, g1, 6);
   int most = 0;
-  EACH(j, 3) centre2[j] = X.centre[g1][j] - dif[j];
+  EACH(j, 3) centre2[j] = X.centre(g1)[j] - dif[j];
   geom_rotation(w, X, g2, R2);
   if (kind == BOX_BOX) geom_rotation(w, X, g1, R1);
   else if (kind != SPHERE_CYLINDER) near = near & !beyond_a_face(w, X, g1, g2, R2, dif, radius + margin);
@@ -157,11 +156,11 @@ STAGE int touch_solids(const World &w, const Pairs &X, int kind, int g1, int g2,
     int n;
     box_of_world(w, g2, centre2, R2, l, box);
     if (kind == BOX_BOX) {
-      box_of_world(w, g1, X.centre[g1], R1, l, other);
+      box_of_world(w, g1, X.centre(g1), R1, l, other);
       n = box_box(other, box, element(margin, l), spots);
     } else {
       float centre[3], half[3];
-      EACH(j, 3) centre[j] = element(X.centre[g1][j], l), half[j] = element(X.axis[g1][j], l);
+      EACH(j, 3) centre[j] = element(X.centre(g1)[j], l), half[j] = element(X.axis(g1)[j], l);
       if (kind == SPHERE_CYLINDER) n = sphere_cylinder(centre, element(radius, l), box, element(margin, l), spots);
       else n = capsule_box(centre, half, element(radius, l), box, element(margin, l), spots);
     }
