@@ -140,11 +140,13 @@ class CentralValue(Part):
         if c.freeze_critic:
             return
         self.model.train()
+        moments = self.model.minibatch_moments(dataset["states"], self.minibatch)
         for _ in range(c.mini_epochs):
-            for start in range(0, self.batch, self.minibatch):
-                rows = slice(start, start + self.minibatch)
+            for i in range(self.batch // self.minibatch):
+                rows = slice(i * self.minibatch, (i + 1) * self.minibatch)
                 states = nested(lambda x, rows=rows: x[rows], dataset["states"])
                 inputs = {"is_train": True, "obs": states, **self.memory.sequence_inputs(rows)}
+                inputs["obs_moments"] = moments[i] if moments else None
                 loss = self.loss_of(inputs, dataset["old_values"][rows], dataset["returns"][rows])
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()

@@ -45,10 +45,21 @@ class ModelNetwork(nn.Module):
         self.actions_num = config.get("actions_num")
 
     @torch.no_grad()
-    def norm_obs(self, obs: Any) -> Any:
-        """Normalised observations, of the same shapes. Raises PhalanxError for bytes."""
+    def norm_obs(self, obs: Any, moments: tuple[Tensor, Tensor] | None = None) -> Any:
+        """Normalised observations, of the same shapes. Raises PhalanxError for bytes. moments: of
+        `minibatch_moments`."""
         obs = nested(as_floats, obs)
+        if isinstance(self.running_mean_std, RunningMeanStd):
+            return self.running_mean_std(obs, moments=moments)
         return obs if self.running_mean_std is None else self.running_mean_std(obs)
+
+    def minibatch_moments(self, obs: Any, size: int) -> list[tuple[Tensor, Tensor]] | None:
+        """Mean and variance of each minibatch of `size` observations of a batch (B, ...), over all
+        ranks, as `obs_moments` of `run`: passes over the same minibatches need not find them again,
+        and ranks exchange them at once. None for dictionaries, and without a normaliser."""
+        if not isinstance(self.running_mean_std, RunningMeanStd):
+            return None
+        return list(zip(*self.running_mean_std.moments(as_floats(obs), size), strict=True))
 
     @torch.no_grad()
     def denorm_value(self, value: Tensor) -> Tensor:
@@ -57,7 +68,8 @@ class ModelNetwork(nn.Module):
 
     def run(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
         """The network's outputs for unnormalised observations."""
-        return self.a2c_network({**inputs, "obs": self.norm_obs(inputs["obs"])})
+        obs = self.norm_obs(inputs["obs"], inputs.get("obs_moments"))
+        return self.a2c_network({**inputs, "obs": obs})
 
     def compile_on_cpu(self, threads: int, products: str = "float") -> bool:
         """From now on compute in compiled functions on a CPU what they know; returns whether these

@@ -41,12 +41,18 @@ class RunningMeanStd(nn.Module):
         return self.__dict__ | {"_compiled": None}  # a copy computes with torch
 
     @torch.no_grad()
-    def update(self, x: Tensor) -> None:
-        """Merge the batch `x`, (B, *shape)."""
+    def moments(self, x: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each `size` rows of x (B, *shape), of all ranks together, for
+        `merge`: (B / size, *shape) each."""
         compiled = self._compiled is not None and x.dtype == torch.float32
-        mean, var = self._compiled.moments(x) if compiled else _mean_and_variance(x)
-        mean, var = ranks.moments(mean, var, self.running_mean)
-        n = x.shape[0] * ranks.size()
+        of_part = self._compiled.moments if compiled else _mean_and_variance
+        means, variances = zip(*(of_part(part) for part in x.split(size)), strict=True)
+        return ranks.moments(torch.stack(means), torch.stack(variances), self.running_mean)
+
+    @torch.no_grad()
+    def merge(self, mean: Tensor, var: Tensor, size: int) -> None:
+        """Merge a batch of `size` rows on every rank, of which all ranks have `moments`."""
+        n = size * ranks.size()
         delta = mean - self.running_mean
         total = self.count + n
         merged = self.running_var * self.count + var * n + delta**2 * self.count * n / total
@@ -54,10 +60,21 @@ class RunningMeanStd(nn.Module):
         self.running_mean.add_(delta * n / total)
         self.count.copy_(total)
 
-    def forward(self, x: Tensor, denorm: bool = False) -> Tensor:
-        """Normalised x (B, *shape), or with `denorm` the inverse, for x in normalised units."""
+    def update(self, x: Tensor) -> None:
+        """Merge the batch `x`, (B, *shape)."""
+        means, variances = self.moments(x, x.shape[0])
+        self.merge(means[0], variances[0], x.shape[0])
+
+    def forward(
+        self, x: Tensor, denorm: bool = False, moments: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Normalised x (B, *shape), or with `denorm` the inverse, for x in normalised units.
+        moments: mean and variance of x over all ranks, where they are known."""
         if self.training and not denorm:
-            self.update(x)
+            if moments is None:
+                self.update(x)
+            else:
+                self.merge(*moments, x.shape[0])
         mean = self.running_mean.float()
         std = torch.sqrt(self.running_var.float() + self.epsilon)
         if denorm:

@@ -38,7 +38,7 @@ class PPO(PolicyLearner):
     """PPO without the parts that depend on the kind of actions."""
 
     Config = PPOConfig
-    FUSED = ("act", "shape_and_count", "policy_terms", "loss_of", "policy_kl")
+    FUSED = ("act", "shape_and_count", "policy_terms", "obs_moments", "loss_of", "policy_kl")
     CHANGEABLE: ClassVar[tuple[str, ...]] = (
         *("gamma", "tau", "e_clip", "clip_value", "critic_coef", "bounds_loss_coef"),
         *("entropy_coef", "truncate_grads", "grad_norm", "mini_epochs"),
@@ -93,6 +93,7 @@ class PPO(PolicyLearner):
         self.episodes = EpisodeSums(n, c.horizon_length, device)
         self.losses = torch.zeros(len(LOSSES), device=device)
         self.kl = torch.zeros((), device=device)
+        self.known_moments: list[tuple[Tensor, Tensor]] | None = None
 
     def _weight_of_value(self) -> float:
         own = self.config.use_experimental_cv
@@ -288,6 +289,7 @@ class PPO(PolicyLearner):
         for part in self.parts:
             part.fit(self.dataset)
         minibatches = self.batch_size // self.minibatch_size
+        self.known_moments = self.obs_moments(self.dataset["obs"])
         for mini_epoch in range(c.mini_epochs):
             pass_kl = torch.zeros_like(self.kl)
             for i in range(minibatches):
@@ -306,9 +308,20 @@ class PPO(PolicyLearner):
         """Minibatch i of a pass: rows of the dataset, extended by the parts."""
         rows = self.rows(i)
         batch = self.samples(rows)
+        own = batch["obs"]
         for part in self.parts:
             part.extend(batch, rows)
+        if self.known_moments is not None and batch["obs"] is own:
+            batch["obs_moments"] = self.known_moments[i]
         return batch
+
+    def obs_moments(self, obs: Any) -> list[tuple[Tensor, Tensor]] | None:
+        """Of each minibatch of the dataset's observations; None where passes differ in them."""
+        find = getattr(self.model, "minibatch_moments", None)  # not every user's model has it
+        if find is None or type(self).rows is not PPO.rows:
+            return None
+        moments: list[tuple[Tensor, Tensor]] | None = find(obs, self.minibatch_size)
+        return moments
 
     def rows(self, i: int) -> Any:
         """Rows i * M to (i + 1) * M of the dataset; whole sequences if the network is recurrent."""

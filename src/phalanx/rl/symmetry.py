@@ -74,6 +74,7 @@ class Symmetry(Part):
             return loss
         obs = batch["obs"][: len(batch["obs"]) // 2] if self.config.augment else batch["obs"]
         inputs = {**batch, "obs": torch.cat([obs, self.of_observations(obs)]), "is_train": False}
+        inputs.pop("obs_moments", None)  # of the minibatch alone
         own, image = self.model.run(inputs)[0].chunk(2)
         apart = (image - self.of_actions(own)).square().sum(1).mean()
         self.mean_loss.copy_(apart.detach())
