@@ -514,7 +514,7 @@ def test_a_program_stops_at_a_file_that_python_cannot_read(examine):
         ({"old.py": "\0"}, "needs attention: 0 files"),
         (
             {"run.py": GOOD + "gym.simulate()\n", "requirements.txt": "torch==0.4\n"},
-            "should run: 1 file, 3 Isaac Gym names, 1 of the versions that it asks for are others",
+            "should run: 1 file, 3 Isaac Gym names, 1 required version differs from what is",
         ),
     ],
 )

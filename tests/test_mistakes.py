@@ -268,6 +268,21 @@ def test_messages_repeat_the_program_as_it_was_called(capsys, cwd, monkeypatch):
             assert f"&& {program} train task=Twip" in capsys.readouterr().out
 
 
+def test_a_name_that_is_not_utf_8_is_one_sentence(cwd, capsys):
+    for words in (["train", "train_dir=r\udcfcns"], ["new", "r\udcfcns"], ["robot", "r\udcfc.xml"]):
+        assert r"r\udcfc" in (said := sentence(capsys, *words))
+        assert "is not UTF-8" in said
+
+
+def test_texts_are_utf_8_whatever_the_language_of_the_system():
+    """A file written in Latin-1 cannot be read by those who have another language."""
+    for path in Path(phalanx.__file__).parent.rglob("*.py"):
+        if "fused" not in path.parts:  # which reads its own C sources
+            text = path.read_text("utf-8")
+            found = re.search(r"\.read_text\((errors.*)?\)|\.write_text\((?!.*utf-8).*", text)
+            assert found is None, f"{path}: {found[0]}"
+
+
 def test_a_program_runs_again_what_a_run_left(cwd):
     small = ["num_envs=16", "sim_device=cpu", "max_iterations=1", "task.env.reach=2.5", "seed=7"]
     main(["train", *small, "train.params.config.minibatch_size_per_env=8"])

@@ -1,7 +1,10 @@
 """`phalanx new robot=`: a task around a robot's file, which trains as it is; tasks without a train
 config of their own."""
 
+import ast
+import errno
 import logging
+import os
 import re
 import sys
 import threading
@@ -14,6 +17,7 @@ import torch
 
 from command_line import sentence
 from phalanx import tasks
+from phalanx.cli import new_walker
 from phalanx.cli.config import compose_config, train_params
 from phalanx.cli.main import main
 from phalanx.cli.settings import say_how_to_write_train
@@ -398,6 +402,10 @@ def test_every_mistake_is_one_sentence(cwd, capsys):
     assert "Ant is a task of Phalanx" in sentence(
         capsys, "new", "mine", "robot=dog.xml", "task=Ant"
     )
+    Path("scene.xml").write_text(ARM)
+    for name in ("robot=scene.xml", "robot=arm.xml task=True", "robot=arm.xml task=Joint"):
+        said = sentence(capsys, "new", "mine", *name.split())
+        assert "is a name that the task's own code uses; choose another name, as in task=" in said
     assert "no joint that could be driven" in sentence(capsys, "new", "mine", "robot=box.xml")
     assert not Path("mine").exists()
     main(["new", "mine", "robot=dog.xml"])
@@ -405,6 +413,31 @@ def test_every_mistake_is_one_sentence(cwd, capsys):
     before = Path("mine/tasks/dog/dog.py").read_text()
     assert "dog.py already exists" in sentence(capsys, "new", "mine", "robot=dog.xml")
     assert Path("mine/tasks/dog/dog.py").read_text() == before
+
+
+def test_no_name_of_a_file_or_a_joint_becomes_code(cwd, monkeypatch):
+    """Names may have quotes, line breaks, spaces, and words that stand for others in templates."""
+    joints = iter(("my_task MyTask &quot;&quot;&quot;&#10;x", "my_robot.xml\\"))
+    text = re.sub('joint name="[^"]*"', lambda _: f'joint name="{next(joints, "y")}"', ARM)
+    file = 'a""";raise SystemExit;"""\nraise SystemExit.xml'
+    Path(file).write_text(text)
+    main(["new", "my_robots", f"robot={file}", "task=Mine"])
+    monkeypatch.chdir("my_robots")
+    names = list(tasks.find("Mine").create_scene.__globals__["JOINTS"])
+    assert names == ['my_task MyTask """\nx', "my_robot.xml\\"]
+    long = [f"left foot {k} of the robot" for k in range(9)]
+    assert ast.literal_eval(new_walker._texts(long)) == tuple(long)
+
+
+def test_nothing_is_left_of_a_project_that_could_not_be_written(cwd, capsys, monkeypatch):
+    monkeypatch.setattr("phalanx.cli.new_robot.write_mjcf", full)
+    assert "cannot write a.xml: no space left" in sentence(capsys, "new", "mine", "robot=arm.xml")
+    monkeypatch.undo()
+    assert not [p for p in (cwd / "mine").rglob("*") if p.is_file()]
+
+
+def full(spec, path):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.xml")
 
 
 def test_overlapping_bodies_of_the_pose_do_not_collide(cwd, capsys, monkeypatch):

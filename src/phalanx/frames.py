@@ -110,7 +110,9 @@ class FrameRenderer:
 
     def _last_words(self) -> str:
         assert self._folder is not None
-        lines = Path(self._folder.name, "log").read_text(errors="replace").strip().splitlines()
+        lines = (
+            Path(self._folder.name, "log").read_text("utf-8", errors="replace").strip().splitlines()
+        )
         return lines[-1] if lines else "without a word"
 
 

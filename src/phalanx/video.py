@@ -296,7 +296,11 @@ def _process(command: list[str], log: Path, **options: Any) -> Iterator[subproce
 
 
 def _last_line(log: Path, returncode: int) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [
+        line.strip()
+        for line in log.read_text("utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
     if returncode < 0:
         return f"killed by signal {-returncode}" + (f" after {lines[-1]!r}" if lines else "")
     return lines[-1] if lines else f"exit status {returncode}"

@@ -75,7 +75,7 @@ class AssetCalls:
         if outpath is None:
             print("\n".join(lines))
         else:
-            with open(outpath, "w") as file:
+            with open(outpath, "w", encoding="utf-8") as file:
                 file.write("\n".join(lines) + "\n")
 
     # Degrees of freedom -----------------------------------------------------------------------

@@ -223,6 +223,6 @@ def _check_places(config: BenchOptions) -> None:
 def _hardware(device: str) -> Row:
     cpu = platform.processor()
     if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         cpu = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), cpu)
     return {"device": device, "cpu": cpu, "cores": os.cpu_count(), "system": platform.platform()}

@@ -51,7 +51,7 @@ def offers(folder: Path, module: str) -> set[str]:
         return {*values, *(name for e in enums for name in e.__members__)}
     file = folder / f"{module}.py"
     names: set[str] = set()
-    for node in ast.parse(file.read_text()).body if file.exists() else ():
+    for node in ast.parse(file.read_text("utf-8")).body if file.exists() else ():
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("isaacgym."):

@@ -160,7 +160,8 @@ def _verdict(report: Report) -> Text:
     if UNKNOWN in [use["state"] for use in used]:
         words[-1] = "the state of its calls is unknown until the drop-in is installed"
     if unmet := sum(map(len, report["unmet_requirements"].values())):
-        words.append(f"{unmet} of the versions that it asks for are others here, see all=true")
+        differ = "versions differ" if unmet > 1 else "version differs"
+        words.append(f"{unmet} required {differ} from what is here, see all=true")
     stops = [stop for program in report["programs"] for stop in program["stops"]]
     after = " after these steps" if report["install"] else ""
     if any(s["at_import"] for s in stops) or report["assets"] or not report["files"]:

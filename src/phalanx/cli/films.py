@@ -96,7 +96,7 @@ class Films(AlgoObserver):
             self.console.print(f"film:  {self.path}")
             log_film(self.agent.writer, (folder / "film.gif").read_bytes(), frame)
         else:
-            log = (folder / "log").read_text(errors="replace").strip().splitlines()
+            log = (folder / "log").read_text("utf-8", errors="replace").strip().splitlines()
             self.console.print(f"warning: no film: {log[-1] if log else ''}", style="yellow")
         self._process = None
         self._job.cleanup()

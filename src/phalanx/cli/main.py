@@ -87,6 +87,12 @@ def _run(arguments: list[str]) -> int | None:
     if name in ("--version", "-V", "version"):
         print(f"phalanx {phalanx.__version__}")
         return None
+    for word in arguments:
+        if any("\ud800" <= c <= "\udfff" for c in word):  # as Python writes bytes that are not
+            raise PhalanxError(
+                f"{printable(word)} is not UTF-8; give the file or folder another name, or use a"
+                " terminal whose language (LANG) has UTF-8"
+            )
     if name == "help" and rest and rest[0] in COMMANDS:
         name, rest = rest[0], ["--help"]
     if name in ("--help", "-h", "help"):

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -58,8 +59,7 @@ def new(arguments: list[str]) -> None:
         )
     files = {k: v for k, v in made.files.items() if k not in KEPT or not (folder / k).exists()}
     _check_free(folder, [*files, made.asset])
-    _write(folder, files)
-    made.write_asset(folder)
+    _write(folder, files, made.write_asset)
     goal = made.goal[0].lower() + made.goal[1:].rstrip(".")
     about = f"the task {made.name} for {options.robot}: {goal}"
     _say(folder, about, [*sorted(files), made.asset], made.remarks, made.name)
@@ -90,16 +90,28 @@ def _check_free(folder: Path, names: Any) -> None:
         )
 
 
-def _write(folder: Path, files: dict[str, str]) -> None:
+def _write(
+    folder: Path, files: dict[str, str], more: Callable[[Path], None] = lambda folder: None
+) -> None:
+    """Write texts by path, and what `more` writes. If that fails none is left, so that one can try
+    again."""
+    written: list[Path] = []
     try:
         for name, content in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content.replace(TEMPLATE_NAME, folder.resolve().name))
-    except OSError as error:
+            written.append(path)
+            own = folder.resolve().name if path.name == "README.md" else TEMPLATE_NAME
+            path.write_text(content.replace(TEMPLATE_NAME, own), "utf-8")
+        more(folder)
+    except BaseException as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         reason = str(error.strerror).lower()
         raise PhalanxError(
-            f"cannot write {error.filename}: {reason}; choose another folder"
+            f"cannot write {error.filename or folder}: {reason}; choose another folder"
         ) from error
 
 
@@ -119,5 +131,5 @@ def _files(folder: Traversable, prefix: str = "") -> list[tuple[str, str]]:
         if entry.is_dir() and entry.name != "__pycache__":
             found += _files(entry, f"{prefix}{entry.name}/")
         elif entry.is_file():
-            found.append((prefix + entry.name, entry.read_text()))
+            found.append((prefix + entry.name, entry.read_text("utf-8")))
     return found

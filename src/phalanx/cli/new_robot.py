@@ -4,6 +4,8 @@ A robot with legs gets a task that follows velocity commands, any other with a f
 stands still, and one with a fixed base one that moves its joints to commanded positions.
 """
 
+import ast
+import keyword
 import math
 import re
 from dataclasses import dataclass
@@ -13,8 +15,8 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from phalanx.cli.new_walker import Walker, walks
-from phalanx.errors import PhalanxError
+from phalanx.cli.new_walker import Walker, quoted, walks
+from phalanx.errors import PhalanxError, printable
 from phalanx.robot import Drop, HeldRobot, Pose, RobotFile, default_pose, drop, read_robot
 from phalanx.robot.base import falling_roots
 from phalanx.robot.drives import (
@@ -150,18 +152,19 @@ def robot_task(
         walker = Walker(robot, held)
         walker.add_feet(spec)
         walker.add_armatures(spec, remarks)
-        task = _with(_template("walking.py"), walker.settings() | _common(robot, substeps))
+        template = _renamed(_template("walking.py"), names)
+        task = _with(template, walker.settings() | _common(robot, substeps))
         task = _with(task, {NO_JOINTS: walker.joints()})
         files[f"cfg/task/{name}.yaml"] = walker.randomization()
         files[f"cfg/train/{name}PPO.yaml"] = walker.train()
     else:
-        template = _template("fixed.py" if robot.is_fixed else "moving.py")
+        template = _renamed(_template("fixed.py" if robot.is_fixed else "moving.py"), names)
         task = _filled(template, robot, held, goal, substeps)
-        train = (resources.files("phalanx.cfg") / "train" / "ContinuousPPO.yaml").read_text()
+        train = (resources.files("phalanx.cfg") / "train" / "ContinuousPPO.yaml").read_text("utf-8")
         train = re.sub("^#.*", "# PPO, in RL Games' format.", train, count=1)
         files[f"cfg/train/{name}PPO.yaml"] = train
-    files = {f"tasks/{folder}/{folder}.py": task.replace("MY_GOAL", goal), **files}
     files = {file: _renamed(text, names) for file, text in files.items()}
+    files = {f"tasks/{folder}/{folder}.py": task.replace("MY_GOAL", goal), **files}
     return RobotTask(name, goal, files, f"tasks/{folder}/assets/{folder}.xml", spec, remarks)
 
 
@@ -193,6 +196,21 @@ def _check_name(name: str) -> None:
         )
     if name in TASKS:
         raise PhalanxError(f"task={name} is a task of Phalanx; choose another name")
+    if name in _used_by_templates() or keyword.iskeyword(name):
+        raise PhalanxError(
+            f"task={name} is a name that the task's own code uses; choose another name, as in"
+            f" task={name}Robot"
+        )
+
+
+def _used_by_templates() -> set[str]:
+    """Names in the code of tasks, which a class of the same name would hide."""
+    used = set()
+    for file in ("fixed.py", "moving.py", "walking.py"):
+        for node in ast.walk(ast.parse(_template(file))):
+            names = (getattr(node, key, None) for key in ("id", "name"))  # of uses, of definitions
+            used |= {name for name in names if isinstance(name, str)}
+    return used - {"MyTask", "MyTaskConfig"}
 
 
 def _standing(robot: RobotFile) -> tuple[HeldRobot, int, Drop]:
@@ -264,7 +282,7 @@ def _common(robot: RobotFile, substeps: int) -> dict[str, str]:
     """What all templates have."""
     return {
         "substeps: int = 4": f"substeps: int = {substeps}",
-        "MY_SOURCE": robot.path.name,
+        "MY_SOURCE": printable(robot.path.name).replace('"', "'").replace("\\", "/"),
     }
 
 
@@ -286,7 +304,7 @@ def _joints(robot: RobotFile, held: HeldRobot, joints: list[int], goal: str) -> 
             slide = robot.model.jnt_type[joint] == SLIDE
             scale = min(0.25 * (high - low), math.inf if slide else SCALE)
             first = (float(held.start[adr]), scale)
-        lines.append(f"    {_quoted(drive.joint)}: Joint({_numbers(*first, *_gains(drive))}),")
+        lines.append(f"    {quoted(drive.joint)}: Joint({_numbers(*first, *_gains(drive))}),")
         lines[-1] += COMMENT if drive.guessed and len(lines) == 1 else ""
     what = "low, high" if goal == REACH else "default, scale"
     head = f"JOINTS: dict[str, Joint] = {{  # {what}, stiffness, damping, effort"
@@ -319,7 +337,7 @@ def _spec(held: HeldRobot) -> mujoco.MjSpec:
 
 
 def _template(name: str) -> str:
-    return (resources.files("phalanx.templates") / "robot" / name).read_text()
+    return (resources.files("phalanx.templates") / "robot" / name).read_text("utf-8")
 
 
 def _renamed(text: str, names: dict[str, str]) -> str:
@@ -328,15 +346,11 @@ def _renamed(text: str, names: dict[str, str]) -> str:
     return text
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
 def _numbers(*values: float) -> str:
     return ", ".join(repr(float(f"{v:.4g}")) for v in values)
 
 
 def _tuple(names: list[str]) -> str:
     """A tuple of texts as Python writes it."""
-    text = ", ".join(map(_quoted, names))
+    text = ", ".join(map(quoted, names))
     return f"({text},)" if len(names) == 1 else f"({text})"

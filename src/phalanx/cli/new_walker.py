@@ -4,8 +4,8 @@ Sizes are scaled from `Go2Velocity`, which walks: speeds and strides as animals 
 them (equal Froude numbers), costs of efforts by what the robot weighs.
 """
 
+import json
 import math
-import textwrap
 from importlib import resources
 
 import mujoco
@@ -145,7 +145,7 @@ class Walker:
             push = drive.effort / drive.stiffness
             numbers = (low - push, high + push, drive.stiffness, drive.damping, drive.effort)
             words = ", ".join(repr(float(f"{x:.4g}") + 0.0) for x in numbers)
-            lines.append(f"    {_text(drive.joint)}: Joint({words}),")
+            lines.append(f"    {quoted(drive.joint)}: Joint({words}),")
         if any(drive.guessed for drive in self.held.drives):
             lines[0] += "  # efforts: guesses, the file has none"
         head = "JOINTS: dict[str, Joint] = {  # low, high, stiffness, damping, effort"
@@ -185,28 +185,35 @@ class Walker:
     def randomization(self) -> str:
         """The task's YAML."""
         template = resources.files("phalanx.templates") / "robot" / "walking.yaml"
-        return template.read_text().replace("MY_BASE", _text(self.base))
+        return template.read_text("utf-8").replace("MY_BASE", quoted(self.base))
 
     def train(self) -> str:
         """The training's YAML: of a task that walks on as many feet."""
         name = "G1VelocityPPO" if len(self.feet) < 4 else "AnymalVelocityPPO"
-        text = (resources.files("phalanx.cfg") / "train" / f"{name}.yaml").read_text()
+        text = (resources.files("phalanx.cfg") / "train" / f"{name}.yaml").read_text("utf-8")
         return f"# PPO, in RL Games' format.\n{text}"
 
 
+WIDTH = 88
+"""Of the lines of a tuple."""
 NOT_COPIED = frozenset(
     "name id signature parent frame set_frame compiler classname plugin info".split()
 )
 
 
-def _text(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def quoted(text: str) -> str:
+    """A text as Python and YAML write it, whatever characters a file has in its names."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _texts(names: list[str]) -> str:
     """A tuple of texts as Python writes it, on several lines if it is long."""
-    text = ", ".join(map(_text, names)) + "," * (len(names) == 1)
-    lines = textwrap.wrap(text, 88, break_long_words=False, break_on_hyphens=False)
+    text = ", ".join(map(quoted, names)) + "," * (len(names) == 1)
     if len(text) < 60:
         return f"({text})"
+    lines = [""]
+    for word in (f"{quoted(name)}," for name in names):  # a name may have spaces
+        if lines[-1] and len(lines[-1]) + len(word) >= WIDTH:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
     return "\n".join(["(", *(f"        {line}" for line in lines), "    )"])

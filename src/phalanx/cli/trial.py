@@ -96,5 +96,5 @@ class Reporter(AlgoObserver):
 
         metrics = dict(zip(COLUMNS, row, strict=True)) | {"file": self.record.checkpoint}
         with tempfile.TemporaryDirectory() as folder:  # what Ray moves from trial to trial
-            (Path(folder) / "metrics.json").write_text(json.dumps(metrics))
+            (Path(folder) / "metrics.json").write_text(json.dumps(metrics), "utf-8")
             tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))

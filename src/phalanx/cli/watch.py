@@ -53,7 +53,7 @@ class Watch(AlgoObserver):
         save_model(model, self.folder)
         about = {"title": algo.name, "dt": task.sim.dt, "run": str(algo.experiment_dir.resolve())}
         about |= {"host": self.host, "port": self.port, "share": self.share}
-        (self.folder / "about.json").write_text(json.dumps(about))
+        (self.folder / "about.json").write_text(json.dumps(about), "utf-8")
         self._page = start_page(self.folder)
 
     @contextlib.contextmanager
@@ -83,7 +83,7 @@ class Watch(AlgoObserver):
         values = {k: v for k, v in self.agent.task_scalars.items() if k.startswith("reward/")}
         if self.agent.mean_rewards.size:
             values["return"] = self.agent.mean_rewards.mean
-        with (self.folder / CURVES).open("a") as file:
+        with (self.folder / CURVES).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"iteration": epoch_num, "values": values}) + "\n")
 
     def _say(self) -> None:
@@ -91,12 +91,14 @@ class Watch(AlgoObserver):
         if self._page is None or self._said:
             return
         if self._page.poll() is not None:
-            log = (self.folder / "page.log").read_text(errors="replace").strip().splitlines()
+            log = (
+                (self.folder / "page.log").read_text("utf-8", errors="replace").strip().splitlines()
+            )
             reason = log[-1] if log else f"exit status {self._page.returncode}"
             self.console.print(f"warning: the view has ended: {reason}", style="yellow")
             self._said = True
         elif (self.folder / "address").is_file():
-            address = (self.folder / "address").read_text()
+            address = (self.folder / "address").read_text("utf-8")
             self.console.print(f"watch:  {address}")
             self._said = True
 

@@ -25,7 +25,7 @@ def main(folder: Path) -> None:
     """Serve the page until the process that started this one ends."""
     os.nice(NICENESS)
     parent = os.getppid()
-    about = json.loads((folder / "about.json").read_text())
+    about = json.loads((folder / "about.json").read_text("utf-8"))
     source = TrainingSource(folder, about["dt"])
     while not source.begun and os.getppid() == parent:
         time.sleep(0.1)
@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
     others = {"newest policy": policy}
     view = LiveView(server, model, source, about["title"], others, about["share"] * cores())
     partial = folder / ".address"
-    partial.write_text(address(server))
+    partial.write_text(address(server), "utf-8")
     partial.replace(folder / "address")
     give_way()
     serve(view, until=lambda: os.getppid() != parent)

@@ -21,7 +21,9 @@ class Adam:
         self._optimizer = optimizer
         number = ctypes.c_double
         arguments = (ctypes.c_void_p, ctypes.c_long, *(number,) * 6)
-        self._run = clang.functions(_SOURCE.read_text(), {"adam": (None, *arguments)})["adam"]
+        self._run = clang.functions(_SOURCE.read_text("utf-8"), {"adam": (None, *arguments)})[
+            "adam"
+        ]
 
     @torch.no_grad()
     def step(self, most: float | None) -> None:

@@ -21,7 +21,7 @@ class NotCompiled(PhalanxError):
 def set_aside(text: str, name: str) -> Path:
     """Write code to a file `name` in a new temporary folder."""
     path = Path(tempfile.mkdtemp(prefix="phalanx-")) / name
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     return path
 
 

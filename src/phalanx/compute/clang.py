@@ -79,7 +79,7 @@ def _compile(flags: str, source: str, _target: str) -> bytes:
 def _processor() -> str:
     """What compiled code depends on besides its source."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return platform.processor()
     named = (x for x in lines if x.lower().startswith(("flags", "features", "model name")))

@@ -20,7 +20,7 @@ class Normalize:
     def __init__(self) -> None:
         word, long = ctypes.c_void_p, ctypes.c_long
         compiled = clang.functions(
-            _SOURCE.read_text(),
+            _SOURCE.read_text("utf-8"),
             {
                 "moments": (None, word, long, long, word, word, word),
                 "normalize": (None, word, long, long, word, word, ctypes.c_float, word),

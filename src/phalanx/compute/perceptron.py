@@ -36,7 +36,7 @@ _ROW_STEP = 8
 
 def _source(parts: int) -> str:
     names = ("vectors.h", "tiled_products.h" if parts else "products.h", "perceptron.h")
-    texts = [Path(__file__).with_name(name).read_text() for name in names]
+    texts = [Path(__file__).with_name(name).read_text("utf-8") for name in names]
     return "\n".join([f"#define PARTS {parts}", *texts])
 
 

@@ -38,7 +38,9 @@ class PPOLoss:
         ]
         self.value_weight = value_weight
         self.weights = torch.tensor([1.0, value_weight, bounds_weight])
-        compiled = clang.functions(_SOURCE.read_text(), {"ppo_loss": (None, ctypes.c_void_p)})
+        compiled = clang.functions(
+            _SOURCE.read_text("utf-8"), {"ppo_loss": (None, ctypes.c_void_p)}
+        )
         self._run = compiled["ppo_loss"]
 
     def __call__(

@@ -16,7 +16,7 @@ def has_tiles() -> bool:
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         return False
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        flags = Path("/proc/cpuinfo").read_text("utf-8")
     except OSError:
         return False
     if "amx_bf16" not in flags or "avx512_bf16" not in flags:

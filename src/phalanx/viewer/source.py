@@ -100,7 +100,7 @@ class TrainingSource(Source):
         self.curves = Curves("iteration")
         self._reader = StateReader(folder)
         self.num_envs = self._reader.num_envs
-        self._lines = (folder / CURVES).open()
+        self._lines = (folder / CURVES).open(encoding="utf-8")
         self._status = "training begins"
         self._rows = self._reader.take(1)
         self.states = np.zeros(self._reader.shape, np.float32)
