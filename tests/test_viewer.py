@@ -160,7 +160,14 @@ def test_for_other_machines_there_is_a_token(capsys):
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
     upgrade |= {"Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ=="}
     assert ask("/", **upgrade)[0] == 403
+    fields = {"Host": "me", "Cookie": cookie, **upgrade}
+    head = ["GET / HTTP/1.1", *(f"{k.replace('_', '-')}: {v}" for k, v in fields.items()), "", ""]
+    inside = socket.create_connection(("127.0.0.2", port), timeout=5)
+    inside.sendall("\r\n".join(head).encode())
+    assert inside.recv(12) == b"HTTP/1.1 101"
     close(server)
+    while inside.recv(1 << 16):
+        pass  # whoever is inside is seen out
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.2", port), timeout=5)
 

@@ -30,6 +30,7 @@ class Door:
     def __init__(self, host: str, port: int, inner: int) -> None:
         self.host, self.port, self.inner = host, port, inner
         self.token = secrets.token_urlsafe(16)
+        self._inside: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         ready = threading.Event()
 
@@ -41,18 +42,30 @@ class Door:
             asyncio.set_event_loop(self._loop)
             self._loop.create_task(serve())
             self._loop.run_forever()
+            self._loop.close()
 
         self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
         ready.wait(SECONDS)
 
     def close(self) -> None:
-        """Let nobody in any more."""
-        self._loop.call_soon_threadsafe(self._server.close)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Let nobody in any more, and see those out who are: the server behind would wait for
+        them."""
+
+        async def end() -> None:
+            self._server.close()
+            for writer in self._inside:
+                writer.close()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            if others:
+                await asyncio.wait(others, timeout=1.0)
+            self._loop.stop()
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop)
         self._thread.join(SECONDS)
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._inside.add(writer)
         with contextlib.closing(writer):
             try:
                 head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SECONDS)
@@ -64,6 +77,8 @@ class Door:
                     await writer.drain()
             except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
                 return
+            finally:
+                self._inside.discard(writer)
 
     def _answer(self, head: str) -> str | None:
         """What to say to a request; None for one that may pass."""
