@@ -391,6 +391,42 @@ def test_model_fields_change_their_environment_and_no_other(tmp_path, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_fixed_and_what_was_zero_counts_per_environment(engine):
+    """Engines place what is fixed to the world once and leave out forces that are zero."""
+    scene = Scene(timestep=1 / 120)
+    world = scene.spec.worldbody
+    box = mujoco.mjtGeom.mjGEOM_BOX
+    world.add_geom(name="wall", type=box, size=(0.1, 1, 1), pos=(3, 0, 0))
+    world.add_body(name="shelf", pos=(0, 0, -3)).add_geom(type=box, size=(1, 1, 0.1))
+    ball = world.add_body(name="ball")
+    ball.add_freejoint()
+    ball.add_geom(size=(0.1, 0, 0), pos=(0.01, 0, 0))
+    sim = Sim(scene, N, device="cpu", engine=engine)
+    assert sim.geom_xpos[:, 0, 0].tolist() == [3.0] * N
+    models = [copy.copy(sim.model) for _ in range(N)]
+    sim.model_field("geom_pos")[1, 0, 0] = models[1].geom_pos[0, 0] = 0.19
+    sim.model_field("body_pos")[2, 1, 2] = models[2].body_pos[1, 2] = -0.18
+    sim.model_field("opt.viscosity")[3] = models[3].opt.viscosity = 9.0
+    sim.set_const()
+    sim.forward()
+    assert sim.geom_xpos[1, 0, 0] == pytest.approx(0.19)
+    sim.qvel[:, 1] = 1.0
+    for _ in range(5):
+        sim.step()
+    qvel = []
+    for model in models:
+        data = mujoco.MjData(model)
+        mujoco.mj_setConst(model, data)
+        data.qvel[1] = 1.0
+        for _ in range(5):
+            mujoco.mj_step(model, data)
+        qvel.append(data.qvel.copy())
+    np.testing.assert_allclose(sim.qvel, np.stack(qvel), atol=1e-3)
+    for k in range(1, N):
+        assert np.abs(qvel[k] - qvel[0]).max() > 0.05
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_state_dict_continues_exactly_with_model_fields(tmp_path, engine):
     first, second = (make_sim(tmp_path, engine) for _ in range(2))
     varied(first)

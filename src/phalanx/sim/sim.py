@@ -170,7 +170,8 @@ class Sim:
         """MjModel field with a value per environment, (N, ...), writable: masses, frictions, ...
 
         The first call, which must come before any CUDA graph is captured, gives every environment
-        its own copy. Call `set_const` after writing what mj_setConst reads (masses, inertias).
+        its own copy. Call `set_const` after writing what mj_setConst reads: masses, inertias,
+        places of bodies, shapes and sites, armature, gravity compensation, the zero position.
         Floats are float32, other types MuJoCo's. by_torch: only torch's operations write to it, not
         NumPy's on its memory; then steps on a CPU need not look for writes.
         """

@@ -59,6 +59,10 @@ _CONSTANTS = (
     "cam_pos0", "cam_poscom0", "cam_mat0", "light_pos0", "light_poscom0", "light_dir0",
     "dof_invweight0", "body_invweight0", "tendon_invweight0", "actuator_acc0",
 )  # fmt: skip
+# Fields that place what is fixed to the world, and those whose zeros let MuJoCo Warp leave out a
+# fluid's forces: it looks at both only when it makes its model.
+_PLACES = ("body_pos", "body_quat", "geom_pos", "geom_quat")
+_FLUID = ("opt.density", "opt.viscosity", "opt.wind")
 # Fields that a step computes only once they have been read.
 _ONLY_IF_READ = BODY_FORCE_FIELDS | {"sensordata", "qacc_smooth"}
 # Fields that need contacts, constraint rows or the mass matrix of the current state, and sensors
@@ -174,6 +178,10 @@ class WarpEngine:
             setattr(owner, key, own)
             self._model_views[name] = wp.to_torch(own)
             self._shared[name] = self._model_views[name][:1].clone()
+            if name in _PLACES:
+                self._stepper.place_fixed()
+            if name in _FLUID:
+                self._m.has_fluid = True
         return self._model_views[name]
 
     def set_const(self, mask: Tensor) -> None:
@@ -375,6 +383,7 @@ class WarpEngine:
                 shown = (k for k in forces if refusal(k, self.name, self.model) is None)
                 kept = {k: self._view(k).clone() for k in shown} if self._stepped else {}
                 with self._stream():
+                    self._stepper.before_stages(self._d)
                     mjw.forward(self._m, self._d)
                 self._restore(kept)
             self._restore(now)
@@ -416,14 +425,15 @@ class WarpEngine:
             d = dataclasses.replace(d, cacc=wp.empty_like(d.cacc), cfrc_int=wp.empty_like(d.cacc))
         with self._stream():
             if fresh & _WHOLE_POSITION_STAGE or (sensors and self._whole_position_sensors):
+                self._stepper.before_stages(d)
                 mjw.fwd_position(m, d, factorize=False)
                 mjw.fwd_velocity(m, d)
             elif fresh & STAGE_FIELDS or (sensors and self._transmission_sensors):
-                mjw.fwd_kinematics(m, d)
+                self._stepper.kinematics(d)
                 mjw.transmission(m, d)
                 mjw.fwd_velocity(m, d)
             else:
-                mjw.fwd_kinematics(m, d)
+                self._stepper.kinematics(d)
                 mjw.com_vel(m, d)
             if sensors:
                 mjw.sensor_pos(m, d)

@@ -36,6 +36,28 @@ class Stepper:
         on_gpu = device.type == "cuda"
         self._side = wp.Stream(self._device) if on_gpu and self._forks else None
         self._arena = Arena(device) if on_gpu else None
+        self._weldid: wp.array | None = None
+
+    def place_fixed(self) -> None:
+        """From now on, also place shapes that are fixed to the world in every step: MuJoCo Warp
+        does so once, when it makes its data."""
+        with wp.ScopedDevice(self._device):
+            self._weldid = wp.ones(self._model.nbody, dtype=int)
+
+    def kinematics(self, data: Any) -> None:
+        """Place bodies, shapes and all that hangs on them."""
+        welded = self._model.body_weldid
+        if self._weldid is not None:  # what kinematics looks at to leave such shapes out
+            self._model.body_weldid = self._weldid
+        try:
+            mjw.fwd_kinematics(self._model, data)
+        finally:
+            self._model.body_weldid = welded
+
+    def before_stages(self, data: Any) -> None:
+        """To call before stages of MuJoCo Warp that begin with kinematics of their own."""
+        if self._weldid is not None:
+            self.kinematics(data)
 
     def compute_qacc_smooth(self) -> None:
         """Compute the unconstrained acceleration as well, from the next step on."""
@@ -48,11 +70,12 @@ class Stepper:
             if self._forks:
                 self._forked(data, sensors)
             else:
+                self.before_stages(data)
                 mjw.step(self._model, data)
 
     def _forked(self, data: Any, sensors: bool) -> None:
         model, opt = self._model, self._model.opt
-        mjw.fwd_kinematics(model, data)
+        self.kinematics(data)
         with self._second_branch():
             mjw.transmission(model, data)
             mjw.fwd_velocity(model, data)
