@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,7 @@ def test_a_rank_that_waits_for_one_that_hangs_is_ended(cwd):
     arguments = [*TOGETHER, "num_envs=16", *QUICK, "max_iterations=100000"]
     program = """
 import sys
+import threading
 from phalanx.cli import devices
 from phalanx.cli.main import main
 devices.SECONDS_TO_STOP = 1.0
@@ -342,6 +344,22 @@ def test_a_wrong_start_is_one_sentence(monkeypatch, options, environment, gpus, 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     with pytest.raises(PhalanxError, match=re.escape(words)):
         devices.check_start(TrainOptions(task=None, train=None, **options))
+
+
+def test_a_rank_stops_when_the_process_that_started_it_has_been_killed(monkeypatch):
+    monkeypatch.setattr(devices, "SECONDS_BETWEEN_LOOKS", 0.01)
+    told, parents = threading.Event(), iter([5, 5])
+    monkeypatch.setattr(devices.os, "getppid", lambda: next(parents, 1))
+    before = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    try:
+        with devices.ended_with_launcher():
+            assert not told.wait(0.2)  # started by hand
+        parents = iter([5, 5])
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+        with devices.ended_with_launcher():
+            assert told.wait(20)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_ranks_that_cannot_be_started_are_one_sentence(monkeypatch):

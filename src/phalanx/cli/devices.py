@@ -18,6 +18,8 @@ from phalanx.sim import resolve_device
 
 SECONDS_TO_STOP = 15.0
 """After a signal, before a rank that still waits for another one is ended."""
+SECONDS_BETWEEN_LOOKS = 1.0
+"""At whether the process that started the ranks is still there."""
 SECONDS_TO_SAVE = 120
 """After a signal, before ranks that have not stopped are killed."""
 
@@ -124,3 +126,24 @@ def ended_if_stuck() -> Iterator[None]:
         over.set()
         signal.set_wakeup_fd(before)
         os.close(writing)
+
+
+@contextlib.contextmanager
+def ended_with_launcher() -> Iterator[None]:
+    """Inside, stop as SIGTERM does once the process that has started the ranks is gone: one that is
+    killed cannot tell them. Only for `devices=` and torchrun: ranks started by hand outlive the
+    shell."""
+    launcher, over = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(SECONDS_BETWEEN_LOOKS):
+            if os.getppid() != launcher:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()

@@ -14,7 +14,13 @@ from rich.text import Text
 
 from phalanx.cli.config import as_settings, compose_config, resolved, train_params
 from phalanx.cli.console import Lines
-from phalanx.cli.devices import check_start, ended_if_stuck, kind_of_device, start_ranks
+from phalanx.cli.devices import (
+    check_start,
+    ended_if_stuck,
+    ended_with_launcher,
+    kind_of_device,
+    start_ranks,
+)
 from phalanx.cli.display import TrainingDisplay, show_randomization, words_of
 from phalanx.cli.options import TrainOptions
 from phalanx.cli.result import ResultFile, device_name
@@ -167,7 +173,10 @@ def _stop_on_signals(display: TrainingDisplay) -> Iterator[None]:
 
     before: dict[int, Any] = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with ended_if_stuck() if ranks.size() > 1 else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            if ranks.size() > 1:
+                stack.enter_context(ended_if_stuck())
+                stack.enter_context(ended_with_launcher())
             yield
     except Exception:
         if ranks.size() > 1:
