@@ -194,3 +194,10 @@ def test_an_environment_that_diverges_gives_finite_rows_to_the_learner(tmp_path,
         assert all(x.isfinite().all() for x in rows)
         assert terminated[2] == (k == 1)
     assert "environment 2 in step 2, by q" in task.report()
+
+
+def test_looking_for_absurd_rewards_asks_nothing_of_the_device():
+    """On a GPU that would wait, and could not be captured; tensors without values refuse it."""
+    rewards = torch.zeros(8, device="meta")
+    found = AbsurdRewards(8, rewards.device).without(rewards, rewards)
+    assert [x.shape for x in found] == [(8,), (8,)]

@@ -48,8 +48,9 @@ class AbsurdRewards:
         steps += 1
         usual = self._usual()
         absurd = (size > ABSURD * usual) & size.isfinite()
-        env = absurd.long().argmax()
-        found = torch.stack([env.double(), steps, reward.double()[env], usual])
+        env = absurd.long().argmax(0, keepdim=True)
+        value = reward.double().gather(0, env)  # an index would be asked of the device
+        found = torch.stack([env[0].double(), steps, value[0], usual])
         new = absurd.any() & (self._first[1] == 0)
         self._first.copy_(torch.where(new, found, self._first))
         return torch.where(absurd, 0.0, reward), torch.where(absurd, 0.0, shaped)

@@ -4,6 +4,7 @@ NVRTC and the driver are called through `cuda.bindings`, which comes with torch'
 """
 
 import ctypes
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from phalanx.sim.engines.fused.source import Sizes, read
 THREADS = (256, 128, 64, 32)
 """Of a block: as many as leave a block to nearly every multiprocessor. Warps of a block wait for
 the same instructions together, which is most of what a step waits for."""
+MOST_SHARED = 227 * 1024
+"""Bytes of shared memory that a multiprocessor of a large GPU has; a share of it is asked for."""
 SIZES = Sizes(pairs=16, rows=32)
 FLAGS = ("--std=c++17", "--use_fast_math", "--device-as-default-execution-space")
 
@@ -41,6 +44,9 @@ class CudaStep:
             module = _checked(driver.cuModuleLoadData(cubin))
             self._kernel = _checked(driver.cuModuleGetFunction(module, b"run"))
             self._solve_m = _checked(driver.cuModuleGetFunction(module, b"solve_m"))
+            blocks = -(-self._blocks(worlds) // cores)  # of a multiprocessor, if there is room
+            for kernel in (self._kernel, self._solve_m):
+                _share_little(driver, kernel, blocks, self._block)
         self._launch = driver.cuLaunchKernel
 
     def varied(self, rows: int, worlds: int) -> Tensor:
@@ -93,6 +99,18 @@ class CudaStep:
 
     def _blocks(self, worlds: int) -> int:
         return -(-worlds * self._lanes // self._block)
+
+
+def _share_little(driver: Any, kernel: Any, blocks: int, threads: int) -> None:
+    """Ask for as much shared memory as `blocks` of `threads` on a multiprocessor use: left alone, a
+    driver takes more, from the same memory as the cache."""
+    ask = driver.CUfunction_attribute
+    registers = _checked(driver.cuFuncGetAttribute(ask.CU_FUNC_ATTRIBUTE_NUM_REGS, kernel))
+    used = _checked(driver.cuFuncGetAttribute(ask.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, kernel))
+    blocks = max(1, min(blocks, 65536 // (registers * threads)))
+    percent = min(100, math.ceil(100 * blocks * (used + 1024) / MOST_SHARED))
+    name = ask.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
+    _checked(driver.cuFuncSetAttribute(kernel, name, percent if used else 0))
 
 
 def block_size(threads: int, multiprocessors: int) -> int:
