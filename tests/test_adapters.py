@@ -136,6 +136,8 @@ def test_a_single_gymnasium_environment_passes_gymnasiums_checker(recwarn):
         obs, _, terminated, truncated, _ = env.step(np.zeros(1, np.float32))
         assert (terminated, truncated) == (False, k == 4)
     assert obs == pytest.approx(env.unwrapped.task.terminal_obs_buf[0].numpy())  # the one reached
+    with pytest.raises(PhalanxError, match=r"num_envs is 4, but .* one environment; use gymna"):
+        gymnasium.make("phalanx/Cartpole-v0", num_envs=4)
     with pytest.raises(PhalanxError, match="render_mode is 'human'; it must be 'rgb_array'"):
         phalanx.adapters.gymnasium.PhalanxVectorEnv("Cartpole", 2, render_mode="human")
 

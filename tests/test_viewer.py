@@ -104,6 +104,7 @@ def test_the_server_listens_on_this_machine_only_and_says_where(capsys):
     with socket.create_connection(("127.0.0.1", port), timeout=5):
         pass
     elsewhere = socket.socket()
+    elsewhere.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # of connections that ended
     elsewhere.bind(("127.0.0.2", port))  # free, so the server has not bound all addresses
     elsewhere.close()
     with pytest.raises(PhalanxError, match=f"port {port} is taken; choose another with port="):
@@ -139,6 +140,7 @@ def test_for_other_machines_there_is_a_token(capsys):
     with socket.create_connection(("127.0.0.1", server.get_port()), timeout=5):
         pass  # viser itself is reached from this machine only
     elsewhere = socket.socket()
+    elsewhere.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # of connections that ended
     elsewhere.bind(("127.0.0.2", server.get_port()))
     elsewhere.close()
 

@@ -153,13 +153,19 @@ class PhalanxVectorEnv(VectorEnv):
 
 class PhalanxEnv(gymnasium.Env[Any, Any]):
     """One environment of a task as a `gymnasium.Env`; arguments as for `PhalanxVectorEnv`. As usual
-    in Gymnasium, the caller resets it when an episode has ended."""
+    in Gymnasium, the caller resets it when an episode has ended. Raises PhalanxError for several
+    environments."""
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
     def __init__(self, task: str, render_mode: str | None = None, **kwargs: Any) -> None:
         if multiprocessing.parent_process() is not None:  # AsyncVectorEnv's, which may have forked:
             torch.set_num_threads(1)  # threads of the parent, for which torch would wait, are gone
+        if (count := kwargs.pop("num_envs", 1)) != 1:
+            raise PhalanxError(
+                f"num_envs is {count!r}, but gymnasium.make makes one environment; use"
+                " gymnasium.make_vec"
+            )
         self._vector = PhalanxVectorEnv(task, num_envs=1, render_mode=render_mode, **kwargs)
         self.task, self.render_mode = self._vector.task, render_mode
         self.metadata = {**self.metadata, "render_fps": self._vector.metadata["render_fps"]}
