@@ -210,6 +210,17 @@ def test_servo_gains_and_default_pose_are_in_the_metadata(tmp_path):
     assert (about.action.low[k], about.action.high[k]) == pytest.approx((0.1, 1.1))
 
 
+def test_ranges_in_the_metadata_are_those_that_the_player_leaves(tmp_path):
+    """The player clamps to +-1, where the task takes actions up to 100."""
+    wide = ["task=HumanoidWalk", "task.env.clip_actions=100"]
+    about = describe(*make(tmp_path, wide, num_envs=1))
+    k = about.action.joints.index("left_knee")
+    assert (about.action.low[k], about.action.high[k]) == pytest.approx((0.1, 1.1))
+    assert about.action.clip == 1
+    about = describe(*make(tmp_path, [*wide, "train.params.config.clip_actions=false"], num_envs=1))
+    assert (about.action.high[k], about.action.clip) == pytest.approx((0.6 + 100 * 0.5, 100))
+
+
 def test_gains_are_those_of_an_actuator_model_in_place_of_servos(tmp_path):
     motor = "{actor: robot, model: dc_motor, stall_effort: 45, no_load_speed: 30, effort: 20}"
     joints = "joints: [FL_hip_joint, FL_calf_joint], damping: 2"
@@ -477,6 +488,9 @@ def test_narrower_limits_are_kept(exported):
         assert np.delete(got.targets, k) == pytest.approx(np.delete(expected, k))
     with pytest.raises(PhalanxError, match=r"limits are given for 'hip_9', .* mean 'hip_"):
         Policy(file, limits={"hip_9": (0, 1)})
+    for limits in ((float("nan"), 0.25), (0.5, -0.5), ("a", "b")):
+        with pytest.raises(PhalanxError, match="they must be two numbers, the lower one first"):
+            Policy(file, limits={"hip_2": limits})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import mujoco
 import numpy as np
+import torch
 
 import phalanx
 from phalanx.deploy.metadata import (
@@ -70,7 +71,7 @@ def describe(player: Any, checkpoint: Path) -> Metadata:
             terms=terms,
             history=task.config.history,
         ),
-        action=_action(task, layout),
+        action=_action(task, layout, _reach(player)),
         recurrent=tuple(
             State(f"state_{k}", f"next_state_{k}", tuple(s.shape), 0.0)
             for k, s in enumerate(states)
@@ -79,10 +80,20 @@ def describe(player: Any, checkpoint: Path) -> Metadata:
     )
 
 
-def _action(task: Task, layout: ActionLayout) -> Action:
+def _reach(player: Any) -> float | None:
+    """The largest absolute value of a continuous action that arrives at the task: the player may
+    clamp actions more than the task does."""
+    space = player.env.action_space
+    if not isinstance(space, Box):
+        return None
+    ends = torch.full((2, *space.shape), math.inf)
+    ends[0] = -math.inf
+    return min(float(player.to_env(ends).abs().max()), player.env.config.clip_actions)
+
+
+def _action(task: Task, layout: ActionLayout, clip: float | None) -> Action:
     space = task.action_space
     box = isinstance(space, Box)
-    clip = task.config.clip_actions if box else None
     size = space.shape[0] if isinstance(space, Box) else len(getattr(space, "nvec", (1,)))
     sizes = [space.n] if isinstance(space, Discrete) else list(getattr(space, "nvec", ()))
     tables = [len(table) for table in layout.choices]

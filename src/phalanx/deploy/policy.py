@@ -94,6 +94,11 @@ class Policy:
                     f"{did_you_mean(joint, about.action.joints)}; it moves:"
                     f" {', '.join(about.action.joints) or 'nothing by name'}"
                 )
+            if not _ordered(low, high):
+                raise PhalanxError(
+                    f"limits for {joint!r} are {low!r} .. {high!r}; they must be two numbers, the"
+                    " lower one first"
+                )
             k = about.action.joints.index(joint)
             self._low[k], self._high[k] = max(low, self._low[k]), min(high, self._high[k])
             if self._low[k] > self._high[k]:
@@ -208,3 +213,9 @@ class Policy:
     def _forget_latency(self) -> None:
         self.steps = self._observing = 0
         self._total_ns, self._network_ns = np.zeros(KEPT), np.zeros(KEPT)
+
+
+def _ordered(low: Any, high: Any) -> bool:
+    """Whether these are numbers in this order; NaN, which would be a target, is none."""
+    numbers = isinstance(low, (int, float, np.number)) and isinstance(high, (int, float, np.number))
+    return numbers and bool(low <= high)
