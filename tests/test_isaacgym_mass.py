@@ -6,6 +6,7 @@ import torch
 import isaacgym.physics
 from isaac import GYM, World, pose
 from isaacgym import gymapi, gymtorch
+from phalanx.errors import PhalanxError
 
 BALL = """<robot name="ball"><link name="ball"><inertial><mass value="2"/>
   <inertia ixx="0.1" iyy="0.2" izz="0.3" ixy="0" ixz="0" iyz="0"/></inertial>
@@ -21,6 +22,18 @@ def set_body(env, com=(0, 0, 0), inertia=None, mass=2.0):
         for axis, value in zip("xyz", inertia, strict=True):
             setattr(getattr(bodies[0].inertia, axis), axis, value)
     GYM.set_actor_rigid_body_properties(env, 0, bodies, False)
+
+
+@pytest.mark.parametrize("mass", [-0.4, 0.0])
+def test_a_mass_that_no_body_has_is_named_with_its_environment(tmp_path, mass):
+    world = World()
+    ball = world.load(tmp_path, "ball.urdf", BALL)
+    for _ in range(2):
+        GYM.create_actor(world.env(), ball, pose(z=1), "toy", len(world.envs), 0, 0)
+    words = rf"mass of {mass:g} kg for the body 'ball' of the actor 'toy' in environment 1; it must"
+    with pytest.raises(PhalanxError, match=words):
+        set_body(world.envs[1], mass=mass)
+    assert GYM.get_actor_rigid_body_properties(world.envs[1], 0)[0].mass == 2.0
 
 
 @pytest.mark.parametrize("engine", ["mujoco", "warp"])

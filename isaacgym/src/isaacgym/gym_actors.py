@@ -258,9 +258,14 @@ class ActorCalls:
                 " ENABLE_GYROSCOPIC_FORCES are supported; AssetOptions.fix_base_link holds a body"
             )
         massless = (new["mass"] == 0) & (old["mass"] == 0)
-        if not (np.isfinite(new["mass"]) & (new["mass"] > 0) | massless).all():
+        wrong = ~(np.isfinite(new["mass"]) & (new["mass"] > 0) | massless)
+        if wrong.any():
+            body = int(wrong.argmax())
             raise PhalanxError(
-                f"gym.{call} was given masses {new['mass'].tolist()}; they must be positive [kg]"
+                f"gym.{call} was given a mass of {new['mass'][body]:.4g} kg for the body"
+                f" {actor.asset.body_names[body]!r} of the actor {actor.name!r} in environment"
+                f" {env.index}; it must be positive, so where a program draws it, raise the lower"
+                " end of its range"
             )
         if not (np.isfinite(new["com"]).all() and np.isfinite(new["inertia"]).all()):
             raise PhalanxError(f"gym.{call} was given a com or an inertia that is not finite")
