@@ -15,6 +15,7 @@ pytest.importorskip("ray")
 
 from interrupted import wait_until
 from phalanx.cli import trial, tune
+from phalanx.cli.console import Lines
 from phalanx.cli.dexpbt import MUTATIONS, DexPBT, PBTOptions, large_gap, mutated
 from phalanx.cli.main import main
 from phalanx.cli.overrides import split
@@ -318,14 +319,31 @@ def test_asha_ends_no_trial_before_its_own_last_iteration(tmp_path):
     assert scheduler.on_trial_result(None, running, row) == scheduler.CONTINUE
 
 
+def test_trials_that_this_machine_has_no_room_for_are_refused(capsys):
+    has = {"CPU": 2.0}
+    tune._check_room(tune.TuneOptions(cpus=2.0), 0.0, has, Lines())
+    for options, gpus, words in (({"cpus": 2.5}, 0.0, "cpus=2.5, but this machine has 2;"),
+                                 ({}, 0.5, "gpus=0.5, but this machine has 0;")):  # fmt: skip
+        with pytest.raises(PhalanxError, match=words):
+            tune._check_room(tune.TuneOptions(**options), gpus, has, Lines())
+    tune._check_room(tune.TuneOptions(address="auto"), 1.0, has, Lines())
+    assert "gpus=1, but the cluster has 0: it waits" in capsys.readouterr().out
+
+
+def test_a_study_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PhalanxError, match=r"cannot write the study .*/file/s: not a directory; "):
+        Study(tmp_path / "file/s").begin([], [])
+
+
 def test_a_study_that_runs_is_left_alone_and_one_continues_elsewhere(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ["task=Cartpole", "num_envs=16", "seed=1,2"]
-    monkeypatch.setattr(tune, "_run", lambda own, *rest: seen.append(own.address))
+    monkeypatch.setattr(tune, "_run", lambda own, *rest: seen.append((own.address, own.cpus)))
     seen = []
     main(["tune", *arguments, "study=s"])
-    main(["tune", "study=s", "address=auto"])
-    assert seen == [None, "auto"]
+    main(["tune", "study=s", "address=auto", "cpus=2"])
+    assert seen == [(None, 1), ("auto", 2)]
     with (tmp_path / "s/.owner").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         held.write("77")

@@ -26,6 +26,7 @@ from phalanx.cli.overrides import split, split_at_commas
 from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.files import write_atomically
+from phalanx.gate import reason
 from phalanx.json_text import read_json
 from phalanx.yaml_file import read_yaml
 
@@ -81,7 +82,13 @@ class Study:
                     f" continue it with `{self.command}`, or choose another folder with study="
                 )
             return
-        (self.path / "trials").mkdir(parents=True, exist_ok=True)
+        try:
+            (self.path / "trials").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PhalanxError(
+                f"cannot write the study {self.given}: {reason(error)}; choose another folder with"
+                " study="
+            ) from error
         text = yaml.safe_dump({"arguments": arguments, "trials": trials}, sort_keys=False)
         write_atomically(self.file, text.encode(), "study=")
 

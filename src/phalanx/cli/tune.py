@@ -54,6 +54,9 @@ ENVIRONMENT = {
 WHERE = ("study=", "address=")
 """What says where a study is, and not what it tries."""
 
+ROOM = ("cpus=", "gpus=")
+"""What a study that continues may have otherwise than before, on another machine."""
+
 LONGEST = 10**9
 """Iterations of a trial, for ASHA's rungs: settings may limit them, and each trial differently."""
 
@@ -104,13 +107,14 @@ def tune(arguments: list[str]) -> int | None:
     if importlib.util.find_spec("ray") is None:
         raise PhalanxError("tune needs Ray; install it with `pip install 'phalanx[tune]'`")
     own, passed_on = _read(arguments)
-    if own.study and all(a.startswith(WHERE) for a in arguments):
-        study, address = Study(Path(own.study)), own.address
+    if own.study and all(a.startswith((*WHERE, *ROOM)) for a in arguments):
+        study = Study(Path(own.study))
+        given = {split(a)[0]: getattr(own, split(a)[0]) for a in arguments}
         if not study.file.exists():
             raise PhalanxError(f"there is no study in {own.study}; begin one with task=")
         arguments = study.arguments()
         own, passed_on = _read(arguments)
-        own = dataclasses.replace(own, address=address)
+        own = dataclasses.replace(own, **given)
     else:
         study = Study(Path(own.study or f"studies/{_task(passed_on)}"))
     fixed = [a for a in passed_on if not _varies(a)]
@@ -212,6 +216,7 @@ def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> 
         ),
     )
     try:
+        _check_room(own, gpus, ray.cluster_resources(), console)
         tuner.fit()
     finally:
         ray.shutdown()
@@ -246,6 +251,18 @@ def _connect(address: str | None) -> None:
                 where = f"no Ray cluster answers at {address}" if address else "Ray cannot start"
                 token = "; it may ask for a token, see Ray's RAY_AUTH_MODE" if address else ""
                 raise PhalanxError(f"{where}: {error}{token}") from error
+
+
+def _check_room(own: TuneOptions, gpus: float, has: dict[str, float], console: Console) -> None:
+    """Raise PhalanxError if no trial fits into this machine, since Ray would wait for ever. A
+    cluster, which may grow, is waited for."""
+    for key, wanted, name in (("cpus", own.cpus, "CPU"), ("gpus", gpus, "GPU")):
+        if wanted <= (there := has.get(name, 0.0)):
+            continue
+        words = f"a trial needs {key}={wanted:g}"
+        if own.address is None:
+            raise PhalanxError(f"{words}, but this machine has {there:g}; give at most that")
+        console.print(f"{words}, but the cluster has {there:g}: it waits until there are more")
 
 
 def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
