@@ -23,6 +23,7 @@ from phalanx.cli.config import compose_config
 from phalanx.cli.export import make_player
 from phalanx.cli.main import main
 from phalanx.cli.play import record
+from phalanx.cli.sim2sim_viewer import in_browser
 from phalanx.deploy import Policy
 from phalanx.deploy import export as export_module
 from phalanx.deploy.describe import describe
@@ -762,6 +763,29 @@ def test_films_show_bodies_that_the_task_sets(exported, tmp_path, monkeypatch):
         trial.step()
     sim2sim._video(trial, tmp_path, None)
     np.testing.assert_allclose(filmed, [[0, 0.2, 0.4], [0.1, 0.3, 0.5]], rtol=1e-6)
+
+
+def test_reset_of_the_page_begins_an_episode(exported, monkeypatch):
+    pytest.importorskip("mjviser", reason="mjviser is not installed: an optional extra")
+    trial = Trial(exported("LSTM")[2], episodes=1, endless=True)
+    policy = trial.policies[0]
+
+    class Page:
+        def __init__(self, model, data, step_fn, reset_fn, server):
+            self.press = lambda: reset_fn(model, data)
+            self.step = lambda: step_fn(model, data)
+
+        def run(self):
+            for _ in range(10):
+                self.step()
+            assert (trial.lengths[0], policy._action.any()) == (5, True)
+            self.press()
+            assert (int(trial.task.progress_buf[0]), policy._action.any()) == (0, False)
+            assert np.abs(trial.robots[0].data.qpos).max() <= 0.1
+
+    monkeypatch.setattr("mjviser.Viewer", Page)
+    monkeypatch.setattr("phalanx.viewer.open_server", lambda title: None)
+    in_browser(trial)
 
 
 # the command line ---------------------------------------------------------------------------------

@@ -65,6 +65,11 @@ def in_browser(trial: Any) -> None:
             due -= trial.about.control_dt
             trial.step()
 
+    def begin(model: Any, data: Any) -> None:
+        """Of the page's buttons Reset and Load: mjviser would move the robot alone."""
+        nonlocal due
+        due = 0.0
+        trial.task.reset()
+
     server = open_server(f"sim2sim {trial.about.task}")
-    nothing = lambda model, data: None  # noqa: E731
-    Viewer(robot.model, robot.data, step_fn=step, reset_fn=nothing, server=server).run()
+    Viewer(robot.model, robot.data, step_fn=step, reset_fn=begin, server=server).run()
