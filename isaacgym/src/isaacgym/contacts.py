@@ -22,7 +22,7 @@ GROUND = -1
 def contacts(engine: EngineSim, layout: Layout, row: int, env: int) -> np.ndarray:
     """The contacts in the environment of a row, as RigidContact. env: its number. Bodies count in
     the environment; the ground is body -1 and comes first."""
-    model, data = _forward(engine, layout, row)
+    model, data = _forward(engine, row)
     found = np.zeros(data.ncon, RigidContact.dtype)
     for k, row_of in enumerate(found):
         contact = data.contact[k]
@@ -48,15 +48,9 @@ def contacts(engine: EngineSim, layout: Layout, row: int, env: int) -> np.ndarra
     return found[np.argsort(found["body0"] != GROUND, kind="stable")]
 
 
-def _forward(engine: EngineSim, layout: Layout, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+def _forward(engine: EngineSim, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
     """The model and the state of an environment, with forces."""
     model = engine.model_of(row)
-    planes = layout.plane_geoms
-    if len(layout.points) and engine.engine.name == "warp":  # where the planes are in the data
-        model.geom_pos[planes] = engine.geom_xpos[row, planes].cpu().numpy()
-        for geom in range(planes.start, planes.stop):
-            turn = engine.stale("geom_xmat")[row, geom].cpu().numpy().astype(float)
-            mujoco.mju_mat2Quat(model.geom_quat[geom], turn.flatten())
     data = mujoco.MjData(model)
     for name in _STATE:
         held = getattr(data, name)

@@ -44,7 +44,6 @@ class Terrain:
         self._xpos = engine.geom_xpos
         self._planes = layout.plane_geoms
         self._kind = ""
-        self._in_data: bool
         self._pos: Tensor
         self._turn: Tensor
         self.follow_engine()
@@ -56,13 +55,8 @@ class Terrain:
         if self._kind == engine.engine.name:
             return
         self._kind = engine.engine.name
-        # MuJoCo computes the poses of the world's geoms in every step, MuJoCo Warp only once.
-        self._in_data = self._kind == "warp"
-        if self._in_data:
-            self._pos, self._turn = self._xpos[:, planes], engine.stale("geom_xmat")[:, planes]
-        else:
-            self._pos = engine.model_field("geom_pos", by_torch=True)[:, planes]
-            self._turn = engine.model_field("geom_quat", by_torch=True)[:, planes]
+        self._pos = engine.model_field("geom_pos", by_torch=True)[:, planes]
+        self._turn = engine.model_field("geom_quat", by_torch=True)[:, planes]
 
     def move_planes(self) -> None:
         """Move each plane under its contact point. Derived fields must be current. Environments
@@ -74,7 +68,7 @@ class Terrain:
             gap, normal = _nearer(gap, normal, *piece.below(centre, self.radius))
         gap = torch.where(lost, FAR, gap.clamp_min(-DEEPEST)) + self.radius
         self._pos.copy_(centre - gap[..., None] * normal)
-        self._turn.copy_(_matrix(normal) if self._in_data else _quaternion(normal))
+        self._turn.copy_(_quaternion(normal))
 
 
 class Piece:
@@ -154,10 +148,3 @@ def _quaternion(normal: Tensor) -> Tensor:
     x, y, z = normal.unbind(-1)
     w = ((1 + z) / 2).clamp_min(1e-6).sqrt()
     return torch.stack([w, -y / (2 * w), x / (2 * w), torch.zeros_like(w)], -1)
-
-
-def _matrix(normal: Tensor) -> Tensor:
-    """The same rotations as matrices, (..., 9), row by row."""
-    x, y, z = normal.unbind(-1)
-    s = 1 / (1 + z).clamp_min(1e-6)
-    return torch.stack([1 - x * x * s, -x * y * s, x, -x * y * s, 1 - y * y * s, y, -x, -y, z], -1)
