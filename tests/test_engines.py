@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from phalanx.errors import PhalanxError
 from phalanx.sim import Scene, Sim
 from phalanx.sim.engines import warp as warp_engine
 from phalanx.sim.engines.plain import PlainEngine
@@ -424,6 +425,17 @@ def test_what_is_fixed_and_what_was_zero_counts_per_environment(engine):
     np.testing.assert_allclose(sim.qvel, np.stack(qvel), atol=1e-3)
     for k in range(1, N):
         assert np.abs(qvel[k] - qvel[0]).max() > 0.05
+
+
+def test_a_model_field_that_a_captured_graph_does_not_have_is_refused(tmp_path):
+    sim = make_sim(tmp_path, "warp")
+    taken = sim.model_field("body_mass")
+    sim.engine.captured = True  # as after a capture on a GPU
+    assert sim.model_field("body_mass") is taken
+    with pytest.raises(PhalanxError, match="geom_friction is used for the first time after a CUDA"):
+        sim.model_field("geom_friction")
+    sim.forget_graphs()
+    assert sim.model_field("geom_friction").shape[0] == N
 
 
 @pytest.mark.parametrize("engine", ENGINES)

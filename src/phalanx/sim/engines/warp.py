@@ -138,6 +138,8 @@ class WarpEngine:
         self._overflow = wp.to_torch(self._d.overflow)
         self._diagonal = diagonal(model).to(device)
         self._capture_stream: Any = None
+        self.captured = False
+        """Whether a step is in a CUDA graph."""
         self._grown: str | None = None
         self._stepped = False
         self._solves = False  # whether the kernels of `solve_m` are loaded
@@ -171,6 +173,11 @@ class WarpEngine:
             shared = getattr(owner, key, None)
             if not isinstance(shared, wp.array) or not getattr(shared, "_is_batched", False):
                 raise KeyError(name)
+            if self.captured:
+                raise PhalanxError(
+                    f"model field {name} is used for the first time after a CUDA graph was"
+                    " captured, which would not see it; use it once before, in init_buffers"
+                )
             values = np.repeat(shared.numpy()[:1], self.num_envs, axis=0)
             with wp.ScopedDevice(self._wp_device):
                 own = wp.array(values, dtype=shared.dtype)
@@ -183,6 +190,10 @@ class WarpEngine:
             if name in _FLUID:
                 self._m.has_fluid = True
         return self._model_views[name]
+
+    def forget_graphs(self) -> None:
+        """See `Sim.forget_graphs`."""
+        self.captured = False
 
     def set_const(self, mask: Tensor) -> None:
         for name in _CONSTANTS:
@@ -291,6 +302,7 @@ class WarpEngine:
         finally:
             wp.capture_end(stream=self._capture_stream)
             self._capture_stream = None
+            self.captured = True
 
     def grow(self) -> str | None:
         grown = self._enlarge() or self._grown
@@ -304,6 +316,7 @@ class WarpEngine:
         if int(torch.bitwise_and(self._overflow, _SENSOR_FULL).max()):
             self._m.opt.contact_sensor_maxmatch *= 2
         self._overflow.zero_()
+        self.captured = False  # what there are of graphs is invalid
         self._contacts *= 2
         self._rows *= 2
         with wp.ScopedDevice(self._wp_device):
