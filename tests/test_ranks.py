@@ -346,6 +346,29 @@ def test_a_wrong_start_is_one_sentence(monkeypatch, options, environment, gpus, 
         devices.check_start(TrainOptions(task=None, train=None, **options))
 
 
+ADDRESS = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "LOCAL_WORLD_SIZE": "2"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"WORLD_SIZE": "x"}, "WORLD_SIZE='x'; it must be a whole number:"),
+        ({"RANK": "2"}, "RANK='2'; it must be a whole number below 2:"),
+        ({"LOCAL_RANK": "-1"}, "LOCAL_RANK='-1'; it must be a whole number below 2:"),
+        ({"LOCAL_WORLD_SIZE": ""}, "the environment has no LOCAL_WORLD_SIZE, which torchrun"),
+    ],
+)
+def test_numbers_of_ranks_that_cannot_be_are_one_sentence(monkeypatch, capsys, variables, words):
+    for name, value in {**ADDRESS, **AS_TORCHRUN, **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(PhalanxError, match=re.escape(words)):
+        ranks.join("cpu")
+    ranks.say_once("why")
+    assert capsys.readouterr().err == "why\n"
+    monkeypatch.setenv("WORLD_SIZE", "")  # a variable of a script that is not set
+    assert not ranks.others_started()
+
+
 def test_a_rank_stops_when_the_process_that_started_it_has_been_killed(monkeypatch):
     monkeypatch.setattr(devices, "SECONDS_BETWEEN_LOOKS", 0.01)
     told, parents = threading.Event(), iter([5, 5])

@@ -88,12 +88,24 @@ def local_rank() -> int:
 
 def started_by_torchrun() -> bool:
     """Whether torchrun, or devices=, has started this process, alone or with others."""
-    return {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()
+    return all(os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
 
 
 def others_started() -> bool:
     """Whether this process is one of several that torchrun has started."""
-    return started_by_torchrun() and int(os.environ["WORLD_SIZE"]) > 1
+    return started_by_torchrun() and os.environ["WORLD_SIZE"] != "1"
+
+
+def _number(name: str, below: int | None = None) -> int:
+    """The whole number in a variable that torchrun sets, from 0 up to `below`."""
+    text = os.environ[name]
+    if not text.isdecimal() or (below is not None and int(text) >= below):
+        wanted = "a whole number" if below is None else f"a whole number below {below}"
+        raise PhalanxError(
+            f"the environment has {name}={text!r}; it must be {wanted}: unset it, or start training"
+            " with torchrun or with devices="
+        )
+    return int(text)
 
 
 # -- meeting ---------------------------------------------------------------------------------------
@@ -106,12 +118,13 @@ def join(device: str) -> None:
     global _joined
     if _joined or not others_started():
         return
-    if missing := [name for name in VARIABLES if name not in os.environ]:
+    if missing := [name for name in VARIABLES if not os.environ.get(name)]:
         raise PhalanxError(
             f"the environment has no {', '.join(missing)}, which torchrun sets; start training with"
             " torchrun or with devices="
         )
-    own, count, local, here = (int(os.environ[name]) for name in VARIABLES[2:])
+    count, here = _number("WORLD_SIZE"), _number("LOCAL_WORLD_SIZE")
+    own, local = _number("RANK", count), _number("LOCAL_RANK", here)
     if here == count:  # else they look for an address of its name, which may lead nowhere
         os.environ["MASTER_ADDR"] = THIS_MACHINE
         for library in ("GLOO", "NCCL") if sys.platform == "linux" else ():
