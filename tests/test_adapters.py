@@ -200,6 +200,22 @@ def test_gymnasium_records_a_film(tmp_path, monkeypatch):
     assert film == [(5, (240, 320, 3), 60)]
 
 
+def test_pictures_show_the_sizes_and_colours_of_their_environment():
+    needs("gymnasium")
+    from phalanx.adapters.gymnasium import PhalanxVectorEnv
+
+    env = PhalanxVectorEnv("Ant", 2, "cpu", engine="mujoco", render_mode="rgb_array")
+    sim = env.task.sim
+    env.reset()
+    sim.qpos[:] = sim.qpos[0].clone()
+    body = sim.model.geom_bodyid != 0
+    sim.model_field("geom_rgba")[-1, body] = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    pictures = [x.astype(int) for x in env.render()]
+    blue = [(x[..., 2] > 80) & (x[..., 2] > 2 * x[..., :2].max(-1)) for x in pictures]
+    env.close()
+    assert [x.mean() > 0.01 for x in blue] == [False, True]
+
+
 def test_spaces_become_gymnasiums():
     needs("gymnasium")
     from gymnasium import spaces

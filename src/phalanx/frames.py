@@ -23,6 +23,8 @@ from phalanx.errors import PhalanxError
 from phalanx.video import BACKENDS, GL_OFF, poses, with_cheaper_light
 
 READY = b"ready\n"
+LOOKS = ("body_pos", "body_quat", "geom_pos", "geom_quat", "geom_size", "geom_rgba")
+"""Fields of a model that are drawn and may differ between environments."""
 
 
 class FrameRenderer:
@@ -34,8 +36,9 @@ class FrameRenderer:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def draw(self, state: NDArray[Any]) -> NDArray[np.uint8]:
-        """A picture (height, width, 3). Raises PhalanxError for a state of another size or with
+    def draw(self, state: NDArray[Any], model: mujoco.MjModel | None = None) -> NDArray[np.uint8]:
+        """A picture (height, width, 3). model: whose sizes, places and colours it has, of the same
+        scene; None for the renderer's. Raises PhalanxError for a state of another size or with
         numbers that are not finite, and without OpenGL."""
         values = np.ascontiguousarray(state, np.float64)
         if values.size != self._size or not np.isfinite(values).all():
@@ -47,7 +50,8 @@ class FrameRenderer:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(values.tobytes())
+            looks = [getattr(model or self.model, name).ravel() for name in LOOKS]
+            process.stdin.write(np.concatenate([values.ravel(), *looks]).tobytes())
             process.stdin.flush()
         except BrokenPipeError:
             pass  # the answer is short, too
@@ -129,13 +133,17 @@ def main(file: str, width: int, height: int) -> None:
     camera = mujoco.MjvCamera()
     camera.azimuth, camera.elevation = AZIMUTH, ELEVATION
     camera.distance = 0.0
-    size = 8 * (model.nq + 7 * model.nmocap)
+    ends = np.cumsum([model.nq + 7 * model.nmocap, *(getattr(model, n).size for n in LOOKS)])
+    size = 8 * int(ends[-1])
     with mujoco.Renderer(model, height, width) as renderer:
         pictures.write(READY)
         pictures.flush()
         while len(state := states.read(size)) == size:
-            for name, pose in poses(model, np.frombuffer(state)).items():
+            shown, *looks = np.split(np.frombuffer(state), ends[:-1])
+            for name, pose in poses(model, shown).items():
                 getattr(data, name)[:] = pose
+            for name, values in zip(LOOKS, looks, strict=True):
+                getattr(model, name).flat = values
             mujoco.mj_forward(model, data)
             low, high = box(model, data, robot)
             camera.lookat = (low + high) / 2

@@ -15,7 +15,7 @@ it is looked at: with RecordVideo's `record_first_only=True`, only that of the f
 """
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -124,7 +124,7 @@ class PhalanxVectorEnv(VectorEnv):
         if self.render_mode is None:
             return None
         self._renderer = self._renderer or FrameRenderer(self.task.sim.model_of(0))
-        return Pictures(self._renderer, states_of(self.task.sim))
+        return Pictures(self._renderer, states_of(self.task.sim), self.task.sim.model_of)
 
     def close_extras(self, **kwargs: Any) -> None:
         """End the process that draws."""
@@ -198,10 +198,13 @@ class PhalanxEnv(gymnasium.Env[Any, Any]):
 
 
 class Pictures(Sequence[np.ndarray]):
-    """Pictures of states (N, width), each drawn when it is taken."""
+    """Pictures of states (N, width), each drawn when it is taken, with the sizes and colours that
+    its environment then has: of `model_of(env)`."""
 
-    def __init__(self, renderer: FrameRenderer, states: np.ndarray) -> None:
-        self._renderer, self._states = renderer, states
+    def __init__(
+        self, renderer: FrameRenderer, states: np.ndarray, model_of: Callable[[int], Any]
+    ) -> None:
+        self._renderer, self._states, self._model_of = renderer, states, model_of
 
     def __len__(self) -> int:
         return len(self._states)
@@ -209,7 +212,8 @@ class Pictures(Sequence[np.ndarray]):
     def __getitem__(self, env: Any) -> Any:
         if isinstance(env, slice):
             return [self[k] for k in range(*env.indices(len(self)))]
-        return self._renderer.draw(self._states[env])
+        env = range(len(self))[env]  # from the end, too
+        return self._renderer.draw(self._states[env], self._model_of(env))
 
 
 def _check_render_mode(render_mode: str | None) -> None:
