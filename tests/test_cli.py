@@ -32,6 +32,7 @@ from phalanx.cli.help import config_class
 from phalanx.cli.main import _interruptible as interruptible
 from phalanx.cli.main import main
 from phalanx.compute.tiles import has_tiles
+from phalanx.errors import PhalanxError
 from phalanx.rl import compiled
 from phalanx.tasks.cartpole import CartpoleConfig
 
@@ -624,6 +625,24 @@ def test_a_sweep_continues_after_a_failure_and_checks_all_runs_first(cwd, capsys
     assert stop.value.code == 2
     assert "failed: params.config.minibatch_size 100 does not divide" in out
     assert os.listdir("runs") == ["two_2"]
+
+
+def test_a_sweep_sums_up_what_there_was_before_a_fault_and_after_what_the_system_refuses(
+    cwd, capsys, monkeypatch
+):
+    errors = iter((MemoryError(), PhalanxError("wrong"), ValueError("a fault in Phalanx")))
+
+    def run(options):
+        raise next(errors)
+
+    monkeypatch.setattr("phalanx.cli.train.run", run)
+    with pytest.raises(ValueError, match="a fault"):
+        main(["train", "-m", *SMALL, "seed=1,2,3,4"])
+    out = capsys.readouterr().out
+    assert "failed: not enough memory for this number of environments" in out
+    rows = [line.split()[:2] for line in out.splitlines()]
+    assert ["1", "failed"] in rows
+    assert ["2", "failed"] in rows
 
 
 @contextlib.contextmanager

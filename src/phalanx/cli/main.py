@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
         with _interruptible():
             code = _run(arguments)
     except Exception as error:
-        sentence = _sentence(error)
+        sentence = sentence_of(error)
         if not sentence or "PHALANX_TRACEBACK" in os.environ:
             raise
         _end(f"phalanx: {as_called(sentence)}", 2)
@@ -155,7 +155,7 @@ def _interruptible() -> Iterator[None]:
                 signal.signal(s, handler)
 
 
-def _sentence(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
     """The message for a mistake, or for what the system refuses; empty for a fault of Phalanx."""
     if isinstance(error, PhalanxError):
         return str(error)

@@ -27,30 +27,36 @@ def train_each(arguments: list[str]) -> int | None:
     """Train once for every combination; returns the exit code. Raises PhalanxError for a mistake
     in any of them, before the first run starts."""
     from phalanx.cli import train
+    from phalanx.cli.main import sentence_of
 
     console = Lines()
     swept = [key for key, text in map(split, arguments) if len(split_at_commas(text)) > 1]
     runs = _runs(arguments)
     rows: list[list[str]] = []
     code = None
-    for k, (values, options) in enumerate(runs, 1):
-        chosen = [values[key] for key in swept]
-        about = ", ".join(f"{key}={value}" for key, value in zip(swept, chosen, strict=True))
-        console.print(f"\nrun {k} of {len(runs)}{about and f': {about}'}", style="bold")
-        try:
-            agent = train.run(options)
-        except PhalanxError as error:
-            console.print(f"failed: {error}")
-            rows.append([*chosen, "failed", "", "", str(error)])
-            code = FAILED
-            continue
-        rows.append([*chosen, *_result(agent)])
-        if agent.stop_reason == train.INTERRUPTED:
-            code = INTERRUPTED
-            break
-        del agent
-        gc.collect()  # frees CUDA graphs and environments before the next run
-    _summary(console, swept, rows)
+    try:
+        for k, (values, options) in enumerate(runs, 1):
+            chosen = [values[key] for key in swept]
+            about = ", ".join(f"{key}={value}" for key, value in zip(swept, chosen, strict=True))
+            console.print(f"\nrun {k} of {len(runs)}{about and f': {about}'}", style="bold")
+            try:
+                agent = train.run(options)
+            except Exception as error:
+                why = sentence_of(error)
+                if not why:  # a fault in Phalanx
+                    raise
+                console.print(f"failed: {why}")
+                rows.append([*chosen, "failed", "", "", why])
+                code = FAILED
+                continue
+            rows.append([*chosen, *_result(agent)])
+            if agent.stop_reason == train.INTERRUPTED:
+                code = INTERRUPTED
+                break
+            del agent
+            gc.collect()  # frees CUDA graphs and environments before the next run
+    finally:
+        _summary(console, swept, rows)
     return code
 
 
