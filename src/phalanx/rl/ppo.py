@@ -299,6 +299,7 @@ class PPO(PolicyLearner):
                 pass_kl += kl / minibatches
             self.schedule.after("pass", pass_kl)
             self.kl += pass_kl / c.mini_epochs
+        self.known_moments = None  # a captured graph's memory, which another one may use
         self.schedule.after("update", self.kl)
         self.losses.div_(c.mini_epochs * minibatches)
         for part in self.parts:
