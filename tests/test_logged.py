@@ -1,12 +1,17 @@
 """What a task logs by name, and where a run shows it; films of training."""
 
 import json
+import tempfile
+import types
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from browser import wait_for
 from phalanx import tasks
+from phalanx.cli.films import Films
 from phalanx.cli.main import main
 from phalanx.errors import PhalanxError
 from phalanx.tasks.term_log import TermLog
@@ -116,3 +121,19 @@ def test_a_run_shows_what_its_task_logs_and_films_it(tmp_path, monkeypatch, caps
     assert "episode_length: 60" in text
     hparams = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert b"config.learning_rate" in hparams
+
+
+def test_a_run_that_fails_leaves_no_half_of_a_film(tmp_path, monkeypatch):
+    films, scratch = Films(None, every=1), tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    task = tasks.make("Ant", num_envs=1, device="cpu", engine="mujoco")
+    run = types.SimpleNamespace(vec_env=task, epoch_num=0, name="Ant", experiment_dir=tmp_path)
+    films.before_training(run)
+    films._iteration = 1
+    films._start(np.repeat(task.sim.qpos[None], 600, 0))
+    half = lambda: [*tmp_path.glob("videos/.*.partial")]  # noqa: E731
+    wait_for(lambda: half() or films._process.poll() is not None)
+    films.stop()
+    assert half() == [*scratch.iterdir()] == []

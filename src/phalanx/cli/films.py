@@ -5,6 +5,7 @@ to `videos/` in the run folder, and as a small moving picture to TensorBoard.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -131,6 +132,8 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    # As an error, so that `Films.stop` leaves nothing half-written.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by training"))
     try:
         main(Path(sys.argv[1]))
     except PhalanxError as error:
