@@ -73,6 +73,12 @@ def test_weights_are_taken_only_over_a_large_gap():
         (["scheduler=asa"], "scheduler is 'asa'"),
         (["scheduler=pbt", "pbt.mutation={gamma: mutate_it}"], "is 'mutate_it'; accepted"),
         (["scheduler=pbt", "pbt.intervall=3"], "did you mean 'interval_steps'?"),
+        (["scheduler=pbt", "samples=1"], "scheduler=pbt needs two trials or more"),
+        (["scheduler=pbt", "task=Cartpole,Ant"], "with scheduler=pbt all trials have one task"),
+        (
+            ["scheduler=pbt", "train.params.network.mlp.units=[32],[64]"],
+            "have one train.params.network.mlp.units",
+        ),
         (["experiment=x"], "experiment= is not for phalanx tune"),
         (["wandb_project=x"], "wandb_project= is not for phalanx tune, whose trials"),
         (["study=elsewhere"], "there is no study in elsewhere"),

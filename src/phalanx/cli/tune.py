@@ -57,6 +57,9 @@ WHERE = ("study=", "address=")
 ROOM = ("cpus=", "gpus=")
 """What a study that continues may have otherwise than before, on another machine."""
 
+NETWORK = tuple(f"train.params.{part}." for part in ("network", "model", "algo"))
+"""Beginnings of keys that decide which weights there are."""
+
 LONGEST = 10**9
 """Iterations of a trial, for ASHA's rungs: settings may limit them, and each trial differently."""
 
@@ -354,7 +357,15 @@ def _settings(own: TuneOptions, fixed: list[str], passed_on: list[str]) -> list[
     now = {key: value for key, value in now.items() if not isinstance(value, bool)}
     if not now:
         raise PhalanxError("the train config has no setting of pbt.mutation; give some there")
+    for key in trials[0]:
+        if key in ("task", "train") or key.startswith(NETWORK):
+            raise PhalanxError(
+                f"with scheduler=pbt all trials have one {key}, since they take weights from each"
+                " other; give one value"
+            )
     filled = [trials[k % len(trials)] for k in range(max(own.samples, len(trials)))]
+    if len(filled) < 2:
+        raise PhalanxError("scheduler=pbt needs two trials or more; give samples= above 1")
     begun = [mutated(now, options, rng) for _ in filled]  # as DexPBT does at the first start
     return [
         {key: str(value) for key, value in {**first, **given}.items()}
