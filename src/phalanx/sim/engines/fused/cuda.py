@@ -18,8 +18,8 @@ from phalanx.sim.engines.fused.source import Sizes, read
 THREADS = (256, 128, 64, 32)
 """Of a block: as many as leave a block to nearly every multiprocessor. Warps of a block wait for
 the same instructions together, which is most of what a step waits for."""
-MOST_SHARED = 227 * 1024
-"""Bytes of shared memory that a multiprocessor of a large GPU has; a share of it is asked for."""
+RESERVED = 1024
+"""Bytes of shared memory that CUDA takes of each block."""
 SIZES = Sizes(pairs=16, rows=32)
 FLAGS = ("--std=c++17", "--use_fast_math", "--device-as-default-execution-space")
 
@@ -104,13 +104,21 @@ class CudaStep:
 def _share_little(driver: Any, kernel: Any, blocks: int, threads: int) -> None:
     """Ask for as much shared memory as `blocks` of `threads` on a multiprocessor use: left alone, a
     driver takes more, from the same memory as the cache."""
-    ask = driver.CUfunction_attribute
-    registers = _checked(driver.cuFuncGetAttribute(ask.CU_FUNC_ATTRIBUTE_NUM_REGS, kernel))
-    used = _checked(driver.cuFuncGetAttribute(ask.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, kernel))
-    blocks = max(1, min(blocks, 65536 // (registers * threads)))
-    percent = min(100, math.ceil(100 * blocks * (used + 1024) / MOST_SHARED))
-    name = ask.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
-    _checked(driver.cuFuncSetAttribute(kernel, name, percent if used else 0))
+    own, device = driver.CUfunction_attribute, driver.CUdevice_attribute
+
+    def of_kernel(name: str) -> int:
+        return int(_checked(driver.cuFuncGetAttribute(own[f"CU_FUNC_ATTRIBUTE_{name}"], kernel)))
+
+    def of_multiprocessor(name: str) -> int:
+        attribute = device[f"CU_DEVICE_ATTRIBUTE_MAX_{name}_PER_MULTIPROCESSOR"]
+        return int(_checked(driver.cuDeviceGetAttribute(attribute, here)))
+
+    here = _checked(driver.cuCtxGetDevice())
+    room = of_multiprocessor("REGISTERS") // (of_kernel("NUM_REGS") * threads)
+    used = max(1, min(blocks, room)) * (of_kernel("SHARED_SIZE_BYTES") + RESERVED)
+    percent = min(100, math.ceil(100 * used / of_multiprocessor("SHARED_MEMORY")))
+    name = own.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
+    _checked(driver.cuFuncSetAttribute(kernel, name, percent))
 
 
 def block_size(threads: int, multiprocessors: int) -> int:
