@@ -427,6 +427,22 @@ def test_what_is_fixed_and_what_was_zero_counts_per_environment(engine):
         assert np.abs(qvel[k] - qvel[0]).max() > 0.05
 
 
+@pytest.mark.parametrize("engine", ["mujoco", "warp"])
+def test_a_surface_moves_in_its_environment(engine):
+    scene = Scene(timestep=1 / 500)
+    scene.spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=(5, 5, 1))
+    box = scene.spec.worldbody.add_body(pos=(0, 0, 0.0999))
+    box.add_freejoint()
+    box.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=(0.1, 0.1, 0.1), mass=1)
+    sim = Sim(scene, 2, device="cpu", engine=engine)
+    sim.model_field("geom_surfacevel")[1, 0, 0] = 1.0
+    sim.set_const()
+    for _ in range(50):
+        sim.step()
+    assert sim.qvel[0, 0].abs() < 1e-6
+    assert sim.qvel[1, 0] == pytest.approx(9.81 * 0.1, rel=0.05)  # friction 1, for 0.1 s
+
+
 def test_a_model_field_that_a_captured_graph_does_not_have_is_refused(tmp_path):
     sim = make_sim(tmp_path, "warp")
     taken = sim.model_field("body_mass")

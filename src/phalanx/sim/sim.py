@@ -181,9 +181,13 @@ class Sim:
                 compare(name)
             return field
         except KeyError:
+            options = [f"opt.{key}" for key in dir(mujoco.MjOption)]
+            known, engine = [*dir(mujoco.MjModel), *options], self.engine.name
+            hint = "" if name in known else did_you_mean(name, known)
+            if engine == "fused" and not hint:
+                hint = "; engine=auto goes on with an engine that has it, if one does"
             raise PhalanxError(
-                f"no per-environment model field {name!r} on the {self.engine.name} engine"
-                f"{did_you_mean(name, dir(mujoco.MjModel))}"
+                f"no per-environment model field {name!r} on the {engine} engine{hint}"
             ) from None
 
     def take_model_fields(self) -> None:

@@ -59,10 +59,14 @@ _CONSTANTS = (
     "cam_pos0", "cam_poscom0", "cam_mat0", "light_pos0", "light_poscom0", "light_dir0",
     "dof_invweight0", "body_invweight0", "tendon_invweight0", "actuator_acc0",
 )  # fmt: skip
-# Fields that place what is fixed to the world, and those whose zeros let MuJoCo Warp leave out a
-# fluid's forces: it looks at both only when it makes its model.
+# Fields that place what is fixed to the world, and those whose zeros let MuJoCo Warp leave a part
+# out, with its flag: it looks at both only when it makes its model.
 _PLACES = ("body_pos", "body_quat", "geom_pos", "geom_quat")
-_FLUID = ("opt.density", "opt.viscosity", "opt.wind")
+_LEFT_OUT = {
+    "opt.density": "has_fluid", "opt.viscosity": "has_fluid", "opt.wind": "has_fluid",
+    "geom_surfacevel": "flg_surfacevel", "geom_adhesion": "flg_adhesion",
+    "pair_adhesion": "flg_adhesion",
+}  # fmt: skip
 # Fields that a step computes only once they have been read.
 _ONLY_IF_READ = BODY_FORCE_FIELDS | {"sensordata", "qacc_smooth"}
 # Fields that need contacts, constraint rows or the mass matrix of the current state, and sensors
@@ -187,8 +191,9 @@ class WarpEngine:
             self._shared[name] = self._model_views[name][:1].clone()
             if name in _PLACES:
                 self._stepper.place_fixed()
-            if name in _FLUID:
-                self._m.has_fluid = True
+            if name in _LEFT_OUT:
+                setattr(self._m, _LEFT_OUT[name], True)
+                self._stepper.look_again()
         return self._model_views[name]
 
     def forget_graphs(self) -> None:

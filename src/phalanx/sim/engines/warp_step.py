@@ -59,6 +59,11 @@ class Stepper:
         if self._weldid is not None:
             self.kinematics(data)
 
+    def look_again(self) -> None:
+        """The model has got a feature: see whether its step can still run in two branches."""
+        if self._forks and not can_fork(self._model):
+            self.compute_qacc_smooth()
+
     def compute_qacc_smooth(self) -> None:
         """Compute the unconstrained acceleration as well, from the next step on."""
         self._forks = False
