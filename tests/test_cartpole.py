@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from phalanx import tasks
+from phalanx.errors import PhalanxError
 from phalanx.spaces import Discrete
 
 ISAAC_URDF = (
@@ -183,6 +184,9 @@ def test_discrete_forces_are_evenly_spaced_from_end_to_end():
     assert task.action_space == Discrete(5)
     task.pre_physics_step(torch.arange(5))
     assert task.sim.ctrl[:, 0].tolist() == [-1.0, -0.5, 0.0, 0.5, 1.0]
+    for wrong in (-1, 5):
+        with pytest.raises(PhalanxError, match=f"got the action {wrong}; .* and there are 5"):
+            task.step(torch.tensor([0, 1, wrong, 2, 3]))
 
 
 def test_action_one_pushes_with_400_newtons():

@@ -1,7 +1,7 @@
 """What a task file and its callers can get wrong, as one sentence each.
 
-Checks of a step look at shapes, types and devices only, so they cost nothing where it is compiled
-or captured.
+On a GPU, checks of a step look at shapes, types and devices only, so they cost nothing where it is
+compiled or captured.
 """
 
 import difflib
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
-from phalanx.spaces import Box, MultiDiscrete
+from phalanx.spaces import Box, Discrete, MultiDiscrete
 
 if TYPE_CHECKING:
     from phalanx.tasks.task import Task
@@ -153,13 +153,11 @@ def action_shape(task: "Task") -> tuple[int, ...]:
 
 def check_actions(task: "Task", actions: Any, shape: tuple[int, ...]) -> None:
     """Raise PhalanxError for actions that are no tensor of this shape, of the task's kind and on
-    its device."""
+    its device; on a CPU, where looking is cheap, also for a choice that there is not."""
     if isinstance(actions, Tensor) and actions.shape == shape and actions.device == task.device:
-        if actions.is_floating_point() and not isinstance(task.action_space, Box):
-            raise PhalanxError(
-                f"{type(task).__name__}.step got actions of type {actions.dtype}; its actions are"
-                " choices, so they must be integers"
-            )
+        space = task.action_space
+        if not isinstance(space, Box):
+            _check_choices(task, actions, space.n if isinstance(space, Discrete) else space.nvec)
         return
     given: object = type(actions).__name__
     if isinstance(actions, Tensor):
@@ -168,6 +166,24 @@ def check_actions(task: "Task", actions: Any, shape: tuple[int, ...]) -> None:
         f"{type(task).__name__}.step got {given} as actions; it must be a torch tensor of shape"
         f" {shape} on {task.device}"
     )
+
+
+def _check_choices(task: "Task", actions: Tensor, counts: int | tuple[int, ...]) -> None:
+    """counts: of the choices, or of those of each action."""
+    name = type(task).__name__
+    if actions.is_floating_point():
+        raise PhalanxError(
+            f"{name}.step got actions of type {actions.dtype}; its actions are choices, so they"
+            " must be integers"
+        )
+    if task.device.type != "cpu":
+        return
+    wrong = (actions < 0) | (actions >= torch.tensor(counts))
+    if wrong.any():
+        raise PhalanxError(
+            f"{name}.step got the action {int(actions[wrong][0])}; choices are numbered from 0 on,"
+            f" and there are {counts}"
+        )
 
 
 def check_numbers(task: "Task", hook: str, values: Any, number: str, size: int) -> Tensor:
