@@ -100,11 +100,12 @@ template <int width> struct RowOut {
 
 // Shared memory of a block, 48 kB: where the geoms of its worlds are, and the numbers that all worlds share, as
 // far as there is room. A cache has enough to do with what each lane has alone.
-#define WORLDS_NEAR (THREADS / LANES)
-#define GEOMS_NEAR (LANES > 1 && NGEOM_ && NGEOM_ * 6 * WORLDS_NEAR <= 8 * 1024)
-#define NUMBERS_NEAR (NUMBERS + (GEOMS_NEAR ? NGEOM_ * 6 * WORLDS_NEAR : 0) <= 12 * 1024)
+#define GEOM_STRIDE (NGEOM_ * 6 + 1)  // of a world; odd, so that worlds lie in different banks
+#define GEOM_FLOATS (GEOM_STRIDE * (THREADS / LANES))
+#define GEOMS_NEAR (LANES > 1 && NGEOM_ && GEOM_FLOATS <= 8 * 1024)
+#define NUMBERS_NEAR (NUMBERS + (GEOMS_NEAR ? GEOM_FLOATS : 0) <= 12 * 1024)
 #if GEOMS_NEAR
-__shared__ F near_geoms[NGEOM_ * 6 * WORLDS_NEAR];
+__shared__ F near_geoms[GEOM_FLOATS];
 #endif
 #if NUMBERS_NEAR
 __shared__ float near_numbers[NUMBERS + 1];

@@ -163,17 +163,13 @@ FN void add_pair_forces(World &w, const Pairs &X) {
   }
 }
 
-// What contact c adds to H is L L': one row for each column of L, as motions of the first and of the second
-// body. AT_ONCE of them, from column `row` on: lanes have little else to do while they wait for a number.
-#define AT_ONCE (LANES > 1 && PBASIS >= 3 ? 3 : 1)
-FN void factor_rows(const World &w, const Pairs &X, int c, int row, int dim, const F (*L)[PBASIS], F (*first)[6], F (*second)[6]) {
-  EACH(r, AT_ONCE) EACH(m, 6) first[r][m] = second[r][m] = ZERO;
+// What contact c adds to H is L L': one row for each column of L, as motions of the first and of the second body.
+FN void factor_row(const World &w, const Pairs &X, int c, int row, int dim, const F (*L)[PBASIS], F *first, F *second) {
+  EACH(m, 6) first[m] = second[m] = ZERO;
   for (int j = row; j < dim; j++) {
     F one[6], two[6];
     scaled_basis(w, X, c, j, one, two);
-    EACH(r, AT_ONCE) if (row + r <= j) EACH(m, 6) {
-      first[r][m] += L[j][row + r] * one[m], second[r][m] += L[j][row + r] * two[m];
-    }
+    EACH(m, 6) first[m] += L[j][row] * one[m], second[m] += L[j][row] * two[m];
   }
 }
 STAGE void couple_pairs(World &w, Pairs &X, int &n) {
@@ -182,14 +178,16 @@ STAGE void couple_pairs(World &w, Pairs &X, int &n) {
     int i = X.pair[c], a = X.slot[c][0], b = X.slot[c][1], dim = PAIR_DIM[i];
     F L[PBASIS][PBASIS];
     cone_factor<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), L);
-    for (int row = 0; row < dim; row += AT_ONCE) {
-      bool used[AT_ONCE], some = false;
-      EACH(r, AT_ONCE) used[r] = row + r < dim && any_(L[row + r][row + r] > 0.0f), some |= used[r];
-      if (!some) continue;
-      F first[AT_ONCE][6], second[AT_ONCE][6];
-      factor_rows(w, X, c, row, dim, L, first, second);
+    for (int j = 0; j < dim; j++) {
+      if (!any_(L[j][j] > 0.0f)) continue;
+      if (n == MAXROW) {
+        note_overflow(w);
+        break;
+      }
+      F first[6], second[6];
       X.tree[n][0] = TREE[a], X.tree[n][1] = TREE[b];
-      add_rows<AT_ONCE, false>(w, X, n, used, ADDS_FOR(X.lane[c][1]) ? b : -1, second, ADDS_FOR(X.lane[c][0]) ? a : -1, first);
+      factor_row(w, X, c, j, dim, L, first, second);
+      add_row<false>(w, X, n, ADDS_FOR(X.lane[c][1]) ? b : -1, second, ADDS_FOR(X.lane[c][0]) ? a : -1, first);
     }
   }
 }

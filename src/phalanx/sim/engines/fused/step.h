@@ -126,7 +126,7 @@ struct Contacts {  // with the world
 };
 struct Pairs {  // contacts between bodies
 #if GEOMS_NEAR
-  MEMBER F *centre(int g) const { return near_geoms + (threadIdx.x / LANES * NGEOM_ + g) * 6; }
+  MEMBER F *centre(int g) const { return near_geoms + threadIdx.x / LANES * GEOM_STRIDE + g * 6; }
   MEMBER F *axis(int g) const { return centre(g) + 3; }
 #else
   F geoms[NGEOM_ + 1][6];
@@ -140,9 +140,9 @@ struct Pairs {  // contacts between bodies
   F rotation[LANES > 1 && NSOLID ? NSOLID : 1][9];
   F shift[ACROSS_TREES ? MAXPAIR : 1][3];  // from the first geom's tree, which has `offset`, to the second's
   int pair[MAXPAIR], slot[MAXPAIR][2], lane[MAXPAIR][2];  // of both bodies
-  // Woodbury: rows scaled by sqrt(D), and what a pass to the roots of two trees makes of them; room for a group
-  int tree[MAXROW + 2][2];
-  F u[MAXROW + 2][NSLOT], y[MAXROW + 2][NFREE + 1][6], M[MAXROW * (MAXROW + 1) / 2], rhs[MAXROW], gain[MAXROW];
+  // Woodbury: rows scaled by sqrt(D), and what a pass to the roots of two trees makes of them
+  int tree[MAXROW][2];
+  F u[MAXROW][NSLOT], y[MAXROW][NFREE + 1][6], M[MAXROW * (MAXROW + 1) / 2], rhs[MAXROW], gain[MAXROW];
 };
 struct Drives {  // of actuators
   F ctrl[NU + 1], force[NU + 1], act[NA + 1];
