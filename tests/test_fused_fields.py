@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from cuda_on_cpu import lanes_on_cpu  # noqa: F401
+from phalanx.errors import PhalanxError
+from phalanx.sim import Sim
 from phalanx.sim.engines.fused import cpu, engine
 from phalanx.sim.engines.fused.numbers import Numbers, model_fields
 from phalanx.sim.engines.fused.spreading import alone
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.tables import VARIABLE, constants
-from test_fused import SHOWN, exact, make, stepped, stir
+from test_fused import SHOWN, Text, exact, make, stepped, stir
 
 N = 9
 NONE = 'contype="0" conaffinity="0"'
@@ -272,3 +274,18 @@ def test_only_what_varies_becomes_an_array():
     assert varied_rows("qpos0") == slots
     assert varied_rows("jnt_pos") > slots * (9 + 3 + 3 + 4)
     assert FIELDS.keys() <= VARIABLE
+
+
+@pytest.mark.parametrize("name", ["fused", "mujoco", "auto"])
+def test_compensation_that_no_step_would_see_is_refused(name):
+    """MuJoCo skips gravity compensation where no body of the model has any."""
+    body = '<body{}><freejoint/><geom size=".1"/></body>'
+    text = "<mujoco><worldbody>{}</worldbody></mujoco>"
+    sim = Sim(Text(text.format(body.format(""))), 2, "cpu", engine=name)
+    with pytest.raises(PhalanxError, match="no body of the model has a gravcomp"):
+        sim.model_field("body_gravcomp")
+    sim = Sim(Text(text.format(body.format(' gravcomp="1e-6"'))), 2, "cpu", engine=name)
+    sim.model_field("body_gravcomp")[0] = 1.0
+    sim.step()
+    assert sim.qvel[0, 2] == pytest.approx(0.0, abs=1e-6)
+    assert sim.qvel[1, 2] < -0.01
