@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from phalanx.rl import Runner, vecenv
+from phalanx.rl.agents import A2CAgent
 from phalanx.rl.config import PPOConfig, RewardShaper
 from phalanx.rl.formulas import gae, shape_reward, smooth_clamp
+from phalanx.rl.models import ContinuousLogStdNetwork
 from phalanx.rl.normalize import RunningMeanStd
 from phalanx.rl.statistics import EpisodeSums, Meter
 from phalanx.spaces import Box
@@ -99,6 +101,47 @@ def test_a_time_out_bootstraps_from_the_state_that_the_rule_names(tmp_path, rule
     # lambda 0: A = r + gamma V' - V, and nothing flows across the time-out
     expected = torch.tensor([1 + 10.0 - 10, 1 + bonus - 20, 1 + 10.0 - 10, 1 + bonus - 20])
     torch.testing.assert_close(r.advantages[0, :, 0], expected)
+
+
+class Shifted(A2CAgent):
+    """Trains on other observations than the rollout's."""
+
+    def samples(self, rows):
+        batch = super().samples(rows)
+        return batch | {"obs": batch["obs"] + 10.0}
+
+
+class Halved(ContinuousLogStdNetwork):
+    """Normalises in its own way."""
+
+    def norm_obs(self, obs):
+        return super().norm_obs(0.5 * obs)
+
+
+@pytest.mark.parametrize(
+    ("agent_class", "model_class", "mean"),
+    [
+        (A2CAgent, ContinuousLogStdNetwork, 1.5),
+        (Shifted, ContinuousLogStdNetwork, 11.5),
+        (A2CAgent, Halved, 0.75),
+    ],
+)
+def test_statistics_are_of_what_the_network_learns_from(tmp_path, agent_class, model_class, mean):
+    """The moments of minibatches are found before the passes over them, unless a subclass trains
+    on something else."""
+    vecenv.register("two_steps", lambda **kwargs: TwoSteps())
+    network = {"name": "actor_critic", "mlp": {"units": []}, "space": {"continuous": {}}}
+    config = {"name": "t", "env_name": "two_steps", "horizon_length": 8, "mini_epochs": 2}
+    config |= {"train_dir": str(tmp_path), "minibatch_size": 8, "max_epochs": 20}
+    runner = Runner()
+    runner.load(
+        {"seed": 0, "algo": {"name": "a2c_continuous"}, "network": network, "config": config}
+    )
+    agent = runner.algo_factory.create("a2c_continuous", base_name="run", params=runner.params)
+    agent.__class__ = agent_class
+    agent.model.__class__ = model_class
+    agent.train()
+    assert agent.model.running_mean_std.running_mean.item() == pytest.approx(mean, abs=0.02 * mean)
 
 
 def test_adaptive_learning_rate_steers_and_stays_in_bounds(tmp_path):

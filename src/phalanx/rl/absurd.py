@@ -10,6 +10,8 @@ limit, so that large rewards are soon ordinary if they come more often than once
 import torch
 from torch import Tensor
 
+from phalanx.rl import ranks
+
 ABSURD = 1e4
 WINDOW = 1e5  # rewards
 
@@ -22,13 +24,21 @@ class AbsurdRewards:
         self._state = torch.zeros(3, dtype=torch.double, device=device)
         """An exponential mean of squares, its weight, and the number of steps."""
         self._first = torch.zeros(4, dtype=torch.double, device=device)
-        """The first one: its environment, step counted from 1, value, root mean square then."""
+        """The first one: its environment, step counted from 1, value, root mean square before."""
         self._on_cpu = self._state.numpy() if device.type == "cpu" else None
 
     def restart(self) -> None:
         """Forget all, because the run continues from another state."""
         self._state.zero_()
         self._first.zero_()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What is usual."""
+        return {"squares": self._state}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what `state_dict` returned."""
+        self._state.copy_(state["squares"])
 
     def without(self, reward: Tensor, shaped: Tensor) -> tuple[Tensor, Tensor]:
         """A step's rewards, as the environment gave them and after shaping, (N,) each; 0 in both
@@ -40,8 +50,8 @@ class AbsurdRewards:
                 self._on_cpu[:] = square, weight + self._rate * (1.0 - weight), steps + 1
                 return reward, shaped
         size = shaped.abs().double()
-        usual = self._usual()
-        counted = torch.where(size > ABSURD * usual, ABSURD**0.5 * usual, size)
+        before = self._usual()
+        counted = torch.where(size > ABSURD * before, ABSURD**0.5 * before, size)
         square, weight, steps = self._state
         square.lerp_(counted.square().mean(), self._rate)
         weight.lerp_(torch.ones_like(weight), self._rate)
@@ -50,7 +60,7 @@ class AbsurdRewards:
         absurd = (size > ABSURD * usual) & size.isfinite()
         env = absurd.long().argmax(0, keepdim=True)
         value = reward.double().gather(0, env)  # an index would be asked of the device
-        found = torch.stack([env[0].double(), steps, value[0], usual])
+        found = torch.stack([env[0].double(), steps, value[0], before])
         new = absurd.any() & (self._first[1] == 0)
         self._first.copy_(torch.where(new, found, self._first))
         return torch.where(absurd, 0.0, reward), torch.where(absurd, 0.0, shaped)
@@ -63,6 +73,7 @@ class AbsurdRewards:
             return ""
         ago = int(self._state[2] - at)
         when = f"iteration {epoch - ago // steps} (step {steps_of_run - ago} of the run)"
+        when += f" on rank {ranks.rank()}" if ranks.size() > 1 else ""
         return (
             f"environment {env:.0f} gave a reward of {value:.4g} in {when}, where about {usual:.2g}"
             " is usual; such rewards count as 0, because one spoils a run; correct the environment,"

@@ -140,7 +140,8 @@ class CentralValue(Part):
         if c.freeze_critic:
             return
         self.model.train()
-        moments = self.model.minibatch_moments(dataset["states"], self.minibatch)
+        find = getattr(self.model, "minibatch_moments", None)  # not every user's model has it
+        moments = find(dataset["states"], self.minibatch) if find else None
         for _ in range(c.mini_epochs):
             for i in range(self.batch // self.minibatch):
                 rows = slice(i * self.minibatch, (i + 1) * self.minibatch)

@@ -163,7 +163,7 @@ class Learner:
 
     def episodic(self) -> dict[str, Any]:
         """The same for the state of the running episodes."""
-        return {"episode_sums": self.episodes}
+        return {"episode_sums": self.episodes, "usual_rewards": self.absurd}
 
     def state_dict(self) -> dict[str, Any]:
         """The states of `stateful`, by name."""

@@ -49,15 +49,17 @@ class ModelNetwork(nn.Module):
         """Normalised observations, of the same shapes. Raises PhalanxError for bytes. moments: of
         `minibatch_moments`."""
         obs = nested(as_floats, obs)
-        if isinstance(self.running_mean_std, RunningMeanStd):
-            return self.running_mean_std(obs, moments=moments)
-        return obs if self.running_mean_std is None else self.running_mean_std(obs)
+        if self.running_mean_std is None:
+            return obs
+        known = {} if moments is None else {"moments": moments}
+        return self.running_mean_std(obs, **known)
 
     def minibatch_moments(self, obs: Any, size: int) -> list[tuple[Tensor, Tensor]] | None:
         """Mean and variance of each minibatch of `size` observations of a batch (B, ...), over all
         ranks, as `obs_moments` of `run`: passes over the same minibatches need not find them again,
         and ranks exchange them at once. None for dictionaries, and without a normaliser."""
-        if not isinstance(self.running_mean_std, RunningMeanStd):
+        own = type(self).norm_obs is not ModelNetwork.norm_obs
+        if own or type(self.running_mean_std) is not RunningMeanStd:
             return None
         return list(zip(*self.running_mean_std.moments(as_floats(obs), size), strict=True))
 
@@ -68,7 +70,8 @@ class ModelNetwork(nn.Module):
 
     def run(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
         """The network's outputs for unnormalised observations."""
-        obs = self.norm_obs(inputs["obs"], inputs.get("obs_moments"))
+        moments = inputs.get("obs_moments")
+        obs = self.norm_obs(inputs["obs"], *([] if moments is None else [moments]))
         return self.a2c_network({**inputs, "obs": obs})
 
     def compile_on_cpu(self, threads: int, products: str = "float") -> bool:

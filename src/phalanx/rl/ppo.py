@@ -319,7 +319,8 @@ class PPO(PolicyLearner):
     def obs_moments(self, obs: Any) -> list[tuple[Tensor, Tensor]] | None:
         """Of each minibatch of the dataset's observations; None where passes differ in them."""
         find = getattr(self.model, "minibatch_moments", None)  # not every user's model has it
-        if find is None or type(self).rows is not PPO.rows:
+        own = type(self)
+        if find is None or own.rows is not PPO.rows or own.samples is not PPO.samples:
             return None
         moments: list[tuple[Tensor, Tensor]] | None = find(obs, self.minibatch_size)
         return moments

@@ -199,7 +199,8 @@ class Run:
             return
         own = self.agent.num_actors * ranks.size()
         steps = self.agent.batch_size // self.agent.num_actors
-        self._absurd_reward = self.agent.absurd.report(self.epoch_num, steps, self.frame // own)
+        sentence = self.agent.absurd.report(self.epoch_num, steps, self.frame // own)
+        self._absurd_reward = ranks.from_any(sentence)  # the first rank alone is heard
         self.warn(self._absurd_reward)
 
     def _read_statistics(self) -> None:

@@ -235,9 +235,11 @@ def _restore_episodes(run: Any, own: dict[str, Any], source: object) -> None:
             raise PhalanxError(f"its episodes belong to {own['name']!r}")
         run.env.load_state_dict(own["env"])
         episodic = run.agent.episodic()
-        for name in episodic.keys() & own["episodes"].keys():
-            check_fits(episodic[name].state_dict(), own["episodes"][name], name.replace("_", " "))
-        if lost := load_each(episodic, own["episodes"]):
+        # Older files do not know which rewards were usual.
+        episodes = {"usual_rewards": run.agent.absurd.state_dict(), **own["episodes"]}
+        for name in episodic.keys() & episodes.keys():
+            check_fits(episodic[name].state_dict(), episodes[name], name.replace("_", " "))
+        if lost := load_each(episodic, episodes):
             raise PhalanxError(lost[0])
     except Exception as error:  # an environment of others may raise any kind for a damaged state
         why = reason(error)

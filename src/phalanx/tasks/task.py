@@ -324,7 +324,7 @@ class Task:
         if self._hooks_to_check and not capturing():
             self._hooks_to_check = False
             with checked_hooks(self):
-                return self.step(actions)
+                return Task.step(self, actions)  # not the subclass's step, which has come here
         self._before_physics(actions)
         self._physics()
         self._after_physics()

@@ -103,7 +103,7 @@ template <int width> struct RowOut {
 #define GEOM_STRIDE (NGEOM_ * 6 + 1)  // of a world; odd, so that worlds lie in different banks
 #define GEOM_FLOATS (GEOM_STRIDE * (THREADS / LANES))
 #define GEOMS_NEAR (LANES > 1 && NGEOM_ && GEOM_FLOATS <= 8 * 1024)
-#define NUMBERS_NEAR (NUMBERS + (GEOMS_NEAR ? GEOM_FLOATS : 0) <= 12 * 1024)
+#define NUMBERS_NEAR (NUMBERS + (GEOMS_NEAR ? GEOM_FLOATS : 0) < 12 * 1024)
 #if GEOMS_NEAR
 __shared__ F near_geoms[GEOM_FLOATS];
 #endif
