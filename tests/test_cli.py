@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from phalanx.cli.fields import fields, find_class
 from phalanx.cli.help import config_class
 from phalanx.cli.main import _interruptible as interruptible
 from phalanx.cli.main import main
+from phalanx.cli.sweep import train_each
 from phalanx.compute.tiles import has_tiles
 from phalanx.errors import PhalanxError
 from phalanx.rl import compiled
@@ -630,10 +632,16 @@ def test_a_sweep_continues_after_a_failure_and_checks_all_runs_first(cwd, capsys
 def test_a_sweep_sums_up_what_there_was_before_a_fault_and_after_what_the_system_refuses(
     cwd, capsys, monkeypatch
 ):
-    errors = iter((MemoryError(), PhalanxError("wrong"), ValueError("a fault in Phalanx")))
+    errors = iter(((MemoryError, ""), (PhalanxError, "wrong"), (ValueError, "a fault in Phalanx")))
+    environments = []
 
     def run(options):
-        raise next(errors)
+        assert not any(ref() for ref in environments)  # those of the run before are freed
+        environment = type("Environment", (), {})()
+        environment.itself = environment
+        environments.append(weakref.ref(environment))
+        kind, words = next(errors)
+        raise kind(words)
 
     monkeypatch.setattr("phalanx.cli.train.run", run)
     with pytest.raises(ValueError, match="a fault"):
@@ -643,6 +651,19 @@ def test_a_sweep_sums_up_what_there_was_before_a_fault_and_after_what_the_system
     rows = [line.split()[:2] for line in out.splitlines()]
     assert ["1", "failed"] in rows
     assert ["2", "failed"] in rows
+
+
+def test_a_rank_that_alone_has_no_memory_ends_a_sweep_for_all(cwd, capsys, monkeypatch):
+    def run(options):
+        runs.append(options)
+        raise MemoryError
+
+    runs = []
+    monkeypatch.setattr("phalanx.cli.train.run", run)
+    monkeypatch.setattr("phalanx.rl.ranks.size", lambda: 2)
+    with pytest.raises(MemoryError):  # for which `main` ends the others
+        train_each([*SMALL, "seed=1,2"])
+    assert len(runs) == 1
 
 
 @contextlib.contextmanager

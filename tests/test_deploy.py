@@ -748,6 +748,13 @@ def test_robots_see_and_do_what_those_of_the_task_do(task, tmp_path):
     assert max(trial.observation_gap.values(), default=0) < 1e-5
 
 
+def test_motors_are_as_strong_as_the_task_has_made_them_before_the_robots_are_built(tmp_path):
+    trial = Trial(linear(tmp_path, "task=Cartpole"), episodes=1, env={"randomize": True})
+    assert trial.engine.models[0].actuator_gear[0, 0] != pytest.approx(400.0)
+    trial.step()
+    assert trial.control_gap < 1e-6
+
+
 def test_films_show_bodies_that_the_task_sets(exported, tmp_path, monkeypatch):
     policy = exported("LSTM")[2]
     monkeypatch.setitem(tasks.TASKS, "Cartpole", __name__)

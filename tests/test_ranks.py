@@ -227,7 +227,6 @@ def test_a_rank_that_waits_for_one_that_hangs_is_ended(cwd):
     arguments = [*TOGETHER, "num_envs=16", *QUICK, "max_iterations=100000"]
     program = """
 import sys
-import threading
 from phalanx.cli import devices
 from phalanx.cli.main import main
 devices.SECONDS_TO_STOP = 1.0

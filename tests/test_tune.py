@@ -1,5 +1,6 @@
 """Studies of many runs: what they try, how they continue, what a population changes."""
 
+import contextlib
 import fcntl
 import os
 import random
@@ -203,15 +204,26 @@ def test_a_trial_has_time_after_its_start_and_after_a_change(tmp_path):
     assert report(scheduler, controller, 0, 500, 0.0) == scheduler.NOOP
 
 
+def test_a_trial_is_not_changed_at_its_last_report_and_nan_is_the_worst_return(tmp_path):
+    scheduler, controller = population(tmp_path, [0.0] * 4, mutation_rate=1.0)
+    for k in (3, 2, 1):
+        report(scheduler, controller, k, 100, 10.0 * k)
+    last = {"frames": 100, "return": 0.0, "last": True}
+    assert scheduler.on_trial_result(controller, controller.trials[0], last) == scheduler.CONTINUE
+    assert controller.trials[0].config["trial"]["values"][RATE] == 1.0
+    assert report(scheduler, controller, 0, 200, float("nan")) == scheduler.NOOP
+    assert controller.trials[0].config["trial"]["checkpoint"].startswith(str(scheduler.study.taken))
+
+
 @pytest.mark.parametrize("scores", [[0.0, 50.0, 100.0, 104.0], [100.0, 101.0, 102.0, 103.0]])
 def test_a_trial_among_the_worst_becomes_like_one_of_the_best(tmp_path, monkeypatch, scores):
     scheduler, controller = population(tmp_path, scores, mutation_rate=0.0)
     study = scheduler.study
     for k in (3, 2, 1):
         report(scheduler, controller, k, 100, scores[k])
-    for file in tmp_path.glob("[0-3].pth"):  # who goes on keeps its last ones only
-        assert file.exists()
     assert report(scheduler, controller, 0, 100, scores[0]) == scheduler.NOOP
+    for file in tmp_path.glob("[0-3].pth"):  # the donor, which goes on, keeps its last ones only
+        file.unlink()
     chosen = {"trial": controller.trials[0].config["trial"]}
     number = int(Path(chosen["trial"]["checkpoint"]).read_text())
     assert number in (2, 3) if scores[0] == 0.0 else number == 0
@@ -236,7 +248,7 @@ def test_the_checkpoint_just_written_is_kept_though_the_clock_was_set_back(tmp_p
     study.begin(["task=Cartpole"], [{}])
     record = study.trial(0)
     reporter = trial.Reporter(study, record, 1, False)
-    reporter.report = lambda row: None
+    reporter.report = lambda row, last: None
     mean = SimpleNamespace(mean=1.0, size=1)
     algo = SimpleNamespace(
         epoch_num=0, nn_dir=tmp_path, stop_reason="", mean_rewards=mean, mean_lengths=mean
@@ -316,6 +328,16 @@ def test_a_trial_reads_the_values_that_were_given():
     tune._check([*given[:1], *as_arguments({k: tune._value(k, v) for k, v in first.items()})])
 
 
+def test_what_trials_have_no_use_for_may_be_off_or_of_a_study_that_is_there():
+    off = ["wandb_activate=False", "video_every=0", "view=false", "mlflow=false", "wandb=null"]
+    assert tune._read(off)[1] == off
+    old = ["wandb=true", "video_every=5", "view=true"]
+    assert tune._read(old, begun=True)[1] == old
+    for word in old:
+        with pytest.raises(PhalanxError, match="is not for phalanx tune, whose trials"):
+            tune._read([word])
+
+
 def test_asha_ends_no_trial_before_its_own_last_iteration(tmp_path):
     scheduler = tune._scheduler(tune.TuneOptions(scheduler="asha"), Study(tmp_path / "s"))
     scheduler.set_search_properties("return", "max")
@@ -345,7 +367,15 @@ def test_a_study_that_cannot_be_written_is_one_sentence(tmp_path):
 def test_a_study_that_runs_is_left_alone_and_one_continues_elsewhere(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ["task=Cartpole", "num_envs=16", "seed=1,2"]
+    with monkeypatch.context() as patched:
+        patched.setattr(tune, "_connect", lambda address: None)
+        patched.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+        with pytest.raises(SystemExit):
+            main(["tune", *arguments, "study=s", "cpus=3", "address=local"])
+    assert "cpus=3, but this machine has 2; give at most that" in capsys.readouterr().err
+    assert not Path("s").exists()  # so that the command can be given with another number
     monkeypatch.setattr(tune, "_run", lambda own, *rest: seen.append((own.address, own.cpus)))
+    monkeypatch.setattr(tune, "_ray", lambda *own: contextlib.nullcontext())
     seen = []
     main(["tune", *arguments, "study=s"])
     main(["tune", "study=s", "address=auto", "cpus=2"])

@@ -105,7 +105,8 @@ MUTATIONS: dict[str, Any] = {
 def large_gap(better: float, worse: float, all_scores: list[float], o: PBTOptions) -> bool:
     """Whether a trial with return `worse` takes the weights of one with `better`. The spread of the
     returns is that without the lowest fifth."""
-    kept = sorted(all_scores)[len(all_scores) // 5 :]
+    finite = sorted(filter(math.isfinite, all_scores))
+    kept = finite[len(finite) // 5 :]
     spread = statistics.pstdev(kept) if len(kept) > 1 else 0.0
     gap = better - worse
     relative = o.replace_threshold_frac_absolute * abs(better)
@@ -125,7 +126,7 @@ class _Seen:
     best: float = -math.inf
     """Highest return in the present interval."""
     score: float | None = None
-    """Return at the end of its last interval, by which trials are compared."""
+    """Return at the end of its last interval, by which trials are compared; -inf for NaN."""
 
 
 class DexPBT(FIFOScheduler):
@@ -154,12 +155,15 @@ class DexPBT(FIFOScheduler):
             return str(self.CONTINUE)
         seen, o = self._seen[trial], self.options
         seen.frames, score = result["frames"], float(result[self.metric])
+        score = -math.inf if math.isnan(score) else score
         seen.best = max(seen.best, score)
         interval = seen.frames // o.interval_steps
         if interval <= seen.interval:
             return str(self.CONTINUE)
         best = seen.best
         seen.interval, seen.score, seen.best = interval, score, -math.inf
+        if result.get("last"):  # it would train nothing with other settings
+            return str(self.CONTINUE)
         ready = seen.frames - seen.began >= o.start_after and seen.frames >= o.initial_delay
         donor = self.donor(trial, best) if ready else None
         if donor is not None:
@@ -179,7 +183,7 @@ class DexPBT(FIFOScheduler):
 
         def score(trial: Trial) -> float:
             known = self._seen[trial].score
-            return -math.inf if known is None or math.isnan(known) else known
+            return -math.inf if known is None else known
 
         ranked = sorted((t for t in self._seen if t.status != Trial.ERROR), key=score, reverse=True)
         count, known = len(ranked), sum(map(math.isfinite, map(score, ranked)))

@@ -73,14 +73,7 @@ class Study:
 
     def begin(self, arguments: list[str], trials: list[dict[str, Any]]) -> None:
         """Write the study's file, or check that it is of this command line."""
-        if self.file.exists():
-            there = self.arguments()
-            if there != arguments:
-                began = f"phalanx tune {shlex.join(there)}"
-                raise PhalanxError(
-                    f"{self.given} is a study of another command, `{began}`;"
-                    f" continue it with `{self.command}`, or choose another folder with study="
-                )
+        if self.check(arguments):
             return
         try:
             (self.path / "trials").mkdir(parents=True, exist_ok=True)
@@ -91,6 +84,19 @@ class Study:
             ) from error
         text = yaml.safe_dump({"arguments": arguments, "trials": trials}, sort_keys=False)
         write_atomically(self.file, text.encode(), "study=")
+
+    def check(self, arguments: list[str]) -> bool:
+        """Whether the study is there. Raises PhalanxError if it is of another command line."""
+        if not self.file.exists():
+            return False
+        there = self.arguments()
+        if there != arguments:
+            began = f"phalanx tune {shlex.join(there)}"
+            raise PhalanxError(
+                f"{self.given} is a study of another command, `{began}`;"
+                f" continue it with `{self.command}`, or choose another folder with study="
+            )
+        return True
 
     @property
     def command(self) -> str:

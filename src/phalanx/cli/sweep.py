@@ -18,6 +18,7 @@ from phalanx.cli.devices import check_start
 from phalanx.cli.options import TrainOptions
 from phalanx.cli.overrides import jobs, split, split_at_commas
 from phalanx.errors import PhalanxError
+from phalanx.rl import ranks
 
 FAILED, INTERRUPTED = 2, 130
 """Exit codes."""
@@ -39,21 +40,24 @@ def train_each(arguments: list[str]) -> int | None:
             chosen = [values[key] for key in swept]
             about = ", ".join(f"{key}={value}" for key, value in zip(swept, chosen, strict=True))
             console.print(f"\nrun {k} of {len(runs)}{about and f': {about}'}", style="bold")
+            interrupted = False
             try:
                 agent = train.run(options)
+                rows.append([*chosen, *_result(agent)])
+                interrupted = agent.stop_reason == train.INTERRUPTED
+                del agent
             except Exception as error:
                 why = sentence_of(error)
-                if not why:  # a fault in Phalanx
+                # Other ranks would wait in this run for one that alone has no memory.
+                alone = ranks.size() > 1 and not isinstance(error, PhalanxError)
+                if alone or not why:  # without a sentence it is a fault in Phalanx
                     raise
                 console.print(f"failed: {why}")
                 rows.append([*chosen, "failed", "", "", why])
                 code = FAILED
-                continue
-            rows.append([*chosen, *_result(agent)])
-            if agent.stop_reason == train.INTERRUPTED:
+            if interrupted:
                 code = INTERRUPTED
                 break
-            del agent
             gc.collect()  # frees CUDA graphs and environments before the next run
     finally:
         _summary(console, swept, rows)

@@ -88,13 +88,15 @@ class Reporter(AlgoObserver):
         self.study.write(self.record)
         if begun_from.parent == self.study.taken:
             begun_from.unlink(missing_ok=True)
-        self.report(self.record.curve[-1])
+        self.report(self.record.curve[-1], last=bool(a.stop_reason))
 
-    def report(self, row: list[float]) -> None:
-        """Tell Ray a row of the curve; a scheduler may end this process here."""
+    def report(self, row: list[float], last: bool = False) -> None:
+        """Tell Ray a row of the curve; a scheduler may end this process here. last: the trial ends
+        with it."""
         from ray import tune
 
         metrics = dict(zip(COLUMNS, row, strict=True)) | {"file": self.record.checkpoint}
+        metrics["last"] = last
         with tempfile.TemporaryDirectory() as folder:  # what Ray moves from trial to trial
             (Path(folder) / "metrics.json").write_text(json.dumps(metrics), "utf-8")
             tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))

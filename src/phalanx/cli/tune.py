@@ -8,6 +8,7 @@
 The settings of all trials are drawn and checked before the first starts.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -17,6 +18,7 @@ import socket
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -54,6 +56,9 @@ ENVIRONMENT = {
 WHERE = ("study=", "address=")
 """What says where a study is, and not what it tries."""
 
+HERE = (None, "local")
+"""Addresses of this machine."""
+
 ROOM = ("cpus=", "gpus=")
 """What a study that continues may have otherwise than before, on another machine."""
 
@@ -65,7 +70,8 @@ LONGEST = 10**9
 
 OWN_FOLDER = ("experiment", "train_dir", "checkpoint", "devices", "multi_gpu")
 UNSEEN = ("view", "host", "port", "video_every", "wandb", "mlflow")
-"""Beginnings of options of `phalanx train` that a trial has no use for."""
+"""Beginnings of options of `phalanx train` that a trial has no use for, unless they are off."""
+OFF = (None, False)  # and 0, which is equal to False
 
 START_TRIES = 4
 """On a busy machine Ray's half a minute for its own start may not do."""
@@ -116,7 +122,7 @@ def tune(arguments: list[str]) -> int | None:
         if not study.file.exists():
             raise PhalanxError(f"there is no study in {own.study}; begin one with task=")
         arguments = study.arguments()
-        own, passed_on = _read(arguments)
+        own, passed_on = _read(arguments, begun=True)
         own = dataclasses.replace(own, **given)
     else:
         study = Study(Path(own.study or f"studies/{_task(passed_on)}"))
@@ -127,12 +133,16 @@ def tune(arguments: list[str]) -> int | None:
     ]
     for values in trials:
         _check([*fixed, *as_arguments(values)])
-    study.begin([a for a in arguments if not a.startswith(WHERE)], trials)
+    command = [a for a in arguments if not a.startswith(WHERE)]
+    study.check(command)
     console = Lines()
     if idle := _without_effect(arguments, own, passed_on):
         console.print(f"options without effect: {', '.join(idle)}", style="dim")
-    with owned(study.path, "study"):
-        failed = _run(own, study, fixed, console)
+    ended = study.file.exists() and all(r.ended for r in study.trials())
+    with contextlib.nullcontext() if ended else _ray(own, console):
+        study.begin(command, trials)
+        with owned(study.path, "study"):
+            failed = _run(own, study, fixed, console)
     from phalanx.cli.tune_table import plot, table
 
     records = study.trials()
@@ -176,19 +186,12 @@ def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> 
     console.print(f"phalanx: {ended} have ended, study {study.given}")
     if not left:
         return None
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     import ray
     from ray import tune as ray_tune
 
     from phalanx.cli.trial import trial
     from phalanx.cli.tune_watch import Silence, Watcher
 
-    warnings.filterwarnings("ignore", message="Consider boosting PBT performance")
-    _connect(own.address)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _as_ctrl_c)
-    gpus = own.gpus if own.gpus is not None else float(_has_gpu())
     replays = own.scheduler == "asha"
     first = records if replays else left
     config = {
@@ -203,7 +206,7 @@ def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> 
     }
     scheduler = _scheduler(own, study)
     tuner = ray_tune.Tuner(
-        ray_tune.with_resources(trial, {"cpu": own.cpus, "gpu": gpus}),
+        ray_tune.with_resources(trial, {"cpu": own.cpus, "gpu": _gpus(own)}),
         param_space=config,
         tune_config=ray_tune.TuneConfig(
             metric=own.metric,
@@ -219,14 +222,31 @@ def _run(own: TuneOptions, study: Study, fixed: list[str], console: Console) -> 
         ),
     )
     try:
-        _check_room(own, gpus, ray.cluster_resources(), console)
         tuner.fit()
     finally:
-        ray.shutdown()
+        ray.shutdown()  # while no other process may have the study
     trials = study.trials()
     if not all(r.ended or r.state == "failed" for r in trials):
         return INTERRUPTED
     return FAILED if any(r.state == "failed" for r in trials) else None
+
+
+@contextlib.contextmanager
+def _ray(own: TuneOptions, console: Console) -> Iterator[None]:
+    """Ray, with room for a trial. Raises PhalanxError."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    warnings.filterwarnings("ignore", message="Consider boosting PBT performance")
+    _connect(own.address)
+    try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _as_ctrl_c)
+        _check_room(own, _gpus(own), ray.cluster_resources(), console)
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _start(record: Record) -> dict[str, Any]:
@@ -236,7 +256,8 @@ def _start(record: Record) -> dict[str, Any]:
 def _connect(address: str | None) -> None:
     import ray
 
-    if address not in (None, "auto", "local"):
+    elsewhere = address not in HERE
+    if address is not None and elsewhere and address != "auto":
         host, _, port = address.removeprefix("ray://").rpartition(":")
         try:
             socket.create_connection((host, int(port)), timeout=10).close()
@@ -250,9 +271,9 @@ def _connect(address: str | None) -> None:
             return
         except Exception as error:  # Ray raises many kinds, Exception itself among them
             ray.shutdown()
-            if address or left == 1:
-                where = f"no Ray cluster answers at {address}" if address else "Ray cannot start"
-                token = "; it may ask for a token, see Ray's RAY_AUTH_MODE" if address else ""
+            if elsewhere or left == 1:
+                where = f"no Ray cluster answers at {address}" if elsewhere else "Ray cannot start"
+                token = "; it may ask for a token, see Ray's RAY_AUTH_MODE" if elsewhere else ""
                 raise PhalanxError(f"{where}: {error}{token}") from error
 
 
@@ -263,7 +284,7 @@ def _check_room(own: TuneOptions, gpus: float, has: dict[str, float], console: C
         if wanted <= (there := has.get(name, 0.0)):
             continue
         words = f"a trial needs {key}={wanted:g}"
-        if own.address is None:
+        if own.address in HERE:
             raise PhalanxError(f"{words}, but this machine has {there:g}; give at most that")
         console.print(f"{words}, but the cluster has {there:g}: it waits until there are more")
 
@@ -305,8 +326,9 @@ def _full(key: str) -> str:
     return key if "." in key else f"train.params.config.{key}"
 
 
-def _read(arguments: list[str]) -> tuple[TuneOptions, list[str]]:
-    """The options, and the arguments that are for `phalanx train`."""
+def _read(arguments: list[str], begun: bool = False) -> tuple[TuneOptions, list[str]]:
+    """The options, and the arguments that are for `phalanx train`. begun: they are of a study that
+    is there, and may have what is refused today but changes nothing."""
     names = [f.name for f in dataclasses.fields(TuneOptions)]
     own: dict[str, Any] = {}
     passed_on = []
@@ -321,13 +343,13 @@ def _read(arguments: list[str]) -> tuple[TuneOptions, list[str]]:
             own[key] = _value(key, text)
     trains = [f.name for f in dataclasses.fields(TrainOptions)]
     for word in passed_on:
-        key = split(word)[0]
+        key, text = split(word)
         check_key(key, [*names, *trains], "tune")
         if key in OWN_FOLDER:
             raise PhalanxError(
                 f"{key}= is not for phalanx tune, which makes a run folder per trial"
             )
-        if key.startswith(UNSEEN):
+        if key.startswith(UNSEEN) and not begun and _value(key, text) not in OFF:
             raise PhalanxError(
                 f"{key}= is not for phalanx tune, whose trials have TensorBoard's files only, in"
                 " runs/ of the study's folder"
@@ -389,7 +411,7 @@ def _task(arguments: list[str]) -> str:
     return given[0].replace(",", "_") if given else "Cartpole"
 
 
-def _has_gpu() -> bool:
+def _gpus(own: TuneOptions) -> float:
     import torch
 
-    return torch.cuda.is_available()
+    return own.gpus if own.gpus is not None else float(torch.cuda.is_available())

@@ -14,9 +14,16 @@ Array = NDArray[Any]
 
 
 class SimulatedRobot:
-    """The robot in `model` and `data` whose joints are those of `about`."""
+    """The robot in `model` and `data` whose joints are those of `about`. nominal: the model before
+    anything is randomised; None is `model`."""
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, about: Metadata) -> None:
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        about: Metadata,
+        nominal: mujoco.MjModel | None = None,
+    ) -> None:
         self.model, self.data = model, data
         self.joints = [find_joint(model, j.name) for j in about.joints]
         self.names = [j.name for j in about.joints]
@@ -27,9 +34,9 @@ class SimulatedRobot:
         self._free = _free_joint(model, self._root)
         self._rotation = np.zeros(9)
         self.moved = [self.names.index(name) for name in about.action.joints]
-        self._drive(about)
+        self._drive(about, nominal or model)
 
-    def _drive(self, about: Metadata) -> None:
+    def _drive(self, about: Metadata, nominal: mujoco.MjModel) -> None:
         """Find the actuators for the targets, in order: servos, motors or the joints themselves."""
         model, self.kind = self.model, about.action.kind
         self._moved_qpos, self._moved_qvel = self.qpos[self.moved], self.qvel[self.moved]
@@ -38,7 +45,7 @@ class SimulatedRobot:
         there = np.array([a is not None for a in actuators], bool)
         ids = np.array([-1 if a is None else a for a in actuators], int)
         # The gains that the robot's program knows; randomised motors are weaker or stronger.
-        gear, gain = model.actuator_gear[:, 0], model.actuator_gainprm[:, 0]
+        gear, gain = nominal.actuator_gear[:, 0], nominal.actuator_gainprm[:, 0]
         self._by_servo, self._servos = np.flatnonzero(servo), ids[servo]
         motor = there & ~servo
         self._by_motor, self._motors = np.flatnonzero(motor), ids[motor]

@@ -99,7 +99,7 @@ class Trial:
         self.drive = "task" if task.actuators or not about.action.joints else drive
         self.endless = endless
         self.robots = [
-            SimulatedRobot(model, data, about)
+            SimulatedRobot(model, data, about, task.sim.model)
             for model, data in zip(self.engine.models, self.engine.datas, strict=True)
         ]
         self.policies = [policy.clone() for _ in self.robots]
