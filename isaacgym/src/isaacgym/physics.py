@@ -352,8 +352,8 @@ class Physics:
         for name, values in fields.items():
             if name in STRUCTURAL:
                 continue
-            if name == "body_gravcomp" and not model.ngravcomp:
-                continue  # no body of any environment is weightless
+            if name == "body_gravcomp" and not model.ngravcomp and not values.any():
+                continue
             if state.has_own(name) or not _same(values, getattr(model, name)):
                 self._write(name, values)
                 constants |= name in CONSTANT

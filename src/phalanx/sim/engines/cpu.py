@@ -27,7 +27,6 @@ from phalanx.sim.engines.fields import (
     LEFT_OUT_FIELDS,
     STATE_FIELDS,
     SUBTREE_FIELDS,
-    check_compensated,
     left_by_step,
     refusal,
 )
@@ -147,7 +146,6 @@ class CpuEngine:
     def model_field(self, name: str) -> Tensor:
         if name not in MODEL_FIELDS:
             raise KeyError(name)
-        check_compensated(self.model, name)
         if name not in self._model_fields:
             self._model_fields[name] = _Mirror(self._expand(name))
         return self._model_fields[name].tensor

@@ -7,7 +7,7 @@ A field that is not listed here is refused, so that a new field in MuJoCo cannot
 
 import mujoco
 
-from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.errors import did_you_mean
 
 STATE_FIELDS = (
     "time", "qpos", "qvel", "act", "history", "plastic", "qacc_warmstart", "mocap_pos",
@@ -85,13 +85,3 @@ def refusal(name: str, engine: str, model: mujoco.MjModel) -> str | None:
     if name in ("qfrc_inverse", "solver_fwdinv"):
         return f"{no}inverse dynamics is not part of a step; call mujoco.mj_inverse"
     return f"{no}it is working memory or bookkeeping of one MjData, which steps do not keep current"
-
-
-def check_compensated(model: mujoco.MjModel, name: str) -> None:
-    """Raise PhalanxError for model field `name` if it is body_gravcomp and `model` has no body with
-    one: MuJoCo then leaves it out of every step."""
-    if name == "body_gravcomp" and not model.ngravcomp:
-        raise PhalanxError(
-            "body_gravcomp has no effect, because no body of the model has a gravcomp; give one a"
-            ' small number in the file, as in <body gravcomp="1e-6">'
-        )

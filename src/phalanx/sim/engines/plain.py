@@ -35,7 +35,6 @@ from phalanx.sim.engines.fields import (
     ACCELERATION_FIELDS,
     INPUT_FIELDS,
     STATE_FIELDS,
-    check_compensated,
     left_by_step,
     refusal,
 )
@@ -129,7 +128,6 @@ class PlainEngine:
     def model_field(self, name: str) -> Tensor:
         if name not in MODEL_FIELDS:
             raise KeyError(name)
-        check_compensated(self.model, name)
         if name not in self._model_fields:
             self._model_fields[name] = _Field(self.models, name)
         return self._model_fields[name].tensor

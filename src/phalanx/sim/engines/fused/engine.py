@@ -24,7 +24,6 @@ from phalanx.sim.engines.fields import (
     BODY_FORCE_FIELDS,
     INPUT_FIELDS,
     STATE_FIELDS,
-    check_compensated,
     left_by_step,
     refusal,
 )
@@ -202,7 +201,8 @@ class FusedEngine:
             raise KeyError(name)
         if may_be_damped(self.model, name) or may_depend_on_velocity(self.model, name):
             raise KeyError(name)
-        check_compensated(self.model, name)
+        if name == "body_gravcomp" and not self.model.ngravcomp:  # the step has no part for it
+            raise KeyError(name)
         if not drawn:
             self._needs_no_graph(f"model field {name}")
         owner = self.model.opt if name.startswith("opt.") else self.model
