@@ -494,6 +494,13 @@ def test_python_2_is_listed_and_copies_of_others_are_not_read(examine):
     assert set(report["unreadable"]) == {"old.py", "null.py"}
 
 
+def test_a_program_stops_at_a_file_that_is_too_large(examine):
+    large = "x = 1\n" + "#" * (2 << 20)
+    report, _ = examine({"large.py": large, "run.py": GOOD + "import large\n"})
+    (program,) = report["programs"]
+    assert [s["what"] for s in program["stops"]] == ["a file that is too large to be read"]
+
+
 def test_a_program_stops_at_a_file_that_python_cannot_read(examine):
     files = {"old.py": "x = 1\nprint 'hello'\n", "run.py": GOOD + "import old\nold.x()\n"}
     report, code = examine(files)

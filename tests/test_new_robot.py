@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from command_line import sentence
 from phalanx import tasks
@@ -425,6 +426,11 @@ def test_no_name_of_a_file_or_a_joint_becomes_code(cwd, monkeypatch):
     monkeypatch.chdir("my_robots")
     names = list(tasks.find("Mine").create_scene.__globals__["JOINTS"])
     assert names == ['my_task MyTask """\nx', "my_robot.xml\\"]
+    Path("dog.xml").write_text(QUADRUPED.replace("trunk", "my_task"))
+    main(["new", ".", "robot=dog.xml"])
+    config = yaml.safe_load(Path("cfg/task/Dog.yaml").read_text())["randomization_params"]
+    (actor,) = config["actor_params"].values()
+    assert actor["rigid_body_properties"]["com"]["bodies"] == ["my_task"]
     long = [f"left foot {k} of the robot" for k in range(9)]
     assert ast.literal_eval(new_walker._texts(long)) == tuple(long)
 
@@ -432,11 +438,14 @@ def test_no_name_of_a_file_or_a_joint_becomes_code(cwd, monkeypatch):
 def test_nothing_is_left_of_a_project_that_could_not_be_written(cwd, capsys, monkeypatch):
     monkeypatch.setattr("phalanx.cli.new_robot.write_mjcf", full)
     assert "cannot write a.xml: no space left" in sentence(capsys, "new", "mine", "robot=arm.xml")
-    monkeypatch.undo()
     assert not [p for p in (cwd / "mine").rglob("*") if p.is_file()]
 
 
 def full(spec, path):
+    folder = path.with_name("arm_assets")
+    folder.mkdir(parents=True)
+    (folder / "a.stl").touch()
+    path.touch()
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.xml")
 
 

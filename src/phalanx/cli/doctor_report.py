@@ -149,7 +149,9 @@ def _stops(
 def _of_unparsed(source: Source, unreadable: dict[str, str]) -> Stop:
     why = unreadable[source.file]
     line = re.search(r"line (\d+)", why)
-    return Stop(source.file, int(line[1]) if line else 1, "a file that Python cannot read", why)
+    large = "is larger than" in why
+    what = "a file that is too large to be read" if large else "a file that Python cannot read"
+    return Stop(source.file, int(line[1]) if line else 1, what, why)
 
 
 def _calls_of(module: str, sources: list[Source]) -> Iterator[tuple[str, int]]:

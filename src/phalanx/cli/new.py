@@ -59,7 +59,7 @@ def new(arguments: list[str]) -> None:
         )
     files = {k: v for k, v in made.files.items() if k not in KEPT or not (folder / k).exists()}
     _check_free(folder, [*files, made.asset])
-    _write(folder, files, made.write_asset)
+    _write(folder, files, made.write_asset, (folder / made.asset).parent)
     goal = made.goal[0].lower() + made.goal[1:].rstrip(".")
     about = f"the task {made.name} for {options.robot}: {goal}"
     _say(folder, about, [*sorted(files), made.asset], made.remarks, made.name)
@@ -91,11 +91,15 @@ def _check_free(folder: Path, names: Any) -> None:
 
 
 def _write(
-    folder: Path, files: dict[str, str], more: Callable[[Path], None] = lambda folder: None
+    folder: Path,
+    files: dict[str, str],
+    more: Callable[[Path], None] = lambda folder: None,
+    into: Path | None = None,
 ) -> None:
-    """Write texts by path, and what `more` writes. If that fails none is left, so that one can try
-    again."""
+    """Write texts by path, and what `more` writes below `into`. If that fails none is left, so that
+    one can try again."""
     written: list[Path] = []
+    before = set(into.rglob("*")) if into else set()
     try:
         for name, content in files.items():
             path = folder / name
@@ -107,6 +111,9 @@ def _write(
     except BaseException as error:
         for path in written:
             path.unlink(missing_ok=True)
+        more_written = set(into.rglob("*")) - before if into else set()
+        for path in sorted(more_written, reverse=True):  # what is in a folder, then the folder
+            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
         reason = str(error.strerror).lower()

@@ -146,7 +146,8 @@ def robot_task(
     goal = REACH if robot.is_fixed else MOVE if pose.feet else STAND
     folder = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     names = {"MyTask": name, "my_task": folder, "my_robot.xml": f"{folder}.xml"}
-    files = {"README.md": _template("README.md"), ".gitignore": _template(".gitignore")}
+    # The templates alone: what is filled in later may have a name that they use.
+    files = {name: _renamed(_template(name), names) for name in ("README.md", ".gitignore")}
     spec = _spec(held)
     if walks(robot, held):
         walker = Walker(robot, held)
@@ -155,7 +156,9 @@ def robot_task(
         template = _renamed(_template("walking.py"), names)
         task = _with(template, walker.settings() | _common(robot, substeps))
         task = _with(task, {NO_JOINTS: walker.joints()})
-        files[f"cfg/task/{name}.yaml"] = walker.randomization()
+        files[f"cfg/task/{name}.yaml"] = walker.randomization(
+            _renamed(_template("walking.yaml"), names)
+        )
         files[f"cfg/train/{name}PPO.yaml"] = walker.train()
     else:
         template = _renamed(_template("fixed.py" if robot.is_fixed else "moving.py"), names)
@@ -163,7 +166,6 @@ def robot_task(
         train = (resources.files("phalanx.cfg") / "train" / "ContinuousPPO.yaml").read_text("utf-8")
         train = re.sub("^#.*", "# PPO, in RL Games' format.", train, count=1)
         files[f"cfg/train/{name}PPO.yaml"] = train
-    files = {file: _renamed(text, names) for file, text in files.items()}
     files = {f"tasks/{folder}/{folder}.py": task.replace("MY_GOAL", goal), **files}
     return RobotTask(name, goal, files, f"tasks/{folder}/assets/{folder}.xml", spec, remarks)
 

@@ -182,10 +182,9 @@ class Walker:
             spec.joint(drive.joint).armature = float(f"{ARMATURE * drive.effort:.2g}")
         remarks.append("its file has no armatures, so they are guesses from the effort limits")
 
-    def randomization(self) -> str:
+    def randomization(self, template: str) -> str:
         """The task's YAML."""
-        template = resources.files("phalanx.templates") / "robot" / "walking.yaml"
-        return template.read_text("utf-8").replace("MY_BASE", quoted(self.base))
+        return template.replace("MY_BASE", quoted(self.base))
 
     def train(self) -> str:
         """The training's YAML: of a task that walks on as many feet."""

@@ -68,7 +68,7 @@ def write_mjcf(spec: mujoco.MjSpec, path: Path) -> Path:
         mujoco.MjModel.from_xml_path(str(path))
     except ValueError as error:
         raise PhalanxError(
-            f"{path} is written, but MuJoCo cannot read it back: {' '.join(str(error).split())}"
+            f"MuJoCo cannot read back what was written to {path}: {' '.join(str(error).split())}"
         ) from error
     return path
 
