@@ -354,7 +354,8 @@ def _read(arguments: list[str], begun: bool = False) -> tuple[TuneOptions, list[
                 f"{key}= is not for phalanx tune, whose trials have TensorBoard's files only, in"
                 " runs/ of the study's folder"
             )
-    return read(TuneOptions, own, ""), passed_on
+    seen = [word for word in passed_on if not split(word)[0].startswith(UNSEEN)]
+    return read(TuneOptions, own, ""), seen
 
 
 def _value(key: str, text: str) -> Any:
