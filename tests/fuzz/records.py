@@ -1,5 +1,6 @@
 """Files that our own commands keep and read again: studies, trackers' ids, `bench out=`."""
 
+import contextlib
 import io
 import json
 import os
@@ -80,9 +81,9 @@ class Ids(Tracker):
     def __init__(self, folder):
         super().__init__({})
         self.place = folder
-        listeners = types.SimpleNamespace(listeners=[])
+        own = types.SimpleNamespace(listeners=[], ending=contextlib.ExitStack())
         self.algo = types.SimpleNamespace(
-            experiment_dir=folder, run=types.SimpleNamespace(folder=listeners)
+            experiment_dir=folder, run=types.SimpleNamespace(folder=own)
         )
 
     def case(self, rng):
@@ -95,6 +96,7 @@ class Ids(Tracker):
     def __call__(self, data):
         (self.place / FILE).write_bytes(data)
         self.algo.run.folder.listeners.clear()
+        self.algo.run.folder.ending.pop_all()
         self.after_init(self.algo)
 
 
