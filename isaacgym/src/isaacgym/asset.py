@@ -23,6 +23,7 @@ import numpy as np
 
 from isaacgym.enums import RIGID_BODY_DISABLE_GRAVITY, DofDriveMode, DofType, JointType
 from isaacgym.geometry import Transform
+from isaacgym.messages import say_once
 from isaacgym.params import AssetOptions
 from isaacgym.properties import BODY_PROPERTIES, SHAPE_PROPERTIES, body_structs
 from isaacgym.property_structs import ActuatorProperties, ForceSensorProperties
@@ -54,12 +55,6 @@ UNUSED_OPTIONS = (
 )
 
 
-@functools.cache
-def _say_once(text: str) -> None:
-    """Programs make the same asset for every environment."""
-    log.warning("%s", text)
-
-
 class Asset:
     """One root body and everything below it.
 
@@ -82,7 +77,7 @@ class Asset:
         default = AssetOptions()
         changed = [n for n in UNUSED_OPTIONS if getattr(options, n) != getattr(default, n)]
         if changed:
-            _say_once(f"{name}: without effect: AssetOptions.{', '.join(changed)}")
+            say_once(f"{name}: without effect: AssetOptions.{', '.join(changed)}")
         self.spec = spec
         self.name = name
         self.key = key
@@ -96,7 +91,7 @@ class Asset:
         limited = {j.name for j in spec.joints if j.limited == mujoco.mjtLimited.mjLIMITED_TRUE}
         auto = mujoco.mjtLimited.mjLIMITED_AUTO
         if ranges := [j.name for j in spec.joints if j.limited == auto and any(j.range)]:
-            _say_once(
+            say_once(
                 f'{name}: joints with a range but without limited="true" have no limits, as in'
                 f" Isaac Gym: {', '.join(ranges)}"
             )
@@ -301,7 +296,7 @@ def _to_decompose(path: Path, options: AssetOptions) -> bool | str:
     if find_spec("coacd") is not None:
         return options.vhacd_enabled or "sdf"
     if options.vhacd_enabled:
-        _say_once(
+        say_once(
             f"{path}: meshes collide as their convex hulls; for AssetOptions.vhacd_enabled install"
             " CoACD: pip install 'phalanx[decompose]'"
         )

@@ -1,14 +1,11 @@
 """Gym's tensor calls: `acquire_*`, `refresh_*` and setters, on `tensors.py` and `setters.py`."""
 
-import functools
-import logging
 from typing import Any
 
 from isaacgym.descriptor import Tensor
 from isaacgym.enums import CoordinateSpace
 from isaacgym.handles import Sim, checked, physics_of
-
-log = logging.getLogger(__name__)
+from isaacgym.messages import say_once
 
 
 class TensorCalls:
@@ -158,7 +155,7 @@ class TensorCalls:
     def set_rigid_body_state_tensor(self, sim: Any, states: Tensor) -> bool:
         """Nothing, with a warning: with PhysX, too, joints place the bodies."""
         physics_of(sim, "set_rigid_body_state_tensor")
-        _say_once(
+        say_once(
             "gym.set_rigid_body_state_tensor changes nothing, as with PhysX; use"
             " gym.set_actor_root_state_tensor and gym.set_dof_state_tensor"
         )
@@ -202,8 +199,3 @@ class TensorCalls:
         call = "apply_rigid_body_force_at_pos_tensors"
         physics_of(sim, call).apply_forces_at(forceTensor, posTensor, int(space), call)
         return True
-
-
-@functools.cache
-def _say_once(text: str) -> None:
-    log.warning("%s", text)
