@@ -16,6 +16,7 @@ from phalanx.rl import checkpoint, registry
 from phalanx.rl.config import CentralValueConfig, PPOConfig, minibatch_size
 from phalanx.rl.formulas import linear_decay, value_loss
 from phalanx.rl.memory import Memory
+from phalanx.rl.models import minibatch_moments
 from phalanx.rl.nested import nested
 from phalanx.rl.optimizer import adam, check_optimizer, load_optimizer, optimizer_state
 from phalanx.rl.part import Part
@@ -140,8 +141,7 @@ class CentralValue(Part):
         if c.freeze_critic:
             return
         self.model.train()
-        find = getattr(self.model, "minibatch_moments", None)  # not every user's model has it
-        moments = find(dataset["states"], self.minibatch) if find else None
+        moments = minibatch_moments(self.model, dataset["states"], self.minibatch)
         for _ in range(c.mini_epochs):
             for i in range(self.batch // self.minibatch):
                 rows = slice(i * self.minibatch, (i + 1) * self.minibatch)

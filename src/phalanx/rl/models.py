@@ -51,17 +51,9 @@ class ModelNetwork(nn.Module):
         obs = nested(as_floats, obs)
         if self.running_mean_std is None:
             return obs
-        known = {} if moments is None else {"moments": moments}
-        return self.running_mean_std(obs, **known)
-
-    def minibatch_moments(self, obs: Any, size: int) -> list[tuple[Tensor, Tensor]] | None:
-        """Mean and variance of each minibatch of `size` observations of a batch (B, ...), over all
-        ranks, as `obs_moments` of `run`: passes over the same minibatches need not find them again,
-        and ranks exchange them at once. None for dictionaries, and without a normaliser."""
-        own = type(self).norm_obs is not ModelNetwork.norm_obs
-        if own or type(self.running_mean_std) is not RunningMeanStd:
-            return None
-        return list(zip(*self.running_mean_std.moments(as_floats(obs), size), strict=True))
+        if moments is None:
+            return self.running_mean_std(obs)
+        return self.running_mean_std(obs, moments=moments)
 
     @torch.no_grad()
     def denorm_value(self, value: Tensor) -> Tensor:
@@ -70,8 +62,8 @@ class ModelNetwork(nn.Module):
 
     def run(self, inputs: dict[str, Any]) -> tuple[Any, ...]:
         """The network's outputs for unnormalised observations."""
-        moments = inputs.get("obs_moments")
-        obs = self.norm_obs(inputs["obs"], *([] if moments is None else [moments]))
+        obs, moments = inputs["obs"], inputs.get("obs_moments")
+        obs = self.norm_obs(obs) if moments is None else self.norm_obs(obs, moments)
         return self.a2c_network({**inputs, "obs": obs})
 
     def compile_on_cpu(self, threads: int, products: str = "float") -> bool:
@@ -91,6 +83,19 @@ class ModelNetwork(nn.Module):
     def get_values(self, inputs: dict[str, Any]) -> Tensor:
         """Values (B, V) in reward units, without sampling actions."""
         return self.denorm_value(self.run(inputs)[-2].float())
+
+
+def minibatch_moments(model: Any, obs: Any, size: int) -> list[tuple[Tensor, Tensor]] | None:
+    """Mean and variance of each minibatch of `size` observations of a batch (B, ...), over all
+    ranks, as `obs_moments` of `model.run`: passes over the same minibatches need not find them
+    again, and ranks exchange them at once. None for dictionaries, without a normaliser, and for a
+    user's model that does not normalise as `ModelNetwork` does."""
+    if not isinstance(model, ModelNetwork) or type(model).norm_obs is not ModelNetwork.norm_obs:
+        return None
+    normalizer = model.running_mean_std
+    if type(normalizer) is not RunningMeanStd:
+        return None
+    return list(zip(*normalizer.moments(as_floats(obs), size), strict=True))
 
 
 class ContinuousLogStdNetwork(ModelNetwork):

@@ -19,6 +19,7 @@ from phalanx.rl.build import check_actions, check_masks
 from phalanx.rl.config import PPOConfig
 from phalanx.rl.critic import CentralValue, Critic, PolicyCritic
 from phalanx.rl.memory import Memory
+from phalanx.rl.models import minibatch_moments
 from phalanx.rl.nested import nested
 from phalanx.rl.normalize import MovingMeanStd
 from phalanx.rl.optimizer import adam
@@ -318,12 +319,10 @@ class PPO(PolicyLearner):
 
     def obs_moments(self, obs: Any) -> list[tuple[Tensor, Tensor]] | None:
         """Of each minibatch of the dataset's observations; None where passes differ in them."""
-        find = getattr(self.model, "minibatch_moments", None)  # not every user's model has it
         own = type(self)
-        if find is None or own.rows is not PPO.rows or own.samples is not PPO.samples:
+        if own.rows is not PPO.rows or own.samples is not PPO.samples:
             return None
-        moments: list[tuple[Tensor, Tensor]] | None = find(obs, self.minibatch_size)
-        return moments
+        return minibatch_moments(self.model, obs, self.minibatch_size)
 
     def rows(self, i: int) -> Any:
         """Rows i * M to (i + 1) * M of the dataset; whole sequences if the network is recurrent."""
