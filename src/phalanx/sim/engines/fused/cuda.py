@@ -106,17 +106,18 @@ def _share_little(driver: Any, kernel: Any, blocks: int, threads: int) -> None:
     driver takes more, from the same memory as the cache."""
     own, device = driver.CUfunction_attribute, driver.CUdevice_attribute
 
-    def of_kernel(name: str) -> int:
-        return int(_checked(driver.cuFuncGetAttribute(own[f"CU_FUNC_ATTRIBUTE_{name}"], kernel)))
+    def of_kernel(attribute: Any) -> int:
+        return int(_checked(driver.cuFuncGetAttribute(attribute, kernel)))
 
-    def of_multiprocessor(name: str) -> int:
-        attribute = device[f"CU_DEVICE_ATTRIBUTE_MAX_{name}_PER_MULTIPROCESSOR"]
+    def of_device(attribute: Any) -> int:
         return int(_checked(driver.cuDeviceGetAttribute(attribute, here)))
 
     here = _checked(driver.cuCtxGetDevice())
-    room = of_multiprocessor("REGISTERS") // (of_kernel("NUM_REGS") * threads)
-    used = max(1, min(blocks, room)) * (of_kernel("SHARED_SIZE_BYTES") + RESERVED)
-    percent = min(100, math.ceil(100 * used / of_multiprocessor("SHARED_MEMORY")))
+    registers = of_device(device.CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR)
+    shared = of_device(device.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR)
+    room = registers // (of_kernel(own.CU_FUNC_ATTRIBUTE_NUM_REGS) * threads)
+    used = max(1, min(blocks, room)) * (of_kernel(own.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES) + RESERVED)
+    percent = min(100, math.ceil(100 * used / shared))
     name = own.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
     _checked(driver.cuFuncSetAttribute(kernel, name, percent))
 
