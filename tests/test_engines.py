@@ -454,6 +454,33 @@ def test_a_model_field_that_a_captured_graph_does_not_have_is_refused(tmp_path):
     assert sim.model_field("geom_friction").shape[0] == N
 
 
+@pytest.mark.parametrize("engine", ["warp", "fused"])
+def test_a_derived_field_that_a_captured_graph_does_not_compute_is_refused(tmp_path, engine):
+    sim = make_sim(tmp_path, engine)
+    sim.step()
+    taken, inside = sim.xpos, sim.stale("xmat")
+    sim.engine.captured = True  # as after a capture on a GPU
+    assert (sim.xpos, sim.stale("xpos"), sim.stale("xmat")) == (taken, taken, inside)
+    first = "is used for the first time after a CUDA graph was captured"
+    for read in (
+        lambda: sim.cvel,
+        lambda: sim.xmat,  # so far from inside the substep
+        lambda: sim.stale("site_xpos"),
+        lambda: sim.qacc,
+        lambda: sim.cfrc_ext,
+        lambda: sim.M,
+    ):
+        with pytest.raises((AttributeError, PhalanxError), match=first):
+            read()
+    if engine == "fused":  # Warp has it from every step
+        with pytest.raises(PhalanxError, match=f"sim.solve_m {first}"):
+            sim.solve_m(sim.qvel, sim.qvel)
+    sim.step()
+    sim.forget_graphs()
+    assert sim.cvel.abs().max() > 0
+    assert sim.M.abs().max() > 0
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_state_dict_continues_exactly_with_model_fields(tmp_path, engine):
     first, second = (make_sim(tmp_path, engine) for _ in range(2))

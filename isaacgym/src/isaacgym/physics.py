@@ -284,6 +284,7 @@ class Physics:
         if len(layout.points):
             self._terrain = Terrain(world.grounds, layout, engine, point_sizes(world, layout))
         self._give_properties(engine, scene.fields)
+        self._limits.begin()
         self._forces.begin(scene)
         self._tensors.begin()
         engine.forward()

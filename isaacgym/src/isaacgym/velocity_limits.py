@@ -40,6 +40,13 @@ class VelocityLimits:
         self._stiffness = torch.zeros(nv, device=state.device)
         """Inertia (nv,) that holds a joint at its limit [kg or kg m^2]; 0 for roots."""
 
+    def begin(self) -> None:
+        """Have the steps of a new engine keep what an impulse needs. On a GPU the next one may be
+        captured, so they do from the start; on a CPU, once a velocity is above its bound."""
+        state = self._state
+        if state.device.type == "cuda" and len(state.dof_v):
+            state.engine.solve_m(*torch.zeros(2, *state.engine.qvel.shape, device=state.device))
+
     def update(self, props: np.ndarray) -> None:
         """Set the bounds from DOF_PROPERTIES (N or 1, D) and from the options of assets."""
         state, h = self._state, self._timestep

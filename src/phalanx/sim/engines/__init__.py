@@ -26,7 +26,7 @@ of the last substep; also derived fields of the new state."""
 __all__ = [
     "ACCELERATION_FIELDS", "ENGINES", "INPUT_FIELDS", "STATE_FIELDS", "CompilesScene", "Engine",
     "MakeEngine", "Until", "copy_with", "make_engine", "read_only",
-    "write_fields",
+    "refuse_after_capture", "write_fields",
 ]  # fmt: skip
 
 
@@ -58,7 +58,8 @@ class Engine(Protocol):
         The value does not depend on when the field is first read, and reading one never changes
         the physics. stale: the value from inside the last substep (before its integration) is
         good enough, which costs nothing; if the field is also read without `stale`, the value is
-        current. Raises PhalanxError with the reason if the engine does not provide the field."""
+        current. Raises PhalanxError with the reason if the engine does not provide the field, or if
+        a CUDA graph was captured that does not compute it."""
 
     def model_field(self, name: str) -> Tensor:
         """MjModel field `name` (or `opt.<name>`) with a value per environment, (N, ...), writable.
@@ -159,6 +160,15 @@ def make_engine(
     from phalanx.sim.engines.warp import WarpEngine
 
     return WarpEngine(scene, num_envs, device, deterministic)
+
+
+def refuse_after_capture(captured: bool, what: str) -> None:
+    """Raise PhalanxError if there is a CUDA graph of a step, which knows nothing of `what`."""
+    if captured:
+        raise PhalanxError(
+            f"{what} is used for the first time after a CUDA graph was captured, which would not"
+            " see it; use it once before, in init_buffers"
+        )
 
 
 def read_only(model: mujoco.MjModel) -> mujoco.MjModel:

@@ -23,7 +23,15 @@ from torch import Tensor
 
 from phalanx.compute.start_warp import init_warp
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines import CompilesScene, Until, canonical_order, copy_with, kernels, read_only
+from phalanx.sim.engines import (
+    CompilesScene,
+    Until,
+    canonical_order,
+    copy_with,
+    kernels,
+    read_only,
+    refuse_after_capture,
+)
 from phalanx.sim.engines.fields import (
     ACCELERATION_FIELDS,
     BODY_FORCE_FIELDS,
@@ -168,6 +176,7 @@ class WarpEngine:
             return view
         free = left_by_step(name, self.model) or (stale and name not in LEFT_OUT_FIELDS)
         if name not in self._read or not (free or name in self._fresh):
+            refuse_after_capture(self.captured, f"sim.{name}")
             self._register(name, not free)
         return view
 
@@ -177,11 +186,7 @@ class WarpEngine:
             shared = getattr(owner, key, None)
             if not isinstance(shared, wp.array) or not getattr(shared, "_is_batched", False):
                 raise KeyError(name)
-            if self.captured:
-                raise PhalanxError(
-                    f"model field {name} is used for the first time after a CUDA graph was"
-                    " captured, which would not see it; use it once before, in init_buffers"
-                )
+            refuse_after_capture(self.captured, f"model field {name}")
             values = np.repeat(shared.numpy()[:1], self.num_envs, axis=0)
             with wp.ScopedDevice(self._wp_device):
                 own = wp.array(values, dtype=shared.dtype)

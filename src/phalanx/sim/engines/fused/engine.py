@@ -18,7 +18,13 @@ from torch.nn.functional import pad
 from phalanx.compute.cache import NotCompiled
 from phalanx.compute.rows import write_rows
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines import CompilesScene, Until, read_only, write_fields
+from phalanx.sim.engines import (
+    CompilesScene,
+    Until,
+    read_only,
+    refuse_after_capture,
+    write_fields,
+)
 from phalanx.sim.engines.fields import (
     ACCELERATION_FIELDS,
     BODY_FORCE_FIELDS,
@@ -128,19 +134,21 @@ class FusedEngine:
             raise PhalanxError(reason)
         if name in STATE_FIELDS or name in INPUT_FIELDS:
             if name not in self._data:
-                self._needs_no_graph(f"sim.{name}")
+                refuse_after_capture(self.captured, f"sim.{name}")
                 if name == "eq_active" and self.model.neq:
                     self._rebuild(switched=True)
                 self._data[name] = self._initial(name)
                 self._bound = None
             return self._data[name]
+        free = stale or left_by_step(name, self.model)
+        new = name not in self._derived or not (free or name in self._fresh)
+        if new:
+            refuse_after_capture(self.captured, f"sim.{name}")
         if name == "cfrc_int" and self._structure.jointless and not self._structure.shows_welds:
-            self._needs_no_graph(f"sim.{name}")
             self._rebuild(shows_welds=True)
         if name == "M":
             return self._mass_matrix(stale)
-        free = stale or left_by_step(name, self.model)
-        if name not in self._derived or not (free or name in self._fresh):
+        if new:
             if name not in self._derived:
                 self._derived[name] = self._initial(name)
                 everywhere = slice(None)
@@ -173,14 +181,6 @@ class FusedEngine:
         """See `Sim.forget_graphs`."""
         self.captured = False
 
-    def _needs_no_graph(self, what: str) -> None:
-        """Raise PhalanxError if a graph was captured that knows nothing of `what`."""
-        if self.captured:
-            raise PhalanxError(
-                f"{what} is used for the first time after a CUDA graph was captured, which would"
-                " not see it; use it once before, in init_buffers"
-            )
-
     def _rebuild(self, switched: bool = False, shows_welds: bool = False) -> None:
         """Build a step that also does what only some programs ask for, see `Structure`."""
         own = self._structure
@@ -204,7 +204,7 @@ class FusedEngine:
         if name == "body_gravcomp" and not self.model.ngravcomp:  # the step has no part for it
             raise KeyError(name)
         if not drawn:
-            self._needs_no_graph(f"model field {name}")
+            refuse_after_capture(self.captured, f"model field {name}")
         owner = self.model.opt if name.startswith("opt.") else self.model
         value = torch.tensor(np.asarray(getattr(owner, name.removeprefix("opt."))))
         value = value.float() if value.is_floating_point() else value
@@ -301,6 +301,7 @@ class FusedEngine:
 
     def solve_m(self, force: Tensor, added: Tensor) -> Tensor:
         if not self._keeps_last:
+            refuse_after_capture(self.captured, "sim.solve_m")
             self._keeps_last = True
             self._find_last()
         fields = {name: self._data.get(name) for name in INPUTS} | dict.fromkeys(OUTPUTS)
@@ -350,6 +351,7 @@ class FusedEngine:
         if not many or not int(self._overflow.max()):
             return None
         self._overflow.zero_()
+        self.captured = False  # what there are of graphs is invalid
         self._sizes = self._sizes.doubled
         self._build()
         self.update_tables()
