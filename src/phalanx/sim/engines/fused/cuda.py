@@ -116,7 +116,9 @@ def _share_little(driver: Any, kernel: Any, blocks: int, threads: int) -> None:
     registers = of_device(device.CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR)
     shared = of_device(device.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR)
     room = registers // (of_kernel(own.CU_FUNC_ATTRIBUTE_NUM_REGS) * threads)
-    used = max(1, min(blocks, room)) * (of_kernel(own.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES) + RESERVED)
+    used = max(1, min(blocks, room)) * (
+        of_kernel(own.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES) + RESERVED
+    )
     percent = min(100, math.ceil(100 * used / shared))
     name = own.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT
     _checked(driver.cuFuncSetAttribute(kernel, name, percent))
