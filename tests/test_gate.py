@@ -1,9 +1,11 @@
 """What every file of others passes through: sizes, kinds, levels, aliases, types."""
 
+import ast
 import os
 import time
 import zipfile
 from functools import partial
+from pathlib import Path
 
 import mujoco
 import pytest
@@ -131,3 +133,37 @@ def test_a_name_that_the_system_refuses_is_one_short_sentence(load, name):
 def test_a_setting_with_a_zero_byte_is_refused():
     with pytest.raises(PhalanxError, match=r"asset is 'a.*must be a text without zero bytes"):
         read(AntConfig, {"asset": "a\0b"}, "")
+
+
+OPENERS = {"open": 0, "fdopen": 1, "TemporaryFile": 0, "NamedTemporaryFile": 0}
+"""Places of the mode among the arguments of methods and of functions in modules."""
+
+
+def opens_text(call):
+    """Whether a call in a source file opens text in whatever encoding the computer has."""
+    function, given = call.func, {k.arg: k.value for k in call.keywords}
+    name = getattr(function, "attr", getattr(function, "id", ""))
+    of = getattr(getattr(function, "value", None), "id", "")
+    if "encoding" in given:
+        return False
+    if name in ("read_text", "write_text") and isinstance(function, ast.Attribute):
+        return len(call.args) <= (name == "write_text")
+    if of == "subprocess":
+        return "text" in given
+    if name not in OPENERS or (of in ("os", "Viewer") and name == "open"):
+        return False
+    at = OPENERS[name] if isinstance(function, ast.Attribute) else 1
+    mode = given.get("mode", call.args[at] if len(call.args) > at else None)
+    return "b" not in (mode.value if mode else "b" if name.endswith("File") else "r")
+
+
+def test_text_is_utf8_on_every_computer():
+    root = Path(__file__).parents[1]
+    found = [
+        f"{file.relative_to(root)}:{node.lineno}"
+        for source in (root / "src", root / "isaacgym" / "src")
+        for file in source.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call) and opens_text(node)
+    ]
+    assert not found, "give encoding='utf-8'"

@@ -21,8 +21,10 @@ def run(job: Job) -> Iterator[Row]:
     """Yield the rows of a job as they arrive; if it fails, the last row gives the reason."""
     command = [sys.executable, "-c", CHILD]
     pipe = subprocess.PIPE
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=said, text=True)
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+        process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=said, encoding="utf-8", errors="replace"
+        )
         assert process.stdin is not None
         assert process.stdout is not None
         try:

@@ -264,7 +264,7 @@ def run(job: Job, emit: Emit) -> None:
 def main() -> None:
     """Run the job on stdin. If it fails, the last row gives the reason, and the exit code is 1."""
     # stdout is for rows only; other output goes to stderr.
-    rows = os.fdopen(os.dup(1), "w", buffering=1)
+    rows = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     emit: Emit = lambda row: print(json.dumps(row), file=rows)  # noqa: E731
     try:

@@ -126,7 +126,9 @@ def git_commit() -> str | None:
     """The commit of the working folder; None outside a repository."""
     command = ["git", "rev-parse", "--short=12", "HEAD"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", timeout=5, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

@@ -22,6 +22,6 @@ class Sizes:
 
 def read(name: str) -> str:
     """A source file of this folder with those that it includes."""
-    lines = (_HERE / name).read_text().splitlines(keepends=True)
+    lines = (_HERE / name).read_text("utf-8").splitlines(keepends=True)
     mark = '#include "'
     return "".join(read(x[len(mark) : -2]) if x.startswith(mark) else x for x in lines)
