@@ -111,6 +111,27 @@ def test_effort_and_velocity_limits_hold_inside_the_graph_as_on_the_cpu(tmp_path
     torch.testing.assert_close(states[True], states[False], atol=2e-3, rtol=1e-3)
 
 
+def test_replayed_setters_and_refreshes_leave_the_same_bits_as_eager_ones(tmp_path):
+    """Lists of every length, with actors twice; the third call of each kind captures."""
+    worlds = [boxes_and_pendulums(tmp_path, gpu=True) for _ in range(2)]
+    assert worlds[0].sim.physics._replays.captures
+    worlds[1].sim.physics._replays.captures = False
+    draw = torch.Generator("cuda").manual_seed(0)
+    for k in range(8):
+        count = [3, 0, 40, 1][k % 4]
+        listed = torch.randint(16, (count,), generator=draw, device="cuda", dtype=torch.int32)
+        shapes = [worlds[0].tensors[name].shape for name in ("actor_root_state", "dof_state")]
+        noise = [torch.randn(shape, generator=draw, device="cuda") for shape in shapes]
+        chosen, roots, dofs = map(gymtorch.unwrap_tensor, (listed, *noise))
+        for sim in (world.sim for world in worlds):
+            GYM.set_actor_root_state_tensor_indexed(sim, roots, chosen, count)
+            GYM.set_dof_state_tensor_indexed(sim, dofs, chosen, count)
+            if k % 2:
+                GYM.set_dof_state_tensor(sim, dofs)
+        for name in STATES[:3]:
+            assert torch.equal(*(world.tensor(name) for world in worlds)), name
+
+
 def test_an_actor_index_out_of_range_is_ignored_and_reported_soon(tmp_path):
     world = boxes_and_pendulums(tmp_path, gpu=True)
     before = world.tensor("dof_state").clone()

@@ -64,9 +64,9 @@ mesh_stand_ins compat
 rlgpu torch_utils terrain_utils gymtorch debug_lines randomization gymutil
 properties tendons asset ground cameras world
 contact_points layout start mesh_variants actor_properties implicit_pd collisions model_fields
-rotations state attractors scene drives velocity_limits forces jacobians tensors setters terrain
-physics contacts arguments structure grouped handles calls viewer optical_flow camera_batch
-pictures gym_assets gym_actors gym_joints gym_tendons gym_states gym_bodies gym_sensors
+rotations state attractors scene drives velocity_limits forces jacobians replays tensors setters
+terrain physics contacts arguments structure grouped handles calls viewer optical_flow
+camera_batch pictures gym_assets gym_actors gym_joints gym_tendons gym_states gym_bodies gym_sensors
 gym_cameras gym_contacts gym_tensors gym_appearance gym_viewer gym gymapi __init__
 """.split()
 ISAACGYM_MAY_IMPORT = ("phalanx", "phalanx.sim", "phalanx.compute", "phalanx.errors")

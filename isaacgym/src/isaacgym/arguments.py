@@ -18,6 +18,12 @@ class Arguments:
         """num_actors: in all environments together."""
         self._num_actors, self._device = num_actors, device
         self._bad_index = torch.zeros((), dtype=torch.bool, device=device)
+        self._chosen = torch.zeros(num_actors + 1, dtype=torch.bool, device=device)
+        """The actors that an index tensor lists; the last place stands for those that do not
+        exist."""
+        self.chosen = self._chosen[:num_actors]
+        """(actors,) bool: the actors of the last `choose`, until `forget`."""
+        self._bounds = [torch.tensor([k], device=device) for k in (-1, num_actors)]
 
     def check(self) -> None:
         """Raise PhalanxError if an index was out of range. Waits for the device."""
@@ -44,8 +50,8 @@ class Arguments:
         return tensor.view(shape)
 
     def listed(self, descriptor: Any, count: Any, call: str) -> Tensor | None:
-        """Mask (actors,) of those in an index tensor (DOMAIN_SIM, int32); None for all. Raises
-        PhalanxError for bad indices."""
+        """The (count,) int32 of an index tensor (DOMAIN_SIM); None for all actors. Raises
+        PhalanxError if it has another type, size or device."""
         if descriptor is None:
             return None
         index = _unwrapped(descriptor, call)
@@ -59,19 +65,27 @@ class Arguments:
             raise PhalanxError(
                 f"gym.{call} was given count {int(count)} for {index.numel()} actor indices"
             )
+        return index.flatten()[: int(count)]
+
+    def choose(self, index: Tensor, call: str) -> None:
+        """Mark the actors of an index tensor in `chosen`. Raises PhalanxError on a CPU if one does
+        not exist."""
         total = self._num_actors
-        index = index.flatten()[: int(count)].long()
-        mask = torch.zeros(total + 1, dtype=torch.bool, device=self._device)
-        mask.index_fill_(0, index.clamp(-1, total), True)  # -1 is the last place as well
-        if self._device.type != "cpu":
-            self._bad_index |= mask[total]
-        elif mask[total]:
+        # As int64, as the bounds are; -1 is the last place as well.
+        self._chosen.index_fill_(0, torch.clamp(index, *self._bounds), True)
+        if self._device.type == "cpu" and self._chosen[total]:
+            self._chosen.zero_()
             bad = index[(index < 0) | (index >= total)]
             raise PhalanxError(
                 f"gym.{call} was given actor index {int(bad[0])}; the simulation has"
                 f" {total} actors, counted from 0 over all environments"
             )
-        return mask[:total]
+
+    def forget(self) -> None:
+        """Choose no actors any more."""
+        if self._device.type != "cpu":
+            self._bad_index |= self._chosen[-1]
+        self._chosen.zero_()
 
     def _check_device(self, tensor: Tensor, call: str) -> None:
         if tensor.device != self._device:

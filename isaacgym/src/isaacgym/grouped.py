@@ -11,6 +11,8 @@ into them, and setters hand each group its rows.
 """
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from isaacgym.arguments import Arguments
 from isaacgym.descriptor import Tensor as Descriptor
 from isaacgym.jacobians import DIFFERENT
 from isaacgym.physics import Physics
+from isaacgym.replays import Replays
 from isaacgym.structure import groups_of
 from isaacgym.world import Env, World
 from phalanx.errors import PhalanxError
@@ -33,6 +36,8 @@ UNITS = {
     "jacobian": "envs", "mass_matrix": "envs",
 }  # fmt: skip
 """What a row of a tensor of each kind belongs to."""
+Setter = Callable[[Physics, Tensor, Tensor | None], None]
+"""Writes (N, rows of one environment, ...) to a group, for the actors in a mask (N, A) or all."""
 
 
 class GroupedPhysics:
@@ -47,7 +52,8 @@ class GroupedPhysics:
             )
         self.world = world
         self._parts = groups_of(world)
-        self.groups = [Physics(part) for part in self._parts]
+        self._replays = Replays(world.device)
+        self.groups = [Physics(part, self._replays) for part in self._parts]
         self._arguments = Arguments(world.num_actors, world.device)
         self._descriptors: dict[str, Descriptor] = {}
         self._places: dict[str, list[Tensor]] = {}
@@ -109,24 +115,53 @@ class GroupedPhysics:
     def set_root_states(self, states: Any, indices: Any, count: Any, call: str) -> None:
         """Set poses and velocities of roots, (actors, 13), of all actors or of those listed."""
         new = self._arguments.rows(states, (self.world.num_actors, 13), call)
-        mask = self._arguments.listed(indices, count, call)
-        for k, group in enumerate(self.groups):
-            group.setters.set_root_states(self._part(new, "actors", k), self._mask(mask, k))
+        index = self._arguments.listed(indices, count, call)
+        self._expect_states()
+        self._set("root states", _root_states, "actors", new, index, call)
 
     def set_dof_states(self, states: Any, indices: Any, count: Any, call: str) -> None:
         """Set positions and velocities, (dofs, 2), of all actors or of those listed."""
         new = self._arguments.rows(states, (self.world.num_dofs, 2), call)
-        mask = self._arguments.listed(indices, count, call)
-        for k, group in enumerate(self.groups):
-            group.setters.set_dof_states(self._part(new, "dofs", k), self._mask(mask, k))
+        index = self._arguments.listed(indices, count, call)
+        self._expect_states()
+        self._set("DOF states", _dof_states, "dofs", new, index, call)
 
     def set_commands(self, what: str, values: Any, indices: Any, count: Any, call: str) -> None:
         """Set targets or efforts, (dofs,), of all actors or of those listed, which needs no engine.
         what: one of `drives.COMMANDS`."""
         new = self._arguments.rows(values, (self.world.num_dofs,), call)
-        mask = self._arguments.listed(indices, count, call)
+        index = self._arguments.listed(indices, count, call)
+
+        def set_commands(group: Physics, rows: Tensor, mask: Tensor | None) -> None:
+            group.set_commands(what, rows, mask)
+
+        if index is None:  # one operation
+            self._set_each(set_commands, "dofs", None, new)
+        else:
+            self._set(what, set_commands, "dofs", new, index, call)
+
+    def _expect_states(self) -> None:
+        for group in self.groups:
+            group.expect_states()
+
+    def _set(
+        self, name: str, setter: Setter, unit: str, new: Tensor, index: Tensor | None, call: str
+    ) -> None:
+        """Call `setter` on each group, for all actors or those listed; on a GPU as one graph."""
+        chosen = None
+        if index is not None:
+            self._arguments.choose(index, call)
+            chosen = self._arguments.chosen
+        set_each = partial(self._set_each, setter, unit, chosen)
+        self._replays.run((name, chosen is None), set_each, new)
+
+    def _set_each(self, setter: Setter, unit: str, chosen: Tensor | None, new: Tensor) -> None:
+        """Call `setter` on each group with its rows of `new`, and which actors they are for."""
         for k, group in enumerate(self.groups):
-            group.set_commands(what, self._part(new, "dofs", k), self._mask(mask, k))
+            mask = None if chosen is None else self._part(chosen, "actors", k)
+            setter(group, self._part(new, unit, k), mask)
+        if chosen is not None:
+            self._arguments.forget()
 
     def apply_forces(self, forces: Any, torques: Any, space: int, call: str) -> None:
         """Add forces [N] at the centres of mass and torques [N m], (bodies, 3) each or None, for
@@ -182,5 +217,10 @@ class GroupedPhysics:
         own = values if len(self.groups) == 1 else values[self._of_groups(unit)[k]]
         return own.view(len(part.envs), part.size(unit), *values.shape[1:])
 
-    def _mask(self, mask: Tensor | None, k: int) -> Tensor | None:
-        return None if mask is None else self._part(mask, "actors", k)
+
+def _root_states(group: Physics, new: Tensor, mask: Tensor | None) -> None:
+    group.setters.set_root_states(new, mask)
+
+
+def _dof_states(group: Physics, new: Tensor, mask: Tensor | None) -> None:
+    group.setters.set_dof_states(new, mask)

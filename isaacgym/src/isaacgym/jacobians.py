@@ -128,11 +128,10 @@ class Jacobians:
         return total + torch.diag_embed(torch.nn.functional.pad(armature, (pad, 0)))
 
     def _of_all_bodies(self, slot: int) -> Tensor:
-        """Jacobians (N, B, 6, C), root included. Rows: linear velocity of the centre of mass and
-        angular velocity, along world axes. Columns: a free root's linear and angular velocity along
-        world axes, then the joints."""
+        """Jacobians (N, B, 6, C), root included, from derived fields, which must be current. Rows:
+        linear velocity of the centre of mass and angular velocity, along world axes. Columns: a
+        free root's linear and angular velocity along world axes, then the joints."""
         state = self._state
-        state.refresh_derived()
         actor = state.layout.actors[slot]
         bodies = slice(actor.first_body + 1, actor.first_body + 1 + actor.asset.num_bodies)
         dofs = state.dof_v.index[actor.first_dof : actor.first_dof + actor.asset.num_dofs]

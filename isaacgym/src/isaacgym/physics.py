@@ -1,6 +1,6 @@
 """Runs a `World`: builds the engine, keeps its properties current, simulates.
 
-    physics = Physics(world)                # sizes are known, no engine yet
+    physics = Physics(world, replays)       # sizes are known, no engine yet
     states = physics.acquire("dof_state")
     physics.simulate()
     physics.refresh("dof_state")
@@ -27,6 +27,7 @@ from isaacgym.forces import Forces
 from isaacgym.jacobians import Jacobians
 from isaacgym.layout import Layout
 from isaacgym.model_fields import model_fields, point_sizes
+from isaacgym.replays import Replays
 from isaacgym.scene import ActorScene
 from isaacgym.setters import Setters
 from isaacgym.state import State
@@ -56,7 +57,8 @@ CARRIED = ("qpos", "qvel", "ctrl", "diverged", "divergences", "steps", "lost_at"
 class Physics:
     """The engine of one simulation, with the objects that read and write it. N environments."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, replays: Replays) -> None:
+        """replays: of the calls that read and write it."""
         self.world = world
         self.layout = layout = Layout(world.envs[0], world.grounds)
         self.num_envs = n = len(world.envs)
@@ -65,6 +67,7 @@ class Physics:
         self.scene: ActorScene
         self.dirty = False  # whether properties have changed since the engine got them all
         self._masks = common_masks(world)
+        self._replays = replays
         self.state = state = State(world, layout)
         self.drives = drives = Drives.zeros(n, layout.num_dofs, device, world.timestep)
         for command in COMMANDS:
@@ -72,7 +75,8 @@ class Physics:
         self.attractors = Attractors(state, world.envs)
         self._limits = VelocityLimits(state, world.timestep)
         self._forces = Forces(state, drives)
-        self._tensors = Tensors(state, self._forces, Jacobians(state, drives, world.envs))
+        jacobians = Jacobians(state, drives, world.envs)
+        self._tensors = Tensors(state, self._forces, jacobians, replays)
         self._setters = Setters(state, drives)
         self._graph = Graph(self._advance, self._capturing) if device.type == "cuda" else None
         self._terrain: Terrain | None = None
@@ -90,6 +94,12 @@ class Physics:
         """The setters of states and forces, once the engine is ready."""
         self.ready()
         return self._setters
+
+    def expect_states(self) -> None:
+        """Have the engine ready for a setter of states, and derived fields found again after it:
+        where the setter is replayed as a graph, it does neither."""
+        self.ready()
+        self.state.expect_change()
 
     def set_commands(self, what: str, new: Tensor, mask: Tensor | None) -> None:
         """Set targets or efforts of drives, which needs no engine; see
@@ -278,6 +288,7 @@ class Physics:
         engine = EngineSim(scene, self.num_envs, self.device, world.params.substeps, engine=ENGINE)
         self.scene, self.engine = scene, engine  # both, or what was there stays in use
         state.begin(engine)
+        self._replays.forget()
         self._initial = self._initial or self._initial_state()
         for name, value in (before or self._initial).items():
             getattr(engine, name).copy_(value)
@@ -383,7 +394,10 @@ class Physics:
         state.mass.copy_(state.tensor(fields["body_mass"][:, 1:]))
         state.com.copy_(state.tensor(fields["body_ipos"][:, 1:]))
         roots = 1 + self.layout.root_body[self.layout.free]
-        state.eccentric = bool(fields["body_ipos"][:, roots].any())
+        eccentric = bool(fields["body_ipos"][:, roots].any())
+        if eccentric != state.eccentric:
+            state.eccentric = eccentric
+            self._replays.forget()
         tensor = body_properties(self.world)["inertia"].astype(float)
         trace = np.trace(tensor, axis1=-2, axis2=-1)
         scale5 = fields["body_inertia"].sum(-1)[:, 1:]

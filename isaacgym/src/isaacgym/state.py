@@ -140,6 +140,10 @@ class State:
         """Note that `simulate` has recomputed derived fields everywhere."""
         self._any_stale = False
 
+    def expect_change(self) -> None:
+        """Have derived fields looked at before they are used next: a setter changes the state."""
+        self._any_stale = True
+
     def note_change(self, mask: Tensor | None) -> None:
         """Note that a setter changed the state of the actors in `mask` (N, A) bool, None for
         all."""
@@ -147,7 +151,7 @@ class State:
             self.stale.fill_(True)
         else:
             self.stale |= mask[:, 0] if mask.shape[1] == 1 else mask.any(1)
-        self._any_stale = True
+        self.expect_change()
 
     def of_dofs(self, mask: Tensor) -> Tensor:
         """A mask of actors (N, A) as one of their degrees of freedom, (N, D or 1)."""

@@ -20,17 +20,25 @@ from isaacgym.descriptor import Tensor as Descriptor
 from isaacgym.forces import KINDS as FORCES
 from isaacgym.forces import Forces
 from isaacgym.jacobians import Jacobians
+from isaacgym.replays import Replays
 from isaacgym.rotations import rotate
 from isaacgym.state import State
 
 BODY_FIELDS = ("xpos", "xquat", "cvel", "xipos", "subtree_com")
+DERIVED = ("rigid_body_state", "jacobian", "mass_matrix")
+"""Kinds that are made of derived fields."""
+LONG = (*DERIVED, "root_state")
+"""Kinds whose tensors several operations fill."""
 
 
 class Tensors:
     """All acquired tensors, by name: a kind, or a kind and an actor such as "jacobian:franka"."""
 
-    def __init__(self, state: State, forces: Forces, jacobians: Jacobians) -> None:
+    def __init__(
+        self, state: State, forces: Forces, jacobians: Jacobians, replays: Replays
+    ) -> None:
         self._state, self._forces, self._jacobians = state, forces, jacobians
+        self._replays = replays
         self._buffers: dict[str, Tensor] = {}
         self._descriptors: dict[str, Descriptor] = {}
         self._fills: dict[str, list[Callable[[], object]]] = {}
@@ -68,10 +76,19 @@ class Tensors:
             self._descriptors[name] = Descriptor(buffer, absent)
             if buffer.numel():
                 self._fills.setdefault(_kind(name), []).append(self._fill(name, buffer))
+                self._replays.forget()
         return self._descriptors[name], new
 
     def refresh(self, kind: str) -> None:
         """Fill the acquired tensors of a kind."""
+        if kind in DERIVED:
+            self._state.refresh_derived()
+        if kind in LONG:
+            self._replays.run((self, kind), lambda: self._fill_all(kind))
+        else:
+            self._fill_all(kind)
+
+    def _fill_all(self, kind: str) -> None:
         for fill in self._fills[kind]:
             fill()
 
@@ -129,7 +146,6 @@ class Tensors:
 
     def _fill_rigid_body_state(self, buffer: Tensor) -> None:
         state = self._state
-        state.refresh_derived()
         pos, quat, cvel = (state.field(name)[:, 1:] for name in ("xpos", "xquat", "cvel"))
         omega = cvel[..., :3]
         arm = state.field("xipos")[:, 1:] - state.field("subtree_com")[:, self._trees]
