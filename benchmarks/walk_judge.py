@@ -15,6 +15,7 @@ swing_height             mean of the largest height of a swing, by foot [m]
 contact                  share of the time on the ground while the robot walks, by foot
 base_height              mean height of the base above the ground [m]
 touching_not_to          share of steps in which a body touches that should not (knees)
+by_row                   on rough ground, by the row of the start: episodes, falls, speed_error
 
 Of tasks without commands it prints falls, torques at their limits and the shares of `ends`, such as
 those of a Go2Backflip that landed, as the task's log has them.
@@ -65,7 +66,8 @@ def walk(trial: Trial, task: Velocity) -> dict[str, object]:
     """Play a task with commands."""
     episodes = task.num_envs
     limits = torch.tensor(task.sim.model.actuator_forcerange[:, 1], dtype=torch.float32)
-    since = torch.zeros(episodes)
+    since, missed, steps = torch.zeros(3, episodes)
+    begun = task.terrain.row.clone() if task.terrain else None
     rows: dict[str, list[np.ndarray]] = {}
     while trial.running.any():
         live = torch.from_numpy(trial.running.copy())
@@ -74,8 +76,11 @@ def walk(trial: Trial, task: Velocity) -> dict[str, object]:
         live &= ~(task.terminated | task.truncated)  # their state is that of a new episode
         base, feet = task.base, task.feet
         moving = (wanted.abs() > 0.05).any(1)
+        off = (wanted[:, :2] - base.lin_vel_b[:, :2]).norm(dim=1)
+        missed += off * live
+        steps += live
         seen = {
-            "speed_error": (wanted[:, :2] - base.lin_vel_b[:, :2]).norm(dim=1),
+            "speed_error": off,
             "yaw_error": (wanted[:, 2] - base.ang_vel_b[:, 2]).abs(),
             "saturated": (task.sim.actuator_force.abs() >= 0.99 * limits).float().mean(1),
             "base_height": base.height - ground(task),
@@ -97,7 +102,23 @@ def walk(trial: Trial, task: Velocity) -> dict[str, object]:
         rows.setdefault("swing_height", []).append(peaks[walks].numpy())
         drawn = (task.commands.values[:, :2] != wanted[:, :2]).any(1)
         since = torch.where(drawn | ~live, 0.0, since + task.sim.dt)
-    return {name: mean_of(np.concatenate(values)) for name, values in rows.items()}
+    figures = {name: mean_of(np.concatenate(values)) for name, values in rows.items()}
+    if begun is not None:
+        figures["by_row"] = by_row(begun, torch.from_numpy(trial.fell), missed, steps)
+    return figures
+
+
+def by_row(
+    begun: torch.Tensor, fell: torch.Tensor, missed: torch.Tensor, steps: torch.Tensor
+) -> dict[str, list[float]]:
+    """Episodes, falls and mean speed error [m/s], by row of the terrain. begun: (N,) the rows;
+    missed, steps: (N,) sums of the errors and their numbers."""
+    figures = {}
+    for row in begun.unique().tolist():
+        own = begun == row
+        error = float(missed[own].sum() / steps[own].sum())
+        figures[str(row)] = [int(own.sum()), int(fell[own].sum()), round(error, 4)]
+    return figures
 
 
 def mean_of(values: np.ndarray) -> object:
