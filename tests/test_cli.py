@@ -10,6 +10,7 @@ import pickle
 import pty
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -729,6 +730,32 @@ def test_play_writes_a_video(run, capsys, cwd, monkeypatch):
     file = Path(re.findall(r"video: (.*)", capsys.readouterr().out)[-1])  # after its progress
     assert file == run / "videos" / "Cartpole.mp4"
     assert b"ftyp" in file.read_bytes()[:12]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("play video=true games=2", "run/videos is not a writable folder; make it one"),
+        ("export out=run/videos/x.onnx", "choose another with out="),
+    ],
+)
+def test_places_are_checked_before_the_work_begins(line, words, run, cwd, capsys, monkeypatch):
+    shutil.copytree(run, "run", ignore=shutil.ignore_patterns("videos"))
+    Path("run/videos").touch()
+    monkeypatch.setattr("phalanx.rl.Runner.create_player", lambda _: 1 / 0)
+    checkpoint = "checkpoint=run/nn/Cartpole.pth"
+    assert words in command_line.sentence(capsys, *line.split(), checkpoint)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["play video=true", "train video_every=1", "motion show walk out=walk.mp4"],
+)
+def test_without_ffmpeg_no_film_is_begun(line, cwd, capsys, monkeypatch):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
+    monkeypatch.setattr("phalanx.rl.Runner.create_player", lambda _: 1 / 0)
+    said = sentence(capsys, line.split(), cwd)
+    assert "no ffmpeg to write films with; install it" in said
 
 
 def told_to_end():

@@ -106,6 +106,8 @@ WORDS_OF_OTHERS = {
     "bench plot=no/x.png": "no is not a writable folder",
     "bench plot=x.doc": "it must end in .png, .svg or .pdf",
     "motion show walk out=/dev/null/x.mp4": "/dev/null is not a writable folder",
+    "motion show walk out=walk.gif": "the film walk.gif must end in .mp4",
+    "motion show walk end=5": "end=5 s is after its end; the motion is 1.02 s long",
     "motion convert walk /dev/null/x/y.json": "/dev/null is not a writable folder",
     "robot go2.xml picture=/dev/null/x.png": "/dev/null is not a writable folder",
 }

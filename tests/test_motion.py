@@ -817,7 +817,7 @@ def test_motion_makes_the_folder_of_what_it_writes(tmp_path, monkeypatch):
         (["show"], "takes one file"),
         (["show", "none.json"], "cannot read none.json"),
         (["show", "walk", "robt=a.xml"], "unknown key 'robt'; did you mean 'robot'"),
-        (["show", "walk", "start=5", "end=6"], "fewer than two frames"),
+        (["show", "walk", "start=0.5", "end=0.4"], "fewer than two frames"),
         (["convert", "walk", "a.npy"], "a.npy must end in .json"),
         (["convert", "walk", "."], "cannot write .: it is a folder"),
     ],

@@ -12,17 +12,17 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def check_place(path: Path, option: str, makes_folders: bool = False) -> None:
     """Raise PhalanxError if a file cannot be written to `path`, before the work for it begins.
-    option: what names the file, for the message. makes_folders: the writer makes those missing."""
+    option: what names the file, for the message; empty if nothing does. makes_folders: the writer
+    makes those missing."""
     folder = path.parent
     while makes_folders and not os.path.lexists(folder):
         folder = folder.parent
     if path.is_dir():
-        raise PhalanxError(f"cannot write {path}: it is a folder; give {option} a file in it")
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise PhalanxError(
-            f"cannot write {path}: {folder} is not a writable folder; make it, or choose another"
-            f" with {option}"
-        )
+        cure = f"give {option} a file in it" if option else "give it another name"
+        raise PhalanxError(f"cannot write {path}: it is a folder; {cure}")
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        cure = f"make it, or choose another with {option}" if option else "make it one"
+        raise PhalanxError(f"cannot write {path}: {folder} is not a writable folder; {cure}")
 
 
 def write_atomically(path: Path, content: bytes, option: str = "") -> None:

@@ -18,6 +18,7 @@ only for the first environment.
 import contextlib
 import copy
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.files import check_place
 
 BACKENDS = ("egl", "osmesa")  # values of MUJOCO_GL to try if the user did not set it
 # Values of MUJOCO_GL with which MuJoCo uses no OpenGL in this process.
@@ -73,8 +75,8 @@ def render_video(
 
     Creates missing folders; replaces a file at `path`, and only by a complete video. MUJOCO_GL
     selects the renderer; if it is not set, egl is tried, then osmesa.
-    Raises PhalanxError for bad arguments, without OpenGL, if the folder cannot be written, if the
-    disk is full, or if the renderer or ffmpeg fails.
+    Raises PhalanxError for bad arguments, without OpenGL or ffmpeg, if the folder cannot be
+    written, if the disk is full, or if the renderer or ffmpeg fails.
     """
     arrays = _checked_arrays(model, qpos, mocap_pos, mocap_quat)
     if width < 16 or height < 16 or width % 2 or height % 2 or fps < 1:
@@ -91,6 +93,25 @@ def render_video(
     arrays |= {"fps": fps, "width": width, "height": height}
     arrays |= {"camera": camera or "", "caption": caption}
     return _render(model, arrays, Path(path), "the video", MP4, on_frame)
+
+
+def check_film(path: Path, option: str = "") -> None:
+    """Raise PhalanxError if no film can be written to `path`, before the work for it begins.
+    option: what names the file, for the message; empty if nothing does."""
+    if path.suffix.lower() != ".mp4":
+        raise PhalanxError(f"the film {path} must end in .mp4")
+    check_place(path, option, makes_folders=True)
+    ffmpeg_path()
+
+
+def ffmpeg_path() -> str:
+    """The program that encodes films. Raises PhalanxError if there is none."""
+    with contextlib.suppress(RuntimeError):
+        if found := shutil.which(imageio_ffmpeg.get_ffmpeg_exe()):
+            return found
+    raise PhalanxError(
+        "no ffmpeg to write films with; install it, or set IMAGEIO_FFMPEG_EXE to its path"
+    )
 
 
 def poses(model: mujoco.MjModel, states: NDArray[Any]) -> dict[str, Any]:
@@ -222,7 +243,7 @@ def _ffmpeg_command(
 ) -> list[str]:
     """The command that encodes raw RGB frames on stdin to a file at `partial`."""
     return [
-        imageio_ffmpeg.get_ffmpeg_exe(),
+        ffmpeg_path(),
         *("-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"),
         *("-s", f"{width}x{height}", "-r", str(fps), "-i", "-", "-an"),
         *encoder,

@@ -15,12 +15,13 @@ def export_checkpoint(arguments: list[str]) -> None:
     """Write the policy, by default next to its checkpoint, and describe it. Raises PhalanxError if
     it cannot be exported."""
     from phalanx.deploy.describe import describe
-    from phalanx.deploy.export import export
+    from phalanx.deploy.export import export, place
 
     console = Lines()
     options = compose_config(arguments, "export")
     assert isinstance(options, ExportOptions)
     checkpoint = given_checkpoint(options, "export")
+    place(checkpoint, options.format, options.out)  # before the task is made, which takes longest
     player = make_player(options, num_envs=1)
     path, difference = export(player, checkpoint, options.format, options.out)
     about = describe(player, checkpoint)

@@ -29,6 +29,9 @@ class Films(AlgoObserver):
     """Starts the films of a run, and logs them when they are there."""
 
     def __init__(self, console: Any, every: int) -> None:
+        from phalanx.video import ffmpeg_path
+
+        ffmpeg_path()  # or a sentence, before the run begins
         self.console, self.every = console, every
         self._rows: list[NDArray[Any]] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -115,10 +118,9 @@ def log_film(writer: Any, gif: bytes, frame: int) -> None:
 
 def main(folder: Path) -> None:
     """Draw the film of a job."""
-    import imageio_ffmpeg
     import mujoco
 
-    from phalanx.video import poses, render_video
+    from phalanx.video import ffmpeg_path, poses, render_video
 
     os.nice(NICENESS)
     with np.load(folder / "job.npz", allow_pickle=False) as archive:
@@ -127,7 +129,7 @@ def main(folder: Path) -> None:
     path = Path(str(job["path"]))
     fps, caption = int(job["fps"]), str(job["caption"])
     render_video(model, path=path, fps=fps, caption=caption, **poses(model, job["states"]))
-    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", "-i", str(path)]
+    ffmpeg = [ffmpeg_path(), "-y", "-v", "error", "-i", str(path)]
     subprocess.run([*ffmpeg, *GIF, str(folder / "film.gif")], check=True)
 
 

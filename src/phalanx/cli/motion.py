@@ -82,7 +82,9 @@ def motion(arguments: list[str]) -> None:
     keys = [a for a in arguments if "=" in a]
     config = read(MotionOptions, read_words(keys, MotionOptions, "motion", texts=TEXTS), "")
     if config.out and action == "show":
-        check_place(Path(config.out), "out=", makes_folders=True)
+        from phalanx.video import check_film
+
+        check_film(Path(config.out), "out=")
     if action == "convert":
         check_place(Path(files[1]), "OUT.json", makes_folders=True)
         if Path(files[1]).suffix != ".json":
@@ -116,7 +118,8 @@ def motion(arguments: list[str]) -> None:
     if not faults:
         console.print(f"{clip.name}: no problems found")
     if action == "show" and config.out:
-        console.print(f"video: {_video(clip, robot, Path(config.out))}")
+        part = "" if clip.loop or clip.length <= SECONDS else f", its first {SECONDS:g} s"
+        console.print(f"video: {_video(clip, robot, Path(config.out))}{part}")
     if action == "check" and faults:
         sys.exit(1)
 

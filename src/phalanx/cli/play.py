@@ -30,6 +30,7 @@ def play(arguments: list[str]) -> None:
     actions = options.actions or ("policy" if options.checkpoint else "random")
     path = given_checkpoint(options, "play") if actions == "policy" else None
     port = _page_port(options)
+    film = _film_path(path, options.task.name, actions) if options.video else None
     if options.num_envs is None:
         most = options.view_envs if options.watched else min(options.games, 256)
         options = dataclasses.replace(options, num_envs=most)
@@ -69,11 +70,10 @@ def play(arguments: list[str]) -> None:
             *(f", {name} {value:.3f}" for name, value in result.measures.items()),
         )
     )
-    if options.video:
+    if film:
         with console.progress() as show:
             show("playing for the video")
-            where = _video_path(path, options.task.name, actions)
-            video = record(player, where, lambda k, n: show(f"video: frame {k} of {n}"))
+            video = record(player, film, lambda k, n: show(f"video: frame {k} of {n}"))
         console.print(f"video: {video}")
 
 
@@ -120,8 +120,13 @@ def record(player: Any, path: Path, on_frame: Any = None) -> Path:
     return render_video(model, path=path, fps=fps, on_frame=on_frame, **poses(model, shown))
 
 
-def _video_path(checkpoint: Path | None, task: str, actions: str) -> Path:
-    if checkpoint is None:
-        return Path(f"{task}_{actions}.mp4")
-    run = checkpoint.parent.parent if checkpoint.parent.name == "nn" else checkpoint.parent
-    return run / "videos" / f"{checkpoint.stem}.mp4"
+def _film_path(checkpoint: Path | None, task: str, actions: str) -> Path:
+    """Where the film goes. Raises PhalanxError if it cannot be written there."""
+    from phalanx.video import check_film
+
+    path = Path(f"{task}_{actions}.mp4")
+    if checkpoint is not None:
+        run = checkpoint.parent.parent if checkpoint.parent.name == "nn" else checkpoint.parent
+        path = run / "videos" / f"{checkpoint.stem}.mp4"
+    check_film(path)
+    return path

@@ -24,7 +24,7 @@ from phalanx.cli.overrides import read_words
 from phalanx.cli.sim2sim_viewer import in_browser, in_window
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
-from phalanx.files import write_atomically
+from phalanx.files import check_place, write_atomically
 from phalanx.rl.checkpoint import load
 
 VIDEO_SECONDS = 5.0
@@ -203,6 +203,8 @@ def _make_folder(config: Sim2SimOptions) -> Path:
         raise PhalanxError(
             f"cannot create the folder {folder}: {str(error.strerror).lower()}; choose another out="
         ) from error
+    for name in ("report.json", "report.html"):
+        check_place(folder / name, "out=")
     return folder
 
 

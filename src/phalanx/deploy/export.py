@@ -48,17 +48,7 @@ def export(
     PhalanxError, and writes nothing, if that is above 1e-5, for an unknown format, for a file that
     cannot be written, for a policy that cannot be exported and if a package is missing.
     """
-    if format not in SUFFIXES:
-        raise PhalanxError(
-            f"unknown format {format!r}{did_you_mean(format, SUFFIXES)};"
-            f" formats: {', '.join(SUFFIXES)}"
-        )
-    path = Path(out or f"{checkpoint}{SUFFIXES[format]}")
-    if path.suffix != SUFFIXES[format] and not path.is_dir():
-        raise PhalanxError(f"out is {str(out)!r}; for {format} it must end in {SUFFIXES[format]}")
-    check_place(path, "out=")
-    if format == "onnx":
-        _check_packages()
+    path = place(checkpoint, format, out)
     if not isinstance(player.env, Task):
         raise PhalanxError(
             f"only policies of Phalanx's tasks can be exported, not of {player.config.env_name}"
@@ -89,6 +79,22 @@ def export(
         )
     write_atomically(path, content)
     return path, difference
+
+
+def place(checkpoint: str | Path, format: str, out: str | Path | None) -> Path:
+    """The file that `export` writes. Raises PhalanxError if it cannot write one."""
+    if format not in SUFFIXES:
+        raise PhalanxError(
+            f"unknown format {format!r}{did_you_mean(format, SUFFIXES)};"
+            f" formats: {', '.join(SUFFIXES)}"
+        )
+    path = Path(out or f"{checkpoint}{SUFFIXES[format]}")
+    if path.suffix != SUFFIXES[format] and not path.is_dir():
+        raise PhalanxError(f"out is {str(out)!r}; for {format} it must end in {SUFFIXES[format]}")
+    check_place(path, "out=")
+    if format == "onnx":
+        _check_packages()
+    return path
 
 
 class ExportedPolicy(nn.Module):

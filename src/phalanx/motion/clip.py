@@ -68,7 +68,13 @@ class Clip:
         return replace(self, root_pos=self.root_pos + height * np.eye(3)[2])
 
     def cut(self, start: float, end: float) -> "Clip":
-        """The frames from `start` to `end` [s]. Raises PhalanxError if fewer than two remain."""
+        """The frames from `start` to `end` [s]. Raises PhalanxError if fewer than two remain, or if
+        the clip ends earlier."""
+        if end > self.length + 1 / self.fps:
+            raise PhalanxError(
+                f"{self.name}: end={end:g} s is after its end; the motion is {self.length:.2f} s"
+                " long"
+            )
         first, last = int(np.ceil(start * self.fps - 1e-6)), int(end * self.fps + 1e-6)
         part = slice(max(first, 0), min(last, self.num_frames - 1) + 1)
         if len(range(self.num_frames)[part]) < 2:
