@@ -1,6 +1,7 @@
 """isaacgym: what client repositories expect in corners: no DOFs, no such body, flat boxes, states
 before the start, moved attractors, removed environments, textures."""
 
+import inspect
 import logging
 import math
 
@@ -11,6 +12,7 @@ import torch
 import isaacgym.physics
 from isaac import GYM, PENDULUM, SLIDER, World, options, pose
 from isaacgym import gymapi, gymtorch
+from isaacgym.structs import Struct
 from phalanx.errors import PhalanxError
 
 
@@ -294,3 +296,130 @@ def test_what_physx_cannot_do_says_so_and_changes_nothing(tmp_path, caplog):
     camera = GYM.get_viewer_camera_handle(None)
     with pytest.raises(PhalanxError, match="camera -1"):
         GYM.get_camera_image(world.sim, world.envs[0], camera, gymapi.IMAGE_COLOR)
+
+
+GIVEN = {
+    "handle": 0, "index": 0, "body": 0, "dof": 0, "joint": 0, "tendon": 0, "attractor": 0,
+    "flags": gymapi.STATE_ALL, "domain": gymapi.DOMAIN_SIM, "mesh_type": gymapi.MESH_VISUAL,
+    "viewer": None, "handles": [0], "camera": 0, "actor_name": "a", "body_name": "arm",
+    "joint_name": "elbow", "dof_type": gymapi.DOF_ROTATION, "joint_type": gymapi.JOINT_REVOLUTE,
+    "image_type": gymapi.IMAGE_COLOR,
+}  # fmt: skip
+"""An argument for each parameter of the calls that get something."""
+DRAW = ("get_camera_image", "get_camera_image_gpu_tensor")
+"""They need a renderer; the second gives memory on purpose."""
+
+
+def spoil(value):
+    """Change all that can be changed of a result."""
+    if isinstance(value, np.ndarray):
+        value.reshape(-1).view(np.uint8)[:] = 7
+    elif isinstance(value, list):
+        for one in value:
+            spoil(one)
+        value.clear()
+    elif isinstance(value, dict):
+        value.clear()
+    elif isinstance(value, Struct):
+        for name, kind in value._fields.items():
+            if issubclass(kind, Struct):
+                spoil(getattr(value, name))
+            elif kind is float and name not in value._read_only:
+                setattr(value, name, 7.0)
+
+
+def test_what_getters_return_belongs_to_the_program(tmp_path):
+    """Whatever a program does to it, the next call returns the same as before."""
+    robot = """<mujoco><worldbody><body><freejoint/><geom size=".1"/>
+      <body pos=".2 0 0" name="arm"><joint name="elbow" axis="0 1 0"/><geom size=".1"/></body>
+    </body></worldbody><tendon><fixed name="t"><joint joint="elbow" coef="1"/></fixed></tendon>
+    <actuator><motor name="m" joint="elbow" gear="15"/></actuator></mujoco>"""
+    world = World()
+    world.ground()
+    asset = world.load(tmp_path, "robot.xml", robot)
+    GYM.create_asset_force_sensor(asset, 0, pose())
+    env = world.env()
+    GYM.create_actor(env, asset, pose(z=0.05), "a", 0, 0)
+    GYM.set_rigid_body_color(env, 0, 0, gymapi.MESH_VISUAL, gymapi.Vec3(0.1, 0.2, 0.3))
+    hold = gymapi.AttractorProperties()
+    hold.rigid_handle, hold.axes = 0, gymapi.AXIS_TRANSLATION
+    hold.stiffness, hold.damping = 1e3, 10.0
+    GYM.create_rigid_body_attractor(env, hold)
+    GYM.create_camera_sensor(env, gymapi.CameraProperties())
+    world.step()
+    given = GIVEN | {"sim": world.sim, "env": env, "envs": [env], "asset": asset}
+    names = [name for name in dir(type(GYM)) if name.startswith("get_") and name not in DRAW]
+    for name in names:
+        call = getattr(GYM, name)
+        parameters = list(inspect.signature(call).parameters)
+        if name == "get_elapsed_time":
+            continue
+        found = call(*(given[p] for p in parameters))
+        before = repr(found)
+        spoil(found)
+        assert repr(call(*(given[p] for p in parameters))) == before, name
+    assert len(names) > 120
+
+
+def test_velocities_of_roots_before_the_start_count(tmp_path):
+    """A box that is 1 m/s fast and turns, in the second environment; a fixed base cannot move."""
+    world = World(gravity=0.0)
+    box = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options())
+    fixed = world.load(tmp_path, "p.urdf", PENDULUM, fix_base_link=True)
+    for n in range(2):
+        GYM.create_actor(world.env(4.0), fixed, pose(), "p", n, 0)
+        GYM.create_actor(world.envs[n], box, pose(z=1), "box", n, 0)
+    env = world.envs[1]
+    handle = GYM.get_rigid_handle(env, "box", "box")
+    GYM.set_rigid_linear_velocity(env, handle, gymapi.Vec3(1, 0, 0))
+    GYM.set_rigid_angular_velocity(env, handle, gymapi.Vec3(0, 0, 2))
+    assert GYM.get_rigid_linear_velocity(env, handle).x == 1.0
+    GYM.set_rigid_linear_velocity(env, 0, gymapi.Vec3(1, 0, 0))
+    assert GYM.get_rigid_linear_velocity(env, 0).x == 0.0
+    GYM.prepare_sim(world.sim)
+    roots = world.tensor("actor_root_state")
+    expected = torch.zeros(4, 6)
+    expected[3, 0], expected[3, 5] = 1.0, 2.0
+    torch.testing.assert_close(roots[:, 7:], expected)
+    world.step(10)
+    assert world.tensor("actor_root_state")[3, 0] == pytest.approx(0.1, rel=1e-3)
+
+
+def test_states_of_joints_are_pairs(tmp_path):
+    """NumPy would take a plain number as both."""
+    world = World()
+    arm = world.load(tmp_path, "p.urdf", PENDULUM, fix_base_link=True)
+    env = world.env()
+    GYM.create_actor(env, arm, pose(), "p", 0, 0)
+    assert GYM.set_actor_dof_states(env, 0, [(0.1, 0.2)], gymapi.STATE_ALL)
+    for wrong in ([0.3], np.float32([0.3]), np.float32([[0.3, 0.4]]), torch.zeros(1)):
+        with pytest.raises(PhalanxError, match="takes an array of gymapi"):
+            GYM.set_actor_dof_states(env, 0, wrong, gymapi.STATE_ALL)
+    assert GYM.get_actor_dof_states(env, 0, gymapi.STATE_ALL)[0].tolist() == pytest.approx(
+        (0.1, 0.2)
+    )
+
+
+def test_an_indexed_setter_without_indices_sets_nothing():
+    world = World()
+    GYM.create_actor(world.env(), GYM.create_sphere(world.sim, 0.1), pose(), "ball", 0, 0)
+    roots = world.tensor("actor_root_state")
+    with pytest.raises(TypeError, match="not a NoneType"):
+        GYM.set_actor_root_state_tensor_indexed(
+            world.sim, gymtorch.unwrap_tensor(roots + 1), None, 0
+        )
+    assert torch.equal(world.tensor("actor_root_state")[0, :3], torch.zeros(3))
+
+
+def test_calls_on_the_look_of_a_body_that_is_not_there_say_so():
+    world = World()
+    env = world.env()
+    GYM.create_actor(env, GYM.create_sphere(world.sim, 0.1), pose(), "ball", 0, 0)
+    visual = gymapi.MESH_VISUAL
+    for call in (
+        lambda: GYM.get_rigid_body_color(env, 0, 1, visual),
+        lambda: GYM.get_rigid_body_texture(env, 0, -1, visual),
+        lambda: GYM.get_rigid_body_segmentation_id(env, 0, 1),
+    ):
+        with pytest.raises(PhalanxError, match="there are 1, counted from 0"):
+            call()

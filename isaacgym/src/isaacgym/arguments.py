@@ -50,9 +50,9 @@ class Arguments:
         return tensor.view(shape)
 
     def listed(self, descriptor: Any, count: Any, call: str) -> Tensor | None:
-        """The (count,) int32 of an index tensor (DOMAIN_SIM); None for all actors. Raises
-        PhalanxError if it has another type, size or device."""
-        if descriptor is None:
+        """The (count,) int32 of an index tensor (DOMAIN_SIM); None, without a count, for all
+        actors. Raises PhalanxError or TypeError if it has another type, size or device."""
+        if descriptor is None and count is None:
             return None
         index = _unwrapped(descriptor, call)
         if index.dtype != torch.int32:

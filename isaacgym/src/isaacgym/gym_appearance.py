@@ -1,5 +1,6 @@
 """Gym's calls on colours, textures, segmentation ids and lights; bodies count in their actor."""
 
+import copy
 import logging
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ from isaacgym.enums import INVALID_HANDLE
 from isaacgym.geometry import Vec3
 from isaacgym.handles import Sim, actor_of, checked, checked_index, note_look
 from isaacgym.properties import bits
-from isaacgym.world import Env
+from isaacgym.world import Actor, Env
 from phalanx.errors import PhalanxError
 
 log = logging.getLogger(__name__)
@@ -24,16 +25,14 @@ class AppearanceCalls:
         self, env: Env, handle: int, body: int, mesh_type: int, color: Vec3
     ) -> None:
         """Set the colour of a body: red, green, blue, 0 to 1."""
-        call = "set_rigid_body_color"
-        actor = actor_of(env, handle, call)
-        at = checked_index(body, actor.asset.num_bodies, "body", call)
+        actor, at = _body(env, handle, body, "set_rigid_body_color")
         actor.colors[at] = Vec3(*color)
         note_look(env)
 
     def get_rigid_body_color(self, env: Env, handle: int, body: int, mesh_type: int) -> Vec3:
         """The colour that was set, or white."""
-        held = actor_of(env, handle, "get_rigid_body_color").colors.get(int(body))
-        return held or Vec3(1.0, 1.0, 1.0)
+        actor, at = _body(env, handle, body, "get_rigid_body_color")
+        return copy.copy(actor.colors.get(at, Vec3(1.0, 1.0, 1.0)))
 
     def create_texture_from_file(self, sim: Sim, filename: str) -> int:
         """A handle of the image in a file; -1, with a warning, if there is no such file."""
@@ -68,8 +67,7 @@ class AppearanceCalls:
         """Draw a body with a texture, which replaces its colour. -1, which creators return on
         failure, changes nothing."""
         call = "set_rigid_body_texture"
-        actor = actor_of(env, handle, call)
-        at = checked_index(body, actor.asset.num_bodies, "body", call)
+        actor, at = _body(env, handle, body, call)
         if int(texture) != INVALID_HANDLE:
             count = len(checked(env.sim, Sim, call).textures)
             actor.textures[at] = checked_index(texture, count, "texture", call)
@@ -77,8 +75,8 @@ class AppearanceCalls:
 
     def get_rigid_body_texture(self, env: Env, handle: int, body: int, mesh_type: int) -> int:
         """The texture that was set, or -1."""
-        held = actor_of(env, handle, "get_rigid_body_texture").textures
-        return held.get(int(body), INVALID_HANDLE)
+        actor, at = _body(env, handle, body, "get_rigid_body_texture")
+        return actor.textures.get(at, INVALID_HANDLE)
 
     def reset_actor_materials(self, env: Env, handle: int, mesh_type: int) -> None:
         """Draw the actor with the colours of its file again."""
@@ -90,19 +88,24 @@ class AppearanceCalls:
     def set_rigid_body_segmentation_id(self, env: Env, handle: int, body: int, value: int) -> None:
         """Set the number of a body's pixels in segmentation images."""
         call = "set_rigid_body_segmentation_id"
-        actor = actor_of(env, handle, call)
-        at = checked_index(body, actor.asset.num_bodies, "body", call)
+        actor, at = _body(env, handle, body, call)
         bits(value, f"gym.{call}'s value")
         actor.segmentation[at] = int(value)
         note_look(env)
 
     def get_rigid_body_segmentation_id(self, env: Env, handle: int, body: int) -> int:
         """The number that was set for the body, or else for its actor by `create_actor`."""
-        actor = actor_of(env, handle, "get_rigid_body_segmentation_id")
-        return actor.segmentation.get(int(body), actor.segmentation_id)
+        actor, at = _body(env, handle, body, "get_rigid_body_segmentation_id")
+        return actor.segmentation.get(at, actor.segmentation_id)
 
     def set_light_parameters(
         self, sim: Sim, index: int, intensity: Vec3, ambient: Vec3, direction: Vec3
     ) -> None:
         """Accepted without effect: the viewer has its own light."""
         checked(sim, Sim, "set_light_parameters")
+
+
+def _body(env: Env, handle: int, body: int, call: str) -> tuple[Actor, int]:
+    """An actor, and the number in it of one of its bodies."""
+    actor = actor_of(env, handle, call)
+    return actor, checked_index(body, actor.asset.num_bodies, "body", call)

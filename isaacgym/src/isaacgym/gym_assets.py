@@ -1,5 +1,6 @@
 """Gym's calls on assets: loading files, making primitives, querying them."""
 
+import copy
 import logging
 from typing import Any
 
@@ -211,8 +212,9 @@ class AssetCalls:
         return actuators[checked_index(index, len(actuators), "actuator", call)][1]
 
     def get_asset_actuator_properties(self, asset: Asset) -> list[ActuatorProperties]:
-        """Properties of the actuators in file order."""
-        return [a[3] for a in checked(asset, Asset, "get_asset_actuator_properties").actuators]
+        """Copies of the properties of the actuators in file order."""
+        actuators = checked(asset, Asset, "get_asset_actuator_properties").actuators
+        return [copy.copy(a[3]) for a in actuators]
 
     def find_asset_actuator_index(self, asset: Asset, name: str) -> int:
         """Index of the actuator with this name; -1 if there is none."""

@@ -171,14 +171,15 @@ def _place_body(env: Env, body: int, row: np.ndarray, part: slice, call: str) ->
 
 
 def _place(places: list[tuple[Env, Actor, np.ndarray]], flags: int, call: str) -> bool:
-    """Set poses, velocities or both of the roots of actors to states (13,) each. Before
-    `prepare_sim` velocities are not kept."""
+    """Set poses, velocities or both of the roots of actors to states (13,) each."""
     wanted: dict[int, list[tuple[Env, Actor, np.ndarray]]] = {}
     for place in places:
         env, actor, row = place
         if _physics(env, call) is None:
             if flags & STATE_POS:
                 actor.pos, actor.quat = row[:3].copy(), _unit(row[[6, 3, 4, 5]])
+            if flags & STATE_VEL and not actor.asset.fixed:
+                actor.root_velocity = row[7:].copy()
         else:
             wanted.setdefault(env.group, []).append(place)
     for group in wanted.values():

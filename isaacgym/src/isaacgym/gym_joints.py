@@ -1,5 +1,7 @@
 """Gym's calls on the degrees of freedom, joints, actuators and tendons of actors."""
 
+import copy
+
 import numpy as np
 
 from isaacgym.enums import DofDriveMode, IndexDomain, JointType
@@ -173,10 +175,9 @@ class JointCalls:
         return actuators[checked_index(index, len(actuators), "actuator", call)][1]
 
     def get_actor_actuator_properties(self, env: Env, handle: int) -> list[ActuatorProperties]:
-        """Properties of the actuators in file order."""
-        return [
-            a[3] for a in actor_of(env, handle, "get_actor_actuator_properties").asset.actuators
-        ]
+        """Copies of the properties of the actuators in file order."""
+        actuators = actor_of(env, handle, "get_actor_actuator_properties").asset.actuators
+        return [copy.copy(a[3]) for a in actuators]
 
     def find_actor_actuator_index(self, env: Env, handle: int, name: str) -> int:
         """Index of the actor's actuator with this name; -1 if there is none."""

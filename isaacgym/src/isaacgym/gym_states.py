@@ -47,6 +47,10 @@ class StateCalls:
         call = "set_actor_dof_states"
         actor = actor_of(env, handle, call)
         try:
+            given = np.asarray(states)
+            pairs = isinstance(states, (list, tuple)) and (given.ndim > 1 or not given.size)
+            if given.dtype.names != DofState.dtype.names and not pairs:
+                raise TypeError  # NumPy would take a plain number as position and velocity
             states = np.asarray(states, DofState.dtype).reshape(-1)
         except (TypeError, ValueError, OverflowError):
             raise PhalanxError(f"gym.{call} takes an array of gymapi.DofState.dtype") from None
@@ -239,7 +243,8 @@ def _body_row(env: Env, body: int, call: str) -> np.ndarray:
 
 
 def _body_rows(env: Env, call: str) -> np.ndarray:
-    """States of an environment's bodies, (bodies, 13); before `prepare_sim` they are at rest."""
+    """States of an environment's bodies, (bodies, 13); before `prepare_sim` they are at rest, but
+    for the velocities that the program gave to roots."""
     if (physics := _physics(env, call)) is not None:
         return physics.rows("rigid_body_state", env.row)
     rows = np.zeros((env.num_bodies, 13))
@@ -247,6 +252,7 @@ def _body_rows(env: Env, call: str) -> np.ndarray:
         own = rows[actor.first_body : actor.first_body + actor.asset.num_bodies]
         pos, quat = body_poses(actor)
         own[:, :3], own[:, 3:7] = pos, quat[:, [1, 2, 3, 0]]
+        own[0, 7:] = actor.root_velocity
     return rows
 
 

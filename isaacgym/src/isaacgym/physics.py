@@ -298,6 +298,8 @@ class Physics:
         self._limits.begin()
         self._forces.begin(scene)
         self._tensors.begin()
+        if not before:
+            self._start_roots()
         engine.forward()
         self.dirty = not agree
         return engine
@@ -338,6 +340,16 @@ class Physics:
             fixed = state.fixed.of(poses)
             initial |= {"mocap_pos": fixed[..., :3], "mocap_quat": fixed[..., 3:]}
         return initial
+
+    def _start_roots(self) -> None:
+        """Give roots the velocities that the program set before there was an engine, whose centres
+        of mass they depend on."""
+        velocities = start.root_velocities(self.world)
+        if velocities.any():
+            poses = start.root_poses(self.world)[..., [0, 1, 2, 4, 5, 6, 3]]
+            rows = self.state.tensor(np.concatenate([poses, velocities], -1))
+            self._setters.set_root_states(rows, None)
+            self._initial["qvel"] = self.state.engine.qvel.clone()
 
     def _update_properties(self, engine: EngineSim) -> None:
         """Give the engine the properties of all actors. Builds a new one if structure changes."""

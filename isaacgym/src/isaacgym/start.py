@@ -73,6 +73,12 @@ def root_poses(world: World) -> np.ndarray:
     return np.array([[np.concatenate([a.pos, a.quat]) for a in env.actors] for env in world.envs])
 
 
+def root_velocities(world: World) -> np.ndarray:
+    """(N, A, 6): velocities of centres of mass and angular velocities of roots, along world axes,
+    that the program set before `prepare_sim`."""
+    return np.array([[a.root_velocity for a in env.actors] for env in world.envs])
+
+
 def env_offsets(world: World) -> np.ndarray:
     """(N, 3) [m] from the physics frame of each environment to the frame that programs see: its
     place in the world if the ground is not flat, else zero, which is best for single precision."""

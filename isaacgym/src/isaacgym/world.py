@@ -28,8 +28,8 @@ class Actor:
 
     __slots__ = (
         "asset", "bodies", "colors", "dof_props", "filter", "first_body", "first_dof", "group",
-        "handle", "name", "pos", "quat", "scale", "segmentation", "segmentation_id", "sensors",
-        "shapes", "start", "tendon_props", "textures",
+        "handle", "name", "pos", "quat", "root_velocity", "scale", "segmentation",
+        "segmentation_id", "sensors", "shapes", "start", "tendon_props", "textures",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +45,8 @@ class Actor:
         self.quat = quat / length if length > 0 else np.array([1.0, 0.0, 0.0, 0.0])
         if asset.turned:
             mujoco.mju_mulQuat(self.quat, self.quat.copy(), asset.root_quat)
+        self.root_velocity = np.zeros(6)
+        """Of the root's centre of mass, linear and angular, if set before `prepare_sim`."""
         self.handle = len(env.actors)
         self.first_body = env.num_bodies
         self.first_dof = env.num_dofs
