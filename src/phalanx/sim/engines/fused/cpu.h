@@ -116,6 +116,8 @@ template <int width> struct RowOut {
   MEMBER void set(int i, F value) { values[i] = value; }
   template <class W> MEMBER void write(const W &w, float *rows) { put_rows<width>(w, rows, values); }
 };
+template <int count, class W> FN void load_ctrl(const W &w) { get_rows<count>(w, w.fields->ctrl, w.drives->ctrl); }
+template <int count, class W> FN F ctrl_of(const W &w, int i) { return w.drives->ctrl[i]; }
 #define OUT(name) w.fields->name
 #define WRITER STAGE
 #define APART STAGE

@@ -97,6 +97,9 @@ template <int width> struct RowOut {
   }
   template <class W> MEMBER void write(const W &, float *) {}
 };
+// A lane drives some of the actuators; the others' controls it need not know.
+template <int count, class W> FN void load_ctrl(const W &) {}
+template <int count, class W> FN F ctrl_of(const W &w, int i) { return get(w, w.fields->ctrl, count, i); }
 
 // Shared memory of a block, 48 kB: where the geoms of its worlds are, and the numbers that all worlds share, as
 // far as there is room. A cache has enough to do with what each lane has alone.

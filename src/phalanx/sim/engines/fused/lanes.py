@@ -34,7 +34,7 @@ BY_COLUMN = frozenset({"pair"})
 """Tables of which lanes look at one number of every row, most of the time."""
 OF_GAPS = {"POSE_OF": -1, "TREE_POSE": -1, "QPOS": -1, "DOF": -1, "BALL_OF": -1, "BALL_AXIS": -1}
 """Constants of gaps; others are 0, but for KIND and UP."""
-SHARED = frozenset({"BODY", "LIMITED", "FRICTION", "FORCE_LIMITED"})
+SHARED = frozenset({"BODY", "LIMITED", "FRICTION", "FORCE_LIMITED", "ACTUATED"})
 """What all lanes have at a slot if one has."""
 HEAVY = 1e30
 NUMBERS_OF_GAPS: dict[str, dict[int, float]] = {

@@ -1,13 +1,21 @@
 // What tasks read besides the state: forces of the last substep, positions and velocities of the
 // new state. Only fields that have been read are computed (`OUT(name)` is their memory, or null).
 
+// What waits for memory at every slot waits once where the compiler sees all of them.
+#undef UNROLL
+#define UNROLL SOLVER_UNROLL
 // Adds what acts on slots to their parents, to the roots.
 FN void add_to_parents(F (*x)[6]) {
-  F trunk[NTRUNK + 1][6];
+  F trunk[NTRUNK + 1][6], sum[6] = {};
   if (LANES > 1) TRUNK(k) EACH(i, 6) trunk[k][i] = ZERO;
-  LIMBS_UP(k) if (UP[k] >= 0) {
-    F *up = UP[k] < NTRUNK ? trunk[UP[k]] : x[UP[k]];
-    EACH(i, 6) up[i] += x[k][i];
+  LIMBS_UP(k) {
+    EACH(i, 6) x[k][i] = sum[i] += x[k][i];
+    if (CHAINED[k]) continue;  // to the slot before
+    if (UP[k] >= 0) {
+      F *up = UP[k] < NTRUNK ? trunk[UP[k]] : x[UP[k]];
+      EACH(i, 6) up[i] += sum[i];
+    }
+    EACH(i, 6) sum[i] = ZERO;
   }
   if (LANES == 1) return;
   TRUNK(k) {
@@ -16,6 +24,12 @@ FN void add_to_parents(F (*x)[6]) {
   }
   TRUNK_UP(k) if (UP[k] >= 0) EACH(i, 6) x[UP[k]][i] += x[k][i];
 }
+// Wrenches of the slots' own motion less those from outside.
+FN void own_wrenches(const Shown &w, const F (*from_outside)[6], F (*out)[6]) {
+  SLOTS(k) EACH(i, 6) out[k][i] = (BODY[k] ? w.wrench[k][i] : ZERO) - from_outside[k][i];
+}
+#undef UNROLL
+#define UNROLL _Pragma("unroll 1")
 
 // A wrench or motion about the tree's origin, about `point`.
 FN void move_force(const F *f, const F *point, F *out) {
@@ -166,7 +180,7 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
   } else {
     contact_wrenches(w, C, X, false, false, ext);
   }
-  SLOTS(k) EACH(i, 6) inner[k][i] = BODY[k] ? w.wrench[k][i] : ZERO;
+  own_wrenches(w, ext, inner);
   if (GRAVCOMP) SLOTS(k) compensate_gravity(w, k, inner[k], 1);  // a joint's force, not one from outside
 #if FLUID
   SLOTS(k) if (BODY[k]) resist(w, k, inner[k], 1);
@@ -174,7 +188,6 @@ WRITER void write_forces(const Shown &w, const Contacts &C, const Pairs &X) {
 #if NTHRUSTER
   thrust(w, 1, inner);
 #endif
-  SLOTS(k) EACH(i, 6) inner[k][i] -= ext[k][i];
   if (NROW) {
     F pulled[NBODY][6];
     for (int b = 0; b < NBODY; b++) EACH(i, 6) pulled[b][i] = ZERO;

@@ -56,9 +56,9 @@ template <bool ADD> FN void pair_speeds(const World &w, const Pairs &X, const F 
   if (!NPAIR) return;
   for (int c = 0; some_here(c < w.npair); c++) {  // lanes exchange motions for as long as any world of theirs
     bool mine = c < w.npair;
-    int a = mine ? X.slot[c][0] : 0, b = mine ? X.slot[c][1] : 0, i = X.pair[c];
+    int a = mine ? X.slot(c, 0) : 0, b = mine ? X.slot(c, 1) : 0, i = X.pair[c];
     F one[6], two[6], first[6], second[6];
-    motion_of(V, a, mine ? X.lane[c][0] : 0, one), motion_of(V, b, mine ? X.lane[c][1] : 0, two);
+    motion_of(V, a, mine ? X.lane(c, 0) : 0, one), motion_of(V, b, mine ? X.lane(c, 1) : 0, two);
     if (!mine) continue;
     EACH(j, PBASIS) if (j < PAIR_DIM[i]) {
       pair_basis(X, c, j, first, second);
@@ -85,8 +85,8 @@ FN void add_pair(World &w, Pairs &X, int i, F dist, const F *o, const F *n, cons
   F imp = impedance(r, T(pair, i, 4), T(pair, i, 5), T(pair, i, 6), T(pair, i, 7), T(pair, i, 14));
   X.D[c] = select(on, imp / max_((1 - imp) * T(pair, i, 8), ZERO + 1e-15f), ZERO);
   X.pair[c] = i;
-  X.slot[c][0] = GEOM_SLOT[PAIR_GEOM1[i]], X.lane[c][0] = GEOM_LANE[PAIR_GEOM1[i]];
-  X.slot[c][1] = GEOM_SLOT[PAIR_GEOM2[i]], X.lane[c][1] = GEOM_LANE[PAIR_GEOM2[i]];
+  int a = PAIR_GEOM1[i], b = PAIR_GEOM2[i];
+  X.set_ends(c, GEOM_SLOT[a], GEOM_LANE[a], GEOM_SLOT[b], GEOM_LANE[b]);
   EACH(j, 3) X.offset[c][j] = o[j], X.normal[c][j] = n[j], X.tangent[c][j] = t[j];
   if (ACROSS_TREES) EACH(j, 3) X.shift[c][j] = shift[j];
   EACH(j, PBASIS) X.x[c][j] = ZERO;
@@ -152,13 +152,13 @@ FN void scaled_basis(const World &w, const Pairs &X, int c, int j, F *first, F *
 FN void add_pair_forces(World &w, const Pairs &X) {
   if (!NPAIR) return;
   for (int c = 0; c < w.npair; c++) {
-    int i = X.pair[c], a = X.slot[c][0], b = X.slot[c][1], dim = PAIR_DIM[i];
+    int i = X.pair[c], a = X.slot(c, 0), b = X.slot(c, 1), dim = PAIR_DIM[i];
     F G[PBASIS], H[PBASIS][PBASIS], first[6], second[6];
     cone_terms<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), G, H);
     for (int j = 0; j < dim; j++) {
       scaled_basis(w, X, c, j, first, second);
-      if (ADDS_FOR(X.lane[c][1])) EACH(m, 6) w.P[b][m] += G[j] * second[m];
-      if (ADDS_FOR(X.lane[c][0])) EACH(m, 6) w.P[a][m] -= G[j] * first[m];
+      if (ADDS_FOR(X.lane(c, 1))) EACH(m, 6) w.P[b][m] += G[j] * second[m];
+      if (ADDS_FOR(X.lane(c, 0))) EACH(m, 6) w.P[a][m] -= G[j] * first[m];
     }
   }
 }
@@ -175,7 +175,7 @@ FN void factor_row(const World &w, const Pairs &X, int c, int row, int dim, cons
 STAGE void couple_pairs(World &w, Pairs &X, int &n) {
   if (!NPAIR) return;
   for (int c = 0; c < w.npair; c++) {
-    int i = X.pair[c], a = X.slot[c][0], b = X.slot[c][1], dim = PAIR_DIM[i];
+    int i = X.pair[c], a = X.slot(c, 0), b = X.slot(c, 1), dim = PAIR_DIM[i];
     F L[PBASIS][PBASIS];
     cone_factor<PBASIS>(X.x[c], dim, X.D[c], PAIR_MU(i), L);
     for (int j = 0; j < dim; j++) {
@@ -187,7 +187,7 @@ STAGE void couple_pairs(World &w, Pairs &X, int &n) {
       F first[6], second[6];
       X.tree[n][0] = TREE[a], X.tree[n][1] = TREE[b];
       factor_row(w, X, c, j, dim, L, first, second);
-      add_row<false>(w, X, n, ADDS_FOR(X.lane[c][1]) ? b : -1, second, ADDS_FOR(X.lane[c][0]) ? a : -1, first);
+      add_row<false>(w, X, n, ADDS_FOR(X.lane(c, 1)) ? b : -1, second, ADDS_FOR(X.lane(c, 0)) ? a : -1, first);
     }
   }
 }

@@ -139,7 +139,14 @@ struct Pairs {  // contacts between bodies
   F x[MAXPAIR][PBASIS], v[MAXPAIR][PBASIS];
   F rotation[LANES > 1 && NSOLID ? NSOLID : 1][9];
   F shift[ACROSS_TREES ? MAXPAIR : 1][3];  // from the first geom's tree, which has `offset`, to the second's
-  int pair[MAXPAIR], slot[MAXPAIR][2], lane[MAXPAIR][2];  // of both bodies
+  int pair[MAXPAIR];
+  unsigned ends[MAXPAIR];  // slots and lanes of both bodies, which are needed together: one word of memory
+  MEMBER void set_ends(int c, int slot0, int lane0, int slot1, int lane1) {
+    ends[c] = slot0 | slot1 << 12 | (unsigned)(lane0 + 1) << 24 | (unsigned)(lane1 + 1) << 28;
+  }
+  static_assert(NSLOT <= 1 << 12, "a slot has 12 bits");
+  MEMBER int slot(int c, int end) const { return ends[c] >> 12 * end & 0xfff; }
+  MEMBER int lane(int c, int end) const { return (int)(ends[c] >> (24 + 4 * end) & 0xf) - 1; }
   // Woodbury: rows scaled by sqrt(D), and what a pass to the roots of two trees makes of them
   int tree[MAXROW][2];
   F u[MAXROW][NSLOT], y[MAXROW][NFREE + 1][6], M[MAXROW * (MAXROW + 1) / 2], rhs[MAXROW], gain[MAXROW];
@@ -357,20 +364,20 @@ STAGE void plane_contacts(World &w, Contacts &C, int k) {
 #define PAIR_MU(i) (T(pair, i, 9) * INVERSE_SQRT_IMPRATIO)
 #include "cones.h"
 // The force of row i of the table of actuators, at a length and speed of what it acts on; `changes`: its
-// derivative by the speed.
-FN F actuator_force(World &w, int i, F length, F speed, F &changes) {
-  F gear = T(actuator, i, 0), ctrl = w.drives->ctrl[ACTUATOR[i]];
+// derivative by the speed. It is noted, with the activation, if it is `real`.
+FN F actuator_force(World &w, int i, F length, F speed, F &changes, bool real = true) {
+  F gear = T(actuator, i, 0), ctrl = ctrl_of<NU>(w, ACTUATOR[i]);
   ctrl = min_(max_(ctrl, T(actuator, i, 5)), T(actuator, i, 6));
   if (NA && ACT[i] >= 0) {
     F act = w.drives->act[ACT[i]], next = act + T(actuator, i, 11) * ctrl - T(actuator, i, 12) * act;
     next = min_(max_(next, T(actuator, i, 9)), T(actuator, i, 10));
-    w.drives->act[ACT[i]] = next;  // at the end of this step: nothing else reads it before
+    if (real) w.drives->act[ACT[i]] = next;  // at the end of this step: nothing else reads it before
     ctrl = ACT_EARLY[i] ? next : act;
   }
   F free_ = T(actuator, i, 1) * ctrl + T(actuator, i, 2)
             + gear * (T(actuator, i, 3) * length + T(actuator, i, 4) * speed);
   F force = min_(max_(free_, T(actuator, i, 7)), T(actuator, i, 8));
-  w.drives->force[ACTUATOR[i]] = force;
+  if (real) w.drives->force[ACTUATOR[i]] = force;
   changes = select(force == free_, gear * T(actuator, i, 4), ZERO);
   return force;
 }
@@ -421,9 +428,12 @@ STAGE void actuation(World &w) {
     if (KIND[k] != BALL) w.tau[k] -= T(spring, k, 0) * (w.q[k] - T(spring, k, 1));
     F total = NTENDON ? w.drive[k] : ZERO, derivative = ZERO, changes;
     if (NTENDON) w.tau[k] += w.pull[k];
-    for (int i = ACTUATOR0[k]; i < ACTUATOR1[k]; i++) {
-      F gear = T(actuator, i, 0);
-      total += gear * actuator_force(w, i, w.q[k], w.v[k], changes);
+    for (int n = 0; n < ACTUATED[k]; n++) {
+      int i = ACTUATOR0[k] + n;
+      bool real = LANES == 1 || i < ACTUATOR1[k];  // not a branch: all slots wait for memory together
+      i = real ? i : 0;
+      F gear = real ? T(actuator, i, 0) : ZERO;
+      total += gear * actuator_force(w, i, w.q[k], w.v[k], changes, real);
       derivative += gear * changes;
     }
     if (FORCE_LIMITED[k]) {
@@ -738,7 +748,7 @@ STAGE F least_along(const World &w, const Contacts &C, const Pairs &X, F decreme
 // Pyramids and limits are either on or off, and a full step tells which: nearly all of them are right after two or
 // three such steps, which line searches only make smaller. They begin where full steps have not come to an
 // end by then.
-#define FULL_STEPS (ELLIPTIC ? 0 : 3)
+#define FULL_STEPS (ELLIPTIC ? 0 : 5)
 // The acceleration that minimises MuJoCo's cost, into acc and acc6; wrench follows.
 STAGE void solve(World &w, Contacts &C, Pairs &X) {
   B done = ONE < 0.0f, was_full = done;

@@ -80,7 +80,7 @@ DRAWN = re.compile(
 
 BY_SLOT = frozenset({
     "KIND", "BODY", "LAST", "BODY_ID", "ALONE", "POSE_OF", "GROUP", "TREE", "TREE_POSE", "QPOS",
-    "DOF", "MOCAP", "BALL_OF", "BALL_AXIS", "LIMITED", "FRICTION", "FORCE_LIMITED",
+    "DOF", "MOCAP", "BALL_OF", "BALL_AXIS", "LIMITED", "FRICTION", "FORCE_LIMITED", "ACTUATED",
 })  # fmt: skip
 """Constants with a value for each slot."""
 
@@ -213,6 +213,7 @@ def constants(
         "LIMITED": [int(limited[x.joint]) if x.kind not in (BALL, BASE) else 0 for x in slots],
         "FRICTION": [int(floss[dof]) if k in hinges else 0 for k, dof in enumerate(s.dofs)],
         "FORCE_LIMITED": [int(j >= 0 and m.jnt_actfrclimited[j]) for j in joints],
+        "ACTUATED": [len(a) for a in acts],
         "ACTUATOR0": starts([len(a) for a in acts]),
         "BODIES0": starts([len(some) for some in carried]),
         "SLOT_BODY": [n for some in carried for n in some],

@@ -119,7 +119,7 @@ FN void evaluate(World &w, Contacts &C, Pairs &X, const Fields &f) {
 #endif
 STAGE void step_worlds(World &w, Contacts &C, Pairs &X, const Fields &f, int substeps, bool stale) {
   load(w, f);
-  if (NU) get_rows<NU>(w, f.ctrl, w.drives->ctrl);
+  if (NU) load_ctrl<NU>(w);
   if (NA) get_rows<NA ? NA : 1>(w, f.act, w.drives->act);
   for (int s = 0; s < substeps; s++) {
     MEET();
