@@ -366,6 +366,27 @@ def test_targets_equal_the_tasks_servo_controls(tmp_path):
         np.testing.assert_allclose(robot.data.ctrl, controls[i], atol=1e-6)
 
 
+@pytest.mark.parametrize("gear", [-2, 0.5])
+@pytest.mark.parametrize(("kind", "gain"), [("position", "kp"), ("velocity", "kv")])
+def test_a_servo_with_a_gear_brings_its_joint_to_the_target(kind, gain, gear, tmp_path):
+    player, path = make(tmp_path, ["task=Cartpole"], num_envs=1)
+    about = describe(player, path)
+    joints, action = about.joints[:1], replace(about.action, kind=kind)
+    name, damping = joints[0].name, {"position": 3, "velocity": 0}[kind]
+    model = mujoco.MjModel.from_xml_string(
+        f"""<mujoco><option gravity="0 0 0"/><worldbody><body><geom size=".1" mass="1"/>
+        <joint name="{name}" type="slide" damping="{damping}"/></body></worldbody>
+        <actuator><{kind} joint="{name}" {gain}="30" gear="{gear}"/></actuator></mujoco>"""
+    )
+    robot = SimulatedRobot(
+        model, mujoco.MjData(model), replace(about, joints=joints, action=action)
+    )
+    for _ in range(5000):
+        robot.apply(np.array([0.4]))
+        mujoco.mj_step(model, robot.data)
+    assert robot.measured().tolist() == pytest.approx([0.4], abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("kind", "target", "effort"),
     [

@@ -47,6 +47,10 @@ class SimulatedRobot:
         # The gains that the robot's program knows; randomised motors are weaker or stronger.
         gear, gain = nominal.actuator_gear[:, 0], nominal.actuator_gainprm[:, 0]
         self._by_servo, self._servos = np.flatnonzero(servo), ids[servo]
+        # force = gain control - feedback gear joint, which is zero at the target
+        feedback = -nominal.actuator_biasprm[:, 1 if self.kind == "position" else 2]
+        used = self._servos
+        self._per_target = feedback[used] * gear[used] / gain[used]
         motor = there & ~servo
         self._by_motor, self._motors = np.flatnonzero(motor), ids[motor]
         self._per_control = gear[self._motors] * gain[self._motors]
@@ -88,7 +92,7 @@ class SimulatedRobot:
         before every physics step."""
         d = self.data
         if len(self._servos):
-            d.ctrl[self._servos] = targets[self._by_servo]
+            d.ctrl[self._servos] = targets[self._by_servo] * self._per_target
         if len(self._servos) == len(self.moved):
             return
         efforts = self._efforts(targets)
