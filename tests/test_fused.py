@@ -741,7 +741,18 @@ REFUSED = {
     ),
     "a sensor": (
         "<joint name='j'/>",
-        "rangefinder sensors (sensor 'eye')",
+        "clock sensors (sensor 'watch')",
+        "<sensor><clock name='watch'/></sensor>",
+    ),
+    "rays of a camera": (
+        "<joint/><camera name='c' resolution='4 4'/>",
+        "rangefinders of anything but the distance from a site (sensor 'eye')",
+        "<sensor><rangefinder name='eye' camera='c'/></sensor>",
+    ),
+    "rays to hills": (
+        "<joint/><geom name='hills' type='hfield' hfield='h' pos='5 0 0'/>",
+        "rangefinders that may see a hfield (geom 'hills')",
+        "<asset><hfield name='h' nrow='3' ncol='3' size='1 1 1 1'/></asset>"
         "<sensor><rangefinder name='eye' site='s'/></sensor>",
     ),
     "a pair that sticks": (

@@ -225,6 +225,56 @@ def test_forces_on_what_joints_do_not_move_are_mujocos():
     assert len(touched) > 2, touched  # shelf, cart and stone
 
 
+RANGES = """<mujoco><option timestep=".002"/><asset><material name="glass" rgba="1 1 1 0"/></asset>
+<default><geom contype="0" conaffinity="0"/></default><worldbody>
+<geom type="plane" size="0 0 1" pos="0 0 -1"/>
+<geom type="plane" size=".4 .5 1" pos="0 0 1" euler="170 0 0"/>
+<geom type="box" size=".3 .2 .1" pos=".9 0 0" euler="10 20 30"/><geom size=".3" pos="-.9 .2 .1"/>
+<geom type="capsule" size=".15 .3" pos="0 .9 0" euler="60 20 0"/><geom material="glass" size=".9"/>
+<geom type="ellipsoid" size=".3 .2 .4" pos="0 -.9 .1" euler="0 30 0"/>
+<geom type="cylinder" size=".2 .3" pos=".6 .7 .2" euler="40 10 0"/>
+<body name="head"><joint type="ball"/><geom size=".05" mass="1"/>{}
+  <body pos=".2 0 0"><joint axis="0 1 0"/><geom type="box" size=".1 .02 .02" mass=".3"/>
+    <site name="tip" pos=".02 0 .01" euler="0 80 0"/></body></body>
+<body pos=".4 .4 0"><freejoint/><geom type="capsule" size=".1 .2"/><site name="inside"/>
+  <geom size=".02" pos="0 .3 0" rgba="1 0 0 0"/></body></worldbody><sensor>{}</sensor></mujoco>"""
+
+
+def test_rangefinders_are_mujocos():
+    """From outside of all shapes and from inside, past the own body and through what is clear."""
+    turns = torch.rand((24, 3), generator=torch.Generator().manual_seed(5)) * 360
+    sites = "".join(f'<site name="s{i}" euler="{x:.1f} {y:.1f} {z:.1f}"/>'
+                    for i, (x, y, z) in enumerate(turns.tolist()))  # fmt: skip
+    names = [f"s{i}" for i in range(24)] + ["tip", "inside"]
+    sensors = "".join(f'<rangefinder site="{name}"/>' for name in names)
+    sensors += '<rangefinder site="s0" cutoff=".5"/><gyro site="tip"/>'
+    sim = make(RANGES.format(sites, sensors))
+    assert sim.engine.name == "fused"
+    model, generator, hits = exact(sim.model), torch.Generator().manual_seed(2), 0
+    sim.sensordata  # noqa: B018
+    for _ in range(3):
+        stir(sim, generator)
+        sim.step()
+        for env in range(N):
+            now = mujoco.MjData(model)
+            now.qpos[:], now.qvel[:] = sim.qpos[env].numpy(), sim.qvel[env].numpy()
+            mujoco.mj_forward(model, now)
+            error = np.abs(sim.sensordata[env].numpy() - now.sensordata)
+            assert np.sort(error)[-2] < 1e-4, error  # a ray may just miss an edge
+            hits += (now.sensordata[:26] > 0).sum()
+    assert 0.3 < hits / (3 * N * 26) < 1
+    size = sim.model_field("geom_size")
+    size[1:, 3] = 0.1  # the ball at the left is smaller in the others
+    sim.qpos.copy_(torch.from_numpy(sim.model.qpos0).float())
+    sim.forward()
+    assert (sim.sensordata[0] != sim.sensordata[1]).any()
+    changed = sim.engine.model_of(1)
+    data = mujoco.MjData(changed)
+    data.qpos[:] = sim.qpos[1].numpy()
+    mujoco.mj_forward(changed, data)
+    np.testing.assert_allclose(sim.sensordata[1, :27], data.sensordata[:27], atol=1e-4)
+
+
 @pytest.mark.parametrize("option", ["", 'integrator="RK4"'])
 def test_stale_sensors_are_those_of_the_state_before_the_last_substep(option):
     text = WORLD.format(SENSORS["poses"] + SENSORS["velocities"] + SENSORS["touch"])

@@ -33,7 +33,7 @@ from phalanx.sim.engines.fields import (
     left_by_step,
     refusal,
 )
-from phalanx.sim.engines.fused import cpu, crb
+from phalanx.sim.engines.fused import cpu, crb, rangefinders
 from phalanx.sim.engines.fused.contact_numbers import bounding_radii, hfields
 from phalanx.sim.engines.fused.invweights import LENGTHS, NAMES, Invweights
 from phalanx.sim.engines.fused.numbers import Fields, Numbers, model_fields
@@ -88,6 +88,7 @@ class FusedEngine:
         self._data = {name: self._initial(name) for name in held}
         self._derived: dict[str, Tensor] = {}
         self._crb: crb.MassMatrix | None = None
+        self._ranges: rangefinders.Rangefinders | None = None
         self._invweights: Invweights | None = None
         self._at_start: dict[str, Tensor] = {}
         self._bound: Any = None  # the tensors of both as the step takes them; None to bind again
@@ -148,6 +149,10 @@ class FusedEngine:
             self._rebuild(shows_welds=True)
         if name == "M":
             return self._mass_matrix(stale)
+        if name == "sensordata" and new and rangefinders.of(self.model).size:
+            for needed in rangefinders.NEEDS:
+                self.field(needed, stale)
+            self._ranges = self._ranges or rangefinders.Rangefinders(self.model, self.device)
         if new:
             if name not in self._derived:
                 self._derived[name] = self._initial(name)
@@ -176,6 +181,12 @@ class FusedEngine:
         if self._crb is not None:
             shown = (self._derived[name] for name in crb.NEEDS)
             self._derived["M"].copy_(self._crb.find(self._fields_of(slice(None)), *shown))
+
+    def _write_ranges(self) -> None:
+        if self._ranges is not None and "sensordata" in self._derived:
+            shown = (self._derived[name] for name in rangefinders.NEEDS)
+            data = self._derived["sensordata"]
+            self._ranges.write(self._fields_of(slice(None)), data, *shown)
 
     def forget_graphs(self) -> None:
         """See `Sim.forget_graphs`."""
@@ -524,6 +535,7 @@ class FusedEngine:
         self._step.run(self._bound, shared, varied, self.num_envs, substeps, flags, mask)
         if flags[1] != _NO_POSITIONS:
             self._write_mass_matrix()
+            self._write_ranges()
 
     def _compute(self, name: str) -> None:
         """Give a field that was not shown during the last step the value that it would have."""

@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import torch
 
-from phalanx.sim.engines.fused import sensors, thrust, values
+from phalanx.sim.engines.fused import rangefinders, sensors, thrust, values
 from phalanx.sim.engines.fused.fluid import has_fluid
 from phalanx.sim.engines.fused.hulls import has_hull
 from phalanx.sim.engines.fused.numbers import model_fields
@@ -242,6 +242,13 @@ def _contacts(s: Structure) -> str | None:
 def _sensors(m: mujoco.MjModel) -> str | None:
     for i in range(m.nsensor):
         kind, name = sensors.kind(m, i), f"(sensor {name_of(m, 'sensor', i)})"
+        if i in rangefinders.of(m):
+            if not rangefinders.is_plain(m, i):
+                return f"rangefinders of anything but the distance from a site {name}"
+            if (geom := rangefinders.unknown(m)) is not None:
+                shape = _word(GEOM(int(m.geom_type[geom])))
+                return f"rangefinders that may see a {shape} (geom {name_of(m, 'geom', geom)})"
+            continue
         if kind not in sensors.OF_STATE | sensors.OF_FORCES:
             return f"{kind.lower()} sensors {name}"
         if kind == "CONTACT" and not _is_net_force(m, i):
