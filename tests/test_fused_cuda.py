@@ -11,6 +11,7 @@ from phalanx.sim import Sim
 from test_fused import TASKS, Text, exact, launched, stepped, stir
 from test_fused_convex import MESHES
 from test_fused_convex import MODELS as CONVEX
+from test_fused_sensors import RANGES
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -137,6 +138,29 @@ def test_model_fields_of_each_environment_count_on_a_gpu_and_in_graphs():
     datas = [stepped(exact(gpu.model_of(env)), cpu, env) for env in range(N)]
     expected = torch.tensor([d.qvel.tolist() for d in datas])
     assert ((gpu.qvel.cpu() - expected).abs() / change).max() < 2 * TASKS["Ant"][0]
+
+
+def test_rangefinders_in_a_graph_are_those_of_a_cpu():
+    sites = '<site name="s0" euler="60 20 0"/>'
+    text = RANGES.format(
+        sites, "".join(f'<rangefinder site="{s}"/>' for s in ("s0", "tip", "inside"))
+    )
+    cpu, gpu = (Sim(Text(text), N, device, engine="fused") for device in ("cpu", "cuda"))
+    seen = cpu.sensordata, gpu.sensordata
+    stir(cpu, torch.Generator().manual_seed(1))
+    copied(cpu, gpu)
+    cpu.step()
+    gpu.advance()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), gpu.engine.capture():
+        gpu.advance()
+    for name in ("qpos", "qvel"):
+        getattr(gpu, name).copy_(getattr(cpu, name))
+    graph.replay()
+    cpu.step()
+    near = (seen[1].cpu() - seen[0]).abs() < 1e-3
+    assert near.float().mean() > 0.98  # a ray may just miss an edge
+    assert 0.2 < (seen[0] > 0).float().mean() < 1
 
 
 def test_contacts_that_do_not_fit_are_not_dropped(monkeypatch):
