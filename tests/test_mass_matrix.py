@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from phalanx.errors import PhalanxError
 from phalanx.sim import Scene, Sim
 from phalanx.sim.engines import kernels
 from phalanx.sim.engines.plain import PlainEngine
 
 TREE = """<mujoco><worldbody><body pos="0 0 1"><freejoint/><geom size=".1" mass="3"/>
 <body pos=".2 0 0"><joint axis="0 1 0" armature=".01"/><geom pos=".1 0 0" size=".05" mass=".5"/>
-<body pos=".2 0 0"><joint axis="0 0 1"/><geom pos=".1 0 0" size=".03" mass=".2"/></body></body>
+<body name="tip" pos=".2 0 0"><joint axis="0 0 1"/><geom pos=".1 0 0" size=".03" mass=".2"/>
+</body></body>
 <body pos="-.2 0 0"><joint axis="1 0 0"/><geom pos="0 0 -.1" size=".05" mass=".4"/></body>
 </body></worldbody></mujoco>"""
 
@@ -40,6 +42,35 @@ def test_solve_m_inverts_mujocos_mass_matrix_plus_added_inertia(tmp_path, engine
         mujoco.mj_fullM(sim.model, data, full)
         expected = np.linalg.solve(full + np.diag(added[env]), force[env])
         np.testing.assert_allclose(solved[env], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["mujoco", "warp", "fused"])
+def test_jacobians_are_mujocos(tmp_path, engine):
+    """Of a joint tree in free fall after a step, at bodies' origins and at other points."""
+    (tmp_path / "tree.xml").write_text(TREE)
+    scene = Scene(0.01)
+    scene.add_actor("tree", tmp_path / "tree.xml")
+    sim = Sim(scene, 2, "cpu", engine=engine)
+    names = [sim.model.body(i).name for i in range(sim.model.nbody)]
+    tip = next(name for name in names if name.endswith("tip"))
+    sim.jacobian(tip)
+    generator = torch.Generator().manual_seed(0)
+    sim.qpos[:, 3:7] = torch.nn.functional.normalize(torch.randn(2, 4, generator=generator), dim=1)
+    sim.qpos[:, 7:] = torch.rand(2, 3, generator=generator)
+    sim.qvel[:] = torch.randn(2, 9, generator=generator)
+    sim.step()
+    point = torch.randn(2, 3, generator=generator)
+    own, elsewhere = sim.jacobian(tip), sim.jacobian(tip, point)
+    data, rows = mujoco.MjData(sim.model), np.zeros((2, 3, 9))
+    for env in range(2):
+        data.qpos[:] = sim.qpos[env].numpy()
+        mujoco.mj_forward(sim.model, data)
+        body = sim.model.body(tip).id
+        for found, at in ((own, data.xpos[body].copy()), (elsewhere, point[env].double().numpy())):
+            mujoco.mj_jac(sim.model, data, rows[0], rows[1], at, body)
+            np.testing.assert_allclose(found[env], rows.reshape(6, 9), atol=2e-5)
+    with pytest.raises(PhalanxError, match="no body 'tib' in the simulation"):
+        sim.jacobian("tib")
 
 
 def test_warp_compiles_what_solve_m_launches_side_by_side(tmp_path, monkeypatch):

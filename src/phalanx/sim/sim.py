@@ -42,6 +42,7 @@ from phalanx.fits import check_fits, check_tensor, mapping
 from phalanx.gate import show
 from phalanx.sim.actor import Actor
 from phalanx.sim.engines import MakeEngine, Until, make_engine
+from phalanx.sim.jacobian import moving_dofs, point_jacobian
 from phalanx.sim.mujoco_warnings import count_warnings, warnings_report
 from phalanx.sim.scene import Scene
 
@@ -117,6 +118,7 @@ class Sim:
         self._states = {name: self.engine.field(name) for name in _STATES}
         self._model_fields: dict[str, Tensor] = {}
         self._kept: list[Tensor] = []
+        self._moving: dict[int, Tensor] = {}  # of bodies whose Jacobian was asked for
         self._watch_inputs(["ctrl"])
         self._all = torch.ones_like(self.diverged)
         self._actors = {a.name: Actor(self, a.name, a.fixed_base) for a in scene.actors.values()}
@@ -301,6 +303,22 @@ class Sim:
         the accelerations [m/s^2 or rad/s^2] from generalized forces, or the velocity changes from
         impulses. `added` [kg or kg m^2] is additional inertia of each degree of freedom."""
         return self.engine.solve_m(force, added)
+
+    def jacobian(self, body: str, at: Tensor | None = None) -> Tensor:
+        """(N, 6, nv): the linear velocity [m/s] of a point of the body, then the body's angular
+        velocity [rad/s], both along the world's axes, of each velocity in `qvel`; mj_jac. at:
+        (N, 3) where the point is [m, world], None for the body's origin. Of the new state after a
+        step; the first call must come before any CUDA graph is captured. Raises PhalanxError for a
+        body that the scene does not have."""
+        number = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_BODY, body)
+        if number < 0:
+            names = [self.model.body(i).name for i in range(self.model.nbody)]
+            raise PhalanxError(f"no body {body!r} in the simulation{did_you_mean(body, names)}")
+        if number not in self._moving:
+            self._moving[number] = moving_dofs(self.model, number).to(self.device)
+        point = self.xpos[:, number] if at is None else at
+        centre = self.subtree_com[:, int(self.model.body_rootid[number])]
+        return point_jacobian(self.cdof, point - centre, self._moving[number])
 
     def reset(self, mask: Tensor | None = None) -> None:
         """Restore the initial state and zero inputs in environments `mask` (N,) bool, None for
