@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import isaacgym.physics
-from isaac import GYM, PENDULUM, SLIDER, World, options, pose
+from isaac import GYM, PENDULUM, SLIDER, World, options, params, pose
 from isaacgym import gymapi, gymtorch
 from isaacgym.structs import Struct
 from phalanx.errors import PhalanxError
@@ -423,3 +423,14 @@ def test_calls_on_the_look_of_a_body_that_is_not_there_say_so():
     ):
         with pytest.raises(PhalanxError, match="there are 1, counted from 0"):
             call()
+
+
+def test_a_simulation_on_another_gpu_makes_it_the_current_one(monkeypatch):
+    """CUDA graphs would otherwise be captured on the first, where nothing happens."""
+    current = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    sim = GYM.create_sim(1, -1, gymapi.SIM_PHYSX, params(gpu=True))
+    assert sim.device == torch.device("cuda:1")
+    assert current == [sim.device]

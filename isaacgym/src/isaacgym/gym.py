@@ -87,8 +87,9 @@ class Gym(
         type: SimType = SimType.SIM_FLEX,
         params: SimParams | None = None,
     ) -> Sim:
-        """A new, empty simulation, on the GPU if `params.use_gpu_pipeline` and there is one.
-        Raises PhalanxError for the Flex engine and for impossible parameters."""
+        """A new, empty simulation, on the GPU if `params.use_gpu_pipeline` and there is one, which
+        becomes torch's current device, where graphs are captured and kernels start. Raises
+        PhalanxError for the Flex engine and for impossible parameters."""
         if type != SimType.SIM_PHYSX:
             raise PhalanxError("gym.create_sim supports gymapi.SIM_PHYSX only, not Flex")
         held = _checked_params(SimParams() if params is None else params, "create_sim")
@@ -106,6 +107,7 @@ class Gym(
                 )
             else:
                 device = torch.device("cuda", int(compute_device))
+                torch.cuda.set_device(device)
         return Sim(held, device, int(graphics_device))
 
     def destroy_sim(self, sim: Sim) -> None:
