@@ -135,12 +135,22 @@ def test_another_seed_gives_another_run(tmp_path):
     assert a.rows != b.rows
 
 
+def test_a_run_continues_otherwise_with_another_seed(tmp_path):
+    first = train(tmp_path, "first", 1, "seed=5")
+    last = tmp_path / "first" / "nn" / "last_Cartpole.pth"
+    assert first.rows
+    same, other = (train(tmp_path, f"to{s}", 2, f"seed={s}", continue_from=last) for s in (5, 6))
+    assert same.rows != other.rows
+    assert not same.agent.warnings
+    assert "continues with changed settings: seed 6 (was 5)" in other.agent.warnings[0]
+
+
 def test_resuming_a_finished_run_trains_no_further(tmp_path):
     whole = train(tmp_path, "run", 3)
     last = tmp_path / "run" / "nn" / "last_Cartpole.pth"
-    again = train(tmp_path, "run", 3, continue_from=last)
+    again = train(tmp_path, "run", 2, continue_from=last)
     assert again.agent.epoch_num == whole.agent.epoch_num == 3
-    assert again.agent.stop_reason
+    assert again.agent.stop_reason == "iteration 3 was the last"
 
 
 def test_another_number_of_environments_keeps_the_network_with_a_warning(tmp_path):

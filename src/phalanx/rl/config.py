@@ -176,9 +176,9 @@ class AgentConfig:
         """The limit that ends training after `epoch` iterations and `frame` steps; empty if
         none."""
         if self.max_epochs != -1 and epoch >= self.max_epochs:
-            return f"iteration {self.max_epochs} was the last"
+            return f"iteration {epoch} was the last"
         if self.max_frames != -1 and frame >= self.max_frames:
-            return f"step {self.max_frames:,} was the last"
+            return f"step {frame:,} was the last"
         return ""
 
 

@@ -62,6 +62,8 @@ class Run:
         can = self.captures_update and hasattr(self.env, "capture")
         self.captures = can and not self.watched
         """Whether environment steps run as captured CUDA graphs, too."""
+        self.seed: int | None = None if params.get("seed") in (None, -1) else int(params["seed"])
+        """Seed of the first rank, None if nobody gave one."""
         self.epoch_num = 0
         self.frame = 0
         reads = ITERATIONS_BETWEEN_READS[device.type]

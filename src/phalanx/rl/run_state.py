@@ -7,7 +7,8 @@ continuation needs:
     settings      the config, to report settings that the user has changed
     learner       state beyond episodes: schedule, replay buffer, ...
     env, episodes state of the environments and of running episodes; restored together or not at all
-    generators    random-number generators of torch, CUDA, NumPy and Python
+    generators    random-number generators of torch, CUDA, NumPy and Python, which a run with
+                  another seed does not take
     others        with several ranks: the sections learner, env, episodes and generators of the
                   ranks after the first, whose are the ones above
 
@@ -225,7 +226,8 @@ def restore(run: Any, state: dict[str, Any], set_epoch: bool, source: object) ->
     if "episodes" not in own:  # of a rank that the run did not have
         return
     _restore_episodes(run, own, source)
-    _set_generators(own["generators"])
+    if run.seed is None or own["settings"].get("seed", run.seed) == run.seed:
+        _set_generators(own["generators"])
 
 
 def _restore_episodes(run: Any, own: dict[str, Any], source: object) -> None:
@@ -260,9 +262,11 @@ def _restore_env_state(run: Any, env_state: Any, source: object) -> None:
 
 
 def _all_settings(run: Any) -> dict[str, Any]:
-    """Those of the run and of its environment, if that says them (`Task.settings_by_key`)."""
+    """Those of the run and of its environment, if that says them (`Task.settings_by_key`), and the
+    seed, if one was given."""
     say = getattr(run.env, "settings_by_key", dict)
-    return dict([*_settings(run.config), *_settings(say())])
+    seed = {} if run.seed is None else {"seed": run.seed}
+    return dict([*_settings(run.config), *_settings(say())]) | seed
 
 
 def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
