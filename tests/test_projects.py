@@ -229,6 +229,13 @@ def test_a_yaml_file_must_be_a_mapping(project, capsys):
     assert "task.env.randomize is set by task.randomize" in said
 
 
+def test_list_leaves_out_numbers_that_follow_from_a_robot(project, capsys):
+    edit(TASK, "num_obs = 7", "num_obs = 0")
+    main(["list"])
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("Twip "))
+    assert re.search(r" {5}2 +tasks/twip", line), line
+
+
 def test_list_says_which_task_cannot_be_used(project, capsys):
     edit(TASK, "def init_buffers(self)", "def init_buffers(self")
     sys.modules.pop("phalanx_project_twip", None)

@@ -48,5 +48,6 @@ def _describe(name: str) -> tuple[str, str, str]:
         return f"cannot be used: {file} defines no class {name}", "", ""
     goal = cls.docstring().strip().partition("\n")[0]
     numbers = [cls.constant(f"num_{what}") for what in ("obs", "actions")]
-    obs, actions = (str(n.value) if isinstance(n, ast.Constant) else "" for n in numbers)
+    # Zero stands for what follows from the robot's file.
+    obs, actions = (str(n.value or "") if isinstance(n, ast.Constant) else "" for n in numbers)
     return goal, obs, actions
