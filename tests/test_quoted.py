@@ -53,7 +53,8 @@ def rounded_costs(which):
 
 
 def dropped_in(trainer):
-    return result("drop_in_Ant_h200_2026-11-21")["trainers"][trainer]["train_fps"] / 1e6
+    name = {"rl_games": "graphs", "phalanx": "alone"}[trainer]
+    return result(f"drop_in_Ant_{name}_h200_2026-11-29")["trainers"][trainer]["train_fps"] / 1e6
 
 
 def unilab(name):
