@@ -122,12 +122,17 @@ def test_replayed_setters_and_refreshes_leave_the_same_bits_as_eager_ones(tmp_pa
         listed = torch.randint(16, (count,), generator=draw, device="cuda", dtype=torch.int32)
         shapes = [worlds[0].tensors[name].shape for name in ("actor_root_state", "dof_state")]
         noise = [torch.randn(shape, generator=draw, device="cuda") for shape in shapes]
-        chosen, roots, dofs = map(gymtorch.unwrap_tensor, (listed, *noise))
+        noise += [torch.randn(24, 3, generator=draw, device="cuda") for _ in range(2)]
+        chosen, roots, dofs, force, place = map(gymtorch.unwrap_tensor, (listed, *noise))
         for sim in (world.sim for world in worlds):
             GYM.set_actor_root_state_tensor_indexed(sim, roots, chosen, count)
             GYM.set_dof_state_tensor_indexed(sim, dofs, chosen, count)
             if k % 2:
                 GYM.set_dof_state_tensor(sim, dofs)
+            GYM.apply_rigid_body_force_tensors(sim, force, None, gymapi.LOCAL_SPACE)
+            GYM.apply_rigid_body_force_at_pos_tensors(sim, force, place, gymapi.ENV_SPACE)
+        applied = [world.sim.physics.groups[0].state.engine.xfrc_applied for world in worlds]
+        assert torch.equal(*applied)
         for name in STATES[:3]:
             assert torch.equal(*(world.tensor(name) for world in worlds)), name
 

@@ -89,7 +89,16 @@ def play(world: World, steps: int, before_step=lambda k: None) -> list[torch.Ten
             GYM.set_actor_root_state_tensor(sim, roots)
             GYM.set_dof_state_tensor(sim, dofs)
             GYM.set_dof_velocity_target_tensor(sim, efforts)
-        shown += [world.tensor(name).clone() for name in KINDS]
+        force, place = (
+            torch.randn(GYM.get_sim_rigid_body_count(sim), 3, generator=draw) for _ in "ab"
+        )
+        force, place = gymtorch.unwrap_tensor(force), gymtorch.unwrap_tensor(place)
+        for space in gymapi.CoordinateSpace:
+            GYM.apply_rigid_body_force_tensors(sim, force, None, space)
+            GYM.apply_rigid_body_force_tensors(sim, force, place, space)
+            GYM.apply_rigid_body_force_at_pos_tensors(sim, force, place, space)
+        if k % 2:
+            shown += [world.tensor(name).clone() for name in KINDS]
         world.step()
         for key in (*((name,) for name in KINDS), ("jacobian", "a1"), ("mass_matrix", "a1")):
             world.tensor(*key)

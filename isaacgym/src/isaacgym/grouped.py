@@ -11,7 +11,7 @@ into them, and setters hand each group its rows.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
@@ -21,9 +21,11 @@ from torch import Tensor
 
 from isaacgym.arguments import Arguments
 from isaacgym.descriptor import Tensor as Descriptor
+from isaacgym.enums import CoordinateSpace
 from isaacgym.jacobians import DIFFERENT
 from isaacgym.physics import Physics
 from isaacgym.replays import Replays
+from isaacgym.setters import Setters
 from isaacgym.structure import groups_of
 from isaacgym.world import Env, World
 from phalanx.errors import PhalanxError
@@ -167,12 +169,18 @@ class GroupedPhysics:
         """Add forces [N] at the centres of mass and torques [N m], (bodies, 3) each or None, for
         the next `simulate`."""
         shape = (self.world.num_bodies, 3)
-        force, torque = (
-            None if x is None else self._arguments.rows(x, shape, call) for x in (forces, torques)
-        )
-        for k, group in enumerate(self.groups):
-            own = [None if x is None else self._part(x, "bodies", k) for x in (force, torque)]
-            group.setters.apply_forces(own[0], own[1], space)
+        given = {
+            name: self._arguments.rows(x, shape, call)
+            for name, x in (("force", forces), ("torque", torques))
+            if x is not None
+        }
+
+        def apply(setters: Setters, *own: Tensor) -> None:
+            named = dict(zip(given, own, strict=True))
+            setters.apply_forces(named.get("force"), named.get("torque"), space)
+
+        if given:
+            self._apply((*given, space), space, apply, *given.values())
 
     def apply_forces_at(self, forces: Any, positions: Any, space: int, call: str) -> None:
         """Add forces [N] at positions [m], (bodies, 3) each, for the next `simulate`; None stands
@@ -182,9 +190,24 @@ class GroupedPhysics:
             return
         shape = (self.world.num_bodies, 3)
         force, place = (self._arguments.rows(x, shape, call) for x in (forces, positions))
-        for k, group in enumerate(self.groups):
-            own = [self._part(x, "bodies", k) for x in (force, place)]
-            group.setters.apply_forces_at(own[0], own[1], space)
+
+        def apply(setters: Setters, force: Tensor, place: Tensor) -> None:
+            setters.apply_forces_at(force, place, space)
+
+        poses = CoordinateSpace.LOCAL_SPACE  # it needs them in any space
+        self._apply(("force at", space), poses, apply, force, place)
+
+    def _apply(self, key: Hashable, space: int, apply: Callable[..., None], *given: Tensor) -> None:
+        """Call `apply` with the setters of each group and its rows of `given`; on a GPU as one
+        graph. space: see `Setters.expect_forces`."""
+        for group in self.groups:
+            group.setters.expect_forces(space)
+
+        def apply_each(*given: Tensor) -> None:
+            for k, group in enumerate(self.groups):
+                apply(group.setters, *(self._part(x, "bodies", k) for x in given))
+
+        self._replays.run(key, apply_each, *given)
 
     def set_gravity(self, gravity: list[float]) -> None:
         """Set gravity [m/s^2] in all environments, from the next `simulate` on."""

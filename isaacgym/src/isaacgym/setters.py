@@ -67,9 +67,9 @@ class Setters:
         given = force if torque is None else torque
         if given is None:
             return
+        self.expect_forces(space)
         wrench = [torch.zeros_like(given) if x is None else x for x in (force, torque)]
         if space == CoordinateSpace.LOCAL_SPACE:
-            state.refresh_derived()
             quat = state.field("xquat")[:, 1:]
             wrench = [rotate(quat, x) for x in wrench]
         self._add_wrench(*wrench)
@@ -77,7 +77,7 @@ class Setters:
     def apply_forces_at(self, force: Tensor, place: Tensor, space: int) -> None:
         """Add forces [N] at positions [m], (N, B, 3), for the next `simulate`."""
         state = self.state
-        state.refresh_derived()
+        self.expect_forces(CoordinateSpace.LOCAL_SPACE)
         if space == CoordinateSpace.LOCAL_SPACE:
             quat = state.field("xquat")[:, 1:]
             force = rotate(quat, force)
@@ -89,12 +89,18 @@ class Setters:
         torque = torch.linalg.cross(place - state.field("xipos")[:, 1:], force)
         self._add_wrench(force, torque)
 
-    def _add_wrench(self, force: Tensor, torque: Tensor) -> None:
-        state = self.state
+    def expect_forces(self, space: int) -> None:
+        """Have `simulate` take forces on bodies, and poses ready for those along links' axes: where
+        a call is replayed as a graph, it does neither."""
         if not self.forces_used:
             self.forces_used = True
-            state.change_step()
-        state.engine.xfrc_applied[:, 1:] += torch.cat([force, torque], -1)
+            self.state.change_step()
+            self.state.engine.xfrc_applied.zero_()  # makes it, before a capture
+        if space == CoordinateSpace.LOCAL_SPACE:
+            self.state.refresh_derived()
+
+    def _add_wrench(self, force: Tensor, torque: Tensor) -> None:
+        self.state.engine.xfrc_applied[:, 1:] += torch.cat([force, torque], -1)
 
 
 def _write(field: Tensor, columns: Places, new: Tensor, listed: Tensor | None) -> None:
