@@ -269,7 +269,7 @@ class Physics:
         for name, value in self._initial.items():
             held = getattr(engine, name)
             at = lost.view(-1, *(1,) * (held.dim() - 1))
-            held.copy_(torch.where(at, value, held))
+            torch.where(at, value, held, out=held)
 
     def _capturing(self) -> AbstractContextManager[None]:
         return self.state.engine.engine.capture()

@@ -39,6 +39,9 @@ class VelocityLimits:
         self._nowhere = torch.zeros(state.num_envs, dtype=torch.bool, device=state.device)
         self._stiffness = torch.zeros(nv, device=state.device)
         """Inertia (nv,) that holds a joint at its limit [kg or kg m^2]; 0 for roots."""
+        self._held = self._stiffness > 0
+        """(nv,) bool: degrees of freedom with such an inertia."""
+        self._lowest = -self.fastest
 
     def begin(self) -> None:
         """Have the steps of a new engine keep what an impulse needs. On a GPU the next one may be
@@ -74,6 +77,8 @@ class VelocityLimits:
             state.root_v.write(self._slow, of_roots / 3**0.5)
         self.keep.copy_(state.tensor(keep))
         self._stiffness.copy_(state.tensor(stiffness))
+        self._held.copy_(self._stiffness > 0)
+        self._lowest.copy_(-self.fastest)
         damps = bool((keep < 1).any())
         if damps != self.damps:
             state.change_step()
@@ -90,16 +95,16 @@ class VelocityLimits:
             self.bounding = not bool((v.abs() <= self._slow).all())
             if not self.bounding:
                 return self._nowhere
-        excess = v - torch.clamp(v, -self.fastest, self.fastest)  # (N, nv)
+        excess = v - torch.clamp(v, self._lowest, self.fastest)  # (N, nv)
         if len(state.free):
             roots = state.root_v.of(v).reshape(len(v), -1, 3)
             speed = torch.linalg.vector_norm(roots, dim=-1, keepdim=True)
             kept = (self._longest / speed.clamp_min(SLOWEST)).clamp_max(1.0)
             state.root_v.write(excess, (roots * (1 - kept)).flatten(1))
         bounded = excess.any(1)
-        change = -torch.where(self._stiffness > 0, 0.0, excess)
+        change = -excess.masked_fill(self._held, 0.0)
         if len(state.dof_v):
-            added = torch.where(excess != 0, self._stiffness, 0.0)
+            added = (excess != 0) * self._stiffness
             change -= engine.solve_m(added * excess, added)
         v += change
         self._move(change * self._timestep, bounded)
