@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -789,8 +790,27 @@ def test_films_show_bodies_that_the_task_sets(exported, tmp_path, monkeypatch):
     trial = Trial(policy, episodes=2)
     for _ in range(5):
         trial.step()
-    sim2sim._video(trial, tmp_path, None)
+    sim2sim._video(trial, tmp_path, None, threading.Event())
     np.testing.assert_allclose(filmed, [[0, 0.2, 0.4], [0.1, 0.3, 0.5]], rtol=1e-6)
+
+
+def test_ctrl_c_ends_the_film_of_a_trial(exported, tmp_path, monkeypatch):
+    drawn = []
+
+    def draw(*_, on_frame=lambda *_: None, **__):
+        for k in range(2000):
+            time.sleep(0.002)
+            on_frame(k, 2000)
+        drawn.append("all of it")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("phalanx.video.render_video", draw)
+    monkeypatch.setattr(sim2sim, "_training", stop)
+    with pytest.raises(KeyboardInterrupt):
+        sim2sim.sim2sim([str(exported("LSTM")[2]), "episodes=1", f"out={tmp_path}"])
+    assert not drawn
 
 
 def test_reset_of_the_page_begins_an_episode(exported, monkeypatch):

@@ -114,3 +114,22 @@ def test_warmup_checks_its_options(capsys):
     with pytest.raises(SystemExit):
         main(["warmup", "task=Atn"])
     assert "unknown task 'Atn'; did you mean 'Ant'?" in capsys.readouterr().err
+
+
+def test_an_interrupt_leaves_out_what_has_not_begun_to_compile(monkeypatch):
+    loaded = []
+
+    def load(*_):
+        time.sleep(0.02)
+        loaded.append(1)
+
+    def stop(done, modules):
+        if done:
+            raise KeyboardInterrupt
+
+    module = SimpleNamespace(kernels=(), load=load)
+    monkeypatch.setattr(kernels, "_launched_by", lambda *_: [(module, None, None)] * 200)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    with pytest.raises(KeyboardInterrupt), kernels.progress(stop):
+        kernels.load_together(None, None)
+    assert len(loaded) < 200

@@ -6,6 +6,7 @@ import re
 import struct
 import subprocess
 import sys
+import threading
 
 import mujoco
 import numpy as np
@@ -487,6 +488,30 @@ def test_a_mesh_whose_finer_search_fails_is_split_coarsely(load, tmp_path, monke
         '<asset><mesh name="tee" file="tee.stl"/></asset>',
     )
     assert load(text, decompose=True).compile().ngeom >= 2
+
+
+def test_an_interrupted_split_ends_at_once_and_keeps_nothing(tmp_path, monkeypatch):
+    pytest.importorskip("coacd", reason="needs phalanx[decompose]")
+    monkeypatch.setattr(decompose, "FOLDER", tmp_path / "hulls")
+    monkeypatch.setattr(decompose, "__file__", str(tmp_path / "decompose.py"))
+    monkeypatch.setenv("PHALANX_SPLIT_SECONDS", "4")
+    (tmp_path / "coacd_process.py").write_text("import time; time.sleep(60)")
+    split, begun = decompose.convex_parts, threading.Event()
+    run = decompose._run_coacd
+    monkeypatch.setattr(decompose, "_run_coacd", lambda *args: begun.set() or run(*args))
+
+    def parts(vertices, faces, name, *more):
+        if name == "first":
+            return split(vertices, faces, name, *more)
+        begun.wait(30)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(decompose, "convex_parts", parts)
+    vertices, faces = np.random.default_rng(0).random((9, 3)), np.array([[0, 1, 2], [3, 4, 5]])
+    meshes = {"second": (vertices, faces), "first": (vertices, faces)}
+    with pytest.raises(KeyboardInterrupt):
+        decompose._split(meshes, tmp_path / "r", Splitting())
+    assert not (tmp_path / "hulls").exists()
 
 
 def test_a_mesh_that_takes_too_long_to_split_stays_a_hull(load, tmp_path, monkeypatch, caplog):

@@ -1,10 +1,12 @@
 """`phalanx sim2sim`: plays an exported policy in plain MuJoCo, with a report, a video or a
 window."""
 
+import contextlib
 import dataclasses
 import json
 import shlex
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -97,14 +99,21 @@ def sim2sim(arguments: list[str]) -> None:
     wanted, steps = round(VIDEO_SECONDS * trial.about.control_hz), 0
     folder = _make_folder(config)
     # Another process renders the first robot's video while the other robots play on.
-    with console.progress() as show, ThreadPoolExecutor(1) as pool:
+    # It ends with the block: a Ctrl-C does not wait for the rest of it.
+    with (
+        console.progress() as show,
+        ThreadPoolExecutor(1) as pool,
+        contextlib.ExitStack() as filming,
+    ):
+        ended = threading.Event()
+        filming.callback(ended.set)
         while trial.running.any():
             trial.step()
             steps += 1
             show(f"{int((~trial.running).sum())} of {config.episodes} episodes, step {steps}")
             complete = len(trial.trace.states) >= wanted or not trial.tracing
             if config.video and complete and film is None:
-                film = pool.submit(_video, trial, folder, console)
+                film = pool.submit(_video, trial, folder, console, ended)
         show("the training player, for comparison")
         figures = trial.figures() | {"policy": config.policy}
         figures["training"] = _training(config, trial, figures, console)
@@ -208,8 +217,12 @@ def _make_folder(config: Sim2SimOptions) -> Path:
     return folder
 
 
-def _video(trial: Any, folder: Path, console: Console) -> Path | None:
+def _video(trial: Any, folder: Path, console: Console, ended: threading.Event) -> Path | None:
     from phalanx.video import poses, render_video, thinned, with_cheaper_light
+
+    def go_on(done: int, total: int) -> None:
+        if ended.is_set():
+            raise CancelledError
 
     hz = trial.about.control_hz
     states = np.array(trial.trace.states[: round(VIDEO_SECONDS * hz)])[:, None]
@@ -217,7 +230,7 @@ def _video(trial: Any, folder: Path, console: Console) -> Path | None:
     model = with_cheaper_light(trial.robots[0].model)
     try:
         path = folder / "video.mp4"
-        return render_video(model, path=path, fps=fps, **poses(model, shown))
+        return render_video(model, path=path, fps=fps, on_frame=go_on, **poses(model, shown))
     except PhalanxError as error:
         console.print(f"no video: {error}")
         return None

@@ -21,6 +21,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -115,19 +116,31 @@ def decompose(
 
 def _split(meshes: dict[str, tuple[Array, Faces]], file: Path, splitting: Splitting) -> list[Parts]:
     """The parts of each mesh, several at the same time."""
+    ended = threading.Event()
     with ThreadPoolExecutor(max(1, min(len(meshes), os.cpu_count() or 1))) as threads:
         jobs = [
-            threads.submit(convex_parts, *mesh, name, file, splitting)
+            threads.submit(convex_parts, *mesh, name, file, splitting, ended)
             for name, mesh in meshes.items()
         ]
-        return [job.result() for job in jobs]
+        try:
+            return [job.result() for job in jobs]
+        except BaseException:  # Ctrl-C among them; nobody waits for the rest
+            ended.set()
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def convex_parts(
-    vertices: Array, faces: Faces, name: str, file: Path, splitting: Splitting
+    vertices: Array,
+    faces: Faces,
+    name: str,
+    file: Path,
+    splitting: Splitting,
+    ended: threading.Event | None = None,
 ) -> Parts:
     """Convex meshes that together stand for one: its layers', else those that CoACD finds, from the
-    cache if it was split before. Its hull, with a warning, if CoACD fails or takes too long."""
+    cache if it was split before. Its hull, with a warning, if CoACD fails or takes too long. Raises
+    PhalanxError once `ended` is set."""
     if missing := [name for name in NEEDS if importlib.util.find_spec(name) is None]:
         raise PhalanxError(
             f"decomposing meshes needs {' and '.join(missing)}; install it with:"
@@ -158,7 +171,7 @@ def convex_parts(
         coarse = splitting.options(closed=False, large=True)
         searches = [options] if options == coarse else [options, coarse]
         for search in searches:
-            if parts := _run_coacd(vertices, faces, search, 1 / len(searches)):
+            if parts := _run_coacd(vertices, faces, search, 1 / len(searches), ended):
                 tolerance = search["threshold"] * mesh.extents.max() / LOOSER
                 parts = merged(parts, tolerance, splitting.max_parts, splitting.max_vertices)
                 break
@@ -177,8 +190,16 @@ def convex_parts(
     return parts
 
 
-def _run_coacd(vertices: Array, faces: Faces, options: dict[str, Any], share: float) -> Parts:
-    """The parts that CoACD finds; none if it fails or takes more than this share of the time."""
+def _run_coacd(
+    vertices: Array,
+    faces: Faces,
+    options: dict[str, Any],
+    share: float,
+    ended: threading.Event | None = None,
+) -> Parts:
+    """The parts that CoACD finds; none if it fails or takes more than this share of the time.
+    Raises PhalanxError if it was `ended`, which is no answer to keep."""
+    ended = ended or threading.Event()
     try:
         seconds = share * float(os.environ.get(SECONDS, 300))
     except ValueError:
@@ -192,15 +213,21 @@ def _run_coacd(vertices: Array, faces: Faces, options: dict[str, Any], share: fl
         command = [sys.executable, "-P", str(Path(__file__).with_name("coacd_process.py"))]
         command += [str(mesh), json.dumps(options), str(found)]
         path = os.pathsep.join(entry for entry in sys.path if entry)
-        try:
-            subprocess.run(
-                command, env={**os.environ, "PYTHONPATH": path}, timeout=seconds, check=True,
-                capture_output=True,
+        with open(Path(folder) / "log", "wb") as said:
+            process = subprocess.Popen(
+                command, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
+                stdout=said, stderr=said, start_new_session=True,  # Ctrl-C is for `_split`
             )  # fmt: skip
-        except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
-            log.debug("CoACD: %s", error)
-            return []
-        return _load(found)
+        last = time.monotonic() + seconds
+        try:
+            while process.poll() is None and time.monotonic() < last and not ended.wait(0.02):
+                pass
+        finally:
+            process.kill()
+            process.wait()
+        if ended.is_set():
+            raise PhalanxError("splitting a mesh was interrupted")
+        return _load(found) if process.returncode == 0 else []
 
 
 def _hull(vertices: Array, faces: Faces) -> tuple[Array, Faces]:

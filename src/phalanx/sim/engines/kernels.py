@@ -48,14 +48,18 @@ def load_together(step: Callable[[], None], opt: Any) -> None:
     _report_progress(0, len(loads))
     with ThreadPoolExecutor(max(1, min(len(loads), os.cpu_count() or 1))) as pool:
         pending = {pool.submit(module.load, device, dim) for module, device, dim in loads}
-        while pending:
-            done, pending = wait(pending, SECONDS_BETWEEN_WORDS, FIRST_COMPLETED)
-            for future in done:
-                future.result()
-            _report_progress(len(loads) - len(pending), len(loads))
-            if pending and not said and time.perf_counter() - began > QUICK_S:
-                said = True
-                log.warning("compiling %d modules of kernels; %s", len(loads), CACHED)
+        try:
+            while pending:
+                done, pending = wait(pending, SECONDS_BETWEEN_WORDS, FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+                _report_progress(len(loads) - len(pending), len(loads))
+                if pending and not said and time.perf_counter() - began > QUICK_S:
+                    said = True
+                    log.warning("compiling %d modules of kernels; %s", len(loads), CACHED)
+        except BaseException:  # Ctrl-C among them; nobody waits for those that have not begun
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _report_progress(loaded: int, modules: int) -> None:
