@@ -63,6 +63,13 @@ def test_ranks_stay_equal_in_cuda_graphs(tmp_path, kind):
     assert "continuing at iteration 48" in alone
 
 
+def test_a_run_on_the_second_gpu_alone_learns(tmp_path):
+    second = ["sim_device=cuda:1", "rl_device=cuda:1", "experiment=x"]
+    out = trained(tmp_path, ["task=Cartpole", "num_envs=1024", "max_iterations=60", *second])
+    assert "without CUDA graphs" not in out
+    assert json.loads((tmp_path / "runs/x/result.json").read_text())["mean_return"] > 200
+
+
 def test_a_killed_rank_ends_all_within_a_minute(tmp_path):
     run = start(tmp_path, ["task=Ant", "num_envs=1024", "max_iterations=100000", "devices=2"])
     file = tmp_path / "runs/Ant/nn/last_Ant.pth"

@@ -103,6 +103,20 @@ def test_views_of_two_actors_lie_beside_each_other(tmp_path):
         _ = arm.contact_force
 
 
+def test_another_gpu_becomes_the_current_one(tmp_path, monkeypatch):
+    """CUDA graphs would otherwise be captured on the first, where nothing happens."""
+    current = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+
+    def engine(scene, num_envs):
+        raise RuntimeError(f"current: {current}")
+
+    with pytest.raises(RuntimeError, match="index=1"):
+        Sim(ball_scene(tmp_path), 1, "cuda:1", engine=engine)
+
+
 def test_joint_limits_are_infinite_where_there_are_none(tmp_path):
     scene = Scene()
     text = PENDULUM.replace('name="hinge"', 'name="hinge" limited="true" range="-90 45"')

@@ -31,3 +31,10 @@ def resolve_device(device: str | SupportsIndex | torch.device) -> torch.device:
             f"device {device} was requested, but PyTorch finds {seen} here; use cpu or auto"
         )
     return torch.device("cuda", index)
+
+
+def make_current(device: torch.device) -> None:
+    """Have torch capture CUDA graphs on `device`, if it is a GPU: of another than the current one
+    they would be empty."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)

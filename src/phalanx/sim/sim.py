@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.compute.devices import resolve_device
+from phalanx.compute.devices import make_current, resolve_device
 from phalanx.errors import PhalanxError, did_you_mean, no_attribute
 from phalanx.fits import check_fits, check_tensor, mapping
 from phalanx.gate import show
@@ -96,6 +96,7 @@ class Sim:
         check_count("substeps", substeps)
         self._warned_before = count_warnings()
         self.device = resolve_device(device)
+        make_current(self.device)
         self.engine = make_engine(engine, scene, num_envs, self.device, threads, deterministic)
         self.model: mujoco.MjModel = self.engine.model
         """The model of one environment. Its arrays are read-only, because engines copy the model

@@ -305,7 +305,7 @@ class WarpEngine:
     @contextlib.contextmanager
     def capture(self) -> Iterator[None]:
         # One stream wrapper for the whole capture: Warp does not recognise a second one.
-        self._capture_stream = wp.stream_from_torch(torch.cuda.current_stream())
+        self._capture_stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
         wp.capture_begin(stream=self._capture_stream, external=True)
         try:
             yield
@@ -473,7 +473,9 @@ class WarpEngine:
             with wp.ScopedDevice(self._wp_device):
                 yield
             return
-        stream = self._capture_stream or wp.stream_from_torch(torch.cuda.current_stream())
+        stream = self._capture_stream or wp.stream_from_torch(
+            torch.cuda.current_stream(self.device)
+        )
         with wp.ScopedStream(stream, sync_enter=False, sync_exit=False):
             yield
 

@@ -162,6 +162,6 @@ class BatchPictures:
             with wp.ScopedDevice(self._wp_device):
                 yield
             return
-        stream: Any = wp.stream_from_torch(torch.cuda.current_stream())
+        stream: Any = wp.stream_from_torch(torch.cuda.current_stream(self._device))
         with wp.ScopedStream(stream, sync_enter=False, sync_exit=False):
             yield
