@@ -185,6 +185,7 @@ MISTAKES = [
     ("--against=mjlab", "against=mjlab needs the package mjlab; install it with `pip install"),
     ("--against mjlab", "against=mjlab needs the package mjlab; install it with `pip install"),
     ("out=/tmp", "cannot write /tmp: it is a folder; give out= a file in it"),
+    ("results=none.json", "phalanx: cannot read none.json: no such file or directory"),
     ("out=/nowhere/x.json", "cannot write /nowhere/x.json: /nowhere is not a writable folder"),
     ("results=/nowhere.json", "cannot read /nowhere.json: no such file or directory"),
     ("task.env.epsiode_length=3", "task.env.epsiode_length; did you mean 'episode_length'?"),

@@ -12,7 +12,8 @@ from phalanx.gate import MAX_TEXT, Where, read_text, reason
 
 def read_json(path: Where, most: int = MAX_TEXT) -> Any:
     """The content of a JSON file of at most `most` bytes. Raises PhalanxError for anything else."""
+    text = read_text(path, most)
     try:
-        return json.loads(read_text(path, most))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise PhalanxError(f"{path} is damaged, it is not JSON: {reason(error)}") from error

@@ -208,8 +208,8 @@ def _table(clip: Clip, robot: Robot) -> Table:
         "length": f"{clip.length:.3f} s",
         "speed": f"{way / clip.length:.2f} m/s over {way:.2f} m",
         "root height": f"{clip.root_pos[:, 2].min():.3f} to {clip.root_pos[:, 2].max():.3f} m",
-        "lowest point": f"{1000 * pose.lowest.min():.0f} mm, in half of all frames below"
-        f" {1000 * np.median(pose.lowest):.0f} mm",
+        "lowest point": f"{round(1000 * pose.lowest.min())} mm, in half of all frames below"
+        f" {round(1000 * np.median(pose.lowest))} mm",
         "joints": f"{len(clip.joints)}, fastest {fastest:.1f} rad/s, {beyond} beyond limits",
     }
     if clip.loop:
