@@ -368,6 +368,32 @@ def stepped(model, sim, env, steps=1):
     return data
 
 
+@pytest.mark.parametrize("iterations", [4, 5, 7])
+def test_few_iterations_leave_room_for_line_searches(iterations):
+    """Full steps alone do not end with rows of friction, which have two sides each."""
+    legs = ""
+    for x, y in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+        at, foot = f"{0.2 * x} {0.2 * y} 0", f"{0.3 * x} {0.3 * y} -.3"
+        legs += f'''<body pos="{at}">
+        <joint axis="0 0 1" range="-40 40" damping=".1" frictionloss=".5"/>
+        <geom type="capsule" fromto="0 0 0 {at}" size=".06"/><body pos="{at}">
+        <joint axis="{-y} {x} 0" range="-60 10" frictionloss=".5"/>
+        <geom type="capsule" fromto="0 0 0 {foot}" size=".05"/></body></body>'''
+    sim = make(
+        f'''<mujoco><option iterations="{iterations}" timestep=".004"/><worldbody>
+        <geom type="plane" size="5 5 1"/><body pos="0 0 .4"><freejoint/><geom size=".2" mass="4"/>
+        {legs}</body></worldbody></mujoco>'''
+    )
+    model, acceleration = exact(sim.model), sim.stale("qacc")
+    sim.qvel[:] = torch.randn(sim.qvel.shape, generator=torch.Generator().manual_seed(1))
+    for _ in range(12):
+        datas = [stepped(model, sim, env) for env in range(N)]
+        sim.step()
+        for env, data in enumerate(datas):
+            error = np.abs(acceleration[env].numpy() - data.qacc).max()
+            assert error < 2e-2 * (1 + np.abs(data.qacc).max())
+
+
 def test_capsules_exactly_side_by_side_and_bodies_with_one_centre_touch():
     rail = '<geom type="capsule" size=".1 .3" pos="0 {} .2" euler="0 90 0"/>'.format
     beam = """<body pos=".2 0 .37" euler="0 90 0"><freejoint/><geom type="capsule" size=".1 .3"/>

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from test_fused import N, exact, make, stepped, stir
+from phalanx.errors import PhalanxError
+from phalanx.sim import Sim
+from test_fused import N, Text, exact, make, stepped, stir
 
 SHAPES = {
     "sphere": ".15", "box": ".2 .1 .15", "capsule": ".1 .1", "cylinder": ".15 .1",
@@ -265,14 +267,25 @@ def test_rangefinders_are_mujocos():
     assert 0.3 < hits / (3 * N * 26) < 1
     size = sim.model_field("geom_size")
     size[1:, 3] = 0.1  # the ball at the left is smaller in the others
-    sim.qpos.copy_(torch.from_numpy(sim.model.qpos0).float())
+    sim.qpos.copy_(torch.tensor(sim.model.qpos0.tolist()))
     sim.forward()
     assert (sim.sensordata[0] != sim.sensordata[1]).any()
+    with pytest.raises(PhalanxError, match="geom_rgba"):
+        sim.model_field("geom_rgba")  # rays pass what is clear in the model
     changed = sim.engine.model_of(1)
     data = mujoco.MjData(changed)
     data.qpos[:] = sim.qpos[1].numpy()
     mujoco.mj_forward(changed, data)
     np.testing.assert_allclose(sim.sensordata[1, :27], data.sensordata[:27], atol=1e-4)
+
+
+@pytest.mark.parametrize(("rays", "name"), [(4, "fused"), (12, "mujoco")])
+def test_auto_leaves_many_rays_to_mujoco_on_a_cpu(rays, name):
+    sites = "".join(f'<site name="s{i}" euler="{9 * i} 0 0"/>' for i in range(rays))
+    sensors = "".join(f'<rangefinder site="s{i}"/>' for i in range(rays))
+    sim = Sim(Text(RANGES.format(sites, sensors)), 256, "cpu", engine="auto")
+    assert sim.engine.name == name
+    assert ("12 rangefinders among 10 geoms" in sim.engine_report()) == (name == "mujoco")
 
 
 @pytest.mark.parametrize("option", ["", 'integrator="RK4"'])

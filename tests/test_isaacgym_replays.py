@@ -15,7 +15,7 @@ KINDS = ("actor_root_state", "dof_state", "rigid_body_state", "dof_force")
 class Recorded(TorchDispatchMode):
     """A `Graph` that runs its function once; later calls do again what torch did then."""
 
-    def __init__(self, function):
+    def __init__(self, function, device):
         super().__init__()
         self.function, self.calls = function, []
 

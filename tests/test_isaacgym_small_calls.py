@@ -392,7 +392,8 @@ def test_states_of_joints_are_pairs(tmp_path):
     env = world.env()
     GYM.create_actor(env, arm, pose(), "p", 0, 0)
     assert GYM.set_actor_dof_states(env, 0, [(0.1, 0.2)], gymapi.STATE_ALL)
-    for wrong in ([0.3], np.float32([0.3]), np.float32([[0.3, 0.4]]), torch.zeros(1)):
+    lists = [0.3], [[0.3, 0.4]], [[0.3], [0.4]], [np.float32([0.3, 0.4])], [(0.3,)]
+    for wrong in (*lists, np.float32([0.3]), np.float32([[0.3, 0.4]]), torch.zeros(1)):
         with pytest.raises(PhalanxError, match="takes an array of gymapi"):
             GYM.set_actor_dof_states(env, 0, wrong, gymapi.STATE_ALL)
     assert GYM.get_actor_dof_states(env, 0, gymapi.STATE_ALL)[0].tolist() == pytest.approx(

@@ -69,8 +69,11 @@ def test_jacobians_are_mujocos(tmp_path, engine):
         for found, at in ((own, data.xpos[body].copy()), (elsewhere, point[env].double().numpy())):
             mujoco.mj_jac(sim.model, data, rows[0], rows[1], at, body)
             np.testing.assert_allclose(found[env], rows.reshape(6, 9), atol=2e-5)
-    with pytest.raises(PhalanxError, match="no body 'tib' in the simulation"):
-        sim.jacobian("tib")
+    for wrong in ("tib", None, 2):
+        with pytest.raises(PhalanxError, match=f"no body {wrong!r} in the simulation"):
+            sim.jacobian(wrong)
+    with pytest.raises(PhalanxError, match=r"`at` is torch\.float64 of shape"):
+        sim.jacobian(tip, point.double())
 
 
 def test_warp_compiles_what_solve_m_launches_side_by_side(tmp_path, monkeypatch):

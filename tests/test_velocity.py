@@ -606,6 +606,14 @@ def test_a_robot_needs_a_servo_on_each_joint(tmp_path):
         make(asset=str(tmp_path / "robot.xml"))
 
 
+def test_a_servo_brings_its_joint_to_the_angle_that_it_is_told(tmp_path):
+    text = (ASSETS / "go2.xml").read_text()
+    text = text.replace('<position name="FL_thigh"', '<position name="FL_thigh" gear="2"', 1)
+    (tmp_path / "robot.xml").write_text(text)
+    with pytest.raises(PhalanxError, match="with a gear of 2 servo 'FL_thigh' brings its joint to"):
+        make(asset=str(tmp_path / "robot.xml"))
+
+
 def test_a_foot_is_a_point_of_its_body():
     """Against MuJoCo's velocity of that point, with a robot that turns."""
     point = (0.04, 0.01, -0.037)

@@ -47,9 +47,12 @@ class StateCalls:
         call = "set_actor_dof_states"
         actor = actor_of(env, handle, call)
         try:
-            given = np.asarray(states)
-            pairs = isinstance(states, (list, tuple)) and (given.ndim > 1 or not given.size)
-            if given.dtype.names != DofState.dtype.names and not pairs:
+            record = DofState.dtype
+            pairs = isinstance(states, (list, tuple)) and all(
+                (isinstance(s, tuple) and len(s) == 2) or getattr(s, "dtype", None) == record
+                for s in states
+            )
+            if not pairs and np.asarray(states).dtype.names != DofState.dtype.names:
                 raise TypeError  # NumPy would take a plain number as position and velocity
             states = np.asarray(states, DofState.dtype).reshape(-1)
         except (TypeError, ValueError, OverflowError):

@@ -78,7 +78,8 @@ class Physics:
         jacobians = Jacobians(state, drives, world.envs)
         self._tensors = Tensors(state, self._forces, jacobians, replays)
         self._setters = Setters(state, drives)
-        self._graph = Graph(self._advance, self._capturing) if device.type == "cuda" else None
+        gpu = device.type == "cuda"
+        self._graph = Graph(self._advance, self._capturing, device) if gpu else None
         self._terrain: Terrain | None = None
         self._initial: dict[str, Tensor] = {}
         self._warned_of_divergence = False

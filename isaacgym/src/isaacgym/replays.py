@@ -20,7 +20,7 @@ class Replays:
     """`captures`: whether calls become graphs; on a GPU they do."""
 
     def __init__(self, device: torch.device) -> None:
-        self.captures = device.type == "cuda"
+        self._device, self.captures = device, device.type == "cuda"
         self._graphs: dict[Hashable, tuple[list[Tensor], Graph]] = {}
 
     def run(self, key: Hashable, function: Callable[..., None], *inputs: Tensor) -> None:
@@ -33,7 +33,7 @@ class Replays:
         if key not in self._graphs:
             with torch.inference_mode(False):  # later calls may come from outside of that mode
                 held = [torch.empty_like(given) for given in inputs]
-            self._graphs[key] = held, Graph(partial(function, *held))
+            self._graphs[key] = held, Graph(partial(function, *held), device=self._device)
         held, graph = self._graphs[key]
         for own, given in zip(held, inputs, strict=True):
             own.copy_(given)

@@ -38,11 +38,11 @@ def discard_all() -> None:
 
 
 class Graphs(dict[Any, "Graph"]):
-    """Graphs by key; `warn` is called with a sentence about a function that waits for the
-    device."""
+    """Graphs by key; `warn` is called with a sentence about a function that waits for the device.
+    device: see `Graph`."""
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
-        self._warn = warn
+    def __init__(self, warn: Callable[[str], None], device: torch.device | None = None) -> None:
+        self._warn, self._device = warn, device
 
     def launch(
         self,
@@ -52,7 +52,7 @@ class Graphs(dict[Any, "Graph"]):
     ) -> None:
         """Call `function`, or replay its graph, which is stored under `key`."""
         if key not in self:
-            self[key] = Graph(function, context)
+            self[key] = Graph(function, context, self._device)
         graph = self[key]
         graph()
         if line := graph.obstacle:
@@ -67,15 +67,18 @@ class Graphs(dict[Any, "Graph"]):
 
 
 class Graph:
-    """`function()` captured once and replayed; `context` is entered while capturing."""
+    """`function()` captured once and replayed; `context` is entered while capturing. device: the
+    GPU of its tensors, None for the current one; captured on another, a graph would be empty."""
 
     def __init__(
         self,
         function: Callable[[], None],
         context: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+        device: torch.device | None = None,
     ) -> None:
         self._function = function
         self._context = context
+        self._device = device
         self._graph: torch.cuda.CUDAGraph | None = None
         self._eager_calls = 0
         self.obstacle = ""
@@ -83,6 +86,13 @@ class Graph:
         does."""
 
     def __call__(self) -> None:
+        if self._device is None:
+            self._run()
+        else:
+            with torch.cuda.device(self._device):
+                self._run()
+
+    def _run(self) -> None:
         if self._graph is not None:
             self._graph.replay()
         elif self._eager_calls < EAGER_CALLS:

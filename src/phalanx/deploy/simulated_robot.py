@@ -174,4 +174,5 @@ def _is_servo(model: mujoco.MjModel, actuator: int | None, kind: str) -> bool:
         return False
     _, stiffness, damping = model.actuator_biasprm[actuator, :3]
     affine = model.actuator_biastype[actuator] == mujoco.mjtBias.mjBIAS_AFFINE
+    affine = affine and model.actuator_gainprm[actuator, 0] != 0  # else no control moves it
     return bool(affine and (stiffness != 0) == (kind == "position") and (stiffness or damping))

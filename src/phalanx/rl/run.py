@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from phalanx.compute.determinism import make_deterministic
-from phalanx.compute.devices import make_current
 from phalanx.compute.graphs import EAGER_CALLS, Graphs
 from phalanx.config import read
 from phalanx.rl import ranks, run_state
@@ -53,7 +52,6 @@ class Run:
         self.env: Any = make_env(c)
         agent.check_spaces(self.env, c)
         device = torch.device(self.env.device)
-        make_current(device)
         self.folder = of_this_rank(Path(c.train_dir) / self.experiment_name, device)
         # TF32 products, 10 bits of mantissa, as RL Games had with Isaac Gym's PyTorch.
         torch.backends.cuda.matmul.allow_tf32 = True
@@ -83,7 +81,7 @@ class Run:
         self._reads = reads
         self._stop_request = ""
         self._restart = RestartPoint(self)
-        self.graphs = Graphs(self.warn)
+        self.graphs = Graphs(self.warn, device)
 
     # -- the loop ----------------------------------------------------------------------------------
 

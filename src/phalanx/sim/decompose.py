@@ -227,7 +227,11 @@ def _run_coacd(
             process.wait()
         if ended.is_set():
             raise PhalanxError("splitting a mesh was interrupted")
-        return _load(found) if process.returncode == 0 else []
+        if process.returncode == 0:
+            return _load(found)
+        words = (Path(folder) / "log").read_text("utf-8", "replace")[-500:]
+        log.debug("CoACD ended with %s: %s", process.returncode, words)
+        return []
 
 
 def _hull(vertices: Array, faces: Faces) -> tuple[Array, Faces]:

@@ -119,6 +119,7 @@ class Sim:
         self._states = {name: self.engine.field(name) for name in _STATES}
         self._model_fields: dict[str, Tensor] = {}
         self._kept: list[Tensor] = []
+        self._bodies = {self.model.body(i).name: i for i in range(self.model.nbody)}
         self._moving: dict[int, Tensor] = {}  # of bodies whose Jacobian was asked for
         self._watch_inputs(["ctrl"])
         self._all = torch.ones_like(self.diverged)
@@ -311,13 +312,19 @@ class Sim:
         (N, 3) where the point is [m, world], None for the body's origin. Of the new state after a
         step; the first call must come before any CUDA graph is captured. Raises PhalanxError for a
         body that the scene does not have."""
-        number = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_BODY, body)
-        if number < 0:
-            names = [self.model.body(i).name for i in range(self.model.nbody)]
-            raise PhalanxError(f"no body {body!r} in the simulation{did_you_mean(body, names)}")
+        if body not in self._bodies:
+            raise PhalanxError(
+                f"no body {body!r} in the simulation{did_you_mean(str(body), self._bodies)}"
+            )
+        number = self._bodies[body]
         if number not in self._moving:
             self._moving[number] = moving_dofs(self.model, number).to(self.device)
         point = self.xpos[:, number] if at is None else at
+        if point.shape != (self.num_envs, 3) or point.dtype != torch.float32:
+            raise PhalanxError(
+                f"sim.jacobian takes points as float32 of shape {(self.num_envs, 3)}; `at` is"
+                f" {point.dtype} of shape {tuple(point.shape)}"
+            )
         centre = self.subtree_com[:, int(self.model.body_rootid[number])]
         return point_jacobian(self.cdof, point - centre, self._moving[number])
 

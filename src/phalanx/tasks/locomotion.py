@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -149,6 +150,15 @@ def check_servos(robot: Actor, file: str) -> None:
         what = f"none on {without[0]!r}" if without else f"the first on {driven[0]!r}"
         raise PhalanxError(
             f"{file} must have one servo on each joint, in the joints' order; it has {what}"
+        )
+    gear, gain = model.actuator_gear[:, 0], model.actuator_gainprm[:, 0]
+    stiffness = -model.actuator_biasprm[:, 1] * gear
+    off = (stiffness != 0) & (np.abs(gain - stiffness) > 1e-6 * np.abs(stiffness))
+    for i in np.flatnonzero(off).tolist():
+        raise PhalanxError(
+            f"{file}: targets are angles, and with a gear of {gear[i]:g} servo"
+            f" {model.actuator(i).name.split('/', 1)[-1]!r} brings its joint to another one; give"
+            " it a gear of 1, and gear x gear times its kp and kv"
         )
 
 

@@ -208,6 +208,8 @@ class FusedEngine:
 
     def _make_model_field(self, name: str) -> None:
         drawn = DRAWN.fullmatch(name) is not None and hasattr(self.model, name)
+        if name in ("geom_rgba", "mat_rgba") and rangefinders.of(self.model).size:
+            raise KeyError(name)  # rays pass what is transparent in the model
         if name not in VARIABLE and not drawn:
             raise KeyError(name)
         if may_be_damped(self.model, name) or may_depend_on_velocity(self.model, name):

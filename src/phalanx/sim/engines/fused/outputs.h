@@ -29,7 +29,7 @@ FN void own_wrenches(const Shown &w, const F (*from_outside)[6], F (*out)[6]) {
   SLOTS(k) EACH(i, 6) out[k][i] = (BODY[k] ? w.wrench[k][i] : ZERO) - from_outside[k][i];
 }
 #undef UNROLL
-#define UNROLL _Pragma("unroll 1")
+#define UNROLL OUTPUT_UNROLL
 
 // A wrench or motion about the tree's origin, about `point`.
 FN void move_force(const F *f, const F *point, F *out) {

@@ -1,5 +1,7 @@
 """Rangefinders: along the z axis of each site, from fields that the step shows; mj_ray."""
 
+from collections.abc import Callable, Iterator
+
 import mujoco
 import numpy as np
 import torch
@@ -9,6 +11,8 @@ from phalanx.sim.engines.fused.numbers import Fields
 
 NEEDS = ("geom_xpos", "geom_xmat", "site_xpos", "site_xmat")
 GEOM = mujoco.mjtGeom
+Distances = Callable[[Tensor, Tensor, Tensor], Tensor]
+MOST = 2**22
 LEAST = 1e-15
 """mjMINVAL: rays less inclined to a surface than this do not meet it."""
 
@@ -27,9 +31,18 @@ def is_plain(m: mujoco.MjModel, sensor: int) -> bool:
     return bool(site and m.sensor_intprm[sensor, 0] == only and m.sensor_dim[sensor] == 1)
 
 
+def visible(m: mujoco.MjModel) -> np.ndarray:
+    """Which geoms rays may meet: those that are not transparent."""
+    alpha = m.geom_rgba[:, 3].copy()
+    painted = m.geom_matid >= 0
+    alpha[painted] = m.mat_rgba[m.geom_matid[painted], 3]
+    clear: np.ndarray = alpha == 0
+    return ~clear
+
+
 def unknown(m: mujoco.MjModel) -> int | None:
     """A geom that rays may meet and whose shape is none of `_SHAPES`."""
-    for geom in np.flatnonzero(_visible(m)):
+    for geom in np.flatnonzero(visible(m)):
         if GEOM(int(m.geom_type[geom])) not in _SHAPES:
             return int(geom)
     return None
@@ -44,11 +57,11 @@ class Rangefinders:
         self._columns = torch.tensor(m.sensor_adr[sensors], dtype=torch.long, device=device)
         cutoff = np.where(m.sensor_cutoff[sensors] > 0, m.sensor_cutoff[sensors], np.inf)
         self._cutoff = torch.tensor(cutoff, dtype=torch.float32, device=device)
-        own, visible = m.site_bodyid[m.sensor_objid[sensors]], _visible(m)
-        self._geoms = []
+        own, seen = m.site_bodyid[m.sensor_objid[sensors]], visible(m)
+        self._geoms: list[tuple[Distances, Tensor, Tensor]] = []
         """Of each shape: its distances, which geoms, and which of them each ray passes."""
         for kind, distances in _SHAPES.items():
-            geoms = np.flatnonzero(visible & (m.geom_type == kind))
+            geoms = np.flatnonzero(seen & (m.geom_type == kind))
             if len(geoms):
                 passed = own[:, None] == m.geom_bodyid[geoms]
                 which = torch.tensor(geoms, dtype=torch.long, device=device)
@@ -61,7 +74,7 @@ class Rangefinders:
         size = field("geom_size").float()
         origin, along = pos[:, self._sites], mat.unflatten(-1, (3, 3))[:, self._sites, :, 2]
         least = torch.full_like(origin[..., 0], torch.inf)
-        for distances, geoms, passed in self._geoms:
+        for distances, geoms, passed in self._parts(len(data)):
             turn = geom_mat[:, geoms].unflatten(-1, (3, 3))[:, None]  # (N, 1, geoms, 3, 3)
             arm = origin[:, :, None] - geom_pos[:, None, geoms]
             start = (turn * arm[..., None]).sum(-2)  # in the geoms' frames; `@` may be TF32
@@ -71,14 +84,12 @@ class Rangefinders:
         met = torch.where(least < torch.inf, least, -1.0)
         data[:, self._columns] = torch.clamp(met, -self._cutoff, self._cutoff)
 
-
-def _visible(m: mujoco.MjModel) -> np.ndarray:
-    """Which geoms rays may meet: those that are not transparent."""
-    alpha = m.geom_rgba[:, 3].copy()
-    painted = m.geom_matid >= 0
-    alpha[painted] = m.mat_rgba[m.geom_matid[painted], 3]
-    visible: np.ndarray = alpha != 0
-    return visible
+    def _parts(self, num_envs: int) -> Iterator[tuple[Distances, Tensor, Tensor]]:
+        """`_geoms` in parts that need no more than `MOST` numbers for a coordinate of all rays."""
+        width = max(1, MOST // (num_envs * len(self._sites)))
+        for distances, geoms, passed in self._geoms:
+            for which, own in zip(geoms.split(width), passed.split(width, 1), strict=True):
+                yield distances, which, own
 
 
 # Distances (N, sensors, geoms) [m] from `p` along `v` of length 1 (both ... x 3, in a geom's frame)

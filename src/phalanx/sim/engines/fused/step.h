@@ -747,8 +747,8 @@ STAGE F least_along(const World &w, const Contacts &C, const Pairs &X, F decreme
 }
 // Pyramids and limits are either on or off, and a full step tells which: nearly all of them are right after two or
 // three such steps, which line searches only make smaller. They begin where full steps have not come to an
-// end by then.
-#define FULL_STEPS (ELLIPTIC ? 0 : 5)
+// end some steps later, if there are iterations left for them.
+#define FULL_STEPS (ELLIPTIC ? 0 : ITERATIONS > 6 ? 5 : 3)
 // The acceleration that minimises MuJoCo's cost, into acc and acc6; wrench follows.
 STAGE void solve(World &w, Contacts &C, Pairs &X) {
   B done = ONE < 0.0f, was_full = done;

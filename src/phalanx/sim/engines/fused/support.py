@@ -56,6 +56,8 @@ MANY = 10
 """Pairs of convex shapes (`CONVEX`) of free bodies with others, which may all touch at a time."""
 TOUCHING = 1.0
 """Other pairs that touch at a time, on average over the joints' ranges."""
+RAYS = 64
+"""Rangefinders times geoms that they may see, which torch looks at one by one on a CPU."""
 POSES = 16
 
 
@@ -91,6 +93,9 @@ def slower(s: Structure, device: str) -> str | None:
     if device == "cpu" and on_hills:
         shapes = " and ".join(sorted(ROUND[kind] for kind in on_hills))
         return f"the fused engine is slower on a CPU with {shapes} on a height field"
+    rays, seen = rangefinders.of(m).size, rangefinders.visible(m).sum()
+    if device == "cpu" and rays * seen > RAYS:
+        return f"the fused engine is slower on a CPU with {rays} rangefinders among {seen} geoms"
     convex = [p for p in s.pairs + s.obstacles if pair_kind(m, p) in CONVEX]
     apart = sum(_come_together(s, p) for p in convex)
     if apart > MANY:

@@ -35,8 +35,9 @@ FN void add_applied(const Shown &w, const Fields &f, int k, int b, F *wrench) {
   place_of(w, k, x, o);
   add_applied_at(w, f, PLACE_BODY_ID[b], o, wrench);
 }
+#define OUTPUT_UNROLL _Pragma("unroll 1")  // written once a step: small rather than fast
 #undef UNROLL
-#define UNROLL _Pragma("unroll 1")  // written once a step: small rather than fast
+#define UNROLL OUTPUT_UNROLL
 #include "outputs.h"
 #undef UNROLL
 #define UNROLL STAGE_UNROLL
