@@ -141,11 +141,9 @@ def test_model_fields_of_each_environment_count_on_a_gpu_and_in_graphs():
 
 
 def test_rangefinders_in_a_graph_are_those_of_a_cpu():
-    sites = '<site name="s0" euler="60 20 0"/>'
-    text = RANGES.format(
-        sites, "".join(f'<rangefinder site="{s}"/>' for s in ("s0", "tip", "inside"))
-    )
-    cpu, gpu = (Sim(Text(text), N, device, engine="fused") for device in ("cpu", "cuda"))
+    sensors = "".join(f'<rangefinder site="{site}"/>' for site in ("s0", "tip", "inside"))
+    text = Text(RANGES.format('<site name="s0" euler="60 20 0"/>', sensors))
+    cpu, gpu = Sim(text, N, "cpu", engine="mujoco"), Sim(text, N, "cuda", engine="fused")
     seen = cpu.sensordata, gpu.sensordata
     stir(cpu, torch.Generator().manual_seed(1))
     copied(cpu, gpu)
