@@ -180,7 +180,8 @@ class GroupedPhysics:
             setters.apply_forces(named.get("force"), named.get("torque"), space)
 
         if given:
-            self._apply((*given, space), space, apply, *given.values())
+            poses = space == CoordinateSpace.LOCAL_SPACE
+            self._apply((*given, space), poses, apply, *given.values())
 
     def apply_forces_at(self, forces: Any, positions: Any, space: int, call: str) -> None:
         """Add forces [N] at positions [m], (bodies, 3) each, for the next `simulate`; None stands
@@ -194,14 +195,15 @@ class GroupedPhysics:
         def apply(setters: Setters, force: Tensor, place: Tensor) -> None:
             setters.apply_forces_at(force, place, space)
 
-        poses = CoordinateSpace.LOCAL_SPACE  # it needs them in any space
-        self._apply(("force at", space), poses, apply, force, place)
+        self._apply(("force at", space), True, apply, force, place)
 
-    def _apply(self, key: Hashable, space: int, apply: Callable[..., None], *given: Tensor) -> None:
+    def _apply(
+        self, key: Hashable, poses: bool, apply: Callable[..., None], *given: Tensor
+    ) -> None:
         """Call `apply` with the setters of each group and its rows of `given`; on a GPU as one
-        graph. space: see `Setters.expect_forces`."""
+        graph. poses: see `Setters.expect_forces`."""
         for group in self.groups:
-            group.setters.expect_forces(space)
+            group.setters.expect_forces(poses)
 
         def apply_each(*given: Tensor) -> None:
             for k, group in enumerate(self.groups):

@@ -36,6 +36,7 @@ from isaacgym.support import REFUSED
 from isaacgym.values import Version
 from isaacgym.viewer import Viewer
 from isaacgym.world import Env
+from phalanx.compute.devices import make_current
 from phalanx.errors import PhalanxError, did_you_mean
 
 __all__ = ["Asset", "Env", "Gym", "Sim", "Viewer", "acquire_gym"]
@@ -107,7 +108,7 @@ class Gym(
                 )
             else:
                 device = torch.device("cuda", int(compute_device))
-                torch.cuda.set_device(device)
+                make_current(device)
         return Sim(held, device, int(graphics_device))
 
     def destroy_sim(self, sim: Sim) -> None:
@@ -165,9 +166,7 @@ class Gym(
 
     def set_sim_device(self, sim: Sim) -> None:
         """Make the simulation's CUDA device the current one."""
-        device = checked(sim, Sim, "set_sim_device").device
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
+        make_current(checked(sim, Sim, "set_sim_device").device)
 
     def get_frame_count(self, sim: Sim) -> int:
         """Number of `simulate` calls so far."""

@@ -12,6 +12,7 @@ from isaacgym.rotations import matrix
 from isaacgym.state import State
 from isaacgym.world import Env
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.sim.jacobian import moving_dofs, point_jacobian
 
 FIELDS = ("xipos", "cdof", "subtree_com", "xquat")
 DIFFERENT = (
@@ -138,30 +139,21 @@ class Jacobians:
         com = state.field("xipos")[:, bodies]  # (N, B, 3)
         cdof = state.field("cdof")[:, dofs]  # (N, D, 6): angular, linear at the tree's centre
         centre = state.field("subtree_com")[:, actor.first_body + 1]
-        angular = cdof[:, None, :, :3].expand(-1, com.shape[1], -1, -1)
-        arm = (com - centre[:, None])[:, :, None]
-        linear = cdof[:, None, :, 3:] + torch.linalg.cross(angular, arm.expand_as(angular))
         if slot not in self._moves:
             self._moves[slot] = state.tensor(_moved_by(actor.asset))
-        moves = self._moves[slot]  # (B, D)
-        columns = torch.cat([linear, angular], -1) * moves[None, :, :, None]
-        if not actor.asset.fixed:
-            eye = torch.eye(3, device=state.device).expand(*com.shape[:2], 3, 3)
-            lever = (com - com[:, :1])[:, :, None].expand_as(eye)
-            shift = torch.cat([eye, torch.zeros_like(eye)], -1)
-            turn = torch.cat([torch.linalg.cross(eye, lever), eye], -1)
-            columns = torch.cat([shift, turn, columns], 2)
-        return columns.transpose(2, 3)
+        joints = point_jacobian(cdof[:, None], com - centre[:, None], self._moves[slot])
+        if actor.asset.fixed:
+            return joints
+        eye = torch.eye(3, device=state.device).expand(*com.shape[:2], 3, 3)
+        lever = (com - com[:, :1])[:, :, None].expand_as(eye)
+        shift = torch.cat([eye, torch.zeros_like(eye)], -1)
+        turn = torch.cat([torch.linalg.cross(eye, lever), eye], -1)
+        return torch.cat([torch.cat([shift, turn], 2).transpose(2, 3), joints], -1)
 
 
 def _moved_by(asset: Asset) -> np.ndarray:
     """(bodies, dofs), 1 where a degree of freedom moves a body, else 0."""
     model = asset.model
-    moved = np.zeros((asset.num_bodies, asset.num_dofs))
-    for d, joint in enumerate(asset.dof_joints):
-        for b in range(1, model.nbody):
-            above = b
-            while above and above != model.jnt_bodyid[joint]:
-                above = model.body_parentid[above]
-            moved[b - 1, d] = above > 0
-    return moved
+    dofs = model.jnt_dofadr[asset.dof_joints]
+    rows = [moving_dofs(model, body).numpy()[dofs] for body in range(1, model.nbody)]
+    return np.array(rows).reshape(asset.num_bodies, asset.num_dofs)

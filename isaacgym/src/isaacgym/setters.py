@@ -67,7 +67,7 @@ class Setters:
         given = force if torque is None else torque
         if given is None:
             return
-        self.expect_forces(space)
+        self.expect_forces(poses=space == CoordinateSpace.LOCAL_SPACE)
         wrench = [torch.zeros_like(given) if x is None else x for x in (force, torque)]
         if space == CoordinateSpace.LOCAL_SPACE:
             quat = state.field("xquat")[:, 1:]
@@ -77,7 +77,7 @@ class Setters:
     def apply_forces_at(self, force: Tensor, place: Tensor, space: int) -> None:
         """Add forces [N] at positions [m], (N, B, 3), for the next `simulate`."""
         state = self.state
-        self.expect_forces(CoordinateSpace.LOCAL_SPACE)
+        self.expect_forces(poses=True)
         if space == CoordinateSpace.LOCAL_SPACE:
             quat = state.field("xquat")[:, 1:]
             force = rotate(quat, force)
@@ -89,14 +89,14 @@ class Setters:
         torque = torch.linalg.cross(place - state.field("xipos")[:, 1:], force)
         self._add_wrench(force, torque)
 
-    def expect_forces(self, space: int) -> None:
-        """Have `simulate` take forces on bodies, and poses ready for those along links' axes: where
-        a call is replayed as a graph, it does neither."""
+    def expect_forces(self, poses: bool) -> None:
+        """Have `simulate` take forces on bodies. poses: have those of the bodies ready, too. A call
+        that is replayed as a graph does neither."""
         if not self.forces_used:
             self.forces_used = True
             self.state.change_step()
             self.state.engine.xfrc_applied.zero_()  # makes it, before a capture
-        if space == CoordinateSpace.LOCAL_SPACE:
+        if poses:
             self.state.refresh_derived()
 
     def _add_wrench(self, force: Tensor, torque: Tensor) -> None:

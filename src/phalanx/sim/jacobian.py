@@ -15,8 +15,10 @@ def moving_dofs(m: mujoco.MjModel, body: int) -> Tensor:
 
 
 def point_jacobian(cdof: Tensor, arm: Tensor, moving: Tensor) -> Tensor:
-    """(N, 6, nv), linear above angular. cdof (N, nv, 6): motions, angular first, about the tree's
-    centre of mass; arm (N, 3): from there to the point [m]; moving (nv,): from `moving_dofs`."""
+    """(..., 6, D) of points (...), linear above angular. cdof (..., D, 6): motions of degrees of
+    freedom, angular first, about the tree's centre of mass; arm (..., 3): from there to the point
+    [m]; moving (..., D): from `moving_dofs`. They broadcast."""
     angular = cdof[..., :3]
-    linear = cdof[..., 3:] + torch.linalg.cross(angular, arm[:, None].expand_as(angular))
-    return (torch.cat([linear, angular], -1) * moving[:, None]).transpose(1, 2)
+    linear = cdof[..., 3:] + torch.linalg.cross(angular, arm[..., None, :])
+    rows = torch.cat([linear, angular.expand_as(linear)], -1) * moving[..., None]
+    return rows.transpose(-1, -2)

@@ -155,10 +155,11 @@ def check_servos(robot: Actor, file: str) -> None:
     stiffness = -model.actuator_biasprm[:, 1] * gear
     off = (stiffness != 0) & (np.abs(gain - stiffness) > 1e-6 * np.abs(stiffness))
     for i in np.flatnonzero(off).tolist():
+        name = model.actuator(i).name.split("/", 1)[-1]
         raise PhalanxError(
-            f"{file}: targets are angles, and with a gear of {gear[i]:g} servo"
-            f" {model.actuator(i).name.split('/', 1)[-1]!r} brings its joint to another one; give"
-            " it a gear of 1, and gear x gear times its kp and kv"
+            f"{file}: servo {name!r} does not bring its joint to the angle that it is told: its"
+            f" gain is {gain[i]:g}, its stiffness times gear {stiffness[i]:g}; make them equal,"
+            " best with a gear of 1"
         )
 
 

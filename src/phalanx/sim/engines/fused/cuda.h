@@ -97,7 +97,7 @@ template <int width> struct RowOut {
   }
   template <class W> MEMBER void write(const W &, float *) {}
 };
-// A lane drives some of the actuators; the others' controls it need not know.
+// A lane drives a few of the actuators and reads their controls where they are.
 template <int count, class W> FN void load_ctrl(const W &) {}
 template <int count, class W> FN F ctrl_of(const W &w, int i) { return get(w, w.fields->ctrl, count, i); }
 

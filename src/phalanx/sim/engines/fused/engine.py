@@ -183,9 +183,8 @@ class FusedEngine:
             self._derived["M"].copy_(self._crb.find(self._fields_of(slice(None)), *shown))
 
     def _write_ranges(self) -> None:
-        if self._ranges is not None and "sensordata" in self._derived:
-            shown = (self._derived[name] for name in rangefinders.NEEDS)
-            data = self._derived["sensordata"]
+        if self._ranges is not None:
+            data, *shown = (self._derived[n] for n in ("sensordata", *rangefinders.NEEDS))
             self._ranges.write(self._fields_of(slice(None)), data, *shown)
 
     def forget_graphs(self) -> None:

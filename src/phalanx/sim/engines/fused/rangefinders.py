@@ -13,6 +13,7 @@ NEEDS = ("geom_xpos", "geom_xmat", "site_xpos", "site_xmat")
 GEOM = mujoco.mjtGeom
 Distances = Callable[[Tensor, Tensor, Tensor], Tensor]
 MOST = 2**22
+"""Numbers of a tensor with one coordinate of rays in the frames of geoms."""
 LEAST = 1e-15
 """mjMINVAL: rays less inclined to a surface than this do not meet it."""
 
@@ -85,7 +86,7 @@ class Rangefinders:
         data[:, self._columns] = torch.clamp(met, -self._cutoff, self._cutoff)
 
     def _parts(self, num_envs: int) -> Iterator[tuple[Distances, Tensor, Tensor]]:
-        """`_geoms` in parts that need no more than `MOST` numbers for a coordinate of all rays."""
+        """`_geoms` in parts that need no more than `MOST` numbers, if one geom does not."""
         width = max(1, MOST // (num_envs * len(self._sites)))
         for distances, geoms, passed in self._geoms:
             for which, own in zip(geoms.split(width), passed.split(width, 1), strict=True):

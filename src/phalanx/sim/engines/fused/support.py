@@ -245,9 +245,10 @@ def _contacts(s: Structure) -> str | None:
 
 
 def _sensors(m: mujoco.MjModel) -> str | None:
+    rays = rangefinders.of(m)
     for i in range(m.nsensor):
         kind, name = sensors.kind(m, i), f"(sensor {name_of(m, 'sensor', i)})"
-        if i in rangefinders.of(m):
+        if i in rays:
             if not rangefinders.is_plain(m, i):
                 return f"rangefinders of anything but the distance from a site {name}"
             if (geom := rangefinders.unknown(m)) is not None:
