@@ -16,6 +16,7 @@ from phalanx.errors import PhalanxError
 from phalanx.randomization.disturbances import PushSettings
 from phalanx.sim import Scene
 from phalanx.sim.engines.fused.support import why_not
+from phalanx.tasks import gait_rewards as gait
 from phalanx.tasks.commands import CommandSettings
 from phalanx.tasks.contact_history import ContactHistory
 from phalanx.tasks.rays import cast, height_scan, lidar
@@ -448,6 +449,20 @@ def test_states_where_an_episode_begins_have_the_feets_heights_of_now(hills):
     height = pos[..., 2] - feet.radius - hills.terrain.height(pos[..., :2])
     seen = hills.states_buf[:, -6 * 4 :][:, :4]
     torch.testing.assert_close(seen, height, rtol=0, atol=1e-5)
+
+
+def test_higher_ground_within_reach_raises_the_arc_of_a_swing(hills):
+    hills.reset()
+    terrain, feet = hills.terrain, hills.feet
+    below = feet.positions()[..., :2]
+    ring = [(math.cos(a), math.sin(a)) for a in np.arange(8) * math.pi / 4]
+    around = torch.stack([terrain.height(below + 1.0 * torch.tensor(p)) for p in ring])
+    rise = (around.amax(0) - terrain.height(below)).clamp(min=0)
+    assert rise.max() > 0.01
+    torch.testing.assert_close(feet.rise(terrain, 1.0), rise, rtol=0, atol=1e-5)
+    assert feet.rise(terrain, 0.0) == 0.0
+    swing, arc = torch.full((20, 4), 0.5), 0.08 + rise  # the middle of a swing
+    torch.testing.assert_close(gait.swing_height(arc, swing, arc), torch.full((20,), 4.0))
 
 
 def test_rays_meet_the_ground_where_mujoco_does(hills):

@@ -7,6 +7,7 @@
 The scene must measure contact forces on these bodies, see `Scene.add_contact_force_sensors`.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ class Feet:
         self.robot, self.radius, self.dt = task.sim.actor(actor), radius, task.sim.dt
         self._place = torch.tensor(place, device=task.device) if any(place) else None
         names, device = self.robot.body_names, task.device
+        angles = torch.arange(8, device=device) * (math.pi / 4)
+        self._around = torch.stack([angles.cos(), angles.sin()], 1)
         ids = [self.robot.body_ids[names.index(b)] for b in bodies]
         # A slice is a view; legs have the same number of bodies, mostly.
         steps = {b - a for a, b in pairwise(ids)}
@@ -86,6 +89,15 @@ class Feet:
         """(N, F) of the soles above the ground [m], of feet at `pos`."""
         height = pos[..., 2] - self.radius
         return height - terrain.height(pos[..., :2]) if terrain else height
+
+    def rise(self, terrain: Terrain, reach: float) -> Tensor | float:
+        """(N, F) how far the highest ground at eight points, `reach` [m] around each foot, is above
+        the ground below it [m]; 0 where it is not higher, and for a reach of 0."""
+        if not reach:
+            return 0.0
+        below = self.positions()[..., :2]
+        around = terrain.height(below[..., None, :] + reach * self._around).amax(-1)
+        return (around - terrain.height(below)).clamp(min=0)
 
     def observe(self, force: Tensor, terrain: Terrain | None = None) -> Tensor:
         """(N, 6 F) heights [m], times in the air [s], contacts, 0 or 1, and forces as the logarithm

@@ -40,7 +40,8 @@ def reward_terms(task: "Velocity", base: Base, pressed: Tensor) -> dict[str, Ten
     }
     if config.gait_clock:
         terms["in_step"] = gait.in_step(feet.contact, swing)
-        terms["swing_height"] = gait.swing_height(feet.height, swing, config.foot_height)
+        rise = feet.rise(task.terrain, config.foot_reach) if task.terrain else 0.0
+        terms["swing_height"] = gait.swing_height(feet.height, swing, config.foot_height + rise)
     more = further_terms(task, base)
     return terms | {k: term() for k, term in more.items() if getattr(config.rewards, k, 0.0)}
 
