@@ -3,16 +3,26 @@
 CI has no GPU and says that these skip; they run on one with `pytest tests/test_isaacgym_cuda.py`.
 """
 
+import contextlib
+
 import pytest
 import torch
 
 from captured import no_waiting
 from isaac import FOOT, GYM, PENDULUM, SLIDER, World, indices, pose
-from isaacgym import gymapi, gymtorch
+from isaacgym import gymapi, gymtorch, scripts
 from phalanx.errors import PhalanxError
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 STATES = ("actor_root_state", "dof_state", "rigid_body_state", "net_contact_force", "dof_force")
+
+
+def away(state, target, limit: float):
+    to_target = target - state
+    to_target[:, 2] = 0.0
+    signs = torch.tensor(2.0, device=state.device) * torch.sign(state[:, 0])
+    far = torch.where(to_target.norm(p=2, dim=-1) > limit, signs, torch.zeros_like(signs))
+    return torch.cat([to_target, state @ state.T], -1), far
 
 
 def boxes_and_pendulums(folder, gpu: bool, num_envs: int = 8) -> World:
@@ -155,3 +165,27 @@ def test_indices_on_the_wrong_device_are_refused(tmp_path):
     roots = gymtorch.unwrap_tensor(world.tensor("actor_root_state"))
     with pytest.raises(PhalanxError, match="was given a tensor on cpu"):
         GYM.set_actor_root_state_tensor_indexed(world.sim, roots, indices(0), 1)
+
+
+def test_functions_in_torchscript_are_replayed_with_the_same_bits(monkeypatch):
+    """Numbers in them come from the device; they need no waiting, so a graph can hold them."""
+    kind = torch.jit.ScriptFunction
+    original = kind.__call__
+    monkeypatch.setattr(kind, "__call__", original)
+    scripts.activate()
+    function = torch.jit.script(away)
+    scripts.make_numbers_on_device(function.graph)
+    state, kept = torch.zeros(16, 3, device="cuda"), []
+    for k in range(12):
+        state.normal_()
+        kept.append(torch.randn(16, 3, device="cuda"))
+        with no_waiting() if k > 7 else contextlib.nullcontext():
+            found = function(state, kept[-1], 1.5)
+        kept += [*found, *away(state, kept[-1], 1.5)]
+    for k in range(0, len(kept), 5):
+        assert torch.equal(kept[k + 1], kept[k + 3])
+        assert torch.equal(kept[k + 2], kept[k + 4])
+    (form,) = function._script._forms.values()
+    assert not function._script.eager
+    assert form._graph._graph is not None
+    assert list(form._own) == [1]  # the other tensor stays in its place

@@ -4,7 +4,7 @@
     ISAACGYM_COMPAT=cpu python train.py task=Ant      # where no GPU is, for programs that name one
 
 `import isaacgym` then calls `activate`, which is early enough because programs import isaacgym
-first. Without the variable nothing here runs. Nothing that exists is replaced:
+first. Without the variable nothing here runs. What exists gives the same results:
 
 - names that NumPy 1.20 to 2.4 removed come back with their old meaning (`np.float`, `np.Inf`);
 - `import gym` gives Gymnasium if no gym is installed, and wrappers take any object and have the
@@ -19,6 +19,7 @@ first. Without the variable nothing here runs. Nothing that exists is replaced:
   minutes;
 - `torch.where` takes whole numbers as its condition again, and recurrent networks take NumPy's
   numbers as sizes (`old_torch.py`);
+- on a GPU, functions in TorchScript are replayed as CUDA graphs (`scripts.py`), which is faster;
 - with `cpu`, and without a GPU, tensors that a program wants on a CUDA device are made on the CPU.
 """
 
@@ -84,9 +85,9 @@ def activate() -> None:
         vars(sys.modules["tkinter"]).update(COMPASS)
     if missing:
         done.append(f"stand-ins for {' and '.join(missing)}")
-    from isaacgym import old_torch
+    from isaacgym import old_torch, scripts
 
-    done.append(old_torch.activate())
+    done += [old_torch.activate(), scripts.activate()]
     if restored := _old_rl_games() if _installed("rl_games") else []:
         done.append(f"{', '.join(restored)} in rl_games")
     if os.environ.get("ISAACGYM_COMPAT", "").lower() == "cpu":

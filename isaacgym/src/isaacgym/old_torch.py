@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch.jit import _builtins
 
+from isaacgym.scripts import make_numbers_on_device
+
 NUMBERS = (np.bool_, np.int32, np.int64, np.float32, np.float64)
 COMPARISONS = {f"aten::{name}" for name in ("gt", "lt", "ge", "le", "eq", "ne")}
 
@@ -42,6 +44,7 @@ def activate() -> str:
         done = script(obj, optimize, _frames_up + 1, _rcb, **options)
         if isinstance(done, torch.jit.ScriptFunction):
             _compare(done.graph)
+            make_numbers_on_device(done.graph)
         return done
 
     _builtins._register_builtin(where, "aten::where")  # for TorchScript it is the original

@@ -1,0 +1,229 @@
+"""Functions in TorchScript (`@torch.jit.script`) on a GPU, each call of them as one captured graph.
+
+    activate()
+
+Tasks of IsaacGymEnvs compute observations and rewards in such functions, in some two hundred
+operations, and each takes a GPU's host as long as a whole graph. A graph does the same operations
+on the same memory, so results are the same. It replaces a call only if the function does nothing
+but compute new tensors from tensors and numbers, without waiting for the device. Other functions,
+and calls that need a gradient, are as they were.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from phalanx.compute.graphs import Graph
+
+DEVICE = "cuda"
+WATCHED = 3
+"""Calls of a function with the same kind of arguments before it is captured. TorchScript compiles
+in the first ones."""
+MOST_FORMS = 8
+"""Kinds of arguments with which a function is captured; if there are more, it is called as it
+is."""
+TYPES = {"float": None, "int": torch.int64}
+"""The type of a tensor made from a number of TorchScript's type; None is torch's default."""
+
+
+def activate() -> str:
+    """Replace the call of functions in TorchScript from now on; returns what was done."""
+    kind: Any = torch.jit.ScriptFunction
+    original, thread = kind.__call__, threading.get_ident()
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        script = getattr(self, "_script", None)
+        if script is None:
+            script = self._script = Script(self, original)
+        if script.eager or kwargs or threading.get_ident() != thread:
+            return original(self, *args, **kwargs)
+        return script(args)
+
+    kind.__call__ = call
+    return "functions in TorchScript as graphs on a GPU"
+
+
+def make_numbers_on_device(graph: Any) -> None:
+    """Have the device write numbers, as in `x[:, 2] = 0.0` and `torch.tensor(0.0, device=...)`. It
+    waited for each of them to come from the host's memory."""
+    for node in graph.findAllNodes("aten::tensor", True):
+        number, dtype, device, gradient = node.inputs()
+        kind = str(number.type())
+        if kind not in TYPES or gradient.toIValue() is not False:
+            continue
+        nothing = graph.insertConstant(None)
+        nothing.node().moveBefore(node)
+        if dtype.type().kind() == "NoneType" and TYPES[kind] is not None:
+            dtype = graph.insertConstant(TYPES[kind])
+            dtype.node().moveBefore(node)
+        made = graph.create("aten::scalar_tensor", [number, dtype, nothing, device, nothing], 1)
+        made.output().setType(torch._C.TensorType.get())
+        made.insertBefore(node)
+        node.output().replaceAllUsesWith(made.output())
+        node.destroy()
+
+
+def _nodes(block: Any) -> Iterator[Any]:
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _nodes(inner)
+
+
+class Script:
+    """What is known of one function."""
+
+    def __init__(self, function: Any, original: Callable[..., Any]) -> None:
+        self._call = lambda args: original(function, *args)
+        self.eager = any(
+            node.kind() == "prim::Print" or node.isNondeterministic()
+            for node in _nodes(function.inlined_graph)
+        )
+        """Whether it is called as it is."""
+        self._forms: dict[tuple[Any, ...], Form] = {}
+
+    def __call__(self, args: tuple[Any, ...]) -> Any:
+        """Call the function, or replay its graph."""
+        key = _kinds(args)
+        if key is None:
+            return self._call(args)
+        form = self._forms.get(key)
+        if form is None:
+            form = self._forms[key] = Form(self._call, key[0])
+        result = form(args)
+        self.eager = form.eager or len(self._forms) > MOST_FORMS
+        if self.eager:
+            self._forms.clear()
+        return result
+
+
+class Form:
+    """A function with arguments of the same kinds in each call: the same numbers, and tensors of
+    the same shapes."""
+
+    def __init__(self, call: Callable[[tuple[Any, ...]], Any], stream: Any) -> None:
+        self.eager = False
+        """Whether no graph can do what the function does."""
+        self._call, self._stream = call, stream
+        self._calls = 0
+        self._places: list[int | None] = []
+        """Where each tensor is, in all calls so far. Those that are somewhere else in each, None,
+        are copied to where the graph reads them."""
+        self._own: dict[int, Tensor] = {}
+        self._args: list[Any] = []
+        self._results: Any = None
+        self._graph: Graph | None = None
+
+    def __call__(self, args: tuple[Any, ...]) -> Any:
+        places = [value.data_ptr() if type(value) is Tensor else None for value in args]
+        if self._moved(places):
+            self._graph = None
+        if self._calls < WATCHED:
+            self._calls += 1
+            return self._watch(args)
+        graph = self._graph = self._graph or self._begin(args)
+        self._args = list(args)
+        for k, own in self._own.items():
+            own.copy_(args[k])
+            self._args[k] = own
+        try:
+            graph()
+        except RuntimeError:  # a capture that fails leaves its own stream the current one
+            torch.cuda.set_stream(self._stream)
+            self.eager = True
+            return self._call(args)
+        self._args = []  # a program may free them
+        results = self._results
+        if type(results) is tuple:
+            return tuple([result.clone() for result in results])
+        return results.clone()
+
+    def _moved(self, places: list[int | None]) -> bool:
+        """Whether a tensor is elsewhere that had not moved before."""
+        known = self._places = self._places or places
+        if all(a is None or a == b for a, b in zip(known, places, strict=True)):
+            return False
+        self._places = [a if a == b else None for a, b in zip(known, places, strict=True)]
+        return True
+
+    def _begin(self, args: tuple[Any, ...]) -> Graph:
+        with torch.inference_mode(False):  # later calls may come from outside of that mode
+            self._own = {
+                k: torch.empty_like(value)
+                for k, (value, place) in enumerate(zip(args, self._places, strict=True))
+                if type(value) is Tensor and place is None
+            }
+        device = next(value.device for value in args if type(value) is Tensor)
+        return Graph(self._run, device=device)
+
+    def _run(self) -> None:
+        self._results = self._call(tuple(self._args))
+
+    def _watch(self, args: tuple[Any, ...]) -> Any:
+        """Call the function as it is, and see whether a graph can do the same."""
+        if self._calls == WATCHED:  # by now it is known to write to no argument
+            try:
+                return _without_waiting(lambda: self._call(args))
+            except Waits:
+                self.eager = True
+                return self._call(args)
+        given = [value for value in args if type(value) is Tensor]
+        versions = [value._version for value in given]
+        result = self._call(args)
+        results = result if type(result) is tuple else (result,)
+        if not all(type(value) is Tensor and value.device.type == DEVICE for value in results):
+            self.eager = True
+            return result
+        memory = [value.untyped_storage().data_ptr() for value in results]
+        taken = {value.untyped_storage().data_ptr() for value in given}
+        new = len({*memory, *taken}) == len(memory) + len(taken)  # shared with nothing
+        written = versions != [value._version for value in given]
+        self.eager = not new or written or any(value.requires_grad for value in results)
+        return result
+
+
+class Waits(Exception):
+    """A function waits for the device."""
+
+
+def _without_waiting(function: Callable[[], Any]) -> Any:
+    """Call a function. Raises `Waits` if it waits for the device, and stops there."""
+    mode = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        return function()
+    except RuntimeError as error:
+        if "synchronizing" not in str(error):
+            raise
+        raise Waits from None
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
+
+
+def _kinds(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """What calls have in common that one graph can replace, the stream first; None for a call that
+    none can."""
+    kinds: list[Any] = []
+    device = None
+    for value in args:
+        if type(value) is Tensor:
+            device = value.device
+            if device.type != DEVICE or value.requires_grad:
+                return None
+            kinds.append((value.shape, value.stride(), value.dtype, device))
+        elif value is None or isinstance(value, (int, float, str)):
+            kinds.append((type(value), value or repr(value)))  # -0.0 is another number than 0.0
+        else:
+            return None
+    return None if device is None or (stream := _stream(device)) is None else (stream, *kinds)
+
+
+def _stream(device: torch.device) -> torch.cuda.Stream | None:
+    """The stream that a call goes to; None where it must stay as it is."""
+    elsewhere = torch._C._get_tracing_state() or torch.is_autocast_enabled(DEVICE)
+    if elsewhere or torch.cuda.is_current_stream_capturing():
+        return None
+    return torch.cuda.current_stream(device)

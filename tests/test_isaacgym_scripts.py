@@ -1,0 +1,194 @@
+"""Functions in TorchScript that a GPU replays as graphs, with a stand-in for CUDA's."""
+
+import contextlib
+import types
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from isaacgym import scripts
+from recorded_graph import Recorded
+
+ORIGINAL = torch.jit.ScriptFunction.__call__
+
+
+@torch.jit.script
+def observe(state, actions, limit: float, axis: int) -> tuple[Tensor, Tensor]:
+    to_target = 10.0 - state
+    to_target[:, 2] = 0.0
+    away = torch.where(to_target.norm(p=2, dim=-1) > limit, 1.0, 0.0)
+    return torch.cat([to_target, actions, state[:, axis : axis + 1]], -1), away * actions[:, 0]
+
+
+@torch.jit.script
+def longest(state):
+    return state.norm(p=2, dim=-1).max()
+
+
+@torch.jit.script
+def writes(state, by: float):
+    state += by
+    return state * 2.0
+
+
+@torch.jit.script
+def part(state):
+    return state[:, :2]
+
+
+@torch.jit.script
+def twice(state):
+    new = state + 1.0
+    return new, new[:1]
+
+
+@torch.jit.script
+def waits(state):
+    return -state if bool(state.sum() > 0) else state * 3.0
+
+
+@torch.jit.script
+def draws(state):
+    return state + torch.rand_like(state)
+
+
+@torch.jit.script
+def prints(state):
+    print("a number")
+    return state + 1.0
+
+
+@torch.jit.script
+def counts(state):
+    return state + 1.0, state.shape[0]
+
+
+NOT_CAPTURED = [part, twice, waits, draws, prints, counts]
+
+
+class NoWaiting(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ == "_local_scalar_dense":
+            raise RuntimeError("called a synchronizing CUDA operation")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Functions in TorchScript are replayed; the list of captured graphs."""
+    made = []
+
+    def graph(function, device):
+        made.append(Recorded(function, device))
+        return made[-1]
+
+    def without_waiting(function):
+        try:
+            with NoWaiting():
+                return function()
+        except RuntimeError as error:
+            raise scripts.Waits from error
+
+    monkeypatch.setattr(scripts, "DEVICE", "cpu")
+    monkeypatch.setattr(scripts, "Graph", graph)
+    monkeypatch.setattr(scripts, "_without_waiting", without_waiting)
+    monkeypatch.setattr(scripts, "_stream", lambda device: 0)
+    monkeypatch.setattr(torch.jit.ScriptFunction, "__call__", ORIGINAL)
+    scripts.activate()
+    yield made
+    for function in (observe, longest, writes, *NOT_CAPTURED):
+        with contextlib.suppress(AttributeError):
+            del function._script
+
+
+def test_replayed_functions_return_what_they_compute(graphs):
+    state, kept = torch.zeros(5, 4), []
+    for k in range(20):
+        state.normal_()  # in the same place, unlike the actions
+        actions = torch.randn(5, 3)
+        kept.append(actions)  # so that the next ones are elsewhere
+        for limit in (5.0, 20.0):
+            found = observe(state, actions, limit, 3)
+            kept.append((found, ORIGINAL(observe, state, actions, limit, 3)))
+        kept.append(((longest(state),), (ORIGINAL(longest, state),)))
+        if k == 12:
+            state = state.clone()
+    for found, expected in (pair for pair in kept if type(pair) is tuple):
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert len(graphs) == 6  # of three forms, again where the state has moved
+    calls = [len(graph.calls) for graph in graphs]
+    longest(state)
+    assert [len(graph.calls) for graph in graphs] == calls
+
+
+@pytest.mark.parametrize("function", NOT_CAPTURED, ids=lambda f: f.name)
+def test_what_a_graph_cannot_do_is_called_as_it_is(graphs, function, capfd):
+    state = torch.zeros(4, 3)
+    for _ in range(8):
+        state.normal_()
+        torch.manual_seed(1)
+        found = function(state)
+        torch.manual_seed(1)
+        expected = ORIGINAL(function, state)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert graphs == []
+    assert capfd.readouterr().out.count("a number") == 16 * (function is prints)
+    assert part(state).data_ptr() == state.data_ptr()
+
+
+def test_arguments_are_written_once_in_each_call(graphs):
+    state = torch.zeros(3)
+    for k in range(8):
+        assert torch.equal(writes(state, 1.0), torch.full((3,), 2.0 * (k + 1)))
+    assert graphs == []
+
+
+def test_many_shapes_and_numbers_are_not_captured(graphs):
+    for n in range(40):
+        state = torch.ones(n + 1, 3)
+        assert longest(state) == ORIGINAL(longest, state)
+        state = torch.full((2, 3), 1.0)
+        assert writes(state, float(n))[0, 0] == 2.0 * (1 + n)
+    assert graphs == []
+    state, actions = torch.ones(2, 4), torch.ones(2, 3)
+    for k in range(40):
+        found = observe(state, actions, 17.0 + k % 2, 3)
+        assert torch.equal(found[1], torch.full((2,), 1.0 - k % 2) * (9.0 * 3**0.5 > 17))
+
+
+def test_gradients_are_as_before(graphs):
+    state, actions = torch.ones(2, 4), torch.ones(2, 3)
+    for _ in range(8):
+        actions.requires_grad_(False)
+        observe(state, actions, 1.0, 3)
+        actions.requires_grad_()
+        actions.grad = None
+        observe(state, actions, 1.0, 3)[1].sum().backward()
+        assert torch.equal(actions.grad, torch.tensor([[1.0, 0.0, 0.0]] * 2))
+
+
+def put(x, whole: int, number: float):
+    y = x.clone()
+    y[:, 0] = number
+    y[:, 1] = whole
+    y[:, 2] = 0.5
+    rest = torch.tensor(whole, device=x.device), torch.tensor(number), torch.tensor(True)
+    return y, torch.tensor(7, device=x.device, dtype=torch.float64), rest
+
+
+def test_numbers_are_made_on_the_device_with_the_same_types(graphs):
+    before = torch.jit.script(put)
+    copied = types.FunctionType(put.__code__, put.__globals__)
+    copied.__annotations__ = put.__annotations__
+    after = torch.jit.script(copied)
+    scripts.make_numbers_on_device(after.graph)
+    for dtype in (torch.float32, torch.float64, torch.int64):
+        x = torch.arange(12).view(4, 3).to(dtype)
+        for _ in range(3):
+            flat = [[*result[:2], *result[2]] for result in (f(x, 3, 2.5) for f in (before, after))]
+            assert [v.dtype for v in flat[0]] == [v.dtype for v in flat[1]]
+            assert all(map(torch.equal, *flat))
+    left = after.graph.findAllNodes("aten::tensor", True)
+    assert len(left) == 1  # of a truth value
