@@ -29,6 +29,7 @@ from phalanx.rl import vecenv
 from phalanx.rl.critic import CentralValue
 from phalanx.rl.layers import Aligned
 from phalanx.rl.ppo import PPO
+from phalanx.rl.run_state import copied
 from phalanx.sim import Scene
 from phalanx.tasks import Task, TaskConfig
 
@@ -67,6 +68,25 @@ def test_learning_is_captured_where_steps_cannot_be(tmp_path):
     iterate(agent)
     assert is_captured(agent, "learn")
     assert not is_captured(agent, "collect")
+
+
+def test_what_is_between_steps_is_captured_where_they_cannot_be(tmp_path):
+    agent = make_agent(tmp_path)
+    agent.captures = False
+    iterate(agent)
+    between = [graph for key, graph in agent.run.graphs.items() if key[0] == "step"]
+    assert len(between) == agent.horizon_length + 1
+    assert all(graph._graph is not None for graph in between)
+    before = copied(agent.get_full_state_weights())
+    r, rollouts = agent.rollout, []
+    for collect in (agent.run.collect, lambda: agent.collect(agent.hooked_env)):
+        agent.set_full_state_weights(before)
+        collect()
+        tensors = (r.obs, r.actions, r.rewards, r.dones, r.truncated, r.reached, r.last_values)
+        rollouts.append([tensor.clone() for tensor in (*tensors, agent.episodes.finished)])
+    for captured, eager in zip(*rollouts, strict=True):
+        torch.testing.assert_close(captured, eager, rtol=1e-4, atol=1e-5)
+    assert rollouts[0][4].sum() + rollouts[0][3].sum() > 0
 
 
 def test_captured_rollout_leaves_no_stale_buffer(tmp_path):

@@ -66,8 +66,10 @@ class IsaacGymEnvsEnv:
         obs, reward, done, infos = self.env.step(actions)
         self._obs = self._seen(obs)
         done = done.bool()
-        truncated = done & infos.get("time_outs", torch.zeros_like(done)).bool()
-        return self._obs, reward, done & ~truncated, truncated, {"terminal": self._obs}
+        if "time_outs" not in infos:
+            return self._obs, reward, done, torch.zeros_like(done), {"terminal": self._obs}
+        truncated = done & infos["time_outs"].bool()
+        return self._obs, reward, done > truncated, truncated, {"terminal": self._obs}
 
     def _seen(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
         names = ("obs",) if self.state_space is None else ("obs", "states")

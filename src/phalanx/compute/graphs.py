@@ -49,10 +49,11 @@ class Graphs(dict[Any, "Graph"]):
         key: Any,
         function: Callable[[], None],
         context: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+        pool: Any = None,
     ) -> None:
-        """Call `function`, or replay its graph, which is stored under `key`."""
+        """Call `function`, or replay its graph, which is stored under `key`. pool: see `Graph`."""
         if key not in self:
-            self[key] = Graph(function, context, self._device)
+            self[key] = Graph(function, context, self._device, pool)
         graph = self[key]
         graph()
         if line := graph.obstacle:
@@ -68,17 +69,21 @@ class Graphs(dict[Any, "Graph"]):
 
 class Graph:
     """`function()` captured once and replayed; `context` is entered while capturing. device: the
-    GPU of its tensors, None for the current one; captured on another, a graph would be empty."""
+    GPU of its tensors, None for the current one; captured on another, a graph would be empty.
+    pool: of memory for what the function allocates, which graphs may share that are replayed one
+    after the other, in the order of their capture, and leave nothing there to each other."""
 
     def __init__(
         self,
         function: Callable[[], None],
         context: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
         device: torch.device | None = None,
+        pool: Any = None,
     ) -> None:
         self._function = function
         self._context = context
         self._device = device
+        self._pool = pool
         self._graph: torch.cuda.CUDAGraph | None = None
         self._eager_calls = 0
         self.obstacle = ""
@@ -126,7 +131,7 @@ class Graph:
         # With several ranks, NCCL's own threads must be free to ask about their work meanwhile.
         several = torch.distributed.is_available() and torch.distributed.is_initialized()
         mode = "thread_local" if several else "global"
-        with torch.cuda.graph(graph, capture_error_mode=mode), self._context():
+        with torch.cuda.graph(graph, self._pool, capture_error_mode=mode), self._context():
             self._function()
         return graph
 

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from phalanx.compute.graphs import Graphs
 from phalanx.errors import PhalanxError
 from phalanx.fits import check_fits
 from phalanx.rl.absurd import AbsurdRewards
@@ -111,6 +112,11 @@ class Learner:
     def collect(self, env: Any) -> None:
         """Step the environments and store the data that `learn` needs."""
         raise NotImplementedError
+
+    def collect_between_steps(self, env: Any, graphs: Graphs) -> None:
+        """`collect` in an environment whose steps cannot be captured; `graphs` may hold graphs of
+        what is between them."""
+        self.collect(env)
 
     def collected(self, k: int) -> None:
         """Count collection k of the iteration."""

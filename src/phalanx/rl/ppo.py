@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from phalanx.compute.graphs import Graphs
 from phalanx.compute.threads import threads_for
 from phalanx.errors import PhalanxError
 from phalanx.rl import compiled, formulas, ranks
@@ -29,6 +30,7 @@ from phalanx.rl.ppo_parts import ppo_parts
 from phalanx.rl.rollout import Rollout
 from phalanx.rl.schedule import Schedule
 from phalanx.rl.statistics import EpisodeSums
+from phalanx.rl.step_graphs import StepGraphs
 
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
 MAX_VALUED_SAMPLES = 65536  # samples, or one minibatch if that is larger
@@ -95,6 +97,8 @@ class PPO(PolicyLearner):
         self.losses = torch.zeros(len(LOSSES), device=device)
         self.kl = torch.zeros((), device=device)
         self.known_moments: list[tuple[Tensor, Tensor]] | None = None
+        self.step_graphs = StepGraphs(self)
+        self._states: Any = None, None
 
     def _weight_of_value(self) -> float:
         own = self.config.use_experimental_cv
@@ -115,39 +119,72 @@ class PPO(PolicyLearner):
         super().begin_iteration(epoch, frame)
 
     @torch.no_grad()
-    def collect(self, env: Any) -> None:
-        """Take T steps in every environment and store them in `rollout`."""
+    def collect(self, env: Any, graphs: Graphs | None = None) -> None:
+        """Take T steps in every environment and store them in `rollout`. graphs: for what is
+        between the steps, if there may be CUDA graphs for that."""
         self.model.eval()
         with threads_for(self.num_actors * self.torch_weights, self.device):
-            self.play_steps(env)
+            if graphs is not None and self._needs_no_host():
+                self.step_graphs.play_steps(env, graphs)
+            else:
+                self.play_steps(env)
+
+    def collect_between_steps(self, env: Any, graphs: Graphs) -> None:
+        self.collect(env, graphs)
+
+    def _needs_no_host(self) -> bool:
+        """Whether all that is between two steps of an environment can be one graph, which leaves
+        nothing to the next one but what is in buffers."""
+        own = type(self).play_steps is PPO.play_steps and not self.config.use_action_masks
+        recurrent = self.memory.recurrent or self.critic.memory.recurrent
+        return own and not recurrent and all(type(p).store is Part.store for p in self.parts)
 
     def play_steps(self, env: Any) -> None:
         """The loop of `collect`."""
-        r, critic = self.rollout, self.critic
         for t in range(self.horizon_length):
-            self._store_inputs(env, t)
-            result = self.act(self.obs)
-            states = result.get("rnn_states")
-            critic_states = critic.next_states(self.obs, states)
-            r.actions[:, t] = result["actions"]
-            if not self.defers_values:
-                self._store_policy(t, result)
+            actions = self.begin_step(env, t)
+            self.end_step(t, *env.step(actions))
+        self.end_steps()
 
-            actions = self.preprocess_actions(result["actions"])
-            self.obs, reward, terminated, truncated, infos = env.step(actions)
+    def begin_step(self, env: Any, t: int) -> Tensor:
+        """What precedes step t of the environment; returns the actions (N, A) for it."""
+        self._store_inputs(env, t)
+        result = self.act(self.obs)
+        states = result.get("rnn_states")
+        self._states = states, self.critic.next_states(self.obs, states)
+        self.rollout.actions[:, t] = result["actions"]
+        if not self.defers_values:
+            self._store_policy(t, result)
+        return self.preprocess_actions(result["actions"])
 
-            shaped, done, self.episodes.finished[t] = self.shape_and_count(
-                reward, terminated, truncated, infos["terminal"]
-            )
-            r.rewards[:, t, 0] = shaped
-            r.dones[:, t] = done
-            r.truncated[:, t] = truncated & ~terminated
-            self._store_reached(t, infos["terminal"], critic_states)
-            for part in self.parts:
-                part.store(t, infos)
-            self.memory.advance(states, done)
-            critic.advance(critic_states, done)
-        r.last_values.copy_(self.get_values(self.obs, critic.memory.states))
+    def end_step(
+        self,
+        t: int,
+        obs: dict[str, Any],
+        reward: Tensor,
+        terminated: Tensor,
+        truncated: Tensor,
+        infos: dict[str, Any],
+    ) -> None:
+        """Store what step t of the environment returned."""
+        r, reached = self.rollout, infos["terminal"]
+        states, critic_states = self._states
+        self.obs = obs
+        shaped, done, self.episodes.finished[t] = self.shape_and_count(
+            reward, terminated, truncated, reached
+        )
+        r.rewards[:, t, 0] = shaped
+        r.dones[:, t] = done
+        r.truncated[:, t] = truncated & ~terminated
+        self._store_reached(t, reached, critic_states)
+        for part in self.parts:
+            part.store(t, infos)
+        self.memory.advance(states, done)
+        self.critic.advance(critic_states, done)
+
+    def end_steps(self) -> None:
+        """Value the observations after the last step."""
+        self.rollout.last_values.copy_(self.get_values(self.obs, self.critic.memory.states))
 
     def get_values(self, obs: dict[str, Any], states: Any = ()) -> Tensor:
         """Values (B, V) in reward units for observations (B, ...); a recurrent critic's `states`

@@ -158,12 +158,14 @@ class Run:
 
     def collect(self) -> None:
         """Run one round of the learner's environment steps."""
-        learner = self.agent
-        if not self.captures:
-            learner.collect(learner.hooked_env)
-            return
-        key = ("collect", learner.collect_variant)
-        self.graphs.launch(key, lambda: learner.collect(learner.hooked_env), self.env.capture)
+        learner, env = self.agent, self.agent.hooked_env
+        if self.captures:
+            key = ("collect", learner.collect_variant)
+            self.graphs.launch(key, lambda: learner.collect(env), self.env.capture)
+        elif self.captures_update:
+            learner.collect_between_steps(env, self.graphs)
+        else:
+            learner.collect(env)
 
     def rehearse(self) -> None:
         """Iterate until kernels are compiled and graphs captured, then restore everything. The
