@@ -1,5 +1,5 @@
-"""A stand-in for CUDA's graphs: operations of torch, recorded on a CPU and done again on the same
-memory."""
+"""Stand-ins for CUDA's graphs: operations of torch, recorded on a CPU and done again on the same
+memory; and a mode that refuses what a graph cannot capture."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -27,3 +27,12 @@ class Recorded(TorchDispatchMode):
             again = func(*args, **kwargs)
             if isinstance(out, torch.Tensor) and again.data_ptr() != out.data_ptr():
                 out.copy_(again)
+
+
+class NoNumbersOfPython(TorchDispatchMode):
+    """Inside, torch must not make a tensor of Python's numbers, as indexing with a list does: on a
+    GPU that is a copy from the host, which a graph cannot capture."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func.overloadpacket.__name__ != "lift_fresh", "a tensor is made of Python's numbers"
+        return func(*args, **(kwargs or {}))

@@ -7,6 +7,7 @@ import torch
 
 from phalanx.errors import PhalanxError
 from phalanx.sim import Sim
+from recorded_graph import NoNumbersOfPython
 from test_fused import N, Text, exact, make, stepped, stir
 
 SHAPES = {
@@ -277,6 +278,15 @@ def test_rangefinders_are_mujocos():
     data.qpos[:] = sim.qpos[1].numpy()
     mujoco.mj_forward(changed, data)
     np.testing.assert_allclose(sim.sensordata[1, :27], data.sensordata[:27], atol=1e-4)
+
+
+def test_rangefinders_can_be_captured():
+    sensors = "".join(f'<rangefinder site="{site}"/>' for site in ("s0", "tip", "inside"))
+    sim = make(RANGES.format('<site name="s0" euler="60 20 0"/>', sensors))
+    sim.sensordata  # noqa: B018
+    sim.step()
+    with NoNumbersOfPython():
+        sim.step()
 
 
 @pytest.mark.parametrize(("rays", "name"), [(4, "fused"), (12, "mujoco")])

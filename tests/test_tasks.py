@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from phalanx import tasks
+from phalanx.compute.rows import by_masks
 from phalanx.errors import PhalanxError
+from recorded_graph import NoNumbersOfPython
 
 N = 8
 STEPS = 60
@@ -248,3 +250,22 @@ def test_what_a_task_gets_wrong_is_one_sentence(changes, words, monkeypatch):
 
     with pytest.raises(PhalanxError, match=rf"^[^\n]*Mine[^\n]*{words}[^\n]*$"):
         use()
+
+
+OWN = sorted(set(tasks.names()))  # before other tests bring tasks of their projects
+
+
+WALKING = ["Go2Velocity", "Go1Velocity", "AnymalVelocity", "G1Velocity"]
+SETTINGS = [(name, {"randomize": on}) for name in OWN for on in (False, True)]
+SETTINGS += [(name, {"terrain": "rough", "privileged": True}) for name in WALKING]
+
+
+@pytest.mark.parametrize(("name", "settings"), SETTINGS)
+def test_steps_of_tasks_can_be_captured(name, settings):
+    task = tasks.make(name, num_envs=4, device="cpu", **settings)
+    task.reset()
+    actions = torch.zeros(4, task.num_actions)
+    task.step(actions)  # checks the task
+    with by_masks(), NoNumbersOfPython():
+        for _ in range(3):
+            task.step(actions)

@@ -116,6 +116,7 @@ class G1Tracking(Task):
         )
         places = [robot.body_names.index(b) for b in BODIES]
         self.places = torch.tensor(places, device=self.device)
+        self.ends = torch.tensor(ENDS, device=self.device)
         self.ids = torch.tensor([robot.body_ids[k] for k in places], device=self.device)
         self.starts = StartFrames(self, self.reference.num_frames)
         self.frame = self.state("frame", self.terminated.long())
@@ -163,7 +164,7 @@ class G1Tracking(Task):
         ends = {
             "height": height[:, 0] > 0.25,
             "tilt": (mat[:, 0, 2, 2] - wanted.body_mat[:, 0, 2, 2]).abs() > 0.8,
-            "limbs": (height[:, ENDS] > 0.25).any(1),
+            "limbs": (height[:, self.ends] > 0.25).any(1),
         }
         failed = torch.stack(list(ends.values())).any(0)
         over = self.frame >= self.reference.last[self.frame]

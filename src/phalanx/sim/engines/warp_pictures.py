@@ -130,7 +130,8 @@ class BatchPictures:
             )
             first = self._first["rgb_adr"][k]
             blue_first = wp.to_torch(bytes_)[:, first : first + count]
-            images["color"] = blue_first[..., [2, 1, 0, 3]].view(*shape, 4)
+            blue, green, red, alpha = blue_first.unbind(-1)
+            images["color"] = torch.stack((red, green, blue, alpha), -1).view(*shape, 4)
         if lens.depth:
             first = self._first["depth_adr"][k]
             depth = wp.to_torch(context.depth_data)[:, first : first + count].reshape(shape)

@@ -156,10 +156,13 @@ def _cylinder(p: Tensor, v: Tensor, size: Tensor) -> Tensor:
     return _first(*found)
 
 
+_OTHERS = slice(1, 3), slice(0, 3, 2), slice(0, 2)
+"""The two other axes; a list would be copied to a GPU, which a graph cannot capture."""
+
+
 def _box(p: Tensor, v: Tensor, size: Tensor) -> Tensor:
     found = []
-    for axis in range(3):
-        others = [i for i in range(3) if i != axis]
+    for axis, others in enumerate(_OTHERS):
         steep = v[..., axis].abs() > LEAST
         for sign in (1.0, -1.0):
             x = (sign * size[..., axis] - p[..., axis]) / torch.where(steep, v[..., axis], 1.0)
