@@ -15,7 +15,7 @@ import mujoco_warp as mjw
 import pytest
 import torch
 import warp as wp
-from mujoco_warp._src import collision_driver, constraint, solver, support, types
+from mujoco_warp._src import collision_convex, collision_driver, constraint, solver, support, types
 from warp._src.context import Module
 
 import phalanx
@@ -142,6 +142,11 @@ def test_arguments_of_module_load():
     assert names[:3] == ["self", "device", "block_dim"], (
         "Warp's Module.load takes other arguments: adapt kernels._launched_by"
     )
+
+
+def test_block_sizes_are_asked_for_through_warp():
+    asks = inspect.getsource(collision_convex).count("wp.get_suggested_block_size(")
+    assert asks, "MuJoCo Warp asks for block sizes in another way: adapt kernels._launched_by"
 
 
 def test_is_batched():

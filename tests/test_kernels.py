@@ -59,6 +59,28 @@ def test_a_step_is_compiled_without_being_run(cache):
     assert x.numpy().tolist() == [0.75, 0.75, 0.75]
 
 
+def test_kernels_asked_for_a_block_size_are_compiled_with_the_others(cache, monkeypatch):
+    """On a GPU MuJoCo Warp asks for the block size of convex collisions' kernels before it launches
+    them, which compiled each for 20 s, one after the other, before anything ran side by side."""
+    gpu, opt = SimpleNamespace(is_cuda=True), SimpleNamespace(graph_conditional=True, iterations=0)
+    convex, other = add_builder(0.75), add_builder(1.5)
+    monkeypatch.setattr(wp, "get_device", lambda device=None: gpu)
+    for add in (convex, other):
+        add.module._compile = lambda *args, **kwargs: pytest.fail("compiled in the dry run")
+    convex.module.options["block_dim"] = 64
+
+    def step():
+        other.module.load(gpu, 256)
+        wp.get_suggested_block_size(convex, gpu)
+        convex.module.load(gpu, 64)
+
+    found = kernels._launched_by(step, opt)
+    assert [(module, dim) for module, _, dim in found] == [
+        (convex.module, 64),
+        (other.module, 256),
+    ]
+
+
 def test_long_compiling_without_a_listener_is_logged(cache, caplog, monkeypatch):
     opt = SimpleNamespace(graph_conditional=True, iterations=0)
     adds = [add_builder(2.0), add_builder(4.0)]

@@ -43,7 +43,6 @@ def load_together(step: Callable[[], None], opt: Any) -> None:
     """Load every module that `step` launches on a model with options `opt`, compiling at most one
     module per core at a time."""
     loads = _launched_by(step, opt)
-    loads.sort(key=lambda load: -len(load[0].kernels))  # the longest first
     began, said = time.perf_counter(), bool(_listeners)
     _report_progress(0, len(loads))
     with ThreadPoolExecutor(max(1, min(len(loads), os.cpu_count() or 1))) as pool:
@@ -77,25 +76,36 @@ def cached_modules() -> int:
 
 
 def _launched_by(step: Callable[[], None], opt: Any) -> list[tuple[Any, Any, Any]]:
-    """(module, device, block_dim) of every launch in `step`, without launching anything."""
+    """(module, device, block_dim) of every launch in `step` and of every question for a block size,
+    without launching or compiling anything. Those that take longest to compile come first."""
+    import warp as wp
     from warp._src.context import Module
 
     noted: dict[tuple[Any, str, Any], tuple[Any, Any, Any]] = {}
+    asked: set[Any] = set()
 
-    def note(module: Any, device: Any, block_dim: Any = None, *rest: Any, **more: Any) -> Any:
-        if device.is_cuda and block_dim is None:  # asked for its occupancy, not for a launch
-            return load(module, device, block_dim, *rest, **more)
-        # Returning None makes Warp skip the launch.
+    def note(module: Any, device: Any, block_dim: Any = None, *rest: Any, **more: Any) -> None:
+        block_dim = module.options["block_dim"] if block_dim is None else block_dim
         noted[module, str(device), block_dim] = (module, device, block_dim)
-        return None
+        # Returning None makes Warp skip the launch.
+
+    def suggest(kernel: Any, device: Any = None) -> tuple[int, int]:
+        """In place of Warp's answer, which needs the compiled kernel, and decides about the size of
+        a launch only. The kernels of convex collisions, 20 s of compiling each, are asked for."""
+        device = wp.get_device(device)
+        if device.is_cuda:
+            note(kernel.module, device)
+            asked.add(kernel.module)
+        return 1, 1
 
     load, loop, iterations = Module.load, opt.graph_conditional, opt.iterations
+    suggested = wp.get_suggested_block_size
     # The solver loops until its kernels report convergence; one pass is enough here.
     opt.graph_conditional, opt.iterations = False, min(1, iterations)
-    Module.load = note
+    Module.load, wp.get_suggested_block_size = note, suggest
     try:
         step()
     finally:
-        Module.load = load
+        Module.load, wp.get_suggested_block_size = load, suggested
         opt.graph_conditional, opt.iterations = loop, iterations
-    return list(noted.values())
+    return sorted(noted.values(), key=lambda at: (at[0] not in asked, -len(at[0].kernels)))
