@@ -155,6 +155,7 @@ class WarpEngine:
         self._grown: str | None = None
         self._stepped = False
         self._solves = False  # whether the kernels of `solve_m` are loaded
+        self._settles = False  # whether those of `set_const` are
         self._before: dict[str, Tensor] = {}  # the last step, if it was an eager one
         self._substeps = 0  # of the last step
         self._unstepped = torch.ones_like(self.failed)  # environments reset since the last step
@@ -209,8 +210,18 @@ class WarpEngine:
         for name in _CONSTANTS:
             if getattr(self._m, name).size:
                 self.model_field(name)
+        if not self._settles:  # and of a step where these fields differ between environments
+            kernels.load_together(self._settle_and_launch_all, self._m.opt)
+            self._settles = True
+        self._settle()
+
+    def _settle(self) -> None:
         with self._stream():
             mjw.set_const(self._m, self._d)  # in all environments: it takes no mask
+
+    def _settle_and_launch_all(self) -> None:
+        self._settle()
+        self._launch_all()
 
     def model_of(self, env: int) -> mujoco.MjModel:
         views = self._model_views.items()
