@@ -4,7 +4,8 @@
         num_envs=4096 objects=100 steps=100 rounds=2 out=objects.json
 
 Each environment has an Allegro hand and above its palm an object: a convex mesh of 80 triangles,
-one of `objects` shapes. Rows alternate between one shape and all; the seconds of `created_s` are
+one of `objects` shapes, turned at random (worlds that are all in one state would take the same
+branches together on a GPU, which those of a training do not). Rows alternate between one shape and all; the seconds of `created_s` are
 those until the tensor of roots exists, of `ready_s` until the engine is built, too. `step_cpu_ms`
 is processor time, of all cores, which other programs disturb less.
 """
@@ -59,10 +60,13 @@ def measure(
     options.fix_base_link = options.collapse_fixed_joints = options.disable_gravity = True
     options.default_dof_drive_mode = gymapi.DOF_MODE_POS
     hand = gym.load_asset(sim, assets, HAND, options)
+    rng = np.random.default_rng(1)
     for i in range(num_envs):
+        turned = placed(-0.2, 0.56)
+        turned.r = gymapi.Quat(*rng.normal(size=4)).normalize()
         env = gym.create_env(sim, gymapi.Vec3(), gymapi.Vec3(1, 1, 1), 64)
         gym.create_actor(env, hand, placed(0, 0.5), "hand", i, -1, 0)
-        gym.create_actor(env, objects[i % len(objects)], placed(-0.2, 0.56), "object", i, 0, 0)
+        gym.create_actor(env, objects[i % len(objects)], turned, "object", i, 0, 0)
     gym.prepare_sim(sim)
     roots = gymtorch.wrap_tensor(gym.acquire_actor_root_state_tensor(sim))
     assert roots is not None
