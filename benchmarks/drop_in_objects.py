@@ -4,10 +4,10 @@
         num_envs=4096 objects=100 steps=100 rounds=2 out=objects.json
 
 Each environment has an Allegro hand and above its palm an object: a convex mesh of 80 triangles,
-one of `objects` shapes, turned at random (worlds that are all in one state would take the same
-branches together on a GPU, which those of a training do not). Rows alternate between one shape and all; the seconds of `created_s` are
-those until the tensor of roots exists, of `ready_s` until the engine is built, too. `step_cpu_ms`
-is processor time, of all cores, which other programs disturb less.
+one of `objects` shapes, turned at random (worlds in one state would take the same branches together
+on a GPU, which those of a training do not). Rows alternate between one shape and all; the seconds
+of `created_s` are those until the tensor of roots exists, of `ready_s` until the engine is built,
+too. `step_cpu_ms` is processor time, of all cores, which other programs disturb less.
 """
 
 import json
