@@ -453,6 +453,15 @@ def test_the_schedule_sees_the_kl_of_the_new_policy_from_the_old_one(tmp_path):
     assert torch.equal(old["sigmas"], new["sigmas"])  # the next pass's reference
 
 
+def test_the_schedule_does_not_see_how_asymmetric_a_policy_is(tmp_path):
+    _, agent = make_agent(in_folder(configuration(tmp_path), "a"))
+    own, sigmas = agent.minibatch_size, torch.ones(2 * agent.minibatch_size, 2)
+    old = {"mus": torch.zeros(2 * own, 2), "sigmas": sigmas}
+    new = {"mus": torch.zeros(2 * own, 2), "sigmas": sigmas}
+    new["mus"][own:] = 5.0  # of the mirror images
+    assert float(agent.policy_kl(old, new)) == pytest.approx(0.0, abs=1e-4)
+
+
 def test_an_agent_steps_through_its_own_env_step(tmp_path):
     _, agent = make_agent(in_folder(configuration(tmp_path, max_epochs=1), "a"))
     steps, env_step = [], agent.env_step

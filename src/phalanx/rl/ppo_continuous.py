@@ -40,7 +40,10 @@ class ContinuousPPO(PPO):
         as the reference of the next pass."""
         kl = result.get("kl")
         if kl is None:
-            kl = gaussian_kl(result["mus"], result["sigmas"], batch["mus"], batch["sigmas"])
+            # Mirror images, which come last, say how asymmetric it is, not how far it moved.
+            own = slice(self.minibatch_size)
+            new, old = result["mus"][own], batch["mus"][own]
+            kl = gaussian_kl(new, result["sigmas"][own], old, batch["sigmas"][own])
         batch["mus"].copy_(result["mus"])
         batch["sigmas"].copy_(result["sigmas"])
         return kl
