@@ -34,7 +34,7 @@ from phalanx.cli.help import config_class
 from phalanx.cli.main import _interruptible as interruptible
 from phalanx.cli.main import main
 from phalanx.cli.sweep import train_each
-from phalanx.compute.tiles import has_tiles
+from phalanx.compute.perceptron import possible
 from phalanx.errors import PhalanxError
 from phalanx.rl import compiled
 from phalanx.tasks.cartpole import CartpoleConfig
@@ -706,15 +706,15 @@ def test_a_terminal_shows_a_live_panel_and_words_as_they_are(cwd, monkeypatch):
     assert "[" not in said[0].replace("a[dim]b", "")
 
 
-@pytest.mark.parametrize("tiles", [False, True])
-def test_mixed_precision_that_does_nothing_is_named(tiles, cwd, capsys, monkeypatch):
-    if tiles and not has_tiles():
-        pytest.skip("no AMX: no tiles for bfloat16")
+@pytest.mark.parametrize("products", [("float",), ("float", "half")])
+def test_mixed_precision_that_does_nothing_is_named(products, cwd, capsys, monkeypatch):
+    if not set(products) <= set(possible()):
+        pytest.skip("this processor does not multiply bfloat16")
     monkeypatch.setattr(compiled, "FEWEST", 0)
-    monkeypatch.setattr(compiled, "has_tiles", lambda: tiles)
+    monkeypatch.setattr(compiled, "possible", lambda: products)
     asked = "train.params.config.mixed_precision=true"
     main(["train", *SMALL, *QUICK, "max_iterations=1", asked, "train_dir=runs"])
-    assert ("no effect: mixed_precision" in capsys.readouterr().out) == (not tiles)
+    assert ("no effect: mixed_precision" in capsys.readouterr().out) == ("half" not in products)
 
 
 def test_play_writes_a_video(run, capsys, cwd, monkeypatch):

@@ -7,13 +7,18 @@ import torch
 from torch import nn
 
 from phalanx.compute.normalize import Normalize
-from phalanx.compute.perceptron import Perceptron
-from phalanx.compute.tiles import has_tiles
+from phalanx.compute.perceptron import PARTS, Perceptron, possible
 
-needs_tiles = pytest.mark.skipif(not has_tiles(), reason="no AMX: no tiles for bfloat16")
+
+def needs(products):
+    return pytest.mark.skipif(
+        products not in possible(), reason=f"this processor does not multiply {products!r}"
+    )
+
+
 PRECISIONS = {"float": (1e-5, 2e-6), "split": (3e-5, 2e-5), "half": (1e-2, 1e-2)}
 """Relative to each number, and to the largest one: bfloat16 has 8 bits."""
-PRODUCTS = ["float", *(pytest.param(p, marks=needs_tiles) for p in ("split", "half"))]
+PRODUCTS = [pytest.param(p, marks=needs(p)) for p in PARTS]
 ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 
 
@@ -60,7 +65,7 @@ def test_values_and_gradients_are_those_of_torch(sizes, widths, rows, activation
         torch.testing.assert_close(a.double(), b, rtol=relative, atol=part * b.abs().max().item())
 
 
-@needs_tiles
+@needs("half")
 @pytest.mark.parametrize(("inputs", "widths", "rows"), [(33, (21, 1), 300), (7, (5,), 3)])
 def test_bfloat16_rounds_factors_and_nothing_else(inputs, widths, rows):
     perceptron, _, heads = make((inputs,), widths, "elu", products="half")

@@ -1,7 +1,7 @@
 // A perceptron on the CPU, forwards and backwards, compiled by the clang inside Warp, which has no
 // headers and links no library. Each call computes some rows, a few at a time, so that what one
-// layer writes is still in the core's cache when the next one reads it. Follows vectors.h, and
-// products.h or tiled_products.h.
+// layer writes is still in the core's cache when the next one reads it. Follows vectors.h, for
+// bfloat16 halves.h, and products.h or tiled_products.h.
 
 #define CHUNK 128  // rows from the first layer to the last
 

@@ -5,8 +5,9 @@
 
 torch takes a pass over memory, and hands over to its threads, for every product, bias and
 activation. Here each thread takes some rows through all layers while they are in its cache:
-`perceptron.h`. Products are of floats (`products.h`) or, where the processor has tiles for that, of
-bfloat16 (`tiled_products.h`); sums are floats in any case.
+`perceptron.h`. Products are of floats or, where the processor has instructions for that, of
+bfloat16 (`halves.h`), by vectors (`products.h`) or by tiles (`tiled_products.h`); sums are floats
+in any case.
 """
 
 import ctypes
@@ -20,8 +21,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from phalanx.compute import clang
+from phalanx.compute.bfloat16 import has_tiles, has_vectors
 from phalanx.compute.team import Team
-from phalanx.compute.tiles import has_tiles
 from phalanx.errors import PhalanxError
 
 ACTIVATIONS = {"elu": 1, "relu": 2, "tanh": 3}
@@ -34,16 +35,26 @@ PARTS = {"float": 0, "split": 2, "half": 1}
 _ROW_STEP = 8
 
 
+def possible() -> tuple[str, ...]:
+    """The keys of `PARTS` that this processor has instructions for. Two parts are three products,
+    which pays with tiles alone."""
+    if has_tiles():
+        return tuple(PARTS)
+    return ("float", "half") if has_vectors() else ("float",)
+
+
 def _source(parts: int) -> str:
-    names = ("vectors.h", "tiled_products.h" if parts else "products.h", "perceptron.h")
+    by_tiles = parts and has_tiles()
+    names = ["vectors.h", "tiled_products.h" if by_tiles else "products.h", "perceptron.h"]
+    names[1:1] = ["halves.h"] if parts else []
     texts = [Path(__file__).with_name(name).read_text("utf-8") for name in names]
     return "\n".join([f"#define PARTS {parts}", *texts])
 
 
 class Perceptron:
     """The layers `linears`, each with `activation`, a key of `ACTIVATIONS`, then `heads` without
-    one. Weights stay the modules' own. products: a key of `PARTS`; what has parts needs
-    `has_tiles`. Raises PhalanxError if Warp's clang does not compile it."""
+    one. Weights stay the modules' own. products: one of `possible()`. Raises PhalanxError if Warp's
+    clang does not compile it."""
 
     def __init__(
         self,
@@ -53,8 +64,8 @@ class Perceptron:
         threads: int,
         products: str = "float",
     ) -> None:
-        if PARTS[products] and not has_tiles():
-            raise PhalanxError("this processor has no tiles for products in bfloat16")
+        if products not in possible():
+            raise PhalanxError(f"this processor does not multiply {products!r}: bfloat16")
         if len(linears) > MOST_LAYERS:
             raise PhalanxError(f"{len(linears)} layers; at most {MOST_LAYERS} are compiled")
         self._modules = [*linears, *heads]

@@ -13,6 +13,7 @@
 #endif
 #define WIDTH (BYTES / 4)
 #define FN static inline __attribute__((always_inline))
+#define INSIDE inline __attribute__((always_inline))  // of a struct
 typedef float V __attribute__((vector_size(BYTES)));
 typedef float U __attribute__((vector_size(BYTES), aligned(4)));
 typedef int I __attribute__((vector_size(BYTES)));

@@ -124,7 +124,8 @@ class AgentConfig:
     unchanged."""
     mixed_precision: bool = False
     """On CUDA, bfloat16 autocast in the training pass; the rollout stays in float32. On a CPU,
-    factors of a compiled perceptron are rounded to bfloat16, if the processor has tiles (AMX)."""
+    factors of a compiled perceptron are rounded to bfloat16, if the processor multiplies it (AMX,
+    AVX512_BF16)."""
 
     max_epochs: int = ranged(-1, at_least=-1)
     """Iterations of the run, -1 for no limit."""
