@@ -91,10 +91,10 @@ def graphs(monkeypatch):
         except RuntimeError as error:
             raise scripts.Waits from error
 
-    monkeypatch.setattr(scripts, "DEVICE", "cpu")
+    monkeypatch.setattr(scripts, "FIRST", -1)
     monkeypatch.setattr(scripts, "Graph", graph)
     monkeypatch.setattr(scripts, "_without_waiting", without_waiting)
-    monkeypatch.setattr(scripts, "_stream", lambda device: 0)
+    monkeypatch.setattr(scripts, "_stream", lambda index: 0)
     monkeypatch.setattr(torch.jit.ScriptFunction, "__call__", ORIGINAL)
     scripts.activate()
     yield made

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from phalanx.compute.graphs import Graph
 
-DEVICE = "cuda"
+FIRST = 0
+"""Number of the first device of which graphs are captured; a CPU is -1."""
 WATCHED = 3
 """Calls of a function with the same kind of arguments before it is captured. TorchScript compiles
 in the first ones."""
@@ -174,7 +175,7 @@ class Form:
         versions = [value._version for value in given]
         result = self._call(args)
         results = result if type(result) is tuple else (result,)
-        if not all(type(value) is Tensor and value.device.type == DEVICE for value in results):
+        if not all(type(value) is Tensor and value.get_device() >= FIRST for value in results):
             self.eager = True
             return result
         memory = [value.untyped_storage().data_ptr() for value in results]
@@ -207,23 +208,23 @@ def _kinds(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """What calls have in common that one graph can replace, the stream first; None for a call that
     none can."""
     kinds: list[Any] = []
-    device = None
+    index = None
     for value in args:
         if type(value) is Tensor:
-            device = value.device
-            if device.type != DEVICE or value.requires_grad:
+            index = value.get_device()
+            if index < FIRST or value.requires_grad:
                 return None
-            kinds.append((value.shape, value.stride(), value.dtype, device))
+            kinds += (value.shape, value.stride(), value.dtype, index)
         elif value is None or isinstance(value, (int, float, str)):
-            kinds.append((type(value), value or repr(value)))  # -0.0 is another number than 0.0
+            kinds += (type(value), value or repr(value))  # -0.0 is another number than 0.0
         else:
             return None
-    return None if device is None or (stream := _stream(device)) is None else (stream, *kinds)
+    return None if index is None or (stream := _stream(index)) is None else (stream, *kinds)
 
 
-def _stream(device: torch.device) -> torch.cuda.Stream | None:
+def _stream(index: int) -> torch.cuda.Stream | None:
     """The stream that a call goes to; None where it must stay as it is."""
-    elsewhere = torch._C._get_tracing_state() or torch.is_autocast_enabled(DEVICE)
+    elsewhere = torch._C._get_tracing_state() or torch.is_autocast_enabled("cuda")
     if elsewhere or torch.cuda.is_current_stream_capturing():
         return None
-    return torch.cuda.current_stream(device)
+    return torch.cuda.current_stream(index)

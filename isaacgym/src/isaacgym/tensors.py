@@ -27,7 +27,7 @@ from isaacgym.state import State
 BODY_FIELDS = ("xpos", "xquat", "cvel", "xipos", "subtree_com")
 DERIVED = ("rigid_body_state", "jacobian", "mass_matrix")
 """Kinds that are made of derived fields."""
-LONG = (*DERIVED, "root_state")
+LONG = (*DERIVED, "root_state", "dof_state")
 """Kinds whose tensors several operations fill."""
 
 

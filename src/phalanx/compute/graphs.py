@@ -91,16 +91,16 @@ class Graph:
         does."""
 
     def __call__(self) -> None:
-        if self._device is None:
+        if self._graph is not None:
+            self._graph.replay()  # on the GPU of its capture, whichever is the current one
+        elif self._device is None:
             self._run()
         else:
             with torch.cuda.device(self._device):
                 self._run()
 
     def _run(self) -> None:
-        if self._graph is not None:
-            self._graph.replay()
-        elif self._eager_calls < EAGER_CALLS:
+        if self._eager_calls < EAGER_CALLS:
             self._eager_calls += 1
             with _waits() as lines:
                 self._run_on_side_stream()
