@@ -23,9 +23,9 @@ FIRST = 0
 WATCHED = 3
 """Calls of a function with the same kind of arguments before it is captured. TorchScript compiles
 in the first ones."""
-MOST_FORMS = 8
-"""Kinds of arguments with which a function is captured; if there are more, it is called as it
-is."""
+MOST_FORMS = 32
+"""Kinds of arguments, from the first on, with which a function may be captured. With others it is
+called as it is, as where shapes follow from the number of environments that are reset."""
 TYPES = {"float": None, "int": torch.int64}
 """The type of a tensor made from a number of TorchScript's type; None is torch's default."""
 
@@ -85,6 +85,7 @@ class Script:
         )
         """Whether it is called as it is."""
         self._forms: dict[tuple[Any, ...], Form] = {}
+        self._seen = 0
 
     def __call__(self, args: tuple[Any, ...]) -> Any:
         """Call the function, or replay its graph."""
@@ -93,11 +94,15 @@ class Script:
             return self._call(args)
         form = self._forms.get(key)
         if form is None:
+            if self._seen == MOST_FORMS:
+                return self._call(args)
+            self._seen += 1
             form = self._forms[key] = Form(self._call, key[0])
+            if self._seen == MOST_FORMS:
+                self._forms = {key: form for key, form in self._forms.items() if form.watched}
+                self.eager = not self._forms
         result = form(args)
-        self.eager = form.eager or len(self._forms) > MOST_FORMS
-        if self.eager:
-            self._forms.clear()
+        self.eager = self.eager or form.eager
         return result
 
 
@@ -118,11 +123,16 @@ class Form:
         self._results: Any = None
         self._graph: Graph | None = None
 
+    @property
+    def watched(self) -> bool:
+        """Whether there have been enough calls to capture it."""
+        return self._calls == WATCHED
+
     def __call__(self, args: tuple[Any, ...]) -> Any:
         places = [value.data_ptr() if type(value) is Tensor else None for value in args]
         if self._moved(places):
             self._graph = None
-        if self._calls < WATCHED:
+        if not self.watched:
             self._calls += 1
             return self._watch(args)
         graph = self._graph = self._graph or self._begin(args)
@@ -165,7 +175,7 @@ class Form:
 
     def _watch(self, args: tuple[Any, ...]) -> Any:
         """Call the function as it is, and see whether a graph can do the same."""
-        if self._calls == WATCHED:  # by now it is known to write to no argument
+        if self.watched:  # by now it is known to write to no argument
             try:
                 return _without_waiting(lambda: self._call(args))
             except Waits:
