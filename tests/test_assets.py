@@ -574,6 +574,26 @@ def test_attributes_of_older_mujoco_and_taken_names_are_mended_with_a_note(tmp_p
         assert part in caplog.text
 
 
+def test_what_a_urdf_has_too_much_is_left_out_with_a_note(tmp_path, caplog):
+    """dribblebot's go1.urdf has a link and a joint twice; others have links that nothing joins."""
+    links = "".join(f'<link name="{name}"/>' for name in ("base", "leg", "tool", "tip"))
+    path = tmp_path / "r.urdf"
+    path.write_text(
+        urdf(
+            links
+            + joint("hip", "fixed", "base", "leg")
+            + joint("hip", "fixed", "tool", "leg")
+            + '<link name="leg"><visual/></link>'
+            + joint("grip", "revolute", "tool", "tip", "<limit effort='1' velocity='1'/>")
+        )
+    )
+    model = load_robot(path, fixed_base=True, drop_unknown=True).compile()
+    assert names(model, "body")[1:] == ["base", "leg"]
+    assert model.njnt == 0
+    assert "left out links and joints with the name of an earlier one: 'leg'" in caplog.text
+    assert "left out links that no joint connects to the first: 'tool'" in caplog.text
+
+
 def test_malformed_mjcf_of_isaac_gym_is_corrected_with_a_note(tmp_path, caplog):
     """What IsaacGymEnvs' Ingenuity has: joints of one name, limits without room, visual meshes of
     a kind that MuJoCo cannot read, a body of such a mesh alone, a hinge at the root."""

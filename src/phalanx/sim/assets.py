@@ -99,7 +99,9 @@ def load_robot(
     of a URDF that have an <sdf>; without that, a mesh collides as its convex hull. splitting: how
     finely, if not as usual.
     drop_root_joints: the root loses its hinges and slides, so that any root can be fixed or free.
-    drop_unknown: attributes of an MJCF that MuJoCo does not know are dropped, not refused.
+    drop_unknown: attributes of an MJCF that MuJoCo does not know are dropped, not refused, and so
+    are links and joints of a URDF that have the name of an earlier one, and links that no joint
+    connects to the first.
 
     The spec has been compiled once, so attaching it can fail only because of the scene.
     Raises PhalanxError, naming file, line and element, for anything that cannot be read.
@@ -117,7 +119,7 @@ def load_robot(
     poses: dict[str, Pose] = {}
     if xml.tag == "robot":
         _only_for("MJCF", file, root=root)
-        urdf = UrdfReader(xml, file.resolve(), density, collapse_fixed_joints)
+        urdf = UrdfReader(xml, file.resolve(), density, collapse_fixed_joints, drop_unknown)
         urdf.read()
         spec, notes = urdf.spec, urdf.notes
         fixed_base = urdf.fixed if fixed_base is None else fixed_base

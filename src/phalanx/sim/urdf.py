@@ -54,13 +54,21 @@ class UrdfReader:
 
     density [kg/m^3] is for links without mass; None is 1000, but not for links whose mass is in
     another that is fixed to them. collapse_fixed_joints merges a link on a fixed joint
-    into its parent, except where the joint says dont_collapse="true".
+    into its parent, except where the joint says dont_collapse="true". drop_wrong: links and
+    joints with the name of an earlier one, and links that no joint connects to the first, are
+    dropped, not refused.
     """
 
     def __init__(
-        self, robot: Element, path: Path, density: float | None, collapse_fixed_joints: bool
+        self,
+        robot: Element,
+        path: Path,
+        density: float | None,
+        collapse_fixed_joints: bool,
+        drop_wrong: bool = False,
     ):
         self.robot = robot
+        self.drop_wrong = drop_wrong
         self.density = density
         self.collapse = collapse_fixed_joints
         self.notes: list[Note] = []
@@ -159,12 +167,17 @@ class UrdfReader:
     # The tree ---------------------------------------------------------------------------------
 
     def _named(self, tag: str) -> dict[str, Element]:
-        """Elements of one kind by name; fails on a missing or repeated name."""
+        """Elements of one kind by name; fails on a missing name, and unless they are to be dropped
+        on a repeated one."""
         named: dict[str, Element] = {}
         for element in self.robot.findall(tag):
             name = element.attrib.get("name", "")
             if not name:
                 element.fail(f"a <{tag}> needs a name")
+            if name in named and self.drop_wrong:
+                text = "left out links and joints with the name of an earlier one"
+                self.say("dropped", text, repr(name), element)
+                continue
             if name in named:
                 element.fail(f"the name is taken in line {named[name].line}; rename one of them")
             named[name] = element
@@ -184,16 +197,30 @@ class UrdfReader:
             parent_joint[child] = joint
             below[parent].append(joint)
         roots = [name for name in self.links if name not in parent_joint]
-        if len(roots) > 1:
+        if len(roots) > 1 and self.drop_wrong:
+            for root in roots[1:]:
+                self._drop_tree(root, below)
+        elif len(roots) > 1:
             names = ", ".join(map(repr, roots))
             self.robot.fail(f"links {names} have no parent; connect all but one to the tree")
-        reached = list(roots)
+        reached = roots[:1]
         for name in reached:  # grows during the loop
             reached += [self._joint_link(joint, "child") for joint in below[name]]
         if lost := next((name for name in self.links if name not in reached), None):
             parent_joint[lost].fail(f"link {lost!r} is part of a cycle; remove one of its joints")
         self.root = self.links[roots[0]]
         return below
+
+    def _drop_tree(self, root: str, below: dict[str, list[Element]]) -> None:
+        """Leave out link `root` and all that hangs on it."""
+        text = "left out links that no joint connects to the first"
+        names = [root]
+        for name in names:  # grows during the loop
+            link = self.links.pop(name)
+            self.say("dropped", text, repr(name), link)
+            for joint in below.pop(name):
+                del self.joints[joint.attrib["name"]]
+                names += [child.attrib["link"] for child in joint.findall("child")]
 
     def _joint_link(self, joint: Element, end: str) -> str:
         """The link at the "parent" or "child" end of a joint; fails unless it exists."""
