@@ -140,6 +140,7 @@ LOADS = {
         *(3, 1, 6, "computed the inertia.*'base'"),
     ),
     "visual without geometry": (shape("", "visual"), 1, 1, 6, "skipped visuals without a shape"),
+    "collision without geometry": (shape(""), 1, 1, 6, "skipped collisions without a shape"),
     "visual of nothing": (shape("<geometry/>", "visual"), 1, 1, 6, "without a shape"),
     "visual of size 0": (
         shape('<geometry><box size="0 0 0"/></geometry>', "visual"),

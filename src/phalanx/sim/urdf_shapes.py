@@ -101,8 +101,8 @@ class Shapes:
         shape = next((c for c in geometry.children if c.tag in SHAPES), None) if geometry else None
         name = link.attrib["name"]
         if shape is None:
-            if not collides:
-                say("dropped", "skipped visuals without a shape", f"of {name!r}", element)
+            if not collides or geometry is None:  # an exporter's empty <collision>
+                say("dropped", f"skipped {element.tag}s without a shape", f"of {name!r}", element)
                 return False
             found = geometry.children[0] if geometry and geometry.children else element
             found.fail(
