@@ -23,6 +23,16 @@ def observe(state, actions, limit: float, axis: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.jit.script
+def count(state, steps, ended):
+    return steps + 1, torch.where(state[:, 0] > 0, torch.ones_like(ended), ended), steps
+
+
+@torch.jit.script
+def weigh(state, scales: dict[str, float]):
+    return state * scales["a"] + scales["b"]
+
+
+@torch.jit.script
 def longest(state):
     return state.norm(p=2, dim=-1).max()
 
@@ -103,7 +113,7 @@ def graphs(monkeypatch):
     monkeypatch.setattr(torch.jit.ScriptFunction, "__call__", ORIGINAL)
     scripts.activate()
     yield made
-    for function in (observe, longest, away, writes, *NOT_CAPTURED):
+    for function in (observe, count, weigh, longest, away, writes, *NOT_CAPTURED):
         with contextlib.suppress(AttributeError):
             del function._script
 
@@ -143,6 +153,25 @@ def test_what_a_graph_cannot_do_is_called_as_it_is(graphs, function, capfd):
     assert part(state).data_ptr() == state.data_ptr()
 
 
+def test_a_result_that_is_an_argument_stays_that(graphs):
+    state, steps, ended = torch.zeros(5, 4), torch.zeros(5), torch.zeros(5)
+    with torch.inference_mode():
+        for _ in range(8):
+            steps = steps + 1
+            found = count(state.normal_(), steps, ended)
+            assert found[2] is steps
+            assert all(map(torch.equal, found, ORIGINAL(count, state, steps, ended)))
+    assert len(graphs) == 1
+
+
+def test_numbers_by_name_are_compared_with_those_of_the_capture(graphs):
+    state = torch.ones(3)
+    for k in range(16):
+        expected = torch.full((3,), 2.0 if k % 2 else 0.5)
+        assert torch.equal(weigh(state, {"a": 1.0, "b": 1.0 if k % 2 else -0.5}), expected)
+    assert len(graphs) == 2
+
+
 def test_arguments_are_written_once_in_each_call(graphs):
     state = torch.zeros(3)
     for k in range(8):
@@ -177,7 +206,9 @@ def put(x, whole: int, number: float):
     y[:, 0] = number
     y[:, 1] = whole
     y[:, 2] = 0.5
-    rest = torch.tensor(whole, device=x.device), torch.tensor(number), torch.tensor(True)
+    y[1] *= torch.tensor([whole, 2, 3], device=x.device)
+    y[2] += torch.tensor([number, 0.5, number], device=x.device, dtype=x.dtype)
+    rest = torch.tensor(whole, device=x.device), torch.tensor([number]), torch.tensor(True)
     return y, torch.tensor(7, device=x.device, dtype=torch.float64), rest
 
 

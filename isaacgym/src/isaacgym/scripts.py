@@ -48,23 +48,48 @@ def activate() -> str:
 
 
 def make_numbers_on_device(graph: Any) -> None:
-    """Have the device write numbers, as in `x[:, 2] = 0.0` and `torch.tensor(0.0, device=...)`. It
-    waited for each of them to come from the host's memory."""
+    """Have the device write numbers, as in `x[:, 2] = 0.0` and `torch.tensor([0.0, 1.0],
+    device=...)`. It waited for each of them to come from the host's memory."""
     for node in graph.findAllNodes("aten::tensor", True):
-        number, dtype, device, gradient = node.inputs()
-        kind = str(number.type())
-        if kind not in TYPES or gradient.toIValue() is not False:
+        numbers, dtype, device, gradient = node.inputs()
+        several = numbers.node().kind() == "prim::ListConstruct"
+        each = list(numbers.node().inputs()) if several else [numbers]
+        kinds = {str(number.type()) for number in each}
+        if len(kinds) != 1 or not kinds <= TYPES.keys() or gradient.toIValue() is not False:
             continue
-        nothing = graph.insertConstant(None)
-        nothing.node().moveBefore(node)
-        if dtype.type().kind() == "NoneType" and TYPES[kind] is not None:
-            dtype = graph.insertConstant(TYPES[kind])
-            dtype.node().moveBefore(node)
-        made = graph.create("aten::scalar_tensor", [number, dtype, nothing, device, nothing], 1)
-        made.output().setType(torch._C.TensorType.get())
-        made.insertBefore(node)
-        node.output().replaceAllUsesWith(made.output())
+        before = _Before(node, graph)
+        default = TYPES[kinds.pop()]
+        if dtype.type().kind() == "NoneType" and default is not None:
+            dtype = before.constant(default)
+        nothing, kind = before.constant(None), torch._C.TensorType.get()
+        made = [
+            before.make("aten::scalar_tensor", [number, dtype, nothing, device, nothing], kind)
+            for number in each
+        ]
+        result = made[0]
+        if several:
+            row = before.make("prim::ListConstruct", made, torch._C.ListType.ofTensors())
+            result = before.make("aten::stack", [row, before.constant(0)], kind)
+        node.output().replaceAllUsesWith(result)
         node.destroy()
+
+
+class _Before:
+    """Adds to a graph of TorchScript what runs right before a node."""
+
+    def __init__(self, node: Any, graph: Any) -> None:
+        self._node, self._graph = node, graph
+
+    def constant(self, value: Any) -> Any:
+        made = self._graph.insertConstant(value)
+        made.node().moveBefore(self._node)
+        return made
+
+    def make(self, kind: str, inputs: list[Any], result: Any) -> Any:
+        made = self._graph.create(kind, inputs, 1)
+        made.output().setType(result)
+        made.insertBefore(self._node)
+        return made.output()
 
 
 def _nodes(block: Any) -> Iterator[Any]:
@@ -79,11 +104,13 @@ class Script:
 
     def __init__(self, function: Any, original: Callable[..., Any]) -> None:
         self._call = lambda args: original(function, *args)
-        self.eager = any(
-            node.kind() == "prim::Print" or node.isNondeterministic()
-            for node in _nodes(function.inlined_graph)
+        graph = function.inlined_graph
+        aliases = graph.alias_db()
+        self.eager = any(map(aliases.has_writers, graph.inputs())) or any(
+            node.kind() == "prim::Print" or node.isNondeterministic() for node in _nodes(graph)
         )
-        """Whether it is called as it is."""
+        """Whether it is called as it is, since it writes to arguments, prints or draws numbers, or
+        for what calls have shown."""
         self._forms: dict[tuple[Any, ...], Form] = {}
         self._seen = 0
 
@@ -120,7 +147,10 @@ class Form:
         are copied to where the graph reads them."""
         self._own: dict[int, Tensor] = {}
         self._args: list[Any] = []
-        self._results: Any = None
+        self._several = False
+        self._same: list[int | None] = []
+        """Of each result, the number of the argument that it is; None if it is new."""
+        self._results: Any = ()
         self._graph: Graph | None = None
 
     @property
@@ -147,10 +177,11 @@ class Form:
             self.eager = True
             return self._call(args)
         self._args = []  # a program may free them
-        results = self._results
-        if type(results) is tuple:
-            return tuple([result.clone() for result in results])
-        return results.clone()
+        results = [
+            result.clone() if k is None else args[k]
+            for result, k in zip(self._results, self._same, strict=True)
+        ]
+        return tuple(results) if self._several else results[0]
 
     def _moved(self, places: list[int | None]) -> bool:
         """Whether a tensor is elsewhere that had not moved before."""
@@ -171,28 +202,32 @@ class Form:
         return Graph(self._run, device=device)
 
     def _run(self) -> None:
-        self._results = self._call(tuple(self._args))
+        result = self._call(tuple(self._args))
+        self._results = result if self._several else (result,)
 
     def _watch(self, args: tuple[Any, ...]) -> Any:
         """Call the function as it is, and see whether a graph can do the same."""
-        if self.watched:  # by now it is known to write to no argument
+        if self.watched:
             try:
                 return _without_waiting(lambda: self._call(args))
             except Waits:
                 self.eager = True
                 return self._call(args)
-        given = [value for value in args if type(value) is Tensor]
-        versions = [value._version for value in given]
         result = self._call(args)
-        results = result if type(result) is tuple else (result,)
+        self._several = type(result) is tuple
+        results = result if self._several else (result,)
+        tensors = [value for value in args if type(value) is Tensor]
         if not all(type(value) is Tensor and value.get_device() >= FIRST for value in results):
             self.eager = True
             return result
-        memory = [value.untyped_storage().data_ptr() for value in results]
-        taken = {value.untyped_storage().data_ptr() for value in given}
-        new = len({*memory, *taken}) == len(memory) + len(taken)  # shared with nothing
-        written = versions != [value._version for value in given]
-        self.eager = not new or written or any(value.requires_grad for value in results)
+        self._same = [
+            next((k for k, given in enumerate(args) if given is value), None) for value in results
+        ]
+        own = [value for value, k in zip(results, self._same, strict=True) if k is None]
+        memory = [value.untyped_storage().data_ptr() for value in own]
+        taken = {value.untyped_storage().data_ptr() for value in tensors}
+        shared = len({*memory, *taken}) < len(memory) + len(taken)
+        self.eager = shared or any(value.requires_grad for value in own)
         return result
 
 
@@ -227,6 +262,8 @@ def _kinds(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
             kinds += (value.shape, value.stride(), value.dtype, index)
         elif value is None or isinstance(value, (int, float, str)):
             kinds += (type(value), value or repr(value))  # -0.0 is another number than 0.0
+        elif type(value) is dict and all(type(held) is float for held in value.values()):
+            kinds += (dict, repr(value))
         else:
             return None
     return None if index is None or (stream := _stream(index)) is None else (stream, *kinds)
