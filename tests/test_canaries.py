@@ -35,6 +35,8 @@ PRIVATE = {
     ("sim/engines/canonical_kernels.py", "mujoco_warp._src"): "kernels_in_order",
     ("compute/clang.py", "warp._src"): "compiler_inside_warp",
     ("sim/engines/kernels.py", "warp._src"): "Module.load",
+    ("sim/engines/hfield_mesh.py", "mujoco_warp._src"): "tests/test_hfield_mesh.py",
+    ("sim/engines/hfield_mesh.py", "_optimize_hfield_mesh"): "tests/test_hfield_mesh.py",
     ("sim/engines/warp.py", "_is_batched"): "_is_batched",
     ("sim/engines/warp_pictures.py", "_is_batched"): "_is_batched",
     ("compute/determinism.py", "torch._inductor"): "deterministic",

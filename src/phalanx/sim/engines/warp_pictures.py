@@ -20,6 +20,7 @@ import warp as wp
 from torch import Tensor
 
 from phalanx.sim.engines import kernels
+from phalanx.sim.engines.hfield_mesh import quick_hfields
 
 SHOWN = (0, 1, 2)  # groups of geoms
 
@@ -61,7 +62,7 @@ class BatchPictures:
             shown = collides | (model.geom_bodyid == 0)
             hidden = model.geom_group == mujoco.mjNGROUP - 1
             model.geom_group[:] = np.where(shown & ~hidden, 0, mujoco.mjNGROUP - 1)
-        with wp.ScopedDevice(self._wp_device):
+        with wp.ScopedDevice(self._wp_device), quick_hfields():
             self._m = mjw.put_model(model)
             self._d = mjw.make_data(model, nworld=num_envs, nconmax=1, njmax=1)
             self._context = mjw.create_render_context(
