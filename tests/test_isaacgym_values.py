@@ -280,8 +280,7 @@ def test_a_wrong_argument_is_named(held, call, arguments, words):
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("lower", np.nan, "given limits nan .. 1.0 for DOF 'a'; the lower one must come first"),
-        ("lower", 2.0, "given limits 2.0 .. 1.0 for DOF 'a'"),
+        ("lower", np.nan, "given limits nan .. 1.0 for DOF 'a'; both must be numbers"),
         ("upper", np.nan, "limits -1.0 .. nan"),
         ("effort", -1.0, "the largest effort [-1.0, 5.0], which must not be negative or NaN"),
         ("velocity", np.nan, "the largest velocity [nan"),
@@ -296,6 +295,38 @@ def test_properties_that_no_joint_has_are_refused(held, field, value, words):
     with pytest.raises(PhalanxError) as error:
         GYM.set_actor_dof_properties(env, 0, properties)
     assert words in str(error.value)
+
+
+def test_shape_properties_of_another_actor_count_as_far_as_they_go(caplog):
+    """In-hand-rotation gives its object, of one shape, those of the hand."""
+    sim = GYM.create_sim(0, -1, gymapi.SIM_PHYSX, gymapi.SimParams())
+    asset = GYM.create_box(sim, 1, 1, 1, gymapi.AssetOptions())
+    env = GYM.create_env(sim, gymapi.Vec3(), gymapi.Vec3(), 1)
+    GYM.create_actor(env, asset, gymapi.Transform(), "box", 0, 0)
+    given = [gymapi.RigidShapeProperties() for _ in range(3)]
+    given[0].friction, given[1].friction = 0.3, 0.4
+    assert GYM.set_actor_rigid_shape_properties(env, 0, given)
+    (taken,) = GYM.get_actor_rigid_shape_properties(env, 0)
+    assert taken.friction == pytest.approx(0.3)
+    assert "was given 3 properties for 1 shapes; only the first 1 count" in caplog.text
+    with pytest.raises(PhalanxError, match="was given 0 properties for 1 shapes"):
+        GYM.set_actor_rigid_shape_properties(env, 0, [])
+    GYM.destroy_sim(sim)
+
+
+def test_limits_in_the_wrong_order_are_swapped(held):
+    """In-hand-rotation holds its arm with equal limits, to which IsaacGymEnvs' noise is added."""
+    _, env, properties = held
+    properties["hasLimits"][:] = True
+    properties["lower"][0], properties["upper"][0] = 1.1831, 1.1829
+    assert GYM.set_actor_dof_properties(env, 0, properties)
+    assert properties["lower"][0] > properties["upper"][0]  # the program's own array stays
+    taken = GYM.get_actor_dof_properties(env, 0)
+    assert (taken["lower"][0], taken["upper"][0]) == (
+        properties["upper"][0],
+        properties["lower"][0],
+    )
+    assert taken["lower"][1] == properties["lower"][1]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from isaacgym import asset as assets
 from isaacgym.asset import Asset
 from isaacgym.enums import DofType, JointType
 from isaacgym.handles import Sim, checked, checked_index, index_of
+from isaacgym.messages import say_once
 from isaacgym.params import AssetOptions
 from isaacgym.properties import shape_rows, shape_structs
 from isaacgym.property_structs import (
@@ -228,12 +229,16 @@ class AssetCalls:
 
 
 def checked_shapes(properties: Any, count: int, call: str) -> np.ndarray:
-    """Shape properties as rows. Raises PhalanxError unless there is one for each of `count`
-    shapes, with finite numbers. Programs draw frictions below zero (-0.2 to 1.25): the mean with
+    """Shape properties as rows, of which those beyond the number of shapes, as of another actor,
+    are left out with a warning. Raises PhalanxError unless there is one for each of `count` shapes,
+    with finite numbers. Programs draw frictions below zero (-0.2 to 1.25): the mean with
     the ground's is what counts. The other numbers have no effect, whatever their sign."""
-    if len(properties) != count:
-        raise PhalanxError(f"gym.{call} was given {len(properties)} properties for {count} shapes")
-    rows = shape_rows(properties)
+    text = f"gym.{call} was given {len(properties)} properties for {count} shapes"
+    if len(properties) < count:
+        raise PhalanxError(text)
+    if len(properties) > count:
+        say_once(f"{text}; only the first {count} count")
+    rows = shape_rows(properties[:count])
     for name in ("friction", "rolling_friction", "torsion_friction", "restitution"):
         if not np.isfinite(rows[name]).all():
             raise PhalanxError(

@@ -56,7 +56,7 @@ class JointCalls:
 
     def set_actor_dof_properties(self, env: Env, handle: int, properties: np.ndarray) -> bool:
         """Set drive modes, gains, limits, ..., (dofs,) of DOF properties, from the next `simulate`
-        on."""
+        on. Limits in the wrong order, as noise on those of a held joint makes them, are swapped."""
         call = "set_actor_dof_properties"
         actor = actor_of(env, handle, call)
         given = properties if isinstance(properties, np.ndarray) else np.asarray(())
@@ -77,12 +77,13 @@ class JointCalls:
                     f"gym.{call} was given the largest {name} {given[name].tolist()}, which must"
                     " not be negative or NaN"
                 )
-        ordered = (given["lower"] <= given["upper"]) | ~given["hasLimits"].astype(bool)
-        if not ordered.all():  # also where one is NaN
-            at = int(np.argmin(ordered))
+        lower, upper, limited = given["lower"], given["upper"], given["hasLimits"].astype(bool)
+        wrong = limited & (np.isnan(lower) | np.isnan(upper))
+        if wrong.any():
+            at = int(np.argmax(wrong))
             raise PhalanxError(
-                f"gym.{call} was given limits {given['lower'][at]} .. {given['upper'][at]} for DOF"
-                f" {actor.asset.dof_names[at]!r}; the lower one must come first"
+                f"gym.{call} was given limits {lower[at]} .. {upper[at]} for DOF"
+                f" {actor.asset.dof_names[at]!r}; both must be numbers"
             )
         modes = {int(mode) for mode in DofDriveMode}
         if not set(given["driveMode"].tolist()) <= modes:
@@ -91,6 +92,9 @@ class JointCalls:
                 f" {', '.join(DofDriveMode.__members__)}"
             )
         actor.dof_props = given.astype(DOF_PROPERTIES)
+        if (swapped := limited & (lower > upper)).any():
+            actor.dof_props["lower"][swapped] = upper[swapped]
+            actor.dof_props["upper"][swapped] = lower[swapped]
         note_change(env)
         return True
 
