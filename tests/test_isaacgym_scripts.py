@@ -109,7 +109,8 @@ def graphs(monkeypatch):
     monkeypatch.setattr(scripts, "FIRST", -1)
     monkeypatch.setattr(scripts, "Graph", graph)
     monkeypatch.setattr(scripts, "_without_waiting", without_waiting)
-    monkeypatch.setattr(scripts, "_stream", lambda index: 0)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda index: index)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(torch.jit.ScriptFunction, "__call__", ORIGINAL)
     scripts.activate()
     yield made
@@ -199,6 +200,16 @@ def test_gradients_are_as_before(graphs):
         actions.grad = None
         observe(state, actions, 1.0, 3)[1].sum().backward()
         assert torch.equal(actions.grad, torch.tensor([[1.0, 0.0, 0.0]] * 2))
+
+
+def test_what_is_traced_or_mapped_is_called_as_it_is(graphs):
+    state = torch.ones(4, 3)
+    for _ in range(8):
+        away(state, 1.0)
+    assert len(graphs) == 1
+    traced = torch.jit.trace(lambda x: away(x, 1.0), state)
+    assert torch.equal(traced(torch.zeros(4, 3)), state)
+    assert torch.equal(torch.vmap(lambda x: away(x, 1.0))(state[None]), 1 + state[None])
 
 
 def put(x, whole: int, number: float):

@@ -270,8 +270,9 @@ def _kinds(args: tuple[Any, ...]) -> tuple[Any, ...] | None:
 
 
 def _stream(index: int) -> torch.cuda.Stream | None:
-    """The stream that a call goes to; None where it must stay as it is."""
-    elsewhere = torch._C._get_tracing_state() or torch.is_autocast_enabled("cuda")
-    if elsewhere or torch.cuda.is_current_stream_capturing():
+    """The stream that a call goes to; None where it must stay as it is: while operations are
+    traced, mapped, cast or captured."""
+    changed = torch._C._get_tracing_state() or torch._C._functorch.peek_interpreter_stack()
+    if changed or torch.is_autocast_enabled("cuda") or torch.cuda.is_current_stream_capturing():
         return None
     return torch.cuda.current_stream(index)
