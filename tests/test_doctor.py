@@ -305,10 +305,17 @@ def test_a_package_in_no_registry_is_installed_from_its_repository(examine, aske
 
 
 def test_packages_whose_later_versions_lack_what_is_imported_keep_a_bound(examine):
-    """Version 3 of params-proto has no PrefixProto."""
-    needs = "setup(install_requires=['params_proto==2.10.5'])\n"
-    report, _ = examine({"setup.py": needs, "a.py": "from params_proto import PrefixProto\n"})
-    assert "pip install 'params_proto<3'" in report["install"]
+    """Version 3 of params-proto has no PrefixProto, 2.10 no neo_proto, and ml-logger 0.9 no
+    upload_file(once=...): walk-these-ways pins both, rapid-locomotion-rl neither."""
+    needs = "setup(install_requires=['params_proto{}', 'ml_logger{}'])\n"
+    code = "import ml_logger\nfrom params_proto{} import PrefixProto\n"
+    for pins, module, wanted in (
+        (("==2.10.5", "==0.8.117"), "", "ml_logger==0.8.117 params_proto==2.10.5"),
+        (("", ""), "", "ml_logger 'params_proto<3'"),
+        (("", ""), ".neo_proto", "ml_logger 'params-proto<2.10'"),
+    ):
+        report, _ = examine({"setup.py": needs.format(*pins), "a.py": code.format(module)})
+        assert f"pip install {wanted}" in report["install"]
 
 
 @pytest.mark.parametrize(

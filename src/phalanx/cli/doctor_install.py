@@ -44,6 +44,9 @@ SAME_NAME = set(
     """.split()
 )
 """Modules whose package has their name."""
+PINS_COUNT = {"paramsproto", "mllogger"}
+"""Packages of which the release that a repository pins installs today, and later ones lack names
+that it uses. For others pins are left out, as they are mostly too old."""
 
 REPOSITORIES = {
     "rsl_rl": "pip install --no-deps git+https://github.com/leggedrobotics/rsl_rl@v1.0.2",
@@ -206,6 +209,8 @@ def commands(
             else:  # its requirements can no longer be met
                 lines.append(f"pip install --no-deps rl-games=={version}")
                 packages += ["ray", "tensorboardX", "psutil", "setproctitle", "pyyaml"]
+        elif name == "params_proto" and any("params_proto.neo_proto" in s.text for s in sources):
+            packages.append("params-proto<2.10")  # the last releases with that module
         elif package := _package(name, asked):
             packages.append(package)
     if once := _once(packages + cures):
@@ -260,7 +265,8 @@ def _package(module: str, asked: list[str]) -> str | None:
             if _plain(repository) in names or f"egg={module}" in line:
                 return line
         elif (requirement := _parsed(line)) and _plain(requirement.name) in names:
-            loose = [str(s) for s in requirement.specifier if s.operator != "=="]
+            pins = _plain(requirement.name) in PINS_COUNT
+            loose = [str(s) for s in requirement.specifier if pins or s.operator != "=="]
             bounds = ",".join(loose) or package.removeprefix(_name(package))
             return requirement.url or requirement.name + bounds
     return package or _package_with_word(module, asked)
