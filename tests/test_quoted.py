@@ -53,8 +53,8 @@ def rounded_costs(which):
 
 
 def dropped_in(trainer):
-    name = {"rl_games": "graphs", "phalanx": "alone"}[trainer]
-    return result(f"drop_in_Ant_{name}_h200_2026-11-29")["trainers"][trainer]["train_fps"] / 1e6
+    measured = result("drop_in_Ant_scripts_h200_2026-11-30")["trainers"]
+    return measured[trainer]["train_fps"] / 1e6
 
 
 def unilab(name):
