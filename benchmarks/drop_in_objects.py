@@ -7,8 +7,8 @@ Each environment has an Allegro hand and above its palm an object: a convex mesh
 one of `objects` shapes, turned at random (worlds in one state would take the same branches together
 on a GPU, which those of a training do not). Rows alternate between one shape, another one in each
 round, and all: some rest in the palm and others roll off it, which takes more or less time. The
-seconds of `created_s` are those until the tensor of roots exists, of `ready_s` until the engine is built,
-too. `step_cpu_ms` is processor time, of all cores, which other programs disturb less.
+seconds of `created_s` are those until the tensor of roots exists, of `ready_s` until the engine is
+built, too. `step_cpu_ms` is processor time, of all cores, which other programs disturb less.
 """
 
 import json
