@@ -81,3 +81,12 @@ def test_what_leaves_more_to_the_next_step_is_eager(tmp_path, no_pool, task, ove
     agent.collect_between_steps(agent.hooked_env, graphs)
     assert not graphs
     assert agent.rollout.obs.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["collect", "play_steps"])
+def test_an_agents_own_loop_is_run(tmp_path, no_pool, monkeypatch, name):
+    agent, calls, graphs = make_agent(tmp_path, "Cartpole"), [], Launched()
+    monkeypatch.setattr(type(agent), name, lambda self, env: calls.append(env))
+    agent.collect_between_steps(agent.hooked_env, graphs)
+    assert calls == [agent.hooked_env]
+    assert not graphs

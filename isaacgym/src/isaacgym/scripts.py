@@ -129,7 +129,9 @@ class Script:
                 self._forms = {key: form for key, form in self._forms.items() if form.watched}
                 self.eager = not self._forms
         result = form(args)
-        self.eager = self.eager or form.eager
+        if form.eager:
+            self.eager = True
+            self._forms.clear()
         return result
 
 

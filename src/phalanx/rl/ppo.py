@@ -7,6 +7,8 @@ Neither waits for the device, so on CUDA each is one graph. Source: arXiv:1707.0
 order of operations are those of RL Games 1.6.5. Comments say where they differ from the paper.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -118,26 +120,30 @@ class PPO(PolicyLearner):
         self.schedule.begin_iteration(epoch, frame)
         super().begin_iteration(epoch, frame)
 
-    @torch.no_grad()
-    def collect(self, env: Any, graphs: Graphs | None = None) -> None:
-        """Take T steps in every environment and store them in `rollout`. graphs: for what is
-        between the steps, if there may be CUDA graphs for that."""
-        self.model.eval()
-        with threads_for(self.num_actors * self.torch_weights, self.device):
-            if graphs is not None and self._needs_no_host():
-                self.step_graphs.play_steps(env, graphs)
-            else:
-                self.play_steps(env)
+    def collect(self, env: Any) -> None:
+        """Take T steps in every environment and store them in `rollout`."""
+        self._collect(partial(self.play_steps, env))
 
     def collect_between_steps(self, env: Any, graphs: Graphs) -> None:
-        self.collect(env, graphs)
+        if self._needs_no_host():
+            self._collect(partial(self.step_graphs.play_steps, env, graphs))
+        else:
+            self.collect(env)
+
+    @torch.no_grad()
+    def _collect(self, play_steps: Callable[[], None]) -> None:
+        self.model.eval()
+        with threads_for(self.num_actors * self.torch_weights, self.device):
+            play_steps()
 
     def _needs_no_host(self) -> bool:
         """Whether all that is between two steps of an environment can be one graph, which leaves
         nothing to the next one but what is in buffers."""
-        own = type(self).play_steps is PPO.play_steps and not self.config.use_action_masks
+        own = type(self)
+        plain = own.collect is PPO.collect and own.play_steps is PPO.play_steps
         recurrent = self.memory.recurrent or self.critic.memory.recurrent
-        return own and not recurrent and all(type(p).store is Part.store for p in self.parts)
+        asks = recurrent or self.config.use_action_masks
+        return plain and not asks and all(type(p).store is Part.store for p in self.parts)
 
     def play_steps(self, env: Any) -> None:
         """The loop of `collect`."""
