@@ -591,7 +591,21 @@ def test_what_a_urdf_has_too_much_is_left_out_with_a_note(tmp_path, caplog):
     assert names(model, "body")[1:] == ["base", "leg"]
     assert model.njnt == 0
     assert "left out links and joints with the name of an earlier one: 'leg'" in caplog.text
-    assert "left out links that no joint connects to the first: 'tool'" in caplog.text
+    assert "left out links that no joint connects to the robot: 'tool'" in caplog.text
+
+
+def test_a_link_that_nothing_joins_does_not_take_the_robots_place(tmp_path, caplog):
+    path = tmp_path / "r.urdf"
+    links = "".join(f'<link name="{name}"/>' for name in ("marker", "base", "leg", "arm"))
+    limit = "<limit effort='1' velocity='1'/>"
+    hip = joint("hip", "revolute", "base", "leg", limit)
+    path.write_text(urdf(links + hip + joint("shoulder", "revolute", "base", "arm", limit)))
+    robot = load_robot(path, fixed_base=True, drop_unknown=True)
+    assert names(robot.compile(), "body")[1:] == ["base", "leg", "arm"]
+    assert "connects to the robot: 'marker'" in caplog.text
+    path.write_text(urdf(links + hip + joint("hip", "revolute", "base", "arm", limit)))
+    with pytest.raises(PhalanxError, match="the name is taken in line"):
+        load_robot(path, drop_unknown=True)  # a limb would be missing
 
 
 def test_malformed_mjcf_of_isaac_gym_is_corrected_with_a_note(tmp_path, caplog):

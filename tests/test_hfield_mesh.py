@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from mujoco_warp._src import bvh
 
+from phalanx.sim.engines import hfield_mesh
 from phalanx.sim.engines.hfield_mesh import quick_hfields, triangles
 
 HALF = (1.0, 2.0)
@@ -61,12 +62,15 @@ def test_the_surface_is_that_of_the_heights(kind, most):
     assert np.sign(normal[2]) == np.sign(their[2])
 
 
-def test_mujoco_warp_takes_them():
+def test_mujoco_warp_takes_them(monkeypatch):
+    asked = []
+    monkeypatch.setattr(hfield_mesh, "triangles", lambda *a: asked.append(a) or triangles(*a))
     spec = mujoco.MjSpec()
     heights = terrain("rough")
     spec.add_hfield(name="h", nrow=30, ncol=20, size=[1, 2, 3, 0.1], userdata=heights.ravel())
     spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="h")
     with quick_hfields():
         mesh, half = bvh.build_hfield_bvh(spec.compile(), 0)
+    assert len(asked) == 1
     assert len(mesh.points) == 600
     assert np.array(half)[:2] == pytest.approx(HALF)

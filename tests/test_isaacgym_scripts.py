@@ -28,6 +28,11 @@ def count(state, steps, ended):
 
 
 @torch.jit.script
+def passes(state, other):
+    return state + 1.0, other
+
+
+@torch.jit.script
 def weigh(state, scales: dict[str, float]):
     return state * scales["a"] + scales["b"]
 
@@ -114,7 +119,7 @@ def graphs(monkeypatch):
     monkeypatch.setattr(torch.jit.ScriptFunction, "__call__", ORIGINAL)
     scripts.activate()
     yield made
-    for function in (observe, count, weigh, longest, away, writes, *NOT_CAPTURED):
+    for function in (observe, count, passes, weigh, longest, away, writes, *NOT_CAPTURED):
         with contextlib.suppress(AttributeError):
             del function._script
 
@@ -163,6 +168,25 @@ def test_a_result_that_is_an_argument_stays_that(graphs):
             assert found[2] is steps
             assert all(map(torch.equal, found, ORIGINAL(count, state, steps, ended)))
     assert len(graphs) == 1
+
+
+def test_which_argument_a_result_is_must_be_certain(graphs):
+    a, b = torch.zeros(3), torch.ones(3)
+    for _ in range(8):
+        passes(a, a)
+    assert passes(a, b)[1] is b
+
+
+def test_empty_tensors_share_nothing(graphs):
+    for rows in (0, 0, 0, 0, 4, 4, 4, 4, 4):
+        passes(torch.ones(rows, 3), torch.ones(rows, 3))
+    assert len(graphs) == 2
+
+
+def test_a_second_activation_changes_nothing(graphs):
+    call = torch.jit.ScriptFunction.__call__
+    scripts.activate()
+    assert torch.jit.ScriptFunction.__call__ is call
 
 
 def test_numbers_by_name_are_compared_with_those_of_the_capture(graphs):
@@ -223,11 +247,15 @@ def put(x, whole: int, number: float):
     return y, torch.tensor(7, device=x.device, dtype=torch.float64), rest
 
 
+def scripted_twice(function):
+    """Two functions in TorchScript, which keeps one of each Python function."""
+    copied = types.FunctionType(function.__code__, function.__globals__)
+    copied.__annotations__, copied.__defaults__ = function.__annotations__, function.__defaults__
+    return torch.jit.script(function), torch.jit.script(copied)
+
+
 def test_numbers_are_made_on_the_device_with_the_same_types(graphs):
-    before = torch.jit.script(put)
-    copied = types.FunctionType(put.__code__, put.__globals__)
-    copied.__annotations__ = put.__annotations__
-    after = torch.jit.script(copied)
+    before, after = scripted_twice(put)
     scripts.make_numbers_on_device(after.graph)
     for dtype in (torch.float32, torch.float64, torch.int64):
         x = torch.arange(12).view(4, 3).to(dtype)
@@ -237,3 +265,19 @@ def test_numbers_are_made_on_the_device_with_the_same_types(graphs):
             assert all(map(torch.equal, *flat))
     left = after.graph.findAllNodes("aten::tensor", True)
     assert len(left) == 1  # of a truth value
+
+
+def change(x, n: int, dtype: torch.dtype | None = None):
+    grown, other = [1.0], [1.0, 2.0]
+    grown.append(2.0)
+    other[0] = 5.0
+    made = torch.tensor(grown, device=x.device), torch.tensor(other, device=x.device)
+    return *made, torch.tensor(n, dtype=dtype, device=x.device)
+
+
+def test_lists_that_change_and_types_that_may_be_none_stay_as_they_are():
+    before, after = scripted_twice(change)
+    scripts.make_numbers_on_device(after.graph)
+    results = [f(torch.zeros(1), 3) for f in (before, after)]
+    assert [x.dtype for x in results[0]] == [x.dtype for x in results[1]]
+    assert all(map(torch.equal, *results))

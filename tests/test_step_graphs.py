@@ -83,6 +83,16 @@ def test_what_leaves_more_to_the_next_step_is_eager(tmp_path, no_pool, task, ove
     assert agent.rollout.obs.abs().sum() > 0
 
 
+def test_a_programs_own_policy_is_called_in_each_step(tmp_path, no_pool, monkeypatch):
+    agent, calls, graphs = make_agent(tmp_path, "Cartpole"), [], Launched()
+    act = type(agent).act
+    monkeypatch.setattr(type(agent), "act", lambda self, obs: calls.append(1) or act(self, obs))
+    for _ in range(2):
+        agent.collect_between_steps(agent.hooked_env, graphs)
+    assert len(calls) == 2 * agent.horizon_length
+    assert not graphs
+
+
 @pytest.mark.parametrize("name", ["collect", "play_steps"])
 def test_an_agents_own_loop_is_run(tmp_path, no_pool, monkeypatch, name):
     agent, calls, graphs = make_agent(tmp_path, "Cartpole"), [], Launched()

@@ -6,6 +6,7 @@ import numpy as np
 
 from isaacgym.enums import DofDriveMode, IndexDomain, JointType
 from isaacgym.handles import Sim, actor_of, checked, checked_index, in_domain, index_of, note_change
+from isaacgym.messages import say_once
 from isaacgym.property_structs import ActuatorProperties
 from isaacgym.values import DOF_PROPERTIES
 from isaacgym.world import Env
@@ -93,6 +94,8 @@ class JointCalls:
             )
         actor.dof_props = given.astype(DOF_PROPERTIES)
         if (swapped := limited & (lower > upper)).any():
+            names = ", ".join(np.asarray(actor.asset.dof_names)[swapped])
+            say_once(f"gym.{call}: swapped limits in the wrong order: {names}")
             actor.dof_props["lower"][swapped] = upper[swapped]
             actor.dof_props["upper"][swapped] = lower[swapped]
         note_change(env)

@@ -34,6 +34,9 @@ def activate() -> str:
     """Replace the call of functions in TorchScript from now on; returns what was done."""
     kind: Any = torch.jit.ScriptFunction
     original, thread = kind.__call__, threading.get_ident()
+    done = "functions in TorchScript as graphs on a GPU"
+    if hasattr(original, "replays"):
+        return done
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         script = getattr(self, "_script", None)
@@ -43,8 +46,9 @@ def activate() -> str:
             return original(self, *args, **kwargs)
         return script(args)
 
+    call.replays = True  # type: ignore[attr-defined]
     kind.__call__ = call
-    return "functions in TorchScript as graphs on a GPU"
+    return done
 
 
 def make_numbers_on_device(graph: Any) -> None:
@@ -53,6 +57,10 @@ def make_numbers_on_device(graph: Any) -> None:
     for node in graph.findAllNodes("aten::tensor", True):
         numbers, dtype, device, gradient = node.inputs()
         several = numbers.node().kind() == "prim::ListConstruct"
+        if several and len(numbers.uses()) > 1:  # which may change it
+            continue
+        if dtype.type().kind() == "OptionalType":
+            continue
         each = list(numbers.node().inputs()) if several else [numbers]
         kinds = {str(number.type()) for number in each}
         if len(kinds) != 1 or not kinds <= TYPES.keys() or gradient.toIValue() is not False:
@@ -226,10 +234,11 @@ class Form:
             next((k for k, given in enumerate(args) if given is value), None) for value in results
         ]
         own = [value for value, k in zip(results, self._same, strict=True) if k is None]
-        memory = [value.untyped_storage().data_ptr() for value in own]
-        taken = {value.untyped_storage().data_ptr() for value in tensors}
+        memory = [value.untyped_storage().data_ptr() for value in own if value.numel()]
+        taken = {value.untyped_storage().data_ptr() for value in tensors if value.numel()}
         shared = len({*memory, *taken}) < len(memory) + len(taken)
-        self.eager = shared or any(value.requires_grad for value in own)
+        twice = len(own) < len(results) and len(set(map(id, tensors))) < len(tensors)
+        self.eager = shared or twice or any(value.requires_grad for value in own)
         return result
 
 

@@ -35,6 +35,12 @@ from phalanx.rl.statistics import EpisodeSums
 from phalanx.rl.step_graphs import StepGraphs
 
 LOSSES = ("a_loss", "c_loss", "entropy", "bounds_loss")
+BETWEEN_STEPS = (
+    "collect", "play_steps", "begin_step", "end_step", "end_steps", "act", "preprocess_actions",
+    "shape_and_count", "get_values",
+)  # fmt: skip
+"""Methods that a graph between two steps replaces. A program's own may do something else in each
+call, so they are called."""
 MAX_VALUED_SAMPLES = 65536  # samples, or one minibatch if that is larger
 MAX_FUSED_STEPS = 64  # steps
 
@@ -139,11 +145,12 @@ class PPO(PolicyLearner):
     def _needs_no_host(self) -> bool:
         """Whether all that is between two steps of an environment can be one graph, which leaves
         nothing to the next one but what is in buffers."""
-        own = type(self)
-        plain = own.collect is PPO.collect and own.play_steps is PPO.play_steps
+        methods = [getattr(type(self), name) for name in BETWEEN_STEPS]
+        methods += [type(part).step_reward for part in self.parts]
+        ours = all(method.__module__.startswith("phalanx.") for method in methods)
         recurrent = self.memory.recurrent or self.critic.memory.recurrent
         asks = recurrent or self.config.use_action_masks
-        return plain and not asks and all(type(p).store is Part.store for p in self.parts)
+        return ours and not asks and all(type(p).store is Part.store for p in self.parts)
 
     def play_steps(self, env: Any) -> None:
         """The loop of `collect`."""

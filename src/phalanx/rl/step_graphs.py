@@ -28,7 +28,8 @@ class StepGraphs:
         """Take T steps; `graphs` holds the graphs."""
         learner = self._learner
         learner.obs = self._hold("obs", learner.obs)
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        if ("step", 0) not in graphs:  # a pool ends with its graphs
+            self._pool = torch.cuda.graph_pool_handle()
         graphs.launch(("step", 0), partial(self._begin, env, 0), pool=self._pool)
         for t in range(learner.horizon_length):
             assert self._actions is not None

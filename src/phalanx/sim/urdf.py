@@ -174,7 +174,8 @@ class UrdfReader:
             name = element.attrib.get("name", "")
             if not name:
                 element.fail(f"a <{tag}> needs a name")
-            if name in named and self.drop_wrong:
+            same = name in named and _child(named[name]) == _child(element)
+            if same and self.drop_wrong:
                 text = "left out links and joints with the name of an earlier one"
                 self.say("dropped", text, repr(name), element)
                 continue
@@ -198,29 +199,34 @@ class UrdfReader:
             below[parent].append(joint)
         roots = [name for name in self.links if name not in parent_joint]
         if len(roots) > 1 and self.drop_wrong:
-            for root in roots[1:]:
-                self._drop_tree(root, below)
+            trees = [self._hanging(root, below) for root in roots]
+            largest = max(trees, key=len)  # the first of equals
+            for tree in trees:
+                if tree is not largest:
+                    self._drop(tree, below)
+            roots = largest[:1]
         elif len(roots) > 1:
             names = ", ".join(map(repr, roots))
             self.robot.fail(f"links {names} have no parent; connect all but one to the tree")
-        reached = roots[:1]
-        for name in reached:  # grows during the loop
-            reached += [self._joint_link(joint, "child") for joint in below[name]]
+        reached = self._hanging(roots[0], below) if roots else []
         if lost := next((name for name in self.links if name not in reached), None):
             parent_joint[lost].fail(f"link {lost!r} is part of a cycle; remove one of its joints")
         self.root = self.links[roots[0]]
         return below
 
-    def _drop_tree(self, root: str, below: dict[str, list[Element]]) -> None:
-        """Leave out link `root` and all that hangs on it."""
-        text = "left out links that no joint connects to the first"
+    def _hanging(self, root: str, below: dict[str, list[Element]]) -> list[str]:
+        """Link `root` and all that hangs on it."""
         names = [root]
         for name in names:  # grows during the loop
-            link = self.links.pop(name)
-            self.say("dropped", text, repr(name), link)
+            names += [self._joint_link(joint, "child") for joint in below[name]]
+        return names
+
+    def _drop(self, names: list[str], below: dict[str, list[Element]]) -> None:
+        text = "left out links that no joint connects to the robot"
+        for name in names:
+            self.say("dropped", text, repr(name), self.links.pop(name))
             for joint in below.pop(name):
                 del self.joints[joint.attrib["name"]]
-                names += [child.attrib["link"] for child in joint.findall("child")]
 
     def _joint_link(self, joint: Element, end: str) -> str:
         """The link at the "parent" or "child" end of a joint; fails unless it exists."""
@@ -337,6 +343,12 @@ class UrdfReader:
             found = inertial.find("mass") if inertial else None
             mass += numbers_of(found, "value", 1, (0.0,))[0]
         return mass
+
+
+def _child(element: Element) -> str | None:
+    """The link that a joint's <child> names."""
+    child = element.find("child")
+    return child.attrib.get("link") if child else None
 
 
 _USED = {

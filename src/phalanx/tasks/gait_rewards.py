@@ -37,7 +37,8 @@ def in_step(contact: Tensor, swing: Tensor) -> Tensor:
 
 def swing_height(height: Tensor, swing: Tensor, wanted: Tensor | float) -> Tensor:
     """1 for each foot that swings at the height of half a sine wave of amplitude `wanted` [m], or
-    (N, F), less beside it; summed. height (N, F) [m], swing (N, F) from `GaitClock.swing`."""
+    (N, F), less above and below, with a width of half of that; summed. height (N, F) [m], swing
+    (N, F) from `GaitClock.swing`."""
     off = (height - wanted * torch.sin(math.pi * swing)) / (0.5 * wanted)
     return (torch.exp(-off.square()) * (swing > 0)).sum(1)
 

@@ -114,8 +114,8 @@ class VelocityConfig(TaskConfig):
     foot_height: float = ranged(0.08, above=0)
     """Height of a foot in the middle of a swing [m]."""
     foot_reach: float = ranged(0.0, at_least=0)
-    """Distance from a foot [m] within which higher ground, such as the next step of a stair, raises
-    the arc of its swing by as much; 0: the arc is that over flat ground."""
+    """Higher ground at eight points this far [m] from a foot, such as the next step of a stair,
+    raises the arc of its swing by as much; 0: the arc is that over flat ground."""
     action_scale: float = 0.5
     """How far an action of 1 moves a servo's target [rad]."""
     action_effort: float = ranged(0.0, at_least=0, at_most=10)
