@@ -113,7 +113,7 @@ class VelocityConfig(TaskConfig):
     """Part of a stride in which a foot stands."""
     foot_height: float = ranged(0.08, above=0)
     """Height of a foot in the middle of a swing [m]."""
-    foot_reach: float = ranged(0.0, at_least=0)
+    foot_reach: float = ranged(0.25, at_least=0)
     """Higher ground at eight points this far [m] from a foot, such as the next step of a stair,
     raises the arc of its swing by as much; 0: the arc is that over flat ground."""
     action_scale: float = 0.5
