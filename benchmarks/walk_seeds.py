@@ -12,6 +12,8 @@ how many cores the training had, as a mean.
 
 With `judge=now`, the weights are exported and judged afterwards by `walk_judge.py`, in processes of
 one thread, as many as there are cores; `judge=<folder>` only judges what is not judged yet.
+A linear learning rate keeps its iterations: `limit=` must come before their end, as limit=112M does
+for VelocityRoughPPO with 4096 environments.
 Training needs no onnx, so that it may run elsewhere. `out=` is walk_<task>; all other arguments are
 those of `phalanx train`. Prints lines of JSON, also to `out/result.jsonl`.
 """
@@ -146,8 +148,10 @@ def main() -> None:
         limit = options.pop("limit", "60")
         at = [mark for mark in options.pop("at", "").split(",") if mark]
         returns = [float(r) for r in options.pop("returns", "").split(",") if r]
-        options.setdefault("train.params.config.max_epochs", "1000000")  # time is the limit
         arguments = [f"{k}={v}" for k, v in options.items()]
+        schedule = train_params(compose_config(arguments))["config"].get("lr_schedule")
+        if schedule != "linear" and "train.params.config.max_epochs" not in options:
+            arguments.append("train.params.config.max_epochs=1000000")  # time is the limit
         write(json.dumps({"arguments": arguments, **versions(), "git_commit": git_commit()}))
         for seed in seeds:
             clock = Clock(at, limit, returns, out / f"seed{seed}")
