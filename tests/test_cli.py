@@ -34,7 +34,7 @@ from phalanx.cli.help import config_class
 from phalanx.cli.main import _interruptible as interruptible
 from phalanx.cli.main import main
 from phalanx.cli.sweep import train_each
-from phalanx.compute.perceptron import possible
+from phalanx.compute.perceptron import supported_products
 from phalanx.errors import PhalanxError
 from phalanx.rl import compiled
 from phalanx.tasks.cartpole import CartpoleConfig
@@ -708,10 +708,10 @@ def test_a_terminal_shows_a_live_panel_and_words_as_they_are(cwd, monkeypatch):
 
 @pytest.mark.parametrize("products", [("float",), ("float", "half")])
 def test_mixed_precision_that_does_nothing_is_named(products, cwd, capsys, monkeypatch):
-    if not set(products) <= set(possible()):
+    if not set(products) <= set(supported_products()):
         pytest.skip("this processor does not multiply bfloat16")
     monkeypatch.setattr(compiled, "FEWEST", 0)
-    monkeypatch.setattr(compiled, "possible", lambda: products)
+    monkeypatch.setattr(compiled, "supported_products", lambda: products)
     asked = "train.params.config.mixed_precision=true"
     main(["train", *SMALL, *QUICK, "max_iterations=1", asked, "train_dir=runs"])
     assert ("no effect: mixed_precision" in capsys.readouterr().out) == ("half" not in products)

@@ -314,7 +314,7 @@ def test_shape_properties_of_another_actor_count_as_far_as_they_go(caplog):
     GYM.destroy_sim(sim)
 
 
-def test_limits_in_the_wrong_order_are_swapped(held):
+def test_limits_in_the_wrong_order_are_swapped_with_a_warning(held, caplog):
     """In-hand-rotation holds its arm with equal limits, to which IsaacGymEnvs' noise is added."""
     _, env, properties = held
     properties["hasLimits"][:] = True
@@ -327,6 +327,7 @@ def test_limits_in_the_wrong_order_are_swapped(held):
         properties["lower"][0],
     )
     assert taken["lower"][1] == properties["lower"][1]
+    assert "gym.set_actor_dof_properties: swapped limits in the wrong order: a" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from phalanx.compute.normalize import Normalize
-from phalanx.compute.perceptron import PARTS, Perceptron, possible
+from phalanx.compute.perceptron import PARTS, Perceptron, supported_products
 
 
 def needs(products):
     return pytest.mark.skipif(
-        products not in possible(), reason=f"this processor does not multiply {products!r}"
+        products not in supported_products(),
+        reason=f"this processor does not multiply {products!r}",
     )
 
 

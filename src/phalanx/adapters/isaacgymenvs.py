@@ -69,7 +69,8 @@ class IsaacGymEnvsEnv:
         if "time_outs" not in infos:
             return self._obs, reward, done, torch.zeros_like(done), {"terminal": self._obs}
         truncated = done & infos["time_outs"].bool()
-        return self._obs, reward, done > truncated, truncated, {"terminal": self._obs}
+        terminated = done > truncated  # and not truncated, in one operation
+        return self._obs, reward, terminated, truncated, {"terminal": self._obs}
 
     def _seen(self, obs: dict[str, Tensor]) -> dict[str, Tensor]:
         names = ("obs",) if self.state_space is None else ("obs", "states")

@@ -11,19 +11,24 @@ _ARCH_PRCTL, _ASK, _TILE_DATA = 158, 0x1023, 18
 
 
 @functools.cache
+def _words() -> frozenset[str]:
+    """The words of Linux's description of an x86-64 processor; none elsewhere."""
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return frozenset()
+    try:
+        return frozenset(Path("/proc/cpuinfo").read_text("utf-8").split())
+    except OSError:
+        return frozenset()
+
+
 def has_vectors() -> bool:
     """Whether its vectors multiply pairs of bfloat16."""
-    if platform.system() != "Linux" or platform.machine() != "x86_64":
-        return False
-    try:
-        return "avx512_bf16" in Path("/proc/cpuinfo").read_text("utf-8").split()
-    except OSError:
-        return False
+    return "avx512_bf16" in _words()
 
 
 @functools.cache
 def has_tiles() -> bool:
     """Whether it has tiles, and the system lets this process use them."""
-    if not has_vectors() or "amx_bf16" not in Path("/proc/cpuinfo").read_text("utf-8").split():
+    if not {"amx_bf16", "avx512_bf16"} <= _words():
         return False
     return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _ASK, _TILE_DATA) == 0)

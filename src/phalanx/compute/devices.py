@@ -34,7 +34,7 @@ def resolve_device(device: str | SupportsIndex | torch.device) -> torch.device:
 
 
 def make_current(device: torch.device) -> None:
-    """Have torch capture CUDA graphs on `device`, if it is a GPU: of another than the current one
-    they would be empty."""
+    """Have torch capture CUDA graphs on `device`, if it is a GPU; captured on another than the
+    current one, they would be empty."""
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -35,26 +35,25 @@ PARTS = {"float": 0, "split": 2, "half": 1}
 _ROW_STEP = 8
 
 
-def possible() -> tuple[str, ...]:
+def supported_products() -> tuple[str, ...]:
     """The keys of `PARTS` that this processor has instructions for. Two parts are three products,
-    which pays with tiles alone."""
+    which is faster than floats with tiles only."""
     if has_tiles():
         return tuple(PARTS)
     return ("float", "half") if has_vectors() else ("float",)
 
 
 def _source(parts: int) -> str:
-    by_tiles = parts and has_tiles()
-    names = ["vectors.h", "tiled_products.h" if by_tiles else "products.h", "perceptron.h"]
-    names[1:1] = ["halves.h"] if parts else []
+    products = "tiled_products.h" if parts and has_tiles() else "products.h"
+    names = ["vectors.h", *(["halves.h"] if parts else []), products, "perceptron.h"]
     texts = [Path(__file__).with_name(name).read_text("utf-8") for name in names]
     return "\n".join([f"#define PARTS {parts}", *texts])
 
 
 class Perceptron:
     """The layers `linears`, each with `activation`, a key of `ACTIVATIONS`, then `heads` without
-    one. Weights stay the modules' own. products: one of `possible()`. Raises PhalanxError if Warp's
-    clang does not compile it."""
+    one. Weights stay the modules' own. products: one of `supported_products()`. Raises
+    PhalanxError if Warp's clang does not compile it."""
 
     def __init__(
         self,
@@ -64,8 +63,8 @@ class Perceptron:
         threads: int,
         products: str = "float",
     ) -> None:
-        if products not in possible():
-            raise PhalanxError(f"this processor does not multiply {products!r}: bfloat16")
+        if products not in supported_products():
+            raise PhalanxError(f"this processor has no instructions for products={products!r}")
         if len(linears) > MOST_LAYERS:
             raise PhalanxError(f"{len(linears)} layers; at most {MOST_LAYERS} are compiled")
         self._modules = [*linears, *heads]

@@ -32,8 +32,7 @@ struct Factors {
 };
 #endif
 
-template <int PRODUCT, int R, int N> static void tile(const Matrices &m, const Factors &factors, long row, long column) {
-  const Factors f = factors;
+template <int PRODUCT, int R, int N> static void tile(const Matrices &m, Factors f, long row, long column) {
   const float *c = m.c + row * m.c_row + column;
   V sum[R][N];
 #pragma unroll

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from phalanx.compute.perceptron import possible
+from phalanx.compute.perceptron import supported_products
 from phalanx.rl.models import ContinuousLogStdNetwork
 
 FEWEST = 1_000_000
@@ -19,9 +19,9 @@ def compile_on_cpu(learner: Any) -> None:
     fails to compile."""
     if learner.minibatch_size * learner.torch_weights < FEWEST:
         return
-    half = learner.config.mixed_precision and "half" in possible()
+    half = learner.config.mixed_precision and "half" in supported_products()
     # Split, more precise than the TF32 of GPUs, and with tiles faster than floats
-    products = "half" if half else "split" if "split" in possible() else "float"
+    products = "half" if half else "split" if "split" in supported_products() else "float"
     threads = torch.get_num_threads()
     for part in (learner, learner.critic):
         if hasattr(part, "optimizer") and part.model.compile_on_cpu(threads, products):

@@ -13,6 +13,9 @@ from torch import Tensor
 from phalanx.compute.graphs import Graphs
 from phalanx.rl.nested import nested
 
+RETURNED = ("obs", "reward", "terminated", "truncated")
+"""What a step returns before the infos."""
+
 
 class StepGraphs:
     """The loop of `PPO.play_steps` for `learner`, with a graph between the steps of the
@@ -34,9 +37,9 @@ class StepGraphs:
         for t in range(learner.horizon_length):
             assert self._actions is not None
             obs, *results, infos = env.step(self._actions.clone())  # which it may keep
-            step = [self._hold("obs", obs), *(self._hold(k, x) for k, x in enumerate(results))]
             reached = infos["terminal"]
             same = reached is obs
+            step = [self._hold(k, x) for k, x in zip(RETURNED, (obs, *results), strict=True)]
             step.append({"terminal": step[0] if same else self._hold("reached", reached)})
             graphs.launch(
                 ("step", t + 1, same), partial(self._go_on, env, t, step), pool=self._pool
@@ -55,7 +58,7 @@ class StepGraphs:
         else:
             self._learner.end_steps()
 
-    def _hold(self, name: Any, value: Any) -> Any:
+    def _hold(self, name: str, value: Any) -> Any:
         """`value`, tensors by name, in the buffers of that name."""
         if name not in self._held:
             self._held[name] = nested(torch.empty_like, value)

@@ -100,8 +100,8 @@ def load_robot(
     finely, if not as usual.
     drop_root_joints: the root loses its hinges and slides, so that any root can be fixed or free.
     drop_unknown: attributes of an MJCF that MuJoCo does not know are dropped, not refused, and so
-    are links and joints of a URDF that have the name of an earlier one, and links that no joint
-    connects to the first.
+    are links of a URDF that have the name of an earlier one, joints that have name and child of an
+    earlier one, and links that no joint connects to the robot.
 
     The spec has been compiled once, so attaching it can fail only because of the scene.
     Raises PhalanxError, naming file, line and element, for anything that cannot be read.

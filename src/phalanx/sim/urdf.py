@@ -54,9 +54,9 @@ class UrdfReader:
 
     density [kg/m^3] is for links without mass; None is 1000, but not for links whose mass is in
     another that is fixed to them. collapse_fixed_joints merges a link on a fixed joint
-    into its parent, except where the joint says dont_collapse="true". drop_wrong: links and
-    joints with the name of an earlier one, and links that no joint connects to the first, are
-    dropped, not refused.
+    into its parent, except where the joint says dont_collapse="true". drop_wrong: links with the
+    name of an earlier one, joints with name and child of an earlier one, and links that no joint
+    connects to the robot, which is the largest tree, are dropped, not refused.
     """
 
     def __init__(
@@ -167,14 +167,14 @@ class UrdfReader:
     # The tree ---------------------------------------------------------------------------------
 
     def _named(self, tag: str) -> dict[str, Element]:
-        """Elements of one kind by name; fails on a missing name, and unless they are to be dropped
-        on a repeated one."""
+        """Elements of one kind by name; fails on a missing name, and on a repeated one unless it is
+        to be dropped. Another joint of that name, with a child of its own, is never dropped."""
         named: dict[str, Element] = {}
         for element in self.robot.findall(tag):
             name = element.attrib.get("name", "")
             if not name:
                 element.fail(f"a <{tag}> needs a name")
-            same = name in named and _child(named[name]) == _child(element)
+            same = name in named and _link_at(named[name], "child") == _link_at(element, "child")
             if same and self.drop_wrong:
                 text = "left out links and joints with the name of an earlier one"
                 self.say("dropped", text, repr(name), element)
@@ -198,20 +198,17 @@ class UrdfReader:
             parent_joint[child] = joint
             below[parent].append(joint)
         roots = [name for name in self.links if name not in parent_joint]
-        if len(roots) > 1 and self.drop_wrong:
-            trees = [self._hanging(root, below) for root in roots]
-            largest = max(trees, key=len)  # the first of equals
-            for tree in trees:
-                if tree is not largest:
-                    self._drop(tree, below)
-            roots = largest[:1]
-        elif len(roots) > 1:
+        if len(roots) > 1 and not self.drop_wrong:
             names = ", ".join(map(repr, roots))
             self.robot.fail(f"links {names} have no parent; connect all but one to the tree")
-        reached = self._hanging(roots[0], below) if roots else []
+        trees = [self._hanging(root, below) for root in roots]
+        reached = max(trees, key=len, default=[])  # the first of equals
+        for tree in trees:
+            if tree is not reached:
+                self._drop(tree, below)
         if lost := next((name for name in self.links if name not in reached), None):
             parent_joint[lost].fail(f"link {lost!r} is part of a cycle; remove one of its joints")
-        self.root = self.links[roots[0]]
+        self.root = self.links[reached[0]]
         return below
 
     def _hanging(self, root: str, below: dict[str, list[Element]]) -> list[str]:
@@ -230,8 +227,7 @@ class UrdfReader:
 
     def _joint_link(self, joint: Element, end: str) -> str:
         """The link at the "parent" or "child" end of a joint; fails unless it exists."""
-        element = joint.find(end)
-        name = element.attrib.get("link", "") if element else ""
+        name = _link_at(joint, end)
         if not name:
             joint.fail(f'it has no <{end} link="...">; name its {end} link')
         if name not in self.links:
@@ -345,10 +341,10 @@ class UrdfReader:
         return mass
 
 
-def _child(element: Element) -> str | None:
-    """The link that a joint's <child> names."""
-    child = element.find("child")
-    return child.attrib.get("link") if child else None
+def _link_at(joint: Element, end: str) -> str:
+    """The name of the link at the "parent" or "child" end of a joint; empty without one."""
+    element = joint.find(end)
+    return element.attrib.get("link", "") if element else ""
 
 
 _USED = {

@@ -67,7 +67,7 @@ def _report_progress(loaded: int, modules: int) -> None:
 
 
 def cached_modules() -> int:
-    """Modules in Warp's kernel cache on this machine, and steps of the fused engine beside them."""
+    """Modules in Warp's kernel cache on this machine, and steps of the fused engine."""
     import warp as wp
 
     init_warp()  # sets the location of the cache
@@ -76,8 +76,8 @@ def cached_modules() -> int:
 
 
 def _launched_by(step: Callable[[], None], opt: Any) -> list[tuple[Any, Any, Any]]:
-    """(module, device, block_dim) of every launch in `step` and of every question for a block size,
-    without launching or compiling anything. Those that take longest to compile come first."""
+    """(module, device, block_dim) of every launch in `step`, and of every kernel whose block size
+    it asks for, without launching or compiling any. What takes longest to compile comes first."""
     import warp as wp
     from warp._src.context import Module
 
@@ -90,8 +90,8 @@ def _launched_by(step: Callable[[], None], opt: Any) -> list[tuple[Any, Any, Any
         # Returning None makes Warp skip the launch.
 
     def suggest(kernel: Any, device: Any = None) -> tuple[int, int]:
-        """In place of Warp's answer, which needs the compiled kernel, and decides about the size of
-        a launch only. The kernels of convex collisions, 20 s of compiling each, are asked for."""
+        """Instead of Warp's answer, for which it would compile the kernel, and which only sets the
+        size of a launch. MuJoCo Warp asks about convex collisions, each 20 s of compiling."""
         device = wp.get_device(device)
         if device.is_cuda:
             note(kernel.module, device)
