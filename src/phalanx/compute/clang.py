@@ -57,6 +57,13 @@ def functions(
     }
 
 
+def address(function: Any) -> int:
+    """Where a function of `functions` is, for other C functions to call it."""
+    found = ctypes.cast(function, ctypes.c_void_p).value
+    assert found
+    return found
+
+
 def _compile(flags: str, source: str, _target: str) -> bytes:
     from warp._src import build
 

@@ -25,9 +25,13 @@ extern "C" void moments(const float *x, long rows, long width, float *part, doub
   }
   for (long j = 0; j < width; j++) variance[j] /= rows;
 }
+struct Batch { const float *x; long width; const float *mean, *factor; float *out; double limit; };
 // What is not a number stays so.
-extern "C" void normalize(const float *x, long rows, long width, const float *mean, const float *factor, float limit, float *out) {
-  for (long i = 0; i < rows; i++) for (long j = 0; j < width; j++) {
+extern "C" void normalize(const Batch *b, void *, long first, long last) {
+  long width = b->width;
+  const float *x = b->x, *mean = b->mean, *factor = b->factor;
+  float *out = b->out, limit = b->limit;
+  for (long i = first; i < last; i++) for (long j = 0; j < width; j++) {
     float y = (x[i * width + j] - mean[j]) * factor[j];
     out[i * width + j] = y < -limit ? -limit : y > limit ? limit : y;
   }

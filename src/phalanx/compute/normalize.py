@@ -5,28 +5,34 @@ torch takes a pass over memory for each operation."""
 import ctypes
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.compute import clang
+from phalanx.compute import clang, team
 
 _SOURCE = Path(__file__).with_name("normalize.h")
 
 
-class Normalize:
-    """Functions of float32 batches (B, D). Raises PhalanxError if Warp's clang does not compile
-    them."""
+_FEWEST = 100_000  # numbers of a thread, about 20 us; fewer are not worth another one
 
-    def __init__(self) -> None:
+
+class Normalize:
+    """Functions of float32 batches (B, D), on up to `threads` threads. Raises PhalanxError if
+    Warp's clang does not compile them."""
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
         word, long = ctypes.c_void_p, ctypes.c_long
         compiled = clang.functions(
             _SOURCE.read_text("utf-8"),
             {
                 "moments": (None, word, long, long, word, word, word),
-                "normalize": (None, word, long, long, word, word, ctypes.c_float, word),
+                "normalize": (None, word, word, long, long),
             },
         )
-        self._moments, self._normalize = compiled["moments"], compiled["normalize"]
+        self._moments = compiled["moments"]
+        self._normalize = clang.address(compiled["normalize"])
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance over the first dimension, (D,) each, float64."""
@@ -43,6 +49,10 @@ class Normalize:
         x = x.contiguous()
         out = torch.empty_like(x)
         rows, width = x.shape
-        given = (mean.data_ptr(), factor.data_ptr(), limit)
-        self._normalize(x.data_ptr(), rows, width, *given, out.data_ptr())
+        batch = np.array([x.data_ptr(), width, *(t.data_ptr() for t in (mean, factor, out)), 0])
+        batch[-1:] = np.array([limit]).view(np.int64)
+        threads = max(1, min(self._threads, rows * width // _FEWEST))
+        ends = [rows * i // threads for i in range(threads + 1)]
+        parts = [(0, ends[i], ends[i + 1]) for i in range(threads)]
+        team.run(self._normalize, batch.ctypes.data, np.array(parts, np.int64))
         return out

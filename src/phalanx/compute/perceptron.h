@@ -9,7 +9,7 @@
 // `sizes[l]` inputs, `hidden[l]` are the outputs (rows, apart(sizes[l + 1])), and of the heads
 // `outputs` (rows, widths). Weights are as torch has them: (outputs, inputs), without padding.
 struct Network {
-  long layers, heads, rows, activation;
+  long layers, heads, rows, activation, keep;  // keep: whether `hidden` has all rows, or going forwards alone a chunk
   const float *input;
   const long *sizes, *widths;  // (layers + 1), (heads)
   const float *const *weights, *const *biases;  // (layers + heads)
@@ -42,8 +42,8 @@ template <class Part> FN void each_part(const Network &f, long l, Part part) {
 static void copy_rows(float *to, long to_row, const float *from, long from_row, long rows, long width) {
   for (long i = 0; i < rows; i++) for (long j = 0; j < width; j++) to[i * to_row + j] = from[i * from_row + j];
 }
-// Rows [first, last). keep: whether `hidden` has all rows, for `backwards`, or only a chunk.
-static long forwards(const Network &f, float *memory, long first, long last, bool keep) {
+// Rows [first, last).
+static long forwards(const Network &f, float *memory, long first, long last) {
   Memory m{(char *)memory, 0};
   float *weight[16], *bias[16];
   Laid laid[16];
@@ -62,7 +62,7 @@ static long forwards(const Network &f, float *memory, long first, long last, boo
   }
   float *scratch = m.take(most);
   float *own[16];
-  for (long l = 0; l < f.layers; l++) own[l] = m.take(keep ? 0 : CHUNK * apart(f.sizes[l + 1]));
+  for (long l = 0; l < f.layers; l++) own[l] = m.take(f.keep ? 0 : CHUNK * apart(f.sizes[l + 1]));
   long heads_row = apart(outputs_of(f, f.layers));
   float *heads = m.take(CHUNK * heads_row);
   if (!memory) return m.used;
@@ -73,7 +73,7 @@ static long forwards(const Network &f, float *memory, long first, long last, boo
     long x_row = f.sizes[0];
     for (long l = 0; l <= f.layers; l++) {
       long out = outputs_of(f, l), to_row = apart(out);
-      float *to = l == f.layers ? heads : keep ? f.hidden[l] + start * to_row : own[l];
+      float *to = l == f.layers ? heads : f.keep ? f.hidden[l] + start * to_row : own[l];
       int activation = l == f.layers ? LINEAR : f.activation;
       product<FORWARDS>({f.sizes[l], x, x_row, 1, laid[l], to, to_row, scratch, bias[l], nullptr, 0, activation}, rows, out);
       x = to, x_row = to_row;
@@ -141,11 +141,11 @@ static long backwards(const Network &f, float *memory, long first, long last) {
 
 extern "C" long row_size(long n) { return apart(n); }
 extern "C" long memory_size(const Network *f) {
-  long a = forwards(*f, nullptr, 0, 0, false), b = backwards(*f, nullptr, 0, 0);
+  long a = forwards(*f, nullptr, 0, 0), b = backwards(*f, nullptr, 0, 0);
   return a > b ? a : b;
 }
-extern "C" void forward(const Network *f, float *memory, long first, long last, int keep) {
-  forwards(*f, memory, first, last, keep);
+extern "C" void forward(const Network *f, float *memory, long first, long last) {
+  forwards(*f, memory, first, last);
 }
 extern "C" void backward(const Network *f, float *memory, long first, long last) {
   backwards(*f, memory, first, last);

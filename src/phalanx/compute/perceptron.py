@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from phalanx.compute import clang
+from phalanx.compute import clang, team
 from phalanx.compute.bfloat16 import has_tiles, has_vectors
-from phalanx.compute.team import Team
 from phalanx.errors import PhalanxError
 
 ACTIVATIONS = {"elu": 1, "relu": 2, "tanh": 3}
@@ -73,19 +72,19 @@ class Perceptron:
         self._widths = np.array([m.out_features for m in heads], np.int64)
         self._products = sum(m.weight.numel() for m in self._modules)
         self._threads = threads
-        self._team = Team(threads - 1)
         word, long = ctypes.c_void_p, ctypes.c_long
         compiled = clang.functions(
             _source(PARTS[products]),
             {
                 "memory_size": (long, word),
                 "row_size": (long, long),
-                "forward": (None, word, word, long, long, ctypes.c_int),
+                "forward": (None, word, word, long, long),
                 "backward": (None, word, word, long, long),
                 "add_up": (None, word, word, long),
             },
         )
-        self._forward, self._backward = compiled["forward"], compiled["backward"]
+        self._forward = clang.address(compiled["forward"])
+        self._backward = clang.address(compiled["backward"])
         self._add_up = compiled["add_up"]
         self._hidden_sizes = [compiled["row_size"](m.out_features) for m in linears]
         size = compiled["memory_size"](_Network(self, 0, None, [], []).address)
@@ -93,6 +92,7 @@ class Perceptron:
         # From whole cache lines on, so that vectors do not cross two
         self._memory_at = [m.data_ptr() + -m.data_ptr() % 64 for m in self._memory]
         self._memories = np.array(self._memory_at, np.int64)
+        self._parts: dict[tuple[int, int], np.ndarray] = {}
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """The heads' outputs, (B, width) each, for `x` (B, D) float32, which needs no gradient."""
@@ -108,10 +108,7 @@ class Perceptron:
         outputs = [torch.empty(rows, w) for w in self._widths.tolist()]
         hidden = torch.empty(rows * sum(self._hidden_sizes) if keep else 0)
         network = _Network(self, rows, x, outputs, [], hidden)
-        self._on_threads(
-            rows,
-            lambda memory, first, last: self._forward(network.address, memory, first, last, keep),
-        )
+        self._on_threads(self._forward, network)
         return outputs, hidden
 
     def backward(
@@ -127,25 +124,23 @@ class Perceptron:
         own = [torch.empty_like(m.weight) for m in self._modules]
         own += [torch.empty_like(m.bias) for m in self._modules]
         network = _Network(self, rows, x, given, own, hidden)
-        threads = self._on_threads(
-            rows, lambda memory, first, last: self._backward(network.address, memory, first, last)
-        )
+        threads = self._on_threads(self._backward, network)
         self._add_up(network.address, self._memories.ctypes.data, threads)
         trunk = [True] * (len(self._modules) - len(heads))
         used = 2 * [*trunk, *(g is not None for g in gradients)]
         return [g if u else None for g, u in zip(own, used, strict=True)]
 
-    def _on_threads(self, rows: int, function: Any) -> int:
-        """`function(memory, first, last)` for equal parts of the rows; returns their number."""
+    def _on_threads(self, function: int, network: "_Network") -> int:
+        """`function` for equal parts of the rows; returns their number."""
+        rows = network.rows
         worth = rows * self._products // FEWEST_PRODUCTS
         threads = max(1, min(self._threads, worth, rows // _ROW_STEP))
-        part = -(-rows // (threads * _ROW_STEP)) * _ROW_STEP
-
-        def work(i: int) -> None:
-            first = min(i * part, rows)
-            function(self._memory_at[i], first, min(first + part, rows))
-
-        self._team.run(work, threads)
+        if (rows, threads) not in self._parts:
+            part = -(-rows // (threads * _ROW_STEP)) * _ROW_STEP
+            ends = [min(i * part, rows) for i in range(threads + 1)]
+            parts = zip(self._memory_at, ends, ends[1:], strict=False)
+            self._parts[rows, threads] = np.array(list(parts), np.int64)
+        team.run(function, network.address, self._parts[rows, threads])
         return threads
 
 
@@ -161,9 +156,10 @@ class _Network:
         gradients: Sequence[Tensor],
         hidden: Tensor | None = None,
     ) -> None:
-        modules = perceptron._modules
+        modules, self.rows = perceptron._modules, rows
+        keep = hidden is not None and hidden.numel() > 0
         starts = [] if hidden is None else [hidden.data_ptr()]
-        for size in perceptron._hidden_sizes if hidden is not None and hidden.numel() else ():
+        for size in perceptron._hidden_sizes if keep else ():
             starts.append(starts[-1] + 4 * rows * size)
         lists = (
             [m.weight.data_ptr() for m in modules],
@@ -178,7 +174,7 @@ class _Network:
         addresses = (perceptron._sizes, perceptron._widths, *self._lists)
         self._fields = np.array(
             [
-                *(len(modules) - heads, heads, rows, perceptron._activation),
+                *(len(modules) - heads, heads, rows, perceptron._activation, keep),
                 0 if x is None else x.data_ptr(),
                 *(each.ctypes.data for each in addresses),
             ],

@@ -1,5 +1,5 @@
 // PPO's loss of a Gaussian policy with one standard deviation per action, with its gradient, in one
-// pass over a minibatch; compiled by the clang inside Warp. The formulas are those of
+// pass over some rows of a minibatch; compiled by the clang inside Warp. The formulas are those of
 // `rl/formulas.py`.
 #pragma clang fp contract(fast) reassociate(on)
 #define FN static inline __attribute__((always_inline))
@@ -16,9 +16,12 @@ struct Loss {
   double constant;
   // value_clip < 0: the value is not clipped. soft_bound: 0 is a penalty on every mean.
   double clip, value_clip, value_weight, bounds_weight, soft_bound;
-  float *mu_gradient, *value_gradient, *log_std_gradient;
-  float *by_action;  // (2, actions): of bounds loss, and of the KL's part that depends on means
-  double *sums;  // of actor and value loss, and of both of `by_action`
+  float *mu_gradient, *value_gradient;
+};
+// What a thread adds up: actor and value loss, bounds loss and the KL's part that depends on means.
+struct Sums {
+  double actor, critic, bounds, kl;
+  float by_action[];  // (3, actions): gradient of log sigma; of a chunk, bounds loss and KL
 };
 
 // exp, to 2e-7
@@ -62,14 +65,14 @@ static void gradients(long rows, long actions, const float *RESTRICT mu, const f
     }
   }
 }
-extern "C" void ppo_loss(const Loss *loss) {
+extern "C" void ppo_loss(const Loss *loss, Sums *sums, long first, long last) {
   const Loss &l = *loss;
   double actor = 0, critic = 0, bounds = 0, kl = 0;
   float of_mean = 1.0f / l.rows, slope[CHUNK];
-  float *of_bounds = l.by_action, *of_kl = l.by_action + l.actions;
-  for (long j = 0; j < l.actions; j++) l.log_std_gradient[j] = 0;
-  for (long start = 0; start < l.rows; start += CHUNK) {
-    long rows = l.rows - start < CHUNK ? l.rows - start : CHUNK;
+  float *log_std_gradient = sums->by_action, *of_bounds = log_std_gradient + l.actions, *of_kl = of_bounds + l.actions;
+  for (long j = 0; j < l.actions; j++) log_std_gradient[j] = 0;
+  for (long start = first; start < last; start += CHUNK) {
+    long rows = last - start < CHUNK ? last - start : CHUNK;
     const float *mu = l.mu + start * l.actions, *action = l.action + start * l.actions, *old_mu = l.old_mu + start * l.actions;
     float part_actor = 0, part_critic = 0, constant = l.constant;
     for (long j = 0; j < l.actions; j++) of_bounds[j] = of_kl[j] = 0;
@@ -96,9 +99,9 @@ extern "C" void ppo_loss(const Loss *loss) {
       l.value_gradient[start + i] = (float)l.value_weight * 2 * by * of_mean;
     }
     gradients(rows, l.actions, mu, action, old_mu, l.inverse, l.kl_weight, slope, l.soft_bound,
-              2 * l.bounds_weight * of_mean, l.mu_gradient + start * l.actions, l.log_std_gradient, of_bounds, of_kl);
+              2 * l.bounds_weight * of_mean, l.mu_gradient + start * l.actions, log_std_gradient, of_bounds, of_kl);
     actor += part_actor, critic += part_critic;
     for (long j = 0; j < l.actions; j++) bounds += of_bounds[j], kl += of_kl[j];
   }
-  l.sums[0] = actor, l.sums[1] = critic, l.sums[2] = bounds, l.sums[3] = kl;
+  sums->actor = actor, sums->critic = critic, sums->bounds = bounds, sums->kl = kl;
 }

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from phalanx.compute import clang
+from phalanx.compute import clang, team
 
 _SOURCE = Path(__file__).with_name("ppo_loss.h")
 _ROWS = ("actions", "neglogpacs", "advantages", "old_values", "returns", "mus")
+_FEWEST = 10_000  # numbers of a thread, about 50 us; fewer are not worth another one
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -31,6 +32,7 @@ class PPOLoss:
         value_weight: float,
         bounds_weight: float,
         soft_bound: float,
+        threads: int = 1,
     ) -> None:
         self._coefficients = [
             *(clip, -1.0 if clip_value is None else clip_value),
@@ -38,10 +40,11 @@ class PPOLoss:
         ]
         self.value_weight = value_weight
         self.weights = torch.tensor([1.0, value_weight, bounds_weight])
-        compiled = clang.functions(
-            _SOURCE.read_text("utf-8"), {"ppo_loss": (None, ctypes.c_void_p)}
-        )
-        self._run = compiled["ppo_loss"]
+        self._threads = threads
+        word, long = ctypes.c_void_p, ctypes.c_long
+        signature = {"ppo_loss": (None, word, word, long, long)}
+        compiled = clang.functions(_SOURCE.read_text("utf-8"), signature)
+        self._run = clang.address(compiled["ppo_loss"])
 
     def __call__(
         self, mu: Tensor, log_std: Tensor, value: Tensor, batch: Mapping[str, Tensor]
@@ -63,15 +66,20 @@ class PPOLoss:
         old_variance = 2 * (old**2 + 1e-5)
         small = [1 / sigma, 1 / old_variance]
         kl = (torch.log(old / sigma + 1e-5) - 0.5 + sigma**2 / old_variance).sum()
-        gradients = [torch.empty_like(x) for x in (rows[0], rows[1], log_std)]
-        by_action, sums = torch.empty(2, mu.shape[1]), torch.empty(4, dtype=torch.float64)
+        gradients = [torch.empty_like(x) for x in (rows[0], rows[1])]
         constant = float(log_std.sum()) + _HALF_LOG_2PI * log_std.numel()
         inputs = np.array([*mu.shape, *(x.data_ptr() for x in (*rows, *small))], np.int64)
-        outputs = np.array([x.data_ptr() for x in (*gradients, by_action, sums)], np.int64)
+        outputs = np.array([x.data_ptr() for x in gradients], np.int64)
         numbers = np.array([constant, *self._coefficients], np.float64)
         fields = np.concatenate([inputs, numbers.view(np.int64), outputs])
-        self._run(fields.ctypes.data)
-        return (sums / mu.shape[0]).float(), kl, gradients
+        count, width = mu.shape
+        threads = max(1, min(self._threads, count * width // _FEWEST))
+        sums = torch.empty(threads, 4 + -(-3 * width // 2), dtype=torch.float64)  # `struct Sums`
+        ends = [count * i // threads for i in range(threads + 1)]
+        parts = [(sums[i].data_ptr(), ends[i], ends[i + 1]) for i in range(threads)]
+        team.run(self._run, fields.ctypes.data, np.array(parts, np.int64))
+        of_log_std = sums[:, 4:].view(torch.float32)[:, :width].sum(0)
+        return (sums[:, :4].sum(0) / count).float(), kl, [*gradients, of_log_std]
 
 
 class _Loss(torch.autograd.Function):

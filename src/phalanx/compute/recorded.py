@@ -17,7 +17,6 @@ import weakref
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from phalanx.compute import clang
+from phalanx.compute import clang, team
 from phalanx.compute.recorded_c import (
     BLOCK,
     Statement,
@@ -37,7 +36,6 @@ from phalanx.compute.recorded_c import (
     together,
 )
 from phalanx.compute.rows import by_masks
-from phalanx.compute.team import Team
 
 _BRANCHES = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "item")
 """Operations whose results the host, or a shape, depends on."""
@@ -94,7 +92,6 @@ class Recorded:
         self, function: Callable[..., Any], rows: int, threads: int, *inputs: Tensor
     ) -> None:
         self._rows, self._threads = rows, threads
-        self._team = Team(threads - 1)
         self._inputs = [x.clone() for x in inputs]
         recorder = _Recorder()
         with torch.no_grad(), by_masks(), recorder:
@@ -164,18 +161,16 @@ class Recorded:
         own = [m.data_ptr() + -m.data_ptr() % 64 for m in memories]
         share = -(-self._rows // (self._threads * BLOCK)) * BLOCK
         ends = [min(k * share, self._rows) for k in range(self._threads + 1)]
-        threads = sum(a < b for a, b in pairwise(ends))
+        parts = zip(own, ends, ends[1:], strict=False)
+        on_threads = np.array([p for p in parts if p[1] < p[2]], np.int64)
+        once = np.array([[own[0], 0, 1]], np.int64)
         self._scratch = (table, memories)
 
         def phase(function: Any, on_rows: bool, changed: list[Tensor]) -> Callable[[], None]:
-            def work(k: int) -> None:
-                function(table.ctypes.data, own[k], ends[k], ends[k + 1])
+            at = clang.address(function)
 
             def run() -> None:
-                if on_rows:
-                    self._team.run(work, threads)
-                else:
-                    function(table.ctypes.data, own[0], 0, 1)
+                team.run(at, table.ctypes.data, on_threads if on_rows else once)
                 torch.autograd.graph.increment_version(changed)  # as torch's own writes do
 
             return run

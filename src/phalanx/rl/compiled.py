@@ -52,4 +52,5 @@ def compiled_loss(learner: Any) -> Any:
         value_weight=learner.critic_weight,
         bounds_weight=c.bounds_loss_coef or 0.0,
         soft_bound=learner.soft_bound if c.bound_loss_type == "bound" else 0.0,
+        threads=torch.get_num_threads(),
     )

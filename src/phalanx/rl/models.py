@@ -73,7 +73,7 @@ class ModelNetwork(nn.Module):
         own = getattr(self.a2c_network, "compile_on_cpu", None)  # not every user's network has it
         whole = own is not None and bool(own(threads, products))
         if whole and isinstance(self.running_mean_std, RunningMeanStd):
-            self.running_mean_std.compile_on_cpu()
+            self.running_mean_std.compile_on_cpu(threads)
         return whole
 
     def is_rnn(self) -> bool:

@@ -30,12 +30,12 @@ class RunningMeanStd(nn.Module):
         self.register_buffer("count", torch.ones((), dtype=torch.float64))
         self._compiled: Any = None
 
-    def compile_on_cpu(self) -> None:
+    def compile_on_cpu(self, threads: int) -> None:
         """From now on normalise vectors in compiled functions. Raises PhalanxError if they fail to
         compile."""
         from phalanx.compute.normalize import Normalize
 
-        self._compiled = Normalize() if self.running_mean.dim() == 1 else None
+        self._compiled = Normalize(threads) if self.running_mean.dim() == 1 else None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_compiled": None}  # a copy computes with torch

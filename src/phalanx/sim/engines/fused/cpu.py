@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.compute import clang
+from phalanx.compute import clang, team
 from phalanx.compute.cache import NotCompiled
-from phalanx.compute.team import Team
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines.fused.source import Sizes, read
 
@@ -28,24 +27,22 @@ class CpuStep:
 
     def __init__(self, constants: str, threads: int) -> None:
         word, size = ctypes.c_void_p, ctypes.c_long
-        number, last = ctypes.c_int, (ctypes.c_void_p, ctypes.c_void_p)
         functions = _compiled(
             source(constants),
             {
                 "memory_size": (size,),
-                "run": (None, word, word, word, word, size, number, number, *last),
-                "solve_m": (None, word, word, word, word, size, word, word, *last),
+                "run": (None, word, word, size, size),
+                "solve_m": (None, word, word, size, size),
             },
         )
-        self._run, self._solve_m = functions["run"], functions["solve_m"]
+        self._run = clang.address(functions["run"])
+        self._solve_m = clang.address(functions["solve_m"])
         self.threads = threads or len(os.sched_getaffinity(0))
         total = functions["memory_size"]() // 64 * 64 + 64
         self._memory = [torch.zeros(total + 64, dtype=torch.uint8) for _ in range(self.threads)]
         # From whole cache lines on, so that vectors are aligned
-        self._memory_at = [x.data_ptr() + -x.data_ptr() % 64 for x in self._memory]
-        self._turn = np.zeros(1, np.int64)  # the next chunk of worlds
-        self._turn_at = self._turn.ctypes.data
-        self._team = Team(self.threads - 1)
+        starts = [(x.data_ptr() + -x.data_ptr() % 64, 0, 0) for x in self._memory]
+        self._parts = np.array(starts, np.int64)
 
     def varied(self, rows: int, worlds: int) -> Tensor:
         """Memory for the numbers that differ between worlds, (rows, vectors, worlds in a vector),
@@ -76,7 +73,7 @@ class CpuStep:
         bound[-1] = flags[0]
         where = 0 if mask is None else mask.data_ptr()
         model = (shared.data_ptr(), varied.data_ptr(), worlds)
-        self._on_threads(self._run, bound, *model, substeps, flags[1], where)
+        self._on_threads(self._run, bound, *model, substeps, flags[1], where, 0, 0, 0)
 
     def solve_m(
         self,
@@ -91,17 +88,16 @@ class CpuStep:
         out = torch.empty_like(force)
         model = (shared.data_ptr(), varied.data_ptr(), worlds)
         vectors = (force.data_ptr(), added.data_ptr(), out.data_ptr())
-        self._on_threads(self._solve_m, bound, *model, *vectors)
+        self._on_threads(self._solve_m, bound, *model, 0, 0, 0, *vectors)
         return out
 
-    def _on_threads(self, function: Any, bound: np.ndarray, *arguments: int) -> None:
-        self._turn[0] = 0
-        fields, worlds = bound.ctypes.data, arguments[2]
-
-        def work(thread: int) -> None:
-            function(self._memory_at[thread], fields, *arguments, self._turn_at)
-
-        self._team.run(work, min(self.threads, -(-worlds // _PER_THREAD)))
+    def _on_threads(
+        self, function: int, bound: np.ndarray, shared: int, varied: int, worlds: int, *rest: int
+    ) -> None:
+        """rest: of `struct Task`, from the substeps on."""
+        task = np.array([0, bound.ctypes.data, shared, varied, worlds, *rest], np.int64)
+        threads = min(self.threads, -(-worlds // _PER_THREAD))
+        team.run(function, task.ctypes.data, self._parts[:threads])
 
 
 def _compiled(text: str, signatures: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+// Threads that share a function's rows. Between two calls they wait in here, awake and without Python:
+// the next one often comes sooner than a system wakes a thread.
+typedef void Work(const void *task, void *memory, long first, long last);
+struct Part { void *memory; long first, last; };
+// A call offers each helper a part. Whoever takes it first computes it: the helper or, having done its
+// own, the caller, which therefore never waits for a thread that does not come.
+enum { WAITS, SLEEPS, OFFERED, WORKS };
+struct Helper {
+  long state, slept;  // slept: when it was offered something
+  Work *work;
+  const void *task;
+  const Part *part;
+  long apart[11];  // from the next one's cache lines
+};
+
+static long state_of(Helper *h) { return __atomic_load_n(&h->state, __ATOMIC_ACQUIRE); }
+static bool becomes(Helper *h, long now, long next) {
+  return state_of(h) == now && __atomic_compare_exchange_n(&h->state, &now, next, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+static void look_away() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");  // "yield" takes no time there
+#endif
+}
+static void compute(Work *work, const void *task, const Part *p) { work(task, p->memory, p->first, p->last); }
+
+extern "C" void spend(long looks) { for (; looks > 0; looks--) look_away(); }
+// How many helpers still work after `patience` looks; patience < 0 has no end.
+extern "C" long unfinished(Helper *helpers, long count, long patience) {
+  long working = 0;
+  for (Helper *h = helpers; h < helpers + count; h++) {
+    for (; state_of(h) == WORKS && patience; patience--) look_away();
+    working += state_of(h) == WORKS;
+  }
+  return working;
+}
+// The first part is the caller's.
+extern "C" long share(Helper *helpers, long count, Work *work, const void *task, const Part *parts, long patience) {
+  for (long i = 0; i < count; i++) {
+    Helper *h = helpers + i;
+    h->work = work, h->task = task, h->part = parts + i + 1;
+    h->slept = __atomic_exchange_n(&h->state, OFFERED, __ATOMIC_ACQ_REL) == SLEEPS;
+  }
+  compute(work, task, parts);
+  for (Helper *h = helpers; h < helpers + count; h++)
+    if (becomes(h, OFFERED, h->slept ? SLEEPS : WAITS)) compute(work, task, h->part);
+  return unfinished(helpers, count, patience);
+}
+// A helper's time between two sleeps, for which it returns when nothing has come for `patience` looks.
+extern "C" void serve(Helper *h, long patience) {
+  becomes(h, SLEEPS, WAITS);
+  for (long looks = 0;; looks++) {
+    if (becomes(h, OFFERED, WORKS)) {
+      compute(h->work, h->task, h->part);
+      __atomic_store_n(&h->state, WAITS, __ATOMIC_RELEASE);
+      looks = 0;
+    } else if (looks >= patience && (becomes(h, WAITS, SLEEPS) || state_of(h) == SLEEPS)) return;
+    else look_away();
+  }
+}
