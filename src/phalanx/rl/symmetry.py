@@ -51,7 +51,13 @@ class Symmetry(Part):
                 "params.config.symmetry_config does not work with recurrent networks"
             )
         self.config, self.model = config, model
-        self.of_observations, self.of_actions = env.mirrors()
+        try:
+            self.of_observations, self.of_actions = env.mirrors()
+        except PhalanxError as error:
+            raise PhalanxError(
+                f"params.config.symmetry_config: {error};"
+                " train.params.config.symmetry_config=null trains without mirror images"
+            ) from None
         self.mean_loss = torch.zeros((), device=torch.device(env.device))
         self._own: dict[str, Tensor] = {}
 
