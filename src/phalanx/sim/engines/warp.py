@@ -126,7 +126,8 @@ class WarpEngine:
         self.failed = torch.zeros(num_envs, dtype=torch.bool, device=device)
         self._contacts, self._rows = _buffer_sizes(model)
         self._wp_device = wp.device_from_torch(device)
-        with wp.ScopedDevice(self._wp_device):
+        self._capture_stream: Any = None
+        with self._stream():
             self._m = _put_model(model)
             self._m.opt.warn_overflow = 0
             self._m.opt.graph_conditional = self._m.opt.iterations >= _LOOPS_PAY_FROM
@@ -149,7 +150,6 @@ class WarpEngine:
         self._acc_sensors = torch.from_numpy(np.repeat(acc, model.sensor_dim)).to(device)
         self._overflow = wp.to_torch(self._d.overflow)
         self._diagonal = diagonal(model).to(device)
-        self._capture_stream: Any = None
         self.captured = False
         """Whether a step is in a CUDA graph."""
         self._grown: str | None = None
@@ -188,15 +188,16 @@ class WarpEngine:
             if not isinstance(shared, wp.array) or not getattr(shared, "_is_batched", False):
                 raise KeyError(name)
             refuse_after_capture(self.captured, f"model field {name}")
-            values = np.repeat(shared.numpy()[:1], self.num_envs, axis=0)
-            with wp.ScopedDevice(self._wp_device):
+            with self._stream():
+                values = np.repeat(shared.numpy()[:1], self.num_envs, axis=0)
                 own = wp.array(values, dtype=shared.dtype)
             own._is_batched = True
             setattr(owner, key, own)
             self._model_views[name] = wp.to_torch(own)
             self._shared[name] = self._model_views[name][:1].clone()
             if name in _PLACES:
-                self._stepper.place_fixed()
+                with self._stream():
+                    self._stepper.place_fixed()
             if name in _LEFT_OUT:
                 setattr(self._m, _LEFT_OUT[name], True)
                 self._stepper.look_again()
@@ -340,7 +341,7 @@ class WarpEngine:
         self.captured = False  # what there are of graphs is invalid
         self._contacts *= 2
         self._rows *= 2
-        with wp.ScopedDevice(self._wp_device):
+        with self._stream():
             larger = self._make_data()
         # Only arrays whose size changed are new: every view handed out stays valid.
         for f in dataclasses.fields(larger):
@@ -480,6 +481,8 @@ class WarpEngine:
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[None]:
+        """Have Warp launch kernels, and make arrays, in PyTorch's current stream. Warp has a stream
+        of its own, for which others do not wait: it would zero arrays after a step wrote there."""
         if self.device.type != "cuda":
             with wp.ScopedDevice(self._wp_device):
                 yield

@@ -62,7 +62,7 @@ class BatchPictures:
             shown = collides | (model.geom_bodyid == 0)
             hidden = model.geom_group == mujoco.mjNGROUP - 1
             model.geom_group[:] = np.where(shown & ~hidden, 0, mujoco.mjNGROUP - 1)
-        with wp.ScopedDevice(self._wp_device), quick_hfields():
+        with self._stream(), quick_hfields():
             self._m = mjw.put_model(model)
             self._d = mjw.make_data(model, nworld=num_envs, nconmax=1, njmax=1)
             self._context = mjw.create_render_context(
@@ -147,8 +147,9 @@ class BatchPictures:
         """A model field with a value for each environment."""
         if name not in self._fields:
             shared = getattr(self._m, name)
-            repeated = np.repeat(shared.numpy()[:1], len(values), axis=0)
-            own = wp.array(repeated, dtype=shared.dtype, device=self._wp_device)
+            with self._stream():
+                repeated = np.repeat(shared.numpy()[:1], len(values), axis=0)
+                own = wp.array(repeated, dtype=shared.dtype)
             own._is_batched = True
             setattr(self._m, name, own)
             self._fields[name] = wp.to_torch(own)
