@@ -62,14 +62,17 @@ def test_a_caller_that_is_interrupted_leaves_no_helper_at_work():
     def interrupt(*_):
         raise KeyboardInterrupt
 
+    def run_and_wait():
+        counting.run()
+        time.sleep(5)
+
     counting = Counting(2, 0, 200_000_000)  # a helper works for tenths of a second
     Counting(2).run()  # awake
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 0.05)
     try:
         with pytest.raises(KeyboardInterrupt):
-            counting.run()
-            time.sleep(5)
+            run_and_wait()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
