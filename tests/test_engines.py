@@ -548,6 +548,25 @@ def test_nan_in_one_environment_leaves_the_others_as_they_were(tmp_path, monkeyp
     assert not sim.diverged.any()
 
 
+TURNTABLE = """<mujoco><worldbody>
+  <body name="table" pos="0 0 0.099"><joint axis="0 0 1"/><geom type="box" size=".1 .1 .1"/></body>
+  <body name="ball" pos="1 0 0.5"><freejoint/><geom size="0.05" mass="0.1"/></body>
+</worldbody></mujoco>"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_only_turns_may_touch_something_fixed(tmp_path, engine):
+    path = tmp_path / "table.xml"
+    path.write_text(TURNTABLE)
+    scene = Scene(timestep=1 / 120)
+    scene.add_ground()
+    scene.add_actor("both", path)
+    sim = Sim(scene, N, "cpu", engine=engine)
+    for _ in range(60):
+        sim.step()
+    assert (sim.qpos[:, 3] > 0.049).all()  # the ball lies on the ground that the table touches
+
+
 # -- buffers grow --------------------------------------------------------------------------------
 
 

@@ -129,6 +129,7 @@ class WarpEngine:
         self._capture_stream: Any = None
         with self._stream():
             self._m = _put_model(model)
+            _weigh_what_only_turns(self._m)
             self._m.opt.warn_overflow = 0
             self._m.opt.graph_conditional = self._m.opt.iterations >= _LOOPS_PAY_FROM
             if deterministic:
@@ -507,6 +508,15 @@ def _put_model(model: mujoco.MjModel) -> Any:
         raise PhalanxError(
             f"MuJoCo Warp cannot simulate this scene: {reason}; change it or use engine=mujoco"
         ) from error
+
+
+def _weigh_what_only_turns(warp_model: Any) -> None:
+    """Give a body that can only turn about its centre of mass, or only slide, one of its inverse
+    weights for both, as MuJoCo Warp's own `set_const` does. Of such a body MuJoCo has 0 for the
+    other: touching something fixed, it then gets a stiffness of 1e16, next to which nothing else of
+    its environment counts in float32."""
+    weights = wp.to_torch(warp_model.body_invweight0)
+    weights.copy_(torch.where(weights < mujoco.mjMINVAL, weights.flip(-1), weights))
 
 
 def _buffer_sizes(model: mujoco.MjModel) -> tuple[int, int]:
