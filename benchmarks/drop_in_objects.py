@@ -6,10 +6,10 @@
 Each environment has an Allegro hand, its palm up, and above that an object: a convex mesh of 80
 triangles, one of `objects` shapes, turned at random (worlds in one state would take the same
 branches together on a GPU, which those of a training do not). The fingers hold their pose. Rows
-alternate between one shape, another one in each round, and all: five of six objects come to rest in
-the hand and the others roll off it onto the ground. `in_hand` is the share that is there at
-the end. The seconds of `created_s` are those until the tensor of roots exists, of `ready_s` until
-the engine is built, too. `step_cpu_ms` is processor time of all cores, which other programs disturb
+alternate between one shape, another one in each round, and all: three of four objects or more stay
+in the hand and the others roll off it onto the ground. `in_hand` is the share that is there at the
+end. The seconds of `created_s` are those until the tensor of roots exists, of `ready_s` until the
+engine is built, too. `step_cpu_ms` is processor time of all cores, which other programs disturb
 less.
 """
 
