@@ -93,7 +93,11 @@ def start_up(which, *names):
 
 
 ON_CPU = (*(f"cartpole_cpu_{name}_2026-11-21" for name in ("PPO", "DQN", "DiscretePPO", "SAC")),
-          *(f"{name}_cpu_2026-11-22" for name in ("ant", "humanoid", "humanoid_walk")))  # fmt: skip
+          *(f"{name}_cpu_2026-11-22" for name in ("ant", "humanoid", "humanoid_walk")),
+          "humanoid_cpu_2026-11-30")  # fmt: skip
+ROUGH = result("walk_rough_seeds_h200_2026-11-30")["runs"][1]  # the second one on its machine
+HUMANOID = result("humanoid_h200_2026-11-30")["of_these_runs"]
+SLOW = HUMANOID["lowest_final_returns"]
 ON_GPU = ("cartpole_h200_16384_2026-11-21", "cartpole_h200_2026-11-21", "humanoid_h200_2026-11-21")
 ROBOT_FILES = result("robot_files_2026-11-28")["summary"]
 EQUAL = sum(ROBOT_FILES[f"all {kind}"]["equal"] for kind in ("robots", "objects"))
@@ -149,7 +153,10 @@ QUOTED = [
     ("README.md", "Start-up adds {} to", ".0f", start_up(min, *ON_CPU)),
     ("README.md", "to {} s on two cores", ".0f", start_up(max, *ON_CPU)),
     ("README.md", "and {} to", ".0f", start_up(min, *ON_GPU)),
-    ("README.md", "to {} s on a GPU with", ".0f", start_up(max, *ON_GPU)),
+    ("README.md", "to {} s on a GPU with", ".0f", ROUGH["start_up_s"]),
+    ("README.md", "gait: {} and", ".0f", SLOW[0]),
+    ("README.md", "and {} after 300", ".0f", SLOW[1]),
+    ("README.md", "median of the 13 is {}.", ".0f", HUMANOID["median_final_return_of_13"]),
     ("benchmarks/README.md", "So {} % of all files are equal", ".1f", 100 * EQUAL / ALL),
     ("benchmarks/README.md", "1.9 ms: {} 000 images/s", ".0f",
      result("cameras_h200_2026-11-28")["images_per_second"] / 1e3),
