@@ -52,7 +52,5 @@ class Normalize:
         batch = np.array([x.data_ptr(), width, *(t.data_ptr() for t in (mean, factor, out)), 0])
         batch[-1:] = np.array([limit]).view(np.int64)
         threads = max(1, min(self._threads, rows * width // _FEWEST))
-        ends = [rows * i // threads for i in range(threads + 1)]
-        parts = [(0, ends[i], ends[i + 1]) for i in range(threads)]
-        team.run(self._normalize, batch.ctypes.data, np.array(parts, np.int64))
+        team.run(self._normalize, batch.ctypes.data, team.parts(rows, threads * [0]))
         return out

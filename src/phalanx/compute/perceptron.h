@@ -42,42 +42,102 @@ template <class Part> FN void each_part(const Network &f, long l, Part part) {
 static void copy_rows(float *to, long to_row, const float *from, long from_row, long rows, long width) {
   for (long i = 0; i < rows; i++) for (long j = 0; j < width; j++) to[i * to_row + j] = from[i * from_row + j];
 }
-// Rows [first, last).
+// Layers and heads of rows, a chunk of them at a time.
+struct Forwards {
+  float *bias[16], *scratch;
+  Laid laid[16];
+  // Takes memory and lays out the weights there.
+  void prepare(const Network &f, Memory &m) {
+    float *weight[16];
+    long most = 0;
+    for (long l = 0; l <= f.layers; l++) {
+      long in = f.sizes[l], out = outputs_of(f, l), row = apart(out);
+      weight[l] = m.take(in * row), bias[l] = m.take(row);
+      float *to = m.take(laid_size(in, out));
+      most = largest(most, scratch_size(CHUNK, in));
+      if (!m.at) continue;
+      each_part(f, l, [&](long i, long width, long column) {
+        for (long n = 0; n < width; n++) bias[l][column + n] = f.biases[i][n];
+        transpose(weight[l] + column, row, f.weights[i], in, width, in);
+      });
+      laid[l] = lay(to, weight[l], row, in, out);
+    }
+    scratch = m.take(most);
+  }
+  // hidden[l], heads: (rows, apart(outputs))
+  void compute(const Network &f, const float *x, long x_row, long rows, float *const *hidden, float *heads) const {
+    for (long l = 0; l <= f.layers; l++) {
+      long out = outputs_of(f, l), to_row = apart(out);
+      float *to = l == f.layers ? heads : hidden[l];
+      int activation = l == f.layers ? LINEAR : f.activation;
+      product<FORWARDS>({f.sizes[l], x, x_row, 1, laid[l], to, to_row, scratch, bias[l], nullptr, 0, activation}, rows, out);
+      x = to, x_row = to_row;
+    }
+  }
+};
+// Gradients of weights and biases, added up over chunks of rows. They come first in the memory, in the
+// order of the layers: (outputs, apart(inputs)) of the weights, then (outputs) of the biases.
+struct Backwards {
+  float *weight_sum[16], *bias_sum[16], *scratch, *x_laid, *of_heads, *other;
+  Laid laid[16];
+  void prepare(const Network &f, Memory &m) {
+    float *weight[16], *to_lay[16], *start = (float *)(m.at + m.used);
+    long widest = 0, most = 0, most_laid = 0, before = m.used;
+    for (long l = 0; l <= f.layers; l++) {
+      long in = f.sizes[l], out = outputs_of(f, l);
+      weight_sum[l] = m.take(rows_of_sum(out) * apart(in)), bias_sum[l] = m.take(out);
+      widest = largest(widest, out);
+      most = largest(most, largest(scratch_size(CHUNK, out), scratch_size(out, CHUNK)));
+      most_laid = largest(most_laid, laid_size(CHUNK, in));
+    }
+    long sums = m.used - before;
+    for (long l = 1; l <= f.layers; l++) {
+      long in = f.sizes[l], out = outputs_of(f, l);
+      weight[l] = m.take(out * apart(in)), to_lay[l] = m.take(laid_size(out, in));
+    }
+    scratch = m.take(most), x_laid = m.take(most_laid);
+    of_heads = m.take(CHUNK * apart(widest)), other = m.take(CHUNK * apart(widest));
+    if (!m.at) return;
+    for (long i = 0; i < sums / 4; i++) start[i] = 0;
+    for (long l = 1; l <= f.layers; l++) {
+      long in = f.sizes[l];
+      each_part(f, l, [&](long i, long width, long column) {
+        copy_rows(weight[l] + column * apart(in), apart(in), f.weights[i], in, width, in);
+      });
+      laid[l] = lay(to_lay[l], weight[l], apart(in), outputs_of(f, l), in);
+    }
+  }
+  // Of rows with `input` (rows, apart(inputs)), whose heads' gradients are in `of_heads`.
+  void compute(const Network &f, const float *input, float *const *hidden, long rows) const {
+    float *from = of_heads, *to = other;
+    for (long l = f.layers; l >= 0; l--) {
+      long in = f.sizes[l], out = outputs_of(f, l), from_row = apart(out), x_row = apart(in);
+      const float *x = l ? hidden[l - 1] : input;
+      Laid of_x = lay(x_laid, x, x_row, rows, in);
+      product<SUM>({rows, from, 1, from_row, of_x, weight_sum[l], apart(in), scratch, nullptr, nullptr, 0, LINEAR}, out, in);
+      for (long i = 0; i < rows; i++) for (long j = 0; j < out; j++) bias_sum[l][j] += from[i * from_row + j];
+      if (!l) break;
+      product<BACKWARDS>({out, from, from_row, 1, laid[l], to, apart(in), scratch, nullptr, x, x_row, (int)f.activation}, rows, in);
+      float *now = to;
+      to = from, from = now;
+    }
+  }
+};
+// Rows [first, last); with `memory` null both only count what they take.
 static long forwards(const Network &f, float *memory, long first, long last) {
   Memory m{(char *)memory, 0};
-  float *weight[16], *bias[16];
-  Laid laid[16];
-  long most = 0;
-  for (long l = 0; l <= f.layers; l++) {
-    long in = f.sizes[l], out = outputs_of(f, l), row = apart(out);
-    weight[l] = m.take(in * row), bias[l] = m.take(row);
-    float *to = m.take(laid_size(in, out));
-    most = largest(most, scratch_size(CHUNK, in));
-    if (!memory) continue;
-    each_part(f, l, [&](long i, long width, long column) {
-      for (long n = 0; n < width; n++) bias[l][column + n] = f.biases[i][n];
-      transpose(weight[l] + column, row, f.weights[i], in, width, in);
-    });
-    laid[l] = lay(to, weight[l], row, in, out);
-  }
-  float *scratch = m.take(most);
-  float *own[16];
-  for (long l = 0; l < f.layers; l++) own[l] = m.take(f.keep ? 0 : CHUNK * apart(f.sizes[l + 1]));
+  Forwards layers;
+  layers.prepare(f, m);
+  float *hidden[16];
+  for (long l = 0; l < f.layers; l++) hidden[l] = m.take(f.keep ? 0 : CHUNK * apart(f.sizes[l + 1]));
   long heads_row = apart(outputs_of(f, f.layers));
   float *heads = m.take(CHUNK * heads_row);
   if (!memory) return m.used;
   begin_products();
   for (long start = first; start < last; start += CHUNK) {
     long rows = least(CHUNK, last - start);
-    const float *x = f.input + start * f.sizes[0];
-    long x_row = f.sizes[0];
-    for (long l = 0; l <= f.layers; l++) {
-      long out = outputs_of(f, l), to_row = apart(out);
-      float *to = l == f.layers ? heads : f.keep ? f.hidden[l] + start * to_row : own[l];
-      int activation = l == f.layers ? LINEAR : f.activation;
-      product<FORWARDS>({f.sizes[l], x, x_row, 1, laid[l], to, to_row, scratch, bias[l], nullptr, 0, activation}, rows, out);
-      x = to, x_row = to_row;
-    }
+    if (f.keep) for (long l = 0; l < f.layers; l++) hidden[l] = f.hidden[l] + start * apart(f.sizes[l + 1]);
+    layers.compute(f, f.input + start * f.sizes[0], f.sizes[0], rows, hidden, heads);
     each_part(f, f.layers, [&](long i, long width, long column) {
       copy_rows(f.outputs[i - f.layers] + start * width, width, heads + column, heads_row, rows, width);
     });
@@ -85,55 +145,21 @@ static long forwards(const Network &f, float *memory, long first, long last) {
   end_products();
   return m.used;
 }
-// Adds up the gradients of rows [first, last) in `memory`, from its start on, in the order of the
-// layers: (outputs, apart(inputs)) of the weights, then (outputs) of the biases.
 static long backwards(const Network &f, float *memory, long first, long last) {
   Memory m{(char *)memory, 0};
-  float *weight_sum[16], *bias_sum[16], *weight[16], *to_lay[16];
-  Laid laid[16];
-  long widest = 0, most = 0, most_laid = 0;
-  for (long l = 0; l <= f.layers; l++) {
-    long in = f.sizes[l], out = outputs_of(f, l);
-    weight_sum[l] = m.take(rows_of_sum(out) * apart(in)), bias_sum[l] = m.take(out);
-    widest = largest(widest, out);
-    most = largest(most, largest(scratch_size(CHUNK, out), scratch_size(out, CHUNK)));
-    most_laid = largest(most_laid, laid_size(CHUNK, in));
-  }
-  long sums = m.used;
-  for (long l = 1; l <= f.layers; l++) {
-    long in = f.sizes[l], out = outputs_of(f, l);
-    weight[l] = m.take(out * apart(in)), to_lay[l] = m.take(laid_size(out, in));
-  }
-  float *scratch = m.take(most), *x_laid = m.take(most_laid);
-  float *input = m.take(CHUNK * apart(f.sizes[0]));
-  float *to = m.take(CHUNK * apart(widest)), *from = m.take(CHUNK * apart(widest));
+  Backwards layers;
+  layers.prepare(f, m);
+  float *input = m.take(CHUNK * apart(f.sizes[0])), *hidden[16];
   if (!memory) return m.used;
-  for (long i = 0; i < sums / 4; i++) memory[i] = 0;
-  for (long l = 1; l <= f.layers; l++) {
-    long in = f.sizes[l];
-    each_part(f, l, [&](long i, long width, long column) {
-      copy_rows(weight[l] + column * apart(in), apart(in), f.weights[i], in, width, in);
-    });
-    laid[l] = lay(to_lay[l], weight[l], apart(in), outputs_of(f, l), in);
-  }
   begin_products();
   for (long start = first; start < last; start += CHUNK) {
-    long rows = least(CHUNK, last - start);
+    long rows = least(CHUNK, last - start), row = apart(outputs_of(f, f.layers));
     copy_rows(input, apart(f.sizes[0]), f.input + start * f.sizes[0], f.sizes[0], rows, f.sizes[0]);
     each_part(f, f.layers, [&](long i, long width, long column) {
-      copy_rows(from + column, apart(outputs_of(f, f.layers)), f.outputs[i - f.layers] + start * width, width, rows, width);
+      copy_rows(layers.of_heads + column, row, f.outputs[i - f.layers] + start * width, width, rows, width);
     });
-    for (long l = f.layers; l >= 0; l--) {
-      long in = f.sizes[l], out = outputs_of(f, l), from_row = apart(out), x_row = apart(in);
-      const float *x = l ? f.hidden[l - 1] + start * x_row : input;
-      Laid of_x = lay(x_laid, x, x_row, rows, in);
-      product<SUM>({rows, from, 1, from_row, of_x, weight_sum[l], apart(in), scratch, nullptr, nullptr, 0, LINEAR}, out, in);
-      for (long i = 0; i < rows; i++) for (long j = 0; j < out; j++) bias_sum[l][j] += from[i * from_row + j];
-      if (!l) break;
-      product<BACKWARDS>({out, from, from_row, 1, laid[l], to, apart(in), scratch, nullptr, x, x_row, (int)f.activation}, rows, in);
-      float *other = from;
-      from = to, to = other;
-    }
+    for (long l = 0; l < f.layers; l++) hidden[l] = f.hidden[l] + start * apart(f.sizes[l + 1]);
+    layers.compute(f, input, hidden, rows);
   }
   end_products();
   return m.used;

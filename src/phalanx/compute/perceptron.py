@@ -31,7 +31,7 @@ FEWEST_PRODUCTS = 4_000_000
 PARTS = {"float": 0, "split": 2, "half": 1}
 """How many bfloat16 stand for a float in products. Two are right to 2^-16, where a GPU's TF32 is to
 2^-11; one is to 2^-8."""
-_ROW_STEP = 8
+ROW_STEP = 8
 
 
 def supported_products() -> tuple[str, ...]:
@@ -66,15 +66,16 @@ class Perceptron:
             raise PhalanxError(f"this processor has no instructions for products={products!r}")
         if len(linears) > MOST_LAYERS:
             raise PhalanxError(f"{len(linears)} layers; at most {MOST_LAYERS} are compiled")
-        self._modules = [*linears, *heads]
+        self.modules = [*linears, *heads]
         self._sizes = np.array([m.in_features for m in (*linears, heads[0])], np.int64)
         self._activation = ACTIVATIONS[activation]
         self._widths = np.array([m.out_features for m in heads], np.int64)
-        self._products = sum(m.weight.numel() for m in self._modules)
-        self._threads = threads
+        self._products = sum(m.weight.numel() for m in self.modules)
+        self.threads = threads
         word, long = ctypes.c_void_p, ctypes.c_long
+        self.source = _source(PARTS[products])
         compiled = clang.functions(
-            _source(PARTS[products]),
+            self.source,
             {
                 "memory_size": (long, word),
                 "row_size": (long, long),
@@ -87,16 +88,15 @@ class Perceptron:
         self._backward = clang.address(compiled["backward"])
         self._add_up = compiled["add_up"]
         self._hidden_sizes = [compiled["row_size"](m.out_features) for m in linears]
-        size = compiled["memory_size"](_Network(self, 0, None, [], []).address)
+        size = compiled["memory_size"](Network(self, 0, None, [], []).address)
         self._memory = [torch.zeros(size // 4 + 16) for _ in range(threads)]
         # From whole cache lines on, so that vectors do not cross two
         self._memory_at = [m.data_ptr() + -m.data_ptr() % 64 for m in self._memory]
         self._memories = np.array(self._memory_at, np.int64)
-        self._parts: dict[tuple[int, int], np.ndarray] = {}
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """The heads' outputs, (B, width) each, for `x` (B, D) float32, which needs no gradient."""
-        weights = [m.weight for m in self._modules] + [m.bias for m in self._modules]
+        weights = [m.weight for m in self.modules] + [m.bias for m in self.modules]
         if torch.is_grad_enabled():
             return list(_Differentiable.apply(self, x, *weights))
         return self.forward(x, keep=False)[0]
@@ -107,7 +107,7 @@ class Perceptron:
         rows = x.shape[0]
         outputs = [torch.empty(rows, w) for w in self._widths.tolist()]
         hidden = torch.empty(rows * sum(self._hidden_sizes) if keep else 0)
-        network = _Network(self, rows, x, outputs, [], hidden)
+        network = Network(self, rows, x, outputs, [], hidden)
         self._on_threads(self._forward, network)
         return outputs, hidden
 
@@ -121,30 +121,30 @@ class Perceptron:
             torch.zeros(rows, w) if g is None else g.contiguous()
             for g, w in zip(gradients, heads, strict=True)
         ]
-        own = [torch.empty_like(m.weight) for m in self._modules]
-        own += [torch.empty_like(m.bias) for m in self._modules]
-        network = _Network(self, rows, x, given, own, hidden)
+        own = [torch.empty_like(m.weight) for m in self.modules]
+        own += [torch.empty_like(m.bias) for m in self.modules]
+        network = Network(self, rows, x, given, own, hidden)
         threads = self._on_threads(self._backward, network)
         self._add_up(network.address, self._memories.ctypes.data, threads)
-        trunk = [True] * (len(self._modules) - len(heads))
+        trunk = [True] * (len(self.modules) - len(heads))
         used = 2 * [*trunk, *(g is not None for g in gradients)]
         return [g if u else None for g, u in zip(own, used, strict=True)]
 
-    def _on_threads(self, function: int, network: "_Network") -> int:
+    def threads_for(self, rows: int) -> int:
+        """How many threads are worth waking."""
+        worth = rows * self._products // FEWEST_PRODUCTS
+        return max(1, min(self.threads, worth, rows // ROW_STEP))
+
+    def _on_threads(self, function: int, network: "Network") -> int:
         """`function` for equal parts of the rows; returns their number."""
         rows = network.rows
-        worth = rows * self._products // FEWEST_PRODUCTS
-        threads = max(1, min(self._threads, worth, rows // _ROW_STEP))
-        if (rows, threads) not in self._parts:
-            part = -(-rows // (threads * _ROW_STEP)) * _ROW_STEP
-            ends = [min(i * part, rows) for i in range(threads + 1)]
-            parts = zip(self._memory_at, ends, ends[1:], strict=False)
-            self._parts[rows, threads] = np.array(list(parts), np.int64)
-        team.run(function, network.address, self._parts[rows, threads])
+        threads = self.threads_for(rows)
+        parts = team.parts(rows, self._memory_at[:threads], ROW_STEP)
+        team.run(function, network.address, parts)
         return threads
 
 
-class _Network:
+class Network:
     """`struct Network` of the C code; `address` is valid as long as this object exists."""
 
     def __init__(
@@ -156,7 +156,7 @@ class _Network:
         gradients: Sequence[Tensor],
         hidden: Tensor | None = None,
     ) -> None:
-        modules, self.rows = perceptron._modules, rows
+        modules, self.rows = perceptron.modules, rows
         keep = hidden is not None and hidden.numel() > 0
         starts = [] if hidden is None else [hidden.data_ptr()]
         for size in perceptron._hidden_sizes if keep else ():

@@ -3,7 +3,7 @@ torch takes about fifty operations forwards and seventy backwards."""
 
 import ctypes
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class PPOLoss:
         soft_bound: float,
         threads: int = 1,
     ) -> None:
-        self._coefficients = [
+        self.coefficients = [
             *(clip, -1.0 if clip_value is None else clip_value),
             *(value_weight, bounds_weight, soft_bound),
         ]
@@ -61,25 +61,55 @@ class PPOLoss:
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Sums of the losses and of the KL's part that depends on means, (4,), divided by B; the
         rest of the KL; the gradients."""
-        rows = [mu.contiguous(), value.contiguous(), *(batch[k].contiguous() for k in _ROWS)]
+        mu, value = mu.contiguous(), value.contiguous()
+        gradients = [torch.empty_like(mu), torch.empty_like(value)]
+        loss = LossOf(self, log_std, batch, (mu, value), gradients)
+        count, width = mu.shape
+        threads = max(1, min(self._threads, count * width // _FEWEST))
+        sums = torch.empty(threads, sums_width(width), dtype=torch.float64)
+        parts = team.parts(count, [row.data_ptr() for row in sums])
+        team.run(self._run, loss.address, parts)
+        means, of_log_std = added_up(sums, width, count)
+        return means, loss.kl, [*gradients, of_log_std]
+
+
+class LossOf:
+    """`struct Loss` of the C code for one minibatch; `address` is valid as long as this object
+    exists. kl: the part of the KL that depends on no means."""
+
+    def __init__(
+        self,
+        own: PPOLoss,
+        log_std: Tensor,
+        batch: Mapping[str, Tensor],
+        outputs: Sequence[Tensor] = (),
+        gradients: Sequence[Tensor] = (),
+    ) -> None:
+        rows = [batch[k].contiguous() for k in _ROWS]
         sigma, old = log_std.exp(), batch["sigmas"][0]
         old_variance = 2 * (old**2 + 1e-5)
         small = [1 / sigma, 1 / old_variance]
-        kl = (torch.log(old / sigma + 1e-5) - 0.5 + sigma**2 / old_variance).sum()
-        gradients = [torch.empty_like(x) for x in (rows[0], rows[1])]
+        self.kl = (torch.log(old / sigma + 1e-5) - 0.5 + sigma**2 / old_variance).sum()
+        self.old_mus = rows[-1]
         constant = float(log_std.sum()) + _HALF_LOG_2PI * log_std.numel()
-        inputs = np.array([*mu.shape, *(x.data_ptr() for x in (*rows, *small))], np.int64)
-        outputs = np.array([x.data_ptr() for x in gradients], np.int64)
-        numbers = np.array([constant, *self._coefficients], np.float64)
-        fields = np.concatenate([inputs, numbers.view(np.int64), outputs])
-        count, width = mu.shape
-        threads = max(1, min(self._threads, count * width // _FEWEST))
-        sums = torch.empty(threads, 4 + -(-3 * width // 2), dtype=torch.float64)  # `struct Sums`
-        ends = [count * i // threads for i in range(threads + 1)]
-        parts = [(sums[i].data_ptr(), ends[i], ends[i + 1]) for i in range(threads)]
-        team.run(self._run, fields.ctypes.data, np.array(parts, np.int64))
-        of_log_std = sums[:, 4:].view(torch.float32)[:, :width].sum(0)
-        return (sums[:, :4].sum(0) / count).float(), kl, [*gradients, of_log_std]
+        before, after = ([x.data_ptr() for x in xs] or [0, 0] for xs in (outputs, gradients))
+        inputs = [*batch["actions"].shape, *before, *(x.data_ptr() for x in (*rows, *small))]
+        numbers = np.array([constant, *own.coefficients], np.float64).view(np.int64)
+        self._fields = np.concatenate([np.array(inputs, np.int64), numbers, np.array(after)])
+        self._kept = (rows, small, outputs, gradients)
+        self.address = self._fields.ctypes.data
+
+
+def sums_width(actions: int) -> int:
+    """Of `struct Sums`, in float64."""
+    return 4 + -(-3 * actions // 2)
+
+
+def added_up(sums: Tensor, actions: int, count: int) -> tuple[Tensor, Tensor]:
+    """Of the threads' `struct Sums`, (threads, sums_width(A)): the first four, divided by `count`,
+    and the gradient of log sigma, (A,)."""
+    means = (sums[:, :4].sum(0) / count).float()
+    return means, sums[:, 4:].view(torch.float32)[:, :actions].sum(0)
 
 
 class _Loss(torch.autograd.Function):

@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,15 @@ def _dismiss(wake: "list[queue.SimpleQueue]", threads: list[threading.Thread]) -
     for thread in threads:
         if thread is not threading.current_thread():
             thread.join()
+
+
+def parts(rows: int, memories: Sequence[int], step: int = 1) -> np.ndarray:
+    """`rows` in equal parts, whole steps each, as `run` takes them: one for each of the addresses
+    `memories`."""
+    count = len(memories)
+    part = -(-rows // (count * step)) * step
+    ends = [min(i * part, rows) for i in range(count + 1)]
+    return np.array(list(zip(memories, ends, ends[1:], strict=False)), np.int64)
 
 
 _team: Team | None = None

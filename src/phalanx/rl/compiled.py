@@ -54,3 +54,25 @@ def compiled_loss(learner: Any) -> Any:
         soft_bound=learner.soft_bound if c.bound_loss_type == "bound" else 0.0,
         threads=torch.get_num_threads(),
     )
+
+
+def compiled_update(learner: Any) -> Any:
+    """The gradients of a `ContinuousPPO` that has a compiled loss, as
+    `compute.ppo_update.PPOUpdate`; None if its means and value are not of one perceptron."""
+    from phalanx.rl.networks import ActorCritic
+    from phalanx.rl.normalize import RunningMeanStd
+    from phalanx.rl.ppo_continuous import ContinuousPPO
+
+    loss, model = learner.compiled_loss, learner.model
+    if loss is None or not loss.value_weight or type(learner).loss_of is not ContinuousPPO.loss_of:
+        return None
+    network, scale = model.a2c_network, model.running_mean_std
+    known = type(network) is ActorCritic and not network.separate
+    known = known and type(scale) in (RunningMeanStd, type(None))
+    free = all(p.requires_grad for p in network.parameters())
+    linear = (network.mu_act, network.value_act)
+    if not (known and free and all(isinstance(x, torch.nn.Identity) for x in linear)):
+        return None
+    from phalanx.compute.ppo_update import PPOUpdate
+
+    return PPOUpdate(network.perceptrons[0], loss)

@@ -59,7 +59,7 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.config = config
         self.separate = config.separate
-        self._compiled: list[Any] = []
+        self.perceptrons: list[Any] = []  # compiled, on a CPU
         space = config.space
         self.fixed_sigma = bool(space.continuous and space.continuous.fixed_sigma)
         if self.fixed_sigma:
@@ -111,9 +111,9 @@ class ActorCritic(nn.Module):
         obs = inputs["obs"]
         states = inputs.get("rnn_states")
         rnn = self.config.rnn
-        if self._compiled:
+        if self.perceptrons:
             features = self._features(obs, "actor")
-            outputs = [y for perceptron in self._compiled for y in perceptron(features)]
+            outputs = [y for perceptron in self.perceptrons for y in perceptron(features)]
             return outputs[:-1], self.value_act(outputs[-1]), None
         if self.separate:
             half = len(states) // 2 if states else 0
@@ -150,14 +150,14 @@ class ActorCritic(nn.Module):
         parts = [(getattr(self, self.mlp_name), [*self._actor_heads(), self.value])]
         if self.separate:
             parts = [(parts[0][0], self._actor_heads()), (self.critic_mlp, [self.value])]
-        self._compiled = [
+        self.perceptrons = [
             Perceptron(list(trunk)[::2], heads, own.activation, threads, products)
             for trunk, heads in parts
         ]
         return True
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_compiled": []}  # a copy computes with torch
+        return self.__dict__ | {"perceptrons": []}  # a copy computes with torch
 
     def log_std(self, raw: Tensor) -> Tensor:
         """Log standard deviation (B, A) from the sigma head's output."""

@@ -65,18 +65,25 @@ class RunningMeanStd(nn.Module):
         means, variances = self.moments(x, x.shape[0])
         self.merge(means[0], variances[0], x.shape[0])
 
+    def learn(self, x: Tensor, moments: tuple[Tensor, Tensor] | None) -> None:
+        """Merge the batch `x`, (B, *shape), of which all ranks may have `moments`."""
+        if moments is None:
+            self.update(x)
+        else:
+            self.merge(*moments, x.shape[0])
+
+    def mean_and_std(self) -> tuple[Tensor, Tensor]:
+        """(*shape) each, float32, the second of the variance and `epsilon`."""
+        return self.running_mean.float(), torch.sqrt(self.running_var.float() + self.epsilon)
+
     def forward(
         self, x: Tensor, denorm: bool = False, moments: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Normalised x (B, *shape), or with `denorm` the inverse, for x in normalised units.
         moments: mean and variance of x over all ranks, where they are known."""
         if self.training and not denorm:
-            if moments is None:
-                self.update(x)
-            else:
-                self.merge(*moments, x.shape[0])
-        mean = self.running_mean.float()
-        std = torch.sqrt(self.running_var.float() + self.epsilon)
+            self.learn(x, moments)
+        mean, std = self.mean_and_std()
         if denorm:
             return x.clamp(-5.0, 5.0) * std + mean
         if self._compiled is not None and x.dtype == torch.float32:

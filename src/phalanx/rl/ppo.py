@@ -387,11 +387,7 @@ class PPO(PolicyLearner):
     def train_actor_critic(self, batch: dict[str, Any], mini_epoch: int = 0) -> Tensor:
         """One gradient step on a minibatch; returns its KL from the old policy, a scalar."""
         with threads_for(self.minibatch_size * self.torch_weights, self.device):
-            loss, result = self.loss_of(batch)
-            for part in self.parts:
-                loss = part.loss(loss, batch)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            result = self.fill_gradients(batch)
         with torch.no_grad(), threads_for(100 * self.torch_weights, self.device):
             c = self.config
             kl = self.policy_kl(batch, result)
@@ -399,6 +395,15 @@ class PPO(PolicyLearner):
             for part in self.parts:
                 part.after_minibatch(mini_epoch, batch, result)
             return kl
+
+    def fill_gradients(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Set the parameters' gradients of a minibatch's loss; returns the model's results."""
+        loss, result = self.loss_of(batch)
+        for part in self.parts:
+            loss = part.loss(loss, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        return result
 
     def loss_of(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The policy's loss of a minibatch, a scalar, and the model's results."""

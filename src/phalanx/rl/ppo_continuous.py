@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phalanx.rl.compiled import compiled_loss
+from phalanx.rl.compiled import compiled_loss, compiled_update
 from phalanx.rl.formulas import bound_loss, gaussian_kl
 from phalanx.rl.models import HALF_LOG_2PI
+from phalanx.rl.normalize import as_floats
 from phalanx.rl.ppo import PPO
 
 
@@ -16,6 +17,8 @@ class ContinuousPPO(PPO):
 
     compiled_loss: Any = None
     """On a CPU the common case of the loss, see `rl.compiled`."""
+    compiled_update: Any = None
+    """And, where one perceptron gives all it depends on, of a minibatch's gradients."""
 
     is_discrete = False
     adapts_per_minibatch = True
@@ -58,20 +61,49 @@ class ContinuousPPO(PPO):
         super().change_config(config)
         if self.compiled_loss is not None:
             self.compiled_loss = compiled_loss(self)
+            self.compiled_update = compiled_update(self)
 
     def compile_on_cpu(self) -> None:
         super().compile_on_cpu()
         self.compiled_loss = compiled_loss(self)
+        self.compiled_update = compiled_update(self)
+
+    def fill_gradients(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        if self.compiled_update is None:
+            return super().fill_gradients(batch)
+        scale, obs = self.model.running_mean_std, as_floats(batch["obs"])
+        if scale is not None:
+            scale.learn(obs, batch.get("obs_moments"))
+            mean, std = scale.mean_and_std()
+        log_std = self._log_std()
+        inputs = (obs, None if scale is None else (mean, 1 / std), log_std.detach(), batch)
+        losses, kl, of_log_std = self.compiled_update(*inputs)
+        sigma = self.model.a2c_network.sigma
+        sigma.grad = None
+        entropy = (0.5 + HALF_LOG_2PI + log_std).sum()
+        ((log_std * of_log_std).sum() - self.entropy_coef * entropy).backward()
+        return self._counted(losses, entropy, batch["mus"], log_std, kl)
 
     def loss_of(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         if self.compiled_loss is None:
             return super().loss_of(batch)
         mu, _, value, _ = self.model.run(batch)
-        network = self.model.a2c_network
-        log_std = self.model.log_std(network.sigma_act(network.sigma))
-        loss, (a_loss, c_loss, b_loss), kl = self.compiled_loss(mu, log_std, value, batch)
+        log_std = self._log_std()
+        loss, losses, kl = self.compiled_loss(mu, log_std, value, batch)
         entropy = (0.5 + HALF_LOG_2PI + log_std).sum()
-        with torch.no_grad():
-            self.losses.add_(torch.stack([a_loss, c_loss, entropy, b_loss]))
-            sigma = log_std.exp().expand_as(mu)
-        return loss - self.entropy_coef * entropy, {"mus": mu.detach(), "sigmas": sigma, "kl": kl}
+        result = self._counted(losses, entropy, mu.detach(), log_std, kl)
+        return loss - self.entropy_coef * entropy, result
+
+    def _log_std(self) -> Tensor:
+        network = self.model.a2c_network
+        log_std: Tensor = self.model.log_std(network.sigma_act(network.sigma))
+        return log_std
+
+    @torch.no_grad()
+    def _counted(
+        self, losses: Tensor, entropy: Tensor, mus: Tensor, log_std: Tensor, kl: Tensor
+    ) -> dict[str, Tensor]:
+        """The model's results of a minibatch whose losses are added to `losses`."""
+        a_loss, c_loss, b_loss = losses
+        self.losses.add_(torch.stack([a_loss, c_loss, entropy, b_loss]))
+        return {"mus": mus, "sigmas": log_std.exp().expand_as(mus), "kl": kl}
