@@ -12,11 +12,11 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 ROWS = (
     # file, task, mean returns of interest; None: the length of episodes that counts as solved
-    ("cartpole_fused_idle_cpu_2026-11-29", "Cartpole", (None,)),
+    ("cartpole_fused_cpu_2026-11-30", "Cartpole", (None,)),
     ("cartpole_h200_2026-11-30", "Cartpole", (None,)),
-    ("ant_returns_compiled_cpu_2026-11-28", "Ant", ("3000",)),
+    ("ant_cpu_2026-11-30", "Ant", ("3000",)),
     ("training_h200_2026-11-28", "Ant", ("3000", "7000")),
-    ("humanoid_cpu_2026-11-30", "Humanoid", ("3000",)),
+    ("humanoid_update_cpu_2026-11-30", "Humanoid", ("3000", "5000")),
     ("humanoid_h200_2026-11-30", "Humanoid", ("3000", "5000")),
     ("humanoid_walk_cpu_2026-11-22", "HumanoidWalk", ("1000",)),
 )

@@ -94,7 +94,7 @@ def start_up(which, *names):
 
 ON_CPU = (*(f"cartpole_cpu_{name}_2026-11-21" for name in ("PPO", "DQN", "DiscretePPO", "SAC")),
           *(f"{name}_cpu_2026-11-22" for name in ("ant", "humanoid", "humanoid_walk")),
-          "humanoid_cpu_2026-11-30")  # fmt: skip
+          "humanoid_update_cpu_2026-11-30", "ant_cpu_2026-11-30")  # fmt: skip
 ROUGH = result("walk_rough_seeds_h200_2026-11-30")["runs"][1]  # the second one on its machine
 HUMANOID = result("humanoid_h200_2026-11-30")["of_these_runs"]
 SLOW = HUMANOID["lowest_final_returns"]
@@ -111,7 +111,7 @@ def filmed(task):
     return pages[task]["training"][0]["frames"] / 1e6
 
 
-PEERS = "ant_peers_compiled_cpu_2026-11-28"
+PEERS = "ant_peers_cpu_2026-11-30"
 OURS = training(PEERS, "phalanx")
 QUOTED = [
     # page, words with {} for the number, its format, the number in a result file
