@@ -13,10 +13,12 @@ import pytest
 from phalanx.compute import clang, team
 
 SOURCE = """
-// Counts each row in `task`, after as many steps of work as `memory` says, which none can skip.
-extern "C" void count(long *task, long *memory, long first, long last) {
+struct Memory { long steps; long may_go; };
+// Counts each row in `task`, after as many steps of work as `memory` says, once it may go.
+extern "C" void count(long *task, Memory *memory, long first, long last) {
   volatile long work = 0;
-  for (long k = 0; k < *memory; k++) work += k;
+  for (long k = 0; k < memory->steps; k++) work += k;
+  while (!__atomic_load_n(&memory->may_go, __ATOMIC_ACQUIRE)) {}
   for (long i = first; i < last; i++) task[i]++;
 }
 """
@@ -24,13 +26,11 @@ WORD, LONG = ctypes.c_void_p, ctypes.c_long
 
 
 class Counting:
-    def __init__(self, threads: int, own_work: int = 0, helpers_work: int = 0) -> None:
+    def __init__(self, threads: int, own_steps: int = 0, helpers_steps: int = 0) -> None:
         self.function = clang.functions(SOURCE, {"count": (None, WORD, WORD, LONG, LONG)})["count"]
         self.rows = np.zeros(64, np.int64)
-        self.work = np.array([own_work, *(threads - 1) * [helpers_work]], np.int64)
-        ends = [64 * i // threads for i in range(threads + 1)]
-        at = [self.work[i:].ctypes.data for i in range(threads)]
-        self.parts = np.array(list(zip(at, ends, ends[1:], strict=False)), np.int64)
+        self.memory = np.array([[own_steps, 1], *(threads - 1) * [[helpers_steps, 1]]], np.int64)
+        self.parts = team.parts(64, [own.ctypes.data for own in self.memory])
 
     def run(self) -> None:
         team.run(clang.address(self.function), self.rows.ctypes.data, self.parts)
@@ -58,28 +58,55 @@ def test_callers_on_several_threads_take_turns():
     assert all((c.rows == 200).all() for c in countings)
 
 
+class Signals:
+    """Sends SIGALRM while the caller of `counting` is in C; 0.2 s later the helper may go."""
+
+    def __init__(self, counting: Counting, handler) -> None:
+        self.counting, self.handler = counting, handler
+        counting.memory[:, 1] = 0
+
+    def __enter__(self):
+        self.before = signal.signal(signal.SIGALRM, lambda *_: self.handler())
+        self.thread = threading.Thread(target=self.send)
+        self.thread.start()
+
+    def send(self):
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGALRM)
+        self.counting.memory[0, 1] = 1
+        time.sleep(0.2)
+        self.counting.memory[1:, 1] = 1
+
+    def __exit__(self, *_):
+        self.thread.join()
+        signal.signal(signal.SIGALRM, self.before)
+
+
 def test_a_caller_that_is_interrupted_leaves_no_helper_at_work():
-    def interrupt(*_):
+    def interrupt():
         raise KeyboardInterrupt
 
-    def run_and_wait():
-        counting.run()
-        time.sleep(5)
+    def rows_when_interrupted():
+        try:
+            counting.run()
+        except KeyboardInterrupt:
+            return counting.rows.copy()
 
-    counting = Counting(2, 0, 200_000_000)  # a helper works for tenths of a second
-    Counting(2).run()  # awake
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_and_wait()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert (counting.rows == 1).all()
-    counting.work[:] = 0
+    counting = Counting(2)
+    with Signals(counting, interrupt):
+        rows = rows_when_interrupted()
+    assert rows is not None
+    assert (rows == 1).all()
     counting.run()
     assert (counting.rows == 2).all()
+
+
+def test_a_signals_handler_may_call_within_a_call():
+    counting, inner = Counting(2), Counting(3)
+    with Signals(counting, inner.run):
+        counting.run()
+    assert (counting.rows == 1).all()
+    assert (inner.rows == 1).all()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
@@ -88,6 +115,24 @@ def test_a_forked_process_has_helpers_of_its_own():
     counting.run()
     child = os.fork()
     if child == 0:
-        counting.run()
-        os._exit(0 if (counting.rows == 2).all() else 1)
+        try:
+            counting.run()
+        finally:
+            os._exit(0 if (counting.rows == 2).all() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_helpers_that_do_not_come_wait_less_and_those_that_come_longer_again():
+    crew, counting = team.Team(), Counting(2, own_steps=5_000_000)  # some milliseconds
+    arguments = (clang.address(counting.function), counting.rows.ctypes.data)
+    state, patience = (crew._helpers[:1, k] for k in (0, 1))
+    counting.memory[0, 0] = 0
+    for _ in range(20):
+        state[0] = 0  # as if it were awake; but nobody has been hired
+        crew._share(crew._at, 1, *arguments, counting.parts.ctypes.data, crew._patience)
+    assert patience[0] < crew._patience / 1000
+    state[0], counting.memory[0, 0] = 1, 5_000_000  # asleep
+    for _ in range(40):
+        crew.run(*arguments, counting.parts)
+    assert patience[0] > 100
+    assert (counting.rows == 60).all()

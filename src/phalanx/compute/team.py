@@ -20,12 +20,15 @@ from typing import Any
 import numpy as np
 
 from phalanx.compute import clang
+from phalanx.errors import PhalanxError
 
+MOST = 1024
+"""Helpers."""
 AWAKE_S = 300e-6
-"""How long a helper waits for the next call before it sleeps, and a caller for helpers before it
-does. Longer would take time from other programs on the same cores."""
+"""How long a helper waits for the next call before it sleeps, and ten times as long as a caller
+waits for helpers before it does. Where other programs use the same cores, helpers wait less."""
 _SLEEP_S = 1e-4
-_WORDS = 16  # of `struct Helper`
+_WORDS, _STATE, _PATIENCE = 16, 0, 1  # of `struct Helper`
 _SLEEPS = 1
 
 
@@ -41,39 +44,36 @@ class Team:
                 "spend": (None, long),
                 "share": (long, word, long, word, word, word, long),
                 "unfinished": (long, word, long, long),
-                "serve": (None, word, long),
+                "serve": (None, word),
             },
         )
         self._share, self._unfinished = compiled["share"], compiled["unfinished"]
         self._serve = compiled["serve"]
-        began = time.perf_counter()
-        compiled["spend"](10_000)
-        self._patience = int(AWAKE_S / (time.perf_counter() - began) * 10_000)
-        self._lock = threading.Lock()
-        self._wake: list[queue.SimpleQueue] = []
-        self._threads: list[threading.Thread] = []
-        memory = np.zeros(_WORDS * 257, np.int64)
-        start = -memory.ctypes.data % 128 // 8
-        self._helpers = memory[start : start + _WORDS * 256].reshape(256, _WORDS)
-        self._helpers[:, 0] = _SLEEPS
-        self._states = self._helpers[:, 0]
+        self._patience = round(1000 * AWAKE_S / min(_seconds(compiled["spend"]) for _ in range(10)))
+        self._lock = threading.RLock()  # a signal's handler may call within a call
+        self._staff: list[tuple[queue.SimpleQueue, threading.Thread]] = []
+        memory = np.zeros((MOST + 1) * _WORDS, np.int64)
+        helpers = memory[-memory.ctypes.data % 128 // 8 :][: MOST * _WORDS]
+        self._helpers = helpers.reshape(MOST, _WORDS)
+        self._helpers[:, _STATE], self._helpers[:, _PATIENCE] = _SLEEPS, self._patience
+        self._states = self._helpers[:, _STATE]
         self._at = self._helpers.ctypes.data
         # Also when the program ends: a thread that still waits then can abort the process.
-        weakref.finalize(self, _dismiss, self._wake, self._threads)
+        weakref.finalize(self, _dismiss, self._staff)
 
     def run(self, function: int, task: int, parts: np.ndarray) -> None:
         """function, task: addresses; parts: (threads, 3) int64, address of a memory, first and end
-        of the rows, of which all have been computed when this returns."""
+        of the rows, of which all have been computed when this returns. At most MOST + 1 threads."""
         count = len(parts) - 1
         with self._lock:
-            while len(self._threads) < count:
+            while len(self._staff) < count:
                 self._hire()
             for k in range(count):
-                if self._states[k] == _SLEEPS:
-                    self._wake[k].put(True)
-            arguments = (self._at, count, function, task, parts.ctypes.data)
-            working = self._share(*arguments, self._patience)
+                if self._states[k] == _SLEEPS and (wake := self._staff[k][0]).empty():
+                    wake.put(True)
             try:
+                arguments = (self._at, count, function, task, parts.ctypes.data)
+                working = self._share(*arguments, self._patience)
                 while working:
                     time.sleep(_SLEEP_S)
                     working = self._unfinished(self._at, count, 0)
@@ -81,28 +81,33 @@ class Team:
                 self._unfinished(self._at, count, -1)
 
     def _hire(self) -> None:
+        if len(self._staff) == MOST:
+            raise PhalanxError(f"at most {MOST + 1} threads share one call; set OMP_NUM_THREADS")
         wake: queue.SimpleQueue = queue.SimpleQueue()
-        at = self._at + self._helpers.strides[0] * len(self._threads)
-        arguments = (wake, self._serve, at, self._patience, self._helpers)
+        at = self._at + self._helpers.strides[0] * len(self._staff)
+        arguments = (wake, self._serve, at, self._helpers)
         thread = threading.Thread(target=_help, args=arguments, daemon=True)
-        self._wake.append(wake)
-        self._threads.append(thread)
         thread.start()
+        self._staff.append((wake, thread))
 
 
-def _help(
-    wake: "queue.SimpleQueue", serve: Any, at: int, patience: int, _memory: np.ndarray
-) -> None:
+def _help(wake: "queue.SimpleQueue", serve: Any, at: int, _memory: np.ndarray) -> None:
     while wake.get():
-        serve(at, patience)
+        serve(at)
 
 
-def _dismiss(wake: "list[queue.SimpleQueue]", threads: list[threading.Thread]) -> None:
-    for each in wake:
-        each.put(False)
-    for thread in threads:
+def _dismiss(staff: "list[tuple[queue.SimpleQueue, threading.Thread]]") -> None:
+    for wake, _ in staff:
+        wake.put(False)
+    for _, thread in staff:
         if thread is not threading.current_thread():
             thread.join()
+
+
+def _seconds(spend: Any) -> float:
+    began = time.perf_counter()
+    spend(1000)
+    return time.perf_counter() - began
 
 
 def parts(rows: int, memories: Sequence[int], step: int = 1) -> np.ndarray:

@@ -31,33 +31,36 @@ class SymmetryConfig:
     """Weight of the mirror loss."""
 
 
+def _problem(env: Any, model: Any) -> str:
+    """Why the environment or the model has no mirror images; empty if they have."""
+    if not hasattr(env, "mirrors"):
+        return "the environment has no `mirrors`"
+    if not isinstance(env.action_space, Box):
+        return (
+            f"only continuous actions have mirror images; this environment has {env.action_space}"
+        )
+    if model.is_rnn():
+        return "a recurrent network has none"
+    try:
+        env.mirrors()
+    except PhalanxError as error:
+        return str(error)
+    return ""
+
+
 class Symmetry(Part):
     """See the module."""
 
     name = "symmetry"
 
     def __init__(self, config: SymmetryConfig, env: Any, model: Any) -> None:
-        if not hasattr(env, "mirrors"):
+        if problem := _problem(env, model):
             raise PhalanxError(
-                "params.config.symmetry_config is given, but the environment has no `mirrors`"
-            )
-        if not isinstance(env.action_space, Box):
-            raise PhalanxError(
-                "params.config.symmetry_config works with continuous actions only; this environment"
-                f" has {env.action_space}"
-            )
-        if model.is_rnn():
-            raise PhalanxError(
-                "params.config.symmetry_config does not work with recurrent networks"
+                f"params.config.symmetry_config: {problem};"
+                " train.params.config.symmetry_config=null trains without mirror images"
             )
         self.config, self.model = config, model
-        try:
-            self.of_observations, self.of_actions = env.mirrors()
-        except PhalanxError as error:
-            raise PhalanxError(
-                f"params.config.symmetry_config: {error};"
-                " train.params.config.symmetry_config=null trains without mirror images"
-            ) from None
+        self.of_observations, self.of_actions = env.mirrors()
         self.mean_loss = torch.zeros((), device=torch.device(env.device))
         self._own: dict[str, Tensor] = {}
 

@@ -154,6 +154,7 @@ class WarpEngine:
         self.captured = False
         """Whether a step is in a CUDA graph."""
         self._grown: str | None = None
+        self._scratch: dict[str, Any] = {}
         self._stepped = False
         self._solves = False  # whether the kernels of `solve_m` are loaded
         self._settles = False  # whether those of `set_const` are
@@ -458,7 +459,10 @@ class WarpEngine:
         m, d = self._m, self._d
         sensors = "sensordata" in fresh
         if self._read & BODY_FORCE_FIELDS:  # the velocity stage uses them as scratch memory
-            d = dataclasses.replace(d, cacc=wp.empty_like(d.cacc), cfrc_int=wp.empty_like(d.cacc))
+            if not self._scratch:  # kept: a graph would go on writing to memory that is freed
+                with self._stream():
+                    self._scratch = {k: wp.empty_like(d.cacc) for k in ("cacc", "cfrc_int")}
+            d = dataclasses.replace(d, **self._scratch)
         with self._stream():
             if fresh & _WHOLE_POSITION_STAGE or (sensors and self._whole_position_sensors):
                 self._stepper.before_stages(d)
@@ -512,9 +516,8 @@ def _put_model(model: mujoco.MjModel) -> Any:
 
 def _weigh_what_only_turns(warp_model: Any) -> None:
     """Give a body that can only turn about its centre of mass, or only slide, one of its inverse
-    weights for both, as MuJoCo Warp's own `set_const` does. Of such a body MuJoCo has 0 for the
-    other: touching something fixed, it then gets a stiffness of 1e16, next to which nothing else of
-    its environment counts in float32."""
+    weights for both. MuJoCo has 0 for the other: touching something fixed, such a body gets a
+    stiffness of 1e16, next to which nothing else of its environment counts in float32."""
     weights = wp.to_torch(warp_model.body_invweight0)
     weights.copy_(torch.where(weights < mujoco.mjMINVAL, weights.flip(-1), weights))
 

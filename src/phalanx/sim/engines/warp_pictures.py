@@ -76,6 +76,8 @@ class BatchPictures:
                 enabled_geom_groups=list(SHOWN),
                 render_skybox=any(p.color for p in lenses),
             )
+        if device.type == "cuda":  # Warp copies to the host without waiting for this stream
+            torch.cuda.current_stream(device).synchronize()
         self._first = {
             name: getattr(self._context, name).numpy().tolist()
             for name in ("rgb_adr", "depth_adr", "seg_adr")

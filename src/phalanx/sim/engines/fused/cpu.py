@@ -37,7 +37,7 @@ class CpuStep:
         )
         self._run = clang.address(functions["run"])
         self._solve_m = clang.address(functions["solve_m"])
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = min(threads or len(os.sched_getaffinity(0)), team.MOST + 1)
         total = functions["memory_size"]() // 64 * 64 + 64
         self._memory = [torch.zeros(total + 64, dtype=torch.uint8) for _ in range(self.threads)]
         # From whole cache lines on, so that vectors are aligned
