@@ -22,4 +22,4 @@ def test_cartpole_learns_to_balance(tmp_path, train):
     result = runner.run({"play": True, "checkpoint": recorder.agent.nn_dir / "Cartpole.pth"})
     assert result.games == 512  # as many in every environment, so that short ones do not count more
     assert result.mean_length >= 490
-    assert result.mean_return >= 480
+    assert result.mean_return >= 450  # of 500: standing off the middle costs a little
