@@ -118,7 +118,7 @@ QUOTED = [
     ("README.md", "the Ant's\npolicy keeps {} % of its return", ".1f",
      100 * result("finer_physics_Ant_2026-11-22")["return_kept"]),
     ("README.md", "and the Humanoid's {} %.", ".1f",
-     100 * result("finer_physics_Humanoid_2026-11-21")["return_kept"]),
+     100 * result("finer_physics_Humanoid_cpu_2026-11-30")["return_kept"]),
     ("README.md", "{} times as fast as with RL Games", ".2f", OURS / training(PEERS, "rl_games")),
     ("README.md", "and {} times as fast as with rsl_rl", ".2f", OURS / training(PEERS, "rsl_rl")),
     ("README.md", "in one function: {} M\n", ".0f", fused("Ant", "fused") / 1e3),

@@ -101,5 +101,5 @@ def test_minibatches_hold_the_mirror_images_and_the_loss_is_that_of_asymmetric_a
         Symmetry(SymmetryConfig(), object(), Linear())
     discrete = Env()
     discrete.action_space = Discrete(3)
-    with pytest.raises(PhalanxError, match=r"only continuous actions have mirror images.*Discrete.*symmetry_config=null"):
+    with pytest.raises(PhalanxError, match=r"only continuous .* Discrete.*symmetry_config=null"):
         Symmetry(SymmetryConfig(), discrete, Linear())
