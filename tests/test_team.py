@@ -13,10 +13,11 @@ import pytest
 from phalanx.compute import clang, team
 
 SOURCE = """
-struct Memory { long steps; long may_go; };
+struct Memory { long steps, may_go, begun; };
 // Counts each row in `task`, after as many steps of work as `memory` says, once it may go.
 extern "C" void count(long *task, Memory *memory, long first, long last) {
   volatile long work = 0;
+  memory->begun = 1;
   for (long k = 0; k < memory->steps; k++) work += k;
   while (!__atomic_load_n(&memory->may_go, __ATOMIC_ACQUIRE)) {}
   for (long i = first; i < last; i++) task[i]++;
@@ -29,7 +30,7 @@ class Counting:
     def __init__(self, threads: int, own_steps: int = 0, helpers_steps: int = 0) -> None:
         self.function = clang.functions(SOURCE, {"count": (None, WORD, WORD, LONG, LONG)})["count"]
         self.rows = np.zeros(64, np.int64)
-        self.memory = np.array([[own_steps, 1], *(threads - 1) * [[helpers_steps, 1]]], np.int64)
+        self.memory = np.array([[own_steps, 1, 0], *(threads - 1) * [[helpers_steps, 1, 0]]])
         self.parts = team.parts(64, [own.ctypes.data for own in self.memory])
 
     def run(self) -> None:
@@ -59,7 +60,8 @@ def test_callers_on_several_threads_take_turns():
 
 
 class Signals:
-    """Sends SIGALRM while the caller of `counting` is in C; 0.2 s later the helper may go."""
+    """Sends SIGALRM while the caller of `counting` and its helper work; 0.2 s later, when the
+    caller has come back from C, the helper may go on."""
 
     def __init__(self, counting: Counting, handler) -> None:
         self.counting, self.handler = counting, handler
@@ -71,7 +73,8 @@ class Signals:
         self.thread.start()
 
     def send(self):
-        time.sleep(0.1)
+        while not self.counting.memory[:, 2].all():
+            time.sleep(1e-3)
         os.kill(os.getpid(), signal.SIGALRM)
         self.counting.memory[0, 1] = 1
         time.sleep(0.2)
@@ -123,16 +126,25 @@ def test_a_forked_process_has_helpers_of_its_own():
 
 
 def test_helpers_that_do_not_come_wait_less_and_those_that_come_longer_again():
-    crew, counting = team.Team(), Counting(2, own_steps=5_000_000)  # some milliseconds
+    crew, counting = team.Team(), Counting(2)
     arguments = (clang.address(counting.function), counting.rows.ctypes.data)
     state, patience = (crew._helpers[:1, k] for k in (0, 1))
-    counting.memory[0, 0] = 0
     for _ in range(20):
         state[0] = 0  # as if it were awake; but nobody has been hired
         crew._share(crew._at, 1, *arguments, counting.parts.ctypes.data, crew._patience)
     assert patience[0] < crew._patience / 1000
-    state[0], counting.memory[0, 0] = 1, 5_000_000  # asleep
-    for _ in range(40):
+
+    def release(calls):  # the caller, once the helper has done its part
+        while counting.rows[-1] < calls:
+            time.sleep(1e-3)
+        counting.memory[0, 1] = 1
+
+    state[0] = 1  # asleep
+    for calls in (21, 22, 23):
+        before, counting.memory[0, 1] = patience[0], 0
+        thread = threading.Thread(target=release, args=[calls])
+        thread.start()
         crew.run(*arguments, counting.parts)
-    assert patience[0] > 100
-    assert (counting.rows == 60).all()
+        thread.join()
+        assert patience[0] > before
+    assert (counting.rows == 23).all()

@@ -4,6 +4,7 @@ torch's autograd each layer's outputs go to memory and back, and every thread wa
 import ctypes
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,17 @@ class PPOUpdate:
         memory = torch.zeros(threads * words + 16)
         memory = memory[-memory.data_ptr() % 64 // 4 :][: threads * words]
         self._memory = memory.view(threads, words)  # whole cache lines each
+
+    def __reduce__(self) -> Any:
+        return type(None), ()  # a copy of its owner computes with torch
+
+    def has_all(self, sigma: Tensor) -> bool:
+        """Whether the layers still have the parameters of before, these and `sigma` train, and none
+        has a hook for its gradient; a program may have changed that."""
+        modules = self._perceptron.modules
+        now = [*(m.weight for m in modules), *(m.bias for m in modules)]
+        same = all(a is b for a, b in zip(now, self.parameters, strict=True))
+        return same and all(p.requires_grad and not p._backward_hooks for p in (*now, sigma))
 
     @torch.no_grad()
     def __call__(

@@ -69,9 +69,9 @@ def compiled_update(learner: Any) -> Any:
     network, scale = model.a2c_network, model.running_mean_std
     known = type(network) is ActorCritic and not network.separate
     known = known and type(scale) in (RunningMeanStd, type(None))
-    free = all(p.requires_grad for p in network.parameters())
+    known = known and isinstance(learner.rollout.obs, torch.Tensor)  # not several by name
     linear = (network.mu_act, network.value_act)
-    if not (known and free and all(isinstance(x, torch.nn.Identity) for x in linear)):
+    if not (known and all(isinstance(x, torch.nn.Identity) for x in linear)):
         return None
     from phalanx.compute.ppo_update import PPOUpdate
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from phalanx.rl.compiled import compiled_loss, compiled_update
+from phalanx.rl.compiled import FORMULAS, compiled_loss, compiled_update
 from phalanx.rl.formulas import bound_loss, gaussian_kl
 from phalanx.rl.models import HALF_LOG_2PI
 from phalanx.rl.normalize import as_floats
@@ -69,11 +69,12 @@ class ContinuousPPO(PPO):
         self.compiled_update = compiled_update(self)
 
     def fill_gradients(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        if self.compiled_update is None:
+        if not self._is_one_pass():
             return super().fill_gradients(batch)
         scale, obs = self.model.running_mean_std, as_floats(batch["obs"])
         if scale is not None:
-            scale.learn(obs, batch.get("obs_moments"))
+            if scale.training:
+                scale.learn(obs, batch.get("obs_moments"))
             mean, std = scale.mean_and_std()
         log_std = self._log_std()
         inputs = (obs, None if scale is None else (mean, 1 / std), log_std.detach(), batch)
@@ -93,6 +94,14 @@ class ContinuousPPO(PPO):
         entropy = (0.5 + HALF_LOG_2PI + log_std).sum()
         result = self._counted(losses, entropy, mu.detach(), log_std, kl)
         return loss - self.entropy_coef * entropy, result
+
+    def _is_one_pass(self) -> bool:
+        """Whether nothing has been changed since `compiled_update` was made that it does not
+        know of."""
+        own = self.parts or any(name in vars(self) for name in ("loss_of", *FORMULAS))
+        if self.compiled_update is None or own:
+            return False
+        return bool(self.compiled_update.has_all(self.model.a2c_network.sigma))
 
     def _log_std(self) -> Tensor:
         network = self.model.a2c_network
