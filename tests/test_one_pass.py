@@ -51,11 +51,18 @@ def minibatch():
     }  # fmt: skip
 
 
-class Doubling(Part):
-    name = "doubling"
+def decay(own):
+    return 10 * own.model.a2c_network.mu.weight.square().sum()
+
+
+class Decay(Part):
+    name = "decay"
+
+    def __init__(self, own):
+        self.own = own
 
     def loss(self, loss, batch):
-        return 2 * loss
+        return loss + decay(self.own)
 
 
 def freeze_trunk(own):
@@ -75,7 +82,7 @@ def keep_statistics(own):
 
 
 def add_part(own):
-    own.parts.append(Doubling())
+    own.parts.append(Decay(own))
 
 
 def own_loss(own):
@@ -83,7 +90,7 @@ def own_loss(own):
 
     def loss_of(batch):
         loss, result = of_class(batch)
-        return 3 * loss, result
+        return loss + decay(own), result
 
     own.loss_of = loss_of
 
