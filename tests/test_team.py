@@ -59,6 +59,14 @@ def test_callers_on_several_threads_take_turns():
     assert all((c.rows == 200).all() for c in countings)
 
 
+def wait_for(condition):
+    """Two seconds at most: a helper that just fell asleep does not come, by design, and the caller
+    does its part."""
+    end = time.monotonic() + 2
+    while not condition() and time.monotonic() < end:
+        time.sleep(1e-3)
+
+
 class Signals:
     """Sends SIGALRM while the caller of `counting` and its helper work; 0.2 s later, when the
     caller has come back from C, the helper may go on."""
@@ -73,8 +81,7 @@ class Signals:
         self.thread.start()
 
     def send(self):
-        while not self.counting.memory[:, 2].all():
-            time.sleep(1e-3)
+        wait_for(lambda: self.counting.memory[:, 2].all())
         os.kill(os.getpid(), signal.SIGALRM)
         self.counting.memory[0, 1] = 1
         time.sleep(0.2)
@@ -135,16 +142,17 @@ def test_helpers_that_do_not_come_wait_less_and_those_that_come_longer_again():
     assert patience[0] < crew._patience / 1000
 
     def release(calls):  # the caller, once the helper has done its part
-        while counting.rows[-1] < calls:
-            time.sleep(1e-3)
+        wait_for(lambda: counting.rows[-1] == calls)
         counting.memory[0, 1] = 1
 
     state[0] = 1  # asleep
-    for calls in (21, 22, 23):
-        before, counting.memory[0, 1] = patience[0], 0
+    seen = []
+    for calls in (21, 22, 23, 24):
+        seen.append(patience[0])
+        counting.memory[0, 1] = 0
         thread = threading.Thread(target=release, args=[calls])
         thread.start()
         crew.run(*arguments, counting.parts)
         thread.join()
-        assert patience[0] > before
-    assert (counting.rows == 23).all()
+    assert patience[0] > seen[0]
+    assert (counting.rows == 24).all()
