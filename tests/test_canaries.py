@@ -40,6 +40,7 @@ PRIVATE = {
     ("sim/engines/warp.py", "_is_batched"): "_is_batched",
     ("sim/engines/warp_pictures.py", "_is_batched"): "_is_batched",
     ("compute/determinism.py", "torch._inductor"): "deterministic",
+    ("compute/ppo_update.py", "_backward_hooks"): "tests/test_one_pass.py",
     ("rl/initializers.py", "_calculate_fan_in_and_fan_out"): "names_of_torch",
     ("rl/formulas.py", "_foreach_lerp_"): "names_of_torch",
     ("rl/ranks.py", "_foreach_copy_"): "names_of_torch",

@@ -58,15 +58,17 @@ extern "C" long share(Helper *helpers, long count, Work *work, const void *task,
   if (working) for (long i = 0; i < count; i++) helpers[i].patience /= 2;
   return working;
 }
-// A helper's time between two sleeps.
-extern "C" void serve(Helper *h) {
+// A helper's time between two sleeps. It was woken for a call that comes at once, for which it has the
+// patience of `most`.
+extern "C" void serve(Helper *h, long most) {
   becomes(h, SLEEPS, WAITS);
+  bool came = false;
   for (long looks = 0;; looks++) {
     if (becomes(h, OFFERED, WORKS)) {
       compute(h->work, h->task, h->part);
       __atomic_store_n(&h->state, WAITS, __ATOMIC_RELEASE);
-      looks = 0;
-    } else if (looks >= __atomic_load_n(&h->patience, __ATOMIC_RELAXED) && (becomes(h, WAITS, SLEEPS) || state_of(h) == SLEEPS)) return;
+      looks = 0, came = true;
+    } else if (looks >= (came ? __atomic_load_n(&h->patience, __ATOMIC_RELAXED) : most) && (becomes(h, WAITS, SLEEPS) || state_of(h) == SLEEPS)) return;
     else look_away();
   }
 }

@@ -44,7 +44,7 @@ class Team:
                 "spend": (None, long),
                 "share": (long, word, long, word, word, word, long),
                 "unfinished": (long, word, long, long),
-                "serve": (None, word),
+                "serve": (None, word, long),
             },
         )
         self._share, self._unfinished = compiled["share"], compiled["unfinished"]
@@ -85,15 +85,15 @@ class Team:
             raise PhalanxError(f"at most {MOST + 1} threads share one call; set OMP_NUM_THREADS")
         wake: queue.SimpleQueue = queue.SimpleQueue()
         at = self._at + self._helpers.strides[0] * len(self._staff)
-        arguments = (wake, self._serve, at, self._helpers)
+        arguments = (wake, self._serve, at, self._patience, self._helpers)
         thread = threading.Thread(target=_help, args=arguments, daemon=True)
         thread.start()
         self._staff.append((wake, thread))
 
 
-def _help(wake: "queue.SimpleQueue", serve: Any, at: int, _memory: np.ndarray) -> None:
+def _help(wake: "queue.SimpleQueue", serve: Any, at: int, most: int, _memory: np.ndarray) -> None:
     while wake.get():
-        serve(at)
+        serve(at, most)
 
 
 def _dismiss(staff: "list[tuple[queue.SimpleQueue, threading.Thread]]") -> None:
