@@ -159,10 +159,8 @@ class Recorded:
         each; else it runs once. table: of addresses."""
         memories = [torch.zeros(scratch + 64, dtype=torch.uint8) for _ in range(self._threads)]
         own = [m.data_ptr() + -m.data_ptr() % 64 for m in memories]
-        share = -(-self._rows // (self._threads * BLOCK)) * BLOCK
-        ends = [min(k * share, self._rows) for k in range(self._threads + 1)]
-        parts = zip(own, ends, ends[1:], strict=False)
-        on_threads = np.array([p for p in parts if p[1] < p[2]], np.int64)
+        parts = team.parts(self._rows, own, BLOCK)
+        on_threads = parts[parts[:, 1] < parts[:, 2]]
         once = np.array([[own[0], 0, 1]], np.int64)
         self._scratch = (table, memories)
 

@@ -25,8 +25,8 @@ from phalanx.errors import PhalanxError
 MOST = 1024
 """Helpers."""
 AWAKE_S = 300e-6
-"""How long a helper waits for the next call before it sleeps, and ten times as long as a caller
-waits for helpers before it does. Where other programs use the same cores, helpers wait less."""
+"""How long a helper waits for the next call before it sleeps. A caller waits a tenth of it for
+helpers, then sleeps. Where other programs use the same cores, helpers wait less."""
 _SLEEP_S = 1e-4
 _WORDS, _STATE, _PATIENCE = 16, 0, 1  # of `struct Helper`
 _SLEEPS = 1
