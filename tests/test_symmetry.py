@@ -8,8 +8,9 @@ from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.rl.symmetry import Symmetry, SymmetryConfig
 from phalanx.spaces import Box, Discrete
+from phalanx.tasks.g1_tracking import BODIES
 from phalanx.tasks.locomotion import rotation_matrix
-from phalanx.tasks.mirror import partners
+from phalanx.tasks.mirror import joined, of_vectors, partners
 
 FLIP_QUAT = torch.tensor([1.0, -1.0, 1.0, -1.0])
 FLIP_Y = torch.tensor([1.0, -1.0, 1.0])
@@ -45,6 +46,7 @@ def mirror_reference(task):
         ("Go2Velocity", {"teacher": True}),
         ("G1Velocity", {"teacher": True}),
         *((name, {}) for name in ("Go2JoystickUnilab", "Go2Recovery", "Go2Backflip", "G1Tracking")),
+        ("G1Tracking", {"privileged": True, "self_collisions": True}),
     ],
 )
 def test_a_mirrored_robot_moves_as_the_mirror_image(name, env):
@@ -78,6 +80,15 @@ def test_a_mirrored_robot_moves_as_the_mirror_image(name, env):
     changed = (task.obs_buf[1] - task.obs_buf[0]).abs()
     assert apart.mean() < 0.02
     assert apart.mean() < 0.1 * changed.mean()
+    if env.get("privileged"):
+        bodies = partners(robot, BODIES)
+        places, turns = (
+            of_vectors(bodies, FLIP_Y.tolist()),
+            of_vectors(bodies, [1, -1, -1, 1, 1, -1]),
+        )
+        of_states = joined([of_observations, places, turns])
+        off = (task.states_buf[1] - of_states(task.states_buf[0])).abs()
+        assert off[160:].mean() < 0.1 * (task.states_buf[1] - task.states_buf[0])[160:].abs().mean()
 
 
 def test_the_scan_is_mirrored_side_by_side():

@@ -258,6 +258,8 @@ OWN = sorted(set(tasks.names()))  # before other tests bring tasks of their proj
 WALKING = ["Go2Velocity", "Go1Velocity", "AnymalVelocity", "G1Velocity"]
 SETTINGS = [(name, {"randomize": on}) for name in OWN for on in (False, True)]
 SETTINGS += [(name, {"terrain": "rough", "privileged": True}) for name in WALKING]
+PRESSED = {"undesired_contacts": -0.1}
+SETTINGS += [("G1Tracking", {"privileged": True, "self_collisions": True, "rewards": PRESSED})]
 
 
 @pytest.mark.parametrize(("name", "settings"), SETTINGS)

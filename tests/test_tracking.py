@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from phalanx import tasks
+from phalanx.cli.config import compose_config, train_params
+from phalanx.rl import Runner
 from phalanx.tasks import tracking_rewards as track
+from phalanx.tasks.g1_tracking import BODIES
 from phalanx.tasks.locomotion import rotation_matrix
 from phalanx.tasks.start_frames import StartFrames
 
@@ -93,3 +96,68 @@ def test_episodes_begin_more_often_before_a_fault(task):
     assert torch.allclose(drawn, weights / weights.sum(), atol=0.04)
     starts.from_the_first = True
     assert (starts.draw(8) == 0).all()
+
+
+def test_the_critic_sees_without_noise_and_where_the_bodies_are():
+    task = tasks.make("G1Tracking", N, device="cpu", engine="mujoco", privileged=True)
+    torch.manual_seed(1)
+    task.reset()
+    obs, *_ = task.step(0.5 * torch.rand(N, 29))
+    own, places, turns = obs["states"].split([160, 42, 84], 1)
+    noise = (own - obs["obs"]).abs()
+    assert noise[:, 58:67].max() > 0.01
+    assert noise[:, 58:61].max() <= 0.25
+    assert noise[:, :58].max() == 0  # the reference is known
+    robot = task.robot
+    mat = task.sim.xmat.view(N, -1, 3, 3)[:, robot.body_ids]
+    trunk = robot.body_names.index("torso_link")
+    for k, body in enumerate(BODIES):
+        at = robot.body_names.index(body)
+        off = robot.body_pos[:, at] - robot.body_pos[:, trunk]
+        seen = torch.einsum("nij,ni->nj", mat[:, trunk], off)
+        assert torch.allclose(places[:, 3 * k : 3 * k + 3], seen, atol=1e-5), body
+        turn = torch.einsum("nij,nik->njk", mat[:, trunk], mat[:, at])[..., :2].flatten(1)
+        assert torch.allclose(turns[:, 6 * k : 6 * k + 6], turn, atol=1e-5), body
+
+
+def test_hands_in_the_trunk_are_pushed_out_and_cost_something():
+    made = []
+    for touches in (False, True):
+        settings = {"randomize": False, "self_collisions": touches, "spread_starts": False}
+        rewards = {"undesired_contacts": -0.1}
+        task = tasks.make(
+            "G1Tracking", N, device="cpu", engine="mujoco", rewards=rewards, **settings
+        )
+        task.reset()
+        task.robot.root_pos[:, 2] += 1  # in the air
+        task.robot.joint_pos[:] = task.default_pos
+        for side, sign in (("left", -1.2), ("right", 1.2)):
+            at = task.robot.joint_names.index(f"{side}_shoulder_yaw_joint")
+            task.robot.joint_pos[1, at] = sign  # both hands in the pelvis
+        task.sim.forward()
+        task.sim.advance()
+        task.compute_observations()
+        task.compute_reward()
+        made.append(task)
+    alone, own = made
+    assert alone.robot.contact_force.abs().max() == 0
+    assert "left_wrist_yaw_link" not in own.robot.contact_body_names
+    assert "left_ankle_roll_link" not in own.robot.contact_body_names
+    pressed = own.robot.contact_force.norm(dim=-1)
+    assert pressed[0].max() == 0
+    assert pressed[1, own.robot.contact_body_names.index("pelvis")] > 1
+    assert own.scalars()["reward/undesired_contacts"] == pytest.approx(-0.1 / N)
+
+
+def test_it_learns_with_a_critic_that_sees_more(tmp_path):
+    settings = ("task.env.privileged=true", "task.env.self_collisions=true", "num_envs=16")
+    settings += ("task.env.rewards.undesired_contacts=-0.1", "max_iterations=2")
+    arguments = ["task=G1Tracking", "train=G1TrackingPrivilegedPPO", f"train_dir={tmp_path}"]
+    runner = Runner()
+    options = compose_config([*arguments, *settings, "sim_device=cpu", "rl_device=cpu"])
+    runner.load({"params": train_params(options)})
+    runner.run({"train": True})
+    saved = torch.load(next(tmp_path.rglob("last_*.pth")), weights_only=False)
+    assert saved["epoch"] == 2
+    inputs = [w.shape[-1] for w in saved["assymetric_vf_nets"].values() if w.dim() == 2]
+    assert inputs[0] == 286

@@ -2,13 +2,16 @@
 
     phalanx train task=G1Tracking task.env.motion_file=[dance.csv]
 
-Terms, widths and weights are those of mjlab 1.6's task, see `tracking_rewards.py`. Left out are its
-term of self-collisions (-10), as this G1 does not touch itself, and the 286 inputs of its critic,
-which here sees what the policy sees; starts are less far from the clip. An episode ends
-early when the height of the trunk, an ankle or a wrist is off by more than 25 cm, or the trunk's
-tilt by more than 0.8 of gravity; at the end of a clip it is out of time. Episodes begin anywhere in
-a clip, more often where the robot failed lately. An action moves a servo's target from the pose
-`home`, by a quarter of the angle at which the torque reaches its limit.
+Terms, widths and weights are those of mjlab 1.6's task, see `tracking_rewards.py`. Starts are less
+far from the clip, and instead of its term of self-collisions (-10) there is BeyondMimic's of
+undesired contacts, which has no weight at first: without `self_collisions` this G1 does not touch
+itself. With them its elbows and hands touch head, trunk, thighs, knees and each other, its shins
+and feet those of the other leg.
+
+An episode ends early when the height of the trunk, an ankle or a wrist is off by more than 25 cm,
+or the trunk's tilt by more than 0.8 of gravity; at the end of a clip it is out of time. Episodes
+begin anywhere in a clip, more often where the robot failed lately. An action moves a servo's target
+from the pose `home`, by a quarter of the angle at which the torque reaches its limit.
 
 | observation           | unit       | frame                                                |
 |-----------------------|------------|------------------------------------------------------|
@@ -20,6 +23,10 @@ a clip, more often where the robot failed lately. An action moves a servo's targ
 | joint positions       | rad        | joint, relative to the pose `home`                   |
 | joint velocities      | rad/s      | joint                                                |
 | previous action       | -          |                                                      |
+
+With `privileged` a central value sees the same without noise, then where the 14 bodies are, (14, 3)
+[m], and the first two columns of their matrices, (14, 6), all in the frame of the robot's trunk:
+286 numbers, as in mjlab.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -48,6 +55,9 @@ BODIES = ("torso_link", "pelvis", *(f"{s}_{b}_link" for b in SIDES for s in ("le
 """The bodies that follow the reference, the anchor first."""
 ENDS = [k for k, b in enumerate(BODIES) if "ankle_roll" in b or "wrist_yaw" in b]
 """Bodies whose height ends an episode."""
+ARMS = [f"{s}_{b}_link" for s in ("left", "right") for b in ("elbow", "wrist_yaw")]
+ARM_BIT = 8
+"""Of contype and conaffinity in `g1.xml`: of what an arm may touch."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,10 @@ class G1TrackingConfig(TaskConfig):
     """Clips, in a format that `phalanx.motion` reads."""
     asset: str = str(ASSETS / "g1.xml")
     """MJCF file with a position servo on each joint, in their order, and a keyframe `home`."""
+    self_collisions: bool = False
+    """Whether the robot's bodies touch each other, where its file lets them."""
+    privileged: bool = False
+    """Whether there are states for a critic of its own, see `compute_states`."""
 
 
 class G1Tracking(Task):
@@ -80,7 +94,17 @@ class G1Tracking(Task):
         config = self.config
         scene = Scene(config.dt / config.substeps, iterations=10, ls_iterations=20)
         scene.add_ground()
-        scene.add_actor("robot", config.asset, keyframe="home", self_collisions=False)
+        own = config.self_collisions
+        scene.add_actor("robot", config.asset, keyframe="home", self_collisions=own)
+        shapes = [(g, g.parent.name.removeprefix("robot/")) for g in scene.spec.geoms]
+        for shape, body in shapes if own else ():
+            if body in ARMS:
+                shape.contype |= shape.conaffinity & ARM_BIT
+        if config.rewards.undesired_contacts:
+            may = {"world", *(BODIES[k] for k in ENDS)}  # touch something
+            bodies = dict.fromkeys(b for g, b in shapes if g.conaffinity and b not in may)
+            scene.add_contact_force_sensors("robot", bodies)
+        self.num_states = (self.num_obs + 9 * len(BODIES)) * config.privileged
         return scene
 
     def init_buffers(self) -> None:
@@ -122,7 +146,16 @@ class G1Tracking(Task):
         lin = (robot.root_lin_vel_w[:, None] @ self.mat[:, 1])[:, 0]
         parts = [wanted.qpos[:, 7:], wanted.qvel[:, 6:], off, turn, lin, robot.root_ang_vel_b]
         parts += [robot.joint_pos - self.default_pos, robot.joint_vel, self.previous_actions]
-        return torch.cat(parts, 1)
+        self.seen = torch.cat(parts, 1)
+        return self.seen
+
+    def compute_states(self) -> Tensor:
+        """What was seen, without noise, and the bodies' places and orientations, relative to the
+        trunk, (N, num_states)."""
+        trunk = self.mat[:, :1].transpose(2, 3)
+        places = (trunk @ (self.pos - self.pos[:, :1])[..., None]).flatten(1)
+        turns = (trunk @ self.mat)[..., :2].flatten(1)
+        return torch.cat([self.seen, places, turns], 1)
 
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         robot, wanted, pos, mat = self.robot, self.wanted, self.pos, self.mat
@@ -140,6 +173,9 @@ class G1Tracking(Task):
             "action_rate": gait.squared(self.change),
             "at_limit": gait.beyond(robot.joint_pos, low + inside, high - inside),
         }
+        if self.config.rewards.undesired_contacts:
+            pressed = robot.contact_force.norm(dim=-1) > 1.0
+            terms["undesired_contacts"] = pressed.float().sum(1)
         height = (pos[..., 2] - wanted.body_pos[..., 2]).abs()
         ends = {
             "height": height[:, 0] > 0.25,

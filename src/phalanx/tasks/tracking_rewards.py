@@ -29,6 +29,9 @@ class Weights:
     """Squared change of the actions."""
     at_limit: float = -10.0
     """How far joints are outside of the middle 90 % of their ranges [rad]."""
+    undesired_contacts: float = 0.0
+    """Bodies other than feet and hands that touch anything with more than 1 N. BeyondMimic's weight
+    is -0.1."""
 
 
 def near(squared_error: Tensor, width: float) -> Tensor:
