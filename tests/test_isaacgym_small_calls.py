@@ -172,6 +172,38 @@ def test_an_attractor_without_stiffness_has_no_effect(monkeypatch, engine):
     assert heights.tolist() == pytest.approx([1 - 0.5 * 9.81 * 1.01, 1, 1], abs=5e-3)
 
 
+@pytest.mark.parametrize("engine", ["mujoco", "warp", "fused"])
+def test_attractors_are_springs(monkeypatch, engine):
+    """Boxes of two masses move as m x'' = -k x - d x' - m g and turn as i w' = -k w - d w, stepped
+    with the force at the end of a substep; a stiff one is held, the soft ones sag by m g / k."""
+    monkeypatch.setattr(isaacgym.physics, "ENGINE", engine)
+    world = World(dt=0.01, substeps=2)
+    springs = [(200.0, 10.0, 1.0), (200.0, 10.0, 4.0), (5e2, 5e2, 1.0), (5e7, 5e3, 4.0)]
+    held = gymapi.AttractorProperties()
+    held.axes, held.rigid_handle, held.target = gymapi.AXIS_ALL, 0, pose(z=1)
+    for stiffness, damping, mass in springs:
+        env = world.env()
+        box = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options(density=mass / 0.008))
+        start = pose(0, 0, 1, gymapi.Quat.from_euler_zyx(0, 0, 0.1))
+        GYM.create_actor(env, box, start, "box", 0, 0, 0)
+        held.stiffness, held.damping = stiffness, damping
+        GYM.create_rigid_body_attractor(env, held)
+    k, d, m = torch.tensor(springs, dtype=torch.float64).T
+    i, h = m * 0.04 / 6, 0.005
+    x, v, turned, rate = (torch.zeros(4, dtype=torch.float64) for _ in range(4))
+    turned += 0.1
+    for steps in (1, 4, 15, 180):
+        world.step(steps)
+        for _ in range(2 * steps):
+            v = (m * v - h * (k * x + m * 9.81)) / (m + h * d + h * h * k)
+            rate = (i * rate - h * k * turned) / (i + h * d + h * h * k)
+            x, turned = x + h * v, turned + h * rate
+        roots = world.tensor("actor_root_state")
+        assert (roots[:, 2] - 1).tolist() == pytest.approx(x.tolist(), abs=2e-4)
+        angle = 2 * torch.atan2(roots[:, 5], roots[:, 6])
+        assert angle.tolist() == pytest.approx(turned.tolist(), abs=2e-4)
+
+
 def test_only_the_last_environment_can_be_removed():
     world = World()
     ball = GYM.create_sphere(world.sim, 0.1)

@@ -1,14 +1,18 @@
-"""Attractors: constraints that pull a point, or a frame, of a body to a place in its environment.
+"""Attractors: springs that pull a point, or a frame, of a body to a place in its environment.
 
-They hold rigidly, whatever their stiffness, but not at all if it is 0. A target that is moved is
-reached with the time constant of the spring, damping over stiffness. The bodies and axes of
-attractors are the same in all environments of a model; places and springs may differ.
+They are equality constraints whose force is that of a spring and a damper at the end of a substep,
+so that they may be as stiff as one likes. The same two numbers hold for the point [N/m, N s/m] and
+for the frame's rotation [N m/rad, N m s/rad]. With stiffness 0 there is no damper, either. The
+bodies and axes of attractors are the same in all environments of a model; places and springs may
+differ.
 """
 
 from collections.abc import Sequence
 
 import mujoco
 import numpy as np
+import torch
+from torch import Tensor
 
 from isaacgym.enums import AXIS_ALL, AXIS_TRANSLATION
 from isaacgym.geometry import Transform
@@ -21,7 +25,7 @@ KINDS = {
     AXIS_TRANSLATION: mujoco.mjtEq.mjEQ_CONNECT,
     AXIS_ALL: mujoco.mjtEq.mjEQ_WELD,
 }
-SLOWEST = 10.0  # [s] time constant of a spring that is as good as absent
+SOFTEST, STIFFEST = mujoco.mjMINIMP, mujoco.mjMAXIMP
 
 
 def check(properties: AttractorProperties, call: str) -> None:
@@ -79,17 +83,42 @@ class Attractors:
                 state.model_field("site_sameframe")[at[:, None], sites] = 0
         stiffness = np.array([[a.stiffness for a in own] for own in held])
         damping = np.array([[a.damping for a in own] for own in held])
-        times = damping / np.where(stiffness > 0, stiffness, 1)
-        times = np.clip(times, 2 * model.opt.timestep, SLOWEST)  # MuJoCo's lower bound
         springs = [model.eq(f"attractor{k}").id for k in range(len(held[0]))]
-        solref = np.stack([times, np.ones_like(times)], -1)
-        state.model_field("eq_solref")[at[:, None], springs] = state.tensor(solref)
+        bodies = [model.site(f"attractor{k}:offset").bodyid[0] for k in range(len(held[0]))]
+        inverse = state.model_field("body_invweight0")[at[:, None], bodies]
+        numbers = state.tensor(stiffness), state.tensor(damping)
+        solref, solimp, turn = _springs(*numbers, inverse, model.opt.timestep)
+        state.model_field("eq_solref")[at[:, None], springs] = solref
+        state.model_field("eq_solimp")[at[:, None], springs] = solimp
+        state.model_field("eq_data")[at[:, None], springs, 10] = turn
         if not (self.switched or stiffness.all()):
             self.switched = True
             state.change_step()
         if self.switched:
             active = state.engine.eq_active
             active[at[:, None], springs] = state.tensor(stiffness > 0).to(active.dtype)
+
+
+def _springs(
+    stiffness: Tensor, damping: Tensor, inverse: Tensor, dt: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """MuJoCo's solref (N, A, 2), solimp (N, A, 5) and scale of rotation (N, A) of springs (N, A)
+    at bodies with body_invweight0 `inverse` (N, A, 2).
+
+    At the end of a substep of length h with acceleration a, the force on an error r with velocity
+    v is -K (r + h v + h^2 a) - D (v + h a). MuJoCo's is (aref - a) / R with aref = -k r - b v, so
+    1 / R = K h^2 + D h, k = K R and b = (D + K h) R. It takes R = (1 - d) / d invweight0 for an
+    impedance d, divides solref by d, and has half the angle, times the scale, as the error of a
+    rotation.
+    """
+    stiff = (stiffness * dt**2 + damping * dt).clamp_min(1e-12)
+    part = stiff * inverse[..., 0]
+    impedance = (part / (1 + part)).clamp(SOFTEST, STIFFEST)
+    k, b = stiffness / stiff, (damping + stiffness * dt) / stiff
+    solref = -impedance[..., None] * torch.stack([k, b], -1)
+    rest = torch.ones_like(impedance)  # width, midpoint and power do nothing
+    solimp = torch.stack([impedance, impedance, rest, 0.5 * rest, 2 * rest], -1)
+    return solref, solimp, 2 * (inverse[..., 1] / inverse[..., 0].clamp_min(1e-12)).sqrt()
 
 
 def _numbers(pose: Transform) -> list[float]:

@@ -312,9 +312,9 @@ class ActorCalls:
         return True
 
     def create_rigid_body_attractor(self, env: Env, properties: AttractorProperties) -> int:
-        """Hold a point of a body (AXIS_TRANSLATION) or its frame (AXIS_ALL) at a place in the
-        environment; returns the attractor's number. It is rigid whatever the stiffness, and
-        without effect if that is 0."""
+        """Pull a point of a body (AXIS_TRANSLATION) or its frame (AXIS_ALL) to a place in the
+        environment by a spring and a damper; returns the attractor's number. With stiffness 0
+        it has no effect."""
         call = "create_rigid_body_attractor"
         env = checked(env, Env, call)
         env.sim.check_open(call)

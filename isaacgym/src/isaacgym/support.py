@@ -61,7 +61,7 @@ _NOTED: dict[str, str] = {
     "create_asset_force_sensor": "supported; constraint forces are those of contacts",
     "create_force_sensor": "supported before the next environment is created",
     "create_rigid_body_attractor": (
-        "supported for AXIS_TRANSLATION and AXIS_ALL, as a rigid hold, whatever the stiffness; with"
+        "supported for AXIS_TRANSLATION and AXIS_ALL, as a spring and a damper; with"
         " stiffness 0 without effect"
     ),
     "create_texture_from_buffer": "supported; cameras draw it, the viewer does not",
