@@ -402,6 +402,10 @@ def test_wrong_settings_are_named(env, sentence):
         ({"terrain": "rough", "terrain_settings": {"kinds": {"stair_up": 1}}}, "ground 'stair_up'"),
         ({"terrain": "rough", "terrain_settings": {"spacing": 0.01}}, "samples, more than 16 mill"),
         ({"terrain": "rough", "terrain_settings": {"spacing": 1}}, "a tile of 8 m needs samples"),
+        (
+            {"terrain": "stones", "terrain_settings": {"sharp_edges": True, "columns": 50}},
+            "the terrain's edges need more than 20000 boxes; make task.env.terrain_settings.rows, ",
+        ),
         ({"terrain": "rough", "terrain_settings": {"kinds": {"gap": "x"}}}, "gap is 'x'; it must"),
         ({"feet": ["FL_foot"]}, "gait_offsets has 4 numbers, but the robot has 1 feet"),
         ({"feet": [], "gait_offsets": []}, "task.env.feet is empty; name the bodies"),
@@ -431,10 +435,11 @@ def test_a_backflip_without_its_feet_is_one_sentence():
         tasks.make("Go2Backflip", num_envs=1, device="cpu", feet=("FL_paw",))
 
 
-@pytest.fixture(scope="module")
-def hills():
+@pytest.fixture(scope="module", params=[False, True], ids=["ramps", "sharp_edges"])
+def hills(request):
     kinds = dict.fromkeys(KINDS, 1.0)
     small = {"rows": 3, "columns": 10, "tile": 6.0, "border": 4.0, "kinds": kinds}
+    small["sharp_edges"] = request.param
     return make(20, randomize=False, terrain="rough", terrain_settings=small, privileged=True)
 
 
@@ -484,7 +489,7 @@ def test_rays_meet_the_ground_where_mujoco_does(hills):
     data.qpos[:3] = [500.0, 0.0, 0.0]
     mujoco.mj_forward(model, data)
     directions = lidar(4, -60, -20, 8)
-    start = torch.tensor([[0.0, 0.0, 3.0], [0.5, -20.0, 4.0]])
+    start = torch.tensor([[0.02, 0.03, 3.0], [0.52, -20.01, 4.0]])  # rays on no line
     seen = cast(hills.terrain, start, directions.expand(2, -1, 3), reach=12.0)
     for origin, row in zip(start.double().numpy(), seen, strict=True):
         for ray, distance in zip(directions.double().numpy(), row, strict=True):

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import mujoco
@@ -62,6 +63,12 @@ class Mapped(Own):
 
     def init_buffers(self):
         self.terrain = Terrain(self, self.map)
+
+
+class Sharp(Mapped):
+    """The same with vertical edges."""
+
+    map = TerrainMap(replace(Mapped.map.settings, sharp_edges=True))
 
 
 def make(kind=Own):
@@ -152,8 +159,9 @@ def test_commands_stay_in_ranges_without_0(part):
     commands.give([0, 0, 0])
 
 
-def test_rays_meet_the_ground_where_mujoco_does():
-    task = make(Mapped)
+@pytest.mark.parametrize("kind", [Mapped, Sharp])
+def test_rays_meet_the_ground_where_mujoco_does(kind):
+    task = make(kind)
     model = task.sim.model
     data, rng = mujoco.MjData(model), np.random.default_rng(1)
     data.qpos[:3] = [500.0, 0.0, 0.0]  # out of the way
@@ -238,8 +246,9 @@ def test_a_task_takes_a_robot_by_its_name_in_the_menagerie(tmp_path, monkeypatch
     assert task.config.asset == str(file)
 
 
-def test_rays_from_below_the_ground_and_straight_down():
-    task = make(Mapped)
+@pytest.mark.parametrize("kind", [Mapped, Sharp])
+def test_rays_from_below_the_ground_and_straight_down(kind):
+    task = make(kind)
     start = torch.tensor([[-0.53, 0.31, 5.0], [-0.53, 0.31, -5.0]])
     down = torch.tensor([0.0, 0.0, -1.0]).expand(2, 1, 3)
     ground = task.terrain.height(start[:1, :2])

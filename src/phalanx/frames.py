@@ -122,7 +122,7 @@ class FrameRenderer:
 
 def main(file: str, width: int, height: int) -> None:
     """Draw the states that come in until there are no more."""
-    from phalanx.video_renderer import AZIMUTH, ELEVATION, box, robot_geoms
+    from phalanx.video_renderer import AZIMUTH, ELEVATION, MAX_GEOMS, box, robot_geoms
 
     states, pictures = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # stdout is for pictures only
@@ -135,7 +135,7 @@ def main(file: str, width: int, height: int) -> None:
     camera.distance = 0.0
     ends = np.cumsum([model.nq + 7 * model.nmocap, *(getattr(model, n).size for n in LOOKS)])
     size = 8 * int(ends[-1])
-    with mujoco.Renderer(model, height, width) as renderer:
+    with mujoco.Renderer(model, height, width, MAX_GEOMS) as renderer:
         pictures.write(READY)
         pictures.flush()
         while len(state := states.read(size)) == size:

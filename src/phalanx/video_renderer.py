@@ -161,10 +161,12 @@ def box(
 
 def shared_world(model: mujoco.MjModel, size: Array) -> NDArray[np.bool_]:
     """Geoms drawn once for all environments, (ngeom,) bool: the ground, and world geoms much larger
-    than `size`."""
+    than `size`; on a height field, where all stay in their places, all that the world has."""
     static = model.body_weldid[model.geom_bodyid] == 0
-    large = (model.geom_bodyid == 0) & (model.geom_rbound > 2 * np.linalg.norm(size))
-    return static & (np.isin(model.geom_type, GROUND_TYPES) | large)
+    ground = static & np.isin(model.geom_type, GROUND_TYPES)
+    hills = (model.geom_type[ground] == mujoco.mjtGeom.mjGEOM_HFIELD).any()
+    large = hills | (model.geom_rbound > 2 * np.linalg.norm(size))
+    return ground | (static & (model.geom_bodyid == 0) & large)
 
 
 def _grid(

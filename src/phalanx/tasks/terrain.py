@@ -6,11 +6,12 @@
     self.terrain.step(base_pos, yaw, velocity)          # once per step, before the reward
     self.terrain.begin(mask)                            # in Task.reset_envs; then `terrain.start`
 
-The map is one height field, made of square tiles: kinds by column, difficulty by row. All robots
-walk on it, each from the middle of its tile. Where an episode ends, the robot goes on a row up if
-it left its tile, and down if it came less than half as far from its start as its commands would
-have taken it in a whole episode; who masters the last row starts anywhere. `height` looks the
-ground up, exactly between samples, too, without waiting for the device.
+The map is one height field, made of square tiles: kinds by column, difficulty by row. With
+`sharp_edges`, tiles of kinds with edges are boxes, and the height field lies buried below them.
+All robots walk on the map, each from the middle of its tile. Where an episode ends, the robot goes
+on a row up if it left its tile, and down if it came less than half as far from its start as its
+commands would have taken it in a whole episode; who masters the last row starts anywhere. `height`
+looks the ground up, exactly between samples, too, without waiting for the device.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ from torch import Tensor
 from phalanx.config import ranged
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim import Scene
-from phalanx.tasks.terrain_kinds import KINDS
+from phalanx.tasks.terrain_boxes import Rectangle, bury, check_number, cover
+from phalanx.tasks.terrain_kinds import EDGES, KINDS
 
 if TYPE_CHECKING:
     from phalanx.tasks.task import Task
@@ -52,7 +54,9 @@ class TerrainSettings:
     """Side of a tile [m]."""
     spacing: float = ranged(0.1, at_least=0.01)
     """Distance of samples, and width of the ramps that edges become [m]; smaller is sharper, and
-    takes more memory."""
+    takes more memory. With `sharp_edges` also the side of the cells that boxes consist of."""
+    sharp_edges: bool = False
+    """Whether edges of stairs, obstacles, stones and gaps are vertical, made of boxes."""
     border: float = ranged(8.0, at_least=0, at_most=1000)
     """Width of the flat edge around all tiles [m]."""
     first_rows: int = ranged(5, at_least=1, at_most=100)
@@ -65,8 +69,9 @@ class TerrainSettings:
 
 class TerrainMap:
     """The heights (nx, ny) [m] of a map whose middle is the world's origin, and `middles` (rows,
-    columns, 3) [m], the highest ground around each tile's middle. Raises PhalanxError for an
-    unknown kind and for a map that is too large."""
+    columns, 3) [m], the highest ground around each tile's middle. tops (nx, ny) [m]: those of the
+    boxes, -inf where there are none; that of a cell is where the first of its corners is in the
+    heights. Raises PhalanxError for an unknown kind and for a map that is too large."""
 
     def __init__(self, settings: TerrainSettings) -> None:
         self.settings = s = settings
@@ -89,8 +94,8 @@ class TerrainMap:
                 f"task.env.terrain_settings.spacing is {s.spacing:g} m; a tile of {s.tile:g} m"
                 f" needs samples every {coarsest:g} m or closer"
             )
-        n, edge = round(s.tile / s.spacing), round(s.border / s.spacing)
-        shape = (s.rows * n + 2 * edge + 1, s.columns * n + 2 * edge + 1)
+        cells, edge = round(s.tile / s.spacing), round(s.border / s.spacing)
+        shape = (s.rows * cells + 2 * edge + 1, s.columns * cells + 2 * edge + 1)
         if shape[0] * shape[1] > MOST_SAMPLES:
             raise PhalanxError(
                 f"the terrain has {shape[0]} x {shape[1]} samples, more than"
@@ -101,17 +106,25 @@ class TerrainMap:
         self.corner = -s.spacing * (np.array(shape) - 1) / 2
         self.columns = self._columns()
         self.middles = np.zeros((s.rows, s.columns, 3), np.float32)
-        along = s.spacing * (np.arange(n + 1) - n / 2)
-        x, y = np.meshgrid(along, along, indexing="ij")
-        near = (np.abs(x) <= 0.7) & (np.abs(y) <= 0.7)
+        self.tops = np.full(shape, -np.inf, np.float32)
+        self.boxes: list[Rectangle] = []
         rng = np.random.default_rng(s.seed)
         for row in range(s.rows):
             for column, kind in enumerate(self.columns):
-                z = KINDS[kind](x, y, row / max(s.rows - 1, 1), rng)
-                i, j = edge + row * n, edge + column * n
-                self.heights[i : i + n + 1, j : j + n + 1] = z
-                middle = self.corner + s.spacing * (np.array([i, j]) + n / 2)
+                boxes = s.sharp_edges and kind in EDGES
+                n = cells + (not boxes)  # samples at corners of cells, boxes in their middles
+                along = s.spacing * (np.arange(n) - (n - 1) / 2)
+                x, y = np.meshgrid(along, along, indexing="ij")
+                z = (EDGES if boxes else KINDS)[kind](x, y, row / max(s.rows - 1, 1), rng)
+                i, j = edge + row * cells, edge + column * cells
+                (self.tops if boxes else self.heights)[i : i + n, j : j + n] = z
+                if boxes:
+                    self.boxes += cover(z, (i, j))
+                    check_number(self.boxes)
+                near = (np.abs(x) <= 0.7) & (np.abs(y) <= 0.7)
+                middle = self.corner + s.spacing * (np.array([i, j]) + cells / 2)
                 self.middles[row, column] = [*middle, z[near].max()]
+        bury(self.heights, self.tops)
 
     def _columns(self) -> list[str]:
         """The kind of each column, in the order of the settings."""
@@ -121,7 +134,7 @@ class TerrainMap:
         return [names[k] for k in np.searchsorted(shares, at, side="right").tolist()]
 
     def add_to(self, scene: Scene, friction: float = 1.0) -> None:
-        """Add the map as a height field, in place of the ground."""
+        """Add the map as a height field, and boxes, in place of the ground."""
         low, span = float(self.heights.min()), max(float(np.ptp(self.heights)), 1e-3)
         scene.spec.add_hfield(
             name="terrain",
@@ -130,14 +143,23 @@ class TerrainMap:
             size=[*-self.corner, span, 1.0],
             userdata=((self.heights.T - low) / span).flatten(),
         )
+        alike = {"friction": [friction, 0.005, 0.0001], "material": "ground"}
         scene.spec.worldbody.add_geom(
             name="ground",
             type=mujoco.mjtGeom.mjGEOM_HFIELD,
             hfieldname="terrain",
             pos=[0.0, 0.0, low],
-            friction=[friction, 0.005, 0.0001],
-            material="ground",
+            **alike,
         )
+        for k, (first, last, height) in enumerate(self.boxes):
+            begin, end = (self.corner + self.settings.spacing * np.array(c) for c in (first, last))
+            scene.spec.worldbody.add_geom(
+                name=f"ground_{k}",
+                type=mujoco.mjtGeom.mjGEOM_BOX,
+                size=[*(end - begin) / 2, (height - low) / 2],
+                pos=[*(begin + end) / 2, (height + low) / 2],
+                **alike,
+            )
 
 
 class Terrain:
@@ -153,6 +175,8 @@ class Terrain:
         self.episode_length = task.config.episode_length
         self.dt = task.sim.dt
         self._heights = torch.tensor(map.heights, device=device)
+        self.has_boxes = bool(map.boxes)
+        self._tops = torch.tensor(map.tops if map.boxes else map.tops[:0], device=device)
         self.corner = torch.tensor(map.corner, dtype=torch.float32, device=device)
         """(2,) world position of the first sample [m]."""
         self._middles = torch.tensor(map.middles, device=device)
@@ -179,6 +203,11 @@ class Terrain:
 
     def height_in_cells(self, x: Tensor, y: Tensor) -> Tensor:
         """The same at places (...) counted in cells of the map, from its corner."""
+        field = self.field_in_cells(x, y)
+        return torch.maximum(field, self.tops(x, y)) if self.has_boxes else field
+
+    def field_in_cells(self, x: Tensor, y: Tensor) -> Tensor:
+        """Of the height field alone."""
         nx, ny = self._heights.shape
         i, j = x.floor().clamp(0, nx - 2), y.floor().clamp(0, ny - 2)
         u, v = (x - i).clamp(0, 1), (y - j).clamp(0, 1)
@@ -187,6 +216,12 @@ class Terrain:
         a, b, c, d = z[first], z[first + ny], z[first + 1], z[first + ny + 1]
         # MuJoCo's triangles: the diagonal of a cell goes from its first corner to the opposite one
         return a + torch.where(u > v, u * (b - a) + v * (d - b), v * (c - a) + u * (d - c))
+
+    def tops(self, x: Tensor, y: Tensor) -> Tensor:
+        """Heights of the boxes there [m], -inf where there are none; only if `has_boxes`."""
+        nx, ny = self._tops.shape
+        i, j = x.floor().clamp(0, nx - 2), y.floor().clamp(0, ny - 2)
+        return self._tops.view(-1)[(i * ny + j).long()]
 
     def outside(self, pos: Tensor) -> Tensor:
         """(N,) bool, whether positions (N, 3) are closer than 1 m to the end of the map."""

@@ -8,10 +8,13 @@ difficulty: 0 to 1. Each returns heights (n, n) [m], level in the middle, where 
 tile. The sizes are those of the field: slopes to 0.4, steps of 5 to
 23 cm, obstacles of 5 to 25 cm (arXiv:2109.11978), roughness of 2 to 10 cm, waves to 20 cm.
 Between samples the ground is a plane, so edges are ramps as wide as the samples are apart; whatever
-would be narrower than that, such as the gaps of the first rows, becomes as wide.
+would be narrower than that, such as the gaps of the first rows, becomes as wide. `EDGES` has the
+kinds with edges a second time, for vertical ones: then x and y are the middles of cells, each cell
+is level, and a stair's steps are whole cells deep.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -57,15 +60,20 @@ def slope_up(x: Array, y: Array, difficulty: float, rng: np.random.Generator) ->
     return -slope_down(x, y, difficulty, rng)
 
 
-def stairs_down(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
-    """Stairs around the start that lead down."""
-    steps = np.ceil(_ring(x, y) / max(TREAD, 2 * _spacing(x)) - 1e-9)
+def stairs_down(
+    x: Array, y: Array, difficulty: float, rng: np.random.Generator, whole: bool = False
+) -> Array:
+    """Stairs around the start that lead down. whole: steps are whole cells deep."""
+    deep = _samples(x, TREAD) * _spacing(x) if whole else max(TREAD, 2 * _spacing(x))
+    steps = np.ceil(_ring(x, y) / deep - 1e-9)
     return (0.05 + 0.18 * difficulty) * (steps.max() - steps)
 
 
-def stairs_up(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
-    """Stairs around the start that lead up."""
-    return -stairs_down(x, y, difficulty, rng)
+def stairs_up(
+    x: Array, y: Array, difficulty: float, rng: np.random.Generator, whole: bool = False
+) -> Array:
+    """Stairs around the start that lead up. whole: steps are whole cells deep."""
+    return -stairs_down(x, y, difficulty, rng, whole)
 
 
 def obstacles(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> Array:
@@ -84,7 +92,7 @@ def stones(x: Array, y: Array, difficulty: float, rng: np.random.Generator) -> A
     size, gap = 0.9 - 0.5 * difficulty, 0.05 + 0.25 * difficulty
     wide = _samples(x, size, least=2)
     pitch = wide + _samples(x, gap)
-    at = [np.floor(v / _spacing(x) + 0.5).astype(int) + wide // 2 for v in (x, y)]
+    at = [np.floor(v / _spacing(x) + 1e-6).astype(int) + wide // 2 for v in (x, y)]
     (i, j), on = (v // pitch for v in at), (at[0] % pitch < wide) & (at[1] % pitch < wide)
     many = int(max(np.abs(i).max(), np.abs(j).max()))
     tops = rng.uniform(-0.05, 0.05, (2 * many + 1, 2 * many + 1)) * difficulty
@@ -123,4 +131,10 @@ KINDS: dict[str, Kind] = {
         *(flat, slope_up, slope_down, stairs_up, stairs_down),
         *(obstacles, stones, gap, waves, uneven),
     )
+}
+
+EDGES: dict[str, Kind] = {
+    "stairs_up": partial(stairs_up, whole=True),
+    "stairs_down": partial(stairs_down, whole=True),
+    **{f.__name__: f for f in (obstacles, stones, gap)},
 }
