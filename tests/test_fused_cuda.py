@@ -9,6 +9,8 @@ from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.sim import Sim
 from test_fused import TASKS, Text, exact, launched, stepped, stir
+from test_fused_boxes import CONVEX as ROUND
+from test_fused_boxes import ROBOTS, SHAPES, dropped, free, model_of, robot, row
 from test_fused_convex import MESHES
 from test_fused_convex import MODELS as CONVEX
 from test_fused_sensors import RANGES
@@ -64,6 +66,51 @@ def test_convex_shapes_touch_as_mujocos_on_a_gpu(name):
         off.append((gpu.qvel.cpu() - cpu.qvel).abs() > 1e-3 * change)
     # Which of two faces counts may differ, see docs/physics.md; on a CPU 2 % of the numbers do.
     assert torch.stack(off).float().mean() < 0.04
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_robots_on_many_boxes_step_on_a_gpu_as_on_a_cpu(name):
+    cpu, gpu = robot(name), robot(name, device="cuda")
+    forces = cpu.qfrc_constraint, gpu.qfrc_constraint
+    for _ in range(8):
+        cpu.advance(20)
+        copied(cpu, gpu)
+        before = cpu.qvel.clone()
+        for sim in (cpu, gpu):
+            sim.advance(1)
+        change = (cpu.qvel - before).abs().amax(1, keepdim=True).clamp(min=1)
+        assert ((gpu.qvel.cpu() - cpu.qvel).abs() / change).max() < 2 * ROBOTS[name]
+        assert all(force.any() for force in forces)
+
+
+@pytest.mark.parametrize("kind", SHAPES | ROUND)
+def test_shapes_touch_many_boxes_on_a_gpu_as_on_a_cpu(kind):
+    text = Text(model_of("".join(map(free, (SHAPES | ROUND)[kind])), assets=MESHES))
+    cpu, gpu = (Sim(text, N, device, engine="fused") for device in ("cpu", "cuda"))
+    generator, off = torch.Generator().manual_seed(1), []
+    for _ in range(3):
+        dropped(cpu, generator)
+        copied(cpu, gpu)
+        cpu.step()
+        gpu.step()
+        off.append((gpu.qvel.cpu() - cpu.qvel).abs() > 1e-3)
+    assert torch.stack(off).float().mean() < (0.01 if kind in SHAPES else 0.04)
+
+
+def test_another_friction_of_one_box_of_many_is_refused_after_a_graph():
+    sim = Sim(Text(model_of(free('size=".1"'), row(40))), N, "cuda", engine="fused")
+    friction = sim.model_field("geom_friction")
+    sim.advance()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), sim.engine.capture():
+        friction.mul_(0.9)
+        sim.advance()
+    graph.replay()
+    assert sim.engine.grow() is None
+    friction[1, 3] *= 2
+    graph.replay()
+    with pytest.raises(PhalanxError, match="one of many fixed boxes"):
+        sim.engine.grow()
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -15,6 +15,9 @@ from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.tables import VARIABLE, constants
 from test_fused import ARMS
 from test_fused import MODELS as TRUTHS
+from test_fused_boxes import CONVEX as ON_BOXES
+from test_fused_boxes import SHAPES, free
+from test_fused_boxes import model_of as on_boxes
 from test_fused_convex import MESHES
 from test_fused_convex import MODELS as CONVEX
 from test_fused_fluid import FLUIDS, SWIMMER
@@ -31,6 +34,10 @@ MODELS = {
     "obstacles": TRUTHS["fixed obstacles"][1],
     "hills": hills(bodies=BALLS + "".join(map(rolling, ROUND.values()))),
     "cornered on hills": hills(bodies="".join(map(rolling, CORNERED.values())), assets=MESHES),
+    "many boxes": on_boxes("".join(free(own) for some in SHAPES.values() for own in some)),
+    "round on many boxes": on_boxes(
+        "".join(free(own[0]) for own in ON_BOXES.values()), assets=MESHES
+    ),
     "convex": CONVEX["on what is fixed"][1].replace("<worldbody>", f"{MESHES}<worldbody>", 1),
     "lanes": f"<mujoco><worldbody>{ARMS}</worldbody></mujoco>",
     "rows": model_of(ROWS),

@@ -34,7 +34,7 @@ def tables(places: Places) -> dict[str, Make]:
     sites = [i for i in range(m.nsite) if s.slot_of_body(int(m.site_bodyid[i])) >= 0]
     at_points = _contact(m, [*on_planes, *s.obstacles], on)
     at_pairs, points = _contact(m, mixed_pairs, on), _points(places)
-    near_obstacles, near = _reach(m, s.obstacles, on), _reach(m, mixed_pairs, on)
+    near_obstacles, near = _reach(s, s.obstacles, on), _reach(s, mixed_pairs, on)
     count, still = len(s.points), on(np.zeros((1, len(s.obstacles), 6)))
 
     def point(field: Fields) -> Tensor:
@@ -146,11 +146,13 @@ def _mix(m: mujoco.MjModel, pair: Pair) -> float:
     return 0.5 if max(mixes) < MINVAL else float(mixes[0] >= MINVAL)
 
 
-def _reach(m: mujoco.MjModel, pairs: Sequence[Pair], on: Device) -> Make:
+def _reach(s: Structure, pairs: Sequence[Pair], on: Device) -> Make:
     """(E, pairs) the distance of their centres beyond which geoms do not touch, less the margin."""
+    m, fields = s.model, s.box_fields
     a, b = on.index([p.a for p in pairs]), on.index([p.b for p in pairs])
     wide = (int(GEOM.mjGEOM_PLANE), int(GEOM.mjGEOM_HFIELD))
-    flat = on([int(m.geom_type[p.a]) in wide for p in pairs]) > 0
+    boxes = [p.a in fields or p.b in fields for p in pairs]
+    flat = on([b or int(m.geom_type[p.a]) in wide for b, p in zip(boxes, pairs, strict=True)]) > 0
     return lambda field: torch.where(
         flat, FAR, field("geom_rbound")[:, a] + field("geom_rbound")[:, b]
     )
@@ -221,9 +223,11 @@ def _geoms(places: Places) -> Make:
     kinds = s.model.geom_type[s.geoms]
     long = on((kinds == GEOM.mjGEOM_CAPSULE) | (kinds == GEOM.mjGEOM_CYLINDER))
     flat = on(kinds == GEOM.mjGEOM_PLANE)
+    placed = on([g not in s.box_fields for g in s.geoms])[:, None]
 
     def make(field: Fields) -> Tensor:
         (pos, turn), size = place(field), field("geom_size")[:, at]
+        pos = pos * placed  # a box field is where the world's origin is
         half = turn[..., 2] * (long * size[..., 1] + flat)[..., None]
         return joined(pos, half, size[..., :1])
 

@@ -50,10 +50,6 @@ APART int convex_contacts(Shape &a, Shape &b, double margin, Spot *spots) {
   return lying ? lying : 1;
 }
 
-FN void set_spot(Touches &t, int m, int l, const Spot &spot) {
-  set_element(t.dist[m], l, spot.dist);
-  EACH(j, 3) set_element(t.o[m][j], l, spot.o[j]), set_element(t.n[m][j], l, spot.n[j]);
-}
 // Whether the boxes around two geoms are apart, along a side of either or along the line between them.
 FN F reach_along(const World &w, const Pairs &X, int g, const F *R, const F *d) {
   if (SOLID_OF[g] < 0) return abs_(dot3(X.axis(g), d)) + T(geom, g, 6);

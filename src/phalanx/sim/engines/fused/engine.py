@@ -46,12 +46,16 @@ from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.support import examined, refused_rows, slower
 from phalanx.sim.engines.fused.tables import DRAWN, INPUTS, OUTPUTS, VARIABLE, constants
 from phalanx.sim.engines.fused.thrust import may_depend_on_velocity
-from phalanx.sim.engines.fused.values import DoesNotFit, refused, rules_of
+from phalanx.sim.engines.fused.values import DoesNotFit, refused, rules_of, rules_of_boxes
 from phalanx.sim.engines.initial import initial_data
 
 _FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS | {"sensordata"}
 _AT_START = ("cdof", "xipos", "subtree_com")  # that invweights need
 _ACC = mujoco.mjtStage.mjSTAGE_ACC
+_ASKED = (
+    "the fused engine does not have {}, which an environment's model fields ask for; use another"
+    " engine"
+)
 _NO_POSITIONS, _STALE, _FRESH = 0, 1, 2
 
 
@@ -113,6 +117,8 @@ class FusedEngine:
         self.captured = False
         """Whether a step is in a CUDA graph."""
         self._overflow = torch.zeros(num_envs, dtype=torch.int32, device=device)
+        self._unfit = torch.zeros((), dtype=torch.bool, device=device)
+        """Whether model fields break `_box_rules`, which are those of a GPU, that does not wait."""
         self._build()
         self.threads = self._step.threads
         self._before = {k: self._data[k].clone() for k in self._state}  # the last step
@@ -131,6 +137,8 @@ class FusedEngine:
         self._numbers = Numbers(structure, self.device)
         self._sources = self._numbers.sources(self._shared_fields)
         self._statics = Statics(self._numbers.places, self._shared_fields)
+        on = self._numbers.places.on
+        self._box_rules = list(rules_of_boxes(structure, on)) if gpu else []
 
     def field(self, name: str, stale: bool = False) -> Tensor:
         if reason := refusal(name, self.name, self.model):
@@ -295,6 +303,8 @@ class FusedEngine:
         self.update_tables()
         capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
         self.captured |= capturing
+        if not capturing:
+            self._refuse_unfit()
         self._substeps = 0 if capturing else substeps
         if not capturing:
             for name, value in self._before.items():
@@ -361,12 +371,14 @@ class FusedEngine:
         yield  # a step is a launch on torch's stream, which torch records
 
     def grow(self) -> str | None:
+        self._refuse_unfit()
         grown, self._grown = self._enlarge() or self._grown, None
         return grown
 
     def _enlarge(self) -> str | None:
         """Twice the memory for contacts between bodies if a step had too little, and a sentence."""
-        many = self._structure.pairs or hfields(self._structure)
+        s = self._structure
+        many = s.pairs or s.box_fields or hfields(s)
         if not many or not int(self._overflow.max()):
             return None
         self._overflow.zero_()
@@ -377,7 +389,8 @@ class FusedEngine:
         return (
             "contacts filled their memory, which was enlarged to"
             f" {self._sizes.pairs} contacts between bodies, {self._sizes.rows} constraint rows and"
-            f" {self._sizes.ground} contacts of a geom with a height field, an environment"
+            f" {self._sizes.ground} contacts of a geom with a height field or many fixed boxes, an"
+            " environment"
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -484,10 +497,10 @@ class FusedEngine:
             self._versions = {}  # to be found again by the next step, too
             for name in changed:
                 self._seen[name].fill_(torch.nan)
-            raise DoesNotFit(
-                f"the fused engine does not have {reason}, which an environment's model fields ask"
-                " for; use another engine"
-            )
+            raise DoesNotFit(_ASKED.format(reason))
+        for rule in self._box_rules:
+            if not changed.isdisjoint(rule.fields):
+                self._unfit.logical_or_(rule.bad(fields, rule.ids).any())
         self._statics.write(self._derived, fields, envs, changed)
         names = [n for n in self._wide if self._sources[n] & changed]
         for name, table in self._tables(fields, names).items():
@@ -499,6 +512,13 @@ class FusedEngine:
                 rows = rows.expand(-1, self.num_envs)
                 missing = own.shape[1] * width - self.num_envs  # worlds of the last warp
                 own.copy_(pad(rows, (0, missing)).view_as(own))
+
+    def _refuse_unfit(self) -> None:
+        """Look for what `update_tables` has noted on a GPU, where a step may be replayed."""
+        if self._box_rules and bool(self._unfit):
+            self._unfit.zero_()
+            self._versions = {}  # to be found again by the next step, too
+            raise DoesNotFit(_ASKED.format("places or parameters of one of many fixed boxes"))
 
     def _changes(self) -> tuple[set[str], slice | Tensor]:
         """Model fields that were written to since the last call, and in which environments. On a

@@ -107,7 +107,6 @@ FN bool touch_prism(const Prism &T, const float *centre, const float *half, floa
 }
 #define HEIGHT(f, r, c) w.shared[AT_height(HFIELD_START[f] + (r) * HFIELD_COLS[f] + (c), 0)]
 // Contacts of a capsule in the axes of height field f, from its middle. Returns how many there are.
-FN int grid_index(float x, int most) { return !(x > 0) ? 0 : x > (float)most ? most : (int)x; }  // 0 for NaN
 STAGE int ground_touches(const World &w, int f, const float *centre, const float *half, float radius, GroundSpot *spots) {
   int count = 0, cols = HFIELD_COLS[f] - 1, rows = HFIELD_ROWS[f] - 1;
   float size[2] = {w.shared[AT_hfield(f, 0)], w.shared[AT_hfield(f, 1)]};

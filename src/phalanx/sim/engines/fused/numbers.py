@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.sim.engines.fused import contact_numbers, fluid, hulls, thrust
+from phalanx.sim.engines.fused import boxfields, contact_numbers, fluid, hulls, thrust
 from phalanx.sim.engines.fused.gains import has_affine_gains
 from phalanx.sim.engines.fused.masses import SIX, static_masses
 from phalanx.sim.engines.fused.places import Places
@@ -113,13 +113,13 @@ def _options(s: Structure) -> dict[str, np.ndarray]:
 
 
 def _surfaces(s: Structure) -> dict[str, np.ndarray]:
-    """Hulls and height fields."""
+    """Hulls, height fields and box fields."""
     m = s.model
     ids = [int(m.geom_dataid[g]) for g in contact_numbers.hfields(s)]
     heights = [m.hfield_data[m.hfield_adr[i] :][: m.hfield_nrow[i] * m.hfield_ncol[i]]
                * m.hfield_size[i, 2] for i in ids]  # fmt: skip
     grids = {"hfield": m.hfield_size[ids], "height": np.concatenate([*heights, np.zeros(0)])}
-    arrays = hulls.tables(s) | grids
+    arrays = hulls.tables(s) | grids | boxfields.tables(s)
     return {n: a.reshape(len(a), -1 if len(a) else 1) for n, a in arrays.items()}
 
 

@@ -221,9 +221,12 @@ FN void static_contacts(World &w, Contacts &C, Pairs &X, int k) {
     B near = square < reach * reach;
     if (!any_(near)) continue;
     Touches t;
-    int count = find_touches(w, X, STATIC_KIND[i], g1, g2, dif, T(point, row, 7), near, t);
+    F margin = T(point, row, 7);
+    bool boxes = HAS_BOX_FIELDS && STATIC_KIND[i] >= BOXES_SPHERE;
+    int count = boxes ? touch_boxes(w, X, STATIC_KIND[i], g1, g2, margin, near, t)
+                      : find_touches(w, X, STATIC_KIND[i], g1, g2, dif, margin, near, t);
     for (int m = 0; m < count; m++) {
-      F n[3], tangent[3], r = t.dist[m] - T(point, row, 7);
+      F n[3], tangent[3], r = t.dist[m] - margin;
       B on = r < 0.0f;
       if (!any_(on)) continue;
       EACH(j, 3) n[j] = side * t.n[m][j];

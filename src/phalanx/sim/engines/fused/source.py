@@ -8,8 +8,8 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Sizes:
-    """Contacts between bodies, rows of theirs, and contacts of a geom with a height field, that a
-    world has memory for."""
+    """Contacts between bodies, rows of theirs, and contacts of a geom with a height field or box
+    field, that a world has memory for."""
 
     pairs: int
     rows: int

@@ -308,7 +308,8 @@ FN void note_overflow(const World &w) {
 // A contact of slot k's body with the world, in worlds that are `on`; i: its row of parameters, r: its
 // distance beyond the margin, o: between the surfaces, n: into the body, t: the first tangent.
 FN void add_world_contact(World &w, Contacts &C, int k, int i, B on, F r, const F *o, const F *n, const F *t) {
-  if (HAS_HFIELDS && w.ncontact == MAXCON) return note_overflow(w);  // deep in a hill a shape touches many prisms
+  if ((HAS_HFIELDS || HAS_BOX_FIELDS) && w.ncontact == MAXCON)
+    return note_overflow(w);  // deep in a hill a shape touches many prisms
   int c = w.ncontact++;
   F imp = impedance(r, T(point, i, 10), T(point, i, 11), T(point, i, 12), T(point, i, 13), T(point, i, 20));
   C.D[c] = select(on, imp / max_((1 - imp) * T(point, i, 14), ZERO + 1e-15f), ZERO);

@@ -6,11 +6,14 @@ origin at the joint and the joint's axis as z. A body's last slot carries its in
 points and its geoms. A mocap body is a slot, too, a base: it has a pose, but no degree of freedom.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import mujoco
+import numpy as np
+
+from phalanx.sim.engines.fused import boxfields
 
 FREE, SLIDE, HINGE, BALL, BASE = 0, 1, 2, 3, 4
 GEOM, JOINT = mujoco.mjtGeom, mujoco.mjtJoint
@@ -77,10 +80,19 @@ class Structure:
     """Of which both move."""
     obstacles: list[Pair] = field(default_factory=list)
     """Of which one has no joints, by the other's slot, without those that are points on planes."""
+    box_fields: dict[int, list[int]] = field(default_factory=dict)
+    """Many fixed boxes, by the first of them, which stands for all in pairs."""
+    grids: dict[int, boxfields.Grid] = field(default_factory=dict)
+    """Of the box fields."""
 
     def __post_init__(self) -> None:
         self._cut()
-        for pair in touching(self.model):
+        m = self.model
+        fixed = [g for g in range(m.ngeom) if self.slot_of_geom(g) < 0]
+        self.box_fields = boxfields.found(m, fixed, self.shows_welds)
+        share = boxfields.MOST_ITEMS // max(1, len(self.box_fields))
+        self.grids = {g: boxfields.Grid(m, own, share) for g, own in self.box_fields.items()}
+        for pair in touching(m, {g for own in self.box_fields.values() for g in own[1:]}):
             self._add_pair(pair)
         self.points.sort(key=lambda p: p.slot)
         self.obstacles.sort(key=self.slot_of_obstacle)
@@ -191,8 +203,9 @@ class Structure:
         self.points += [Point(slot, pair, plane, side, bool(box)) for side in sides]
 
 
-def touching(m: mujoco.MjModel) -> Iterable[Pair]:
-    """Geoms that may touch, by MuJoCo's filters; those of two static bodies never do."""
+def touching(m: mujoco.MjModel, without: Set[int] = frozenset()) -> Iterable[Pair]:
+    """Geoms that may touch, by MuJoCo's filters; those of two static bodies never do. `without`:
+    geoms to leave out."""
     if m.opt.disableflags & (
         mujoco.mjtDisableBit.mjDSBL_CONTACT | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
     ):
@@ -206,16 +219,15 @@ def touching(m: mujoco.MjModel) -> Iterable[Pair]:
         explicit[frozenset(geoms)] = i
         if weld[m.geom_bodyid[geoms[0]]] != weld[m.geom_bodyid[geoms[1]]]:
             yield _pair(m, *geoms, i)
-    for a in range(m.ngeom):
-        for b in range(a + 1, m.ngeom):
-            if not (
-                m.geom_contype[a] & m.geom_conaffinity[b]
-                or m.geom_contype[b] & m.geom_conaffinity[a]
-            ):
-                continue
+    some = np.array([g for g in range(m.ngeom) if g not in without], int)
+    kind, affinity, own_weld = m.geom_contype, m.geom_conaffinity, weld[m.geom_bodyid]
+    for i, a in enumerate(some.tolist()):
+        others = some[i + 1 :]
+        meets = ((kind[a] & affinity[others]) | (kind[others] & affinity[a])) != 0
+        for b in others[meets & (own_weld[a] != own_weld[others])].tolist():
             bodies = sorted((int(m.geom_bodyid[a]), int(m.geom_bodyid[b])))
             welds = [int(weld[body]) for body in bodies]
-            if welds[0] == welds[1] or (bodies[0] << 16) + bodies[1] in excluded:
+            if (bodies[0] << 16) + bodies[1] in excluded:
                 continue
             up = [int(parent[w]) for w in welds]
             if filter_parent and 0 not in welds and (up[0] == welds[1] or up[1] == welds[0]):

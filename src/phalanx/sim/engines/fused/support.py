@@ -14,7 +14,15 @@ from phalanx.sim.engines.fused.hulls import has_hull
 from phalanx.sim.engines.fused.numbers import model_fields
 from phalanx.sim.engines.fused.rows import EQUALITIES, Rows
 from phalanx.sim.engines.fused.structure import FREE, Pair, Structure
-from phalanx.sim.engines.fused.touches import CONVEX, PRISMS, ROUND, TOUCHES, pair_kind
+from phalanx.sim.engines.fused.touches import (
+    CONVEX,
+    GROUNDS,
+    ON_BOXES,
+    PRISMS,
+    ROUND,
+    TOUCHES,
+    pair_kind,
+)
 from phalanx.sim.engines.fused.values import name_of
 from phalanx.sim.engines.initial import initial_data
 
@@ -58,6 +66,8 @@ TOUCHING = 1.0
 RAYS = 64
 """Rangefinders times geoms that they may see, which torch looks at one by one on a CPU."""
 POSES = 16
+OBSTACLES = 4096
+"""Pairs with what never moves, but for planes, which a step looks at one by one."""
 
 
 def why_not(model: mujoco.MjModel) -> str | None:
@@ -86,16 +96,19 @@ def slower(s: Structure, device: str) -> str | None:
     those that do not, next to nothing. `docs/physics.md` has the measurements. On a height field
     they nearly always overlap; boxes have a formula."""
     m = s.model
-    on_hills = {
-        b for a, b in (pair_kind(m, p) for p in s.obstacles) if a == "HFIELD"
-    } & ROUND.keys()
-    if device == "cpu" and on_hills:
-        shapes = " and ".join(sorted(ROUND[kind] for kind in on_hills))
-        return f"the fused engine is slower on a CPU with {shapes} on a height field"
+    kinds = {pair_kind(s, p) for p in s.obstacles}
+    for ground, name in zip(GROUNDS, ("a height field", "many fixed boxes"), strict=True):
+        round_ = {b for a, b in kinds if a == ground} & ROUND.keys()
+        if device == "cpu" and round_:
+            shapes = " and ".join(sorted(ROUND[kind] for kind in round_))
+            return f"the fused engine is slower on a CPU with {shapes} on {name}"
+    if len(s.obstacles) > OBSTACLES:
+        fixed = f"{len(s.obstacles)} pairs of geoms of which one is fixed"
+        return f"the fused engine is slower with {fixed}, more than {OBSTACLES}"
     rays, seen = rangefinders.of(m).size, rangefinders.visible(m).sum()
     if device == "cpu" and rays * seen > RAYS:
         return f"the fused engine is slower on a CPU with {rays} rangefinders among {seen} geoms"
-    convex = [p for p in s.pairs + s.obstacles if pair_kind(m, p) in CONVEX]
+    convex = [p for p in s.pairs + s.obstacles if pair_kind(s, p) in CONVEX]
     apart = sum(_come_together(s, p) for p in convex)
     if apart > MANY:
         return f"the fused engine is slower with {apart} pairs of convex shapes, more than {MANY}"
@@ -244,12 +257,13 @@ def _contacts(s: Structure) -> str | None:
         if s.slot_of_geom(plane) >= 0:
             return f"planes that move (geom {name_of(m, 'geom', plane)})"
     for pair in (*s.pairs, *s.obstacles):
-        kind, ground = pair_kind(m, pair), {"PLANE", "HFIELD"}
+        kind, ground = pair_kind(s, pair), {"PLANE", "HFIELD"}
         meshes = [g for g in pair[:2] if m.geom_type[g] == GEOM.mjGEOM_MESH]
         for geom in meshes:
             if not has_hull(m, geom):
                 return f"meshes without a convex hull (geom {name_of(m, 'geom', geom)})"
-        if kind in CONVEX + PRISMS and m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_NATIVECCD:
+        by_points = kind in CONVEX + PRISMS + ON_BOXES
+        if by_points and m.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_NATIVECCD:
             return "contacts of convex shapes by libccd (option flag nativeccd)"
         if kind not in TOUCHES or (pair in s.pairs and kind[0] in ground):
             shapes = " and a ".join(_word(GEOM(int(m.geom_type[g]))) for g in pair[:2])

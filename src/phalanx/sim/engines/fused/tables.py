@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 import mujoco
 import numpy as np
 
-from phalanx.sim.engines.fused import hulls, thrust
+from phalanx.sim.engines.fused import boxfields, hulls, thrust
 from phalanx.sim.engines.fused.contact_numbers import (
     contact_dim,
     grids,
@@ -40,9 +40,12 @@ from phalanx.sim.engines.fused.structure import (
 from phalanx.sim.engines.fused.touches import (
     CONVEX,
     CORNERED,
+    GROUNDS,
     KINDS,
     LOWEST,
+    ON_BOXES,
     PRISMS,
+    SOLID,
     TOUCHES,
     pair_kind,
 )
@@ -118,13 +121,14 @@ def constants(
     with_world = [p.pair for p in s.points] + s.obstacles
     point_dim = [contact_dim(m, pair) for pair in with_world]
     pair_dim = [contact_dim(m, pair) for pair in s.pairs]
-    kinds, fixed_kinds = ([pair_kind(m, pair) for pair in some] for some in (s.pairs, s.obstacles))
+    kinds, fixed_kinds = ([pair_kind(s, pair) for pair in some] for some in (s.pairs, s.obstacles))
     touches, fixed_touches = (
-        [TOUCHES[kind] * (sizes.ground if kind[0] == "HFIELD" else 1) for kind in some]
+        [TOUCHES[kind] * (sizes.ground if kind[0] in GROUNDS else 1) for kind in some]
         for some in (kinds, fixed_kinds)
     )
     fields, (hull_numbers, hull_arrays) = hfields(s), hulls.constants(s)
-    convex = any(kind in CONVEX for kind in kinds + fixed_kinds)
+    on_boxes = any(kind in ON_BOXES for kind in fixed_kinds)
+    convex = on_boxes or any(kind in CONVEX for kind in kinds + fixed_kinds)
     lowest, prisms, cornered = (
         any(kind in fixed_kinds for kind in some) for some in (LOWEST, PRISMS, CORNERED)
     )
@@ -183,7 +187,10 @@ def constants(
         **{"_".join(kind): i for i, kind in enumerate(KINDS)},
         "MAXTOUCH": max([1, *touches, *fixed_touches]), "HAS_SOLIDS": int(bool(solids(s))),
         "NSOLID": len(solids(s)),
+        "HAS_SOLID_PAIRS": int(any(kind in SOLID for kind in kinds + fixed_kinds)),
         "HAS_HFIELDS": int(bool(fields)),
+        "HAS_BOX_FIELDS": int(any(g in s.box_fields for g in s.geoms)),
+        "HAS_CONVEX_ON_BOXES": int(on_boxes),
         **hull_numbers, "HAS_CONVEX": int(convex), "HAS_LOWEST": int(lowest),
         "HAS_PRISMS": int(prisms), "HAS_GROUND_SOLIDS": int(cornered),
         "MULTICCD": is_on(m, mujoco.mjtDisableBit.mjDSBL_MULTICCD),
@@ -256,6 +263,7 @@ def constants(
         "HFIELD_START": starts([n for n, _ in grids(s)])[:-1],
         "HFIELD_ROWS": [int(m.hfield_nrow[m.geom_dataid[g]]) for g in fields],
         "HFIELD_COLS": [cols for _, cols in grids(s)],
+        **boxfields.constants(s),
         "PAIR_KIND": [KINDS.index(kind) for kind in kinds],
         "PAIR_DIM": pair_dim,
         "PARENT_BODY": m.body_parentid.tolist(),

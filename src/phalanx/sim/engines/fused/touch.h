@@ -51,6 +51,7 @@ FN void no_touches(Touches &t) {
     EACH(j, 3) t.o[m][j] = ZERO, t.n[m][j] = j == 2 ? ONE : ZERO;
   }
 }
+FN int grid_index(float x, int most) { return !(x > 0) ? 0 : x > (float)most ? most : (int)x; }  // 0 for NaN
 // From the axes R of a geom, about the centre of geom g2, to the world's axes.
 FN void turn_touches(const Pairs &X, int g2, const F *R, int count, Touches &t) {
   for (int m = 0; m < count; m++) {
@@ -127,6 +128,10 @@ FN int touch_plane(const World &w, const Pairs &X, int g1, int g2, const F *dif,
 
 #if HAS_SOLIDS
 #include "boxes.h"
+FN void set_spot(Touches &t, int m, int l, const Spot &spot) {
+  set_element(t.dist[m], l, spot.dist);
+  EACH(j, 3) set_element(t.o[m][j], l, spot.o[j]), set_element(t.n[m][j], l, spot.n[j]);
+}
 // Whether a sphere, or a capsule's whole length, is beyond a face of box g2.
 FN B beyond_a_face(const World &w, const Pairs &X, int g1, int g2, const F *R, const F *dif, F reach) {
   F c[3], h[3];
@@ -168,10 +173,7 @@ STAGE int touch_solids(const World &w, const Pairs &X, int kind, int g1, int g2,
       float to = element(radius, l) + 0.5f * spots->dist;
       EACH(j, 3) spots->n[j] = box.R[3 * j], spots->o[j] += box.R[3 * j] * to;
     }
-    for (int m = 0; m < n; m++) {
-      set_element(t.dist[m], l, spots[m].dist);
-      EACH(j, 3) set_element(t.o[m][j], l, spots[m].o[j]), set_element(t.n[m][j], l, spots[m].n[j]);
-    }
+    for (int m = 0; m < n; m++) set_spot(t, m, l, spots[m]);
     most = n > most ? n : most;
   }
   return most;
@@ -199,9 +201,15 @@ FN int touch_plane_lowest(const World &, const Pairs &, int, int, const F *, F, 
 FN int touch_ground_with_shape(const World &, const Pairs &, int, int, const F *, B, Touches &) { return 0; }
 #endif
 
+#if HAS_BOX_FIELDS
+#include "box_ground.h"
+#else
+FN int touch_boxes(const World &, const Pairs &, int, int, int, F, B, Touches &) { return 0; }
+#endif
+
 // Contacts of geoms g1 and g2 in worlds that are `near`; returns the most of a world.
 FN int find_touches(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
-  if (kind > CAPSULE_CAPSULE && kind < PLANE_CYLINDER) return touch_solids(w, X, kind, g1, g2, dif, margin, near, t);
+  if (HAS_SOLID_PAIRS && kind > CAPSULE_CAPSULE && kind < PLANE_CYLINDER) return touch_solids(w, X, kind, g1, g2, dif, margin, near, t);
 #if HAS_GROUND_SOLIDS
   if (kind >= HFIELD_BOX) return touch_ground_with_shape(w, X, g1, g2, dif, near, t);
 #endif

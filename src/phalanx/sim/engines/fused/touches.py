@@ -2,7 +2,7 @@
 
 import mujoco
 
-from phalanx.sim.engines.fused.structure import Pair
+from phalanx.sim.engines.fused.structure import Pair, Structure
 
 TOUCHES = {
     ("SPHERE", "SPHERE"): 1, ("SPHERE", "CAPSULE"): 1, ("CAPSULE", "CAPSULE"): 1,
@@ -18,14 +18,22 @@ TOUCHES = {
     ("BOX", "MESH"): 4, ("MESH", "MESH"): 4,
     # with the prisms of height fields:
     ("HFIELD", "BOX"): 3, ("HFIELD", "MESH"): 3,
+    # with box fields:
+    ("BOXES", "SPHERE"): 1, ("BOXES", "CAPSULE"): 2, ("BOXES", "BOX"): 3,
+    ("BOXES", "ELLIPSOID"): 1, ("BOXES", "CYLINDER"): 2, ("BOXES", "MESH"): 3,
 }  # fmt: skip
-"""The most contacts of two geoms, by their shapes in MuJoCo's order; that of a height field
-is multiplied by `Sizes.ground`."""
+"""The most contacts of two geoms, by their shapes in MuJoCo's order, a box field first; that of a
+height field or box field is multiplied by `Sizes.ground`."""
+GROUNDS = ("HFIELD", "BOXES")
 KINDS = list(TOUCHES)
 CONVEX = KINDS[KINDS.index(("SPHERE", "ELLIPSOID")) : KINDS.index(("HFIELD", "BOX"))]
 """Pairs of shapes that `convex.h` brings together."""
+SOLID = KINDS[KINDS.index(("SPHERE", "BOX")) : KINDS.index(("PLANE", "CYLINDER"))]
+"""Pairs of shapes that `boxes.h` brings together."""
 LOWEST = (("PLANE", "ELLIPSOID"), ("PLANE", "MESH"))
 """Shapes that touch a plane with their lowest points."""
+ON_BOXES = [("BOXES", "ELLIPSOID"), ("BOXES", "CYLINDER"), ("BOXES", "MESH")]
+"""Shapes that `convex.h` brings together with the boxes of box fields."""
 CORNERED = [("HFIELD", "BOX"), ("HFIELD", "MESH")]
 ROUND = {"ELLIPSOID": "ellipsoids", "CYLINDER": "cylinders", "MESH": "meshes"}
 """Shapes that a prism of a height field touches by their supporting points, and their names."""
@@ -33,7 +41,10 @@ PRISMS = [("HFIELD", "ELLIPSOID"), ("HFIELD", "CYLINDER"), *CORNERED]
 """Shapes that `convex.h` brings together with the prisms of height fields."""
 
 
-def pair_kind(m: mujoco.MjModel, pair: Pair) -> tuple[str, str]:
+def pair_kind(s: Structure, pair: Pair) -> tuple[str, str]:
     """A key of TOUCHES if the fused step finds the contacts of these geoms."""
-    shapes = [mujoco.mjtGeom(int(m.geom_type[g])).name for g in pair[:2]]
-    return shapes[0].removeprefix("mjGEOM_"), shapes[1].removeprefix("mjGEOM_")
+    names = [mujoco.mjtGeom(int(s.model.geom_type[g])).name for g in pair[:2]]
+    one, two = (name.removeprefix("mjGEOM_") for name in names)
+    if pair.a in s.box_fields:
+        return "BOXES", two
+    return ("BOXES", one) if pair.b in s.box_fields else (one, two)

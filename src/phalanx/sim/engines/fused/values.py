@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import mujoco
 import numpy as np
+import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
-from phalanx.sim.engines.fused.placing import Fields
+from phalanx.sim.engines.fused import boxfields
+from phalanx.sim.engines.fused.placing import Device, Fields
 from phalanx.sim.engines.fused.structure import Structure
-from phalanx.sim.engines.fused.touches import CONVEX, pair_kind
+from phalanx.sim.engines.fused.touches import CONVEX, ON_BOXES, pair_kind
 
 
 class DoesNotFit(PhalanxError):
@@ -47,6 +49,25 @@ def rules_of(s: Structure) -> list[Rule]:
     return [rule for rule in _rules(s) if rule.ids]
 
 
+def rules_of_boxes(s: Structure, on: Device) -> Iterator[Rule]:
+    """Boxes of a box field stay where its grid has them, and touch alike in an environment. Nothing
+    waits for the device."""
+    m, places, touch = s.model, boxfields.PLACES, boxfields.TOUCH
+    for first, own in s.box_fields.items():
+        if first not in s.geoms:
+            continue
+        for name, word in places.items():
+            yield Rule((name,), "geom", own, _moved(m, on, name, own),
+                       f"another {word} of one of many fixed boxes")  # fmt: skip
+        for name, word in touch.items():
+            yield Rule((name,), "geom", own, _unlike_first(on, name, own),
+                       f"another {word} of one of many fixed boxes than of the others")  # fmt: skip
+        carriers = boxfields.bodies(m, own)
+        for name in ("body_pos", "body_quat") if carriers else ():
+            yield Rule((name,), "body", carriers, _moved(m, on, name, carriers),
+                       "another place of many fixed boxes")  # fmt: skip
+
+
 def name_of(m: mujoco.MjModel, kind: str, i: int) -> str:
     """The name of an element in quotes, else its number."""
     name = mujoco.mj_id2name(m, getattr(mujoco.mjtObj, f"mjOBJ_{kind.upper()}"), i)
@@ -72,8 +93,10 @@ def _rules(s: Structure) -> Iterator[Rule]:
             lambda field, ids: field("actuator_biasprm")[:, ids, 2] > 0,
             "actuators that push a tendon the faster it moves, with implicitfast",
         )  # fmt: skip
-    hills = [p for p in s.obstacles if pair_kind(m, p)[0] == "HFIELD" and not s.moves(p.a)]
-    convex = [p for p in (*s.pairs, *s.obstacles) if pair_kind(m, p) in CONVEX]
+    yield from rules_of_boxes(s, Device(torch.device("cpu")))
+    hills = [p for p in s.obstacles if pair_kind(s, p)[0] == "HFIELD" and not s.moves(p.a)]
+    by_points = (*CONVEX, *ON_BOXES)
+    convex = [p for p in (*s.pairs, *s.obstacles) if pair_kind(s, p) in by_points]
     on_hills = "margins of contacts with a height field"
     # MuJoCo takes them for a depth and cuts contacts of faces short.
     negative = "negative margins of shapes whose contacts have no formula"
@@ -86,6 +109,26 @@ def _rules(s: Structure) -> Iterator[Rule]:
 
 def _places(where: np.ndarray) -> list[int]:
     return [int(i) for i in np.flatnonzero(where)]
+
+
+def _moved(
+    m: mujoco.MjModel, on: Device, name: str, ids: Sequence[int]
+) -> Callable[[Fields, Sequence[int]], Tensor]:
+    own, at = on(getattr(m, name)[list(ids)]).float(), on.index(ids)
+    return lambda field, _: (field(name)[:, at].float() != own).any(-1)
+
+
+def _unlike_first(
+    on: Device, name: str, ids: Sequence[int]
+) -> Callable[[Fields, Sequence[int]], Tensor]:
+    at, first = on.index(ids), on.index(ids[:1])
+
+    def bad(field: Fields, _: Sequence[int]) -> Tensor:
+        values = field(name)
+        other = values[:, at] != values[:, first]
+        return other.flatten(2).any(-1) if other.dim() > 2 else other
+
+    return bad
 
 
 def _is_set(name: str) -> Callable[[Fields, Sequence[int]], Tensor]:
