@@ -19,6 +19,7 @@ from phalanx.sim.engines.fused.support import why_not
 from phalanx.tasks import gait_rewards as gait
 from phalanx.tasks.commands import CommandSettings
 from phalanx.tasks.contact_history import ContactHistory
+from phalanx.tasks.locomotion import rotation_matrix
 from phalanx.tasks.rays import cast, height_scan, lidar
 from phalanx.tasks.terrain_kinds import DEEP, KINDS
 from phalanx.tasks.velocity import Velocity
@@ -481,6 +482,35 @@ def test_higher_ground_within_reach_raises_the_arc_of_a_swing(hills):
     assert feet.rise(terrain, 0.0) == 0.0
     swing, arc = torch.full((20, 4), 0.5), 0.08 + rise  # the middle of a swing
     torch.testing.assert_close(gait.swing_height(arc, swing, arc), torch.full((20,), 4.0))
+
+
+def test_on_rough_ground_a_base_is_upright_that_is_parallel_to_it():
+    """Turned any way over a pit's sides, against the angle between its z axis and the normal."""
+    task = make(64, randomize=False, terrain="slope_up")
+    task.reset()
+    xy, robot = task.terrain.start[:, :2].clone(), task.robot
+    angle = 2 * math.pi * torch.rand(64)
+    out = torch.stack([angle.cos(), angle.sin()], 1)
+    xy += 2.5 * out / out.abs().amax(1, keepdim=True)  # on the sides, between platform and edge
+    quat = torch.randn(64, 4)
+    quat[:, 1:3] *= 0.3
+    robot.root_quat[:] = quat / quat.norm(dim=1, keepdim=True)
+    robot.root_pos[:, :2] = xy
+    robot.root_pos[:, 2] = task.terrain.height(xy) + 0.3
+    task.compute_observations()
+    e = 0.5
+    rise = [
+        (task.terrain.height(xy + d) - task.terrain.height(xy - d)) / (2 * e)
+        for d in torch.tensor([[e, 0.0], [0.0, e]])
+    ]
+    normal = torch.stack([-rise[0], -rise[1], torch.ones(64)], 1)
+    normal /= normal.norm(dim=1, keepdim=True)
+    axis = rotation_matrix(robot.root_quat)[..., 2]
+    wanted = 1 - (axis * normal).sum(1).square()
+    on_one_plane = (out.abs().amin(1) / out.abs().amax(1)) < 0.2  # all of the scan
+    assert on_one_plane.sum() > 3
+    found = gait.tilt(task.base.gravity_b, task.slope)
+    torch.testing.assert_close(found[on_one_plane], wanted[on_one_plane], atol=1e-4, rtol=0)
 
 
 def test_rays_meet_the_ground_where_mujoco_does(hills):

@@ -25,6 +25,18 @@ def tracking(wanted: Tensor, actual: Tensor, width: float) -> Tensor:
     return torch.exp(-(wanted - actual).square().sum(1) / width**2)
 
 
+def tilt(gravity_b: Tensor, slope: Tensor) -> Tensor:
+    """(N,) squared sine of the angle between a base's z axis and the normal of the ground.
+    gravity_b: its direction in the base's frame, (N, 3); slope: rise per run of the ground along
+    the base's yaw and to its left, (N, 2)."""
+    x, y, z = gravity_b.unbind(1)
+    level = (1 - x.square()).clamp_min(1e-6).sqrt()  # cosine of the pitch
+    # the base's z axis, in the frame of its yaw
+    axis = torch.stack([-x * z / level, y / level, -z], 1)
+    along = axis[:, 2] - (slope * axis[:, :2]).sum(1)
+    return 1 - along.square() / (1 + slope.square().sum(1))
+
+
 def squared(values: Tensor) -> Tensor:
     """Sum of squares of (N, K), in their unit squared."""
     return values.square().sum(1)

@@ -28,7 +28,9 @@ def reward_terms(task: "Velocity", base: Base, pressed: Tensor) -> dict[str, Ten
         "track_ang_vel": gait.tracking(command[:, 2:], base.ang_vel_b[:, 2:], width),
         "lin_vel_z": base.lin_vel_b[:, 2].square(),
         "ang_vel_xy": gait.squared(base.ang_vel_b[:, :2]),
-        "upright": gait.squared(base.gravity_b[:, :2]),
+        "upright": gait.tilt(base.gravity_b, task.slope)
+        if task.terrain
+        else gait.squared(base.gravity_b[:, :2]),
         "pose": gait.squared(off),
         "stand_still": off.abs().sum(1) * ~moving,
         "at_limit": gait.beyond(robot.joint_pos, low + inside, high - inside),
