@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from phalanx import tasks
+from phalanx.errors import PhalanxError
 from phalanx.sim import Scene, Sim
 from phalanx.tasks.terrain import TerrainMap, TerrainSettings
 from phalanx.tasks.terrain_boxes import cover
@@ -126,8 +127,8 @@ def test_boxes_are_drawn_once_for_all_robots():
 def test_a_training_goes_on_on_its_edges():
     small = {
         "kinds": {"stairs_up": 1.0, "waves": 1.0},
-        "rows": 2,
-        "columns": 2,
+        "rows": 4,
+        "columns": 4,
         "sharp_edges": True,
     }
     env = {"terrain": "rough", "terrain_settings": small}
@@ -136,9 +137,18 @@ def test_a_training_goes_on_on_its_edges():
     one.reset()
     for _ in range(5):
         one.step(torch.randn(8, 12))
-    two.load_state_dict(one.state_dict())
+    state = one.state_dict()
+    many = state["sim"]["model"]["geom_friction"]  # of the robot only, not of all boxes
+    assert len(many["rows"]) <= 28 < 300 < one.sim.model.ngeom
+    many["rows"][0] = -1
+    with pytest.raises(PhalanxError, match="geom_friction does not fit 8 environments"):
+        two.load_state_dict(state)
+    state = one.state_dict()
+    two.load_state_dict(state)
     actions = torch.randn(8, 12)
     for task in (one, two):
         torch.manual_seed(4)
         task.step(actions)
     assert torch.equal(one.obs_buf, two.obs_buf)
+    fields = (task.sim.model_field("geom_friction") for task in (one, two))
+    torch.testing.assert_close(*fields, rtol=0, atol=0)

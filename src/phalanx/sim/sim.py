@@ -28,7 +28,7 @@ body frame, as in MuJoCo. The CPU engine keeps the state in float64: the values 
 rounded, and values you do not write keep full precision.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, SupportsIndex
 
 import mujoco
@@ -44,6 +44,7 @@ from phalanx.sim.actor import Actor
 from phalanx.sim.engines import MakeEngine, Until, make_engine
 from phalanx.sim.jacobian import moving_dofs, point_jacobian
 from phalanx.sim.mujoco_warnings import count_warnings, warnings_report
+from phalanx.sim.saved_fields import thinned, whole
 from phalanx.sim.scene import Scene
 
 ELSEWHERE = {
@@ -391,12 +392,17 @@ class Sim:
     def state_dict(self) -> dict[str, Any]:
         """Everything that determines the next steps, and the derived fields in use, bit for
         bit."""
+        state = self.engine.state_dict()
+        scene = {k: torch.from_numpy(_original(self.model, k)) for k in state["model"]}
         return {
+            **state,
             "engine": self.engine.name,
             "num_envs": self.num_envs,
             "sizes": self._sizes(),
             "counts": {k: getattr(self, k).clone() for k in _COUNTS},
-        } | self._with_originals(self.engine.state_dict())
+            "model": {k: thinned(v, scene[k]) for k, v in state["model"].items()},
+            "originals": scene,
+        }
 
     def load_state_dict(self, state: dict[str, Any], model_fields: bool = True) -> None:
         """Restore what `state_dict` returned, on the same engine with the same `num_envs`; the
@@ -418,10 +424,20 @@ class Sim:
                     f"the saved simulation is of another scene: it has {name} {there}, this one"
                     f" has {here}"
                 )
+        state = state | {"model": self._whole(state["model"])}
         self._check_state(state)
         for name in _COUNTS if "counts" in state else ():  # older states have none
             getattr(self, name).copy_(state["counts"][name])
         self.engine.load_state_dict(state, model_fields)
+
+    def _whole(self, fields: Any) -> dict[str, Any]:
+        """Saved model fields with all rows of those that were thinned."""
+        where, found = "the saved simulation", {}
+        for name, value in mapping(fields, f"{where}'s model").items():
+            thin = isinstance(value, Mapping) and _is_float_field(self.model, name)
+            scene = torch.from_numpy(_original(self.model, name)) if thin else torch.empty(())
+            found[name] = whole(value, scene, self.num_envs, f"{where}'s {name}")
+        return found
 
     def _check_state(self, state: dict[str, Any]) -> None:
         """Raise PhalanxError unless every tensor of `state` has the shape of the one here."""
@@ -467,10 +483,6 @@ class Sim:
             for name, then in originals.items()
             if not np.allclose(_original(self.model, name), then, rtol=1e-5, atol=1e-9)
         ]
-
-    def _with_originals(self, state: dict[str, Any]) -> dict[str, Any]:
-        originals = {k: torch.from_numpy(_original(self.model, k)) for k in state["model"]}
-        return state | {"originals": originals}
 
     def _sizes(self) -> dict[str, int]:
         return {name: int(getattr(self.model, name)) for name in _SIZES}
