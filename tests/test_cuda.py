@@ -398,8 +398,10 @@ def test_two_deterministic_runs_have_the_same_bits(tmp_path, task):
         assert torch.equal(value, two["model"][name]), name
 
 
-def test_captured_rays_meet_the_ground_where_eager_ones_do():
-    small = TerrainSettings({"stairs_up": 1.0, "stones": 1.0}, rows=2, columns=2, tile=6.0)
+@pytest.mark.parametrize("edges", [False, True])
+def test_captured_rays_meet_the_ground_where_eager_ones_do(edges):
+    kinds = {"stairs_up": 1.0, "stones": 1.0}
+    small = TerrainSettings(kinds, rows=2, columns=2, tile=6.0, sharp_edges=edges)
     env = {"terrain": "rough", "terrain_settings": small}
     one = tasks.make("Go2Velocity", 64, device="cuda", **env)
     other = tasks.make("Go2Velocity", 64, device="cpu", **env)

@@ -162,7 +162,7 @@ class _Rays:
     def above_field(self, distance: Tensor) -> Tensor:
         """How far the points (N, P, C) are above the height field [m]."""
         x, y, z = self.place(distance)
-        return z - self.terrain.field_in_cells(x, y)
+        return z - self.terrain.field(x, y)
 
     def meet_boxes(self) -> Tensor:
         """Where a box is met, (N, P) [m]; `reach` where none is."""

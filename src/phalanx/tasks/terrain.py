@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from phalanx.config import ranged
-from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.errors import PhalanxError
 from phalanx.sim import Scene
 from phalanx.tasks.terrain_boxes import Rectangle, bury, check_number, cover
-from phalanx.tasks.terrain_kinds import EDGES, KINDS
+from phalanx.tasks.terrain_kinds import EDGES, KINDS, check_shares
 
 if TYPE_CHECKING:
     from phalanx.tasks.task import Task
@@ -75,20 +75,7 @@ class TerrainMap:
 
     def __init__(self, settings: TerrainSettings) -> None:
         self.settings = s = settings
-        for name, share in s.kinds.items():
-            if name not in KINDS:
-                raise PhalanxError(
-                    f"task.env.terrain_settings.kinds: no kind of ground {name!r}"
-                    f"{did_you_mean(name, KINDS)}; kinds: {', '.join(KINDS)}"
-                )
-            number = isinstance(share, (int, float)) and not isinstance(share, bool)
-            if not number or not 0 <= share < float("inf"):
-                raise PhalanxError(
-                    f"task.env.terrain_settings.kinds.{name} is {share!r}; it must be a number, 0"
-                    " or more"
-                )
-        if not sum(s.kinds.values()) > 0:
-            raise PhalanxError("task.env.terrain_settings.kinds has no share greater than 0")
+        check_shares(s.kinds)
         if s.spacing > (coarsest := min(s.tile / 20, COARSEST)):
             raise PhalanxError(
                 f"task.env.terrain_settings.spacing is {s.spacing:g} m; a tile of {s.tile:g} m"
@@ -198,30 +185,34 @@ class Terrain:
 
     def height(self, xy: Tensor) -> Tensor:
         """Of the ground at world positions (..., 2) [m], (...) [m]; that of the edge outside."""
-        at = (xy - self.corner) / self.settings.spacing
-        return self.height_in_cells(at[..., 0], at[..., 1])
+        x, y = ((xy - self.corner) / self.settings.spacing).unbind(-1)
+        i, j, cell = self._cells(x, y)
+        field = self._field(x - i, y - j, cell)
+        return torch.maximum(field, self._tops.view(-1)[cell]) if self.has_boxes else field
 
-    def height_in_cells(self, x: Tensor, y: Tensor) -> Tensor:
-        """The same at places (...) counted in cells of the map, from its corner."""
-        field = self.field_in_cells(x, y)
-        return torch.maximum(field, self.tops(x, y)) if self.has_boxes else field
-
-    def field_in_cells(self, x: Tensor, y: Tensor) -> Tensor:
-        """Of the height field alone."""
-        nx, ny = self._heights.shape
-        i, j = x.floor().clamp(0, nx - 2), y.floor().clamp(0, ny - 2)
-        u, v = (x - i).clamp(0, 1), (y - j).clamp(0, 1)
-        first = (i * ny + j).long()
-        z = self._heights.view(-1)
-        a, b, c, d = z[first], z[first + ny], z[first + 1], z[first + ny + 1]
-        # MuJoCo's triangles: the diagonal of a cell goes from its first corner to the opposite one
-        return a + torch.where(u > v, u * (b - a) + v * (d - b), v * (c - a) + u * (d - c))
+    def field(self, x: Tensor, y: Tensor) -> Tensor:
+        """Heights of the height field alone at places (...) counted in cells of the map, from its
+        corner, (...) [m]."""
+        i, j, cell = self._cells(x, y)
+        return self._field(x - i, y - j, cell)
 
     def tops(self, x: Tensor, y: Tensor) -> Tensor:
         """Heights of the boxes there [m], -inf where there are none; only if `has_boxes`."""
-        nx, ny = self._tops.shape
+        return self._tops.view(-1)[self._cells(x, y)[2]]
+
+    def _cells(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of places: along x, along y, and the number of each one's first corner."""
+        nx, ny = self._heights.shape
         i, j = x.floor().clamp(0, nx - 2), y.floor().clamp(0, ny - 2)
-        return self._tops.view(-1)[(i * ny + j).long()]
+        return i, j, (i * ny + j).long()
+
+    def _field(self, u: Tensor, v: Tensor, first: Tensor) -> Tensor:
+        """Heights at places in cells, 0 to 1 along x and y."""
+        u, v = u.clamp(0, 1), v.clamp(0, 1)
+        z, ny = self._heights.view(-1), self._heights.shape[1]
+        a, b, c, d = z[first], z[first + ny], z[first + 1], z[first + ny + 1]
+        # MuJoCo's triangles: the diagonal of a cell goes from its first corner to the opposite one
+        return a + torch.where(u > v, u * (b - a) + v * (d - b), v * (c - a) + u * (d - c))
 
     def outside(self, pos: Tensor) -> Tensor:
         """(N,) bool, whether positions (N, 3) are closer than 1 m to the end of the map."""

@@ -13,10 +13,12 @@ kinds with edges a second time, for vertical ones: then x and y are the middles 
 is level, and a stair's steps are whole cells deep.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
+
+from phalanx.errors import PhalanxError, did_you_mean
 
 Array = np.ndarray
 Kind = Callable[[Array, Array, float, np.random.Generator], Array]
@@ -138,3 +140,21 @@ EDGES: dict[str, Kind] = {
     "stairs_down": partial(stairs_down, whole=True),
     **{f.__name__: f for f in (obstacles, stones, gap)},
 }
+
+
+def check_shares(kinds: Mapping[str, float]) -> None:
+    """Raise PhalanxError unless these are shares of kinds, by name."""
+    for name, share in kinds.items():
+        if name not in KINDS:
+            raise PhalanxError(
+                f"task.env.terrain_settings.kinds: no kind of ground {name!r}"
+                f"{did_you_mean(name, KINDS)}; kinds: {', '.join(KINDS)}"
+            )
+        number = isinstance(share, (int, float)) and not isinstance(share, bool)
+        if not number or not 0 <= share < float("inf"):
+            raise PhalanxError(
+                f"task.env.terrain_settings.kinds.{name} is {share!r}; it must be a number, 0 or"
+                " more"
+            )
+    if not sum(kinds.values()) > 0:
+        raise PhalanxError("task.env.terrain_settings.kinds has no share greater than 0")
