@@ -103,6 +103,15 @@ def test_balls_lie_on_steps_and_stop_at_the_next(stairs, engine, tmp_path):
     assert (sim.qpos[:, 2] < heights + 0.15).all()
 
 
+def test_more_boxes_than_warp_lists_are_one_sentence():
+    scene = Scene(0.005)
+    TerrainMap(TerrainSettings({"stones": 1.0}, columns=12, sharp_edges=True)).add_to(scene)
+    with pytest.raises(
+        PhalanxError, match=r"has 1\d\d\d\d shapes, and MuJoCo Warp lists all .* GiB"
+    ):
+        Sim(scene, 1, device="cpu", engine="warp")
+
+
 def test_the_height_field_is_out_of_reach_below_boxes():
     kinds = dict.fromkeys(KINDS, 1.0)
     map = TerrainMap(TerrainSettings(kinds, rows=3, columns=10, tile=6.0, sharp_edges=True))

@@ -17,7 +17,7 @@ Corner = tuple[int, int]
 Rectangle = tuple[Corner, Corner, float]
 """First cell, last cell + 1 and height [m] of a box."""
 
-MOST = 20_000
+MOST = 30_000
 """Boxes of a map; MuJoCo takes seconds for more."""
 
 

@@ -103,6 +103,7 @@ _FEWER_CONTACTS = {
     ("SPHERE", "BOX"): 1, ("SPHERE", "MESH"): 1, ("CAPSULE", "CAPSULE"): 2, ("CAPSULE", "BOX"): 2,
 }  # fmt: skip
 _USUAL_CONTACTS = 2  # of one geom at a time
+_MOST_GEOMS = 10_000  # MuJoCo Warp lists all their pairs, 150 bytes each while it does
 _LOOPS_PAY_FROM = 7  # solver iterations; with fewer, ending a loop early costs more than it saves
 _MOST_DOUBLINGS = 10  # in one step, so that useless growth ends before it exhausts the memory
 
@@ -121,6 +122,12 @@ class WarpEngine:
     ) -> None:
         init_warp()
         self.model = model = read_only(scene.compile())
+        if model.ngeom > _MOST_GEOMS:
+            raise PhalanxError(
+                f"the scene has {model.ngeom} shapes, and MuJoCo Warp lists all their pairs, which"
+                f" takes {model.ngeom**2 * 75 / 2**30:.0f} GiB; use another engine, or a smaller"
+                " terrain"
+            )
         self.num_envs = num_envs
         self.device = device
         self.failed = torch.zeros(num_envs, dtype=torch.bool, device=device)
