@@ -73,7 +73,7 @@ def stairs():
     return TerrainMap(settings)
 
 
-@pytest.mark.parametrize("engine", ["mujoco", "warp"])
+@pytest.mark.parametrize("engine", ["mujoco", "warp", "fused"])
 def test_balls_lie_on_steps_and_stop_at_the_next(stairs, engine, tmp_path):
     (tmp_path / "ball.xml").write_text(BALL)
     scene = Scene(0.005)
