@@ -111,17 +111,23 @@ def _places(where: np.ndarray) -> list[int]:
     return [int(i) for i in np.flatnonzero(where)]
 
 
+def _columns(on: Device, ids: Sequence[int]) -> slice | Tensor:
+    """`ids`, in rising order: as a range if they are one, of which no copy is made."""
+    whole = ids[-1] - ids[0] + 1 == len(ids)
+    return slice(ids[0], ids[-1] + 1) if whole else on.index(ids)
+
+
 def _moved(
     m: mujoco.MjModel, on: Device, name: str, ids: Sequence[int]
 ) -> Callable[[Fields, Sequence[int]], Tensor]:
-    own, at = on(getattr(m, name)[list(ids)]).float(), on.index(ids)
+    own, at = on(getattr(m, name)[list(ids)]).float(), _columns(on, ids)
     return lambda field, _: (field(name)[:, at].float() != own).any(-1)
 
 
 def _unlike_first(
     on: Device, name: str, ids: Sequence[int]
 ) -> Callable[[Fields, Sequence[int]], Tensor]:
-    at, first = on.index(ids), on.index(ids[:1])
+    at, first = _columns(on, ids), _columns(on, ids[:1])
 
     def bad(field: Fields, _: Sequence[int]) -> Tensor:
         values = field(name)
