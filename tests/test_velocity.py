@@ -429,6 +429,19 @@ def test_the_first_episodes_of_a_training_do_not_end_together():
     assert not task.progress_buf.any()
 
 
+def test_a_fallen_robot_that_tries_loses_less_than_it_may_win():
+    """With costs as large as what being upright is worth it learns to lie still."""
+    torch.manual_seed(0)
+    own = {"randomize": False, "spread_starts": False}
+    task = tasks.make("Go2Recovery", num_envs=64, device="cpu", engine="mujoco", **own)
+    task.reset()
+    for _ in range(150):
+        task.step(torch.exp(torch.tensor(-1.0)) * torch.randn(64, 12))  # a first policy's noise
+    means = task.scalars()
+    costs = [means[f"reward/{name}"] for name in ("torque", "joint_vel", "action_rate")]
+    assert -0.5 < sum(costs) < 0
+
+
 def test_a_backflip_without_its_feet_is_one_sentence():
     with pytest.raises(PhalanxError, match=r"task.env.feet is empty; name the bodies"):
         tasks.make("Go2Backflip", num_envs=1, device="cpu", feet=())
