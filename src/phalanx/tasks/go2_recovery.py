@@ -6,12 +6,14 @@ of standing and up the cosine of its tilt:
 
     reward = 1 + up + 2 min(h, 1) [up > 0.5] + 2 exp(-|q - home|^2 / 2) [up > 0.9, h > 0.8] - costs
 
-The costs are small, so that a first policy, whose noise moves all joints, does not learn to lie
-still: with ten times that of the joints' velocities it takes ten times as long to get off its back.
+The costs grow from a tenth to all over 30000 steps. At once they are as large as what being upright
+is worth, since a first policy's noise moves all joints; robots then learn to lie still, and take
+several times as long to get off their backs.
 
 The log shows `ends/standing`, the share of episodes that end upright, at 80 % of the height or
-more. Nothing ends an episode before its time. An action in [-1, 1] moves the target of a joint's
-servo by up to `action_scale` from the pose `home` of the robot's file.
+more. Nothing ends an episode before its time. An action of 1 moves the target of a joint's servo by
+`action_scale` from the pose `home` of the robot's file. Actions have no bounds: where they did,
+robots on their backs held most of their joints at them, where noise changes nothing, and stayed.
 
 | observation           | unit  | frame                                 |
 |-----------------------|-------|---------------------------------------|
@@ -30,6 +32,7 @@ from torch import Tensor
 from phalanx.compute.rows import write_rows
 from phalanx.tasks import gait_rewards as gait
 from phalanx.tasks.go2_skill import Go2Skill, Go2SkillConfig
+from phalanx.tasks.weighted_terms import CostSettings
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,9 @@ class Weights:
     """exp(-|q - home|^2 / 2) of the joints [rad], while the robot stands."""
     torque: float = -5e-5
     """Squared torques [N^2 m^2]."""
-    joint_vel: float = -1e-4
+    joint_vel: float = -1e-3
     """Squared velocities of the joints [rad^2/s^2]."""
-    action_rate: float = -0.005
+    action_rate: float = -0.02
     """Squared change of the actions."""
 
 
@@ -55,7 +58,9 @@ class Go2RecoveryConfig(Go2SkillConfig):
     """Settings of `Go2Recovery`."""
 
     episode_length: int = 300
+    clip_actions: float = 100.0
     rewards: Weights = field(default_factory=Weights)
+    costs: CostSettings = field(default_factory=lambda: CostSettings(0.1, 30000))
     action_scale: float = 1.2
     falling_s: float = 1.0
     """Time during which the robot falls and cannot act [s]."""

@@ -1,10 +1,10 @@
 """What tasks share in which Unitree's Go2 learns one movement, without commands.
 
-An action in [-1, 1] moves the target of a joint's servo by up to `action_scale` from `home`, the
-pose of the robot's file. Nothing ends an episode before its time.
+An action of 1 moves the target of a joint's servo by `action_scale` from `home`, the pose of the
+robot's file. Nothing ends an episode before its time.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from phalanx.sim import Scene
 from phalanx.tasks import locomotion
 from phalanx.tasks.mirror import Mirror, joint_mirror, layout_mirror, unchanged
 from phalanx.tasks.task import Task, TaskConfig
-from phalanx.tasks.weighted_terms import WeightedTerms
+from phalanx.tasks.weighted_terms import CostSettings, WeightedTerms
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Go2SkillConfig(TaskConfig):
     substeps: int = 4
     action_scale: float = 1.0
     """How far an action of 1 moves a servo's target [rad]."""
+    costs: CostSettings = field(default_factory=CostSettings)
     asset: str = str(Path(__file__).parent / "assets" / "go2.xml")
     """MJCF file with a position servo on each joint, in their order, and a keyframe `home`."""
 
@@ -58,7 +59,7 @@ class Go2Skill(Task):
         self.last_actions = self.state("last_actions", no_actions)
         self.change = self.state("change", no_actions.clone())
         """(N, A) of the actions, from the step before."""
-        self.reward = WeightedTerms(self, asdict(self.config.rewards))
+        self.reward = WeightedTerms(self, asdict(self.config.rewards), self.config.costs)
 
     def targets(self, actions: Tensor) -> Tensor:
         """Of the servos (N, A) [rad], for `actions`; call it once per step, since it notes how the
