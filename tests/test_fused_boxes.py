@@ -241,7 +241,7 @@ class On:
         return self.spec.compile()
 
 
-def robot(name, num_envs=N, device="cpu"):
+def robot(name, num_envs=N, device="cpu", engine="fused"):
     """A robot on stairs, standing, lying or upside down, with its joints turned at random."""
     task = tasks.make(name, num_envs=num_envs, device="cpu", engine="mujoco")
     task.reset()
@@ -250,7 +250,7 @@ def robot(name, num_envs=N, device="cpu"):
     def uniform(*shape):
         return 2 * torch.rand(*shape, generator=generator) - 1
 
-    sim = Sim(On(task.create_scene().spec), num_envs, device, engine="fused")
+    sim = Sim(On(task.create_scene().spec), num_envs, device, engine=engine)
     sim.ctrl.copy_(task.sim.ctrl)
     qpos = task.sim.qpos.clone()
     qpos[:, :2] = 1.5 * uniform(num_envs, 2)

@@ -69,8 +69,8 @@ def test_convex_shapes_touch_as_mujocos_on_a_gpu(name):
 
 
 @pytest.mark.parametrize("name", ROBOTS)
-def test_robots_on_many_boxes_step_on_a_gpu_as_on_a_cpu(name):
-    cpu, gpu = robot(name), robot(name, device="cuda")
+def test_robots_on_many_boxes_step_as_mujocos_on_a_gpu(name):
+    cpu, gpu = robot(name, engine="mujoco"), robot(name, device="cuda")
     forces, off = (cpu.qfrc_constraint, gpu.qfrc_constraint), []
     for _ in range(8):
         cpu.advance(20)
@@ -86,9 +86,9 @@ def test_robots_on_many_boxes_step_on_a_gpu_as_on_a_cpu(name):
 
 
 @pytest.mark.parametrize("kind", SHAPES | ROUND)
-def test_shapes_touch_many_boxes_on_a_gpu_as_on_a_cpu(kind):
+def test_shapes_touch_many_boxes_as_mujocos_on_a_gpu(kind):
     text = Text(model_of("".join(map(free, (SHAPES | ROUND)[kind])), assets=MESHES))
-    cpu, gpu = (Sim(text, N, device, engine="fused") for device in ("cpu", "cuda"))
+    cpu, gpu = Sim(text, N, "cpu", engine="mujoco"), Sim(text, N, "cuda", engine="fused")
     generator, off = torch.Generator().manual_seed(1), []
     for _ in range(3):
         dropped(cpu, generator)
@@ -98,7 +98,8 @@ def test_shapes_touch_many_boxes_on_a_gpu_as_on_a_cpu(kind):
         gpu.step()
         change = (cpu.qvel - before).abs().amax().clamp(min=1)
         off.append((gpu.qvel.cpu() - cpu.qvel).abs() > 1e-3 * change)
-    assert torch.stack(off).float().mean() < (0.01 if kind in SHAPES else 0.04)
+    # Which of two faces counts may differ, see docs/physics.md; on a CPU 2.5 to 4.3 % do.
+    assert torch.stack(off).float().mean() < (0.01 if kind in SHAPES else 0.09)
 
 
 def test_another_friction_of_one_box_of_many_is_refused_after_a_graph():
