@@ -4,7 +4,7 @@ It starts as it comes to lie: dropped from half a metre, turned any way, its joi
 their limits; during the first second it cannot act. Per second, with h the base's height over that
 of standing and up the cosine of its tilt:
 
-    reward = 1 + up + 2 min(h, 1) [up > 0.5] + 2 exp(-|q - home|^2 / 2) [up > 0.9, h > 0.8] - costs
+    reward = 1 + up + max(up, 0)^2 (2 min(h, 1) + 2 exp(-|q - home|^2 / 2)) - costs
 
 The costs grow from a tenth to all over 30000 steps. At once they are as large as what being upright
 is worth, since a first policy's noise moves all joints; robots then learn to lie still, and take
@@ -42,9 +42,9 @@ class Weights:
     upright: float = 1.0
     """1 + the cosine of the base's tilt."""
     height: float = 2.0
-    """The base's height over that of standing, at most 1, while the cosine is above 0.5."""
+    """The base's height over that of standing, at most 1, times the square of a positive cosine."""
     pose: float = 2.0
-    """exp(-|q - home|^2 / 2) of the joints [rad], while the robot stands."""
+    """exp(-|q - home|^2 / 2) of the joints [rad], times the same."""
     torque: float = -5e-5
     """Squared torques [N^2 m^2]."""
     joint_vel: float = -1e-3
@@ -87,10 +87,11 @@ class Go2Recovery(Go2Skill):
         height = base.height / self.standing_height
         off = robot.joint_pos - self.default_pos
         stands = (base.up > 0.9) & (height > 0.8)
+        upright = base.up.clamp(min=0).square()
         terms = {
             "upright": 1 + base.up,
-            "height": height.clamp(0, 1) * (base.up > 0.5),
-            "pose": torch.exp(-gait.squared(off) / 2) * stands,
+            "height": height.clamp(0, 1) * upright,
+            "pose": torch.exp(-gait.squared(off) / 2) * upright,
             "torque": gait.squared(self.sim.actuator_force),
             "joint_vel": gait.squared(robot.joint_vel),
             "action_rate": gait.squared(self.change),
