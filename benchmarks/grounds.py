@@ -20,8 +20,8 @@ from phalanx import tasks
 
 GROUNDS = {
     "flat": {},
-    "height field": {"terrain": "rough"},
-    "boxes": {"terrain": "rough", "terrain_settings": {"sharp_edges": True}},
+    "height field": {"terrain": "rough", "terrain_settings": {"sharp_edges": False}},
+    "boxes": {"terrain": "rough"},
 }
 STEPS, PASSES, SETTLE = 16, 7, 100
 

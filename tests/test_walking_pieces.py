@@ -59,7 +59,9 @@ class Own(Task):
 class Mapped(Own):
     """The same on small ground of all kinds."""
 
-    map = TerrainMap(TerrainSettings(dict.fromkeys(KINDS, 1.0), rows=3, columns=10, tile=6.0))
+    map = TerrainMap(
+        TerrainSettings(dict.fromkeys(KINDS, 1.0), rows=3, columns=10, tile=6.0, sharp_edges=False)
+    )
 
     def init_buffers(self):
         self.terrain = Terrain(self, self.map)

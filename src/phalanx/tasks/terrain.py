@@ -53,9 +53,9 @@ class TerrainSettings:
     tile: float = ranged(8.0, at_least=4.0, at_most=100)
     """Side of a tile [m]."""
     spacing: float = ranged(0.1, at_least=0.01)
-    """Distance of samples, and width of the ramps that edges become [m]; smaller is sharper, and
-    takes more memory. With `sharp_edges` also the side of the cells that boxes consist of."""
-    sharp_edges: bool = False
+    """Distance of samples, and side of the cells that boxes consist of [m]; smaller is finer, and
+    takes more memory. Without `sharp_edges` also the width of the ramps that edges become."""
+    sharp_edges: bool = True
     """Whether edges of stairs, obstacles, stones and gaps are vertical, made of boxes."""
     border: float = ranged(8.0, at_least=0, at_most=1000)
     """Width of the flat edge around all tiles [m]."""
