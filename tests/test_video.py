@@ -14,6 +14,7 @@ from phalanx import video
 from phalanx.errors import PhalanxError
 from phalanx.frames import FrameRenderer
 from phalanx.video import render_video
+from phalanx.video_renderer import crop
 
 PENDULUM = """
 <mujoco>
@@ -215,3 +216,33 @@ def test_a_state_that_cannot_be_drawn_is_refused_instead_of_waited_for(model):
 def test_the_renderer_process_never_loads_torch():
     code = "import sys, phalanx.video; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_cropped_map_is_the_same_where_it_is_left():
+    """By rays from above; shapes and ground outside are not drawn."""
+    rng = np.random.default_rng(0)
+    spec = mujoco.MjSpec()
+    spec.add_hfield(
+        name="h", nrow=61, ncol=81, size=[8, 6, 1, 1], userdata=rng.random(61 * 81).astype("f")
+    )
+    add = spec.worldbody.add_geom
+    add(name="ground", type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="h", pos=[1, -2, 0.5])
+    add(name="near", type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.1, 0.1, 0.1], pos=[0, 0, 3])
+    add(name="far", type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.1, 0.1, 0.1], pos=[5, 0, 3])
+    model = spec.compile()
+    data = mujoco.MjData(model)
+
+    def down(x, y):
+        start, groups = np.array([x, y, 9.0]), np.array([1, 0, 0, 0, 0, 0], np.uint8)
+        args = np.array([0, 0, -1.0]), groups, 1, -1, np.zeros(1, np.int32), None
+        return mujoco.mj_ray(model, data, start, *args)
+
+    places = rng.uniform(-2, 2, (200, 2))
+    mujoco.mj_kinematics(model, data)
+    before = [down(x, y) for x, y in places]
+    crop(model, data, np.ones(3, bool), np.array([-2.0, -2.0]), np.array([2.0, 2.0]))
+    mujoco.mj_kinematics(model, data)
+    np.testing.assert_allclose([down(x, y) for x, y in places], before, atol=1e-6)
+    assert down(3, 0) == -1
+    assert model.hfield_nrow[0] * model.hfield_ncol[0] < 50**2
+    assert model.geom_group.tolist() == [0, 0, 3]

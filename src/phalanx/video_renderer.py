@@ -23,6 +23,7 @@ GRID_ELEVATION = -23.0  # [deg] for several environments, so that those behind a
 MARGIN = 1.2  # picture size over the size that just contains every robot
 NEAREST = 0.05  # part of the camera's distance from which on things are drawn
 SMOOTHING_S = 0.4  # standard deviation of the camera's low-pass filter [s]
+AROUND = 20.0  # how far from what the camera looks at a map is drawn [m]
 
 Array = NDArray[np.float64]
 
@@ -57,6 +58,10 @@ def _render_job(job_file: Path, write: Callable[[bytes], object]) -> None:
     if job["camera"]:
         cam.type = mujoco.mjtCamera.mjCAMERA_FIXED
         cam.fixedcamid = model.camera(str(job["camera"])).id
+
+    if not flat:
+        mujoco.mj_kinematics(model, data)
+        crop(model, data, world, lookat.min(0)[:2] - AROUND, lookat.max(0)[:2] + AROUND)
 
     # The shadow map covers the area around the robots; below, it moves with the camera.
     shadow_radius = 1.5 * cam.distance * math.tan(math.radians(model.vis.global_.fovy / 2))
@@ -167,6 +172,36 @@ def shared_world(model: mujoco.MjModel, size: Array) -> NDArray[np.bool_]:
     hills = (model.geom_type[ground] == mujoco.mjtGeom.mjGEOM_HFIELD).any()
     large = hills | (model.geom_rbound > 2 * np.linalg.norm(size))
     return ground | (static & (model.geom_bodyid == 0) & large)
+
+
+def crop(
+    model: mujoco.MjModel, data: mujoco.MjData, world: NDArray[np.bool_], low: Array, high: Array
+) -> None:
+    """Leave of a map only what lies between `low` and `high` (2,) [m]: a whole one has millions of
+    triangles, of which each takes its time in software. world: geoms (ngeom,) that stay in their
+    places, which are those of `data`."""
+    place, reach = data.geom_xpos[:, :2], model.geom_rbound[:, None]
+    outside = ((place + reach < low) | (place - reach > high)).any(1)
+    field = model.geom_type == mujoco.mjtGeom.mjGEOM_HFIELD
+    model.geom_group[world & outside & (model.geom_rbound > 0) & ~field] = 3
+    for geom in np.flatnonzero(world & field):
+        i = model.geom_dataid[geom]
+        straight = np.allclose(data.geom_xmat[geom], np.eye(3).ravel(), atol=1e-6)
+        if not straight or model.geom_bodyid[geom] or (model.geom_dataid == i).sum() > 1:
+            continue
+        shape = np.array([model.hfield_ncol[i], model.hfield_nrow[i]])  # along x and y
+        corner = place[geom] - model.hfield_size[i, :2]
+        apart = 2 * model.hfield_size[i, :2] / (shape - 1)
+        first = np.clip(np.floor((low - corner) / apart), 0, shape - 2).astype(int)
+        last = np.clip(np.ceil((high - corner) / apart), first + 1, shape - 1).astype(int)
+        begin, count = model.hfield_adr[i], last - first + 1
+        heights = model.hfield_data[begin : begin + shape.prod()].reshape(shape[::-1])
+        kept = heights[first[1] : last[1] + 1, first[0] : last[0] + 1].copy()
+        model.hfield_data[begin : begin + kept.size] = kept.ravel()
+        model.hfield_ncol[i], model.hfield_nrow[i] = count
+        model.hfield_size[i, :2] = apart * (count - 1) / 2
+        model.geom_pos[geom, :2] = corner + apart * (first + last) / 2
+        model.geom_sameframe[geom] = 0
 
 
 def _grid(
