@@ -31,9 +31,9 @@ def box(x, y, top, half_x, half_y, depth=0.5, more=""):
 
 def ground(seed=0, more=""):
     """Stairs, columns of random height and width, and two boxes of equal height side by side, on a
-    slab that is a hundred times as wide as they are."""
+    slab below all of them."""
     rng = np.random.default_rng(seed)
-    boxes = [box(0, 0, -0.1, 25, 25, 0.2, more)]
+    boxes = [box(0, 0, -0.1, 4, 4, 0.2, more)]
     for i in range(STEPS):
         boxes.append(box(TREAD * i, 1, 0.08 * i, TREAD / 2, 1, 0.5, more))
     for x in np.arange(-2.0, 0, 0.4):
@@ -311,6 +311,58 @@ def test_what_is_a_box_field():
     assert len(kinds.obstacles) == 2 + 6
     quarter = structure_of(row(30) + row(30, 'euler="0 90 0"', 3))
     assert [len(own) for own in quarter.box_fields.values()] == [60]
+
+
+WIDE_OR_FAR = {
+    "a slab of 2 km": box(0, 0, -0.1, 1000, 1000),
+    "a box parked far away": box(1e5, 1e5, 0, 0.1, 0.1),
+    "both": box(0, 0, -0.1, 1000, 1000) + box(-1e5, 0, 0, 0.1, 0.1),
+}
+
+
+@pytest.mark.parametrize("kind", WIDE_OR_FAR)
+def test_a_few_boxes_that_are_wide_or_far_stand_alone_and_cells_stay_small(kind):
+    more = WIDE_OR_FAR[kind]
+    alone, both = structure_of(row(60)), structure_of(more + row(60))
+    assert [len(own) for own in both.box_fields.values()] == [60]
+    assert len(both.obstacles) == 1 + more.count("<geom")
+    cells = [[grid.starts.tolist() for grid in s.grids.values()] for s in (alone, both)]
+    assert cells[0] == cells[1]
+
+    sim = make(model_of("".join(map(free, SHAPES["spheres"])), more + ground()), N)
+    model, touched = exact(sim.model), 0
+    for seed in range(3):
+        dropped(sim, torch.Generator().manual_seed(seed), 6.0)
+        error, datas = errors(sim, model)
+        assert error.max() < 5e-4
+        touched += sum(data.ncon for data in datas)
+    assert touched > 0
+
+
+def test_grids_are_no_larger_than_their_boxes_need():
+    """Small boxes far apart, of 16 materials."""
+    rng = np.random.default_rng(0)
+    boxes = [
+        box(*rng.uniform(-50, 50, 2), 0, 0.025, 0.025, more=f'friction="{0.5 + 0.01 * f}"')
+        for f in range(16) for _ in range(40)
+    ]  # fmt: skip
+    s = structure_of("".join(boxes))
+    assert len(s.grids) == 16
+    assert sum(len(grid.starts) + len(grid.items) for grid in s.grids.values()) < 250 * len(boxes)
+
+
+def test_all_grids_share_the_memory_of_one(monkeypatch):
+    monkeypatch.setattr(boxfields, "MOST_CELLS", 200)
+    rows = "".join(row(40, f'friction="{0.5 + 0.1 * f}"', f) for f in range(8))
+    assert sum(len(grid.starts) - 1 for grid in structure_of(rows).grids.values()) <= 200
+
+
+@pytest.mark.parametrize("half", [2e7, 1e300])
+def test_counts_of_cells_do_not_overflow(half):
+    slabs = f'<geom type="box" pos="0 0 -1" size="{half} {half} .9"/>' * 12
+    thin = "".join(box(i, 0, 0, 0.005, 0.5) for i in range(40))
+    (grid,) = structure_of(slabs + thin).grids.values()
+    assert 0 < len(grid.starts) - 1 == grid.shape.prod() <= 64 * 52
 
 
 def test_boxes_on_other_bodies_are_one_ground_unless_it_counts_whose_they_are():

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 MANY = 32
 """Up to so many boxes are obstacles one by one."""
 MOST_CELLS, MOST_ITEMS = 1 << 19, 1 << 20
-"""Of a grid, and of all its lists; a grid of many small boxes far apart gets larger cells."""
+"""Of all grids, and of all their lists; a grid of many small boxes far apart gets larger cells."""
+CELLS_PER_BOX, ITEMS_PER_BOX = 64, 128
+"""A grid has no more than so many for each of its boxes."""
+FEW = 8
+"""Up to so many boxes of a field are obstacles one by one if its cells are much smaller then."""
 SLACK = 1e-3
 """Part of a cell by which boxes count as larger in the grid, so that no rounding loses one."""
+FAR = 1e10
+"""Where MuJoCo resets what moves [m]; boxes end there in the grid, so that no count overflows."""
 PLACES = {"geom_pos": "place", "geom_quat": "rotation", "geom_size": "size"}
 TOUCH = {"geom_friction": "friction", "geom_solref": "solref", "geom_solimp": "solimp",
          "geom_margin": "margin"}  # fmt: skip
@@ -45,7 +51,32 @@ def found(m: mujoco.MjModel, fixed: Iterable[int], by_body: bool) -> dict[int, l
         body = int(m.geom_bodyid[g])
         alike = (getattr(m, name)[g].tobytes() for name in _KINDS)
         groups.setdefault((body if by_body or body in noted else -1, *alike), []).append(g)
-    return {group[0]: group for group in groups.values() if len(group) > MANY}
+    many = [group for group in groups.values() if len(group) > MANY]
+    fields = [_together(m, group, len(many)) for group in many]
+    return {field[0]: field for field in fields}
+
+
+def _together(m: mujoco.MjModel, geoms: list[int], fields: int) -> list[int]:
+    """All boxes, but for the few that are so wide or so far from the others that cells would be
+    large because of them. fields: how many there are."""
+    low, high = _sides(m, geoms)
+    middle = np.median((low + high) / 2, 0)
+    far = np.maximum(high - middle, middle - low)
+    order = np.argsort((far / np.median(far, 0)).max(1), kind="stable")
+    size = np.maximum.accumulate(high[order]) - np.minimum.accumulate(low[order])
+    few = min(FEW, len(geoms) // 8)
+    # Of the finest grid without the farthest box, the farthest two, and so on.
+    cells = (size / _width(low, high) + 2).prod(1)[::-1][: few + 1]
+    enough = max(4 * cells[-1], _most(fields, len(geoms))[0])
+    apart = int(np.argmax(cells <= enough))
+    return [geoms[i] for i in sorted(order[: len(geoms) - apart].tolist())]
+
+
+def _most(fields: int, boxes: int) -> tuple[int, int]:
+    """Cells and items of the grid of one of the fields."""
+    cells = min(MOST_CELLS // fields, CELLS_PER_BOX * boxes)
+    items = min(MOST_ITEMS // fields, ITEMS_PER_BOX * boxes)
+    return max(1, cells), max(items, 2 * boxes)
 
 
 def _noted_bodies(m: mujoco.MjModel) -> set[int]:
@@ -82,26 +113,42 @@ def _placed(m: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
     return data.geom_xpos, data.geom_xmat.reshape(-1, 3, 3)
 
 
+def _solids(m: mujoco.MjModel, geoms: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and half sizes along the world's axes."""
+    pos, turn = (x[geoms] for x in _placed(m))
+    return pos, (np.abs(turn).round() @ m.geom_size[geoms][..., None])[..., 0]
+
+
+def _sides(m: mujoco.MjModel, geoms: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest x and y of each box."""
+    pos, half = _solids(m, geoms)
+    return (pos - half)[:, :2].clip(-FAR, FAR), (pos + half)[:, :2].clip(-FAR, FAR)
+
+
+def _width(low: np.ndarray, high: np.ndarray) -> float:
+    """Of the finest cells: that of most boxes."""
+    return max(float(np.median((high - low).min(1))), 1e-6)
+
+
 class Grid:
     """Of one box field. cell: side of the cells [m]; corner: (2,) where the first begins; shape:
     columns and rows; boxes (n, 8): centre, half sizes, first column and row; starts (cells + 1):
     where each cell's list begins in `items`; tops (cells + 1): of the highest box of each."""
 
-    def __init__(self, m: mujoco.MjModel, geoms: list[int], most_items: int = MOST_ITEMS) -> None:
-        pos, turn = (x[geoms] for x in _placed(m))
-        half = (np.abs(turn).round() @ m.geom_size[geoms][..., None])[..., 0]
-        low, high = (pos - half)[:, :2], (pos + half)[:, :2]
-        self.cell = max(float(np.median(2 * half[:, :2].min(1))), 1e-6)
-        while True:
+    def __init__(self, m: mujoco.MjModel, geoms: list[int], fields: int = 1) -> None:
+        """fields: how many share the memory."""
+        (pos, half), (low, high) = _solids(m, geoms), _sides(m, geoms)
+        self.cell = _width(low, high)
+        most_cells, most_items = _most(fields, len(geoms))
+        while True:  # in floats, as counts of cells that are too small overflow integers
             self.corner = low.min(0) - SLACK * self.cell
-            first = np.floor((low - self.corner) / self.cell - SLACK).astype(int)
-            last = np.floor((high - self.corner) / self.cell + SLACK).astype(int)
-            first = first.clip(0)
-            self.shape = last.max(0) + 1
-            many = (last - first + 1).prod(1)
-            if self.shape.prod() <= MOST_CELLS and many.sum() <= max(most_items, 2 * len(geoms)):
+            first = np.floor((low - self.corner) / self.cell - SLACK).clip(0)
+            last = np.floor((high - self.corner) / self.cell + SLACK)
+            shape, many = last.max(0) + 1, (last - first + 1).prod(1)
+            if shape.prod() <= most_cells and many.sum() <= most_items:
                 break
             self.cell *= 1.25
+        first, last, many, self.shape = (x.astype(int) for x in (first, last, many, shape))
         columns = int(self.shape[0])
         cells = [
             (np.arange(y0, y1 + 1)[:, None] * columns + np.arange(x0, x1 + 1)).ravel()

@@ -90,8 +90,8 @@ class Structure:
         m = self.model
         fixed = [g for g in range(m.ngeom) if self.slot_of_geom(g) < 0]
         self.box_fields = boxfields.found(m, fixed, self.shows_welds)
-        share = boxfields.MOST_ITEMS // max(1, len(self.box_fields))
-        self.grids = {g: boxfields.Grid(m, own, share) for g, own in self.box_fields.items()}
+        count = len(self.box_fields)
+        self.grids = {g: boxfields.Grid(m, own, count) for g, own in self.box_fields.items()}
         for pair in touching(m, {g for own in self.box_fields.values() for g in own[1:]}):
             self._add_pair(pair)
         self.points.sort(key=lambda p: p.slot)
