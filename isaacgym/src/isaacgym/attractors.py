@@ -26,6 +26,7 @@ KINDS = {
     AXIS_ALL: mujoco.mjtEq.mjEQ_WELD,
 }
 SOFTEST, STIFFEST = mujoco.mjMINIMP, mujoco.mjMAXIMP
+NEAR = 0.01  # [m]
 
 
 def check(properties: AttractorProperties, call: str) -> None:
@@ -85,7 +86,13 @@ class Attractors:
         damping = np.array([[a.damping for a in own] for own in held])
         springs = [model.eq(f"attractor{k}").id for k in range(len(held[0]))]
         bodies = [model.site(f"attractor{k}:offset").bodyid[0] for k in range(len(held[0]))]
-        inverse = state.model_field("body_invweight0")[at[:, None], bodies]
+        weights = state.model_field("body_invweight0")
+        ends = np.array([[[*a.offset.p] for a in own] for own in held])
+        arm = (state.tensor(ends) - state.model_field("body_ipos")[at[:, None], bodies]).norm(
+            dim=-1
+        )
+        inverse = _inverse(weights[at[:, None], bodies], arm)
+        weights[at[:, None], bodies] = inverse  # MuJoCo takes the same
         numbers = state.tensor(stiffness), state.tensor(damping)
         solref, solimp, turn = _springs(*numbers, inverse, model.opt.timestep)
         state.model_field("eq_solref")[at[:, None], springs] = solref
@@ -99,6 +106,14 @@ class Attractors:
             active[at[:, None], springs] = state.tensor(stiffness > 0).to(active.dtype)
 
 
+def _inverse(weights: Tensor, arm: Tensor) -> Tensor:
+    """body_invweight0 (N, A, 2) of bodies held `arm` (N, A) [m] from their centres of mass; where
+    the centre itself hardly moves, as a wheel's on its axis, that of the point."""
+    move, turn = weights.unbind(-1)
+    point = turn * arm.clamp_min(NEAR).square()
+    return torch.stack([torch.where(move < 0.1 * point, point, move), turn], -1)
+
+
 def _springs(
     stiffness: Tensor, damping: Tensor, inverse: Tensor, dt: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,16 +124,18 @@ def _springs(
     v is -K (r + h v + h^2 a) - D (v + h a). MuJoCo's is (aref - a) / R with aref = -k r - b v, so
     1 / R = K h^2 + D h, k = K R and b = (D + K h) R. It takes R = (1 - d) / d invweight0 for an
     impedance d, divides solref by d, and has half the angle, times the scale, as the error of a
-    rotation.
+    rotation. With the least d a soft spring adds a ten thousandth of the body's mass; with the
+    most, a hard one is softer.
     """
-    stiff = (stiffness * dt**2 + damping * dt).clamp_min(1e-12)
+    stiff = stiffness * dt**2 + damping * dt
     part = stiff * inverse[..., 0]
     impedance = (part / (1 + part)).clamp(SOFTEST, STIFFEST)
-    k, b = stiffness / stiff, (damping + stiffness * dt) / stiff
-    solref = -impedance[..., None] * torch.stack([k, b], -1)
+    least = torch.minimum((1 - impedance) / impedance * inverse[..., 0], 1 / stiff)
+    solref = torch.stack([stiffness * least, (damping + stiffness * dt) * least], -1)
     rest = torch.ones_like(impedance)  # width, midpoint and power do nothing
     solimp = torch.stack([impedance, impedance, rest, 0.5 * rest, 2 * rest], -1)
-    return solref, solimp, 2 * (inverse[..., 1] / inverse[..., 0].clamp_min(1e-12)).sqrt()
+    turn = 2 * (inverse[..., 1] / inverse[..., 0].clamp_min(1e-12)).sqrt()
+    return -impedance[..., None] * solref, solimp, turn
 
 
 def _numbers(pose: Transform) -> list[float]:
