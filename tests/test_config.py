@@ -392,6 +392,20 @@ def test_settings_that_a_run_lacks_are_named(tmp_path, caplog):
     assert "task.env.reach" not in caplog.text
 
 
+def test_an_old_run_keeps_its_ground_of_ramps_and_nested_settings_it_lacks_are_named(
+    tmp_path, caplog
+):
+    saved = as_settings(compose_config(["task=Go2Velocity", "task.env.terrain=rough"]))
+    del saved["task"]["env"]["terrain_settings"]["sharp_edges"]
+    del saved["task"]["env"]["commands"]["heading"]
+    checkpoint = f"checkpoint={run_folder(tmp_path, clean=True, **saved)}"
+    for more, sharp in (([], False), (["task.env.terrain_settings.sharp_edges=true"], True)):
+        for command in ("train", "play", "export"):
+            options = compose_config([checkpoint, *more], command)
+            assert options.task.config.terrain_settings.sharp_edges == sharp
+    assert "has no task.env.commands.heading; defaults take their place" in caplog.text
+
+
 def test_mistakes_in_a_train_config_name_its_file_and_those_of_the_command_line_do_not(
     tmp_path, monkeypatch
 ):

@@ -20,9 +20,10 @@ from phalanx.tasks import gait_rewards as gait
 from phalanx.tasks.commands import CommandSettings
 from phalanx.tasks.contact_history import ContactHistory
 from phalanx.tasks.locomotion import rotation_matrix
-from phalanx.tasks.rays import cast, height_scan, lidar
+from phalanx.tasks.rays import cast, ground_slope, height_scan, lidar
 from phalanx.tasks.terrain_kinds import DEEP, KINDS
 from phalanx.tasks.velocity import Velocity
+from phalanx.tasks.velocity_rewards import upright
 from phalanx.tasks.velocity_settings import VelocityConfig, Weights
 from phalanx.tasks.weighted_terms import CostSettings
 
@@ -405,7 +406,7 @@ def test_wrong_settings_are_named(env, sentence):
         ({"terrain": "rough", "terrain_settings": {"spacing": 1}}, "a tile of 8 m needs samples"),
         (
             {"terrain": "stones", "terrain_settings": {"sharp_edges": True, "columns": 50}},
-            "the terrain's edges need more than 30000 boxes; make task.env.terrain_settings.rows, ",
+            "the terrain's edges need more than 30000 boxes; set task.env.terrain_settings.sharp_",
         ),
         ({"terrain": "rough", "terrain_settings": {"kinds": {"gap": "x"}}}, "gap is 'x'; it must"),
         ({"feet": ["FL_foot"]}, "gait_offsets has 4 numbers, but the robot has 1 feet"),
@@ -522,8 +523,19 @@ def test_on_rough_ground_a_base_is_upright_that_is_parallel_to_it():
     wanted = 1 - (axis * normal).sum(1).square()
     on_one_plane = (out.abs().amin(1) / out.abs().amax(1)) < 0.2  # all of the scan
     assert on_one_plane.sum() > 3
-    found = gait.tilt(task.base.gravity_b, task.slope)
+    found = upright(task, task.base)
     torch.testing.assert_close(found[on_one_plane], wanted[on_one_plane], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["gap", "stones"])
+def test_nobody_leans_into_a_hole(kind):
+    task = make(64, randomize=False, terrain=kind)
+    task.reset()
+    task.robot.root_pos[:, :2] += 1.2 * torch.rand(64, 2)
+    solid = task.terrain.height(task.robot.root_pos[:, :2]) > -0.5
+    slope = ground_slope(task.terrain, task.robot.root_pos, 6 * torch.rand(64))[solid]
+    assert solid.any()
+    assert slope.norm(dim=1).max() < 0.1
 
 
 def test_rays_meet_the_ground_where_mujoco_does(hills):

@@ -76,6 +76,9 @@ def compose_config(arguments: list[str], command: str = "train") -> RunOptions:
         layer["train"], train_source = load_train(chosen), train_file(chosen)
     if "task" in layer:
         task_source = run
+        ground = layer["task"].get("env", {}).get("terrain_settings")
+        if isinstance(ground, dict):  # of runs from before edges were vertical
+            ground.setdefault("sharp_edges", False)
         _check_saved(saved, run, kind.RESUMED, given)
     else:
         task_source = tasks.settings_file(name)
@@ -147,10 +150,24 @@ def _check_saved(
         read(TrainOptions, {**options, "task": task, "train": train}, "")
     lacking = [k for k in resumed if k not in saved]
     config = tasks.find(sections.name).Config
-    fields = [f.name for f in dataclasses.fields(config) if f.name not in SECTIONS]
-    lacking += [f"task.env.{k}" for k in fields if k not in sections.env]
+    lacking += _lacking(config, sections.env, "task.env")
     if lacking := [k for k in lacking if k not in given]:
         log.warning("%s has no %s; defaults take their place", file, ", ".join(lacking))
+
+
+def _lacking(config: type, saved: Mapping[str, Any], place: str) -> list[str]:
+    """Keys of a dataclass, and of those in it, that the settings `saved` at `place` lack."""
+    found = []
+    for f in dataclasses.fields(config):
+        value, key = saved.get(f.name), f"{place}.{f.name}"
+        kind = f.default_factory if isinstance(f.default_factory, type) else None
+        if f.name in SECTIONS:
+            continue
+        if f.name not in saved:
+            found.append(key)
+        elif dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+            found += _lacking(kind, value, key)
+    return found
 
 
 def _put_below(

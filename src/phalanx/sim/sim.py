@@ -417,13 +417,7 @@ class Sim:
                     f"the saved simulation has {name} {state[name]}, this one has {here};"
                     f" start it with {name}={state[name]}"
                 )
-        for name, here in self._sizes().items():
-            there = state.get("sizes", {}).get(name, here)
-            if there != here:
-                raise PhalanxError(
-                    f"the saved simulation is of another scene: it has {name} {there}, this one"
-                    f" has {here}"
-                )
+        self._check_sizes(state)
         state = state | {"model": self._whole(state["model"])}
         self._check_state(state)
         for name in _COUNTS if "counts" in state else ():  # older states have none
@@ -473,6 +467,7 @@ class Sim:
         """Model fields that environments of `state` have values of their own for, and whose value
         in the scene is another than it was then: the robot's file has changed. Raises PhalanxError
         for a damaged state."""
+        self._check_sizes(state)
         originals = mapping(state.get("originals", {}), "the scene's values")
         for name, then in originals.items():
             if not _is_float_field(self.model, name):
@@ -483,6 +478,16 @@ class Sim:
             for name, then in originals.items()
             if not np.allclose(_original(self.model, name), then, rtol=1e-5, atol=1e-9)
         ]
+
+    def _check_sizes(self, state: dict[str, Any]) -> None:
+        """Raise PhalanxError if a saved simulation has another number of anything."""
+        there = mapping(state.get("sizes", {}), "the saved simulation's sizes")
+        for name, here in self._sizes().items():
+            if there.get(name, here) != here:
+                raise PhalanxError(
+                    f"the saved simulation is of another scene: it has {name}"
+                    f" {show(there[name])}, this one has {here}"
+                )
 
     def _sizes(self) -> dict[str, int]:
         return {name: int(getattr(self.model, name)) for name in _SIZES}

@@ -20,6 +20,8 @@ from phalanx.tasks.terrain import Terrain
 
 AT_ONCE = {"cpu": 2**17, "cuda": 2**23}
 """Points of rays that are looked up together, by device; on a CPU they should stay in its cache."""
+HOLE = 0.7
+"""Height from which on ground is a wall or a hole, not part of a slope [m]."""
 SAME = 1e-3
 """Part of a cell within which two lines count as one, as their order is a matter of rounding."""
 ROUNDED = 2e-4
@@ -58,6 +60,16 @@ def height_scan(terrain: Terrain, pos: Tensor, yaw: Tensor, points: Tensor) -> T
     x = pos[:, :1] + cos * points[:, 0] - sin * points[:, 1]
     y = pos[:, 1:2] + sin * points[:, 0] + cos * points[:, 1]
     return pos[:, 2:] - terrain.height(torch.stack([x, y], -1))
+
+
+def ground_slope(terrain: Terrain, pos: Tensor, yaw: Tensor) -> Tensor:
+    """Rise per run, along the yaw (N,) [rad] and to its left, (N, 2), of the plane nearest to the
+    ground within 0.8 and 0.5 m of `pos` (N, 3). What is more than `HOLE` above or below the ground
+    there counts as level: nobody leans into a gap."""
+    points = scan_grid((1.6, 1.0), 0.2, pos.device)
+    rise = height_scan(terrain, pos, yaw, points[:1] * 0.0) - height_scan(terrain, pos, yaw, points)
+    rise = torch.where(rise.abs() < HOLE, rise, 0.0)
+    return rise @ (points / points.square().sum(0))
 
 
 def lidar(channels: int, lowest: float, highest: float, around: int) -> Tensor:

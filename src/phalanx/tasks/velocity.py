@@ -73,8 +73,6 @@ class Velocity(Task):
         bodies = dict.fromkeys(body for names in named.values() for body in names)
         scene.add_contact_force_sensors("robot", bodies)
         self.scan_points = rays.scan_grid(config.scan_size, 0.1, self.device)
-        middled = self.scan_points - self.scan_points.mean(0)
-        self.slope_of_scan = -middled / middled.square().sum(0).clamp_min(1e-6)
         scan, blind = len(self.scan_points) * bool(ground), 3 * (not config.observe_lin_vel)
         rest = 12 + 2 * config.gait_clock + 3 * self.num_actions
         states = rest + scan + 6 * len(config.feet)
@@ -149,7 +147,6 @@ class Velocity(Task):
             parts += [self.clock.observe(self.commands.moving)]
         if self.terrain:
             below = rays.height_scan(self.terrain, robot.root_pos, base.yaw, self.scan_points)
-            self.slope = below @ self.slope_of_scan
             parts += [(below - self.scan_offset).clamp(-1, 1)]
         self.seen = torch.cat(parts, dim=1)
         return self.compute_states() if self.config.teacher else self.seen[:, self.own]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from phalanx.tasks import gait_rewards as gait
+from phalanx.tasks import rays
 from phalanx.tasks.locomotion import Base
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ def reward_terms(task: "Velocity", base: Base, pressed: Tensor) -> dict[str, Ten
         "track_ang_vel": gait.tracking(command[:, 2:], base.ang_vel_b[:, 2:], width),
         "lin_vel_z": base.lin_vel_b[:, 2].square(),
         "ang_vel_xy": gait.squared(base.ang_vel_b[:, :2]),
-        "upright": gait.tilt(base.gravity_b, task.slope)
-        if task.terrain
-        else gait.squared(base.gravity_b[:, :2]),
+        "upright": upright(task, base),
         "pose": gait.squared(off),
         "stand_still": off.abs().sum(1) * ~moving,
         "at_limit": gait.beyond(robot.joint_pos, low + inside, high - inside),
@@ -46,6 +45,14 @@ def reward_terms(task: "Velocity", base: Base, pressed: Tensor) -> dict[str, Ten
         terms["swing_height"] = gait.swing_height(feet.height, swing, config.foot_height + rise)
     more = further_terms(task, base)
     return terms | {k: term() for k, term in more.items() if getattr(config.rewards, k, 0.0)}
+
+
+def upright(task: "Velocity", base: Base) -> Tensor:
+    """(N,) squared sine of the base's tilt, on rough ground against the ground around it."""
+    if not task.terrain:
+        return gait.squared(base.gravity_b[:, :2])
+    slope = rays.ground_slope(task.terrain, task.robot.root_pos, base.yaw)
+    return gait.tilt(base.gravity_b, slope)
 
 
 def further_terms(task: "Velocity", base: Base) -> dict[str, Callable[[], Tensor]]:

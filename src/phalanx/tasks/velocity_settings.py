@@ -27,7 +27,7 @@ class Weights:
     """Squared rates of roll and pitch [rad^2/s^2]."""
     upright: float = -2.0
     """Squared sine of the base's tilt; on rough ground against the plane nearest to the ground
-    under the scan, as a base that stays level on steep stairs touches them."""
+    around it, as a base that stays level on steep stairs touches them."""
     pose: float = -0.3
     """Squared distance of the joints from the pose `home` [rad^2]."""
     stand_still: float = -0.5

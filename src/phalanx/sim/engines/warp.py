@@ -126,7 +126,7 @@ class WarpEngine:
             raise PhalanxError(
                 f"the scene has {model.ngeom} shapes, and MuJoCo Warp lists all their pairs, which"
                 f" takes {model.ngeom**2 * 75 / 2**30:.0f} GiB; use another engine, or a smaller"
-                " terrain"
+                " terrain, or task.env.terrain_settings.sharp_edges=false"
             )
         self.num_envs = num_envs
         self.device = device
