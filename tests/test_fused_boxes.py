@@ -9,10 +9,11 @@ from cuda_on_cpu import lanes_on_cpu  # noqa: F401
 from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.sim import Sim
-from phalanx.sim.engines.fused import boxfields, cpu
+from phalanx.sim.engines.fused import boxfields, cpu, placing, support
 from phalanx.sim.engines.fused.boxfields import MANY
 from phalanx.sim.engines.fused.source import Sizes
 from phalanx.sim.engines.fused.structure import Structure
+from phalanx.sim.engines.fused.values import rules_of_boxes
 from test_fused import Text, exact, make, stepped
 from test_fused_convex import MESHES, STONE
 from test_fused_ground import hills
@@ -461,7 +462,51 @@ OWN = {
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_field_of_one_box_of_many_is_refused(name):
+def test_boxes_that_differ_between_environments_are_obstacles_one_by_one(name):
+    boxes = row(20) + row(1, 'name="step"', 1) + row(20, y=2)
+    text = model_of(free('size=".1"'), boxes)
+    for sim in (make(text, 64), Sim(Text(text), 64, "cpu", engine="auto", threads=1)):
+        assert fields_of(sim) == 1
+        values = sim.model_field(name)
+        values[:, 20] += 0.02 * torch.rand(values[:, 20].shape)
+        if name == "geom_quat":
+            values[:, 20] /= values[:, 20].norm(dim=-1, keepdim=True)
+        sim.model_field("geom_sameframe")[:] = 0  # else MuJoCo does not look at places
+        sim.qpos[:, :3] = torch.tensor([X, Y + 1, 0.097])
+        sim.qvel[:, 0] = 1
+        datas = [stepped(exact(sim.model_of(env)), sim, env) for env in range(8)]
+        sim.step()
+        assert sim.engine.name == "fused"
+        assert fields_of(sim) == 0
+        assert sum(data.ncon for data in datas) == 8
+        np.testing.assert_allclose(sim.qvel[:8], [d.qvel for d in datas], atol=5e-4)
+
+
+def test_only_boxes_of_a_ground_that_differs_become_obstacles():
+    boxes = row(40) + row(50, 'friction=".5"', 3)
+    sim = make(model_of(free('size=".1"'), boxes), 2)
+    sim.model_field("geom_friction")[1, 60] *= 2
+    sim.step()
+    assert [len(own) for own in sim.engine._structure.box_fields.values()] == [40]
+    assert len(sim.engine._structure.obstacles) == 1 + 50
+    sim.engine._rebuild(shows_welds=True)
+    assert len(sim.engine._structure.obstacles) == 1 + 50
+
+
+def test_a_state_whose_boxes_differ_is_loaded():
+    text = model_of(free('size=".1"'), row(40))
+    saved, fresh = make(text, 2), make(text, 2)
+    saved.model_field("geom_friction")[1, 3] *= 2
+    saved.advance(3)
+    fresh.load_state_dict(saved.state_dict())
+    for sim in (saved, fresh):
+        sim.advance(3)
+    assert torch.equal(saved.qpos, fresh.qpos)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_field_of_one_box_of_too_many_is_refused(name, monkeypatch):
+    monkeypatch.setattr(support, "OBSTACLES", 40)
     boxes = row(20) + row(1, 'name="step"', 1) + row(20, y=2)
     text = model_of(free('size=".1"'), boxes)
     sim, auto = make(text, 2), Sim(Text(text), 64, "cpu", engine="auto")
@@ -478,35 +523,54 @@ def test_a_field_of_one_box_of_many_is_refused(name):
     sim.step()
 
 
-def test_places_of_bodies_with_many_boxes_are_refused():
+def test_places_of_bodies_with_too_many_boxes_are_refused(monkeypatch):
     boxes = f'<body name="stairs">{row(40)}</body>'
-    sim = make(model_of(free('size=".1"'), boxes), 2)
+    sim, small = (make(model_of(free('size=".1"'), boxes), 2) for _ in range(2))
+    small.model_field("body_pos")[1, 1, 2] += 0.1
+    small.step()
+    assert fields_of(small) == 0
+    monkeypatch.setattr(support, "OBSTACLES", 39)
     sim.model_field("body_pos")[1, 1, 2] += 0.1
     with pytest.raises(PhalanxError, match=r"another place of many fixed boxes \(body 'stairs'\)"):
         sim.step()
 
 
+def as_on_a_gpu(engine):
+    """It does not wait for what model fields have, but notes it."""
+    engine._by_version = True
+    on = placing.Device(torch.device("cpu"))
+    engine._box_rules = list(rules_of_boxes(engine._structure, on))
+
+
 def test_a_gpu_notes_fields_of_one_box_and_refuses_them_at_the_next_step(monkeypatch):
     """It does not wait in a graph; the next step or reading raises."""
-    from phalanx.sim.engines.fused.placing import Device
-    from phalanx.sim.engines.fused.values import rules_of_boxes
-
+    monkeypatch.setattr(support, "OBSTACLES", 39)
     sim = make(model_of(free('size=".1"'), row(40)), 2)
     engine = sim.engine
-    engine._by_version = True
-    engine._box_rules = list(rules_of_boxes(engine._structure, Device(torch.device("cpu"))))
+    as_on_a_gpu(engine)
     friction = sim.model_field("geom_friction")
     friction *= 0.5
     sim.step()
     assert engine.grow() is None
     friction[1, 3] *= 2
     engine.update_tables()
-    with pytest.raises(PhalanxError, match="one of many fixed boxes"):
-        engine.grow()
-    with pytest.raises(PhalanxError, match="one of many fixed boxes"):
-        sim.step()
+    for look in (engine.grow, sim.step):
+        with pytest.raises(PhalanxError, match=r"than of the others \(geom 3\)"):
+            look()
     friction[1, 3] /= 2
     sim.step()
+
+
+def test_a_gpu_makes_boxes_that_differ_obstacles_unless_a_graph_has_the_step():
+    sim, replayed = (make(model_of(free('size=".1"'), row(40)), 2) for _ in range(2))
+    for some in (sim, replayed):
+        as_on_a_gpu(some.engine)
+        some.model_field("geom_friction")[1, 3] *= 2
+    sim.step()
+    assert fields_of(sim) == 0
+    replayed.engine.captured = True
+    with pytest.raises(PhalanxError, match=r"than of the others \(geom 3\)"):
+        replayed.step()
 
 
 def test_many_boxes_one_by_one_are_left_to_mujoco():

@@ -43,10 +43,17 @@ from phalanx.sim.engines.fused.rows import may_be_damped
 from phalanx.sim.engines.fused.spreading import alone, spread
 from phalanx.sim.engines.fused.statics import Statics
 from phalanx.sim.engines.fused.structure import Structure
-from phalanx.sim.engines.fused.support import examined, refused_rows, slower
+from phalanx.sim.engines.fused.support import examined, one_by_one, refused_rows, slower
 from phalanx.sim.engines.fused.tables import DRAWN, INPUTS, OUTPUTS, VARIABLE, constants
 from phalanx.sim.engines.fused.thrust import may_depend_on_velocity
-from phalanx.sim.engines.fused.values import DoesNotFit, refused, rules_of, rules_of_boxes
+from phalanx.sim.engines.fused.values import (
+    DoesNotFit,
+    Rule,
+    broken,
+    rules_of,
+    rules_of_boxes,
+    sentence,
+)
 from phalanx.sim.engines.initial import initial_data
 
 _FORCES = ACCELERATION_FIELDS | BODY_FORCE_FIELDS | {"sensordata"}
@@ -80,6 +87,7 @@ class FusedEngine:
         )
         if isinstance(found, str) or reason:
             raise PhalanxError(f"{reason}; use another engine")
+        self._if_faster = if_faster
         self.model = read_only(model)
         self._geom_types = model.geom_type.tolist()
         self.num_envs = num_envs
@@ -204,7 +212,8 @@ class FusedEngine:
     def _rebuild(self, switched: bool = False, shows_welds: bool = False) -> None:
         """Build a step that also does what only some programs ask for, see `Structure`."""
         own = self._structure
-        structure = Structure(self.model, switched or own.switched, shows_welds or own.shows_welds)
+        asked = switched or own.switched, shows_welds or own.shows_welds
+        structure = Structure(self.model, *asked, own.single)
         if reason := refused_rows(structure):
             raise PhalanxError(f"the fused engine does not have {reason}; use another engine")
         self._take(structure)
@@ -493,11 +502,14 @@ class FusedEngine:
         if not changed:
             return
         fields, width = self._fields_of(envs), self._varied.shape[2]
-        if not self._by_version and (reason := refused(self.model, self._rules, fields, changed)):
+        broke = [] if self._by_version else list(broken(self._rules, fields, changed))
+        if broke:
             self._versions = {}  # to be found again by the next step, too
             for name in changed:
                 self._seen[name].fill_(torch.nan)
-            raise DoesNotFit(_ASKED.format(reason))
+            self._part(broke)
+            self.update_tables()
+            return
         for rule in self._box_rules:
             if not changed.isdisjoint(rule.fields):
                 self._unfit.logical_or_(rule.bad(fields, rule.ids).any())
@@ -518,7 +530,23 @@ class FusedEngine:
         if self._box_rules and bool(self._unfit):
             self._unfit.zero_()
             self._versions = {}  # to be found again by the next step, too
-            raise DoesNotFit(_ASKED.format("places or parameters of one of many fixed boxes"))
+            broke = list(broken(self._box_rules, self._fields_of(slice(None))))
+            if not broke:  # any more, but a replayed step had them
+                raise DoesNotFit(_ASKED.format("places or parameters of one of many fixed boxes"))
+            self._part(broke)
+            self.update_tables()
+
+    def _part(self, broke: list[tuple[Rule, int]]) -> None:
+        """Build a step for which boxes that differ between environments are obstacles one by one,
+        as those of one ground may not; raises DoesNotFit if that is not what mends `broke`."""
+        fields = {rule.box_field for rule, _ in broke}
+        parted = None
+        if -1 not in fields and not self.captured:
+            parted = one_by_one(self._structure, fields, self.device.type, self._if_faster)
+        if parted is None:
+            raise DoesNotFit(_ASKED.format(sentence(self.model, *broke[0])))
+        self._take(parted)
+        self._build()
 
     def _changes(self) -> tuple[set[str], slice | Tensor]:
         """Model fields that were written to since the last call, and in which environments. On a

@@ -69,6 +69,8 @@ class Structure:
     """Whether equalities are switched on and off while the simulation runs."""
     shows_welds: bool = False
     """Whether forces between welded bodies are shown, in `cfrc_int`."""
+    single: frozenset[int] = frozenset()
+    """Fixed boxes that are in no box field, as they differ between environments."""
     slots: list[Slot] = field(default_factory=list)
     last: dict[int, int] = field(default_factory=dict)
     """From a moving body or a mocap body to its last slot."""
@@ -88,7 +90,7 @@ class Structure:
     def __post_init__(self) -> None:
         self._cut()
         m = self.model
-        fixed = [g for g in range(m.ngeom) if self.slot_of_geom(g) < 0]
+        fixed = [g for g in range(m.ngeom) if self.slot_of_geom(g) < 0 and g not in self.single]
         self.box_fields = boxfields.found(m, fixed, self.shows_welds)
         count = len(self.box_fields)
         self.grids = {g: boxfields.Grid(m, own, count) for g, own in self.box_fields.items()}

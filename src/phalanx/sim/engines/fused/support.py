@@ -1,7 +1,7 @@
 """Which models the fused engine steps, and why it does not step the others: one sentence that names
 feature and element."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import mujoco
@@ -86,6 +86,17 @@ def examined(model: mujoco.MjModel) -> Structure | str:
         reason = refused_rows(structure) or _contacts(structure)
         reason = reason or values.refused(model, values.rules_of(structure), own)
     return f"the fused engine does not have {reason}" if reason else structure
+
+
+def one_by_one(s: Structure, fields: Set[int], device: str, if_faster: bool) -> Structure | None:
+    """The structure in which boxes of some box fields are obstacles one by one; None if they are
+    too many, or slower than another engine if that counts."""
+    sizes = {g: len(s.box_fields[g]) for g in fields}
+    if sum(max(sizes.get(g, 1) for g in pair[:2]) for pair in s.obstacles) > OBSTACLES:
+        return None
+    single = s.single.union(*(s.box_fields[g] for g in fields))
+    found = Structure(s.model, s.switched, s.shows_welds, single)
+    return None if _contacts(found) or (if_faster and slower(found, device)) else found
 
 
 def slower(s: Structure, device: str) -> str | None:

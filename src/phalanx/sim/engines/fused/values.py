@@ -28,20 +28,30 @@ class Rule(NamedTuple):
     ids: Sequence[int]
     bad: Callable[[Fields, Sequence[int]], Tensor]
     what: str
+    box_field: int = -1
+    """Of which it is a rule, by its first box."""
 
 
-def refused(
-    m: mujoco.MjModel, rules: Sequence[Rule], field: Fields, changed: Set[str] | None = None
-) -> str | None:
-    """What the step does not have of the values of `field`, in any environment, with the element's
-    name. changed: the fields to look at, None for all. Waits for the device."""
+def broken(
+    rules: Sequence[Rule], field: Fields, changed: Set[str] | None = None
+) -> Iterator[tuple[Rule, int]]:
+    """Rules that the values of `field` break in any environment, with the first element that does.
+    changed: the fields to look at, None for all. Waits for the device."""
     for rule in rules:
         if changed is None or not changed.isdisjoint(rule.fields):
             bad = rule.bad(field, rule.ids).any(0)
             if bad.any():
-                first = rule.ids[int(bad.nonzero()[0, 0])]
-                return f"{rule.what} ({rule.kind} {name_of(m, rule.kind, first)})"
-    return None
+                yield rule, rule.ids[int(bad.nonzero()[0, 0])]
+
+
+def sentence(m: mujoco.MjModel, rule: Rule, element: int) -> str:
+    """What the step does not have, with the element's name."""
+    return f"{rule.what} ({rule.kind} {name_of(m, rule.kind, element)})"
+
+
+def refused(m: mujoco.MjModel, rules: Sequence[Rule], field: Fields) -> str | None:
+    """What the step does not have of the values of `field`, in any environment."""
+    return next((sentence(m, *found) for found in broken(rules, field)), None)
 
 
 def rules_of(s: Structure) -> list[Rule]:
@@ -58,14 +68,14 @@ def rules_of_boxes(s: Structure, on: Device) -> Iterator[Rule]:
             continue
         for name, word in places.items():
             yield Rule((name,), "geom", own, _moved(m, on, name, own),
-                       f"another {word} of one of many fixed boxes")  # fmt: skip
+                       f"another {word} of one of many fixed boxes", first)  # fmt: skip
         for name, word in touch.items():
-            yield Rule((name,), "geom", own, _unlike_first(on, name, own),
-                       f"another {word} of one of many fixed boxes than of the others")  # fmt: skip
+            what = f"another {word} of one of many fixed boxes than of the others"
+            yield Rule((name,), "geom", own, _unlike_first(on, name, own), what, first)
         carriers = boxfields.bodies(m, own)
         for name in ("body_pos", "body_quat") if carriers else ():
             yield Rule((name,), "body", carriers, _moved(m, on, name, carriers),
-                       "another place of many fixed boxes")  # fmt: skip
+                       "another place of many fixed boxes", first)  # fmt: skip
 
 
 def name_of(m: mujoco.MjModel, kind: str, i: int) -> str:
