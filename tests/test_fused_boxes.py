@@ -573,6 +573,40 @@ def test_a_gpu_makes_boxes_that_differ_obstacles_unless_a_graph_has_the_step():
         replayed.step()
 
 
+def test_a_gpu_forgets_fields_that_were_mended_before_a_step_had_them(monkeypatch):
+    monkeypatch.setattr(support, "OBSTACLES", 39)
+    sim = make(model_of(free('size=".1"'), row(40)), 2)
+    as_on_a_gpu(sim.engine)
+    friction, size = sim.model_field("geom_friction"), sim.model_field("geom_size")
+    friction[1, 3] *= 2
+    sim.take_model_fields()
+    friction[1, 3] /= 2
+    sim.step()
+    friction[1, 3] *= 2
+    sim.take_model_fields()
+    size *= 1  # written to, and fits
+    with pytest.raises(PhalanxError, match=r"than of the others \(geom 3\)"):
+        sim.step()
+    sim.engine.captured = True  # a step may have been replayed in a graph
+    sim.take_model_fields()
+    friction[1, 3] /= 2
+    with pytest.raises(PhalanxError, match="one of many fixed boxes"):
+        sim.step()
+    sim.step()
+
+
+def test_auto_leaves_the_fused_engine_where_it_reads_that_boxes_differ(monkeypatch):
+    monkeypatch.setattr(support, "OBSTACLES", 39)
+    sim = Sim(Text(model_of(free('size=".1"'), row(40))), 64, "cpu", engine="auto")
+    as_on_a_gpu(sim.engine._engine)
+    sim.model_field("geom_friction")[1, 3] *= 2
+    sim.take_model_fields()
+    assert sim.engine.name == "fused"
+    assert sim.engine.grow() is None
+    assert sim.engine.name == "mujoco"
+    assert "than of the others (geom 3)" in sim.engine.reason
+
+
 def test_many_boxes_one_by_one_are_left_to_mujoco_on_a_cpu():
     found = []
     for count in (166, 167):

@@ -6,7 +6,7 @@ the moment at which the program asks for it. Tensors that the program holds stay
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from mujoco.batch import MODEL_FIELDS
@@ -18,6 +18,7 @@ from phalanx.sim.engines.fields import refusal
 from phalanx.sim.engines.fused import FusedEngine
 from phalanx.sim.engines.fused.values import DoesNotFit
 
+T = TypeVar("T")
 FEWEST = 64
 """Environments: compiling a step takes seconds, which fewer do not repay."""
 
@@ -96,6 +97,10 @@ class AutoEngine:
         """See `Engine.forward`."""
         self._fitting(lambda: self._engine.forward(mask))
 
+    def grow(self) -> str | None:
+        """See `Engine.grow`."""
+        return self._fitting(lambda: self._engine.grow())
+
     def load_state_dict(self, state: dict[str, Any], model_fields: bool) -> None:
         """See `Engine.load_state_dict`."""
         try:
@@ -114,13 +119,13 @@ class AutoEngine:
         except DoesNotFit as error:
             self._leave_fused(error)
 
-    def _fitting(self, call: Callable[[], None]) -> None:
+    def _fitting(self, call: Callable[[], T]) -> T:
         """`call` the engine, and leave the fused one if it refuses the values of a model field."""
         try:
-            call()
+            return call()
         except DoesNotFit as error:
             self._leave_fused(error)
-            call()
+            return call()
 
     def match(self, name: str) -> None:
         """Become engine `name`, which saved a state that is to be loaded, if this one can."""

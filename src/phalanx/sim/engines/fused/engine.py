@@ -310,7 +310,7 @@ class FusedEngine:
 
     def step(self, substeps: int, until: Until = "derived") -> None:
         self.update_tables()
-        capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+        capturing = self._is_capturing()
         self.captured |= capturing
         if not capturing:
             self._refuse_unfit()
@@ -510,9 +510,8 @@ class FusedEngine:
             self._part(broke)
             self.update_tables()
             return
-        for rule in self._box_rules:
-            if not changed.isdisjoint(rule.fields):
-                self._unfit.logical_or_(rule.bad(fields, rule.ids).any())
+        if any(not changed.isdisjoint(rule.fields) for rule in self._box_rules):
+            self._note_unfit(fields)
         self._statics.write(self._derived, fields, envs, changed)
         names = [n for n in self._wide if self._sources[n] & changed]
         for name, table in self._tables(fields, names).items():
@@ -524,6 +523,18 @@ class FusedEngine:
                 rows = rows.expand(-1, self.num_envs)
                 missing = own.shape[1] * width - self.num_envs  # worlds of the last warp
                 own.copy_(pad(rows, (0, missing)).view_as(own))
+
+    def _note_unfit(self, fields: Fields) -> None:
+        """Note whether `fields` break a rule of boxes. With a graph also that they did: one of its
+        steps may have been replayed with them."""
+        varied = self._physical.keys()
+        own = [rule for rule in self._box_rules if not varied.isdisjoint(rule.fields)]
+        unfit = torch.stack([rule.bad(fields, rule.ids).any() for rule in own]).any()
+        in_graph = self.captured or self._is_capturing()
+        self._unfit.copy_(self._unfit | unfit if in_graph else unfit)
+
+    def _is_capturing(self) -> bool:
+        return self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
     def _refuse_unfit(self) -> None:
         """Look for what `update_tables` has noted on a GPU, where a step may be replayed."""
