@@ -477,7 +477,7 @@ class FusedEngine:
         made = self._numbers.make(field, names)
         return {name: self._lanes.arranged(name, values) for name, values in made.items()}
 
-    def _fields_of(self, envs: slice | Tensor) -> Fields:
+    def _fields_of(self, envs: slice | Tensor, double: bool = True) -> Fields:
         """Model fields of some environments, each the same tensor as often as it is asked for."""
         own: dict[str, Tensor] = {}
 
@@ -485,7 +485,8 @@ class FusedEngine:
             if name not in self._physical:
                 return self._shared_fields(name)
             if name not in own:
-                own[name] = self._physical[name][envs].double()
+                values = self._physical[name][envs]
+                own[name] = values.double() if double else values
             return own[name]
 
         return field
@@ -502,7 +503,8 @@ class FusedEngine:
         if not changed:
             return
         fields, width = self._fields_of(envs), self._varied.shape[2]
-        broke = [] if self._by_version else list(broken(self._rules, fields, changed))
+        as_stored = self._fields_of(envs, double=False)  # rules compare, also all of many boxes
+        broke = [] if self._by_version else list(broken(self._rules, as_stored, changed))
         if broke:
             self._versions = {}  # to be found again by the next step, too
             for name in changed:
@@ -511,7 +513,7 @@ class FusedEngine:
             self.update_tables()
             return
         if any(not changed.isdisjoint(rule.fields) for rule in self._box_rules):
-            self._note_unfit(fields)
+            self._note_unfit(as_stored)
         self._statics.write(self._derived, fields, envs, changed)
         names = [n for n in self._wide if self._sources[n] & changed]
         for name, table in self._tables(fields, names).items():
@@ -541,7 +543,8 @@ class FusedEngine:
         if self._box_rules and bool(self._unfit):
             self._unfit.zero_()
             self._versions = {}  # to be found again by the next step, too
-            broke = list(broken(self._box_rules, self._fields_of(slice(None))))
+            fields = self._fields_of(slice(None), double=False)
+            broke = list(broken(self._box_rules, fields))
             if not broke:  # any more, but a replayed step had them
                 raise DoesNotFit(_ASKED.format("places or parameters of one of many fixed boxes"))
             self._part(broke)
@@ -573,9 +576,10 @@ class FusedEngine:
             return changed, torch.empty(0)
         different = [(self._physical[n] != self._seen[n]).flatten(1).any(1) for n in changed]
         envs = torch.stack(different).any(0).nonzero()[:, 0]
+        some: slice | Tensor = envs if len(envs) < self.num_envs else slice(None)  # no copies
         for name in changed:
             self._seen[name].copy_(self._physical[name])
-        return changed, envs
+        return changed, some
 
     def _advance(self, substeps: int, until: Until) -> None:
         forces = until != "state" and bool(self._derived.keys() & _FORCES)
