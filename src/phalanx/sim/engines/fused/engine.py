@@ -408,9 +408,15 @@ class FusedEngine:
             "model": {k: v.clone() for k, v in self._model_fields.items()},
             "derived": {k: v.clone() for k, v in self._derived.items()},
             "fresh": sorted(self._fresh),
+            "single": sorted(self._structure.single),
         }
 
     def load_state_dict(self, state: dict[str, Any], model_fields: bool) -> None:
+        single = frozenset(state.get("single", ()))  # older states have none
+        if single != self._structure.single and not self.captured:
+            now = self._structure  # for the same bits: the order of contacts is another
+            self._take(Structure(self.model, now.switched, now.shows_welds, single))
+            self._build()
         for name in state["derived"]:
             self.field(name, stale=name not in state["fresh"])
         for name, value in state["state"].items():
