@@ -32,6 +32,7 @@ from phalanx.sim.engines.fields import (
 )
 from phalanx.sim.engines.initial import KEYFRAME_FIELDS, initial_data
 from phalanx.sim.engines.mass_matrix import dense_places, solve_rows
+from phalanx.sim.engines.midphase import TREE_FIELDS, loosen
 
 if TYPE_CHECKING:
     from phalanx.sim.engines.fused import FusedEngine
@@ -105,6 +106,7 @@ class CpuEngine:
     def __init__(self, scene: CompilesScene, num_envs: int, threads: int = 0) -> None:
         self._scene = scene
         self._memory = -1
+        self._loose: set[str] = set()  # model fields that `midphase.py` knows
         self._sensors: list[dict[str, Any]] = []  # added to the batch's model, not to `model`
         self.model = model = read_only(self._compile())
         self.num_envs = num_envs
@@ -146,6 +148,10 @@ class CpuEngine:
     def model_field(self, name: str) -> Tensor:
         if name not in MODEL_FIELDS:
             raise KeyError(name)
+        if name in TREE_FIELDS - self._loose:
+            self._push()
+            self._loose.add(name)
+            self._rebuild(self._batch.state.copy(), self._expanded())
         if name not in self._model_fields:
             self._model_fields[name] = _Mirror(self._expand(name))
         return self._model_fields[name].tensor
@@ -351,7 +357,10 @@ class CpuEngine:
         spec = self._scene.spec
         added = [spec.add_sensor(**sensor) for sensor in self._sensors]
         try:
-            return _prepared(self._scene.compile(self._memory))
+            model = _prepared(self._scene.compile(self._memory))
+            for name in self._loose:
+                loosen(model, name)
+            return model
         finally:
             for sensor in added:
                 spec.delete(sensor)

@@ -40,6 +40,7 @@ from phalanx.sim.engines.fields import (
 )
 from phalanx.sim.engines.initial import initial_data, reset_data
 from phalanx.sim.engines.mass_matrix import dense_places, solve_rows
+from phalanx.sim.engines.midphase import TREE_FIELDS, loosen
 
 Array = NDArray[Any]
 STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -129,6 +130,8 @@ class PlainEngine:
         if name not in MODEL_FIELDS:
             raise KeyError(name)
         if name not in self._model_fields:
+            for model in self.models if name in TREE_FIELDS else ():
+                loosen(model, name)
             self._model_fields[name] = _Field(self.models, name)
         return self._model_fields[name].tensor
 
