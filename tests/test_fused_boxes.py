@@ -16,7 +16,7 @@ from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.values import rules_of_boxes
 from test_fused import Text, exact, make, stepped
 from test_fused_convex import MESHES, STONE
-from test_fused_ground import hills
+from test_fused_ground import errors, hills
 
 N, STEPS, TREAD = 16, 10, 0.25
 X, Y = 30.0, 20.0  # far from the world's origin, where float32 has fewer digits
@@ -100,15 +100,6 @@ def dropped(sim, generator, spread=2.2):
                 quat = torch.tensor([1.0, 1, 0, 0]) + 0.2 * quat
             sim.qpos[env, 7 * i + 3 : 7 * i + 7] = quat / quat.norm()
     sim.qvel[:] = 2 * torch.rand(sim.qvel.shape, generator=generator) - 1
-
-
-def errors(sim, model):
-    before = sim.qvel.numpy().copy()
-    datas = [stepped(model, sim, env) for env in range(sim.num_envs)]
-    sim.step()
-    qvel = np.stack([d.qvel for d in datas])
-    change = np.abs(qvel - before).max(1, keepdims=True).clip(1)
-    return np.abs(sim.qvel.numpy() - qvel) / change, datas
 
 
 def fields_of(sim):

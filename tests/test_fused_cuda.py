@@ -32,6 +32,16 @@ def copied(source, target):
         getattr(target, name).copy_(getattr(source, name))
 
 
+def differ(cpu, gpu):
+    """Which velocities differ after one step from the state of `cpu`."""
+    copied(cpu, gpu)
+    before = cpu.qvel.clone()
+    cpu.step()
+    gpu.step()
+    change = (cpu.qvel - before).abs().amax().clamp(min=1)
+    return (gpu.qvel.cpu() - cpu.qvel).abs() > 1e-3 * change
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_robots_step_as_mujocos_on_a_gpu(name):
     gpu, cpu = make(name).sim, make(name, "cpu", engine="mujoco").sim
@@ -58,12 +68,7 @@ def test_convex_shapes_touch_as_mujocos_on_a_gpu(name):
     generator, off = torch.Generator().manual_seed(1), []
     for spread in (0.5, 0.3):
         stir(cpu, generator, spread)
-        copied(cpu, gpu)
-        before = cpu.qvel.clone()
-        cpu.step()
-        gpu.step()
-        change = (cpu.qvel - before).abs().amax().clamp(min=1)
-        off.append((gpu.qvel.cpu() - cpu.qvel).abs() > 1e-3 * change)
+        off.append(differ(cpu, gpu))
     # Which of two faces counts may differ, see docs/physics.md; on a CPU 2 % of the numbers do.
     assert torch.stack(off).float().mean() < 0.04
 
@@ -92,12 +97,7 @@ def test_shapes_touch_many_boxes_as_mujocos_on_a_gpu(kind):
     generator, off = torch.Generator().manual_seed(1), []
     for _ in range(3):
         dropped(cpu, generator)
-        copied(cpu, gpu)
-        before = cpu.qvel.clone()
-        cpu.step()
-        gpu.step()
-        change = (cpu.qvel - before).abs().amax().clamp(min=1)
-        off.append((gpu.qvel.cpu() - cpu.qvel).abs() > 1e-3 * change)
+        off.append(differ(cpu, gpu))
     # Which of two faces counts may differ, see docs/physics.md; on a CPU 2.5 to 4.3 % do.
     assert torch.stack(off).float().mean() < (0.01 if kind in SHAPES else 0.09)
 

@@ -533,7 +533,8 @@ def test_nobody_leans_into_a_hole(kind):
     task.reset()
     task.robot.root_pos[:, :2] += 1.2 * torch.rand(64, 2)
     solid = task.terrain.height(task.robot.root_pos[:, :2]) > -0.5
-    slope = ground_slope(task.terrain, task.robot.root_pos, 6 * torch.rand(64))[solid]
+    yaw = 6 * torch.rand(64)
+    slope = ground_slope(task.terrain, task.robot.root_pos, yaw, task.slope_points)[solid]
     assert solid.any()
     assert slope.norm(dim=1).max() < 0.1
 

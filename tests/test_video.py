@@ -136,6 +136,23 @@ def test_of_robots_far_apart_on_one_map_the_first_is_followed(tmp_path):
 
 
 @pytest.mark.usefixtures("needs_gl")
+def test_a_camera_of_the_model_sees_all_of_a_map(tmp_path):
+    """A red box 40 m from the robot, next to the camera."""
+    xml = """<mujoco><asset><hfield name="hills" nrow="3" ncol="3" size="60 60 1 1"/></asset>
+    <worldbody><geom type="hfield" hfield="hills"/>
+    <camera name="far" pos="40 -3 1" xyaxes="1 0 0 0 0 1"/>
+    <geom type="box" pos="40 0 1" size="1 1 1" rgba="1 0 0 1"/><light pos="40 -9 9" dir="0 1 -1"/>
+    <body><freejoint/><geom type="box" size=".3 .2 .1"/></body></worldbody></mujoco>"""
+    qpos = np.zeros((2, 1, 7))
+    qpos[..., 2], qpos[..., 3] = 0.1, 1.0
+    path = render_video(
+        mujoco.MjModel.from_xml_string(xml),
+        qpos, tmp_path / "far.mp4", fps=10, width=WIDTH, height=HEIGHT, camera="far",
+    )  # fmt: skip
+    assert red(decoded(path)[-1]).mean() > 0.05
+
+
+@pytest.mark.usefixtures("needs_gl")
 def test_a_killed_renderer_leaves_nothing_behind(model, falling, tmp_path, monkeypatch):
     monkeypatch.setattr(video.tempfile, "tempdir", str(tmp_path))
     started = []
@@ -227,6 +244,9 @@ def test_a_cropped_map_is_the_same_where_it_is_left():
     )
     add = spec.worldbody.add_geom
     add(name="ground", type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="h", pos=[1, -2, 0.5])
+    solid = [[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0], [0, 0, 0.1]]
+    spec.add_mesh(name="m", uservert=np.ravel(solid))  # has the height field's number
+    add(name="mesh", type=mujoco.mjtGeom.mjGEOM_MESH, meshname="m", pos=[0, 0, 4])
     add(name="near", type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.1, 0.1, 0.1], pos=[0, 0, 3])
     add(name="far", type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.1, 0.1, 0.1], pos=[5, 0, 3])
     model = spec.compile()
@@ -240,9 +260,9 @@ def test_a_cropped_map_is_the_same_where_it_is_left():
     places = rng.uniform(-2, 2, (200, 2))
     mujoco.mj_kinematics(model, data)
     before = [down(x, y) for x, y in places]
-    crop(model, data, np.ones(3, bool), np.array([-2.0, -2.0]), np.array([2.0, 2.0]))
+    crop(model, data, np.ones(4, bool), np.array([-2.0, -2.0]), np.array([2.0, 2.0]))
     mujoco.mj_kinematics(model, data)
     np.testing.assert_allclose([down(x, y) for x, y in places], before, atol=1e-6)
     assert down(3, 0) == -1
     assert model.hfield_nrow[0] * model.hfield_ncol[0] < 50**2
-    assert model.geom_group.tolist() == [0, 0, 3]
+    assert model.geom_group.tolist() == [0, 0, 0, 3]

@@ -58,8 +58,7 @@ def _render_job(job_file: Path, write: Callable[[bytes], object]) -> None:
     if job["camera"]:
         cam.type = mujoco.mjtCamera.mjCAMERA_FIXED
         cam.fixedcamid = model.camera(str(job["camera"])).id
-
-    if not flat:
+    elif not flat:
         mujoco.mj_kinematics(model, data)
         crop(model, data, world, lookat.min(0)[:2] - AROUND, lookat.max(0)[:2] + AROUND)
 
@@ -187,7 +186,7 @@ def crop(
     for geom in np.flatnonzero(world & field):
         i = model.geom_dataid[geom]
         straight = np.allclose(data.geom_xmat[geom], np.eye(3).ravel(), atol=1e-6)
-        if not straight or model.geom_bodyid[geom] or (model.geom_dataid == i).sum() > 1:
+        if not straight or model.geom_bodyid[geom] or (model.geom_dataid[field] == i).sum() > 1:
             continue
         shape = np.array([model.hfield_ncol[i], model.hfield_nrow[i]])  # along x and y
         corner = place[geom] - model.hfield_size[i, :2]

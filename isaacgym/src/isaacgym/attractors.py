@@ -26,7 +26,7 @@ KINDS = {
     AXIS_ALL: mujoco.mjtEq.mjEQ_WELD,
 }
 SOFTEST, STIFFEST = mujoco.mjMINIMP, mujoco.mjMAXIMP
-NEAR = 0.01  # [m]
+NEAR = 0.01  # [m] least arm of a point that a body turns about its centre of mass
 
 
 def check(properties: AttractorProperties, call: str) -> None:
@@ -85,12 +85,11 @@ class Attractors:
         stiffness = np.array([[a.stiffness for a in own] for own in held])
         damping = np.array([[a.damping for a in own] for own in held])
         springs = [model.eq(f"attractor{k}").id for k in range(len(held[0]))]
-        bodies = [model.site(f"attractor{k}:offset").bodyid[0] for k in range(len(held[0]))]
+        ends = [model.site(f"attractor{k}:offset").id for k in range(len(held[0]))]
+        bodies = model.site_bodyid[ends].tolist()
+        points = state.model_field("site_pos")[at[:, None], ends]
+        arm = (points - state.model_field("body_ipos")[at[:, None], bodies]).norm(dim=-1)
         weights = state.model_field("body_invweight0")
-        ends = np.array([[[*a.offset.p] for a in own] for own in held])
-        arm = (state.tensor(ends) - state.model_field("body_ipos")[at[:, None], bodies]).norm(
-            dim=-1
-        )
         inverse = _inverse(weights[at[:, None], bodies], arm)
         weights[at[:, None], bodies] = inverse  # MuJoCo takes the same
         numbers = state.tensor(stiffness), state.tensor(damping)

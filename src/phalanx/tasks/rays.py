@@ -62,12 +62,13 @@ def height_scan(terrain: Terrain, pos: Tensor, yaw: Tensor, points: Tensor) -> T
     return pos[:, 2:] - terrain.height(torch.stack([x, y], -1))
 
 
-def ground_slope(terrain: Terrain, pos: Tensor, yaw: Tensor) -> Tensor:
-    """Rise per run, along the yaw (N,) [rad] and to its left, (N, 2), of the plane nearest to the
-    ground within 0.8 and 0.5 m of `pos` (N, 3). What is more than `HOLE` above or below the ground
-    there counts as level: nobody leans into a gap."""
-    points = scan_grid((1.6, 1.0), 0.2, pos.device)
-    rise = height_scan(terrain, pos, yaw, points[:1] * 0.0) - height_scan(terrain, pos, yaw, points)
+def ground_slope(terrain: Terrain, pos: Tensor, yaw: Tensor, points: Tensor) -> Tensor:
+    """Rise per run, along the yaw (N,) [rad] and to its left, (N, 2), of the plane through the
+    ground below `pos` (N, 3) that is nearest to the ground at `points` (P, 2), as of `scan_grid`.
+    What is more than `HOLE` above or below the ground there counts as level: nobody leans into a
+    gap."""
+    here = pos[:, 2] - terrain.height(pos[:, :2])
+    rise = here[:, None] - height_scan(terrain, pos, yaw, points)
     rise = torch.where(rise.abs() < HOLE, rise, 0.0)
     return rise @ (points / points.square().sum(0))
 

@@ -73,6 +73,7 @@ class Velocity(Task):
         bodies = dict.fromkeys(body for names in named.values() for body in names)
         scene.add_contact_force_sensors("robot", bodies)
         self.scan_points = rays.scan_grid(config.scan_size, 0.1, self.device)
+        self.slope_points = rays.scan_grid((1.6, 1.0), 0.2, self.device)
         scan, blind = len(self.scan_points) * bool(ground), 3 * (not config.observe_lin_vel)
         rest = 12 + 2 * config.gait_clock + 3 * self.num_actions
         states = rest + scan + 6 * len(config.feet)

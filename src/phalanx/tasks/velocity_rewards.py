@@ -51,7 +51,7 @@ def upright(task: "Velocity", base: Base) -> Tensor:
     """(N,) squared sine of the base's tilt, on rough ground against the ground around it."""
     if not task.terrain:
         return gait.squared(base.gravity_b[:, :2])
-    slope = rays.ground_slope(task.terrain, task.robot.root_pos, base.yaw)
+    slope = rays.ground_slope(task.terrain, task.robot.root_pos, base.yaw, task.slope_points)
     return gait.tilt(base.gravity_b, slope)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.sim.engines.fields import ACCELERATION_FIELDS, INPUT_FIELDS, STATE_FIELDS
-from phalanx.sim.engines.midphase import loosen
+from phalanx.sim.engines.midphase import TREE_FIELDS, without_trees
 
 ENGINES = ("mujoco", "warp", "fused")
 Until = Literal["state", "forces", "derived"]
@@ -196,8 +196,8 @@ def copy_with(
     settled: and with what mj_setConst derives from them, but for `fields` themselves."""
     model = copy.copy(model)
     write_fields(model, fields)
-    for name in fields:
-        loosen(model, name)
+    if not TREE_FIELDS.isdisjoint(fields):
+        without_trees(model)
     if settled:
         mujoco.mj_setConst(model, mujoco.MjData(model))
         write_fields(model, fields)

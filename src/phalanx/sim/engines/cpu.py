@@ -32,7 +32,7 @@ from phalanx.sim.engines.fields import (
 )
 from phalanx.sim.engines.initial import KEYFRAME_FIELDS, initial_data
 from phalanx.sim.engines.mass_matrix import dense_places, solve_rows
-from phalanx.sim.engines.midphase import TREE_FIELDS, loosen
+from phalanx.sim.engines.midphase import TREE_FIELDS, without_trees
 
 if TYPE_CHECKING:
     from phalanx.sim.engines.fused import FusedEngine
@@ -106,7 +106,7 @@ class CpuEngine:
     def __init__(self, scene: CompilesScene, num_envs: int, threads: int = 0) -> None:
         self._scene = scene
         self._memory = -1
-        self._loose: set[str] = set()  # model fields that `midphase.py` knows
+        self._trees = True  # whether MuJoCo's hold, see `midphase.py`
         self._sensors: list[dict[str, Any]] = []  # added to the batch's model, not to `model`
         self.model = model = read_only(self._compile())
         self.num_envs = num_envs
@@ -148,9 +148,9 @@ class CpuEngine:
     def model_field(self, name: str) -> Tensor:
         if name not in MODEL_FIELDS:
             raise KeyError(name)
-        if name in TREE_FIELDS - self._loose:
+        if self._trees and name in TREE_FIELDS:
             self._push()
-            self._loose.add(name)
+            self._trees = False
             self._rebuild(self._batch.state.copy(), self._expanded())
         if name not in self._model_fields:
             self._model_fields[name] = _Mirror(self._expand(name))
@@ -358,8 +358,8 @@ class CpuEngine:
         added = [spec.add_sensor(**sensor) for sensor in self._sensors]
         try:
             model = _prepared(self._scene.compile(self._memory))
-            for name in self._loose:
-                loosen(model, name)
+            if not self._trees:
+                without_trees(model)
             return model
         finally:
             for sensor in added:

@@ -8,7 +8,6 @@ TREE_FIELDS = frozenset(("geom_pos", "geom_quat", "geom_size", "geom_aabb"))
 """Model fields that the trees follow from."""
 
 
-def loosen(model: mujoco.MjModel, name: str) -> None:
-    """Do without the trees if model field `name` may have other values than the scene's."""
-    if name in TREE_FIELDS:
-        model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)
+def without_trees(model: mujoco.MjModel) -> None:
+    """Have all pairs of shapes of two bodies looked at."""
+    model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_MIDPHASE)

@@ -40,7 +40,7 @@ from phalanx.sim.engines.fields import (
 )
 from phalanx.sim.engines.initial import initial_data, reset_data
 from phalanx.sim.engines.mass_matrix import dense_places, solve_rows
-from phalanx.sim.engines.midphase import TREE_FIELDS, loosen
+from phalanx.sim.engines.midphase import TREE_FIELDS, without_trees
 
 Array = NDArray[Any]
 STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
@@ -131,7 +131,7 @@ class PlainEngine:
             raise KeyError(name)
         if name not in self._model_fields:
             for model in self.models if name in TREE_FIELDS else ():
-                loosen(model, name)
+                without_trees(model)
             self._model_fields[name] = _Field(self.models, name)
         return self._model_fields[name].tensor
 
