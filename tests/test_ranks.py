@@ -1,5 +1,7 @@
 """Several ranks train as one: they stay equal, to the bit, and see what one process would see."""
 
+import contextlib
+import itertools
 import os
 import re
 import signal
@@ -33,10 +35,17 @@ def cwd(tmp_path):
     return folder
 
 
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_ports = itertools.count(10000 + _worker % 5 * 4000 + os.getpid() % 3000)
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Never the same twice, and below those that the system gives to connections: between here and
+    a rank that listens nothing else takes it."""
+    for port in _ports:
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def start(cwd, arguments, count=2, present=None, port=None, **options):
