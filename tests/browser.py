@@ -11,7 +11,7 @@ from PIL import Image
 
 from phalanx.viewer.server import close
 
-LOADING = 60_000
+LOADING = 180_000
 """Time that a page may take on a busy machine without a GPU [ms]."""
 
 
@@ -24,7 +24,9 @@ def page_at(port):
     installed = next(filter(None, map(shutil.which, names)), None)
     options = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=installed, args=options)
+        browser = playwright.chromium.launch(
+            executable_path=installed, args=options, timeout=LOADING
+        )
         page = browser.new_page(viewport={"width": 640, "height": 480})
         page.set_default_timeout(LOADING)
         page.goto(f"http://127.0.0.1:{port}")
@@ -37,10 +39,12 @@ def running(view):
     """A view, while it runs in a thread of its own; its server is closed at the end."""
     thread = threading.Thread(target=view.run)
     thread.start()
-    yield view
-    view.stopped.set()
-    thread.join()
-    close(view.server)
+    try:
+        yield view
+    finally:
+        view.stopped.set()
+        thread.join()
+        close(view.server)
 
 
 def page_of(server):
@@ -55,11 +59,11 @@ def choose(page, label, option):
     page.get_by_role("option", name=option).click()
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=LOADING / 1000):
     end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
+    while not condition():
+        assert time.monotonic() < end
         time.sleep(0.05)
-    assert condition()
 
 
 def pixels(png):

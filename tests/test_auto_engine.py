@@ -279,7 +279,7 @@ def test_a_compiler_that_does_not_know_the_processor_says_so_once(monkeypatch, t
     clang._say_slow.cache_clear()
     with pytest.warns(PhalanxWarning, match="does not take -march=unknown") as warned:
         assert [number_in_c(2), number_in_c(3)] == [2, 3]
-    assert len(warned) == 1
+    assert [w.category for w in warned].count(PhalanxWarning) == 1
 
 
 def test_what_other_threads_say_while_something_compiles_is_not_lost(monkeypatch, tmp_path, capfd):
@@ -325,7 +325,7 @@ def test_a_processor_without_wide_vectors_is_named(monkeypatch):
     clang._say_slow.cache_clear()
     with pytest.warns(PhalanxWarning, match="this processor has no AVX") as warned:
         assert [number_in_c(4), number_in_c(5)] == [4, 5]
-    assert len(warned) == 1
+    assert [w.category for w in warned].count(PhalanxWarning) == 1
 
 
 def test_a_cache_that_cannot_be_written_costs_one_warning(monkeypatch, tmp_path):
@@ -333,7 +333,7 @@ def test_a_cache_that_cannot_be_written_costs_one_warning(monkeypatch, tmp_path)
     monkeypatch.setattr(cache, "folder", lambda: tmp_path / "file" / "phalanx")
     with pytest.warns(PhalanxWarning, match="every start compiles it again") as warned:
         assert cache.kept("a", "b", lambda text, target: b"built") == b"built"
-    assert len(warned) == 1
+    assert [w.category for w in warned].count(PhalanxWarning) == 1
 
 
 def test_warp_starts_where_its_folder_cannot_be_written():

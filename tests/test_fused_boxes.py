@@ -11,6 +11,7 @@ from phalanx.errors import PhalanxError
 from phalanx.sim import Sim
 from phalanx.sim.engines.fused import boxfields, cpu, placing, support
 from phalanx.sim.engines.fused.boxfields import MANY
+from phalanx.sim.engines.fused.engine import FusedEngine
 from phalanx.sim.engines.fused.source import Sizes
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.values import rules_of_boxes
@@ -594,6 +595,47 @@ def test_a_gpu_forgets_fields_that_were_mended_before_a_step_had_them(monkeypatc
     with pytest.raises(PhalanxError, match="one of many fixed boxes"):
         sim.step()
     sim.step()
+
+
+def test_boxes_that_differ_stay_refused_if_a_step_with_them_cannot_be_built(monkeypatch):
+    text = Text(model_of(free('size=".1"'), row(40)))
+    sim, auto = Sim(text, 64, "cpu", engine="fused"), Sim(text, 64, "cpu", engine="auto")
+    whole, build = fields_of(sim), FusedEngine._build
+
+    def full(engine):
+        if not engine._structure.box_fields:
+            raise PhalanxError("more than this GPU holds")
+        build(engine)
+
+    monkeypatch.setattr(FusedEngine, "_build", full)
+    for some in (sim, auto):
+        some.model_field("geom_friction")[1, 3] *= 2
+    with pytest.raises(PhalanxError, match=r"than of the others \(geom 3\)"):
+        sim.step()
+    auto.step()
+    assert auto.engine.name == "mujoco"
+    sim.model_field("geom_friction")[1, 3] /= 2
+    sim.step()
+    assert fields_of(sim) == whole == 1
+
+
+def test_what_a_gpu_notes_in_a_graph_does_not_compile_a_hook_again():
+    sim = make(model_of(free('size=".1"'), row(40)), 2)
+    as_on_a_gpu(sim.engine)
+    friction = sim.model_field("geom_friction")
+    friction *= 0.5
+    sim.step()
+
+    @torch.compile(backend="eager")
+    def hook():
+        friction.mul_(0.9)
+        sim.engine.update_tables()
+
+    hook()
+    hook()
+    sim.engine.captured = True
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        hook()
 
 
 def test_auto_leaves_the_fused_engine_where_it_reads_that_boxes_differ(monkeypatch):

@@ -27,7 +27,7 @@ def refused(path_or_call, words):
     start = time.perf_counter()
     with pytest.raises(PhalanxError, match=words) as error:
         call()
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 20  # a pipe would wait for ever
     assert "\n" not in str(error.value)
 
 

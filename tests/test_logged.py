@@ -136,7 +136,7 @@ def test_a_run_that_fails_leaves_no_half_of_a_film(tmp_path, monkeypatch):
     films._start(np.repeat(task.sim.qpos[None], 600, 0))
     half = lambda: [*tmp_path.glob("videos/.*.partial")]  # noqa: E731
     drawing = lambda: any(p.exists() and p.stat().st_size for p in half())  # noqa: E731
-    wait_for(lambda: drawing() or films._process.poll() is not None)
+    wait_for(lambda: drawing() or films._process.poll() is not None, 300)
     log = (Path(films._job.name) / "log").read_text("utf-8")
     if "no OpenGL" in log:
         films.stop()

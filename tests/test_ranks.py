@@ -1,7 +1,5 @@
 """Several ranks train as one: they stay equal, to the bit, and see what one process would see."""
 
-import contextlib
-import itertools
 import os
 import re
 import signal
@@ -21,6 +19,7 @@ from phalanx.cli import devices
 from phalanx.cli.options import TrainOptions
 from phalanx.errors import PhalanxError
 from phalanx.rl import checkpoint, ranks
+from ports import free_port
 
 CONFIG = "train.params.config."
 TOGETHER = ["train", "sim_device=cpu", "multi_gpu=true"]
@@ -28,24 +27,15 @@ REPLAY = [f"{CONFIG}save_replay_buffer=true", f"{CONFIG}replay_buffer_size=200"]
 REPLAY += [f"{CONFIG}num_warmup_frames=320", f"{CONFIG}batch_size=64"]
 
 
+PATIENT = {"SECONDS_TO_ASK": 60.0, "SECONDS_TO_FIND": 60.0}
+"""For ranks that say one sentence together, however slow the machine is."""
+
+
 @pytest.fixture
 def cwd(tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()
     return folder
-
-
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-_ports = itertools.count(10000 + _worker % 5 * 4000 + os.getpid() % 3000)
-
-
-def free_port():
-    """Never the same twice, and below those that the system gives to connections: between here and
-    a rank that listens nothing else takes it."""
-    for port in _ports:
-        with socket.socket() as s, contextlib.suppress(OSError):
-            s.bind(("127.0.0.1", port))
-            return port
 
 
 def start(cwd, arguments, count=2, present=None, port=None, **options):
@@ -173,7 +163,7 @@ agents.A2CAgent.update = wrong
 main(sys.argv)
 """
     arguments = [*TOGETHER, "num_envs=16", *QUICK, "max_iterations=2"]
-    codes, err = end(start(cwd, arguments, program=program))
+    codes, err = end(start(cwd, arguments, program=program, agent=PATIENT))
     assert codes == [2, 2]
     assert "rank 0 has weights with the digest" in err
     assert len(err.splitlines()) == 1
@@ -275,7 +265,7 @@ main(sys.argv)
 )
 def test_ranks_with_different_settings_end_with_one_sentence(cwd, second, words):
     arguments = [*TOGETHER, *QUICK, "max_iterations=1", "num_envs=32"]
-    processes = start(cwd, [arguments, [*arguments, second]], program=LATE)
+    processes = start(cwd, [arguments, [*arguments, second]], program=LATE, agent=PATIENT)
     codes, err = end(processes)
     assert codes == [2, 2]
     assert words in err
@@ -284,7 +274,7 @@ def test_ranks_with_different_settings_end_with_one_sentence(cwd, second, words)
 
 
 def test_a_rank_whose_others_do_not_come_says_so(cwd):
-    soon = {"SECONDS_TO_MEET": 1}
+    soon = {"SECONDS_TO_MEET": 5}
     options = [*TOGETHER, "num_envs=16"]
     waiting = [start(cwd, options, present=[alone], agent=soon) for alone in (0, 1)]
     for alone in (0, 1):  # with and without the one that all others connect to
@@ -326,7 +316,7 @@ def test_what_is_wrong_before_ranks_meet_is_said_once(cwd, mistake):
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     environment = {"TORCHELASTIC_USE_AGENT_STORE": "True"}
     arguments = [*TOGETHER, mistake]
-    processes = start(cwd, arguments, port=store.port, environment=environment)
+    processes = start(cwd, arguments, port=store.port, environment=environment, agent=PATIENT)
     codes, err = end(processes)
     assert codes == [2, 2]
     assert len(err.splitlines()) == 1, err

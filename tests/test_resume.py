@@ -223,9 +223,9 @@ def test_second_ctrl_c_ends_at_once(cwd):
     run = server().start(["train", *SMALL, *slow], cwd)
     wait_until(lambda: (cwd / "runs/Cartpole/nn/last_Cartpole.pth").exists())
     os.kill(run.pid, signal.SIGINT)
-    time.sleep(0.3)
+    time.sleep(1)  # less on a busy machine, and both would be one signal
     os.kill(run.pid, signal.SIGINT)
-    assert run.wait(10) == 130
+    assert run.wait(30) == 130
     assert run.err == "phalanx: interrupted; continue:  phalanx train checkpoint=runs/Cartpole\n"
     assert checkpoint.load(cwd / "runs/Cartpole/nn/last_Cartpole.pth")["epoch"] == 0
 

@@ -11,9 +11,10 @@ from browser import LOADING, page_of, pixels, running, wait_for
 from phalanx.cli.main import main
 from phalanx.errors import PhalanxError
 from phalanx.robot import HeldRobot, default_pose, read_robot
-from phalanx.viewer import RobotView, open_server
+from phalanx.viewer import RobotView, open_server, server
 from phalanx.viewer.scene import BOTH, COLLIDES, DRAWN, GROUND, NEITHER, groups
 from phalanx.viewer.server import close
+from ports import free_port
 from small_robots import ARM, QUADRUPED
 
 
@@ -118,6 +119,30 @@ def test_the_server_listens_on_this_machine_only_and_says_where(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_port_that_another_program_takes_meanwhile_is_not_used(capsys, monkeypatch):
+    """It was free when it was looked at."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", taken := free_port()))
+        other.listen()
+        looked, real = [], server._problem
+
+        def once_free(host, port):
+            looked.append(port)
+            return None if looked == [taken] else real(host, port)
+
+        monkeypatch.setattr(server, "_problem", once_free)
+        monkeypatch.setattr(server, "PORT", taken)
+        for host in ("127.0.0.1", "0.0.0.0"):
+            looked.clear()
+            with pytest.raises(PhalanxError, match=f"port {taken} is taken; choose another"):
+                open_server("robot", host, taken)
+        looked.clear()
+        opened = open_server("robot")
+        close(opened)
+        assert f":{opened.get_port()} " in capsys.readouterr().out
+        assert opened.get_port() != taken
+
+
 def test_a_line_that_asks_for_nothing_is_no_event(caplog):
     server = open_server("Robot")
     try:
@@ -133,7 +158,7 @@ def test_a_line_that_asks_for_nothing_is_no_event(caplog):
 
 
 def test_for_other_machines_there_is_a_token(capsys):
-    server = open_server("robot", host="0.0.0.0")
+    server = open_server("robot", host="0.0.0.0", port=free_port())
     said = capsys.readouterr().out
     whole = said.partition("robot: ")[2].partition("  ")[0]
     port = int(whole.rpartition(":")[2].partition("/")[0])
@@ -181,8 +206,9 @@ def test_ctrl_c_is_the_normal_end(tmp_path, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(RobotView, "run", interrupted)
-    main(["robot", str(tmp_path / "arm.xml"), "view=true"])
-    port = int(capsys.readouterr().out.partition(":")[2].partition(" (")[0].rpartition(":")[2])
+    port = free_port()
+    main(["robot", str(tmp_path / "arm.xml"), "view=true", f"port={port}"])
+    assert f"http://127.0.0.1:{port}  (" in capsys.readouterr().out
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)
 

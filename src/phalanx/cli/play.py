@@ -29,7 +29,7 @@ def play(arguments: list[str]) -> None:
     assert isinstance(options, PlayOptions)
     actions = options.actions or ("policy" if options.checkpoint else "random")
     path = given_checkpoint(options, "play") if actions == "policy" else None
-    port = _page_port(options)
+    _check_page(options)
     film = _film_path(path, options.task.name, actions) if options.video else None
     if options.num_envs is None:
         most = options.view_envs if options.watched else min(options.games, 256)
@@ -54,7 +54,7 @@ def play(arguments: list[str]) -> None:
     if options.idle:
         console.print(f"options without effect: {', '.join(options.idle)}", style="dim")
     if options.watched:
-        _show(player, path, options, port)
+        _show(player, path, options)
         return
     with console.progress() as show:
         player.on_step = lambda ended, games, step: show(
@@ -77,25 +77,25 @@ def play(arguments: list[str]) -> None:
         console.print(f"video: {video}")
 
 
-def _page_port(options: PlayOptions) -> int | None:
-    """A free port for the page, None without one. Raises PhalanxError without viser, and for a
-    wrong host or port."""
+def _check_page(options: PlayOptions) -> None:
+    """Raise PhalanxError for a page without viser or with a wrong host or port, before anything
+    takes time."""
     if not options.watched:
-        return None
+        return
     from phalanx.viewer import require_viewer
 
     require_viewer()
     from phalanx.viewer.server import free_port
 
-    return free_port(options.host, options.port)
+    free_port(options.host, options.port)
 
 
-def _show(player: Any, path: Path | None, options: PlayOptions, port: int | None) -> None:
+def _show(player: Any, path: Path | None, options: PlayOptions) -> None:
     from phalanx.viewer.live_view import LiveView
     from phalanx.viewer.server import close, open_server, serve
 
     source = PlaySource(player, path)
-    server = open_server(options.task.name, options.host, port)
+    server = open_server(options.task.name, options.host, options.port)
     try:
         serve(LiveView(server, player.env.sim.model_of(0), source, options.task.name))
     finally:

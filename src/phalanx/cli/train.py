@@ -118,8 +118,8 @@ def _watch(console: Console, options: TrainOptions) -> contextlib.AbstractContex
     from phalanx.cli.watch import Watch
     from phalanx.viewer.server import free_port
 
-    port = free_port(options.host, options.port)
-    return Watch(console, options.view_envs, options.host, port).opened()
+    free_port(options.host, options.port)  # the page takes its own; a mistake is said now
+    return Watch(console, options.view_envs, options.host, options.port).opened()
 
 
 @contextlib.contextmanager

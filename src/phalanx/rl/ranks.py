@@ -34,6 +34,8 @@ SECONDS_TO_ANSWER = 1200
 """Within which a rank must answer later; one may compile kernels while the others wait."""
 SECONDS_TO_ASK = 2.0
 """For which rank 0, which may hold the store, stays there at its end so that others can ask it."""
+SECONDS_TO_FIND = 1.0
+"""Within which torchrun's store must answer a rank that has met no other."""
 LETTER = 4096
 """Bytes of a value that hosts tell each other in one exchange."""
 THIS_MACHINE = "127.0.0.1"
@@ -361,11 +363,11 @@ def _launchers_store() -> Any:
     """The store of torchrun, which outlives its ranks; None if none answers."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
-    second = datetime.timedelta(seconds=1)
+    soon = datetime.timedelta(seconds=SECONDS_TO_FIND)
     try:
         with _without_stderr():
             host, port = (os.environ[name] for name in VARIABLES[:2])
-            return dist.TCPStore(host, int(port), None, False, second)
+            return dist.TCPStore(host, int(port), None, False, soon)
     except (RuntimeError, ValueError, KeyError):
         return None
 

@@ -125,9 +125,15 @@ class RunFolder:
     def save(self, stem: Path, state: dict[str, Any]) -> Path:
         """Write a checkpoint now, atomically; `stem` has no ".pth"."""
         path = Path(f"{stem}.pth")
-        if path.parent == self.nn_dir:
+        own = path.parent == self.nn_dir
+        if own:
             self.check()
-        checkpoint.save(path, state)
+        try:
+            checkpoint.save(path, state)
+        except PhalanxError:
+            if own:  # has something happened to the folder meanwhile?
+                self.check()
+            raise
         return path
 
 

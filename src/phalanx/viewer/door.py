@@ -25,28 +25,27 @@ WORDS = "This page needs the whole address that Phalanx printed, with its token.
 
 
 class Door:
-    """Listens on `host`:`port` and passes on to 127.0.0.1:`inner`."""
+    """Listens on `host`:`port` and passes on to 127.0.0.1:`inner`. Raises OSError if it cannot."""
 
     def __init__(self, host: str, port: int, inner: int) -> None:
         self.host, self.port, self.inner = host, port, inner
         self.token = secrets.token_urlsafe(16)
         self._inside: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
-        ready = threading.Event()
-
-        async def serve() -> None:
-            self._server = await asyncio.start_server(self._meet, host, port, limit=MOST_BYTES)
-            ready.set()
+        server = asyncio.start_server(self._meet, host, port, limit=MOST_BYTES)
+        try:
+            self._server = self._loop.run_until_complete(server)
+        except OSError:
+            self._loop.close()
+            raise
 
         def run() -> None:
             asyncio.set_event_loop(self._loop)
-            self._loop.create_task(serve())
             self._loop.run_forever()
             self._loop.close()
 
         self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
-        ready.wait(SECONDS)
 
     def close(self) -> None:
         """Let nobody in any more, and see those out who are: the server behind would wait for

@@ -33,12 +33,19 @@ def open_server(title: str, host: str = HOST, port: int | None = None) -> viser.
     the token in the address that is printed.
     Raises PhalanxError for a port that is taken and for a host that is not this machine's.
     """
-    port = free_port(host, port)
+    first = free_port(host, port) if host in LOCAL else free_port(HOST, None, first=INNER_PORT)
     logging.getLogger("websockets.server").addFilter(_worth_a_word)
     with contextlib.redirect_stdout(None):  # viser prints a table, and its own word at the end
-        inner = port if host in LOCAL else free_port(HOST, None, first=INNER_PORT)
-        server = viser.ViserServer(host=HOST, port=inner, label=title, verbose=False)
-    server.door = None if host in LOCAL else Door(host, port, inner)
+        server = viser.ViserServer(host=HOST, port=first, label=title, verbose=False)
+    server.door = None
+    try:
+        if host not in LOCAL:
+            server.door = _door(host, port, server.get_port())
+        elif port not in (None, server.get_port()):  # another program was sooner
+            free_port(host, port)
+    except PhalanxError:
+        close(server)
+        raise
     server.gui.configure_theme(show_share_button=False, control_width="large")
     # The page of viser can ask for a public address through a server of others; never give one.
     server.request_share_url = lambda verbose=True: None
@@ -77,6 +84,15 @@ def close(server: viser.ViserServer) -> None:
         server.door.close()
     with contextlib.redirect_stdout(None):
         server.stop()
+
+
+def _door(host: str, port: int | None, inner: int) -> Door:
+    """The door at `port`, or at the first free one; another program may take that meanwhile."""
+    for _ in range(TRIES):
+        found = free_port(host, port)
+        with contextlib.suppress(OSError):
+            return Door(host, found, inner)
+    raise PhalanxError(f"no port of {host} can be opened; choose one with port=")
 
 
 def address(server: viser.ViserServer) -> str:

@@ -532,6 +532,7 @@ class FusedEngine:
                 missing = own.shape[1] * width - self.num_envs  # worlds of the last warp
                 own.copy_(pad(rows, (0, missing)).view_as(own))
 
+    @torch.compiler.disable  # in a graph, a new value of `captured` would compile it again
     def _note_unfit(self, fields: Fields) -> None:
         """Note whether `fields` break a rule of boxes. With a graph also that they did: one of its
         steps may have been replayed with them."""
@@ -558,15 +559,22 @@ class FusedEngine:
 
     def _part(self, broke: list[tuple[Rule, int]]) -> None:
         """Build a step for which boxes that differ between environments are obstacles one by one,
-        as those of one ground may not; raises DoesNotFit if that is not what mends `broke`."""
+        as those of one ground may not; raises DoesNotFit if that is not what mends `broke`, or if
+        such a step cannot be built."""
         fields = {rule.box_field for rule, _ in broke}
-        parted = None
+        refusal = DoesNotFit(_ASKED.format(sentence(self.model, *broke[0])))
+        whole, parted = self._structure, None
         if -1 not in fields and not self.captured:
-            parted = one_by_one(self._structure, fields, self.device.type, self._if_faster)
+            parted = one_by_one(whole, fields, self.device.type, self._if_faster)
         if parted is None:
-            raise DoesNotFit(_ASKED.format(sentence(self.model, *broke[0])))
-        self._take(parted)
-        self._build()
+            raise refusal
+        try:
+            self._take(parted)
+            self._build()
+        except PhalanxError as error:  # more than a GPU holds
+            self._take(whole)
+            self._build()
+            raise refusal from error
 
     def _changes(self) -> tuple[set[str], slice | Tensor]:
         """Model fields that were written to since the last call, and in which environments. On a
