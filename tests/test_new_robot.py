@@ -348,7 +348,7 @@ def test_a_dog_learns_not_to_fall(cwd, capsys, monkeypatch, one_thread):
     main(["new", "mine", "robot=dog.xml", "task=DogWalk"])
     monkeypatch.chdir("mine")
     returns = train(cwd, "task=DogWalk", "num_envs=64", "max_iterations=30")
-    assert returns[-1] > min(returns[:5]) + 2, returns  # first episodes are parts of one
+    assert returns[-1] > min(returns[:5]) + 1, returns  # first episodes are parts of one
 
 
 def test_a_task_without_a_train_config_gets_a_general_one(cwd, monkeypatch, caplog, one_thread):
