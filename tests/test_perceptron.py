@@ -17,8 +17,9 @@ def needs(products):
     )
 
 
-PRECISIONS = {"float": (1e-5, 2e-6), "split": (3e-5, 2e-5), "half": (1e-2, 1e-2)}
-"""Relative to each number, and to the largest one: bfloat16 has 8 bits."""
+PRECISIONS = {"float": (1e-5, 1e-5), "split": (3e-5, 5e-5), "half": (1e-2, 6e-2)}
+"""Relative to each number, and to the largest one: bfloat16 has 8 bits. With room for the order in
+which other processors add."""
 PRODUCTS = [pytest.param(p, marks=needs(p)) for p in PARTS]
 ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -130,7 +131,7 @@ def test_batches_are_normalised_as_by_torch(rows, width):
     mean, variance = compiled.moments(x)
     exact = x.double()
     torch.testing.assert_close(mean, exact.mean(0), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(variance, exact.var(0, correction=0), rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(variance, exact.var(0, correction=0), rtol=1e-3, atol=1e-9)
     normalized = compiled(x, mean.float(), 1 / (variance.float() + 1e-5).sqrt(), 1.5)
     scaled = (x - mean.float()) / (variance.float() + 1e-5).sqrt()
     torch.testing.assert_close(normalized, scaled.clamp(-1.5, 1.5))

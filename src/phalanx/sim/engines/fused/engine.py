@@ -127,6 +127,8 @@ class FusedEngine:
         self._overflow = torch.zeros(num_envs, dtype=torch.int32, device=device)
         self._unfit = torch.zeros((), dtype=torch.bool, device=device)
         """Whether model fields break `_box_rules`, which are those of a GPU, that does not wait."""
+        self._replayed = torch.zeros_like(self._unfit)
+        """Whether a step has been replayed in a graph, as far as `_note_unfit` needs it."""
         self._build()
         self.threads = self._step.threads
         self._before = {k: self._data[k].clone() for k in self._state}  # the last step
@@ -208,6 +210,7 @@ class FusedEngine:
     def forget_graphs(self) -> None:
         """See `Sim.forget_graphs`."""
         self.captured = False
+        self._replayed.zero_()
 
     def _rebuild(self, switched: bool = False, shows_welds: bool = False) -> None:
         """Build a step that also does what only some programs ask for, see `Structure`."""
@@ -312,6 +315,8 @@ class FusedEngine:
         self.update_tables()
         capturing = self._is_capturing()
         self.captured |= capturing
+        if capturing and self._box_rules:
+            self._replayed.fill_(True)  # whenever it is replayed
         if not capturing:
             self._refuse_unfit()
         self._substeps = 0 if capturing else substeps
@@ -391,7 +396,7 @@ class FusedEngine:
         if not many or not int(self._overflow.max()):
             return None
         self._overflow.zero_()
-        self.captured = False  # what there are of graphs is invalid
+        self.forget_graphs()  # those that there are are invalid
         self._sizes = self._sizes.doubled
         self._build()
         self.update_tables()
@@ -532,15 +537,14 @@ class FusedEngine:
                 missing = own.shape[1] * width - self.num_envs  # worlds of the last warp
                 own.copy_(pad(rows, (0, missing)).view_as(own))
 
-    @torch.compiler.disable  # in a graph, a new value of `captured` would compile it again
     def _note_unfit(self, fields: Fields) -> None:
         """Note whether `fields` break a rule of boxes. With a graph also that they did: one of its
-        steps may have been replayed with them."""
+        steps may have been replayed with them. Reads no attribute that changes, for hooks that are
+        compiled."""
         varied = self._physical.keys()
         own = [rule for rule in self._box_rules if not varied.isdisjoint(rule.fields)]
         unfit = torch.stack([rule.bad(fields, rule.ids).any() for rule in own]).any()
-        in_graph = self.captured or self._is_capturing()
-        self._unfit.copy_(self._unfit | unfit if in_graph else unfit)
+        self._unfit.copy_(self._unfit & self._replayed | unfit)
 
     def _is_capturing(self) -> bool:
         return self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
