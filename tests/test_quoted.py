@@ -20,7 +20,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = sorted([ROOT / "README.md", ROOT / "benchmarks/README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [ROOT / "README.md", *(ROOT / "benchmarks").glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+)
 WATCHING = json.loads((RESULTS / "watching_cpu_2026-11-29.json").read_text())
 INSTALL = json.loads((RESULTS / "install_2026-11-28.json").read_text())
 INSTALL_CPU = json.loads((RESULTS / "install_cpu_2026-11-28.json").read_text())
@@ -143,7 +145,7 @@ QUOTED = [
     ("docs/walking.md", "the same task and PPO | {}", "", unilab("Go2JoystickUnilab")),
     ("docs/walking.md", "with its own PPO | {}", "", unilab("Go2Velocity")),
     ("docs/walking.md", "UniLab learned during {} % of", ".0f", unilab_learns()),
-    ("docs/walking.md", "Before, {} of 64 stood up", ".0f",
+    ("benchmarks/walking.md", "Before, {} of 64 stood up", ".0f",
      64 * result("recovery_cpu_2026-11-29")["judged"][-1]["ends/standing"]),
     ("docs/own_task.md", "programs ran, it was {}:", ".0f",
      result("own_tasks_cpu_2026-11-28")["DoublePendulum"]["played"]["mean_return"]),
@@ -223,7 +225,7 @@ def test_the_robots_differ_from_the_makers_files_as_the_page_says():
 
 
 def test_ppo_and_fast_sac_on_two_cores_are_those_of_the_file():
-    page = (ROOT / "docs/walking.md").read_text()
+    page = (ROOT / "benchmarks/walking.md").read_text()
     for r in result("walk_fast_sac_cpu_2026-11-29")["rows"]:
         ran, judged = r["training"], r["judged_after_150_s"]
         errors = f"{judged['speed_error']:.3f}, {judged['settled_speed_error']:.3f}"

@@ -1,7 +1,7 @@
 """Distillation: a student learns to act as a teacher that sees more. DAgger (arXiv:1011.0686).
 
     params.algo.name: distillation
-    params.config.teacher: {checkpoint: runs/Teacher/nn/Teacher.pth, network: {...}}
+    params.config.teacher: {checkpoint: runs/Teacher/nn/Go2Velocity.pth, network: {...}}
 
 The teacher is a policy of PPO on the environment's `states`; the student, any network of PPO, also
 a recurrent one that remembers, sees `obs`. The student acts, with its noise, so that it meets the
