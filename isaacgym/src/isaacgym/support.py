@@ -208,14 +208,15 @@ SUPPORT: dict[str, str] = {
 }
 
 
-def table() -> str:
-    """A Markdown table of all calls and their states, one row for each state."""
-    plain = [name for name, state in SUPPORT.items() if state == "supported"]
+def table(plain: bool = True) -> str:
+    """A Markdown table with a row for each state, refused calls first; without `plain`, calls that
+    do just what they do in Isaac Gym are left out."""
     by_state: dict[str, list[str]] = {}
     for name, state in SUPPORT.items():
-        if state != "supported":
-            by_state.setdefault(state, []).append(name)
-    rows = [("supported", plain), *by_state.items()]
+        by_state.setdefault(state, []).append(name)
+    supported = by_state.pop("supported")
+    rows = sorted(by_state.items(), key=lambda row: not row[0].startswith("refused"))
+    rows += [("supported", supported)] if plain else []
     lines = [f"| {', '.join(f'`{n}`' for n in sorted(names))} | {state} |" for state, names in rows]
     return "\n".join(["| calls of `gym` | state |", "| --- | --- |", *lines])
 
