@@ -1,9 +1,8 @@
-"""The second tutorial as its page says it, from `phalanx new` to a film: both tasks learn."""
+"""The second tutorial as its page says it, from `phalanx new` to films: two of its tasks learn."""
 
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import threading
@@ -24,20 +23,20 @@ SHORTER = {
     "train task=Walker": ["sim_device=cpu", "num_envs=64", "max_iterations=2"],
     "play": ["num_envs=32", "sim_device=cpu"],
 }
-LEAST = {"DoublePendulum": 60.0, "Hopper": 300.0}
-"""About half of the return with seed 42; a policy that does nothing gets 0 and 40."""
+LEAST = {"DoublePendulum": 60.0, "Hopper": 300.0, "Walker": -100.0}
+"""About half of the return with seed 42; a policy that does nothing gets 0 and 40. The walker has
+no time to learn here."""
 
 
 def steps():
     """(file or None, text) of each block of the page: a file's content, or lines for a shell."""
     text = (ROOT / "docs/own_task.md").read_text()
     for block in re.finditer(r"^```(\w+)\n(.*?)^```", text, re.M | re.S):
-        before = text[: block.start()].rstrip()
-        named = re.search(r"[Ss]ave this as `([^`]+)`[^`]*$|`([^`]+\.py)`, complete:$", before)
         if block[1] == "bash":
             yield None, block[2]
-        elif named:
-            yield named[1] or named[2], block[2]
+        else:
+            before = text[: block.start()].rstrip()
+            yield re.search(r"[Ss]ave this as\s`([^`]+)`[^`]*$", before)[1], block[2]
 
 
 def run(line):
@@ -53,7 +52,7 @@ def run(line):
         subprocess.run([word, *words], check=True)
 
 
-def test_the_page_leads_to_two_tasks_that_learn_and_to_their_films(tmp_path, monkeypatch, capsys):
+def test_the_page_leads_to_tasks_that_learn_and_to_their_films(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(play, "VIDEO_SECONDS", 0.5)
@@ -65,11 +64,8 @@ def test_the_page_leads_to_two_tasks_that_learn_and_to_their_films(tmp_path, mon
             continue
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         Path(file).write_text(text)
-        if file.endswith("hopper.xml"):  # the page links the task and shows the part that differs
-            shutil.copy(ROOT / "examples/own_tasks/tasks/hopper/hopper.py", "tasks/hopper")
     returns = re.findall(r"^(\w+): return (\S+)", capsys.readouterr().out, re.M)
     assert [name for name, _ in returns] == list(LEAST)
-    assert Path("runs/Walker/nn/Walker.pth").is_file()
     assert all(float(value) > LEAST[name] for name, value in returns), returns
     for name in LEAST:
         assert (tmp_path / f"my_tasks/runs/{name}/videos/last_{name}.mp4").stat().st_size > 3_000

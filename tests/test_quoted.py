@@ -85,14 +85,6 @@ def unilab_learns():
     return 100 * (1 - row["train_steps_per_s"] / row["collect_steps_per_s"])
 
 
-def bfloat16(task):
-    """Training steps/s in bfloat16 over those in float32, medians of rows taken in turn."""
-    rows = [r for r in result("bfloat16_cpu_2026-11-29")["rows"] if r["task"] == task]
-    speeds = {half: [r["train_steps_per_s"] for r in rows if r["mixed_precision"] == half
-                     and r["iterations"] > 20] for half in (True, False)}  # fmt: skip
-    return statistics.median(speeds[True]) / statistics.median(speeds[False])
-
-
 def trained_amp(best):
     """Training steps/s of the four runs on an H200, in ten thousands."""
     clips = ("cmu_walk", "cmu_run", "walk", "run")
@@ -152,8 +144,6 @@ QUOTED = [
      100 * result("amp_cmu_walk_h200_2026-11-21")["pose_error_m"]),
     ("README.md", "and {} cm from the clips", ".2f",
      100 * result("amp_cmu_run_h200_2026-11-21")["pose_error_m"]),
-    ("docs/learning.md", "Humanoid then trains {} times", ".2f", bfloat16("Humanoid")),
-    ("docs/learning.md", "and Ant {} times", ".2f", bfloat16("Ant")),
     ("docs/walking.md", "the same task and PPO | {}", "", unilab("Go2JoystickUnilab")),
     ("docs/walking.md", "with its own PPO | {}", "", unilab("Go2Velocity")),
     ("docs/walking.md", "UniLab learned during {} % of", ".0f", unilab_learns()),
@@ -176,7 +166,7 @@ QUOTED = [
     ("benchmarks/README.md", "So {} % of all files are equal", ".1f", 100 * EQUAL / ALL),
     ("benchmarks/README.md", "1.9 ms: {} 000 images/s", ".0f",
      result("cameras_h200_2026-11-28")["images_per_second"] / 1e3),
-    ("docs/amp.md", "environments, {} k to", ".0f", trained_amp(min)),
+    ("docs/amp.md", "one run each, at {} k to", ".0f", trained_amp(min)),
     ("docs/amp.md", "to {} k training steps/s", ".0f", trained_amp(max)),
     ("docs/conventions.md", "training takes {} to", "", rounded_costs(min)),
     ("docs/conventions.md", "to {} times as long", "", rounded_costs(max)),
@@ -197,13 +187,8 @@ QUOTED = [
      filmed("G1VelocityMjlab")),
     ("docs/_site/hooks.py", '"go1_velocity_mjlab": f"{{WALKS}}, after {} M', ".0f",
      filmed("Go1VelocityMjlab")),
-    ("docs/watching.md", "at most {} % of its steps/s", ".1f", WATCHING["most_percent"]),
-    ("docs/watching.md", "standard error of {} %", ".1f", WATCHING["most_standard_error_percent"]),
-    ("docs/watching.md", "nobody looks at costs at most {} %", ".1f", WATCHING["unseen_percent"]),
-    ("docs/watching.md", "lose {} % x", ".2f", WATCHING["page_percent"]),
-    ("docs/watching.md", "x (1 + {})", ".2f", WATCHING["slowed"]),
-    ("docs/watching.md", "the page | {} s of training", ".2f", WATCHING["slowed"]),
-    ("docs/watching.md", "over | {} % of an iteration", ".2f", WATCHING["handed_percent"]),
+    ("docs/watching.md", "takes at most {} % of the steps/s", ".1f", WATCHING["most_percent"]),
+    ("docs/watching.md", "nobody looks at takes at most {} %", ".1f", WATCHING["unseen_percent"]),
     ("docs/install.md", "minutes | not measured | {} GB |", ".1f", INSTALL["folder_gb"]),
     ("docs/install.md", "| {} s | 14 minutes", ".0f", INSTALL_CPU["uv"]["seconds"]),
     ("docs/install.md", "77 s | {} minutes", ".0f", INSTALL_CPU["pip"]["seconds"] / 60),
