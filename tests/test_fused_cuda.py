@@ -8,7 +8,6 @@ import torch
 from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.sim import Sim
-from phalanx.sim.engines.fused import cuda
 from test_fused import TASKS, Text, exact, launched, stepped, stir
 from test_fused_boxes import CONVEX as ROUND
 from test_fused_boxes import ROBOTS, SHAPES, dropped, free, model_of, robot, row
@@ -128,14 +127,6 @@ def test_boxes_that_differ_are_obstacles_one_by_one_on_a_gpu():
     off = differ(cpu, gpu)
     assert not gpu.engine._structure.box_fields
     assert off.float().mean() < 0.01
-
-
-def test_a_step_that_takes_too_much_of_a_gpus_memory_is_left_to_warp(monkeypatch):
-    monkeypatch.setattr(cuda, "MOST_LOCAL", 1e-4)
-    text = Text(model_of(free('size=".1"'), row(20, 'euler="0 0 5"')))
-    sim = Sim(text, N, "cuda", engine="auto")
-    assert sim.engine.name == "warp"
-    assert "of the GPU's memory, for its pairs of shapes" in sim.engine.reason
 
 
 @pytest.mark.parametrize("name", TASKS)
