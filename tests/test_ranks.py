@@ -27,7 +27,7 @@ REPLAY = [f"{CONFIG}save_replay_buffer=true", f"{CONFIG}replay_buffer_size=200"]
 REPLAY += [f"{CONFIG}num_warmup_frames=320", f"{CONFIG}batch_size=64"]
 
 
-PATIENT = {"SECONDS_TO_ASK": 60.0, "SECONDS_TO_FIND": 60.0}
+PATIENT = {"SECONDS_TO_ASK": 60.0}
 """For ranks that say one sentence together, however slow the machine is."""
 
 
@@ -316,7 +316,8 @@ def test_what_is_wrong_before_ranks_meet_is_said_once(cwd, mistake):
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     environment = {"TORCHELASTIC_USE_AGENT_STORE": "True"}
     arguments = [*TOGETHER, mistake]
-    processes = start(cwd, arguments, port=store.port, environment=environment, agent=PATIENT)
+    soon = {"SECONDS_TO_FIND": 60.0}
+    processes = start(cwd, arguments, port=store.port, environment=environment, agent=soon)
     codes, err = end(processes)
     assert codes == [2, 2]
     assert len(err.splitlines()) == 1, err

@@ -195,9 +195,9 @@ def test_the_pages_task_of_pieces_walks_sees_and_is_commanded(engine, monkeypatc
     task.give_command([0.5, 0.1, -0.2])
     for _ in range(60):
         task.step(0.5 * torch.randn(16, 12))
-    assert task.obs_buf[:, 42:45].tolist() == [pytest.approx([0.5, 0.1, -0.2])] * 16
+    assert task.obs_buf[:, 45:48].tolist() == [pytest.approx([0.5, 0.1, -0.2])] * 16
     height = task.terrain.height(task.robot.root_pos[:, :2])
-    middle = task.obs_buf[:, 45:].view(16, 17, 11)[:, 8, 5]  # of the scan
+    middle = task.obs_buf[:, 50:].view(16, 17, 11)[:, 8, 5]  # of the scan
     expected = task.robot.root_pos[:, 2] - height - task.stand[2]
     torch.testing.assert_close(middle, expected, atol=1e-4, rtol=0)
     logged = task.scalars()
