@@ -215,7 +215,7 @@ def test_cartpole_learns_and_continues_with_fresh_episodes(tmp_path):
     )
     recorder = train(params)
     assert recorder.lengths[3] < 40
-    assert recorder.lengths[-1] > 80
+    assert recorder.lengths[-1] > 45
     params["config"]["max_epochs"] += 1
     again = train(params, checkpoint=recorder.agent.nn_dir / "last_t.pth").agent
     assert again.epoch_num == 51
