@@ -17,7 +17,8 @@ import torch
 
 from browser import LOADING, choose, page_at, page_of, pixels, running, wait_for
 from phalanx import tasks
-from phalanx.cli import console
+from phalanx.cli import console, train
+from phalanx.cli.config import compose_config
 from phalanx.cli.main import main
 from phalanx.cli.play_source import PlaySource
 from phalanx.cli.sim2sim_viewer import in_browser
@@ -396,6 +397,13 @@ def test_without_a_checkpoint_play_shows_a_task(capsys, tmp_path, monkeypatch):
     assert "no policy plays: zero actions" in said
     assert "options without effect: view_envs= needs view=true, port= needs view=true" in said
     assert "2 of 4 episodes, step " in said  # a line now and then, where no line can change
+
+
+def test_the_page_of_a_training_takes_its_port_when_it_opens():
+    """Two that begin together would want the same one."""
+    options = compose_config(["task=Cartpole", "view=true"])
+    with train._watch(console.Lines(), options) as watch:
+        assert watch.port is None
 
 
 def policies_of_page(training):

@@ -14,6 +14,7 @@ from interrupted import QUICK, SAVE_ALWAYS, SMALL, wait_until
 from phalanx.cli.config import compose_config, resolved
 from phalanx.cli.run_folders import run_folder
 from phalanx.errors import PhalanxError
+from phalanx.rl import checkpoint
 from phalanx.rl.run_folder import RunFolder
 
 
@@ -130,6 +131,21 @@ def test_what_was_put_in_the_place_of_a_failed_runs_folder_stays(tmp_path, what)
     with pytest.raises(PhalanxError), run_folder(options, None):
         raise PhalanxError("at once")
     assert not (tmp_path / "runs" / "Cartpole").exists()
+
+
+@pytest.mark.parametrize("gone", ["", "nn"])
+def test_a_save_whose_folder_disappears_meanwhile_says_so(tmp_path, monkeypatch, gone):
+    (tmp_path / "run").mkdir()
+    folder, save = RunFolder(tmp_path / "run", torch.device("cpu")), checkpoint.save
+
+    def late(path, state):
+        (tmp_path / "run" / gone).rename(tmp_path / "moved")
+        save(path, state)
+
+    with folder.opened(0):
+        monkeypatch.setattr(checkpoint, "save", late)
+        with pytest.raises(PhalanxError, match="has been removed"):
+            folder.save(folder.nn_dir / "last", {})
 
 
 @pytest.mark.parametrize("gone", ["", "summaries", "nn"])

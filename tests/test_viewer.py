@@ -1,5 +1,6 @@
 """The browser view: its page in a headless Chromium, its server, and mistakes in words."""
 
+import asyncio
 import http.client
 import importlib.util
 import socket
@@ -141,6 +142,18 @@ def test_a_port_that_another_program_takes_meanwhile_is_not_used(capsys, monkeyp
         close(opened)
         assert f":{opened.get_port()} " in capsys.readouterr().out
         assert opened.get_port() != taken
+
+
+def test_a_page_for_other_machines_opens_where_an_event_loop_runs(capsys):
+    """As in a notebook."""
+
+    async def opened():
+        return open_server("robot", "0.0.0.0", free_port())
+
+    page = asyncio.run(opened())
+    with socket.create_connection(("127.0.0.1", page.door.port), timeout=5):
+        pass
+    close(page)
 
 
 def test_a_line_that_asks_for_nothing_is_no_event(caplog):

@@ -32,12 +32,6 @@ class Door:
         self.token = secrets.token_urlsafe(16)
         self._inside: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
-        server = asyncio.start_server(self._meet, host, port, limit=MOST_BYTES)
-        try:
-            self._server = self._loop.run_until_complete(server)
-        except OSError:
-            self._loop.close()
-            raise
 
         def run() -> None:
             asyncio.set_event_loop(self._loop)
@@ -46,6 +40,12 @@ class Door:
 
         self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()
+        server = asyncio.start_server(self._meet, host, port, limit=MOST_BYTES)
+        try:  # in the thread, as this one may have a loop that runs: a notebook's
+            self._server = asyncio.run_coroutine_threadsafe(server, self._loop).result(SECONDS)
+        except OSError:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            raise
 
     def close(self) -> None:
         """Let nobody in any more, and see those out who are: the server behind would wait for

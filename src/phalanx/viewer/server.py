@@ -33,16 +33,17 @@ def open_server(title: str, host: str = HOST, port: int | None = None) -> viser.
     the token in the address that is printed.
     Raises PhalanxError for a port that is taken and for a host that is not this machine's.
     """
-    first = free_port(host, port) if host in LOCAL else free_port(HOST, None, first=INNER_PORT)
+    found = free_port(host, port)
+    inner = found if host in LOCAL else free_port(HOST, None, first=INNER_PORT)
     logging.getLogger("websockets.server").addFilter(_worth_a_word)
     with contextlib.redirect_stdout(None):  # viser prints a table, and its own word at the end
-        server = viser.ViserServer(host=HOST, port=first, label=title, verbose=False)
+        server = viser.ViserServer(host=HOST, port=inner, label=title, verbose=False)
     server.door = None
     try:
         if host not in LOCAL:
             server.door = _door(host, port, server.get_port())
-        elif port not in (None, server.get_port()):  # another program was sooner
-            free_port(host, port)
+        elif port and port != server.get_port():  # another program was sooner
+            raise _taken(port)
     except PhalanxError:
         close(server)
         raise
@@ -115,9 +116,7 @@ def free_port(host: str, port: int | None, first: int = PORT) -> int:
         if error.errno == errno.EADDRINUSE and not port:
             continue
         if error.errno == errno.EADDRINUSE:
-            raise PhalanxError(
-                f"port {port} is taken; choose another with port=, or leave it out for a free one"
-            ) from error
+            raise _taken(candidate) from error
         if error.errno == errno.EACCES:
             raise PhalanxError(f"port {port} needs more rights; choose one above 1023") from error
         raise PhalanxError(
@@ -125,6 +124,12 @@ def free_port(host: str, port: int | None, first: int = PORT) -> int:
             " out for this machine only, or give 0.0.0.0 for all its addresses"
         ) from error
     raise PhalanxError(f"ports {first} to {first + TRIES - 1} are all taken; choose one with port=")
+
+
+def _taken(port: int) -> PhalanxError:
+    return PhalanxError(
+        f"port {port} is taken; choose another with port=, or leave it out for a free one"
+    )
 
 
 def _problem(host: str, port: int) -> OSError | None:

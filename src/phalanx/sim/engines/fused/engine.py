@@ -141,6 +141,10 @@ class FusedEngine:
         self._acc_sensors = torch.from_numpy(np.repeat(acc, model.sensor_dim)).to(device)
         self._left_by_forces = _FORCES - (set() if acc.all() else {"sensordata"})
 
+    def _change_to(self, structure: Structure) -> None:
+        self._take(structure)
+        self._build()
+
     def _take(self, structure: Structure) -> None:
         self._structure, gpu = structure, self.device.type == "cuda"
         self._lanes = spread(structure) if gpu else alone(structure)
@@ -219,8 +223,7 @@ class FusedEngine:
         structure = Structure(self.model, *asked, own.single)
         if reason := refused_rows(structure):
             raise PhalanxError(f"the fused engine does not have {reason}; use another engine")
-        self._take(structure)
-        self._build()
+        self._change_to(structure)
 
     def model_field(self, name: str) -> Tensor:
         if name not in self._model_fields:  # torch.compile follows no look into the model
@@ -313,7 +316,7 @@ class FusedEngine:
 
     def step(self, substeps: int, until: Until = "derived") -> None:
         self.update_tables()
-        capturing = self._is_capturing()
+        capturing = self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
         self.captured |= capturing
         if capturing and self._box_rules:
             self._replayed.fill_(True)  # whenever it is replayed
@@ -420,8 +423,7 @@ class FusedEngine:
         single = frozenset(state.get("single", ()))  # older states have none
         if single != self._structure.single and not self.captured:
             now = self._structure  # for the same bits: the order of contacts is another
-            self._take(Structure(self.model, now.switched, now.shows_welds, single))
-            self._build()
+            self._change_to(Structure(self.model, now.switched, now.shows_welds, single))
         for name in state["derived"]:
             self.field(name, stale=name not in state["fresh"])
         for name, value in state["state"].items():
@@ -517,11 +519,7 @@ class FusedEngine:
         as_stored = self._fields_of(envs, double=False)  # rules compare, also all of many boxes
         broke = [] if self._by_version else list(broken(self._rules, as_stored, changed))
         if broke:
-            self._versions = {}  # to be found again by the next step, too
-            for name in changed:
-                self._seen[name].fill_(torch.nan)
             self._part(broke)
-            self.update_tables()
             return
         if any(not changed.isdisjoint(rule.fields) for rule in self._box_rules):
             self._note_unfit(as_stored)
@@ -546,25 +544,23 @@ class FusedEngine:
         unfit = torch.stack([rule.bad(fields, rule.ids).any() for rule in own]).any()
         self._unfit.copy_(self._unfit & self._replayed | unfit)
 
-    def _is_capturing(self) -> bool:
-        return self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-
     def _refuse_unfit(self) -> None:
         """Look for what `update_tables` has noted on a GPU, where a step may be replayed."""
         if self._box_rules and bool(self._unfit):
             self._unfit.zero_()
-            self._versions = {}  # to be found again by the next step, too
             fields = self._fields_of(slice(None), double=False)
             broke = list(broken(self._box_rules, fields))
             if not broke:  # any more, but a replayed step had them
                 raise DoesNotFit(_ASKED.format("places or parameters of one of many fixed boxes"))
             self._part(broke)
-            self.update_tables()
 
     def _part(self, broke: list[tuple[Rule, int]]) -> None:
         """Build a step for which boxes that differ between environments are obstacles one by one,
         as those of one ground may not; raises DoesNotFit if that is not what mends `broke`, or if
         such a step cannot be built."""
+        self._versions = {}  # what is refused is found again by the next step
+        for seen in self._seen.values():
+            seen.fill_(torch.nan)
         fields = {rule.box_field for rule, _ in broke}
         refusal = DoesNotFit(_ASKED.format(sentence(self.model, *broke[0])))
         whole, parted = self._structure, None
@@ -573,12 +569,11 @@ class FusedEngine:
         if parted is None:
             raise refusal
         try:
-            self._take(parted)
-            self._build()
+            self._change_to(parted)
         except PhalanxError as error:  # more than a GPU holds
-            self._take(whole)
-            self._build()
+            self._change_to(whole)
             raise refusal from error
+        self.update_tables()
 
     def _changes(self) -> tuple[set[str], slice | Tensor]:
         """Model fields that were written to since the last call, and in which environments. On a
