@@ -8,6 +8,7 @@ import torch
 from phalanx import tasks
 from phalanx.errors import PhalanxError
 from phalanx.sim import Sim
+from phalanx.sim.engines.fused import cuda
 from test_fused import TASKS, Text, exact, launched, stepped, stir
 from test_fused_boxes import CONVEX as ROUND
 from test_fused_boxes import ROBOTS, SHAPES, dropped, free, model_of, robot, row
@@ -283,3 +284,11 @@ def test_training_on_a_gpu_repeats_bit_for_bit(tmp_path):
         agent.train()
         weights.append([p.detach().clone() for p in agent.model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_a_step_that_takes_too_much_of_a_gpus_memory_is_left_to_warp(monkeypatch):
+    monkeypatch.setattr(cuda, "MOST_LOCAL", 1e-4)
+    text = Text(model_of(free('size=".1"'), row(20, 'euler="0 0 5"')))
+    sim = Sim(text, N, "cuda", engine="auto")
+    assert sim.engine.name == "warp"
+    assert "of the GPU's memory, for its pairs of shapes" in sim.engine.reason

@@ -91,7 +91,8 @@ class Attractors:
         arm = (points - state.model_field("body_ipos")[at[:, None], bodies]).norm(dim=-1)
         weights = state.model_field("body_invweight0")
         inverse = _inverse(weights[at[:, None], bodies], arm)
-        weights[at[:, None], bodies] = inverse  # MuJoCo takes the same
+        for k, body in enumerate(bodies):  # MuJoCo takes the same; of two on a body the last
+            weights[at, body] = inverse[:, k]
         numbers = state.tensor(stiffness), state.tensor(damping)
         solref, solimp, turn = _springs(*numbers, inverse, model.opt.timestep)
         state.model_field("eq_solref")[at[:, None], springs] = solref

@@ -21,6 +21,9 @@ the same instructions together, which is most of what a step waits for."""
 RESERVED = 1024
 """Bytes of shared memory that CUDA takes of each block."""
 SIZES = Sizes(pairs=16, rows=32)
+MOST_LOCAL = 0.5
+"""Of the GPU's memory, for what threads keep there: CUDA sets it aside for as many threads as the
+GPU holds."""
 FLAGS = ("--std=c++17", "--use_fast_math", "--device-as-default-execution-space")
 
 
@@ -46,6 +49,7 @@ class CudaStep:
             self._solve_m = _checked(driver.cuModuleGetFunction(module, b"solve_m"))
             blocks = -(-self._blocks(worlds) // cores)  # of a multiprocessor, if there is room
             for kernel in (self._kernel, self._solve_m):
+                _check_room(driver, kernel, device)
                 _share_little(driver, kernel, blocks, self._block)
         self._launch = driver.cuLaunchKernel
 
@@ -99,6 +103,19 @@ class CudaStep:
 
     def _blocks(self, worlds: int) -> int:
         return -(-worlds * self._lanes // self._block)
+
+
+def _check_room(driver: Any, kernel: Any, device: torch.device) -> None:
+    """Refuse a step whose threads keep more than `MOST_LOCAL`: many pairs, each with contacts."""
+    name = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES
+    gpu = torch.cuda.get_device_properties(device)
+    threads = gpu.multi_processor_count * gpu.max_threads_per_multi_processor
+    needed = int(_checked(driver.cuFuncGetAttribute(name, kernel))) * threads
+    if needed > MOST_LOCAL * gpu.total_memory:
+        raise PhalanxError(
+            f"the fused step would take {needed / 2**30:.0f} GiB of the GPU's memory, for its pairs"
+            " of shapes; use engine=warp, or fewer shapes that can touch each other"
+        )
 
 
 def _share_little(driver: Any, kernel: Any, blocks: int, threads: int) -> None:
