@@ -31,7 +31,7 @@ FN int touch_box(const World &w, const Pairs &X, int kind, int g, const F *R, bo
     other = own, other.kind = BOX_SHAPE, other.corner = 0, other.radius = 0;
     for (int j = 0; j < 9; j++) other.R[j] = j % 4 == 0;
     for (int j = 0; j < 3; j++) other.centre[j] = at[j], other.size[j] = size[j];
-    int n = first ? convex_contacts(other, own, margin, spots) : convex_contacts(own, other, margin, spots);
+    int n = convex_contacts(first ? other : own, first ? own : other, margin, spots);
     for (int m = 0; m < n; m++) EACH(j, 3) spots[m].o[j] += centre[j];
     return n;
   }
@@ -40,6 +40,33 @@ FN int touch_box(const World &w, const Pairs &X, int kind, int g, const F *R, bo
   Box own;
   box_of_world(w, g, X.centre(g), R, l, own);
   return first ? box_box(box, own, margin, spots) : box_box(own, box, margin, spots);
+}
+// Where the search for boxes that may touch a geom has come to: cells of a grid row by row, and items of a cell.
+struct BoxSearch {
+  int c0, r0, c1, r1, c, r, item, end;
+};
+// On to the next one: `at` from the geom's centre, and its size. False if there are no more. Threads of a warp search
+// each for itself and then touch their boxes together, in one loop, see convex.h.
+FN bool next_box(const World &w, const Pairs &X, int fixed, int g, int f, const F *half, float bottom, int l,
+                 BoxSearch &s, float *at, float *size) {
+  for (;;) {
+    while (s.item == s.end) {
+      if (s.c == s.c1 && s.r == s.r1) return false;
+      if (s.c == s.c1) s.c = s.c0, s.r++;
+      else s.c++;
+      int cell = BOX_FIELD_CELL0[f] + s.r * BOX_FIELD_COLS[f] + s.c;
+      if (bottom > BOX_CELL(cell, 1)) continue;
+      s.item = (int)BOX_CELL(cell, 0), s.end = (int)BOX_CELL(cell + 1, 0);
+    }
+    int b = (int)w.shared[AT_box_item(s.item++, 0)], c_b = (int)BOX(b, 6), r_b = (int)BOX(b, 7);
+    if (s.c != (c_b > s.c0 ? c_b : s.c0) || s.r != (r_b > s.r0 ? r_b : s.r0)) continue;  // once, not in every cell
+    bool apart = false;
+    EACH(j, 3) {  // from the tree's origin first: near each other, neither loses digits
+      at[j] = BOX(b, j) + element(X.centre(fixed)[j], l) - element(X.centre(g)[j], l), size[j] = BOX(b, 3 + j);
+      apart |= !(abs_(at[j]) < (size[j] + element(half[j], l)) * 1.00001f + 1e-6f);
+    }
+    if (!apart) return true;
+  }
 }
 STAGE int touch_boxes(const World &w, const Pairs &X, int kind, int g1, int g2, F margin, B near, Touches &t) {
   bool first = BOX_FIELD_OF[g1] >= 0;
@@ -55,31 +82,19 @@ STAGE int touch_boxes(const World &w, const Pairs &X, int kind, int g1, int g2, 
   }
   low = X.centre(g)[2] - X.centre(fixed)[2] - half[2];
   near = near & (to[0] > 0.0f) & (to[1] > 0.0f) & (from[0] < (float)cols) & (from[1] < (float)rows);
-  if (!any_(near)) return 0;
   for (int l = 0; l < WORLDS; l++) {
-    if (!element_on(near, l)) continue;
-    int c0 = grid_index(element(from[0], l), cols - 1), c1 = grid_index(element(to[0], l), cols - 1);
-    int r0 = grid_index(element(from[1], l), rows - 1), r1 = grid_index(element(to[1], l), rows - 1), count = 0;
-    float bottom = element(low, l);
-    for (int r = r0; r <= r1; r++) for (int c = c0; c <= c1; c++) {
-      int cell = BOX_FIELD_CELL0[f] + r * cols + c;
-      if (bottom > BOX_CELL(cell, 1)) continue;
-      int end = (int)BOX_CELL(cell + 1, 0);
-      for (int i = (int)BOX_CELL(cell, 0); i < end; i++) {
-        int b = (int)w.shared[AT_box_item(i, 0)], c_b = (int)BOX(b, 6), r_b = (int)BOX(b, 7);
-        if (c != (c_b > c0 ? c_b : c0) || r != (r_b > r0 ? r_b : r0)) continue;  // once, not in every cell
-        float at[3], size[3];
-        bool apart = false;
-        EACH(j, 3) {  // from the tree's origin first: near each other, neither loses digits
-          at[j] = BOX(b, j) + element(X.centre(fixed)[j], l) - element(X.centre(g)[j], l), size[j] = BOX(b, 3 + j);
-          apart |= !(abs_(at[j]) < (size[j] + element(half[j], l)) * 1.00001f + 1e-6f);
-        }
-        if (apart) continue;
-        Spot spots[8];
-        int n = touch_box(w, X, kind, g, R, first, at, size, element(margin, l), l, spots);
-        if (n && !most) no_touches(t), most = 1;
-        for (int m = 0; m < n; m++, count++) if (count < MAXTOUCH) set_spot(t, count, l, spots[m]);
-      }
+    if (WORLDS > 1 && !element_on(near, l)) continue;
+    BoxSearch s;
+    s.c0 = grid_index(element(from[0], l), cols - 1), s.c1 = grid_index(element(to[0], l), cols - 1);
+    s.r0 = grid_index(element(from[1], l), rows - 1), s.r1 = grid_index(element(to[1], l), rows - 1);
+    s.c = s.c0 - 1, s.r = s.r0, s.item = s.end = 0;
+    float at[3], size[3];
+    int count = 0;
+    while (element_on(near, l) && next_box(w, X, fixed, g, f, half, element(low, l), l, s, at, size)) {
+      Spot spots[8];
+      int n = touch_box(w, X, kind, g, R, first, at, size, element(margin, l), l, spots);
+      if (n && !most) no_touches(t), most = 1;
+      for (int m = 0; m < n; m++, count++) if (count < MAXTOUCH) set_spot(t, count, l, spots[m]);
     }
     if (count > MAXTOUCH) {  // noticed by `grow`
       note_overflow(w);

@@ -1,6 +1,12 @@
 // How far two convex shapes are apart, or how deep in each other: from their supporting points alone (GJK).
 // One world at a time, and in double precision: where curved surfaces are nearest is known only to the
 // square root of the precision of their distance. Part of touch.h.
+//
+// On a GPU a branch or loop around a call takes one of twelve places where threads of a warp wait for each other, and
+// so does the call itself. With more, ptxas uses places twice, and threads go ahead of others while code counts on all
+// being together, as where it keeps a number once for a warp: they then step with that of another body, or read memory
+// that is not theirs. So functions here end in one place, loops have one condition, and callers decide first and then
+// call in one branch; tests/test_fused_places_cuda.py looks at what ptxas makes of it.
 
 FN double abs_(double a) { return a < 0 ? -a : a; }
 FN double max_(double a, double b) { return a > b ? a : b; }
@@ -30,18 +36,21 @@ struct Nearest {  // dist: between the surfaces, below zero inside; n: from a to
 };
 
 #if HAS_HULLS
+FN double along_corner(const Shape &s, const double *d, int i) {
+  const float *v = s.corners + CORNER * i;
+  return d[0] * v[0] + d[1] * v[1] + d[2] * v[2];
+}
+FN const float *neighbours_of(const Shape &s, int i) { return s.neighbours + (int)s.corners[CORNER * i + 3]; }
 // The corner of a hull that is farthest along d, from corner to corner.
 FN int farthest_corner(const Shape &s, const double *d, int i) {
-  double most = -1e300;
-  for (int next = i; next >= 0;) {
-    i = next, next = -1;
-    const float *v = s.corners + CORNER * i;
-    most = max_(most, d[0] * v[0] + d[1] * v[1] + d[2] * v[2]);
-    for (const float *k = s.neighbours + (int)v[3]; *k >= 0; k++) {
-      const float *u = s.corners + CORNER * (int)*k;
-      double along = d[0] * u[0] + d[1] * u[1] + d[2] * u[2];
-      if (along > most) most = along, next = (int)*k;
-    }
+  int next = i;
+  double most = along_corner(s, d, i);
+  const float *k = neighbours_of(s, i);
+  for (bool go = true; go;) {
+    int other = (int)*k++;
+    double along = other < 0 ? -1e300 : along_corner(s, d, other);
+    if (along > most) most = along, next = other;
+    if (other < 0) go = next != i, i = next, k = neighbours_of(s, i);
   }
   return i;
 }
@@ -55,11 +64,11 @@ FN void support_of(Shape &s, const double *dir, double *out) {
       break;
     case ELLIPSOID_SHAPE:
       for (int j = 0; j < 3; j++) x[j] = s.size[j] * d[j], scale += x[j] * x[j];
-      scale = 1 / sqrt_(max_(scale, 1e-300));
+      scale = inverse_(sqrt_(max_(scale, 1e-300)));
       for (int j = 0; j < 3; j++) x[j] *= s.size[j] * scale;
       break;
     case CYLINDER_SHAPE:
-      scale = s.size[0] / sqrt_(max_(d[0] * d[0] + d[1] * d[1], 1e-300));
+      scale = s.size[0] * inverse_(sqrt_(max_(d[0] * d[0] + d[1] * d[1], 1e-300)));
       x[0] = scale * d[0], x[1] = scale * d[1], x[2] = d[2] >= 0 ? s.size[1] : -s.size[1];
       s.corner = d[2] >= 0;
       break;
@@ -88,87 +97,96 @@ FN void support_of(Shape &s, const double *dir, double *out) {
 // How the point of v[0] ... v[n - 1]'s plane that is nearest to the origin is mixed of them; false if it is
 // not between them.
 FN bool mixture(const double (*v)[3], int n, double *weight) {
-  double e[3][3], normal[3], volume, t[3];
-  for (int i = 1; i < n; i++) for (int j = 0; j < 3; j++) e[i - 1][j] = v[i][j] - v[0][j];
-  if (n == 1) {
-    weight[0] = 1;
-    return true;
-  }
+  double e[3][3], normal[3], t[3];
+  bool between = true;
+  for (int i = 1; i < 4; i++) if (i < n) for (int j = 0; j < 3; j++) e[i - 1][j] = v[i][j] - v[0][j];
+  weight[0] = 1;
   if (n == 2) {
-    weight[1] = -dot3(v[0], e[0]) / max_(dot3(e[0], e[0]), 1e-300);
+    weight[1] = -dot3(v[0], e[0]) * inverse_(max_(dot3(e[0], e[0]), 1e-300));
     weight[0] = 1 - weight[1];
-    return weight[0] > 0 && weight[1] > 0;
+    between = weight[0] > 0 && weight[1] > 0;
   }
-  cross(e[0], e[1], normal);
   if (n == 3) {
-    volume = max_(dot3(normal, normal), 1e-300);
+    cross(e[0], e[1], normal);
+    double scale = inverse_(max_(dot3(normal, normal), 1e-300));
     for (int i = 0; i < 3; i++) {
       cross(v[(i + 1) % 3], v[(i + 2) % 3], t);
-      weight[i] = dot3(normal, t) / volume;
-      if (weight[i] <= 0) return false;
+      weight[i] = dot3(normal, t) * scale, between &= weight[i] > 0;
     }
-    return true;
   }
-  volume = dot3(normal, e[2]);
-  if (abs_(volume) < 1e-300) return false;
-  weight[3] = -dot3(normal, v[0]) / volume;
-  cross(v[0], e[1], t), weight[1] = -dot3(t, e[2]) / volume;
-  cross(e[0], v[0], t), weight[2] = -dot3(t, e[2]) / volume;
-  weight[0] = 1 - weight[1] - weight[2] - weight[3];
-  return weight[0] > 0 && weight[1] > 0 && weight[2] > 0 && weight[3] > 0;
+  if (n == 4) {
+    cross(e[0], e[1], normal);
+    double volume = dot3(normal, e[2]);
+    between = abs_(volume) >= 1e-300;
+    double scale = -inverse_(between ? volume : 1);
+    weight[3] = dot3(normal, v[0]) * scale;
+    cross(v[0], e[1], t), weight[1] = dot3(t, e[2]) * scale;
+    cross(e[0], v[0], t), weight[2] = dot3(t, e[2]) * scale;
+    weight[0] = 1 - weight[1] - weight[2] - weight[3];
+    for (int i = 0; i < 4; i++) between &= weight[i] > 0;
+  }
+  return between;
 }
 // Keeps the corners whose mixture is nearest to the origin, x; the last one is always among them. Returns
 // whether the origin is inside.
 APART bool reduce(Simplex &s, double *x) {
   double best = 1e300;
+  bool inside = false;
   Simplex kept;
   kept.n = 0;
-  for (int others = 0; others < 1 << (s.n - 1); others++) {
+  for (int others = 0; !inside && others < 1 << (s.n - 1); others++) {
     Simplex some;
     some.n = 0;
-    for (int i = 0; i < s.n; i++) if (i == s.n - 1 || others >> i & 1) {
+    for (int i = 0; i < 4; i++) if (i == s.n - 1 || (i < s.n && others >> i & 1)) {
       for (int j = 0; j < 3; j++) some.v[some.n][j] = s.v[i][j], some.a[some.n][j] = s.a[i][j];
       some.of_a[some.n] = s.of_a[i], some.of_b[some.n] = s.of_b[i], some.n++;
     }
-    if (!mixture(some.v, some.n, some.weight)) continue;
-    if (some.n == 4) return true;
+    bool between = mixture(some.v, some.n, some.weight);
     double at[3] = {0, 0, 0}, square;
-    for (int i = 0; i < some.n; i++) for (int j = 0; j < 3; j++) at[j] += some.weight[i] * some.v[i][j];
-    square = dot3(at, at);
-    if (square >= best) continue;
-    best = square, kept = some;
-    for (int j = 0; j < 3; j++) x[j] = at[j];
+    for (int i = 0; i < 4; i++) if (i < some.n) for (int j = 0; j < 3; j++) at[j] += some.weight[i] * some.v[i][j];
+    square = dot3(at, at), inside = between && some.n == 4;
+    if (between && square < best) {
+      best = square, kept = some;
+      for (int j = 0; j < 3; j++) x[j] = at[j];
+    }
   }
-  s = kept;
-  return false;
+  if (!inside) s = kept;
+  return inside;
 }
 
+// The point of a - b - shift that is farthest along -x, `v`; p: where on `a` it is.
+FN void farthest_of_both(Shape &a, Shape &b, const double *shift, const double *x, double *p, double *v) {
+  double towards[3], q[3];
+  for (int j = 0; j < 3; j++) towards[j] = -x[j];
+  support_of(a, towards, p), support_of(b, x, q);
+  for (int j = 0; j < 3; j++) v[j] = p[j] - q[j] - shift[j];
+}
 // The points of `a` and of `b` + shift that are nearest to each other. x: their difference, before a guess.
 // Returns its length, below zero if the shapes overlap; more than `beyond` need not be exact.
 APART double between(Shape &a, Shape &b, const double *shift, double beyond, double *x, double *on_a, Simplex &s) {
+  double square = 1e300, p[3], v[3], at[3];
+  bool go, inside;
+  int iteration = 0;
   s.n = 0;
-  double square = 1e300;
-  for (int iteration = 0; iteration < 64; iteration++) {
-    double towards[3], p[3], q[3], v[3];
-    for (int j = 0; j < 3; j++) towards[j] = -x[j];
-    support_of(a, towards, p), support_of(b, x, q);
-    for (int j = 0; j < 3; j++) v[j] = p[j] - q[j] - shift[j];
-    double along = dot3(x, v);
-    if (s.n) {
-      if (along > 0 && along * along > beyond * beyond * square) return sqrt_(square);
-      if (square - along <= 1e-13 * square) break;
-    }
+  farthest_of_both(a, b, shift, x, p, v);
+  do {
     for (int j = 0; j < 3; j++) s.v[s.n][j] = v[j], s.a[s.n][j] = p[j];
     s.of_a[s.n] = a.corner, s.of_b[s.n] = b.corner, s.n++;
-    double before = square, at[3];
-    if (reduce(s, at)) return -1;
-    square = dot3(at, at);
-    if (square >= before) break;  // no more digits
-    for (int j = 0; j < 3; j++) x[j] = at[j], on_a[j] = 0;
-    for (int i = 0; i < s.n; i++) for (int j = 0; j < 3; j++) on_a[j] += s.weight[i] * s.a[i][j];
-    if (square < 1e-24) return -1;
-  }
-  return sqrt_(square);
+    inside = reduce(s, at), go = false;
+    if (!inside) {
+      double before = square;
+      square = dot3(at, at), go = square < before;  // else there are no more digits
+    }
+    if (go) {
+      for (int j = 0; j < 3; j++) x[j] = at[j], on_a[j] = 0;
+      for (int i = 0; i < s.n; i++) for (int j = 0; j < 3; j++) on_a[j] += s.weight[i] * s.a[i][j];
+      inside = square < 1e-24;
+      farthest_of_both(a, b, shift, x, p, v);
+      double along = dot3(x, v);
+      go = !inside && square - along > 1e-13 * square && !(along > 0 && along * along > beyond * beyond * square);
+    }
+  } while (go && ++iteration < 64);
+  return inside ? -1 : sqrt_(square);
 }
 
 // How far `a` reaches over `b` along n.
@@ -182,19 +200,23 @@ FN double overlap(Shape &a, Shape &b, const double *n) {
 // they are nearest in a better direction, until that is the one along which they were moved.
 APART void part(Shape &a, Shape &b, double least, double extent, Nearest &f) {
   double *n = f.n;
-  for (int iteration = 0; iteration < 40; iteration++) {
+  bool go = true;
+  for (int iteration = 0; go && iteration < 40; iteration++) {
     double apart = 0.1 * least + 1e-3 * extent, shift[3], x[3], turned = 0;
     for (int j = 0; j < 3; j++) shift[j] = (least + apart) * n[j], x[j] = -n[j];
     double length = between(a, b, shift, 1e30, x, f.on_a, f.at);
-    if (length <= 0) break;
-    for (int j = 0; j < 3; j++) {
-      double next = -x[j] / length;
-      turned += (next - n[j]) * (next - n[j]), n[j] = next;
-      f.on_b[j] = f.on_a[j] - x[j] - shift[j];
+    go = length > 0;
+    if (go) {
+      double scale = -inverse_(length);
+      for (int j = 0; j < 3; j++) {
+        double next = scale * x[j];
+        turned += (next - n[j]) * (next - n[j]), n[j] = next;
+        f.on_b[j] = f.on_a[j] - x[j] - shift[j];
+      }
+      least = 0;
+      for (int j = 0; j < 3; j++) least += (f.on_a[j] - f.on_b[j]) * n[j];
+      go = turned >= 1e-12;
     }
-    least = 0;
-    for (int j = 0; j < 3; j++) least += (f.on_a[j] - f.on_b[j]) * n[j];
-    if (turned < 1e-12) break;
   }
   f.dist = -least;
 }
@@ -208,43 +230,41 @@ FN void guess(const Shape &a, const Shape &b, int i, double *n) {
   else for (int j = 0; j < 3; j++) d[j] = (i - 1) % 14 - 6 >> j & 1 ? 1 : -1;
   if (i) rotate(own.R, d, n);
   for (int j = 0; j < 3; j++) square += n[j] * n[j];
-  for (int j = 0; j < 3; j++) n[j] = square > 1e-24 ? n[j] / sqrt_(square) : j == 2;
+  double scale = inverse_(sqrt_(max_(square, 1e-300)));
+  for (int j = 0; j < 3; j++) n[j] = square > 1e-24 ? n[j] * scale : j == 2;
 }
-// Shapes that overlap: from the best guess, and if they overlap much from all that are not much worse.
-FN void part_from_guesses(Shape &a, Shape &b, double extent, Nearest &f) {
+// Shapes that overlap, if they are `deep` in each other: from the best guess, and if they overlap much from all
+// that are not much worse.
+FN void part_from_guesses(Shape &a, Shape &b, double extent, bool deep, Nearest &f) {
   double over[GUESSES], most = 1e300;
   Nearest other;
-  f.dist = -1e300;
-  int best = 0;
-  for (int i = 0; i < GUESSES; i++) {
+  int best = 0, k = -1;
+  for (int i = 0; deep && i < GUESSES; i++) {
     guess(a, b, i, other.n);
     over[i] = overlap(a, b, other.n);
     if (over[i] < most) most = over[i], best = i;
   }
-  for (int k = -1; k < GUESSES; k++) {
-    int i = k < 0 ? best : k;
-    if (k >= 0 && (k == best || over[k] > 2 * most || f.dist > -0.02 * extent)) continue;
+  if (deep) f.dist = -1e300;
+  for (int i = deep ? best : GUESSES; i < GUESSES; i = k) {
     guess(a, b, i, other.n);
     part(a, b, over[i], extent, other);
     if (other.dist > f.dist) f = other;
+    do k++;
+    while (k < GUESSES && (k == best || over[k] > 2 * most || f.dist > -0.02 * extent));
   }
 }
 
-// `guided`: f.n is a direction along which they overlap little.
-FN bool nearest(Shape &a, Shape &b, double margin, double extent, bool guided, Nearest &f) {
+FN bool nearest(Shape &a, Shape &b, double margin, double extent, Nearest &f) {
   double x[3], none[3] = {0, 0, 0}, radius = a.radius + b.radius;
-  for (int j = 0; j < 3; j++) x[j] = guided ? -f.n[j] : a.centre[j] - b.centre[j];
+  for (int j = 0; j < 3; j++) x[j] = a.centre[j] - b.centre[j];
   if (dot3(x, x) < 1e-24) x[2] = 1;
   double length = between(a, b, none, margin + radius, x, f.on_a, f.at);
-  if (length > margin + radius) return false;
-  if (length > 1e-6 * extent) {
-    for (int j = 0; j < 3; j++) f.n[j] = -x[j] / length, f.on_b[j] = f.on_a[j] - x[j];
-    f.dist = length;
-  } else {
-    if (guided) part(a, b, overlap(a, b, f.n), extent, f);
-    else part_from_guesses(a, b, extent, f);
-  }
+  bool near = length <= margin + radius, deep = near && length <= 1e-6 * extent;
+  double scale = -inverse_(max_(length, 1e-300));
+  f.dist = length;
+  for (int j = 0; j < 3; j++) f.n[j] = scale * x[j], f.on_b[j] = f.on_a[j] - x[j];
+  part_from_guesses(a, b, extent, deep, f);
   f.dist -= radius;
   for (int j = 0; j < 3; j++) f.on_a[j] += a.radius * f.n[j], f.on_b[j] -= b.radius * f.n[j];
-  return f.dist < margin;
+  return near && f.dist < margin;
 }

@@ -157,7 +157,7 @@ APART int cut(const double (*by)[3], int sides, const double *n, double (*p)[3],
       double next = dot3(d, away);
       bool crosses = (over < 1e-10) != (next < 1e-10);
       if (crosses) {
-        double part = over / (over - next);
+        double part = over * inverse_(over - next);
         for (int j = 0; j < 3; j++) out[kept][j] = P[j] + part * (Q[j] - P[j]);
         kept++;
       }

@@ -8,19 +8,19 @@
 // Contacts of a shape in the axes of height field f, from its middle. Returns how many there are.
 STAGE int shape_on_ground(const World &w, int f, Shape &s, GroundSpot *spots) {
   int count = 0, cols = HFIELD_COLS[f] - 1, rows = HFIELD_ROWS[f] - 1;
-  double half[2], step[2], low[3], high[3], base = -w.shared[AT_hfield(f, 3)], extent = extent_of(s);
+  double half[2], step[2], cells[2], low[3], high[3], base = -w.shared[AT_hfield(f, 3)], extent = extent_of(s);
   for (int j = 0; j < 3; j++) {
     double d[3] = {0, 0, 0}, x[3];
     d[j] = 1, support_of(s, d, x), high[j] = x[j];
     d[j] = -1, support_of(s, d, x), low[j] = x[j];
     if (j == 2) continue;
-    half[j] = w.shared[AT_hfield(f, j)], step[j] = 2 * half[j] / (j ? rows : cols);
+    half[j] = w.shared[AT_hfield(f, j)], step[j] = 2 * half[j] * inverse_(j ? rows : cols), cells[j] = inverse_(step[j]);
     if (high[j] < -half[j] || low[j] > half[j]) return 0;
   }
   if (high[2] < base) return 0;
-  int c0 = grid_index((float)((low[0] + half[0]) / step[0]), cols), r0 = grid_index((float)((low[1] + half[1]) / step[1]), rows);
-  int c1 = grid_index((float)((high[0] + half[0]) / step[0]) + 0.999999f, cols);
-  int r1 = grid_index((float)((high[1] + half[1]) / step[1]) + 0.999999f, rows);
+  int c0 = grid_index((float)((low[0] + half[0]) * cells[0]), cols), r0 = grid_index((float)((low[1] + half[1]) * cells[1]), rows);
+  int c1 = grid_index((float)((high[0] + half[0]) * cells[0]) + 0.999999f, cols);
+  int r1 = grid_index((float)((high[1] + half[1]) * cells[1]) + 0.999999f, rows);
   for (int r = r0; r < r1; r++) for (int c = c0; c < c1; c++) {
     float z[4] = {HEIGHT(f, r + 1, c), HEIGHT(f, r, c), HEIGHT(f, r + 1, c + 1), HEIGHT(f, r, c + 1)};
     for (int second = 0; second < 2; second++) {
@@ -34,7 +34,7 @@ STAGE int shape_on_ground(const World &w, int f, Shape &s, GroundSpot *spots) {
         int k = second + i % 3;
         double *x = prism.prism[i];
         x[0] = step[0] * (c + (k > 1)) - half[0], x[1] = step[1] * (r + 1 - k % 2) - half[1], x[2] = i < 3 ? z[k] : base;
-        for (int j = 0; j < 3; j++) middle[j] += x[j] / 6;
+        for (int j = 0; j < 3; j++) middle[j] += x[j] * (1.0 / 6);
       }
       for (int i = 0; i < 6; i++) for (int j = 0; j < 3; j++) prism.prism[i][j] -= middle[j];
       for (int j = 0; j < 3; j++) prism.centre[j] = middle[j];
@@ -45,12 +45,12 @@ STAGE int shape_on_ground(const World &w, int f, Shape &s, GroundSpot *spots) {
         if (s.kind != BOX_SHAPE || !touch_with_corners(prism, s, depth, found)) part(prism, s, depth, extent, found);
         if (HAS_HULLS && s.kind == HULL_SHAPE && found.dist < -0.02 * extent) {  // two edges may be the least
           Nearest other;
-          part_from_guesses(prism, s, extent, other);
+          part_from_guesses(prism, s, extent, true, other);
           if (other.dist > found.dist) found = other;
         }
       } else
 #endif
-      if (!nearest(prism, s, 0, extent, false, found)) continue;
+      if (!nearest(prism, s, 0, extent, found)) continue;
       if (count < MAXTOUCH) {
         spots[count].dist = (float)found.dist;
         for (int j = 0; j < 3; j++) {

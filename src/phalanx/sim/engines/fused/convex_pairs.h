@@ -18,7 +18,8 @@ FN void shape_of(const World &w, const Pairs &X, int g, const F *centre, int l, 
     s.radius = element(T(geom, g, 6), l);
     for (int j = 0; j < 3; j++) s.R[3 * j + 2] = element(X.axis(g)[j], l), s.size[1] += s.R[3 * j + 2] * s.R[3 * j + 2];
     s.size[1] = sqrt_(s.size[1]);
-    for (int j = 0; j < 3; j++) s.R[3 * j + 2] /= max_(s.size[1], 1e-300);
+    double scale = inverse_(max_(s.size[1], 1e-300));
+    for (int j = 0; j < 3; j++) s.R[3 * j + 2] *= scale;
   }
 #if HAS_HULLS
   s.corners = w.shared + AT_hull_corner(HULL_CORNER0[g], 0), s.faces = w.shared + AT_hull_face(HULL_FACE0[g], 0);
@@ -42,7 +43,7 @@ FN void spot_of(const Nearest &f, Spot &spot) {
 APART int convex_contacts(Shape &a, Shape &b, double margin, Spot *spots) {
   Nearest f;
   double extent = min_(extent_of(a), extent_of(b));
-  if (!nearest(a, b, margin, extent, false, f)) return 0;
+  if (!nearest(a, b, margin, extent, f)) return 0;
   spot_of(f, spots[0]);
   if (!MULTICCD || a.kind == POINT_SHAPE || a.kind == ELLIPSOID_SHAPE || b.kind == ELLIPSOID_SHAPE) return 1;
   int lying = lying_contacts(a, b, f, margin, spots);
@@ -72,15 +73,13 @@ STAGE B boxes_apart(const World &w, const Pairs &X, int g1, int g2, const F *dif
   }
   return apart;
 }
-STAGE int touch_convex(const World &w, const Pairs &X, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
+FN int touch_convex(const World &w, const Pairs &X, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
   F none[3], away[3];
   int most = 0;
-  near = near & !boxes_apart(w, X, g1, g2, dif, margin);
-  if (!any_(near)) return 0;
   no_touches(t);
   EACH(j, 3) none[j] = ZERO, away[j] = ZERO - dif[j];
   for (int l = 0; l < WORLDS; l++) {
-    if (!element_on(near, l)) continue;
+    if (WORLDS > 1 && !element_on(near, l)) continue;
     Shape a, b;
     Spot spots[4];
     shape_of(w, X, g1, none, l, a), shape_of(w, X, g2, away, l, b);

@@ -39,6 +39,7 @@ FN bool element_on(B a, int l) { return a[l] != 0; }
 FN void set_element(F &a, int l, float value) { a[l] = value; }
 FN float sqrt_(float a) { return __builtin_sqrtf(a); }
 FN double sqrt_(double a) { return __builtin_elementwise_sqrt(a); }
+FN double inverse_(double a) { return 1 / a; }
 FN float abs_(float a) { return __builtin_fabsf(a); }
 FN float max_(float a, float b) { return a > b ? a : b; }
 FN float min_(float a, float b) { return a < b ? a : b; }

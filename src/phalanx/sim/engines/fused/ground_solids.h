@@ -5,7 +5,8 @@
 FN bool reaches_over(Shape &prism, Shape &s, const double *d, double &least, double *best) {
   double n[3], square = dot3(d, d), over;
   if (square < 1e-18) return true;  // parallel edges have no direction
-  for (int j = 0; j < 3; j++) n[j] = d[j] / sqrt_(square);
+  double scale = inverse_(sqrt_(square));
+  for (int j = 0; j < 3; j++) n[j] = d[j] * scale;
   over = overlap(prism, s, n);
   if (over < least - 1e-9) {
     least = over;
@@ -89,7 +90,7 @@ FN bool touch_with_corners(const Shape &prism, const Shape &s, double depth, Nea
     for (int j = 0; j < 3; j++) u[j] = p[1][j] - p[0][j], v[j] = q[1][j] - q[0][j], apart[j] = q[0][j] - p[0][j];
     cross(u, v, across), cross(apart, v, t);
     if (dot3(across, across) < 1e-12 * dot3(u, u) * dot3(v, v)) return false;
-    double along = dot3(t, across) / dot3(across, across);
+    double along = dot3(t, across) * inverse_(dot3(across, across));
     for (int j = 0; j < 3; j++) f.on_a[j] = p[0][j] + along * u[j];
   } else {
     for (int j = 0; j < 3; j++) f.on_a[j] = of_box == 1 ? q[0][j] + depth * f.n[j] : p[0][j];

@@ -100,7 +100,7 @@ FN B near_each_other(const World &w, const Pairs &X, int i, F *dif, F *shift) {
   EACH(j, 3) shift[j] = ZERO;
   if (ACROSS_TREES) tree_shift(w, GEOM_SLOT[g1], GEOM_SLOT[g2], shift);
   EACH(j, 3) dif[j] = X.centre(g1)[j] - X.centre(g2)[j] - shift[j], square += dif[j] * dif[j];
-  return square < reach * reach;
+  return overlapping(w, X, PAIR_KIND[i], g1, g2, dif, T(pair, i, 1), square < reach * reach);
 }
 FN void add_touches(World &w, Pairs &X, int i, const F *dif, const F *shift, B near) {
   Touches t;
@@ -218,13 +218,13 @@ FN void static_contacts(World &w, Contacts &C, Pairs &X, int k) {
     EACH(j, 3) {
       dif[j] = X.centre(g1)[j] - X.centre(g2)[j], square += dif[j] * dif[j];
     }
-    B near = square < reach * reach;
-    if (!any_(near)) continue;
     Touches t;
     F margin = T(point, row, 7);
+    B near = overlapping(w, X, STATIC_KIND[i], g1, g2, dif, margin, square < reach * reach);
     bool boxes = HAS_BOX_FIELDS && STATIC_KIND[i] >= BOXES_SPHERE;
-    int count = boxes ? touch_boxes(w, X, STATIC_KIND[i], g1, g2, margin, near, t)
-                      : find_touches(w, X, STATIC_KIND[i], g1, g2, dif, margin, near, t);
+    int count = 0;
+    if (any_(near)) count = boxes ? touch_boxes(w, X, STATIC_KIND[i], g1, g2, margin, near, t)
+                                  : find_touches(w, X, STATIC_KIND[i], g1, g2, dif, margin, near, t);
     for (int m = 0; m < count; m++) {
       F n[3], tangent[3], r = t.dist[m] - margin;
       B on = r < 0.0f;

@@ -207,17 +207,30 @@ FN int touch_ground_with_shape(const World &, const Pairs &, int, int, const F *
 FN int touch_boxes(const World &, const Pairs &, int, int, int, F, B, Touches &) { return 0; }
 #endif
 
-// Contacts of geoms g1 and g2 in worlds that are `near`; returns the most of a world.
-FN int find_touches(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
-  if (HAS_SOLID_PAIRS && kind > CAPSULE_CAPSULE && kind < PLANE_CYLINDER) return touch_solids(w, X, kind, g1, g2, dif, margin, near, t);
-#if HAS_GROUND_SOLIDS
-  if (kind >= HFIELD_BOX) return touch_ground_with_shape(w, X, g1, g2, dif, near, t);
+// Worlds of `near` where the boxes around two geoms overlap, too, which counts if more than that takes long to find.
+FN B overlapping(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near) {
+#if HAS_CONVEX
+  if (kind >= SPHERE_ELLIPSOID && kind < HFIELD_BOX && any_(near)) return near & !boxes_apart(w, X, g1, g2, dif, margin);
 #endif
-  if (HAS_CONVEX && kind >= SPHERE_ELLIPSOID) return touch_convex(w, X, g1, g2, dif, margin, near, t);
-  if (HAS_PRISMS && kind >= HFIELD_ELLIPSOID) return touch_ground_with_shape(w, X, g1, g2, dif, near, t);
-  if (HAS_LOWEST && kind >= PLANE_ELLIPSOID) return touch_plane_lowest(w, X, g1, g2, dif, margin, near, t);
-  if (HAS_HFIELDS && kind > PLANE_CYLINDER) return touch_ground(w, X, g1, g2, dif, near, t);
-  if (HAS_CYLINDERS && kind == PLANE_CYLINDER) return touch_plane(w, X, g1, g2, dif, margin, t);
-  touch_capsules(X, kind, g1, g2, dif, T(geom, g1, 6), T(geom, g2, 6), t);
-  return 1;
+  return near;
+}
+// Contacts of geoms g1 and g2 in worlds that are `near`; returns the most of a world. One kind after the other, as
+// the call in the last of many branches would lie deep in them, see convex.h.
+FN int find_touches(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
+  bool solids = HAS_SOLID_PAIRS && kind > CAPSULE_CAPSULE && kind < PLANE_CYLINDER;
+  bool cornered = HAS_GROUND_SOLIDS && kind >= HFIELD_BOX, convex = HAS_CONVEX && kind >= SPHERE_ELLIPSOID && !cornered;
+  bool prisms = cornered || (HAS_PRISMS && kind >= HFIELD_ELLIPSOID && !convex);
+  bool lowest = HAS_LOWEST && kind >= PLANE_ELLIPSOID && !convex && !prisms;
+  bool ground = HAS_HFIELDS && kind > PLANE_CYLINDER && !convex && !prisms && !lowest;
+  bool plane = HAS_CYLINDERS && kind == PLANE_CYLINDER;
+  int count = 1;
+  if (solids) count = touch_solids(w, X, kind, g1, g2, dif, margin, near, t);
+  if (convex) count = touch_convex(w, X, g1, g2, dif, margin, near, t);
+  if (prisms) count = touch_ground_with_shape(w, X, g1, g2, dif, near, t);
+  if (lowest) count = touch_plane_lowest(w, X, g1, g2, dif, margin, near, t);
+  if (ground) count = touch_ground(w, X, g1, g2, dif, near, t);
+  if (plane) count = touch_plane(w, X, g1, g2, dif, margin, t);
+  if (!solids && !convex && !prisms && !lowest && !ground && !plane)
+    touch_capsules(X, kind, g1, g2, dif, T(geom, g1, 6), T(geom, g2, 6), t);
+  return count;
 }
