@@ -286,9 +286,16 @@ def test_training_on_a_gpu_repeats_bit_for_bit(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
-def test_a_step_that_takes_too_much_of_a_gpus_memory_is_left_to_warp(monkeypatch):
-    monkeypatch.setattr(cuda, "MOST_LOCAL", 1e-4)
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("MOST_LOCAL", 1e-4, "of the GPU's memory, for its pairs of shapes"),
+        ("places_used_twice", lambda _: 1, "too few places where threads wait"),
+    ],
+)
+def test_a_step_that_a_gpu_cannot_run_well_is_left_to_warp(name, value, reason, monkeypatch):
+    monkeypatch.setattr(cuda, name, value)
     text = Text(model_of(free('size=".1"'), row(20, 'euler="0 0 5"')))
     sim = Sim(text, N, "cuda", engine="auto")
     assert sim.engine.name == "warp"
-    assert "of the GPU's memory, for its pairs of shapes" in sim.engine.reason
+    assert reason in sim.engine.reason

@@ -1,6 +1,6 @@
 """What ptxas makes of the fused step: threads of a warp have enough places to wait for each other.
 
-It needs NVRTC and nvdisasm, but no GPU."""
+It needs NVRTC, and one test nvdisasm, but no GPU."""
 
 import os
 import re
@@ -13,6 +13,7 @@ import pytest
 from phalanx import tasks
 from phalanx.sim import Sim
 from phalanx.sim.engines.fused import cpu, cuda, engine, spreading
+from phalanx.sim.engines.fused.machine_code import places_used_twice
 from test_fused import TASKS, Text
 from test_fused_boxes import CONVEX as ROUND
 from test_fused_boxes import ROBOTS, SHAPES, free, model_of, robot
@@ -20,20 +21,6 @@ from test_fused_convex import MESHES
 from test_fused_convex import MODELS as CONVEX
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="needs NVRTC")
-SPILLED = re.compile(r"BMOV\.32\S* B\d+, R")
-"""A place that is read back from a register, as another wait had it meanwhile."""
-
-
-def disassembler():
-    """nvdisasm, which comes with CUDA and with Triton."""
-    try:
-        import triton
-
-        own = Path(triton.__file__).parent / "backends/nvidia/bin"
-    except ImportError:
-        own = Path()
-    found = shutil.which("nvdisasm", path=f"{os.environ['PATH']}:/usr/local/cuda/bin:{own}")
-    return found or pytest.skip("needs nvdisasm")
 
 
 class Seen(Exception):
@@ -74,10 +61,44 @@ STEPS = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_ptxas_has_a_place_for_each_wait_of_a_step(name, monkeypatch, tmp_path):
-    program = disassembler()
-    cubin = tmp_path / "step.cubin"
-    cubin.write_bytes(cuda.compile_cubin(text_of(STEPS[name], monkeypatch), "sm_90"))
-    code = subprocess.run([program, "-c", cubin], capture_output=True, text=True, check=True).stdout
-    assert "BSSY" in code  # places, as these programs name them
-    assert not SPILLED.findall(code)
+def test_ptxas_has_a_place_for_each_wait_of_a_step(name, monkeypatch):
+    assert not places_used_twice(cuda.compile_cubin(text_of(STEPS[name], monkeypatch), "sm_90"))
+
+
+def nested(count):
+    """CUDA text of `count` functions, each of which calls the one before in a branch of a loop."""
+    call = "__device__ __noinline__ int"
+    text = f"{call} f0(int x, const int *p) {{ return p[x & 255]; }}\n"
+    for k in range(1, count):
+        text += f"""{call} f{k}(int x, const int *p) {{
+          int s = x;
+          for (int i = 0; i < p[x + {k} & 255]; i++) if (p[s & 255] > {k}) s += f{k - 1}(s + i, p);
+          return s;
+        }}\n"""
+    return f"""{text}extern "C" __global__ void run(int *p) {{
+      p[threadIdx.x] = f{count - 1}(p[threadIdx.x], p);
+    }}"""
+
+
+def disassembler():
+    """nvdisasm, which comes with CUDA and with Triton."""
+    try:
+        import triton
+
+        own = Path(triton.__file__).parent / "backends/nvidia/bin"
+    except ImportError:
+        own = Path()
+    found = shutil.which("nvdisasm", path=f"{os.environ['PATH']}:/usr/local/cuda/bin:{own}")
+    return found or pytest.skip("needs nvdisasm")
+
+
+@pytest.mark.parametrize("gpu", ["sm_75", "sm_80", "sm_90", "sm_100", "sm_120"])
+def test_places_used_twice_are_those_that_nvdisasm_shows(gpu, tmp_path):
+    program, cubin = disassembler(), tmp_path / "nested.cubin"
+    for count in (2, 9):
+        cubin.write_bytes(cuda.compile_cubin(nested(count), gpu))
+        code = subprocess.run([program, "-c", cubin], capture_output=True, text=True, check=True)
+        shown = len(re.findall(r"BMOV\.32 B\d+, R", code.stdout))
+        assert places_used_twice(cubin.read_bytes()) == shown
+        assert "BSSY" in code.stdout  # places, as these programs name them
+    assert shown

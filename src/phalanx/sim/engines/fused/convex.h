@@ -5,8 +5,8 @@
 // On a GPU a branch or loop around a call takes one of twelve places where threads of a warp wait for each other, and
 // so does the call itself. With more, ptxas uses places twice, and threads go ahead of others while code counts on all
 // being together, as where it keeps a number once for a warp: they then step with that of another body, or read memory
-// that is not theirs. So functions here end in one place, loops have one condition, and callers decide first and then
-// call in one branch; tests/test_fused_places_cuda.py looks at what ptxas makes of it.
+// that is not theirs; such a step is refused, see machine_code.py. So functions here end in one place, loops have one
+// condition, and callers decide first and then call in one branch.
 
 FN double abs_(double a) { return a < 0 ? -a : a; }
 FN double max_(double a, double b) { return a > b ? a : b; }

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from phalanx.compute.cache import NotCompiled, kept
 from phalanx.errors import PhalanxError
+from phalanx.sim.engines.fused.machine_code import places_used_twice
 from phalanx.sim.engines.fused.source import Sizes, read
 
 THREADS = (256, 128, 64, 32)
@@ -41,6 +42,11 @@ class CudaStep:
         major, minor = torch.cuda.get_device_capability(device)
         text = source(constants, self._block)
         cubin = kept(f"// {FLAGS}\n{text}", f"sm_{major}{minor}", compile_cubin)
+        if places_used_twice(cubin):
+            raise PhalanxError(
+                "CUDA's compiler has too few places where threads wait for each other for the fused"
+                " step with these shapes, so that contacts could be wrong; use engine=warp"
+            )
         driver = _bindings("driver")
         with torch.cuda.device(device):
             torch.cuda.current_stream().synchronize()  # makes torch's context current
