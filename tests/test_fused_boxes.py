@@ -14,7 +14,7 @@ from phalanx.sim.engines.fused.boxfields import MANY
 from phalanx.sim.engines.fused.engine import FusedEngine
 from phalanx.sim.engines.fused.source import Sizes
 from phalanx.sim.engines.fused.structure import Structure
-from phalanx.sim.engines.fused.values import rules_of_boxes
+from phalanx.sim.engines.fused.values import DoesNotFit, rules_of_boxes
 from test_fused import Text, exact, make, stepped
 from test_fused_convex import MESHES, STONE
 from test_fused_ground import errors, hills
@@ -686,3 +686,48 @@ def test_lanes_step_on_many_boxes_as_one_lane_does(request):
         off += ((one.qvel - many.qvel).abs().amax(1) > 2e-3).tolist()
         assert one.qfrc_constraint.any()
     assert sum(off) <= 1
+
+
+@pytest.mark.parametrize("margin", [-0.05, -0.3])
+def test_a_margin_below_zero_is_mujocos(margin):
+    body = free(f'size=".1" margin="{margin}"') + free(
+        f'type="box" size=".1 .2 .3" margin="{margin}"'
+    )
+    text = Text(model_of(body))
+    ours, theirs = (Sim(text, 64, "cpu", engine=name) for name in ("fused", "mujoco"))
+    dropped(theirs, torch.Generator().manual_seed(0))
+    for name in ("qpos", "qvel"):
+        getattr(ours, name).copy_(getattr(theirs, name))
+    ours.step()
+    theirs.step()
+    assert ((ours.qvel - theirs.qvel).abs() > 1e-3 * theirs.qvel.abs().amax()).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("engine", ["auto", "fused"])
+def test_a_step_that_grows_too_large_is_left_and_took_no_time(monkeypatch, engine):
+    monkeypatch.setattr(cpu, "SIZES", Sizes(pairs=4, rows=8, ground=1))
+    make, made = cpu.CpuStep, []
+
+    def step(text, threads):
+        made.append(text)
+        if len(made) == 2:
+            raise DoesNotFit("it would take 80 GiB; use another engine")
+        return make(text, threads)
+
+    monkeypatch.setattr(cpu, "CpuStep", step)
+    text = Text(model_of("".join(map(free, SHAPES["boxes"]))))
+    sim, theirs = Sim(text, 64, "cpu", engine=engine), Sim(text, 64, "cpu", engine="mujoco")
+    dropped(sim, torch.Generator().manual_seed(0))
+    before = {name: getattr(sim, name).clone() for name in ("qpos", "qvel", "time")}
+    for name in ("qpos", "qvel"):
+        getattr(theirs, name).copy_(before[name])
+    if engine == "fused":
+        with pytest.raises(PhalanxError, match="80 GiB"):
+            sim.step()
+        assert all(torch.equal(getattr(sim, name), value) for name, value in before.items())
+        return
+    sim.step()
+    theirs.step()
+    assert sim.engine.name == "mujoco"
+    assert sim.engine.reason == "it would take 80 GiB"
+    assert torch.equal(sim.qvel, theirs.qvel)

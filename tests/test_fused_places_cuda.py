@@ -49,9 +49,25 @@ def task(name, **options):
     return lambda: tasks.make(name, num_envs=64, device="cpu", engine="fused", **options)
 
 
+ALL = SHAPES | ROUND
+MIXED = [("hulls",), ("boxes", "hulls"), ("spheres", "capsules", "boxes"), tuple(ALL)]
+
+
+def on_boxes(kinds):
+    return scene(model_of("".join(free(ALL[k][0]) for k in kinds), assets=MESHES))
+
+
+def on_a_height_field(kinds):
+    field = '<hfield name="ground" nrow="9" ncol="9" size="2 2 .3 .1"/></asset>'
+    shapes = "".join(free(ALL[k][0]) for k in kinds)
+    return scene(f"""<mujoco>{MESHES.replace("</asset>", field)}<worldbody>
+      <geom type="hfield" hfield="ground"/>{shapes}</worldbody></mujoco>""")
+
+
 STEPS = {
-    **{f"{k} on boxes": scene(model_of("".join(map(free, geoms)), assets=MESHES))
-       for k, geoms in (SHAPES | ROUND).items()},
+    **{f"{k} on boxes": on_boxes([k]) for k in ALL},
+    **{f"{' and '.join(kinds)} on boxes": on_boxes(kinds) for kinds in MIXED[1:]},
+    **{f"{' and '.join(kinds)} on a height field": on_a_height_field(kinds) for kinds in MIXED},
     **{f"convex {k}": scene(xml.replace("<worldbody>", f"{MESHES}<worldbody>", 1))
        for k, (_, xml, *_rest) in CONVEX.items()},
     **{f"{k} on boxes": (lambda k=k: robot(k, 64)) for k in ROBOTS},
@@ -87,8 +103,8 @@ def disassembler():
 
         own = Path(triton.__file__).parent / "backends/nvidia/bin"
     except ImportError:
-        own = Path()
-    found = shutil.which("nvdisasm", path=f"{os.environ['PATH']}:/usr/local/cuda/bin:{own}")
+        own = Path("/")
+    found = shutil.which("nvdisasm", path=f"{os.environ.get('PATH', '')}:/usr/local/cuda/bin:{own}")
     return found or pytest.skip("needs nvdisasm")
 
 

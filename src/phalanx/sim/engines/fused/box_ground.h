@@ -13,7 +13,9 @@ FN void half_extents(const World &w, const Pairs &X, int kind, int g, const F *R
     EACH(i, 3) half[j] += T(solid, SOLID_OF[g], 9 + (kind == BOXES_CYLINDER ? i / 2 : i)) * abs_(R[3 * j + i]);
   }
 }
-// Contacts of geom g in world l with one box, `at` from its centre; `first`: the box is the pair's first geom.
+// Contacts of geom g in world l with one box, `at` from its centre; `first`: the box is the pair's first geom. CURVED:
+// by supporting points, see convex.h.
+template <bool CURVED>
 FN int touch_box(const World &w, const Pairs &X, int kind, int g, const F *R, bool first, const float *at, const float *size,
                  float margin, int l, Spot *spots) {
   Box box;
@@ -24,7 +26,7 @@ FN int touch_box(const World &w, const Pairs &X, int kind, int g, const F *R, bo
     box.centre[j] = centre[j] + at[j], box.size[j] = size[j];
   }
 #if HAS_CONVEX_ON_BOXES
-  if (kind > BOXES_BOX) {
+  if constexpr (CURVED) {
     F none[3] = {ZERO, ZERO, ZERO};
     Shape own, other;
     shape_of(w, X, g, none, l, own);
@@ -51,8 +53,8 @@ FN bool next_box(const World &w, const Pairs &X, int fixed, int g, int f, const 
                  BoxSearch &s, float *at, float *size) {
   for (;;) {
     while (s.item == s.end) {
-      if (s.c == s.c1 && s.r == s.r1) return false;
-      if (s.c == s.c1) s.c = s.c0, s.r++;
+      if (s.c >= s.c1 && s.r >= s.r1) return false;
+      if (s.c >= s.c1) s.c = s.c0, s.r++;
       else s.c++;
       int cell = BOX_FIELD_CELL0[f] + s.r * BOX_FIELD_COLS[f] + s.c;
       if (bottom > BOX_CELL(cell, 1)) continue;
@@ -68,6 +70,7 @@ FN bool next_box(const World &w, const Pairs &X, int fixed, int g, int f, const 
     if (!apart) return true;
   }
 }
+template <bool CURVED>
 STAGE int touch_boxes(const World &w, const Pairs &X, int kind, int g1, int g2, F margin, B near, Touches &t) {
   bool first = BOX_FIELD_OF[g1] >= 0;
   int fixed = first ? g1 : g2, g = first ? g2 : g1, f = BOX_FIELD_OF[fixed], most = 0;
@@ -78,7 +81,8 @@ STAGE int touch_boxes(const World &w, const Pairs &X, int kind, int g1, int g2, 
   EACH(j, 3) half[j] += margin;
   EACH(j, 2) {  // in cells of the grid
     F at = X.centre(g)[j] - X.centre(fixed)[j] - T(box_field, f, j), cells = T(box_field, f, 2);
-    from[j] = (at - half[j]) * cells, to[j] = (at + half[j]) * cells;
+    F reach = max_(half[j], ZERO);  // a margin may be below zero
+    from[j] = (at - reach) * cells, to[j] = (at + reach) * cells;
   }
   low = X.centre(g)[2] - X.centre(fixed)[2] - half[2];
   near = near & (to[0] > 0.0f) & (to[1] > 0.0f) & (from[0] < (float)cols) & (from[1] < (float)rows);
@@ -92,7 +96,7 @@ STAGE int touch_boxes(const World &w, const Pairs &X, int kind, int g1, int g2, 
     int count = 0;
     while (element_on(near, l) && next_box(w, X, fixed, g, f, half, element(low, l), l, s, at, size)) {
       Spot spots[8];
-      int n = touch_box(w, X, kind, g, R, first, at, size, element(margin, l), l, spots);
+      int n = touch_box<CURVED>(w, X, kind, g, R, first, at, size, element(margin, l), l, spots);
       if (n && !most) no_touches(t), most = 1;
       for (int m = 0; m < n; m++, count++) if (count < MAXTOUCH) set_spot(t, count, l, spots[m]);
     }

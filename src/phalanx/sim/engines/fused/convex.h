@@ -3,10 +3,10 @@
 // square root of the precision of their distance. Part of touch.h.
 //
 // On a GPU a branch or loop around a call takes one of twelve places where threads of a warp wait for each other, and
-// so does the call itself. With more, ptxas uses places twice, and threads go ahead of others while code counts on all
-// being together, as where it keeps a number once for a warp: they then step with that of another body, or read memory
-// that is not theirs; such a step is refused, see machine_code.py. So functions here end in one place, loops have one
-// condition, and callers decide first and then call in one branch.
+// so does the call itself. With more, ptxas uses a place twice. Threads then go ahead of others, and code that keeps a
+// number once for a warp takes another thread's, or reads memory that is not its own. machine_code.py refuses such a
+// step. So functions here end in one place, loops have one condition, and callers decide first and then call in one
+// branch.
 
 FN double abs_(double a) { return a < 0 ? -a : a; }
 FN double max_(double a, double b) { return a > b ? a : b; }
@@ -48,8 +48,8 @@ FN int farthest_corner(const Shape &s, const double *d, int i) {
   const float *k = neighbours_of(s, i);
   for (bool go = true; go;) {
     int other = (int)*k++;
-    double along = other < 0 ? -1e300 : along_corner(s, d, other);
-    if (along > most) most = along, next = other;
+    double along = along_corner(s, d, other < 0 ? i : other);
+    if (other >= 0 && along > most) most = along, next = other;
     if (other < 0) go = next != i, i = next, k = neighbours_of(s, i);
   }
   return i;
@@ -150,8 +150,8 @@ APART bool reduce(Simplex &s, double *x) {
       for (int j = 0; j < 3; j++) x[j] = at[j];
     }
   }
-  if (!inside) s = kept;
-  return inside;
+  if (!inside && kept.n) s = kept;
+  return inside || !kept.n;  // none is nearest where numbers are not numbers
 }
 
 // The point of a - b - shift that is farthest along -x, `v`; p: where on `a` it is.

@@ -41,7 +41,8 @@ FN F abs_(F a) { return fabsf(a); }
 FN F power_(F x, F p) { return powf(x, p); }
 FN F sqrt_(F a) { return sqrtf(a); }
 #ifdef __CUDACC_RTC__
-// To about the last digit of a normal number, without branches, of which CUDA's own have many.
+// To about the last digit, without branches, of which CUDA's own have many. Numbers are 1e-300 to 1e300: a root of
+// less is 1e-150, and zero and infinity have no inverse.
 FN double inverse_(double a) {
   double x;
   asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(x) : "d"(a));

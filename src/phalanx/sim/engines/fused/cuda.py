@@ -15,6 +15,7 @@ from phalanx.compute.cache import NotCompiled, kept
 from phalanx.errors import PhalanxError
 from phalanx.sim.engines.fused.machine_code import places_used_twice
 from phalanx.sim.engines.fused.source import Sizes, read
+from phalanx.sim.engines.fused.values import DoesNotFit
 
 THREADS = (256, 128, 64, 32)
 """Of a block: as many as leave a block to nearly every multiprocessor. Warps of a block wait for
@@ -43,9 +44,9 @@ class CudaStep:
         text = source(constants, self._block)
         cubin = kept(f"// {FLAGS}\n{text}", f"sm_{major}{minor}", compile_cubin)
         if places_used_twice(cubin):
-            raise PhalanxError(
+            raise DoesNotFit(
                 "CUDA's compiler has too few places where threads wait for each other for the fused"
-                " step with these shapes, so that contacts could be wrong; use engine=warp"
+                " step with these shapes, so that contacts could be wrong; use another engine"
             )
         driver = _bindings("driver")
         with torch.cuda.device(device):
@@ -118,9 +119,9 @@ def _check_room(driver: Any, kernel: Any, device: torch.device) -> None:
     threads = gpu.multi_processor_count * gpu.max_threads_per_multi_processor
     needed = int(_checked(driver.cuFuncGetAttribute(name, kernel))) * threads
     if needed > MOST_LOCAL * gpu.total_memory:
-        raise PhalanxError(
+        raise DoesNotFit(
             f"the fused step would take {needed / 2**30:.0f} GiB of the GPU's memory, for its pairs"
-            " of shapes; use engine=warp, or fewer shapes that can touch each other"
+            " of shapes; use another engine"
         )
 
 

@@ -142,8 +142,16 @@ class FusedEngine:
         self._left_by_forces = _FORCES - (set() if acc.all() else {"sensordata"})
 
     def _change_to(self, structure: Structure) -> None:
+        """Step with another structure; raises PhalanxError with the one before if that cannot be
+        built."""
+        before = self._structure
         self._take(structure)
-        self._build()
+        try:
+            self._build()
+        except PhalanxError:
+            self._take(before)
+            self._build()
+            raise
 
     def _take(self, structure: Structure) -> None:
         self._structure, gpu = structure, self.device.type == "cuda"
@@ -398,10 +406,16 @@ class FusedEngine:
         many = s.pairs or s.box_fields or hfields(s)
         if not many or not int(self._overflow.max()):
             return None
+        sizes, self._sizes = self._sizes, self._sizes.doubled
+        try:
+            self._build()
+        except DoesNotFit:  # more than a GPU holds
+            self._sizes = sizes
+            self._build()
+            self.rewind()
+            raise
         self._overflow.zero_()
         self.forget_graphs()  # those that there are are invalid
-        self._sizes = self._sizes.doubled
-        self._build()
         self.update_tables()
         return (
             "contacts filled their memory, which was enlarged to"
@@ -563,15 +577,14 @@ class FusedEngine:
             seen.fill_(torch.nan)
         fields = {rule.box_field for rule, _ in broke}
         refusal = DoesNotFit(_ASKED.format(sentence(self.model, *broke[0])))
-        whole, parted = self._structure, None
+        parted = None
         if -1 not in fields and not self.captured:
-            parted = one_by_one(whole, fields, self.device.type, self._if_faster)
+            parted = one_by_one(self._structure, fields, self.device.type, self._if_faster)
         if parted is None:
             raise refusal
         try:
             self._change_to(parted)
         except PhalanxError as error:  # more than a GPU holds
-            self._change_to(whole)
             raise refusal from error
         self.update_tables()
 

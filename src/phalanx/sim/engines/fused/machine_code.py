@@ -12,7 +12,8 @@ _READ_BACK = 0x356
 def places_used_twice(cubin: bytes) -> int:
     """How often a place where threads wait for each other is read back from a register, as another
     wait had it meanwhile. More branches, loops and calls then lie around a call than a GPU has
-    places for, and threads may go ahead of others; see `convex.h`. cubin: an ELF file."""
+    places for, and threads may go ahead of others; see `convex.h`. A place that a function gives
+    back to its caller counts, too. cubin: an ELF file."""
     (start,) = struct.unpack_from("<Q", cubin, 0x28)
     size, count, names = struct.unpack_from("<HHH", cubin, 0x3A)
     # Of each section: name, type, flags, address, offset, size

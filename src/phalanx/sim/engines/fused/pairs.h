@@ -123,7 +123,7 @@ STAGE void body_contacts(World &w, Pairs &X) {
 #if LANES == 1
   for (int i = 0; i < NPAIR; i++) {
     B near = near_each_other(w, X, i, dif, shift);
-    if (any_(near)) add_touches(w, X, i, dif, shift, near);
+    if (WORLDS == 1 || any_(near)) add_touches(w, X, i, dif, shift, near);
   }
 #else
   // A lane looks at its share of the pairs and keeps those that are near each other; of these it finds the
@@ -221,10 +221,8 @@ FN void static_contacts(World &w, Contacts &C, Pairs &X, int k) {
     Touches t;
     F margin = T(point, row, 7);
     B near = overlapping(w, X, STATIC_KIND[i], g1, g2, dif, margin, square < reach * reach);
-    bool boxes = HAS_BOX_FIELDS && STATIC_KIND[i] >= BOXES_SPHERE;
-    int count = 0;
-    if (any_(near)) count = boxes ? touch_boxes(w, X, STATIC_KIND[i], g1, g2, margin, near, t)
-                                  : find_touches(w, X, STATIC_KIND[i], g1, g2, dif, margin, near, t);
+    if (WORLDS > 1 && !any_(near)) continue;
+    int count = find_touches(w, X, STATIC_KIND[i], g1, g2, dif, margin, near, t);
     for (int m = 0; m < count; m++) {
       F n[3], tangent[3], r = t.dist[m] - margin;
       B on = r < 0.0f;

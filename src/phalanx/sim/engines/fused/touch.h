@@ -198,16 +198,16 @@ FN int touch_plane_lowest(const World &, const Pairs &, int, int, const F *, F, 
 #if HAS_PRISMS
 #include "convex_ground.h"
 #else
-FN int touch_ground_with_shape(const World &, const Pairs &, int, int, const F *, B, Touches &) { return 0; }
+template <bool> FN int touch_ground_with_shape(const World &, const Pairs &, int, int, const F *, B, Touches &) { return 0; }
 #endif
 
 #if HAS_BOX_FIELDS
 #include "box_ground.h"
 #else
-FN int touch_boxes(const World &, const Pairs &, int, int, int, F, B, Touches &) { return 0; }
+template <bool> FN int touch_boxes(const World &, const Pairs &, int, int, int, F, B, Touches &) { return 0; }
 #endif
 
-// Worlds of `near` where the boxes around two geoms overlap, too, which counts if more than that takes long to find.
+// For shapes of convex.h, which take long, only worlds of `near` where the boxes around both overlap, too.
 FN B overlapping(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near) {
 #if HAS_CONVEX
   if (kind >= SPHERE_ELLIPSOID && kind < HFIELD_BOX && any_(near)) return near & !boxes_apart(w, X, g1, g2, dif, margin);
@@ -215,22 +215,29 @@ FN B overlapping(const World &w, const Pairs &X, int kind, int g1, int g2, const
   return near;
 }
 // Contacts of geoms g1 and g2 in worlds that are `near`; returns the most of a world. One kind after the other, as
-// the call in the last of many branches would lie deep in them, see convex.h.
+// the call in the last of many branches would lie deep in them, see convex.h; so where none is near, too.
 FN int find_touches(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
+  bool on = any_(near), boxes = HAS_BOX_FIELDS && kind >= BOXES_SPHERE, curved = HAS_CONVEX_ON_BOXES && kind > BOXES_BOX;
   bool solids = HAS_SOLID_PAIRS && kind > CAPSULE_CAPSULE && kind < PLANE_CYLINDER;
-  bool cornered = HAS_GROUND_SOLIDS && kind >= HFIELD_BOX, convex = HAS_CONVEX && kind >= SPHERE_ELLIPSOID && !cornered;
-  bool prisms = cornered || (HAS_PRISMS && kind >= HFIELD_ELLIPSOID && !convex);
-  bool lowest = HAS_LOWEST && kind >= PLANE_ELLIPSOID && !convex && !prisms;
-  bool ground = HAS_HFIELDS && kind > PLANE_CYLINDER && !convex && !prisms && !lowest;
+  bool cornered = HAS_GROUND_SOLIDS && kind >= HFIELD_BOX && !boxes;
+  bool convex = HAS_CONVEX && kind >= SPHERE_ELLIPSOID && !cornered && !boxes;
+  bool prisms = HAS_PRISMS && kind >= HFIELD_ELLIPSOID && !cornered && !convex && !boxes;
+  bool lowest = HAS_LOWEST && kind >= PLANE_ELLIPSOID && !convex && !cornered && !prisms && !boxes;
+  bool ground = HAS_HFIELDS && kind > PLANE_CYLINDER && !convex && !cornered && !prisms && !lowest && !boxes;
   bool plane = HAS_CYLINDERS && kind == PLANE_CYLINDER;
-  int count = 1;
-  if (solids) count = touch_solids(w, X, kind, g1, g2, dif, margin, near, t);
-  if (convex) count = touch_convex(w, X, g1, g2, dif, margin, near, t);
-  if (prisms) count = touch_ground_with_shape(w, X, g1, g2, dif, near, t);
-  if (lowest) count = touch_plane_lowest(w, X, g1, g2, dif, margin, near, t);
-  if (ground) count = touch_ground(w, X, g1, g2, dif, near, t);
-  if (plane) count = touch_plane(w, X, g1, g2, dif, margin, t);
-  if (!solids && !convex && !prisms && !lowest && !ground && !plane)
+  int count = 0;
+  if (on && curved) count = touch_boxes<true>(w, X, kind, g1, g2, margin, near, t);
+  if (on && boxes && !curved) count = touch_boxes<false>(w, X, kind, g1, g2, margin, near, t);
+  if (on && solids) count = touch_solids(w, X, kind, g1, g2, dif, margin, near, t);
+  if (on && convex) count = touch_convex(w, X, g1, g2, dif, margin, near, t);
+  if (on && cornered) count = touch_ground_with_shape<true>(w, X, g1, g2, dif, near, t);
+  if (on && prisms) count = touch_ground_with_shape<false>(w, X, g1, g2, dif, near, t);
+  if (on && lowest) count = touch_plane_lowest(w, X, g1, g2, dif, margin, near, t);
+  if (on && ground) count = touch_ground(w, X, g1, g2, dif, near, t);
+  if (on && plane) count = touch_plane(w, X, g1, g2, dif, margin, t);
+  if (on && !boxes && !solids && !convex && !cornered && !prisms && !lowest && !ground && !plane) {
     touch_capsules(X, kind, g1, g2, dif, T(geom, g1, 6), T(geom, g2, 6), t);
+    count = 1;
+  }
   return count;
 }

@@ -17,7 +17,8 @@ from phalanx.sim.engines.fused.touches import CONVEX, ON_BOXES, pair_kind
 
 
 class DoesNotFit(PhalanxError):
-    """An environment's model fields have values that the fused engine refuses; it did not step."""
+    """The fused engine refuses values of an environment's model fields, or a step as large as they
+    or contacts ask for; it did not step."""
 
 
 class Rule(NamedTuple):
