@@ -217,27 +217,24 @@ FN B overlapping(const World &w, const Pairs &X, int kind, int g1, int g2, const
 // Contacts of geoms g1 and g2 in worlds that are `near`; returns the most of a world. One kind after the other, as
 // the call in the last of many branches would lie deep in them, see convex.h; so where none is near, too.
 FN int find_touches(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
-  bool on = any_(near), boxes = HAS_BOX_FIELDS && kind >= BOXES_SPHERE, curved = HAS_CONVEX_ON_BOXES && kind > BOXES_BOX;
-  bool solids = HAS_SOLID_PAIRS && kind > CAPSULE_CAPSULE && kind < PLANE_CYLINDER;
-  bool cornered = HAS_GROUND_SOLIDS && kind >= HFIELD_BOX && !boxes;
-  bool convex = HAS_CONVEX && kind >= SPHERE_ELLIPSOID && !cornered && !boxes;
-  bool prisms = HAS_PRISMS && kind >= HFIELD_ELLIPSOID && !cornered && !convex && !boxes;
-  bool lowest = HAS_LOWEST && kind >= PLANE_ELLIPSOID && !convex && !cornered && !prisms && !boxes;
-  bool ground = HAS_HFIELDS && kind > PLANE_CYLINDER && !convex && !cornered && !prisms && !lowest && !boxes;
-  bool plane = HAS_CYLINDERS && kind == PLANE_CYLINDER;
-  int count = 0;
-  if (on && curved) count = touch_boxes<true>(w, X, kind, g1, g2, margin, near, t);
-  if (on && boxes && !curved) count = touch_boxes<false>(w, X, kind, g1, g2, margin, near, t);
-  if (on && solids) count = touch_solids(w, X, kind, g1, g2, dif, margin, near, t);
-  if (on && convex) count = touch_convex(w, X, g1, g2, dif, margin, near, t);
-  if (on && cornered) count = touch_ground_with_shape<true>(w, X, g1, g2, dif, near, t);
-  if (on && prisms) count = touch_ground_with_shape<false>(w, X, g1, g2, dif, near, t);
-  if (on && lowest) count = touch_plane_lowest(w, X, g1, g2, dif, margin, near, t);
-  if (on && ground) count = touch_ground(w, X, g1, g2, dif, near, t);
-  if (on && plane) count = touch_plane(w, X, g1, g2, dif, margin, t);
-  if (on && !boxes && !solids && !convex && !cornered && !prisms && !lowest && !ground && !plane) {
-    touch_capsules(X, kind, g1, g2, dif, T(geom, g1, 6), T(geom, g2, 6), t);
-    count = 1;
-  }
+  bool on = any_(near);
+  int count = on && kind <= CAPSULE_CAPSULE;
+  if (count) touch_capsules(X, kind, g1, g2, dif, T(geom, g1, 6), T(geom, g2, 6), t);
+  // In the order of KINDS in touches.py
+  if (HAS_SOLID_PAIRS && on && kind > CAPSULE_CAPSULE && kind < PLANE_CYLINDER)
+    count = touch_solids(w, X, kind, g1, g2, dif, margin, near, t);
+  if (HAS_CYLINDERS && on && kind == PLANE_CYLINDER) count = touch_plane(w, X, g1, g2, dif, margin, t);
+  if (HAS_HFIELDS && on && kind > PLANE_CYLINDER && kind < PLANE_ELLIPSOID) count = touch_ground(w, X, g1, g2, dif, near, t);
+  if (HAS_LOWEST && on && kind >= PLANE_ELLIPSOID && kind < HFIELD_ELLIPSOID)
+    count = touch_plane_lowest(w, X, g1, g2, dif, margin, near, t);
+  if (HAS_PRISMS && on && kind >= HFIELD_ELLIPSOID && kind < SPHERE_ELLIPSOID)
+    count = touch_ground_with_shape<false>(w, X, g1, g2, dif, near, t);
+  if (HAS_CONVEX && on && kind >= SPHERE_ELLIPSOID && kind < HFIELD_BOX)
+    count = touch_convex(w, X, g1, g2, dif, margin, near, t);
+  if (HAS_GROUND_SOLIDS && on && kind >= HFIELD_BOX && kind < BOXES_SPHERE)
+    count = touch_ground_with_shape<true>(w, X, g1, g2, dif, near, t);
+  if (HAS_BOX_FIELDS && on && kind >= BOXES_SPHERE && kind <= BOXES_BOX)
+    count = touch_boxes<false>(w, X, kind, g1, g2, margin, near, t);
+  if (HAS_CONVEX_ON_BOXES && on && kind > BOXES_BOX) count = touch_boxes<true>(w, X, kind, g1, g2, margin, near, t);
   return count;
 }
