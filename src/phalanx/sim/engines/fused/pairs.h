@@ -123,7 +123,7 @@ STAGE void body_contacts(World &w, Pairs &X) {
 #if LANES == 1
   for (int i = 0; i < NPAIR; i++) {
     B near = near_each_other(w, X, i, dif, shift);
-    if (WORLDS == 1 || any_(near)) add_touches(w, X, i, dif, shift, near);
+    if (WORLDS == 1 || any_(near)) add_touches(w, X, i, dif, shift, near);  // on a GPU, find_touches asks
   }
 #else
   // A lane looks at its share of the pairs and keeps those that are near each other; of these it finds the

@@ -214,8 +214,8 @@ FN B overlapping(const World &w, const Pairs &X, int kind, int g1, int g2, const
 #endif
   return near;
 }
-// Contacts of geoms g1 and g2 in worlds that are `near`; returns the most of a world. One kind after the other, as
-// the call in the last of many branches would lie deep in them, see convex.h; so where none is near, too.
+// Contacts of geoms g1 and g2 in worlds that are `near`, which may be none; returns the most of a world. Each kind
+// has a branch of its own, as the call in the last of nested ones would lie deep in them, see convex.h.
 FN int find_touches(const World &w, const Pairs &X, int kind, int g1, int g2, const F *dif, F margin, B near, Touches &t) {
   bool on = any_(near);
   int count = on && kind <= CAPSULE_CAPSULE;
