@@ -690,10 +690,8 @@ def test_lanes_step_on_many_boxes_as_one_lane_does(request):
 
 @pytest.mark.parametrize("margin", [-0.05, -0.3])
 def test_a_margin_below_zero_is_mujocos(margin):
-    body = free(f'size=".1" margin="{margin}"') + free(
-        f'type="box" size=".1 .2 .3" margin="{margin}"'
-    )
-    text = Text(model_of(body))
+    shapes = 'size=".1"', 'type="box" size=".1 .2 .3"'
+    text = Text(model_of("".join(free(f'{shape} margin="{margin}"') for shape in shapes)))
     ours, theirs = (Sim(text, 64, "cpu", engine=name) for name in ("fused", "mujoco"))
     dropped(theirs, torch.Generator().manual_seed(0))
     for name in ("qpos", "qvel"):

@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from phalanx import tasks
 from phalanx.sim.engines.fused import cuda
 from phalanx.sim.engines.fused.invweights import Invweights
+from phalanx.sim.engines.fused.machine_code import places_used_twice
 from phalanx.sim.engines.fused.numbers import Numbers, model_fields
 from phalanx.sim.engines.fused.spreading import spread
 from phalanx.sim.engines.fused.structure import Structure
@@ -60,7 +61,9 @@ def test_the_text_for_gpus_compiles_without_one(name):
     shapes = {name: lanes.arranged(name, values).shape[1:] for name, values in made.items()}
     wide = {"inertia", "limit", "point", "pair"}
     text = cuda.source(constants(structure, {"body_mass"}, wide, shapes, cuda.SIZES, lanes))
-    assert len(cuda.compile_cubin(text, "sm_90")) > 10_000
+    cubin = cuda.compile_cubin(text, "sm_90")
+    assert len(cubin) > 10_000
+    assert not places_used_twice(cubin)
 
 
 @pytest.mark.parametrize("name", ["Ant", "Go2Velocity"])
