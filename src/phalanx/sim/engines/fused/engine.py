@@ -409,7 +409,7 @@ class FusedEngine:
         sizes, self._sizes = self._sizes, self._sizes.doubled
         try:
             self._build()
-        except DoesNotFit:  # more than a GPU holds
+        except PhalanxError:  # more than a GPU holds, or not compiled
             self._sizes = sizes
             self._build()
             self.rewind()
