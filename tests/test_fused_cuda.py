@@ -290,7 +290,7 @@ def test_training_on_a_gpu_repeats_bit_for_bit(tmp_path):
     ("name", "value", "reason"),
     [
         ("MOST_LOCAL", 1e-4, "of the GPU's memory, for its pairs of shapes"),
-        ("places_used_twice", lambda _: 1, "too few places where threads wait"),
+        ("places_used_twice", lambda _: 1, "nested too deeply for a GPU"),
     ],
 )
 def test_a_step_that_a_gpu_cannot_run_well_is_left_to_warp(name, value, reason, monkeypatch):

@@ -125,7 +125,7 @@ FN int capsule_box(const float *centre, const float *half, float radius, const B
   int places = dot3(h, h) > 0 ? nearest_to_box(c, h, box.size, t) : 1, n = 0;
   for (int i = 0; i < places; i++) {
     float at[3];
-    Spot local;
+    Spot local = {};
     EACH(j, 3) at[j] = c[j] + t[i] * h[j];
     if (!sphere_box(at, radius, box.size, margin, local)) continue;
     Spot &spot = spots[n++];
@@ -198,7 +198,7 @@ FN int face_contacts(const Box &a, const Box &b, const float *M, const float *at
 // An axis that is square to a box's face has two edges there; the nearer counts.
 FN int edge_contact(const Box &a, const Box &b, const float *M, const float *at, int i, int j, const float *axis, float margin, Spot *spots) {
   int i1 = (i + 1) % 3, i2 = (i + 2) % 3, j1 = (j + 1) % 3, j2 = (j + 2) % 3;
-  float in_b[3], d[3] = {M[j], M[3 + j], M[6 + j]}, cosine = d[i], gap2 = 1e30f, gap[3], middle[3];
+  float in_b[3], d[3] = {M[j], M[3 + j], M[6 + j]}, cosine = d[i], gap2 = 1e30f, gap[3] = {}, middle[3] = {};
   rotate_back(M, axis, in_b);
   int twice_a = abs_(axis[i1]) < 1e-5f ? i1 : abs_(axis[i2]) < 1e-5f ? i2 : -1;
   int twice_b = abs_(in_b[j1]) < 1e-5f ? j1 : abs_(in_b[j2]) < 1e-5f ? j2 : -1;

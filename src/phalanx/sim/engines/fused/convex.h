@@ -7,6 +7,9 @@
 // number once for a warp takes another thread's, or reads memory that is not its own. machine_code.py refuses such a
 // step. So functions here end in one place, loops have one condition, and callers decide first and then call in one
 // branch.
+//
+// What a loop keeps has a value before it. ptxas 13.0 makes a wrong step of `T kept; for (...) if (better) kept = some;`:
+// it takes `some`, the only value that `kept` is ever given, for what `kept` always is. tests/ptx.py finds such loops.
 
 FN double abs_(double a) { return a < 0 ? -a : a; }
 FN double max_(double a, double b) { return a > b ? a : b; }
@@ -96,17 +99,19 @@ FN void support_of(Shape &s, const double *dir, double *out) {
 
 // How the point of v[0] ... v[n - 1]'s plane that is nearest to the origin is mixed of them; false if it is
 // not between them.
-FN bool mixture(const double (*v)[3], int n, double *weight) {
-  double e[3][3], normal[3], t[3];
+FN bool mixture(const double *const *v, int n, double *weight) {
   bool between = true;
-  for (int i = 1; i < 4; i++) if (i < n) for (int j = 0; j < 3; j++) e[i - 1][j] = v[i][j] - v[0][j];
   weight[0] = 1;
   if (n == 2) {
-    weight[1] = -dot3(v[0], e[0]) * inverse_(max_(dot3(e[0], e[0]), 1e-300));
+    double e[3];
+    for (int j = 0; j < 3; j++) e[j] = v[1][j] - v[0][j];
+    weight[1] = -dot3(v[0], e) * inverse_(max_(dot3(e, e), 1e-300));
     weight[0] = 1 - weight[1];
     between = weight[0] > 0 && weight[1] > 0;
   }
   if (n == 3) {
+    double e[2][3], normal[3], t[3];
+    for (int i = 0; i < 2; i++) for (int j = 0; j < 3; j++) e[i][j] = v[i + 1][j] - v[0][j];
     cross(e[0], e[1], normal);
     double scale = inverse_(max_(dot3(normal, normal), 1e-300));
     for (int i = 0; i < 3; i++) {
@@ -115,6 +120,8 @@ FN bool mixture(const double (*v)[3], int n, double *weight) {
     }
   }
   if (n == 4) {
+    double e[3][3], normal[3], t[3];
+    for (int i = 0; i < 3; i++) for (int j = 0; j < 3; j++) e[i][j] = v[i + 1][j] - v[0][j];
     cross(e[0], e[1], normal);
     double volume = dot3(normal, e[2]);
     between = abs_(volume) >= 1e-300;
@@ -130,28 +137,35 @@ FN bool mixture(const double (*v)[3], int n, double *weight) {
 // Keeps the corners whose mixture is nearest to the origin, x; the last one is always among them. Returns
 // whether the origin is inside.
 APART bool reduce(Simplex &s, double *x) {
-  double best = 1e300;
+  double best = 1e300, weight[4] = {};
+  int last = 1 << (s.n - 1), kept = 0;
   bool inside = false;
-  Simplex kept;
-  kept.n = 0;
-  for (int others = 0; !inside && others < 1 << (s.n - 1); others++) {
-    Simplex some;
-    some.n = 0;
-    for (int i = 0; i < 4; i++) if (i == s.n - 1 || (i < s.n && others >> i & 1)) {
-      for (int j = 0; j < 3; j++) some.v[some.n][j] = s.v[i][j], some.a[some.n][j] = s.a[i][j];
-      some.of_a[some.n] = s.of_a[i], some.of_b[some.n] = s.of_b[i], some.n++;
-    }
-    bool between = mixture(some.v, some.n, some.weight);
-    double at[3] = {0, 0, 0}, square;
-    for (int i = 0; i < 4; i++) if (i < some.n) for (int j = 0; j < 3; j++) at[j] += some.weight[i] * some.v[i][j];
-    square = dot3(at, at), inside = between && some.n == 4;
+  for (int others = 0; !inside && others < last; others++) {
+    const double *v[4];
+    double mixed[4] = {}, at[3] = {};
+    int n = 0;
+    for (int i = 0; i < 4; i++) v[i] = s.v[0];
+    for (int i = 0; i < 4; i++) if ((others | last) >> i & 1) v[n++] = s.v[i];
+    bool between = mixture(v, n, mixed);
+    for (int i = 0; i < 4; i++) if (i < n) for (int j = 0; j < 3; j++) at[j] += mixed[i] * v[i][j];
+    double square = dot3(at, at);
+    inside = between && n == 4;
     if (between && square < best) {
-      best = square, kept = some;
+      best = square, kept = others | last;
+      for (int i = 0; i < 4; i++) weight[i] = mixed[i];
       for (int j = 0; j < 3; j++) x[j] = at[j];
     }
   }
-  if (!inside && kept.n) s = kept;
-  return inside || !kept.n;  // none is nearest where numbers are not numbers
+  bool go = !inside && kept;  // none is nearest where numbers are not numbers
+  int n = 0, from[4] = {0, 1, 2, 3};
+  for (int i = 0; i < 4; i++) from[n] = i, n += kept >> i & 1;
+  for (int k = 0; k < 4; k++) if (go && k < n) {
+    int i = from[k];
+    for (int j = 0; j < 3; j++) s.v[k][j] = s.v[i][j], s.a[k][j] = s.a[i][j];
+    s.of_a[k] = s.of_a[i], s.of_b[k] = s.of_b[i], s.weight[k] = weight[k];
+  }
+  if (go) s.n = n;
+  return !go;
 }
 
 // The point of a - b - shift that is farthest along -x, `v`; p: where on `a` it is.
@@ -237,7 +251,7 @@ FN void guess(const Shape &a, const Shape &b, int i, double *n) {
 // that are not much worse.
 FN void part_from_guesses(Shape &a, Shape &b, double extent, bool deep, Nearest &f) {
   double over[GUESSES], most = 1e300;
-  Nearest other;
+  Nearest other = {};
   int best = 0, k = -1;
   for (int i = 0; deep && i < GUESSES; i++) {
     guess(a, b, i, other.n);

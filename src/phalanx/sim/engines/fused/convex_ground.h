@@ -42,10 +42,10 @@ FN int shape_on_ground(const World &w, int f, Shape &s, GroundSpot *spots) {
   p.r = grid_index((float)((low[1] + half[1]) * cells[1]), rows), p.second = -1;
   p.c1 = grid_index((float)((high[0] + half[0]) * cells[0]) + 0.999999f, cols);
   p.r1 = over ? grid_index((float)((high[1] + half[1]) * cells[1]) + 0.999999f, rows) : 0;
-  float z[3];
+  float z[3] = {};
   while (next_prism(w, f, low[2], p, z)) {
     Shape prism;
-    Nearest found;
+    Nearest found = {};
     bool touching;
     prism.kind = PRISM_SHAPE, prism.corner = 0, prism.radius = 0;
     for (int j = 0; j < 9; j++) prism.R[j] = j % 4 == 0;
@@ -61,7 +61,7 @@ FN int shape_on_ground(const World &w, int f, Shape &s, GroundSpot *spots) {
     for (int j = 0; j < 3; j++) prism.centre[j] = middle[j];
 #if HAS_GROUND_SOLIDS
     if constexpr (CORNERED) {
-      Nearest other;
+      Nearest other = {};
       double depth = depth_in_prism(prism, s, found.n);
       touching = depth > 0, other.dist = -1e300;
       bool at_corners = touching && s.kind == BOX_SHAPE && touch_with_corners(prism, s, depth, found);

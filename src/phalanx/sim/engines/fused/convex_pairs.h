@@ -41,7 +41,7 @@ FN void spot_of(const Nearest &f, Spot &spot) {
   for (int j = 0; j < 3; j++) spot.o[j] = (float)(0.5 * (f.on_a[j] + f.on_b[j])), spot.n[j] = (float)f.n[j];
 }
 APART int convex_contacts(Shape &a, Shape &b, double margin, Spot *spots) {
-  Nearest f;
+  Nearest f = {};
   double extent = min_(extent_of(a), extent_of(b));
   if (!nearest(a, b, margin, extent, f)) return 0;
   spot_of(f, spots[0]);

@@ -45,8 +45,8 @@ class CudaStep:
         cubin = kept(f"// {FLAGS}\n{text}", f"sm_{major}{minor}", compile_cubin)
         if places_used_twice(cubin):
             raise DoesNotFit(
-                "CUDA's compiler has too few places where threads wait for each other for the fused"
-                " step with these shapes, so that contacts could be wrong; use another engine"
+                "the fused step with these shapes is nested too deeply for a GPU: contacts could be"
+                " wrong; use another engine"
             )
         driver = _bindings("driver")
         with torch.cuda.device(device):
@@ -55,9 +55,13 @@ class CudaStep:
             self._kernel = _checked(driver.cuModuleGetFunction(module, b"run"))
             self._solve_m = _checked(driver.cuModuleGetFunction(module, b"solve_m"))
             blocks = -(-self._blocks(worlds) // cores)  # of a multiprocessor, if there is room
-            for kernel in (self._kernel, self._solve_m):
-                _check_room(driver, kernel, device)
-                _share_little(driver, kernel, blocks, self._block)
+            try:
+                for kernel in (self._kernel, self._solve_m):
+                    _check_room(driver, kernel, device)
+                    _share_little(driver, kernel, blocks, self._block)
+            except DoesNotFit:
+                _checked(driver.cuModuleUnload(module))
+                raise
         self._launch = driver.cuLaunchKernel
 
     def varied(self, rows: int, worlds: int) -> Tensor:

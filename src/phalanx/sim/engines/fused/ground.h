@@ -126,7 +126,7 @@ STAGE int ground_touches(const World &w, int f, const float *centre, const float
         int k = half_ + i;
         T.v[i][0] = k > 1 ? dx : 0.0f, T.v[i][1] = k % 2 ? 0.0f : dy, T.v[i][2] = z[k];
       }
-      GroundSpot spot;
+      GroundSpot spot = {};
       if (!touch_prism(T, from, half, radius, spot)) continue;
       if (count < MAXTOUCH) spots[count] = spot;
       count++;

@@ -6,7 +6,7 @@ import numpy as np
 
 _READ_BACK = 0x356
 """BMOV.32, the lower 12 bits of its 16 bytes, from sm_75 to sm_120, NVIDIA's GPUs of 2018 to 2025.
-`tests/test_fused_places_cuda.py` compares what is found with nvdisasm."""
+`tests/test_fused_text_cuda.py` compares what is found with nvdisasm."""
 
 
 def places_used_twice(cubin: bytes) -> int:

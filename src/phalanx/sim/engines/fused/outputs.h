@@ -254,7 +254,7 @@ WRITER void write_positions(const Shown &w) {
   F origin[3];
   if (OUT(sensordata) && NSENSOR_STATE) sense_state(w);
   if (OUT(xquat)) {
-    F quat[NSLOT][4];
+    F quat[NSLOT][4] = {};
     slot_quats(w, quat);
     ONE_OF(b, PLACE_BODY, NPLACE_BODY) {
       F own[4], q[4];

@@ -160,7 +160,7 @@ FN void fixed_rows(World &w, int r, F quat[][4]) {
 }
 
 STAGE void coupled_rows(World &w) {
-  F quat[NSLOT][4];
+  F quat[NSLOT][4] = {};
   if (NWELD) slot_quats(w, quat);
   for (int r = 0; r < NROW; r++) switch (ROW_TYPE[r]) {
     case ROW_JOINTS: case ROW_TENDONS: polynomial_row(w, r); break;
@@ -200,7 +200,7 @@ FN void add_row_forces(World &w) {
 }
 FN void couple_rows(World &w, Pairs &X, int &n) {
   for (int r = 0; r < NROW; r++) {
-    F D = w.row_D[r], x = w.row_x[r], above[6], below[6];
+    F D = w.row_D[r], x = w.row_x[r], above[6] = {}, below[6] = {};
     B on = D > 0.0f;
     if (is_limit(r)) on = on & (x < 0.0f);
     if (is_friction(r)) on = on & (abs_(D * x) < T(row, r, 9));

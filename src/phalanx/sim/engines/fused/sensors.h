@@ -138,7 +138,7 @@ FN F tendon_sum(const Shown &w, int t, const F *of_slots) {
 
 // mj_sensorPos, mj_sensorVel
 WRITER void sense_state(const Shown &w) {
-  F quat[NSLOT][4];
+  F quat[NSLOT][4] = {};
   if (QUAT_SENSORS) slot_quats(w, quat);
   ONE_OF(s, SENSORS_OF_STATE, NSENSOR_STATE) {
     int kind = SENSOR_KIND[s], k = SENSOR_SLOT[s];

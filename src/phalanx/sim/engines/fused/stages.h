@@ -50,7 +50,7 @@ STAGE void write_stage(World &w, const Contacts &C, const Pairs &X, const Fields
 }
 STAGE void runge_kutta(World &w, Contacts &C, Pairs &X, const Fields &f, bool last, bool stale) {
   Stages s;
-  F h = T(timestep, 0, 0), acc6[NFREE + 1][6];
+  F h = T(timestep, 0, 0), acc6[NFREE + 1][6] = {};
   begin_stages(w, s);
   for (int stage = 0; stage < 4; stage++) {
     evaluate(w, C, X, f);

@@ -290,8 +290,8 @@ FN void place_of(const Shown &w, int k, const F *pos, F *out) {
 FN void contact_basis(const F *o, const F *n, const F *t, int i, F *b) {
   F f[3];
   if (i % 3 == 0) EACH(j, 3) f[j] = n[j];
-  if (i % 3 == 1) EACH(j, 3) f[j] = t[j];
-  if (i % 3 == 2) cross(n, t, f);
+  else if (i % 3 == 1) EACH(j, 3) f[j] = t[j];
+  else cross(n, t, f);
   if (i < 3) {
     cross(o, f, b);
     EACH(j, 3) b[3 + j] = f[j];

@@ -149,6 +149,7 @@ STAGE int touch_solids(const World &w, const Pairs &X, int kind, int g1, int g2,
   F R1[9], R2[9], centre2[3], radius = kind == BOX_BOX ? ZERO : T(geom, g1, 6);
   int most = 0;
   EACH(j, 3) centre2[j] = X.centre(g1)[j] - dif[j];
+  EACH(j, 9) R1[j] = ZERO;
   geom_rotation(w, X, g2, R2);
   if (kind == BOX_BOX) geom_rotation(w, X, g1, R1);
   else if (kind != SPHERE_CYLINDER) near = near & !beyond_a_face(w, X, g1, g2, R2, dif, radius + margin);
@@ -156,7 +157,7 @@ STAGE int touch_solids(const World &w, const Pairs &X, int kind, int g1, int g2,
   no_touches(t);
   for (int l = 0; l < WORLDS; l++) {
     if (!element_on(near, l)) continue;
-    Spot spots[MAXTOUCH];
+    Spot spots[MAXTOUCH] = {};
     Box box, other;
     int n;
     box_of_world(w, g2, centre2, R2, l, box);
