@@ -240,7 +240,7 @@ class Rows:
                 own[:7] = [*(x for at in anchors(field) for x in at.unbind(-1)), scale]
             elif coupled:
                 own[:5] = field("eq_data")[:, i, :5].unbind(1)
-                own[5:7] = [field(zero)[:, end] if end >= 0 else zeros for end in ends]
+                own[5:7] = [field(zero)[:, k] if k >= 0 else zeros for k in ends]
             return torch.stack(torch.broadcast_tensors(*numbers, margin, *own), -1)
 
         return make
