@@ -6,6 +6,7 @@ A name in a string, "phalanx.tasks:make_from_config", counts as an import of wha
 import ast
 import re
 import subprocess
+import symtable
 import sys
 from pathlib import Path
 
@@ -150,6 +151,31 @@ def test_no_duration_comes_from_a_clock_that_can_be_set():
         "rl/run.py",  # a name
         "rl/tracking.py",  # when a number was logged
     }
+
+
+def shadowed(table):
+    """(function, name) where a comprehension's own variable has the name of one that its function
+    takes from around it."""
+    free = {s.get_name() for s in table.get_symbols() if s.is_free()}
+    for child in table.get_children():
+        if child.get_name() in ("listcomp", "setcomp", "dictcomp"):
+            own = {s.get_name() for s in child.get_symbols() if s.is_assigned()}
+            yield from ((table.get_name(), name) for name in own & free)
+        yield from shadowed(child)
+
+
+def test_comprehensions_have_names_of_their_own():
+    """CPython 3.12 and 3.13 may take the one name for the other: NameError, where 3.11 has none."""
+    text = """
+def outer(end):
+    def make(ends):
+        return [end for end in ends], (f"{a}{end}" for a in ends)
+"""
+    assert list(shadowed(symtable.symtable(text, "", "exec"))) == [("make", "end")]
+    for folder in (SOURCE, ISAACGYM):
+        for path in folder.rglob("*.py"):
+            found = list(shadowed(symtable.symtable(path.read_text(), str(path), "exec")))
+            assert not found, path
 
 
 def test_importing_phalanx_alone_is_light():

@@ -161,10 +161,10 @@ def plot(
 def bars(title: str, values: Array) -> str:
     """Histogram of one value per episode, (E,), as SVG."""
     counts, edges = np.histogram(values, bins=20)
-    width = (WIDTH - LEFT - 8) / len(counts)
-    parts = [_frame(title, "0", str(counts.max()), f"{edges[-1]:.4g}", f"{edges[0]:.4g}")]
+    width, most = (WIDTH - LEFT - 8) / len(counts), int(counts.max())
+    parts = [_frame(title, "0", str(most), f"{edges[-1]:.4g}", f"{edges[0]:.4g}")]
     for k, n in enumerate(counts):
-        tall = (HEIGHT - BOTTOM - 18) * n / max(counts.max(), 1)
+        tall = (HEIGHT - BOTTOM - 18) * n / max(most, 1)
         parts.append(
             f'<rect x="{LEFT + k * width:.1f}" y="{HEIGHT - BOTTOM - tall:.1f}"'
             f' width="{width - 1:.1f}" height="{tall:.1f}" fill="#29669f"/>'
