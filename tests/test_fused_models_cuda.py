@@ -1,6 +1,5 @@
-"""Every kind of model that the fused engine steps, on a GPU against the same text on the CPU.
-
-Other tests compare the CPU's with MuJoCo. What is new here is what NVRTC and ptxas make of it."""
+"""Kinds of models that the fused engine steps, on a GPU against MuJoCo: other tests do so on a CPU,
+where another compiler makes the step."""
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from test_fused import MOCAP, Text, stir
 from test_fused import MODELS as TRUTHS
 from test_fused_convex import MESHES
 from test_fused_fluid import FLUIDS, SWIMMER
-from test_fused_ground import CORNERED, ROD, ROUND, dropped, hills, rolling
+from test_fused_ground import CORNERED, ROD, ROUND, cornered, dropped, hills, rolling
 from test_fused_rows import ROWS
 from test_fused_rows import model_of as with_rows
 from test_fused_sensors import SENSORS, WELDED, WORLD
@@ -42,6 +41,13 @@ DROPPED = {
 }  # fmt: skip
 
 
+class Exact(Text):
+    """For MuJoCo: nearest points on hills as exact as the fused engine has them."""
+
+    def compile(self, memory=-1):
+        return cornered(super().compile(memory))
+
+
 def compared(name, cpu, other):
     """How many worlds have another velocity, or a force or sensor, after one step of both."""
     generator, off = torch.Generator().manual_seed(1), []
@@ -71,9 +77,10 @@ def compared(name, cpu, other):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", STIRRED | DROPPED)
-def test_a_model_steps_on_a_gpu_as_on_a_cpu(name):
-    text = Text((STIRRED | DROPPED)[name])
-    cpu, gpu = (Sim(text, N, device, engine="fused") for device in ("cpu", "cuda"))
+def test_a_model_steps_on_a_gpu_as_mujocos(name):
+    xml, exactly = (STIRRED | DROPPED)[name], Exact if name in DROPPED else Text
+    cpu = Sim(exactly(xml), N, "cpu", engine="mujoco")
+    gpu = Sim(Text(xml), N, "cuda", engine="fused")
     # A contact may begin in one and not yet in the other. Hulls, and capsules whose axis is in the
     # ground, have several ways out of a hill.
-    assert compared(name, cpu, gpu) < (0.25 if "hulls" in name or "capsules" in name else 0.05)
+    assert compared(name, cpu, gpu) < (0.3 if "hulls" in name or "capsules" in name else 0.05)
