@@ -311,6 +311,23 @@ def test_a_study_that_is_killed_continues_and_a_trial_that_fails_leaves_others_a
     assert (tmp_path / "s/curves.png").stat().st_size > 1000
 
 
+def test_trials_run_with_this_python_after_uv_run(tmp_path):
+    """Ray looks for a process "uv run" among those that began this one."""
+    code = """
+from rich.console import Console
+from phalanx.cli import tune
+with tune._ray(tune.TuneOptions(), Console()):
+    import ray
+    print("env:", ray.get_runtime_context().runtime_env.to_dict())
+"""
+    begin = f"import subprocess; subprocess.run({[sys.executable, '-c', code]}, check=True)"
+    (tmp_path / "run").write_text(begin)
+    told = subprocess.run(
+        ["uv", "run"], executable=sys.executable, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "env: {}" in told.stdout, told.stderr[-2000:]
+
+
 def test_a_trial_reads_the_values_that_were_given():
     values = {
         "a": None,

@@ -49,6 +49,9 @@ from phalanx.yaml_file import parse_yaml
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # we print
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths are relative to the folder of the command
+    # Trials run with this Python and its packages. After `uv run`, Ray would pack the working
+    # folder, runs and all, and let uv make an environment of it, which may lack Ray.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may end before it has a return
 }
