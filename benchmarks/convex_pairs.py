@@ -60,7 +60,7 @@ def main() -> None:
         row = {
             "file": "/".join(Path(path).parts[-3:]), "mujoco": mujoco_c, "fused": fused,
             "ratio": round(fused / mujoco_c, 2), "diverged": int(sim.diverged.sum()),
-            "convex_pairs": sum(pair_kind(s.model, pair) in CONVEX for pair in pairs),
+            "convex_pairs": sum(pair_kind(s, pair) in CONVEX for pair in pairs),
             "auto_takes_mujoco": slower(s, "cpu"),
         }  # fmt: skip
         print(json.dumps(row), flush=True)

@@ -138,22 +138,27 @@ FN bool mixture(const double *const *v, int n, double *weight) {
 // whether the origin is inside.
 APART bool reduce(Simplex &s, double *x) {
   double best = 1e300, weight[4] = {};
-  int last = 1 << (s.n - 1), kept = 0;
+  // Which corners are mixed, a bit each, four bits a try: those first that most often are the nearest
+  unsigned tries = s.n == 4 ? 0xf8ace9bd : s.n == 3 ? 0x4675 : s.n == 2 ? 0x23 : 1;
+  int kept = 0;
   bool inside = false;
-  for (int others = 0; !inside && others < last; others++) {
+  for (; tries; tries >>= 4) {
     const double *v[4];
     double mixed[4] = {}, at[3] = {};
-    int n = 0;
+    int n = 0, some = tries & 15;
     for (int i = 0; i < 4; i++) v[i] = s.v[0];
-    for (int i = 0; i < 4; i++) if ((others | last) >> i & 1) v[n++] = s.v[i];
+    for (int i = 0; i < 4; i++) if (some >> i & 1) v[n++] = s.v[i];
     bool between = mixture(v, n, mixed);
     for (int i = 0; i < 4; i++) if (i < n) for (int j = 0; j < 3; j++) at[j] += mixed[i] * v[i][j];
     double square = dot3(at, at);
     inside = between && n == 4;
     if (between && square < best) {
-      best = square, kept = others | last;
+      bool nearest = true;  // of all: no corner lies before the plane through it
+      best = square, kept = some;
       for (int i = 0; i < 4; i++) weight[i] = mixed[i];
       for (int j = 0; j < 3; j++) x[j] = at[j];
+      for (int i = 0; i < 4; i++) nearest &= i >= s.n || dot3(at, s.v[i]) >= square * (1 - 1e-9);
+      if (nearest || inside) tries = 0;
     }
   }
   bool go = !inside && kept;  // none is nearest where numbers are not numbers
@@ -175,18 +180,20 @@ FN void farthest_of_both(Shape &a, Shape &b, const double *shift, const double *
   support_of(a, towards, p), support_of(b, x, q);
   for (int j = 0; j < 3; j++) v[j] = p[j] - q[j] - shift[j];
 }
-// The points of `a` and of `b` + shift that are nearest to each other. x: their difference, before a guess.
-// Returns its length, below zero if the shapes overlap; more than `beyond` need not be exact.
-APART double between(Shape &a, Shape &b, const double *shift, double beyond, double *x, double *on_a, Simplex &s) {
+// The points of `a` and of `b` + shift that are nearest to each other. x: their difference, before a guess; s: corners
+// to begin with, or none; error: relative, of the length's square. Returns the length, below zero if the shapes overlap;
+// more than `beyond` need not be exact.
+APART double between(Shape &a, Shape &b, const double *shift, double beyond, double error, double *x, double *on_a, Simplex &s) {
   double square = 1e300, p[3], v[3], at[3];
-  bool go, inside;
+  bool go, inside, more = !s.n;  // more: v is another corner
   int iteration = 0;
-  s.n = 0;
   farthest_of_both(a, b, shift, x, p, v);
   do {
-    for (int j = 0; j < 3; j++) s.v[s.n][j] = v[j], s.a[s.n][j] = p[j];
-    s.of_a[s.n] = a.corner, s.of_b[s.n] = b.corner, s.n++;
-    inside = reduce(s, at), go = false;
+    if (more) {
+      for (int j = 0; j < 3; j++) s.v[s.n][j] = v[j], s.a[s.n][j] = p[j];
+      s.of_a[s.n] = a.corner, s.of_b[s.n] = b.corner, s.n++;
+    }
+    inside = reduce(s, at), go = false, more = true;
     if (!inside) {
       double before = square;
       square = dot3(at, at), go = square < before;  // else there are no more digits
@@ -197,7 +204,7 @@ APART double between(Shape &a, Shape &b, const double *shift, double beyond, dou
       inside = square < 1e-24;
       farthest_of_both(a, b, shift, x, p, v);
       double along = dot3(x, v);
-      go = !inside && square - along > 1e-13 * square && !(along > 0 && along * along > beyond * beyond * square);
+      go = !inside && square - along > error * square && !(along > 0 && along * along > beyond * beyond * square);
     }
   } while (go && ++iteration < 64);
   return inside ? -1 : sqrt_(square);
@@ -215,10 +222,16 @@ FN double overlap(Shape &a, Shape &b, const double *n) {
 APART void part(Shape &a, Shape &b, double least, double extent, Nearest &f) {
   double *n = f.n;
   bool go = true;
+  double shift[3] = {0, 0, 0}, error = 1e-6;  // only the last of them must be exact
+  f.at.n = 0;
   for (int iteration = 0; go && iteration < 40; iteration++) {
-    double apart = 0.1 * least + 1e-3 * extent, shift[3], x[3], turned = 0;
-    for (int j = 0; j < 3; j++) shift[j] = (least + apart) * n[j], x[j] = -n[j];
-    double length = between(a, b, shift, 1e30, x, f.on_a, f.at);
+    double apart = 0.1 * least + 1e-3 * extent, x[3], turned = 0;
+    for (int j = 0; j < 3; j++) {  // corners of before, which are nearly the nearest
+      double before = shift[j];
+      shift[j] = (least + apart) * n[j], x[j] = -n[j];
+      for (int i = 0; i < f.at.n; i++) f.at.v[i][j] += before - shift[j];
+    }
+    double length = between(a, b, shift, 1e30, error, x, f.on_a, f.at);
     go = length > 0;
     if (go) {
       double scale = -inverse_(length);
@@ -229,7 +242,7 @@ APART void part(Shape &a, Shape &b, double least, double extent, Nearest &f) {
       }
       least = 0;
       for (int j = 0; j < 3; j++) least += (f.on_a[j] - f.on_b[j]) * n[j];
-      go = turned >= 1e-12;
+      go = turned >= 1e-12 || error > 1e-12, error = min_(error, max_(1e-4 * turned, 1e-13));
     }
   }
   f.dist = -least;
@@ -272,7 +285,8 @@ FN bool nearest(Shape &a, Shape &b, double margin, double extent, Nearest &f) {
   double x[3], none[3] = {0, 0, 0}, radius = a.radius + b.radius;
   for (int j = 0; j < 3; j++) x[j] = a.centre[j] - b.centre[j];
   if (dot3(x, x) < 1e-24) x[2] = 1;
-  double length = between(a, b, none, margin + radius, x, f.on_a, f.at);
+  f.at.n = 0;
+  double length = between(a, b, none, margin + radius, 1e-13, x, f.on_a, f.at);
   bool near = length <= margin + radius, deep = near && length <= 1e-6 * extent;
   double scale = -inverse_(max_(length, 1e-300));
   f.dist = length;
