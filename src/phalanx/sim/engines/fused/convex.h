@@ -28,6 +28,7 @@ struct Shape {  // a sphere is a point with a radius, a capsule a line with one
   int many_faces;  // of a hull
 #endif
   const float *corners, *neighbours, *corner_faces, *faces, *face_corners;  // of a hull: see hulls.py
+  const int *farthest;
 };
 struct Simplex {  // corners of a - b, and where on a they come from; which corner or end of each shape that is
   int n, of_a[4], of_b[4];
@@ -44,10 +45,13 @@ FN double along_corner(const Shape &s, const double *d, int i) {
   return d[0] * v[0] + d[1] * v[1] + d[2] * v[2];
 }
 FN const float *neighbours_of(const Shape &s, int i) { return s.neighbours + (int)s.corners[CORNER * i + 3]; }
-// The corner of a hull that is farthest along d, from corner to corner.
+// The corner of a hull that is farthest along d, from corner to corner: from corner i, or from the one that is farthest
+// in the direction's octant.
 FN int farthest_corner(const Shape &s, const double *d, int i) {
-  int next = i;
-  double most = along_corner(s, d, i);
+  int next = s.farthest[(d[0] > 0) | (d[1] > 0) << 1 | (d[2] > 0) << 2];
+  double most = along_corner(s, d, next), here = along_corner(s, d, i);
+  if (here > most) most = here, next = i;
+  i = next;
   const float *k = neighbours_of(s, i);
   for (bool go = true; go;) {
     int other = (int)*k++;

@@ -9,6 +9,7 @@ from phalanx.sim.engines.fused.structure import Structure
 MESH = mujoco.mjtGeom.mjGEOM_MESH
 CORNER, FACE = 6, 5
 """Columns of the tables of corners and faces."""
+OCTANTS = 8
 
 
 def hulls(s: Structure) -> list[int]:
@@ -73,8 +74,8 @@ def _hull(m: mujoco.MjModel, mesh: int, many: dict[str, int]) -> dict[str, np.nd
 
 
 def constants(s: Structure) -> tuple[dict[str, int], dict[str, list[int]]]:
-    """Numbers of the hulls, and of each of `s.geoms` its type and where its corners and faces
-    begin."""
+    """Numbers of the hulls, and of each of `s.geoms` its type, where its corners and faces begin,
+    and its farthest corners along (-1, -1, -1), (1, -1, -1), ... (1, 1, 1)."""
     m, ids = s.model, hulls(s)
     corners = [int(m.mesh_graph[m.mesh_graphadr[i]]) for i in ids]
     faces = [int(m.mesh_polynum[i]) for i in ids]
@@ -84,20 +85,33 @@ def constants(s: Structure) -> tuple[dict[str, int], dict[str, list[int]]]:
         sides += m.mesh_polyvertnum[at : at + m.mesh_polynum[i]].tolist()
         meeting += m.mesh_polymapnum[first : first + m.mesh_vertnum[i]].tolist()
     begins = dict(zip(ids, zip(starts(corners), starts(faces), strict=True), strict=False))
-    of_geoms = [
-        begins[int(m.geom_dataid[g])] if m.geom_type[g] == MESH else (0, 0) for g in s.geoms
-    ]
+    farthest = {i: _farthest(m, i) for i in ids} | {-1: OCTANTS * [0]}
+    meshes = _meshes(s)
+    of_geoms = [begins.get(mesh, (0, 0)) for mesh in meshes]
     numbers = {"HAS_HULLS": int(bool(ids)), "SIDES": max(sides), "MEETING": max(meeting),
                "CORNER": CORNER, "FACE": FACE}  # fmt: skip
     return numbers, {
         "GEOM_SHAPE": [int(m.geom_type[g]) for g in s.geoms],
         "HULL_CORNER0": [corner for corner, _ in of_geoms],
         "HULL_FACE0": [face for _, face in of_geoms],
+        "HULL_FARTHEST": [corner for mesh in meshes for corner in farthest[mesh]],
     }
+
+
+def _farthest(m: mujoco.MjModel, mesh: int) -> list[int]:
+    graph = m.mesh_graph[m.mesh_graphadr[mesh] :]
+    count = int(graph[0])
+    places = m.mesh_vert[m.mesh_vertadr[mesh] + graph[2 + count : 2 + 2 * count]]
+    signs = [[1 if k >> j & 1 else -1 for j in range(3)] for k in range(OCTANTS)]
+    return [int(k) for k in (places @ np.transpose(signs)).argmax(0)]
 
 
 def many_faces(s: Structure) -> list[int]:
     """How many each of `s.geoms` has, 0 if it is not a hull."""
+    return [int(s.model.mesh_polynum[i]) if i >= 0 else 0 for i in _meshes(s)]
+
+
+def _meshes(s: Structure) -> list[int]:
+    """Of each of `s.geoms`, -1 if it is none."""
     m = s.model
-    ids = [int(m.geom_dataid[g]) if m.geom_type[g] == MESH else -1 for g in s.geoms]
-    return [int(m.mesh_polynum[i]) if i >= 0 else 0 for i in ids]
+    return [int(m.geom_dataid[g]) if m.geom_type[g] == MESH else -1 for g in s.geoms]
