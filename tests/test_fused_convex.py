@@ -4,11 +4,15 @@ MuJoCo makes one contact or up to four, depending on how shapes lie on each othe
 with tolerances: in a few random states rounding decides otherwise, so some steps may differ.
 """
 
+import ctypes
+
 import mujoco
 import numpy as np
 import pytest
 import torch
 
+import cuda_on_cpu
+from cuda_on_cpu import lanes_on_cpu  # noqa: F401
 from phalanx.sim import Sim
 from phalanx.sim.engines.fused import why_not
 from test_fused import (
@@ -103,6 +107,42 @@ def test_convex_shapes_touch_as_mujocos(name):
     off[2:, [feature in LEVEL for feature in features]] = False
     assert off.mean() < 0.02
     assert (off.mean((0, 2)) < 0.1).all(), dict(zip(features, off.sum((0, 2)), strict=True))
+
+
+NEAREST = """
+extern "C" void nearest_of(const double *sizes, const double *places, long count, double *out) {
+  for (long k = 0; k < count; k++) {
+    Shape s[2];
+    Nearest f = {};
+    for (int i = 0; i < 2; i++) {
+      s[i].kind = CYLINDER_SHAPE, s[i].corner = 0, s[i].radius = 0;
+      for (int j = 0; j < 9; j++) s[i].R[j] = j % 4 == 0;
+      for (int j = 0; j < 3; j++) s[i].centre[j] = i * places[3 * k + j];
+      for (int j = 0; j < 3; j++) s[i].size[j] = sizes[6 * k + 3 * i + j];
+    }
+    nearest(s[0], s[1], 0, 0.1, f);
+    out[3 * k] = f.dist, out[3 * k + 1] = dot3(f.n, f.n), out[3 * k + 2] = overlap(s[0], s[1], f.n);
+  }
+}
+"""
+
+
+def test_a_distance_and_its_direction_are_of_one_step_of_gjk(lanes_on_cpu, monkeypatch):  # noqa: F811
+    """Cylinders end on end, where GJK comes to its last digits."""
+    monkeypatch.setattr(cuda_on_cpu, "ENTRY", cuda_on_cpu.ENTRY + NEAREST)
+    sim = make(MODELS["on what is fixed"][1].replace("<worldbody>", f"{MESHES}<worldbody>", 1), 1)
+    rng, count = np.random.default_rng(0), 500
+    sizes = rng.uniform(0.3, 1, (count, 2, 3))
+    depth = rng.choice([0.005, 0.2], count)
+    places = np.column_stack([rng.uniform(-0.2, 0.2, (count, 2)), sizes[..., 1].sum(1) - depth])
+    out = np.zeros((count, 3))
+    pointers = [x.ctypes.data_as(ctypes.c_void_p) for x in (sizes, places)]
+    library = sim.engine._step._library
+    library.nearest_of(*pointers, ctypes.c_long(count), out.ctypes.data_as(ctypes.c_void_p))
+    dist, square, over = out.T
+    np.testing.assert_allclose(square, 1, atol=1e-9)
+    np.testing.assert_allclose(dist, -over, atol=1e-6)
+    np.testing.assert_allclose(dist, -depth, atol=1e-6)
 
 
 def test_auto_leaves_many_convex_pairs_to_mujoco():

@@ -138,10 +138,10 @@ FN bool mixture(const double *const *v, int n, double *weight) {
   }
   return between;
 }
-// Keeps the corners whose mixture is nearest to the origin, x; the last one is always among them. Returns
-// whether the origin is inside.
-APART bool reduce(Simplex &s, double *x) {
-  double best = 1e300, weight[4] = {};
+// Keeps the corners whose mixture is nearest to the origin, x; the last one is always among them. square: of that
+// distance. Returns 1, -1 if the origin is inside, or 0 and changes nothing if none is nearer than `square`.
+APART int reduce(Simplex &s, double &square, double *x) {
+  double weight[4] = {};
   // Which corners are mixed, a bit each, four bits a try: those first that most often are the nearest
   unsigned tries = s.n == 4 ? 0xf8ace9bd : s.n == 3 ? 0x4675 : s.n == 2 ? 0x23 : 1;
   int kept = 0;
@@ -154,18 +154,18 @@ APART bool reduce(Simplex &s, double *x) {
     for (int i = 0; i < 4; i++) if (some >> i & 1) v[n++] = s.v[i];
     bool between = mixture(v, n, mixed);
     for (int i = 0; i < 4; i++) if (i < n) for (int j = 0; j < 3; j++) at[j] += mixed[i] * v[i][j];
-    double square = dot3(at, at);
+    double own = dot3(at, at);
     inside = between && n == 4;
-    if (between && square < best) {
+    if (between && own < square) {
       bool nearest = true;  // of all: no corner lies before the plane through it
-      best = square, kept = some;
+      square = own, kept = some;
       for (int i = 0; i < 4; i++) weight[i] = mixed[i];
       for (int j = 0; j < 3; j++) x[j] = at[j];
-      for (int i = 0; i < 4; i++) nearest &= i >= s.n || dot3(at, s.v[i]) >= square * (1 - 1e-9);
+      for (int i = 0; i < 4; i++) nearest &= i >= s.n || dot3(at, s.v[i]) >= own * (1 - 1e-9);
       if (nearest || inside) tries = 0;
     }
   }
-  bool go = !inside && kept;  // none is nearest where numbers are not numbers
+  bool go = !inside && kept;
   int n = 0, from[4] = {0, 1, 2, 3};
   for (int i = 0; i < 4; i++) from[n] = i, n += kept >> i & 1;
   for (int k = 0; k < 4; k++) if (go && k < n) {
@@ -174,7 +174,7 @@ APART bool reduce(Simplex &s, double *x) {
     s.of_a[k] = s.of_a[i], s.of_b[k] = s.of_b[i], s.weight[k] = weight[k];
   }
   if (go) s.n = n;
-  return !go;
+  return inside ? -1 : go;
 }
 
 // The point of a - b - shift that is farthest along -x, `v`; p: where on `a` it is.
@@ -197,11 +197,9 @@ APART double between(Shape &a, Shape &b, const double *shift, double beyond, dou
       for (int j = 0; j < 3; j++) s.v[s.n][j] = v[j], s.a[s.n][j] = p[j];
       s.of_a[s.n] = a.corner, s.of_b[s.n] = b.corner, s.n++;
     }
-    inside = reduce(s, at), go = false, more = true;
-    if (!inside) {
-      double before = square;
-      square = dot3(at, at), go = square < before;  // else there are no more digits
-    }
+    int nearer = reduce(s, square, at);
+    go = nearer > 0, inside = nearer < 0, more = true;
+    if (!nearer) s.n--;  // there are no more digits: without the new corner
     if (go) {
       for (int j = 0; j < 3; j++) x[j] = at[j], on_a[j] = 0;
       for (int i = 0; i < s.n; i++) for (int j = 0; j < 3; j++) on_a[j] += s.weight[i] * s.a[i][j];
