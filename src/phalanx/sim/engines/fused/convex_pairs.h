@@ -24,7 +24,7 @@ FN void shape_of(const World &w, const Pairs &X, int g, const F *centre, int l, 
 #if HAS_HULLS
   s.corners = w.shared + AT_hull_corner(HULL_CORNER0[g], 0), s.faces = w.shared + AT_hull_face(HULL_FACE0[g], 0);
   s.neighbours = w.shared + AT_hull_neighbour(0, 0), s.corner_faces = w.shared + AT_hull_corner_face(0, 0);
-  s.face_corners = w.shared + AT_hull_face_corner(0, 0), s.farthest = HULL_FARTHEST + 8 * g;
+  s.face_corners = w.shared + AT_hull_face_corner(0, 0), s.farthest = HULL_FARTHEST + OCTANTS * g;
 #endif
 #if HAS_GROUND_SOLIDS
   s.many_faces = HULL_FACES[g];

@@ -89,7 +89,7 @@ def constants(s: Structure) -> tuple[dict[str, int], dict[str, list[int]]]:
     meshes = _meshes(s)
     of_geoms = [begins.get(mesh, (0, 0)) for mesh in meshes]
     numbers = {"HAS_HULLS": int(bool(ids)), "SIDES": max(sides), "MEETING": max(meeting),
-               "CORNER": CORNER, "FACE": FACE}  # fmt: skip
+               "CORNER": CORNER, "FACE": FACE, "OCTANTS": OCTANTS}  # fmt: skip
     return numbers, {
         "GEOM_SHAPE": [int(m.geom_type[g]) for g in s.geoms],
         "HULL_CORNER0": [corner for corner, _ in of_geoms],
@@ -99,6 +99,7 @@ def constants(s: Structure) -> tuple[dict[str, int], dict[str, list[int]]]:
 
 
 def _farthest(m: mujoco.MjModel, mesh: int) -> list[int]:
+    """A hull's corner that is farthest in the middle of each octant."""
     graph = m.mesh_graph[m.mesh_graphadr[mesh] :]
     count = int(graph[0])
     places = m.mesh_vert[m.mesh_vertadr[mesh] + graph[2 + count : 2 + 2 * count]]
@@ -112,6 +113,6 @@ def many_faces(s: Structure) -> list[int]:
 
 
 def _meshes(s: Structure) -> list[int]:
-    """Of each of `s.geoms`, -1 if it is none."""
+    """The mesh of each of `s.geoms`, -1 if it is none."""
     m = s.model
     return [int(m.geom_dataid[g]) if m.geom_type[g] == MESH else -1 for g in s.geoms]

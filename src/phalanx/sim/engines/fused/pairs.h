@@ -104,7 +104,7 @@ FN B near_each_other(const World &w, const Pairs &X, int i, F *dif, F *shift) {
 }
 FN void add_touches(World &w, Pairs &X, int i, const F *dif, const F *shift, B near) {
   Touches t;
-  if (LANES > 1) no_touches(t);
+  if (LANES > 1) no_touches(t);  // a loop keeps them, see convex.h
   int count = find_touches(w, X, PAIR_KIND[i], PAIR_GEOM1[i], PAIR_GEOM2[i], dif, T(pair, i, 1), near, t);
   for (int m = 0; m < count; m++) add_pair(w, X, i, t.dist[m], t.o[m], t.n[m], shift);
 }

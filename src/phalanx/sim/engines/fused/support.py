@@ -104,9 +104,9 @@ def slower(s: Structure, device: str) -> str | None:
     """Why MuJoCo's own engine would step this sooner, in one sentence; None if it would not.
     device: "cpu" or "cuda".
 
-    Convex shapes that overlap cost about 0.1 ms each on a CPU, ten times as much as in MuJoCo C;
-    those that do not, next to nothing. `docs/physics.md` has the measurements. On a height field
-    they nearly always overlap; boxes have a formula."""
+    Hulls that are deep in each other cost about 0.1 ms a pair on a CPU, many times as much as in
+    MuJoCo C; shapes that do not overlap, next to nothing. `docs/physics.md` has the measurements.
+    On a height field they nearly always overlap; boxes have a formula."""
     m = s.model
     kinds = {pair_kind(s, p) for p in s.obstacles}
     for ground, name in zip(GROUNDS, ("a height field", "many fixed boxes"), strict=True):
