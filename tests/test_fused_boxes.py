@@ -12,6 +12,7 @@ from phalanx.sim import Sim
 from phalanx.sim.engines.fused import boxfields, cpu, placing, support
 from phalanx.sim.engines.fused.boxfields import MANY
 from phalanx.sim.engines.fused.engine import FusedEngine
+from phalanx.sim.engines.fused.slower import slower
 from phalanx.sim.engines.fused.source import Sizes
 from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.values import DoesNotFit, rules_of_boxes
@@ -658,17 +659,17 @@ def test_many_boxes_one_by_one_are_left_to_mujoco_on_a_cpu():
         structure = structure_of(
             turned, "".join(free(f'size="{0.1 + 0.001 * i}"') for i in range(60))
         )
-        found.append([support.slower(structure, device) for device in ("cpu", "cuda")])
+        found.append([slower(structure, device) for device in ("cpu", "cuda")])
     (few, _), (many, on_gpu) = found
     assert few is on_gpu is None
     assert "slower on a CPU with 10020 pairs of geoms of which one is fixed" in many
 
 
 def test_auto_leaves_cylinders_on_many_boxes_to_mujoco_on_a_cpu():
-    for kind, slower in (("cylinders", True), ("ellipsoids", True), ("boxes", False)):
+    for kind, left in (("cylinders", True), ("ellipsoids", True), ("boxes", False)):
         geom = (CONVEX | SHAPES)[kind][0]
         sim = Sim(Text(model_of(free(geom))), 64, "cpu", engine="auto", threads=1)
-        assert (f"slower on a CPU with {kind} on many fixed boxes" in sim.engine.reason) == slower
+        assert (f"slower on a CPU with {kind} on many fixed boxes" in sim.engine.reason) == left
 
 
 def test_lanes_step_on_many_boxes_as_one_lane_does(request):

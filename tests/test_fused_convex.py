@@ -15,6 +15,8 @@ import cuda_on_cpu
 from cuda_on_cpu import lanes_on_cpu  # noqa: F401
 from phalanx.sim import Sim
 from phalanx.sim.engines.fused import why_not
+from phalanx.sim.engines.fused.slower import WARP, _near, _poses, slower
+from phalanx.sim.engines.fused.structure import Structure
 from test_fused import (
     GROUND,
     N,
@@ -156,17 +158,38 @@ def test_auto_leaves_many_convex_pairs_to_mujoco():
     assert why_not(sim.model) is None
 
 
-@pytest.mark.parametrize(("span", "slower"), [("5", False), ("90", True)])
-def test_auto_leaves_a_robot_whose_convex_shapes_often_touch_to_mujoco(span, slower):
+def hand(span, radius=0.12):
+    """Six cylinders around a sphere, whose hinges turn by `span` degrees at most."""
     fingers = "".join(
-        f"""<body pos="{0.12 * np.cos(k)} {0.12 * np.sin(k)} 0" euler="0 0 {np.rad2deg(k)}">
+        f"""<body pos="{radius * np.cos(k)} {radius * np.sin(k)} 0" euler="0 0 {np.rad2deg(k)}">
         <joint axis="0 1 0" range="-{span} {span}"/>
         <geom type="cylinder" size=".04 .15" pos="0 0 .2"/></body>"""
         for k in np.arange(6) * np.pi / 3
     )
-    hand = f"<mujoco><worldbody><body pos='0 0 1'><freejoint/><geom size='.05'/>{fingers}</body>"
-    sim = Sim(Text(f"{hand}</worldbody></mujoco>"), 64, "cpu", engine="auto", threads=1)
-    assert ("of 15 pairs of convex shapes touch" in sim.engine.reason) == slower
+    palm = "<body pos='0 0 1'><freejoint/><geom size='.05'/>"
+    return f"<mujoco><worldbody>{palm}{fingers}</body></worldbody></mujoco>"
+
+
+@pytest.mark.parametrize(("span", "left"), [("5", False), ("90", True)])
+def test_auto_leaves_a_robot_whose_convex_shapes_often_touch_to_mujoco(span, left):
+    sim = Sim(Text(hand(span)), 64, "cpu", engine="auto", threads=1)
+    assert ("of 15 pairs of convex shapes touch" in sim.engine.reason) == left
+
+
+@pytest.mark.parametrize(("radius", "left"), [(0.12, True), (0.16, True), (0.18, False)])
+def test_auto_leaves_a_robot_whose_convex_shapes_come_near_each_other_to_warp(radius, left):
+    structure = Structure(mujoco.MjModel.from_xml_string(hand("20", radius)))
+    near = _near(structure, structure.pairs)
+    reason = slower(structure, "cuda") or ""
+    assert (f"{near} of 15 pairs of convex shapes are near each other" in reason) == left
+    assert slower(structure, "cpu") is None
+    boxes = hand("20", radius).replace("cylinder", "box").replace(".04 .15", ".04 .04 .15")
+    model = mujoco.MjModel.from_xml_string(boxes)
+    touching = set()
+    for data in _poses(model, WARP):
+        mujoco.mj_fwdPosition(model, data)
+        touching |= {tuple(geoms) for geoms in data.contact.geom.tolist()}
+    assert near == len(touching)
 
 
 def test_what_convex_shapes_need_is_named():

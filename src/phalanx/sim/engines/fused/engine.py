@@ -40,10 +40,11 @@ from phalanx.sim.engines.fused.gains import may_depend_on_speed
 from phalanx.sim.engines.fused.invweights import LENGTHS, NAMES, Invweights
 from phalanx.sim.engines.fused.numbers import Fields, Numbers, model_fields
 from phalanx.sim.engines.fused.rows import may_be_damped
+from phalanx.sim.engines.fused.slower import slower
 from phalanx.sim.engines.fused.spreading import alone, spread
 from phalanx.sim.engines.fused.statics import Statics
 from phalanx.sim.engines.fused.structure import Structure
-from phalanx.sim.engines.fused.support import examined, one_by_one, refused_rows, slower
+from phalanx.sim.engines.fused.support import examined, one_by_one, refused_rows
 from phalanx.sim.engines.fused.tables import DRAWN, INPUTS, OUTPUTS, VARIABLE, constants
 from phalanx.sim.engines.fused.thrust import may_depend_on_velocity
 from phalanx.sim.engines.fused.values import (

@@ -1,7 +1,7 @@
 """Which models the fused engine steps, and why it does not step the others: one sentence that names
 feature and element."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from typing import Any
 
 import mujoco
@@ -13,18 +13,16 @@ from phalanx.sim.engines.fused.fluid import has_fluid
 from phalanx.sim.engines.fused.hulls import has_hull
 from phalanx.sim.engines.fused.numbers import model_fields
 from phalanx.sim.engines.fused.rows import EQUALITIES, Rows
-from phalanx.sim.engines.fused.structure import FREE, Pair, Structure
+from phalanx.sim.engines.fused.slower import OBSTACLES, slower
+from phalanx.sim.engines.fused.structure import Structure
 from phalanx.sim.engines.fused.touches import (
     CONVEX,
-    GROUNDS,
     ON_BOXES,
     PRISMS,
-    ROUND,
     TOUCHES,
     pair_kind,
 )
 from phalanx.sim.engines.fused.values import name_of
-from phalanx.sim.engines.initial import initial_data
 
 JOINT, GEOM, OBJ = mujoco.mjtJoint, mujoco.mjtGeom, mujoco.mjtObj
 INTEGRATOR = mujoco.mjtIntegrator
@@ -59,18 +57,6 @@ _ZERO = {
 }
 
 
-MANY = 10
-"""Pairs of convex shapes (`CONVEX`) of free bodies with others, which may all touch at a time."""
-TOUCHING = 1.0
-"""Other pairs that touch at a time, on average over the joints' ranges."""
-RAYS = 64
-"""Rangefinders times geoms that they may see, which torch looks at one by one on a CPU."""
-POSES = 16
-OBSTACLES = 10000
-"""Pairs with what never moves, but for planes, which a step looks at one by one on a CPU: with as
-many it was as fast as MuJoCo C or faster. A GPU was not measured."""
-
-
 def why_not(model: mujoco.MjModel) -> str | None:
     """Why the fused engine does not step `model`, in one sentence; None if it does."""
     found = examined(model)
@@ -98,56 +84,6 @@ def one_by_one(s: Structure, fields: Set[int], device: str, if_faster: bool) -> 
     single = s.single.union(*(s.box_fields[g] for g in fields))
     found = Structure(s.model, s.switched, s.shows_welds, single)
     return None if _contacts(found) or (if_faster and slower(found, device)) else found
-
-
-def slower(s: Structure, device: str) -> str | None:
-    """Why MuJoCo's own engine would step this sooner, in one sentence; None if it would not.
-    device: "cpu" or "cuda".
-
-    Hulls that are deep in each other cost about 0.1 ms a pair on a CPU, many times as much as in
-    MuJoCo C; shapes that do not overlap, next to nothing. `docs/physics.md` has the measurements.
-    On a height field they nearly always overlap; boxes have a formula."""
-    m = s.model
-    kinds = {pair_kind(s, p) for p in s.obstacles}
-    for ground, name in zip(GROUNDS, ("a height field", "many fixed boxes"), strict=True):
-        round_ = {b for a, b in kinds if a == ground} & ROUND.keys()
-        if device == "cpu" and round_:
-            shapes = " and ".join(sorted(ROUND[kind] for kind in round_))
-            return f"the fused engine is slower on a CPU with {shapes} on {name}"
-    if device == "cpu" and len(s.obstacles) > OBSTACLES:
-        fixed = f"{len(s.obstacles)} pairs of geoms of which one is fixed"
-        return f"the fused engine is slower on a CPU with {fixed}, more than {OBSTACLES}"
-    rays, seen = rangefinders.of(m).size, rangefinders.visible(m).sum()
-    if device == "cpu" and rays * seen > RAYS:
-        return f"the fused engine is slower on a CPU with {rays} rangefinders among {seen} geoms"
-    convex = [p for p in s.pairs + s.obstacles if pair_kind(s, p) in CONVEX]
-    apart = sum(_come_together(s, p) for p in convex)
-    if apart > MANY:
-        return f"the fused engine is slower with {apart} pairs of convex shapes, more than {MANY}"
-    if len(convex) > MANY and (touching := _touching(s, convex)) > TOUCHING:
-        many = f"{touching:.1f} of {len(convex)} pairs of convex shapes touch"
-        return f"the fused engine is slower where {many} on average, more than {TOUCHING:.0f}"
-    return None
-
-
-def _come_together(s: Structure, pair: Pair) -> bool:
-    """Whether both move, in two trees of which one is free."""
-    slots = [k for g in pair[:2] if (k := s.slot_of_geom(g)) >= 0]
-    roots = {s.root_of(k) for k in slots}
-    return len(roots) > 1 and any(s.slots[k].kind == FREE for k in roots)
-
-
-def _touching(s: Structure, pairs: Sequence[Pair]) -> float:
-    """How many of `pairs` touch, on average over poses anywhere in the joints' ranges."""
-    m, data, rng = s.model, initial_data(s.model), np.random.default_rng(0)
-    hinges = np.flatnonzero(np.isin(m.jnt_type, (JOINT.mjJNT_HINGE, JOINT.mjJNT_SLIDE)))
-    low, high = np.where(m.jnt_limited[hinges, None] > 0, m.jnt_range[hinges], (-1, 1)).T
-    own, found = {frozenset(pair[:2]) for pair in pairs}, 0
-    for _ in range(POSES):
-        data.qpos[m.jnt_qposadr[hinges]] = rng.uniform(low, high)
-        mujoco.mj_fwdPosition(m, data)
-        found += len({frozenset(c) for c in data.contact.geom.tolist()} & own)
-    return found / POSES
 
 
 def _options(m: mujoco.MjModel) -> str | None:
