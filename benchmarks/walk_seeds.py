@@ -12,7 +12,7 @@ how many cores the training had, as a mean.
 
 With `judge=now`, the weights are exported and judged afterwards by `walk_judge.py`, in processes of
 one thread, as many as there are cores; `judge=<folder>` only judges what is not judged yet.
-A linear learning rate keeps its iterations: `limit=` must come before their end, as limit=112M does
+A linear learning rate keeps its iterations: `limit=` must come before their end, as limit=196M does
 for VelocityRoughPPO with 4096 environments.
 Training needs no onnx, so that it may run elsewhere. `out=` is walk_<task>; all other arguments are
 those of `phalanx train`. Prints lines of JSON, also to `out/result.jsonl`.
