@@ -230,6 +230,24 @@ def test_a_state_that_cannot_be_drawn_is_refused_instead_of_waited_for(model):
             renderer.draw(np.r_[np.nan, np.zeros(7)])
 
 
+def test_pictures_of_a_map_show_the_ground_wherever_the_robot_is():
+    """Only what is around it is drawn: 20 m."""
+    spec = mujoco.MjSpec()
+    spec.add_hfield(name="h", nrow=9, ncol=201, size=[50, 2, 1, 1], userdata=np.zeros(9 * 201))
+    spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_HFIELD, hfieldname="h")
+    spec.worldbody.add_light(pos=[0, 0, 1], dir=[0, 0, -1], type=1)
+    body = spec.worldbody.add_body(pos=[0, 0, 0.2])
+    body.add_freejoint()
+    body.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.2, 0.2, 0.2])
+    model = spec.compile()
+    with FrameRenderer(model) as renderer:
+        here, there, beyond = (
+            renderer.draw(np.r_[x, model.qpos0[1:]]).astype(int) for x in (0, 25, 90)
+        )
+    assert np.abs(here - there).mean() < 2
+    assert np.abs(here - beyond).mean() > 10
+
+
 def test_the_renderer_process_never_loads_torch():
     code = "import sys, phalanx.video; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

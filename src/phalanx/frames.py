@@ -8,6 +8,7 @@ The process starts with the first picture. It draws the robot from its front rig
 """
 
 import contextlib
+import copy
 import os
 import subprocess
 import sys
@@ -21,6 +22,17 @@ from numpy.typing import NDArray
 
 from phalanx.errors import PhalanxError
 from phalanx.video import BACKENDS, GL_OFF, poses, with_cheaper_light
+from phalanx.video_renderer import (
+    AROUND,
+    AZIMUTH,
+    ELEVATION,
+    MAX_GEOMS,
+    box,
+    crop,
+    place,
+    robot_geoms,
+    shared_world,
+)
 
 READY = b"ready\n"
 LOOKS = ("body_pos", "body_quat", "geom_pos", "geom_quat", "geom_size", "geom_rgba")
@@ -120,37 +132,78 @@ class FrameRenderer:
         return lines[-1] if lines else "without a word"
 
 
+class Around:
+    """Draws `model`, of a map only what is around the robot. Raises what OpenGL does."""
+
+    def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
+        self.whole, self.data = model, mujoco.MjData(model)
+        self.size = height, width
+        self.robot = robot_geoms(model)
+        self.camera = mujoco.MjvCamera()
+        self.camera.azimuth, self.camera.elevation = AZIMUTH, ELEVATION
+        self.camera.distance = 0.0
+        self.world = shared_world(model, np.ones(3))  # on a map, all that does not move
+        self.fields = self.world & (model.geom_type == mujoco.mjtGeom.mjGEOM_HFIELD)
+        mujoco.mj_kinematics(model, self.data)
+        self.renderer: mujoco.Renderer | None = None
+        self.crop(np.zeros(2))
+
+    def crop(self, middle: NDArray[Any]) -> None:
+        """Draw what is around `middle` (x, y) [m] from now on."""
+        if self.renderer is not None:
+            self.renderer.close()
+        self.middle, self.model = middle, copy.copy(self.whole)
+        if self.fields.any():
+            crop(self.model, self.data, self.world, middle - AROUND, middle + AROUND)
+        self.places = self.model.geom_pos[self.fields].copy()
+        self.near = mujoco.MjData(self.model)
+        self.renderer = mujoco.Renderer(self.model, *self.size, MAX_GEOMS)
+
+    def draw(self, state: NDArray[Any], looks: list[NDArray[Any]]) -> bytes:
+        """A picture; state: as of `FrameRenderer`, looks: values of LOOKS."""
+        self.show(self.whole, self.data, state, looks)
+        low, high = box(self.whole, self.data, self.robot)
+        self.camera.lookat = middle = (low + high) / 2
+        most = 2.0 * float(np.linalg.norm(high - low))
+        self.camera.distance = max(self.camera.distance, most)
+        if self.fields.any() and np.abs(middle[:2] - self.middle).max() > AROUND / 2:
+            self.crop(middle[:2])
+        self.show(self.model, self.near, state, looks)
+        assert self.renderer is not None
+        self.renderer.update_scene(self.near, self.camera)
+        return self.renderer.render().tobytes()
+
+    def show(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        state: NDArray[Any],
+        looks: list[NDArray[Any]],
+    ) -> None:
+        """Give a model and its data a state."""
+        for name, pose in poses(model, state).items():
+            getattr(data, name)[:] = pose
+        for name, values in zip(LOOKS, looks, strict=True):
+            getattr(model, name).flat = values
+        if model is not self.whole:
+            model.geom_pos[self.fields] = self.places
+        place(model, data)
+
+
 def main(file: str, width: int, height: int) -> None:
     """Draw the states that come in until there are no more."""
-    from phalanx.video_renderer import AZIMUTH, ELEVATION, MAX_GEOMS, box, robot_geoms
-
     states, pictures = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # stdout is for pictures only
     model = mujoco.MjModel.from_binary_path(file)
-    data = mujoco.MjData(model)
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
-    robot = robot_geoms(model)
-    camera = mujoco.MjvCamera()
-    camera.azimuth, camera.elevation = AZIMUTH, ELEVATION
-    camera.distance = 0.0
     ends = np.cumsum([model.nq + 7 * model.nmocap, *(getattr(model, n).size for n in LOOKS)])
-    size = 8 * int(ends[-1])
-    with mujoco.Renderer(model, height, width, MAX_GEOMS) as renderer:
-        pictures.write(READY)
+    drawing = Around(model, width, height)
+    pictures.write(READY)
+    pictures.flush()
+    while len(state := states.read(8 * int(ends[-1]))) == 8 * ends[-1]:
+        shown, *looks = np.split(np.frombuffer(state), ends[:-1])
+        pictures.write(drawing.draw(shown, looks))
         pictures.flush()
-        while len(state := states.read(size)) == size:
-            shown, *looks = np.split(np.frombuffer(state), ends[:-1])
-            for name, pose in poses(model, shown).items():
-                getattr(data, name)[:] = pose
-            for name, values in zip(LOOKS, looks, strict=True):
-                getattr(model, name).flat = values
-            mujoco.mj_forward(model, data)
-            low, high = box(model, data, robot)
-            camera.lookat = (low + high) / 2
-            camera.distance = max(camera.distance, 2.0 * float(np.linalg.norm(high - low)))
-            renderer.update_scene(data, camera)
-            pictures.write(renderer.render().tobytes())
-            pictures.flush()
 
 
 if __name__ == "__main__":

@@ -114,6 +114,11 @@ def _set_pose(
         data.mocap_pos[:] = job["mocap_pos"][frame, env]
     if "mocap_quat" in job:
         data.mocap_quat[:] = job["mocap_quat"][frame, env]
+    place(model, data)
+
+
+def place(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Move everything that is drawn to where the pose in `data` has it."""
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)
     mujoco.mj_camlight(model, data)
