@@ -24,6 +24,7 @@ from phalanx.cli.config import compose_config
 from phalanx.cli.export import make_player
 from phalanx.cli.main import main
 from phalanx.cli.play import record
+from phalanx.cli.sim2sim import _config
 from phalanx.cli.sim2sim_viewer import in_browser
 from phalanx.deploy import Policy
 from phalanx.deploy import export as export_module
@@ -887,6 +888,11 @@ def test_the_training_player_plays_the_same_policy_in_the_same_task_or_not_at_al
             assert figures["training"]["player_length"] == 7
     assert "no comparison with training:" in out
     assert "does not fit this task and network" in out
+
+
+def test_sim2sim_takes_a_part_of_a_setting_as_play_does():
+    config = _config(["a.onnx", "task.env.commands.heading=0.2", "task.env.commands.standing=0.1"])
+    assert config.task == {"env": {"commands": {"heading": 0.2, "standing": 0.1}}}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import mujoco
 import numpy as np
@@ -291,7 +292,7 @@ class Dog(Velocity):
         return super().reward_terms(base, pressed) | {"hips": hips.square().sum(1)}
 
     def falls(self, base, pressed):
-        return super().falls(base, pressed) | {"low": base.height < 0.4}
+        return super().falls(base, pressed) | {"low": self.above_ground() < 0.4}
 
 
 def test_a_task_adds_terms_and_causes_of_a_fall():
@@ -302,6 +303,9 @@ def test_a_task_adds_terms_and_causes_of_a_fall():
     logged = dog.scalars()
     assert logged["ends/low"] == 1
     assert logged["reward/hips"] < 0
+    dog.terrain = SimpleNamespace(height=lambda xy: torch.full((2,), 0.1))
+    assert torch.allclose(dog.above_ground(), dog.base.height - 0.1)
+    dog.terrain = None
     dog.reward.weights["hipps"] = 1.0
     with pytest.raises(PhalanxError, match="the reward has the weight 'hipps', but no such term"):
         dog.step(torch.zeros(2, 12))
@@ -735,6 +739,22 @@ def test_a_servo_brings_its_joint_to_the_angle_that_it_is_told(tmp_path):
     (tmp_path / "robot.xml").write_text(text)
     with pytest.raises(PhalanxError, match=r"servo 'FL_thigh' .* gain is 40, .* gear 80; make"):
         make(asset=str(tmp_path / "robot.xml"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "instead", "sentence"),
+    [
+        ('<freejoint name="root"/>', "", r"the robot is fixed to the world; give its first"),
+        (r'<position name="(FL_hip)"', r'<motor name="\1"', r"actuator 'FL_hip' is a motor, and"),
+        (r'forcerange="[^"]*"', "", r"servo 'FL_hip' has no forcerange, of which"),
+    ],
+)
+def test_a_robot_walks_on_a_free_base_by_servos_with_limits(pattern, instead, sentence, tmp_path):
+    text = (ASSETS / "go2.xml").read_text()
+    text = re.sub(r'(qpos="[^"]*"|ctrl="[^"]*")', "", text) if not instead else text
+    (tmp_path / "robot.xml").write_text(re.sub(pattern, instead, text))
+    with pytest.raises(PhalanxError, match=sentence):
+        make(asset=str(tmp_path / "robot.xml"), action_effort=0.3)
 
 
 def test_a_foot_is_a_point_of_its_body():

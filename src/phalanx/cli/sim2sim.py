@@ -22,7 +22,7 @@ from phalanx.cli.console import Lines
 from phalanx.cli.export import make_player
 from phalanx.cli.keys import without_effect
 from phalanx.cli.options import TaskChoice
-from phalanx.cli.overrides import read_words
+from phalanx.cli.overrides import Override, put, read_words
 from phalanx.cli.sim2sim_viewer import in_browser, in_window
 from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
@@ -136,7 +136,7 @@ def _config(arguments: list[str]) -> Sim2SimOptions:
         )
     values = read_words(arguments, Sim2SimOptions, "sim2sim", "policy", ("policy", "out"))
     for key in [k for k in values if k.startswith("task.env.")]:
-        values.setdefault("task", {}).setdefault("env", {})[key[9:]] = values.pop(key)
+        put(values, Override(key, values.pop(key)))
     if "policy" not in values:
         raise PhalanxError("sim2sim needs an exported policy, as in `phalanx sim2sim Ant.pth.onnx`")
     given = Path(values["policy"])

@@ -83,10 +83,18 @@ class Trial:
             config=tasks.config_of(about.task, about.env, env or {}),
         )
         if task.num_obs != about.observation.size or abs(task.sim.dt / about.control_dt - 1) > 1e-6:
+            where, what = (
+                "this version of the task",
+                "use the version that the policy was trained with",
+            )
+            if env:
+                where, what = (
+                    f"with {', '.join(env)} as given here the task",
+                    "leave that as it was",
+                )
             raise PhalanxError(
                 f"{path} observes {about.observation.size} numbers every {about.control_dt:.4g} s,"
-                f" but this version of the task {about.task} has {task.num_obs} every"
-                f" {task.sim.dt:.4g} s; use the version that the policy was trained with"
+                f" but {where} {about.task} has {task.num_obs} every {task.sim.dt:.4g} s; {what}"
             )
         self.engine = cast(PlainEngine, task.sim.engine)
         self.timestep = float(self.engine.models[0].opt.timestep)

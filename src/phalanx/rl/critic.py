@@ -64,7 +64,8 @@ class CentralValue(Part):
         space = getattr(env, "state_space", None)
         if own is None or space is None:
             raise PhalanxError(
-                "params.config.central_value_config is given, but the environment has no states"
+                "params.config.central_value_config is given, but the environment has no states:"
+                " num_states is 0; of the tasks with legs, task.env.privileged=true sets it"
             )
         where = "params.config.central_value_config"
         device = torch.device(env.device)

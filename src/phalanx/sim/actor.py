@@ -89,6 +89,8 @@ class Actor:
             if model.jnt_type[i] == mujoco.mjtJoint.mjJNT_FREE
             and model.jnt_bodyid[i] == self.root_id
         ]
+        self.is_free = bool(free)
+        """Whether its base moves freely."""
         jointed = [i for i in joints if i not in free]
         self.joint_names = [model.jnt(i).name.split("/", 1)[1] for i in jointed]
         self._root_q = int(model.jnt_qposadr[free[0]]) if free else None

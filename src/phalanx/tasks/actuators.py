@@ -133,6 +133,8 @@ class Actuator:
 
         held = [servos.get(m) for m in self.motors]
         self._check_servos(held, where)
+        self.of_servos = [m for m in self.motors if m in servos]
+        """Motors in the place of servos, whose controls are targets as they are."""
         stiff, damp = (
             [getattr(x, k) if x else 0.0 for x in held] for k in ("stiffness", "damping")
         )

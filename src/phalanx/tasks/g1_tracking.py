@@ -41,7 +41,7 @@ from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
 from phalanx.tasks import gait_rewards as gait
 from phalanx.tasks import tracking_rewards as track
-from phalanx.tasks.locomotion import check_servos
+from phalanx.tasks.locomotion import check_robot, effort_scale
 from phalanx.tasks.mirror import Mirror, joined, joint_mirror, layout_mirror, of_vectors
 from phalanx.tasks.reference_motion import ReferenceMotion
 from phalanx.tasks.start_frames import StartFrames
@@ -110,11 +110,10 @@ class G1Tracking(Task):
     def init_buffers(self) -> None:
         config, sim = self.config, self.sim
         self.robot = robot = sim.actor("robot")
-        check_servos(robot, config.asset)
+        check_robot(robot, config.asset, self.actuators)
         home = torch.tensor(sim.model.key("initial").qpos, dtype=torch.float32)
         self.default_pos = home[7:].to(self.device)
-        limit, kp = sim.model.actuator_forcerange[:, 1], sim.model.actuator_gainprm[:, 0]
-        self.action_scale = torch.tensor(0.25 * limit / kp).float().to(self.device)
+        self.action_scale = effort_scale(robot, config.asset, 0.25)
         self.reference = ReferenceMotion(
             config.motion_file, config.asset, robot.joint_names, BODIES, sim.dt, self.device
         )

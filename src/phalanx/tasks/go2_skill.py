@@ -52,7 +52,7 @@ class Go2Skill(Task):
 
     def init_buffers(self) -> None:
         self.robot = self.sim.actor("robot")
-        locomotion.check_servos(self.robot, self.config.asset)
+        locomotion.check_robot(self.robot, self.config.asset, self.actuators)
         start = torch.tensor(self.sim.model.key("initial").qpos, dtype=torch.float32)
         self.default_pos, self.standing_height = start[7:].to(self.device), float(start[2])
         no_actions = torch.zeros(self.num_envs, self.num_actions, device=self.device)

@@ -15,6 +15,7 @@ from phalanx.compute.rows import write_rows
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Actor, Scene, Sim
+from phalanx.tasks.actuators import Actuator
 
 TARGET_DISTANCE = 1000.0
 """Distance of the target from the start of an episode, along x [m]."""
@@ -25,7 +26,7 @@ class Base:
     """State of the root body."""
 
     height: Tensor
-    """(N,) [m]."""
+    """(N,) above z = 0 [m]; on ground that is not flat, see `Terrain.height`."""
     lin_vel_b: Tensor
     """(N, 3) [m/s], its own frame."""
     ang_vel_b: Tensor
@@ -140,10 +141,15 @@ def motor_layout(robot: Actor) -> ActionLayout:
     return ActionLayout("effort", robot.joint_names, scale=torque, low=-torque, high=torque)
 
 
-def check_servos(robot: Actor, file: str) -> None:
-    """Raise PhalanxError unless the scene's actuators drive the joints of a robot, one each, in
-    their order; file: the robot's, for the message."""
+def check_robot(robot: Actor, file: str, actuators: Sequence[Actuator] = ()) -> None:
+    """Raise PhalanxError unless a robot has a free base, and the scene's actuators are servos that
+    bring its joints to angles, one each, in their order. file: the robot's, for the message;
+    actuators: the task's, which have taken the place of servos."""
     model = robot.sim.model
+    if not robot.is_free:
+        raise PhalanxError(
+            f"{file}: the robot is fixed to the world; give its first body a <freejoint/>"
+        )
     driven = [model.joint(int(j)).name.split("/", 1)[-1] for j in model.actuator_trnid[:, 0]]
     if driven != list(robot.joint_names):
         without = [j for j in robot.joint_names if j not in driven]
@@ -153,6 +159,15 @@ def check_servos(robot: Actor, file: str) -> None:
         )
     gear, gain = model.actuator_gear[:, 0], model.actuator_gainprm[:, 0]
     stiffness = -model.actuator_biasprm[:, 1] * gear
+    taken = [m for a in actuators for m in a.of_servos]
+    motors = stiffness == 0
+    motors[taken] = False
+    for i in np.flatnonzero(motors).tolist():
+        name = model.actuator(i).name.split("/", 1)[-1]
+        raise PhalanxError(
+            f"{file}: actuator {name!r} is a motor, and actions are angles; make it a servo, as in"
+            f' <position joint="{driven[i]}" kp="40" kv="1"/>'
+        )
     off = (stiffness != 0) & (np.abs(gain - stiffness) > 1e-6 * np.abs(stiffness))
     for i in np.flatnonzero(off).tolist():
         name = model.actuator(i).name.split("/", 1)[-1]
@@ -161,6 +176,20 @@ def check_servos(robot: Actor, file: str) -> None:
             f" gain is {gain[i]:g}, its stiffness times gear {stiffness[i]:g}; make them equal,"
             " best with a gear of 1"
         )
+
+
+def effort_scale(robot: Actor, file: str, part: float) -> Tensor:
+    """(J,) angles at which servos exert `part` of their limits of force [rad]. Raises PhalanxError
+    for a servo without a limit."""
+    model = robot.sim.model
+    limit, kp = model.actuator_forcerange[:, 1], model.actuator_gainprm[:, 0]
+    for i in np.flatnonzero((limit <= 0) | (model.actuator_forcelimited == 0)).tolist():
+        name = model.actuator(i).name.split("/", 1)[-1]
+        raise PhalanxError(
+            f"{file}: servo {name!r} has no forcerange, of which actions are a part; give it one,"
+            ' as in forcerange="-60 60"'
+        )
+    return torch.tensor(part * limit / kp, dtype=torch.float32, device=robot.sim.device)
 
 
 def check_bodies(scene: Scene, actor: str, **settings: Sequence[str]) -> None:

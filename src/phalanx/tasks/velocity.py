@@ -93,16 +93,15 @@ class Velocity(Task):
 
     def init_buffers(self) -> None:
         config, self.robot = self.config, self.sim.actor("robot")
-        locomotion.check_servos(self.robot, config.asset)
+        locomotion.check_robot(self.robot, config.asset, self.actuators)
         start = torch.tensor(self.sim.model.key("initial").qpos, dtype=torch.float32)
         self.start_pos, _, self.default_pos = start.to(self.device).split([3, 4, len(start) - 7])
         offset = config.scan_offset
         self.scan_offset = float(self.start_pos[2]) if offset is None else offset
         self.action_scale: Tensor | float = config.action_scale
         if config.action_effort:
-            limit, kp = self.sim.model.actuator_forcerange[:, 1], self.sim.model.actuator_gainprm
-            scale = torch.tensor(config.action_effort * limit / kp[:, 0], dtype=torch.float32)
-            self.action_scale = scale.to(self.device)
+            part = config.action_effort
+            self.action_scale = locomotion.effort_scale(self.robot, config.asset, part)
         self.commands = VelocityCommands(self, config.commands, self.map is not None)
         self.feet = Feet(self, "robot", config.feet, config.foot_radius, config.foot_place)
         self.terrain = Terrain(self, self.map) if self.map else None
@@ -182,6 +181,12 @@ class Velocity(Task):
         """(N, C, 3) [N], world frame: what counts for falls and costs of the forces on bodies with
         contact sensors."""
         return self.robot.contact_force
+
+    def above_ground(self) -> Tensor:
+        """(N,) how high the bases are above the ground below them [m]."""
+        if not self.terrain:
+            return self.base.height
+        return self.base.height - self.terrain.height(self.robot.root_pos[:, :2])
 
     def follow_terrain(self) -> Tensor:
         """(N,) bool: at the end of the ground, where a robot's time is over."""

@@ -59,10 +59,6 @@ def further_terms(task: "Velocity", base: Base) -> dict[str, Callable[[], Tensor
     """Terms that have no weight at first, each computed only on demand, (N,)."""
     config, robot, feet = task.config, task.robot, task.feet
 
-    def base_height() -> Tensor:
-        ground = task.terrain.height(robot.root_pos[:, :2]) if task.terrain else 0.0
-        return (base.height - ground - task.wanted_height).square()
-
     return {
         "alive": lambda: torch.ones_like(base.height),
         "air_time": lambda: (
@@ -70,6 +66,6 @@ def further_terms(task: "Velocity", base: Base) -> dict[str, Callable[[], Tensor
         ),
         "foot_clearance": lambda: gait.foot_clearance(feet.height, feet.speed, config.foot_height),
         "landing": lambda: (feet.forces(robot.contact_force).norm(dim=-1) * feet.landed).sum(1),
-        "base_height": base_height,
+        "base_height": lambda: (task.above_ground() - task.wanted_height).square(),
         "joint_vel": lambda: gait.squared(robot.joint_vel),
     }
