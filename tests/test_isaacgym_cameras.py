@@ -58,6 +58,27 @@ def test_a_camera_that_nobody_reads_works_without_a_graphics_device():
         GYM.get_camera_transform(world.sim, world.envs[1], camera)
 
 
+def test_programs_take_tensors_of_pictures_while_they_create_environments():
+    """AirGym makes a camera and takes its tensor before the environment has an actor."""
+    world = World()
+    env = world.env()
+    camera = GYM.create_camera_sensor(env, lens(9, 7, enable_tensors=True))
+    GYM.set_camera_location(camera, env, gymapi.Vec3(-2, 0, 1), gymapi.Vec3(0, 0, 1))
+    ask = GYM.get_camera_image_gpu_tensor
+    depth = gymtorch.wrap_tensor(ask(world.sim, env, camera, gymapi.IMAGE_DEPTH))
+    with pytest.raises(PhalanxError, match=r"sensors was called before gym.prepare_sim; call"):
+        GYM.render_all_camera_sensors(world.sim)
+    with pytest.raises(PhalanxError, match=r"image was called before gym.prepare_sim; call"):
+        GYM.get_camera_image(world.sim, env, camera, gymapi.IMAGE_DEPTH)
+    box = GYM.create_box(world.sim, 0.2, 0.2, 0.2, options(density=-1))
+    GYM.create_actor(env, box, pose(z=1), "box", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    GYM.render_all_camera_sensors(world.sim)
+    assert depth.shape == (7, 9)
+    assert depth.max() == pytest.approx(-1.9, abs=0.01)
+    assert GYM.get_actor_rigid_body_properties(env, 0)[0].mass == pytest.approx(8.0)  # 1000 kg/m^3
+
+
 def test_a_point_is_where_its_pixel_is():
     """The second environment's origin is at x = 10. A camera looks along +y from (1, 2, 3) there;
     a point 2 m ahead, 0.5 m to the right and 0.25 m up has tangents 0.25 and 0.125, of 1 at the

@@ -527,6 +527,55 @@ def test_a_velocity_limit_holds_within_the_step_and_keeps_the_momentum(tmp_path,
         assert root[3:7].tolist() == pytest.approx(start[3:7].tolist(), abs=5e-3)
 
 
+def link(name):
+    return (
+        f'<link name="{name}"><inertial><origin xyz="0 0 .25"/><mass value="4"/>'
+        '<inertia ixx=".1" iyy=".1" izz=".1" ixy="0" ixz="0" iyz="0"/></inertial></link>'
+    )
+
+
+def hinge(name, parent, child, rest):
+    return (
+        f'<joint name="{name}" type="revolute"><parent link="{parent}"/><child link="{child}"/>'
+        f'{rest}<limit lower="-3" upper="3" effort="87" velocity="2"/></joint>'
+    )
+
+
+FOREARM = (
+    f'<robot name="arm"><link name="b"/>{link("upper")}{link("fore")}'
+    f"""{hinge("first", "b", "upper", '<axis xyz="0 1 0"/>')}"""
+    f"""{hinge("second", "upper", "fore", '<origin xyz="0 0 .5"/><axis xyz="0 -1 0"/>')}</robot>"""
+)
+
+
+def test_a_velocity_limit_does_not_push_a_joint_along(tmp_path, engine):
+    """Both joints go to 0 at their limits, and the first gets there first and brakes. Held at its
+    limit because the second one is above its own, it would go on by 0.8 rad."""
+    world = World(gravity=0.0, dt=1 / 60, substeps=2)
+    asset = world.load(
+        tmp_path, "arm.urdf", FOREARM, fix_base_link=True,
+        default_dof_drive_mode=gymapi.DOF_MODE_POS,
+    )  # fmt: skip
+    env = world.env()
+    arm = GYM.create_actor(env, asset, pose(), "arm", 0, 0, 0)
+    props = GYM.get_actor_dof_properties(env, arm)
+    props["stiffness"][:], props["damping"][:] = 400, 40
+    GYM.set_actor_dof_properties(env, arm, props)
+    GYM.prepare_sim(world.sim)
+    dofs = world.tensor("dof_state")
+    dofs[:, 0] = torch.tensor([-1.0, -2.2])
+    GYM.set_dof_state_tensor(world.sim, gymtorch.unwrap_tensor(dofs))
+    GYM.set_dof_position_target_tensor(world.sim, gymtorch.unwrap_tensor(torch.zeros(2)))
+    furthest = fastest = torch.tensor(0.0)
+    for _ in range(90):
+        world.step()
+        pos, vel = world.tensor("dof_state").unbind(1)
+        furthest, fastest = torch.maximum(furthest, pos[0]), torch.maximum(fastest, vel.abs().max())
+    assert furthest < 0.05
+    assert fastest == pytest.approx(2, abs=1e-3)
+    assert pos.abs().max() < 0.01
+
+
 @pytest.mark.parametrize("first", ["rigid_body_state", "jacobian"])
 def test_forces_are_those_of_the_last_simulate_in_any_order_of_calls(engine, first):
     world = World(dt=0.005)

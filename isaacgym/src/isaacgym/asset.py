@@ -10,6 +10,7 @@ shapes are in the depth-first order of the compiled model. Children are sorted b
 URDF and keep the order of the file for an MJCF.
 """
 
+import copy
 import functools
 import hashlib
 import logging
@@ -269,7 +270,7 @@ def load_file(root: str, filename: str, options: AssetOptions | None, read: Read
     object twice, as itself and as its goal, which floats. Raises PhalanxError, naming file and
     element."""
     path = Path(root or ".") / filename
-    options = options or AssetOptions()
+    options = _with_density(options, path)
     is_urdf = path.suffix.lower() == ".urdf"
     ways: dict[str, Any] = {
         "fixed_base": options.fix_base_link,
@@ -289,6 +290,21 @@ def load_file(root: str, filename: str, options: AssetOptions | None, read: Read
     if is_urdf:
         asset.name_fixed_joints(_fixed_joints(path))
     return asset
+
+
+def _with_density(options: AssetOptions | None, what: object) -> AssetOptions:
+    """Options with a density, which programs whose bodies all have a mass give as -1."""
+    options = options or AssetOptions()
+    if not options.density < 0:
+        return options
+    usual = AssetOptions().density
+    say_once(
+        f"{what}: AssetOptions.density is {options.density:g}; bodies without a mass of their own"
+        f" have {usual:g} kg/m^3"
+    )
+    options = copy.copy(options)
+    options.density = usual
+    return options
 
 
 def _to_decompose(path: Path, options: AssetOptions) -> bool | str:
@@ -321,15 +337,15 @@ def make_primitive(kind: str, size: Iterable[float], options: AssetOptions | Non
     """A body of one shape: a "box" (edges along x, y, z), "sphere" (radius) or "capsule" (radius,
     length of the cylinder along x), in metres. A length of 0 becomes `THINNEST`. Raises
     PhalanxError for a negative one."""
-    options = options or AssetOptions()
+    options = _with_density(options, kind)
     lengths = [single(length) for length in size]
     if not all(0 <= length < FLT_MAX for length in lengths):
         raise PhalanxError(
             f"gym.create_{kind} was given size {lengths}; none may be negative or infinite"
         )
     lengths = [max(length, THINNEST) for length in lengths]
-    if options.density <= 0:
-        raise PhalanxError(f"AssetOptions.density is {options.density:g}, it must be positive")
+    if options.density == 0:
+        raise PhalanxError("AssetOptions.density is 0, it must be positive")
     spec = mujoco.MjSpec()
     body = spec.worldbody.add_body(name=kind)
     geom = body.add_geom(density=options.density)

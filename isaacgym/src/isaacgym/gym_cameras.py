@@ -130,7 +130,7 @@ class CameraCalls(StateCalls):
             raise PhalanxError(
                 f"gym.{call} was given a camera without CameraProperties.enable_tensors; set it"
             )
-        return self._pictures(sim, call).descriptor(env, int(camera), int(type), call)
+        return self._pictures(sim, call).descriptor(env, int(camera), int(type))
 
     def write_camera_image_to_file(
         self, sim: Sim, env: Env, camera: int, type: ImageType, filename: str

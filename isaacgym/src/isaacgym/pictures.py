@@ -2,7 +2,7 @@
 
     pictures = Pictures(sim)
     pictures.render()                                   # all that have been asked for
-    depth = pictures.tensor(env, 0, ImageType.IMAGE_DEPTH, call)
+    depth = pictures.tensor(env, 0, ImageType.IMAGE_DEPTH)
 
 A camera sees its own environment and the ground, not other environments. A picture is drawn in
 every `render` once it has been asked for; so cameras that nobody reads cost nothing.
@@ -20,12 +20,11 @@ from isaacgym import descriptor
 from isaacgym.camera_batch import CameraBatch, Kind, View
 from isaacgym.cameras import Camera
 from isaacgym.enums import ImageType
-from isaacgym.handles import Sim
+from isaacgym.handles import Sim, env_physics
 from isaacgym.optical_flow import Frames
 from isaacgym.physics import Physics
 from isaacgym.scene import drawn_model
 from isaacgym.world import Env
-from phalanx.errors import PhalanxError
 from phalanx.sim.engines.warp_pictures import BatchPictures, Lens
 
 TYPES = {
@@ -63,7 +62,8 @@ class Pictures:
         """The last picture of a camera, on the host: colours (H, W, 4) uint8, depths (H, W)
         float32, negative and -inf where nothing is, segmentation ids (H, W) uint32, or optical flow
         (H, W, 2) int16, zero in the first picture."""
-        tensor = self.tensor(env, camera, kind, call)
+        env_physics(env, call)
+        tensor = self.tensor(env, camera, kind)
         key = (env.index, camera, TYPES[ImageType(kind)][0])
         if key not in self._drawn:
             for batch in self._batches([key]).items():
@@ -71,40 +71,34 @@ class Pictures:
         image: np.ndarray = tensor.cpu().numpy()
         return image.view(np.uint32) if image.dtype == np.int32 else image
 
-    def tensor(self, env: Env, camera: int, kind: int, call: str) -> Tensor:
+    def tensor(self, env: Env, camera: int, kind: int) -> Tensor:
         """The tensor that `render` fills with the picture, on the simulation's device; segmentation
-        ids are int32."""
+        ids are int32. Programs take it while they create environments."""
         name, dtype = TYPES[ImageType(kind)]
         key = (env.index, camera, name)
         if key not in self._tensors:
-            if self._sim.physics is None:
-                raise PhalanxError(
-                    f"gym.{call} was called before gym.prepare_sim; prepare the simulation first"
-                )
-            if not env.actors:
-                raise PhalanxError(
-                    f"gym.{call} was called for environment {env.index}, which has no actors, so it"
-                    " is not drawn; create one in it before gym.prepare_sim"
-                )
             lens = self._camera(key).properties
             shape = (lens.height, lens.width, *([VALUES[name]] if name in VALUES else []))
             self._tensors[key] = torch.zeros(shape, dtype=dtype, device=self._sim.device)
             self._plan = None
         return self._tensors[key]
 
-    def descriptor(self, env: Env, camera: int, kind: int, call: str) -> descriptor.Tensor:
+    def descriptor(self, env: Env, camera: int, kind: int) -> descriptor.Tensor:
         """The descriptor of `tensor`, the same in every call."""
-        tensor = self.tensor(env, camera, kind, call)
+        tensor = self.tensor(env, camera, kind)
         key = (env.index, camera, TYPES[ImageType(kind)][0])
         if key not in self._descriptors:
             self._descriptors[key] = descriptor.Tensor(tensor, pairs=key[2] == "flow")
         return self._descriptors[key]
 
     def render(self) -> None:
-        """Draw all pictures that have been asked for."""
+        """Draw all pictures that have been asked for. Raises PhalanxError where the simulation is
+        not prepared, or an environment has no actors."""
         physics = self._sim.physics
         models = [] if physics is None else [group.model for group in physics.groups]
         if self._plan is None or not all(map(operator.is_, models, self._models)):
+            for number in {key[0] for key in self._tensors}:
+                env_physics(self._sim.envs[number], "render_all_camera_sensors")
             self._plan, self._models = self._batches(self._tensors), models
         for kind, (batch, envs) in self._plan.items():
             self._draw(kind, batch, envs)

@@ -16,6 +16,7 @@ from isaacgym.values import FLT_MAX
 MAX_DOF_SPEED = 100.0  # [rad/s or m/s] where a file says nothing, as PhysX
 SLOWEST = 1e-12  # [m/s or rad/s] what is slower is zero
 STIFF = 1e6  # how many times its own inertia a joint at its limit gets
+LOOSE = 0.01  # part of it, with which float32 still shows which way the impulse of a limit acts
 
 
 class VelocityLimits:
@@ -104,11 +105,20 @@ class VelocityLimits:
         bounded = excess.any(1)
         change = -excess.masked_fill(self._held, 0.0)
         if len(state.dof_v):
-            added = (excess != 0) * self._stiffness
-            change -= engine.solve_m(added * excess, added)
+            change -= self._held_back(excess)
         v += change
         self._move(change * self._timestep, bounded)
         return bounded
+
+    def _held_back(self, excess: Tensor) -> Tensor:
+        """What impulses at the joints above their limits take from all velocities (N, nv). A limit
+        only holds back: a joint that is above it because others were not held yet gets no impulse
+        that would push it along."""
+        engine = self._state.engine
+        loose = LOOSE * (excess != 0) * self._stiffness
+        left = excess - engine.solve_m(loose * excess, loose)
+        added = (left * excess > 0) * self._stiffness
+        return engine.solve_m(added * excess, added)
 
     def _move(self, change: Tensor, where: Tensor) -> None:
         """Move positions by `change` (N, nv) [m or rad] in environments `where` (N,) bool."""

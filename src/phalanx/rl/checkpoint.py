@@ -157,6 +157,8 @@ def _best_instead(path: Path) -> str:
 
 
 def _nearby(path: Path) -> str:
+    if saved := sorted(p for p in path.rglob("*.pth")) if path.is_dir() else []:
+        return f": it is a folder; name a file in it, such as {saved[0]}"
     folder = path.parent
     if not folder.is_dir():
         return f": there is no folder {folder}"
