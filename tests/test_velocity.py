@@ -622,6 +622,13 @@ def test_who_walks_far_goes_up_a_row_and_who_does_not_goes_down(hills):
     assert terrain.row.tolist() == [2] * 10 + [0] * 10
 
 
+def test_rows_that_a_map_does_not_have_become_its_last(hills):
+    """As of a checkpoint of a larger map."""
+    hills.terrain.row.copy_(torch.tensor([-5, 0, 2, 50]).repeat(5))
+    hills.terrain.begin(torch.zeros_like(hills.terminated))
+    assert hills.terrain.row[:4].tolist() == [0, 0, 2, 2]
+
+
 def test_who_does_as_commanded_never_goes_down(hills):
     terrain, commands, n = hills.terrain, hills.commands, 20
     pos, yaw, dt = torch.zeros(n, 3), torch.linspace(-3, 3, n), hills.sim.dt

@@ -170,7 +170,8 @@ class Terrain:
         first = self.settings.rows
         if self.settings.curriculum:
             first = min(first, self.settings.first_rows)
-        self.row = task.state("terrain_row", torch.randint(first, (n,), device=device))
+        rows = torch.randint(first, (n,), device=device)
+        self.row = task.state("terrain_row", rows, lasting=True)
         """(N,) the robots' row of tiles, which is the difficulty."""
         places = torch.arange(n, device=device) * self.settings.columns // n
         self.column = places
@@ -237,7 +238,8 @@ class Terrain:
         moved = torch.where(moved >= s.rows, anywhere, moved)
         if not s.curriculum:
             moved = anywhere
-        row.copy_(torch.where(mask & (self._steps > 0), moved, row))
+        # A checkpoint may be of a map with more rows.
+        row.copy_(torch.where(mask & (self._steps > 0), moved, row).clamp(0, s.rows - 1))
         start = self._middles[row, self.column]
         self.start.copy_(torch.where(mask[:, None], start, self.start))
         self._asked.masked_fill_(mask[:, None], 0.0)
