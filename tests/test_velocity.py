@@ -406,7 +406,7 @@ def test_wrong_settings_are_named(env, sentence):
         ({"terrain": "rough", "terrain_settings": {"spacing": 1}}, "a tile of 8 m needs samples"),
         (
             {"terrain": "stones", "terrain_settings": {"sharp_edges": True, "columns": 50}},
-            "the terrain's edges need more than 30000 boxes; set task.env.terrain_settings.sharp_",
+            "the terrain's edges need more than 30000 boxes; set its sharp_edges to false, or m",
         ),
         ({"terrain": "rough", "terrain_settings": {"kinds": {"gap": "x"}}}, "gap is 'x'; it must"),
         ({"feet": ["FL_foot"]}, "gait_offsets has 4 numbers, but the robot has 1 feet"),
