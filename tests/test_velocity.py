@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from phalanx import tasks
+from phalanx.cli.config import compose_config
 from phalanx.cli.sim2sim_viewer import steer
 from phalanx.errors import PhalanxError
 from phalanx.randomization.disturbances import PushSettings
@@ -417,6 +418,31 @@ def test_wrong_settings_are_named(env, sentence):
 def test_ground_and_feet_that_cannot_be_are_named(env, sentence):
     with pytest.raises(PhalanxError, match=sentence):
         make(**env)
+
+
+@pytest.mark.parametrize(
+    ("env", "idle"),
+    [
+        ([], []),
+        (["terrain_settings.kinds={gap: 1}"], ["terrain_settings.kinds= needs terrain=rough"]),
+        (["terrain=waves", "terrain_settings.kinds={gap: 1}", "terrain_settings.rows=3"],
+         ["terrain_settings.kinds= needs terrain=rough"]),
+        (["terrain=rough", "terrain_settings.kinds={gap: 1}", "scan_size=[1,1]"], []),
+        (["scan_size=[1,1]", "scan_offset=0.2"],
+         ["scan_size= needs terrain=rough", "scan_offset= needs terrain=rough"]),
+        (["terrain=rough", "height_scan=false", "scan_offset=0.2"],
+         ["scan_offset= needs height_scan=true"]),
+        (["states_history=3"], ["states_history= needs privileged=true"]),
+        (["states_history=3", "privileged=true"], []),
+        (["terrain=rough", "teacher=true", "height_scan=false"],
+         ["height_scan= needs teacher=false"]),
+        (["terrain=rough", "terrain_settings.curriculum=false", "terrain_settings.first_rows=3"],
+         ["terrain_settings.first_rows= needs terrain_settings.curriculum=true"]),
+    ],
+)  # fmt: skip
+def test_settings_without_effect_are_named(env, idle):
+    options = compose_config(["task=Go2Velocity", *(f"task.env.{word}" for word in env)])
+    assert [line.replace("task.env.", "") for line in options.idle] == idle
 
 
 def test_the_first_episodes_of_a_training_do_not_end_together():

@@ -113,6 +113,10 @@ class TaskConfig:
             if not value > 0:
                 raise PhalanxError(f"task.env.{name} is {value}; it must be greater than 0")
 
+    def idle_keys(self) -> list[str]:
+        """Settings that are not as usual and have no effect, with what they need."""
+        return []
+
 
 class Onboard(Protocol):
     """The robot's own program between the task and a policy, see `phalanx.deploy.trial`."""
