@@ -18,7 +18,7 @@ import yaml
 
 from command_line import sentence
 from phalanx import tasks
-from phalanx.cli import new_walker
+from phalanx.cli import new_robot, new_walker
 from phalanx.cli.config import compose_config, train_params
 from phalanx.cli.main import main
 from phalanx.cli.settings import say_how_to_write_train
@@ -113,6 +113,26 @@ def test_servos_are_as_stiff_as_it_takes_to_stand(cwd, monkeypatch, load, stiffn
     model = tasks.make("Loaded", 2, "cpu").sim.model
     np.testing.assert_array_equal(model.actuator_gainprm[:, 0], [stiffness] * 8)
     np.testing.assert_array_equal(model.actuator_forcerange, [[-20, 20]] * 8)
+
+
+def test_feet_that_are_capsules_between_two_points_stay_where_they_are(cwd, monkeypatch):
+    """MuJoCo takes a shape's two ends or its position, not both."""
+    text = re.sub(
+        r'<geom [^>]*/>\s*<body name="\w\w_foot" pos="0 0 -0.2">\s*<geom [^>]*/>\s*</body>',
+        '<geom type="capsule" fromto="0 0.01 0 0 0 -0.2" size="0.03" mass="0.3"/>',
+        QUADRUPED,
+    )
+    assert "_foot" not in text
+    (cwd / "capsules.xml").write_text(text)
+    main(["new", "mine", "robot=capsules.xml"])
+    written = mujoco.MjModel.from_xml_path("mine/tasks/capsules/assets/capsules.xml")
+    models = [read_robot("capsules.xml").model, written]
+    places = []
+    for model in models:
+        data = mujoco.MjData(model)
+        mujoco.mj_kinematics(model, data)
+        places.append(data.geom_xpos - data.xpos[1])
+    np.testing.assert_allclose(places[1], places[0], atol=1e-6)
 
 
 def test_feet_that_are_shapes_of_a_shank_get_bodies_of_their_own(cwd, monkeypatch):
@@ -438,7 +458,21 @@ def test_no_name_of_a_file_or_a_joint_becomes_code(cwd, monkeypatch):
 def test_nothing_is_left_of_a_project_that_could_not_be_written(cwd, capsys, monkeypatch):
     monkeypatch.setattr("phalanx.cli.new_robot.write_mjcf", full)
     assert "cannot write a.xml: no space left" in sentence(capsys, "new", "mine", "robot=arm.xml")
-    assert not [p for p in (cwd / "mine").rglob("*") if p.is_file()]
+    assert not (cwd / "mine").exists()
+
+
+def test_nothing_is_left_of_a_project_whose_robot_mujoco_refuses(cwd, capsys, monkeypatch):
+    def spoil(held):
+        spec = _spec(held)
+        spec.bodies[-1].add_geom()  # a sphere without a size
+        return spec
+
+    _spec = new_robot._spec
+    monkeypatch.setattr(new_robot, "_spec", spoil)
+    (cwd / "mine" / "tasks").mkdir(parents=True)
+    said = sentence(capsys, "new", "mine", "robot=arm.xml")
+    assert "MuJoCo cannot compile what is to be written to mine/tasks/arm/assets/arm.xml" in said
+    assert [p.name for p in (cwd / "mine").rglob("*")] == ["tasks"]
 
 
 def full(spec, path):

@@ -27,7 +27,7 @@ from interrupted import (
 )
 from phalanx.cli.config import compose_config, resolved, train_params
 from phalanx.compute.recorded import Recorded
-from phalanx.rl import Runner, checkpoint
+from phalanx.rl import Runner, checkpoint, ranks, run_state
 from phalanx.tasks.task import FEWEST_RECORDED
 from recorder import Recorder
 
@@ -187,6 +187,43 @@ def test_a_changed_task_starts_new_episodes_with_a_warning(tmp_path):
         assert words in agent.warnings[-1]
         assert "new episodes start" in agent.warnings[-1]
         assert agent.epoch_num == 3
+
+
+def test_schedules_go_on_where_new_episodes_start(tmp_path):
+    """With another number of environments, and on other ground, whose rows are fewer."""
+    env, commands = "task.env.", "task.env.commands."
+    more = ["task=Go2Velocity", f"{commands}first_part=0.1", f"{commands}grow_steps=100"]
+    ground = [f"{env}height_scan=false", f"{env}terrain_settings.columns=4"]
+    first = train(tmp_path, "run", 1, *more, *ground, f"{env}terrain=slope_up").agent.env
+    first.terrain.row.copy_(torch.arange(64) // 8)
+    last = tmp_path / "run" / "nn" / "last_Go2Velocity.pth"
+    state = checkpoint.load(last)
+    state["phalanx"]["env"] = first.state_dict()
+    assert float(first.commands._steps) == 8
+    terrain = (f"{env}terrain=slope_up", "num_envs=16"), (f"{env}terrain=slope_down", "rows=3")
+    for (kind, change), why in zip(terrain, ("made with 64", "the ground"), strict=True):
+        change = change.replace("rows", f"{env}terrain_settings.rows")
+        again = train(tmp_path, "again", 1, *more, *ground, kind, change).agent
+        again.env.reset()
+        again.set_full_state_weights(copy.deepcopy(state), source="old.pth")
+        assert f"old.pth: {why}" in again.warnings[-1]
+        assert "the task's schedules are restored, new episodes start" in again.warnings[-1]
+        assert float(again.env.commands._steps) == float(again.env.reward._steps) == 8
+        assert int(again.env.randomizer.step) == 8
+        again.env.reset()
+        row, own = again.env.terrain.row, torch.arange(64) // 8
+        assert row.tolist() == (own[::4] if len(row) == 16 else own.clamp(max=2)).tolist()
+        above = again.env.robot.root_pos[:, 2] - again.env.terrain.height(
+            again.env.robot.root_pos[:, :2]
+        )
+        assert above.min() > 0.1
+
+
+def test_a_rank_that_a_run_did_not_have_takes_the_schedules_of_the_first(monkeypatch):
+    whole = {"env": {"task": {}}, "episodes": {}, "generators": {}, "learner": {}, "others": []}
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    own = run_state.of_this_rank({"phalanx": whole})["phalanx"]
+    assert own == {"env": {"task": {}}, "learner": {}}
 
 
 # Ctrl-C -------------------------------------------------------------------------------------------

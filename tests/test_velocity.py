@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from phalanx import tasks
+from phalanx.cli.config import compose_config
 from phalanx.cli.sim2sim_viewer import steer
 from phalanx.errors import PhalanxError
 from phalanx.randomization.disturbances import PushSettings
@@ -410,7 +411,7 @@ def test_wrong_settings_are_named(env, sentence):
         ({"terrain": "rough", "terrain_settings": {"spacing": 1}}, "a tile of 8 m needs samples"),
         (
             {"terrain": "stones", "terrain_settings": {"sharp_edges": True, "columns": 50}},
-            "the terrain's edges need more than 30000 boxes; set task.env.terrain_settings.sharp_",
+            "the terrain's edges need more than 30000 boxes; set its sharp_edges to false, or m",
         ),
         ({"terrain": "rough", "terrain_settings": {"kinds": {"gap": "x"}}}, "gap is 'x'; it must"),
         ({"feet": ["FL_foot"]}, "gait_offsets has 4 numbers, but the robot has 1 feet"),
@@ -421,6 +422,31 @@ def test_wrong_settings_are_named(env, sentence):
 def test_ground_and_feet_that_cannot_be_are_named(env, sentence):
     with pytest.raises(PhalanxError, match=sentence):
         make(**env)
+
+
+@pytest.mark.parametrize(
+    ("env", "idle"),
+    [
+        ([], []),
+        (["terrain_settings.kinds={gap: 1}"], ["terrain_settings.kinds= needs terrain=rough"]),
+        (["terrain=waves", "terrain_settings.kinds={gap: 1}", "terrain_settings.rows=3"],
+         ["terrain_settings.kinds= needs terrain=rough"]),
+        (["terrain=rough", "terrain_settings.kinds={gap: 1}", "scan_size=[1,1]"], []),
+        (["scan_size=[1,1]", "scan_offset=0.2"],
+         ["scan_size= needs terrain=rough", "scan_offset= needs terrain=rough"]),
+        (["terrain=rough", "height_scan=false", "scan_offset=0.2"],
+         ["scan_offset= needs height_scan=true"]),
+        (["states_history=3"], ["states_history= needs privileged=true"]),
+        (["states_history=3", "privileged=true"], []),
+        (["terrain=rough", "teacher=true", "height_scan=false"],
+         ["height_scan= needs teacher=false"]),
+        (["terrain=rough", "terrain_settings.curriculum=false", "terrain_settings.first_rows=3"],
+         ["terrain_settings.first_rows= needs terrain_settings.curriculum=true"]),
+    ],
+)  # fmt: skip
+def test_settings_without_effect_are_named(env, idle):
+    options = compose_config(["task=Go2Velocity", *(f"task.env.{word}" for word in env)])
+    assert [line.replace("task.env.", "") for line in options.idle] == idle
 
 
 def test_the_first_episodes_of_a_training_do_not_end_together():
@@ -624,6 +650,13 @@ def test_who_walks_far_goes_up_a_row_and_who_does_not_goes_down(hills):
     assert torch.equal(terrain.start, terrain._middles[terrain.row, terrain.column])
     terrain.begin(everywhere)  # no step since: nobody moves
     assert terrain.row.tolist() == [2] * 10 + [0] * 10
+
+
+def test_rows_that_a_map_does_not_have_become_its_last(hills):
+    """As of a checkpoint of a larger map."""
+    hills.terrain.row.copy_(torch.tensor([-5, 0, 2, 50]).repeat(5))
+    hills.terrain.begin(torch.zeros_like(hills.terminated))
+    assert hills.terrain.row[:4].tolist() == [0, 0, 2, 2]
 
 
 def test_who_does_as_commanded_never_goes_down(hills):

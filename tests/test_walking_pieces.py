@@ -3,7 +3,7 @@
 import functools
 import importlib
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import mujoco
@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from phalanx import tasks
+from phalanx.config import read
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene
 from phalanx.tasks import gait_rewards as gait
@@ -105,6 +106,43 @@ def make(kind=Own):
 def test_what_cannot_be_is_one_sentence(piece, sentence):
     with pytest.raises(PhalanxError, match=sentence):
         piece(make())
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"rows": -3}, "rows is -3; it must be at least 1 and at most 100"),
+        ({"rows": 0}, "rows is 0; it must be at least 1"),
+        ({"rows": 2.0}, "rows is 2.0; it must be a whole number"),
+        ({"rows": "3"}, "rows is '3'; it must be a whole number"),
+        ({"rows": None}, "rows is empty; it must be a whole number"),
+        ({"tile": math.nan}, "tile is nan; it must be at least 4"),
+        ({"spacing": 0}, "spacing is 0.0; it must be at least 0.01"),
+        ({"spacing": 0.5}, "spacing is 0.5 m; a tile of 8 m needs samples every 0.4 m or closer"),
+        ({"border": -5}, "border is -5.0; it must be at least 0"),
+        ({"seed": -5}, "seed is -5; it must be at least 0"),
+        ({"curriculum": "false"}, "curriculum is 'false'; it must be true or false"),
+        ({"kinds": ["waves"]}, r"kinds is \['waves'\]; it must be a mapping"),
+        ({"kinds": {"wave": 1}}, "kinds has no kind of ground 'wave'; did you mean 'waves'"),
+        ({"kinds": {}}, "kinds has no share greater than 0"),
+    ],
+)
+def test_settings_of_a_map_are_checked_in_programs_too(settings, sentence):
+    with pytest.raises(PhalanxError, match=f"^TerrainSettings.{sentence}"):
+        TerrainSettings(**settings)
+
+
+def test_settings_of_a_map_are_named_as_the_task_has_them():
+    with pytest.raises(PhalanxError, match=r"^task\.env\.hills\.spacing is 0.6 m; a tile of 8 m"):
+        read(Hilly, {"hills": {"spacing": 0.6}}, "task.env")
+    with pytest.raises(PhalanxError, match=r"^the settings of a TerrainMap are None; they"):
+        TerrainMap(None)
+    assert TerrainSettings(rows=np.int64(3), tile=np.float32(5), border=2).rows == 3
+
+
+@dataclass(frozen=True)
+class Hilly:
+    hills: TerrainSettings = field(default_factory=TerrainSettings)
 
 
 def test_rewards_of_feet_need_a_number_for_each_foot():

@@ -16,6 +16,7 @@ sentence that names the key and, for an unknown key, the nearest name.
 
 import dataclasses
 import math
+import numbers
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -74,11 +75,7 @@ def read(
             taken[key] = read(type(usual), value, prefix + key, base=usual)
         else:
             taken[key] = _value(hints[key], value, prefix + key)
-        about = metadata_of(cls, key)
-        endless = about.get("infinite") or fields[key].default in (math.inf, -math.inf)
-        _check_range(taken[key], about, endless, prefix + key)
-        if check := about.get("check"):
-            check(taken[key], prefix + key)
+        _check_declared(cls, fields[key], taken[key], prefix + key)
     for name, field in fields.items():
         if name in taken:
             continue
@@ -86,7 +83,37 @@ def read(
             taken[name] = getattr(base, name)
         elif field.default is field.default_factory is MISSING:
             raise PhalanxError(f"the key {prefix}{name} is missing and has no default")
-    return cls(**taken)
+    try:
+        return cls(**taken)
+    except BadSetting as error:
+        raise BadSetting(where, error.key, error.wrong) from None
+
+
+class BadSetting(PhalanxError):
+    """For `__post_init__` of settings: what is wrong with `key` of `owner`: the class, until
+    `read` names the section of the task that has them."""
+
+    def __init__(self, owner: str, key: str, wrong: str) -> None:
+        super().__init__(f"{owner}.{key} {wrong}" if owner else f"{key} {wrong}")
+        self.key, self.wrong = key, wrong
+
+
+def check_fields(settings: Any) -> None:
+    """Raise PhalanxError for a value of the wrong type or out of its range, as `read` does; for
+    `__post_init__` of settings that programs make themselves."""
+    cls = type(settings)
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        value, where = getattr(settings, field.name), f"{cls.__name__}.{field.name}"
+        if not isinstance(value, bool | int | float) and isinstance(value, numbers.Real):
+            value = int(value) if isinstance(value, numbers.Integral) else float(value)  # NumPy's
+        accepted = _value(hints[field.name], value, where)
+        if isinstance(value, str) != isinstance(accepted, str) or (
+            isinstance(accepted, int) and isinstance(value, float)
+        ):  # what a file has written otherwise, `read` converts
+            kind = {int: "a whole number", float: "a number"}
+            raise _wrong(where, value, kind.get(type(accepted), "true or false"))
+        _check_declared(cls, field, accepted, where)
 
 
 def merged(old: Any, new: Any) -> Any:
@@ -201,6 +228,15 @@ def metadata_of(cls: type, name: str) -> Mapping[str, Any]:
     """Metadata of a field, or of the base class's field that it replaces."""
     declared = (vars(base).get("__dataclass_fields__", {}).get(name) for base in cls.__mro__)
     return next((field.metadata for field in declared if field and field.metadata), {})
+
+
+def _check_declared(cls: type, field: "dataclasses.Field[Any]", value: Any, where: str) -> None:
+    """Check a value against what its field declares."""
+    about = metadata_of(cls, field.name)
+    endless = about.get("infinite") or field.default in (math.inf, -math.inf)
+    _check_range(value, about, endless, where)
+    if check := about.get("check"):
+        check(value, where)
 
 
 def _check_range(value: Any, about: Mapping[str, Any], endless: bool, where: str) -> None:

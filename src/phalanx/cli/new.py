@@ -1,5 +1,6 @@
 """`phalanx new`: a folder for a user's own robots, with a worked example or a task for a robot."""
 
+import contextlib
 import os
 import shlex
 from collections.abc import Callable
@@ -96,10 +97,13 @@ def _write(
     more: Callable[[Path], None] = lambda folder: None,
     into: Path | None = None,
 ) -> None:
-    """Write texts by path, and what `more` writes below `into`. If that fails none is left, so that
-    one can try again."""
+    """Write texts by path, and what `more` writes below `into`. If that fails nothing is left, no
+    folder either, so that one can try again."""
     written: list[Path] = []
     before = set(into.rglob("*")) if into else set()
+    paths = [folder / name for name in files] + ([into / "file"] if into else [])
+    folders = {parent for path in paths for parent in path.parents}
+    made = sorted((p for p in folders if not os.path.exists(p)), reverse=True)
     try:
         for name, content in files.items():
             path = folder / name
@@ -114,6 +118,9 @@ def _write(
         more_written = set(into.rglob("*")) - before if into else set()
         for path in sorted(more_written, reverse=True):  # what is in a folder, then the folder
             path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        for path in made:
+            with contextlib.suppress(OSError):  # not made yet, or with a file of another program
+                path.rmdir()
         if not isinstance(error, OSError):
             raise
         reason = str(error.strerror).lower()

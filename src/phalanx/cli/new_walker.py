@@ -165,8 +165,11 @@ class Walker:
                 for key in dir(old):
                     if not key.startswith("_") and key not in NOT_COPIED:
                         setattr(geom, key, getattr(old, key))
-                geom.pos = np.asarray(old.pos) - place
-                geom.fromto = np.asarray(old.fromto) - np.tile(place, 2)  # NaN if it has none
+                ends = np.asarray(old.fromto)  # NaN without; MuJoCo takes them or a position
+                if np.isnan(ends).any():
+                    geom.pos = np.asarray(old.pos) - place
+                else:
+                    geom.fromto = ends - np.tile(place, 2)
                 if shank.explicitinertial:  # which has the foot's mass already
                     geom.mass, geom.density = 0.0, 0.0
                 own = old.name

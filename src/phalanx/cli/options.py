@@ -106,7 +106,7 @@ class ViewOptions(RunOptions):
     @property
     def idle(self) -> list[str]:
         """Options that are given and have no effect, with what they need."""
-        return without_effect(self, {"view": self.watched})
+        return without_effect(self, {"view": self.watched}) + self.task.config.idle_keys()
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class TrackingOptions(ViewOptions):
         """The same."""
         wandb = self.wandb or self.wandb_activate
         on = {"view": self.watched, "wandb": wandb, "mlflow": self.mlflow}
-        return without_effect(self, on)
+        return without_effect(self, on) + self.task.config.idle_keys()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ continuation needs:
     others        with several ranks: the sections learner, env, episodes and generators of the
                   ranks after the first, whose are the ones above
 
-If an environment's state cannot be restored, only its episodes are lost.
+If an environment's state cannot be restored, only its episodes are lost: schedules and curricula
+of its task go on (`Task.load_progress`).
 """
 
 import copy
@@ -100,7 +101,8 @@ def _digest(learnt: Any) -> str:
 
 def of_this_rank(state: dict[str, Any]) -> dict[str, Any]:
     """What this rank restores of a run's checkpoint. A rank beyond those of that run starts new
-    episodes, and its learner continues from rank 0's. Raises PhalanxError for wrong structure."""
+    episodes, and its learner and its task's schedules continue from rank 0's. Raises PhalanxError
+    for wrong structure."""
     whole = state.get("phalanx")
     if not isinstance(whole, dict):
         return state
@@ -110,7 +112,7 @@ def of_this_rank(state: dict[str, Any]) -> dict[str, Any]:
     mine = {k: v for k, v in whole.items() if k != "others"}
     rank = ranks.rank()
     if rank > len(others):
-        mine = {k: v for k, v in mine.items() if k not in ("env", "episodes", "generators")}
+        mine = {k: v for k, v in mine.items() if k not in ("episodes", "generators")}
     elif rank:
         mine |= mapping(others[rank - 1], f"others[{rank - 1}]")
     return {**state, "phalanx": mine}
@@ -224,6 +226,7 @@ def restore(run: Any, state: dict[str, Any], set_epoch: bool, source: object) ->
     for sentence in run.agent.load_state_dict(own["learner"]):
         run.warn(f"{source}: {sentence}")
     if "episodes" not in own:  # of a rank that the run did not have
+        _restore_progress(run, own)
         return
     _restore_episodes(run, own, source)
     if run.seed is None or own["settings"].get("seed", run.seed) == run.seed:
@@ -245,11 +248,24 @@ def _restore_episodes(run: Any, own: dict[str, Any], source: object) -> None:
             raise PhalanxError(lost[0])
     except Exception as error:  # an environment of others may raise any kind for a damaged state
         why = reason(error)
-        run.warn(f"{source}: {why}; the network is restored, new episodes start")
+        kept = " and the task's schedules are" if _restore_progress(run, own) else " is"
+        run.warn(f"{source}: {why}; the network{kept} restored, new episodes start")
         run.agent.restart_episodes()
         return
     run.agent.obs = run.env.observations
     run.episodes_restored = True
+
+
+def _restore_progress(run: Any, own: dict[str, Any]) -> bool:
+    """Restore what outlasts episodes, as curricula do, of environments whose episodes are lost, if
+    they can and it is of the same task. Returns whether that was so."""
+    if own.get("name") != run.config.name or not hasattr(run.env, "load_progress"):
+        return False
+    try:
+        run.env.load_progress(own["env"])
+    except Exception:  # what is damaged was said of the episodes already
+        return False
+    return True
 
 
 def _restore_env_state(run: Any, env_state: Any, source: object) -> None:

@@ -32,7 +32,12 @@ def whole_spec(robot: RobotFile) -> mujoco.MjSpec:
 def write_mjcf(spec: mujoco.MjSpec, path: Path) -> Path:
     """Write `spec` to `path`, and copies of the files it names to `<stem>_assets` beside it;
     returns `path`. Raises PhalanxError if something cannot be written."""
-    model = spec.compile()
+    try:
+        model = spec.compile()
+    except ValueError as error:
+        raise PhalanxError(
+            f"MuJoCo cannot compile what is to be written to {path}: {' '.join(str(error).split())}"
+        ) from error
     root = ElementTree.fromstring(spec.to_xml())
     _write_exact_inertias(root, model)
     materials = {e.get("name") for e in root.iter("material")}

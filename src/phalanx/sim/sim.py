@@ -42,6 +42,7 @@ from phalanx.fits import check_fits, check_tensor, mapping
 from phalanx.gate import show
 from phalanx.sim.actor import Actor
 from phalanx.sim.engines import MakeEngine, Until, make_engine
+from phalanx.sim.fixed_shapes import fixed_shapes, same_shapes
 from phalanx.sim.jacobian import moving_dofs, point_jacobian
 from phalanx.sim.mujoco_warnings import count_warnings, warnings_report
 from phalanx.sim.saved_fields import thinned, whole
@@ -399,6 +400,7 @@ class Sim:
             "engine": self.engine.name,
             "num_envs": self.num_envs,
             "sizes": self._sizes(),
+            "fixed": fixed_shapes(self.model),
             "counts": {k: getattr(self, k).clone() for k in _COUNTS},
             "model": {k: thinned(v, scene[k]) for k, v in state["model"].items()},
             "originals": scene,
@@ -474,13 +476,14 @@ class Sim:
                 raise PhalanxError(f"{show(name)} is no field of decimal numbers")
             check_tensor(then, name, _original(self.model, name).shape)
         return [
-            name
+            "shapes" if name == "bvh_aabb" else name  # boxes around them, which nobody has written
             for name, then in originals.items()
             if not np.allclose(_original(self.model, name), then, rtol=1e-5, atol=1e-9)
         ]
 
     def _check_sizes(self, state: dict[str, Any]) -> None:
-        """Raise PhalanxError if a saved simulation has another number of anything."""
+        """Raise PhalanxError if a saved simulation has another number of anything, or another
+        world, in whose ground robots may be."""
         there = mapping(state.get("sizes", {}), "the saved simulation's sizes")
         for name, here in self._sizes().items():
             if there.get(name, here) != here:
@@ -488,6 +491,11 @@ class Sim:
                     f"the saved simulation is of another scene: it has {name}"
                     f" {show(there[name])}, this one has {here}"
                 )
+        # Older states do not have them.
+        if "fixed" in state and not same_shapes(state["fixed"], fixed_shapes(self.model)):
+            raise PhalanxError(
+                "the ground, or another shape of the world, has changed since it was written"
+            )
 
     def _sizes(self) -> dict[str, int]:
         return {name: int(getattr(self.model, name)) for name in _SIZES}

@@ -60,6 +60,7 @@ from phalanx.tasks.checks import (
 )
 from phalanx.tasks.first_step import capturing, checked_hooks
 from phalanx.tasks.history import History
+from phalanx.tasks.progress import load_progress
 from phalanx.tasks.projects import SECTIONS
 from phalanx.tasks.taken_servos import take_servos
 from phalanx.tasks.term_log import TermLog
@@ -111,6 +112,10 @@ class TaskConfig:
                 raise PhalanxError(f"task.env.{name} is {value!r}; it must be a number")
             if not value > 0:
                 raise PhalanxError(f"task.env.{name} is {value}; it must be greater than 0")
+
+    def idle_keys(self) -> list[str]:
+        """Settings that are not as usual and have no effect, with what they need."""
+        return []
 
 
 class Onboard(Protocol):
@@ -164,6 +169,8 @@ class Task:
             deterministic=self.config.deterministic,
         )
         self._state: dict[str, Tensor] = {}
+        self.lasting: set[str] = set()
+        """Names of state of environments that outlasts their episodes."""
         state, n, device_ = self.state, self.num_envs, self.device
         self.obs_size, self.states_size = self.num_obs, self.num_states
         """Numbers of one observation, and of the states of one step, without `history`."""
@@ -356,15 +363,18 @@ class Task:
             ends = {**ends, "time": ~no_time_out}
         self.terms.add(rewards or {}, ends or {}, numbers or {}, self.sim.diverged)
 
-    def state(self, name: str, initial: Tensor) -> Tensor:
+    def state(self, name: str, initial: Tensor, lasting: bool = False) -> Tensor:
         """Declare `initial` as the attribute `name`, which checkpoints save and restore, and return
-        it. For `init_buffers`: self.actions = self.state("actions", torch.zeros(...))."""
+        it. For `init_buffers`: self.actions = self.state("actions", torch.zeros(...)). lasting:
+        values of environments, (N, ...), that outlast episodes, as the level of a curriculum."""
         if name in self._state:
             raise PhalanxError(
                 f"{type(self).__name__} declares its state {name!r} twice; each"
                 " needs a name of its own"
             )
         self._state[name] = initial
+        if lasting:
+            self.lasting.add(name)
         setattr(self, name, initial)
         return initial
 
@@ -581,6 +591,11 @@ class Task:
             self.randomizer.load_state_dict(state["randomizer"], same)
         for actuator, values in zip(self.actuators, state.get("actuators", []), strict=False):
             actuator.load_state_dict(values)
+
+    def load_progress(self, state: dict[str, Any]) -> None:
+        """Restore what outlasts episodes of what `state_dict` returned, see `tasks.progress`: for
+        a run whose episodes cannot continue."""
+        load_progress(self, self._state, state)
 
     def _observe(self, begun: Tensor | None = None) -> Tensor:
         """Observations (N, num_obs) as the policy receives them. begun: (N,) bool, environments

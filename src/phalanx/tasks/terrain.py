@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.config import ranged
+from phalanx.config import BadSetting, check_fields, ranged
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene
 from phalanx.tasks.terrain_boxes import Rectangle, bury, check_number, cover
@@ -41,7 +41,7 @@ ROUGH = {"slope_up": 0.1, "slope_down": 0.1, "uneven": 0.1, "waves": 0.1, "stair
 
 @dataclass(frozen=True)
 class TerrainSettings:
-    """Settings of a map."""
+    """Settings of a map. Raises PhalanxError for values out of their ranges."""
 
     kinds: dict[str, float] = field(default_factory=lambda: dict(ROUGH))
     """Shares of the columns, by name of a kind: flat, slope_up, slope_down, stairs_up, stairs_down,
@@ -66,28 +66,37 @@ class TerrainSettings:
     seed: int = ranged(1, at_least=0, at_most=2**63 - 1)
     """Seed of the random ground."""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_shares(self.kinds, type(self).__name__)
+        if self.spacing > (coarsest := min(self.tile / 20, COARSEST)):
+            raise BadSetting(
+                type(self).__name__,
+                "spacing",
+                f"is {self.spacing:g} m; a tile of {self.tile:g} m needs samples every"
+                f" {coarsest:g} m or closer",
+            )
+
 
 class TerrainMap:
     """The heights (nx, ny) [m] of a map whose middle is the world's origin, and `middles` (rows,
     columns, 3) [m], the highest ground around each tile's middle. tops (nx, ny) [m]: those of the
     boxes, -inf where there are none; that of a cell is where the first of its corners is in the
-    heights. Raises PhalanxError for an unknown kind and for a map that is too large."""
+    heights. Raises PhalanxError for a map that is too large."""
 
     def __init__(self, settings: TerrainSettings) -> None:
-        self.settings = s = settings
-        check_shares(s.kinds)
-        if s.spacing > (coarsest := min(s.tile / 20, COARSEST)):
+        if not isinstance(settings, TerrainSettings):
             raise PhalanxError(
-                f"task.env.terrain_settings.spacing is {s.spacing:g} m; a tile of {s.tile:g} m"
-                f" needs samples every {coarsest:g} m or closer"
+                f"the settings of a TerrainMap are {settings!r}; they must be TerrainSettings"
             )
+        self.settings = s = settings
         cells, edge = round(s.tile / s.spacing), round(s.border / s.spacing)
         shape = (s.rows * cells + 2 * edge + 1, s.columns * cells + 2 * edge + 1)
         if shape[0] * shape[1] > MOST_SAMPLES:
             raise PhalanxError(
                 f"the terrain has {shape[0]} x {shape[1]} samples, more than"
-                f" {MOST_SAMPLES // 10**6} million; make task.env.terrain_settings.rows, columns or"
-                " tile smaller, or spacing larger"
+                f" {MOST_SAMPLES // 10**6} million; make its rows, columns or tile smaller, or its"
+                " spacing larger"
             )
         self.heights = np.zeros(shape, np.float32)
         self.corner = -s.spacing * (np.array(shape) - 1) / 2
@@ -170,7 +179,8 @@ class Terrain:
         first = self.settings.rows
         if self.settings.curriculum:
             first = min(first, self.settings.first_rows)
-        self.row = task.state("terrain_row", torch.randint(first, (n,), device=device))
+        rows = torch.randint(first, (n,), device=device)
+        self.row = task.state("terrain_row", rows, lasting=True)
         """(N,) the robots' row of tiles, which is the difficulty."""
         places = torch.arange(n, device=device) * self.settings.columns // n
         self.column = places
@@ -237,7 +247,8 @@ class Terrain:
         moved = torch.where(moved >= s.rows, anywhere, moved)
         if not s.curriculum:
             moved = anywhere
-        row.copy_(torch.where(mask & (self._steps > 0), moved, row))
+        # A checkpoint may be of a map with more rows.
+        row.copy_(torch.where(mask & (self._steps > 0), moved, row).clamp(0, s.rows - 1))
         start = self._middles[row, self.column]
         self.start.copy_(torch.where(mask[:, None], start, self.start))
         self._asked.masked_fill_(mask[:, None], 0.0)

@@ -56,8 +56,8 @@ def check_number(boxes: list[Rectangle]) -> None:
     """Raise PhalanxError for too many."""
     if len(boxes) > MOST:
         raise PhalanxError(
-            f"the terrain's edges need more than {MOST} boxes; set"
-            " task.env.terrain_settings.sharp_edges=false, or make rows, columns or tile smaller"
+            f"the terrain's edges need more than {MOST} boxes; set its sharp_edges to false, or"
+            " make its rows, columns or tile smaller"
         )
 
 

@@ -18,7 +18,8 @@ from functools import partial
 
 import numpy as np
 
-from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.config import BadSetting
+from phalanx.errors import did_you_mean
 
 Array = np.ndarray
 Kind = Callable[[Array, Array, float, np.random.Generator], Array]
@@ -142,19 +143,17 @@ EDGES: dict[str, Kind] = {
 }
 
 
-def check_shares(kinds: Mapping[str, float]) -> None:
-    """Raise PhalanxError unless these are shares of kinds, by name."""
+def check_shares(kinds: Mapping[str, float], owner: str) -> None:
+    """Raise BadSetting unless these, `kinds` of `owner`, are shares of kinds, by name."""
     for name, share in kinds.items():
         if name not in KINDS:
-            raise PhalanxError(
-                f"task.env.terrain_settings.kinds: no kind of ground {name!r}"
-                f"{did_you_mean(name, KINDS)}; kinds: {', '.join(KINDS)}"
-            )
+            near = did_you_mean(str(name), KINDS)
+            wrong = f"has no kind of ground {name!r}{near}; kinds: {', '.join(KINDS)}"
+            raise BadSetting(owner, "kinds", wrong)
         number = isinstance(share, (int, float)) and not isinstance(share, bool)
         if not number or not 0 <= share < float("inf"):
-            raise PhalanxError(
-                f"task.env.terrain_settings.kinds.{name} is {share!r}; it must be a number, 0 or"
-                " more"
+            raise BadSetting(
+                owner, f"kinds.{name}", f"is {share!r}; it must be a number, 0 or more"
             )
     if not sum(kinds.values()) > 0:
-        raise PhalanxError("task.env.terrain_settings.kinds has no share greater than 0")
+        raise BadSetting(owner, "kinds", "has no share greater than 0")

@@ -1,9 +1,9 @@
 """Settings of the tasks in which a robot walks at a commanded velocity, see `velocity.py`."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-from phalanx.config import ranged
+from phalanx.config import default_of, ranged
 from phalanx.errors import PhalanxError, did_you_mean
 from phalanx.tasks.commands import CommandSettings
 from phalanx.tasks.feet import check_feet
@@ -193,6 +193,30 @@ class VelocityConfig(TaskConfig):
                 f" or one of {', '.join(KINDS)}"
             )
         return replace(self.terrain_settings, kinds={self.terrain: 1.0})
+
+    def idle_keys(self) -> list[str]:
+        """See `TaskConfig`."""
+        flat, usual = self.terrain == "flat", {f.name: default_of(f) for f in fields(self)}
+        needs: dict[str, str] = {}
+        if flat:
+            needs = dict.fromkeys(("scan_size", "scan_offset", "foot_reach"), "terrain=rough")
+        elif not self.privileged and not self.scans():
+            needs = dict.fromkeys(("scan_size", "scan_offset"), "height_scan=true")
+        if not self.privileged:
+            needs["states_history"] = "privileged=true"
+        if self.teacher and not flat and self.height_scan is False:
+            needs["height_scan"] = "teacher=false"
+        found = [k for k in needs if getattr(self, k) != usual[k]]
+        own, ground = self.terrain_settings, usual["terrain_settings"]
+        for name in (f.name for f in fields(own)):
+            if getattr(own, name) != getattr(ground, name):
+                key = f"terrain_settings.{name}"
+                if flat or (name == "kinds" and self.terrain != "rough"):
+                    needs[key] = "terrain=rough"
+                elif name == "first_rows" and not own.curriculum:
+                    needs[key] = "terrain_settings.curriculum=true"
+                found += [key] if key in needs else []
+        return [f"task.env.{key}= needs task.env.{needs[key]}" for key in found]
 
     def scans(self) -> bool:
         """Whether the ground is scanned. Raises PhalanxError where there is nothing to scan."""
