@@ -74,11 +74,7 @@ def read(
             taken[key] = read(type(usual), value, prefix + key, base=usual)
         else:
             taken[key] = _value(hints[key], value, prefix + key)
-        about = metadata_of(cls, key)
-        endless = about.get("infinite") or fields[key].default in (math.inf, -math.inf)
-        _check_range(taken[key], about, endless, prefix + key)
-        if check := about.get("check"):
-            check(taken[key], prefix + key)
+        _check_field(cls, fields[key], taken[key], prefix + key)
     for name, field in fields.items():
         if name in taken:
             continue
@@ -87,6 +83,32 @@ def read(
         elif field.default is field.default_factory is MISSING:
             raise PhalanxError(f"the key {prefix}{name} is missing and has no default")
     return cls(**taken)
+
+
+def check_made(settings: Any, where: str) -> None:
+    """Convert and check the values of a frozen dataclass that a program has made, as `read` does
+    with those of a file. For its `__post_init__`; where: as for `read`."""
+    hints = typing.get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        path = f"{where}.{field.name}"
+        value = checked(hints[field.name], getattr(settings, field.name), path, infinite=True)
+        _check_field(type(settings), field, value, path)
+        object.__setattr__(settings, field.name, value)
+
+
+def checked(hint: Any, value: Any, where: str, **about: Any) -> Any:
+    """`value`, which a program has given, as the type `hint`; about: bounds of its numbers, as for
+    `ranged`. Numbers and lists may be NumPy's or tensors. where: what it is, in messages. Raises
+    PhalanxError for another type or a number outside of the bounds."""
+    value = _value(hint, _plain(value), where)
+    _check_range(value, about, about.get("infinite", False), where)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def merged(old: Any, new: Any) -> Any:
@@ -223,6 +245,14 @@ def _check_range(value: Any, about: Mapping[str, Any], endless: bool, where: str
         raise PhalanxError(f"{where} is {show(value)}; it must be finite, at most {MAX_FLOAT:g}")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise PhalanxError(f"{where} is {show(value)}; it must be below 2^63")
+
+
+def _check_field(cls: type, field: "dataclasses.Field[Any]", value: Any, where: str) -> None:
+    about = metadata_of(cls, field.name)
+    endless = about.get("infinite") or field.default in (math.inf, -math.inf)
+    _check_range(value, about, endless, where)
+    if check := about.get("check"):
+        check(value, where)
 
 
 class _WrongType(PhalanxError):
