@@ -91,17 +91,17 @@ def check_made(settings: Any, where: str) -> None:
     hints = typing.get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
         path = f"{where}.{field.name}"
-        value = checked(hints[field.name], getattr(settings, field.name), path, infinite=True)
+        value = _value(hints[field.name], _plain(getattr(settings, field.name)), path)
         _check_field(type(settings), field, value, path)
         object.__setattr__(settings, field.name, value)
 
 
-def checked(hint: Any, value: Any, where: str, **about: Any) -> Any:
-    """`value`, which a program has given, as the type `hint`; about: bounds of its numbers, as for
+def checked(hint: Any, value: Any, where: str, **bounds: float) -> Any:
+    """`value`, which a program has given, as the type `hint`; bounds: of its numbers, as for
     `ranged`. Numbers and lists may be NumPy's or tensors. where: what it is, in messages. Raises
     PhalanxError for another type or a number outside of the bounds."""
     value = _value(hint, _plain(value), where)
-    _check_range(value, about, about.get("infinite", False), where)
+    _check_range(value, bounds, False, where)
     return value
 
 

@@ -59,7 +59,7 @@ class WeightedTerms:
         self.costs, self.dt = costs or CostSettings(), task.sim.dt
         self.weights = {
             term: checked(float, weight, f"the reward's weight {term!r}")
-            for term, weight in checked(dict, weights, "the reward's weights").items()
+            for term, weight in checked(dict, weights, "the table of the reward's weights").items()
         }
         if not self.weights:
             raise PhalanxError(
