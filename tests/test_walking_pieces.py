@@ -233,6 +233,18 @@ def test_a_height_scan_is_of_the_shapes_that_it_needs():
                 look(terrain, pos, yaw, where)
 
 
+def test_a_scan_is_around_the_origin_and_old_ones_keep_their_points():
+    cpu = torch.device("cpu")
+    x, y = rays.scan_grid((1.05, 0.33), 0.1, cpu).unbind(1)
+    for at, most in ((x, 0.5), (y, 0.15)):
+        assert float(at.max()) == pytest.approx(most)
+        assert float(at.min()) == pytest.approx(-most)
+    for steps in range(100):  # checkpoints know these
+        side = steps * 0.1
+        old = torch.arange(steps + 1) * 0.1 - side / 2
+        assert torch.equal(rays.scan_grid((side, 0.0), 0.1, cpu)[:, 0], old)
+
+
 def test_rewards_of_feet_need_a_number_for_each_foot():
     task = make()
     clock = GaitClock(task, 2.0, (0.0, 0.5, 0.5), 0.55)

@@ -60,13 +60,12 @@ def _check(terrain: Terrain, what: str, value: object, shape: tuple[int | str, .
 
 def scan_grid(sides: Sequence[float], spacing: float, device: torch.device) -> Tensor:
     """Points (P, 2) [m] of a rectangle around the origin, x first; 17 x 11 for 1.6 m x 1.0 m at
-    0.1 m."""
+    0.1 m. Sides that are no multiple of the spacing become the nearest one, so that the middle of
+    the points is the origin: a mirror image exchanges them."""
     sides = checked(tuple[float, float], sides, "the size of the scan", at_least=0)
     spacing = checked(float, spacing, "the scan's spacing", above=0)
-    x, y = (
-        torch.arange(round(side / spacing) + 1, device=device) * spacing - side / 2
-        for side in sides
-    )
+    steps = (round(side / spacing) for side in sides)
+    x, y = (torch.arange(n + 1, device=device) * spacing - n * spacing / 2 for n in steps)
     return torch.cartesian_prod(x, y)
 
 
