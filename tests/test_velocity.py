@@ -463,6 +463,7 @@ def test_noise_has_its_size_by_term():
         ({"costs": {"terms": {"slap": [0, 1, 9]}}}, "costs.terms: no weight 'slap'; did you mean"),
         ({"costs": {"terms": {"slip": [0, 1]}}}, r"costs.terms.slip is \[0, 1\]; it must be the p"),
         ({"costs": {"terms": {"slip": [0, -1, 5]}}}, "costs.terms.slip is .*; it must be the part"),
+        ({"costs": {"terms": {"slip": [True, 1, 9]}}}, r"slip is \[True, 1, 9\]; it must be the p"),
         ({"rewards": {"in_stap": 1}}, "unknown key task.env.rewards.in_stap; did you mean"),
     ],
 )

@@ -38,12 +38,16 @@ class CostSettings:
         check_made(self, "task.env.costs")
         for name, schedule in self.terms.items():
             three = isinstance(schedule, (list, tuple)) and len(schedule) == 3
-            numbers = three and all(isinstance(v, (int, float)) for v in schedule)
+            numbers = three and all(_is_number(v) for v in schedule)
             if not numbers or not all(0 <= v < math.inf for v in schedule) or schedule[2] < 1:
                 raise PhalanxError(
                     f"task.env.costs.terms.{name} is {schedule!r}; it must be the part of the"
                     " weight at first, that in the end and the steps between, as in [0, 1, 2000]"
                 )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 class WeightedTerms:
