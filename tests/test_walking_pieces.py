@@ -25,6 +25,7 @@ from phalanx.tasks.history import History
 from phalanx.tasks.task import Task, TaskConfig
 from phalanx.tasks.terrain import Terrain, TerrainMap, TerrainSettings
 from phalanx.tasks.terrain_kinds import KINDS
+from phalanx.tasks.velocity_settings import VelocityConfig
 from phalanx.tasks.weighted_terms import CostSettings, WeightedTerms
 
 WALKER = Path(__file__).parents[1] / "examples/own_tasks/tasks/walker/walker.py"
@@ -186,6 +187,12 @@ def test_what_cannot_be_is_one_sentence(piece, sentence):
 def test_settings_that_a_program_makes_are_checked_as_those_of_the_command_line(settings, sentence):
     with pytest.raises(PhalanxError, match=sentence):
         CommandSettings(**settings)
+
+
+def test_ranges_of_a_task_s_own_settings_hold_in_a_program_too():
+    for name, value in (("stance", 2.0), ("foot_height", -1.0), ("gait_hz", math.nan)):
+        with pytest.raises(PhalanxError, match=f"task.env.{name} is .*; it must be above 0"):
+            VelocityConfig(**{name: value})
 
 
 def test_settings_that_a_program_makes_may_be_numbers_of_numpy():

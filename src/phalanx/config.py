@@ -90,10 +90,16 @@ def check_made(settings: Any, where: str) -> None:
     with those of a file. For its `__post_init__`; where: as for `read`."""
     hints = typing.get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
-        path = f"{where}.{field.name}"
-        value = _value(hints[field.name], _plain(getattr(settings, field.name)), path)
-        _check_field(type(settings), field, value, path)
+        value = _plain(getattr(settings, field.name))
+        value = _value(hints[field.name], value, f"{where}.{field.name}")
         object.__setattr__(settings, field.name, value)
+    check_ranges(settings, where)
+
+
+def check_ranges(settings: Any, where: str) -> None:
+    """Check the ranges of a dataclass that a program has made, not the types of its fields."""
+    for field in dataclasses.fields(settings):
+        _check_field(type(settings), field, getattr(settings, field.name), f"{where}.{field.name}")
 
 
 def checked(hint: Any, value: Any, where: str, **bounds: float) -> Any:

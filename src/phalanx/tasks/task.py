@@ -40,7 +40,7 @@ import torch
 from torch import Tensor
 
 from phalanx.compute.rows import write_rows
-from phalanx.config import ranged
+from phalanx.config import check_ranges, ranged
 from phalanx.errors import PhalanxError, no_attribute
 from phalanx.fits import check_fits
 from phalanx.layout import ActionLayout, Term
@@ -113,6 +113,7 @@ class TaskConfig:
                 raise PhalanxError(f"task.env.{name} is {value!r}; it must be a number")
             if not value > 0:
                 raise PhalanxError(f"task.env.{name} is {value}; it must be greater than 0")
+        check_ranges(self, "task.env")
 
 
 class Onboard(Protocol):
