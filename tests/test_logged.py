@@ -49,6 +49,26 @@ def test_other_names_in_a_later_step_are_a_sentence():
         log.add({}, {}, {f"n{k}": one for k in range(300)})
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"ends": ["tilt"]}, "Cartpole.log_terms gets a list as ends; it must be a dict of names"),
+        ({"ends": {"tilt": torch.ones(2) > 0}}, r"the end 'tilt' as a Tensor of shape \(2,\); it"),
+        ({"ends": {"tilt": torch.ones(4)}}, "the end 'tilt' as torch.float32; it must be boolean"),
+        ({"ends": {"time": torch.ones(4) > 0}}, "the end 'time', a name that Phalanx gives itself"),
+        (
+            {"rewards": {"up": torch.ones(4, 4)}},
+            r"the reward 'up' as .*\(4,\), or \(\) if it is the",
+        ),
+        ({"numbers": {"level": 1.0}}, "the number 'level' as a float; it must be a tensor of one"),
+    ],
+)
+def test_what_cannot_be_logged_is_one_sentence(given, words):
+    task = tasks.make("Cartpole", 4, "cpu", engine="mujoco")
+    with pytest.raises(PhalanxError, match=words):
+        task.log_terms(**given)
+
+
 class Named(tasks.find("Cartpole")):
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         reward, ended = super().compute_reward()

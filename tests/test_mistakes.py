@@ -125,9 +125,10 @@ WRITTEN = {
     # what is written in the task file: words of the answer
     ("def reset_envs", "def reset_idx"): "write reset_envs(mask), with a boolean mask (N,)",
     ("def reset_envs", "def reset_env"): "did you mean reset_envs?",
-    ("def reset_envs(self, mask: Tensor)", "def reset_envs(self)"): "must take one argument",
+    ("def reset_envs(self, mask: Tensor)", "def reset_envs(self)"): "must take the argument mask",
     ("def compute_reward", "def rewards"): "needs the method compute_reward",
-    ("num_obs = 4", "num_obs = 5"): "with num_obs = 5 it must be (4, 5)",
+    ("return torch.stack([pos[:, 0], ",
+     "return torch.stack(["): "(4, 3); with num_obs = 4 it must be (4, 4)",
     ("return torch.where(out | down, -2.0, reward), out | down",
      "return reward[:, None], out | down"): "returns a reward of shape (4, 1)",
     ("return torch.where(out | down, -2.0, reward), out | down",

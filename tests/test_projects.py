@@ -188,7 +188,7 @@ def test_a_train_config_of_the_project_comes_first(project):
         (TASK, "Config = TwipConfig", "Config = dict", "Config is not a subclass"),
         (TASK, "def compute_reward", "def compute_rewards", "needs the method compute_reward"),
         (TASK, "    num_obs = 7\n", "", "needs num_obs"),
-        (TASK, "num_obs = 7", "num_obs = 8", "returns a tensor of shape (32, 7)"),
+        (TASK, "num_obs = 7", "num_obs = 8", "7 numbers (pitch 1, pitch_rate 1, "),
         ("cfg/task/Twip.yaml", "env:\n", "env\n", "Twip.yaml, line "),
         ("cfg/task/Twip.yaml", "  control:", "  contrl:", "env.contrl; did you mean 'control'?"),
         ("cfg/task/Twip.yaml", "randomize: true", "randomise: true", "did you mean 'randomize'"),

@@ -10,7 +10,7 @@ from phalanx.rl.symmetry import Symmetry, SymmetryConfig
 from phalanx.spaces import Box, Discrete
 from phalanx.tasks.g1_tracking import BODIES
 from phalanx.tasks.locomotion import rotation_matrix
-from phalanx.tasks.mirror import joined, of_vectors, partners
+from phalanx.tasks.mirror import joined, of_vectors, partners, unchanged
 
 FLIP_QUAT = torch.tensor([1.0, -1.0, 1.0, -1.0])
 FLIP_Y = torch.tensor([1.0, -1.0, 1.0])
@@ -129,6 +129,7 @@ class Linear(nn.Module):
 
 class Env:
     device = "cpu"
+    observation_space = Box((2,))
     action_space = Box((1,))
 
     def mirrors(self):
@@ -156,3 +157,12 @@ def test_minibatches_hold_the_mirror_images_and_the_loss_is_that_of_asymmetric_a
     discrete.action_space = Discrete(3)
     with pytest.raises(PhalanxError, match=r"only continuous .* Discrete.*symmetry_config=null"):
         Symmetry(SymmetryConfig(), discrete, Linear())
+
+
+def test_a_mirror_image_of_another_size_is_refused_before_training():
+    four = Env()
+    four.mirrors = lambda: (unchanged(4, torch.device("cpu")), unchanged(1, torch.device("cpu")))
+    with pytest.raises(
+        PhalanxError, match=r"a mirror image of observations for another number tha"
+    ):
+        Symmetry(SymmetryConfig(), four, Linear())

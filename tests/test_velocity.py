@@ -167,7 +167,7 @@ def test_commands_from_outside_stay_and_must_be_in_the_ranges(task):
     assert task.commands.values.tolist() == [pytest.approx([0.5, 0.0, -0.2])] * N
     with pytest.raises(PhalanxError, match="command lin_vel_x is 3; the policy was trained within"):
         task.give_command([3.0, 0.0, 0.0])
-    with pytest.raises(PhalanxError, match="has 2 numbers; it must have 3: lin_vel_x, lin_vel_y"):
+    with pytest.raises(PhalanxError, match="has 2 numbers; it must be 3 numbers, lin_vel_x, lin"):
         task.give_command([0.5, 0.0])
     for values in (["a", 0, 0], None, [[0, 0], [0]]):
         with pytest.raises(PhalanxError, match=r"the command is .*; it must be 3 numbers"):
@@ -312,6 +312,81 @@ def test_a_task_adds_terms_and_causes_of_a_fall():
         dog.step(torch.zeros(2, 12))
 
 
+@pytest.mark.parametrize(
+    ("method", "value", "words"),
+    [
+        (
+            "reward_terms",
+            {"hips": torch.ones(2, 4)},
+            r"reward_terms returns the term 'hips' as a T",
+        ),
+        ("reward_terms", {"hips": 1.0}, r"the term 'hips' as a float; .* of shape \(2,\)$"),
+        (
+            "reward_terms",
+            None,
+            r"reward_terms returns nothing as terms; it must be a dict of names",
+        ),
+        ("reward_terms", {"fall": torch.ones(2)}, "the term 'fall', a name that Phalanx gives"),
+        (
+            "falls",
+            {"low": torch.ones(2)},
+            r"Cat.falls returns the cause 'low' as torch.float32; it",
+        ),
+        (
+            "falls",
+            {"low": torch.ones(1) > 0},
+            r"as a Tensor of shape \(1,\); it must be a tensor of",
+        ),
+        (
+            "falls",
+            {"edge": torch.ones(2) > 0},
+            "the cause 'edge', a name that Phalanx gives itself",
+        ),
+        ("falls", None, r"falls returns nothing as causes; it must be a dict of names and tensors"),
+    ],
+)
+def test_what_a_subclass_returns_by_name_is_checked_in_the_first_step(method, value, words):
+    cat = type("Cat", (Velocity,), {method: lambda self, base, pressed: value})
+    task = cat(VelocityConfig(num_envs=2), "cpu", "mujoco")
+    task.reset()
+    with pytest.raises(PhalanxError, match=words):
+        task.step(torch.zeros(2, 12))
+
+
+def test_a_robot_that_never_falls():
+    cat = type("Cat", (Velocity,), {"falls": lambda self, base, pressed: {}})
+    task = cat(VelocityConfig(num_envs=2), "cpu", "mujoco")
+    task.reset()
+    assert task.step(torch.zeros(2, 12))[2].tolist() == [False, False]
+
+
+def test_a_subclass_s_methods_take_the_arguments_of_those_that_they_replace():
+    for name, method in (("falls", lambda self, base: {}), ("reward_terms", lambda self: {})):
+        cat = type("Cat", (Velocity,), {name: method})
+        with pytest.raises(PhalanxError, match=f"{name} must take the arguments base and pressed"):
+            cat(VelocityConfig(num_envs=2), "cpu", "mujoco")
+
+
+class Longer(Velocity):
+    """Observes its feet, too, and says nothing about them in its layout."""
+
+    def create_scene(self):
+        scene = super().create_scene()
+        self.num_obs += 4
+        return scene
+
+    def compute_observations(self):
+        return torch.cat([super().compute_observations(), self.feet.contact.float()], 1)
+
+
+def test_a_layout_describes_all_that_is_observed():
+    with pytest.raises(PhalanxError, match=r"describes 50 numbers .* but num_obs is 54; both must"):
+        Longer(VelocityConfig(num_envs=2), "cpu", "mujoco")
+    wrong = type("Cat", (Velocity,), {"observation_layout": lambda self: None})
+    with pytest.raises(PhalanxError, match=r"Cat.observation_layout must return a tuple of terms"):
+        wrong(VelocityConfig(num_envs=2), "cpu", "mujoco")
+
+
 @dataclass(frozen=True)
 class FewWeights:
     alive: float = 1.0
@@ -393,6 +468,7 @@ def test_noise_has_its_size_by_term():
         ({"costs": {"terms": {"slap": [0, 1, 9]}}}, "costs.terms: no weight 'slap'; did you mean"),
         ({"costs": {"terms": {"slip": [0, 1]}}}, r"costs.terms.slip is \[0, 1\]; it must be the p"),
         ({"costs": {"terms": {"slip": [0, -1, 5]}}}, "costs.terms.slip is .*; it must be the part"),
+        ({"costs": {"terms": {"slip": [True, 1, 9]}}}, r"slip is \[True, 1, 9\]; it must be the p"),
         ({"rewards": {"in_stap": 1}}, "unknown key task.env.rewards.in_stap; did you mean"),
     ],
 )

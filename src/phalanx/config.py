@@ -16,7 +16,6 @@ sentence that names the key and, for an unknown key, the nearest name.
 
 import dataclasses
 import math
-import numbers
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -75,7 +74,7 @@ def read(
             taken[key] = read(type(usual), value, prefix + key, base=usual)
         else:
             taken[key] = _value(hints[key], value, prefix + key)
-        _check_declared(cls, fields[key], taken[key], prefix + key)
+        _check_field(cls, fields[key], taken[key], prefix + key)
     for name, field in fields.items():
         if name in taken:
             continue
@@ -98,22 +97,36 @@ class BadSetting(PhalanxError):
         self.key, self.wrong = key, wrong
 
 
-def check_fields(settings: Any) -> None:
-    """Raise PhalanxError for a value of the wrong type or out of its range, as `read` does; for
-    `__post_init__` of settings that programs make themselves."""
-    cls = type(settings)
-    hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        value, where = getattr(settings, field.name), f"{cls.__name__}.{field.name}"
-        if not isinstance(value, bool | int | float) and isinstance(value, numbers.Real):
-            value = int(value) if isinstance(value, numbers.Integral) else float(value)  # NumPy's
-        accepted = _value(hints[field.name], value, where)
-        if isinstance(value, str) != isinstance(accepted, str) or (
-            isinstance(accepted, int) and isinstance(value, float)
-        ):  # what a file has written otherwise, `read` converts
-            kind = {int: "a whole number", float: "a number"}
-            raise _wrong(where, value, kind.get(type(accepted), "true or false"))
-        _check_declared(cls, field, accepted, where)
+def check_made(settings: Any, where: str) -> None:
+    """Convert and check the values of a frozen dataclass that a program has made, as `read` does
+    with those of a file. For its `__post_init__`; where: as for `read`."""
+    hints = typing.get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        value = _plain(getattr(settings, field.name))
+        value = _value(hints[field.name], value, f"{where}.{field.name}")
+        object.__setattr__(settings, field.name, value)
+    check_ranges(settings, where)
+
+
+def check_ranges(settings: Any, where: str) -> None:
+    """Check the ranges of a dataclass that a program has made, not the types of its fields."""
+    for field in dataclasses.fields(settings):
+        _check_field(type(settings), field, getattr(settings, field.name), f"{where}.{field.name}")
+
+
+def checked(hint: Any, value: Any, where: str, **bounds: float) -> Any:
+    """`value`, which a program has given, as the type `hint`; bounds: of its numbers, as for
+    `ranged`. Numbers and lists may be NumPy's or tensors. where: what it is, in messages. Raises
+    PhalanxError for another type or a number outside of the bounds."""
+    value = _value(hint, _plain(value), where)
+    _check_range(value, bounds, False, where)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def merged(old: Any, new: Any) -> Any:
@@ -230,15 +243,6 @@ def metadata_of(cls: type, name: str) -> Mapping[str, Any]:
     return next((field.metadata for field in declared if field and field.metadata), {})
 
 
-def _check_declared(cls: type, field: "dataclasses.Field[Any]", value: Any, where: str) -> None:
-    """Check a value against what its field declares."""
-    about = metadata_of(cls, field.name)
-    endless = about.get("infinite") or field.default in (math.inf, -math.inf)
-    _check_range(value, about, endless, where)
-    if check := about.get("check"):
-        check(value, where)
-
-
 def _check_range(value: Any, about: Mapping[str, Any], endless: bool, where: str) -> None:
     if isinstance(value, tuple):
         for i, part in enumerate(value):
@@ -259,6 +263,14 @@ def _check_range(value: Any, about: Mapping[str, Any], endless: bool, where: str
         raise PhalanxError(f"{where} is {show(value)}; it must be finite, at most {MAX_FLOAT:g}")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise PhalanxError(f"{where} is {show(value)}; it must be below 2^63")
+
+
+def _check_field(cls: type, field: "dataclasses.Field[Any]", value: Any, where: str) -> None:
+    about = metadata_of(cls, field.name)
+    endless = about.get("infinite") or field.default in (math.inf, -math.inf)
+    _check_range(value, about, endless, where)
+    if check := about.get("check"):
+        check(value, where)
 
 
 class _WrongType(PhalanxError):

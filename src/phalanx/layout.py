@@ -193,8 +193,8 @@ def sizes_add_up(terms: Iterable[Term], num_obs: int, task: str) -> None:
     if total != num_obs:
         sizes = ", ".join(f"{t.name} {t.size}" for t in terms)
         raise PhalanxError(
-            f"{task}.observation_layout() describes {total} numbers ({sizes}), but the task"
-            f" observes {num_obs}"
+            f"{task}.observation_layout() describes {total} numbers ({sizes}), but"
+            f" num_obs is {num_obs}; both must be the same"
         )
 
 

@@ -31,6 +31,25 @@ class SymmetryConfig:
     """Weight of the mirror loss."""
 
 
+def _misfit(env: Any, mirrors: Any) -> str:
+    """What is wrong with the sizes of mirror images, empty if nothing is. Tried on zeros: a wrong
+    one would fail only in the first minibatch."""
+    spaces = {"observations": env.observation_space, "actions": env.action_space}
+    for (name, space), mirror in zip(spaces.items(), mirrors, strict=True):
+        row = torch.zeros(1, *space.shape, device=env.device)
+        try:
+            fits = mirror(row).shape == row.shape
+        except (RuntimeError, IndexError):
+            fits = False
+        if not fits:
+            sizes = " x ".join(map(str, space.shape))
+            return (
+                f"{type(env).__name__}.mirrors gives a mirror image of {name} for another number"
+                f" than {sizes}"
+            )
+    return ""
+
+
 def _mirrors(env: Any, model: Any) -> Any:
     """The environment's mirror images of observations and of actions. Raises PhalanxError if it or
     the model has none."""
@@ -43,9 +62,13 @@ def _mirrors(env: Any, model: Any) -> Any:
         problem = "a recurrent network has none"
     else:
         try:
-            return env.mirrors()
+            mirrors = env.mirrors()
         except PhalanxError as error:
             problem = str(error)
+        else:
+            problem = _misfit(env, mirrors)
+            if not problem:
+                return mirrors
     raise PhalanxError(
         f"params.config.symmetry_config: {problem};"
         " train.params.config.symmetry_config=null trains without mirror images"

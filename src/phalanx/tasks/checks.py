@@ -7,33 +7,25 @@ compiled or captured.
 import difflib
 import inspect
 import sys
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from phalanx.errors import PhalanxError
+from phalanx.layout import Term, sizes_add_up
 from phalanx.spaces import Box, Discrete, MultiDiscrete
 
 if TYPE_CHECKING:
     from phalanx.tasks.task import Task
 
 NEEDED = "create_scene pre_physics_step compute_observations compute_reward".split()
-HOOKS = {
-    "create_scene": 0,
-    "init_buffers": 0,
-    "pre_physics_step": 1,
-    "compute_observations": 0,
-    "compute_reward": 0,
-    "compute_states": 0,
-    "reset_envs": 1,
-    "post_physics_step": 0,
-    "observation_layout": 0,
-    "action_layout": 0,
-    "scalars": 0,
-    "give_command": 1,
-}
-"""Hooks of a task and the number of their arguments, after self."""
+HOOKS = (
+    *(*NEEDED, "init_buffers", "compute_states", "reset_envs", "post_physics_step"),
+    *("observation_layout", "action_layout", "scalars", "give_command"),
+)
+"""Hooks of a task; a method whose name is nearly one of them is a mistake."""
 ISAACGYMENVS = {
     "reset_idx": ("reset_envs", "reset_envs(mask), with a boolean mask (N,) instead of indices"),
     "allocate_buffers": ("init_buffers", "init_buffers()"),
@@ -99,9 +91,8 @@ def check_class(task: "Task", base: "type[Task]") -> None:
         hook, instead = ISAACGYMENVS.get(name, ("", ""))
         if hook and hook not in own:
             raise PhalanxError(f"{here} has {name}, which is not called; write {instead}")
-        if name in HOOKS:
-            _check_arguments(here, name, method)
-        near = difflib.get_close_matches(name, HOOKS.keys() - own.keys(), 1, cutoff=0.88)
+        _check_arguments(here, cls, name, method)
+        near = difflib.get_close_matches(name, set(HOOKS) - own.keys(), 1, cutoff=0.88)
         if near and name not in HOOKS:
             raise PhalanxError(f"{here} has {name}, which is not called; did you mean {near[0]}?")
     for c in bases:  # one that is no task, a mixin, may not have a super() to call
@@ -113,13 +104,25 @@ def check_class(task: "Task", base: "type[Task]") -> None:
             raise PhalanxError(f"{here} needs {number}, a whole number")
 
 
-def _check_arguments(here: str, name: str, method: Any) -> None:
-    values: list[None] = [None] * (1 + HOOKS[name])  # self and the hook's arguments
+def _check_arguments(here: str, cls: type, name: str, method: Any) -> None:
+    """Raise PhalanxError for a method that cannot take the arguments of the one of Phalanx that it
+    replaces, such as a hook."""
+    ours = (c for c in reversed(cls.__mro__) if c.__module__.split(".")[0] == "phalanx")
+    replaced = next((vars(c)[name] for c in ours if name in vars(c)), None)
+    if not inspect.isfunction(replaced):
+        return
+    wanted = [
+        argument.name
+        for argument in list(inspect.signature(replaced).parameters.values())[1:]
+        if argument.kind is argument.POSITIONAL_OR_KEYWORD and argument.default is argument.empty
+    ]
     try:
-        inspect.signature(method).bind(*values)
+        inspect.signature(method).bind(None, *wanted)  # None: self
     except TypeError:
-        wanted = {0: "no argument", 1: "one argument"}[HOOKS[name]]
-        raise PhalanxError(f"{here}: {name} must take {wanted} after self") from None
+        named = f"the argument{'s' * (len(wanted) > 1)} {' and '.join(wanted)}"
+        raise PhalanxError(
+            f"{here}: {name} must take {named if wanted else 'no argument'} after self"
+        ) from None
 
 
 def check_init(cls: "type[Task]", base: "type[Task]") -> None:
@@ -200,15 +203,14 @@ def check_numbers(task: "Task", hook: str, values: Any, number: str, size: int) 
         )
     if not values.is_floating_point():
         raise PhalanxError(f"{where} returns {values.dtype}; it must be real numbers: .float()")
-    _check_device(task, where, values)
+    _check_device(task.device, f"{where} returns a tensor", values)
     return values
 
 
-def _check_device(task: "Task", what: str, values: Tensor) -> None:
-    if values.device != task.device:
+def _check_device(device: torch.device, what: str, values: Tensor) -> None:
+    if values.device != device:
         raise PhalanxError(
-            f"{what} returns a tensor on {values.device}; make it on {task.device}, as with"
-            " device=self.device"
+            f"{what} on {values.device}; make it on {device}, as with device=self.device"
         )
 
 
@@ -225,13 +227,75 @@ def check_reward(task: "Task", result: Any) -> tuple[Tensor, Tensor]:
                 f"{where} returns a {name} of {given}; it must be a tensor of one value for each"
                 f" environment, of shape {(task.num_envs,)}"
             )
-        _check_device(task, where, value)
+        _check_device(task.device, f"{where} returns a tensor", value)
     if result[1].dtype != torch.bool:
         raise PhalanxError(
             f"{where} returns terminated as {result[1].dtype}; it must be boolean, as in"
             " height < 0.3"
         )
     return result[0], result[1]
+
+
+def check_named(
+    like: Tensor,
+    what: str,
+    kind: str,
+    values: Any,
+    alike: bool = False,
+    boolean: bool = False,
+) -> None:
+    """Raise PhalanxError unless `values` are tensors by name, each of the shape (N,) of `like` and
+    on its device, or () if it may be `alike` everywhere. what, kind: as in "Dog.falls returns" and
+    "cause"."""
+    shape = tuple(like.shape)
+    if not isinstance(values, Mapping):
+        raise PhalanxError(
+            f"{what} {_a(values)} as {kind}s; it must be a dict of names and tensors of shape"
+            f" {shape}"
+        )
+    for name, value in values.items():
+        here = f"{what} the {kind} {name!r}"
+        if not isinstance(value, Tensor) or value.shape not in (shape, *([()] * alike)):
+            raise PhalanxError(
+                f"{here} as {_a(value)}; it must be a tensor of one value for each environment, of"
+                f" shape {shape}{', or () if it is the same everywhere' * alike}"
+            )
+        if boolean and value.dtype != torch.bool:
+            raise PhalanxError(f"{here} as {value.dtype}; it must be boolean, as in height < 0.3")
+        _check_device(like.device, f"{here} as a tensor", value)
+
+
+def _a(value: object) -> str:
+    shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+    return "nothing" if value is None else f"a {type(value).__name__}{shape}"
+
+
+def check_free(what: str, names: Iterable[str], taken: Iterable[str]) -> None:
+    """Raise PhalanxError if one of `names` is among those that Phalanx itself gives."""
+    for name in taken:
+        if name in names:
+            raise PhalanxError(f"{what} {name!r}, a name that Phalanx gives itself; take another")
+
+
+def check_logged(task: "Task", rewards: Any, ends: Any, numbers: Any) -> None:
+    """Raise PhalanxError for what `Task.log_terms` cannot log."""
+    what = f"{type(task).__name__}.log_terms gets"
+    check_named(task.terminated, what, "reward", rewards, alike=True)
+    check_named(task.terminated, what, "end", ends, alike=True, boolean=True)
+    check_named(task.terminated, what, "number", numbers, alike=True)
+    check_free(f"{what} the end", ends, ["time"])
+
+
+def checked_layout(task: "Task") -> tuple[Term, ...]:
+    """What `observation_layout` returns. Raises PhalanxError unless it describes as many numbers as
+    the task observes: noise by term, mirror images and exported policies go by it."""
+    name, terms = type(task).__name__, task.observation_layout()
+    if not isinstance(terms, (tuple, list)) or not all(isinstance(t, Term) for t in terms):
+        raise PhalanxError(
+            f"{name}.observation_layout must return a tuple of terms, as in (Term('obs', size=4),)"
+        )
+    sizes_add_up(terms, task.obs_size, name)
+    return tuple(terms)
 
 
 def _file_of(cls: type) -> str:

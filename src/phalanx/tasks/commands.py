@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from phalanx.config import ranged
+from phalanx.config import check_made, ranged
 from phalanx.errors import PhalanxError
 from phalanx.gate import show
 from phalanx.layout import Term
@@ -64,6 +64,7 @@ class CommandSettings:
     `track_lin_vel`, without its weight, of all environments and some seconds. null: always."""
 
     def __post_init__(self) -> None:
+        check_made(self, "task.env.commands")
         for name in (*NAMES, "resample_s"):
             bounds = getattr(self, name)
             if len(bounds) != 2 or not bounds[0] <= bounds[1]:
@@ -193,9 +194,12 @@ class VelocityCommands:
                 f" {', '.join(NAMES)}"
             ) from error
         if given.shape not in (self.values.shape, self.values.shape[1:]):
+            flat = given.dim() == 1
+            has = f"{len(given)} numbers" if flat else f"the shape {tuple(given.shape)}"
             raise PhalanxError(
-                f"the command has {given.numel()} numbers; it must have {len(NAMES)}:"
-                f" {', '.join(NAMES)}"
+                f"the command has {has}; it must be {len(NAMES)} numbers,"
+                f" {', '.join(NAMES)}, or those of each environment, of shape"
+                f" {tuple(self.values.shape)}"
             )
         given = given.expand_as(self.values)
         stands = (given == 0).all(1) & (self.settings.standing > 0)  # which is drawn, too

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from phalanx.config import checked
 from phalanx.errors import PhalanxError
 from phalanx.tasks.locomotion import rotation_matrix
 from phalanx.tasks.terrain import Terrain
@@ -46,6 +47,11 @@ class Feet:
         place: Sequence[float] = (),
         name: str = "feet",
     ) -> None:
+        radius = checked(float, radius, "the radius of a foot", at_least=0)
+        bodies = checked(tuple[str, ...], bodies, "the list of feet")
+        if twice := [body for body in bodies if bodies.count(body) > 1]:
+            raise PhalanxError(f"the foot {twice[0]!r} is named twice; name each body once")
+        place = checked(tuple[float, ...], place, "the place of a foot")
         if len(place) not in (0, 3):
             raise PhalanxError(
                 f"the place of a foot is {list(place)}; it must be x, y and z, as in"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from phalanx.config import checked
 from phalanx.errors import PhalanxError
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ class GaitClock:
         stance: float,
         name: str = "gait",
     ) -> None:
-        if not 0 < hz < math.inf:
-            raise PhalanxError(f"hz of the gait clock is {hz}; it must be greater than 0")
+        hz = checked(float, hz, "hz of the gait clock", above=0)
+        stance = checked(float, stance, "stance of the gait clock")
+        offsets = checked(tuple[float, ...], offsets, "the list of the gait clock's offsets")
         if not 0 < stance < 1:
             raise PhalanxError(
-                f"stance of the gait clock is {stance}; it is the part of a stride in which a foot"
-                " stands, greater than 0 and less than 1"
+                f"stance of the gait clock is {stance:g}; it is the part of a stride in which a"
+                " foot stands, greater than 0 and less than 1"
             )
         if not offsets:
             raise PhalanxError("the gait clock has no offsets; give one for each foot")

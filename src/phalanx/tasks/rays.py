@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from phalanx.config import checked
 from phalanx.errors import PhalanxError
 from phalanx.sim import check_count
 from phalanx.tasks.terrain import Terrain
@@ -37,18 +38,34 @@ def _check_terrain(terrain: object, what: str) -> None:
         )
 
 
+def _check(terrain: Terrain, what: str, value: object, shape: tuple[int | str, ...]) -> None:
+    """Raise PhalanxError unless `value` is a tensor of this shape, in which letters stand for any
+    number, on the device of the terrain; this looks at no number, so nothing waits."""
+    given, last = "no tensor", len(shape) - 1
+    if isinstance(value, Tensor):
+        fits = [
+            isinstance(s, str) or n == s or (n == 1 and k < last)  # one for all
+            for k, (n, s) in enumerate(zip(value.shape, shape, strict=False))
+        ]
+        if value.dim() == len(shape) and all(fits):
+            if value.device == terrain.corner.device:
+                return
+            raise PhalanxError(
+                f"{what} are on {value.device}; make them on {terrain.corner.device}"
+            )
+        given = f"of shape {tuple(value.shape)}"
+    wanted = ", ".join(map(str, shape)) + "," * (len(shape) == 1)
+    raise PhalanxError(f"{what} are {given}; they must be a tensor of shape ({wanted})")
+
+
 def scan_grid(sides: Sequence[float], spacing: float, device: torch.device) -> Tensor:
     """Points (P, 2) [m] of a rectangle around the origin, x first; 17 x 11 for 1.6 m x 1.0 m at
-    0.1 m."""
-    if len(sides) != 2 or not spacing > 0 or not all(side >= 0 for side in sides):
-        raise PhalanxError(
-            f"the scan's sides are {list(sides)} and its spacing is {spacing}; they must be length"
-            " and width, 0 or more, and a distance greater than 0, in metres"
-        )
-    x, y = (
-        torch.arange(round(side / spacing) + 1, device=device) * spacing - side / 2
-        for side in sides
-    )
+    0.1 m. Sides that are no multiple of the spacing become the nearest one, so that the middle of
+    the points is the origin: a mirror image exchanges them."""
+    sides = checked(tuple[float, float], sides, "the size of the scan", at_least=0)
+    spacing = checked(float, spacing, "the scan's spacing", above=0)
+    steps = (round(side / spacing) for side in sides)
+    x, y = (torch.arange(n + 1, device=device) * spacing - n * spacing / 2 for n in steps)
     return torch.cartesian_prod(x, y)
 
 
@@ -56,6 +73,10 @@ def height_scan(terrain: Terrain, pos: Tensor, yaw: Tensor, points: Tensor) -> T
     """How far the ground at `points` (P, 2) lies below `pos` (N, 3), (N, P) [m]. The points turn
     with the yaw (N,) [rad], but do not tilt."""
     _check_terrain(terrain, "a height scan")
+    n = len(pos) if isinstance(pos, Tensor) and pos.dim() else "N"
+    _check(terrain, "the scan's places", pos, (n, 3))
+    _check(terrain, "the scan's yaws", yaw, (n,))
+    _check(terrain, "the scan's points", points, ("P", 2))
     cos, sin = yaw.cos()[:, None], yaw.sin()[:, None]
     x = pos[:, :1] + cos * points[:, 0] - sin * points[:, 1]
     y = pos[:, 1:2] + sin * points[:, 0] + cos * points[:, 1]
@@ -67,8 +88,9 @@ def ground_slope(terrain: Terrain, pos: Tensor, yaw: Tensor, points: Tensor) -> 
     ground below `pos` (N, 3) that is nearest to the ground at `points` (P, 2), as of `scan_grid`.
     What is more than `HOLE` above or below the ground there counts as level: nobody leans into a
     gap."""
+    below = height_scan(terrain, pos, yaw, points)
     here = pos[:, 2] - terrain.height(pos[:, :2])
-    rise = here[:, None] - height_scan(terrain, pos, yaw, points)
+    rise = here[:, None] - below
     rise = torch.where(rise.abs() < HOLE, rise, 0.0)
     return rise @ (points / points.square().sum(0))
 
@@ -78,6 +100,8 @@ def lidar(channels: int, lowest: float, highest: float, around: int) -> Tensor:
     horizon from `lowest` to `highest` [degrees], all around the vertical."""
     check_count("the LiDAR's number of channels", channels)
     check_count("the LiDAR's number of rays around", around)
+    lowest = checked(float, lowest, "the LiDAR's lowest angle")
+    highest = checked(float, highest, "the LiDAR's highest angle")
     up = torch.deg2rad(torch.linspace(lowest, highest, channels))
     turn = torch.arange(around) * (2 * math.pi / around)
     up, turn = (grid.flatten() for grid in torch.meshgrid(up, turn, indexing="ij"))
@@ -89,9 +113,10 @@ def pinhole(width: int, height: int, fov: float) -> Tensor:
     x ahead, y left, z up. fov: horizontal [degrees]."""
     check_count("the image's width", width)
     check_count("the image's height", height)
+    fov = checked(float, fov, "the image's fov")
     if not 0 < fov < 180:
         raise PhalanxError(
-            f"the image's fov is {fov} degrees; it must be greater than 0 and less than 180"
+            f"the image's fov is {fov:g} degrees; it must be greater than 0 and less than 180"
         )
     half = math.tan(math.radians(fov) / 2)
     y = half * (1 - (2 * torch.arange(width) + 1) / width)
@@ -110,8 +135,14 @@ def cast(terrain: Terrain, origins: Tensor, directions: Tensor, reach: float) ->
     and another 2.4 where there are boxes.
     """
     _check_terrain(terrain, "casting rays")
-    if not 0 < reach < math.inf:
-        raise PhalanxError(f"the reach of the rays is {reach} m; it must be greater than 0")
+    reach = checked(float, reach, "the reach of the rays", above=0)
+    each = isinstance(origins, Tensor) and origins.dim() == 3
+    sizes: list[int | str] = ["N", "P"]
+    if isinstance(directions, Tensor) and directions.dim() == 3:
+        sizes = [s if n == 1 else n for n, s in zip(directions.shape, sizes, strict=False)]
+    n, p = sizes
+    _check(terrain, "the rays' directions", directions, ("N", "P", 3))
+    _check(terrain, "the rays' origins", origins, (n, p, 3) if each else (n, 3))
     rays = _Rays(terrain, origins, directions, reach)
     seen = rays.meet_field()
     return torch.minimum(seen, rays.meet_boxes()) if terrain.has_boxes else seen

@@ -40,7 +40,7 @@ import torch
 from torch import Tensor
 
 from phalanx.compute.rows import write_rows
-from phalanx.config import ranged
+from phalanx.config import check_ranges, ranged
 from phalanx.errors import PhalanxError, no_attribute
 from phalanx.fits import check_fits
 from phalanx.layout import ActionLayout, Term
@@ -55,8 +55,10 @@ from phalanx.tasks.checks import (
     action_shape,
     check_actions,
     check_class,
+    check_logged,
     check_numbers,
     check_reward,
+    checked_layout,
 )
 from phalanx.tasks.first_step import capturing, checked_hooks
 from phalanx.tasks.history import History
@@ -112,6 +114,7 @@ class TaskConfig:
                 raise PhalanxError(f"task.env.{name} is {value!r}; it must be a number")
             if not value > 0:
                 raise PhalanxError(f"task.env.{name} is {value}; it must be greater than 0")
+        check_ranges(self, "task.env")
 
     def idle_keys(self) -> list[str]:
         """Settings that are not as usual and have no effect, with what they need."""
@@ -207,8 +210,9 @@ class Task:
         ended, the first of the next; as part of the step, they never wait for the device."""
         self.terms = TermLog(self.device)
         self.init_buffers()
+        layout = checked_layout(self)
         if self.config.randomize:
-            self.randomizer = self._make_randomizer()
+            self.randomizer = self._make_randomizer(layout)
         self._check_bound()
         self._spreads = self.config.spread_starts and self.num_envs > 1  # one has none to part from
         self._notes: list[str] = []
@@ -356,6 +360,8 @@ class Task:
         the same in every step. The cause `time` is added to others; environments that diverged in
         this step are left out. Nothing waits for the device.
         TensorBoard, the display and `result.json` show the values."""
+        if not self.terms.has(rewards or {}, ends or {}, numbers or {}):
+            check_logged(self, rewards or {}, ends or {}, numbers or {})
         if ends:
             no_time_out = self.progress_buf < self.config.episode_length
             for cause in ends.values():
@@ -636,7 +642,7 @@ class Task:
         self.reset_envs(mask)
         self.sim.forward(mask)
 
-    def _make_randomizer(self) -> Randomizer:
+    def _make_randomizer(self, terms: tuple[Term, ...]) -> Randomizer:
         name, params = type(self).__name__, self.config.randomization_params
         if not params:
             raise PhalanxError(
@@ -651,7 +657,6 @@ class Task:
         for actuator in self.actuators:
             for gain, drive in actuator.gains().items():
                 drives.setdefault((actuator.settings.actor, gain), []).append(drive)
-        terms = tuple(self.observation_layout())
         optional = self.optional_terms
         observations = torch.zeros(self.num_envs, self.obs_size, device=self.device)
         shape = (self.num_envs, self.states_size)

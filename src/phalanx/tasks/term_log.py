@@ -6,7 +6,7 @@ Sums stay on the device until they are read, so that a CUDA graph may hold `add`
 place when it first occurs, which is before anything is captured.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 from phalanx.errors import PhalanxError
 from phalanx.fits import check_tensor, mapping
 
+TAGS = ("reward/", "ends/", "")
+"""What stands before the names of rewards, ends and numbers."""
 ROOM = 256
 """Names at most."""
 
@@ -28,6 +30,19 @@ class TermLog:
         self.latest: dict[str, Tensor] | None = None
         """The last step's values by tag, for a viewer that has set it to {}."""
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has been logged yet, as in a task's first step."""
+        return not self._places
+
+    def has(self, *named: Collection[str]) -> bool:
+        """Whether an earlier step has logged these rewards, ends and numbers; looks at the first
+        name of each."""
+        for tag, names in zip(TAGS, named, strict=True):
+            if names and tag + str(next(iter(names))) not in self._places:
+                return False
+        return True
+
     def add(
         self,
         rewards: Mapping[str, Tensor],
@@ -37,9 +52,8 @@ class TermLog:
     ) -> None:
         """Add one step: values (N,), or () where they are the same everywhere. Environments of
         `diverged`, (N,) bool, are left out: one NaN would be the mean of all."""
-        tagged = {f"reward/{name}": value for name, value in rewards.items()}
-        tagged |= {f"ends/{name}": value for name, value in ends.items()}
-        tagged |= numbers
+        given = zip(TAGS, (rewards, ends, numbers), strict=True)
+        tagged = {f"{tag}{name}": value for tag, named in given for name, value in named.items()}
         if not tagged:
             return
         size = max(value.numel() for value in tagged.values())

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phalanx.config import BadSetting, check_fields, ranged
+from phalanx.config import BadSetting, check_made, ranged
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene
 from phalanx.tasks.terrain_boxes import Rectangle, bury, check_number, cover
@@ -67,7 +67,7 @@ class TerrainSettings:
     """Seed of the random ground."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check_made(self, type(self).__name__)
         check_shares(self.kinds, type(self).__name__)
         if self.spacing > (coarsest := min(self.tile / 20, COARSEST)):
             raise BadSetting(

@@ -41,6 +41,7 @@ from phalanx.errors import PhalanxError
 from phalanx.layout import ActionLayout, Term
 from phalanx.sim import Scene
 from phalanx.tasks import locomotion, rays
+from phalanx.tasks.checks import check_free, check_named
 from phalanx.tasks.commands import VelocityCommands
 from phalanx.tasks.feet import TOUCHES, Feet
 from phalanx.tasks.gait_clock import GaitClock
@@ -159,10 +160,13 @@ class Velocity(Task):
     def compute_reward(self) -> tuple[Tensor, Tensor]:
         base = self.base  # of the state that was just observed, as the forces are
         pressed = self.pressing().norm(dim=-1) > TOUCHES
-        ends = self.falls(base, pressed)
-        fallen = functools.reduce(torch.logical_or, ends.values())
-        terms = self.reward_terms(base, pressed) | {"fall": fallen.float()}
-        ends["edge"] = self.follow_terrain() & ~fallen
+        ends, terms = self.falls(base, pressed), self.reward_terms(base, pressed)
+        if self.terms.empty:
+            self._check_returned(ends, terms)
+        causes = ends.values() or [torch.zeros_like(self.terminated)]
+        fallen = functools.reduce(torch.logical_or, causes)
+        terms = {**terms, "fall": fallen.float()}
+        ends = {**ends, "edge": self.follow_terrain() & ~fallen}
         weighted = self.reward(terms)
         self.log_terms(weighted, ends, {"commands/part": self.commands.part})
         self.clock.step(self.commands.moving)
@@ -176,6 +180,16 @@ class Velocity(Task):
             "tilt": base.up < math.cos(math.radians(self.config.fall_tilt)),
             "contact": pressed[:, self.falls_on].any(1),
         }
+
+    def _check_returned(self, ends: Any, terms: Any) -> None:
+        """Raise PhalanxError for what `falls` and `reward_terms` of a subclass must not return."""
+        falls, rewards = (
+            f"{type(self).__name__}.{hook} returns" for hook in ("falls", "reward_terms")
+        )
+        check_named(self.terminated, falls, "cause", ends, boolean=True)
+        check_free(f"{falls} the cause", ends, ["edge", "time"])
+        check_named(self.terminated, rewards, "term", terms)
+        check_free(f"{rewards} the term", terms, ["fall"])
 
     def pressing(self) -> Tensor:
         """(N, C, 3) [N], world frame: what counts for falls and costs of the forces on bodies with

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from phalanx.config import ranged
+from phalanx.config import check_made, checked, ranged
 from phalanx.errors import PhalanxError, did_you_mean
+from phalanx.tasks.checks import check_named
 
 if TYPE_CHECKING:
     from phalanx.tasks.task import Task
@@ -34,14 +35,19 @@ class CostSettings:
     in the end and the environment steps between, as in {slip: [0, 1, 2000]}."""
 
     def __post_init__(self) -> None:
+        check_made(self, "task.env.costs")
         for name, schedule in self.terms.items():
             three = isinstance(schedule, (list, tuple)) and len(schedule) == 3
-            numbers = three and all(isinstance(v, (int, float)) for v in schedule)
+            numbers = three and all(_is_number(v) for v in schedule)
             if not numbers or not all(0 <= v < math.inf for v in schedule) or schedule[2] < 1:
                 raise PhalanxError(
                     f"task.env.costs.terms.{name} is {schedule!r}; it must be the part of the"
                     " weight at first, that in the end and the steps between, as in [0, 1, 2000]"
                 )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 class WeightedTerms:
@@ -54,7 +60,16 @@ class WeightedTerms:
         costs: CostSettings | None = None,
         name: str = "reward",
     ) -> None:
-        self.weights, self.costs, self.dt = dict(weights), costs or CostSettings(), task.sim.dt
+        self.costs, self.dt = costs or CostSettings(), task.sim.dt
+        self.weights = {
+            term: checked(float, weight, f"the reward's weight {term!r}")
+            for term, weight in checked(dict, weights, "the table of the reward's weights").items()
+        }
+        if not self.weights:
+            raise PhalanxError(
+                "the reward has no weights; give one or more, as in {'upright': 1.0}"
+            )
+        self._like, self._of, self._checked = task.terminated, type(task).__name__, False
         for term in self.costs.terms:
             if term not in self.weights:
                 raise PhalanxError(
@@ -66,7 +81,11 @@ class WeightedTerms:
 
     def __call__(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One step passes: the terms, (N,) each, by their weights; those without a weight are left
-        out. Raises PhalanxError for a weight without a term, unless it is 0."""
+        out. Raises PhalanxError for a weight without a term, unless it is 0, and in the first step
+        for terms of another shape."""
+        if not self._checked:
+            self._check(terms)
+            self._checked = True
         for name, weight in self.weights.items():
             if weight and name not in terms:
                 raise PhalanxError(
@@ -79,6 +98,14 @@ class WeightedTerms:
         weights = {k: w for k, w in self.weights.items() if k in terms}
         parts = {k: part for k, w in weights.items() if w < 0} | self._parts()
         return {k: parts.get(k, 1.0) * w * terms[k] for k, w in weights.items()}
+
+    def _check(self, terms: Mapping[str, Tensor]) -> None:
+        check_named(self._like, f"the reward of {self._of} gets", "term", terms)
+        if not self.weights.keys() & terms.keys():
+            raise PhalanxError(
+                f"no term of the reward has a weight; terms: {', '.join(terms)}; weights:"
+                f" {', '.join(self.weights)}"
+            )
 
     def _parts(self) -> dict[str, Tensor]:
         """0-d, by name of a term with a schedule of its own: the part of its weight that counts."""
