@@ -419,7 +419,7 @@ class Sim:
                     f"the saved simulation has {name} {state[name]}, this one has {here};"
                     f" start it with {name}={state[name]}"
                 )
-        self._check_sizes(state)
+        self._check_scene(state)
         state = state | {"model": self._whole(state["model"])}
         self._check_state(state)
         for name in _COUNTS if "counts" in state else ():  # older states have none
@@ -469,7 +469,7 @@ class Sim:
         """Model fields that environments of `state` have values of their own for, and whose value
         in the scene is another than it was then: the robot's file has changed. Raises PhalanxError
         for a damaged state."""
-        self._check_sizes(state)
+        self._check_scene(state)
         originals = mapping(state.get("originals", {}), "the scene's values")
         for name, then in originals.items():
             if not _is_float_field(self.model, name):
@@ -481,9 +481,14 @@ class Sim:
             if not np.allclose(_original(self.model, name), then, rtol=1e-5, atol=1e-9)
         ]
 
-    def _check_sizes(self, state: dict[str, Any]) -> None:
+    def _check_scene(self, state: dict[str, Any]) -> None:
         """Raise PhalanxError if a saved simulation has another number of anything, or another
         world, in whose ground robots may be."""
+        # Older states do not have them.
+        if "fixed" in state and not same_shapes(state["fixed"], fixed_shapes(self.model)):
+            raise PhalanxError(
+                "the ground, or another shape of the world, has changed since it was written"
+            )
         there = mapping(state.get("sizes", {}), "the saved simulation's sizes")
         for name, here in self._sizes().items():
             if there.get(name, here) != here:
@@ -491,11 +496,6 @@ class Sim:
                     f"the saved simulation is of another scene: it has {name}"
                     f" {show(there[name])}, this one has {here}"
                 )
-        # Older states do not have them.
-        if "fixed" in state and not same_shapes(state["fixed"], fixed_shapes(self.model)):
-            raise PhalanxError(
-                "the ground, or another shape of the world, has changed since it was written"
-            )
 
     def _sizes(self) -> dict[str, int]:
         return {name: int(getattr(self.model, name)) for name in _SIZES}

@@ -564,6 +564,7 @@ class Task:
                 f"made with {there[0]} environments on engine {there[1]}; this run has {here[0]} on"
                 f" {here[1]}"
             )
+        changed = self.sim.changed_fields(state["sim"])
         own, past = self._state, state["task"]
         for name in own | past:
             now, then = (
@@ -577,7 +578,7 @@ class Task:
                 )
         randomized = None if self.randomizer is None else self.config.randomization_params
         same = state.get("randomization_params") == randomized
-        if changed := self.sim.changed_fields(state["sim"]):
+        if changed:
             same = False
             self._notes.append(
                 f"the robot's {', '.join(changed)} changed since the checkpoint was written; the"
