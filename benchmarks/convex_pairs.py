@@ -1,12 +1,12 @@
-"""Robots with many pairs of convex shapes: the fused engine beside MuJoCo's own.
+"""Robots with many pairs of convex shapes: the fused engine compared with MuJoCo's own.
 
     uv pip install --target /tmp/robots --no-deps robosuite robosuite-models dm_control \\
         gymnasium-robotics
     python benchmarks/convex_pairs.py /tmp/robots/robosuite/models/assets/robots/panda/robot.xml ...
     python benchmarks/convex_pairs.py --device cuda --envs 4096 FILES
 
-Beside MuJoCo C on one core of a CPU, by the process's own time; beside MuJoCo Warp on a GPU, as a
-CUDA graph of one control step. Prints a line of JSON a file: control steps per second (two
+With MuJoCo C on one core of a CPU, by the process's own time; with MuJoCo Warp on a GPU, as a CUDA
+graph of one control step. Prints a line of JSON a file: control steps per second (two
 substeps, random targets that change every tenth step), and why `engine=auto` takes MuJoCo, or null.
 A file is MJCF, or a zip file of `mujoco.MjSpec.to_zip`.
 """

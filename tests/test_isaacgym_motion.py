@@ -10,6 +10,7 @@ import torch
 import isaacgym.physics
 from isaac import FOOT, GYM, PENDULUM, SLIDER, TWO_LINKS, World, indices, options, pose
 from isaacgym import gymapi, gymtorch
+from isaacgym.velocity_limits import VelocityLimits
 
 G, H = 9.81, 0.01
 
@@ -574,6 +575,40 @@ def test_a_velocity_limit_does_not_push_a_joint_along(tmp_path, engine):
     assert furthest < 0.05
     assert fastest == pytest.approx(2, abs=1e-3)
     assert pos.abs().max() < 0.01
+
+
+def test_joints_above_their_velocity_limits_are_within_them_after_the_step(tmp_path, monkeypatch):
+    """Seven coupled ones, in all of the steps: those that let go of one may throw it beyond."""
+    axes = ("0 0 1", "0 1 0", "0 0 1", "0 -1 0", "0 0 1", "0 -1 0", "1 0 0")
+    names = ["b", *(f"l{k}" for k in range(7))]
+    arm = "".join(map(link, names[1:])) + "".join(
+        hinge(f"j{k}", names[k], names[k + 1], f'<origin xyz="0.05 0 .3"/><axis xyz="{axis}"/>')
+        for k, axis in enumerate(axes)
+    )
+    world = World(gravity=0.0, dt=1 / 60, substeps=1)
+    asset = world.load(
+        tmp_path, "seven.urdf", f'<robot name="arm"><link name="b"/>{arm}</robot>',
+        fix_base_link=True, default_dof_drive_mode=gymapi.DOF_MODE_EFFORT,
+    )  # fmt: skip
+    GYM.create_actor(world.env(), asset, pose(), "arm", 0, 0, 0)
+    GYM.prepare_sim(world.sim)
+    apply, found = VelocityLimits.apply, []
+
+    def watched(limits):
+        over = limits._state.engine.qvel.abs() > 2.02
+        bounded = apply(limits)
+        found.extend(limits._state.engine.qvel.abs()[over].tolist())
+        return bounded
+
+    monkeypatch.setattr(VelocityLimits, "apply", watched)
+    rng = np.random.default_rng(0)
+    for k in range(300):
+        if k % 5 == 0:
+            efforts = torch.tensor(rng.uniform(-40, 40, 7)).float()
+            GYM.set_dof_actuation_force_tensor(world.sim, gymtorch.unwrap_tensor(efforts))
+        world.step()
+    assert len(found) > 300
+    assert max(found) < 2.02
 
 
 @pytest.mark.parametrize("first", ["rigid_body_state", "jacobian"])

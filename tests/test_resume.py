@@ -207,7 +207,7 @@ def test_schedules_go_on_where_new_episodes_start(tmp_path):
         again.env.reset()
         again.set_full_state_weights(copy.deepcopy(state), source="old.pth")
         assert f"old.pth: {why}" in again.warnings[-1]
-        assert "the task's schedules are restored, new episodes start" in again.warnings[-1]
+        assert "any schedules of the task are restored, new episodes start" in again.warnings[-1]
         assert float(again.env.commands._steps) == float(again.env.reward._steps) == 8
         assert int(again.env.randomizer.step) == 8
         again.env.reset()

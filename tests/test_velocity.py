@@ -380,11 +380,13 @@ class Longer(Velocity):
 
 
 def test_a_layout_describes_all_that_is_observed():
+    """Where noise goes by it; without noise, an export and mirror images look at it."""
+    noisy = tasks.config_of("Go2Velocity", {"num_envs": 2})
     with pytest.raises(PhalanxError, match=r"describes 50 numbers .* but num_obs is 54; both must"):
-        Longer(VelocityConfig(num_envs=2), "cpu", "mujoco")
+        Longer(noisy, "cpu", "mujoco")
     wrong = type("Cat", (Velocity,), {"observation_layout": lambda self: None})
     with pytest.raises(PhalanxError, match=r"Cat.observation_layout must return a tuple of terms"):
-        wrong(VelocityConfig(num_envs=2), "cpu", "mujoco")
+        wrong(noisy, "cpu", "mujoco")
 
 
 @dataclass(frozen=True)
@@ -854,7 +856,11 @@ def test_a_servo_brings_its_joint_to_the_angle_that_it_is_told(tmp_path):
     ("pattern", "instead", "sentence"),
     [
         ('<freejoint name="root"/>', "", r"the robot is fixed to the world; give its first"),
-        (r'<position name="(FL_hip)"', r'<motor name="\1"', r"actuator 'FL_hip' is a motor, and"),
+        (
+            r'<position name="(FL_hip)"',
+            r'<motor name="\1"',
+            r"actuator 'FL_hip' is no position servo",
+        ),
         (r'forcerange="[^"]*"', "", r"servo 'FL_hip' has no forcerange, of which"),
     ],
 )
@@ -864,6 +870,21 @@ def test_a_robot_walks_on_a_free_base_by_servos_with_limits(pattern, instead, se
     (tmp_path / "robot.xml").write_text(re.sub(pattern, instead, text))
     with pytest.raises(PhalanxError, match=sentence):
         make(asset=str(tmp_path / "robot.xml"), action_effort=0.3)
+
+
+class Torques(Velocity):
+    """Drives motors itself."""
+
+    def pre_physics_step(self, actions):
+        self.sim.ctrl.copy_(20 * (self.default_pos - self.robot.joint_pos))
+
+
+def test_a_task_that_computes_torques_itself_has_motors(tmp_path):
+    text = re.sub(r'<position name="', '<motor name="', (ASSETS / "go2.xml").read_text())
+    (tmp_path / "robot.xml").write_text(text)
+    task = Torques(VelocityConfig(num_envs=1, asset=str(tmp_path / "robot.xml")), "cpu", "mujoco")
+    task.reset()
+    task.step(torch.zeros(1, 12))
 
 
 def test_a_foot_is_a_point_of_its_body():

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from phalanx import tasks
-from phalanx.config import read
+from phalanx.config import ranged, read
 from phalanx.errors import PhalanxError
 from phalanx.sim import Scene
 from phalanx.tasks import gait_rewards as gait
@@ -228,6 +228,21 @@ def test_ranges_of_a_task_s_own_settings_hold_in_a_program_too():
     for name, value in (("stance", 2.0), ("foot_height", -1.0), ("gait_hz", math.nan)):
         with pytest.raises(PhalanxError, match=f"task.env.{name} is .*; it must be above 0"):
             VelocityConfig(**{name: value})
+
+
+def test_defaults_of_a_task_s_own_settings_are_as_its_class_wants_them():
+    @dataclass(frozen=True)
+    class Free(TaskConfig):
+        offset: float = math.nan
+        limits: tuple[float, float] = (-math.inf, math.inf)
+        gain: float = ranged(-1.0, at_least=0)
+        top: float | None = None
+
+    assert Free(top=math.inf).gain == -1
+    with pytest.raises(PhalanxError, match=r"task.env.gain is -2.0; it must be at least 0"):
+        Free(gain=-2.0)
+    with pytest.raises(PhalanxError, match=r"task.env.scan_size\[0\] is -1; it must be"):
+        VelocityConfig(scan_size=[-1, 1])
 
 
 def test_settings_that_a_program_makes_may_be_numbers_of_numpy():

@@ -102,16 +102,20 @@ def check_made(settings: Any, where: str) -> None:
     with those of a file. For its `__post_init__`; where: as for `read`."""
     hints = typing.get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
-        value = _plain(getattr(settings, field.name))
-        value = _value(hints[field.name], value, f"{where}.{field.name}")
+        name = f"{where}.{field.name}"
+        value = _value(hints[field.name], _plain(getattr(settings, field.name)), name)
         object.__setattr__(settings, field.name, value)
-    check_ranges(settings, where)
+        _check_field(type(settings), field, value, name)
 
 
 def check_ranges(settings: Any, where: str) -> None:
-    """Check the ranges of a dataclass that a program has made, not the types of its fields."""
+    """Check values that a program has given against the ranges that their fields declare; other
+    fields and defaults are as their class wants them."""
     for field in dataclasses.fields(settings):
-        _check_field(type(settings), field, getattr(settings, field.name), f"{where}.{field.name}")
+        value = _plain(getattr(settings, field.name))
+        if metadata_of(type(settings), field.name) and value != _plain(default_of(field)):
+            value = tuple(value) if isinstance(value, list) else value
+            _check_field(type(settings), field, value, f"{where}.{field.name}")
 
 
 def checked(hint: Any, value: Any, where: str, **bounds: float) -> Any:
@@ -126,6 +130,8 @@ def checked(hint: Any, value: Any, where: str, **bounds: float) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
     return value.tolist() if hasattr(value, "tolist") else value
 
 

@@ -16,6 +16,7 @@ from isaacgym.values import FLT_MAX
 MAX_DOF_SPEED = 100.0  # [rad/s or m/s] where a file says nothing, as PhysX
 SLOWEST = 1e-12  # [m/s or rad/s] what is slower is zero
 STIFF = 1e6  # how many times its own inertia a joint at its limit gets
+OUTSIDE = 1.001  # part of a bound from which on a joint is outside of it
 LOOSE = 0.01  # part of it, with which float32 still shows which way the impulse of a limit acts
 
 
@@ -113,11 +114,16 @@ class VelocityLimits:
     def _held_back(self, excess: Tensor) -> Tensor:
         """What impulses at the joints above their limits take from all velocities (N, nv). A limit
         only holds back: a joint that is above it because others were not held yet gets no impulse
-        that would push it along."""
-        engine = self._state.engine
-        loose = LOOSE * (excess != 0) * self._stiffness
+        that would push it along. Where one that is let go would leave its limits on either side,
+        all are held: which ones to hold is known only after several attempts."""
+        engine, over = self._state.engine, excess != 0
+        loose = LOOSE * over * self._stiffness
         left = excess - engine.solve_m(loose * excess, loose)
-        added = (left * excess > 0) * self._stiffness
+        holds = over & (left * excess > 0)
+        added = holds * self._stiffness
+        v = engine.qvel - engine.solve_m(added * excess, added)
+        lost = (over & self._held & (v.abs() > self.fastest * OUTSIDE)).any(1, keepdim=True)
+        added = torch.where(lost, over, holds) * self._stiffness
         return engine.solve_m(added * excess, added)
 
     def _move(self, change: Tensor, where: Tensor) -> None:

@@ -255,7 +255,7 @@ def check_named(
         )
     for name, value in values.items():
         here = f"{what} the {kind} {name!r}"
-        if not isinstance(value, Tensor) or value.shape not in (shape, *([()] * alike)):
+        if not isinstance(value, Tensor) or value.shape not in (shape, *([(), (1,)] * alike)):
             raise PhalanxError(
                 f"{here} as {_a(value)}; it must be a tensor of one value for each environment, of"
                 f" shape {shape}{', or () if it is the same everywhere' * alike}"
@@ -289,8 +289,9 @@ def check_logged(task: "Task", rewards: Any, ends: Any, numbers: Any) -> None:
 def checked_layout(task: "Task") -> tuple[Term, ...]:
     """What `observation_layout` returns. Raises PhalanxError unless it describes as many numbers as
     the task observes: noise by term, mirror images and exported policies go by it."""
-    name, terms = type(task).__name__, task.observation_layout()
-    if not isinstance(terms, (tuple, list)) or not all(isinstance(t, Term) for t in terms):
+    name, given = type(task).__name__, task.observation_layout()
+    terms = tuple(given) if isinstance(given, Iterable) else (None,)
+    if not all(isinstance(t, Term) for t in terms):
         raise PhalanxError(
             f"{name}.observation_layout must return a tuple of terms, as in (Term('obs', size=4),)"
         )

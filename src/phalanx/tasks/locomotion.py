@@ -141,10 +141,12 @@ def motor_layout(robot: Actor) -> ActionLayout:
     return ActionLayout("effort", robot.joint_names, scale=torque, low=-torque, high=torque)
 
 
-def check_robot(robot: Actor, file: str, actuators: Sequence[Actuator] = ()) -> None:
+def check_robot(
+    robot: Actor, file: str, actuators: Sequence[Actuator] = (), motors: bool = False
+) -> None:
     """Raise PhalanxError unless a robot has a free base, and the scene's actuators are servos that
     bring its joints to angles, one each, in their order. file: the robot's, for the message;
-    actuators: the task's, which have taken the place of servos."""
+    actuators: the task's, which have taken the place of servos; motors: accepted as well."""
     model = robot.sim.model
     if not robot.is_free:
         raise PhalanxError(
@@ -160,13 +162,11 @@ def check_robot(robot: Actor, file: str, actuators: Sequence[Actuator] = ()) -> 
     gear, gain = model.actuator_gear[:, 0], model.actuator_gainprm[:, 0]
     stiffness = -model.actuator_biasprm[:, 1] * gear
     taken = [m for a in actuators for m in a.of_servos]
-    motors = stiffness == 0
-    motors[taken] = False
-    for i in np.flatnonzero(motors).tolist():
+    for i in [] if motors else sorted(set(np.flatnonzero(stiffness == 0).tolist()) - set(taken)):
         name = model.actuator(i).name.split("/", 1)[-1]
         raise PhalanxError(
-            f"{file}: actuator {name!r} is a motor, and actions are angles; make it a servo, as in"
-            f' <position joint="{driven[i]}" kp="40" kv="1"/>'
+            f"{file}: actuator {name!r} is no position servo, and actions are angles; make it one,"
+            f' as in <position joint="{driven[i]}" kp="40" kv="1"/>'
         )
     off = (stiffness != 0) & (np.abs(gain - stiffness) > 1e-6 * np.abs(stiffness))
     for i in np.flatnonzero(off).tolist():

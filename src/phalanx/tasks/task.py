@@ -210,9 +210,8 @@ class Task:
         ended, the first of the next; as part of the step, they never wait for the device."""
         self.terms = TermLog(self.device)
         self.init_buffers()
-        layout = checked_layout(self)
         if self.config.randomize:
-            self.randomizer = self._make_randomizer(layout)
+            self.randomizer = self._make_randomizer(checked_layout(self))
         self._check_bound()
         self._spreads = self.config.spread_starts and self.num_envs > 1  # one has none to part from
         self._notes: list[str] = []

@@ -94,7 +94,8 @@ class Velocity(Task):
 
     def init_buffers(self) -> None:
         config, self.robot = self.config, self.sim.actor("robot")
-        locomotion.check_robot(self.robot, config.asset, self.actuators)
+        own = type(self).pre_physics_step is not Velocity.pre_physics_step  # may command torques
+        locomotion.check_robot(self.robot, config.asset, self.actuators, motors=own)
         start = torch.tensor(self.sim.model.key("initial").qpos, dtype=torch.float32)
         self.start_pos, _, self.default_pos = start.to(self.device).split([3, 4, len(start) - 7])
         offset = config.scan_offset
