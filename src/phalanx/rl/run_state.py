@@ -248,7 +248,7 @@ def _restore_episodes(run: Any, own: dict[str, Any], source: object) -> None:
             raise PhalanxError(lost[0])
     except Exception as error:  # an environment of others may raise any kind for a damaged state
         why = reason(error)
-        kept = " and the task's schedules are" if _restore_progress(run, own) else " is"
+        kept = " and any schedules of the task are" if _restore_progress(run, own) else " is"
         run.warn(f"{source}: {why}; the network{kept} restored, new episodes start")
         run.agent.restart_episodes()
         return
