@@ -144,20 +144,19 @@ class Around:
         self.camera.distance = 0.0
         self.world = shared_world(model, np.ones(3))  # on a map, all that does not move
         self.fields = self.world & (model.geom_type == mujoco.mjtGeom.mjGEOM_HFIELD)
-        mujoco.mj_kinematics(model, self.data)
-        self.renderer: mujoco.Renderer | None = None
-        self.crop(np.zeros(2))
+        self.is_map = bool(self.fields.any())
+        self.model, self.near, self.middle = model, self.data, np.zeros(2)
+        if self.is_map:
+            mujoco.mj_kinematics(model, self.data)
+            self.crop(self.middle)
+        self.renderer = mujoco.Renderer(self.model, *self.size, MAX_GEOMS)
 
     def crop(self, middle: NDArray[Any]) -> None:
-        """Draw what is around `middle` (x, y) [m] from now on."""
-        if self.renderer is not None:
-            self.renderer.close()
+        """Leave of the map what is around `middle` (x, y) [m]."""
         self.middle, self.model = middle, copy.copy(self.whole)
-        if self.fields.any():
-            crop(self.model, self.data, self.world, middle - AROUND, middle + AROUND)
+        crop(self.model, self.data, self.world, middle - AROUND, middle + AROUND)
         self.places = self.model.geom_pos[self.fields].copy()
         self.near = mujoco.MjData(self.model)
-        self.renderer = mujoco.Renderer(self.model, *self.size, MAX_GEOMS)
 
     def draw(self, state: NDArray[Any], looks: list[NDArray[Any]]) -> bytes:
         """A picture; state: as of `FrameRenderer`, looks: values of LOOKS."""
@@ -166,10 +165,12 @@ class Around:
         self.camera.lookat = middle = (low + high) / 2
         most = 2.0 * float(np.linalg.norm(high - low))
         self.camera.distance = max(self.camera.distance, most)
-        if self.fields.any() and np.abs(middle[:2] - self.middle).max() > AROUND / 2:
-            self.crop(middle[:2])
-        self.show(self.model, self.near, state, looks)
-        assert self.renderer is not None
+        if self.is_map:
+            if np.abs(middle[:2] - self.middle).max() > AROUND / 2:
+                self.renderer.close()
+                self.crop(middle[:2])
+                self.renderer = mujoco.Renderer(self.model, *self.size, MAX_GEOMS)
+            self.show(self.model, self.near, state, looks)
         self.renderer.update_scene(self.near, self.camera)
         return self.renderer.render().tobytes()
 

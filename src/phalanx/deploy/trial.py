@@ -83,18 +83,12 @@ class Trial:
             config=tasks.config_of(about.task, about.env, env or {}),
         )
         if task.num_obs != about.observation.size or abs(task.sim.dt / about.control_dt - 1) > 1e-6:
-            where, what = (
-                "this version of the task",
-                "use the version that the policy was trained with",
-            )
-            if env:
-                where, what = (
-                    f"with {', '.join(env)} as given here the task",
-                    "leave that as it was",
-                )
+            changed = f" with {', '.join(env)} as given" if env else ""
+            instead = "leave that as it was, or use" if env else "use"
             raise PhalanxError(
                 f"{path} observes {about.observation.size} numbers every {about.control_dt:.4g} s,"
-                f" but {where} {about.task} has {task.num_obs} every {task.sim.dt:.4g} s; {what}"
+                f" but this version of the task {about.task}{changed} has {task.num_obs} every"
+                f" {task.sim.dt:.4g} s; {instead} the version that the policy was trained with"
             )
         self.engine = cast(PlainEngine, task.sim.engine)
         self.timestep = float(self.engine.models[0].opt.timestep)
